@@ -1,0 +1,95 @@
+"""Strict YAML and `-o key=value` into pydantic models; unknown keys, aliases, huge files are
+errors."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from cstl_edge.errors import ConfigError, one_line
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_BYTES = 2**20  # of a configuration file
+
+
+def load_config(
+    model: type[Model], path: str | Path | None = None, overrides: Sequence[str] = ()
+) -> Model:
+    """Return a configuration from defaults, a YAML file and overrides, later ones winning.
+
+    overrides: texts such as `sampler.frames=25`
+    Raises ConfigError that names the key and, for a misspelt one, its likely meaning.
+    """
+    values = read_yaml(path) if path else {}
+    for text in overrides:
+        _override(values, text)
+    try:
+        return model.model_validate(values)
+    except ValidationError as err:
+        raise ConfigError(_explain(model, err, path)) from err
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read one YAML mapping; aliases are refused: 500 bytes of them can mean billions of leaves."""
+    file, name = Path(path), one_line(path)
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise ConfigError(
+                f"{name} is larger than {MAX_BYTES} bytes; expected a configuration file"
+            )
+        text = file.read_text(encoding="utf-8")
+        if any(
+            isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)
+        ):
+            raise ConfigError(f"{name} uses a YAML alias (*name); write the value out")
+        values = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        raise ConfigError(f"cannot read {name}: {one_line(err)}") from err
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name}: expected `key: value` lines, got a {type(values).__name__}")
+    return values
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"expected -o key=value, got {one_line(text)!r}")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"-o {one_line(text)}: {parent!r} holds a value, not a group of keys")
+    try:
+        values[last] = yaml.safe_load(value)
+    except yaml.YAMLError as err:
+        raise ConfigError(f"-o {one_line(text)}: cannot read the value") from err
+
+
+def _explain(model: type[BaseModel], err: ValidationError, path: str | Path | None) -> str:
+    first = err.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    origin = f"{one_line(path)}: " if path else ""
+    if first["type"] != "extra_forbidden":
+        return f"{origin}{where}: {first['msg']}, got {one_line(first.get('input'), 60)}"
+    known = _keys(model, first["loc"][:-1])
+    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(sorted(known))}"
+    return f"{origin}unknown key {where!r}. {hint}"
+
+
+def _keys(model: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
+    for parent in parents:
+        field = model.model_fields.get(str(parent))
+        kind = field.annotation if field else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        model = kind
+    return list(model.model_fields)

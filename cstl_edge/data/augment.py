@@ -1,0 +1,80 @@
+"""Cheap changes of a silhouette sequence during training, each off by default.
+
+Only what leaves the person and the view as they are. A mirror image is not among them: it shows
+another view (360° − view) of a mirror-image walker, so it would have to be another label or another
+recording. Letters: `s` frames, `h w` pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+Silhouettes = npt.NDArray[np.uint8]
+
+
+class Augmentation(BaseModel):
+    """What may happen to a sequence, and how often."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stride: float = Field(default=1.0, ge=1.0, le=4.0)
+    """Largest factor by which frames are thinned, as a slower camera would; 1 is off."""
+    shift_px: int = Field(default=0, ge=0, le=8)
+    """Largest shift of a whole sequence, sideways and up or down, in pixels; 0 is off."""
+    jitter_px: int = Field(default=0, ge=0, le=8)
+    """Largest sideways shift of each frame by itself, in pixels; 0 is off."""
+    erase: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability that a sequence loses one rectangle, the same in every frame."""
+    erase_share: float = Field(default=0.2, gt=0.0, le=0.5)
+    """Largest height and width of that rectangle, as shares of the silhouette's."""
+    lost_rows: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability that a frame loses its lowest rows (feet), as segmenters do."""
+    lost_rows_px: int = Field(default=4, ge=1, le=16)
+    """Most rows that such a frame loses, in pixels."""
+
+    def span(self, frames: int, length: int, rng: np.random.Generator) -> int:
+        """Return how many neighbouring frames to thin to `frames`; `length` is the sequence's."""
+        if self.stride == 1.0:
+            return frames
+        return max(frames, min(length, round(frames * rng.uniform(1.0, self.stride))))
+
+    def __call__(self, silhouettes: Silhouettes, rng: np.random.Generator) -> Silhouettes:
+        """Return a changed copy of uint8 [s, h, w], or the very array when nothing is on."""
+        if self.shift_px or self.jitter_px:
+            silhouettes = self._shifted(silhouettes, rng)
+        if rng.random() < self.erase:
+            silhouettes = self._erased(silhouettes, rng)
+        if self.lost_rows:
+            silhouettes = self._without_feet(silhouettes, rng)
+        return silhouettes
+
+    def _shifted(self, silhouettes: Silhouettes, rng: np.random.Generator) -> Silhouettes:
+        s, h, w = silhouettes.shape
+        down = int(rng.integers(-self.shift_px, self.shift_px + 1))
+        right = rng.integers(-self.shift_px, self.shift_px + 1)
+        rights = right + rng.integers(-self.jitter_px, self.jitter_px + 1, size=s)  # [s]
+        margin = self.shift_px + self.jitter_px
+        padded = np.pad(silhouettes, ((0, 0), (margin, margin), (margin, margin)))
+        top = margin - down
+        return np.stack(
+            [
+                frame[top : top + h, margin - x : margin - x + w]
+                for frame, x in zip(padded, rights.tolist(), strict=True)
+            ]
+        )
+
+    def _erased(self, silhouettes: Silhouettes, rng: np.random.Generator) -> Silhouettes:
+        _, h, w = silhouettes.shape
+        tall, wide = (max(1, round(side * rng.uniform(0, self.erase_share))) for side in (h, w))
+        top, left = rng.integers(h - tall + 1), rng.integers(w - wide + 1)
+        changed = silhouettes.copy()
+        changed[:, top : top + tall, left : left + wide] = 0
+        return changed
+
+    def _without_feet(self, silhouettes: Silhouettes, rng: np.random.Generator) -> Silhouettes:
+        s, h, _ = silhouettes.shape
+        lost = rng.integers(1, self.lost_rows_px + 1, size=s) * (rng.random(s) < self.lost_rows)
+        rows_kept = np.arange(h)[None] < (h - lost)[:, None]  # [s, h]
+        return silhouettes * rows_kept[:, :, None].astype(np.uint8)

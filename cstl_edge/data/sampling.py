@@ -1,0 +1,152 @@
+"""P×K batches and the frame rules of the field, the same for a seed on every machine.
+
+Every batch is a function of (seed, batch number) alone. A run that resumes at batch 1,234, inside an
+epoch or not, therefore sees exactly the batches of a run that never stopped, and a thread may
+prepare the next batch while this one is computed. Letters: `m` sequences of the set, `n` of a
+batch, `s` frames, `h w` pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.data.augment import Augmentation
+from cstl_edge.errors import ConfigError, DataError
+
+Indices = npt.NDArray[np.int64]
+Silhouettes = npt.NDArray[np.uint8]
+FrameRule = Callable[[int, int, np.random.Generator], Indices]
+
+
+class Sequences(Protocol):
+    """Sequences of many people, in memory or mapped from disk."""
+
+    people: Indices  # [m]
+    lengths: Indices  # [m] frames
+
+    def read(self, sequence: int) -> Silhouettes:
+        """Return one whole sequence, uint8 [s, h, w]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch: `people`·`sequences` silhouette sequences of equal length."""
+
+    number: int
+    silhouettes: Silhouettes  # [n, s, h, w]
+    labels: Indices  # [n], index into the sorted people of the set
+    rows: Indices  # [n], sequence numbers in the set: they name a batch in an error
+
+
+def contiguous_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
+    """Return `frames` neighbours from a random start (the released code's rule)."""
+    if length < frames:
+        return repeated_frames(length, frames, rng)
+    return np.arange(frames) + rng.integers(length - frames + 1)
+
+
+def thinned_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
+    """Return `frames` of a window a third longer, in order (the paper's rule: 30 out of 40)."""
+    if length < frames:
+        return repeated_frames(length, frames, rng)
+    window = min(length, round(frames * 4 / 3))
+    start = rng.integers(length - window + 1)
+    return start + np.sort(rng.choice(window, frames, replace=False))
+
+
+def repeated_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
+    """Return all frames of a short sequence, some of them several times, in order."""
+    if length < 1:
+        raise DataError("expected a sequence of at least one frame, got an empty one")
+    extra = rng.choice(length, frames % length, replace=False)
+    return np.sort(np.concatenate([np.tile(np.arange(length), frames // length), extra]))
+
+
+FRAME_RULES: Mapping[str, FrameRule] = {"released": contiguous_frames, "paper": thinned_frames}
+
+
+class Sampler:
+    """P people × K sequences per batch; everyone comes once per epoch."""
+
+    def __init__(
+        self,
+        data: Sequences,
+        *,
+        people: int,
+        sequences: int,
+        frames: int,
+        rule: str = "paper",
+        seed: int = 0,
+        change: Augmentation | None = None,
+    ) -> None:
+        """Draw from `data`, which may be larger than memory.
+
+        people, sequences: P and K of a batch
+        frames: length of every sequence of a batch
+        rule: how frames are chosen, a key of FRAME_RULES
+        change: augmentation of every sequence drawn; None leaves all as they are
+        Raises ConfigError when there are fewer people than P.
+        """
+        self.data, self.frames, self.seed = data, frames, seed
+        self.change = change or Augmentation()
+        self.people, self.sequences = people, sequences
+        self.rule = FRAME_RULES[rule]
+        self.ids = np.unique(data.people)
+        self._of_person = [np.flatnonzero(data.people == person) for person in self.ids]
+        self.next_batch = 0
+        self._settings = [people, sequences, frames, rule, seed, len(data.people)]
+        if len(self.ids) < people:
+            raise ConfigError(
+                f"expected at least {people} people for batches of {people} × {sequences}, got "
+                f"{len(self.ids)}. Lower sampler.people or give more data"
+            )
+
+    def __next__(self) -> Batch:
+        """Return the next batch and step on."""
+        batch = self.batch(self.next_batch)
+        self.next_batch += 1
+        return batch
+
+    def batch(self, number: int) -> Batch:
+        """Return batch `number`, whatever was drawn before."""
+        rng = np.random.default_rng([self.seed, 1, number])
+        labels = np.repeat(self._people_of(number), self.sequences)  # [n]
+        rows = np.concatenate([self._rows_of(label, rng) for label in labels[:: self.sequences]])
+        silhouettes = np.stack([self._frames_of(int(row), rng) for row in rows])  # [n, s, h, w]
+        return Batch(number, silhouettes, labels, rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on after the last batch, as JSON can hold it."""
+        return {"next_batch": self.next_batch, "settings": self._settings}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken; the data and settings must be those of then."""
+        if list(state["settings"]) != self._settings:
+            raise ConfigError(
+                f"expected the sampler of the saved run {list(state['settings'])}, got "
+                f"{self._settings} (people, sequences, frames, rule, seed, size of the data)"
+            )
+        self.next_batch = int(state["next_batch"])
+
+    def _people_of(self, number: int) -> Indices:
+        """Return P labels; the few that do not fill the last batch of an epoch sit it out."""
+        epoch, place = divmod(number, len(self.ids) // self.people)
+        order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.ids))
+        return order[place * self.people : (place + 1) * self.people]
+
+    def _rows_of(self, label: int, rng: np.random.Generator) -> Indices:
+        mine = self._of_person[label]
+        return rng.choice(mine, self.sequences, replace=len(mine) < self.sequences)
+
+    def _frames_of(self, row: int, rng: np.random.Generator) -> Silhouettes:
+        length = int(self.data.lengths[row])
+        span = self.change.span(self.frames, length, rng)  # frames that the chosen ones lie in
+        kept = np.linspace(0, span - 1, self.frames).round().astype(np.int64)
+        silhouettes = self.data.read(row)[self.rule(length, span, rng)[kept]]  # [s, h, w]
+        return self.change(silhouettes, rng)

@@ -1,0 +1,125 @@
+"""Timers, percentiles, the record of the machine, JSON lines. Knows no model.
+
+Percentiles follow trtexec's rule, so that a figure of ours stands beside one of NVIDIA's: the
+sample with index n - 1 - int((1 - q/100) n) of the sorted list, never an interpolation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("numpy", "onnxruntime", "onnx", "torch", "opencv-python-headless", "opencv-python")
+
+
+class Samples:
+    """Durations in milliseconds, kept raw, by name of the stage."""
+
+    def __init__(self) -> None:
+        self.by_stage: dict[str, list[float]] = {}
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Add the duration of the block to `stage`."""
+        start = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            self.add(stage, (time.perf_counter_ns() - start) / 1e6)
+
+    def add(self, stage: str, duration_ms: float) -> None:
+        """Add one duration [ms] to `stage`."""
+        self.by_stage.setdefault(stage, []).append(duration_ms)
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Return `summary` of every stage."""
+        return {stage: summary(samples) for stage, samples in self.by_stage.items()}
+
+
+def percentile(samples: Sequence[float], q: float) -> float:
+    """Return the `q`-th percentile, 0 < q <= 100, as trtexec counts it.
+
+    >>> percentile([4.0, 1.0, 3.0, 2.0], 50)
+    2.0
+    """
+    if not samples:
+        raise ValueError("expected at least one sample, got none")
+    ordered = sorted(samples)
+    n = len(ordered)
+    return ordered[max(0, n - 1 - int((100 - q) * n / 100))]
+
+
+def summary(samples_ms: Sequence[float]) -> dict[str, float]:
+    """Return count, mean and percentiles of durations [ms]."""
+    marks = {f"p{q}_ms": round(percentile(samples_ms, q), 4) for q in (50, 90, 95, 99)}
+    return {
+        "count": len(samples_ms),
+        "mean_ms": round(sum(samples_ms) / len(samples_ms), 4),
+        **marks,
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Return what a figure depends on: processor, cores, load, versions, commit."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": {name: v for name in PACKAGES if (v := _version(name))},
+        "commit": _commit(),
+        "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def append_jsonl(path: str | Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON object as one line, making the folder when it is missing."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.lower().startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def _commit() -> str | None:
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

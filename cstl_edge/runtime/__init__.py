@@ -1,0 +1,6 @@
+"""Run an exported or trained network, frame by frame or whole, without knowing by which library."""
+
+from cstl_edge.runtime.base import Embedded, Encoder, EncoderInfo, load
+from cstl_edge.runtime.streaming import StreamingEncoder, StreamResult
+
+__all__ = ["Embedded", "Encoder", "EncoderInfo", "StreamResult", "StreamingEncoder", "load"]

@@ -1,0 +1,77 @@
+"""The two losses of the paper: separate batch-all triplet (BA+) and the cross-entropy of Eq. 8.
+
+Both are vectorised over the parts. Letters: `n` sequences of a batch, `p` parts, `d` embedding
+dimensions, `m` pairs of the same person.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+MARGIN = 0.2  # of the paper, in units of the embedding
+
+
+class Triplet(NamedTuple):
+    """The triplet loss of a batch and the share of its triplets that still cost something."""
+
+    loss: Tensor  # scalar
+    nonzero: Tensor  # scalar, 0..1, no gradient
+
+
+def triplet_loss(
+    embedding: Tensor, labels: Tensor, *, margin: float = MARGIN, self_pairs: bool = False
+) -> Triplet:
+    """Return the mean over the triplets above zero of each part, then the mean over parts.
+
+    embedding: [n, p, d] float32
+    labels: [n] integers, the person of each sequence
+    self_pairs: count a sequence as its own positive at distance 0. The released code does, the
+        batch-all loss the paper cites does not; the default follows the citation.
+
+    Distances are Euclidean, not squared. A part without a triplet above zero contributes 0.
+    """
+    distance = part_distances(embedding)  # [p, n, n]
+    anchor, positive = _same_person(labels, self_pairs)  # [m] each
+    to_positive = distance[:, anchor, positive]  # [p, m]
+    to_all = distance.index_select(1, anchor)  # [p, m, n]
+    negative = labels[anchor, None] != labels[None]  # [m, n]
+    # Only pairs of one person are spread over all others: k/n of the n³ cube.
+    hinge = functional.relu(to_positive[:, :, None] + margin - to_all) * negative  # [p, m, n]
+    above = torch.count_nonzero(hinge.detach(), dim=(1, 2))  # [p]
+    loss = hinge.sum(dim=(1, 2)) / above.clamp(min=1)  # [p]
+    triplets = max(int(negative.sum()), 1)
+    return Triplet(loss.mean(), above.sum() / (triplets * max(len(above), 1)))
+
+
+def part_distances(embedding: Tensor) -> Tensor:
+    """Return Euclidean distances between all sequences, part by part: [n, p, d] to [p, n, n]."""
+    x = embedding.transpose(0, 1)  # [p, n, d]
+    norm = x.square().sum(2)  # [p, n]
+    square = norm[:, :, None] + norm[:, None] - 2 * x @ x.transpose(1, 2)
+    # The diagonal is zero by definition; rounding would give it a root and a wild gradient.
+    itself = torch.eye(len(embedding), dtype=torch.bool, device=embedding.device)
+    square = square.masked_fill(itself, 0)
+    # The relu stops the gradient where the root has none; without it 0 · inf would be NaN.
+    return functional.relu(square).sqrt()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return Eq. 8 as the mean over sequences and parts (the paper's sum divided by B·K).
+
+    logits: [n, p, classes]
+    labels: [n] integers, 0..classes-1
+    """
+    parts = logits.shape[1]
+    return functional.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(parts))
+
+
+def _same_person(labels: Tensor, self_pairs: bool) -> tuple[Tensor, Tensor]:
+    same = labels[:, None] == labels[None]  # [n, n]
+    if not self_pairs:
+        same = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    anchor, positive = same.nonzero(as_tuple=True)
+    return anchor, positive

@@ -1,0 +1,36 @@
+"""The wheel holds the package and nothing else, and its weights and notices travel."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    pytest.importorskip("build", reason="the `dev` extra brings build")
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    return zipfile.ZipFile(next(out.glob("*.whl")))
+
+
+def test_wheel_contains_the_package_alone(wheel):
+    tops = {name.split("/")[0] for name in wheel.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"cstl_edge"}
+    assert "cstl_edge/py.typed" in wheel.namelist()
+
+
+def test_weights_models_and_notices_travel(wheel):
+    names = set(wheel.namelist())
+    assets = {f"cstl_edge/assets/{name}" for name in ("walker_body.npz", "stride_basis.npz")}
+    model = {f"cstl_edge/assets/cstl-walkers/{n}" for n in ("frames.onnx", "head.onnx", "manifest.json")}
+    notices = {f"cstl_edge/assets/NOTICE-{n}.md" for n in ("walkers", "sports2d", "blazepose")}
+    wanted = assets | model | notices | {"cstl_edge/assets/person_mask.onnx", "cstl_edge/assets/walk.mp4"}
+    assert wanted <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert sum(info.compress_size for info in wheel.infolist()) < 40 * 2**20
