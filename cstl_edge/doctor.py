@@ -1,0 +1,145 @@
+"""What this machine has, what will be used, and what to do about what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cstl_edge.errors import CstlEdgeError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `state` is ok, missing (something optional is not there) or broken."""
+
+    what: str
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything that the package can use on this machine."""
+    probes: list[Callable[[], Finding]] = [
+        _python,
+        _numpy,
+        _cv2,
+        _onnxruntime,
+        _model,
+        _gstreamer,
+        _cameras,
+        _torch,
+        _gpu,
+        _tensorrt,
+        _jetson,
+    ]
+    return [_safely(probe) for probe in probes]
+
+
+def report() -> dict[str, Any]:
+    """Return the findings and the environment as one JSON-ready object, to paste into an issue."""
+    from cstl_edge import __version__
+    from cstl_edge.measure import environment
+
+    findings = [asdict(finding) for finding in examine()]
+    return {"cstl_edge": __version__, "environment": environment(), "findings": findings}
+
+
+def _safely(probe: Callable[[], Finding]) -> Finding:
+    try:
+        return probe()
+    except (CstlEdgeError, ImportError, OSError) as err:
+        return Finding(probe.__name__.strip("_"), "broken", str(err))
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    fits = (3, 10) <= sys.version_info[:2] <= (3, 12)
+    remedy = "" if fits else "use Python 3.10 to 3.12"
+    return Finding("python", "ok" if fits else "broken", f"{version} {platform.machine()}", remedy)
+
+
+def _numpy() -> Finding:
+    import numpy as np
+
+    return Finding("numpy", "ok", np.__version__)
+
+
+def _cv2() -> Finding:
+    if importlib.util.find_spec("cv2") is None:
+        remedy = 'pip install "cstl-edge[cv]"; on a Jetson use the system\'s python3-opencv'
+        return Finding("cv2", "broken", "not installed", remedy)
+    import cv2
+
+    gstreamer = any("GStreamer" in x and "YES" in x for x in cv2.getBuildInformation().splitlines())
+    version = tuple(int(x) for x in cv2.__version__.split(".")[:2])
+    if version >= (4, 13):
+        remedy = 'pip install "opencv-python-headless>=4.10,<4.13"'
+        return Finding("cv2", "broken", f"{cv2.__version__} aborts on some AVI files", remedy)
+    return Finding("cv2", "ok", f"{cv2.__version__}, GStreamer {'yes' if gstreamer else 'no'}")
+
+
+def _onnxruntime() -> Finding:
+    import onnxruntime as ort
+
+    return Finding(
+        "onnxruntime", "ok", f"{ort.__version__}: {', '.join(ort.get_available_providers())}"
+    )
+
+
+def _model() -> Finding:
+    from cstl_edge.runtime import load
+
+    encoder = load()
+    info = encoder.info
+    encoder.close()
+    detail = f"{info.model_name} on {info.backend} ({info.provider}, {info.precision})"
+    return Finding("default model", "ok", f"{detail}, {info.threads} threads")
+
+
+def _gstreamer() -> Finding:
+    path = shutil.which("gst-launch-1.0")
+    remedy = "apt install gstreamer1.0-tools, for csi:// and gst: sources"
+    return Finding("gst-launch", "ok", path) if path else Finding("gst-launch", "missing", "", remedy)
+
+
+def _cameras() -> Finding:
+    found = sorted(str(path) for path in Path("/dev").glob("video*"))
+    if not found:
+        return Finding("cameras", "missing", "", "plug in a camera, or use a file or rtsp://")
+    return Finding("cameras", "ok", ", ".join(found))
+
+
+def _torch() -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        remedy = 'pip install "cstl-edge[train]", only to train or export'
+        return Finding("torch", "missing", "not needed at the edge", remedy)
+    from importlib import metadata
+
+    return Finding("torch", "ok", metadata.version("torch"))
+
+
+def _gpu() -> Finding:
+    path = shutil.which("nvidia-smi")
+    if path is None:
+        return Finding("NVIDIA GPU", "missing", "no nvidia-smi", "runs on the CPU without one")
+    return Finding("NVIDIA GPU", "ok", path)
+
+
+def _tensorrt() -> Finding:
+    remedy = "this version has no TensorRT backend yet; ONNX Runtime serves"
+    found = importlib.util.find_spec("tensorrt") is not None
+    return Finding("tensorrt", "missing", "installed" if found else "not installed", remedy)
+
+
+def _jetson() -> Finding:
+    release = Path("/etc/nv_tegra_release")
+    if not release.exists():
+        return Finding("Jetson", "missing", "not a Jetson")
+    return Finding("Jetson", "ok", release.read_text(encoding="utf-8").splitlines()[0])

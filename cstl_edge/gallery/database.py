@@ -1,0 +1,187 @@
+"""One SQLite file, opened as a gallery or refused with one line.
+
+Write-ahead log, synchronous=FULL, secure_delete and BEGIN IMMEDIATE: an acknowledged change
+survives kill -9 and power loss, a change that fails leaves nothing, and once rows are deleted and
+the log is truncated no byte of them stays in either file. Whatever SQLite complains about becomes
+GalleryError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from cstl_edge.errors import GalleryError, one_line
+
+APPLICATION_ID = 0x6373746C  # "cstl": tells a gallery from any other SQLite file
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 30.0
+
+_SCHEMA = (
+    "CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT NOT NULL,"
+    " name_key TEXT NOT NULL UNIQUE, created_utc TEXT NOT NULL, expires_utc TEXT,"
+    " seen_expired_utc TEXT)",
+    "CREATE TABLE enrolments (id INTEGER PRIMARY KEY,"
+    " person_id INTEGER NOT NULL REFERENCES people ON DELETE CASCADE,"
+    " created_utc TEXT NOT NULL, consent TEXT NOT NULL CHECK (length(consent) > 0),"
+    " weights_sha256 TEXT NOT NULL, parts INTEGER NOT NULL, dimensions INTEGER NOT NULL)",
+    "CREATE TABLE templates (id INTEGER PRIMARY KEY,"
+    " enrolment_id INTEGER NOT NULL REFERENCES enrolments ON DELETE CASCADE,"
+    " crc32 INTEGER NOT NULL, vector BLOB NOT NULL)",  # float16 [p, d], little endian
+    "CREATE INDEX enrolments_of_person ON enrolments (person_id)",
+    "CREATE INDEX templates_of_enrolment ON templates (enrolment_id)",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+_REMEDIES = {  # part of SQLite's message -> what to do (Python 3.10 gives no error codes)
+    "locked": f"another process has been writing for {BUSY_TIMEOUT_S:.0f} s: try again",
+    "full": "no space is left and nothing was changed: free some and try again",
+    "disk i/o": "storage failed and nothing was changed: look at the free space and at the disk",
+    "readonly": "it may only be read: look at the permissions of the file and its folder",
+    "unable to open": "look at the path and at the permissions of the file and its folder",
+    "not a database": "this is no gallery: give another path",
+    "malformed": "the file is damaged: restore a copy, or remove it and enrol again",
+    "closed": "open the gallery again",
+}
+
+logger = logging.getLogger(__name__)
+
+
+def connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    """Open the gallery file at `path`, made (0600, its new folder 0700) if `create` allows it.
+
+    A file that may only be read is opened for reading. Raises GalleryError for any other file, a
+    damaged one and one of a newer version; none of them is changed.
+    """
+    with storage(path):
+        _prepare_file(path, create)
+        writable = os.access(path, os.W_OK)
+        database = sqlite3.connect(
+            path.absolute().as_uri() + ("?mode=rw" if writable else _read_only(path)),
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,  # transactions begin where this package says so
+            check_same_thread=False,  # the owner holds a lock
+        )
+        try:
+            _check(database, path)
+            if writable:
+                _configure(database, path)
+        except BaseException:
+            database.close()
+            raise
+    return database
+
+
+@contextlib.contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system complain about into GalleryError with a remedy."""
+    try:
+        yield
+    except (sqlite3.Error, OSError, ValueError) as err:
+        said = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
+        remedy = next(
+            (remedy for part, remedy in _REMEDIES.items() if part in said.lower()),
+            "look at the path, its permissions and the free space",
+        )
+        raise GalleryError(f"gallery '{one_line(path)}': {one_line(said)}; {remedy}") from err
+
+
+@contextlib.contextmanager
+def writing(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Hold the write lock for one change: all of it is stored durably, or none."""
+    database.execute("BEGIN IMMEDIATE")  # waits for other writers, up to BUSY_TIMEOUT_S
+    try:
+        yield database
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:  # SQLite has rolled back by itself when the disk is full
+            database.execute("ROLLBACK")
+        raise
+
+
+def truncate_log(database: sqlite3.Connection, path: Path) -> None:
+    """Fold the log into the file and empty it, so that erased rows leave no copy there."""
+    busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    if busy:
+        logger.warning(
+            "gallery '%s': another process reads it, so the log still holds what was erased;"
+            " the next removal or the last process to close it empties it",
+            one_line(path),
+        )
+
+
+def _prepare_file(path: Path, create: bool) -> None:
+    if path.exists():
+        if not path.is_file():
+            raise GalleryError(f"gallery '{one_line(path)}' is not a file: give a file's path")
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            logger.warning(
+                "gallery '%s' can be reached by other users: chmod 600 it", one_line(path)
+            )
+        return
+    if not create:
+        raise GalleryError(
+            f"gallery '{one_line(path)}' does not exist: enrol somebody first, or give another path"
+        )
+    if not path.parent.exists():
+        path.parent.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives -wal and -shm the same
+
+
+def _read_only(path: Path) -> str:
+    """Return SQLite's options for a file that cannot be written, on such a file system too."""
+    log = path.with_name(path.name + "-wal")
+    if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+        return "?mode=ro"
+    return "?mode=ro&immutable=1"  # there is no log to read, and nowhere to make one
+
+
+def _check(database: sqlite3.Connection, path: Path) -> None:
+    if _is_new(database):
+        return
+    identity = database.execute("PRAGMA application_id").fetchone()[0]
+    if identity != APPLICATION_ID:
+        raise GalleryError(
+            f"'{one_line(path)}' is a SQLite file of another program, not a gallery:"
+            " give another path"
+        )
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        raise GalleryError(
+            f"gallery '{one_line(path)}' has schema {version}, this version reads"
+            f" {SCHEMA_VERSION}: update cstl_edge"
+        )
+    verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(f"malformed ({verdict})")
+
+
+def _configure(database: sqlite3.Connection, path: Path) -> None:
+    database.execute("PRAGMA foreign_keys = ON")
+    database.execute("PRAGMA secure_delete = ON")
+    database.execute("PRAGMA temp_store = MEMORY")  # nothing of a template in a temporary file
+    mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise GalleryError(
+            f"gallery '{one_line(path)}': no write-ahead log can be kept here (a network file"
+            " system?): keep it on a local disk"
+        )
+    database.execute("PRAGMA synchronous = FULL")
+    if _is_new(database):
+        with writing(database):
+            if _is_new(database):  # asked again: another process may have been first
+                for statement in _SCHEMA:
+                    database.execute(statement)
+
+
+def _is_new(database: sqlite3.Connection) -> bool:
+    identity = database.execute("PRAGMA application_id").fetchone()[0]
+    tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return bool(identity == 0 and tables == 0)

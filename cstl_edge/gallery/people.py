@@ -1,0 +1,110 @@
+"""People of a gallery as records, and the rules for what may be written about them.
+
+A name is stored in NFC and compared by its key (NFKC, case folded), so that "Zoe" and "zoe" are one
+person; a consent note is mandatory; retention counts in days from the enrolment. Times are UTC,
+written as ISO 8601 to the second, so that comparing the texts compares the times.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from cstl_edge.errors import ConfigError, one_line
+
+MAX_NAME = 100  # characters
+MAX_CONSENT = 1000  # characters
+RESERVED = "unknown"  # what events say when there is no name
+
+_JOINERS = "\u200c\u200d"  # needed by Persian, Indic scripts and emoji; ignored when comparing
+_REFUSED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, bidi overrides, lone surrogates, line ends
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """One visit: what was agreed to, when, and how many templates it gave."""
+
+    created_utc: str
+    consent: str
+    templates: int
+
+
+@dataclass(frozen=True)
+class Person:
+    """What the gallery holds about one person, templates excepted."""
+
+    name: str
+    consent: str
+    """The newest note; `enrolments` holds them all."""
+    created_utc: str
+    expires_utc: str | None
+    expired: bool
+    """An expired person never matches and waits for `purge`."""
+    templates: int
+    weights_sha256: str
+    enrolments: tuple[Enrolment, ...]
+
+
+def utc_now() -> datetime:
+    """Return the wall clock, aware and in UTC."""
+    return datetime.now(timezone.utc)
+
+
+def stamp(moment: datetime) -> str:
+    """Write a moment as text that sorts like time; the inverse of `moment_of`."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment_of(text: str) -> datetime:
+    """Read what `stamp` wrote."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+
+
+def clean_name(name: str) -> str:
+    """Return `name` stripped and in NFC; raises ConfigError when it cannot be a name."""
+    cleaned = _clean(name, "name", MAX_NAME)
+    if name_key(cleaned) == RESERVED:
+        raise ConfigError(f"the name {RESERVED!r} means that nobody was recognised; choose another")
+    return cleaned
+
+
+def clean_consent(note: str) -> str:
+    """Return the consent note stripped and in NFC; raises ConfigError when it says nothing."""
+    return _clean(note, "consent note", MAX_CONSENT)
+
+
+def name_key(name: str) -> str:
+    """Return what decides whether two names are the same person."""
+    bare = "".join(c for c in unicodedata.normalize("NFKC", name) if c not in _JOINERS)
+    return " ".join(unicodedata.normalize("NFKC", bare.casefold()).split())
+
+
+def expiry(retention_days: float | None, now: datetime) -> str | None:
+    """Return when a retention that starts now ends, None for no end; raises ConfigError."""
+    if retention_days is None:
+        return None
+    try:
+        if retention_days > 0:
+            return stamp(now + timedelta(days=retention_days))
+    except (OverflowError, ValueError):  # beyond the year 9999, or not a number
+        pass
+    raise ConfigError(
+        f"retention of {one_line(retention_days)} days: expected a number above 0 that ends before"
+        " the year 10000; leave it out to keep until removed"
+    )
+
+
+def _clean(text: str, what: str, limit: int) -> str:
+    cleaned = unicodedata.normalize("NFC", text).strip()
+    if not name_key(cleaned):
+        raise ConfigError(f"the {what} is empty: give one that can be read")
+    if len(cleaned) > limit:
+        raise ConfigError(f"the {what} has {len(cleaned)} characters; at most {limit} are kept")
+    for position, letter in enumerate(cleaned, 1):
+        if unicodedata.category(letter) in _REFUSED and letter not in _JOINERS:
+            raise ConfigError(
+                f"the {what} '{one_line(cleaned, 60)}' has a control character"
+                f" (U+{ord(letter):04X}) at position {position}: leave it out"
+            )
+    return cleaned

@@ -1,0 +1,268 @@
+"""What a gallery file holds: people, their enrolments, and the templates these gave.
+
+A template belongs to the enrolment that says which model made it and what was agreed to. Letters:
+k templates at once, n templates in all, p parts, d embedding dimensions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cstl_edge.errors import GalleryError
+from cstl_edge.gallery import database
+from cstl_edge.gallery.people import (
+    Enrolment,
+    Person,
+    clean_consent,
+    clean_name,
+    expiry,
+    name_key,
+    stamp,
+    utc_now,
+)
+from cstl_edge.gallery.templates import Maker, read_vectors, refuse_other
+
+SECOND_LOOK = timedelta(hours=24)  # between the two purges that must both find a person expired
+
+_TEMPLATES = (  # CROSS JOIN keeps this order, so that SQLite need not sort 160 MB of vectors
+    " FROM people CROSS JOIN enrolments ON person_id = people.id"
+    " CROSS JOIN templates ON enrolment_id = enrolments.id"
+    " WHERE expires_utc IS NULL OR expires_utc > ?"
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All templates of people whose retention has not ended, grouped by person."""
+
+    names: tuple[str, ...]
+    starts: NDArray[np.intp]
+    """[people]: where the templates of each begin."""
+    vectors: NDArray[np.float32]
+    """[p, d, n], contiguous."""
+    maker: Maker | None
+    """None when nobody is enrolled."""
+    version: int
+    read_utc: str
+    valid_until: str | None
+    """UTC, when the next retention ends."""
+
+    def holds(self, version: int, now: str) -> bool:
+        """Tell whether nothing has changed since, neither in the file nor by the clock."""
+        in_time = self.valid_until is None or now < self.valid_until
+        return self.version == version and self.read_utc <= now and in_time
+
+
+class Store:
+    """One open gallery file. Not thread-safe: the owner holds a lock."""
+
+    def __init__(
+        self, path: Path, *, create: bool = True, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        """Open the file as `database.connect` does; `clock` gives the time in UTC."""
+        self.path = path
+        self.clock = clock
+        self._database = database.connect(path, create=create)
+
+    def close(self) -> None:
+        """Close the file; the last process to do so folds the log into it."""
+        with database.storage(self.path):
+            self._database.close()
+
+    def version(self) -> int:
+        """Return a number that changes when another connection has changed the gallery."""
+        return int(self._one("PRAGMA data_version")[0])
+
+    def maker(self) -> Maker | None:
+        """Return what made the templates, None when there are none."""
+        row = self._one("SELECT weights_sha256, parts, dimensions FROM enrolments LIMIT 1")
+        return Maker(*row) if row else None
+
+    def count(self) -> int:
+        """Return the number of templates, those of expired people included."""
+        return int(self._one("SELECT count(*) FROM templates")[0])
+
+    def add(
+        self,
+        name: str,
+        vectors: NDArray[np.float16],
+        weights_sha256: str,
+        *,
+        consent: str,
+        retention_days: float | None,
+    ) -> None:
+        """Store templates [k, p, d] under a new name, or add them to the person who has it.
+
+        All or nothing; durable when it returns. A retention given anew counts from now.
+        """
+        name, consent, now = clean_name(name), clean_consent(consent), self.clock()
+        expires = expiry(retention_days, now)
+        maker = Maker(weights_sha256, vectors.shape[1], vectors.shape[2])
+        blobs = [vector.astype("<f2").tobytes() for vector in vectors]
+        with self._writing() as db:
+            refuse_other(maker, self.maker(), self.path)
+            person = self._person(name, expires, stamp(now))
+            enrolment = db.execute(
+                "INSERT INTO enrolments"
+                " (person_id, created_utc, consent, weights_sha256, parts, dimensions)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (person, stamp(now), consent, *maker),
+            ).lastrowid
+            db.executemany(
+                "INSERT INTO templates (enrolment_id, crc32, vector) VALUES (?, ?, ?)",
+                [(enrolment, zlib.crc32(blob), blob) for blob in blobs],
+            )
+
+    def people(self, name: str | None = None) -> tuple[Person, ...]:
+        """Return everybody in order of name, or only who has this name (in any case)."""
+        with database.storage(self.path):
+            rows = self._database.execute(
+                "SELECT name, people.created_utc, expires_utc, weights_sha256,"
+                " enrolments.created_utc, consent, count(templates.id) FROM people"
+                " JOIN enrolments ON person_id = people.id"
+                " JOIN templates ON enrolment_id = enrolments.id"
+                " WHERE ?1 IS NULL OR name_key = ?1"
+                " GROUP BY enrolments.id ORDER BY name_key, enrolments.id",
+                (None if name is None else name_key(clean_name(name)),),
+            ).fetchall()
+        visits: dict[str, list[tuple[Any, ...]]] = {}
+        for row in rows:
+            visits.setdefault(row[0], []).append(row)
+        now = stamp(self.clock())
+        return tuple(_person(of_one, now) for of_one in visits.values())
+
+    def remove(self, name: str) -> bool:
+        """Erase one person without residue; False when nobody has the name."""
+        key = name_key(clean_name(name))
+        with self._writing() as db:
+            erased = db.execute("DELETE FROM people WHERE name_key = ?", (key,)).rowcount
+        self._truncate_log()
+        return erased > 0
+
+    def purge(self) -> tuple[str, ...]:
+        """Erase whom two purges at least SECOND_LOOK apart found expired; return their names.
+
+        The first only notes what it saw, and one that finds the retention running again, or its
+        note in the future, takes the note back: the clock had jumped ahead and was set right.
+        """
+        now = self.clock()
+        with self._writing() as db:
+            db.execute(
+                "UPDATE people SET seen_expired_utc = NULL"
+                " WHERE expires_utc IS NULL OR expires_utc > ?1 OR seen_expired_utc > ?1",
+                (stamp(now),),
+            )
+            names = db.execute(
+                "SELECT name FROM people WHERE seen_expired_utc <= ? ORDER BY name_key",
+                (stamp(now - SECOND_LOOK),),
+            ).fetchall()
+            db.executemany("DELETE FROM people WHERE name = ?", names)
+            db.execute(
+                "UPDATE people SET seen_expired_utc = ?1"
+                " WHERE expires_utc <= ?1 AND seen_expired_utc IS NULL",
+                (stamp(now),),
+            )
+        self._truncate_log()
+        return tuple(name for (name,) in names)
+
+    def load(self) -> Snapshot:
+        """Read all templates of people whose retention has not ended, in one snapshot."""
+        version, now = self.version(), stamp(self.clock())  # a change after this is read twice
+        with database.storage(self.path), self._reading() as db:
+            maker = self.maker()
+            people = db.execute(
+                "SELECT name, expires_utc, count(*)" + _TEMPLATES + " GROUP BY people.id"
+                " ORDER BY people.id",
+                (now,),
+            ).fetchall()
+            counts = np.array([count for _, _, count in people], dtype=np.intp)
+            rows = db.execute(
+                "SELECT name, crc32, vector"
+                + _TEMPLATES
+                + " ORDER BY people.id, enrolments.id, templates.id",
+                (now,),
+            )
+            vectors = read_vectors(rows, int(counts.sum()), maker)
+        return Snapshot(
+            names=tuple(name for name, _, _ in people),
+            starts=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp)[: len(people)],
+            vectors=vectors,
+            maker=maker,
+            version=version,
+            read_utc=now,
+            valid_until=min((e for _, e, _ in people if e), default=None),
+        )
+
+    def _person(self, name: str, expires: str | None, now: str) -> int:
+        """Return the row of the person to add to, made when the name is new."""
+        key = name_key(name)
+        row = self._one("SELECT id, name, expires_utc FROM people WHERE name_key = ?", key)
+        if row is None:
+            new = self._database.execute(
+                "INSERT INTO people (name, name_key, created_utc, expires_utc) VALUES (?, ?, ?, ?)",
+                (name, key, now, expires),
+            )
+            return int(new.lastrowid or 0)
+        if row[1] != name:
+            raise GalleryError(
+                f"'{row[1]}' is enrolled already: write the name so to add to that person,"
+                f" or choose one that differs from '{name}' by more than case"
+            )
+        if expires is not None:
+            self._database.execute(
+                "UPDATE people SET expires_utc = ?, seen_expired_utc = NULL WHERE id = ?",
+                (expires, row[0]),
+            )
+        elif row[2] is not None and row[2] <= now:
+            raise GalleryError(
+                f"the retention of '{name}' ended at {row[2]}: give a new one (days), or remove"
+                " the person"
+            )
+        return int(row[0])
+
+    def _one(self, query: str, *values: str) -> Any:
+        with database.storage(self.path):
+            return self._database.execute(query, values).fetchone()
+
+    def _truncate_log(self) -> None:
+        with database.storage(self.path):
+            database.truncate_log(self._database, self.path)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with database.storage(self.path), database.writing(self._database) as db:
+            yield db
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        self._database.execute("BEGIN")
+        try:
+            yield self._database
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("COMMIT")
+
+
+def _person(visits: list[tuple[Any, ...]], now: str) -> Person:
+    name, created, expires, weights_sha256 = visits[0][:4]
+    enrolments = tuple(Enrolment(*visit[4:7]) for visit in visits)
+    return Person(
+        name=name,
+        consent=enrolments[-1].consent,
+        created_utc=created,
+        expires_utc=expires,
+        expired=expires is not None and expires <= now,
+        templates=sum(enrolment.templates for enrolment in enrolments),
+        weights_sha256=weights_sha256,
+        enrolments=enrolments,
+    )

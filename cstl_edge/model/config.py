@@ -1,0 +1,101 @@
+"""What shapes the network, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SCALES = ("frame", "short", "long")  # the temporal scales, in the order of Eq. 2
+AGGREGATIONS = ("adaptive", "max", "mean")
+
+
+@dataclass(frozen=True)
+class CstlConfig:
+    """Everything that shapes the network. The defaults are the paper's for CASIA-B.
+
+    OU-MVLP: widths (64, 128, 256, 256), embedding 512. Baseline of Table 3: scales ("frame",),
+    aggregation "max", salient False; with all scales it is "+ MSTE".
+    """
+
+    size: tuple[int, int] = (64, 44)
+    """Height and width of a silhouette, pixels, both even."""
+    widths: tuple[int, int, int, int] = (32, 64, 128, 128)
+    """Channels after each convolution."""
+    parts: int = 32
+    """Horizontal bands; divides half the height."""
+    embedding: int = 256
+    """Dimensions of a part's embedding."""
+    scales: tuple[str, ...] = SCALES
+    """Temporal scales in use, a subset of frame, short, long."""
+    aggregation: str = "adaptive"
+    """How frames become T: adaptive (ATA), or max or mean of the sum of the scales."""
+    salient: bool = True
+    """Whether SSFL adds S to the embedding."""
+    classes: int = 0
+    """People of the class head, for training; 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        """Turn lists into tuples, sort the scales; raise ValueError on what cannot be."""
+        for field in ("size", "widths", "scales"):
+            if isinstance(getattr(self, field), list):
+                object.__setattr__(self, field, tuple(getattr(self, field)))
+        self._check_numbers()
+        unknown = sorted(set(self.scales) - set(SCALES))
+        if unknown or not self.scales or len(set(self.scales)) < len(self.scales):
+            raise ValueError(f"scales must be some of {SCALES}, each once, got {self.scales}")
+        object.__setattr__(self, "scales", tuple(name for name in SCALES if name in self.scales))
+        if self.aggregation not in AGGREGATIONS:
+            raise ValueError(f"aggregation must be one of {AGGREGATIONS}, got {self.aggregation!r}")
+        if not isinstance(self.salient, bool):
+            raise ValueError(f"salient must be true or false, got {self.salient!r}")
+        if self.classes and not self.salient:
+            raise ValueError(
+                f"classes {self.classes} contradicts salient False: the class head needs the "
+                "scores of SSFL (Eq. 7). Set classes to 0 or salient to true"
+            )
+
+    def _check_numbers(self) -> None:
+        for field, count in (("size", 2), ("widths", 4)):
+            values = getattr(self, field)
+            counted = isinstance(values, tuple) and len(values) == count
+            if not counted or not all(map(_positive, values)):
+                raise ValueError(f"{field} must be {count} positive integers, got {values!r}")
+        for field in ("parts", "embedding"):
+            if not _positive(getattr(self, field)):
+                raise ValueError(
+                    f"{field} must be a positive integer, got {getattr(self, field)!r}"
+                )
+        if self.classes != 0 and not _positive(self.classes):
+            raise ValueError(f"classes must be 0 or a positive integer, got {self.classes!r}")
+        if any(side % 2 for side in self.size):
+            raise ValueError(f"size must be even both ways (it is pooled 2x2), got {self.size}")
+        rows = self.size[0] // 2
+        if rows % self.parts:
+            fitting = [k for k in range(1, rows + 1) if rows % k == 0]
+            raise ValueError(
+                f"parts must divide the {rows} rows of a feature map (half of height "
+                f"{self.size[0]}), got {self.parts}; possible: {fitting}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, numbers and strings, fit for JSON and YAML."""
+        plain = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CstlConfig:
+        """Build from what `to_dict` gave; missing keys take defaults, unknown ones ValueError."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, 1)
+                hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}"
+                raise ValueError(f"unknown key {key!r} in the model configuration. {hint}")
+        return cls(**values)
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,198 @@
+"""CSTL, context-sensitive temporal feature learning for gait recognition, in the form of the paper.
+
+The network is cut where time begins: `frame_features` sees single frames, `head` a window of their
+features; `forward` is their composition. Letters: n sequences, s frames, m frames of any sequences,
+h w pixels, c channels, p parts, d embedding dimensions.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cstl_edge.model.backbone import Backbone, part_pool
+from cstl_edge.model.config import CstlConfig
+from cstl_edge.model.salient import ClassHead, PartScores, recombine
+from cstl_edge.model.temporal import (
+    AdaptiveAggregation,
+    LongTerm,
+    PartLinear,
+    ShortTerm,
+    max_over_frames,
+    mean_over_frames,
+    running_sums,
+    widened,
+)
+
+
+class TrainingOutputs(NamedTuple):
+    """What the losses need."""
+
+    embedding: Tensor
+    """[n, p, d] float32."""
+    logits: Tensor | None
+    """[n, p, classes] float32 (Eq. 7), or None without a class head."""
+
+
+class Cstl(nn.Module):
+    """The network of `config`.
+
+    `lengths`, int32 [n] in 1..s, masks the end of shorter sequences exactly: each comes out as it
+    would alone, whatever its padding holds. None means that every frame is valid.
+    """
+
+    def __init__(self, config: CstlConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or CstlConfig()
+        parts, channels, scales = config.parts, config.widths[-1], config.scales
+        self.part = (parts, channels)  # shape of one frame's features
+        self.backbone = Backbone(config.widths)
+        self.short = ShortTerm(parts, channels) if "short" in scales else None
+        self.long = LongTerm(parts, channels) if "long" in scales else None
+        adaptive = config.aggregation == "adaptive"
+        self.aggregation = AdaptiveAggregation(parts, channels, scales) if adaptive else None
+        self.scores = PartScores(parts, channels, scales) if config.salient else None
+        self.class_head = ClassHead(parts, channels, config.classes) if config.classes else None
+        # 1/sqrt(d) keeps an embedding's norm near its input's root mean square, so that the margin
+        # of the triplet loss (0.2) means something from the first step.
+        gain = 1 / math.sqrt(config.embedding)
+        inputs = 2 * channels if config.salient else channels
+        self.embed = PartLinear(parts, inputs, config.embedding, gain)
+
+    def forward(
+        self, silhouettes: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Turn silhouettes uint8 [n, s, h, w] into what `head` returns."""
+        return self.head(self._sequences(silhouettes), lengths)
+
+    def frame_features(self, silhouettes: Tensor) -> Tensor:
+        """Turn silhouettes uint8 [m, h, w], 0..255, into part features [m, p, c] (P in Eq. 1)."""
+        self._check_silhouettes(silhouettes, "m")
+        height, width = (side // 2 for side in self.config.size)
+        pooled = part_pool(self.backbone(silhouettes), (height // self.config.parts, width))
+        return pooled.transpose(1, 2).reshape(-1, *self.part)
+
+    def head(self, features: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Turn part features [n, s, p, c] into the embedding, float32 [n, p, d].
+
+        With it come the salient frames, int32 [n, p] (the paper's x_b^k), or None without SSFL.
+        """
+        embedding, frames, _ = self._head(features, lengths)
+        return embedding, frames
+
+    def training_outputs(
+        self, silhouettes: Tensor, lengths: Tensor | None = None
+    ) -> TrainingOutputs:
+        """Turn silhouettes uint8 [n, s, h, w] into embedding and class logits; safe in autocast."""
+        features = widened(self._sequences(silhouettes))
+        self._check_head(features, lengths)
+        if lengths is not None and bool((lengths == features.shape[1]).all()):
+            lengths = None  # full sequences need no masks
+        embedding, _, logits = self._head(features, lengths)
+        return TrainingOutputs(embedding, logits)
+
+    def fused(self) -> Cstl:
+        """Return an equal network for inference: norms folded into the convs, no class head."""
+        network = copy.deepcopy(self).eval()
+        network.config = dataclasses.replace(self.config, classes=0)
+        network.class_head = None
+        if network.short is not None:
+            network.short.fold_norms()
+        return network
+
+    def _sequences(self, silhouettes: Tensor) -> Tensor:
+        self._check_silhouettes(silhouettes, "n, s")
+        features = self.frame_features(silhouettes.reshape(-1, *self.config.size))
+        return features.reshape(-1, silhouettes.shape[1], *self.part)  # [n, s, p, c]
+
+    def _head(
+        self, features: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        self._check_head(features, lengths)
+        x, mask = _door(features, lengths)  # [p, c, n, s], [n, s]
+        scales = self._scales(x, mask)
+        summed = running_sums(scales)  # Eq. 2
+        if self.aggregation is not None:
+            temporal = self.aggregation(summed, mask)  # [p, c, n]
+        else:
+            over_frames = max_over_frames if self.config.aggregation == "max" else mean_over_frames
+            temporal = over_frames(next(reversed(summed.values())), mask)
+        if self.scores is None:
+            return self._embedding(temporal), None, None
+        scores = self.scores(scales, features.shape[1])  # [p, n, s]
+        classes = self.class_head(x, scores, mask) if self.class_head is not None else None
+        ends = _full_lengths(features) if lengths is None else lengths
+        salient, frames = recombine(features, scores, ends)
+        joined = torch.cat((salient.permute(1, 2, 0).to(temporal.dtype), temporal), 1)
+        return self._embedding(joined), frames, classes
+
+    def _scales(self, x: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        scales: dict[str, Tensor] = {}
+        if "frame" in self.config.scales:
+            scales["frame"] = x
+        if self.short is not None:
+            scales["short"] = self.short(x, mask)
+        if self.long is not None:
+            scales["long"] = self.long(x, mask)
+        return scales
+
+    def _embedding(self, x: Tensor) -> Tensor:
+        """[p, c or 2c, n] -> [n, p, d]; in float32 under autocast too, at next to no cost."""
+        with torch.autocast(x.device.type, enabled=False):
+            y = self.embed.weight @ x.to(self.embed.weight.dtype)  # [p, d, n]
+        return widened(y.permute(2, 0, 1))
+
+    def _check_silhouettes(self, silhouettes: Tensor, leading: str) -> None:
+        if _is_graph():
+            return
+        (height, width), ndim = self.config.size, 2 + len(leading.split(", "))
+        fits = silhouettes.ndim == ndim and tuple(silhouettes.shape[-2:]) == (height, width)
+        if not fits or silhouettes.dtype != torch.uint8:
+            raise ValueError(
+                f"expected silhouettes uint8 [{leading}, {height}, {width}], "
+                f"got {silhouettes.dtype} {list(silhouettes.shape)}"
+            )
+
+    def _check_head(self, features: Tensor, lengths: Tensor | None) -> None:
+        if _is_graph():
+            return
+        if features.ndim != 4 or tuple(features.shape[2:]) != self.part or features.shape[1] < 1:
+            parts, channels = self.part
+            raise ValueError(
+                f"expected features [n, s >= 1, {parts}, {channels}], got {list(features.shape)}"
+            )
+        if lengths is None:
+            return
+        n, s = features.shape[:2]
+        if lengths.shape != (n,) or lengths.dtype != torch.int32:
+            raise ValueError(
+                f"expected lengths int32 [{n}], got {lengths.dtype} {list(lengths.shape)}"
+            )
+        if bool(((lengths < 1) | (lengths > s)).any()):
+            raise ValueError(f"lengths must lie in 1..{s}, got {lengths.tolist()}")
+
+
+def _door(features: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Put parts first and zero the padding, whatever it held: NaN times zero would be NaN."""
+    x = features.permute(2, 3, 0, 1)  # [p, c, n, s]
+    if lengths is None:
+        return x.contiguous(), None
+    frames = torch.arange(features.shape[1], dtype=torch.int32, device=features.device)
+    valid = frames < lengths.unsqueeze(1)  # [n, s]
+    return torch.where(valid, x, 0.0), valid.to(features.dtype)
+
+
+def _full_lengths(features: Tensor) -> Tensor:
+    n, s = features.shape[:2]
+    return torch.full((n,), s, dtype=torch.int32, device=features.device)
+
+
+def _is_graph() -> bool:
+    """Tell whether a graph is being recorded, which has no place for checks of values."""
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return bool(tracing) or torch.compiler.is_compiling()

@@ -1,0 +1,220 @@
+"""Features of three temporal scales (Eq. 1) and their adaptive aggregation (Eq. 2 to 5).
+
+Everything works on [p, c, n, s]: parts first, because each part has weights of its own and a
+batched matrix product then reads them once for all sequences and frames. `mask` [n, s] is 1 for
+valid frames and 0 for padding, or None when every frame is valid. The padding holds finite numbers
+(the door of the head sees to it); each sum over frames masks it out. Letters: n sequences,
+s frames, p parts, c channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SQUEEZE = 16  # an MLP's hidden layer has 1/16 of its input's channels (section 4.2)
+KERNEL = 3  # frames seen by one short-term convolution
+
+
+class PartLinear(nn.Module):
+    """A matrix of its own for every part.
+
+    Initialised uniformly with variance gain²/inputs, as if each part were a linear layer: the usual
+    initialisers take the part axis of a 3-D weight for a channel axis and come out an order of
+    magnitude too small. `fan` counts the inputs where this is a slice of a wider layer.
+    """
+
+    bias: Tensor | None
+
+    def __init__(
+        self, parts: int, inputs: int, outputs: int, gain: float = 1.0, fan: int | None = None
+    ) -> None:
+        super().__init__()
+        self.inputs, self.outputs = (parts, inputs), (parts, outputs)  # leading axes
+        bound = gain * math.sqrt(3 / (fan or inputs))
+        self.weight = nn.Parameter(torch.empty(parts, outputs, inputs).uniform_(-bound, bound))
+        self.register_parameter("bias", None)  # comes with `ShortTerm.fold_norms`
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[p, inputs, n, s] -> [p, outputs, n, s]."""
+        y = self.weight @ x.reshape(*self.inputs, -1)  # [p, outputs, n*s]
+        if self.bias is not None:
+            y = y + self.bias
+        return y.reshape(*self.outputs, -1, x.shape[3])
+
+
+class ConcatLinear(nn.ModuleDict):
+    """A `PartLinear` on the concatenation of several scales, as the sum of one product per scale.
+
+    The same numbers without the copy; and the long-term feature, equal in all frames, is multiplied
+    once per sequence.
+    """
+
+    def __init__(
+        self, parts: int, channels: int, scales: tuple[str, ...], outputs: int, gain: float = 1.0
+    ) -> None:
+        fan = channels * len(scales)
+        super().__init__({name: PartLinear(parts, channels, outputs, gain, fan) for name in scales})
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """{scale: [p, c, n, s or 1]} -> [p, outputs, n, s]."""
+        return total([self[name](x) for name, x in features.items()])
+
+
+class PartNorm(nn.Module):
+    """Batch normalisation over sequences and frames, per part and channel, without the padding."""
+
+    EPSILON = 1e-5
+    MOMENTUM = 0.1  # share of the newest batch in the running statistics
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, parts: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(parts, channels))
+        self.bias = nn.Parameter(torch.zeros(parts, channels))
+        self.register_buffer("running_mean", torch.zeros(parts, channels))
+        self.register_buffer("running_var", torch.ones(parts, channels))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[p, c, n, s] -> [p, c, n, s], in float32 or wider under autocast."""
+        wide = x.to(self.weight.dtype)
+        if self.training and mask is not None:
+            return self._masked(wide, mask)
+        flat = wide.reshape(1, self.weight.numel(), -1)  # [1, p*c, n*s]
+        state = (self.running_mean, self.running_var, self.weight, self.bias)
+        mean, var, weight, bias = (tensor.view(-1) for tensor in state)
+        settings = (self.training, self.MOMENTUM, self.EPSILON)
+        y = F.batch_norm(flat, mean, var, weight, bias, *settings)
+        return y.reshape(*self.weight.shape, -1, x.shape[3])
+
+    def _masked(self, x: Tensor, mask: Tensor) -> Tensor:
+        count = mask.sum()
+        mean = (x * mask).sum((2, 3)) / count  # [p, c]
+        centred = x - mean[:, :, None, None]
+        var = (centred.square() * mask).sum((2, 3)) / count
+        with torch.no_grad():
+            unbiased = var * count / (count - 1).clamp_min(1)
+            self.running_mean.lerp_(mean, self.MOMENTUM)
+            self.running_var.lerp_(unbiased, self.MOMENTUM)
+        scale = self.weight * torch.rsqrt(var + self.EPSILON)
+        return centred * scale[:, :, None, None] + self.bias[:, :, None, None]
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Return what this does in eval mode as scale [p, c] and shift [p, c]."""
+        scale = self.weight * torch.rsqrt(self.running_var + self.EPSILON)
+        return scale, self.bias - self.running_mean * scale
+
+
+class ShortTerm(nn.Module):
+    """T_s: two serial convolutions of kernel 3 over time, their outputs added (section 3.2)."""
+
+    def __init__(self, parts: int, channels: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(PartLinear(parts, KERNEL * channels, channels) for _ in range(2))
+        self.norms = nn.ModuleList(PartNorm(parts, channels) for _ in range(2))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[p, c, n, s], zero in the padding -> [p, c, n, s]."""
+        first = self._layer(0, x, mask)
+        if mask is not None:  # the norm has lifted the padding off zero; the next conv sees it
+            first = first * mask
+        return first + self._layer(1, first, mask)
+
+    def _layer(self, index: int, x: Tensor, mask: Tensor | None) -> Tensor:
+        y: Tensor = self.convs[index](_windows(x))
+        return self.norms[index](y, mask) if len(self.norms) else y
+
+    @torch.no_grad()
+    def fold_norms(self) -> None:
+        """Fold the norms, as they are in eval mode, into the convolutions."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            assert isinstance(conv, PartLinear)
+            assert isinstance(norm, PartNorm)
+            scale, shift = norm.affine()
+            conv.weight.mul_(scale[:, :, None])
+            conv.bias = nn.Parameter(shift[:, :, None])
+        self.norms = nn.ModuleList()
+
+
+class LongTerm(nn.Module):
+    """T_l: the mean of all frames, weighted per part and channel (Eq. 1)."""
+
+    def __init__(self, parts: int, channels: int) -> None:
+        super().__init__()
+        hidden = max(1, channels // SQUEEZE)
+        self.first = PartLinear(parts, channels, hidden, gain=math.sqrt(2))
+        self.second = PartLinear(parts, hidden, channels)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[p, c, n, s] -> [p, c, n, 1], the same for all frames of a sequence."""
+        weights = gates(self.second(F.relu(self.first(x))), mask)
+        ratio: Tensor = (weights * x).sum(3, keepdim=True) / weights.sum(3, keepdim=True)
+        return ratio.to(x.dtype)
+
+
+class AdaptiveAggregation(nn.Module):
+    """ATA: weigh every scale, frame and channel by what all scales say (Eq. 3 to 5)."""
+
+    def __init__(self, parts: int, channels: int, scales: tuple[str, ...]) -> None:
+        super().__init__()
+        hidden = max(1, channels * len(scales) // SQUEEZE)
+        self.first = ConcatLinear(parts, channels, scales, hidden)
+        self.second = nn.ModuleDict({name: PartLinear(parts, hidden, channels) for name in scales})
+
+    def forward(self, summed: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
+        """The sums of Eq. 2, {scale: [p, c, n, s or 1]} -> T [p, c, n], float32 or wider."""
+        hidden = self.first(summed)  # [p, 3c/16, n, s]
+        numerators, denominators = [], []
+        for name, x in summed.items():
+            weights = gates(self.second[name](hidden), mask)
+            numerators.append((weights * x).sum(3))
+            denominators.append(weights.sum(3))
+        return total(numerators) / total(denominators)
+
+
+def running_sums(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Let the scales flow into each other from top to bottom (Eq. 2)."""
+    sums: dict[str, Tensor] = {}
+    for name, x in features.items():
+        sums[name] = x if not sums else next(reversed(sums.values())) + x
+    return sums
+
+
+def max_over_frames(x: Tensor, mask: Tensor | None) -> Tensor:
+    """[p, c, n, s] -> [p, c, n], the maximum over valid frames."""
+    return (x if mask is None else torch.where(mask > 0, x, -torch.inf)).amax(3)
+
+
+def mean_over_frames(x: Tensor, mask: Tensor | None) -> Tensor:
+    """[p, c, n, s] -> [p, c, n], the mean over valid frames, summed in float32."""
+    if mask is None:
+        return widened(x).mean(3)
+    return (widened(x) * mask).sum(3) / widened(mask).sum(1)
+
+
+def gates(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Sigmoid in float32 (in float16 it is exactly 1 from 8.32 on), zero in the padding."""
+    weights = torch.sigmoid(widened(logits))
+    return weights if mask is None else weights * mask
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return half-width numbers as float32, all others as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def total(terms: Sequence[Tensor]) -> Tensor:
+    """Add up tensors that broadcast against each other."""
+    return sum(terms[1:], terms[0])
+
+
+def _windows(x: Tensor) -> Tensor:
+    """Stack the frame before, each frame and the one after: [p, c, n, s] -> [p, 3c, n, s]."""
+    padded = F.pad(x, (1, 1))
+    return torch.cat((padded[..., :-2], x, padded[..., 2:]), 1)

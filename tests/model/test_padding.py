@@ -1,0 +1,156 @@
+"""A padded batch gives what each of its sequences gives alone, whatever the padding holds."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from cstl_edge.model import Cstl, CstlConfig
+from cstl_edge.model.temporal import PartNorm, ShortTerm
+
+TINY = {"size": (8, 4), "widths": (2, 3, 4, 32), "parts": 2, "embedding": 6}
+LENGTHS = (9, 1, 2, 5, 8)
+FORMS = [
+    {},
+    {"aggregation": "max"},
+    {"aggregation": "mean"},
+    {"salient": False},
+    {"scales": ("frame",), "aggregation": "max", "salient": False},
+    {"scales": ("short",)},
+    {"scales": ("long",)},
+    {"scales": ("long",), "aggregation": "max"},
+    {"scales": ("long",), "aggregation": "mean"},
+    {"scales": ("short", "long")},
+]
+
+
+def network(seed: int = 0, **settings: object) -> Cstl:
+    torch.manual_seed(seed)
+    net = Cstl(CstlConfig(**{**TINY, **settings})).eval()
+    for module in net.modules():
+        if isinstance(module, PartNorm):  # away from identity: padding is lifted off zero
+            module.running_mean.normal_()
+            module.bias.data.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+    return net
+
+
+def int32(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.int32)
+
+
+def padded(features: Tensor, garbage: float) -> Tensor:
+    filled = features.clone()
+    for b, length in enumerate(LENGTHS):
+        filled[b, length:] = garbage
+    return filled
+
+
+@pytest.mark.parametrize("garbage", [0.0, 1e30, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_padded_equals_alone(form: dict[str, object], garbage: float) -> None:
+    net, features = network(**form), torch.rand(5, 9, 2, 32) * 3
+    embedding, frames = net.head(padded(features, garbage), int32(*LENGTHS))
+    for b, length in enumerate(LENGTHS):
+        alone, alone_frames = net.head(features[b : b + 1, :length])
+        torch.testing.assert_close(embedding[b], alone[0], rtol=1e-5, atol=1e-5)
+        if frames is not None and alone_frames is not None:
+            assert torch.equal(frames[b], alone_frames[0])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_padded_silhouettes_equal_alone_on_a_real_size(seed: int) -> None:
+    net = network(seed, size=(64, 44), parts=8, widths=(4, 4, 8, 16), embedding=16)
+    silhouettes = torch.randint(0, 256, (3, 7, 64, 44), dtype=torch.uint8)
+    lengths = torch.randint(1, 8, (3,)).int()
+    embedding, _ = net(silhouettes, lengths)
+    for b, length in enumerate(lengths.tolist()):
+        alone, _ = net(silhouettes[b : b + 1, :length])
+        torch.testing.assert_close(embedding[b], alone[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+def test_short_term_at_the_border(length: int) -> None:
+    short = network().short
+    assert isinstance(short, ShortTerm)
+    x = torch.zeros(2, 32, 1, 6)
+    x[..., :length] = torch.randn(2, 32, 1, length)
+    mask = (torch.arange(6) < length).float()[None]
+    together, alone = short(x, mask)[..., :length], short(x[..., :length], None)
+    torch.testing.assert_close(together, alone, rtol=1e-6, atol=1e-6)
+
+
+def test_no_lengths_means_all_frames() -> None:
+    net, features = network(), torch.rand(3, 6, 2, 32)
+    torch.testing.assert_close(net.head(features), net.head(features, int32(6, 6, 6)))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 40])
+def test_any_number_of_frames(frames: int) -> None:
+    embedding, salient = network().head(torch.rand(2, frames, 2, 32))
+    assert embedding.isfinite().all()
+    assert salient is not None
+    assert salient.max() < frames
+
+
+def test_norm_in_training_counts_valid_frames_alone() -> None:
+    torch.manual_seed(3)
+    masked, plain = PartNorm(2, 4).train(), PartNorm(2, 4).train()
+    x, lengths = torch.randn(2, 4, 3, 6) * 2 + 1, (6, 1, 3)
+    mask = torch.stack([(torch.arange(6) < length).float() for length in lengths])
+    valid = torch.cat([x[:, :, b, :length] for b, length in enumerate(lengths)], 2)  # [p, c, m]
+    expected = plain(valid[:, :, None], None)
+    actual = masked(torch.where(mask > 0, x, 1e3), mask)
+    together = torch.cat([actual[:, :, b, :length] for b, length in enumerate(lengths)], 2)
+    torch.testing.assert_close(together, expected[:, :, 0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(masked.running_mean, plain.running_mean)
+    torch.testing.assert_close(masked.running_var, plain.running_var)
+
+
+def test_training_ignores_the_padding_and_gives_it_no_gradient() -> None:
+    results, gradients = [], []
+    for garbage in (0.0, math.nan):
+        net = network(classes=3).train()
+        torch.manual_seed(5)
+        features = padded(torch.rand(5, 9, 2, 32), garbage).requires_grad_()
+        embedding, _, logits = net._head(features, int32(*LENGTHS))
+        assert logits is not None
+        (embedding.square().mean() + logits.square().mean()).backward()
+        assert features.grad is not None
+        results.append((embedding, logits))
+        gradients.append(features.grad)
+    torch.testing.assert_close(results[0], results[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
+    for b, length in enumerate(LENGTHS):
+        assert not gradients[1][b, length:].any()
+        assert gradients[1][b, :length].any()
+
+
+def test_training_with_full_lengths_equals_training_without() -> None:
+    silhouettes = torch.randint(0, 256, (3, 5, 8, 4), dtype=torch.uint8)
+    outputs = [
+        network(classes=3).train().training_outputs(silhouettes, lengths)
+        for lengths in (None, int32(5, 5, 5))
+    ]
+    torch.testing.assert_close(outputs[0], outputs[1])
+    net = network(classes=3).train()
+    features = net._sequences(silhouettes)
+    masked, _, _ = net._head(features, int32(5, 5, 5))  # the masked norm on a full batch
+    torch.testing.assert_close(masked, outputs[0].embedding, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        (int32(0, 3), r"in 1\.\.4, got \[0, 3\]"),
+        (int32(4, 5), r"in 1\.\.4"),
+        (int32(4), r"int32 \[2\]"),
+        (torch.tensor([4, 4]), "int64"),
+    ],
+)
+def test_impossible_lengths_are_refused(lengths: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        network().head(torch.rand(2, 4, 2, 32), lengths)

@@ -1,0 +1,102 @@
+"""Protocols and metrics against hand-worked cases and brute force."""
+
+import numpy as np
+import pytest
+
+from cstl_edge.evaluation import (
+    GALLERY,
+    PROBES,
+    Walks,
+    bootstrap,
+    gait_energy,
+    impostor_table,
+    open_set,
+    part_mean_distance,
+    rank1,
+    rank1_table,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def walks(people=6, views=(0, 90), spread=0.0, dims=8, rng=RNG):
+    """Every sequence of the protocol: a person's own point plus noise of size `spread`."""
+    rows = [
+        (person, name, view)
+        for person in range(people)
+        for name in (*GALLERY, *(n for names in PROBES.values() for n in names))
+        for view in views
+    ]
+    centres = rng.normal(size=(people, 2, dims))
+    ids = np.array([person for person, _, _ in rows])
+    noise = rng.normal(size=(len(rows), 2, dims)) * spread
+    return Walks(
+        (centres[ids] + noise).astype(np.float32),
+        ids,
+        np.array([name for _, name, _ in rows]),
+        np.array([view for _, _, view in rows]),
+    )
+
+
+def test_distance_is_the_mean_over_parts_not_that_of_the_flat_vector():
+    a = RNG.normal(size=(5, 3, 4)).astype(np.float32)
+    b = RNG.normal(size=(7, 3, 4)).astype(np.float32)
+    plain = [[np.mean([np.linalg.norm(x[p] - y[p]) for p in range(3)]) for y in b] for x in a]
+    assert np.allclose(part_mean_distance(a, b), plain, atol=1e-5)
+
+
+def test_perfect_embeddings_are_always_right():
+    table = rank1_table(walks())
+    assert table["mean"] == {"same_view": 1.0, "cross_view": 1.0}
+    assert table["cl"]["per_view"] == {0: 1.0, 90: 1.0}
+
+
+def test_rank1_by_hand():
+    """Two people, two views; at 90 degrees both look like person 1."""
+    data = walks(people=2)
+    blind = data.embeddings.copy()
+    blind[data.views_deg == 90] = data.embeddings[data.people == 1][0]
+    row = rank1(Walks(blind, data.people, data.sequences, data.views_deg), "nm", draws=50)
+    # gallery 0 → probe 90 is always called person 1 (half right); gallery 90 holds two equal entries,
+    # the first of which (person 0) wins, for probes at 0: half right again
+    assert row["cross_view"] == pytest.approx(0.5)
+    assert row["per_view"][90] == pytest.approx(0.5)
+    assert row["same_view"] == pytest.approx((1.0 + 0.5) / 2)
+
+
+def test_noise_is_chance():
+    data = walks(people=20, spread=1e3)
+    assert rank1(data, "nm")["cross_view"] < 0.2
+
+
+def test_bootstrap_covers_the_mean_and_shrinks():
+    few, many = RNG.random(20), RNG.random(2000)
+    low, high = bootstrap(few)
+    assert low < few.mean() < high
+    narrow = bootstrap(many)
+    assert narrow[1] - narrow[0] < (high - low) / 3
+
+
+def test_gait_energy_is_the_mean_over_frames():
+    silhouettes = RNG.integers(0, 256, (3, 5, 4, 2), dtype=np.uint8)
+    energy = gait_energy(silhouettes)
+    assert energy.shape == (3, 1, 8)
+    assert np.allclose(energy[1, 0], silhouettes[1].mean(0).ravel() / 255, atol=1e-6)
+
+
+def test_impostor_thresholds_fall_with_the_gallery_and_rise_with_the_rate():
+    table = impostor_table(walks(people=12, spread=0.3), sizes=(1, 4, 8), draws=2000)
+    threshold = np.array(table["threshold"])
+    assert (np.diff(threshold, axis=0) <= 0).all()
+    assert (np.diff(threshold, axis=1) >= 0).all()
+    with pytest.raises(ValueError, match="more than 8 people"):
+        impostor_table(walks(people=6), sizes=(8,), draws=10)
+
+
+def test_thresholds_keep_their_promise_on_other_people():
+    rng = np.random.default_rng(3)
+    table = impostor_table(walks(people=60, spread=0.3, rng=rng), sizes=(8,), draws=4000)
+    rows = open_set(walks(people=60, spread=0.3, rng=rng), table, size=8, draws=60)
+    wanted = {row["fpir_wanted"]: row for row in rows}
+    assert 0.04 < wanted[0.1]["fpir"] < 0.2
+    assert wanted[0.3]["fnir"] <= wanted[0.01]["fnir"]
