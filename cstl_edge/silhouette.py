@@ -1,10 +1,10 @@
 """Masks of people, aligned as the network wants them: the one implementation, training and live.
 
 The rule is the field's (crop the rows, scale to the full height, centre on the column that halves
-the mass, keep 44/64 of the height), with one interpolation, `cv2.INTER_AREA`: it averages when a
-300-pixel person shrinks to 64 rows, where bicubic sampling would alias, and is linear when a
-50-pixel person grows. The result is therefore not strictly binary. Letters: `s` frames, `h w`
-pixels.
+the mass, keep 44/64 of the height), with one interpolation: each pixel of the result is the mean of
+the area it covers (`cv2.INTER_AREA`), so that a 300-pixel person shrinks to 64 rows without the
+aliasing of bicubic sampling; where a small person grows, and there is no area to average, it is
+linear. The result is therefore not strictly binary. Letters: `s` frames, `h w` pixels.
 """
 
 from __future__ import annotations
@@ -91,9 +91,8 @@ def align(mask: Silhouette, size: tuple[int, int] = SMALL) -> Silhouette:
         raise DataError(
             f"expected a standing person, got a mask of {right - left}x{bottom - top} px"
         )
-    scaled = cv2.resize(
-        person, (scaled_width, h), interpolation=cv2.INTER_AREA
-    )  # [h, scaled_width]
+    how = cv2.INTER_AREA if h <= bottom - top else cv2.INTER_LINEAR
+    scaled = cv2.resize(person, (scaled_width, h), interpolation=how)  # [h, scaled_width]
     start = _centre_column(scaled) - w // 2
     out = np.zeros((h, w), np.uint8)
     first, last = max(start, 0), min(start + w, scaled_width)

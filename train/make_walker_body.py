@@ -1,8 +1,10 @@
-"""Thin the full parametric body to evenly spread surface points: the asset `walker_body.npz` that Walkers renders from.
+"""Thin the full parametric body to evenly spread points of the skin: Walkers' `walker_body.npz`.
 
-The full basis has 13,718 vertices, crowded on face and hands. A silhouette needs points spread evenly over the skin, so random points are
-drawn on the triangles in proportion to their area and thinned by farthest-point sampling; every quantity of the basis is linear, so the
-points' components are those of the triangles' corners, mixed. Skin weights of fingers go to the hand. Outward normals are added for clothes.
+The full basis has 13,718 vertices, crowded on face and hands. A silhouette needs points spread
+evenly, so random points are drawn on the triangles in proportion to their area and thinned by
+farthest-point sampling; every quantity of the basis is linear, so a point's components are those of
+its triangle's corners, mixed. Skin weights of fingers go to the hand. Outward normals are added for
+clothes.
 """
 
 from __future__ import annotations
@@ -10,18 +12,20 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+Arrays = dict[str, NDArray[Any]]
 CANDIDATES_PER_POINT = 15
 
 
 def corner_weights(
     vertices: FloatArray, faces: NDArray[np.int32], points: int, seed: int
 ) -> tuple[NDArray[np.int64], FloatArray]:
-    """Choose `points` spread points on the mesh: index of the triangle [k] and weights of its corners [k, 3]."""
+    """Choose `points` spread points on the mesh: triangles [k] and corner weights [k, 3]."""
     rng = np.random.default_rng(seed)
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
@@ -34,7 +38,7 @@ def corner_weights(
     for _ in range(points - 1):
         nearest = np.minimum(nearest, ((spot - spot[chosen[-1]]) ** 2).sum(1))
         chosen.append(int(nearest.argmax()))
-    return triangle[chosen], weights[chosen]
+    return np.asarray(triangle[chosen]), np.asarray(weights[chosen])
 
 
 def vertex_normals(vertices: FloatArray, faces: NDArray[np.int32]) -> FloatArray:
@@ -46,24 +50,27 @@ def vertex_normals(vertices: FloatArray, faces: NDArray[np.int32]) -> FloatArray
         np.add.at(normals, faces[:, corner], face)
     volume = np.einsum("fi,fi->", a, face)
     normals *= np.sign(volume)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.asarray(normals / np.maximum(length, 1e-12))
 
 
-def dense_skin(body: dict[str, NDArray[np.generic]]) -> FloatArray:
+def dense_skin(body: Arrays) -> FloatArray:
     """Skin weights [v, bones], those of finger and thumb bones moved to their hand."""
     bones = [str(b) for b in body["bones"]]
     index = body["skin_bones"].astype(np.int64)
     skin = np.zeros((len(index), len(bones)), np.float32)
-    np.add.at(skin, (np.arange(len(index))[:, None], index), body["skin_weights"].astype(np.float32))
+    np.add.at(
+        skin, (np.arange(len(index))[:, None], index), body["skin_weights"].astype(np.float32)
+    )
     for b, bone in enumerate(bones):
         if "Thumb" in bone or "Finger" in bone:
             hand = bones.index("LeftHand" if bone.startswith("L") else "RightHand")
             skin[:, hand] += skin[:, b]
             skin[:, b] = 0
-    return skin / skin.sum(1, keepdims=True)
+    return np.asarray(skin / skin.sum(1, keepdims=True))
 
 
-def thin(body: dict[str, NDArray[np.generic]], points: int, seed: int) -> dict[str, NDArray[np.generic]]:
+def thin(body: Arrays, points: int, seed: int) -> Arrays:
     """Return the arrays of the thinned asset."""
     vertices = body["vertices"].astype(np.float32)
     faces = body["faces"].astype(np.int32)
@@ -71,7 +78,8 @@ def thin(body: dict[str, NDArray[np.generic]], points: int, seed: int) -> dict[s
     corners = faces[triangle]  # [k, 3]
 
     def mix(values: FloatArray) -> FloatArray:
-        return np.einsum("kc,kc...->k...", weights, values[corners]).astype(np.float32)
+        mixed = np.einsum("kc,kc...->k...", weights, values[corners])
+        return np.asarray(mixed, dtype=np.float32)
 
     skin = mix(dense_skin(body))
     strongest = np.argsort(-skin, axis=1)[:, :4]
@@ -98,8 +106,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     with np.load(args.body, allow_pickle=False) as stored:
         body = {key: stored[key] for key in stored.files}
-    np.savez_compressed(args.out, **thin(body, args.points, args.seed))
-    print(f"{args.out}: {args.points} points, {args.out.stat().st_size / 1024:.0f} KiB", file=sys.stderr)
+    arrays: dict[str, Any] = thin(body, args.points, args.seed)
+    np.savez_compressed(args.out, **arrays)
+    print(
+        f"{args.out}: {args.points} points, {args.out.stat().st_size / 1024:.0f} KiB",
+        file=sys.stderr,
+    )
     return 0
 
 

@@ -1,7 +1,7 @@
 """P×K batches and the frame rules of the field, the same for a seed on every machine.
 
-Every batch is a function of (seed, batch number) alone. A run that resumes at batch 1,234, inside an
-epoch or not, therefore sees exactly the batches of a run that never stopped, and a thread may
+Every batch is a function of (seed, batch number) alone. A run that resumes at batch 1,234, inside
+an epoch or not, therefore sees exactly the batches of a run that never stopped, and a thread may
 prepare the next batch while this one is computed. Letters: `m` sequences of the set, `n` of a
 batch, `s` frames, `h w` pixels.
 """
@@ -122,7 +122,7 @@ class Sampler:
         return Batch(number, silhouettes, labels, rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on after the last batch, as JSON can hold it."""
+        """Return what `load_state_dict` needs to go on after the last batch, fit for JSON."""
         return {"next_batch": self.next_batch, "settings": self._settings}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

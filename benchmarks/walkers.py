@@ -1,0 +1,126 @@
+"""Measure Walkers: cost per frame, how hard the baseline finds them, what their motion tells.
+
+python benchmarks/walkers.py                       # ms per frame on this core
+python benchmarks/walkers.py --calibrate           # baseline's rank-1 in the CASIA-B protocol
+python benchmarks/walkers.py --sheet people.png    # a contact sheet to look at
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.data import walkers
+from cstl_edge.evaluation import Walks, gait_energy, rank1_table
+from cstl_edge.measure import append_jsonl, environment, summary
+
+FIRST_ID = 900_000  # people that no training set holds
+MOTION_BODY = 900_000  # the one body of the motion study
+SHEET_VIEWS = (0, 18, 54, 72, 126, 144, 180)
+
+
+def speed(recordings: int, frames: int, size: tuple[int, int]) -> dict[str, Any]:
+    """Take the processor time of silhouettes of many recordings, everything included."""
+    cv2.setNumThreads(1)
+    walkers.silhouettes(walkers.person(0), walkers.recording(0), frames, size)
+    samples_ms = []
+    for i in range(recordings):
+        who = walkers.person(FIRST_ID + i)
+        walk = walkers.recording(i, walkers.CONDITIONS[i % 3], 18.0 * (i % 11))
+        start = time.process_time()
+        walkers.silhouettes(who, walk, frames, size)
+        samples_ms.append((time.process_time() - start) * 1e3 / frames)
+    return {"size": list(size), "frames": frames, "ms_per_frame": summary(samples_ms)}
+
+
+def motion_features(silhouettes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return what a still picture lacks: deviation over time and spectrum of coarse pixels."""
+    out = []
+    for sequence in silhouettes:
+        coarse = np.stack([cv2.resize(f, (22, 32), interpolation=cv2.INTER_AREA) for f in sequence])
+        moving = coarse.astype(np.float32) / 255
+        moving -= moving.mean(0)
+        waves = np.abs(np.fft.rfft(moving, axis=0))[1:9] / len(moving)
+        out.append(np.concatenate([moving.std(0).ravel(), waves.sum((1, 2)) / 10, waves.ravel()]))
+    return np.stack(out)[:, None].astype(np.float32)  # [m, 1, d]
+
+
+def baselines(
+    people: int, frames: int, workers: int, body_seed: int | None
+) -> dict[str, dict[str, Any]]:
+    """Return rank-1 of nearest neighbours on hand-made features in the CASIA-B protocol."""
+    ids = range(FIRST_ID, FIRST_ID + people)
+    made = walkers.generate(ids, frames=frames, workers=workers, body_seed=body_seed)
+    tables = {}
+    for name, make in (("mean picture", gait_energy), ("motion", motion_features)):
+        walks = Walks(make(made.silhouettes), made.people, made.sequences, made.views_deg)
+        tables[name] = {"people": people, "frames": frames, **rank1_table(walks)}
+    return tables
+
+
+def calibrate(people: int, frames: int, workers: int) -> dict[str, Any]:
+    """Measure and print the baselines, on people with their own bodies and with one for all."""
+    tables = {}
+    for bodies, body in (("own bodies", None), ("one body", MOTION_BODY)):
+        for features, table in baselines(people, frames, workers, body).items():
+            tables[f"{bodies}, {features}"] = table
+            cells = [
+                f"{c} {table[c]['same_view']:.3f}/{table[c]['cross_view']:.3f}"
+                for c in walkers.CONDITIONS
+            ]
+            name = f"{bodies}, {features}"
+            print(f"{name:24s} rank-1 same view / across views: {', '.join(cells)}", flush=True)
+    return tables
+
+
+def sheet(path: Path, people: int) -> None:
+    """Draw people in rows: eight frames from the side, then other views, per condition."""
+    rows = []
+    for i in range(people):
+        for condition in walkers.CONDITIONS:
+            who = walkers.person(FIRST_ID + i)
+            side = walkers.silhouettes(who, walkers.recording(i, condition), 8, (128, 88))
+            views = [
+                walkers.silhouettes(who, walkers.recording(i, condition, v), 5, (128, 88))[4]
+                for v in SHEET_VIEWS
+            ]
+            rows.append(np.hstack([*side, *views]))
+    cv2.imwrite(str(path), np.vstack(rows))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run what was asked for, print it, append it to --out."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--calibrate", action="store_true", help="rank-1 of the baselines")
+    parser.add_argument("--sheet", type=Path, help="write a contact sheet (PNG) and stop")
+    parser.add_argument("--people", type=int, default=50)
+    parser.add_argument("--frames", type=int, default=30)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="JSON lines to append to")
+    args = parser.parse_args(argv)
+    if args.sheet:
+        sheet(args.sheet, min(args.people, 8))
+        return 0
+    record: dict[str, Any] = {"benchmark": "walkers", "environment": environment()}
+    record["speed"] = [speed(60, args.frames, size) for size in ((64, 44), (128, 88))]
+    for row in record["speed"]:
+        print(f"{row['size']}: {row['ms_per_frame']} ms per frame per core")
+    if args.calibrate:
+        record["calibration"] = calibrate(args.people, args.frames, args.workers)
+    if args.out:
+        append_jsonl(args.out, record)
+        print(f"appended to {args.out}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,155 @@
+"""Who walks: a body and a way of walking, drawn from two bases fitted to many people.
+
+A body is twelve principal components of a parametric human (stature, build) and a few proportions
+the basis keeps narrow; a gait is twelve principal components of a stride's Fourier coefficients and
+traits that an eye names: cadence, arm swing, step width, lean, limp, timing of the joints. Both
+are drawn under seeds of their own, so that one body can be given to many gaits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+COMPONENTS = 12
+HARMONICS = 5
+BODY, GAIT = 1, 2  # purposes: seeds of different purposes never share numbers
+BODY_LIMIT = 2.0  # standard deviations; beyond it the linear body basis leaves what people are
+BODY_SCALE, STYLE_SCALE = 1.0, 1.1  # spread of people, in the bases' standard deviations
+TIMING_STD = 0.14  # relative, complex: amplitude and phase of each joint's harmonics
+TIMED_JOINTS = 8  # thigh, knee, ankle and arm of either side
+
+
+@dataclass(frozen=True)
+class Body:
+    """Rest shape of a person; lengths in metres, stretches relative."""
+
+    shape: FloatArray  # [12] standard normals of the body basis
+    torso: float  # added under the skin of the trunk
+    belly: float  # added at the front of the waist
+    hips: float  # added around pelvis and thighs
+    limbs: float  # added around arms and shanks
+    hair: float  # thickness over the scalp
+    shoulder: float  # half width added
+    leg: float  # stretch of the legs
+    head: float  # stretch of the head
+
+
+@dataclass(frozen=True)
+class Gait:
+    """Way of walking: angles in radians, gains relative to the average walker."""
+
+    style: FloatArray  # [12] standard normals of the stride basis
+    timing: npt.NDArray[np.complex64]  # [8, 5] factors on the joints' harmonics
+    cadence: float  # log of the relative stride time
+    hip_swing: float
+    knee_swing: float
+    stance_knee: float  # how much the loaded knee gives way, twice per stride
+    limp: float  # left legs swing (1 + limp), right ones (1 - limp)
+    step_width: float
+    toe_out: float
+    lean: float
+    hunch: float
+    head_drop: float
+    sway: float  # gain of the pelvis' rolling and turning
+    twist: float  # gain of the trunk's counter-rotation
+    arm_swing: float
+    arm_uneven: float
+    arm_out: float
+    arm_late: float  # lag of the arms behind the legs
+    elbow: float
+    elbow_swing: float
+
+
+@dataclass(frozen=True)
+class Person:
+    """A synthetic person: seeds, body and gait."""
+
+    seed: int
+    body_seed: int
+    body: Body
+    gait: Gait
+
+
+_BODY_STD = {
+    "torso": (0.0, 0.013),
+    "belly": (0.005, 0.022),
+    "hips": (0.0, 0.012),
+    "limbs": (0.0, 0.005),
+    "hair": (0.014, 0.015),
+    "shoulder": (0.0, 0.016),
+    "leg": (0.0, 0.042),
+    "head": (0.0, 0.045),
+}
+_GAIT_STD = {
+    "cadence": (-0.05, 0.10),
+    "hip_swing": (0.90, 0.12),
+    "knee_swing": (1.0, 0.15),
+    "stance_knee": (0.0, 0.07),
+    "limp": (0.0, 0.08),
+    "step_width": (0.02, 0.04),
+    "toe_out": (0.08, 0.15),
+    "lean": (0.02, 0.06),
+    "hunch": (0.03, 0.10),
+    "head_drop": (0.04, 0.10),
+    "sway": (1.0, 0.5),
+    "twist": (1.0, 0.45),
+    "arm_swing": (0.85, 0.38),
+    "arm_uneven": (0.0, 0.24),
+    "arm_out": (0.05, 0.08),
+    "arm_late": (0.0, 0.35),
+    "elbow": (0.38, 0.22),
+    "elbow_swing": (0.7, 0.45),
+}
+_NOT_NEGATIVE = ("hair", "sway", "twist", "arm_swing", "elbow_swing")
+
+
+def stream(purpose: int, *seed: int) -> np.random.Generator:
+    """Return the random numbers of one purpose under a seed; purposes never share numbers."""
+    for value in seed:
+        if value < 0:
+            raise ValueError(f"expected a seed of at least 0, got {value}")
+    return np.random.default_rng(np.random.SeedSequence([purpose, *seed]))
+
+
+def make_person(seed: int, body_seed: int) -> Person:
+    """Draw the body under `body_seed` and the gait under `seed`."""
+    return Person(seed, body_seed, _body(stream(BODY, body_seed)), _gait(stream(GAIT, seed)))
+
+
+def stature_factor(body: Body) -> float:
+    """Return leg length relative to the average person, for the pendulum law of cadence."""
+    return float(np.exp(0.105 * body.shape[0]) * (1 + body.leg))
+
+
+def _body(rng: np.random.Generator) -> Body:
+    shape = np.clip(rng.normal(size=COMPONENTS), -BODY_LIMIT, BODY_LIMIT).astype(np.float32)
+    shape[0] *= 0.5  # 9 cm between adults: the basis counts adolescents in
+    shape[1:] *= BODY_SCALE
+    return Body(shape=shape, **_traits(rng, _BODY_STD))
+
+
+def _gait(rng: np.random.Generator) -> Gait:
+    style = np.clip(rng.normal(size=COMPONENTS) * STYLE_SCALE, -2.2, 2.2).astype(np.float32)
+    noise = rng.normal(size=(2, TIMED_JOINTS, HARMONICS)) * TIMING_STD
+    timing = (1 + noise[0] + 1j * noise[1]).astype(np.complex64)
+    return Gait(style=style, timing=timing, **_traits(rng, _GAIT_STD))
+
+
+def _traits(rng: np.random.Generator, table: dict[str, tuple[float, float]]) -> dict[str, float]:
+    drawn = {}
+    for name, (mean, std) in table.items():
+        value = mean + std * float(np.clip(rng.normal(), -2.2, 2.2))
+        drawn[name] = max(value, 0.0) if name in _NOT_NEGATIVE else value
+    return drawn
+
+
+def trait_vector(gait: Gait) -> FloatArray:
+    """Return all numbers of a gait in one vector, for studies of what is learnt."""
+    named = [getattr(gait, f.name) for f in fields(gait) if f.name not in ("style", "timing")]
+    timing = gait.timing.ravel()
+    return np.concatenate([gait.style, named, timing.real, timing.imag]).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Training of CSTL: losses, the loop, checkpoints. Imports torch."""

@@ -1,0 +1,260 @@
+"""Weights as safetensors with the configuration inside; written whole or not at all.
+
+A checkpoint is a plain safetensors file whose metadata hold `config` (of the network), `training`
+(what the weights were trained on and how), `weights_sha256`, which names the model wherever it
+goes, and `sha256` over all tensors and both texts. A file is refused before any of it is believed:
+header, then names and shapes against the configuration, then hashes and numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cstl_edge.errors import ModelError, one_line
+from cstl_edge.model import Cstl, CstlConfig
+
+State = Mapping[str, Tensor]
+
+FORMAT = "1"
+MAX_HEADER_BYTES = 2**24
+DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.int64: "I64", torch.uint8: "U8"}
+COUNTER = "num_batches_tracked"  # batch norm's; used by no inference
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: Cstl,
+    training: Mapping[str, Any] | None = None,
+    *,
+    weights: State | None = None,
+    inference_only: bool = True,
+    half: bool = False,
+) -> str:
+    """Write a network and return its `weights_sha256`.
+
+    training: what the model card should know; anything JSON holds
+    weights: stored in place of the model's own (its moving average)
+    inference_only: leave out the class head and the batch-norm counters
+    half: round to float16 once and store that
+    """
+    state = dict(model.state_dict() if weights is None else weights)
+    config = model.config
+    if inference_only:
+        state, config = inference_tensors(state, config), replace(config, classes=0)
+    if half:
+        state = round_to_half(state)
+    digest = weights_sha256(inference_tensors(state, config))
+    texts = {
+        "config": json.dumps(config.to_dict(), sort_keys=True),
+        "training": json.dumps(dict(training or {}), sort_keys=True),
+        "weights_sha256": digest,
+    }
+    write_tensors(path, state, {"format": FORMAT, **texts, "sha256": _seal(texts, state)})
+    return digest
+
+
+def load_checkpoint(
+    path: str | Path, expected_sha256: str | None = None
+) -> tuple[Cstl, dict[str, Any]]:
+    """Return the network of a checkpoint, in evaluation mode and float32, and its `training`.
+
+    expected_sha256: `weights_sha256` that the file must have, where it is known
+    Raises ModelError that names what is wrong first.
+    """
+    name = one_line(path)
+    metadata, shapes = read_header(path)
+    if metadata.get("format") != FORMAT:
+        raise ModelError(
+            f"{name}: expected a checkpoint of format {FORMAT}, got "
+            f"{one_line(metadata.get('format'))}. Read it with the version that wrote it"
+        )
+    try:
+        config = CstlConfig.from_dict(json.loads(metadata["config"]))
+        training = dict(json.loads(metadata["training"]))
+        expected = _expected_shapes(config)
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as err:
+        raise ModelError(
+            f"{name}: expected the configuration of a CSTL network in its metadata, got "
+            f"{one_line(repr(err))}. It was not written by cstl_edge"
+        ) from err
+    _compare_shapes(name, expected, shapes)
+    state = read_tensors(path)
+    digest = weights_sha256(inference_tensors(state, config))
+    stated = metadata.get("weights_sha256"), metadata.get("sha256")
+    if stated != (digest, _seal(metadata, state)):
+        raise ModelError(f"{name}: its sha256 does not match its content; fetch it again")
+    if expected_sha256 is not None and digest != expected_sha256:
+        raise ModelError(
+            f"{name}: expected weights with sha256 {expected_sha256}, got {digest}. "
+            "It is another model"
+        )
+    refuse_nonfinite(state, name)
+    model = Cstl(config)
+    model.load_state_dict({key: _single(tensor) for key, tensor in state.items()}, strict=False)
+    return model.eval(), training
+
+
+def inference_tensors(state: State, config: CstlConfig) -> dict[str, Tensor]:
+    """Return the tensors that the embedding needs: no class head, no batch-norm counters."""
+    needed = _expected_shapes(replace(config, classes=0))
+    return {key: tensor for key, tensor in state.items() if key in needed}
+
+
+def round_to_half(state: State) -> dict[str, Tensor]:
+    """Return floating tensors as float16; ModelError where a number does not fit."""
+    halves = {k: t.half() if t.is_floating_point() else t for k, t in state.items()}
+    refuse_nonfinite(halves, "rounding to float16")
+    return halves
+
+
+def weights_sha256(weights: str | Path | State) -> str:
+    """Return the sha256 over names, shapes and numbers of the inference tensors, sorted by name.
+
+    weights: a checkpoint, or a state dict without class head
+    Floating tensors are hashed as float32, so that a file stored in float16 and the network loaded
+    from it have the same hash.
+    """
+    if isinstance(weights, Mapping):
+        return _tensors_sha256(weights)
+    model, _ = load_checkpoint(weights)
+    return _tensors_sha256(inference_tensors(model.state_dict(), model.config))
+
+
+def refuse_nonfinite(state: State, name: str) -> None:
+    """Raise ModelError when a tensor holds NaN or infinity, naming the first."""
+    for key, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"{name}: {key} holds NaN or infinity; these weights are unusable")
+
+
+def write_tensors(path: str | Path, tensors: State, metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file through a temporary one: whole or not at all, even at a power cut.
+
+    Raises ModelError when the disk refuses; the previous file is then as it was.
+    """
+    target = Path(path)
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            for piece in _serialised(tensors, metadata):
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, target)
+        _sync_folder(target.parent)
+    except OSError as err:
+        part.unlink(missing_ok=True)
+        raise ModelError(f"cannot write {one_line(target)}: {one_line(err)}") from err
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read all tensors of a safetensors file; ModelError when it is damaged."""
+    read_header(path)
+    try:
+        return load_file(str(path))
+    except (OSError, SafetensorError, ValueError) as err:
+        raise ModelError(f"{one_line(path)} is damaged: {one_line(err)}") from err
+
+
+def read_header(path: str | Path) -> tuple[dict[str, str], dict[str, list[int]]]:
+    """Return metadata and shapes of a safetensors file from its first bytes, allocating nothing.
+
+    Raises ModelError when the file is missing, of another kind, or cut short.
+    """
+    name = one_line(path)
+    try:
+        size = Path(path).stat().st_size
+        with Path(path).open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
+                raise ModelError(f"{name}: expected a safetensors file, got something else")
+            header = json.loads(file.read(length))
+        metadata = header.pop("__metadata__", {})
+        shapes = {key: [int(n) for n in entry["shape"]] for key, entry in header.items()}
+        end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
+    except OSError as err:
+        raise ModelError(f"cannot read {name}: {one_line(err)}") from err
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as err:
+        raise ModelError(f"{name}: expected a safetensors header, got {one_line(err)}") from err
+    if 8 + length + end != size:
+        raise ModelError(f"{name}: expected {8 + length + end} bytes, got {size}; fetch it again")
+    return metadata, shapes
+
+
+def _serialised(tensors: State, metadata: Mapping[str, str]) -> Iterator[bytes]:
+    """Yield a safetensors file: length, JSON header, numbers.
+
+    The library's own writer puts the metadata in another order at every call; equal weights should
+    be equal files.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for key, tensor in sorted(tensors.items()):
+        end = offset + tensor.numel() * tensor.element_size()
+        kind, shape = DTYPES[tensor.dtype], list(tensor.shape)
+        header[key] = {"dtype": kind, "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the format wants the numbers aligned
+    yield len(text).to_bytes(8, "little") + text
+    for _, tensor in sorted(tensors.items()):
+        yield tensor.detach().cpu().contiguous().numpy().tobytes()
+
+
+def _expected_shapes(config: CstlConfig) -> dict[str, list[int]]:
+    with torch.device("meta"):  # a hostile configuration allocates nothing
+        state = Cstl(config).state_dict()
+    return {key: list(t.shape) for key, t in state.items() if not key.endswith(COUNTER)}
+
+
+def _compare_shapes(
+    name: str, expected: Mapping[str, list[int]], got: Mapping[str, list[int]]
+) -> None:
+    for key, shape in expected.items():
+        if key not in got:
+            raise ModelError(f"{name}: missing key {key} {shape}")
+        if got[key] != shape:
+            raise ModelError(f"{name}: {key}: expected shape {shape}, got {got[key]}")
+    for key in got:
+        if key not in expected and not key.endswith(COUNTER):
+            raise ModelError(f"{name}: unexpected key {one_line(key)} {got[key]}")
+
+
+def _seal(texts: Mapping[str, str], state: State) -> str:
+    parts = [str(texts.get(key, "")) for key in ("config", "training", "weights_sha256")]
+    return hashlib.sha256("\n".join([*parts, _tensors_sha256(state)]).encode()).hexdigest()
+
+
+def _tensors_sha256(state: State) -> str:
+    total = hashlib.sha256()
+    for key in sorted(k for k in state if not k.endswith(COUNTER)):
+        tensor = _single(state[key]).detach().cpu().contiguous()
+        total.update(f"{key} {str(tensor.dtype)[6:]} {list(tensor.shape)}\n".encode())
+        total.update(tensor.numpy().tobytes())
+    return total.hexdigest()
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the system lets a folder be synced."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

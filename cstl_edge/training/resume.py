@@ -1,0 +1,138 @@
+"""The state of a run and its file: everything that the next iteration depends on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cstl_edge.data.sampling import Sampler
+from cstl_edge.errors import ConfigError, ModelError, one_line
+from cstl_edge.model import Cstl
+from cstl_edge.training.checkpoint import read_header, read_tensors, write_tensors
+from cstl_edge.training.settings import TrainConfig
+
+RESUME = "resume.safetensors"
+FREE = {"iterations", "minutes", "threads", "checkpoint_minutes", "log_every"}  # may change
+
+
+class MovingAverage:
+    """Exponential moving average of all floating numbers of a network, its statistics too."""
+
+    def __init__(self, model: Cstl, decay: float) -> None:
+        """Start at the network's present weights."""
+        self.decay = decay
+        self.state = {key: tensor.detach().clone() for key, tensor in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: Cstl, iteration: int) -> None:
+        """Move towards the network; early on faster, so that the first weights are forgotten."""
+        decay = min(self.decay, (1 + iteration) / (10 + iteration))
+        for key, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                self.state[key].lerp_(tensor, 1 - decay)
+            else:
+                self.state[key].copy_(tensor)
+
+
+@dataclass
+class Run:
+    """A training run between two iterations."""
+
+    config: TrainConfig
+    model: Cstl
+    sampler: Sampler
+    optimiser: torch.optim.Adam
+    average: MovingAverage | None
+    iteration: int = 0
+    elapsed_s: float = 0.0
+
+    @classmethod
+    def start(cls, config: TrainConfig, model: Cstl, sampler: Sampler) -> Run:
+        """Return a run that has not begun."""
+        decay = config.optimiser.average_decay
+        average = MovingAverage(model, decay) if decay else None
+        optimiser = torch.optim.Adam(model.parameters(), lr=config.optimiser.rate, fused=True)
+        return cls(config, model, sampler, optimiser, average)
+
+    def inference_state(self) -> dict[str, Tensor]:
+        """Return the weights to use: the moving average where there is one."""
+        return self.model.state_dict() if self.average is None else self.average.state
+
+
+def save_run(path: Path, run: Run) -> None:
+    """Write a run as one safetensors file, whole or not at all."""
+    tensors = {f"model.{key}": tensor for key, tensor in run.model.state_dict().items()}
+    if run.average is not None:
+        tensors |= {f"average.{key}": tensor for key, tensor in run.average.state.items()}
+    for number, state in run.optimiser.state_dict()["state"].items():
+        tensors |= {f"adam.{number}.{key}": tensor for key, tensor in state.items()}
+    tensors["random"] = torch.get_rng_state()
+    run.sampler.next_batch = run.iteration
+    state = {
+        "config": run.config.model_dump(mode="json"),
+        "sampler": run.sampler.state_dict(),
+        "iteration": run.iteration,
+        "elapsed_s": run.elapsed_s,
+    }
+    write_tensors(path, tensors, {"run": json.dumps(state)})
+
+
+def load_run(path: Path, run: Run) -> None:
+    """Put a run, made from the same configuration, into the state of a resume file.
+
+    Raises ModelError for a file that is damaged or of another network, ConfigError for one of
+    another configuration or other data.
+    """
+    name = one_line(path)
+    metadata, _ = read_header(path)
+    tensors = read_tensors(path)
+    try:
+        state = json.loads(metadata["run"])
+        _compare(state["config"], run.config.model_dump(mode="json"))
+        run.model.load_state_dict(_under(tensors, "model."))
+        if run.average is not None:
+            run.average.state = _under(tensors, "average.")
+        run.optimiser.load_state_dict(_adam(tensors, run.optimiser))
+        torch.set_rng_state(tensors["random"])
+        run.sampler.load_state_dict(state["sampler"])
+        run.iteration, run.elapsed_s = int(state["iteration"]), float(state["elapsed_s"])
+    except (LookupError, ValueError, TypeError, RuntimeError) as err:
+        raise ModelError(f"{name} is not a checkpoint of this run: {one_line(err)}") from err
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key[len(prefix) :]: t for key, t in tensors.items() if key.startswith(prefix)}
+
+
+def _adam(tensors: Mapping[str, Tensor], optimiser: torch.optim.Adam) -> dict[str, Any]:
+    """Return the optimiser's state, each moment in the memory order of its parameter.
+
+    The fused kernel walks all of them by address: contiguous moments beside a channels-last
+    parameter would silently be another element's.
+    """
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in _under(tensors, "adam.").items():
+        number, name = key.split(".")
+        parameter = parameters[int(number)]
+        moment = tensor if tensor.ndim == 0 else torch.empty_like(parameter).copy_(tensor)
+        state.setdefault(int(number), {})[name] = moment.detach()
+    return {**optimiser.state_dict(), "state": state}
+
+
+def _compare(saved: Mapping[str, Any], now: Mapping[str, Any], parents: str = "") -> None:
+    for key, value in now.items():
+        before = saved.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            _compare(before, value, f"{parents}{key}.")
+        elif before != value and f"{parents}{key}" not in {f"run.{free}" for free in FREE}:
+            raise ConfigError(
+                f"{parents}{key} was {before} when the run was saved and is {value} now. Resume "
+                "with the old value or start in a new folder"
+            )

@@ -1,0 +1,159 @@
+"""Batches and frame rules: what is drawn, and that it is drawn again."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cstl_edge.data.augment import Augmentation
+from cstl_edge.data.sampling import (
+    FRAME_RULES,
+    Sampler,
+    contiguous_frames,
+    repeated_frames,
+    thinned_frames,
+)
+from cstl_edge.errors import ConfigError, DataError
+
+
+class Numbered:
+    """Sequences whose every pixel tells the sequence (first pixel) and the frame (second)."""
+
+    def __init__(self, people, lengths):
+        self.people, self.lengths = np.array(people), np.array(lengths)
+
+    def read(self, sequence):
+        frames = np.zeros((self.lengths[sequence], 6, 4), np.uint8)
+        frames[:, 0, 0] = sequence
+        frames[:, 0, 1] = np.arange(self.lengths[sequence])
+        return frames
+
+
+@pytest.fixture
+def numbered():
+    return Numbered(np.repeat([70, 3, 12, 5, 40], 6), np.tile([1, 7, 12, 16, 30, 50], 5))
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("rule", FRAME_RULES.values(), ids=FRAME_RULES)
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 29, 30, 31, 39, 40, 41, 200])
+def test_every_rule_gives_the_wanted_number_in_order(rule, length):
+    for seed in range(20):
+        frames = rule(length, 30, rng(seed))
+        assert frames.shape == (30,)
+        assert frames.min() >= 0
+        assert frames.max() < length
+        assert (np.diff(frames) >= 0).all()
+        if length >= 30:
+            assert len(set(frames.tolist())) == 30
+
+
+def test_contiguous_frames_are_neighbours_from_every_start():
+    starts = set()
+    for seed in range(300):
+        frames = contiguous_frames(20, 16, rng(seed))
+        assert (np.diff(frames) == 1).all()
+        starts.add(int(frames[0]))
+    assert starts == {0, 1, 2, 3, 4}
+
+
+def test_the_papers_rule_stays_in_a_window_of_forty():
+    spans = [np.ptp(thinned_frames(100, 30, rng(seed))) for seed in range(300)]
+    assert min(spans) >= 30  # 30 neighbours of 40 are all but impossible
+    assert max(spans) == 39
+    reached = np.concatenate([thinned_frames(100, 30, rng(seed)) for seed in range(300)])
+    assert set(reached.tolist()) == set(range(100))
+
+
+@pytest.mark.parametrize(("length", "frames"), [(1, 30), (7, 16), (10, 30), (29, 30)])
+def test_short_sequences_repeat_all_their_frames_evenly(length, frames):
+    counts = np.bincount(repeated_frames(length, frames, rng()), minlength=length)
+    assert counts.min() >= frames // length
+    assert counts.max() <= -(-frames // length)
+
+
+def test_an_empty_sequence_is_refused():
+    with pytest.raises(DataError, match="at least one frame"):
+        repeated_frames(0, 30, rng())
+
+
+def test_a_batch_holds_p_people_and_k_sequences_of_each(numbered):
+    sampler = Sampler(numbered, people=3, sequences=4, frames=16, rule="released")
+    for _ in range(5):
+        batch = next(sampler)
+        assert batch.silhouettes.shape == (12, 16, 6, 4)
+        assert batch.silhouettes.dtype == np.uint8
+        people, counts = np.unique(batch.labels, return_counts=True)
+        assert len(people) == 3
+        assert set(counts.tolist()) == {4}
+        assert (sampler.ids[batch.labels] == numbered.people[batch.rows]).all()
+        assert (batch.silhouettes[:, 0, 0, 0] == batch.rows).all()
+        assert len(set(batch.rows.tolist())) == 12  # enough sequences: none comes twice
+
+
+def test_few_sequences_come_several_times():
+    sampler = Sampler(Numbered([1, 2], [5, 5]), people=2, sequences=4, frames=3)
+    assert sorted(next(sampler).rows.tolist()) == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_everyone_comes_once_per_epoch(numbered):
+    sampler = Sampler(numbered, people=2, sequences=2, frames=4)
+    for epoch in range(6):
+        first, second = (set(sampler.batch(2 * epoch + i).labels.tolist()) for i in range(2))
+        assert not first & second  # 5 people, 2 batches: one sits out
+    seen = {label for i in range(40) for label in sampler.batch(i).labels.tolist()}
+    assert seen == {0, 1, 2, 3, 4}
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_seed_others(numbered):
+    settings = {"people": 2, "sequences": 3, "frames": 8}
+    change = Augmentation(stride=2.0, shift_px=1, erase=0.5, lost_rows=0.5)
+    one = Sampler(numbered, **settings, seed=5, change=change)
+    two = Sampler(numbered, **settings, seed=5, change=change)
+    other = Sampler(numbered, **settings, seed=6, change=change)
+    for _ in range(4):
+        a, b, c = next(one), next(two), next(other)
+        assert a.silhouettes.tobytes() == b.silhouettes.tobytes()
+        assert a.silhouettes.tobytes() != c.silhouettes.tobytes()
+
+
+def test_a_sampler_resumes_inside_an_epoch(numbered):
+    settings = {"people": 2, "sequences": 3, "frames": 8, "seed": 1}
+    one = Sampler(numbered, **settings)
+    next(one)
+    state = json.loads(json.dumps(one.state_dict()))
+    expected = [next(one) for _ in range(5)]
+    two = Sampler(numbered, **settings)
+    two.load_state_dict(state)
+    for batch in expected:
+        again = next(two)
+        assert again.number == batch.number
+        assert (again.rows == batch.rows).all()
+        assert (again.silhouettes == batch.silhouettes).all()
+
+
+def test_a_state_of_other_settings_is_refused(numbered):
+    state = Sampler(numbered, people=2, sequences=3, frames=8).state_dict()
+    with pytest.raises(ConfigError, match="sampler of the saved run"):
+        Sampler(numbered, people=2, sequences=4, frames=8).load_state_dict(state)
+
+
+def test_fewer_people_than_p_are_refused(numbered):
+    with pytest.raises(ConfigError, match=r"at least 8 people.*got 5.*Lower sampler.people"):
+        Sampler(numbered, people=8, sequences=2, frames=4)
+
+
+def test_thinning_skips_frames_but_stays_in_order(numbered):
+    sampler = Sampler(
+        numbered, people=5, sequences=6, frames=8, rule="released", change=Augmentation(stride=2.0)
+    )
+    batch = sampler.batch(0)
+    times = batch.silhouettes[:, :, 0, 1].astype(int)  # [n, s]
+    long = numbered.lengths[batch.rows] >= 16
+    spans = times[long, -1] - times[long, 0]
+    assert (np.diff(times, axis=1) >= 0).all()
+    assert spans.min() >= 7
+    assert 9 < spans.max() <= 15  # 16 frames thinned to 8 at most

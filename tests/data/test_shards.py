@@ -1,0 +1,93 @@
+"""Shards: written whole, mapped, and refused when they are not what they say."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cstl_edge.data import walkers_shards
+from cstl_edge.data.shards import ShardedSequences, write_shard
+from cstl_edge.data.walkers_shards import WalkersSettings, make_shards
+from cstl_edge.errors import DataError
+
+
+def shard(stem, people, seed=0, **more):
+    block = np.random.default_rng(seed).integers(0, 256, (len(people), 5, 64, 44), np.uint8)
+    names = [f"nm-{i:02d}" for i in range(len(people))]
+    views = [18 * i for i in range(len(people))]
+    return block, write_shard(stem, block, people=people, sequences=names, views_deg=views, **more)
+
+
+def test_sequences_of_several_shards_have_one_numbering(tmp_path):
+    a, first = shard(tmp_path / "a", [7, 7, 8])
+    b, second = shard(tmp_path / "b", [9, 9], seed=1, lengths=[5, 3])
+    data = ShardedSequences([first, second])
+    assert data.people.tolist() == [7, 7, 8, 9, 9]
+    assert data.lengths.tolist() == [5, 5, 5, 5, 3]
+    assert data.sequences.tolist() == ["nm-00", "nm-01", "nm-02", "nm-00", "nm-01"]
+    assert data.views_deg.tolist() == [0, 18, 36, 0, 18]
+    for row, expected in enumerate([*a, b[0], b[1, :3]]):
+        assert (data.read(row) == expected).all()
+    assert isinstance(data.read(0).base, np.memmap | np.ndarray)
+
+
+def test_nothing_temporary_is_left(tmp_path):
+    shard(tmp_path / "a", [1])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.npy"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "json", "labels", "shape", "lengths"])
+def test_a_damaged_shard_is_refused_by_name(tmp_path, damage):
+    _, path = shard(tmp_path / "a", [1, 2])
+    block = path.with_suffix(".npy")
+    index = json.loads(path.read_text())
+    if damage == "missing":
+        block.unlink()
+    elif damage == "cut":
+        block.write_bytes(block.read_bytes()[:1000])
+    elif damage == "json":
+        path.write_text("{")
+    else:
+        wrong = {"labels": ("people", [1]), "shape": ("shape", [2, 6, 64, 44])}
+        key, value = wrong.get(damage, ("lengths", [5, 9]))
+        path.write_text(json.dumps({**index, key: value}))
+    with pytest.raises(DataError, match=r"a\.json"):
+        ShardedSequences([path])
+
+
+def test_no_shard_at_all_is_an_error():
+    with pytest.raises(DataError, match="at least one shard"):
+        ShardedSequences([])
+
+
+def test_labels_must_fit_the_block(tmp_path):
+    with pytest.raises(ValueError, match="expected 2 entries of people, got 1"):
+        write_shard(
+            tmp_path / "a",
+            np.zeros((2, 3, 64, 44), np.uint8),
+            people=[1],
+            sequences=["nm-01", "nm-02"],
+            views_deg=[0, 0],
+        )
+
+
+def test_the_cache_is_named_by_the_kind_of_people_not_by_their_number():
+    few, many = WalkersSettings(people=10), WalkersSettings(people=20, first=50)
+    assert few.fingerprint() == many.fingerprint()
+    assert few.fingerprint() != WalkersSettings(people=10, seed=1).fingerprint()
+
+
+def test_walkers_are_made_once_and_more_people_only_add(tmp_path, monkeypatch):
+    def settings(people):
+        return WalkersSettings(people=people, nm=1, bg=0, cl=0, views_deg=(90,), frames=4)
+
+    monkeypatch.setattr(walkers_shards, "PEOPLE_PER_SHARD", 2)
+    first = make_shards(settings(4), tmp_path, workers=1)
+    times = [path.stat().st_mtime_ns for path in first]
+    more = make_shards(settings(5), tmp_path, workers=1)
+    assert more[:2] == first
+    assert [path.stat().st_mtime_ns for path in first] == times
+    data = ShardedSequences(more)
+    assert data.people.tolist() == [1000, 1001, 1002, 1003, 1004]
+    assert data.read(0).shape == (4, 64, 44)
+    assert data.read(0).max() == 255

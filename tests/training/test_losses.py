@@ -1,0 +1,120 @@
+"""Both losses against plain loops written from the papers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cstl_edge.training.losses import cross_entropy, part_distances, triplet_loss
+
+
+def embedding(n, p=3, d=5, seed=0, scale=0.15):
+    return scale * torch.randn(n, p, d, generator=torch.Generator().manual_seed(seed))
+
+
+def looped_triplet(x, labels, margin, self_pairs):
+    """Every triplet of every part, one by one, in float64."""
+    x, n = x.double().numpy(), len(labels)
+    losses, above, count = [], 0, 0
+    for part in range(x.shape[1]):
+        hinges = []
+        for a in range(n):
+            for p in range(n):
+                for o in range(n):
+                    if labels[p] != labels[a] or labels[o] == labels[a]:
+                        continue
+                    if p == a and not self_pairs:
+                        continue
+                    positive = np.linalg.norm(x[a, part] - x[p, part])
+                    negative = np.linalg.norm(x[a, part] - x[o, part])
+                    hinges.append(max(0.0, margin + positive - negative))
+        nonzero = [hinge for hinge in hinges if hinge > 0]
+        losses.append(sum(nonzero) / len(nonzero) if nonzero else 0.0)
+        above, count = above + len(nonzero), count + len(hinges)
+    return sum(losses) / len(losses), above / count if count else 0.0
+
+
+@pytest.mark.parametrize("self_pairs", [False, True])
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2], [4, 1, 1, 4, 4, 9, 1, 4], [0, 1, 2]])
+def test_triplet_is_the_loop_over_all_triplets(labels, self_pairs):
+    x = embedding(len(labels), seed=len(labels))
+    got = triplet_loss(x, torch.tensor(labels), self_pairs=self_pairs)
+    loss, nonzero = looped_triplet(x, labels, 0.2, self_pairs)
+    assert got.loss.item() == pytest.approx(loss, abs=1e-6)
+    assert got.nonzero.item() == pytest.approx(nonzero, abs=1e-6)
+
+
+def test_a_worked_triplet():
+    """One part on a line: one person at 0 and 0.1, another at 0.25; margin 0.2."""
+    x, labels = torch.tensor([0.0, 0.1, 0.25]).reshape(3, 1, 1), torch.tensor([0, 0, 1])
+    hinges = [0.2 + 0.1 - 0.25, 0.2 + 0.1 - 0.15]
+    got = triplet_loss(x, labels)
+    assert got.loss.item() == pytest.approx(sum(hinges) / 2, abs=1e-6)
+    assert got.nonzero.item() == 1.0
+    hinges += [
+        0.2 - 0.15,
+        0.2 - 0.15,
+    ]  # with itself: 0.1 and 0.25; 0 is below zero
+    got = triplet_loss(x, labels, self_pairs=True)
+    assert got.loss.item() == pytest.approx(sum(hinges) / 4, abs=1e-6)
+    assert got.nonzero.item() == pytest.approx(4 / 6)
+
+
+def test_a_part_without_violations_counts_as_zero():
+    x = torch.zeros(4, 2, 1)
+    x[2:, 0] = 10.0  # part 0 separates the people, part 1 holds all in one point
+    got = triplet_loss(x, torch.tensor([0, 0, 1, 1]))
+    assert got.loss.item() == pytest.approx(0.5 * 0.2)
+    assert got.nonzero.item() == pytest.approx(0.5)
+
+
+def test_satisfied_triplets_cost_and_move_nothing():
+    x = (10.0 * torch.arange(4) // 20).reshape(4, 1, 1).repeat(1, 3, 2).requires_grad_()
+    got = triplet_loss(x, torch.tensor([0, 0, 1, 1]))
+    got.loss.backward()
+    assert got.loss.item() == 0
+    assert x.grad.abs().max() == 0
+
+
+def test_gradients_are_finite_where_embeddings_coincide():
+    x = torch.ones(6, 2, 4, requires_grad=True)
+    triplet_loss(x, torch.tensor([0, 0, 1, 1, 2, 2]), self_pairs=True).loss.backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_triplet_gradient_is_that_of_the_numbers():
+    x = embedding(6, p=2, d=3).double().requires_grad_()
+    labels = torch.tensor([0, 1, 0, 1, 2, 2])
+    assert torch.autograd.gradcheck(lambda y: triplet_loss(y, labels).loss, x)
+
+
+def test_the_order_of_a_batch_does_not_matter():
+    x, labels = embedding(12), torch.arange(12) // 3
+    shuffled = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    one, two = triplet_loss(x, labels), triplet_loss(x[shuffled], labels[shuffled])
+    assert one.loss.item() == pytest.approx(two.loss.item(), abs=1e-6)
+
+
+def test_distances_are_euclidean_and_zero_on_the_diagonal():
+    x = embedding(5, scale=30.0)
+    got = part_distances(x)
+    expected = torch.cdist(x.transpose(0, 1), x.transpose(0, 1))
+    assert got.shape == (3, 5, 5)
+    torch.testing.assert_close(got, expected, atol=1e-2, rtol=1e-4)
+    assert got.diagonal(dim1=1, dim2=2).abs().max() == 0
+
+
+def test_cross_entropy_is_the_papers_sum_over_samples_and_parts():
+    n, p, classes = 4, 3, 6
+    logits = torch.randn(n, p, classes, generator=torch.Generator().manual_seed(2))
+    labels = [2, 0, 5, 2]
+    total = 0.0
+    for b in range(n):  # Eq. 8, where y is 1 for the sample's own person and 0 for all others
+        for k in range(p):
+            exponentials = [math.exp(value) for value in logits[b, k].tolist()]
+            for c in range(classes):
+                y = 1 if labels[b] == c else 0
+                total -= y * math.log(exponentials[c] / sum(exponentials))
+    got = cross_entropy(logits, torch.tensor(labels)).item()
+    assert got == pytest.approx(total / (n * p), abs=1e-6)

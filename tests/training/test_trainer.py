@@ -1,0 +1,284 @@
+"""The loop: it learns, resumes bit-equal, stops at nonsense, and says what it did."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cstl_edge.config import load_config
+from cstl_edge.errors import ConfigError, ModelError
+from cstl_edge.training import trainer
+from cstl_edge.training.checkpoint import load_checkpoint
+from cstl_edge.training.resume import MovingAverage
+from cstl_edge.training.settings import OptimiserSettings, TrainConfig
+from cstl_edge.training.trainer import RESUME, WEIGHTS, rate_at, train
+
+CONFIGS = Path(__file__).parents[2] / "train" / "configs"
+TINY = [
+    "model={widths: [2, 4, 8, 8], parts: 4, embedding: 16}",
+    "sampler={people: 3, sequences: 2, frames: 4, rule: released}",
+    "optimiser.rate=0.003",
+    "run.iterations=8",
+    "run.log_every=2",
+]
+
+
+class Bars:
+    """Eight people, each a bar of a width and place of their own that sways."""
+
+    def __init__(self):
+        self.people = np.repeat(np.arange(100, 108), 4)
+        self.lengths = np.full(32, 9)
+
+    def read(self, sequence):
+        frames = np.zeros((9, 64, 44), np.uint8)
+        person = self.people[sequence] - 100
+        for t in range(9):
+            left = 2 + 2 * person + (t + sequence) % 3
+            frames[t, 8 * (person % 4) :, left : left + 6 + 2 * person] = 255
+        return frames
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def config(*overrides):
+    return load_config(TrainConfig, None, [*TINY, *overrides])
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_it_learns_to_tell_people_apart(tmp_path):
+    settings = config("run.iterations=100", "run.log_every=1", "optimiser.rate=0.01")
+    train(settings, Bars(), tmp_path)
+    losses = [line["loss"] for line in log(tmp_path)]
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+    network, _ = load_checkpoint(tmp_path / WEIGHTS)
+    walks = torch.from_numpy(np.stack([Bars().read(i)[:6] for i in range(32)]))
+    with torch.inference_mode():
+        x = network(walks)[0].flatten(1)
+    distance = torch.cdist(x, x).fill_diagonal_(torch.inf)
+    nearest = Bars().people[distance.argmin(1).numpy()]
+    assert (nearest == Bars().people).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["optimiser.average_decay=0.9", "augment={stride: 1.5, shift_px: 1, erase: 0.5}"],
+        ["run.precision=bfloat16", "run.channels_last=true", "optimiser.schedule=cosine"],
+    ],
+    ids=["plain", "average and augmentation", "bfloat16 and cosine"],
+)
+def test_a_resumed_run_ends_bit_equal(tmp_path, options):
+    settings = config(*options)
+    through = train(settings, Bars(), tmp_path / "through")
+    asked = iter([False] * 5 + [True] * 99)
+    train(settings, Bars(), tmp_path / "halves", stop=lambda: next(asked))
+    assert log(tmp_path / "halves")[-1]["iteration"] == 4
+    halves = train(settings, Bars(), tmp_path / "halves", resume=True)
+    assert load_state(through) == load_state(halves)
+    one, two = (load_state(tmp_path / name / RESUME) for name in ("through", "halves"))
+    assert one == two
+    assert len(one) > 40
+
+
+def load_state(path):
+    from safetensors.torch import load_file
+
+    return {key: tensor.numpy().tobytes() for key, tensor in load_file(path).items()}
+
+
+def test_what_is_written_can_be_used_and_tells_its_origin(tmp_path):
+    path = train(config("optimiser.average_decay=0.9"), Bars(), tmp_path, about={"note": "bars"})
+    network, training = load_checkpoint(path)
+    assert network.config.classes == 0
+    assert training["note"] == "bars"
+    assert training["iterations"] == 8
+    assert training["people"] == 8
+    assert training["configuration"]["optimiser"]["average_decay"] == 0.9
+    assert TrainConfig.model_validate(training["configuration"]) == config(
+        "optimiser.average_decay=0.9"
+    )
+
+
+def test_the_log_holds_one_line_per_interval(tmp_path):
+    train(config(), Bars(), tmp_path)
+    lines = log(tmp_path)
+    assert [line["iteration"] for line in lines] == [1, 2, 4, 6, 8]
+    for line in lines:
+        assert line["loss"] == pytest.approx(line["triplet"] + line["cross_entropy"], abs=1e-4)
+        assert 0 <= line["nonzero"] <= 1
+        assert line["iteration_ms"] > 0
+    assert lines[-1]["left_s"] == 0
+
+
+def test_a_budget_of_minutes_ends_the_run(tmp_path):
+    settings = config("run.iterations=null", "run.minutes=0.005", "run.log_every=1")
+    train(settings, Bars(), tmp_path)
+    lines = log(tmp_path)
+    assert lines[-1]["elapsed_s"] >= 0.3
+    assert lines[-2]["elapsed_s"] < 0.31
+
+
+def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    train(config("run.iterations=3"), Bars(), tmp_path)
+    good = (tmp_path / RESUME).read_bytes()
+    monkeypatch.setattr(
+        trainer, "cross_entropy", lambda logits, labels: logits.sum() * float("nan")
+    )
+    with pytest.raises(ModelError, match=rf"nan at batch 3 \(sequences \[\d+.*{RESUME}"):
+        train(config(), Bars(), tmp_path, resume=True)
+    assert (tmp_path / RESUME).read_bytes() == good
+    monkeypatch.undo()
+    train(config(), Bars(), tmp_path, resume=True)
+    assert log(tmp_path)[-1]["iteration"] == 8
+
+
+def test_spoilt_weights_never_replace_a_good_checkpoint(tmp_path):
+    train(config("run.iterations=2"), Bars(), tmp_path)
+    good = (tmp_path / RESUME).read_bytes()
+    run = trainer.start_run(config(), Bars())
+    with torch.no_grad():
+        run.model.embed.weight[0] = torch.nan
+    with pytest.raises(ModelError, match=r"embed\.weight holds NaN"):
+        trainer.checkpoint(tmp_path, run)
+    assert (tmp_path / RESUME).read_bytes() == good
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("optimiser.rate=0.01", r"optimiser\.rate was 0\.003 .* is 0\.01 now"),
+        ("model={widths: [2, 4, 8, 16], parts: 4, embedding: 16}", "model"),
+    ],
+)
+def test_resuming_with_another_configuration_is_refused(tmp_path, change, message):
+    train(config(), Bars(), tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        train(config(change), Bars(), tmp_path, resume=True)
+
+
+def test_resuming_may_change_the_budget(tmp_path):
+    train(config("run.iterations=3"), Bars(), tmp_path)
+    train(config("run.iterations=5"), Bars(), tmp_path, resume=True)
+    assert log(tmp_path)[-1]["iteration"] == 4  # the last even one
+
+
+@pytest.mark.parametrize("keep", [0, 100, 5000])
+def test_a_cut_resume_file_is_refused(tmp_path, keep):
+    train(config(), Bars(), tmp_path)
+    path = tmp_path / RESUME
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ModelError, match="resume"):
+        train(config(), Bars(), tmp_path, resume=True)
+
+
+def test_weights_are_no_resume_file(tmp_path):
+    train(config(), Bars(), tmp_path)
+    (tmp_path / WEIGHTS).replace(tmp_path / RESUME)
+    with pytest.raises(ModelError, match="not a checkpoint of this run"):
+        train(config(), Bars(), tmp_path, resume=True)
+
+
+def test_the_rate_warms_up_and_falls():
+    cosine = OptimiserSettings(rate=1.0, schedule="cosine", warm_up=10, final_rate=0.1)
+    assert rate_at(cosine, 0, 0.0) == pytest.approx(0.1)
+    assert rate_at(cosine, 9, 0.0) == pytest.approx(1.0)
+    assert rate_at(cosine, 50, 0.5) == pytest.approx(0.55)
+    assert rate_at(cosine, 99, 1.0) == rate_at(cosine, 99, 1.2) == pytest.approx(0.1)
+    steps = OptimiserSettings(rate=1.0, schedule="step", steps=(5, 8))
+    assert [rate_at(steps, i, 0.0) for i in (4, 5, 8)] == pytest.approx([1.0, 0.1, 0.01])
+    constant = OptimiserSettings(rate=1e-4)
+    assert rate_at(constant, 0, 0.0) == rate_at(constant, 9, 0.9) == 1e-4
+
+
+def test_the_moving_average_is_that_of_every_number():
+    run = trainer.start_run(config(), Bars())
+    average = MovingAverage(run.model, 0.5)
+    start = run.model.embed.weight.detach().clone()
+    with torch.no_grad():
+        run.model.embed.weight.add_(1.0)
+    average.update(run.model, iteration=1000)
+    torch.testing.assert_close(average.state["embed.weight"], start + 0.5)
+    average.update(run.model, iteration=0)  # a tenth of the past at the beginning
+    torch.testing.assert_close(average.state["embed.weight"], start + 0.95)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.iteration=3", "Did you mean 'iterations'"),
+        ("sampler.rule=sorted", "expected one of released, paper"),
+        ("model.part=4", "Did you mean 'parts'"),
+        ("model.classes=3", "follows from the data"),
+        ("optimiser.rate=-1", "optimiser.rate"),
+        ("optimiser.steps=[5]", "belong to optimiser.schedule step"),
+        ("run.iterations=null", "expected run.iterations or run.minutes"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_with_a_hint(override, message):
+    with pytest.raises(ConfigError, match=message):
+        config(override)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_preset_is_valid(path):
+    preset = load_config(TrainConfig, path)
+    assert preset.network(classes=10).classes == 10
+
+
+COMMAND = [sys.executable, "train/run_train.py", "--config", "train/configs/walkers-small.yaml"]
+SMALL = [
+    *(f"walkers.{key}" for key in ("people=4", "bg=0", "cl=0", "views_deg=[0, 90]", "frames=6")),
+    "model={widths: [2, 4, 8, 8], parts: 4, embedding: 16}",
+    "sampler={people: 2, sequences: 2, frames: 4}",
+    "run.threads=1",
+    "run.checkpoint_minutes=0.001",
+]
+
+
+def command(folder, *more):
+    options = [word for text in [*SMALL, *more] for word in ("-o", text)]
+    places = ["--folder", str(folder / "run"), "--cache", str(folder / "cache"), "--workers", "1"]
+    return [*COMMAND, *places, *options]
+
+
+@pytest.mark.slow
+def test_one_command_makes_data_and_weights_and_survives_kill(tmp_path):
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        command(tmp_path, "run.iterations=100000"), cwd=root, stderr=subprocess.PIPE
+    ) as process:
+        resume = tmp_path / "run" / RESUME
+        deadline = time.monotonic() + 100
+        while not resume.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        _, errors = process.communicate()
+    assert resume.exists(), errors.decode()
+    again = command(tmp_path, "run.iterations=1")
+    refused = subprocess.run(again, cwd=root, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+    done = subprocess.run([*again, "--resume"], cwd=root, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    _, training = load_checkpoint(tmp_path / "run" / WEIGHTS)
+    assert training["people"] == 4
+    assert training["iterations"] >= 1
+    assert "run_train.py --config" in training["command"]
