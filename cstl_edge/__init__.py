@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cstl_edge.gallery import Gallery
-    from cstl_edge.live.pipeline import read_walks, watch
+    from cstl_edge.live.watch import read_walks, watch
     from cstl_edge.runtime import load
     from cstl_edge.silhouette import read_silhouettes
 
@@ -27,8 +27,8 @@ _HOMES = {
     "Gallery": "cstl_edge.gallery",
     "load": "cstl_edge.runtime",
     "read_silhouettes": "cstl_edge.silhouette",
-    "read_walks": "cstl_edge.live.pipeline",
-    "watch": "cstl_edge.live.pipeline",
+    "read_walks": "cstl_edge.live.watch",
+    "watch": "cstl_edge.live.watch",
 }
 
 

@@ -16,7 +16,7 @@ from cstl_edge.errors import CstlEdgeError
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; `state` is ok, missing (something optional is not there) or broken."""
+    """One line of the report; `state` is ok, missing (optional and not there) or broken."""
 
     what: str
     state: str
@@ -105,8 +105,10 @@ def _model() -> Finding:
 
 def _gstreamer() -> Finding:
     path = shutil.which("gst-launch-1.0")
-    remedy = "apt install gstreamer1.0-tools, for csi:// and gst: sources"
-    return Finding("gst-launch", "ok", path) if path else Finding("gst-launch", "missing", "", remedy)
+    if path is None:
+        remedy = "apt install gstreamer1.0-tools, for csi:// and gst: sources"
+        return Finding("gst-launch", "missing", "", remedy)
+    return Finding("gst-launch", "ok", path)
 
 
 def _cameras() -> Finding:

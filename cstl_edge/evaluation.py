@@ -52,8 +52,8 @@ def embed(encoder: Encoder, silhouettes: npt.NDArray[np.uint8], batch: int = 16)
 
 def gait_energy(silhouettes: npt.NDArray[np.uint8]) -> Floats:
     """Return gait energy images, the mean over frames, as embeddings of one part: [m, 1, h·w]."""
-    mean = [sequence.mean(axis=0, dtype=np.float32) / 255 for sequence in silhouettes]
-    return np.stack(mean).reshape(len(mean), 1, -1)  # [m, 1, h·w]
+    mean = np.stack([sequence.mean(axis=0) for sequence in silhouettes]) / 255
+    return np.asarray(mean.reshape(len(mean), 1, -1), np.float32)  # [m, 1, h·w]
 
 
 def part_mean_distance(a: Floats, b: Floats) -> Floats:
@@ -63,7 +63,8 @@ def part_mean_distance(a: Floats, b: Floats) -> Floats:
         x, y = a[:, part], b[:, part]  # [i, d], [j, d]
         square = (x * x).sum(1)[:, None] + (y * y).sum(1)[None] - 2 * (x @ y.T)
         total += np.sqrt(np.maximum(square, 0))
-    return total / a.shape[1]
+    total /= a.shape[1]
+    return total
 
 
 def rank1_hits(walks: Walks, condition: str) -> tuple[npt.NDArray[np.float64], list[int], Walks]:

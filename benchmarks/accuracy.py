@@ -1,0 +1,138 @@
+"""Measure a model on Walkers that it never saw: closed set, open set, and what its motion tells.
+
+python benchmarks/accuracy.py                              # the shipped model, 50 people
+python benchmarks/accuracy.py MODEL --out results.jsonl    # an exported folder or a checkpoint
+python benchmarks/accuracy.py MODEL --attach               # writes the impostor table into MODEL
+
+The people differ from those of training (ids 1000 and up) and from those on which Walkers were
+calibrated (900000 and up). The impostor table comes from one set of people, its FPIR is checked on
+another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.data import walkers
+from cstl_edge.errors import CstlEdgeError
+from cstl_edge.evaluation import Walks, embed, gait_energy, impostor_table, open_set, rank1_table
+from cstl_edge.measure import append_jsonl, environment
+from cstl_edge.runtime import load
+from cstl_edge.runtime.base import Encoder
+
+TEST_ID, IMPOSTOR_ID = 910_000, 920_000
+ONE_BODY = 910_000
+FRAMES = 30
+
+
+def make(first: int, people: int, body_seed: int | None = None) -> Any:
+    """Return a Walkers set in the CASIA-B protocol."""
+    ids = range(first, first + people)
+    return walkers.generate(ids, frames=FRAMES, workers=2, body_seed=body_seed)
+
+
+def walks_of(made: Any, embeddings: npt.NDArray[np.float32]) -> Walks:
+    """Return embeddings with what is known of each sequence."""
+    return Walks(embeddings, made.people, made.sequences, made.views_deg)
+
+
+def shuffled(silhouettes: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.uint8]:
+    """Return the same frames of every sequence in an order of its own."""
+    rng = np.random.default_rng(seed)
+    return np.stack([sequence[rng.permutation(len(sequence))] for sequence in silhouettes])
+
+
+def closed_set(encoder: Encoder, people: int) -> tuple[dict[str, Any], Walks]:
+    """Return rank-1 of the model, of the baseline and of shuffled frames, and the walks."""
+    made = make(TEST_ID, people)
+    walks = walks_of(made, embed(encoder, made.silhouettes))
+    rows = {
+        "model": rank1_table(walks),
+        "gait energy image": rank1_table(walks_of(made, gait_energy(made.silhouettes))),
+        "model, frames shuffled": rank1_table(
+            walks_of(made, embed(encoder, shuffled(made.silhouettes, 0)))
+        ),
+    }
+    del made
+    one = make(TEST_ID, people, body_seed=ONE_BODY)
+    rows |= {
+        "model, one body for all": rank1_table(walks_of(one, embed(encoder, one.silhouettes))),
+        "model, one body, frames shuffled": rank1_table(
+            walks_of(one, embed(encoder, shuffled(one.silhouettes, 0)))
+        ),
+        "gait energy image, one body for all": rank1_table(
+            walks_of(one, gait_energy(one.silhouettes))
+        ),
+    }
+    return rows, walks
+
+
+def impostors(encoder: Encoder, people: int) -> dict[str, Any]:
+    """Return the impostor table of people who are in no other set."""
+    made = make(IMPOSTOR_ID, people)
+    table = impostor_table(walks_of(made, embed(encoder, made.silhouettes)))
+    return {**table, "data": f"Walkers {IMPOSTOR_ID} to {IMPOSTOR_ID + people - 1}, 30 frames"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "model", nargs="?", help="a folder or checkpoint (default: the shipped one)"
+    )
+    parser.add_argument("--people", type=int, default=50)
+    parser.add_argument("--out", help="append the record to this file of JSON lines")
+    parser.add_argument("--attach", action="store_true", help="write the impostor table into MODEL")
+    args = parser.parse_args(argv)
+    try:
+        encoder = load(args.model)
+        closed, walks = closed_set(encoder, args.people)
+        table = impostors(encoder, args.people)
+    except CstlEdgeError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return err.exit_code
+    searches = {
+        f"enrolled from {count} walks": open_set(walks, table, walks_each=count)
+        for count in (1, 4, 12)
+    }
+    info = encoder.info
+    record = {
+        "benchmark": "accuracy",
+        "model": info.model_name,
+        "weights_sha256": info.weights_sha256,
+        "backend": f"{info.backend} {info.precision}",
+        "people": args.people,
+        "chance": round(1 / args.people, 4),
+        "closed_set": closed,
+        "open_set": searches,
+        "impostors": table,
+        "environment": environment(),
+    }
+    for name, rows in closed.items():
+        cells = (
+            f"{c} {rows[c]['same_view']:.3f}/{rows[c]['cross_view']:.3f}"
+            for c in walkers.CONDITIONS
+        )
+        mean = rows["mean"]
+        print(
+            f"{name:38} {', '.join(cells)}, mean {mean['same_view']:.3f}/{mean['cross_view']:.3f}"
+        )
+    print(json.dumps(searches))
+    if args.attach:
+        from cstl_edge.export import attach
+
+        attach(Path(args.model), impostors=table)
+    if args.out:
+        append_jsonl(args.out, record)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""How the command line speaks: results to stdout, narration and progress to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+MARKS = {"ok": "✓", "missing": "–", "broken": "✗"}
+
+
+def say(text: str) -> None:
+    """Print one line of narration."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def show(result: Any, text: str, as_json: bool) -> None:
+    """Print a result for machines or for people."""
+    print(json.dumps(result, ensure_ascii=False) if as_json else text)
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal that something goes on; yields a function that tells what."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda told: None
+        return
+    with console.status(text) as status:
+        yield status.update
+
+
+def print_doctor(report: dict[str, Any], as_json: bool) -> None:
+    """Print what `doctor.report` found."""
+    lines = [f"cstl_edge {report['cstl_edge']}, {report['environment']['cpu']}"]
+    for finding in report["findings"]:
+        remedy = f" → {finding['remedy']}" if finding["remedy"] else ""
+        lines.append(f"{MARKS[finding['state']]} {finding['what']}: {finding['detail']}{remedy}")
+    show(report, "\n".join(lines), as_json)
+
+
+def print_demo(result: dict[str, Any], as_json: bool) -> None:
+    """Print the table of a demo and where its files are."""
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+        return
+    console = Console()
+    console.print(_walkers(result), _latencies(result))
+    for line in result["lines"]:
+        console.print(line, highlight=False, markup=False)
+
+
+def _walkers(result: dict[str, Any]) -> Table:
+    table = Table(title="Who is who", title_justify="left")
+    for column in ("scene", "walker", "truth", "answer", "distance", "threshold", "verdict"):
+        table.add_column(column)
+    for row in result["walkers"]:
+        distance, threshold = (
+            "" if row[key] is None else f"{row[key]:.3f}" for key in ("distance", "threshold")
+        )
+        table.add_row(
+            row["scene"], row["walker"], row["truth"], row["answer"], distance, threshold,
+            row["verdict"],
+        )  # fmt: skip
+    return table
+
+
+def _latencies(result: dict[str, Any]) -> Table:
+    table = Table(title="Milliseconds per stage", title_justify="left")
+    for column in ("scene", "stage", "count", "p50", "p99"):
+        table.add_column(column, justify="left" if column in ("scene", "stage") else "right")
+    for scene, stages in result["stages"].items():
+        for stage, row in stages.items():
+            table.add_row(
+                scene, stage, str(row["count"]), f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}"
+            )
+    return table

@@ -1,0 +1,216 @@
+"""What the verbs of the command line do with sources, galleries and exports."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cstl_edge.cli_show import progress, say, show
+from cstl_edge.errors import ConfigError, DataError, one_line
+from cstl_edge.gallery import Gallery
+from cstl_edge.live.draw import AnnotatedVideo
+from cstl_edge.live.events import JsonLines
+from cstl_edge.live.pipeline import Observer, Options, TrackRecord, collect, run
+from cstl_edge.live.source import open_source
+from cstl_edge.runtime.base import Encoder
+from cstl_edge.silhouette import read_silhouettes
+
+
+def default_gallery() -> Path:
+    """Return where the gallery is kept when nobody says: XDG_DATA_HOME, else ~/.local/share."""
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "cstl-edge" / "gallery.db"
+
+
+def follow(
+    source: str,
+    gallery: Path | None,
+    encoder: Encoder,
+    options: Options,
+    annotate: Path | None,
+    events: Path | None,
+    duration_s: float | None,
+    as_json: bool,
+) -> None:
+    """Print the events of a source until it ends, the time is up, or Ctrl-C; then a summary."""
+    with ExitStack() as stack:
+        people = stack.enter_context(_existing(gallery, encoder)) if _wanted(gallery) else None
+        if people is None:
+            say(
+                "no gallery yet: walkers are followed, nobody is named; begin with cstl-edge enroll"
+            )
+        opened = open_source(source)
+        video = (
+            stack.enter_context(AnnotatedVideo(annotate, opened.fps or 25)) if annotate else None
+        )
+        log = stack.enter_context(JsonLines(events)) if events else None
+        running = run(
+            opened,
+            encoder=encoder,
+            gallery=people,
+            options=options,
+            observer=None if video is None else _drawer(video),
+        )
+        stack.enter_context(running)
+        start = time.monotonic()
+        try:
+            for event in running:
+                print(event.to_json() if as_json else str(event), flush=True)
+                if log is not None:
+                    log.write(event)
+                if duration_s is not None and time.monotonic() - start > duration_s:
+                    running.stop()
+        except KeyboardInterrupt:
+            say("stopped")
+            raise
+        finally:
+            running.close()
+            counts = running.summary
+            say(
+                f"{counts.frames} frames at {counts.fps:.1f} per second, {counts.dropped} dropped, "
+                f"{counts.tracks} walkers, {counts.answers} answers"
+            )
+
+
+def enrol_walk(
+    name: str,
+    source: str,
+    consent: str,
+    gallery: Path | None,
+    encoder: Encoder,
+    options: Options,
+    retention_days: float | None,
+    track: int | None,
+    silhouettes: bool,
+    as_json: bool,
+) -> None:
+    """Store one person's walk."""
+    if silhouettes:
+        what: Any = read_silhouettes(source, encoder.info.size)
+        frames = len(what)
+    else:
+        with progress(f"looking at {one_line(source)}"):
+            record = _choose(collect(source, encoder, options), track)
+        what, frames = record.embeddings, record.frames
+    with Gallery.open(gallery or default_gallery(), model=encoder) as people:
+        stored = people.enroll(name, what, consent=consent, retention_days=retention_days)
+    text = f"enrolled {one_line(name)}: {stored} templates from {frames} frames"
+    show({"name": name, "templates": stored, "frames": frames}, text, as_json)
+
+
+def identify_walks(
+    source: str,
+    gallery: Path | None,
+    encoder: Encoder,
+    options: Options,
+    silhouettes: bool,
+    as_json: bool,
+) -> None:
+    """Print one decision per walker."""
+    with _existing(gallery, encoder) as people:
+        walks: list[tuple[int, int, Any]]
+        if silhouettes:
+            read = read_silhouettes(source, encoder.info.size)
+            walks = [(0, len(read), read)]
+        else:
+            with progress(f"looking at {one_line(source)}"):
+                records = collect(source, encoder, options)
+            walks = [(r.track, r.frames, r.embeddings) for r in records]
+        rows = []
+        for track, frames, what in walks:
+            decision = people.identify(what, options.fpir, options.threshold)
+            row = {"track": track, "frames": frames, "answer": decision.name or "unknown"}
+            rows.append(row | asdict(decision))
+    show(rows, "\n".join(_sentence(row) for row in rows), as_json)
+
+
+def list_gallery(gallery: Path | None, as_json: bool) -> None:
+    """Print one line per person."""
+    with _existing(gallery) as people:
+        rows = [asdict(person) for person in people.people()]
+    lines = [
+        f"{one_line(row['name'])}: {row['templates']} templates, since {row['created_utc']}, "
+        f"until {row['expires_utc'] or 'removed'}; consent: {one_line(row['consent'])}"
+        for row in rows
+    ]
+    show(rows, "\n".join(lines) or "nobody is enrolled", as_json)
+
+
+def show_in_gallery(name: str, gallery: Path | None, as_json: bool) -> None:
+    """Print everything kept of one person but the templates themselves."""
+    with _existing(gallery) as people:
+        row = asdict(people.show(name))
+    lines = [f"{key}: {one_line(value, 500)}" for key, value in row.items()]
+    show(row, "\n".join(lines), as_json)
+
+
+def remove_from_gallery(name: str, gallery: Path | None, as_json: bool) -> None:
+    """Erase one person."""
+    with _existing(gallery) as people:
+        erased = people.remove(name)
+    show({"name": name, "erased": erased}, f"erased {one_line(name)}: {erased} templates", as_json)
+
+
+def export_weights(
+    weights: Path, output: Path, graphs: tuple[str, ...], simplify: bool, as_json: bool
+) -> None:
+    """Export, and print files and largest errors."""
+    try:
+        from cstl_edge.export import export_model
+    except ImportError as err:
+        raise ConfigError('export needs torch: pip install "cstl-edge[export]"') from err
+    with progress("exporting") as tell:
+        manifest = export_model(weights, output, graphs=graphs, simplify=simplify, progress=tell)
+    told = {"folder": str(output), "files": manifest.files, "parity": manifest.parity["graphs"]}
+    lines = [f"wrote {output}"] + [
+        f"  {file}: {', '.join(f'{k} {v}' for k, v in graph.items())}"
+        for file, graph in manifest.parity["graphs"].items()
+    ]
+    show(told, "\n".join(lines), as_json)
+
+
+def _drawer(video: AnnotatedVideo) -> Observer:
+    return lambda frame, walkers, note: video.write(frame.image, walkers, note)
+
+
+def _wanted(gallery: Path | None) -> bool:
+    return gallery is not None or default_gallery().exists()
+
+
+def _existing(gallery: Path | None, encoder: Encoder | None = None) -> Gallery:
+    return Gallery.open(gallery or default_gallery(), model=encoder, create=False)
+
+
+def _choose(records: list[TrackRecord], track: int | None) -> TrackRecord:
+    """Return the walk that is meant; raises DataError when that is not certain."""
+    usable = [record for record in records if len(record.embeddings)]
+    if track is not None:
+        for record in usable:
+            if record.track == track:
+                return record
+        raise DataError(f"no usable walk of track {track}; there are {_tracks(usable)}")
+    if len(usable) > 1:
+        raise DataError(
+            f"{len(usable)} people walk here: {_tracks(usable)}; choose one with --track"
+        )
+    return usable[0]
+
+
+def _tracks(records: list[TrackRecord]) -> str:
+    return ", ".join(f"track {r.track} ({r.frames} frames)" for r in records) or "none"
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    """Say one decision to a person."""
+    words = f"track {row['track']}: {one_line(row['answer'])}"
+    if row["distance"] is not None:
+        threshold = "none" if row["threshold"] is None else f"{row['threshold']:.3f}"
+        words += f", distance {row['distance']:.3f} (threshold {threshold} from "
+        words += f"the {row['threshold_source']}, {row['people']} people)"
+    if row["runner_up"] is not None:
+        words += f", next {one_line(row['runner_up'])} {row['margin']:+.3f}"
+    return words + f", {row['frames']} frames" + (f" - {row['reason']}" if row["reason"] else "")
