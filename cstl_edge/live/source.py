@@ -1,35 +1,32 @@
-"""Frames from anywhere by one address: video file, folder of images, USB, RTSP, CSI, GStreamer, synthetic street.
+"""Frames from anywhere by one address: files, folders, cameras, streams, a synthetic street.
 
 Two laws. From a file every frame counts: none is dropped, and a hole is an error, because a missing
-frame shortens somebody's step. From a live source the newest frame wins: what the reader is too slow
-for is dropped and counted, and a source that falls silent is opened again. A source is its own
+frame shortens somebody's step. From a live source the newest frame wins: what the reader is too
+slow for is dropped and counted, and a source that falls silent is opened again. A source is its own
 iterator and is read once; those that are not live start over with `reopen()`.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.errors import ConfigError, SourceUnavailable, one_line
+from cstl_edge.live.source_uri import is_camera, redact, scheme_of
+
+if TYPE_CHECKING:
+    from cstl_edge.live.source_live import Opener
 
 Image = npt.NDArray[np.uint8]  # [H, W, 3], BGR
 
-NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https")  # read by FFmpeg
 DEFAULT_FPS = 25.0  # where a folder or a file does not say
-KNOWN_FORMS = (
-    "a video file, a folder of images, a USB camera (0 or /dev/video0), rtsp://HOST/PATH, csi://0, "
-    "gst:PIPELINE or synthetic://6"
-)
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class SourceState:
     """A change in what a live source does, for an event.
 
     state: "opening", "online" (frames come), "offline" (it will be tried again), "ended"
-    detail: one line without credentials; attempt: openings tried since the last frame
+    detail: one line without credentials; attempt: openings in this trouble
     """
 
     state: Literal["opening", "online", "offline", "ended"]
@@ -74,7 +71,10 @@ class FrameSource(Protocol):
     fps: float  # frames per second as the source declares them, 0.0 where it does not say
     size: tuple[int, int]  # height, width in pixels of the first frame
     frames: int | None  # frames to come in all, where that is known
-    dropped: int  # frames that the reader was too slow for
+
+    @property
+    def dropped(self) -> int:
+        """Frames that the reader was too slow for."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Return the source itself."""
@@ -103,11 +103,15 @@ class SourceBase:
     fps: float
     size: tuple[int, int]
     frames: int | None = None
-    dropped = 0
 
     def __init__(self, uri: str) -> None:
         self.uri = redact(uri)
         self._ended = False
+
+    @property
+    def dropped(self) -> int:
+        """Frames that the reader was too slow for; a recording drops none."""
+        return 0
 
     def __repr__(self) -> str:
         """Name the source without its credentials."""
@@ -140,9 +144,7 @@ class SourceBase:
         """Return the source."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         """Close it."""
         self.close()
 
@@ -173,29 +175,18 @@ def open_source(
     does not answer, DataError for what is there and is no video.
     """
     text = os.fspath(uri)
-    scheme = _scheme(text)
-    if not scheme and not _is_camera(text):
+    scheme = scheme_of(text)
+    if not scheme and not is_camera(text):
         return _open_recorded(text, start_s, stop_s, fps)
     if scheme == "synthetic":
         from cstl_edge.live.synthetic import open_synthetic
 
-        return open_synthetic(text, start_s=start_s, stop_s=stop_s)
+        return open_synthetic(text, start_s=start_s, stop_s=stop_s, on_state=on_state)
     if start_s is not None or stop_s is not None:
         raise ConfigError(f"start_s and stop_s need a recording; {redact(text)} is a live source")
-    from cstl_edge.live.source_live import LiveSource, opener_for
+    from cstl_edge.live.source_live import LiveSource
 
-    return LiveSource(text, opener_for(text, scheme, fps), retry=retry, on_state=on_state)
-
-
-def redact(text: object) -> str:
-    """Return an address, or a line that holds one, fit for showing: no passwords, no control characters.
-
-    >>> redact("rtsp://admin:s3cret@10.0.0.2/1?token=abc&x=1")
-    'rtsp://***@10.0.0.2/1?token=***&x=1'
-    """
-    shown = re.sub(r"(?<=://)[^\s\"'<>]*@", "***@", str(text))
-    secret = r"((?:pass(?:word|wd)?|pwd|token|secret|auth|key|user-id|user-pw)=)(\"[^\"]*\"|[^\s&!\"']+)"
-    return one_line(re.sub(secret, r"\1***", shown, flags=re.IGNORECASE), limit=300)
+    return LiveSource(text, _opener(text, scheme, fps), retry=retry, on_state=on_state)
 
 
 def import_cv2() -> Any:
@@ -229,34 +220,13 @@ def _open_recorded(
     return VideoFile(path, start_s=start_s, stop_s=stop_s)
 
 
-def _scheme(text: str) -> str:
-    """Return the scheme of an address, "" for paths and camera numbers."""
-    if text.startswith("gst:"):
-        return "gst"
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
-    if not match:
-        return ""
-    scheme = match.group(1).lower()
-    if scheme not in (*NETWORK_SCHEMES, "csi", "synthetic"):
-        raise ConfigError(f"unknown source {redact(text)}; expected {KNOWN_FORMS}")
-    return scheme
+def _opener(text: str, scheme: str, fps: float | None) -> Opener:
+    from cstl_edge.live.source_child import ReaderCapture, usb_opener
+    from cstl_edge.live.source_gst import csi_pipeline, gst_opener
 
-
-def _is_camera(text: str) -> bool:
-    """Tell whether a text without scheme names a USB camera; ./0 is the file called 0."""
-    return text.isdecimal() or re.fullmatch(r"/dev/video\d+", text) is not None
-
-
-def query_values(text: str, allowed: Mapping[str, type], uri: str) -> dict[str, Any]:
-    """Parse `seed=0&fps=25` with the types of `allowed`; raises ConfigError that names the key."""
-    values: dict[str, Any] = {}
-    for item in filter(None, text.split("&")):
-        key, _, value = item.partition("=")
-        if key not in allowed:
-            raise ConfigError(f"unknown key {one_line(key)!r} in {uri}; expected {', '.join(allowed)}")
-        try:
-            values[key] = allowed[key](value)
-        except ValueError as err:
-            kind = allowed[key].__name__
-            raise ConfigError(f"{key} in {uri}: expected {kind}, got {one_line(value)!r}") from err
-    return values
+    if scheme == "gst":
+        return gst_opener(text.removeprefix("gst:"))
+    if scheme == "csi":
+        return gst_opener(csi_pipeline(text, fps))
+    import_cv2()
+    return usb_opener(text, fps) if not scheme else lambda: ReaderCapture({"url": text})
