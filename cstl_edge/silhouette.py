@@ -134,7 +134,7 @@ def read_silhouettes(path: str | Path, size: tuple[int, int] = SMALL) -> Silhoue
         )
     if source.suffix == ".npy":
         return fit(_read_npy(source), size)
-    files = _numbered(source) if source.is_dir() else [source]
+    files = numbered_images(source) if source.is_dir() else [source]
     if not files:
         raise DataError(f"no images ({', '.join(IMAGE_SUFFIXES)}) in {one_line(source)}")
     kept, refused = [], dict.fromkeys(Refusal, 0)
@@ -152,6 +152,19 @@ def read_silhouettes(path: str | Path, size: tuple[int, int] = SMALL) -> Silhoue
             f"no usable silhouette among {len(files)} images of {one_line(source)}: {reasons}"
         )
     return np.stack(kept)  # [s, h, w]
+
+
+def numbered_images(folder: Path) -> list[Path]:
+    """List the images of a folder by the numbers in their names (2.png before 10.png).
+
+    Hidden files are left out.
+    """
+
+    def order(file: Path) -> list[tuple[int, str]]:
+        return [(int(t), "") if t.isdecimal() else (-1, t) for t in re.split(r"(\d+)", file.name)]
+
+    found = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted((f for f in found if not f.name.startswith(".")), key=order)
 
 
 def read_image(path: str | Path, *, grey: bool = False) -> npt.NDArray[np.uint8]:
@@ -203,16 +216,6 @@ def _read_npy(path: Path) -> Silhouette:
             f"got {array.dtype} {list(array.shape)}"
         )
     return array
-
-
-def _numbered(folder: Path) -> list[Path]:
-    """List the images of a folder by the numbers in their names: 2.png before 10.png."""
-
-    def order(file: Path) -> list[tuple[int, str]]:
-        return [(int(t), "") if t.isdecimal() else (-1, t) for t in re.split(r"(\d+)", file.name)]
-
-    files = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(files, key=order)
 
 
 def _bounding_box(mask: Silhouette) -> tuple[int, int, int, int] | None:

@@ -23,7 +23,7 @@ DOORS = {
     "export": {"data", "model", "runtime", "evaluation", "training.checkpoint"},
     "live": {"runtime", "gallery", "silhouette", "data.walkers"},
 }
-EVERYTHING = {"cli", "demo", "doctor", "__init__", "__main__"}  # above all rooms
+EVERYTHING = {"cli", "cli_show", "cli_verbs", "demo", "doctor", "__init__"}  # above all rooms
 
 
 def module_name(path):

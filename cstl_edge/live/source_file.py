@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import DataError, SourceUnavailable, one_line
 from cstl_edge.live.source import DEFAULT_FPS, Frame, SourceBase, import_cv2
-from cstl_edge.silhouette import IMAGE_SUFFIXES, MAX_PIXELS, read_image
+from cstl_edge.silhouette import IMAGE_SUFFIXES, MAX_PIXELS, numbered_images, read_image
 
 log = logging.getLogger(__name__)
 
@@ -187,16 +186,6 @@ class ImageFolder(SourceBase):
             return None
         index, file = self._todo.pop(0)
         return Frame(index, read_image(file), index / self.fps)
-
-
-def numbered_images(folder: Path) -> list[Path]:
-    """List the images of a folder by the numbers in their names, hidden files left out."""
-
-    def order(file: Path) -> list[tuple[int, str]]:
-        return [(int(t), "") if t.isdecimal() else (-1, t) for t in re.split(r"(\d+)", file.name)]
-
-    found = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted((f for f in found if not f.name.startswith(".")), key=order)
 
 
 def _header(file: Path) -> tuple[int, int]:

@@ -15,7 +15,8 @@ import pytest
 import cstl_edge
 from cstl_edge.errors import DataError, SourceUnavailable
 from cstl_edge.live.source import FrameSource, open_source
-from cstl_edge.live.source_file import ImageFolder, MediaClock, VideoFile, numbered_images
+from cstl_edge.live.source_file import ImageFolder, MediaClock, VideoFile
+from cstl_edge.silhouette import numbered_images
 
 WALK = Path(cstl_edge.__file__).parent / "assets" / "walk.mp4"
 
