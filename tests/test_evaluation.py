@@ -57,7 +57,7 @@ def test_rank1_by_hand():
     blind = data.embeddings.copy()
     blind[data.views_deg == 90] = data.embeddings[data.people == 1][0]
     row = rank1(Walks(blind, data.people, data.sequences, data.views_deg), "nm", draws=50)
-    # gallery 0 → probe 90 is always called person 1 (half right); gallery 90 holds two equal entries,
+    # gallery 0, probe 90: always called person 1 (half right); gallery 90 has two equal entries,
     # the first of which (person 0) wins, for probes at 0: half right again
     assert row["cross_view"] == pytest.approx(0.5)
     assert row["per_view"][90] == pytest.approx(0.5)

@@ -14,7 +14,16 @@ ROOT = Path(__file__).parent.parent
 def wheel(tmp_path_factory):
     pytest.importorskip("build", reason="the `dev` extra brings build")
     out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "-o",
+        str(out),
+        str(ROOT),
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=100)
     return zipfile.ZipFile(next(out.glob("*.whl")))
 
@@ -28,9 +37,16 @@ def test_wheel_contains_the_package_alone(wheel):
 def test_weights_models_and_notices_travel(wheel):
     names = set(wheel.namelist())
     assets = {f"cstl_edge/assets/{name}" for name in ("walker_body.npz", "stride_basis.npz")}
-    model = {f"cstl_edge/assets/cstl-walkers/{n}" for n in ("frames.onnx", "head.onnx", "manifest.json")}
+    model = {
+        f"cstl_edge/assets/cstl-walkers/{n}" for n in ("frames.onnx", "head.onnx", "manifest.json")
+    }
     notices = {f"cstl_edge/assets/NOTICE-{n}.md" for n in ("walkers", "sports2d", "blazepose")}
-    wanted = assets | model | notices | {"cstl_edge/assets/person_mask.onnx", "cstl_edge/assets/walk.mp4"}
+    wanted = (
+        assets
+        | model
+        | notices
+        | {"cstl_edge/assets/person_mask.onnx", "cstl_edge/assets/walk.mp4"}
+    )
     assert wanted <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert sum(info.compress_size for info in wheel.infolist()) < 40 * 2**20

@@ -145,7 +145,11 @@ def test_npy_is_read_without_pickles(tmp_path):
 def test_one_corrupt_image_is_named(tmp_path):
     Image.fromarray(person()).save(tmp_path / "1.png")
     whole = (tmp_path / "1.png").read_bytes()
-    for name, content in (("2.png", whole[: len(whole) // 2]), ("2.png", b""), ("2.png", b"GIF89a")):
+    for name, content in (
+        ("2.png", whole[: len(whole) // 2]),
+        ("2.png", b""),
+        ("2.png", b"GIF89a"),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=r"2\.png"):
             read_silhouettes(tmp_path)
