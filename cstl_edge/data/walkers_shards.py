@@ -12,6 +12,7 @@ import json
 import logging
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -112,9 +113,18 @@ def _make(missing: dict[Path, list[int]], settings: WalkersSettings, workers: in
 
 
 def _step_back() -> None:
+    # A parent that is killed does not take its workers along; they would wait for ever.
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     if hasattr(os, "nice"):
         os.nice(NICENESS)
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _shard(path: Path, ids: list[int], settings: WalkersSettings) -> None:

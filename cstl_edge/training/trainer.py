@@ -222,7 +222,7 @@ def _log(
         "rate": float(f"{rate:.3g}"),
         "iteration_ms": round(1000 * took_s, 1),
         "elapsed_s": round(run.elapsed_s, 1),
-        "left_s": round(run.elapsed_s * (1 - done) / done, 1) if done else None,
+        "left_s": round(max(0.0, run.elapsed_s * (1 - done) / done), 1),
     }
     append_jsonl(folder / LOG, record)
     logger.info(

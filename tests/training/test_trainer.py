@@ -1,8 +1,7 @@
 """The loop: it learns, resumes bit-equal, stops at nonsense, and says what it did."""
 
 import json
-import os
-import signal
+import runpy
 import subprocess
 import sys
 import time
@@ -20,7 +19,8 @@ from cstl_edge.training.resume import MovingAverage
 from cstl_edge.training.settings import OptimiserSettings, TrainConfig
 from cstl_edge.training.trainer import RESUME, WEIGHTS, rate_at, train
 
-CONFIGS = Path(__file__).parents[2] / "train" / "configs"
+TRAIN = Path(__file__).parents[2] / "train"
+SCRIPT, CONFIGS = TRAIN / "run_train.py", TRAIN / "configs"
 TINY = [
     "model={widths: [2, 4, 8, 8], parts: 4, embedding: 16}",
     "sampler={people: 3, sequences: 2, frames: 4, rule: released}",
@@ -243,42 +243,54 @@ def test_every_preset_is_valid(path):
     assert preset.network(classes=10).classes == 10
 
 
-COMMAND = [sys.executable, "train/run_train.py", "--config", "train/configs/walkers-small.yaml"]
-SMALL = [
-    *(f"walkers.{key}" for key in ("people=4", "bg=0", "cl=0", "views_deg=[0, 90]", "frames=6")),
-    "model={widths: [2, 4, 8, 8], parts: 4, embedding: 16}",
-    "sampler={people: 2, sequences: 2, frames: 4}",
-    "run.threads=1",
-    "run.checkpoint_minutes=0.001",
-]
+SMALL = """
+model: {widths: [2, 4, 8, 8], parts: 4, embedding: 16}
+walkers: {people: 4, nm: 1, bg: 0, cl: 0, views_deg: [0, 90], frames: 6}
+sampler: {people: 2, sequences: 2, frames: 4}
+run: {iterations: 100000, threads: 1, checkpoint_minutes: 0.001}
+"""
 
 
-def command(folder, *more):
-    options = [word for text in [*SMALL, *more] for word in ("-o", text)]
-    places = ["--folder", str(folder / "run"), "--cache", str(folder / "cache"), "--workers", "1"]
-    return [*COMMAND, *places, *options]
+def arguments(folder, *more):
+    config = folder / "small.yaml"
+    config.write_text(SMALL, encoding="utf-8")
+    places = {"--config": config, "--folder": folder / "run", "--cache": folder / "cache"}
+    return [*(str(word) for pair in places.items() for word in pair), "--workers", "1", *more]
 
 
 @pytest.mark.slow
 def test_one_command_makes_data_and_weights_and_survives_kill(tmp_path):
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        command(tmp_path, "run.iterations=100000"), cwd=root, stderr=subprocess.PIPE
-    ) as process:
-        resume = tmp_path / "run" / RESUME
-        deadline = time.monotonic() + 100
+    script = [sys.executable, str(SCRIPT)]
+    resume = tmp_path / "run" / RESUME
+    with (
+        (tmp_path / "errors").open("wb") as errors,
+        subprocess.Popen([*script, *arguments(tmp_path)], stderr=errors) as process,
+    ):
+        deadline = time.monotonic() + 60
         while not resume.exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
-        _, errors = process.communicate()
-    assert resume.exists(), errors.decode()
-    again = command(tmp_path, "run.iterations=1")
-    refused = subprocess.run(again, cwd=root, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "--resume" in refused.stderr
-    done = subprocess.run([*again, "--resume"], cwd=root, capture_output=True, check=False)
+        process.kill()
+    assert resume.exists(), (tmp_path / "errors").read_text()
+    again = arguments(tmp_path, "-o", "run.iterations=1", "--resume")
+    done = subprocess.run([*script, *again], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     _, training = load_checkpoint(tmp_path / "run" / WEIGHTS)
     assert training["people"] == 4
     assert training["iterations"] >= 1
     assert "run_train.py --config" in training["command"]
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / RESUME).touch()
+    assert runpy.run_path(str(SCRIPT))["main"](arguments(tmp_path)) == 2
+    assert "Give --resume" in capsys.readouterr().err
+
+
+def test_data_must_come_from_somewhere(tmp_path, capsys, monkeypatch):
+    main = runpy.run_path(str(SCRIPT))["main"]
+    monkeypatch.setitem(main.__globals__, "prepare_process", lambda settings: None)
+    assert main(arguments(tmp_path, "-o", "walkers=null")) == 2
+    assert "give --data FOLDER" in capsys.readouterr().err
+    assert main(arguments(tmp_path, "--data", str(tmp_path))) == 3
+    assert "at least one shard" in capsys.readouterr().err
