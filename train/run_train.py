@@ -1,4 +1,4 @@
-"""Train CSTL: `python train/run_train.py --config train/configs/walkers-small.yaml`.
+"""Train CSTL: `python train/run_train.py --config train/configs/cstl-walkers.yaml`.
 
 Makes the Walkers that the configuration asks for (once, into --cache), trains, and leaves
 `weights.safetensors`, `resume.safetensors`, `config.yaml` and `log.jsonl` in --folder.

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.errors import BackendUnavailable, DataError, ModelError, one_line
+from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, ModelError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Embedded(NamedTuple):
     @property
     def finite(self) -> npt.NDArray[np.bool_]:
         """[n]: False where an embedding has a NaN or an infinity, and must match nobody."""
-        finite: npt.NDArray[np.bool_] = np.isfinite(self.embedding).all((1, 2))
+        finite: npt.NDArray[np.bool_] = np.all(np.isfinite(self.embedding), axis=(1, 2))
         return finite
 
 
@@ -96,15 +96,16 @@ def load(
     """Return an encoder for an exported folder, a `.safetensors` checkpoint or the shipped model.
 
     `backend` is "onnxruntime" (folders), "pytorch" (checkpoints) or "auto", which alone may
-    choose. `threads` is at most what one run may use; by default the cores we may use, up to 4.
+    choose. `threads` is what one run may use; by default the cores we may use, up to 4 (PyTorch
+    keeps its own count).
 
     Raises ModelError for a model that is refused, BackendUnavailable for a runtime not here.
     """
     if backend not in BACKENDS:
         expected = ", ".join(BACKENDS)
-        raise BackendUnavailable(f"expected a backend of {expected}; got {one_line(backend)!r}")
+        raise ConfigError(f"expected a backend of {expected}; got {one_line(backend)!r}")
     if threads is not None and threads < 1:
-        raise ModelError(f"expected at least 1 thread; got {threads}")
+        raise ConfigError(f"expected at least 1 thread; got {threads}")
     if backend == "tensorrt":
         raise BackendUnavailable(
             "the tensorrt backend is not part of this version: use backend 'onnxruntime'"
@@ -113,11 +114,12 @@ def load(
     if chosen == "onnxruntime":
         from cstl_edge.runtime.ort import load_folder
 
-        return load_folder(_shipped() if path is None else Path(path), threads or usable_cores())
+        folder = _shipped() if path is None else Path(path)
+        return load_folder(folder, usable_cores() if threads is None else threads)
     from cstl_edge.runtime.pytorch import load_weights
 
     weights = _shipped().with_suffix(".safetensors") if path is None else Path(path)
-    return load_weights(weights, threads or usable_cores())
+    return load_weights(weights, threads)
 
 
 def usable_cores() -> int:

@@ -1,0 +1,224 @@
+"""The network as ONNX graphs: `frames`, `head` and their composition `full`, float32, opset 17.
+
+The part gather is a node `CstlPartGather` with the attributes by which TensorRT finds our plugin,
+and a local function of the same name, by which everyone else computes it with standard operators.
+Letters: n sequences, s frames, m frames of any sequences, h w pixels, p parts, c channels.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.onnx import symbolic_helper
+from torch.onnx import utils as onnx_exporter
+
+from cstl_edge.model import Cstl
+from cstl_edge.runtime.check import DOMAIN, OPERATOR, OPSET, Signature, signature
+from cstl_edge.runtime.manifest import Shape
+
+GRAPHS = ("frames", "head", "full")
+IR_VERSION = 9  # functions need 8; ONNX Runtime 1.23 and TensorRT 10.3 read up to 10
+AXES = {
+    "silhouettes": ("m",),
+    "features": ("n", "s"),
+    "lengths": ("n",),
+    "embedding": ("n",),
+    "salient_frames": ("n",),
+}
+
+
+class Frames(nn.Module):
+    """silhouettes uint8 [m, h, w] -> features [m, p, c]."""
+
+    def __init__(self, network: Cstl) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, silhouettes: Tensor) -> Tensor:
+        """Run the trunk."""
+        return self.network.frame_features(silhouettes.float())  # see `Full`
+
+
+class Head(nn.Module):
+    """features [n, s, p, c], lengths int32 [n] -> embedding [n, p, d], salient_frames [n, p]."""
+
+    def __init__(self, network: Cstl) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """Run the head; a network without SSFL has one output."""
+        return tuple(t for t in self.network.head(features, lengths) if t is not None)
+
+
+class Full(nn.Module):
+    """silhouettes uint8 [n, s, h, w], lengths int32 [n] -> the outputs of `Head`."""
+
+    def __init__(self, network: Cstl) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, silhouettes: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """Run the whole network; cast first: TensorRT takes uint8 in, but computes none."""
+        return tuple(t for t in self.network(silhouettes.float(), lengths) if t is not None)
+
+
+def build(network: Cstl, graph: str) -> onnx.ModelProto:
+    """Trace one of `GRAPHS` from a network whose norms are folded (`Cstl.fused`)."""
+    modules = {"frames": Frames, "head": Head, "full": Full}
+    shape = Shape.model_validate(network.config.to_dict())
+    inputs, outputs = signature(f"{graph}.onnx", shape)
+    model = _trace(modules[graph](network).eval(), _example(graph, shape), [*inputs], [*outputs])
+    if any(node.op_type == OPERATOR for node in model.graph.node):
+        model.functions.append(function_body(TensorProto.FLOAT))
+    _declare(model.graph.input, inputs, _axes(graph))
+    _declare(model.graph.output, outputs, _axes(graph))
+    model.ir_version = IR_VERSION
+    onnx.checker.check_model(model)
+    return model
+
+
+def _declare(values: Any, expected: Signature, axes: dict[str, tuple[str, ...]]) -> None:
+    """Write names, types and sizes of inputs or outputs, where the tracer knows only some."""
+    del values[:]
+    for name, (kind, sizes) in expected.items():
+        named = [*axes[name], *sizes[len(axes[name]) :]]
+        values.append(helper.make_tensor_value_info(name, TensorProto.DataType.Value(kind), named))
+
+
+def function_body(dtype: int) -> onnx.FunctionProto:
+    """Return CstlPartGather in standard operators, for features and scores of an ONNX `dtype`."""
+    lowest = np.array(-np.inf, helper.tensor_dtype_to_np_dtype(dtype))
+    node = helper.make_node
+    nodes = [
+        *(_constant(name, np.array(value, np.int64)) for name, value in _INTEGERS.items()),
+        _constant("lowest", lowest),
+        node("Shape", ["features"], ["n_p_s_c"]),
+        node("Gather", ["n_p_s_c", "two"], ["s"]),
+        node("Range", ["zero", "s", "one"], ["t"]),  # [s]
+        node("Cast", ["lengths"], ["lengths64"], to=TensorProto.INT64),
+        node("Unsqueeze", ["lengths64", "axes12"], ["ends"]),  # [n, 1, 1]
+        node("Less", ["t", "ends"], ["valid"]),  # [n, 1, s]
+        node("IsNaN", ["scores"], ["is_nan"]),
+        node("Where", ["is_nan", "lowest", "scores"], ["numbers"]),
+        node("Where", ["valid", "numbers", "lowest"], ["ranked"]),
+        node("ArgMax", ["ranked"], ["best"], axis=2, keepdims=0),  # [n, p], first of equals
+        node("Cast", ["best"], ["frames"], to=TensorProto.INT32),
+        node("Unsqueeze", ["best", "axes23"], ["best_frame"]),  # [n, p, 1, 1]
+        node("Gather", ["n_p_s_c", "axis3"], ["c"]),
+        node("Concat", ["ones", "c"], ["one_one_one_c"], axis=0),
+        node("Expand", ["best_frame", "one_one_one_c"], ["index"]),  # [n, p, 1, c]
+        node("GatherElements", ["features", "index"], ["picked"], axis=2),
+        node("Squeeze", ["picked", "axis2"], ["salient"]),  # [n, p, c]
+    ]
+    return helper.make_function(
+        DOMAIN,
+        OPERATOR,
+        ["features", "scores", "lengths"],
+        ["salient", "frames"],
+        nodes,
+        [helper.make_opsetid("", OPSET)],
+        [],
+    )
+
+
+_INTEGERS: dict[str, Any] = {
+    "zero": 0,
+    "one": 1,
+    "two": 2,
+    "ones": [1, 1, 1],
+    "axis2": [2],
+    "axis3": [3],
+    "axes12": [1, 2],
+    "axes23": [2, 3],
+}
+
+
+def _constant(name: str, value: Any) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
+
+
+def _axes(graph: str) -> dict[str, tuple[str, ...]]:
+    """Return the names of the dynamic axes by input and output."""
+    if graph == "frames":
+        return {"silhouettes": ("m",), "features": ("m",)}
+    return {**AXES, "silhouettes": ("n", "s")}
+
+
+def _example(graph: str, shape: Shape) -> tuple[Tensor, ...]:
+    """Return inputs to trace with: two sequences, for a batch of one may be baked in unseen."""
+    n, s = 2, 5
+    lengths = torch.tensor([s, 3], dtype=torch.int32)
+    if graph == "head":
+        return torch.rand(n, s, shape.parts, shape.channels), lengths
+    silhouettes = torch.randint(0, 256, (n, s, *shape.size), dtype=torch.uint8)
+    return (silhouettes[0],) if graph == "frames" else (silhouettes, lengths)
+
+
+def _trace(
+    module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str]
+) -> onnx.ModelProto:
+    """Export with the TorchScript exporter: the only one that keeps the batch dynamic here."""
+    graph = type(module).__name__.lower()
+    axes = _axes(graph)
+    dynamic = {name: dict(enumerate(axes[name])) for name in (*inputs, *outputs)}
+    file = io.BytesIO()
+    for name, symbol in _SYMBOLS.items():
+        onnx_exporter.register_custom_op_symbolic(name, symbol, OPSET)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # tracer notes and the exporter's own deprecation
+            torch.onnx.export(
+                module,
+                example,
+                file,  # type: ignore[arg-type]  # a stream is fine, the annotation forgets it
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_axes=dynamic,
+                custom_opsets={DOMAIN: 1} if graph != "frames" else None,
+            )
+    finally:
+        for name in _SYMBOLS:
+            onnx_exporter.unregister_custom_op_symbolic(name, OPSET)
+    return onnx.load_model_from_string(file.getvalue())
+
+
+def _part_gather_symbol(g: Any, features: Any, scores: Any, lengths: Any) -> Any:
+    """Write the part gather as our node, with the attributes by which TensorRT finds the plugin."""
+    salient, frames = g.op(
+        f"{DOMAIN}::{OPERATOR}",
+        features,
+        scores,
+        lengths,
+        plugin_version_s="1",
+        plugin_namespace_s=DOMAIN,
+        outputs=2,
+    )
+    _, p, _, c = features.type().sizes() or (None,) * 4
+    salient.setType(features.type().with_sizes([None, p, c]))
+    frames.setType(features.type().with_dtype(torch.int32).with_sizes([None, p]))
+    return salient, frames
+
+
+def _squeeze_symbol(g: Any, x: Any, dim: Any) -> Any:
+    """Write a plain Squeeze; the exporter would branch (`If`) where it does not know the size.
+
+    Every axis that the network squeezes has size 1 by construction.
+    """
+    axis = symbolic_helper._maybe_get_const(dim, "i")
+    return g.op("Squeeze", x, g.op("Constant", value_t=torch.tensor([axis])))
+
+
+_SYMBOLS: dict[str, Any] = {
+    "cstl_edge::part_gather": _part_gather_symbol,
+    "aten::squeeze": _squeeze_symbol,
+}

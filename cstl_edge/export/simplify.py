@@ -1,0 +1,156 @@
+"""Simplify a graph with onnxsim or onnxslim, in a child process, and only if all stays true.
+
+Simplifiers crash, hang and change operators behind one's back, so whatever goes wrong here leaves
+the graph as it was, and the manifest says so. The child is `python -m cstl_edge.export.simplify
+TOOL`: the graph on its standard input, the simplified one on its standard output.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from cstl_edge.errors import one_line
+from cstl_edge.runtime.check import OPERATOR
+
+log = logging.getLogger(__name__)
+
+TOOLS = ("onnxsim", "onnxslim")  # in order of preference
+TIMEOUT_S = 120.0
+TOLERANCE = 1e-5  # of the largest output; a simplifier reorders, it must not round
+
+
+def simplify(
+    model: onnx.ModelProto,
+    feeds: list[dict[str, Any]],
+    tool: str | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Return the simplified graph, or the same one, and what happened, for the manifest.
+
+    feeds: inputs on which both graphs must say the same
+    tool: one of `TOOLS`; by default the first that is installed
+    """
+    chosen = tool or next((t for t in TOOLS if importlib.util.find_spec(t)), None)
+    if chosen is None:
+        return model, {"tool": None, "reason": f"neither {' nor '.join(TOOLS)} is installed"}
+    try:
+        simpler = onnx.load_model_from_string(_in_child(model, chosen, timeout_s))
+        del simpler.functions[:]
+        simpler.functions.extend(model.functions)  # our body as it was, not as it came back
+        simpler.ir_version = model.ir_version
+        problem = _difference(model, simpler, feeds)
+    except subprocess.TimeoutExpired:
+        problem = f"took more than {timeout_s:g} s"
+    except Exception as err:  # no simplifier's failure may become an export's
+        problem = one_line(err)
+    if problem:
+        log.warning("the graph stays unsimplified: %s: %s", chosen, problem)
+        return model, {"tool": None, "reason": f"{chosen}: {problem}"}
+    version = metadata.version(chosen)
+    nodes = {"before": len(model.graph.node), "after": len(simpler.graph.node)}
+    return simpler, {"tool": f"{chosen} {version}", "nodes": nodes}
+
+
+def _in_child(model: onnx.ModelProto, tool: str, timeout_s: float) -> bytes:
+    """Return what the tool makes of a graph; whatever it prints or breaks stays in the child."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cstl_edge.export.simplify", tool],
+        input=model.SerializeToString(),
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    if done.returncode != 0:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
+        raise RuntimeError(f"exit {done.returncode}: {last[0]}")
+    simplified: bytes = done.stdout
+    return simplified
+
+
+def _difference(
+    before: onnx.ModelProto, after: onnx.ModelProto, feeds: list[dict[str, Any]]
+) -> str | None:
+    """Say what a simplifier changed that it must not, or None."""
+    onnx.checker.check_model(after)
+    for what in ("input", "output", "opset"):
+        if _promises(before)[what] != _promises(after)[what]:
+            return f"it changed the {what}s"
+    if _gathers(before) != _gathers(after):
+        return f"it changed the {OPERATOR} node"
+    for feed in feeds:
+        for name, x, y in zip(
+            _promises(before)["output"], run(before, feed), run(after, feed), strict=True
+        ):
+            if np.abs(x - y).max() > TOLERANCE * max(1.0, float(np.abs(x).max())):
+                return f"it changed the numbers of {name}"
+    return None
+
+
+def run(model: onnx.ModelProto, feed: dict[str, Any]) -> list[Any]:
+    """Run a graph of our own making once."""
+    import onnxruntime as ort
+
+    from cstl_edge.runtime.ort import PROVIDER, session_options
+
+    session = ort.InferenceSession(
+        model.SerializeToString(), sess_options=session_options(1), providers=[PROVIDER]
+    )
+    outputs: list[Any] = session.run(None, feed)
+    return outputs
+
+
+def _promises(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:
+    """Return inputs and outputs with their types, and opsets."""
+    return {
+        "input": {v.name: v.type.SerializeToString() for v in model.graph.input},
+        "output": {v.name: v.type.SerializeToString() for v in model.graph.output},
+        "opset": {
+            entry.domain: entry.version for entry in model.opset_import if entry.domain == ""
+        },
+    }
+
+
+def _gathers(model: onnx.ModelProto) -> list[tuple[str, dict[str, Any]]]:
+    """Return domain and attributes of every part-gather node."""
+    return [
+        (node.domain, {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute})
+        for node in model.graph.node
+        if node.op_type == OPERATOR
+    ]
+
+
+def main() -> int:
+    """Be the child: simplify standard input to standard output with the named tool."""
+    tool = sys.argv[1]
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # the tools print; only the graph may stand on standard output
+    model = onnx.load_model_from_string(sys.stdin.buffer.read())
+    if tool == "onnxsim":
+        import onnxsim
+
+        simpler, same = onnxsim.simplify(model)
+        if not same:
+            raise RuntimeError("onnxsim's own check failed")
+    else:
+        import onnxslim
+
+        simpler = onnxslim.slim(model)
+    answer.write(simpler.SerializeToString())
+    answer.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

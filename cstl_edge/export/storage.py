@@ -1,0 +1,102 @@
+"""Keep weights as float16 behind a Cast to float32 wherever nothing is lost by it.
+
+Weights that were rounded to float16 before they were evaluated take half the space this way, and
+every runtime unfolds them once, when it opens the file. A convolution with a norm folded into it is
+no longer a float16 number: its two factors are, and the product is left to the runtime as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cstl_edge.model import Cstl
+from cstl_edge.model.temporal import PartLinear, PartNorm
+
+MIN_ELEMENTS = 1024  # smaller tensors are not worth two nodes
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A folded weight as what it was made of: `weight * scale`."""
+
+    weight: Floats
+    """[p, out, in] as trained"""
+    scale: Floats
+    """[p, out, 1] of the norm behind it"""
+
+    @property
+    def product(self) -> Floats:
+        """Return the folded weight, by the very multiplication that a runtime will do."""
+        return self.weight * self.scale
+
+
+def folded_factors(network: Cstl) -> list[Factors]:
+    """Return the factors of every weight that `network.fused()` folds a norm into."""
+    if network.short is None:
+        return []
+    factors = []
+    for conv, norm in zip(network.short.convs, network.short.norms, strict=True):
+        assert isinstance(conv, PartLinear)
+        assert isinstance(norm, PartNorm)
+        scale = norm.affine()[0].detach().numpy()[:, :, None]
+        factors.append(Factors(conv.weight.detach().numpy(), scale))
+    return factors
+
+
+def store_as_half(model: onnx.ModelProto, factors: list[Factors]) -> int:
+    """Rewrite the graph's exactly representable weights; return how many were rewritten."""
+    graph = model.graph
+    kept, nodes, count = [], [], 0
+    for tensor in graph.initializer:
+        added = _as_half(tensor, factors) if tensor.data_type == TensorProto.FLOAT else None
+        if added is None:
+            kept.append(tensor)
+            continue
+        kept += added[0]
+        nodes += added[1]
+        count += 1
+    ordered = [*nodes, *graph.node]
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(kept)
+    graph.node.extend(ordered)
+    return count
+
+
+def _as_half(
+    tensor: onnx.TensorProto, factors: list[Factors]
+) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]] | None:
+    """Return the initialisers and nodes that give exactly this tensor, or None."""
+    values = numpy_helper.to_array(tensor)
+    name = tensor.name
+    if values.size < MIN_ELEMENTS:
+        return None
+    if _is_half(values):
+        return _cast(name, values)
+    # Found by value, not by name: a simplifier may have renamed it.
+    same = (f for f in factors if f.weight.shape == values.shape)
+    found = next((f for f in same if np.array_equal(f.product, values)), None)
+    if found is None or not _is_half(found.weight):
+        return None
+    tensors, nodes = _cast(f"{name}.unscaled", found.weight)
+    scale = numpy_helper.from_array(found.scale, f"{name}.scale")
+    product = helper.make_node("Mul", [f"{name}.unscaled", scale.name], [name])
+    return [*tensors, scale], [*nodes, product]
+
+
+def _cast(name: str, values: Floats) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
+    half = numpy_helper.from_array(values.astype(np.float16), f"{name}.half")
+    return [half], [helper.make_node("Cast", [half.name], [name], to=TensorProto.FLOAT)]
+
+
+def _is_half(values: Any) -> bool:
+    """Tell whether float16 holds exactly these numbers, too large ones (infinite there) not."""
+    with np.errstate(over="ignore"):
+        return bool(np.array_equal(values.astype(np.float16).astype(np.float32), values))

@@ -1,0 +1,119 @@
+"""`manifest.json` of an exported model: what is in the folder, of which weights, how precise.
+
+The exporter writes it, every runtime reads it before anything else. It comes from outside, so it
+is read with a cap on its size and into a strict form; keys of later versions are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from cstl_edge.errors import ModelError, one_line
+
+NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 4 * 2**20
+MAX_GRAPH_BYTES = 512 * 2**20  # the largest configuration of the paper is about 145 MB
+
+Count = Annotated[int, pydantic.Field(ge=1, le=65536)]
+Sha256 = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}\.onnx$")]
+"""A bare name: no separators and no leading dot, so that it cannot point out of the folder."""
+
+
+class Shape(pydantic.BaseModel):
+    """The part of the network's configuration that a runtime has to know."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    size: Annotated[tuple[Count, Count], pydantic.Strict(False)]
+    """Height and width of a silhouette [pixels]."""
+    widths: Annotated[tuple[Count, Count, Count, Count], pydantic.Strict(False)]
+    """Channels of the trunk's four layers."""
+    parts: Count
+    embedding: Count
+    """Dimensions of one part's embedding."""
+    salient: bool = True
+    """False in a network without SSFL, whose head tells no salient frames."""
+
+    @property
+    def channels(self) -> int:
+        """Return the channels of a part feature."""
+        return self.widths[-1]
+
+
+class Manifest(pydantic.BaseModel):
+    """What an exported folder says of itself."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    format: Literal[1]
+    model: Annotated[str, pydantic.Field(max_length=200)]
+    precision: Literal["float32"]
+    config: dict[str, Any]
+    weights_sha256: Sha256
+    opset: Count
+    files: Annotated[dict[FileName, Sha256], pydantic.Field(min_length=1, max_length=16)]
+    parity: dict[str, Any] = {}
+    simplified: dict[str, Any] = {}
+    impostors: dict[str, Any] | None = None
+    card: dict[str, Any] | None = None
+    created_with: dict[str, Any] = {}
+
+    @property
+    def shape(self) -> Shape:
+        """Return the configuration as far as a runtime has to know it (ValidationError)."""
+        return Shape.model_validate(self.config)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check the manifest of an exported folder; ModelError says what is wrong with it."""
+    if not folder.is_dir():
+        raise ModelError(
+            f"expected an exported model, a folder with {NAME}; {one_line(folder)} is no folder"
+        )
+    raw = read_file(folder / NAME, MAX_MANIFEST_BYTES)
+    try:
+        manifest = Manifest.model_validate(json.loads(raw))
+        _ = manifest.shape
+    except pydantic.ValidationError as err:
+        first = err.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ModelError(
+            f"{one_line(folder / NAME)}: {one_line(key)}: {one_line(first['msg'])}. "
+            "Export the model again"
+        ) from err
+    except (ValueError, RecursionError) as err:
+        raise ModelError(
+            f"{one_line(folder / NAME)}: expected JSON; got {one_line(err)}. Export the model again"
+        ) from err
+    return manifest
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """Read a regular file of at most `max_bytes`, never through a link, a pipe or a device.
+
+    The bytes are what is checked and what is run: a file that changes later changes nothing.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError as err:
+        raise ModelError(f"{one_line(path)} is missing. Export the model again") from err
+    except OSError as err:
+        reason = "it is a link" if path.is_symlink() else one_line(err.strerror)
+        raise ModelError(f"{one_line(path)} cannot be read: {reason}") from err
+    with os.fdopen(descriptor, "rb") as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise ModelError(f"expected {one_line(path)} to be a regular file")
+        if state.st_size > max_bytes:
+            raise ModelError(
+                f"expected {one_line(path)} to hold at most {max_bytes} bytes; got {state.st_size}"
+            )
+        return file.read(max_bytes)

@@ -1,0 +1,171 @@
+"""What the graphs are made of, and what their one special node does."""
+
+import itertools
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from cstl_edge.export.graphs import GRAPHS, IR_VERSION, build, function_body
+from cstl_edge.model import CstlConfig, part_gather
+from cstl_edge.runtime.check import OPERATOR, OPSET
+
+STANDARD = {"", "cstl_edge"}
+
+
+def session(model):
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def shapes(values):
+    return {
+        v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in values
+    }
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_versions_are_pinned(network, graph):
+    model = build(network().fused(), graph)
+    assert model.ir_version == IR_VERSION == 9
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    assert opsets.pop("") == OPSET == 17
+    assert opsets in ({}, {"cstl_edge": 1})
+    assert {node.domain for node in model.graph.node} <= STANDARD
+
+
+def test_inputs_and_outputs_have_named_axes(network):
+    fused = network().fused()
+    frames, head, full = (build(fused, graph).graph for graph in GRAPHS)
+    assert shapes(frames.input) == {"silhouettes": ["m", 16, 12]}
+    assert shapes(frames.output) == {"features": ["m", 4, 16]}
+    assert shapes(head.input) == {"features": ["n", "s", 4, 16], "lengths": ["n"]}
+    assert shapes(head.output) == {"embedding": ["n", 4, 8], "salient_frames": ["n", 4]}
+    assert shapes(full.input) == {"silhouettes": ["n", "s", 16, 12], "lengths": ["n"]}
+    assert shapes(full.output) == shapes(head.output)
+
+
+@pytest.mark.parametrize("graph", ["head", "full"])
+def test_the_gather_is_a_node_and_a_function(network, graph):
+    model = build(network().fused(), graph)
+    (node,) = [n for n in model.graph.node if n.op_type == OPERATOR]
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    assert node.domain == "cstl_edge"
+    assert attributes == {"plugin_version": b"1", "plugin_namespace": b"cstl_edge"}
+    (body,) = model.functions
+    assert (body.domain, body.name) == ("cstl_edge", OPERATOR)
+    assert [entry.version for entry in body.opset_import] == [OPSET]
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_no_norm_no_branch_and_no_arithmetic_in_uint8(network, graph):
+    model = build(network().fused(), graph)
+    kinds = {node.op_type for node in model.graph.node}
+    assert not kinds & {"BatchNormalization", "If", "Loop", "Scan"}
+    readers = {n.op_type for n in model.graph.node if "silhouettes" in n.input}
+    assert readers <= {"Cast"}  # TensorRT refuses uint8 to any other node
+
+
+ABLATIONS = [
+    {"scales": scales, "aggregation": aggregation, "salient": salient}
+    for scales in (("frame",), ("frame", "short"), ("long",), ("frame", "short", "long"))
+    for aggregation, salient in itertools.product(("adaptive", "max", "mean"), (True, False))
+]
+
+
+@pytest.mark.parametrize("changes", ABLATIONS, ids=lambda c: "-".join(map(str, c.values())))
+def test_every_configuration_is_exported(network, changes):
+    network = network(**changes)
+    head = session(build(network.fused(), "head"))
+    features, lengths = torch.rand(3, 6, 4, 16), torch.tensor([6, 1, 4], dtype=torch.int32)
+    found = head.run(None, {"features": features.numpy(), "lengths": lengths.numpy()})
+    with torch.no_grad():
+        expected = [t.numpy() for t in network.head(features, lengths) if t is not None]
+    assert len(found) == len(expected) == (2 if changes["salient"] else 1)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": (32, 22), "parts": 16},
+        {"size": (16, 12), "parts": 1},
+        {"size": (16, 12), "parts": 8},
+    ],
+)
+def test_other_sizes_and_parts(network, changes):
+    network = network(**changes)
+    full = session(build(network.fused(), "full"))
+    silhouettes = torch.randint(0, 256, (3, 4, *network.config.size), dtype=torch.uint8)
+    lengths = torch.tensor([2, 4, 3], dtype=torch.int32)
+    found = full.run(None, {"silhouettes": silhouettes.numpy(), "lengths": lengths.numpy()})
+    with torch.no_grad():
+        expected = network(silhouettes, lengths)
+    np.testing.assert_allclose(found[0], expected[0].numpy(), atol=1e-5)
+
+
+@pytest.fixture(scope="module", params=[TensorProto.FLOAT, TensorProto.FLOAT16])
+def gather(request):
+    """The function body alone, in a graph of one node."""
+    value = helper.make_tensor_value_info
+    kind = request.param
+    node = helper.make_node(OPERATOR, ["x", "q", "l"], ["s", "f"], domain="cstl_edge")
+    graph = helper.make_graph(
+        [node],
+        "gather",
+        [
+            value("x", kind, ["n", "p", "s", "c"]),
+            value("q", kind, ["n", "p", "s"]),
+            value("l", TensorProto.INT32, ["n"]),
+        ],
+        [
+            value("s", kind, ["n", "p", "c"]),
+            value("f", TensorProto.INT32, ["n", "p"]),
+        ],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("cstl_edge", 1)]
+    model = helper.make_model(
+        graph, opset_imports=opsets, functions=[function_body(kind)], ir_version=IR_VERSION
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return session(model), helper.tensor_dtype_to_np_dtype(kind)
+
+
+@pytest.mark.parametrize("kind", ["random", "tied", "nan", "all nan", "huge", "minus infinity"])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 4, 7, 5), (2, 8, 40, 16)])
+def test_the_function_is_the_operator(gather, kind, shape):
+    run, dtype = gather
+    rng = np.random.default_rng(7)
+    n, p, s, _ = shape
+    features = rng.normal(size=shape).astype(dtype)
+    scores = rng.normal(size=shape[:3]).astype(dtype)
+    if kind == "tied":
+        scores = rng.integers(0, 2, shape[:3]).astype(dtype)
+    elif kind == "nan":
+        scores[rng.random(shape[:3]) < 0.5] = np.nan
+    elif kind == "all nan":
+        scores[:] = np.nan
+    elif kind == "huge":
+        scores[:] = np.where(rng.random(shape[:3]) < 0.5, np.inf, np.finfo(dtype).max)
+    elif kind == "minus infinity":
+        scores[:] = -np.inf
+    lengths = rng.integers(1, s + 1, n).astype(np.int32)
+    salient, frames = run.run(None, {"x": features, "q": scores, "l": lengths})
+    expected = part_gather(*map(torch.from_numpy, (features, scores, lengths)))
+    np.testing.assert_array_equal(frames, expected[1].numpy())
+    np.testing.assert_array_equal(salient, expected[0].numpy())
+    assert frames.shape == (n, p)
+
+
+def test_the_exporter_is_left_as_it_was(network):
+    from torch.onnx._internal.torchscript_exporter.registration import registry
+
+    before = registry.get_function_group("aten::squeeze").get(OPSET)
+    build(network().fused(), "head")
+    assert registry.get_function_group("aten::squeeze").get(OPSET) is before
+
+
+def test_the_default_network_is_the_papers(network):
+    assert CstlConfig().widths == (32, 64, 128, 128)

@@ -1,0 +1,107 @@
+"""A manifest comes from outside: whatever it says, it ends in a manifest or a ModelError."""
+
+import json
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cstl_edge.errors import ModelError
+from cstl_edge.runtime import load
+from cstl_edge.runtime.manifest import MAX_MANIFEST_BYTES, Manifest, read_file, read_manifest
+
+
+def spoil(folder, **changes):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_it_is_read(folder):
+    manifest = read_manifest(folder)
+    assert manifest.shape.channels == 16
+    assert set(manifest.files) == {"frames.onnx", "head.onnx", "full.onnx"}
+
+
+def test_keys_of_later_versions_are_passed_over(folder):
+    spoil(folder, future={"a": 1})
+    assert read_manifest(folder).model == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"format": 2}, "format"),
+        ({"precision": "float16"}, "precision"),
+        ({"weights_sha256": "0" * 63}, "weights_sha256"),
+        ({"weights_sha256": "0" * 64 + "\n"}, "weights_sha256"),
+        ({"files": {"../frames.onnx": "0" * 64}}, "files"),
+        ({"files": {"/etc/passwd": "0" * 64}}, "files"),
+        ({"files": {"sub/frames.onnx": "0" * 64}}, "files"),
+        ({"files": {}}, "files"),
+        ({"config": {}}, "size"),
+        ({"config": {"size": [64, 44], "widths": [1, 2, 3], "parts": 2, "embedding": 2}}, "widths"),
+        ({"config": {"size": [64, 10**9], "widths": [1] * 4, "parts": 2, "embedding": 2}}, "size"),
+        ({"impostors": 3}, "impostors"),
+    ],
+)
+def test_what_cannot_be_meant_is_named(folder, changes, told):
+    spoil(folder, **changes)
+    with pytest.raises(ModelError, match=rf"manifest\.json: {told}.*Export the model again"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000, b'{"format": NaN}']
+)
+def test_garbage(folder, content):
+    (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(ModelError, match=r"manifest\.json"):
+        load(folder)
+
+
+def test_a_huge_one_is_not_read(folder):
+    with (folder / "manifest.json").open("ab") as file:
+        file.truncate(MAX_MANIFEST_BYTES + 1)
+    with pytest.raises(ModelError, match="at most"):
+        read_manifest(folder)
+
+
+def test_a_missing_one(folder):
+    (folder / "manifest.json").unlink()
+    with pytest.raises(ModelError, match=r"manifest\.json is missing"):
+        load(folder)
+
+
+def test_a_missing_folder_with_control_characters_in_its_name(tmp_path):
+    with pytest.raises(ModelError, match=r"a\\nb is no folder"):
+        load(tmp_path / "a\nb")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_a_pipe_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelError, match="regular file"):
+        read_file(tmp_path / "pipe", 10)
+
+
+def test_a_link_is_not_followed(folder, tmp_path):
+    (tmp_path / "elsewhere").write_bytes((folder / "frames.onnx").read_bytes())
+    (folder / "frames.onnx").unlink()
+    (folder / "frames.onnx").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="it is a link"):
+        load(folder)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.sampled_from(["format", "model", "config", "files", "opset", "size"]), x)))  # fmt: skip # noqa: E501
+@settings(max_examples=60, deadline=None)
+def test_whatever_json_says(tmp_path_factory, value):
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "manifest.json").write_text(json.dumps(value))
+    with pytest.raises(ModelError):
+        read_manifest(folder)
+
+
+def test_it_survives_its_own_writing(folder):
+    manifest = read_manifest(folder)
+    assert Manifest.model_validate(json.loads(json.dumps(manifest.model_dump()))) == manifest
