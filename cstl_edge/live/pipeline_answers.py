@@ -1,0 +1,201 @@
+"""The second half of the live path: silhouettes in, events out.
+
+It runs in the caller's thread, embeds the silhouettes of all walkers of a frame in one batch, asks
+the gallery, and gives every track that closes its last word.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.live.draw import NAMED, PENDING, UNKNOWN, WalkerView
+from cstl_edge.live.events import Event, Kind
+from cstl_edge.live.gates import Reason
+from cstl_edge.live.pipeline_options import Options, Summary, TrackRecord
+from cstl_edge.live.pipeline_vision import Looked, Seen
+from cstl_edge.live.pipeline_walker import Walker
+from cstl_edge.live.segment import SceneState
+from cstl_edge.live.source import SourceState
+from cstl_edge.runtime.base import Encoder
+from cstl_edge.runtime.streaming import StreamingEncoder, StreamResult
+
+if TYPE_CHECKING:
+    from cstl_edge.gallery import Gallery
+
+PENDING_EVERY_S = 1.0  # at most one pending event per track in this time
+
+
+class Answers:
+    """Everybody in view, and who they are."""
+
+    def __init__(
+        self,
+        source: str,
+        encoder: Encoder,
+        gallery: Gallery | None,
+        options: Options,
+        summary: Summary,
+        *,
+        keep: bool,
+    ) -> None:
+        self.records: list[TrackRecord] = []
+        self._source, self._encoder, self._gallery = source, encoder, gallery
+        self._options, self._summary, self._keep = options, summary, keep
+        # a lost track keeps its ring, so there may be more rings than walkers in a frame
+        self._stream: StreamingEncoder[int] = StreamingEncoder(
+            encoder, options.window, options.hop, options.min_frames, 2 * options.max_walkers
+        )
+        self._walkers: dict[int, Walker] = {}
+        self._scene = SceneState.READY
+        self._time_s: float | None = None
+        self._events: list[Event] = []
+
+    def frame(self, looked: Looked) -> list[Event]:
+        """Take one frame; return what it changed."""
+        self._time_s = looked.frame.time_s
+        self._tell_scene(looked.scene)
+        for track in looked.born:
+            self._walkers[track] = Walker(track, self._options.window, self._keep)
+            self._summary.tracks += 1
+            self._tell("born", track)
+        queues = {seen.id: self._take(seen) for seen in looked.seen}
+        if any(queues.values()):
+            with self._summary.samples.time("encode"):
+                results = self._embed(queues)
+            for track, result in results.items():
+                self._identify(self._walkers[track], result, looked.read_at)
+        for seen in looked.seen:
+            self._tell_pending(self._walkers[seen.id])
+        return self.close(looked.closed)
+
+    def close(self, tracks: list[int]) -> list[Event]:
+        """Give tracks their last word; return it behind what was not yet told."""
+        for track in tracks:
+            self._close(track)
+        events, self._events = self._events, []
+        return events
+
+    def state(self, state: SourceState) -> Event:
+        """Return the event of what a live source says of itself."""
+        detail = f"attempt {state.attempt}" if state.attempt else None
+        reason = f"{state.state}: {state.detail}" if state.detail else state.state
+        return Event("source", self._source, self._time_s, reason=reason, detail=detail)
+
+    def view(self, seen: Seen) -> WalkerView:
+        """Return what to draw of one walker."""
+        walker = self._walkers.get(seen.id)
+        decision = walker.decision if walker is not None else None
+        if decision is None:
+            label, colour = (seen.reason or Reason.TOO_FEW).value, PENDING
+        elif decision.name is not None:
+            label, colour = f"{decision.name} {decision.distance:.2f}", NAMED
+        else:
+            distance = "" if decision.distance is None else f" {decision.distance:.2f}"
+            label, colour = f"unknown{distance}", UNKNOWN
+        return WalkerView(seen.box, f"{seen.id}: {label}", colour, seen.mask)
+
+    def count(self) -> None:
+        """Write into the summary what is only known here."""
+        self._summary.not_finite = self._stream.not_finite
+
+    def _take(self, seen: Seen) -> list[npt.NDArray[np.uint8]]:
+        assert self._time_s is not None
+        fresh, broken = self._walkers[seen.id].take(seen, self._time_s)
+        if broken:
+            self._stream.close(seen.id)
+        return fresh
+
+    def _embed(self, queues: dict[int, list[npt.NDArray[np.uint8]]]) -> dict[int, StreamResult]:
+        """Push every silhouette, one of each walker at a time; return the newest results."""
+        results: dict[int, StreamResult] = {}
+        for i in range(max(len(queue) for queue in queues.values())):
+            batch = {track: queue[i] for track, queue in queues.items() if i < len(queue)}
+            for track, result in self._stream.push(batch).items():
+                self._walkers[track].add_window(result)
+                results[track] = result
+        return results
+
+    def _identify(self, walker: Walker, result: StreamResult, read_at: float) -> None:
+        if self._gallery is None:
+            return
+        with self._summary.samples.time("identify"):
+            walker.decision = self._gallery.identify(
+                walker.embeddings(), self._options.fpir, self._options.threshold
+            )
+        self._summary.answers += 1
+        latency_ms = (time.perf_counter() - read_at) * 1e3
+        self._summary.samples.add("answer", latency_ms)
+        self._tell_answer("identified", walker, latency_ms=latency_ms)
+
+    def _close(self, track: int) -> None:
+        walker = self._walkers.pop(track, None)
+        self._stream.close(track)
+        if walker is None:
+            return
+        walker.forget_held()
+        account = walker.account(self._options.min_frames)
+        if self._keep:
+            self.records.append(self._record(walker, account))
+        if walker.decision is not None:
+            self._tell_answer("closed", walker, detail=account)
+        else:
+            reason = "no gallery" if walker.windows else walker.no_answer()
+            self._tell("closed", track, reason=reason, frames=walker.usable, detail=account)
+
+    def _record(self, walker: Walker, account: str) -> TrackRecord:
+        info = self._encoder.info
+        silhouettes = np.zeros((0, *info.size), np.uint8)
+        embeddings = np.zeros((0, info.parts, info.embedding), np.float32)
+        return TrackRecord(
+            track=walker.id,
+            silhouettes=np.stack(walker.silhouettes) if walker.silhouettes else silhouettes,
+            embeddings=walker.embeddings() if walker.windows else embeddings,
+            salient_frames=walker.windows[-1].salient_frames if walker.windows else None,
+            frames=walker.usable,
+            refusals=dict(walker.refused),
+            account=account,
+        )
+
+    def _tell(self, kind: Kind, track: int | None, **more: Any) -> None:
+        self._events.append(Event(kind, self._source, self._time_s, track, **more))
+
+    def _tell_answer(self, kind: Kind, walker: Walker, **more: Any) -> None:
+        """Tell the walker's decision."""
+        decision = walker.decision
+        assert decision is not None
+        self._tell(
+            kind,
+            walker.id,
+            name=decision.name,
+            unknown=decision.name is None,
+            reason=decision.reason,
+            distance=decision.distance,
+            threshold=decision.threshold,
+            runner_up=decision.runner_up,
+            margin=decision.margin,
+            frames=walker.usable,
+            **more,
+        )
+
+    def _tell_pending(self, walker: Walker) -> None:
+        """Say why there is no answer (yet), when that changes and not more often than needed."""
+        assert self._time_s is not None
+        if walker.decision is not None or (self._gallery is None and walker.windows):
+            return
+        reason = (walker.reason or Reason.TOO_FEW).value
+        if walker.told is not None:
+            told, told_s = walker.told
+            if told == reason or self._time_s - told_s < PENDING_EVERY_S:
+                return
+        walker.told = (reason, self._time_s)
+        account = walker.account(self._options.min_frames)
+        self._tell("pending", walker.id, reason=reason, frames=walker.usable, detail=account)
+
+    def _tell_scene(self, scene: SceneState) -> None:
+        if scene is not self._scene:
+            self._tell("source", None, reason=f"scene: {scene.value}")
+        self._scene = scene
