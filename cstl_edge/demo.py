@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -43,6 +43,8 @@ NAMES = ("Ada", "Ben", "Cleo", "Dan")
 ENROLLED_FROM_DEG = (65.0, 115.0)  # the street sees them from 90 or 270
 FIRST_PERSON = 2_000_000  # seeds of the demo's people: none was trained on
 MIN_OVERLAP = 0.3  # of two boxes that mean the same walker
+FPS = 15.0  # of the street's camera
+NEVER_SEEN = Event("closed", "", reason="never seen")
 
 
 def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
@@ -80,10 +82,11 @@ def _real_scene(folder: Path, encoder: Encoder, result: dict[str, Any], tell: Te
             tell("real clip: recognising in the second half")
             scene = _Scene(folder, "real", open_source(clip, start_s=HALF_S), result)
             scene.follow(encoder, gallery)
-    for event in scene.closed:
-        # in the second half the woman is the one who goes on walking; all others are the acrobat
-        truth = WALKER if event.track == scene.longest() else "the acrobat"
-        result["walkers"].append(_row("real", f"track {event.track}", truth, WALKER, event))
+    # in the second half the woman is the one who goes on walking; all others are the acrobat
+    longest = max(scene.last, key=lambda who: scene.last[who].frames or 0, default=None)
+    for track, event in scene.last.items():
+        truth = WALKER if track == longest else "the acrobat"
+        result["walkers"].append(_row("real", f"track {track}", truth, [WALKER], event))
 
 
 def _street_scene(
@@ -93,22 +96,21 @@ def _street_scene(
     with Gallery.open(folder / "street.db", model=encoder) as gallery:
         for number, spec in enumerate(people[: len(NAMES)]):
             tell(f"street: enrolling {spec.name}")
-            for day, view_deg in enumerate(ENROLLED_FROM_DEG):
-                visit = replace(
-                    spec, condition="nm", session=spec.session + 1 + day, view_deg=view_deg
-                )
-                alone = SyntheticSource([visit], seed=1000 + 10 * seed + number)
-                walk = collect(alone, encoder)[0]
+            visits = [
+                replace(spec, condition="nm", session=spec.session + day, view_deg=view_deg)
+                for day, view_deg in enumerate(ENROLLED_FROM_DEG, start=1)
+            ]
+            alone = SyntheticSource(visits, seed=1000 + 10 * seed + number, fps=FPS)
+            for walk in collect(alone, encoder):
                 gallery.enroll(spec.name or "", walk.embeddings, consent="demo: nobody real")
         tell("street: recognising")
-        street = SyntheticSource(people, seed=seed)
+        street = SyntheticSource(people, seed=seed, fps=FPS)
         scene = _Scene(folder, "street", street, result)
         scene.follow(encoder, gallery)
-    for event in scene.closed:
-        who = scene.walker_of(event.track)
-        truth = "nobody" if who is None else people[who].name or "a stranger"
-        walker = f"track {event.track}" if who is None else f"walker {who + 1}"
-        result["walkers"].append(_row("street", walker, truth, people, event))
+    names = [spec.name for spec in people]
+    for number, spec in enumerate(people):
+        truth, last = spec.name or "a stranger", scene.last.get(number, NEVER_SEEN)
+        result["walkers"].append(_row("street", f"walker {number + 1}", truth, names, last))
 
 
 def _cast(seed: int) -> list[WalkerSpec]:
@@ -130,41 +132,43 @@ def _cast(seed: int) -> list[WalkerSpec]:
 
 
 class _Scene:
-    """One annotated run: collects closing events and which walker each track is."""
+    """One annotated run. `last` holds the last word on each walker of the truth (or each track)."""
 
     def __init__(
         self, folder: Path, name: str, source: FrameSource, result: dict[str, Any]
     ) -> None:
         self.name, self.folder, self.source, self.result = name, folder, source, result
-        self.closed: list[Event] = []
-        self._votes: dict[int, dict[int, int]] = {}  # track -> walker of the truth -> frames
+        self.last: dict[int, Event] = {}
+        self._shown: dict[int, int] = {}  # track -> walker of the truth, in the newest frame
 
     def follow(self, encoder: Encoder, gallery: Gallery) -> None:
-        video = AnnotatedVideo(self.folder / f"{self.name}.mp4", self.source.fps or 25.0)
+        video = AnnotatedVideo(self.folder / f"{self.name}.mp4", self.source.fps or FPS)
         with video, JsonLines(self.folder / "events.jsonl") as log:
 
             def observe(frame: Frame, views: list[WalkerView], note: str | None) -> None:
-                self._vote(frame, views)
+                self._compare(frame, views)
                 video.write(frame.image, views, note)
 
             with run(self.source, encoder=encoder, gallery=gallery, observer=observe) as events:
                 for event in events:
                     log.write(event)
-                    if event.kind == "closed":
-                        self.closed.append(event)
+                    self._note(event)
         self.result["stages"][self.name] = events.summary.stages()
         self.result["fps"][self.name] = round(events.summary.fps, 1)
 
-    def walker_of(self, track: int | None) -> int | None:
-        """Return the true walker that most frames of a track show."""
-        votes = self._votes.get(track if track is not None else -1, {})
-        return max(votes, key=lambda walker: votes[walker]) if votes else None
+    def _note(self, event: Event) -> None:
+        """Keep the newest answer about a walker; a reason for none only where no answer was."""
+        if event.track is None or event.kind not in ("identified", "closed"):
+            return
+        synthetic = isinstance(self.source, SyntheticSource)
+        who = self._shown.get(event.track) if synthetic else event.track
+        if who is None:
+            return
+        earlier = self.last.get(who)
+        if event.answer is not None or earlier is None or earlier.answer is None:
+            self.last[who] = event
 
-    def longest(self) -> int | None:
-        """Return the track with the most usable frames."""
-        return max(self.closed, key=lambda event: event.frames or 0).track if self.closed else None
-
-    def _vote(self, frame: Frame, views: list[WalkerView]) -> None:
+    def _compare(self, frame: Frame, views: list[WalkerView]) -> None:
         if not isinstance(self.source, SyntheticSource):
             return
         truths = self.source.truth(frame.index)
@@ -172,8 +176,7 @@ class _Scene:
             overlaps = [(_overlap(view.box, truth.box), truth.walker) for truth in truths]
             best, walker = max(overlaps, default=(0.0, -1))
             if best >= MIN_OVERLAP:
-                votes = self._votes.setdefault(view.track, {})
-                votes[walker] = votes.get(walker, 0) + 1
+                self._shown[view.track] = walker
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
@@ -184,8 +187,9 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return common / (a[2] * a[3] + b[2] * b[3] - common) if common else 0.0
 
 
-def _row(scene: str, walker: str, truth: str, enrolled: Any, event: Event) -> dict[str, Any]:
-    names = [enrolled] if isinstance(enrolled, str) else [spec.name for spec in enrolled]
+def _row(
+    scene: str, walker: str, truth: str, enrolled: Sequence[str | None], event: Event
+) -> dict[str, Any]:
     return {
         "scene": scene,
         "walker": walker,
@@ -193,7 +197,7 @@ def _row(scene: str, walker: str, truth: str, enrolled: Any, event: Event) -> di
         "answer": event.answer or f"no answer: {event.reason}",
         "distance": event.distance,
         "threshold": event.threshold,
-        "verdict": _verdict(truth, truth in names, event),
+        "verdict": _verdict(truth, truth in enrolled, event),
     }
 
 

@@ -48,7 +48,7 @@ class ClassHead(nn.Module):
     def forward(self, x: Tensor, logits: Tensor, mask: Tensor | None) -> Tensor:
         """T_f [p, c, n, s] and the scores' logits [p, n, s] -> class logits [n, p, classes]."""
         with torch.autocast(x.device.type, enabled=False):
-            scores = gates(logits, mask)  # [p, n, s]
+            (scores,) = gates([logits], mask)  # [p, n, s]
             scores = scores / scores.sum(2, keepdim=True)
             weighted = (x * scores.unsqueeze(1)).sum(3, keepdim=True)  # [p, c, n, 1]
             normed: Tensor = self.norm(weighted)[..., 0].permute(2, 0, 1)  # [n, p, c]

@@ -9,6 +9,7 @@ s frames, p parts, c channels.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 SQUEEZE = 16  # an MLP's hidden layer has 1/16 of its input's channels (section 4.2)
 KERNEL = 3  # frames seen by one short-term convolution
+LARGEST_EXPONENT = 60.0  # its exponential, squared in the gradient, still fits a float32's inverse
 
 
 class PartLinear(nn.Module):
@@ -153,7 +155,7 @@ class LongTerm(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """[p, c, n, s] -> [p, c, n, 1], the same for all frames of a sequence."""
-        weights = gates(self.second(F.relu(self.first(x))), mask)
+        (weights,) = gates([self.second(F.relu(self.first(x)))], mask)
         ratio: Tensor = (weights * x).sum(3, keepdim=True) / weights.sum(3, keepdim=True)
         return ratio.to(x.dtype)
 
@@ -170,12 +172,9 @@ class AdaptiveAggregation(nn.Module):
     def forward(self, summed: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         """The sums of Eq. 2, {scale: [p, c, n, s or 1]} -> T [p, c, n], float32 or wider."""
         hidden = self.first(summed)  # [p, 3c/16, n, s]
-        numerators, denominators = [], []
-        for name, x in summed.items():
-            weights = gates(self.second[name](hidden), mask)
-            numerators.append((weights * x).sum(3))
-            denominators.append(weights.sum(3))
-        return total(numerators) / total(denominators)
+        weights = gates([self.second[name](hidden) for name in summed], mask)
+        numerators = [(w * x).sum(3) for w, x in zip(weights, summed.values(), strict=True)]
+        return total(numerators) / total([w.sum(3) for w in weights])
 
 
 def running_sums(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -198,10 +197,20 @@ def mean_over_frames(x: Tensor, mask: Tensor | None) -> Tensor:
     return (widened(x) * mask).sum(3) / widened(mask).sum(1)
 
 
-def gates(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Sigmoid in float32 (in float16 it is exactly 1 from 8.32 on), zero in the padding."""
-    weights = torch.sigmoid(widened(logits))
-    return weights if mask is None else weights * mask
+def gates(logits: Sequence[Tensor], mask: Tensor | None) -> list[Tensor]:
+    """Sigmoids of the logits of one ratio (Eq. 1, 5, 6), up to a factor, zero in the padding.
+
+    The factor is exp(-m), m the largest logit [.., 1] but at most 0: it cancels in the ratio, and a
+    channel whose gates are closed in every frame keeps a gate that is not zero. Without it runtimes
+    divide zero by zero, ONNX Runtime from logits of -18 on, float16 from -17 on.
+    sigmoid(z) exp(-m) = 1 / (exp(m - z) + exp(m))
+    """
+    wide = [widened(z) for z in logits]
+    valid = wide if mask is None else [torch.where(mask > 0, z, -torch.inf) for z in wide]
+    peaks = [z.detach().amax(-1, keepdim=True) for z in valid]
+    shift = functools.reduce(torch.maximum, peaks).clamp_max(0)  # [.., 1]
+    opened = [1 / ((shift - z).clamp_max(LARGEST_EXPONENT).exp() + shift.exp()) for z in valid]
+    return opened if mask is None else [gate * mask for gate in opened]
 
 
 def widened(x: Tensor) -> Tensor:

@@ -219,10 +219,26 @@ def test_autocast_keeps_sums_ratios_and_norms_wide() -> None:
 
 def test_gates_do_not_saturate_in_float16() -> None:
     logits = torch.tensor([-20.0, 9.0, 12.0], dtype=torch.float16)
-    weights = gates(logits, None)
+    (weights,) = gates([logits], None)
     assert weights.dtype == torch.float32
     assert weights[0] > 0
     assert weights[1] < weights[2] < 1
+
+
+@pytest.mark.parametrize("level", [0.0, -30.0, -200.0])
+def test_gates_that_are_closed_in_every_frame_still_weigh_frames(level: float) -> None:
+    logits = level + torch.randn(3, 4, 2, 5)
+    mask = torch.tensor([[1.0, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    logits[:, :, 0, 3:] = 40.0  # in the padding: must not count
+    logits.requires_grad_()
+    (weights,) = gates([logits], mask)
+    share = weights / weights.sum(3, keepdim=True)
+    plain = torch.sigmoid(logits.double()) * mask
+    assert torch.allclose(share.double(), plain / plain.sum(3, keepdim=True), atol=1e-5)
+    (share * torch.arange(5)).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[:, :, 1].abs().max() > 0.01
 
 
 def test_half_network_stays_close() -> None:
