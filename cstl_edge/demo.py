@@ -47,8 +47,10 @@ FPS = 15.0  # of the street's camera
 NEVER_SEEN = Event("closed", "", reason="never seen")
 
 
-def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
-    """Run both scenes and write videos, events and pictures into a new folder below `out`.
+def run_demo(
+    out: Path, *, seed: int = 0, scenes: Sequence[str] = ("real", "street")
+) -> dict[str, Any]:
+    """Run the scenes and write videos, events and pictures into a new folder below `out`.
 
     Returns the rows of the table, milliseconds per stage, frames per second, and the folder.
     """
@@ -59,8 +61,10 @@ def run_demo(out: Path, *, seed: int = 0) -> dict[str, Any]:
     encoder = load()
     with progress("demo") as tell:
         try:
-            _real_scene(folder, encoder, result, tell)
-            _street_scene(folder, encoder, result, seed, tell)
+            if "real" in scenes:
+                _real_scene(folder, encoder, result, tell)
+            if "street" in scenes:
+                _street_scene(folder, encoder, result, seed, tell)
         finally:
             encoder.close()
     result["counts"] = _counts(result["walkers"])
