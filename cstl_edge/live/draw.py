@@ -6,6 +6,7 @@ name and renamed when it is complete. Letters: `s` frames, `h w` pixels, `p` par
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import unicodedata
@@ -45,6 +46,7 @@ class WalkerView:
     label: str
     colour: tuple[int, int, int] = PENDING
     mask: Mask | None = None
+    track: int = -1
 
 
 def annotate(image: Image, walkers: Sequence[WalkerView], note: str | None = None) -> Image:
@@ -106,7 +108,8 @@ def save_picture(path: str | os.PathLike[str], picture: Image) -> Path:
         temporary.write_bytes(data.tobytes() if done else b"")
         os.replace(temporary, target)
     except OSError as err:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise DataError(f"cannot write {one_line(target)}: {err.strerror}") from err
     return target
 

@@ -108,6 +108,10 @@ class Run(Iterator[Event]):
 
     def close(self) -> None:
         """Stop both halves at once and close the source; a second call does nothing."""
+        self._shut()
+        self._ready.clear()
+
+    def _shut(self) -> None:
         vision, self._vision = self._vision, None
         if vision is None:
             return
@@ -154,8 +158,8 @@ class Run(Iterator[Event]):
                 self._end(message)
             else:
                 self._ready.append(self._answers.state(message))
-        except BaseException:
-            self.close()
+        except Exception:
+            self._shut()
             raise
 
     def _show(self, looked: Looked) -> None:
@@ -170,7 +174,7 @@ class Run(Iterator[Event]):
         self._ready.extend(self._answers.close(ended.closed))
         if not ended.final:
             return
-        self.close()
+        self._shut()
         if ended.error is not None:
             raise ended.error
 

@@ -96,7 +96,7 @@ class Answers:
         else:
             distance = "" if decision.distance is None else f" {decision.distance:.2f}"
             label, colour = f"unknown{distance}", UNKNOWN
-        return WalkerView(seen.box, f"{seen.id}: {label}", colour, seen.mask)
+        return WalkerView(seen.box, f"{seen.id}: {label}", colour, seen.mask, seen.id)
 
     def count(self) -> None:
         """Write into the summary what is only known here."""

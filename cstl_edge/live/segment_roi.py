@@ -47,7 +47,7 @@ DOUBTED = 0.3  # score of a blob in which the network sees nobody
 UNSURE = 0.45  # and of a person it sees, but not as a whole one
 BORDER_SHARE = 0.004  # of the frame's height: a mask this close to the border is cut by it
 SURE = 0.5  # presence from which a detection may start a track
-MIN_MOVED = 0.2  # of a drawn person that must differ from the plate: a chair stands still
+MIN_MOVED = 0.15  # of a drawn person that must differ from the plate: a chair stands still
 REACH = 0.10  # of the person's height: how far the mask may leave the plate's blob
 MIN_KEPT = 0.25  # of the plate's blob that the network must call a person
 
@@ -60,6 +60,8 @@ class PersonMask:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # threads that spin while they wait take the cores that the encoder needs
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

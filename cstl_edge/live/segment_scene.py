@@ -17,12 +17,12 @@ import numpy.typing as npt
 from cstl_edge.live.source import import_cv2
 
 cv2 = import_cv2()
+NEAREST: int = cv2.INTER_NEAREST
 
 Pixels = npt.NDArray[np.uint8]  # YCrCb [h, w, 3]
 Weights = npt.NDArray[np.float32]  # [h, w], 0..1
 
 NEAR = (12, 8, 8)  # samples this close in Y, Cr, Cb vote for each other
-REFINE_EXTRA = 5  # added to NEAR when the members of the winning cluster are averaged
 SHADOW_LOW, SHADOW_HIGH = 0.5, 0.97  # luma against the plate's, inside a shadow
 SHADOW_CHROMA = 6.0  # chroma difference, after scaling with luma, that a shadow may have
 TEXTURE_SIDE = 7  # pixels of the window, at half resolution, in which texture is compared
@@ -43,10 +43,8 @@ def densest(samples: Sequence[Pixels], weights: Sequence[Weights] | None = None)
     half = (max(1, width // 2), max(1, height // 2))
     small: list[Pixels] = [cv2.resize(s, half, interpolation=cv2.INTER_AREA) for s in samples]
     small_weights = None if weights is None else [cv2.resize(w, half) for w in weights]
-    winner = _votes(small, small_weights).argmax(axis=0)[None, :, :, None]  # [1, h/2, w/2, 1]
-    chosen: Pixels = np.take_along_axis(np.stack(small), winner, axis=0)[0]  # [h/2, w/2, 3]
-    guess = cv2.resize(chosen, (width, height), interpolation=cv2.INTER_LINEAR)
-    return _mean_of_near(samples, guess.astype(np.uint8))
+    winner = _votes(small, small_weights).argmax(axis=0).astype(np.uint8)  # [h/2, w/2]
+    return _mean_of_near(samples, cv2.resize(winner, (width, height), interpolation=NEAREST))
 
 
 def _votes(samples: Sequence[Pixels], weights: Sequence[Weights] | None) -> npt.NDArray[np.uint16]:
@@ -63,16 +61,18 @@ def _votes(samples: Sequence[Pixels], weights: Sequence[Weights] | None) -> npt.
     return votes
 
 
-def _mean_of_near(samples: Sequence[Pixels], guess: Pixels) -> Pixels:
-    tolerance = tuple(n + REFINE_EXTRA for n in NEAR)
-    total = np.zeros(guess.shape, np.float32)
-    count = np.zeros(guess.shape[:2], np.float32)
+def _mean_of_near(samples: Sequence[Pixels], winner: npt.NDArray[np.uint8]) -> Pixels:
+    """Return per pixel the mean of the samples near the winner's, whose number is in [h, w]."""
+    chosen = np.zeros_like(samples[0])
+    for number, sample in enumerate(samples):
+        cv2.copyTo(sample, (winner == number).astype(np.uint8), chosen)
+    total = np.zeros(chosen.shape, np.float32)
+    count = np.zeros(chosen.shape[:2], np.float32)
     for sample in samples:
-        near = cv2.inRange(cv2.absdiff(sample, guess), (0, 0, 0), tolerance)
+        near = cv2.inRange(cv2.absdiff(sample, chosen), (0, 0, 0), NEAR)
         cv2.accumulate(sample, total, mask=near)
-        count += near > 0
-    mean = total / np.maximum(count, 1)[:, :, None]
-    plate: Pixels = np.where(count[:, :, None] > 0, mean, guess).round().astype(np.uint8)
+        count += near > 0  # at least the winner itself
+    plate: Pixels = (total / count[:, :, None]).round().astype(np.uint8)
     return plate
 
 
@@ -149,7 +149,5 @@ def _shows_texture(pixels: Pixels, plate: Pixels) -> npt.NDArray[np.uint8]:
     follows = covariance > SAME_TEXTURE * np.sqrt(np.maximum(var_a * var_b, 1e-6))
     smooth = (var_a < TEXTURE) & (var_b < TEXTURE)
     shown = np.where(var_b < TEXTURE, smooth, follows).astype(np.uint8) * 255
-    whole: npt.NDArray[np.uint8] = cv2.resize(
-        shown, plate.shape[1::-1], interpolation=cv2.INTER_NEAREST
-    )
+    whole: npt.NDArray[np.uint8] = cv2.resize(shown, plate.shape[1::-1], interpolation=NEAREST)
     return whole

@@ -28,7 +28,7 @@ from cstl_edge.live.track_one import (
 __all__ = ["Track", "TrackUpdate", "Tracker"]
 
 MIN_IOU, MIN_IOU_UNSURE = 0.2, 0.4
-CONFIRM_HITS, CONFIRM_S = 3, 0.15  # sure detections, and seconds, before a track is born
+CONFIRM_HITS, CONFIRM_S = 3, 0.1  # sure detections, and seconds, before a track is born
 KEEP_LOST_S = 1.5  # an unseen track waits this long
 BRIEF_SHARE = 0.2  # of that, for tentative tracks and for who was last seen at the border
 MISSED_FRAMES = 2.5  # and at least this many frames, for slow cameras

@@ -18,6 +18,7 @@ VELOCITY_S = 0.3  # time constant of the velocity's average
 SIZE_BLEND, COLOUR_BLEND = 0.5, 0.1  # weight of the newest measurement
 COLOUR_UNIT = 40.0  # difference of 0..255 that counts like one body height
 MAX_COLOUR = 60.0  # between what was lost and what is found
+MAX_BORDER_COLOUR = 40.0  # stricter: where one leaves, another may come in
 LOST_S = 0.3  # unseen for longer, a walker is found again by colour too
 DECAY_S = 0.8  # in which the velocity of an unseen track dies away
 
@@ -109,7 +110,8 @@ def distance_cost(track: Track, detection: Detection, time_s: float) -> float | 
     larger, smaller = max(expected[3], found[3]), max(min(expected[3], found[3]), 1e-9)
     if track.clipped or detection.clipped:
         least = max(min(expected[2] * expected[3], found[2] * found[3]), 1e-9)
-        if intersection(expected, found) > INSIDE * least:
+        alike = (colour_distance(track, detection) or 0.0) <= MAX_BORDER_COLOUR
+        if alike and intersection(expected, found) > INSIDE * least:
             return MAX_REACH
     if larger > MAX_RATIO * smaller:
         return None

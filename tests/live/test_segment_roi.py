@@ -1,0 +1,119 @@
+"""The network draws whole people from pieces that the plate found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cstl_edge
+from cstl_edge.errors import ModelError
+from cstl_edge.live.segment import Detection, box_iou
+from cstl_edge.live.segment_crop import SIDE, cut, near_border, paste, square
+from cstl_edge.live.segment_roi import PersonMask, RoiSegmenter, region
+from cstl_edge.live.source import open_source
+
+WALK = Path(cstl_edge.__file__).parent / "assets" / "walk.mp4"
+WOMAN = (360.0, 254.0, 107.0, 206.0)  # in the frame at 4 s: x, y, w, h, by eye
+
+
+@pytest.fixture(scope="module")
+def walking() -> np.ndarray:
+    with open_source(WALK, start_s=4.0) as source:
+        return next(source).image
+
+
+@pytest.fixture(scope="module")
+def network() -> PersonMask:
+    return PersonMask()
+
+
+class OneBlob:
+    """A plate that finds one given blob."""
+
+    def __init__(self, *found: Detection) -> None:
+        self.found = found
+
+    def segment(self, image, time_s, expected=()):
+        return list(self.found)
+
+
+def blob(x: float, y: float, w: int, h: int, **more) -> Detection:
+    return Detection((x, y, float(w), float(h)), np.full((h, w), 255, np.uint8), False, **more)
+
+
+def test_a_batch_gives_what_each_crop_gives(walking, network) -> None:
+    crops = np.stack([cut(walking, (x, 200.0, 280.0, 280.0)) for x in (100.0, 350.0, 500.0)])
+    logits, presence = network(crops)
+    assert logits.shape == (3, 256, 256)
+    assert ((presence >= 0) & (presence <= 1)).all()
+    for i in range(3):
+        alone, _ = network(crops[i : i + 1])
+        np.testing.assert_allclose(alone[0], logits[i], atol=1e-3)
+
+
+def test_a_torso_becomes_a_whole_person(walking, network) -> None:
+    x, y, w, h = WOMAN
+    middle = blob(x + w / 2 - 25, y + 40, 50, 110)
+    (person,) = RoiSegmenter(OneBlob(middle), network).segment(walking, 0.0)
+    assert person.score >= 0.5
+    assert box_iou(person.box, (x, y, w, h)) > 0.75
+    assert 0.2 < (person.mask > 0).mean() < 0.75
+
+
+def test_two_pieces_of_one_person_are_one_person(walking, network) -> None:
+    x, y, w, _ = WOMAN
+    pieces = blob(x + w / 2 - 25, y + 5, 50, 100), blob(x + w / 2 - 25, y + 115, 50, 80)
+    assert len(RoiSegmenter(OneBlob(*pieces), network).segment(walking, 0.0)) == 1
+
+
+def test_what_is_no_person_starts_no_track(walking, network) -> None:
+    wall = blob(60.0, 300.0, 40, 100)
+    (doubted,) = RoiSegmenter(OneBlob(wall), network).segment(walking, 0.0)
+    assert doubted.score < 0.5
+
+
+def test_who_is_shared_passes_unchanged(walking, network) -> None:
+    pair = blob(300.0, 200.0, 120, 150, shared=True)
+    assert RoiSegmenter(OneBlob(pair), network).segment(walking, 0.0) == [pair]
+
+
+def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="reinstall"):
+        PersonMask(tmp_path / "none.onnx")
+
+
+def test_region_grows_to_the_person_expected() -> None:
+    leg = (100.0, 180.0, 20.0, 60.0)
+    person = (90.0, 80.0, 50.0, 160.0)
+    assert region(leg, [person]) == person
+    assert region(leg, [(300.0, 80.0, 50.0, 160.0)]) == leg
+    assert region(leg, [person, (95.0, 80.0, 50.0, 160.0)]) == leg  # of whom is it?
+
+
+def test_squares_reach_beyond_the_frame() -> None:
+    image = np.full((100, 100, 3), 200, np.uint8)
+    crop = cut(image, square((0.0, 0.0, 40.0, 80.0), 1.25))
+    assert crop.shape == (SIDE, SIDE, 3)
+    assert crop[:20].max() == 0
+    assert crop[128, 128, 0] == 200
+
+
+def test_large_crops_are_averaged_not_sampled() -> None:
+    stripes = np.zeros((1000, 1000, 3), np.uint8)
+    stripes[::2] = 255
+    crop = cut(stripes, (0.0, 0.0, 1000.0, 1000.0))
+    assert abs(int(crop[100:150, 100:150].mean()) - 127) < 10
+
+
+def test_pasting_keeps_the_place() -> None:
+    grid = paste(blob(50.0, 60.0, 20, 40), (40.0, 40.0, 64.0, 64.0))
+    rows, columns = np.nonzero(grid)
+    assert (rows.min(), rows.max() + 1) == pytest.approx((80, 240), abs=3)
+    assert (columns.min(), columns.max() + 1) == pytest.approx((40, 120), abs=3)
+
+
+def test_near_border() -> None:
+    assert near_border((1.0, 50.0, 20.0, 40.0), (200, 300, 3), 2.0)
+    assert not near_border((10.0, 50.0, 20.0, 40.0), (200, 300, 3), 2.0)
