@@ -14,8 +14,8 @@ from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.gallery import Gallery
 from cstl_edge.live.draw import AnnotatedVideo
 from cstl_edge.live.events import JsonLines
-from cstl_edge.live.pipeline import Observer, Options, TrackRecord, collect, run
-from cstl_edge.live.source import open_source
+from cstl_edge.live.pipeline import Observer, Options, Run, Summary, TrackRecord, collect, run
+from cstl_edge.live.source import DEFAULT_FPS, open_source
 from cstl_edge.runtime.base import Encoder
 from cstl_edge.silhouette import read_silhouettes
 
@@ -40,40 +40,42 @@ def follow(
     with ExitStack() as stack:
         people = stack.enter_context(_existing(gallery, encoder)) if _wanted(gallery) else None
         if people is None:
-            say(
-                "no gallery yet: walkers are followed, nobody is named; begin with cstl-edge enroll"
-            )
+            say("no gallery yet: nobody is named; begin with cstl-edge enroll")
         opened = open_source(source)
-        video = (
-            stack.enter_context(AnnotatedVideo(annotate, opened.fps or 25)) if annotate else None
-        )
+        rate = opened.fps or DEFAULT_FPS
+        video = stack.enter_context(AnnotatedVideo(annotate, rate)) if annotate else None
         log = stack.enter_context(JsonLines(events)) if events else None
-        running = run(
-            opened,
-            encoder=encoder,
-            gallery=people,
-            options=options,
-            observer=None if video is None else _drawer(video),
+        observer = None if video is None else _drawer(video)
+        running = stack.enter_context(
+            run(opened, encoder=encoder, gallery=people, options=options, observer=observer)
         )
-        stack.enter_context(running)
-        start = time.monotonic()
         try:
-            for event in running:
-                print(event.to_json() if as_json else str(event), flush=True)
-                if log is not None:
-                    log.write(event)
-                if duration_s is not None and time.monotonic() - start > duration_s:
-                    running.stop()
+            _tell(running, log, duration_s, as_json)
         except KeyboardInterrupt:
-            say("stopped")
+            running.stop()
+            _tell(running, log, None, as_json)  # the last word on everybody
             raise
         finally:
             running.close()
-            counts = running.summary
-            say(
-                f"{counts.frames} frames at {counts.fps:.1f} per second, {counts.dropped} dropped, "
-                f"{counts.tracks} walkers, {counts.answers} answers"
-            )
+            say(_account(running.summary))
+
+
+def _tell(running: Run, log: JsonLines | None, duration_s: float | None, as_json: bool) -> None:
+    """Print and log events as they come; stop taking frames when the time is up."""
+    start = time.monotonic()
+    for event in running:
+        print(event.to_json() if as_json else str(event), flush=True)
+        if log is not None:
+            log.write(event)
+        if duration_s is not None and time.monotonic() - start > duration_s:
+            running.stop()
+
+
+def _account(summary: Summary) -> str:
+    return (
+        f"{summary.frames} frames at {summary.fps:.1f} per second, {summary.dropped} dropped, "
+        f"{summary.tracks} walkers, {summary.answers} answers"
+    )
 
 
 def enrol_walk(

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.runtime.base import Encoder
-
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
@@ -39,15 +37,6 @@ class Walks:
         return Walks(
             self.embeddings[keep], self.people[keep], self.sequences[keep], self.views_deg[keep]
         )
-
-
-def embed(encoder: Encoder, silhouettes: npt.NDArray[np.uint8], batch: int = 16) -> Floats:
-    """Embed whole sequences: uint8 [m, s, h, w] to float32 [m, p, d]."""
-    parts = [
-        encoder.encode(silhouettes[i : i + batch]).embedding
-        for i in range(0, len(silhouettes), batch)
-    ]
-    return np.concatenate(parts)
 
 
 def gait_energy(silhouettes: npt.NDArray[np.uint8]) -> Floats:
