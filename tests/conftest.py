@@ -11,4 +11,4 @@ def pytest_report_header():
     """Tell which half of the package is under test."""
     if TORCH:
         return "cstl-edge: everything (torch is installed)"
-    return f"cstl-edge: the edge runtime; no torch, so tests of {', '.join(NEEDS_TORCH)} are left out"
+    return f"cstl-edge: the edge runtime; no torch, so {', '.join(NEEDS_TORCH)} are left out"

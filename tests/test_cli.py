@@ -1,7 +1,9 @@
 """The verbs as a user types them: results on stdout, one line of error, the right exit code."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib.resources import files
@@ -110,6 +112,24 @@ def test_a_real_video_gives_events_and_a_picture(tmp_path):
     assert {event["event"] for event in events} >= {"born", "closed"}
     assert video.exists() or video.with_suffix(".avi").exists()
     assert "frames at" in done.stderr
+
+
+def test_ctrl_c_gives_the_last_word_on_everybody(tmp_path):
+    command = [sys.executable, "-m", "cstl_edge.cli", "live", "synthetic://2?live=1", "--json"]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=os.environ | {"XDG_DATA_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert running.stdout
+    for line in running.stdout:
+        if json.loads(line)["event"] == "born":
+            break
+    running.send_signal(signal.SIGINT)
+    rest, told = running.communicate(timeout=20)
+    assert running.returncode == 130, told
+    assert any(json.loads(line)["event"] == "closed" for line in rest.splitlines())
+    assert "frames at" in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,10 @@ class Options:
         if self.segmenter not in SEGMENTERS:
             expected = ", ".join(SEGMENTERS)
             raise ConfigError(f"no segmenter named {self.segmenter!r}; expected {expected}")
+        if not 0 < self.fpir < 1:
+            raise ConfigError(f"expected an fpir between 0 and 1, such as 0.01; got {self.fpir}")
+        if self.threshold is not None and not self.threshold > 0:
+            raise ConfigError(f"expected a threshold above 0; got {self.threshold}")
         if not 1 <= self.min_frames <= self.window or self.hop < 1 or self.max_walkers < 1:
             raise ConfigError(
                 "expected 1 <= min_frames <= window, hop >= 1 and max_walkers >= 1; got "
