@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+FILE_WIDTH = 120  # characters, where no terminal says
 MARKS = {"ok": "✓", "missing": "–", "broken": "✗"}
 
 
@@ -50,6 +51,8 @@ def print_demo(result: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(result, ensure_ascii=False))
         return
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=FILE_WIDTH)
     console.print(_walkers(result), _latencies(result))
     for line in result["lines"]:
         console.print(line, highlight=False, markup=False)
