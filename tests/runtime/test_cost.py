@@ -1,8 +1,19 @@
 """The benchmark counts what it says it counts; no test here looks at a clock."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from cstl_edge.runtime import cost
+
+
+def fake_clock(now, monkeypatch):
+    """Let `cost` read and pass the time of `now`; other threads keep the real clock."""
+    clock = SimpleNamespace(
+        perf_counter=lambda: now[0],
+        sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
+    )
+    monkeypatch.setattr(cost, "time", clock)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2, 3, 7, 8, 13, 31])
@@ -40,8 +51,7 @@ def test_every_contender_is_sampled_in_turn(standin):
 
 def test_walkers_are_paced_and_all_answered(standin, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(cost.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    fake_clock(now, monkeypatch)
     latencies = cost.paced(standin, walkers=4, window=5, hop=2, seconds=2.0)
     assert latencies == pytest.approx([0.0] * 2 * cost.FPS, abs=1e-6)
     assert now[0] == pytest.approx(2.0 - 1 / cost.FPS)
@@ -50,8 +60,7 @@ def test_walkers_are_paced_and_all_answered(standin, monkeypatch):
 
 def test_being_late_adds_up_until_it_is_hopeless(standin, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(cost.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    fake_clock(now, monkeypatch)
     frames = standin.frames
 
     def slow(silhouettes):
