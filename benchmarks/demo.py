@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         result = one_seed(seed, scenes)
         street = [row["verdict"] for row in result["walkers"] if row["scene"] == "street"]
         totals.update(street or ["failed run"])
+        totals["failure to enrol"] += len(result.get("not_enrolled", []))
         print(seed, result.get("seconds"), Counter(street) or result.get("error"), flush=True)
         if args.out:
             kept = {key: value for key, value in result.items() if key not in ("lines", "folder")}

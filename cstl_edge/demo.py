@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from cstl_edge.cli_show import progress
+from cstl_edge.errors import DataError
 from cstl_edge.gallery import Gallery
 from cstl_edge.live.draw import (
     AnnotatedVideo,
@@ -57,7 +58,9 @@ def run_demo(
     folder = out / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    result: dict[str, Any] = {"seed": seed, "walkers": [], "stages": {}, "fps": {}}
+    result: dict[str, Any] = {
+        "seed": seed, "walkers": [], "not_enrolled": [], "stages": {}, "fps": {}
+    }  # fmt: skip
     encoder = load()
     with progress("demo") as tell:
         try:
@@ -96,7 +99,7 @@ def _real_scene(folder: Path, encoder: Encoder, result: dict[str, Any], tell: Te
 def _street_scene(
     folder: Path, encoder: Encoder, result: dict[str, Any], seed: int, tell: Tell
 ) -> None:
-    people = _cast(seed)
+    people, enrolled = _cast(seed), list[str | None]()
     with Gallery.open(folder / "street.db", model=encoder) as gallery:
         for number, spec in enumerate(people[: len(NAMES)]):
             tell(f"street: enrolling {spec.name}")
@@ -105,16 +108,21 @@ def _street_scene(
                 for day, view_deg in enumerate(ENROLLED_FROM_DEG, start=1)
             ]
             alone = SyntheticSource(visits, seed=1000 + 10 * seed + number, fps=FPS)
-            for walk in collect(alone, encoder):
+            try:
+                walks = collect(alone, encoder)
+            except DataError as err:  # a person who cannot be enrolled is a result, not the end
+                result["not_enrolled"].append(f"{spec.name}: {err}")
+                continue
+            enrolled.append(spec.name)
+            for walk in walks:
                 gallery.enroll(spec.name or "", walk.embeddings, consent="demo: nobody real")
         tell("street: recognising")
         street = SyntheticSource(people, seed=seed, fps=FPS)
         scene = _Scene(folder, "street", street, result)
         scene.follow(encoder, gallery)
-    names = [spec.name for spec in people]
     for number, spec in enumerate(people):
         truth, last = spec.name or "a stranger", scene.last.get(number, NEVER_SEEN)
-        result["walkers"].append(_row("street", f"walker {number + 1}", truth, names, last))
+        result["walkers"].append(_row("street", f"walker {number + 1}", truth, enrolled, last))
 
 
 def _cast(seed: int) -> list[WalkerSpec]:
@@ -230,6 +238,7 @@ def _lines(result: dict[str, Any], folder: Path) -> list[str]:
     fps = ", ".join(f"{scene} {value}" for scene, value in result["fps"].items())
     return [
         counts,
+        *(f"not enrolled: {line}" for line in result["not_enrolled"]),
         f"frames per second: {fps}; all of it took {result['seconds']} s with {result['model']}",
         f"look at {folder}: real.mp4 and street.mp4 (annotated), events.jsonl, silhouettes.png, "
         "salient.png (the frames from which each body part was chosen, Fig. 7 of the paper)",
