@@ -5,7 +5,14 @@ import importlib
 
 import pytest
 
-MODULES = ["errors", "measure"]
+MODULES = [
+    "data.walkers",
+    "errors",
+    "live.segment",
+    "live.source_gst",
+    "live.source_uri",
+    "measure",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
