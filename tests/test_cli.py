@@ -119,6 +119,7 @@ def test_ctrl_c_gives_the_last_word_on_everybody(tmp_path):
     running = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         env=os.environ | {"XDG_DATA_HOME": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell's
     )  # fmt: skip
     assert running.stdout
     for line in running.stdout:

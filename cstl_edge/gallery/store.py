@@ -131,9 +131,9 @@ class Store:
                 " enrolments.created_utc, consent, count(templates.id) FROM people"
                 " JOIN enrolments ON person_id = people.id"
                 " JOIN templates ON enrolment_id = enrolments.id"
-                " WHERE ?1 IS NULL OR name_key = ?1"
+                " WHERE :key IS NULL OR name_key = :key"
                 " GROUP BY enrolments.id ORDER BY name_key, enrolments.id",
-                (None if name is None else name_key(clean_name(name)),),
+                {"key": None if name is None else name_key(clean_name(name))},
             ).fetchall()
         visits: dict[str, list[tuple[Any, ...]]] = {}
         for row in rows:
@@ -159,8 +159,8 @@ class Store:
         with self._writing() as db:
             db.execute(
                 "UPDATE people SET seen_expired_utc = NULL"
-                " WHERE expires_utc IS NULL OR expires_utc > ?1 OR seen_expired_utc > ?1",
-                (stamp(now),),
+                " WHERE expires_utc IS NULL OR expires_utc > :now OR seen_expired_utc > :now",
+                {"now": stamp(now)},
             )
             names = db.execute(
                 "SELECT name FROM people WHERE seen_expired_utc <= ? ORDER BY name_key",
@@ -168,9 +168,9 @@ class Store:
             ).fetchall()
             db.executemany("DELETE FROM people WHERE name = ?", names)
             db.execute(
-                "UPDATE people SET seen_expired_utc = ?1"
-                " WHERE expires_utc <= ?1 AND seen_expired_utc IS NULL",
-                (stamp(now),),
+                "UPDATE people SET seen_expired_utc = :now"
+                " WHERE expires_utc <= :now AND seen_expired_utc IS NULL",
+                {"now": stamp(now)},
             )
         self._truncate_log()
         return tuple(name for (name,) in names)
