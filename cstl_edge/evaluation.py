@@ -21,6 +21,7 @@ GALLERY = ("nm-01", "nm-02", "nm-03", "nm-04")
 PROBES = {"nm": ("nm-05", "nm-06"), "bg": ("bg-01", "bg-02"), "cl": ("cl-01", "cl-02")}
 FPIR = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 SIZES = (1, 2, 4, 8, 16, 20)  # people; above 20 a gallery's own scores serve
+WALKS = (1, 4, 12)  # that each of them is enrolled from
 
 
 @dataclass(frozen=True)
@@ -119,29 +120,51 @@ def bootstrap(
 
 
 def impostor_table(
-    walks: Walks, *, sizes: Sequence[int] = SIZES, draws: int = 20_000, seed: int = 0
+    walks: Walks,
+    *,
+    sizes: Sequence[int] = SIZES,
+    walks_each: Sequence[int] = WALKS,
+    draws: int = 20_000,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the distances below which impostors fall, by gallery size and wanted FPIR.
+    """Return the distances below which impostors fall, by walks, gallery size and wanted FPIR.
 
-    One draw is a search as it happens in use: N people are enrolled, each from one sequence (any
-    view, any condition), and a stranger is searched once. threshold[i][j] is the quantile fpir[j]
-    of the nearest distance over all draws with sizes[i] people.
+    One draw is a search as it happens in use: N people are enrolled, each from W sequences (any
+    view, any condition), and a stranger is searched once. threshold[k][i][j] is the quantile
+    fpir[j] of the nearest distance over all draws with sizes[i] people of walks_each[k] walks.
     """
     rng = np.random.default_rng(seed)
     distance = part_mean_distance(walks.embeddings, walks.embeddings)  # [m, m]
     ids = np.unique(walks.people)
     of_person = [np.flatnonzero(walks.people == person) for person in ids]
-    threshold = []
-    for size in sizes:
-        if size >= len(ids):
-            raise ValueError(f"expected more than {size} people, got {len(ids)}")
-        nearest = np.empty(draws, np.float32)
-        for k in range(draws):
-            stranger, *enrolled = rng.choice(len(ids), size + 1, replace=False)
-            entries = [rng.choice(of_person[person]) for person in enrolled]
-            nearest[k] = distance[rng.choice(of_person[stranger]), entries].min()
-        threshold.append([round(float(t), 5) for t in np.quantile(nearest, FPIR)])
-    return {"sizes": list(sizes), "fpir": list(FPIR), "threshold": threshold}
+    if max(sizes) >= len(ids):
+        raise ValueError(f"expected more than {max(sizes)} people, got {len(ids)}")
+    threshold = [
+        [_impostor_quantiles(distance, of_person, size, count, draws, rng) for size in sizes]
+        for count in walks_each
+    ]
+    return {
+        "walks": list(walks_each),
+        "sizes": list(sizes),
+        "fpir": list(FPIR),
+        "threshold": threshold,
+    }
+
+
+def _impostor_quantiles(
+    distance: Floats,
+    of_person: Sequence[npt.NDArray[np.int64]],
+    size: int,
+    walks_each: int,
+    draws: int,
+    rng: np.random.Generator,
+) -> list[float]:
+    nearest = np.empty(draws, np.float32)
+    for k in range(draws):
+        stranger, *enrolled = rng.choice(len(of_person), size + 1, replace=False)
+        entries = [rng.choice(of_person[person], walks_each) for person in enrolled]
+        nearest[k] = distance[rng.choice(of_person[stranger]), np.concatenate(entries)].min()
+    return [round(float(t), 5) for t in np.quantile(nearest, FPIR)]
 
 
 def open_set(
@@ -163,7 +186,7 @@ def open_set(
     rng = np.random.default_rng(seed)
     distance = part_mean_distance(walks.embeddings, walks.embeddings)
     ids, in_gallery = np.unique(walks.people), np.isin(walks.sequences, GALLERY)
-    row = table["threshold"][table["sizes"].index(size)]
+    row = table["threshold"][table["walks"].index(walks_each)][table["sizes"].index(size)]
     misses, alarms = [], []
     for _ in range(draws):
         enrolled = rng.choice(ids, size, replace=False)

@@ -85,10 +85,14 @@ def test_gait_energy_is_the_mean_over_frames():
 
 
 def test_impostor_thresholds_fall_with_the_gallery_and_rise_with_the_rate():
-    table = impostor_table(walks(people=12, spread=0.3), sizes=(1, 4, 8), draws=2000)
-    threshold = np.array(table["threshold"])
-    assert (np.diff(threshold, axis=0) <= 0).all()
-    assert (np.diff(threshold, axis=1) >= 0).all()
+    table = impostor_table(
+        walks(people=12, spread=0.3), sizes=(1, 4, 8), walks_each=(1, 6), draws=2000
+    )
+    threshold = np.array(table["threshold"])  # [walks, sizes, rates]
+    assert threshold.shape == (2, 3, 6)
+    assert (np.diff(threshold, axis=0) <= 0).all()  # more walks: somebody is sooner near
+    assert (np.diff(threshold, axis=1) <= 0).all()
+    assert (np.diff(threshold, axis=2) >= 0).all()
     with pytest.raises(ValueError, match="more than 8 people"):
         impostor_table(walks(people=6), sizes=(8,), draws=10)
 
@@ -96,7 +100,9 @@ def test_impostor_thresholds_fall_with_the_gallery_and_rise_with_the_rate():
 def test_thresholds_keep_their_promise_on_other_people():
     rng = np.random.default_rng(3)
     table = impostor_table(walks(people=60, spread=0.3, rng=rng), sizes=(8,), draws=4000)
-    rows = open_set(walks(people=60, spread=0.3, rng=rng), table, size=8, draws=60)
-    wanted = {row["fpir_wanted"]: row for row in rows}
-    assert 0.04 < wanted[0.1]["fpir"] < 0.2
-    assert wanted[0.3]["fnir"] <= wanted[0.01]["fnir"]
+    others = walks(people=60, spread=0.3, rng=rng)
+    for count in (1, 4):
+        rows = open_set(others, table, size=8, walks_each=count, draws=60)
+        wanted = {row["fpir_wanted"]: row for row in rows}
+        assert 0.04 < wanted[0.1]["fpir"] < 0.2
+        assert wanted[0.3]["fnir"] <= wanted[0.01]["fnir"]

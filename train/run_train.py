@@ -51,7 +51,9 @@ def _run(args: argparse.Namespace) -> int:
     data = ShardedSequences(_shards(config, args))
     stop = _Stop()
     about = {"command": _command(args, overrides), "environment": environment()}
-    weights = train(config, data, folder, resume=args.resume, stop=stop, about=about)
+    weights = train(
+        config, data, folder, resume=args.resume, first=args.first, stop=stop, about=about
+    )
     print(weights)
     return 130 if stop.asked else 0
 
@@ -91,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", dest="override", action="append", default=[], help="key=value, e.g. run.seed=1"
     )
+    parser.add_argument("--first", help="checkpoint of the same network to start from")
     parser.add_argument("--folder", help="of the run (default: runs/train/NAME)")
     parser.add_argument("--data", help="folder of shards to train on instead of Walkers")
     parser.add_argument("--cache", default="runs/cache", help="folder where Walkers are kept")

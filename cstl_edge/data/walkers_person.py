@@ -20,7 +20,9 @@ HARMONICS = 5
 BODY, GAIT = 1, 2  # purposes: seeds of different purposes never share numbers
 BODY_LIMIT = 2.0  # standard deviations; beyond it the linear body basis leaves what people are
 BODY_SCALE, STYLE_SCALE = 1.0, 1.1  # spread of people, in the bases' standard deviations
-TIMING_STD = 0.14  # relative, complex: amplitude and phase of each joint's harmonics
+TIMING_STD = 0.22  # relative, complex: amplitude and phase of each joint's harmonics
+DWELL_STD = (0.12, 0.22)  # relative, complex: pace within a stride, once and twice per stride
+DWELL_LIMIT = 0.35  # time never stands still: 1 - 2 * 0.35 of the pace is left
 TIMED_JOINTS = 8  # thigh, knee, ankle and arm of either side
 
 
@@ -45,6 +47,7 @@ class Gait:
 
     style: FloatArray  # [12] standard normals of the stride basis
     timing: npt.NDArray[np.complex64]  # [8, 5] factors on the joints' harmonics
+    dwell: npt.NDArray[np.complex64]  # [2] waves of the pace within a stride: hurried, lingering
     cadence: float  # log of the relative stride time
     hip_swing: float
     knee_swing: float
@@ -87,24 +90,25 @@ _BODY_STD = {
 }
 _GAIT_STD = {
     "cadence": (-0.05, 0.10),
-    "hip_swing": (0.90, 0.12),
-    "knee_swing": (1.0, 0.15),
-    "stance_knee": (0.0, 0.07),
-    "limp": (0.0, 0.08),
+    "hip_swing": (0.90, 0.16),
+    "knee_swing": (1.0, 0.21),
+    "stance_knee": (0.0, 0.09),
+    "limp": (0.0, 0.11),
     "step_width": (0.02, 0.04),
     "toe_out": (0.08, 0.15),
-    "lean": (0.02, 0.06),
-    "hunch": (0.03, 0.10),
-    "head_drop": (0.04, 0.10),
+    "lean": (0.02, 0.04),
+    "hunch": (0.03, 0.065),
+    "head_drop": (0.04, 0.065),
     "sway": (1.0, 0.5),
     "twist": (1.0, 0.45),
     "arm_swing": (0.85, 0.38),
-    "arm_uneven": (0.0, 0.24),
+    "arm_uneven": (0.0, 0.32),
     "arm_out": (0.05, 0.08),
-    "arm_late": (0.0, 0.35),
+    "arm_late": (0.0, 0.55),
     "elbow": (0.38, 0.22),
     "elbow_swing": (0.7, 0.45),
 }
+COMPOUND = ("style", "timing", "dwell")
 _NOT_NEGATIVE = ("hair", "sway", "twist", "arm_swing", "elbow_swing")
 
 
@@ -137,7 +141,13 @@ def _gait(rng: np.random.Generator) -> Gait:
     style = np.clip(rng.normal(size=COMPONENTS) * STYLE_SCALE, -2.2, 2.2).astype(np.float32)
     noise = rng.normal(size=(2, TIMED_JOINTS, HARMONICS)) * TIMING_STD
     timing = (1 + noise[0] + 1j * noise[1]).astype(np.complex64)
-    return Gait(style=style, timing=timing, **_traits(rng, _GAIT_STD))
+    traits = _traits(rng, _GAIT_STD)
+    return Gait(style=style, timing=timing, dwell=_dwell(rng), **traits)
+
+
+def _dwell(rng: np.random.Generator) -> npt.NDArray[np.complex64]:
+    drawn = (rng.normal(size=2) + 1j * rng.normal(size=2)) * DWELL_STD
+    return (drawn * np.minimum(1, DWELL_LIMIT / np.abs(drawn))).astype(np.complex64)
 
 
 def _traits(rng: np.random.Generator, table: dict[str, tuple[float, float]]) -> dict[str, float]:
@@ -150,6 +160,6 @@ def _traits(rng: np.random.Generator, table: dict[str, tuple[float, float]]) -> 
 
 def trait_vector(gait: Gait) -> FloatArray:
     """Return all numbers of a gait in one vector, for studies of what is learnt."""
-    named = [getattr(gait, f.name) for f in fields(gait) if f.name not in ("style", "timing")]
-    timing = gait.timing.ravel()
+    named = [getattr(gait, f.name) for f in fields(gait) if f.name not in COMPOUND]
+    timing = np.concatenate([gait.timing.ravel(), gait.dwell])
     return np.concatenate([gait.style, named, timing.real, timing.imag]).astype(np.float32)

@@ -20,7 +20,7 @@ MIN_FPS, MAX_FPS = 8.0, 30.0
 MIN_HEIGHT_PX, MAX_HEIGHT_PX = 50, 400
 COMMON_FPS = (10.0, 12.5, 15.0, 20.0, 25.0, 30.0)  # what cameras are set to
 MOOD_STD = 0.20  # of the stride components' spread between people
-MAX_NOISE = 2.2  # severity drawn at most
+MAX_NOISE = 2.0  # severity drawn at most
 DISTANCE_M = (4.0, 14.0)
 _LIMITS = {  # inclusive, checked for overrides
     "fps": (1.0, 240.0),
@@ -120,7 +120,7 @@ def _camera(rng: np.random.Generator) -> dict[str, object]:
         "roll_deg": float(np.clip(rng.normal(), -2, 2) * 1.0),
         "distance_m": float(np.exp(rng.uniform(*np.log(DISTANCE_M)))),
         "drop_rate": float(rng.choice((0.0, 0.0, 0.03, 0.1))),
-        "noise": float(min(rng.gamma(3.0, 0.33), MAX_NOISE)),
+        "noise": float(min(rng.gamma(3.0, 0.25), MAX_NOISE)),
     }
 
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.data.walkers_person import FloatArray, Person, stream
+from cstl_edge.data.walkers_person import FloatArray, Gait, Person, stream
 from cstl_edge.data.walkers_pose import SIDES, basis, stride_time_s
 from cstl_edge.data.walkers_recording import Recording
 from cstl_edge.data.walkers_skin import Walker, dress, ground_speed_mps, posed
@@ -71,9 +71,16 @@ def timeline(
     lost = (rng.random(frames) < recording.drop_rate) * rng.integers(1, 3, frames)
     time_s = (np.arange(frames) + np.cumsum(lost)) / recording.fps
     wander = np.cumsum(rng.normal(size=frames) * PHASE_STEP_STD)
-    phase = recording.start_phase + time_s / stride_s + wander
-    travel = ground_speed_mps(walker, stride_s) * (time_s - time_s[frames // 2])
+    phase = dwelt(recording.start_phase + time_s / stride_s + wander, person.gait)
+    travel = ground_speed_mps(walker, stride_s) * stride_s * (phase - phase[frames // 2])
     return (phase % 1.0).astype(np.float32), travel.astype(np.float32)
+
+
+def dwelt(phase: npt.NDArray[np.float64], gait: Gait) -> npt.NDArray[np.float64]:
+    """Return stride phases [s], not wrapped, with the hurrying and lingering of a gait."""
+    waves = 2j * np.pi * np.array([1, 2])
+    turns = gait.dwell * np.exp(np.multiply.outer(phase, waves)) / waves  # [s, 2]
+    return phase + turns.real.sum(1)
 
 
 def _project(

@@ -6,8 +6,10 @@ once. The bytes depend on `seed`, the ids and the layout, never on the number of
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +25,7 @@ from cstl_edge.silhouette import SIZES, SMALL, Silhouette
 
 VIEWS_DEG = tuple(range(0, 181, 18))
 CASIA_B: Mapping[str, int] = {"nm": 6, "bg": 2, "cl": 2}  # recordings per person
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 SEED_STRIDE = 1000  # recordings a person may have per seed of a set
 
 
@@ -66,8 +69,7 @@ def generate(
     if workers == 1 or len(ids) < 2:
         made = [make(i) for i in ids]
     else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        with worker_pool(workers, one_thread) as pool:
             made = list(pool.map(make, ids))
     return _collect(ids, made, _layout(recordings, views_deg))
 
@@ -140,5 +142,28 @@ def _check(
         raise ValueError(f"expected a size of {' or '.join(map(str, SIZES))}, got {size}")
 
 
-def _one_thread() -> None:
+@contextlib.contextmanager
+def worker_pool(workers: int, initializer: Callable[[], None]) -> Iterator[ProcessPoolExecutor]:
+    """Yield processes that render with one thread each.
+
+    Spawned, not forked: the parent may hold torch's threads, which do not survive a fork. The
+    number of BLAS threads is read when numpy loads, so the environment must say it before: two
+    processes of two threads each on two cores took seven times as long.
+    """
+    before = {name: os.environ.get(name) for name in BLAS_THREADS}
+    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(workers, context, initializer) as pool:
+            yield pool
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def one_thread() -> None:
+    """Keep cv2 to the thread that calls it."""
     cv2.setNumThreads(1)

@@ -14,14 +14,13 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
-import cv2
 from pydantic import BaseModel, ConfigDict, Field
 
 from cstl_edge.data.shards import write_shard
-from cstl_edge.data.walkers_set import VIEWS_DEG, generate
+from cstl_edge.data.walkers_set import VIEWS_DEG, generate, one_thread, worker_pool
 from cstl_edge.silhouette import SMALL
 
 logger = logging.getLogger(__name__)
@@ -103,9 +102,7 @@ def _groups(settings: WalkersSettings) -> Iterator[list[int]]:
 
 
 def _make(missing: dict[Path, list[int]], settings: WalkersSettings, workers: int) -> None:
-    # Spawned, not forked: the parent may hold torch's threads, which do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_step_back) as pool:
+    with worker_pool(workers, _step_back) as pool:
         jobs = [pool.submit(_shard, path, ids, settings) for path, ids in missing.items()]
         for done, job in enumerate(as_completed(jobs), start=1):
             job.result()
@@ -115,7 +112,7 @@ def _make(missing: dict[Path, list[int]], settings: WalkersSettings, workers: in
 def _step_back() -> None:
     # A parent that is killed does not take its workers along; they would wait for ever.
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    cv2.setNumThreads(1)
+    one_thread()
     if hasattr(os, "nice"):
         os.nice(NICENESS)
 

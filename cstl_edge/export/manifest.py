@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cstl_edge.errors import ExportError, ModelError, one_line
 from cstl_edge.runtime.manifest import NAME, Manifest, read_manifest
 
@@ -101,14 +103,15 @@ def versions() -> dict[str, str]:
 
 def _check_impostors(impostors: Mapping[str, Any]) -> None:
     """Refuse a table whose sides do not fit (ModelError)."""
+    names = [name for name in ("walks", "sizes", "fpir") if name != "walks" or name in impostors]
     try:
-        rows = [len(row) for row in impostors["threshold"]]
-        expected = [len(impostors["fpir"])] * len(impostors["sizes"])
-    except (KeyError, TypeError) as err:
+        expected = tuple(len(impostors[name]) for name in names)
+        got = np.asarray(impostors["threshold"], np.float64).shape
+    except (KeyError, TypeError, ValueError) as err:
         raise ModelError(f"impostors: expected sizes, fpir and threshold; got {err!r}") from err
-    if not expected or rows != expected:
+    if 0 in expected or got != expected:
         raise ModelError(
-            f"impostors: expected one threshold per fpir for each size, {expected}; got {rows}"
+            f"impostors: expected thresholds by {', '.join(names)} {expected}; got {got}"
         )
 
 

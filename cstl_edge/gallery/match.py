@@ -68,44 +68,60 @@ class Decision:
 
 
 class ImpostorTable:
-    """The shipped thresholds of a model by gallery size and false-positive rate."""
+    """The shipped thresholds of a model by templates per person, gallery size and rate."""
 
     def __init__(self, impostors: Mapping[str, Any]) -> None:
-        """Read {"sizes": [i], "fpir": [j], "threshold": [i][j]}; raises ModelError."""
+        """Read {"walks": [k], "sizes": [i], "fpir": [j], "threshold": [k][i][j]}.
+
+        Without "walks" the thresholds [i][j] hold for one template per person. Raises ModelError.
+        """
         try:
+            one_walk = "walks" not in impostors
+            self.walks = np.asarray(impostors.get("walks", [1]), np.float64)
             self.sizes = np.asarray(impostors["sizes"], np.float64)
             self.fpir = np.asarray(impostors["fpir"], np.float64)
-            self.threshold = np.asarray(impostors["threshold"], np.float64)
-        except (KeyError, TypeError, ValueError) as err:
+            threshold = impostors["threshold"]
+            self.threshold = np.asarray([threshold] if one_walk else threshold, np.float64)
+        except (AttributeError, KeyError, TypeError, ValueError) as err:
             raise ModelError(
                 f"the model's impostor table cannot be read ({err}): re-export"
             ) from err
+        axes = (self.walks, self.sizes, self.fpir)
         rising = all(
-            axis.ndim == 1 and axis.size and (np.diff(axis, prepend=0) > 0).all()
-            for axis in (self.sizes, self.fpir)
+            axis.ndim == 1 and axis.size and (np.diff(axis, prepend=0) > 0).all() for axis in axes
         )
-        expected = (self.sizes.size, self.fpir.size)
+        expected = tuple(axis.size for axis in axes)
         if not (rising and self.threshold.shape == expected and (self.threshold > 0).all()):
             raise ModelError(
-                "the model's impostor table is malformed: expected rising sizes and rates, and a"
-                f" positive threshold for each pair, got {self.threshold.shape} thresholds:"
+                "the model's impostor table is malformed: expected rising walks, sizes and rates,"
+                f" and a positive threshold for each, got {self.threshold.shape} thresholds:"
                 " re-export"
             )
 
-    def at(self, people: int, fpir: float) -> Threshold:
-        """Return the threshold; outside the table that of the nearest edge, with a note."""
+    def at(self, people: int, fpir: float, walks: float = 1) -> Threshold:
+        """Return the threshold; outside the table that of the nearest edge, with a note.
+
+        walks: templates per person; several windows of one walk are alike, so that counting them
+        as walks errs on the side of `unknown`
+        """
         outside = [
             f"{what} {value:g} is {'below' if value < axis[0] else 'above'} the model's table:"
             f" taken for {min(max(value, axis[0]), axis[-1]):g}"
             for what, value, axis in (("people", people, self.sizes), ("fpir", fpir, self.fpir))
             if not axis[0] <= value <= axis[-1]
         ]
-        return Threshold(self.value(people, fpir), "model", "; ".join(outside) or None)
+        return Threshold(self.value(people, fpir, walks), "model", "; ".join(outside) or None)
 
-    def value(self, people: float, fpir: float) -> float:
-        """Interpolate in the logarithms of both, never beyond the edges."""
-        of_size = [np.interp(np.log(fpir), np.log(self.fpir), row) for row in self.threshold]
-        return float(np.interp(np.log(people), np.log(self.sizes), of_size))
+    def value(self, people: float, fpir: float, walks: float = 1) -> float:
+        """Interpolate in the logarithms of all three, never beyond the edges."""
+        by_walks = [
+            np.interp(np.log(people), np.log(self.sizes), self._at_rate(rows, fpir))
+            for rows in self.threshold
+        ]
+        return float(np.interp(np.log(walks), np.log(self.walks), by_walks))
+
+    def _at_rate(self, rows: NDArray[np.float64], fpir: float) -> list[float]:
+        return [float(np.interp(np.log(fpir), np.log(self.fpir), row)) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -171,8 +187,9 @@ def choose_threshold(index: Index, table: ImpostorTable | None, fpir: float) -> 
     is carried to `fpir` along the model's curve; without a table it stands, and the note says so.
     """
     people = len(index.names)
+    each = index.templates.shape[2] / people
     if people <= MODEL_PEOPLE:
-        return table.at(people, fpir) if table else Threshold(None, "none")
+        return table.at(people, fpir, each) if table else Threshold(None, "none")
     scores = index.impostor_scores
     allowed = int(fpir * len(scores) + 1e-9)
     value = float(scores[allowed])
@@ -181,7 +198,7 @@ def choose_threshold(index: Index, table: ImpostorTable | None, fpir: float) -> 
     cannot = f"{len(scores)} scores of this gallery cannot show a rate of {fpir:g}: the smallest"
     if table is None:
         return Threshold(value, "gallery", f"{cannot} is the threshold")
-    value *= table.value(people, fpir) / table.value(people, 1 / len(scores))
+    value *= table.value(people, fpir, each) / table.value(people, 1 / len(scores), each)
     return Threshold(value, "gallery", f"{cannot} is carried there along the model's curve")
 
 

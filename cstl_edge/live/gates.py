@@ -55,6 +55,8 @@ class WalkGate:
         self._min_height_px = min_height_px
         self._demand_walking = demand_walking
         self._past: deque[tuple[float, float, float, float, float]] = deque()
+        self.heading: float | None = None
+        """Body heights per second to the right of the picture; None while that is not known."""
 
     def judge(self, track: Track, time_s: float) -> Reason | None:
         """Return why this frame of the track must not be used, None when it may.
@@ -75,7 +77,8 @@ class WalkGate:
             self._past.popleft()
         if shape is not None:
             return shape
-        return self._gait() if self._demand_walking else None
+        reason = self._gait()
+        return reason if self._demand_walking else None
 
     def _shape(self, detection: Detection) -> Reason | None:
         if detection.clipped:
@@ -95,7 +98,8 @@ class WalkGate:
             return Reason.TOO_FEW
         times, height = past[:, 0] - past[0, 0], float(np.median(past[:, 3]))
         growth, change = _trend(times, np.log(np.maximum(past[:, 3], 1)))
-        speed = math.hypot(_trend(times, past[:, 1])[0], _trend(times, past[:, 2])[0]) / height
+        self.heading = _trend(times, past[:, 1])[0] / height
+        speed = math.hypot(self.heading, _trend(times, past[:, 2])[0] / height)
         if change > MAX_HEIGHT_CHANGE or speed > MAX_SPEED:
             return Reason.NOT_WALKING
         if speed >= MIN_SPEED:

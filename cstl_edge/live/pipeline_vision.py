@@ -45,6 +45,7 @@ class Seen:
     mask: Mask | None
     reason: Reason | None  # why the frame must not be used
     silhouette: Mask | None  # aligned; None where `reason` forbids it
+    heading: float | None = None  # body heights per second to the right
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class Vision(threading.Thread):
         # TOO_FEW only means that it is early: the frame may count once the walk is plain
         usable = reason in (None, Reason.TOO_FEW)
         silhouette = align(detection.mask, self._size) if usable else None
-        return Seen(track.id, detection.box, detection.mask, reason, silhouette)
+        return Seen(track.id, detection.box, detection.mask, reason, silhouette, gate.heading)
 
     def _closed(self, update: TrackUpdate) -> list[int]:
         for track in update.closed:

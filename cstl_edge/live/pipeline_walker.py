@@ -5,6 +5,10 @@ overlap by at most a half (the newest always among them); the gallery takes the 
 the distance to each person. So an answer settles while somebody walks, one bad window cannot turn
 it, and the last one is the track's answer. After a merge with a neighbour everything starts afresh,
 because the tracker may have taken one for the other.
+
+Who walks to the right is mirrored before the network sees him. The outline from one side is the
+mirror image of the outline from the other, so half of all views are enough to learn, and a person
+enrolled walking to the left is known walking to the right. Who turns round starts a new window.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_WINDOWS = 8  # asked with at once, the newest
 MAX_GAP_S = 0.5  # a longer hole in the walk starts a new window
+PLAIN_HEADING = 0.15  # body heights per second: more leaves no doubt about the side
 MAX_KEPT = 1500  # silhouettes kept for enrolment: a minute at 25 frames per second
 
 
@@ -46,13 +51,16 @@ class Walker:
     told: tuple[str, float] | None = None  # reason and time of the last pending event
     last_used_s: float | None = None
     merged: bool = False
+    mirrored: bool = False  # walks to the right
 
     def take(self, seen: Seen, time_s: float) -> tuple[list[Mask], bool]:
         """Take one frame; return the silhouettes to embed now, and whether the window is broken."""
-        broken = self._breaks(seen, time_s)
+        broken = self._breaks(seen, time_s) | self._turns(seen.heading)
         self.reason = seen.reason
         if seen.reason is None and seen.silhouette is not None:
             fresh = [*self.held, seen.silhouette]
+            if self.mirrored:
+                fresh = [np.ascontiguousarray(silhouette[:, ::-1]) for silhouette in fresh]
             self.held = []
             self.usable += len(fresh)
             self.last_used_s = time_s
@@ -78,6 +86,13 @@ class Walker:
             return False
         self.last_used_s = None
         return True
+
+    def _turns(self, heading: float | None) -> bool:
+        """Follow the side to which the walk goes; tell whether it has changed on the way."""
+        if heading is None or abs(heading) < PLAIN_HEADING or (heading > 0) == self.mirrored:
+            return False
+        self.mirrored = heading > 0
+        return self.usable > 0
 
     def add_window(self, result: StreamResult) -> None:
         """Take what the network says of the newest window."""

@@ -51,13 +51,15 @@ class Run:
     average: MovingAverage | None
     iteration: int = 0
     elapsed_s: float = 0.0
+    first: dict[str, Any] | None = None  # what the weights that it started from say of themselves
 
     @classmethod
     def start(cls, config: TrainConfig, model: Cstl, sampler: Sampler) -> Run:
         """Return a run that has not begun."""
         decay = config.optimiser.average_decay
         average = MovingAverage(model, decay) if decay else None
-        optimiser = torch.optim.Adam(model.parameters(), lr=config.optimiser.rate, fused=True)
+        learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimiser = torch.optim.Adam(learnt, lr=config.optimiser.rate, fused=True)
         return cls(config, model, sampler, optimiser, average)
 
     def inference_state(self) -> dict[str, Tensor]:
@@ -79,6 +81,7 @@ def save_run(path: Path, run: Run) -> None:
         "sampler": run.sampler.state_dict(),
         "iteration": run.iteration,
         "elapsed_s": run.elapsed_s,
+        "first": run.first,
     }
     write_tensors(path, tensors, {"run": json.dumps(state)})
 
@@ -102,6 +105,7 @@ def load_run(path: Path, run: Run) -> None:
         torch.set_rng_state(tensors["random"])
         run.sampler.load_state_dict(state["sampler"])
         run.iteration, run.elapsed_s = int(state["iteration"]), float(state["elapsed_s"])
+        run.first = state.get("first")
     except (LookupError, ValueError, TypeError, RuntimeError) as err:
         raise ModelError(f"{name} is not a checkpoint of this run: {one_line(err)}") from err
 

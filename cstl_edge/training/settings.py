@@ -63,6 +63,9 @@ class OptimiserSettings(_Section):
     average_decay: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the moving average of the weights, which is then what is saved; 0 is off."""
 
+    frozen_layers: int = Field(default=0, ge=0, le=4)
+    """First convolutions of the trunk that keep the weights they start from."""
+
     @model_validator(mode="after")
     def _consistent(self) -> OptimiserSettings:
         if bool(self.steps) != (self.schedule == "step"):

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,18 @@ import torch
 from torch import Tensor, nn
 
 from cstl_edge.data.sampling import Batch, Sampler, Sequences
-from cstl_edge.errors import ModelError
+from cstl_edge.errors import ConfigError, ModelError, one_line
 from cstl_edge.measure import append_jsonl
 from cstl_edge.model import Cstl
-from cstl_edge.training.checkpoint import refuse_nonfinite, save_checkpoint
+from cstl_edge.training.checkpoint import (
+    inference_tensors,
+    load_checkpoint,
+    refuse_nonfinite,
+    save_checkpoint,
+    weights_sha256,
+)
 from cstl_edge.training.losses import cross_entropy, triplet_loss
-from cstl_edge.training.resume import RESUME, Run, load_run, save_run
+from cstl_edge.training.resume import RESUME, MovingAverage, Run, load_run, save_run
 from cstl_edge.training.settings import OptimiserSettings, RunSettings, TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -52,6 +58,7 @@ def train(
     folder: str | Path,
     *,
     resume: bool = False,
+    first: str | Path | None = None,
     stop: Callable[[], bool] = lambda: False,
     about: dict[str, Any] | None = None,
 ) -> Path:
@@ -59,6 +66,7 @@ def train(
 
     folder: of the run; made when it is missing
     resume: go on from the folder's last checkpoint, with the same configuration
+    first: checkpoint of the same network, of whatever people, whose weights the run starts from
     stop: asked before every iteration
     about: what the weights should say of their training besides the configuration
     Raises ModelError at a loss that is not finite; the last checkpoint is then still good.
@@ -67,6 +75,10 @@ def train(
     run = start_run(config, data)
     if resume:
         load_run(folder / RESUME, run)
+    elif first is not None:
+        start_from(run, first)
+    elif config.optimiser.frozen_layers:
+        raise ConfigError("optimiser.frozen_layers keep trained weights: say from which to start")
     step = _Step(run.model, config)
     saved_s = run.elapsed_s
     with ThreadPoolExecutor(1, "batches") as pool:
@@ -119,7 +131,29 @@ def start_run(config: TrainConfig, data: Sequences) -> Run:
     model = Cstl(config.network(classes=len(sampler.ids))).train()
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for conv in model.backbone.convs[: config.optimiser.frozen_layers]:
+        conv.requires_grad_(False)
     return Run.start(config, model, sampler)
+
+
+def start_from(run: Run, path: str | Path) -> None:
+    """Give a run that has not begun the weights of a checkpoint.
+
+    The class head is new, for other people have other classes. Raises ModelError for a damaged
+    file, ConfigError for another network.
+    """
+    model, training = load_checkpoint(path)
+    wanted, got = (replace(m.config, classes=0) for m in (run.model, model))
+    if wanted != got:
+        raise ConfigError(
+            f"{one_line(path)}: expected weights of the network {wanted.to_dict()}, got "
+            f"{got.to_dict()}. Start from weights of the same `model` section"
+        )
+    state = inference_tensors(model.state_dict(), got)
+    run.model.load_state_dict(state, strict=False)
+    if run.average is not None:
+        run.average = MovingAverage(run.model, run.average.decay)
+    run.first = {"weights_sha256": weights_sha256(state), "training": training}
 
 
 def checkpoint(folder: Path, run: Run, about: dict[str, Any] | None = None) -> Path:
@@ -129,6 +163,7 @@ def checkpoint(folder: Path, run: Run, about: dict[str, Any] | None = None) -> P
     save_run(folder / RESUME, run)
     training = {
         **(about or {}),
+        **({"first": run.first} if run.first else {}),
         "iterations": run.iteration,
         "minutes": round(run.elapsed_s / 60, 1),
         "people": len(run.sampler.ids),

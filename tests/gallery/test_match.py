@@ -104,6 +104,17 @@ def test_the_table_is_interpolated_in_logarithms():
     assert table.at(8, 10**-1.5).value == pytest.approx(4.0)
 
 
+def test_more_templates_per_person_ask_for_a_nearer_match(rng):
+    near = [[t - 1.0 for t in row] for row in TABLE["threshold"]]
+    walks = {**TABLE, "walks": [1, 4], "threshold": [TABLE["threshold"], near]}
+    table = ImpostorTable(walks)
+    assert table.at(4, 0.01, 1).value == pytest.approx(4.0)
+    assert table.at(4, 0.01, 2).value == pytest.approx(3.5)
+    assert table.at(4, 0.01, 9).value == pytest.approx(3.0)
+    two_each = index_of(*crowd(rng, 4))
+    assert choose_threshold(two_each, table, 0.01).value == pytest.approx(3.5)
+
+
 def test_outside_the_table_the_edge_stands_and_is_told():
     at = ImpostorTable(TABLE).at(20, 1e-4)
     assert at.value == 2.0
@@ -123,6 +134,7 @@ def test_outside_the_table_the_edge_stands_and_is_told():
         {"threshold": [[1.0, 2.0, float("nan")]] * 3},
         {"threshold": "far"},
         {"fpir": None},
+        {"walks": [1, 4]},
     ],
 )
 def test_a_malformed_table_is_refused(damage):

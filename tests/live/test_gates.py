@@ -56,6 +56,15 @@ def run_gate(fps: float, seconds: float, **how) -> list[Reason | None]:
     ]
 
 
+@pytest.mark.parametrize("speed", [-0.8, 0.0, 0.8])
+def test_the_gate_knows_the_side_to_which_a_walk_goes(speed: float) -> None:
+    gate = WalkGate()
+    assert gate.heading is None
+    for i in range(20):
+        judge(gate, person(swing(i / 20)), 100 + speed * 120 * i / 20, i / 20, tall=120.0)
+    assert gate.heading == pytest.approx(speed, abs=0.02)
+
+
 @pytest.mark.parametrize("fps", [8.0, 10.0, 25.0, 30.0, 60.0])
 def test_a_walker_passes_after_half_a_second(fps: float) -> None:
     reasons = run_gate(fps, 2.0, speed=0.7)

@@ -14,7 +14,7 @@ import torch
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.training import trainer
-from cstl_edge.training.checkpoint import load_checkpoint
+from cstl_edge.training.checkpoint import load_checkpoint, weights_sha256
 from cstl_edge.training.resume import MovingAverage
 from cstl_edge.training.settings import OptimiserSettings, TrainConfig
 from cstl_edge.training.trainer import RESUME, WEIGHTS, rate_at, train
@@ -74,6 +74,31 @@ def test_it_learns_to_tell_people_apart(tmp_path):
     distance = torch.cdist(x, x).fill_diagonal_(torch.inf)
     nearest = Bars().people[distance.argmin(1).numpy()]
     assert (nearest == Bars().people).mean() > 0.9
+
+
+def test_it_starts_from_weights_and_keeps_frozen_layers(tmp_path):
+    first = train(config(), Bars(), tmp_path / "first")
+    frozen = config("optimiser.frozen_layers=2", "run.iterations=4")
+    second = train(frozen, Bars(), tmp_path / "second", first=first)
+    (before, _), (after, training) = load_checkpoint(first), load_checkpoint(second)
+    same = [
+        torch.equal(a.weight, b.weight)
+        for a, b in zip(before.backbone.convs, after.backbone.convs, strict=True)
+    ]
+    assert same == [True, True, False, False]
+    assert training["first"]["weights_sha256"] == weights_sha256(first)
+    assert training["first"]["training"]["iterations"] == 8
+    longer = config("optimiser.frozen_layers=2", "run.iterations=6")
+    resumed = train(longer, Bars(), tmp_path / "second", resume=True)
+    assert load_checkpoint(resumed)[1]["first"] == training["first"]
+
+
+def test_frozen_layers_need_weights_and_weights_the_same_network(tmp_path):
+    with pytest.raises(ConfigError, match="frozen_layers"):
+        train(config("optimiser.frozen_layers=1"), Bars(), tmp_path / "a")
+    first = train(config(), Bars(), tmp_path / "first")
+    with pytest.raises(ConfigError, match="expected weights of the network"):
+        train(config("model.parts=8"), Bars(), tmp_path / "b", first=first)
 
 
 @pytest.mark.parametrize(
