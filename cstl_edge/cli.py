@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,14 @@ import typer
 
 from cstl_edge import __version__
 from cstl_edge.errors import CstlEdgeError
+
+
+class Side(str, Enum):
+    """Of the picture."""
+
+    LEFT = "left"
+    RIGHT = "right"
+
 
 app = typer.Typer(
     name="cstl-edge",
@@ -46,6 +55,10 @@ Fpir = Annotated[float, typer.Option(help="how often a stranger may be given a n
 Threshold = Annotated[
     float | None,
     typer.Option(help="distance below which a name is given, in place of the one for --fpir"),
+]
+Silhouettes = Annotated[
+    Side | None,
+    typer.Option(help="SOURCE holds silhouettes or masks of one walk, which goes to this side"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
 
@@ -141,9 +154,7 @@ def enroll(
         int | None,
         typer.Option(help="which walker of the source (default: the only one with a usable walk)"),
     ] = None,
-    silhouettes: Annotated[
-        bool, typer.Option("--silhouettes", help="SOURCE holds silhouettes or masks of one walk")
-    ] = False,
+    silhouettes: Silhouettes = None,
     json: Json = False,
 ) -> None:
     """Add a person to the gallery from a walk in a video, at a camera, or in silhouettes."""
@@ -164,9 +175,7 @@ def identify(
     segmenter: Segmenter = "roi",
     fpir: Fpir = 0.01,
     threshold: Threshold = None,
-    silhouettes: Annotated[
-        bool, typer.Option("--silhouettes", help="SOURCE holds silhouettes or masks of one walk")
-    ] = False,
+    silhouettes: Silhouettes = None,
     json: Json = False,
 ) -> None:
     """Say who walks in a recording: one line per walker, with distance, threshold and runner-up."""

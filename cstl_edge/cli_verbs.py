@@ -87,12 +87,12 @@ def enrol_walk(
     options: Options,
     retention_days: float | None,
     track: int | None,
-    silhouettes: bool,
+    silhouettes: str | None,
     as_json: bool,
 ) -> None:
     """Store one person's walk."""
     if silhouettes:
-        what: Any = read_silhouettes(source, encoder.info.size)
+        what: Any = read_silhouettes(source, encoder.info.size, mirrored=silhouettes == "right")
         frames = len(what)
     else:
         with progress(f"looking at {one_line(source)}"):
@@ -109,14 +109,14 @@ def identify_walks(
     gallery: Path | None,
     encoder: Encoder,
     options: Options,
-    silhouettes: bool,
+    silhouettes: str | None,
     as_json: bool,
 ) -> None:
     """Print one decision per walker."""
     with _existing(gallery, encoder) as people:
         walks: list[tuple[int, int, Any]]
         if silhouettes:
-            read = read_silhouettes(source, encoder.info.size)
+            read = read_silhouettes(source, encoder.info.size, mirrored=silhouettes == "right")
             walks = [(0, len(read), read)]
         else:
             with progress(f"looking at {one_line(source)}"):

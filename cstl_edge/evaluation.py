@@ -81,29 +81,42 @@ def rank1(walks: Walks, condition: str, *, seed: int = 0, draws: int = 500) -> d
     Each with the 95 % interval of a bootstrap over people; `per_view` is the mean over the
     gallery's other views, by probe view.
     """
+    return _rank1(walks, condition, seed, draws)[0]
+
+
+def rank1_table(walks: Walks, *, seed: int = 0, draws: int = 500) -> dict[str, Any]:
+    """Return `rank1` of every condition, and the mean over the three with intervals of its own."""
+    found = {condition: _rank1(walks, condition, seed, draws) for condition in PROBES}
+    rows: dict[str, Any] = {condition: row for condition, (row, _) in found.items()}
+    mean: dict[str, Any] = {}
+    for name in ("same_view", "cross_view"):
+        mean[name] = round(float(np.mean([row[name] for row in rows.values()])), 4)
+        # everybody walks in every condition: people are drawn with all three of them
+        by_person = np.mean([by_person[name] for _, by_person in found.values()], axis=0)
+        mean[f"{name}_95"] = bootstrap(by_person, seed=seed, draws=draws)
+    return {**rows, "mean": mean}
+
+
+def _rank1(
+    walks: Walks, condition: str, seed: int, draws: int
+) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.float64]]]:
+    """Return what `rank1` does, and the hits behind it by person [people]."""
     hits, views, probes = rank1_hits(walks, condition)
     same = probes.views_deg[:, None] == np.array(views)[None]
     others = np.where(same, np.nan, hits)  # identical views excluded
     result: dict[str, Any] = {"condition": condition, "people": len(set(probes.people.tolist()))}
-    for name, kept in (("same_view", np.where(same, hits, np.nan)), ("cross_view", others)):
-        by_person = _by_person(kept, probes.people)
-        result[name] = round(float(by_person.mean()), 4)
-        result[f"{name}_95"] = bootstrap(by_person, seed=seed, draws=draws)
+    by_person = {
+        "same_view": _by_person(np.where(same, hits, np.nan), probes.people),
+        "cross_view": _by_person(others, probes.people),
+    }
+    for name, values in by_person.items():
+        result[name] = round(float(values.mean()), 4)
+        result[f"{name}_95"] = bootstrap(values, seed=seed, draws=draws)
     result["per_view"] = {
         view: round(float(np.nanmean(others[probes.views_deg == view])), 4)
         for view in sorted(set(probes.views_deg.tolist()))
     }
-    return result
-
-
-def rank1_table(walks: Walks, *, seed: int = 0) -> dict[str, Any]:
-    """Return `rank1` of every condition and the mean over the three."""
-    rows = {condition: rank1(walks, condition, seed=seed) for condition in PROBES}
-    means = {
-        name: round(float(np.mean([row[name] for row in rows.values()])), 4)
-        for name in ("same_view", "cross_view")
-    }
-    return {**rows, "mean": means}
+    return result, by_person
 
 
 def bootstrap(

@@ -119,21 +119,29 @@ def fit(silhouettes: Silhouette, size: tuple[int, int] = SMALL) -> Silhouette:
     )
 
 
-def read_silhouettes(path: str | Path, size: tuple[int, int] = SMALL) -> Silhouette:
+def read_silhouettes(
+    path: str | Path, size: tuple[int, int] = SMALL, *, mirrored: bool = False
+) -> Silhouette:
     """Read the silhouettes of one walk.
 
     path: a folder of images in the order of their numbers, one image, or a .npy file with uint8 [s,
     h, w]. Images of one of the aligned forms (64x44, 64x64, 128x88, 128x128) must fit `size`; all
-    others are masks and are aligned here, unusable ones left out. Returns uint8 [s, h, w]; raises
-    DataError that names the file.
+    others are masks and are aligned here, unusable ones left out.
+    mirrored: mirror them, because the walk goes to the right of the picture: networks trained on
+    Walkers know walks to the left, and the live path mirrors the others by itself
+    Returns uint8 [s, h, w]; raises DataError that names the file.
     """
     source = Path(path)
     if not source.exists():
         raise DataError(
             f"no silhouettes at {one_line(source)}; expected a folder of images or a .npy file"
         )
-    if source.suffix == ".npy":
-        return fit(_read_npy(source), size)
+    stored = source.suffix == ".npy"
+    found = fit(_read_npy(source), size) if stored else _read_images(source, size)
+    return np.ascontiguousarray(found[..., ::-1]) if mirrored else found
+
+
+def _read_images(source: Path, size: tuple[int, int]) -> Silhouette:
     files = numbered_images(source) if source.is_dir() else [source]
     if not files:
         raise DataError(f"no images ({', '.join(IMAGE_SUFFIXES)}) in {one_line(source)}")

@@ -82,7 +82,7 @@ def test_doctor_tells_what_is_used():
 
 
 def test_a_person_comes_is_recognised_and_goes(walks, gallery):
-    where = ["--gallery", gallery, "--silhouettes"]
+    where = ["--gallery", gallery, "--silhouettes", "left"]
     for name in ("ada", "ben"):
         done = call("enroll", name, walks / f"{name}0", "--consent", "signed", *where, "--json")
         assert json.loads(done.stdout)["templates"] >= 1, done.stderr
@@ -144,9 +144,9 @@ def test_ctrl_c_gives_the_last_word_on_everybody(tmp_path):
         (["live", "synthetic://2", "--segmenter", "magic"], 2, "magic"),
         (["live", "synthetic://2", "--backend", "tensorrt"], 4, "tensorrt"),
         (["live", "synthetic://2", "--model", "nowhere"], 4, "nowhere"),
-        (["enroll", "a\x07b", "silhouettes", "--consent", "x", "--silhouettes"], 2, "name"),
-        (["enroll", "Ada", "silhouettes", "--consent", " ", "--silhouettes"], 2, "consent"),
-        (["enroll", "Ada", "short", "--consent", "x", "--silhouettes"], 3, "frames"),
+        (["enroll", "a\x07b", "silhouettes", "--consent", "x", "--silhouettes", "left"], 2, "name"),
+        (["enroll", "Ada", "silhouettes", "--consent", " ", "--silhouettes", "left"], 2, "consent"),
+        (["enroll", "Ada", "short", "--consent", "x", "--silhouettes", "left"], 3, "frames"),
         (["gallery", "list", "--gallery", "text.mp4"], 6, "text.mp4"),
         (["export", "text.mp4", "-o", "out"], 4, "text.mp4"),
     ],
@@ -187,5 +187,5 @@ def test_a_gallery_of_another_model_is_refused(tmp_path, walks, gallery):
 
     with Gallery.open(gallery, model=Other()) as people:
         people.enroll("eve", np.ones((1, 16, 128), np.float32), consent="x")
-    where = ["--gallery", gallery, "--silhouettes"]
+    where = ["--gallery", gallery, "--silhouettes", "left"]
     assert "re-enrol" in one_error(call("identify", walks / "ada0", *where), 6)

@@ -131,6 +131,16 @@ def test_masks_are_aligned_and_unusable_ones_left_out(tmp_path):
         read_silhouettes(tmp_path)
 
 
+def test_walks_to_the_right_are_mirrored(tmp_path):
+    walk = np.zeros((3, 64, 44), np.uint8)
+    walk[:, :, :10] = 255
+    np.save(tmp_path / "walk.npy", walk)
+    assert np.array_equal(read_silhouettes(tmp_path / "walk.npy"), walk)
+    mirrored = read_silhouettes(tmp_path / "walk.npy", mirrored=True)
+    assert np.array_equal(mirrored, walk[..., ::-1])
+    assert mirrored.flags.c_contiguous
+
+
 def test_npy_is_read_without_pickles(tmp_path):
     np.save(tmp_path / "walk.npy", np.ones((5, 64, 64), np.uint8))
     assert read_silhouettes(tmp_path / "walk.npy").shape == (5, 64, 44)
