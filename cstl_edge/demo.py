@@ -103,15 +103,9 @@ def _street_scene(
     with Gallery.open(folder / "street.db", model=encoder) as gallery:
         for number, spec in enumerate(people[: len(NAMES)]):
             tell(f"street: enrolling {spec.name}")
-            visits = [
-                replace(spec, condition="nm", session=spec.session + day, view_deg=view_deg)
-                for day, view_deg in enumerate(ENROLLED_FROM_DEG, start=1)
-            ]
-            alone = SyntheticSource(visits, seed=1000 + 10 * seed + number, fps=FPS)
-            try:
-                walks = collect(alone, encoder)
-            except DataError as err:  # a person who cannot be enrolled is a result, not the end
-                result["not_enrolled"].append(f"{spec.name}: {err}")
+            walks, why = _visits(spec, 1000 + 10 * seed + 2 * number, encoder)
+            if not walks:  # a person who cannot be enrolled is a result, not the end
+                result["not_enrolled"].append(f"{spec.name}: {why}")
                 continue
             enrolled.append(spec.name)
             for walk in walks:
@@ -123,6 +117,19 @@ def _street_scene(
     for number, spec in enumerate(people):
         truth, last = spec.name or "a stranger", scene.last.get(number, NEVER_SEEN)
         result["walkers"].append(_row("street", f"walker {number + 1}", truth, enrolled, last))
+
+
+def _visits(spec: WalkerSpec, seed: int, encoder: Encoder) -> tuple[list[TrackRecord], str]:
+    """Return the usable walks of somebody who comes alone on two other days, and what failed."""
+    walks, why = list[TrackRecord](), ""
+    for day, view_deg in enumerate(ENROLLED_FROM_DEG, start=1):
+        visit = replace(spec, condition="nm", session=spec.session + day, view_deg=view_deg)
+        alone = SyntheticSource([visit], seed=seed + day - 1, fps=FPS)
+        try:
+            walks += collect(alone, encoder)
+        except DataError as err:
+            why = str(err)
+    return walks, why
 
 
 def _cast(seed: int) -> list[WalkerSpec]:
