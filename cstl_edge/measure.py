@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve2", "sve", "asimd")
 PACKAGES = ("numpy", "onnxruntime", "onnx", "torch", "opencv-python-headless", "opencv-python")
 
 
@@ -69,8 +70,10 @@ def summary(samples_ms: Sequence[float]) -> dict[str, float]:
 
 def environment() -> dict[str, Any]:
     """Return what a figure depends on: processor, cores, load, versions, commit."""
+    cpu, vector = _cpu()
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu,
+        "vector": vector,
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
@@ -98,14 +101,21 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpu_name() -> str:
+def _cpu() -> tuple[str, str]:
+    """Return the processor's name and its widest vector instructions of VECTORS, as Linux has them.
+
+    Virtual machines often hide the model: then only the instructions tell two machines apart.
+    """
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.lower().startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass
-    return platform.processor() or "unknown"
+        lines = []
+    found = {
+        key.strip().lower(): text.strip() for key, _, text in (x.partition(":") for x in lines)
+    }
+    flags = found.get("flags", found.get("features", "")).split()
+    name = found.get("model name") or platform.processor() or "unknown"
+    return name, next((flag for flag in VECTORS if flag in flags), "unknown")
 
 
 def _commit() -> str | None:

@@ -42,4 +42,5 @@ def test_records_are_lines(tmp_path):
     append_jsonl(tmp_path / "new" / "r.jsonl", environment())
     first, second = (tmp_path / "new" / "r.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(first) == {"name": "Zoë"}
-    assert {"cpu", "cores", "commit", "packages"} <= set(json.loads(second))
+    environment_keys = {"cpu", "vector", "cores", "commit", "packages"}
+    assert environment_keys <= set(json.loads(second))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, ModelError, one_line
+from cstl_edge.errors import ConfigError, DataError, ModelError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ class EncoderInfo:
     """What an encoder is, as its runtime says it, never as it was asked for."""
 
     backend: str
-    """`onnxruntime` or `pytorch`."""
+    """`onnxruntime`, `tensorrt` or `pytorch`."""
     provider: str
-    """Who computes: ONNX Runtime's execution provider, or PyTorch's device."""
+    """Who computes: ONNX Runtime's execution provider, the GPU's name, or PyTorch's device."""
     precision: str
     """Type of what is computed, e.g. `float32`."""
     threads: int
@@ -95,9 +95,9 @@ def load(
 ) -> Encoder:
     """Return an encoder for an exported folder, a `.safetensors` checkpoint or the shipped model.
 
-    `backend` is "onnxruntime" (folders), "pytorch" (checkpoints) or "auto", which alone may
-    choose. `threads` is what one run may use; by default the cores we may use, up to 4 (PyTorch
-    keeps its own count).
+    `backend` is "onnxruntime" (folders), "tensorrt" (folders with engines for this machine),
+    "pytorch" (checkpoints) or "auto", which alone may choose: engines where they fit. `threads` is what one run may use; by default the cores we may use, up to 4 (PyTorch
+    keeps its own count, and TensorRT computes on the GPU).
 
     Raises ModelError for a model that is refused, BackendUnavailable for a runtime not here.
     """
@@ -106,16 +106,17 @@ def load(
         raise ConfigError(f"expected a backend of {expected}; got {one_line(backend)!r}")
     if threads is not None and threads < 1:
         raise ConfigError(f"expected at least 1 thread; got {threads}")
+    folder = _shipped() if path is None else Path(path)
     if backend == "tensorrt":
-        raise BackendUnavailable(
-            "the tensorrt backend is not part of this version: use backend 'onnxruntime'"
-        )
+        from cstl_edge.runtime.trt import load_engines
+
+        return load_engines(folder)
     chosen = _backend_for(path) if backend == "auto" else backend
     if chosen == "onnxruntime":
         from cstl_edge.runtime.ort import load_folder
 
-        folder = _shipped() if path is None else Path(path)
-        return load_folder(folder, usable_cores() if threads is None else threads)
+        engines = _engines_that_fit(folder) if backend == "auto" else None
+        return engines or load_folder(folder, usable_cores() if threads is None else threads)
     from cstl_edge.runtime.pytorch import load_weights
 
     weights = _shipped().with_suffix(".safetensors") if path is None else Path(path)
@@ -182,10 +183,30 @@ def _check_array(name: str, array: Any, dtype: type, axes: tuple[int | str, ...]
 
 
 def _backend_for(path: str | Path | None) -> str:
-    """Choose by what the path is: a checkpoint needs PyTorch, all else is for ONNX Runtime."""
-    chosen = "pytorch" if str(path).endswith(".safetensors") else "onnxruntime"
-    log.info("backend auto: %s", chosen)
-    return chosen
+    """Choose by what the path is: a checkpoint needs PyTorch, all else is an exported folder."""
+    if str(path).endswith(".safetensors"):
+        log.info("backend auto: pytorch, for a checkpoint")
+        return "pytorch"
+    return "onnxruntime"
+
+
+def _engines_that_fit(folder: Path) -> Encoder | None:
+    """Return the engines of an exported folder if they are for this machine, and say what serves.
+
+    What was built and does not fit is worth a warning; what was never built is not.
+    """
+    if not (folder / "engines" / "tensorrt").exists():
+        log.info("backend auto: onnxruntime, no engines were built in %s", one_line(folder))
+        return None
+    from cstl_edge.runtime.trt import load_engines
+
+    try:
+        encoder = load_engines(folder)
+    except ModelError as err:
+        log.warning("backend auto: onnxruntime, because %s", err)
+        return None
+    log.info("backend auto: tensorrt, on %s", encoder.info.provider)
+    return encoder
 
 
 def _shipped() -> Path:

@@ -113,29 +113,44 @@ def check_graph(name: str, data: bytes, shape: Shape) -> None:
 
 
 def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
-    """Return the inputs and outputs that the graph of this file name must have."""
+    """Return the inputs and outputs that the graph of this file name must have.
+
+    They do not depend on the precision: `frames.int8.onnx` has those of `frames.onnx`.
+    """
     lengths = ("INT32", (None,))
     answers: Signature = {"embedding": ("FLOAT", (None, shape.parts, shape.embedding))}
     if shape.salient:
         answers["salient_frames"] = ("INT32", (None, shape.parts))
     features = (shape.parts, shape.channels)
     known: dict[str, tuple[Signature, Signature]] = {
-        "frames.onnx": (
+        "frames": (
             {"silhouettes": ("UINT8", (None, *shape.size))},
             {"features": ("FLOAT", (None, *features))},
         ),
-        "head.onnx": (
+        "head": (
             {"features": ("FLOAT", (None, None, *features)), "lengths": lengths},
             answers,
         ),
-        "full.onnx": (
+        "full": (
             {"silhouettes": ("UINT8", (None, None, *shape.size)), "lengths": lengths},
             answers,
         ),
     }
-    if name not in known:
-        raise ModelError(f"expected one of {', '.join(known)}; got {one_line(name)}")
-    return known[name]
+    graph = graph_of(name)
+    if graph not in known:
+        files = ", ".join(f"{graph}.onnx" for graph in known)
+        raise ModelError(f"expected one of {files}; got {one_line(name)}")
+    return known[graph]
+
+
+def graph_of(name: str) -> str:
+    """Return which graph a file holds, whatever its precision.
+
+    >>> graph_of("head.fp16.onnx"), graph_of("frames.onnx")
+    ('head', 'frames')
+    """
+    graph, *precision = name.removesuffix(".onnx").split(".")
+    return graph if not precision or precision in (["fp16"], ["int8"]) else name
 
 
 def _check_versions(name: str, model: onnx.ModelProto) -> None:

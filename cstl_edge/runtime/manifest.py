@@ -19,6 +19,8 @@ from cstl_edge.errors import ModelError, one_line
 NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_GRAPH_BYTES = 512 * 2**20  # the largest configuration of the paper is about 145 MB
+PRECISIONS = ("float32", "fp16", "int8")
+FLOAT32_GRAPHS = ("frames.onnx", "head.onnx")
 
 Count = Annotated[int, pydantic.Field(ge=1, le=65536)]
 Sha256 = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
@@ -47,6 +49,23 @@ class Shape(pydantic.BaseModel):
         return self.widths[-1]
 
 
+class Reduced(pydantic.BaseModel):
+    """The graphs of a precision other than float32, and how they were judged against it."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    frames: FileName
+    heads: dict[Literal["onnxruntime", "tensorrt"], FileName]
+    """Which head belongs to these frames, by backend."""
+    full: FileName | None = None
+    evidence: dict[str, Any] = {}
+    """The silhouettes that it was calibrated and judged on."""
+    judged: dict[str, Any] = {}
+    """What the gates measured, and their limits."""
+    islands: list[dict[str, Any]] = []
+    """What stays in float32, why, and what the values there span on the silhouettes."""
+
+
 class Manifest(pydantic.BaseModel):
     """What an exported folder says of itself."""
 
@@ -55,10 +74,15 @@ class Manifest(pydantic.BaseModel):
     format: Literal[1]
     model: Annotated[str, pydantic.Field(max_length=200)]
     precision: Literal["float32"]
+    """Of `frames.onnx`, `head.onnx` and `full.onnx`."""
     config: dict[str, Any]
     weights_sha256: Sha256
     opset: Count
     files: Annotated[dict[FileName, Sha256], pydantic.Field(min_length=1, max_length=16)]
+    precisions: dict[Literal["fp16", "int8"], Reduced] = {}
+    """Further graphs in the folder."""
+    cpu_default: Literal["float32", "int8"] = "float32"
+    """What a CPU takes when nobody says."""
     parity: dict[str, Any] = {}
     simplified: dict[str, Any] = {}
     impostors: dict[str, Any] | None = None
@@ -69,6 +93,20 @@ class Manifest(pydantic.BaseModel):
     def shape(self) -> Shape:
         """Return the configuration as far as a runtime has to know it (ValidationError)."""
         return Shape.model_validate(self.config)
+
+    def graphs(self, precision: str, backend: str) -> tuple[str, str]:
+        """Return the files of `frames` and `head` for a precision and a backend (ModelError)."""
+        if precision == "float32":
+            return FLOAT32_GRAPHS
+        found = next((one for name, one in self.precisions.items() if name == precision), None)
+        if found is None or backend not in found.heads:
+            there = ", ".join(["float32", *self.precisions])
+            raise ModelError(
+                f"expected {one_line(precision)} graphs for {one_line(backend)} in {self.model!r}; "
+                f"it holds {there}. Add them: cstl-edge export WEIGHTS --precision "
+                f"{one_line(precision)}"
+            )
+        return found.frames, dict(found.heads)[backend]  # type: ignore[index]
 
 
 def read_manifest(folder: Path) -> Manifest:

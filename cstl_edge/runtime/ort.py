@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,17 @@ from cstl_edge.runtime.manifest import Manifest, read_manifest
 if TYPE_CHECKING:
     import onnxruntime as ort
 
+log = logging.getLogger(__name__)
+
 PROVIDER = "CPUExecutionProvider"
-PRECISIONS = {"tensor(float)": "float32", "tensor(float16)": "float16"}
-GRAPHS = ("frames.onnx", "head.onnx")
 
 
 class OrtEncoder:
     """An exported folder in ONNX Runtime. Use `load`, or `load_folder`."""
 
-    def __init__(self, frames: Any, head: Any, manifest: Manifest) -> None:
+    def __init__(
+        self, frames: Any, head: Any, manifest: Manifest, precision: str = "float32"
+    ) -> None:
         """Take two open sessions and the manifest that their graphs were checked against."""
         self._frames, self._head = frames, head
         shape = manifest.shape
@@ -41,7 +44,7 @@ class OrtEncoder:
         self._info = EncoderInfo(
             backend="onnxruntime",
             provider=head.get_providers()[0],
-            precision=PRECISIONS[frames.get_outputs()[0].type],
+            precision=precision,
             threads=head.get_session_options().intra_op_num_threads,
             model_name=manifest.model,
             weights_sha256=manifest.weights_sha256,
@@ -81,12 +84,20 @@ class OrtEncoder:
         self._frames = self._head = None
 
 
-def load_folder(folder: Path, threads: int) -> OrtEncoder:
-    """Check an exported folder and open it (ModelError, BackendUnavailable)."""
+def load_folder(folder: Path, threads: int, precision: str | None = None) -> OrtEncoder:
+    """Check an exported folder and open it (ModelError, BackendUnavailable).
+
+    precision: one of `manifest.PRECISIONS`; by default the one that the folder names for a CPU.
+    float16 graphs are computed in float32 here, with the weights and most tensors rounded.
+    """
     manifest = read_manifest(folder)
-    graphs = checked_graphs(folder, manifest, GRAPHS)
-    frames, head = (open_session(name, graphs[name], threads) for name in GRAPHS)
-    return OrtEncoder(frames, head, manifest)
+    chosen = precision or manifest.cpu_default
+    if precision is None and chosen != "float32":
+        log.info("precision: %s, the default that %s names for a CPU", chosen, one_line(folder))
+    names = manifest.graphs(chosen, "onnxruntime")
+    graphs = checked_graphs(folder, manifest, names)
+    frames, head = (open_session(name, graphs[name], threads) for name in names)
+    return OrtEncoder(frames, head, manifest, chosen)
 
 
 def open_session(name: str, graph: bytes, threads: int) -> ort.InferenceSession:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cstl_edge.errors import ModelError, one_line
-from cstl_edge.runtime.check import check_graph
+from cstl_edge.runtime.check import check_graph, graph_of
 from cstl_edge.runtime.manifest import Shape
 
 MAX_ADDRESS_SPACE_BYTES = 16 * 2**30  # a graph that asks for more is not one of ours
@@ -62,10 +62,10 @@ def _run(name: str, data: bytes, shape: Shape) -> None:
     silhouettes = rng.integers(0, 2, (2, *shape.size), dtype=np.uint8) * np.uint8(255)
     features = rng.random((2, shape.parts, shape.channels), dtype=np.float32)
     feed = {
-        "frames.onnx": {"silhouettes": silhouettes},
-        "head.onnx": {"features": features[None], "lengths": np.array([2], np.int32)},
-        "full.onnx": {"silhouettes": silhouettes[None], "lengths": np.array([2], np.int32)},
-    }[name]
+        "frames": {"silhouettes": silhouettes},
+        "head": {"features": features[None], "lengths": np.array([2], np.int32)},
+        "full": {"silhouettes": silhouettes[None], "lengths": np.array([2], np.int32)},
+    }[graph_of(name)]
     if not all(np.isfinite(output).all() for output in session.run(None, feed)):
         raise ModelError(f"{name}: expected finite outputs; got NaN or infinity")
 
