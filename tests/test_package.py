@@ -34,6 +34,12 @@ def test_wheel_contains_the_package_alone(wheel):
     assert "cstl_edge/py.typed" in wheel.namelist()
 
 
+def test_sources_of_the_plugin_travel(wheel):
+    sources = {f"cstl_edge/csrc/{path.name}" for path in (ROOT / "cstl_edge" / "csrc").iterdir()}
+    assert "cstl_edge/csrc/part_gather.cu" in sources
+    assert sources <= set(wheel.namelist())
+
+
 def test_weights_models_and_notices_travel(wheel):
     names = set(wheel.namelist())
     assets = {f"cstl_edge/assets/{name}" for name in ("walker_body.npz", "stride_basis.npz")}

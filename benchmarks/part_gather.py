@@ -1,0 +1,178 @@
+"""Measure the part-gather kernel on a GPU: against torch, and against the bytes that must move.
+
+    cstl-edge plugin build --kernel-only && python benchmarks/part_gather.py --out results.jsonl
+
+Contenders, each a CUDA graph (so that no launch is counted) that runs after the L2 cache was
+flushed: our kernel; `argmax` + `gather` in torch, which knows no lengths and does less than the
+operator; the torch operator. The card's bandwidth is measured in the same run, by copies of 1 GiB
+inside the card. Exits with 4 where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cstl_edge.errors import BackendUnavailable, CstlEdgeError
+from cstl_edge.measure import append_jsonl, environment, percentile, summary
+
+SHAPES = {  # [n, p, s, c]
+    "one walker": (1, 16, 30, 64),
+    "32 walkers": (32, 16, 30, 64),
+    "paper, one walker": (1, 32, 30, 128),
+    "paper, 32 walkers": (32, 32, 30, 128),
+    "long": (16, 64, 720, 256),
+}
+COPY_BYTES = 2**30
+FLUSH_BYTES = 2**28  # more than the L2 cache of any card
+WARM_UP = 5
+
+
+def bytes_that_must_move(shape: tuple[int, ...], number: int) -> int:
+    """Return the bytes of scores, lengths, chosen features, salient and frames."""
+    n, p, s, c = shape
+    return n * p * (s + 2 * c) * number + 4 * n * p + 4 * n
+
+
+def milliseconds(call: Callable[[], Any], flush: Any, repeats: int) -> list[float]:
+    """Return the durations [ms] on the GPU of so many calls, the L2 cache flushed before each."""
+    import torch
+
+    taken = []
+    for _ in range(repeats + WARM_UP):
+        flush.zero_()
+        start, end = (
+            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            for _ in range(2)
+        )
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        taken.append(start.elapsed_time(end))
+    return taken[WARM_UP:]
+
+
+def recorded(call: Callable[[], Any]) -> Callable[[], Any]:
+    """Return the replay of a call that was recorded into a CUDA graph."""
+    import torch
+
+    call()  # what is loaded or allocated at first use
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
+def bandwidth(flush: Any, repeats: int) -> float:
+    """Return the bytes per second that the card reads and writes in a copy of its own."""
+    import torch
+
+    source = torch.zeros(COPY_BYTES, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    taken = milliseconds(lambda: target.copy_(source), flush, repeats)
+    return 2 * COPY_BYTES / percentile(taken, 50) * 1e3
+
+
+def contenders(library: Any, shape: tuple[int, ...], dtype: str) -> dict[str, Callable[[], Any]]:
+    """Return what is timed, by name, on the same tensors; checks that all agree."""
+    import torch
+
+    from cstl_edge.model import part_gather
+    from cstl_edge.plugin import DTYPES, Dims
+
+    n, p, s, c = shape
+    kind = getattr(torch, dtype)
+    features = torch.randn(shape, device="cuda", dtype=kind)
+    scores = torch.randn((n, p, s), device="cuda", dtype=kind)
+    lengths = torch.full((n,), s, device="cuda", dtype=torch.int32)
+    salient, frames = features.new_empty(n, p, c), lengths.new_empty(n, p)
+    dims = Dims(n, p, s, c)
+
+    def kernel() -> None:
+        addresses = [x.data_ptr() for x in (features, scores, lengths, salient, frames)]
+        stream = torch.cuda.current_stream().cuda_stream
+        code = library.cstlPartGather(*addresses, ctypes.byref(dims), DTYPES[dtype], stream)
+        if code:
+            raise CstlEdgeError(library.cstlPartGatherError(code).decode())
+
+    def plain() -> Any:
+        best = scores.argmax(2)[:, :, None, None].expand(-1, -1, 1, c)
+        return features.gather(2, best)
+
+    kernel()
+    expected = part_gather(features, scores, lengths)
+    if not (torch.equal(salient, expected[0]) and torch.equal(frames, expected[1])):
+        raise CstlEdgeError(f"the kernel differs from the torch operator at {shape} {dtype}")
+    return {
+        "kernel": kernel,
+        "torch argmax + gather": plain,
+        "torch operator": lambda: part_gather(features, scores, lengths),
+    }
+
+
+def measure(repeats: int) -> dict[str, Any]:
+    """Time every contender at every shape and type; raises BackendUnavailable without a GPU."""
+    try:
+        import torch
+    except ImportError as err:
+        raise BackendUnavailable("expected torch with CUDA; found none") from err
+    if not torch.cuda.is_available():
+        raise BackendUnavailable(
+            "expected an NVIDIA GPU that torch can use; found none, so nothing was measured"
+        )
+    from cstl_edge.plugin import find, load
+
+    built = find()
+    library = load(built)
+    flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
+    bytes_per_s = bandwidth(flush, repeats)
+    rows = []
+    for name, shape in SHAPES.items():
+        for dtype, number in (("float16", 2), ("float32", 4)):
+            calls = contenders(library, shape, dtype)
+            raw_ms = {
+                who: milliseconds(recorded(call), flush, repeats) for who, call in calls.items()
+            }
+            moved = bytes_that_must_move(shape, number)
+            row = {"name": name, "shape": shape, "dtype": dtype, "bytes": moved}
+            rows.append(row | {"least_ms": moved / bytes_per_s * 1e3, "raw_ms": raw_ms})
+    return {
+        "gpu": torch.cuda.get_device_name(),
+        "cuda": built.cuda,
+        "bandwidth_gb_per_s": bytes_per_s / 1e9,
+        "rows": rows,
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from a command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--out", type=Path, help="benchmarks/results/DEVICE/part_gather.jsonl")
+    options = parser.parse_args(argv)
+    try:
+        found = measure(options.repeats)
+    except CstlEdgeError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return err.exit_code
+    print(f"{found['gpu']}, {found['bandwidth_gb_per_s']:.0f} GB/s measured; medians in µs")
+    for row in found["rows"]:
+        p50 = {who: summary(taken)["p50_ms"] * 1e3 for who, taken in row["raw_ms"].items()}
+        told = ", ".join(f"{who} {us:.1f}" for who, us in p50.items())
+        print(f"  {row['name']} {row['dtype']}: {told}, bytes alone {row['least_ms'] * 1e3:.1f}")
+    if options.out:
+        record = {"benchmark": "part_gather", **found, "environment": environment()}
+        append_jsonl(options.out, record)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""A plain loop, the torch operator, the ONNX function, and what is compiled agree bit for bit."""
+
+import ctypes
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the operator and the ONNX function need torch")
+
+from onnx import TensorProto, helper  # noqa: E402
+
+from cstl_edge import plugin  # noqa: E402
+from cstl_edge.export.graphs import IR_VERSION, function_body  # noqa: E402
+from cstl_edge.model import part_gather  # noqa: E402
+from cstl_edge.runtime.check import DOMAIN, OPERATOR, OPSET  # noqa: E402
+
+needs_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="running the kernel needs an NVIDIA GPU"
+    ),
+]
+BITS = {torch.float32: torch.int32, torch.float16: torch.int16}
+HUGE_BYTES = 8 * 2**30  # free on the GPU, for features of more than 2^31 elements
+
+
+def inputs(shape, dtype, scores="normal", lengths="full"):
+    """Random features and the wanted kind of scores and lengths, the same at every call."""
+    n, p, s, _ = shape
+    random = torch.Generator().manual_seed(hash(shape) % 2**31)
+    bits = torch.iinfo(BITS[dtype])
+    features = torch.randint(bits.min, bits.max, shape, generator=random, dtype=BITS[dtype])
+    features = features.view(dtype).nan_to_num(math.nan, math.inf, -math.inf)  # one kind of NaN
+    values = {
+        "normal": torch.randn(n, p, s, generator=random),
+        "tied": torch.randint(-2, 3, (n, p, s), generator=random).float(),
+        "zeros": torch.tensor([0.0, -0.0])[torch.randint(0, 2, (n, p, s), generator=random)],
+        "nan": torch.randint(-1, 2, (n, p, s), generator=random).float() * math.inf,  # 0 · inf
+        "only nan": torch.full((n, p, s), math.nan),
+    }
+    ends = {
+        "full": torch.full((n,), s),
+        "one": torch.ones(n),
+        "ragged": torch.randint(1, s + 1, (n,), generator=random),
+        "not allowed": torch.tensor([0, -1, s + 1, 2**31 - 1, -(2**31)])[torch.arange(n) % 5],
+    }
+    return features, values[scores].to(dtype), ends[lengths].int()
+
+
+def plain_loop(features, scores, lengths):
+    """Eq. 9 and 10 as anyone would write them."""
+    n, p, s, c = features.shape
+    frames = torch.zeros(n, p, dtype=torch.int32)
+    salient = torch.zeros(n, p, c, dtype=features.dtype)
+    for b, rows in enumerate(scores.tolist()):
+        for k, row in enumerate(rows):
+            best = -math.inf
+            for t in range(max(0, min(s, int(lengths[b])))):
+                if row[t] > best:
+                    best, frames[b, k] = row[t], t
+            salient[b, k] = features[b, k, frames[b, k]]
+    return salient, frames
+
+
+def onnx_function(features, scores, lengths):
+    """The local function that everyone runs who has no plugin, in ONNX Runtime."""
+    import onnxruntime as ort
+
+    kind = helper.np_dtype_to_tensor_dtype(features.numpy().dtype)
+    value = helper.make_tensor_value_info
+    names = ["features", "scores", "lengths"], ["salient", "frames"]
+    graph = helper.make_graph(
+        [helper.make_node(OPERATOR, *names, domain=DOMAIN)],
+        "part_gather",
+        [
+            value("features", kind, list("npsc")),
+            value("scores", kind, list("nps")),
+            value("lengths", TensorProto.INT32, ["n"]),
+        ],
+        [value("salient", kind, list("npc")), value("frames", TensorProto.INT32, list("np"))],
+    )
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)],
+        functions=[function_body(kind)],
+        ir_version=IR_VERSION,
+    )
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    feed = {"features": features, "scores": scores, "lengths": lengths}
+    found = session.run(None, {name: tensor.numpy() for name, tensor in feed.items()})
+    return tuple(map(torch.from_numpy, found))
+
+
+@pytest.fixture(scope="module")
+def compiled(libraries):
+    """The compiled library that is nearest to what ships: the plugin where it was built."""
+    return plugin.load(libraries[-1])
+
+
+def call(compiled, features, scores, lengths, stream=None):
+    """Run the kernel on tensors of a GPU, its rule on those of the CPU."""
+    n, p, s, c = features.shape
+    salient = features.new_zeros(n, p, c)
+    frames = lengths.new_full((n, p), -1)
+    tensors = [x.data_ptr() for x in (features, scores, lengths, salient, frames)]
+    dtype = plugin.DTYPES[str(features.dtype).removeprefix("torch.")]
+    dims = ctypes.byref(plugin.Dims(n, p, s, c))
+    if features.is_cuda:
+        stream = torch.cuda.current_stream().cuda_stream if stream is None else stream
+        code = compiled.cstlPartGather(*tensors, dims, dtype, stream)
+    else:
+        code = compiled.cstlPartGatherHost(*tensors, dims, dtype)
+    assert code == 0, compiled.cstlPartGatherError(code)
+    return salient, frames
+
+
+def assert_same(found, expected):
+    """Compare numbers by their bits, so that NaN equals itself and -0 differs from 0."""
+    for one, other in zip(found, expected, strict=True):
+        one, other = (x.cpu().numpy().view(f"i{x.element_size()}") for x in (one, other))
+        np.testing.assert_array_equal(one, other)
+
+
+CASES = {
+    "random": ((3, 4, 30, 16),),
+    "tied": ((3, 4, 33, 16), "tied"),
+    "zeros of both signs": ((3, 4, 33, 16), "zeros"),
+    "nan and infinities": ((3, 4, 70, 16), "nan"),
+    "nan and infinities, ragged": ((7, 4, 70, 16), "nan", "ragged"),
+    "nothing but nan": ((3, 4, 33, 16), "only nan", "ragged"),
+    "one frame": ((3, 4, 1, 16),),
+    "length 1": ((3, 4, 30, 16), "tied", "one"),
+    "ragged": ((9, 4, 100, 16), "normal", "ragged"),
+    "lengths out of 1..s": ((5, 4, 30, 16), "tied", "not allowed"),
+    "5 channels, not aligned": ((3, 3, 30, 5), "tied", "ragged"),
+    "n 256": ((256, 8, 30, 32), "tied", "ragged"),
+    "s 720": ((2, 8, 720, 32), "tied", "ragged"),
+    "c 256": ((4, 8, 30, 256), "tied", "ragged"),
+    "p 64": ((4, 64, 30, 32), "tied", "ragged"),
+}
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+each_dtype = pytest.mark.parametrize("dtype", BITS, ids=str)
+
+
+def arguments(case, dtype):
+    shape, *kinds = case
+    return inputs(shape, dtype, *kinds)
+
+
+@each_case
+@each_dtype
+def test_the_torch_operator_equals_the_plain_loop(case, dtype):
+    tensors = arguments(case, dtype)
+    assert_same(part_gather(*tensors), plain_loop(*tensors))
+
+
+@each_case
+@each_dtype
+def test_the_onnx_function_equals_the_plain_loop(case, dtype):
+    tensors = arguments(case, dtype)
+    assert_same(onnx_function(*tensors), plain_loop(*tensors))
+
+
+@each_case
+@each_dtype
+def test_the_compiled_rule_equals_the_plain_loop(case, dtype, compiled):
+    tensors = arguments(case, dtype)
+    assert_same(call(compiled, *tensors), plain_loop(*tensors))
+
+
+@pytest.mark.parametrize("where", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_what_cannot_be_is_a_code(where, compiled):
+    run = compiled.cstlPartGatherHost if where == "cpu" else compiled.cstlPartGather
+    last = () if where == "cpu" else (None,)
+    for dims, dtype in [
+        ((2, 3, 0, 4), 0),
+        ((-1, 3, 5, 4), 0),
+        ((2, 3, 2**31, 4), 0),
+        ((2, 3, 5, 4), 2),
+    ]:
+        code = run(*[None] * 5, ctypes.byref(plugin.Dims(*dims)), dtype, *last)
+        assert compiled.cstlPartGatherError(code) == b"invalid argument", (dims, dtype)
+    assert run(*[None] * 5, ctypes.byref(plugin.Dims(0, 3, 5, 4)), 0, *last) == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_the_kernel_gives_a_code(compiled):
+    dims = ctypes.byref(plugin.Dims(1, 1, 1, 1))
+    code = compiled.cstlPartGather(*[None] * 5, dims, 0, None)
+    assert compiled.cstlPartGatherError(code) not in (b"no error", b"invalid argument")
+
+
+class TestKernel:
+    """The same on a GPU."""
+
+    pytestmark = needs_gpu
+
+    @each_case
+    @each_dtype
+    def test_equals_the_plain_loop(self, case, dtype, compiled):
+        tensors = arguments(case, dtype)
+        assert_same(call(compiled, *(x.cuda() for x in tensors)), plain_loop(*tensors))
+
+    @each_dtype
+    def test_takes_an_address_that_is_not_aligned(self, dtype, compiled):
+        features, scores, lengths = inputs((3, 4, 30, 16), dtype, "tied", "ragged")
+        shifted = torch.empty(features.numel() + 1, dtype=dtype, device="cuda")[1:]
+        shifted = shifted.view_as(features).copy_(features)
+        found = call(compiled, shifted, scores.cuda(), lengths.cuda())
+        assert_same(found, plain_loop(features, scores, lengths))
+
+    def test_is_recorded_into_a_graph(self, compiled):
+        first = inputs((3, 4, 30, 16), torch.float16, "tied", "ragged")
+        second = inputs((3, 4, 30, 16), torch.float16, "normal", "full")
+        held = [x.cuda() for x in first]
+        call(compiled, *held)  # the module is loaded before the capture
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = call(compiled, *held)
+        for tensors in (second, first):
+            for slot, tensor in zip(held, tensors, strict=True):
+                slot.copy_(tensor)
+            graph.replay()
+            torch.cuda.synchronize()
+            assert_same(outputs, plain_loop(*tensors))
+
+    def test_reaches_beyond_2_to_the_31_elements(self, compiled):
+        n, p, s, c = 256, 64, 720, 256  # 3.0e9 elements
+        if torch.cuda.mem_get_info()[0] < HUGE_BYTES:
+            pytest.skip(f"needs {HUGE_BYTES / 2**30:g} GB of free GPU memory")
+        features = torch.empty(n, p, s, c, dtype=torch.int16, device="cuda").random_(
+            -(2**15), 2**15
+        )
+        _, scores, lengths = inputs((n, p, s, 1), torch.float16, "tied", "ragged")
+        found = call(compiled, features.view(torch.float16), scores.cuda(), lengths.cuda())
+        expected = part_gather(
+            features.new_zeros(n, p, s, 1).half(), scores.cuda(), lengths.cuda()
+        )[1]
+        chosen = features.view(n * p, s, c)[
+            torch.arange(n * p, device="cuda"), expected.view(-1).long()
+        ]
+        assert torch.equal(found[1], expected)
+        assert torch.equal(found[0].view(torch.int16), chosen.view(n, p, c))
