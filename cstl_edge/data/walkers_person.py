@@ -147,7 +147,8 @@ def _gait(rng: np.random.Generator) -> Gait:
 
 def _dwell(rng: np.random.Generator) -> npt.NDArray[np.complex64]:
     drawn = (rng.normal(size=2) + 1j * rng.normal(size=2)) * DWELL_STD
-    return (drawn * np.minimum(1, DWELL_LIMIT / np.abs(drawn))).astype(np.complex64)
+    limited = drawn * np.minimum(1, DWELL_LIMIT / np.abs(drawn))
+    return np.asarray(limited, dtype=np.complex64)
 
 
 def _traits(rng: np.random.Generator, table: dict[str, tuple[float, float]]) -> dict[str, float]:

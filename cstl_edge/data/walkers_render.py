@@ -80,7 +80,7 @@ def dwelt(phase: npt.NDArray[np.float64], gait: Gait) -> npt.NDArray[np.float64]
     """Return stride phases [s], not wrapped, with the hurrying and lingering of a gait."""
     waves = 2j * np.pi * np.array([1, 2])
     turns = gait.dwell * np.exp(np.multiply.outer(phase, waves)) / waves  # [s, 2]
-    return phase + turns.real.sum(1)
+    return np.asarray(phase + turns.real.sum(1), dtype=np.float64)
 
 
 def _project(

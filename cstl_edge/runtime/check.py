@@ -30,8 +30,8 @@ PROBE_TIMEOUT_S = 120.0
 
 SHIPPED_SHA256: frozenset[str] = frozenset(
     {
-        "53e151e519241b0715c842340e771e329f0425e9b45f4f3fef42a8fa9582ed72",  # frames.onnx
-        "bc3f8b87978ae99f5f4e456ac54308ccd2386e74dc9aaa35a5be2a56f8b70add",  # head.onnx
+        "025b553a29e4db0e12dc50776da613bb667f7dd895feec1fda6c555a12725b14",  # frames.onnx
+        "210049840362b9f330a0f0a72f868738d4c81ccda1292dfc4a5d0ccdcf232eda",  # head.onnx
     }
 )
 """sha256 of every graph in the package; `python -m cstl_edge.runtime.check FOLDER` prints them."""
