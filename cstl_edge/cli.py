@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from cstl_edge import __version__
+from cstl_edge.cli_build import build
 from cstl_edge.errors import CstlEdgeError
 
 
@@ -38,6 +39,8 @@ app = typer.Typer(
 )
 people = typer.Typer(help="List, show or remove the people of a gallery.", no_args_is_help=True)
 app.add_typer(people, name="gallery")
+plugins = typer.Typer(help="Build the CUDA kernel and the TensorRT plugin.", no_args_is_help=True)
+app.add_typer(plugins, name="plugin")
 
 SOURCES = "a video file, a folder of frames, a camera (0), rtsp://…, csi://0, gst:…, synthetic://6"
 Source = Annotated[str, typer.Argument(help=f"where walkers are seen: {SOURCES}")]
@@ -49,7 +52,7 @@ Model = Annotated[
     Path | None,
     typer.Option(help="exported folder or .safetensors (default: the model that is shipped)"),
 ]
-Backend = Annotated[str, typer.Option(help="auto, onnxruntime or pytorch")]
+Backend = Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or pytorch")]
 Segmenter = Annotated[str, typer.Option(help="roi (person mask network) or plate (no weights)")]
 Fpir = Annotated[float, typer.Option(help="how often a stranger may be given a name, 0..1")]
 Threshold = Annotated[
@@ -219,12 +222,54 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder to write")],
     graphs: Annotated[str, typer.Option(help="which graphs, by commas")] = "frames,head,full",
     simplify: Annotated[bool, typer.Option(help="simplify the graphs in a child process")] = True,
+    precision: Annotated[
+        str, typer.Option(help="by commas: fp16, int8; float32 is always written")
+    ] = "float32",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="silhouettes of a walk, or a folder of such folders (default: Walkers)"),
+    ] = None,
+    people: Annotated[int | None, typer.Option(help="Walkers to judge fp16 and int8 on")] = None,
     json: Json = False,
 ) -> None:
     """Turn trained weights into ONNX graphs and a manifest, compared with PyTorch."""
     from cstl_edge.cli_verbs import export_weights
 
-    export_weights(weights, output, tuple(graphs.split(",")), simplify, json)
+    precisions = precision.split(",")
+    export_weights(
+        weights, output, tuple(graphs.split(",")), simplify, json, precisions, calibrate, people
+    )
+
+
+app.command()(build)
+
+
+@plugins.command("build")
+def build_plugin(
+    tensorrt_root: Annotated[
+        Path | None,
+        typer.Option(help="folder whose include/ has TensorRT's headers (default: the system's)"),
+    ] = None,
+    kernel_only: Annotated[
+        bool, typer.Option("--kernel-only", help="without the plugin: needs no TensorRT")
+    ] = False,
+    architectures: Annotated[
+        str, typer.Option(help="of GPUs, by commas, such as 87 (default: all that nvcc knows)")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Compile the part gather for NVIDIA GPUs with nvcc, test it, and keep it in your cache."""
+    from cstl_edge import plugin
+    from cstl_edge.cli_show import print_libraries, progress
+
+    with progress("building the plugin") as tell:
+        built = plugin.build(
+            kernel_only=kernel_only,
+            architectures=architectures.split(",") if architectures else (),
+            tensorrt_root=tensorrt_root,
+            tell=tell,
+        )
+    print_libraries(built, as_json=json)
 
 
 @app.command()

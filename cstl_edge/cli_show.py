@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from cstl_edge.plugin import Library
 
 FILE_WIDTH = 120  # characters, where no terminal says
 MARKS = {"ok": "✓", "missing": "–", "broken": "✗"}
@@ -43,6 +47,16 @@ def print_doctor(report: dict[str, Any], as_json: bool) -> None:
         remedy = f" → {finding['remedy']}" if finding["remedy"] else ""
         lines.append(f"{MARKS[finding['state']]} {finding['what']}: {finding['detail']}{remedy}")
     show(report, "\n".join(lines), as_json)
+
+
+def print_libraries(libraries: Sequence[Library], as_json: bool) -> None:
+    """Print what `plugin.build` built, what for, and what its tests said."""
+    lines = []
+    for built in libraries:
+        what = "kernel" if built.tensorrt is None else f"plugin, TensorRT {built.tensorrt} headers"
+        lines.append(f"{built.path}: {what}, CUDA {built.cuda}, {built.architectures}")
+        lines.append(f"  {built.checked}")
+    show([asdict(library) for library in libraries], "\n".join(lines), as_json)
 
 
 def print_demo(result: dict[str, Any], as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -158,21 +159,66 @@ def remove_from_gallery(name: str, gallery: Path | None, as_json: bool) -> None:
 
 
 def export_weights(
-    weights: Path, output: Path, graphs: tuple[str, ...], simplify: bool, as_json: bool
+    weights: Path,
+    output: Path,
+    graphs: tuple[str, ...],
+    simplify: bool,
+    as_json: bool,
+    precisions: Sequence[str] = ("float32",),
+    calibrate: Path | None = None,
+    people: int | None = None,
 ) -> None:
-    """Export, and print files and largest errors."""
+    """Export, and print files, largest errors and what a reduced precision costs.
+
+    calibrate, people: as for `evidence.gather`
+    """
     try:
-        from cstl_edge.export import export_model
+        from cstl_edge.export import evidence, export_model
     except ImportError as err:
         raise ConfigError('export needs torch: pip install "cstl-edge[export]"') from err
     with progress("exporting") as tell:
-        manifest = export_model(weights, output, graphs=graphs, simplify=simplify, progress=tell)
-    told = {"folder": str(output), "files": manifest.files, "parity": manifest.parity["graphs"]}
+        manifest = export_model(
+            weights,
+            output,
+            graphs=graphs,
+            simplify=simplify,
+            precisions=precisions,
+            gather=lambda size: evidence.gather(size, people or evidence.PEOPLE, calibrate),
+            progress=tell,
+        )
+    told = {
+        "folder": str(output),
+        "files": manifest.files,
+        "parity": manifest.parity["graphs"],
+        "precisions": {name: one.judged for name, one in manifest.precisions.items()},
+        "cpu_default": manifest.cpu_default,
+    }
     lines = [f"wrote {output}"] + [
         f"  {file}: {', '.join(f'{k} {v}' for k, v in graph.items())}"
         for file, graph in manifest.parity["graphs"].items()
     ]
+    for name, one in manifest.precisions.items():
+        lines += [f"  {name}, {who}: {_cost(judged)}" for who, judged in one.judged.items()]
+    if manifest.precisions:
+        lines.append(f"  a CPU takes {manifest.cpu_default} when nobody says")
     show(told, "\n".join(lines), as_json)
+
+
+def _cost(judged: dict[str, Any]) -> str:
+    """Say what a precision costs against float32."""
+    before, after = judged["rank1"]["float32"], judged["rank1"]["found"]
+    told = [
+        f"rank-1 across views {before['cross_view']:.4f} -> {after['cross_view']:.4f}",
+        f"{judged['decisions']['changed']} of {judged['decisions']['compared']} searches changed",
+        f"smallest cosine {judged['cosine']['smallest']:.5f}",
+    ]
+    flips = judged.get("salient_frames")
+    if flips:
+        told.append(
+            f"salient frames: {flips['ties']} tied and {flips['wrong']} other flips of "
+            f"{flips['compared']}"
+        )
+    return ", ".join(told)
 
 
 def _drawer(video: AnnotatedVideo) -> Observer:

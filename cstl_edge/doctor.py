@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.errors import CstlEdgeError
+from cstl_edge.errors import BackendUnavailable, CstlEdgeError
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,21 @@ def _gpu() -> Finding:
 
 
 def _tensorrt() -> Finding:
-    remedy = "this version has no TensorRT backend yet; ONNX Runtime serves"
-    found = importlib.util.find_spec("tensorrt") is not None
-    return Finding("tensorrt", "missing", "installed" if found else "not installed", remedy)
+    from cstl_edge.runtime.cuda import open_buffers
+    from cstl_edge.runtime.trt_library import import_tensorrt, plugin_library
+
+    try:
+        trt = import_tensorrt()
+        buffers = open_buffers()
+    except BackendUnavailable as err:
+        return Finding("tensorrt", "missing", "ONNX Runtime serves", str(err))
+    gpu = buffers.gpu()
+    buffers.close()
+    library = plugin_library(trt)
+    remedy = "" if library else "the function body serves; cstl-edge plugin build makes the kernel"
+    plugin = f"plugin {'built' if library else 'not built'}"
+    detail = f"{trt.__version__} on {gpu.name} (sm_{gpu.sm}), {buffers.name}, {plugin}"
+    return Finding("tensorrt", "ok", detail, remedy)
 
 
 def _jetson() -> Finding:

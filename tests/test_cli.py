@@ -16,7 +16,8 @@ from PIL import Image
 from cstl_edge.data import walkers
 
 ASSETS = Path(str(files("cstl_edge") / "assets"))
-VERBS = ["demo", "live", "enroll", "identify", "export", "doctor", "gallery", "gallery list"]
+VERBS = ["demo", "live", "enroll", "identify", "export", "build", "doctor"]
+GROUPS = {"gallery": "gallery list", "plugin": "plugin build"}
 
 
 def call(*words, cwd=None, timeout=100):
@@ -55,12 +56,12 @@ def walks(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, *GROUPS, *GROUPS.values()])
 def test_every_verb_explains_itself(verb):
     done = call(*verb.split(), "--help")
     assert done.returncode == 0
     assert "Usage:" in done.stdout
-    assert "--json" in done.stdout or verb == "gallery"
+    assert "--json" in done.stdout or verb in GROUPS
 
 
 def test_help_loads_nothing_heavy():

@@ -1,9 +1,10 @@
-"""The whole way of an export: trace, simplify, store, verify, write."""
+"""The whole way of an export: trace, simplify, store, verify, reduce, write."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def export_model(
     simplify: bool = True,
     name: str | None = None,
     precisions: Sequence[str] = ("float32",),
-    evidence: Evidence | Callable[[tuple[int, int]], Evidence] | None = None,
+    gather: Callable[[tuple[int, int]], Evidence] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write a checkpoint's graphs and manifest into `folder`, which appears whole or not at all.
@@ -42,39 +43,27 @@ def export_model(
     graphs: some of `GRAPHS`; `frames` and `head` are all that the runtimes need
     name: of the model; by default what its training calls it, or the file's
     precisions: of `PRECISIONS`; float32 is always written, the others are judged against it
-    evidence: what fp16 and int8 are calibrated and judged on, or what gathers it for a size of
-    silhouettes; by default `evidence.gather`
+    gather: from a size of silhouettes to what the others are calibrated and judged on; by default
+    `evidence.gather`
     progress: called with what is done next, for a progress bar
 
-    Raises ModelError for weights that are refused, ExportError for a graph that differs from them.
+    Raises ModelError for weights that are refused, ExportError for a graph that differs from them
+    or does not pass its gates.
     """
     from cstl_edge.training.checkpoint import load_checkpoint, read_header
 
     target, tell = Path(folder), progress or log.info
-    unknown = [graph for graph in graphs if graph not in GRAPHS]
-    if unknown or not graphs:
-        raise ExportError(f"expected graphs of {', '.join(GRAPHS)}; got {one_line(list(graphs))}")
     reduced = _reduced(graphs, precisions)
     refuse_foreign(target)  # before minutes are spent
     tell("reading the weights")
     network, training = load_checkpoint(weights)
-    written: dict[str, bytes] = {}
-    plain: dict[str, onnx.ModelProto] = {}
-    told: dict[str, Any] = {}
-    parity = verify.Parity()
+    evidence = _gathered(gather, network.config.size, tell) if reduced else None
+    work = _Work(network, simplify, tell)
     for graph in GRAPHS:
         if graph in graphs:
-            file = f"{graph}.onnx"
-            tell(f"{file}: tracing")
-            plain[graph], told[file] = _graph(network, graph, simplify)
-            model = onnx.ModelProto()
-            model.CopyFrom(plain[graph])
-            told[file]["float16_weights"] = store_as_half(model, folded_factors(network))
-            tell(f"{file}: comparing with PyTorch")
-            written[file] = _verified(network, file, model, parity)
-    precisions_told: dict[str, Any] = {}
-    if reduced:
-        precisions_told = _reduce(network, plain, reduced, evidence, written, tell)
+            work.add_float32(graph)
+    if evidence is not None:
+        work.add_reduced(reduced, evidence)
     manifest = Manifest(
         format=1,
         model=name or str(training.get("name") or Path(weights).stem),
@@ -82,36 +71,64 @@ def export_model(
         config=network.fused().config.to_dict(),
         weights_sha256=read_header(weights)[0]["weights_sha256"],
         opset=OPSET,
-        files={file: sha256(data) for file, data in written.items()},
-        parity=parity.to_dict(),
-        **precisions_told,
-        simplified=told,
+        files={file: sha256(data) for file, data in work.written.items()},
+        parity=work.parity.to_dict(),
+        simplified=work.told,
         created_with=versions(),
+        **work.reduced,
     )
     tell("writing")
-    write_folder(target, written, manifest)
+    write_folder(target, work.written, manifest)
     return manifest
 
 
-def _graph(network: Cstl, graph: str, simplify: bool) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """Return a finished graph and what was done to it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(verify.SEED)  # the traced example leaves no trace, but let it be the same
-        model = build(network.fused(), graph)
-    told: dict[str, Any] = {"tool": None, "reason": "not asked for"}
-    if simplify:
-        feeds = list(verify.feeds(network, f"{graph}.onnx"))[2:3]
-        model, told = simplified(model, feeds)
-    return model, told
+@dataclass
+class _Work:
+    """An export under way."""
+
+    network: Cstl
+    simplify: bool
+    tell: Callable[[str], None]
+    written: dict[str, bytes] = field(default_factory=dict)
+    """By file name."""
+    plain: dict[str, onnx.ModelProto] = field(default_factory=dict)
+    """float32 graphs before their weights are stored as halves."""
+    told: dict[str, Any] = field(default_factory=dict)
+    parity: verify.Parity = field(default_factory=verify.Parity)
+    reduced: dict[str, Any] = field(default_factory=dict)
+    """What the manifest says of further precisions."""
+
+    def add_float32(self, graph: str) -> None:
+        """Trace, simplify, store and verify one graph."""
+        file = f"{graph}.onnx"
+        self.tell(f"{file}: tracing")
+        self.plain[graph], self.told[file] = _graph(self.network, graph, self.simplify)
+        model = onnx.ModelProto()
+        model.CopyFrom(self.plain[graph])
+        self.told[file]["float16_weights"] = store_as_half(model, folded_factors(self.network))
+        onnx.checker.check_model(model)
+        self.tell(f"{file}: comparing with PyTorch")
+        self.written[file] = _verified(self.network, file, model, self.parity)
+
+    def add_reduced(self, wanted: Sequence[str], evidence: Evidence) -> None:
+        """Add the graphs of further precisions, which have passed their gates."""
+        from cstl_edge.export.reduced import reduce_precision
+        from cstl_edge.export.subject import Subject
+
+        subject = Subject(self.network.fused(), self.plain, evidence)
+        found = reduce_precision(subject, wanted, self.tell)
+        shape = Shape.model_validate(self.network.config.to_dict())
+        for file, model in found.graphs.items():
+            self.written[file] = model.SerializeToString(deterministic=True)
+            check_graph(file, self.written[file], shape)
+        self.reduced = {"precisions": found.precisions, "cpu_default": found.cpu_default}
 
 
 def _reduced(graphs: Sequence[str], precisions: Sequence[str]) -> list[str]:
-    """Return the precisions beside float32 (ExportError)."""
-    unknown = [name for name in precisions if name not in PRECISIONS]
-    if unknown or not precisions:
-        raise ExportError(
-            f"expected precisions of {', '.join(PRECISIONS)}; got {one_line(list(precisions))}"
-        )
+    """Return the precisions beside float32; raise ExportError for what cannot be meant."""
+    for what, given, known in (("graphs", graphs, GRAPHS), ("precisions", precisions, PRECISIONS)):
+        if not given or not set(given) <= set(known):
+            raise ExportError(f"expected {what} of {', '.join(known)}; got {one_line(list(given))}")
     reduced = [name for name in PRECISIONS[1:] if name in precisions]
     if reduced and not {"frames", "head"} <= set(graphs):
         raise ExportError(
@@ -121,34 +138,32 @@ def _reduced(graphs: Sequence[str], precisions: Sequence[str]) -> list[str]:
     return reduced
 
 
-def _reduce(
-    network: Cstl,
-    plain: Mapping[str, onnx.ModelProto],
-    wanted: Sequence[str],
-    evidence: Evidence | Callable[[tuple[int, int]], Evidence] | None,
-    written: dict[str, bytes],
+def _gathered(
+    gather: Callable[[tuple[int, int]], Evidence] | None,
+    size: tuple[int, int],
     tell: Callable[[str], None],
-) -> dict[str, Any]:
-    """Add the graphs of further precisions to `written`; return what the manifest says of them."""
-    from cstl_edge.export.evidence import gather
-    from cstl_edge.export.reduced import reduce_precision
+) -> Evidence:
+    """Return what fp16 and int8 are calibrated and judged on."""
+    from cstl_edge.export import evidence
 
-    if evidence is None or callable(evidence):
-        tell("making silhouettes to calibrate and to judge on")
-        evidence = (evidence or gather)(network.config.size)
-    found = reduce_precision(network.fused(), plain, wanted, evidence, tell)
-    shape = Shape.model_validate(network.config.to_dict())
-    for file, model in found.graphs.items():
-        written[file] = model.SerializeToString(deterministic=True)
-        check_graph(file, written[file], shape)
-    return {"precisions": found.precisions, "cpu_default": found.cpu_default}
+    tell("making silhouettes to calibrate and to judge on")
+    return (gather or evidence.gather)(size)
+
+
+def _graph(network: Cstl, graph: str, simplify: bool) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Return a graph and what was done to it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(verify.SEED)  # the traced example leaves no trace, but let it be the same
+        model = build(network.fused(), graph)
+    if not simplify:
+        return model, {"tool": None, "reason": "not asked for"}
+    return simplified(model, list(verify.feeds(network, f"{graph}.onnx"))[2:3])
 
 
 def _verified(network: Cstl, file: str, model: onnx.ModelProto, parity: verify.Parity) -> bytes:
     """Return the bytes of a graph that passes our own door and agrees with the network."""
     from cstl_edge.runtime.ort import open_session
 
-    onnx.checker.check_model(model)
     data: bytes = model.SerializeToString(deterministic=True)
     check_graph(file, data, Shape.model_validate(network.config.to_dict()))
     parity.graphs[file] = verify.measure(network, file, open_session(file, data, 1))

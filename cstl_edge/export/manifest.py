@@ -51,7 +51,8 @@ def refuse_foreign(folder: Path) -> None:
     if folder.is_symlink() or not folder.is_dir():
         raise ExportError(f"expected a new folder or an earlier export; got {one_line(folder)}")
     names = {entry.name for entry in folder.iterdir()}
-    foreign = sorted(name for name in names if name != NAME and not name.endswith(".onnx"))
+    ours = (NAME, "engines")  # engines of an earlier export go with it
+    foreign = sorted(name for name in names if name not in ours and not name.endswith(".onnx"))
     if names and (NAME not in names or foreign):
         shown = ", ".join(foreign or sorted(names))
         raise ExportError(

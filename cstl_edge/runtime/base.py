@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.errors import ConfigError, DataError, ModelError, one_line
+from cstl_edge.runtime.manifest import PRECISIONS
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +92,17 @@ class Encoder(Protocol):
 
 
 def load(
-    path: str | Path | None = None, backend: str = "auto", threads: int | None = None
+    path: str | Path | None = None,
+    backend: str = "auto",
+    threads: int | None = None,
+    precision: str | None = None,
 ) -> Encoder:
     """Return an encoder for an exported folder, a `.safetensors` checkpoint or the shipped model.
 
     `backend` is "onnxruntime" (folders), "tensorrt" (folders with engines for this machine),
-    "pytorch" (checkpoints) or "auto", which alone may choose: engines where they fit. `threads` is what one run may use; by default the cores we may use, up to 4 (PyTorch
-    keeps its own count, and TensorRT computes on the GPU).
+    "pytorch" (checkpoints) or "auto", which alone may choose: engines where they fit. `threads` is
+    what one run may use on a CPU; by default the cores we may use, up to 4 (PyTorch keeps its own
+    count).
 
     Raises ModelError for a model that is refused, BackendUnavailable for a runtime not here.
     """
@@ -106,6 +111,8 @@ def load(
         raise ConfigError(f"expected a backend of {expected}; got {one_line(backend)!r}")
     if threads is not None and threads < 1:
         raise ConfigError(f"expected at least 1 thread; got {threads}")
+    if precision is not None:
+        backend = _check_precision(precision, _backend_for(path) if backend == "auto" else backend)
     folder = _shipped() if path is None else Path(path)
     if backend == "tensorrt":
         from cstl_edge.runtime.trt import load_engines
@@ -116,11 +123,26 @@ def load(
         from cstl_edge.runtime.ort import load_folder
 
         engines = _engines_that_fit(folder) if backend == "auto" else None
-        return engines or load_folder(folder, usable_cores() if threads is None else threads)
+        cores = usable_cores() if threads is None else threads
+        return engines or load_folder(folder, cores, precision)
     from cstl_edge.runtime.pytorch import load_weights
 
     weights = _shipped().with_suffix(".safetensors") if path is None else Path(path)
     return load_weights(weights, threads)
+
+
+def _check_precision(precision: str, backend: str) -> str:
+    """Return the backend; refuse a precision that is none, or that it does not choose."""
+    if precision not in PRECISIONS:
+        expected = ", ".join(PRECISIONS)
+        raise ConfigError(f"expected a precision of {expected}; got {one_line(precision)!r}")
+    if backend == "tensorrt" or (backend == "pytorch" and precision != "float32"):
+        raise ConfigError(
+            f"precision {precision} cannot be chosen for backend {backend!r}: engines have the one "
+            "they were built in, checkpoints are float32. Leave it out, or load an exported folder "
+            "in onnxruntime"
+        )
+    return backend
 
 
 def usable_cores() -> int:
@@ -195,7 +217,9 @@ def _engines_that_fit(folder: Path) -> Encoder | None:
 
     What was built and does not fit is worth a warning; what was never built is not.
     """
-    if not (folder / "engines" / "tensorrt").exists():
+    from cstl_edge.runtime.provenance import ENGINES, TENSORRT
+
+    if not (folder / ENGINES / TENSORRT).exists():
         log.info("backend auto: onnxruntime, no engines were built in %s", one_line(folder))
         return None
     from cstl_edge.runtime.trt import load_engines

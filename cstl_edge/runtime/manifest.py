@@ -106,7 +106,7 @@ class Manifest(pydantic.BaseModel):
                 f"it holds {there}. Add them: cstl-edge export WEIGHTS --precision "
                 f"{one_line(precision)}"
             )
-        return found.frames, dict(found.heads)[backend]  # type: ignore[index]
+        return found.frames, dict(found.heads)[backend]
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -146,10 +146,11 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     except OSError as err:
         reason = "it is a link" if path.is_symlink() else one_line(err.strerror)
         raise ModelError(f"{one_line(path)} cannot be read: {reason}") from err
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(descriptor)
+        raise ModelError(f"expected {one_line(path)} to be a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        state = os.fstat(file.fileno())
-        if not stat.S_ISREG(state.st_mode):
-            raise ModelError(f"expected {one_line(path)} to be a regular file")
         if state.st_size > max_bytes:
             raise ModelError(
                 f"expected {one_line(path)} to hold at most {max_bytes} bytes; got {state.st_size}"

@@ -1,11 +1,14 @@
 """Make tests/golden/tiny: a small network with random weights, exported, and what it must say.
 
+And tiny_reduced: the same network in float32, fp16 and int8, judged on what tests/export has.
+
 Run from the project root where torch is: python tests/golden/make_tiny_export.py
 The tests that read it need neither torch nor the network's code.
 """
 
 from __future__ import annotations
 
+import runpy
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +22,8 @@ from cstl_edge.runtime.pytorch import TorchEncoder
 from cstl_edge.training.checkpoint import load_checkpoint, save_checkpoint
 
 FOLDER = Path(__file__).parent / "tiny"
+REDUCED = Path(__file__).parent / "tiny_reduced"
+EVIDENCE = Path(__file__).parents[1] / "export" / "conftest.py"
 EXPECTED = Path(__file__).parent / "tiny_expected.npz"
 CONFIG = CstlConfig(size=(16, 12), widths=(4, 8, 16, 16), parts=4, embedding=8)
 IMPOSTORS = {"sizes": [1, 2], "fpir": [0.01, 0.1], "threshold": [[1.0, 2.0], [0.5, 1.0]], "data": "made up"}  # fmt: skip # noqa: E501
@@ -35,6 +40,13 @@ def main() -> int:
         weights = Path(folder) / "tiny.safetensors"
         save_checkpoint(weights, network, half=True)
         export_model(weights, FOLDER)
+        export_model(
+            weights,
+            REDUCED,
+            graphs=("frames", "head"),
+            precisions=("fp16", "int8"),
+            gather=runpy.run_path(str(EVIDENCE))["small_evidence"],
+        )
         network, _ = load_checkpoint(weights)
     attach(FOLDER, impostors=IMPOSTORS)
     rng = np.random.default_rng(0)

@@ -1,0 +1,122 @@
+"""A model's fp16 and int8 graphs, made from its float32 ones, each through its gates.
+
+FP16 is one precision for all graphs. INT8 is the convolutions of `frames`; its head is float32 for
+ONNX Runtime and fp16 for TensorRT, and each pair is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx
+
+from cstl_edge.errors import ExportError
+from cstl_edge.export import judge
+from cstl_edge.export.quantise import Histogram, activations, quantise
+from cstl_edge.export.ranges import observed, ranges
+from cstl_edge.export.subject import Subject, session
+from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, Reduced
+
+DEFAULT_DROP_POINTS = 0.5  # INT8 becomes the default on a CPU below this loss of rank-1
+
+
+@dataclass
+class Result:
+    """What is added to an export."""
+
+    graphs: dict[str, onnx.ModelProto] = field(default_factory=dict)
+    """By file name."""
+    precisions: dict[str, Reduced] = field(default_factory=dict)
+    cpu_default: str = "float32"
+
+
+def reduce_precision(
+    subject: Subject, wanted: Sequence[str], tell: Callable[[str], None]
+) -> Result:
+    """Make and judge the wanted precisions, fp16 and int8 (ExportError when a gate is closed)."""
+    result = Result()
+    tell("float32: answers to judge by")
+    _ = subject.reference
+    if "fp16" in wanted:
+        tell("fp16: casting and judging")
+        _fp16(subject, result)
+    if "int8" in wanted:
+        tell("int8: calibrating and judging")
+        _int8(subject, result)
+    return result
+
+
+def _fp16(subject: Subject, result: Result) -> None:
+    """Add frames.fp16.onnx, head.fp16.onnx and, where there is a full graph, full.fp16.onnx."""
+    islands = subject.islands("frames") + subject.islands("head")  # full holds the same once more
+    features = judge.features(subject.twin("frames"), subject.evidence.walks.silhouettes)
+    found = _judged("fp16", subject, subject.twin("head"), features, judge.FP16)
+    rules = {"frames and head": _rule("fp16", subject, subject.twins_in_parts)}
+    if "full" in subject.graphs:
+        rules["full"] = _rule("full.fp16.onnx", subject, subject.twin_of_full)
+    result.graphs |= {f"{graph}.fp16.onnx": subject.half(graph) for graph in subject.graphs}
+    result.precisions["fp16"] = Reduced(
+        frames="frames.fp16.onnx",
+        heads={"onnxruntime": "head.fp16.onnx", "tensorrt": "head.fp16.onnx"},
+        full="full.fp16.onnx" if "full" in subject.graphs else None,
+        evidence=subject.evidence.told,
+        judged={"rounding twin": {**found.told, "rule": rules}},
+        islands=islands,
+    )
+
+
+def _int8(subject: Subject, result: Result) -> None:
+    """Add frames.int8.onnx, and head.fp16.onnx for TensorRT."""
+    limits = _calibrated(subject)
+    quantised = quantise(subject.graphs["frames"], limits)
+    islands = subject.islands("head")
+    frames = session("frames.int8.onnx", quantised)
+    features = judge.features(frames, subject.evidence.walks.silhouettes)
+    onnxruntime = _judged("int8 for onnxruntime", subject, subject.head, features, judge.INT8)
+    tensorrt = _judged("int8 for tensorrt", subject, subject.twin("head"), features, judge.INT8)
+    if onnxruntime.rank1_drop_points < DEFAULT_DROP_POINTS:
+        result.cpu_default = "int8"
+    result.graphs |= {"frames.int8.onnx": quantised, "head.fp16.onnx": subject.half("head")}
+    result.precisions["int8"] = Reduced(
+        frames="frames.int8.onnx",
+        heads={"onnxruntime": FLOAT32_GRAPHS[1], "tensorrt": "head.fp16.onnx"},
+        evidence={**subject.evidence.told, "limits": limits},
+        judged={"onnxruntime": onnxruntime.told, "tensorrt": tensorrt.told},
+        islands=islands,
+    )
+
+
+def _judged(
+    what: str, subject: Subject, head: Any, features: list[Any], limits: judge.Limits
+) -> judge.Judgement:
+    """Return how a head's answers came through the gates, if they did."""
+    answers = judge.answers(head, features)
+    found = judge.judge(subject.reference, answers, subject.evidence.walks, limits)
+    found.check(what)
+    return found
+
+
+def _rule(what: str, subject: Subject, run: Any) -> dict[str, Any]:
+    told = judge.rule(subject.network, subject.evidence.walks.silhouettes, run)
+    if not told["max_abs_error"] <= told["allowed"]:
+        raise ExportError(
+            f"{what}: an embedding is off by {told['max_abs_error']:.3g}, expected at most "
+            f"{told['allowed']:.3g}, by PyTorch's own float16. Nothing was exported; export in "
+            "float32"
+        )
+    return told
+
+
+def _calibrated(subject: Subject) -> dict[str, float]:
+    """Return the limit of every activation that is quantised."""
+    frames, feeds = subject.graphs["frames"], subject.feeds("frames")
+    names = activations(frames)
+    spans = ranges(frames, names, feeds)
+    dead = [name for name in names if not spans[name].largest]
+    histograms = {name: Histogram(spans[name].largest) for name in names if name not in dead}
+    for tensors in observed(frames, list(histograms), feeds):
+        for name, values in tensors.items():
+            histograms[name].add(values)
+    return {name: found.clip() for name, found in histograms.items()} | dict.fromkeys(dead, 0.0)

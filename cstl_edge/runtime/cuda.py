@@ -1,0 +1,135 @@
+"""Memory, copies and graphs on an NVIDIA GPU through one small protocol, and who provides it.
+
+Two libraries serve: NVIDIA's `cuda.bindings` (the first choice) and pycuda, the latter only ever in
+the GPU's primary context. `CSTL_EDGE_CUDA_BACKEND` decides, where one is wanted. Neither has run on
+a device yet; the conformance suite runs both on a stand-in for their libraries.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from cstl_edge.errors import BackendUnavailable, ConfigError, ModelError, one_line
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "CSTL_EDGE_CUDA_BACKEND"
+NO_LIBRARY = (
+    'no library for CUDA is on this machine: pip install "cuda-bindings<13" for CUDA 12 (JetPack '
+    "6), cuda-bindings for CUDA 13, or pycuda"
+)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The GPU that engines are built on and run on."""
+
+    name: str
+    """As the driver tells it, e.g. `Orin`."""
+    sm: int
+    """Compute capability as one number: 87 for 8.7."""
+    free_bytes: int
+    total_bytes: int
+    integrated: bool
+    """True where the GPU shares its memory with the processor, as on a Jetson."""
+    cuda: str
+    """The newest CUDA that the driver serves, e.g. `12.6`."""
+
+
+class CudaError(ModelError):
+    """The GPU or its driver refused something: out of memory, gone, or a fault before."""
+
+
+class Buffers(Protocol):
+    """One thread's stream on the GPU and all memory it was given. Not thread-safe.
+
+    Pointers are plain numbers, so that TensorRT is called the same way whoever provides them. Every
+    method raises CudaError when the driver refuses.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return the library that serves."""
+
+    @property
+    def stream(self) -> int:
+        """Return the handle of the stream: never the default one, which makes TensorRT wait."""
+
+    def gpu(self) -> Gpu:
+        """Return which GPU this is, and how much of its memory is free now."""
+
+    def device(self, nbytes: int) -> int:
+        """Return a pointer to `nbytes` > 0 bytes on the GPU."""
+
+    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return an array in page-locked memory of the host, filled with zeros."""
+
+    def upload(self, target: int, source: npt.NDArray[Any]) -> None:
+        """Copy a whole pinned array to the GPU, in the stream's order."""
+
+    def download(self, target: npt.NDArray[Any], source: int) -> None:
+        """Fill a pinned array from the GPU, in the stream's order."""
+
+    def synchronize(self) -> None:
+        """Wait until all work of the stream is done."""
+
+    def capture(self, work: Callable[[], None]) -> Any:
+        """Return a graph of what `work` puts into the stream; nothing of it runs yet.
+
+        Capturing ends in any case; what `work` raises comes through.
+        """
+
+    def replay(self, graph: Any) -> None:
+        """Put a captured graph into the stream."""
+
+    def close(self) -> None:
+        """Give everything back: stream, memory, graphs. A second call does nothing."""
+
+
+def open_buffers(choice: str | None = None) -> Buffers:
+    """Return buffers of the library that is asked for, or of the first that is installed.
+
+    choice: `cuda.bindings` or `pycuda`; without it the environment's `CSTL_EDGE_CUDA_BACKEND`
+
+    Raises BackendUnavailable when there is no such library or no GPU that answers.
+    """
+    wanted = choice or os.environ.get(VARIABLE) or None
+    if wanted is not None and wanted not in BACKENDS:
+        expected = ", ".join(BACKENDS)
+        raise ConfigError(f"expected {VARIABLE} to be one of {expected}; got {one_line(wanted)!r}")
+    missing: list[str] = []
+    for name in [wanted] if wanted else BACKENDS:
+        try:
+            buffers = BACKENDS[name]()
+        except ImportError as err:
+            missing.append(f"{name}: {one_line(err)}")
+            continue
+        except CudaError as err:
+            raise BackendUnavailable(
+                f"no NVIDIA GPU answers: {err}. `nvidia-smi` (on a Jetson `tegrastats`) tells more"
+            ) from err
+        log.info("CUDA through %s", buffers.name)
+        return buffers
+    raise BackendUnavailable(f"{NO_LIBRARY} ({'; '.join(missing)})")
+
+
+def _bindings() -> Buffers:
+    from cstl_edge.runtime.cuda_bindings import BindingsBuffers
+
+    return BindingsBuffers()
+
+
+def _pycuda() -> Buffers:
+    from cstl_edge.runtime.cuda_pycuda import PycudaBuffers
+
+    return PycudaBuffers()
+
+
+BACKENDS: dict[str, Callable[[], Buffers]] = {"cuda.bindings": _bindings, "pycuda": _pycuda}
+"""By name, in the order in which they are tried."""

@@ -1,0 +1,204 @@
+"""One deserialised plan and its lanes: a context with fixed buffers, for one bucket of shapes.
+
+A bucket is a shape that calls are rounded up to, so that memory, addresses and CUDA graphs stay
+what they are. Not run on a device yet.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.errors import ModelError, one_line
+from cstl_edge.runtime.cuda import Buffers, CudaError
+from cstl_edge.runtime.engine_record import Built, Profile
+
+log = logging.getLogger(__name__)
+
+ROWS = (1, 2, 4, 8, 16, 32)  # walkers in a call; more are cut into several calls
+TYPES = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "UINT8": np.uint8}
+
+Array = npt.NDArray[Any]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def row_bucket(rows: int) -> int:
+    """Return the smallest bucket that holds so many rows.
+
+    >>> row_bucket(3), row_bucket(32)
+    (4, 32)
+    """
+    return next(bucket for bucket in ROWS if bucket >= rows)
+
+
+def frame_bucket(frames: int, window: int, most: int) -> int:
+    """Return the window doubled until it holds so many frames, at most what the engine takes.
+
+    >>> frame_bucket(12, 30, 240), frame_bucket(31, 30, 240), frame_bucket(200, 30, 220)
+    (30, 60, 220)
+    """
+    bucket = window
+    while bucket < frames:
+        bucket *= 2
+    return min(bucket, most)
+
+
+def profile_of(profiles: list[Profile], shapes: Shapes) -> int:
+    """Return the index of the first profile that takes such inputs (ModelError)."""
+    for index, profile in enumerate(profiles):
+        if all(
+            low <= size <= high
+            for name, shape in shapes.items()
+            for low, size, high in zip(profile[name].min, shape, profile[name].max, strict=True)
+        ):
+            return index
+    raise ModelError(
+        f"expected inputs within the profiles of this engine; got {one_line(dict(shapes))}. "
+        "Build it again with --walkers or --frames large enough"
+    )
+
+
+class Lane:
+    """A context for one bucket: inputs in pinned memory, one call, outputs in pinned memory."""
+
+    def __init__(self, engine: Engine, buffers: Buffers, shapes: Shapes, graph: bool) -> None:
+        """Allocate everything that a call needs; `graph` asks for a CUDA graph as well."""
+        self._buffers, self._engine = buffers, engine
+        self._wants_graph, self._graph = graph, None
+        self._context = engine.context(shapes, buffers)
+        shape_of = dict(shapes) | {name: engine.shape(self._context, name) for name in engine.out}
+        self.host = {name: buffers.pinned(shape_of[name], engine.types[name]) for name in shape_of}
+        self._device = {name: buffers.device(array.nbytes) for name, array in self.host.items()}
+        for name, pointer in self._device.items():
+            if not self._context.set_tensor_address(name, pointer):
+                raise ModelError(f"TensorRT takes no address for {name}")
+
+    def run(self) -> dict[str, Array]:
+        """Compute what stands in `host`; return the outputs, which the next call overwrites."""
+        if self._graph is not None:
+            self._buffers.replay(self._graph)
+            self._buffers.synchronize()
+        else:
+            self._work()
+            self._buffers.synchronize()
+            if self._wants_graph:
+                self._wants_graph = False
+                self._capture()
+        return {name: self.host[name] for name in self._engine.out}
+
+    def _work(self) -> None:
+        """Put copies and computation into the stream."""
+        for name in self._engine.inputs:
+            self._buffers.upload(self._device[name], self.host[name])
+        if not self._context.execute_async_v3(self._buffers.stream):
+            raise CudaError(f"TensorRT refuses to run {self._engine.built.graph}")
+        for name in self._engine.out:
+            self._buffers.download(self.host[name], self._device[name])
+
+    def _capture(self) -> None:
+        """Capture the call that just ran, and keep the graph only if it says the same."""
+        expected = {name: self.host[name].copy() for name in self._engine.out}
+        shown = f"{self._engine.built.graph} {[list(a.shape) for a in self.host.values()]}"
+        try:
+            graph = self._buffers.capture(self._work)
+            for name in self._engine.out:  # what an empty graph would find on the GPU is the answer
+                self.host[name].fill(-1)
+                self._buffers.upload(self._device[name], self.host[name])
+            self._buffers.replay(graph)
+            self._buffers.synchronize()
+        except ModelError as err:
+            self._restore(expected)
+            log.warning("%s runs without a CUDA graph: %s", shown, err)
+            return
+        same = all(
+            np.allclose(self.host[name], expected[name], rtol=1e-3, atol=1e-5, equal_nan=True)
+            for name in expected
+        )
+        if same:
+            self._graph = graph
+            log.debug("%s runs as a CUDA graph", shown)
+            return
+        self._restore(expected)
+        log.warning("%s runs without a CUDA graph: it gave other numbers", shown)
+
+    def _restore(self, outputs: Mapping[str, Array]) -> None:
+        for name, array in outputs.items():
+            self.host[name][...] = array
+
+
+class Engine:
+    """A plan that has passed all checks, opened for one thread."""
+
+    def __init__(self, trt: Any, runtime: Any, plan: bytes, built: Built) -> None:
+        """Deserialise. The plan must have passed `provenance`; ModelError when TensorRT refuses."""
+        self._trt, self.built = trt, built
+        self._engine = runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise ModelError(
+                f"engine {built.graph}: TensorRT does not open it (too little GPU memory, or a "
+                "damaged installation); --debug shows what it says"
+            )
+        self._lanes: dict[tuple[tuple[int, ...], ...], Lane] = {}
+        self.inputs = list(built.profiles[0])
+        count = self._engine.num_io_tensors
+        names = [self._engine.get_tensor_name(i) for i in range(count)]
+        self.out = [name for name in names if name not in self.inputs]
+        self.types = {name: self._type(name) for name in names}
+
+    def lane(self, buffers: Buffers, shapes: Shapes, graph: bool) -> Lane:
+        """Return the lane for these shapes, made when they are first seen."""
+        key = tuple(shapes[name] for name in self.inputs)
+        if key not in self._lanes:
+            self._lanes[key] = Lane(self, buffers, shapes, graph)
+        return self._lanes[key]
+
+    def most(self, name: str, axis: int) -> int:
+        """Return the largest size that any profile allows an input along an axis."""
+        return max(profile[name].max[axis] for profile in self.built.profiles)
+
+    def context(self, shapes: Shapes, buffers: Buffers) -> Any:
+        """Return a new context whose inputs have these shapes."""
+        strategy = self._trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
+        context = self._engine.create_execution_context(strategy)
+        if context is None:
+            raise CudaError(
+                f"engine {self.built.graph}: TensorRT makes no context: too little GPU memory?"
+            )
+        index = profile_of(self.built.profiles, shapes)
+        if not context.set_optimization_profile_async(index, buffers.stream):
+            raise ModelError(f"engine {self.built.graph}: TensorRT refuses profile {index}")
+        buffers.synchronize()
+        for name, shape in shapes.items():
+            if not context.set_input_shape(name, shape):
+                raise ModelError(
+                    f"engine {self.built.graph}: TensorRT refuses {name} {list(shape)}"
+                )
+        unknown = context.infer_shapes()
+        if unknown:
+            raise ModelError(f"engine {self.built.graph}: shapes of {unknown} are not known")
+        return context
+
+    def shape(self, context: Any, name: str) -> tuple[int, ...]:
+        """Return the shape that an output has in a context."""
+        return tuple(context.get_tensor_shape(name))
+
+    def close(self) -> None:
+        """Let go of contexts first, then of the plan: TensorRT wants this order."""
+        self._lanes.clear()
+        self._engine = None
+
+    def _type(self, name: str) -> type:
+        kind = self._engine.get_tensor_dtype(name).name
+        if kind not in TYPES:
+            raise ModelError(f"engine {self.built.graph}: {name} is {kind}, none of {[*TYPES]}")
+        return TYPES[kind]
+
+
+def pieces(count: int, most: int) -> Iterator[slice]:
+    """Yield slices of at most `most` rows."""
+    for start in range(0, count, most):
+        yield slice(start, min(start + most, count))

@@ -1,0 +1,110 @@
+"""fp16 and int8 on the edge: chosen by name, checked like float32, near what PyTorch said."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cstl_edge.errors import ConfigError, ModelError
+from cstl_edge.runtime import load
+from cstl_edge.runtime.check import graph_of
+from cstl_edge.runtime.manifest import read_manifest
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture
+def reduced(tmp_path):
+    """A copy of the golden export in three precisions, to be spoilt."""
+    return Path(shutil.copytree(GOLDEN / "tiny_reduced", tmp_path / "reduced"))
+
+
+def spoil(folder, change):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(("precision", "atol"), [("float32", 1e-5), ("fp16", 5e-3), ("int8", 0.1)])
+def test_it_is_near_what_pytorch_said(expected, precision, atol):
+    encoder = load(GOLDEN / "tiny_reduced", threads=1, precision=precision)
+    assert encoder.info.precision == precision
+    found = encoder.encode(expected["silhouettes"], expected["lengths"])
+    same = found.salient_frames == expected["salient_frames"]
+    assert same.mean() > 0.7
+    np.testing.assert_allclose(found.embedding[same], expected["embedding"][same], atol=atol)
+    assert found.embedding.dtype == np.float32
+    assert (np.abs(found.embedding - expected["embedding"])[same].max() < 1e-5) == (
+        precision == "float32"
+    )
+
+
+def test_int8_has_a_float32_head_here_and_a_half_one_on_a_gpu(reduced):
+    manifest = read_manifest(reduced)
+    assert manifest.graphs("int8", "onnxruntime") == ("frames.int8.onnx", "head.onnx")
+    assert manifest.graphs("int8", "tensorrt") == ("frames.int8.onnx", "head.fp16.onnx")
+
+
+@pytest.mark.parametrize("default", ["float32", "int8"])
+def test_the_folder_names_the_default(reduced, default):
+    spoil(reduced, lambda manifest: manifest.update(cpu_default=default))
+    assert load(reduced).info.precision == default
+
+
+def test_older_manifests_mean_float32(folder):
+    assert "cpu_default" not in json.loads((folder / "manifest.json").read_text())
+    assert load(folder).info.precision == "float32"
+
+
+def test_wrong_wishes(folder):
+    with pytest.raises(ModelError, match=r"expected fp16 graphs for onnxruntime in 'tiny'; it hol"):
+        load(folder, precision="fp16")
+    with pytest.raises(ConfigError, match="expected a precision of float32, fp16, int8; got 'bf"):
+        load(folder, precision="bf16")
+    with pytest.raises(ConfigError, match="cannot be chosen for backend 'tensorrt'"):
+        load(folder, backend="tensorrt", precision="fp16")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["precisions"]["int8"].update(frames="../frames.onnx"),
+        lambda m: m["precisions"]["int8"].update(heads={"cuda": "head.onnx"}),
+        lambda m: m["precisions"].update(fp8=m["precisions"]["int8"]),
+        lambda m: m.update(cpu_default="fp16"),
+    ],
+)
+def test_a_manifest_that_cannot_be_meant(reduced, change):
+    spoil(reduced, change)
+    with pytest.raises(ModelError, match=r"manifest\.json: (precisions|cpu_default)"):
+        load(reduced)
+
+
+def test_files_that_are_not_in_the_manifest(reduced):
+    spoil(reduced, lambda m: m["files"].pop("frames.int8.onnx"))
+    load(reduced, precision="fp16").close()
+    with pytest.raises(ModelError, match=r"expected frames\.int8\.onnx in the manifest"):
+        load(reduced, precision="int8")
+
+
+def test_a_graph_of_another_kind_under_a_precisions_name(reduced, reseal):
+    reseal(reduced, "frames.int8.onnx", (reduced / "head.onnx").read_bytes())
+    with pytest.raises(ModelError, match=r"frames\.int8\.onnx: expected inputs"):
+        load(reduced, precision="int8")
+
+
+@pytest.mark.parametrize(
+    ("name", "graph"),
+    [
+        ("frames.onnx", "frames"),
+        ("head.fp16.onnx", "head"),
+        ("frames.int8.onnx", "frames"),
+        ("frames.fp8.onnx", "frames.fp8.onnx"),
+        ("frames.fp16.int8.onnx", "frames.fp16.int8.onnx"),
+    ],
+)
+def test_which_graph_a_file_holds(name, graph):
+    assert graph_of(name) == graph
