@@ -143,7 +143,7 @@ def test_ctrl_c_gives_the_last_word_on_everybody(tmp_path):
         (["live", "empty.mp4"], 3, "empty.mp4"),
         (["live", "synthetic://2", "--fpir", "2"], 2, "fpir"),
         (["live", "synthetic://2", "--segmenter", "magic"], 2, "magic"),
-        (["live", "synthetic://2", "--backend", "tensorrt"], 4, "tensorrt"),
+        (["live", "synthetic://2", "--backend", "tensorrt"], 4, "cstl-edge build"),
         (["live", "synthetic://2", "--model", "nowhere"], 4, "nowhere"),
         (["enroll", "a\x07b", "silhouettes", "--consent", "x", "--silhouettes", "left"], 2, "name"),
         (["enroll", "Ada", "silhouettes", "--consent", " ", "--silhouettes", "left"], 2, "consent"),

@@ -13,6 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from cstl_edge.data.walkers_person import FloatArray, Gait, Person, stream
 from cstl_edge.data.walkers_pose import SIDES, basis, stride_time_s
@@ -33,6 +34,11 @@ MARKS = ("ForeArm", "Hand", "Leg", "ToeBase")
 SUBPIXEL = 3  # fractional bits of cv2's outlines
 
 
+@lru_cache(maxsize=1)
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()  # looks at all loaded libraries: 3 ms, once
+
+
 @dataclass(frozen=True)
 class Footage:
     """Clean frames of one recording."""
@@ -45,7 +51,16 @@ class Footage:
 
 
 def film(person: Person, recording: Recording, frames: int) -> Footage:
-    """Render `frames` clean frames of a person's recording."""
+    """Render `frames` clean frames of a person's recording.
+
+    On one thread of BLAS: the last bits of a product depend on how many share it, and two processes
+    of two threads each on two cores took seven times as long.
+    """
+    with _blas().limit(limits=1, user_api="blas"):
+        return _film(person, recording, frames)
+
+
+def _film(person: Person, recording: Recording, frames: int) -> Footage:
     walker = dress(person, recording)
     phase, travel = timeline(person, recording, walker, frames)
     points = posed(walker, phase)  # [3, s, v]

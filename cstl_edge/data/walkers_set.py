@@ -6,10 +6,8 @@ once. The bytes depend on `seed`, the ids and the layout, never on the number of
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +23,6 @@ from cstl_edge.silhouette import SIZES, SMALL, Silhouette
 
 VIEWS_DEG = tuple(range(0, 181, 18))
 CASIA_B: Mapping[str, int] = {"nm": 6, "bg": 2, "cl": 2}  # recordings per person
-BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 SEED_STRIDE = 1000  # recordings a person may have per seed of a set
 
 
@@ -142,26 +139,10 @@ def _check(
         raise ValueError(f"expected a size of {' or '.join(map(str, SIZES))}, got {size}")
 
 
-@contextlib.contextmanager
-def worker_pool(workers: int, initializer: Callable[[], None]) -> Iterator[ProcessPoolExecutor]:
-    """Yield processes that render with one thread each.
-
-    Spawned, not forked: the parent may hold torch's threads, which do not survive a fork. The
-    number of BLAS threads is read when numpy loads, so the environment must say it before: two
-    processes of two threads each on two cores took seven times as long.
-    """
-    before = {name: os.environ.get(name) for name in BLAS_THREADS}
-    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
+def worker_pool(workers: int, initializer: Callable[[], None]) -> ProcessPoolExecutor:
+    """Return processes that render. Spawned, not forked: torch's threads do not survive a fork."""
     context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, context, initializer) as pool:
-            yield pool
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return ProcessPoolExecutor(workers, context, initializer)
 
 
 def one_thread() -> None:

@@ -200,7 +200,7 @@ def test_the_verb_says_what_it_costs(weights, gather, tmp_path, monkeypatch, cap
         return gather(size)
 
     monkeypatch.setattr(evidence, "gather", small)
-    export_weights(weights, tmp_path / "out", ("frames", "head"), False, False, ["fp16,int8"])
+    export_weights(weights, tmp_path / "out", ("frames", "head"), False, False, ["fp16", "int8"])
     told = capsys.readouterr().out
     assert asked == [(evidence.PEOPLE, None)]
     for line in ("fp16, rounding twin: rank-1", "int8, onnxruntime: rank-1", "int8, tensorrt: ran"):
