@@ -143,8 +143,10 @@ def _tensorrt() -> Finding:
         buffers = open_buffers()
     except BackendUnavailable as err:
         return Finding("tensorrt", "missing", "ONNX Runtime serves", str(err))
-    gpu = buffers.gpu()
-    buffers.close()
+    try:
+        gpu = buffers.gpu()
+    finally:
+        buffers.close()
     library = plugin_library(trt)
     remedy = "" if library else "the function body serves; cstl-edge plugin build makes the kernel"
     plugin = f"plugin {'built' if library else 'not built'}"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cstl_edge.errors import ExportError, one_line
+from cstl_edge.export.manifest import swap_in
 from cstl_edge.runtime.engine_record import Built
 from cstl_edge.runtime.provenance import SUFFIX
 
@@ -32,26 +33,11 @@ def write_engines(folder: Path, plans: Mapping[str, bytes], built: Mapping[str, 
             _write(part / f"{graph}{SUFFIX}", plan)
             record = json.dumps(built[graph].model_dump(), indent=1, ensure_ascii=False)
             _write(part / f"{graph}{SUFFIX}.json", (record + "\n").encode())
-        _swap(part, folder)
+        swap_in(part, folder)
     except OSError as err:
         raise ExportError(f"cannot write {one_line(folder)}: {one_line(err)}") from err
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _swap(part: Path, folder: Path) -> None:
-    """Let `part` become `folder`; earlier engines are put back when that fails."""
-    if not folder.exists():
-        part.rename(folder)
-        return
-    old = part.with_suffix(".old")
-    folder.rename(old)
-    try:
-        part.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _sweep(folder: Path) -> None:

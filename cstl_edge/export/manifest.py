@@ -36,7 +36,7 @@ def write_folder(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest) 
             _write(part / name, data)
         _write(part / NAME, _json(manifest))
         part.chmod(0o755)  # mkdtemp's own is for the owner alone
-        _swap(part, folder)
+        swap_in(part, folder)
     except OSError as err:
         raise ExportError(f"cannot write {one_line(folder)}: {one_line(err)}") from err
     finally:
@@ -116,8 +116,8 @@ def _check_impostors(impostors: Mapping[str, Any]) -> None:
         )
 
 
-def _swap(part: Path, folder: Path) -> None:
-    """Let `part` become `folder`; an earlier export is put back when that fails."""
+def swap_in(part: Path, folder: Path) -> None:
+    """Let `part` become `folder`; what was there is put back when that fails (OSError)."""
     old = part.with_suffix(".old")
     if not folder.exists():
         part.rename(folder)
