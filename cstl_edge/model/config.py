@@ -10,6 +10,7 @@ from typing import Any
 
 SCALES = ("frame", "short", "long")  # the temporal scales, in the order of Eq. 2
 AGGREGATIONS = ("adaptive", "max", "mean")
+VARIANTS = ("paper", "released")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class CstlConfig:
     """Whether SSFL adds S to the embedding."""
     classes: int = 0
     """People of the class head, for training; 0 leaves it out."""
+    variant: str = "paper"
+    """The form of the network: the paper's, or the one its authors released (`released.py`)."""
 
     def __post_init__(self) -> None:
         """Turn lists into tuples, sort the scales; raise ValueError on what cannot be."""
@@ -43,10 +46,7 @@ class CstlConfig:
             if isinstance(getattr(self, field), list):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
         self._check_numbers()
-        unknown = sorted(set(self.scales) - set(SCALES))
-        if unknown or not self.scales or len(set(self.scales)) < len(self.scales):
-            raise ValueError(f"scales must be some of {SCALES}, each once, got {self.scales}")
-        object.__setattr__(self, "scales", tuple(name for name in SCALES if name in self.scales))
+        self._check_scales()
         if self.aggregation not in AGGREGATIONS:
             raise ValueError(f"aggregation must be one of {AGGREGATIONS}, got {self.aggregation!r}")
         if not isinstance(self.salient, bool):
@@ -56,6 +56,24 @@ class CstlConfig:
                 f"classes {self.classes} contradicts salient False: the class head needs the "
                 "scores of SSFL (Eq. 7). Set classes to 0 or salient to true"
             )
+        self._check_variant()
+
+    def _check_scales(self) -> None:
+        unknown = sorted(set(self.scales) - set(SCALES))
+        if unknown or not self.scales or len(set(self.scales)) < len(self.scales):
+            raise ValueError(f"scales must be some of {SCALES}, each once, got {self.scales}")
+        object.__setattr__(self, "scales", tuple(name for name in SCALES if name in self.scales))
+
+    def _check_variant(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant must be one of {VARIANTS}, got {self.variant!r}")
+        whole = {"scales": SCALES, "aggregation": "adaptive", "salient": True}
+        for field, value in whole.items():
+            if self.variant == "released" and getattr(self, field) != value:
+                raise ValueError(
+                    f"variant released contradicts {field} {getattr(self, field)}: the released "
+                    f"network is whole, with {field} {value}. Ablations are of variant paper"
+                )
 
     def _check_numbers(self) -> None:
         for field, count in (("size", 2), ("widths", 4)):
@@ -81,8 +99,14 @@ class CstlConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, numbers and strings, fit for JSON and YAML."""
+        """Return plain lists, numbers and strings, fit for JSON and YAML.
+
+        The paper's form goes without saying, so that its files are what they were before there was
+        another.
+        """
         plain = dataclasses.asdict(self)
+        if self.variant == "paper":
+            del plain["variant"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
     @classmethod

@@ -1,8 +1,9 @@
-"""CSTL, context-sensitive temporal feature learning for gait recognition, in the form of the paper.
+"""CSTL, context-sensitive temporal feature learning for gait recognition.
 
 The network is cut where time begins: `frame_features` sees single frames, `head` a window of their
-features; `forward` is their composition. Letters: n sequences, s frames, m frames of any sequences,
-h w pixels, c channels, p parts, d embedding dimensions.
+features; `forward` is their composition. The form is the paper's, or with `variant` released the
+one that its authors published (`released.py`). Letters: n sequences, s frames, m frames of any
+sequences, h w pixels, c channels, p parts, d embedding dimensions.
 """
 
 from __future__ import annotations
@@ -17,10 +18,17 @@ from torch import Tensor, nn
 
 from cstl_edge.model.backbone import Backbone, part_pool
 from cstl_edge.model.config import CstlConfig
+from cstl_edge.model.released import (
+    LeakyAggregation,
+    NormedLongTerm,
+    NormedScores,
+    ScoredContext,
+)
 from cstl_edge.model.salient import ClassHead, PartScores, recombine
 from cstl_edge.model.temporal import (
     AdaptiveAggregation,
     LongTerm,
+    Normed,
     PartLinear,
     ShortTerm,
     max_over_frames,
@@ -50,19 +58,24 @@ class Cstl(nn.Module):
         super().__init__()
         self.config = config = config or CstlConfig()
         parts, channels, scales = config.parts, config.widths[-1], config.scales
+        released = config.variant == "released"
+        long = NormedLongTerm if released else LongTerm
+        aggregation = LeakyAggregation if released else AdaptiveAggregation
+        scores = NormedScores if released else PartScores
         self.part = (parts, channels)  # shape of one frame's features
         self.backbone = Backbone(config.widths)
         self.short = ShortTerm(parts, channels) if "short" in scales else None
-        self.long = LongTerm(parts, channels) if "long" in scales else None
+        self.long = long(parts, channels) if "long" in scales else None
         adaptive = config.aggregation == "adaptive"
-        self.aggregation = AdaptiveAggregation(parts, channels, scales) if adaptive else None
-        self.scores = PartScores(parts, channels, scales) if config.salient else None
+        self.aggregation = aggregation(parts, channels, scales) if adaptive else None
+        self.scores = scores(parts, channels, scales) if config.salient else None
+        self.context = ScoredContext(parts, channels, scales) if released else None
         self.class_head = ClassHead(parts, channels, config.classes) if config.classes else None
         # 1/sqrt(d) keeps an embedding's norm near its input's root mean square, so that the margin
         # of the triplet loss (0.2) means something from the first step.
         gain = 1 / math.sqrt(config.embedding)
-        inputs = 2 * channels if config.salient else channels
-        self.embed = PartLinear(parts, inputs, config.embedding, gain)
+        blocks = 1 + config.salient + released  # of c channels: T, S, and the scored context
+        self.embed = PartLinear(parts, blocks * channels, config.embedding, gain)
 
     def forward(
         self, silhouettes: Tensor, lengths: Tensor | None = None
@@ -101,8 +114,9 @@ class Cstl(nn.Module):
         network = copy.deepcopy(self).eval()
         network.config = dataclasses.replace(self.config, classes=0)
         network.class_head = None
-        if network.short is not None:
-            network.short.fold_norms()
+        for module in network.modules():
+            if isinstance(module, Normed):
+                module.fold_norms()
         return network
 
     def _sequences(self, silhouettes: Tensor) -> Tensor:
@@ -124,11 +138,17 @@ class Cstl(nn.Module):
             temporal = over_frames(next(reversed(summed.values())), mask)
         if self.scores is None:
             return self._embedding(temporal), None, None
-        scores = self.scores(scales, features.shape[1])  # [p, n, s]
-        classes = self.class_head(x, scores, mask) if self.class_head is not None else None
+        scores = self.scores(scales, features.shape[1], mask)  # [p, n, s]
         ends = _full_lengths(features) if lengths is None else lengths
         salient, frames = recombine(features, scores, ends)
-        joined = torch.cat((salient.permute(1, 2, 0).to(temporal.dtype), temporal), 1)
+        blocks, classes = [salient.permute(1, 2, 0), temporal], None  # [p, c, n] each
+        if self.context is not None:
+            context = self.context(scales, scores, mask)  # [p, c, n, 1]
+            blocks.append(context[..., 0])
+            classes = self.class_head.classify(context) if self.class_head is not None else None
+        elif self.class_head is not None:
+            classes = self.class_head(x, scores, mask)
+        joined = torch.cat([block.to(temporal.dtype) for block in blocks], 1)
         return self._embedding(joined), frames, classes
 
     def _scales(self, x: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
@@ -142,7 +162,7 @@ class Cstl(nn.Module):
         return scales
 
     def _embedding(self, x: Tensor) -> Tensor:
-        """[p, c or 2c, n] -> [n, p, d]; in float32 under autocast too, at next to no cost."""
+        """[p, c, 2c or 3c, n] -> [n, p, d]; in float32 under autocast too, at next to no cost."""
         with torch.autocast(x.device.type, enabled=False):
             y = self.embed.weight @ x.to(self.embed.weight.dtype)  # [p, d, n]
         return widened(y.permute(2, 0, 1))

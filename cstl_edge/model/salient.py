@@ -6,17 +6,25 @@ Layouts and `mask` as in `temporal`. Letters: n sequences, s frames, p parts, c 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cstl_edge.model.part_gather import part_gather
-from cstl_edge.model.temporal import SQUEEZE, ConcatLinear, PartLinear, PartNorm, gates, widened
+from cstl_edge.model.temporal import (
+    SQUEEZE,
+    ConcatLinear,
+    Normed,
+    PartLinear,
+    PartNorm,
+    gates,
+    widened,
+)
 
 
-class PartScores(nn.Module):
+class PartScores(Normed):
     """How clearly each frame shows each part: the MLP of Eq. 6 up to its logit."""
 
     def __init__(self, parts: int, channels: int, scales: tuple[str, ...]) -> None:
@@ -25,11 +33,16 @@ class PartScores(nn.Module):
         self.first = ConcatLinear(parts, channels, scales, hidden, gain=math.sqrt(2))
         self.second = PartLinear(parts, hidden, 1)
 
-    def forward(self, features: Mapping[str, Tensor], frames: int) -> Tensor:
+    def forward(
+        self, features: Mapping[str, Tensor], frames: int, mask: Tensor | None = None
+    ) -> Tensor:
         """{scale: [p, c, n, s or 1]} -> logits [p, n, s]."""
-        logits: Tensor = self.second(F.relu(self.first(features)))[:, 0]
+        logits: Tensor = self.second(self._between(self.first(features), mask))[:, 0]
         alone = set(features) == {"long"}  # then all frames are equal and come as one
         return logits.expand(-1, -1, frames) if alone else logits
+
+    def _between(self, hidden: Tensor, _mask: Tensor | None) -> Tensor:
+        return F.relu(hidden)
 
 
 class ClassHead(nn.Module):
@@ -47,12 +60,25 @@ class ClassHead(nn.Module):
 
     def forward(self, x: Tensor, logits: Tensor, mask: Tensor | None) -> Tensor:
         """T_f [p, c, n, s] and the scores' logits [p, n, s] -> class logits [n, p, classes]."""
-        with torch.autocast(x.device.type, enabled=False):
-            (scores,) = gates([logits], mask)  # [p, n, s]
-            scores = scores / scores.sum(2, keepdim=True)
-            weighted = (x * scores.unsqueeze(1)).sum(3, keepdim=True)  # [p, c, n, 1]
+        (weighted,) = score_means([x], logits, mask)
+        return self.classify(weighted)
+
+    def classify(self, weighted: Tensor) -> Tensor:
+        """What the scores have weighted, [p, c, n, 1] -> class logits [n, p, classes]."""
+        with torch.autocast(weighted.device.type, enabled=False):
             normed: Tensor = self.norm(weighted)[..., 0].permute(2, 0, 1)  # [n, p, c]
             return widened(normed @ self.weight)
+
+
+def score_means(xs: Sequence[Tensor], logits: Tensor, mask: Tensor | None) -> list[Tensor]:
+    """Return the mean over frames of each [p, c, n, s], weighted by the scores: [p, c, n, 1].
+
+    logits: [p, n, s] of Eq. 6; dividing last keeps what is below float16 out of the sums
+    """
+    (scores,) = gates([logits], mask)  # [p, n, s]
+    weights = scores.unsqueeze(1)  # [p, 1, n, s]
+    whole = weights.sum(3, keepdim=True)
+    return [(weights * x).sum(3, keepdim=True) / whole for x in xs]
 
 
 def recombine(features: Tensor, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -113,7 +113,28 @@ class PartNorm(nn.Module):
         return scale, self.bias - self.running_mean * scale
 
 
-class ShortTerm(nn.Module):
+class Normed(nn.Module):
+    """A module that has batch norms right behind products."""
+
+    def normed(self) -> list[tuple[PartNorm, list[PartLinear]]]:
+        """Return each norm and the layers whose sum it takes."""
+        return []
+
+    def drop_norms(self) -> None:
+        """Do without the norms from now on."""
+
+    @torch.no_grad()
+    def fold_norms(self) -> None:
+        """Fold the norms, as they are in eval mode, into the layers."""
+        for norm, layers in self.normed():
+            scale, shift = norm.affine()
+            for layer in layers:
+                layer.weight.mul_(scale[:, :, None])
+            layers[-1].bias = nn.Parameter(shift[:, :, None])
+        self.drop_norms()
+
+
+class ShortTerm(Normed):
     """T_s: two serial convolutions of kernel 3 over time, their outputs added (section 3.2)."""
 
     def __init__(self, parts: int, channels: int) -> None:
@@ -132,19 +153,21 @@ class ShortTerm(nn.Module):
         y: Tensor = self.convs[index](_windows(x))
         return self.norms[index](y, mask) if len(self.norms) else y
 
-    @torch.no_grad()
-    def fold_norms(self) -> None:
-        """Fold the norms, as they are in eval mode, into the convolutions."""
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            assert isinstance(conv, PartLinear)
+    def normed(self) -> list[tuple[PartNorm, list[PartLinear]]]:
+        """Return both norms, each with its convolution."""
+        pairs = []
+        for norm, conv in zip(self.norms, self.convs, strict=True):
             assert isinstance(norm, PartNorm)
-            scale, shift = norm.affine()
-            conv.weight.mul_(scale[:, :, None])
-            conv.bias = nn.Parameter(shift[:, :, None])
+            assert isinstance(conv, PartLinear)
+            pairs.append((norm, [conv]))
+        return pairs
+
+    def drop_norms(self) -> None:
+        """Keep the convolutions alone."""
         self.norms = nn.ModuleList()
 
 
-class LongTerm(nn.Module):
+class LongTerm(Normed):
     """T_l: the mean of all frames, weighted per part and channel (Eq. 1)."""
 
     def __init__(self, parts: int, channels: int) -> None:
@@ -155,9 +178,12 @@ class LongTerm(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """[p, c, n, s] -> [p, c, n, 1], the same for all frames of a sequence."""
-        (weights,) = gates([self.second(F.relu(self.first(x)))], mask)
+        (weights,) = gates([self.second(self._between(self.first(x), mask))], mask)
         ratio: Tensor = (weights * x).sum(3, keepdim=True) / weights.sum(3, keepdim=True)
         return ratio.to(x.dtype)
+
+    def _between(self, hidden: Tensor, _mask: Tensor | None) -> Tensor:
+        return F.relu(hidden)
 
 
 class AdaptiveAggregation(nn.Module):
@@ -171,10 +197,13 @@ class AdaptiveAggregation(nn.Module):
 
     def forward(self, summed: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         """The sums of Eq. 2, {scale: [p, c, n, s or 1]} -> T [p, c, n], float32 or wider."""
-        hidden = self.first(summed)  # [p, 3c/16, n, s]
+        hidden = self._between(self.first(summed))  # [p, 3c/16, n, s]
         weights = gates([self.second[name](hidden) for name in summed], mask)
         numerators = [(w * x).sum(3) for w, x in zip(weights, summed.values(), strict=True)]
         return total(numerators) / total([w.sum(3) for w in weights])
+
+    def _between(self, hidden: Tensor) -> Tensor:
+        return hidden
 
 
 def running_sums(features: Mapping[str, Tensor]) -> dict[str, Tensor]:

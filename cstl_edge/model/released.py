@@ -1,0 +1,104 @@
+"""What the network has of its own in the form in which the paper's authors released it.
+
+It differs from the paper in the MLPs of Eq. 1 and 6 (batch norm and Leaky ReLU between the layers),
+in ATA (Leaky ReLU between the layers and behind Eq. 5), and in a third block of the embedding: the
+mean over frames of all scales, weighted by the scores of Eq. 6, which also feeds the class head in
+place of Eq. 7 and so brings the triplet loss to the scores. Layouts and `mask` as in `temporal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cstl_edge.model.backbone import LEAK
+from cstl_edge.model.salient import PartScores, score_means
+from cstl_edge.model.temporal import (
+    AdaptiveAggregation,
+    ConcatLinear,
+    LongTerm,
+    PartLinear,
+    PartNorm,
+)
+
+Pairs = list[tuple[PartNorm, list[PartLinear]]]
+
+
+class NormedLongTerm(LongTerm):
+    """T_l with batch norm and Leaky ReLU in its MLP."""
+
+    def __init__(self, parts: int, channels: int) -> None:
+        super().__init__(parts, channels)
+        self.norm: PartNorm | None = PartNorm(*self.first.outputs)
+
+    def normed(self) -> Pairs:
+        """Return the norm with the first layer."""
+        return [] if self.norm is None else [(self.norm, [self.first])]
+
+    def drop_norms(self) -> None:
+        """Keep the layers alone."""
+        self.norm = None
+
+    def _between(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        return _norm_and_leak(self.norm, hidden, mask)
+
+
+class NormedScores(PartScores):
+    """The MLP of Eq. 6 with batch norm and Leaky ReLU."""
+
+    def __init__(self, parts: int, channels: int, scales: tuple[str, ...]) -> None:
+        super().__init__(parts, channels, scales)
+        self.norm: PartNorm | None = PartNorm(*self.second.inputs)
+
+    def normed(self) -> Pairs:
+        """Return the norm with the first layer, which has a block per scale."""
+        blocks = [block for block in self.first.values() if isinstance(block, PartLinear)]
+        return [] if self.norm is None else [(self.norm, blocks)]
+
+    def drop_norms(self) -> None:
+        """Keep the layers alone."""
+        self.norm = None
+
+    def _between(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        return _norm_and_leak(self.norm, hidden, mask)
+
+
+class LeakyAggregation(AdaptiveAggregation):
+    """ATA with Leaky ReLU between its two layers and behind Eq. 5."""
+
+    def forward(self, summed: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
+        """{scale: [p, c, n, s or 1]} -> T [p, c, n], float32 or wider."""
+        return F.leaky_relu(super().forward(summed, mask), LEAK)
+
+    def _between(self, hidden: Tensor) -> Tensor:
+        return F.leaky_relu(hidden, LEAK)
+
+
+class ScoredContext(nn.Module):
+    """The score-weighted mean over frames of a projection of all scales, 3c to c.
+
+    The projection is linear, so it is taken of the mean, once per sequence: the same numbers for a
+    share of 1/s of the products. The long-term feature, equal in all frames, is its own mean.
+    """
+
+    def __init__(self, parts: int, channels: int, scales: tuple[str, ...]) -> None:
+        super().__init__()
+        self.projection = ConcatLinear(parts, channels, scales, channels)
+
+    def forward(
+        self, features: Mapping[str, Tensor], logits: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """{scale: [p, c, n, s or 1]} and logits [p, n, s] -> [p, c, n, 1]."""
+        moving = [name for name in features if name != "long"]
+        means = score_means([features[name] for name in moving], logits, mask)
+        typed = [mean.to(logits.dtype) for mean in means]
+        inputs = {**dict(zip(moving, typed, strict=True)), "long": features["long"]}
+        projected: Tensor = self.projection(inputs)
+        return projected
+
+
+def _norm_and_leak(norm: PartNorm | None, hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """Norm [p, c, n, s], unless that is folded already, then Leaky ReLU."""
+    return F.leaky_relu(hidden if norm is None else norm(hidden, mask), LEAK)
