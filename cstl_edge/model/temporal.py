@@ -96,16 +96,20 @@ class PartNorm(nn.Module):
         return y.reshape(*self.weight.shape, -1, x.shape[3])
 
     def _masked(self, x: Tensor, mask: Tensor) -> Tensor:
-        count = mask.sum()
-        mean = (x * mask).sum((2, 3)) / count  # [p, c]
+        count = self.over_batch(mask.sum())
+        mean = self.over_batch((x * mask).sum((2, 3))) / count  # [p, c]
         centred = x - mean[:, :, None, None]
-        var = (centred.square() * mask).sum((2, 3)) / count
+        var = self.over_batch((centred.square() * mask).sum((2, 3))) / count
         with torch.no_grad():
             unbiased = var * count / (count - 1).clamp_min(1)
             self.running_mean.lerp_(mean, self.MOMENTUM)
             self.running_var.lerp_(unbiased, self.MOMENTUM)
         scale = self.weight * torch.rsqrt(var + self.EPSILON)
         return centred * scale[:, :, None, None] + self.bias[:, :, None, None]
+
+    def over_batch(self, part: Tensor) -> Tensor:
+        """Return the sum over the whole batch, where `part` is that over the sequences here."""
+        return part  # all are here, unless processes share a batch (training.distributed)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return what this does in eval mode as scale [p, c] and shift [p, c]."""
