@@ -16,6 +16,7 @@ import typer
 
 from cstl_edge import __version__
 from cstl_edge.cli_build import build
+from cstl_edge.cli_import import import_released
 from cstl_edge.errors import CstlEdgeError
 
 
@@ -242,6 +243,7 @@ def export(
 
 
 app.command()(build)
+app.command()(import_released)
 
 
 @plugins.command("build")

@@ -24,7 +24,8 @@ DOORS = {
     "export": {"data", "model", "runtime", "evaluation", "training.checkpoint"},
     "live": {"runtime", "gallery", "silhouette", "data.walkers"},
 }
-ABOVE = {"cli", "cli_build", "cli_show", "cli_verbs", "demo", "doctor", "__init__"}  # all rooms
+VERBS = {path.stem for path in ROOT.glob("cli_*.py")}
+ABOVE = {"cli", *VERBS, "demo", "doctor", "__init__"}  # all rooms
 
 
 def module_name(path):

@@ -49,7 +49,8 @@ ISLANDS = (
     Island(
         "ratios",
         frozenset({"Div"}),
-        "the ratios of Eq. 1 and 5: where all gates are closed both sides are below float16",
+        "the ratios of Eq. 1 and 5: where all gates are closed both sides are below float16; and in "
+        "the released form the Leaky ReLU on the latter's way to the embedding's island",
     ),
     Island(
         "norms",
@@ -111,6 +112,8 @@ def islands(model: onnx.ModelProto) -> dict[str, str]:
             name = None  # a scaling, such as that of silhouettes by 255
         if name is None and node.op_type in _SPREADS:
             name = next((home[x] for x in node.input if home.get(x, "") in _OPEN), None)
+        if node.op_type == "LeakyRelu" and home.get(node.input[0]) == "ratios":
+            name = "ratios"
         if name is not None:
             home[node.output[0]] = name
     return home | dict.fromkeys(_embedding(graph), "embedding")

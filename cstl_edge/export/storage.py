@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cstl_edge.model import Cstl
-from cstl_edge.model.temporal import PartLinear, PartNorm
+from cstl_edge.model.temporal import Normed
 
 MIN_ELEMENTS = 1024  # smaller tensors are not worth two nodes
 
@@ -40,14 +40,11 @@ class Factors:
 
 def folded_factors(network: Cstl) -> list[Factors]:
     """Return the factors of every weight that `network.fused()` folds a norm into."""
-    if network.short is None:
-        return []
+    modules = [module for module in network.modules() if isinstance(module, Normed)]
     factors = []
-    for conv, norm in zip(network.short.convs, network.short.norms, strict=True):
-        assert isinstance(conv, PartLinear)
-        assert isinstance(norm, PartNorm)
+    for norm, layers in (pair for module in modules for pair in module.normed()):
         scale = norm.affine()[0].detach().numpy()[:, :, None]
-        factors.append(Factors(conv.weight.detach().numpy(), scale))
+        factors += [Factors(layer.weight.detach().numpy(), scale) for layer in layers]
     return factors
 
 
