@@ -1,0 +1,1 @@
+"""The paper's experiments again: rows of its tables trained, evaluated and compared; its pictures."""
