@@ -2,12 +2,14 @@
 
 Every batch is a function of (seed, batch number) alone. A run that resumes at batch 1,234, inside
 an epoch or not, therefore sees exactly the batches of a run that never stopped, and a thread may
-prepare the next batch while this one is computed. Letters: `m` sequences of the set, `n` of a
-batch, `s` frames, `h w` pixels.
+prepare the next batch while this one is computed. Processes that train together each take their
+people of the one batch, so their number changes nothing either. Letters: `m` sequences of the
+set, `n` of a batch, `s` frames, `h w` pixels.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -60,6 +62,20 @@ def thinned_frames(length: int, frames: int, rng: np.random.Generator) -> Indice
     return start + np.sort(rng.choice(window, frames, replace=False))
 
 
+def tiled_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
+    """Return `frames` of a window a third longer of a sequence in a loop (OpenGait's rule).
+
+    A sequence shorter than the window is played again from its first frame until it is not; the
+    frames are in order as it plays, so that the walk may go on from its end to its beginning.
+    """
+    if length < 1:
+        raise DataError("expected a sequence of at least one frame, got an empty one")
+    window = round(frames * 4 / 3)
+    played = length * -(-window // length)
+    start = rng.integers(played - window + 1)
+    return (start + np.sort(rng.choice(window, frames, replace=False))) % length
+
+
 def repeated_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
     """Return all frames of a short sequence, some of them several times, in order."""
     if length < 1:
@@ -68,7 +84,11 @@ def repeated_frames(length: int, frames: int, rng: np.random.Generator) -> Indic
     return np.sort(np.concatenate([np.tile(np.arange(length), frames // length), extra]))
 
 
-FRAME_RULES: Mapping[str, FrameRule] = {"released": contiguous_frames, "paper": thinned_frames}
+FRAME_RULES: Mapping[str, FrameRule] = {
+    "released": contiguous_frames,
+    "paper": thinned_frames,
+    "opengait": tiled_frames,
+}
 
 
 class Sampler:
@@ -84,6 +104,8 @@ class Sampler:
         rule: str = "paper",
         seed: int = 0,
         change: Augmentation | None = None,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         """Draw from `data`, which may be larger than memory.
 
@@ -91,7 +113,8 @@ class Sampler:
         frames: length of every sequence of a batch
         rule: how frames are chosen, a key of FRAME_RULES
         change: augmentation of every sequence drawn; None leaves all as they are
-        Raises ConfigError when there are fewer people than P.
+        rank, ranks: which share of each batch this is: the people P·rank/ranks onwards
+        Raises ConfigError when there are fewer people than P or P does not divide among the ranks.
         """
         self.data, self.frames, self.seed = data, frames, seed
         self.change = change or Augmentation()
@@ -106,6 +129,13 @@ class Sampler:
                 f"expected at least {people} people for batches of {people} × {sequences}, got "
                 f"{len(self.ids)}. Lower sampler.people or give more data"
             )
+        if people % ranks:
+            raise ConfigError(
+                f"expected sampler.people to divide among {ranks} processes, got {people}. Take "
+                f"{people // ranks * ranks or ranks} or another number of processes"
+            )
+        share = people // ranks * sequences
+        self._mine = range(rank * share, (rank + 1) * share)
 
     def __next__(self) -> Batch:
         """Return the next batch and step on."""
@@ -114,12 +144,13 @@ class Sampler:
         return batch
 
     def batch(self, number: int) -> Batch:
-        """Return batch `number`, whatever was drawn before."""
+        """Return batch `number`, or this rank's share of it, whatever was drawn before."""
         rng = np.random.default_rng([self.seed, 1, number])
-        labels = np.repeat(self._people_of(number), self.sequences)  # [n]
+        labels = np.repeat(self._people_of(number), self.sequences)  # [P·K]
         rows = np.concatenate([self._rows_of(label, rng) for label in labels[:: self.sequences]])
-        silhouettes = np.stack([self._frames_of(int(row), rng) for row in rows])  # [n, s, h, w]
-        return Batch(number, silhouettes, labels, rows)
+        drawn = [self._frames_of(int(row), rng, i in self._mine) for i, row in enumerate(rows)]
+        mine = slice(self._mine.start, self._mine.stop)
+        return Batch(number, np.stack(drawn[mine]), labels[mine], rows[mine])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on after the last batch, fit for JSON."""
@@ -144,9 +175,15 @@ class Sampler:
         mine = self._of_person[label]
         return rng.choice(mine, self.sequences, replace=len(mine) < self.sequences)
 
-    def _frames_of(self, row: int, rng: np.random.Generator) -> Silhouettes:
+    def _frames_of(self, row: int, rng: np.random.Generator, mine: bool) -> Silhouettes:
         length = int(self.data.lengths[row])
         span = self.change.span(self.frames, length, rng)  # frames that the chosen ones lie in
         kept = np.linspace(0, span - 1, self.frames).round().astype(np.int64)
-        silhouettes = self.data.read(row)[self.rule(length, span, rng)[kept]]  # [s, h, w]
+        chosen = self.rule(length, span, rng)[kept]
+        # Another rank's sequence is not read, but draws its random numbers: one stream for all.
+        silhouettes = self.data.read(row)[chosen] if mine else self._blank  # [s, h, w]
         return self.change(silhouettes, rng)
+
+    @functools.cached_property
+    def _blank(self) -> Silhouettes:
+        return np.zeros((self.frames, *self.data.read(0).shape[1:]), np.uint8)

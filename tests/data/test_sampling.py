@@ -12,6 +12,7 @@ from cstl_edge.data.sampling import (
     contiguous_frames,
     repeated_frames,
     thinned_frames,
+    tiled_frames,
 )
 from cstl_edge.errors import ConfigError, DataError
 
@@ -46,8 +47,8 @@ def test_every_rule_gives_the_wanted_number_in_order(rule, length):
         assert frames.shape == (30,)
         assert frames.min() >= 0
         assert frames.max() < length
-        assert (np.diff(frames) >= 0).all()
-        if length >= 30:
+        assert (np.diff(frames) >= 0).all() or (rule is tiled_frames and length < 40)
+        if length >= 40 or (length >= 30 and rule is not tiled_frames):
             assert len(set(frames.tolist())) == 30
 
 
@@ -68,6 +69,32 @@ def test_the_papers_rule_stays_in_a_window_of_forty():
     assert set(reached.tolist()) == set(range(100))
 
 
+def test_between_thirty_and_forty_the_papers_window_is_the_sequence():
+    drawn = [thinned_frames(33, 30, rng(seed)) for seed in range(200)]
+    assert {int(frames[0]) for frames in drawn} <= {0, 1, 2, 3}
+    assert set(np.concatenate(drawn).tolist()) == set(range(33))
+
+
+def test_opengaits_rule_is_the_papers_on_long_sequences():
+    """The same window, start and draw: beyond 40 frames the two rules differ in name alone."""
+    for seed in range(50):
+        assert (tiled_frames(90, 30, rng(seed)) == thinned_frames(90, 30, rng(seed))).all()
+
+
+@pytest.mark.parametrize("length", [1, 7, 16, 29, 30, 39])
+def test_opengaits_rule_plays_a_short_sequence_again(length):
+    """30 of 40 neighbours of 0, 1, .., length - 1, 0, 1, ..: steps are those of a loop."""
+    reached = set()
+    for seed in range(300):
+        frames = tiled_frames(length, 30, rng(seed))
+        steps = np.diff(frames) % length
+        turns = (np.diff(frames) < 0).sum()
+        assert turns <= 40 // length
+        assert length < 11 or steps.max() <= 11  # of 40 frames 10 are left out
+        reached |= set(frames.tolist())
+    assert reached == set(range(length))
+
+
 @pytest.mark.parametrize(("length", "frames"), [(1, 30), (7, 16), (10, 30), (29, 30)])
 def test_short_sequences_repeat_all_their_frames_evenly(length, frames):
     counts = np.bincount(repeated_frames(length, frames, rng()), minlength=length)
@@ -75,9 +102,10 @@ def test_short_sequences_repeat_all_their_frames_evenly(length, frames):
     assert counts.max() <= -(-frames // length)
 
 
-def test_an_empty_sequence_is_refused():
+@pytest.mark.parametrize("rule", FRAME_RULES.values(), ids=FRAME_RULES)
+def test_an_empty_sequence_is_refused(rule):
     with pytest.raises(DataError, match="at least one frame"):
-        repeated_frames(0, 30, rng())
+        rule(0, 30, rng())
 
 
 def test_a_batch_holds_p_people_and_k_sequences_of_each(numbered):
@@ -157,3 +185,42 @@ def test_thinning_skips_frames_but_stays_in_order(numbered):
     assert (np.diff(times, axis=1) >= 0).all()
     assert spans.min() >= 7
     assert 9 < spans.max() <= 15  # 16 frames thinned to 8 at most
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_the_shares_of_all_ranks_are_the_batch_of_one(numbered, ranks):
+    settings = {"people": 4, "sequences": 3, "frames": 8, "seed": 2}
+    change = Augmentation(stride=2.0, shift_px=1, jitter_px=1, erase=0.5, lost_rows=0.5)
+    alone = Sampler(numbered, **settings, change=change)
+    together = [
+        Sampler(numbered, **settings, change=change, rank=rank, ranks=ranks)
+        for rank in range(ranks)
+    ]
+    for number in range(4):
+        whole, shares = alone.batch(number), [sampler.batch(number) for sampler in together]
+        assert {len(share.labels) for share in shares} == {12 // ranks}
+        for field in ("silhouettes", "labels", "rows"):
+            joined = np.concatenate([getattr(share, field) for share in shares])
+            assert (joined == getattr(whole, field)).all()
+        people = [set(share.labels.tolist()) for share in shares]
+        assert sum(map(len, people)) == len(set.union(*people))  # nobody is split
+
+
+def test_a_rank_reads_its_own_sequences_alone(numbered, monkeypatch):
+    sampler = Sampler(numbered, people=4, sequences=3, frames=8, rank=1, ranks=2)
+    sampler.batch(0)
+    read, asked = type(numbered).read, []
+    monkeypatch.setattr(type(numbered), "read", lambda s, i: asked.append(i) or read(s, i))
+    assert asked == []
+    assert sampler.batch(1).rows.tolist() == asked
+
+
+def test_people_must_divide_among_the_ranks(numbered):
+    with pytest.raises(ConfigError, match=r"divide among 3 processes, got 4\. Take 3"):
+        Sampler(numbered, people=4, sequences=2, frames=4, ranks=3)
+
+
+def test_the_number_of_ranks_may_change_when_a_run_goes_on(numbered):
+    settings = {"people": 4, "sequences": 3, "frames": 8}
+    state = Sampler(numbered, **settings).state_dict()
+    Sampler(numbered, **settings, rank=1, ranks=2).load_state_dict(state)
