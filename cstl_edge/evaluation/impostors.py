@@ -1,0 +1,117 @@
+"""How near strangers come: impostor thresholds by gallery size, as they travel with a model.
+
+Also what those thresholds do to other people than the ones that they were taken from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.evaluation.distance import part_mean_distance
+from cstl_edge.evaluation.walks import GALLERY, Bools, Floats, Walks
+
+FPIR = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+SIZES = (1, 2, 4, 8, 16, 20)  # people; above 20 a gallery's own scores serve
+WALKS = (1, 4, 12)  # that each of them is enrolled from
+
+
+def impostor_table(
+    walks: Walks,
+    *,
+    sizes: Sequence[int] = SIZES,
+    walks_each: Sequence[int] = WALKS,
+    draws: int = 20_000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the distances below which impostors fall, by walks, gallery size and wanted FPIR.
+
+    One draw is a search as it happens in use: N people are enrolled, each from W sequences (any
+    view, any condition), and a stranger is searched once. threshold[k][i][j] is the quantile
+    fpir[j] of the nearest distance over all draws with sizes[i] people of walks_each[k] walks.
+    """
+    rng = np.random.default_rng(seed)
+    distance = part_mean_distance(walks.embeddings, walks.embeddings)  # [m, m]
+    ids = np.unique(walks.people)
+    of_person = [np.flatnonzero(walks.people == person) for person in ids]
+    if max(sizes) >= len(ids):
+        raise ValueError(f"expected more than {max(sizes)} people, got {len(ids)}")
+    threshold = [
+        [_impostor_quantiles(distance, of_person, size, count, draws, rng) for size in sizes]
+        for count in walks_each
+    ]
+    return {
+        "walks": list(walks_each),
+        "sizes": list(sizes),
+        "fpir": list(FPIR),
+        "threshold": threshold,
+    }
+
+
+def _impostor_quantiles(
+    distance: Floats,
+    of_person: Sequence[npt.NDArray[np.int64]],
+    size: int,
+    walks_each: int,
+    draws: int,
+    rng: np.random.Generator,
+) -> list[float]:
+    nearest = np.empty(draws, np.float32)
+    for k in range(draws):
+        stranger, *enrolled = rng.choice(len(of_person), size + 1, replace=False)
+        entries = [rng.choice(of_person[person], walks_each) for person in enrolled]
+        nearest[k] = distance[rng.choice(of_person[stranger]), np.concatenate(entries)].min()
+    return [round(float(t), 5) for t in np.quantile(nearest, FPIR)]
+
+
+def open_set(
+    walks: Walks,
+    table: dict[str, Any],
+    *,
+    size: int = 20,
+    walks_each: int = 1,
+    draws: int = 200,
+    seed: int = 1,
+) -> list[dict[str, float]]:
+    """Measure FNIR and FPIR of the thresholds of `impostor_table`, on other people than its own.
+
+    Per draw `size` people are enrolled, each from `walks_each` of their sequences nm-01..04 at
+    views drawn at random; all others are strangers. A mated search fails when the nearest entry is
+    another person's or lies beyond the threshold (FNIR, rank 1), a non-mated one when its nearest
+    entry lies below it (FPIR).
+    """
+    rng = np.random.default_rng(seed)
+    distance = part_mean_distance(walks.embeddings, walks.embeddings)
+    ids, in_gallery = np.unique(walks.people), np.isin(walks.sequences, GALLERY)
+    row = table["threshold"][table["walks"].index(walks_each)][table["sizes"].index(size)]
+    misses, alarms = [], []
+    for _ in range(draws):
+        enrolled = rng.choice(ids, size, replace=False)
+        member = np.isin(walks.people, enrolled)
+        entries = _draw_sequences(walks, enrolled, in_gallery, walks_each, rng)
+        probes = np.flatnonzero(~in_gallery)
+        block = distance[np.ix_(probes, entries)]
+        best = block.argmin(axis=1)
+        nearest = block[np.arange(len(probes)), best]
+        right = walks.people[entries][best] == walks.people[probes]
+        mated = member[probes]
+        misses.append([float(np.mean(~(right & (nearest < t))[mated])) for t in row])
+        alarms.append([float(np.mean((nearest < t)[~mated])) for t in row])
+    return [
+        {"fpir_wanted": want, "fpir": round(float(a), 4), "fnir": round(float(m), 4)}
+        for want, a, m in zip(table["fpir"], np.mean(alarms, 0), np.mean(misses, 0), strict=True)
+    ]
+
+
+def _draw_sequences(
+    walks: Walks,
+    people: npt.NDArray[np.int64],
+    allowed: Bools,
+    count: int,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int64]:
+    own = (np.flatnonzero(allowed & (walks.people == person)) for person in people)
+    return np.concatenate([rng.choice(rows, count, replace=False) for rows in own])
