@@ -230,9 +230,10 @@ def mean_over_frames(x: Tensor, mask: Tensor | None) -> Tensor:
     return (widened(x) * mask).sum(3) / widened(mask).sum(1)
 
 
-def gates(logits: Sequence[Tensor], mask: Tensor | None) -> list[Tensor]:
+def gates(logits: Sequence[Tensor], mask: Tensor | None = None, axis: int = -1) -> list[Tensor]:
     """Sigmoids of the logits of one ratio (Eq. 1, 5, 6), up to a factor, zero in the padding.
 
+    axis: that of the frames, which a mask wants last
     The factor is exp(-m), m the largest logit [.., 1] but at most 0: it cancels in the ratio, and a
     channel whose gates are closed in every frame keeps a gate that is not zero. Without it runtimes
     divide zero by zero, ONNX Runtime from logits of -18 on, float16 from -17 on.
@@ -240,7 +241,7 @@ def gates(logits: Sequence[Tensor], mask: Tensor | None) -> list[Tensor]:
     """
     wide = [widened(z) for z in logits]
     valid = wide if mask is None else [torch.where(mask > 0, z, -torch.inf) for z in wide]
-    peaks = [z.detach().amax(-1, keepdim=True) for z in valid]
+    peaks = [z.detach().amax(axis, keepdim=True) for z in valid]
     shift = functools.reduce(torch.maximum, peaks).clamp_max(0)  # [.., 1]
     opened = [1 / ((shift - z).clamp_max(LARGEST_EXPONENT).exp() + shift.exp()) for z in valid]
     return opened if mask is None else [gate * mask for gate in opened]
