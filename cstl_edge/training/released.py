@@ -100,16 +100,21 @@ def _loaded(path: Path, data: bytes) -> Any:
             warnings.simplefilter("ignore")  # torch's notes on its own old storages
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
-        reason = str(err).rpartition("WeightsUnpickler error: ")[2]
         raise ModelError(
             f"{name}: expected tensors alone, got something else, and did not run it: "
-            f"{one_line(reason.strip().splitlines()[0])}"
+            f"{one_line(_reason(err), 120)}"
         ) from err
     except Exception as err:  # what hostile bytes raise has no common base
         raise ModelError(
             f"{name}: expected a checkpoint as torch.save or safetensors write it, got "
             f"{one_line(repr(err), 120)}. Fetch it again"
         ) from err
+
+
+def _reason(err: pickle.UnpicklingError) -> str:
+    """Return what torch refused, without its advice on how to load the file all the same."""
+    words = str(err).partition("Check the documentation")[0].strip().splitlines()
+    return words[-1].rpartition("WeightsUnpickler error: ")[2] if words else "no word"
 
 
 def _refuse_inflating(name: str, data: bytes) -> None:

@@ -10,7 +10,10 @@ import torch.nn.functional as F
 
 
 def released_state(parts, widths, embedding, classes, seed=0):
-    """Random tensors under all names of the released network, norms away from identity."""
+    """Random tensors under all names of the released network, norms away from identity.
+
+    They make embeddings of order 1, so that 1e-5 is some hundred roundings of float32.
+    """
     random = torch.Generator().manual_seed(seed)
     k, c = parts, widths[-1]
     r, wide = max(1, c // 16), max(1, 3 * c // 16)
@@ -21,7 +24,7 @@ def released_state(parts, widths, embedding, classes, seed=0):
     state = {"fc_bin": weight(k, 3 * c, embedding, fan=3 * c)}
     for i, (inputs, outputs) in enumerate(zip((1, *widths[:-1]), widths, strict=True), 1):
         key = f"conv2d_{i}.forward_block.conv2d.weight"
-        state[key] = weight(outputs, inputs, 3, 3, fan=4.5 * inputs)
+        state[key] = weight(outputs, inputs, 3, 3, fan=9 * inputs)
 
     def norm(key, channels):
         state[f"{key}.weight"] = 0.5 + torch.rand(channels, generator=random)
