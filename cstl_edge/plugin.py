@@ -147,7 +147,8 @@ def build(
     """Build the kernel and, unless `kernel_only`, the plugin; test them; put them into `folder`.
 
     architectures: such as 87; none means all that nvcc knows of those we support
-    tensorrt_root: folder whose include/ holds the headers; None means the system's headers
+    tensorrt_root: an unpacked archive or a checkout of NVIDIA's public repository, whose include/
+                   holds the headers; None means the system's headers
     folder:        default `cache_folder`; its build.log keeps what cmake and nvcc said
     tell:          called with a word at each step
     raises         ConfigError, BackendUnavailable (no cmake, nvcc or headers), ModelError (the
@@ -183,7 +184,9 @@ def _settings(kernel_only: bool, architectures: Sequence[str], root: Path | None
         if not re.fullmatch(r"\d{2,3}", architecture):
             raise ConfigError(f"expected architectures such as 87; got {one_line(architecture)}")
     if root is not None and not root.is_dir():
-        raise ConfigError(f"expected the folder of a TensorRT archive; got {one_line(root)}")
+        raise ConfigError(
+            f"expected the folder of a TensorRT archive or checkout; got {one_line(root)}"
+        )
     settings = {"CSTL_EDGE_PLUGIN": "OFF" if kernel_only else "ON"}
     if architectures:
         settings["CSTL_EDGE_ARCHITECTURES"] = ";".join(architectures)
