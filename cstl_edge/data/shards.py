@@ -1,8 +1,10 @@
 """Silhouette sequences on disk as memory-mapped shards, so that training data outgrows memory.
 
-A shard is two files of one stem: `NAME.npy`, uint8 [m, s, h, w], mapped and never read whole, and
-`NAME.json`, what is known of each sequence. The JSON is written last and both through a temporary
-name, so a shard whose JSON exists is whole. Letters: `m` sequences, `s` frames, `h w` pixels.
+A shard is two files of one stem: `NAME.npy`, uint8 [f, h, w], the frames of its sequences one
+behind the other, mapped and never read whole, and `NAME.json`, what is known of each sequence. The
+JSON is written last and both through a temporary name, so a shard whose JSON exists is whole.
+Shards of before 2026-11-24 are uint8 [m, s, h, w], padded, and are read as well. Letters: `m`
+sequences, `s` frames of a sequence, `f` frames of a shard, `h w` pixels.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,10 @@ from cstl_edge.errors import DataError, one_line
 Silhouettes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 
-LABELS = ("people", "lengths", "views_deg", "sequences")  # one list of m entries each
+LABELS = {"people": np.int64, "lengths": np.int64, "views_deg": np.int64, "sequences": np.str_}
+"""What is known of each sequence, one list of m entries each, and of what type."""
+HEADER_BYTES = 128  # of a .npy file: room for any shape, since it is written before the shape is
+NPY_MAGIC = b"\x93NUMPY\x01\x00"
 
 
 class ShardedSequences:
@@ -32,19 +38,77 @@ class ShardedSequences:
         if not shards:
             raise DataError("expected at least one shard of silhouettes, got none")
         opened = [_open(Path(shard)) for shard in shards]
-        self._blocks = [block for block, _ in opened]
-        self._starts = np.cumsum([0, *(len(block) for block in self._blocks)])
-        labels = {key: np.concatenate([label[key] for _, label in opened]) for key in LABELS}
-        self.people: Indices = labels["people"].astype(np.int64)  # [m]
-        self.lengths: Indices = labels["lengths"].astype(np.int64)  # [m] frames
-        self.views_deg: Indices = labels["views_deg"].astype(np.int64)  # [m]
-        self.sequences: npt.NDArray[np.str_] = labels["sequences"].astype(np.str_)  # [m] "nm-01"
+        sizes = sorted({block.shape[1:] for block, _, _ in opened})
+        if len(sizes) > 1:
+            raise DataError(
+                f"expected shards of one size, got {' and '.join(f'{h}x{w}' for h, w in sizes)}; "
+                "open them apart"
+            )
+        self.size: tuple[int, int] = sizes[0]  # h, w
+        self._blocks = [block for block, _, _ in opened]
+        self._first = np.concatenate([first for _, first, _ in opened])  # [m] frame of its block
+        self._starts = np.cumsum([0, *(len(first) for _, first, _ in opened)])
+        labels = {key: np.concatenate([label[key] for _, _, label in opened]) for key in LABELS}
+        self.people: Indices = labels["people"]  # [m]
+        self.lengths: Indices = labels["lengths"]  # [m] frames
+        self.views_deg: Indices = labels["views_deg"]  # [m]
+        self.sequences: npt.NDArray[np.str_] = labels["sequences"]  # [m] "nm-01"
 
     def read(self, sequence: int) -> Silhouettes:
         """Return one whole sequence, uint8 [s, h, w]: a view of the file until it is indexed."""
         shard = int(np.searchsorted(self._starts, sequence, side="right")) - 1
-        frames: Silhouettes = self._blocks[shard][sequence - self._starts[shard]]
-        return frames[: self.lengths[sequence]]
+        first = self._first[sequence]
+        frames: Silhouettes = self._blocks[shard][first : first + self.lengths[sequence]]
+        return frames
+
+
+class ShardWriter:
+    """Write a shard sequence by sequence, so that it need not fit in memory.
+
+    A context manager: the shard is there when the block ends, and not at all when it fails.
+    """
+
+    def __init__(self, stem: str | Path, size: tuple[int, int]) -> None:
+        """Write to the path `stem` with the suffixes .npy and .json; size: h, w."""
+        self.path = Path(f"{stem}.json")
+        self._size, self._block = size, Path(f"{stem}.npy")
+        self._labels: dict[str, list[Any]] = {key: [] for key in LABELS}
+
+    def __enter__(self) -> ShardWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = _part(self._block).open("wb")
+        self._file.write(bytes(HEADER_BYTES))
+        return self
+
+    def add(self, silhouettes: Silhouettes, *, person: int, sequence: str, view_deg: int) -> None:
+        """Append one sequence, uint8 [s, h, w] with s > 0."""
+        if silhouettes.shape[1:] != self._size or not len(silhouettes):
+            raise ValueError(f"expected [s, {self._size}] with s > 0, got {silhouettes.shape}")
+        self._file.write(np.ascontiguousarray(silhouettes, np.uint8).data)
+        row = (int(person), len(silhouettes), int(view_deg), str(sequence))
+        for key, value in zip(LABELS, row, strict=True):
+            self._labels[key].append(value)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._commit()
+            return
+        self._file.close()
+        _part(self._block).unlink(missing_ok=True)
+
+    def _commit(self) -> None:
+        shape = (sum(self._labels["lengths"]), *self._size)
+        with self._file:
+            self._file.seek(0)
+            self._file.write(_npy_header(shape))
+            sync(self._file)
+        os.replace(_part(self._block), self._block)
+        write_whole(self.path, json.dumps({"shape": shape, **self._labels}))
 
 
 def write_shard(
@@ -56,48 +120,85 @@ def write_shard(
     views_deg: Sequence[int] | Indices,
     lengths: Sequence[int] | Indices | None = None,
 ) -> Path:
-    """Write one shard and return the path of its .json.
+    """Write one shard from memory and return the path of its .json.
 
     stem: path without a suffix
     silhouettes: uint8 [m, s, h, w], shorter sequences padded at the end
     sequences: names in the manner of CASIA-B, `nm-01`
     lengths: frames of each sequence; None means all are full
     """
-    target, m = Path(stem), len(silhouettes)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    labels: dict[str, list[Any]] = {
-        "people": [int(person) for person in people],
-        "lengths": [int(n) for n in ([silhouettes.shape[1]] * m if lengths is None else lengths)],
-        "views_deg": [int(view) for view in views_deg],
-        "sequences": [str(name) for name in sequences],
-    }
+    m, s, h, w = silhouettes.shape
+    full = [s] * m if lengths is None else lengths
+    labels = {"people": people, "lengths": full, "views_deg": views_deg, "sequences": sequences}
     for key, values in labels.items():
         if len(values) != m:
             raise ValueError(f"expected {m} entries of {key}, got {len(values)}")
-    block = target.with_suffix(".npy.part")
-    with block.open("wb") as file:
-        np.save(file, silhouettes)
-    os.replace(block, target.with_suffix(".npy"))
-    index = target.with_suffix(".json.part")
-    index.write_text(json.dumps({"shape": list(silhouettes.shape), **labels}), encoding="utf-8")
-    os.replace(index, target.with_suffix(".json"))
-    return target.with_suffix(".json")
+    with ShardWriter(stem, (h, w)) as shard:
+        for row, length in enumerate(full):
+            shard.add(
+                silhouettes[row, :length],
+                person=int(people[row]),
+                sequence=str(sequences[row]),
+                view_deg=int(views_deg[row]),
+            )
+    return shard.path
 
 
-def _open(path: Path) -> tuple[Silhouettes, dict[str, npt.NDArray[Any]]]:
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is there whole or not at all."""
+    with _part(path).open("w", encoding="utf-8") as file:
+        file.write(text)
+        sync(file)
+    os.replace(_part(path), path)
+
+
+def sync(file: Any) -> None:
+    """Bring an open file to the disk: a rename must not overtake what it publishes."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    """Return the header of a .npy file (format 1.0), always HEADER_BYTES long."""
+    told = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    room = HEADER_BYTES - len(NPY_MAGIC) - 2
+    text = repr(told).ljust(room - 1) + "\n"
+    return NPY_MAGIC + room.to_bytes(2, "little") + text.encode("latin1")
+
+
+def _open(path: Path) -> tuple[Silhouettes, Indices, dict[str, npt.NDArray[Any]]]:
+    """Return frames [f, h, w], the first of each sequence [m], and the labels of a shard."""
     name = one_line(path)
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         block = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-        labels = {key: np.array(index[key]) for key in LABELS}
-    except (OSError, ValueError, KeyError, TypeError) as err:
+        labels = {key: np.array(index[key], dtype) for key, dtype in LABELS.items()}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as err:
         raise DataError(f"cannot open shard {name}: {one_line(err)}. Make it again") from err
-    if block.dtype != np.uint8 or list(block.shape) != index.get("shape") or block.ndim != 4:
+    shape = index.get("shape")
+    if block.dtype != np.uint8 or list(block.shape) != shape or block.ndim not in (3, 4):
         raise DataError(
-            f"shard {name}: expected uint8 {index.get('shape')}, got {block.dtype} {block.shape}"
+            f"shard {name}: expected uint8 {shape}, got {block.dtype} {list(block.shape)}"
         )
-    if any(label.shape != (len(block),) for label in labels.values()):
-        raise DataError(f"shard {name}: expected {len(block)} labels of each kind. Make it again")
-    if len(block) and not 1 <= labels["lengths"].min() <= labels["lengths"].max() <= block.shape[1]:
-        raise DataError(f"shard {name}: expected lengths in 1..{block.shape[1]}. Make it again")
-    return block, labels
+    m = len(labels["people"])
+    whole = all(label.shape == (m,) for label in labels.values())
+    if not whole or (block.ndim == 4 and len(block) != m):
+        raise DataError(f"shard {name}: expected labels of each sequence. Make it again")
+    return *_flat(block, labels["lengths"], name), labels
+
+
+def _flat(block: Silhouettes, lengths: Indices, name: str) -> tuple[Silhouettes, Indices]:
+    """Return the frames of a shard in a row and where each sequence begins."""
+    longest = block.shape[1] if block.ndim == 4 else len(block)
+    if len(lengths) and not 1 <= lengths.min() <= lengths.max() <= longest:
+        raise DataError(f"shard {name}: expected lengths in 1..{longest}. Make it again")
+    if block.ndim == 4:
+        m, s, h, w = block.shape
+        return block.reshape(m * s, h, w), np.arange(m, dtype=np.int64) * s  # [f, h, w]
+    if lengths.sum() != len(block):
+        raise DataError(f"shard {name}: expected {lengths.sum()} frames, got {len(block)}")
+    return block, np.cumsum(lengths) - lengths

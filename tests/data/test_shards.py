@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cstl_edge.data import walkers_shards
-from cstl_edge.data.shards import ShardedSequences, write_shard
+from cstl_edge.data.shards import ShardedSequences, ShardWriter, write_shard
 from cstl_edge.data.walkers_shards import WalkersSettings, make_shards
 from cstl_edge.errors import DataError
 
@@ -29,6 +29,40 @@ def test_sequences_of_several_shards_have_one_numbering(tmp_path):
     for row, expected in enumerate([*a, b[0], b[1, :3]]):
         assert (data.read(row) == expected).all()
     assert isinstance(data.read(0).base, np.memmap | np.ndarray)
+
+
+def test_padding_is_not_stored(tmp_path):
+    block, path = shard(tmp_path / "a", [1, 2], lengths=[5, 2])
+    stored = np.load(path.with_suffix(".npy"))
+    assert (stored == np.concatenate([block[0], block[1, :2]])).all()
+
+
+def test_a_padded_shard_of_before_is_still_read(tmp_path):
+    block = np.random.default_rng(0).integers(0, 256, (2, 5, 64, 44), np.uint8)
+    np.save(tmp_path / "old.npy", block)
+    labels = {"people": [3, 4], "lengths": [5, 2], "views_deg": [0, 18]}
+    labels |= {"sequences": ["nm-01", "nm-02"], "shape": [2, 5, 64, 44]}
+    (tmp_path / "old.json").write_text(json.dumps(labels))
+    _, new = shard(tmp_path / "new", [5])
+    data = ShardedSequences([tmp_path / "old.json", new])
+    assert (data.read(0) == block[0]).all()
+    assert (data.read(1) == block[1, :2]).all()
+    assert data.read(2).shape == (5, 64, 44)
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="expected"), ShardWriter(tmp_path / "a", (64, 44)) as made:
+        made.add(np.ones((3, 64, 44), np.uint8), person=1, sequence="nm-01", view_deg=0)
+        made.add(np.ones((3, 128, 88), np.uint8), person=1, sequence="nm-01", view_deg=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shards_of_two_sizes_are_not_mixed(tmp_path):
+    _, small = shard(tmp_path / "a", [1])
+    large = np.zeros((1, 2, 128, 88), np.uint8)
+    write_shard(tmp_path / "b", large, people=[1], sequences=["nm-01"], views_deg=[0])
+    with pytest.raises(DataError, match="64x44 and 128x88"):
+        ShardedSequences([small, tmp_path / "b.json"])
 
 
 def test_nothing_temporary_is_left(tmp_path):
