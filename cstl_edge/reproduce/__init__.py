@@ -1,1 +1,1 @@
-"""The paper's experiments again: rows of its tables trained, evaluated and compared; its pictures."""
+"""The paper's experiments again: tables of rows, trained, evaluated and compared; its pictures."""

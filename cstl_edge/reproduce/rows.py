@@ -29,7 +29,7 @@ from cstl_edge.runtime.base import Encoder
 from cstl_edge.training.presets import RowPlan, TablePlan, find
 from cstl_edge.training.resume import FREE, RESUME
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.trainer import WEIGHTS, train
+from cstl_edge.training.trainer import train
 
 logger = logging.getLogger(__name__)
 
