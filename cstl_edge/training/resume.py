@@ -1,24 +1,42 @@
-"""The state of a run and its file: everything that the next iteration depends on."""
+"""The state of a run and its file: everything that the next iteration depends on.
+
+The file is safetensors; its metadata hold `run`, the state as JSON with the whole configuration,
+and `sha256` over all of it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from cstl_edge.data.sampling import Sampler
 from cstl_edge.errors import ConfigError, ModelError, one_line
 from cstl_edge.model import Cstl
-from cstl_edge.training.checkpoint import read_header, read_tensors, write_tensors
+from cstl_edge.training.checkpoint import (
+    read_header,
+    read_tensors,
+    weights_sha256,
+    write_tensors,
+)
+from cstl_edge.training.distributed import Ranks
 from cstl_edge.training.settings import TrainConfig
 
+logger = logging.getLogger(__name__)
+
 RESUME = "resume.safetensors"
-FREE = {"iterations", "minutes", "threads", "checkpoint_minutes", "log_every"}  # may change
+FREE = {  # keys of `run` that may change when a run goes on; so may `evaluate`
+    *("iterations", "minutes", "device", "threads", "checkpoint_minutes", "log_every"),
+    "tensorboard",
+}
 
 
 class MovingAverage:
@@ -48,19 +66,29 @@ class Run:
     model: Cstl
     sampler: Sampler
     optimiser: torch.optim.Adam
+    scaler: torch.amp.GradScaler  # of float16; it does nothing at any other precision
     average: MovingAverage | None
+    ranks: Ranks = field(default_factory=Ranks)
     iteration: int = 0
     elapsed_s: float = 0.0
     first: dict[str, Any] | None = None  # what the weights that it started from say of themselves
+    best: dict[str, Any] | None = None  # the best evaluation so far
 
     @classmethod
-    def start(cls, config: TrainConfig, model: Cstl, sampler: Sampler) -> Run:
+    def start(cls, config: TrainConfig, model: Cstl, sampler: Sampler, ranks: Ranks) -> Run:
         """Return a run that has not begun."""
         decay = config.optimiser.average_decay
         average = MovingAverage(model, decay) if decay else None
         learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimiser = torch.optim.Adam(learnt, lr=config.optimiser.rate, fused=True)
-        return cls(config, model, sampler, optimiser, average)
+        device = next(model.parameters()).device.type
+        scaler = torch.amp.GradScaler(device, enabled=config.run.precision == "float16")
+        return cls(config, model, sampler, optimiser, scaler, average, ranks)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
 
     def inference_state(self) -> dict[str, Tensor]:
         """Return the weights to use: the moving average where there is one."""
@@ -75,15 +103,18 @@ def save_run(path: Path, run: Run) -> None:
     for number, state in run.optimiser.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{key}": tensor for key, tensor in state.items()}
     tensors["random"] = torch.get_rng_state()
-    run.sampler.next_batch = run.iteration
+    run.sampler.next_batch = run.iteration * run.config.run.accumulate
     state = {
         "config": run.config.model_dump(mode="json"),
         "sampler": run.sampler.state_dict(),
+        "scaler": run.scaler.state_dict(),
         "iteration": run.iteration,
         "elapsed_s": run.elapsed_s,
         "first": run.first,
+        "best": run.best,
     }
-    write_tensors(path, tensors, {"run": json.dumps(state)})
+    text = json.dumps(state)
+    write_tensors(path, tensors, {"run": text, "sha256": _seal(text, tensors)})
 
 
 def load_run(path: Path, run: Run) -> None:
@@ -95,19 +126,52 @@ def load_run(path: Path, run: Run) -> None:
     name = one_line(path)
     metadata, _ = read_header(path)
     tensors = read_tensors(path)
+    _check_seal(name, metadata, tensors)
     try:
         state = json.loads(metadata["run"])
-        _compare(state["config"], run.config.model_dump(mode="json"))
+        _compare(_completed(state["config"]), run.config.model_dump(mode="json"))
+        run.sampler.load_state_dict(state["sampler"])
         run.model.load_state_dict(_under(tensors, "model."))
         if run.average is not None:
-            run.average.state = _under(tensors, "average.")
+            for key, tensor in _under(tensors, "average.").items():
+                run.average.state[key].copy_(tensor)
         run.optimiser.load_state_dict(_adam(tensors, run.optimiser))
+        if run.scaler.is_enabled():
+            run.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(tensors["random"])
-        run.sampler.load_state_dict(state["sampler"])
         run.iteration, run.elapsed_s = int(state["iteration"]), float(state["elapsed_s"])
-        run.first = state.get("first")
+        run.first, run.best = state.get("first"), state.get("best")
     except (LookupError, ValueError, TypeError, RuntimeError) as err:
         raise ModelError(f"{name} is not a checkpoint of this run: {one_line(err)}") from err
+
+
+def _seal(text: str, tensors: Mapping[str, Tensor]) -> str:
+    return hashlib.sha256(f"{text}\n{weights_sha256(tensors)}".encode()).hexdigest()
+
+
+def _check_seal(name: str, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
+    if set(metadata) == {"run"}:
+        logger.warning("%s was written before such files had a sha256; it is taken as it is", name)
+    elif set(metadata) != {"run", "sha256"}:
+        raise ModelError(f"{name} is not a checkpoint of this run: its metadata are others")
+    elif metadata["sha256"] != _seal(metadata["run"], tensors):
+        raise ModelError(
+            f"{name}: its sha256 does not match its content. Begin a new run, from the weights "
+            "beside it by --first if those are good"
+        )
+
+
+def _completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved configuration with the defaults of keys that came later."""
+    try:
+        return TrainConfig.model_validate(saved).model_dump(mode="json")
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"the saved run has {where} {one_line(first.get('input'), 60)}, which this version "
+            "does not know. Resume it with the version that wrote it"
+        ) from err
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -133,9 +197,11 @@ def _adam(tensors: Mapping[str, Tensor], optimiser: torch.optim.Adam) -> dict[st
 def _compare(saved: Mapping[str, Any], now: Mapping[str, Any], parents: str = "") -> None:
     for key, value in now.items():
         before = saved.get(key)
+        if f"{parents}{key}" in {"evaluate", *(f"run.{free}" for free in FREE)}:
+            continue
         if isinstance(value, dict) and isinstance(before, dict):
             _compare(before, value, f"{parents}{key}.")
-        elif before != value and f"{parents}{key}" not in {f"run.{free}" for free in FREE}:
+        elif before != value:
             raise ConfigError(
                 f"{parents}{key} was {before} when the run was saved and is {value} now. Resume "
                 "with the old value or start in a new folder"

@@ -27,7 +27,8 @@ class SamplerSettings(_Section):
     frames: int = Field(default=30, ge=1)
     """Frames of each sequence."""
     rule: str = "paper"
-    """How frames are chosen: `paper` (30 of 40 neighbours, in order) or `released` (neighbours)."""
+    """How frames are chosen: `paper` (30 of 40 neighbours, in order), `released` (neighbours), or
+    `opengait` (as the paper, short sequences played in a loop)."""
 
     @field_validator("rule")
     @classmethod
@@ -62,7 +63,6 @@ class OptimiserSettings(_Section):
     """Count a sequence as its own positive, as the released code does."""
     average_decay: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the moving average of the weights, which is then what is saved; 0 is off."""
-
     frozen_layers: int = Field(default=0, ge=0, le=4)
     """First convolutions of the trunk that keep the weights they start from."""
 
@@ -82,21 +82,64 @@ class RunSettings(_Section):
     """Minutes of training after which the run ends; with `iterations` too, whichever is first."""
     seed: int = Field(default=0, ge=0)
     """Seed of the first weights and of every batch."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the forward pass; weights and losses stay float32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network is trained; `auto` is the GPU that torch finds, else the processor."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the forward pass; weights and losses stay float32. The gradients of float16 are
+    scaled, by a factor that falls when they overflow: such an iteration changes no weight."""
     channels_last: bool = False
     """Memory order of the trunk."""
+    compile: bool = False
+    """Compile the trunk by torch.compile, which takes a minute at the start."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches whose mean gradient is one iteration. Each is P×K and a batch of its own to the
+    triplet loss and the batch norms: no triplet spans two of them."""
     threads: int = Field(default=0, ge=0)
     """Threads of torch; 0 leaves them as they are."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     """Minutes between two checkpoints."""
     log_every: int = Field(default=10, ge=1)
     """Iterations between two lines of the log."""
+    tensorboard: bool = False
+    """Write the log for TensorBoard too, into the run's folder."""
 
     @model_validator(mode="after")
     def _bounded(self) -> RunSettings:
         if self.iterations is None and self.minutes is None:
             raise ValueError("expected run.iterations or run.minutes, got neither")
+        return self
+
+
+class DataSettings(_Section):
+    """Whom of the people of a prepared dataset to train on."""
+
+    split: Literal["auto", "all", "field", "first-5153"] = "auto"
+    """Training people: `field` (CASIA-B's first 74, OU-MVLP's odd), `first-5153` (OU-MVLP in the
+    paper's words), `all`; `auto` is `field` where the dataset has a split, else `all`."""
+    without: tuple[int, ...] = ()
+    """People left out; the released code leaves out 5 of CASIA-B."""
+
+
+class EvaluateSettings(_Section):
+    """Rank-1 across views during training; the best weights so far are kept apart.
+
+    Weights that are chosen by a figure look better by it than they are: report the last ones, or
+    choose on people that nothing is reported on.
+    """
+
+    every: int | None = Field(default=None, ge=1)
+    """Iterations between two evaluations."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Minutes of training between two evaluations."""
+    walkers: WalkersSettings | None = None
+    """Synthetic people to evaluate on; None means the test people of the dataset."""
+    people: int | None = Field(default=None, ge=2)
+    """Of them only the first so many; None means all."""
+
+    @model_validator(mode="after")
+    def _timed(self) -> EvaluateSettings:
+        if (self.every is None) == (self.minutes is None):
+            raise ValueError("expected either evaluate.every or evaluate.minutes")
         return self
 
 
@@ -107,9 +150,11 @@ class TrainConfig(_Section):
     """The network: fields of CstlConfig; `classes` follows from the data."""
     walkers: WalkersSettings | None = None
     """Synthetic people to train on; None when the data are given as shards."""
+    data: DataSettings = DataSettings()
     sampler: SamplerSettings = SamplerSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     augment: Augmentation = Augmentation()
+    evaluate: EvaluateSettings | None = None
     run: RunSettings
 
     @field_validator("model")
@@ -119,6 +164,21 @@ class TrainConfig(_Section):
             raise ValueError("`classes` follows from the data; leave it out")
         CstlConfig.from_dict(model)  # raises ValueError with what it expected
         return model
+
+    @model_validator(mode="after")
+    def _one_size(self) -> TrainConfig:
+        size = CstlConfig.from_dict(self.model).size
+        evaluated = self.evaluate.walkers if self.evaluate else None
+        for name, walkers in (("walkers", self.walkers), ("evaluate.walkers", evaluated)):
+            if walkers is not None and walkers.size != size:
+                raise ValueError(
+                    f"{name}.size is {list(walkers.size)}, model.size {list(size)}; make them equal"
+                )
+        if self.evaluate and self.walkers and not evaluated:
+            raise ValueError(
+                "evaluate needs evaluate.walkers where the training people are Walkers"
+            )
+        return self
 
     def network(self, classes: int) -> CstlConfig:
         """Return the configuration of the network for data of so many people.

@@ -13,7 +13,7 @@ import torch
 
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, ModelError
-from cstl_edge.training import trainer
+from cstl_edge.training import command, presets, step, trainer
 from cstl_edge.training.checkpoint import load_checkpoint, weights_sha256
 from cstl_edge.training.resume import MovingAverage
 from cstl_edge.training.settings import OptimiserSettings, TrainConfig
@@ -164,9 +164,7 @@ def test_a_budget_of_minutes_ends_the_run(tmp_path):
 def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     train(config("run.iterations=3"), Bars(), tmp_path)
     good = (tmp_path / RESUME).read_bytes()
-    monkeypatch.setattr(
-        trainer, "cross_entropy", lambda logits, labels: logits.sum() * float("nan")
-    )
+    monkeypatch.setattr(step, "cross_entropy", lambda logits, labels: logits.sum() * float("nan"))
     with pytest.raises(ModelError, match=rf"nan at batch 3 \(sequences \[\d+.*{RESUME}"):
         train(config(), Bars(), tmp_path, resume=True)
     assert (tmp_path / RESUME).read_bytes() == good
@@ -249,7 +247,7 @@ def test_the_moving_average_is_that_of_every_number():
     ("override", "message"),
     [
         ("run.iteration=3", "Did you mean 'iterations'"),
-        ("sampler.rule=sorted", "expected one of released, paper"),
+        ("sampler.rule=sorted", "expected one of released, paper, opengait"),
         ("model.part=4", "Did you mean 'parts'"),
         ("model.classes=3", "follows from the data"),
         ("optimiser.rate=-1", "optimiser.rate"),
@@ -262,7 +260,9 @@ def test_a_wrong_configuration_is_refused_with_a_hint(override, message):
         config(override)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [presets.find(name) for name in presets.names()], ids=lambda p: p.stem
+)
 def test_every_preset_is_valid(path):
     preset = load_config(TrainConfig, path)
     assert preset.network(classes=10).classes == 10
@@ -314,7 +314,7 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path, capsys):
 
 def test_data_must_come_from_somewhere(tmp_path, capsys, monkeypatch):
     main = runpy.run_path(str(SCRIPT))["main"]
-    monkeypatch.setitem(main.__globals__, "prepare_process", lambda settings: None)
+    monkeypatch.setattr(command, "prepare_process", lambda settings: None)
     assert main(arguments(tmp_path, "-o", "walkers=null")) == 2
     assert "give --data FOLDER" in capsys.readouterr().err
     assert main(arguments(tmp_path, "--data", str(tmp_path))) == 3
