@@ -8,7 +8,7 @@ file. Letters: m frames, c channels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,45 +23,36 @@ LEVELS = 127  # of an activation, on either side of zero
 WEIGHT_LEVELS = 63
 """Of a weight. x86 without VNNI adds pairs of products in 16 bits: 255 · 127 · 2 does not fit."""
 WHITE = 1.0  # the largest input of the first convolution: silhouettes are scaled to 0..1
-BINS = 2048
-CLIPS = np.linspace(0.3, 1.0, 71)  # shares of the largest value that are tried as its limit
 ZERO = "int8.zero"
 
 
-@dataclass
-class Histogram:
-    """How often the sizes |x| of a tensor's values occur, over many batches."""
+class Steps(NamedTuple):
+    """Weights of a convolution as int8."""
 
-    limit: float
-    """Upper end of the last bin; larger values count there."""
-    counts: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    steps: npt.NDArray[np.int8]
+    """[c out, c in, 3, 3]"""
+    scale: Floats
+    """[c out]: one step."""
 
-    def add(self, values: Floats) -> None:
-        """Count one batch."""
-        places = np.minimum(np.abs(values) * (BINS / self.limit), BINS - 1).astype(np.int64)
-        self.counts += np.bincount(places.ravel(), minlength=BINS)
 
-    def clip(self) -> float:
-        """Return the limit whose int8 steps lose least: the smallest mean squared error."""
-        middles = np.asarray((np.arange(BINS) + 0.5) * (self.limit / BINS), np.float64)
-        errors = [self._error(middles, share * self.limit) for share in CLIPS]
-        return float(CLIPS[int(np.argmin(errors))] * self.limit)
-
-    def _error(self, middles: npt.NDArray[np.float64], limit: float) -> float:
-        step = limit / LEVELS
-        nearest = np.minimum(np.round(middles / step), LEVELS) * step
-        return float((self.counts * (middles - nearest) ** 2).sum())
+def channel_scales(values: Floats) -> Floats:
+    """Return the step of each output channel of weights [c out, c in, 3, 3]."""
+    largest = np.abs(values).max(axis=(1, 2, 3))
+    return np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(WEIGHT_LEVELS)
 
 
 def activations(model: onnx.ModelProto) -> list[str]:
     """Return the tensors to calibrate: each convolution's output behind its Leaky ReLU."""
-    return [_activation(model.graph, conv) for conv in _convolutions(model.graph)]
+    return [_activation(model.graph, conv) for conv in convolutions(model.graph)]
 
 
-def quantise(model: onnx.ModelProto, limits: Mapping[str, float]) -> onnx.ModelProto:
+def quantise(
+    model: onnx.ModelProto, limits: Mapping[str, float], weights: Mapping[str, Steps] | None = None
+) -> onnx.ModelProto:
     """Return the float32 `frames` graph with its convolutions between Q/DQ pairs.
 
     limits: by tensor of `activations`, the size |x| that becomes 127; larger values are clipped
+    weights: by name; those of convolutions that are not in it are rounded to the nearest step
 
     A convolution's output gets the scale of what Leaky ReLU leaves of it: what is cut off below
     zero would be multiplied by 0.01 anyway, and above zero both pairs have the same steps.
@@ -70,7 +61,8 @@ def quantise(model: onnx.ModelProto, limits: Mapping[str, float]) -> onnx.ModelP
     quantised.CopyFrom(model)
     graph = quantised.graph
     scales = _scales(graph, limits)
-    weights = {tensor.name: tensor for tensor in graph.initializer}
+    plain = {tensor.name: tensor for tensor in graph.initializer}
+    given = weights or {}
     nodes: list[onnx.NodeProto] = []
     added: list[onnx.TensorProto] = [numpy_helper.from_array(np.array(0, np.int8), ZERO)]
     for node in graph.node:
@@ -78,7 +70,8 @@ def quantise(model: onnx.ModelProto, limits: Mapping[str, float]) -> onnx.ModelP
             if name in scales:
                 node.input[place] = f"{name}.int8"
         if node.op_type == "Conv":
-            tensors, dequantise = _weights(weights.pop(node.input[1]))
+            tensor = plain.pop(node.input[1])
+            tensors, dequantise = _weights(tensor.name, given.get(tensor.name) or _nearest(tensor))
             added += tensors
             nodes.append(dequantise)
             node.input[1] = dequantise.output[0]
@@ -91,7 +84,7 @@ def quantise(model: onnx.ModelProto, limits: Mapping[str, float]) -> onnx.ModelP
                 nodes += _pair(name)
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
-    graph.initializer.extend([*weights.values(), *added])
+    graph.initializer.extend([*plain.values(), *added])
     onnx.checker.check_model(quantised)
     return quantised
 
@@ -100,7 +93,7 @@ def _scales(graph: onnx.GraphProto, limits: Mapping[str, float]) -> dict[str, fl
     """Return the scale of every tensor that gets a pair of nodes."""
     producers = {name: node for node in graph.node for name in node.output}
     scales: dict[str, float] = {}
-    for conv in _convolutions(graph):
+    for conv in convolutions(graph):
         activation = _activation(graph, conv)
         limit = limits[activation]
         if not np.isfinite(limit) or limit <= 0:
@@ -128,24 +121,26 @@ def _pair(name: str) -> tuple[onnx.NodeProto, onnx.NodeProto]:
     )
 
 
-def _weights(
-    tensor: onnx.TensorProto,
-) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
-    """Return a convolution's weights [c out, c in, 3, 3] as int8, and the node that scales them."""
-    name, values = tensor.name, numpy_helper.to_array(tensor)
-    largest = np.abs(values).max(axis=(1, 2, 3))
-    scale = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(WEIGHT_LEVELS)
-    steps = np.rint(values / scale[:, None, None, None]).astype(np.int8)
-    tensors = {
-        f"{name}.steps": steps,
-        f"{name}.scale": scale,
-        f"{name}.zero": np.zeros(len(scale), np.int8),
+def _nearest(tensor: onnx.TensorProto) -> Steps:
+    """Return weights rounded to the nearest step."""
+    values = numpy_helper.to_array(tensor)
+    scale = channel_scales(values)
+    return Steps(np.rint(values / scale[:, None, None, None]).astype(np.int8), scale)
+
+
+def _weights(name: str, weights: Steps) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
+    """Return a convolution's weights as int8 tensors, and the node that scales them."""
+    tensors: dict[str, npt.NDArray[Any]] = {
+        f"{name}.steps": weights.steps,
+        f"{name}.scale": weights.scale,
+        f"{name}.zero": np.zeros(len(weights.scale), np.int8),
     }
     node = helper.make_node("DequantizeLinear", [*tensors], [f"{name}.int8"], axis=0)
     return [numpy_helper.from_array(array, key) for key, array in tensors.items()], node
 
 
-def _convolutions(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+def convolutions(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Return the convolutions in the order of computation."""
     return [node for node in graph.node if node.op_type == "Conv"]
 
 

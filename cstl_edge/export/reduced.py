@@ -14,8 +14,9 @@ import onnx
 
 from cstl_edge.errors import ExportError
 from cstl_edge.export import judge
-from cstl_edge.export.quantise import Histogram, activations, quantise
-from cstl_edge.export.ranges import observed, ranges
+from cstl_edge.export.quantise import activations, quantise
+from cstl_edge.export.ranges import ranges
+from cstl_edge.export.refit import refitted
 from cstl_edge.export.subject import Subject, session
 from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, Reduced
 
@@ -69,8 +70,10 @@ def _fp16(subject: Subject, result: Result) -> None:
 
 def _int8(subject: Subject, result: Result) -> None:
     """Add frames.int8.onnx, and head.fp16.onnx for TensorRT."""
-    limits = _calibrated(subject)
-    quantised = quantise(subject.graphs["frames"], limits)
+    plain, feeds = subject.graphs["frames"], subject.feeds("frames")
+    # Nothing is clipped: the part pooling takes maxima, so large values are what counts.
+    limits = {name: span.largest for name, span in ranges(plain, activations(plain), feeds).items()}
+    quantised = quantise(plain, limits, refitted(plain, limits, feeds))
     islands = subject.islands("head")
     frames = session("frames.int8.onnx", quantised)
     features = judge.features(frames, subject.evidence.walks.silhouettes)
@@ -107,16 +110,3 @@ def _rule(what: str, subject: Subject, run: Any) -> dict[str, Any]:
             "float32"
         )
     return told
-
-
-def _calibrated(subject: Subject) -> dict[str, float]:
-    """Return the limit of every activation that is quantised."""
-    frames, feeds = subject.graphs["frames"], subject.feeds("frames")
-    names = activations(frames)
-    spans = ranges(frames, names, feeds)
-    dead = [name for name in names if not spans[name].largest]
-    histograms = {name: Histogram(spans[name].largest) for name in names if name not in dead}
-    for tensors in observed(frames, list(histograms), feeds):
-        for name, values in tensors.items():
-            histograms[name].add(values)
-    return {name: found.clip() for name, found in histograms.items()} | dict.fromkeys(dead, 0.0)

@@ -8,14 +8,7 @@ from onnx import TensorProto, numpy_helper
 
 from cstl_edge.errors import ExportError
 from cstl_edge.export.graphs import build
-from cstl_edge.export.quantise import (
-    BINS,
-    LEVELS,
-    WEIGHT_LEVELS,
-    Histogram,
-    activations,
-    quantise,
-)
+from cstl_edge.export.quantise import LEVELS, WEIGHT_LEVELS, activations, quantise
 from cstl_edge.export.ranges import observed, ranges
 from cstl_edge.export.rounding import open_exact
 
@@ -143,24 +136,3 @@ def test_a_convolution_without_its_activation_is_told(plain):
             node.op_type = "Relu"
     with pytest.raises(ExportError, match=r"expected one LeakyRelu behind .*; got \['Relu'\]"):
         activations(plain)
-
-
-def test_the_limit_of_even_values_is_the_largest():
-    histogram = Histogram(2.0)
-    histogram.add(np.linspace(0, 2, 100_000, dtype=np.float32))
-    assert histogram.counts.sum() == 100_000
-    assert histogram.counts.max() / histogram.counts.min() < 1.1
-    assert histogram.clip() == pytest.approx(2.0, rel=0.02)
-
-
-def test_one_far_value_among_many_is_cut_off():
-    histogram = Histogram(10.0)
-    values = np.abs(np.random.default_rng(0).normal(size=200_000)).astype(np.float32)
-    histogram.add(np.append(values, np.float32(10)))
-    assert 3 <= histogram.clip() < 6
-
-
-def test_the_histogram_takes_both_signs_and_its_own_end():
-    histogram = Histogram(1.0)
-    histogram.add(np.array([-1.0, 1.0, 0.0], np.float32))
-    assert (histogram.counts[0], histogram.counts[BINS - 1]) == (1, 2)
