@@ -52,7 +52,7 @@ def train(
     # On a terminal a bar says what log lines say elsewhere.
     if not sys.stderr.isatty():
         logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
-    weights, stopped = run(
+    weights, stopped, speaks = run(
         config,
         overrides(override or [], split, minutes),
         data=data,
@@ -63,7 +63,8 @@ def train(
         workers=workers,
         command=shlex.join(["cstl-edge", *sys.argv[1:]]),
     )
-    show({"weights": str(weights), "stopped": stopped}, str(weights), json)
+    if speaks:
+        show({"weights": str(weights), "stopped": stopped}, str(weights), json)
     if stopped:
         raise typer.Exit(130)
 

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = f"train/configs/{Path(args.config).name}"
     command = ["train/run_train.py", "--config", name, *(f"-o {text}" for text in changes)]
     try:
-        weights, stopped = run(
+        weights, stopped, speaks = run(
             args.config,
             changes,
             data=args.data,
@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CstlEdgeError as err:
         print(f"error: {err}", file=sys.stderr)
         return err.exit_code
-    print(weights)
+    if speaks:
+        print(weights)
     return 130 if stopped else 0
 
 

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -30,6 +30,16 @@ from cstl_edge.training.trainer import train
 RUNS, CACHE = Path("runs/train"), Path("runs/cache")
 
 
+class Finished(NamedTuple):
+    """How a run ended."""
+
+    weights: Path
+    stopped: bool
+    """By Ctrl-C or SIGTERM, before its budget was spent."""
+    speaks: bool
+    """Whether this process tells of it: the first of those that trained."""
+
+
 def run(
     name: str | Path,
     overrides: Sequence[str] = (),
@@ -41,8 +51,8 @@ def run(
     cache: str | Path = CACHE,
     workers: int = 2,
     command: str = "",
-) -> tuple[Path, bool]:
-    """Train as a configuration says; return the path of the weights and whether it was stopped.
+) -> Finished:
+    """Train as a configuration says.
 
     name: a file, or a preset of train/configs/
     overrides: texts such as `run.seed=1`
@@ -77,7 +87,7 @@ def run(
             stop=stop,
             about=about,
         )
-    return weights, stop.asked
+    return Finished(weights, stop.asked, ranks.first)
 
 
 def choose(data: Labelled, kind: str, settings: DataSettings) -> Labelled:

@@ -91,7 +91,7 @@ class Step:
         with torch.autocast(device.type, self.type, enabled=self.type != torch.float32):
             outputs = self.model(silhouettes, lengths)
         triplet, nonzero = triplet_loss(
-            gathered(outputs.embedding.float()),
+            gathered(outputs.embedding),
             gathered(labels),
             margin=self.settings.margin,
             self_pairs=self.settings.self_pairs,
@@ -99,7 +99,7 @@ class Step:
         total = self.settings.triplet_weight * triplet
         numbers = [triplet.detach(), nonzero]
         if outputs.logits is not None:
-            classes = cross_entropy(outputs.logits.float(), labels)
+            classes = cross_entropy(outputs.logits, labels)
             total = total + self.settings.class_weight * classes
             numbers.append(classes.detach())
         told = self.run.ranks.mean(torch.stack([total.detach(), *numbers])).tolist()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from standin_people import TINY, Bars
 
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, ModelError
@@ -21,29 +22,6 @@ from cstl_edge.training.trainer import RESUME, WEIGHTS, rate_at, train
 
 TRAIN = Path(__file__).parents[2] / "train"
 SCRIPT, CONFIGS = TRAIN / "run_train.py", TRAIN / "configs"
-TINY = [
-    "model={widths: [2, 4, 8, 8], parts: 4, embedding: 16}",
-    "sampler={people: 3, sequences: 2, frames: 4, rule: released}",
-    "optimiser.rate=0.003",
-    "run.iterations=8",
-    "run.log_every=2",
-]
-
-
-class Bars:
-    """Eight people, each a bar of a width and place of their own that sways."""
-
-    def __init__(self):
-        self.people = np.repeat(np.arange(100, 108), 4)
-        self.lengths = np.full(32, 9)
-
-    def read(self, sequence):
-        frames = np.zeros((9, 64, 44), np.uint8)
-        person = self.people[sequence] - 100
-        for t in range(9):
-            left = 2 + 2 * person + (t + sequence) % 3
-            frames[t, 8 * (person % 4) :, left : left + 6 + 2 * person] = 255
-        return frames
 
 
 @pytest.fixture(autouse=True)

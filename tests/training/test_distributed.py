@@ -1,0 +1,127 @@
+"""Two processes are one: the same losses, gradients and runs."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cstl_edge.errors import ConfigError
+from cstl_edge.training import distributed
+from cstl_edge.training.distributed import Ranks, device_of, gathered, joined
+from cstl_edge.training.trainer import train
+
+SCRIPT = Path(__file__).parent / "two_ranks.py"
+STANDINS = SCRIPT.parents[1] / "standins"
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """The folder in which two gloo processes under torchrun have left their results."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    environment = {**os.environ, "PYTHONPATH": str(STANDINS), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*torchrun, "--nproc-per-node", "2", str(SCRIPT), str(folder)],
+        env=environment,
+        capture_output=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def script():
+    return runpy.run_path(str(SCRIPT))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+CASES = ["one batch", "two batches"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_losses_statistics_and_gradients_are_those_of_one_process(case, two_ranks, script):
+    _, one = script["first_gradient"](case, two_ranks)
+    two = load_file(two_ranks / f"{case}.safetensors")
+    assert set(one) == set(two)
+    for name, expected in one.items():
+        largest = float(expected.abs().max())
+        assert largest > 0, name
+        error = float((two[name] - expected).abs().max())
+        assert error < 1e-6 * largest, f"{name}: {error} of {largest}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_of_two_is_the_run_of_one_and_the_first_alone_writes(case, two_ranks, script):
+    train(script["configuration"](case), script["Bars"](), two_ranks / f"{case} alone")
+    alone, together = (
+        [json.loads(line) for line in (two_ranks / name / "log.jsonl").read_text().splitlines()]
+        for name in (f"{case} alone", f"{case} of 0")
+    )
+    for key in ("iteration", "loss", "triplet", "cross_entropy", "nonzero"):
+        one, two = ([line[key] for line in lines] for lines in (alone, together))
+        assert two == pytest.approx(one, rel=1e-3), key
+    assert not (two_ranks / f"{case} of 1").exists()
+    assert len({line["loss"] for line in alone}) > 1
+
+
+def test_alone_nothing_is_gathered_and_nobody_waits():
+    x = torch.arange(6.0, requires_grad=True)
+    assert gathered(x) is x
+    ranks = Ranks.here()
+    assert ranks == Ranks(0, 1)
+    assert ranks.agree(0.5, True, x.device) == (0.5, True)
+    assert ranks.mean(x) is x
+    ranks.wait()
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(ConfigError, match=r"GPU for process 1 .* torch finds 1\. Set run\.device"):
+        device_of("auto")
+    assert device_of("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert device_of("auto") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="torch finds 0"):
+        device_of("cuda")
+
+
+def test_an_environment_that_is_not_torchruns_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        pytest.raises(ConfigError, match=r"RANK.*Start them by torchrun"),
+        joined(torch.device("cpu")),
+    ):
+        pass
+
+
+def test_every_norm_of_the_network_is_shared():
+    from standin_people import Bars
+
+    run = runpy.run_path(str(SCRIPT))["start_run"]
+    configuration = runpy.run_path(str(SCRIPT))["configuration"]("one batch")
+    model = run(configuration, Bars()).model
+    before = model.state_dict()
+    distributed._share_norms(model)
+    kinds = {type(module).__name__ for module in model.modules() if hasattr(module, "running_var")}
+    assert kinds == {"SharedNorm"}
+    assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())

@@ -1,0 +1,60 @@
+"""What one process and several must agree in; torchrun starts it once per process.
+
+    torchrun --standalone --nproc-per-node 2 two_ranks.py FOLDER
+
+Leaves in FOLDER, per case, the losses and gradients of the first batch and a run of six iterations.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from standin_people import TINY, Bars
+
+from cstl_edge.config import load_config
+from cstl_edge.training.begin import start_run
+from cstl_edge.training.distributed import joined
+from cstl_edge.training.settings import TrainConfig
+from cstl_edge.training.step import Step
+from cstl_edge.training.trainer import train
+
+CASES = {"one batch": [], "two batches": ["run.accumulate=2", "optimiser.average_decay=0.9"]}
+
+
+def configuration(case):
+    # 4 people of 2: each process has two of them, and half of the triplets cross the processes
+    changes = ["sampler.people=4", "run.iterations=6", "run.log_every=1", *CASES[case]]
+    return load_config(TrainConfig, None, [*TINY, *changes])
+
+
+def first_gradient(case, folder):
+    """The gradient of the first iteration, and its losses, as tensors; in float64.
+
+    The root in the triplet loss is steep where sequences all but coincide, as those of Bars do.
+    """
+    run = start_run(configuration(case), Bars())
+    run.model.double()
+    step = Step(run, folder)
+    count = run.config.run.accumulate
+    losses = [step.learn(run.sampler.batch(i), last=i == count - 1) for i in range(count)]
+    found = {name: p.grad for name, p in run.model.named_parameters()}
+    found |= {name: tensor for name, tensor in run.model.named_buffers() if "running" in name}
+    found["losses"] = torch.tensor([[x.total, x.triplet, x.classes, x.nonzero] for x in losses])
+    return run, found
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    with joined(torch.device("cpu")) as ranks:
+        for case in CASES:
+            run, found = first_gradient(case, folder)
+            assert run.ranks == ranks
+            assert ranks.count == 2
+            if ranks.first:
+                save_file(found, folder / f"{case}.safetensors")
+            train(configuration(case), Bars(), folder / f"{case} of {ranks.rank}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
