@@ -16,7 +16,9 @@ import typer
 
 from cstl_edge import __version__
 from cstl_edge.cli_build import build
+from cstl_edge.cli_eval import evaluate
 from cstl_edge.cli_import import import_released
+from cstl_edge.cli_train import train
 from cstl_edge.errors import CstlEdgeError
 
 
@@ -243,7 +245,9 @@ def export(
 
 
 app.command()(build)
+app.command("eval")(evaluate)
 app.command()(import_released)
+app.command()(train)
 
 
 @plugins.command("build")

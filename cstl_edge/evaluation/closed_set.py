@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.evaluation.distance import part_mean_distance
 from cstl_edge.evaluation.intervals import bootstrap, by_person
+from cstl_edge.evaluation.ranking import scores
 from cstl_edge.evaluation.walks import GALLERY, PROBES, Walks
 
 
@@ -18,16 +18,14 @@ def rank1_hits(walks: Walks, condition: str) -> tuple[npt.NDArray[np.float64], l
     Returns hits [probes, gallery views] of 0, 1 or NaN (the probe's person is not in that view's
     gallery), the gallery's views and the probes.
     """
-    gallery = walks[np.isin(walks.sequences, GALLERY)]
-    probes = walks[np.isin(walks.sequences, PROBES[condition])]
-    views = sorted(set(gallery.views_deg.tolist()))
-    hits = np.full((len(probes.people), len(views)), np.nan)
+    gallery = np.flatnonzero(np.isin(walks.sequences, GALLERY))
+    probes = np.flatnonzero(np.isin(walks.sequences, PROBES[condition]))
+    views = sorted(set(walks.views_deg[gallery].tolist()))
+    hits = np.full((len(probes), len(views)), np.nan)
     for column, view in enumerate(views):
-        entries = gallery[gallery.views_deg == view]
-        nearest = part_mean_distance(probes.embeddings, entries.embeddings).argmin(axis=1)
-        known = np.isin(probes.people, entries.people)
-        hits[known, column] = (entries.people[nearest] == probes.people)[known]
-    return hits, views, probes
+        found, known = scores(walks, probes, gallery[walks.views_deg[gallery] == view])
+        hits[known, column] = found[known, 0]
+    return hits, views, walks[probes]
 
 
 def rank1(walks: Walks, condition: str, *, seed: int = 0, draws: int = 500) -> dict[str, Any]:

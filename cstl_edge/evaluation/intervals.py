@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,3 +27,44 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     values = [statistic(rng.choice(by_person, len(by_person))) for _ in range(draws)]
     return [round(float(v), 4) for v in np.quantile(values, [0.025, 0.975])]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much one model differs from another on the same people."""
+
+    difference: float
+    """Mean of the first less that of the second."""
+    interval_95: tuple[float, float]
+    verdict: str
+    """`better` or `worse` is the first; `none` where the interval contains 0."""
+
+
+def compare(
+    a: npt.NDArray[np.float64],
+    b: npt.NDArray[np.float64],
+    *,
+    seed: int = 0,
+    draws: int = 2000,
+) -> Comparison:
+    """Compare two models by a paired bootstrap: a person is drawn with both figures.
+
+    a, b: [people], each person's share of hits in the same order, as `by_person` gives them
+    Raises ValueError when they are not of the same, at least two people.
+    """
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
+        raise ValueError(
+            f"expected figures of the same people, 2 at least; got {first.shape} and {second.shape}"
+        )
+    gain = first - second
+    means = drawn_people(len(gain), seed, draws) @ gain / len(gain)
+    low, high = (float(q) for q in np.quantile(means, [0.025, 0.975]))
+    verdict = "better" if low > 0 else "worse" if high < 0 else "none"
+    return Comparison(float(gain.mean()), (low, high), verdict)
+
+
+def drawn_people(people: int, seed: int, draws: int) -> npt.NDArray[np.float64]:
+    """Return how often each of so many people is drawn, with replacement: [draws, people]."""
+    counts = np.random.default_rng(seed).multinomial(people, [1 / people] * people, size=draws)
+    return counts.astype(np.float64)

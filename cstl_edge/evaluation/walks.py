@@ -1,4 +1,4 @@
-"""Embedded sequences with their labels, and the CASIA-B names of gallery and probes.
+"""Embedded sequences with what is known of them, and CASIA-B's names of gallery and probes.
 
 Letters of this room: `m` sequences, `s` frames, `p` parts, `d` embedding dimensions.
 """
@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.floating[Any]]  # float32, or float16 of a file that is mapped
+Rows = npt.NDArray[np.int64]  # indices of sequences
 Bools = npt.NDArray[np.bool_]
 
 GALLERY = ("nm-01", "nm-02", "nm-03", "nm-04")
@@ -20,9 +22,12 @@ PROBES = {"nm": ("nm-05", "nm-06"), "bg": ("bg-01", "bg-02"), "cl": ("cl-01", "c
 
 @dataclass(frozen=True)
 class Walks:
-    """Embedded sequences and what is known of each: person, sequence name (`nm-05`), view [deg]."""
+    """Embedded sequences and what is known of each: person, sequence name (`nm-05`), view [deg].
 
-    embeddings: Floats  # [m, p, d]
+    A sequence whose embedding has a NaN or an infinity failed to enrol: it matches nobody.
+    """
+
+    embeddings: Vectors  # [m, p, d]
     people: npt.NDArray[np.int64]  # [m]
     sequences: npt.NDArray[np.str_]  # [m]
     views_deg: npt.NDArray[np.int64]  # [m]

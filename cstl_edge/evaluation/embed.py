@@ -1,0 +1,229 @@
+"""Embed whole sequences with any encoder, into a folder that a killed run can go on with.
+
+Sequences are taken in order of length, so that batches of several lengths pad little; the trunk
+sees no padding at all and the head masks it. Batches follow from the data alone: whoever resumes
+ends with the same bytes. Letters: `n` sequences of a batch, `s` frames, `h w` pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.errors import ConfigError, DataError, one_line
+from cstl_edge.evaluation.store import Store, read_store
+from cstl_edge.evaluation.walks import Rows, Walks
+from cstl_edge.runtime.base import Encoder, EncoderInfo
+
+MAX_FRAMES = 720  # as the reference toolbox caps; longer sequences are cut
+BATCH_FRAMES = 720  # with padding; features of the paper's widths take 16 KB a frame
+BATCH_SEQUENCES = 32
+SAVE_EVERY_S = 5.0
+
+
+class Labelled(Protocol):
+    """Sequences with what is known of each, as `data.shards` opens them."""
+
+    people: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    views_deg: npt.NDArray[np.int64]
+    sequences: npt.NDArray[np.str_]
+
+    def read(self, sequence: int, /) -> npt.NDArray[np.uint8]:
+        """Return one whole sequence [s, h, w]."""
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """How sequences are embedded; all of it is part of what embeddings are known by."""
+
+    batch_frames: int = BATCH_FRAMES
+    """Frames of a batch, padding included; a longer sequence is a batch of its own."""
+    min_frames: int = 1
+    """Sequences with fewer fail to enrol."""
+    max_frames: int = MAX_FRAMES
+    """Frames of a sequence that count, from its first."""
+
+    def __post_init__(self) -> None:
+        if min(self.batch_frames, self.min_frames) < 1 or self.max_frames < self.min_frames:
+            raise ConfigError(
+                "expected batch_frames, min_frames >= 1 and max_frames >= min_frames; got "
+                f"{self.batch_frames}, {self.min_frames} and {self.max_frames}"
+            )
+
+
+@dataclass(frozen=True)
+class EmbeddedSet:
+    """Walks whose embeddings are a mapped float16 file, and what failed to enrol."""
+
+    folder: Path
+    walks: Walks
+    short: Rows
+    """Which of them have fewer than `min_frames`."""
+    not_finite: Rows
+    """Whose embeddings have a NaN, an infinity, or a number beyond float16."""
+
+
+def embed(
+    encoder: Encoder,
+    data: Labelled,
+    workdir: str | Path,
+    rows: Rows | None = None,
+    *,
+    options: EmbedOptions | None = None,
+    source: str = "",
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> EmbeddedSet:
+    """Return the embeddings of sequences, made by this run, by a killed one before it, or both.
+
+    workdir: where they are kept, in a folder named by all they follow from; found complete there,
+        nothing is computed
+    rows: which sequences, by default all
+    source: what tells the data from other data with the same labels
+    tell: called with the number of sequences done and their total
+
+    Raises DataError for silhouettes of another size than the model's, for a folder that is damaged,
+    and for a full disk.
+    """
+    how = options or EmbedOptions()
+    chosen = np.arange(len(data.people)) if rows is None else np.asarray(rows, np.int64)
+    if not chosen.size:
+        raise DataError("expected at least one sequence to embed, got none")
+    _check_size(encoder.info, data, int(chosen[0]))
+    labels = {
+        "people": data.people[chosen].tolist(),
+        "sequences": data.sequences[chosen].tolist(),
+        "views_deg": data.views_deg[chosen].tolist(),
+        "lengths": data.lengths[chosen].tolist(),
+    }
+    key = embedding_key(encoder.info, how, {**labels, "source": source})
+    name = re.sub(r"[^\w.-]+", "_", encoder.info.model_name, flags=re.ASCII).strip(".")
+    place = Path(workdir) / f"{name[:40]}-{key[:12]}"
+    if read_store(place, key) is None:
+        _fill(encoder, data, chosen, Store(place, key, _shape(chosen, encoder)), how, labels, tell)
+    return read_embedded(place)
+
+
+def read_embedded(folder: str | Path) -> EmbeddedSet:
+    """Open a complete folder of embeddings (DataError)."""
+    found = read_store(Path(folder))
+    if found is None:
+        raise DataError(
+            f"no complete embeddings in {one_line(folder)}: run the evaluation to its end"
+        )
+    array, labels = found
+    try:
+        people, views, short, not_finite = (
+            np.array(labels[name], np.int64)
+            for name in ("people", "views_deg", "short", "not_finite")
+        )
+        sequences = np.array(labels["sequences"], np.str_)
+    except (KeyError, ValueError, TypeError, OverflowError) as err:
+        raise DataError(
+            f"{one_line(folder)}: its labels are damaged ({one_line(err)}). Delete it"
+        ) from err
+    if not len(array) == len(people) == len(sequences) == len(views):
+        raise DataError(f"{one_line(folder)}: expected {len(array)} labels of each kind. Delete it")
+    return EmbeddedSet(Path(folder), Walks(array, people, sequences, views), short, not_finite)
+
+
+def embedding_key(info: EncoderInfo, options: EmbedOptions, data: Any) -> str:
+    """Return the sha256 of all that embeddings follow from."""
+    # a network in memory has no sha256: nothing that was embedded earlier can be told to be its
+    weights = info.weights_sha256 or os.urandom(8).hex()
+    model = [weights, info.backend, info.provider, info.precision, *info.size]
+    text = json.dumps([model, asdict(options), data], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def batches(lengths: Rows, options: EmbedOptions) -> list[Rows]:
+    """Return which sequences are embedded together, shortest first; too short ones are in none.
+
+    lengths: [m] frames
+    """
+    usable = np.flatnonzero(lengths >= options.min_frames)
+    order = usable[np.argsort(lengths[usable], kind="stable")]
+    out: list[Rows] = []
+    start = 0
+    for stop in range(1, len(order) + 1):
+        if stop < len(order):
+            longest = min(int(lengths[order[stop]]), options.max_frames)
+            count = stop + 1 - start
+            if count <= BATCH_SEQUENCES and count * longest <= options.batch_frames:
+                continue
+        out.append(order[start:stop])
+        start = stop
+    return out
+
+
+def _fill(
+    encoder: Encoder,
+    data: Labelled,
+    chosen: Rows,
+    store: Store,
+    options: EmbedOptions,
+    labels: dict[str, Any],
+    tell: Callable[[int, int], None],
+) -> None:
+    """Embed what a store lacks, and finish it."""
+    lengths = data.lengths[chosen]
+    plan = batches(lengths, options)
+    with store:
+        done = sum(len(batch) for batch in plan[: store.batches_done])
+        saved = time.monotonic()
+        for number, batch in enumerate(plan):
+            if number < store.batches_done:
+                continue
+            _embed_batch(encoder, data, chosen, batch, store, options)
+            done += len(batch)
+            tell(done, len(chosen))
+            if time.monotonic() - saved > SAVE_EVERY_S:
+                store.save(number + 1)
+                saved = time.monotonic()
+        short = np.flatnonzero(lengths < options.min_frames)
+        for row in short:
+            store.fail(int(row), (encoder.info.parts, encoder.info.embedding))
+        failed = {"short": short.tolist(), "not_finite": store.failed}
+        store.finish({"shape": list(_shape(chosen, encoder)), **labels, **failed})
+
+
+def _embed_batch(
+    encoder: Encoder,
+    data: Labelled,
+    chosen: Rows,
+    batch: Rows,
+    store: Store,
+    options: EmbedOptions,
+) -> None:
+    """Embed some sequences, padded at the end to the longest, into their rows."""
+    walks = [data.read(int(chosen[row]))[: options.max_frames] for row in batch]
+    lengths = np.array([len(walk) for walk in walks], np.int32)
+    silhouettes = np.zeros((len(walks), lengths.max(), *encoder.info.size), np.uint8)
+    for place, walk in zip(silhouettes, walks, strict=True):
+        place[: len(walk)] = walk
+    for row, embedding in zip(batch, encoder.encode(silhouettes, lengths).embedding, strict=True):
+        store.write(int(row), embedding)
+
+
+def _shape(chosen: Rows, encoder: Encoder) -> tuple[int, int, int]:
+    return len(chosen), encoder.info.parts, encoder.info.embedding
+
+
+def _check_size(info: EncoderInfo, data: Labelled, row: int) -> None:
+    got = tuple(data.read(row).shape[1:])
+    if got != tuple(info.size):
+        expected = f"{info.size[0]}x{info.size[1]}"
+        raise DataError(
+            f"model {info.model_name!r} takes silhouettes of {expected}; this data has "
+            f"{got[0]}x{got[1]}. Prepare it with --size {expected}, or give another model"
+        )

@@ -1,0 +1,174 @@
+"""Figures as the paper prints them: Table 1, Table 2, and what else was found; text or Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cstl_edge.evaluation.protocols import BY_PAIR, BY_PROBE
+from cstl_edge.evaluation.ranking import METRICS
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; the first column is aligned left, all others right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(result: Mapping[str, Any]) -> list[Table]:
+    """Return the tables of what `evaluate` found."""
+    if result["protocol"] == "open-set":
+        return [_open_set(result)]
+    conditions = result["conditions"]
+    if result["averaged"] not in (BY_PAIR, BY_PROBE):
+        return [_metrics(result)]
+    by_view = _table1(result) if len(conditions) > 1 else _table2(result)
+    return [by_view, _metrics(result)]
+
+
+def text(table: Table) -> str:
+    """Return a table for a terminal.
+
+    >>> print(text(Table("Rank-1", ("Probe", "Mean"), (("NM", "97.8"), ("BG", "9.1")))))
+    Rank-1
+    Probe  Mean
+    NM     97.8
+    BG      9.1
+    """
+    lines = [table.columns, *table.rows]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(table.columns))]
+    body = ("  ".join(_padded(line, widths)).rstrip() for line in lines)
+    return "\n".join([table.title, *body])
+
+
+def markdown(table: Table) -> str:
+    """Return a table in Markdown.
+
+    >>> print(markdown(Table("Rank-1", ("Probe", "Mean"), (("NM", "97.8"),))))
+    **Rank-1**
+    <BLANKLINE>
+    | Probe | Mean |
+    |---|---:|
+    | NM | 97.8 |
+    """
+    rule = "|".join(["---", *["---:"] * (len(table.columns) - 1)])
+    lines = ["| " + " | ".join(cells) + " |" for cells in (table.columns, *table.rows)]
+    return "\n".join([f"**{table.title}**", "", lines[0], f"|{rule}|", *lines[1:]])
+
+
+def notes(result: Mapping[str, Any]) -> list[str]:
+    """Return in words what the tables rest on."""
+    failed = result["failed_to_enrol"]
+    said = [
+        f"{result['people']} people, {result['probe_sequences']} probes, "
+        f"{result['gallery_sequences']} in the gallery ({result['searched']}); failed to enrol "
+        f"{failed['rate']:.2%} ({failed['short']} too short, {failed['not_finite']} not finite)"
+    ]
+    if result["protocol"] == "open-set":
+        return said + _open_set_notes(result)
+    unmated = sum(row["unmated"] for row in result["conditions"].values())
+    if unmated:
+        what = "left out" if result["drop_unmated"] else "counted as missed"
+        said.append(f"{unmated} searches for somebody who is not in the gallery: {what}")
+    return [*said, "95 % intervals: bootstrap over people"]
+
+
+def _table1(result: Mapping[str, Any]) -> Table:
+    """Conditions down, probe views across (Table 1)."""
+    conditions = result["conditions"]
+    views = sorted({view for row in conditions.values() for view in row["per_view"]})
+    rows = [
+        (
+            name.upper(),
+            *(_percent(row["per_view"].get(view)) for view in views),
+            _percent(row["rank-1"]),
+            _interval(row["rank-1_95"]),
+        )
+        for name, row in conditions.items()
+    ]
+    mean = result["mean"]
+    last = ("Mean", *[""] * len(views), _percent(mean["rank-1"]), _interval(mean["rank-1_95"]))
+    columns = ("Probe", *(f"{view}°" for view in views), "Mean", "95 %")
+    return Table(_title(result), columns, (*rows, last))
+
+
+def _table2(result: Mapping[str, Any]) -> Table:
+    """Probe views down (Table 2)."""
+    (row,) = result["conditions"].values()
+    rows = [(f"{view}°", _percent(share), "") for view, share in row["per_view"].items()]
+    last = ("Mean", _percent(row["rank-1"]), _interval(row["rank-1_95"]))
+    columns = ("Probe", f"Gallery all {result['views']} views", "95 %")
+    return Table(_title(result), columns, (*rows, last))
+
+
+def _metrics(result: Mapping[str, Any]) -> Table:
+    """Every metric of every condition, with its interval."""
+    rows = [
+        (name.upper() if len(name) == 2 else name.capitalize(), *_cells(row))
+        for name, row in result["conditions"].items()
+    ]
+    if len(rows) > 1:
+        rows.append(("Mean", *_cells(result["mean"])))
+    return Table("All metrics (%), with 95 % intervals", ("Probe", *METRICS), tuple(rows))
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{_percent(row[m])} ({_interval(row[f'{m}_95'])})" for m in METRICS)
+
+
+def _open_set(result: Mapping[str, Any]) -> Table:
+    rows = tuple(
+        (
+            f"{row['fpir_wanted']:.2%}" + ("" if row["provable"] else " *"),
+            f"{row['fpir']:.3%}",
+            f"{row['fnir']:.1%}",
+            _interval(row["fnir_95"]),
+            "any" if row["threshold"] is None else f"{row['threshold']:.4f}",
+        )
+        for row in result["errors"]
+    )
+    title = (
+        f"FNIR at FPIR: {result['gallery_people']} enrolled, {result['strangers']} strangers, mean "
+        f"of {result['splits']} splits"
+    )
+    return Table(title, ("FPIR wanted", "FPIR", "FNIR", "95 %", "threshold"), rows)
+
+
+def _open_set_notes(result: Mapping[str, Any]) -> list[str]:
+    others = result["non_mated_searches"]
+    said = (
+        f"each split: at least {result['mated_searches']} mated and {others} non-mated searches, "
+        f"of {result['strangers']} strangers"
+    )
+    lines = [said, "95 % intervals: bootstrap over people"]
+    if not all(row["provable"] for row in result["errors"]):
+        lines.append(
+            f"* cannot be proved by so few searches: not one alarm in {others} would only show an "
+            f"FPIR of at most {result['provable_fpir']:.2%} (rule of three)"
+        )
+    return lines
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    excluded = ", identical views excluded" if result["averaged"] == BY_PAIR else ""
+    return f"Rank-1 (%) by probe view{excluded}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _interval(ends: Sequence[float]) -> str:
+    return f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    first, *others = (
+        cell.ljust(width) if k == 0 else cell.rjust(width)
+        for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return [first, *others]
