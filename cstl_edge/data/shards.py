@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,8 +23,14 @@ from cstl_edge.errors import DataError, one_line
 
 Silhouettes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
+Labels = dict[str, npt.NDArray[Any]]
 
-LABELS = {"people": np.int64, "lengths": np.int64, "views_deg": np.int64, "sequences": np.str_}
+LABELS: Mapping[str, type] = {
+    "people": np.int64,
+    "lengths": np.int64,
+    "views_deg": np.int64,
+    "sequences": np.str_,
+}
 """What is known of each sequence, one list of m entries each, and of what type."""
 HEADER_BYTES = 128  # of a .npy file: room for any shape, since it is written before the shape is
 NPY_MAGIC = b"\x93NUMPY\x01\x00"
@@ -38,7 +44,7 @@ class ShardedSequences:
         if not shards:
             raise DataError("expected at least one shard of silhouettes, got none")
         opened = [_open(Path(shard)) for shard in shards]
-        sizes = sorted({block.shape[1:] for block, _, _ in opened})
+        sizes = sorted({(block.shape[1], block.shape[2]) for block, _, _ in opened})
         if len(sizes) > 1:
             raise DataError(
                 f"expected shards of one size, got {' and '.join(f'{h}x{w}' for h, w in sizes)}; "
@@ -65,7 +71,8 @@ class ShardedSequences:
 class ShardWriter:
     """Write a shard sequence by sequence, so that it need not fit in memory.
 
-    A context manager: the shard is there when the block ends, and not at all when it fails.
+    A context manager: the shard is there when the block ends, and not at all when it fails or has
+    no sequences.
     """
 
     def __init__(self, stem: str | Path, size: tuple[int, int]) -> None:
@@ -95,18 +102,18 @@ class ShardWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self._commit()
-            return
-        self._file.close()
-        _part(self._block).unlink(missing_ok=True)
+        try:
+            with self._file:
+                if kind is None and self._labels["lengths"]:
+                    self._commit()
+        finally:
+            _part(self._block).unlink(missing_ok=True)
 
     def _commit(self) -> None:
         shape = (sum(self._labels["lengths"]), *self._size)
-        with self._file:
-            self._file.seek(0)
-            self._file.write(_npy_header(shape))
-            sync(self._file)
+        self._file.seek(0)
+        self._file.write(_npy_header(shape))
+        sync(self._file)
         os.replace(_part(self._block), self._block)
         write_whole(self.path, json.dumps({"shape": shape, **self._labels}))
 
@@ -170,13 +177,13 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
     return NPY_MAGIC + room.to_bytes(2, "little") + text.encode("latin1")
 
 
-def _open(path: Path) -> tuple[Silhouettes, Indices, dict[str, npt.NDArray[Any]]]:
+def _open(path: Path) -> tuple[Silhouettes, Indices, Labels]:
     """Return frames [f, h, w], the first of each sequence [m], and the labels of a shard."""
     name = one_line(path)
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         block = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-        labels = {key: np.array(index[key], dtype) for key, dtype in LABELS.items()}
+        labels: Labels = {key: np.array(index[key], dtype) for key, dtype in LABELS.items()}
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as err:
         raise DataError(f"cannot open shard {name}: {one_line(err)}. Make it again") from err
     shape = index.get("shape")

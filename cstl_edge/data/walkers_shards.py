@@ -10,9 +10,6 @@ import ast
 import hashlib
 import json
 import logging
-import multiprocessing
-import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -20,13 +17,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from cstl_edge.data.shards import write_shard
-from cstl_edge.data.walkers_set import VIEWS_DEG, generate, one_thread, worker_pool
+from cstl_edge.data.walkers_set import VIEWS_DEG, generate, worker_pool
+from cstl_edge.data.workers import step_back
 from cstl_edge.silhouette import SMALL
 
 logger = logging.getLogger(__name__)
 
 PEOPLE_PER_SHARD = 10
-NICENESS = 10  # of the workers: a camera or a training run on the same machine goes first
 
 
 class WalkersSettings(BaseModel):
@@ -102,26 +99,11 @@ def _groups(settings: WalkersSettings) -> Iterator[list[int]]:
 
 
 def _make(missing: dict[Path, list[int]], settings: WalkersSettings, workers: int) -> None:
-    with worker_pool(workers, _step_back) as pool:
+    with worker_pool(workers, step_back) as pool:
         jobs = [pool.submit(_shard, path, ids, settings) for path, ids in missing.items()]
         for done, job in enumerate(as_completed(jobs), start=1):
             job.result()
             logger.info("%d of %d shards of Walkers", done, len(jobs))
-
-
-def _step_back() -> None:
-    # A parent that is killed does not take its workers along; they would wait for ever.
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    one_thread()
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _shard(path: Path, ids: list[int], settings: WalkersSettings) -> None:

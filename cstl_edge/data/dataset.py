@@ -1,0 +1,164 @@
+"""A prepared dataset: a folder of shards with an index, `dataset.json`, that is written last.
+
+The index says which people, of which dataset, at which size; what was dropped and why; and the
+sha256 of every file, so that a copy can be verified. Its file names are plain: an index that points
+out of its folder is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cstl_edge.data.frames import Settings
+from cstl_edge.data.report import Report
+from cstl_edge.data.shards import ShardedSequences
+from cstl_edge.errors import DataError, one_line
+
+INDEX = "dataset.json"
+DROPPED = "dropped.jsonl"
+PIECE = ".report.jsonl"  # what a shard dropped, until all shards are there
+MAX_INDEX_BYTES = 64 * 2**20
+QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # per cent
+
+
+class ShardFile(BaseModel):
+    """One shard: the stem of its .json and .npy, and their sha256."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    json_sha256: str
+    npy_sha256: str
+
+
+class DatasetIndex(BaseModel):
+    """What `dataset.json` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1]
+    kind: str
+    """Which dataset: a key of layouts.LAYOUTS; splits.SPLITS goes by it."""
+    size: tuple[int, int]
+    """Height and width of a silhouette in pixels."""
+    people: dict[int, str]
+    """Name of every person id, as the source has it."""
+    sequences: int
+    frames: int
+    shards: list[ShardFile]
+    report: Report
+    settings: Settings
+    fingerprint: str
+    """Of the settings and the recordings of the source."""
+
+
+def is_dataset(folder: str | Path) -> bool:
+    """Tell whether a folder holds a prepared dataset."""
+    return (Path(folder) / INDEX).is_file()
+
+
+def read_index(folder: str | Path) -> DatasetIndex:
+    """Return the index of a prepared dataset; DataError when it is none or not to be trusted."""
+    path = Path(folder) / INDEX
+    name = one_line(path)
+    try:
+        if path.stat().st_size > MAX_INDEX_BYTES:
+            raise DataError(f"{name} has more than {MAX_INDEX_BYTES >> 20} MiB; prepare it again")
+        index = DatasetIndex.model_validate_json(path.read_bytes())
+    except FileNotFoundError as err:
+        raise DataError(
+            f"expected a prepared dataset, found no {name}. Make it: cstl-edge data prepare"
+        ) from err
+    except (OSError, ValidationError) as err:
+        told = err.errors()[0]["msg"] if isinstance(err, ValidationError) else err
+        raise DataError(f"cannot read {name}: {one_line(told)}; prepare it again") from err
+    for shard in index.shards:
+        if Path(shard.name).name != shard.name or shard.name.startswith("."):
+            told = one_line(shard.name, 60)
+            raise DataError(f"{name} names {told!r}, no file of its folder; prepare it again")
+    return index
+
+
+def open_dataset(folder: str | Path) -> ShardedSequences:
+    """Return the sequences of a prepared dataset, or of a plain folder of shards, mapped.
+
+    Raises DataError when it is neither, unfinished, or its shards are not what the index says.
+    """
+    place = Path(folder)
+    if not is_dataset(place):
+        if any(place.glob(f"*{PIECE}")):
+            raise DataError(
+                f"the dataset in {one_line(place)} is unfinished; run its cstl-edge data prepare "
+                "again: it goes on where it was"
+            )
+        shards = sorted(place.glob("*.json"))
+        if not shards:
+            raise DataError(f"expected {INDEX} or shards in {one_line(place)}, found none")
+        return ShardedSequences(shards)
+    index = read_index(place)
+    data = ShardedSequences([place / f"{shard.name}.json" for shard in index.shards])
+    told = (index.size, index.sequences, index.frames)
+    got = (data.size, len(data.people), int(data.lengths.sum()))
+    if told != got:
+        raise DataError(
+            f"{one_line(place)}: expected size, sequences and frames {told}, got {got}. Prepare it "
+            "again"
+        )
+    return data
+
+
+def verify_dataset(folder: str | Path) -> DatasetIndex:
+    """Hash every file of a prepared dataset again and open it; DataError names the first fault."""
+    index = read_index(folder)
+    for shard in index.shards:
+        for suffix, sha256 in ((".json", shard.json_sha256), (".npy", shard.npy_sha256)):
+            file = Path(folder) / f"{shard.name}{suffix}"
+            if (got := file_sha256(file)) != sha256:
+                raise DataError(
+                    f"{one_line(file)} was changed or damaged: expected sha256 {sha256[:12]}…, got "
+                    f"{got[:12]}…. Copy it or prepare the dataset again"
+                )
+    if stray := set(np.unique(open_dataset(folder).people).tolist()) ^ set(index.people):
+        raise DataError(
+            f"{one_line(folder)}: people {sorted(stray)[:3]} are in only one of index and shards"
+        )
+    return index
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file as hex digits; DataError when it cannot be read."""
+    total = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                total.update(block)
+    except OSError as err:
+        raise DataError(f"cannot read {one_line(path)}: {one_line(err)}") from err
+    return total.hexdigest()
+
+
+def statistics(folder: str | Path) -> dict[str, Any]:
+    """Return how many people, sequences and frames a dataset or folder of shards has, of what kind.
+
+    lengths_frames: quantiles of the length of a sequence, by per cent
+    """
+    data = open_dataset(folder)
+    kind = read_index(folder).kind if is_dataset(folder) else None
+    views, types = Counter(data.views_deg.tolist()), Counter(data.sequences.tolist())
+    quantiles = np.percentile(data.lengths, QUANTILES, method="inverted_cdf")
+    return {
+        "kind": kind,
+        "size": list(data.size),
+        "people": len(np.unique(data.people)),
+        "sequences": len(data.people),
+        "frames": int(data.lengths.sum()),
+        "views_deg": {str(view): count for view, count in sorted(views.items())},
+        "types": dict(sorted(types.items())),
+        "lengths_frames": dict(zip(map(str, QUANTILES), map(int, quantiles), strict=True)),
+    }

@@ -1,0 +1,90 @@
+"""What was dropped on the way from a source to a dataset, and why.
+
+Two kinds: files that are bad (damaged, misplaced, not what their name says), which `--max-bad`
+limits, and frames or sequences that are sound and of no use (nobody to be seen, too short), which
+are counted and no fault of the source: recordings of CASIA-B begin and end with empty frames.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from cstl_edge.errors import DataError, one_line
+
+DAMAGED = "damaged"
+HARMFUL = "made to do harm"
+LINK = "link out of the source"
+NO_FILE = "not a file"
+MISLABELLED = "named as of another recording"
+ODD_SIZE = "another size than its sequence"
+SEVERAL = "several pickles for one sequence"
+BAD = frozenset({DAMAGED, HARMFUL, LINK, NO_FILE, MISLABELLED, ODD_SIZE, SEVERAL})
+
+NO_IMAGES = "no images"
+TOO_SHORT = "too few frames"
+CUT = "cut to the frame limit"
+
+MAX_PATH = 1000  # characters
+EXAMPLES = 3  # of each reason, in the index
+
+
+@dataclass(frozen=True)
+class Drop:
+    """One file, frame or sequence that is not in the dataset."""
+
+    path: str  # below the source; what cannot be printed is escaped
+    reason: str  # one of those above, or a silhouette.Refusal
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", one_line(self.path, MAX_PATH))
+        object.__setattr__(self, "detail", one_line(self.detail))
+
+    def to_json(self) -> str:
+        """Return one line of `dropped.jsonl`."""
+        return json.dumps(asdict(self))
+
+
+class Report(BaseModel):
+    """The sum of all drops."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    files: int
+    """Images and pickles that were looked at."""
+    bad: int
+    """Those of them that are damaged, misplaced or not what their name says."""
+    reasons: dict[str, int]
+    """How many files, frames and sequences were dropped, by reason."""
+    examples: dict[str, list[str]]
+    """The first few paths of each reason."""
+    notes: list[str]
+    """What else is to be known of the source."""
+
+    def check(self, max_bad: float) -> None:
+        """Raise DataError when more than this share of the files is bad."""
+        if self.bad <= max_bad * self.files:
+            return
+        reason = next(r for r in self.reasons if r in BAD)
+        first = one_line(self.examples[reason][0], 80)
+        raise DataError(
+            f"{self.bad} of {self.files} files are bad, first {first} ({reason}); expected at most "
+            f"{max_bad:.2%}. Repair or remove them, or raise --max-bad"
+        )
+
+
+def summarise(drops: Iterable[Drop], files: int, notes: Iterable[str] = ()) -> Report:
+    """Count drops by reason, in the order in which the reasons come."""
+    reasons: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+    for drop in drops:
+        reasons[drop.reason] += 1
+        if len(shown := examples.setdefault(drop.reason, [])) < EXAMPLES:
+            shown.append(drop.path)
+    bad = sum(count for reason, count in reasons.items() if reason in BAD)
+    return Report(files=files, bad=bad, reasons=dict(reasons), examples=examples, notes=list(notes))
