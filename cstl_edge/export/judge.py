@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 
 from cstl_edge.errors import ExportError
-from cstl_edge.evaluation import GALLERY, Walks, part_mean_distance, rank1_table
+from cstl_edge.evaluation import Walks
+from cstl_edge.export.recognition import decisions, rank1
 from cstl_edge.export.verify import SALIENT
 from cstl_edge.model import Cstl
 
@@ -25,7 +26,6 @@ RULE_LENGTHS = (8, 8, 5)
 """Frames of the sequences that PyTorch computes in float16 too, which is slow on a CPU."""
 RULE_FACTOR = 2.0  # |fp16 - ref| may be so many times |torch fp16 - ref|
 RULE_FLOOR = 1e-4
-DECISION_FPIR = 0.01
 TINY = 1e-12
 
 
@@ -69,6 +69,9 @@ class Judgement:
     """For the manifest."""
     problems: list[str]
     rank1_drop_points: float
+    """Of rank-1 across views."""
+    rank1_drop_at_most_points: float
+    """What the drop on more people is below, with 95 % certainty."""
 
     def check(self, what: str) -> None:
         """Raise ExportError when a gate is closed."""
@@ -120,8 +123,9 @@ def judge(reference: Answers, found: Answers, walks: Any, limits: Limits) -> Jud
         np.abs(reference.embedding - found.embedding)[same].max(initial=0)
     )
     told["max_abs_value"] = float(np.abs(reference.embedding).max())
-    drop = _recognition(reference, found, walks, limits, told, problems)
-    return Judgement(told, problems, drop)
+    _recognition(reference, found, walks, limits, told, problems)
+    lost = told["rank1"]["lost"]
+    return Judgement(told, problems, lost["points"], lost["at_most_points"])
 
 
 def rule(network: Cstl, silhouettes: Any, run: Any) -> dict[str, Any]:
@@ -189,49 +193,21 @@ def _recognition(
     limits: Limits,
     told: dict[str, Any],
     problems: list[str],
-) -> float:
-    """Add rank-1 and decisions; return the points of rank-1 that are lost."""
+) -> None:
+    """Add rank-1 and decisions, and what of them is over a limit."""
     before, after = (
         Walks(one.embedding, walks.people, walks.sequences, walks.views_deg)
         for one in (reference, found)
     )
-    tables = [rank1_table(one)["mean"] for one in (before, after)]
-    means = [{view: table[view] for view in ("same_view", "cross_view")} for table in tables]
-    lost = 100 * (means[0]["cross_view"] - means[1]["cross_view"])
-    told["rank1"] = {"float32": means[0], "found": means[1]}
+    told["rank1"] = rank1(before, after)
+    lost = told["rank1"]["lost"]["points"]
     if not lost <= limits.rank1_points:
         problems.append(
             f"rank-1 falls by {lost:.2f} points, expected at most {limits.rank1_points:g}"
         )
-    told["decisions"] = decided = _decisions(before, after)
+    told["decisions"] = decided = decisions(before, after)
     if decided["changed"] > limits.decisions * decided["compared"]:
         problems.append(
             f"{decided['changed']} of {decided['compared']} searches end otherwise, expected at "
             f"most {limits.decisions:.1%}"
         )
-    return float(lost)
-
-
-def _decisions(before: Walks, after: Walks) -> dict[str, Any]:
-    """Count searches in a float32 gallery whose answer changes with the precision of the probe.
-
-    The threshold is float32's own for a false-positive rate of `DECISION_FPIR`.
-    """
-    enrolled = np.isin(before.sequences, GALLERY)
-    entries, people = before[enrolled], before.people[~enrolled]
-    distances = [
-        part_mean_distance(one.embeddings[~enrolled], entries.embeddings) for one in (before, after)
-    ]  # [probes, entries] each
-    strangers = np.where(entries.people == people[:, None], np.inf, distances[0])
-    threshold = float(np.quantile(strangers.min(1), DECISION_FPIR))
-    answered = [
-        np.where(distance.min(1) < threshold, entries.people[distance.argmin(1)], -1)
-        for distance in distances
-    ]
-    return {
-        "compared": len(people),
-        "changed": int((answered[0] != answered[1]).sum()),
-        "named": int((answered[0] >= 0).sum()),
-        "threshold": round(threshold, 5),
-        "fpir": DECISION_FPIR,
-    }

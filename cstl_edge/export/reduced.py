@@ -20,7 +20,9 @@ from cstl_edge.export.refit import refitted
 from cstl_edge.export.subject import Subject, session
 from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, Reduced
 
-DEFAULT_DROP_POINTS = 0.5  # INT8 becomes the default on a CPU below this loss of rank-1
+DEFAULT_DROP_POINTS = 0.5
+"""INT8 becomes the default of a CPU that is faster with it when the loss of rank-1 is below this
+with 95 % certainty. On few people it never is."""
 
 
 @dataclass
@@ -79,7 +81,7 @@ def _int8(subject: Subject, result: Result) -> None:
     features = judge.features(frames, subject.evidence.walks.silhouettes)
     onnxruntime = _judged("int8 for onnxruntime", subject, subject.head, features, judge.INT8)
     tensorrt = _judged("int8 for tensorrt", subject, subject.twin("head"), features, judge.INT8)
-    if onnxruntime.rank1_drop_points < DEFAULT_DROP_POINTS:
+    if onnxruntime.rank1_drop_at_most_points < DEFAULT_DROP_POINTS:
         result.cpu_default = "int8"
     result.graphs |= {"frames.int8.onnx": quantised, "head.fp16.onnx": subject.half("head")}
     result.precisions["int8"] = Reduced(

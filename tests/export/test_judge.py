@@ -7,7 +7,9 @@ import pytest
 
 from cstl_edge.data.walkers_set import WalkersSet
 from cstl_edge.errors import ExportError
+from cstl_edge.evaluation import Walks
 from cstl_edge.export.judge import FP16, Answers, Limits, judge, rule
+from cstl_edge.export.recognition import lost_matches
 
 PEOPLE, VIEWS = 4, (18, 90)
 RNG = np.random.default_rng(3)
@@ -123,6 +125,29 @@ def test_people_taken_for_each_other_cost_rank_1_and_decisions(walks, reference)
     told = " ".join(found.problems)
     assert "rank-1 falls by" in told
     assert "of 48 searches end otherwise" in told
+
+
+def test_losses_are_counted_search_by_search(walks, reference):
+    """Who is lost here and won there costs nothing on average, and the error says how sure."""
+    before = Walks(reference.embedding, walks.people, walks.sequences, walks.views_deg)
+    embedding = reference.embedding.copy()
+    places = np.array([reference.embedding[walks.people == p].mean(0) for p in range(PEOPLE)])
+    (lost,) = np.flatnonzero(
+        (walks.people == 0) & (walks.sequences == "nm-05") & (walks.views_deg == 18)
+    )
+    embedding[lost] = places[1]
+    found = lost_matches(before, replace(before, embeddings=embedding))
+    assert found["compared"] == PEOPLE * 6 * 2  # each probe in the one other view
+    assert (found["only_float32"], found["only_found"]) == (1, 0)
+    assert found["points"] == pytest.approx(100 / 48, abs=1e-3)
+    by_person = np.array([100 / 12, 0, 0, 0])
+    error = by_person.std(ddof=1) / 2
+    assert found["standard_error_points"] == pytest.approx(error, abs=1e-3)
+    assert found["at_most_points"] == pytest.approx(100 / 48 + 1.645 * error, abs=1e-2)
+    back = lost_matches(replace(before, embeddings=embedding), before)
+    assert (back["only_float32"], back["only_found"], back["points"]) == (0, 1, -found["points"])
+    same = lost_matches(before, before)
+    assert (same["points"], same["at_most_points"]) == (0, 0)
 
 
 def test_the_rule_allows_twice_what_pytorch_loses(network):
