@@ -16,7 +16,7 @@ from PIL import Image
 from cstl_edge.data import walkers
 
 ASSETS = Path(str(files("cstl_edge") / "assets"))
-VERBS = ["demo", "live", "enroll", "identify", "export", "build", "doctor"]
+VERBS = ["demo", "live", "enroll", "identify", "export", "import-released", "build", "doctor"]
 GROUPS = {"gallery": "gallery list", "plugin": "plugin build"}
 
 

@@ -32,9 +32,7 @@ from cstl_edge.training.released_keys import (
     released_shapes,
 )
 
-MAX_BYTES = (
-    512 * 2**20
-)  # the largest released form has 150 MB; a file with Adam's moments thrice it
+MAX_BYTES = 512 * 2**20  # the largest form (OU-MVLP) has 150 MB, with Adam's moments 450
 PREFIX = "module."  # of torch's DataParallel, in which the released code trains
 WRAPPER = "model"  # under which OpenGait's files keep the weights, beside optimiser and scheduler
 SIZES = {32: (64, 44), 64: (128, 88)}  # silhouettes by parts: one part per row of a feature map

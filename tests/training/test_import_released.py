@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +15,15 @@ from standin_released import released_network, released_state
 from typer.testing import CliRunner
 
 from cstl_edge.cli import app
+from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, ModelError
+from cstl_edge.model import Cstl
 from cstl_edge.training import released as module
 from cstl_edge.training.checkpoint import load_checkpoint, save_checkpoint
 from cstl_edge.training.released import import_released
+from cstl_edge.training.settings import TrainConfig
 
+PRESET = Path(__file__).parents[2] / "train" / "configs" / "cstl-released-casia-b.yaml"
 SMALL = (32, (2, 3, 4, 16), 8, 5)  # parts, widths, embedding, classes
 FULL = (32, 64, 128, 128)
 
@@ -297,3 +302,14 @@ def test_the_verb_refuses(tmp_path, file):
     done = verb(file, "-o", tmp_path / "w.safetensors")
     assert isinstance(done.exception, ModelError)
     assert not (tmp_path / "w.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parameters"),
+    [((), 17_933_216), (("model.size=[64, 44]", "model.parts=32"), 9_091_232)],
+)
+def test_the_preset_is_the_released_network_at_both_sizes(overrides, parameters):
+    config = load_config(TrainConfig, PRESET, overrides)
+    with torch.device("meta"):
+        network = Cstl(config.network(classes=73))
+    assert sum(p.numel() for p in network.parameters()) == parameters
