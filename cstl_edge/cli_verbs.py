@@ -200,7 +200,8 @@ def export_weights(
     for name, one in manifest.precisions.items():
         lines += [f"  {name}, {who}: {_cost(judged)}" for who, judged in one.judged.items()]
     if manifest.precisions:
-        lines.append(f"  a CPU takes {manifest.cpu_default} when nobody says")
+        where = " and it multiplies int8 fast" if manifest.cpu_default == "int8" else ""
+        lines.append(f"  a CPU takes {manifest.cpu_default} when nobody says{where}")
     show(told, "\n".join(lines), as_json)
 
 

@@ -101,8 +101,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpu() -> tuple[str, str]:
-    """Return the processor's name and its widest vector instructions of VECTORS, as Linux has them.
+def processor() -> tuple[str, frozenset[str]]:
+    """Return the processor's name and its instructions, as Linux lists them; none elsewhere.
 
     Virtual machines often hide the model: then only the instructions tell two machines apart.
     """
@@ -115,6 +115,12 @@ def _cpu() -> tuple[str, str]:
     }
     flags = found.get("flags", found.get("features", "")).split()
     name = found.get("model name") or platform.processor() or "unknown"
+    return name, frozenset(flags)
+
+
+def _cpu() -> tuple[str, str]:
+    """Return the processor's name and its widest vector instructions of VECTORS."""
+    name, flags = processor()
     return name, next((flag for flag in VECTORS if flag in flags), "unknown")
 
 

@@ -48,10 +48,30 @@ def test_int8_has_a_float32_head_here_and_a_half_one_on_a_gpu(reduced):
     assert manifest.graphs("int8", "tensorrt") == ("frames.int8.onnx", "head.fp16.onnx")
 
 
-@pytest.mark.parametrize("default", ["float32", "int8"])
-def test_the_folder_names_the_default(reduced, default):
+@pytest.mark.parametrize(
+    ("default", "flags", "chosen"),
+    [
+        ("float32", {"avx2", "avx512_vnni"}, "float32"),
+        ("int8", {"avx2", "avx512_vnni"}, "int8"),
+        ("int8", {"avx2", "avx_vnni"}, "int8"),
+        ("int8", {"neon", "asimddp"}, "int8"),
+        ("int8", {"avx2", "avx512f"}, "float32"),
+        ("int8", set(), "float32"),  # a system that does not tell
+    ],
+)
+def test_the_folder_names_the_default_and_the_processor_has_a_word(
+    reduced, monkeypatch, caplog, default, flags, chosen
+):
+    caplog.set_level("INFO")
+    monkeypatch.setattr("cstl_edge.runtime.processor.processor", lambda: ("a CPU", flags))
     spoil(reduced, lambda manifest: manifest.update(cpu_default=default))
-    assert load(reduced).info.precision == default
+    assert load(reduced).info.precision == chosen
+    assert load(reduced, precision=default).info.precision == default
+    told = [r.getMessage() for r in caplog.records if r.name == "cstl_edge.runtime.processor"]
+    assert len(told) == (default == "int8")
+    if (default, chosen) == ("int8", "float32"):
+        assert told[0].startswith("precision: float32, though")
+        assert "this one has none of amx_int8, avx512_vnni" in told[0]
 
 
 def test_older_manifests_mean_float32(folder):
