@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,28 @@ from cstl_edge.data.report import DAMAGED, LINK, MISLABELLED, NO_FILE, SEVERAL, 
 from cstl_edge.data.trees import Recording, inside
 from cstl_edge.errors import DataError
 from cstl_edge.silhouette import Silhouette, numbered_images, read_image
+
+MAX_IMAGE_BYTES = 64 * 2**20
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def check_png(file: Path) -> None:
+    """Raise DataError when a checksum of a PNG is wrong or its end is missing.
+
+    Decoders do not insist on either: a flipped bit would pass as another shape of the person.
+    """
+    if (size := file.stat().st_size) > MAX_IMAGE_BYTES:
+        raise DataError(f"{size >> 20} MiB are more than {MAX_IMAGE_BYTES >> 20} MiB")
+    data = file.read_bytes()
+    at, kind = len(PNG_SIGNATURE), b""
+    while data.startswith(PNG_SIGNATURE) and kind != b"IEND":
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        kind, checksum = data[at + 4 : at + 8], data[end : end + 4]
+        if len(checksum) < 4:
+            raise DataError(f"the image ends after {len(data)} bytes, before its end")
+        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(checksum, "big"):
+            raise DataError(f"wrong checksum of the part {kind.decode('latin1')} at byte {at}")
+        at = end + 4
 
 
 class RecordingFiles:
@@ -60,10 +83,11 @@ class RecordingFiles:
             if file.suffix == ".pkl":
                 frames = [(f"{path}#{i}", frame) for i, frame in enumerate(read_pickle(file))]
             else:
+                check_png(file)
                 frames = [(path, read_image(file, grey=True))]
         except HostileFile:
             raise
-        except (DataError, MemoryError) as err:
+        except (DataError, MemoryError, OSError) as err:
             told = str(err.__cause__ or err) or type(err).__name__
             self._drop(file, DAMAGED, told.replace(f"{self.root}/", ""))
             return

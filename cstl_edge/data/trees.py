@@ -44,7 +44,9 @@ class Tree:
         """Return the names of the folders below a path, sorted; hidden ones are left out."""
         found = []
         for entry in os.scandir(self.root / below):
-            if entry.name.startswith(".") or not entry.is_dir():
+            if entry.name.startswith(".") or not os.path.isdir(
+                entry.path
+            ):  # a loop of links is none
                 continue
             if entry.is_symlink() and not inside(self.root, entry.path):
                 self.links.append(f"{below}/{entry.name}".lstrip("/"))

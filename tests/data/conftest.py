@@ -1,0 +1,137 @@
+"""Trees of silhouettes in the exact layouts of the datasets, made without the code under test."""
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+CASIA_VIEWS = ["000", "018", "036", "054", "072", "090", "108", "126", "144", "162", "180"]
+OU_VIEWS = ["000", "015", "030", "045", "060", "075", "090"]
+OU_VIEWS += ["180", "195", "210", "225", "240", "255", "270"]
+
+
+def draw(step, height=120, at=(160, 120), canvas=(320, 240)):
+    """One white walker on black, canvas and place as (x, y): legs swing with the step."""
+    image = Image.new("L", canvas)
+    pen, (x, y), u = ImageDraw.Draw(image), at, height / 12
+    swing = u * (1.2 + np.sin(0.7 * step))
+    top = y - 6 * u
+    pen.ellipse([x - 0.8 * u, top, x + 0.8 * u, top + 2 * u], fill=255)
+    pen.rectangle([x - 1.4 * u, top + 1.8 * u, x + 1.4 * u, top + 6.5 * u], fill=255)
+    for side in (-1, 1):
+        foot = x + side * swing
+        legs = [(x - u, top + 6 * u), (x + u, top + 6 * u), (foot + 0.6 * u, top + 12 * u)]
+        pen.polygon([*legs, (foot - 0.6 * u, top + 12 * u)], fill=255)
+    return image
+
+
+def aligned(step, h=64, w=64):
+    """One silhouette as OpenGait stores it: the full height, in the middle of a square."""
+    return np.asarray(draw(step, h - 1, (w // 2, h // 2), (w, h)))
+
+
+def save(image, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path)
+
+
+def dump(array, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(array))
+
+
+@pytest.fixture(name="draw")
+def draw_():
+    return draw
+
+
+@pytest.fixture(name="aligned")
+def aligned_():
+    return aligned
+
+
+@pytest.fixture(name="save")
+def save_():
+    return save
+
+
+@pytest.fixture(name="dump")
+def dump_():
+    return dump
+
+
+@pytest.fixture
+def casia_b(tmp_path):
+    """Two people of CASIA-B as distributed, one recording each from every view."""
+    root = tmp_path / "CASIA"
+    for person in ("001", "124"):
+        for view in CASIA_VIEWS:
+            for i in range(1, 4):
+                name = f"{person}-nm-01-{view}-{i:03d}.png"
+                save(
+                    draw(i + int(person)),
+                    root / "GaitDatasetB-silh" / person / "nm-01" / view / name,
+                )
+    return root
+
+
+@pytest.fixture
+def ou_mvlp(tmp_path):
+    """Two people of OU-MVLP as distributed, where one was not seen a second time."""
+    root = tmp_path / "OUMVLP"
+    for view in OU_VIEWS:
+        for sequence, people in (("00", ["00001"]), ("01", ["00001", "10307"])):
+            for person in people:
+                place = root / f"Silhouette_{view}-{sequence}" / person
+                for i in range(1, 3):
+                    save(draw(i, 200, (320, 245), (640, 490)), place / f"{i:04d}.png")
+    return root
+
+
+@pytest.fixture
+def opengait(tmp_path):
+    """Pickles of aligned silhouettes, person/type/view/view.pkl."""
+    root = tmp_path / "pkl"
+    for person in ("anna", "zoe"):
+        for kind, view in (("nm-01", "000"), ("cl-01", "090"), ("camid0_videoid2", "seq0")):
+            walk = np.stack([aligned(i + len(person)) for i in range(4)])
+            dump(walk, root / person / kind / view / f"{view}.pkl")
+    return root
+
+
+@pytest.fixture
+def gait3d(tmp_path):
+    """Gait3D as distributed: images cut to the person, of many sizes."""
+    root = tmp_path / "Gait3D"
+    for person in ("0000", "3999"):
+        for place in ("camid0_videoid2/seq0", "camid9_videoid1/seq1"):
+            for i in range(3):
+                crop = draw(i, 100 + 10 * i)
+                save(
+                    crop.crop(crop.getbbox()), root / "2D_Silhouettes" / person / place / f"{i}.png"
+                )
+    return root
+
+
+@pytest.fixture
+def grew(tmp_path):
+    """GREW as distributed: aligned silhouettes beside energy images, poses and strangers."""
+    root = tmp_path / "GREW"
+    for place in ("train/00001/4XPn5Z28", "test/gallery/00001/79XJefi8", "test/probe/01DdvEHX"):
+        walk = place.split("/")[-1]
+        for i in range(1, 4):
+            save(aligned(i), root / place / f"{i:05d}.png")
+            (root / place / f"{i:05d}_2d_pose.txt").write_text("0")
+        save(aligned(9), root / place / f"{walk}_gei.png")
+    return root
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Plain folders: one person with two walks, one with the images of a single walk."""
+    root = tmp_path / "people"
+    for place in ("ada/monday", "ada/tuesday", "ben"):
+        for i in range(12):
+            save(draw(i + len(place)), root / place / f"frame{i}.png")
+    return root
