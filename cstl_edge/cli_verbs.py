@@ -207,9 +207,10 @@ def export_weights(
 
 def _cost(judged: dict[str, Any]) -> str:
     """Say what a precision costs against float32."""
-    before, after = judged["rank1"]["float32"], judged["rank1"]["found"]
+    before, after, lost = (judged["rank1"][key] for key in ("float32", "found", "lost"))
     told = [
-        f"rank-1 across views {before['cross_view']:.4f} -> {after['cross_view']:.4f}",
+        f"rank-1 across views {before['cross_view']:.4f} -> {after['cross_view']:.4f} (lost "
+        f"{lost['points']:.2f} points, on more people surely below {lost['at_most_points']:.2f})",
         f"{judged['decisions']['changed']} of {judged['decisions']['compared']} searches changed",
         f"smallest cosine {judged['cosine']['smallest']:.5f}",
     ]

@@ -20,7 +20,7 @@ from cstl_edge.errors import DataError, one_line
 UNKNOWN = "unknown"
 MAX_DIGITS = 4  # decimal places of numbers in the JSON
 
-Kind = Literal["source", "born", "pending", "identified", "closed"]
+Kind = Literal["source", "backend_down", "born", "pending", "identified", "closed"]
 
 
 @dataclass(frozen=True)

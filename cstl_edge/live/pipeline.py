@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from cstl_edge.errors import DataError
+from cstl_edge.errors import BackendUnavailable, DataError
 from cstl_edge.live.draw import WalkerView
 from cstl_edge.live.events import Event
 from cstl_edge.live.pipeline_answers import Answers
@@ -60,6 +60,7 @@ class Run(Iterator[Event]):
         self.summary = Summary()
         self._observer = observer
         self._early: list[SourceState] = []  # told while the source opens
+        self._failed: BackendUnavailable | None = None  # to be raised behind the last words
         self._vision: Vision | None = None
         segmenter = make_segmenter(
             options.segmenter, threads=min(SEGMENTER_THREADS, usable_cores())
@@ -94,6 +95,9 @@ class Run(Iterator[Event]):
     def __next__(self) -> Event:
         """Return the next event; an error of any stage is raised once."""
         while not self._ready:
+            if self._failed is not None:
+                failed, self._failed = self._failed, None
+                raise failed
             if self._vision is None:
                 raise StopIteration
             self._step(self._vision)
@@ -110,6 +114,7 @@ class Run(Iterator[Event]):
         """Stop both halves at once and close the source; a second call does nothing."""
         self._shut()
         self._ready.clear()
+        self._failed = None
 
     def _shut(self) -> None:
         vision, self._vision = self._vision, None
@@ -158,6 +163,10 @@ class Run(Iterator[Event]):
                 self._end(message)
             else:
                 self._ready.append(self._answers.state(message))
+        except BackendUnavailable as err:  # the GPU is gone: who supervises us has to know
+            self._ready.extend(self._answers.backend_down(str(err)))
+            self._failed = err
+            self._shut()
         except Exception:
             self._shut()
             raise

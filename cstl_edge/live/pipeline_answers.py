@@ -79,6 +79,11 @@ class Answers:
         events, self._events = self._events, []
         return events
 
+    def backend_down(self, why: str) -> list[Event]:
+        """Say that nothing can be embedded any more, and give everybody in view the last word."""
+        self._tell("backend_down", None, reason=why)
+        return self.close(list(self._walkers))
+
     def state(self, state: SourceState) -> Event:
         """Return the event of what a live source says of itself."""
         detail = f"attempt {state.attempt}" if state.attempt else None

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import threading
+from collections import deque
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from standin_cuda import GONE, Device, NumpyBuffers
+from standin_engines import seal
+from standin_tensorrt import State, make
 
 import cstl_edge
-from cstl_edge.errors import ConfigError, DataError, SourceUnavailable
+from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, SourceUnavailable
 from cstl_edge.gallery import Gallery
 from cstl_edge.live import pipeline_vision
 from cstl_edge.live.pipeline import Options, collect, run
@@ -19,6 +26,7 @@ from cstl_edge.live.source import Frame, SourceBase, open_source
 from cstl_edge.runtime.base import Embedded, EncoderInfo
 
 WALK = Path(cstl_edge.__file__).parent / "assets" / "walk.mp4"
+GOLDEN = Path(__file__).parents[1] / "golden"
 PLATE = Options(segmenter="plate")
 H, W, FPS = 200, 400, 25.0
 SCENE = np.random.default_rng(1).integers(90, 150, (H, W, 3)).astype(np.uint8)
@@ -220,6 +228,38 @@ def test_a_fault_of_the_encoder_stops_the_reader() -> None:
 
     with pytest.raises(DataError, match="broken"):
         list(run(Street(), encoder=Broken(), options=PLATE))
+    assert not threads()
+
+
+def test_a_gpu_that_goes_away_is_told_with_the_last_words_and_then_raised(
+    tmp_path, monkeypatch, caplog
+) -> None:
+    """TensorRT and the GPU are stand-ins: engines are opened once more, then it is over."""
+    folder = Path(shutil.copytree(GOLDEN / "tiny", tmp_path / "tiny"))
+    seal(folder)
+    state = State(Device())
+    monkeypatch.setitem(sys.modules, "tensorrt", make(state))
+    monkeypatch.setattr("cstl_edge.runtime.trt.open_buffers", lambda: NumpyBuffers(state.device))
+    options = Options(segmenter="plate", window=6, hop=2, min_frames=4, demand_walking=False)
+    told = []
+
+    def lose_it(event) -> None:
+        told.append(event)
+        if event.kind == "born":
+            state.device.fault = GONE
+
+    with (
+        closing(cstl_edge.load(folder, backend="tensorrt")) as encoder,
+        run(Street(), encoder=encoder, options=options) as events,
+    ):
+        with pytest.raises(BackendUnavailable, match="Start the process again") as raised:
+            deque(map(lose_it, events), maxlen=0)
+        assert list(events) == []
+    assert raised.value.exit_code == 4
+    assert [event.kind for event in told][-2:] == ["backend_down", "closed"]
+    assert "the GPU failed and does not come back" in told[-2].reason
+    assert json.loads(told[-2].to_json())["event"] == "backend_down"
+    assert "its engines are opened once more" in caplog.text
     assert not threads()
 
 
