@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cstl_edge.training.losses import cross_entropy, part_distances, triplet_loss
+from cstl_edge.training.losses import MARGIN, cross_entropy, part_distances, triplet_loss
 
 
 def embedding(n, p=3, d=5, seed=0, scale=0.15):
@@ -118,3 +118,36 @@ def test_cross_entropy_is_the_papers_sum_over_samples_and_parts():
                 total -= y * math.log(exponentials[c] / sum(exponentials))
     got = cross_entropy(logits, torch.tensor(labels)).item()
     assert got == pytest.approx(total / (n * p), abs=1e-6)
+
+
+def oracle():
+    """Losses of an independent library; it and its scipy are 198 MB, so they are no dependency."""
+    pytest.importorskip("pytorch_metric_learning", reason="needs pytorch-metric-learning")
+    from pytorch_metric_learning import distances, losses, reducers
+
+    return losses.TripletMarginLoss(
+        margin=MARGIN,
+        distance=distances.LpDistance(normalize_embeddings=False, p=2, power=1),
+        reducer=reducers.AvgNonZeroReducer(),
+    )
+
+
+@pytest.mark.parametrize("self_pairs", [False, True])
+@pytest.mark.parametrize(("people", "sequences"), [(4, 2), (8, 8)])
+def test_triplet_is_pytorch_metric_learnings_looped_over_parts(people, sequences, self_pairs):
+    """It mines no pair of a sequence with itself: with them it is given those triplets by hand."""
+    one_part = oracle()
+    n, p = people * sequences, 5
+    x = embedding(n, p, 16, seed=3, scale=0.1).requires_grad_()
+    labels = torch.arange(people).repeat_interleave(sequences)
+    mined = None
+    if self_pairs:
+        same = labels[:, None] == labels
+        pairs = same[:, :, None] & ~same[:, None]  # [anchor, positive, negative]
+        mined = pairs.nonzero(as_tuple=True)
+    looped = torch.stack([one_part(x[:, part], labels, mined) for part in range(p)]).mean()
+    got = triplet_loss(x, labels, self_pairs=self_pairs).loss
+    assert got.item() > 0.01
+    assert got.item() == pytest.approx(looped.item(), abs=1e-5)
+    ours, theirs = (torch.autograd.grad(loss, x)[0] for loss in (got, looped))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
