@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from cstl_edge.config import load_config
+from cstl_edge.data.dataset import is_dataset, open_dataset, read_index
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.data.splits import FIELD, SPLITS, Labelled, People, test_ids, train_ids
 from cstl_edge.data.walkers_shards import WalkersSettings, make_shards
@@ -134,7 +135,7 @@ def _people(
 
 def _open(folder: str | Path) -> tuple[Labelled, str]:
     """Return a prepared dataset, or a folder of shards, and its kind."""
-    return ShardedSequences(sorted(Path(folder).glob("*.json"))), "walkers"
+    return open_dataset(folder), read_index(folder).kind if is_dataset(folder) else "shards"
 
 
 def _walkers(settings: WalkersSettings, cache: str | Path, workers: int, ranks: Ranks) -> Labelled:

@@ -14,33 +14,39 @@ import torch
 
 from cstl_edge.data.sampling import Sequences
 from cstl_edge.data.splits import Labelled
-from cstl_edge.evaluation import Walks, rank1_table
+from cstl_edge.evaluation import Walks
+from cstl_edge.evaluation.matching import match
+from cstl_edge.evaluation.protocols import choose, trials
+from cstl_edge.evaluation.ranking import METRICS
 from cstl_edge.model import Cstl
 from cstl_edge.training.checkpoint import inference_tensors
 from cstl_edge.training.resume import Run
 
+RANK1 = METRICS[0]
 FRAMES = 1024  # in one call of the network: a few hundred MB at the paper's widths
 
 Floats = npt.NDArray[np.float32]
 
 
 def evaluate(run: Run, test: Labelled) -> dict[str, Any]:
-    """Return rank-1 of the weights that would be saved now, in float32.
+    """Return rank-1 of the weights that would be saved now, computed in float32.
 
-    `cross_view` is the mean over conditions, identical views excluded.
+    `rank1`, with its 95 % interval over people, is the mean over the conditions of the protocol
+    that goes with the names of the recordings; identical views are excluded where it has views.
+    Raises DataError when the people cannot be tested by it.
     """
-    network = inference_network(run)
-    embeddings = embed(network, test)
-    walks = Walks(embeddings, test.people, test.sequences, test.views_deg)
-    table = rank1_table(walks)
-    mean = table.pop("mean")
-    by_condition = {condition: row["cross_view"] for condition, row in table.items()}
+    found = embed(inference_network(run), test)
+    walks = Walks(found, test.people, test.sequences, test.views_deg)
+    protocol = choose(test.sequences.tolist())
+    result = match(walks, trials(walks, protocol))
+    by_condition = {name: row[RANK1] for name, row in result["conditions"].items()}
     return {
         "iteration": run.iteration,
         "elapsed_s": round(run.elapsed_s, 1),
-        "cross_view": mean["cross_view"],
-        "cross_view_95": mean["cross_view_95"],
-        **by_condition,
+        "protocol": protocol,
+        "rank1": result["mean"][RANK1],
+        "rank1_95": result["mean"][f"{RANK1}_95"],
+        **(by_condition if len(by_condition) > 1 else {}),
     }
 
 

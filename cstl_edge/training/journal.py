@@ -64,7 +64,7 @@ class Journal:
     def evaluation(self, record: Record) -> None:
         """Log an evaluation."""
         self._write(record, "evaluation/")
-        self.say("iteration {iteration}: rank-1 across views {cross_view:.1%}".format_map(record))
+        self.say("iteration {iteration}: rank-1 {rank1:.1%} ({protocol})".format_map(record))
 
     def say(self, text: str) -> None:
         """Say one line, above the bar where there is one."""

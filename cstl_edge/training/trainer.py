@@ -180,7 +180,7 @@ def _evaluate(
     record = evaluate(run, due.test)
     due.evaluated()
     journal.evaluation(record)
-    if run.best is None or record["cross_view"] > run.best["cross_view"]:
+    if run.best is None or record["rank1"] > run.best["rank1"]:
         run.best = record
         _save_weights(folder / BEST, run, {**(about or {}), "evaluation": record})
 
