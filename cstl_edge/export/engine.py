@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import ConfigError, ExportError, one_line
-from cstl_edge.export.engine_audit import check_types, parity
+from cstl_edge.export.engine_audit import check_types
 from cstl_edge.export.engine_build import RTX, Wish
 from cstl_edge.export.engine_folder import write_engines
+from cstl_edge.export.engine_parity import RUN, compared
 from cstl_edge.export.engine_process import run_child
 from cstl_edge.export.engine_profiles import Sizes, profiles
 from cstl_edge.export.manifest import sha256
@@ -33,7 +34,6 @@ from cstl_edge.runtime.trt_library import PLUGIN_VERSION
 log = logging.getLogger(__name__)
 
 GRAPHS = ("frames", "head", "full")
-RUN = ("frames", "head")  # what the runtime needs; `full` is for those who bring their own
 PLUGIN = ("auto", "on", "off")
 COMPATIBILITY = ("none", "same", "ampere")
 
@@ -104,10 +104,10 @@ def build_engines(
         check_types(graph, precision, told["audit"]["network"])
         record = _record(manifest, graph, file, precision, options, wish, told, plans[graph])
         built[graph] = record.model_copy(update={"build_s": time.perf_counter() - start})
-    if options.target == TENSORRT and set(RUN) <= set(built):
+    if options.target == TENSORRT:
         tell("all", "comparing with ONNX Runtime", 0.0)
-        found = _parity(plans, built, manifest, source, precision, options.sizes.window)
-        built = {g: r.model_copy(update={"parity": found}) for g, r in built.items()}
+        found = compared(plans, built, manifest, source)
+        built = {g: r.model_copy(update={"parity": found.get(g)}) for g, r in built.items()}
     write_engines(source / ENGINES / options.target, plans, built)
     return built
 
@@ -118,6 +118,8 @@ def graph_files(manifest: Manifest, precision: str, graphs: Sequence[str]) -> di
     reduced = {name: one for name, one in manifest.precisions.items() if name == precision}
     full = next((one.full for one in reduced.values()), "full.onnx")
     files = {"frames": frames, "head": head, "full": full}
+    if precision == "int8" and "full" in graphs:
+        raise ExportError("int8 is of frames and head, there is no full graph in it: leave it out")
     missing = [graph for graph in graphs if files[graph] not in manifest.files]
     if missing:
         raise ExportError(
@@ -188,25 +190,3 @@ def _record(
             "created_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
     )
-
-
-def _parity(
-    plans: dict[str, bytes],
-    built: dict[str, Built],
-    manifest: Manifest,
-    folder: Path,
-    precision: str,
-    window: int,
-) -> dict[str, Any]:
-    """Run the new engines beside ONNX Runtime in float32."""
-    from cstl_edge.runtime.ort import load_folder
-    from cstl_edge.runtime.trt import open_plans
-
-    reference = load_folder(folder, 1, "float32")
-    run = {graph: plans[graph] for graph in RUN}
-    engine = open_plans(run, {graph: built[graph] for graph in RUN}, manifest, folder)
-    try:
-        return parity(engine, reference, precision, window)
-    finally:
-        engine.close()
-        reference.close()

@@ -1,4 +1,4 @@
-"""What an engine really is: the types its layers compute in, and its answers beside ONNX Runtime's.
+"""What an engine really is: the types its layers compute in. Its answers are `engine_parity`'s.
 
 A request for FP16 is no proof of it: engines named so have been float32. The network after parsing
 is typed for good, so its layers tell without a GPU; the inspector tells what the builder made of
@@ -12,24 +12,11 @@ import re
 from collections import Counter
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from cstl_edge.errors import ExportError, ModelError
-from cstl_edge.runtime.base import Embedded, Encoder
-
-Floats = npt.NDArray[np.float32]
 
 HEAVY = ("CONVOLUTION", "MATRIX_MULTIPLY")  # 99 % of the arithmetic
 WANTED = {"float32": "FLOAT", "fp16": "HALF", "int8": "HALF"}
 MOSTLY = 0.8  # of the heavy layers compute in the type asked for; the manifest lists the others
-SEED = 20211
-COSINE = {"float32": 0.99999, "fp16": 0.999, "int8": 0.98}
-"""Least cosine between a part's embedding and float32's; int8's own gate is the export's."""
-FLIPS = {"float32": 0.0, "fp16": 0.05, "int8": 0.2}
-"""Largest share of salient frames that may differ: near-ties fall either way after rounding."""
-CASES = ((1, 0.0), (1, 1.0), (3, 0.7), (8, 1.0))
-"""Walkers, and their frames as a share of the window, at least one."""
 
 
 def typed_layers(trt: Any, network: Any) -> dict[str, dict[str, int]]:
@@ -103,48 +90,3 @@ def _type_in(words: str) -> str:
         (name for name, p in patterns.items() if re.search(rf"\b({p})\b", words, re.IGNORECASE)),
         "OTHER",
     )
-
-
-def parity(engine: Encoder, reference: Encoder, precision: str, window: int) -> dict[str, Any]:
-    """Compare an engine with float32 on ragged windows; ExportError when they differ."""
-    rng = np.random.default_rng(SEED)
-    height, width = reference.info.size
-    cosines, errors, flips, choices = [], [], 0, 0
-    for n, share in CASES:
-        s = max(1, round(share * window))
-        coarse = rng.integers(0, 2, (n, s, -(-height // 4), -(-width // 4)), dtype=np.uint8)
-        fine = coarse.repeat(4, 2).repeat(4, 3)[:, :, :height, :width] * np.uint8(255)
-        lengths = rng.integers(1, s + 1, n).astype(np.int32)
-        found, expected = (
-            encoder.encode(np.ascontiguousarray(fine), lengths) for encoder in (engine, reference)
-        )
-        agreed = found.salient_frames == expected.salient_frames  # [n, p]
-        flips, choices = flips + int((~agreed).sum()), choices + agreed.size
-        cosines.append(_cosine(found, expected)[agreed])
-        errors.append(np.abs(found.embedding - expected.embedding)[agreed].ravel())
-    least = float(np.concatenate(cosines).min(initial=1.0))
-    told: dict[str, Any] = {
-        "against": f"{reference.info.backend}, float32",
-        "seed": SEED,
-        "min_cosine": least,
-        "max_abs_error": float(np.concatenate(errors).max(initial=0.0)),
-        "flips": flips,
-        "choices": choices,
-        "limits": {"min_cosine": COSINE[precision], "flips": FLIPS[precision]},
-    }
-    if least < COSINE[precision] or flips > FLIPS[precision] * choices:
-        raise ExportError(
-            f"the engines differ from ONNX Runtime: cosine {least:.6f} (expected at "
-            f"least {COSINE[precision]}), {flips} of {choices} salient frames differ (expected at "
-            f"most {FLIPS[precision]:.0%}). Nothing was kept; try --plugin off or another precision"
-        )
-    return told
-
-
-def _cosine(found: Embedded, expected: Embedded) -> Floats:
-    """Return the cosine of each part's embeddings [n, p]; a NaN counts as 0."""
-    a, b = found.embedding, expected.embedding  # [n, p, d]
-    norms = np.linalg.norm(a, axis=2) * np.linalg.norm(b, axis=2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosine: Floats = np.nan_to_num((a * b).sum(2) / norms, nan=0.0)
-    return cosine

@@ -12,7 +12,7 @@ import shlex
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,6 +46,17 @@ from cstl_edge.runtime.trt_session import Session
 log = logging.getLogger(__name__)
 
 GRAPHS = ("frames", "head")
+
+
+class Here(NamedTuple):
+    """What plans that fit this machine are opened with."""
+
+    trt: Any
+    gpu: str
+    buffers: str
+    """The library that serves."""
+    library: Path | None
+    """The plugin's, where a plan needs it."""
 
 
 class TrtEncoder:
@@ -147,6 +158,29 @@ def open_plans(
     plans: dict[str, bytes], built: dict[str, Built], manifest: Manifest, folder: Path
 ) -> TrtEncoder:
     """Open plans whose records and bytes are in order, after comparing them with this machine."""
+    here = look_around(built, folder)
+    shape, path = manifest.shape, "plugin" if here.library else "function body"
+    info = EncoderInfo(
+        backend="tensorrt",
+        provider=f"{here.gpu} (TensorRT {here.trt.__version__}, {path}, {here.buffers})",
+        precision=built["frames"].precision,
+        threads=1,
+        model_name=manifest.model,
+        weights_sha256=manifest.weights_sha256,
+        size=shape.size,
+        parts=shape.parts,
+        channels=shape.channels,
+        embedding=shape.embedding,
+        impostors=manifest.impostors,
+    )
+    return TrtEncoder(info, shape.salient, lambda: open_session(here, plans, built))
+
+
+def look_around(built: dict[str, Built], folder: Path) -> Here:
+    """Compare records with this machine (ModelError when one is for another); return what it has.
+
+    folder: of the exported model, for the command that builds anew
+    """
     trt = import_tensorrt()
     buffers = open_buffers()
     try:
@@ -158,39 +192,19 @@ def open_plans(
     machine = Machine("tensorrt", str(trt.__version__), gpu.sm, gpu.name, sha256)
     for record in built.values():
         provenance.check_machine(record, machine, folder)
-
-    def make() -> Session:
-        return _open(trt, plans, built, library)
-
-    shape, path = manifest.shape, "plugin" if library else "function body"
-    info = EncoderInfo(
-        backend="tensorrt",
-        provider=f"{gpu.name} (TensorRT {trt.__version__}, {path}, {buffers.name})",
-        precision=built["frames"].precision,
-        threads=1,
-        model_name=manifest.model,
-        weights_sha256=manifest.weights_sha256,
-        size=shape.size,
-        parts=shape.parts,
-        channels=shape.channels,
-        embedding=shape.embedding,
-        impostors=manifest.impostors,
-    )
-    return TrtEncoder(info, shape.salient, make)
+    return Here(trt, gpu.name, buffers.name, library)
 
 
-def _open(
-    trt: Any, plans: dict[str, bytes], built: dict[str, Built], library: Path | None
-) -> Session:
+def open_session(here: Here, plans: dict[str, bytes], built: dict[str, Built]) -> Session:
     """Open checked plans for this thread: the only place where anything is deserialised."""
     buffers = open_buffers()  # first, for TensorRT works in the context that is current
     engines: dict[str, Engine] = {}
     try:
-        runtime = trt.Runtime(make_logger(trt))
-        if library is not None:
-            register_plugin(runtime.get_plugin_registry(), library)
+        runtime = here.trt.Runtime(make_logger(here.trt))
+        if here.library is not None:
+            register_plugin(runtime.get_plugin_registry(), here.library)
         for graph, plan in plans.items():
-            engines[graph] = Engine(trt, runtime, plan, built[graph])
+            engines[graph] = Engine(here.trt, runtime, plan, built[graph])
     except BaseException:
         Session(buffers, engines).close()
         raise

@@ -1,4 +1,4 @@
-"""Both engines of one thread, on one stream: calls of any size become calls of a few buckets."""
+"""The engines of one thread, on one stream: calls of any size become calls of a few buckets."""
 
 from __future__ import annotations
 
@@ -56,6 +56,25 @@ class Session:
             salient = answer.get("salient_frames")
             embedding = answer["embedding"][: len(given)].astype(np.float32)
             found.append((embedding, None if salient is None else salient[: len(given)].copy()))
+        return found
+
+    def full(self, silhouettes: Silhouettes, lengths: Ints) -> list[tuple[Array, Array | None]]:
+        """Return embeddings and salient frames of sequences [n, s, h, w], piece by piece.
+
+        The live path has no use for it: this is how a build compares the engine it has made.
+        """
+        engine = self.engines["full"]
+        found: list[tuple[Array, Array | None]] = []
+        for piece in pieces(len(silhouettes), engine.most("silhouettes", 0)):
+            given = {"silhouettes": silhouettes[piece], "lengths": lengths[piece]}
+            shapes = {name: array.shape for name, array in given.items()}
+            lane = engine.lane(self.buffers, shapes, graph=False)
+            for name, array in given.items():
+                lane.host[name][...] = array
+            answer = lane.run()
+            salient = answer.get("salient_frames")
+            embedding = answer["embedding"].astype(np.float32)
+            found.append((embedding, None if salient is None else salient.copy()))
         return found
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ def main() -> int:
         export_model(
             weights,
             REDUCED,
-            graphs=("frames", "head"),
+            graphs=("frames", "head", "full"),
             precisions=("fp16", "int8"),
             gather=runpy.run_path(str(EVIDENCE))["small_evidence"],
         )

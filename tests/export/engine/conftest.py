@@ -22,6 +22,12 @@ def folder(tmp_path):
 
 
 @pytest.fixture
+def reduced(tmp_path):
+    """A copy of the golden export in three precisions."""
+    return Path(shutil.copytree(GOLDEN / "tiny_reduced", tmp_path / "reduced"))
+
+
+@pytest.fixture
 def machine(tmp_path, monkeypatch):
     """Make this process and its children run on a stand-in; call it to say which."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,0 +1,142 @@
+"""What engines answer beside ONNX Runtime in float32: no engine is kept that answers otherwise.
+
+Letters: n walkers, s frames, p parts, d embedding dimensions.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.errors import ExportError
+from cstl_edge.runtime.base import Embedded, Encoder, Ints, Silhouettes
+from cstl_edge.runtime.engine_record import Built
+from cstl_edge.runtime.manifest import Manifest
+from cstl_edge.runtime.trt_session import Session
+
+log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float32]
+
+RUN = ("frames", "head")  # what the runtime needs; `full` is for those who bring their own
+SEED = 20211
+COSINE = {"float32": 0.99999, "fp16": 0.999, "int8": 0.98}
+"""Least cosine between a part's embedding and float32's; int8's own gate is the export's."""
+FLIPS = {"float32": 0.0, "fp16": 0.05, "int8": 0.2}
+"""Largest share of salient frames that may differ: near-ties fall either way after rounding."""
+CASES = ((1, 0.0), (1, 1.0), (3, 0.7), (8, 1.0))
+"""Walkers, and their frames as a share of the window, at least one."""
+
+
+class Encodes(Protocol):
+    """What `parity` asks of an engine."""
+
+    def encode(self, silhouettes: Silhouettes, lengths: Ints) -> Embedded:
+        """Return the embeddings of sequences [n, s, h, w]."""
+
+
+class FullEngine:
+    """The engine of `full`, which no runtime of ours uses."""
+
+    def __init__(self, session: Session, salient: bool) -> None:
+        """Take an open session with `full` in it."""
+        self._session, self._salient = session, salient
+
+    def encode(self, silhouettes: Silhouettes, lengths: Ints) -> Embedded:
+        """Return the embeddings of sequences [n, s, h, w]."""
+        embeddings, salient = zip(*self._session.full(silhouettes, lengths), strict=True)
+        embedding = np.concatenate(embeddings)
+        if not self._salient:
+            return Embedded(embedding, np.full(embedding.shape[:2], -1, np.int32))
+        return Embedded(embedding, np.concatenate(salient))
+
+
+def compared(
+    plans: dict[str, bytes], built: dict[str, Built], manifest: Manifest, folder: Path
+) -> dict[str, dict[str, Any]]:
+    """Run new engines beside ONNX Runtime in float32; return what was found, by graph.
+
+    `frames` and `head` are compared together, as they are used. ExportError when they differ.
+    """
+    from cstl_edge.runtime.ort import load_folder
+    from cstl_edge.runtime.trt import look_around, open_plans, open_session
+
+    found: dict[str, dict[str, Any]] = {}
+    run = [graph for graph in RUN if graph in built]
+    if len(run) == 1:
+        log.warning("%s is not compared with ONNX Runtime: build frames and head together", run[0])
+    reference = load_folder(folder, 1, "float32")
+    try:
+        if len(run) == len(RUN):
+            records = {graph: built[graph] for graph in RUN}
+            pair = open_plans({graph: plans[graph] for graph in RUN}, records, manifest, folder)
+            try:
+                found = dict.fromkeys(RUN, _told("frames and head", pair, reference, built["head"]))
+            finally:
+                pair.close()
+        if "full" in built:
+            record = {"full": built["full"]}
+            session = open_session(look_around(record, folder), {"full": plans["full"]}, record)
+            try:
+                engine = FullEngine(session, manifest.shape.salient)
+                found["full"] = _told("full", engine, reference, built["full"])
+            finally:
+                session.close()
+    finally:
+        reference.close()
+    return found
+
+
+def _told(what: str, engine: Encodes, reference: Encoder, record: Built) -> dict[str, Any]:
+    return parity(what, engine, reference, record.precision, record.window)
+
+
+def parity(
+    what: str, engine: Encodes, reference: Encoder, precision: str, window: int
+) -> dict[str, Any]:
+    """Compare an engine with float32 on ragged windows; ExportError when they differ."""
+    rng = np.random.default_rng(SEED)
+    height, width = reference.info.size
+    cosines, errors, flips, choices = [], [], 0, 0
+    for n, share in CASES:
+        s = max(1, round(share * window))
+        coarse = rng.integers(0, 2, (n, s, -(-height // 4), -(-width // 4)), dtype=np.uint8)
+        fine = coarse.repeat(4, 2).repeat(4, 3)[:, :, :height, :width] * np.uint8(255)
+        lengths = rng.integers(1, s + 1, n).astype(np.int32)
+        found, expected = (
+            encoder.encode(np.ascontiguousarray(fine), lengths) for encoder in (engine, reference)
+        )
+        agreed = found.salient_frames == expected.salient_frames  # [n, p]
+        flips, choices = flips + int((~agreed).sum()), choices + agreed.size
+        cosines.append(_cosine(found, expected)[agreed])
+        errors.append(np.abs(found.embedding - expected.embedding)[agreed].ravel())
+    least = float(np.concatenate(cosines).min(initial=1.0))
+    told: dict[str, Any] = {
+        "against": f"{reference.info.backend}, float32",
+        "seed": SEED,
+        "min_cosine": least,
+        "max_abs_error": float(np.concatenate(errors).max(initial=0.0)),
+        "flips": flips,
+        "choices": choices,
+        "limits": {"min_cosine": COSINE[precision], "flips": FLIPS[precision]},
+    }
+    if least < COSINE[precision] or flips > FLIPS[precision] * choices:
+        raise ExportError(
+            f"{what} differs from ONNX Runtime: cosine {least:.6f} (expected at "
+            f"least {COSINE[precision]}), {flips} of {choices} salient frames differ (expected at "
+            f"most {FLIPS[precision]:.0%}). Nothing was kept; try --plugin off or another precision"
+        )
+    return told
+
+
+def _cosine(found: Embedded, expected: Embedded) -> Floats:
+    """Return the cosine of each part's embeddings [n, p]; a NaN counts as 0."""
+    a, b = found.embedding, expected.embedding  # [n, p, d]
+    norms = np.linalg.norm(a, axis=2) * np.linalg.norm(b, axis=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine: Floats = np.nan_to_num((a * b).sum(2) / norms, nan=0.0)
+    return cosine
