@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -89,7 +89,9 @@ def _keys(model: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
     for parent in parents:
         field = model.model_fields.get(str(parent))
         kind = field.annotation if field else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        kinds = [k for k in (kind, *get_args(kind)) if get_origin(k) is None]  # X | None is an X
+        models = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not models:
             return []
-        model = kind
+        model = models[0]
     return list(model.model_fields)

@@ -16,6 +16,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     sampler: Sampler = Sampler()
     rate: float = 0.1
+    other: Sampler | None = None
 
 
 def test_later_values_win(tmp_path):
@@ -28,7 +29,8 @@ def test_later_values_win(tmp_path):
     ("text", "message"),
     [
         ("sampler: {frame: 1}", "unknown key 'sampler.frame'. Did you mean 'frames'"),
-        ("speed: 1", "Known keys: rate, sampler"),
+        ("other: {frame: 1}", "unknown key 'other.frame'. Did you mean 'frames'"),
+        ("speed: 1", "Known keys: other, rate, sampler"),
         ("rate: fast", "rate: .*valid number"),
         ("- 1", "expected `key: value`"),
         ("a: [", "cannot read"),
