@@ -1,6 +1,7 @@
 """The two losses of the paper: separate batch-all triplet (BA+) and the cross-entropy of Eq. 8.
 
-Both are vectorised over the parts. Letters: `n` sequences of a batch, `p` parts, `d` embedding
+Beside them a triplet loss of the whole walker, which is not the paper's. All are vectorised over
+the parts. Letters: `n` sequences of a batch, `p` parts, `d` embedding
 dimensions, `m` pairs of the same person.
 """
 
@@ -34,7 +35,23 @@ def triplet_loss(
 
     Distances are Euclidean, not squared. A part without a triplet above zero contributes 0.
     """
-    distance = part_distances(embedding)  # [p, n, n]
+    return _batch_all(part_distances(embedding), labels, margin, self_pairs)
+
+
+def joint_triplet_loss(
+    embedding: Tensor, labels: Tensor, *, margin: float = MARGIN, self_pairs: bool = False
+) -> Triplet:
+    """Return the batch-all triplet loss of the mean of the parts' distances.
+
+    Arguments as for `triplet_loss`. That mean is the distance by which walkers are matched; alone,
+    the loss of each part asks every band of a body to tell people apart by itself.
+    """
+    mean = part_distances(embedding).mean(0, keepdim=True)  # [1, n, n]
+    return _batch_all(mean, labels, margin, self_pairs)
+
+
+def _batch_all(distance: Tensor, labels: Tensor, margin: float, self_pairs: bool) -> Triplet:
+    """Return the loss over all triplets of distances [p, n, n]."""
     anchor, positive = _same_person(labels, self_pairs)  # [m] each
     to_positive = distance[:, anchor, positive]  # [p, m]
     to_all = distance.index_select(1, anchor)  # [p, m, n]

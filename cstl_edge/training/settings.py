@@ -57,6 +57,8 @@ class OptimiserSettings(_Section):
     """Margin of the triplet loss, in units of the embedding."""
     triplet_weight: float = Field(default=1.0, ge=0)
     """Weight of the triplet loss; the paper's is 1."""
+    joint_weight: float = Field(default=0.0, ge=0)
+    """Weight of the triplet loss of the parts' mean distance; the paper has none."""
     class_weight: float = Field(default=1.0, ge=0)
     """Weight of the cross-entropy; the paper's is 1."""
     self_pairs: bool = False

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cstl_edge.data.sampling import Batch
 from cstl_edge.errors import ModelError
 from cstl_edge.training.distributed import gathered, parallel
-from cstl_edge.training.losses import cross_entropy, triplet_loss
+from cstl_edge.training.losses import cross_entropy, joint_triplet_loss, triplet_loss
 from cstl_edge.training.resume import Run
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -90,13 +90,13 @@ class Step:
         lengths = torch.full((n,), s, dtype=torch.int32, device=device)
         with torch.autocast(device.type, self.type, enabled=self.type != torch.float32):
             outputs = self.model(silhouettes, lengths)
-        triplet, nonzero = triplet_loss(
-            gathered(outputs.embedding),
-            gathered(labels),
-            margin=self.settings.margin,
-            self_pairs=self.settings.self_pairs,
-        )
+        everybody = gathered(outputs.embedding), gathered(labels)
+        margin, self_pairs = self.settings.margin, self.settings.self_pairs
+        triplet, nonzero = triplet_loss(*everybody, margin=margin, self_pairs=self_pairs)
         total = self.settings.triplet_weight * triplet
+        if self.settings.joint_weight:
+            joint, _ = joint_triplet_loss(*everybody, margin=margin, self_pairs=self_pairs)
+            total = total + self.settings.joint_weight * joint
         numbers = [triplet.detach(), nonzero]
         if outputs.logits is not None:
             classes = cross_entropy(outputs.logits, labels)

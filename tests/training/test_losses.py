@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cstl_edge.training.losses import MARGIN, cross_entropy, part_distances, triplet_loss
+from cstl_edge.training.losses import (
+    MARGIN,
+    cross_entropy,
+    joint_triplet_loss,
+    part_distances,
+    triplet_loss,
+)
 
 
 def embedding(n, p=3, d=5, seed=0, scale=0.15):
@@ -43,6 +49,33 @@ def test_triplet_is_the_loop_over_all_triplets(labels, self_pairs):
     loss, nonzero = looped_triplet(x, labels, 0.2, self_pairs)
     assert got.loss.item() == pytest.approx(loss, abs=1e-6)
     assert got.nonzero.item() == pytest.approx(nonzero, abs=1e-6)
+
+
+@pytest.mark.parametrize("self_pairs", [False, True])
+def test_the_joint_triplet_is_the_loop_over_mean_distances(self_pairs):
+    labels = [4, 1, 1, 4, 4, 9, 1, 4]
+    x, n = embedding(8, seed=3), range(8)
+    distance = [[float((x[a] - x[b]).double().norm(dim=1).mean()) for b in n] for a in n]
+    hinges = [
+        max(0.0, MARGIN + distance[a][p] - distance[a][o])
+        for a in n
+        for p in n
+        for o in n
+        if labels[p] == labels[a] != labels[o] and (self_pairs or p != a)
+    ]
+    above = [hinge for hinge in hinges if hinge > 0]
+    got = joint_triplet_loss(x, torch.tensor(labels), self_pairs=self_pairs)
+    assert got.loss.item() == pytest.approx(sum(above) / len(above), abs=1e-6)
+    assert got.nonzero.item() == pytest.approx(len(above) / len(hinges), abs=1e-6)
+
+
+def test_the_joint_triplet_of_one_part_is_the_separate_one():
+    x, labels = embedding(6, p=1), torch.tensor([0, 0, 1, 1, 2, 2])
+    x.requires_grad_(True)
+    losses = [loss(x, labels).loss for loss in (triplet_loss, joint_triplet_loss)]
+    first, second = (torch.autograd.grad(loss, x)[0] for loss in losses)
+    assert losses[0].item() == pytest.approx(losses[1].item())
+    torch.testing.assert_close(first, second)
 
 
 def test_a_worked_triplet():
