@@ -18,6 +18,7 @@ from cstl_edge import __version__
 from cstl_edge.cli_build import build
 from cstl_edge.cli_eval import evaluate
 from cstl_edge.cli_import import import_released
+from cstl_edge.cli_reproduce import figure, reproduce
 from cstl_edge.cli_train import train
 from cstl_edge.errors import CstlEdgeError
 
@@ -44,6 +45,7 @@ people = typer.Typer(help="List, show or remove the people of a gallery.", no_ar
 app.add_typer(people, name="gallery")
 plugins = typer.Typer(help="Build the CUDA kernel and the TensorRT plugin.", no_args_is_help=True)
 app.add_typer(plugins, name="plugin")
+app.add_typer(figure, name="figure")
 
 SOURCES = "a video file, a folder of frames, a camera (0), rtsp://…, csi://0, gst:…, synthetic://6"
 Source = Annotated[str, typer.Argument(help=f"where walkers are seen: {SOURCES}")]
@@ -247,6 +249,7 @@ def export(
 app.command()(build)
 app.command("eval")(evaluate)
 app.command()(import_released)
+app.command()(reproduce)
 app.command()(train)
 
 

@@ -23,6 +23,7 @@ DOORS = {
     "training": {"data", "model", "evaluation"},
     "export": {"data", "model", "runtime", "evaluation", "training.checkpoint"},
     "live": {"runtime", "gallery", "silhouette", "data.walkers"},
+    "reproduce": {"training", "evaluation", "data", "model", "runtime", "silhouette", "live.draw"},
 }
 VERBS = {path.stem for path in ROOT.glob("cli_*.py")}
 ABOVE = {"cli", *VERBS, "demo", "doctor", "__init__"}  # all rooms

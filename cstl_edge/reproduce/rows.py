@@ -1,8 +1,8 @@
-"""One row of a table: its configuration, its training, its hits on unseen people.
+"""One row of a table: its configuration, its training, its hits on people whom it never saw.
 
-A row lives in a folder named by what shapes its result, so that tables share rows, a killed row
-resumes, and a finished one is never trained again. Files: those of a training run, and `row.json`,
-written last. Letters: `m` sequences, `s` frames, `h w` pixels.
+A row lives in a folder that is named by what shapes its result, so that tables share rows, a killed
+row goes on, and a finished one is never trained again. Files: those of a training run, the
+embeddings, and `row.json`, written last.
 """
 
 from __future__ import annotations
@@ -10,150 +10,202 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cstl_edge.config import load_config
-from cstl_edge.data.sampling import Sequences
-from cstl_edge.data.shards import ShardedSequences
-from cstl_edge.errors import DataError, one_line
-from cstl_edge.evaluation import PROBES, Walks, rank1_hits, rank1_table
+from cstl_edge.config import load_config, read_yaml
+from cstl_edge.data.shards import write_whole
+from cstl_edge.errors import ConfigError, DataError, one_line
+from cstl_edge.evaluation.embed import embed
+from cstl_edge.evaluation.evaluate import evaluate
+from cstl_edge.evaluation.heldout import CACHE, WALKERS, HeldOut, held_out
+from cstl_edge.evaluation.matching import count
+from cstl_edge.evaluation.protocols import trials
+from cstl_edge.evaluation.walks import Walks
 from cstl_edge.measure import environment
 from cstl_edge.model import CstlConfig
-from cstl_edge.runtime import load
-from cstl_edge.runtime.base import Encoder
+from cstl_edge.runtime.pytorch import TorchEncoder
+from cstl_edge.training.checkpoint import load_checkpoint, weights_sha256
+from cstl_edge.training.command import run
+from cstl_edge.training.distributed import device_of
 from cstl_edge.training.presets import RowPlan, TablePlan, find
 from cstl_edge.training.resume import FREE, RESUME
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.trainer import train
 
 logger = logging.getLogger(__name__)
 
+PAPER, SMALL = "paper", "small"  # budgets: the table's own preset, or one that a CPU can train
 ROW = "row.json"
-BATCH = 8  # sequences that are embedded together
 
 
-def configuration(
-    table: TablePlan, row: RowPlan, *, budget: str = "paper", overrides: Sequence[str] = ()
-) -> TrainConfig:
-    """Return what a row is trained with.
+@dataclass(frozen=True)
+class Row:
+    """A row that can be trained: its plan, its configuration, its people and its folder."""
 
-    budget: `paper` takes the table's own preset, any other name is a preset for all rows
+    plan: RowPlan
+    preset: Path
+    changes: tuple[str, ...]
+    """`key=value` texts over the preset."""
+    config: TrainConfig
+    data: str
+    """`walkers`, or the prepared folder."""
+    held: HeldOut
+    folder: Path
+
+    def record(self) -> dict[str, Any] | None:
+        """Return what `run_row` found, None before that; DataError when it is damaged."""
+        path = self.folder / ROW
+        if not path.exists():
+            return None
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as err:
+            raise DataError(
+                f"cannot read {one_line(path)}: {one_line(err)}. Delete it: the row is then "
+                "evaluated again"
+            ) from err
+        return record
+
+
+def plan_row(
+    table: TablePlan,
+    plan: RowPlan,
+    data: Sequence[str],
+    root: Path,
+    *,
+    budget: str = PAPER,
+    split: str = "field",
+    overrides: Sequence[str] = (),
+) -> Row:
+    """Return a row, ready to be trained.
+
+    data: `walkers`, or prepared folders, of which the one of the row's size is taken
+    root: folder of all rows
+    budget: PAPER takes the preset of the table, any other name is the preset of all rows
+    split: whom of a dataset to train on, and whom to test
     overrides: `key=value` texts that hold for every row
+    Raises ConfigError and DataError as configurations and data do.
     """
-    preset = (row.preset or table.preset) if budget == "paper" else budget
-    changes = [f"model.{key}={json.dumps(value)}" for key, value in row.model.items()]
-    return load_config(TrainConfig, find(preset), [*changes, *overrides])
+    preset = find((plan.preset or table.preset) if budget == PAPER else budget)
+    changes = [f"model.{key}={json.dumps(value)}" for key, value in plan.model.items()]
+    changes += [*_people(preset, data, split, (*changes, *overrides)), *overrides]
+    config = load_config(TrainConfig, preset, changes)
+    network = CstlConfig.from_dict(config.model)
+    place, held = _of_size(data, network.size, split)
+    folder = root / _data_name(held) / row_name(config)
+    return Row(plan, preset, tuple(changes), config, place, held, folder)
 
 
-def row_folder(root: Path, row: RowPlan, config: TrainConfig) -> Path:
-    """Return the folder of a row: its network and all that shapes its weights are in the name.
+def row_name(config: TrainConfig) -> str:
+    """Return a name that tells the network and ends in a hash of all that shapes the weights.
 
     Values that are defaults stay out of the hash, so that a new setting renames nothing.
     """
+    network = CstlConfig.from_dict(config.model)
+    default = CstlConfig().to_dict()
     shape = config.model_dump(mode="json", exclude_defaults=True)
-    shape["model"] = _changed(CstlConfig.from_dict(config.model))
+    shape["model"] = {k: v for k, v in network.to_dict().items() if v != default[k]}
     shape["run"] = {k: v for k, v in shape["run"].items() if k not in FREE - {"iterations"}}
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
-    network = CstlConfig.from_dict(config.model)
-    name = "-".join([*network.scales, network.aggregation, "ssfl" if network.salient else "plain"])
-    return root / f"{name}-{digest[:10]}"
+    salient = "ssfl" if network.salient else "plain"
+    return "-".join([*network.scales, network.aggregation, salient, digest[:10]])
 
 
-def finished(folder: Path) -> dict[str, Any] | None:
-    """Return the record of a row, or None when it is not finished; DataError when damaged."""
-    path = folder / ROW
-    if not path.exists():
-        return None
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise DataError(f"cannot read {one_line(path)}: {one_line(err)}. Delete it") from err
-    return record
-
-
-def run_row(
-    config: TrainConfig,
-    data: Callable[[], Sequences],
-    test: Callable[[], ShardedSequences],
-    folder: Path,
-    *,
-    about: Mapping[str, Any],
-    stop: Callable[[], bool] = lambda: False,
-) -> dict[str, Any] | None:
-    """Train what is left of a row, evaluate it, and return its record; None when stopped.
-
-    data, test: give the sequences when they are needed
-    about: what the record should say besides configuration, budget and results
-    """
-    record = finished(folder)
-    if record is not None:
-        return record
-    resume = (folder / RESUME).exists()
-    logger.info("%s %s", "resuming" if resume else "training", folder.name)
-    weights = train(config, data(), folder, resume=resume, stop=stop, about=dict(about))
-    if stop():
-        return None
-    encoder = load(weights, "pytorch")
-    walks = embedded(encoder, test())
+def run_row(row: Row, *, workers: int = 2, command: str = "") -> bool:
+    """Train what is left of a row, evaluate it and write its record; False when it was stopped."""
+    if row.record() is not None:
+        return True
+    resume = (row.folder / RESUME).exists()
+    logger.info("%s %r in %s", "resuming" if resume else "training", row.plan.name, row.folder)
+    finished = run(
+        row.preset,
+        row.changes,
+        data=None if row.data == WALKERS else row.data,
+        folder=row.folder,
+        resume=resume,
+        cache=CACHE,
+        workers=workers,
+        command=command,
+    )
+    if finished.stopped:
+        return False
+    found = _evaluate(row, finished.weights)
     record = {
-        **about,
-        "training": _last_line(folder / "log.jsonl"),
-        "weights_sha256": encoder.info.weights_sha256,
-        "rank1": rank1_table(walks),
-        "hits": hits_by_person(walks),
-        "configuration": config.model_dump(mode="json"),
+        "data": row.held.said,
+        **found,
+        "configuration": row.config.model_dump(mode="json"),
+        "command": command,
         "environment": environment(),
     }
-    part = folder / f"{ROW}.part"
-    part.write_text(json.dumps(record), encoding="utf-8")
-    os.replace(part, folder / ROW)
-    return record
+    write_whole(row.folder / ROW, json.dumps(record))
+    return True
 
 
-def embedded(encoder: Encoder, test: ShardedSequences) -> Walks:
-    """Embed whole sequences in batches of equal or padded lengths."""
-    made = []
-    for start in range(0, len(test.people), BATCH):
-        rows = range(start, min(start + BATCH, len(test.people)))
-        lengths = test.lengths[rows.start : rows.stop].astype(np.int32)
-        window = np.zeros((len(rows), lengths.max(), *encoder.info.size), np.uint8)  # [n, s, h, w]
-        for place, row in enumerate(rows):
-            window[place, : lengths[place]] = test.read(row)
-        flat = encoder.frames(window.reshape(-1, *window.shape[2:]))  # [n*s, p, c]
-        features = flat.reshape(*window.shape[:2], *flat.shape[1:])  # [n, s, p, c]
-        made.append(encoder.head(features, lengths).embedding)
-    return Walks(np.concatenate(made), test.people, test.sequences, test.views_deg)
+def hits_by_person(walks: Walks, protocol: str) -> dict[str, Any]:
+    """Return the share of hits of every person by condition, as the protocol averages views.
 
-
-def hits_by_person(walks: Walks) -> dict[str, Any]:
-    """Return the share of hits of every person, by condition, across views and in the same view.
-
-    Intervals and paired differences are computed from these again at any time.
+    Paired differences of two rows follow from these alone.
     """
-    found: dict[str, Any] = {"people": np.unique(walks.people).tolist()}
-    for condition in PROBES:
-        hits, views, probes = rank1_hits(walks, condition)  # [probes, gallery views]
-        same = probes.views_deg[:, None] == np.array(views)[None]
-        for name, kept in ("cross_view", ~same), ("same_view", same):
-            shown = np.where(kept, hits, np.nan)
-            found.setdefault(name, {})[condition] = [
-                round(float(np.nanmean(shown[probes.people == person])), 5)
-                for person in found["people"]
-            ]
-    return found
+    asked = trials(walks, protocol)
+    people = np.unique(walks.people[np.concatenate(list(asked.probes.values()))])
+    hits: dict[str, Any] = {"people": people.tolist()}
+    for name, probes in asked.probes.items():
+        cells = count(walks, asked, probes, people)
+        there = cells.counts > 0
+        pairs = np.where(there, cells.sums[..., 0] / np.maximum(cells.counts, 1), np.nan)
+        shares = [_mean_of_means(person) for person in pairs]  # each [probe views, gallery views]
+        hits[name] = [None if np.isnan(share) else round(share, 6) for share in shares]
+    return hits
 
 
-def _changed(network: CstlConfig) -> dict[str, Any]:
-    default = CstlConfig().to_dict()
-    return {key: value for key, value in network.to_dict().items() if value != default[key]}
+def _evaluate(row: Row, weights: Path) -> dict[str, Any]:
+    """Return figures and hits of trained weights on the row's test people."""
+    model, training = load_checkpoint(weights)
+    sha256 = weights_sha256(weights)
+    encoder = TorchEncoder(model.to(device_of(row.config.run.device)), row.folder.name, sha256)
+    held = row.held
+    embedded = embed(encoder, held.data, row.folder / "embeddings", held.rows, source=held.source)
+    return {
+        "weights_sha256": sha256,
+        "iterations": training["iterations"],
+        "minutes": training["minutes"],
+        "result": evaluate(embedded, held.protocol),
+        "hits": hits_by_person(embedded.walks, held.protocol),
+    }
 
 
-def _last_line(path: Path) -> dict[str, Any]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    last: dict[str, Any] = json.loads(lines[-1])
-    return {key: last[key] for key in ("iteration", "loss", "nonzero", "elapsed_s")}
+def _people(preset: Path, data: Sequence[str], split: str, changes: Sequence[str]) -> list[str]:
+    """Return the changes that give a preset the people that are asked for."""
+    if list(data) != [WALKERS]:
+        return ["walkers=null", f"data.split={'auto' if split == 'field' else split}"]
+    found = read_yaml(preset).get("walkers") or read_yaml(find(SMALL))["walkers"]
+    model = load_config(TrainConfig, preset, [*changes, "walkers=null"]).model
+    return [f"walkers={json.dumps({**found, 'size': CstlConfig.from_dict(model).size})}"]
+
+
+def _of_size(data: Sequence[str], size: tuple[int, int], split: str) -> tuple[str, HeldOut]:
+    """Return the data whose silhouettes have a size, and its test people."""
+    wanted, sizes = f"{size[0]}x{size[1]}", []
+    for place in data:
+        held = held_out(place, size, split)
+        if held.data.size == size:
+            return place, held
+        sizes.append(f"{held.data.size[0]}x{held.data.size[1]}")
+    raise ConfigError(
+        f"this row takes silhouettes of {wanted}; --data has {' and '.join(sizes)}. Prepare them: "
+        f"cstl-edge data prepare … --size {wanted}, and give that folder with another --data"
+    )
+
+
+def _data_name(held: HeldOut) -> str:
+    return f"{held.kind}-{hashlib.sha256(held.source.encode()).hexdigest()[:8]}"
+
+
+def _mean_of_means(pairs: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Return the mean over gallery views, then over probe views; NaN when nothing is there."""
+    by_view = [np.nanmean(views) for views in pairs if not np.isnan(views).all()]
+    return float(np.mean(by_view)) if by_view else float("nan")

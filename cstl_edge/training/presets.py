@@ -30,6 +30,8 @@ class RowPlan(_Plan):
     """What it changes of the preset's `model` section."""
     paper: dict[str, float] = Field(default_factory=dict)
     """Rank-1 [%] that the paper prints, by condition; identical views excluded."""
+    paper_views: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    """The same by probe view, in the order of the table's `views_deg`."""
 
 
 class TablePlan(_Plan):
@@ -42,6 +44,8 @@ class TablePlan(_Plan):
     """Preset of the paper's own budget."""
     against: str | None = None
     """Name of the row that the others are compared with."""
+    views_deg: tuple[int, ...] = ()
+    """Probe views of a table that is printed by view."""
     rows: tuple[RowPlan, ...]
 
     @model_validator(mode="after")
@@ -49,7 +53,18 @@ class TablePlan(_Plan):
         names = [row.name for row in self.rows]
         if len(set(names)) < len(names) or self.against not in {None, *names}:
             raise ValueError(f"rows need names of their own, `against` one of them; got {names}")
+        lengths = {len(views) for row in self.rows for views in row.paper_views.values()}
+        if not lengths <= {len(self.views_deg)}:
+            raise ValueError(f"expected {len(self.views_deg)} figures by view, got {lengths}")
         return self
+
+    def row(self, name: str) -> RowPlan:
+        """Return a row by its name; ConfigError that says which there are."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        known = ", ".join(repr(row.name) for row in self.rows)
+        raise ConfigError(f"expected a row of {known}; got {one_line(name)!r}")
 
 
 def folder() -> Path:
@@ -72,6 +87,14 @@ def find(name: str | Path) -> Path:
     raise ConfigError(
         f"expected a YAML file or a preset ({', '.join(names())}), got {one_line(name)!r}"
     )
+
+
+def table(name: str) -> TablePlan:
+    """Return one of the paper's tables; ConfigError for a name that is none."""
+    known = tables()
+    if name not in known:
+        raise ConfigError(f"expected a table of {', '.join(known)}; got {one_line(name)!r}")
+    return known[name]
 
 
 def tables() -> dict[str, TablePlan]:
