@@ -79,7 +79,7 @@ def read_index(folder: str | Path) -> DatasetIndex:
         told = err.errors()[0]["msg"] if isinstance(err, ValidationError) else err
         raise DataError(f"cannot read {name}: {one_line(told)}; prepare it again") from err
     for shard in index.shards:
-        if Path(shard.name).name != shard.name or shard.name.startswith("."):
+        if Path(shard.name).name != shard.name or shard.name[:1] in (".", ""):
             told = one_line(shard.name, 60)
             raise DataError(f"{name} names {told!r}, no file of its folder; prepare it again")
     return index

@@ -15,7 +15,7 @@ def draw(step, height=120, at=(160, 120), canvas=(320, 240)):
     """One white walker on black, canvas and place as (x, y): legs swing with the step."""
     image = Image.new("L", canvas)
     pen, (x, y), u = ImageDraw.Draw(image), at, height / 12
-    swing = u * (1.2 + np.sin(0.7 * step))
+    swing = u * (2 + np.sin(0.7 * step))
     top = y - 6 * u
     pen.ellipse([x - 0.8 * u, top, x + 0.8 * u, top + 2 * u], fill=255)
     pen.rectangle([x - 1.4 * u, top + 1.8 * u, x + 1.4 * u, top + 6.5 * u], fill=255)
