@@ -36,6 +36,12 @@ def evaluate(
         str,
         typer.Option(help="whom to test: field, first-5153 (OU-MVLP, paper's wording) or all"),
     ] = "field",
+    partition: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON with TEST_SET and PROBE_SET, as Gait3D has it, in place of a split"
+        ),
+    ] = None,
     backend: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or pytorch")] = "auto",
     precision: Annotated[
         str | None, typer.Option(help="of an exported folder: float32, fp16 or int8")
@@ -70,14 +76,14 @@ def evaluate(
     check_protocol(protocol)
     rates, options = _rates(fpir), EmbedOptions(batch_frames, min_frames, max_frames)
     encoder = load(model, backend, precision=precision)
-    held = held_out(data, split, encoder.info.size)
+    held = held_out(data, encoder.info.size, split, partition)
     with _told("embedding") as tell:
         embedded = embed(
             encoder, held.data, workdir, held.rows, options=options, source=held.source, tell=tell
         )
     encoder.close()
     wanted = held.protocol if protocol == "auto" else protocol
-    result = figures(embedded, wanted, fpirs=rates, drop_unmated=drop_unmated)
+    result = figures(embedded, wanted, fpirs=rates, probe=held.probe, drop_unmated=drop_unmated)
     record = _record(encoder.info, held, split, options.__dict__, result)
     if wanted == "open-set":
         record["det_files"] = _write_det(embedded.folder, result, encoder.info.model_name)

@@ -11,7 +11,7 @@ from typing import Any
 from cstl_edge.errors import DataError, one_line
 
 WIDTH, HEIGHT = 900, 640  # pixels
-LEFT, TOP, RIGHT, BOTTOM = 100, 60, 30, 80  # margins
+LEFT, TOP, RIGHT, BOTTOM = 100, 80, 30, 80  # margins
 INK, GRID, LINE, MARK = (30, 30, 30), (225, 225, 225), (0, 90, 170), (200, 60, 20)
 FLOOR = 1e-3  # where rates that are 0 are drawn at the latest
 
@@ -46,7 +46,7 @@ def _draw(result: Mapping[str, Any], title: str) -> Any:
         if row["fpir"] > 0:
             x, y = axes.at(row["fpir"], row["fnir"])
             draw.ellipse([x - 5, y - 5, x + 5, y + 5], fill=MARK)
-    draw.text((WIDTH // 2, 20), title, fill=INK, font=font, anchor="ma")
+    draw.text((WIDTH // 2, 14), title, fill=INK, font=font, anchor="ma")
     below = f"FPIR: strangers given a name ({result['strangers']} people)"
     draw.text((WIDTH // 2, HEIGHT - 34), below, fill=INK, font=font, anchor="ma")
     beside = f"FNIR: known people missed ({result['gallery_people']} enrolled)"

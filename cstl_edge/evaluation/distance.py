@@ -18,7 +18,8 @@ BLOCK_BYTES = 512 * 2**20
 def part_mean_distance(a: Vectors, b: Vectors) -> Floats:
     """Return the mean over parts of the Euclidean distance: [i, p, d] and [j, p, d] to [i, j].
 
-    Computed in float32. Whatever is not finite is infinitely far from everything.
+    Computed in float32, where an embedding is up to a thousandth of its length away from itself.
+    Whatever is not finite is infinitely far from everything.
     """
     total = np.zeros((len(a), len(b)), np.float32)
     for part in range(a.shape[1]):

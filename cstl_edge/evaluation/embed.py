@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from cstl_edge.data.splits import Labelled
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.evaluation.store import Store, read_store
 from cstl_edge.evaluation.walks import Rows, Walks
@@ -29,18 +29,6 @@ MAX_FRAMES = 720  # as the reference toolbox caps; longer sequences are cut
 BATCH_FRAMES = 720  # with padding; features of the paper's widths take 16 KB a frame
 BATCH_SEQUENCES = 32
 SAVE_EVERY_S = 5.0
-
-
-class Labelled(Protocol):
-    """Sequences with what is known of each, as `data.shards` opens them."""
-
-    people: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-    views_deg: npt.NDArray[np.int64]
-    sequences: npt.NDArray[np.str_]
-
-    def read(self, sequence: int, /) -> npt.NDArray[np.uint8]:
-        """Return one whole sequence [s, h, w]."""
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cstl_edge.data.dataset import INDEX, is_dataset, open_dataset, read_index
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.data.splits import FIELD, SPLITS, test_ids
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.evaluation.protocols import choose
 from cstl_edge.evaluation.store import read_json
-from cstl_edge.evaluation.walks import Rows
+from cstl_edge.evaluation.walks import Bools, Rows
 
 WALKERS = "walkers"
 WALKERS_IDS = (910_000, 910_049)
@@ -35,6 +37,8 @@ class HeldOut:
     said: str
     source: str
     """What tells this data from other data with the same labels."""
+    probe: Bools | None = None
+    """[rows], who is searched, where a list says so."""
 
     @property
     def protocol(self) -> str:
@@ -44,17 +48,23 @@ class HeldOut:
         return self.kind if self.kind == "ou-mvlp" else choose(self.data.sequences.tolist())
 
 
-def held_out(data: str | Path, split: str = FIELD, size: tuple[int, int] = (64, 44)) -> HeldOut:
+def held_out(
+    data: str | Path,
+    size: tuple[int, int],
+    split: str = FIELD,
+    partition: str | Path | None = None,
+) -> HeldOut:
     """Return the test half of a prepared folder, or of `walkers`, `walkers:FIRST-LAST`.
 
+    size: h, w of the Walkers' silhouettes; a folder has its own
     split: `field`, `first-5153` (OU-MVLP) or `all`; a folder that knows no split is taken whole
-    size: of the Walkers' silhouettes; a folder has its own
+    partition: JSON that lists TEST_SET and PROBE_SET, in place of a split
     Raises ConfigError for a split that is not there, DataError when nobody is left to test.
     """
     text = str(data)
     if text == WALKERS or text.startswith(f"{WALKERS}:"):
         return _walkers(text, size)
-    return _prepared(Path(data), split)
+    return _prepared(Path(data), split, None if partition is None else Path(partition))
 
 
 def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
@@ -93,36 +103,66 @@ def _ids(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _prepared(folder: Path, split: str) -> HeldOut:
-    about = read_json(folder / "dataset.json") or {}
-    shards = sorted(path for path in folder.glob("*.json") if path.name != "dataset.json")
-    if not shards:
-        raise DataError(
-            f"{one_line(folder)}: expected a folder that `cstl-edge data prepare` made, got one "
-            "without shards"
-        )
-    data = ShardedSequences(shards)
-    kind = str(about.get("kind", "shards"))
-    ids = np.unique(data.people)
-    splits = kind if kind in SPLITS else choose(data.sequences.tolist())
+def _prepared(folder: Path, split: str, partition: Path | None) -> HeldOut:
+    data = open_dataset(folder)
+    index = read_index(folder) if is_dataset(folder) else None
+    kind, ids = (index.kind if index else "shards"), np.unique(data.people)
+    source = _fingerprint(folder)
+    if partition is not None:
+        names = index.people if index else {int(person): str(person) for person in ids}
+        rows, probe = _listed(data, names, partition)
+        return HeldOut(data, rows, kind, f"{kind}, as {partition.name} lists", source, probe)
     if split == EVERYBODY or (kind not in SPLITS and split == FIELD):
         tested, who = ids, "everybody"
     else:
-        tested, who = test_ids(splits, split, ids), f"split {split}"
+        tested, who = test_ids(kind, split, ids), f"split {split}"
     if not tested.size:
         raise DataError(
-            f"{one_line(folder)}: nobody to test among its {len(ids)} people (ids {ids.min()} to "
-            f"{ids.max()}) in {who} of {splits}. Prepare the test people, or give --split all"
+            f"{one_line(folder)}: nobody to test in the {who} of {kind} among its {len(ids)} "
+            f"people (ids {ids.min()} to {ids.max()}). Prepare the test people, or give --split all"
         )
     rows = np.flatnonzero(np.isin(data.people, tested))
-    return HeldOut(data, rows, kind, f"{kind}, {who}", _fingerprint(folder, shards))
+    return HeldOut(data, rows, kind, f"{kind}, {who}", source)
 
 
-def _fingerprint(folder: Path, shards: list[Path]) -> str:
+def _listed(
+    data: ShardedSequences, names: Mapping[int, str], partition: Path
+) -> tuple[Rows, Bools | None]:
+    """Return the sequences of TEST_SET, and which of them are in PROBE_SET."""
+    told = read_json(partition)
+    if told is None or not {"TEST_SET", "PROBE_SET"} & set(told):
+        raise DataError(
+            f"{one_line(partition)}: expected a JSON object with TEST_SET, names of people, and "
+            "PROBE_SET, names of sequences such as 0000-camid0_videoid2-seq0"
+        )
+    tested = {str(name) for name in told.get("TEST_SET", names.values())}
+    unknown = tested - set(names.values())
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} of {len(tested)} people of {one_line(partition)} are not in the data, "
+            f"such as {one_line(min(unknown), 40)!r}. Prepare the whole dataset"
+        )
+    rows = np.array(
+        [row for row, person in enumerate(data.people.tolist()) if names[person] in tested],
+        np.int64,
+    )
+    if "PROBE_SET" not in told:
+        return rows, None
+    probes = {str(name) for name in told["PROBE_SET"]}
+    return rows, np.array([_name(data, names, row) in probes for row in rows.tolist()], np.bool_)
+
+
+def _name(data: ShardedSequences, names: Mapping[int, str], row: int) -> str:
+    """Return person, type and view of a sequence, joined by hyphens, as PROBE_SET has them."""
+    parts = [names[int(data.people[row])], str(data.sequences[row]).replace("/", "-")]
+    view = int(data.views_deg[row])
+    return "-".join([*parts, *([f"{view:03d}"] if view >= 0 else [])])
+
+
+def _fingerprint(folder: Path) -> str:
     """Return what changes when a folder is prepared again: its index, or size and time of files."""
-    index = folder / "dataset.json"
-    if index.exists():
-        return hashlib.sha256(index.read_bytes()).hexdigest()
-    found = [path.with_suffix(end).stat() for path in shards for end in (".json", ".npy")]
+    if is_dataset(folder):
+        return hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()
+    found = [path.stat() for path in sorted(folder.iterdir()) if path.suffix in (".json", ".npy")]
     text = json.dumps([[stat.st_size, stat.st_mtime_ns] for stat in found])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -160,7 +160,7 @@ def _mapped(folder: Path, shape: Any) -> np.memmap[Any, Any]:
     name = one_line(folder / ARRAY)
     try:
         array = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, EOFError) as err:
         raise DataError(f"cannot open {name}: {one_line(err)}. Delete its folder") from err
     if array.dtype != np.float16 or list(array.shape) != shape or array.ndim != 3:
         raise DataError(

@@ -1,0 +1,218 @@
+"""Embedding: whatever the batching, after a stop, and with what cannot be enrolled."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.evaluation import embed as module
+from cstl_edge.evaluation.embed import EmbedOptions, batches, embed, read_embedded
+from cstl_edge.runtime import load
+
+from .conftest import Recordings, Standin
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+LENGTHS = [5, 3, 9, 3, 7, 1, 12, 4]
+
+
+@pytest.fixture
+def recordings():
+    return Recordings(LENGTHS)
+
+
+def alone(encoder, data, row, frames=720):
+    """One whole sequence embedded by itself, rounded as it is kept."""
+    walk = data.read(row)[:frames]
+    return encoder.encode(walk[None], np.array([len(walk)], np.int32)).embedding[0].astype("f2")
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("batch_frames", [1, 20, 720])
+def test_batches_change_nothing(tmp_path, recordings, batch_frames):
+    found = embed(Standin(), recordings, tmp_path, options=EmbedOptions(batch_frames))
+    assert found.walks.embeddings.dtype == np.float16
+    for row in range(len(LENGTHS)):
+        assert np.array_equal(found.walks.embeddings[row], alone(Standin(), recordings, row))
+    assert found.walks.people.tolist() == recordings.people.tolist()
+    assert found.walks.sequences.tolist() == recordings.sequences.tolist()
+    assert isinstance(found.walks.embeddings, np.memmap)
+
+
+def test_a_real_network_does_not_mind_its_company(tmp_path):
+    encoder = load(GOLDEN / "tiny", "onnxruntime", threads=1)
+    data = Recordings([7, 31, 12, 12, 40], size=(16, 12))
+    found = embed(encoder, data, tmp_path).walks.embeddings
+    for row in range(5):
+        assert np.allclose(found[row], alone(encoder, data, row), rtol=2e-3, atol=1e-4)
+
+
+def test_batches_are_shortest_first_and_within_the_limit():
+    lengths = np.array(LENGTHS)
+    plan = batches(lengths, EmbedOptions(batch_frames=15))
+    assert [lengths[batch].tolist() for batch in plan] == [[1, 3, 3], [4, 5], [7], [9], [12]]
+    assert sorted(np.concatenate(plan)) == list(range(len(LENGTHS)))
+    many = batches(np.ones(70, np.int64), EmbedOptions())
+    assert [len(batch) for batch in many] == [32, 32, 6]
+    capped = batches(np.array([900, 1000]), EmbedOptions(batch_frames=1440))
+    assert [len(batch) for batch in capped] == [2]  # both count 720 frames
+
+
+def test_only_the_rows_asked_for(tmp_path, recordings, standin):
+    found = embed(standin, recordings, tmp_path, np.array([6, 1]))
+    assert found.walks.sequences.tolist() == ["nm-06", "nm-01"]
+    assert np.array_equal(found.walks.embeddings[0], alone(Standin(), recordings, 6))
+
+
+def test_long_sequences_are_cut(tmp_path, recordings, standin):
+    found = embed(standin, recordings, tmp_path, options=EmbedOptions(max_frames=4))
+    assert max(max(batch) for batch in standin.batches) == 4
+    assert np.array_equal(found.walks.embeddings[2], alone(Standin(), recordings, 2, frames=4))
+
+
+def test_what_cannot_be_enrolled_is_told_and_matches_nobody(tmp_path, recordings, standin):
+    recordings.walks[2][:] = 251  # NaN
+    recordings.walks[4][:] = 252  # beyond float16
+    found = embed(standin, recordings, tmp_path, options=EmbedOptions(min_frames=3))
+    assert found.short.tolist() == [5]
+    assert sorted(found.not_finite.tolist()) == [2, 4]
+    broken = ~np.isfinite(found.walks.embeddings).all(axis=(1, 2))
+    assert np.flatnonzero(broken).tolist() == [2, 4, 5]
+    assert 1 not in np.concatenate(standin.batches)
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 3])
+def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(
+    tmp_path, recordings, monkeypatch, stop_after
+):
+    monkeypatch.setattr(module, "SAVE_EVERY_S", 0.0)
+    recordings.walks[3][:] = 251
+    how = EmbedOptions(batch_frames=10)
+    whole = embed(Standin(), recordings, tmp_path / "whole", options=how)
+    stopped = Standin()
+    stopped.stop_after = stop_after
+    with pytest.raises(KeyboardInterrupt):
+        embed(stopped, recordings, tmp_path / "other", options=how)
+    resumed, told = Standin(), []
+    found = embed(
+        resumed, recordings, tmp_path / "other", options=how, tell=lambda *done: told.append(done)
+    )
+    assert len(resumed.batches) + stop_after == len(batches(recordings.lengths, how))
+    assert told[-1] == (len(LENGTHS), len(LENGTHS))
+    assert files(found.folder) == files(whole.folder)
+
+
+def test_a_killed_process_goes_on(tmp_path):
+    """kill -9 between two batches: what was saved is not computed again."""
+    code = (
+        "import sys, os, signal\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "import importlib.util\n"
+        "spec = importlib.util.spec_from_file_location('made', sys.argv[1])\n"
+        "made = importlib.util.module_from_spec(spec); spec.loader.exec_module(made)\n"
+        "from cstl_edge.evaluation import embed as module\n"
+        "module.SAVE_EVERY_S = 0.0\n"
+        "def tell(done, total):\n"
+        "    if done >= 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "module.embed(made.Standin(), made.Recordings([5, 3, 9, 3, 7, 1, 12, 4]), sys.argv[2],\n"
+        "    options=module.EmbedOptions(10), tell=tell)\n"
+    )
+    conftest = Path(__file__).parent / "conftest.py"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(conftest), str(tmp_path / "run")],
+        check=False,
+        timeout=60,
+        capture_output=True,
+    )
+    assert done.returncode == -9, done.stderr
+    resumed = Standin()
+    found = embed(resumed, Recordings(LENGTHS), tmp_path / "run", options=EmbedOptions(10))
+    whole = embed(Standin(), Recordings(LENGTHS), tmp_path / "w", options=EmbedOptions(10))
+    assert 0 < len(resumed.batches) < len(batches(np.array(LENGTHS), EmbedOptions(10)))
+    assert files(found.folder) == files(whole.folder)
+
+
+def test_finished_embeddings_are_not_made_again(tmp_path, recordings, standin):
+    embed(standin, recordings, tmp_path)
+    again = Standin()
+    embed(again, recordings, tmp_path)
+    assert again.batches == []
+
+
+@pytest.mark.parametrize("change", ["model", "data", "options", "source"])
+def test_another_model_or_other_data_are_never_taken_for_these(tmp_path, recordings, change):
+    first = embed(Standin(), recordings, tmp_path).folder
+    model = Standin(sha256="1" * 64) if change == "model" else Standin()
+    other = Recordings([*LENGTHS[:-1], 5]) if change == "data" else recordings
+    options = EmbedOptions(max_frames=6) if change == "options" else None
+    source = "prepared again" if change == "source" else ""
+    assert embed(model, other, tmp_path, options=options, source=source).folder != first
+    assert model.batches
+
+
+def test_a_network_in_memory_is_embedded_each_time(tmp_path, recordings):
+    for _ in range(2):
+        encoder = Standin(sha256="")
+        embed(encoder, recordings, tmp_path)
+        assert encoder.batches
+    assert all(folder.name.startswith("stand_in-") for folder in tmp_path.iterdir())
+
+
+def test_silhouettes_of_another_size_are_refused(tmp_path, standin):
+    with pytest.raises(DataError, match="takes silhouettes of 4x3; this data has 8x6"):
+        embed(standin, Recordings([5], size=(8, 6)), tmp_path)
+    with pytest.raises(DataError, match="at least one sequence"):
+        embed(standin, Recordings([5]), tmp_path, np.arange(0))
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, recordings, monkeypatch):
+    monkeypatch.setattr(module, "SAVE_EVERY_S", 0.0)
+    how, real, rows = EmbedOptions(batch_frames=10), os.pwrite, []
+
+    def full(*args):
+        rows.append(args)
+        if len(rows) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*args)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(DataError, match=r"cannot write embeddings.*No space left.*--workdir"):
+        embed(Standin(), recordings, tmp_path, options=how)
+    monkeypatch.setattr(os, "pwrite", real)
+    resumed = Standin()
+    embed(resumed, recordings, tmp_path, options=how)
+    assert 0 < len(resumed.batches) < len(batches(recordings.lengths, how))
+
+
+@pytest.mark.parametrize("name", ["embeddings.npy", "labels.json"])
+@pytest.mark.parametrize("bytes_left", [0, 40])
+def test_damaged_folders_are_refused(tmp_path, recordings, standin, name, bytes_left):
+    folder = embed(standin, recordings, tmp_path).folder
+    os.truncate(folder / name, bytes_left)
+    with pytest.raises(DataError, match="Delete its folder"):
+        embed(standin, recordings, tmp_path)
+
+
+def test_labels_that_do_not_fit_are_refused(tmp_path, recordings, standin):
+    folder = embed(standin, recordings, tmp_path).folder
+    labels = json.loads((folder / "labels.json").read_text())
+    for change in ({"people": [1]}, {"views_deg": "x"}, {"short": None}):
+        (folder / "labels.json").write_text(json.dumps(labels | change))
+        with pytest.raises(DataError, match="Delete it"):
+            read_embedded(folder)
+    with pytest.raises(DataError, match="no complete embeddings"):
+        read_embedded(tmp_path)
+
+
+def test_options_that_contradict_are_refused():
+    for bad in ({"batch_frames": 0}, {"min_frames": 0}, {"min_frames": 9, "max_frames": 8}):
+        with pytest.raises(ConfigError, match="max_frames >= min_frames"):
+            EmbedOptions(**bad)
