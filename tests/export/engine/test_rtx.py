@@ -5,8 +5,6 @@ TensorRT-RTX is of the family of TensorRT 11. Where its wheel is not installed t
 
 import importlib.util
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +13,6 @@ from cstl_edge.export.engine import Options, build_engines
 from cstl_edge.export.engine_profiles import Sizes
 from cstl_edge.runtime import load
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 SIZES = Sizes(walkers=8, window=6, frames=12)
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="needs pip install tensorrt-rtx"
@@ -40,21 +37,29 @@ def test_float32_builds_with_dynamic_profiles(folder):
     record = json.loads((place / "full.plan.json").read_text())
     assert (record["library"], record["sm"], record["gpu"]) == ("tensorrt_rtx", 89, None)
     assert record["version"].startswith("1.")
-    assert len(record["profiles"]) == 2
+    one, many = record["profiles"]  # a full window of one walker, then sizes that are free
+    assert one["silhouettes"]["min"] == one["silhouettes"]["max"] == [1, 6, 16, 12]
+    assert many["silhouettes"]["min"] == [1, 1, 16, 12]
+    assert many["silhouettes"]["max"] == [8, 12, 16, 12]
     assert load(folder).info.backend == "onnxruntime"  # not engines of this machine's TensorRT
 
 
 @needs_rtx
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_reduced_precisions_build_and_are_what_they_are_called(tmp_path, precision):
-    folder = Path(shutil.copytree(GOLDEN / "tiny_reduced", tmp_path / "reduced"))
-    built = build_engines(folder, rtx(precision=precision))
+@pytest.mark.parametrize(
+    ("precision", "graphs"), [("fp16", ("frames", "head", "full")), ("int8", ("frames", "head"))]
+)
+def test_reduced_precisions_build_and_are_what_they_are_called(reduced, precision, graphs):
+    built = build_engines(reduced, rtx(precision=precision, graphs=graphs))
     layers = {graph: record.audit["network"] for graph, record in built.items()}
+    assert set(built) == set(graphs)
+    assert all(len(record.profiles) == 2 for record in built.values())
     assert layers["head"]["MATRIX_MULTIPLY"]["HALF"] >= 10
     if precision == "fp16":
         assert set(layers["frames"]["CONVOLUTION"]) == {"HALF"}
+        assert set(layers["full"]["CONVOLUTION"]) == {"HALF"}
+        assert built["full"].audit["part_gather"] == "function body"
     else:
         assert layers["frames"]["QUANTIZE"]["INT8"] >= 2
 
