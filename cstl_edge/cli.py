@@ -16,6 +16,7 @@ import typer
 
 from cstl_edge import __version__
 from cstl_edge.cli_build import build
+from cstl_edge.cli_data import data
 from cstl_edge.cli_eval import evaluate
 from cstl_edge.cli_import import import_released
 from cstl_edge.cli_reproduce import figure, reproduce
@@ -46,6 +47,7 @@ app.add_typer(people, name="gallery")
 plugins = typer.Typer(help="Build the CUDA kernel and the TensorRT plugin.", no_args_is_help=True)
 app.add_typer(plugins, name="plugin")
 app.add_typer(figure, name="figure")
+app.add_typer(data, name="data")
 
 SOURCES = "a video file, a folder of frames, a camera (0), rtsp://…, csi://0, gst:…, synthetic://6"
 Source = Annotated[str, typer.Argument(help=f"where walkers are seen: {SOURCES}")]

@@ -67,15 +67,24 @@ class Report(BaseModel):
     """What else is to be known of the source."""
 
     def check(self, max_bad: float) -> None:
-        """Raise DataError when more than this share of the files is bad."""
+        """Raise TooManyBad when more than this share of the files is bad."""
         if self.bad <= max_bad * self.files:
             return
         reason = next(r for r in self.reasons if r in BAD)
         first = one_line(self.examples[reason][0], 80)
-        raise DataError(
+        raise TooManyBad(
+            self,
             f"{self.bad} of {self.files} files are bad, first {first} ({reason}); expected at most "
-            f"{max_bad:.2%}. Repair or remove them, or raise --max-bad"
+            f"{max_bad:.2%}. Repair or remove them, or raise --max-bad",
         )
+
+
+class TooManyBad(DataError):
+    """More bad files than were allowed; `report` tells all of it."""
+
+    def __init__(self, report: Report, message: str) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 def summarise(drops: Iterable[Drop], files: int, notes: Iterable[str] = ()) -> Report:
