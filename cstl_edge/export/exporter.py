@@ -13,11 +13,12 @@ import torch
 
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.export import verify
-from cstl_edge.export.graphs import GRAPHS, build
+from cstl_edge.export.graphs import GRAPHS, SLIDING, build
 from cstl_edge.export.manifest import refuse_foreign, sha256, versions, write_folder
 from cstl_edge.export.simplify import simplify as simplified
 from cstl_edge.export.storage import folded_factors, store_as_half
 from cstl_edge.model import Cstl
+from cstl_edge.model.sliding import slides
 from cstl_edge.runtime.check import OPSET, check_graph
 from cstl_edge.runtime.manifest import PRECISIONS, Manifest, Shape
 
@@ -40,7 +41,8 @@ def export_model(
 ) -> Manifest:
     """Write a checkpoint's graphs and manifest into `folder`, which appears whole or not at all.
 
-    graphs: some of `GRAPHS`; `frames` and `head` are all that the runtimes need
+    graphs: some of `GRAPHS`; `frames` and `head` are all that the runtimes need. With `head` come
+    its two cuts for windows that slide (`SLIDING`), where the network has them
     name: of the model; by default what its training calls it, or the file's
     precisions: of `PRECISIONS`; float32 is always written, the others are judged against it
     gather: from a size of silhouettes to what the others are calibrated and judged on; by default
@@ -62,6 +64,8 @@ def export_model(
     for graph in GRAPHS:
         if graph in graphs:
             work.add_float32(graph)
+    if "head" in graphs:
+        work.add_sliding()
     if evidence is not None:
         work.add_reduced(reduced, evidence)
     manifest = Manifest(
@@ -100,11 +104,25 @@ class _Work:
 
     def add_float32(self, graph: str) -> None:
         """Trace, simplify, store and verify one graph."""
-        file = f"{graph}.onnx"
-        self.tell(f"{file}: tracing")
-        self.plain[graph], self.told[file] = _graph(self.network, graph, self.simplify)
+        self.plain[graph] = self._trace(f"{graph}.onnx")
         model = onnx.ModelProto()
         model.CopyFrom(self.plain[graph])
+        self._store(f"{graph}.onnx", model)
+
+    def add_sliding(self) -> None:
+        """Do the same for the head in two cuts, which has no other precisions."""
+        if not slides(self.network.config):
+            self.tell("no graphs for windows that slide: only the paper's whole network has them")
+            return
+        for graph in SLIDING:
+            self._store(f"{graph}.onnx", self._trace(f"{graph}.onnx"))
+
+    def _trace(self, file: str) -> onnx.ModelProto:
+        self.tell(f"{file}: tracing")
+        model, self.told[file] = _graph(self.network, file.removesuffix(".onnx"), self.simplify)
+        return model
+
+    def _store(self, file: str, model: onnx.ModelProto) -> None:
         self.told[file]["float16_weights"] = store_as_half(model, folded_factors(self.network))
         onnx.checker.check_model(model)
         self.tell(f"{file}: comparing with PyTorch")

@@ -1,5 +1,8 @@
 """The network as ONNX graphs: `frames`, `head` and their composition `full`, float32, opset 17.
 
+`local` and `slide` are the head in two cuts, for windows that slide (`model.sliding`); the paper's
+whole network alone has them.
+
 The part gather is a node `CstlPartGather` with the attributes by which TensorRT finds our plugin,
 and a local function of the same name, by which everyone else computes it with standard operators.
 Letters: n sequences, s frames, m frames of any sequences, h w pixels, p parts, c channels.
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,18 +24,13 @@ from torch.onnx import symbolic_helper
 from torch.onnx import utils as onnx_exporter
 
 from cstl_edge.model import Cstl
+from cstl_edge.model.sliding import Local, Slide
 from cstl_edge.runtime.check import DOMAIN, OPERATOR, OPSET, Signature, signature
 from cstl_edge.runtime.manifest import Shape
 
 GRAPHS = ("frames", "head", "full")
+SLIDING = ("local", "slide")
 IR_VERSION = 9  # functions need 8; ONNX Runtime 1.23 and TensorRT 10.3 read up to 10
-AXES = {
-    "silhouettes": ("m",),
-    "features": ("n", "s"),
-    "lengths": ("n",),
-    "embedding": ("n",),
-    "salient_frames": ("n",),
-}
 
 
 class Frames(nn.Module):
@@ -71,25 +70,32 @@ class Full(nn.Module):
 
 
 def build(network: Cstl, graph: str) -> onnx.ModelProto:
-    """Trace one of `GRAPHS` from a network whose norms are folded (`Cstl.fused`)."""
-    modules = {"frames": Frames, "head": Head, "full": Full}
+    """Trace one of `GRAPHS` or `SLIDING` from a network whose norms are folded (`Cstl.fused`)."""
+    modules: dict[str, Callable[[Cstl], nn.Module]] = {
+        "frames": Frames,
+        "head": Head,
+        "full": Full,
+        "local": Local,
+        "slide": Slide,
+    }
     shape = Shape.model_validate(network.config.to_dict())
     inputs, outputs = signature(f"{graph}.onnx", shape)
-    model = _trace(modules[graph](network).eval(), _example(graph, shape), [*inputs], [*outputs])
+    model = _trace(graph, modules[graph](network).eval(), _example(graph, shape), inputs, outputs)
     if any(node.op_type == OPERATOR for node in model.graph.node):
         model.functions.append(function_body(TensorProto.FLOAT))
-    _declare(model.graph.input, inputs, _axes(graph))
-    _declare(model.graph.output, outputs, _axes(graph))
+    _declare(model.graph.input, inputs, graph)
+    _declare(model.graph.output, outputs, graph)
     model.ir_version = IR_VERSION
     onnx.checker.check_model(model)
     return model
 
 
-def _declare(values: Any, expected: Signature, axes: dict[str, tuple[str, ...]]) -> None:
+def _declare(values: Any, expected: Signature, graph: str) -> None:
     """Write names, types and sizes of inputs or outputs, where the tracer knows only some."""
     del values[:]
     for name, (kind, sizes) in expected.items():
-        named = [*axes[name], *sizes[len(axes[name]) :]]
+        axes = _dynamic(graph, sizes)
+        named = [axes.get(axis, size) for axis, size in enumerate(sizes)]
         values.append(helper.make_tensor_value_info(name, TensorProto.DataType.Value(kind), named))
 
 
@@ -145,30 +151,35 @@ def _constant(name: str, value: Any) -> onnx.NodeProto:
     return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
 
 
-def _axes(graph: str) -> dict[str, tuple[str, ...]]:
-    """Return the names of the dynamic axes by input and output."""
-    if graph == "frames":
-        return {"silhouettes": ("m",), "features": ("m",)}
-    return {**AXES, "silhouettes": ("n", "s")}
+def _dynamic(graph: str, sizes: tuple[int | None, ...]) -> dict[int, str]:
+    """Return the names of the axes that are left to the caller: m, or n and s in this order."""
+    free = [axis for axis, size in enumerate(sizes) if size is None]
+    return dict(zip(free, "m" if graph == "frames" else "ns", strict=False))
 
 
 def _example(graph: str, shape: Shape) -> tuple[Tensor, ...]:
     """Return inputs to trace with: two sequences, for a batch of one may be baked in unseen."""
     n, s = 2, 5
     lengths = torch.tensor([s, 3], dtype=torch.int32)
-    if graph == "head":
+    if graph in ("head", "local"):
         return torch.rand(n, s, shape.parts, shape.channels), lengths
+    if graph == "slide":
+        widths = (*[shape.channels] * 3, shape.hidden)
+        return *(torch.rand(n, shape.parts, s, width) for width in widths), lengths - 1
     silhouettes = torch.randint(0, 256, (n, s, *shape.size), dtype=torch.uint8)
     return (silhouettes[0],) if graph == "frames" else (silhouettes, lengths)
 
 
 def _trace(
-    module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str]
+    graph: str,
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: Signature,
+    outputs: Signature,
 ) -> onnx.ModelProto:
     """Export with the TorchScript exporter: the only one that keeps the batch dynamic here."""
-    graph = type(module).__name__.lower()
-    axes = _axes(graph)
-    dynamic = {name: dict(enumerate(axes[name])) for name in (*inputs, *outputs)}
+    values = {**inputs, **outputs}
+    dynamic = {name: _dynamic(graph, sizes) for name, (_, sizes) in values.items()}
     file = io.BytesIO()
     for name, symbol in _SYMBOLS.items():
         onnx_exporter.register_custom_op_symbolic(name, symbol, OPSET)
@@ -181,10 +192,10 @@ def _trace(
                 file,  # type: ignore[arg-type]  # a stream is fine, the annotation forgets it
                 dynamo=False,
                 opset_version=OPSET,
-                input_names=inputs,
-                output_names=outputs,
+                input_names=[*inputs],
+                output_names=[*outputs],
                 dynamic_axes=dynamic,
-                custom_opsets={DOMAIN: 1} if graph != "frames" else None,
+                custom_opsets={DOMAIN: 1} if graph in ("head", "full") else None,
             )
     finally:
         for name in _SYMBOLS:

@@ -28,9 +28,9 @@ class Factors:
     """A folded weight as what it was made of: `weight * scale`."""
 
     weight: Floats
-    """[p, out, in] as trained"""
+    """[p, out, in] as trained, or [p, in, out]"""
     scale: Floats
-    """[p, out, 1] of the norm behind it"""
+    """[p, out, 1] of the norm behind it, or [p, 1, out]"""
 
     @property
     def product(self) -> Floats:
@@ -45,7 +45,8 @@ def folded_factors(network: Cstl) -> list[Factors]:
     for norm, layers in (pair for module in modules for pair in module.normed()):
         scale = norm.affine()[0].detach().numpy()[:, :, None]
         factors += [Factors(layer.weight.detach().numpy(), scale) for layer in layers]
-    return factors
+    # A simplifier may have turned a weight over, where the graph multiplies by it from the right.
+    return factors + [Factors(f.weight.swapaxes(1, 2), f.scale.swapaxes(1, 2)) for f in factors]
 
 
 def store_as_half(model: onnx.ModelProto, factors: list[Factors]) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.model import Cstl
+from cstl_edge.model.sliding import Kept, Local
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -78,7 +79,7 @@ class Parity:
 
 
 def measure(network: Cstl, name: str, session: Any) -> dict[str, Deviation | Choices]:
-    """Run a graph (`frames.onnx`, `head.onnx`, `full.onnx`) and the network on every case."""
+    """Run a graph (`frames.onnx`, `head.onnx`, …) and the network on every case."""
     outputs = [output.name for output in session.get_outputs()]
     numbers = {output: Deviation() for output in outputs if output != SALIENT}
     choices = Choices()
@@ -112,7 +113,28 @@ def feeds(network: Cstl, name: str) -> Iterator[dict[str, Any]]:
                 flat = torch.tensor(silhouettes.reshape(-1, height, width))
                 features = network.frame_features(flat).numpy()
             windows = features.reshape(n, s, *features.shape[1:])  # [n, s, p, c]
-            yield {"features": windows, "lengths": np.array(lengths, np.int32)}
+            if name == "slide.onnx":
+                yield _ring(network, windows, rng.integers(0, s, n, dtype=np.int32))
+            else:
+                yield {"features": windows, "lengths": np.array(lengths, np.int32)}
+
+
+def _ring(network: Cstl, windows: Floats, oldest: Ints) -> dict[str, Any]:
+    """Return what is kept of windows [n, s, p, c], each turned to begin at `oldest` [n]."""
+    n, s = windows.shape[:2]
+    with torch.no_grad():
+        kept = Local(network)(torch.tensor(windows), torch.full((n,), s, dtype=torch.int32))
+    feed: dict[str, Any] = {}
+    for name, values in zip(Kept._fields, kept, strict=True):  # [n, p, s, ..]
+        turned = [one.roll(int(by), 1) for one, by in zip(values, oldest, strict=True)]
+        feed[f"kept_{name}"] = torch.stack(turned).numpy()
+    return {**feed, "oldest": oldest}
+
+
+def _in_order(rings: Tensor, oldest: Tensor) -> Tensor:
+    """[n, p, s, c], each beginning at `oldest` [n] -> [n, s, p, c], each at its first frame."""
+    turned = [ring.roll(-int(by), 1) for ring, by in zip(rings, oldest, strict=True)]
+    return torch.stack(turned).transpose(1, 2)
 
 
 def _run(name: str, session: Any, feed: dict[str, Any]) -> list[Any]:
@@ -133,6 +155,12 @@ def _reference(
     if name == "frames.onnx":
         with torch.no_grad():
             return {"features": network.frame_features(tensors["silhouettes"]).numpy()}, None
+    if name == "local.onnx":
+        with torch.no_grad():
+            found = Local(network)(*tensors.values())
+        return {f"kept_{key}": value.numpy() for key, value in found._asdict().items()}, None
+    if name == "slide.onnx":  # is measured on the head itself
+        tensors = {"features": _in_order(tensors["kept_features"], tensors["oldest"])}
     kept: list[Tensor] = []
     hook = None
     if network.scores is not None:

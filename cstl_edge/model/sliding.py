@@ -100,13 +100,10 @@ class Local(_Cut):
 
         [p, 2h, c] each: one product for three scales and two layers
         """
-        mixing, judging = (
-            {name: layer.weight for name, layer in first.items()}
-            for first in (self.aggregation.first, self.scores.first)
-        )
-        summed = mixing["short"] + mixing["long"]
-        on_frame = torch.cat((mixing["frame"] + summed, judging["frame"]), 1)
-        return on_frame, torch.cat((summed, judging["short"]), 1)
+        mixing, judging = self.aggregation.first, self.scores.first
+        summed = _weight(mixing["short"]) + _weight(mixing["long"])
+        on_frame = torch.cat((_weight(mixing["frame"]) + summed, _weight(judging["frame"])), 1)
+        return on_frame, torch.cat((summed, _weight(judging["short"])), 1)
 
 
 class Slide(_Cut):
@@ -122,7 +119,7 @@ class Slide(_Cut):
         """Return the embedding [n, p, d] and the salient frames int32 [n, p], 0 the oldest."""
         (weights,) = gates([logits], axis=2)
         long = (weights * features).sum(2, keepdim=True) / weights.sum(2, keepdim=True)  # Eq. 1
-        mixed, judged = hidden.split(hidden.shape[3] // 2, 3)  # [n, p, s, h]
+        mixed, judged = torch.chunk(hidden, 2, 3)  # [n, p, s, h]
         mixed = mixed + _each(long, self.aggregation.first["long"])
         judged = judged + _each(long, self.scores.first["long"])
         temporal = self._aggregate(features, sums, long, mixed)  # [n, p, c]
@@ -154,8 +151,12 @@ def _once(x: Tensor, weight: Tensor) -> Tensor:
 
 def _each(x: Tensor, layer: nn.Module) -> Tensor:
     """[n, p, s, inputs] -> [n, p, s, outputs], for layers whose weights are small."""
+    return x @ _weight(layer).transpose(1, 2)
+
+
+def _weight(layer: nn.Module) -> Tensor:
     assert isinstance(layer, PartLinear)
-    return x @ layer.weight.transpose(1, 2)
+    return layer.weight
 
 
 def _recombine(features: Tensor, scores: Tensor, oldest: Tensor) -> tuple[Tensor, Tensor]:

@@ -122,6 +122,15 @@ def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
     if shape.salient:
         answers["salient_frames"] = ("INT32", (None, shape.parts))
     features = (shape.parts, shape.channels)
+    kept: Signature = {
+        f"kept_{name}": ("FLOAT", (None, shape.parts, None, width))
+        for name, width in (
+            ("features", shape.channels),
+            ("sums", shape.channels),
+            ("gates", shape.channels),
+            ("hidden", shape.hidden),
+        )
+    }
     known: dict[str, tuple[Signature, Signature]] = {
         "frames": (
             {"silhouettes": ("UINT8", (None, *shape.size))},
@@ -135,6 +144,11 @@ def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
             {"silhouettes": ("UINT8", (None, None, *shape.size)), "lengths": lengths},
             answers,
         ),
+        "local": (
+            {"features": ("FLOAT", (None, None, *features)), "lengths": lengths},
+            kept,
+        ),
+        "slide": ({**kept, "oldest": ("INT32", (None,))}, answers),
     }
     graph = graph_of(name)
     if graph not in known:

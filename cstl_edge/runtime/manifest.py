@@ -21,6 +21,7 @@ MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_GRAPH_BYTES = 512 * 2**20  # the largest configuration of the paper is about 145 MB
 PRECISIONS = ("float32", "fp16", "int8")
 FLOAT32_GRAPHS = ("frames.onnx", "head.onnx")
+SLIDING_GRAPHS = ("local.onnx", "slide.onnx")  # head.onnx in two cuts, not in every folder
 
 Count = Annotated[int, pydantic.Field(ge=1, le=65536)]
 Sha256 = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
@@ -47,6 +48,11 @@ class Shape(pydantic.BaseModel):
     def channels(self) -> int:
         """Return the channels of a part feature."""
         return self.widths[-1]
+
+    @property
+    def hidden(self) -> int:
+        """Return the hidden units of Eq. 3 and 6 together, a 16th of three scales each."""
+        return 2 * max(1, 3 * self.channels // 16)
 
 
 class Reduced(pydantic.BaseModel):

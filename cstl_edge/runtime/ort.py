@@ -1,8 +1,9 @@
-"""ONNX Runtime on the CPU: the embedded default. Two sessions, `frames` and `head`."""
+"""ONNX Runtime on the CPU: the embedded default. A session per graph."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,13 @@ from cstl_edge.runtime.base import (
     Silhouettes,
     check_features,
     check_lengths,
+    check_oldest,
     check_silhouettes,
     encode_in_parts,
 )
 from cstl_edge.runtime.check import checked_graphs
-from cstl_edge.runtime.manifest import Manifest, read_manifest
+from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, SLIDING_GRAPHS, Manifest, read_manifest
+from cstl_edge.runtime.processor import cpu_precision
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -35,10 +38,19 @@ class OrtEncoder:
     """An exported folder in ONNX Runtime. Use `load`, or `load_folder`."""
 
     def __init__(
-        self, frames: Any, head: Any, manifest: Manifest, precision: str = "float32"
+        self,
+        frames: Any,
+        head: Any,
+        manifest: Manifest,
+        precision: str = "float32",
+        cuts: tuple[Any, Any] | None = None,
     ) -> None:
-        """Take two open sessions and the manifest that their graphs were checked against."""
+        """Take open sessions and the manifest that their graphs were checked against.
+
+        cuts: `local` and `slide`; without them it is no `SlidingEncoder`
+        """
         self._frames, self._head = frames, head
+        self._cuts = cuts
         shape = manifest.shape
         self._salient = shape.salient
         self._info = EncoderInfo(
@@ -53,6 +65,7 @@ class OrtEncoder:
             channels=shape.channels,
             embedding=shape.embedding,
             impostors=manifest.impostors,
+            slides=cuts is not None,
         )
 
     @property
@@ -75,29 +88,51 @@ class OrtEncoder:
             return Embedded(answers[0], answers[1])
         return Embedded(answers[0], np.full(answers[0].shape[:2], -1, np.int32))
 
+    def local(self, features: Floats, lengths: Ints) -> dict[str, Floats]:
+        """Return what to keep of strips of consecutive frames [n, s, p, c]: [n, p, s, ..] each."""
+        check_features(features, self._info)
+        check_lengths(lengths, *features.shape[:2])
+        session = self._cut(0)
+        values = _run(session, {"features": features, "lengths": lengths})
+        return dict(zip((output.name for output in session.get_outputs()), values, strict=True))
+
+    def slide(self, kept: Mapping[str, Floats], oldest: Ints) -> Embedded:
+        """Return the embeddings of full windows, each from its frame `oldest` [n] on and round."""
+        check_oldest(oldest, kept)
+        return Embedded(*_run(self._cut(1), {**kept, "oldest": oldest}))
+
     def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
         """Return the embeddings of sequences [n, s, h, w]."""
         return encode_in_parts(self, silhouettes, lengths)
 
     def close(self) -> None:
         """Let go of the sessions."""
-        self._frames = self._head = None
+        self._frames = self._head = self._cuts = None
+
+    def _cut(self, index: int) -> Any:
+        if self._cuts is None:
+            raise ModelError(
+                "expected an open encoder whose info says `slides`; this one is closed, or its "
+                "folder has no local.onnx and slide.onnx: export the model again"
+            )
+        return self._cuts[index]
 
 
 def load_folder(folder: Path, threads: int, precision: str | None = None) -> OrtEncoder:
     """Check an exported folder and open it (ModelError, BackendUnavailable).
 
-    precision: one of `manifest.PRECISIONS`; by default the one that the folder names for a CPU.
+    precision: one of `manifest.PRECISIONS`; by default that of `cpu_precision`.
     float16 graphs are computed in float32 here, with the weights and most tensors rounded.
     """
     manifest = read_manifest(folder)
-    chosen = precision or manifest.cpu_default
-    if precision is None and chosen != "float32":
-        log.info("precision: %s, the default that %s names for a CPU", chosen, one_line(folder))
+    chosen = precision or cpu_precision(manifest, folder)
     names = manifest.graphs(chosen, "onnxruntime")
-    graphs = checked_graphs(folder, manifest, names)
-    frames, head = (open_session(name, graphs[name], threads) for name in names)
-    return OrtEncoder(frames, head, manifest, chosen)
+    # The cuts are those of the float32 head, which int8 frames have too.
+    slides = names[1] == FLOAT32_GRAPHS[1] and set(SLIDING_GRAPHS) <= set(manifest.files)
+    cuts = SLIDING_GRAPHS if slides else ()
+    graphs = checked_graphs(folder, manifest, (*names, *cuts))
+    frames, head, *both = (open_session(name, graphs[name], threads) for name in (*names, *cuts))
+    return OrtEncoder(frames, head, manifest, chosen, (both[0], both[1]) if slides else None)
 
 
 def open_session(name: str, graph: bytes, threads: int) -> ort.InferenceSession:

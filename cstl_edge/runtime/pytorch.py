@@ -18,6 +18,7 @@ from cstl_edge.runtime.base import (
     Silhouettes,
     check_features,
     check_lengths,
+    check_oldest,
     check_silhouettes,
     encode_in_parts,
 )
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from cstl_edge.model import Cstl
 
 log = logging.getLogger(__name__)
+
+NO_CUTS = (
+    "expected an encoder whose info says `slides`; this network has no sliding form: use `head`"
+)
 
 
 class TorchEncoder:
@@ -42,9 +47,15 @@ class TorchEncoder:
         """Take a network as it is; only its mode is changed."""
         import torch
 
+        from cstl_edge.model.sliding import Kept, Local, Slide, slides
+
         self._torch, self._model = torch, model.eval()
         weight = next(model.parameters())
         config = model.config
+        can_slide = slides(config) and weight.dtype == torch.float32
+        self._local = Local(model) if can_slide else None
+        self._slide = Slide(model) if can_slide else None
+        self._kept = Kept._fields
         self._device = weight.device
         self._info = EncoderInfo(
             backend="pytorch",
@@ -58,6 +69,7 @@ class TorchEncoder:
             channels=config.widths[-1],
             embedding=config.embedding,
             impostors=impostors,
+            slides=can_slide,
         )
 
     @property
@@ -78,6 +90,25 @@ class TorchEncoder:
         check_lengths(lengths, *features.shape[:2])
         with self._torch.inference_mode():
             return _as_arrays(*self._model.head(self._tensor(features), self._tensor(lengths)))
+
+    def local(self, features: Floats, lengths: Ints) -> dict[str, Floats]:
+        """Return what to keep of strips of consecutive frames [n, s, p, c]: [n, p, s, ..] each."""
+        check_features(features, self._info)
+        check_lengths(lengths, *features.shape[:2])
+        if self._local is None:
+            raise ModelError(NO_CUTS)
+        with self._torch.inference_mode():
+            kept = self._local(self._tensor(features), self._tensor(lengths))
+            return {f"kept_{name}": values.cpu().numpy() for name, values in kept._asdict().items()}
+
+    def slide(self, kept: Mapping[str, Floats], oldest: Ints) -> Embedded:
+        """Return the embeddings of full windows, each from its frame `oldest` [n] on and round."""
+        check_oldest(oldest, kept)
+        if self._slide is None:
+            raise ModelError(NO_CUTS)
+        with self._torch.inference_mode():
+            tensors = [self._tensor(kept[f"kept_{name}"]) for name in self._kept]
+            return _as_arrays(*self._slide(*tensors, self._tensor(oldest)))
 
     def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
         """Return the embeddings of sequences [n, s, h, w]."""

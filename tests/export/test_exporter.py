@@ -28,7 +28,8 @@ def siblings(folder):
 
 def test_the_manifest_tells_what_is_in_the_folder(weights, exported):
     found = read_manifest(exported)
-    assert set(found.files) == {"frames.onnx", "head.onnx", "full.onnx"}
+    cuts = {"local.onnx", "slide.onnx"}  # of the head
+    assert set(found.files) == {"frames.onnx", "head.onnx", "full.onnx", *cuts}
     for name, digest in found.files.items():
         assert hashlib.sha256((exported / name).read_bytes()).hexdigest() == digest
     _, _ = load_checkpoint(weights, found.weights_sha256)
@@ -69,7 +70,9 @@ def test_a_subset_of_the_graphs_is_enough(weights, tmp_path):
     assert sorted(p.name for p in (tmp_path / "edge").iterdir()) == [
         "frames.onnx",
         "head.onnx",
+        "local.onnx",
         "manifest.json",
+        "slide.onnx",
     ]
     assert found.simplified["head.onnx"]["reason"] == "not asked for"
     load(tmp_path / "edge").close()
@@ -84,12 +87,27 @@ def test_weights_in_float32_lose_nothing(network, tmp_path):
     assert found.simplified["head.onnx"]["float16_weights"] == 0
 
 
+def test_the_cuts_of_the_head_come_with_the_head_alone(weights, tmp_path):
+    found = export_model(weights, tmp_path / "out", graphs=("frames",), simplify=False)
+    assert set(found.files) == {"frames.onnx"}
+
+
+def test_the_cuts_of_the_head_are_stored_as_half(exported):
+    """Those with a norm folded in too, which the simplifier has turned over."""
+    for name, large in (("local.onnx", 2), ("slide.onnx", 1)):
+        tensors = onnx.load(exported / name).graph.initializer
+        halves = [t for t in tensors if t.data_type == onnx.TensorProto.FLOAT16]
+        assert len(halves) == large
+        assert not [t for t in tensors if t.data_type == 1 and len(t.raw_data) >= 4 * 2048]
+
+
 def test_without_ssfl_there_are_no_salient_frames(network, tmp_path):
     save_checkpoint(tmp_path / "w.safetensors", network(salient=False), {})
     export_model(
         tmp_path / "w.safetensors", tmp_path / "out", graphs=("frames", "head"), simplify=False
     )
     encoder = load(tmp_path / "out")
+    assert not encoder.info.slides
     assert encoder.encode(np.zeros((1, 3, 16, 12), np.uint8)).salient_frames.tolist() == [[-1] * 4]
 
 

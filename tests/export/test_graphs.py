@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from cstl_edge.export.graphs import GRAPHS, IR_VERSION, build, function_body
+from cstl_edge.export.graphs import GRAPHS, IR_VERSION, SLIDING, build, function_body
 from cstl_edge.model import CstlConfig, part_gather
 from cstl_edge.runtime.check import OPERATOR, OPSET
 
@@ -26,7 +26,7 @@ def shapes(values):
     }
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("graph", GRAPHS + SLIDING)
 def test_versions_are_pinned(network, graph):
     model = build(network().fused(), graph)
     assert model.ir_version == IR_VERSION == 9
@@ -47,6 +47,19 @@ def test_inputs_and_outputs_have_named_axes(network):
     assert shapes(full.output) == shapes(head.output)
 
 
+def test_the_cuts_of_the_head_fit_each_other(network):
+    local, slide = (build(network().fused(), graph).graph for graph in SLIDING)
+    assert shapes(local.input) == {"features": ["n", "s", 4, 16], "lengths": ["n"]}
+    assert shapes(local.output) == {
+        "kept_features": ["n", 4, "s", 16],
+        "kept_sums": ["n", 4, "s", 16],
+        "kept_gates": ["n", 4, "s", 16],
+        "kept_hidden": ["n", 4, "s", 6],
+    }
+    assert shapes(slide.input) == {**shapes(local.output), "oldest": ["n"]}
+    assert shapes(slide.output) == {"embedding": ["n", 4, 8], "salient_frames": ["n", 4]}
+
+
 @pytest.mark.parametrize("graph", ["head", "full"])
 def test_the_gather_is_a_node_and_a_function(network, graph):
     model = build(network().fused(), graph)
@@ -59,7 +72,7 @@ def test_the_gather_is_a_node_and_a_function(network, graph):
     assert [entry.version for entry in body.opset_import] == [OPSET]
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("graph", GRAPHS + SLIDING)
 def test_no_norm_no_branch_and_no_arithmetic_in_uint8(network, graph):
     model = build(network().fused(), graph)
     kinds = {node.op_type for node in model.graph.node}

@@ -7,7 +7,7 @@ import torch
 
 from cstl_edge.errors import ExportError
 from cstl_edge.export import verify
-from cstl_edge.export.graphs import GRAPHS, build
+from cstl_edge.export.graphs import GRAPHS, SLIDING, build
 
 
 def measured(network, graph, exported=None):
@@ -16,14 +16,14 @@ def measured(network, graph, exported=None):
     return verify.Parity({f"{graph}.onnx": verify.measure(network, f"{graph}.onnx", session)})
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("graph", GRAPHS + SLIDING)
 def test_a_faithful_graph_passes(network, graph):
     parity = measured(network(), graph)
     parity.check()
     told = parity.to_dict()["graphs"][f"{graph}.onnx"]
-    numbers = told["features" if graph == "frames" else "embedding"]
+    numbers = told[{"frames": "features", "local": "kept_sums"}.get(graph, "embedding")]
     assert 0 <= numbers["max_abs_error"] < 1e-5 < numbers["max_abs_value"]
-    if graph != "frames":
+    if graph not in ("frames", "local"):
         assert told["salient_frames"] == {"compared": 40, "wrong": 0, "ties": 0}
 
 
@@ -39,6 +39,10 @@ def test_another_networks_graph_is_named(network):
         measured(network(0), "frames", network(1)).check()
     with pytest.raises(ExportError, match=r"head\.onnx: embedding differs from PyTorch by"):
         measured(network(0), "head", network(1)).check()
+    with pytest.raises(ExportError, match=r"local\.onnx: kept_sums differs from PyTorch by"):
+        measured(network(0), "local", network(1)).check()
+    with pytest.raises(ExportError, match=r"slide\.onnx: embedding differs from PyTorch by"):
+        measured(network(0), "slide", network(1)).check()
 
 
 def test_wrong_choices_are_told_from_ties(network):

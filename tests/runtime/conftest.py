@@ -1,5 +1,6 @@
 """A small exported network, and an encoder of a few lines of numpy whose head minds the order."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from cstl_edge.runtime import Embedded, EncoderInfo, load
 from cstl_edge.runtime.base import (
     check_features,
     check_lengths,
+    check_oldest,
     check_silhouettes,
     encode_in_parts,
 )
@@ -55,9 +57,71 @@ class Standin:
         pass
 
 
+class SlidingStandin(Standin):
+    """Its head is two cuts: what a frame says of two on either side, and in which order."""
+
+    def __init__(self):
+        super().__init__()
+        self.info = dataclasses.replace(self.info, slides=True)
+
+    def head(self, features, lengths):
+        check_features(features, self.info)
+        check_lengths(lengths, *features.shape[:2])
+        self.calls.append(("head", lengths.tolist()))
+        answers = [
+            self._answer(*(k[None] for k in _near(window[:length])), [0])
+            for window, length in zip(features, lengths, strict=True)
+        ]
+        return Embedded(*map(np.concatenate, zip(*answers, strict=True)))
+
+    def local(self, features, lengths):
+        check_features(features, self.info)
+        check_lengths(lengths, *features.shape[:2])
+        self.calls.append(("local", lengths.tolist()))
+        n, s, p, c = features.shape
+        kept = {"kept_features": np.full((n, p, s, c), np.nan, np.float32)}  # in the padding
+        kept["kept_near"] = kept["kept_features"].copy()
+        for i, length in enumerate(lengths):
+            for values, found in zip(kept.values(), _near(features[i, :length]), strict=True):
+                values[i, :, :length] = found
+        return kept
+
+    def slide(self, kept, oldest):
+        check_oldest(oldest, kept)
+        self.calls.append(("slide", [kept["kept_near"].shape[2]] * len(oldest)))
+        return Embedded(*self._answer(kept["kept_features"], kept["kept_near"], oldest))
+
+    def _answer(self, features, near, oldest):
+        """[n, p, s, c] twice, in rings -> embedding [n, p, d], salient frames [n, p]."""
+        turned = [
+            [np.roll(ring, -by, 1) for ring, by in zip(rings, oldest, strict=True)]
+            for rings in (features, near)
+        ]
+        features, near = map(np.stack, turned)
+        times = np.arange(features.shape[2], dtype=np.float32)
+        weights = np.cos(times[:, None] * np.arange(1, self.info.embedding + 1))  # [s, d]
+        embedding = (near.sum(3) @ weights).astype(np.float32)  # [n, p, d]
+        return embedding, features.sum(3).argmax(2).astype(np.int32)
+
+
+def _near(window):
+    """Frames [s, p, c] -> the same and what two serial sums of three frames say, [p, s, c] each."""
+    features = window.swapaxes(0, 1)
+    near = features
+    for shift in (0.3, 0.7):  # a bias: what lies outside a window is zero, not its continuation
+        padded = np.pad(near, ((0, 0), (1, 1), (0, 0)))
+        near = 0.5 * padded[:, :-2] - near + 0.25 * padded[:, 2:] + np.float32(shift)
+    return features, near
+
+
 @pytest.fixture
 def standin():
     return Standin()
+
+
+@pytest.fixture
+def sliding_standin():
+    return SlidingStandin()
 
 
 @pytest.fixture(scope="session")

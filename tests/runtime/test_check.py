@@ -25,7 +25,10 @@ def judge(folder):
     return judge
 
 
-@pytest.mark.parametrize("name", ["frames.onnx", "head.onnx", "full.onnx"])
+GRAPHS = ["frames.onnx", "head.onnx", "full.onnx", "local.onnx", "slide.onnx"]
+
+
+@pytest.mark.parametrize("name", GRAPHS)
 def test_ours_pass(judge, name):
     judge(name, lambda model: None)
 
@@ -121,6 +124,8 @@ def ir_version(model):
         ("frames.onnx", fix_batch, "expected inputs"),
         ("frames.onnx", retype_input, "expected inputs.*UINT8.*got.*FLOAT"),
         ("head.onnx", drop_output, "expected outputs.*salient_frames"),
+        ("local.onnx", drop_output, "expected outputs.*kept_hidden"),
+        ("slide.onnx", rename_input, "expected inputs.*kept_features.*got.*image"),
         ("head.onnx", drop_function, "for TensorRT with the plugin only. Use the plain export"),
         ("head.onnx", add_function, "at most the function CstlPartGather"),
         ("head.onnx", foreign_node, "com.microsoft.Inverse"),
@@ -153,9 +158,10 @@ def test_a_truncated_file(folder):
         load(folder)
 
 
-def test_a_missing_file(folder):
-    (folder / "head.onnx").unlink()
-    with pytest.raises(ModelError, match=r"head\.onnx is missing"):
+@pytest.mark.parametrize("name", ["head.onnx", "slide.onnx"])
+def test_a_missing_file(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=rf"{name} is missing"):
         load(folder)
 
 

@@ -20,7 +20,9 @@ def spoil(folder, **changes):
 def test_it_is_read(folder):
     manifest = read_manifest(folder)
     assert manifest.shape.channels == 16
-    assert set(manifest.files) == {"frames.onnx", "head.onnx", "full.onnx"}
+    graphs = ("frames", "head", "full", "local", "slide")
+    assert set(manifest.files) == {f"{graph}.onnx" for graph in graphs}
+    assert manifest.shape.hidden == 6
 
 
 def test_keys_of_later_versions_are_passed_over(folder):

@@ -1,12 +1,13 @@
 """ONNX Runtime says what PyTorch said, and says what it is."""
 
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from cstl_edge.errors import ModelError
+from cstl_edge.errors import DataError, ModelError
 from cstl_edge.runtime import load
 
 
@@ -40,6 +41,32 @@ def test_a_closed_encoder_says_so(folder, expected):
     encoder.close()
     with pytest.raises(ModelError, match="closed"):
         encoder.encode(expected["silhouettes"])
+
+
+def test_what_is_kept_and_slid_is_the_head(tiny, expected):
+    features = tiny.frames(expected["silhouettes"][0])[None]  # [1, s, p, c]
+    head = tiny.head(features, np.array([9], np.int32))
+    kept = tiny.local(features, np.array([9], np.int32))
+    ring = {name: np.roll(values, 4, 2) for name, values in kept.items()}
+    slid = tiny.slide(ring, np.array([4], np.int32))
+    np.testing.assert_allclose(slid.embedding, head.embedding, atol=1e-5)
+    np.testing.assert_array_equal(slid.salient_frames, head.salient_frames)
+    assert slid.salient_frames.dtype == np.int32
+    with pytest.raises(DataError, match=r"expected oldest in 0\.\.8; got \[9\]"):
+        tiny.slide(ring, np.array([9], np.int32))
+
+
+def test_a_folder_without_the_cuts_serves_as_before(folder, expected):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["files"]["local.onnx"]
+    path.write_text(json.dumps(manifest))
+    encoder = load(folder)
+    assert not encoder.info.slides
+    embedded = encoder.encode(expected["silhouettes"], expected["lengths"])
+    np.testing.assert_allclose(embedded.embedding, expected["embedding"], atol=1e-5)
+    with pytest.raises(ModelError, match=r"no local\.onnx and slide\.onnx: export"):
+        encoder.local(np.zeros((1, 2, 4, 16), np.float32), np.array([2], np.int32))
 
 
 def test_loading_needs_neither_torch_nor_onnx_in_this_process(folder):

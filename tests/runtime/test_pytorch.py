@@ -52,8 +52,15 @@ def test_a_network_without_ssfl_tells_no_frames():
     from cstl_edge.runtime.pytorch import TorchEncoder
 
     config = CstlConfig(size=(16, 12), widths=(4, 4, 4, 4), parts=4, embedding=8, salient=False)
-    embedded = TorchEncoder(Cstl(config)).encode(np.zeros((1, 2, 16, 12), np.uint8))
+    encoder = TorchEncoder(Cstl(config))
+    embedded = encoder.encode(np.zeros((1, 2, 16, 12), np.uint8))
     assert embedded.salient_frames.tolist() == [[-1] * 4]
+    assert not encoder.info.slides
+    with pytest.raises(ModelError, match="this network has no sliding form: use `head`"):
+        encoder.local(np.zeros((1, 2, 4, 4), np.float32), np.array([2], np.int32))
+    kept = {"kept_features": np.zeros((1, 4, 2, 4), np.float32)}
+    with pytest.raises(ModelError, match="this network has no sliding form: use `head`"):
+        encoder.slide(kept, np.array([1], np.int32))
 
 
 def test_impostors_come_from_the_export_beside(weights, folder):

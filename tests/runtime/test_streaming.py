@@ -15,20 +15,28 @@ ATOL = 1e-4
 WALKERS = 4
 
 
+SHORT = st.integers(1, 7)
+
+
 @st.composite
-def scenes(draw):
+def scenes(draw, windows=SHORT, frames=25):
     """Window, hop, first answer, and who is seen in each of some frames."""
-    window = draw(st.integers(1, 7))
+    window = draw(windows)
     hop = draw(st.integers(1, 5))
     min_frames = draw(st.none() | st.integers(1, window))
-    seen = draw(st.lists(st.sets(st.integers(0, WALKERS - 1)), min_size=1, max_size=25))
+    seen = draw(st.lists(st.sets(st.integers(0, WALKERS - 1)), min_size=1, max_size=frames))
     return window, hop, min_frames, seen
 
 
-def follow(encoder, scene, seed=0):
+def long_scenes():
+    """Windows from those that are all border to those with an inside, seen sliding."""
+    return scenes(st.integers(1, 6) | st.integers(9, 16), 40)
+
+
+def follow(encoder, scene, seed=0, slide=True):
     """Stream a scene and compare every answer with the full network; return the answers."""
     window, hop, min_frames, seen = scene
-    stream = StreamingEncoder(encoder, window, hop, min_frames)
+    stream = StreamingEncoder(encoder, window, hop, min_frames, slide=slide)
     rng = np.random.default_rng(seed)
     walks = {walker: [] for walker in range(WALKERS)}
     answers = {walker: [] for walker in range(WALKERS)}
@@ -58,16 +66,37 @@ def test_it_is_the_full_network_in_numpy(standin, scene):
     follow(standin, scene)
 
 
-@given(scenes())
+@given(long_scenes())
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_slides_is_the_full_network_in_numpy(sliding_standin, scene):
+    follow(sliding_standin, scene)
+
+
+@given(long_scenes())
 @settings(max_examples=30, deadline=None)
 def test_it_is_the_full_network_in_onnx_runtime(tiny, scene):
+    assert tiny.info.slides
     follow(tiny, scene)
 
 
 @given(scenes())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
+def test_whole_windows_are_the_full_network_in_onnx_runtime(tiny, scene):
+    follow(tiny, scene, slide=False)
+
+
+@given(long_scenes())
+@settings(max_examples=20, deadline=None)
 def test_it_is_the_full_network_in_pytorch(random_network, scene):
+    assert random_network.info.slides
     follow(random_network, scene)
+
+
+@pytest.mark.parametrize("walkers", [1, 3])
+def test_a_long_walk_stays_the_full_network(tiny, walkers):
+    everyone = [set(range(walkers))] * 100
+    _, answers = follow(tiny, (30, 1, None, everyone), seed=4)
+    assert [len(answers[walker]) for walker in range(walkers)] == [71] * walkers
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +141,40 @@ def test_a_frame_costs_one_batch_of_each(standin):
     for _ in range(4):
         stream.push(frame)
     assert standin.calls == [("frames", 4)] * 4 + [("head", [4, 4])]
+
+
+def test_a_slide_costs_the_frames_that_it_changes(sliding_standin):
+    stream = StreamingEncoder(sliding_standin, window=20, hop=1)
+    assert stream.slides
+    silhouette = np.zeros(sliding_standin.info.size, np.uint8)
+    for _ in range(22):
+        stream.push({"a": silhouette})
+    cuts = [call for call in sliding_standin.calls if call[0] != "frames"]
+    assert cuts[:2] == [("local", [20]), ("slide", [20])]
+    assert cuts[2:] == [("local", [9]), ("slide", [20])] * 2  # 1 new frame and 4 at either end
+
+
+def test_strips_of_all_walkers_go_in_one_batch(sliding_standin):
+    stream = StreamingEncoder(sliding_standin, window=20, hop=2)
+    frame = dict.fromkeys("abc", np.zeros(sliding_standin.info.size, np.uint8))
+    for _ in range(30):
+        stream.push(frame)
+    cuts = [call for call in sliding_standin.calls if call[0] != "frames"]
+    assert cuts[-3:] == [("local", [10, 10]), ("slide", [20]), ("slide", [20])]
+
+
+def test_whole_windows_on_request_and_where_there_is_no_other_way(standin, sliding_standin, caplog):
+    silhouette = np.zeros(standin.info.size, np.uint8)
+    for encoder, slide, why in (
+        (standin, True, "the only form that this model has here"),
+        (sliding_standin, False, "as asked for"),
+    ):
+        with caplog.at_level(logging.INFO):
+            stream = StreamingEncoder(encoder, window=1, slide=slide)
+        assert not stream.slides
+        assert caplog.messages.pop() == f"windows go through the head whole, {why}"
+        stream.push({1: silhouette})
+        assert [name for name, _ in encoder.calls] == ["frames", "head"]
 
 
 def test_walkers_who_are_seen_seldom_get_their_turn(standin):
@@ -210,3 +273,12 @@ def test_memory_is_bounded_by_the_walkers(standin):
         stream.push({walker: silhouette})
     held = sum(ring.features.nbytes for ring in stream._rings.values())
     assert held == 4 * 5 * standin.info.parts * standin.info.channels * 4
+
+
+def test_memory_is_bounded_where_windows_slide(tiny):
+    stream = StreamingEncoder(tiny, window=5, hop=1, max_walkers=4)
+    for walker in range(20):
+        for _ in range(6):
+            stream.push({walker: np.zeros(tiny.info.size, np.uint8)})
+    held = [values.nbytes for ring in stream._rings.values() for values in ring.kept.values()]
+    assert sum(held) == 4 * 5 * 4 * (3 * 16 + 6) * 4  # 3 c + 2 h floats a part and frame

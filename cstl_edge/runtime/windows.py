@@ -1,0 +1,137 @@
+"""The latest frames of a walker in a ring, and how a batch of such windows becomes embeddings.
+
+Two ways with the same numbers: whole windows through `head`, or, where the encoder can, the frames
+that a slide has changed through `local` and the rest as it was kept. Letters as in `base`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cstl_edge.runtime.base import Embedded, Encoder, Floats, Ints, SlidingEncoder
+
+REACH = 2  # frames to either side that `local` sees
+FEATURES = "kept_features"
+
+
+class Ring:
+    """The latest part features of one walker."""
+
+    def __init__(self, window: int, parts: int, channels: int, min_frames: int) -> None:
+        self.features = np.empty((window, parts, channels), np.float32)
+        self.window = window
+        self.seen = 0
+        self.due = min_frames  # the value of `seen` from which its head is wanted
+
+    def push(self, feature: Floats) -> None:
+        """Take the features [p, c] of one more frame, over the oldest ones."""
+        self.features[self.seen % self.window] = feature
+        self.seen += 1
+
+    @property
+    def held(self) -> int:
+        """Return how many frames the window holds."""
+        return min(self.seen, self.window)
+
+    @property
+    def oldest(self) -> int:
+        """Return where in the ring the window begins."""
+        return self.seen % self.window if self.seen > self.window else 0
+
+    def slots(self, frames: Sequence[int]) -> Ints:
+        """Return where in the ring frames of the window lie, 0 the oldest."""
+        return (self.oldest + np.array(frames, np.int32)) % np.int32(self.window)
+
+    def copy_to(self, window: Floats) -> None:
+        """Write the frames held, oldest first, to the beginning of `window` [s, p, c]."""
+        tail = self.held - self.oldest
+        window[:tail] = self.features[self.oldest : self.held]
+        window[tail : self.held] = self.features[: self.oldest]
+
+
+class SlidingRing(Ring):
+    """The latest frames of one walker with all that is kept of them between two answers."""
+
+    def __init__(self, window: int, parts: int, channels: int, min_frames: int) -> None:
+        super().__init__(window, parts, channels, min_frames)
+        self.features = np.empty((parts, window, channels), np.float32)
+        self.kept = {FEATURES: self.features}  # [p, window, ..]; the others come with `take`
+        self._answered = 0  # the value of `seen` when the rest was up to date
+
+    def push(self, feature: Floats) -> None:
+        """Take the features [p, c] of one more frame, over the oldest ones."""
+        self.features[:, self.seen % self.window] = feature
+        self.seen += 1
+
+    def strip(self) -> tuple[list[int], list[int]]:
+        """Return which frames of the window to send through `local`, and which of these to take."""
+        new = min(self.seen - self._answered, self.held)
+        return changed(self.held, new, self.seen > self.window)
+
+    def take(self, name: str, values: Floats, slots: Ints) -> None:
+        """Keep values [p, s, ..] of the frames in `slots` [s]."""
+        if name not in self.kept:
+            self.kept[name] = np.empty((len(values), self.window, values.shape[2]), np.float32)
+        self.kept[name][:, slots] = values
+        self._answered = self.seen
+
+
+def changed(held: int, new: int, slid: bool) -> tuple[list[int], list[int]]:
+    """Return the frames of a window that `local` has to see, and the places there of the changed.
+
+    held: frames in the window; new: how many came since it was last up to date; slid: whether its
+    beginning moved. A frame within `REACH` of an end that moves has changed; one more `REACH` is
+    what the changed ones see. `local` takes the two runs of frames for one: where they meet, and
+    where the strip begins within the window, it is wrong for `REACH` frames, which are not taken.
+
+    >>> changed(held=30, new=1, slid=True)
+    ([0, 1, 2, 3, 25, 26, 27, 28, 29], [0, 1, 6, 7, 8])
+    >>> changed(held=5, new=1, slid=False)
+    ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    """
+    first = list(range(2 * REACH)) if slid else []
+    begin = held - new - 2 * REACH
+    if begin <= len(first):  # the two runs touch, or the strip begins with the window
+        return list(range(held)), list(range(held))
+    frames = first + list(range(begin, held))
+    return frames, [*range(REACH if slid else 0), *range(len(first) + REACH, len(frames))]
+
+
+def embed_whole(encoder: Encoder, rings: Sequence[Ring]) -> Embedded:
+    """Run the windows through the head, in one batch."""
+    info = encoder.info
+    lengths = np.array([ring.held for ring in rings], np.int32)
+    windows = np.zeros((len(rings), lengths.max(), info.parts, info.channels), np.float32)
+    for ring, window in zip(rings, windows, strict=True):
+        ring.copy_to(window)
+    return encoder.head(windows, lengths)
+
+
+def embed_slid(encoder: SlidingEncoder, rings: Sequence[SlidingRing]) -> Embedded:
+    """Bring what is kept of the windows up to date, in one batch, and answer from it."""
+    _update(encoder, rings)
+    info = encoder.info
+    embedding = np.empty((len(rings), info.parts, info.embedding), np.float32)
+    salient_frames = np.empty((len(rings), info.parts), np.int32)
+    # Window by window: a ring is read where it lies, and to copy it into a batch costs what the
+    # batch would save.
+    for i, ring in enumerate(rings):
+        kept = {name: values[None, :, : ring.held] for name, values in ring.kept.items()}
+        answer = encoder.slide(kept, np.array([ring.oldest], np.int32))
+        embedding[i], salient_frames[i] = answer.embedding[0], answer.salient_frames[0]
+    return Embedded(embedding, salient_frames)
+
+
+def _update(encoder: SlidingEncoder, rings: Sequence[SlidingRing]) -> None:
+    """Send the strips of changed frames through `local`, and keep what it says."""
+    strips = [ring.strip() for ring in rings]
+    lengths = np.array([len(frames) for frames, _ in strips], np.int32)
+    info = encoder.info
+    batch = np.zeros((len(rings), lengths.max(), info.parts, info.channels), np.float32)
+    for ring, (frames, _), features in zip(rings, strips, batch, strict=True):
+        features[: len(frames)] = ring.features[:, ring.slots(frames)].swapaxes(0, 1)  # [s, p, c]
+    for name, values in encoder.local(batch, lengths).items():  # [n, p, s, ..]
+        for ring, (frames, taken), of_strip in zip(rings, strips, values, strict=True):
+            ring.take(name, of_strip[:, taken], ring.slots([frames[i] for i in taken]))
