@@ -6,6 +6,8 @@ Letters: `s` frames, `h w` pixels.
 from __future__ import annotations
 
 import ctypes
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +64,7 @@ def start_run(config: TrainConfig, data: Sequences) -> Run:
     for conv in model.backbone.convs[: config.optimiser.frozen_layers]:
         conv.requires_grad_(False)
     if settings.compile:
+        _check_compiler()
         model.backbone.compile()
     return Run.start(config, model, sampler, ranks)
 
@@ -84,3 +87,13 @@ def start_from(run: Run, path: str | Path) -> None:
     if run.average is not None:
         run.average = MovingAverage(run.model, run.average.decay)
     run.first = {"weights_sha256": weights_sha256(state), "training": training}
+
+
+def _check_compiler() -> None:
+    """Raise ConfigError where torch.compile would find no compiler, minutes later."""
+    names = [os.environ.get("CXX", "g++"), "clang++"]
+    if not any(map(shutil.which, names)):
+        raise ConfigError(
+            f"run.compile needs a C++ compiler, found none of {', '.join(names)}. Install g++, "
+            "name one in CXX, or leave run.compile out"
+        )

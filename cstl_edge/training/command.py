@@ -19,7 +19,7 @@ from cstl_edge.data.dataset import is_dataset, open_dataset, read_index
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.data.splits import FIELD, SPLITS, Labelled, People, test_ids, train_ids
 from cstl_edge.data.walkers_shards import WalkersSettings, make_shards
-from cstl_edge.errors import ConfigError, one_line
+from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.measure import environment
 from cstl_edge.training.begin import prepare_process
 from cstl_edge.training.distributed import Ranks, device_of, joined
@@ -102,7 +102,10 @@ def choose(data: Labelled, kind: str, settings: DataSettings) -> Labelled:
 def choose_tested(
     data: Labelled, kind: str, settings: DataSettings, evaluate: EvaluateSettings
 ) -> Labelled:
-    """Return the people of a dataset to evaluate on during training."""
+    """Return the people of a dataset to evaluate on during training.
+
+    Raises ConfigError where the split leaves nobody, DataError where the data have too few.
+    """
     split = _split(kind, settings)
     if split is None:
         raise ConfigError(
@@ -110,7 +113,7 @@ def choose_tested(
         )
     ids = test_ids(kind, split, np.unique(data.people))[: evaluate.people]
     if len(ids) < 2:
-        raise ConfigError(f"expected at least 2 people to evaluate on, the data have {len(ids)}")
+        raise DataError(f"expected at least 2 people to evaluate on, the data have {len(ids)}")
     return People(data, ids)
 
 

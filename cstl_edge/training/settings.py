@@ -92,7 +92,7 @@ class RunSettings(_Section):
     channels_last: bool = False
     """Memory order of the trunk."""
     compile: bool = False
-    """Compile the trunk by torch.compile, which takes a minute at the start."""
+    """Compile the trunk by torch.compile, at the first iteration; it needs a C++ compiler."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose mean gradient is one iteration. Each is P×K and a batch of its own to the
     triplet loss and the batch norms: no triplet spans two of them."""

@@ -1,0 +1,186 @@
+"""The verb: configuration by name, people of a dataset, folder, exit codes."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from standin_people import LabelledBars
+from typer.testing import CliRunner
+
+from cstl_edge.cli import app
+from cstl_edge.data.shards import write_shard
+from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.training import command
+from cstl_edge.training.checkpoint import load_checkpoint
+from cstl_edge.training.command import choose, choose_tested
+from cstl_edge.training.resume import RESUME
+from cstl_edge.training.settings import DataSettings, EvaluateSettings
+from cstl_edge.training.trainer import BEST, WEIGHTS
+
+TINY = {
+    "model": {"widths": [2, 4, 8, 8], "parts": 4, "embedding": 16},
+    "sampler": {"people": 2, "sequences": 2, "frames": 4},
+    "run": {"iterations": 3, "log_every": 1},
+}
+
+
+class Numbered:
+    """One sequence of each person of CASIA-B or OU-MVLP; nothing is read."""
+
+    def __init__(self, ids):
+        self.people = np.array(ids)
+        self.lengths = np.full(len(ids), 30)
+        self.views_deg, self.sequences = np.zeros(len(ids), int), np.full(len(ids), "nm-01")
+
+
+CASIA_B, OU_MVLP = Numbered(range(1, 125)), Numbered(range(1, 10308))
+
+
+@pytest.fixture(autouse=True)
+def small_process(monkeypatch):
+    """One thread, and nothing that is global to the process of the tests."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setattr(command, "prepare_process", lambda settings: None)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """People 70, 72, 74 and 76 in CASIA-B's recordings, as a shard."""
+    bars = LabelledBars()
+    block = np.zeros((80, 9, 64, 44), np.uint8)
+    for i in range(80):
+        block[i, : bars.lengths[i]] = bars.read(i)
+    write_shard(
+        tmp_path / "data" / "people",
+        block,
+        people=70 + 2 * (bars.people - 100),
+        sequences=bars.sequences,
+        views_deg=bars.views_deg,
+        lengths=bars.lengths,
+    )
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def cli(tmp_path, shards):
+    """Call `cstl-edge train` on the tiny configuration."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY), encoding="utf-8")
+    places = ["--data", str(shards), "--folder", str(tmp_path / "run")]
+
+    def call(*more):
+        return CliRunner().invoke(app, ["train", str(tmp_path / "tiny.yaml"), *places, *more])
+
+    return call
+
+
+def prepared(monkeypatch, kind):
+    monkeypatch.setattr(command, "is_dataset", lambda folder: True)
+    monkeypatch.setattr(command, "read_index", lambda folder: types.SimpleNamespace(kind=kind))
+
+
+def ids(data):
+    return np.unique(data.people).tolist()
+
+
+def test_the_default_people_are_those_of_the_field():
+    assert ids(choose(CASIA_B, "casia-b", DataSettings())) == list(range(1, 75))
+    assert ids(choose(OU_MVLP, "ou-mvlp", DataSettings())) == list(range(1, 10306, 2))
+    assert choose(CASIA_B, "gait3d", DataSettings()) is CASIA_B
+
+
+def test_the_papers_split_all_people_and_some_left_out():
+    paper = choose(OU_MVLP, "ou-mvlp", DataSettings(split="first-5153"))
+    assert ids(paper) == list(range(1, 5154))
+    assert choose(CASIA_B, "casia-b", DataSettings(split="all")) is CASIA_B
+    released = choose(CASIA_B, "casia-b", DataSettings(without=(5,)))
+    assert ids(released) == [*range(1, 5), *range(6, 75)]
+    with pytest.raises(ConfigError, match="got 'first-5153'"):
+        choose(CASIA_B, "casia-b", DataSettings(split="first-5153"))
+    with pytest.raises(ConfigError, match="got 'shards'"):
+        choose(CASIA_B, "shards", DataSettings(split="field"))
+
+
+def test_nobody_is_both_trained_and_evaluated_on():
+    few = choose_tested(CASIA_B, "casia-b", DataSettings(), EvaluateSettings(every=1, people=10))
+    assert ids(few) == list(range(75, 85))
+    everybody = choose_tested(OU_MVLP, "ou-mvlp", DataSettings(), EvaluateSettings(every=1))
+    assert not set(ids(everybody)) & set(ids(choose(OU_MVLP, "ou-mvlp", DataSettings())))
+    with pytest.raises(ConfigError, match=r"evaluate needs evaluate\.walkers"):
+        choose_tested(CASIA_B, "casia-b", DataSettings(split="all"), EvaluateSettings(every=1))
+    with pytest.raises(DataError, match=r"at least 2 people to evaluate on.*have 1"):
+        choose_tested(Numbered(range(1, 76)), "casia-b", DataSettings(), EvaluateSettings(every=1))
+
+
+def test_it_trains_says_where_and_leaves_the_configuration(cli, tmp_path):
+    done = cli("-o", "run.iterations=2", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told == {"weights": str(tmp_path / "run" / WEIGHTS), "stopped": False}
+    _, training = load_checkpoint(tmp_path / "run" / WEIGHTS)
+    assert training["people"] == 4
+    assert training["iterations"] == 2
+    assert training["command"].startswith("cstl-edge ")
+    kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert kept["run"]["iterations"] == 2
+    assert kept["sampler"]["rule"] == "paper"  # the defaults are written out
+
+
+def test_a_folder_with_a_run_wants_resume(cli, tmp_path):
+    assert cli("-o", "run.iterations=2").exit_code == 0
+    again = cli()
+    assert isinstance(again.exception, ConfigError)
+    assert "Give --resume" in str(again.exception)
+    assert cli("--resume").exit_code == 0
+    assert load_checkpoint(tmp_path / "run" / WEIGHTS)[1]["iterations"] == 3
+
+
+def test_a_prepared_dataset_is_split_and_its_test_people_evaluated(cli, tmp_path, monkeypatch):
+    prepared(monkeypatch, "casia-b")
+    monkeypatch.setattr(  # of four people two are left to test
+        "cstl_edge.data.splits.SPLITS", {"casia-b": {"field": lambda ids: ids <= 72}}
+    )
+    done = cli("-o", "evaluate.every=3")
+    assert done.exit_code == 0, done.output
+    assert load_checkpoint(tmp_path / "run" / WEIGHTS)[1]["people"] == 2
+    best = load_checkpoint(tmp_path / "run" / BEST)[1]["evaluation"]
+    assert best["protocol"] == "casia-b"
+    assert 0 <= best["rank1"] <= 1
+
+
+def test_too_few_people_of_a_split_are_refused(cli, monkeypatch):
+    prepared(monkeypatch, "casia-b")  # 70, 72 and 74 are trained on
+    done = cli("-o", "sampler.people=4")
+    assert isinstance(done.exception, ConfigError)
+    assert "at least 4 people" in str(done.exception)
+    assert "got 3" in str(done.exception)
+
+
+def test_minutes_stand_in_for_iterations(cli, tmp_path):
+    assert cli("--minutes", "0.001", "--split", "all").exit_code == 0
+    kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert kept["run"]["minutes"] == 0.001
+    assert kept["run"]["iterations"] is None
+    assert kept["data"]["split"] == "all"
+
+
+def test_a_signal_ends_it_with_a_checkpoint_and_130(cli, tmp_path, monkeypatch):
+    stop = command._Stop.__call__
+    monkeypatch.setattr(command._Stop, "__call__", lambda self: self._ask(2, None) or stop(self))
+    done = cli()
+    assert done.exit_code == 130
+    assert (tmp_path / "run" / RESUME).exists()
+    assert load_checkpoint(tmp_path / "run" / WEIGHTS)[1]["iterations"] == 0
+
+
+def test_an_unknown_preset_and_a_folder_that_cannot_be_are_explained(cli, tmp_path):
+    unknown = CliRunner().invoke(app, ["train", "cstl-casia-c"])
+    assert isinstance(unknown.exception, ConfigError)
+    assert "cstl-casia-b" in str(unknown.exception)
+    (tmp_path / "run").write_text("a file")
+    assert "cannot write into" in str(cli().exception)

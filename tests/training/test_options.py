@@ -1,0 +1,147 @@
+"""Choices of arithmetic: half precision, accumulation, compiling, devices, sizes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from standin_people import TINY, Bars
+
+from cstl_edge.config import load_config
+from cstl_edge.errors import ConfigError
+from cstl_edge.model.backbone import Backbone
+from cstl_edge.training.begin import start_run
+from cstl_edge.training.checkpoint import read_header
+from cstl_edge.training.resume import RESUME
+from cstl_edge.training.settings import TrainConfig
+from cstl_edge.training.step import Step
+from cstl_edge.training.trainer import train
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def config(*overrides):
+    return load_config(TrainConfig, None, [*TINY, *overrides])
+
+
+def gradients(run, folder, numbers):
+    step = Step(run, folder)
+    losses = [step.learn(run.sampler.batch(i), last=i == numbers[-1]) for i in numbers]
+    return {name: p.grad.clone() for name, p in run.model.named_parameters()}, losses
+
+
+def state(path):
+    return {key: tensor.numpy().tobytes() for key, tensor in load_file(path).items()}
+
+
+def test_an_iteration_of_two_batches_has_the_mean_of_their_gradients(tmp_path):
+    both, losses = gradients(start_run(config("run.accumulate=2"), Bars()), tmp_path, [0, 1])
+    first, (one,) = gradients(start_run(config(), Bars()), tmp_path, [0])
+    second, (two,) = gradients(start_run(config(), Bars()), tmp_path, [1])
+    assert [x.total for x in losses] == [one.total, two.total]  # no triplet spans the two
+    for name, gradient in both.items():
+        mean = (first[name] + second[name]) / 2
+        torch.testing.assert_close(gradient, mean, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_accumulated_batches_follow_each_other_also_after_a_stop(tmp_path):
+    settings = config("run.accumulate=2", "run.iterations=4", "run.log_every=1")
+    straight = train(settings, Bars(), tmp_path / "straight")
+    asked = iter([False, False, True])
+    train(settings, Bars(), tmp_path / "cut", stop=lambda: next(asked))
+    metadata, _ = read_header(tmp_path / "cut" / RESUME)
+    assert json.loads(metadata["run"])["sampler"]["next_batch"] == 4
+    cut = train(settings, Bars(), tmp_path / "cut", resume=True)
+    assert state(straight) == state(cut)
+
+
+def test_float16_learns_and_goes_on_with_its_scale(tmp_path):
+    options = ["run.precision=float16", "run.iterations=12", "run.log_every=1"]
+    options.append("optimiser.clip_norm=5")
+    straight = train(config(*options), Bars(), tmp_path / "straight")
+    train(config(*options, "run.iterations=6"), Bars(), tmp_path / "cut")
+    cut = train(config(*options), Bars(), tmp_path / "cut", resume=True)
+    assert state(straight) == state(cut)
+    scale = json.loads(read_header(tmp_path / "cut" / RESUME)[0]["run"])["scaler"]["scale"]
+    assert 1 < scale <= 2**16
+    lines = [json.loads(x) for x in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
+    assert np.mean([x["loss"] for x in lines[-3:]]) < np.mean([x["loss"] for x in lines[:3]])
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_is_near_float32(tmp_path, precision):
+    _, (wide,) = gradients(start_run(config(), Bars()), tmp_path, [0])
+    run = start_run(config(f"run.precision={precision}"), Bars())
+    _, (half,) = gradients(run, tmp_path, [0])
+    assert half.total == pytest.approx(wide.total, rel=0.02)
+    assert half.total != wide.total
+    assert {p.dtype for p in run.model.parameters()} == {torch.float32}
+
+
+def test_an_overflowing_gradient_of_float16_changes_no_weight(tmp_path):
+    run = start_run(config("run.precision=float16"), Bars())
+    run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**100})
+    before = run.model.embed.weight.detach().clone()
+    step = Step(run, tmp_path)
+    step.learn(run.sampler.batch(0), last=True)
+    step.update()
+    assert torch.equal(run.model.embed.weight, before)
+    assert run.scaler.get_scale() == 2.0**99
+
+
+def test_the_compiled_trunk_gives_the_gradients_of_the_plain_one(tmp_path, monkeypatch):
+    plain, _ = gradients(start_run(config(), Bars()), tmp_path, [0])
+    graphs = []
+
+    def backend(graph, inputs):  # the real one would call the C++ compiler
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = Backbone.compile
+    monkeypatch.setattr(Backbone, "compile", lambda trunk: compiled(trunk, backend=backend))
+    run = start_run(config("run.compile=true"), Bars())
+    found, _ = gradients(run, tmp_path, [0])
+    assert len(graphs) == 1  # the whole trunk in one graph
+    assert set(found) == set(plain)
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, plain[name], atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_compiling_without_a_compiler_is_refused_at_once(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CXX", "c++-of-nowhere")
+    with pytest.raises(ConfigError, match=r"found none of c\+\+-of-nowhere, clang\+\+"):
+        start_run(config("run.compile=true"), Bars())
+
+
+def test_silhouettes_of_another_size_are_refused():
+    with pytest.raises(ConfigError, match=r"expected silhouettes of \[128, 88\], got \[64, 44\]"):
+        start_run(config("model.size=[128, 88]"), Bars())
+
+
+def test_a_gpu_that_is_wanted_and_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError, match="expected a GPU"):
+        start_run(config("run.device=cuda"), Bars())
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.device=gpu", "run.device: .*'auto', 'cpu' or 'cuda'"),
+        ("run.precision=fp16", "run.precision: .*'float16'"),
+        ("run.accumulate=0", "run.accumulate"),
+        ("data.splt=all", "Did you mean 'split'"),
+        ("walkers={people: 4, size: [128, 88]}", r"walkers\.size is \[128, 88\], model\.size"),
+    ],
+)
+def test_a_wrong_choice_is_refused(override, message):
+    with pytest.raises(ConfigError, match=message):
+        config(override)
