@@ -154,7 +154,7 @@ def test_cross_entropy_is_the_papers_sum_over_samples_and_parts():
 
 
 def oracle():
-    """Losses of an independent library; it and its scipy are 198 MB, so they are no dependency."""
+    """The triplet loss of an independent library, which only the tests know."""
     pytest.importorskip("pytorch_metric_learning", reason="needs pytorch-metric-learning")
     from pytorch_metric_learning import distances, losses, reducers
 
