@@ -16,7 +16,17 @@ from PIL import Image
 from cstl_edge.data import walkers
 
 ASSETS = Path(str(files("cstl_edge") / "assets"))
-VERBS = ["demo", "live", "enroll", "identify", "export", "import-released", "build", "doctor"]
+VERBS = [
+    "demo",
+    "live",
+    "enroll",
+    "identify",
+    "export",
+    "import-released",
+    "build",
+    "eval",
+    "doctor",
+]
 GROUPS = {"gallery": "gallery list", "plugin": "plugin build"}
 
 

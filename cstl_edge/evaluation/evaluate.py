@@ -13,8 +13,6 @@ from cstl_edge.evaluation.protocols import Trials, choose, trials
 from cstl_edge.evaluation.search import FPIRS, search
 from cstl_edge.evaluation.walks import Bools, Rows
 
-WHOLE_TEST_SETS = {"casia-b": 50, "ou-mvlp": 5154}  # people
-
 
 def evaluate(
     embedded: EmbeddedSet,

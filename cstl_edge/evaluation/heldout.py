@@ -24,6 +24,11 @@ WALKERS_IDS = (910_000, 910_049)
 WALKERS_FRAMES = 30
 EVERYBODY = "all"  # a split: nobody of this data was trained on
 CACHE = Path("runs/cache")
+KEYS = ("TEST_SET", "PROBE_SET")
+LISTS = (
+    "Expected a JSON object with TEST_SET, names of people, and PROBE_SET, names of sequences such "
+    "as 0000-camid0_videoid2-seq0"
+)
 
 
 @dataclass(frozen=True)
@@ -129,12 +134,11 @@ def _listed(
     data: ShardedSequences, names: Mapping[int, str], partition: Path
 ) -> tuple[Rows, Bools | None]:
     """Return the sequences of TEST_SET, and which of them are in PROBE_SET."""
-    told = read_json(partition)
-    if told is None or not {"TEST_SET", "PROBE_SET"} & set(told):
-        raise DataError(
-            f"{one_line(partition)}: expected a JSON object with TEST_SET, names of people, and "
-            "PROBE_SET, names of sequences such as 0000-camid0_videoid2-seq0"
-        )
+    told = read_json(partition, LISTS)
+    if told is None or not all(isinstance(told.get(key, []), list) for key in KEYS):
+        raise DataError(f"cannot read {one_line(partition)}. {LISTS}")
+    if not set(KEYS) & set(told):
+        raise DataError(f"{one_line(partition)} has neither list. {LISTS}")
     tested = {str(name) for name in told.get("TEST_SET", names.values())}
     unknown = tested - set(names.values())
     if unknown:

@@ -135,18 +135,16 @@ def read_store(folder: Path, key: str | None = None) -> tuple[Vectors, dict[str,
     return _mapped(folder, labels.get("shape")), labels
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, remedy: str = "Delete its folder") -> dict[str, Any] | None:
     """Return a JSON object, None where there is no file (DataError when it is something else)."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as err:
-        raise DataError(
-            f"cannot read {one_line(path)}: {one_line(err)}. Delete its folder"
-        ) from err
+    except (OSError, ValueError, RecursionError) as err:
+        raise DataError(f"cannot read {one_line(path)}: {one_line(err)}. {remedy}") from err
     if not isinstance(told, dict):
-        raise DataError(f"{one_line(path)}: expected a JSON object. Delete its folder")
+        raise DataError(f"{one_line(path)}: expected a JSON object. {remedy}")
     return told
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from cstl_edge.evaluation.protocols import BY_PAIR, BY_PROBE
 from cstl_edge.evaluation.ranking import METRICS
 
+WHOLE_TEST_SETS = {"casia-b": 50, "ou-mvlp": 5154}  # people
+
 
 @dataclass(frozen=True)
 class Table:
@@ -61,13 +63,19 @@ def markdown(table: Table) -> str:
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
-    """Return in words what the tables rest on."""
+    """Return in words what the tables rest on; `kind` in a result is that of its dataset."""
     failed = result["failed_to_enrol"]
     said = [
         f"{result['people']} people, {result['probe_sequences']} probes, "
         f"{result['gallery_sequences']} in the gallery ({result['searched']}); failed to enrol "
         f"{failed['rate']:.2%} ({failed['short']} too short, {failed['not_finite']} not finite)"
     ]
+    whole = WHOLE_TEST_SETS.get(result.get("kind", ""), 0)
+    if 0 < result["people"] < whole:
+        said.append(
+            f"{result['people']} of the {whole} people that published figures are about: these "
+            "figures do not compare with those"
+        )
     if result["protocol"] == "open-set":
         return said + _open_set_notes(result)
     unmated = sum(row["unmated"] for row in result["conditions"].values())
