@@ -128,8 +128,7 @@ def parallel(model: Cstl, ranks: Ranks) -> nn.Module:
     if ranks.count == 1:
         return forward
     _share_norms(model)
-    # The buffers are running statistics of the shared norms, hence the same everywhere.
-    return DistributedDataParallel(forward, broadcast_buffers=False)
+    return DistributedDataParallel(forward)
 
 
 def gathered(part: Tensor) -> Tensor:
