@@ -78,7 +78,7 @@ class RecordingFiles:
         return images or pickles
 
     def _open(self, file: Path) -> Iterator[tuple[str, Silhouette]]:
-        path = str(file.relative_to(self.root))
+        path = f"{self.recording.path}/{file.name}"
         try:
             if file.suffix == ".pkl":
                 frames = [(f"{path}#{i}", frame) for i, frame in enumerate(read_pickle(file))]
@@ -96,9 +96,11 @@ class RecordingFiles:
     def _misplaced(self, file: Path) -> str:
         """Return why a file must not be opened, or nothing."""
         mode = os.lstat(file).st_mode
-        if stat.S_ISLNK(mode) and not inside(self.root, file):
-            return LINK
-        if not file.is_file():
+        if stat.S_ISLNK(mode):
+            if not inside(self.root, file):
+                return LINK
+            mode = os.stat(file).st_mode if file.exists() else 0
+        if not stat.S_ISREG(mode):
             return NO_FILE  # a pipe would be waited on for ever
         label = self.layout.label.fullmatch(file.name) if self.layout.label else None
         own = self.recording
