@@ -164,8 +164,8 @@ def _example(graph: str, shape: Shape) -> tuple[Tensor, ...]:
     if graph in ("head", "local"):
         return torch.rand(n, s, shape.parts, shape.channels), lengths
     if graph == "slide":
-        widths = (*[shape.channels] * 3, shape.hidden)
-        return *(torch.rand(n, shape.parts, s, width) for width in widths), lengths - 1
+        kept = (torch.rand(n, shape.parts, s, width) for width in shape.kept.values())
+        return *kept, lengths - 1
     silhouettes = torch.randint(0, 256, (n, s, *shape.size), dtype=torch.uint8)
     return (silhouettes[0],) if graph == "frames" else (silhouettes, lengths)
 

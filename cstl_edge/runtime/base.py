@@ -55,7 +55,7 @@ class EncoderInfo:
     impostors: Mapping[str, Any] | None = None
     """Distances of strangers by gallery size and false-positive rate, as in the manifest."""
     slides: bool = False
-    """Whether it is a `SlidingEncoder` as well."""
+    """Whether it is a `windows.SlidingEncoder` as well."""
 
 
 class Embedded(NamedTuple):
@@ -91,20 +91,6 @@ class Encoder(Protocol):
 
     def close(self) -> None:
         """Give back what the runtime holds. Further calls are errors."""
-
-
-class SlidingEncoder(Encoder, Protocol):
-    """An encoder with the head in two cuts, for windows that slide; its info says `slides`.
-
-    What is kept of a frame by name, `kept_features` [n, p, s, c] among them, depends on no more
-    than two frames to either side; in a window that slides, most of it stays.
-    """
-
-    def local(self, features: Floats, lengths: Ints) -> dict[str, Floats]:
-        """Return what to keep of strips of consecutive frames [n, s, p, c]: [n, p, s, ..] each."""
-
-    def slide(self, kept: Mapping[str, Floats], oldest: Ints) -> Embedded:
-        """Return the embeddings of full windows, each from its frame `oldest` [n] on and round."""
 
 
 def load(
@@ -205,14 +191,6 @@ def check_lengths(lengths: Any, n: int, s: int) -> None:
         raise DataError(
             f"expected lengths in 1..{s}, the frames given; got {one_line(lengths.tolist())}"
         )
-
-
-def check_oldest(oldest: Any, kept: Mapping[str, Floats]) -> None:
-    """Refuse what is not an int32 array [n] of frames of the windows kept (DataError)."""
-    n, _, s = kept["kept_features"].shape[:3]
-    _check_array("oldest", oldest, np.int32, (n,))
-    if oldest.min() < 0 or oldest.max() >= s:
-        raise DataError(f"expected oldest in 0..{s - 1}; got {one_line(oldest.tolist())}")
 
 
 def _check_array(name: str, array: Any, dtype: type, axes: tuple[int | str, ...]) -> None:

@@ -124,12 +124,7 @@ def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
     features = (shape.parts, shape.channels)
     kept: Signature = {
         f"kept_{name}": ("FLOAT", (None, shape.parts, None, width))
-        for name, width in (
-            ("features", shape.channels),
-            ("sums", shape.channels),
-            ("gates", shape.channels),
-            ("hidden", shape.hidden),
-        )
+        for name, width in shape.kept.items()
     }
     known: dict[str, tuple[Signature, Signature]] = {
         "frames": (

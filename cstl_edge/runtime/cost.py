@@ -29,15 +29,27 @@ def walk(encoder: Encoder, frames: int, seed: int = 0) -> Silhouettes:
     return np.ascontiguousarray(fine)
 
 
+def ways(encoder: Encoder) -> dict[str, bool]:
+    """Return the ways to stream on an encoder, and whether windows slide there."""
+    return {"streaming": True} | (
+        {"streaming, whole windows": False} if encoder.info.slides else {}
+    )
+
+
 def cost_of_a_frame(
     runtime: Encoder, eager: Encoder | None, window: int, hop: int, rounds: int
 ) -> dict[str, list[float]]:
     """Return milliseconds per frame of one walker by contender, taken in turn in one run.
 
     A sample of streaming is a whole hop divided by its frames, so each holds its share of the head.
+    Where windows slide, streaming with whole windows is a contender too.
     """
     silhouettes = walk(runtime, window)
-    streams = {k: StreamingEncoder[int](runtime, window, k) for k in (1, hop)}
+    streams = {
+        (name, k): StreamingEncoder[int](runtime, window, k, slide=slide)
+        for name, slide in ways(runtime).items()
+        for k in (1, hop)
+    }
     samples: dict[str, list[float]] = {}
 
     def clock(name: str, frames: int, work: Callable[[], Any]) -> None:
@@ -48,9 +60,9 @@ def cost_of_a_frame(
     for stream in streams.values():
         _feed(stream, silhouettes)
     for turn in range(rounds + WARM_UP):
-        for k, stream in streams.items():
+        for (name, k), stream in streams.items():
             frames = np.roll(silhouettes, -turn, 0)[:k]
-            clock(f"streaming, hop {k}", k, lambda s=stream, f=frames: _feed(s, f))  # type: ignore[misc]
+            clock(f"{name}, hop {k}", k, lambda s=stream, f=frames: _feed(s, f))  # type: ignore[misc]
         clock("trunk, one frame", 1, lambda: runtime.frames(silhouettes[:1]))
         clock("window anew, same runtime", 1, lambda: runtime.encode(silhouettes[None]))
         if eager is not None and turn % EAGER_EVERY == 0:
@@ -58,12 +70,14 @@ def cost_of_a_frame(
     return {name: taken[WARM_UP:] for name, taken in samples.items()}
 
 
-def paced(encoder: Encoder, walkers: int, window: int, hop: int, seconds: float) -> list[float]:
+def paced(
+    encoder: Encoder, walkers: int, window: int, hop: int, seconds: float, slide: bool = True
+) -> list[float]:
     """Return latencies [ms] of frames that come at `FPS`, each showing all the walkers.
 
     A latency counts from the moment the camera has the frame, so being late adds up.
     """
-    stream = StreamingEncoder[int](encoder, window, hop, max_walkers=walkers)
+    stream = StreamingEncoder[int](encoder, window, hop, max_walkers=walkers, slide=slide)
     silhouettes = walk(encoder, window)
 
     def push(t: int) -> None:

@@ -50,9 +50,13 @@ class Shape(pydantic.BaseModel):
         return self.widths[-1]
 
     @property
-    def hidden(self) -> int:
-        """Return the hidden units of Eq. 3 and 6 together, a 16th of three scales each."""
-        return 2 * max(1, 3 * self.channels // 16)
+    def kept(self) -> dict[str, int]:
+        """Return what is kept of each part of a frame while windows slide, and how many numbers.
+
+        hidden: the hidden layers of Eq. 3 and 6, each a 16th of three scales
+        """
+        hidden = 2 * max(1, 3 * self.channels // 16)
+        return {**dict.fromkeys(("features", "sums", "gates"), self.channels), "hidden": hidden}
 
 
 class Reduced(pydantic.BaseModel):

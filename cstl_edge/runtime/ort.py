@@ -18,13 +18,13 @@ from cstl_edge.runtime.base import (
     Silhouettes,
     check_features,
     check_lengths,
-    check_oldest,
     check_silhouettes,
     encode_in_parts,
 )
 from cstl_edge.runtime.check import checked_graphs
 from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, SLIDING_GRAPHS, Manifest, read_manifest
 from cstl_edge.runtime.processor import cpu_precision
+from cstl_edge.runtime.windows import check_oldest
 
 if TYPE_CHECKING:
     import onnxruntime as ort

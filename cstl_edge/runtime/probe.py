@@ -62,17 +62,16 @@ def _run(name: str, data: bytes, shape: Shape) -> None:
     silhouettes = rng.integers(0, 2, (2, *shape.size), dtype=np.uint8) * np.uint8(255)
     features = rng.random((2, shape.parts, shape.channels), dtype=np.float32)
     two = np.array([2], np.int32)
-    by_part = np.ascontiguousarray(features.transpose(1, 0, 2))[None]  # [1, p, s, c]
+    kept = {
+        f"kept_{name}": rng.random((1, shape.parts, 2, width), dtype=np.float32)
+        for name, width in shape.kept.items()
+    }
     feed = {
         "frames": {"silhouettes": silhouettes},
         "head": {"features": features[None], "lengths": two},
         "full": {"silhouettes": silhouettes[None], "lengths": two},
         "local": {"features": features[None], "lengths": two},
-        "slide": {
-            **{f"kept_{name}": by_part for name in ("features", "sums", "gates")},
-            "kept_hidden": np.ones((1, shape.parts, 2, shape.hidden), np.float32),
-            "oldest": two - 1,
-        },
+        "slide": {**kept, "oldest": two - 1},
     }[graph_of(name)]
     if not all(np.isfinite(output).all() for output in session.run(None, feed)):
         raise ModelError(f"{name}: expected finite outputs; got NaN or infinity")

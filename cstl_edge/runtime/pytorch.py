@@ -18,11 +18,11 @@ from cstl_edge.runtime.base import (
     Silhouettes,
     check_features,
     check_lengths,
-    check_oldest,
     check_silhouettes,
     encode_in_parts,
 )
 from cstl_edge.runtime.manifest import read_manifest
+from cstl_edge.runtime.windows import check_oldest
 
 if TYPE_CHECKING:
     from cstl_edge.model import Cstl

@@ -21,10 +21,9 @@ from cstl_edge.runtime.base import (
     Floats,
     Ints,
     Silhouettes,
-    SlidingEncoder,
     check_silhouettes,
 )
-from cstl_edge.runtime.windows import Ring, SlidingRing, embed_slid, embed_whole
+from cstl_edge.runtime.windows import Ring, SlidingEncoder, SlidingRing, embed_slid, embed_whole
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,30 @@ that a slide has changed through `local` and the rest as it was kept. Letters as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from cstl_edge.runtime.base import Embedded, Encoder, Floats, Ints, SlidingEncoder
+from cstl_edge.errors import DataError, one_line
+from cstl_edge.runtime.base import Embedded, Encoder, Floats, Ints
 
 REACH = 2  # frames to either side that `local` sees
 FEATURES = "kept_features"
+
+
+class SlidingEncoder(Encoder, Protocol):
+    """An encoder with the head in two cuts, for windows that slide; its info says `slides`.
+
+    What is kept of a frame by name, `kept_features` [n, p, s, c] among them, depends on no more
+    than two frames to either side; in a window that slides, most of it stays.
+    """
+
+    def local(self, features: Floats, lengths: Ints) -> dict[str, Floats]:
+        """Return what to keep of strips of consecutive frames [n, s, p, c]: [n, p, s, ..] each."""
+
+    def slide(self, kept: Mapping[str, Floats], oldest: Ints) -> Embedded:
+        """Return the embeddings of full windows, each from its frame `oldest` [n] on and round."""
 
 
 class Ring:
@@ -110,18 +126,35 @@ def embed_whole(encoder: Encoder, rings: Sequence[Ring]) -> Embedded:
 
 
 def embed_slid(encoder: SlidingEncoder, rings: Sequence[SlidingRing]) -> Embedded:
-    """Bring what is kept of the windows up to date, in one batch, and answer from it."""
+    """Bring what is kept of the windows up to date, in one batch, and answer from it, in one."""
     _update(encoder, rings)
     info = encoder.info
     embedding = np.empty((len(rings), info.parts, info.embedding), np.float32)
     salient_frames = np.empty((len(rings), info.parts), np.int32)
-    # Window by window: a ring is read where it lies, and to copy it into a batch costs what the
-    # batch would save.
-    for i, ring in enumerate(rings):
-        kept = {name: values[None, :, : ring.held] for name, values in ring.kept.items()}
-        answer = encoder.slide(kept, np.array([ring.oldest], np.int32))
-        embedding[i], salient_frames[i] = answer.embedding[0], answer.salient_frames[0]
+    for held in sorted({ring.held for ring in rings}):  # one batch, but for windows that still grow
+        places = [i for i, ring in enumerate(rings) if ring.held == held]
+        alike = [rings[i] for i in places]
+        oldest = np.array([ring.oldest for ring in alike], np.int32)
+        answers = encoder.slide(_stacked(alike, held), oldest)
+        embedding[places], salient_frames[places] = answers
     return Embedded(embedding, salient_frames)
+
+
+def _stacked(rings: Sequence[SlidingRing], held: int) -> dict[str, Floats]:
+    """Return what is kept of windows of as many frames, [n, p, s, ..]; one alone is not copied."""
+    kept = [{name: values[:, :held] for name, values in ring.kept.items()} for ring in rings]
+    if len(kept) == 1:
+        return {name: values[None] for name, values in kept[0].items()}
+    return {name: np.stack([one[name] for one in kept]) for name in kept[0]}
+
+
+def check_oldest(oldest: Any, kept: Mapping[str, Floats]) -> None:
+    """Refuse what is not an int32 array [n] of frames of the windows kept (DataError)."""
+    n, _, s = kept[FEATURES].shape[:3]
+    if not isinstance(oldest, np.ndarray) or oldest.dtype != np.int32 or oldest.shape != (n,):
+        raise DataError(f"expected oldest as int32 [{n}]; got {one_line(oldest)}")
+    if oldest.min() < 0 or oldest.max() >= s:
+        raise DataError(f"expected oldest in 0..{s - 1}; got {one_line(oldest.tolist())}")
 
 
 def _update(encoder: SlidingEncoder, rings: Sequence[SlidingRing]) -> None:

@@ -12,10 +12,10 @@ from cstl_edge.runtime import Embedded, EncoderInfo, load
 from cstl_edge.runtime.base import (
     check_features,
     check_lengths,
-    check_oldest,
     check_silhouettes,
     encode_in_parts,
 )
+from cstl_edge.runtime.windows import check_oldest
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

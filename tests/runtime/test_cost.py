@@ -49,6 +49,19 @@ def test_every_contender_is_sampled_in_turn(standin):
     assert all(lengths == [6] for lengths in heads)
 
 
+def test_where_windows_slide_whole_ones_are_sampled_too(sliding_standin):
+    costs = cost.cost_of_a_frame(sliding_standin, None, window=12, hop=2, rounds=3)
+    assert [name for name in costs if name.startswith("streaming")] == [
+        "streaming, hop 1",
+        "streaming, hop 2",
+        "streaming, whole windows, hop 1",
+        "streaming, whole windows, hop 2",
+    ]
+    kinds = [name for name, _ in sliding_standin.calls if name != "frames"]
+    # 1 answer each before 5 rounds with 1 each; `head` serves 5 windows anew besides.
+    assert [kinds.count(kind) for kind in ("local", "slide", "head")] == [12, 12, 12 + 5]
+
+
 def test_walkers_are_paced_and_all_answered(standin, monkeypatch):
     now = [0.0]
     fake_clock(now, monkeypatch)

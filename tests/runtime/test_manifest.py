@@ -22,7 +22,7 @@ def test_it_is_read(folder):
     assert manifest.shape.channels == 16
     graphs = ("frames", "head", "full", "local", "slide")
     assert set(manifest.files) == {f"{graph}.onnx" for graph in graphs}
-    assert manifest.shape.hidden == 6
+    assert manifest.shape.kept == {"features": 16, "sums": 16, "gates": 16, "hidden": 6}
 
 
 def test_keys_of_later_versions_are_passed_over(folder):
