@@ -18,6 +18,7 @@ from cstl_edge.live.events import JsonLines
 from cstl_edge.live.pipeline import Observer, Options, Run, Summary, TrackRecord, collect, run
 from cstl_edge.live.source import DEFAULT_FPS, open_source
 from cstl_edge.runtime.base import Encoder
+from cstl_edge.runtime.manifest import Manifest
 from cstl_edge.silhouette import read_silhouettes
 
 
@@ -200,9 +201,17 @@ def export_weights(
     for name, one in manifest.precisions.items():
         lines += [f"  {name}, {who}: {_cost(judged)}" for who, judged in one.judged.items()]
     if manifest.precisions:
-        where = " and it multiplies int8 fast" if manifest.cpu_default == "int8" else ""
-        lines.append(f"  a CPU takes {manifest.cpu_default} when nobody says{where}")
+        lines.append(f"  a CPU takes {manifest.cpu_default} when nobody says{_why(manifest)}")
     show(told, "\n".join(lines), as_json)
+
+
+def _why(manifest: Manifest) -> str:
+    """Say what the default of a CPU depends on, where int8 could have been it."""
+    if manifest.cpu_default == "int8":
+        return " and it multiplies int8 fast"
+    if "int8" not in manifest.precisions:
+        return ""
+    return ": int8 may cost half a point of rank-1 or more; --people 100 tells it more exactly"
 
 
 def _cost(judged: dict[str, Any]) -> str:

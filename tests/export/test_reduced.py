@@ -27,7 +27,7 @@ PLAIN = {"graphs": ("frames", "head"), "simplify": False}
 
 def test_the_folder_holds_every_precision(reduced, weights, tmp_path):
     found = read_manifest(reduced)
-    float32 = {"frames.onnx", "head.onnx", "full.onnx"}
+    float32 = {"frames.onnx", "head.onnx", "local.onnx", "slide.onnx", "full.onnx"}
     half = {"frames.fp16.onnx", "head.fp16.onnx", "full.fp16.onnx"}
     assert set(found.files) == float32 | half | {"frames.int8.onnx"}
     for name, digest in found.files.items():
@@ -97,7 +97,8 @@ def test_int8_is_the_default_only_where_it_costs_little(
     found = export_model(weights, tmp_path / "out", precisions=("int8",), gather=gather, **PLAIN)
     assert found.cpu_default == default
     assert load(tmp_path / "out").info.precision == default
-    assert set(found.files) == {"frames.onnx", "head.onnx", "frames.int8.onnx", "head.fp16.onnx"}
+    added = set(found.files) - {f"{graph}.onnx" for graph in ("frames", "head", "local", "slide")}
+    assert added == {"frames.int8.onnx", "head.fp16.onnx"}
     assert set(found.precisions) == {"int8"}
 
 
@@ -200,7 +201,18 @@ def test_the_verb_says_what_it_costs(weights, gather, tmp_path, monkeypatch, cap
         assert line in told
     assert "0 of 36 searches changed" in told
     assert "other flips of 240" in told
-    assert "a CPU takes int8 when nobody says" in told
+    assert "a CPU takes int8 when nobody says and it multiplies int8 fast" in told
+
+
+def test_the_verb_says_how_float32_could_have_been_int8(
+    weights, gather, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(evidence, "gather", lambda size, people, calibrate: gather(size))
+    monkeypatch.setattr(making, "DEFAULT_DROP_POINTS", -1.0)
+    export_weights(weights, tmp_path / "out", ("frames", "head"), False, False, ["int8"])
+    told = capsys.readouterr().out
+    assert "a CPU takes float32 when nobody says: int8 may cost half a point" in told
+    assert "--people 100" in told
 
 
 def test_the_script_says_why_not(weights, tmp_path):
