@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,60 +13,63 @@ import typer
 from cstl_edge.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
+    from cstl_edge.evaluation.embed import EmbeddedSet, EmbedOptions
     from cstl_edge.evaluation.heldout import HeldOut
-    from cstl_edge.runtime.base import EncoderInfo
+    from cstl_edge.runtime.base import Encoder, EncoderInfo
 
+Model = Annotated[
+    Path | None,
+    typer.Argument(help="exported folder or .safetensors (default: the shipped model)"),
+]
+Data = Annotated[
+    str, typer.Option(help="folder of `data prepare`, or walkers[:FIRST-LAST], made here")
+]
+Protocol = Annotated[
+    str, typer.Option(help="auto, casia-b, ou-mvlp, cross-view-gallery, gait3d or open-set")
+]
+Split = Annotated[
+    str, typer.Option(help="whom to test: field, first-5153 (OU-MVLP, paper's wording) or all")
+]
+Partition = Annotated[
+    Path | None,
+    typer.Option(help="JSON with TEST_SET and PROBE_SET, as Gait3D has it, in place of a split"),
+]
+Backend = Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or pytorch")]
+Precision = Annotated[str | None, typer.Option(help="of an exported folder: float32, fp16 or int8")]
+Fpir = Annotated[str, typer.Option(help="open-set: wanted rates of false alarms, by commas")]
+DropUnmated = Annotated[
+    bool | None,
+    typer.Option(help="leave out probes who are not in the gallery (default: gait3d alone)"),
+]
+MinFrames = Annotated[int, typer.Option(help="shorter sequences fail to enrol")]
+MaxFrames = Annotated[int, typer.Option(help="frames of a sequence that count")]
+BatchFrames = Annotated[int, typer.Option(help="frames embedded together")]
+Workdir = Annotated[Path, typer.Option(help="where embeddings are kept: a killed run goes on")]
+Out = Annotated[Path | None, typer.Option(help="append the record to this file of JSON lines")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="print Markdown tables")]
 Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
 
 
 def evaluate(
-    model: Annotated[
-        Path | None,
-        typer.Argument(help="exported folder or .safetensors (default: the shipped model)"),
-    ] = None,
-    data: Annotated[
-        str,
-        typer.Option(help="folder of `data prepare`, or walkers[:FIRST-LAST], made here"),
-    ] = "walkers",
-    protocol: Annotated[
-        str,
-        typer.Option(help="auto, casia-b, ou-mvlp, cross-view-gallery, gait3d or open-set"),
-    ] = "auto",
-    split: Annotated[
-        str,
-        typer.Option(help="whom to test: field, first-5153 (OU-MVLP, paper's wording) or all"),
-    ] = "field",
-    partition: Annotated[
-        Path | None,
-        typer.Option(
-            help="JSON with TEST_SET and PROBE_SET, as Gait3D has it, in place of a split"
-        ),
-    ] = None,
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or pytorch")] = "auto",
-    precision: Annotated[
-        str | None, typer.Option(help="of an exported folder: float32, fp16 or int8")
-    ] = None,
-    fpir: Annotated[
-        str, typer.Option(help="open-set: wanted rates of false alarms, by commas")
-    ] = "0.001,0.003,0.01,0.1",
-    drop_unmated: Annotated[
-        bool | None,
-        typer.Option(help="leave out probes who are not in the gallery (default: gait3d alone)"),
-    ] = None,
-    min_frames: Annotated[int, typer.Option(help="shorter sequences fail to enrol")] = 1,
-    max_frames: Annotated[int, typer.Option(help="frames of a sequence that count")] = 720,
-    batch_frames: Annotated[int, typer.Option(help="frames embedded together")] = 720,
-    workdir: Annotated[
-        Path, typer.Option(help="where embeddings are kept: a killed run goes on")
-    ] = Path("runs/eval"),
-    out: Annotated[
-        Path | None, typer.Option(help="append the record to this file of JSON lines")
-    ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown tables")] = False,
+    model: Model = None,
+    data: Data = "walkers",
+    protocol: Protocol = "auto",
+    split: Split = "field",
+    partition: Partition = None,
+    backend: Backend = "auto",
+    precision: Precision = None,
+    fpir: Fpir = "0.001,0.003,0.01,0.1",
+    drop_unmated: DropUnmated = None,
+    min_frames: MinFrames = 1,
+    max_frames: MaxFrames = 720,
+    batch_frames: BatchFrames = 720,
+    workdir: Workdir = Path("runs/eval"),
+    out: Out = None,
+    markdown: Markdown = False,
     json: Json = False,
 ) -> None:
     """Evaluate a model as the field does: rank-k, mAP, mINP by view, or FNIR at FPIR."""
-    from cstl_edge.evaluation.embed import EmbedOptions, embed
+    from cstl_edge.evaluation.embed import EmbedOptions
     from cstl_edge.evaluation.evaluate import evaluate as figures
     from cstl_edge.evaluation.heldout import held_out
     from cstl_edge.evaluation.protocols import check_protocol
@@ -77,19 +80,15 @@ def evaluate(
     rates, options = _rates(fpir), EmbedOptions(batch_frames, min_frames, max_frames)
     encoder = load(model, backend, precision=precision)
     held = held_out(data, encoder.info.size, split, partition)
-    with _told("embedding") as tell:
-        embedded = embed(
-            encoder, held.data, workdir, held.rows, options=options, source=held.source, tell=tell
-        )
-    encoder.close()
+    embedded = _embedded(encoder, held, workdir, options)
     wanted = held.protocol if protocol == "auto" else protocol
     result = figures(embedded, wanted, fpirs=rates, probe=held.probe, drop_unmated=drop_unmated)
-    record = _record(encoder.info, held, split, options.__dict__, result)
+    record = _record(encoder.info, held, options, result)
     if wanted == "open-set":
         record["det_files"] = _write_det(embedded.folder, result, encoder.info.model_name)
     if out is not None:
         append_jsonl(out, record)
-    _print(record, held, markdown, json)
+    _print(record, markdown, json)
 
 
 def _rates(text: str) -> list[float]:
@@ -104,32 +103,30 @@ def _rates(text: str) -> list[float]:
     return rates
 
 
-@contextmanager
-def _told(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show on a terminal how far a long work is, and how long it will take."""
+def _embedded(encoder: Encoder, held: HeldOut, workdir: Path, options: EmbedOptions) -> EmbeddedSet:
+    """Embed, show on a terminal how far it is, and let go of the encoder."""
     from cstl_edge.cli_show import progress
+    from cstl_edge.evaluation.embed import embed
 
-    with progress(what) as update:
-        begun: list[tuple[float, int]] = []
+    begun: list[tuple[float, int]] = []
+    with progress("embedding") as update:
 
         def tell(done: int, total: int) -> None:
-            now = time.monotonic()
-            if not begun:
-                begun.append((now, done))
-            start, first = begun[0]
-            left = (total - done) * (now - start) / (done - first) if done > first else None
-            more = "" if left is None else f", {left / 60:.0f} min left"
-            update(f"{what}: {done:,} of {total:,} sequences{more}")
+            begun.append((time.monotonic(), done))
+            (start, first), (now, _) = begun[0], begun[-1]
+            rate = (now - start) / (done - first) if done > first else 0.0
+            left = f", {rate * (total - done) / 60:.0f} min left" if rate else ""
+            update(f"embedding: {done:,} of {total:,} sequences{left}")
 
-        yield tell
+        made = embed(
+            encoder, held.data, workdir, held.rows, options=options, source=held.source, tell=tell
+        )
+    encoder.close()
+    return made
 
 
 def _record(
-    info: EncoderInfo,
-    held: HeldOut,
-    split: str,
-    options: Mapping[str, int],
-    result: Mapping[str, Any],
+    info: EncoderInfo, held: HeldOut, options: EmbedOptions, result: Mapping[str, Any]
 ) -> dict[str, Any]:
     from cstl_edge.measure import environment
 
@@ -142,8 +139,7 @@ def _record(
         "precision": info.precision,
         "data": held.said,
         "kind": held.kind,
-        "split": split,
-        "options": dict(options),
+        "options": asdict(options),
         **result,
         "environment": environment(),
     }
@@ -161,7 +157,7 @@ def _write_det(folder: Path, result: Mapping[str, Any], model: str) -> list[str]
     return [str(picture), str(points)]
 
 
-def _print(record: Mapping[str, Any], held: HeldOut, markdown: bool, as_json: bool) -> None:
+def _print(record: Mapping[str, Any], markdown: bool, as_json: bool) -> None:
     from cstl_edge.cli_show import show
     from cstl_edge.evaluation.tables import markdown as as_markdown
     from cstl_edge.evaluation.tables import notes, tables, text
@@ -169,7 +165,7 @@ def _print(record: Mapping[str, Any], held: HeldOut, markdown: bool, as_json: bo
     sha256 = record["weights_sha256"][:12] or "not on disk"
     head = (
         f"{record['model']} ({record['backend']} {record['precision']}, weights {sha256}) on "
-        f"{held.said}: protocol {record['protocol']}"
+        f"{record['data']}: protocol {record['protocol']}"
     )
     form = as_markdown if markdown else text
     parts = [head, *(form(table) for table in tables(record)), "\n".join(notes(record))]

@@ -62,6 +62,11 @@ def search(
     found = searches(walks, trials, splits, seed)
     mated = np.array([known[found.people].sum() for known in found.known])
     others = len(found.people) - mated
+    if not min(mated.min(), others.min()):
+        raise DataError(
+            "protocol open-set: expected probes of enrolled people and of strangers in every split,"
+            f" got at least {mated.min()} and {others.min()} among {len(found.people)}"
+        )
     weights = drawn_people(found.known.shape[1], seed, draws)  # [draws, people]
     plain = np.ones((1, weights.shape[1]))
     rates = np.array(fpirs, np.float64)

@@ -82,6 +82,20 @@ def test_text_markdown_and_json_say_the_same(call, tmp_path):
         )
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_every_precision_has_embeddings_of_its_own(call, tmp_path, precision):
+    """What was embedded in float32 never serves another precision."""
+    reduced = TINY.with_name("tiny_reduced")
+    first = json.loads(call("--precision", "float32", "--json", model=reduced))
+    other = json.loads(call("--precision", precision, "--json", model=reduced))
+    assert [first["precision"], other["precision"]] == ["float32", precision]
+    assert first["weights_sha256"] == other["weights_sha256"]
+    arrays = [np.load(folder / "embeddings.npy") for folder in (tmp_path / "work").iterdir()]
+    assert len(arrays) == 2
+    assert not np.array_equal(*arrays)
+    assert np.allclose(*arrays, rtol=0.3, atol=0.3 * np.abs(arrays[0]).max())
+
+
 def test_embeddings_serve_every_protocol(call, tmp_path):
     for protocol in ("casia-b", "gait3d", "open-set"):
         call("--protocol", protocol)

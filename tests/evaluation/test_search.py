@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cstl_edge.errors import ConfigError, DataError
-from cstl_edge.evaluation import Walks
+from cstl_edge.evaluation import GALLERY, Walks
 from cstl_edge.evaluation.det import write_det
 from cstl_edge.evaluation.protocols import trials
 from cstl_edge.evaluation.search import Searches, _errors, search, searches
@@ -118,6 +118,9 @@ def test_what_cannot_be_searched_is_refused():
     with pytest.raises(DataError, match="4 people at least, got 3"):
         search(made_walks(people=3), asked(made_walks(people=3)))
     walks = made_walks(people=4)
+    one = walks[(walks.people == 10) | np.isin(walks.sequences, GALLERY)]
+    with pytest.raises(DataError, match="got at least 0"):
+        search(one, asked(one))
     for rates in ((), (0.0,), (1.0,), (float("nan"),)):
         with pytest.raises(ConfigError, match="between 0 and 1"):
             search(walks, asked(walks), rates)
