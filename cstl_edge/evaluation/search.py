@@ -68,22 +68,7 @@ def search(
             f" got at least {mated.min()} and {others.min()} among {len(found.people)}"
         )
     weights = drawn_people(found.known.shape[1], seed, draws)  # [draws, people]
-    plain = np.ones((1, weights.shape[1]))
-    rates = np.array(fpirs, np.float64)
-    points = _errors(found, rates, plain)[0]  # [rates, 3]
-    spread = np.nanquantile(_errors(found, rates, weights)[..., 1], [0.025, 0.975], axis=0)
     provable = 3 / int(others.min())
-    rows = [
-        {
-            "fpir_wanted": rate,
-            "fpir": round(float(fpir), 5),
-            "fnir": round(float(fnir), DIGITS),
-            "fnir_95": [round(float(end), DIGITS) for end in spread[:, k]],
-            "threshold": _finite(threshold),
-            "provable": rate >= provable,
-        }
-        for k, (rate, (fpir, fnir, threshold)) in enumerate(zip(fpirs, points, strict=True))
-    ]
     return {
         "splits": splits,
         "gallery_people": int(found.known[0].sum()),
@@ -91,9 +76,28 @@ def search(
         "mated_searches": int(mated.min()),
         "non_mated_searches": int(others.min()),
         "provable_fpir": round(provable, 5),
-        "errors": rows,
+        "errors": _rows(found, np.array(fpirs, np.float64), weights, provable),
         "det": _curve(found, int(others.min())),
     }
+
+
+def _rows(
+    found: Searches, rates: Numbers, weights: Numbers, provable: float
+) -> list[dict[str, Any]]:
+    """Return figures and interval at each wanted rate."""
+    points = _errors(found, rates, np.ones((1, weights.shape[1])))[0]  # [rates, 3]
+    spread = np.nanquantile(_errors(found, rates, weights)[..., 1], [0.025, 0.975], axis=0)
+    return [
+        {
+            "fpir_wanted": float(rate),
+            "fpir": round(float(fpir), 5),
+            "fnir": round(float(fnir), DIGITS),
+            "fnir_95": [round(float(end), DIGITS) for end in ends],
+            "threshold": _finite(threshold),
+            "provable": bool(rate >= provable),
+        }
+        for rate, (fpir, fnir, threshold), ends in zip(rates, points, spread.T, strict=True)
+    ]
 
 
 def searches(walks: Walks, trials: Trials, splits: int = SPLITS, seed: int = 0) -> Searches:
