@@ -257,6 +257,6 @@ def _sentence(index: DatasetIndex) -> str:
 
 
 def _counts(title: str, counts: dict[str, int], most: int = 30) -> str:
-    shown = [f"{name}: {count:,}" for name, count in list(counts.items())[:most]]
+    shown = [f"{one_line(name, 60)}: {count:,}" for name, count in list(counts.items())[:most]]
     more = f" and {len(counts) - most} more" if len(counts) > most else ""
     return f"{title}: {', '.join(shown)}{more}"

@@ -27,7 +27,7 @@ VERBS = [
     "eval",
     "doctor",
 ]
-GROUPS = {"gallery": "gallery list", "plugin": "plugin build"}
+GROUPS = {"gallery": "gallery list", "plugin": "plugin build", "data": "data prepare"}
 
 
 def call(*words, cwd=None, timeout=100):

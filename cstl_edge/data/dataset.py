@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cstl_edge.data.frames import Settings
+from cstl_edge.data.frames import Kind, Settings
 from cstl_edge.data.report import Report
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.errors import DataError, one_line
@@ -43,8 +43,8 @@ class DatasetIndex(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1]
-    kind: str
-    """Which dataset: a key of layouts.LAYOUTS; splits.SPLITS goes by it."""
+    kind: Kind
+    """Which dataset; splits.SPLITS goes by it."""
     size: tuple[int, int]
     """Height and width of a silhouette in pixels."""
     people: dict[int, str]

@@ -35,6 +35,7 @@ from cstl_edge.silhouette import (
 )
 
 ALIGNED_FORMS = {(64, 44), (64, 64), (128, 88), (128, 128)}
+Kind = Literal["casia-b", "ou-mvlp", "opengait-pkl", "gait3d", "grew", "folder"]  # of LAYOUTS
 CUT_TWICE = {(64, 24), (128, 68)}  # widths of 44 and 88 that lost their margins once more
 FIELD_MIN_SUM = 10_000  # of the pixels: the field takes a mask up to it for empty
 
@@ -44,7 +45,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: Literal["casia-b", "ou-mvlp", "opengait-pkl", "gait3d", "grew", "folder"]
+    dataset: Kind
     """How the source lies on disk."""
     size: tuple[int, int] = SMALL
     """Height and width of a silhouette in pixels."""

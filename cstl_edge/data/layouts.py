@@ -150,7 +150,7 @@ def _grew(tree: Tree, start: str) -> None:
             for who in fitting(tree, f"{start}/{part}".lstrip("/"), bool):
                 for walk in fitting(tree, who, bool):
                     tree.add(f"{part}/{Path(who).name}", Path(walk).name, NO_VIEW, walk)
-    for part in ("test/probe", "test/distractors"):
+    for part in ("test/probe", "test/distractors", "distractors", "distractor"):
         if (tree.root / start / part).is_dir():
             count = len(tree.folders(f"{start}/{part}".lstrip("/")))
             tree.notes.append(f"{count} recordings of {part} name no person and are left out")

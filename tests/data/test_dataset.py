@@ -74,7 +74,14 @@ def test_an_index_that_points_elsewhere_is_refused(made, name):
 
 @pytest.mark.parametrize(
     "change",
-    [{"format": 2}, {"size": "x"}, {"people": {"a": "b"}}, {"extra": 1}, {"shards": None}],
+    [
+        {"format": 2},
+        {"size": "x"},
+        {"kind": "\x1b[31m"},
+        {"people": {"a": "b"}},
+        {"extra": 1},
+        {"shards": None},
+    ],
     ids=str,
 )
 def test_an_index_of_another_form_is_refused(made, change):

@@ -2,11 +2,18 @@
 
 import os
 import shutil
+from typing import get_args
 
 import pytest
 
-from cstl_edge.data.layouts import find_recordings, person_ids
+from cstl_edge import cli_data
+from cstl_edge.data.frames import Kind
+from cstl_edge.data.layouts import LAYOUTS, find_recordings, person_ids
 from cstl_edge.errors import DataError
+
+
+def test_every_kind_has_a_layout():
+    assert set(get_args(Kind)) == set(LAYOUTS) == {kind.value for kind in cli_data.Kind}
 
 
 def told(tree):

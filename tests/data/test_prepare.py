@@ -16,8 +16,9 @@ from cstl_edge.data import plan, prepare, shards, workers
 from cstl_edge.data.dataset import open_dataset, read_index
 from cstl_edge.data.frames import Settings
 from cstl_edge.data.pickles import HostileFile
+from cstl_edge.data.sampling import Sampler
 from cstl_edge.data.survey import look_through
-from cstl_edge.errors import DataError
+from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.silhouette import read_silhouettes
 
 
@@ -276,6 +277,15 @@ def test_an_error_does_not_wait_for_the_other_workers():
     with pytest.raises(ValueError, match="negative"):
         list(workers.run_jobs(time.sleep, [60, -1], 2))
     assert time.monotonic() - start < 30
+
+
+def test_a_prepared_dataset_is_drawn_from(folders, tmp_path):
+    run(folders, tmp_path / "out", max_frames=5)
+    data = open_dataset(tmp_path / "out")
+    batch = Sampler(data, people=2, sequences=3, frames=30).batch(0)  # longer than any sequence
+    assert batch.silhouettes.shape == (6, 30, 64, 44)
+    with pytest.raises(ConfigError, match=r"at least 3 people .* got 2"):
+        Sampler(data, people=3, sequences=2, frames=4)
 
 
 def test_the_index_names_the_settings(folders, tmp_path):
