@@ -1,5 +1,10 @@
 # Find TensorRT's headers and decide whether the plugin is built: sets `tensorrt` (as 10.3, or nothing), `major` and TensorRT_INCLUDE_DIR.
 # Nothing of TensorRT is linked, and nothing is downloaded. Runs by itself too: cmake -DTensorRT_ROOT=… -P tensorrt_headers.cmake
+set(tensorrt "")
+if(CSTL_EDGE_PLUGIN STREQUAL OFF)
+  message(STATUS "TensorRT plugin: not wanted, only the kernel library is built")
+  return()
+endif()
 string(CONCAT remedy "Install TensorRT's headers (sudo apt install libnvinfer-headers-dev), or give as TensorRT_ROOT "
   "(cstl-edge plugin build --tensorrt-root) an unpacked TensorRT archive, or your checkout of github.com/NVIDIA/TensorRT at the "
   "tag of your version: v10.3.0, v10.9.0, v10.16, v11.0 and v11.1 have been compiled")
@@ -14,7 +19,6 @@ else()
   find_path(TensorRT_INCLUDE_DIR NvInferRuntime.h PATHS /usr/local/tensorrt /opt/tensorrt PATH_SUFFIXES include NO_CACHE)
 endif()
 
-set(tensorrt "")
 if(TensorRT_INCLUDE_DIR)
   get_filename_component(TensorRT_INCLUDE_DIR "${TensorRT_INCLUDE_DIR}" ABSOLUTE)
   set(lines "")
@@ -37,10 +41,7 @@ if(TensorRT_INCLUDE_DIR)
   message(STATUS "TensorRT ${tensorrt}: headers in ${TensorRT_INCLUDE_DIR}")
 endif()
 
-if(CSTL_EDGE_PLUGIN STREQUAL OFF)
-  set(tensorrt "")
-  message(STATUS "TensorRT plugin: not wanted, only the kernel library is built")
-elseif(tensorrt AND tensorrt VERSION_GREATER_EQUAL 10.3)
+if(tensorrt AND tensorrt VERSION_GREATER_EQUAL 10.3)
   message(STATUS "TensorRT plugin: built for TensorRT ${major}")
 else()
   set(found "found ${tensorrt}")

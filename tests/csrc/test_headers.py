@@ -98,3 +98,9 @@ def test_without_a_wish_the_plugin_is_left_out_aloud(checkout):
     code, said = look(checkout("10.2.0.19"), wanted="AUTO")
     assert code == 0
     assert "left out, only the kernel library is built: expected TensorRT's headers" in said
+
+
+def test_who_wants_the_kernel_alone_is_not_asked_for_headers(tmp_path):
+    code, said = look(tmp_path / "nowhere", wanted="OFF")
+    assert code == 0
+    assert "not wanted, only the kernel library is built" in said
