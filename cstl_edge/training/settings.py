@@ -88,7 +88,8 @@ class RunSettings(_Section):
     """Where the network is trained; `auto` is the GPU that torch finds, else the processor."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the forward pass; weights and losses stay float32. The gradients of float16 are
-    scaled, by a factor that falls when they overflow: such an iteration changes no weight."""
+    scaled, by a factor that falls when they overflow: such an iteration changes no weight. On a
+    processor float16 is slow (benchmarks/training.py); bfloat16 is not."""
     channels_last: bool = False
     """Memory order of the trunk."""
     compile: bool = False

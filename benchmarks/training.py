@@ -1,0 +1,119 @@
+"""What one iteration of training costs by the choices of arithmetic, as ratios to plain float32.
+
+    python benchmarks/training.py --out benchmarks/results/DEVICE/training_speed.jsonl
+
+Forward, losses, backward and Adam on one batch of noise: the cost does not depend on what is seen.
+All choices in one process, in turn, so that what else the machine does meets all of them alike. On
+a processor the figure is processor time, which others disturb least; on a GPU it is time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cstl_edge.config import load_config
+from cstl_edge.measure import append_jsonl, environment, percentile
+from cstl_edge.training.begin import prepare_process, start_run
+from cstl_edge.training.presets import find
+from cstl_edge.training.settings import TrainConfig
+from cstl_edge.training.step import Step
+
+CHOICES: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "float32, channels last": {"channels_last": True},
+    "float32, channels last, compiled": {"channels_last": True, "compile": True},
+    "bfloat16": {"precision": "bfloat16"},
+    "bfloat16, channels last": {"precision": "bfloat16", "channels_last": True},
+    "float16, channels last": {"precision": "float16", "channels_last": True},
+}
+PLAIN = "float32"
+
+
+class Noise:
+    """Sequences in which every pixel is drawn, a few for each person."""
+
+    people: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+
+    def __init__(self, people: int, sequences: int, frames: int, size: tuple[int, int]) -> None:
+        """Draw `people` × `sequences` of them."""
+        rng = np.random.default_rng(0)
+        self.people = np.repeat(np.arange(people), sequences)
+        self.lengths = np.full(len(self.people), frames, np.int64)
+        self._drawn = rng.integers(0, 256, (len(self.people), frames, *size), np.uint8)
+
+    def read(self, sequence: int) -> npt.NDArray[np.uint8]:
+        """Return one of them, [s, h, w]."""
+        drawn: npt.NDArray[np.uint8] = self._drawn[sequence]
+        return drawn
+
+
+def iteration(step: Step) -> tuple[float, float]:
+    """Return processor time and time of one iteration [ms]."""
+    batch, on_gpu = step.run.sampler.batch(0), step.run.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.synchronize()
+    cpu, start = time.process_time(), time.perf_counter()
+    step.learn(batch, last=True)
+    step.update()
+    if on_gpu:
+        torch.cuda.synchronize()
+    return 1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - start)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, print the ratios, append the raw record."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", default="cstl-walkers", help="network and batch")
+    parser.add_argument("-o", dest="override", action="append", default=[], help="key=value")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--out", type=Path, help="benchmarks/results/DEVICE/training_speed.jsonl")
+    parser.add_argument("--note", default="", help="what else the machine did")
+    args = parser.parse_args(argv)
+    changes = ["optimiser.frozen_layers=0", "run.threads=1", *args.override]
+    config = load_config(TrainConfig, find(args.preset), changes)
+    prepare_process(config.run)
+    drawn = config.sampler
+    data = Noise(drawn.people, drawn.sequences, drawn.frames, config.network(0).size)
+    steps = {}
+    for name, choice in CHOICES.items():
+        plain = {"precision": "float32", "channels_last": False, "compile": False}
+        run = config.run.model_copy(update={**plain, **choice})
+        steps[name] = Step(start_run(config.model_copy(update={"run": run}), data), Path())
+        iteration(steps[name])  # compiles
+    raw: dict[str, list[tuple[float, float]]] = {name: [] for name in CHOICES}
+    for _ in range(args.rounds):
+        for name, step in steps.items():
+            raw[name].append(iteration(step))
+    on_gpu = steps[PLAIN].run.device.type == "cuda"
+    samples = {name: [taken[on_gpu] for taken in times] for name, times in raw.items()}
+    p50 = {name: percentile(times, 50) for name, times in samples.items()}
+    told = {
+        "frames": drawn.people * drawn.sequences * drawn.frames,
+        "p50_ms": {name: round(ms, 1) for name, ms in p50.items()},
+        "times_as_fast": {name: round(p50[PLAIN] / ms, 2) for name, ms in p50.items()},
+    }
+    print(json.dumps(told, indent=1))
+    if args.out:
+        record = {
+            "benchmark": "training_speed",
+            "measure": "time" if on_gpu else "processor time",
+            **{"preset": args.preset, "overrides": changes, "note": args.note, **told},
+            "raw_processor_ms_and_ms": raw,
+            "environment": environment(),
+        }
+        append_jsonl(args.out, record)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
