@@ -86,11 +86,12 @@ class SlidingRing(Ring):
         new = min(self.seen - self._answered, self.held)
         return changed(self.held, new, self.seen > self.window)
 
-    def take(self, name: str, values: Floats, slots: Ints) -> None:
-        """Keep values [p, s, ..] of the frames in `slots` [s]."""
-        if name not in self.kept:
-            self.kept[name] = np.empty((len(values), self.window, values.shape[2]), np.float32)
-        self.kept[name][:, slots] = values
+    def take(self, found: Mapping[str, Floats], slots: Ints) -> None:
+        """Keep what was found, [p, s, ..] each, of the frames in `slots` [s]; all is up to date."""
+        for name, values in found.items():
+            if name not in self.kept:
+                self.kept[name] = np.empty((len(values), self.window, values.shape[2]), np.float32)
+            self.kept[name][:, slots] = values
         self._answered = self.seen
 
 
@@ -165,6 +166,7 @@ def _update(encoder: SlidingEncoder, rings: Sequence[SlidingRing]) -> None:
     batch = np.zeros((len(rings), lengths.max(), info.parts, info.channels), np.float32)
     for ring, (frames, _), features in zip(rings, strips, batch, strict=True):
         features[: len(frames)] = ring.features[:, ring.slots(frames)].swapaxes(0, 1)  # [s, p, c]
-    for name, values in encoder.local(batch, lengths).items():  # [n, p, s, ..]
-        for ring, (frames, taken), of_strip in zip(rings, strips, values, strict=True):
-            ring.take(name, of_strip[:, taken], ring.slots([frames[i] for i in taken]))
+    found = encoder.local(batch, lengths)  # [n, p, s, ..] each
+    for i, (ring, (frames, taken)) in enumerate(zip(rings, strips, strict=True)):
+        slots = ring.slots([frames[k] for k in taken])
+        ring.take({name: values[i][:, taken] for name, values in found.items()}, slots)
