@@ -3,7 +3,7 @@
 import importlib.util
 
 TORCH = importlib.util.find_spec("torch") is not None
-NEEDS_TORCH = ["model", "training", "export"]
+NEEDS_TORCH = ["model", "training", "export", "reproduce"]
 collect_ignore = [] if TORCH else NEEDS_TORCH
 
 

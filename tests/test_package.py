@@ -40,6 +40,12 @@ def test_sources_of_the_plugin_travel(wheel):
     assert sources <= set(wheel.namelist())
 
 
+def test_presets_travel(wheel):
+    presets = {path.name for path in (ROOT / "train" / "configs").iterdir()}
+    assert {"cstl-casia-b.yaml", "tables.yaml"} <= presets
+    assert {f"cstl_edge/training/configs/{name}" for name in presets} <= set(wheel.namelist())
+
+
 def test_weights_models_and_notices_travel(wheel):
     names = set(wheel.namelist())
     assets = {f"cstl_edge/assets/{name}" for name in ("walker_body.npz", "stride_basis.npz")}

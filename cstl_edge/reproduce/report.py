@@ -24,7 +24,7 @@ MISSING = "-"
 def summary(table: TablePlan, rows: Sequence[Row]) -> dict[str, Any]:
     """Return what is known of the rows of a table, fit for JSON."""
     records = {row.plan.name: row.record() for row in rows}
-    kinds = sorted({row.held.kind for row in rows})
+    kinds = sorted({row.kind for row in rows})
     against = records.get(table.against or "")
     return {
         "about": table.about,
@@ -46,10 +46,8 @@ def difference(record: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str,
 
 def printed(table: TablePlan, told: Mapping[str, Any]) -> list[Table]:
     """Return the tables to print of a summary."""
-    made = [_means(table, told)]
-    if table.views_deg:
-        made.append(_by_view(told))
-    return made
+    by_view = [_by_view(told)] if table.views_deg else []
+    return [_means(table, told), *(made for made in by_view if made.rows)]
 
 
 def notes(table: TablePlan, told: Mapping[str, Any]) -> list[str]:
@@ -80,7 +78,7 @@ def _row(
     row: Row, record: dict[str, Any] | None, against: dict[str, Any] | None, table: TablePlan
 ) -> dict[str, Any]:
     compared = record and against and row.plan.name != table.against
-    shown = row.held.kind == table.dataset
+    shown = row.kind == table.dataset
     return {
         "name": row.plan.name,
         "folder": str(row.folder),

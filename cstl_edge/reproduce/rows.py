@@ -52,9 +52,15 @@ class Row:
     """`key=value` texts over the preset."""
     config: TrainConfig
     data: str
-    """`walkers`, or the prepared folder."""
-    held: HeldOut
+    """`walkers`, `walkers:FIRST-LAST`, or the prepared folder."""
+    kind: str
+    """`walkers`, or the kind of dataset as it was prepared."""
+    split: str
     folder: Path
+
+    def held_out(self) -> HeldOut:
+        """Return the test people; Walkers are made where they are missing."""
+        return held_out(self.data, CstlConfig.from_dict(self.config.model).size, self.split)
 
     def record(self) -> dict[str, Any] | None:
         """Return what `run_row` found, None before that; DataError when it is damaged."""
@@ -83,7 +89,8 @@ def plan_row(
 ) -> Row:
     """Return a row, ready to be trained.
 
-    data: `walkers`, or prepared folders, of which the one of the row's size is taken
+    data: `walkers` as for `held_out`, or prepared folders, of which the one of the row's size is
+        taken
     root: folder of all rows
     budget: PAPER takes the preset of the table, any other name is the preset of all rows
     split: whom of a dataset to train on, and whom to test
@@ -94,10 +101,14 @@ def plan_row(
     changes = [f"model.{key}={json.dumps(value)}" for key, value in plan.model.items()]
     changes += [*_people(preset, data, split, (*changes, *overrides)), *overrides]
     config = load_config(TrainConfig, preset, changes)
-    network = CstlConfig.from_dict(config.model)
-    place, held = _of_size(data, network.size, split)
-    folder = root / _data_name(held) / row_name(config)
-    return Row(plan, preset, tuple(changes), config, place, held, folder)
+    if _is_walkers(data):
+        place, kind, name = data[0], WALKERS, _walkers_name(data[0], config)
+    else:
+        place, held = _of_size(data, CstlConfig.from_dict(config.model).size, split)
+        kind = held.kind
+        name = f"{kind}-{hashlib.sha256(f'{held.source} {split}'.encode()).hexdigest()[:8]}"
+    folder = root / name / row_name(config)
+    return Row(plan, preset, tuple(changes), config, place, kind, split, folder)
 
 
 def row_name(config: TrainConfig) -> str:
@@ -119,12 +130,14 @@ def run_row(row: Row, *, workers: int = 2, command: str = "") -> bool:
     """Train what is left of a row, evaluate it and write its record; False when it was stopped."""
     if row.record() is not None:
         return True
+    held = row.held_out()
+    _refuse_trained(held, row.config)
     resume = (row.folder / RESUME).exists()
     logger.info("%s %r in %s", "resuming" if resume else "training", row.plan.name, row.folder)
     finished = run(
         row.preset,
         row.changes,
-        data=None if row.data == WALKERS else row.data,
+        data=None if row.kind == WALKERS else row.data,
         folder=row.folder,
         resume=resume,
         cache=CACHE,
@@ -133,9 +146,8 @@ def run_row(row: Row, *, workers: int = 2, command: str = "") -> bool:
     )
     if finished.stopped:
         return False
-    found = _evaluate(row, finished.weights)
+    found = _evaluate(row, held, finished.weights)
     record = {
-        "data": row.held.said,
         **found,
         "configuration": row.config.model_dump(mode="json"),
         "command": command,
@@ -162,14 +174,14 @@ def hits_by_person(walks: Walks, protocol: str) -> dict[str, Any]:
     return hits
 
 
-def _evaluate(row: Row, weights: Path) -> dict[str, Any]:
+def _evaluate(row: Row, held: HeldOut, weights: Path) -> dict[str, Any]:
     """Return figures and hits of trained weights on the row's test people."""
     model, training = load_checkpoint(weights)
     sha256 = weights_sha256(weights)
     encoder = TorchEncoder(model.to(device_of(row.config.run.device)), row.folder.name, sha256)
-    held = row.held
     embedded = embed(encoder, held.data, row.folder / "embeddings", held.rows, source=held.source)
     return {
+        "data": held.said,
         "weights_sha256": sha256,
         "iterations": training["iterations"],
         "minutes": training["minutes"],
@@ -180,7 +192,7 @@ def _evaluate(row: Row, weights: Path) -> dict[str, Any]:
 
 def _people(preset: Path, data: Sequence[str], split: str, changes: Sequence[str]) -> list[str]:
     """Return the changes that give a preset the people that are asked for."""
-    if list(data) != [WALKERS]:
+    if not _is_walkers(data):
         return ["walkers=null", f"data.split={'auto' if split == 'field' else split}"]
     found = read_yaml(preset).get("walkers") or read_yaml(find(SMALL))["walkers"]
     model = load_config(TrainConfig, preset, [*changes, "walkers=null"]).model
@@ -201,8 +213,26 @@ def _of_size(data: Sequence[str], size: tuple[int, int], split: str) -> tuple[st
     )
 
 
-def _data_name(held: HeldOut) -> str:
-    return f"{held.kind}-{hashlib.sha256(held.source.encode()).hexdigest()[:8]}"
+def _refuse_trained(held: HeldOut, config: TrainConfig) -> None:
+    """Refuse to test Walkers on those who are trained on (ConfigError)."""
+    trained = config.walkers
+    if held.kind == WALKERS and trained is not None:
+        ids = np.arange(trained.first, trained.first + trained.people)
+        if both := np.intersect1d(held.data.people, ids).tolist():
+            raise ConfigError(
+                f"expected test people whom no row is trained on ({ids[0]} to {ids[-1]}); --data "
+                f"has {both[0]} of them. Give other ids"
+            )
+
+
+def _is_walkers(data: Sequence[str]) -> bool:
+    return len(data) == 1 and (data[0] == WALKERS or data[0].startswith(f"{WALKERS}:"))
+
+
+def _walkers_name(data: str, config: TrainConfig) -> str:
+    """Return the name of a folder of rows: the test people, and the code that makes Walkers."""
+    assert config.walkers is not None
+    return f"{data.replace(':', '-')}-{config.walkers.fingerprint()[:8]}"
 
 
 def _mean_of_means(pairs: np.ndarray[Any, np.dtype[np.float64]]) -> float:

@@ -1,0 +1,35 @@
+"""Four people whose silhouettes are noise, and a budget of three iterations."""
+
+import numpy as np
+import pytest
+
+from cstl_edge.data.shards import write_shard
+from cstl_edge.evaluation import GALLERY, PROBES
+
+NAMES = (*GALLERY, *(name for names in PROBES.values() for name in names))
+PEOPLE, VIEWS_DEG, FRAMES = (101, 102, 103, 104), (0, 90), 4
+
+SMALL = """
+model: {widths: [2, 2, 4, 4], parts: 4, embedding: 4}
+walkers: {people: 2, frames: 2}
+sampler: {people: 2, sequences: 2, frames: 3}
+run: {iterations: 3, log_every: 1, threads: 1}
+"""
+
+
+@pytest.fixture
+def budget(tmp_path):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(SMALL)
+    return str(file)
+
+
+@pytest.fixture
+def data(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [(person, name, view) for person in PEOPLE for name in NAMES for view in VIEWS_DEG]
+    people, names, views = zip(*rows, strict=True)
+    noise = rng.integers(0, 2, (len(rows), FRAMES, 64, 44), np.uint8) * 255
+    folder = tmp_path / "data"
+    write_shard(folder / "all", noise, people=people, sequences=names, views_deg=views)
+    return str(folder)
