@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     size = (64, 44) if args.size == "64x44" else (128, 88)
     record: dict[str, Any] = {"benchmark": "prepare", "environment": environment()}
-    record |= {"workers": args.workers, "size": list(size), "canvas": list(CANVAS), "samples": []}
+    record |= {"workers": args.workers, "nice": os.nice(0), "size": list(size), "samples": []}
     with tempfile.TemporaryDirectory() as folder:
         record["masks"], record["mean_bytes"] = make_tree(Path(folder), args.people)
         for _ in range(args.runs):
