@@ -13,7 +13,7 @@ from standin_people import TINY, Bars
 
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, ModelError
-from cstl_edge.training import trainer
+from cstl_edge.training import keeper
 from cstl_edge.training.begin import start_run
 from cstl_edge.training.checkpoint import load_checkpoint, read_header
 from cstl_edge.training.resume import RESUME, load_run, save_run
@@ -180,7 +180,7 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(folder):
     def save_for_ever():
         while True:
             run.iteration += 1
-            trainer.checkpoint(folder, run)
+            keeper.checkpoint(folder, run)
 
     path, cut, deadline = folder / RESUME, 0, time.monotonic() + 60
     parts = [path.with_name(f"{name}.part") for name in (RESUME, WEIGHTS)]
@@ -213,7 +213,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(folder, share):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * len(good)), hard))
     try:
         with pytest.raises(ModelError, match=r"cannot write .*resume\.safetensors.*too large"):
-            trainer.checkpoint(folder, run)
+            keeper.checkpoint(folder, run)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (folder / RESUME).read_bytes() == good

@@ -14,7 +14,8 @@ from standin_people import TINY, Bars
 
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, ModelError
-from cstl_edge.training import command, presets, step, trainer
+from cstl_edge.training import command, keeper, presets, step
+from cstl_edge.training.begin import start_run
 from cstl_edge.training.checkpoint import load_checkpoint, weights_sha256
 from cstl_edge.training.resume import MovingAverage
 from cstl_edge.training.settings import OptimiserSettings, TrainConfig
@@ -154,11 +155,11 @@ def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_checkpoint(tmp_pat
 def test_spoilt_weights_never_replace_a_good_checkpoint(tmp_path):
     train(config("run.iterations=2"), Bars(), tmp_path)
     good = (tmp_path / RESUME).read_bytes()
-    run = trainer.start_run(config(), Bars())
+    run = start_run(config(), Bars())
     with torch.no_grad():
         run.model.embed.weight[0] = torch.nan
     with pytest.raises(ModelError, match=r"embed\.weight holds NaN"):
-        trainer.checkpoint(tmp_path, run)
+        keeper.checkpoint(tmp_path, run)
     assert (tmp_path / RESUME).read_bytes() == good
 
 
@@ -210,7 +211,7 @@ def test_the_rate_warms_up_and_falls():
 
 
 def test_the_moving_average_is_that_of_every_number():
-    run = trainer.start_run(config(), Bars())
+    run = start_run(config(), Bars())
     average = MovingAverage(run.model, 0.5)
     start = run.model.embed.weight.detach().clone()
     with torch.no_grad():
