@@ -14,14 +14,16 @@ Override = Annotated[
     list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="such as run.seed=1; repeatable")
 ]
 
+Data = Annotated[
+    Path | None,
+    typer.Option(help="a prepared dataset, or a folder of shards (default: Walkers, made)"),
+]
+
 
 def train(
     config: Annotated[str, typer.Argument(help="a YAML file, or a preset such as cstl-casia-b")],
     override: Override = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="a prepared dataset, or a folder of shards (default: Walkers, made)"),
-    ] = None,
+    data: Data = None,
     split: Annotated[
         str | None,
         typer.Option(help="training people: auto, field, first-5153 (OU-MVLP), all"),
