@@ -10,7 +10,6 @@ import argparse
 import io
 import os
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -98,11 +97,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--size", choices=("64x44", "128x88"), default="64x44")
+    parser.add_argument("--note", default="", help="what else goes on, for the record")
     parser.add_argument("--out", type=Path, help="JSON lines to append to")
     args = parser.parse_args(argv)
     size = (64, 44) if args.size == "64x44" else (128, 88)
     record: dict[str, Any] = {"benchmark": "prepare", "environment": environment()}
-    record |= {"workers": args.workers, "nice": os.nice(0), "size": list(size), "samples": []}
+    record |= {"workers": args.workers, "note": args.note, "size": list(size), "samples": []}
     with tempfile.TemporaryDirectory() as folder:
         record["masks"], record["mean_bytes"] = make_tree(Path(folder), args.people)
         for _ in range(args.runs):
@@ -112,7 +112,6 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{wall:,.0f} per second, {cpu:,.0f} per second of one core", flush=True)
     if args.out:
         append_jsonl(args.out, record)
-        print(f"appended to {args.out}", file=sys.stderr)
     return 0
 
 
