@@ -44,8 +44,8 @@ def test_every_contender_is_sampled_in_turn(standin):
         "window anew, eager PyTorch": 1,
     }
     heads = [lengths for name, lengths in standin.calls if name == "head"]
-    # Before the rounds: one of hop 1 and one of hop 3; each of 10 rounds: one each, and the window.
-    assert len(heads) == 2 + 10 * 3 + 3
+    # Before the rounds: one of hop 1 and one of hop 3; each of 10 rounds: two each, and the window.
+    assert len(heads) == 2 + 10 * 5 + 3
     assert all(lengths == [6] for lengths in heads)
 
 
@@ -58,8 +58,8 @@ def test_where_windows_slide_whole_ones_are_sampled_too(sliding_standin):
         "streaming, whole windows, hop 2",
     ]
     kinds = [name for name, _ in sliding_standin.calls if name != "frames"]
-    # 1 answer each before 5 rounds with 1 each; `head` serves 5 windows anew besides.
-    assert [kinds.count(kind) for kind in ("local", "slide", "head")] == [12, 12, 12 + 5]
+    # 1 answer each before 5 rounds with 2 each; `head` serves 5 windows anew besides.
+    assert [kinds.count(kind) for kind in ("local", "slide", "head")] == [22, 22, 22 + 5]
 
 
 def test_walkers_are_paced_and_all_answered(standin, monkeypatch):
