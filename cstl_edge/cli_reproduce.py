@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -41,28 +42,24 @@ def reproduce(
     print_only: Annotated[
         bool, typer.Option("--print", help="train nothing: print what is there")
     ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="append what is printed, and more, to this JSON lines file")
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown tables")] = False,
     json: Json = False,
 ) -> None:
     """Train and evaluate the rows of a table of the paper, then print it; goes on where it was."""
+    from cstl_edge.measure import append_jsonl
     from cstl_edge.reproduce.report import summary
-    from cstl_edge.reproduce.rows import plan_row, run_row
+    from cstl_edge.reproduce.rows import plan_table, run_row
     from cstl_edge.training.presets import table as find_table
 
+    if not sys.stderr.isatty():  # where no bar is shown
+        logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
     plan = find_table(table)
     wanted = plan.rows if row is None else (plan.row(row),)
-    rows = [
-        plan_row(
-            plan,
-            one,
-            data or [WALKERS],
-            folder,
-            budget=budget,
-            split=split,
-            overrides=override or [],
-        )
-        for one in plan.rows
-    ]
+    given = data or [WALKERS]
+    rows = plan_table(plan, given, folder, budget=budget, split=split, overrides=override or [])
     command = shlex.join(["cstl-edge", *sys.argv[1:]])
     stopped = False
     for one in rows:
@@ -71,6 +68,8 @@ def reproduce(
             stopped = not run_row(one, workers=workers, command=command)
     told = {"table": table, "command": command, "budget": budget, **summary(plan, rows)}
     _print(plan, told, markdown, json)
+    if out is not None:
+        append_jsonl(out, told)
     if stopped:
         raise typer.Exit(130)
 

@@ -63,7 +63,8 @@ def notes(table: TablePlan, told: Mapping[str, Any]) -> list[str]:
         budgets = sorted({f"{r['iterations']:,} iterations" for r in done})
         people = sorted({f"{r['result']['people']} people of {r['data']}" for r in done})
         lines.append(f"trained for {', '.join(budgets)}; tested on {', '.join(people)}")
-    if not told["papers_shown"]:
+        lines.append("one training per row: what another seed would change is in no interval")
+    if not told["papers_shown"] and any(row.paper for row in table.rows):
         lines.append(
             f"the paper's figures are of {table.dataset} and stand beside no other data's: they "
             "would compare datasets, not networks"

@@ -19,6 +19,7 @@ import numpy as np
 
 from cstl_edge.config import load_config, read_yaml
 from cstl_edge.data.shards import write_whole
+from cstl_edge.data.splits import FIELD
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.evaluation.embed import embed
 from cstl_edge.evaluation.evaluate import evaluate
@@ -77,6 +78,22 @@ class Row:
         return record
 
 
+def plan_table(
+    table: TablePlan,
+    data: Sequence[str],
+    root: Path,
+    *,
+    budget: str = PAPER,
+    split: str = FIELD,
+    overrides: Sequence[str] = (),
+) -> list[Row]:
+    """Return all rows of a table; arguments and errors as for `plan_row`."""
+    return [
+        plan_row(table, plan, data, root, budget=budget, split=split, overrides=overrides)
+        for plan in table.rows
+    ]
+
+
 def plan_row(
     table: TablePlan,
     plan: RowPlan,
@@ -84,7 +101,7 @@ def plan_row(
     root: Path,
     *,
     budget: str = PAPER,
-    split: str = "field",
+    split: str = FIELD,
     overrides: Sequence[str] = (),
 ) -> Row:
     """Return a row, ready to be trained.
@@ -193,7 +210,7 @@ def _evaluate(row: Row, held: HeldOut, weights: Path) -> dict[str, Any]:
 def _people(preset: Path, data: Sequence[str], split: str, changes: Sequence[str]) -> list[str]:
     """Return the changes that give a preset the people that are asked for."""
     if not _is_walkers(data):
-        return ["walkers=null", f"data.split={'auto' if split == 'field' else split}"]
+        return ["walkers=null", f"data.split={'auto' if split == FIELD else split}"]
     found = read_yaml(preset).get("walkers") or read_yaml(find(SMALL))["walkers"]
     model = load_config(TrainConfig, preset, [*changes, "walkers=null"]).model
     return [f"walkers={json.dumps({**found, 'size': CstlConfig.from_dict(model).size})}"]

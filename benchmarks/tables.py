@@ -1,0 +1,94 @@
+"""Write down the tables whose rows `cstl-edge reproduce` has trained, finished or not.
+
+python benchmarks/tables.py --budget small --out benchmarks/results/MACHINE/tables.md
+
+Trains nothing. Beside the Markdown a file of JSON lines of the same name keeps each row's figures,
+everybody's share of hits (intervals and differences follow from them), configuration, machine and
+commit. Both are written anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cstl_edge.data.shards import write_whole
+from cstl_edge.errors import CstlEdgeError
+from cstl_edge.evaluation.tables import markdown
+from cstl_edge.reproduce.report import notes, printed, summary
+from cstl_edge.reproduce.rows import PAPER, plan_table
+from cstl_edge.training.presets import table as find_table
+
+TABLES = ("table3", "table4", "table5", "parts")
+
+
+def told_of(args: argparse.Namespace, name: str) -> tuple[list[str], dict[str, Any]]:
+    """Return a table in lines of Markdown, and as a record."""
+    plan = find_table(name)
+    rows = plan_table(plan, args.data, Path(args.folder), budget=args.budget)
+    told = {"table": name, "budget": args.budget, **summary(plan, rows)}
+    command = f"cstl-edge reproduce {name} --budget {args.budget}"
+    if args.data != ["walkers"]:
+        command += " --data FOLDER" * len(args.data)
+    lines = [f"## {name}", "", f"`{command}`", ""]
+    for made in printed(plan, told):
+        lines += [markdown(made), ""]
+    return [*lines, *(f"- {note}" for note in notes(plan, told)), ""], told
+
+
+def budget_lines(records: Iterable[dict[str, Any]]) -> list[str]:
+    """Say what all rows were trained with, and where."""
+    found = list(records)
+    if not found:
+        return ["No row is finished yet."]
+    configuration = found[0]["configuration"]
+    sampler, run, network = (configuration[key] for key in ("sampler", "run", "model"))
+    machines = sorted({f"{r['environment']['cpu']}, {r['environment']['cores']} cores, "
+                       f"{r['environment']['vector']}" for r in found})  # fmt: skip
+    commits = sorted({str(r["environment"]["commit"]) for r in found})
+    minutes = sorted(r["minutes"] for r in found)
+    return [
+        f"Every row: widths {network['widths']}, {run['iterations']:,} iterations of "
+        f"{sampler['people']}×{sampler['sequences']} sequences of {sampler['frames']} frames, "
+        f"{run['precision']}, seed {run['seed']}; {minutes[0]:.0f} to {minutes[-1]:.0f} minutes of "
+        f"{run['threads'] or 'all'} thread(s), with other work beside.",
+        "",
+        f"Machine: {'; '.join(machines)}. Evaluated at commit {', '.join(commits)}.",
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--budget", default=PAPER, help="as for cstl-edge reproduce")
+    parser.add_argument("--data", action="append", help="as for cstl-edge reproduce")
+    parser.add_argument("--folder", default="runs/reproduce", help="where the rows are")
+    parser.add_argument("--tables", default=",".join(TABLES), help="by commas")
+    parser.add_argument("--out", required=True, type=Path, help="the .md file")
+    args = parser.parse_args(argv)
+    args.data = args.data or ["walkers"]
+    try:
+        made = [told_of(args, name) for name in args.tables.split(",")]
+    except CstlEdgeError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return err.exit_code
+    records = [r["record"] for _, told in made for r in told["rows"] if r["record"]]
+    head = [
+        f"# Rows of the paper's tables on {', '.join(args.data)}",
+        "",
+        *budget_lines(records),
+        "",
+    ]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(args.out, "\n".join([*head, *(line for lines, _ in made for line in lines)]))
+    write_whole(args.out.with_suffix(".jsonl"), "".join(f"{json.dumps(t)}\n" for _, t in made))
+    print(args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

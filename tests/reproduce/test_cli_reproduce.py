@@ -1,0 +1,52 @@
+"""`cstl-edge reproduce` and `figure` as they are typed."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from cstl_edge.cli import app
+from cstl_edge.errors import ConfigError
+
+ROW = ("--row", "max pooling")
+
+
+def typed(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def options(data, budget, tmp_path):
+    return ("--data", data, "--budget", budget, "--folder", tmp_path / "rows")
+
+
+def test_one_row_then_the_rest(options, tmp_path):
+    out = tmp_path / "tables.jsonl"
+    first = typed("reproduce", "table5", *options, *ROW, "--out", out)
+    assert "not trained to the end yet: average pooling, ATA" in first.stdout
+    typed("reproduce", "table5", *options)
+    told = json.loads(typed("reproduce", "table5", *options, "--print", "--json").stdout)
+    assert [row["difference"] is None for row in told["rows"]] == [False, False, True]
+    saved = json.loads(out.read_text())
+    assert saved["rows"][0]["record"] == told["rows"][0]["record"]  # trained once
+
+
+def test_overrides_hold_for_every_row(options):
+    shown = typed("reproduce", "table5", *options, *ROW, "-o", "run.iterations=1", "--json").stdout
+    assert json.loads(shown)["rows"][0]["record"]["iterations"] == 1
+
+
+def test_unknown_names_are_one_line(options):
+    with pytest.raises(ConfigError, match="'max pooling'"):
+        typed("reproduce", "table5", *options, "--row", "maximum")
+
+
+def test_salient_frames_as_a_picture(data, tmp_path):
+    out = tmp_path / "fig7.png"
+    assert str(out) in typed("figure", "salient", "101/cl-01/90", "--data", data, "-o", out).stdout
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_titles_go_with_models(data, tmp_path):
+    with pytest.raises(ConfigError, match="--title for each of 2 models, got 1"):
+        typed("figure", "tsne", "a", "b", "--title", "one", "--data", data)
