@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.silhouette import MAX_PIXELS
 
 MAX_PICKLE_BYTES = 256 * 2**20  # 16,000 frames of 128x128
 MAX_INSTRUCTIONS = 500  # an array takes about 50
@@ -184,6 +185,8 @@ def _pixels(found: object) -> npt.NDArray[np.uint8]:
         raise ValueError(f"the array is of type {one_line(code, 40)}")
     if not isinstance(shape, tuple) or len(shape) != 3 or not all(type(n) is int for n in shape):
         raise ValueError(f"the array has the shape {one_line(shape, 60)}")
+    if shape[1] * shape[2] > MAX_PIXELS:
+        raise ValueError(f"frames of {shape[2]}x{shape[1]} have more than {MAX_PIXELS:,} pixels")
     if not isinstance(data, bytes | bytearray) or min(shape) < 1 or math.prod(shape) != len(data):
         raise ValueError(f"the shape {one_line(shape, 60)} does not fit its data")
     array = np.frombuffer(data, np.uint8).reshape(shape, order="F" if column_order else "C")

@@ -30,7 +30,7 @@ from cstl_edge.data.dataset import (
 from cstl_edge.data.frames import Settings
 from cstl_edge.data.layouts import find_recordings, person_ids
 from cstl_edge.data.plan import PREFIX, Job, examine, fingerprint, plan
-from cstl_edge.data.report import LINK, Drop, summarise
+from cstl_edge.data.report import LINK, Drop, Report, summarise
 from cstl_edge.data.shards import ShardedSequences, ShardWriter, write_whole
 from cstl_edge.data.trees import Tree
 from cstl_edge.data.workers import Tell, run_jobs
@@ -98,20 +98,8 @@ def _write(job: Job, *, root: Path, out: Path, settings: Settings) -> None:
 def _finish(
     out: Path, tree: Tree, jobs: list[Job], settings: Settings, max_bad: float
 ) -> DatasetIndex:
-    """Sum up the reports, judge them, and write the index."""
-    pieces = [out / f"{job.name}{PIECE}" for job in jobs]
-    links = [Drop(link, LINK) for link in tree.links]
-    shards, files = [], len(links)
-    lines = [f"{drop.to_json()}\n" for drop in links]
-    for piece in pieces:
-        head, *rest = piece.read_text(encoding="utf-8").splitlines(keepends=True)
-        told = json.loads(head)
-        files += told["files"]
-        lines += rest
-        if told["shard"]:
-            shards.append(ShardFile(**told["shard"]))
-    write_whole(out / DROPPED, "".join(lines))
-    report = summarise((Drop(**json.loads(line)) for line in lines), files, tree.notes)
+    """Judge the reports and write the index."""
+    shards, report = _sum_up(out, tree, jobs)
     report.check(max_bad)
     if not shards:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.reasons.items())
@@ -133,6 +121,23 @@ def _finish(
     write_whole(out / INDEX, index.model_dump_json(indent=1) + "\n")
     _clear(out)
     return index
+
+
+def _sum_up(out: Path, tree: Tree, jobs: list[Job]) -> tuple[list[ShardFile], Report]:
+    """Write what all shards dropped to one file; return the shards that are there and the sum."""
+    links = [Drop(link, LINK) for link in tree.links]
+    shards, files = [], len(links)
+    lines = [f"{drop.to_json()}\n" for drop in links]
+    for job in jobs:
+        piece = out / f"{job.name}{PIECE}"
+        head, *rest = piece.read_text(encoding="utf-8").splitlines(keepends=True)
+        told = json.loads(head)
+        files += told["files"]
+        lines += rest
+        if told["shard"]:
+            shards.append(ShardFile(**told["shard"]))
+    write_whole(out / DROPPED, "".join(lines))
+    return shards, summarise((Drop(**json.loads(line)) for line in lines), files, tree.notes)
 
 
 def _clear(out: Path) -> None:
@@ -161,8 +166,8 @@ def _refuse_strangers(out: Path, jobs: Sequence[Job]) -> None:
     for file in sorted(out.glob(f"{PREFIX}*")):
         if file.name.partition(".")[0] not in own:
             raise DataError(
-                f"{one_line(out)} holds {file.name}, which other settings or another state of the "
-                "source made; empty it or give another --out"
+                f"{one_line(out)} holds {one_line(file.name)}, which other settings or another "
+                "state of the source made; empty it or give another --out"
             )
 
 

@@ -121,11 +121,12 @@ def test_lies_about_lengths_cost_nothing(tmp_path, content):
         WALK.astype(np.float32),
         WALK[0],
         np.zeros((0, 64, 64), np.uint8),
+        np.zeros((1, 4001, 4000), np.uint8),
         np.zeros(3, [("a", "u1")]),
         None,
         b"abc",
     ],
-    ids=["objects", "floats", "flat", "empty", "fields", "none", "bytes"],
+    ids=["objects", "floats", "flat", "empty", "huge", "fields", "none", "bytes"],
 )
 def test_other_things_are_refused(tmp_path, thing):
     with pytest.raises(DataError, match=r"000\.pkl"):
