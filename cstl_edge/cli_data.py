@@ -35,6 +35,7 @@ class Kind(str, Enum):
 class Gate(str, Enum):
     """Which masks show a person."""
 
+    AUTO = "auto"
     LIVE = "live"
     FIELD = "field"
 
@@ -53,7 +54,7 @@ Aligned = Annotated[
 GateOption = Annotated[
     Gate,
     typer.Option(help="masks that are used: those of the live path, or, for published figures, "
-                      "all that the field uses"),
+                      "all that the field uses (auto: live for folders alone)"),
 ]  # fmt: skip
 Partial = Annotated[bool, typer.Option("--partial", help="views may be missing altogether")]
 Workers = Annotated[int | None, typer.Option(min=1, help="processes (default: one per core)")]
@@ -71,7 +72,7 @@ def prepare(
     min_frames: MinFrames = 1,
     max_frames: MaxFrames = 720,
     aligned: Aligned = None,
-    gate: GateOption = Gate.LIVE,
+    gate: GateOption = Gate.AUTO,
     partial: Partial = False,
     json: Json = False,
 ) -> None:
@@ -103,7 +104,7 @@ def verify(
     min_frames: MinFrames = 1,
     max_frames: MaxFrames = 720,
     aligned: Aligned = None,
-    gate: GateOption = Gate.LIVE,
+    gate: GateOption = Gate.AUTO,
     partial: Partial = False,
     json: Json = False,
 ) -> None:

@@ -55,10 +55,18 @@ class Settings(BaseModel):
     """Of longer sequences only the first so many usable frames are kept."""
     form: Literal["auto", "aligned", "raw"] = "auto"
     """Whether images are aligned silhouettes or masks; auto tells by their size."""
-    gate: Literal["live", "field"] = "live"
-    """Which masks show a person: those of the live path, or all that published figures rest on."""
+    gate: Literal["auto", "live", "field"] = "auto"
+    """Which masks show a person: those of the live path, or all that published figures rest on;
+    auto means the latter for the field's datasets, the former for plain folders."""
     partial: bool = False
     """Views of the dataset may be missing altogether."""
+
+    @property
+    def masks(self) -> Literal["live", "field"]:
+        """The gate that is meant."""
+        if self.gate == "auto":
+            return "live" if self.dataset == "folder" else "field"
+        return self.gate
 
     @field_validator("size")
     @classmethod
@@ -140,7 +148,7 @@ def _look(path: str, image: Silhouette, crops: bool, settings: Settings) -> _Fra
 
 
 def _from_mask(path: str, mask: Silhouette, crops: bool, settings: Settings) -> _Frame:
-    why = why_not(mask, crops=crops, gate=settings.gate)
+    why = why_not(mask, crops=crops, gate=settings.masks)
     try:
         if why is None:
             return _Frame(path, mask.shape, silhouette=align(mask, settings.size))

@@ -111,6 +111,12 @@ def test_black_and_white_pictures_are_dropped_with_a_reason(walk, save, gate):
     assert why["2.png"] == {"live": "clipped at the border", "field": "not person-shaped"}[gate]
 
 
+def test_the_fields_datasets_keep_what_published_figures_rest_on():
+    gates = {kind: Settings(dataset=kind).masks for kind in ("casia-b", "ou-mvlp", "folder")}
+    assert gates == {"casia-b": "field", "ou-mvlp": "field", "folder": "live"}
+    assert Settings(dataset="casia-b", gate="live").masks == "live"
+
+
 def test_the_live_gate_drops_what_the_live_path_drops(walk, save, draw):
     save(draw(1, at=(5, 120)), walk / "ben" / "1.png")
     save(thin(1), walk / "ben" / "2.png")
