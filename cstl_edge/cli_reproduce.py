@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cstl_edge.cli_train import Override
+from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
     from cstl_edge.reproduce.rows import Row
@@ -50,27 +52,25 @@ def reproduce(
 ) -> None:
     """Train and evaluate the rows of a table of the paper, then print it; goes on where it was."""
     from cstl_edge.measure import append_jsonl
-    from cstl_edge.reproduce.report import summary
-    from cstl_edge.reproduce.rows import plan_table, run_row
     from cstl_edge.training.presets import table as find_table
 
-    if not sys.stderr.isatty():  # where no bar is shown
-        logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
+    try:
+        from cstl_edge.reproduce.report import summary
+        from cstl_edge.reproduce.rows import plan_table
+    except ImportError as err:
+        raise ConfigError('reproduce needs torch: pip install "cstl-edge[train]"') from err
     plan = find_table(table)
-    wanted = plan.rows if row is None else (plan.row(row),)
+    names = {one.name for one in plan.rows} if row is None else {plan.row(row).name}
     given = data or [WALKERS]
     rows = plan_table(plan, given, folder, budget=budget, split=split, overrides=override or [])
     command = shlex.join(["cstl-edge", *sys.argv[1:]])
-    stopped = False
-    for one in rows:
-        if one.plan in wanted and not print_only and not stopped:
-            _say_row(one)
-            stopped = not run_row(one, workers=workers, command=command)
+    wanted = [] if print_only else [one for one in rows if one.plan.name in names]
+    finished = _train(wanted, workers, command)
     told = {"table": table, "command": command, "budget": budget, **summary(plan, rows)}
     _print(plan, told, markdown, json)
     if out is not None:
         append_jsonl(out, told)
-    if stopped:
+    if not finished:
         raise typer.Exit(130)
 
 
@@ -92,7 +92,6 @@ def tsne(
     folder: Folder = ROWS,
 ) -> None:
     """Lay the embeddings of ten people in a plane by t-SNE, model beside model (Fig. 6)."""
-    from cstl_edge.errors import ConfigError
     from cstl_edge.reproduce.tsne import draw, embedded_people, project, save
     from cstl_edge.runtime import load
 
@@ -134,11 +133,19 @@ def salient(
     print(save_picture(output, picture(encoder, silhouettes, columns=columns)))
 
 
-def _say_row(row: Row) -> None:
+def _train(rows: Sequence[Row], workers: int, command: str) -> bool:
+    """Train and evaluate what is left of some rows; False when stopped by Ctrl-C or SIGTERM."""
     from cstl_edge.cli_show import say
+    from cstl_edge.reproduce.rows import run_row
 
-    done = row.record() is not None
-    say(f"{row.plan.name}: {'done' if done else 'training'}, {row.folder}")
+    if not sys.stderr.isatty():  # where no bar is shown
+        logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
+    for row in rows:
+        done = row.record() is not None
+        say(f"{row.plan.name}: {'done' if done else 'training'}, {row.folder}")
+        if not run_row(row, workers=workers, command=command):
+            return False
+    return True
 
 
 def _print(plan: Any, told: dict[str, Any], markdown: bool, as_json: bool) -> None:

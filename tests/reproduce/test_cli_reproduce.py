@@ -1,6 +1,7 @@
 """`cstl-edge reproduce` and `figure` as they are typed."""
 
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -39,6 +40,13 @@ def test_overrides_hold_for_every_row(options):
 def test_unknown_names_are_one_line(options):
     with pytest.raises(ConfigError, match="'max pooling'"):
         typed("reproduce", "table5", *options, "--row", "maximum")
+
+
+def test_without_torch_the_extra_is_named(options, monkeypatch):
+    monkeypatch.delitem(sys.modules, "cstl_edge.reproduce.report", raising=False)
+    monkeypatch.setitem(sys.modules, "cstl_edge.reproduce.rows", None)
+    with pytest.raises(ConfigError, match=r"cstl-edge\[train\]"):
+        typed("reproduce", "table5", *options)
 
 
 def test_salient_frames_as_a_picture(data, tmp_path):
