@@ -49,8 +49,8 @@ ISLANDS = (
     Island(
         "ratios",
         frozenset({"Div"}),
-        "the ratios of Eq. 1 and 5: where all gates are closed both sides are below float16; and in "
-        "the released form the Leaky ReLU on the latter's way to the embedding's island",
+        "the ratios of Eq. 1 and 5: where all gates are closed both sides are below float16; and "
+        "in the released form the Leaky ReLU on the latter's way to the embedding's island",
     ),
     Island(
         "norms",

@@ -66,7 +66,7 @@ class Session:
         engine = self.engines["full"]
         found: list[tuple[Array, Array | None]] = []
         for piece in pieces(len(silhouettes), engine.most("silhouettes", 0)):
-            given = {"silhouettes": silhouettes[piece], "lengths": lengths[piece]}
+            given: dict[str, Array] = {"silhouettes": silhouettes[piece], "lengths": lengths[piece]}
             shapes = {name: array.shape for name, array in given.items()}
             lane = engine.lane(self.buffers, shapes, graph=False)
             for name, array in given.items():
