@@ -17,16 +17,14 @@ def import_released(
     json: Annotated[bool, typer.Option("--json", help="print results as JSON")] = False,
 ) -> None:
     """Turn a checkpoint of the code that CSTL's authors released into weights to export."""
-    from cstl_edge.cli_show import show
+    from cstl_edge.cli_show import needs_torch, show
     from cstl_edge.errors import ConfigError, one_line
 
     if output.suffix != ".safetensors":
         raise ConfigError(f"expected a .safetensors file to write, got {one_line(output)}")
-    try:
+    with needs_torch("import-released"):
         from cstl_edge.training.checkpoint import save_checkpoint
         from cstl_edge.training.released import import_released as read
-    except ImportError as err:
-        raise ConfigError('import-released needs torch: pip install "cstl-edge[train]"') from err
     network, about = read(file, class_head=class_head)
     digest = save_checkpoint(output, network, about, inference_only=not class_head)
     told = {"weights": str(output), "weights_sha256": digest, "config": network.config.to_dict()}

@@ -51,14 +51,13 @@ def reproduce(
     json: Json = False,
 ) -> None:
     """Train and evaluate the rows of a table of the paper, then print it; goes on where it was."""
+    from cstl_edge.cli_show import needs_torch
     from cstl_edge.measure import append_jsonl
     from cstl_edge.training.presets import table as find_table
 
-    try:
+    with needs_torch("reproduce"):
         from cstl_edge.reproduce.report import summary
         from cstl_edge.reproduce.rows import plan_table
-    except ImportError as err:
-        raise ConfigError('reproduce needs torch: pip install "cstl-edge[train]"') from err
     plan = find_table(table)
     names = {one.name for one in plan.rows} if row is None else {plan.row(row).name}
     given = data or [WALKERS]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from cstl_edge.errors import ConfigError
+
 if TYPE_CHECKING:
     from cstl_edge.plugin import Library
 
@@ -27,6 +29,15 @@ def say(text: str) -> None:
 def show(result: Any, text: str, as_json: bool) -> None:
     """Print a result for machines or for people."""
     print(json.dumps(result, ensure_ascii=False) if as_json else text)
+
+
+@contextmanager
+def needs_torch(verb: str, extra: str = "train") -> Iterator[None]:
+    """Name the extra where what a verb imports is not installed (ConfigError)."""
+    try:
+        yield
+    except ImportError as err:
+        raise ConfigError(f'{verb} needs torch: pip install "cstl-edge[{extra}]"') from err
 
 
 @contextmanager

@@ -48,8 +48,10 @@ def train(
 
     torchrun --nproc-per-node 4 -m cstl_edge.cli train CONFIG …
     """
-    from cstl_edge.cli_show import show
-    from cstl_edge.training.command import run
+    from cstl_edge.cli_show import needs_torch, show
+
+    with needs_torch("train"):
+        from cstl_edge.training.command import run
 
     # On a terminal a bar says what log lines say elsewhere.
     if not sys.stderr.isatty():

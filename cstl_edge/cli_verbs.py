@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.cli_show import progress, say, show
-from cstl_edge.errors import ConfigError, DataError, one_line
+from cstl_edge.cli_show import needs_torch, progress, say, show
+from cstl_edge.errors import DataError, one_line
 from cstl_edge.gallery import Gallery
 from cstl_edge.live.draw import AnnotatedVideo
 from cstl_edge.live.events import JsonLines
@@ -173,10 +173,8 @@ def export_weights(
 
     calibrate, people: as for `evidence.gather`
     """
-    try:
+    with needs_torch("export", "export"):
         from cstl_edge.export import evidence, export_model
-    except ImportError as err:
-        raise ConfigError('export needs torch: pip install "cstl-edge[export]"') from err
     with progress("exporting") as tell:
         manifest = export_model(
             weights,

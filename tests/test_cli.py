@@ -200,3 +200,23 @@ def test_a_gallery_of_another_model_is_refused(tmp_path, walks, gallery):
         people.enroll("eve", np.ones((1, 16, 128), np.float32), consent="x")
     where = ["--gallery", gallery, "--silhouettes", "left"]
     assert "re-enrol" in one_error(call("identify", walks / "ada0", *where), 6)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "cstl-casia-b"],
+        ["export", "w.safetensors", "-o", "out"],
+        ["reproduce", "table3"],
+        ["import-released", "w.ptm", "-o", "w.safetensors"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_verbs_that_need_torch_name_the_extra(words, tmp_path):
+    code = "import sys; sys.modules['torch'] = None; from cstl_edge.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {words[0]} needs torch: pip install")
+    assert not any(tmp_path.iterdir())
