@@ -5,6 +5,7 @@ import pytest
 
 from cstl_edge.data.shards import write_shard
 from cstl_edge.evaluation import GALLERY, PROBES
+from cstl_edge.training import command
 
 NAMES = (*GALLERY, *(name for names in PROBES.values() for name in names))
 PEOPLE, VIEWS_DEG, FRAMES = (101, 102, 103, 104), (0, 90), 4
@@ -15,6 +16,12 @@ walkers: {people: 2, frames: 2}
 sampler: {people: 2, sequences: 2, frames: 3}
 run: {iterations: 3, log_every: 1, threads: 1}
 """
+
+
+@pytest.fixture(autouse=True)
+def small_process(monkeypatch):
+    """Nothing that is global to the process of the tests: denormals count elsewhere."""
+    monkeypatch.setattr(command, "prepare_process", lambda settings: None)
 
 
 @pytest.fixture
