@@ -30,8 +30,10 @@ PROBE_TIMEOUT_S = 120.0
 
 SHIPPED_SHA256: frozenset[str] = frozenset(
     {
-        "025b553a29e4db0e12dc50776da613bb667f7dd895feec1fda6c555a12725b14",  # frames.onnx
-        "210049840362b9f330a0f0a72f868738d4c81ccda1292dfc4a5d0ccdcf232eda",  # head.onnx
+        "e0b1f23adc75ededad0d4f805c54f9c9a7af42df060de8a76e00c84bf2f62621",  # frames.onnx
+        "cb75079045c9e296fa09598d5482ad95f50866e74664067b5094678687e15884",  # head.onnx
+        "25a5bfb362b2b91dadbf295c3a53e8e57299d37f81eed25d3c4f1dfa31ecc607",  # local.onnx
+        "bb060d13462eed17588af40bdcef0872f6e5ecf5e094d753c0586bdbdd4d948b",  # slide.onnx
     }
 )
 """sha256 of every graph in the package; `python -m cstl_edge.runtime.check FOLDER` prints them."""
