@@ -23,6 +23,17 @@ DOORS = {
     "training": {"data", "model", "evaluation"},
     "export": {"data", "model", "runtime", "evaluation", "training.checkpoint"},
     "live": {"runtime", "gallery", "silhouette", "data.walkers"},
+    "bench": {
+        "data",
+        "model",
+        "runtime",
+        "evaluation",
+        "training",
+        "export",
+        "live",
+        "gallery",
+        "silhouette",
+    },
     "reproduce": {"training", "evaluation", "data", "model", "runtime", "silhouette", "live.draw"},
 }
 VERBS = {path.stem for path in ROOT.glob("cli_*.py")}

@@ -1,0 +1,50 @@
+"""What every scenario of the suite is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cstl_edge.bench.record import Subject
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long things are measured."""
+
+    warm_up_s: float = 0.2
+    seconds: float = 1.0
+    """At least so long per row of times."""
+    samples: int = 10
+    """And at least so many."""
+    search_s: float = 3.0
+    """Per number of walkers tried."""
+    people: int = 8
+    """Walkers on whom accuracy is measured."""
+
+
+SHORT = Budget(warm_up_s=0.05, seconds=0.15, samples=3, search_s=0.6, people=2)
+DEFAULT = Budget()
+FULL = Budget(seconds=3.0, samples=30, search_s=8.0, people=50)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One call of `cstl-edge bench`."""
+
+    run: str
+    """Names the call; see `Row.run`."""
+    folder: Path
+    """The exported model, with frames.onnx and head.onnx in every precision that it holds."""
+    weights: Path | None
+    """Its checkpoint, for PyTorch; None where torch or the file is missing."""
+    subject: Subject
+    threads: int
+    budget: Budget
+    full: bool = False
+    """Whether the long form was asked for."""
+    tell: Callable[[str], None] = print
+    """Narrates to stderr."""
+    environment: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,181 @@
+"""What a result is: one row, one JSON line, complete in itself, raw samples kept.
+
+Rows come back from other people's machines as files, so reading checks every field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cstl_edge.errors import DataError, one_line
+from cstl_edge.measure import append_jsonl
+
+SCHEMA = 1
+SCENARIOS = (
+    "graph",
+    "single",
+    "multi",
+    "offline",
+    "end_to_end",
+    "accuracy",
+    "roofline",
+    "power",
+    "peers",
+    "trtexec",
+)
+
+Scenario = Literal[
+    "graph",
+    "single",
+    "multi",
+    "offline",
+    "end_to_end",
+    "accuracy",
+    "roofline",
+    "power",
+    "peers",
+    "trtexec",
+]
+
+
+class Part(BaseModel):
+    """Frozen, and no field that nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Ran(Part):
+    """A backend as it really ran, never as it was asked for."""
+
+    backend: str
+    """`onnxruntime`, `openvino`, `pytorch`, `tensorrt`, `tensorrt-rtx`."""
+    provider: str
+    """Who computed: an execution provider, `cpu`, a GPU's name."""
+    precision: str
+    """Of the graph's tensors: float32, float16, bfloat16, int8."""
+    computed_in: str
+    """What the arithmetic was done in: `float32` for a float16 file on a CPU."""
+    version: str
+    """Of the runtime."""
+    threads: int | None = None
+    options: dict[str, str] = {}
+    """What else changes its speed: `compiled`, `cuda graph`, `plugin`, ..."""
+
+
+class Subject(Part):
+    """The network that ran."""
+
+    name: str
+    weights_sha256: str
+    size: tuple[int, int]
+    parts: int
+    widths: tuple[int, ...] = ()
+    """Channels of the trunk's convolutions; empty where a file does not say."""
+    trained: bool = True
+    """False for random weights: their cost is the same, their accuracy is not one."""
+
+
+class Case(Part):
+    """What was asked of it."""
+
+    graph: Literal["frames", "head", "full", "streaming"] | None = None
+    batch: int | None = None
+    """Silhouettes per call of `frames`, sequences per call of `head` and `full`."""
+    frames: int | None = None
+    """Frames of a sequence or a window."""
+    hop: int | None = None
+    """Frames between two answers."""
+    walkers: int | None = None
+    paced_hz: float | None = None
+    """Calls per second of a camera's pace; None for back to back."""
+    source: str | None = None
+    """URI of what was seen, end to end."""
+
+
+class Check(Part):
+    """The outputs while it was measured, against a reference. What answers wrongly has no time."""
+
+    reference: str
+    cosine: float
+    """Smallest cosine of a part."""
+    max_abs: float
+    ok: bool
+
+
+class Row(Part):
+    """One result."""
+
+    version: int = SCHEMA
+    run: str
+    """The same for all rows of one call: ratios are taken within a run only."""
+    scenario: Scenario
+    contender: str
+    """Names what ran among the rows of a scenario, e.g. `onnxruntime int8`."""
+    ran: Ran | None = None
+    subject: Subject | None = None
+    case: Case = Case()
+    samples: dict[str, list[float]] = {}
+    """Raw milliseconds by stage in the order they were taken: `wall`, `device`, `h2d`, `compute`,
+    `d2h`, `enqueue`, or the stages of a pipeline."""
+    dropped: dict[str, int] = {}
+    """Samples that do not count, by reason: `throttled`."""
+    values: dict[str, float] = {}
+    """Figures that are not times, units in their names: `sequences_per_s`, `rank1`, `fnir`,
+    `joules_per_embedding`, `walkers`, `gflops`, ..."""
+    intervals: dict[str, tuple[float, float]] = {}
+    """95 % intervals of `values`."""
+    check: Check | None = None
+    warnings: list[str] = []
+    skipped: str | None = None
+    """Why there is no figure, in one line."""
+    details: dict[str, Any] = {}
+    """What a scenario keeps besides, e.g. every number of walkers tried."""
+    conditions: dict[str, Any] = {}
+    """Clocks, temperatures, power mode and load around the samples."""
+    environment: dict[str, Any] = {}
+    """The machine, the versions, the commit (`measure.environment`)."""
+
+
+def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
+    """Append rows to a file of JSON lines."""
+    for row in rows:
+        append_jsonl(path, row.model_dump(mode="json", exclude_defaults=True) | {"version": SCHEMA})
+
+
+def read_rows(path: str | Path) -> Iterator[Row]:
+    """Yield the rows of a file of JSON lines, those of other benchmarks left out (DataError)."""
+    try:
+        with Path(path).open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                row = _row(f"{path}, line {number}", line)
+                if row is not None:
+                    yield row
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(f"{one_line(path)}: expected a file of results: {one_line(err)}") from err
+
+
+def _row(where: str, line: str) -> Row | None:
+    if not line.strip():
+        return None
+    try:
+        found = json.loads(line)
+    except ValueError as err:
+        raise DataError(f"{one_line(where)}: expected a JSON object: {one_line(err)}") from err
+    if not isinstance(found, dict) or "scenario" not in found:
+        return None  # a record of another benchmark
+    if found.get("version") != SCHEMA:
+        raise DataError(
+            f"{one_line(where)}: expected results of version {SCHEMA}; got "
+            f"{one_line(found.get('version'))}: read it with the release that wrote it"
+        )
+    try:
+        return Row.model_validate(found)
+    except ValidationError as err:
+        first = err.errors()[0]
+        place = ".".join(str(x) for x in first["loc"])
+        raise DataError(f"{one_line(where)}: {one_line(place)}: {one_line(first['msg'])}") from err
