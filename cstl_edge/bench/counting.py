@@ -218,7 +218,6 @@ def _einsum(node: Any, graph: _Graph) -> int:
 
 def _fix(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
     """Return the graph with its functions in place and its inputs of given sizes (ModelError)."""
-    import onnx
     from onnx import inliner
 
     fixed: onnx.ModelProto = inliner.inline_local_functions(model)
