@@ -1,0 +1,111 @@
+"""How well a trained network of the comparison recognises Walkers whom no training saw.
+
+Letters: n sequences, s frames, h w pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from cstl_edge.bench.record import Case, Ran, Row, Subject
+from cstl_edge.evaluation.embed import embed
+from cstl_edge.evaluation.evaluate import evaluate
+from cstl_edge.evaluation.heldout import HeldOut
+from cstl_edge.measure import environment
+from cstl_edge.reproduce.rows import hits_by_person
+from cstl_edge.runtime.base import Embedded, Encoder, EncoderInfo, Ints, Silhouettes
+from peers.blocks import SIZE, Peer
+from peers.networks import FRAMES, network
+from peers.running import as_peer
+from peers.training import load
+
+EAGER = "pytorch float32"
+
+
+class PeerEncoder:
+    """A peer as what `evaluation.embed` asks of an encoder: whole sequences."""
+
+    def __init__(self, peer: Peer, name: str, weights_sha256: str) -> None:
+        self._peer = peer.eval()
+        self.info = EncoderInfo(
+            backend="pytorch",
+            provider="cpu",
+            precision="float32",
+            threads=torch.get_num_threads(),
+            model_name=name,
+            weights_sha256=weights_sha256,
+            size=SIZE,
+            parts=peer.parts,
+            channels=0,  # nothing of it is one feature per part and frame
+            embedding=peer.embedding,
+        )
+
+    def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
+        """Return the embeddings of sequences [n, s, h, w], of which `lengths` [n] frames count."""
+        n, s = silhouettes.shape[:2]
+        ends = [s] * n if lengths is None else lengths.tolist()
+        with torch.inference_mode():
+            if len(set(ends)) == 1:
+                found = self._peer(torch.tensor(silhouettes[:, : ends[0]]))
+            else:  # no peer masks padding: each sequence by itself
+                walks = zip(silhouettes, ends, strict=True)
+                found = torch.cat([self._peer(torch.tensor(x[None, :end])) for x, end in walks])
+        vectors = np.asarray(found.numpy(), np.float32)  # [n, p, d]
+        return Embedded(vectors, np.full(vectors.shape[:2], -1, np.int32))
+
+
+def accuracy(name: str, weights: Path, held: HeldOut, run: str) -> Row:
+    """Embed the held-out people with a trained network and return its row of rank-1 figures."""
+    model, training = load(name, weights)
+    peer, sha256 = as_peer(model), training["weights_sha256"]
+    encoder = cast(Encoder, PeerEncoder(peer, weights.parent.name, sha256))
+    folder = weights.parent / "embeddings"
+    embedded = embed(encoder, held.data, folder, held.rows, source=held.source)
+    result = evaluate(embedded, held.protocol)
+    values, intervals = _figures(result)
+    trained = {"iterations": training["iterations"], "training_s": training["processor_s"]}
+    return Row(
+        run=run,
+        scenario="peers",
+        contender=EAGER,
+        ran=Ran(
+            backend="pytorch",
+            provider="cpu",
+            precision="float32",
+            computed_in="float32",
+            version=torch.__version__,
+            threads=torch.get_num_threads(),
+        ),
+        subject=Subject(
+            name=name,
+            weights_sha256=sha256,
+            size=SIZE,
+            parts=peer.parts,
+            widths=network(name).widths,
+        ),
+        case=Case(graph="full", frames=FRAMES),
+        values={**values, **trained},
+        intervals=intervals,
+        details={
+            "hits": hits_by_person(embedded.walks, held.protocol),
+            "data": held.said,
+            "people": result["people"],
+            "training": training,
+        },
+        environment=environment(),
+    )
+
+
+def _figures(
+    result: Mapping[str, Any],
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Return rank-1 across views of each condition and their mean, with 95 % intervals."""
+    found = {f"rank1_{name}": row for name, row in result["conditions"].items()}
+    found["rank1"] = result["mean"]
+    values = {name: row["rank-1"] for name, row in found.items()}
+    return values, {name: tuple(row["rank-1_95"]) for name, row in found.items()}

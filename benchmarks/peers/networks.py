@@ -1,0 +1,101 @@
+"""Who is compared: each network at the widths of one common cost, and at its published widths.
+
+The cost is multiply-adds of one sequence of 30 frames. CSTL's own is the measure; the others are
+scaled by their widths until they are within 3 % of it. All give 64 dimensions per part there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from cstl_edge.errors import ConfigError, one_line
+from cstl_edge.model import Cstl, CstlConfig
+from peers.gaitpart import GaitPart
+from peers.gaitset import GaitSet
+from peers.gln import Gln
+from peers.mt3d_style import Mt3dStyle
+
+FRAMES = 30  # of the sequence that costs are counted for
+EMBEDDING = 64  # dimensions per part at the common cost
+CSTL = "CSTL"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the comparison."""
+
+    scaled: Callable[[int], nn.Module]
+    """From the number of people (for a class head) to the network at the common cost."""
+    published: Callable[[], nn.Module]
+    """At its published widths; ours where none are public."""
+    widths: tuple[int, ...]
+    """Channels at the common cost."""
+    published_widths: tuple[int, ...]
+    kept: str
+    """What each frame of a live walker leaves behind, so that it is paid for once."""
+
+
+def cstl(people: int, salient: bool = True) -> Cstl:
+    """Return CSTL at the common cost, with the class head that supervises its SSFL."""
+    classes = people if salient else 0
+    config = CstlConfig(
+        widths=(8, 16, 32, 32), parts=16, embedding=EMBEDDING, salient=salient, classes=classes
+    )
+    return Cstl(config)
+
+
+NETWORKS: Mapping[str, Network] = {
+    CSTL: Network(
+        cstl,
+        Cstl,
+        (8, 16, 32, 32),
+        (32, 64, 128, 128),
+        "part features",
+    ),
+    "CSTL without SSFL": Network(
+        lambda people: cstl(people, salient=False),
+        lambda: Cstl(CstlConfig(salient=False)),
+        (8, 16, 32, 32),
+        (32, 64, 128, 128),
+        "part features",
+    ),
+    "GaitSet": Network(
+        lambda _: GaitSet((11, 22, 44), EMBEDDING),
+        GaitSet,
+        (11, 22, 44),
+        (32, 64, 128),
+        "maps of three stages",
+    ),
+    "GaitPart": Network(
+        lambda _: GaitPart((11, 22, 44), EMBEDDING),
+        GaitPart,
+        (11, 22, 44),
+        (32, 64, 128),
+        "part features",
+    ),
+    "GLN": Network(
+        lambda _: Gln((8, 16, 32), 72, EMBEDDING),
+        Gln,
+        (8, 16, 32, 72),
+        (32, 64, 128, 256),
+        "maps of three stages",
+    ),
+    "MT3D-style reconstruction": Network(
+        lambda _: Mt3dStyle((3, 6, 14), EMBEDDING),
+        Mt3dStyle,
+        (3, 6, 14),
+        (32, 64, 128),
+        "nothing",
+    ),
+}
+
+
+def network(name: str) -> Network:
+    """Return a network by its name; ConfigError that says which there are."""
+    if name not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise ConfigError(f"expected a network of {known}; got {one_line(name)!r}")
+    return NETWORKS[name]

@@ -1,0 +1,195 @@
+"""A network of the comparison as it is deployed: eager PyTorch or ONNX Runtime, whole or per frame.
+
+Letters: n sequences, s frames, h w pixels, p parts, d embedding dimensions.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from cstl_edge.export.graphs import OPSET, build
+from cstl_edge.model import Cstl
+from cstl_edge.runtime.ort import open_session
+from peers.blocks import SIZE, Peer
+from peers.networks import FRAMES
+
+Floats = npt.NDArray[np.float32]
+Silhouettes = npt.NDArray[np.uint8]
+
+WHOLE, FRAME, ANSWER = "full", "frames", "head"
+
+
+class CstlPeer(Peer):
+    """CSTL in the form in which it is deployed, norms folded, behind the peers' interface."""
+
+    def __init__(self, network: Cstl) -> None:
+        """Take a network; it stays as it is."""
+        super().__init__()
+        self.network = network.fused()
+        self.parts, self.embedding = network.config.parts, network.config.embedding
+
+    def frames(self, silhouettes: Tensor) -> tuple[Tensor, ...]:
+        """Return the part features of every frame, [m, p, c]."""
+        return (self.network.frame_features(silhouettes),)
+
+    def answer(self, kept: Sequence[Tensor]) -> Tensor:
+        """Return the embedding of frames in their order."""
+        return self.network.head(kept[0])[0]
+
+
+class Runner(Protocol):
+    """One network in one runtime, one walker at a time."""
+
+    def whole(self, silhouettes: Silhouettes) -> Floats:
+        """Return the embedding [1, p, d] of a sequence [1, s, h, w]."""
+
+    def frame(self, silhouette: Silhouettes) -> list[Floats]:
+        """Return what is kept of one frame [1, h, w], [1, ...] each."""
+
+    def answer(self, kept: Sequence[Floats]) -> Floats:
+        """Return the embedding [1, p, d] of what was kept of a window, [1, s, ...] each."""
+
+
+class Eager:
+    """PyTorch as most people run it."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer.eval()
+
+    def whole(self, silhouettes: Silhouettes) -> Floats:
+        """See `Runner`."""
+        with torch.inference_mode():
+            return _array(self._peer(torch.from_numpy(silhouettes)))
+
+    def frame(self, silhouette: Silhouettes) -> list[Floats]:
+        """See `Runner`."""
+        with torch.inference_mode():
+            return [_array(x) for x in self._peer.frames(torch.from_numpy(silhouette))]
+
+    def answer(self, kept: Sequence[Floats]) -> Floats:
+        """See `Runner`."""
+        with torch.inference_mode():
+            return _array(self._peer.answer([torch.from_numpy(x) for x in kept]))
+
+
+class Onnx:
+    """ONNX Runtime, with the options of the package's own sessions."""
+
+    def __init__(self, graphs: Mapping[str, bytes], threads: int) -> None:
+        """Open graphs as `exported` makes them; those that are missing cannot be run."""
+        self._sessions = {
+            name: open_session(f"{name}.onnx", graph, threads) for name, graph in graphs.items()
+        }
+
+    def whole(self, silhouettes: Silhouettes) -> Floats:
+        """See `Runner`."""
+        return self._run(WHOLE, [silhouettes])[0]
+
+    def frame(self, silhouette: Silhouettes) -> list[Floats]:
+        """See `Runner`."""
+        return self._run(FRAME, [silhouette])
+
+    def answer(self, kept: Sequence[Floats]) -> Floats:
+        """See `Runner`."""
+        return self._run(ANSWER, kept)[0]
+
+    def _run(self, name: str, inputs: Sequence[Any]) -> list[Floats]:
+        session = self._sessions[name]
+        wanted = [x.name for x in session.get_inputs()]
+        if wanted[-1] == "lengths":  # CSTL's graphs take windows of any length
+            inputs = [*inputs, np.full(1, inputs[0].shape[1], np.int32)]
+        outputs: list[Floats] = session.run(None, dict(zip(wanted, inputs, strict=True)))
+        return outputs
+
+
+class Ring:
+    """What was kept of a walker's last frames, oldest first, without a copy per frame.
+
+    Each frame is written twice, s places apart: s places in a row then always hold the window.
+    """
+
+    def __init__(self, frames: int) -> None:
+        """Hold so many frames; until then the window holds zeros."""
+        self.frames, self._next = frames, 0
+        self._rows: list[Floats] = []
+
+    def push(self, kept: Sequence[Floats]) -> list[Floats]:
+        """Add what was kept of one frame, [1, ...] each; return the window, [1, s, ...] each."""
+        if not self._rows:
+            self._rows = [np.zeros((2 * self.frames, *x.shape[1:]), np.float32) for x in kept]
+        place = self._next % self.frames
+        self._next += 1
+        for rows, x in zip(self._rows, kept, strict=True):
+            rows[place] = rows[place + self.frames] = x[0]
+        return [rows[None, place + 1 : place + 1 + self.frames] for rows in self._rows]
+
+
+def as_peer(network: nn.Module) -> Peer:
+    """Return a network behind the peers' interface, for inference."""
+    if isinstance(network, Cstl):
+        return CstlPeer(network).eval()
+    assert isinstance(network, Peer)
+    return network.eval()
+
+
+def exported(peer: Peer, frames: int = FRAMES) -> dict[str, bytes]:
+    """Return a network as ONNX graphs: `full`, and where frames are seen alone both halves of it.
+
+    The peers' graphs are for one sequence of so many frames, CSTL's for any.
+    """
+    if isinstance(peer, CstlPeer):
+        names = (WHOLE, FRAME, ANSWER)
+        return {name: build(peer.network, name).SerializeToString() for name in names}
+    silhouettes = torch.zeros((1, frames, *SIZE), dtype=torch.uint8)
+    graphs = {WHOLE: _traced(peer, (silhouettes,))}
+    if peer.per_frame:
+        with torch.no_grad():
+            kept = [x.expand(frames, *x.shape[1:])[None] for x in peer.frames(silhouettes[0, :1])]
+        graphs[FRAME] = _traced(_Frames(peer), (silhouettes[0, :1],))
+        graphs[ANSWER] = _traced(_Answer(peer), tuple(x.contiguous() for x in kept))
+    return graphs
+
+
+class _Frames(nn.Module):
+    def __init__(self, peer: Peer) -> None:
+        super().__init__()
+        self.peer = peer
+
+    def forward(self, silhouettes: Tensor) -> tuple[Tensor, ...]:
+        return self.peer.frames(silhouettes)
+
+
+class _Answer(nn.Module):
+    def __init__(self, peer: Peer) -> None:
+        super().__init__()
+        self.peer = peer
+
+    def forward(self, *kept: Tensor) -> Tensor:
+        return self.peer.answer(kept)
+
+
+def _traced(module: nn.Module, example: tuple[Tensor, ...]) -> bytes:
+    file = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracer notes and the exporter's own deprecation
+        torch.onnx.export(
+            module.eval(),
+            example,
+            file,  # type: ignore[arg-type]  # a stream is fine, the annotation forgets it
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[f"input{number}" for number in range(len(example))],
+        )
+    return file.getvalue()
+
+
+def _array(tensor: Tensor) -> Floats:
+    return np.ascontiguousarray(tensor.numpy(), np.float32)

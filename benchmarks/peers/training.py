@@ -1,0 +1,138 @@
+"""One loop that trains every network of the comparison alike.
+
+Batches, losses, optimiser, learning rates, precision and moving average are those of the package's
+own training; a network brings only its layers, and CSTL its class head. A killed run goes on from
+its last checkpoint. Letters: n sequences, s frames, p parts, d embedding dimensions.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from cstl_edge.config import load_config
+from cstl_edge.data.sampling import Sampler, Sequences
+from cstl_edge.errors import ModelError, one_line
+from cstl_edge.measure import environment
+from cstl_edge.model import Cstl
+from cstl_edge.training.checkpoint import read_header, read_tensors, weights_sha256, write_tensors
+from cstl_edge.training.distributed import Ranks
+from cstl_edge.training.presets import find
+from cstl_edge.training.resume import RESUME, Run, load_run, save_run
+from cstl_edge.training.settings import TrainConfig
+from cstl_edge.training.step import Step
+from cstl_edge.training.trainer import WEIGHTS, rate_at
+from peers.networks import network
+
+PRESET = "small"  # 8×4 sequences of 12 frames, bfloat16, one thread
+SAVE_EVERY_S = 60.0
+
+
+def budget(iterations: int) -> TrainConfig:
+    """Return the one configuration of all trainings; its `model` section counts for nothing."""
+    return load_config(TrainConfig, find(PRESET), [f"run.iterations={iterations}"])
+
+
+def folder_of(root: Path, name: str, config: TrainConfig) -> Path:
+    """Return the folder of a network's run."""
+    return root / f"{name.lower().replace(' ', '-')}-{config.run.iterations}"
+
+
+def train(
+    name: str,
+    config: TrainConfig,
+    data: Sequences,
+    folder: Path,
+    tell: Callable[[str], None] = print,
+) -> Path:
+    """Train a network to the end of its budget and return the path of its weights.
+
+    folder: of the run; found finished there, nothing is trained
+    Raises ModelError at a loss that is not finite and for files that are damaged.
+    """
+    weights = folder / WEIGHTS
+    if weights.exists():
+        return weights
+    folder.mkdir(parents=True, exist_ok=True)
+    run = start(name, config, data)
+    if (folder / RESUME).exists():
+        load_run(folder / RESUME, run)
+    step, total = Step(run, folder / RESUME), config.run.iterations or 0
+    saved_s = run.elapsed_s
+    while run.iteration < total:
+        began_s = time.process_time()
+        losses = iterate(run, step, run.iteration / total)
+        run.elapsed_s += time.process_time() - began_s  # processor time: others share the machine
+        if run.iteration % config.run.log_every == 0:
+            said = "" if losses.classes is None else f", classes {losses.classes:.3f}"
+            tell(
+                f"{name}: {run.iteration}/{total}, triplet {losses.triplet:.4f}{said}, above zero "
+                f"{losses.nonzero:.3f}, {run.elapsed_s:.0f} processor seconds"
+            )
+        if run.elapsed_s - saved_s > SAVE_EVERY_S:
+            save_run(folder / RESUME, run)
+            saved_s = run.elapsed_s
+    _finish(weights, name, run)
+    (folder / RESUME).unlink(missing_ok=True)
+    return weights
+
+
+def start(name: str, config: TrainConfig, data: Sequences) -> Run:
+    """Return a run at iteration 0: the same seed, batches and optimiser for every network."""
+    torch.manual_seed(config.run.seed)
+    sampler = Sampler(
+        data, **config.sampler.model_dump(), seed=config.run.seed, change=config.augment
+    )
+    model = network(name).scaled(len(sampler.ids)).train()
+    memory_format = getattr(model, "memory_format", torch.channels_last)
+    model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
+    # A run asks a network for `training_outputs`, weights and device only: peers have them too.
+    return Run.start(config, cast(Cstl, model), sampler, Ranks())
+
+
+def iterate(run: Run, step: Step, done: float) -> Any:
+    """Train on one batch; `done` is the share of the budget that is spent. Return its losses."""
+    rate = rate_at(run.config.optimiser, run.iteration, done)
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate
+    losses = step.learn(run.sampler.batch(run.iteration), last=True)
+    step.update()
+    if run.average is not None:
+        run.average.update(run.model, run.iteration)
+    run.iteration += 1
+    return losses
+
+
+def load(name: str, path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a trained network for inference and what its file says of its training.
+
+    Raises ModelError for a file that is damaged or of another network.
+    """
+    training = json.loads(read_header(path)[0].get("training", "{}"))
+    if training.get("network") != name:
+        raise ModelError(
+            f"{one_line(path)}: expected weights of {name}, got {training.get('network')}. Train "
+            "it again"
+        )
+    model = network(name).scaled(0)
+    model.load_state_dict(read_tensors(path))
+    return model.eval(), training
+
+
+def _finish(path: Path, name: str, run: Run) -> None:
+    state = {k: v for k, v in run.inference_state().items() if not k.startswith("class_head.")}
+    training = {
+        "network": name,
+        "iterations": run.iteration,
+        "processor_s": round(run.elapsed_s, 1),
+        "weights_sha256": weights_sha256(state),
+        "configuration": run.config.model_dump(mode="json"),
+        "environment": environment(),
+    }
+    write_tensors(path, state, {"training": json.dumps(training)})
