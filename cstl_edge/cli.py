@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from cstl_edge import __version__
+from cstl_edge.cli_bench import bench
 from cstl_edge.cli_build import build
 from cstl_edge.cli_data import data
 from cstl_edge.cli_eval import evaluate
@@ -48,6 +49,7 @@ plugins = typer.Typer(help="Build the CUDA kernel and the TensorRT plugin.", no_
 app.add_typer(plugins, name="plugin")
 app.add_typer(figure, name="figure")
 app.add_typer(data, name="data")
+app.add_typer(bench, name="bench")
 
 SOURCES = "a video file, a folder of frames, a camera (0), rtsp://…, csi://0, gst:…, synthetic://6"
 Source = Annotated[str, typer.Argument(help=f"where walkers are seen: {SOURCES}")]

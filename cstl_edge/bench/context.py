@@ -48,3 +48,8 @@ class Context:
     tell: Callable[[str], None] = print
     """Narrates to stderr."""
     environment: dict[str, Any] = field(default_factory=dict)
+    engines: Path | None = None
+    """Another exported model of the same weights, whose engines are this machine's: the shipped one
+    while `folder` is an export made for the suite."""
+    short: bool = False
+    """Whether the form for CI was asked for: nothing that takes seconds to prepare."""

@@ -1,0 +1,119 @@
+"""OpenVINO on the CPU, from the same ONNX files, at its setting for latency and fixed shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cstl_edge.bench.contenders import Arrays, Call, Contender, Missing, call, whole
+from cstl_edge.bench.contenders.onnxruntime import no_graphs, of
+from cstl_edge.bench.context import Context
+from cstl_edge.bench.exported import NAMES, files, read_export
+from cstl_edge.bench.record import Ran
+from cstl_edge.errors import BackendUnavailable, ModelError, one_line
+
+HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""What OpenVINO is told to compute in; int8 stands in the graph."""
+FILES = {"float32": "float32", "bfloat16": "float32", "int8": "int8"}
+"""Precisions of the files, as a manifest names them."""
+TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "u8": "int8", "i8": "int8"}
+PRODUCTS = ("Convolution", "FullyConnected", "MatMul", "BrgConvolution")
+
+
+def contenders(context: Context) -> Iterator[Contender | Missing]:
+    """Yield float32, bfloat16 where the processor has it, and int8 where the model has it."""
+    names = [f"openvino {precision}" for precision in HINTS]
+    try:
+        import openvino
+
+        can = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except (ImportError, RuntimeError) as err:
+        reason = f'OpenVINO is not here ({one_line(err, 80)}): pip install "cstl-edge[bench]"'
+        yield from (Missing(name, reason) for name in names)
+        return
+    manifest, _ = read_export(context.folder)
+    for precision, name in zip(HINTS, names, strict=True):
+        if precision == "bfloat16" and "BF16" not in can:
+            yield Missing(name, "this processor has no bfloat16 instructions")
+        elif precision == "int8" and "int8" not in manifest.precisions:
+            yield Missing(name, no_graphs("int8"))
+        else:
+            yield Contender(
+                name,
+                lambda graph, feed, p=precision: _prepare(context, p, graph, feed),  # type: ignore[misc]
+                graphs=of(precision),
+            )
+
+
+def _prepare(context: Context, precision: str, graph: str, feed: Arrays) -> Call:
+    import openvino
+
+    manifest, data = read_export(context.folder)
+    names = files(manifest, FILES[precision], graph)
+    opened = [_open(data[name], precision, context.threads) for name in names]
+    run = opened[0] if len(opened) == 1 else whole(*opened)
+    run(feed)  # compiles for the shapes of the feed
+    models = [one.compiled for one in opened]
+    ran = Ran(
+        backend="openvino",
+        provider=" ".join(models[0].get_property("EXECUTION_DEVICES")),
+        precision=NAMES[FILES[precision]] if precision != "bfloat16" else precision,
+        computed_in=computed_in(models),
+        version=openvino.__version__.split("-")[0],
+        threads=int(models[0].get_property("INFERENCE_NUM_THREADS")),
+        options={"hint": "latency", "shapes": "fixed", "files": ", ".join(names)},
+    )
+    return call(ran, run, feed)
+
+
+def computed_in(models: Sequence[Any]) -> str:
+    """Return what convolutions and matrix products of compiled models run in, as they tell it."""
+    found = set()
+    for model in models:
+        for node in model.get_runtime_model().get_ops():
+            told = node.get_rt_info()
+            if str(told["layerType"].astype(str)) in PRODUCTS:
+                kind = str(told["runtimePrecision"].astype(str))
+                found.add(TYPES.get(kind, kind))
+    return " and ".join(sorted(found)) or "unknown"
+
+
+class _open:
+    """A graph that is compiled when its first feed has told the shapes."""
+
+    def __init__(self, data: bytes, precision: str, threads: int) -> None:
+        self._data, self._precision, self._threads = data, precision, threads
+        self.compiled: Any = None
+
+    def __call__(self, feed: Arrays) -> Arrays:
+        if self.compiled is None:
+            self._compile(feed)
+        answers = self._request.infer(dict(feed), share_inputs=True, share_outputs=True)
+        return dict(zip(self._names, answers.values(), strict=True))
+
+    def _compile(self, feed: Arrays) -> None:
+        import onnx
+        import openvino
+        from onnx.inliner import inline_local_functions
+
+        # OpenVINO knows no local functions, such as our part gather.
+        model = inline_local_functions(onnx.load_model_from_string(self._data))
+        self._names = [output.name for output in model.graph.output]
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": HINTS[self._precision],
+            "INFERENCE_NUM_THREADS": self._threads,
+        }
+        core = openvino.Core()
+        try:
+            read = core.read_model(model.SerializeToString())
+            read.reshape({name: list(array.shape) for name, array in feed.items()})
+            self.compiled = core.compile_model(read, "CPU", settings)
+        except RuntimeError as err:
+            raise ModelError(f"OpenVINO refuses the graph: {one_line(err)}") from err
+        told = str(self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+        if told != HINTS[self._precision]:
+            raise BackendUnavailable(
+                f"expected OpenVINO to compute in {HINTS[self._precision]}; it chose {told}"
+            )
+        self._request = self.compiled.create_infer_request()

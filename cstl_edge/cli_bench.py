@@ -1,0 +1,100 @@
+"""The verb `bench`: how fast, at what power, how accurate this machine is with our models."""
+
+from __future__ import annotations
+
+import json as jsons
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cstl_edge.bench.context import Context
+    from cstl_edge.bench.record import Row
+
+bench = typer.Typer(
+    help="Measure this machine: latency, throughput, accuracy, nearness to its limits, power.",
+    invoke_without_command=True,
+)
+
+
+@bench.callback()
+def measure(
+    context: typer.Context,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="exported folder (default: the shipped model, in all precisions)"),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="its .safetensors checkpoint, for PyTorch")
+    ] = None,
+    network: Annotated[
+        str, typer.Option(help="shipped, or paper: the paper's widths with random weights")
+    ] = "shipped",
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="by commas or repeated: roofline, graph, single, multi, offline, end_to_end, "
+            "accuracy, power (default: all)"
+        ),
+    ] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="some 20 seconds, for a first look")
+    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="all batches, lengths and sizes")] = False,
+    threads: Annotated[
+        int | None, typer.Option(help="of every backend (default: your cores, at most 4)")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="file of JSON lines (default: runs/bench/RUN.jsonl)")
+    ] = None,
+    jetson: Annotated[
+        bool, typer.Option("--jetson", help="on a Jetson: pack all that was found into one file")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="print rows as JSON lines")] = False,
+) -> None:
+    """Measure every backend and precision of this machine; Ctrl-C keeps what is there."""
+    if context.invoked_subcommand is not None:
+        return
+    from cstl_edge.bench.run import Wish, make_context
+    from cstl_edge.cli_show import say
+
+    names = [name for word in scenario or [] for name in word.split(",")]
+    wish = Wish(model, weights, network, names, short, full, threads)
+    if jetson:
+        from cstl_edge.bench.jetson import advice, board, bundle
+
+        found = board()
+        made = make_context(wish, say)
+        for line in advice(made.engines or made.folder):
+            say(line)
+        say(f"to be sent to us: {bundle(_measured(made, names, out, json), found)}")
+    else:
+        _measured(make_context(wish, say), names, out, json)
+
+
+def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_json: bool) -> Path:
+    """Run scenarios and print their rows, those that an interrupted run has too; return the file.
+
+    Raises BackendUnavailable when nothing was measured.
+    """
+    from cstl_edge.bench.run import results_file, run
+    from cstl_edge.bench.shown import show_rows
+    from cstl_edge.cli_show import say
+
+    file = out or results_file(context)
+    rows: list[Row] = []
+    try:
+        for row in run(context, scenarios, file):
+            rows.append(row)
+            if as_json:
+                print(jsons.dumps(row.model_dump(mode="json", exclude_defaults=True)), flush=True)
+    finally:
+        if not as_json:
+            show_rows(rows)
+        if rows:
+            say(
+                f"{len(rows)} rows in {file}; as a page: cstl-edge bench report {file} -o page.html"
+            )
+    return file
