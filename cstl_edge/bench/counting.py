@@ -86,7 +86,8 @@ class _Graph:
     def __init__(self, model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> None:
         fixed = _fix(model, sizes)
         self._known = _infer(fixed)
-        if _fold_sizes(fixed, self._known):
+        self._sizes = _fold_sizes(fixed, self._known)
+        if self._sizes:
             self._known = _infer(fixed)
         graph = fixed.graph
         self.inputs = [value.name for value in graph.input]
@@ -161,8 +162,8 @@ class _Graph:
 
     def _weight_bytes(self) -> int:
         """Return the bytes of the constants that are read, those behind a DQ as int8."""
-        read = {name for node in self.nodes for name in node.input if name in self.weights}
-        return sum(self.nbytes(self._source(name)) for name in read)
+        read = {name for node in self.nodes for name in node.input}
+        return sum(self.nbytes(self._source(name)) for name in read & self.weights - self._sizes)
 
     def _source(self, name: str) -> str:
         """Return what a tensor is dequantised from, or itself."""
@@ -256,8 +257,8 @@ def _infer(model: onnx.ModelProto) -> dict[str, tuple[int, tuple[int | None, ...
     return known
 
 
-def _fold_sizes(model: onnx.ModelProto, known: Mapping[str, Any]) -> bool:
-    """Compute what follows from sizes and small constants alone; tell whether there was any.
+def _fold_sizes(model: onnx.ModelProto, known: Mapping[str, Any]) -> set[str]:
+    """Compute what follows from sizes and small constants alone; return the names of it.
 
     Shape inference gives up where a size is the value of a tensor (`Range` over the frames).
     """
@@ -293,4 +294,4 @@ def _fold_sizes(model: onnx.ModelProto, known: Mapping[str, Any]) -> bool:
     model.graph.node.extend(kept)
     made = (numpy_helper.from_array(values[name], name) for name in folded)
     model.graph.initializer.extend(made)
-    return bool(folded)
+    return set(folded)

@@ -1,0 +1,173 @@
+"""How near a measured time is to the limit of its machine, from rows alone: no machine is asked.
+
+    limits = Limits(rows)           # of one run
+    found = limits.of(row)          # None where nothing was counted or no peak was measured
+    found.share                     # 0..1, of the attainable: least_ms / median_ms
+    found.intensity                 # multiply-adds per byte: x of the roofline picture
+    found.reached_gmacs_per_s       # and its y, below attainable_gmacs_per_s
+    limits.peak("cpu", "float32")   # gmacs_per_s of the roof's flat part, None if not measured
+    limits.bandwidth("cpu", "l3")   # gbytes_per_s of its slopes, None if not measured
+
+Model: a call takes no less than its multiply-adds at their peaks, and no less than its least bytes
+at the bandwidth of the nearest level that holds them all (called back to back, they stay there).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cstl_edge.bench.record import Case, Ran, Row
+from cstl_edge.measure import percentile
+
+LEVELS = ("l2", "l3", "memory")
+HALVES = {"float16", "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A row of times beside its machine's limit."""
+
+    gmacs: float
+    gbytes: float
+    median_ms: float
+    """Of the device's time where it was measured, else of wall time."""
+    least_ms: float
+    bound: Literal["arithmetic", "bandwidth"]
+    level: str
+    """Where the bytes of a call lie."""
+
+    @property
+    def share(self) -> float:
+        """Return the part of the attainable that was reached."""
+        return self.least_ms / self.median_ms
+
+    @property
+    def intensity(self) -> float:
+        """Return multiply-adds per byte."""
+        return self.gmacs / self.gbytes
+
+    @property
+    def reached_gmacs_per_s(self) -> float:
+        """Return the rate of the median call."""
+        return self.gmacs / self.median_ms * 1e3
+
+    @property
+    def attainable_gmacs_per_s(self) -> float:
+        """Return the rate that the limit allows."""
+        return self.gmacs / self.least_ms * 1e3
+
+
+class Limits:
+    """The peaks and costs among the rows of one run."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        """Take rows of any scenario; only those of `roofline` count here."""
+        found = [row for row in rows if row.scenario == "roofline" and row.skipped is None]
+        kinds = {"arithmetic": "precision", "bandwidth": "level"}
+        self._peaks: dict[tuple[str, str, str], float] = {}
+        self._capacities: dict[tuple[str, str], float] = {}
+        for row in found:
+            kind = row.details.get("kind")
+            if kind in kinds:
+                key = (kind, row.details["device"], row.details[kinds[kind]])
+                rate = row.values["gmacs_per_s" if kind == "arithmetic" else "gbytes_per_s"]
+                self._peaks[key] = max(rate, self._peaks.get(key, 0.0))
+            if kind == "bandwidth":
+                room = row.details.get("capacity_bytes") or float("inf")
+                self._capacities[key[1:]] = room
+        self._costs = {
+            (row.details["precision"], row.case.graph, row.case.batch, row.case.frames): row.values
+            for row in found
+            if row.details.get("kind") == "cost"
+        }
+
+    def peak(self, device: str, precision: str) -> float | None:
+        """Return the best rate of a precision [gmacs_per_s]."""
+        return self._peaks.get(("arithmetic", device, precision))
+
+    def bandwidth(self, device: str, level: str) -> float | None:
+        """Return the best rate of a level [gbytes_per_s]."""
+        return self._peaks.get(("bandwidth", device, level))
+
+    def of(self, row: Row) -> Limit | None:
+        """Return a row's limit; None where it has no times, or its limit is not known."""
+        times = next(
+            (row.samples[x] for x in ("device", "compute", "wall") if row.samples.get(x)), []
+        )
+        cost = self.cost(row.case, row.ran.precision) if row.ran else None
+        if row.ran is None or cost is None or not times:
+            return None
+        device = device_of(row.ran)
+        level = next(
+            (x for x in LEVELS if cost["gbytes"] * 1e9 <= self._capacities.get((device, x), 0)),
+            None,
+        )
+        arithmetic_ms = self._arithmetic_ms(cost, row.ran)
+        if level is None or arithmetic_ms is None:
+            return None
+        bytes_ms = cost["gbytes"] / self._peaks["bandwidth", device, level] * 1e3
+        return Limit(
+            gmacs=cost["gmacs"],
+            gbytes=cost["gbytes"],
+            median_ms=percentile(times, 50),
+            least_ms=max(arithmetic_ms, bytes_ms),
+            bound="arithmetic" if arithmetic_ms >= bytes_ms else "bandwidth",
+            level=level,
+        )
+
+    def cost(self, case: Case, precision: str) -> dict[str, float] | None:
+        """Return the values of a graph's cost for any batch and frames; None where not counted.
+
+        A precision without a file of its own is the float32 file, its bytes halved where narrower.
+        """
+        own = any((kind, graph) == (precision, case.graph) for kind, graph, _, _ in self._costs)
+        values = self._grown(precision if own else "float32", case)
+        if values is not None and not own and precision in HALVES:
+            return {k: v / 2 if k.startswith("gbytes") else v for k, v in values.items()}
+        return values
+
+    def _grown(self, precision: str, case: Case) -> dict[str, float] | None:
+        """Return a cost, which grows with batch n and frames s as c0 + c1 n + c2 n s."""
+        points = {
+            (batch or 0, frames or 0): values
+            for (kind, graph, batch, frames), values in self._costs.items()
+            if (kind, graph) == (precision, case.graph)
+        }
+        if not points or case.batch is None:
+            return None
+        terms = np.array([[1, n, n * s] for n, s in points], np.float64)
+        wanted = np.array([1, case.batch, case.batch * (case.frames or 0)], np.float64)
+        names = list(next(iter(points.values())))
+        known = np.array([[values[name] for name in names] for values in points.values()])
+        grown = wanted @ np.linalg.lstsq(terms, known, rcond=None)[0]
+        return dict(zip(names, grown.tolist(), strict=True))
+
+    def _arithmetic_ms(self, cost: Mapping[str, float], ran: Ran) -> float | None:
+        """Return the least time of the multiply-adds, each kind at its own peak."""
+        device = device_of(ran)
+        total = 0.0
+        for name, gmacs in cost.items():
+            if not name.startswith("gmacs_"):
+                continue
+            peak = self.peak(device, runs_in(name.removeprefix("gmacs_"), ran))
+            if peak is None:
+                return None
+            total += gmacs / peak * 1e3
+        return total
+
+
+def device_of(ran: Ran) -> Literal["cpu", "gpu"]:
+    """Return where something ran: a GPU is called by its name."""
+    return "cpu" if "cpu" in ran.provider.lower() else "gpu"
+
+
+def runs_in(kind: str, ran: Ran) -> str:
+    """Return the precision that multiply-adds of a file's `kind` were computed in."""
+    if kind == "int8":
+        return "int8"
+    others = [found for found in ran.computed_in.split(" and ") if found not in ("int8", "unknown")]
+    return others[0] if others else "float32"

@@ -1,0 +1,260 @@
+"""The most that this machine gives, measured: arithmetic by precision, bandwidth by cache.
+
+A limit has to hold for every runtime, so each precision is tried with several kernels (products of
+large matrices and convolutions of every library that is installed), and the best one is the peak.
+A kernel's rate is that of its best round's median: never of its fastest call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cstl_edge.bench.layers import (
+    CONVOLUTION,
+    CONVOLUTION_MACS,
+    DEPTH,
+    PRODUCT,
+    PRODUCT_MACS,
+    convolution,
+    inputs_of,
+    product,
+)
+from cstl_edge.bench.record import Ran
+from cstl_edge.measure import percentile
+
+ROUNDS = 3
+FEWEST = 3  # calls of a round
+CACHES = Path("sys/devices/system/cpu/cpu0/cache")
+LEAST_MEMORY_BYTES = 2**28
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Something whose work is known, to be timed."""
+
+    kind: Literal["arithmetic", "bandwidth"]
+    device: Literal["cpu", "gpu"]
+    name: str
+    """Library and operation."""
+    precision: str
+    work: float
+    """Multiply-adds or bytes of one call."""
+    ran: Ran
+    prepare: Callable[[], Callable[[], Any]]
+    """Returns the call; ImportError or RuntimeError where this machine cannot."""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What a kernel reached."""
+
+    kernel: Kernel
+    samples_ms: list[float]
+    rate: float
+    """10^9 multiply-adds or bytes per second."""
+
+
+def measure_kernel(kernel: Kernel, seconds: float) -> Peak:
+    """Time a kernel for about `seconds` in `ROUNDS` rounds (ImportError, RuntimeError)."""
+    call = kernel.prepare()
+    call()
+    samples: list[float] = []
+    medians = []
+    for _ in range(ROUNDS):
+        taken: list[float] = []
+        end = time.perf_counter() + seconds / ROUNDS
+        while len(taken) < FEWEST or time.perf_counter() < end:
+            start = time.perf_counter()
+            call()
+            taken.append((time.perf_counter() - start) * 1e3)
+        samples += taken
+        medians.append(percentile(taken, 50))
+    return Peak(kernel, samples, kernel.work / min(medians) / 1e6)
+
+
+def kernels(threads: int, root: Path = Path("/")) -> Iterator[Kernel]:
+    """Yield every kernel of every library for `threads`, whether or not it is installed."""
+    yield from _bandwidths(threads, root)
+    yield _cpu("numpy", "product", "float32", threads, partial(_numpy_product, threads))
+    for precision in ("float32", "int8"):
+        yield _cpu("onnxruntime", "product", precision, threads, _onnxruntime)
+        yield _cpu("onnxruntime", "convolution", precision, threads, _onnxruntime)
+    for precision in ("float32", "bfloat16", "int8"):
+        for operation in ("product", "convolution"):
+            if (precision, operation) != ("int8", "product"):
+                yield _cpu("openvino", operation, precision, threads, _openvino)
+    for precision in ("float32", "bfloat16"):
+        yield _cpu("torch", "product", precision, threads, _torch)
+        yield _cpu("torch", "convolution", precision, threads, _torch)
+    from cstl_edge.bench.peaks_cuda import cuda_kernels
+
+    yield from cuda_kernels()
+
+
+def caches(root: Path = Path("/")) -> dict[int, int]:
+    """Return the size of one cache of data by level [bytes], as Linux tells; empty elsewhere."""
+    found = {}
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    for folder in sorted((root / CACHES).glob("index[0-9]*")):
+        try:
+            level, kind, size = (
+                (folder / name).read_text(encoding="ascii").strip()
+                for name in ("level", "type", "size")
+            )
+            if kind != "Instruction":
+                found[int(level)] = int(size[:-1]) * units[size[-1]]
+        except (OSError, ValueError, KeyError, IndexError):
+            continue  # a machine that tells less
+    return found
+
+
+def version(package: str) -> str:
+    """Return a package's version, or that it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu(
+    library: str, operation: str, precision: str, threads: int, make: Callable[..., Any]
+) -> Kernel:
+    ran = Ran(
+        backend=library.replace("torch", "pytorch"),
+        provider="cpu",
+        precision=precision,
+        computed_in=precision,
+        version=version(library),
+        threads=threads,
+    )
+    macs = CONVOLUTION_MACS if operation == "convolution" else PRODUCT_MACS
+    bound = make if isinstance(make, partial) else partial(make, operation, precision, threads)
+    return Kernel("arithmetic", "cpu", f"{library} {operation}", precision, macs, ran, bound)
+
+
+def _numpy_product(threads: int) -> Callable[[], Any]:
+    from threadpoolctl import threadpool_limits
+
+    a, b = (np.random.default_rng(i).random((PRODUCT, PRODUCT), np.float32) for i in range(2))
+
+    def call() -> None:
+        with threadpool_limits(threads, user_api="blas"):
+            a @ b
+
+    return call
+
+
+def _onnxruntime(operation: str, precision: str, threads: int) -> Callable[[], Any]:
+    from cstl_edge.runtime.ort import open_session
+
+    model = product(precision) if operation == "product" else convolution(precision)
+    session = open_session(operation, model.SerializeToString(), threads)
+    return partial(session.run, None, inputs_of(model))
+
+
+def _openvino(operation: str, precision: str, threads: int) -> Callable[[], Any]:
+    import openvino as ov
+
+    core = ov.Core()
+    if precision == "bfloat16" and "BF16" not in core.get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    ):
+        raise RuntimeError("this processor has no bfloat16 instructions")
+    held = "int8" if precision == "int8" else "float32"
+    model = product(held) if operation == "product" else convolution(held)
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", options)
+    request = compiled.create_infer_request()
+    feed = inputs_of(model)
+    return partial(request.infer, feed, share_inputs=True, share_outputs=True)
+
+
+def _torch(operation: str, precision: str, threads: int) -> Callable[[], Any]:
+    import torch
+
+    kind = getattr(torch, precision)
+
+    def call() -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            with torch.inference_mode():
+                run()
+        finally:
+            torch.set_num_threads(before)
+
+    if operation == "product":
+        a, b = torch.rand(PRODUCT, PRODUCT).to(kind), torch.rand(PRODUCT, PRODUCT).to(kind)
+
+        def run() -> None:
+            torch.mm(a, b)
+
+    else:
+        layout = torch.channels_last
+        x = torch.rand(CONVOLUTION).to(kind).contiguous(memory_format=layout)
+        sizes = (CONVOLUTION[1], CONVOLUTION[1], 3, 3)
+        weight = torch.rand(sizes).to(kind).contiguous(memory_format=layout)
+
+        def run() -> None:
+            for _ in range(DEPTH):
+                torch.nn.functional.conv2d(x, weight, padding=1)
+
+    return call
+
+
+def _bandwidths(threads: int, root: Path) -> Iterator[Kernel]:
+    """Yield a copy in memory and in every cache that is known, large enough to leave the others."""
+    sizes = caches(root)
+    second, third = sizes.get(2, 0) * threads, sizes.get(3, 0)
+    levels = {"memory": (max(LEAST_MEMORY_BYTES, 4 * third), None)}
+    if second:
+        levels["l2"] = (second // 2, second)
+    if third > 2 * second:
+        levels["l3"] = (max(third // 2, 2 * second), third)
+    ran = Ran(
+        backend="numpy",
+        provider="cpu",
+        precision="float32",
+        computed_in="float32",
+        version=np.__version__,
+        threads=threads,
+    )
+    for level, (total, capacity) in levels.items():
+        repeats = max(1, LEAST_MEMORY_BYTES // 8 // total)
+        details = {"level": level, "capacity_bytes": capacity, "bytes": total}
+        prepare = partial(_copy, total, repeats, threads)
+        work, name = total * repeats, f"numpy copy, {level}"
+        yield Kernel("bandwidth", "cpu", name, "float32", work, ran, prepare, details)
+
+
+def _copy(total: int, repeats: int, threads: int) -> Callable[[], Any]:
+    """Copy half of `total` bytes onto the other half: each byte read once or written once."""
+
+    def work(source: Any, target: Any) -> None:
+        for _ in range(repeats):
+            np.copyto(target, source)
+
+    each = total // 2 // FLOAT_BYTES // threads
+    pairs = [(np.ones(each, np.float32), np.zeros(each, np.float32)) for _ in range(threads)]
+    return partial(_together, ThreadPoolExecutor(threads), work, pairs)
+
+
+def _together(pool: ThreadPoolExecutor, work: Callable[..., None], pieces: list[Any]) -> None:
+    """Do the pieces at once, one thread each."""
+    for done in [pool.submit(work, *piece) for piece in pieces]:
+        done.result()
