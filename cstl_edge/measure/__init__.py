@@ -1,7 +1,12 @@
 """Timers, percentiles, the record of the machine, JSON lines. Knows no model.
 
 Percentiles follow trtexec's rule, so that a figure of ours stands beside one of NVIDIA's: the
-sample with index n - 1 - int((1 - q/100) n) of the sorted list, never an interpolation.
+sample with index n - 1 - int((1 - q/100) n) of the sorted list, never an interpolation. trtexec
+computes that index in single precision, and so do we: of 100 samples its p99 is the largest, for
+(1 - 0.99f) 100 is 0.99999905.
+
+Rooms: `timing` times calls, `conditions` reads the machine around them (`linux`, `jetson`, `nvml`,
+`load`, by way of `tree`), `doubts` says what a figure is in doubt for.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import struct
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +24,17 @@ from pathlib import Path
 from typing import Any
 
 VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve2", "sve", "asimd")
-PACKAGES = ("numpy", "onnxruntime", "onnx", "torch", "opencv-python-headless", "opencv-python")
+PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnx",
+    "openvino",
+    "torch",
+    "tensorrt",
+    "opencv-python-headless",
+    "opencv-python",
+)
 
 
 class Samples:
@@ -55,7 +71,13 @@ def percentile(samples: Sequence[float], q: float) -> float:
         raise ValueError("expected at least one sample, got none")
     ordered = sorted(samples)
     n = len(ordered)
-    return ordered[max(0, n - 1 - int((100 - q) * n / 100))]
+    left_out = int(_single(_single(1 - _single(_single(q) / 100)) * n))
+    return ordered[max(0, n - 1 - left_out)]
+
+
+def _single(x: float) -> float:
+    """Return `x` rounded to single precision."""
+    return float(struct.unpack("f", struct.pack("f", x))[0])
 
 
 def summary(samples_ms: Sequence[float]) -> dict[str, float]:
@@ -69,7 +91,12 @@ def summary(samples_ms: Sequence[float]) -> dict[str, float]:
 
 
 def environment() -> dict[str, Any]:
-    """Return what a figure depends on: processor, cores, load, versions, commit."""
+    """Return what a figure depends on: processor, cores, load, versions, commit.
+
+    Where there are such: `driver`, `gpus` of NVIDIA; `board`, `l4t`, `power_mode` of a Jetson.
+    """
+    from cstl_edge.measure.machine import devices, in_container
+
     cpu, vector = _cpu()
     return {
         "cpu": cpu,
@@ -79,8 +106,10 @@ def environment() -> dict[str, Any]:
         else os.cpu_count(),
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
+        "container": in_container(),
         "python": platform.python_version(),
         "packages": {name: v for name in PACKAGES if (v := _version(name))},
+        **devices(),
         "commit": _commit(),
         "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -1,22 +1,127 @@
-"""The state of the machine: clocks, temperatures, throttling, settings, load. Changes nothing."""
+"""The state of the machine around a measurement: clocks, temperatures, settings, load, throttling.
+
+Changes nothing, needs no root, and leaves out what a machine does not tell. Keys of `Watch.end`:
+
+`before`, `after`   `cpu_mhz` (min, median, max over the cores), `devfreq_mhz`, `temperatures_c` by
+                    name, `gpu` (`nvml.Gpu.read`), `slowed_by` (cooling devices), `load_1min`
+`settings`          `governor`, `cpu_held_mhz` and `gpu_held_mhz` (where clocks are held),
+                    `power_mode` and `jetson_clocks` of a Jetson, `gpu` (`nvml.Gpu.settings`)
+`seconds`, `cores`  between the two; how many cores the process can use
+`own_cores`, ...    who kept how many cores busy (`load.cores_between`)
+`heat_events`       slowed for heat so often in between (processor)
+`power_events`      slowed for supply or current so often in between (Jetson)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from typing import Any
+
+from cstl_edge.measure import jetson, linux, nvml
+from cstl_edge.measure.load import Load, cores_between, load
+from cstl_edge.measure.tree import Tree
+
+LOW_CLOCK = 0.75
+"""A clock below this share of the one it is held at is throttled."""
 
 
 class Watch:
-    """Reads the state of this machine; what it does not have is absent."""
+    """Looks at a machine before, during and after a measurement."""
+
+    def __init__(self, tree: Tree | None = None, gpu: nvml.Gpu | None = None) -> None:
+        self._tree = Tree() if tree is None else tree
+        self._gpu = gpu
+        self._heat: int | None = linux.heat_events(self._tree)
+        self._begun: tuple[Load, dict[str, Any], dict[str, int | None]] | None = None
+
+    def begin(self) -> None:
+        """Read the state before a measurement."""
+        self._begun = (load(self._tree), self.read(), self._events())
+
+    def end(self) -> dict[str, Any]:
+        """Return the state before and after, and what happened in between."""
+        if self._begun is None:
+            raise ValueError("expected `begin` before `end`")
+        start, before, events = self._begun
+        now = load(self._tree)
+        counted = {
+            key: value - was
+            for key, value in self._events().items()
+            if value is not None and (was := events[key]) is not None
+        }
+        return {
+            "before": before,
+            "after": self.read(),
+            "settings": self.settings(),
+            "seconds": round(now.at_s - start.at_s, 3),
+            "cores": cores(),
+            **cores_between(start, now),
+            **counted,
+        }
 
     def read(self) -> dict[str, Any]:
-        """Return clocks, temperatures, settings and load as they are now."""
-        return {}
+        """Return what changes by itself, as it is now."""
+        return _present(
+            cpu_mhz=linux.clocks_mhz(self._tree),
+            devfreq_mhz=jetson.devfreq_mhz(self._tree),
+            temperatures_c=linux.temperatures_c(self._tree),
+            gpu=self._gpu and self._gpu.read(),
+            slowed_by=linux.slowed_by(self._tree),
+            load_1min=_load_1min(self._tree),
+        )
 
-    def between(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what happened between two readings."""
-        return {}
+    def settings(self) -> dict[str, Any]:
+        """Return what somebody chose."""
+        return _present(
+            governor=linux.governor(self._tree),
+            cpu_held_mhz=linux.held_mhz(self._tree),
+            gpu_held_mhz=jetson.gpu_held_mhz(self._tree),
+            power_mode=jetson.power_mode(self._tree),
+            jetson_clocks=jetson.jetson_clocks(self._tree),
+            gpu=self._gpu and self._gpu.settings(),
+        )
 
     def throttled(self, device: bool) -> bool:
-        """Tell whether the machine throttled since it was last asked; `device`: its GPU too."""
-        return False
+        """Tell whether the machine was slowed down since it was last asked.
+
+        By heat (counted by the kernel, or a cooling device at work) or, where clocks are held, by
+        a clock below LOW_CLOCK of it.
+        device: whether a GPU computed, so that its state counts too
+        """
+        before, self._heat = self._heat, linux.heat_events(self._tree)
+        heated = before is not None and self._heat is not None and self._heat > before
+        slowing = (x for x in linux.slowed_by(self._tree) if device or not jetson.GPU.search(x))
+        return (
+            heated
+            or any(slowing)
+            or linux.below_held(self._tree, LOW_CLOCK)
+            or (device and self._gpu is not None and self._gpu.slowed())
+        )
+
+    def _events(self) -> dict[str, int | None]:
+        return {
+            "heat_events": linux.heat_events(self._tree),
+            "power_events": jetson.power_events(self._tree),
+        }
+
+
+def here() -> Watch:
+    """Return a watch over this machine."""
+    return Watch(Tree(), nvml.gpu())
+
+
+def cores() -> int:
+    """Return how many cores this process can use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _load_1min(tree: Tree) -> float | None:
+    fields = (tree.text("proc/loadavg") or "").split()
+    return float(fields[0]) if fields else None
+
+
+def _present(**found: Any) -> dict[str, Any]:
+    """Return what is there: no None, nothing empty."""
+    return {x: value for x, value in found.items() if value is not None and value not in ({}, [])}

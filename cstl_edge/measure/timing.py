@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cstl_edge.measure.conditions import Watch
+from cstl_edge.measure.conditions import here
 from cstl_edge.measure.doubts import doubts
 
 TURN_S = 0.1
@@ -33,11 +33,11 @@ Inspect = Callable[[], None]
 class Observer(Protocol):
     """Who is asked about the machine; `conditions.Watch` is one."""
 
-    def read(self) -> dict[str, Any]:
-        """Return clocks, temperatures, settings and load as they are now."""
+    def begin(self) -> None:
+        """Look before a measurement."""
 
-    def between(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what happened between two readings."""
+    def end(self) -> dict[str, Any]:
+        """Return the state before and after, and what happened in between."""
 
     def throttled(self, device: bool) -> bool:
         """Tell whether the machine throttled since it was last asked; `device`: its GPU too."""
@@ -55,7 +55,7 @@ class Timed:
     warnings: list[str] = field(default_factory=list)
     """What the figures are in doubt for (`doubts`)."""
     conditions: dict[str, Any] = field(default_factory=dict)
-    """`before` and `after` as `conditions.Watch` reads them, and what happened between."""
+    """The machine before, after and in between (`measure.conditions`)."""
 
 
 def measure(
@@ -106,11 +106,11 @@ def in_turn(
     """
     _must(samples > 0 and seconds >= 0 and warm_up_s >= 0, "samples > 0 and seconds >= 0")
     _must(paced_hz is None or paced_hz > 0, "paced_hz > 0")
-    watch = Watch() if watch is None else watch
+    watch = here() if watch is None else watch
     looks = inspect if isinstance(inspect, Mapping) else dict.fromkeys(runs, inspect)
     patience_s = 1 + 3 * seconds
     takes = {x: _Take(run, watch, paced_hz, looks.get(x), patience_s) for x, run in runs.items()}
-    before = watch.read()
+    watch.begin()
     for take in takes.values():
         take.warm_up(warm_up_s)
     turns = max(1, min(samples, int(seconds / TURN_S)))
@@ -119,8 +119,7 @@ def in_turn(
             if len(takes) > 1:
                 take.refresh()
             take.until(seconds * turn / turns, math.ceil(samples * turn / turns))
-    after = watch.read()
-    conditions = {"before": before, "after": after, **watch.between(before, after)}
+    conditions = watch.end()
     return {name: take.timed(conditions) for name, take in takes.items()}
 
 

@@ -1,0 +1,49 @@
+"""Files that the kernel writes, read without ever failing: what is not there is absent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+LONGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The file system below `root`; tests give one of their own making."""
+
+    root: Path = Path("/")
+
+    def text(self, path: str | Path) -> str | None:
+        """Return what a file says, without white space and zeros at its ends; None without it."""
+        try:
+            with (self.root / path).open("rb") as file:
+                return file.read(LONGEST).decode("utf-8", "replace").strip("\0 \t\r\n")
+        except OSError:  # missing, forbidden, or a sensor that is switched off
+            return None
+
+    def number(self, path: str | Path) -> int | None:
+        """Return the whole number in a file; None without one."""
+        found = self.text(path)
+        return int(found) if found is not None and re.fullmatch(r"[+-]?\d{1,18}", found) else None
+
+    def match(self, pattern: str) -> list[Path]:
+        """Return the paths that match, cpu2 before cpu10."""
+        try:
+            found = list(self.root.glob(pattern))
+        except OSError:
+            return []
+        return sorted(found, key=lambda path: [_rank(x) for x in re.split(r"(\d+)", str(path))])
+
+    def numbers(self, pattern: str) -> Iterator[tuple[Path, int]]:
+        """Yield every file that matches and holds a whole number, with it."""
+        for path in self.match(pattern):
+            value = self.number(path)
+            if value is not None:
+                yield path, value
+
+
+def _rank(piece: str) -> tuple[int, str]:
+    return (int(piece), "") if piece.isdigit() else (0, piece)
