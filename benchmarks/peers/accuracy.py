@@ -16,7 +16,6 @@ from cstl_edge.bench.record import Case, Ran, Row, Subject
 from cstl_edge.evaluation.embed import embed
 from cstl_edge.evaluation.evaluate import evaluate
 from cstl_edge.evaluation.heldout import HeldOut
-from cstl_edge.measure import environment
 from cstl_edge.reproduce.rows import hits_by_person
 from cstl_edge.runtime.base import Embedded, Encoder, EncoderInfo, Ints, Silhouettes
 from peers.blocks import SIZE, Peer
@@ -59,8 +58,12 @@ class PeerEncoder:
         return Embedded(vectors, np.full(vectors.shape[:2], -1, np.int32))
 
 
-def accuracy(name: str, weights: Path, held: HeldOut, run: str) -> Row:
-    """Embed the held-out people with a trained network and return its row of rank-1 figures."""
+def accuracy_row(name: str, weights: Path, held: HeldOut, about: Mapping[str, Any]) -> Row:
+    """Embed the held-out people with a trained network and return its row of rank-1 figures.
+
+    weights: in the folder of the run, which keeps the embeddings too
+    about: what every row says: `run` and `environment`
+    """
     model, training = load(name, weights)
     peer, sha256 = as_peer(model), training["weights_sha256"]
     encoder = cast(Encoder, PeerEncoder(peer, weights.parent.name, sha256))
@@ -70,7 +73,7 @@ def accuracy(name: str, weights: Path, held: HeldOut, run: str) -> Row:
     values, intervals = _figures(result)
     trained = {"iterations": training["iterations"], "training_s": training["processor_s"]}
     return Row(
-        run=run,
+        **about,
         scenario="peers",
         contender=EAGER,
         ran=Ran(
@@ -97,7 +100,6 @@ def accuracy(name: str, weights: Path, held: HeldOut, run: str) -> Row:
             "people": result["people"],
             "training": training,
         },
-        environment=environment(),
     )
 
 

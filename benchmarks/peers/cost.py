@@ -6,31 +6,29 @@ frames, p parts, d embedding dimensions.
 
 from __future__ import annotations
 
-import multiprocessing
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cstl_edge.bench.record import Case, Check, Ran, Row, Subject
-from cstl_edge.measure import environment
-from cstl_edge.measure.timing import Timed, in_turn
+from cstl_edge.measure.timing import in_turn
 from cstl_edge.training.checkpoint import weights_sha256
 from peers.blocks import SIZE, Peer
-from peers.networks import FRAMES, network
-from peers.running import WHOLE, Eager, Floats, Onnx, Ring, Runner, Silhouettes, as_peer, exported
+from peers.memory import peak_memory_mb
+from peers.networks import COMMON, FRAMES, network
+from peers.running import Eager, Floats, Onnx, Runner, Silhouettes, Stream, coarse, drawn, exported
 
-COMMON, PUBLISHED = "common cost", "published"  # widths
 BACKENDS = ("pytorch", "onnxruntime")
-SAME = 1e-3  # largest difference of two runtimes, of the largest number of the embedding
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+SAME = 1e-3  # largest difference from eager PyTorch, of the largest number of the embedding
+WARM_UP_S, SAMPLES = 0.2, 5
+TOGETHER = "sees frames together from its first layer on: a further frame costs a whole window"
+
+Graph = Literal["full", "streaming"]  # a whole window; one more frame of a walker and an answer
 
 
 @dataclass(frozen=True)
@@ -49,130 +47,93 @@ class Counts:
 def counts(peer: Peer) -> Counts:
     """Count a network; products of convolutions and matrices count, nothing else does."""
     silhouettes = torch.zeros((1, FRAMES, *SIZE), dtype=torch.uint8)
-    whole = further = _multiply_adds(lambda: peer(silhouettes))
-    kept_bytes = 0
-    if peer.per_frame:
-        with torch.inference_mode():
-            kept = peer.frames(silhouettes[0])
-        windows = [x[None] for x in kept]
-        further = _multiply_adds(lambda: peer.frames(silhouettes[0, :1]))
-        further += _multiply_adds(lambda: peer.answer(windows))
-        kept_bytes = sum(4 * x[0].numel() for x in kept)
-    return Counts(sum(p.numel() for p in peer.parameters()), whole, further, kept_bytes)
+    parameters = sum(p.numel() for p in peer.parameters())
+    whole = _multiply_adds(lambda: peer(silhouettes))
+    if not peer.per_frame:
+        return Counts(parameters, whole, whole, 0)
+    with torch.inference_mode():
+        kept = peer.frames(silhouettes[0])
+    trunk = _multiply_adds(lambda: peer.frames(silhouettes[0, :1]))
+    answer = _multiply_adds(lambda: peer.answer([x[None] for x in kept]))
+    return Counts(parameters, whole, trunk + answer, sum(4 * x[0].numel() for x in kept))
 
 
-def drawn(name: str, widths: str) -> Peer:
-    """Return a network with random weights at COMMON or PUBLISHED widths."""
-    torch.manual_seed(0)
-    found = network(name)
-    return as_peer(found.published() if widths == PUBLISHED else found.scaled(0))
-
-
-def rows(
-    widths: str, names: Sequence[str], *, run: str, threads: int, seconds: float
+def cost_rows(
+    widths: str, names: Sequence[str], about: Mapping[str, Any], *, threads: int, seconds: float
 ) -> Iterator[Row]:
-    """Yield the cost of networks, in both runtimes, whole windows and one further frame.
+    """Yield counts and times of networks in both runtimes, all calls timed in turn.
 
-    All calls are timed in turn, so that their ratios share the conditions.
     widths: COMMON or PUBLISHED
+    about: what every row says: `run` and `environment`
     seconds: of samples for each call
     """
     torch.set_num_threads(threads)
     silhouettes = coarse(FRAMES)
-    made = {name: _Made.of(name, widths, threads) for name in names}
-    calls = {
-        (name, backend, graph): call
-        for name, one in made.items()
-        for backend in BACKENDS
-        for graph, call in one.calls(backend, silhouettes).items()
-    }
-    keys = {f"{name}, {backend}, {graph}": (name, backend, graph) for name, backend, graph in calls}
-    timed = in_turn(
-        {said: calls[key] for said, key in keys.items()},
-        warm_up_s=0.2,
-        seconds=seconds,
-        samples=5,
-    )
-    about = {"run": run, "environment": environment()}
-    for said, (name, backend, graph) in keys.items():
-        yield made[name].row(backend, graph, timed[said], silhouettes, about)
-        if not made[name].peer.per_frame:
-            yield made[name].skipped(backend, about)
-
-
-def coarse(frames: int) -> Silhouettes:
-    """Return random silhouettes [1, frames, h, w] in blocks of four pixels."""
-    height, width = SIZE
-    blocks = np.random.default_rng(0).integers(0, 2, (1, frames, height // 4, width // 4), np.uint8)
-    return np.ascontiguousarray(blocks.repeat(4, 2).repeat(4, 3) * np.uint8(255))
-
-
-@dataclass(frozen=True)
-class _Made:
-    """One network that is ready to be timed."""
-
-    name: str
-    widths: str
-    threads: int
-    peer: Peer
-    counts: Counts
-    runners: dict[str, Runner]
-    memory_mb: dict[str, float | None]
-
-    @classmethod
-    def of(cls, name: str, widths: str, threads: int) -> _Made:
-        peer = drawn(name, widths)
-        graphs = exported(peer)
-        runners: dict[str, Runner] = {"pytorch": Eager(peer), "onnxruntime": Onnx(graphs, threads)}
-        memory = {
-            backend: peak_memory_mb(name, widths, backend, graphs[WHOLE], threads)
-            for backend in BACKENDS
-        }
-        return cls(name, widths, threads, peer, counts(peer), runners, memory)
-
-    def calls(self, backend: str, silhouettes: Silhouettes) -> dict[str, Callable[[], None]]:
-        """Return what is timed, by graph: the whole window, and a further frame of a walker."""
-        runner = self.runners[backend]
-        found: dict[str, Callable[[], None]] = {"full": lambda: _drop(runner.whole(silhouettes))}
-        if self.peer.per_frame:
-            stream = Stream(runner, silhouettes)
-            found["streaming"] = lambda: _drop(stream())
-        return found
-
-    def row(
-        self, backend: str, graph: str, timed: Timed, silhouettes: Silhouettes, about: Any
-    ) -> Row:
-        """Return what was measured; what answers wrongly has no time."""
-        check = self._check(backend, graph, silhouettes)
-        whole = graph == "full"
-        values = {
-            "parameters": self.counts.parameters,
-            "multiply_adds": self.counts.whole if whole else self.counts.further,
-            "kept_bytes_per_frame": self.counts.kept_bytes,
-        }
-        memory = self.memory_mb[backend]
-        if whole and memory is not None:
-            values["peak_memory_mb"] = memory
-        return self._row(backend, graph, about).model_copy(
+    made = [
+        made for name in names for made in _made(_Subject.of(name, widths), threads, silhouettes)
+    ]
+    runs = {str(number): one.call for number, one in enumerate(made)}
+    timed = in_turn(runs, warm_up_s=WARM_UP_S, seconds=seconds, samples=SAMPLES)
+    for one, found in zip(made, timed.values(), strict=True):
+        check = one.check(silhouettes)
+        row = one.subject.row(one.backend, one.graph, threads, about)
+        yield row.model_copy(
             update={
-                "samples": timed.samples if check.ok else {},
+                "samples": found.samples if check.ok else {},
                 "skipped": None if check.ok else "it does not answer as eager PyTorch does",
-                "dropped": timed.dropped,
-                "warnings": timed.warnings,
-                "conditions": timed.conditions,
-                "values": values,
+                "dropped": found.dropped,
+                "warnings": found.warnings,
+                "conditions": found.conditions,
+                "values": one.subject.values(one.graph),
                 "check": check,
             }
         )
+    for subject in {one.subject.name: one.subject for one in made}.values():
+        for backend in BACKENDS if not subject.peer.per_frame else ():
+            row = subject.row(backend, "streaming", threads, about)
+            yield row.model_copy(update={"skipped": TOGETHER})
 
-    def skipped(self, backend: str, about: Any) -> Row:
-        """Return the row of what this network cannot do."""
-        why = "sees frames together from its first layer on: a further frame costs a whole window"
-        return self._row(backend, "streaming", about).model_copy(update={"skipped": why})
 
-    def _row(self, backend: str, graph: Any, about: Any) -> Row:
+def memory_rows(
+    widths: str, names: Sequence[str], about: Mapping[str, Any], *, threads: int
+) -> Iterator[Row]:
+    """Yield the peak memory of whole windows; arguments as for `cost_rows`."""
+    for name in names:
+        subject = _Subject.of(name, widths)
+        for backend in BACKENDS:
+            peak_mb = peak_memory_mb(name, widths, backend, threads)
+            row = subject.row(backend, "full", threads, about)
+            if peak_mb is None:
+                yield row.model_copy(update={"skipped": "the system tells no peak of a process"})
+            else:
+                yield row.model_copy(update={"values": {"peak_memory_mb": peak_mb}})
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """One network at certain widths."""
+
+    name: str
+    widths: str
+    peer: Peer
+    counts: Counts
+
+    @classmethod
+    def of(cls, name: str, widths: str) -> _Subject:
+        peer = drawn(name, widths)
+        return cls(name, widths, peer, counts(peer))
+
+    def values(self, graph: Graph) -> dict[str, float]:
+        """Return the counts that belong to a graph."""
+        return {
+            "parameters": self.counts.parameters,
+            "multiply_adds": self.counts.whole if graph == "full" else self.counts.further,
+            "kept_bytes_per_frame": self.counts.kept_bytes,
+        }
+
+    def row(self, backend: str, graph: Graph, threads: int, about: Mapping[str, Any]) -> Row:
+        """Return a row without figures."""
         found = network(self.name)
-        common = self.widths == COMMON
         return Row(
             **about,
             scenario="peers",
@@ -183,108 +144,75 @@ class _Made:
                 precision="float32",
                 computed_in="float32",
                 version=metadata.version("torch" if backend == "pytorch" else backend),
-                threads=self.threads,
+                threads=threads,
             ),
             subject=Subject(
                 name=self.name,
                 weights_sha256=weights_sha256(self.peer.state_dict()),
                 size=SIZE,
                 parts=self.peer.parts,
-                widths=found.widths if common else found.published_widths,
+                widths=found.widths if self.widths == COMMON else found.published_widths,
                 trained=False,
             ),
-            case=Case(graph=graph, batch=1, frames=FRAMES, hop=None if graph == "full" else 1),
+            case=Case(graph=graph, batch=1, frames=FRAMES, hop=1 if graph == "streaming" else None),
             details={"widths": self.widths, "kept": found.kept},
         )
 
-    def _check(self, backend: str, graph: str, silhouettes: Silhouettes) -> Check:
-        expected = Eager(self.peer).whole(silhouettes)[0]  # [p, d]
-        runner = self.runners[backend]
-        got = runner.whole(silhouettes) if graph == "full" else answered(runner, silhouettes)
-        far = float(np.abs(got[0] - expected).max())
-        norms = np.linalg.norm(got[0], axis=1) * np.linalg.norm(expected, axis=1)
-        cosine = float(((got[0] * expected).sum(1) / np.maximum(norms, 1e-30)).min())
-        return Check(
-            reference="pytorch float32, whole window",
-            cosine=cosine,
-            max_abs=far,
-            ok=far <= SAME * float(np.abs(expected).max()),
-        )
 
+@dataclass(frozen=True)
+class _Call:
+    """What is timed."""
 
-class Stream:
-    """A walker that goes on: every call is one more frame and the answer after it."""
-
-    def __init__(self, runner: Runner, silhouettes: Silhouettes) -> None:
-        self._runner, self._silhouettes = runner, silhouettes
-        self._ring, self._frame = Ring(silhouettes.shape[1]), 0
-        for _ in range(silhouettes.shape[1]):
-            self()
-
-    def __call__(self) -> Floats:
-        place = self._frame % self._silhouettes.shape[1]
-        self._frame += 1
-        kept = self._runner.frame(self._silhouettes[0, place : place + 1])
-        return self._runner.answer(self._ring.push(kept))
-
-
-def answered(runner: Runner, silhouettes: Silhouettes) -> Floats:
-    """Return the embedding [1, p, d] of a sequence that came frame by frame."""
-    ring = Ring(silhouettes.shape[1])
-    for silhouette in silhouettes[0]:
-        window = ring.push(runner.frame(silhouette[None]))
-    return runner.answer(window)
-
-
-def peak_memory_mb(
-    name: str, widths: str, backend: str, graph: bytes, threads: int
-) -> float | None:
-    """Return what a process of its own needs at most for whole windows, over its libraries [MB].
-
-    None where the system does not tell the peak of a process.
-    """
-    spawn = multiprocessing.get_context("spawn")
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        file.write(graph)
-        file.flush()
-        with ProcessPoolExecutor(1, mp_context=spawn) as child:
-            return child.submit(_peak, name, widths, backend, file.name, threads).result()
-
-
-def _peak(name: str, widths: str, backend: str, graph: str, threads: int) -> float | None:
-    """Load and run a network three times in this process; see `peak_memory_mb`."""
-    torch.set_num_threads(threads)
-    silhouettes = coarse(FRAMES)
-    before = _status_mb("VmRSS")
-    try:
-        RESET.write_text("5")  # the peak so far, of the imports, is forgotten
-    except OSError:
-        return None
+    subject: _Subject
+    backend: str
+    graph: Graph
     runner: Runner
-    if backend == "pytorch":
-        runner = Eager(drawn(name, widths))
-    else:
-        runner = Onnx({WHOLE: Path(graph).read_bytes()}, threads)
-    for _ in range(3):
+    call: Callable[[], None]
+
+    def check(self, silhouettes: Silhouettes) -> Check:
+        """Compare with the whole window in eager PyTorch: what answers wrongly has no time."""
+        expected = Eager(self.subject.peer).whole(silhouettes)[0]  # [p, d]
+        return compared(_answer(self.runner, self.graph, silhouettes)[0], expected)
+
+
+def compared(got: Floats, expected: Floats) -> Check:
+    """Compare embeddings [p, d]."""
+    far = float(np.abs(got - expected).max())
+    norms = np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1)
+    return Check(
+        reference="pytorch float32, whole window",
+        cosine=float(((got * expected).sum(1) / np.maximum(norms, 1e-30)).min()),
+        max_abs=far,
+        ok=far <= SAME * float(np.abs(expected).max()),
+    )
+
+
+def _made(subject: _Subject, threads: int, silhouettes: Silhouettes) -> Iterator[_Call]:
+    runners: dict[str, Runner] = {
+        "pytorch": Eager(subject.peer),
+        "onnxruntime": Onnx(exported(subject.peer), threads),
+    }
+    for backend, runner in runners.items():
+        yield _Call(subject, backend, "full", runner, _whole(runner, silhouettes))
+        if subject.peer.per_frame:
+            stream = Stream(runner, silhouettes)
+            yield _Call(subject, backend, "streaming", runner, stream.step)
+
+
+def _whole(runner: Runner, silhouettes: Silhouettes) -> Callable[[], None]:
+    def call() -> None:
         runner.whole(silhouettes)
-    peak = _status_mb("VmHWM")
-    return None if before is None or peak is None else round(peak - before, 1)
+
+    return call
 
 
-def _status_mb(key: str) -> float | None:
-    try:
-        lines = STATUS.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith(f"{key}:")]
-    return int(found[0]) / 1024 if found else None
+def _answer(runner: Runner, graph: Graph, silhouettes: Silhouettes) -> Floats:
+    if graph == "full":
+        return runner.whole(silhouettes)
+    return Stream(runner, silhouettes).last
 
 
 def _multiply_adds(call: Callable[[], Any]) -> int:
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         call()
     return int(counter.get_total_flops()) // 2
-
-
-def _drop(_: Any) -> None:
-    """Return no stages: the wall clock alone times these calls."""

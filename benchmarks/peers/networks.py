@@ -20,6 +20,7 @@ from peers.mt3d_style import Mt3dStyle
 
 FRAMES = 30  # of the sequence that costs are counted for
 EMBEDDING = 64  # dimensions per part at the common cost
+COMMON, PUBLISHED = "common cost", "published"  # widths
 CSTL = "CSTL"
 
 

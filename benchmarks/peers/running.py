@@ -15,11 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cstl_edge.export.graphs import OPSET, build
+from cstl_edge.export.graphs import build
 from cstl_edge.model import Cstl
+from cstl_edge.runtime.check import OPSET
 from cstl_edge.runtime.ort import open_session
 from peers.blocks import SIZE, Peer
-from peers.networks import FRAMES
+from peers.networks import FRAMES, PUBLISHED, network
 
 Floats = npt.NDArray[np.float32]
 Silhouettes = npt.NDArray[np.uint8]
@@ -132,6 +133,45 @@ class Ring:
         return [rows[None, place + 1 : place + 1 + self.frames] for rows in self._rows]
 
 
+class Stream:
+    """A walker who goes on for ever: every step is one more frame and the answer after it."""
+
+    last: Floats
+    """[1, p, d], the last answer."""
+
+    def __init__(self, runner: Runner, silhouettes: Silhouettes) -> None:
+        """Walk silhouettes [1, s, h, w] once, with an answer at their end."""
+        self._runner, self._silhouettes, self._next = runner, silhouettes, 0
+        self._ring = Ring(silhouettes.shape[1])
+        for _ in silhouettes[0, 1:]:
+            self._push()
+        self.step()
+
+    def step(self) -> None:
+        """See the next frame; behind the last comes the first."""
+        self.last = self._runner.answer(self._push())
+
+    def _push(self) -> list[Floats]:
+        frames = self._silhouettes.shape[1]
+        place = self._next % frames
+        self._next += 1
+        return self._ring.push(self._runner.frame(self._silhouettes[0, place : place + 1]))
+
+
+def coarse(frames: int) -> Silhouettes:
+    """Return random silhouettes uint8 [1, frames, h, w] in blocks of four pixels."""
+    height, width = SIZE
+    blocks = np.random.default_rng(0).integers(0, 2, (1, frames, height // 4, width // 4), np.uint8)
+    return np.ascontiguousarray(blocks.repeat(4, 2).repeat(4, 3) * np.uint8(255))
+
+
+def drawn(name: str, widths: str) -> Peer:
+    """Return a network with random weights, at COMMON or PUBLISHED widths."""
+    torch.manual_seed(0)
+    found = network(name)
+    return as_peer(found.published() if widths == PUBLISHED else found.scaled(0))
+
+
 def as_peer(network: nn.Module) -> Peer:
     """Return a network behind the peers' interface, for inference."""
     if isinstance(network, Cstl):
@@ -140,22 +180,27 @@ def as_peer(network: nn.Module) -> Peer:
     return network.eval()
 
 
-def exported(peer: Peer, frames: int = FRAMES) -> dict[str, bytes]:
+def exported(peer: Peer, only: Sequence[str] = (WHOLE, FRAME, ANSWER)) -> dict[str, bytes]:
     """Return a network as ONNX graphs: `full`, and where frames are seen alone both halves of it.
 
-    The peers' graphs are for one sequence of so many frames, CSTL's for any.
+    The peers' graphs are for one sequence of FRAMES frames, CSTL's for any.
     """
+    names = [name for name in only if name == WHOLE or peer.per_frame]
     if isinstance(peer, CstlPeer):
-        names = (WHOLE, FRAME, ANSWER)
         return {name: build(peer.network, name).SerializeToString() for name in names}
-    silhouettes = torch.zeros((1, frames, *SIZE), dtype=torch.uint8)
-    graphs = {WHOLE: _traced(peer, (silhouettes,))}
-    if peer.per_frame:
-        with torch.no_grad():
-            kept = [x.expand(frames, *x.shape[1:])[None] for x in peer.frames(silhouettes[0, :1])]
-        graphs[FRAME] = _traced(_Frames(peer), (silhouettes[0, :1],))
-        graphs[ANSWER] = _traced(_Answer(peer), tuple(x.contiguous() for x in kept))
-    return graphs
+    return {name: _traced(*_part(peer, name)) for name in names}
+
+
+def _part(peer: Peer, name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Return what one graph computes, and inputs of it."""
+    silhouettes = torch.zeros((1, FRAMES, *SIZE), dtype=torch.uint8)
+    if name == WHOLE:
+        return peer, (silhouettes,)
+    if name == FRAME:
+        return _Frames(peer), (silhouettes[0, :1],)
+    with torch.no_grad():
+        kept = peer.frames(silhouettes[0])
+    return _Answer(peer), tuple(x[None] for x in kept)
 
 
 class _Frames(nn.Module):

@@ -39,31 +39,31 @@ def budget(iterations: int) -> TrainConfig:
     return load_config(TrainConfig, find(PRESET), [f"run.iterations={iterations}"])
 
 
-def folder_of(root: Path, name: str, config: TrainConfig) -> Path:
-    """Return the folder of a network's run."""
-    return root / f"{name.lower().replace(' ', '-')}-{config.run.iterations}"
+def weights_of(root: Path, name: str, config: TrainConfig) -> Path:
+    """Return where the weights of a network's run are, in a folder of its own."""
+    return root / f"{name.lower().replace(' ', '-')}-{config.run.iterations}" / WEIGHTS
 
 
 def train(
     name: str,
     config: TrainConfig,
     data: Sequences,
-    folder: Path,
+    weights: Path,
     tell: Callable[[str], None] = print,
-) -> Path:
-    """Train a network to the end of its budget and return the path of its weights.
+) -> None:
+    """Train a network to the end of its budget.
 
-    folder: of the run; found finished there, nothing is trained
+    weights: to write at the end, beside the checkpoint; found there, nothing is trained
     Raises ModelError at a loss that is not finite and for files that are damaged.
     """
-    weights = folder / WEIGHTS
     if weights.exists():
-        return weights
-    folder.mkdir(parents=True, exist_ok=True)
+        return
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    resume = weights.with_name(RESUME)
     run = start(name, config, data)
-    if (folder / RESUME).exists():
-        load_run(folder / RESUME, run)
-    step, total = Step(run, folder / RESUME), config.run.iterations or 0
+    if resume.exists():
+        load_run(resume, run)
+    step, total = Step(run, resume), config.run.iterations or 0
     saved_s = run.elapsed_s
     while run.iteration < total:
         began_s = time.process_time()
@@ -76,11 +76,10 @@ def train(
                 f"{losses.nonzero:.3f}, {run.elapsed_s:.0f} processor seconds"
             )
         if run.elapsed_s - saved_s > SAVE_EVERY_S:
-            save_run(folder / RESUME, run)
+            save_run(resume, run)
             saved_s = run.elapsed_s
     _finish(weights, name, run)
-    (folder / RESUME).unlink(missing_ok=True)
-    return weights
+    resume.unlink(missing_ok=True)
 
 
 def start(name: str, config: TrainConfig, data: Sequences) -> Run:
@@ -109,12 +108,18 @@ def iterate(run: Run, step: Step, done: float) -> Any:
     return losses
 
 
+def told(path: Path) -> dict[str, Any]:
+    """Return what a file of weights says of its training; ModelError for a damaged file."""
+    training: dict[str, Any] = json.loads(read_header(path)[0].get("training", "{}"))
+    return training
+
+
 def load(name: str, path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return a trained network for inference and what its file says of its training.
 
     Raises ModelError for a file that is damaged or of another network.
     """
-    training = json.loads(read_header(path)[0].get("training", "{}"))
+    training = told(path)
     if training.get("network") != name:
         raise ModelError(
             f"{one_line(path)}: expected weights of {name}, got {training.get('network')}. Train "

@@ -1,0 +1,126 @@
+"""CSTL against its neighbours in the paper's tables, all trained alike at one common cost.
+
+    python benchmarks/neighbours.py train            # minutes per network; goes on where it stopped
+    python benchmarks/neighbours.py evaluate --out benchmarks/results/DEVICE/peers.jsonl
+
+and so on with `memory`, `cost` and `table`. `evaluate` leaves alone what the file has of the same
+weights; `table` measures nothing and writes the Markdown beside the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from peers.accuracy import accuracy_row
+from peers.blocks import SIZE
+from peers.cost import cost_rows, memory_rows
+from peers.networks import COMMON, NETWORKS, PUBLISHED
+from peers.table import tables
+from peers.training import budget, told, train, weights_of
+
+from cstl_edge.bench.record import Row, read_rows, write_rows
+from cstl_edge.data.shards import ShardedSequences, write_whole
+from cstl_edge.data.walkers_shards import make_shards
+from cstl_edge.errors import CstlEdgeError
+from cstl_edge.evaluation.heldout import CACHE, WALKERS, held_out
+from cstl_edge.measure import environment
+from cstl_edge.runtime.base import usable_cores
+from cstl_edge.training.begin import prepare_process
+
+logger = logging.getLogger("neighbours")
+
+About = Mapping[str, Any]
+
+
+def training(args: argparse.Namespace, _: About) -> Iterator[Row]:
+    """Train what is not trained yet; figures come with `evaluation`."""
+    config = budget(args.iterations)
+    prepare_process(config.run)
+    assert config.walkers is not None
+    data = ShardedSequences(make_shards(config.walkers, CACHE))
+    for name in args.networks:
+        train(name, config, data, weights_of(args.folder, name, config), logger.info)
+    yield from ()
+
+
+def evaluation(args: argparse.Namespace, about: About) -> Iterator[Row]:
+    """Yield rank-1 of what is trained and not in the file yet."""
+    known = {row.subject.weights_sha256 for row in _rows(args.out) if row.subject}
+    held = held_out(WALKERS, SIZE)
+    for name in args.networks:
+        weights = weights_of(args.folder, name, budget(args.iterations))
+        if not weights.exists():
+            logger.warning("%s is not trained for %d iterations yet", name, args.iterations)
+        elif told(weights)["weights_sha256"] not in known:
+            yield accuracy_row(name, weights, held, about)
+
+
+def cost(args: argparse.Namespace, about: About) -> Iterator[Row]:
+    """Yield counts and times."""
+    for widths in args.widths:
+        yield from cost_rows(
+            widths, args.networks, about, threads=args.threads, seconds=args.seconds
+        )
+
+
+def memory(args: argparse.Namespace, about: About) -> Iterator[Row]:
+    """Yield peaks of memory."""
+    for widths in args.widths:
+        yield from memory_rows(widths, args.networks, about, threads=args.threads)
+
+
+def table(args: argparse.Namespace, _: About) -> Iterator[Row]:
+    """Write the Markdown; there are no new rows."""
+    text = "# CSTL and its neighbours\n\n`python benchmarks/neighbours.py`, its steps in turn.\n\n"
+    write_whole(args.out.with_suffix(".md"), text + tables(_rows(args.out)))
+    logger.info("%s", args.out.with_suffix(".md"))
+    yield from ()
+
+
+STEPS: Mapping[str, Callable[[argparse.Namespace, About], Iterator[Row]]] = {
+    "train": training,
+    "evaluate": evaluation,
+    "memory": memory,
+    "cost": cost,
+    "table": table,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("step", choices=list(STEPS))
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--iterations", type=int, default=1000, help="of every training")
+    parser.add_argument("--widths", nargs="+", choices=(COMMON, PUBLISHED), default=None)
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of what is timed")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of samples for each call")
+    parser.add_argument("--folder", type=Path, default=Path("runs/peers"), help="of the trainings")
+    parser.add_argument("--out", type=Path, default=Path("runs/peers/peers.jsonl"), help="rows")
+    args = parser.parse_args(argv)
+    args.widths = args.widths or [COMMON, PUBLISHED]
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    about = {"run": os.urandom(6).hex(), "environment": environment()}
+    try:
+        for row in STEPS[args.step](args, about):
+            write_rows(args.out, [row])
+            name = row.subject.name if row.subject else ""
+            logger.info("%s, %s: %s", name, row.contender, row.skipped or row.values)
+    except CstlEdgeError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return err.exit_code
+    return 0
+
+
+def _rows(path: Path) -> list[Row]:
+    return list(read_rows(path)) if path.exists() else []
+
+
+if __name__ == "__main__":
+    sys.exit(main())
