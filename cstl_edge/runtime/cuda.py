@@ -88,8 +88,17 @@ class Buffers(Protocol):
     def replay(self, graph: Any) -> None:
         """Put a captured graph into the stream."""
 
+    def event(self) -> Any:
+        """Return a new event for `mark`, to be used again and again."""
+
+    def mark(self, event: Any) -> None:
+        """Let an event happen when the stream comes to it."""
+
+    def elapsed_ms(self, first: Any, second: Any) -> float:
+        """Return milliseconds between two events that have happened, as the GPU timed them."""
+
     def close(self) -> None:
-        """Give everything back: stream, memory, graphs. A second call does nothing."""
+        """Give everything back: stream, memory, graphs, events. A second call does nothing."""
 
 
 def open_buffers(choice: str | None = None) -> Buffers:

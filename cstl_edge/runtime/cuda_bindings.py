@@ -26,6 +26,7 @@ class BindingsBuffers:
         self._device: list[int] = []
         self._pinned: list[int] = []
         self._graphs: list[Any] = []
+        self._events: list[Any] = []
         self._stream: Any = None
         self._stream = self._ask("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
 
@@ -99,6 +100,19 @@ class BindingsBuffers:
         """Put a captured graph into the stream."""
         self._ask("cudaGraphLaunch", graph, self._stream)
 
+    def event(self) -> Any:
+        """Return a new event."""
+        self._events.append(self._ask("cudaEventCreate"))
+        return self._events[-1]
+
+    def mark(self, event: Any) -> None:
+        """Let an event happen when the stream comes to it."""
+        self._ask("cudaEventRecord", event, self._stream)
+
+    def elapsed_ms(self, first: Any, second: Any) -> float:
+        """Return milliseconds between two events that have happened."""
+        return float(self._ask("cudaEventElapsedTime", first, second))
+
     def close(self) -> None:
         """Give everything back; a GPU that is gone has nothing to be given back to."""
         free, self._stream = self._stream, None
@@ -106,12 +120,14 @@ class BindingsBuffers:
             return
         for graph in self._graphs:
             self._cuda.cudaGraphExecDestroy(graph)
+        for event in self._events:
+            self._cuda.cudaEventDestroy(event)
         for pointer in self._device:
             self._cuda.cudaFree(pointer)
         for pointer in self._pinned:
             self._cuda.cudaFreeHost(pointer)
         self._cuda.cudaStreamDestroy(free)
-        self._graphs, self._device, self._pinned = [], [], []
+        self._graphs, self._events, self._device, self._pinned = [], [], [], []
 
     def _ask(self, function: str, *arguments: Any) -> Any:
         """Call the runtime: what it returns, or CudaError with what the driver says."""

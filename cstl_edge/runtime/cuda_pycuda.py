@@ -107,6 +107,18 @@ class PycudaBuffers:
         """Put a captured graph into the stream."""
         self._call("cuGraphLaunch", graph, ctypes.c_void_p(self.stream))
 
+    def event(self) -> Any:
+        """Return a new event, which pycuda destroys when nobody holds it."""
+        return self._asked(self._driver.Event)
+
+    def mark(self, event: Any) -> None:
+        """Let an event happen when the stream comes to it."""
+        self._asked(event.record, self._stream)
+
+    def elapsed_ms(self, first: Any, second: Any) -> float:
+        """Return milliseconds between two events that have happened."""
+        return float(self._asked(second.time_since, first))
+
     def close(self) -> None:
         """Give everything back, and take the context off the thread it was pushed in."""
         context, self._context = self._context, None

@@ -7,6 +7,7 @@ what they are. Not run on a device yet.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -69,6 +70,7 @@ class Lane:
         """Allocate everything that a call needs; `graph` asks for a CUDA graph as well."""
         self._buffers, self._engine = buffers, engine
         self._wants_graph, self._graph = graph, None
+        self._events: list[Any] = []
         self._context = engine.context(shapes, buffers)
         shape_of = dict(shapes) | {name: engine.shape(self._context, name) for name in engine.out}
         self.host = {name: buffers.pinned(shape_of[name], engine.types[name]) for name in shape_of}
@@ -90,12 +92,56 @@ class Lane:
                 self._capture()
         return {name: self.host[name] for name in self._engine.out}
 
+    @property
+    def captured(self) -> bool:
+        """Tell whether calls replay a CUDA graph."""
+        return self._graph is not None
+
+    def timed(self) -> dict[str, float]:
+        """Do what `run` does and return its milliseconds by stage, as the GPU timed them.
+
+        h2d, compute, d2h, and the sum as `device`; of a CUDA graph `device` alone. `enqueue` is
+        the time that the processor took to put the computation, or the graph, into the stream.
+        """
+        buffers = self._buffers
+        self._events = self._events or [buffers.event() for _ in range(4)]
+        first, before, after, last = self._events
+        buffers.mark(first)
+        if self._graph is None:
+            self._upload()
+            buffers.mark(before)
+        start = time.perf_counter()
+        if self._graph is None:
+            self._compute()
+        else:
+            buffers.replay(self._graph)
+        enqueue_ms = (time.perf_counter() - start) * 1e3
+        if self._graph is None:
+            buffers.mark(after)
+            self._download()
+        buffers.mark(last)
+        buffers.synchronize()
+        stages = {"device": buffers.elapsed_ms(first, last), "enqueue": enqueue_ms}
+        if self._graph is None:
+            spans = {"h2d": (first, before), "compute": (before, after), "d2h": (after, last)}
+            stages |= {name: buffers.elapsed_ms(*span) for name, span in spans.items()}
+        return stages
+
     def _work(self) -> None:
         """Put copies and computation into the stream."""
+        self._upload()
+        self._compute()
+        self._download()
+
+    def _upload(self) -> None:
         for name in self._engine.inputs:
             self._buffers.upload(self._device[name], self.host[name])
+
+    def _compute(self) -> None:
         if not self._context.execute_async_v3(self._buffers.stream):
             raise CudaError(f"TensorRT refuses to run {self._engine.built.graph}")
+
+    def _download(self) -> None:
         for name in self._engine.out:
             self._buffers.download(self.host[name], self._device[name])
 

@@ -82,6 +82,7 @@ SINCE = {
 """Asked for only from these versions on, with a clear word before."""
 
 CUDA = {
+    "cudaEventCreate": 0, "cudaEventDestroy": 1, "cudaEventElapsedTime": 2, "cudaEventRecord": 2,
     "cudaFree": 1, "cudaFreeHost": 1, "cudaDriverGetVersion": 0, "cudaGetDevice": 0,
     "cudaGetDeviceProperties": 1, "cudaGetErrorString": 1, "cudaGraphDestroy": 1,
     "cudaGraphExecDestroy": 1, "cudaGraphInstantiate": 2, "cudaGraphLaunch": 2, "cudaMalloc": 1,

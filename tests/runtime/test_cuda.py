@@ -109,6 +109,23 @@ def test_a_capture_that_fails_ends(buffers):
     test_what_goes_up_comes_down(buffers)  # the stream takes ordinary work again
 
 
+def test_the_gpu_times_what_lies_between_two_events(buffers):
+    array, (first, second, third) = (
+        buffers.pinned((2**20,), np.float32),
+        [buffers.event() for _ in range(3)],
+    )
+    pointer = buffers.device(array.nbytes)
+    for _ in range(2):  # events are used again
+        buffers.mark(first)
+        buffers.upload(pointer, array)
+        buffers.mark(second)
+        buffers.mark(third)
+        buffers.synchronize()
+        copied_ms = buffers.elapsed_ms(first, second)
+        assert 0 < copied_ms < buffers.elapsed_ms(first, third) + 1e-3
+        assert buffers.elapsed_ms(second, third) >= 0
+
+
 def test_the_gpu_is_told(buffers):
     gpu = buffers.gpu()
     assert gpu.name
@@ -126,6 +143,7 @@ def test_more_than_there_is_is_refused(buffers):
 def test_closing_gives_everything_back(buffers, device):
     pointer, array = buffers.device(16), buffers.pinned((4,), np.float32)
     buffers.upload(pointer, array)
+    buffers.mark(buffers.event())
     buffers.synchronize()
     if not buffers.name.startswith("numpy"):
         buffers.replay(buffers.capture(lambda: buffers.upload(pointer, array)))
@@ -134,6 +152,7 @@ def test_closing_gives_everything_back(buffers, device):
     buffers.close()
     assert not device.memory
     assert not device.streams
+    assert not device.events
 
 
 @pytest.mark.parametrize("name", ["cuda.bindings", "pycuda"])

@@ -6,6 +6,7 @@ for the libraries that the real buffers call, with the names and the manners of 
 
 import ctypes
 import enum
+import time
 import types
 
 import numpy as np
@@ -28,6 +29,7 @@ class Device:
         self.name, self.sm, self.free, self.total = name, sm, free, total
         self.memory = {}
         self.streams = set()
+        self.events = []
         self.recording = None
         self.graphs = {}
         self.replays = 0
@@ -83,6 +85,19 @@ class Device:
             work()
 
 
+class Event:
+    """A moment in a stream."""
+
+    seconds = None
+
+    def happen(self):
+        self.seconds = time.perf_counter()
+
+    def since(self, first):
+        assert None not in (self.seconds, first.seconds), "an event that has not happened"
+        return (self.seconds - first.seconds) * 1e3
+
+
 def copy(target, source, nbytes):
     ctypes.memmove(target, source, nbytes)
 
@@ -136,6 +151,15 @@ class NumpyBuffers:
 
     def replay(self, graph):
         self._ask(self.device_.replay, graph)
+
+    def event(self):
+        return Event()
+
+    def mark(self, event):
+        self._ask(self.device_.put, self.stream, event.happen)
+
+    def elapsed_ms(self, first, second):
+        return second.since(first)
 
     def close(self):
         if not self.closed:
@@ -208,6 +232,10 @@ def bindings(device):
     runtime.cudaGraphInstantiate = answer(lambda graph, flags: graph)
     runtime.cudaGraphDestroy = bare(lambda graph: None)
     runtime.cudaGraphExecDestroy = bare(lambda graph: device.graphs.pop(graph))
+    runtime.cudaEventCreate = answer(lambda: device.events.append(Event()) or device.events[-1])
+    runtime.cudaEventRecord = bare(lambda event, stream: device.put(stream, event.happen))
+    runtime.cudaEventElapsedTime = answer(lambda first, second: second.since(first))
+    runtime.cudaEventDestroy = bare(device.events.remove)
     runtime.cudaGraphLaunch = bare(lambda graph, stream: device.replay(graph))
     cuda, package = types.ModuleType("cuda"), types.ModuleType("cuda.bindings")
     package.__version__, package.runtime, cuda.bindings = "12.9", runtime, package
@@ -284,11 +312,22 @@ def pycuda(device):
             if self.pointer is not None:
                 device.release(self.pointer)
 
+    class Event_:
+        def __init__(self):
+            asked(device.check)
+            self.event = Event()
+
+        def record(self, stream):
+            asked(device.put, stream.handle, self.event.happen)
+
+        def time_since(self, first):
+            return self.event.since(first.event)
+
     def pagelocked_zeros(shape, dtype):
         asked(device.check)
         return np.zeros(shape, dtype)
 
-    driver.Error, driver.Device, driver.Stream = Error, Device_, Stream
+    driver.Error, driver.Device, driver.Stream, driver.Event = Error, Device_, Stream, Event_
     driver.init = lambda: asked(device.check)
     driver.mem_alloc, driver.pagelocked_zeros = Allocation, pagelocked_zeros
     driver.mem_get_info = lambda: (device.free, device.total)
