@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 from cstl_edge.bench import subject
 from cstl_edge.bench.context import DEFAULT, FULL, SHORT, Context
-from cstl_edge.bench.record import Row, write_rows
+from cstl_edge.bench.record import Row, Scenario, write_rows
 from cstl_edge.errors import BackendUnavailable, ConfigError, CstlEdgeError, one_line
 from cstl_edge.measure import environment
 from cstl_edge.runtime.base import usable_cores
@@ -116,7 +117,7 @@ def _rows(context: Context, name: str) -> Iterator[Row]:
         log.debug("%s", name, exc_info=True)
         yield Row(
             run=context.run,
-            scenario=name,
+            scenario=cast(Scenario, name),
             contender="all",
             subject=context.subject,
             skipped=str(err),

@@ -1,0 +1,114 @@
+"""TensorRT: the engines of the exported model, call by call with its stages, and as CUDA graphs.
+
+Engines without the plugin are looked for in a second folder, `NAME-no-plugin`, for a folder has one
+set of engines. The GPU itself times the stages. Not run on a device yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cstl_edge.bench.contenders import GRAPHS, Arrays, Call, Contender, Missing
+from cstl_edge.bench.context import Context
+from cstl_edge.bench.exported import NAMES
+from cstl_edge.bench.record import Ran
+from cstl_edge.errors import BackendUnavailable, ModelError, one_line
+from cstl_edge.runtime import provenance
+from cstl_edge.runtime.engine_record import Built
+from cstl_edge.runtime.manifest import read_manifest
+from cstl_edge.runtime.trt import Here, look_around, open_session
+from cstl_edge.runtime.trt_session import Session
+
+NO_PLUGIN, CUDA_GRAPH = ", no plugin", ", cuda graph"
+
+
+def contenders(context: Context) -> Iterator[Contender | Missing]:
+    """Yield the engines with the plugin and those without, each in two ways to run it."""
+    folder = context.engines or context.folder
+    beside = folder.with_name(f"{folder.name}-no-plugin")
+    without = f"cp -r {one_line(folder)} {one_line(beside)}; cstl-edge build {one_line(beside)} --plugin off"  # fmt: skip # noqa: E501
+    found: dict[str, str] = {}
+    for place in (folder, beside):
+        try:
+            built = _records(place)
+            here = look_around(built, place)
+        except ModelError as err:
+            option = NO_PLUGIN if place == beside else ""
+            found.setdefault(option, f"{err}" if not option else f"{err}; {without}")
+            continue
+        option = "" if here.library else NO_PLUGIN
+        found[option] = ""
+        precision = NAMES.get(built["frames"].precision, built["frames"].precision)
+        for graphed in (False, True):
+            yield Contender(
+                f"tensorrt {precision}{option}{CUDA_GRAPH if graphed else ''}",
+                partial(_prepare, place, here, graphed),
+                graphs=tuple(graph for graph in GRAPHS if graph in built),
+            )
+    for option, remedy in (("", f"cstl-edge build {one_line(folder)}"), (NO_PLUGIN, without)):
+        if found.get(option) != "":
+            yield Missing(f"tensorrt float16{option}", found.get(option) or f"not built: {remedy}")
+
+
+def engine_call(session: Session, graph: str, feed: Arrays, ran: Ran, graphed: bool) -> Call:
+    """Return a call of one engine for inputs of exactly these shapes (ModelError).
+
+    graphed: as a CUDA graph; BackendUnavailable where none could be captured
+    """
+    engine = session.engines[graph]
+    lane = engine.lane(session.buffers, {name: feed[name].shape for name in engine.inputs}, graphed)
+    for name in engine.inputs:
+        lane.host[name][...] = feed[name]
+    lane.run()  # allocates, and captures what is to be captured
+    if graphed and not lane.captured:
+        session.close()
+        raise BackendUnavailable("no CUDA graph could be captured: only the call by call runs")
+
+    def outputs() -> dict[str, Any]:
+        return {name: _plain(lane.host[name]) for name in engine.out}
+
+    return Call(ran, lane.timed, outputs, session.close)
+
+
+def _plain(array: Any) -> Any:
+    """Return an output as float32, or as the int32 that it is."""
+    return array.astype(np.float32) if array.dtype.kind == "f" else array.copy()
+
+
+def _records(folder: Path) -> dict[str, Built]:
+    """Return the records of a folder's engines, compared with its model (ModelError)."""
+    manifest = read_manifest(folder)
+    place = folder / provenance.ENGINES / provenance.TENSORRT
+    present = [graph for graph in GRAPHS if (place / f"{graph}{provenance.SUFFIX}").exists()]
+    if "frames" not in present:
+        raise ModelError(f"no engines in {one_line(folder)}: cstl-edge build {one_line(folder)}")
+    built = {graph: provenance.read_built(place, graph) for graph in present}
+    for record in built.values():
+        provenance.check_model(record, manifest, folder)
+    return built
+
+
+def _prepare(folder: Path, here: Here, graphed: bool, graph: str, feed: Arrays) -> Call:
+    built = {graph: _records(folder)[graph]}
+    place = folder / provenance.ENGINES / provenance.TENSORRT
+    plans = {graph: provenance.read_plan(place, built[graph])}
+    precision = NAMES.get(built[graph].precision, built[graph].precision)
+    ran = Ran(
+        backend="tensorrt",
+        provider=here.gpu,
+        precision=precision,
+        computed_in=precision,
+        version=str(here.trt.__version__),
+        threads=1,
+        options={
+            "part gather": "plugin" if here.library else "function body",
+            "memory": here.buffers,
+            **({"cuda graph": "yes"} if graphed else {}),
+        },
+    )
+    return engine_call(open_session(here, plans, built), graph, feed, ran, graphed)
