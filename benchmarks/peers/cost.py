@@ -46,7 +46,8 @@ class Counts:
 
 def counts(peer: Peer) -> Counts:
     """Count a network; products of convolutions and matrices count, nothing else does."""
-    silhouettes = torch.zeros((1, FRAMES, *SIZE), dtype=torch.uint8)
+    device = next(peer.parameters()).device  # `meta` counts without computing
+    silhouettes = torch.zeros((1, FRAMES, *SIZE), dtype=torch.uint8, device=device)
     parameters = sum(p.numel() for p in peer.parameters())
     whole = _multiply_adds(lambda: peer(silhouettes))
     if not peer.per_frame:

@@ -1,0 +1,269 @@
+"""The networks that CSTL is compared with: their published figures, and how they behave."""
+
+import importlib
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
+MODULES = ("blocks", "gaitset", "gaitpart", "gln", "mt3d_style", "networks", "running", "cost")
+
+WIDTHS = (4, 8, 8)
+TRUNK = 106_061_824  # multiply-adds of a frame in GaitSet, GaitPart and GLN
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture
+def peers(torch):
+    """The modules of benchmarks/peers, which are no part of the package."""
+    if "peers" not in sys.modules:
+        spec = spec_from_file_location(
+            "peers", PEERS / "__init__.py", submodule_search_locations=[str(PEERS)]
+        )
+        sys.modules["peers"] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["peers"])
+    found = {name: importlib.import_module(f"peers.{name}") for name in MODULES}
+    torch.manual_seed(0)
+    return SimpleNamespace(**found)
+
+
+@pytest.fixture
+def count(torch, peers):
+    """Counts of a network that is never computed."""
+
+    def counted(make, *args, **kwargs):
+        with torch.device("meta"):
+            return peers.cost.counts(peers.running.as_peer(make(*args, **kwargs)))
+
+    return counted
+
+
+@pytest.fixture
+def tiny(peers):
+    """A narrow network of each kind."""
+    return {
+        "gaitset": peers.gaitset.GaitSet(WIDTHS, 5),
+        "gaitpart": peers.gaitpart.GaitPart(WIDTHS, 5),
+        "gln": peers.gln.Gln(WIDTHS, 6, 5),
+        "mt3d_style": peers.mt3d_style.Mt3dStyle((2, 3, 4), 5),
+    }
+
+
+@pytest.fixture
+def walk(torch):
+    """Silhouettes of two sequences of seven frames."""
+    drawn = np.random.default_rng(0).integers(0, 2, (2, 7, 16, 11), np.uint8)
+    return torch.from_numpy(drawn.repeat(4, 2).repeat(4, 3) * np.uint8(255))
+
+
+KINDS = ("gaitset", "gaitpart", "gln", "mt3d_style")
+SETS, ORDERED = ("gaitset", "gln"), ("gaitpart", "mt3d_style")
+
+
+# Figures of networks of other people's at CASIA-B's widths, measured on their own code.
+def test_gaitset_has_the_published_cost(count, peers):
+    found = count(peers.gaitset.GaitSet)
+    assert (found.parameters, found.whole) == (2_594_592, 3_261_743_104)
+    assert found.further == TRUNK + 79_888_384  # the branch of sets and the matrices, once
+
+
+def test_gaitpart_has_the_published_cost(count, peers):
+    found = count(peers.gaitpart.GaitPart)
+    assert (found.parameters, found.whole) == (1_204_000, 3_201_777_664)
+    assert found.further == TRUNK + 19_660_800 + 262_144
+
+
+def test_gln_has_the_published_cost(count, peers):
+    found = count(peers.gln.Gln)
+    assert (found.parameters, found.whole) == (8_541_984, 5_526_536_192)
+    assert found.whole - found.further == 29 * TRUNK
+
+
+def test_mt3d_style_costs_what_the_reconstruction_does(count, peers):
+    found = count(peers.mt3d_style.Mt3dStyle)
+    matrices = 32 * 128 * 128  # they were not counted there
+    assert found.parameters - matrices == 2_142_048
+    assert round((found.whole - matrices) / 1e7) == 3658
+    assert (found.further, found.kept_bytes) == (found.whole, 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "parameters"), [("trunk", 286_496), ("motion", 655_360), ("matrices", 262_144)]
+)
+def test_gaitpart_divides_as_published(torch, peers, part, parameters):
+    with torch.device("meta"):
+        network = peers.gaitpart.GaitPart()
+    groups = {"trunk": ("stage",), "motion": ("motion",), "matrices": ("matrices",)}[part]
+    named = network.named_parameters()
+    assert sum(p.numel() for name, p in named if name.startswith(groups)) == parameters
+
+
+def test_all_networks_cost_the_same_within_3_percent(count, peers):
+    networks = peers.networks.NETWORKS
+    costs = {name: count(found.scaled, 0).whole for name, found in networks.items()}
+    assert all(abs(cost / costs["CSTL"] - 1) < 0.03 for cost in costs.values()), costs
+
+
+def test_the_registry_tells_the_widths_that_are_built(torch, peers):
+    for name, found in peers.networks.NETWORKS.items():
+        for made, said in (
+            (found.scaled(0), found.widths),
+            (found.published(), found.published_widths),
+        ):
+            channels = {p.shape[0] for p in made.parameters() if p.ndim > 3}
+            assert set(said) == channels, name
+
+
+def test_an_unknown_network_is_refused_by_name(peers):
+    from cstl_edge.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="GaitSet.*got 'GaitNet'"):
+        peers.networks.network("GaitNet")
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"), [("gaitset", 62), ("gaitpart", 16), ("gln", 93), ("mt3d_style", 32)]
+)
+def test_embeddings_have_one_row_per_part(torch, tiny, walk, kind, parts):
+    found = tiny[kind](walk)
+    assert found.shape == (2, parts, 5)
+    assert tiny[kind].parts, tiny[kind].embedding == (parts, 5)
+    assert found.dtype == torch.float32
+    assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_a_set_knows_neither_order_nor_number(torch, tiny, walk, kind):
+    found = tiny[kind](walk)
+    for frames in ([3, 0, 6, 2, 5, 1, 4], [0, 1, 2, 3, 4, 5, 6, 2, 2]):
+        assert torch.allclose(tiny[kind](walk[:, frames]), found, atol=1e-6), frames
+
+
+@pytest.mark.parametrize("kind", ORDERED)
+def test_the_others_know_the_order(torch, tiny, walk, kind):
+    assert not torch.allclose(tiny[kind](walk[:, [3, 0, 6, 2, 5, 1, 4]]), tiny[kind](walk))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sequence_does_not_depend_on_its_batch(torch, tiny, walk, kind):
+    assert torch.allclose(tiny[kind](walk[1:]), tiny[kind](walk)[1:], atol=1e-6)
+
+
+def test_strips_are_maximum_and_mean_of_bands(torch, peers):
+    maps = torch.rand(2, 3, 16, 11)
+    found = peers.blocks.strips(maps, (4, 2))  # [n, p, c]
+    bands = [*maps.split(4, 2), *maps.split(8, 2)]
+    expected = torch.stack([x.amax((2, 3)) + x.mean((2, 3)) for x in bands], 1)
+    assert torch.allclose(found, expected)
+
+
+def test_every_part_has_a_matrix_of_its_own(torch, peers):
+    layer, x = peers.blocks.PartMatrices(3, 4, 5), torch.rand(2, 3, 4)
+    expected = torch.stack([x[:, part] @ layer.weight[part] for part in range(3)], 1)
+    assert torch.allclose(layer(x), expected, atol=1e-6)
+
+
+def test_a_focal_stage_is_a_stage_on_every_strip(torch, peers):
+    plain, focal = peers.blocks.Stage(2, 3), peers.blocks.Stage(2, 3, strips=4)
+    focal.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 2, 16, 11)
+    alone = torch.cat([plain(strip) for strip in x.split(4, 2)], 2)
+    assert torch.allclose(focal(x), alone, atol=1e-6)
+    assert not torch.allclose(focal(x), plain(x), atol=1e-3)  # zeros at the strips' edges
+
+
+@pytest.mark.parametrize(("reach", "gate_kernel"), [(3, 1), (5, 3)])
+def test_motion_is_a_gated_template_of_each_part(torch, peers, reach, gate_kernel):
+    """One part in loops: averages count the zeros beyond the ends, maxima do not."""
+    channels, s, part = 4, 6, 2
+    motion = peers.gaitpart.Motion(channels, reach, gate_kernel)
+    x = -torch.rand(1, peers.gaitpart.PARTS * channels, s)  # below the zeros of the padding
+    mine = x[0, part * channels : (part + 1) * channels]  # [c, s]
+    first, second = (
+        layer.weight.view(peers.gaitpart.PARTS, -1, *layer.weight.shape[1:])[part][None]
+        for layer in (motion.squeeze, motion.gate)
+    )
+
+    def convolved(y, weight):
+        return torch.nn.functional.conv1d(y[None], weight[0], padding=weight.shape[-1] // 2)[0]
+
+    hidden = convolved(mine, first)
+    gate = torch.sigmoid(convolved(torch.where(hidden > 0, hidden, 0.01 * hidden), second))
+    half = reach // 2
+    around = [mine[:, max(0, t - half) : t + half + 1] for t in range(s)]
+    template = torch.stack([near.sum(1) / reach + near.amax(1) for near in around], 1)
+    found = motion(x)[0, part * channels : (part + 1) * channels]
+    assert torch.allclose(found, gate * template, atol=1e-6)
+
+
+def test_gaitpart_keeps_parts_apart(torch, tiny, walk):
+    """The trunk's strips meet nowhere above a quarter of the height, nor do its parts later."""
+    changed = walk.clone()
+    changed[:, :, 48:] = 255 - changed[:, :, 48:]
+    before, after = tiny["gaitpart"](walk), tiny["gaitpart"](changed)
+    same = (before == after).all(2).all(0)  # [p]
+    assert same[:10].all()
+    assert not same[12:].any()
+
+
+def test_a_short_sequence_is_played_again(torch, peers, tiny, walk):
+    one = walk[:, :1]
+    assert torch.equal(tiny["mt3d_style"](one), tiny["mt3d_style"](one.repeat(1, 4, 1, 1)))
+    for frames, played in ((1, 4), (2, 4), (3, 6), (4, 4), (7, 7)):
+        assert peers.mt3d_style.repeated(walk[:, :frames]).shape[1] == played
+
+
+def test_the_large_scale_steps_over_three_frames(tiny, walk):
+    small, large = tiny["mt3d_style"].maps(walk)
+    assert small.shape == (2, 4, 7, 32, 22)
+    assert large.shape == (2, 4, 2, 32, 22)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_weight_is_learnt(tiny, walk, kind):
+    tiny[kind](walk).square().sum().backward()
+    still = [name for name, p in tiny[kind].named_parameters() if not p.grad.any()]
+    assert not still
+
+
+@pytest.mark.parametrize("kind", ["gaitset", "gaitpart", "gln"])
+def test_frames_that_were_kept_give_the_whole_window(peers, tiny, walk, kind):
+    eager, sequence = peers.running.Eager(tiny[kind]), walk[:1].numpy()
+    stream = peers.running.Stream(eager, sequence)
+    assert np.allclose(stream.last, eager.whole(sequence), atol=1e-6)
+    stream.step()  # the first frame has come again, behind the last
+    assert np.allclose(stream.last, eager.whole(np.roll(sequence, -1, 1)), atol=1e-6)
+
+
+def test_a_ring_holds_the_last_frames_in_their_order(peers):
+    ring = peers.running.Ring(3)
+    for number in range(1, 8):
+        (window,) = ring.push([np.full((1, 2), number, np.float32)])
+        assert window.flags["C_CONTIGUOUS"]
+    assert window[0, :, 0].tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "cstl"])
+def test_onnx_answers_as_eager_pytorch(monkeypatch, peers, tiny, walk, kind):
+    pytest.importorskip("onnxruntime")
+    from cstl_edge.model import Cstl, CstlConfig
+
+    monkeypatch.setattr(peers.running, "FRAMES", 7)
+    config = CstlConfig(widths=(2, 4, 4, 4), parts=4, embedding=5)
+    peer = peers.running.as_peer(Cstl(config) if kind == "cstl" else tiny[kind])
+    onnx = peers.running.Onnx(peers.running.exported(peer), 1)
+    sequence = walk[:1].numpy()
+    expected = peers.running.Eager(peer).whole(sequence)
+    assert np.allclose(onnx.whole(sequence), expected, atol=1e-5)
+    if peer.per_frame:
+        stream = peers.running.Stream(onnx, sequence)
+        assert np.allclose(stream.last, expected, atol=1e-5)
