@@ -47,17 +47,17 @@ def convolution(precision: str) -> onnx.ModelProto:
         name = "x.int8"
     for i in range(DEPTH):
         found = f"y{i}"
-        layer = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
-        nodes.append(helper.make_node("Conv", [name, "w"], [found], **layer))
+        conv = helper.make_node("Conv", [name, "w"], [found], kernel_shape=[3, 3], pads=[1] * 4)
+        nodes.append(conv)
         if precision != "float32":
             nodes += _pair(found)
             found += ".int8"
         name = found
-    ends = (
+    x, y = (
         helper.make_tensor_value_info(end, TensorProto.FLOAT, list(CONVOLUTION))
         for end in ("x", name)
     )
-    return _model(nodes, *ends, constants)
+    return _model(nodes, x, y, constants)
 
 
 def product(precision: str) -> onnx.ModelProto:

@@ -1,0 +1,166 @@
+"""What every meter promises, and how one is read many times a second while something runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol
+
+import numpy as np
+
+from cstl_edge.errors import CstlEdgeError, DataError, SourceUnavailable, one_line
+
+HZ = 100.0
+"""Readings per second that are tried; a board's bus may give fewer, and the row says how many."""
+LOWEST_HZ = 50.0
+"""With fewer, a meter of power misses what happens within an embedding."""
+
+
+class Meter(Protocol):
+    """Something that tells power or energy of parts of a machine, its rails."""
+
+    @property
+    def name(self) -> str:
+        """Return what it is, for the row."""
+
+    @property
+    def kind(self) -> Literal["watts", "joules"]:
+        """Return what `read` gives: power now, or energy since some beginning."""
+
+    @property
+    def scopes(self) -> Mapping[str, Sequence[str]]:
+        """Return which rails sum up to `module`, `gpu`, ..."""
+
+    def read(self) -> dict[str, float]:
+        """Return the value of every rail [W or J] (SourceUnavailable, DataError)."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Readings in the order of time; the first and the last are the ends of what was recorded."""
+
+    kind: Literal["watts", "joules"]
+    times_s: list[float]
+    rails: dict[str, list[float]]
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it was."""
+        return self.times_s[-1] - self.times_s[0]
+
+    @property
+    def hz(self) -> float:
+        """Return the readings per second as they really were."""
+        return (len(self.times_s) - 1) / self.seconds
+
+    def joules(self, rails: Sequence[str]) -> float:
+        """Return the energy of rails: what counters counted, or power integrated by trapezoids."""
+        return sum(self._joules(self.rails[name]) for name in rails)
+
+    def watts(self, rails: Sequence[str]) -> float:
+        """Return the mean power of rails."""
+        return self.joules(rails) / self.seconds
+
+    def negative(self) -> list[str]:
+        """Return the rails that gave negative power on the whole."""
+        return [name for name in self.rails if self.joules([name]) < 0]
+
+    def between(self, start_s: float, end_s: float) -> Recording:
+        """Return the part of it between two times, with the values there interpolated."""
+        inner = [i for i, t in enumerate(self.times_s) if start_s < t < end_s]
+        rails = {
+            name: [
+                float(np.interp(start_s, self.times_s, values)),
+                *(values[i] for i in inner),
+                float(np.interp(end_s, self.times_s, values)),
+            ]
+            for name, values in self.rails.items()
+        }
+        return Recording(self.kind, [start_s, *(self.times_s[i] for i in inner), end_s], rails)
+
+    def _joules(self, values: Sequence[float]) -> float:
+        if self.kind == "joules":
+            return values[-1] - values[0]
+        steps = zip(self.times_s, self.times_s[1:], values, values[1:], strict=False)
+        return sum((end - start) * (a + b) / 2 for start, end, a, b in steps)
+
+
+class Recorder:
+    """Reads a meter in a thread while the block runs; then `recording` has it.
+
+    A meter that fails ends the recording, not the block: `recording` raises what it said.
+    """
+
+    def __init__(self, meter: Meter, hz: float = HZ) -> None:
+        self._meter, self._period_s = meter, 1 / hz
+        self._times: list[float] = []
+        self._rails: dict[str, list[float]] = {}
+        self._failure: CstlEdgeError | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="power meter", daemon=True)
+
+    def __enter__(self) -> Recorder:
+        self._take()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        err: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        self._take()
+
+    def recording(self) -> Recording:
+        """Return what was recorded (SourceUnavailable, DataError)."""
+        if self._failure is not None:
+            raise self._failure
+        return Recording(self._meter.kind, self._times, self._rails)
+
+    def _run(self) -> None:
+        due = self._times[0] if self._times else time.perf_counter()
+        while self._failure is None:
+            due = max(due + self._period_s, time.perf_counter())  # what was missed is not made up
+            if self._done.wait(max(0.0, due - time.perf_counter())):
+                break
+            self._take()
+
+    def _take(self) -> None:
+        """Take one reading, dated in the middle of it: a bus takes milliseconds to answer."""
+        if self._failure is not None:
+            return
+        start = time.perf_counter()
+        try:
+            found = self._meter.read()
+        except CstlEdgeError as err:
+            self._failure = err
+            return
+        self._times.append((start + time.perf_counter()) / 2)
+        for name, value in found.items():
+            self._rails.setdefault(name, []).append(value)
+
+
+def read_number(path: Path, raw: bytes) -> int:
+    """Return what a file of the kernel says, a whole number (DataError)."""
+    try:
+        return int(raw.decode("ascii").strip())
+    except ValueError as err:
+        raise DataError(
+            f"{path}: expected a whole number; got {one_line(raw, 40)}: the meter is not used"
+        ) from err
+
+
+def gone(name: str, err: OSError) -> SourceUnavailable:
+    """Return the error of a meter that stopped answering."""
+    reason = one_line(err.strerror or err)
+    return SourceUnavailable(f"{name} stopped answering ({reason}): run `power` again")

@@ -1,0 +1,150 @@
+"""Power rails of a Jetson: INA3221 and INA238 chips as Linux shows them (hwmon), read without root.
+
+A chip's folder has for its channel k `ink_label`, `ink_input` [mV], `currk_input` [mA]; an INA238
+has one channel, its power in `power1_input` [µW], and often no label. Labels as NVIDIA's device
+trees write them; what the rails of a board sum up to is public for Orin Nano and NX (VDD_IN is the
+module's input), and our reading of its documents for AGX Orin (memory, VDDQ_VDD2_1V8AO, is fed by
+VIN_SYS_5V0 and not added) and Thor (VIN is the carrier's input, with all that hangs on it). None of
+it was run on a board.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cstl_edge.bench.power.meter import gone, read_number
+from cstl_edge.errors import DataError, SourceUnavailable, one_line
+
+HWMON = "sys/class/hwmon"
+CHIPS = ("ina3221", "ina3221x", "ina238")
+UNUSED = {"", "NC", "sum of shunt voltages"}
+MOST_WATTS = 1000.0
+"""Beyond it a reading is no rail of a Jetson."""
+SCOPES: tuple[Mapping[str, Sequence[str]], ...] = (
+    {"module": ("VDD_IN",), "gpu": ("VDD_CPU_GPU_CV",), "soc": ("VDD_SOC",)},
+    {
+        "module": ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
+        "gpu": ("VDD_GPU_SOC",),
+        "cpu": ("VDD_CPU_CV",),
+    },
+    {
+        "module": ("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"),
+        "gpu": ("VDD_GPU",),
+        "cpu": ("VDD_CPU_SOC_MSS",),
+        "carrier": ("VIN",),
+    },
+)
+"""By board: Orin Nano and NX (CPU, GPU and CV share a rail), AGX Orin (GPU and SoC share one),
+Thor. A board has those whose rails are all there; the first with a module is taken."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One rail: the files that say its power, and how many of their units make a watt."""
+
+    label: str
+    files: tuple[Path, ...]
+    """Their values are multiplied."""
+    per_watt: float
+
+
+class Rails:
+    """The rails of this board, ready to be read."""
+
+    name = "INA3221/INA238 rails through sysfs"
+    kind: Literal["watts"] = "watts"
+
+    def __init__(self, channels: Sequence[Channel]) -> None:
+        """Open the files of all channels (SourceUnavailable)."""
+        self._channels = list(channels)
+        self.scopes = scopes([channel.label for channel in channels])
+        self._open: dict[Path, int] = {}
+        try:
+            for path in (path for channel in channels for path in channel.files):
+                self._open[path] = os.open(path, os.O_RDONLY)
+        except OSError as err:
+            self.close()
+            raise SourceUnavailable(
+                f"cannot read {path}: {one_line(err.strerror)}: power rails are readable by "
+                "everybody on Jetson Linux; in a container, mount /sys"
+            ) from err
+
+    def read(self) -> dict[str, float]:
+        """Return the power of every rail [W], signed as its chip measures it."""
+        watts = {}
+        for channel in self._channels:
+            product = 1.0
+            for path in channel.files:
+                product *= self._number(path)
+            watts[channel.label] = product / channel.per_watt
+            if abs(watts[channel.label]) > MOST_WATTS:
+                raise DataError(
+                    f"{channel.label}: expected at most {MOST_WATTS:g} W; got "
+                    f"{watts[channel.label]:g}: the meter is not used"
+                )
+        return watts
+
+    def close(self) -> None:
+        """Close the files."""
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open = {}
+
+    def _number(self, path: Path) -> int:
+        try:
+            raw = os.pread(self._open[path], 32, 0)  # from the beginning: the kernel measures anew
+        except OSError as err:
+            raise gone(f"the power rail {path.name} of {path.parent.name}", err) from err
+        return read_number(path, raw)
+
+
+def find_channels(root: Path) -> list[Channel]:
+    """Return the labelled channels of every chip; empty where there is none."""
+    found: dict[str, Channel] = {}
+    for folder in sorted((root / HWMON).glob("hwmon*")):
+        chip = _text(folder / "name")
+        if chip not in CHIPS:
+            continue
+        for channel in _single(folder) if chip == "ina238" else _triple(folder):
+            found.setdefault(channel.label, channel)
+    return list(found.values())
+
+
+def scopes(labels: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return what the rails of a board sum up to; all that is labelled, where none is known."""
+    for layout in SCOPES:
+        if set(layout["module"]) <= set(labels):
+            return {name: rails for name, rails in layout.items() if set(rails) <= set(labels)}
+    return {"rails": tuple(labels)}
+
+
+def _triple(folder: Path) -> list[Channel]:
+    """Return the channels of an INA3221 that are wired and on."""
+    channels = []
+    for path in sorted(folder.glob("in[1-3]_label")):
+        k = re.sub(r"\D", "", path.name)
+        label = _text(path)
+        files = (folder / f"in{k}_input", folder / f"curr{k}_input")
+        on = _text(folder / f"in{k}_enable") != "0"
+        if label not in UNUSED and on and all(file.exists() for file in files):
+            channels.append(Channel(label, files, 1e6))  # mV · mA
+    return channels
+
+
+def _single(folder: Path) -> list[Channel]:
+    """Return the channel of an INA238: the board's input, where nothing says otherwise."""
+    label = _text(folder / "label") or _text(folder / "in1_label") or "VIN"
+    power = folder / "power1_input"
+    return [Channel(label, (power,), 1e6)] if power.exists() else []  # µW
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""

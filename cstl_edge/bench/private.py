@@ -1,0 +1,72 @@
+"""Take out of results what tells whose machine it was, before they are sent to anyone.
+
+Names of the user and of the host, addresses, paths and identifiers of devices are replaced; figures
+and versions stay. Known names are looked for as words, the rest by its form.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import re
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+PERSONAL_KEYS = re.compile(r"host|user(?!_?space)|serial|uuid|\bmac\b|address|home", re.IGNORECASE)
+COMMON_NAMES = {"root", "user", "admin", "nvidia", "ubuntu", "jetson", "orin", "thor", "tegra"}
+COMMON_NAMES |= {"localhost", "tegra-ubuntu", "linux", "debian"}  # they tell of nobody
+SYSTEM = ("/dev/", "/sys/", "/proc/", "/etc/nv", "/usr/bin/", "/usr/sbin/", "/usr/local/cuda")
+FORMS = {
+    "address": r"(?:rtsps?|https?|ftp|ssh|file|srt|udp)://\S+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
+    "hardware address": r"\b(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\b",
+    "ip": r"\b(?:\d{1,3}\.){3}\d{1,3}\b(?!\.\d)",
+    "id": r"\b(?:GPU-|MIG-)?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b",
+}
+PATH = re.compile(r"(?<![\w:/.<])(?:~|/[\w.@+-]+)(?:/[\w.@+ -]*[\w.@+-])+|[A-Za-z]:\\[^\s\"']+")
+
+
+def scrub(value: Any, names: Iterable[str] | None = None) -> Any:
+    """Return a JSON-ready value without what is personal in its keys and texts.
+
+    names: what must not be left as a word; by default those of this machine (`names_here`)
+    """
+    wanted = sorted(names_here() if names is None else set(names), key=len, reverse=True)
+    words = "|".join(re.escape(name) for name in wanted if name)
+    known = re.compile(rf"(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])") if words else None
+    return _walk(value, known)
+
+
+def names_here(root: Path = Path("/")) -> set[str]:
+    """Return the names of this machine, its user and its parts that would tell them from others."""
+    found = {socket.gethostname(), socket.gethostname().split(".")[0]}
+    with contextlib.suppress(KeyError, OSError):  # a container's user may have no name
+        found.add(getpass.getuser())
+    for path in ("proc/device-tree/serial-number", "etc/hostname", "etc/machine-id"):
+        try:
+            found.add((root / path).read_text(encoding="utf-8", errors="replace").strip("\0 \n"))
+        except OSError:
+            continue
+    return {name for name in found if len(name) > 1 and name.lower() not in COMMON_NAMES}
+
+
+def _walk(value: Any, known: re.Pattern[str] | None) -> Any:
+    if isinstance(value, str):
+        return _text(value, known)
+    if isinstance(value, dict):
+        return {
+            _text(key, known): _walk(item, known)
+            for key, item in value.items()
+            if not PERSONAL_KEYS.search(key)
+        }
+    if isinstance(value, (list, tuple)):
+        return [_walk(item, known) for item in value]
+    return value
+
+
+def _text(text: str, known: re.Pattern[str] | None) -> str:
+    for name, form in FORMS.items():
+        text = re.sub(form, f"<{name}>", text)
+    text = PATH.sub(lambda found: found[0] if found[0].startswith(SYSTEM) else "<path>", text)
+    return known.sub("<name>", text) if known else text
