@@ -46,8 +46,7 @@ class Counts:
 
 def counts(peer: Peer) -> Counts:
     """Count a network; products of convolutions and matrices count, nothing else does."""
-    device = next(peer.parameters()).device  # `meta` counts without computing
-    silhouettes = torch.zeros((1, FRAMES, *SIZE), dtype=torch.uint8, device=device)
+    silhouettes = torch.zeros((1, FRAMES, *SIZE), dtype=torch.uint8)
     parameters = sum(p.numel() for p in peer.parameters())
     whole = _multiply_adds(lambda: peer(silhouettes))
     if not peer.per_frame:

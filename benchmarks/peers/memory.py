@@ -7,6 +7,7 @@ import ctypes
 import gc
 import multiprocessing
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -48,13 +49,18 @@ def _peak(name: str, widths: str, backend: str, graph: Path, threads: int) -> fl
             runner.whole(silhouettes)
 
     use(1)  # what libraries load at their first call is theirs
+    return peak_of(lambda: use(RUNS))
+
+
+def peak_of(use: Callable[[], None]) -> float | None:
+    """Return by how much a call raises this process's memory at most [MB]; None where unknown."""
     _give_back()
     before = _status_mb("VmRSS")
     try:
         RESET.write_text("5")  # forgets the peak so far
     except OSError:
         return None
-    use(RUNS)
+    use()
     peak = _status_mb("VmHWM")
     return None if before is None or peak is None else round(peak - before, 1)
 

@@ -1,0 +1,50 @@
+"""The modules of benchmarks/peers, which are no part of the package, and narrow networks."""
+
+import importlib
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+PEERS = Path(__file__).parents[3] / "benchmarks" / "peers"
+WIDTHS = (4, 8, 8)
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture
+def peers(torch):
+    """All modules by name; the seed of the weights is set."""
+    if "peers" not in sys.modules:
+        spec = spec_from_file_location(
+            "peers", PEERS / "__init__.py", submodule_search_locations=[str(PEERS)]
+        )
+        sys.modules["peers"] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["peers"])
+    names = [path.stem for path in PEERS.glob("*.py") if path.stem != "__init__"]
+    torch.manual_seed(0)
+    return SimpleNamespace(**{name: importlib.import_module(f"peers.{name}") for name in names})
+
+
+@pytest.fixture
+def tiny(peers):
+    """A narrow network of each kind."""
+    return {
+        "gaitset": peers.gaitset.GaitSet(WIDTHS, 5),
+        "gaitpart": peers.gaitpart.GaitPart(WIDTHS, 5),
+        "gln": peers.gln.Gln(WIDTHS, 6, 5),
+        "mt3d_style": peers.mt3d_style.Mt3dStyle((2, 3, 4), 5),
+    }
+
+
+@pytest.fixture
+def walk(torch):
+    """Silhouettes of two sequences of seven frames."""
+    drawn = np.random.default_rng(0).integers(0, 2, (2, 7, 16, 11), np.uint8)
+    return torch.from_numpy(drawn.repeat(4, 2).repeat(4, 3) * np.uint8(255))
