@@ -136,15 +136,13 @@ class _Pace:
         self._due: float | None = None
 
     def restart(self) -> None:
-        """Begin anew with the next call."""
+        """Begin anew: the next tick is a whole period away, so that every call follows a rest."""
         self._due = None
 
     def wait(self) -> tuple[float, int]:
         """Sleep until the next tick; return how late it is [ms], and how many ticks were missed."""
         now = time.perf_counter()
-        if self._due is None:
-            self._due = now - self.period_s
-        self._due += self.period_s
+        self._due = (now if self._due is None else self._due) + self.period_s
         missed = max(0, math.floor((now - self._due) / self.period_s))
         self._due += missed * self.period_s
         time.sleep(max(0.0, self._due - now))

@@ -1,0 +1,252 @@
+"""What NVIDIA's trtexec exports, as rows, and ours laid beside it.
+
+`--exportTimes` gives one object per query: stamps (`startComputeMs`, ...) and durations (`h2dMs`,
+`computeMs`, `d2hMs`, `latencyMs`, their sum). TensorRT 7 says `in` and `out` for `h2d` and `d2h`,
+and has no stamps of the enqueue. `--exportProfile` gives `{"count": runs}` and then one object per
+layer: `timeMs` over all runs, `averageMs`, `percentage`, from 8.4 on `medianMs`. Warm-up is in
+neither. Facts from `samples/common/sampleReporting.cpp` of TensorRT 7.0 to 11.1.
+
+The files may come from anybody: sizes, types and numbers are checked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median, pstdev
+from typing import Any, NoReturn
+
+from cstl_edge.bench.record import Case, Row
+from cstl_edge.errors import DataError, one_line
+from cstl_edge.measure import percentile
+from cstl_edge.measure.doubts import doubts
+
+LARGEST = 64 << 20
+"""Bytes of a file; 3 s of a 0.1 ms query are 10 MB."""
+NAMES = {
+    "h2d": ("h2dMs", "inMs"),
+    "compute": ("computeMs",),
+    "d2h": ("d2hMs", "outMs"),
+    "latency": ("latencyMs",),
+}
+STAMPS = {
+    "start": ("startH2dMs", "startInMs"),
+    "end": ("endD2hMs", "endOutMs"),
+    "compute start": ("startComputeMs",),
+    "compute end": ("endComputeMs",),
+}
+ENQUEUE = ("startEnqMs", "endEnqMs")
+DIGITS = 6  # of a number that a C++ stream writes
+STAGES = ("h2d", "compute", "d2h", "enqueue", "latency")
+
+
+def times(
+    path: str | Path, *, run: str, contender: str = "trtexec", case: Case | None = None
+) -> Row:
+    """Read a file of `--exportTimes` (DataError).
+
+    returns a row with samples `h2d`, `compute`, `d2h`, `latency` and, where stamped, `enqueue`
+            [ms], and value `queries_per_s` as trtexec counts it: over the time from the first
+            query's first copy to the last query's end
+    """
+    queries = _objects(path)
+    samples = {stage: [_number(path, x, names) for x in queries] for stage, names in NAMES.items()}
+    stamps = {key: [_number(path, x, names) for x in queries] for key, names in STAMPS.items()}
+    warnings = []
+    if all(name in query for query in queries for name in ENQUEUE):
+        samples["enqueue"] = [_enqueue(path, query) for query in queries]
+        warnings += _coarse(queries, samples["enqueue"])
+    warnings += _parallel(stamps)
+    wall_ms = stamps["end"][-1] - stamps["start"][0]
+    if wall_ms <= 0:
+        _refuse(path, "queries in the order of their time", f"{wall_ms:g} ms from first to last")
+    return Row(
+        run=run,
+        scenario="trtexec",
+        contender=contender,
+        case=case or Case(),
+        samples=samples,
+        values={"queries_per_s": 1e3 * len(queries) / wall_ms},
+        warnings=[*doubts(samples), *warnings],
+        details={"kind": "times"},
+    )
+
+
+def profile(
+    path: str | Path, *, run: str, contender: str = "trtexec", case: Case | None = None
+) -> Row:
+    """Read a file of `--exportProfile` (DataError).
+
+    returns a row with values `profiled_runs` and `layers_ms` (sum of the layers' averages), and
+            `details["layers"]`: name, time_ms, average_ms, median_ms (or none), percentage
+    """
+    head, *entries = _objects(path)
+    runs = _number(path, head, ("count",))
+    if runs < 1 or not entries:
+        _refuse(path, "at least one run and one layer", f"{runs:g} and {len(entries)}")
+    layers = [_layer(path, entry) for entry in entries]
+    return Row(
+        run=run,
+        scenario="trtexec",
+        contender=contender,
+        case=case or Case(),
+        values={"profiled_runs": runs, "layers_ms": sum(x["average_ms"] for x in layers)},
+        details={"kind": "profile", "layers": layers},
+    )
+
+
+def performance(samples_ms: Sequence[float]) -> dict[str, float]:
+    """Return the figures of trtexec's performance summary for one stage [ms; cv in percent].
+
+    Its median is the mean of the two middle samples where their number is even, unlike its
+    percentile of 50. Raises ValueError without samples.
+    """
+    if not samples_ms:
+        raise ValueError("expected at least one sample, got none")
+    mean = fmean(samples_ms)
+    marks = {f"p{q}": percentile(samples_ms, q) for q in (90, 95, 99)}
+    return {
+        "min": min(samples_ms),
+        "max": max(samples_ms),
+        "mean": mean,
+        "median": median(samples_ms),
+        **marks,
+        "cv_percent": 100 * pstdev(samples_ms) / mean if mean else math.inf,
+    }
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One stage, measured by both."""
+
+    stage: str
+    ours_ms: float
+    """Median."""
+    theirs_ms: float
+    ratio: float | None
+    """Ours / theirs; None where theirs is 0 (no copies)."""
+    ours_p99_ms: float
+    theirs_p99_ms: float
+
+
+def beside(ours: Row, theirs: Row) -> list[Beside]:
+    """Lay our times of an engine beside trtexec's, stage by stage (DataError: none in common).
+
+    Our `latency` is made as theirs is: the sum of both copies and the computation of each sample.
+    """
+    mine = _comparable(ours.samples)
+    both = [stage for stage in STAGES if mine.get(stage) and theirs.samples.get(stage)]
+    if not both:
+        raise DataError(
+            f"expected times of h2d, compute, d2h or enqueue in both rows; got "
+            f"{_listed(ours.samples)} in ours and {_listed(theirs.samples)} in trtexec's: "
+            "measure an engine on a GPU, and read a file of --exportTimes"
+        )
+    return [_pair(stage, mine[stage], theirs.samples[stage]) for stage in both]
+
+
+def _comparable(samples: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
+    """Return our samples by trtexec's names."""
+    found = dict(samples)
+    if not found.get("compute") and found.get("device"):
+        found["compute"] = found["device"]
+    parts = [found.get(stage, ()) for stage in ("h2d", "compute", "d2h")]
+    if all(parts) and len({len(part) for part in parts}) == 1:
+        found["latency"] = [sum(stages) for stages in zip(*parts, strict=True)]
+    return found
+
+
+def _pair(stage: str, ours: Sequence[float], theirs: Sequence[float]) -> Beside:
+    ours_ms, theirs_ms = median(ours), median(theirs)
+    ratio = ours_ms / theirs_ms if theirs_ms else None
+    return Beside(stage, ours_ms, theirs_ms, ratio, percentile(ours, 99), percentile(theirs, 99))
+
+
+def _objects(path: str | Path) -> list[dict[str, Any]]:
+    """Return a file's list of JSON objects, at least one (DataError)."""
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            _refuse(path, f"at most {LARGEST >> 20} MiB", "more")
+        found = json.loads(text, parse_constant=_no_constant)
+    except OSError as err:
+        raise DataError(f"{one_line(path)}: expected a file of trtexec: {one_line(err)}") from err
+    except (ValueError, RecursionError) as err:
+        raise DataError(
+            f"{one_line(path)}: expected JSON, as trtexec exports it: {one_line(err)}"
+        ) from err
+    if not isinstance(found, list) or not found or not all(isinstance(x, dict) for x in found):
+        _refuse(path, "a list of objects, as --exportTimes or --exportProfile writes it", "another")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _number(path: str | Path, entry: Mapping[str, Any], names: Iterable[str]) -> float:
+    """Return the first of several names' finite, non-negative number (DataError)."""
+    name = next((x for x in names if x in entry), None)
+    if name is None:
+        _refuse(path, " or ".join(names), f"an object with {_listed(entry)}")
+    value = entry[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        _refuse(path, f"a number for {name}", type(value).__name__)
+    if not 0 <= value < 1e15:  # ms: 30,000 years; no infinity, and every int fits a float
+        _refuse(path, f"milliseconds for {name}", f"{value:g}" if abs(value) < 1e300 else "more")
+    return float(value)
+
+
+def _enqueue(path: str | Path, query: Mapping[str, Any]) -> float:
+    start, end = (_number(path, query, (name,)) for name in ENQUEUE)
+    if end < start:
+        _refuse(path, "an enqueue that ends after it starts", f"{start:g} to {end:g} ms")
+    return end - start
+
+
+def _coarse(queries: Sequence[Mapping[str, Any]], enqueue_ms: Sequence[float]) -> list[str]:
+    """Warn where the enqueue, a difference of stamps, is not known well enough."""
+    latest = max(float(query[ENQUEUE[1]]) for query in queries)
+    step_ms = 10.0 ** (math.floor(math.log10(max(latest, 1e-3))) + 1 - DIGITS)
+    if step_ms <= 0.1 * median(enqueue_ms):
+        return []
+    return [f"enqueue: trtexec stamps with {DIGITS} digits, so it is known to {step_ms:g} ms only"]
+
+
+def _parallel(stamps: Mapping[str, Sequence[float]]) -> list[str]:
+    """Warn where one query computed before the one before it had ended."""
+    starts, ends = stamps["compute start"][1:], stamps["compute end"][:-1]
+    slack = 2 * 10.0 ** (1 - DIGITS)  # both stamps are rounded
+    early = sum(start < end * (1 - slack) for start, end in zip(starts, ends, strict=True))
+    if not early:
+        return []
+    return [
+        f"parallel: {early} queries computed while another did (several streams); "
+        "their number per second counts, not their latency"
+    ]
+
+
+def _layer(path: str | Path, entry: Mapping[str, Any]) -> dict[str, Any]:
+    name = entry.get("name")
+    if not isinstance(name, str):
+        _refuse(path, "a layer with a name", f"an object with {_listed(entry)}")
+    middle = _number(path, entry, ("medianMs",)) if "medianMs" in entry else None
+    return {
+        "name": one_line(name, 500),
+        "time_ms": _number(path, entry, ("timeMs",)),
+        "average_ms": _number(path, entry, ("averageMs",)),
+        "median_ms": middle,
+        "percentage": _number(path, entry, ("percentage",)),
+    }
+
+
+def _refuse(path: str | Path, expected: str, got: str) -> NoReturn:
+    raise DataError(f"{one_line(path)}: expected {expected}; got {one_line(got)}")
+
+
+def _listed(keys: Iterable[str]) -> str:
+    return one_line(", ".join(sorted(keys)) or "none", 80)

@@ -1,0 +1,216 @@
+"""trtexec's exported files as rows, and ours beside them.
+
+`recorded/trtexec_times.json` is of our own making, in the layout of TensorRT 8.4 to 11.1: 200
+queries, digits as a C++ stream writes them. Its figures below were computed outside Python: by
+`sort -g` and `awk` from the file, the places of the percentiles by C++ in single precision (of 200
+sorted samples, counted from 1: p90 the 180th, p95 the 190th, p99 the 199th).
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cstl_edge.bench.record import Case, Row, read_rows, write_rows
+from cstl_edge.bench.trtexec import beside, performance, profile, times
+from cstl_edge.errors import DataError
+
+RECORDED = Path(__file__).parent / "recorded"
+FIGURES = {
+    "h2d": (0.0123001, 0.0135509, 0.01260458, 0.01254365, 0.0128847, 0.0130372, 0.0135187),
+    "compute": (0.4044, 0.628273, 0.414597525, 0.412038, 0.415884, 0.417182, 0.535398),
+    "d2h": (0.00610039, 0.0066507, 0.006247881, 0.006224455, 0.00640076, 0.00645981, 0.006613),
+    "latency": (0.423297, 0.646735, 0.433450025, 0.430962, 0.434874, 0.435898, 0.554002),
+}
+VARIATION = {"h2d": 1.869209, "compute": 4.788888, "d2h": 1.801258, "latency": 4.573775}
+OLDER = {
+    "startInMs": 10.0,
+    "endInMs": 10.1,
+    "startComputeMs": 10.2,
+    "endComputeMs": 11.2,
+    "startOutMs": 11.2,
+    "endOutMs": 11.4,
+    "inMs": 0.1,
+    "computeMs": 1.0,
+    "outMs": 0.2,
+    "latencyMs": 1.3,
+    "endToEndMs": 1.4,
+}
+NEWER = {
+    "startEnqMs": 10.0,
+    "endEnqMs": 10.25,
+    "startH2dMs": 10.0,
+    "endH2dMs": 10.1,
+    "startComputeMs": 10.2,
+    "endComputeMs": 11.2,
+    "startD2hMs": 11.2,
+    "endD2hMs": 11.4,
+    "h2dMs": 0.1,
+    "computeMs": 1.0,
+    "d2hMs": 0.2,
+    "latencyMs": 1.3,
+}
+
+
+def write(path, found):
+    path.write_text(found if isinstance(found, str) else json.dumps(found))
+    return path
+
+
+def later(query, ms):
+    return {k: v + ms if k.startswith(("start", "end")) else v for k, v in query.items()}
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return times(RECORDED / "trtexec_times.json", run="r", case=Case(graph="full", batch=1))
+
+
+@pytest.mark.parametrize("stage", FIGURES)
+def test_figures_are_those_computed_elsewhere(recorded, stage):
+    found = performance(recorded.samples[stage])
+    names = ("min", "max", "mean", "median", "p90", "p95", "p99")
+    assert [found[x] for x in names] == pytest.approx(FIGURES[stage], rel=1e-7)
+    assert found["cv_percent"] == pytest.approx(VARIATION[stage], rel=1e-5)
+
+
+def test_queries_per_second_are_over_the_wall_time(recorded):
+    assert recorded.values["queries_per_s"] == pytest.approx(
+        200 / 0.289388 / (1 - 0.200304 / 0.289388)
+    )
+
+
+def test_every_query_is_a_sample_in_its_order(recorded):
+    raw = json.loads((RECORDED / "trtexec_times.json").read_text())
+    assert recorded.samples["compute"] == [x["computeMs"] for x in raw]
+    assert recorded.samples["enqueue"] == [x["endEnqMs"] - x["startEnqMs"] for x in raw]
+
+
+def test_what_trtexec_would_warn_of_is_warned_of(recorded):
+    assert any("unstable clocks: times vary by 4.8 %" in x for x in recorded.warnings)
+    assert not any("bound" in x or "parallel" in x or "few" in x for x in recorded.warnings)
+
+
+def test_a_row_survives_its_file(recorded, tmp_path):
+    write_rows(tmp_path / "rows.jsonl", [recorded])
+    assert list(read_rows(tmp_path / "rows.jsonl")) == [recorded]
+
+
+def test_names_of_tensorrt_7_are_understood(tmp_path):
+    old = times(write(tmp_path / "old.json", [OLDER, later(OLDER, 2.0)]), run="r")
+    new = times(write(tmp_path / "new.json", [NEWER, later(NEWER, 2.0)]), run="r")
+    assert "enqueue" not in old.samples
+    assert new.samples["enqueue"] == [0.25, 0.25]
+    for stage in ("h2d", "compute", "d2h", "latency"):
+        assert old.samples[stage] == new.samples[stage]
+    assert old.values == new.values == {"queries_per_s": pytest.approx(2 / 3.4e-3)}
+
+
+def test_stamps_too_coarse_for_the_enqueue_are_told(tmp_path):
+    late = [later(NEWER, 2000.0 + 2 * i) | {"endEnqMs": 2010.01 + 2 * i} for i in range(3)]
+    row = times(write(tmp_path / "t.json", late), run="r")
+    assert any("known to 0.01 ms only" in x for x in row.warnings)
+
+
+def test_several_streams_are_told(tmp_path):
+    row = times(write(tmp_path / "t.json", [later(NEWER, 0.5 * i) for i in range(4)]), run="r")
+    assert any(x.startswith("parallel: 3 queries") for x in row.warnings)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ("[", "expected JSON"),
+        ("[" * 100_000, "expected JSON"),
+        ("{}", "list of objects"),
+        ("[]", "list of objects"),
+        ("[1]", "list of objects"),
+        ('[{"h2dMs": NaN}]', "NaN is no number"),
+        ('[{"h2dMs": nan}]', "expected JSON"),
+        ('[{"h2dMs": 1e999}]', "milliseconds for h2dMs"),
+        ('[{"h2dMs": 1' + "0" * 400 + "}]", "milliseconds for h2dMs"),
+        ('[{"h2dMs": -1}]', "milliseconds for h2dMs"),
+        ('[{"h2dMs": true}]', "a number for h2dMs"),
+        ('[{"h2dMs": "1"}]', "a number for h2dMs"),
+        ([{"a\nb": 1}], "h2dMs or inMs; got an object with a\\nb"),
+        ([{k: v for k, v in NEWER.items() if k != "computeMs"}], "expected computeMs"),
+        ([NEWER | {"endEnqMs": 9.0}], "ends after it starts"),
+        ([later(NEWER, 50.0), NEWER], "in the order of their time"),
+        (b"\xff\xfe[", "expected JSON"),
+    ],
+)
+def test_files_that_trtexec_does_not_write_are_refused(tmp_path, found, said):
+    path = tmp_path / "t.json"
+    if isinstance(found, bytes):
+        path.write_bytes(found)
+    else:
+        write(path, found)
+    with pytest.raises(DataError) as caught:
+        times(path, run="r")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_huge_and_missing_files_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="expected a file of trtexec"):
+        times(tmp_path / "none.json", run="r")
+    monkeypatch.setattr("cstl_edge.bench.trtexec.LARGEST", 1 << 20)
+    write(tmp_path / "t.json", "[" + " " * (1 << 20) + "]")
+    with pytest.raises(DataError, match="at most 1 MiB"):
+        times(tmp_path / "t.json", run="r")
+
+
+def test_layers_are_read(tmp_path):
+    row = profile(RECORDED / "trtexec_profile.json", run="r")
+    assert row.values == {"profiled_runs": 500, "layers_ms": pytest.approx(0.207)}
+    names = [layer["name"] for layer in row.details["layers"]]
+    assert names[2] == "CstlPartGather_0"
+    assert row.details["layers"][3]["median_ms"] == 0.13824
+    old = [{"count": 2}, {"name": "a", "timeMs": 4, "averageMs": 2, "percentage": 100}]
+    assert (
+        profile(write(tmp_path / "p.json", old), run="r").details["layers"][0]["median_ms"] is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([{"count": 0}, {"name": "a"}], "at least one run"),
+        ([{"count": 5}], "at least one run and one layer; got 5 and 0"),
+        ([{"name": "a"}], "expected count"),
+        ([{"count": 5}, {"timeMs": 1}], "a layer with a name"),
+        ([{"count": 5}, {"name": "a", "timeMs": 1, "averageMs": 1}], "expected percentage"),
+        ([NEWER], "expected count"),
+    ],
+)
+def test_profiles_that_trtexec_does_not_write_are_refused(tmp_path, found, said):
+    with pytest.raises(DataError, match=said):
+        profile(write(tmp_path / "p.json", found), run="r")
+
+
+def row(**samples):
+    return Row(run="r", scenario="graph", contender="tensorrt float16", samples=samples)
+
+
+def test_ours_stands_beside_theirs(recorded):
+    ours = row(
+        wall=[9.0, 9.0], h2d=[0.02, 0.03], compute=[0.4, 0.5], d2h=[0.01, 0.01], enqueue=[0.1, 0.1]
+    )
+    found = {pair.stage: pair for pair in beside(ours, recorded)}
+    assert set(found) == {"h2d", "compute", "d2h", "enqueue", "latency"}
+    assert found["compute"].ours_ms == pytest.approx(0.45)
+    assert found["compute"].theirs_ms == pytest.approx(0.412038)
+    assert found["compute"].ratio == pytest.approx(0.45 / 0.412038)
+    assert found["latency"].ours_p99_ms == pytest.approx(0.54)  # 0.03 + 0.5 + 0.01
+
+
+def test_device_time_stands_for_computation_and_no_copies_give_no_ratio(recorded):
+    (pair,) = beside(row(wall=[1.0], device=[0.824076]), recorded)
+    assert (pair.stage, pair.ratio) == ("compute", pytest.approx(2.0))
+    (pair,) = beside(row(h2d=[0.1]), row(h2d=[0.0]))
+    assert pair.ratio is None
+
+
+def test_rows_without_a_common_stage_are_refused(recorded):
+    with pytest.raises(DataError, match="got wall in ours"):
+        beside(row(wall=[1.0]), recorded)
