@@ -1,0 +1,155 @@
+"""The report from result files: chapters, comparisons, what was skipped, how it was measured."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+
+from cstl_edge import __version__
+from cstl_edge.bench.record import Row, Subject
+from cstl_edge.bench.report import differ, speed, worth
+from cstl_edge.bench.report.cells import ran_as
+from cstl_edge.bench.report.load import Chapter, against, chapters, read, text
+from cstl_edge.bench.report.page import Part, Report, Section
+from cstl_edge.bench.report.tables import Table, case_of, without_empty
+from cstl_edge.errors import ConfigError
+
+BUILDERS = (
+    speed.single,
+    speed.graph,
+    speed.multi,
+    speed.offline,
+    speed.end_to_end,
+    worth.accuracy,
+    worth.peers,
+    worth.roofline,
+    worth.power,
+    speed.trtexec,
+)
+SHOWN = ("driver", "l4t", "power_mode", "container")  # of the environment, where it has them
+RAN = ("backend", "version", "on", "tensors", "computed in", "threads", "options")
+METHOD = (
+    "Times are milliseconds on a monotonic clock. Every sample is kept in the order it was taken; "
+    "warm-up is apart, nothing is clipped away, and no minimum is a headline.",
+    "Percentiles are counted as trtexec counts them: of n sorted samples the one with index "
+    "n − 1 − int((1 − q/100)·n), in single precision as there, never an interpolation. A figure "
+    "has as many digits as its 95 % interval lets stand (order statistics), two to three.",
+    "Samples taken while the machine throttled are dropped and counted in the remarks. Outputs are "
+    "compared with a reference while measuring: a backend that answers wrongly has no time.",
+    "Ratios are taken within one run on one machine. Of results that were measured again on the "
+    "same machine at the same commit the last stand.",
+)
+
+
+def report(paths: Sequence[Path], base: str | None = None) -> Report:
+    """Return what the files hold, compared with `base`: a file or the begin of a commit.
+
+    Raises DataError for files that cannot be read or hold no result, ConfigError for a commit that
+    none of them has and where the extra `bench` is not installed.
+    """
+    _needs("jinja2", "matplotlib", "scipy")
+    found = chapters(row for path in paths for row in read(path))
+    n = count(1)
+    compared = [differ.part(*pair, k, n) for k, pair in enumerate(against(found, base))]
+    parts = [_part(chapter, k, n) for k, chapter in enumerate(found)]
+    rows = sum(len(chapter.rows) for chapter in found)
+    return Report("cstl_edge: benchmarks", f"{rows} results", (*compared, *parts), METHOD, _made())
+
+
+def _needs(*modules: str) -> None:
+    try:
+        for name in modules:
+            import_module(name)
+    except ImportError as err:
+        raise ConfigError(
+            f'the report needs {err.name}, which is not here: pip install "cstl-edge[bench]"'
+        ) from err
+
+
+def _part(chapter: Chapter, k: int, n: count[int]) -> Part:
+    built = (build(chapter, n) for build in BUILDERS)
+    made = [replace(section, id=f"{section.id}-{k + 1}") for section in built if section]
+    return Part(
+        f"machine-{k + 1}", chapter.machine, _facts(chapter), (), (*made, *_rest(chapter, k))
+    )
+
+
+def _facts(chapter: Chapter) -> tuple[tuple[str, str], ...]:
+    """Say what ran where."""
+    machine = chapter.environment
+    subjects = {row.subject.model_dump_json(): row.subject for row in chapter.rows if row.subject}
+    facts = [
+        ("commit", chapter.commit),
+        ("measured", _span(text(row.environment.get("utc")) for row in chapter.rows)),
+        *(("network", _network(subject)) for subject in subjects.values()),
+        ("versions", text(machine.get("packages"))),
+        *((name, text(machine.get(name))) for name in SHOWN),
+    ]
+    if chapter.replaced:
+        facts.append(("replaced", f"{chapter.replaced} earlier results of the same cases"))
+    return tuple((name.replace("_", " "), told) for name, told in facts if told)
+
+
+def _network(subject: Subject) -> str:
+    height, width = subject.size
+    widths = "/".join(str(x) for x in subject.widths)
+    said = [
+        subject.name,
+        f"{height}×{width}",
+        f"{subject.parts} parts",
+        f"widths {widths}" if widths else "",
+        f"weights {subject.weights_sha256[:12]}" if subject.trained else "random weights",
+    ]
+    return ", ".join(x for x in said if x)
+
+
+def _span(stamps: Iterable[str]) -> str:
+    found = sorted({stamp for stamp in stamps if stamp})
+    return " to ".join(dict.fromkeys([*found[:1], *found[-1:]]))
+
+
+def _rest(chapter: Chapter, k: int) -> list[Section]:
+    """Return what is not a figure: backends as they ran, warnings, what was skipped and why."""
+    tables = []
+    if backends := ran_as(chapter.rows):
+        made = Table("Backends as they ran", RAN, tuple(backends), left=7, folded=True)
+        tables.append(without_empty(made))
+    if doubts := warnings(chapter.rows):
+        tables.append(Table("Warnings", ("", "rows", "for example"), doubts, folded=True))
+    if missing := skipped(chapter.rows):
+        named = ("", "scenario", "case", "why")
+        tables.append(without_empty(Table("Without a figure", named, missing, left=4)))
+    return [Section(f"rest-{k + 1}", "Beside the figures", (), tuple(tables))] if tables else []
+
+
+def warnings(rows: Iterable[Row]) -> tuple[tuple[str, str, str], ...]:
+    """Return each kind of warning, the commonest first: its words, in how many rows, an example."""
+    found = [warning.partition(":") for row in rows for warning in row.warnings]
+    counted = Counter(kind for kind, _, _ in found)
+    examples = {kind: rest for kind, _, rest in reversed(found)}
+    return tuple((k, str(times), examples[k].strip()) for k, times in counted.most_common())
+
+
+def skipped(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
+    """Return each contender without a figure once per scenario and reason, with its reason."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        why = row.skipped
+        if why is None and row.check is not None and not row.check.ok:
+            why = f"wrong outputs: cosine {row.check.cosine:.3g} to {row.check.reference}"
+        if why is not None:
+            found.setdefault((row.contender, row.scenario, why), []).append(case_of(row.case))
+    return tuple(
+        (contender, scenario, "; ".join(dict.fromkeys(case for case in cases if case)), why)
+        for (contender, scenario, why), cases in found.items()
+    )
+
+
+def _made() -> str:
+    stamp = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    return f"Made by cstl_edge {__version__} on {stamp}."

@@ -1,0 +1,152 @@
+"""Faster, slower or no difference: rows of two machines or commits, laid side by side.
+
+Each pair of rows with the same scenario, contender, case and network gets a Mann-Whitney test of
+its raw samples (two-sided), and all p-values of a comparison are corrected together by Holm's
+method. A difference has to be both sure and worth naming; its size is the ratio of medians.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from cstl_edge.bench.record import Row
+from cstl_edge.bench.report.digits import mark
+
+ALPHA = 0.01  # after the correction
+SMALLEST = 0.02  # a change of the median below this share is not worth naming
+FEWEST = 8  # independent samples a side: below, not even separate groups reach ALPHA among many
+STAGES = ("wall", "total", "latency", "device", "compute")  # what stands for a row, first found
+
+Verdict = Literal["faster", "slower", "no difference", "too few samples"]
+Key = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How the second of two matched rows compares with the first."""
+
+    before: Row
+    after: Row
+    stage: str
+    ratio: float
+    """Median time after / before: below 1 is faster."""
+    interval: tuple[float, float] | None
+    """At least 95 %, from the intervals of both medians; None where samples are too few."""
+    quicker: float
+    """How often a sample of after is quicker than one of before, 0..1; ties count half."""
+    p: float
+    verdict: Verdict
+
+
+def key(row: Row) -> Key:
+    """Return what two rows must share to be compared; weights may differ, the network may not."""
+    subject = row.subject
+    network = subject and (subject.name, subject.size, subject.parts, subject.widths)
+    return (row.scenario, row.contender, row.case.model_dump_json(), network)
+
+
+def stage_of(row: Row) -> str | None:
+    """Return the stage that stands for a row of times."""
+    return next((stage for stage in STAGES if row.samples.get(stage)), None)
+
+
+def compare(
+    before: Iterable[Row], after: Iterable[Row], *, smallest: float = SMALLEST, alpha: float = ALPHA
+) -> list[Difference]:
+    """Return the differences between matched rows of times, in the order of `after`.
+
+    smallest: share of the median below which a difference is none
+    alpha:    level of the test over all rows together, after Holm's correction
+    """
+    found: list[Difference] = []
+    pool = _by_key(before)
+    for name, (stage, rows) in _by_key(after).items():
+        there = pool.get(name)
+        if there is not None and there[0] == stage:
+            found.append(_difference(there[1], rows, stage))
+    tested = [k for k, one in enumerate(found) if one.verdict != "too few samples"]
+    for k, p in zip(tested, holm([found[k].p for k in tested]), strict=True):
+        found[k] = replace(found[k], p=p, verdict=_verdict(found[k].ratio, p, smallest, alpha))
+    return found
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number (Holm 1979), in the order they came.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    corrected, largest = [1.0] * len(p_values), 0.0
+    for rank, k in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[k]))
+        corrected[k] = largest
+    return corrected
+
+
+def independent(samples: Sequence[float]) -> list[float]:
+    """Return every k-th sample, k so large that neighbours hardly tell of each other.
+
+    The test takes samples for independent, but a busy moment slows several in a row: with a
+    correlation r of the ranks of neighbours, n samples tell as much as n (1 - r) / (1 + r).
+    """
+    if len(set(samples)) < 3:
+        return [*samples]
+    from scipy.stats import spearmanr
+
+    r = float(spearmanr(samples[:-1], samples[1:]).statistic)
+    if not r > 2 / math.sqrt(len(samples)):  # what as many independent samples show by chance
+        return [*samples]
+    step = math.ceil((1 + r) / (1 - r)) if r < 1 else len(samples)
+    return [*samples[:: min(step, len(samples))]]
+
+
+def mann_whitney(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """Return the two-sided p-value, and how often a sample of `after` is the smaller one."""
+    from scipy.stats import mannwhitneyu
+
+    u, p = mannwhitneyu(before, after, alternative="two-sided")
+    return float(p), float(u) / (len(before) * len(after))
+
+
+def _by_key(rows: Iterable[Row]) -> Mapping[Key, tuple[str, list[Row]]]:
+    """Return rows of times by their key; the runs of one machine and commit are put together."""
+    found: dict[Key, tuple[str, list[Row]]] = {}
+    for row in rows:
+        stage = stage_of(row)
+        if stage is None:
+            continue
+        there = found.setdefault(key(row), (stage, []))
+        if there[0] == stage:
+            there[1].append(row)
+    return found
+
+
+def _difference(before: Sequence[Row], after: Sequence[Row], stage: str) -> Difference:
+    raw = [[x for row in rows for x in row.samples[stage]] for rows in (before, after)]
+    old, new = (mark(samples, 50) for samples in raw)
+    thinned = [[x for r in rows for x in independent(r.samples[stage])] for rows in (before, after)]
+    p, quicker = mann_whitney(*thinned)
+    few = min(len(samples) for samples in thinned) < FEWEST
+    interval = None
+    if old.low and old.high and new.low is not None and new.high is not None:
+        interval = (new.low / old.high, new.high / old.low)
+    return Difference(
+        before[-1],
+        after[-1],
+        stage,
+        new.value / old.value if old.value else math.inf,
+        interval,
+        quicker,
+        p,
+        "too few samples" if few else "no difference",
+    )
+
+
+def _verdict(ratio: float, p: float, smallest: float, alpha: float) -> Verdict:
+    if p >= alpha or abs(ratio - 1) < smallest:
+        return "no difference"
+    return "faster" if ratio < 1 else "slower"

@@ -1,0 +1,100 @@
+"""What is shown of a comparison: one line per matched row, a picture, and what has no test."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from itertools import count
+
+from cstl_edge.bench.record import Row
+from cstl_edge.bench.report import pictures
+from cstl_edge.bench.report.cells import label_of, value_of
+from cstl_edge.bench.report.compare import ALPHA, FEWEST, SMALLEST, Difference, compare, key
+from cstl_edge.bench.report.digits import mark, number
+from cstl_edge.bench.report.load import Chapter
+from cstl_edge.bench.report.page import Part, Section
+from cstl_edge.bench.report.tables import DASH, Cell, Line, Table, case_of, without_empty
+
+MOST_DRAWN = 24  # differences of one picture, the largest
+VALUES = ("sequences_per_s", "walkers", "rank1", "fnir", "joules_per_embedding")
+"""Figures without samples that are laid beside each other, without a test."""
+HOW = (
+    "Mann-Whitney test of the raw samples, two-sided, corrected for the number of rows by Holm's "
+    f"method (level {ALPHA:g}). Faster and slower also differ by at least {SMALLEST:.0%} of the "
+    "median. Of samples that follow each other closely only every k-th counts, and below "
+    f"{FEWEST} on a side nothing is said. No difference means that none was shown, within the "
+    "interval. A test within two runs does not know how much runs differ among themselves."
+)
+
+
+def part(before: Chapter, after: Chapter, k: int, n: count[int]) -> Part:
+    """Return the comparison of two chapters, the second with the first."""
+    found = compare(before.rows, after.rows)
+    facts = (("before", _side(before)), ("after", _side(after)))
+    sections = [_tested(found, k, n)] if found else [_nothing(k)]
+    beside = _beside(before.rows, after.rows)
+    if beside is not None:
+        sections.append(Section(f"values-{k + 1}", "Figures beside each other", (), (beside,)))
+    same_machine = before.machine == after.machine
+    what = f"{before.commit} and {after.commit}" if same_machine else "Two machines"
+    return Part(f"compare-{k + 1}", f"Comparison: {what}", facts, (), tuple(sections))
+
+
+def _tested(found: Sequence[Difference], k: int, n: count[int]) -> Section:
+    counted = Counter(one.verdict for one in found)
+    lead = ", ".join(f"{number} {verdict}" for verdict, number in counted.most_common())
+    largest = sorted(found, key=lambda one: -abs(math.log(one.ratio or 1e-9)))[:MOST_DRAWN]
+    drawn = [(f"{one.after.contender}: {case_of(one.after.case)}", one) for one in largest]
+    picture = pictures.forest("Ratio of medians with its interval", drawn, n)
+    return Section(
+        f"tested-{k + 1}", "Faster or slower", (f"{lead}.",), (_table(found),), (picture,)
+    )
+
+
+def _nothing(k: int) -> Section:
+    lead = "No row of times is on both sides with the same scenario, contender, case and network."
+    return Section(f"tested-{k + 1}", "Nothing to compare", (lead,))
+
+
+def _table(found: Sequence[Difference]) -> Table:
+    lines: list[Line] = []
+    for one in found:
+        ends = one.interval
+        lines.append(
+            (
+                one.after.contender,
+                f"{one.after.scenario}: {case_of(one.after.case)}",
+                *(str(mark(row.samples[one.stage], 50)) for row in (one.before, one.after)),
+                number(one.ratio, (ends[1] - ends[0]) / 2 if ends else None),
+                f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else DASH,
+                f"{one.quicker:.0%}",
+                f"{one.p:.2g}" if one.p >= 1e-4 else "< 0.0001",
+                Cell(one.verdict, one.verdict if one.verdict in ("faster", "slower") else ""),
+            )
+        )
+    columns = ("", "case", "p50 before ms", "p50 after ms", "after / before", "95 %",
+               "quicker", "p (Holm)", "verdict")  # fmt: skip
+    notes = (HOW, "Quicker: how often a sample of after is quicker than one of before.")
+    return Table("Every matched row", columns, tuple(lines), left=2, notes=notes)
+
+
+def _beside(before: Sequence[Row], after: Sequence[Row]) -> Table | None:
+    """Lay values beside each other for which there are no samples to test."""
+    there = {key(row): row for row in before}
+    lines = []
+    for row in after:
+        other = there.get(key(row))
+        for name in VALUES:
+            if other is not None and name in row.values and name in other.values:
+                what = f"{row.scenario}: {case_of(row.case)}, {label_of(name)}"
+                lines.append((row.contender, what, value_of(other, name), value_of(row, name)))
+    if not lines:
+        return None
+    note = "These have no raw samples, so no test is made of them."
+    columns = ("", "what", "before", "after")
+    return without_empty(Table("Values", columns, tuple(lines), left=2, notes=(note,)))
+
+
+def _side(chapter: Chapter) -> str:
+    return f"{chapter.machine}; commit {chapter.commit}"

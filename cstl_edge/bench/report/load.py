@@ -1,0 +1,182 @@
+"""Result files of `cstl-edge bench`, bundles of boards and exports of trtexec, as chapters.
+
+A chapter is what one machine measured at one commit. Of results that were taken again there, the
+last run stands; how many earlier ones it replaces is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from cstl_edge.bench.record import Row, read_rows
+from cstl_edge.bench.report.compare import key
+from cstl_edge.errors import ConfigError, DataError, one_line
+
+MACHINE = ("cpu", "vector", "cores", "gpus", "system", "l4t", "power_mode")
+"""Keys of `measure.environment` that tell machines apart."""
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What one machine measured at one commit."""
+
+    machine: str
+    """In words, e.g. `AMD EPYC, 2 cores, avx512f`."""
+    commit: str
+    rows: tuple[Row, ...]
+    replaced: int = 0
+    """Rows that a later run of the same case replaces."""
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Of the last run that tells."""
+        return next((r.environment for r in reversed(self.rows) if r.environment), {})
+
+    def of(self, scenario: str) -> tuple[Row, ...]:
+        """Return the rows of a scenario that have a figure."""
+        return tuple(r for r in self.rows if r.scenario == scenario and r.skipped is None)
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows of one file, whichever it is (DataError).
+
+    A .zip is what `cstl-edge bench --jetson` wrote, a .json an export of trtexec, anything else
+    JSON lines, of which those of other benchmarks are left out.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".zip":
+        from cstl_edge.bench.bundle import read_bundle
+
+        rows = list(read_bundle(path))
+    elif suffix == ".json":
+        rows = [_trtexec(path)]
+    else:
+        rows = list(read_rows(path))
+    if not rows:
+        raise DataError(
+            f"{one_line(path)}: expected results of cstl-edge bench, of a board or of trtexec; "
+            "found none"
+        )
+    for row in rows:
+        _plausible(path, row)
+    return rows
+
+
+def chapters(rows: Iterable[Row]) -> list[Chapter]:
+    """Return rows by machine and commit, in the order in which their last runs were taken.
+
+    Rows that do not tell where they ran, as trtexec's, go to the one chapter that there is, or else
+    have one of their own.
+    """
+    found: dict[tuple[str, str], list[Row]] = {}
+    nowhere: list[Row] = []  # trtexec does not tell where it ran
+    for row in rows:
+        place = (machine(row.environment), commit(row))
+        (found.setdefault(place, []) if row.environment else nowhere).append(row)
+    if nowhere and len(found) == 1:
+        next(iter(found.values())).extend(nowhere)
+    elif nowhere:
+        found[machine({}), UNKNOWN] = nowhere
+    made = [_chapter(*who, taken) for who, taken in found.items()]
+    return sorted(made, key=lambda one: text(one.environment.get("utc")))
+
+
+def pairs(found: Sequence[Chapter], base: Sequence[Chapter]) -> list[tuple[Chapter, Chapter]]:
+    """Return for each chapter the one of `base` to compare it with: of the same machine if any."""
+    made = []
+    for one in found:
+        same = [other for other in base if other.machine == one.machine]
+        others = [other for other in (same or base) if other is not one]
+        if others:
+            made.append((others[-1], one))
+    return made
+
+
+def against(found: Sequence[Chapter], what: str | None) -> list[tuple[Chapter, Chapter]]:
+    """Return which chapters to compare: `what` is a file of results or the begin of a commit.
+
+    Without it two chapters are compared, the later with the earlier; more are not guessed at.
+    Raises ConfigError for a commit that no row has, DataError for a file without results.
+    """
+    if what is None:
+        return [(found[0], found[1])] if len(found) == 2 else []
+    if Path(what).is_file():
+        return pairs(found, chapters(read(Path(what))))
+    base = [one for one in found if one.commit.startswith(what)]
+    if not what or not base:
+        commits = ", ".join(sorted({one.commit for one in found}))
+        raise ConfigError(
+            f"expected --against a file of results or one of the commits {one_line(commits)}; "
+            f"got {one_line(what)!r}"
+        )
+    return pairs([one for one in found if one not in base], base)
+
+
+def machine(environment: Mapping[str, Any]) -> str:
+    """Return in words what tells this machine apart from others.
+
+    >>> machine({"cpu": "AMD EPYC", "cores": 2, "vector": "avx512f", "system": "Linux x86_64"})
+    'AMD EPYC, avx512f, 2 cores, Linux x86_64'
+    """
+    told = []
+    for name in MACHINE:
+        value = environment.get(name)
+        if value not in (None, "", [], {}):
+            told.append(f"{text(value)} cores" if name == "cores" else text(value))
+    return ", ".join(told) or f"{UNKNOWN} machine"
+
+
+def commit(row: Row) -> str:
+    """Return the commit that a row was measured at."""
+    return text(row.environment.get("commit")) or UNKNOWN
+
+
+def text(value: Any) -> str:
+    """Return in one line what a stranger's file has under a name; nothing for nothing."""
+    if value is None or isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, Mapping):
+        return one_line(", ".join(f"{name} {text(x)}" for name, x in value.items()))
+    if isinstance(value, list | tuple):
+        return one_line(", ".join(text(x) for x in value))
+    return one_line(value)
+
+
+def _trtexec(path: Path) -> Row:
+    """Return the times or, where it holds those, the layers that trtexec exported."""
+    from cstl_edge.bench.trtexec import profile, times
+
+    run, name = path.stem, f"trtexec {path.stem}"
+    try:
+        return times(path, run=run, contender=name)
+    except DataError as no_times:
+        try:
+            return profile(path, run=run, contender=name)
+        except DataError:
+            raise no_times from None
+
+
+def _chapter(machine: str, commit: str, rows: Sequence[Row]) -> Chapter:
+    """Put together what the runs of one machine and commit found, the last standing."""
+    runs: dict[str, list[Row]] = {}
+    for row in rows:
+        runs.setdefault(row.run, []).append(row)
+    ordered = sorted(runs.values(), key=lambda run: text(run[0].environment.get("utc")))
+    last = {key(row): row.run for row in chain.from_iterable(ordered)}
+    kept = tuple(r for r in chain.from_iterable(ordered) if last[key(r)] == r.run)
+    return Chapter(machine, commit, kept, replaced=len(rows) - len(kept))
+
+
+def _plausible(path: Path, row: Row) -> None:
+    """Refuse durations that no clock gives."""
+    for stage, samples in row.samples.items():
+        if any(x < 0 for x in samples):
+            raise DataError(
+                f"{one_line(path)}: expected durations of 0 ms or more; {one_line(row.contender)} "
+                f"has {min(samples):g} ms of {one_line(stage)}"
+            )

@@ -1,0 +1,204 @@
+"""The page as a whole: what it says, that it is inert, that it stands alone."""
+
+import html
+import re
+from html.parser import HTMLParser
+
+import pytest
+from standin_results import CONTENDERS, SUBJECT, graph_rows, needs_bench, row, samples
+
+from cstl_edge.bench.record import Case, Check, Ran, write_rows
+from cstl_edge.bench.report import build, page
+from cstl_edge.errors import ConfigError, DataError
+
+FULL = Case(graph="full", batch=1, frames=30)
+EVIL = "<script>alert(1)</script>\"'><img src=http://evil.test/x onerror=alert(1)> [a](http://evil)"
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+
+
+class Reader(HTMLParser):
+    """Fails where tags do not match; gathers what a browser would act on."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.attributes, self.cells, self.ids = [], set(), [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+        self.ids += [value for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells[-1] += data
+
+
+@pytest.fixture
+def report_of(tmp_path):
+    def made(*files, against=None):
+        paths = []
+        for k, rows in enumerate(files):
+            paths.append(tmp_path / f"{k}.jsonl")
+            write_rows(paths[-1], rows)
+        return build.report(paths, against)
+
+    return made
+
+
+def percentile(samples, q):
+    """As trtexec counts it, written again."""
+    return sorted(samples)[len(samples) - 1 - int((1 - q / 100) * len(samples))]
+
+
+@needs_bench
+def test_percentiles_and_counts_are_those_of_the_raw_samples(report_of):
+    taken = [round(0.01 * k + 1, 2) for k in range(777, 0, -1)]  # 1.01 to 8.77, digits all carried
+    read = Reader(page.html(report_of([row(case=FULL, samples={"wall": taken})])))
+    k = read.cells.index("onnxruntime float32")
+    shown, count = [float(x) for x in read.cells[k + 1 : k + 5]], read.cells[k + 5]
+    assert count == "777"
+    for found, q in zip(shown, (50, 90, 95, 99), strict=True):
+        assert found == pytest.approx(percentile(taken, q), rel=0.05)
+
+
+@needs_bench
+def test_ratios_are_within_a_case_and_a_run(report_of):
+    rows = [
+        row(contender="pytorch float32", case=FULL, samples={"wall": [50.0] * 200}),
+        row(case=FULL, samples={"wall": [10.0] * 200}),
+        row(case=Case(graph="frames", batch=1), samples={"wall": [1.0] * 200}),
+        row(contender="openvino int8", run="r2", case=FULL, samples={"wall": [5.0] * 200}),
+    ]
+    markdown = page.text(report_of(rows))
+    assert re.search(r"\| onnxruntime float32 \| 10.0 .* 5.00× \|", markdown)
+    assert not re.search(r"\| openvino int8 .*×", markdown)
+
+
+@needs_bench
+def test_names_with_markup_in_them_are_inert(report_of):
+    ran = Ran(backend=EVIL, provider=EVIL, precision=EVIL, computed_in="x", version=EVIL)
+    evil = {
+        "run": EVIL,
+        "contender": EVIL,
+        "ran": ran,
+        "subject": SUBJECT.model_copy(update={"name": EVIL}),
+        "case": Case(graph="full", source=EVIL),
+        "warnings": [EVIL],
+        "environment": {"cpu": EVIL, "commit": EVIL, "packages": {EVIL: EVIL}, "gpus": [EVIL]},
+        "values": {EVIL: 1.0},
+    }
+    scenarios = ("graph", "single", "multi", "offline", "end_to_end", "accuracy", "peers", "power")
+    rows = [row(scenario=name, samples={"wall": samples(1.0, 9), EVIL: samples(1.0, 9)}, **evil)
+            for name in (*scenarios, "trtexec")]  # fmt: skip
+    rows.append(row(skipped=EVIL, **evil))
+    made = report_of(rows)
+    read = Reader(page.html(made))
+    assert not {"script", "img", "iframe", "object"} & read.tags
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+    assert any(EVIL in cell for cell in read.cells)
+    markdown = page.text(made)
+    assert "<script" not in html.unescape(markdown).replace("\\<script", "")
+    assert not re.search(r"(?<!\\)\[a\]|http://", markdown)
+
+
+@needs_bench
+def test_nothing_is_loaded_and_nothing_runs(report_of):
+    text = page.html(report_of(list(graph_rows())))
+    read = Reader(text)
+    assert not {"script", "link", "img", "iframe", "object", "embed"} & read.tags
+    assert "http:" not in text
+    assert "https:" not in text
+    assert not re.search(r"url\((?!#)|@import|@font-face|src=", text)
+    assert "default-src 'none'" in text
+    for name, value in read.attributes:
+        if name in ("href", "xlink:href"):
+            assert value.startswith("#")
+
+
+@needs_bench
+def test_ids_are_unique_and_every_reference_has_one(report_of):
+    two = [*graph_rows(), *graph_rows(run="r2", environment={"commit": "feedfeed"})]
+    text = page.html(report_of(two))
+    ids = Reader(text).ids
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)) <= {
+        pair for one in ids for pair in ((one, ""), ("", one))
+    }
+
+
+@needs_bench
+def test_pictures_have_words_for_who_does_not_see_them(report_of):
+    text = page.html(report_of(list(graph_rows())))
+    pictures = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)"', text)
+    assert len(pictures) == 3
+    for contender in CONTENDERS:
+        assert all(f"{contender}: median" in alt for alt in pictures)
+    assert "<text" in text
+
+
+@needs_bench
+def test_two_commits_are_compared(report_of):
+    newer = {"environment": {"commit": "feedfeed", "utc": "2026-11-26T00:00:00Z"}, "run": "r2"}
+    made = report_of(list(graph_rows()), list(graph_rows(scale=0.8, seed=7000, **newer)))
+    assert made.parts[0].title == "Comparison: 0123456789ab and feedfeed"
+    verdicts = [str(line[-1]) for line in made.parts[0].sections[0].tables[0].rows]
+    assert verdicts == ["faster"] * 24
+    assert page.text(made).count("| faster |") == 24
+
+
+@needs_bench
+def test_machines_that_share_nothing_are_not_compared(report_of):
+    other = row(case=FULL, samples={"wall": [1.0]}, environment={"cores": 64, "commit": "x"})
+    made = report_of([row(case=Case(graph="frames", batch=1), samples={"wall": [1.0]}), other])
+    assert made.parts[0].sections[0].title == "Nothing to compare"
+    assert "64 cores" in page.html(made)
+
+
+@needs_bench
+@pytest.mark.parametrize("taken", [[3.2], [0.0], [0.0, 0.0, 5.0], [1e-6, 1e6]])
+def test_any_few_samples_make_a_page(report_of, taken):
+    rows = [row(scenario=name, case=FULL, samples={"wall": taken, "match": taken})
+            for name in ("graph", "single", "end_to_end", "offline", "multi")]  # fmt: skip
+    Reader(page.html(report_of(rows)))
+
+
+@needs_bench
+def test_only_skipped_rows_make_a_page_of_reasons(report_of):
+    read = Reader(page.html(report_of([row(contender="tensorrt float16", skipped="no GPU")])))
+    k = read.cells.index("tensorrt float16")
+    assert read.cells[k : k + 3] == ["tensorrt float16", "graph", "no GPU"]
+
+
+@needs_bench
+def test_who_answers_wrongly_is_named_without_a_time(report_of):
+    wrong = Check(reference="pytorch float32", cosine=0.3, max_abs=2.0, ok=False)
+    text = page.text(report_of([row(case=FULL, check=wrong)]))
+    assert "wrong outputs: cosine 0.3" in text
+
+
+@needs_bench
+def test_wrong_rows_of_roofline_are_refused(report_of):
+    bad = row("roofline", values={"gmacs_per_s": 1.0}, details={"kind": "arithmetic"})
+    with pytest.raises(DataError, match="roofline"):
+        report_of([bad, *graph_rows()])
+
+
+@needs_bench
+def test_a_commit_that_no_row_has(report_of):
+    with pytest.raises(ConfigError, match="--against"):
+        report_of(list(graph_rows()), against="ffff")
