@@ -24,7 +24,8 @@ from torch.onnx import symbolic_helper
 from torch.onnx import utils as onnx_exporter
 
 from cstl_edge.model import Cstl
-from cstl_edge.model.sliding import Local, Slide
+from cstl_edge.model.sliding import Local, Slide, slides
+from cstl_edge.model.whole import WholeHead
 from cstl_edge.runtime.check import DOMAIN, OPERATOR, OPSET, Signature, signature
 from cstl_edge.runtime.manifest import Shape
 
@@ -51,9 +52,12 @@ class Head(nn.Module):
     def __init__(self, network: Cstl) -> None:
         super().__init__()
         self.network = network
+        self.whole = WholeHead(network) if slides(network.config) else None
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """Run the head; a network without SSFL has one output."""
+        if self.whole is not None:
+            return tuple(self.whole(features, lengths))
         return tuple(t for t in self.network.head(features, lengths) if t is not None)
 
 
@@ -62,11 +66,15 @@ class Full(nn.Module):
 
     def __init__(self, network: Cstl) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.head = network, Head(network)
 
     def forward(self, silhouettes: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """Run the whole network; cast first: TensorRT takes uint8 in, but computes none."""
-        return tuple(t for t in self.network(silhouettes.float(), lengths) if t is not None)
+        x = silhouettes.float()
+        features = self.network.frame_features(x.reshape(-1, *x.shape[2:]))  # [n*s, p, c]
+        windows = features.reshape(-1, x.shape[1], *self.network.part)  # [n, s, p, c]
+        outputs: tuple[Tensor, ...] = self.head(windows, lengths)
+        return outputs
 
 
 def build(network: Cstl, graph: str) -> onnx.ModelProto:
