@@ -21,7 +21,7 @@ from peers.mt3d_style import Mt3dStyle
 FRAMES = 30  # of the sequence that costs are counted for
 EMBEDDING = 64  # dimensions per part at the common cost
 COMMON, PUBLISHED = "common cost", "published"  # widths
-CSTL = "CSTL"
+CSTL, NOTHING = "CSTL", "nothing"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ NETWORKS: Mapping[str, Network] = {
         Mt3dStyle,
         (3, 6, 14),
         (32, 64, 128),
-        "nothing",
+        NOTHING,
     ),
 }
 
