@@ -132,21 +132,21 @@ class _Pace:
     """The ticks of a camera, or none."""
 
     def __init__(self, hz: float | None) -> None:
-        self.period_s = 0.0 if hz is None else 1 / hz
-        self._due: float | None = None
+        self.period_ns = 0 if hz is None else round(1e9 / hz)
+        self._due_ns: int | None = None
 
     def restart(self) -> None:
         """Begin anew: the next tick is a whole period away, so that every call follows a rest."""
-        self._due = None
+        self._due_ns = None
 
     def wait(self) -> tuple[float, int]:
         """Sleep until the next tick; return how late it is [ms], and how many ticks were missed."""
-        now = time.perf_counter()
-        self._due = (now if self._due is None else self._due) + self.period_s
-        missed = max(0, math.floor((now - self._due) / self.period_s))
-        self._due += missed * self.period_s
-        time.sleep(max(0.0, self._due - now))
-        return (time.perf_counter() - self._due) * 1e3, missed
+        now = time.perf_counter_ns()
+        due = (now if self._due_ns is None else self._due_ns) + self.period_ns
+        missed = max(0, (now - due) // self.period_ns)
+        self._due_ns = due + missed * self.period_ns
+        time.sleep(max(0, self._due_ns - now) / 1e9)
+        return (time.perf_counter_ns() - self._due_ns) / 1e6, missed
 
 
 class _Take:
@@ -165,40 +165,41 @@ class _Take:
         self._paced_hz = paced_hz
         self._pace = _Pace(paced_hz)
         self._inspect = inspect
-        self._patience_s = patience_s
+        self._patience_ns = round(patience_s * 1e9)
         self._samples: dict[str, list[float]] = {"wall": []}
         self._dropped: Counter[str] = Counter()
-        self._call_s = 0.0
-        self._spent_s = 0.0
-        self._inspecting_s = 0.0
+        self._call_ns = 0
+        self._spent_ns = 0
+        self._inspecting_ns = 0
 
     def warm_up(self, seconds: float) -> None:
         """Call untimed for `seconds`, once at least."""
-        end = time.perf_counter() + seconds
+        end = time.perf_counter_ns() + seconds * 1e9
         while True:
             self._untimed()
-            if time.perf_counter() >= end:
+            if time.perf_counter_ns() >= end:
                 return
 
     def refresh(self) -> None:
         """Take the caches back from another's calls."""
-        if self._call_s < TURN_S:
+        if self._call_ns < TURN_S * 1e9:
             self._untimed()
         self._pace.restart()
 
     def until(self, seconds: float, count: int) -> None:
         """Take samples until all of them are `seconds` and `count`, or patience ends."""
         self._watch.throttled(False)  # what another's calls did is not ours
-        while self._patience_s > 0 and not self._enough(self._spent_s, 0, seconds, count):
-            started = time.perf_counter()
-            found, spent_s = self._stretch(seconds, count)
+        spent_ns = round(seconds * 1e9)
+        while self._patience_ns > 0 and not self._enough(0, 0, spent_ns, count):
+            started = time.perf_counter_ns()
+            found, stretch_ns = self._stretch(spent_ns, count)
             if self._watch.throttled("device" in found or "compute" in found):
                 self._dropped["throttled"] += len(found["wall"])
                 time.sleep(COOL_S)
                 self._pace.restart()
-                self._patience_s -= time.perf_counter() - started
+                self._patience_ns -= time.perf_counter_ns() - started
                 continue
-            self._spent_s += spent_s
+            self._spent_ns += stretch_ns
             for stage, values in found.items():
                 self._samples.setdefault(stage, []).extend(values)
 
@@ -209,37 +210,38 @@ class _Take:
         return Timed(self._samples, dropped, warnings, conditions)
 
     def _untimed(self) -> None:
-        start = time.perf_counter()
+        start = time.perf_counter_ns()
         self._run()
-        self._call_s = time.perf_counter() - start
+        self._call_ns = time.perf_counter_ns() - start
 
-    def _enough(self, spent_s: float, more: int, seconds: float, count: int) -> bool:
-        return spent_s >= seconds and len(self._samples["wall"]) + more >= count
+    def _enough(self, more_ns: int, more: int, spent_ns: int, count: int) -> bool:
+        """Tell whether the samples, and as many more, are long and many enough."""
+        return self._spent_ns + more_ns >= spent_ns and len(self._samples["wall"]) + more >= count
 
-    def _stretch(self, seconds: float, count: int) -> tuple[dict[str, list[float]], float]:
-        """Take samples for TURN_S, or until there are enough; return them and their time."""
+    def _stretch(self, spent_ns: int, count: int) -> tuple[dict[str, list[float]], int]:
+        """Take samples for TURN_S, or until there are enough; return them and their time [ns]."""
         found: dict[str, list[float]] = {"wall": []}
-        spent_s = 0.0
+        stretch_ns = 0
         while True:
-            if self._pace.period_s:
+            if self._pace.period_ns:
                 late_ms, missed = self._pace.wait()
                 found.setdefault("late", []).append(late_ms)
                 self._dropped.update({"missed": missed} if missed else {})
             start = time.perf_counter_ns()
             stages = self._run()
-            wall_ms = (time.perf_counter_ns() - start) / 1e6
-            found["wall"].append(wall_ms)
+            wall_ns = time.perf_counter_ns() - start
+            found["wall"].append(wall_ns / 1e6)
             for stage, value in (stages or {}).items():
                 found.setdefault(stage, []).append(value)
-            spent_s += max(wall_ms / 1e3, self._pace.period_s)
-            self._look(self._spent_s + spent_s)
-            enough = self._enough(self._spent_s + spent_s, len(found["wall"]), seconds, count)
-            if enough or spent_s >= TURN_S:
-                return found, spent_s
+            stretch_ns += max(wall_ns, self._pace.period_ns)
+            self._look(self._spent_ns + stretch_ns)
+            enough = self._enough(stretch_ns, len(found["wall"]), spent_ns, count)
+            if enough or stretch_ns >= TURN_S * 1e9:
+                return found, stretch_ns
 
-    def _look(self, spent_s: float) -> None:
+    def _look(self, spent_ns: int) -> None:
         """Inspect the outputs unless that took more time than the calls already."""
-        if self._inspect is not None and self._inspecting_s <= spent_s:
-            start = time.perf_counter()
+        if self._inspect is not None and self._inspecting_ns <= spent_ns:
+            start = time.perf_counter_ns()
             self._inspect()
-            self._inspecting_s += time.perf_counter() - start
+            self._inspecting_ns += time.perf_counter_ns() - start

@@ -1,0 +1,311 @@
+"""Times of calls, on a clock of our own: what is counted, dropped, paced and inspected."""
+
+import math
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+
+from cstl_edge.measure import timing
+from cstl_edge.measure.timing import COOL_S, TURN_S, Timed, in_turn, measure
+
+
+class Clock:
+    """Time that passes only when told; takes the place of the module `time`."""
+
+    def __init__(self):
+        self.now_ns = 10**12
+
+    @property
+    def now_s(self):
+        return self.now_ns / 1e9
+
+    def pass_ms(self, ms):
+        self.now_ns += round(ms * 1e6)
+
+    def perf_counter_ns(self):
+        return self.now_ns
+
+    def sleep(self, seconds):
+        self.now_ns += round(seconds * 1e9)
+
+
+class Machine:
+    """An observer whose answers are given."""
+
+    def __init__(self, throttled=lambda: False):
+        self.asked = []
+        self.seen = []
+        self._throttled = throttled
+
+    def begin(self):
+        self.seen.append("begin")
+
+    def end(self):
+        self.seen.append("end")
+        return {"cores": 2, "others_cores": 0.0}
+
+    def throttled(self, device):
+        self.asked.append(device)
+        return self._throttled()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
+    return clock
+
+
+def call(clock, *durations_ms, **stages):
+    """A run that takes these times in turn, the last one for ever, and counts its calls."""
+    left = list(durations_ms)
+    told = SimpleNamespace(calls=0, starts=[])
+
+    def run():
+        told.calls += 1
+        told.starts.append(clock.now_s)
+        clock.pass_ms(left.pop(0) if len(left) > 1 else left[0])
+        return stages or None
+
+    run.told = told
+    return run
+
+
+def take(run, **how):
+    how = {"warm_up_s": 0.0, "seconds": 0.0, "samples": 1, "watch": Machine()} | how
+    return measure(run, **how)
+
+
+def test_samples_are_raw_in_order_and_none_is_clipped(clock):
+    found = take(call(clock, 50.0, 3.0, 1.0, 90.0, 2.0), samples=4)  # 50 ms is the warm-up
+    assert found.samples == {"wall": pytest.approx([3.0, 1.0, 90.0, 2.0])}
+    assert found.dropped == {}
+
+
+@pytest.mark.parametrize(
+    ("ms", "seconds", "samples", "expected"),
+    [(1.0, 0.5, 10, 500), (1.0, 0.0, 10, 10), (200.0, 0.5, 10, 10), (200.0, 1.9, 3, 10)],
+)
+def test_time_and_count_are_both_reached_and_not_more(clock, ms, seconds, samples, expected):
+    found = take(call(clock, ms), seconds=seconds, samples=samples)
+    assert len(found.samples["wall"]) == expected
+    assert sum(found.samples["wall"]) >= seconds * 1e3 - 1e-6
+
+
+def test_warm_up_is_apart(clock):
+    run = call(clock, 10.0)
+    found = take(run, warm_up_s=0.25, samples=2)
+    assert run.told.calls == 25 + 2
+    assert len(found.samples["wall"]) == 2
+
+
+def test_stages_that_the_device_timed_stand_beside_the_wall(clock):
+    machine = Machine()
+    run = call(clock, 5.0, h2d=0.5, compute=3.0, d2h=0.25, enqueue=1.0)
+    found = take(run, samples=3, watch=machine)
+    assert found.samples == {
+        "wall": pytest.approx([5.0] * 3),
+        "h2d": [0.5] * 3,
+        "compute": [3.0] * 3,
+        "d2h": [0.25] * 3,
+        "enqueue": [1.0] * 3,
+    }
+    assert machine.asked[-1] is True  # the GPU's throttling counts
+    assert take(call(clock, 5.0), watch=(cpu := Machine()))
+    assert True not in cpu.asked
+
+
+def test_the_machine_is_looked_at_before_and_after(clock):
+    machine = Machine()
+    found = take(call(clock, 1.0), watch=machine)
+    assert machine.seen == ["begin", "end"]
+    assert found.conditions == {"cores": 2, "others_cores": 0.0}
+
+
+def test_throttled_samples_are_dropped_counted_and_taken_anew(clock):
+    answers = iter([False, True, True])  # asked once before, then after each stretch
+    started = clock.now_s
+    found = take(
+        call(clock, 10.0),
+        seconds=0.1,
+        samples=10,
+        watch=Machine(lambda: next(answers, False)),
+    )
+    assert len(found.samples["wall"]) == 10
+    assert found.dropped == {"throttled": 20}
+    assert any("20 of 30 samples dropped" in x for x in found.warnings)
+    assert clock.now_s - started == pytest.approx(0.01 + 3 * 0.1 + 2 * COOL_S)
+
+
+def test_a_machine_that_never_cools_gives_no_figure_and_an_end(clock):
+    started = clock.now_s
+    found = take(call(clock, 10.0), seconds=1.0, samples=10, watch=Machine(lambda: True))
+    assert found.samples["wall"] == []
+    assert found.dropped["throttled"] > 0
+    assert found.warnings == [
+        f"no figure: the machine was throttled during all of {found.dropped['throttled']} samples"
+    ]
+    assert clock.now_s - started < 1 + 3 * 1.0 + TURN_S + COOL_S + 0.1
+
+
+def test_samples_from_before_the_heat_stay(clock):
+    asked = iter(range(10**6))
+    found = take(call(clock, 10.0), seconds=1.0, samples=10, watch=Machine(lambda: next(asked) > 3))
+    kept = len(found.samples["wall"])
+    assert 0 < kept < 100
+    assert any(
+        f"of {kept + found.dropped['throttled']} samples dropped" in x for x in found.warnings
+    )
+
+
+def test_paced_calls_begin_at_ticks(clock):
+    run = call(clock, 15.0)
+    found = take(run, seconds=1.0, samples=5, paced_hz=25)
+    starts = run.told.starts[1:]
+    assert len(starts) == 25
+    assert [b - a for a, b in pairwise(starts)] == pytest.approx([0.04] * 24)
+    assert starts[0] - run.told.starts[0] == pytest.approx(0.015 + 0.04)  # a rest before the first
+    assert found.samples["wall"] == pytest.approx([15.0] * 25)
+    assert found.samples["late"] == pytest.approx([0.0] * 25, abs=1e-6)
+    assert found.dropped == {}
+
+
+def test_calls_longer_than_a_tick_are_late_and_ticks_are_missed(clock):
+    found = take(call(clock, 100.0), samples=4, paced_hz=25)
+    # ticks at 40, then 140 -> 120 (20 late, 80 missed), 240 -> 240 (160, 200), 340 -> 320 (280)
+    assert found.samples["late"] == pytest.approx([0.0, 20.0, 0.0, 20.0], abs=1e-6)
+    assert found.dropped == {"missed": 4}
+    assert any("too slow for 25 Hz: 4 ticks" in x for x in found.warnings)
+    assert any(x.startswith("late: p99") for x in found.warnings)
+
+
+def test_a_lateness_does_not_shift_the_ticks_after_it(clock):
+    run = call(clock, 1.0, 55.0, 1.0)
+    found = take(run, samples=4, paced_hz=25)
+    assert found.samples["late"] == pytest.approx([0.0, 15.0, 0.0, 0.0], abs=1e-6)
+    assert found.dropped == {}
+
+
+def test_inspection_is_not_timed_and_takes_no_more_than_the_calls(clock):
+    looks = []
+
+    def look():
+        looks.append(clock.now_s)
+        clock.pass_ms(5.0)
+
+    found = take(call(clock, 1.0), seconds=0.1, samples=10, inspect=look)
+    assert found.samples["wall"] == pytest.approx([1.0] * 100)
+    assert len(looks) == pytest.approx(20, abs=1)
+
+
+def test_cheap_inspection_sees_every_sample(clock):
+    looks = []
+    take(call(clock, 1.0), samples=30, inspect=lambda: looks.append(1))
+    assert len(looks) == 30
+
+
+def test_what_a_call_or_an_inspection_raises_comes_through(clock):
+    def fail():
+        raise KeyError("broken")
+
+    with pytest.raises(KeyError, match="broken"):
+        take(fail)
+    with pytest.raises(KeyError, match="broken"):
+        take(call(clock, 1.0), inspect=fail)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"samples": 0}, {"seconds": -1.0}, {"warm_up_s": -1.0}, {"paced_hz": 0.0}]
+)
+def test_numbers_that_cannot_be_meant_are_refused(clock, wrong):
+    with pytest.raises(ValueError, match="expected"):
+        take(call(clock, 1.0), **wrong)
+
+
+def turns(clock, runs, **how):
+    how = {"warm_up_s": 0.0, "seconds": 1.0, "samples": 10, "watch": Machine()} | how
+    return in_turn(runs, **how)
+
+
+def test_in_turn_each_gets_its_time_spread_over_all_of_it(clock):
+    fast, slow = call(clock, 10.0), call(clock, 30.0)
+    found = turns(clock, {"fast": fast, "slow": slow})
+    assert len(found["fast"].samples["wall"]) == 100
+    assert len(found["slow"].samples["wall"]) == 34
+    for first, second in ((fast, slow), (slow, fast)):
+        assert first.told.starts[-1] > second.told.starts[len(second.told.starts) * 8 // 10]
+
+
+def test_a_turn_begins_untimed_unless_the_call_is_long(clock):
+    short, long = call(clock, 50.0), call(clock, 400.0)
+    found = turns(clock, {"short": short, "long": long}, seconds=0.0, samples=5)
+    assert len(found["short"].samples["wall"]) == len(found["long"].samples["wall"]) == 5
+    assert short.told.calls == 5 + 1 + 1  # warm-up and one turn
+    assert long.told.calls == 5 + 1
+
+
+def test_rests_of_paced_turns_are_whole(clock):
+    runs = {"a": call(clock, 1.0), "b": call(clock, 1.0)}
+    found = turns(clock, runs, paced_hz=25)
+    for timed in found.values():
+        assert len(timed.samples["wall"]) == pytest.approx(25, abs=3)
+        assert max(timed.samples["late"]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_inspections_belong_to_their_runs(clock):
+    seen = []
+    turns(
+        clock,
+        {"a": call(clock, 1.0), "b": call(clock, 1.0)},
+        seconds=0.0,
+        samples=2,
+        inspect={"a": lambda: seen.append("a"), "b": lambda: seen.append("b")},
+    )
+    assert seen == ["a", "a", "b", "b"]
+    both = []
+    turns(
+        clock,
+        {"a": call(clock, 1.0), "b": call(clock, 1.0)},
+        seconds=0.0,
+        samples=2,
+        inspect=lambda: both.append(1),
+    )
+    assert len(both) == 4
+
+
+def test_heat_of_one_is_not_held_against_the_next(clock):
+    hot = []
+
+    def heat():
+        clock.pass_ms(10.0)
+        hot.append(1)
+
+    def throttled():
+        found = bool(hot)
+        hot.clear()
+        return found
+
+    found = turns(
+        clock,
+        {"hot": heat, "cold": call(clock, 10.0)},
+        seconds=0.1,
+        samples=1,
+        watch=Machine(throttled),
+    )
+    assert found["hot"].samples["wall"] == []
+    assert found["cold"].dropped == {}
+    assert len(found["cold"].samples["wall"]) == 10
+
+
+def test_nobody_in_turn_is_nothing(clock):
+    assert turns(clock, {}) == {}
+
+
+def test_on_this_machine_and_its_clock():
+    found = measure(lambda: sum(range(20_000)) and None, warm_up_s=0.01, seconds=0.25, samples=5)
+    assert isinstance(found, Timed)
+    assert sum(found.samples["wall"]) >= 250
+    assert found.conditions["seconds"] >= 0.25
+    assert found.conditions["own_cores"] >= 0
+    assert all(math.isfinite(x) and x > 0 for x in found.samples["wall"])
