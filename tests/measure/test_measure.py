@@ -1,8 +1,13 @@
 """Percentiles, summaries and records."""
 
+import ctypes
 import json
+import math
+from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cstl_edge.measure import Samples, append_jsonl, environment, percentile, summary
 
@@ -13,6 +18,47 @@ def test_percentile_is_trtexecs():
     assert percentile([7.0], 99) == 7.0
     with pytest.raises(ValueError, match="at least one"):
         percentile([], 50)
+
+
+def single(x):
+    return ctypes.c_float(x).value
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=1200),
+    st.sampled_from([1, 5, 50, 75, 90, 95, 99, 99.9, 100]),
+)
+def test_percentile_is_a_sample_with_so_many_above_it(samples, q):
+    """Counted from the raw samples, without sorting them."""
+    found = percentile(samples, q)
+    left_out = math.floor(single(single(1 - single(single(q) / 100)) * len(samples)))
+    counts = Counter(samples)
+    assert counts[found] > 0
+    above = sum(n for x, n in counts.items() if x > found)
+    assert above <= left_out
+    if left_out < len(samples):
+        assert above + counts[found] > left_out
+
+
+@pytest.mark.parametrize(
+    ("count", "q", "place"),
+    [(10, 90, 9), (100, 90, 90), (100, 95, 95), (99, 99, 99), (100, 99, 100), (200, 99, 199)],
+)
+def test_percentile_has_the_place_that_single_precision_gives(count, q, place):
+    """Places from 1, as a C++ program computed them; in exact numbers p99 of 100 is the 99th."""
+    assert percentile([float(i) for i in range(count, 0, -1)], q) == place
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=300))
+def test_summaries_count_all_and_lie_within(samples):
+    found = summary(samples)
+    assert found["count"] == len(samples)
+    assert found["mean_ms"] == pytest.approx(math.fsum(samples) / len(samples), abs=5.1e-5)
+    marks = [found[f"p{q}_ms"] for q in (50, 90, 95, 99)]
+    assert marks == sorted(marks)
+    assert marks[-1] <= round(max(samples), 4)
 
 
 def test_stages_keep_their_samples():
@@ -42,5 +88,5 @@ def test_records_are_lines(tmp_path):
     append_jsonl(tmp_path / "new" / "r.jsonl", environment())
     first, second = (tmp_path / "new" / "r.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(first) == {"name": "Zoë"}
-    environment_keys = {"cpu", "vector", "cores", "commit", "packages"}
+    environment_keys = {"cpu", "vector", "cores", "commit", "packages", "container"}
     assert environment_keys <= set(json.loads(second))
