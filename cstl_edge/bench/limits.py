@@ -20,11 +20,14 @@ from typing import Literal
 
 import numpy as np
 
-from cstl_edge.bench.record import Case, Ran, Row
+from cstl_edge.bench.record import Ran, Row
 from cstl_edge.measure import percentile
 
 LEVELS = ("l2", "l3", "memory")
 HALVES = {"float16", "bfloat16"}
+
+_Key = tuple[str, str, str]
+_Point = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,11 @@ class Limits:
             if kind == "bandwidth":
                 room = row.details.get("capacity_bytes") or float("inf")
                 self._capacities[key[1:]] = room
-        self._costs = {
-            (row.details["precision"], row.case.graph, row.case.batch, row.case.frames): row.values
-            for row in found
-            if row.details.get("kind") == "cost"
-        }
+        self._costs: dict[_Key, dict[_Point, dict[str, float]]] = {}
+        for row in found:
+            if row.details.get("kind") == "cost":
+                of = self._costs.setdefault(_key(row, row.details["precision"]), {})
+                of[row.case.batch or 0, row.case.frames or 0] = row.values
 
     def peak(self, device: str, precision: str) -> float | None:
         """Return the best rate of a precision [gmacs_per_s]."""
@@ -98,7 +101,7 @@ class Limits:
         times = next(
             (row.samples[x] for x in ("device", "compute", "wall") if row.samples.get(x)), []
         )
-        cost = self.cost(row.case, row.ran.precision) if row.ran else None
+        cost = self.cost(row)
         if row.ran is None or cost is None or not times:
             return None
         device = device_of(row.ran)
@@ -119,32 +122,21 @@ class Limits:
             level=level,
         )
 
-    def cost(self, case: Case, precision: str) -> dict[str, float] | None:
-        """Return the values of a graph's cost for any batch and frames; None where not counted.
+    def cost(self, row: Row) -> dict[str, float] | None:
+        """Return the values of what a row ran, for its batch and frames; None where not counted.
 
         A precision without a file of its own is the float32 file, its bytes halved where narrower.
         """
-        own = any((kind, graph) == (precision, case.graph) for kind, graph, _, _ in self._costs)
-        values = self._grown(precision if own else "float32", case)
-        if values is not None and not own and precision in HALVES:
+        if row.ran is None or row.case.batch is None:
+            return None
+        own = _key(row, row.ran.precision) in self._costs
+        points = self._costs.get(_key(row, row.ran.precision if own else "float32"))
+        if not points:
+            return None
+        values = _grown(points, row.case.batch, row.case.frames or 0)
+        if not own and row.ran.precision in HALVES:
             return {k: v / 2 if k.startswith("gbytes") else v for k, v in values.items()}
         return values
-
-    def _grown(self, precision: str, case: Case) -> dict[str, float] | None:
-        """Return a cost, which grows with batch n and frames s as c0 + c1 n + c2 n s."""
-        points = {
-            (batch or 0, frames or 0): values
-            for (kind, graph, batch, frames), values in self._costs.items()
-            if (kind, graph) == (precision, case.graph)
-        }
-        if not points or case.batch is None:
-            return None
-        terms = np.array([[1, n, n * s] for n, s in points], np.float64)
-        wanted = np.array([1, case.batch, case.batch * (case.frames or 0)], np.float64)
-        names = list(next(iter(points.values())))
-        known = np.array([[values[name] for name in names] for values in points.values()])
-        grown = wanted @ np.linalg.lstsq(terms, known, rcond=None)[0]
-        return dict(zip(names, grown.tolist(), strict=True))
 
     def _arithmetic_ms(self, cost: Mapping[str, float], ran: Ran) -> float | None:
         """Return the least time of the multiply-adds, each kind at its own peak."""
@@ -158,6 +150,24 @@ class Limits:
                 return None
             total += gmacs / peak * 1e3
         return total
+
+
+def _key(row: Row, precision: str) -> _Key:
+    """Return what a cost belongs to: a network, a precision, a graph."""
+    network = row.subject.weights_sha256 if row.subject else ""
+    return network, precision, str(row.case.graph)
+
+
+def _grown(
+    points: Mapping[_Point, Mapping[str, float]], batch: int, frames: int
+) -> dict[str, float]:
+    """Return a cost, which grows with batch n and frames s as c0 + c1 n + c2 n s."""
+    terms = np.array([[1, n, n * s] for n, s in points], np.float64)
+    names = list(next(iter(points.values())))
+    known = np.array([[values[name] for name in names] for values in points.values()])
+    wanted = np.array([1, batch, batch * frames], np.float64)
+    grown = wanted @ np.linalg.lstsq(terms, known, rcond=None)[0]
+    return dict(zip(names, grown.tolist(), strict=True))
 
 
 def device_of(ran: Ran) -> Literal["cpu", "gpu"]:

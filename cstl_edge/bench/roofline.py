@@ -26,8 +26,10 @@ from typing import Any
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.counting import Cost, compose, count
 from cstl_edge.bench.exported import NAMES, read_export
+from cstl_edge.bench.graph import SIZES
 from cstl_edge.bench.peaks import Kernel, kernels, measure_kernel
 from cstl_edge.bench.record import Case, Row
+from cstl_edge.bench.subject import with_random_weights
 from cstl_edge.errors import CstlEdgeError, one_line
 from cstl_edge.runtime.manifest import Manifest
 
@@ -47,6 +49,13 @@ def rows(context: Context) -> Iterator[Row]:
     for kernel in kernels(context.threads):
         context.tell(f"roofline: {kernel.name}, {kernel.precision}")
         yield _peak(context, kernel)
+    yield from _of_model(context)
+    if context.full:  # `graph` runs the other size of silhouettes then
+        other = next(size for size in SIZES if size != context.subject.size)
+        yield from _of_model(with_random_weights(context, other))
+
+
+def _of_model(context: Context) -> Iterator[Row]:
     manifest, graphs = read_export(context.folder)
     for name, precision in NAMES.items():
         if name == "float32" or name in manifest.precisions:

@@ -7,7 +7,7 @@ runtimes have it, which fuse such pairs. What depends on constants alone is a co
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 VIEWS = {"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity"}
 ROUNDING = {"QuantizeLinear", "DequantizeLinear"}
-FOLDED = VIEWS | {"Constant", "Gather", "Cast", "Range", "Concat", "Slice"}
+COMPUTED = {"Conv", "MatMul", "Gemm", "Einsum", "DequantizeLinear"}
+"""Never folded, however small: they are what is counted, or tell int8 from float32."""
 SMALL = 4096
-"""Elements up to which what follows from sizes is computed."""
+"""Elements of a constant up to which what follows from it and from sizes is computed."""
 
 
 class SizedGraph:
@@ -165,7 +166,7 @@ def _infer(model: onnx.ModelProto) -> dict[str, tuple[int, tuple[int | None, ...
 
 
 def _fold_sizes(model: onnx.ModelProto, known: Mapping[str, Any]) -> set[str]:
-    """Compute what follows from sizes and small constants alone; return the names of it.
+    """Compute what follows from sizes and small constants alone; return what took a size.
 
     Shape inference gives up where a size is the value of a tensor (`Range` over the frames).
     """
@@ -177,19 +178,22 @@ def _fold_sizes(model: onnx.ModelProto, known: Mapping[str, Any]) -> set[str]:
         for tensor in model.graph.initializer
         if math.prod(tensor.dims) <= SMALL
     }
-    kept, folded = [], []
+    kept, folded, sized = [], [], set()
     for node in model.graph.node:
         if node.op_type == "Shape" and None not in (known[node.input[0]][1] or (None,)):
-            values[node.output[0]] = np.array(known[node.input[0]][1], np.int64)
-        elif node.op_type in FOLDED and all(name in values for name in node.input if name):
+            made: Iterable[Any] = [np.array(known[node.input[0]][1], np.int64)]
+        elif all(name in values for name in node.input if name) and node.op_type not in COMPUTED:
             feed = {name: values[name] for name in node.input if name}
-            values |= zip(node.output, ReferenceEvaluator(node).run(None, feed), strict=True)
+            made = ReferenceEvaluator(node).run(None, feed)
         else:
             kept.append(node)
             continue
-        folded.append(node.output[0])
+        values |= zip(node.output, made, strict=True)
+        folded += node.output
+        if node.op_type == "Shape" or sized & set(node.input):
+            sized.update(node.output)
     del model.graph.node[:]
     model.graph.node.extend(kept)
-    made = (numpy_helper.from_array(values[name], name) for name in folded)
-    model.graph.initializer.extend(made)
-    return set(folded)
+    tensors = (numpy_helper.from_array(np.asarray(values[name]), name) for name in folded)
+    model.graph.initializer.extend(tensors)
+    return sized
