@@ -70,7 +70,7 @@ def measure(
 ) -> Timed:
     """Time `run` for at least `seconds` and at least `samples` calls.
 
-    seconds:  of calls that count, without warm-up and inspection; paced, of ticks
+    seconds:  of samples that count, rests between ticks included; not of warm-up and inspection
     paced_hz: ticks per second; None is back to back
     inspect:  called untimed after the first sample, and after others as long as all inspections
               together took no more time than all samples
@@ -223,21 +223,25 @@ class _Take:
         found: dict[str, list[float]] = {"wall": []}
         stretch_ns = 0
         while True:
-            if self._pace.period_ns:
-                late_ms, missed = self._pace.wait()
-                found.setdefault("late", []).append(late_ms)
-                self._dropped.update({"missed": missed} if missed else {})
-            start = time.perf_counter_ns()
-            stages = self._run()
-            wall_ns = time.perf_counter_ns() - start
-            found["wall"].append(wall_ns / 1e6)
-            for stage, value in (stages or {}).items():
-                found.setdefault(stage, []).append(value)
-            stretch_ns += max(wall_ns, self._pace.period_ns)
+            begun = time.perf_counter_ns()
+            self._sample(found)
+            stretch_ns += time.perf_counter_ns() - begun
             self._look(self._spent_ns + stretch_ns)
             enough = self._enough(stretch_ns, len(found["wall"]), spent_ns, count)
             if enough or stretch_ns >= TURN_S * 1e9:
                 return found, stretch_ns
+
+    def _sample(self, found: dict[str, list[float]]) -> None:
+        """Take one sample, at its tick."""
+        if self._pace.period_ns:
+            late_ms, missed = self._pace.wait()
+            found.setdefault("late", []).append(late_ms)
+            self._dropped.update({"missed": missed} if missed else {})
+        start = time.perf_counter_ns()
+        stages = self._run()
+        found["wall"].append((time.perf_counter_ns() - start) / 1e6)
+        for stage, value in (stages or {}).items():
+            found.setdefault(stage, []).append(value)
 
     def _look(self, spent_ns: int) -> None:
         """Inspect the outputs unless that took more time than the calls already."""

@@ -305,7 +305,7 @@ def test_nobody_in_turn_is_nothing(clock):
 def test_on_this_machine_and_its_clock():
     found = measure(lambda: sum(range(20_000)) and None, warm_up_s=0.01, seconds=0.25, samples=5)
     assert isinstance(found, Timed)
-    assert sum(found.samples["wall"]) >= 250
+    assert sum(found.samples["wall"]) >= 200  # what is left of 250 is the loop's own
     assert found.conditions["seconds"] >= 0.25
     assert found.conditions["own_cores"] >= 0
     assert all(math.isfinite(x) and x > 0 for x in found.samples["wall"])
