@@ -7,6 +7,7 @@ sorted samples, counted from 1: p90 the 180th, p95 the 190th, p99 the 199th).
 """
 
 import json
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from cstl_edge.bench.trtexec import beside, performance, profile, times
 from cstl_edge.errors import DataError
 
 RECORDED = Path(__file__).parent / "recorded"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "trtexec.py"
 FIGURES = {
     "h2d": (0.0123001, 0.0135509, 0.01260458, 0.01254365, 0.0128847, 0.0130372, 0.0135187),
     "compute": (0.4044, 0.628273, 0.414597525, 0.412038, 0.415884, 0.417182, 0.535398),
@@ -214,3 +216,40 @@ def test_device_time_stands_for_computation_and_no_copies_give_no_ratio(recorded
 def test_rows_without_a_common_stage_are_refused(recorded):
     with pytest.raises(DataError, match="got wall in ours"):
         beside(row(wall=[1.0]), recorded)
+
+
+def script():
+    spec = spec_from_file_location("trtexec_script", SCRIPT)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_the_script_writes_theirs_and_prints_both(tmp_path, capsys):
+    case = Case(graph="full", batch=1, frames=30)
+    ours = row(wall=[1.0], h2d=[0.02], compute=[0.824076], d2h=[0.01]).model_copy(
+        update={"case": case}
+    )
+    paced = ours.model_copy(update={"case": case.model_copy(update={"paced_hz": 25.0})})
+    write_rows(
+        tmp_path / "ours.jsonl", [ours, paced.model_copy(update={"samples": {"d2h": [7.0]}})]
+    )
+    told = [str(RECORDED / "trtexec_times.json"), "--frames", "30"]
+    told += ["--profile", str(RECORDED / "trtexec_profile.json")]
+    told += ["--ours", str(tmp_path / "ours.jsonl"), "-o", str(tmp_path / "theirs.jsonl")]
+    assert script()(told) == 0
+    shown = capsys.readouterr()
+    line = next(x for x in shown.out.splitlines() if x.startswith("compute"))
+    assert line.split() == ["compute", "0.8241", "0.4120", "2.000", "0.8241", "0.5354"]
+    assert "warning: unstable clocks" in shown.err
+    kept = list(read_rows(tmp_path / "theirs.jsonl"))
+    assert [x.details["kind"] for x in kept] == ["times", "profile"]
+    assert kept[0].case == case
+
+
+def test_the_script_says_what_is_missing_and_writes_nothing(tmp_path, capsys):
+    write_rows(tmp_path / "ours.jsonl", [row(wall=[1.0])])
+    told = [str(RECORDED / "trtexec_times.json"), "--ours", str(tmp_path / "ours.jsonl")]
+    assert script()([*told, "-o", str(tmp_path / "out.jsonl")]) == DataError.exit_code
+    assert "expected times of `tensorrt float16`" in capsys.readouterr().err
+    assert not (tmp_path / "out.jsonl").exists()

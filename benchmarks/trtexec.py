@@ -1,0 +1,89 @@
+"""Read what trtexec exported into a file of results, and lay ours beside it.
+
+trtexec --loadEngine=full.engine --exportTimes=times.json --exportProfile=layers.json
+python benchmarks/trtexec.py times.json --profile layers.json --graph full --batch 1 --frames 30 \
+    --ours runs/bench/RUN.jsonl -o runs/bench/trtexec.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cstl_edge.bench import trtexec
+from cstl_edge.bench.record import Case, Row, read_rows, write_rows
+from cstl_edge.errors import CstlEdgeError, DataError, one_line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read, write, print; return the exit code."""
+    told = _parser().parse_args(argv)
+    case = Case(graph=told.graph, batch=told.batch, frames=told.frames)
+    try:
+        theirs = trtexec.times(told.times, run=told.run, contender=told.contender, case=case)
+        rows = [theirs]
+        if told.profile:
+            rows.append(
+                trtexec.profile(told.profile, run=told.run, contender=told.contender, case=case)
+            )
+        if told.ours:
+            show(trtexec.beside(find(told.ours, told.contender, case), theirs))
+        if told.out:
+            write_rows(told.out, rows)
+    except CstlEdgeError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return err.exit_code
+    for warning in theirs.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return 0
+
+
+def find(path: Path, contender: str, case: Case) -> Row:
+    """Return our latest back-to-back row of the same engine and sizes (DataError)."""
+    found = [
+        row
+        for row in read_rows(path)
+        if row.scenario == "graph" and row.contender == contender and row.samples
+        if row.case.paced_hz is None and _sizes(row.case) == _sizes(case)
+    ]
+    if not found:
+        raise DataError(
+            f"{one_line(path)}: expected times of `{contender}` for graph, batch and frames {_sizes(case)}; "
+            "got none: give --contender, --graph, --batch and --frames as the file has them"
+        )
+    return found[-1]
+
+
+def show(pairs: Sequence[trtexec.Beside]) -> None:
+    """Print a table, milliseconds."""
+    print(f"{'':8}{'ours':>10}{'trtexec':>10}{'ratio':>8}{'ours p99':>11}{'trtexec p99':>13}")
+    for x in pairs:
+        ratio = "-" if x.ratio is None else f"{x.ratio:.3f}"
+        print(
+            f"{x.stage:8}{x.ours_ms:10.4f}{x.theirs_ms:10.4f}{ratio:>8}"
+            f"{x.ours_p99_ms:11.4f}{x.theirs_p99_ms:13.4f}"
+        )
+
+
+def _sizes(case: Case) -> tuple[str | None, int | None, int | None]:
+    return case.graph, case.batch, case.frames
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("times", type=Path, help="file of --exportTimes")
+    parser.add_argument("--profile", type=Path, help="file of --exportProfile")
+    parser.add_argument("--graph", choices=("frames", "head", "full"), default="full")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--frames", type=int, help="frames of a sequence; none for `frames`")
+    parser.add_argument("--contender", default="tensorrt float16", help="as our rows call it")
+    parser.add_argument("--run", default="trtexec", help="name of these rows")
+    parser.add_argument("--ours", type=Path, help="results of `cstl-edge bench` to lay beside")
+    parser.add_argument("-o", "--out", type=Path, help="file of results to append the rows to")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
