@@ -28,7 +28,7 @@ def show_rows(rows: Sequence[Row]) -> None:
         if figures:
             console.print(_table(scenario, figures))
         for reason, names in skipped(of_it).items():
-            console.print(f"{scenario}: {', '.join(names)}: {reason}")
+            console.print(f"{scenario}: {'; '.join(names)}: {reason}")
 
 
 def skipped(rows: Iterable[Row]) -> dict[str, list[str]]:
@@ -98,4 +98,5 @@ def _besides(row: Row) -> str:
     words += [f"{count} {one_line(reason)}" for reason, count in row.dropped.items()]
     if row.ran is not None and row.ran.computed_in != row.ran.precision:
         words.append(f"computed in {one_line(row.ran.computed_in)}")
-    return ", ".join([*words, *map(one_line, row.warnings)])
+    doubts = (warning.partition(":")[0] for warning in row.warnings)  # the file has them whole
+    return ", ".join([*words, *map(one_line, doubts)])

@@ -1,5 +1,7 @@
 """Make tests/golden/tiny: a small network with random weights, exported, and what it must say.
 
+tiny.safetensors is its checkpoint.
+
 And tiny_reduced: the same network in float32, fp16 and int8, judged on what tests/export has.
 
 Run from the project root where torch is: python tests/golden/make_tiny_export.py
@@ -9,6 +11,7 @@ The tests that read it need neither torch nor the network's code.
 from __future__ import annotations
 
 import runpy
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -39,6 +42,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "tiny.safetensors"
         save_checkpoint(weights, network, half=True)
+        shutil.copy(weights, FOLDER.with_suffix(".safetensors"))
         export_model(weights, FOLDER)
         export_model(
             weights,

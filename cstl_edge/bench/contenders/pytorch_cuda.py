@@ -25,7 +25,7 @@ WARM_UP = 3  # runs before a capture: libraries choose their kernels in the firs
 
 def contenders(context: Context) -> Iterator[Contender | Missing]:
     """Yield float32 and float16, each in every way, where a GPU answers."""
-    reason = missing(context) or _no_gpu()
+    reason = _no_gpu() or missing(context)
     for precision in ("float32", "float16"):
         for option, way in WAYS.items():
             name = f"pytorch {precision}, cuda{option}"
@@ -36,8 +36,10 @@ def contenders(context: Context) -> Iterator[Contender | Missing]:
 
 
 def _no_gpu() -> str | None:
-    import torch
-
+    try:
+        import torch
+    except ImportError:
+        return None  # is told by `missing`
     return None if torch.cuda.is_available() else "no NVIDIA GPU answers PyTorch"
 
 

@@ -25,34 +25,40 @@ from cstl_edge.runtime.trt import Here, look_around, open_session
 from cstl_edge.runtime.trt_session import Session
 
 NO_PLUGIN, CUDA_GRAPH = ", no plugin", ", cuda graph"
+NOT_BUILT = "no engines: cstl-edge build FOLDER, then --model FOLDER"
+NOT_BUILT_WITHOUT = (
+    "no engines: cp -r FOLDER FOLDER-no-plugin; cstl-edge build FOLDER-no-plugin --plugin off"
+)
 
 
 def contenders(context: Context) -> Iterator[Contender | Missing]:
     """Yield the engines with the plugin and those without, each in two ways to run it."""
     folder = context.engines or context.folder
     beside = folder.with_name(f"{folder.name}-no-plugin")
-    without = f"cp -r {one_line(folder)} {one_line(beside)}; cstl-edge build {one_line(beside)} --plugin off"  # fmt: skip # noqa: E501
-    found: dict[str, str] = {}
-    for place in (folder, beside):
+    missing = {"": NOT_BUILT, NO_PLUGIN: NOT_BUILT_WITHOUT}
+    for place, expected in ((folder, ""), (beside, NO_PLUGIN)):
+        if not (place / provenance.ENGINES / provenance.TENSORRT).is_dir():
+            continue
         try:
             built = _records(place)
             here = look_around(built, place)
         except ModelError as err:
-            option = NO_PLUGIN if place == beside else ""
-            found.setdefault(option, f"{err}" if not option else f"{err}; {without}")
+            missing[expected] = str(err)
             continue
         option = "" if here.library else NO_PLUGIN
-        found[option] = ""
-        precision = NAMES.get(built["frames"].precision, built["frames"].precision)
-        for graphed in (False, True):
-            yield Contender(
-                f"tensorrt {precision}{option}{CUDA_GRAPH if graphed else ''}",
-                partial(_prepare, place, here, graphed),
-                graphs=tuple(graph for graph in GRAPHS if graph in built),
-            )
-    for option, remedy in (("", f"cstl-edge build {one_line(folder)}"), (NO_PLUGIN, without)):
-        if found.get(option) != "":
-            yield Missing(f"tensorrt float16{option}", found.get(option) or f"not built: {remedy}")
+        if missing.pop(option, None) is not None:
+            yield from _two_ways(place, here, built, option)
+    yield from (Missing(f"tensorrt float16{option}", why) for option, why in missing.items())
+
+
+def _two_ways(place: Path, here: Here, built: dict[str, Built], option: str) -> Iterator[Contender]:
+    precision = NAMES.get(built["frames"].precision, built["frames"].precision)
+    for graphed in (False, True):
+        yield Contender(
+            f"tensorrt {precision}{option}{CUDA_GRAPH if graphed else ''}",
+            partial(_prepare, place, here, graphed),
+            graphs=tuple(graph for graph in GRAPHS if graph in built),
+        )
 
 
 def engine_call(session: Session, graph: str, feed: Arrays, ran: Ran, graphed: bool) -> Call:
@@ -61,13 +67,17 @@ def engine_call(session: Session, graph: str, feed: Arrays, ran: Ran, graphed: b
     graphed: as a CUDA graph; BackendUnavailable where none could be captured
     """
     engine = session.engines[graph]
-    lane = engine.lane(session.buffers, {name: feed[name].shape for name in engine.inputs}, graphed)
-    for name in engine.inputs:
-        lane.host[name][...] = feed[name]
-    lane.run()  # allocates, and captures what is to be captured
-    if graphed and not lane.captured:
+    shapes = {name: feed[name].shape for name in engine.inputs}
+    try:
+        lane = engine.lane(session.buffers, shapes, graphed)
+        for name in engine.inputs:
+            lane.host[name][...] = feed[name]
+        lane.run()  # allocates, and captures what is to be captured
+        if graphed and not lane.captured:
+            raise BackendUnavailable("no CUDA graph could be captured: it runs call by call only")
+    except ModelError:
         session.close()
-        raise BackendUnavailable("no CUDA graph could be captured: only the call by call runs")
+        raise
 
     def outputs() -> dict[str, Any]:
         return {name: _plain(lane.host[name]) for name in engine.out}
