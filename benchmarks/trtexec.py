@@ -50,8 +50,8 @@ def find(path: Path, contender: str, case: Case) -> Row:
     ]
     if not found:
         raise DataError(
-            f"{one_line(path)}: expected times of `{contender}` for graph, batch and frames {_sizes(case)}; "
-            "got none: give --contender, --graph, --batch and --frames as the file has them"
+            f"{one_line(path)}: expected times of `{contender}` for graph, batch and frames "
+            f"{_sizes(case)}; got none: give --contender, --graph, --batch and --frames as there"
         )
     return found[-1]
 
