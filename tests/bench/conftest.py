@@ -1,11 +1,50 @@
-"""File systems of boards, unfolded from what is recorded."""
+"""What the tests of the suite share: contexts on the golden export, file systems of boards."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from cstl_edge.bench.context import Budget, Context
+from cstl_edge.bench.subject import subject_of
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 RECORDED = Path(__file__).parent / "recorded"
+QUICK = Budget(warm_up_s=0.0, seconds=0.0, samples=3, search_s=0.1, people=2)
+
+
+def context_of(folder, weights=None, **changes):
+    """Return a context of an exported folder that measures three samples."""
+    given = {
+        "run": "test",
+        "folder": folder,
+        "weights": weights,
+        "subject": subject_of(folder, trained=False),
+        "threads": 1,
+        "budget": QUICK,
+        "short": True,
+        "tell": lambda text: None,
+    }
+    return Context(**given | changes)
+
+
+@pytest.fixture
+def plain():
+    """The golden export in float32 alone."""
+    return context_of(GOLDEN / "tiny")
+
+
+@pytest.fixture
+def reduced():
+    """The golden export in three precisions, without a checkpoint."""
+    return context_of(GOLDEN / "tiny_reduced")
+
+
+@pytest.fixture
+def trained():
+    """The golden export with its checkpoint, which PyTorch opens."""
+    pytest.importorskip("torch", reason="needs torch")
+    return context_of(GOLDEN / "tiny_reduced", GOLDEN / "tiny.safetensors")
 
 
 @pytest.fixture
