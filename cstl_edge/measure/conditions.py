@@ -31,7 +31,8 @@ class Watch:
     def __init__(self, tree: Tree | None = None, gpu: nvml.Gpu | None = None) -> None:
         self._tree = Tree() if tree is None else tree
         self._gpu = gpu
-        self._heat: int | None = linux.heat_events(self._tree)
+        self._heat = linux.heat_events(self._tree)
+        self._held_mhz = linux.held_mhz(self._tree)
         self._begun: tuple[Load, dict[str, Any], dict[str, int | None]] | None = None
 
     def begin(self) -> None:
@@ -85,7 +86,7 @@ class Watch:
         """Tell whether the machine was slowed down since it was last asked.
 
         By heat (counted by the kernel, or a cooling device at work) or, where clocks are held, by
-        a clock below LOW_CLOCK of it.
+        one below LOW_CLOCK of that; where a governor is free to choose, a low clock is its choice.
         device: whether a GPU computed, so that its state counts too
         """
         before, self._heat = self._heat, linux.heat_events(self._tree)
@@ -94,9 +95,14 @@ class Watch:
         return (
             heated
             or any(slowing)
-            or linux.below_held(self._tree, LOW_CLOCK)
+            or self._below_held()
             or (device and self._gpu is not None and self._gpu.slowed())
         )
+
+    def _below_held(self) -> bool:
+        if self._held_mhz is None:
+            return False
+        return linux.clocks_mhz(self._tree).get("min", self._held_mhz) < LOW_CLOCK * self._held_mhz
 
     def _events(self) -> dict[str, int | None]:
         return {

@@ -76,12 +76,3 @@ def slowed_by(tree: Tree) -> list[str]:
         if state > 0
     )
     return [name for name in names if name and SLOWING.match(name)]
-
-
-def below_held(tree: Tree, share: float) -> bool:
-    """Tell whether a core is below `share` of the clock that all are held at.
-
-    Where the governor is free to choose, a low clock is its choice and no sign.
-    """
-    held = held_mhz(tree)
-    return held is not None and clocks_mhz(tree).get("min", held) < share * held
