@@ -6,8 +6,8 @@ p parts, c channels, d embedding dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from cstl_edge.bench.agreement import LIMITS, SALIENT, Agreement
 from cstl_edge.bench.contenders import USUAL, Contender
-from cstl_edge.bench.encoders import ran_of
+from cstl_edge.bench.context import Context
+from cstl_edge.bench.encoders import Candidate, candidates, ran_of
 from cstl_edge.bench.record import Case, Ran
 from cstl_edge.errors import ModelError
 from cstl_edge.runtime.base import Encoder, Floats, Ints, Silhouettes
@@ -24,6 +25,9 @@ from cstl_edge.runtime.streaming import StreamingEncoder, StreamResult
 
 REFERENCES = (USUAL, "onnxruntime float32")
 """Whose answers count, the first that is here."""
+STREAMED = ("onnxruntime float32", "onnxruntime int8", "tensorrt float16")
+"""Who streams in the default form; the long one streams on every encoder."""
+CROWD = 3  # walkers whose answers are looked at
 
 Outputs = dict[str, npt.NDArray[Any]]
 
@@ -75,9 +79,7 @@ def stream(name: str, encoder: Encoder, reference: Reference, hop: int, slide: b
         answered_at = taken.seen - (taken.seen - len(reference.walk)) % hop
         agreement.reference = reference.at(answered_at)
         if taken.answer is not None:
-            agreement.look(
-                _outputs(taken.answer.embedding[None], taken.answer.salient_frames[None])
-            )
+            agreement.look(outputs(taken.answer.embedding[None], taken.answer.salient_frames[None]))
 
     case = Case(graph="streaming", frames=len(reference.walk), hop=hop, walkers=1)
     return Way(name, case, ran, taken.hop, hop, look, agreement, taken.step)
@@ -111,6 +113,26 @@ def window(
     )
 
 
+def crowd_check(encoder: Encoder, reference: Reference, hop: int) -> Agreement:
+    """Return how the answers of several walkers, each at another turn of the walk, agree."""
+    walk = reference.walk
+    stream = StreamingEncoder[int](encoder, len(walk), hop)
+    agreement = reference.agreement(ran_of(encoder.info))
+    for t in range(len(walk) + 2 * hop):
+        seen = {w: walk[(t + w) % len(walk)] for w in range(CROWD)}
+        for w, answer in stream.push(seen).items():
+            agreement.reference = reference.at(t + 1 + w)
+            agreement.look(outputs(answer.embedding[None], answer.salient_frames[None]))
+    return agreement
+
+
+def wrong(agreement: Agreement) -> dict[str, Any]:
+    """Return what stands in the row of a way that answers wrongly."""
+    check = agreement.check
+    said = f"answers wrongly: cosine {check.cosine:.6f}, off by {check.max_abs:.3g}"
+    return {"check": check, "skipped": said}
+
+
 class Stream:
     """A stream of one walker who goes round and round one walk."""
 
@@ -137,13 +159,8 @@ class Stream:
 class Reference:
     """What the whole head says of every turn of the walk."""
 
-    def __init__(self, here: Mapping[str, Encoder], walk: Silhouettes) -> None:
-        name = next((name for name in REFERENCES if name in here), None)
-        if name is None:
-            raise ModelError(
-                f"expected {' or '.join(REFERENCES)} to compare answers with; got none"
-            )
-        self.name, self.walk, self._encoder = name, walk, here[name]
+    def __init__(self, name: str, encoder: Encoder, walk: Silhouettes) -> None:
+        self.name, self.walk, self._encoder = name, walk, encoder
         self._features: Floats = self._encoder.frames(walk)  # [s, p, c]
         self._said: dict[int, Outputs] = {}
 
@@ -153,7 +170,7 @@ class Reference:
         if turn not in self._said:
             window = np.roll(self._features, -turn, 0)[None]  # [1, s, p, c]
             said = self._encoder.head(window, np.array([len(self.walk)], np.int32))
-            self._said[turn] = _outputs(said.embedding, said.salient_frames)
+            self._said[turn] = outputs(said.embedding, said.salient_frames)
         return self._said[turn]
 
     def agreement(self, ran: Ran) -> Agreement:
@@ -161,5 +178,27 @@ class Reference:
         return Agreement(self.name, self.at(0), LIMITS[ran.precision])
 
 
-def _outputs(embedding: Floats, salient: Ints) -> Outputs:
+def first_reference(names: Iterable[str]) -> str:
+    """Return whose answers count among encoders (ModelError where nobody's do)."""
+    here = set(names)
+    for name in REFERENCES:
+        if name in here:
+            return name
+    raise ModelError(f"expected {' or '.join(REFERENCES)} to compare answers with; got neither")
+
+
+@contextmanager
+def reference_of(context: Context, walk: Silhouettes) -> Iterator[Reference]:
+    """Open the encoder whose answers count (ModelError)."""
+    here = {found.name: found for found in candidates(context) if isinstance(found, Candidate)}
+    name = first_reference(here)
+    encoder = here[name].open()
+    try:
+        yield Reference(name, encoder, walk)
+    finally:
+        encoder.close()
+
+
+def outputs(embedding: Floats, salient: Ints) -> Outputs:
+    """Return an answer [n, p, ..] by the names of the graph's outputs."""
     return {"embedding": embedding} | ({SALIENT: salient} if salient.min() >= 0 else {})

@@ -1,0 +1,185 @@
+"""Scenario `multi`: how many walkers at a camera's pace hold p99 < 40 ms, found by search.
+
+Everybody is seen in every frame and answered for every fifth, embedding only. A latency counts from
+the moment when the camera has the frame, so being late adds up. The number that the search ends
+with is run once more and longer, and lowered until it holds: the headline is that last run, never a
+lucky one. Every number that was tried stands in `details["tried"]` with its raw latencies.
+
+`values`: `walkers`, the number that held; `walkers_per_core`, of the threads that were used.
+`samples["latency"]`: of the last run at that number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cstl_edge.bench import inputs
+from cstl_edge.bench.contenders import Missing
+from cstl_edge.bench.context import Context
+from cstl_edge.bench.encoders import candidates, ran_of, result
+from cstl_edge.bench.record import Case, Row
+from cstl_edge.bench.ways import STREAMED, Reference, crowd_check, reference_of, wrong
+from cstl_edge.errors import CstlEdgeError
+from cstl_edge.measure import percentile
+from cstl_edge.measure.conditions import here
+from cstl_edge.measure.doubts import doubts
+from cstl_edge.runtime.base import Encoder
+from cstl_edge.runtime.cost import BUDGET_MS, FPS, MOST_WALKERS, paced
+
+WINDOW, HOP = 30, 5  # frames
+GROWTH = 1.25  # from one number to the next until one fails
+STEP = 0.05  # of the number: nearer than this, or one walker, the search ends; one with --full
+PROBE_WALKERS, PROBE_S = 8, 0.4  # for the first guess
+LOAD = 0.7  # of the time between two frames: where p99 is expected to meet the budget
+SHORT_TRIES = 3
+MOST_TRIES = 10  # before what was found is confirmed; many more with --full
+CONFIRM = 2  # times as long as a try
+DIGITS = 3  # of latencies that are kept of tries: microseconds
+
+
+@dataclass(frozen=True)
+class Try:
+    """One run with a number of walkers."""
+
+    walkers: int
+    latencies: list[float]
+    """Milliseconds, raw and in order."""
+
+    @property
+    def in_time(self) -> bool:
+        """Tell whether p99 is within the budget."""
+        return percentile(self.latencies, 99) < BUDGET_MS
+
+    @property
+    def hopeless(self) -> bool:
+        """Tell whether it was late not for a moment only, but in one frame of ten or more."""
+        return percentile(self.latencies, 90) >= BUDGET_MS
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Return what is kept of it."""
+        kept = [round(one, DIGITS) for one in self.latencies]
+        return {"walkers": self.walkers, "in_time": self.in_time, "latency_ms": kept}
+
+
+Runner = Callable[[int, float], list[float]]
+"""From walkers and seconds to latencies [ms]."""
+
+
+def rows(context: Context) -> Iterator[Row]:
+    """Yield a row per encoder that streams, when its number was found."""
+    case = Case(graph="streaming", frames=WINDOW, hop=HOP, paced_hz=FPS)
+    walk, shown = inputs.walk(WINDOW, context.subject.size)
+    with reference_of(context, walk) as reference:
+        for found in candidates(context):
+            if not context.full and found.name not in STREAMED:
+                continue
+            if isinstance(found, Missing):
+                yield _row(context, found.name, case=case, skipped=found.reason)
+                continue
+            context.tell(f"multi: {found.name}")
+            try:
+                encoder = found.open()
+            except CstlEdgeError as err:
+                yield _row(context, found.name, case=case, skipped=str(err))
+                continue
+            try:
+                told = _held(context, encoder, reference, case) | {"ran": ran_of(encoder.info)}
+            finally:
+                encoder.close()
+            told["details"] = {"silhouettes": shown, **told.get("details", {})}
+            yield _row(context, found.name, **told)
+
+
+def search(
+    run: Runner, seconds: float, guess: int, step: float = 0.0, most_tries: int = MOST_TRIES
+) -> tuple[int, list[Try]]:
+    """Return how many walkers are held, 0 for none, and everything that was tried.
+
+    The first guess is raised or lowered, ever faster, until one number holds and one does not; what
+    lies between is halved until it is within `step` of the number, or after `most_tries`. A number
+    fails when it is late throughout, or twice for a moment: one hiccup of the machine is no
+    failure. The number found must hold in a run CONFIRM times as long, else it is lowered, ever
+    faster, until one does. That is the last of what was tried.
+
+    step: share of the number; 0 searches to the last walker
+    """
+    tried: list[Try] = []
+
+    def holds(walkers: int, lasting: float) -> bool:
+        for _ in range(2):
+            tried.append(Try(walkers, run(walkers, lasting)))
+            if tried[-1].in_time or tried[-1].hopeless:
+                break
+        return tried[-1].in_time
+
+    low, high, growth = 0, MOST_WALKERS + 1, GROWTH
+    walkers = min(max(guess, 1), MOST_WALKERS)
+    while high - low > max(1, int(step * low)) and len(tried) < most_tries:
+        if holds(walkers, seconds):
+            low = walkers
+        else:
+            high = walkers
+        if low == 0:
+            walkers, growth = max(1, int(high / growth)), growth**2
+        elif high > MOST_WALKERS:
+            walkers, growth = min(MOST_WALKERS, max(low + 1, int(low * growth))), growth**2
+        else:
+            walkers = (low + high) // 2
+    low, growth = max(low, 1), GROWTH
+    while not holds(low, CONFIRM * seconds):
+        if low == 1:
+            return 0, tried
+        low, growth = (
+            max(1, min(low - 1, int(low * (1 - step)), round(low / growth**0.25))),
+            growth**2,
+        )
+    return low, tried
+
+
+def guessed(latencies: list[float], walkers: int) -> int:
+    """Return the number of walkers to begin with, from a short run with some."""
+    return int(LOAD * BUDGET_MS * walkers / percentile(latencies, 50))
+
+
+def _held(context: Context, encoder: Encoder, reference: Reference, case: Case) -> dict[str, Any]:
+    """Search; return what stands in the row."""
+    agreement = crowd_check(encoder, reference, HOP)
+    if not agreement.ok:
+        return {"case": case, **wrong(agreement)}
+
+    def run(walkers: int, seconds: float) -> list[float]:
+        return paced(encoder, walkers, WINDOW, HOP, seconds)
+
+    watch = here()
+    watch.begin()
+    guess = guessed(run(PROBE_WALKERS, PROBE_S), PROBE_WALKERS)
+    step, tries = (
+        (0.0, 100) if context.full else (STEP, SHORT_TRIES if context.short else MOST_TRIES)
+    )
+    most, tried = search(run, context.budget.search_s, guess, step, tries)
+    conditions = watch.end()
+    samples = {"latency": tried[-1].latencies}
+    return {
+        "case": case.model_copy(update={"walkers": max(most, 1)}),
+        "check": agreement.check,
+        "samples": samples,
+        "values": {"walkers": most, "walkers_per_core": most / encoder.info.threads},
+        "warnings": _doubts(samples, conditions),
+        "conditions": conditions,
+        "details": {"budget_ms": BUDGET_MS, "guess": guess, "tried": [x.told for x in tried]},
+    }
+
+
+def _doubts(samples: dict[str, list[float]], conditions: dict[str, Any]) -> list[str]:
+    """Return the warnings; frames with more answers take longer, whatever the clocks do."""
+    found = [x for x in doubts(samples, None, conditions) if not x.startswith("unstable clocks")]
+    if conditions.get("heat_events"):
+        found.append("throttled: the machine was slowed down by heat during the search")
+    return found
+
+
+def _row(context: Context, contender: str, **told: Any) -> Row:
+    return result(context, "multi", contender, **told)
