@@ -178,7 +178,9 @@ def _fold_sizes(model: onnx.ModelProto, known: Mapping[str, Any]) -> set[str]:
         for tensor in model.graph.initializer
         if math.prod(tensor.dims) <= SMALL
     }
-    kept, folded, sized = [], [], set()
+    kept: list[onnx.NodeProto] = []
+    folded: list[str] = []
+    sized: set[str] = set()
     for node in model.graph.node:
         if node.op_type == "Shape" and None not in (known[node.input[0]][1] or (None,)):
             made: Iterable[Any] = [np.array(known[node.input[0]][1], np.int64)]

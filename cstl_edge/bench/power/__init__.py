@@ -26,8 +26,8 @@ from typing import Any
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.limits import device_of
 from cstl_edge.bench.power.found import Found, open_meters
+from cstl_edge.bench.power.loads import Load, Opened, loads_of
 from cstl_edge.bench.power.meter import LOWEST_HZ, Meter, Recorder, Recording
-from cstl_edge.bench.power.subjects import Opened, Subject, subjects
 from cstl_edge.bench.power.tegrastats import Tegrastats
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.errors import CstlEdgeError, ModelError
@@ -53,15 +53,15 @@ def rows(context: Context, root: Path = Path("/")) -> Iterator[Row]:
         return
     with ExitStack() as stack:
         stack.callback(found.close)
-        for subject in subjects(context):
-            context.tell(f"power: {subject.name}, {subject.case.graph}")
+        for load in loads_of(context):
+            context.tell(f"power: {load.name}, {load.case.graph}")
             try:
                 with ExitStack() as opened:
-                    yield _measured(context, found, subject, subject.open(opened))
+                    yield _measured(context, found, load, load.open(opened))
             except ModelError as err:
-                yield _row(context, subject.name, subject.case, skipped=str(err))
+                yield _row(context, load.name, load.case, skipped=str(err))
             except CstlEdgeError as err:  # of a meter: it would fail for the others too
-                yield _row(context, subject.name, subject.case, skipped=str(err))
+                yield _row(context, load.name, load.case, skipped=str(err))
                 return
 
 
@@ -92,14 +92,14 @@ class _Counted:
         self.end_s = time.perf_counter()
 
 
-def _measured(context: Context, found: Found, subject: Subject, opened: Opened) -> Row:
-    """Run a subject with all meters on, its idle power measured just before."""
+def _measured(context: Context, found: Found, load: Load, opened: Opened) -> Row:
+    """Run a load with all meters on, its idle power measured just before."""
     seconds = max(FEWEST_S, LONGER * context.budget.seconds)
     opened.run()  # what is done once is in no recording
     opened.check()
     idle, _ = _record(found, lambda: time.sleep(IDLE_SHARE * seconds))
     run = _Counted(opened.run)
-    hz = subject.case.paced_hz
+    hz = load.case.paced_hz
 
     def work() -> Timed:
         return measure(run, warm_up_s=0.0, seconds=seconds, samples=1, paced_hz=hz)
@@ -116,8 +116,8 @@ def _measured(context: Context, found: Found, subject: Subject, opened: Opened) 
     warnings = [*timed.warnings, *_doubts(seen, values), *_cross_check(seen, scope, said, values)]
     return _row(
         context,
-        subject.name,
-        subject.case,
+        load.name,
+        load.case,
         ran=opened.ran,
         check=check,
         samples=timed.samples,

@@ -25,8 +25,12 @@ class Nvml:
         self._nvml = library or _import_nvml()
         try:
             self._nvml.nvmlInit()
+        except self._nvml.NVMLError as err:
+            raise SourceUnavailable(f"NVML is not on this machine: {one_line(err)}") from err
+        try:
             self._gpu = self._nvml.nvmlDeviceGetHandleByIndex(0)
         except self._nvml.NVMLError as err:
+            self.close()
             raise SourceUnavailable(f"NVML finds no GPU: {one_line(err)}") from err
         try:
             self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu)

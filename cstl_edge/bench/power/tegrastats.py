@@ -60,7 +60,11 @@ def parse(line: str) -> Reading:
         ),
         gpu_percent=int(gpu[1]) if gpu else None,
         temperatures_c={name: float(value) for name, value in _TEMPERATURE.findall(behind)},
-        rails_mw={name: (int(now), int(mean)) for name, now, mean in _RAIL.findall(behind)},
+        rails_mw={
+            name: (int(now), int(mean))
+            for name, now, mean in _RAIL.findall(behind)
+            if name != "NC"  # channels that are not connected
+        },
     )
 
 

@@ -42,7 +42,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Load:
     """One row to be: who runs what."""
 
     name: str
@@ -51,16 +51,16 @@ class Subject:
     """ModelError where it is refused; the stack closes it."""
 
 
-def subjects(context: Context) -> Iterator[Subject]:
+def loads_of(context: Context) -> Iterator[Load]:
     """Yield what this machine has of the backends and runtimes."""
     here = {x.name: x for x in contenders(context) if isinstance(x, Contender)}
     case = Case(graph="full", batch=1, frames=WINDOW)
     for name in (name for name in BACK_TO_BACK if name in here):
-        yield Subject(name, case, lambda stack, n=name: _full(context, here, n, stack))  # type: ignore[misc]
+        yield Load(name, case, lambda stack, n=name: _full(context, here, n, stack))  # type: ignore[misc]
     paced = Case(graph="streaming", frames=WINDOW, hop=HOP, walkers=1, paced_hz=FPS)
     for one in candidates(context):
         if isinstance(one, Candidate) and one.name in BACK_TO_BACK:
-            yield Subject(one.name, paced, lambda stack, c=one: _stream(context, c, stack))  # type: ignore[misc]
+            yield Load(one.name, paced, lambda stack, c=one: _stream(context, c, stack))  # type: ignore[misc]
 
 
 def _full(context: Context, here: dict[str, Contender], name: str, stack: ExitStack) -> Opened:

@@ -1,0 +1,80 @@
+"""The lines of NVIDIA's tool, in the forms of three boards."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cstl_edge.bench.power import tegrastats
+from cstl_edge.bench.power.tegrastats import Tegrastats, parse
+from cstl_edge.errors import DataError
+
+RECORDED = Path(__file__).parents[1] / "recorded" / "tegrastats.txt"
+NANO, AGX, OLD, THOR = RECORDED.read_text(encoding="utf-8").splitlines()[1:]
+
+
+def test_orin_nano():
+    found = parse(NANO)
+    assert found.ram_mb == (2211, 7620)
+    assert found.cores == ((4, 729), (0, 729), (1, 729), (0, 729), None, None)
+    assert found.gpu_percent == 61
+    assert found.temperatures_c["gpu"] == 49.125
+    assert found.rails_mw == {
+        "VDD_IN": (4521, 4480),
+        "VDD_CPU_GPU_CV": (845, 803),
+        "VDD_SOC": (1449, 1449),
+    }
+
+
+def test_agx_orin():
+    found = parse(AGX)
+    assert found.cores == ((90, 2201), (100, 2201), None)
+    assert found.temperatures_c["CV0"] == -256.0  # a sensor that is off
+    assert found.temperatures_c["tj"] == 77.281
+    assert found.rails_mw == {
+        "VDD_GPU_SOC": (3150, 2971),
+        "VDD_CPU_CV": (14312, 12415),
+        "VIN_SYS_5V0": (4968, 5048),
+        "VDDQ_VDD2_1V8AO": (1091, 1091),
+    }
+    assert parse(OLD).rails_mw["VDD_GPU_SOC"] == (2388, 2388)
+
+
+def test_thor():
+    found = parse(THOR)
+    assert found.gpu_percent is None  # it does not say
+    assert found.rails_mw["VDD_GPU"] == (-392, -392)
+    assert found.rails_mw["VIN"] == (23257, 23310)
+    assert found.temperatures_c["soc012"] == 41.437
+
+
+@pytest.mark.parametrize("line", ["", "tegrastats: not found", NANO[:40], NANO.replace("CPU", "C")])
+def test_other_lines_are_refused(line):
+    with pytest.raises(DataError, match="expected a line of tegrastats; got"):
+        parse(line)
+
+
+def test_the_tool_runs_while_the_block_does():
+    script = "\n".join(
+        [
+            "import time",
+            f"print({NANO!r}, flush=True)",
+            f"print({NANO.replace('4521mW', '5521mW')!r}, flush=True)",
+            "print('RAM 12', flush=True)",
+            "time.sleep(60)",
+        ]
+    )
+    with Tegrastats([sys.executable, "-c", script]) as tool:
+        deadline = time.monotonic() + 20
+        while len(tool.lines) < 3 and time.monotonic() < deadline:
+            time.sleep(0.005)
+    assert tool.watts() == pytest.approx(
+        {"VDD_IN": 5.021, "VDD_CPU_GPU_CV": 0.845, "VDD_SOC": 1.449}
+    )
+    assert tool._child.returncode is not None
+
+
+def test_no_excerpt_without_the_tool(monkeypatch):
+    monkeypatch.setattr(tegrastats.shutil, "which", lambda name: None)
+    assert tegrastats.excerpt(seconds=0) == []
