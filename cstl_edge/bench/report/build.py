@@ -14,6 +14,7 @@ from cstl_edge import __version__
 from cstl_edge.bench.record import Row, Subject
 from cstl_edge.bench.report import differ, speed, worth
 from cstl_edge.bench.report.cells import ran_as
+from cstl_edge.bench.report.headlines import headlines
 from cstl_edge.bench.report.load import Chapter, against, chapters, read, text
 from cstl_edge.bench.report.page import Part, Report, Section
 from cstl_edge.bench.report.tables import Table, case_of, without_empty
@@ -41,8 +42,8 @@ METHOD = (
     "has as many digits as its 95 % interval lets stand (order statistics), two to three.",
     "Samples taken while the machine throttled are dropped and counted in the remarks. Outputs are "
     "compared with a reference while measuring: a backend that answers wrongly has no time.",
-    "Ratios are taken within one run on one machine. Of results that were measured again on the "
-    "same machine at the same commit the last stand.",
+    "Ratios are taken within one run on one machine. Of each scenario the last run on a "
+    "machine is shown.",
 )
 
 
@@ -53,12 +54,26 @@ def report(paths: Sequence[Path], base: str | None = None) -> Report:
     none of them has and where the extra `bench` is not installed.
     """
     _needs("jinja2", "matplotlib", "scipy")
-    found = chapters(row for path in paths for row in read(path))
+    rows = [row for path in paths for row in read(path)]
     n = count(1)
-    compared = [differ.part(*pair, k, n) for k, pair in enumerate(against(found, base))]
-    parts = [_part(chapter, k, n) for k, chapter in enumerate(found)]
-    rows = sum(len(chapter.rows) for chapter in found)
-    return Report("cstl_edge: benchmarks", f"{rows} results", (*compared, *parts), METHOD, _made())
+    compared = [
+        made
+        for k, pair in enumerate(against(rows, base))
+        if (made := differ.part(*pair, k, n, asked=base is not None))
+    ]
+    shown = chapters(rows)
+    parts = (*compared, *(_part(chapter, k, n) for k, chapter in enumerate(shown)))
+    return Report("cstl_edge: benchmarks", _lead(rows, shown), parts, METHOD, _made())
+
+
+def _lead(rows: Sequence[Row], shown: Sequence[Chapter]) -> str:
+    """Say in one sentence what the page is about."""
+    runs, machines = len({row.run for row in rows}), len(shown)
+    return (
+        f"How fast, how accurate and how near to the limit of the hardware people are recognised "
+        f"by their walk: {len(rows):,} results of {runs} run{'s' * (runs != 1)} on "
+        f"{machines} machine{'s' * (machines != 1)}."
+    )
 
 
 def _needs(*modules: str) -> None:
@@ -74,9 +89,9 @@ def _needs(*modules: str) -> None:
 def _part(chapter: Chapter, k: int, n: count[int]) -> Part:
     built = (build(chapter, n) for build in BUILDERS)
     made = [replace(section, id=f"{section.id}-{k + 1}") for section in built if section]
-    return Part(
-        f"machine-{k + 1}", chapter.machine, _facts(chapter), (), (*made, *_rest(chapter, k))
-    )
+    sections = (*made, *_rest(chapter, k))
+    facts = _facts(chapter)
+    return Part(f"machine-{k + 1}", chapter.machine, facts, headlines(chapter), sections)
 
 
 def _facts(chapter: Chapter) -> tuple[tuple[str, str], ...]:
@@ -84,14 +99,14 @@ def _facts(chapter: Chapter) -> tuple[tuple[str, str], ...]:
     machine = chapter.environment
     subjects = {row.subject.model_dump_json(): row.subject for row in chapter.rows if row.subject}
     facts = [
-        ("commit", chapter.commit),
+        ("commit", ", ".join(chapter.commits)),
         ("measured", _span(text(row.environment.get("utc")) for row in chapter.rows)),
         *(("network", _network(subject)) for subject in subjects.values()),
         ("versions", text(machine.get("packages"))),
         *((name, text(machine.get(name))) for name in SHOWN),
     ]
     if chapter.replaced:
-        facts.append(("replaced", f"{chapter.replaced} earlier results of the same cases"))
+        facts.append(("replaced", f"{chapter.replaced} results of earlier runs, not shown"))
     return tuple((name.replace("_", " "), told) for name, told in facts if told)
 
 

@@ -23,16 +23,25 @@ from cstl_edge.measure import percentile
 
 USUAL = "pytorch float32"
 """What people do today: eager PyTorch, the whole window anew for every answer, batch 1."""
+RATIO = "times_as_fast_as_"
+FAST = "times_as_fast_as_usual"
+LABELS = {
+    FAST: "× usual way",
+    "times_as_fast_as_usual_at_every_frame": "× usual way at every frame",
+}
 MARKED = "few samples"  # a warning that the star at p99 tells
 MARKS = (50, 90, 95, 99)
 SHARES = ("rank1", "fnir", "fpir", "share", "loss", "difference")
 COUNTS = ("walkers", "people", "parameters", "count", "sequences", "frames", "searches")
 
 
-def times(title: str, rows: Sequence[Row], *, versus: str | None = USUAL) -> Table:
-    """Return the percentiles of each row of times, and how often as fast as `versus` it is."""
+def times(title: str, rows: Sequence[Row], names: Sequence[str] = ()) -> Table:
+    """Return the percentiles of each row of times, and its values called `names`.
+
+    Without names: how often as fast as the usual way it is, in the same case of the same run.
+    """
     alone = one_network(rows)
-    ratios = [times_as_fast(row, rows, versus) if versus else DASH for row in rows]
+    names = [name for name in names if any(name in row.values for row in rows)]
     medians = [mark(row.samples[stage_of(row) or ""], 50).value for row in rows]
     cases = {case_of(row.case) for row in rows}
     quickest = best(medians, largest=False) if len(cases) == 1 else set()
@@ -46,12 +55,14 @@ def times(title: str, rows: Sequence[Row], *, versus: str | None = USUAL) -> Tab
                 case_of(row.case) if len(cases) > 1 else "",
                 *marks,
                 count(len(samples)),
-                ratios[k],
+                *(value_of(row, name) for name in names),
+                *([] if names else [times_as_fast(row, rows, USUAL)]),
                 str(mark(row.samples["late"], 99)) if row.samples.get("late") else "",
                 remarks(row),
             )
         )
-    columns = ("", "case", *(f"p{q} ms" for q in MARKS), "samples", "× usual way", "late p99 ms",
+    columns = ("", "case", *(f"p{q} ms" for q in MARKS), "samples",
+               *(map(label_of, names) if names else ["× usual way"]), "late p99 ms",
                "remarks")  # fmt: skip
     if len(cases) == 1 and lines:
         only = next(iter(cases))
@@ -109,6 +120,8 @@ def value_of(row: Row, name: str) -> str:
         return DASH
     value, ends = row.values[name], row.intervals.get(name)
     error = (ends[1] - ends[0]) / 2 if ends else None
+    if name.startswith(RATIO):
+        return f"{number(value, value * _share(row))}×"
     if _is(name, SHARES):
         shown = percent(value, error)
         if ends:
@@ -122,11 +135,13 @@ def value_of(row: Row, name: str) -> str:
 
 
 def label_of(name: str) -> str:
-    """Return the head of a value's column.
+    """Return the head of a value's column, of a name as it is in a row.
 
     >>> label_of("sequences_per_s"), label_of("rank1"), label_of("peak_mb")
     ('sequences/s', 'rank-1', 'peak MB')
     """
+    if name in LABELS:
+        return LABELS[name]
     words = name.replace("_per_", "/").replace("rank1", "rank-1").split("_")
     units = {"mb": "MB", "gb": "GB", "fnir": "FNIR", "fpir": "FPIR", "rank5": "rank-5", "w": "W"}
     return " ".join(units.get(word, word) for word in words)
@@ -173,6 +188,12 @@ def ran_as(rows: Iterable[Row]) -> list[tuple[str, ...]]:
             lines[(ran.backend, ran.version, ran.provider, ran.precision, ran.computed_in,
                    threads, options)] = None  # fmt: skip
     return sorted(lines)
+
+
+def _share(row: Row) -> float:
+    """Return how far the median of a row may be off, as a share of it."""
+    samples = row.samples.get(stage_of(row) or "")
+    return mark(samples, 50).share if samples else 0.1
 
 
 def _percentile(samples: Sequence[float], q: float) -> str:

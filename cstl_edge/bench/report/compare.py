@@ -20,6 +20,7 @@ SMALLEST = 0.02  # a change of the median below this share is not worth naming
 FEWEST = 8  # independent samples a side: below, not even separate groups reach ALPHA among many
 STAGES = ("wall", "total", "latency", "device", "compute")  # what stands for a row, first found
 
+FOUND = ("multi",)  # scenarios that find a number of walkers: their times are at that number
 Verdict = Literal["faster", "slower", "no difference", "too few samples"]
 Key = tuple[object, ...]
 
@@ -45,7 +46,8 @@ def key(row: Row) -> Key:
     """Return what two rows must share to be compared; weights may differ, the network may not."""
     subject = row.subject
     network = subject and (subject.name, subject.size, subject.parts, subject.widths)
-    return (row.scenario, row.contender, row.case.model_dump_json(), network)
+    case = row.case.model_copy(update={"walkers": None}) if row.scenario in FOUND else row.case
+    return (row.scenario, row.contender, case.model_dump_json(), network)
 
 
 def stage_of(row: Row) -> str | None:
@@ -117,7 +119,7 @@ def _by_key(rows: Iterable[Row]) -> Mapping[Key, tuple[str, list[Row]]]:
     found: dict[Key, tuple[str, list[Row]]] = {}
     for row in rows:
         stage = stage_of(row)
-        if stage is None:
+        if stage is None or row.scenario in FOUND:
             continue
         there = found.setdefault(key(row), (stage, []))
         if there[0] == stage:

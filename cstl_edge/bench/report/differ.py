@@ -28,16 +28,22 @@ HOW = (
 )
 
 
-def part(before: Chapter, after: Chapter, k: int, n: count[int]) -> Part:
-    """Return the comparison of two chapters, the second with the first."""
+def part(before: Chapter, after: Chapter, k: int, n: count[int], *, asked: bool) -> Part | None:
+    """Return the comparison of two sides, the second with the first.
+
+    asked: whether to say so where they have nothing in common
+    """
     found = compare(before.rows, after.rows)
+    if not found and not asked:
+        return None
     facts = (("before", _side(before)), ("after", _side(after)))
     sections = [_tested(found, k, n)] if found else [_nothing(k)]
     beside = _beside(before.rows, after.rows)
     if beside is not None:
         sections.append(Section(f"values-{k + 1}", "Figures beside each other", (), (beside,)))
     same_machine = before.machine == after.machine
-    what = f"{before.commit} and {after.commit}" if same_machine else "Two machines"
+    commits = (one.commits[0] for one in (before, after))
+    what = " and ".join(commits) if same_machine else "two machines"
     return Part(f"compare-{k + 1}", f"Comparison: {what}", facts, (), tuple(sections))
 
 
@@ -97,4 +103,4 @@ def _beside(before: Sequence[Row], after: Sequence[Row]) -> Table | None:
 
 
 def _side(chapter: Chapter) -> str:
-    return f"{chapter.machine}; commit {chapter.commit}"
+    return f"{chapter.machine}; commit {chapter.commits[0]}"

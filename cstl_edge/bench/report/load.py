@@ -1,7 +1,7 @@
 """Result files of `cstl-edge bench`, bundles of boards and exports of trtexec, as chapters.
 
-A chapter is what one machine measured at one commit. Of results that were taken again there, the
-last run stands; how many earlier ones it replaces is said.
+A chapter shows one machine: of each scenario the last run, since rows of one table are to share
+their conditions. A side of a comparison is all that one machine measured at one commit.
 """
 
 from __future__ import annotations
@@ -13,29 +13,34 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.bench.record import Row, read_rows
-from cstl_edge.bench.report.compare import key
 from cstl_edge.errors import ConfigError, DataError, one_line
 
 MACHINE = ("cpu", "vector", "cores", "gpus", "system", "l4t", "power_mode")
 """Keys of `measure.environment` that tell machines apart."""
 UNKNOWN = "unknown"
+PIECES = ("peers", "trtexec")
+"""Scenarios whose rows come from several runs or files."""
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """What one machine measured at one commit."""
+    """What one machine measured; for a comparison, at one commit."""
 
     machine: str
     """In words, e.g. `AMD EPYC, 2 cores, avx512f`."""
-    commit: str
     rows: tuple[Row, ...]
     replaced: int = 0
-    """Rows that a later run of the same case replaces."""
+    """Rows of earlier runs, which are not shown."""
 
     @property
     def environment(self) -> Mapping[str, Any]:
         """Of the last run that tells."""
         return next((r.environment for r in reversed(self.rows) if r.environment), {})
+
+    @property
+    def commits(self) -> list[str]:
+        """The commits of its rows, the last first."""
+        return list(dict.fromkeys(commit(row) for row in reversed(self.rows) if row.environment))
 
     def of(self, scenario: str) -> tuple[Row, ...]:
         """Return the rows of a scenario that have a figure."""
@@ -68,22 +73,28 @@ def read(path: Path) -> list[Row]:
 
 
 def chapters(rows: Iterable[Row]) -> list[Chapter]:
-    """Return rows by machine and commit, in the order in which their last runs were taken.
+    """Return rows by machine, of each scenario the last run, in the order of their last runs.
 
-    Rows that do not tell where they ran, as trtexec's, go to the one chapter that there is, or else
-    have one of their own.
+    Rows that do not tell where they ran, as trtexec's, go to the one machine that there is, or else
+    to one of their own.
     """
-    found: dict[tuple[str, str], list[Row]] = {}
-    nowhere: list[Row] = []  # trtexec does not tell where it ran
+    found: dict[str, list[Row]] = {}
+    nowhere: list[Row] = []
     for row in rows:
-        place = (machine(row.environment), commit(row))
-        (found.setdefault(place, []) if row.environment else nowhere).append(row)
-    if nowhere and len(found) == 1:
-        next(iter(found.values())).extend(nowhere)
-    elif nowhere:
-        found[machine({}), UNKNOWN] = nowhere
-    made = [_chapter(*who, taken) for who, taken in found.items()]
-    return sorted(made, key=lambda one: text(one.environment.get("utc")))
+        place = found.setdefault(machine(row.environment), []) if row.environment else nowhere
+        place.append(row)
+    if nowhere:
+        only = next(iter(found)) if len(found) == 1 else machine({})
+        found.setdefault(only, []).extend(nowhere)
+    return _by_time(_last_runs(name, taken) for name, taken in found.items())
+
+
+def sides(rows: Iterable[Row]) -> list[Chapter]:
+    """Return rows by machine and commit, every run of them, in the order of their last runs."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in (row for row in rows if row.environment):
+        found.setdefault((machine(row.environment), commit(row)), []).append(row)
+    return _by_time(Chapter(name, tuple(_in_order(taken))) for (name, _), taken in found.items())
 
 
 def pairs(found: Sequence[Chapter], base: Sequence[Chapter]) -> list[tuple[Chapter, Chapter]]:
@@ -97,19 +108,20 @@ def pairs(found: Sequence[Chapter], base: Sequence[Chapter]) -> list[tuple[Chapt
     return made
 
 
-def against(found: Sequence[Chapter], what: str | None) -> list[tuple[Chapter, Chapter]]:
-    """Return which chapters to compare: `what` is a file of results or the begin of a commit.
+def against(rows: Sequence[Row], what: str | None) -> list[tuple[Chapter, Chapter]]:
+    """Return which sides to compare: `what` is a file of results or the begin of a commit.
 
-    Without it two chapters are compared, the later with the earlier; more are not guessed at.
+    Without it two sides are compared, the later with the earlier; more are not guessed at.
     Raises ConfigError for a commit that no row has, DataError for a file without results.
     """
+    found = sides(rows)
     if what is None:
         return [(found[0], found[1])] if len(found) == 2 else []
     if Path(what).is_file():
-        return pairs(found, chapters(read(Path(what))))
-    base = [one for one in found if one.commit.startswith(what)]
+        return pairs(found, sides(read(Path(what))))
+    base = [one for one in found if one.commits and one.commits[0].startswith(what)]
     if not what or not base:
-        commits = ", ".join(sorted({one.commit for one in found}))
+        commits = ", ".join(sorted({name for one in found for name in one.commits}))
         raise ConfigError(
             f"expected --against a file of results or one of the commits {one_line(commits)}; "
             f"got {one_line(what)!r}"
@@ -161,15 +173,29 @@ def _trtexec(path: Path) -> Row:
             raise no_times from None
 
 
-def _chapter(machine: str, commit: str, rows: Sequence[Row]) -> Chapter:
-    """Put together what the runs of one machine and commit found, the last standing."""
+def _last_runs(name: str, rows: Sequence[Row]) -> Chapter:
+    """Keep of each scenario the last run; all of those that are put together from several."""
+    ordered = _in_order(rows)
+    last = {row.scenario: row.run for row in ordered}
+    kept = tuple(r for r in ordered if r.scenario in PIECES or last[r.scenario] == r.run)
+    return Chapter(name, kept, replaced=len(rows) - len(kept))
+
+
+def _in_order(rows: Sequence[Row]) -> list[Row]:
+    """Return rows run by run, in the order in which the runs began."""
     runs: dict[str, list[Row]] = {}
     for row in rows:
         runs.setdefault(row.run, []).append(row)
-    ordered = sorted(runs.values(), key=lambda run: text(run[0].environment.get("utc")))
-    last = {key(row): row.run for row in chain.from_iterable(ordered)}
-    kept = tuple(r for r in chain.from_iterable(ordered) if last[key(r)] == r.run)
-    return Chapter(machine, commit, kept, replaced=len(rows) - len(kept))
+    ordered = sorted(runs.values(), key=lambda run: _utc(run[0]))
+    return list(chain.from_iterable(ordered))
+
+
+def _by_time(found: Iterable[Chapter]) -> list[Chapter]:
+    return sorted(found, key=lambda one: text(one.environment.get("utc")))
+
+
+def _utc(row: Row) -> str:
+    return text(row.environment.get("utc"))
 
 
 def _plausible(path: Path, row: Row) -> None:

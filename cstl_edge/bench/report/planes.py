@@ -15,7 +15,6 @@ from cstl_edge.bench.report.pictures import LABEL, Picture
 from cstl_edge.bench.report.svg import (
     INK,
     MUTED,
-    SERIES,
     colour_of,
     drawing,
     figure,
@@ -127,32 +126,35 @@ def _roofs(
     axes.set_xlim(left, right)
 
 
-def curves(
+def tries(
     title: str,
-    lines: Sequence[tuple[str, str, Sequence[tuple[float, float]]]],
+    found: Sequence[tuple[str, Sequence[tuple[float, float]]]],
     limit: float,
-    x_label: str,
-    y_label: str,
+    labels: tuple[str, str],
     n: count[int],
 ) -> Picture:
-    """Draw y over x of each (label, contender, points), and a limit that y should stay under."""
+    """Draw every (x, y) that was tried of each contender, filled where y stayed below a limit."""
     with drawing():
-        made, axes = figure(280)
+        made, axes = figure(260 + 16 * len(found))
+        axes.set_yscale("log")
         axes.axhline(limit, color=INK, linewidth=1, linestyle="--")
-        for k, (label, contender, points) in enumerate(lines):
-            x, y = zip(*sorted(points), strict=True)
-            style = LINES[k % len(LINES)]
-            shape, colour = marker_of(contender), SERIES[k % len(SERIES)]
-            axes.plot(x, y, style, color=colour, marker=shape, ms=5, label=one_line(label, LABEL))
-        axes.set_ylim(0, max(limit * 1.6, 1e-9))
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
+        for contender, points in found:
+            shape, colour = marker_of(contender), colour_of(contender)
+            for inside, fill in ((True, colour), (False, "none")):
+                chosen = [point for point in points if (point[1] < limit) is inside]
+                x, y = ([point[k] for point in chosen] for k in (0, 1))
+                axes.scatter(x, y, s=38, marker=shape, facecolors=fill, edgecolors=colour, zorder=3)
+            axes.scatter([], [], s=38, marker=shape, color=colour, label=one_line(contender, LABEL))
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        logarithmic(axes.yaxis)
         made.legend(loc="outside lower left", frameon=False, fontsize=10)
         alt = f"{title}: " + "; ".join(
-            f"{label}: " + ", ".join(f"{x:g}: {y:.3g}" for x, y in sorted(points))
-            for label, _, points in lines
+            f"{contender}: " + ", ".join(f"{x:g}: {y:.3g}" for x, y in points)
+            for contender, points in found
         )
-        return Picture(title, inline(made, alt, n), alt)
+        caption = f"Filled: below {limit:g} ms. Every try is there, repetitions too."
+        return Picture(title, inline(made, alt, n), alt, caption)
 
 
 def _spread(axes: Axes, point: Point) -> None:

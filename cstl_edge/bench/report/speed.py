@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import count
 
 from cstl_edge.bench.record import Row
-from cstl_edge.bench.report import pictures
+from cstl_edge.bench.report import pictures, planes
 from cstl_edge.bench.report.cells import stages, times, values
 from cstl_edge.bench.report.compare import stage_of
 from cstl_edge.bench.report.digits import mark
@@ -14,26 +14,32 @@ from cstl_edge.bench.report.load import Chapter
 from cstl_edge.bench.report.page import Section
 from cstl_edge.bench.report.pictures import Bar, Picture
 from cstl_edge.bench.report.tables import Table, case_of, name_of, one_network
+from cstl_edge.errors import DataError, one_line
 
 STRIPS = 16  # rows of one picture
 CASES = 4  # pictures of the graph scenario; the other cases are in its tables
+LIMIT_MS = 40.0  # between two frames of a camera
 NO_STAGE = ("wall", "total", "latency", "late")  # the whole, and what is no work
 
 
 def single(chapter: Chapter, n: count[int]) -> Section | None:
     """One walker: what an answer costs, and how often as fast as the usual way."""
-    rows = chapter.of("single")
-    timed = _timed(rows)
+    timed = _timed(chapter.of("single"))
     if not timed:
         return None
     lead = (
         "What one more frame of one walker costs. The usual way is eager PyTorch that computes the "
-        "whole window anew for every answer."
+        "whole window anew for every answer. At hop 5, an answer at every fifth frame, a frame "
+        "carries its share of the answer, and the usual way too answers at every fifth.",
     )
-    tables = [times("One more frame", timed, versus=None), values("Beside it", rows)]
-    return Section(
-        "single", "One walker", (lead,), _filled(tables), (_strips("One more frame", timed, n),)
-    )
+    paced = [row for row in timed if row.case.paced_hz is not None]
+    at_once = [row for row in timed if row.case.paced_hz is None]
+    tables = [
+        _times("Back to back", at_once),
+        _times("At a camera's pace, frame by frame", paced),
+    ]
+    drawn = [_strips("One more frame, back to back", at_once, n)] if at_once else []
+    return Section("single", "One walker", lead, _filled(tables), tuple(drawn))
 
 
 def graph(chapter: Chapter, n: count[int]) -> Section | None:
@@ -61,10 +67,28 @@ def multi(chapter: Chapter, n: count[int]) -> Section | None:
     if not rows:
         return None
     lead = (
-        "The most walkers at 25 frames per second whose answers hold p99 < 40 ms, found by search."
+        "The most walkers at 25 frames per second who hold p99 < 40 ms, each answered for at every "
+        "fifth frame, embedding only. The number found was run once more and longer.",
     )
-    tables = [values("Walkers held", rows, ("walkers",)), *_timed_table("At that number", rows)]
-    return Section("multi", "Many walkers", (lead,), _filled(tables))
+    found = [(row.contender, points) for row in rows if (points := _tried(row))]
+    names = ("walkers seen at once", "p99 of the latency [ms]")
+    drawn = [planes.tries("Numbers of walkers tried", found, LIMIT_MS, names, n)] if found else []
+    tables = [_times("Walkers held", _timed(rows), ["walkers"])]
+    return Section("multi", "Many walkers", lead, _filled(tables), tuple(drawn))
+
+
+def _tried(row: Row) -> list[tuple[float, float]]:
+    """Return walkers and p99 [ms] of every try (DataError)."""
+    try:
+        return [
+            (float(one["walkers"]), mark([float(x) for x in one["latency_ms"]], 99).value)
+            for one in row.details.get("tried", ())
+        ]
+    except (KeyError, TypeError, ValueError) as err:
+        raise DataError(
+            f"expected the numbers of walkers that {one_line(row.contender)} was tried with and "
+            f"their latencies; got {one_line(repr(err))}"
+        ) from err
 
 
 def offline(chapter: Chapter, n: count[int]) -> Section | None:
@@ -72,10 +96,7 @@ def offline(chapter: Chapter, n: count[int]) -> Section | None:
     rows = chapter.of("offline")
     if not rows:
         return None
-    tables = [
-        values("Throughput", rows, ("sequences_per_s",)),
-        *_timed_table("Per batch", rows),
-    ]
+    tables = [values("Throughput", rows, ("sequences_per_s",)), _times("Per batch", _timed(rows))]
     return Section("offline", "Offline", (), _filled(tables))
 
 
@@ -94,7 +115,7 @@ def trtexec(chapter: Chapter, n: count[int]) -> Section | None:
     rows = _timed(chapter.of("trtexec"))
     if not rows:
         return None
-    tables = [times("As trtexec exported it", rows, versus=None), stages("By stage", rows)]
+    tables = [_times("As trtexec exported it", rows), stages("By stage", rows)]
     return Section("trtexec", "trtexec", (), _filled(tables), (_strips("trtexec", rows, n),))
 
 
@@ -102,9 +123,10 @@ def _timed(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if stage_of(row)]
 
 
-def _timed_table(title: str, rows: Sequence[Row]) -> list[Table]:
-    timed = _timed(rows)
-    return [times(title, timed, versus=None)] if timed else []
+def _times(title: str, rows: Sequence[Row], first: Sequence[str] = ()) -> Table | None:
+    """Return the times of rows with all their values, some first."""
+    names = dict.fromkeys([*first, *(name for row in rows for name in row.values)])
+    return times(title, rows, list(names)) if rows else None
 
 
 def _filled(tables: Sequence[Table | None]) -> tuple[Table, ...]:

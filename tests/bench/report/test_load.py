@@ -2,7 +2,7 @@ import pytest
 from standin_results import graph_rows, row, samples
 
 from cstl_edge.bench.record import Case, write_rows
-from cstl_edge.bench.report.load import against, chapters, machine, read, text
+from cstl_edge.bench.report.load import against, chapters, machine, read, sides, text
 from cstl_edge.errors import ConfigError, DataError
 
 CASE = Case(graph="full", batch=1, frames=30)
@@ -48,60 +48,72 @@ def test_a_negative_duration_is_refused(tmp_path):
         read(tmp_path / "a.jsonl")
 
 
-def test_machines_and_commits_are_chapters_by_time():
+def test_machines_are_chapters_by_time_machines_and_commits_are_sides():
     rows = [
-        timed(utc="2026-11-27T00:00:00Z", commit="ccc"),
-        timed(utc="2026-11-25T00:00:00Z", commit="aaa"),
-        timed(utc="2026-11-26T00:00:00Z", commit="aaa", cores=8),
+        timed("r3", "2026-11-27T00:00:00Z", commit="ccc"),
+        timed("r1", "2026-11-25T00:00:00Z", commit="aaa"),
+        timed("r2", "2026-11-26T00:00:00Z", commit="aaa", cores=8),
     ]
-    assert [(one.commit, "8 cores" in one.machine) for one in chapters(rows)] == [
-        ("aaa", False),
-        ("aaa", True),
-        ("ccc", False),
-    ]
+    found = [(one.commits, "8 cores" in one.machine) for one in chapters(rows)]
+    assert found == [(["aaa"], True), (["ccc"], False)]
+    found = [(one.commits, "8 cores" in one.machine) for one in sides(rows)]
+    assert found == [(["aaa"], False), (["aaa"], True), (["ccc"], False)]
 
 
-def test_the_last_run_of_a_case_stands():
-    first, other = timed("r1"), row(contender="openvino int8", case=CASE, samples={"wall": [1.0]})
+def test_of_a_scenario_the_last_run_stands_whole():
+    first = [timed("r1"), row(contender="openvino int8", case=CASE, samples={"wall": [1.0]})]
+    single = row(scenario="single", case=CASE, samples={"wall": [1.0]})
     second = timed("r2", "2026-11-26T00:00:00Z")
-    (chapter,) = chapters([second, first, other])
-    assert list(chapter.rows) == [other, second]
-    assert chapter.replaced == 1
+    (chapter,) = chapters([second, *first, single])
+    assert list(chapter.rows) == [single, second]
+    assert chapter.replaced == 2
+    (side,) = sides([second, *first, single])
+    assert len(side.rows) == 4
 
 
-def test_rows_of_one_run_with_one_key_all_stay():
-    (chapter,) = chapters([timed(), timed()])
-    assert len(chapter.rows) == 2
+def test_peers_are_put_together_from_several_runs():
+    rows = [row(scenario="peers", run=name, values={"rank1": 0.5}) for name in ("train", "cost")]
+    assert len(chapters(rows)[0].rows) == 2
 
 
-def test_two_chapters_are_compared_the_later_with_the_earlier():
-    found = chapters([timed(commit="new", utc="2026-11-26T00:00:00Z"), timed(commit="old")])
-    ((before, after),) = against(found, None)
-    assert (before.commit, after.commit) == ("old", "new")
+def test_rows_from_nowhere_join_the_only_machine():
+    trtexec = row("trtexec", run="t", samples={"latency": [1.0]}).model_copy(
+        update={"environment": {}}
+    )
+    (chapter,) = chapters([trtexec, timed()])
+    assert trtexec in chapter.rows
+    assert chapter.commits == ["0123456789ab"]
+    assert [one.machine for one in chapters([trtexec])] == ["unknown machine"]
+    assert len(chapters([trtexec, timed(), timed(cores=8)])) == 3
 
 
-def test_three_chapters_are_not_guessed_at():
-    found = chapters([timed(commit=name) for name in "abc"])
-    assert against(found, None) == []
+def test_two_sides_are_compared_the_later_with_the_earlier():
+    rows = [timed(commit="new", utc="2026-11-26T00:00:00Z"), timed("r2", commit="old")]
+    ((before, after),) = against(rows, None)
+    assert (before.commits, after.commits) == (["old"], ["new"])
+
+
+def test_three_sides_are_not_guessed_at():
+    assert against([timed(commit=name) for name in "abc"], None) == []
 
 
 def test_a_commit_is_compared_with_the_others_by_machine():
-    found = chapters(timed(commit=c, cores=n) for c in ("old1", "new1") for n in (2, 8))
-    pairs = against(found, "old")
+    rows = [timed(commit=c, cores=n) for c in ("old1", "new1") for n in (2, 8)]
+    pairs = against(rows, "old")
     assert all(before.machine == after.machine for before, after in pairs)
-    assert [(before.commit, after.commit) for before, after in pairs] == [("old1", "new1")] * 2
+    assert [(b.commits, a.commits) for b, a in pairs] == [(["old1"], ["new1"])] * 2
 
 
 def test_a_file_to_compare_with(tmp_path):
     write_rows(tmp_path / "base.jsonl", [timed(commit="base")])
-    ((before, after),) = against(chapters([timed(commit="new")]), str(tmp_path / "base.jsonl"))
-    assert (before.commit, after.commit) == ("base", "new")
+    ((before, after),) = against([timed(commit="new")], str(tmp_path / "base.jsonl"))
+    assert (before.commits, after.commits) == (["base"], ["new"])
 
 
 @pytest.mark.parametrize("what", ["ffff", ""])
 def test_an_unknown_commit_names_those_there_are(what):
     with pytest.raises(ConfigError, match="0123456789ab"):
-        against(chapters([timed()]), what)
+        against([timed()], what)
 
 
 @pytest.mark.parametrize(
