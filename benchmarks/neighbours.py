@@ -1,10 +1,10 @@
 """CSTL against its neighbours in the paper's tables, all trained alike at one common cost.
 
-    python benchmarks/neighbours.py train            # minutes per network; goes on where it stopped
-    python benchmarks/neighbours.py evaluate --out benchmarks/results/DEVICE/peers.jsonl
+    python benchmarks/neighbours.py STEP --out benchmarks/results/DEVICE/peers.jsonl
 
-and so on with `memory`, `cost` and `table`. `evaluate` leaves alone what the file has of the same
-weights; `table` measures nothing and writes the Markdown beside the rows.
+Steps in turn: `train` (minutes per network; goes on where it stopped), `evaluate` (leaves alone
+what the file has of the same weights), `memory`, `cost` (wants a quiet machine), `table` (measures
+nothing, writes the Markdown beside the rows).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,15 @@ from cstl_edge.training.begin import prepare_process
 logger = logging.getLogger("neighbours")
 
 About = Mapping[str, Any]
+WIDTHS = (COMMON, PUBLISHED)
 
 
-def training(args: argparse.Namespace, _: About) -> Iterator[Row]:
+def rows_of(path: Path) -> list[Row]:
+    """Return what a file has so far."""
+    return list(read_rows(path)) if path.exists() else []
+
+
+def trained(args: argparse.Namespace, _: About) -> Iterator[Row]:
     """Train what is not trained yet; figures come with `evaluation`."""
     config = budget(args.iterations)
     prepare_process(config.run)
@@ -51,7 +57,7 @@ def training(args: argparse.Namespace, _: About) -> Iterator[Row]:
 
 def evaluation(args: argparse.Namespace, about: About) -> Iterator[Row]:
     """Yield rank-1 of what is trained and not in the file yet."""
-    known = {row.subject.weights_sha256 for row in _rows(args.out) if row.subject}
+    known = {row.subject.weights_sha256 for row in rows_of(args.out) if row.subject}
     held = held_out(WALKERS, SIZE)
     for name in args.networks:
         weights = weights_of(args.folder, name, budget(args.iterations))
@@ -63,10 +69,9 @@ def evaluation(args: argparse.Namespace, about: About) -> Iterator[Row]:
 
 def cost(args: argparse.Namespace, about: About) -> Iterator[Row]:
     """Yield counts and times."""
+    how = {"threads": args.threads, "seconds": args.seconds}
     for widths in args.widths:
-        yield from cost_rows(
-            widths, args.networks, about, threads=args.threads, seconds=args.seconds
-        )
+        yield from cost_rows(widths, args.networks, about, **how)
 
 
 def memory(args: argparse.Namespace, about: About) -> Iterator[Row]:
@@ -77,19 +82,11 @@ def memory(args: argparse.Namespace, about: About) -> Iterator[Row]:
 
 def table(args: argparse.Namespace, _: About) -> Iterator[Row]:
     """Write the Markdown; there are no new rows."""
-    text = "# CSTL and its neighbours\n\n`python benchmarks/neighbours.py`, its steps in turn.\n\n"
-    write_whole(args.out.with_suffix(".md"), text + tables(_rows(args.out)))
-    logger.info("%s", args.out.with_suffix(".md"))
+    write_whole(args.out.with_suffix(".md"), tables(rows_of(args.out)))
     yield from ()
 
 
-STEPS: Mapping[str, Callable[[argparse.Namespace, About], Iterator[Row]]] = {
-    "train": training,
-    "evaluate": evaluation,
-    "memory": memory,
-    "cost": cost,
-    "table": table,
-}
+STEPS = {"train": trained, "evaluate": evaluation, "memory": memory, "cost": cost, "table": table}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,13 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("step", choices=list(STEPS))
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--iterations", type=int, default=1000, help="of every training")
-    parser.add_argument("--widths", nargs="+", choices=(COMMON, PUBLISHED), default=None)
+    parser.add_argument("--widths", nargs="+", choices=WIDTHS, default=WIDTHS)
     parser.add_argument("--threads", type=int, default=usable_cores(), help="of what is timed")
     parser.add_argument("--seconds", type=float, default=1.0, help="of samples for each call")
     parser.add_argument("--folder", type=Path, default=Path("runs/peers"), help="of the trainings")
     parser.add_argument("--out", type=Path, default=Path("runs/peers/peers.jsonl"), help="rows")
     args = parser.parse_args(argv)
-    args.widths = args.widths or [COMMON, PUBLISHED]
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     about = {"run": os.urandom(6).hex(), "environment": environment()}
     try:
@@ -116,10 +112,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {err}", file=sys.stderr)
         return err.exit_code
     return 0
-
-
-def _rows(path: Path) -> list[Row]:
-    return list(read_rows(path)) if path.exists() else []
 
 
 if __name__ == "__main__":

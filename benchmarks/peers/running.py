@@ -31,11 +31,11 @@ WHOLE, FRAME, ANSWER = "full", "frames", "head"
 class CstlPeer(Peer):
     """CSTL in the form in which it is deployed, norms folded, behind the peers' interface."""
 
-    def __init__(self, network: Cstl) -> None:
+    def __init__(self, cstl: Cstl) -> None:
         """Take a network; it stays as it is."""
         super().__init__()
-        self.network = network.fused()
-        self.parts, self.embedding = network.config.parts, network.config.embedding
+        self.network = cstl.fused()
+        self.parts, self.embedding = cstl.config.parts, cstl.config.embedding
 
     def frames(self, silhouettes: Tensor) -> tuple[Tensor, ...]:
         """Return the part features of every frame, [m, p, c]."""
@@ -172,12 +172,12 @@ def drawn(name: str, widths: str) -> Peer:
     return as_peer(found.published() if widths == PUBLISHED else found.scaled(0))
 
 
-def as_peer(network: nn.Module) -> Peer:
+def as_peer(model: nn.Module) -> Peer:
     """Return a network behind the peers' interface, for inference."""
-    if isinstance(network, Cstl):
-        return CstlPeer(network).eval()
-    assert isinstance(network, Peer)
-    return network.eval()
+    if isinstance(model, Cstl):
+        return CstlPeer(model).eval()
+    assert isinstance(model, Peer)
+    return model.eval()
 
 
 def exported(peer: Peer, only: Sequence[str] = (WHOLE, FRAME, ANSWER)) -> dict[str, bytes]:

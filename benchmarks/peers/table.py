@@ -12,6 +12,10 @@ from peers.networks import COMMON, CSTL, NETWORKS, NOTHING, PUBLISHED
 
 CONDITIONS = ("rank1_nm", "rank1_bg", "rank1_cl", "rank1")
 MISSING = "-"
+COMMANDS = (
+    "`python benchmarks/neighbours.py STEP --out FILE`, with `train`, `evaluate`, `memory`, `cost` "
+    "and `table` in turn"
+)
 CAVEATS = (
     "A short budget: published trainings of GaitSet, GaitPart and GLN take 40,000 to 120,000 "
     "iterations of larger batches. What learns fast looks good here; nothing is said about who "
@@ -75,10 +79,12 @@ def tables(rows: Iterable[Row]) -> str:
     """Return all tables and what they rest on."""
     found = Found(rows)
     budgets = sorted({iterations for iterations, _ in found.accuracy}, reverse=True)
-    texts = [markdown(_side_by_side(found, iterations)) for iterations in budgets]
+    texts = ["# CSTL and its neighbours", COMMANDS]
+    texts += [markdown(_side_by_side(found, iterations)) for iterations in budgets]
     texts.append(markdown(_costs(found, COMMON)))
     texts.append(markdown(_costs(found, PUBLISHED)))
-    return "\n\n".join(texts) + "\n\n" + "\n".join(f"- {line}" for line in _notes(found)) + "\n"
+    texts.append("\n".join(f"- {line}" for line in _notes(found)))
+    return "\n\n".join(texts) + "\n"
 
 
 def _side_by_side(found: Found, iterations: int) -> Table:

@@ -26,7 +26,7 @@ from cstl_edge.training.distributed import Ranks
 from cstl_edge.training.presets import find
 from cstl_edge.training.resume import RESUME, Run, load_run, save_run
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.step import Step
+from cstl_edge.training.step import Losses, Step
 from cstl_edge.training.trainer import WEIGHTS, rate_at
 from peers.networks import network
 
@@ -95,7 +95,7 @@ def start(name: str, config: TrainConfig, data: Sequences) -> Run:
     return Run.start(config, cast(Cstl, model), sampler, Ranks())
 
 
-def iterate(run: Run, step: Step, done: float) -> Any:
+def iterate(run: Run, step: Step, done: float) -> Losses:
     """Train on one batch; `done` is the share of the budget that is spent. Return its losses."""
     rate = rate_at(run.config.optimiser, run.iteration, done)
     for group in run.optimiser.param_groups:
