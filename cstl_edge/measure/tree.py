@@ -14,8 +14,8 @@ LONGEST = 1 << 20
 class Tree:
     """The file system below `root`; tests give one of their own making.
 
-    Which files match a pattern is looked up once: reading them again and again, between samples of
-    a measurement, costs microseconds each, and finding them milliseconds.
+    Which files match a pattern is looked up once, so that asking between the samples of a
+    measurement stays cheap.
     """
 
     root: Path = Path("/")

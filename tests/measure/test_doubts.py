@@ -4,7 +4,7 @@ import pytest
 
 from cstl_edge.measure.doubts import doubts
 
-STEADY = [10.0] * 100
+STEADY = [10.0] * 101
 QUIET = {"cores": 4, "others_cores": 0.3, "stolen_cores": 0.0, "quota_wait_s": 0.0}
 
 
@@ -14,7 +14,7 @@ def said(samples, *rest, **more):
 
 
 def device(**medians):
-    return {"wall": STEADY} | {stage: [value] * 100 for stage, value in medians.items()}
+    return {"wall": STEADY} | {stage: [value] * 101 for stage, value in medians.items()}
 
 
 def test_quiet_samples_have_none():
@@ -44,7 +44,7 @@ def test_medians_are_compared_and_not_means():
 
 
 def alternating(percent):
-    return [10.0 * (1 + percent / 100), 10.0 * (1 - percent / 100)] * 50
+    return [10.0 * (1 + percent / 100), 10.0 * (1 - percent / 100)] * 51
 
 
 def test_times_that_vary_are_unstable_clocks():
@@ -56,8 +56,8 @@ def test_times_that_vary_are_unstable_clocks():
 
 
 def test_few_and_dropped_samples_are_told():
-    assert said({"wall": STEADY[:99]}) == ["few samples"]
-    assert doubts({"wall": STEADY}, {"throttled": 25}) == ["throttled: 25 of 125 samples dropped"]
+    assert said({"wall": STEADY[:100]}) == ["few samples"]
+    assert doubts({"wall": STEADY}, {"throttled": 25}) == ["throttled: 25 of 126 samples dropped"]
     assert doubts({"wall": []}, {"throttled": 7}) == [
         "no figure: the machine was throttled during all of 7 samples"
     ]
