@@ -110,9 +110,9 @@ def in_turn(
     looks = inspect if isinstance(inspect, Mapping) else dict.fromkeys(runs, inspect)
     patience_s = 1 + 3 * seconds
     takes = {x: _Take(run, watch, paced_hz, looks.get(x), patience_s) for x, run in runs.items()}
-    watch.begin()
     for take in takes.values():
         take.warm_up(warm_up_s)
+    watch.begin()
     turns = max(1, min(samples, int(seconds / TURN_S)))
     for turn in range(1, turns + 1):
         for take in takes.values():
