@@ -69,7 +69,8 @@ class Agreement:
             same = self.reference[SALIENT] == outputs[SALIENT]  # [n, p]
             self.other_frames = max(self.other_frames, int((~same).sum()))
         lengths = np.linalg.norm(expected, axis=-1) * np.linalg.norm(found, axis=-1)
-        cosine = (expected * found).sum(-1) / np.maximum(lengths, TINY)
+        with np.errstate(invalid="ignore"):  # what is no number is a wrong answer below
+            cosine = (expected * found).sum(-1) / np.maximum(lengths, TINY)
         cosine[(expected == found).all(-1)] = 1.0  # also a part without a pixel, which is zero
         smallest = float(np.where(same, cosine, 1.0).min())
         largest = float(np.abs(expected - found)[same].max(initial=0.0))
