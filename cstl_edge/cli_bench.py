@@ -64,12 +64,14 @@ def measure(
     wish = Wish(model, weights, network, names, short, full, threads)
     if jetson:
         from cstl_edge.bench.jetson import advice, board, bundle
+        from cstl_edge.doctor import report
 
         found = board()
         made = make_context(wish, say)
         for line in advice(made.engines or made.folder):
             say(line)
-        say(f"to be sent to us: {bundle(_measured(made, names, out, json), found)}")
+        file = _measured(made, names, out, json)
+        say(f"to be sent to us: {bundle(file, found, report())}")
     else:
         _measured(make_context(wish, say), names, out, json)
 

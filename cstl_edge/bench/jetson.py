@@ -4,7 +4,7 @@
     for line in jetson.advice(folder):    # what is not there, with the command that makes it
         tell(line)
     ...                                   # every scenario, its rows appended to a file
-    path = jetson.bundle(file, found)     # cstl-edge-bench-<board>-<utc>.zip beside it
+    path = jetson.bundle(file, found, doctor.report())  # cstl-edge-bench-<board>-<utc>.zip
 
 Nothing of the board is changed: its power mode and clocks are read, there is no option that sets
 them. The file holds no names, addresses, paths or serial numbers (`private`). None of this has run
@@ -17,6 +17,7 @@ import json
 import re
 import time
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,12 @@ def advice(folder: Path, root: Path = ROOT) -> list[str]:
     return lines
 
 
-def bundle(results: Path, found: Board, root: Path = ROOT) -> Path:
-    """Pack a file of results with what the board is, beside it; return the path (DataError)."""
+def bundle(results: Path, found: Board, examined: Mapping[str, Any], root: Path = ROOT) -> Path:
+    """Pack a file of results with what the board is, beside it; return the path (DataError).
+
+    examined: what `doctor.report` found
+    """
     from cstl_edge.bench.power.tegrastats import excerpt
-    from cstl_edge.doctor import report
 
     names = names_here() | names_here(root)
     rows = [row.model_dump(mode="json", exclude_defaults=True) for row in read_rows(results)]
@@ -98,7 +101,7 @@ def bundle(results: Path, found: Board, root: Path = ROOT) -> Path:
         README: _readme(found, len(rows)),
         RESULTS: "\n".join(lines) + "\n",
         BOARD: json.dumps(scrub(asdict(found) | _settings(root), names), indent=1),
-        DOCTOR: json.dumps(scrub(report(), names), indent=1),
+        DOCTOR: json.dumps(scrub(examined, names), indent=1),
         TEGRASTATS: "\n".join(scrub(excerpt(), names)),
     }
     now = time.gmtime()

@@ -5,13 +5,16 @@ import io
 import json
 import socket
 import zipfile
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
 from cstl_edge.bench import bundle as reading
 from cstl_edge.bench import jetson
 from cstl_edge.bench.private import names_here, scrub
 from cstl_edge.bench.record import Case, Ran, Row, write_rows
+from cstl_edge.cli import app
 from cstl_edge.errors import BackendUnavailable, DataError
 
 BOARDS = {"orin_nano": ("orin-nano", "36.4.3"), "agx_orin": ("agx-orin", "36.4.3")}
@@ -47,6 +50,15 @@ ROWS = [
 ]
 
 
+EXAMINED = {
+    "environment": {"cpu": "Cortex-A78AE"},
+    "findings": [
+        {"what": "gst-launch", "state": "ok", "detail": "/usr/bin/gst-launch-1.0"},
+        {"what": "tensorrt", "state": "missing", "remedy": "see /home/wanda/.local/lib"},
+    ],
+}
+
+
 @pytest.fixture
 def results(tmp_path):
     path = tmp_path / "results.jsonl"
@@ -59,14 +71,6 @@ def owner(monkeypatch):
     """A machine of one Wanda, whose board is quick to ask."""
     monkeypatch.setattr(getpass, "getuser", lambda: "wanda")
     monkeypatch.setattr(socket, "gethostname", lambda: "wandas-robot.local")
-    report = {
-        "environment": {"cpu": "Cortex-A78AE"},
-        "findings": [
-            {"what": "gst-launch", "state": "ok", "detail": "/usr/bin/gst-launch-1.0"},
-            {"what": "tensorrt", "state": "missing", "remedy": "see /home/wanda/.local/lib"},
-        ],
-    }
-    monkeypatch.setattr("cstl_edge.doctor.report", lambda: report)
     line = "RAM 2211/7620MB (lfb 7x4MB) CPU [4%@729,off] VDD_IN 4521mW/4480mW"
     monkeypatch.setattr("cstl_edge.bench.power.tegrastats.excerpt", lambda: [line])
 
@@ -104,7 +108,7 @@ def test_engines_that_do_not_fit_are_told_of(board_tree, tmp_path):
 
 def packed(results, board_tree, name="orin_nano"):
     root = board_tree(name)
-    path = jetson.bundle(results, jetson.board(root), root)
+    path = jetson.bundle(results, jetson.board(root), EXAMINED, root)
     with zipfile.ZipFile(path) as archive:
         return path, {x: archive.read(x).decode() for x in archive.namelist()}
 
@@ -207,17 +211,18 @@ def archive_of(path, **members):
 def test_members_that_are_not_ours_are_refused(members, tmp_path):
     path = archive_of(tmp_path / "b.zip", **members)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(DataError, match="expected README.txt, board.json, .*; got"):
+    with pytest.raises(DataError, match=r"expected README\.txt, board\.json, .*; got"):
         jetson.read_bundle(path)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_same_member_twice_is_refused(tmp_path):
     path = tmp_path / "b.zip"
-    with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("results.jsonl", "a")
-        archive.writestr("results.jsonl", "b")
-    with pytest.raises(DataError, match="got results.jsonl, results.jsonl"):
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("results.jsonl", "b")
+    with pytest.raises(DataError, match=r"got results\.jsonl, results\.jsonl"):
         jetson.read_bundle(path)
 
 
@@ -230,7 +235,7 @@ def test_a_bomb_is_read_up_to_the_limit_only(tmp_path, monkeypatch):
     monkeypatch.setattr(
         zipfile.ZipExtFile, "read", lambda self, n=-1: asked.append(n) or real(self, n)
     )
-    with pytest.raises(DataError, match="expected at most 1000 bytes of results.jsonl"):
+    with pytest.raises(DataError, match=r"expected at most 1000 bytes of results\.jsonl"):
         jetson.read_bundle(path)
     assert asked == [1001]
 
@@ -277,3 +282,29 @@ def test_rows_that_are_none_are_told_by_their_line(tmp_path):
     path = archive_of(tmp_path / "b.zip", **{"results.jsonl": '{"scenario": "x", "version": 1}'})
     with pytest.raises(DataError, match=r"b\.zip: results\.jsonl, line 1: "):
         jetson.read_bundle(path)
+
+
+def test_the_command_is_refused_where_this_is_no_jetson(monkeypatch):
+    def measured(*_):
+        raise AssertionError("measured in vain")
+
+    monkeypatch.setattr("cstl_edge.bench.run.make_context", measured)
+    monkeypatch.setattr(jetson.board, "__defaults__", (jetson.ROOT / "nowhere",))
+    done = CliRunner().invoke(app, ["bench", "--jetson"])
+    assert isinstance(done.exception, BackendUnavailable)
+
+
+def test_the_command_ends_with_the_file(monkeypatch, board_tree, results):
+    root = board_tree("thor")
+    for function in (jetson.board, jetson.advice, jetson.bundle):
+        monkeypatch.setattr(function, "__defaults__", (root,))
+    made = SimpleNamespace(engines=None, folder=results.parent / "model")
+    monkeypatch.setattr("cstl_edge.bench.run.make_context", lambda wish, tell: made)
+    monkeypatch.setattr("cstl_edge.cli_bench._measured", lambda *_: results)
+    monkeypatch.setattr("cstl_edge.doctor.report", lambda: EXAMINED)
+    done = CliRunner().invoke(app, ["bench", "--jetson"])
+    assert done.exit_code == 0, done.output
+    (path,) = results.parent.glob("*.zip")
+    assert f"to be sent to us: {path}" in done.output
+    assert "no TensorRT engines" in done.output
+    assert jetson.read_bundle(path)[0] == ROWS[0]
