@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cstl_edge.cli_bench_report import report
+
 if TYPE_CHECKING:
     from cstl_edge.bench.context import Context
     from cstl_edge.bench.record import Row
@@ -17,6 +19,7 @@ bench = typer.Typer(
     help="Measure this machine: latency, throughput, accuracy, nearness to its limits, power.",
     invoke_without_command=True,
 )
+bench.command("report")(report)
 
 
 @bench.callback()
@@ -81,6 +84,7 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
 
     Raises BackendUnavailable when nothing was measured.
     """
+    from cstl_edge.bench.record import SCHEMA
     from cstl_edge.bench.run import results_file, run
     from cstl_edge.bench.shown import show_rows
     from cstl_edge.cli_show import say
@@ -91,7 +95,8 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
         for row in run(context, scenarios, file):
             rows.append(row)
             if as_json:
-                print(jsons.dumps(row.model_dump(mode="json", exclude_defaults=True)), flush=True)
+                told = row.model_dump(mode="json", exclude_defaults=True)
+                print(jsons.dumps(told | {"version": SCHEMA}), flush=True)
     finally:
         if not as_json:
             show_rows(rows)

@@ -1,0 +1,245 @@
+"""One call of the suite: choices, rows that are written at once, failures that leave a row."""
+
+import json
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from cstl_edge.bench import exported, run, shown, subject
+from cstl_edge.bench.context import DEFAULT, FULL, SHORT
+from cstl_edge.bench.record import Case, Row, read_rows
+from cstl_edge.errors import BackendUnavailable, ConfigError, ExportError, ModelError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def quiet(text):
+    """Take narration."""
+
+
+@pytest.fixture
+def scenarios(monkeypatch):
+    """Put made-up scenarios in the place of some; returns a function that takes them by name."""
+
+    def take(**by_name):
+        for name, rows in by_name.items():
+            module = types.SimpleNamespace(rows=rows)
+            monkeypatch.setitem(sys.modules, f"cstl_edge.bench.{name}", module)
+
+    return take
+
+
+def row_of(context, scenario, wall=(1.0, 2.0), **told):
+    given = {"contender": "pytorch float32", "case": Case(graph="full", batch=1)}
+    samples = {"wall": list(wall)} if wall else {}
+    return Row(run=context.run, scenario=scenario, samples=samples, **given | told)
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ({"scenarios": ["graph", "speed"]}, "got 'speed'"),
+        ({"short": True, "full": True}, "contradict"),
+        ({"threads": 0}, "at least 1 thread"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(wish, told):
+    with pytest.raises(ConfigError, match=told):
+        run.Wish(**wish)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"network": "small"}, "shipped, paper"),
+        ({"network": "paper", "model": GOLDEN / "tiny"}, "leave out"),
+    ],
+)
+def test_contradictory_networks_are_refused(given, told):
+    with pytest.raises(ConfigError, match=told):
+        run.make_context(run.Wish(**given), quiet)
+
+
+def test_the_forms_have_their_budgets(monkeypatch):
+    folder = GOLDEN / "tiny"
+    for given, budget in (({}, DEFAULT), ({"short": True}, SHORT), ({"full": True}, FULL)):
+        context = run.make_context(run.Wish(model=folder, threads=1, **given), quiet)
+        assert context.budget is budget
+        assert context.threads == 1
+        assert context.environment["packages"]["onnxruntime"]
+
+
+def test_the_checkpoint_beside_a_model_is_taken_and_another_refused(tmp_path):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    from cstl_edge.model import Cstl, CstlConfig
+    from cstl_edge.training.checkpoint import save_checkpoint
+
+    context = run.make_context(run.Wish(model=GOLDEN / "tiny"), quiet)
+    assert context.weights == GOLDEN / "tiny.safetensors"
+    assert context.subject.widths == (4, 8, 16, 16)
+    torch.manual_seed(1)
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, Cstl(CstlConfig(size=(16, 12), widths=(4, 8, 16, 16), parts=4)))
+    with pytest.raises(ConfigError, match="different networks"):
+        run.make_context(run.Wish(model=GOLDEN / "tiny", weights=other), quiet)
+    folder = Path(shutil.copytree(GOLDEN / "tiny", tmp_path / "other"))
+    assert run.make_context(run.Wish(model=folder), quiet).weights is None
+
+
+def test_the_short_form_takes_the_shipped_model_as_it_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    context = run.make_context(run.Wish(short=True), quiet)
+    assert context.folder.name == "cstl-walkers"
+    assert context.weights == context.folder.with_suffix(".safetensors")
+    assert context.subject.trained
+    assert not [*tmp_path.iterdir()]
+
+
+def test_without_the_exporter_the_shipped_graphs_are_measured(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "cstl_edge.export.evidence", None)
+    told = []
+    context = run.make_context(run.Wish(), told.append)
+    assert context.folder.name == "cstl-walkers"
+    assert "cstl-edge[export]" in told[0]
+
+
+@pytest.fixture
+def exporter(monkeypatch, tmp_path):
+    """Let an export be a copy of the golden one; refusing the precisions that a test names."""
+    pytest.importorskip("torch", reason="needs torch")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    calls, refused = [], set()
+
+    def export(weights, folder, precisions, gather, progress):
+        calls.append(precisions)
+        if refused & {*precisions}:
+            raise ExportError(f"{refused}: the gate is closed")
+        shutil.copytree(GOLDEN / "tiny_reduced", folder)
+
+    monkeypatch.setattr("cstl_edge.export.exporter.export_model", export)
+    return types.SimpleNamespace(calls=calls, refused=refused)
+
+
+def test_an_export_is_made_once_and_kept(exporter):
+    weights = GOLDEN / "tiny.safetensors"
+    folder = exported.prepared(weights, quiet)
+    assert exported.prepared(weights, quiet) == folder
+    assert exporter.calls == [("float32", "fp16", "int8")]
+    manifest, graphs = exported.read_export(folder)
+    assert {"frames.int8.onnx", "full.fp16.onnx", "full.onnx"} <= {*graphs}
+    kept = json.loads((GOLDEN / "tiny" / "manifest.json").read_text())["impostors"]
+    assert json.loads((folder / "manifest.json").read_text())["impostors"] == kept
+    assert exported.files(manifest, "int8", "full") == ["frames.int8.onnx", "head.onnx"]
+
+
+def test_a_precision_whose_gate_is_closed_is_left_out_and_told(exporter):
+    exporter.refused.add("int8")
+    told = []
+    exported.prepared(GOLDEN / "tiny.safetensors", told.append)
+    assert exporter.calls[1:] == [("float32", "fp16")]
+    assert "the gate is closed" in told[1]
+
+
+def test_a_refused_float32_is_an_error(exporter):
+    exporter.refused.add("float32")
+    with pytest.raises(ExportError):
+        exported.prepared(GOLDEN / "tiny.safetensors", quiet)
+
+
+def test_random_weights_are_always_the_same(monkeypatch, tmp_path):
+    pytest.importorskip("torch", reason="needs torch")
+    from cstl_edge.training.checkpoint import read_header
+
+    found = []
+    for place in ("one", "two"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
+        path = subject._random({"widths": [4, 8, 16, 16], "parts": 4, "embedding": 8})
+        found.append(read_header(path)[0]["weights_sha256"])
+    assert found[0] == found[1]
+
+
+def test_every_row_is_written_before_the_next_is_made(plain, scenarios, tmp_path):
+    out = tmp_path / "deep" / "rows.jsonl"
+
+    def rows(context):
+        for number in range(3):
+            assert number == (len([*read_rows(out)]) if out.exists() else 0)
+            yield row_of(context, "graph", [float(number)])
+
+    scenarios(graph=rows)
+    assert len([*run.run(plain, ["graph"], out)]) == 3
+    assert [row.samples["wall"] for row in read_rows(out)] == [[0.0], [1.0], [2.0]]
+
+
+def test_a_scenario_that_fails_leaves_a_row_and_the_next_one_runs(plain, scenarios, tmp_path):
+    def broken(context):
+        yield row_of(context, "graph")
+        raise ModelError("the model broke")
+
+    scenarios(graph=broken, single=lambda context: iter([row_of(context, "single")]))
+    rows = [*run.run(plain, ["graph", "single"], tmp_path / "rows.jsonl")]
+    assert [(row.scenario, row.skipped) for row in rows] == [
+        ("graph", None),
+        ("graph", "the model broke"),
+        ("single", None),
+    ]
+
+
+def test_a_bug_is_shown_and_what_was_measured_stays(plain, scenarios, tmp_path):
+    def bug(context):
+        yield row_of(context, "graph")
+        raise ZeroDivisionError
+
+    scenarios(graph=bug)
+    with pytest.raises(ZeroDivisionError):
+        list(run.run(plain, ["graph"], tmp_path / "rows.jsonl"))
+    assert len([*read_rows(tmp_path / "rows.jsonl")]) == 1
+
+
+def test_when_nothing_was_measured_the_reason_is_told(plain, scenarios, tmp_path):
+    scenarios(graph=lambda context: iter([row_of(context, "graph", wall=(), skipped="no GPU")]))
+    with pytest.raises(BackendUnavailable, match="nothing was measured: no GPU"):
+        list(run.run(plain, ["graph"], tmp_path / "rows.jsonl"))
+
+
+def test_all_scenarios_are_here():
+    from importlib import import_module
+
+    for name in run.SCENARIOS:
+        assert callable(import_module(f"cstl_edge.bench.{name}").rows)
+
+
+def test_ratios_are_taken_within_a_case_of_one_run(plain):
+    usual = row_of(plain, "graph", [8.0, 9.0, 10.0])
+    fast = row_of(plain, "graph", [2.0, 3.0, 4.0], contender="onnxruntime float32")
+    paced = row_of(plain, "graph", [1.0], contender="x", case=Case(graph="full", paced_hz=25.0))
+    later = fast.model_copy(update={"run": "another"})
+    rows = [fast, usual, paced, later]
+    assert shown.times_as_fast(fast, rows) == 3.0
+    assert shown.times_as_fast(usual, rows) == 1.0
+    assert shown.times_as_fast(paced, rows) is None
+    assert shown.times_as_fast(later, rows) is None
+
+
+def test_the_table_shows_figures_and_what_was_skipped(plain, capsys):
+    rows = [
+        row_of(plain, "graph", [8.0]),
+        row_of(plain, "graph", [2.0], contender="[bold]onnx[/bold]", warnings=["unstable: 9 %"]),
+        row_of(plain, "graph", (), contender="tensorrt float16", skipped="no engines\nhere"),
+        row_of(plain, "multi", (), values={"walkers": 24.0}),
+        row_of(plain, "end_to_end", (), case=Case(source="walk.mp4"))
+        .model_copy(update={"samples": {"decode": [1.5], "segment": [7.0]}}),
+    ]  # fmt: skip
+    shown.show_rows(rows)
+    text = capsys.readouterr().out
+    assert "[bold]onnx[/bold]" in text
+    assert "4.0" in text
+    assert "unstable" in text
+    assert "9 %" not in text
+    assert r"tensorrt float16 (full, batch 1): no engines\nhere" in text
+    assert "walkers 24" in text
+    assert "decode 1.50 ms, segment 7.00 ms" in text
