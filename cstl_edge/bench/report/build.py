@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cstl_edge import __version__
 from cstl_edge.bench.record import Row, Subject
-from cstl_edge.bench.report import differ, speed, worth
+from cstl_edge.bench.report import differ, nearness, neighbours, nvidia, speed, worth
 from cstl_edge.bench.report.cells import ran_as
 from cstl_edge.bench.report.headlines import headlines
 from cstl_edge.bench.report.load import Chapter, against, chapters, read, text
@@ -27,10 +27,10 @@ BUILDERS = (
     speed.offline,
     speed.end_to_end,
     worth.accuracy,
-    worth.peers,
-    worth.roofline,
+    neighbours.peers,
+    nearness.roofline,
     worth.power,
-    speed.trtexec,
+    nvidia.trtexec,
 )
 SHOWN = ("driver", "l4t", "power_mode", "container")  # of the environment, where it has them
 RAN = ("backend", "version", "on", "tensors", "computed in", "threads", "options")
@@ -97,7 +97,8 @@ def _part(chapter: Chapter, k: int, n: count[int]) -> Part:
 def _facts(chapter: Chapter) -> tuple[tuple[str, str], ...]:
     """Say what ran where."""
     machine = chapter.environment
-    subjects = {row.subject.model_dump_json(): row.subject for row in chapter.rows if row.subject}
+    subjects = {row.subject.model_dump_json(): row.subject for row in chapter.rows
+                if row.subject and row.scenario != "peers"}  # fmt: skip
     facts = [
         ("commit", ", ".join(chapter.commits)),
         ("measured", _span(text(row.environment.get("utc")) for row in chapter.rows)),
@@ -125,7 +126,8 @@ def _network(subject: Subject) -> str:
 
 def _span(stamps: Iterable[str]) -> str:
     found = sorted({stamp for stamp in stamps if stamp})
-    return " to ".join(dict.fromkeys([*found[:1], *found[-1:]]))
+    ends = dict.fromkeys([*found[:1], *found[-1:]])
+    return " to ".join(end.replace("T", " ").replace("Z", " UTC") for end in ends)
 
 
 def _rest(chapter: Chapter, k: int) -> list[Section]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from cstl_edge.bench.record import Row
 from cstl_edge.bench.report.compare import stage_of
@@ -11,10 +11,9 @@ from cstl_edge.bench.report.digits import count, mark, number, percent
 from cstl_edge.bench.report.tables import (
     DASH,
     Cell,
-    Line,
     Table,
     best,
-    case_of,
+    cases_of,
     name_of,
     one_network,
     without_empty,
@@ -29,52 +28,42 @@ LABELS = {
     FAST: "× usual way",
     "times_as_fast_as_usual_at_every_frame": "× usual way at every frame",
 }
+DIFFERENCE = "_difference"
+TOLD = "remarks"
 MARKED = "few samples"  # a warning that the star at p99 tells
 MARKS = (50, 90, 95, 99)
-SHARES = ("rank1", "fnir", "fpir", "share", "loss", "difference")
+SHARES = ("rank1", "fnir", "fpir", "share", "loss")
 COUNTS = ("walkers", "people", "parameters", "count", "sequences", "frames", "searches")
 
 
-def times(title: str, rows: Sequence[Row], names: Sequence[str] = ()) -> Table:
+def times(title: str, rows: Sequence[Row], names: Sequence[str] | None = None) -> Table:
     """Return the percentiles of each row of times, and its values called `names`.
 
     Without names: how often as fast as the usual way it is, in the same case of the same run.
     """
     alone = one_network(rows)
-    names = [name for name in names if any(name in row.values for row in rows)]
-    medians = [mark(row.samples[stage_of(row) or ""], 50).value for row in rows]
-    cases = {case_of(row.case) for row in rows}
-    quickest = best(medians, largest=False) if len(cases) == 1 else set()
-    lines: list[Line] = []
-    for k, row in enumerate(rows):
-        samples = row.samples[stage_of(row) or ""]
-        marks = [Cell(_percentile(samples, q), "best" * (k in quickest and q == 50)) for q in MARKS]
-        lines.append(
-            (
-                name_of(row, alone),
-                case_of(row.case) if len(cases) > 1 else "",
-                *marks,
-                count(len(samples)),
-                *(value_of(row, name) for name in names),
-                *([] if names else [times_as_fast(row, rows, USUAL)]),
-                str(mark(row.samples["late"], 99)) if row.samples.get("late") else "",
-                remarks(row),
-            )
+    shared, own = cases_of(rows)
+    marks = [_marks(row) for row in rows]
+    if not any(own):
+        medians = [mark(row.samples[stage_of(row) or ""], 50).value for row in rows]
+        for k in best(medians, largest=False):
+            marks[k][0] = Cell(str(marks[k][0]), "best")
+    lines = tuple(
+        (
+            name_of(row, alone),
+            own[k],
+            *marks[k],
+            count(len(row.samples[stage_of(row) or ""])),
+            *([times_as_fast(row, rows, USUAL)] if names is None else []),
+            *(value_of(row, name) for name in names or ()),
+            str(mark(row.samples["late"], 99)) if row.samples.get("late") else "",
+            remarks(row),
         )
-    columns = ("", "case", *(f"p{q} ms" for q in MARKS), "samples",
-               *(map(label_of, names) if names else ["× usual way"]), "late p99 ms",
-               "remarks")  # fmt: skip
-    if len(cases) == 1 and lines:
-        only = next(iter(cases))
-        title = title if only in ("", title) else f"{title}: {only}"
-    notes = []
-    if any("*" in str(cell) for line in lines for cell in line[2:6]):
-        notes.append("* of so few samples the 99th percentile is the largest.")
-    checks = (row.check.reference.partition(",")[0] for row in rows if row.check is not None)
-    checked = ", ".join(sorted(set(checks)))
-    if checked:
-        notes.append(f"Outputs were compared with those of {checked} while measuring.")
-    return without_empty(Table(title, columns, tuple(lines), left=2, notes=tuple(notes)))
+        for k, row in enumerate(rows)
+    )
+    ratio = ["× usual way"] if names is None else map(label_of, names)
+    columns = (*("", "case"), *(f"p{q} ms" for q in MARKS), "samples", *ratio, "late p99 ms", TOLD)
+    return without_empty(Table(_titled(title, shared), columns, lines, 2, _notes(rows, marks)))
 
 
 def stages(title: str, rows: Sequence[Row]) -> Table | None:
@@ -84,34 +73,29 @@ def stages(title: str, rows: Sequence[Row]) -> Table | None:
         return None
     names = list(dict.fromkeys(stage for row in found for stage in row.samples))
     alone = one_network(found)
+    shared, own = cases_of(found)
     lines = tuple(
-        (
-            name_of(row, alone),
-            case_of(row.case),
-            *(_both(row.samples.get(stage, [])) for stage in names),
-        )
-        for row in found
+        (name_of(row, alone), own[k], *(_both(row.samples.get(stage, [])) for stage in names))
+        for k, row in enumerate(found)
     )
     columns = ("", "case", *(f"{name.replace('_', ' ')} ms" for name in names))
-    return Table(title, columns, lines, left=2, notes=("Each cell: p50 | p99.",))
+    notes = ("Each cell: p50 | p99.",)
+    return without_empty(Table(_titled(title, shared), columns, lines, left=2, notes=notes))
 
 
-def values(title: str, rows: Sequence[Row], names: Iterable[str] = ()) -> Table:
-    """Return the values of rows, those called `names` first, with intervals where there are any."""
-    known = [name for name in names if any(name in row.values for row in rows)]
-    more = list(dict.fromkeys(name for row in rows for name in row.values if name not in known))
+def values(title: str, rows: Sequence[Row], first: Sequence[str] = (), only: bool = False) -> Table:
+    """Return the values of rows with intervals, those of `first` first, or `only` those."""
+    there = dict.fromkeys(name for row in rows for name in row.values)
+    names = [name for name in first if name in there]
+    names += [] if only else [name for name in there if name not in first]
     alone = one_network(rows)
+    shared, own = cases_of(rows)
     lines = tuple(
-        (
-            name_of(row, alone),
-            case_of(row.case),
-            *(value_of(row, name) for name in (*known, *more)),
-            remarks(row),
-        )
-        for row in rows
+        (name_of(row, alone), own[k], *(value_of(row, name) for name in names), remarks(row))
+        for k, row in enumerate(rows)
     )
-    columns = ("", "case", *(label_of(name) for name in (*known, *more)), "remarks")
-    return without_empty(Table(title, columns, lines, left=2))
+    columns = ("", "case", *map(label_of, names), TOLD)
+    return without_empty(Table(_titled(title, shared), columns, lines, left=2))
 
 
 def value_of(row: Row, name: str) -> str:
@@ -122,6 +106,8 @@ def value_of(row: Row, name: str) -> str:
     error = (ends[1] - ends[0]) / 2 if ends else None
     if name.startswith(RATIO):
         return f"{number(value, value * _share(row))}×"
+    if name.endswith(DIFFERENCE):
+        return _points(value, ends)
     if _is(name, SHARES):
         shown = percent(value, error)
         if ends:
@@ -142,6 +128,8 @@ def label_of(name: str) -> str:
     """
     if name in LABELS:
         return LABELS[name]
+    if name.endswith(DIFFERENCE):
+        return f"{label_of(name.removesuffix(DIFFERENCE))} less float32's, points"
     words = name.replace("_per_", "/").replace("rank1", "rank-1").split("_")
     units = {"mb": "MB", "gb": "GB", "fnir": "FNIR", "fpir": "FPIR", "rank5": "rank-5", "w": "W"}
     return " ".join(units.get(word, word) for word in words)
@@ -190,15 +178,37 @@ def ran_as(rows: Iterable[Row]) -> list[tuple[str, ...]]:
     return sorted(lines)
 
 
+def _points(value: float, ends: tuple[float, float] | None) -> str:
+    """Return a difference of shares in points of percent."""
+    shown = f"{100 * value:+.1f}"
+    return shown + (f" ({100 * ends[0]:+.1f} to {100 * ends[1]:+.1f})" if ends else "")
+
+
 def _share(row: Row) -> float:
     """Return how far the median of a row may be off, as a share of it."""
     samples = row.samples.get(stage_of(row) or "")
     return mark(samples, 50).share if samples else 0.1
 
 
-def _percentile(samples: Sequence[float], q: float) -> str:
-    largest = percentile(range(len(samples)), q) == len(samples) - 1
-    return f"{mark(samples, q)}{'*' if q > 95 and largest else ''}"
+def _titled(title: str, shared: str) -> str:
+    return title if shared in ("", title) else f"{title}: {shared}"
+
+
+def _marks(row: Row) -> list[Cell | str]:
+    """Return the percentiles of a row, the 99th with a star where it is the largest sample."""
+    samples = row.samples[stage_of(row) or ""]
+    largest = percentile(range(len(samples)), 99) == len(samples) - 1
+    return [f"{mark(samples, q)}{'*' if q == 99 and largest else ''}" for q in MARKS]
+
+
+def _notes(rows: Iterable[Row], marks: Iterable[Sequence[Cell | str]]) -> tuple[str, ...]:
+    notes = []
+    if any("*" in str(cells[-1]) for cells in marks):
+        notes.append("* of so few samples the 99th percentile is the largest.")
+    checks = (row.check.reference.partition(",")[0] for row in rows if row.check is not None)
+    if checked := ", ".join(sorted(set(checks))):
+        notes.append(f"Outputs were compared with those of {checked} while measuring.")
+    return tuple(notes)
 
 
 def _both(samples: Sequence[float]) -> str:
@@ -207,15 +217,3 @@ def _both(samples: Sequence[float]) -> str:
 
 def _is(name: str, words: Sequence[str]) -> bool:
     return any(word in name.split("_") or name.startswith(word) for word in words)
-
-
-def conditions(rows: Iterable[Row]) -> Mapping[str, str]:
-    """Return the power modes and clocks that rows were measured under, each name once."""
-    from cstl_edge.bench.report.load import text
-
-    found: dict[str, dict[str, None]] = {}
-    for row in rows:
-        for name, value in row.conditions.items():
-            if text(value):
-                found.setdefault(name, {})[text(value)] = None
-    return {name: "; ".join(list(told)[:3]) for name, told in found.items()}

@@ -14,7 +14,16 @@ from cstl_edge.bench.report.compare import ALPHA, FEWEST, SMALLEST, Difference, 
 from cstl_edge.bench.report.digits import mark, number
 from cstl_edge.bench.report.load import Chapter
 from cstl_edge.bench.report.page import Part, Section
-from cstl_edge.bench.report.tables import DASH, Cell, Line, Table, case_of, without_empty
+from cstl_edge.bench.report.tables import (
+    DASH,
+    Cell,
+    Line,
+    Table,
+    case_of,
+    name_of,
+    one_network,
+    without_empty,
+)
 
 MOST_DRAWN = 24  # differences of one picture, the largest
 VALUES = ("sequences_per_s", "walkers", "rank1", "fnir", "joules_per_embedding")
@@ -51,7 +60,8 @@ def _tested(found: Sequence[Difference], k: int, n: count[int]) -> Section:
     counted = Counter(one.verdict for one in found)
     lead = ", ".join(f"{number} {verdict}" for verdict, number in counted.most_common())
     largest = sorted(found, key=lambda one: -abs(math.log(one.ratio or 1e-9)))[:MOST_DRAWN]
-    drawn = [(f"{one.after.contender}: {case_of(one.after.case)}", one) for one in largest]
+    alone = one_network(one.after for one in found)
+    drawn = [(f"{name_of(one.after, alone)}: {case_of(one.after.case)}", one) for one in largest]
     picture = pictures.forest("Ratio of medians with its interval", drawn, n)
     return Section(
         f"tested-{k + 1}", "Faster or slower", (f"{lead}.",), (_table(found),), (picture,)
@@ -65,11 +75,12 @@ def _nothing(k: int) -> Section:
 
 def _table(found: Sequence[Difference]) -> Table:
     lines: list[Line] = []
+    alone = one_network(one.after for one in found)
     for one in found:
         ends = one.interval
         lines.append(
             (
-                one.after.contender,
+                name_of(one.after, alone),
                 f"{one.after.scenario}: {case_of(one.after.case)}",
                 *(str(mark(row.samples[one.stage], 50)) for row in (one.before, one.after)),
                 number(one.ratio, (ends[1] - ends[0]) / 2 if ends else None),

@@ -145,6 +145,7 @@ def tries(
                 x, y = ([point[k] for point in chosen] for k in (0, 1))
                 axes.scatter(x, y, s=38, marker=shape, facecolors=fill, edgecolors=colour, zorder=3)
             axes.scatter([], [], s=38, marker=shape, color=colour, label=one_line(contender, LABEL))
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         logarithmic(axes.yaxis)

@@ -13,7 +13,7 @@ from cstl_edge.bench.report.digits import mark
 from cstl_edge.bench.report.load import Chapter
 from cstl_edge.bench.report.page import Section
 from cstl_edge.bench.report.pictures import Bar, Picture
-from cstl_edge.bench.report.tables import Table, case_of, name_of, one_network
+from cstl_edge.bench.report.tables import Table, case_of, cases_of, name_of, one_network
 from cstl_edge.errors import DataError, one_line
 
 STRIPS = 16  # rows of one picture
@@ -110,15 +110,6 @@ def end_to_end(chapter: Chapter, n: count[int]) -> Section | None:
     return Section("end_to_end", "From camera to event", (), tables, drawn)
 
 
-def trtexec(chapter: Chapter, n: count[int]) -> Section | None:
-    """What NVIDIA's own tool measured."""
-    rows = _timed(chapter.of("trtexec"))
-    if not rows:
-        return None
-    tables = [_times("As trtexec exported it", rows), stages("By stage", rows)]
-    return Section("trtexec", "trtexec", (), _filled(tables), (_strips("trtexec", rows, n),))
-
-
 def _timed(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if stage_of(row)]
 
@@ -136,25 +127,27 @@ def _filled(tables: Sequence[Table | None]) -> tuple[Table, ...]:
 
 def _strips(title: str, rows: Sequence[Row], n: count[int]) -> Picture:
     alone = one_network(rows)
-    varied = len({case_of(row.case) for row in rows}) > 1
-    ordered = sorted(rows, key=lambda r: mark(r.samples[stage_of(r) or ""], 50).value)
+    ordered = sorted(rows, key=lambda r: mark(r.samples[stage_of(r) or ""], 50).value)[:STRIPS]
+    _, own = cases_of(ordered)
     shown = [
         (
-            name_of(row, alone) + (f": {case_of(row.case)}" if varied else ""),
+            ": ".join(x for x in (name_of(row, alone), own[k]) if x),
             row.contender,
             row.samples[stage_of(row) or ""],
         )
-        for row in ordered[:STRIPS]
+        for k, row in enumerate(ordered)
     ]
     return pictures.strips(title, shown, n)
 
 
 def _stacked(title: str, rows: Sequence[Row], n: count[int]) -> tuple[Picture, ...]:
     bars = []
-    for row in rows:
+    _, own = cases_of(rows)
+    for k, row in enumerate(rows):
         parts = {s: mark(x, 50).value for s, x in row.samples.items() if x and s not in NO_STAGE}
         whole = stage_of(row)
         if parts:
             p99 = mark(row.samples[whole], 99).value if whole else None
-            bars.append(Bar(f"{row.contender}: {case_of(row.case)}", parts, p99))
+            label = ": ".join(x for x in (row.contender, own[k]) if x)
+            bars.append(Bar(label, parts, p99))
     return (pictures.stacks(title, bars, n),) if bars else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cstl_edge.bench.record import Case, Row
 
@@ -56,6 +56,12 @@ def without_empty(table: Table) -> Table:
     )
 
 
+def with_column(table: Table, at: int, name: str, cells: Sequence[Cell | str]) -> Table:
+    """Return the table with one more column before the one with index `at`."""
+    rows = tuple((*row[:at], cell, *row[at:]) for row, cell in zip(table.rows, cells, strict=True))
+    return replace(table, columns=(*table.columns[:at], name, *table.columns[at:]), rows=rows)
+
+
 def markdown(table: Table) -> list[str]:
     """Return a table as lines of Markdown, its text inert."""
     rule = "|".join("---" if k < table.left else "---:" for k in range(len(table.columns)))
@@ -80,16 +86,33 @@ def case_of(case: Case) -> str:
     >>> case_of(Case(graph="full", batch=1, frames=30))
     'full, batch 1, 30 frames'
     """
+    return ", ".join(_words(case))
+
+
+def cases_of(rows: Sequence[Row]) -> tuple[str, list[str]]:
+    """Return what the cases of all rows share, and of each row what is its own.
+
+    >>> cases_of([Row(run="", scenario="graph", contender="", case=Case(batch=1, frames=s))
+    ...           for s in (10, 30)])
+    ('batch 1', ['10 frames', '30 frames'])
+    """
+    words = [_words(row.case) for row in rows]
+    shared = [word for word in words[0] if all(word in one for one in words)] if words else []
+    own = [", ".join(word for word in one if word not in shared) for one in words]
+    return ", ".join(shared), own
+
+
+def _words(case: Case) -> list[str]:
     said = [
         case.graph or "",
         f"batch {case.batch}" if case.batch is not None else "",
         _counted(case.frames, "frame"),
         f"hop {case.hop}" if case.hop is not None else "",
-        _counted(case.walkers, "walker"),
+        _counted(None if case.graph and case.walkers == 1 else case.walkers, "walker"),
         f"paced at {case.paced_hz:g} Hz" if case.paced_hz is not None else "",
         case.source or "",
     ]
-    return ", ".join(x for x in said if x)
+    return [word for word in said if word]
 
 
 def name_of(row: Row, alone: bool = True) -> str:

@@ -1,28 +1,28 @@
-"""What is shown beside the times: accuracy, peers, nearness to the limit, power."""
+"""What is shown beside the times: accuracy beside speed, and power."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 
-from cstl_edge.bench.limits import LEVELS, Limit, Limits, device_of
-from cstl_edge.bench.record import Row, Subject
+from cstl_edge.bench.record import Row
 from cstl_edge.bench.report import planes
 from cstl_edge.bench.report.cells import values
 from cstl_edge.bench.report.compare import stage_of
-from cstl_edge.bench.report.digits import mark, number
-from cstl_edge.bench.report.load import Chapter
+from cstl_edge.bench.report.digits import Mark, mark
+from cstl_edge.bench.report.load import Chapter, text
 from cstl_edge.bench.report.page import Section
 from cstl_edge.bench.report.pictures import Picture
 from cstl_edge.bench.report.planes import Point
-from cstl_edge.bench.report.tables import Cell, Table, case_of, name_of, one_network
-from cstl_edge.errors import DataError, one_line
+from cstl_edge.bench.report.tables import DASH, with_column
 
 WINDOW = 30  # frames
-PRECISIONS = ("float32", "tfloat32", "float16", "bfloat16", "int8")
-NEAR = 0.5  # of the attainable: shown bold
-MOST_ROOFS = 2  # pictures: the whole window comes last among the cases
+ACCURACY = ("rank1", "rank1_difference", "fnir", "fnir_difference")
+POWER = (
+    *("joules_per_embedding_gross", "joules_per_embedding_net"),
+    *("watts_idle", "watts_gross", "watts_net", "watts_gross_tegrastats"),
+    *("embeddings", "seconds", "samples_hz"),
+)
 
 
 def accuracy(chapter: Chapter, n: count[int]) -> Section | None:
@@ -30,125 +30,76 @@ def accuracy(chapter: Chapter, n: count[int]) -> Section | None:
     rows = chapter.of("accuracy")
     if not rows:
         return None
-    fast = {row.contender: window_ms(chapter, row) for row in rows}
-    points = [
-        Point(row.contender, row.contender, fast[row.contender] or 0, 100 * row.values["rank1"],
-              y_interval=_percents(row.intervals.get("rank1")))
-        for row in rows
-        if fast[row.contender] and "rank1" in row.values
-    ]  # fmt: skip
-    table = values("Accuracy and speed", rows, ("rank1", "fnir"))
-    drawn = planes.plane(
-        "Accuracy beside speed", points, "milliseconds per whole window", "rank-1 [%]", n
+    window = [_window(chapter, row) for row in rows]
+    frame = [_frame(chapter, row) for row in rows]
+    table = values("Accuracy and speed", rows, ACCURACY)
+    for name, found in (("one more frame ms", frame), ("whole window ms", window)):
+        cells = [DASH if one is None else str(one) for one in found]
+        if set(cells) != {DASH}:
+            table = with_column(table, table.left, name, cells)
+    drawn = [
+        _pareto(f"Rank-1 over the time of {what}", rows, found, n)
+        for what, found in (("a whole window", window), ("one more frame", frame))
+        if sum(one is not None for one in found) > 1
+    ]
+    return Section("accuracy", "Accuracy beside speed", _people(rows), (table,), tuple(drawn))
+
+
+def _people(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Say on whom accuracy was measured, and what that shows."""
+    people = sorted({int(row.values["people"]) for row in rows if "people" in row.values})
+    said = " and ".join(str(x) for x in people)
+    who = f"On {said} synthetic people (Walkers) that nothing was trained on. " if people else ""
+    return (
+        f"{who}Times are medians of the same contender on the same network, batch 1, back to back; "
+        "differences are paired with float32 on the same people. Intervals: 95 %.",
     )
-    return Section("accuracy", "Accuracy beside speed", (), (table,), (drawn,) if points else ())
 
 
-def window_ms(chapter: Chapter, of: Row) -> float | None:
-    """Return the median of one whole window by the same contender and network, if measured."""
+def _window(chapter: Chapter, of: Row) -> Mark | None:
+    """Return the median of one whole window by the contender and network of a row, if measured."""
+    return _median(chapter.of("graph"), of, ("full", 1, None))
+
+
+def _frame(chapter: Chapter, of: Row) -> Mark | None:
+    """Return the median of one more frame answered for at once, if measured."""
+    return _median(chapter.of("single"), of, ("streaming", None, 1))
+
+
+def _median(
+    rows: Sequence[Row], of: Row, wanted: tuple[str, int | None, int | None]
+) -> Mark | None:
+    """Return the median back to back in a case of (graph, batch, hop), 30 frames or nearest."""
     found = [
         row
-        for row in chapter.of("graph")
-        if row.contender == of.contender
-        and row.subject == of.subject
-        and (row.case.graph, row.case.batch, row.case.paced_hz) == ("full", 1, None)
+        for row in rows
+        if (row.contender, row.subject, row.case.paced_hz) == (of.contender, of.subject, None)
+        and (row.case.graph, row.case.batch, row.case.hop) == wanted
         and stage_of(row)
     ]
     found.sort(key=lambda row: abs((row.case.frames or 0) - WINDOW))
-    return mark(found[0].samples[stage_of(found[0]) or ""], 50).value if found else None
+    return mark(found[0].samples[stage_of(found[0]) or ""], 50) if found else None
 
 
-def peers(chapter: Chapter, n: count[int]) -> Section | None:
-    """CSTL against its neighbours, at equal cost and equal budget of training."""
-    rows = chapter.of("peers")
-    if not rows:
-        return None
-    lead = (
-        "Trained on synthetic people with the same budget at the same cost; figures of another "
-        "dataset do not compare with them."
-    )
-    return Section("peers", "Against its neighbours", (lead,), (values("Peers", rows),))
-
-
-def roofline(chapter: Chapter, n: count[int]) -> Section | None:
-    """How near the graphs come to what the machine can do at most."""
-    rows = chapter.of("roofline")
-    if not rows:
-        return None
-    found = [(row, limit) for row in chapter.of("graph") if (limit := _limit(chapter, row))]
-    cases: dict[str, list[tuple[Row, Limit]]] = {}
-    for row, limit in found:
-        cases.setdefault(case_of(row.case), []).append((row, limit))
-    drawn = [_roofs(chapter, case, reached, n) for case, reached in cases.items()]
-    peaks = [row for row in rows if row.details.get("kind") in ("arithmetic", "bandwidth")]
-    tables = [_shares(found)] if found else []
-    tables += [replace(values("Peaks of this machine", peaks), folded=bool(found))] if peaks else []
-    lead = (
-        "The limit is the best rate of any kernel on this machine for the multiply-adds, and of "
-        "the nearest cache that holds a call's bytes; whichever takes longer. Share: of that limit."
-    )
-    pictures = tuple(one for one in drawn if one)[-MOST_ROOFS:]
-    return Section("roofline", "Nearness to the limit", (lead,), tuple(tables), pictures)
-
-
-def _limit(chapter: Chapter, row: Row) -> Limit | None:
-    """Return a row's limit from the peaks of the chapter and the costs of its network."""
-    if row.case.paced_hz is not None or not stage_of(row):
-        return None
-    return _limits(chapter, row.subject).of(row)
-
-
-def _limits(chapter: Chapter, subject: Subject | None) -> Limits:
-    kept = [
-        row
-        for row in chapter.of("roofline")
-        if row.details.get("kind") != "cost" or row.subject == subject
-    ]
-    try:
-        return Limits(kept)
-    except (KeyError, TypeError) as err:
-        raise DataError(
-            f"expected rows of roofline with their device, level and precision; {one_line(err)} is "
-            "missing or no text: measure it again"
-        ) from err
-
-
-def _shares(found: Sequence[tuple[Row, Limit]]) -> Table:
-    alone = one_network(row for row, _ in found)
-    lines = tuple(
-        (
-            name_of(row, alone),
-            case_of(row.case),
-            number(limit.gmacs * 1e3),
-            number(limit.gbytes * 1e3),
-            number(limit.reached_gmacs_per_s),
-            number(limit.attainable_gmacs_per_s),
-            Cell(f"{limit.share:.0%}", "best" if limit.share >= NEAR else ""),
-            limit.bound if limit.bound == "arithmetic" else f"{limit.level} bandwidth",
-        )
-        for row, limit in found
-    )
-    columns = ("", "case", "10⁶ multiply-adds", "MB at least", "reached 10⁹/s",
-               "attainable 10⁹/s", "share", "bound by")  # fmt: skip
-    return Table("Share of the attainable", columns, lines, left=2)
-
-
-def _roofs(
-    chapter: Chapter, case: str, reached: Sequence[tuple[Row, Limit]], n: count[int]
-) -> Picture | None:
-    row = reached[0][0]
-    limits = _limits(chapter, row.subject)
-    device = device_of(row.ran) if row.ran else "cpu"
-    roofs = {f"{name}": x for name in PRECISIONS if (x := limits.peak(device, name))}
-    slopes = {level: x for level in LEVELS if (x := limits.bandwidth(device, level))}
+def _pareto(
+    title: str, rows: Sequence[Row], times: Sequence[Mark | None], n: count[int]
+) -> Picture:
     points = [
-        Point(f"{r.contender}: {limit.share:.0%}", r.contender, limit.intensity,
-              limit.reached_gmacs_per_s)
-        for r, limit in reached if r.ran and device_of(r.ran) == device
-    ]  # fmt: skip
-    if not (roofs and slopes):
-        return None
-    return planes.roofline(f"Under the roofs: {case}", roofs, slopes, points, n)
+        Point(
+            f"{row.contender}: {time} ms",
+            row.contender,
+            time.value,
+            100 * row.values["rank1"],
+            y_interval=_percents(row.intervals.get("rank1")),
+        )
+        for row, time in zip(rows, times, strict=True)
+        if time is not None and time.value > 0 and "rank1" in row.values
+    ]
+    return planes.plane(title, points, "milliseconds", "rank-1 across views [%]", n)
+
+
+def _percents(ends: tuple[float, float] | None) -> tuple[float, float] | None:
+    return (100 * ends[0], 100 * ends[1]) if ends else None
 
 
 def power(chapter: Chapter, n: count[int]) -> Section | None:
@@ -156,8 +107,11 @@ def power(chapter: Chapter, n: count[int]) -> Section | None:
     rows = chapter.of("power")
     if not rows:
         return None
-    return Section("power", "Power", (), (values("Power", rows, ("joules_per_embedding",)),))
-
-
-def _percents(ends: tuple[float, float] | None) -> tuple[float, float] | None:
-    return (100 * ends[0], 100 * ends[1]) if ends else None
+    scopes = [text(row.details.get("scope")) for row in rows]
+    table = values("Power", rows, POWER)
+    table = with_column(table, table.left, "measured on", scopes) if any(scopes) else table
+    lead = (
+        "Gross is all that the meter saw while a backend ran; net is that less the idle power just "
+        "before. Nothing of the machine's power settings was changed.",
+    )
+    return Section("power", "Power", lead, (table,))
