@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json as jsons
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -92,11 +94,12 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
     file = out or results_file(context)
     rows: list[Row] = []
     try:
-        for row in run(context, scenarios, file):
-            rows.append(row)
-            if as_json:
-                told = row.model_dump(mode="json", exclude_defaults=True)
-                print(jsons.dumps(told | {"version": SCHEMA}), flush=True)
+        with _interruptible():
+            for row in run(context, scenarios, file):
+                rows.append(row)
+                if as_json:
+                    told = row.model_dump(mode="json", exclude_defaults=True)
+                    print(jsons.dumps(told | {"version": SCHEMA}), flush=True)
     finally:
         if not as_json:
             show_rows(rows)
@@ -105,3 +108,26 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
                 f"{len(rows)} rows in {file}; as a page: cstl-edge bench report {file} -o page.html"
             )
     return file
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be itself wherever it falls: an import of native code makes an ImportError of it.
+
+    Raises KeyboardInterrupt in the place of whatever came after the signal.
+    """
+    came: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception as err:
+        if came:
+            raise KeyboardInterrupt from err
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)

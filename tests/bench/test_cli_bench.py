@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cstl_edge.bench.record import read_rows
+from cstl_edge.cli_bench import _interruptible
 from cstl_edge.measure import percentile
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,17 @@ def test_ctrl_c_keeps_what_is_there(tmp_path):
     assert str(out) in told
     assert [*read_rows(out)]
     assert "graph" in text
+
+
+def test_ctrl_c_is_itself_in_whatever_it_falls():
+    with pytest.raises(KeyboardInterrupt), _interruptible():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as err:
+            raise ImportError("initialization failed") from err
+    with pytest.raises(ImportError), _interruptible():
+        raise ImportError("without a signal")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_help_names_the_page_and_the_script_is_the_verb(capsys):
