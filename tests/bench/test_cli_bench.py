@@ -86,12 +86,15 @@ def test_ctrl_c_keeps_what_is_there(tmp_path):
     assert "graph" in text
 
 
-def test_ctrl_c_is_itself_in_whatever_it_falls():
-    with pytest.raises(KeyboardInterrupt), _interruptible():
+def test_ctrl_c_is_itself_wherever_it_falls():
+    def interrupted_import():
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt as err:
             raise ImportError("initialization failed") from err
+
+    with pytest.raises(KeyboardInterrupt), _interruptible():
+        interrupted_import()
     with pytest.raises(ImportError), _interruptible():
         raise ImportError("without a signal")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
