@@ -145,10 +145,11 @@ class Limits:
         for name, gmacs in cost.items():
             if not name.startswith("gmacs_"):
                 continue
-            peak = self.peak(device, runs_in(name.removeprefix("gmacs_"), ran))
-            if peak is None:
+            kinds = runs_in(name.removeprefix("gmacs_"), ran)
+            peaks = [peak for kind in kinds if (peak := self.peak(device, kind)) is not None]
+            if not peaks:
                 return None
-            total += gmacs / peak * 1e3
+            total += gmacs / max(peaks) * 1e3
         return total
 
 
@@ -175,9 +176,9 @@ def device_of(ran: Ran) -> Literal["cpu", "gpu"]:
     return "cpu" if "cpu" in ran.provider.lower() else "gpu"
 
 
-def runs_in(kind: str, ran: Ran) -> str:
-    """Return the precision that multiply-adds of a file's `kind` were computed in."""
+def runs_in(kind: str, ran: Ran) -> list[str]:
+    """Return the precisions in which multiply-adds of a file's `kind` may have been computed."""
     if kind == "int8":
-        return "int8"
+        return ["int8"]
     others = [found for found in ran.computed_in.split(" and ") if found not in ("int8", "unknown")]
-    return others[0] if others else "float32"
+    return others or ["float32"]

@@ -7,7 +7,7 @@ A kernel's rate is that of its best round's median: never of its fastest call.
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from cstl_edge.bench.layers import (
 )
 from cstl_edge.bench.record import Ran
 from cstl_edge.measure import percentile
+from cstl_edge.measure.timing import measure
 
 ROUNDS = 3
 FEWEST = 3  # calls of a round
@@ -55,28 +56,32 @@ class Kernel:
 class Peak:
     """What a kernel reached."""
 
-    kernel: Kernel
-    samples_ms: list[float]
     rate: float
     """10^9 multiply-adds or bytes per second."""
+    samples_ms: list[float]
+    dropped: dict[str, int]
+    conditions: dict[str, Any]
+    """Of the last round."""
 
 
-def measure_kernel(kernel: Kernel, seconds: float) -> Peak:
-    """Time a kernel for about `seconds` in `ROUNDS` rounds (ImportError, RuntimeError)."""
+def measure_kernel(kernel: Kernel, seconds: float, rounds: int = ROUNDS) -> Peak:
+    """Time a kernel for about `seconds` (ImportError, RuntimeError)."""
     call = kernel.prepare()
-    call()
-    samples: list[float] = []
-    medians = []
-    for _ in range(ROUNDS):
-        taken: list[float] = []
-        end = time.perf_counter() + seconds / ROUNDS
-        while len(taken) < FEWEST or time.perf_counter() < end:
-            start = time.perf_counter()
-            call()
-            taken.append((time.perf_counter() - start) * 1e3)
-        samples += taken
-        medians.append(percentile(taken, 50))
-    return Peak(kernel, samples, kernel.work / min(medians) / 1e6)
+
+    def run() -> None:
+        call()
+
+    each_s = seconds / rounds
+    taken = [measure(run, warm_up_s=0, seconds=each_s, samples=FEWEST) for _ in range(rounds)]
+    medians = [percentile(one.samples["wall"], 50) for one in taken if one.samples["wall"]]
+    if not medians:
+        raise RuntimeError("the machine was throttled all the time")
+    return Peak(
+        rate=kernel.work / min(medians) / 1e6,
+        samples_ms=[ms for one in taken for ms in one.samples["wall"]],
+        dropped=dict(sum((Counter(one.dropped) for one in taken), Counter())),
+        conditions=taken[-1].conditions,
+    )
 
 
 def kernels(threads: int, root: Path = Path("/")) -> Iterator[Kernel]:

@@ -21,13 +21,14 @@ Rows of three kinds, told apart by `details["kind"]`, all of scenario `roofline`
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.counting import Cost, compose, count
 from cstl_edge.bench.exported import NAMES, read_export
 from cstl_edge.bench.graph import SIZES
-from cstl_edge.bench.peaks import Kernel, kernels, measure_kernel
+from cstl_edge.bench.peaks import ROUNDS, Kernel, kernels, measure_kernel
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.subject import with_random_weights
 from cstl_edge.errors import CstlEdgeError, one_line
@@ -79,14 +80,16 @@ def _peak(context: Context, kernel: Kernel) -> Row:
         environment=context.environment,
     )
     try:
-        peak = measure_kernel(kernel, KERNEL_SHARE * context.budget.seconds)
+        seconds = KERNEL_SHARE * context.budget.seconds
+        peak = measure_kernel(kernel, seconds, 1 if context.short else ROUNDS)
     except (ImportError, RuntimeError, CstlEdgeError) as err:
         return row.model_copy(update={"skipped": one_line(err) or type(err).__name__})
     if kernel.kind == "arithmetic":
         values = {"gmacs_per_s": peak.rate}
     else:
         values = {"gbytes_per_s": peak.rate, "megabytes": kernel.details["bytes"] / 1e6}
-    return row.model_copy(update={"samples": {"wall": peak.samples_ms}, "values": values})
+    told = {"dropped": peak.dropped, "conditions": peak.conditions, "values": values}
+    return row.model_copy(update={"samples": {"wall": peak.samples_ms}, **told})
 
 
 def _costs(
@@ -100,6 +103,7 @@ def _costs(
     shape = manifest.shape
     features = (shape.parts, shape.channels)
 
+    @cache
     def cost(graph: str, batch: int, frames: int | None) -> Cost:
         if graph == "frames":
             return count(models["frames"], {"silhouettes": (batch, *shape.size)})

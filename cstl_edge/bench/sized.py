@@ -35,9 +35,10 @@ class SizedGraph:
         if self._sizes:
             self._known = _infer(fixed)
         graph = fixed.graph
-        self.inputs = [value.name for value in graph.input]
+        self.inputs = [value.name for value in graph.input if value.name in sizes]
         self.outputs = [value.name for value in graph.output]
         self.weights = {tensor.name for tensor in graph.initializer}
+        self.weights.update(value.name for value in graph.input if value.name not in sizes)
         self.nodes = []
         self._producers: dict[str, Any] = {}
         for node in graph.node:
@@ -126,13 +127,36 @@ class SizedGraph:
 
 
 def _fix(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
-    """Return the graph with its functions in place and its inputs of given sizes (ModelError)."""
-    from onnx import inliner
+    """Return the graph with its functions in place and its inputs of given sizes (ModelError).
 
-    fixed: onnx.ModelProto = inliner.inline_local_functions(model)
-    inputs = {value.name: value for value in fixed.graph.input}
-    if set(inputs) != set(sizes):
+    Large weights become inputs: 36 MB need not be copied at every step.
+    """
+    from onnx import ModelProto, helper, inliner
+
+    inputs = {value.name for value in model.graph.input}
+    if inputs != set(sizes):
         raise ModelError(f"expected sizes of {', '.join(inputs)}; got {one_line(', '.join(sizes))}")
+    light = ModelProto()
+    light.CopyFrom(model)
+    large = [x for x in model.graph.initializer if math.prod(x.dims) > SMALL]
+    del light.graph.initializer[:]
+    light.graph.initializer.extend(x for x in model.graph.initializer if math.prod(x.dims) <= SMALL)
+    light.graph.input.extend(
+        helper.make_tensor_value_info(x.name, x.data_type, x.dims) for x in large
+    )
+    fixed: onnx.ModelProto = inliner.inline_local_functions(light)
+    _set_sizes({x.name: x for x in fixed.graph.input if x.name in sizes}, sizes)
+    del fixed.graph.value_info[:]
+    for value in fixed.graph.output:  # known again after inference
+        for axis in value.type.tensor_type.shape.dim:
+            axis.ClearField("dim_param")
+    return fixed
+
+
+def _set_sizes(
+    inputs: Mapping[str, onnx.ValueInfoProto], sizes: Mapping[str, Sequence[int]]
+) -> None:
+    """Give inputs their sizes (ModelError where they cannot have them)."""
     for name, value in inputs.items():
         axes = value.type.tensor_type.shape.dim
         given = sizes[name]
@@ -143,18 +167,16 @@ def _fix(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> onnx.Mod
             raise ModelError(f"expected sizes that {one_line(name)} can have; got {list(given)}")
         for axis, n in zip(axes, given, strict=True):
             axis.dim_value = n
-    del fixed.graph.value_info[:]
-    for value in fixed.graph.output:  # known again after inference
-        for axis in value.type.tensor_type.shape.dim:
-            axis.ClearField("dim_param")
-    return fixed
 
 
 def _infer(model: onnx.ModelProto) -> dict[str, tuple[int, tuple[int | None, ...] | None]]:
-    """Return type and sizes of every tensor; None is a size that does not follow."""
+    """Return type and sizes of every tensor, None where a size does not follow (ModelError)."""
     from onnx import shape_inference
 
-    inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    try:
+        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    except shape_inference.InferenceError as err:
+        raise ModelError(f"cannot count: {one_line(err)}") from err
     known: dict[str, Any] = {
         tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in inferred.initializer
     }

@@ -244,6 +244,13 @@ def test_sizes_that_the_graph_cannot_have_are_refused():
         count(model, {"silhouettes": (16, 12)})
 
 
+def test_sizes_that_do_not_go_together_are_refused():
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    with pytest.raises(ModelError, match="cannot count: ") as told:
+        count(model_of([node], {"x": 2}, {"w": floats(9, 7)}), {"x": (8, 5)})
+    assert "\n" not in str(told.value)
+
+
 def test_a_size_that_follows_from_values_is_refused():
     nodes = [
         helper.make_node("NonZero", ["x"], ["found"]),

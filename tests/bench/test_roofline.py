@@ -12,6 +12,8 @@ from cstl_edge.bench.counting import count
 from cstl_edge.bench.limits import Limits, device_of
 from cstl_edge.bench.record import Case, Ran, Row, Subject
 from cstl_edge.errors import ModelError
+from cstl_edge.measure.timing import Timed
+from cstl_edge.runtime import check
 
 FOLDER = Path(__file__).parents[1] / "golden" / "tiny_reduced"
 SUBJECT = Subject(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
@@ -25,7 +27,8 @@ CPU = Ran(
 
 
 @pytest.fixture
-def context():
+def context(monkeypatch):
+    monkeypatch.setattr(check, "probe", lambda graphs, shape: None)  # these files are our own
     return Context(
         run="r",
         folder=FOLDER,
@@ -42,25 +45,27 @@ def kernel(work=1e9, prepare=lambda: lambda: None, kind="arithmetic", **changes)
     return peaks.Kernel(kind=kind, work=work, prepare=prepare, **told)
 
 
-class Clock:
-    """A clock that the kernel's calls move, by milliseconds of its choice."""
-
-    def __init__(self, steps_ms):
-        self.now, self.steps = 0.0, iter(steps_ms)
-
-    def perf_counter(self):
-        return self.now
-
-    def call(self):
-        self.now += next(self.steps) / 1e3
-
-
 def test_a_peak_is_the_best_rounds_median(monkeypatch):
-    clock = Clock([100, *[9, 10, 11], *[4, 5, 30], *[6, 1, 20]])  # the first warms up
-    monkeypatch.setattr(peaks, "time", clock)
-    found = peaks.measure_kernel(kernel(work=5e9, prepare=lambda: clock.call), seconds=0.0)
-    assert found.samples_ms == pytest.approx([9, 10, 11, 4, 5, 30, 6, 1, 20])
+    rounds = iter([[9.0, 10.0, 11.0], [4.0, 5.0, 30.0], [6.0, 1.0, 20.0]])
+    asked = []
+
+    def measured(run, **options):
+        asked.append(options)
+        return Timed({"wall": next(rounds)}, {"throttled": 2}, [], {"load_1min": len(asked)})
+
+    monkeypatch.setattr(peaks, "measure", measured)
+    found = peaks.measure_kernel(kernel(work=5e9), seconds=0.6)
     assert found.rate == pytest.approx(5 / 5e-3)  # 5·10⁹ in 5 ms, not in its fastest call
+    assert found.samples_ms == [9, 10, 11, 4, 5, 30, 6, 1, 20]
+    assert found.dropped == {"throttled": 6}
+    assert found.conditions == {"load_1min": 3}
+    assert [options["seconds"] for options in asked] == pytest.approx([0.2] * 3)
+
+
+def test_a_machine_that_throttles_all_the_time_has_no_peak(monkeypatch):
+    monkeypatch.setattr(peaks, "measure", lambda run, **_: Timed({"wall": []}, {"throttled": 5}))
+    with pytest.raises(RuntimeError, match="throttled all the time"):
+        peaks.measure_kernel(kernel(), seconds=0.1)
 
 
 def test_every_kernel_that_is_here_gives_a_rate(monkeypatch):
@@ -76,7 +81,7 @@ def test_every_kernel_that_is_here_gives_a_rate(monkeypatch):
         ("onnxruntime convolution", "int8"),
     }
     for one in (k for k in here if "product" not in k.name):
-        assert 0 < peaks.measure_kernel(one, 0.0).rate < 1e6
+        assert 0 < peaks.measure_kernel(one, 0.0, rounds=1).rate < 1e6
 
 
 @pytest.mark.parametrize("make", [layers.convolution, layers.product])
@@ -129,6 +134,7 @@ def test_bandwidth_is_taken_in_memory_and_in_every_cache(tmp_path):
 
 
 def test_a_copy_moves_all_that_it_says(monkeypatch):
+    monkeypatch.setattr(peaks_memory, "LEAST_MEMORY_BYTES", 2**20)
     moved = []
     copy = np.copyto
     monkeypatch.setattr(np, "copyto", lambda t, s: (moved.append(t.nbytes + s.nbytes), copy(t, s)))
@@ -148,6 +154,7 @@ def test_rows_of_a_model(context, monkeypatch):
     peak, skipped, *costs = rows
     assert peak.contender == "peak float32: stand-in"
     assert peak.values["gmacs_per_s"] > 0
+    assert "before" in peak.conditions
     assert len(peak.samples["wall"]) >= peaks.ROUNDS * peaks.FEWEST
     assert (skipped.contender, skipped.skipped) == ("peak float32: other", "no library")
     assert not skipped.values
@@ -252,6 +259,12 @@ def test_each_kind_of_multiply_add_has_its_own_peak(rows):
     assert found.least_ms == pytest.approx(expected * 1e3)
     on_cpu = limits.of(times(1.0, "float16", "float32", case))  # a float16 file computed wide
     assert on_cpu.least_ms == pytest.approx(on_cpu.gmacs / 100 * 1e3)
+
+
+def test_of_several_precisions_the_fastest_is_the_limit(rows):
+    limits = Limits([*rows, peak_row("bfloat16", 200.0)])
+    mixed = limits.of(times(1.0, "float32", "bfloat16 and float32"))
+    assert mixed.least_ms == pytest.approx(mixed.gmacs / 200 * 1e3)
 
 
 def test_a_precision_without_a_file_takes_the_float32_graph(rows):
