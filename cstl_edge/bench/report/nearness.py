@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 
@@ -18,6 +19,7 @@ from cstl_edge.bench.report.pictures import Picture
 from cstl_edge.bench.report.planes import Point
 from cstl_edge.bench.report.tables import Cell, Table, case_of, name_of, one_network
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.measure import percentile
 
 PRECISIONS = ("float32", "tfloat32", "float16", "bfloat16", "int8")
 NEAR = 0.5  # of the attainable: shown bold
@@ -47,9 +49,11 @@ def roofline(chapter: Chapter, n: count[int]) -> Section | None:
 
 def _limit(chapter: Chapter, row: Row) -> Limit | None:
     """Return a row's limit from the peaks of the chapter and the costs of its network."""
-    if row.case.paced_hz is not None or not stage_of(row):
+    stage = stage_of(row)
+    if row.case.paced_hz is not None or not stage or not percentile(row.samples[stage], 50):
         return None
-    return _limits(chapter, row.subject).of(row)
+    with _reading():
+        return _limits(chapter, row.subject).of(row)
 
 
 def _limits(chapter: Chapter, subject: Subject | None) -> Limits:
@@ -58,12 +62,19 @@ def _limits(chapter: Chapter, subject: Subject | None) -> Limits:
         for row in chapter.of("roofline")
         if row.details.get("kind") != "cost" or row.subject == subject
     ]
-    try:
+    with _reading():
         return Limits(kept)
-    except (KeyError, TypeError) as err:
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Say what is wrong with rows that another machine wrote (DataError)."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as err:
         raise DataError(
-            f"expected rows of roofline with their device, level and precision; {one_line(err)} is "
-            "missing or no text: measure it again"
+            "expected rows of roofline with their kind, device, level, precision and figures above "
+            f"0; got {one_line(repr(err))}: measure them again"
         ) from err
 
 
@@ -93,7 +104,7 @@ def _roofs(
     row = reached[0][0]
     limits = _limits(chapter, row.subject)
     device = device_of(row.ran) if row.ran else "cpu"
-    roofs = {f"{name}": x for name in PRECISIONS if (x := limits.peak(device, name))}
+    roofs = {name: x for name in PRECISIONS if (x := limits.peak(device, name))}
     slopes = {level: x for level in LEVELS if (x := limits.bandwidth(device, level))}
     points = [
         Point(f"{r.contender}: {limit.share:.0%}", r.contender, limit.intensity,

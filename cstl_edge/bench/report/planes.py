@@ -134,6 +134,8 @@ def tries(
     n: count[int],
 ) -> Picture:
     """Draw every (x, y) that was tried of each contender, filled where y stayed below a limit."""
+    from matplotlib.ticker import MaxNLocator
+
     with drawing():
         made, axes = figure(260 + 16 * len(found))
         axes.set_yscale("log")
@@ -145,7 +147,7 @@ def tries(
                 x, y = ([point[k] for point in chosen] for k in (0, 1))
                 axes.scatter(x, y, s=38, marker=shape, facecolors=fill, edgecolors=colour, zorder=3)
             axes.scatter([], [], s=38, marker=shape, color=colour, label=one_line(contender, LABEL))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         logarithmic(axes.yaxis)

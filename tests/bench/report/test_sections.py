@@ -1,0 +1,239 @@
+"""What each scenario shows, against figures made by hand."""
+
+from pathlib import Path
+
+import pytest
+from standin_results import SUBJECT, graph_rows, needs_bench, ran, row, samples
+
+from cstl_edge.bench.record import Case, write_rows
+from cstl_edge.bench.report import build, planes
+from cstl_edge.errors import DataError
+
+RECORDED = Path(__file__).parents[1] / "recorded"
+FULL = Case(graph="full", batch=1, frames=30)
+STREAM = Case(graph="streaming", frames=30, hop=1, walkers=1)
+
+
+@pytest.fixture
+def part_of(tmp_path):
+    """Return the one chapter that rows (and files) make."""
+
+    def made(rows, *files):
+        write_rows(tmp_path / "a.jsonl", rows)
+        (part,) = build.report([tmp_path / "a.jsonl", *files]).parts
+        return part
+
+    return made
+
+
+def section(part, title):
+    return next(one for one in part.sections if one.title == title)
+
+
+def column(table, name):
+    k = table.columns.index(name)
+    return {str(line[0]): str(line[k]) for line in table.rows}
+
+
+@needs_bench
+def test_one_walker_leads_with_the_best_ratio_and_what_float32_gives(part_of):
+    rows = [
+        row("single", name, case=case, samples={"wall": [1.0] * 50}, values=values)
+        for name, case, values in (
+            ("pytorch float32", FULL, {"times_as_fast_as_usual": 1.0}),
+            ("onnxruntime float32", STREAM, {"times_as_fast_as_usual": 40.0}),
+            ("onnxruntime int8", STREAM, {"times_as_fast_as_usual": 90.0}),
+            ("onnxruntime int8", STREAM.model_copy(update={"hop": 5}),
+             {"times_as_fast_as_usual": 99.0}),
+        )
+    ]  # fmt: skip
+    part = part_of(rows)
+    assert part.headlines[0].figure == "90.0×"
+    assert (
+        part.headlines[0].where == "onnxruntime int8, streaming, 30 frames, hop 1; float32: 40.0×"
+    )
+    table = section(part, "One walker").tables[0]
+    assert column(table, "× usual way")["onnxruntime float32"] == "40.0×"
+
+
+@needs_bench
+def test_paced_rows_have_a_table_of_their_own_with_how_late_they_began(part_of):
+    paced = STREAM.model_copy(update={"paced_hz": 25.0})
+    taken = {"wall": [2.0] * 200, "late": [0.25] * 200}
+    rows = [row("single", case=STREAM, samples={"wall": [1.0] * 200}),
+            row("single", case=paced, samples=taken)]  # fmt: skip
+    first, second = section(part_of(rows), "One walker").tables
+    assert column(first, "p50 ms") == {"onnxruntime float32": "1.00"}
+    assert column(second, "late p99 ms") == {"onnxruntime float32": "0.25"}
+    assert "paced at 25 Hz" in second.title
+
+
+@needs_bench
+def test_walkers_held_and_every_try(part_of):
+    tried = [{"walkers": 8, "latency_ms": [10.0] * 9}, {"walkers": 30, "latency_ms": [50.0] * 9}]
+    rows = [row("multi", case=Case(graph="streaming", hop=5, walkers=8), details={"tried": tried},
+                samples={"latency": [10.0] * 9}, values={"walkers": 8.0})]  # fmt: skip
+    part = part_of(rows)
+    assert part.headlines[0].figure == "8"
+    made = section(part, "Many walkers")
+    assert column(made.tables[0], "walkers") == {"onnxruntime float32": "8"}
+    assert "onnxruntime float32: 8: 10, 30: 50" in made.pictures[0].alt
+
+
+@needs_bench
+@pytest.mark.parametrize("tried", [7, ["x"], [{"walkers": 1}], [{"walkers": 1, "latency_ms": []}]])
+def test_tries_that_are_none_are_refused(part_of, tried):
+    with pytest.raises(DataError, match="tried"):
+        part_of([row("multi", details={"tried": tried}, values={"walkers": 1.0})])
+
+
+@needs_bench
+def test_stages_are_stacked_by_their_medians_with_the_p99_of_the_whole(part_of):
+    taken = {"segment": [3.0] * 200, "embed": [4.0] * 200, "total": [7.5] * 198 + [30.0] * 2}
+    made = section(part_of([row("end_to_end", samples=taken)]), "From camera to event")
+    assert "segment 3 ms, embed 4 ms" in made.pictures[0].alt
+    stages = made.tables[-1]
+    assert column(stages, "segment ms") == {"onnxruntime float32": "3.00 | 3.0"}
+    assert column(stages, "total ms")["onnxruntime float32"].endswith("| 30")
+
+
+@needs_bench
+def test_accuracy_stands_beside_the_time_of_the_same_contender_and_network(part_of):
+    other = SUBJECT.model_copy(update={"weights_sha256": "b" * 64})
+    rows = [
+        row(case=FULL, samples={"wall": [20.0] * 100}),
+        row(contender="onnxruntime int8", case=FULL, samples={"wall": [9.0] * 100}),
+        row(contender="openvino int8", case=FULL, samples={"wall": [1.0] * 100}, subject=other),
+        row("accuracy", values={"rank1": 0.8134, "people": 50.0},
+            intervals={"rank1": (0.75, 0.87)}),
+        row("accuracy", "onnxruntime int8", values={"rank1": 0.81, "rank1_difference": -0.004},
+            intervals={"rank1_difference": (-0.01, 0.002)}),
+        row("accuracy", "openvino int8", values={"rank1": 0.8}),
+    ]  # fmt: skip
+    made = section(part_of(rows), "Accuracy beside speed")
+    assert "50 synthetic people" in made.lead[0]
+    (table,) = made.tables
+    assert column(table, "whole window ms") == {
+        "onnxruntime float32": "20.0", "onnxruntime int8": "9.00", "openvino int8": "–",
+    }  # fmt: skip
+    assert column(table, "rank-1")["onnxruntime float32"] == "81 % (75 to 87)"
+    points = column(table, "rank-1 less float32's, points")
+    assert points["onnxruntime int8"] == "-0.4 (-1.0 to +0.2)"
+    assert made.pictures[0].key == ("onnxruntime int8: 9.00 ms", "onnxruntime float32: 20.0 ms")
+
+
+def test_the_front_is_what_nobody_beats():
+    points = [(4.0, 0.9), (1.0, 0.5), (2.0, 0.8), (3.0, 0.7), (2.0, 0.6), (5.0, 0.9)]
+    front = {points[k] for k in planes.pareto(points)}
+    beaten = {p for p in points for q in points
+              if q != p and q[0] <= p[0] and q[1] >= p[1]}  # fmt: skip
+    assert front == set(points) - beaten
+
+
+def peak(precision, rate):
+    details = {"kind": "arithmetic", "precision": precision, "device": "cpu", "kernel": "x"}
+    return row("roofline", f"peak {precision}", details=details, values={"gmacs_per_s": rate})
+
+
+def bandwidth(level, rate, capacity):
+    details = {"kind": "bandwidth", "level": level, "device": "cpu", "capacity_bytes": capacity}
+    return row("roofline", f"peak {level}", details=details, values={"gbytes_per_s": rate})
+
+
+def cost(**values):
+    return row("roofline", "cost float32", case=FULL,
+               details={"kind": "cost", "precision": "float32"}, values=values)  # fmt: skip
+
+
+@needs_bench
+def test_the_share_of_the_limit_by_hand(part_of):
+    needs = cost(gmacs=2.0, gmacs_float32=2.0, gbytes=0.5)
+    found = [peak("float32", 100.0), bandwidth("memory", 20.0, None), needs]
+    found.append(row(case=FULL, samples={"wall": [50.0] * 100}, ran=ran("onnxruntime float32")))
+    table = section(part_of(found), "Nearness to the limit").tables[0]
+    assert column(table, "share") == {"onnxruntime float32": "50%"}  # 0.5 GB / 20 GB/s = 25 ms
+    assert column(table, "reached 10⁹/s") == {"onnxruntime float32": "40.0"}
+    assert column(table, "bound by") == {"onnxruntime float32": "memory bandwidth"}
+
+
+@needs_bench
+@pytest.mark.parametrize(
+    "bad",
+    [
+        peak("float32", 0.0),
+        cost(gmacs=1.0, gmacs_float32=1.0, gbytes=0.0),
+        cost(gmacs=1.0),
+        row("roofline", details={"kind": "bandwidth", "device": [], "level": {}}),
+    ],
+)
+def test_a_roofline_that_cannot_be_is_refused(part_of, bad):
+    rows = [peak("float32", 100.0), bandwidth("memory", 20.0, None), bad]
+    if bad.details["kind"] == "arithmetic":
+        rows = [bad, rows[1], cost(gmacs=2.0, gmacs_float32=2.0, gbytes=0.5)]
+    with pytest.raises(DataError, match="roofline"):
+        part_of([*rows, row(case=FULL, samples={"wall": [50.0]})])
+
+
+@needs_bench
+def test_neighbours_side_by_side_from_rows_of_several_runs(part_of):
+    def peer(name, contender, run, **more):
+        about = SUBJECT.model_copy(update={"name": name, "trained": "rank1" in str(more)})
+        return row("peers", contender, run=run, subject=about, **more)
+
+    common = {"case": FULL, "details": {"widths": "common cost"}}
+    rows = [
+        peer("CSTL", "onnxruntime float32", "cost", samples={"wall": [8.0] * 99},
+             values={"multiply_adds": 4e8, "parameters": 209704.0}, **common),
+        peer("CSTL", "pytorch float32", "cost", samples={"wall": [15.0] * 99}, **common),
+        peer("CSTL", "onnxruntime float32", "memory", values={"peak_memory_mb": 25.5}, **common),
+        peer("CSTL", "pytorch float32", "short", values={"rank1": 0.3, "iterations": 300.0}),
+        peer("CSTL", "pytorch float32", "long", values={"rank1": 0.6, "iterations": 600.0}),
+        peer("GaitSet", "pytorch float32", "long", values={"rank1": 0.5, "iterations": 600.0}),
+    ]  # fmt: skip
+    (table,) = section(part_of(rows), "Against its neighbours").tables
+    assert column(table, "mean") == {"CSTL": "60.0 %", "GaitSet": "50.0 %"}
+    line = dict(zip(table.columns, map(str, table.rows[0]), strict=True))
+    assert line["whole window ms"] == "8.00"
+    assert line["eager PyTorch, whole ms"] == "15.0"
+    assert line["peak memory MB"] == "25.5"
+    assert line["parameters"] == "209,704"
+    assert line["10⁶ multiply-adds"] == "400.0"
+
+
+@needs_bench
+def test_power_says_what_it_was_measured_on(part_of):
+    values = {"joules_per_embedding_gross": 0.12, "joules_per_embedding_net": 0.08}
+    part = part_of([row("power", case=FULL, values=values, details={"scope": "module"})])
+    (table,) = section(part, "Power").tables
+    assert column(table, "measured on") == {"onnxruntime float32": "module"}
+    assert part.headlines[0].figure == "0.0800"
+
+
+@needs_bench
+def test_what_trtexec_exported_stands_beside_ours(part_of):
+    engine = row(contender="tensorrt float16", case=FULL,
+                 samples={"wall": [1.0] * 50, "compute": samples(0.5, 50)})  # fmt: skip
+    part = part_of([engine], RECORDED / "trtexec_times.json", RECORDED / "trtexec_profile.json")
+    made = section(part, "trtexec")
+    titles = [table.title for table in made.tables]
+    assert titles[0].startswith("End to end")
+    assert any(title.startswith("Ours beside it") for title in titles)
+    assert any(title.startswith("Slowest layers") for title in titles)
+
+
+@needs_bench
+def test_parts_without_rows_are_left_out(part_of):
+    part = part_of([row(skipped="nothing is here")])
+    assert [one.title for one in part.sections] == ["Beside the figures"]
+    assert part.headlines == ()
+
+
+@needs_bench
+def test_warnings_are_counted_by_kind(part_of):
+    rows = [
+        one.model_copy(update={"warnings": ["unstable clocks: times vary by 9 %"]})
+        for one in graph_rows()
+    ]
+    tables = section(part_of(rows), "Beside the figures").tables
+    warned = next(table for table in tables if table.title == "Warnings")
+    assert warned.rows == (("unstable clocks", "24", "times vary by 9 %"),)
