@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import time
 import zipfile
 from collections.abc import Mapping
@@ -131,7 +132,8 @@ def _engines(folder: Path) -> str | None:
     from cstl_edge.runtime.provenance import ENGINES, TENSORRT
 
     if not (folder / ENGINES / TENSORRT).is_dir():
-        return f"no TensorRT engines in {one_line(folder)}: cstl-edge build makes them, in minutes"
+        command = shlex.join(["cstl-edge", "build", str(folder)])
+        return f"no TensorRT engines; this makes them, in minutes: {command}"
     try:
         load(folder, "tensorrt").close()
     except ModelError as err:

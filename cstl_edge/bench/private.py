@@ -14,14 +14,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-PERSONAL_KEYS = re.compile(r"host|user(?!_?space)|serial|uuid|\bmac\b|address|home", re.IGNORECASE)
+PERSONAL_KEYS = re.compile(
+    r"(?:^|_)(?:host|hostname|user|username|serial|uuid|mac|address|home)(?:_|$)", re.IGNORECASE
+)
 COMMON_NAMES = {"root", "user", "admin", "nvidia", "ubuntu", "jetson", "orin", "thor", "tegra"}
 COMMON_NAMES |= {"localhost", "tegra-ubuntu", "linux", "debian"}  # they tell of nobody
 SYSTEM = ("/dev/", "/sys/", "/proc/", "/etc/nv", "/usr/bin/", "/usr/sbin/", "/usr/local/cuda")
 FORMS = {
     "address": r"(?:rtsps?|https?|ftp|ssh|file|srt|udp)://\S+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
     "hardware address": r"\b(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\b",
-    "ip": r"\b(?:\d{1,3}\.){3}\d{1,3}\b(?!\.\d)",
+    # Versions have four numbers too (TensorRT 10.3.0.30): only after a word that tells.
+    "ip": r"\b192\.168\.\d+\.\d+\b|(?i:(?<=\bat )|(?<=\bto )|(?<=rom )|(?<=ost ))(?:\d+\.){3}\d+\b",
     "id": r"\b(?:GPU-|MIG-)?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b",
 }
 PATH = re.compile(r"(?<![\w:/.<])(?:~|/[\w.@+-]+)(?:/[\w.@+ -]*[\w.@+-])+|[A-Za-z]:\\[^\s\"']+")

@@ -68,20 +68,24 @@ def test_a_machine_that_throttles_all_the_time_has_no_peak(monkeypatch):
         peaks.measure_kernel(kernel(), seconds=0.1)
 
 
-def test_every_kernel_that_is_here_gives_a_rate(monkeypatch):
+def test_every_kernel_of_what_is_installed_everywhere_runs(monkeypatch):
     monkeypatch.setattr(peaks_memory, "LEAST_MEMORY_BYTES", 2**20)
-    kernels = list(peaks.kernels(1))
-    here = [k for k in kernels if k.ran.backend in ("numpy", "onnxruntime")]
-    names = {(k.name, k.precision) for k in here if k.kind == "arithmetic"}
-    assert names == {
+    for room, name, small in (
+        (layers, "CONVOLUTION", (1, 16, 4, 4)),
+        (layers, "PRODUCT", 16),
+        (peaks, "PRODUCT", 16),
+    ):
+        monkeypatch.setattr(room, name, small)
+    here = [k for k in peaks.kernels(1) if k.ran.backend in ("numpy", "onnxruntime")]
+    for one in here:
+        assert len(peaks.measure_kernel(one, 0.0, rounds=1).samples_ms) >= peaks.FEWEST
+    assert {(k.name, k.precision) for k in here if k.kind == "arithmetic"} == {
         ("numpy product", "float32"),
         ("onnxruntime product", "float32"),
         ("onnxruntime product", "int8"),
         ("onnxruntime convolution", "float32"),
         ("onnxruntime convolution", "int8"),
     }
-    for one in (k for k in here if "product" not in k.name):
-        assert 0 < peaks.measure_kernel(one, 0.0, rounds=1).rate < 1e6
 
 
 @pytest.mark.parametrize("make", [layers.convolution, layers.product])
