@@ -6,6 +6,7 @@ A square is a box with equal sides, which may reach beyond the frame; its grid i
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from cstl_edge.live.segment import Box, Detection, Image, Mask
 from cstl_edge.live.source import import_cv2
@@ -55,6 +56,48 @@ def paste(detection: Detection, region: Box) -> Mask:
     )
     pasted: Mask = cv2.warpAffine(detection.mask, matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST)
     return pasted
+
+
+def overlaps(detection: Detection, region: Box) -> bool:
+    """Tell whether a detection's mask may have a pixel on the grid of a square, after rounding."""
+    x, y, w, h = detection.box
+    margin = w / detection.mask.shape[1] + region[2] / SIDE  # one pixel of either grid
+    return (
+        region[0] - margin < x + w
+        and x < region[0] + region[2] + margin
+        and region[1] - margin < y + h
+        and y < region[1] + region[3] + margin
+    )
+
+
+def reached(blob: Mask, distance: int) -> Mask:
+    """Return what an ellipse of radius `distance` covers along the convex hull of a blob [h, w].
+
+    It is `cv2.dilate` of the filled hull, each of whose rows is one run of pixels, in a quarter of
+    the time.
+    """
+    filled: Mask = np.zeros_like(blob)
+    outlines, _ = cv2.findContours(blob, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not outlines:
+        return filled
+    cv2.fillConvexPoly(filled, cv2.convexHull(np.concatenate(outlines)), 255)
+    width = blob.shape[1]
+    some, far = filled.any(axis=1), 4 * max(blob.shape)  # an empty row begins far behind its end
+    begins = np.where(some, filled.argmax(axis=1), far)  # [h]
+    ends = np.where(some, width - 1 - filled[:, ::-1].argmax(axis=1), -far)
+    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * distance + 1, 2 * distance + 1))
+    half = ellipse.sum(axis=1, dtype=np.int64) // 2  # [2 * distance + 1]
+    first = (_around(begins, distance, far) - half).min(axis=1)
+    last = (_around(ends, distance, -far) + half).max(axis=1)
+    columns = np.arange(width)
+    inside = (columns >= first[:, None]) & (columns <= last[:, None])  # [h, w]
+    return inside.astype(np.uint8) * np.uint8(255)
+
+
+def _around(values: npt.NDArray[np.int64], distance: int, outside: int) -> npt.NDArray[np.int64]:
+    """Return the neighbours of every value up to a distance: [h] -> [h, 2 * distance + 1]."""
+    padded = np.pad(values, distance, constant_values=outside)
+    return np.lib.stride_tricks.sliding_window_view(padded, 2 * distance + 1)
 
 
 def main_part(mask: Mask) -> Mask:

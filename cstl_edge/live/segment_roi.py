@@ -11,13 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.errors import ModelError
 from cstl_edge.live.segment import (
     Box,
     Detection,
@@ -28,13 +24,22 @@ from cstl_edge.live.segment import (
     mask_area,
     union_box,
 )
-from cstl_edge.live.segment_crop import SIDE, cut, main_part, near_border, paste, square
+from cstl_edge.live.segment_crop import (
+    SIDE,
+    cut,
+    main_part,
+    near_border,
+    overlaps,
+    paste,
+    reached,
+    square,
+)
+from cstl_edge.live.segment_network import PersonMask
 from cstl_edge.live.segment_plate import SURE_HEIGHT_SHARE, PlateSegmenter
 from cstl_edge.live.source import import_cv2
 
 cv2 = import_cv2()
 
-MODEL = Path(__file__).parent.parent / "assets" / "person_mask.onnx"
 MARGIN = 1.25  # side of the crop / larger side of the box
 MAX_SECOND_LOOKS = 3  # per frame
 STRETCH = 0.5  # of the square: how far a person may go on behind its edge
@@ -52,33 +57,6 @@ REACH = 0.10  # of the person's height: how far the mask may leave the plate's b
 MIN_KEPT = 0.25  # of the plate's blob that the network must call a person
 
 
-class PersonMask:
-    """The network on square crops."""
-
-    def __init__(self, path: Path = MODEL, threads: int = 1) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # threads that spin while they wait take the cores that the encoder needs
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as err:  # ONNX Runtime has no common base class of its errors
-            raise ModelError(
-                f"cannot load the person segmenter {path.name}: {err}; reinstall cstl-edge "
-                "or use --segmenter plate"
-            ) from err
-
-    def __call__(self, crops: Image) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return logits [m, 256, 256] and presence [m] of crops uint8 BGR [m, 256, 256, 3]."""
-        rgb = np.ascontiguousarray(crops[..., ::-1]).astype(np.float32) / 255.0
-        logits, presence = self._session.run(["mask_logits", "presence"], {"image": rgb})
-        return logits[..., 0], presence[:, 0]
-
-
 @dataclass(frozen=True)
 class _Look:
     """What the network saw around one blob."""
@@ -87,6 +65,8 @@ class _Look:
     region: Box  # where the person should be
     square: Box
     drawn: Mask  # [256, 256]: everybody in the square
+    own: Mask  # [256, 256]: the plate's blob
+    others: Mask  # [256, 256]: other people's blobs
     presence: float
     wide: bool  # the second look: the person may be anywhere in the square
 
@@ -114,32 +94,41 @@ class RoiSegmenter:
         found = self._plate.segment(image, time_s, expected)
         found.sort(key=lambda d: (-d.box[2] * d.box[3], d.box))
         pairs = [(d, region(d.box, expected)) for d in found if not d.shared]
-        looks = self._look(image, [p for p in pairs if p[1][3] >= MIN_HEIGHT_PX][:MAX_BOXES])
+        pairs = [pair for pair in pairs if pair[1][3] >= MIN_HEIGHT_PX][:MAX_BOXES]
+        looks = self._look(image, pairs, found)
         looks = self._look_again(image, looks, found)
-        people = [_refine(look, found, image.shape) for look in looks]
+        people = [_refine(look, image.shape) for look in looks]
         # who is shared gives no silhouette and needs no better mask
         return _without_parts(people) + [d for d in found if d.shared]
 
     def _look(
-        self, image: Image, pairs: Sequence[tuple[Detection, Box]], *, wide: bool = False
+        self,
+        image: Image,
+        pairs: Sequence[tuple[Detection, Box]],
+        found: Sequence[Detection],
+        *,
+        wide: bool = False,
     ) -> list[_Look]:
         if not pairs:
             return []
         squares = [square(box, MARGIN) for _, box in pairs]
         logits, presence = self._network(np.stack([cut(image, s) for s in squares]))
         drawn = (logits > 0).astype(np.uint8) * 255
-        return [
-            _Look(detection, box, squares[i], drawn[i], float(presence[i]), wide)
-            for i, (detection, box) in enumerate(pairs)
-        ]
+        looks = []
+        for i, (detection, box) in enumerate(pairs):
+            around, seen = squares[i], (drawn[i], paste(detection, squares[i]))
+            others = _neighbours(detection, box, around, found)
+            looks.append(_Look(detection, box, around, *seen, others, float(presence[i]), wide))
+        return looks
 
     def _look_again(
         self, image: Image, looks: Sequence[_Look], found: Sequence[Detection]
     ) -> list[_Look]:
         """Look at a larger box where the network sees more of a person than the plate did."""
-        larger = [(look, _beyond(look, found, image.shape)) for look in looks]
+        larger = [(look, _beyond(look, image.shape)) for look in looks]
         wanted = [(look, box) for look, box in larger if box is not None][:MAX_SECOND_LOOKS]
-        seconds = self._look(image, [(look.detection, box) for look, box in wanted], wide=True)
+        pairs = [(look.detection, box) for look, box in wanted]
+        seconds = self._look(image, pairs, found, wide=True)
         better = {id(w[0]): s for w, s in zip(wanted, seconds, strict=True) if s.presence >= SURE}
         return [better.get(id(look), look) for look in looks]
 
@@ -164,27 +153,30 @@ def region(box: Box, expected: Sequence[Box]) -> Box:
     return union_box(box, homes[0]) if len(homes) == 1 else box
 
 
-def _neighbours(look: _Look, found: Sequence[Detection]) -> Mask:
-    """Return on the look's grid where other people are; pieces of the same person do not count."""
+def _neighbours(detection: Detection, around: Box, square: Box, found: Sequence[Detection]) -> Mask:
+    """Return on a look's grid where other people are; pieces of the same person do not count.
+
+    around: the box in which `detection` is looked for
+    """
     others = np.zeros((SIDE, SIDE), np.uint8)
-    area = look.region[2] * look.region[3]
+    area = around[2] * around[3]
     for other in found:
-        if other is look.detection:
+        if other is detection or not overlaps(other, square):
             continue
         size = other.box[2] * other.box[3]
-        piece = intersection(other.box, look.region) > 0.7 * size and size < 0.5 * area
+        piece = intersection(other.box, around) > 0.7 * size and size < 0.5 * area
         if not piece:
-            others |= paste(other, look.square)
+            others |= paste(other, square)
     return others
 
 
-def _beyond(look: _Look, found: Sequence[Detection], frame: tuple[int, ...]) -> Box | None:
+def _beyond(look: _Look, frame: tuple[int, ...]) -> Box | None:
     """Return the box of the person of whom the plate saw only a piece, None if it saw all."""
-    own = paste(look.detection, look.square)
-    drawn = look.drawn & ~_neighbours(look, found)
-    _, labels = cv2.connectedComponents(drawn, connectivity=8)
-    touched = np.unique(labels[own > 0])
-    person = np.isin(labels, touched[touched > 0]).astype(np.uint8)
+    count, labels = cv2.connectedComponents(look.drawn & ~look.others, connectivity=8)
+    touched = np.zeros(count, np.uint8)
+    touched[labels[look.own > 0]] = 1
+    touched[0] = 0  # the background
+    person = touched[labels]
     if not person.any():
         return None
     x, y, w, h = cv2.boundingRect(person)
@@ -200,34 +192,26 @@ def _beyond(look: _Look, found: Sequence[Detection], frame: tuple[int, ...]) -> 
     return whole if grows else None
 
 
-def _allowed(look: _Look, found: Sequence[Detection]) -> Mask:
+def _allowed(look: _Look) -> Mask:
     """Return where on the grid this person may be: near its blob, not in a neighbour's."""
-    own = paste(look.detection, look.square)
     if look.wide:
-        return np.asarray(~_neighbours(look, found) | own, np.uint8)
-    allowed: Mask = np.zeros_like(own)
-    points = cv2.findNonZero(own)
-    if points is not None:
-        cv2.fillConvexPoly(allowed, cv2.convexHull(points), 255)
+        return np.asarray(~look.others | look.own, np.uint8)
     scale = SIDE / look.square[2]
-    reach = max(3, round(REACH * look.region[3] * scale))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    allowed = cv2.dilate(allowed, kernel)
+    allowed = reached(look.own, max(3, round(REACH * look.region[3] * scale)))
     x, y = (look.region[i] - look.square[i] for i in (0, 1))
     w, h = look.region[2:]
     corners = [(round(a * scale), round(b * scale)) for a, b in ((x, y), (x + w, y + h))]
     cv2.rectangle(allowed, *corners, 255, cv2.FILLED)
-    return np.asarray(allowed & ~_neighbours(look, found) | own, np.uint8)
+    return np.asarray(allowed & ~look.others | look.own, np.uint8)
 
 
-def _refine(look: _Look, found: Sequence[Detection], frame: tuple[int, ...]) -> Detection:
+def _refine(look: _Look, frame: tuple[int, ...]) -> Detection:
     """Return the detection with the network's mask, or as it was, doubted, if that is no person.
 
     frame: shape of the whole frame
     """
-    detection = look.detection
-    own = paste(detection, look.square)
-    person: Mask = look.drawn & _allowed(look, found)
+    detection, own = look.detection, look.own
+    person: Mask = look.drawn & _allowed(look)
     if mask_area(person & own) < MIN_KEPT * mask_area(own):
         return replace(detection, score=DOUBTED * detection.score)
     person = main_part(person)

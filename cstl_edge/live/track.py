@@ -122,13 +122,12 @@ class Tracker:
         for track in self._tracks:
             box = track.predicted(time_s)
             covered = intersection(box, detection.box) / max(box[2] * box[3], 1e-9)
-            alone = any(
-                box_iou(box, d.box) > max(0.5, box_iou(box, detection.box))
-                for d in detections
-                if d is not detection
-            )
             recent = time_s - track.time_s <= 0.5 or track.merged_since_s is not None
-            if track.confirmed and recent and covered >= COVERED and not alone:
+            if not (track.confirmed and recent and covered >= COVERED):
+                continue
+            fits = max(0.5, box_iou(box, detection.box))
+            others = (d for d in detections if d is not detection)
+            if not any(box_iou(box, other.box) > fits for other in others):
                 inside.append(track)
         return inside
 

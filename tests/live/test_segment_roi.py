@@ -10,8 +10,9 @@ import pytest
 import cstl_edge
 from cstl_edge.errors import ModelError
 from cstl_edge.live.segment import Detection, box_iou
-from cstl_edge.live.segment_crop import SIDE, cut, near_border, paste, square
-from cstl_edge.live.segment_roi import PersonMask, RoiSegmenter, region
+from cstl_edge.live.segment_crop import cut
+from cstl_edge.live.segment_network import PersonMask
+from cstl_edge.live.segment_roi import RoiSegmenter, region
 from cstl_edge.live.source import open_source
 
 WALK = Path(cstl_edge.__file__).parent / "assets" / "walk.mp4"
@@ -51,6 +52,8 @@ def test_a_batch_gives_what_each_crop_gives(walking, network) -> None:
     for i in range(3):
         alone, _ = network(crops[i : i + 1])
         np.testing.assert_allclose(alone[0], logits[i], atol=1e-3)
+    for found, expected in zip(PersonMask(threads=2)(crops), (logits, presence), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_torso_becomes_a_whole_person(walking, network) -> None:
@@ -90,30 +93,3 @@ def test_region_grows_to_the_person_expected() -> None:
     assert region(leg, [person]) == person
     assert region(leg, [(300.0, 80.0, 50.0, 160.0)]) == leg
     assert region(leg, [person, (95.0, 80.0, 50.0, 160.0)]) == leg  # of whom is it?
-
-
-def test_squares_reach_beyond_the_frame() -> None:
-    image = np.full((100, 100, 3), 200, np.uint8)
-    crop = cut(image, square((0.0, 0.0, 40.0, 80.0), 1.25))
-    assert crop.shape == (SIDE, SIDE, 3)
-    assert crop[:20].max() == 0
-    assert crop[128, 128, 0] == 200
-
-
-def test_large_crops_are_averaged_not_sampled() -> None:
-    stripes = np.zeros((1000, 1000, 3), np.uint8)
-    stripes[::2] = 255
-    crop = cut(stripes, (0.0, 0.0, 1000.0, 1000.0))
-    assert abs(int(crop[100:150, 100:150].mean()) - 127) < 10
-
-
-def test_pasting_keeps_the_place() -> None:
-    grid = paste(blob(50.0, 60.0, 20, 40), (40.0, 40.0, 64.0, 64.0))
-    rows, columns = np.nonzero(grid)
-    assert (rows.min(), rows.max() + 1) == pytest.approx((80, 240), abs=3)
-    assert (columns.min(), columns.max() + 1) == pytest.approx((40, 120), abs=3)
-
-
-def test_near_border() -> None:
-    assert near_border((1.0, 50.0, 20.0, 40.0), (200, 300, 3), 2.0)
-    assert not near_border((10.0, 50.0, 20.0, 40.0), (200, 300, 3), 2.0)
