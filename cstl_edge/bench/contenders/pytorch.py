@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.bench.contenders import USUAL, Arrays, Call, Contender, Missing
+from cstl_edge.bench.contenders import GRAPHS, USUAL, Arrays, Call, Contender, Missing
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import BackendUnavailable, one_line
@@ -29,8 +29,13 @@ def contenders(context: Context) -> Iterator[Contender | Missing]:
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         yield Missing(COMPILED, f"torch.compile needs a C++ compiler: there is no {compiler} here")
-    elif not context.short:  # ten seconds of compiling per graph
-        yield Contender(COMPILED, lambda graph, feed: _prepare(context, graph, feed, True))
+    elif not context.short:
+        # Some ten seconds of compiling per graph and shape: the whole window alone by default.
+        yield Contender(
+            COMPILED,
+            lambda graph, feed: _prepare(context, graph, feed, True),
+            graphs=GRAPHS if context.full else ("full",),
+        )
 
 
 def missing(context: Context) -> str | None:

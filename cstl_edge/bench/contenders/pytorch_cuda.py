@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from cstl_edge.bench.contenders import Arrays, Call, Contender, Missing
+from cstl_edge.bench.contenders import GRAPHS, Arrays, Call, Contender, Missing
 from cstl_edge.bench.contenders.pytorch import OUTPUTS, compiled, function, missing, network
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Ran
@@ -31,8 +31,11 @@ def contenders(context: Context) -> Iterator[Contender | Missing]:
             name = f"pytorch {precision}, cuda{option}"
             if reason:
                 yield Missing(name, reason)
-            elif way != "compiled" or not context.short:
+            elif way != "compiled":
                 yield Contender(name, partial(_prepare, context, precision, way))
+            elif not context.short:
+                graphs = GRAPHS if context.full else ("full",)  # see `pytorch`
+                yield Contender(name, partial(_prepare, context, precision, way), graphs)
 
 
 def _no_gpu() -> str | None:
