@@ -91,7 +91,7 @@ def reached(blob: Mask, distance: int) -> Mask:
     last = (_around(ends, distance, -far) + half).max(axis=1)
     columns = np.arange(width)
     inside = (columns >= first[:, None]) & (columns <= last[:, None])  # [h, w]
-    return inside.astype(np.uint8) * np.uint8(255)
+    return np.asarray(inside * np.uint8(255), np.uint8)
 
 
 def _around(values: npt.NDArray[np.int64], distance: int, outside: int) -> npt.NDArray[np.int64]:
