@@ -1,0 +1,99 @@
+"""The encoders of a machine under the contenders' names, and contenders taken for encoders."""
+
+import numpy as np
+import pytest
+
+from cstl_edge.bench import encoders
+from cstl_edge.bench.contenders import Call, Contender, Missing
+from cstl_edge.bench.encoders import Candidate, OfContender, candidates, embedders, ran_of, result
+from cstl_edge.bench.record import Case, Ran
+from cstl_edge.errors import ModelError
+from cstl_edge.runtime import load
+
+RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32", version="1")
+
+
+def made_up(copies=False, name="x float32"):
+    """Return a contender that says the sum of each sequence's frames; `copies` its inputs once."""
+
+    def prepare(graph, feed):
+        taken = {key: array.copy() for key, array in feed.items()} if copies else feed
+        last = {}
+
+        def run():
+            total = taken["silhouettes"].sum((1, 2, 3), dtype=np.float64)
+            last["embedding"] = total[:, None, None].astype(np.float32)
+
+        return Call(RAN, run, lambda: last)
+
+    return Contender(name, prepare, graphs=("full",))
+
+
+def test_what_is_here_and_what_is_not(reduced, plain):
+    found = {one.name: one for one in candidates(reduced)}
+    here = [name for name, one in found.items() if isinstance(one, Candidate)]
+    assert here == ["onnxruntime float32", "onnxruntime float16", "onnxruntime int8"]
+    assert "cstl-edge build" in found["tensorrt float16"].reason
+    assert "pytorch float32" in found
+    missing = {one.name: one.reason for one in candidates(plain) if isinstance(one, Missing)}
+    assert "--precision int8" in missing["onnxruntime int8"]
+
+
+def test_pytorch_is_here_with_a_checkpoint(trained):
+    found = {one.name: one for one in candidates(trained)}
+    encoder = found["pytorch float32"].open()
+    ran = ran_of(encoder.info)
+    assert (ran.backend, ran.precision, ran.computed_in) == ("pytorch", "float32", "float32")
+    assert ran.version[0].isdigit()
+
+
+def test_a_float16_file_on_a_processor_is_computed_in_float32(reduced):
+    ran = {p: ran_of(load(reduced.folder, threads=1, precision=p).info) for p in ("fp16", "int8")}
+    assert (ran["fp16"].precision, ran["fp16"].computed_in) == ("float16", "float32")
+    assert (ran["int8"].precision, ran["int8"].computed_in) == ("int8", "int8")
+    assert ran["int8"].threads == 1
+
+
+def test_a_contender_embeds_sequences_of_any_shape():
+    whole, rng = OfContender(made_up()), np.random.default_rng(0)
+    for shape in ((1, 5, 8, 6), (3, 2, 8, 6), (1, 5, 8, 6)):
+        silhouettes = rng.integers(0, 256, shape, np.uint8)
+        found = whole.encode(silhouettes)
+        assert found.embedding[:, 0, 0].tolist() == silhouettes.sum((1, 2, 3)).tolist()
+        assert found.salient_frames.tolist() == [[-1]] * shape[0]
+    assert whole.ran is RAN
+
+
+def test_a_contender_that_keeps_its_first_inputs_is_refused():
+    with pytest.raises(ModelError, match="keeps the inputs"):
+        OfContender(made_up(copies=True)).encode(np.full((1, 2, 8, 6), 9, np.uint8))
+
+
+def test_embedders_are_the_encoders_and_those_contenders_that_have_none(reduced, monkeypatch):
+    others = [
+        made_up(),
+        made_up(name="onnxruntime float32"),
+        made_up(name="x float32, compiled"),
+        Missing("y float32", "not here"),
+    ]
+    monkeypatch.setattr(encoders, "contenders", lambda context: iter(others))
+    found = [*embedders(reduced)]
+    here = [one.name for one in found if not isinstance(one, Missing)]
+    assert here == ["onnxruntime float32", "onnxruntime float16", "onnxruntime int8", "x float32"]
+    assert found[-1] == Missing("y float32", "not here")
+
+
+def test_an_encoder_that_does_not_open_is_missing(reduced, monkeypatch):
+    def refuse():
+        raise ModelError("damaged")
+
+    one = Candidate("onnxruntime float32", refuse)
+    monkeypatch.setattr(encoders, "candidates", lambda context: iter([one]))
+    monkeypatch.setattr(encoders, "contenders", lambda context: iter([]))
+    assert [*embedders(reduced)] == [Missing("onnxruntime float32", "damaged")]
+
+
+def test_a_row_tells_of_its_call(reduced):
+    row = result(reduced, "multi", "x", case=Case(walkers=3), values={"walkers": 3.0})
+    assert (row.run, row.scenario, row.subject) == ("test", "multi", reduced.subject)
+    assert (row.contender, row.case.walkers, row.skipped) == ("x", 3, None)
