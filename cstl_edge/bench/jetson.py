@@ -26,10 +26,12 @@ from typing import Any
 from cstl_edge.bench.bundle import BOARD, DOCTOR, README, RESULTS, TEGRASTATS
 from cstl_edge.bench.bundle import read_bundle as read_bundle
 from cstl_edge.bench.private import names_here, scrub
-from cstl_edge.bench.record import SCHEMA, read_rows
+from cstl_edge.bench.record import SCHEMA, Row, read_rows
 from cstl_edge.errors import BackendUnavailable, DataError, ModelError, one_line
 
 ROOT = Path("/")
+OURS = {"run", "scenario", "contender", "samples", "dropped", "values", "intervals", "check"}
+"""Fields of a row whose words are all written by this package."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,11 @@ def bundle(results: Path, found: Board, examined: Mapping[str, Any], root: Path 
     from cstl_edge.bench.power.tegrastats import excerpt
 
     names = names_here() | names_here(root)
-    rows = [row.model_dump(mode="json", exclude_defaults=True) for row in read_rows(results)]
-    if not rows:
+    lines = [_line(row, names) for row in read_rows(results)]
+    if not lines:
         raise DataError(f"expected results in {one_line(results)}; got none: run the scenarios")
-    lines = [json.dumps(scrub({**row, "version": SCHEMA}, names)) for row in rows]
     texts = {
-        README: _readme(found, len(rows)),
+        README: _readme(found, len(lines)),
         RESULTS: "\n".join(lines) + "\n",
         BOARD: json.dumps(scrub(asdict(found) | _settings(root), names), indent=1),
         DOCTOR: json.dumps(scrub(examined, names), indent=1),
@@ -113,6 +114,19 @@ def bundle(results: Path, found: Board, examined: Mapping[str, Any], root: Path 
             entry = zipfile.ZipInfo(name, now[:6])
             archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
     return target
+
+
+def _line(row: Row, names: set[str]) -> str:
+    """Return a row without what is personal; what is ours by construction is left as it is.
+
+    Somebody may be called like a stage or a scenario.
+    """
+    plain = row.model_dump(mode="json", exclude_defaults=True) | {"version": SCHEMA}
+    clean = scrub(plain, names)
+    clean |= {key: value for key, value in plain.items() if key in OURS}
+    if row.case.graph is not None:
+        clean["case"]["graph"] = row.case.graph
+    return json.dumps(clean)
 
 
 def _settings(root: Path) -> dict[str, Any]:

@@ -31,13 +31,13 @@ PATH = re.compile(r"(?<![\w:/.<])(?:~|/[\w.@+-]+)(?:/[\w.@+ -]*[\w.@+-])+|[A-Za-
 
 
 def scrub(value: Any, names: Iterable[str] | None = None) -> Any:
-    """Return a JSON-ready value without what is personal in its keys and texts.
+    """Return a JSON-ready value without what is personal in its texts, nor keys that say they are.
 
     names: what must not be left as a word; by default those of this machine (`names_here`)
     """
     wanted = sorted(names_here() if names is None else set(names), key=len, reverse=True)
     words = "|".join(re.escape(name) for name in wanted if name)
-    known = re.compile(rf"(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])") if words else None
+    known = re.compile(rf"(?<!\w)(?:{words})(?!\w)") if words else None
     return _walk(value, known)
 
 
@@ -59,9 +59,7 @@ def _walk(value: Any, known: re.Pattern[str] | None) -> Any:
         return _text(value, known)
     if isinstance(value, dict):
         return {
-            _text(key, known): _walk(item, known)
-            for key, item in value.items()
-            if not PERSONAL_KEYS.search(key)
+            key: _walk(item, known) for key, item in value.items() if not PERSONAL_KEYS.search(key)
         }
     if isinstance(value, (list, tuple)):
         return [_walk(item, known) for item in value]
@@ -71,5 +69,10 @@ def _walk(value: Any, known: re.Pattern[str] | None) -> Any:
 def _text(text: str, known: re.Pattern[str] | None) -> str:
     for name, form in FORMS.items():
         text = re.sub(form, f"<{name}>", text)
-    text = PATH.sub(lambda found: found[0] if found[0].startswith(SYSTEM) else "<path>", text)
+    text = PATH.sub(_path, text)
     return known.sub("<name>", text) if known else text
+
+
+def _path(found: re.Match[str]) -> str:
+    """Leave a path of the system; one with a space may go on to somebody's folder."""
+    return found[0] if found[0].startswith(SYSTEM) and " " not in found[0] else "<path>"

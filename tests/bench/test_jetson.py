@@ -149,11 +149,24 @@ def test_nobody_is_told_of(results, board_tree):
     assert str(results.parent) not in everything
 
 
+@pytest.mark.parametrize("user", ["wall", "graph", "full", "backend", "onnxruntime"])
+def test_people_may_be_called_like_what_is_measured(user, results, board_tree, monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: user)
+    path, _ = packed(results, board_tree)
+    first = jetson.read_bundle(path)[0]
+    assert (first.samples, first.case, first.contender) == (
+        ROWS[0].samples,
+        ROWS[0].case,
+        ROWS[0].contender,
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "left"),
     [
         ("saved to /home/ann/x y/model.onnx: done", "saved to <path>: done"),
         ("~/runs/1.jsonl", "<path>"),
+        ("/dev/video0 x/home/ann/a", "<path>"),
         (r"C:\Users\ann\model.onnx", "<path>"),
         ("/dev/video0, /sys/class/hwmon/hwmon1", "/dev/video0, /sys/class/hwmon/hwmon1"),
         ("mail ann.b@example.org now", "mail <address> now"),

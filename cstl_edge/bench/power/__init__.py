@@ -17,7 +17,7 @@ power is measured just before, and figures are given with it (gross) and without
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,9 @@ LONGER = 3.0
 """Times the seconds of a row of times: counters step some ten times a second."""
 FEWEST_S = 1.0
 IDLE_SHARE = 0.5
+"""Of the seconds of a run."""
+SETTLE_S = 0.2
+"""Clocks stay up for a while after a run."""
 DISAGREE = 0.1
 """Part by which tegrastats may differ from us."""
 
@@ -73,7 +76,7 @@ class Seen:
     idle: Recording
     busy: Recording
 
-    def watts(self, rails: Any) -> tuple[float, float]:
+    def watts(self, rails: Sequence[str]) -> tuple[float, float]:
         """Return mean power of rails, idle and gross."""
         return self.idle.watts(rails), self.busy.watts(rails)
 
@@ -97,6 +100,7 @@ def _measured(context: Context, found: Found, load: Load, opened: Opened) -> Row
     seconds = max(FEWEST_S, LONGER * context.budget.seconds)
     opened.run()  # what is done once is in no recording
     opened.check()
+    time.sleep(SETTLE_S)
     idle, _ = _record(found, lambda: time.sleep(IDLE_SHARE * seconds))
     run = _Counted(opened.run)
     hz = load.case.paced_hz
@@ -140,10 +144,17 @@ def _record(found: Found, work: Callable[[], Any]) -> tuple[list[Recording], Any
 
 
 def _values(seen: list[Seen], headline: str, embeddings: int) -> dict[str, float]:
-    """Return the figures of every scope, those of the headline without its name."""
+    """Return the figures of every scope, those of the headline without its name.
+
+    Of two meters that see the same part, the first counts.
+    """
     values: dict[str, float] = {"embeddings": embeddings}
+    done: set[str] = set()
     for one in seen:
         for scope, rails in one.meter.scopes.items():
+            if scope in done:
+                continue
+            done.add(scope)
             behind = "" if scope == headline else f"_{scope}"
             idle_w, gross_w = one.watts(rails)
             values |= {

@@ -47,7 +47,7 @@ class Nvml:
             return {"gpu": getattr(self._nvml, ask)(self._gpu) / 1e3}
         except self._nvml.NVMLError as err:
             raise SourceUnavailable(
-                f"{self.name} stopped answering ({one_line(err)}): run `power` again"
+                f"{self.name} does not answer ({one_line(err)}): run `power` again"
             ) from err
 
     def close(self) -> None:

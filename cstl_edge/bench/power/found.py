@@ -37,7 +37,7 @@ class Found:
 
 
 def open_meters(root: Path = Path("/"), nvml: Callable[[], Meter] = Nvml) -> Found:
-    """Open every meter of this machine.
+    """Open every meter of this machine that answers.
 
     root: of the file system; nvml: in place of the GPU's
     """
@@ -45,10 +45,20 @@ def open_meters(root: Path = Path("/"), nvml: Callable[[], Meter] = Nvml) -> Fou
     tries: tuple[Callable[[], Meter], ...] = (lambda: _rails(root), nvml, lambda: Rapl(root))
     for attempt in tries:
         try:
-            found.meters.append(attempt())
+            found.meters.append(_answering(attempt()))
         except CstlEdgeError as err:
             found.looked.append(str(err))
     return found
+
+
+def _answering(meter: Meter) -> Meter:
+    """Return a meter that has answered once: NVML on a board opens and then knows no power."""
+    try:
+        meter.read()
+    except CstlEdgeError:
+        meter.close()
+        raise
+    return meter
 
 
 def _rails(root: Path) -> Meter:

@@ -161,6 +161,6 @@ def read_number(path: Path, raw: bytes) -> int:
 
 
 def gone(name: str, err: OSError) -> SourceUnavailable:
-    """Return the error of a meter that stopped answering."""
+    """Return the error of a meter that does not answer, or not any more."""
     reason = one_line(err.strerror or err)
-    return SourceUnavailable(f"{name} stopped answering ({reason}): run `power` again")
+    return SourceUnavailable(f"{name} does not answer ({reason}): run `power` again")

@@ -21,8 +21,9 @@ class Library:
 
     NVMLError = Error
 
-    def __init__(self, counter=True, gpus=1):
-        self.counter, self.gpus, self.mj, self.open = counter, gpus, 5_000_000, 0
+    def __init__(self, counter=True, gpus=1, power=True):
+        self.counter, self.gpus, self.power = counter, gpus, power
+        self.mj, self.open = 5_000_000, 0
 
     def nvmlInit(self):
         self.open += 1
@@ -41,6 +42,8 @@ class Library:
         return self.mj
 
     def nvmlDeviceGetPowerUsage(self, gpu):
+        if not self.power:
+            raise Error("Not Supported")
         return 72_500
 
 
@@ -68,7 +71,7 @@ def test_a_gpu_that_is_not_there_or_vanishes_is_one_line():
     library = Library()
     meter = Nvml(library)
     library.counter = False
-    with pytest.raises(SourceUnavailable, match=r"counter stopped answering \(Not Supported\)"):
+    with pytest.raises(SourceUnavailable, match=r"counter does not answer \(Not Supported\)"):
         meter.read()
 
 
@@ -110,7 +113,7 @@ def test_a_counter_that_vanishes_or_says_nonsense_is_one_line(board_tree):
     with pytest.raises(DataError, match="expected a whole number; got b'much'"):
         meter.read()
     (root / PACKAGE / "energy_uj").unlink()
-    with pytest.raises(SourceUnavailable, match="stopped answering"):
+    with pytest.raises(SourceUnavailable, match="does not answer"):
         meter.read()
 
 
@@ -119,4 +122,13 @@ def test_all_meters_of_a_machine_are_opened(board_tree):
     assert [meter.kind for meter in found.meters] == ["joules", "joules"]
     assert found.headline("cpu") == "package"
     assert found.headline("gpu") == "gpu"
+    found.close()
+
+
+def test_a_meter_that_opens_and_does_not_answer_is_none(board_tree):
+    library = Library(counter=False, power=False)  # as on a board
+    found = open_meters(board_tree("thor"), lambda: Nvml(library))
+    assert [meter.name for meter in found.meters] == ["INA3221/INA238 rails through sysfs"]
+    assert found.looked[0] == "NVML power does not answer (Not Supported): run `power` again"
+    assert library.open == 0
     found.close()

@@ -10,7 +10,7 @@ from cstl_edge.bench.contenders import onnxruntime
 from cstl_edge.bench.context import Budget, Context
 from cstl_edge.bench.power import loads
 from cstl_edge.bench.power.loads import Load, Opened
-from cstl_edge.bench.power.rails import Rails
+from cstl_edge.bench.power.rails import Rails, find_channels
 from cstl_edge.bench.record import Case, Check, Ran, Row, Subject
 from cstl_edge.errors import ModelError, SourceUnavailable
 from cstl_edge.runtime import check
@@ -19,12 +19,14 @@ FOLDER = Path(__file__).parents[2] / "golden" / "tiny_reduced"
 NETWORK = Subject(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
 CHIP = "sys/class/hwmon/hwmon1"
 RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32", version="1")
+WATTS = {"VDD_IN": 4.556160, "VDD_CPU_GPU_CV": 0.805120, "VDD_SOC": 1.489472}
 FULL = Case(graph="full", batch=1, frames=30)
 
 
 @pytest.fixture
 def context(monkeypatch):
     monkeypatch.setattr(power, "FEWEST_S", 0.15)
+    monkeypatch.setattr(power, "SETTLE_S", 0)
     return Context(
         run="r",
         folder=FOLDER,
@@ -174,6 +176,24 @@ def test_who_is_refused_or_wrong_has_a_row_and_the_next_is_measured(context, boa
     a, b, c = power.rows(context, board)
     assert (a.skipped, b.skipped) == ("the engine is refused", "answers wrongly: cosine 0.5")
     assert c.skipped is None
+
+
+def test_a_meter_that_says_nonsense_from_the_start_is_none(context, board):
+    (board / CHIP / "curr1_input").write_text("much")
+    (row,) = power.rows(context, board)
+    assert "expected a whole number; got b'much'" in row.skipped
+    assert "\n" not in row.skipped
+
+
+def test_of_two_meters_that_see_the_same_the_first_counts(context, board, monkeypatch):
+    meters = power.found.open_meters(board, lambda: Rails(find_channels(board)))
+    assert len(meters.meters) == 2
+    monkeypatch.setattr(meters.meters[1], "read", lambda: dict.fromkeys(WATTS, 900.0))
+    monkeypatch.setattr(power, "open_meters", lambda root: meters)
+    runs(monkeypatch, lambda: time.sleep(0.002) or 1)
+    (row,) = power.rows(context, board)
+    assert row.values["watts_gross"] == pytest.approx(WATTS["VDD_IN"])
+    assert row.values["watts_gross_gpu"] == pytest.approx(WATTS["VDD_CPU_GPU_CV"])
 
 
 def test_without_a_meter_one_row_says_what_was_looked_for(context, tmp_path, monkeypatch):
