@@ -8,6 +8,7 @@ method. A difference has to be both sure and worth naming; its size is the ratio
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -20,7 +21,6 @@ SMALLEST = 0.02  # a change of the median below this share is not worth naming
 FEWEST = 8  # independent samples a side: below, not even separate groups reach ALPHA among many
 STAGES = ("wall", "total", "latency", "device", "compute")  # what stands for a row, first found
 
-FOUND = ("multi",)  # scenarios that find a number of walkers: their times are at that number
 Verdict = Literal["faster", "slower", "no difference", "too few samples"]
 Key = tuple[object, ...]
 
@@ -46,8 +46,21 @@ def key(row: Row) -> Key:
     """Return what two rows must share to be compared; weights may differ, the network may not."""
     subject = row.subject
     network = subject and (subject.name, subject.size, subject.parts, subject.widths)
-    case = row.case.model_copy(update={"walkers": None}) if row.scenario in FOUND else row.case
-    return (row.scenario, row.contender, case.model_dump_json(), network)
+    return (row.scenario, row.contender, row.case.model_dump_json(), network)
+
+
+def found_key(row: Row) -> Key:
+    """Return `key` without the number of walkers, which a search finds and two machines differ in.
+
+    >>> from cstl_edge.bench.record import Case
+    >>> case = Case(source="synthetic://8, crossing together", walkers=8)
+    >>> found_key(Row(run="", scenario="end_to_end", contender="x", case=case))[2]
+    'synthetic://N, crossing together'
+    """
+    source = re.sub(r"(?<=synthetic://)\d+", "N", row.case.source or "")
+    case = row.case.model_copy(update={"walkers": None, "source": None})
+    plain = row.model_copy(update={"case": case})
+    return (*key(plain)[:2], source, *key(plain)[2:])
 
 
 def stage_of(row: Row) -> str | None:
@@ -119,7 +132,7 @@ def _by_key(rows: Iterable[Row]) -> Mapping[Key, tuple[str, list[Row]]]:
     found: dict[Key, tuple[str, list[Row]]] = {}
     for row in rows:
         stage = stage_of(row)
-        if stage is None or row.scenario in FOUND:
+        if stage is None:
             continue
         there = found.setdefault(key(row), (stage, []))
         if there[0] == stage:

@@ -10,7 +10,7 @@ from itertools import count
 from cstl_edge.bench.record import Row
 from cstl_edge.bench.report import pictures
 from cstl_edge.bench.report.cells import label_of, value_of
-from cstl_edge.bench.report.compare import ALPHA, FEWEST, SMALLEST, Difference, compare, key
+from cstl_edge.bench.report.compare import ALPHA, FEWEST, SMALLEST, Difference, compare, found_key
 from cstl_edge.bench.report.digits import mark, number
 from cstl_edge.bench.report.load import Chapter
 from cstl_edge.bench.report.page import Part, Section
@@ -98,10 +98,10 @@ def _table(found: Sequence[Difference]) -> Table:
 
 def _beside(before: Sequence[Row], after: Sequence[Row]) -> Table | None:
     """Lay values beside each other for which there are no samples to test."""
-    there = {key(row): row for row in before}
+    there = {found_key(row): row for row in before}
     lines = []
     for row in after:
-        other = there.get(key(row))
+        other = there.get(found_key(row))
         for name in VALUES:
             if other is not None and name in row.values and name in other.values:
                 what = f"{row.scenario}: {case_of(row.case)}, {label_of(name)}"

@@ -50,11 +50,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Bar:
-    """Medians of stages in their order, and the 99th percentile of their sum [ms]."""
+    """Medians of stages in their order; median and 99th percentile of the whole [ms]."""
 
     label: str
     stages: Mapping[str, float]
-    p99: float | None
+    whole: tuple[float, float] | None
 
 
 def strips(title: str, rows: Sequence[tuple[str, str, Sequence[float]]], n: count[int]) -> Picture:
@@ -96,7 +96,7 @@ def _strip(axes: Axes, y: float, label: str, contender: str, samples: Sequence[f
 
 
 def stacks(title: str, bars: Sequence[Bar], n: count[int]) -> Picture:
-    """Draw the stages of each bar one behind the other, with a whisker to the p99 of the whole."""
+    """Draw the stages of each bar one behind the other, above p50 to p99 of the whole."""
     names = list(dict.fromkeys(stage for bar in bars for stage in bar.stages))
     with drawing():
         made, axes = figure(44 * len(bars) + 44 + 16 * ((len(names) + 2) // 3))
@@ -106,14 +106,16 @@ def stacks(title: str, bars: Sequence[Bar], n: count[int]) -> Picture:
                 colour = SERIES[names.index(stage) % len(SERIES)]
                 label = one_line(stage, LABEL)
                 axes.barh(
-                    -k, width, 0.42, start, color=colour, edgecolor=PAPER, label=label, lw=0.6
+                    -k, width, 0.24, start, color=colour, edgecolor=PAPER, label=label, lw=0.6
                 )
                 start += width
-            if bar.p99 is not None:
-                axes.plot([start, bar.p99], [-k, -k], color=INK, linewidth=1.3)
-                axes.plot([bar.p99] * 2, [-k - 0.13, -k + 0.13], color=INK, linewidth=1.3)
+            if bar.whole is not None:
+                axes.plot(bar.whole, [-k - 0.22] * 2, color=INK, linewidth=1.3)
+                for end in bar.whole:
+                    axes.plot([end] * 2, [-k - 0.3, -k - 0.14], color=INK, linewidth=1.3)
             edge = axes.get_yaxis_transform()
-            axes.text(0, -k + 0.27, one_line(bar.label, LABEL), transform=edge, va="bottom")
+            label = one_line(bar.label, LABEL)
+            axes.text(0, -k + 0.16, label, transform=edge, va="bottom", fontsize=10)
         axes.set_ylim(-len(bars) + 0.6, 0.75)
         _no_y(axes)
         axes.set_xlim(0)
@@ -128,7 +130,8 @@ def stacks(title: str, bars: Sequence[Bar], n: count[int]) -> Picture:
             f"{bar.label}: " + ", ".join(f"{s} {w:.3g} ms" for s, w in bar.stages.items())
             for bar in bars
         )
-        return Picture(title, inline(made, alt, n), alt)
+        caption = "Bars are medians of stages; the line below goes from p50 to p99 of the whole."
+        return Picture(title, inline(made, alt, n), alt, caption)
 
 
 def forest(title: str, found: Sequence[tuple[str, Difference]], n: count[int]) -> Picture:

@@ -44,6 +44,15 @@ class Point:
     y_interval: tuple[float, float] | None = None
 
 
+@dataclass(frozen=True)
+class Try:
+    """A number of walkers that was tried, and whether it held."""
+
+    walkers: float
+    p99_ms: float
+    held: bool
+
+
 def plane(
     title: str, points: Sequence[Point], x_label: str, y_label: str, n: count[int]
 ) -> Picture:
@@ -128,12 +137,12 @@ def _roofs(
 
 def tries(
     title: str,
-    found: Sequence[tuple[str, Sequence[tuple[float, float]]]],
+    found: Sequence[tuple[str, Sequence[Try]]],
     limit: float,
     labels: tuple[str, str],
     n: count[int],
 ) -> Picture:
-    """Draw every (x, y) that was tried of each contender, filled where y stayed below a limit."""
+    """Draw every number that was tried of each contender, filled where it held."""
     from matplotlib.ticker import MaxNLocator
 
     with drawing():
@@ -143,8 +152,8 @@ def tries(
         for contender, points in found:
             shape, colour = marker_of(contender), colour_of(contender)
             for inside, fill in ((True, colour), (False, "none")):
-                chosen = [point for point in points if (point[1] < limit) is inside]
-                x, y = ([point[k] for point in chosen] for k in (0, 1))
+                x = [one.walkers for one in points if one.held is inside]
+                y = [one.p99_ms for one in points if one.held is inside]
                 axes.scatter(x, y, s=38, marker=shape, facecolors=fill, edgecolors=colour, zorder=3)
             axes.scatter([], [], s=38, marker=shape, color=colour, label=one_line(contender, LABEL))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -153,10 +162,10 @@ def tries(
         logarithmic(axes.yaxis)
         made.legend(loc="outside lower left", frameon=False, fontsize=10)
         alt = f"{title}: " + "; ".join(
-            f"{contender}: " + ", ".join(f"{x:g}: {y:.3g}" for x, y in points)
+            f"{contender}: " + ", ".join(f"{one.walkers:g}: {one.p99_ms:.3g}" for one in points)
             for contender, points in found
         )
-        caption = f"Filled: below {limit:g} ms. Every try is there, repetitions too."
+        caption = f"Filled: held. The line is {limit:g} ms. Every try is there, repetitions too."
         return Picture(title, inline(made, alt, n), alt, caption)
 
 

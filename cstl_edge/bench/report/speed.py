@@ -13,12 +13,14 @@ from cstl_edge.bench.report.digits import mark
 from cstl_edge.bench.report.load import Chapter
 from cstl_edge.bench.report.page import Section
 from cstl_edge.bench.report.pictures import Bar, Picture
+from cstl_edge.bench.report.planes import Try
 from cstl_edge.bench.report.tables import Table, case_of, cases_of, name_of, one_network
 from cstl_edge.errors import DataError, one_line
 
 STRIPS = 16  # rows of one picture
 CASES = 4  # pictures of the graph scenario; the other cases are in its tables
 LIMIT_MS = 40.0  # between two frames of a camera
+STREET_MS = 200.0  # from the camera to the end of a frame's work
 NO_STAGE = ("wall", "total", "latency", "late")  # the whole, and what is no work
 
 
@@ -70,21 +72,29 @@ def multi(chapter: Chapter, n: count[int]) -> Section | None:
         "The most walkers at 25 frames per second who hold p99 < 40 ms, each answered for at every "
         "fifth frame, embedding only. The number found was run once more and longer.",
     )
-    found = [(row.contender, points) for row in rows if (points := _tried(row))]
-    names = ("walkers seen at once", "p99 of the latency [ms]")
-    drawn = [planes.tries("Numbers of walkers tried", found, LIMIT_MS, names, n)] if found else []
     tables = [_times("Walkers held", _timed(rows), ["walkers"])]
-    return Section("multi", "Many walkers", lead, _filled(tables), tuple(drawn))
+    drawn = _tries("Numbers of walkers tried", rows, "latency_ms", LIMIT_MS, n)
+    return Section("multi", "Many walkers", lead, _filled(tables), drawn)
 
 
-def _tried(row: Row) -> list[tuple[float, float]]:
-    """Return walkers and p99 [ms] of every try (DataError)."""
+def _tries(
+    title: str, rows: Sequence[Row], raw: str, limit_ms: float, n: count[int]
+) -> tuple[Picture, ...]:
+    """Draw what a search tried, of rows whose details have it under the name of the samples."""
+    found = [(row.contender, tried) for row in rows if (tried := _tried(row, raw, limit_ms))]
+    labels = ("walkers seen at once", "p99 of the latency [ms]")
+    return (planes.tries(title, found, limit_ms, labels, n),) if found else ()
+
+
+def _tried(row: Row, raw: str, limit_ms: float) -> list[Try]:
+    """Return every try of a row (DataError)."""
     try:
-        return [
-            (float(one["walkers"]), mark([float(x) for x in one["latency_ms"]], 99).value)
-            for one in row.details.get("tried", ())
-        ]
-    except (KeyError, TypeError, ValueError) as err:
+        made = []
+        for one in row.details.get("tried", ()):
+            p99 = mark([float(x) for x in one[raw]], 99).value
+            made.append(Try(float(one["walkers"]), p99, bool(one.get("holds", p99 < limit_ms))))
+        return made
+    except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise DataError(
             f"expected the numbers of walkers that {one_line(row.contender)} was tried with and "
             f"their latencies; got {one_line(repr(err))}"
@@ -105,9 +115,17 @@ def end_to_end(chapter: Chapter, n: count[int]) -> Section | None:
     rows = chapter.of("end_to_end")
     if not rows:
         return None
-    drawn = _stacked("Where a frame's time goes", rows, n)
-    tables = _filled([values("Held", rows), stages("By stage", rows)])
-    return Section("end_to_end", "From camera to event", (), tables, drawn)
+    lead = (
+        "The whole live path: camera or file, segmentation, tracking, silhouettes, embedding, "
+        "matching against a gallery of 20 people drawn at random. Two stages may run at once, so "
+        "their sum can exceed the whole.",
+    )
+    drawn = (
+        *_stacked("Where a frame's time goes", rows, n),
+        *_tries("Walkers who cross together", rows, "total_ms", STREET_MS, n),
+    )
+    tables = _filled([values("Held", rows, ("walkers",)), stages("By stage", rows)])
+    return Section("end_to_end", "From camera to event", lead, tables, drawn)
 
 
 def _timed(rows: Sequence[Row]) -> list[Row]:
@@ -147,7 +165,8 @@ def _stacked(title: str, rows: Sequence[Row], n: count[int]) -> tuple[Picture, .
         parts = {s: mark(x, 50).value for s, x in row.samples.items() if x and s not in NO_STAGE}
         whole = stage_of(row)
         if parts:
-            p99 = mark(row.samples[whole], 99).value if whole else None
+            taken = row.samples[whole] if whole else []
+            ends = (mark(taken, 50).value, mark(taken, 99).value) if taken else None
             label = ": ".join(x for x in (row.contender, own[k]) if x)
-            bars.append(Bar(label, parts, p99))
+            bars.append(Bar(label, parts, ends))
     return (pictures.stacks(title, bars, n),) if bars else ()
