@@ -58,13 +58,14 @@ def runs(monkeypatch, run, check=lambda: None, name="onnxruntime float32", case=
 def draw(root, idle_ma, busy_ma, times=2):
     """Return a run of 2 ms that draws `busy_ma` from its call number `times` on, and its calls."""
     file = root / CHIP / "curr1_input"
-    file.write_text(f"{idle_ma}")
+    file.write_text(f"{idle_ma:8}")
     calls = []
 
     def run():
         calls.append(1)
         if len(calls) == times:
-            file.write_text(f"{busy_ma}")
+            with file.open("r+") as sensor:  # never empty, not even for a moment
+                sensor.write(f"{busy_ma:8}")
         time.sleep(0.002)
         return 1
 
