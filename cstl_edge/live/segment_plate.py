@@ -125,7 +125,8 @@ class PlateSegmenter:
         self._window: deque[tuple[Pixels, Pixels, Weights]] = deque(maxlen=WINDOW)
         self._half_pair: tuple[float, Pixels, Weights] | None = None
         self._next_sample_s = -np.inf
-        self._band = 0
+        self._band = 0  # the first row to renew next
+        self._stale_rows = 0  # that the newest sample has not been asked about
         self._frames = 0
 
     def _prepare(self, image: Image) -> Pixels:
@@ -207,22 +208,24 @@ class PlateSegmenter:
             self._forget()
 
     def _roll(self, pixels: Pixels, time_s: float, blobs: Sequence[Blob]) -> None:
-        """Collect samples and renew a band of the plate."""
+        """Collect samples; renew a band of the plate until the newest sample is in all of it."""
         if self._half_pair is not None and time_s - self._half_pair[0] >= PAIR_GAP_S:
             _, before, weights = self._half_pair
             self._window.append((before, pixels, weights))
-            self._half_pair = None
+            self._half_pair, self._stale_rows = None, pixels.shape[0]
         if self._half_pair is None and time_s >= self._next_sample_s:
             boxes = [blob.box for blob in blobs]
             self._half_pair = (time_s, pixels, occupied_weights([boxes], pixels.shape[:2])[0])
             full = len(self._window) == WINDOW
             self._next_sample_s = time_s + (SLOW_SAMPLE_S if full else FAST_SAMPLE_S)
-        if self._plate is None and len(self._window) >= FIRST_SAMPLES:
-            self._renew(0, pixels.shape[0])
-        elif self._plate is not None and len(self._window) >= FIRST_SAMPLES:
-            last = min(self._band + BAND_ROWS, pixels.shape[0])
-            self._renew(self._band, last)
-            self._band = last % pixels.shape[0]
+        if self._stale_rows <= 0 or len(self._window) < FIRST_SAMPLES:
+            return
+        first = self._band if self._plate is not None else 0
+        rows = BAND_ROWS if self._plate is not None else pixels.shape[0]
+        last = min(first + rows, pixels.shape[0])
+        self._renew(first, last)
+        self._band = last % pixels.shape[0]
+        self._stale_rows -= last - first
 
     def _renew(self, first: int, last: int) -> None:
         """Vote rows `first` to `last` of the plate and of its noise anew."""
