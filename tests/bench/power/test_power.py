@@ -79,7 +79,7 @@ def test_gross_idle_and_net(context, board, monkeypatch):
     (row,) = power.rows(context, board)
     values = row.values
     assert values["watts_idle"] == pytest.approx(5.04 * 0.5)
-    assert values["watts_gross"] == pytest.approx(5.04 * 2.0, rel=0.1)  # one reading may be before
+    assert 5.04 * 0.5 < values["watts_gross"] < 5.04 * 2.0 * 1.001  # the first may be before
     assert values["watts_net"] == pytest.approx(values["watts_gross"] - values["watts_idle"])
     assert values["embeddings"] == len(calls) - 1  # the first was in no recording
     each_s = values["seconds"] / values["embeddings"]
@@ -133,7 +133,7 @@ class Tool:
 
 @pytest.mark.parametrize(("said", "differs"), [(10.0, False), (14.0, True), (None, False)])
 def test_tegrastats_is_laid_beside(context, board, monkeypatch, said, differs):
-    runs(monkeypatch, draw(board, 500, 2000)[0])
+    runs(monkeypatch, draw(board, 2000, 2000)[0])
     monkeypatch.setattr(power, "Tegrastats", Tool)
     monkeypatch.setattr(Tool, "said", {"VDD_IN": said} if said else {"OTHER": 1.0}, raising=False)
     (row,) = power.rows(context, board)
