@@ -78,7 +78,8 @@ class Limits:
             if kind in kinds:
                 key = (kind, row.details["device"], row.details[kinds[kind]])
                 rate = row.values["gmacs_per_s" if kind == "arithmetic" else "gbytes_per_s"]
-                self._peaks[key] = max(rate, self._peaks.get(key, 0.0))
+                if rate > 0:  # rows come from anywhere
+                    self._peaks[key] = max(rate, self._peaks.get(key, 0.0))
             if kind == "bandwidth":
                 room = row.details.get("capacity_bytes") or float("inf")
                 self._capacities[key[1:]] = room
@@ -105,12 +106,9 @@ class Limits:
         if row.ran is None or cost is None or not times:
             return None
         device = device_of(row.ran)
-        level = next(
-            (x for x in LEVELS if cost["gbytes"] * 1e9 <= self._capacities.get((device, x), 0)),
-            None,
-        )
+        level = self._level(device, cost["gbytes"] * 1e9)
         arithmetic_ms = self._arithmetic_ms(cost, row.ran)
-        if level is None or arithmetic_ms is None:
+        if level is None or arithmetic_ms is None or cost["gbytes"] <= 0 or cost["gmacs"] <= 0:
             return None
         bytes_ms = cost["gbytes"] / self._peaks["bandwidth", device, level] * 1e3
         return Limit(
@@ -137,6 +135,13 @@ class Limits:
         if not own and row.ran.precision in HALVES:
             return {k: v / 2 if k.startswith("gbytes") else v for k, v in values.items()}
         return values
+
+    def _level(self, device: str, nbytes: float) -> str | None:
+        """Return the nearest level that was measured and holds so many bytes."""
+        for level in LEVELS:
+            if self.bandwidth(device, level) and nbytes <= self._capacities[device, level]:
+                return level
+        return None
 
     def _arithmetic_ms(self, cost: Mapping[str, float], ran: Ran) -> float | None:
         """Return the least time of the multiply-adds, each kind at its own peak."""

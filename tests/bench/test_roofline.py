@@ -301,6 +301,16 @@ def test_what_is_not_known_has_no_limit(rows, told):
     assert Limits([]).of(times(1.0)) is None
 
 
+def test_rates_of_nothing_are_no_limits(rows):
+    kept = [row for row in rows if row.details["kind"] == "cost"]
+    zero = [*kept, peak_row("float32", 0.0), bandwidth_row("memory", 10.0)]
+    assert Limits(zero).of(times(1.0)) is None
+    zero = [*kept, peak_row("float32", 10.0), bandwidth_row("memory", 0.0)]
+    assert Limits(zero).of(times(1.0)) is None
+    free = [row.model_copy(update={"values": dict.fromkeys(row.values, 0.0)}) for row in kept]
+    assert Limits([*free, *zero[-2:], bandwidth_row("l2", 1.0, 9)]).of(times(1.0)) is None
+
+
 def test_who_is_a_gpu():
     assert device_of(CPU) == "cpu"
     assert device_of(CPU.model_copy(update={"provider": "NVIDIA Orin"})) == "gpu"
