@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from cstl_edge.bench.record import Row
@@ -27,7 +28,10 @@ FAST = "times_as_fast_as_usual"
 LABELS = {
     FAST: "× usual way",
     "times_as_fast_as_usual_at_every_frame": "× usual way at every frame",
+    "sequences_per_core_minute": "sequences/core-minute",
+    "casia_b_test_minutes": "CASIA-B's test half, minutes",
 }
+RATE = "_per_s$|_minute|^joules"  # as sure as the times that it is made of
 DIFFERENCE = "_difference"
 TOLD = "remarks"
 MARKED = "few samples"  # a warning that the star at p99 tells
@@ -116,6 +120,8 @@ def value_of(row: Row, name: str) -> str:
         return shown
     if _is(name, COUNTS) and float(value).is_integer():
         return count(value)
+    if error is None and re.search(RATE, name):
+        error = value * _share(row)
     shown = number(value, error)
     return shown + (f" ({number(ends[0], error)} to {number(ends[1], error)})" if ends else "")
 

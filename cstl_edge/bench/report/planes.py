@@ -67,6 +67,8 @@ def plane(
         for point in ordered:
             _spread(axes, point)
         axes.margins(0.12, 0.15)
+        if all(point.y <= 100 for point in ordered):  # percent: no room is needed above
+            axes.set_ylim(top=min(axes.get_ylim()[1], 101))
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         logarithmic(axes.xaxis)

@@ -206,7 +206,7 @@ def test_power_says_what_it_was_measured_on(part_of):
     part = part_of([row("power", case=FULL, values=values, details={"scope": "module"})])
     (table,) = section(part, "Power").tables
     assert column(table, "measured on") == {"onnxruntime float32": "module"}
-    assert part.headlines[0].figure == "0.0800"
+    assert part.headlines[0].figure == "0.080"
 
 
 @needs_bench
