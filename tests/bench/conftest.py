@@ -7,6 +7,7 @@ import pytest
 
 from cstl_edge.bench.context import Budget, Context
 from cstl_edge.bench.subject import subject_of
+from cstl_edge.runtime import check
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECORDED = Path(__file__).parent / "recorded"
@@ -45,6 +46,12 @@ def trained():
     """The golden export with its checkpoint, which PyTorch opens."""
     pytest.importorskip("torch", reason="needs torch")
     return context_of(GOLDEN / "tiny_reduced", GOLDEN / "tiny.safetensors")
+
+
+@pytest.fixture
+def unprobed(monkeypatch):
+    """Open the golden exports without the child process that looks at graphs of strangers first."""
+    monkeypatch.setattr(check, "probe", lambda *given: None)
 
 
 @pytest.fixture

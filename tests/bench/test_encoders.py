@@ -12,6 +12,8 @@ from cstl_edge.runtime import load
 
 RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32", version="1")
 
+pytestmark = pytest.mark.usefixtures("unprobed")
+
 
 def made_up(copies=False, name="x float32"):
     """Return a contender that says the sum of each sequence's frames; `copies` its inputs once."""

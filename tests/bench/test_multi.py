@@ -13,6 +13,8 @@ from cstl_edge.runtime.cost import BUDGET_MS, MOST_WALKERS
 FINE, LATE = [1.0] * 100, [BUDGET_MS + 1] * 100
 HICCUP = [1.0] * 95 + [BUDGET_MS + 1] * 5
 
+pytestmark = pytest.mark.usefixtures("unprobed")
+
 
 def machine(limit, asked=None):
     """Return a run that holds up to `limit` walkers."""

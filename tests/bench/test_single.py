@@ -11,6 +11,8 @@ from cstl_edge.bench.record import Case
 from cstl_edge.measure.timing import Timed
 from cstl_edge.runtime import load
 
+pytestmark = pytest.mark.usefixtures("unprobed")
+
 
 def median(samples):
     """trtexec's, counted anew."""

@@ -10,7 +10,7 @@ from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.evaluation import GALLERY, Walks
 from cstl_edge.evaluation.det import write_det
 from cstl_edge.evaluation.protocols import trials
-from cstl_edge.evaluation.search import Searches, _errors, search, searches
+from cstl_edge.evaluation.search import Searches, _errors, compare_fnir, search, searches
 
 from .conftest import made_walks, plain_distance
 
@@ -135,3 +135,30 @@ def test_the_curve_is_drawn(tmp_path):
     assert {(0, 90, 170), (200, 60, 20)} <= colours  # the line and the marks
     with pytest.raises(DataError, match="cannot write"):
         write_det(result, tmp_path / "nowhere" / "det.png", "")
+
+
+def test_two_models_differ_by_what_each_misses_at_its_own_thresholds():
+    found, told = [], []
+    for spread in (1.4, 0.6):
+        walks = made_walks(people=10, spread=spread, seed=2)
+        trial = asked(walks)
+        found.append(searches(walks, trial))
+        told.append(search(walks, trial, [0.1], draws=2)["errors"][0]["fnir"])
+    gain, (low, high) = compare_fnir(*found, 0.1, draws=200)
+    assert gain == pytest.approx(told[0] - told[1], abs=2e-4)
+    assert gain > 0.1
+    assert low < gain < high
+    back, (least, most) = compare_fnir(*found[::-1], 0.1, draws=200)
+    assert (back, least, most) == pytest.approx((-gain, -high, -low))
+
+
+def test_a_model_does_not_differ_from_itself():
+    walks = made_walks(people=6, spread=1.0)
+    found = searches(walks, asked(walks))
+    assert compare_fnir(found, found, 0.1, draws=50) == (0.0, (0.0, 0.0))
+
+
+def test_searches_of_other_people_are_not_compared():
+    one, other = (made_walks(people=n, spread=1.0) for n in (6, 7))
+    with pytest.raises(ValueError, match="same people"):
+        compare_fnir(*(searches(w, asked(w)) for w in (one, other)), 0.1)
