@@ -57,10 +57,11 @@ def trained(args: argparse.Namespace, _: About) -> Iterator[Row]:
 
 def evaluation(args: argparse.Namespace, about: About) -> Iterator[Row]:
     """Yield rank-1 of what is trained and not in the file yet."""
+    config, held = budget(args.iterations), held_out(WALKERS, SIZE)
+    prepare_process(config.run)
     known = {row.subject.weights_sha256 for row in rows_of(args.out) if row.subject}
-    held = held_out(WALKERS, SIZE)
     for name in args.networks:
-        weights = weights_of(args.folder, name, budget(args.iterations))
+        weights = weights_of(args.folder, name, config)
         if not weights.exists():
             logger.warning("%s is not trained for %d iterations yet", name, args.iterations)
         elif told(weights)["weights_sha256"] not in known:
