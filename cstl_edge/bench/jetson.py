@@ -79,7 +79,8 @@ def advice(folder: Path, root: Path = ROOT) -> list[str]:
     """
     from cstl_edge.bench.power.rails import HWMON, find_channels
 
-    lines = [line for line in (_engines(folder),) if line]
+    engines = _engines(folder)
+    lines = [engines] if engines else []
     if not find_channels(root):
         lines.append(
             f"no power rails: expected an INA3221 or INA238 with labels in /{HWMON}; in a "
@@ -106,14 +107,23 @@ def bundle(results: Path, found: Board, examined: Mapping[str, Any], root: Path 
         DOCTOR: json.dumps(scrub(examined, names), indent=1),
         TEGRASTATS: "\n".join(scrub(excerpt(), names)),
     }
-    now = time.gmtime()
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", now)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = results.with_name(f"cstl-edge-bench-{found.short}-{stamp}.zip")
+    try:
+        _pack(target, texts)
+    except OSError as err:
+        raise DataError(
+            f"cannot write {one_line(target)}: {one_line(err.strerror)}. The results are in "
+            f"{one_line(results)}"
+        ) from err
+    return target
+
+
+def _pack(target: Path, texts: Mapping[str, str]) -> None:
     with zipfile.ZipFile(target, "w") as archive:
         for name, text in texts.items():
-            entry = zipfile.ZipInfo(name, now[:6])
+            entry = zipfile.ZipInfo(name, time.gmtime()[:6])
             archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
-    return target
 
 
 def _line(row: Row, names: set[str]) -> str:

@@ -205,6 +205,16 @@ def test_a_file_without_rows_is_refused(tmp_path, board_tree):
         packed(empty, board_tree)
 
 
+def test_a_full_disk_is_one_line_that_says_where_the_results_are(results, board_tree, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    with pytest.raises(DataError, match=r"cannot write .*: No space left .* are in .*results") as e:
+        packed(results, board_tree)
+    assert "\n" not in str(e.value)
+
+
 def archive_of(path, **members):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
