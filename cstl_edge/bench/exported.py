@@ -98,6 +98,20 @@ def files(manifest: Manifest, precision: str, graph: str) -> Sequence[str]:
     return [full] if full in manifest.files else [frames, head]
 
 
+def gates(manifest: Manifest, precision: str) -> str | None:
+    """Say on what a precision was judged when it was exported; None for one without gates.
+
+    precision: as results name it
+    """
+    for name, one in manifest.precisions.items():
+        if NAMES[name] == precision:
+            if not one.judged:
+                return "the exported model tells of none"
+            told = one.evidence
+            return f"passed on {told.get('judged_on')}, {told.get('sequences')} sequences"
+    return None
+
+
 def _keep_impostors(weights: Path, folder: Path) -> None:
     """Give an export the distances of strangers that the one beside the weights has."""
     from cstl_edge.export import attach

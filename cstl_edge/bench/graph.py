@@ -16,6 +16,7 @@ from cstl_edge.bench import inputs
 from cstl_edge.bench.agreement import LIMITS, Agreement
 from cstl_edge.bench.contenders import USUAL, Arrays, Call, Contender, Missing, contenders
 from cstl_edge.bench.context import Context
+from cstl_edge.bench.exported import gates, read_export
 from cstl_edge.bench.record import Case, Ran, Row
 from cstl_edge.errors import CstlEdgeError, ModelError
 from cstl_edge.measure.timing import Timed, in_turn
@@ -167,11 +168,18 @@ class _Cell:
             case,
             ran=ran,
             check=check,
+            details=self._details(ran),
             samples=timed.samples,
             dropped=timed.dropped,
             warnings=timed.warnings,
             conditions=timed.conditions,
         )
+
+    def _details(self, ran: Ran) -> dict[str, Any]:
+        """Say what the silhouettes show, and on what the precision of the file was judged."""
+        shown = inputs.walk(WINDOW, self.context.subject.size)[1]
+        judged = gates(read_export(self.context.folder)[0], ran.precision)
+        return {"silhouettes": shown} | ({"gates": judged} if judged else {})
 
 
 def _limits_of(ran: Ran) -> str:
@@ -185,14 +193,12 @@ def _kept(outputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(context: Context, contender: str, case: Case, **told: Any) -> Row:
-    shown = inputs.walk(WINDOW, context.subject.size)[1]
     return Row(
         run=context.run,
         scenario="graph",
         contender=contender,
         subject=context.subject,
         case=case,
-        details={"silhouettes": shown},
         environment=context.environment,
         **told,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -18,7 +19,7 @@ Timing = tuple[float, float]
 
 
 def show_rows(rows: Sequence[Row]) -> None:
-    """Print a table per scenario, and below it what was skipped and why."""
+    """Print a table per scenario with what was skipped and why, then the best figures."""
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = FILE_WIDTH
@@ -29,6 +30,19 @@ def show_rows(rows: Sequence[Row]) -> None:
             console.print(_table(scenario, figures))
         for reason, names in skipped(of_it).items():
             console.print(f"{scenario}: {'; '.join(names)}: {reason}")
+    for line in led(rows):
+        console.print(line)
+
+
+def led(rows: Sequence[Row]) -> list[str]:
+    """Return what the report leads with, none where its packages are not installed."""
+    if importlib.util.find_spec("scipy") is None:  # which knows how many digits a figure carries
+        return []
+    from cstl_edge.bench.report.headlines import headlines
+    from cstl_edge.bench.report.load import chapters
+
+    found = [one for chapter in chapters(rows) for one in headlines(chapter)]
+    return [f"{one.figure} {one.what} ({one.where})" for one in found]
 
 
 def skipped(rows: Iterable[Row]) -> dict[str, list[str]]:

@@ -57,6 +57,9 @@ def test_every_contender_has_a_row_per_case_with_samples_and_a_check(reduced):
         assert len(row.samples["wall"]) >= reduced.budget.samples
         assert row.ran.backend in row.contender
         assert row.skipped is None
+    assert all(row.details["silhouettes"] == "random blocks" for row in with_figures)
+    gated = {row.ran.precision for row in with_figures if "gates" in row.details}
+    assert gated == {"float16", "int8"}
     names = [r.contender for r in with_figures if r.case.graph == "full"]
     assert names[:3] == ["onnxruntime float32", "onnxruntime float16", "onnxruntime int8"]
     missing = {row.contender: row.skipped for row in rows if row.skipped}

@@ -243,3 +243,20 @@ def test_the_table_shows_figures_and_what_was_skipped(plain, capsys):
     assert r"tensorrt float16 (full, batch 1): no engines\nhere" in text
     assert "walkers 24" in text
     assert "decode 1.50 ms, segment 7.00 ms" in text
+
+
+def test_a_call_ends_with_its_best_figures(plain, monkeypatch):
+    pytest.importorskip("scipy", reason="needs scipy")
+    case = Case(graph="streaming", frames=30, hop=1)
+    fast = {"values": {"times_as_fast_as_usual": 93.0}, "contender": "onnxruntime int8"}
+    rows = [
+        row_of(plain, "single", [1.0] * 9, case=case, **fast),
+        row_of(plain, "multi", (), values={"walkers": 24.0}, contender="onnxruntime float32"),
+    ]
+    first, second = shown.led(rows)
+    assert first.startswith("93")
+    assert "usual way" in first
+    assert "onnxruntime int8" in first
+    assert second.startswith("24 walkers")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert shown.led(rows) == []
