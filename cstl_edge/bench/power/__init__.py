@@ -33,7 +33,7 @@ from cstl_edge.bench.record import Case, Row
 from cstl_edge.errors import CstlEdgeError, ModelError
 from cstl_edge.measure.timing import Timed, measure
 
-LONGER = 3.0
+LONGER = 2.0
 """Times the seconds of a row of times: counters step some ten times a second."""
 FEWEST_S = 1.0
 IDLE_SHARE = 0.5

@@ -1,5 +1,6 @@
 """The scenario: gross, idle and net, what is doubted, what is said where it cannot be measured."""
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -228,3 +229,10 @@ def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
     assert (paced.case.paced_hz, paced.case.hop) == (25.0, 5)
     calls = len(paced.samples["wall"]) + 1  # measuring begins with a call that is no sample
     assert calls // 5 <= paced.values["embeddings"] <= calls // 5 + 1
+
+
+def test_the_short_form_runs_float32_only(context, board, monkeypatch):
+    monkeypatch.setattr(loads, "contenders", onnxruntime.contenders)
+    monkeypatch.setattr(check, "probe", lambda graphs, shape: None)
+    (row,) = power.rows(dataclasses.replace(context, short=True), board)
+    assert (row.contender, row.case, row.skipped) == ("onnxruntime float32", FULL, None)
