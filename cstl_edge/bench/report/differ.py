@@ -81,19 +81,19 @@ def _table(found: Sequence[Difference]) -> Table:
         lines.append(
             (
                 name_of(one.after, alone),
+                Cell(one.verdict, one.verdict if one.verdict in ("faster", "slower") else ""),
                 f"{one.after.scenario}: {case_of(one.after.case)}",
                 *(str(mark(row.samples[one.stage], 50)) for row in (one.before, one.after)),
                 number(one.ratio, (ends[1] - ends[0]) / 2 if ends else None),
                 f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else DASH,
                 f"{one.quicker:.0%}",
                 f"{one.p:.2g}" if one.p >= 1e-4 else "< 0.0001",
-                Cell(one.verdict, one.verdict if one.verdict in ("faster", "slower") else ""),
             )
         )
-    columns = ("", "case", "p50 before ms", "p50 after ms", "after / before", "95 %",
-               "quicker", "p (Holm)", "verdict")  # fmt: skip
+    columns = ("", "verdict", "case", "p50 before ms", "p50 after ms", "after / before", "95 %",
+               "quicker", "p (Holm)")  # fmt: skip
     notes = (HOW, "Quicker: how often a sample of after is quicker than one of before.")
-    return Table("Every matched row", columns, tuple(lines), left=2, notes=notes)
+    return Table("Every matched row", columns, tuple(lines), left=3, notes=notes)
 
 
 def _beside(before: Sequence[Row], after: Sequence[Row]) -> Table | None:
@@ -104,13 +104,16 @@ def _beside(before: Sequence[Row], after: Sequence[Row]) -> Table | None:
         other = there.get(found_key(row))
         for name in VALUES:
             if other is not None and name in row.values and name in other.values:
-                what = f"{row.scenario}: {case_of(row.case)}, {label_of(name)}"
-                lines.append((row.contender, what, value_of(other, name), value_of(row, name)))
+                case = case_of(row.case.model_copy(update={"walkers": None}))
+                figure = f"{row.scenario}: {label_of(name)}"
+                lines.append(
+                    (row.contender, figure, case, value_of(other, name), value_of(row, name))
+                )
     if not lines:
         return None
     note = "These have no raw samples, so no test is made of them."
-    columns = ("", "what", "before", "after")
-    return without_empty(Table("Values", columns, tuple(lines), left=2, notes=(note,)))
+    columns = ("", "figure", "case", "before", "after")
+    return without_empty(Table("Values", columns, tuple(lines), left=3, notes=(note,)))
 
 
 def _side(chapter: Chapter) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cstl_edge.bench.report.compare import Difference
 from cstl_edge.bench.report.digits import mark
@@ -146,11 +146,11 @@ def forest(title: str, found: Sequence[tuple[str, Difference]], n: count[int]) -
             if one.interval is not None:
                 axes.plot(one.interval, [-k, -k], color=colour, linewidth=2)
             axes.scatter([one.ratio], [-k], s=34, color=colour, zorder=3)
+            over = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}  # the line at 1
             edge = axes.get_yaxis_transform()
-            axes.text(0, -k + 0.2, one_line(label, LABEL), transform=edge, va="bottom", fontsize=10)
-            axes.text(
-                1, -k + 0.2, one.verdict, transform=edge, va="bottom", ha="right", fontsize=10
-            )
+            at: dict[str, Any] = {"transform": edge, "va": "bottom", "fontsize": 10, "bbox": over}
+            axes.text(0, -k + 0.2, one_line(label, LABEL), **at)
+            axes.text(1, -k + 0.2, one.verdict, ha="right", **at)
         axes.set_ylim(-len(found) + 0.5, 0.8)
         _no_y(axes)
         widest = max(abs(math.log(x)) for _, one in found for x in _ends(one))

@@ -156,22 +156,39 @@ def test_the_share_of_the_limit_by_hand(part_of):
     assert column(table, "bound by") == {"onnxruntime float32": "memory bandwidth"}
 
 
+LIMIT = [peak("float32", 100.0), bandwidth("memory", 20.0, None)]
+NEEDS = cost(gmacs=2.0, gmacs_float32=2.0, gbytes=0.5)
+TIMED = row(case=FULL, samples={"wall": [50.0]})
+
+
 @needs_bench
 @pytest.mark.parametrize(
     "bad",
     [
-        peak("float32", 0.0),
-        cost(gmacs=1.0, gmacs_float32=1.0, gbytes=0.0),
         cost(gmacs=1.0),
         row("roofline", details={"kind": "bandwidth", "device": [], "level": {}}),
+        row("roofline", details={"kind": "arithmetic"}),
     ],
 )
-def test_a_roofline_that_cannot_be_is_refused(part_of, bad):
-    rows = [peak("float32", 100.0), bandwidth("memory", 20.0, None), bad]
-    if bad.details["kind"] == "arithmetic":
-        rows = [bad, rows[1], cost(gmacs=2.0, gmacs_float32=2.0, gbytes=0.5)]
+def test_a_roofline_that_cannot_be_read_is_refused(part_of, bad):
     with pytest.raises(DataError, match="roofline"):
-        part_of([*rows, row(case=FULL, samples={"wall": [50.0]})])
+        part_of([*LIMIT, bad, TIMED])
+
+
+@needs_bench
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [peak("float32", 0.0), LIMIT[1], NEEDS],
+        [*LIMIT, cost(gmacs=1.0, gmacs_float32=1.0, gbytes=0.0)],
+        [LIMIT[0], NEEDS],
+        LIMIT,
+    ],
+)
+def test_without_a_limit_there_is_no_share(part_of, rows):
+    made = section(part_of([*rows, TIMED]), "Nearness to the limit")
+    assert [table.title for table in made.tables] == ["Peaks of this machine"]
+    assert made.pictures == ()
 
 
 @needs_bench
