@@ -26,7 +26,7 @@ class Budget:
 
 
 # The short form is for CI: does everything run? Its times are hints.
-SHORT = Budget(warm_up_s=0.05, seconds=0.15, samples=3, search_s=0.6, people=2)
+SHORT = Budget(warm_up_s=0.05, seconds=0.1, samples=3, search_s=0.4, people=2)
 DEFAULT = Budget()
 """All scenarios within 5 minutes of 2 cores, an export of half a minute among them."""
 FULL = Budget(seconds=3.0, samples=30, search_s=8.0, people=50)
