@@ -45,7 +45,7 @@ def measure(
         ),
     ] = None,
     short: Annotated[
-        bool, typer.Option("--short", help="some 20 seconds, for a first look")
+        bool, typer.Option("--short", help="half a minute, for a first look")
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="all batches, lengths and sizes")] = False,
     threads: Annotated[
