@@ -44,9 +44,7 @@ def measure(
             "accuracy, power (default: all)"
         ),
     ] = None,
-    short: Annotated[
-        bool, typer.Option("--short", help="half a minute, for a first look")
-    ] = False,
+    short: Annotated[bool, typer.Option("--short", help="half a minute, for a first look")] = False,
     full: Annotated[bool, typer.Option("--full", help="all batches, lengths and sizes")] = False,
     threads: Annotated[
         int | None, typer.Option(help="of every backend (default: your cores, at most 4)")
