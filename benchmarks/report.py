@@ -8,10 +8,10 @@ The same as `cstl-edge bench report`.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
-
-import typer
+from pathlib import Path
 
 from cstl_edge.cli_bench_report import report
 from cstl_edge.errors import CstlEdgeError
@@ -19,10 +19,14 @@ from cstl_edge.errors import CstlEdgeError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(report)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, help="as for cstl-edge bench report")
+    parser.add_argument("-o", "--output", type=Path, default=Path("bench.html"), help="the page")
+    parser.add_argument("--markdown", type=Path, help="write the tables in Markdown too")
+    parser.add_argument("--against", help="a file of results, or a commit in the files")
+    args = parser.parse_args(argv)
     try:
-        app(list(sys.argv[1:] if argv is None else argv), standalone_mode=False)
+        report(args.files, args.output, args.markdown, args.against)
     except CstlEdgeError as err:
         print(f"error: {err}", file=sys.stderr)
         return err.exit_code

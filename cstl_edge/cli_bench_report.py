@@ -29,8 +29,9 @@ def report(
     """Make one page of results: tables, pictures, and what two machines or commits differ in."""
     from cstl_edge.bench.report.build import report as build
     from cstl_edge.bench.report.page import html, text
+    from cstl_edge.cli_show import say
 
-    made = build(files, against)
+    made = build(files, against, say)
     _write(output, html(made))
     if markdown is not None:
         _write(markdown, text(made))

@@ -1,7 +1,9 @@
 """`cstl-edge bench report` from files to files, and what it says where something is missing."""
 
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -46,6 +48,19 @@ def test_what_cannot_be_done_is_one_line_with_its_code(results, words, code):
     assert isinstance(done.exception, CstlEdgeError)
     assert done.exception.exit_code == code
     assert "\n" not in str(done.exception)
+
+
+@needs_bench
+def test_the_script_does_the_same(results, tmp_path, capsys):
+    path = Path(__file__).parent.parent / "benchmarks" / "report.py"
+    spec = importlib.util.spec_from_file_location("bench_report_script", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.main([str(results), "-o", str(tmp_path / "x.html")]) == 0
+    assert script.main([str(tmp_path / "gone.jsonl")]) == 3
+    told = capsys.readouterr()
+    assert told.out == f"{tmp_path / 'x.html'}\n"
+    assert told.err.startswith("error: ")
 
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2", "scipy"])

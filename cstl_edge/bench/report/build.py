@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from itertools import count
@@ -15,7 +15,7 @@ from cstl_edge.bench.record import Row, Subject
 from cstl_edge.bench.report import differ, nearness, neighbours, nvidia, speed, worth
 from cstl_edge.bench.report.cells import ran_as
 from cstl_edge.bench.report.headlines import headlines
-from cstl_edge.bench.report.load import Chapter, against, chapters, read, text
+from cstl_edge.bench.report.load import Chapter, against, chapters, read_all, text
 from cstl_edge.bench.report.page import Part, Report, Section
 from cstl_edge.bench.report.tables import Table, case_of, without_empty
 from cstl_edge.errors import ConfigError
@@ -47,14 +47,17 @@ METHOD = (
 )
 
 
-def report(paths: Sequence[Path], base: str | None = None) -> Report:
+def report(
+    paths: Sequence[Path], base: str | None = None, tell: Callable[[str], None] | None = None
+) -> Report:
     """Return what the files hold, compared with `base`: a file or the begin of a commit.
 
+    tell: narrates which files have no result
     Raises DataError for files that cannot be read or hold no result, ConfigError for a commit that
     none of them has and where the extra `bench` is not installed.
     """
     _needs("jinja2", "matplotlib", "scipy")
-    rows = [row for path in paths for row in read(path)]
+    rows = read_all(paths, tell)
     n = count(1)
     compared = [
         made

@@ -6,7 +6,7 @@ their conditions. A side of a comparison is all that one machine measured at one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -48,7 +48,7 @@ class Chapter:
 
 
 def read(path: Path) -> list[Row]:
-    """Return the rows of one file, whichever it is (DataError).
+    """Return the rows of one file, whichever it is (DataError); none where none is of ours.
 
     A .zip is what `cstl-edge bench --jetson` wrote, a .json an export of trtexec, anything else
     JSON lines, of which those of other benchmarks are left out.
@@ -62,14 +62,32 @@ def read(path: Path) -> list[Row]:
         rows = [_trtexec(path)]
     else:
         rows = list(read_rows(path))
-    if not rows:
-        raise DataError(
-            f"{one_line(path)}: expected results of cstl-edge bench, of a board or of trtexec; "
-            "found none"
-        )
     for row in rows:
         _plausible(path, row)
     return rows
+
+
+def read_all(paths: Iterable[Path], tell: Callable[[str], None] | None = None) -> list[Row]:
+    """Return the rows of all files, at least one (DataError); tells which files have none.
+
+    So a folder of results can be given with what other benchmarks wrote there.
+    """
+    found: list[Row] = []
+    empty = []
+    for path in paths:
+        rows = read(path)
+        found += rows
+        if not rows:
+            empty.append(one_line(path))
+    if not found:
+        raise DataError(
+            f"{', '.join(empty)}: expected results of cstl-edge bench, of a board or of trtexec; "
+            "found none"
+        )
+    if tell is not None:
+        for name in empty:
+            tell(f"{name}: no results of cstl-edge bench, left out")
+    return found
 
 
 def chapters(rows: Iterable[Row]) -> list[Chapter]:
@@ -118,7 +136,7 @@ def against(rows: Sequence[Row], what: str | None) -> list[tuple[Chapter, Chapte
     if what is None:
         return [(found[0], found[1])] if len(found) == 2 else []
     if Path(what).is_file():
-        return pairs(found, sides(read(Path(what))))
+        return pairs(found, sides(read_all([Path(what)])))
     base = [one for one in found if one.commits and one.commits[0].startswith(what)]
     if not what or not base:
         commits = ", ".join(sorted({name for one in found for name in one.commits}))

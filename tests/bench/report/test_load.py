@@ -2,7 +2,7 @@ import pytest
 from standin_results import graph_rows, row, samples
 
 from cstl_edge.bench.record import Case, write_rows
-from cstl_edge.bench.report.load import against, chapters, machine, read, sides, text
+from cstl_edge.bench.report.load import against, chapters, machine, read, read_all, sides, text
 from cstl_edge.errors import ConfigError, DataError
 
 CASE = Case(graph="full", batch=1, frames=30)
@@ -24,7 +24,16 @@ def test_a_file_comes_back_whole(tmp_path):
 def test_a_file_without_a_row_is_refused(tmp_path, content):
     (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(DataError, match="found none"):
-        read(tmp_path / "a.jsonl")
+        read_all([tmp_path / "a.jsonl"])
+
+
+def test_beside_results_a_file_without_any_is_told_of(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"benchmark": "of another kind"}\n')
+    write_rows(tmp_path / "b.jsonl", [timed()])
+    told = []
+    found = read_all([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], told.append)
+    assert len(found) == 1
+    assert told == [f"{tmp_path / 'a.jsonl'}: no results of cstl-edge bench, left out"]
 
 
 def test_a_damaged_line_is_named(tmp_path):
