@@ -7,7 +7,7 @@ lengths, and the other silhouette size with random weights, whose cost is the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import product
 from typing import Any
@@ -104,11 +104,10 @@ class _Cell:
                 continue
             self.calls[contender.name] = call
         self._agree()
-        budget = self.context.budget
-        yield from self._rows(self.case, self._right(), budget.seconds)
+        yield from self._rows(self.case, self._right())
         if self.case.graph == "frames" and self.case.batch == 1:
             paced = self.case.model_copy(update={"paced_hz": CAMERA_HZ})
-            yield from self._rows(paced, [x for x in self._right() if x in PACED], budget.seconds)
+            yield from self._rows(paced, [x for x in self._right() if x in PACED])
 
     def _feed(self, here: Sequence[Contender]) -> Arrays:
         """Return the inputs; those of `head` are what the reference makes of a walk."""
@@ -117,19 +116,27 @@ class _Cell:
         if graph != "head":
             return inputs.feed(str(graph), batch, frames, size)
         by_name = {contender.name: contender for contender in here}
-        reference = next(by_name[name] for name in REFERENCES if name in by_name)
-        trunk = reference.prepare("frames", inputs.feed("frames", frames, frames, size))
+        trunk = by_name[self._reference(by_name)].prepare(
+            "frames", inputs.feed("frames", frames, frames, size)
+        )
         trunk.run()
-        return inputs.windows(trunk.outputs()["features"], batch, frames)
+        features = trunk.outputs()["features"]
+        trunk.close()
+        return inputs.windows(features, batch, frames)
 
-    def _agree(self) -> None:
-        """Hold the first answers against the reference's."""
-        reference = next((name for name in REFERENCES if name in self.calls), None)
-        if reference is None:
+    def _reference(self, names: Container[str]) -> str:
+        """Return whose answers count; raise ModelError where neither is here."""
+        found = next((name for name in REFERENCES if name in names), None)
+        if found is None:
             raise ModelError(
                 f"expected {' or '.join(REFERENCES)} to compare answers with; neither ran "
                 f"{describe(self.case)}"
             )
+        return found
+
+    def _agree(self) -> None:
+        """Hold the first answers against the reference's."""
+        reference = self._reference(self.calls)
         expected = _kept(self.calls[reference].outputs())
         for name, call in self.calls.items():
             limits = LIMITS[_limits_of(call.ran)]
@@ -139,13 +146,13 @@ class _Cell:
     def _right(self) -> list[str]:
         return [name for name, found in self.agreements.items() if found.ok]
 
-    def _rows(self, case: Case, names: Sequence[str], seconds: float) -> Iterator[Row]:
+    def _rows(self, case: Case, names: Sequence[str]) -> Iterator[Row]:
         """Measure in turn; yield what came of each, and of those who answer wrongly none."""
         budget = self.context.budget
         timed = in_turn(
             {name: self.calls[name].run for name in names},
             warm_up_s=budget.warm_up_s,
-            seconds=seconds,
+            seconds=budget.seconds,
             samples=budget.samples,
             paced_hz=case.paced_hz,
             inspect={name: lambda n=name: self._look(n) for name in names},  # type: ignore[misc]

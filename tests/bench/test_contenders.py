@@ -9,7 +9,7 @@ import pytest
 from cstl_edge.bench import inputs
 from cstl_edge.bench.contenders import USUAL, Contender, Missing, contenders, onnxruntime, pytorch
 from cstl_edge.bench.contenders import openvino as openvino_contenders
-from cstl_edge.errors import BackendUnavailable
+from cstl_edge.errors import BackendUnavailable, ModelError
 
 FEEDS = {
     "frames": inputs.feed("frames", 3, 1, (16, 12)),
@@ -166,3 +166,13 @@ def test_without_a_compiler_the_row_says_which(trained, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     _, missing = by_name(pytorch.contenders(trained))
     assert "no-such-compiler" in missing[pytorch.COMPILED]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_what_a_runtime_complains_of_is_an_error_of_ours(reduced, backend):
+    if backend == "openvino":
+        pytest.importorskip("openvino", reason="needs openvino")
+    found = {"onnxruntime": onnxruntime, "openvino": openvino_contenders}[backend]
+    contender = by_name(found.contenders(reduced))[0][f"{backend} float32"]
+    with pytest.raises(ModelError):
+        answers(contender, "frames", {"silhouettes": np.zeros((1, 5, 5), np.uint8)})

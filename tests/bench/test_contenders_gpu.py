@@ -18,7 +18,7 @@ from cstl_edge.bench import inputs
 from cstl_edge.bench.contenders import USUAL, Contender, Missing, onnxruntime, tensorrt_rtx
 from cstl_edge.bench.contenders import pytorch as pytorch_cpu
 from cstl_edge.bench.contenders import tensorrt as tensorrt_contenders
-from cstl_edge.errors import ExportError
+from cstl_edge.errors import ExportError, ModelError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FRAMES = inputs.feed("frames", 3, 1, (16, 12))
@@ -235,3 +235,15 @@ def test_pytorch_on_a_gpu_says_the_same_and_times_its_stages(cuda, trained, grap
     computed = {"float32": "tfloat32", "float16": "float16"}[precision]
     assert (made.ran.provider, made.ran.computed_in) == ("a GPU", computed)
     made.close()
+
+
+def test_a_gpu_too_small_is_told(cuda, trained, monkeypatch):
+    import torch
+
+    def full(*arguments):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("cstl_edge.bench.contenders.pytorch_cuda._Work", full)
+    contender = by_name(cuda.contenders(trained))[0]["pytorch float16, cuda"]
+    with pytest.raises(ModelError, match="memory is too small"):
+        contender.prepare("frames", FRAMES)

@@ -9,6 +9,7 @@ from cstl_edge.bench.contenders import GRAPHS, Arrays, Call, Contender, Missing,
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.exported import NAMES, files, read_export
 from cstl_edge.bench.record import Ran
+from cstl_edge.errors import ModelError, one_line
 
 COMPUTED_IN = {"fp16": "float32"}
 """The CPU provider has no kernels of float16: it casts, computes, and rounds again."""
@@ -66,6 +67,10 @@ def _runner(session: Any) -> Run:
     names = [output.name for output in session.get_outputs()]
 
     def run(feed: Arrays) -> Arrays:
-        return dict(zip(names, session.run(None, dict(feed)), strict=True))
+        try:
+            answers = session.run(None, dict(feed))
+        except Exception as err:  # its exceptions have no public base
+            raise ModelError(f"ONNX Runtime failed: {one_line(err)}") from err
+        return dict(zip(names, answers, strict=True))
 
     return run

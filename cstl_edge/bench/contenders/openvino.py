@@ -88,7 +88,10 @@ class _open:
     def __call__(self, feed: Arrays) -> Arrays:
         if self.compiled is None:
             self._compile(feed)
-        answers = self._request.infer(dict(feed), share_inputs=True, share_outputs=True)
+        try:
+            answers = self._request.infer(dict(feed), share_inputs=True, share_outputs=True)
+        except RuntimeError as err:
+            raise ModelError(f"OpenVINO failed: {one_line(err)}") from err
         return dict(zip(self._names, answers.values(), strict=True))
 
     def _compile(self, feed: Arrays) -> None:

@@ -15,7 +15,7 @@ from cstl_edge.bench.contenders import GRAPHS, Arrays, Call, Contender, Missing
 from cstl_edge.bench.contenders.pytorch import OUTPUTS, compiled, function, missing, network
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Ran
-from cstl_edge.errors import BackendUnavailable, one_line
+from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.measure.timing import Stages
 
 WAYS = {"": "eager", ", compiled": "compiled", ", cuda graph": "cuda graph"}
@@ -47,6 +47,17 @@ def _no_gpu() -> str | None:
 
 
 def _prepare(context: Context, precision: str, way: str, graph: str, feed: Arrays) -> Call:
+    """Open a graph (ModelError where the GPU's memory does not hold it)."""
+    import torch
+
+    try:
+        return _opened(context, precision, way, graph, feed)
+    except torch.cuda.OutOfMemoryError as err:
+        torch.cuda.empty_cache()
+        raise ModelError(f"the GPU's memory is too small: {one_line(err)}") from err
+
+
+def _opened(context: Context, precision: str, way: str, graph: str, feed: Arrays) -> Call:
     import torch
 
     assert context.weights is not None
