@@ -35,6 +35,7 @@ from cstl_edge.silhouette import SIZES
 FPIR = 0.01
 VIEWS_DEG = (18, 90, 162)
 SHORT_VIEWS_DEG = (18, 162)
+BATCH = 10  # sequences; everybody has ten per view, so that no batch is of another shape
 FEWEST = 2  # people: one alone has nobody to be taken for
 DRAWS = 200  # of people; the long form draws 500 times
 FULL_DRAWS = 500
@@ -56,7 +57,7 @@ def rows(context: Context) -> Iterator[Row]:
     data = people(context)
     draws = FULL_DRAWS if context.full else DRAWS
     reference: tuple[str, Figures] | None = None
-    case = Case(graph="full", batch=1, frames=WALKERS_FRAMES)
+    case = Case(graph="full", batch=BATCH, frames=WALKERS_FRAMES)
     for found in embedders(context):
         if isinstance(found, Missing):
             yield _row(context, found.name, case, skipped=found.reason)
@@ -111,9 +112,13 @@ def people(context: Context) -> ShardedSequences:
 
 
 def embedded(found: Embedder, data: ShardedSequences) -> Walks:
-    """Embed every sequence by itself."""
-    rows = [found.whole.encode(data.read(row)[None]).embedding for row in range(len(data.people))]
-    return Walks(np.concatenate(rows), data.people, data.sequences, data.views_deg)
+    """Embed every sequence, BATCH at a time; they are of one length."""
+    made = []
+    for start in range(0, len(data.people), BATCH):
+        rows = range(start, min(start + BATCH, len(data.people)))
+        silhouettes = np.stack([data.read(row) for row in rows])  # [n, s, h, w]
+        made.append(found.whole.encode(silhouettes).embedding)
+    return Walks(np.concatenate(made), data.people, data.sequences, data.views_deg)
 
 
 def recognised(walks: Walks, draws: int) -> Figures:

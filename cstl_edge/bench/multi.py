@@ -32,9 +32,9 @@ WINDOW, HOP = 30, 5  # frames
 GROWTH = 1.25  # from one number to the next until one fails
 STEP = 0.05  # of the number: nearer than this, or one walker, the search ends; one with --full
 PROBE_WALKERS, PROBE_S = 8, 0.4  # for the first guess
-LOAD = 0.7  # of the time between two frames: where p99 is expected to meet the budget
+LOAD = 0.9  # of the time between two frames: where the median of the first guess is expected
 SHORT_TRIES = 3
-MOST_TRIES = 10  # before what was found is confirmed; many more with --full
+MOST_TRIES = 8  # before what was found is confirmed; many more with --full
 CONFIRM = 2  # times as long as a try
 DIGITS = 3  # of latencies that are kept of tries: microseconds
 

@@ -99,7 +99,7 @@ def test_the_search_is_patient_for_so_many_tries_only():
 
 
 def test_the_first_guess():
-    assert guessed([2.0, 4.0, 100.0, 4.0], walkers=8) == int(0.7 * 40 * 8 / 4.0)
+    assert guessed([2.0, 4.0, 100.0, 4.0], walkers=8) == int(0.9 * 40 * 8 / 4.0)
 
 
 def test_in_time_is_of_the_99th_percentile():
@@ -128,7 +128,7 @@ def test_a_row_tells_the_number_and_all_that_was_tried(reduced, monkeypatch):
         tried = {one["walkers"]: one for one in row.details["tried"]}
         assert not tried[40]["in_time"]
         assert all(set(one["latency_ms"]) == {float(n)} for n, one in tried.items())
-        assert row.details["guess"] == 28
+        assert row.details["guess"] == 36
 
 
 def test_a_crowd_is_answered_like_its_windows(plain):
