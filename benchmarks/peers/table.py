@@ -173,6 +173,10 @@ def _notes(found: Found) -> list[str]:
             "thread; triplet loss of each part, for CSTL the cross-entropy of its class head "
             f"beside it. Tested on {rows[0].details['people']} people of {rows[0].details['data']}."
         )
+    for iterations in sorted({iterations for iterations, _ in found.accuracy}):
+        missing = [name for name in NETWORKS if (iterations, name) not in found.accuracy]
+        if missing:
+            lines.append(f"Not trained to {iterations:,} iterations yet: {', '.join(missing)}.")
     if rows := list(found.timed.values()):
         machine = rows[-1].environment
         lines.append(

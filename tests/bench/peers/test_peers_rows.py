@@ -189,7 +189,8 @@ def test_the_table_has_accuracy_latency_and_memory_side_by_side(peers):
     assert cells[2:6] == ["60.0 (55.0 to 65.0)"] * 4
     assert cells[6:11] == ["+10.0 (+10.0 to +10.0): better", "8.0", "1.5", "42", "321"]
     assert line_of(text, "CSTL").split("|")[6].strip() == ""
-    assert "| GaitPart | - | - |" in text  # not trained yet
+    assert "| GaitPart | - | - |" in text
+    assert "yet: CSTL without SSFL, GaitPart, GLN, MT3D-style reconstruction." in text
 
 
 def test_the_table_keeps_budgets_apart(peers):
