@@ -42,7 +42,7 @@ def export_model(
     """Write a checkpoint's graphs and manifest into `folder`, which appears whole or not at all.
 
     graphs: some of `GRAPHS`; `frames` and `head` are all that the runtimes need. With `head` come
-    its two cuts for windows that slide (`SLIDING`), where the network has them
+    its cuts for windows that slide (`SLIDING`), where the network has them
     name: of the model; by default what its training calls it, or the file's
     precisions: of `PRECISIONS`; float32 is always written, the others are judged against it
     gather: from a size of silhouettes to what the others are calibrated and judged on; by default
@@ -110,7 +110,7 @@ class _Work:
         self._store(f"{graph}.onnx", model)
 
     def add_sliding(self) -> None:
-        """Do the same for the head in two cuts, which has no other precisions."""
+        """Do the same for the head in cuts, which have no other precisions."""
         if not slides(self.network.config):
             self.tell("no graphs for windows that slide: only the paper's whole network has them")
             return

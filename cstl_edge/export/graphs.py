@@ -1,7 +1,7 @@
 """The network as ONNX graphs: `frames`, `head` and their composition `full`, float32, opset 17.
 
-`local` and `slide` are the head in two cuts, for windows that slide (`model.sliding`); the paper's
-whole network alone has them.
+`taps`, `mix` and `slide` are the head in three cuts, for windows that slide (`model.sliding`); the
+paper's whole network alone has them.
 
 The part gather is a node `CstlPartGather` with the attributes by which TensorRT finds our plugin,
 and a local function of the same name, by which everyone else computes it with standard operators.
@@ -24,13 +24,13 @@ from torch.onnx import symbolic_helper
 from torch.onnx import utils as onnx_exporter
 
 from cstl_edge.model import Cstl
-from cstl_edge.model.sliding import Local, Slide, slides
+from cstl_edge.model.sliding import Mix, Slide, Taps, slides
 from cstl_edge.model.whole import WholeHead
 from cstl_edge.runtime.check import DOMAIN, OPERATOR, OPSET, Signature, signature
 from cstl_edge.runtime.manifest import Shape
 
 GRAPHS = ("frames", "head", "full")
-SLIDING = ("local", "slide")
+SLIDING = ("taps", "mix", "slide")
 IR_VERSION = 9  # functions need 8; ONNX Runtime 1.23 and TensorRT 10.3 read up to 10
 
 
@@ -83,7 +83,8 @@ def build(network: Cstl, graph: str) -> onnx.ModelProto:
         "frames": Frames,
         "head": Head,
         "full": Full,
-        "local": Local,
+        "taps": Taps,
+        "mix": Mix,
         "slide": Slide,
     }
     shape = Shape.model_validate(network.config.to_dict())
@@ -162,18 +163,21 @@ def _constant(name: str, value: Any) -> onnx.NodeProto:
 def _dynamic(graph: str, sizes: tuple[int | None, ...]) -> dict[int, str]:
     """Return the names of the axes that are left to the caller: m, or n and s in this order."""
     free = [axis for axis, size in enumerate(sizes) if size is None]
-    return dict(zip(free, "m" if graph == "frames" else "ns", strict=False))
+    return dict(zip(free, "m" if graph in ("frames", "taps", "mix") else "ns", strict=False))
 
 
 def _example(graph: str, shape: Shape) -> tuple[Tensor, ...]:
     """Return inputs to trace with: two sequences, for a batch of one may be baked in unseen."""
     n, s = 2, 5
     lengths = torch.tensor([s, 3], dtype=torch.int32)
-    if graph in ("head", "local"):
+    if graph == "head":
         return torch.rand(n, s, shape.parts, shape.channels), lengths
+    if graph in ("taps", "mix"):
+        rows = torch.rand(shape.parts, s, shape.channels)
+        return (rows,) if graph == "taps" else (rows, rows)
     if graph == "slide":
         kept = (torch.rand(n, shape.parts, s, width) for width in shape.kept.values())
-        return *kept, lengths - 1
+        return *kept, torch.arange(s).expand(n, -1).contiguous()
     silhouettes = torch.randint(0, 256, (n, s, *shape.size), dtype=torch.uint8)
     return (silhouettes[0],) if graph == "frames" else (silhouettes, lengths)
 

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.model import Cstl
-from cstl_edge.model.sliding import Kept, Local
+from cstl_edge.model.sliding import Mix, Taps, kept
+from cstl_edge.runtime.sliding import KEPT
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
+CUTS = {"taps.onnx": (Taps, ("taps", "gates")), "mix.onnx": (Mix, ("logits", "judged"))}
 SALIENT = "salient_frames"
 SEED = 20211
 TOLERANCE = 1e-4  # largest error of an output, relative to its largest value where that is above 1
@@ -113,28 +115,38 @@ def feeds(network: Cstl, name: str) -> Iterator[dict[str, Any]]:
                 flat = torch.tensor(silhouettes.reshape(-1, height, width))
                 features = network.frame_features(flat).numpy()
             windows = features.reshape(n, s, *features.shape[1:])  # [n, s, p, c]
-            if name == "slide.onnx":
-                yield _ring(network, windows, rng.integers(0, s, n, dtype=np.int32))
+            if name in ("taps.onnx", "mix.onnx", "slide.onnx"):
+                yield _cut_feed(network, name, windows, rng.integers(0, s, n))
             else:
                 yield {"features": windows, "lengths": np.array(lengths, np.int32)}
 
 
-def _ring(network: Cstl, windows: Floats, oldest: Ints) -> dict[str, Any]:
-    """Return what is kept of windows [n, s, p, c], each turned to begin at `oldest` [n]."""
+def _cut_feed(network: Cstl, name: str, windows: Floats, oldest: Ints) -> dict[str, Any]:
+    """Return the inputs of one of the head's cuts, of windows [n, s, p, c].
+
+    oldest: [n], where in a ring a window begins
+    """
     n, s = windows.shape[:2]
+    rows = windows.reshape(n * s, *windows.shape[2:]).swapaxes(0, 1)  # [p, m, c]
+    if name == "taps.onnx":
+        return {"features": rows}
     with torch.no_grad():
-        kept = Local(network)(torch.tensor(windows), torch.full((n,), s, dtype=torch.int32))
+        found = kept(network, torch.tensor(windows))  # [n, p, s, ..] each
+    if name == "mix.onnx":
+        sums = torch.chunk(found[0].transpose(0, 1).flatten(1, 2), 3, 2)[2]  # [p, m, c]
+        return {"features": rows, "sums": sums.numpy()}
     feed: dict[str, Any] = {}
-    for name, values in zip(Kept._fields, kept, strict=True):  # [n, p, s, ..]
+    for key, values in zip(KEPT, found, strict=True):
         turned = [one.roll(int(by), 1) for one, by in zip(values, oldest, strict=True)]
-        feed[f"kept_{name}"] = torch.stack(turned).numpy()
-    return {**feed, "oldest": oldest}
+        feed[key] = torch.stack(turned).numpy()
+    return {**feed, "slots": (oldest[:, None] + np.arange(s)) % s}
 
 
-def _in_order(rings: Tensor, oldest: Tensor) -> Tensor:
-    """[n, p, s, c], each beginning at `oldest` [n] -> [n, s, p, c], each at its first frame."""
-    turned = [ring.roll(-int(by), 1) for ring, by in zip(rings, oldest, strict=True)]
-    return torch.stack(turned).transpose(1, 2)
+def _in_order(feed: dict[str, Tensor]) -> Tensor:
+    """Return the features [n, s, p, c] of windows in rings, each from its first frame on."""
+    features, _, _ = torch.chunk(feed["kept_values"], 3, 3)  # [n, p, s, c]
+    pairs = zip(features, feed["slots"], strict=True)
+    return torch.stack([ring[:, slots] for ring, slots in pairs]).transpose(1, 2)
 
 
 def _run(name: str, session: Any, feed: dict[str, Any]) -> list[Any]:
@@ -155,16 +167,17 @@ def _reference(
     if name == "frames.onnx":
         with torch.no_grad():
             return {"features": network.frame_features(tensors["silhouettes"]).numpy()}, None
-    if name == "local.onnx":
+    if name in CUTS:
+        cut, outputs = CUTS[name]
         with torch.no_grad():
-            found = Local(network)(*tensors.values())
-        return {f"kept_{key}": value.numpy() for key, value in found._asdict().items()}, None
+            found = cut(network)(*tensors.values())
+        return dict(zip(outputs, (value.numpy() for value in found), strict=True)), None
     if name == "slide.onnx":  # is measured on the head itself
-        tensors = {"features": _in_order(tensors["kept_features"], tensors["oldest"])}
-    kept: list[Tensor] = []
+        tensors = {"features": _in_order(tensors)}
+    scored: list[Tensor] = []
     hook = None
     if network.scores is not None:
-        hook = network.scores.register_forward_hook(lambda _m, _i, output: kept.append(output))
+        hook = network.scores.register_forward_hook(lambda _m, _i, output: scored.append(output))
     try:
         with torch.no_grad():
             run = network if name == "full.onnx" else network.head
@@ -175,7 +188,7 @@ def _reference(
     if frames is None:
         return {"embedding": embedding.numpy()}, None
     expected = {"embedding": embedding.numpy(), SALIENT: frames.numpy()}
-    return expected, kept[0].numpy()
+    return expected, scored[0].numpy()
 
 
 def _judge_choices(choices: Choices, expected: Ints, found: Ints, scores: Floats) -> None:

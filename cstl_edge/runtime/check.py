@@ -123,11 +123,15 @@ def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
     answers: Signature = {"embedding": ("FLOAT", (None, shape.parts, shape.embedding))}
     if shape.salient:
         answers["salient_frames"] = ("INT32", (None, shape.parts))
-    features = (shape.parts, shape.channels)
+    features, c = (shape.parts, shape.channels), shape.channels
     kept: Signature = {
         f"kept_{name}": ("FLOAT", (None, shape.parts, None, width))
         for name, width in shape.kept.items()
     }
+
+    def rows(width: int) -> tuple[str, tuple[int | None, ...]]:
+        return "FLOAT", (shape.parts, None, width)
+
     known: dict[str, tuple[Signature, Signature]] = {
         "frames": (
             {"silhouettes": ("UINT8", (None, *shape.size))},
@@ -141,11 +145,12 @@ def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
             {"silhouettes": ("UINT8", (None, None, *shape.size)), "lengths": lengths},
             answers,
         ),
-        "local": (
-            {"features": ("FLOAT", (None, None, *features)), "lengths": lengths},
-            kept,
+        "taps": ({"features": rows(c)}, {"taps": rows(7 * c), "gates": rows(2 * c)}),
+        "mix": (
+            {"features": rows(c), "sums": rows(c)},
+            {"logits": rows(3 * c), "judged": rows(shape.hidden)},
         ),
-        "slide": ({**kept, "oldest": ("INT32", (None,))}, answers),
+        "slide": ({**kept, "slots": ("INT64", (None, None))}, answers),
     }
     graph = graph_of(name)
     if graph not in known:

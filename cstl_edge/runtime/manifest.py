@@ -21,7 +21,7 @@ MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_GRAPH_BYTES = 512 * 2**20  # the largest configuration of the paper is about 145 MB
 PRECISIONS = ("float32", "fp16", "int8")
 FLOAT32_GRAPHS = ("frames.onnx", "head.onnx")
-SLIDING_GRAPHS = ("local.onnx", "slide.onnx")  # head.onnx in two cuts, not in every folder
+SLIDING_GRAPHS = ("taps.onnx", "mix.onnx", "slide.onnx")  # head.onnx in cuts, not in every folder
 
 Count = Annotated[int, pydantic.Field(ge=1, le=65536)]
 Sha256 = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
@@ -50,13 +50,15 @@ class Shape(pydantic.BaseModel):
         return self.widths[-1]
 
     @property
-    def kept(self) -> dict[str, int]:
-        """Return what is kept of each part of a frame while windows slide, and how many numbers.
+    def hidden(self) -> int:
+        """Return the units of the hidden layers of Eq. 3 and 6: a 16th of three scales."""
+        return max(1, 3 * self.channels // 16)
 
-        hidden: the hidden layers of Eq. 3 and 6, each a 16th of three scales
-        """
-        hidden = 2 * max(1, 3 * self.channels // 16)
-        return {**dict.fromkeys(("features", "sums", "gates"), self.channels), "hidden": hidden}
+    @property
+    def kept(self) -> dict[str, int]:
+        """Return what `slide` takes of each part of a frame, and how many numbers."""
+        c = self.channels
+        return {"values": 3 * c, "logits": 3 * c, "judged": self.hidden, "gates": 2 * c}
 
 
 class Reduced(pydantic.BaseModel):

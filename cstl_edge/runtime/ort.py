@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from cstl_edge.runtime.base import (
 from cstl_edge.runtime.check import checked_graphs
 from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, SLIDING_GRAPHS, Manifest, read_manifest
 from cstl_edge.runtime.processor import cpu_precision
-from cstl_edge.runtime.windows import check_oldest
+from cstl_edge.runtime.sliding import Slots, check_rows, check_slots
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -43,11 +43,11 @@ class OrtEncoder:
         head: Any,
         manifest: Manifest,
         precision: str = "float32",
-        cuts: tuple[Any, Any] | None = None,
+        cuts: Sequence[Any] = (),
     ) -> None:
         """Take open sessions and the manifest that their graphs were checked against.
 
-        cuts: `local` and `slide`; without them it is no `SlidingEncoder`
+        cuts: `SLIDING_GRAPHS`; without them it is no `SlidingEncoder`
         """
         self._frames, self._head = frames, head
         self._cuts = cuts
@@ -65,7 +65,7 @@ class OrtEncoder:
             channels=shape.channels,
             embedding=shape.embedding,
             impostors=manifest.impostors,
-            slides=cuts is not None,
+            slides=bool(cuts),
         )
 
     @property
@@ -88,18 +88,23 @@ class OrtEncoder:
             return Embedded(answers[0], answers[1])
         return Embedded(answers[0], np.full(answers[0].shape[:2], -1, np.int32))
 
-    def local(self, features: Floats, lengths: Ints) -> dict[str, Floats]:
-        """Return what to keep of strips of consecutive frames [n, s, p, c]: [n, p, s, ..] each."""
-        check_features(features, self._info)
-        check_lengths(lengths, *features.shape[:2])
-        session = self._cut(0)
-        values = _run(session, {"features": features, "lengths": lengths})
-        return dict(zip((output.name for output in session.get_outputs()), values, strict=True))
+    def taps(self, features: Floats) -> tuple[Floats, Floats]:
+        """Return of frames [p, m, c] the shares [p, m, 7c] and gates [p, m, 2c]."""
+        check_rows("features", features, self._info.parts, self._info.channels)
+        shares, gates = _run(self._cut(0), {"features": features})
+        return shares, gates
 
-    def slide(self, kept: Mapping[str, Floats], oldest: Ints) -> Embedded:
-        """Return the embeddings of full windows, each from its frame `oldest` [n] on and round."""
-        check_oldest(oldest, kept)
-        return Embedded(*_run(self._cut(1), {**kept, "oldest": oldest}))
+    def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
+        """Return of frames' T_f and T_f + T_s [p, m, c] the logits [p, m, 3c], judged [p, m, h]."""
+        for name, rows in (("features", features), ("sums", sums)):
+            check_rows(name, rows, self._info.parts, self._info.channels)
+        logits, judged = _run(self._cut(1), {"features": features, "sums": sums})
+        return logits, judged
+
+    def slide(self, kept: Mapping[str, Floats], slots: Slots) -> Embedded:
+        """Return the embeddings of windows of what is kept of s frames, [n, p, s, ..] by name."""
+        check_slots(slots, kept)
+        return Embedded(*_run(self._cut(2), {**kept, "slots": slots}))
 
     def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
         """Return the embeddings of sequences [n, s, h, w]."""
@@ -107,13 +112,14 @@ class OrtEncoder:
 
     def close(self) -> None:
         """Let go of the sessions."""
-        self._frames = self._head = self._cuts = None
+        self._frames = self._head = None
+        self._cuts = ()
 
     def _cut(self, index: int) -> Any:
-        if self._cuts is None:
+        if not self._cuts:
             raise ModelError(
                 "expected an open encoder whose info says `slides`; this one is closed, or its "
-                "folder has no local.onnx and slide.onnx: export the model again"
+                f"folder has not all of {', '.join(SLIDING_GRAPHS)}: export the model again"
             )
         return self._cuts[index]
 
@@ -131,8 +137,12 @@ def load_folder(folder: Path, threads: int, precision: str | None = None) -> Ort
     slides = names[1] == FLOAT32_GRAPHS[1] and set(SLIDING_GRAPHS) <= set(manifest.files)
     cuts = SLIDING_GRAPHS if slides else ()
     graphs = checked_graphs(folder, manifest, (*names, *cuts))
-    frames, head, *both = (open_session(name, graphs[name], threads) for name in (*names, *cuts))
-    return OrtEncoder(frames, head, manifest, chosen, (both[0], both[1]) if slides else None)
+    frames, head = (open_session(name, graphs[name], threads) for name in names)
+    # What slides is too small for more threads than one: 0.42 ms for the gates of one window at the
+    # paper's widths on one, 0.47 ms on two, which have to be woken for every node.
+    return OrtEncoder(
+        frames, head, manifest, chosen, [open_session(name, graphs[name], 1) for name in cuts]
+    )
 
 
 def open_session(name: str, graph: bytes, threads: int) -> ort.InferenceSession:

@@ -61,6 +61,7 @@ def _run(name: str, data: bytes, shape: Shape) -> None:
     rng = np.random.default_rng(0)
     silhouettes = rng.integers(0, 2, (2, *shape.size), dtype=np.uint8) * np.uint8(255)
     features = rng.random((2, shape.parts, shape.channels), dtype=np.float32)
+    rows = features.swapaxes(0, 1)  # [p, m, c]
     two = np.array([2], np.int32)
     kept = {
         f"kept_{name}": rng.random((1, shape.parts, 2, width), dtype=np.float32)
@@ -70,8 +71,9 @@ def _run(name: str, data: bytes, shape: Shape) -> None:
         "frames": {"silhouettes": silhouettes},
         "head": {"features": features[None], "lengths": two},
         "full": {"silhouettes": silhouettes[None], "lengths": two},
-        "local": {"features": features[None], "lengths": two},
-        "slide": {**kept, "oldest": two - 1},
+        "taps": {"features": rows},
+        "mix": {"features": rows, "sums": rows},
+        "slide": {**kept, "slots": np.array([[1, 0]])},
     }[graph_of(name)]
     if not all(np.isfinite(output).all() for output in session.run(None, feed)):
         raise ModelError(f"{name}: expected finite outputs; got NaN or infinity")

@@ -22,7 +22,7 @@ from cstl_edge.runtime.base import (
     encode_in_parts,
 )
 from cstl_edge.runtime.manifest import read_manifest
-from cstl_edge.runtime.windows import check_oldest
+from cstl_edge.runtime.sliding import KEPT, Slots, check_rows, check_slots
 
 if TYPE_CHECKING:
     from cstl_edge.model import Cstl
@@ -47,15 +47,13 @@ class TorchEncoder:
         """Take a network as it is; only its mode is changed."""
         import torch
 
-        from cstl_edge.model.sliding import Kept, Local, Slide, slides
+        from cstl_edge.model.sliding import Mix, Slide, Taps, slides
 
         self._torch, self._model = torch, model.eval()
         weight = next(model.parameters())
         config = model.config
         can_slide = slides(config) and weight.dtype == torch.float32
-        self._local = Local(model) if can_slide else None
-        self._slide = Slide(model) if can_slide else None
-        self._kept = Kept._fields
+        self._cuts = [cut(model) for cut in (Taps, Mix, Slide)] if can_slide else []
         self._device = weight.device
         self._info = EncoderInfo(
             backend="pytorch",
@@ -91,24 +89,23 @@ class TorchEncoder:
         with self._torch.inference_mode():
             return _as_arrays(*self._model.head(self._tensor(features), self._tensor(lengths)))
 
-    def local(self, features: Floats, lengths: Ints) -> dict[str, Floats]:
-        """Return what to keep of strips of consecutive frames [n, s, p, c]: [n, p, s, ..] each."""
-        check_features(features, self._info)
-        check_lengths(lengths, *features.shape[:2])
-        if self._local is None:
-            raise ModelError(NO_CUTS)
-        with self._torch.inference_mode():
-            kept = self._local(self._tensor(features), self._tensor(lengths))
-            return {f"kept_{name}": values.cpu().numpy() for name, values in kept._asdict().items()}
+    def taps(self, features: Floats) -> tuple[Floats, Floats]:
+        """Return of frames [p, m, c] the shares [p, m, 7c] and gates [p, m, 2c]."""
+        check_rows("features", features, self._info.parts, self._info.channels)
+        shares, gates = self._cut(0, features)
+        return shares, gates
 
-    def slide(self, kept: Mapping[str, Floats], oldest: Ints) -> Embedded:
-        """Return the embeddings of full windows, each from its frame `oldest` [n] on and round."""
-        check_oldest(oldest, kept)
-        if self._slide is None:
-            raise ModelError(NO_CUTS)
-        with self._torch.inference_mode():
-            tensors = [self._tensor(kept[f"kept_{name}"]) for name in self._kept]
-            return _as_arrays(*self._slide(*tensors, self._tensor(oldest)))
+    def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
+        """Return of frames' T_f and T_f + T_s [p, m, c] the logits [p, m, 3c], judged [p, m, h]."""
+        for name, rows in (("features", features), ("sums", sums)):
+            check_rows(name, rows, self._info.parts, self._info.channels)
+        logits, judged = self._cut(1, features, sums)
+        return logits, judged
+
+    def slide(self, kept: Mapping[str, Floats], slots: Slots) -> Embedded:
+        """Return the embeddings of windows of what is kept of s frames, [n, p, s, ..] by name."""
+        check_slots(slots, kept)
+        return Embedded(*self._cut(2, *(kept[name] for name in KEPT), slots))
 
     def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
         """Return the embeddings of sequences [n, s, h, w]."""
@@ -116,6 +113,14 @@ class TorchEncoder:
 
     def close(self) -> None:
         """Nothing to give back: the network belongs to whoever made it."""
+
+    def _cut(self, index: int, *inputs: Any) -> tuple[Any, ...]:
+        """Run one of the head's cuts on arrays."""
+        if not self._cuts:
+            raise ModelError(NO_CUTS)
+        with self._torch.inference_mode():
+            outputs = self._cuts[index](*map(self._tensor, inputs))
+            return tuple(output.cpu().numpy() for output in outputs)
 
     def _tensor(self, array: Any) -> Any:
         """Copy an array to the network's device; an array may be read-only, a tensor must not."""

@@ -23,7 +23,8 @@ from cstl_edge.runtime.base import (
     Silhouettes,
     check_silhouettes,
 )
-from cstl_edge.runtime.windows import Ring, SlidingEncoder, SlidingRing, embed_slid, embed_whole
+from cstl_edge.runtime.sliding import SlidingEncoder, SlidingRing, embed_slid
+from cstl_edge.runtime.windows import Ring, embed_whole
 
 log = logging.getLogger(__name__)
 

@@ -48,15 +48,14 @@ def test_inputs_and_outputs_have_named_axes(network):
 
 
 def test_the_cuts_of_the_head_fit_each_other(network):
-    local, slide = (build(network().fused(), graph).graph for graph in SLIDING)
-    assert shapes(local.input) == {"features": ["n", "s", 4, 16], "lengths": ["n"]}
-    assert shapes(local.output) == {
-        "kept_features": ["n", 4, "s", 16],
-        "kept_sums": ["n", 4, "s", 16],
-        "kept_gates": ["n", 4, "s", 16],
-        "kept_hidden": ["n", 4, "s", 6],
-    }
-    assert shapes(slide.input) == {**shapes(local.output), "oldest": ["n"]}
+    taps, mix, slide = (build(network().fused(), graph).graph for graph in SLIDING)
+    assert shapes(taps.input) == {"features": [4, "m", 16]}
+    assert shapes(taps.output) == {"taps": [4, "m", 7 * 16], "gates": [4, "m", 2 * 16]}
+    assert shapes(mix.input) == {"features": [4, "m", 16], "sums": [4, "m", 16]}
+    assert shapes(mix.output) == {"logits": [4, "m", 3 * 16], "judged": [4, "m", 3]}
+    kept = {"values": 3 * 16, "logits": 3 * 16, "judged": 3, "gates": 2 * 16}
+    windows = {f"kept_{name}": ["n", 4, "s", width] for name, width in kept.items()}
+    assert shapes(slide.input) == {**windows, "slots": ["n", "s"]}
     assert shapes(slide.output) == {"embedding": ["n", 4, 8], "salient_frames": ["n", 4]}
 
 

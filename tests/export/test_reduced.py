@@ -27,7 +27,7 @@ PLAIN = {"graphs": ("frames", "head"), "simplify": False}
 
 def test_the_folder_holds_every_precision(reduced, weights, tmp_path):
     found = read_manifest(reduced)
-    float32 = {"frames.onnx", "head.onnx", "local.onnx", "slide.onnx", "full.onnx"}
+    float32 = {"frames.onnx", "head.onnx", "taps.onnx", "mix.onnx", "slide.onnx", "full.onnx"}
     half = {"frames.fp16.onnx", "head.fp16.onnx", "full.fp16.onnx"}
     assert set(found.files) == float32 | half | {"frames.int8.onnx"}
     for name, digest in found.files.items():
@@ -97,7 +97,9 @@ def test_int8_is_the_default_only_where_it_costs_little(
     found = export_model(weights, tmp_path / "out", precisions=("int8",), gather=gather, **PLAIN)
     assert found.cpu_default == default
     assert load(tmp_path / "out").info.precision == default
-    added = set(found.files) - {f"{graph}.onnx" for graph in ("frames", "head", "local", "slide")}
+    added = set(found.files) - {
+        f"{graph}.onnx" for graph in ("frames", "head", "taps", "mix", "slide")
+    }
     assert added == {"frames.int8.onnx", "head.fp16.onnx"}
     assert set(found.precisions) == {"int8"}
 

@@ -21,9 +21,10 @@ def test_a_faithful_graph_passes(network, graph):
     parity = measured(network(), graph)
     parity.check()
     told = parity.to_dict()["graphs"][f"{graph}.onnx"]
-    numbers = told[{"frames": "features", "local": "kept_sums"}.get(graph, "embedding")]
+    first = {"frames": "features", "taps": "taps", "mix": "logits"}
+    numbers = told[first.get(graph, "embedding")]
     assert 0 <= numbers["max_abs_error"] < 1e-5 < numbers["max_abs_value"]
-    if graph not in ("frames", "local"):
+    if graph not in first:
         assert told["salient_frames"] == {"compared": 40, "wrong": 0, "ties": 0}
 
 
@@ -39,8 +40,10 @@ def test_another_networks_graph_is_named(network):
         measured(network(0), "frames", network(1)).check()
     with pytest.raises(ExportError, match=r"head\.onnx: embedding differs from PyTorch by"):
         measured(network(0), "head", network(1)).check()
-    with pytest.raises(ExportError, match=r"local\.onnx: kept_sums differs from PyTorch by"):
-        measured(network(0), "local", network(1)).check()
+    with pytest.raises(ExportError, match=r"taps\.onnx: taps differs from PyTorch by"):
+        measured(network(0), "taps", network(1)).check()
+    with pytest.raises(ExportError, match=r"mix\.onnx: logits differs from PyTorch by"):
+        measured(network(0), "mix", network(1)).check()
     with pytest.raises(ExportError, match=r"slide\.onnx: embedding differs from PyTorch by"):
         measured(network(0), "slide", network(1)).check()
 

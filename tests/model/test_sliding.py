@@ -1,15 +1,13 @@
-"""The head in two cuts is the head, and inner frames are kept whatever the window."""
+"""The head in three cuts is the head, and inner frames are kept whatever the window."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
 from torch import Tensor
 
 from cstl_edge.model import Cstl, CstlConfig
-from cstl_edge.model.sliding import Kept, Local, Slide, slides
+from cstl_edge.model.sliding import Mix, Slide, Taps, kept, slides
 from cstl_edge.model.temporal import PartNorm
 
 TINY = {"size": (8, 4), "widths": (2, 3, 4, 32), "parts": 2, "embedding": 6}
@@ -26,19 +24,16 @@ def network(seed: int = 0, **settings: object) -> Cstl:
     return net
 
 
-def int32(*values: int) -> Tensor:
-    return torch.tensor(values, dtype=torch.int32)
+def turned(windows: tuple[Tensor, ...], by: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """Each window as it lies in a ring whose oldest frame is at `by`, and where its frames lie."""
+    s = windows[0].shape[2]
+    slots = torch.stack([(torch.arange(s) + k) % s for k in by])
+    rings = (torch.stack([w.roll(k, 1) for w, k in zip(t, by, strict=True)]) for t in windows)
+    return *rings, slots
 
 
-def rotated(kept: Kept, by: tuple[int, ...]) -> Kept:
-    """Each window as it lies in a ring whose oldest frame is at `by`."""
-    return Kept(*(torch.stack([w.roll(k, 1) for w, k in zip(t, by, strict=True)]) for t in kept))
-
-
-def in_two_cuts(net: Cstl, features: Tensor, oldest: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    n, s = features.shape[:2]
-    kept = Local(net)(features, int32(*[s] * n))
-    found: tuple[Tensor, Tensor] = Slide(net)(*rotated(kept, oldest), int32(*oldest))
+def in_cuts(net: Cstl, features: Tensor, oldest: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    found: tuple[Tensor, Tensor] = Slide(net)(*turned(kept(net, features), oldest))
     return found
 
 
@@ -48,51 +43,64 @@ def in_two_cuts(net: Cstl, features: Tensor, oldest: tuple[int, ...]) -> tuple[T
 def test_one_after_the_other_is_the_head(s: int, fused: bool) -> None:
     net, features = network(), torch.rand(3, s, 2, 32) * 3
     expected, frames = net.head(features)
-    cut, chosen = in_two_cuts(net.fused() if fused else net, features, (0, s // 2, s - 1))
+    cut, chosen = in_cuts(net.fused() if fused else net, features, (0, s // 2, s - 1))
     torch.testing.assert_close(cut, expected, rtol=1e-5, atol=1e-5)
     assert frames is not None
     assert chosen.dtype == torch.int32
     assert chosen.tolist() == frames.tolist()
 
 
+@pytest.mark.parametrize("s", [1, 2, 3, 4, 5, 9])
 @torch.no_grad()
-def test_inner_frames_are_the_same_in_every_window() -> None:
+def test_shares_of_frames_add_up_to_the_short_term_features(s: int) -> None:
+    net, features = network(), torch.rand(2, s, 2, 32)
+    assert net.short is not None
+    x = features.permute(2, 3, 0, 1)  # [p, c, n, s]
+    expected = (x + net.short(x, None)).permute(2, 0, 3, 1)  # [n, p, s, c]
+    of_frames, sums, again = torch.chunk(kept(net, features)[0], 3, 3)
+    torch.testing.assert_close(of_frames, features.transpose(1, 2), rtol=0, atol=0)
+    torch.testing.assert_close(sums, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(again, sums, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_a_frame_is_multiplied_once_wherever_it_is() -> None:
     net, walk = network(), torch.rand(1, 20, 2, 32)
-    whole = Local(net)(walk, int32(20))
-    window = Local(net)(walk[:, 5:14], int32(9))  # frames 5 to 13, of which 7 to 11 are inner
+    whole = kept(net, walk)
+    window = kept(net, walk[:, 5:14])  # frames 5 to 13, of which 7 to 11 are inner
     for in_walk, in_window in zip(whole, window, strict=True):
         torch.testing.assert_close(in_window[:, :, 2:-2], in_walk[:, :, 7:12])
+    torch.testing.assert_close(window[3], whole[3][:, :, 5:14])  # the gates of Eq. 1 all over
     for edge in (0, 1, 7, 8):
-        assert not torch.allclose(window.sums[:, :, edge], whole.sums[:, :, 5 + edge])
+        assert not torch.allclose(window[0][:, :, edge], whole[0][:, :, 5 + edge])
 
 
-@pytest.mark.parametrize("garbage", [1e30, math.inf, math.nan])
+@pytest.mark.parametrize(("level", "steepness"), [(-20, 200), (-45, 1), (45, 1), (20, 20)])
 @torch.no_grad()
-def test_strips_of_other_lengths_beside_change_nothing(garbage: float) -> None:
-    net, features, lengths = network(), torch.rand(3, 7, 2, 32), (7, 1, 4)
-    padded = features.clone()
-    for strip, length in zip(padded, lengths, strict=True):
-        strip[length:] = garbage
-    together = Local(net)(padded, int32(*lengths))
-    for i, length in enumerate(lengths):
-        alone = Local(net)(features[i : i + 1, :length], int32(length))
-        for many, one in zip(together, alone, strict=True):
-            torch.testing.assert_close(many[i, :, :length], one[0])
-
-
-@pytest.mark.parametrize("level", [-20.0, -200.0, 200.0])
-@torch.no_grad()
-def test_gates_that_are_closed_in_every_frame_still_weigh_frames(level: float) -> None:
+def test_gates_that_are_closed_in_every_frame_still_weigh_frames(
+    level: float, steepness: float
+) -> None:
     net, features = network(), torch.rand(2, 6, 2, 32)
     assert net.long is not None
     assert net.aggregation is not None
     net.long.second.weight.mul_(level)  # behind a ReLU: far to one side
     for layer in net.aggregation.second.values():
-        layer.weight.mul_(abs(level))
+        layer.weight.mul_(steepness)
     expected, _ = net.head(features)
-    found, _ = in_two_cuts(net, features, (2, 5))
+    found, _ = in_cuts(net, features, (2, 5))
     assert found.isfinite().all()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_long_term_feature_of_gates_closed_beyond_measure_is_the_mean() -> None:
+    net, features = network(), torch.rand(1, 6, 2, 32) + 0.1
+    assert net.long is not None
+    net.long.first.weight.fill_(1.0)
+    net.long.second.weight.fill_(-100.0)
+    values, _, _, gates = kept(net, features)
+    opened, weighed = torch.chunk(gates.sum(2), 2, 2)
+    torch.testing.assert_close(weighed / opened, values[..., :32].mean(2))
 
 
 @torch.no_grad()
@@ -101,7 +109,7 @@ def test_of_equal_scores_the_oldest_frame_wins_wherever_it_lies() -> None:
     assert net.scores is not None
     net.scores.second.weight.zero_()
     expected, _ = net.head(features)
-    found, frames = in_two_cuts(net, features, (4, 1))
+    found, frames = in_cuts(net, features, (4, 1))
     assert frames.tolist() == [[0, 0], [0, 0]]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -109,15 +117,15 @@ def test_of_equal_scores_the_oldest_frame_wins_wherever_it_lies() -> None:
 @torch.no_grad()
 def test_a_score_that_is_no_number_never_wins() -> None:
     net, features = network(), torch.rand(1, 6, 2, 32)
-    kept = Local(net)(features, int32(6))
-    _, frames = Slide(net)(*kept, int32(0))
-    units = kept.hidden.shape[3] // 2
+    windows = kept(net, features)
+    _, frames = Slide(net)(*turned(windows, (0,)))
+    judged = windows[2]  # the hidden layer of Eq. 6
     for part, frame in enumerate(frames[0].tolist()):
-        kept.hidden[0, part, frame, units:] = torch.nan  # the hidden layer of Eq. 6
-    _, others = Slide(net)(*kept, int32(0))
+        judged[0, part, frame] = torch.nan
+    _, others = Slide(net)(*turned(windows, (0,)))
     assert (others != frames).all()
-    kept.hidden[..., units:] = torch.nan
-    _, first = Slide(net)(*rotated(kept, (3,)), int32(3))
+    judged[:] = torch.nan
+    _, first = Slide(net)(*turned(windows, (3,)))
     assert first.tolist() == [[0, 0]]
 
 
@@ -135,7 +143,7 @@ def test_a_score_that_is_no_number_never_wins() -> None:
 def test_other_networks_have_no_sliding_form(form: dict[str, object]) -> None:
     net = network(**form)
     assert not slides(net.config)
-    for cut in (Local, Slide):
+    for cut in (Taps, Mix, Slide):
         with pytest.raises(ValueError, match="only the paper's whole network has a sliding form"):
             cut(net)
 

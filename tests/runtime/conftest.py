@@ -15,7 +15,7 @@ from cstl_edge.runtime.base import (
     check_silhouettes,
     encode_in_parts,
 )
-from cstl_edge.runtime.windows import check_oldest
+from cstl_edge.runtime.sliding import check_rows, check_slots
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -58,7 +58,7 @@ class Standin:
 
 
 class SlidingStandin(Standin):
-    """Its head is two cuts: what a frame says of two on either side, and in which order."""
+    """Its head is three cuts: what a frame says of two on either side, and in which order."""
 
     def __init__(self):
         super().__init__()
@@ -69,48 +69,68 @@ class SlidingStandin(Standin):
         check_lengths(lengths, *features.shape[:2])
         self.calls.append(("head", lengths.tolist()))
         answers = [
-            self._answer(*(k[None] for k in _near(window[:length])), [0])
+            self._answer(*(k[None] for k in _near(window[:length])), np.arange(length)[None])
             for window, length in zip(features, lengths, strict=True)
         ]
         return Embedded(*map(np.concatenate, zip(*answers, strict=True)))
 
-    def local(self, features, lengths):
-        check_features(features, self.info)
-        check_lengths(lengths, *features.shape[:2])
-        self.calls.append(("local", lengths.tolist()))
-        n, s, p, c = features.shape
-        kept = {"kept_features": np.full((n, p, s, c), np.nan, np.float32)}  # in the padding
-        kept["kept_near"] = kept["kept_features"].copy()
-        for i, length in enumerate(lengths):
-            for values, found in zip(kept.values(), _near(features[i, :length]), strict=True):
-                values[i, :, :length] = found
-        return kept
+    def taps(self, features):
+        check_rows("features", features, self.info.parts, self.info.channels)
+        self.calls.append(("taps", features.shape[1]))
+        return np.concatenate([k * features + b for k, b in _SHARES], 2).astype(
+            np.float32
+        ), features
 
-    def slide(self, kept, oldest):
-        check_oldest(oldest, kept)
-        self.calls.append(("slide", [kept["kept_near"].shape[2]] * len(oldest)))
-        return Embedded(*self._answer(kept["kept_features"], kept["kept_near"], oldest))
+    def mix(self, features, sums):
+        check_rows("features", features, self.info.parts, self.info.channels)
+        check_rows("sums", sums, self.info.parts, self.info.channels)
+        self.calls.append(("mix", sums.shape[1]))
+        return sums, features[:, :, :1]
 
-    def _answer(self, features, near, oldest):
+    def slide(self, kept, slots):
+        check_slots(slots, kept)
+        self.calls.append(("slide", [slots.shape[1]] * len(slots)))
+        features, *sums = np.split(kept["kept_values"], 3, 3)
+        for twice in sums:
+            np.testing.assert_array_equal(kept["kept_logits"], twice)
+        np.testing.assert_array_equal(kept["kept_gates"], features)
+        np.testing.assert_array_equal(kept["kept_judged"], features[..., :1])
+        return Embedded(*self._answer(features, sums[0], slots))
+
+    def _answer(self, features, near, slots):
         """[n, p, s, c] twice, in rings -> embedding [n, p, d], salient frames [n, p]."""
-        turned = [
-            [np.roll(ring, -by, 1) for ring, by in zip(rings, oldest, strict=True)]
+        features, near = (
+            np.stack([ring[:, order] for ring, order in zip(rings, slots, strict=True)])
             for rings in (features, near)
-        ]
-        features, near = map(np.stack, turned)
+        )
         times = np.arange(features.shape[2], dtype=np.float32)
         weights = np.cos(times[:, None] * np.arange(1, self.info.embedding + 1))  # [s, d]
         embedding = (near.sum(3) @ weights).astype(np.float32)  # [n, p, d]
         return embedding, features.sum(3).argmax(2).astype(np.int32)
 
 
+_BEFORE, _AT, _AFTER = 0.5, -1.0, 0.25  # of a sum of three frames
+_SHIFTS = 0.3, 0.7  # what lies outside a window is zero, not the continuation of what is inside
+_SUM = _SHIFTS[0] * (_BEFORE + _AT + _AFTER) + _SHIFTS[1]
+_WHOLE = 2 * _BEFORE * _AFTER + _AT**2
+_SHARES = [  # as `sliding.TAPS` has them
+    (_BEFORE**2, 0),
+    (2 * _BEFORE * _AT, 0),
+    (_WHOLE, _SUM),
+    (_WHOLE - _BEFORE * _AFTER, _SUM - _SHIFTS[0] * _BEFORE),
+    (2 * _AFTER * _AT, 0),
+    (_AFTER**2, 0),
+    (_BEFORE * _AFTER, _SHIFTS[0] * _AFTER),
+]
+
+
 def _near(window):
     """Frames [s, p, c] -> the same and what two serial sums of three frames say, [p, s, c] each."""
     features = window.swapaxes(0, 1)
     near = features
-    for shift in (0.3, 0.7):  # a bias: what lies outside a window is zero, not its continuation
+    for shift in _SHIFTS:
         padded = np.pad(near, ((0, 0), (1, 1), (0, 0)))
-        near = 0.5 * padded[:, :-2] - near + 0.25 * padded[:, 2:] + np.float32(shift)
+        near = _BEFORE * padded[:, :-2] + _AT * near + _AFTER * padded[:, 2:] + np.float32(shift)
     return features, near
 
 

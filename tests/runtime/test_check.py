@@ -25,7 +25,7 @@ def judge(folder):
     return judge
 
 
-GRAPHS = ["frames.onnx", "head.onnx", "full.onnx", "local.onnx", "slide.onnx"]
+GRAPHS = ["frames.onnx", "head.onnx", "full.onnx", "taps.onnx", "mix.onnx", "slide.onnx"]
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -124,8 +124,8 @@ def ir_version(model):
         ("frames.onnx", fix_batch, "expected inputs"),
         ("frames.onnx", retype_input, "expected inputs.*UINT8.*got.*FLOAT"),
         ("head.onnx", drop_output, "expected outputs.*salient_frames"),
-        ("local.onnx", drop_output, "expected outputs.*kept_hidden"),
-        ("slide.onnx", rename_input, "expected inputs.*kept_features.*got.*image"),
+        ("mix.onnx", drop_output, "expected outputs.*judged"),
+        ("slide.onnx", rename_input, "expected inputs.*kept_values.*got.*image"),
         ("head.onnx", drop_function, "for TensorRT with the plugin only. Use the plain export"),
         ("head.onnx", add_function, "at most the function CstlPartGather"),
         ("head.onnx", foreign_node, "com.microsoft.Inverse"),

@@ -59,7 +59,8 @@ def test_where_windows_slide_whole_ones_are_sampled_too(sliding_standin):
     ]
     kinds = [name for name, _ in sliding_standin.calls if name != "frames"]
     # 1 answer each before 5 rounds with 2 each; `head` serves 5 windows anew besides.
-    assert [kinds.count(kind) for kind in ("local", "slide", "head")] == [22, 22, 22 + 5]
+    assert [kinds.count(kind) for kind in ("taps", "mix", "slide")] == [22] * 3
+    assert kinds.count("head") == 22 + 5
 
 
 def test_walkers_are_paced_and_all_answered(standin, monkeypatch):

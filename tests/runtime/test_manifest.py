@@ -20,9 +20,9 @@ def spoil(folder, **changes):
 def test_it_is_read(folder):
     manifest = read_manifest(folder)
     assert manifest.shape.channels == 16
-    graphs = ("frames", "head", "full", "local", "slide")
+    graphs = ("frames", "head", "full", "taps", "mix", "slide")
     assert set(manifest.files) == {f"{graph}.onnx" for graph in graphs}
-    assert manifest.shape.kept == {"features": 16, "sums": 16, "gates": 16, "hidden": 6}
+    assert manifest.shape.kept == {"values": 48, "logits": 48, "judged": 3, "gates": 32}
 
 
 def test_keys_of_later_versions_are_passed_over(folder):

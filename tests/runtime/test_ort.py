@@ -43,30 +43,36 @@ def test_a_closed_encoder_says_so(folder, expected):
         encoder.encode(expected["silhouettes"])
 
 
-def test_what_is_kept_and_slid_is_the_head(tiny, expected):
-    features = tiny.frames(expected["silhouettes"][0])[None]  # [1, s, p, c]
-    head = tiny.head(features, np.array([9], np.int32))
-    kept = tiny.local(features, np.array([9], np.int32))
-    ring = {name: np.roll(values, 4, 2) for name, values in kept.items()}
-    slid = tiny.slide(ring, np.array([4], np.int32))
-    np.testing.assert_allclose(slid.embedding, head.embedding, atol=1e-5)
-    np.testing.assert_array_equal(slid.salient_frames, head.salient_frames)
-    assert slid.salient_frames.dtype == np.int32
-    with pytest.raises(DataError, match=r"expected oldest in 0\.\.8; got \[9\]"):
-        tiny.slide(ring, np.array([9], np.int32))
+def test_the_cuts_want_what_fits(tiny):
+    rows, short = np.zeros((4, 3, 16), np.float32), np.zeros((4, 3, 15), np.float32)
+    told = r"expected features as float32 \[4, m, 16\]; got float32 \[4, 3, 15\]"
+    with pytest.raises(DataError, match=told):
+        tiny.taps(short)
+    with pytest.raises(DataError, match=r"expected sums as .* got float64"):
+        tiny.mix(rows, rows.astype(np.float64))
+    kept = {name: np.zeros((1, 4, 3, width), np.float32) for name, width in WIDTHS.items()}
+    with pytest.raises(DataError, match=r"expected slots in 0\.\.2; got \[\[1, 2, 3\]\]"):
+        tiny.slide(kept, np.array([[1, 2, 3]]))
+    with pytest.raises(DataError, match=r"expected slots as int64 \[1, 3\]; got"):
+        tiny.slide(kept, np.array([[1, 2]]))
 
 
-def test_a_folder_without_the_cuts_serves_as_before(folder, expected):
+WIDTHS = {"kept_values": 48, "kept_logits": 48, "kept_judged": 3, "kept_gates": 32}
+
+
+@pytest.mark.parametrize("missing", ["taps.onnx", "mix.onnx", "slide.onnx"])
+def test_a_folder_without_the_cuts_serves_as_before(folder, expected, missing):
+    """Such as one of an earlier version, which had other cuts."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
-    del manifest["files"]["local.onnx"]
+    manifest["files"]["local.onnx"] = manifest["files"].pop(missing)
     path.write_text(json.dumps(manifest))
     encoder = load(folder)
     assert not encoder.info.slides
     embedded = encoder.encode(expected["silhouettes"], expected["lengths"])
     np.testing.assert_allclose(embedded.embedding, expected["embedding"], atol=1e-5)
-    with pytest.raises(ModelError, match=r"no local\.onnx and slide\.onnx: export"):
-        encoder.local(np.zeros((1, 2, 4, 16), np.float32), np.array([2], np.int32))
+    with pytest.raises(ModelError, match=r"not all of taps\.onnx, mix\.onnx, slide\.onnx: export"):
+        encoder.taps(np.zeros((4, 2, 16), np.float32))
 
 
 def test_loading_needs_neither_torch_nor_onnx_in_this_process(folder):

@@ -8,6 +8,7 @@ import pytest
 
 from cstl_edge.errors import BackendUnavailable, ModelError
 from cstl_edge.runtime import load
+from cstl_edge.runtime.sliding import KEPT
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -57,10 +58,10 @@ def test_a_network_without_ssfl_tells_no_frames():
     assert embedded.salient_frames.tolist() == [[-1] * 4]
     assert not encoder.info.slides
     with pytest.raises(ModelError, match="this network has no sliding form: use `head`"):
-        encoder.local(np.zeros((1, 2, 4, 4), np.float32), np.array([2], np.int32))
-    kept = {"kept_features": np.zeros((1, 4, 2, 4), np.float32)}
+        encoder.taps(np.zeros((4, 2, 4), np.float32))
+    kept = dict.fromkeys(KEPT, np.zeros((1, 4, 2, 12), np.float32))
     with pytest.raises(ModelError, match="this network has no sliding form: use `head`"):
-        encoder.slide(kept, np.array([1], np.int32))
+        encoder.slide(kept, np.array([[1, 0]]))
 
 
 def test_impostors_come_from_the_export_beside(weights, folder):

@@ -150,17 +150,17 @@ def test_a_slide_costs_the_frames_that_it_changes(sliding_standin):
     for _ in range(22):
         stream.push({"a": silhouette})
     cuts = [call for call in sliding_standin.calls if call[0] != "frames"]
-    assert cuts[:2] == [("local", [20]), ("slide", [20])]
-    assert cuts[2:] == [("local", [9]), ("slide", [20])] * 2  # 1 new frame and 4 at either end
+    assert cuts[:3] == [("taps", 20), ("mix", 20), ("slide", [20])]
+    assert cuts[3:] == [("taps", 1), ("mix", 5), ("slide", [20])] * 2  # 2 at the beginning, 3 last
 
 
-def test_a_slide_costs_one_batch_of_each(sliding_standin):
+def test_a_slide_costs_one_batch_of_frames(sliding_standin):
     stream = StreamingEncoder(sliding_standin, window=20, hop=2)
     frame = dict.fromkeys("abc", np.zeros(sliding_standin.info.size, np.uint8))
     for _ in range(30):
         stream.push(frame)
     cuts = [call for call in sliding_standin.calls if call[0] != "frames"]
-    assert cuts[-2:] == [("local", [10, 10]), ("slide", [20, 20])]
+    assert cuts[-3:] == [("taps", 4), ("mix", 12), ("slide", [20, 20])]
 
 
 def test_whole_windows_on_request_and_where_there_is_no_other_way(standin, sliding_standin, caplog):
@@ -281,4 +281,4 @@ def test_memory_is_bounded_where_windows_slide(tiny):
         for _ in range(6):
             stream.push({walker: np.zeros(tiny.info.size, np.uint8)})
     held = [values.nbytes for ring in stream._rings.values() for values in ring.kept.values()]
-    assert sum(held) == 4 * 5 * 4 * (3 * 16 + 6) * 4  # 3 c + 2 h floats a part and frame
+    assert sum(held) == 4 * 5 * 4 * (8 * 16 + 3) * 4  # 8 c + h floats a part and frame
