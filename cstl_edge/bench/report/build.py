@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cstl_edge import __version__
 from cstl_edge.bench.record import Row, Subject
-from cstl_edge.bench.report import differ, nearness, neighbours, nvidia, speed, worth
+from cstl_edge.bench.report import differ, nearness, neighbours, nvidia, speed, state, worth
 from cstl_edge.bench.report.cells import ran_as
 from cstl_edge.bench.report.headlines import headlines
 from cstl_edge.bench.report.load import Chapter, against, chapters, read_all, text
@@ -102,10 +102,12 @@ def _facts(chapter: Chapter) -> tuple[tuple[str, str], ...]:
     machine = chapter.environment
     subjects = {row.subject.model_dump_json(): row.subject for row in chapter.rows
                 if row.subject and row.scenario != "peers"}  # fmt: skip
+    threads = {row.ran.threads for row in chapter.rows if row.ran and row.ran.threads}
     facts = [
         ("commit", ", ".join(chapter.commits)),
         ("measured", _span(text(row.environment.get("utc")) for row in chapter.rows)),
         *(("network", _network(subject)) for subject in subjects.values()),
+        ("threads", ", ".join(str(x) for x in sorted(threads))),
         ("versions", text(machine.get("packages"))),
         *((name, text(machine.get(name))) for name in SHOWN),
     ]
@@ -139,6 +141,8 @@ def _rest(chapter: Chapter, k: int) -> list[Section]:
     if backends := ran_as(chapter.rows):
         made = Table("Backends as they ran", RAN, tuple(backends), left=7, folded=True)
         tables.append(without_empty(made))
+    if around := state.table(chapter.rows):
+        tables.append(around)
     if doubts := warnings(chapter.rows):
         tables.append(Table("Warnings", ("", "rows", "for example"), doubts, folded=True))
     if missing := skipped(chapter.rows):

@@ -15,7 +15,7 @@ from typing import Any
 from cstl_edge.bench.record import Row, read_rows
 from cstl_edge.errors import ConfigError, DataError, one_line
 
-MACHINE = ("cpu", "vector", "cores", "gpus", "system", "l4t", "power_mode")
+MACHINE = ("cpu", "vector", "cores", "gpus", "board", "system", "l4t", "power_mode")
 """Keys of `measure.environment` that tell machines apart."""
 UNKNOWN = "unknown"
 PIECES = ("peers", "trtexec")

@@ -91,7 +91,7 @@ def marker_of(contender: str) -> str:
 
 def logarithmic(axis: Axis) -> None:
     """Give a logarithmic axis at most seven ticks at round numbers, written out."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     low, high = sorted(axis.get_view_interval())
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -99,13 +99,15 @@ def logarithmic(axis: Axis) -> None:
         ticks = [x * 10.0**k for k in decades for x in steps if low <= x * 10.0**k <= high]
         if len(ticks) <= MOST_TICKS:
             break
-    axis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / MOST_TICKS) or 1]))
+    every = max(1, math.ceil(len(ticks) / MOST_TICKS))
+    narrow = len(ticks) < 2  # nothing round lies there
+    axis.set_major_locator(MaxNLocator(4) if narrow else FixedLocator(ticks[::every]))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
 def inline(made: Figure, alt: str, number: count[int]) -> str:
-    """Return a figure as SVG for the middle of a page.
+    """Return a figure as SVG for the middle of a page; only tags are changed, never their text.
 
     alt:    what it shows, for whom does not see it
     number: gives each picture of a page names of its own
@@ -120,19 +122,24 @@ def inline(made: Figure, alt: str, number: count[int]) -> str:
     body = body[body.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
     body = re.sub(r"<style.*?</style>", "", body, flags=re.S)  # would rule the whole page
-    body = _named(body, f"p{next(number)}-")
-    body = re.sub(r"#0b0b0[0-9a-c]", lambda hit: f"var(--{NAMES[hit[0]]})", body)
-    body = re.sub(r"\d+\.\d{3,}", lambda hit: f"{float(hit[0]):.2f}", body)
-    body = re.sub(r"font: ([0-9.]+)px [^;\"]+", r"font-size: \1px", body)
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', body))
+    prefix = f"p{next(number)}-"
+    body = re.sub(r"<[^>]+>", lambda tag: _named(_themed(tag[0]), prefix, used), body)
     box = view[1] if view else f"0 0 {WIDTH} {WIDTH}"
     return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{body}'
 
 
-def _named(body: str, prefix: str) -> str:
-    """Drop names that nothing refers to, and make the others those of this picture."""
-    used = set(re.findall(r"url\(#([^)]+)\)", body)) | set(re.findall(r'href="#([^"]+)"', body))
-    body = re.sub(
-        r' id="([^"]+)"', lambda hit: f' id="{prefix}{hit[1]}"' if hit[1] in used else "", body
+def _themed(tag: str) -> str:
+    """Give a tag the page's colours and font, and figures no finer than a screen shows."""
+    tag = re.sub(r"#0b0b0[0-9a-c]", lambda hit: f"var(--{NAMES[hit[0]]})", tag)
+    tag = re.sub(r"\d+\.\d{3,}", lambda hit: f"{float(hit[0]):.2f}", tag)
+    return re.sub(r"font: ([0-9.]+)px [^;\"]+", r"font-size: \1px", tag)
+
+
+def _named(tag: str, prefix: str, used: set[str]) -> str:
+    """Drop a name that nothing refers to, and make others those of this picture."""
+    tag = re.sub(
+        r' id="([^"]+)"', lambda hit: f' id="{prefix}{hit[1]}"' if hit[1] in used else "", tag
     )
-    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", body)
-    return re.sub(r'(?:xlink:)?href="#([^"]+)"', rf'href="#{prefix}\1"', body)
+    tag = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", tag)
+    return re.sub(r'(?:xlink:)?href="#([^"]+)"', rf'href="#{prefix}\1"', tag)

@@ -254,3 +254,28 @@ def test_warnings_are_counted_by_kind(part_of):
     tables = section(part_of(rows), "Beside the figures").tables
     warned = next(table for table in tables if table.title == "Warnings")
     assert warned.rows == (("unstable clocks", "24", "times vary by 9 %"),)
+
+
+@needs_bench
+def test_the_state_of_the_machine_is_a_range_over_all_rows(part_of):
+    def state(mhz, celsius):
+        return {"before": {"cpu_mhz": {"median": mhz}}, "after": {"temperatures_c": {"x": celsius}},
+                "settings": {"governor": "powersave"}, "seconds": 1.0}  # fmt: skip
+
+    rows = [row(case=FULL, samples={"wall": [1.0]}, conditions=state(*x))
+            for x in ((2600.0, 50.0), (1400.0, 71.5))]  # fmt: skip
+    tables = section(part_of(rows), "Beside the figures").tables
+    found = next(table for table in tables if table.title == "State of the machine")
+    assert found.rows == (
+        ("cpu mhz, median", "1,400", "2,600"),
+        ("temperatures c, x", "50.00", "71.50"),
+        ("governor", "powersave", ""),
+    )
+
+
+@needs_bench
+@pytest.mark.parametrize(
+    "conditions", [{"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}}, {"": [1, {}], "x": None}]
+)
+def test_any_state_makes_a_page(part_of, conditions):
+    assert part_of([row(case=FULL, samples={"wall": [1.0]}, conditions=conditions)])
