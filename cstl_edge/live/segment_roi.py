@@ -136,13 +136,16 @@ class RoiSegmenter:
         """Return the mask of everybody in and around the boxes of a frame."""
         people = np.zeros(image.shape[:2], np.uint8)
         tall = [b for b in boxes if b[3] >= SURE_HEIGHT_SHARE * image.shape[0]]
-        for box in sorted(tall, key=lambda b: -b[2] * b[3])[:LEARN_BOXES]:
-            around = square(box, LEARN_MARGIN)
-            logits, _ = self._network(cut(image, around)[None])
+        tall = sorted(tall, key=lambda b: -b[2] * b[3])[:LEARN_BOXES]
+        if not tall:
+            return people
+        squares = [square(box, LEARN_MARGIN) for box in tall]
+        logits, _ = self._network(np.stack([cut(image, around) for around in squares]))
+        for around, drawn in zip(squares, logits, strict=True):
             scale = around[2] / SIDE
             matrix = np.array([[scale, 0, around[0]], [0, scale, around[1]]], np.float32)
             size = people.shape[::-1]
-            people |= cv2.warpAffine((logits[0] > 0).astype(np.uint8), matrix, size)
+            people |= cv2.warpAffine((drawn > 0).astype(np.uint8), matrix, size)
         return people
 
 

@@ -51,7 +51,7 @@ def test_near_border() -> None:
 
 def test_what_is_reached_is_the_dilated_hull() -> None:
     rng = np.random.default_rng(0)
-    for number in range(200):
+    for number in range(60):
         mask = np.zeros((SIDE, SIDE), np.uint8)
         corners = rng.integers(0, SIDE, 2) + rng.integers(0, (2, 40, 150)[number % 3], (8, 2))
         for column, row in corners.clip(0, SIDE - 1)[: 1 + number % 8]:  # one point, a line, more

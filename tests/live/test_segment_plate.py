@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cstl_edge.live import segment_plate
 from cstl_edge.live.segment import SceneState
 from cstl_edge.live.segment_plate import PlateSegmenter
 
@@ -83,6 +84,25 @@ def test_a_camera_learns_from_a_rolling_window() -> None:
     assert segmenter.state is SceneState.READY
     counts = [len(people) for people in found[80:]]
     assert counts.count(1) > 0.95 * len(counts)
+
+
+def test_a_cameras_plate_is_renewed_once_per_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_plate, "WINDOW", segment_plate.FIRST_SAMPLES)
+    segmenter = PlateSegmenter()
+    renewed: list[range] = []
+    renew = segmenter._renew
+
+    def counted(first: int, last: int) -> None:
+        renewed.append(range(first, last))
+        renew(first, last)
+
+    monkeypatch.setattr(segmenter, "_renew", counted)
+    for i in range(60):  # 6 s at 10 frames per second: then there are 2.1 s to a sample
+        segmenter.segment(frame(None, seed=i), i / 10)
+    del renewed[:]
+    for i in range(60, 60 + 21):
+        segmenter.segment(frame(None, seed=i), i / 10)
+    assert sorted(row for rows in renewed for row in rows) == list(range(H))
 
 
 def test_a_camera_that_was_turned_is_learned_again() -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from cstl_edge.live.segment_scene import densest, noise_map, occupied_weights, shadows
+from cstl_edge.live.segment_scene import (
+    FULL_WEIGHT,
+    NEAR,
+    _votes,
+    densest,
+    noise_map,
+    occupied_weights,
+    shadows,
+)
 
 RNG = np.random.default_rng(0)
 SCENE = np.full((60, 80, 3), (120, 128, 128), np.uint8)
@@ -64,3 +72,15 @@ def test_a_shadow_keeps_hue_and_texture_and_a_coat_does_not() -> None:
     shadow = shadows(frame, scene, weak)
     assert shadow[20:70, 20:100].mean() > 0.95
     assert shadow[105:165, 140:220].mean() < 0.05
+
+
+def test_votes_counted_by_strips_are_those_of_every_pair() -> None:
+    samples = [with_person(c, left) for c, left in ((170, 30), (15, 5), (170, 28), (90, 50))]
+    weights = [RNG.random(SCENE.shape[:2], dtype=np.float32) for _ in samples]
+    own = (np.stack(weights) * FULL_WEIGHT).round()
+    expected = own.copy()
+    for i, a in enumerate(samples):
+        for j, b in enumerate(samples):
+            near = (np.abs(a.astype(int) - b) <= NEAR).all(axis=2)
+            expected[i] += own[j] * (near & (i != j))
+    np.testing.assert_array_equal(_votes(samples, weights), expected)
