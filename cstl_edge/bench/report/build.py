@@ -111,6 +111,10 @@ def _facts(chapter: Chapter) -> tuple[tuple[str, str], ...]:
         ("versions", text(machine.get("packages"))),
         *((name, text(machine.get(name))) for name in SHOWN),
     ]
+    if doubts := warnings(chapter.rows):
+        some = sum(bool(row.warnings) for row in chapter.rows)
+        said = ", ".join(f"{kind} ({times})" for kind, times, _ in doubts)
+        facts.append(("in doubt", f"{some} of {len(chapter.rows)} results: {said}"))
     if chapter.replaced:
         facts.append(("replaced", f"{chapter.replaced} results of earlier runs, not shown"))
     return tuple((name.replace("_", " "), told) for name, told in facts if told)

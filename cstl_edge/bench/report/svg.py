@@ -133,7 +133,8 @@ def _themed(tag: str) -> str:
     """Give a tag the page's colours and font, and figures no finer than a screen shows."""
     tag = re.sub(r"#0b0b0[0-9a-c]", lambda hit: f"var(--{NAMES[hit[0]]})", tag)
     tag = re.sub(r"\d+\.\d{3,}", lambda hit: f"{float(hit[0]):.2f}", tag)
-    return re.sub(r"font: ([0-9.]+)px [^;\"]+", r"font-size: \1px", tag)
+    tag = re.sub(r"font: ([0-9.]+)px [^;\"]+", r"font-size: \1px", tag)  # of older matplotlib
+    return re.sub(r"font-family: [^;\"]+;? ?", "", tag)
 
 
 def _named(tag: str, prefix: str, used: set[str]) -> str:

@@ -176,6 +176,14 @@ def test_a_roofline_that_cannot_be_read_is_refused(part_of, bad):
 
 
 @needs_bench
+def test_a_share_above_all_is_said_to_be_wrong(part_of):
+    made = section(part_of([*LIMIT, NEEDS, row(case=FULL, samples={"wall": [10.0]})]),
+                   "Nearness to the limit")  # fmt: skip
+    assert column(made.tables[0], "share") == {"onnxruntime float32": "250%"}
+    assert "quiet machine" in made.tables[0].notes[0]
+
+
+@needs_bench
 @pytest.mark.parametrize(
     "rows",
     [
@@ -251,9 +259,11 @@ def test_warnings_are_counted_by_kind(part_of):
         one.model_copy(update={"warnings": ["unstable clocks: times vary by 9 %"]})
         for one in graph_rows()
     ]
-    tables = section(part_of(rows), "Beside the figures").tables
+    part = part_of(rows)
+    tables = section(part, "Beside the figures").tables
     warned = next(table for table in tables if table.title == "Warnings")
     assert warned.rows == (("unstable clocks", "24", "times vary by 9 %"),)
+    assert ("in doubt", "24 of 24 results: unstable clocks (24)") in part.facts
 
 
 @needs_bench
