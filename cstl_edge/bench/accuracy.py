@@ -37,8 +37,8 @@ VIEWS_DEG = (18, 90, 162)
 SHORT_VIEWS_DEG = (18, 162)
 BATCH = 10  # sequences; everybody has ten per view, so that no batch is of another shape
 FEWEST = 2  # people: one alone has nobody to be taken for
-DRAWS = 200  # of people; the long form draws 500 times
-FULL_DRAWS = 500
+DRAWS = 200  # of people, for the intervals
+FULL_DRAWS, SHORT_DRAWS = 500, 50
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Figures:
 def rows(context: Context) -> Iterator[Row]:
     """Yield a row per backend and precision, when everybody was embedded and matched."""
     data = people(context)
-    draws = FULL_DRAWS if context.full else DRAWS
+    draws = FULL_DRAWS if context.full else SHORT_DRAWS if context.short else DRAWS
     reference: tuple[str, Figures] | None = None
     case = Case(graph="full", batch=BATCH, frames=WALKERS_FRAMES)
-    for found in embedders(context):
+    for found in embedders(context, anew=True):
         if isinstance(found, Missing):
             yield _row(context, found.name, case, skipped=found.reason)
             continue

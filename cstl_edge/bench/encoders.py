@@ -25,6 +25,8 @@ from cstl_edge.runtime.base import Embedded, Encoder, EncoderInfo, Ints, Silhoue
 from cstl_edge.runtime.manifest import read_manifest
 from cstl_edge.runtime.provenance import ENGINES, TENSORRT
 
+SHORT = ("onnxruntime float32", "pytorch float32")
+"""Who is measured in the short form."""
 PACKAGES = {"onnxruntime": "onnxruntime", "pytorch": "torch", "tensorrt": "tensorrt"}
 
 
@@ -60,6 +62,20 @@ class Embedder:
 
 def candidates(context: Context) -> Iterator[Candidate | Missing]:
     """Yield the encoders of `runtime.load`: what is here, and what is missing with the reason."""
+    yield from (found for found in _candidates(context) if asked(context, found.name))
+
+
+def asked(context: Context, name: str) -> bool:
+    """Tell whether a contender is measured in this form of the suite."""
+    return not context.short or name in SHORT
+
+
+def cores_of(ran: Ran) -> int | None:
+    """Return how many cores were used; None where a GPU computed, or nobody says."""
+    return ran.threads if ran.provider.lower().startswith("cpu") else None
+
+
+def _candidates(context: Context) -> Iterator[Candidate | Missing]:
     folder, threads = context.folder, context.threads
     held = read_manifest(folder).precisions
     for precision, name in NAMES.items():
@@ -82,9 +98,10 @@ def candidates(context: Context) -> Iterator[Candidate | Missing]:
         yield Missing("tensorrt float16", "no engines in the exported model: cstl-edge build")
 
 
-def embedders(context: Context) -> Iterator[Embedder | Missing]:
+def embedders(context: Context, anew: bool = False) -> Iterator[Embedder | Missing]:
     """Yield all that embed whole sequences, each open when it comes and closed after it.
 
+    anew: take contenders that are opened anew for every call too, whose times would mean nothing
     Compiled PyTorch is left out, since it computes what eager PyTorch does and compiles anew for
     every shape.
     """
@@ -95,10 +112,12 @@ def embedders(context: Context) -> Iterator[Embedder | Missing]:
     for contender in contenders(context):
         if contender.name in covered or "compiled" in contender.name:
             continue
+        if not asked(context, contender.name):
+            continue
         if isinstance(contender, Missing):
             yield contender
         elif "full" in contender.graphs:
-            yield from _adapted(contender)
+            yield from _adapted(contender, anew)
 
 
 def ran_of(info: EncoderInfo) -> Ran:
@@ -123,30 +142,34 @@ def ran_of(info: EncoderInfo) -> Ran:
 class OfContender:
     """A contender's graph `full` as an encoder of whole sequences, opened once per shape.
 
-    Its inputs are written over between runs; a contender that took them once and for all, on a
-    device for instance, cannot be used so and is refused (ModelError).
+    Its inputs are written over between runs. A contender that took them once and for all, on a
+    device for instance, is opened for every call where `anew` allows it, else refused (ModelError).
     """
 
     contender: Contender
+    anew: bool = False
     ran: Ran | None = None
     """Of the last run."""
+    _keeps: bool = False
     _open: dict[tuple[int, ...], tuple[dict[str, Any], Call]] = field(default_factory=dict)
 
     def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
         """Return the embeddings of sequences [n, s, h, w]."""
-        n, s = silhouettes.shape[:2]
-        counted = np.full(n, s, np.int32) if lengths is None else lengths
-        if silhouettes.shape not in self._open:
-            self._open[silhouettes.shape] = self._prepare(silhouettes.shape)
-        feed, call = self._open[silhouettes.shape]
-        feed["silhouettes"][:], feed["lengths"][:] = silhouettes, counted
+        n, s = shape = silhouettes.shape[:2]
+        if shape not in self._open:
+            self._open[shape] = self._prepare(silhouettes.shape)
+        feed, call = self._open[shape]
+        feed["silhouettes"][:] = silhouettes
+        feed["lengths"][:] = np.full(n, s, np.int32) if lengths is None else lengths
+        if self._keeps:
+            call.close()
+            call = self.contender.prepare("full", feed)
+            self._open[shape] = feed, call
         call.run()
         self.ran = call.ran
         found = call.outputs()
-        missing_frames = np.full(found["embedding"].shape[:2], -1, np.int32)
-        return Embedded(
-            found["embedding"].copy(), found.get("salient_frames", missing_frames).copy()
-        )
+        none = np.full(found["embedding"].shape[:2], -1, np.int32)
+        return Embedded(found["embedding"].copy(), found.get("salient_frames", none).copy())
 
     def close(self) -> None:
         """Close what was opened."""
@@ -155,7 +178,7 @@ class OfContender:
         self._open.clear()
 
     def _prepare(self, shape: tuple[int, ...]) -> tuple[dict[str, Any], Call]:
-        """Open the graph for a shape, and see that it reads its inputs at every run."""
+        """Open the graph for a shape, and see whether it reads its inputs at every run."""
         lengths = np.full(shape[0], shape[1], np.int32)
         feed: dict[str, Any] = {"silhouettes": np.zeros(shape, np.uint8), "lengths": lengths}
         call = self.contender.prepare("full", feed)
@@ -163,11 +186,12 @@ class OfContender:
         before = call.outputs()["embedding"].copy()
         feed["silhouettes"][:, :, shape[2] // 4 : shape[2] // 2] = 255
         call.run()
-        if np.array_equal(before, call.outputs()["embedding"]):
+        self._keeps = np.array_equal(before, call.outputs()["embedding"])
+        if self._keeps and not self.anew:
             call.close()
             raise ModelError(
                 f"{self.contender.name} keeps the inputs that it was opened with: whole sequences "
-                "cannot be embedded by it, its times are those of the scenario `graph`"
+                "cannot be embedded in turn; its times are those of the scenario `graph`"
             )
         return feed, call
 
@@ -184,8 +208,8 @@ def _opened(candidate: Candidate) -> Iterator[Embedder | Missing]:
         encoder.close()
 
 
-def _adapted(contender: Contender) -> Iterator[Embedder]:
-    whole = OfContender(contender)
+def _adapted(contender: Contender, anew: bool) -> Iterator[Embedder]:
+    whole = OfContender(contender, anew)
 
     def ran() -> Ran:
         if whole.ran is None:

@@ -44,7 +44,7 @@ from cstl_edge.measure.doubts import doubts
 from cstl_edge.runtime.base import Encoder
 
 CLIP = "walk.mp4"
-SHORT_S = (1.5, 3.0)  # of the clip: somebody walks
+SHORT_S = (1.5, 2.5)  # of the clip: somebody walks
 FPS = 25.0
 PEOPLE, TEMPLATES = 20, 4
 THRESHOLD = 1.0  # for a model that brings no distances of strangers

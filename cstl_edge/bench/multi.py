@@ -18,9 +18,16 @@ from typing import Any
 from cstl_edge.bench import inputs
 from cstl_edge.bench.contenders import Missing
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.encoders import candidates, ran_of, result
+from cstl_edge.bench.encoders import candidates, cores_of, ran_of, result
 from cstl_edge.bench.record import Case, Row
-from cstl_edge.bench.ways import STREAMED, Reference, crowd_check, reference_of, wrong
+from cstl_edge.bench.ways import (
+    STREAMED,
+    WHOLE_WINDOWS,
+    Reference,
+    crowd_check,
+    reference_of,
+    wrong,
+)
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.measure import percentile
 from cstl_edge.measure.conditions import here
@@ -30,11 +37,11 @@ from cstl_edge.runtime.cost import BUDGET_MS, FPS, MOST_WALKERS, paced
 
 WINDOW, HOP = 30, 5  # frames
 GROWTH = 1.25  # from one number to the next until one fails
+LOWERED = 1.05  # where a number is not confirmed
 STEP = 0.05  # of the number: nearer than this, or one walker, the search ends; one with --full
 PROBE_WALKERS, PROBE_S = 8, 0.4  # for the first guess
 LOAD = 0.9  # of the time between two frames: where the median of the first guess is expected
-SHORT_TRIES = 3
-MOST_TRIES = 8  # before what was found is confirmed; many more with --full
+SHORT_TRIES, MOST_TRIES, FULL_TRIES = 1, 8, 100  # before what was found is confirmed
 CONFIRM = 2  # times as long as a try
 DIGITS = 3  # of latencies that are kept of tries: microseconds
 
@@ -69,7 +76,7 @@ Runner = Callable[[int, float], list[float]]
 
 
 def rows(context: Context) -> Iterator[Row]:
-    """Yield a row per encoder that streams, when its number was found."""
+    """Yield a row per encoder that streams, and with --full per way to do so."""
     case = Case(graph="streaming", frames=WINDOW, hop=HOP, paced_hz=FPS)
     walk, shown = inputs.walk(WINDOW, context.subject.size)
     with reference_of(context, walk) as reference:
@@ -79,18 +86,20 @@ def rows(context: Context) -> Iterator[Row]:
             if isinstance(found, Missing):
                 yield _row(context, found.name, case=case, skipped=found.reason)
                 continue
-            context.tell(f"multi: {found.name}")
             try:
                 encoder = found.open()
             except CstlEdgeError as err:
                 yield _row(context, found.name, case=case, skipped=str(err))
                 continue
             try:
-                told = _held(context, encoder, reference, case) | {"ran": ran_of(encoder.info)}
+                for slide in (True, False) if context.full and encoder.info.slides else (True,):
+                    name = found.name if slide else f"{found.name}, {WHOLE_WINDOWS}"
+                    context.tell(f"multi: {name}")
+                    told = _held(context, encoder, reference, slide)
+                    told["details"] = {"silhouettes": shown, **told.get("details", {})}
+                    yield _row(context, name, ran=ran_of(encoder.info), **told)
             finally:
                 encoder.close()
-            told["details"] = {"silhouettes": shown, **told.get("details", {})}
-            yield _row(context, found.name, **told)
 
 
 def search(
@@ -128,14 +137,11 @@ def search(
             walkers, growth = min(MOST_WALKERS, max(low + 1, int(low * growth))), growth**2
         else:
             walkers = (low + high) // 2
-    low, growth = max(low, 1), GROWTH
+    low, growth = max(low, 1), LOWERED
     while not holds(low, CONFIRM * seconds):
         if low == 1:
             return 0, tried
-        low, growth = (
-            max(1, min(low - 1, int(low * (1 - step)), round(low / growth**0.25))),
-            growth**2,
-        )
+        low, growth = max(1, min(low - 1, int(low / growth))), growth**2
     return low, tried
 
 
@@ -144,33 +150,38 @@ def guessed(latencies: list[float], walkers: int) -> int:
     return int(LOAD * BUDGET_MS * walkers / percentile(latencies, 50))
 
 
-def _held(context: Context, encoder: Encoder, reference: Reference, case: Case) -> dict[str, Any]:
+def _held(context: Context, encoder: Encoder, reference: Reference, slide: bool) -> dict[str, Any]:
     """Search; return what stands in the row."""
-    agreement = crowd_check(encoder, reference, HOP)
+    agreement = crowd_check(encoder, reference, HOP, slide)
     if not agreement.ok:
-        return {"case": case, **wrong(agreement)}
+        return wrong(agreement)
 
     def run(walkers: int, seconds: float) -> list[float]:
-        return paced(encoder, walkers, WINDOW, HOP, seconds)
+        return paced(encoder, walkers, WINDOW, HOP, seconds, slide)
 
     watch = here()
     watch.begin()
     guess = guessed(run(PROBE_WALKERS, PROBE_S), PROBE_WALKERS)
-    step, tries = (
-        (0.0, 100) if context.full else (STEP, SHORT_TRIES if context.short else MOST_TRIES)
-    )
-    most, tried = search(run, context.budget.search_s, guess, step, tries)
+    most, tried = search(run, context.budget.search_s, guess, *_patience(context))
     conditions = watch.end()
     samples = {"latency": tried[-1].latencies}
+    cores = cores_of(ran_of(encoder.info))
     return {
-        "case": case.model_copy(update={"walkers": max(most, 1)}),
+        "case": Case(graph="streaming", frames=WINDOW, hop=HOP, walkers=max(most, 1), paced_hz=FPS),
         "check": agreement.check,
         "samples": samples,
-        "values": {"walkers": most, "walkers_per_core": most / encoder.info.threads},
+        "values": {"walkers": most} | ({"walkers_per_core": most / cores} if cores else {}),
         "warnings": _doubts(samples, conditions),
         "conditions": conditions,
         "details": {"budget_ms": BUDGET_MS, "guess": guess, "tried": [x.told for x in tried]},
     }
+
+
+def _patience(context: Context) -> tuple[float, int]:
+    """Return how near to the number the search goes, and how many tries it may take."""
+    if context.full:
+        return 0.0, FULL_TRIES
+    return STEP, SHORT_TRIES if context.short else MOST_TRIES
 
 
 def _doubts(samples: dict[str, list[float]], conditions: dict[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ from cstl_edge.bench import inputs
 from cstl_edge.bench.agreement import Agreement
 from cstl_edge.bench.contenders import Missing
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.encoders import Embedder, embedders, result
+from cstl_edge.bench.encoders import Embedder, cores_of, embedders, result
 from cstl_edge.bench.record import Case, Ran, Row
 from cstl_edge.bench.ways import Reference, outputs, reference_of, wrong
 from cstl_edge.errors import CstlEdgeError
@@ -35,7 +35,6 @@ WINDOW, WALK = 30, 90  # frames
 SHORT, DEFAULT, FULL = (2,), (1, 8), (1, 2, 4, 8, 16, 32)  # sequences of a batch
 LEAST_SAMPLES = 3
 """A batch holds many sequences, so fewer calls do; never fewer than these."""
-ON_CPU = ("CPU", "cpu")
 
 
 def rows(context: Context) -> Iterator[Row]:
@@ -72,8 +71,8 @@ def throughput(batch: int, frames: int, wall_ms: list[float], ran: Ran) -> dict[
         "frames_per_s": per_s * frames,
         "casia_b_test_minutes": CASIA_B_TEST / per_s / 60,
     }
-    if ran.threads and ran.provider.startswith(ON_CPU):
-        found["sequences_per_core_minute"] = 60 * per_s / ran.threads
+    if cores := cores_of(ran):
+        found["sequences_per_core_minute"] = 60 * per_s / cores
     return found
 
 

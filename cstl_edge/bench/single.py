@@ -23,11 +23,12 @@ from typing import Any
 from cstl_edge.bench import inputs
 from cstl_edge.bench.contenders import Missing, contenders
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.encoders import Candidate, candidates, result
+from cstl_edge.bench.encoders import Candidate, asked, candidates, result
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.ways import (
     REFERENCES,
     STREAMED,
+    WHOLE_WINDOWS,
     Reference,
     Way,
     first_reference,
@@ -43,7 +44,6 @@ from cstl_edge.runtime.base import Encoder
 WINDOW = 30  # frames
 HOPS = (1, 5)
 CAMERA_HZ = 25.0
-WHOLE_WINDOWS = "whole windows"
 
 
 def rows(context: Context) -> Iterator[Row]:
@@ -116,6 +116,8 @@ def _whole(context: Context, reference: Reference, stack: ExitStack) -> Iterator
     case = Case(graph="full", batch=1, frames=WINDOW)
     feed = inputs.feed("full", 1, WINDOW, context.subject.size)
     for found in contenders(context):
+        if not asked(context, found.name):
+            continue
         if isinstance(found, Missing):
             yield _row(context, found.name, case, skipped=found.reason)
         elif "full" in found.graphs:
@@ -148,7 +150,8 @@ def _measured(
             yield _row(context, way.name, case, ran=way.ran, **wrong(way.agreement))
             continue
         one, own = timed[way.key], wall[way.key]
-        known = usual_ms is not None and own and paced_hz is None
+        compared = own and usual_ms and paced_hz is None
+        values = ratios(case, percentile(own, 50), usual_ms or 0.0) if compared else {}
         yield _row(
             context,
             way.name,
@@ -156,7 +159,7 @@ def _measured(
             ran=way.ran,
             check=way.agreement.check,
             samples={**one.samples, "wall": own},
-            values=ratios(case, percentile(own, 50), usual_ms) if known and usual_ms else {},
+            values=values,
             dropped=one.dropped,
             warnings=_doubts(one.warnings, case),
             conditions=one.conditions,

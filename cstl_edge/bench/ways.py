@@ -27,6 +27,7 @@ REFERENCES = (USUAL, "onnxruntime float32")
 """Whose answers count, the first that is here."""
 STREAMED = ("onnxruntime float32", "onnxruntime int8", "tensorrt float16")
 """Who streams in the default form; the long one streams on every encoder."""
+WHOLE_WINDOWS = "whole windows"  # an option of contenders that could let windows slide
 CROWD = 3  # walkers whose answers are looked at
 
 Outputs = dict[str, npt.NDArray[Any]]
@@ -113,10 +114,10 @@ def window(
     )
 
 
-def crowd_check(encoder: Encoder, reference: Reference, hop: int) -> Agreement:
+def crowd_check(encoder: Encoder, reference: Reference, hop: int, slide: bool = True) -> Agreement:
     """Return how the answers of several walkers, each at another turn of the walk, agree."""
     walk = reference.walk
-    stream = StreamingEncoder[int](encoder, len(walk), hop)
+    stream = StreamingEncoder[int](encoder, len(walk), hop, slide=slide)
     agreement = reference.agreement(ran_of(encoder.info))
     for t in range(len(walk) + 2 * hop):
         seen = {w: walk[(t + w) % len(walk)] for w in range(CROWD)}

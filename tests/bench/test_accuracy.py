@@ -122,7 +122,7 @@ def field(monkeypatch):
 
     def take(data, *found):
         monkeypatch.setattr(accuracy, "people", lambda context: data)
-        monkeypatch.setattr(accuracy, "embedders", lambda context: iter(found))
+        monkeypatch.setattr(accuracy, "embedders", lambda context, anew: iter(found))
 
     return take
 

@@ -1,5 +1,7 @@
 """The encoders of a machine under the contenders' names, and contenders taken for encoders."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,13 @@ from cstl_edge.runtime import load
 
 RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32", version="1")
 
-pytestmark = pytest.mark.usefixtures("unprobed")
+pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
+
+
+@pytest.fixture
+def everybody(monkeypatch):
+    """Let the short form measure whoever is here."""
+    monkeypatch.setattr(encoders, "asked", lambda context, name: True)
 
 
 def made_up(copies=False, name="x float32"):
@@ -69,6 +77,27 @@ def test_a_contender_embeds_sequences_of_any_shape():
 def test_a_contender_that_keeps_its_first_inputs_is_refused():
     with pytest.raises(ModelError, match="keeps the inputs"):
         OfContender(made_up(copies=True)).encode(np.full((1, 2, 8, 6), 9, np.uint8))
+
+
+def test_where_times_do_not_count_it_is_opened_anew():
+    whole, rng = OfContender(made_up(copies=True), anew=True), np.random.default_rng(0)
+    for _ in range(3):
+        silhouettes = rng.integers(0, 256, (2, 3, 8, 6), np.uint8)
+        found = whole.encode(silhouettes)
+        assert found.embedding[:, 0, 0].tolist() == silhouettes.sum((1, 2, 3)).tolist()
+
+
+def test_the_short_form_asks_few(reduced, monkeypatch):
+    monkeypatch.undo()
+    names = [one.name for one in candidates(reduced)]
+    assert names == [*encoders.SHORT]
+    longer = dataclasses.replace(reduced, short=False)
+    assert "onnxruntime int8" in [one.name for one in candidates(longer)]
+
+
+def test_cores_are_those_of_processors():
+    assert encoders.cores_of(RAN.model_copy(update={"threads": 2})) == 2
+    assert encoders.cores_of(RAN.model_copy(update={"threads": 1, "provider": "Orin"})) is None
 
 
 def test_embedders_are_the_encoders_and_those_contenders_that_have_none(reduced, monkeypatch):

@@ -49,7 +49,7 @@ def test_the_clip_passes_every_stage(plain):
     assert row.contender == f"onnxruntime float32, {SEGMENTERS[0]}"
     assert (row.case.source, row.case.walkers) == ("walk.mp4", None)
     frames = len(row.samples["total"])
-    assert frames == pytest.approx(30 * (3.0 - 1.5), abs=8)
+    assert frames == pytest.approx(30 * (2.5 - 1.5), abs=8)
     for stage in ("source", "segment", "track", "silhouette"):
         assert len(row.samples[stage]) == frames
     assert "learn" not in row.samples
@@ -58,7 +58,6 @@ def test_the_clip_passes_every_stage(plain):
     assert row.values["frames_per_s"] > 0
     assert row.values["dropped_share"] == 0
     assert row.values["walkers_in_view"] >= 1
-    assert row.samples["encode"]
     assert "20 people" in row.details["gallery"]
 
 

@@ -1,10 +1,12 @@
 """The search for how many walkers are held; no test here looks at a clock."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from standin_encoders import Wrong
 
-from cstl_edge.bench import multi, ways
+from cstl_edge.bench import encoders, multi, ways
 from cstl_edge.bench.encoders import Candidate
 from cstl_edge.bench.multi import Try, guessed, search
 from cstl_edge.runtime import load
@@ -13,7 +15,13 @@ from cstl_edge.runtime.cost import BUDGET_MS, MOST_WALKERS
 FINE, LATE = [1.0] * 100, [BUDGET_MS + 1] * 100
 HICCUP = [1.0] * 95 + [BUDGET_MS + 1] * 5
 
-pytestmark = pytest.mark.usefixtures("unprobed")
+pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
+
+
+@pytest.fixture
+def everybody(monkeypatch):
+    """Let the short form measure whoever is here."""
+    monkeypatch.setattr(encoders, "asked", lambda context, name: True)
 
 
 def machine(limit, asked=None):
@@ -110,8 +118,8 @@ def test_in_time_is_of_the_99th_percentile():
 
 
 def test_a_row_tells_the_number_and_all_that_was_tried(reduced, monkeypatch):
-    def paced(encoder, walkers, window, hop, seconds):
-        return [float(walkers)] * max(1, int(25 * seconds))
+    def paced(encoder, walkers, window, hop, seconds, slide):
+        return [float(walkers) if slide else 2.0 * walkers] * max(1, int(25 * seconds))
 
     monkeypatch.setattr(multi, "paced", paced)
     monkeypatch.setattr(multi, "SHORT_TRIES", 100)
@@ -129,6 +137,17 @@ def test_a_row_tells_the_number_and_all_that_was_tried(reduced, monkeypatch):
         assert not tried[40]["in_time"]
         assert all(set(one["latency_ms"]) == {float(n)} for n, one in tried.items())
         assert row.details["guess"] == 36
+
+
+def test_the_long_form_compares_ways_to_stream(plain, monkeypatch):
+    def paced(encoder, walkers, window, hop, seconds, slide):
+        return [float(walkers) if slide else 2.0 * walkers]
+
+    monkeypatch.setattr(multi, "paced", paced)
+    longer = dataclasses.replace(plain, short=False, full=True)
+    rows = {row.contender: row.values.get("walkers") for row in multi.rows(longer)}
+    assert rows["onnxruntime float32"] == 39
+    assert rows["onnxruntime float32, whole windows"] == 19
 
 
 def test_a_crowd_is_answered_like_its_windows(plain):

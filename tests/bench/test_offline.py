@@ -17,7 +17,13 @@ RAN = Ran(
     version="1", threads=2,
 )  # fmt: skip
 
-pytestmark = pytest.mark.usefixtures("unprobed")
+pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
+
+
+@pytest.fixture
+def everybody(monkeypatch):
+    """Let the short form measure whoever is here."""
+    monkeypatch.setattr(encoders, "asked", lambda context, name: True)
 
 
 @pytest.fixture(autouse=True)
