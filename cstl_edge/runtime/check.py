@@ -31,9 +31,10 @@ PROBE_TIMEOUT_S = 120.0
 SHIPPED_SHA256: frozenset[str] = frozenset(
     {
         "e0b1f23adc75ededad0d4f805c54f9c9a7af42df060de8a76e00c84bf2f62621",  # frames.onnx
-        "cb75079045c9e296fa09598d5482ad95f50866e74664067b5094678687e15884",  # head.onnx
-        "25a5bfb362b2b91dadbf295c3a53e8e57299d37f81eed25d3c4f1dfa31ecc607",  # local.onnx
-        "bb060d13462eed17588af40bdcef0872f6e5ecf5e094d753c0586bdbdd4d948b",  # slide.onnx
+        "d23616bd5f30b34e8a8093a8a53b39fc2bcd0958e7be4715d77eb2564445c61b",  # head.onnx
+        "08c37ccc0e3231c1fca877ee3d6d3a157edbad789eb72001d9e303f2c0c6260d",  # mix.onnx
+        "3c6c4dd242283b2f35f5012081c97d62b0ce39b706fb80779a88c59edf8daa37",  # slide.onnx
+        "c0a57e2851a54714171c21f151eef61166a6e13f19cb117d0d27847f254a6a6a",  # taps.onnx
     }
 )
 """sha256 of every graph in the package; `python -m cstl_edge.runtime.check FOLDER` prints them."""

@@ -31,7 +31,7 @@ class SlidingEncoder(Encoder, Protocol):
     """
 
     def taps(self, features: Floats) -> tuple[Floats, Floats]:
-        """Return of frames [p, m, c] their shares [p, m, 7c], as in `TAPS`, and gates [p, m, 2c]."""
+        """Return of frames [p, m, c] shares [p, m, 7c], as in `TAPS`, and gates [p, m, 2c]."""
 
     def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
         """Return of frames' T_f and T_f + T_s [p, m, c] the logits [p, m, 3c] and judged [p, m, h].

