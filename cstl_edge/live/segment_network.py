@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from cstl_edge.live.segment import Image
 from cstl_edge.live.source import import_cv2
 
 cv2 = import_cv2()
+
+Answer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # [1, 256, 256, 1], [1, 1]
 
 MODEL = Path(__file__).parent.parent / "assets" / "person_mask.onnx"
 
@@ -39,17 +42,28 @@ class PersonMask:
                 f"cannot load the person segmenter {path.name}: {err}; reinstall cstl-edge "
                 "or use --segmenter plate"
             ) from err
-        self._workers = ThreadPoolExecutor(threads, "cstl-edge-segment") if threads > 1 else None
+        self._helpers = threads - 1  # beside the caller, who would only wait
+        self._workers = ThreadPoolExecutor(max(1, self._helpers), "cstl-edge-segment")
 
     def __call__(self, crops: Image) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return logits [m, 256, 256] and presence [m] of crops uint8 BGR [m, 256, 256, 3]."""
-        run = map if self._workers is None else self._workers.map
-        answers = list(run(self._one, crops))
-        logits, presence = zip(*answers, strict=True)
+        answers: dict[int, Answer] = {}
+        todo = iter(enumerate(crops))
+        helpers = min(self._helpers, len(crops) - 1)
+        helping = [self._workers.submit(self._work, todo, answers) for _ in range(helpers)]
+        self._work(todo, answers)
+        for helper in helping:
+            if not helper.cancel():  # it has begun
+                helper.result()
+        logits, presence = zip(*(answers[i] for i in range(len(crops))), strict=True)
         return np.concatenate(logits)[..., 0], np.concatenate(presence)[:, 0]
 
-    def _one(self, crop: Image) -> list[npt.NDArray[np.float32]]:
+    def _work(self, todo: Iterator[tuple[int, Image]], answers: dict[int, Answer]) -> None:
+        """Take crops as long as there are any; who shares `todo` shares the work."""
+        for i, crop in todo:
+            answers[i] = self._one(crop)
+
+    def _one(self, crop: Image) -> Answer:
         rgb = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)[None].astype(np.float32) / 255.0
-        answers: list[npt.NDArray[np.float32]]
-        answers = self._session.run(["mask_logits", "presence"], {"image": rgb})
-        return answers
+        logits, presence = self._session.run(["mask_logits", "presence"], {"image": rgb})
+        return logits, presence
