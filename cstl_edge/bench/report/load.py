@@ -18,6 +18,8 @@ from cstl_edge.errors import ConfigError, DataError, one_line
 MACHINE = ("cpu", "vector", "cores", "gpus", "board", "system", "l4t", "power_mode")
 """Keys of `measure.environment` that tell machines apart."""
 UNKNOWN = "unknown"
+MS = (1e-7, 1e9)  # durations: from below a clock's tick to eleven days
+FIGURES = (1e-12, 1e18)
 PIECES = ("peers", "trtexec")
 """Scenarios whose rows come from several runs or files."""
 
@@ -217,10 +219,13 @@ def _utc(row: Row) -> str:
 
 
 def _plausible(path: Path, row: Row) -> None:
-    """Refuse durations that no clock gives."""
-    for stage, samples in row.samples.items():
-        if any(x < 0 for x in samples):
+    """Refuse durations that no clock gives, and figures beyond all that is counted (DataError)."""
+    found = [(stage, x, MS) for stage, samples in row.samples.items() for x in samples]
+    figures = [*row.values.items(), *((k, x) for k, ends in row.intervals.items() for x in ends)]
+    found += [(name, abs(x), FIGURES) for name, x in figures]
+    for name, x, (least, most) in found:
+        if x != 0 and not least <= x <= most:
             raise DataError(
-                f"{one_line(path)}: expected durations of 0 ms or more; {one_line(row.contender)} "
-                f"has {min(samples):g} ms of {one_line(stage)}"
+                f"{one_line(path)}: expected 0 or {least:g} to {most:g}; {one_line(row.contender)} "
+                f"has {x:g} as {one_line(name)}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
@@ -99,7 +100,10 @@ def _tried(row: Row, raw: str, limit_ms: float) -> list[Try]:
         made = []
         for one in row.details.get("tried", ()):
             p99 = mark([float(x) for x in one[raw]], 99).value
-            made.append(Try(float(one["walkers"]), p99, bool(one.get("holds", p99 < limit_ms))))
+            one_try = Try(float(one["walkers"]), p99, bool(one.get("holds", p99 < limit_ms)))
+            if not (0 <= p99 < math.inf and 0 <= one_try.walkers < math.inf):
+                raise ValueError(f"{one_try.walkers:g} walkers in {p99:g} ms")
+            made.append(one_try)
         return made
     except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise DataError(

@@ -81,7 +81,17 @@ def test_walkers_held_and_every_try(part_of):
 
 
 @needs_bench
-@pytest.mark.parametrize("tried", [7, ["x"], [{"walkers": 1}], [{"walkers": 1, "latency_ms": []}]])
+@pytest.mark.parametrize(
+    "tried",
+    [
+        7,
+        ["x"],
+        [{"walkers": 1}],
+        [{"walkers": 1, "latency_ms": []}],
+        [{"walkers": 1, "latency_ms": [-1.0]}],
+        [{"walkers": -1, "latency_ms": [1.0]}],
+    ],
+)
 def test_tries_that_are_none_are_refused(part_of, tried):
     with pytest.raises(DataError, match="tried"):
         part_of([row("multi", details={"tried": tried}, values={"walkers": 1.0})])
