@@ -18,7 +18,7 @@ from torch import Tensor
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.model import Cstl
 from cstl_edge.model.sliding import Mix, Taps, kept
-from cstl_edge.runtime.sliding import KEPT
+from cstl_edge.runtime.sliding import KEPT, Slots
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -116,12 +116,12 @@ def feeds(network: Cstl, name: str) -> Iterator[dict[str, Any]]:
                 features = network.frame_features(flat).numpy()
             windows = features.reshape(n, s, *features.shape[1:])  # [n, s, p, c]
             if name in ("taps.onnx", "mix.onnx", "slide.onnx"):
-                yield _cut_feed(network, name, windows, rng.integers(0, s, n))
+                yield _cut_feed(network, name, windows, rng.integers(0, s, n, np.int64))
             else:
                 yield {"features": windows, "lengths": np.array(lengths, np.int32)}
 
 
-def _cut_feed(network: Cstl, name: str, windows: Floats, oldest: Ints) -> dict[str, Any]:
+def _cut_feed(network: Cstl, name: str, windows: Floats, oldest: Slots) -> dict[str, Any]:
     """Return the inputs of one of the head's cuts, of windows [n, s, p, c].
 
     oldest: [n], where in a ring a window begins

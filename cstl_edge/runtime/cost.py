@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,12 @@ def ways(encoder: Encoder) -> dict[str, bool]:
 
 
 def cost_of_a_frame(
-    runtime: Encoder, eager: Encoder | None, window: int, hop: int, rounds: int
+    runtime: Encoder,
+    eager: Encoder | None,
+    window: int,
+    hop: int,
+    rounds: int,
+    others: Mapping[str, Encoder] | None = None,
 ) -> dict[str, list[float]]:
     """Return milliseconds per frame of one walker by contender, taken in turn in one run.
 
@@ -45,6 +50,9 @@ def cost_of_a_frame(
     One hop goes before it untimed: a camera's frame finds the caches as the last one left them, not
     as the contender before did (2.1 against 2.8 ms for whoever came first, on two busy cores).
     Where windows slide, streaming with whole windows is a contender too.
+
+    others: further encoders that stream in the same run, by what is added to a contender's name,
+    e.g. {"int8": encoder}
     """
     silhouettes = walk(runtime, window)
     streams = {
@@ -52,6 +60,9 @@ def cost_of_a_frame(
         for name, slide in ways(runtime).items()
         for k in (1, hop)
     }
+    for added, encoder in (others or {}).items():
+        for k in (1, hop):
+            streams[f"streaming, {added}", k] = StreamingEncoder[int](encoder, window, k)
     samples: dict[str, list[float]] = {}
 
     def clock(name: str, frames: int, work: Callable[[], Any]) -> None:

@@ -53,15 +53,15 @@ class SlidingRing(Ring):
     def __init__(self, window: int, parts: int, channels: int, min_frames: int) -> None:
         super().__init__(window, parts, channels, min_frames)
         self._values = np.empty((parts, window, 3, channels), np.float32)
-        self.features = self._values[:, :, 0]  # [p, window, c]
+        self.features: Floats = self._values[:, :, 0]  # [p, window, c]
         self.kept = {KEPT[0]: self._values.reshape(parts, window, -1)}  # others come with `keep`
         self._ends = np.empty((2, parts, window, channels), np.float32)
         """T_f + T_s of a frame where it is the first of the window, and where it is the second."""
         self._answered = 0  # the value of `seen` when all of this was up to date
         # Of the last two frames, for those that come: T_f + T_s where they are the first of the
         # window, the second or another, of what came until now; and their shares for later ones.
-        self._open = np.zeros((3, parts, REACH, channels), np.float32)
-        self._left = np.zeros((2, parts, REACH, channels), np.float32)
+        self._open: Floats = np.zeros((3, parts, REACH, channels), np.float32)
+        self._left: Floats = np.zeros((2, parts, REACH, channels), np.float32)
 
     def push(self, feature: Floats) -> None:
         """Take the features [p, c] of one more frame, over the oldest ones."""

@@ -49,7 +49,7 @@ class StreamingEncoder(Generic[Walker]):
     """Windows over the frames of many walkers, on any encoder. Not thread-safe.
 
     Memory: window · p · c floats for each of at most `max_walkers` (0.5 MB at the paper's widths);
-    3.4 times as many where windows slide.
+    ten times as many where windows slide.
     """
 
     def __init__(

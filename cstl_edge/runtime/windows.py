@@ -16,7 +16,7 @@ class Ring:
     """The latest part features of one walker."""
 
     def __init__(self, window: int, parts: int, channels: int, min_frames: int) -> None:
-        self.features = np.empty((window, parts, channels), np.float32)
+        self.features: Floats = np.empty((window, parts, channels), np.float32)
         self.window = window
         self.seen = 0
         self.due = min_frames  # the value of `seen` from which its head is wanted

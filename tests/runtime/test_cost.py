@@ -63,6 +63,20 @@ def test_where_windows_slide_whole_ones_are_sampled_too(sliding_standin):
     assert kinds.count("head") == 22 + 5
 
 
+def test_another_precision_streams_in_the_same_run(standin, sliding_standin):
+    others = {"int8": sliding_standin}
+    costs = cost.cost_of_a_frame(standin, None, window=6, hop=2, rounds=3, others=others)
+    assert {name: len(taken) for name, taken in costs.items()} == {
+        "streaming, hop 1": 3,
+        "streaming, hop 2": 3,
+        "streaming, int8, hop 1": 3,
+        "streaming, int8, hop 2": 3,
+        "trunk, one frame": 3,
+        "window anew, same runtime": 3,
+    }
+    assert {name for name, _ in sliding_standin.calls} == {"frames", "taps", "mix", "slide"}
+
+
 def test_walkers_are_paced_and_all_answered(standin, monkeypatch):
     now = [0.0]
     fake_clock(now, monkeypatch)
