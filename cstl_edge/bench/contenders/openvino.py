@@ -50,7 +50,7 @@ def _prepare(context: Context, precision: str, graph: str, feed: Arrays) -> Call
 
     manifest, data = read_export(context.folder)
     names = files(manifest, FILES[precision], graph)
-    opened = [_open(data[name], precision, context.threads) for name in names]
+    opened = [_Graph(data[name], precision, context.threads) for name in names]
     run = opened[0] if len(opened) == 1 else whole(*opened)
     run(feed)  # compiles for the shapes of the feed
     models = [one.compiled for one in opened]
@@ -78,7 +78,7 @@ def computed_in(models: Sequence[Any]) -> str:
     return " and ".join(sorted(found)) or "unknown"
 
 
-class _open:
+class _Graph:
     """A graph that is compiled when its first feed has told the shapes."""
 
     def __init__(self, data: bytes, precision: str, threads: int) -> None:
