@@ -170,8 +170,10 @@ def _notes(found: Found) -> list[str]:
             f"Trained alike: {sampler['people']}×{sampler['sequences']} sequences of "
             f"{sampler['frames']} frames, the same batches, Adam, one cosine schedule of learning "
             f"rates, moving average, {run['precision']}, seed {run['seed']}, {run['threads']} "
-            "thread; triplet loss of each part, for CSTL the cross-entropy of its class head "
-            f"beside it. Tested on {rows[0].details['people']} people of {rows[0].details['data']}."
+            "thread, first weights by one rule (not each author's own); triplet loss of each part, "
+            "for CSTL the cross-entropy of its class head beside it. People: "
+            f"{rows[0].details['training']['configuration']['walkers']['people']} to train on; "
+            f"tested on {rows[0].details['people']} people of {rows[0].details['data']}."
         )
     for iterations in sorted({iterations for iterations, _ in found.accuracy}):
         missing = [name for name in NETWORKS if (iterations, name) not in found.accuracy]

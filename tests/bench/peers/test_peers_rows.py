@@ -139,6 +139,7 @@ def test_memory_that_a_network_touches_is_found(peers):
 def accuracy_row(name, share, iterations=1000):
     hits = {"people": [1, 2, 3, 4], **{x: [share] * 4 for x in ("nm", "bg", "cl")}}
     training = {"configuration": {"sampler": {"people": 8, "sequences": 4, "frames": 12}}}
+    training["configuration"]["walkers"] = {"people": 420}
     training["configuration"]["run"] = {"precision": "bfloat16", "seed": 1, "threads": 1}
     return Row(
         run="a",
