@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 
-from cstl_edge.bench.record import Row
+from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.report import pictures, planes
 from cstl_edge.bench.report.cells import stages, times, values
 from cstl_edge.bench.report.compare import stage_of
@@ -20,7 +20,8 @@ from cstl_edge.bench.report.tables import Table, case_of, cases_of, name_of, one
 from cstl_edge.errors import DataError, one_line
 
 STRIPS = 16  # rows of one picture
-CASES = 4  # pictures of the graph scenario; the other cases are in its tables
+CASES = 4  # pictures of the graph scenario at most; its tables have every case
+WINDOW = 30  # frames
 LIMIT_MS = 40.0  # between two frames of a camera
 STREET_MS = 200.0  # from the camera to the end of a frame's work
 THROUGHPUT = (
@@ -62,13 +63,17 @@ def graph(chapter: Chapter, n: count[int]) -> Section | None:
         cases.setdefault(case_of(row.case), []).append(row)
     tables = [times(case, found) for case, found in cases.items()]
     apart = stages("Stages as the device timed them", rows)
-    drawn = [_strips(case, found, n) for case, found in list(cases.items())[:CASES]]
+    drawn = [_strips(case, found, n) for case, found in cases.items() if _usual(found[0].case)]
     lead = (
         "Each backend and precision takes its turn within a case, so that ratios share conditions."
     )
-    return Section(
-        "graph", "The graphs by themselves", (lead,), _filled([*tables, apart]), tuple(drawn)
-    )
+    made = _filled([*tables, apart])
+    return Section("graph", "The graphs by themselves", (lead,), made, tuple(drawn[-CASES:]))
+
+
+def _usual(case: Case) -> bool:
+    """Tell whether a case is worth a picture: one walker or window, back to back."""
+    return (case.batch, case.paced_hz) == (1, None) and case.frames in (None, WINDOW)
 
 
 def multi(chapter: Chapter, n: count[int]) -> Section | None:

@@ -17,7 +17,7 @@ from cstl_edge.bench.report.planes import Point
 from cstl_edge.bench.report.tables import DASH, with_column
 
 WINDOW = 30  # frames
-ACCURACY = ("rank1", "rank1_difference", "fnir", "fnir_difference")
+ACCURACY = ("rank1", "rank1_difference", "fnir", "fnir_difference", "rank1_same_view")
 POWER = (
     *("joules_per_embedding_gross", "joules_per_embedding_net"),
     *("watts_idle", "watts_gross", "watts_net", "watts_gross_tegrastats"),
@@ -32,7 +32,7 @@ def accuracy(chapter: Chapter, n: count[int]) -> Section | None:
         return None
     window = [_window(chapter, row) for row in rows]
     frame = [_frame(chapter, row) for row in rows]
-    table = values("Accuracy and speed", rows, ACCURACY)
+    table = values("Accuracy and speed", rows, ACCURACY, only=True)
     for name, found in (("one more frame ms", frame), ("whole window ms", window)):
         cells = [DASH if one is None else str(one) for one in found]
         if set(cells) != {DASH}:
