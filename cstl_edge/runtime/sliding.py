@@ -7,6 +7,7 @@ cuts of the head an encoder may have. Letters as in `base`; h numbers of one hid
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -44,6 +45,7 @@ class SlidingEncoder(Encoder, Protocol):
 
         kept: values (T_f, T_f + T_s twice: 3c), logits, judged and gates, named as in `KEPT`
         slots: [n, s], where a window's frames lie, from the oldest to the newest
+        Several threads may call this at once.
         """
 
 
@@ -128,14 +130,22 @@ class SlidingRing(Ring):
         return sums
 
 
-def embed_slid(encoder: SlidingEncoder, rings: Sequence[SlidingRing]) -> Embedded:
-    """Bring what is kept of the windows up to date, in one batch, and answer from each in turn.
+def embed_slid(
+    encoder: SlidingEncoder, rings: Sequence[SlidingRing], pool: Executor | None = None
+) -> Embedded:
+    """Bring what is kept of the windows up to date, in one batch, and answer from each by itself.
 
     A batch of windows would be a copy of all that is kept: 1.3 ms a window at the paper's widths,
     as long as the answer takes.
+    pool: what runs the answers side by side where there are several
     """
     _update(encoder, rings)
-    answers = [encoder.slide(ring.window_kept(), ring.slots()[None]) for ring in rings]
+
+    def answer(ring: SlidingRing) -> Embedded:
+        return encoder.slide(ring.window_kept(), ring.slots()[None])
+
+    run = pool.map if pool is not None and len(rings) > 1 else map
+    answers = list(run(answer, rings))
     return Embedded(*map(np.concatenate, zip(*answers, strict=True)))
 
 

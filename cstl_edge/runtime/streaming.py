@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -84,6 +85,8 @@ class StreamingEncoder(Generic[Walker]):
                 "as asked for" if encoder.info.slides else "the only form that this model has here"
             )
             log.info("windows go through the head whole, %s", why)
+        threads = encoder.info.threads
+        self._pool = ThreadPoolExecutor(threads) if self.slides and threads > 1 else None
         self._rings: OrderedDict[Walker, Ring] = OrderedDict()  # the longest unseen walker first
 
     def __len__(self) -> int:
@@ -168,7 +171,7 @@ class StreamingEncoder(Generic[Walker]):
     def _embed(self, rings: list[Ring]) -> Embedded:
         if self.slides:
             sliding = [ring for ring in rings if isinstance(ring, SlidingRing)]
-            return embed_slid(cast(SlidingEncoder, self.encoder), sliding)
+            return embed_slid(cast(SlidingEncoder, self.encoder), sliding, self._pool)
         return embed_whole(self.encoder, rings)
 
     def _tell_not_finite(self, count: int) -> None:

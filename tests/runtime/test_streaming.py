@@ -1,5 +1,6 @@
 """Streaming is the full network on the same frames, whoever walks beside whom."""
 
+import dataclasses
 import logging
 from collections import Counter
 
@@ -161,6 +162,13 @@ def test_a_slide_costs_one_batch_of_frames(sliding_standin):
         stream.push(frame)
     cuts = [call for call in sliding_standin.calls if call[0] != "frames"]
     assert cuts[-4:] == [("taps", 4), ("mix", 12), ("slide", [20]), ("slide", [20])]
+
+
+def test_answers_side_by_side_are_each_walkers_own(sliding_standin):
+    sliding_standin.info = dataclasses.replace(sliding_standin.info, threads=2)
+    everybody = [set(range(WALKERS))] * 24
+    _, answers = follow(sliding_standin, (12, 1, 3, everybody))
+    assert all(len(frames) == 22 for frames in answers.values())
 
 
 def test_whole_windows_on_request_and_where_there_is_no_other_way(standin, sliding_standin, caplog):
