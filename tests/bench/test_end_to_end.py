@@ -1,5 +1,6 @@
 """From the camera to the event: what a run counts, when a street holds, who is searched for."""
 
+import dataclasses
 import sys
 import time
 
@@ -9,6 +10,7 @@ import pytest
 from cstl_edge.bench import end_to_end, street
 from cstl_edge.bench.encoders import candidates
 from cstl_edge.bench.end_to_end import LEVELS, MOST_LATE_MS, Passed, climb
+from cstl_edge.bench.record import Case
 from cstl_edge.errors import ConfigError
 from cstl_edge.live.segment import SEGMENTERS
 from cstl_edge.live.source_live import LiveSource
@@ -42,6 +44,7 @@ def test_a_street_holds_with_few_drops_and_little_delay():
     assert passed(dropped=0.01, late_ms=MOST_LATE_MS - 1).holds
     assert not passed(dropped=0.011).holds
     assert not passed(late_ms=MOST_LATE_MS).holds
+    assert not Passed({"total": []}, {"dropped_share": 0.0}, {}).holds  # saw no frame in time
 
 
 def test_the_clip_passes_every_stage(plain):
@@ -84,6 +87,24 @@ def test_where_nothing_holds_the_smallest_street_is_shown(plain, monkeypatch):
     told = end_to_end._street(plain, None, None, "roi")
     assert told["values"]["walkers"] == 0
     assert told["case"].walkers == 4
+
+
+def test_the_long_form_has_the_street_as_it_comes_too(plain, monkeypatch):
+    monkeypatch.setattr(end_to_end, "passed", lambda source, *_: source.close() or passed())
+    monkeypatch.setattr(end_to_end, "_street", lambda *_: {"segmenter": "x", "case": Case()})
+    monkeypatch.setattr(end_to_end, "open_source", lambda uri, **_: Closed())
+    longer = dataclasses.replace(plain, short=False, full=True)
+    rows = [row for row in end_to_end.rows(longer) if not row.skipped]
+    shown = [row.case.source for row in rows if row.contender.endswith("float32, plate")]
+    assert shown == ["walk.mp4", end_to_end.ONE_BY_ONE]
+    assert end_to_end.ONE_BY_ONE.startswith("synthetic://8?")
+
+
+class Closed:
+    """A source that only closes."""
+
+    def close(self):
+        pass
 
 
 class Hasty(street.Camera):
