@@ -21,6 +21,7 @@ SMALLEST = 0.02  # a change of the median below this share is not worth naming
 FEWEST = 8  # independent samples a side: below, not even separate groups reach ALPHA among many
 STAGES = ("wall", "total", "latency", "device", "compute")  # what stands for a row, first found
 
+APART = ("roofline",)  # what the machine itself can do: its rates are laid beside each other
 Verdict = Literal["faster", "slower", "no difference", "too few samples"]
 Key = tuple[object, ...]
 
@@ -132,7 +133,7 @@ def _by_key(rows: Iterable[Row]) -> Mapping[Key, tuple[str, list[Row]]]:
     found: dict[Key, tuple[str, list[Row]]] = {}
     for row in rows:
         stage = stage_of(row)
-        if stage is None:
+        if stage is None or row.scenario in APART:
             continue
         there = found.setdefault(key(row), (stage, []))
         if there[0] == stage:

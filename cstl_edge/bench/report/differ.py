@@ -26,8 +26,11 @@ from cstl_edge.bench.report.tables import (
 )
 
 MOST_DRAWN = 24  # differences of one picture, the largest
-VALUES = ("sequences_per_s", "walkers", "rank1", "fnir", "joules_per_embedding")
-"""Figures without samples that are laid beside each other, without a test."""
+VALUES = (
+    *("sequences_per_s", "walkers", "rank1", "fnir"),
+    *("joules_per_embedding_gross", "joules_per_embedding_net", "gmacs_per_s", "gbytes_per_s"),
+)
+"""Figures that are laid beside each other, without a test."""
 HOW = (
     "Mann-Whitney test of the raw samples, two-sided, corrected for the number of rows by Holm's "
     f"method (level {ALPHA:g}). Faster and slower also differ by at least {SMALLEST:.0%} of the "
@@ -58,14 +61,18 @@ def part(before: Chapter, after: Chapter, k: int, n: count[int], *, asked: bool)
 
 def _tested(found: Sequence[Difference], k: int, n: count[int]) -> Section:
     counted = Counter(one.verdict for one in found)
-    lead = ", ".join(f"{number} {verdict}" for verdict, number in counted.most_common())
+    lead = [", ".join(f"{number} {verdict}" for verdict, number in counted.most_common()) + "."]
+    doubted = sum(bool(one.before.warnings or one.after.warnings) for one in found)
+    if doubted:
+        lead.append(
+            f"{doubted} of {len(found)} pairs carry warnings, such as a busy machine: a difference "
+            "may be one of the hour and not of the code. Measure again on a quiet machine."
+        )
     largest = sorted(found, key=lambda one: -abs(math.log(one.ratio or 1e-9)))[:MOST_DRAWN]
     alone = one_network(one.after for one in found)
     drawn = [(f"{name_of(one.after, alone)}: {case_of(one.after.case)}", one) for one in largest]
     picture = pictures.forest("Ratio of medians with its interval", drawn, n)
-    return Section(
-        f"tested-{k + 1}", "Faster or slower", (f"{lead}.",), (_table(found),), (picture,)
-    )
+    return Section(f"tested-{k + 1}", "Faster or slower", tuple(lead), (_table(found),), (picture,))
 
 
 def _nothing(k: int) -> Section:
@@ -104,14 +111,14 @@ def _beside(before: Sequence[Row], after: Sequence[Row]) -> Table | None:
         other = there.get(found_key(row))
         for name in VALUES:
             if other is not None and name in row.values and name in other.values:
-                case = case_of(row.case.model_copy(update={"walkers": None}))
+                case = case_of(row.case.model_copy(update={"walkers": None})) or DASH
                 figure = f"{row.scenario}: {label_of(name)}"
                 lines.append(
                     (row.contender, figure, case, value_of(other, name), value_of(row, name))
                 )
     if not lines:
         return None
-    note = "These have no raw samples, so no test is made of them."
+    note = "No test is made of these."
     columns = ("", "figure", "case", "before", "after")
     return without_empty(Table("Values", columns, tuple(lines), left=3, notes=(note,)))
 

@@ -160,6 +160,35 @@ def test_two_commits_are_compared(report_of):
     verdicts = [str(line[1]) for line in made.parts[0].sections[0].tables[0].rows]
     assert verdicts == ["faster"] * 24
     assert page.text(made).count("| faster |") == 24
+    assert made.parts[0].sections[0].lead == ("24 faster.",)
+
+
+@needs_bench
+def test_a_comparison_of_doubtful_rows_says_so(report_of):
+    doubtful = {"warnings": ["busy machine: others took 1.3 of 2 cores"], "case": FULL}
+    rows = [row(samples={"wall": samples(9.0)}, environment={"commit": name}, **doubtful)
+            for name in ("a", "b")]  # fmt: skip
+    assert "1 of 1 pairs" in report_of(rows).parts[0].sections[0].lead[1]
+
+
+@needs_bench
+def test_what_a_search_finds_and_what_the_machine_can_are_laid_beside_each_other(report_of):
+    def side(walkers, rate, **about):
+        case = Case(graph="streaming", hop=5, walkers=walkers, paced_hz=25.0)
+        yield row("multi", case=case, values={"walkers": walkers}, samples={"latency": [9.0] * 99},
+                  **about)  # fmt: skip
+        yield row("roofline", "peak float32", samples={"wall": samples(1 / rate)},
+                  details={"kind": "arithmetic", "device": "cpu", "precision": "float32"},
+                  values={"gmacs_per_s": rate}, **about)  # fmt: skip
+
+    newer = {"environment": {"commit": "feedfeed", "utc": "2026-11-26T00:00:00Z"}, "run": "r2"}
+    made = report_of([*side(20, 100.0), *side(31, 50.0, **newer)], against="0123")
+    assert [one.title for one in made.parts[0].sections] == [
+        "Nothing to compare",
+        "Figures beside each other",
+    ]
+    found = {(line[0], line[3], line[4]) for line in made.parts[0].sections[1].tables[0].rows}
+    assert found == {("onnxruntime float32", "20", "31"), ("peak float32", "100", "50.0")}
 
 
 @needs_bench
