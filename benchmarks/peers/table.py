@@ -178,7 +178,7 @@ def _notes(found: Found) -> list[str]:
     for iterations in sorted({iterations for iterations, _ in found.accuracy}):
         missing = [name for name in NETWORKS if (iterations, name) not in found.accuracy]
         if missing:
-            lines.append(f"Not trained to {iterations:,} iterations yet: {', '.join(missing)}.")
+            lines.append(f"No figures after {iterations:,} iterations yet: {', '.join(missing)}.")
     if rows := list(found.timed.values()):
         machine = rows[-1].environment
         lines.append(
