@@ -19,6 +19,7 @@ from cstl_edge.bench import inputs
 from cstl_edge.bench.contenders import Missing
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.encoders import candidates, cores_of, ran_of, result
+from cstl_edge.bench.pace import BUDGET_MS, FPS, MOST_WALKERS, paced
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.ways import (
     STREAMED,
@@ -33,7 +34,6 @@ from cstl_edge.measure import percentile
 from cstl_edge.measure.conditions import here
 from cstl_edge.measure.doubts import doubts
 from cstl_edge.runtime.base import Encoder
-from cstl_edge.runtime.cost import BUDGET_MS, FPS, MOST_WALKERS, paced
 
 WINDOW, HOP = 30, 5  # frames
 GROWTH = 1.25  # from one number to the next until one fails

@@ -9,8 +9,8 @@ from standin_encoders import Wrong
 from cstl_edge.bench import encoders, multi, ways
 from cstl_edge.bench.encoders import Candidate
 from cstl_edge.bench.multi import Try, guessed, search
+from cstl_edge.bench.pace import BUDGET_MS, MOST_WALKERS
 from cstl_edge.runtime import load
-from cstl_edge.runtime.cost import BUDGET_MS, MOST_WALKERS
 
 FINE, LATE = [1.0] * 100, [BUDGET_MS + 1] * 100
 HICCUP = [1.0] * 95 + [BUDGET_MS + 1] * 5
