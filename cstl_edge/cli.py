@@ -61,7 +61,7 @@ Model = Annotated[
     Path | None,
     typer.Option(help="exported folder or .safetensors (default: the model that is shipped)"),
 ]
-Backend = Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or pytorch")]
+Backend = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or pytorch")]
 Segmenter = Annotated[str, typer.Option(help="roi (person mask network) or plate (no weights)")]
 Fpir = Annotated[float, typer.Option(help="how often a stranger may be given a name, 0..1")]
 Threshold = Annotated[

@@ -34,7 +34,7 @@ Partition = Annotated[
     Path | None,
     typer.Option(help="JSON with TEST_SET and PROBE_SET, as Gait3D has it, in place of a split"),
 ]
-Backend = Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or pytorch")]
+Backend = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or pytorch")]
 Precision = Annotated[str | None, typer.Option(help="of an exported folder: float32, fp16 or int8")]
 Fpir = Annotated[str, typer.Option(help="open-set: wanted rates of false alarms, by commas")]
 DropUnmated = Annotated[

@@ -22,7 +22,7 @@ figure = typer.Typer(help="Draw the paper's Figures 6 and 7.", no_args_is_help=T
 Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
 Folder = Annotated[Path, typer.Option(help="where rows and embeddings are kept")]
 Split = Annotated[str, typer.Option(help="whom to test: field or first-5153 (OU-MVLP)")]
-Backend = Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or pytorch")]
+Backend = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or pytorch")]
 Data = Annotated[str, typer.Option(help="a prepared dataset, or walkers[:FIRST-LAST]")]
 WALKERS, ROWS = "walkers", Path("runs/reproduce")
 

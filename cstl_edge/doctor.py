@@ -31,6 +31,7 @@ def examine() -> list[Finding]:
         _numpy,
         _cv2,
         _onnxruntime,
+        _openvino,
         _model,
         _gstreamer,
         _cameras,
@@ -91,6 +92,15 @@ def _onnxruntime() -> Finding:
     return Finding(
         "onnxruntime", "ok", f"{ort.__version__}: {', '.join(ort.get_available_providers())}"
     )
+
+
+def _openvino() -> Finding:
+    if importlib.util.find_spec("openvino") is None:
+        remedy = "pip install openvino, for backend 'openvino'"
+        return Finding("openvino", "missing", "not needed, ONNX Runtime serves", remedy)
+    from importlib import metadata
+
+    return Finding("openvino", "ok", metadata.version("openvino"))
 
 
 def _model() -> Finding:

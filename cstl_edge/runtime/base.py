@@ -22,7 +22,7 @@ from cstl_edge.runtime.manifest import PRECISIONS
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "onnxruntime", "pytorch", "tensorrt")
+BACKENDS = ("auto", "onnxruntime", "openvino", "pytorch", "tensorrt")
 MAX_THREADS = 4  # by default; the graphs are small, more threads spend their time waiting
 FRAMES_PER_RUN = 30  # a trunk run needs about 1.5 MB per frame, so a long video must be cut
 
@@ -36,9 +36,9 @@ class EncoderInfo:
     """What an encoder is, as its runtime says it, never as it was asked for."""
 
     backend: str
-    """`onnxruntime`, `tensorrt` or `pytorch`."""
+    """`onnxruntime`, `openvino`, `tensorrt` or `pytorch`."""
     provider: str
-    """Who computes: ONNX Runtime's execution provider, the GPU's name, or PyTorch's device."""
+    """Who computes: ONNX Runtime's execution provider, the GPU's name, or another's device."""
     precision: str
     """Type of what is computed, e.g. `float32`."""
     threads: int
@@ -101,10 +101,10 @@ def load(
 ) -> Encoder:
     """Return an encoder for an exported folder, a `.safetensors` checkpoint or the shipped model.
 
-    `backend` is "onnxruntime" (folders), "tensorrt" (folders with engines for this machine),
-    "pytorch" (checkpoints) or "auto", which alone may choose: engines where they fit. `threads` is
-    what one run may use on a CPU; by default the cores we may use, up to 4 (PyTorch keeps its own
-    count).
+    `backend` is "onnxruntime" (folders), "openvino" (folders, where it is installed), "tensorrt"
+    (folders with engines for this machine), "pytorch" (checkpoints) or "auto", which alone may
+    choose: engines where they fit, never OpenVINO. `threads` is what one run may use on a CPU; by
+    default the cores we may use, up to 4 (PyTorch keeps its own count).
 
     Raises ModelError for a model that is refused, BackendUnavailable for a runtime not here.
     """
@@ -121,12 +121,16 @@ def load(
 
         return load_engines(folder)
     chosen = _backend_for(path) if backend == "auto" else backend
+    cores = usable_cores() if threads is None else threads
+    if chosen == "openvino":
+        from cstl_edge.runtime import openvino
+
+        return openvino.load_folder(folder, cores, precision)
     if chosen == "onnxruntime":
-        from cstl_edge.runtime.ort import load_folder
+        from cstl_edge.runtime import ort
 
         engines = _engines_that_fit(folder) if backend == "auto" else None
-        cores = usable_cores() if threads is None else threads
-        return engines or load_folder(folder, cores, precision)
+        return engines or ort.load_folder(folder, cores, precision)
     from cstl_edge.runtime.pytorch import load_weights
 
     weights = _shipped().with_suffix(".safetensors") if path is None else Path(path)
@@ -142,7 +146,7 @@ def _check_precision(precision: str, backend: str) -> str:
         raise ConfigError(
             f"precision {precision} cannot be chosen for backend {backend!r}: engines have the one "
             "they were built in, checkpoints are float32. Leave it out, or load an exported folder "
-            "in onnxruntime"
+            "in onnxruntime or openvino"
         )
     return backend
 

@@ -71,7 +71,7 @@ def test_embeddings_that_are_not_finite_are_told():
 
 
 def test_an_unknown_backend_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="auto, onnxruntime, pytorch, tensorrt; got 'cuda'"):
+    with pytest.raises(ConfigError, match="onnxruntime, openvino, pytorch, tensorrt; got 'cuda'"):
         load(tmp_path, backend="cuda")
 
 
@@ -88,7 +88,7 @@ def test_no_threads_are_too_few(folder):
 def test_a_missing_library_is_an_error_not_a_choice(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     monkeypatch.setattr(
-        "cstl_edge.runtime.ort.checked_graphs", lambda *asked: dict.fromkeys(asked[2], b"")
+        "cstl_edge.runtime.graphs.checked_graphs", lambda *asked: dict.fromkeys(asked[2], b"")
     )
     for backend in ("auto", "onnxruntime"):
         with pytest.raises(BackendUnavailable, match="pip install onnxruntime"):

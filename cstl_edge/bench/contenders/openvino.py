@@ -11,6 +11,8 @@ from cstl_edge.bench.context import Context
 from cstl_edge.bench.exported import NAMES, files, read_export
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
+from cstl_edge.runtime.check import signature
+from cstl_edge.runtime.openvino import compiled, core
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """What OpenVINO is told to compute in; int8 stands in the graph."""
@@ -24,10 +26,8 @@ def contenders(context: Context) -> Iterator[Contender | Missing]:
     """Yield float32, bfloat16 where the processor has it, and int8 where the model has it."""
     names = [f"openvino {precision}" for precision in HINTS]
     try:
-        import openvino
-
-        can = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    except (ImportError, RuntimeError) as err:
+        can = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except (BackendUnavailable, RuntimeError) as err:
         reason = f'OpenVINO is not here ({one_line(err, 80)}): pip install "cstl-edge[bench]"'
         yield from (Missing(name, reason) for name in names)
         return
@@ -50,7 +50,10 @@ def _prepare(context: Context, precision: str, graph: str, feed: Arrays) -> Call
 
     manifest, data = read_export(context.folder)
     names = files(manifest, FILES[precision], graph)
-    opened = [_Graph(data[name], precision, context.threads) for name in names]
+    opened = [
+        _Graph(name, data[name], precision, context.threads, [*signature(name, manifest.shape)[1]])
+        for name in names
+    ]
     run = opened[0] if len(opened) == 1 else whole(*opened)
     run(feed)  # compiles for the shapes of the feed
     models = [one.compiled for one in opened]
@@ -81,8 +84,11 @@ def computed_in(models: Sequence[Any]) -> str:
 class _Graph:
     """A graph that is compiled when its first feed has told the shapes."""
 
-    def __init__(self, data: bytes, precision: str, threads: int) -> None:
-        self._data, self._precision, self._threads = data, precision, threads
+    def __init__(
+        self, name: str, data: bytes, precision: str, threads: int, outputs: Sequence[str]
+    ) -> None:
+        self._name, self._data, self._precision, self._threads = name, data, precision, threads
+        self._outputs = outputs
         self.compiled: Any = None
 
     def __call__(self, feed: Arrays) -> Arrays:
@@ -92,31 +98,11 @@ class _Graph:
             answers = self._request.infer(dict(feed), share_inputs=True, share_outputs=True)
         except RuntimeError as err:
             raise ModelError(f"OpenVINO failed: {one_line(err)}") from err
-        return dict(zip(self._names, answers.values(), strict=True))
+        return {output: answers[output] for output in self._outputs}
 
     def _compile(self, feed: Arrays) -> None:
-        import onnx
-        import openvino
-        from onnx.inliner import inline_local_functions
-
-        # OpenVINO knows no local functions, such as our part gather.
-        model = inline_local_functions(onnx.load_model_from_string(self._data))
-        self._names = [output.name for output in model.graph.output]
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": HINTS[self._precision],
-            "INFERENCE_NUM_THREADS": self._threads,
-        }
-        core = openvino.Core()
-        try:
-            read = core.read_model(model.SerializeToString())
-            read.reshape({name: list(array.shape) for name, array in feed.items()})
-            self.compiled = core.compile_model(read, "CPU", settings)
-        except RuntimeError as err:
-            raise ModelError(f"OpenVINO refuses the graph: {one_line(err)}") from err
-        told = str(self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
-        if told != HINTS[self._precision]:
-            raise BackendUnavailable(
-                f"expected OpenVINO to compute in {HINTS[self._precision]}; it chose {told}"
-            )
+        shapes = {name: list(array.shape) for name, array in feed.items()}
+        self.compiled = compiled(
+            self._name, self._data, self._threads, HINTS[self._precision], shapes
+        )
         self._request = self.compiled.create_infer_request()

@@ -60,5 +60,5 @@ def here(machine, monkeypatch):
 
     monkeypatch.setattr("cstl_edge.export.engine.run_child", run)
     monkeypatch.setattr("cstl_edge.export.engine.checked_graphs", unchecked)
-    monkeypatch.setattr("cstl_edge.runtime.ort.checked_graphs", unchecked)
+    monkeypatch.setattr("cstl_edge.runtime.graphs.checked_graphs", unchecked)
     return machine
