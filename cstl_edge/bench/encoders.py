@@ -1,14 +1,14 @@
 """The encoders of this machine under the names of the contenders, for scenarios beyond one graph.
 
-What `runtime.load` opens comes as it is; a contender that has no encoder, such as OpenVINO, is
-taken for one of whole sequences. Letters: n sequences, s frames, h w pixels.
+What `runtime.load` opens comes as it is; a contender that has no encoder, such as OpenVINO in
+bfloat16, is taken for one of whole sequences. Letters: n sequences, s frames, h w pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib import metadata
+from importlib import metadata, util
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,7 +27,14 @@ from cstl_edge.runtime.provenance import ENGINES, TENSORRT
 
 SHORT = ("onnxruntime float32", "pytorch float32")
 """Who is measured in the short form."""
-PACKAGES = {"onnxruntime": "onnxruntime", "pytorch": "torch", "tensorrt": "tensorrt"}
+PACKAGES = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "pytorch": "torch",
+    "tensorrt": "tensorrt",
+}
+FOLDERS = {"onnxruntime": ("float32", "fp16", "int8"), "openvino": ("float32", "int8")}
+"""Backends of exported folders, and the precisions in which each is measured."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +83,9 @@ def cores_of(ran: Ran) -> int | None:
 
 
 def _candidates(context: Context) -> Iterator[Candidate | Missing]:
+    for backend, precisions in FOLDERS.items():
+        yield from (_of_folder(context, backend, precision) for precision in precisions)
     folder, threads = context.folder, context.threads
-    held = read_manifest(folder).precisions
-    for precision, name in NAMES.items():
-        if precision != "float32" and precision not in held:
-            yield Missing(f"onnxruntime {name}", no_graphs(precision))
-            continue
-        yield Candidate(
-            f"onnxruntime {name}",
-            lambda p=precision: load(folder, "onnxruntime", threads, p),  # type: ignore[misc]
-        )
     reason, weights = missing(context), context.weights
     if reason:
         yield Missing("pytorch float32", reason)
@@ -96,6 +96,15 @@ def _candidates(context: Context) -> Iterator[Candidate | Missing]:
         yield Candidate("tensorrt float16", lambda: load(built, "tensorrt"))
     else:
         yield Missing("tensorrt float16", "no engines in the exported model: cstl-edge build")
+
+
+def _of_folder(context: Context, backend: str, precision: str) -> Candidate | Missing:
+    name = f"{backend} {NAMES[precision]}"
+    if util.find_spec(backend) is None:
+        return Missing(name, f"{backend} is not here: pip install {backend}")
+    if precision != "float32" and precision not in read_manifest(context.folder).precisions:
+        return Missing(name, no_graphs(precision))
+    return Candidate(name, lambda: load(context.folder, backend, context.threads, precision))
 
 
 def embedders(context: Context, anew: bool = False) -> Iterator[Embedder | Missing]:
@@ -126,7 +135,7 @@ def ran_of(info: EncoderInfo) -> Ran:
         version = metadata.version(PACKAGES.get(info.backend, info.backend))
     except metadata.PackageNotFoundError:
         version = "unknown"
-    on_cpu = info.backend == "onnxruntime"
+    on_cpu = info.backend in FOLDERS
     precision = NAMES.get(info.precision, info.precision)
     return Ran(
         backend=info.backend,

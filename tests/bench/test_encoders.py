@@ -1,6 +1,7 @@
 """The encoders of a machine under the contenders' names, and contenders taken for encoders."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from cstl_edge.bench.record import Case, Ran
 from cstl_edge.errors import ModelError
 from cstl_edge.runtime import load
 
+OURS = ["onnxruntime float32", "onnxruntime float16", "onnxruntime int8"]
 RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32", version="1")
 
 pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
@@ -39,14 +41,29 @@ def made_up(copies=False, name="x float32"):
     return Contender(name, prepare, graphs=("full",))
 
 
-def test_what_is_here_and_what_is_not(reduced, plain):
+def test_what_is_here_and_what_is_not(reduced, plain, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
     found = {one.name: one for one in candidates(reduced)}
     here = [name for name, one in found.items() if isinstance(one, Candidate)]
-    assert here == ["onnxruntime float32", "onnxruntime float16", "onnxruntime int8"]
+    assert here == OURS
+    for name in ("openvino float32", "openvino int8"):
+        assert found[name].reason == "openvino is not here: pip install openvino"
     assert "cstl-edge build" in found["tensorrt float16"].reason
     assert "pytorch float32" in found
     missing = {one.name: one.reason for one in candidates(plain) if isinstance(one, Missing)}
     assert "--precision int8" in missing["onnxruntime int8"]
+
+
+def test_openvino_is_an_encoder_where_it_is_installed(reduced, plain):
+    pytest.importorskip("openvino", reason="needs openvino")
+    found = {one.name: one for one in candidates(reduced) if one.name.startswith("openvino")}
+    assert [*found] == ["openvino float32", "openvino int8"]
+    ran = ran_of(found["openvino int8"].open().info)
+    assert (ran.backend, ran.provider, ran.threads) == ("openvino", "CPU", 1)
+    assert (ran.precision, ran.computed_in) == ("int8", "int8")
+    assert ran.version[0].isdigit()
+    (missing,) = (one for one in candidates(plain) if one.name == "openvino int8")
+    assert "--precision int8" in missing.reason
 
 
 def test_pytorch_is_here_with_a_checkpoint(trained):
@@ -108,9 +125,10 @@ def test_embedders_are_the_encoders_and_those_contenders_that_have_none(reduced,
         Missing("y float32", "not here"),
     ]
     monkeypatch.setattr(encoders, "contenders", lambda context: iter(others))
+    monkeypatch.setitem(sys.modules, "openvino", None)
     found = [*embedders(reduced)]
     here = [one.name for one in found if not isinstance(one, Missing)]
-    assert here == ["onnxruntime float32", "onnxruntime float16", "onnxruntime int8", "x float32"]
+    assert here == [*OURS, "x float32"]
     assert found[-1] == Missing("y float32", "not here")
 
 

@@ -95,7 +95,7 @@ def test_the_long_form_has_the_street_as_it_comes_too(plain, monkeypatch):
     monkeypatch.setattr(end_to_end, "open_source", lambda uri, **_: Closed())
     longer = dataclasses.replace(plain, short=False, full=True)
     rows = [row for row in end_to_end.rows(longer) if not row.skipped]
-    shown = [row.case.source for row in rows if row.contender.endswith("float32, plate")]
+    shown = [row.case.source for row in rows if row.contender == "onnxruntime float32, plate"]
     assert shown == ["walk.mp4", end_to_end.ONE_BY_ONE]
     assert end_to_end.ONE_BY_ONE.startswith("synthetic://8?")
 

@@ -1,6 +1,7 @@
 """The scenario: gross, idle and net, what is doubted, what is said where it cannot be measured."""
 
 import dataclasses
+import sys
 import time
 from pathlib import Path
 
@@ -210,6 +211,7 @@ def test_without_a_meter_one_row_says_what_was_looked_for(context, tmp_path, mon
 def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
     monkeypatch.setattr(loads, "contenders", onnxruntime.contenders)  # others take long to import
     monkeypatch.setattr(encoders, "missing", lambda context: "PyTorch is left out here")
+    monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setattr(check, "probe", lambda graphs, shape: None)  # these files are our own
     names = {}
     for row in power.rows(context, board):
