@@ -65,6 +65,9 @@ def compiled(
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": threads,
+        # Pinned, the encoders of two cameras would share the first cores and leave others idle; on
+        # a machine that has no others it gained nothing.
+        "ENABLE_CPU_PINNING": False,
     }
     here = core()
     try:

@@ -157,6 +157,13 @@ def test_int8_is_computed_in_int8(products):
     assert products("frames.int8.onnx", openvino.HINT) & {"u8", "i8"}
 
 
+def test_it_answers_one_at_a_time_and_takes_no_core_for_itself(ours):
+    graph = (GOLDEN / "tiny" / "frames.onnx").read_bytes()
+    told = openvino.compiled("frames.onnx", graph, 1).get_property
+    assert "LATENCY" in str(told("PERFORMANCE_HINT"))
+    assert (told("INFERENCE_NUM_THREADS"), told("ENABLE_CPU_PINNING")) == (1, False)
+
+
 def test_another_type_than_the_one_told_is_refused(monkeypatch):
     class Core:
         def read_model(self, graph):
