@@ -1,6 +1,6 @@
 """OpenVINO on the CPU, where it is installed: the same folder, chosen by name and never by itself.
 
-Graphs keep their open shapes: fixed ones gained 3 % at most for `frames` and had to be compiled for
+Graphs keep their open shapes: fixed ones gained 6 % at most for `frames` and had to be compiled for
 every number of walkers, 20 ms each and more. What slides has all threads: at the paper's widths two
 halved the time of `slide` (1.95 to 1.03 ms), at the shipped ones they cost nothing.
 """
