@@ -4,7 +4,9 @@
 
 Forward, losses, backward and Adam on one batch of noise: the cost does not depend on what is seen.
 All choices in one process, in turn, so that what else the machine does meets all of them alike. On
-a processor the figure is processor time, which others disturb least; on a GPU it is time.
+a processor the figure is processor time, which others disturb least; on a GPU it is time. Beside it
+stand sequences per second, and the share of the machine's peak arithmetic in that precision, which
+is measured in the same run; multiply-adds are counted by PyTorch, forward and backward.
 """
 
 from __future__ import annotations
@@ -12,14 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
+from cstl_edge.bench.peaks import best_arithmetic
+from cstl_edge.bench.training_cost import Noise, iteration, multiply_adds, shares
 from cstl_edge.config import load_config
 from cstl_edge.measure import append_jsonl, environment, percentile
 from cstl_edge.training.begin import prepare_process, start_run
@@ -36,38 +37,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "float16, channels last": {"precision": "float16", "channels_last": True},
 }
 PLAIN = "float32"
-
-
-class Noise:
-    """Sequences in which every pixel is drawn, a few for each person."""
-
-    people: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-
-    def __init__(self, people: int, sequences: int, frames: int, size: tuple[int, int]) -> None:
-        """Draw `people` × `sequences` of them."""
-        rng = np.random.default_rng(0)
-        self.people = np.repeat(np.arange(people), sequences)
-        self.lengths = np.full(len(self.people), frames, np.int64)
-        self._drawn = rng.integers(0, 256, (len(self.people), frames, *size), np.uint8)
-
-    def read(self, sequence: int) -> npt.NDArray[np.uint8]:
-        """Return one of them, [s, h, w]."""
-        drawn: npt.NDArray[np.uint8] = self._drawn[sequence]
-        return drawn
-
-
-def iteration(step: Step) -> tuple[float, float]:
-    """Return processor time and time of one iteration [ms]."""
-    batch, on_gpu = step.run.sampler.batch(0), step.run.device.type == "cuda"
-    if on_gpu:
-        torch.cuda.synchronize()
-    cpu, start = time.process_time(), time.perf_counter()
-    step.learn(batch, last=True)
-    step.update()
-    if on_gpu:
-        torch.cuda.synchronize()
-    return 1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - start)
+PEAK_S = 0.3  # per kernel
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         run = config.run.model_copy(update={**plain, **choice})
         steps[name] = Step(start_run(config.model_copy(update={"run": run}), data), Path())
         iteration(steps[name])  # compiles
+    work_gmac = multiply_adds(steps[PLAIN])
     raw: dict[str, list[tuple[float, float]]] = {name: [] for name in CHOICES}
     for _ in range(args.rounds):
         for name, step in steps.items():
@@ -97,7 +68,14 @@ def main(argv: list[str] | None = None) -> int:
     on_gpu = steps[PLAIN].run.device.type == "cuda"
     samples = {name: [taken[on_gpu] for taken in times] for name, times in raw.items()}
     p50 = {name: percentile(times, 50) for name, times in samples.items()}
+    peaks = best_arithmetic(torch.get_num_threads(), "gpu" if on_gpu else "cpu", PEAK_S)
     told = {
+        "gmac_per_iteration": round(work_gmac, 1),
+        "peak_gmacs_per_s": {name: round(rate, 1) for name, rate in peaks.items()},
+        "share_of_peak": shares(work_gmac, p50, peaks),
+        "sequences_per_s": {
+            name: round(1e3 * len(data.people) / ms, 2) for name, ms in p50.items()
+        },
         "frames": drawn.people * drawn.sequences * drawn.frames,
         "p50_ms": {name: round(ms, 1) for name, ms in p50.items()},
         "times_as_fast": {name: round(p50[PLAIN] / ms, 2) for name, ms in p50.items()},

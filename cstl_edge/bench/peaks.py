@@ -7,6 +7,7 @@ A kernel's rate is that of its best round's median: never of its fastest call.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,8 +29,11 @@ from cstl_edge.bench.layers import (
     product,
 )
 from cstl_edge.bench.record import Ran
+from cstl_edge.errors import CstlEdgeError
 from cstl_edge.measure import percentile
 from cstl_edge.measure.timing import measure
+
+log = logging.getLogger(__name__)
 
 ROUNDS = 3
 FEWEST = 3  # calls of a round
@@ -85,6 +89,24 @@ def measure_kernel(kernel: Kernel, seconds: float, rounds: int = ROUNDS) -> Peak
         dropped=dict(sum((Counter(one.dropped) for one in taken), Counter())),
         conditions=taken[-1].conditions,
     )
+
+
+def best_arithmetic(threads: int, device: str, seconds: float) -> dict[str, float]:
+    """Return the peak by precision [10^9 multiply-adds per second] of `device`, cpu or gpu.
+
+    seconds: per kernel; precisions that no installed library computes here are absent
+    """
+    best: dict[str, float] = {}
+    for kernel in kernels(threads):
+        if (kernel.kind, kernel.device) != ("arithmetic", device):
+            continue
+        try:
+            rate = measure_kernel(kernel, seconds).rate
+        except (ImportError, RuntimeError, CstlEdgeError) as err:
+            log.debug("%s: %s", kernel.name, err)
+            continue
+        best[kernel.precision] = max(rate, best.get(kernel.precision, 0.0))
+    return best
 
 
 def kernels(threads: int, root: Path = Path("/")) -> Iterator[Kernel]:
