@@ -97,6 +97,8 @@ class _Work:
     """By file name."""
     plain: dict[str, onnx.ModelProto] = field(default_factory=dict)
     """float32 graphs before their weights are stored as halves."""
+    cuts: dict[str, onnx.ModelProto] = field(default_factory=dict)
+    """The same of the head in cuts."""
     told: dict[str, Any] = field(default_factory=dict)
     parity: verify.Parity = field(default_factory=verify.Parity)
     reduced: dict[str, Any] = field(default_factory=dict)
@@ -105,24 +107,25 @@ class _Work:
     def add_float32(self, graph: str) -> None:
         """Trace, simplify, store and verify one graph."""
         self.plain[graph] = self._trace(f"{graph}.onnx")
-        model = onnx.ModelProto()
-        model.CopyFrom(self.plain[graph])
-        self._store(f"{graph}.onnx", model)
+        self._store(f"{graph}.onnx", self.plain[graph])
 
     def add_sliding(self) -> None:
-        """Do the same for the head in cuts, which have no other precisions."""
+        """Do the same for the head in cuts."""
         if not slides(self.network.config):
             self.tell("no graphs for windows that slide: only the paper's whole network has them")
             return
         for graph in SLIDING:
-            self._store(f"{graph}.onnx", self._trace(f"{graph}.onnx"))
+            self.cuts[graph] = self._trace(f"{graph}.onnx")
+            self._store(f"{graph}.onnx", self.cuts[graph])
 
     def _trace(self, file: str) -> onnx.ModelProto:
         self.tell(f"{file}: tracing")
         model, self.told[file] = _graph(self.network, file.removesuffix(".onnx"), self.simplify)
         return model
 
-    def _store(self, file: str, model: onnx.ModelProto) -> None:
+    def _store(self, file: str, plain: onnx.ModelProto) -> None:
+        model = onnx.ModelProto()
+        model.CopyFrom(plain)
         self.told[file]["float16_weights"] = store_as_half(model, folded_factors(self.network))
         onnx.checker.check_model(model)
         self.tell(f"{file}: comparing with PyTorch")
@@ -133,7 +136,7 @@ class _Work:
         from cstl_edge.export.reduced import reduce_precision
         from cstl_edge.export.subject import Subject
 
-        subject = Subject(self.network.fused(), self.plain, evidence)
+        subject = Subject(self.network.fused(), self.plain, evidence, self.cuts)
         found = reduce_precision(subject, wanted, self.tell)
         shape = Shape.model_validate(self.network.config.to_dict())
         for file, model in found.graphs.items():

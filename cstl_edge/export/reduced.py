@@ -1,11 +1,13 @@
 """A model's fp16 and int8 graphs, made from its float32 ones, each through its gates.
 
 FP16 is one precision for all graphs. INT8 is the convolutions of `frames`; its head is float32 for
-ONNX Runtime and fp16 for TensorRT, and each pair is judged.
+ONNX Runtime and fp16 for TensorRT, and each pair is judged. Windows slide in ONNX Runtime by int8
+cuts of the head behind these frames, if they too pass; otherwise by float32's.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,12 +15,14 @@ from typing import Any
 import onnx
 
 from cstl_edge.errors import ExportError
-from cstl_edge.export import judge
+from cstl_edge.export import int8_cuts, judge
 from cstl_edge.export.quantise import activations, quantise
 from cstl_edge.export.ranges import ranges
 from cstl_edge.export.refit import refitted
 from cstl_edge.export.subject import Subject, session
-from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, Reduced
+from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, SLIDING_GRAPHS, Reduced
+
+log = logging.getLogger(__name__)
 
 DEFAULT_DROP_POINTS = 0.5
 """INT8 becomes the default of a CPU that is faster with it when the loss of rank-1 is below this
@@ -47,7 +51,7 @@ def reduce_precision(
         _fp16(subject, result)
     if "int8" in wanted:
         tell("int8: calibrating and judging")
-        _int8(subject, result)
+        _int8(subject, result, tell)
     return result
 
 
@@ -70,8 +74,8 @@ def _fp16(subject: Subject, result: Result) -> None:
     )
 
 
-def _int8(subject: Subject, result: Result) -> None:
-    """Add frames.int8.onnx, and head.fp16.onnx for TensorRT."""
+def _int8(subject: Subject, result: Result, tell: Callable[[str], None]) -> None:
+    """Add frames.int8.onnx, cuts for windows that slide, and head.fp16.onnx for TensorRT."""
     plain, feeds = subject.graphs["frames"], subject.feeds("frames")
     # Nothing is clipped: the part pooling takes maxima, so large values are what counts.
     limits = {name: span.largest for name, span in ranges(plain, activations(plain), feeds).items()}
@@ -81,16 +85,55 @@ def _int8(subject: Subject, result: Result) -> None:
     features = judge.features(frames, subject.evidence.walks.silhouettes)
     onnxruntime = _judged("int8 for onnxruntime", subject, subject.head, features, judge.INT8)
     tensorrt = _judged("int8 for tensorrt", subject, subject.twin("head"), features, judge.INT8)
-    if onnxruntime.rank1_drop_at_most_points < DEFAULT_DROP_POINTS:
+    cuts, sliding = _int8_cuts(subject, frames, features, result, tell)
+    drops = [
+        one.rank1_drop_at_most_points for one in (onnxruntime, *(sliding if cuts else {}).values())
+    ]
+    if max(drops) < DEFAULT_DROP_POINTS:
         result.cpu_default = "int8"
     result.graphs |= {"frames.int8.onnx": quantised, "head.fp16.onnx": subject.half("head")}
     result.precisions["int8"] = Reduced(
         frames="frames.int8.onnx",
         heads={"onnxruntime": FLOAT32_GRAPHS[1], "tensorrt": "head.fp16.onnx"},
         evidence={**subject.evidence.told, "limits": limits},
-        judged={"onnxruntime": onnxruntime.told, "tensorrt": tensorrt.told},
+        cuts=cuts,
+        judged={
+            "onnxruntime": onnxruntime.told,
+            "tensorrt": tensorrt.told,
+            **{f"onnxruntime, window {state}": one.told for state, one in sliding.items()},
+        },
         islands=islands,
     )
+
+
+def _int8_cuts(
+    subject: Subject,
+    frames: Any,
+    features: list[Any],
+    result: Result,
+    tell: Callable[[str], None],
+) -> tuple[tuple[str, str, str] | None, dict[str, judge.Judgement]]:
+    """Add the int8 cuts if they pass; return by which files windows slide, and what was measured.
+
+    frames: a session of the int8 trunk
+    features: what it says of the walks to judge on
+    """
+    made = int8_cuts.make(subject, frames)
+    if not made:
+        return None, {}
+    tell("int8: judging windows that slide")
+    sliding = int8_cuts.judged(subject, made, features)
+    problems = [f"{state}: {what}" for state, one in sliding.items() for what in one.problems]
+    if problems:
+        log.warning(
+            "windows of int8 frames slide by float32; by int8 a window is off when %s",
+            "; ".join(problems),
+        )
+        return None, sliding
+    files = {f"{name}.onnx": f"{name}.int8.onnx" for name in made}
+    result.graphs |= {f"{name}.int8.onnx": model for name, model in made.items()}
+    taps, mix, slide = (files.get(name, name) for name in SLIDING_GRAPHS)
+    return (taps, mix, slide), sliding
 
 
 def _judged(

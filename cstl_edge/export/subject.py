@@ -35,6 +35,8 @@ class Subject:
     graphs: Mapping[str, onnx.ModelProto]
     """`frames`, `head`, and perhaps `full`."""
     evidence: Evidence
+    cuts: Mapping[str, onnx.ModelProto] = field(default_factory=dict)
+    """`taps`, `mix` and `slide`, where windows slide."""
     _halves: dict[str, onnx.ModelProto] = field(default_factory=dict)
     _twins: dict[str, Any] = field(default_factory=dict)
 
@@ -49,17 +51,25 @@ class Subject:
         return session("head.onnx", self.graphs["head"])
 
     @cached_property
+    def features(self) -> list[judge.Floats]:
+        """Return what the float32 trunk says of the walks to judge on, [s, p, c] each."""
+        return judge.features(self.frames, self.evidence.walks.silhouettes)
+
+    @cached_property
     def reference(self) -> judge.Answers:
         """Return what float32 answers, with the scores behind its salient frames."""
-        features = judge.features(self.frames, self.evidence.walks.silhouettes)
+        return self.answers(self.features)
+
+    def answers(self, windows: list[judge.Floats]) -> judge.Answers:
+        """Return what the float32 head says of windows [s, p, c], with the scores behind it."""
         gathers = [node for node in self.graphs["head"].graph.node if node.op_type == OPERATOR]
         if not gathers:
-            return judge.answers(self.head, features)
+            return judge.answers(self.head, windows)
         scores = str(gathers[0].input[1])
         shown = onnx.ModelProto()
         shown.CopyFrom(self.graphs["head"])
         shown.graph.output.append(helper.make_empty_tensor_value_info(scores))
-        return judge.answers(session("head.onnx", shown), features, scores)
+        return judge.answers(session("head.onnx", shown), windows, scores)
 
     def half(self, graph: str) -> onnx.ModelProto:
         """Return the fp16 form of a graph, the weights of its islands stored as in float32's."""

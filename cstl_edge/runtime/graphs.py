@@ -26,7 +26,7 @@ from cstl_edge.runtime.base import (
     encode_in_parts,
 )
 from cstl_edge.runtime.check import checked_graphs
-from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, SLIDING_GRAPHS, Manifest, read_manifest
+from cstl_edge.runtime.manifest import SLIDING_GRAPHS, Manifest, read_manifest
 from cstl_edge.runtime.processor import cpu_precision
 from cstl_edge.runtime.sliding import Slots, check_rows, check_slots
 
@@ -47,7 +47,7 @@ class Folder:
     head: str
     """File names of the two graphs that there always are."""
     cuts: Sequence[str]
-    """`SLIDING_GRAPHS`, or none where windows do not slide."""
+    """Those of `SLIDING_GRAPHS`, or none where windows do not slide."""
     graphs: Mapping[str, bytes]
     """By file name."""
 
@@ -70,19 +70,18 @@ class Folder:
         )
 
 
-def read_folder(folder: Path, precision: str | None) -> Folder:
+def read_folder(folder: Path, precision: str | None, int8_cuts: bool = False) -> Folder:
     """Read and check what a CPU runs of an exported folder (ModelError).
 
     precision: one of `manifest.PRECISIONS`; by default that of `cpu_precision`.
+    int8_cuts: slide by int8 too, where the precision is int8 and the folder has them
     No runtime of a CPU has kernels of float16 for all of it: float16 graphs are computed in
     float32, with the weights and most tensors rounded.
     """
     manifest = read_manifest(folder)
     chosen = precision or cpu_precision(manifest, folder)
     frames, head = manifest.graphs(chosen, "onnxruntime")
-    # The cuts are those of the float32 head, which int8 frames have too.
-    slides = head == FLOAT32_GRAPHS[1] and set(SLIDING_GRAPHS) <= set(manifest.files)
-    cuts = SLIDING_GRAPHS if slides else ()
+    cuts = manifest.cuts(chosen, int8_cuts)
     graphs = checked_graphs(folder, manifest, (frames, head, *cuts))
     return Folder(manifest, chosen, frames, head, cuts, graphs)
 
@@ -95,6 +94,7 @@ class GraphEncoder:
         self._info = info
         self._salient = folder.manifest.shape.salient
         self._frames, self._head = folder.frames, folder.head
+        self._taps, self._mix, self._slide = folder.cuts or SLIDING_GRAPHS
         self._opened = dict(opened)
 
     @property
@@ -120,20 +120,20 @@ class GraphEncoder:
     def taps(self, features: Floats) -> tuple[Floats, Floats]:
         """Return of frames [p, m, c] the shares [p, m, 7c] and gates [p, m, 2c]."""
         check_rows("features", features, self._info.parts, self._info.channels)
-        shares, gates = self._run(SLIDING_GRAPHS[0], {"features": features})
+        shares, gates = self._run(self._taps, {"features": features})
         return shares, gates
 
     def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
         """Return of frames' T_f and T_f + T_s [p, m, c] the logits [p, m, 3c], judged [p, m, h]."""
         for name, rows in (("features", features), ("sums", sums)):
             check_rows(name, rows, self._info.parts, self._info.channels)
-        logits, judged = self._run(SLIDING_GRAPHS[1], {"features": features, "sums": sums})
+        logits, judged = self._run(self._mix, {"features": features, "sums": sums})
         return logits, judged
 
     def slide(self, kept: Mapping[str, Floats], slots: Slots) -> Embedded:
         """Return the embeddings of windows of what is kept of s frames, [n, p, s, ..] by name."""
         check_slots(slots, kept)
-        return Embedded(*self._run(SLIDING_GRAPHS[2], {**kept, "slots": slots}))
+        return Embedded(*self._run(self._slide, {**kept, "slots": slots}))
 
     def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
         """Return the embeddings of sequences [n, s, h, w]."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -70,6 +71,8 @@ class Reduced(pydantic.BaseModel):
     heads: dict[Literal["onnxruntime", "tensorrt"], FileName]
     """Which head belongs to these frames, by backend."""
     full: FileName | None = None
+    cuts: Annotated[tuple[FileName, FileName, FileName], pydantic.Strict(False)] | None = None
+    """What ONNX Runtime slides windows by; without, by float32's where the head is float32."""
     evidence: dict[str, Any] = {}
     """The silhouettes that it was calibrated and judged on."""
     judged: dict[str, Any] = {}
@@ -119,6 +122,19 @@ class Manifest(pydantic.BaseModel):
                 f"{one_line(precision)}"
             )
         return found.frames, dict(found.heads)[backend]
+
+    def cuts(self, precision: str, integers: bool) -> Sequence[str]:
+        """Return the files by which windows slide, in the order of `SLIDING_GRAPHS`, or none.
+
+        integers: whether the runtime gains by int8 in them
+        """
+        own = next((one.cuts for name, one in self.precisions.items() if name == precision), None)
+        if own and integers:
+            return own
+        _, head = self.graphs(precision, "onnxruntime")
+        # The cuts are those of the float32 head, which int8 frames have too.
+        slides = head == FLOAT32_GRAPHS[1] and set(SLIDING_GRAPHS) <= set(self.files)
+        return SLIDING_GRAPHS if slides else ()
 
 
 def read_manifest(folder: Path) -> Manifest:

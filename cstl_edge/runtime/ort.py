@@ -21,7 +21,7 @@ def load_folder(folder: Path, threads: int, precision: str | None = None) -> Gra
 
     precision: as in `graphs.read_folder`
     """
-    read = read_folder(folder, precision)
+    read = read_folder(folder, precision, int8_cuts=True)
     # What slides is too small for more threads than one: 0.42 ms for the gates of one window at the
     # paper's widths on one, 0.47 ms on two, which have to be woken for every node.
     sessions = {

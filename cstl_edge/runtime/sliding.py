@@ -25,8 +25,8 @@ KEPT = ("kept_values", "kept_logits", "kept_judged", "kept_gates")
 Slots: TypeAlias = npt.NDArray[np.int64]
 
 
-class SlidingEncoder(Encoder, Protocol):
-    """An encoder with the head in three cuts, for windows that slide; its info says `slides`.
+class Cuts(Protocol):
+    """The head in three cuts, for windows that slide.
 
     Arrays have the parts first: [p, m, c] are m frames of any walkers, [n, p, s, c] n windows.
     """
@@ -47,6 +47,10 @@ class SlidingEncoder(Encoder, Protocol):
         slots: [n, s], where a window's frames lie, from the oldest to the newest
         Several threads may call this at once.
         """
+
+
+class SlidingEncoder(Encoder, Cuts, Protocol):
+    """An encoder that has the cuts too; its info says `slides`."""
 
 
 class SlidingRing(Ring):
@@ -131,7 +135,7 @@ class SlidingRing(Ring):
 
 
 def embed_slid(
-    encoder: SlidingEncoder, rings: Sequence[SlidingRing], pool: Executor | None = None
+    encoder: Cuts, rings: Sequence[SlidingRing], pool: Executor | None = None
 ) -> Embedded:
     """Bring what is kept of the windows up to date, in one batch, and answer from each by itself.
 
@@ -166,7 +170,7 @@ def check_slots(slots: Any, kept: Mapping[str, Floats]) -> None:
         raise DataError(f"expected slots in 0..{s - 1}; got {one_line(slots.tolist())}")
 
 
-def _update(encoder: SlidingEncoder, rings: Sequence[SlidingRing]) -> None:
+def _update(encoder: Cuts, rings: Sequence[SlidingRing]) -> None:
     """Send the new frames of all windows through `taps`, the changed through `mix`; keep both."""
     new = [ring.new() for ring in rings]
     taps, gates = encoder.taps(_joined(new))

@@ -60,7 +60,7 @@ def small_evidence(size=(16, 12)):
     return Evidence(list(fine[::7]), walks, {"judged_on": "blocks", "sequences": len(rows)})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gather():
     """Evidence for a small network, in place of Walkers."""
     return small_evidence
