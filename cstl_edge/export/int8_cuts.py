@@ -96,7 +96,8 @@ def judged(
 def answers(cuts: Opened, walk: Floats) -> Iterator[Embedded]:
     """Yield what is said of a walk [s, p, c] when its window is full, and after each slide."""
     window = length(walk)
-    ring = SlidingRing(window, *walk.shape[1:], min_frames=window)
+    parts, channels = walk.shape[1:]
+    ring = SlidingRing(window, parts, channels, window)
     for feature in walk:
         ring.push(feature)
         if ring.seen >= window:
