@@ -14,7 +14,8 @@ import onnx
 
 from cstl_edge.export import judge
 from cstl_edge.export.judge import Answers, Floats, Judgement
-from cstl_edge.export.quantise_cuts import Watched, products, quantise_products
+from cstl_edge.export.quantise_cuts import products, quantise_products
+from cstl_edge.export.ranges import Watched
 from cstl_edge.export.subject import Subject, session
 from cstl_edge.runtime.base import Embedded
 from cstl_edge.runtime.sliding import SlidingRing, Slots, embed_slid
@@ -54,12 +55,15 @@ def make(subject: Subject, frames: Any) -> dict[str, onnx.ModelProto]:
     frames: a session of the int8 trunk
     Raises ExportError for silhouettes of which nothing can be learned.
     """
-    watched = {name: Watched(f"{name}.onnx", model) for name, model in subject.cuts.items()}
+    watched = {
+        name: Watched(f"{name}.onnx", model, [node.input[0] for node in products(model)])
+        for name, model in subject.cuts.items()
+    }
     for walk in judge.features(frames, subject.evidence.calibration):
         for _ in answers(Opened(watched), walk):
             pass
     return {
-        name: quantise_products(model, watched[name].spans)
+        name: quantise_products(model, watched[name].seen)
         for name, model in subject.cuts.items()
         if products(model)
     }

@@ -3,14 +3,15 @@
 One more frame of a walker reads every weight of the cuts for a few rows, 28 MB in float32 at the
 paper's widths: the time is that of memory, and int8 lies in a cache. Activations are uint8 with one
 scale per tensor, from calibration and never from the batch: an answer must not depend on who else
-walks by. Weights are int8, symmetric, one scale per part and output channel.
+walks by. Weights are int8, symmetric, one scale per part and output channel, and rounded so that
+the errors of a product make good for each other (to the nearest, they were off four times as far).
 Letters: p parts, k inputs and o outputs of a product.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.export.quantise import WEIGHT_LEVELS
-from cstl_edge.runtime.base import usable_cores
-from cstl_edge.runtime.ort import open_session
+from cstl_edge.export.ranges import Seen
+from cstl_edge.export.refit import PULL, Matrix, rounded
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,13 +31,6 @@ MIN_WEIGHTS = 2048
 1 frame, 128 to 8 units take 37 us for 34 in float32, 24 to 384 take 63 us for 132."""
 
 
-class Span(NamedTuple):
-    """The values of a tensor on the silhouettes of the calibration."""
-
-    smallest: float
-    largest: float
-
-
 def products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """Return the products with constant weights [p, k, o] that gain by int8."""
     weights = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 3]
@@ -44,35 +38,10 @@ def products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [n for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in large]
 
 
-class Watched:
-    """A cut as a session that notes, while it runs, what the inputs of its `products` span."""
-
-    def __init__(self, name: str, model: onnx.ModelProto) -> None:
-        inputs = {value.name for value in model.graph.input}
-        outputs = [value.name for value in model.graph.output]
-        read = dict.fromkeys(node.input[0] for node in products(model))
-        inner = [name for name in read if name not in inputs]
-        shown = onnx.ModelProto()
-        shown.CopyFrom(model)
-        shown.graph.output.extend(map(helper.make_empty_tensor_value_info, inner))
-        self._session = open_session(name, shown.SerializeToString(), usable_cores())
-        self._outputs, self._wanted = len(outputs), [*outputs, *inner]
-        self.spans = dict.fromkeys(read, Span(0, 0))  # zero has a step of its own
-
-    def run(self, _: None, feed: dict[str, Any]) -> list[Any]:
-        """Return the outputs of the cut."""
-        found = self._session.run(self._wanted, feed)
-        for name, values in {**feed, **dict(zip(self._wanted, found, strict=True))}.items():
-            if name in self.spans:
-                low, high = self.spans[name]
-                self.spans[name] = Span(min(low, values.min()), max(high, values.max()))
-        return list(found[: self._outputs])
-
-
-def quantise_products(model: onnx.ModelProto, limits: Mapping[str, Span]) -> onnx.ModelProto:
+def quantise_products(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> onnx.ModelProto:
     """Return a float32 cut with its `products` in integers (ExportError for an empty range).
 
-    limits: by input of a product, what becomes 0..255; values beyond are clipped
+    seen: by input of a product; its span becomes 0..255, values beyond are clipped
     """
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
@@ -86,7 +55,7 @@ def quantise_products(model: onnx.ModelProto, limits: Mapping[str, Span]) -> onn
             nodes.append(node)
             continue
         name, weight = node.input
-        tensors, added = _product(node, numpy_helper.to_array(plain[weight]), limits[name])
+        tensors, added = _product(node, numpy_helper.to_array(plain[weight]), seen[name])
         nodes += added[1:] if f"{name}.zero" in made else added  # two may read one activation
         made |= tensors
     read = {name for node in nodes for name in node.input}
@@ -99,12 +68,12 @@ def quantise_products(model: onnx.ModelProto, limits: Mapping[str, Span]) -> onn
 
 
 def _product(
-    node: onnx.NodeProto, weight: Floats, span: Span
+    node: onnx.NodeProto, weight: Floats, seen: Seen
 ) -> tuple[dict[str, onnx.TensorProto], list[onnx.NodeProto]]:
     """Return a product [.., k] x [p, k, o] in integers, and what it reads."""
     (name, source), output = node.input, node.output[0]
-    scale, zero = _activation(name, span)
-    steps, scales = weight_steps(weight)
+    scale, zero = _activation(name, seen)
+    steps, scales = weight_steps(weight, np.asarray(seen.square))
     arrays: dict[str, npt.NDArray[Any]] = {
         f"{name}.scale": scale,
         f"{name}.zero": zero,
@@ -126,20 +95,28 @@ def _product(
     return {key: numpy_helper.from_array(array, key) for key, array in arrays.items()}, nodes
 
 
-def weight_steps(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Return weights [p, k, o] as int8, and the step of each part's output channel [p, 1, o]."""
+def weight_steps(weight: Floats, square: Matrix) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Return weights [p, k, o] as int8, and the step of each part's output channel [p, 1, o].
+
+    square: [p, k, k] as in `Seen`. Weights are rounded so that what they say of such inputs changes
+    least (`refit.rounded`).
+    """
     largest = np.abs(weight).max(axis=1, keepdims=True)
     scales = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(WEIGHT_LEVELS)
-    return np.rint(weight / scales).astype(np.int8), scales
+    wanted = (weight.astype(np.float64) / scales).swapaxes(1, 2)  # [p, o, k]
+    mean = np.trace(square, axis1=1, axis2=2) / square.shape[1]
+    pull = np.where(mean > 0, PULL * mean, 1)[:, None, None] * np.eye(square.shape[1])
+    steps = [rounded(*part) for part in zip(wanted, square + pull, strict=True)]
+    return np.stack(steps).swapaxes(1, 2), scales  # [p, k, o]
 
 
-def _activation(name: str, span: Span) -> tuple[Floats, npt.NDArray[np.uint8]]:
+def _activation(name: str, seen: Seen) -> tuple[Floats, npt.NDArray[np.uint8]]:
     """Return the step of an activation and the uint8 that stands for zero."""
-    width = span.largest - span.smallest
+    width = seen.largest - seen.smallest
     if not np.isfinite(width) or width <= 0:
         raise ExportError(
-            f"int8: {one_line(name)} spans {span.smallest:g} to {span.largest:g} on the "
+            f"int8: {one_line(name)} spans {seen.smallest:g} to {seen.largest:g} on the "
             "silhouettes given; expected more than one value. Calibrate on silhouettes of people"
         )
     scale = np.array(width / STEPS, np.float32)
-    return scale, np.array(np.rint(-span.smallest / width * STEPS), np.uint8)
+    return scale, np.array(np.rint(-seen.smallest / width * STEPS), np.uint8)

@@ -86,10 +86,8 @@ def _int8(subject: Subject, result: Result, tell: Callable[[str], None]) -> None
     onnxruntime = _judged("int8 for onnxruntime", subject, subject.head, features, judge.INT8)
     tensorrt = _judged("int8 for tensorrt", subject, subject.twin("head"), features, judge.INT8)
     cuts, sliding = _int8_cuts(subject, frames, features, result, tell)
-    drops = [
-        one.rank1_drop_at_most_points for one in (onnxruntime, *(sliding if cuts else {}).values())
-    ]
-    if max(drops) < DEFAULT_DROP_POINTS:
+    used = [onnxruntime, *(sliding.values() if cuts else ())]
+    if max(one.rank1_drop_at_most_points for one in used) < DEFAULT_DROP_POINTS:
         result.cpu_default = "int8"
     result.graphs |= {"frames.int8.onnx": quantised, "head.fp16.onnx": subject.half("head")}
     result.precisions["int8"] = Reduced(

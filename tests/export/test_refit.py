@@ -57,7 +57,7 @@ def test_it_is_one_set_of_weights_per_export(plain, limits, feeds):
 
 def test_inputs_that_say_nothing_leave_the_weights_alone():
     wanted = np.random.default_rng(0).uniform(-60, 60, (5, 9))
-    np.testing.assert_array_equal(refit._rounded(wanted, np.eye(9)), np.rint(wanted))
+    np.testing.assert_array_equal(refit.rounded(wanted, np.eye(9)), np.rint(wanted))
 
 
 def test_errors_are_made_good_by_inputs_that_go_along():
@@ -67,7 +67,7 @@ def test_errors_are_made_good_by_inputs_that_go_along():
     wanted = rng.uniform(-40, 40, (6, 18))
     square = inputs.T @ inputs + 0.01 * np.eye(18)
     off = [
-        inputs @ (steps - wanted).T for steps in (np.rint(wanted), refit._rounded(wanted, square))
+        inputs @ (steps - wanted).T for steps in (np.rint(wanted), refit.rounded(wanted, square))
     ]
     assert np.square(off[1]).mean() < 0.2 * np.square(off[0]).mean()
 
