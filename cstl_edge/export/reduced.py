@@ -124,7 +124,8 @@ def _int8_cuts(
     problems = [f"{state}: {what}" for state, one in sliding.items() for what in one.problems]
     if problems:
         log.warning(
-            "windows of int8 frames slide by float32; by int8 a window is off when %s",
+            "windows of int8 frames slide by float32; by int8 a window is off when %s. "
+            "Judged on more people (--people) it is told more exactly",
             "; ".join(problems),
         )
         return None, sliding
