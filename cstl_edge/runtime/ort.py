@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 PROVIDER = "CPUExecutionProvider"
+HEAVY = 2_000_000
+"""Bytes of a cut of the head from which its weights are worth more threads than one, which have to
+be woken for every node. One frame of one walker (hop 1) at the paper's widths took 8.1 ms with one,
+6.5 with two; at the shipped widths, all of whose cuts are lighter, 1.8 and 1.9 ms."""
 
 
 def load_folder(folder: Path, threads: int, precision: str | None = None) -> GraphEncoder:
@@ -22,10 +26,8 @@ def load_folder(folder: Path, threads: int, precision: str | None = None) -> Gra
     precision: as in `graphs.read_folder`
     """
     read = read_folder(folder, precision, int8_cuts=True)
-    # What slides is too small for more threads than one: 0.42 ms for the gates of one window at the
-    # paper's widths on one, 0.47 ms on two, which have to be woken for every node.
     sessions = {
-        name: open_session(name, graph, 1 if name in read.cuts else threads)
+        name: open_session(name, graph, 1 if name in read.cuts and len(graph) < HEAVY else threads)
         for name, graph in read.graphs.items()
     }
     head = sessions[read.head]
