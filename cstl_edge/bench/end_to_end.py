@@ -54,6 +54,8 @@ STEADY_FRAME = 25  # drops before it are the start's
 LEVELS = (4, 8, 12)
 FULL_LEVELS = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16)
 FIRST = 8  # walkers
+STREET_BY = ("plate",)
+"""Who segments streets in the default form: the one for many walkers at once."""
 ONE_BY_ONE = f"synthetic://{FIRST}?size=640x360&live=1"
 """The street as it comes, drawn while it is measured; with --full."""
 RUN_BY = ("onnxruntime float32", "tensorrt float16")
@@ -181,6 +183,7 @@ class _Watcher:
 def _passes(context: Context, encoder: Encoder) -> Iterator[dict[str, Any]]:
     """Yield what stands in the rows of one encoder."""
     segmenters = SEGMENTERS if context.full else SEGMENTERS[:1]
+    of_streets = SEGMENTERS if context.full else STREET_BY
     with _gallery(encoder) as gallery:
         for segmenter in segmenters:
             context.tell(f"end_to_end: {CLIP}, {segmenter}")
@@ -189,8 +192,8 @@ def _passes(context: Context, encoder: Encoder) -> Iterator[dict[str, Any]]:
                 source = open_source(clip, start_s=start_s, stop_s=stop_s)
                 one = passed(source, encoder, gallery, segmenter)
             yield {"segmenter": segmenter, "case": Case(source=CLIP), **_told(one)}
-            if not context.short:
-                yield _street(context, encoder, gallery, segmenter)
+        for segmenter in () if context.short else of_streets:
+            yield _street(context, encoder, gallery, segmenter)
             if context.full:
                 context.tell(f"end_to_end: {ONE_BY_ONE}, {segmenter}")
                 one = passed(open_source(ONE_BY_ONE), encoder, gallery, segmenter)

@@ -167,7 +167,7 @@ class _Cell:
     def _result(self, case: Case, name: str, timed: Timed | None) -> Row:
         ran, check = self.calls[name].ran, self.agreements[name].check
         if timed is None or not check.ok:
-            wrong = f"answers wrongly: cosine {check.cosine:.6f}, off by {check.max_abs:.3g}"
+            wrong = self.agreements[name].wrong
             return _row(self.context, name, case, ran=ran, check=check, skipped=wrong)
         return _row(
             self.context,

@@ -25,7 +25,7 @@ from cstl_edge.runtime.streaming import StreamingEncoder, StreamResult
 
 REFERENCES = (USUAL, "onnxruntime float32")
 """Whose answers count, the first that is here."""
-STREAMED = ("onnxruntime float32", "onnxruntime int8", "openvino int8", "tensorrt float16")
+STREAMED = ("onnxruntime float32", "onnxruntime int8", "tensorrt float16")
 """Who streams in the default form; the long one streams on every encoder."""
 WHOLE_WINDOWS = "whole windows"  # an option of contenders that could let windows slide
 CROWD = 3  # walkers whose answers are looked at
@@ -129,9 +129,7 @@ def crowd_check(encoder: Encoder, reference: Reference, hop: int, slide: bool = 
 
 def wrong(agreement: Agreement) -> dict[str, Any]:
     """Return what stands in the row of a way that answers wrongly."""
-    check = agreement.check
-    said = f"answers wrongly: cosine {check.cosine:.6f}, off by {check.max_abs:.3g}"
-    return {"check": check, "skipped": said}
+    return {"check": agreement.check, "skipped": agreement.wrong}
 
 
 class Stream:

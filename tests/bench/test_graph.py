@@ -166,6 +166,20 @@ def test_a_part_from_another_frame_is_left_out_but_counted():
         assert "1 parts from another frame" in found.check.reference
 
 
+def test_of_many_answers_the_share_of_other_frames_counts():
+    rng = np.random.default_rng(0)
+    embedding = rng.normal(size=(1, 16, 8)).astype(np.float32)
+    frames = np.arange(16, dtype=np.int32)[None]
+    moved = np.where(np.arange(16) < 6, 20, frames).astype(np.int32)
+    right = {"embedding": embedding, "salient_frames": frames}
+    found = agreement(right, "int8")
+    found.look({"embedding": embedding, "salient_frames": moved})
+    assert not found.ok
+    assert "6 parts of 1 answers" in found.wrong
+    found.look(right)
+    assert found.ok
+
+
 @pytest.mark.parametrize("spoilt", [np.nan, np.inf])
 def test_an_answer_without_a_number_is_wrong(spoilt):
     features = np.ones((2, 4, 8), np.float32)
