@@ -172,12 +172,16 @@ def test_of_many_answers_the_share_of_other_frames_counts():
     frames = np.arange(16, dtype=np.int32)[None]
     moved = np.where(np.arange(16) < 6, 20, frames).astype(np.int32)
     right = {"embedding": embedding, "salient_frames": frames}
+    other = np.where(moved[..., None] == 20, -embedding, embedding)
     found = agreement(right, "int8")
-    found.look({"embedding": embedding, "salient_frames": moved})
+    found.look({"embedding": other, "salient_frames": moved})
     assert not found.ok
     assert "6 parts of 1 answers" in found.wrong
     found.look(right)
     assert found.ok
+    alike = agreement(right, "int8")
+    alike.look({"embedding": embedding * np.float32(1.01), "salient_frames": moved})
+    assert alike.ok, "other frames that say the same"
 
 
 @pytest.mark.parametrize("spoilt", [np.nan, np.inf])
