@@ -43,7 +43,7 @@ METHOD = (
     "Samples taken while the machine throttled are dropped and counted in the remarks. Outputs are "
     "compared with a reference while measuring: a backend that answers wrongly has no time.",
     "Ratios are taken within one run on one machine. Of each scenario the last run on a "
-    "machine is shown.",
+    "machine is shown, of each network.",
 )
 
 
@@ -71,7 +71,8 @@ def report(
 
 def _lead(rows: Sequence[Row], shown: Sequence[Chapter]) -> str:
     """Say in one sentence what the page is about."""
-    runs, machines = len({row.run for row in rows}), len(shown)
+    runs = len({row.run for row in rows})
+    machines = len({chapter.machine.split(": ")[0] for chapter in shown})
     return (
         f"How fast, how accurate and how near to the limit of the hardware people are recognised "
         f"by their walk: {len(rows):,} results of {runs} run{'s' * (runs != 1)} on "

@@ -93,7 +93,7 @@ def read_all(paths: Iterable[Path], tell: Callable[[str], None] | None = None) -
 
 
 def chapters(rows: Iterable[Row]) -> list[Chapter]:
-    """Return rows by machine, of each scenario the last run, in the order of their last runs.
+    """Return rows by machine and network, of each scenario the last run, in the order of these.
 
     Rows that do not tell where they ran, as trtexec's, go to the one machine that there is, or else
     to one of their own.
@@ -106,7 +106,11 @@ def chapters(rows: Iterable[Row]) -> list[Chapter]:
     if nowhere:
         only = next(iter(found)) if len(found) == 1 else machine({})
         found.setdefault(only, []).extend(nowhere)
-    return _by_time(_last_runs(name, taken) for name, taken in found.items())
+    return _by_time(
+        _last_runs(label, own)
+        for name, taken in found.items()
+        for label, own in _by_network(name, taken).items()
+    )
 
 
 def sides(rows: Iterable[Row]) -> list[Chapter]:
@@ -199,6 +203,34 @@ def _last_runs(name: str, rows: Sequence[Row]) -> Chapter:
     last = {row.scenario: row.run for row in ordered}
     kept = tuple(r for r in ordered if r.scenario in PIECES or last[r.scenario] == r.run)
     return Chapter(name, kept, replaced=len(rows) - len(kept))
+
+
+def _by_network(name: str, rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return rows by network, named by it where there are several.
+
+    What no network ran, as the machine's peaks, belongs to each; what is put together from several
+    runs stands with the first.
+    """
+    networks: dict[str, list[Row]] = {}
+    common: list[Row] = []
+    pieces = [row for row in rows if row.scenario in PIECES]
+    for row in rows:
+        if row.scenario in PIECES:
+            continue
+        if row.subject is None:
+            common.append(row)
+        else:
+            h, w = row.subject.size
+            widths = "/".join(map(str, row.subject.widths))
+            label = f"{name}: {row.subject.name}, {h}×{w}, widths {widths}"
+            networks.setdefault(label, []).append(row)
+    if len(networks) < 2:
+        return {name: list(rows)}
+    first = next(iter(networks))
+    return {
+        label: [*own, *common, *(pieces if label == first else ())]
+        for label, own in networks.items()
+    }
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:

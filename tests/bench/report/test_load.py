@@ -1,5 +1,5 @@
 import pytest
-from standin_results import graph_rows, row, samples
+from standin_results import MACHINE, SUBJECT, graph_rows, row, samples
 
 from cstl_edge.bench.record import Case, write_rows
 from cstl_edge.bench.report.load import against, chapters, machine, read, read_all, sides, text
@@ -85,6 +85,22 @@ def test_of_a_scenario_the_last_run_stands_whole():
     assert chapter.replaced == 2
     (side,) = sides([second, *first, single])
     assert len(side.rows) == 4
+
+
+def test_networks_are_chapters_of_their_own_with_the_machines_peaks():
+    other = SUBJECT.model_copy(update={"name": "random weights", "widths": (32, 64, 128, 128)})
+    ours, theirs = (
+        row(case=CASE, run=name, samples={"wall": [1.0]}, subject=subject, environment=MACHINE)
+        for name, subject in (("r1", SUBJECT), ("r2", other))
+    )
+    peak = row(scenario="roofline", subject=None, values={"gmacs_per_s": 1.0}, environment=MACHINE)
+    peers = row(scenario="peers", values={"rank1": 0.5}, environment=MACHINE)
+    found = {one.machine: one for one in chapters([ours, theirs, peak, peers])}
+    (first, second) = sorted(found, key=lambda name: "random" in name)
+    assert first.endswith(": shipped, 64×44, widths 16/32/64/64")
+    assert second.endswith(": random weights, 64×44, widths 32/64/128/128")
+    assert [one in found[first].rows for one in (ours, theirs, peak, peers)] == [1, 0, 1, 1]
+    assert [one in found[second].rows for one in (ours, theirs, peak, peers)] == [0, 1, 1, 0]
 
 
 def test_peers_are_put_together_from_several_runs():
