@@ -20,12 +20,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.data import walkers
 from cstl_edge.errors import CstlEdgeError
-from cstl_edge.evaluation import Walks, gait_energy, impostor_table, open_set, rank1_table
-from cstl_edge.measure import append_jsonl, environment
+from cstl_edge.evaluation.closed_set import rank1_table
+from cstl_edge.evaluation.embeddings import Walks, gait_energy
+from cstl_edge.evaluation.impostors import impostor_table, open_set
+from cstl_edge.measure.environment import environment
+from cstl_edge.measure.stats import append_jsonl
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder
+from cstl_edge.walkers import generate
 
 TEST_ID, IMPOSTOR_ID = 910_000, 920_000
 ONE_BODY = 910_000
@@ -36,7 +39,7 @@ MOTION_VIEWS_DEG = (0, 36, 72, 108, 144, 180)
 
 def make(first: int, people: int, **more: Any) -> Any:
     """Return a Walkers set in the CASIA-B protocol; `more` as for `walkers.generate`."""
-    return walkers.generate(range(first, first + people), frames=FRAMES, workers=2, **more)
+    return generate.generate(range(first, first + people), frames=FRAMES, workers=2, **more)
 
 
 def embeddings(encoder: Encoder, made: Any, *, shuffle: bool = False) -> tuple[Walks, Walks | None]:
@@ -129,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, rows in closed.items():
         cells = (
             f"{c} {rows[c]['same_view']:.3f}/{rows[c]['cross_view']:.3f}"
-            for c in walkers.CONDITIONS
+            for c in generate.CONDITIONS
         )
         mean = rows["mean"]
         low, high = mean["cross_view_95"]
@@ -139,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     print(json.dumps(searches))
     if args.attach:
-        from cstl_edge.export import attach
+        from cstl_edge.export.folder import attach
 
         attach(Path(args.model), impostors=table)
     if args.out:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from cstl_edge.cli import main as cstl_edge
+from cstl_edge.cli.app import main as cstl_edge
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -23,7 +23,8 @@ from typing import Any
 
 from cstl_edge.demo import run_demo
 from cstl_edge.errors import CstlEdgeError
-from cstl_edge.measure import append_jsonl, environment
+from cstl_edge.measure.environment import environment
+from cstl_edge.measure.stats import append_jsonl
 
 
 def take_a_core(taken: Synchronized[int]) -> None:

@@ -22,7 +22,7 @@ def measure(templates: int, parts: int, dimensions: int, repeats: int) -> dict[s
     import numpy as np
 
     from cstl_edge.gallery.match import Index
-    from cstl_edge.measure import summary
+    from cstl_edge.measure.stats import summary
 
     rng = np.random.default_rng(0)
     held = rng.standard_normal((parts, dimensions, templates), dtype=np.float32)  # [p, d, n]
@@ -73,7 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # read when numpy loads, which is why it loads late
-    from cstl_edge.measure import append_jsonl, environment
+    from cstl_edge.measure.environment import environment
+    from cstl_edge.measure.stats import append_jsonl
 
     found = measure(options.templates, options.parts, options.dimensions, options.repeats)
     print(f"{options.templates} templates of {options.parts} x {options.dimensions}, one core")

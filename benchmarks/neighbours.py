@@ -26,12 +26,12 @@ from peers.training import budget, told, train, weights_of
 
 from cstl_edge.bench.record import Row, read_rows, write_rows
 from cstl_edge.data.shards import ShardedSequences, write_whole
-from cstl_edge.data.walkers_shards import make_shards
+from cstl_edge.data.walkers_dataset import make_shards
 from cstl_edge.errors import CstlEdgeError
-from cstl_edge.evaluation.heldout import CACHE, WALKERS, held_out
-from cstl_edge.measure import environment
+from cstl_edge.evaluation.held_out import CACHE, WALKERS, held_out
+from cstl_edge.measure.environment import environment
 from cstl_edge.runtime.base import usable_cores
-from cstl_edge.training.begin import prepare_process
+from cstl_edge.training.run_state import prepare_process
 
 logger = logging.getLogger("neighbours")
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import BackendUnavailable, CstlEdgeError
-from cstl_edge.measure import append_jsonl, environment, percentile, summary
+from cstl_edge.measure.environment import environment
+from cstl_edge.measure.stats import append_jsonl, percentile, summary
 
 SHAPES = {  # [n, p, s, c]
     "one walker": (1, 16, 30, 64),
@@ -84,7 +85,7 @@ def contenders(library: Any, shape: tuple[int, ...], dtype: str) -> dict[str, Ca
     import torch
 
     from cstl_edge.model import part_gather
-    from cstl_edge.plugin import DTYPES, Dims
+    from cstl_edge.runtime.tensorrt.plugin import DTYPES, Dims
 
     n, p, s, c = shape
     kind = getattr(torch, dtype)
@@ -126,7 +127,7 @@ def measure(repeats: int) -> dict[str, Any]:
         raise BackendUnavailable(
             "expected an NVIDIA GPU that torch can use; found none, so nothing was measured"
         )
-    from cstl_edge.plugin import find, load
+    from cstl_edge.runtime.tensorrt.plugin import find, load
 
     built = find()
     library = load(built)

@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cstl_edge.data import walkers
-from cstl_edge.data.frames import Settings
-from cstl_edge.data.layouts import CASIA_B_TYPES, CASIA_B_VIEWS_DEG
-from cstl_edge.data.prepare import prepare
-from cstl_edge.measure import append_jsonl, environment
+from cstl_edge.data.importing.frames import Settings
+from cstl_edge.data.importing.layouts import CASIA_B_TYPES, CASIA_B_VIEWS_DEG
+from cstl_edge.data.importing.prepare import prepare
+from cstl_edge.measure.environment import environment
+from cstl_edge.measure.stats import append_jsonl
+from cstl_edge.walkers import generate
 
 CANVAS = (240, 320)  # of a frame of CASIA-B, in pixels
 FRAMES = 60  # of a sequence; those of CASIA-B have about 80
@@ -50,8 +51,8 @@ def make_tree(root: Path, people: int) -> tuple[int, float]:
 
 def _masks(view: int) -> list[bytes]:
     """Draw masks of a walker from one view, persons of 90 to 170 pixels, as PNG files."""
-    who, walk = walkers.person(900_100 + view), walkers.recording(view, "nm", float(view))
-    drawn = walkers.silhouettes(who, walk, DRAWN, (128, 88))
+    who, walk = generate.person(900_100 + view), generate.recording(view, "nm", float(view))
+    drawn = generate.silhouettes(who, walk, DRAWN, (128, 88))
     images = []
     for i, silhouette in enumerate(drawn):
         height = 90 + 80 * i // DRAWN

@@ -19,14 +19,16 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from split_half import Halves, Silhouettes, told_apart
 
 import cstl_edge
 from cstl_edge.errors import CstlEdgeError
-from cstl_edge.evaluation import gait_energy
-from cstl_edge.evaluation.halves import Halves, Silhouettes, told_apart
-from cstl_edge.live.pipeline import Options, collect
-from cstl_edge.live.source import Frame, FrameSource, SourceBase, open_source
-from cstl_edge.measure import append_jsonl, environment
+from cstl_edge.evaluation.embeddings import gait_energy
+from cstl_edge.live.pipeline.run import Options, collect
+from cstl_edge.live.sources.base import Frame, FrameSource, SourceBase
+from cstl_edge.live.sources.open import open_source
+from cstl_edge.measure.environment import environment
+from cstl_edge.measure.stats import append_jsonl
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder
 
@@ -72,8 +74,8 @@ def untrained(weights: Path) -> Iterator[Any]:
     """Yield embedders of the network of a checkpoint with random weights."""
     import torch
 
+    from cstl_edge.checkpoint.weights import load_checkpoint
     from cstl_edge.model import Cstl
-    from cstl_edge.training.checkpoint import load_checkpoint
 
     config = load_checkpoint(weights)[0].config
     for seed in range(UNTRAINED):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cstl_edge.cli_bench_report import report
+from cstl_edge.cli.bench import report
 from cstl_edge.errors import CstlEdgeError
 
 

@@ -14,19 +14,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from cstl_edge.bench.peaks import best_arithmetic
-from cstl_edge.bench.training_cost import Noise, iteration, multiply_adds, shares
+from cstl_edge.bench.roofline.peaks import best_arithmetic
 from cstl_edge.config import load_config
-from cstl_edge.measure import append_jsonl, environment, percentile
-from cstl_edge.training.begin import prepare_process, start_run
+from cstl_edge.measure.environment import environment
+from cstl_edge.measure.stats import append_jsonl, percentile
 from cstl_edge.training.presets import find
+from cstl_edge.training.run_state import prepare_process, start_run
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.step import Step
+from cstl_edge.training.trainer import Step
 
 CHOICES: dict[str, dict[str, Any]] = {
     "float32": {},
@@ -91,6 +95,59 @@ def main(argv: list[str] | None = None) -> int:
         }
         append_jsonl(args.out, record)
     return 0
+
+
+class Noise:
+    """Sequences in which every pixel is drawn, a few for each person, for `start_run`."""
+
+    people: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+
+    def __init__(self, people: int, sequences: int, frames: int, size: tuple[int, int]) -> None:
+        """Draw `people` × `sequences` of them."""
+        rng = np.random.default_rng(0)
+        self.people = np.repeat(np.arange(people), sequences)
+        self.lengths = np.full(len(self.people), frames, np.int64)
+        self._drawn = rng.integers(0, 256, (len(self.people), frames, *size), np.uint8)
+
+    def read(self, sequence: int) -> npt.NDArray[np.uint8]:
+        """Return one of them, [s, h, w]."""
+        drawn: npt.NDArray[np.uint8] = self._drawn[sequence]
+        return drawn
+
+
+def iteration(step: Step) -> tuple[float, float]:
+    """Return processor time and time of one iteration [ms]."""
+    batch, on_gpu = step.run.sampler.batch(0), step.run.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.synchronize()
+    cpu, start = time.process_time(), time.perf_counter()
+    step.learn(batch, last=True)
+    step.update()
+    if on_gpu:
+        torch.cuda.synchronize()
+    return 1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - start)
+
+
+def multiply_adds(step: Step) -> float:
+    """Return the multiply-adds of one iteration, forward and backward [10^9]."""
+    with FlopCounterMode(display=False) as counter:
+        iteration(step)
+    return float(counter.get_total_flops()) / 2e9
+
+
+def shares(work_gmac: float, p50_ms: dict[str, float], peaks: dict[str, float]) -> dict[str, float]:
+    """Return the share of the peak in its precision that each choice reached, where there is one.
+
+    >>> shares(3.0, {"float32, channels last": 60.0, "float16": 9.0}, {"float32": 100.0})
+    {'float32, channels last': 0.5}
+    """
+    kinds = {name: name.split(",")[0] for name in p50_ms}
+    return {
+        name: round(work_gmac / (ms / 1e3) / peaks[kinds[name]], 3)
+        for name, ms in p50_ms.items()
+        if kinds[name] in peaks
+    }
 
 
 if __name__ == "__main__":

@@ -17,9 +17,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.data import walkers
-from cstl_edge.evaluation import Walks, gait_energy, rank1_table
-from cstl_edge.measure import append_jsonl, environment, summary
+from cstl_edge.evaluation.closed_set import rank1_table
+from cstl_edge.evaluation.embeddings import Walks, gait_energy
+from cstl_edge.measure.environment import environment
+from cstl_edge.measure.stats import append_jsonl, summary
+from cstl_edge.walkers import generate
 
 FIRST_ID = 900_000  # people that no training set holds
 MOTION_BODY = 900_000  # the one body of the motion study
@@ -29,13 +31,13 @@ SHEET_VIEWS = (0, 18, 54, 72, 126, 144, 180)
 def speed(recordings: int, frames: int, size: tuple[int, int]) -> dict[str, Any]:
     """Take the processor time of silhouettes of many recordings, everything included."""
     cv2.setNumThreads(1)
-    walkers.silhouettes(walkers.person(0), walkers.recording(0), frames, size)
+    generate.silhouettes(generate.person(0), generate.recording(0), frames, size)
     samples_ms = []
     for i in range(recordings):
-        who = walkers.person(FIRST_ID + i)
-        walk = walkers.recording(i, walkers.CONDITIONS[i % 3], 18.0 * (i % 11))
+        who = generate.person(FIRST_ID + i)
+        walk = generate.recording(i, generate.CONDITIONS[i % 3], 18.0 * (i % 11))
         start = time.process_time()
-        walkers.silhouettes(who, walk, frames, size)
+        generate.silhouettes(who, walk, frames, size)
         samples_ms.append((time.process_time() - start) * 1e3 / frames)
     return {"size": list(size), "frames": frames, "ms_per_frame": summary(samples_ms)}
 
@@ -57,7 +59,7 @@ def baselines(
 ) -> dict[str, dict[str, Any]]:
     """Return rank-1 of nearest neighbours on hand-made features in the CASIA-B protocol."""
     ids = range(FIRST_ID, FIRST_ID + people)
-    made = walkers.generate(ids, frames=frames, workers=workers, body_seed=body_seed)
+    made = generate.generate(ids, frames=frames, workers=workers, body_seed=body_seed)
     tables = {}
     for name, make in (("mean picture", gait_energy), ("motion", motion_features)):
         walks = Walks(make(made.silhouettes), made.people, made.sequences, made.views_deg)
@@ -73,7 +75,7 @@ def calibrate(people: int, frames: int, workers: int) -> dict[str, Any]:
             tables[f"{bodies}, {features}"] = table
             cells = [
                 f"{c} {table[c]['same_view']:.3f}/{table[c]['cross_view']:.3f}"
-                for c in walkers.CONDITIONS
+                for c in generate.CONDITIONS
             ]
             name = f"{bodies}, {features}"
             print(f"{name:24s} rank-1 same view / across views: {', '.join(cells)}", flush=True)
@@ -84,11 +86,11 @@ def sheet(path: Path, people: int) -> None:
     """Draw people in rows: eight frames from the side, then other views, per condition."""
     rows = []
     for i in range(people):
-        for condition in walkers.CONDITIONS:
-            who = walkers.person(FIRST_ID + i)
-            side = walkers.silhouettes(who, walkers.recording(i, condition), 8, (128, 88))
+        for condition in generate.CONDITIONS:
+            who = generate.person(FIRST_ID + i)
+            side = generate.silhouettes(who, generate.recording(i, condition), 8, (128, 88))
             views = [
-                walkers.silhouettes(who, walkers.recording(i, condition, v), 5, (128, 88))[4]
+                generate.silhouettes(who, generate.recording(i, condition, v), 5, (128, 88))[4]
                 for v in SHEET_VIEWS
             ]
             rows.append(np.hstack([*side, *views]))

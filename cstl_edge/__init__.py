@@ -15,20 +15,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cstl_edge.gallery import Gallery
-    from cstl_edge.live.watch import read_walks, watch
+    from cstl_edge.gallery.gallery import Gallery
+    from cstl_edge.live.api import read_walks, watch
     from cstl_edge.runtime import load
     from cstl_edge.silhouette import read_silhouettes
+
 
 __version__ = "0.1.0.dev0"
 __all__ = ["Gallery", "load", "read_silhouettes", "read_walks", "watch"]
 
 _HOMES = {
-    "Gallery": "cstl_edge.gallery",
+    "Gallery": "cstl_edge.gallery.gallery",
     "load": "cstl_edge.runtime",
     "read_silhouettes": "cstl_edge.silhouette",
-    "read_walks": "cstl_edge.live.watch",
-    "watch": "cstl_edge.live.watch",
+    "read_walks": "cstl_edge.live.api",
+    "watch": "cstl_edge.live.api",
 }
 
 

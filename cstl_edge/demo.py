@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from cstl_edge.cli_show import progress
+from cstl_edge.cli.console import progress
 from cstl_edge.errors import DataError
-from cstl_edge.gallery import Gallery
-from cstl_edge.live.draw import (
+from cstl_edge.gallery.gallery import Gallery
+from cstl_edge.live.annotate import (
     AnnotatedVideo,
     WalkerView,
     salient_parts,
@@ -28,10 +28,11 @@ from cstl_edge.live.draw import (
     silhouette_strip,
 )
 from cstl_edge.live.events import Event, JsonLines
-from cstl_edge.live.pipeline import Options, TrackRecord, collect, run
-from cstl_edge.live.source import Frame, FrameSource, open_source
-from cstl_edge.live.synthetic import SyntheticSource
-from cstl_edge.live.synthetic_actor import WalkerSpec
+from cstl_edge.live.pipeline.run import Options, TrackRecord, collect, run
+from cstl_edge.live.sources.base import Frame, FrameSource
+from cstl_edge.live.sources.open import open_source
+from cstl_edge.live.sources.synthetic.actor import WalkerSpec
+from cstl_edge.live.sources.synthetic.source import SyntheticSource
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder
 

@@ -46,7 +46,7 @@ def examine() -> list[Finding]:
 def report() -> dict[str, Any]:
     """Return the findings and the environment as one JSON-ready object, to paste into an issue."""
     from cstl_edge import __version__
-    from cstl_edge.measure import environment
+    from cstl_edge.measure.environment import environment
 
     findings = [asdict(finding) for finding in examine()]
     return {"cstl_edge": __version__, "environment": environment(), "findings": findings}
@@ -145,8 +145,8 @@ def _gpu() -> Finding:
 
 
 def _tensorrt() -> Finding:
-    from cstl_edge.runtime.cuda import open_buffers
-    from cstl_edge.runtime.trt_library import import_tensorrt, plugin_library
+    from cstl_edge.runtime.cuda.open import open_buffers
+    from cstl_edge.runtime.tensorrt.library import import_tensorrt, plugin_library
 
     try:
         trt = import_tensorrt()

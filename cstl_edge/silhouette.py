@@ -22,6 +22,24 @@ from cstl_edge.errors import DataError, one_line
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+
+def read_walks(path: str | Path, size: tuple[int, int]) -> list[Silhouette]:
+    """Return walks, uint8 [s, h, w] each, from the images of one or from folders of them.
+
+    Raises DataError that names the folder or the file.
+    """
+    source = Path(path)
+    if not source.is_dir() or numbered_images(source):
+        return [read_silhouettes(source, size)]
+    folders = sorted(entry for entry in source.iterdir() if entry.is_dir())
+    if not folders:
+        raise DataError(
+            f"no silhouettes in {one_line(source)}; expected the images of one walk, or folders of "
+            "them"
+        )
+    return [read_silhouettes(folder, size) for folder in folders]
+
+
 Silhouette = npt.NDArray[np.uint8]
 
 SMALL = (64, 44)  # h, w in pixels

@@ -7,8 +7,9 @@ import json
 import sys
 
 from cstl_edge.errors import CstlEdgeError
-from cstl_edge.export import evidence, export_model
-from cstl_edge.export.engine import build_engines
+from cstl_edge.export.export_model import export_model
+from cstl_edge.export.quantization import calibration_data
+from cstl_edge.export.tensorrt.build import build_engines
 from cstl_edge.runtime.manifest import PRECISIONS
 
 GRAPHS = ("frames", "head", "full")
@@ -24,7 +25,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32"])
     parser.add_argument("--calibrate", help="silhouettes of one walk, or a folder of such folders")
     parser.add_argument(
-        "--people", type=int, default=evidence.PEOPLE, help="Walkers to judge fp16 and int8 on"
+        "--people",
+        type=int,
+        default=calibration_data.PEOPLE,
+        help="Walkers to judge fp16 and int8 on",
     )
     parser.add_argument("--build", action="store_true", help="then build TensorRT engines here")
     args = parser.parse_args(argv)
@@ -35,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
             graphs=args.graphs,
             simplify=not args.no_simplify,
             precisions=args.precision,
-            gather=lambda size: evidence.gather(size, args.people, args.calibrate),
+            gather=lambda size: calibration_data.gather(size, args.people, args.calibrate),
             progress=lambda text: print(text, file=sys.stderr),
         )
         built = build_engines(args.output) if args.build else {}

@@ -15,7 +15,7 @@ MODULES = sorted(
     for path in ROOT.rglob("*.py")
     if re.search(r"^ +>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)
 )
-LATE = {"cstl_edge.bench.report.digits": "scipy"}  # needed by an example, imported when it runs
+LATE = {"cstl_edge.bench.report.formatting": "scipy"}  # needed by an example, imported when it runs
 HEAVY = {"torch", "matplotlib", "scipy", "jinja2", "onnxslim", "safetensors", "cv2"}
 
 

@@ -43,7 +43,9 @@ def test_every_verb_of_the_readme_exists():
     assert {"demo", "live", "enroll", "identify", "gallery", "export", "doctor"} <= verbs
     for verb in verbs:
         done = subprocess.run(
-            [sys.executable, "-m", "cstl_edge.cli", verb, "--help"], capture_output=True, timeout=60
+            [sys.executable, "-m", "cstl_edge.cli", verb, "--help"],
+            capture_output=True,
+            timeout=60,
         )
         assert done.returncode == 0, verb
 

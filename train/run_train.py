@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cstl_edge.cli_train import overrides
+from cstl_edge.cli.train import overrides
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.training.command import run
 

@@ -12,12 +12,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from cstl_edge.arrays import Ints, Silhouettes
 from cstl_edge.bench.record import Case, Ran, Row, Subject
 from cstl_edge.evaluation.embed import embed
 from cstl_edge.evaluation.evaluate import evaluate
-from cstl_edge.evaluation.heldout import HeldOut
+from cstl_edge.evaluation.held_out import HeldOut
 from cstl_edge.reproduce.rows import hits_by_person
-from cstl_edge.runtime.base import Embedded, Encoder, EncoderInfo, Ints, Silhouettes
+from cstl_edge.runtime.base import Embedded, Encoder, EncoderInfo
 from peers.blocks import SIZE, Peer
 from peers.networks import FRAMES, network
 from peers.running import as_peer

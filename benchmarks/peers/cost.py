@@ -16,8 +16,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cstl_edge.bench.record import Case, Check, Ran, Row, Subject
+from cstl_edge.checkpoint.weights import weights_sha256
 from cstl_edge.measure.timing import in_turn
-from cstl_edge.training.checkpoint import weights_sha256
 from peers.blocks import SIZE, Peer
 from peers.memory import peak_memory_mb
 from peers.networks import COMMON, FRAMES, network

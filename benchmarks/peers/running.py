@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from cstl_edge.export.graphs import build
 from cstl_edge.model import Cstl
-from cstl_edge.runtime.check import OPSET
-from cstl_edge.runtime.ort import open_session
+from cstl_edge.runtime.backends.onnxruntime import open_session
+from cstl_edge.runtime.model_check import OPSET
 from peers.blocks import SIZE, Peer
 from peers.networks import FRAMES, PUBLISHED, network
 

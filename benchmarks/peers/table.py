@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from cstl_edge.bench.record import Row
 from cstl_edge.evaluation.tables import Table, markdown
-from cstl_edge.measure import summary
+from cstl_edge.measure.stats import summary
 from cstl_edge.reproduce.report import difference
 from peers.networks import COMMON, CSTL, NETWORKS, NOTHING, PUBLISHED
 

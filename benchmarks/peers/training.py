@@ -16,18 +16,18 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from cstl_edge.checkpoint.weights import read_header, read_tensors, weights_sha256, write_tensors
 from cstl_edge.config import load_config
 from cstl_edge.data.sampling import Sampler, Sequences
 from cstl_edge.errors import ModelError, one_line
-from cstl_edge.measure import environment
+from cstl_edge.measure.environment import environment
 from cstl_edge.model import Cstl
-from cstl_edge.training.checkpoint import read_header, read_tensors, weights_sha256, write_tensors
 from cstl_edge.training.distributed import Ranks
+from cstl_edge.training.losses import Losses
 from cstl_edge.training.presets import find
-from cstl_edge.training.resume import RESUME, Run, load_run, save_run
+from cstl_edge.training.run_state import RESUME, Run, load_run, save_run
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.step import Losses, Step
-from cstl_edge.training.trainer import WEIGHTS, rate_at
+from cstl_edge.training.trainer import WEIGHTS, Step, rate_at
 from peers.networks import network
 
 PRESET = "small"  # 8×4 sequences of 12 frames, bfloat16, one thread

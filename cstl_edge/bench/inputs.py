@@ -22,7 +22,7 @@ def walk(frames: int, size: tuple[int, int]) -> tuple[Silhouettes, str]:
     calibrated on people, so its answers on blocks are further off.
     """
     try:
-        from cstl_edge.data.walkers_set import generate
+        from cstl_edge.walkers.collection import generate
 
         made = generate(
             [WALKER_ID], recordings={"nm": 1}, frames=frames, size=size, views_deg=(90,)

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from cstl_edge.errors import DataError, one_line
-from cstl_edge.measure import append_jsonl
+from cstl_edge.measure.stats import append_jsonl
 
 SCHEMA = 1
 LONGEST_LINE = 64 << 20

@@ -11,11 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from cstl_edge.bench import subject
+from cstl_edge.bench import model_under_test
 from cstl_edge.bench.context import DEFAULT, FULL, SHORT, Context
 from cstl_edge.bench.record import Row, Scenario, write_rows
 from cstl_edge.errors import BackendUnavailable, ConfigError, CstlEdgeError, one_line
-from cstl_edge.measure import environment
+from cstl_edge.measure.environment import environment
 from cstl_edge.runtime.base import usable_cores
 
 log = logging.getLogger(__name__)
@@ -67,14 +67,14 @@ def make_context(wish: Wish, tell: Callable[[str], None]) -> Context:
     The long and the default form export what the shipped folder lacks, once; the short one takes
     what is there.
     """
-    folder, weights, engines = subject.chosen(
+    folder, weights, engines = model_under_test.chosen(
         wish.model, wish.weights, wish.network, not wish.short, tell
     )
     return Context(
         run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}",
         folder=folder,
         weights=weights,
-        subject=subject.subject_of(folder, trained=wish.network != "paper"),
+        subject=model_under_test.subject_of(folder, trained=wish.network != "paper"),
         threads=wish.threads or usable_cores(),
         budget=SHORT if wish.short else FULL if wish.full else DEFAULT,
         full=wish.full,
@@ -110,7 +110,7 @@ def run(context: Context, scenarios: Sequence[str], out: Path) -> Iterator[Row]:
 
 
 def _rows(context: Context, name: str) -> Iterator[Row]:
-    scenario = import_module(f"cstl_edge.bench.{name}")
+    scenario = import_module(f"cstl_edge.bench.scenarios.{name}")
     try:
         yield from scenario.rows(context)
     except CstlEdgeError as err:

@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.errors import DataError, one_line
-from cstl_edge.measure import percentile
-from cstl_edge.measure.doubts import doubts
+from cstl_edge.measure.stats import percentile
+from cstl_edge.measure.warnings import doubts
 
 LARGEST = 64 << 20
 """Bytes of a file; 3 s of a 0.1 ms query are 10 MB."""

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cstl_edge.data.frames import Kind, Settings
-from cstl_edge.data.report import Report
+from cstl_edge.data.importing.frames import Kind, Settings
+from cstl_edge.data.importing.report import Report
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.errors import DataError, one_line
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from cstl_edge.data.splits import Labelled
 from cstl_edge.errors import ConfigError, DataError, one_line
-from cstl_edge.evaluation.store import Store, read_store
-from cstl_edge.evaluation.walks import Rows, Walks
+from cstl_edge.evaluation.embedding_store import Store, read_store
+from cstl_edge.evaluation.embeddings import Rows, Walks
 from cstl_edge.runtime.base import Encoder, EncoderInfo
 
 MAX_FRAMES = 720  # as the reference toolbox caps; longer sequences are cut

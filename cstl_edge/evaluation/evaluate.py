@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from cstl_edge.evaluation.closed_set import DRAWS, match
 from cstl_edge.evaluation.embed import EmbeddedSet
-from cstl_edge.evaluation.matching import DRAWS, match
+from cstl_edge.evaluation.embeddings import Bools, Rows
+from cstl_edge.evaluation.open_set import FPIRS, search
 from cstl_edge.evaluation.protocols import Trials, choose, trials
-from cstl_edge.evaluation.search import FPIRS, search
-from cstl_edge.evaluation.walks import Bools, Rows
 
 
 def evaluate(

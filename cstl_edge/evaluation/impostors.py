@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.evaluation.distance import part_mean_distance
-from cstl_edge.evaluation.walks import GALLERY, Bools, Floats, Walks
+from cstl_edge.evaluation.embeddings import GALLERY, Bools, Floats, Walks, part_mean_distance
 
 FPIR = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 SIZES = (1, 2, 4, 8, 16, 20)  # people; above 20 a gallery's own scores serve

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cstl_edge.errors import ConfigError, DataError, one_line
-from cstl_edge.evaluation.walks import GALLERY, PROBES, Bools, Rows, Walks
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Bools, Rows, Walks
 
 PROTOCOLS = ("auto", "casia-b", "ou-mvlp", "cross-view-gallery", "gait3d", "open-set")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cstl_edge.evaluation.closed_set import METRICS
 from cstl_edge.evaluation.protocols import BY_PAIR, BY_PROBE
-from cstl_edge.evaluation.ranking import METRICS
 
 WHOLE_TEST_SETS = {"casia-b": 50, "ou-mvlp": 5154}  # people
 

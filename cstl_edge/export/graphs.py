@@ -24,10 +24,10 @@ from torch.onnx import symbolic_helper
 from torch.onnx import utils as onnx_exporter
 
 from cstl_edge.model import Cstl
-from cstl_edge.model.sliding import Mix, Slide, Taps, slides
-from cstl_edge.model.whole import WholeHead
-from cstl_edge.runtime.check import DOMAIN, OPERATOR, OPSET, Signature, signature
+from cstl_edge.model.export_head import WholeHead
+from cstl_edge.model.incremental_head import Mix, Slide, Taps, slides
 from cstl_edge.runtime.manifest import Shape
+from cstl_edge.runtime.model_check import DOMAIN, OPERATOR, OPSET, Signature, signature
 
 GRAPHS = ("frames", "head", "full")
 SLIDING = ("taps", "mix", "slide")

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 
 from cstl_edge.errors import one_line
-from cstl_edge.runtime.check import OPERATOR
+from cstl_edge.runtime.model_check import OPERATOR
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def run(model: onnx.ModelProto, feed: dict[str, Any]) -> list[Any]:
     """Run a graph of our own making once."""
     import onnxruntime as ort
 
-    from cstl_edge.runtime.ort import PROVIDER, session_options
+    from cstl_edge.runtime.backends.onnxruntime import PROVIDER, session_options
 
     session = ort.InferenceSession(
         model.SerializeToString(), sess_options=session_options(1), providers=[PROVIDER]

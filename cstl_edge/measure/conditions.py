@@ -18,8 +18,7 @@ import os
 from typing import Any
 
 from cstl_edge.measure import jetson, linux, nvml
-from cstl_edge.measure.load import Load, cores_between, load
-from cstl_edge.measure.tree import Tree
+from cstl_edge.measure.linux import Load, Tree, cores_between, load
 
 LOW_CLOCK = 0.75
 """A clock below this share of the one it is held at is throttled."""

@@ -9,8 +9,7 @@ import re
 import subprocess
 from typing import Any
 
-from cstl_edge.measure.linux import held_mhz
-from cstl_edge.measure.tree import Tree
+from cstl_edge.measure.linux import Tree, held_mhz
 
 DEVFREQ = "sys/class/devfreq/*"
 GPU = re.compile(r"gpu|g[pvab]\d+b|gpc")  # 17000000.gpu, 17000000.ga10b, gpu-gpc-0

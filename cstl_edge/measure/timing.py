@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cstl_edge.measure.conditions import here
-from cstl_edge.measure.doubts import doubts
+from cstl_edge.measure.warnings import doubts
 
 TURN_S = 0.1
 COOL_S = 0.5

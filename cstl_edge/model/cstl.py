@@ -18,12 +18,7 @@ from torch import Tensor, nn
 
 from cstl_edge.model.backbone import Backbone, part_pool
 from cstl_edge.model.config import CstlConfig
-from cstl_edge.model.released import (
-    LeakyAggregation,
-    NormedLongTerm,
-    NormedScores,
-    ScoredContext,
-)
+from cstl_edge.model.released import LeakyAggregation, NormedLongTerm, NormedScores, ScoredContext
 from cstl_edge.model.salient import ClassHead, PartScores, recombine
 from cstl_edge.model.temporal import (
     AdaptiveAggregation,

@@ -17,24 +17,24 @@ from typing import Any
 
 import numpy as np
 
+from cstl_edge.checkpoint.weights import load_checkpoint, weights_sha256
 from cstl_edge.config import load_config, read_yaml
 from cstl_edge.data.shards import write_whole
 from cstl_edge.data.splits import FIELD
 from cstl_edge.errors import ConfigError, DataError, one_line
+from cstl_edge.evaluation.closed_set import count
 from cstl_edge.evaluation.embed import embed
+from cstl_edge.evaluation.embeddings import Walks
 from cstl_edge.evaluation.evaluate import evaluate
-from cstl_edge.evaluation.heldout import CACHE, WALKERS, HeldOut, held_out
-from cstl_edge.evaluation.matching import count
+from cstl_edge.evaluation.held_out import CACHE, WALKERS, HeldOut, held_out
 from cstl_edge.evaluation.protocols import trials
-from cstl_edge.evaluation.walks import Walks
-from cstl_edge.measure import environment
+from cstl_edge.measure.environment import environment
 from cstl_edge.model import CstlConfig
-from cstl_edge.runtime.pytorch import TorchEncoder
-from cstl_edge.training.checkpoint import load_checkpoint, weights_sha256
+from cstl_edge.runtime.backends.pytorch import TorchEncoder
 from cstl_edge.training.command import run
 from cstl_edge.training.distributed import device_of
 from cstl_edge.training.presets import RowPlan, TablePlan, find
-from cstl_edge.training.resume import FREE, RESUME
+from cstl_edge.training.run_state import FREE, RESUME
 from cstl_edge.training.settings import TrainConfig
 
 logger = logging.getLogger(__name__)

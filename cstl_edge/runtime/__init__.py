@@ -1,6 +1,7 @@
 """Run an exported or trained network, frame by frame or whole, without knowing by which library."""
 
-from cstl_edge.runtime.base import Embedded, Encoder, EncoderInfo, load
-from cstl_edge.runtime.streaming import StreamingEncoder, StreamResult
+from cstl_edge.runtime.base import Embedded, Encoder, EncoderInfo
+from cstl_edge.runtime.load import load
+from cstl_edge.runtime.streaming.encoder import StreamingEncoder, StreamResult
 
 __all__ = ["Embedded", "Encoder", "EncoderInfo", "StreamResult", "StreamingEncoder", "load"]

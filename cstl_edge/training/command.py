@@ -18,13 +18,12 @@ from cstl_edge.config import load_config
 from cstl_edge.data.dataset import is_dataset, open_dataset, read_index
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.data.splits import FIELD, SPLITS, Labelled, People, test_ids, train_ids
-from cstl_edge.data.walkers_shards import WalkersSettings, make_shards
+from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
 from cstl_edge.errors import ConfigError, DataError, one_line
-from cstl_edge.measure import environment
-from cstl_edge.training.begin import prepare_process
+from cstl_edge.measure.environment import environment
 from cstl_edge.training.distributed import Ranks, device_of, joined
 from cstl_edge.training.presets import find
-from cstl_edge.training.resume import RESUME
+from cstl_edge.training.run_state import RESUME, prepare_process
 from cstl_edge.training.settings import DataSettings, EvaluateSettings, TrainConfig
 from cstl_edge.training.trainer import train
 

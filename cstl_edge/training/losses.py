@@ -7,11 +7,36 @@ dimensions, `m` pairs of the same person.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of one batch, of all processes: `total` is what is minimised."""
+
+    total: float
+    triplet: float
+    classes: float | None  # None without a class head
+    nonzero: float  # share of the triplets that still cost something
+
+    @classmethod
+    def mean(cls, batches: Sequence[Losses]) -> Losses:
+        """Return the means over the batches of one iteration."""
+        heads = [losses.classes for losses in batches if losses.classes is not None]
+        return cls(
+            fmean(losses.total for losses in batches),
+            fmean(losses.triplet for losses in batches),
+            fmean(heads) if heads else None,
+            fmean(losses.nonzero for losses in batches),
+        )
+
 
 MARGIN = 0.2  # of the paper, in units of the embedding
 

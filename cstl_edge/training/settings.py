@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from cstl_edge.data.augment import Augmentation
 from cstl_edge.data.sampling import FRAME_RULES
-from cstl_edge.data.walkers_shards import WalkersSettings
+from cstl_edge.data.walkers_dataset import WalkersSettings
 from cstl_edge.model import CstlConfig
 
 

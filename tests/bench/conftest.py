@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cstl_edge.bench.context import Budget, Context
-from cstl_edge.bench.subject import subject_of
-from cstl_edge.runtime import check
+from cstl_edge.bench.model_under_test import subject_of
+from cstl_edge.runtime import model_check
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECORDED = Path(__file__).parent / "recorded"
@@ -51,7 +51,7 @@ def trained():
 @pytest.fixture
 def unprobed(monkeypatch):
     """Open the golden exports without the child process that looks at graphs of strangers first."""
-    monkeypatch.setattr(check, "probe", lambda *given: None)
+    monkeypatch.setattr(model_check, "probe", lambda *given: None)
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cstl_edge.bench import exported, run, shown, subject
+from cstl_edge.bench import model_under_test, run
 from cstl_edge.bench.context import DEFAULT, FULL, SHORT
 from cstl_edge.bench.record import Case, Row, read_rows
+from cstl_edge.bench.report import console
 from cstl_edge.errors import BackendUnavailable, ConfigError, ExportError, ModelError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -27,7 +28,7 @@ def scenarios(monkeypatch):
     def take(**by_name):
         for name, rows in by_name.items():
             module = types.SimpleNamespace(rows=rows)
-            monkeypatch.setitem(sys.modules, f"cstl_edge.bench.{name}", module)
+            monkeypatch.setitem(sys.modules, f"cstl_edge.bench.scenarios.{name}", module)
 
     return take
 
@@ -74,8 +75,8 @@ def test_the_forms_have_their_budgets(monkeypatch):
 
 def test_the_checkpoint_beside_a_model_is_taken_and_another_refused(tmp_path):
     torch = pytest.importorskip("torch", reason="needs torch")
+    from cstl_edge.checkpoint.weights import save_checkpoint
     from cstl_edge.model import Cstl, CstlConfig
-    from cstl_edge.training.checkpoint import save_checkpoint
 
     context = run.make_context(run.Wish(model=GOLDEN / "tiny"), quiet)
     assert context.weights == GOLDEN / "tiny.safetensors"
@@ -100,7 +101,7 @@ def test_the_short_form_takes_the_shipped_model_as_it_is(monkeypatch, tmp_path):
 
 def test_without_the_exporter_the_shipped_graphs_are_measured(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "cstl_edge.export.evidence", None)
+    monkeypatch.setitem(sys.modules, "cstl_edge.export.quantization.calibration_data", None)
     told = []
     context = run.make_context(run.Wish(), told.append)
     assert context.folder.name == "cstl-walkers"
@@ -120,26 +121,26 @@ def exporter(monkeypatch, tmp_path):
             raise ExportError(f"{refused}: the gate is closed")
         shutil.copytree(GOLDEN / "tiny_reduced", folder)
 
-    monkeypatch.setattr("cstl_edge.export.exporter.export_model", export)
+    monkeypatch.setattr("cstl_edge.export.export_model.export_model", export)
     return types.SimpleNamespace(calls=calls, refused=refused)
 
 
 def test_an_export_is_made_once_and_kept(exporter):
     weights = GOLDEN / "tiny.safetensors"
-    folder = exported.prepared(weights, quiet)
-    assert exported.prepared(weights, quiet) == folder
+    folder = model_under_test.prepared(weights, quiet)
+    assert model_under_test.prepared(weights, quiet) == folder
     assert exporter.calls == [("float32", "fp16", "int8")]
-    manifest, graphs = exported.read_export(folder)
+    manifest, graphs = model_under_test.read_export(folder)
     assert {"frames.int8.onnx", "full.fp16.onnx", "full.onnx"} <= {*graphs}
     kept = json.loads((GOLDEN / "tiny" / "manifest.json").read_text())["impostors"]
     assert json.loads((folder / "manifest.json").read_text())["impostors"] == kept
-    assert exported.files(manifest, "int8", "full") == ["frames.int8.onnx", "head.onnx"]
+    assert model_under_test.files(manifest, "int8", "full") == ["frames.int8.onnx", "head.onnx"]
 
 
 def test_a_precision_whose_gate_is_closed_is_left_out_and_told(exporter):
     exporter.refused.add("int8")
     told = []
-    exported.prepared(GOLDEN / "tiny.safetensors", told.append)
+    model_under_test.prepared(GOLDEN / "tiny.safetensors", told.append)
     assert exporter.calls[1:] == [("float32", "fp16")]
     assert "the gate is closed" in told[1]
 
@@ -147,17 +148,17 @@ def test_a_precision_whose_gate_is_closed_is_left_out_and_told(exporter):
 def test_a_refused_float32_is_an_error(exporter):
     exporter.refused.add("float32")
     with pytest.raises(ExportError):
-        exported.prepared(GOLDEN / "tiny.safetensors", quiet)
+        model_under_test.prepared(GOLDEN / "tiny.safetensors", quiet)
 
 
 def test_random_weights_are_always_the_same(monkeypatch, tmp_path):
     pytest.importorskip("torch", reason="needs torch")
-    from cstl_edge.training.checkpoint import read_header
+    from cstl_edge.checkpoint.weights import read_header
 
     found = []
     for place in ("one", "two"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
-        path = subject._random({"widths": [4, 8, 16, 16], "parts": 4, "embedding": 8})
+        path = model_under_test._random({"widths": [4, 8, 16, 16], "parts": 4, "embedding": 8})
         found.append(read_header(path)[0]["weights_sha256"])
     assert found[0] == found[1]
 
@@ -210,7 +211,7 @@ def test_all_scenarios_are_here():
     from importlib import import_module
 
     for name in run.SCENARIOS:
-        assert callable(import_module(f"cstl_edge.bench.{name}").rows)
+        assert callable(import_module(f"cstl_edge.bench.scenarios.{name}").rows)
 
 
 def test_ratios_are_taken_within_a_case_of_one_run(plain):
@@ -219,10 +220,10 @@ def test_ratios_are_taken_within_a_case_of_one_run(plain):
     paced = row_of(plain, "graph", [1.0], contender="x", case=Case(graph="full", paced_hz=25.0))
     later = fast.model_copy(update={"run": "another"})
     rows = [fast, usual, paced, later]
-    assert shown.times_as_fast(fast, rows) == 3.0
-    assert shown.times_as_fast(usual, rows) == 1.0
-    assert shown.times_as_fast(paced, rows) is None
-    assert shown.times_as_fast(later, rows) is None
+    assert console.times_as_fast(fast, rows) == 3.0
+    assert console.times_as_fast(usual, rows) == 1.0
+    assert console.times_as_fast(paced, rows) is None
+    assert console.times_as_fast(later, rows) is None
 
 
 def test_the_table_shows_figures_and_what_was_skipped(plain, capsys):
@@ -234,7 +235,7 @@ def test_the_table_shows_figures_and_what_was_skipped(plain, capsys):
         row_of(plain, "end_to_end", (), case=Case(source="walk.mp4"))
         .model_copy(update={"samples": {"decode": [1.5], "segment": [7.0]}}),
     ]  # fmt: skip
-    shown.show_rows(rows)
+    console.show_rows(rows)
     text = capsys.readouterr().out
     assert "[bold]onnx[/bold]" in text
     assert "4.0" in text
@@ -253,10 +254,10 @@ def test_a_call_ends_with_its_best_figures(plain, monkeypatch):
         row_of(plain, "single", [1.0] * 9, case=case, **fast),
         row_of(plain, "multi", (), values={"walkers": 24.0}, contender="onnxruntime float32"),
     ]
-    first, second = shown.led(rows)
+    first, second = console.led(rows)
     assert first.startswith("93")
     assert "usual way" in first
     assert "onnxruntime int8" in first
     assert second.startswith("24 walkers")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert shown.led(rows) == []
+    assert console.led(rows) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cstl_edge import plugin
+from cstl_edge.runtime.tensorrt import plugin
 
 NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
 # Whoever has TensorRT's headers compiles the plugin too; the spelling is cmake's.

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from cstl_edge import plugin
+from cstl_edge.runtime.tensorrt import plugin
 
 OLD = "#define NV_TENSORRT_MAJOR {} //!< TensorRT major version.\n#define NV_TENSORRT_MINOR {}\n"
 NEW = "#define TRT_MAJOR_ENTERPRISE {}\n#define TRT_MINOR_ENTERPRISE {}\n"  # since 10.13

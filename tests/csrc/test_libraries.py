@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cstl_edge import plugin
+from cstl_edge.runtime.tensorrt import plugin
 
 KERNEL = {"cstlPartGather", "cstlPartGatherHost", "cstlPartGatherError"}
 PLUGIN = KERNEL | {"getCreators", "setLoggerFinder"}

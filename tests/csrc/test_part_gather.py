@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch", reason="the operator and the ONNX function 
 
 from onnx import TensorProto, helper  # noqa: E402
 
-from cstl_edge import plugin  # noqa: E402
 from cstl_edge.export.graphs import IR_VERSION, function_body  # noqa: E402
 from cstl_edge.model import part_gather  # noqa: E402
-from cstl_edge.runtime.check import DOMAIN, OPERATOR, OPSET  # noqa: E402
+from cstl_edge.runtime.model_check import DOMAIN, OPERATOR, OPSET  # noqa: E402
+from cstl_edge.runtime.tensorrt import plugin  # noqa: E402
 
 needs_gpu = [
     pytest.mark.gpu,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cstl_edge.data.dataset import open_dataset, read_index, statistics, verify_dataset
-from cstl_edge.data.frames import Settings
-from cstl_edge.data.prepare import prepare
+from cstl_edge.data.importing.frames import Settings
+from cstl_edge.data.importing.prepare import prepare
 from cstl_edge.data.shards import write_shard
 from cstl_edge.errors import DataError
 

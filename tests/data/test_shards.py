@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from cstl_edge.data import walkers_shards
+from cstl_edge.data import walkers_dataset
 from cstl_edge.data.shards import ShardedSequences, ShardWriter, write_shard
-from cstl_edge.data.walkers_shards import WalkersSettings, make_shards
+from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
 from cstl_edge.errors import DataError
 
 
@@ -119,7 +119,7 @@ def test_walkers_are_made_once_and_more_people_only_add(tmp_path, monkeypatch):
     def settings(people):
         return WalkersSettings(people=people, nm=1, bg=0, cl=0, views_deg=(90,), frames=4)
 
-    monkeypatch.setattr(walkers_shards, "PEOPLE_PER_SHARD", 2)
+    monkeypatch.setattr(walkers_dataset, "PEOPLE_PER_SHARD", 2)
     first = make_shards(settings(4), tmp_path, workers=1)
     times = [path.stat().st_mtime_ns for path in first]
     more = make_shards(settings(5), tmp_path, workers=1)

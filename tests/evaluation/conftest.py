@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cstl_edge.evaluation import GALLERY, PROBES, Walks
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Walks
 from cstl_edge.runtime import Embedded, EncoderInfo
 
 CASIA_B_NAMES = (*GALLERY, *(name for names in PROBES.values() for name in names))

@@ -3,18 +3,10 @@
 import numpy as np
 import pytest
 
-from cstl_edge.evaluation import (
-    GALLERY,
-    PROBES,
-    Walks,
-    bootstrap,
-    gait_energy,
-    impostor_table,
-    open_set,
-    part_mean_distance,
-    rank1,
-    rank1_table,
-)
+from cstl_edge.evaluation.closed_set import rank1, rank1_table
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Walks, gait_energy, part_mean_distance
+from cstl_edge.evaluation.impostors import impostor_table, open_set
+from cstl_edge.evaluation.intervals import bootstrap
 
 RNG = np.random.default_rng(0)
 

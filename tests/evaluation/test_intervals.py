@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cstl_edge.evaluation import bootstrap, by_person, compare
+from cstl_edge.evaluation.intervals import bootstrap, by_person, compare
 
 RNG = np.random.default_rng(5)
 

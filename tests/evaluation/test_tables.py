@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from cstl_edge.evaluation import GALLERY
 from cstl_edge.evaluation.embed import EmbeddedSet
+from cstl_edge.evaluation.embeddings import GALLERY
 from cstl_edge.evaluation.evaluate import evaluate
 from cstl_edge.evaluation.tables import markdown, notes, tables, text
 
 from .conftest import made_walks
-from .test_matching import OU_VIEWS
+from .test_closed_set_matching import OU_VIEWS
 
 NONE = np.zeros(0, np.int64)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from cstl_edge.data.walkers_set import WalkersSet
-from cstl_edge.export import export_model
-from cstl_edge.export.evidence import Evidence
+from cstl_edge.checkpoint.weights import save_checkpoint
+from cstl_edge.export.export_model import export_model
+from cstl_edge.export.quantization.calibration_data import Evidence
 from cstl_edge.model import Cstl, CstlConfig
-from cstl_edge.training.checkpoint import save_checkpoint
+from cstl_edge.walkers.collection import WalkersSet
 
 SMALL = {"size": (16, 12), "widths": (4, 8, 16, 16), "parts": 4, "embedding": 8}
 

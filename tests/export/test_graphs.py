@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from cstl_edge.export.graphs import GRAPHS, IR_VERSION, SLIDING, build, function_body
 from cstl_edge.model import CstlConfig, part_gather
-from cstl_edge.runtime.check import OPERATOR, OPSET
+from cstl_edge.runtime.model_check import OPERATOR, OPSET
 
 STANDARD = {"", "cstl_edge"}
 

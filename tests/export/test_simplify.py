@@ -10,7 +10,7 @@ from onnx import helper
 from cstl_edge.export import simplify as module
 from cstl_edge.export.graphs import build
 from cstl_edge.export.simplify import TOOLS, simplify
-from cstl_edge.runtime.check import OPERATOR
+from cstl_edge.runtime.model_check import OPERATOR
 
 
 @pytest.fixture

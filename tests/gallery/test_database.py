@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from cstl_edge.errors import GalleryError
-from cstl_edge.gallery import Gallery, database
+from cstl_edge.gallery import database
+from cstl_edge.gallery.gallery import Gallery
 
 FULL = """
 import json, resource, signal, sys
@@ -19,7 +20,7 @@ import numpy as np
 sys.path.insert(0, {here!r})
 from conftest import StandIn
 from cstl_edge.errors import GalleryError
-from cstl_edge.gallery import Gallery
+from cstl_edge.gallery.gallery import Gallery
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))

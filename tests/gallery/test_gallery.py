@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cstl_edge.errors import ConfigError, DataError, GalleryError
-from cstl_edge.gallery import Gallery
+from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.gallery.templates import cut_windows
 
 IMPOSTORS = {"sizes": [1, 20], "fpir": [0.001, 0.1], "threshold": [[0.5, 0.7], [0.4, 0.6]]}

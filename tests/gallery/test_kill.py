@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from cstl_edge.gallery import Gallery
+from cstl_edge.gallery.gallery import Gallery
 
 KILLS = int(os.environ.get("CSTL_EDGE_KILLS", "10"))
 PER_GALLERY = 5  # kills before a new gallery, so that its making is killed too
@@ -23,7 +23,7 @@ import sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
 from conftest import StandIn
-from cstl_edge.gallery import Gallery
+from cstl_edge.gallery.gallery import Gallery
 
 def say(*words):
     print(*words, flush=True)

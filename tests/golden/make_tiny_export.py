@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cstl_edge.export import attach, export_model
+from cstl_edge.checkpoint.weights import load_checkpoint, save_checkpoint
+from cstl_edge.export.export_model import export_model
+from cstl_edge.export.folder import attach
 from cstl_edge.model import Cstl, CstlConfig
-from cstl_edge.runtime.pytorch import TorchEncoder
-from cstl_edge.training.checkpoint import load_checkpoint, save_checkpoint
+from cstl_edge.runtime.backends.pytorch import TorchEncoder
 
 FOLDER = Path(__file__).parent / "tiny"
 REDUCED = Path(__file__).parent / "tiny_reduced"

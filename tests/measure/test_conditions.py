@@ -7,9 +7,8 @@ import pytest
 
 from cstl_edge.measure import conditions, jetson, linux
 from cstl_edge.measure.conditions import Watch, here
-from cstl_edge.measure.load import SHORTEST_S, Load, cores_between, load
-from cstl_edge.measure.machine import devices, driver, gpus, in_container
-from cstl_edge.measure.tree import Tree
+from cstl_edge.measure.environment import devices, driver, gpus, in_container
+from cstl_edge.measure.linux import SHORTEST_S, Load, Tree, cores_between, load
 
 CPU = "sys/devices/system/cpu"
 THERMAL = "sys/class/thermal"

@@ -3,8 +3,8 @@
 import pytest
 
 from cstl_edge.measure.conditions import Watch
+from cstl_edge.measure.linux import Tree
 from cstl_edge.measure.nvml import Gpu, first
-from cstl_edge.measure.tree import Tree
 
 IDLE, USER, POWER, SLOWDOWN, HEAT, HOT, BRAKE = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40, 0x80
 ANSWERS = {

@@ -10,9 +10,9 @@ import torch
 from standin_released import released_network, released_state
 from torch import Tensor
 
+from cstl_edge.checkpoint.import_released import converted
 from cstl_edge.model import Cstl, CstlConfig
 from cstl_edge.model.temporal import PartNorm
-from cstl_edge.training.released_keys import converted
 
 TINY = {"size": (8, 4), "widths": (2, 3, 4, 32), "parts": 4, "embedding": 6, "classes": 3}
 LENGTHS = (9, 1, 2, 5, 8)

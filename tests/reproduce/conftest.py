@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cstl_edge.data.shards import write_shard
-from cstl_edge.evaluation import GALLERY, PROBES
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES
 from cstl_edge.training import command
 
 NAMES = (*GALLERY, *(name for names in PROBES.values() for name in names))

@@ -6,7 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from cstl_edge.cli import app
+from cstl_edge.cli.app import app
 from cstl_edge.errors import ConfigError
 
 ROW = ("--row", "max pooling")

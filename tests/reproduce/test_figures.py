@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from cstl_edge.errors import ConfigError, DataError, ModelError
-from cstl_edge.evaluation import Walks
-from cstl_edge.reproduce import salient, tsne
+from cstl_edge.evaluation.embeddings import Walks
+from cstl_edge.reproduce import figures
 from cstl_edge.runtime import Embedded, EncoderInfo
 
 
@@ -33,37 +33,37 @@ def clusters(people=3, each=12):
 def test_tsne_keeps_people_together():
     pytest.importorskip("sklearn", reason="the `report` extra brings scikit-learn")
     walks = clusters()
-    points = tsne.project(walks, perplexity=5, seed=0)
+    points = figures.project(walks, perplexity=5, seed=0)
     centres = np.stack([points[walks.people == i].mean(axis=0) for i in range(3)])
     nearest = np.linalg.norm(points[:, None] - centres[None], axis=2).argmin(axis=1)
     assert (nearest == walks.people).all()
-    assert np.array_equal(points, tsne.project(walks, perplexity=5, seed=0))
+    assert np.array_equal(points, figures.project(walks, perplexity=5, seed=0))
 
 
 def test_tsne_needs_fewer_neighbours_than_sequences():
     pytest.importorskip("sklearn", reason="the `report` extra brings scikit-learn")
     with pytest.raises(ConfigError, match="perplexity of 1 to below 36"):
-        tsne.project(clusters(), perplexity=36)
+        figures.project(clusters(), perplexity=36)
 
 
 def test_missing_sklearn_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sklearn.manifold", None)
     with pytest.raises(ConfigError, match=r"cstl-edge\[report\]"):
-        tsne.project(clusters())
+        figures.project(clusters())
 
 
 def test_points_are_drawn_in_the_colour_of_their_person(tmp_path):
     walks = clusters()
     points = np.random.default_rng(2).normal(size=(len(walks.people), 2))
-    picture = tsne.draw([("one", walks, points), ("two", walks, points)])
-    tsne.save(picture, tmp_path / "deep" / "fig6.png")
+    picture = figures.draw([("one", walks, points), ("two", walks, points)])
+    figures.save(picture, tmp_path / "deep" / "fig6.png")
     with Image.open(tmp_path / "deep" / "fig6.png") as stored:
         pixels = np.asarray(stored)
-    assert pixels.shape == (tsne.HEAD + tsne.PANEL + tsne.FOOT, 2 * tsne.PANEL, 3)
-    colours = tsne._colours(walks)
+    assert pixels.shape == (figures.HEAD + figures.PANEL + figures.FOOT, 2 * figures.PANEL, 3)
+    colours = figures._colours(walks)
     assert len(set(colours.values())) == 3
-    for left in (0, tsne.PANEL):  # every person in either panel
-        panel = pixels[tsne.HEAD : tsne.PANEL, left : left + tsne.PANEL].reshape(-1, 3)
+    for left in (0, figures.PANEL):  # every person in either panel
+        panel = pixels[figures.HEAD : figures.PANEL, left : left + figures.PANEL].reshape(-1, 3)
         for colour in colours.values():
             assert (panel == colour).all(axis=1).sum() > 20
 
@@ -71,12 +71,12 @@ def test_points_are_drawn_in_the_colour_of_their_person(tmp_path):
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write"):
-        tsne.save(Image.new("RGB", (2, 2)), tmp_path / "file" / "fig6.png")
+        figures.save(Image.new("RGB", (2, 2)), tmp_path / "file" / "fig6.png")
 
 
 def test_boxes_stand_in_the_chosen_frames():
     silhouettes = np.full((4, 64, 44), 200, np.uint8)
-    picture = salient.picture(Chooser(), silhouettes, columns=4)  # BGR
+    picture = figures.picture(Chooser(), silhouettes, columns=4)  # BGR
     red = (picture[..., 2] > 200) & (picture[..., 1] < 100)
     widths = np.array_split(red, 4, axis=1)
     upper, lower = slice(0, picture.shape[0] // 2 - 4), slice(picture.shape[0] // 2 + 4, None)
@@ -89,12 +89,12 @@ def test_boxes_stand_in_the_chosen_frames():
 
 def test_a_network_without_ssfl_is_refused():
     with pytest.raises(ModelError, match="no SSFL"):
-        salient.picture(Chooser((-1, -1)), np.zeros((4, 64, 44), np.uint8))
+        figures.picture(Chooser((-1, -1)), np.zeros((4, 64, 44), np.uint8))
 
 
 def test_a_sequence_of_the_data_is_found_by_its_name(data):
-    found = salient.find_sequence("102/bg-01/90", data, (64, 44))
-    other = salient.find_sequence("102/bg-01/0", data, (64, 44))
+    found = figures.find_sequence("102/bg-01/90", data, (64, 44))
+    other = figures.find_sequence("102/bg-01/0", data, (64, 44))
     assert found.shape == (4, 64, 44)
     assert not np.array_equal(found, other)
 
@@ -105,12 +105,12 @@ def test_a_sequence_of_the_data_is_found_by_its_name(data):
 )
 def test_a_sequence_that_is_not_there_is_told(text, error, said, data):
     with pytest.raises(error, match=said):
-        salient.find_sequence(text, data, (64, 44))
+        figures.find_sequence(text, data, (64, 44))
 
 
 def test_a_folder_is_a_sequence_too(tmp_path):
     np.save(tmp_path / "walk.npy", np.full((3, 64, 44), 9, np.uint8))
-    assert salient.find_sequence(str(tmp_path / "walk.npy"), "walkers", (64, 44)).shape[0] == 3
+    assert figures.find_sequence(str(tmp_path / "walk.npy"), "walkers", (64, 44)).shape[0] == 3
 
 
 def test_people_of_a_figure_come_from_the_data(data, tmp_path):
@@ -119,7 +119,7 @@ def test_people_of_a_figure_come_from_the_data(data, tmp_path):
             n = len(silhouettes)
             return Embedded(np.ones((n, 2, 3), np.float32), np.zeros((n, 2), np.int32))
 
-    walks = tsne.embedded_people(Flat(), data, tmp_path, people=3)
+    walks = figures.embedded_people(Flat(), data, tmp_path, people=3)
     assert np.unique(walks.people).tolist() == [101, 102, 103]
     with pytest.raises(ConfigError, match=r"2 to 4.*got 9"):
-        tsne.embedded_people(Flat(), data, tmp_path, people=9)
+        figures.embedded_people(Flat(), data, tmp_path, people=9)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cstl_edge.errors import ConfigError, DataError
-from cstl_edge.evaluation import Walks, rank1_table
+from cstl_edge.evaluation.closed_set import rank1_table
+from cstl_edge.evaluation.embeddings import Walks
 from cstl_edge.reproduce import rows
 from cstl_edge.reproduce.rows import hits_by_person, plan_row, run_row
 from cstl_edge.training.presets import find, table

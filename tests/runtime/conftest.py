@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 
 from cstl_edge.runtime import Embedded, EncoderInfo, load
-from cstl_edge.runtime.base import (
-    check_features,
-    check_lengths,
-    check_silhouettes,
-    encode_in_parts,
-)
-from cstl_edge.runtime.sliding import check_rows, check_slots
+from cstl_edge.runtime.base import check_features, check_lengths, check_silhouettes, encode_in_parts
+from cstl_edge.runtime.streaming.rings import check_rows, check_slots
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -9,8 +9,8 @@ import pytest
 
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.runtime import load
-from cstl_edge.runtime.check import graph_of
 from cstl_edge.runtime.manifest import read_manifest
+from cstl_edge.runtime.model_check import graph_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -63,11 +63,15 @@ def test_the_folder_names_the_default_and_the_processor_has_a_word(
     reduced, monkeypatch, caplog, default, flags, chosen
 ):
     caplog.set_level("INFO")
-    monkeypatch.setattr("cstl_edge.runtime.processor.processor", lambda: ("a CPU", flags))
+    monkeypatch.setattr(
+        "cstl_edge.runtime.backends.onnx_folder.processor", lambda: ("a CPU", flags)
+    )
     spoil(reduced, lambda manifest: manifest.update(cpu_default=default))
     assert load(reduced).info.precision == chosen
     assert load(reduced, precision=default).info.precision == default
-    told = [r.getMessage() for r in caplog.records if r.name == "cstl_edge.runtime.processor"]
+    told = [
+        r.getMessage() for r in caplog.records if r.name == "cstl_edge.runtime.backends.onnx_folder"
+    ]
     assert len(told) == (default == "int8")
     if (default, chosen) == ("int8", "float32"):
         assert told[0].startswith("precision: float32, though")

@@ -108,14 +108,14 @@ class NumpyBuffers:
     name = "numpy"
 
     def __init__(self, device):
-        from cstl_edge.runtime.cuda import CudaError
+        from cstl_edge.runtime.cuda.base import CudaError
 
         self.device_, self.error, self.given = device, CudaError, []
         self.stream = self._ask(device.stream)
         self.closed = False
 
     def gpu(self):
-        from cstl_edge.runtime.cuda import Gpu
+        from cstl_edge.runtime.cuda.base import Gpu
 
         d = self.device_
         return Gpu(d.name, d.sm, d.free, d.total, d.sm in (87, 110), "12.6")

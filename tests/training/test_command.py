@@ -11,13 +11,13 @@ import yaml
 from standin_people import LabelledBars
 from typer.testing import CliRunner
 
-from cstl_edge.cli import app
+from cstl_edge.checkpoint.weights import load_checkpoint
+from cstl_edge.cli.app import app
 from cstl_edge.data.shards import write_shard
 from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.training import command
-from cstl_edge.training.checkpoint import load_checkpoint
 from cstl_edge.training.command import choose, choose_tested
-from cstl_edge.training.resume import RESUME
+from cstl_edge.training.run_state import RESUME
 from cstl_edge.training.settings import DataSettings, EvaluateSettings
 from cstl_edge.training.trainer import BEST, WEIGHTS
 

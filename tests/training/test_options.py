@@ -8,15 +8,13 @@ import torch
 from safetensors.torch import load_file
 from standin_people import TINY, Bars
 
+from cstl_edge.checkpoint.weights import read_header
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError
 from cstl_edge.model.backbone import Backbone
-from cstl_edge.training.begin import start_run
-from cstl_edge.training.checkpoint import read_header
-from cstl_edge.training.resume import RESUME
+from cstl_edge.training.run_state import RESUME, start_run
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.step import Step
-from cstl_edge.training.trainer import train
+from cstl_edge.training.trainer import Step, train
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,11 @@ import pytest
 import torch
 from standin_people import TINY, Bars
 
+from cstl_edge.checkpoint.weights import load_checkpoint, weights_sha256
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, ModelError
-from cstl_edge.training import command, keeper, presets, step
-from cstl_edge.training.begin import start_run
-from cstl_edge.training.checkpoint import load_checkpoint, weights_sha256
-from cstl_edge.training.resume import MovingAverage
+from cstl_edge.training import command, presets, recorder, trainer
+from cstl_edge.training.run_state import MovingAverage, start_run
 from cstl_edge.training.settings import OptimiserSettings, TrainConfig
 from cstl_edge.training.trainer import RESUME, WEIGHTS, rate_at, train
 
@@ -143,7 +142,9 @@ def test_a_budget_of_minutes_ends_the_run(tmp_path):
 def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     train(config("run.iterations=3"), Bars(), tmp_path)
     good = (tmp_path / RESUME).read_bytes()
-    monkeypatch.setattr(step, "cross_entropy", lambda logits, labels: logits.sum() * float("nan"))
+    monkeypatch.setattr(
+        trainer, "cross_entropy", lambda logits, labels: logits.sum() * float("nan")
+    )
     with pytest.raises(ModelError, match=rf"nan at batch 3 \(sequences \[\d+.*{RESUME}"):
         train(config(), Bars(), tmp_path, resume=True)
     assert (tmp_path / RESUME).read_bytes() == good
@@ -159,7 +160,7 @@ def test_spoilt_weights_never_replace_a_good_checkpoint(tmp_path):
     with torch.no_grad():
         run.model.embed.weight[0] = torch.nan
     with pytest.raises(ModelError, match=r"embed\.weight holds NaN"):
-        keeper.checkpoint(tmp_path, run)
+        recorder.checkpoint(tmp_path, run)
     assert (tmp_path / RESUME).read_bytes() == good
 
 

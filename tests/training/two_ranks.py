@@ -13,11 +13,10 @@ from safetensors.torch import save_file
 from standin_people import TINY, Bars
 
 from cstl_edge.config import load_config
-from cstl_edge.training.begin import start_run
 from cstl_edge.training.distributed import joined
+from cstl_edge.training.run_state import start_run
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.step import Step
-from cstl_edge.training.trainer import train
+from cstl_edge.training.trainer import Step, train
 
 CASES = {"one batch": [], "two batches": ["run.accumulate=2", "optimiser.average_decay=0.9"]}
 

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from cstl_edge.bench import inputs
-from cstl_edge.bench.agreement import LIMITS, Agreement
-from cstl_edge.bench.contenders import USUAL, Call, Contender, contenders
+from cstl_edge.bench.backends.base import USUAL, Call, Contender, contenders
+from cstl_edge.bench.backends.encoders import Candidate, candidates, ran_of
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.encoders import Candidate, candidates, ran_of
+from cstl_edge.bench.output_check import LIMITS, Agreement
 from cstl_edge.bench.record import Case, Check, Ran
 from cstl_edge.errors import ModelError
-from cstl_edge.runtime.streaming import StreamingEncoder
+from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 
 WINDOW, HOP, FPS = 30, 5, 25.0
 REFERENCE = "onnxruntime float32"

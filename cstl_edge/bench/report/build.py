@@ -12,25 +12,32 @@ from pathlib import Path
 
 from cstl_edge import __version__
 from cstl_edge.bench.record import Row, Subject
-from cstl_edge.bench.report import differ, nearness, neighbours, nvidia, speed, state, worth
-from cstl_edge.bench.report.cells import ran_as
-from cstl_edge.bench.report.headlines import headlines
 from cstl_edge.bench.report.load import Chapter, against, chapters, read_all, text
 from cstl_edge.bench.report.page import Part, Report, Section
-from cstl_edge.bench.report.tables import Table, case_of, without_empty
+from cstl_edge.bench.report.sections import (
+    accuracy_power,
+    comparison,
+    conditions,
+    peers,
+    roofline,
+    timings,
+    trtexec,
+)
+from cstl_edge.bench.report.sections.headlines import headlines
+from cstl_edge.bench.report.tables import Table, case_of, ran_as, without_empty
 from cstl_edge.errors import ConfigError
 
 BUILDERS = (
-    speed.single,
-    speed.graph,
-    speed.multi,
-    speed.offline,
-    speed.end_to_end,
-    worth.accuracy,
-    neighbours.peers,
-    nearness.roofline,
-    worth.power,
-    nvidia.trtexec,
+    timings.single,
+    timings.graph,
+    timings.multi,
+    timings.offline,
+    timings.end_to_end,
+    accuracy_power.accuracy,
+    peers.peers,
+    roofline.roofline,
+    accuracy_power.power,
+    trtexec.trtexec,
 )
 SHOWN = ("driver", "l4t", "power_mode", "container")  # of the environment, where it has them
 RAN = ("backend", "version", "on", "tensors", "computed in", "threads", "options")
@@ -62,7 +69,7 @@ def report(
     compared = [
         made
         for k, pair in enumerate(against(rows, base))
-        if (made := differ.part(*pair, k, n, asked=base is not None))
+        if (made := comparison.part(*pair, k, n, asked=base is not None))
     ]
     shown = chapters(rows)
     parts = (*compared, *(_part(chapter, k, n) for k, chapter in enumerate(shown)))
@@ -146,7 +153,7 @@ def _rest(chapter: Chapter, k: int) -> list[Section]:
     if backends := ran_as(chapter.rows):
         made = Table("Backends as they ran", RAN, tuple(backends), left=7, folded=True)
         tables.append(without_empty(made))
-    if around := state.table(chapter.rows):
+    if around := conditions.table(chapter.rows):
         tables.append(around)
     if doubts := warnings(chapter.rows):
         tables.append(Table("Warnings", ("", "rows", "for example"), doubts, folded=True))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cstl_edge.bench.record import Row
-from cstl_edge.bench.report.digits import mark
+from cstl_edge.bench.report.formatting import mark
 
 ALPHA = 0.01  # after the correction
 SMALLEST = 0.02  # a change of the median below this share is not worth naming

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 
-from cstl_edge.bench.report.pictures import Picture
+from cstl_edge.bench.report.charts.plots import Picture
 from cstl_edge.bench.report.tables import Cell, Table, inert, markdown
 
 WORDS = ("remarks", "why", "for example")  # columns of sentences, which may wrap

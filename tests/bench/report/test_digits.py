@@ -1,8 +1,10 @@
+"""TODO."""
+
 import numpy as np
 import pytest
 from standin_results import needs_bench
 
-from cstl_edge.bench.report.digits import Mark, mark, number, percent
+from cstl_edge.bench.report.formatting import Mark, mark, number, percent
 
 
 @needs_bench

@@ -1,3 +1,5 @@
+"""TODO."""
+
 import pytest
 from standin_results import MACHINE, SUBJECT, graph_rows, row, samples
 

@@ -6,7 +6,8 @@ import pytest
 from standin_results import SUBJECT, graph_rows, needs_bench, ran, row, samples
 
 from cstl_edge.bench.record import Case, write_rows
-from cstl_edge.bench.report import build, planes
+from cstl_edge.bench.report import build
+from cstl_edge.bench.report.charts import scatter
 from cstl_edge.errors import DataError
 
 RECORDED = Path(__file__).parents[1] / "recorded"
@@ -134,7 +135,7 @@ def test_accuracy_stands_beside_the_time_of_the_same_contender_and_network(part_
 
 def test_the_front_is_what_nobody_beats():
     points = [(4.0, 0.9), (1.0, 0.5), (2.0, 0.8), (3.0, 0.7), (2.0, 0.6), (5.0, 0.9)]
-    front = {points[k] for k in planes.pareto(points)}
+    front = {points[k] for k in scatter.pareto(points)}
     beaten = {p for p in points for q in points
               if q != p and q[0] <= p[0] and q[1] >= p[1]}  # fmt: skip
     assert front == set(points) - beaten

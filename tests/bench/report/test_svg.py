@@ -6,14 +6,14 @@ from itertools import count
 import pytest
 from standin_results import needs_bench
 
-from cstl_edge.bench.report import pictures, svg
+from cstl_edge.bench.report.charts import plots, svg
 
 NAME = "a 1.23456 #0b0b03 $x_1$ url(#here)"
 
 
 @needs_bench
 def test_only_tags_are_changed_and_a_dollar_is_a_dollar():
-    drawn = pictures.strips("T", [(NAME, "pytorch float32", [1.0, 2.0])], count(1)).svg
+    drawn = plots.strips("T", [(NAME, "pytorch float32", [1.0, 2.0])], count(1)).svg
     assert f">{NAME}<" in drawn
     inside = "".join(re.findall(r"<[^>]+>", drawn.replace(NAME, "")))
     assert "#0b0b0" not in inside
@@ -24,9 +24,9 @@ def test_only_tags_are_changed_and_a_dollar_is_a_dollar():
 @needs_bench
 def test_the_same_picture_has_the_same_bytes_and_another_has_other_names():
     rows = [("one", "openvino int8", [1.0, 2.0, 3.0])]
-    first, again = (pictures.strips("T", rows, count(1)).svg for _ in range(2))
+    first, again = (plots.strips("T", rows, count(1)).svg for _ in range(2))
     assert first == again
-    other = pictures.strips("T", rows, count(2)).svg
+    other = plots.strips("T", rows, count(2)).svg
     names = [set(re.findall(r' id="([^"]+)"', text)) for text in (first, other)]
     assert names[0]
     assert not names[0] & names[1]

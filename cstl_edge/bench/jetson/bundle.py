@@ -1,0 +1,186 @@
+"""What the owner of a Jetson runs, `cstl-edge bench --jetson`: one file that can be sent to us.
+
+    found = jetson.board()                # BackendUnavailable where this is no Jetson
+    for line in jetson.advice(folder):    # what is not there, with the command that makes it
+        tell(line)
+    ...                                   # every scenario, its rows appended to a file
+    path = jetson.bundle(file, found, doctor.report())  # cstl-edge-bench-<board>-<utc>.zip
+
+Nothing of the board is changed: its power mode and clocks are read, there is no option that sets
+them. The file holds no names, addresses, paths or serial numbers (`private`). None of this has run
+on a board: it is tested on trees of files laid out like theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cstl_edge.bench.jetson.anonymize import names_here, scrub
+from cstl_edge.bench.jetson.read_bundle import (
+    BOARD,
+    DOCTOR,
+    README,
+    RESULTS,
+    TEGRASTATS,
+)
+from cstl_edge.bench.record import SCHEMA, Row, read_rows
+from cstl_edge.errors import BackendUnavailable, DataError, ModelError, one_line
+
+ROOT = Path("/")
+OURS = {"run", "scenario", "contender", "samples", "dropped", "values", "intervals", "check"}
+"""Fields of a row whose words are all written by this package."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A Jetson, as its system tells."""
+
+    model: str
+    """As in the device tree, e.g. `NVIDIA Jetson Orin Nano Developer Kit`."""
+    l4t: str | None
+    """Release of Jetson Linux, e.g. `36.4.3`; None where it is not told."""
+
+    @property
+    def short(self) -> str:
+        """Return a word for file names.
+
+        >>> Board("NVIDIA Jetson AGX Orin Developer Kit", "36.4.3").short
+        'agx-orin'
+        """
+        plain = {"nvidia", "jetson", "developer", "kit", "engineering", "reference", "super"}
+        words = re.findall(r"[a-z0-9]+", self.model.lower())
+        return "-".join(word for word in words if word not in plain)[:40] or "board"
+
+
+def board(root: Path = ROOT) -> Board:
+    """Return which Jetson this is (BackendUnavailable where it is none).
+
+    root: of the file system; tests give a tree of their own
+    """
+    from cstl_edge.measure import jetson
+    from cstl_edge.measure.linux import Tree
+
+    model, l4t = jetson.board(Tree(root)) or "", jetson.l4t(Tree(root))
+    if "jetson" not in model.lower() and l4t is None:
+        raise BackendUnavailable(
+            "this is no Jetson: expected its name in /proc/device-tree/model or a release in "
+            f"/etc/nv_tegra_release; got {one_line(model) or 'neither'}. Leave out --jetson"
+        )
+    return Board(model or "unknown", l4t)
+
+
+def advice(folder: Path, root: Path = ROOT) -> list[str]:
+    """Return a line for each thing that figures would be missing of, with what to do about it.
+
+    folder: the exported model whose engines are run
+    """
+    from cstl_edge.bench.power.rails import HWMON, find_channels
+
+    engines = _engines(folder)
+    lines = [engines] if engines else []
+    if not find_channels(root):
+        lines.append(
+            f"no power rails: expected an INA3221 or INA238 with labels in /{HWMON}; in a "
+            "container, mount /sys. Times will have no joules beside them"
+        )
+    return lines
+
+
+def bundle(results: Path, found: Board, examined: Mapping[str, Any], root: Path = ROOT) -> Path:
+    """Pack a file of results with what the board is, beside it; return the path (DataError).
+
+    examined: what `doctor.report` found
+    """
+    from cstl_edge.bench.power.tegrastats import excerpt
+
+    names = names_here() | names_here(root)
+    lines = [_line(row, names) for row in read_rows(results)]
+    if not lines:
+        raise DataError(f"expected results in {one_line(results)}; got none: run the scenarios")
+    texts = {
+        README: _readme(found, len(lines)),
+        RESULTS: "\n".join(lines) + "\n",
+        BOARD: json.dumps(scrub(asdict(found) | _settings(root), names), indent=1),
+        DOCTOR: json.dumps(scrub(examined, names), indent=1),
+        TEGRASTATS: "\n".join(scrub(excerpt(), names)),
+    }
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target = results.with_name(f"cstl-edge-bench-{found.short}-{stamp}.zip")
+    try:
+        _pack(target, texts)
+    except OSError as err:
+        raise DataError(
+            f"cannot write {one_line(target)}: {one_line(err.strerror)}. The results are in "
+            f"{one_line(results)}"
+        ) from err
+    return target
+
+
+def _pack(target: Path, texts: Mapping[str, str]) -> None:
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, text in texts.items():
+            entry = zipfile.ZipInfo(name, time.gmtime()[:6])
+            archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
+
+
+def _line(row: Row, names: set[str]) -> str:
+    """Return a row without what is personal; what is ours by construction is left as it is.
+
+    Somebody may be called like a stage or a scenario.
+    """
+    plain = row.model_dump(mode="json", exclude_defaults=True) | {"version": SCHEMA}
+    clean = scrub(plain, names)
+    clean |= {key: value for key, value in plain.items() if key in OURS}
+    if row.case.graph is not None:
+        clean["case"]["graph"] = row.case.graph
+    return json.dumps(clean)
+
+
+def _settings(root: Path) -> dict[str, Any]:
+    """Return the power mode and whether clocks are held, as the board tells them."""
+    from cstl_edge.measure import jetson
+    from cstl_edge.measure.linux import Tree
+
+    return {
+        "power_mode": jetson.power_mode(Tree(root)),
+        "jetson_clocks": jetson.jetson_clocks(Tree(root)),
+    }
+
+
+def _engines(folder: Path) -> str | None:
+    """Say what is wrong with the engines of an exported model, or None."""
+    from cstl_edge.runtime import load
+    from cstl_edge.runtime.tensorrt.record import ENGINES, TENSORRT
+
+    if not (folder / ENGINES / TENSORRT).is_dir():
+        command = shlex.join(["cstl-edge", "build", str(folder)])
+        return f"no TensorRT engines; this makes them, in minutes: {command}"
+    try:
+        load(folder, "tensorrt").close()
+    except ModelError as err:
+        return f"the TensorRT engines are not used: {err}"
+    return None
+
+
+def _readme(found: Board, rows: int) -> str:
+    from cstl_edge import __version__
+
+    return (
+        f"Results of cstl-edge {__version__} on a {found.model} (L4T {found.l4t or 'not told'}).\n"
+        f"\n"
+        f"{RESULTS}     {rows} rows, raw samples, one JSON object per line\n"
+        f"{BOARD}        what the board is, its power mode, whether its clocks were held\n"
+        f"{DOCTOR}       versions and what the package found on it\n"
+        f"{TEGRASTATS}    some lines of NVIDIA's own tool, where it is installed\n"
+        f"\n"
+        f"Names of user and machine, paths, addresses and serial numbers were taken out; look\n"
+        f"through it before you send it. As a page: cstl-edge bench report THIS.zip -o page.html\n"
+    )

@@ -1,0 +1,78 @@
+"""The most that this machine gives, measured: arithmetic by precision, bandwidth by cache.
+
+A limit has to hold for every runtime, so each precision is tried with several kernels (products of
+large matrices and convolutions of every library that is installed), and the best one is the peak.
+A kernel's rate is that of its best round's median: never of its fastest call.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, Literal
+
+from cstl_edge.bench.record import Ran
+from cstl_edge.measure.stats import percentile
+from cstl_edge.measure.timing import measure
+
+ROUNDS = 3
+FEWEST = 3  # calls of a round
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Something whose work is known, to be timed."""
+
+    kind: Literal["arithmetic", "bandwidth"]
+    device: Literal["cpu", "gpu"]
+    name: str
+    """Library and operation."""
+    precision: str
+    work: float
+    """Multiply-adds or bytes of one call."""
+    ran: Ran
+    prepare: Callable[[], Callable[[], Any]]
+    """Returns the call; ImportError or RuntimeError where this machine cannot."""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What a kernel reached."""
+
+    rate: float
+    """10^9 multiply-adds or bytes per second."""
+    samples_ms: list[float]
+    dropped: dict[str, int]
+    conditions: dict[str, Any]
+    """Of the last round."""
+
+
+def measure_kernel(kernel: Kernel, seconds: float, rounds: int = ROUNDS) -> Peak:
+    """Time a kernel for about `seconds` (ImportError, RuntimeError)."""
+    call = kernel.prepare()
+
+    def run() -> None:
+        call()
+
+    each_s = seconds / rounds
+    taken = [measure(run, warm_up_s=0, seconds=each_s, samples=FEWEST) for _ in range(rounds)]
+    medians = [percentile(one.samples["wall"], 50) for one in taken if one.samples["wall"]]
+    if not medians:
+        raise RuntimeError("the machine was throttled all the time")
+    return Peak(
+        rate=kernel.work / min(medians) / 1e6,
+        samples_ms=[ms for one in taken for ms in one.samples["wall"]],
+        dropped=dict(sum((Counter(one.dropped) for one in taken), Counter())),
+        conditions=taken[-1].conditions,
+    )
+
+
+def version(package: str) -> str:
+    """Return a package's version, or that it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

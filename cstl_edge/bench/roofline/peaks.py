@@ -1,0 +1,309 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cstl_edge.bench.record import Ran
+from cstl_edge.bench.roofline.kernel import Kernel, measure_kernel, version
+from cstl_edge.bench.roofline.sample_graphs import (
+    CONVOLUTION,
+    CONVOLUTION_MACS,
+    DEPTH,
+    PRODUCT,
+    PRODUCT_MACS,
+    convolution,
+    inputs_of,
+    product,
+)
+from cstl_edge.errors import CstlEdgeError
+
+log = logging.getLogger(__name__)
+
+CUDA_PRODUCT = 8192
+"""Rows and columns: 10^12 multiply-adds take 1 to 40 ms on the cards of today."""
+COPIED_BYTES = 2**30
+PRECISIONS = ("float32", "tfloat32", "float16", "bfloat16", "int8")
+
+
+def cuda_kernels() -> Iterator[Kernel]:
+    """Yield a product per precision and a copy; nothing where PyTorch sees no device."""
+    if importlib.util.find_spec("torch") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        return
+    name = torch.cuda.get_device_name(0)
+    for precision in PRECISIONS:
+        ran = _ran(name, precision)
+        prepare = partial(_product, precision)
+        label = f"cuda product {precision}"
+        yield Kernel("arithmetic", "gpu", label, precision, CUDA_PRODUCT**3, ran, prepare)
+    details = {"level": "memory", "capacity_bytes": None, "bytes": 2 * COPIED_BYTES}
+    work, ran = 2 * COPIED_BYTES, _ran(name, "float32")
+    yield Kernel("bandwidth", "gpu", "cuda copy, memory", "float32", work, ran, _cuda_copy, details)
+
+
+def _ran(device: str, precision: str) -> Ran:
+    return Ran(
+        backend="pytorch",
+        provider=device,
+        precision="float32" if precision == "tfloat32" else precision,
+        computed_in=precision,
+        version=version("torch"),
+    )
+
+
+def _product(precision: str) -> Callable[[], Any]:
+    import torch
+
+    sizes = (CUDA_PRODUCT, CUDA_PRODUCT)
+    if precision == "int8":
+        a = torch.randint(-63, 64, sizes, dtype=torch.int8, device="cuda")
+        b = torch.randint(-63, 64, sizes, dtype=torch.int8, device="cuda").t()
+        return partial(_synchronised, partial(torch._int_mm, a, b))
+    kind = torch.float32 if precision == "tfloat32" else getattr(torch, precision)
+    x, y = (torch.rand(sizes, device="cuda").to(kind) for _ in range(2))
+
+    def call() -> None:
+        before = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tfloat32"
+        try:
+            torch.mm(x, y)
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = before
+
+    return partial(_synchronised, call)
+
+
+def _cuda_copy() -> Callable[[], Any]:
+    import torch
+
+    source = torch.zeros(COPIED_BYTES, dtype=torch.uint8, device="cuda")
+    return partial(_synchronised, partial(torch.empty_like(source).copy_, source))
+
+
+def _synchronised(call: Callable[[], Any]) -> None:
+    """Wait until the device is done: a call only begins what it does."""
+    import torch
+
+    call()
+    torch.cuda.synchronize()
+
+
+CACHES = Path("sys/devices/system/cpu/cpu0/cache")
+LEAST_MEMORY_BYTES = 2**28
+FLOAT_BYTES = 4
+
+
+def copies(threads: int, root: Path) -> Iterator[Kernel]:
+    """Yield a copy in memory and in every cache that is known, large enough to leave the others."""
+    sizes = caches(root)
+    second, third = sizes.get(2, 0) * threads, sizes.get(3, 0)
+    levels: dict[str, tuple[int, int | None]] = {
+        "memory": (max(LEAST_MEMORY_BYTES, 4 * third), None)
+    }
+    if second:
+        levels["l2"] = (second // 2, second)
+    if third > 2 * second:
+        levels["l3"] = (max(third // 2, 2 * second), third)
+    ran = Ran(
+        backend="numpy",
+        provider="cpu",
+        precision="float32",
+        computed_in="float32",
+        version=np.__version__,
+        threads=threads,
+    )
+    for level, (total, capacity) in levels.items():
+        repeats = max(1, LEAST_MEMORY_BYTES // 8 // total)
+        details = {"level": level, "capacity_bytes": capacity, "bytes": total}
+        prepare = partial(_copy, total, repeats, threads)
+        work, name = total * repeats, f"numpy copy, {level}"
+        yield Kernel("bandwidth", "cpu", name, "float32", work, ran, prepare, details)
+
+
+def caches(root: Path = Path("/")) -> dict[int, int]:
+    """Return the size of one cache of data by level [bytes], as Linux tells; empty elsewhere."""
+    found = {}
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    for folder in sorted((root / CACHES).glob("index[0-9]*")):
+        try:
+            level, kind, size = (
+                (folder / name).read_text(encoding="ascii").strip()
+                for name in ("level", "type", "size")
+            )
+            if kind != "Instruction":
+                found[int(level)] = int(size[:-1]) * units[size[-1]]
+        except (OSError, ValueError, KeyError, IndexError):
+            continue  # a machine that tells less
+    return found
+
+
+def _copy(total: int, repeats: int, threads: int) -> Callable[[], Any]:
+    """Copy half of `total` bytes onto the other half: each byte read once or written once."""
+
+    def work(source: Any, target: Any) -> None:
+        for _ in range(repeats):
+            np.copyto(target, source)
+
+    each = total // 2 // FLOAT_BYTES // threads
+    pairs = [(np.ones(each, np.float32), np.zeros(each, np.float32)) for _ in range(threads)]
+    return partial(_together, ThreadPoolExecutor(threads), work, pairs)
+
+
+def _together(pool: ThreadPoolExecutor, work: Callable[..., None], pieces: list[Any]) -> None:
+    """Do the pieces at once, one thread each."""
+    for done in [pool.submit(work, *piece) for piece in pieces]:
+        done.result()
+
+
+Make = Callable[[str, str, int], Callable[[], Any]]
+"""From operation, precision and threads to a call."""
+
+
+def best_arithmetic(threads: int, device: str, seconds: float) -> dict[str, float]:
+    """Return the peak by precision [10^9 multiply-adds per second] of `device`, cpu or gpu.
+
+    seconds: per kernel; precisions that no installed library computes here are absent
+    """
+    best: dict[str, float] = {}
+    for kernel in kernels(threads):
+        if (kernel.kind, kernel.device) != ("arithmetic", device):
+            continue
+        try:
+            rate = measure_kernel(kernel, seconds).rate
+        except (ImportError, RuntimeError, CstlEdgeError) as err:
+            log.debug("%s: %s", kernel.name, err)
+            continue
+        best[kernel.precision] = max(rate, best.get(kernel.precision, 0.0))
+    return best
+
+
+def kernels(threads: int, root: Path = Path("/")) -> Iterator[Kernel]:
+    """Yield every kernel of every library for `threads`, whether or not it is installed."""
+    from cstl_edge.bench.roofline.peaks import copies, cuda_kernels
+
+    yield from copies(threads, root)
+    for library, (make, known) in LIBRARIES.items():
+        for operation, precisions in known.items():
+            for precision in precisions:
+                yield _cpu(library, operation, precision, threads, make)
+    yield from cuda_kernels()
+
+
+def _cpu(library: str, operation: str, precision: str, threads: int, make: Make) -> Kernel:
+    ran = Ran(
+        backend=library.replace("torch", "pytorch"),
+        provider="cpu",
+        precision=precision,
+        computed_in=precision,
+        version=version(library),
+        threads=threads,
+    )
+    macs = CONVOLUTION_MACS if operation == "convolution" else PRODUCT_MACS
+    prepare = partial(make, operation, precision, threads)
+    return Kernel("arithmetic", "cpu", f"{library} {operation}", precision, macs, ran, prepare)
+
+
+def _numpy(operation: str, precision: str, threads: int) -> Callable[[], Any]:
+    from threadpoolctl import threadpool_limits
+
+    a, b = (np.random.default_rng(i).random((PRODUCT, PRODUCT), np.float32) for i in range(2))
+
+    def call() -> None:
+        with threadpool_limits(threads, user_api="blas"):
+            a @ b
+
+    return call
+
+
+def _onnxruntime(operation: str, precision: str, threads: int) -> Callable[[], Any]:
+    from cstl_edge.runtime.backends.onnxruntime import open_session
+
+    model = product(precision) if operation == "product" else convolution(precision)
+    session = open_session(operation, model.SerializeToString(), threads)
+    return partial(session.run, None, inputs_of(model))
+
+
+def _openvino(operation: str, precision: str, threads: int) -> Callable[[], Any]:
+    import openvino as ov
+
+    core = ov.Core()
+    if precision == "bfloat16" and "BF16" not in core.get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    ):
+        raise RuntimeError("this processor has no bfloat16 instructions")
+    held = "int8" if precision == "int8" else "float32"
+    model = product(held) if operation == "product" else convolution(held)
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", options)
+    request = compiled.create_infer_request()
+    feed = inputs_of(model)
+    return partial(request.infer, feed, share_inputs=True, share_outputs=True)
+
+
+def _torch(operation: str, precision: str, threads: int) -> Callable[[], Any]:
+    import torch
+
+    kind = getattr(torch, precision)
+
+    def call() -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            with torch.inference_mode():
+                run()
+        finally:
+            torch.set_num_threads(before)
+
+    if operation == "product":
+        a, b = (torch.rand(PRODUCT, PRODUCT).mul(63).to(kind) for _ in range(2))
+        multiply = torch._int_mm if precision == "int8" else torch.mm
+
+        def run() -> None:
+            multiply(a, b)
+
+    else:
+        layout = torch.channels_last
+        x = torch.rand(CONVOLUTION).to(kind).contiguous(memory_format=layout)
+        sizes = (CONVOLUTION[1], CONVOLUTION[1], 3, 3)
+        weight = torch.rand(sizes).to(kind).contiguous(memory_format=layout)
+
+        def run() -> None:
+            for _ in range(DEPTH):
+                torch.nn.functional.conv2d(x, weight, padding=1)
+
+    return call
+
+
+LIBRARIES: dict[str, tuple[Make, dict[str, tuple[str, ...]]]] = {
+    "numpy": (_numpy, {"product": ("float32",)}),
+    "onnxruntime": (
+        _onnxruntime,
+        {"product": ("float32", "int8"), "convolution": ("float32", "int8")},
+    ),
+    "openvino": (
+        _openvino,
+        {"product": ("float32", "bfloat16"), "convolution": ("float32", "bfloat16", "int8")},
+    ),
+    "torch": (
+        _torch,
+        {"product": ("float32", "bfloat16", "int8"), "convolution": ("float32", "bfloat16")},
+    ),
+}
+"""What each library is tried with. Not float16: no CPU backend computes in it, and torch's product
+reached 0.5 GMAC/s on an EPYC where bfloat16's reached 213."""

@@ -1,0 +1,111 @@
+"""One kind of layer as an ONNX graph, large enough to keep all cores busy, to measure peaks with.
+
+Letters: n images, c channels, h w pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+
+
+CONVOLUTION = (4, 128, 32, 32)
+"""n, c, h, w of a convolution 3 by 3 that gives as many channels."""
+DEPTH = 3
+"""Convolutions in a row: what rounds the ends to int8 and back weighs less."""
+CONVOLUTION_MACS = DEPTH * math.prod(CONVOLUTION) * CONVOLUTION[1] * 9
+PRODUCT = 1024
+"""Rows and columns of both matrices."""
+PRODUCT_MACS = PRODUCT**3
+OPSET, IR_VERSION = 17, 9
+SCALE = np.float32(0.05)
+
+
+def convolution(precision: str) -> onnx.ModelProto:
+    """Return convolutions in a row, in float32 or between Q/DQ pairs like our int8 graphs."""
+    from onnx import TensorProto, helper
+
+    channels = CONVOLUTION[1]
+    sizes = (channels, channels, 3, 3)
+    rng = np.random.default_rng(0)
+    constants: dict[str, Any] = {}
+    nodes = []
+    if precision == "float32":
+        constants["w"] = (rng.random(sizes, np.float32) - np.float32(0.5)) / np.float32(channels)
+        name = "x"
+    else:
+        constants |= {"steps": rng.integers(-63, 64, sizes, dtype=np.int8)}
+        constants |= {"scales": np.full(channels, SCALE), "zeros": np.zeros(channels, np.int8)}
+        constants |= {"scale": SCALE, "zero": np.int8(0)}
+        given = ["steps", "scales", "zeros"]
+        nodes.append(helper.make_node("DequantizeLinear", given, ["w"], axis=0))
+        nodes += _pair("x")
+        name = "x.int8"
+    for i in range(DEPTH):
+        found = f"y{i}"
+        conv = helper.make_node("Conv", [name, "w"], [found], kernel_shape=[3, 3], pads=[1] * 4)
+        nodes.append(conv)
+        if precision != "float32":
+            nodes += _pair(found)
+            found += ".int8"
+        name = found
+    x, y = (
+        helper.make_tensor_value_info(end, TensorProto.FLOAT, list(CONVOLUTION))
+        for end in ("x", name)
+    )
+    return _model(nodes, x, y, constants)
+
+
+def product(precision: str) -> onnx.ModelProto:
+    """Return a product of two matrices in float32, or of uint8 with int8 into int32."""
+    from onnx import TensorProto, helper
+
+    sizes = [PRODUCT, PRODUCT]
+    rng = np.random.default_rng(0)
+    value = helper.make_tensor_value_info
+    if precision == "float32":
+        nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+        weight: Any = rng.random(sizes, np.float32)
+        ends = (value("x", TensorProto.FLOAT, sizes), value("y", TensorProto.FLOAT, sizes))
+    else:
+        nodes = [helper.make_node("MatMulInteger", ["x", "w"], ["y"])]
+        weight = rng.integers(-63, 64, sizes, dtype=np.int8)
+        ends = (value("x", TensorProto.UINT8, sizes), value("y", TensorProto.INT32, sizes))
+    return _model(nodes, *ends, {"w": weight})
+
+
+def _pair(name: str) -> list[Any]:
+    """Return the nodes that round a tensor to int8 and back."""
+    from onnx import helper
+
+    return [
+        helper.make_node("QuantizeLinear", [name, "scale", "zero"], [f"{name}.q"]),
+        helper.make_node("DequantizeLinear", [f"{name}.q", "scale", "zero"], [f"{name}.int8"]),
+    ]
+
+
+def inputs_of(model: onnx.ModelProto) -> dict[str, Any]:
+    """Return an input that the graph can be run with."""
+    from onnx import helper
+
+    value = model.graph.input[0]
+    tensor = value.type.tensor_type
+    sizes = [axis.dim_value for axis in tensor.shape.dim]
+    kind = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    rng = np.random.default_rng(1)
+    values = rng.random(sizes, np.float32) if kind.kind == "f" else rng.integers(0, 100, sizes)
+    return {value.name: values.astype(kind)}
+
+
+def _model(nodes: Any, x: Any, y: Any, constants: dict[str, Any]) -> onnx.ModelProto:
+    from onnx import helper, numpy_helper
+
+    tensors = [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()]
+    graph = helper.make_graph(nodes, "layer", [x], [y], tensors)
+    opset = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)

@@ -1,0 +1,224 @@
+"""An ONNX graph for given sizes of its inputs: the size of every tensor, and what is moved.
+
+A view (`Reshape`, ...) is no copy, and a tensor that passes through Q/DQ is its int8 form: so the
+runtimes have it, which fuse such pairs. What depends on constants alone is a constant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cstl_edge.errors import ModelError, one_line
+
+if TYPE_CHECKING:
+    import onnx
+
+
+VIEWS = {"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity"}
+ROUNDING = {"QuantizeLinear", "DequantizeLinear"}
+COMPUTED = {"Conv", "MatMul", "Gemm", "Einsum", "DequantizeLinear"}
+"""Never folded, however small: they are what is counted, or tell int8 from float32."""
+SMALL = 4096
+"""Elements of a constant up to which what follows from it and from sizes is computed."""
+
+
+class SizedGraph:
+    """A graph with the size of every tensor, its weights folded."""
+
+    def __init__(self, model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> None:
+        fixed = _fix(model, sizes)
+        self._known = _infer(fixed)
+        self._sizes = _fold_sizes(fixed, self._known)
+        if self._sizes:
+            self._known = _infer(fixed)
+        graph = fixed.graph
+        self.inputs = [value.name for value in graph.input if value.name in sizes]
+        self.outputs = [value.name for value in graph.output]
+        self.weights = {tensor.name for tensor in graph.initializer}
+        self.weights.update(value.name for value in graph.input if value.name not in sizes)
+        self.nodes = []
+        self._producers: dict[str, Any] = {}
+        for node in graph.node:
+            if all(name in self.weights for name in node.input if name):
+                self.weights.update(node.output)
+            else:
+                self.nodes.append(node)
+            self._producers.update(dict.fromkeys(node.output, node))
+
+    def size(self, name: str) -> tuple[int, ...]:
+        """Return the sizes of a tensor (ModelError)."""
+        found = self._known[name][1] if name in self._known else None
+        known = [n for n in found or () if n is not None]
+        if found is None or len(known) < len(found):
+            raise ModelError(
+                f"cannot count: the size of {one_line(name)} does not follow from the inputs. "
+                "Expected a graph of `cstl-edge export`"
+            )
+        return tuple(known)
+
+    def kind(self, name: str) -> str:
+        """Return the type of a tensor's elements, as numpy names it."""
+        from onnx import helper
+
+        return str(helper.tensor_dtype_to_np_dtype(self._known[name][0]))
+
+    def nbytes(self, name: str) -> int:
+        """Return the bytes of a tensor, as it stands in the graph."""
+        from onnx import helper
+
+        element: int = helper.tensor_dtype_to_np_dtype(self._known[name][0]).itemsize
+        return element * math.prod(self.size(name))
+
+    def traffic(self) -> tuple[int, int, int, int]:
+        """Return the bytes of inputs, weights, outputs, and of all that is between."""
+        forms = self._forms()
+        read = [
+            forms.get(name, name)
+            for node in self.nodes
+            if node.op_type not in VIEWS | ROUNDING
+            for name in dict.fromkeys(node.input)
+            if name and name not in self.weights
+        ]
+        made = {
+            forms.get(name, name)
+            for node in self.nodes
+            if node.op_type not in VIEWS | ROUNDING
+            for name in node.output
+            if name
+        }
+        ends = {forms.get(name, name) for name in (*self.inputs, *self.outputs)}
+        widths = self._widths(forms)
+        between = sum(widths[name] for name in (*read, *made) if name not in ends)
+        return (
+            sum(self.nbytes(name) for name in self.inputs),
+            self._weight_bytes(),
+            sum(self.nbytes(name) for name in self.outputs),
+            between,
+        )
+
+    def _weight_bytes(self) -> int:
+        """Return the bytes of the constants that are read, those behind a DQ as int8."""
+        read = {name for node in self.nodes for name in node.input}
+        return sum(self.nbytes(self.source(name)) for name in read & self.weights - self._sizes)
+
+    def source(self, name: str) -> str:
+        """Return what a tensor is dequantised from, or itself."""
+        node = self._producers.get(name)
+        return node.input[0] if node is not None and node.op_type == "DequantizeLinear" else name
+
+    def _forms(self) -> dict[str, str]:
+        """Return for every output of a view or of Q/DQ the tensor that it is a form of."""
+        forms: dict[str, str] = {}
+        for node in self.nodes:
+            if node.op_type in VIEWS | ROUNDING:
+                forms[node.output[0]] = forms.get(node.input[0], node.input[0])
+        return forms
+
+    def _widths(self, forms: Mapping[str, str]) -> dict[str, int]:
+        """Return the bytes of every tensor in the narrowest of its forms."""
+        widths: dict[str, int] = {}
+        for name in (*self.inputs, *(out for node in self.nodes for out in node.output if out)):
+            form = forms.get(name, name)
+            widths[form] = min(self.nbytes(name), widths.get(form, self.nbytes(name)))
+        return widths
+
+
+def _fix(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
+    """Return the graph with its functions in place and its inputs of given sizes (ModelError).
+
+    Large weights become inputs: 36 MB need not be copied at every step.
+    """
+    from onnx import ModelProto, helper, inliner
+
+    inputs = {value.name for value in model.graph.input}
+    if inputs != set(sizes):
+        raise ModelError(f"expected sizes of {', '.join(inputs)}; got {one_line(', '.join(sizes))}")
+    light = ModelProto()
+    light.CopyFrom(model)
+    large = [x for x in model.graph.initializer if math.prod(x.dims) > SMALL]
+    del light.graph.initializer[:]
+    light.graph.initializer.extend(x for x in model.graph.initializer if math.prod(x.dims) <= SMALL)
+    light.graph.input.extend(
+        helper.make_tensor_value_info(x.name, x.data_type, x.dims) for x in large
+    )
+    fixed: onnx.ModelProto = inliner.inline_local_functions(light)
+    _set_sizes({x.name: x for x in fixed.graph.input if x.name in sizes}, sizes)
+    del fixed.graph.value_info[:]
+    for value in fixed.graph.output:  # known again after inference
+        for axis in value.type.tensor_type.shape.dim:
+            axis.ClearField("dim_param")
+    return fixed
+
+
+def _set_sizes(
+    inputs: Mapping[str, onnx.ValueInfoProto], sizes: Mapping[str, Sequence[int]]
+) -> None:
+    """Give inputs their sizes (ModelError where they cannot have them)."""
+    for name, value in inputs.items():
+        axes = value.type.tensor_type.shape.dim
+        given = sizes[name]
+        wrong = len(axes) != len(given) or any(
+            d.HasField("dim_value") and d.dim_value != n for d, n in zip(axes, given, strict=True)
+        )
+        if wrong:
+            raise ModelError(f"expected sizes that {one_line(name)} can have; got {list(given)}")
+        for axis, n in zip(axes, given, strict=True):
+            axis.dim_value = n
+
+
+def _infer(model: onnx.ModelProto) -> dict[str, tuple[int, tuple[int | None, ...] | None]]:
+    """Return type and sizes of every tensor, None where a size does not follow (ModelError)."""
+    from onnx import shape_inference
+
+    try:
+        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    except shape_inference.InferenceError as err:
+        raise ModelError(f"cannot count: {one_line(err)}") from err
+    known: dict[str, Any] = {
+        tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in inferred.initializer
+    }
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        tensor = value.type.tensor_type
+        sizes = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+        known[value.name] = (tensor.elem_type, sizes if tensor.HasField("shape") else None)
+    return known
+
+
+def _fold_sizes(model: onnx.ModelProto, known: Mapping[str, Any]) -> set[str]:
+    """Compute what follows from sizes and small constants alone; return what took a size.
+
+    Shape inference gives up where a size is the value of a tensor (`Range` over the frames).
+    """
+    from onnx import numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    values: dict[str, Any] = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if math.prod(tensor.dims) <= SMALL
+    }
+    kept: list[onnx.NodeProto] = []
+    folded: list[str] = []
+    sized: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "Shape" and None not in (known[node.input[0]][1] or (None,)):
+            made: Iterable[Any] = [np.array(known[node.input[0]][1], np.int64)]
+        elif all(name in values for name in node.input if name) and node.op_type not in COMPUTED:
+            feed = {name: values[name] for name in node.input if name}
+            made = ReferenceEvaluator(node).run(None, feed)
+        else:
+            kept.append(node)
+            continue
+        values |= zip(node.output, made, strict=True)
+        folded += node.output
+        if node.op_type == "Shape" or sized & set(node.input):
+            sized.update(node.output)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    tensors = (numpy_helper.from_array(np.asarray(values[name]), name) for name in folded)
+    model.graph.initializer.extend(tensors)
+    return sized

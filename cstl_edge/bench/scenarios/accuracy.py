@@ -1,0 +1,192 @@
+"""Scenario `accuracy`: what each backend and precision recognises, on the same people.
+
+Walkers that nothing was trained, calibrated or chosen on, in the CASIA-B protocol: rank-1 across
+views (mean of normal walking, bag and coat), and FNIR at an FPIR of 1 % with half of the people
+enrolled. Differences are from the first float32 of the run, paired: intervals draw people, and who
+is drawn counts in both. The long form has all 50 people and 11 views, the others a few of both:
+they tell what a precision changes, not how good the network is.
+
+`values`: `rank1`, `rank1_same_view`, `fnir`, `fpir` (that the thresholds gave), `people`,
+`sequences`; `rank1_difference`, `fnir_difference` (this less float32's, shares). 95 % intervals of
+all but the counts stand in `intervals`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.bench.backends.base import Missing
+from cstl_edge.bench.backends.encoders import Embedder, embedders, result
+from cstl_edge.bench.context import Context
+from cstl_edge.bench.record import Case, Row
+from cstl_edge.data.shards import ShardedSequences
+from cstl_edge.errors import ConfigError, CstlEdgeError
+from cstl_edge.evaluation.closed_set import rank1_hits, rank1_table
+from cstl_edge.evaluation.embeddings import PROBES, Walks
+from cstl_edge.evaluation.held_out import CACHE, WALKERS_FRAMES, WALKERS_IDS
+from cstl_edge.evaluation.intervals import by_person, compare
+from cstl_edge.evaluation.open_set import LEAST_PEOPLE, compare_fnir, search, searches
+from cstl_edge.evaluation.protocols import trials
+from cstl_edge.silhouette import SIZES
+
+FPIR = 0.01
+VIEWS_DEG = (18, 90, 162)
+SHORT_VIEWS_DEG = (18, 162)
+BATCH = 10  # sequences; everybody has ten per view, so that no batch is of another shape
+FEWEST = 2  # people: one alone has nobody to be taken for
+DRAWS = 200  # of people, for the intervals
+FULL_DRAWS, SHORT_DRAWS = 500, 50
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one contender recognises, and what of it a comparison needs."""
+
+    walks: Walks
+    values: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    open_set: dict[str, Any] | None
+    """As `evaluation.search` tells it; None with too few people."""
+
+
+def rows(context: Context) -> Iterator[Row]:
+    """Yield a row per backend and precision, when everybody was embedded and matched."""
+    data = people(context)
+    draws = FULL_DRAWS if context.full else SHORT_DRAWS if context.short else DRAWS
+    reference: tuple[str, Figures] | None = None
+    case = Case(graph="full", batch=BATCH, frames=WALKERS_FRAMES)
+    for found in embedders(context, anew=True):
+        if isinstance(found, Missing):
+            yield _row(context, found.name, case, skipped=found.reason)
+            continue
+        context.tell(f"accuracy: {found.name}, {len(data.people)} sequences")
+        try:
+            figures = recognised(embedded(found, data), draws)
+        except CstlEdgeError as err:
+            yield _row(context, found.name, case, skipped=str(err))
+            continue
+        ran = found.ran()
+        if reference is None and ran.precision == ran.computed_in == "float32":
+            reference = found.name, figures
+        elif reference is not None:
+            _compare(figures, reference[1], draws)
+        yield _row(
+            context,
+            found.name,
+            case,
+            ran=ran,
+            values=figures.values,
+            intervals=figures.intervals,
+            warnings=doubts(figures),
+            details=_details(data, figures, reference and reference[0]),
+        )
+
+
+def people(context: Context) -> ShardedSequences:
+    """Make the Walkers, or find them made (ConfigError where they cannot be)."""
+    if context.subject.size not in SIZES:
+        raise ConfigError(
+            f"expected silhouettes of {' or '.join(map(str, SIZES))}, as Walkers are made; this "
+            f"network takes {context.subject.size}"
+        )
+    try:
+        from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
+        from cstl_edge.walkers.collection import VIEWS_DEG as ALL_VIEWS_DEG
+    except ImportError as err:
+        raise ConfigError("Walkers need cv2: pip install 'cstl-edge[cv]'") from err
+    views = ALL_VIEWS_DEG if context.full else SHORT_VIEWS_DEG if context.short else VIEWS_DEG
+    settings = WalkersSettings(
+        people=max(FEWEST, context.budget.people),
+        first=WALKERS_IDS[0],
+        nm=6,
+        bg=2,
+        cl=2,
+        views_deg=views,
+        frames=WALKERS_FRAMES,
+        size=context.subject.size,
+    )
+    return ShardedSequences(make_shards(settings, CACHE, workers=context.threads))
+
+
+def embedded(found: Embedder, data: ShardedSequences) -> Walks:
+    """Embed every sequence, BATCH at a time; they are of one length."""
+    made = []
+    for start in range(0, len(data.people), BATCH):
+        rows = range(start, min(start + BATCH, len(data.people)))
+        silhouettes = np.stack([data.read(row) for row in rows])  # [n, s, h, w]
+        made.append(found.whole.encode(silhouettes).embedding)
+    return Walks(np.concatenate(made), data.people, data.sequences, data.views_deg)
+
+
+def recognised(walks: Walks, draws: int) -> Figures:
+    """Return rank-1 and FNIR with their intervals; without FNIR where people are too few."""
+    mean = rank1_table(walks, draws=draws)["mean"]
+    values = {"rank1": mean["cross_view"], "rank1_same_view": mean["same_view"]}
+    intervals = {"rank1": mean["cross_view_95"], "rank1_same_view": mean["same_view_95"]}
+    found = None
+    if len(np.unique(walks.people)) >= LEAST_PEOPLE:
+        found = search(walks, trials(walks, "open-set"), [FPIR], draws=draws)
+        at = found["errors"][0]
+        values |= {"fnir": at["fnir"], "fpir": at["fpir"]}
+        intervals["fnir"] = at["fnir_95"]
+    values |= {"people": len(np.unique(walks.people)), "sequences": len(walks.people)}
+    return Figures(walks, values, {k: (x[0], x[1]) for k, x in intervals.items()}, found)
+
+
+def shares(walks: Walks) -> npt.NDArray[np.float64]:
+    """Return each person's rank-1 across views, the mean of the conditions: [people], sorted."""
+    means = []
+    for condition in PROBES:
+        hits, views, probes = rank1_hits(walks, condition)
+        same = probes.views_deg[:, None] == np.array(views)[None]
+        means.append(by_person(np.where(same, np.nan, hits), probes.people))
+    return np.asarray(np.mean(means, axis=0), np.float64)
+
+
+def doubts(figures: Figures) -> list[str]:
+    """Return what the figures cannot tell."""
+    many = int(figures.values["people"])
+    if figures.open_set is None:
+        return [f"no FNIR with {many} people: half are enrolled, {LEAST_PEOPLE} are the least"]
+    if figures.open_set["errors"][0]["provable"]:
+        return []
+    searched, least = (figures.open_set[key] for key in ("non_mated_searches", "provable_fpir"))
+    return [
+        f"an FPIR of {FPIR:.0%} cannot be proved with {many} people: {searched} non-mated searches "
+        f"prove {least:.1%} at best"
+    ]
+
+
+def _compare(figures: Figures, reference: Figures, draws: int) -> None:
+    """Add the paired differences from a reference."""
+    other = compare(shares(figures.walks), shares(reference.walks), draws=draws)
+    figures.values["rank1_difference"] = round(other.difference, 5)
+    figures.intervals["rank1_difference"] = other.interval_95
+    if figures.open_set is not None:
+        asked = trials(figures.walks, "open-set")
+        own, theirs = (searches(one.walks, asked) for one in (figures, reference))
+        difference, interval = compare_fnir(own, theirs, FPIR, draws=draws)
+        figures.values["fnir_difference"] = round(difference, 5)
+        figures.intervals["fnir_difference"] = interval
+
+
+def _details(data: ShardedSequences, figures: Figures, reference: str | None) -> dict[str, Any]:
+    ids = np.unique(data.people)
+    told: dict[str, Any] = {
+        "data": f"Walkers {ids[0]} to {ids[-1]}, synthetic people, never trained on",
+        "views_deg": np.unique(data.views_deg).tolist(),
+        "difference_from": reference,
+        "fpir_wanted": FPIR,
+    }
+    if figures.open_set is not None:
+        told["open_set"] = {k: v for k, v in figures.open_set.items() if k != "det"}
+    return told
+
+
+def _row(context: Context, contender: str, case: Case, **told: Any) -> Row:
+    return result(context, "accuracy", contender, case=case, **told)

@@ -1,0 +1,82 @@
+"""A street of synthetic walkers as a camera would send it, drawn before anything is measured.
+
+`synthetic://N` lets walkers enter some seconds apart, so that two or three are in view however
+large N is. Here all N enter within `ENTER_S` and cross at the same time: N says how many the
+pipeline has to follow at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cstl_edge.live.sources.base import Image
+from cstl_edge.live.sources.stream import LiveSource
+from cstl_edge.live.sources.synthetic.source import (
+    EMPTY_S,
+    FPS,
+    SIZE,
+    SyntheticSource,
+    street_walkers,
+)
+
+ENTER_S = 2.0
+CROSSING_S = 7.0  # from the first walker's entering to the end of the pictures
+SEED = 0
+
+
+def drawn(walkers: int, seconds: float = EMPTY_S + CROSSING_S) -> list[Image]:
+    """Return the pictures uint8 [H, W, 3] of a street that walkers cross together, `FPS` a second.
+
+    The street is empty for the first EMPTY_S. A walker costs up to a second to draw.
+    """
+    people = [
+        replace(spec, start_s=EMPTY_S + ENTER_S * i / walkers)
+        for i, spec in enumerate(street_walkers(walkers, SEED))
+    ]
+    with SyntheticSource(people, seed=SEED, seconds=seconds, size=SIZE) as scene:
+        return [frame.image for frame in scene]
+
+
+def address(walkers: int) -> str:
+    """Return what results call this source."""
+    return f"synthetic://{walkers}, crossing together, 640x360"
+
+
+def camera(images: Sequence[Image], name: str) -> LiveSource:
+    """Return pictures as a live source that sends one whenever its moment has come."""
+    return LiveSource(name, lambda: Camera(images, FPS))
+
+
+class Camera:
+    """A capture (`source_live.Capture`) that hands out pictures from memory."""
+
+    def __init__(self, images: Sequence[Image], fps: float) -> None:
+        self.fps = fps
+        self._images = images
+        self._count = 0
+        self._begun_s = 0.0
+        self._stopped = threading.Event()
+
+    def open(self) -> None:
+        """Begin."""
+        self._begun_s = time.monotonic()
+
+    def read(self) -> Image | None:
+        """Wait until the next picture is due; None after the last."""
+        if self._count >= len(self._images):
+            return None
+        due_s = self._begun_s + self._count / self.fps
+        if self._stopped.wait(max(0.0, due_s - time.monotonic())):
+            return None
+        self._count += 1
+        return self._images[self._count - 1].copy()  # a frame belongs to its receiver
+
+    def stop(self) -> None:
+        """Wake whoever reads."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Nothing to free."""

@@ -1,0 +1,327 @@
+"""Checkpoints of the code that the paper's authors released, read into our network.
+
+Such a file holds names and tensors and nothing else: what would run code is refused, and so is
+every name and shape that the released network does not have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from cstl_edge.checkpoint.weights import State, refuse_nonfinite
+from cstl_edge.errors import ModelError, one_line
+from cstl_edge.model import Cstl, CstlConfig
+from cstl_edge.model.config import SCALES
+from cstl_edge.model.temporal import KERNEL, SQUEEZE
+
+EMBED, CLASSES, CLASS_NORM = "fc_bin", "salient_learning.fc", "salient_learning.bn"
+CONVS = [f"conv2d_{number}.forward_block.conv2d.weight" for number in range(1, 5)]
+COUNTER = "num_batches_tracked"  # batch norm's; of no use to us, so it may be missing
+STATISTICS = ("weight", "bias", "running_mean", "running_var")
+
+
+def released_shapes(config: CstlConfig) -> dict[str, list[int]]:
+    """Return the shape of every tensor in a checkpoint of the released network."""
+    p, c, d = config.parts, config.widths[-1], config.embedding
+    narrow, wide = max(1, c // SQUEEZE), max(1, 3 * c // SQUEEZE)  # hidden channels of the MLPs
+    return {
+        EMBED: [p, 3 * c, d],
+        **_trunk(config),
+        "multi_scale.score.0.weight": [p * narrow, c, 1],
+        **_norm_shapes("multi_scale.score.1", p * narrow),
+        "multi_scale.score.3.weight": [p * c, narrow, 1],
+        **_short(p, c),
+        "adaptive_aggregation.in_conv.weight": [p * wide, 3 * c, 1],
+        "adaptive_aggregation.out_conv.weight": [p * 3 * c, wide, 1],
+        "salient_learning.part_score.0.weight": [p * wide, 3 * c, 1],
+        **_norm_shapes("salient_learning.part_score.1", p * wide),
+        "salient_learning.part_score.3.weight": [p, wide, 1],
+        "salient_learning.decay_channel.weight": [p * c, 3 * c, 1],
+        **(_class_head(p, c, config.classes) if config.classes else {}),
+    }
+
+
+def converted(state: Mapping[str, Tensor], config: CstlConfig) -> dict[str, Tensor]:
+    """Return the state of our network from one whose names and shapes are `released_shapes`."""
+    p, scores = config.parts, "salient_learning.part_score"
+    ours = {f"backbone.convs.{i}.weight": state[key] for i, key in enumerate(CONVS)}
+    for i in range(2):
+        layer = f"multi_scale.short_term.{i}"
+        ours[f"short.convs.{i}.weight"] = _matrices(state, f"{layer}.0", p)
+        ours |= _norm(state, f"{layer}.1", f"short.norms.{i}", p)
+    ours["long.first.weight"] = _matrices(state, "multi_scale.score.0", p)
+    ours |= _norm(state, "multi_scale.score.1", "long.norm", p)
+    ours["long.second.weight"] = _matrices(state, "multi_scale.score.3", p)
+    inner = _matrices(state, "adaptive_aggregation.in_conv", p)  # [p, o, 3c]
+    outer = _matrices(state, "adaptive_aggregation.out_conv", p)  # [p, 3c, i]
+    ours |= _blocks(inner, 2, "aggregation.first") | _blocks(outer, 1, "aggregation.second")
+    ours |= _blocks(_matrices(state, f"{scores}.0", p), 2, "scores.first")
+    ours |= _norm(state, f"{scores}.1", "scores.norm", p)
+    ours["scores.second.weight"] = _matrices(state, f"{scores}.3", p)
+    decay = _matrices(state, "salient_learning.decay_channel", p)  # [p, c, 3c]
+    ours |= _blocks(decay, 2, "context.projection")
+    ours["embed.weight"] = _embed(state[EMBED])
+    return ours | (_classes(state, p) if config.classes else {})
+
+
+def _trunk(config: CstlConfig) -> dict[str, list[int]]:
+    inputs = (1, *config.widths[:-1])
+    sides = zip(CONVS, config.widths, inputs, strict=True)
+    return {key: [out, into, 3, 3] for key, out, into in sides}
+
+
+def _short(p: int, c: int) -> dict[str, list[int]]:
+    shapes: dict[str, list[int]] = {}
+    for i in range(2):
+        shapes[f"multi_scale.short_term.{i}.0.weight"] = [p * c, c, KERNEL]
+        shapes |= _norm_shapes(f"multi_scale.short_term.{i}.1", p * c)
+    return shapes
+
+
+def _class_head(p: int, c: int, classes: int) -> dict[str, list[int]]:
+    shapes = {CLASSES: [1, c, classes]}
+    for part in range(p):
+        shapes |= _norm_shapes(f"{CLASS_NORM}.{part}", c)
+    return shapes
+
+
+def _norm_shapes(key: str, channels: int) -> dict[str, list[int]]:
+    return {f"{key}.{name}": [channels] for name in STATISTICS} | {f"{key}.{COUNTER}": []}
+
+
+def _matrices(state: Mapping[str, Tensor], key: str, p: int) -> Tensor:
+    """Turn a grouped convolution [p*o, i, taps] into [p, o, taps*i], the order of `_windows`."""
+    weight = state[f"{key}.weight"]
+    by_part = weight.reshape(p, -1, *weight.shape[1:])  # [p, o, i, taps]
+    return by_part.transpose(2, 3).flatten(2)  # [p, o, taps*i]
+
+
+def _norm(state: Mapping[str, Tensor], key: str, ours: str, p: int) -> dict[str, Tensor]:
+    return {f"{ours}.{name}": state[f"{key}.{name}"].reshape(p, -1) for name in STATISTICS}
+
+
+def _blocks(matrices: Tensor, axis: int, ours: str) -> dict[str, Tensor]:
+    """Cut the axis of a concatenation into one block per scale."""
+    pieces = zip(SCALES, matrices.chunk(len(SCALES), axis), strict=True)
+    return {f"{ours}.{scale}.weight": piece for scale, piece in pieces}
+
+
+def _embed(weight: Tensor) -> Tensor:
+    """[p, 3c, d] on [T, context, S] -> [p, d, 3c] on [S, T, context]."""
+    temporal, context, salient = weight.transpose(1, 2).chunk(3, 2)  # [p, d, c] each
+    return torch.cat((salient, temporal, context), 2)
+
+
+def _classes(state: Mapping[str, Tensor], p: int) -> dict[str, Tensor]:
+    ours = {"class_head.weight": state[CLASSES][0]}
+    for name in STATISTICS:
+        parts = [state[f"{CLASS_NORM}.{part}.{name}"] for part in range(p)]
+        ours[f"class_head.norm.{name}"] = torch.stack(parts)  # [p, c]
+    return ours
+
+
+MAX_BYTES = 512 * 2**20  # the largest form (OU-MVLP) has 150 MB, with Adam's moments 450
+PREFIX = "module."  # of torch's DataParallel, in which the released code trains
+WRAPPER = "model"  # under which OpenGait's files keep the weights, beside optimiser and scheduler
+SIZES = {32: (64, 44), 64: (128, 88)}  # silhouettes by parts: one part per row of a feature map
+TRANSFORMER = ("adaptive_aggregation.t.", "salient_learning.decay_c.")
+
+
+def import_released(path: str | Path, *, class_head: bool = False) -> tuple[Cstl, dict[str, Any]]:
+    """Return the network of a released checkpoint, in evaluation mode, and where it came from.
+
+    path: a `.ptm` or `.pth` of torch.save, of any age, or a `.safetensors`
+    class_head: keep the classes of the training too; without, what only training needs is dropped
+
+    Raises ModelError naming the first key that is missing, too many or of another shape, the branch
+    whose network it is instead, or what makes the file unreadable.
+    """
+    name, data = one_line(path), _bytes(Path(path))
+    state = _tensors(name, _loaded(Path(path), data), len(data))
+    _refuse_others(name, state)
+    config = _config(name, state)
+    _compare(name, released_shapes(config), state)
+    numbers = {k: t.detach().float() for k, t in state.items() if t.is_floating_point()}
+    _refuse_numbers(name, numbers)
+    if class_head and not config.classes:
+        raise ModelError(f"{name}: expected the class head {CLASSES}, got none; import without it")
+    about = {
+        "name": Path(path).stem,
+        "imported": {
+            "form": "released",
+            "file": Path(path).name,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "classes": config.classes,
+        },
+    }
+    config = config if class_head else replace(config, classes=0)
+    model = Cstl(config)
+    model.load_state_dict(converted(numbers, config))
+    return model.eval(), about
+
+
+def _bytes(path: Path) -> bytes:
+    """Read a regular file of at most `MAX_BYTES`."""
+    name = one_line(path)
+    try:
+        if not path.is_file():
+            found = "something else" if path.exists() else "nothing"
+            raise ModelError(f"expected a checkpoint of the released code at {name}; got {found}")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelError(f"{name}: expected at most {MAX_BYTES} bytes, got {size}")
+        return path.read_bytes()
+    except OSError as err:
+        raise ModelError(f"cannot read {name}: {one_line(err)}") from err
+
+
+def _loaded(path: Path, data: bytes) -> Any:
+    """Return what a file holds, without running anything in it."""
+    name = one_line(path)
+    _refuse_inflating(name, data)
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's notes on its own old storages
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as err:
+        raise ModelError(
+            f"{name}: expected tensors alone, got something else, and did not run it: "
+            f"{one_line(_reason(err), 120)}"
+        ) from err
+    except Exception as err:  # what hostile bytes raise has no common base
+        raise ModelError(
+            f"{name}: expected a checkpoint as torch.save or safetensors write it, got "
+            f"{one_line(repr(err), 120)}. Fetch it again"
+        ) from err
+
+
+def _reason(err: pickle.UnpicklingError) -> str:
+    """Return what torch refused, without its advice on how to load the file all the same."""
+    words = str(err).partition("Check the documentation")[0].strip().splitlines()
+    return words[-1].rpartition("WeightsUnpickler error: ")[2] if words else "no word"
+
+
+def _refuse_inflating(name: str, data: bytes) -> None:
+    """Refuse a zip whose content is larger than a file may be; torch itself never compresses."""
+    file = io.BytesIO(data)
+    if not zipfile.is_zipfile(file):
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as err:
+        raise ModelError(f"{name} is damaged: {one_line(err)}. Fetch it again") from err
+    if size > MAX_BYTES:
+        raise ModelError(f"{name}: expected at most {MAX_BYTES} bytes of content, got {size}")
+
+
+def _tensors(name: str, loaded: Any, file_bytes: int) -> dict[str, Tensor]:
+    """Return the tensors by their names in the released code."""
+    if isinstance(loaded, Mapping) and isinstance(loaded.get(WRAPPER), Mapping):
+        loaded = loaded[WRAPPER]
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise ModelError(f"{name}: expected tensors by name, got {type(loaded).__name__}")
+    for key, value in loaded.items():
+        if not isinstance(key, str) or not _plain(value):
+            raise ModelError(
+                f"{name}: {one_line(key)}: expected a tensor, got {type(value).__name__}"
+            )
+    stated = sum(t.numel() * t.element_size() for t in loaded.values())
+    if stated > file_bytes:  # a tensor of stride 0 may claim any shape
+        raise ModelError(f"{name}: its tensors claim {stated} bytes in a file of {file_bytes}")
+    bare = all(key.startswith(PREFIX) for key in loaded)
+    return {key.removeprefix(PREFIX) if bare else key: t for key, t in loaded.items()}
+
+
+def _plain(value: object) -> bool:
+    """Tell whether a value is a tensor of numbers that lie in memory one by one."""
+    return isinstance(value, Tensor) and (value.layout, value.device.type, value.is_quantized) == (
+        torch.strided, "cpu", False,
+    )  # fmt: skip
+
+
+def _refuse_others(name: str, state: State) -> None:
+    """Name the networks that are often taken for the released one."""
+    for key in state:
+        if key.startswith(TRANSFORMER):
+            raise ModelError(
+                f"{name}: {one_line(key)} is of the authors' branch transformer_version, which is "
+                "another network than the paper's. Expected a checkpoint of their branch main"
+            )
+    if "embed.weight" in state and EMBED not in state:
+        raise ModelError(
+            f"{name} is of cstl_edge itself, expected one of the released code; use it as it is"
+        )
+
+
+def _config(name: str, state: State) -> CstlConfig:
+    """Infer the configuration from shapes that carry it."""
+    parts, _, embedding = _shape(name, state, EMBED, 3)
+    widths = tuple(_shape(name, state, key, 4)[0] for key in CONVS)
+    classes = _shape(name, state, CLASSES, 3)[2] if CLASSES in state else 0
+    if parts not in SIZES:
+        known = " or ".join(f"{k} (silhouettes of {h}x{w})" for k, (h, w) in SIZES.items())
+        raise ModelError(f"{name}: {EMBED}: expected {known} parts, got {parts}")
+    try:
+        return CstlConfig.from_dict({
+            "size": SIZES[parts],
+            "widths": widths,
+            "parts": parts,
+            "embedding": embedding,
+            "classes": classes,
+            "variant": "released",
+        })  # fmt: skip
+    except ValueError as err:
+        raise ModelError(f"{name}: {one_line(err)}") from err
+
+
+def _shape(name: str, state: State, key: str, ndim: int) -> list[int]:
+    if key not in state:
+        raise ModelError(f"{name}: missing key {key} of the released network")
+    shape = list(state[key].shape)
+    if len(shape) != ndim:
+        raise ModelError(f"{name}: {key}: expected {ndim} dimensions, got shape {shape}")
+    return shape
+
+
+def _compare(name: str, expected: Mapping[str, list[int]], state: State) -> None:
+    """Refuse the first key that is missing, of another shape or kind, or too many."""
+    for key, shape in expected.items():
+        counter = key.endswith(COUNTER)
+        if key not in state:
+            if counter:
+                continue
+            raise ModelError(f"{name}: missing key {key} {shape} of the released network")
+        got = list(state[key].shape)
+        if got != shape:
+            raise ModelError(f"{name}: {key}: expected shape {shape}, got {got}")
+        if not counter and not state[key].is_floating_point():
+            raise ModelError(f"{name}: {key}: expected floating point, got {state[key].dtype}")
+    for key in state:
+        if key not in expected:
+            raise ModelError(
+                f"{name}: unexpected key {one_line(key)} {list(state[key].shape)}; the released "
+                "network has none such"
+            )
+
+
+def _refuse_numbers(name: str, numbers: State) -> None:
+    """Refuse weights that could only give NaN."""
+    refuse_nonfinite(numbers, name)
+    for key, tensor in numbers.items():
+        if key.endswith("running_var") and bool((tensor < 0).any()):
+            raise ModelError(f"{name}: {key} holds a negative variance; these weights are unusable")

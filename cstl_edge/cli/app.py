@@ -1,0 +1,100 @@
+"""The command line: registers the verbs, whose heavy imports wait until one is chosen.
+
+Results go to stdout (`--json` for machines), progress to stderr; the exit code names the kind of
+error (`cstl_edge.errors`).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cstl_edge import __version__
+from cstl_edge.cli import bench, data, evaluate, export, recognise, reproduce, train
+from cstl_edge.cli.options import Json
+from cstl_edge.errors import CstlEdgeError
+
+app = typer.Typer(
+    name="cstl-edge",
+    help="Recognise people by their walk. Begin with `cstl-edge demo`; `cstl-edge doctor` tells "
+    "what this machine has.",
+    invoke_without_command=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(recognise.people, name="gallery")
+app.add_typer(export.plugins, name="plugin")
+app.add_typer(reproduce.figure, name="figure")
+app.add_typer(data.data, name="data")
+app.add_typer(bench.bench, name="bench")
+
+
+def main() -> None:
+    """Run the command line; every expected error is one line and its exit code."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except CstlEdgeError as err:
+        if debug:
+            raise
+        print(f"error: {err}", file=sys.stderr)
+        sys.exit(err.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our pipe has gone; nobody is left to tell
+        sys.exit(141)
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks and the log")] = False,
+) -> None:
+    """Recognise people by their walk. Begin with the verb demo."""
+    if version:
+        print(f"cstl-edge {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for what it writes")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="of the synthetic street")] = 0,
+    json: Json = False,
+) -> None:
+    """Show the whole way: a real walker and a synthetic street, enrolled and recognised."""
+    from cstl_edge.cli.console import print_demo
+    from cstl_edge.demo import run_demo
+
+    print_demo(run_demo(out, seed=seed), as_json=json)
+
+
+app.command()(recognise.live)
+app.command()(recognise.enroll)
+app.command()(recognise.identify)
+app.command()(export.export)
+app.command()(export.build)
+app.command("eval")(evaluate.evaluate)
+app.command()(export.import_released)
+app.command()(reproduce.reproduce)
+app.command()(train.train)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Tell what this machine has, what will be used, and how to get what is missing."""
+    from cstl_edge.cli.console import print_doctor
+    from cstl_edge.doctor import report
+
+    print_doctor(report(), as_json=json)

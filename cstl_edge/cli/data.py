@@ -1,0 +1,263 @@
+"""The verbs `data prepare`, `data verify` and `data stats`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cstl_edge.errors import ConfigError, one_line
+
+if TYPE_CHECKING:
+    from cstl_edge.data.dataset import DatasetIndex
+    from cstl_edge.data.importing.frames import Settings
+    from cstl_edge.data.importing.report import Drop, Report
+    from cstl_edge.data.process_pool import Tell
+
+
+class Kind(str, Enum):
+    """Of a source."""
+
+    CASIA_B = "casia-b"
+    OU_MVLP = "ou-mvlp"
+    OPENGAIT = "opengait-pkl"
+    GAIT3D = "gait3d"
+    GREW = "grew"
+    FOLDER = "folder"
+
+
+class Gate(str, Enum):
+    """Which masks show a person."""
+
+    AUTO = "auto"
+    LIVE = "live"
+    FIELD = "field"
+
+
+data = typer.Typer(
+    help="Make a dataset of silhouettes ready to train and test on.", no_args_is_help=True
+)
+
+Size = Annotated[str, typer.Option(help="of a silhouette: 64x44 or 128x88")]
+MinFrames = Annotated[int, typer.Option(min=1, help="shorter sequences are dropped")]
+MaxFrames = Annotated[int, typer.Option(min=1, help="longer sequences are cut")]
+Aligned = Annotated[
+    bool | None,
+    typer.Option("--aligned/--raw", help="what the images are (default: told by their size)"),
+]
+GateOption = Annotated[
+    Gate,
+    typer.Option(help="masks that are used: those of the live path, or, for published figures, "
+                      "all that the field uses (auto: live for folders alone)"),
+]  # fmt: skip
+Partial = Annotated[bool, typer.Option("--partial", help="views may be missing altogether")]
+Workers = Annotated[int | None, typer.Option(min=1, help="processes (default: one per core)")]
+Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
+
+
+@data.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="the dataset as it was given out, unpacked")],
+    dataset: Annotated[Kind, typer.Option(help="how the source lies on disk")],
+    out: Annotated[Path, typer.Option(help="folder for shards and dataset.json")],
+    size: Size = "64x44",
+    workers: Workers = None,
+    max_bad: Annotated[str, typer.Option(help="share of the files that may be bad")] = "1%",
+    min_frames: MinFrames = 1,
+    max_frames: MaxFrames = 720,
+    aligned: Aligned = None,
+    gate: GateOption = Gate.AUTO,
+    partial: Partial = False,
+    json: Json = False,
+) -> None:
+    """Turn a dataset into memory-mapped shards; a run that was stopped goes on where it was."""
+    from cstl_edge.cli.console import show
+    from cstl_edge.data.importing import prepare as room
+    from cstl_edge.data.importing.report import TooManyBad
+
+    settings = _settings(dataset, size, min_frames, max_frames, aligned, gate, partial)
+    limit = _share(max_bad)
+    try:
+        with _bar("preparing") as tell:
+            index = room.prepare(
+                source, out, settings, workers=workers or _cores(), max_bad=limit, tell=tell
+            )
+    except TooManyBad as err:
+        _print_report(err.report)
+        raise
+    _print_report(index.report)
+    show(index.model_dump(mode="json"), f"wrote {out}: {_sentence(index)}", json)
+
+
+@data.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="a prepared dataset, or with --dataset a source")],
+    dataset: Annotated[Kind | None, typer.Option(help="how the source lies on disk")] = None,
+    size: Size = "64x44",
+    workers: Workers = None,
+    min_frames: MinFrames = 1,
+    max_frames: MaxFrames = 720,
+    aligned: Aligned = None,
+    gate: GateOption = Gate.AUTO,
+    partial: Partial = False,
+    json: Json = False,
+) -> None:
+    """Hash a prepared dataset again, or list the bad files of a source; nothing is written."""
+    from cstl_edge.cli.console import show
+    from cstl_edge.data.dataset import is_dataset, verify_dataset
+    from cstl_edge.data.importing.prepare import look_through
+
+    if dataset is None:
+        if not is_dataset(path):
+            raise ConfigError(
+                f"found no dataset.json in {one_line(path)}; to look through a source say --dataset"
+            )
+        index = verify_dataset(path)
+        show(index.model_dump(mode="json"), f"{path} is whole: {_sentence(index)}", json)
+        return
+    settings = _settings(dataset, size, min_frames, max_frames, aligned, gate, partial)
+    with _bar("looking through") as tell:
+        report, drops = look_through(path, settings, workers=workers or _cores(), tell=tell)
+    _print_report(report)
+    _show_drops(report, drops, json)
+    report.check(0)
+
+
+@data.command()
+def stats(
+    folder: Annotated[Path, typer.Argument(help="a prepared dataset, or a folder of shards")],
+    json: Json = False,
+) -> None:
+    """Count people, sequences, views and types, and tell how long the sequences are."""
+    from cstl_edge.cli.console import show
+    from cstl_edge.data.dataset import statistics
+
+    told = statistics(folder)
+    h, w = told["size"]
+    lines = [
+        f"{told['kind'] or 'shards'}, {h}x{w}: {told['people']:,} people, "
+        f"{told['sequences']:,} sequences, {told['frames']:,} frames",
+        _counts("views", told["views_deg"]),
+        _counts("types", told["types"]),
+        _counts("frames of a sequence, by per cent of sequences", told["lengths_frames"]),
+    ]
+    show(told, "\n".join(lines), json)
+
+
+def _settings(
+    dataset: Kind,
+    size: str,
+    min_frames: int,
+    max_frames: int,
+    aligned: bool | None,
+    gate: Gate,
+    partial: bool,
+) -> Settings:
+    from cstl_edge.data.importing.frames import Settings
+    from cstl_edge.silhouette import SIZES
+
+    sizes = {f"{h}x{w}": (h, w) for h, w in SIZES}
+    if size not in sizes:
+        raise ConfigError(f"expected --size {' or '.join(sizes)}, got {one_line(size, 40)}")
+    return Settings(
+        dataset=dataset.value,
+        size=sizes[size],
+        min_frames=min_frames,
+        max_frames=max_frames,
+        form="auto" if aligned is None else "aligned" if aligned else "raw",
+        gate=gate.value,
+        partial=partial,
+    )
+
+
+def _share(text: str) -> float:
+    """Return the share that `1%` or `0.01` means."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(%?)", text.strip())
+    share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if not 0 <= share <= 1:
+        raise ConfigError(
+            f"expected --max-bad such as 1% or 0.01, at most 100%, got {one_line(text, 40)}"
+        )
+    return share
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _bar(text: str) -> Iterator[Tell | None]:
+    """Show on a terminal how many recordings are done, and how long the rest will take."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(text, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _print_report(report: Report) -> None:
+    """Print what was dropped and why, as a table, to stderr."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cstl_edge.cli.console import FILE_WIDTH, say
+    from cstl_edge.data.importing.report import BAD
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=FILE_WIDTH)
+    if report.reasons:
+        title = f"Dropped; {report.bad:,} of {report.files:,} files are bad"
+        table = Table(title=title, title_justify="left")
+        for column in ("reason", "count", "bad", "first"):
+            table.add_column(column, justify="right" if column == "count" else "left")
+        for reason, count in report.reasons.items():
+            first = one_line(report.examples[reason][0], 60).replace("[", r"\[")
+            table.add_row(reason, f"{count:,}", "yes" if reason in BAD else "no", first)
+        console.print(table)
+    for note in report.notes:
+        say(note)
+
+
+def _show_drops(report: Report, drops: list[Drop], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from cstl_edge.cli.console import show
+    from cstl_edge.data.importing.report import BAD
+
+    bad = [drop for drop in drops if drop.reason in BAD]
+    lines = [f"{d.path}: {d.reason}" + (f" ({d.detail})" if d.detail else "") for d in bad]
+    told: dict[str, Any] = report.model_dump(mode="json")
+    told["dropped"] = [asdict(drop) for drop in drops]
+    show(told, "\n".join(lines) or f"none of {report.files:,} files is bad", as_json)
+
+
+def _sentence(index: DatasetIndex) -> str:
+    return (
+        f"{len(index.people):,} people, {index.sequences:,} sequences, {index.frames:,} "
+        f"silhouettes of {index.size[0]}x{index.size[1]} from {index.kind}"
+    )
+
+
+def _counts(title: str, counts: dict[str, int], most: int = 30) -> str:
+    shown = [f"{one_line(name, 60)}: {count:,}" for name, count in list(counts.items())[:most]]
+    more = f" and {len(counts) - most} more" if len(counts) > most else ""
+    return f"{title}: {', '.join(shown)}{more}"

@@ -1,0 +1,175 @@
+"""`cstl-edge eval`: a model in the protocols of the field, printed as the paper prints them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cstl_edge.errors import ConfigError, one_line
+
+if TYPE_CHECKING:
+    from cstl_edge.evaluation.embed import EmbeddedSet, EmbedOptions
+    from cstl_edge.evaluation.held_out import HeldOut
+    from cstl_edge.runtime.base import Encoder, EncoderInfo
+
+
+Model = Annotated[
+    Path | None,
+    typer.Argument(help="exported folder or .safetensors (default: the shipped model)"),
+]
+Data = Annotated[
+    str, typer.Option(help="folder of `data prepare`, or walkers[:FIRST-LAST], made here")
+]
+Protocol = Annotated[
+    str, typer.Option(help="auto, casia-b, ou-mvlp, cross-view-gallery, gait3d or open-set")
+]
+Split = Annotated[
+    str, typer.Option(help="whom to test: field, first-5153 (OU-MVLP, paper's wording) or all")
+]
+Partition = Annotated[
+    Path | None,
+    typer.Option(help="JSON with TEST_SET and PROBE_SET, as Gait3D has it, in place of a split"),
+]
+Backend = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or pytorch")]
+Precision = Annotated[str | None, typer.Option(help="of an exported folder: float32, fp16 or int8")]
+Fpir = Annotated[str, typer.Option(help="open-set: wanted rates of false alarms, by commas")]
+DropUnmated = Annotated[
+    bool | None,
+    typer.Option(help="leave out probes who are not in the gallery (default: gait3d alone)"),
+]
+MinFrames = Annotated[int, typer.Option(help="shorter sequences fail to enrol")]
+MaxFrames = Annotated[int, typer.Option(help="frames of a sequence that count")]
+BatchFrames = Annotated[int, typer.Option(help="frames embedded together")]
+Workdir = Annotated[Path, typer.Option(help="where embeddings are kept: a killed run goes on")]
+Out = Annotated[Path | None, typer.Option(help="append the record to this file of JSON lines")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="print Markdown tables")]
+Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
+
+
+def evaluate(
+    model: Model = None,
+    data: Data = "walkers",
+    protocol: Protocol = "auto",
+    split: Split = "field",
+    partition: Partition = None,
+    backend: Backend = "auto",
+    precision: Precision = None,
+    fpir: Fpir = "0.001,0.003,0.01,0.1",
+    drop_unmated: DropUnmated = None,
+    min_frames: MinFrames = 1,
+    max_frames: MaxFrames = 720,
+    batch_frames: BatchFrames = 720,
+    workdir: Workdir = Path("runs/eval"),
+    out: Out = None,
+    markdown: Markdown = False,
+    json: Json = False,
+) -> None:
+    """Evaluate a model as the field does: rank-k, mAP, mINP by view, or FNIR at FPIR."""
+    from cstl_edge.evaluation.embed import EmbedOptions
+    from cstl_edge.evaluation.evaluate import evaluate as figures
+    from cstl_edge.evaluation.held_out import held_out
+    from cstl_edge.evaluation.protocols import check_protocol
+    from cstl_edge.measure.stats import append_jsonl
+    from cstl_edge.runtime import load
+
+    check_protocol(protocol)
+    rates, options = _rates(fpir), EmbedOptions(batch_frames, min_frames, max_frames)
+    encoder = load(model, backend, precision=precision)
+    held = held_out(data, encoder.info.size, split, partition)
+    embedded = _embedded(encoder, held, workdir, options)
+    wanted = held.protocol if protocol == "auto" else protocol
+    result = figures(embedded, wanted, fpirs=rates, probe=held.probe, drop_unmated=drop_unmated)
+    record = _record(encoder.info, held, options, result)
+    if wanted == "open-set":
+        record["det_files"] = _write_det(embedded.folder, result, encoder.info.model_name)
+    if out is not None:
+        append_jsonl(out, record)
+    _print(record, markdown, json)
+
+
+def _rates(text: str) -> list[float]:
+    try:
+        rates = [float(rate) for rate in text.split(",")]
+    except ValueError as err:
+        raise ConfigError(
+            f"--fpir: expected rates such as 0.01, by commas; got {one_line(text)!r}"
+        ) from err
+    if not all(0 < rate < 1 for rate in rates):
+        raise ConfigError(f"--fpir: expected rates between 0 and 1, got {one_line(text)}")
+    return rates
+
+
+def _embedded(encoder: Encoder, held: HeldOut, workdir: Path, options: EmbedOptions) -> EmbeddedSet:
+    """Embed, show on a terminal how far it is, and let go of the encoder."""
+    from cstl_edge.cli.console import progress
+    from cstl_edge.evaluation.embed import embed
+
+    begun: list[tuple[float, int]] = []
+    with progress("embedding") as update:
+
+        def tell(done: int, total: int) -> None:
+            begun.append((time.monotonic(), done))
+            (start, first), (now, _) = begun[0], begun[-1]
+            rate = (now - start) / (done - first) if done > first else 0.0
+            left = f", {rate * (total - done) / 60:.0f} min left" if rate else ""
+            update(f"embedding: {done:,} of {total:,} sequences{left}")
+
+        made = embed(
+            encoder, held.data, workdir, held.rows, options=options, source=held.source, tell=tell
+        )
+    encoder.close()
+    return made
+
+
+def _record(
+    info: EncoderInfo, held: HeldOut, options: EmbedOptions, result: Mapping[str, Any]
+) -> dict[str, Any]:
+    from cstl_edge.measure.environment import environment
+
+    return {
+        "benchmark": "evaluation",
+        "model": info.model_name,
+        "weights_sha256": info.weights_sha256,
+        "backend": info.backend,
+        "provider": info.provider,
+        "precision": info.precision,
+        "data": held.said,
+        "kind": held.kind,
+        "options": asdict(options),
+        **result,
+        "environment": environment(),
+    }
+
+
+def _write_det(folder: Path, result: Mapping[str, Any], model: str) -> list[str]:
+    """Write the DET curve beside the embeddings, as a picture and as points."""
+    import json
+
+    from cstl_edge.evaluation.det import write_det
+
+    picture, points = folder / "det.png", folder / "det.json"
+    write_det(result, picture, f"DET of {one_line(model, 40)}, mean of {result['splits']} splits")
+    points.write_text(json.dumps(result["det"]), encoding="utf-8")
+    return [str(picture), str(points)]
+
+
+def _print(record: Mapping[str, Any], markdown: bool, as_json: bool) -> None:
+    from cstl_edge.cli.console import show
+    from cstl_edge.evaluation.tables import markdown as as_markdown
+    from cstl_edge.evaluation.tables import notes, tables, text
+
+    sha256 = record["weights_sha256"][:12] or "not on disk"
+    head = (
+        f"{record['model']} ({record['backend']} {record['precision']}, weights {sha256}) on "
+        f"{record['data']}: protocol {record['protocol']}"
+    )
+    form = as_markdown if markdown else text
+    parts = [head, *(form(table) for table in tables(record)), "\n".join(notes(record))]
+    if "det_files" in record:
+        parts.append(f"DET curve: {', '.join(record['det_files'])}")
+    show(record, "\n\n".join(parts), as_json)

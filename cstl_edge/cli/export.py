@@ -1,0 +1,258 @@
+"""The verbs `export`, `build`, `plugin` and `import-released`: from weights to engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cstl_edge.cli.options import Json
+
+if TYPE_CHECKING:
+    from cstl_edge.export.tensorrt.build import Progress
+    from cstl_edge.runtime.manifest import Manifest
+    from cstl_edge.runtime.tensorrt.record import Built
+
+plugins = typer.Typer(help="Build the CUDA kernel and the TensorRT plugin.", no_args_is_help=True)
+
+
+def export(
+    weights: Annotated[Path, typer.Argument(help="a .safetensors checkpoint")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder to write")],
+    graphs: Annotated[str, typer.Option(help="which graphs, by commas")] = "frames,head,full",
+    simplify: Annotated[bool, typer.Option(help="simplify the graphs in a child process")] = True,
+    precision: Annotated[
+        str, typer.Option(help="by commas: fp16, int8; float32 is always written")
+    ] = "float32",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="silhouettes of a walk, or a folder of such folders (default: Walkers)"),
+    ] = None,
+    people: Annotated[int | None, typer.Option(help="Walkers to judge fp16 and int8 on")] = None,
+    json: Json = False,
+) -> None:
+    """Turn trained weights into ONNX graphs and a manifest, compared with PyTorch."""
+    precisions = precision.split(",")
+    export_weights(
+        weights, output, tuple(graphs.split(",")), simplify, json, precisions, calibrate, people
+    )
+
+
+def import_released(
+    file: Annotated[Path, typer.Argument(help="of the released code: .ptm, .pth or .safetensors")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="the .safetensors to write")],
+    class_head: Annotated[
+        bool, typer.Option("--class-head", help="keep the classes of its training too")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="print results as JSON")] = False,
+) -> None:
+    """Turn a checkpoint of the code that CSTL's authors released into weights to export."""
+    from cstl_edge.cli.console import needs_torch, show
+    from cstl_edge.errors import ConfigError, one_line
+
+    if output.suffix != ".safetensors":
+        raise ConfigError(f"expected a .safetensors file to write, got {one_line(output)}")
+    with needs_torch("import-released"):
+        from cstl_edge.checkpoint.import_released import import_released as read
+        from cstl_edge.checkpoint.weights import save_checkpoint
+    network, about = read(file, class_head=class_head)
+    digest = save_checkpoint(output, network, about, inference_only=not class_head)
+    told = {"weights": str(output), "weights_sha256": digest, "config": network.config.to_dict()}
+    (height, width), parts = network.config.size, network.config.parts
+    lines = [
+        f"wrote {output}: {height}x{width}, {parts} parts, {network.config.embedding} dimensions "
+        f"each, sha256 {digest[:12]}…",
+        f"  next: cstl-edge export {output} -o {output.with_suffix('')}",
+    ]
+    show({**told, "imported": about["imported"]}, "\n".join(lines), json)
+
+
+def build(
+    folder: Annotated[Path, typer.Argument(help="an exported model, from cstl-edge export")],
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp16, int8 or float32 (default: fp16 where the folder has it)"),
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option("--for", help="tensorrt: this GPU; or ahead of time an RTX card: rtx-sm89"),
+    ] = "tensorrt",
+    plugin: Annotated[
+        str, typer.Option(help="part gather by our CUDA kernel: auto, on or off")
+    ] = "auto",
+    graphs: Annotated[str, typer.Option(help="which graphs, by commas")] = "frames,head",
+    walkers: Annotated[int, typer.Option(help="most walkers in one call, 1..32")] = 32,
+    window: Annotated[int, typer.Option(help="frames of a live window")] = 30,
+    frames: Annotated[int, typer.Option(help="frames of the longest sequence")] = 240,
+    workspace: Annotated[
+        int | None,
+        typer.Option(
+            help="MiB that kernels may use (default: a quarter of the free, at most 1024)"
+        ),
+    ] = None,
+    level: Annotated[int, typer.Option(help="0..5: how long to look for faster kernels")] = 3,
+    compatibility: Annotated[
+        str,
+        typer.Option(help="none: this model of GPU; same: its compute capability; ampere: 8.0 on"),
+    ] = "none",
+    json: Annotated[bool, typer.Option("--json", help="print results as JSON")] = False,
+) -> None:
+    """Build TensorRT engines of an exported model, compare them with ONNX Runtime, keep them."""
+    from cstl_edge.cli.console import show
+    from cstl_edge.export.tensorrt.build import Options, build_engines
+    from cstl_edge.export.tensorrt.profiles import Sizes
+    from cstl_edge.runtime.tensorrt.record import ENGINES
+
+    options = Options(
+        precision=precision,
+        graphs=tuple(graphs.split(",")),
+        target=target,
+        plugin=plugin,
+        sizes=Sizes(walkers, window, frames),
+        workspace_mib=workspace,
+        level=level,
+        compatibility=compatibility,
+    )
+    with _bars() as progress:
+        built = build_engines(folder, options, progress)
+    place = folder / ENGINES / target
+    told = {"folder": str(place), "engines": {g: r.model_dump() for g, r in built.items()}}
+    show(told, "\n".join([f"wrote {place}", *map(_sentence, built.values())]), json)
+
+
+def _sentence(built: Built) -> str:
+    """Say of one engine what it is."""
+    gpu = f"sm_{built.sm}" + (f" ({built.gpu})" if built.gpu else "")
+    words = f"  {built.graph}: {built.precision} for {gpu}, {built.library} {built.version}, "
+    words += f"part gather: {built.audit['part_gather']}, {built.build_s:.0f} s"
+    if built.parity is not None:
+        words += f", least cosine {built.parity['min_cosine']:.6f} beside ONNX Runtime"
+    return words
+
+
+@contextmanager
+def _bars() -> Iterator[Progress | None]:
+    """Show on a terminal a bar of the builder's latest phase, graph by graph."""
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with Bars(console=console, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(graph: str, phase: str, share: float) -> None:
+            if graph not in tasks:
+                tasks[graph] = bars.add_task(graph, total=1.0)
+            bars.update(tasks[graph], description=f"{graph}: {phase[:40]}", completed=share)
+
+        yield tell
+
+
+@plugins.command("build")
+def build_plugin(
+    tensorrt_root: Annotated[
+        Path | None,
+        typer.Option(help="folder whose include/ has TensorRT's headers (default: the system's)"),
+    ] = None,
+    kernel_only: Annotated[
+        bool, typer.Option("--kernel-only", help="without the plugin: needs no TensorRT")
+    ] = False,
+    architectures: Annotated[
+        str, typer.Option(help="of GPUs, by commas, such as 87 (default: all that nvcc knows)")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Compile the part gather for NVIDIA GPUs with nvcc, test it, and keep it in your cache."""
+    from cstl_edge.cli.console import print_libraries, progress
+    from cstl_edge.runtime.tensorrt import plugin
+
+    with progress("building the plugin") as tell:
+        built = plugin.build(
+            kernel_only=kernel_only,
+            architectures=architectures.split(",") if architectures else (),
+            tensorrt_root=tensorrt_root,
+            tell=tell,
+        )
+    print_libraries(built, as_json=json)
+
+
+def export_weights(
+    weights: Path,
+    output: Path,
+    graphs: tuple[str, ...],
+    simplify: bool,
+    as_json: bool,
+    precisions: Sequence[str] = ("float32",),
+    calibrate: Path | None = None,
+    people: int | None = None,
+) -> None:
+    """Export, and print files, largest errors and what a reduced precision costs.
+
+    calibrate, people: as for `evidence.gather`
+    """
+    from cstl_edge.cli.console import needs_torch, progress, show
+
+    with needs_torch("export", "export"):
+        from cstl_edge.export.export_model import export_model
+        from cstl_edge.export.quantization import calibration_data
+    with progress("exporting") as tell:
+        manifest = export_model(
+            weights,
+            output,
+            graphs=graphs,
+            simplify=simplify,
+            precisions=precisions,
+            gather=lambda size: calibration_data.gather(
+                size, people or calibration_data.PEOPLE, calibrate
+            ),
+            progress=tell,
+        )
+    told = {
+        "folder": str(output),
+        "files": manifest.files,
+        "parity": manifest.parity["graphs"],
+        "precisions": {name: one.judged for name, one in manifest.precisions.items()},
+        "cpu_default": manifest.cpu_default,
+    }
+    lines = [f"wrote {output}"] + [
+        f"  {file}: {', '.join(f'{k} {v}' for k, v in graph.items())}"
+        for file, graph in manifest.parity["graphs"].items()
+    ]
+    for name, one in manifest.precisions.items():
+        lines += [f"  {name}, {who}: {_cost(judged)}" for who, judged in one.judged.items()]
+    if manifest.precisions:
+        lines.append(f"  a CPU takes {manifest.cpu_default} when nobody says{_why(manifest)}")
+    show(told, "\n".join(lines), as_json)
+
+
+def _why(manifest: Manifest) -> str:
+    """Say what the default of a CPU depends on, where int8 could have been it."""
+    if manifest.cpu_default == "int8":
+        return " and it multiplies int8 fast"
+    if "int8" not in manifest.precisions:
+        return ""
+    return ": int8 may cost half a point of rank-1 or more; --people 100 tells it more exactly"
+
+
+def _cost(judged: dict[str, Any]) -> str:
+    """Say what a precision costs against float32."""
+    before, after, lost = (judged["rank1"][key] for key in ("float32", "found", "lost"))
+    told = [
+        f"rank-1 across views {before['cross_view']:.4f} -> {after['cross_view']:.4f} (lost "
+        f"{lost['points']:.2f} points, on more people surely below {lost['at_most_points']:.2f})",
+        f"{judged['decisions']['changed']} of {judged['decisions']['compared']} searches changed",
+        f"smallest cosine {judged['cosine']['smallest']:.5f}",
+    ]
+    flips = judged.get("salient_frames")
+    if flips:
+        told.append(
+            f"salient frames: {flips['ties']} tied and {flips['wrong']} other flips of "
+            f"{flips['compared']}"
+        )
+    return ", ".join(told)

@@ -1,0 +1,40 @@
+"""Options that several verbs share, as annotated types for typer."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Side(str, Enum):
+    """Of the picture."""
+
+    LEFT = "left"
+    RIGHT = "right"
+
+
+SOURCES = "a video file, a folder of frames, a camera (0), rtsp://…, csi://0, gst:…, synthetic://6"
+Source = Annotated[str, typer.Argument(help=f"where walkers are seen: {SOURCES}")]
+GalleryPath = Annotated[
+    Path | None,
+    typer.Option(help="SQLite file of the gallery (default: in your data folder)"),
+]
+Model = Annotated[
+    Path | None,
+    typer.Option(help="exported folder or .safetensors (default: the model that is shipped)"),
+]
+Backend = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or pytorch")]
+Segmenter = Annotated[str, typer.Option(help="roi (person mask network) or plate (no weights)")]
+Fpir = Annotated[float, typer.Option(help="how often a stranger may be given a name, 0..1")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="distance below which a name is given, in place of the one for --fpir"),
+]
+Silhouettes = Annotated[
+    Side | None,
+    typer.Option(help="SOURCE holds silhouettes or masks of one walk, which goes to this side"),
+]
+Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]

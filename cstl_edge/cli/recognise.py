@@ -1,0 +1,137 @@
+"""The verbs `live`, `enroll`, `identify` and `gallery`; `recognise_run` does their work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cstl_edge.cli.options import (
+    Backend,
+    Fpir,
+    GalleryPath,
+    Json,
+    Model,
+    Segmenter,
+    Silhouettes,
+    Source,
+    Threshold,
+)
+
+people = typer.Typer(help="List, show or remove the people of a gallery.", no_args_is_help=True)
+
+
+def live(
+    source: Source,
+    gallery: GalleryPath = None,
+    model: Model = None,
+    backend: Backend = "auto",
+    segmenter: Segmenter = "roi",
+    fpir: Fpir = 0.01,
+    threshold: Threshold = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(help="write an annotated video here"),
+    ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(help="append events as JSON lines to this file"),
+    ] = None,
+    duration: Annotated[
+        float | None,
+        typer.Option(help="stop after so many seconds"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Follow walkers in a source and say who they are, as it happens; Ctrl-C ends it cleanly."""
+    from cstl_edge.cli.recognise_run import follow
+
+    options = _pipeline(segmenter, fpir, threshold)
+    follow(source, gallery, _load(model, backend), options, annotate, events, duration, json)
+
+
+def enroll(
+    name: Annotated[str, typer.Argument(help="of the person")],
+    source: Source,
+    consent: Annotated[str, typer.Option(help="who agreed to what, when: kept with the person")],
+    gallery: GalleryPath = None,
+    model: Model = None,
+    backend: Backend = "auto",
+    segmenter: Segmenter = "roi",
+    retention_days: Annotated[
+        float | None,
+        typer.Option(help="after so many days the person no longer matches and is purged"),
+    ] = None,
+    track: Annotated[
+        int | None,
+        typer.Option(help="which walker of the source (default: the only one with a usable walk)"),
+    ] = None,
+    silhouettes: Silhouettes = None,
+    json: Json = False,
+) -> None:
+    """Add a person to the gallery from a walk in a video, at a camera, or in silhouettes."""
+    from cstl_edge.cli.recognise_run import enrol_walk
+
+    options, encoder = _pipeline(segmenter), _load(model, backend)
+    enrol_walk(
+        name, source, consent, gallery, encoder, options, retention_days, track, silhouettes, json
+    )
+
+
+def identify(
+    source: Source,
+    gallery: GalleryPath = None,
+    model: Model = None,
+    backend: Backend = "auto",
+    segmenter: Segmenter = "roi",
+    fpir: Fpir = 0.01,
+    threshold: Threshold = None,
+    silhouettes: Silhouettes = None,
+    json: Json = False,
+) -> None:
+    """Say who walks in a recording: one line per walker, with distance, threshold and runner-up."""
+    from cstl_edge.cli.recognise_run import identify_walks
+
+    options, encoder = _pipeline(segmenter, fpir, threshold), _load(model, backend)
+    identify_walks(source, gallery, encoder, options, silhouettes, json)
+
+
+@people.command("list")
+def list_people(gallery: GalleryPath = None, json: Json = False) -> None:
+    """List everybody: name, templates, since when, until when, consent."""
+    from cstl_edge.cli.recognise_run import list_gallery
+
+    list_gallery(gallery, json)
+
+
+@people.command("show")
+def show_person(
+    name: Annotated[str, typer.Argument()], gallery: GalleryPath = None, json: Json = False
+) -> None:
+    """Show what is kept of one person."""
+    from cstl_edge.cli.recognise_run import show_in_gallery
+
+    show_in_gallery(name, gallery, json)
+
+
+@people.command("remove")
+def remove_person(
+    name: Annotated[str, typer.Argument()], gallery: GalleryPath = None, json: Json = False
+) -> None:
+    """Erase one person, without residue in the file."""
+    from cstl_edge.cli.recognise_run import remove_from_gallery
+
+    remove_from_gallery(name, gallery, json)
+
+
+def _load(model: Path | None, backend: str) -> Any:
+    from cstl_edge.runtime import load
+
+    return load(model, backend)
+
+
+def _pipeline(segmenter: str, fpir: float = 0.01, threshold: float | None = None) -> Any:
+    from cstl_edge.live.pipeline.run import Options
+
+    return Options(segmenter=segmenter, fpir=fpir, threshold=threshold)

@@ -1,0 +1,159 @@
+"""The verbs `reproduce` and `figure`: the paper's tables and pictures, from data to print."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cstl_edge.cli.train import Override
+from cstl_edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cstl_edge.reproduce.rows import Row
+
+
+figure = typer.Typer(help="Draw the paper's Figures 6 and 7.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
+Folder = Annotated[Path, typer.Option(help="where rows and embeddings are kept")]
+Split = Annotated[str, typer.Option(help="whom to test: field or first-5153 (OU-MVLP)")]
+Backend = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or pytorch")]
+Data = Annotated[str, typer.Option(help="a prepared dataset, or walkers[:FIRST-LAST]")]
+WALKERS, ROWS = "walkers", Path("runs/reproduce")
+
+
+def reproduce(
+    table: Annotated[str, typer.Argument(help="table1 to table5, or parts")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="a prepared dataset, one per size (default: walkers, made here)"),
+    ] = None,
+    row: Annotated[str | None, typer.Option(help="train and evaluate this row alone")] = None,
+    folder: Folder = ROWS,
+    budget: Annotated[
+        str, typer.Option(help="paper, small (a CPU), or a preset's name or file for all rows")
+    ] = "paper",
+    override: Override = None,
+    split: Split = "field",
+    workers: Annotated[int, typer.Option(help="processes that make Walkers")] = 2,
+    print_only: Annotated[
+        bool, typer.Option("--print", help="train nothing: print what is there")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="append what is printed, and more, to this JSON lines file")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown tables")] = False,
+    json: Json = False,
+) -> None:
+    """Train and evaluate the rows of a table of the paper, then print it; goes on where it was."""
+    from cstl_edge.cli.console import needs_torch
+    from cstl_edge.measure.stats import append_jsonl
+    from cstl_edge.training.presets import table as find_table
+
+    with needs_torch("reproduce"):
+        from cstl_edge.reproduce.report import summary
+        from cstl_edge.reproduce.rows import plan_table
+    plan = find_table(table)
+    names = {one.name for one in plan.rows} if row is None else {plan.row(row).name}
+    given = data or [WALKERS]
+    rows = plan_table(plan, given, folder, budget=budget, split=split, overrides=override or [])
+    command = shlex.join(["cstl-edge", *sys.argv[1:]])
+    wanted = [] if print_only else [one for one in rows if one.plan.name in names]
+    finished = _train(wanted, workers, command)
+    told = {"table": table, "command": command, "budget": budget, **summary(plan, rows)}
+    _print(plan, told, markdown, json)
+    if out is not None:
+        append_jsonl(out, told)
+    if not finished:
+        raise typer.Exit(130)
+
+
+@figure.command()
+def tsne(
+    models: Annotated[
+        list[Path], typer.Argument(help="exported folders or .safetensors, a panel for each")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write")] = Path("fig6.png"),
+    data: Data = WALKERS,
+    people: Annotated[int, typer.Option(help="the first so many test people")] = 10,
+    perplexity: Annotated[float, typer.Option(help="about how many neighbours count")] = 30.0,
+    seed: Annotated[int, typer.Option(help="of t-SNE")] = 0,
+    title: Annotated[
+        list[str] | None, typer.Option(help="of a panel, in the order of the models")
+    ] = None,
+    split: Split = "field",
+    backend: Backend = "auto",
+    folder: Folder = ROWS,
+) -> None:
+    """Lay the embeddings of ten people in a plane by t-SNE, model beside model (Fig. 6)."""
+    from cstl_edge.reproduce.figures import draw, embedded_people, project, save
+    from cstl_edge.runtime import load
+
+    titles = title or [path.stem if path.suffix else path.name for path in models]
+    if len(titles) != len(models):
+        raise ConfigError(f"expected a --title for each of {len(models)} models, got {len(titles)}")
+    panels = []
+    for name, path in zip(titles, models, strict=True):
+        encoder = load(path, backend)
+        walks = embedded_people(encoder, data, folder / "figure", people=people, split=split)
+        encoder.close()
+        panels.append((name, walks, project(walks, perplexity=perplexity, seed=seed)))
+    save(draw(panels), output)
+    print(output)
+
+
+@figure.command()
+def salient(
+    sequence: Annotated[
+        str, typer.Argument(help="a folder of silhouettes, or PERSON/SEQUENCE/VIEW of --data")
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="exported folder or .safetensors (default: the shipped model)"),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write")] = Path("fig7.png"),
+    data: Data = WALKERS,
+    frames: Annotated[int, typer.Option(help="the first so many frames of the sequence")] = 30,
+    columns: Annotated[int, typer.Option(help="frames in a row of the picture")] = 10,
+    backend: Backend = "auto",
+) -> None:
+    """Draw the frames of a walk with boxes where each part was chosen (Fig. 7)."""
+    from cstl_edge.live.annotate import save_picture
+    from cstl_edge.reproduce.figures import find_sequence, picture
+    from cstl_edge.runtime import load
+
+    encoder = load(model, backend)
+    silhouettes = find_sequence(sequence, data, encoder.info.size)[:frames]
+    print(save_picture(output, picture(encoder, silhouettes, columns=columns)))
+
+
+def _train(rows: Sequence[Row], workers: int, command: str) -> bool:
+    """Train and evaluate what is left of some rows; False when stopped by Ctrl-C or SIGTERM."""
+    from cstl_edge.cli.console import say
+    from cstl_edge.reproduce.rows import run_row
+
+    if not sys.stderr.isatty():  # where no bar is shown
+        logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
+    for row in rows:
+        done = row.record() is not None
+        say(f"{row.plan.name}: {'done' if done else 'training'}, {row.folder}")
+        if not run_row(row, workers=workers, command=command):
+            return False
+    return True
+
+
+def _print(plan: Any, told: dict[str, Any], markdown: bool, as_json: bool) -> None:
+    from cstl_edge.cli.console import show
+    from cstl_edge.evaluation.tables import markdown as as_markdown
+    from cstl_edge.evaluation.tables import text
+    from cstl_edge.reproduce.report import notes, printed
+
+    form = as_markdown if markdown else text
+    parts = [*(form(table) for table in printed(plan, told)), "\n".join(notes(plan, told))]
+    show(told, "\n\n".join(parts), as_json)

@@ -1,0 +1,83 @@
+"""The verb `train`: CSTL on a prepared dataset, or on Walkers made for it."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Override = Annotated[
+    list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="such as run.seed=1; repeatable")
+]
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="a prepared dataset, or a folder of shards (default: Walkers, made)"),
+]
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="a YAML file, or a preset such as cstl-casia-b")],
+    override: Override = None,
+    data: Data = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="training people: auto, field, first-5153 (OU-MVLP), all"),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="of the run (default: runs/train/CONFIG)")
+    ] = None,
+    first: Annotated[
+        Path | None, typer.Option(help="checkpoint of the same network to start from")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on from the last checkpoint")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(help="train so long instead of by iterations")
+    ] = None,
+    cache: Annotated[Path, typer.Option(help="folder where Walkers are kept")] = Path("runs/cache"),
+    workers: Annotated[int, typer.Option(help="processes that make Walkers")] = 2,
+    json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> None:
+    """Train a network; Ctrl-C ends it with a checkpoint. Several GPUs: by torchrun.
+
+    torchrun --nproc-per-node 4 -m cstl_edge.cli.app train CONFIG …
+    """
+    from cstl_edge.cli.console import needs_torch, show
+
+    with needs_torch("train"):
+        from cstl_edge.training.command import run
+
+    # On a terminal a bar says what log lines say elsewhere.
+    if not sys.stderr.isatty():
+        logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
+    weights, stopped, speaks = run(
+        config,
+        overrides(override or [], split, minutes),
+        data=data,
+        folder=folder,
+        first=first,
+        resume=resume,
+        cache=cache,
+        workers=workers,
+        command=shlex.join(["cstl-edge", *sys.argv[1:]]),
+    )
+    if speaks:
+        show({"weights": str(weights), "stopped": stopped}, str(weights), json)
+    if stopped:
+        raise typer.Exit(130)
+
+
+def overrides(given: list[str], split: str | None, minutes: float | None) -> list[str]:
+    """Return all overrides of a configuration, those of options of their own included."""
+    texts = list(given)
+    if split is not None:
+        texts.append(f"data.split={split}")
+    if minutes is not None:
+        texts += [f"run.minutes={minutes}", "run.iterations=null"]
+    return texts

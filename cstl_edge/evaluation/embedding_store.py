@@ -1,0 +1,175 @@
+"""Embeddings on disk: float16 in one file that is mapped, and JSON that says what they are.
+
+`embeddings.npy` [m, p, d] is written row by row; `progress.json` tells how many batches are safely
+there, so that a killed run goes on; `labels.json` comes last and makes the folder complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from cstl_edge.errors import DataError, one_line
+from cstl_edge.evaluation.embeddings import Floats, Vectors
+
+NPY: Any = np.lib.format  # numpy does not type it
+ARRAY, LABELS, PROGRESS = "embeddings.npy", "labels.json", "progress.json"
+
+
+class Store:
+    """A folder of embeddings that is being written; `finish` makes it one that can be read."""
+
+    def __init__(self, folder: Path, key: str, shape: tuple[int, int, int]) -> None:
+        """Open or begin a folder (DataError for one that holds something else, or a full disk)."""
+        self.folder, self.key = folder, key
+        self.batches_done, self.failed = 0, list[int]()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            progress = self._progress()
+            self._offset = self._create(shape) if progress is None else _offset(folder, shape)
+            self._row_bytes = shape[1] * shape[2] * 2
+            self._file = os.open(folder / ARRAY, os.O_WRONLY)
+        except OSError as err:
+            raise self._refused(err, shape) from err
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, at: TracebackType | None
+    ) -> None:
+        os.close(self._file)
+
+    def write(self, row: int, embedding: Floats) -> None:
+        """Put one embedding [p, d] into its row; one that float16 cannot hold becomes a failure."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            half = embedding.astype(np.float16)
+        if not np.isfinite(half).all():
+            self.failed.append(row)
+            half = np.full_like(half, np.nan)
+        self._put(row, half)
+
+    def fail(self, row: int, shape: tuple[int, int]) -> None:
+        """Mark a row that was never embedded."""
+        self._put(row, np.full(shape, np.nan, np.float16))
+
+    def save(self, batches_done: int) -> None:
+        """Make sure that what was written survives, and say how much it is."""
+        told = {"key": self.key, "batches": batches_done, "failed": self.failed}
+        try:
+            os.fsync(self._file)
+            _write_json(self.folder / PROGRESS, told)
+        except OSError as err:
+            raise self._refused(err) from err
+
+    def finish(self, labels: Mapping[str, Any]) -> None:
+        """Make the folder complete."""
+        try:
+            os.fsync(self._file)
+            _write_json(self.folder / LABELS, {"key": self.key, **labels})
+            (self.folder / PROGRESS).unlink(missing_ok=True)
+        except OSError as err:
+            raise self._refused(err) from err
+
+    def _put(self, row: int, half: Vectors) -> None:
+        # not through a map: a full disk would end the process with SIGBUS
+        try:
+            os.pwrite(self._file, half.tobytes(), self._offset + row * self._row_bytes)
+        except OSError as err:
+            raise self._refused(err) from err
+
+    def _progress(self) -> dict[str, Any] | None:
+        """Take up what an earlier run has left; None when there is nothing."""
+        told = read_json(self.folder / PROGRESS)
+        if told is None or not (self.folder / ARRAY).exists():
+            return None
+        if told.get("key") != self.key:
+            raise DataError(
+                f"{one_line(self.folder)} holds embeddings of another model or other data. Delete "
+                "it, or give another folder"
+            )
+        self.batches_done, self.failed = int(told.get("batches", 0)), list(told.get("failed", []))
+        return told
+
+    def _create(self, shape: tuple[int, int, int]) -> int:
+        """Make the file in its full length, the disk space taken now; return where rows begin."""
+        path = self.folder / ARRAY
+        with path.open("wb") as file:
+            header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+            NPY.write_array_header_1_0(file, header)
+            offset = file.tell()
+            size = offset + 2 * int(np.prod(shape, dtype=np.int64))
+            file.truncate(size)
+            if hasattr(os, "posix_fallocate"):
+                file.flush()
+                os.posix_fallocate(file.fileno(), 0, size)
+        return offset
+
+    def _refused(self, err: OSError, shape: tuple[int, int, int] | None = None) -> DataError:
+        size = f" ({np.prod(shape, dtype=np.int64) * 2 / 1e9:.1f} GB)" if shape else ""
+        return DataError(
+            f"cannot write embeddings{size} to {one_line(self.folder)}: {one_line(err)}. Make "
+            "room, or give another --workdir; what is there is kept"
+        )
+
+
+def read_store(folder: Path, key: str | None = None) -> tuple[Vectors, dict[str, Any]] | None:
+    """Return the embeddings [m, p, d] and labels of a complete folder, None where there is none.
+
+    Raises DataError when it is damaged, or not of `key`.
+    """
+    labels = read_json(folder / LABELS)
+    if labels is None:
+        return None
+    if key is not None and labels.get("key") != key:
+        raise DataError(
+            f"{one_line(folder)} holds embeddings of another model or other data. Delete it, or "
+            "give another folder"
+        )
+    return _mapped(folder, labels.get("shape")), labels
+
+
+def read_json(path: Path, remedy: str = "Delete its folder") -> dict[str, Any] | None:
+    """Return a JSON object, None where there is no file (DataError when it is something else)."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as err:
+        raise DataError(f"cannot read {one_line(path)}: {one_line(err)}. {remedy}") from err
+    if not isinstance(told, dict):
+        raise DataError(f"{one_line(path)}: expected a JSON object. {remedy}")
+    return told
+
+
+def _offset(folder: Path, shape: tuple[int, int, int]) -> int:
+    """Return where the rows of a file begin that is there already."""
+    return int(_mapped(folder, list(shape)).offset)
+
+
+def _mapped(folder: Path, shape: Any) -> np.memmap[Any, Any]:
+    """Map the file of a folder (DataError when it is not float16 of this shape)."""
+    name = one_line(folder / ARRAY)
+    try:
+        array = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as err:
+        raise DataError(f"cannot open {name}: {one_line(err)}. Delete its folder") from err
+    if array.dtype != np.float16 or list(array.shape) != shape or array.ndim != 3:
+        raise DataError(
+            f"{name}: expected float16 {shape}, got {array.dtype} {list(array.shape)}. Delete its "
+            "folder"
+        )
+    mapped: np.memmap[Any, Any] = array
+    return mapped
+
+
+def _write_json(path: Path, told: Mapping[str, Any]) -> None:
+    part = path.with_suffix(".json.part")
+    part.write_text(json.dumps(told), encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,106 @@
+"""Embedded sequences with what is known of them, and CASIA-B's names of gallery and probes.
+
+Letters of this room: `m` sequences, `s` frames, `p` parts, `d` embedding dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+BLOCK_BYTES = 512 * 2**20
+
+
+def part_mean_distance(a: Vectors, b: Vectors) -> Floats:
+    """Return the mean over parts of the Euclidean distance: [i, p, d] and [j, p, d] to [i, j].
+
+    Computed in float32, where an embedding is up to a thousandth of its length away from itself.
+    Whatever is not finite is infinitely far from everything.
+    """
+    total = np.zeros((len(a), len(b)), np.float32)
+    for part in range(a.shape[1]):
+        x, y = (np.asarray(side[:, part], np.float32) for side in (a, b))  # [i, d], [j, d]
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
+            square = x @ y.T
+            square *= -2
+            square += (x * x).sum(1)[:, None]
+            square += (y * y).sum(1)[None]
+            total += np.sqrt(np.maximum(square, 0, out=square), out=square)
+    total /= a.shape[1]
+    total[~np.isfinite(total)] = np.inf
+    return total
+
+
+def distance_rows(
+    embeddings: Vectors, probes: Rows, gallery: Rows, limit_bytes: int = BLOCK_BYTES
+) -> Iterator[tuple[slice, Floats]]:
+    """Yield the distances of some probes after another to the whole gallery: which, [i, g].
+
+    embeddings: [m, p, d], may be a mapped file; probes, gallery: indices into m
+    limit_bytes: what all blocks together may take
+    """
+    parts, dims = embeddings.shape[1:]
+    rows, columns = block_shape(len(gallery), parts, dims, limit_bytes)
+    for top in range(0, len(probes), rows):
+        some = slice(top, min(top + rows, len(probes)))
+        a = embeddings[probes[some]]
+        distance = np.empty((len(a), len(gallery)), np.float32)
+        for left in range(0, len(gallery), columns):
+            b = embeddings[gallery[left : left + columns]]
+            distance[:, left : left + columns] = part_mean_distance(a, b)
+        yield some, distance
+
+
+def block_shape(
+    gallery: int, parts: int, dims: int, limit_bytes: int = BLOCK_BYTES
+) -> tuple[int, int]:
+    """Return how many probes and how many gallery entries are in memory at a time.
+
+    Either takes its embedding (4 bytes a number at most) and one part of it at work. A probe has
+    its distances besides, twice, for the caller still holds the last ones; every pair of the two
+    three numbers at work. Probes get half of the limit, entries and pairs the other.
+
+    >>> block_shape(4767, 32, 512)
+    (2444, 2657)
+    """
+    half, entry = limit_bytes // 2, 4 * parts * dims + 12 * dims  # bytes
+    rows = max(1, half // (entry + 8 * gallery))
+    return rows, max(1, half // (entry + 12 * rows))
+
+
+Floats = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.floating[Any]]  # float32, or float16 of a file that is mapped
+Rows = npt.NDArray[np.int64]  # indices of sequences
+Bools = npt.NDArray[np.bool_]
+
+GALLERY = ("nm-01", "nm-02", "nm-03", "nm-04")
+PROBES = {"nm": ("nm-05", "nm-06"), "bg": ("bg-01", "bg-02"), "cl": ("cl-01", "cl-02")}
+
+
+@dataclass(frozen=True)
+class Walks:
+    """Embedded sequences and what is known of each: person, sequence name (`nm-05`), view [deg].
+
+    A sequence whose embedding has a NaN or an infinity failed to enrol: it matches nobody.
+    """
+
+    embeddings: Vectors  # [m, p, d]
+    people: npt.NDArray[np.int64]  # [m]
+    sequences: npt.NDArray[np.str_]  # [m]
+    views_deg: npt.NDArray[np.int64]  # [m]
+
+    def __getitem__(self, keep: Any) -> Walks:
+        """Return the sequences that `keep` (an index or a mask over m) selects."""
+        return Walks(
+            self.embeddings[keep], self.people[keep], self.sequences[keep], self.views_deg[keep]
+        )
+
+
+def gait_energy(silhouettes: npt.NDArray[np.uint8]) -> Floats:
+    """Return gait energy images, the mean over frames, as embeddings of one part: [m, 1, h·w]."""
+    mean = np.stack([sequence.mean(axis=0) for sequence in silhouettes]) / 255
+    return np.asarray(mean.reshape(len(mean), 1, -1), np.float32)  # [m, 1, h·w]

@@ -1,0 +1,172 @@
+"""Whom to evaluate on: the test people of a prepared dataset, or Walkers that no training saw."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cstl_edge.data.dataset import INDEX, is_dataset, open_dataset, read_index
+from cstl_edge.data.shards import ShardedSequences
+from cstl_edge.data.splits import FIELD, SPLITS, test_ids
+from cstl_edge.errors import ConfigError, DataError, one_line
+from cstl_edge.evaluation.embedding_store import read_json
+from cstl_edge.evaluation.embeddings import Bools, Rows
+from cstl_edge.evaluation.protocols import choose
+
+WALKERS = "walkers"
+WALKERS_IDS = (910_000, 910_049)
+WALKERS_FRAMES = 30
+EVERYBODY = "all"  # a split: nobody of this data was trained on
+CACHE = Path("runs/cache")
+KEYS = ("TEST_SET", "PROBE_SET")
+LISTS = (
+    "Expected a JSON object with TEST_SET, names of people, and PROBE_SET, names of sequences such "
+    "as 0000-camid0_videoid2-seq0"
+)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Sequences, and those of them that are of test people."""
+
+    data: ShardedSequences
+    rows: Rows
+    kind: str
+    """`walkers`, or the kind of dataset as it was prepared."""
+    said: str
+    source: str
+    """What tells this data from other data with the same labels."""
+    probe: Bools | None = None
+    """[rows], who is searched, where a list says so."""
+
+    @property
+    def protocol(self) -> str:
+        """Return the protocol that `auto` means here."""
+        if self.kind in (WALKERS, "casia-b"):
+            return "casia-b"
+        return self.kind if self.kind == "ou-mvlp" else choose(self.data.sequences.tolist())
+
+
+def held_out(
+    data: str | Path,
+    size: tuple[int, int],
+    split: str = FIELD,
+    partition: str | Path | None = None,
+) -> HeldOut:
+    """Return the test half of a prepared folder, or of `walkers`, `walkers:FIRST-LAST`.
+
+    size: h, w of the Walkers' silhouettes; a folder has its own
+    split: `field`, `first-5153` (OU-MVLP) or `all`; a folder that knows no split is taken whole
+    partition: JSON that lists TEST_SET and PROBE_SET, in place of a split
+    Raises ConfigError for a split that is not there, DataError when nobody is left to test.
+    """
+    text = str(data)
+    if text == WALKERS or text.startswith(f"{WALKERS}:"):
+        return _walkers(text, size)
+    return _prepared(Path(data), split, None if partition is None else Path(partition))
+
+
+def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
+    """Make Walkers in the CASIA-B protocol, or find them made."""
+    first, last = _ids(text)
+    try:
+        from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
+    except ImportError as err:
+        raise ConfigError("Walkers need cv2: pip install 'cstl-edge[cv]'") from err
+    settings = WalkersSettings(
+        people=last - first + 1,
+        first=first,
+        nm=6,
+        bg=2,
+        cl=2,
+        frames=WALKERS_FRAMES,
+        size=size,
+    )
+    data = ShardedSequences(make_shards(settings, CACHE))
+    said = f"Walkers {first} to {last}, synthetic people, {WALKERS_FRAMES} frames"
+    source = f"{WALKERS} {settings.fingerprint()}"
+    return HeldOut(data, np.arange(len(data.people)), WALKERS, said, source)
+
+
+def _ids(text: str) -> tuple[int, int]:
+    """Read the ids behind `walkers:`; ConfigError when they are none."""
+    if text == WALKERS:
+        return WALKERS_IDS
+    found = re.fullmatch(rf"{WALKERS}:(\d{{1,9}})-(\d{{1,9}})", text, flags=re.ASCII)
+    if not found or int(found[2]) <= int(found[1]):
+        first, last = WALKERS_IDS
+        raise ConfigError(
+            f"expected {WALKERS}:FIRST-LAST with two people or more, such as "
+            f"{WALKERS}:{first}-{last}; got {one_line(text)!r}"
+        )
+    return int(found[1]), int(found[2])
+
+
+def _prepared(folder: Path, split: str, partition: Path | None) -> HeldOut:
+    data = open_dataset(folder)
+    index = read_index(folder) if is_dataset(folder) else None
+    kind, ids = (index.kind if index else "shards"), np.unique(data.people)
+    source = _fingerprint(folder)
+    if partition is not None:
+        names = index.people if index else {int(person): str(person) for person in ids}
+        rows, probe = _listed(data, names, partition)
+        return HeldOut(data, rows, kind, f"{kind}, as {partition.name} lists", source, probe)
+    if split == EVERYBODY or (kind not in SPLITS and split == FIELD):
+        tested, who = ids, "everybody"
+    else:
+        tested, who = test_ids(kind, split, ids), f"split {split}"
+    if not tested.size:
+        raise DataError(
+            f"{one_line(folder)}: nobody to test in the {who} of {kind} among its {len(ids)} "
+            f"people (ids {ids.min()} to {ids.max()}). Prepare the test people, or give --split all"
+        )
+    rows = np.flatnonzero(np.isin(data.people, tested))
+    return HeldOut(data, rows, kind, f"{kind}, {who}", source)
+
+
+def _listed(
+    data: ShardedSequences, names: Mapping[int, str], partition: Path
+) -> tuple[Rows, Bools | None]:
+    """Return the sequences of TEST_SET, and which of them are in PROBE_SET."""
+    told = read_json(partition, LISTS)
+    if told is None or not all(isinstance(told.get(key, []), list) for key in KEYS):
+        raise DataError(f"cannot read {one_line(partition)}. {LISTS}")
+    if not set(KEYS) & set(told):
+        raise DataError(f"{one_line(partition)} has neither list. {LISTS}")
+    tested = {str(name) for name in told.get("TEST_SET", names.values())}
+    unknown = tested - set(names.values())
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} of {len(tested)} people of {one_line(partition)} are not in the data, "
+            f"such as {one_line(min(unknown), 40)!r}. Prepare the whole dataset"
+        )
+    rows = np.array(
+        [row for row, person in enumerate(data.people.tolist()) if names[person] in tested],
+        np.int64,
+    )
+    if "PROBE_SET" not in told:
+        return rows, None
+    probes = {str(name) for name in told["PROBE_SET"]}
+    return rows, np.array([_name(data, names, row) in probes for row in rows.tolist()], np.bool_)
+
+
+def _name(data: ShardedSequences, names: Mapping[int, str], row: int) -> str:
+    """Return person, type and view of a sequence, joined by hyphens, as PROBE_SET has them."""
+    parts = [names[int(data.people[row])], str(data.sequences[row]).replace("/", "-")]
+    view = int(data.views_deg[row])
+    return "-".join([*parts, *([f"{view:03d}"] if view >= 0 else [])])
+
+
+def _fingerprint(folder: Path) -> str:
+    """Return what changes when a folder is prepared again: its index, or size and time of files."""
+    if is_dataset(folder):
+        return hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()
+    found = [path.stat() for path in sorted(folder.iterdir()) if path.suffix in (".json", ".npy")]
+    text = json.dumps([[stat.st_size, stat.st_mtime_ns] for stat in found])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,215 @@
+"""Open set: how often a known person is missed (FNIR) where strangers get a name so rarely (FPIR).
+
+As in ISO/IEC 19795-1: FPIR(T) is the share of non-mated searches with an entry nearer than T,
+FNIR(N, R=1, T) that of mated searches whose person is not the nearest of the N enrolled, or not
+nearer than T. The nearest entry of a person counts. Half of the people are drawn to be enrolled,
+several times. A walk that failed to enrol is a miss when it is searched and never an alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.evaluation.closed_set import DIGITS, DRAWS
+from cstl_edge.evaluation.embeddings import Bools, Floats, Rows, Walks, distance_rows
+from cstl_edge.evaluation.intervals import drawn_people
+from cstl_edge.evaluation.protocols import Trials
+
+FPIRS = (0.001, 0.003, 0.01, 0.1)
+SPLITS = 10
+LEAST_PEOPLE = 4
+DET_POINTS = 60
+
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Searches:
+    """The two figures of every search in every split; infinite where there is none."""
+
+    people: Rows  # [probes], index of the person who walks
+    known: Bools  # [splits, people]
+    mate: Floats  # [splits, probes], own distance where it is the smallest of all
+    stranger: Floats  # [splits, probes], smallest distance to another person who is enrolled
+
+
+def search(
+    walks: Walks,
+    trials: Trials,
+    fpirs: Sequence[float] = FPIRS,
+    *,
+    splits: int = SPLITS,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> dict[str, Any]:
+    """Return FNIR at each wanted FPIR with 95 % intervals over people, and a DET curve.
+
+    Thresholds are distances. Each is the largest at which the non-mated searches of the same split
+    stay within the wanted rate; figures are means over the splits. A rate below `provable_fpir`, 3
+    divided by the non-mated searches, cannot be proved: none of them may be wrong by luck alone.
+
+    Raises ConfigError for a rate not within 0..1, DataError for fewer than 4 enrolled people.
+    """
+    if not fpirs or not all(0 < rate < 1 for rate in fpirs):
+        raise ConfigError(f"expected rates between 0 and 1, got {list(fpirs)}")
+    found = searches(walks, trials, splits, seed)
+    mated = np.array([known[found.people].sum() for known in found.known])
+    others = len(found.people) - mated
+    if not min(mated.min(), others.min()):
+        raise DataError(
+            "protocol open-set: expected probes of enrolled people and of strangers in every split,"
+            f" got at least {mated.min()} and {others.min()} among {len(found.people)}"
+        )
+    weights = drawn_people(found.known.shape[1], seed, draws)  # [draws, people]
+    provable = 3 / int(others.min())
+    return {
+        "splits": splits,
+        "gallery_people": int(found.known[0].sum()),
+        "strangers": int((~found.known[0]).sum()),
+        "mated_searches": int(mated.min()),
+        "non_mated_searches": int(others.min()),
+        "provable_fpir": round(provable, 5),
+        "errors": _rows(found, np.array(fpirs, np.float64), weights, provable),
+        "det": _curve(found, int(others.min())),
+    }
+
+
+def compare_fnir(
+    a: Searches, b: Searches, fpir: float, *, seed: int = 0, draws: int = DRAWS
+) -> tuple[float, tuple[float, float]]:
+    """Return how much more the first model misses than the second, with a 95 % interval.
+
+    At a wanted FPIR, by a paired bootstrap: who is drawn counts in both, and each model keeps to
+    thresholds of its own. Raises ValueError when they are not of the same people and splits.
+    """
+    if not (np.array_equal(a.people, b.people) and np.array_equal(a.known, b.known)):
+        raise ValueError("expected searches of the same people in the same splits")
+    whole = np.ones((1, a.known.shape[1]))
+    weights = np.concatenate([whole, drawn_people(a.known.shape[1], seed, draws)])
+    rates = np.array([fpir], np.float64)
+    gain = _errors(a, rates, weights)[:, 0, 1] - _errors(b, rates, weights)[:, 0, 1]  # [1 + draws]
+    low, high = np.nanquantile(gain[1:], [0.025, 0.975])
+    return float(gain[0]), (float(low), float(high))
+
+
+def _rows(
+    found: Searches, rates: Numbers, weights: Numbers, provable: float
+) -> list[dict[str, Any]]:
+    """Return figures and interval at each wanted rate."""
+    points = _errors(found, rates, np.ones((1, weights.shape[1])))[0]  # [rates, 3]
+    spread = np.nanquantile(_errors(found, rates, weights)[..., 1], [0.025, 0.975], axis=0)
+    return [
+        {
+            "fpir_wanted": float(rate),
+            "fpir": round(float(fpir), 5),
+            "fnir": round(float(fnir), DIGITS),
+            "fnir_95": [round(float(end), DIGITS) for end in ends],
+            "threshold": _finite(threshold),
+            "provable": bool(rate >= provable),
+        }
+        for rate, (fpir, fnir, threshold), ends in zip(rates, points, spread.T, strict=True)
+    ]
+
+
+def searches(walks: Walks, trials: Trials, splits: int = SPLITS, seed: int = 0) -> Searches:
+    """Search every probe in the gallery of every split. Raises DataError for too few people."""
+    (probes,) = trials.probes.values()
+    ids = np.union1d(walks.people[trials.gallery], walks.people[probes])
+    enrolled, columns = np.unique(walks.people[trials.gallery], return_inverse=True)
+    if len(enrolled) < LEAST_PEOPLE:
+        raise DataError(
+            f"protocol open-set: expected a gallery of {LEAST_PEOPLE} people at least, got "
+            f"{len(enrolled)}"
+        )
+    order = np.argsort(columns, kind="stable")
+    starts = np.searchsorted(columns[order], np.arange(len(enrolled)))
+    known = _draw(np.isin(ids, enrolled), splits, seed)  # [splits, people]
+    in_gallery = known[:, np.searchsorted(ids, enrolled)]  # [splits, enrolled]
+    who = np.searchsorted(ids, walks.people[probes])
+    mate = np.full((splits, len(probes)), np.inf, np.float32)
+    stranger = np.full_like(mate, np.inf)
+    for some, distance in distance_rows(walks.embeddings, probes, trials.gallery[order]):
+        nearest = np.minimum.reduceat(distance, starts, axis=1)  # [i, enrolled]
+        own = enrolled[None] == walks.people[probes[some], None]
+        for split in range(splits):
+            there = np.where(in_gallery[split], nearest, np.inf)
+            stranger[split, some] = np.where(own, np.inf, there).min(axis=1)
+            mine = np.where(own, there, np.inf).min(axis=1)
+            # a tie with somebody else is no answer
+            mate[split, some] = np.where(mine < stranger[split, some], mine, np.inf)
+    return Searches(who, known, mate, stranger)
+
+
+def _draw(can: Bools, splits: int, seed: int) -> Bools:
+    """Draw half of those who can be enrolled, for every split: [splits, people]."""
+    rng = np.random.default_rng(seed)
+    known = np.zeros((splits, len(can)), np.bool_)
+    ids = np.flatnonzero(can)
+    for row in known:
+        row[rng.choice(ids, len(ids) // 2, replace=False)] = True
+    return known
+
+
+def _errors(found: Searches, rates: Numbers, weights: Numbers) -> Numbers:
+    """Return FPIR, FNIR and threshold at each wanted rate, means over splits.
+
+    weights: [draws, people], how often each person counts; returns [draws, rates, 3]
+    """
+    total = np.zeros((len(weights), len(rates), 3))
+    for known, mate, stranger in zip(found.known, found.mate, found.stranger, strict=True):
+        mated = known[found.people]
+        strange, mates = np.flatnonzero(~mated), np.flatnonzero(mated)
+        strange = strange[np.argsort(stranger[strange], kind="stable")]
+        mates = mates[np.argsort(mate[mates], kind="stable")]
+        near, far = stranger[strange], mate[mates]  # sorted
+        for draw, weight in enumerate(weights):
+            alarms = np.cumsum(weight[found.people[strange]])
+            rights = np.cumsum(weight[found.people[mates]])
+            total[draw] += _at_rates(near, alarms, far, rights, rates)
+    return total / len(found.known)
+
+
+def _at_rates(
+    near: Floats, alarms: Numbers, far: Floats, rights: Numbers, rates: Numbers
+) -> Numbers:
+    """Return FPIR, FNIR and threshold of one split at each rate: [rates, 3].
+
+    near, far: sorted distances of strangers and of mates; alarms, rights: how many are as near
+    """
+    with np.errstate(invalid="ignore"):  # a draw may hold no stranger, or nobody known: NaN
+        allowed = np.searchsorted(alarms, rates * alarms[-1] + 1e-9, side="right")
+        threshold = np.append(near, np.inf)[allowed]
+        fpir = _below(near, alarms, threshold) / alarms[-1]
+        fnir = 1 - _below(far, rights, threshold) / rights[-1]
+    return np.stack([fpir, fnir, threshold], axis=1)
+
+
+def _below(ordered: Floats, counts: Numbers, threshold: Floats) -> Numbers:
+    """Return how many of the sorted distances lie below each threshold."""
+    below: Numbers = np.append(0.0, counts)[np.searchsorted(ordered, threshold, side="left")]
+    return below
+
+
+def _curve(found: Searches, non_mated: int) -> list[dict[str, Any]]:
+    """Return the DET curve from one alarm in all non-mated searches to nearly all of them."""
+    rates = np.asarray(np.geomspace(1 / non_mated, 0.999, DET_POINTS), np.float64)
+    points = _errors(found, rates, np.ones((1, found.known.shape[1])))[0]
+    return [
+        {
+            "fpir": round(float(fpir), 6),
+            "fnir": round(float(fnir), 6),
+            "threshold": _finite(threshold),
+        }
+        for fpir, fnir, threshold in points
+    ]
+
+
+def _finite(threshold: float) -> float | None:
+    """Return a threshold fit for JSON: None where every distance may pass."""
+    return round(float(threshold), 5) if np.isfinite(threshold) else None

@@ -1,0 +1,95 @@
+"""The silhouettes that a reduced precision is calibrated and judged on.
+
+Walkers by default: other people for the one than the other, and neither in any training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.errors import ExportError, one_line
+from cstl_edge.runtime.base import usable_cores
+from cstl_edge.silhouette import read_walks
+from cstl_edge.walkers import collection
+from cstl_edge.walkers.collection import WalkersSet
+
+Silhouettes = npt.NDArray[np.uint8]
+
+TEST_ID, CALIBRATION_ID = 930_000, 940_000
+PEOPLE = 12  # judged on; each has 10 recordings in the CASIA-B protocol
+CALIBRATION_PEOPLE = 6
+FRAMES = 30
+CALIBRATION_FRAMES = 12
+VIEWS_DEG = (18, 90, 162)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What there is to calibrate and to judge on."""
+
+    calibration: list[Silhouettes]
+    """Walks, uint8 [s, h, w] each."""
+    walks: WalkersSet
+    """Walks in the CASIA-B protocol."""
+    told: dict[str, Any]
+    """What both are, for the manifest."""
+
+
+def gather(
+    size: tuple[int, int], people: int = PEOPLE, calibrate: str | Path | None = None
+) -> Evidence:
+    """Make Walkers to judge on, and take silhouettes to calibrate on, by default other Walkers.
+
+    calibrate: a folder with the silhouettes of one walk, or with such folders
+    Raises ExportError for a size that Walkers are not made in, DataError for bad silhouettes.
+    """
+    if people < 2:
+        raise ExportError(f"expected at least 2 people to judge on; got {people}")
+    calibration, calibrated_on = _calibration(size, calibrate)
+    walks = _walkers(size, TEST_ID, people, FRAMES)
+    told = {
+        "calibrated_on": calibrated_on,
+        "calibration_frames": sum(map(len, calibration)),
+        "judged_on": f"Walkers {TEST_ID} to {TEST_ID + people - 1}, {FRAMES} frames, "
+        f"views {', '.join(map(str, VIEWS_DEG))}",
+        "sequences": len(walks.silhouettes),
+    }
+    return Evidence(calibration, walks, told)
+
+
+def _calibration(
+    size: tuple[int, int], calibrate: str | Path | None
+) -> tuple[list[Silhouettes], str]:
+    """Return the walks to calibrate on, and what they are."""
+    if calibrate is None:
+        once = {"nm": 1, "bg": 1, "cl": 1}
+        made = _walkers(size, CALIBRATION_ID, CALIBRATION_PEOPLE, CALIBRATION_FRAMES, once)
+        last = CALIBRATION_ID + CALIBRATION_PEOPLE - 1
+        return list(made.silhouettes), f"Walkers {CALIBRATION_ID} to {last}"
+    return read_walks(calibrate, size), one_line(Path(calibrate).name)
+
+
+def _walkers(
+    size: tuple[int, int],
+    first: int,
+    people: int,
+    frames: int,
+    recordings: Mapping[str, int] = collection.CASIA_B,
+) -> WalkersSet:
+    try:
+        return collection.generate(
+            range(first, first + people),
+            recordings=recordings,
+            frames=frames,
+            size=size,
+            views_deg=VIEWS_DEG,
+            workers=usable_cores(),
+        )
+    except ValueError as err:  # of its checks, before anything is made
+        raise ExportError(f"fp16 and int8 are judged on Walkers: {err}. Export in float32") from err

@@ -1,0 +1,221 @@
+"""INT8 as types in the cuts for windows that slide: their large matrix products, all else float32.
+
+One more frame of a walker reads every weight of the cuts for a few rows, 28 MB in float32 at the
+paper's widths: the time is that of memory, and int8 lies in a cache. Activations are uint8 with one
+scale per tensor, from calibration and never from the batch: an answer must not depend on who else
+walks by. Weights are int8, symmetric, one scale per part and output channel, and rounded so that
+the errors of a product make good for each other (to the nearest, they were off four times as far).
+Letters: p parts, k inputs and o outputs of a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cstl_edge.errors import ExportError, one_line
+from cstl_edge.export.checks import accuracy_gate
+from cstl_edge.export.checks.accuracy_gate import Answers, Floats, Judgement
+from cstl_edge.export.quantization.context import Subject, session
+from cstl_edge.export.quantization.int8_trunk import WEIGHT_LEVELS
+from cstl_edge.export.quantization.tensor_ranges import Seen, Watched
+from cstl_edge.export.quantization.weight_rounding import PULL, Matrix, rounded
+from cstl_edge.runtime.base import Embedded
+from cstl_edge.runtime.streaming.rings import SlidingRing, Slots, embed_slid
+
+WINDOW = 30  # frames at most
+SLID = 5
+"""Frames by which a window slides before it is judged again: by then every frame near its ends has
+had other neighbours than at first."""
+STATES = ("full", "slid")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """`taps`, `mix` and `slide` as sessions, as far as windows slide by them."""
+
+    sessions: Mapping[str, Any]
+
+    def taps(self, features: Floats) -> tuple[Floats, Floats]:
+        """Return shares and gates of frames."""
+        shares, gates = self.sessions["taps"].run(None, {"features": features})
+        return shares, gates
+
+    def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
+        """Return logits and the hidden layer of the scores."""
+        feed = {"features": features, "sums": sums}
+        logits, judged = self.sessions["mix"].run(None, feed)
+        return logits, judged
+
+    def slide(self, kept: Mapping[str, Floats], slots: Slots) -> Embedded:
+        """Return the answers of windows."""
+        return Embedded(*self.sessions["slide"].run(None, {**kept, "slots": slots}))
+
+
+def make(subject: Subject, frames: Any) -> dict[str, onnx.ModelProto]:
+    """Return the cuts that gain by int8, calibrated behind the frames that they will run behind.
+
+    frames: a session of the int8 trunk
+    Raises ExportError for silhouettes of which nothing can be learned.
+    """
+    watched = {
+        name: Watched(f"{name}.onnx", model, [node.input[0] for node in products(model)])
+        for name, model in subject.cuts.items()
+    }
+    for walk in accuracy_gate.features(frames, subject.evidence.calibration):
+        for _ in answers(Opened(watched), walk):
+            pass
+    return {
+        name: quantise_products(model, watched[name].seen)
+        for name, model in subject.cuts.items()
+        if products(model)
+    }
+
+
+def judged(
+    subject: Subject, made: Mapping[str, onnx.ModelProto], features: Sequence[Floats]
+) -> dict[str, Judgement]:
+    """Hold windows that slid by int8 against whole windows in float32, by `STATES`.
+
+    made: the cuts in int8; the others are float32
+    features: what the int8 trunk says of the walks to judge on, [s, p, c] each
+    """
+    cuts = {
+        name: session(f"{name}.int8.onnx", made.get(name, plain))
+        for name, plain in subject.cuts.items()
+    }
+    window = length(features[0])
+    rows = [list(answers(Opened(cuts), walk)) for walk in features]
+    found = {}
+    for state, at in zip(STATES, (0, -1), strict=True):
+        end = window if state == "full" else len(features[0])
+        reference = subject.answers([walk[end - window : end] for walk in subject.features])
+        own = [row[at] for row in rows]
+        said = Answers(
+            np.concatenate([one.embedding for one in own]),
+            np.concatenate([one.salient_frames for one in own]),
+        )
+        found[state] = accuracy_gate.judge(
+            reference, said, subject.evidence.walks, accuracy_gate.INT8
+        )
+        found[state].told["window_frames"] = window
+    return found
+
+
+def answers(cuts: Opened, walk: Floats) -> Iterator[Embedded]:
+    """Yield what is said of a walk [s, p, c] when its window is full, and after each slide."""
+    window = length(walk)
+    parts, channels = walk.shape[1:]
+    ring = SlidingRing(window, parts, channels, window)
+    for feature in walk:
+        ring.push(feature)
+        if ring.seen >= window:
+            yield embed_slid(cuts, [ring])
+
+
+def length(walk: Floats) -> int:
+    """Return how many frames of a walk are its window, so that some are left to slide by."""
+    return min(WINDOW, max(len(walk) - SLID, (len(walk) + 1) // 2))
+
+
+STEPS = 255  # of an activation, from its smallest to its largest value
+MIN_WEIGHTS = 2048
+"""Of one part. Smaller products stay: four nodes in place of one cost what they save there. With
+1 frame, 128 to 8 units take 37 us for 34 in float32, 24 to 384 take 63 us for 132."""
+
+
+def products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return the products with constant weights [p, k, o] that gain by int8."""
+    weights = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 3]
+    large = {tensor.name for tensor in weights if tensor.dims[1] * tensor.dims[2] >= MIN_WEIGHTS}
+    return [n for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in large]
+
+
+def quantise_products(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> onnx.ModelProto:
+    """Return a float32 cut with its `products` in integers (ExportError for an empty range).
+
+    seen: by input of a product; its span becomes 0..255, values beyond are clipped
+    """
+    quantised = onnx.ModelProto()
+    quantised.CopyFrom(model)
+    graph = quantised.graph
+    chosen = {node.output[0] for node in products(model)}
+    plain = {tensor.name: tensor for tensor in graph.initializer}
+    made: dict[str, onnx.TensorProto] = {}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.output[0] not in chosen:
+            nodes.append(node)
+            continue
+        name, weight = node.input
+        tensors, added = _product(node, numpy_helper.to_array(plain[weight]), seen[name])
+        nodes += added[1:] if f"{name}.zero" in made else added  # two may read one activation
+        made |= tensors
+    read = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in plain.values() if tensor.name in read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend([*kept, *made.values()])
+    onnx.checker.check_model(quantised)
+    return quantised
+
+
+def _product(
+    node: onnx.NodeProto, weight: Floats, seen: Seen
+) -> tuple[dict[str, onnx.TensorProto], list[onnx.NodeProto]]:
+    """Return a product [.., k] x [p, k, o] in integers, and what it reads."""
+    (name, source), output = node.input, node.output[0]
+    scale, zero = _activation(name, seen)
+    steps, scales = weight_steps(weight, np.asarray(seen.square))
+    arrays: dict[str, npt.NDArray[Any]] = {
+        f"{name}.scale": scale,
+        f"{name}.zero": zero,
+        f"{source}.steps": steps,
+        f"{output}.scale": scales * scale,  # [p, 1, o]: one factor for both
+    }
+    nodes = [
+        helper.make_node(
+            "QuantizeLinear", [name, f"{name}.scale", f"{name}.zero"], [f"{name}.steps"]
+        ),
+        helper.make_node(
+            "MatMulInteger",
+            [f"{name}.steps", f"{source}.steps", f"{name}.zero"],
+            [f"{output}.sum"],
+        ),
+        helper.make_node("Cast", [f"{output}.sum"], [f"{output}.float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{output}.float", f"{output}.scale"], [output]),
+    ]
+    return {key: numpy_helper.from_array(array, key) for key, array in arrays.items()}, nodes
+
+
+def weight_steps(weight: Floats, square: Matrix) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Return weights [p, k, o] as int8, and the step of each part's output channel [p, 1, o].
+
+    square: [p, k, k] as in `Seen`. Weights are rounded so that what they say of such inputs changes
+    least (`refit.rounded`).
+    """
+    largest = np.abs(weight).max(axis=1, keepdims=True)
+    scales = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(WEIGHT_LEVELS)
+    wanted = (weight.astype(np.float64) / scales).swapaxes(1, 2)  # [p, o, k]
+    mean = np.trace(square, axis1=1, axis2=2) / square.shape[1]
+    pull = np.where(mean > 0, PULL * mean, 1)[:, None, None] * np.eye(square.shape[1])
+    steps = [rounded(*part) for part in zip(wanted, square + pull, strict=True)]
+    return np.stack(steps).swapaxes(1, 2), scales  # [p, k, o]
+
+
+def _activation(name: str, seen: Seen) -> tuple[Floats, npt.NDArray[np.uint8]]:
+    """Return the step of an activation and the uint8 that stands for zero."""
+    width = seen.largest - seen.smallest
+    if not np.isfinite(width) or width <= 0:
+        raise ExportError(
+            f"int8: {one_line(name)} spans {seen.smallest:g} to {seen.largest:g} on the "
+            "silhouettes given; expected more than one value. Calibrate on silhouettes of people"
+        )
+    scale = np.array(width / STEPS, np.float32)
+    return scale, np.array(np.rint(-seen.smallest / width * STEPS), np.uint8)

@@ -1,0 +1,105 @@
+"""INT8 weights that make good what rounding takes from the activations: `refitted`.
+
+Rounding activations is no mere noise: what is beyond a limit is cut off, and the hundredth that
+Leaky ReLU leaves below zero is less than a step. So every convolution in turn gets the weights
+whose outputs, from inputs as the quantised layers before it give them, are nearest to float32's
+outputs: least squares over the calibration silhouettes. These are rounded one after the other, and
+each error is made good by the weights of the same output that are not yet rounded (GPTQ, Frantar et
+al. 2022). Letters: m frames, c channels, o outputs, k = 9 c weights of an output, i pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from cstl_edge.export.quantization.int8_trunk import (
+    WEIGHT_LEVELS,
+    Floats,
+    Steps,
+    channel_scales,
+    convolutions,
+    quantise,
+)
+from cstl_edge.export.quantization.tensor_ranges import observed
+
+Matrix = npt.NDArray[np.float64]
+
+PIXELS = 500  # looked at in each walk: they are many, and alike
+PULL = 0.01  # towards the float32 weights, as a share of the mean square of an input
+SEED = 20217
+
+
+def refitted(
+    model: onnx.ModelProto, limits: Mapping[str, float], feeds: Sequence[dict[str, Any]]
+) -> dict[str, Steps]:
+    """Return the weights of all convolutions of a float32 `frames` graph as int8, by name.
+
+    limits: as `quantise` wants them
+    feeds: the calibration silhouettes as inputs of the graph
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    found: dict[str, Steps] = {}
+    for place, conv in enumerate(convolutions(model.graph)):
+        quantised = quantise(model, limits, found)  # final up to this convolution
+        inputs = conv.input[0], convolutions(quantised.graph)[place].input[0]
+        square, mixed = _moments(model, quantised, inputs, feeds)
+        values = numpy_helper.to_array(tensors[conv.input[1]])  # [o, c, 3, 3]
+        flat = values.reshape(len(values), -1).astype(np.float64)  # [o, k]
+        pull = PULL * np.trace(square) / len(square) * np.eye(len(square))
+        wanted = np.linalg.solve(square + pull, (mixed + pull) @ flat.T).T  # [o, k]
+        shaped = wanted.reshape(values.shape).astype(np.float32)
+        scale = channel_scales(shaped)
+        steps = rounded(wanted / scale[:, None], square + pull)
+        found[conv.input[1]] = Steps(steps.reshape(values.shape), scale)
+    return found
+
+
+def _moments(
+    model: onnx.ModelProto,
+    quantised: onnx.ModelProto,
+    inputs: tuple[str, str],
+    feeds: Sequence[dict[str, Any]],
+) -> tuple[Matrix, Matrix]:
+    """Return Z'Z and Z'F [k, k] of a convolution's patches, quantised Z and float32 F [i, k]."""
+    rng = np.random.default_rng(SEED)
+    plain, rounded = inputs
+    square: Matrix | float = 0.0
+    mixed: Matrix | float = 0.0
+    pairs = zip(observed(model, [plain], feeds), observed(quantised, [rounded], feeds), strict=True)
+    for before, after in pairs:
+        m, _, h, w = before[plain].shape
+        where = tuple(rng.integers(0, size, PIXELS) for size in (m, h, w))
+        exact, given = _patches(before[plain], where), _patches(after[rounded], where)
+        square, mixed = square + given.T @ given, mixed + given.T @ exact
+    return np.asarray(square), np.asarray(mixed)
+
+
+def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Matrix:
+    """Return what a 3x3 convolution with padding 1 sees of maps [m, c, h, w] at pixels: [i, k]."""
+    padded = np.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    frames, rows, columns = where
+    taps = [padded[frames, :, rows + y, columns + x] for y in range(3) for x in range(3)]
+    return np.stack(taps, axis=2).reshape(len(frames), -1).astype(np.float64)  # [i, c, 9] as [i, k]
+
+
+def rounded(wanted: Matrix, square: Matrix) -> npt.NDArray[np.int8]:
+    """Round weights [o, k], in steps, so that their outputs change least; square: [k, k] of inputs.
+
+    Inputs that count most are rounded first, while most others can still make good for them.
+    """
+    order = np.argsort(-np.diag(square), kind="stable")
+    left = wanted[:, order].copy()
+    upper = np.linalg.cholesky(np.linalg.inv(square[np.ix_(order, order)])).T
+    steps = np.zeros(wanted.shape, np.int8)
+    for k, column in enumerate(order):
+        nearest = np.clip(np.rint(left[:, k]), -WEIGHT_LEVELS, WEIGHT_LEVELS)
+        steps[:, column] = nearest
+        error = (left[:, k] - nearest) / upper[k, k]
+        left[:, k + 1 :] -= np.outer(error, upper[k, k + 1 :])
+    return steps

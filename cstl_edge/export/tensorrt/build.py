@@ -1,0 +1,189 @@
+"""From an exported folder to engines for this machine's GPU: `build_engines`.
+
+Each plan is built in a child process; audited (types of its layers, answers beside ONNX Runtime);
+and written with its record, all engines of a folder at once or none. Building has not run on a
+device yet: the tests run it with a stand-in for TensorRT, and TensorRT-RTX runs the same code.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cstl_edge.errors import ConfigError, ExportError, one_line
+from cstl_edge.export.folder import sha256
+from cstl_edge.export.tensorrt.builder import RTX, Wish, sm_of_target
+from cstl_edge.export.tensorrt.checks import RUN, check_types, compared
+from cstl_edge.export.tensorrt.folder import write_engines
+from cstl_edge.export.tensorrt.profiles import Sizes, profiles
+from cstl_edge.export.tensorrt.run_child import run_child
+from cstl_edge.runtime.manifest import Manifest, read_manifest
+from cstl_edge.runtime.model_check import DOMAIN, OPERATOR, checked_graphs
+from cstl_edge.runtime.tensorrt.library import PLUGIN_VERSION
+from cstl_edge.runtime.tensorrt.record import ENGINES, TENSORRT, Built, Plugin
+
+log = logging.getLogger(__name__)
+
+GRAPHS = ("frames", "head", "full")
+PLUGIN = ("auto", "on", "off")
+COMPATIBILITY = ("none", "same", "ampere")
+
+Progress = Callable[[str, str, float], None]
+"""Told of what is built, what of it, and how much of that is done (0..1)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How engines are built."""
+
+    precision: str | None = None
+    """`float32`, `fp16` or `int8`; by default fp16 where the folder has it."""
+    graphs: Sequence[str] = RUN
+    target: str = TENSORRT
+    """`tensorrt`, this machine's own, or TensorRT-RTX ahead of time, such as `rtx-sm89`."""
+    plugin: str = "auto"
+    sizes: Sizes = field(default_factory=Sizes)
+    workspace_mib: int | None = None
+    level: int = 3
+    compatibility: str = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant (ConfigError)."""
+        for name, allowed in (("plugin", PLUGIN), ("compatibility", COMPATIBILITY)):
+            if getattr(self, name) not in allowed:
+                got = one_line(getattr(self, name))
+                raise ConfigError(f"expected {name} of {', '.join(allowed)}; got {got!r}")
+        if self.target != TENSORRT:
+            sm_of_target(self.target)
+        if not 0 <= self.level <= 5:
+            raise ConfigError(f"expected a level of 0..5; got {self.level}")
+        if self.workspace_mib is not None and self.workspace_mib < 1:
+            raise ConfigError(f"expected a workspace of at least 1 MiB; got {self.workspace_mib}")
+        if not self.graphs or set(self.graphs) - set(GRAPHS):
+            got = one_line(",".join(self.graphs))
+            raise ConfigError(f"expected graphs of {', '.join(GRAPHS)}; got {got!r}")
+
+    def words(self, precision: str) -> dict[str, Any]:
+        """Return the options of the command line that ask for the same again."""
+        said: dict[str, Any] = {"precision": precision, "graphs": ",".join(self.graphs)}
+        said |= {"for": self.target} if self.target != TENSORRT else {}
+        said |= {"plugin": self.plugin, "level": self.level, "compatibility": self.compatibility}
+        said |= {"workspace": self.workspace_mib} if self.workspace_mib else {}
+        return {**said, **asdict(self.sizes)}
+
+
+def build_engines(
+    folder: str | Path, options: Options | None = None, progress: Progress | None = None
+) -> dict[str, Built]:
+    """Build the engines of an exported folder into its `engines`; return their records by graph.
+
+    Raises BackendUnavailable without TensorRT or a GPU, ExportError for a build or an audit that
+    failed, ModelError for a folder that is refused. What was there before stays then.
+    """
+    source, tell = Path(folder), progress or (lambda graph, phase, share: None)
+    options = options or Options()
+    manifest = read_manifest(source)
+    precision = options.precision or ("fp16" if "fp16" in manifest.precisions else "float32")
+    files = graph_files(manifest, precision, options.graphs)
+    graphs = checked_graphs(source, manifest, files.values())
+    built, plans = {}, {}
+    for graph, file in files.items():
+        tell(graph, "starting", 0.0)
+        start = time.perf_counter()
+        wish = _wish(options, manifest, graph)
+        told, plans[graph] = run_child(graphs[file], wish, lambda *step, g=graph: tell(g, *step))
+        check_types(graph, precision, told["audit"]["network"])
+        record = _record(manifest, graph, file, precision, options, wish, told, plans[graph])
+        built[graph] = record.model_copy(update={"build_s": time.perf_counter() - start})
+    if options.target == TENSORRT:
+        tell("all", "comparing with ONNX Runtime", 0.0)
+        found = compared(plans, built, manifest, source)
+        built = {g: r.model_copy(update={"parity": found.get(g)}) for g, r in built.items()}
+    write_engines(source / ENGINES / options.target, plans, built)
+    return built
+
+
+def graph_files(manifest: Manifest, precision: str, graphs: Sequence[str]) -> dict[str, str]:
+    """Return the file of each graph in a precision, as the manifest names it (ModelError)."""
+    frames, head = manifest.graphs(precision, TENSORRT)
+    reduced = {name: one for name, one in manifest.precisions.items() if name == precision}
+    full = next((one.full for one in reduced.values()), "full.onnx")
+    files = {"frames": frames, "head": head, "full": full}
+    if precision == "int8" and "full" in graphs:
+        raise ExportError("int8 is of frames and head, there is no full graph in it: leave it out")
+    missing = [graph for graph in graphs if files[graph] not in manifest.files]
+    if missing:
+        raise ExportError(
+            f"expected the graph {missing[0]} in {precision}; the folder has "
+            f"{', '.join(sorted(manifest.files))}. Export it, or leave it out: --graphs"
+        )
+    return {graph: str(files[graph]) for graph in GRAPHS if graph in graphs}
+
+
+def _wish(options: Options, manifest: Manifest, graph: str) -> Wish:
+    """Return what the child is asked for."""
+    sm = sm_of_target(options.target) if options.target != TENSORRT else None
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    mib = options.workspace_mib
+    return Wish(
+        library=TENSORRT if sm is None else RTX,
+        profiles=profiles(graph, manifest.shape, options.sizes),
+        sm=sm,
+        plugin="off" if sm is not None else options.plugin,  # TensorRT-RTX aborts on plugins
+        workspace_bytes=None if mib is None else mib * 2**20,
+        level=options.level,
+        compatibility=options.compatibility,
+        cache_folder=str(Path(cache) / "cstl-edge") if sm is None else None,
+    )
+
+
+def _record(
+    manifest: Manifest,
+    graph: str,
+    file: str,
+    precision: str,
+    options: Options,
+    wish: Wish,
+    told: dict[str, Any],
+    plan: bytes,
+) -> Built:
+    """Return the record of a plan."""
+    from cstl_edge import __version__
+
+    gpu = told["gpu"] or {"name": None, "sm": wish.sm, "cuda": None}
+    plugin = None
+    if told["audit"]["part_gather"] == "plugin":
+        plugin = Plugin(
+            name=OPERATOR, version=PLUGIN_VERSION, namespace=DOMAIN, sha256=told["plugin_sha256"]
+        )
+    return Built.model_validate(
+        {
+            "format": 1,
+            "graph": graph,
+            "plan_sha256": sha256(plan),
+            "model": manifest.model,
+            "weights_sha256": manifest.weights_sha256,
+            "onnx": file,
+            "onnx_sha256": manifest.files[file],
+            "precision": precision,
+            "library": wish.library,
+            "version": told["version"],
+            "sm": gpu["sm"],
+            "gpu": gpu["name"],
+            "cuda": gpu["cuda"],
+            "compatibility": wish.compatibility,
+            "plugin": plugin,
+            "profiles": wish.profiles,
+            "window": options.sizes.window,
+            "options": options.words(precision),
+            "audit": told["audit"],
+            "created_with": {"cstl_edge": __version__, "python": sys.version.split()[0]},
+            "created_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+    )

@@ -1,0 +1,100 @@
+"""What goes into a run of the pipeline and what comes out beside its events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.errors import ConfigError
+from cstl_edge.live.segmentation.open import SEGMENTERS
+from cstl_edge.measure.stats import Samples
+from cstl_edge.silhouette import MIN_HEIGHT_PX
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to look and when to answer."""
+
+    segmenter: str = SEGMENTERS[0]
+    window: int = 30
+    """Frames of an embedding."""
+    hop: int = 5
+    """Frames between embeddings."""
+    min_frames: int = 15
+    """Usable frames before the first answer."""
+    max_walkers: int = 16
+    """At once; further people are not followed."""
+    min_height_px: int = MIN_HEIGHT_PX
+    """Of a person in the frame."""
+    demand_walking: bool = True
+    """Refuse who stands or moves otherwise."""
+    fpir: float = 0.01
+    """How often a stranger may be given a name."""
+    threshold: float | None = None
+    """A distance, in place of the one for `fpir`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.segmenter not in SEGMENTERS:
+            expected = ", ".join(SEGMENTERS)
+            raise ConfigError(f"no segmenter named {self.segmenter!r}; expected {expected}")
+        if not 0 < self.fpir < 1:
+            raise ConfigError(f"expected an fpir between 0 and 1, such as 0.01; got {self.fpir}")
+        if self.threshold is not None and not self.threshold > 0:
+            raise ConfigError(f"expected a threshold above 0; got {self.threshold}")
+        if not 1 <= self.min_frames <= self.window or self.hop < 1 or self.max_walkers < 1:
+            raise ConfigError(
+                "expected 1 <= min_frames <= window, hop >= 1 and max_walkers >= 1; got "
+                f"min_frames {self.min_frames}, window {self.window}, hop {self.hop}, "
+                f"max_walkers {self.max_walkers}"
+            )
+
+
+@dataclass(frozen=True)
+class TrackRecord:
+    """What a source gave of one track, for enrolment and identification."""
+
+    track: int
+    silhouettes: npt.NDArray[np.uint8]
+    """[s, h, w]: the usable ones in order, at most a minute of them."""
+    embeddings: npt.NDArray[np.float32]
+    """[k, p, d]: windows that overlap by at most a half."""
+    salient_frames: npt.NDArray[np.int32] | None
+    """[p], of the newest window."""
+    frames: int
+    """Usable ones."""
+    refusals: Mapping[str, int]
+    """Frames by the reason why they were not used."""
+    account: str
+    """What became of its frames, for a person."""
+
+
+@dataclass
+class Summary:
+    """Counts of a run; `stages()` has its milliseconds."""
+
+    frames: int = 0
+    """Looked at."""
+    dropped: int = 0
+    """By a live source, because this run was too slow for them."""
+    tracks: int = 0
+    answers: int = 0
+    not_finite: int = 0
+    """Embeddings held back because of a NaN or an infinity."""
+    unfollowed: int = 0
+    """Detections without a track, because there were `max_walkers` already."""
+    seconds: float = 0.0
+    """Without the learning of the plate."""
+    samples: Samples = field(default_factory=Samples)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the run."""
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+    def stages(self) -> dict[str, dict[str, float]]:
+        """Return count, mean and percentiles of the milliseconds of every stage."""
+        return self.samples.summary()

@@ -1,0 +1,59 @@
+"""What finds people in a frame: the protocol, its result, and the choice between the two ways.
+
+`plate` compares the frame with a learned picture of the empty scene and needs no weights; `roi`
+lets a small network draw the person inside every box that the plate gives. Both assume a camera
+that does not move, and say so through `state` when the picture contradicts it. Boxes are `x y w h`
+in pixels of the source's frame; a mask covers its box at a resolution of its own, with square
+pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from cstl_edge.arrays import Image
+from cstl_edge.live.boxes import Box, Mask
+
+DrawPeople = Callable[[Image, Sequence[Box]], Mask]  # frame, boxes -> mask [H, W] of people
+
+Colours = tuple[float, ...]  # Y, Cr, Cb of the upper half, then of the lower one
+
+
+class SceneState(str, Enum):
+    """Whether the assumption behind the plate holds."""
+
+    LEARNING = "learning the empty scene"
+    READY = "ready"
+    DISTURBED = "the camera moves or the light changed: no silhouettes until the scene is still"
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One candidate person of one frame."""
+
+    box: Box
+    mask: Mask
+    clipped: bool  # reaches the border of the frame
+    score: float = 1.0  # 0..1, how much it looks like one whole person
+    shared: bool = False  # the mask holds more than this one person
+    colours: Colours | None = None  # mean of the upper and of the lower half
+
+
+class Segmenter(Protocol):
+    """Finds people; remembers the empty scene."""
+
+    @property
+    def state(self) -> SceneState:
+        """Whether the scene is known and still."""
+
+    def learn(self, samples: Iterable[tuple[Image, Image]], *, rolling: bool = False) -> None:
+        """Learn the empty scene from pairs of frames a moment apart, spread over a recording.
+
+        rolling: keep renewing it, for a recording much longer than the samples
+        """
+
+    def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
+        """Return the people of one frame; `expected` are the tracker's predicted boxes."""

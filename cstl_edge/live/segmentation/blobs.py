@@ -1,0 +1,254 @@
+"""From a foreground mask to candidate persons: clean, join fragments, part neighbours, drop specks.
+
+A person falls apart where clothes look like the wall (gaps are mostly horizontal bands) and melts
+together with a neighbour who walks beside. Fragments are joined when they fit inside one box that
+the tracker expects, or stand above each other like parts of one body; a blob too wide for one body
+is parted at the valleys of its column mass, and what comes out is marked as shared.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.live.boxes import Box, Mask, box_iou, intersection, union_box
+from cstl_edge.live.segmentation.base import Colours
+from cstl_edge.opencv import import_cv2
+
+cv2 = import_cv2()
+
+MAX_PARTS = 64  # largest components looked at; a disturbed scene has thousands
+SPECK_SHARE = 0.00008  # of the frame's area: smaller components are noise
+MIN_HEIGHT_SHARE = 0.06  # of the frame's height: nothing smaller is followed
+JOIN_GAP = 0.12  # of the joined height: the widest gap inside one body
+JOIN_ASPECT = 0.75  # width / height of a body put together from fragments
+SMALL_PART = 0.12  # of the joined area: a fragment that may hang beside a body
+COVERED = 0.6  # of an expected person inside a blob: it may be hidden there
+WIDE_ASPECT = 0.72  # width / height from which a blob may be several people
+PEAK_MASS = 0.5  # of the blob's height: column mass at the middle of a person
+VALLEY_DEPTH = 0.7  # of the lower peak: mass between two people
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A candidate person in plate pixels."""
+
+    box: tuple[int, int, int, int]  # x, y, w, h
+    mask: Mask  # [h, w], 0 or 255
+    clipped: bool
+    shared: bool = False
+
+
+def clean(foreground: Mask, strong: Mask) -> Mask:
+    """Close small gaps, drop specks and what has no strong pixel, fill holes.
+
+    foreground, strong: uint8 [h, w], 0 or 255
+    """
+    size = max(3, round(foreground.shape[0] / 140)) | 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    opened = cv2.medianBlur(foreground, 3)
+    closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel)
+    return _fill(_touched(closed, strong))
+
+
+def _touched(mask: Mask, strong: Mask) -> Mask:
+    """Keep the components of which at least a tenth is strong foreground."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    sure = np.bincount(labels[strong > 0], minlength=count)
+    speck = SPECK_SHARE * mask.size
+    areas = stats[:, cv2.CC_STAT_AREA]
+    keep = (sure >= 0.1 * areas) & (areas >= speck)
+    keep[0] = False
+    kept: Mask = (keep.astype(np.uint8) * 255)[labels]
+    return kept
+
+
+def _fill(mask: Mask) -> Mask:
+    """Fill holes that are small against the component around them (a torso like the wall)."""
+    contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if tree is None:
+        return mask
+    for contour, (_, _, _, parent) in zip(contours, tree[0], strict=True):
+        if parent < 0:
+            continue
+        _, _, width, height = cv2.boundingRect(contours[parent])
+        if cv2.contourArea(contour) < 0.04 * width * height:
+            cv2.drawContours(mask, [contour], -1, 255, cv2.FILLED)
+    return mask
+
+
+def candidates(mask: Mask, expected: Sequence[Box] = ()) -> list[Blob]:
+    """Return the candidate persons of a clean mask [h, w]; `expected` in plate pixels."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    order = sorted(range(1, count), key=lambda i: (-int(stats[i, 4]), tuple(stats[i, :4])))
+    groups = [_Group([i], _box(stats[i]), int(stats[i, 4])) for i in order[:MAX_PARTS]]
+    groups = _join_geometric(_join_expected(groups, expected))
+    floor = MIN_HEIGHT_SHARE * mask.shape[0]
+    blobs = []
+    for group in groups:
+        if group.box[3] >= floor:
+            blobs += _part(_blob(labels, group), mask.shape)
+    return [_mark_shared(blob, blobs, expected) for blob in blobs]
+
+
+def _mark_shared(blob: Blob, blobs: Sequence[Blob], expected: Sequence[Box]) -> Blob:
+    """Mark a blob that covers several expected people who have no blob of their own."""
+    covered = 0
+    for person in expected:
+        area = max(person[2] * person[3], 1.0)
+        if intersection(blob.box, person) < COVERED * area:
+            continue
+        overlap = box_iou(blob.box, person)
+        own = any(box_iou(b.box, person) > max(0.5, overlap) for b in blobs if b is not blob)
+        covered += not own
+    return replace(blob, shared=True) if covered > 1 else blob
+
+
+@dataclass
+class _Group:
+    labels: list[int]
+    box: Box
+    area: int
+    home: Box | None = None  # the expected person of whom this is a part
+
+    def absorb(self, other: _Group) -> None:
+        self.home = self.home or other.home
+        self.labels += other.labels
+        self.box = union_box(self.box, other.box)
+        self.area += other.area
+
+
+def _join_expected(groups: list[_Group], expected: Sequence[Box]) -> list[_Group]:
+    """Join the fragments that lie in one expected box and in no other."""
+    joined: list[_Group] = []
+    leader: dict[int, _Group] = {}
+    for group in groups:  # the largest first
+        home = _home(group.box, expected)
+        if home is not None and home in leader:
+            leader[home].absorb(group)
+            continue
+        if home is not None:
+            leader[home] = group
+            group.home = _grow(expected[home], 0.2)
+        joined.append(group)
+    return joined
+
+
+def _home(box: Box, expected: Sequence[Box]) -> int | None:
+    """Return the one expected box that holds most of `box`."""
+    area = max(box[2] * box[3], 1.0)
+    grown = [_grow(e, 0.1) for e in expected]
+    inside = [i for i, e in enumerate(grown) if intersection(box, e) > 0.7 * area]
+    return inside[0] if len(inside) == 1 else None
+
+
+def _grow(box: Box, share: float) -> Box:
+    x, y, w, h = box
+    return x - share * w, y - share * h, w * (1 + 2 * share), h * (1 + 2 * share)
+
+
+def _join_geometric(groups: list[_Group]) -> list[_Group]:
+    """Join fragments until nothing fits any more."""
+    while True:
+        result: list[_Group] = []
+        for group in groups:  # the largest first: small ones join what is there
+            partner = next((g for g in result if _one_body(g, group)), None)
+            if partner is None:
+                result.append(group)
+            else:
+                partner.absorb(group)
+        if len(result) == len(groups):
+            return result
+        groups = result
+
+
+def _one_body(a: _Group, b: _Group) -> bool:
+    x, y, w, h = union_box(a.box, b.box)
+    gap_x = w - a.box[2] - b.box[2]
+    gap_y = h - a.box[3] - b.box[3]
+    if max(gap_x, gap_y) > JOIN_GAP * h or w > JOIN_ASPECT * h:
+        return False
+    for home in (a.home, b.home):
+        if home is not None and intersection((x, y, w, h), home) < 0.9 * w * h:
+            return False  # together they would outgrow the person who is expected there
+    if min(a.area, b.area) < SMALL_PART * (a.area + b.area):
+        return True
+    overlap = -gap_x / max(1.0, min(a.box[2], b.box[2]))
+    return overlap > 0.5 and min(a.box[3], b.box[3]) < 0.7 * h
+
+
+def _blob(labels: npt.NDArray[np.int32], group: _Group) -> Blob:
+    x, y, w, h = (int(v) for v in group.box)
+    inside = np.isin(labels[y : y + h, x : x + w], group.labels)
+    return Blob((x, y, w, h), inside.astype(np.uint8) * 255, _clipped(group.box, labels.shape))
+
+
+def _clipped(box: Box, shape: tuple[int, ...]) -> bool:
+    x, y, w, h = box
+    return x <= 1 or y <= 1 or x + w >= shape[1] - 1 or y + h >= shape[0] - 1
+
+
+def _part(blob: Blob, shape: tuple[int, ...]) -> list[Blob]:
+    """Part a blob of several people at the valleys of its column mass."""
+    x, y, w, h = blob.box
+    if w < WIDE_ASPECT * h:
+        return [blob]
+    cuts = valleys(blob.mask)
+    if not cuts:
+        return [blob]
+    parts = []
+    for left, right in zip([0, *cuts], [*cuts, w], strict=True):
+        piece = blob.mask[:, left:right]
+        rows, columns = np.flatnonzero(piece.any(axis=1)), np.flatnonzero(piece.any(axis=0))
+        box = (
+            x + left + int(columns[0]),
+            y + int(rows[0]),
+            int(np.ptp(columns)) + 1,
+            int(np.ptp(rows)) + 1,
+        )
+        crop = np.ascontiguousarray(piece[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        parts.append(Blob(box, crop, _clipped(box, shape), shared=True))
+    return parts
+
+
+def valleys(mask: Mask) -> list[int]:
+    """Return the columns at which a mask [h, w] of several people is cut, none for one person."""
+    h = mask.shape[0]
+    mass = np.count_nonzero(mask, axis=0).astype(np.float32)
+    window = max(3, round(0.12 * h)) | 1
+    smooth = cv2.blur(mass[None], (window, 1), borderType=cv2.BORDER_CONSTANT)[0]
+    peaks: list[int] = []
+    for column in np.argsort(-smooth, kind="stable"):
+        if smooth[column] < PEAK_MASS * h:
+            break
+        if all(_valley_between(smooth, int(column), peak, h) for peak in peaks):
+            peaks.append(int(column))
+    peaks.sort()
+    return [a + int(smooth[a:b].argmin()) for a, b in itertools.pairwise(peaks)]
+
+
+def _valley_between(smooth: npt.NDArray[np.float32], a: int, b: int, height: int) -> bool:
+    low, high = min(a, b), max(a, b)
+    if high - low < 0.25 * height:
+        return False
+    return bool(smooth[low:high].min() < VALLEY_DEPTH * min(smooth[a], smooth[b]))
+
+
+def _box(stats: npt.NDArray[np.int32]) -> Box:
+    return float(stats[0]), float(stats[1]), float(stats[2]), float(stats[3])
+
+
+def mean_colours(pixels: npt.NDArray[np.uint8], blob: Blob) -> Colours:
+    """Return the mean colour of the upper and of the lower half of a blob.
+
+    pixels: uint8 [h, w, 3], the frame at the plate's scale
+    """
+    x, y, w, h = blob.box
+    person = pixels[y : y + h, x : x + w]
+    halves = slice(0, max(1, h // 2)), slice(h // 2, h)
+    means = [cv2.mean(person[half], blob.mask[half])[:3] for half in halves]
+    return tuple(float(value) for mean in means for value in mean)

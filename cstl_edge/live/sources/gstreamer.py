@@ -1,0 +1,125 @@
+"""CSI cameras and GStreamer pipelines, through a gst-launch-1.0 child: cv2's wheels have none.
+
+Frames travel on a file descriptor of their own, so that standard output stays free for the caps,
+from which the size of the frames is learnt.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import threading
+
+from cstl_edge.errors import ConfigError, SourceUnavailable
+from cstl_edge.live.sources.base import Image, redact
+from cstl_edge.live.sources.child_capture import ChildCapture
+from cstl_edge.live.sources.stream import Opener
+
+CSI_SIZE, CSI_FPS = (1280, 720), 30  # width, height in pixels; frames per second
+SINK = "cstl_edge_frames"  # name of our sink in a pipeline
+# Pipelines with one of these have no regular end: when they end, a camera went away.
+ENDLESS_ELEMENTS = {"rtspsrc", "souphttpsrc", "tcpclientsrc", "udpsrc", "srtsrc", "rtmpsrc"}
+CAPS = re.compile(rf"GstFdSink:{SINK}\.GstPad:sink: caps = video/x-raw\S*, (.*)")
+
+
+def csi_pipeline(uri: str, fps: float | None = None) -> str:
+    """Return the pipeline of a Jetson's CSI camera (written from its documentation, never run).
+
+    >>> csi_pipeline("csi://1")[:44]
+    'nvarguscamerasrc sensor-id=1 ! video/x-raw(m'
+    """
+    sensor = uri.removeprefix("csi://").rstrip("/")
+    if not sensor.isdecimal():
+        raise ConfigError(
+            f"expected csi:// and the sensor's number, such as csi://0, got {redact(uri)}"
+        )
+    width, height = CSI_SIZE
+    return (
+        f"nvarguscamerasrc sensor-id={int(sensor)} ! video/x-raw(memory:NVMM),width={width},"
+        f"height={height},framerate={round(fps or CSI_FPS)}/1,format=NV12 ! nvvidconv ! "
+        "video/x-raw,format=BGRx"
+    )
+
+
+def gst_opener(pipeline: str) -> Opener:
+    """Check a pipeline as far as that goes without running it."""
+    launcher = shutil.which("gst-launch-1.0")
+    if launcher is None:
+        raise SourceUnavailable(
+            "gst-launch-1.0 is not installed: apt install gstreamer1.0-tools "
+            "gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+        )
+    try:
+        elements = shlex.split(pipeline)
+    except ValueError as err:
+        raise ConfigError(f"cannot read the pipeline {redact(pipeline)}: {err}") from err
+    ends = elements and (elements[-1].endswith("sink") or elements[-1] == "!")
+    if not elements or ends or "appsink" in elements or "fdsink" in elements:
+        raise ConfigError(
+            "expected a pipeline without its sink, such as gst:videotestsrc, "
+            f"got {redact(pipeline)}"
+        )
+    endless = any(element in ENDLESS_ELEMENTS for element in elements)
+    return lambda: GstCapture(launcher, elements, endless=endless)
+
+
+class GstCapture(ChildCapture):
+    """A gst-launch child; the size of its frames comes from the caps that it prints.
+
+    When the caps change, the pipeline is started anew: where in the pipe the new size begins is not
+    known (a frame or two read before that is noticed may be garbled).
+    """
+
+    def __init__(self, launcher: str, pipeline: list[str], *, endless: bool) -> None:
+        self._endless = endless
+        self._caps: list[str] = []
+        self._caps_known = threading.Event()
+        super().__init__(
+            lambda fd: [launcher, "-v", *pipeline, *_sink(fd)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        self._listeners.append(
+            self._listen(self.process.stdout, self._note_caps, self._caps_known.set)
+        )
+
+    def open(self) -> None:
+        """Wait for the negotiated format."""
+        self._caps_known.wait()
+        if not self._caps:
+            raise self._failure("the pipeline did not start")
+        caps = self._caps[0]
+        height, width = (int(_caps_value(caps, name, r"\d+") or 0) for name in ("height", "width"))
+        self._shape = (height, width, (width * 3 + 3) // 4 * 4)  # GStreamer pads rows to 4 bytes
+        top, _, bottom = (_caps_value(caps, "framerate", r"\d+/\d+") or "0/1").partition("/")
+        self.fps = int(top) / int(bottom)
+
+    def read(self) -> Image | None:
+        """Wait for the next frame; None when a pipeline that can end has ended well."""
+        image = self._picture(*self._shape)
+        if len(self._caps) > 1:
+            raise SourceUnavailable(f"the format changed to {self._caps[-1][:80]}")
+        if image is not None:
+            return image
+        failure = self._failure("the pipeline ended")
+        if self.process.returncode or self._endless:
+            raise failure
+        return None
+
+    def _note_caps(self, line: str) -> None:
+        match = CAPS.search(line)
+        if match and match.group(1) not in self._caps:
+            self._caps.append(match.group(1))
+            self._caps_known.set()
+
+
+def _sink(fd: int) -> list[str]:
+    tail = f"! videoconvert ! video/x-raw,format=BGR ! fdsink name={SINK} fd={fd} sync=false"
+    return tail.split()
+
+
+def _caps_value(caps: str, name: str, pattern: str) -> str | None:
+    match = re.search(rf"\b{name}=\([a-z]+\)({pattern})", caps)
+    return match.group(1) if match else None

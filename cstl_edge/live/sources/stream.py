@@ -1,0 +1,258 @@
+"""Live sources: the newest frame wins, silence is noticed, and what went away is opened again.
+
+One daemon thread per opening reads a capture into a slot of one frame; a frame that is overtaken
+there counts as dropped. The thread that iterates does the watching: it gives up an opening after
+5 s, and a capture that has been silent for 5 s, and opens anew after 1, 2, 4 … 30 s. Captures are
+child processes (`source_child`), which can be killed in any state; a read inside this process could
+hang for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Literal, NoReturn, Protocol
+
+from cstl_edge.errors import ConfigError, SourceUnavailable, one_line
+from cstl_edge.live.sources.base import Frame, Image, SourceBase, SourceState, StateCallback, redact
+
+log = logging.getLogger(__name__)
+
+OPEN_TIMEOUT_S = 5.0  # from starting a capture to its answer
+FIRST_FRAME_TIMEOUT_S = 15.0  # from answer to first frame: key frames may be ten seconds apart
+STALL_TIMEOUT_S = 5.0  # between two frames
+FIRST_DELAY_S, MAX_DELAY_S = 1.0, 30.0  # before opening again; doubled every time
+REFUSED_DELAY_S = 60.0  # after a refused password: cameras lock accounts
+STEADY_S = 10.0  # a capture that gave frames for so long starts the delays anew
+CLOSE_TIMEOUT_S = 1.0  # that closing waits for a thread whose child is dead
+
+
+class Capture(Protocol):
+    """One opening of a live source; `open` and `read` run in the reading thread."""
+
+    fps: float  # as the source declares it, once a frame has been read; 0.0 when it does not say
+
+    def open(self) -> None:
+        """Wait until the source answers; raises SourceUnavailable."""
+
+    def read(self) -> Image | None:
+        """Wait for the next frame; None at the regular end; raises SourceUnavailable."""
+
+    def stop(self) -> None:
+        """From any thread: free the device and make a waiting `open` or `read` return soon."""
+
+    def close(self) -> None:
+        """Free what `open` and `read` used; called by the reading thread when it is done."""
+
+
+Opener = Callable[[], Capture]  # returns at once
+
+
+class _Lost(Exception):
+    """The capture failed, did not answer or fell silent; the text says which."""
+
+
+class _Attempt:
+    """One capture, its reading thread and the slot between them."""
+
+    def __init__(self, capture: Capture, first_index: int) -> None:
+        self.captured = first_index
+        self.dropped = 0
+        self.announced = False  # that it is online
+        self.first_frame_s: float | None = None
+        self.capture = capture
+        self._changed = threading.Condition()
+        self._slot: Frame | None = None
+        self._over: Exception | Literal["end"] | None = None
+        self._deadline_s = time.monotonic() + OPEN_TIMEOUT_S
+        self._waiting_for = f"no answer within {OPEN_TIMEOUT_S:g} s"
+        self._thread = threading.Thread(target=self._work, name="cstl-edge-capture", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> Frame | None:
+        """Wait for a frame and leave it in the slot; None at the regular end; raises _Lost."""
+        with self._changed:
+            while self._slot is None and self._over is None:
+                left_s = self._deadline_s - time.monotonic()
+                if left_s <= 0:
+                    raise _Lost(self._waiting_for)
+                self._changed.wait(left_s)
+            if self._slot is None and isinstance(self._over, Exception):
+                raise _Lost(redact(self._over)) from self._over
+            return self._slot
+
+    def take(self) -> Frame | None:
+        """Return the newest frame, waiting for one; None at the regular end; raises _Lost."""
+        frame = self.wait()
+        with self._changed:
+            frame, self._slot = self._slot, None
+        return frame
+
+    def stop(self) -> None:
+        """End the capture and its thread; a thread that does not end is left to die alone."""
+        self.capture.stop()
+        self._finish("end")
+        self._thread.join(CLOSE_TIMEOUT_S)
+
+    def _work(self) -> None:
+        try:
+            self.capture.open()
+            self._expect(FIRST_FRAME_TIMEOUT_S, "connected, but no frame within")
+            while (image := self.capture.read()) is not None:
+                self._put(image)
+        except Exception as err:  # told by the thread that iterates, once
+            self._finish(err)
+        else:
+            self._finish("end")
+        finally:
+            self.capture.close()
+
+    def _put(self, image: Image) -> None:
+        now_s, utc = time.monotonic(), datetime.now(timezone.utc)
+        with self._changed:
+            self.dropped += self._slot is not None
+            self._slot = Frame(self.captured, image, now_s, utc)
+            self.captured += 1
+            self.first_frame_s = self.first_frame_s or now_s
+        self._expect(STALL_TIMEOUT_S, "no frame for")
+
+    def _expect(self, within_s: float, otherwise: str) -> None:
+        with self._changed:
+            self._deadline_s = time.monotonic() + within_s
+            self._waiting_for = f"{otherwise} {within_s:g} s"
+            self._changed.notify_all()
+
+    def _finish(self, how: Exception | Literal["end"]) -> None:
+        with self._changed:
+            self._over = self._over or how
+            self._changed.notify_all()
+
+
+class LiveSource(SourceBase):
+    """A source that is read in its own time: the newest frame wins, `dropped` counts the others."""
+
+    live = True
+
+    def __init__(
+        self,
+        uri: str,
+        opener: Opener,
+        *,
+        retry: bool = False,
+        on_state: StateCallback | None = None,
+    ) -> None:
+        super().__init__(uri)
+        self._opener, self._on_state = opener, on_state
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._attempt: _Attempt | None = None
+        self._tries, self.captured, self._dropped = 0, 0, 0
+        try:
+            self._open(retry)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def dropped(self) -> int:
+        """Frames that the reader was too slow for."""
+        attempt = self._attempt
+        return self._dropped + (attempt.dropped if attempt else 0)
+
+    def reopen(self) -> NoReturn:
+        """Raise ConfigError: what a camera saw does not come again."""
+        raise ConfigError(f"{self.uri} is live and cannot start over; record it to a file first")
+
+    def close(self) -> None:
+        """Stop the capture; may be called from another thread than the one that iterates."""
+        self._closing.set()
+        super().close()
+
+    def _open(self, retry: bool) -> None:
+        """Wait for the first frame, which stays in the slot until somebody asks."""
+        while True:
+            try:
+                attempt = self._start()
+                first = attempt.wait()
+                break
+            except _Lost as err:
+                if not retry:
+                    raise SourceUnavailable(
+                        f"{self.uri} does not open: {err}; check that it is plugged in, powered "
+                        "and reachable, and that the address and password are right"
+                    ) from err
+                self._retire(str(err))
+        if first is None:
+            raise SourceUnavailable(f"{self.uri} ended before its first frame")
+        self.size = (first.image.shape[0], first.image.shape[1])
+        self._online(attempt)
+
+    def _next(self) -> Frame | None:
+        while not self._closing.is_set():
+            try:
+                attempt = self._attempt or self._start()
+                frame = attempt.take()
+            except _Lost as err:
+                self._retire(str(err))
+                continue
+            if frame is None:
+                self._tell(SourceState("ended"))
+            elif not attempt.announced:
+                self._online(attempt)
+            return frame
+        return None
+
+    def _start(self) -> _Attempt:
+        """Start one capture; raises _Lost when that is refused at once."""
+        self._tries += 1
+        self._tell(SourceState("opening", attempt=self._tries))
+        try:
+            capture = self._opener()
+        except SourceUnavailable as err:
+            raise _Lost(redact(err)) from err
+        with self._lock:
+            self._attempt = attempt = _Attempt(capture, self.captured)
+        if self._closing.is_set():  # closed while the child was starting
+            attempt.stop()
+        return attempt
+
+    def _online(self, attempt: _Attempt) -> None:
+        attempt.announced = True
+        self.fps = attempt.capture.fps
+        self._tell(SourceState("online", attempt=self._tries))
+
+    def _retire(self, detail: str) -> None:
+        """Drop the capture that was lost, say so, and wait before the next one."""
+        if self._drop_attempt():
+            self._tries = 1
+        delay_s = min(FIRST_DELAY_S * 2.0 ** (self._tries - 1), MAX_DELAY_S)
+        if "401" in detail or "nauthorized" in detail:
+            delay_s = REFUSED_DELAY_S
+        self._tell(SourceState("offline", f"{detail}; trying again in {delay_s:g} s", self._tries))
+        self._closing.wait(delay_s)
+
+    def _release(self) -> None:
+        self._drop_attempt()
+
+    def _drop_attempt(self) -> bool:
+        """Stop the present capture; tell whether it had been giving frames for long."""
+        with self._lock:
+            attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return False
+        attempt.stop()
+        self.captured = attempt.captured
+        self._dropped += attempt.dropped
+        since_s = attempt.first_frame_s
+        return since_s is not None and time.monotonic() - since_s > STEADY_S
+
+    def _tell(self, state: SourceState) -> None:
+        if state.state == "offline":
+            log.warning("%s offline: %s", self.uri, one_line(state.detail))
+        elif state.state != "opening":
+            log.info("%s %s", self.uri, state.state)
+        if self._on_state is not None and not self._closing.is_set():
+            self._on_state(state)

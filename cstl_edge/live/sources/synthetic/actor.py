@@ -1,0 +1,275 @@
+"""One walker of the synthetic street: where they are, what they wear, how they are drawn.
+
+The outline is that of `data.walkers`, taken for the walker's path and this camera; colours are
+painted on it by height (hair, skin, jacket, trousers, shoes), a bag by what it adds to the outline.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.live.sources.base import Image
+from cstl_edge.live.sources.synthetic.scene import CAMERA_HEIGHT_M, Camera, Floats
+from cstl_edge.silhouette import FOREGROUND
+from cstl_edge.walkers import generate
+
+Labels = npt.NDArray[np.uint8]
+
+PELVIS_M = 0.95
+NEAR_M, FAR_M = 2.4, 13.4  # a path ends here, at the house, if it does not leave the picture before
+MARGIN_M = 0.7  # beside the picture, where nothing of a walker is seen
+SHADOW_STRENGTH = 0.28
+SHADOW_SLANT = (0.55, 0.7)  # metres to the right and away from the camera, per metre of height
+MIN_CONTRAST = 42.0  # grey levels between a garment and what is behind it, on average
+GARMENTS = np.array(
+    [
+        [38, 34, 32],
+        [92, 58, 34],
+        [48, 44, 120],
+        [58, 92, 50],
+        [225, 222, 218],
+        [70, 120, 190],
+        [120, 52, 88],
+        [60, 62, 66],
+        [40, 70, 105],
+        [52, 150, 205],
+    ],
+    dtype=np.float32,
+)  # BGR
+SKINS = np.array([[165, 190, 225], [130, 160, 205], [85, 115, 160], [55, 75, 105]], np.float32)
+HAIRS = np.array([[30, 32, 38], [45, 65, 95], [90, 130, 165], [120, 122, 125]], np.float32)
+HAIR_END, SKIN_END, TOP_END, SHOES_START = 0.055, 0.135, 0.50, 0.945  # shares of the height
+
+
+@dataclass(frozen=True)
+class WalkerSpec:
+    """Who walks through the street, how, and when.
+
+    person_seed: who (`walkers.person`); session: seed of the day's pace, clothes and bag
+    condition: nm, bg or cl; view_deg: 0 towards the camera, 90 with the left side to it (leftwards
+    in the picture), 180 away, 270 rightwards; start_s: when they enter, None for a free moment
+    distance_m: from the camera on the way; offset_m: how far to the right of its axis that is
+    """
+
+    person_seed: int
+    name: str | None = None
+    condition: str = "nm"
+    session: int = 0
+    view_deg: float = 90.0
+    start_s: float | None = None
+    distance_m: float = 7.0
+    offset_m: float = 0.0
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One walker at one frame: the soft outline and where its top left corner lies."""
+
+    alpha: Labels  # [h, w]
+    bag: Labels | None  # [h, w], the part of it that is a bag
+    left: int
+    top: int
+    z_m: float
+
+    @property
+    def area(self) -> int:
+        """Pixels of the whole outline, seen or not."""
+        return max(1, int(np.count_nonzero(self.alpha >= FOREGROUND)))
+
+    def mark(self, labels: Labels, label: int) -> None:
+        """Write `label` wherever the outline lies in a picture of labels, in place."""
+        height, width = self.alpha.shape
+        cut = _overlap(self.left, self.top, width, height, labels.shape)
+        if cut is not None:
+            labels[cut[0]][self.alpha[cut[1]] >= FOREGROUND] = label
+
+
+class Actor:
+    """A walker with a path; nothing is rendered before the first frame that shows them."""
+
+    def __init__(self, spec: WalkerSpec, camera: Camera, fps: float, backdrop: Image) -> None:
+        self.spec, self._camera = spec, camera
+        self._person = generate.person(spec.person_seed)
+        turn = math.radians(spec.view_deg)
+        self._heading = (-math.sin(turn), -math.cos(turn))  # x, z per metre walked
+        begin_m, end_m = self._ends()
+        self._middle_m = (begin_m + end_m) / 2
+        middle_z_m = spec.distance_m + self._heading[1] * self._middle_m
+        self._height_m = generate.body_height_m(self._person)
+        self.recording = generate.recording(
+            spec.session,
+            spec.condition,
+            spec.view_deg,
+            fps=fps,
+            height_px=max(24, round(camera.focal_px * self._height_m / middle_z_m)),
+            distance_m=middle_z_m,
+            elevation_deg=math.degrees(math.atan((CAMERA_HEIGHT_M - PELVIS_M) / middle_z_m)),
+            azimuth_deg=0.0,
+            roll_deg=0.0,
+            drop_rate=0.0,
+            noise=0.0,
+        )
+        step_m = generate.speed_mps(self._person, self.recording) / fps
+        self.frames = max(1, math.ceil((end_m - begin_m) / step_m))
+        self.first_index = 0 if spec.start_s is None else round(spec.start_s * fps)
+        self._wardrobe(backdrop)
+
+    def render(self) -> None:
+        """Make the outlines now, some 2 ms per frame, and not when they are first needed."""
+        _ = self._outlines
+
+    def at(self, index: int) -> Drawing | None:
+        """Return the walker as seen at a frame of the scene, None outside their time."""
+        frame = index - self.first_index
+        if not 0 <= frame < self.frames:
+            return None
+        sprite, bag = self._outlines[frame]
+        gone_m = self._middle_m + sprite.travel_m
+        x_m = self.spec.offset_m + self._heading[0] * gone_m
+        z_m = self.spec.distance_m + self._heading[1] * gone_m
+        height = max(8, round(self._camera.focal_px * self._height_m / z_m))
+        scale = height / sprite.mask.shape[0]
+        width = max(3, round(sprite.mask.shape[1] * scale))
+        left = round(self._camera.column(x_m, z_m) - sprite.anchor_px * scale)
+        top = round(self._camera.floor_row(z_m)) - height
+        return Drawing(
+            _resized(sprite.mask, width, height),
+            None if bag is None else _resized(bag, width, height),
+            left,
+            top,
+            z_m,
+        )
+
+    def paint(self, drawing: Drawing, canvas: Image) -> None:
+        """Draw the walker onto the picture, in place."""
+        height, width = drawing.alpha.shape
+        cut = _overlap(drawing.left, drawing.top, width, height, canvas.shape)
+        if cut is None:
+            return
+        (rows, columns), (own_rows, own_columns) = cut
+        colour = cv2.resize(self._cloth, (width, height), interpolation=cv2.INTER_LINEAR)
+        if drawing.bag is not None:
+            share = (drawing.bag.astype(np.float32) / 255.0)[..., None]
+            colour = colour * (1 - share) + self._bag_colour * share
+        edge = cv2.blur(drawing.alpha, (9, 9)).astype(np.float32) / 255.0
+        colour = colour * (0.72 + 0.28 * edge)[..., None]  # rounder towards the outline
+        alpha = drawing.alpha[own_rows, own_columns].astype(np.float32)[..., None] / 255.0
+        behind = canvas[rows, columns]
+        mixed = behind + (colour[own_rows, own_columns] - behind) * alpha
+        canvas[rows, columns] = np.clip(mixed, 0, 255)
+
+    def shade(self, drawing: Drawing, canvas: Image) -> None:
+        """Darken the ground where the walker's shadow falls, in place."""
+        height, width = drawing.alpha.shape
+        right, up = SHADOW_SLANT[0], SHADOW_SLANT[1] * CAMERA_HEIGHT_M / drawing.z_m
+        out_w, out_h = width + math.ceil(right * height) + 8, math.ceil(up * height) + 8
+        warp = np.array([[1, -right, right * height + 2], [0, up, 4.0]], dtype=np.float32)
+        fallen = cv2.warpAffine(drawing.alpha, warp, (out_w, out_h))
+        fallen = cv2.GaussianBlur(fallen, (0, 0), 2.0)
+        foot = drawing.top + height
+        cut = _overlap(drawing.left - 2, foot - out_h + 4, out_w, out_h, canvas.shape)
+        if cut is None:
+            return
+        (rows, columns), (own_rows, own_columns) = cut
+        dark = 1.0 - SHADOW_STRENGTH / 255.0 * fallen[own_rows, own_columns].astype(np.float32)
+        canvas[rows, columns] = (canvas[rows, columns] * dark[..., None]).astype(np.uint8)
+
+    @cached_property
+    def _outlines(self) -> list[tuple[generate.Sprite, Labels | None]]:
+        """Render all frames of the path: the outline, and what of it is a bag."""
+        sprites = generate.sprites(self._person, self.recording, self.frames)
+        if not self.recording.bag:
+            return [(sprite, None) for sprite in sprites]
+        bare = generate.sprites(self._person, replace(self.recording, bag=""), self.frames)
+        return [(sprite, _bag(sprite, body)) for sprite, body in zip(sprites, bare, strict=True)]
+
+    def _ends(self) -> tuple[float, float]:
+        """Return where on the path, in metres from its middle, the walker enters and leaves."""
+        half = 0.5 * self._camera.size[1] / self._camera.focal_px  # of the picture, per metre of z
+        along = np.arange(-40.0, 40.0, 0.05)
+        x_m = self.spec.offset_m + self._heading[0] * along
+        z_m = self.spec.distance_m + self._heading[1] * along
+        seen = (np.abs(x_m) < half * z_m + MARGIN_M) & (z_m > NEAR_M) & (z_m < FAR_M)
+        if not seen.any():
+            raise ValueError(f"expected a path through the picture, got {self.spec}")
+        return float(along[seen][0]), float(along[seen][-1])
+
+    def _wardrobe(self, backdrop: Image) -> None:
+        """Choose clothes that stand out from what is behind them, as [256, 48, 3] of colours."""
+        rng = np.random.default_rng([self.spec.person_seed, self.spec.session, 77])
+        foot = float(self._camera.floor_row(self.spec.distance_m))
+        tall = self._camera.focal_px * self._height_m / self.spec.distance_m
+        top, bottom = (
+            _garment(rng, _band(backdrop, foot - tall * (1 - a), foot - tall * (1 - b)))
+            for a, b in ((SKIN_END, TOP_END), (TOP_END, SHOES_START))
+        )
+        hem = TOP_END
+        if self.spec.condition == "cl":
+            hem += 0.08 + 0.2 * self.recording.coat_hem
+        share = np.linspace(0, 1, 256)[:, None]
+        rows = np.where(share < HAIR_END, HAIRS[rng.integers(len(HAIRS))], SKINS[rng.integers(4)])
+        rows = np.where(share < SKIN_END, rows, top)
+        rows = np.where(share < hem, rows, bottom)
+        rows = np.where(share < SHOES_START, rows, GARMENTS[0] + 12)  # [256, 3]
+        lit = np.linspace(1.10, 0.86, 48)[None, :, None]  # the sun stands to the left
+        folds = cv2.GaussianBlur(rng.normal(0, 26, (256, 48)).astype(np.float32), (0, 0), 2.2)
+        self._cloth: Floats = (rows[:, None] * lit + folds[..., None]).astype(np.float32)
+        self._bag_colour: Floats = GARMENTS[rng.integers(len(GARMENTS))] * np.float32(0.8)
+
+
+def _garment(rng: np.random.Generator, behind: Floats) -> Floats:
+    """Draw a colour; one that would hide its wearer is drawn again."""
+    grey = np.array([0.114, 0.587, 0.299])
+    colours = GARMENTS[rng.permutation(len(GARMENTS))] + rng.normal(0, 6, 3)
+    apart = np.abs((colours - behind) @ grey)
+    chosen: Floats = colours[int(np.argmax(apart >= MIN_CONTRAST))]
+    return chosen
+
+
+def _band(backdrop: Image, top: float, bottom: float) -> Floats:
+    """Return the mean colour of some rows of the picture, [3]."""
+    first = int(np.clip(top, 0, backdrop.shape[0] - 1))
+    last = int(np.clip(bottom, first + 1, backdrop.shape[0]))
+    mean: Floats = backdrop[first:last].mean((0, 1))
+    return mean
+
+
+def _bag(sprite: generate.Sprite, body: generate.Sprite) -> Labels:
+    """Return what a bag adds to the outline, [h, w] of `sprite`."""
+    mask = sprite.mask
+    plain = np.zeros_like(mask)
+    left, top = round(sprite.anchor_px - body.anchor_px), mask.shape[0] - body.mask.shape[0]
+    cut = _overlap(left, top, body.mask.shape[1], body.mask.shape[0], mask.shape)
+    if cut is not None:
+        plain[cut[0]] = body.mask[cut[1]]
+    added = cv2.bitwise_and(mask, cv2.bitwise_not(plain))
+    added[: round(SKIN_END * mask.shape[0])] = 0  # heads nod, bags hang lower
+    opened = cv2.morphologyEx(added, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    return np.asarray(opened, dtype=np.uint8)
+
+
+def _resized(mask: Labels, width: int, height: int) -> Labels:
+    """Return a mask with soft edges at another size."""
+    small = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(small, (3, 3), 0.6), dtype=np.uint8)
+
+
+def _overlap(left: int, top: int, width: int, height: int, shape: tuple[int, ...]) -> Any:
+    """Return the slices of a picture and of a patch where the two overlap, None if nowhere."""
+    first_row, last_row = max(top, 0), min(top + height, shape[0])
+    first_column, last_column = max(left, 0), min(left + width, shape[1])
+    if first_row >= last_row or first_column >= last_column:
+        return None
+    there = (slice(first_row, last_row), slice(first_column, last_column))
+    own = (
+        slice(first_row - top, last_row - top),
+        slice(first_column - left, last_column - left),
+    )
+    return there, own

@@ -1,0 +1,278 @@
+"""`synthetic://N`: a street that N walkers cross, with the truth about every frame.
+
+    synthetic://6?seed=0&fps=25&seconds=20&size=640x360&live=1
+
+It reads like a file (every frame counts, no pacing) unless `live=1`. The same seed gives the same
+pictures, whatever part of them is read. People may be given, so that some are seen on another day,
+in other clothes and from another side than when they were enrolled.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cstl_edge.errors import ConfigError
+from cstl_edge.live.sources.base import (
+    Frame,
+    FrameSource,
+    Image,
+    SourceBase,
+    StateCallback,
+    query_values,
+    redact,
+)
+from cstl_edge.live.sources.stream import LiveSource
+from cstl_edge.live.sources.synthetic.actor import Actor, Labels, WalkerSpec
+from cstl_edge.live.sources.synthetic.scene import Camera, Light, empty_street
+
+FPS = 25.0
+SIZE = (360, 640)  # height, width in pixels
+MAX_PEOPLE = 50
+LIMITS = {"fps": (1.0, 120.0), "seconds": (0.1, 86_400.0)}
+SIDES_PX = (120, 4096)  # of the picture
+FIRST_SEED = 1_000_000  # people of the street; below it are those of training and evaluation
+EMPTY_S = 1.0  # of the street before the first and after the last walker
+ENTRANCES_S = (2.0, 4.0)  # between one walker and the next
+TURNED_DEG = 30.0  # at most, from walking straight across
+DISTANCES_M = (5.8, 9.0)
+
+
+@dataclass(frozen=True)
+class WalkerTruth:
+    """What is true about one walker in one frame.
+
+    walker: number in the list of people; box: x, y, w, h in pixels of what can be seen of them
+    visible: share of their outline in sight, 1.0 when neither the border nor a neighbour hides any
+    """
+
+    walker: int
+    name: str | None
+    person_seed: int
+    condition: str
+    view_deg: float
+    box: tuple[int, int, int, int]
+    visible: float
+
+
+class SyntheticSource(SourceBase):
+    """A street of synthetic walkers, read like a file.
+
+    people: a number of strangers or a list of WalkerSpec; size: height, width in pixels
+    seconds: length of the whole street, None until the last walker has left
+    start_s, stop_s: the part of it that is read
+    Raises ConfigError for what cannot be.
+    """
+
+    def __init__(
+        self,
+        people: int | Sequence[WalkerSpec] = 6,
+        *,
+        seed: int = 0,
+        fps: float = FPS,
+        seconds: float | None = None,
+        size: tuple[int, int] = SIZE,
+        start_s: float | None = None,
+        stop_s: float | None = None,
+        uri: str | None = None,
+    ) -> None:
+        count = people if isinstance(people, int) else len(people)
+        _check(count, fps, seconds, size)
+        super().__init__(uri or f"synthetic://{count}?seed={seed}")
+        specs = street_walkers(people, seed) if isinstance(people, int) else list(people)
+        self._options: dict[str, Any] = {
+            "people": tuple(specs),
+            "seed": seed,
+            "fps": fps,
+            "seconds": seconds,
+            "size": size,
+            "start_s": start_s,
+            "stop_s": stop_s,
+            "uri": uri,
+        }
+        self.fps, self.size = fps, size
+        camera = Camera(size)
+        self._street = empty_street(camera, seed)
+        self._light = Light(size, seed)
+        try:
+            self._actors = [Actor(s, camera, fps, self._street) for s in scheduled(specs, seed)]
+        except ValueError as err:
+            raise ConfigError(f"cannot stage {self.uri}: {err}") from err
+        ends = [actor.first_index + actor.frames for actor in self._actors]
+        whole = round(seconds * fps) if seconds else max(ends, default=0) + round(EMPTY_S * fps)
+        self._index = 0 if start_s is None else math.ceil(start_s * fps - 1e-9)
+        self._stop = whole if stop_s is None else min(whole, math.ceil(stop_s * fps - 1e-9))
+        self.frames = max(0, self._stop - self._index)
+        self._seen: tuple[int, list[WalkerTruth], Labels] | None = None
+
+    @property
+    def people(self) -> list[WalkerSpec]:
+        """Who walks, with the moments when they enter."""
+        return [actor.spec for actor in self._actors]
+
+    def reopen(self) -> SyntheticSource:
+        """Return a new source of the same street."""
+        return SyntheticSource(**self._options)
+
+    def render(self) -> None:
+        """Make all outlines now (some 2 ms per walker and frame) and not as walkers enter."""
+        for actor in self._actors:
+            actor.render()
+
+    def image(self, index: int) -> Image:
+        """Return the picture of any frame, uint8 [H, W, 3]."""
+        canvas = self._street.copy()
+        drawings = self._drawings(index)
+        for actor, drawing in drawings:
+            actor.shade(drawing, canvas)
+        for actor, drawing in drawings:
+            actor.paint(drawing, canvas)
+        return self._light.apply(canvas, index, index / self.fps)
+
+    def truth(self, index: int) -> list[WalkerTruth]:
+        """Return what is true about every walker of whom anything is seen at frame `index`."""
+        return self._look(index)[0]
+
+    def labels(self, index: int) -> Labels:
+        """Return uint8 [H, W]: 0 the street, i + 1 where walker i is seen."""
+        return self._look(index)[1]
+
+    def _next(self) -> Frame | None:
+        if self._index >= self._stop:
+            return None
+        index, self._index = self._index, self._index + 1
+        return Frame(index, self.image(index), index / self.fps)
+
+    def _drawings(self, index: int) -> list[tuple[Actor, Any]]:
+        """Return who is there, farthest first."""
+        there = [(a, d) for a in self._actors if (d := a.at(index)) is not None]
+        return sorted(there, key=lambda pair: -pair[1].z_m)
+
+    def _look(self, index: int) -> tuple[list[WalkerTruth], Labels]:
+        if self._seen is None or self._seen[0] != index:
+            labels = np.zeros(self.size, np.uint8)
+            drawings = self._drawings(index)
+            for actor, drawing in drawings:
+                drawing.mark(labels, self._actors.index(actor) + 1)
+            found = [self._truth(actor, drawing.area, labels) for actor, drawing in drawings]
+            truth = sorted((t for t in found if t is not None), key=lambda t: t.walker)
+            self._seen = index, truth, labels
+        return self._seen[1], self._seen[2]
+
+    def _truth(self, actor: Actor, area: int, labels: Labels) -> WalkerTruth | None:
+        walker, spec = self._actors.index(actor), actor.spec
+        mine = labels == walker + 1
+        rows, columns = np.flatnonzero(mine.any(1)), np.flatnonzero(mine.any(0))
+        if rows.size == 0:
+            return None
+        left, top = int(columns[0]), int(rows[0])
+        box = (left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
+        visible = float(np.count_nonzero(mine)) / area
+        return WalkerTruth(
+            walker, spec.name, spec.person_seed, spec.condition, spec.view_deg, box, visible
+        )
+
+
+def street_walkers(count: int, seed: int) -> list[WalkerSpec]:
+    """Draw strangers who cross the street, every third with a bag."""
+    rng = np.random.default_rng([seed, 3])
+    return [
+        WalkerSpec(
+            person_seed=FIRST_SEED + int(rng.integers(FIRST_SEED)),
+            condition="bg" if i % 3 == 1 else "nm",
+            session=int(rng.integers(FIRST_SEED)),
+            view_deg=float(rng.choice((90.0, 270.0)) + rng.uniform(-TURNED_DEG, TURNED_DEG)),
+            distance_m=float(rng.uniform(*DISTANCES_M)),
+        )
+        for i in range(count)
+    ]
+
+
+def scheduled(people: Sequence[WalkerSpec], seed: int) -> list[WalkerSpec]:
+    """Give those without a moment of their own one after the other, some seconds apart."""
+    rng = np.random.default_rng([seed, 4])
+    next_s, out = EMPTY_S, []
+    for spec in people:
+        if spec.start_s is None:
+            spec = replace(spec, start_s=next_s)
+            next_s += float(rng.uniform(*ENTRANCES_S))
+        out.append(spec)
+    return out
+
+
+def open_synthetic(
+    uri: str,
+    *,
+    start_s: float | None = None,
+    stop_s: float | None = None,
+    on_state: StateCallback | None = None,
+) -> FrameSource:
+    """Open `synthetic://N?…`; a live one (`live=1`) keeps the street in `LiveSource.scene`."""
+    count, _, query = uri.removeprefix("synthetic://").partition("?")
+    shown = redact(uri)
+    if not count.rstrip("/").isdecimal():
+        raise ConfigError(f"expected synthetic:// and a number of walkers, got {shown}")
+    kinds = {"seed": int, "fps": float, "seconds": float, "size": str, "live": int}
+    options = query_values(query, kinds, shown)
+    if "size" in options:
+        options["size"] = _size(options["size"], shown)
+    live = options.pop("live", 0)
+    scene = SyntheticSource(
+        int(count.rstrip("/")), **options, start_s=start_s, stop_s=stop_s, uri=uri
+    )
+    if not live:
+        return scene
+    scene.render()
+    return LiveSource(uri, lambda: _Paced(scene.reopen()), on_state=on_state)
+
+
+class _Paced:
+    """A street as a camera would send it: one picture whenever its moment has come."""
+
+    def __init__(self, scene: SyntheticSource) -> None:
+        self.fps = scene.fps
+        self._scene = scene
+        self._stopped = threading.Event()
+
+    def open(self) -> None:
+        self._scene.render()
+        self._begun_s = time.monotonic()
+        self._count = 0
+
+    def read(self) -> Image | None:
+        due_s = self._begun_s + self._count / self._scene.fps
+        if self._stopped.wait(max(0.0, due_s - time.monotonic())):
+            return None
+        self._count += 1
+        frame = next(self._scene, None)
+        return None if frame is None else frame.image
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def close(self) -> None:
+        self._scene.close()
+
+
+def _size(text: str, uri: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise ConfigError(f"size in {uri}: expected WIDTHxHEIGHT such as 640x360, got {text!r}")
+    return int(height), int(width)
+
+
+def _check(count: int, fps: float, seconds: float | None, size: tuple[int, int]) -> None:
+    if not 0 <= count <= MAX_PEOPLE:
+        raise ConfigError(f"expected 0 to {MAX_PEOPLE} walkers, got {count}")
+    if not all(SIDES_PX[0] <= side <= SIDES_PX[1] for side in size):
+        raise ConfigError(f"expected sides of {SIDES_PX[0]} to {SIDES_PX[1]} pixels, got {size}")
+    for name, value in (("fps", fps), ("seconds", seconds)):
+        low, high = LIMITS[name]
+        if value is not None and not low <= value <= high:
+            raise ConfigError(f"expected {name} from {low:g} to {high:g}, got {value}")

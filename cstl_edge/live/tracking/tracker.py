@@ -1,0 +1,380 @@
+"""Who is who from frame to frame: boxes in, ids out, masks carried along.
+
+In the manner of ByteTrack: a constant-velocity prediction by the wall clock, then rounds of
+matching (sure detections by overlap, unsure ones by overlap, what is left by distance, for cameras
+of few frames per second). Matching is greedy from the best pair down, ties broken by geometry:
+among walkers the best overlap is nearly always mutual, so the optimal assignment gives the same
+pairs, and the result does not depend on the order of the detections. When one detection covers two
+expected people, both are marked as merged and go on by prediction alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from cstl_edge.live.boxes import Box, box_iou, intersection
+from cstl_edge.live.segmentation.base import Colours, Detection
+
+SURE_SCORE = 0.5  # from here a detection may start a track
+REACH, REACH_PER_S = 0.3, 2.0  # body heights: how far a walker may be from where it was expected
+MAX_REACH = 1.0
+REUNION_REACH = 1.5  # body heights, after a merge
+INSIDE = 0.6  # of the smaller of two boxes inside the other, at the border
+MAX_RATIO = 1.6  # between the heights of one walker in two detections
+VELOCITY_S = 0.3  # time constant of the velocity's average
+SIZE_BLEND, COLOUR_BLEND = 0.5, 0.1  # weight of the newest measurement
+COLOUR_UNIT = 40.0  # difference of 0..255 that counts like one body height
+MAX_COLOUR = 60.0  # between what was lost and what is found
+MAX_BORDER_COLOUR = 40.0  # stricter: where one leaves, another may come in
+LOST_S = 0.3  # unseen for longer, a walker is found again by colour too
+DECAY_S = 0.8  # in which the velocity of an unseen track dies away
+
+CostFunction = Callable[["Track", Detection, float], "float | None"]  # the third is the time
+
+
+@dataclass
+class Track:
+    """One walker's box through time. `detection` is None in frames where it was not seen alone."""
+
+    id: int
+    box: Box
+    time_s: float  # when it was last seen
+    born_s: float
+    velocity: tuple[float, float] = (0.0, 0.0)  # of the box's foot centre, pixels per second
+    hits: int = 1
+    confirmed: bool = False
+    merged: bool = False
+    merged_since_s: float | None = None
+    hidden_s: float = 0.0  # of late, inside somebody else's detection
+    clipped: bool = False  # when last seen
+    colours: Colours | None = None
+    detection: Detection | None = None
+
+    def predicted(self, time_s: float) -> Box:
+        """Return where the box is expected."""
+        # who is out of sight may have stopped: the velocity dies away
+        elapsed = DECAY_S * (1 - math.exp(-(time_s - self.time_s) / DECAY_S))
+        x, y, w, h = self.box
+        return x + self.velocity[0] * elapsed, y + self.velocity[1] * elapsed, w, h
+
+    def see(self, detection: Detection, time_s: float) -> None:
+        """Take a detection as this walker."""
+        gx, gy = _foot(detection.box)
+        if not detection.shared:
+            self._measure(detection, time_s)
+            self.hidden_s = max(0.0, self.hidden_s - (time_s - self.time_s) / 2)
+        w = (1 - SIZE_BLEND) * self.box[2] + SIZE_BLEND * detection.box[2]
+        h = (1 - SIZE_BLEND) * self.box[3] + SIZE_BLEND * detection.box[3]
+        self.box = (gx - w / 2, gy - h, w, h)
+        self.hits += detection.score >= SURE_SCORE
+        self.time_s, self.detection = time_s, detection
+        self.merged, self.clipped = detection.shared, detection.clipped
+        if not self.merged:
+            self.merged_since_s = None
+        elif self.merged_since_s is None:
+            self.merged_since_s = time_s
+
+    def _measure(self, detection: Detection, time_s: float) -> None:
+        """Learn velocity and colours from a detection of this walker alone."""
+        elapsed = time_s - self.time_s
+        if elapsed > 0:
+            # by time, so that 10 and 30 frames per second smooth the swing of the legs alike
+            blend = 1 - math.exp(-elapsed / VELOCITY_S) if self.hits > 1 else 1.0
+            (fx, fy), (gx, gy) = _foot(self.box), _foot(detection.box)
+            measured = ((gx - fx) / elapsed, (gy - fy) / elapsed)
+            self.velocity = (
+                (1 - blend) * self.velocity[0] + blend * measured[0],
+                (1 - blend) * self.velocity[1] + blend * measured[1],
+            )
+        if self.colours is None or detection.colours is None:
+            self.colours = detection.colours or self.colours
+        else:
+            pairs = zip(self.colours, detection.colours, strict=True)
+            self.colours = tuple((1 - COLOUR_BLEND) * a + COLOUR_BLEND * b for a, b in pairs)
+
+
+def overlap_cost(least: float) -> CostFunction:
+    """Return a cost that asks for an intersection over union of at least `least`."""
+
+    def cost(track: Track, detection: Detection, time_s: float) -> float | None:
+        if _is_another(track, detection, time_s):
+            return None
+        overlap = box_iou(track.predicted(time_s), detection.box)
+        return 1 - overlap if overlap >= least else None
+
+    return cost
+
+
+def distance_cost(track: Track, detection: Detection, time_s: float) -> float | None:
+    """Return the distance of the centres in body heights, None when nobody walks so far so soon.
+
+    Whoever enters or leaves through the border changes size at once: there, lying in one another
+    is enough.
+    """
+    if _is_another(track, detection, time_s):
+        return None
+    expected, found = track.predicted(time_s), detection.box
+    larger, smaller = max(expected[3], found[3]), max(min(expected[3], found[3]), 1e-9)
+    if track.clipped or detection.clipped:
+        least = max(min(expected[2] * expected[3], found[2] * found[3]), 1e-9)
+        alike = (colour_distance(track, detection) or 0.0) <= MAX_BORDER_COLOUR
+        if alike and intersection(expected, found) > INSIDE * least:
+            return MAX_REACH
+    if larger > MAX_RATIO * smaller:
+        return None
+    (ax, ay), (bx, by) = _centre(expected), _centre(found)
+    distance = math.hypot(ax - bx, ay - by) / larger
+    elapsed_s = time_s - track.time_s
+    return distance if distance <= min(REACH + REACH_PER_S * elapsed_s, MAX_REACH) else None
+
+
+def reunion_cost(track: Track, detection: Detection, time_s: float) -> float | None:
+    """Return what it costs that a walker comes out of a merge as this detection.
+
+    Where two people meet, position alone cannot tell whether they passed or turned back: the
+    colours of their clothes count as much.
+    """
+    if detection.shared:
+        return None
+    (ax, ay), (bx, by) = _centre(track.predicted(time_s)), _centre(detection.box)
+    distance = math.hypot(ax - bx, ay - by) / max(track.box[3], 1e-9)
+    if distance > REUNION_REACH:
+        return None
+    return distance + (colour_distance(track, detection) or 0.0) / COLOUR_UNIT
+
+
+def colour_distance(track: Track, detection: Detection) -> float | None:
+    """Return the mean difference of colours, None where one of them is not known."""
+    if track.colours is None or detection.colours is None:
+        return None
+    pairs = zip(track.colours, detection.colours, strict=True)
+    return sum(abs(a - b) for a, b in pairs) / len(track.colours)
+
+
+def _is_another(track: Track, detection: Detection, time_s: float) -> bool:
+    """Tell that what turns up where somebody was lost wears other clothes."""
+    if time_s - track.time_s <= LOST_S:
+        return False
+    return (colour_distance(track, detection) or 0.0) > MAX_COLOUR
+
+
+def _centre(box: Box) -> tuple[float, float]:
+    return box[0] + box[2] / 2, box[1] + box[3] / 2
+
+
+def _foot(box: Box) -> tuple[float, float]:
+    return box[0] + box[2] / 2, box[1] + box[3]
+
+
+__all__ = ["Track", "TrackUpdate", "Tracker"]
+
+MIN_IOU, MIN_IOU_UNSURE = 0.2, 0.4
+CONFIRM_HITS, CONFIRM_S = 3, 0.1  # sure detections, and seconds, before a track is born
+KEEP_LOST_S = 1.5  # an unseen track waits this long
+BRIEF_SHARE = 0.2  # of that, for tentative tracks and for who was last seen at the border
+MISSED_FRAMES = 2.5  # and at least this many frames, for slow cameras
+MAX_GAP_S = 3.0  # a hole in time closes all tracks
+MAX_TRACKS = 64
+COVERED = 0.6  # of an expected box inside a detection that swallows it
+FRAGMENT_AREA = 0.45  # of the larger one: a track this small inside another is a part of it
+MAX_MERGED_S = 4.0  # without having been seen alone
+MAX_HIDDEN_S = 1.5  # two who pass each other are one blob for about a second
+
+
+@dataclass(frozen=True)
+class TrackUpdate:
+    """What one frame changed. Ids never come back."""
+
+    active: list[Track] = field(default_factory=list)  # confirmed, seen or merged in this frame
+    born: list[Track] = field(default_factory=list)
+    lost: list[Track] = field(default_factory=list)  # confirmed, unseen in this frame
+    closed: list[Track] = field(default_factory=list)
+
+
+class Tracker:
+    """Follows boxes; one per source."""
+
+    def __init__(self, *, keep_lost_s: float = KEEP_LOST_S, max_tracks: int = MAX_TRACKS) -> None:
+        self._keep_lost_s = keep_lost_s
+        self._max_tracks = max_tracks
+        self._tracks: list[Track] = []
+        self.unfollowed = 0
+        """Detections that started no track because there were `max_tracks`."""
+        self._next_id = 1
+        self._time_s: float | None = None
+        self._step_s = 0.0  # between the last two frames
+
+    def expected(self, time_s: float) -> list[Box]:
+        """Return where the confirmed tracks should be, for the segmenter."""
+        return [t.predicted(time_s) for t in self._tracks if t.confirmed]
+
+    def update(self, detections: Sequence[Detection], time_s: float) -> TrackUpdate:
+        """Take the detections of one frame; time must not run backwards."""
+        closed = self._close_before(time_s)
+        self._step_s = time_s - self._time_s if self._time_s is not None and not closed else 0.0
+        self._time_s = time_s
+        for track in self._tracks:
+            track.detection = None
+        # one order for the same set, so that ties and new ids do not depend on the caller's
+        left = sorted(detections, key=lambda d: (d.box, d.score))
+        left = self._swallow(left, time_s)
+        left = self._match(left, time_s)
+        born = self._start(left, time_s)
+        closed += self._close_stale(time_s)
+        alive = [t for t in self._tracks if t.confirmed]
+        return TrackUpdate(
+            active=[t for t in alive if t.time_s == time_s or t.merged],
+            born=born,
+            lost=[t for t in alive if t.time_s != time_s and not t.merged],
+            closed=closed,
+        )
+
+    def finish(self) -> TrackUpdate:
+        """Close everything, at the end of a source."""
+        closed = [t for t in self._tracks if t.confirmed]
+        self._tracks = []
+        return TrackUpdate(closed=closed)
+
+    def _close_before(self, time_s: float) -> list[Track]:
+        if self._time_s is None or 0 <= time_s - self._time_s <= MAX_GAP_S:
+            return []
+        return self.finish().closed
+
+    def _swallow(self, detections: list[Detection], time_s: float) -> list[Detection]:
+        """Mark the tracks that share one detection; return the other detections."""
+        for track in self._tracks:
+            track.merged = False
+        left = []
+        for detection in detections:
+            inside = self._inside(detection, detections, time_s)
+            inside = self._drop_doubles(self._drop_fragments(inside), detection)
+            if len(inside) < 2:
+                left.append(detection)
+                continue
+            for track in inside:
+                self._merge(track, detection, time_s)
+        return left
+
+    def _inside(
+        self, detection: Detection, detections: Sequence[Detection], time_s: float
+    ) -> list[Track]:
+        """Return the tracks that a detection covers and no other detection explains."""
+        inside = []
+        for track in self._tracks:
+            box = track.predicted(time_s)
+            covered = intersection(box, detection.box) / max(box[2] * box[3], 1e-9)
+            recent = time_s - track.time_s <= 0.5 or track.merged_since_s is not None
+            if not (track.confirmed and recent and covered >= COVERED):
+                continue
+            fits = max(0.5, box_iou(box, detection.box))
+            others = (d for d in detections if d is not detection)
+            if not any(box_iou(box, other.box) > fits for other in others):
+                inside.append(track)
+        return inside
+
+    def _drop_fragments(self, tracks: list[Track]) -> list[Track]:
+        """Forget tracks that turned out to be a part of another one's body."""
+        if len(tracks) < 2:
+            return tracks
+        largest = max(t.box[2] * t.box[3] for t in tracks)
+        whole = [t for t in tracks if t.box[2] * t.box[3] >= FRAGMENT_AREA * largest]
+        for track in tracks:
+            if track not in whole:
+                track.time_s = -math.inf  # closed as stale at the end of this update
+        return whole
+
+    def _drop_doubles(self, tracks: list[Track], detection: Detection) -> list[Track]:
+        """Forget the worst fitting of tracks that share one detection for too long to be two."""
+        if len(tracks) < 2 or min(track.hidden_s for track in tracks) < MAX_HIDDEN_S:
+            return tracks
+        worst = max(tracks, key=lambda t: (colour_distance(t, detection) or 0.0, t.id))
+        worst.time_s = -math.inf
+        return [track for track in tracks if track is not worst]
+
+    def _merge(self, track: Track, detection: Detection, time_s: float) -> None:
+        """Move a track along by its prediction, held inside the detection that hides it."""
+        x, y, w, h = track.predicted(time_s)
+        left, top, width, height = detection.box
+        x = min(max(x, left - w / 4), left + width - 0.75 * w)
+        y = min(max(y, top - h / 4), top + height - 0.75 * h)
+        since = track.merged_since_s if track.merged_since_s is not None else time_s
+        track.box, track.merged, track.merged_since_s = (x, y, w, h), True, since
+        track.hidden_s += time_s - track.time_s
+        track.time_s = time_s
+
+    def _match(self, detections: list[Detection], time_s: float) -> list[Detection]:
+        """Match greedily, who comes out of a merge first; return the detections without a track."""
+        apart = [t for t in self._tracks if t.merged_since_s is not None]
+        detections = self._round(detections, time_s, reunion_cost, apart)
+        sure = [d for d in detections if d.score >= SURE_SCORE]
+        unsure = [d for d in detections if d.score < SURE_SCORE]
+        sure = self._round(sure, time_s, overlap_cost(MIN_IOU))
+        self._round(unsure, time_s, overlap_cost(MIN_IOU_UNSURE))
+        return self._round(sure, time_s, distance_cost)
+
+    def _round(
+        self,
+        detections: list[Detection],
+        time_s: float,
+        cost: CostFunction,
+        tracks: Sequence[Track] | None = None,
+    ) -> list[Detection]:
+        chosen = self._tracks if tracks is None else tracks
+        free = [t for t in chosen if t.detection is None and not t.merged]
+        pairs = []
+        for track in free:
+            for index, detection in enumerate(detections):
+                price = cost(track, detection, time_s)
+                if price is not None:
+                    # confirmed tracks first: a tentative one must not steal their detection
+                    pairs.append((not track.confirmed, price, track.id, index, track))
+        taken: set[int] = set()
+        for _, _, _, index, track in sorted(pairs, key=lambda pair: pair[:4]):
+            if index not in taken and track.detection is None:
+                track.see(detections[index], time_s)
+                taken.add(index)
+        return [d for i, d in enumerate(detections) if i not in taken]
+
+    def _start(self, detections: list[Detection], time_s: float) -> list[Track]:
+        """Start tentative tracks and confirm those that have lasted."""
+        for detection in detections:
+            if self._is_double(detection):
+                continue
+            if len(self._tracks) >= self._max_tracks:
+                self.unfollowed += 1
+            else:
+                track = Track(0, detection.box, time_s, time_s, clipped=detection.clipped)
+                track.hits, track.detection = int(detection.score >= SURE_SCORE), detection
+                self._tracks.append(track)
+        born = []
+        for track in self._tracks:
+            lasted = track.hits >= CONFIRM_HITS and time_s - track.born_s >= CONFIRM_S
+            if not track.confirmed and lasted:
+                track.id, track.confirmed = self._next_id, True
+                self._next_id += 1
+                born.append(track)
+        return born
+
+    def _is_double(self, detection: Detection) -> bool:
+        """Tell whether a detection is a piece of somebody who was just seen."""
+        area = max(detection.box[2] * detection.box[3], 1e-9)
+        seen = (t.detection.box for t in self._tracks if t.detection is not None and t.confirmed)
+        return any(intersection(detection.box, box) > 0.7 * area for box in seen)
+
+    def _close_stale(self, time_s: float) -> list[Track]:
+        closed, kept = [], []
+        for track in self._tracks:
+            # who was last seen at the border has left: the next to come in there is somebody else
+            brief = track.clipped or not track.confirmed
+            patience_s = self._keep_lost_s * (BRIEF_SHARE if brief else 1.0)
+            patience_s = max(patience_s, MISSED_FRAMES * self._step_s)
+            since = track.merged_since_s
+            hidden = since is not None and time_s - since > MAX_MERGED_S
+            if time_s - track.time_s > patience_s or hidden:
+                closed += [track] if track.confirmed else []
+            else:
+                kept.append(track)
+        self._tracks = kept
+        return closed

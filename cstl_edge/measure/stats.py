@@ -1,0 +1,72 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Samples:
+    """Durations in milliseconds, kept raw, by name of the stage."""
+
+    def __init__(self) -> None:
+        self.by_stage: dict[str, list[float]] = {}
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Add the duration of the block to `stage`."""
+        start = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            self.add(stage, (time.perf_counter_ns() - start) / 1e6)
+
+    def add(self, stage: str, duration_ms: float) -> None:
+        """Add one duration [ms] to `stage`."""
+        self.by_stage.setdefault(stage, []).append(duration_ms)
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Return `summary` of every stage."""
+        return {stage: summary(samples) for stage, samples in self.by_stage.items()}
+
+
+def percentile(samples: Sequence[float], q: float) -> float:
+    """Return the `q`-th percentile, 0 < q <= 100, as trtexec counts it.
+
+    >>> percentile([4.0, 1.0, 3.0, 2.0], 50)
+    2.0
+    """
+    if not samples:
+        raise ValueError("expected at least one sample, got none")
+    ordered = sorted(samples)
+    n = len(ordered)
+    left_out = int(_single(_single(1 - _single(_single(q) / 100)) * n))
+    return ordered[max(0, n - 1 - left_out)]
+
+
+def _single(x: float) -> float:
+    """Return `x` rounded to single precision."""
+    return float(struct.unpack("f", struct.pack("f", x))[0])
+
+
+def summary(samples_ms: Sequence[float]) -> dict[str, float]:
+    """Return count, mean and percentiles of durations [ms]."""
+    marks = {f"p{q}_ms": round(percentile(samples_ms, q), 4) for q in (50, 90, 95, 99)}
+    return {
+        "count": len(samples_ms),
+        "mean_ms": round(sum(samples_ms) / len(samples_ms), 4),
+        **marks,
+    }
+
+
+def append_jsonl(path: str | Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON object as one line, making the folder when it is missing."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")

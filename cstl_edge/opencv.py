@@ -1,0 +1,25 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from cstl_edge.errors import SourceUnavailable
+
+if TYPE_CHECKING:
+    pass
+
+
+def import_cv2() -> Any:
+    """Return cv2 with FFmpeg's own chatter off, or say how to install it."""
+    # FFmpeg reads this once, at the first capture; -8 is AV_LOG_QUIET. We say what is wrong.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    try:
+        import cv2
+    except ImportError as err:
+        raise SourceUnavailable(
+            "reading video needs cv2, which is not installed: pip install 'cstl-edge[cv]' "
+            "(on a Jetson: apt install python3-opencv, in an environment that sees system packages)"
+        ) from err
+    return cv2

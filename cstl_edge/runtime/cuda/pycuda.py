@@ -1,0 +1,154 @@
+"""`cuda.Buffers` on pycuda, in the primary context of the GPU and never in one of its own, which
+plugins, torch and TensorRT would not see. pycuda knows no stream capture: graphs go through the
+driver's library, on the same stream.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy.typing as npt
+
+from cstl_edge.runtime.cuda.base import CudaError, Gpu
+
+THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+
+
+class PycudaBuffers:
+    """One thread's stream on the first device. Raises ImportError, CudaError."""
+
+    def __init__(self) -> None:
+        """Make the primary context current in this thread, and a stream in it."""
+        import pycuda
+        import pycuda.driver as driver
+
+        self.name = f"pycuda {pycuda.VERSION_TEXT}"
+        self._driver: Any = driver
+        self._arrays: list[Any] = []
+        self._memory: dict[int, Any] = {}
+        self._graphs: list[ctypes.c_void_p] = []
+        self._library: Any = None
+        self._context: Any = None
+        self._asked(driver.init)
+        context = self._asked(driver.Device(0).retain_primary_context)
+        context.push()
+        self._context, self._thread = context, threading.get_ident()
+        non_blocking = 1  # CU_STREAM_NON_BLOCKING
+        self._stream = self._asked(driver.Stream, non_blocking)
+
+    @property
+    def stream(self) -> int:
+        """Return the handle of the stream."""
+        return int(self._stream.handle)
+
+    def gpu(self) -> Gpu:
+        """Return which GPU this is, and how much of its memory is free now."""
+        device = self._context.get_device()
+        major, minor = device.compute_capability()
+        free, total = self._asked(self._driver.mem_get_info)
+        integrated = device.get_attribute(self._driver.device_attribute.INTEGRATED)
+        version = self._driver.get_driver_version()
+        return Gpu(
+            name=device.name(),
+            sm=10 * major + minor,
+            free_bytes=free,
+            total_bytes=total,
+            integrated=bool(integrated),
+            cuda=f"{version // 1000}.{version % 1000 // 10}",
+        )
+
+    def device(self, nbytes: int) -> int:
+        """Return a pointer to `nbytes` bytes on the GPU."""
+        memory = self._asked(self._driver.mem_alloc, nbytes)
+        self._memory[int(memory)] = memory
+        return int(memory)
+
+    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return an array of zeros in page-locked memory."""
+        array: npt.NDArray[Any] = self._asked(self._driver.pagelocked_zeros, shape, dtype)
+        self._arrays.append(array)
+        return array
+
+    def upload(self, target: int, source: npt.NDArray[Any]) -> None:
+        """Copy a pinned array to the GPU, in the stream's order."""
+        self._asked(self._driver.memcpy_htod_async, target, source, self._stream)
+
+    def download(self, target: npt.NDArray[Any], source: int) -> None:
+        """Fill a pinned array from the GPU, in the stream's order."""
+        self._asked(self._driver.memcpy_dtoh_async, target, source, self._stream)
+
+    def synchronize(self) -> None:
+        """Wait until all work of the stream is done."""
+        self._asked(self._stream.synchronize)
+
+    def capture(self, work: Callable[[], None]) -> Any:
+        """Return a graph of what `work` puts into the stream."""
+        recorded, graph = ctypes.c_void_p(), ctypes.c_void_p()
+        stream = ctypes.c_void_p(self.stream)
+        self._call("cuStreamBeginCapture_v2", stream, THREAD_LOCAL)
+        try:
+            work()
+        except BaseException:
+            self._cuda().cuStreamEndCapture(stream, ctypes.byref(recorded))
+            raise
+        self._call("cuStreamEndCapture", stream, ctypes.byref(recorded))
+        try:
+            flags = ctypes.c_ulonglong(0)
+            self._call("cuGraphInstantiateWithFlags", ctypes.byref(graph), recorded, flags)
+        finally:
+            self._call("cuGraphDestroy", recorded)
+        self._graphs.append(graph)
+        return graph
+
+    def replay(self, graph: Any) -> None:
+        """Put a captured graph into the stream."""
+        self._call("cuGraphLaunch", graph, ctypes.c_void_p(self.stream))
+
+    def event(self) -> Any:
+        """Return a new event, which pycuda destroys when nobody holds it."""
+        return self._asked(self._driver.Event)
+
+    def mark(self, event: Any) -> None:
+        """Let an event happen when the stream comes to it."""
+        self._asked(event.record, self._stream)
+
+    def elapsed_ms(self, first: Any, second: Any) -> float:
+        """Return milliseconds between two events that have happened."""
+        return float(self._asked(second.time_since, first))
+
+    def close(self) -> None:
+        """Give everything back, and take the context off the thread it was pushed in."""
+        context, self._context = self._context, None
+        if context is None:
+            return
+        for graph in self._graphs:
+            self._cuda().cuGraphExecDestroy(graph)
+        self._graphs, self._memory, self._arrays = [], {}, []  # pycuda frees what nobody holds
+        self._stream = None
+        if threading.get_ident() == self._thread:  # each thread has a stack of its own
+            context.pop()
+
+    def _cuda(self) -> Any:
+        """Return the driver's library, opened when graphs are wanted."""
+        if self._library is None:
+            try:
+                self._library = ctypes.CDLL("libcuda.so.1")
+            except OSError as err:
+                raise CudaError(f"no CUDA graphs: {err}") from err
+        return self._library
+
+    def _call(self, function: str, *arguments: Any) -> None:
+        """Call the driver's library; CudaError with the number it returns."""
+        error = getattr(self._cuda(), function)(*arguments)
+        if error != 0:
+            raise CudaError(f"{function}: CUDA error {error}")
+
+    def _asked(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call pycuda; CudaError with what it says."""
+        try:
+            return function(*arguments)
+        except self._driver.Error as err:
+            raise CudaError(str(err)) from err

@@ -1,0 +1,94 @@
+"""The child process of `check`: look into graphs from outside, open them and run them once.
+
+Reads one line of JSON and the graphs from its standard input, says "ok" or what is wrong, and may
+die without harm to anyone. Run as `python -m cstl_edge.runtime.model_probe`; never imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+
+import numpy as np
+
+from cstl_edge.errors import ModelError, one_line
+from cstl_edge.runtime.manifest import Shape
+from cstl_edge.runtime.model_check import check_graph, graph_of
+
+MAX_ADDRESS_SPACE_BYTES = 16 * 2**30  # a graph that asks for more is not one of ours
+
+
+def main() -> int:
+    """Judge the graphs on standard input; the verdict is one line on standard output."""
+    _limit_memory()
+    header = json.loads(sys.stdin.buffer.readline())
+    shape = Shape.model_validate(header["shape"])
+    graphs = {name: sys.stdin.buffer.read(size) for name, size in header["graphs"].items()}
+    # Native libraries write to descriptor 1 as they please; the verdict must stand there alone.
+    verdict = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        judge(graphs, shape)
+        word = "ok"
+    except ModelError as err:
+        word = one_line(err, 400)
+    except Exception as err:  # whatever a runtime says of a hostile file is a verdict
+        word = one_line(f"{type(err).__name__}: {err}", 400)
+    verdict.write(word + "\n")
+    verdict.flush()
+    return 0
+
+
+def judge(graphs: Mapping[str, bytes], shape: Shape) -> None:
+    """Check every graph with `onnx`, then run it on one small input (ModelError)."""
+    for name, data in graphs.items():
+        check_graph(name, data, shape)
+    for name, data in graphs.items():
+        _run(name, data, shape)
+
+
+def _run(name: str, data: bytes, shape: Shape) -> None:
+    """Open a graph in ONNX Runtime and give it a sequence of two frames."""
+    import onnxruntime as ort
+
+    from cstl_edge.runtime.backends.onnxruntime import session_options
+
+    session = ort.InferenceSession(
+        data, sess_options=session_options(1), providers=["CPUExecutionProvider"]
+    )
+    rng = np.random.default_rng(0)
+    silhouettes = rng.integers(0, 2, (2, *shape.size), dtype=np.uint8) * np.uint8(255)
+    features = rng.random((2, shape.parts, shape.channels), dtype=np.float32)
+    rows = features.swapaxes(0, 1)  # [p, m, c]
+    two = np.array([2], np.int32)
+    kept = {
+        f"kept_{name}": rng.random((1, shape.parts, 2, width), dtype=np.float32)
+        for name, width in shape.kept.items()
+    }
+    feed = {
+        "frames": {"silhouettes": silhouettes},
+        "head": {"features": features[None], "lengths": two},
+        "full": {"silhouettes": silhouettes[None], "lengths": two},
+        "taps": {"features": rows},
+        "mix": {"features": rows, "sums": rows},
+        "slide": {**kept, "slots": np.array([[1, 0]])},
+    }[graph_of(name)]
+    if not all(np.isfinite(output).all() for output in session.run(None, feed)):
+        raise ModelError(f"{name}: expected finite outputs; got NaN or infinity")
+
+
+def _limit_memory() -> None:
+    """Cap the address space where the system can."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    cap = MAX_ADDRESS_SPACE_BYTES if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_AS, (min(cap, MAX_ADDRESS_SPACE_BYTES), hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""Embed walkers while they walk: each frame passes the trunk once, a window the head once per hop.
+
+Letters as in `base`. A walker keeps a ring of its last part features; what comes out is exactly
+what the full network says of the same frames, whatever else was in the batches.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
+
+import numpy as np
+
+from cstl_edge.arrays import Floats, Ints, Silhouettes
+from cstl_edge.errors import ConfigError, DataError, one_line
+from cstl_edge.runtime.base import Embedded, Encoder, check_silhouettes
+from cstl_edge.runtime.streaming.rings import (
+    Ring,
+    SlidingEncoder,
+    SlidingRing,
+    embed_slid,
+    embed_whole,
+)
+
+log = logging.getLogger(__name__)
+
+Walker = TypeVar("Walker", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """What the head says of a walker's window."""
+
+    embedding: Floats
+    """[p, d]"""
+    salient_frames: Ints
+    """[p]: the frame of the window, 0 the oldest, that gave each part; -1 without SSFL."""
+    frames_seen: int
+    """Frames of this walker since its first."""
+    window_frames: int
+    """How many of them, the latest, the embedding is of."""
+
+
+class StreamingEncoder(Generic[Walker]):
+    """Windows over the frames of many walkers, on any encoder. Not thread-safe.
+
+    Memory: window · p · c floats for each of at most `max_walkers` (0.5 MB at the paper's widths);
+    ten times as many where windows slide.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        window: int = 30,
+        hop: int = 5,
+        min_frames: int | None = None,
+        max_walkers: int = 64,
+        slide: bool = True,
+    ) -> None:
+        """Answer for a walker from `min_frames` (by default a full window), then every `hop`.
+
+        slide: where the encoder can, compute again only what a slide changes in a window
+        """
+        first = window if min_frames is None else min_frames
+        if min(window, hop, first, max_walkers) < 1 or first > window:
+            raise ConfigError(
+                "expected window, hop, max_walkers >= 1 and min_frames in 1..window; got "
+                f"window {window}, hop {hop}, max_walkers {max_walkers}, min_frames {first}"
+            )
+        self.encoder = encoder
+        self.window, self.hop, self.min_frames, self.max_walkers = window, hop, first, max_walkers
+        self.forgotten = 0
+        """Walkers dropped because there were more than `max_walkers`."""
+        self.not_finite = 0
+        """Embeddings held back because of a NaN or an infinity."""
+        self.slides = slide and encoder.info.slides
+        """Whether windows slide, or go through the head whole."""
+        if not self.slides:
+            why = (
+                "as asked for" if encoder.info.slides else "the only form that this model has here"
+            )
+            log.info("windows go through the head whole, %s", why)
+        threads = encoder.info.threads
+        self._pool = ThreadPoolExecutor(threads) if self.slides and threads > 1 else None
+        self._rings: OrderedDict[Walker, Ring] = OrderedDict()  # the longest unseen walker first
+
+    def __len__(self) -> int:
+        """Return how many walkers are held."""
+        return len(self._rings)
+
+    def push(self, silhouettes: Mapping[Walker, Silhouettes]) -> dict[Walker, StreamResult]:
+        """Take one more frame [h, w] of each of some walkers; answer for those whose turn it is.
+
+        Turns are staggered: one push runs at most its share, 1/hop, of these walkers' heads; those
+        longest overdue go first, the others wait for a later push. So a walker's answers are `hop`
+        of its frames apart, and up to 2·hop - 1 where walkers who came together are spread.
+
+        Raises DataError for silhouettes that cannot be used; then no walker has moved on.
+        """
+        if not silhouettes:
+            return {}
+        if len(silhouettes) > self.max_walkers:
+            raise DataError(
+                f"expected at most {self.max_walkers} walkers in a frame; got {len(silhouettes)}. "
+                "Raise max_walkers"
+            )
+        features = self.encoder.frames(self._batch(silhouettes))  # [m, p, c]
+        for walker in silhouettes:  # all of them before anyone is forgotten for a new one
+            if walker in self._rings:
+                self._rings.move_to_end(walker)
+        for walker, feature in zip(silhouettes, features, strict=True):
+            self._ring(walker).push(feature)
+        return self._answer(self._turns(silhouettes))
+
+    def close(self, walker: Walker) -> None:
+        """Forget a walker; one who was never seen is no error."""
+        self._rings.pop(walker, None)
+
+    def _batch(self, silhouettes: Mapping[Walker, Silhouettes]) -> Silhouettes:
+        """Stack silhouettes to [m, h, w] after checking each."""
+        for walker, silhouette in silhouettes.items():
+            try:
+                check_silhouettes(silhouette, self.encoder.info.size, ())
+            except DataError as err:
+                raise DataError(f"walker {one_line(walker)}: {err}") from err
+        return np.stack(list(silhouettes.values()))
+
+    def _ring(self, walker: Walker) -> Ring:
+        """Return the ring of a walker, a new one for a new walker."""
+        if walker not in self._rings:
+            if len(self._rings) >= self.max_walkers:
+                longest_unseen, _ = self._rings.popitem(last=False)
+                self.forgotten += 1
+                log.warning(
+                    "more than %d walkers: %s is forgotten",
+                    self.max_walkers,
+                    one_line(longest_unseen),
+                )
+            info = self.encoder.info
+            kind = SlidingRing if self.slides else Ring
+            self._rings[walker] = kind(self.window, info.parts, info.channels, self.min_frames)
+        return self._rings[walker]
+
+    def _turns(self, pushed: Mapping[Walker, Silhouettes]) -> list[Walker]:
+        """Return whose heads run now: the share of this push, the longest overdue first."""
+        overdue = {walker: self._rings[walker].seen - self._rings[walker].due for walker in pushed}
+        due = sorted((w for w in pushed if overdue[w] >= 0), key=lambda w: -overdue[w])
+        return due[: -(-len(pushed) // self.hop)]
+
+    def _answer(self, due: list[Walker]) -> dict[Walker, StreamResult]:
+        """Run the windows of the due walkers through the head, in one batch."""
+        if not due:
+            return {}
+        rings = [self._rings[walker] for walker in due]
+        answers = self._embed(rings)
+        results = {}
+        for i, (walker, ring) in enumerate(zip(due, rings, strict=True)):
+            ring.due = ring.seen + self.hop
+            if answers.finite[i]:
+                results[walker] = StreamResult(
+                    answers.embedding[i], answers.salient_frames[i], ring.seen, ring.held
+                )
+        self._tell_not_finite(len(due) - len(results))
+        return results
+
+    def _embed(self, rings: list[Ring]) -> Embedded:
+        if self.slides:
+            sliding = [ring for ring in rings if isinstance(ring, SlidingRing)]
+            return embed_slid(cast(SlidingEncoder, self.encoder), sliding, self._pool)
+        return embed_whole(self.encoder, rings)
+
+    def _tell_not_finite(self, count: int) -> None:
+        """Count embeddings held back, and warn of the first."""
+        if count and not self.not_finite:
+            log.warning("the network gave a NaN or an infinity: such embeddings are held back")
+        self.not_finite += count

@@ -1,0 +1,208 @@
+"""TensorRT: `frames` and `head` as engines that `cstl-edge build` made for this very machine.
+
+Nothing is deserialised before files, model, GPU, TensorRT and plugin were compared with the record
+beside the plan (`provenance`). Each thread gets its own stream, engines and contexts. None of this
+has run on a device yet: the tests run it on stand-ins for TensorRT and the GPU.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cstl_edge.arrays import Floats, Ints, Silhouettes
+from cstl_edge.errors import BackendUnavailable, ModelError, one_line
+from cstl_edge.runtime.base import (
+    Embedded,
+    EncoderInfo,
+    check_features,
+    check_lengths,
+    check_silhouettes,
+    encode_in_parts,
+)
+from cstl_edge.runtime.cuda.base import CudaError
+from cstl_edge.runtime.cuda.open import open_buffers
+from cstl_edge.runtime.manifest import Manifest, read_manifest
+from cstl_edge.runtime.tensorrt import record as record_module
+from cstl_edge.runtime.tensorrt.engine import Engine, Session
+from cstl_edge.runtime.tensorrt.library import (
+    import_tensorrt,
+    make_logger,
+    plugin_library,
+    plugin_sha256,
+    register_plugin,
+)
+from cstl_edge.runtime.tensorrt.record import Built, Machine
+
+log = logging.getLogger(__name__)
+
+GRAPHS = ("frames", "head")
+
+
+class Here(NamedTuple):
+    """What plans that fit this machine are opened with."""
+
+    trt: Any
+    gpu: str
+    buffers: str
+    """The library that serves."""
+    library: Path | None
+    """The plugin's, where a plan needs it."""
+
+
+class TrtEncoder:
+    """An exported folder's engines. Use `load`, or `load_engines`."""
+
+    def __init__(self, info: EncoderInfo, salient: bool, make: Callable[[], Session]) -> None:
+        """Take what opens a session; every thread that calls gets one of its own."""
+        self._info, self._salient, self._make = info, salient, make
+        self._local = threading.local()
+        self._sessions: list[Session] = []
+        self._closed = False
+        self._session()
+
+    @property
+    def info(self) -> EncoderInfo:
+        """Return what this encoder is, as the record of its engines and the driver tell it."""
+        return self._info
+
+    def frames(self, silhouettes: Silhouettes) -> Floats:
+        """Return the part features [m, p, c] of silhouettes [m, h, w]."""
+        check_silhouettes(silhouettes, self._info.size, ("m",))
+        features: Floats = self._ask(lambda session: session.frames(silhouettes))
+        return features
+
+    def head(self, features: Floats, lengths: Ints) -> Embedded:
+        """Return the embeddings of windows [n, s, p, c], of which `lengths` [n] frames count."""
+        check_features(features, self._info)
+        check_lengths(lengths, *features.shape[:2])
+        found = self._ask(lambda session: session.head(features, lengths))
+        embedding = np.concatenate([embedding for embedding, _ in found])
+        if not self._salient:
+            return Embedded(embedding, np.full(embedding.shape[:2], -1, np.int32))
+        return Embedded(embedding, np.concatenate([salient for _, salient in found]))
+
+    def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
+        """Return the embeddings of sequences [n, s, h, w]."""
+        return encode_in_parts(self, silhouettes, lengths)
+
+    def close(self) -> None:
+        """Give back what every thread holds."""
+        self._closed = True
+        for session in self._sessions:
+            session.close()
+        self._sessions.clear()
+
+    def _session(self) -> Session:
+        """Return this thread's session."""
+        if self._closed:
+            raise ModelError("this encoder is closed: load it again")
+        session: Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._make()
+            self._local.session = session
+            self._sessions.append(session)
+        return session
+
+    def _ask(self, question: Callable[[Session], Any]) -> Any:
+        """Ask the engines; when the GPU fails, once more with engines opened anew.
+
+        Raises BackendUnavailable when it fails again: then the process has to be started anew.
+        """
+        try:
+            return question(self._session())
+        except CudaError as err:
+            log.warning("the GPU failed (%s): its engines are opened once more", err)
+        try:
+            self._drop_session()
+            return question(self._session())
+        except ModelError as err:
+            raise BackendUnavailable(
+                f"the GPU failed and does not come back: {err}. Start the process again; when it "
+                "is out of memory, close what else uses it"
+            ) from err
+
+    def _drop_session(self) -> None:
+        session = self._local.__dict__.pop("session", None)
+        if session is not None:
+            self._sessions.remove(session)
+            session.close()
+
+
+def load_engines(folder: Path) -> TrtEncoder:
+    """Open the engines of an exported folder (ModelError, BackendUnavailable)."""
+    manifest = read_manifest(folder)
+    place = folder / record_module.ENGINES / record_module.TENSORRT
+    if not place.exists():
+        raise ModelError(
+            f"no engines for TensorRT in {one_line(folder)}. Build them on the machine that runs "
+            f"them: {shlex.join(['cstl-edge', 'build', str(folder)])}"
+        )
+    built = {graph: record_module.read_built(place, graph) for graph in GRAPHS}
+    for record in built.values():
+        record_module.check_model(record, manifest, folder)
+    plans = {graph: record_module.read_plan(place, record) for graph, record in built.items()}
+    return open_plans(plans, built, manifest, folder)
+
+
+def open_plans(
+    plans: dict[str, bytes], built: dict[str, Built], manifest: Manifest, folder: Path
+) -> TrtEncoder:
+    """Open plans whose records and bytes are in order, after comparing them with this machine."""
+    here = look_around(built, folder)
+    shape, path = manifest.shape, "plugin" if here.library else "function body"
+    info = EncoderInfo(
+        backend="tensorrt",
+        provider=f"{here.gpu} (TensorRT {here.trt.__version__}, {path}, {here.buffers})",
+        precision=built["frames"].precision,
+        threads=1,
+        model_name=manifest.model,
+        weights_sha256=manifest.weights_sha256,
+        size=shape.size,
+        parts=shape.parts,
+        channels=shape.channels,
+        embedding=shape.embedding,
+        impostors=manifest.impostors,
+    )
+    return TrtEncoder(info, shape.salient, lambda: open_session(here, plans, built))
+
+
+def look_around(built: dict[str, Built], folder: Path) -> Here:
+    """Compare records with this machine (ModelError when one is for another); return what it has.
+
+    folder: of the exported model, for the command that builds anew
+    """
+    trt = import_tensorrt()
+    buffers = open_buffers()
+    try:
+        gpu = buffers.gpu()
+    finally:
+        buffers.close()
+    library = plugin_library(trt) if any(record.plugin for record in built.values()) else None
+    sha256 = plugin_sha256(library) if library else None
+    machine = Machine("tensorrt", str(trt.__version__), gpu.sm, gpu.name, sha256)
+    for record in built.values():
+        record_module.check_machine(record, machine, folder)
+    return Here(trt, gpu.name, buffers.name, library)
+
+
+def open_session(here: Here, plans: dict[str, bytes], built: dict[str, Built]) -> Session:
+    """Open checked plans for this thread: the only place where anything is deserialised."""
+    buffers = open_buffers()  # first, for TensorRT works in the context that is current
+    engines: dict[str, Engine] = {}
+    try:
+        runtime = here.trt.Runtime(make_logger(here.trt))
+        if here.library is not None:
+            register_plugin(runtime.get_plugin_registry(), here.library)
+        for graph, plan in plans.items():
+            engines[graph] = Engine(here.trt, runtime, plan, built[graph])
+    except BaseException:
+        Session(buffers, engines).close()
+        raise
+    return Session(buffers, engines)

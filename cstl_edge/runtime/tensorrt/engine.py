@@ -1,0 +1,331 @@
+"""One deserialised plan and its lanes: a context with fixed buffers, for one bucket of shapes.
+
+A bucket is a shape that calls are rounded up to, so that memory, addresses and CUDA graphs stay
+what they are. Not run on a device yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.arrays import Floats, Ints, Silhouettes
+from cstl_edge.errors import ModelError, one_line
+from cstl_edge.runtime.cuda.base import Buffers, CudaError
+from cstl_edge.runtime.tensorrt.record import Built, Profile
+
+
+class Session:
+    """What one thread needs: a stream and both engines on it."""
+
+    def __init__(self, buffers: Buffers, engines: dict[str, Engine]) -> None:
+        """Take open engines; they are closed with the session."""
+        self.buffers, self.engines = buffers, engines
+
+    def frames(self, silhouettes: Silhouettes) -> Floats:
+        """Return the part features [m, p, c] of silhouettes [m, h, w]."""
+        engine = self.engines["frames"]
+        found = []
+        for piece in pieces(len(silhouettes), _largest(engine.most("silhouettes", 0))):
+            given = silhouettes[piece]
+            bucket = row_bucket(len(given))
+            lane = engine.lane(self.buffers, {"silhouettes": (bucket, *given.shape[1:])}, True)
+            lane.host["silhouettes"][: len(given)] = given
+            lane.host["silhouettes"][len(given) :] = 0
+            found.append(lane.run()["features"][: len(given)].astype(np.float32))
+        return np.concatenate(found)
+
+    def head(self, features: Floats, lengths: Ints) -> list[tuple[Array, Array | None]]:
+        """Return embeddings and salient frames of windows [n, s, p, c], piece by piece."""
+        engine = self.engines["head"]
+        n, s = features.shape[:2]
+        window, most = engine.built.window, engine.most("features", 1)
+        if s > most:
+            raise ModelError(
+                f"expected windows of at most {most} frames, as this engine was built; got {s}. "
+                "Build it again with --frames large enough"
+            )
+        wide = frame_bucket(s, window, most)
+        at_most = min(engine.most("features", 0), max(1, ROWS[-1] * window // wide))
+        found: list[tuple[Array, Array | None]] = []
+        for piece in pieces(n, _largest(at_most)):
+            given, rows = features[piece], row_bucket(len(features[piece]))
+            shapes = {"features": (rows, wide, *features.shape[2:]), "lengths": (rows,)}
+            lane = engine.lane(self.buffers, shapes, graph=wide == window)
+            host = lane.host
+            host["features"][...] = 0
+            host["features"][: len(given), :s] = given  # [n, s, p, c]
+            host["lengths"][...] = 1  # of the filler rows, whose answers are dropped
+            host["lengths"][: len(given)] = lengths[piece]
+            answer = lane.run()
+            salient = answer.get("salient_frames")
+            embedding = answer["embedding"][: len(given)].astype(np.float32)
+            found.append((embedding, None if salient is None else salient[: len(given)].copy()))
+        return found
+
+    def full(self, silhouettes: Silhouettes, lengths: Ints) -> list[tuple[Array, Array | None]]:
+        """Return embeddings and salient frames of sequences [n, s, h, w], piece by piece.
+
+        The live path has no use for it: this is how a build compares the engine it has made.
+        """
+        engine = self.engines["full"]
+        found: list[tuple[Array, Array | None]] = []
+        for piece in pieces(len(silhouettes), engine.most("silhouettes", 0)):
+            given: dict[str, Array] = {"silhouettes": silhouettes[piece], "lengths": lengths[piece]}
+            shapes = {name: array.shape for name, array in given.items()}
+            lane = engine.lane(self.buffers, shapes, graph=False)
+            for name, array in given.items():
+                lane.host[name][...] = array
+            answer = lane.run()
+            salient = answer.get("salient_frames")
+            embedding = answer["embedding"].astype(np.float32)
+            found.append((embedding, None if salient is None else salient.copy()))
+        return found
+
+    def close(self) -> None:
+        """Give everything back, engines before the memory they point to."""
+        for engine in self.engines.values():
+            engine.close()
+        self.buffers.close()
+
+
+def _largest(most: int) -> int:
+    """Return the largest bucket of rows within a limit."""
+    return max(bucket for bucket in ROWS if bucket <= most)
+
+
+log = logging.getLogger(__name__)
+
+ROWS = (1, 2, 4, 8, 16, 32)  # walkers in a call; more are cut into several calls
+TYPES = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "UINT8": np.uint8}
+
+Array = npt.NDArray[Any]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def row_bucket(rows: int) -> int:
+    """Return the smallest bucket that holds so many rows.
+
+    >>> row_bucket(3), row_bucket(32)
+    (4, 32)
+    """
+    return next(bucket for bucket in ROWS if bucket >= rows)
+
+
+def frame_bucket(frames: int, window: int, most: int) -> int:
+    """Return the window doubled until it holds so many frames, at most what the engine takes.
+
+    >>> frame_bucket(12, 30, 240), frame_bucket(31, 30, 240), frame_bucket(200, 30, 220)
+    (30, 60, 220)
+    """
+    bucket = window
+    while bucket < frames:
+        bucket *= 2
+    return min(bucket, most)
+
+
+def profile_of(profiles: list[Profile], shapes: Shapes) -> int:
+    """Return the index of the first profile that takes such inputs (ModelError)."""
+    for index, profile in enumerate(profiles):
+        if all(
+            low <= size <= high
+            for name, shape in shapes.items()
+            for low, size, high in zip(profile[name].min, shape, profile[name].max, strict=True)
+        ):
+            return index
+    raise ModelError(
+        f"expected inputs within the profiles of this engine; got {one_line(dict(shapes))}. "
+        "Build it again with --walkers or --frames large enough"
+    )
+
+
+class Lane:
+    """A context for one bucket: inputs in pinned memory, one call, outputs in pinned memory."""
+
+    def __init__(self, engine: Engine, buffers: Buffers, shapes: Shapes, graph: bool) -> None:
+        """Allocate everything that a call needs; `graph` asks for a CUDA graph as well."""
+        self._buffers, self._engine = buffers, engine
+        self._wants_graph, self._graph = graph, None
+        self._events: list[Any] = []
+        self._context = engine.context(shapes, buffers)
+        shape_of = dict(shapes) | {name: engine.shape(self._context, name) for name in engine.out}
+        self.host = {name: buffers.pinned(shape_of[name], engine.types[name]) for name in shape_of}
+        self._device = {name: buffers.device(array.nbytes) for name, array in self.host.items()}
+        for name, pointer in self._device.items():
+            if not self._context.set_tensor_address(name, pointer):
+                raise ModelError(f"TensorRT takes no address for {name}")
+
+    def run(self) -> dict[str, Array]:
+        """Compute what stands in `host`; return the outputs, which the next call overwrites."""
+        if self._graph is not None:
+            self._buffers.replay(self._graph)
+            self._buffers.synchronize()
+        else:
+            self._work()
+            self._buffers.synchronize()
+            if self._wants_graph:
+                self._wants_graph = False
+                self._capture()
+        return {name: self.host[name] for name in self._engine.out}
+
+    @property
+    def captured(self) -> bool:
+        """Tell whether calls replay a CUDA graph."""
+        return self._graph is not None
+
+    def timed(self) -> dict[str, float]:
+        """Do what `run` does and return its milliseconds by stage, as the GPU timed them.
+
+        h2d, compute, d2h, and the sum as `device`; of a CUDA graph `device` alone. `enqueue` is
+        the time that the processor took to put the computation, or the graph, into the stream.
+        """
+        buffers = self._buffers
+        self._events = self._events or [buffers.event() for _ in range(4)]
+        first, before, after, last = self._events
+        buffers.mark(first)
+        if self._graph is None:
+            self._upload()
+            buffers.mark(before)
+        start = time.perf_counter()
+        if self._graph is None:
+            self._compute()
+        else:
+            buffers.replay(self._graph)
+        enqueue_ms = (time.perf_counter() - start) * 1e3
+        if self._graph is None:
+            buffers.mark(after)
+            self._download()
+        buffers.mark(last)
+        buffers.synchronize()
+        stages = {"device": buffers.elapsed_ms(first, last), "enqueue": enqueue_ms}
+        if self._graph is None:
+            spans = {"h2d": (first, before), "compute": (before, after), "d2h": (after, last)}
+            stages |= {name: buffers.elapsed_ms(*span) for name, span in spans.items()}
+        return stages
+
+    def _work(self) -> None:
+        """Put copies and computation into the stream."""
+        self._upload()
+        self._compute()
+        self._download()
+
+    def _upload(self) -> None:
+        for name in self._engine.inputs:
+            self._buffers.upload(self._device[name], self.host[name])
+
+    def _compute(self) -> None:
+        if not self._context.execute_async_v3(self._buffers.stream):
+            raise CudaError(f"TensorRT refuses to run {self._engine.built.graph}")
+
+    def _download(self) -> None:
+        for name in self._engine.out:
+            self._buffers.download(self.host[name], self._device[name])
+
+    def _capture(self) -> None:
+        """Capture the call that just ran, and keep the graph only if it says the same."""
+        expected = {name: self.host[name].copy() for name in self._engine.out}
+        shown = f"{self._engine.built.graph} {[list(a.shape) for a in self.host.values()]}"
+        try:
+            graph = self._buffers.capture(self._work)
+            for name in self._engine.out:  # what an empty graph would find on the GPU is the answer
+                self.host[name].fill(-1)
+                self._buffers.upload(self._device[name], self.host[name])
+            self._buffers.replay(graph)
+            self._buffers.synchronize()
+        except ModelError as err:
+            self._restore(expected)
+            log.warning("%s runs without a CUDA graph: %s", shown, err)
+            return
+        same = all(
+            np.allclose(self.host[name], expected[name], rtol=1e-3, atol=1e-5, equal_nan=True)
+            for name in expected
+        )
+        if same:
+            self._graph = graph
+            log.debug("%s runs as a CUDA graph", shown)
+            return
+        self._restore(expected)
+        log.warning("%s runs without a CUDA graph: it gave other numbers", shown)
+
+    def _restore(self, outputs: Mapping[str, Array]) -> None:
+        for name, array in outputs.items():
+            self.host[name][...] = array
+
+
+class Engine:
+    """A plan that has passed all checks, opened for one thread."""
+
+    def __init__(self, trt: Any, runtime: Any, plan: bytes, built: Built) -> None:
+        """Deserialise. The plan must have passed `provenance`; ModelError when TensorRT refuses."""
+        self._trt, self.built = trt, built
+        self._engine = runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise ModelError(
+                f"engine {built.graph}: TensorRT does not open it (too little GPU memory, or a "
+                "damaged installation); --debug shows what it says"
+            )
+        self._lanes: dict[tuple[tuple[int, ...], ...], Lane] = {}
+        self.inputs = list(built.profiles[0])
+        count = self._engine.num_io_tensors
+        names = [self._engine.get_tensor_name(i) for i in range(count)]
+        self.out = [name for name in names if name not in self.inputs]
+        self.types = {name: self._type(name) for name in names}
+
+    def lane(self, buffers: Buffers, shapes: Shapes, graph: bool) -> Lane:
+        """Return the lane for these shapes, made when they are first seen."""
+        key = tuple(shapes[name] for name in self.inputs)
+        if key not in self._lanes:
+            self._lanes[key] = Lane(self, buffers, shapes, graph)
+        return self._lanes[key]
+
+    def most(self, name: str, axis: int) -> int:
+        """Return the largest size that any profile allows an input along an axis."""
+        return max(profile[name].max[axis] for profile in self.built.profiles)
+
+    def context(self, shapes: Shapes, buffers: Buffers) -> Any:
+        """Return a new context whose inputs have these shapes."""
+        strategy = self._trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
+        context = self._engine.create_execution_context(strategy)
+        if context is None:
+            raise CudaError(
+                f"engine {self.built.graph}: TensorRT makes no context: too little GPU memory?"
+            )
+        index = profile_of(self.built.profiles, shapes)
+        if not context.set_optimization_profile_async(index, buffers.stream):
+            raise ModelError(f"engine {self.built.graph}: TensorRT refuses profile {index}")
+        buffers.synchronize()
+        for name, shape in shapes.items():
+            if not context.set_input_shape(name, shape):
+                raise ModelError(
+                    f"engine {self.built.graph}: TensorRT refuses {name} {list(shape)}"
+                )
+        unknown = context.infer_shapes()
+        if unknown:
+            raise ModelError(f"engine {self.built.graph}: shapes of {unknown} are not known")
+        return context
+
+    def shape(self, context: Any, name: str) -> tuple[int, ...]:
+        """Return the shape that an output has in a context."""
+        return tuple(context.get_tensor_shape(name))
+
+    def close(self) -> None:
+        """Let go of contexts first, then of the plan: TensorRT wants this order."""
+        self._lanes.clear()
+        self._engine = None
+
+    def _type(self, name: str) -> type:
+        kind = self._engine.get_tensor_dtype(name).name
+        if kind not in TYPES:
+            raise ModelError(f"engine {self.built.graph}: {name} is {kind}, none of {[*TYPES]}")
+        return TYPES[kind]
+
+
+def pieces(count: int, most: int) -> Iterator[slice]:
+    """Yield slices of at most `most` rows."""
+    for start in range(0, count, most):
+        yield slice(start, min(start + most, count))

@@ -1,0 +1,269 @@
+"""Whether an engine may be opened here: its record, `NAME.plan.json`, is read and compared first.
+
+A plan is native code for one TensorRT on one kind of GPU. It says neither, and opening a wrong or a
+foreign one can crash the process or worse. So nothing is deserialised before its record was found
+in order, the file is the one that was recorded, and this machine and model are those it was built
+for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from cstl_edge.errors import ModelError, one_line
+from cstl_edge.runtime.manifest import Manifest, Sha256, read_file
+
+Graph = Literal["frames", "head", "full"]
+Compatibility = Literal["none", "same", "ampere"]
+Dims = Annotated[tuple[int, ...], pydantic.Strict(False)]
+
+
+class _Record(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class Range(_Record):
+    """Sizes that one input of a profile may take."""
+
+    min: Dims
+    opt: Dims
+    max: Dims
+
+
+Profile = dict[str, Range]
+"""By input."""
+INPUTS = {
+    "frames": {"silhouettes": 3},
+    "head": {"features": 4, "lengths": 1},
+    "full": {"silhouettes": 4, "lengths": 1},
+}
+"""Axes of every input by graph."""
+
+
+class Plugin(_Record):
+    """The plugin library whose kernel is in the plan."""
+
+    name: str
+    version: str
+    namespace: str
+    sha256: Sha256
+
+
+class Built(_Record):
+    """What stands beside a plan."""
+
+    format: Literal[1]
+    graph: Graph
+    plan_sha256: Sha256
+    model: str
+    weights_sha256: Sha256
+    onnx: str
+    onnx_sha256: Sha256
+    precision: str
+    library: Literal["tensorrt", "tensorrt_rtx"]
+    version: str
+    """Of the library, in full: a plan is for exactly one."""
+    sm: int
+    """Compute capability as one number, 87 for 8.7."""
+    gpu: str | None
+    """Name of the GPU; None when it was built ahead of time, without one."""
+    cuda: str | None
+    compatibility: Compatibility
+    plugin: Plugin | None
+    """None when the graph's own function body serves."""
+    profiles: Annotated[list[Profile], pydantic.Field(min_length=1, max_length=16)]
+    window: Annotated[int, pydantic.Field(ge=1)]
+    """Frames of a live window: what CUDA graphs are captured for."""
+    options: dict[str, Any] = {}
+    """Words of the command line that built it, by option."""
+    audit: dict[str, Any] = {}
+    parity: dict[str, Any] | None = None
+    build_s: float = 0.0
+    created_with: dict[str, Any] = {}
+    created_utc: str = ""
+
+    @pydantic.model_validator(mode="after")
+    def _profiles_fit(self) -> Built:
+        """Refuse profiles of other inputs than the graph's, or with sizes that cannot be."""
+        expected = INPUTS[self.graph]
+        for profile in self.profiles:
+            axes = {name: {len(r.min), len(r.opt), len(r.max)} for name, r in profile.items()}
+            if axes != {name: {count} for name, count in expected.items()}:
+                raise ValueError(f"expected profiles of {', '.join(expected)}")
+            for sizes in profile.values():
+                triples = zip(sizes.min, sizes.opt, sizes.max, strict=True)
+                if not all(1 <= low <= best <= high for low, best, high in triples):
+                    raise ValueError("expected min <= opt <= max")
+        return self
+
+
+ENGINES = "engines"  # folder within an exported model; a folder per target in it
+TENSORRT = "tensorrt"  # the target that is this machine's own TensorRT
+SUFFIX = ".plan"
+MAX_RECORD_BYTES = 2**20
+MAX_PLAN_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a plan is opened with."""
+
+    library: str
+    version: str
+    sm: int
+    gpu: str
+    plugin_sha256: str | None
+    """Of the plugin library of this machine for this TensorRT; None without one."""
+
+
+def read_built(folder: Path, graph: str) -> Built:
+    """Read the record of one engine of a folder; ModelError when it is none of ours."""
+    path = folder / f"{graph}{SUFFIX}.json"
+    refuse_open_to_others(folder)
+    raw = _read_private(path, MAX_RECORD_BYTES)
+    try:
+        built = Built.model_validate(json.loads(raw))
+    except pydantic.ValidationError as err:
+        first = err.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"])) or "profiles"
+        raise ModelError(
+            f"{one_line(path)}: {one_line(key)}: {one_line(first['msg'])}. Build the engines again"
+        ) from err
+    except (ValueError, RecursionError) as err:
+        raise ModelError(
+            f"{one_line(path)}: expected JSON; got {one_line(err)}. Build the engines again"
+        ) from err
+    if built.graph != graph:
+        raise ModelError(f"{one_line(path)}: expected the graph {graph}; got {built.graph}")
+    return built
+
+
+def read_plan(folder: Path, built: Built) -> bytes:
+    """Return the bytes that were recorded, and no others: these are what may be deserialised."""
+    path = folder / f"{built.graph}{SUFFIX}"
+    data = _read_private(path, MAX_PLAN_BYTES)
+    found = hashlib.sha256(data).hexdigest()
+    if found != built.plan_sha256:
+        raise ModelError(
+            f"{one_line(path)}: expected sha256 {built.plan_sha256[:12]}… as recorded when it was "
+            f"built; got {found[:12]}…. The file was changed, cut or damaged: build it again"
+        )
+    return data
+
+
+def check_model(built: Built, manifest: Manifest, folder: Path) -> None:
+    """Refuse an engine of other weights or of another export than the manifest's (ModelError)."""
+    found = manifest.files.get(built.onnx)
+    problem = None
+    if built.weights_sha256 != manifest.weights_sha256:
+        problem = (
+            f"built from the weights {built.weights_sha256[:12]}…, "
+            f"the model beside it has {manifest.weights_sha256[:12]}…"
+        )
+    elif found != built.onnx_sha256:
+        problem = (
+            f"built from {one_line(built.onnx)} {built.onnx_sha256[:12]}…, the model beside it "
+            f"{f'has {found[:12]}…' if found else 'has no such graph'}"
+        )
+    if problem:
+        raise _refusal(built, folder, [problem])
+
+
+def check_machine(built: Built, machine: Machine, folder: Path) -> None:
+    """Refuse an engine that was built for another machine, telling both sides (ModelError)."""
+    differences = _differences(built, machine)
+    if differences:
+        raise _refusal(built, folder, differences)
+
+
+def rebuild_command(built: Built, folder: Path) -> str:
+    """Return the command that builds such an engine on this machine.
+
+    folder: of the exported model
+    """
+    words = ["cstl-edge", "build", str(folder)]
+    for option, value in built.options.items():
+        words += [f"--{option}", str(value)]
+    return shlex.join(words)
+
+
+def refuse_open_to_others(path: Path) -> None:
+    """Refuse a folder or file that another user could have written (ModelError)."""
+    try:
+        state = path.lstat()
+    except FileNotFoundError as err:
+        raise ModelError(
+            f"{one_line(path)} is missing. Build the engines: cstl-edge build FOLDER"
+        ) from err
+    except OSError as err:
+        raise ModelError(f"{one_line(path)} cannot be read: {one_line(err.strerror)}") from err
+    if stat.S_ISLNK(state.st_mode):
+        raise ModelError(
+            f"{one_line(path)} is a link: engines are native code, build them in place"
+        )
+    if state.st_mode & stat.S_IWOTH:
+        raise ModelError(
+            f"{one_line(path)} can be written by everybody: engines are native code. Make it yours "
+            "alone (chmod o-w) and build the engines again"
+        )
+    mine = getattr(os, "geteuid", lambda: state.st_uid)()
+    if state.st_uid not in (0, mine):
+        raise ModelError(
+            f"{one_line(path)} belongs to user {state.st_uid}: engines are native code. Build them "
+            "as the user who runs them, or as root"
+        )
+
+
+def _read_private(path: Path, max_bytes: int) -> bytes:
+    """Read a regular file that nobody else could have written."""
+    refuse_open_to_others(path)
+    if path.is_dir():
+        raise ModelError(f"expected {one_line(path)} to be a regular file")
+    return read_file(path, max_bytes)
+
+
+def _differences(built: Built, machine: Machine) -> list[str]:
+    """Return what differs, each as `built for …, here …`."""
+    found = []
+    if (built.library, built.version) != (machine.library, machine.version):
+        found.append(
+            f"built with {built.library} {one_line(built.version)}, "
+            f"here is {machine.library} {one_line(machine.version)}"
+        )
+    if not _same_gpu(built, machine):
+        found.append(
+            f"built for sm_{built.sm} ({one_line(built.gpu or 'any GPU of it')}), "
+            f"this GPU is sm_{machine.sm} ({one_line(machine.gpu)})"
+        )
+    if built.plugin is not None and built.plugin.sha256 != machine.plugin_sha256:
+        here = machine.plugin_sha256
+        found.append(
+            f"built with the plugin library {built.plugin.sha256[:12]}…, "
+            f"here is {f'{here[:12]}…' if here else 'none (cstl-edge plugin build makes it)'}"
+        )
+    return found
+
+
+def _same_gpu(built: Built, machine: Machine) -> bool:
+    """Tell whether the plan may run on this GPU: NVIDIA promises it for the same model of GPU."""
+    if built.compatibility == "ampere":
+        return machine.sm >= 80
+    if built.compatibility == "same" or built.gpu is None:
+        return built.sm == machine.sm
+    return (built.sm, built.gpu) == (machine.sm, machine.gpu)
+
+
+def _refusal(built: Built, folder: Path, reasons: list[str]) -> ModelError:
+    return ModelError(
+        f"engine {built.graph} is refused: {'; '.join(reasons)}. "
+        f"Build it here: {rebuild_command(built, folder)}"
+    )

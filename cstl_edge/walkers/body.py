@@ -1,0 +1,300 @@
+"""Rest shape of a walker's body: points of the skin, bones, and what hangs on which bone.
+
+Letters: `b` bones, `v` points of the skin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from cstl_edge.walkers.person import Body, FloatArray, Person
+from cstl_edge.walkers.pose import ONE_STRIDE, SIDES, basis, coefficients, fourier
+from cstl_edge.walkers.recording import Recording
+
+Indices = npt.NDArray[np.int64]
+BAG_M = {  # half width, half height, half depth
+    "backpack": (0.145, 0.22, 0.085),
+    "side": (0.05, 0.14, 0.16),
+    "hand": (0.055, 0.15, 0.18),
+}
+HAND_DROP_M = 0.12  # from the hand to the upper edge of a hand bag
+
+
+def thickness(body: Body, recording: Recording) -> FloatArray:
+    """Return how far build and clothes push each point [v] along its normal, in metres."""
+    outward, points = normals(), np.asarray(basis().body["points"], dtype=np.float32)
+    trunk, thighs = share(*TRUNK), share("UpLeg")
+    arms, shanks, hands = share("Arm", "ForeArm"), share("Leg"), share("Hand")
+    front = np.maximum(outward[:, 2], 0) * np.exp(-(((points[:, 1] - 0.33) / 0.13) ** 2))
+    pelvis = share("Hips", "LHipJoint", "RHipJoint", "UpLeg")
+    coat, cloth = recording.coat_bulk, recording.fit
+    out = trunk * (body.torso + cloth + coat) + trunk * front * body.belly + pelvis * body.hips
+    out += arms * (0.7 * cloth + 0.6 * coat) + thighs * (cloth + coat * recording.coat_hem)
+    out += (arms + shanks) * body.limbs + shanks * cloth
+    scalp = share("Head") * ((points[:, 1] > 0.9) | (points[:, 2] < 0.03))
+    return np.asarray(out * (1 - hands) + scalp * body.hair, dtype=np.float32)
+
+
+def hem_points(recording: Recording, points: FloatArray, heads: FloatArray) -> Indices:
+    """Return the points of hips and thighs that a coat covers, down to its hem."""
+    names = basis().bones
+    hip, knee = (heads[names.index("Left" + b), 1] for b in ("UpLeg", "Leg"))
+    hem = hip + (knee - hip) * (0.15 + 1.0 * recording.coat_hem)
+    high = points[:, 1]
+    covered = (share(*TRUNK, "UpLeg", "Leg") > 0.9) & (high > hem) & (high < hip + 0.1)
+    return np.flatnonzero(covered)
+
+
+def bag_points(
+    recording: Recording, points: FloatArray, heads: FloatArray
+) -> tuple[FloatArray, int]:
+    """Return the bag's points [k, 3] in rest pose and the bone that carries them."""
+    names = basis().bones
+    if not recording.bag:
+        return np.zeros((0, 3), np.float32), 0
+    box = _box(np.array(BAG_M[recording.bag], np.float32) * np.float32(recording.bag_size))
+    sign = 1.0 if recording.bag_side == "Left" else -1.0
+    half = -box.min(0)
+    if recording.bag == "hand":
+        handle = np.zeros((1, 3), np.float32)
+        box = box - np.array([0, HAND_DROP_M + half[1], 0], np.float32)
+        return np.concatenate([box, handle]), len(names) + SIDES.index(recording.bag_side)
+    trunk = share(*TRUNK) > 0.9
+    if recording.bag == "side":
+        level = heads[names.index("LeftUpLeg"), 1]
+        near = trunk & (np.abs(points[:, 1] - level) < 0.12)
+        out = np.abs(points[near, 0]).max()
+        middle = [sign * (out + half[0] * 0.8), level, -0.03]
+        return box + np.array(middle, np.float32), names.index("Hips")
+    shoulders = heads[names.index("LeftArm"), 1]
+    waist = heads[names.index("Spine"), 1]  # below it the seat would push the bag off the back
+    near = trunk & (np.abs(points[:, 0]) < 0.1)
+    near &= (points[:, 1] > waist) & (points[:, 1] < shoulders)
+    back = points[near, 2].min()
+    middle = [0.0, shoulders - half[1] * 0.95, back - half[2] * 0.6]
+    return box + np.array(middle, np.float32), names.index("Spine1")
+
+
+def _box(half: FloatArray) -> FloatArray:
+    """Return points of a box with rounded edges."""
+    turn = np.arange(12) / 12 * 2 * np.pi
+    tilt = np.deg2rad([-65, -35, 0, 35, 65])
+    ring = np.stack(
+        np.broadcast_arrays(
+            np.cos(tilt)[:, None] * np.cos(turn),
+            np.sin(tilt)[:, None] + 0 * turn,
+            np.cos(tilt)[:, None] * np.sin(turn),
+        ),
+        -1,
+    ).reshape(-1, 3)
+    rounded = np.sign(ring) * np.abs(ring) ** 0.45
+    return np.asarray(rounded / np.abs(rounded).max(0) * half, dtype=np.float32)
+
+
+def bag_hulls(recording: Recording, first: int, count: int) -> list[Indices]:
+    """Return the outlines to fill: the bag, and the handle from the hand to its upper edge."""
+    whole = np.arange(first, first + count)
+    if recording.bag != "hand":
+        return [whole]
+    bag, handle = whole[:-1], whole[-1]
+    top = bag[-12:]  # the uppermost ring of the box
+    return [bag, *(np.array([handle, top[i], top[i + 3]]) for i in (1, 7))]
+
+
+STANCE = 0.6  # share of the stride that a walking foot stands
+FIXED = ("Hips", "LHipJoint", "RHipJoint")  # bones that turn without being aligned
+
+
+@dataclass(frozen=True)
+class Walker:
+    """A person dressed for a recording, ready to be posed."""
+
+    coeffs: FloatArray  # [j, 11, 3]
+    heads: FloatArray  # [b, 3] rest
+    align: FloatArray  # [b, 3, 3] from the body's rest directions to the strides'
+    skin: FloatArray  # [4 b, v]
+    on_body: int  # the first so many points are skin, the rest belong to bags
+    hulls: tuple[Indices, ...]  # points whose outline is filled: hems and bags
+
+
+def dress(person: Person, recording: Recording) -> Walker:
+    """Build everything of a recording that does not change from frame to frame."""
+    points, heads, tails = rest(person.body)
+    points = points + normals() * thickness(person.body, recording)[:, None]
+    weights = skin_weights()  # [b, v]
+    bag, bone = bag_points(recording, points, heads)
+    hulls = [hem_points(recording, points, heads)] if recording.coat_bulk > 0 else []
+    if len(bag):
+        hulls += bag_hulls(recording, len(points), len(bag))
+    extra = np.zeros((len(weights), len(bag)), np.float32)
+    extra[bone] = 1.0
+    still = np.concatenate([points, bag])
+    homogeneous = np.concatenate([still.T, np.ones((1, len(still)), np.float32)])  # [4, v]
+    skin = np.concatenate([weights, extra], 1)[:, None] * homogeneous[None]  # [b, 4, v]
+    return Walker(
+        coefficients(person, recording),
+        heads,
+        _alignment(heads, tails),
+        skin.reshape(-1, len(still)),
+        len(points),
+        tuple(hulls),
+    )
+
+
+def bones(walker: Walker, phase: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return rotations [b, s, 3, 3] and head positions [b, s, 3] of the bones at stride phases."""
+    known = basis()
+    local = rotations(np.einsum("sk,jkc->jsc", fourier(phase), walker.coeffs))  # [j, s, 3, 3]
+    world: list[FloatArray] = []
+    for joint, up in enumerate(known.joint_parents):
+        world.append(local[joint] if up < 0 else np.matmul(world[up], local[joint]))
+    count, frames = len(known.bones), len(phase)
+    turn = np.empty((count, frames, 3, 3), np.float32)
+    place = np.zeros((count, frames, 3), np.float32)
+    for bone in known.order:
+        up, joint = known.parents[bone], known.joints.get(known.bones[bone], -1)
+        turn[bone] = world[joint] @ walker.align[bone] if joint >= 0 else turn[up]
+        if known.bones[bone].endswith("Hand"):
+            turn[bone] = turn[up]
+        place[bone] = walker.heads[bone]
+        if up >= 0:
+            place[bone] = place[up] + turn[up] @ (walker.heads[bone] - walker.heads[up])
+    return turn, place
+
+
+def posed(walker: Walker, phase: FloatArray) -> FloatArray:
+    """Return all points [3, s, v] at stride phases [s]: whole planes of x, y and z."""
+    turn, place = bones(walker, phase)
+    shift = place - np.einsum("bsij,bj->bsi", turn, walker.heads)
+    frames = len(phase)
+    upright = np.broadcast_to(np.eye(3, dtype=np.float32), (2, frames, 3, 3))
+    hands = place[[basis().bones.index(side + "Hand") for side in SIDES]]
+    turn = np.concatenate([turn, upright])
+    shift = np.concatenate([shift, hands])
+    moves = np.concatenate([turn, shift[..., None]], -1)  # [b, s, 3, 4]
+    matrix = np.ascontiguousarray(moves.transpose(2, 1, 0, 3)).reshape(3 * frames, -1)
+    out: FloatArray = (matrix @ walker.skin).reshape(3, frames, -1)
+    return out
+
+
+def ground_speed_mps(walker: Walker, stride_s: float) -> float:
+    """Return the speed at which the standing feet hardly slide.
+
+    A foot stands for STANCE of the stride, and meanwhile passes under the body from its foremost
+    to its rearmost place.
+    """
+    _, place = bones(walker, ONE_STRIDE.astype(np.float32))
+    feet = place[[basis().bones.index(side + "ToeBase") for side in SIDES]]  # [2, s, 3]
+    return float(np.ptp(feet[..., 2], axis=1).mean() / (STANCE * stride_s))
+
+
+def rotations(rotvec: FloatArray) -> FloatArray:
+    """Return matrices [..., 3, 3] of rotation vectors [..., 3] (Rodrigues)."""
+    angle = np.sqrt((rotvec * rotvec).sum(-1))
+    unit = rotvec / np.maximum(angle, 1e-9)[..., None]
+    sin, versine = np.sin(angle), 1 - np.cos(angle)
+    x, y, z = unit[..., 0], unit[..., 1], unit[..., 2]
+    out: FloatArray = versine[..., None, None] * unit[..., :, None] * unit[..., None, :]
+    cos = 1 - versine
+    for i in range(3):
+        out[..., i, i] += cos
+    for i, j, part in ((0, 1, -z), (0, 2, y), (1, 2, -x)):
+        out[..., i, j] += sin * part
+        out[..., j, i] -= sin * part
+    return out
+
+
+def _alignment(heads: FloatArray, tails: FloatArray) -> FloatArray:
+    """Return the rotations [b, 3, 3] from the body's bone directions to the strides' rest ones."""
+    known = basis()
+    moved = [b for b, name in enumerate(known.bones) if name in known.joints and name not in FIXED]
+    to = known.stride["rest_direction"][[known.joints[known.bones[b]] for b in moved]]
+    start, end = _unit(tails[moved] - heads[moved]), _unit(to)
+    axis = np.stack([_cross(start, end, i) for i in range(3)], 1)
+    sine, cosine = np.sqrt((axis * axis).sum(1)), (start * end).sum(1)
+    angle = np.where(to.any(1), np.arctan2(sine, cosine), 0.0)
+    out = np.tile(np.eye(3, dtype=np.float32), (len(known.bones), 1, 1))
+    out[moved] = rotations(np.asarray(_unit(axis) * angle[:, None], dtype=np.float32))
+    return out
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    length = np.sqrt((vectors * vectors).sum(1, keepdims=True))
+    return np.asarray(vectors / np.maximum(length, 1e-9), dtype=np.float32)
+
+
+def _cross(a: FloatArray, b: FloatArray, i: int) -> FloatArray:
+    """Return component i of the cross products of rows [k, 3]."""
+    j, k = (i + 1) % 3, (i + 2) % 3
+    return np.asarray(a[:, j] * b[:, k] - a[:, k] * b[:, j])
+
+
+TRUNK = ("Hips", "LHipJoint", "RHipJoint", "LowerBack", "Spine", "Spine1")
+
+
+def rest(body: Body) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return rest points [v, 3], bone heads and tails [b, 3] of a body."""
+    stored = basis().body
+
+    def mix(mean: str, components: str) -> FloatArray:
+        return np.asarray(
+            stored[mean] + np.tensordot(body.shape, stored[components], 1), np.float32
+        )
+
+    points = mix("points", "point_components")
+    heads, tails = (
+        mix("bone_heads", "bone_head_components"),
+        mix("bone_tails", "bone_tail_components"),
+    )
+    hip = heads[basis().bones.index("LeftUpLeg"), 1]
+    neck = heads[basis().bones.index("Head"), 1]
+    arm = share("Arm", "ForeArm", "Hand")
+    points[:, 0] += body.shoulder * arm * np.sign(points[:, 0])
+    for ends in (heads, tails):
+        ends[:, 0] += body.shoulder * np.array(
+            [(1 if b[0] == "L" else -1) * _is_arm(b) for b in basis().bones], np.float32
+        )
+    for ends in (points, heads, tails):
+        below, above = ends[:, 1] < hip, ends[:, 1] > neck
+        ends[below, 1] = hip + (ends[below, 1] - hip) * (1 + body.leg)
+        ends[above, 1] = neck + (ends[above, 1] - neck) * (1 + body.head)
+    return points, heads, tails
+
+
+def rest_height_m(body: Body) -> float:
+    """Return the height of a body at rest, without hair and shoes."""
+    points = rest(body)[0]
+    return float(points[:, 1].max() - points[:, 1].min())
+
+
+def _is_arm(bone: str) -> bool:
+    return any(part in bone for part in ("Arm", "Hand", "Thumb", "Finger"))
+
+
+def normals() -> FloatArray:
+    """Return the unit normals [v, 3] of the average body, pointing outwards."""
+    return np.asarray(basis().body["normals"], dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def skin_weights() -> FloatArray:
+    """Return dense skin weights [b + 2, v]; the two plumb lines carry no skin."""
+    stored = basis().body
+    index = stored["skin_bones"].astype(np.int64)
+    weights = np.zeros((len(basis().bones) + 2, len(index)), np.float32)
+    np.add.at(weights, (index, np.arange(len(index))[:, None]), stored["skin_weights"])
+    return weights
+
+
+@lru_cache(maxsize=32)
+def share(*names: str) -> FloatArray:
+    """Return how much of each point [v] hangs on bones of these names, on either side."""
+    bones = enumerate(basis().bones)
+    wanted = [
+        i for i, b in bones if {b, b.removeprefix("Left"), b.removeprefix("Right")} & {*names}
+    ]
+    return np.asarray(skin_weights()[wanted].sum(0), dtype=np.float32)

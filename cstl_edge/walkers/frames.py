@@ -1,0 +1,127 @@
+"""Frames of a walk: masks as a segmenter gives them, aligned silhouettes, clean sprites.
+
+Faults are made at a height that is cheap and loses nothing at the size asked for; `masks` scales
+the result to the recording's height. Letters: `s` frames, `h w` pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cstl_edge.silhouette import SIZES, SMALL, align
+from cstl_edge.walkers.body import dress, ground_speed_mps, rest_height_m
+from cstl_edge.walkers.noise import Faults, faults, spoil
+from cstl_edge.walkers.person import Person
+from cstl_edge.walkers.pose import stride_time_s
+from cstl_edge.walkers.recording import Recording
+from cstl_edge.walkers.render import BODY_PX, Footage, Mask, film
+
+OVERSAMPLING = 1.5  # working height over the silhouette's
+MASK_WORKING_PX = 192  # working height of masks
+MARGIN_PX = 4  # around a mask
+LEAST_HEIGHT_PX = 24  # a walker far away is never smaller
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """A clean frame of a walker, to be placed in a scene with its lowest row on the floor."""
+
+    mask: Mask  # uint8 [h, w] 0/255, tight
+    anchor_px: float  # column of the pelvis in the mask: moves at speed_mps, where the box jitters
+    travel_m: float  # distance walked, 0 in the middle of the recording
+
+
+def silhouettes(
+    person: Person, recording: Recording, frames: int, size: tuple[int, int] = SMALL
+) -> Mask:
+    """Return exactly `frames` aligned silhouettes, uint8 [s, h, w], faults included."""
+    if size not in SIZES:
+        raise ValueError(f"expected a size of {' or '.join(map(str, SIZES))}, got {size}")
+    footage, flaws = _film(person, recording, frames)
+    out = np.empty((frames, *size), np.uint8)
+    for frame in range(frames):
+        out[frame] = align(_seen(footage, flaws, frame, OVERSAMPLING * size[0]), size)
+    return out
+
+
+def masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
+    """Return the masks a segmenter would give, each uint8 [h, w] 0/255 with a margin of 4 px."""
+    footage, flaws = _film(person, recording, frames)
+    out = []
+    for frame in range(frames):
+        seen = _seen(footage, flaws, frame, MASK_WORKING_PX)
+        height = _height_px(footage, frame)
+        if height > MASK_WORKING_PX:
+            seen = _scaled(seen, height / MASK_WORKING_PX)
+        out.append(np.pad(_tight(seen)[0], MARGIN_PX))
+    return out
+
+
+def clean_masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
+    """Return faultless tight masks, each uint8 [h, w] 0/255, one per frame."""
+    return [sprite.mask for sprite in sprites(person, recording, frames)]
+
+
+def sprites(person: Person, recording: Recording, frames: int) -> list[Sprite]:
+    """Return faultless frames with what is needed to place them in a scene."""
+    footage = film(person, recording, _checked(frames))
+    out = []
+    for frame in range(frames):
+        scale = _height_px(footage, frame) / BODY_PX
+        mask, left = _tight(_scaled(footage.masks[frame], scale))
+        anchor = float(footage.root_x[frame]) * scale - left
+        out.append(Sprite(mask, anchor, float(footage.travel_m[frame])))
+    return out
+
+
+def speed_mps(person: Person, recording: Recording) -> float:
+    """Return the walking speed at which the feet do not slide, in metres per second."""
+    return ground_speed_mps(dress(person, recording), stride_time_s(person, recording))
+
+
+def body_height_m(person: Person) -> float:
+    """Return the height of the standing body in metres, without hair and shoes."""
+    return rest_height_m(person.body)
+
+
+def _film(person: Person, recording: Recording, frames: int) -> tuple[Footage, Faults]:
+    return film(person, recording, _checked(frames)), faults(recording, frames)
+
+
+def _checked(frames: int) -> int:
+    if frames < 1:
+        raise ValueError(f"expected at least 1 frame, got {frames}")
+    return frames
+
+
+def _height_px(footage: Footage, frame: int) -> float:
+    return max(float(footage.scale[frame]) * BODY_PX, LEAST_HEIGHT_PX)
+
+
+def _seen(footage: Footage, flaws: Faults, frame: int, most_px: float) -> Mask:
+    """Return one frame with faults at its own height, at most `most_px`."""
+    scale = min(_height_px(footage, frame), most_px) / BODY_PX
+    raster = footage.masks[frame]
+    if scale > 1:
+        clean = _scaled(raster, scale)
+    else:
+        h, w = (max(1, round(side * scale)) for side in raster.shape)
+        clean = np.asarray(cv2.resize(raster, (w, h), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return spoil(clean, footage, flaws, frame)
+
+
+def _scaled(mask: Mask, scale: float) -> Mask:
+    """Scale a binary mask, its outline smooth."""
+    h, w = (max(1, round(side * scale)) for side in mask.shape)
+    soft = cv2.GaussianBlur(mask, (0, 0), 1.0) if scale > 1 else mask
+    kind = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    return np.asarray((cv2.resize(soft, (w, h), interpolation=kind) > 127) * np.uint8(255))
+
+
+def _tight(mask: Mask) -> tuple[Mask, int]:
+    """Return the mask cut to its person and the column where the cut begins."""
+    x, y, w, h = cv2.boundingRect(mask)
+    return np.ascontiguousarray(mask[y : y + h, x : x + w]), x

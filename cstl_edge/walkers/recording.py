@@ -1,0 +1,139 @@
+"""How a walk is recorded: pace, clothes, bag, camera and segmenter, under a seed of their own.
+
+What belongs to the session (pace, mood, clothes, bag) is drawn under the seed alone, what belongs
+to the camera (pose, frame rate, size, noise) under the seed and the view: the same seed at another
+view is the same walk seen by another camera, as in the CASIA-B recordings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from cstl_edge.walkers.person import COMPONENTS, FloatArray, stream
+
+CONDITIONS = ("nm", "bg", "cl")
+BAGS = ("backpack", "side", "hand")
+SESSION, CAMERA = 3, 4
+MIN_FPS, MAX_FPS = 8.0, 30.0
+MIN_HEIGHT_PX, MAX_HEIGHT_PX = 50, 400
+COMMON_FPS = (10.0, 12.5, 15.0, 20.0, 25.0, 30.0)  # what cameras are set to
+MOOD_STD = 0.20  # of the stride components' spread between people
+MAX_NOISE = 2.0  # severity drawn at most
+DISTANCE_M = (4.0, 14.0)
+_LIMITS = {  # inclusive, checked for overrides
+    "fps": (1.0, 240.0),
+    "height_px": (24, 2000),
+    "pace": (0.4, 2.0),
+    "fit": (-0.02, 0.1),
+    "start_phase": (0.0, 1.0),
+    "elevation_deg": (-20.0, 60.0),
+    "azimuth_deg": (-45.0, 45.0),
+    "roll_deg": (-30.0, 30.0),
+    "distance_m": (2.0, 200.0),
+    "drop_rate": (0.0, 0.5),
+    "noise": (0.0, 3.0),
+    "bag_size": (0.3, 2.0),
+    "coat_bulk": (0.0, 0.15),
+    "coat_hem": (0.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One walk seen by one camera."""
+
+    seed: int
+    condition: str  # nm normal, bg bag, cl coat
+    view_deg: float  # 0 towards the camera, 90 from the walker's left side, 180 away
+    # session
+    pace: float  # speed relative to the person's own
+    mood: FloatArray  # [12] deviations of the stride components
+    posture: FloatArray  # [4] deviations: lean, head, arm swing (log), elbow
+    start_phase: float  # 0..1 of a stride
+    fit: float  # metres between skin and clothes
+    bag: str  # "", backpack, side or hand
+    bag_side: str  # Left or Right
+    bag_size: float  # relative
+    coat_bulk: float  # metres, 0 without a coat
+    coat_hem: float  # 0 at the hips .. 1 below the knees
+    # camera
+    fps: float
+    height_px: int  # of the person in the middle of the walk
+    elevation_deg: float
+    azimuth_deg: float  # jitter of the view
+    roll_deg: float
+    distance_m: float  # at the middle of the walk
+    drop_rate: float  # share of frames that never arrive
+    noise: float  # severity of the segmentation faults, 1 ordinary, 0 none
+
+
+def make_recording(
+    seed: int, condition: str, view_deg: float, overrides: dict[str, object]
+) -> Recording:
+    """Draw a recording, then replace fields by name; raises ValueError on what cannot be."""
+    if condition not in CONDITIONS:
+        raise ValueError(f"expected a condition of {', '.join(CONDITIONS)}, got {condition!r}")
+    if not np.isfinite(view_deg):
+        raise ValueError(f"expected a view in degrees, got {view_deg}")
+    session, camera = stream(SESSION, seed), stream(CAMERA, seed, round(view_deg * 100) % 36000)
+    drawn = Recording(
+        seed=seed,
+        condition=condition,
+        view_deg=float(view_deg),
+        **_session(session, condition),  # type: ignore[arg-type]
+        **_camera(camera),  # type: ignore[arg-type]
+    )
+    _check(overrides)
+    return replace(drawn, **overrides)  # type: ignore[arg-type]
+
+
+def _session(rng: np.random.Generator, condition: str) -> dict[str, object]:
+    drawn: dict[str, object] = {
+        "pace": float(np.exp(np.clip(rng.normal(), -2, 2) * 0.07)),
+        "mood": (rng.normal(size=COMPONENTS) * MOOD_STD).astype(np.float32),
+        "posture": (rng.normal(size=4) * (0.012, 0.03, 0.10, 0.05)).astype(np.float32),
+        "start_phase": float(rng.random()),
+        "fit": float(rng.uniform(0.003, 0.015)),
+    }
+    bag, side = str(rng.choice(BAGS)), str(rng.choice(("Left", "Right")))
+    size, bulk, hem = rng.uniform(0.8, 1.25), rng.uniform(0.018, 0.045), rng.uniform(0.1, 1.0)
+    carries, coated = condition == "bg", condition == "cl"
+    return drawn | {
+        "bag": bag if carries else "",
+        "bag_side": side,
+        "bag_size": float(size),
+        "coat_bulk": float(bulk) if coated else 0.0,
+        "coat_hem": float(hem) if coated else 0.0,
+    }
+
+
+def _camera(rng: np.random.Generator) -> dict[str, object]:
+    common, free = float(rng.choice(COMMON_FPS)), float(rng.uniform(MIN_FPS, MAX_FPS))
+    low, high = np.log(MIN_HEIGHT_PX), np.log(MAX_HEIGHT_PX)
+    return {
+        "fps": common if rng.random() < 0.6 else free,
+        "height_px": round(float(np.exp(rng.uniform(low, high)))),
+        "elevation_deg": float(rng.uniform(0, 14)),
+        "azimuth_deg": float(np.clip(rng.normal(), -2, 2) * 3.0),
+        "roll_deg": float(np.clip(rng.normal(), -2, 2) * 1.0),
+        "distance_m": float(np.exp(rng.uniform(*np.log(DISTANCE_M)))),
+        "drop_rate": float(rng.choice((0.0, 0.0, 0.03, 0.1))),
+        "noise": float(min(rng.gamma(3.0, 0.25), MAX_NOISE)),
+    }
+
+
+def _check(overrides: dict[str, object]) -> None:
+    known = [f.name for f in fields(Recording) if f.name not in ("seed", "condition", "view_deg")]
+    for name, value in overrides.items():
+        if name not in known:
+            raise ValueError(f"unknown field {name!r} of a recording; one of {', '.join(known)}")
+        if name in _LIMITS:
+            low, high = _LIMITS[name]
+            if not isinstance(value, (int, float)) or not low <= value <= high:
+                raise ValueError(f"expected {name} in {low}..{high}, got {value!r}")
+    if (bag := overrides.get("bag", "")) not in ("", *BAGS):
+        raise ValueError(f"expected a bag of {', '.join(BAGS)} or '', got {bag!r}")
+    if (side := overrides.get("bag_side", "Left")) not in ("Left", "Right"):
+        raise ValueError(f"expected a bag_side of Left or Right, got {side!r}")

@@ -1,0 +1,177 @@
+"""Camera and raster: posed points → clean masks of one fixed scale, by splatting and closing.
+
+Points are some two pixels apart at the raster's scale, so setting their pixels and closing the gaps
+gives the outline; hems and bags are convex and are filled as outlines. Letters: `s` frames, `v`
+points, `H W` raster pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
+
+from cstl_edge.walkers.body import Walker, dress, ground_speed_mps, posed
+from cstl_edge.walkers.person import FloatArray, Gait, Person, stream
+from cstl_edge.walkers.pose import SIDES, basis, stride_time_s
+from cstl_edge.walkers.recording import Recording
+
+Mask = npt.NDArray[np.uint8]
+
+TIMES = 5  # purpose of the random numbers
+RASTER = (168, 176)  # H, W
+BODY_PX, FEET_ROW = 144, 160  # a body spans 144 px and stands on row 160
+CLOSING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+PELVIS_M = 0.95  # what the camera is aimed at, above the floor
+MAX_DRIFT = 0.45  # tangent of the largest change of view while walking past
+NEAREST_M = 2.0  # the camera keeps this distance from the end of the path
+PHASE_STEP_STD = 0.006  # strides; nobody walks like a clock
+MARKS = ("ForeArm", "Hand", "Leg", "ToeBase")
+SUBPIXEL = 3  # fractional bits of cv2's outlines
+
+
+@lru_cache(maxsize=1)
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()  # looks at all loaded libraries: 3 ms, once
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Clean frames of one recording."""
+
+    masks: Mask  # [s, H, W] 0 or 255
+    scale: FloatArray  # [s] height in pixels per raster pixel, from the camera's point of view
+    marks: FloatArray  # [s, 2, 4, 2] raster x, y of elbow, hand, knee and toes, left then right
+    travel_m: FloatArray  # [s] distance walked, 0 at the middle of the recording
+    root_x: FloatArray  # [s] raster column of the pelvis
+
+
+def film(person: Person, recording: Recording, frames: int) -> Footage:
+    """Render `frames` clean frames of a person's recording.
+
+    On one thread of BLAS: the last bits of a product depend on how many share it, and two processes
+    of two threads each on two cores took seven times as long.
+    """
+    with _blas().limit(limits=1, user_api="blas"):
+        return _film(person, recording, frames)
+
+
+def _film(person: Person, recording: Recording, frames: int) -> Footage:
+    walker = dress(person, recording)
+    phase, travel = timeline(person, recording, walker, frames)
+    points = posed(walker, phase)  # [3, s, v]
+    floor = points[1, :, : walker.on_body].min(1)
+    points[1] -= floor[:, None] + np.float32(PELVIS_M)
+    points[2] += travel[:, None]
+    image, magnification = _project(points, recording, float(np.abs(travel).max(initial=0)))
+    xy = _to_raster(image, walker.on_body)
+    masks = _splat(xy[:, :, : walker.on_body])
+    for frame in range(frames if walker.hulls else 0):
+        _fill(masks[frame], xy[:, frame], walker)
+    scale = (recording.height_px * magnification / BODY_PX).astype(np.float32)
+    marks = xy[:, :, _mark_points()].transpose(1, 2, 0).reshape(frames, 2, len(MARKS), 2)
+    return Footage(masks, scale, marks, travel, xy[0][:, _pelvis_points()].mean(1))
+
+
+def timeline(
+    person: Person, recording: Recording, walker: Walker, frames: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return stride phase 0..1 and distance walked in metres of every frame, each [s]."""
+    rng = stream(TIMES, recording.seed)
+    stride_s = stride_time_s(person, recording)
+    lost = (rng.random(frames) < recording.drop_rate) * rng.integers(1, 3, frames)
+    time_s = (np.arange(frames) + np.cumsum(lost)) / recording.fps
+    wander = np.cumsum(rng.normal(size=frames) * PHASE_STEP_STD)
+    phase = dwelt(recording.start_phase + time_s / stride_s + wander, person.gait)
+    travel = ground_speed_mps(walker, stride_s) * stride_s * (phase - phase[frames // 2])
+    return (phase % 1.0).astype(np.float32), travel.astype(np.float32)
+
+
+def dwelt(phase: npt.NDArray[np.float64], gait: Gait) -> npt.NDArray[np.float64]:
+    """Return stride phases [s], not wrapped, with the hurrying and lingering of a gait."""
+    waves = 2j * np.pi * np.array([1, 2])
+    turns = gait.dwell * np.exp(np.multiply.outer(phase, waves)) / waves  # [s, 2]
+    return np.asarray(phase + turns.real.sum(1), dtype=np.float64)
+
+
+def _project(
+    points: FloatArray, recording: Recording, reach_m: float
+) -> tuple[FloatArray, FloatArray]:
+    """Project points [3, s, v] to image points [2, s, v] and magnification [s].
+
+    The camera is aimed at the middle of the path and does not move: a walker who passes it is seen
+    from changing sides, one who comes closer grows and is seen from above. It stands far enough
+    away that the view drifts by no more than MAX_DRIFT.
+    """
+    azimuth, tilt, roll = np.deg2rad(
+        (recording.view_deg + recording.azimuth_deg, recording.elevation_deg, recording.roll_deg)
+    )
+    sideways, along = abs(np.sin(azimuth)), abs(np.cos(azimuth))
+    far = max(recording.distance_m, reach_m * (along + sideways / MAX_DRIFT) + NEAREST_M * along)
+    turn = np.array(
+        [
+            [np.cos(azimuth), 0, -np.sin(azimuth)],
+            [-np.sin(tilt) * np.sin(azimuth), np.cos(tilt), -np.sin(tilt) * np.cos(azimuth)],
+            [np.cos(tilt) * np.sin(azimuth), np.sin(tilt), np.cos(tilt) * np.cos(azimuth)],
+        ]
+    )  # rows: right, up and towards the camera
+    lean = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
+    camera = (lean @ turn).astype(np.float32)
+    seen = (camera @ points.reshape(3, -1)).reshape(points.shape)
+    shrink = np.float32(far) / np.maximum(np.float32(far) - seen[2], np.float32(0.3))
+    return seen[:2] * shrink, shrink.mean(1)
+
+
+def _to_raster(image: FloatArray, on_body: int) -> FloatArray:
+    """Scale each frame's points to the raster: x, y [2, s, v] in pixels, y down."""
+    body = image[:, :, :on_body]
+    low, high = body[1].min(1), body[1].max(1)
+    scale = np.float32(BODY_PX) / np.maximum(high - low, np.float32(1e-3))
+    middle = np.median(body[0, :, ::8], 1)
+    x = image[0] * scale[:, None] + (RASTER[1] / 2 - middle * scale)[:, None]
+    y = (FEET_ROW + low * scale)[:, None] - image[1] * scale[:, None]
+    # what leaves the raster (a bag's corner at most) is kept at its border
+    return np.stack([np.clip(x, 2, RASTER[1] - 3), np.clip(y, 2, RASTER[0] - 3)])
+
+
+def _splat(xy: FloatArray) -> Mask:
+    """Set the pixels of points [2, s, v] and close the gaps between them: [s, H, W]."""
+    rows, columns = RASTER
+    frames = xy.shape[1]
+    x, y = xy.astype(np.int32)
+    y += np.arange(frames, dtype=np.int32)[:, None] * np.int32(rows)
+    canvas = np.zeros((frames * rows, columns), np.uint8)
+    canvas.reshape(-1)[(y * columns + x).ravel()] = 255
+    # frames lie below each other: their empty margins keep them apart
+    closed = cv2.morphologyEx(canvas, cv2.MORPH_CLOSE, CLOSING)
+    return np.asarray(closed, dtype=np.uint8).reshape(frames, rows, columns)
+
+
+@lru_cache(maxsize=1)
+def _mark_points() -> tuple[int, ...]:
+    """Return the skin point nearest to the head of each marked bone, left side first."""
+    known = basis()
+    heads = known.body["bone_heads"][[known.bones.index(s + m) for s in SIDES for m in MARKS]]
+    gaps = ((known.body["points"][None] - heads[:, None]) ** 2).sum(-1)
+    return tuple(int(i) for i in gaps.argmin(1))
+
+
+@lru_cache(maxsize=1)
+def _pelvis_points() -> tuple[int, ...]:
+    """Return a few skin points all around the pelvis."""
+    known = basis()
+    hips = known.body["bone_heads"][known.bones.index("Hips")]
+    level = np.abs(known.body["points"][:, 1] - hips[1]) < 0.03
+    near = np.abs(known.body["points"][:, 0]) < 0.25
+    return tuple(int(i) for i in np.flatnonzero(level & near))
+
+
+def _fill(mask: Mask, xy: FloatArray, walker: Walker) -> None:
+    for hull in walker.hulls:
+        outline = cv2.convexHull(np.ascontiguousarray(xy[:, hull].T))
+        fixed = (outline * (1 << SUBPIXEL)).round().astype(np.int32)
+        cv2.fillConvexPoly(mask, fixed, 255, shift=SUBPIXEL)

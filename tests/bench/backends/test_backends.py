@@ -1,0 +1,179 @@
+"""Contenders say the same as each other, and tell what they really ran."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from cstl_edge.bench import inputs
+from cstl_edge.bench.backends import onnxruntime, pytorch
+from cstl_edge.bench.backends import openvino as openvino_contenders
+from cstl_edge.bench.backends.base import USUAL, Contender, Missing, contenders
+from cstl_edge.errors import BackendUnavailable, ModelError
+
+FEEDS = {
+    "frames": inputs.feed("frames", 3, 1, (16, 12)),
+    "full": inputs.feed("full", 2, 5, (16, 12)),
+}
+
+
+def by_name(found):
+    """Return contenders by name, those that are missing apart."""
+    found = list(found)
+    here = {one.name: one for one in found if isinstance(one, Contender)}
+    return here, {one.name: one.reason for one in found if isinstance(one, Missing)}
+
+
+def answers(contender, graph, feed=None):
+    """Return what a contender says, after two runs, and what it says it ran."""
+    call = contender.prepare(graph, feed or FEEDS[graph])
+    call.run()
+    call.run()
+    outputs = call.outputs()
+    call.close()
+    return outputs, call.ran
+
+
+def test_every_file_is_found_and_every_name_is_one_contender(reduced):
+    here, missing = by_name(contenders(reduced))
+    assert {"onnxruntime float32", "onnxruntime float16", "onnxruntime int8"} <= {*here}
+    expected = {"tensorrt float16", "tensorrt float16, no plugin", "tensorrt-rtx float16"}
+    assert expected <= {*missing}
+    assert {USUAL, "pytorch float16, cuda", "pytorch float16, cuda, cuda graph"} <= {*missing}
+    assert not {*here} & {*missing}
+    assert all("\n" not in reason and reason for reason in missing.values())
+
+
+@pytest.mark.parametrize("graph", ["frames", "full"])
+def test_onnxruntime_precisions_agree_and_say_what_they_compute_in(reduced, graph):
+    here, _ = by_name(onnxruntime.contenders(reduced))
+    plain, ran = answers(here["onnxruntime float32"], graph)
+    assert (ran.provider, ran.computed_in, ran.threads) == ("CPUExecutionProvider", "float32", 1)
+    half, ran = answers(here["onnxruntime float16"], graph)
+    assert (ran.precision, ran.computed_in) == ("float16", "float32")
+    eight, ran = answers(here["onnxruntime int8"], graph)
+    assert (ran.precision, ran.computed_in) == ("int8", "int8")
+    key = "features" if graph == "frames" else "embedding"
+    np.testing.assert_allclose(half[key], plain[key], atol=0.02)
+    for other in (half, eight):  # another graph, or the same three times over?
+        assert 0 < np.abs(other[key] - plain[key]).max() < 0.5
+
+
+def test_int8_has_no_head_of_its_own_and_full_is_two_graphs(reduced):
+    here, _ = by_name(onnxruntime.contenders(reduced))
+    assert here["onnxruntime int8"].graphs == ("frames", "full")
+    _, ran = answers(here["onnxruntime int8"], "full")
+    assert ran.options["files"] == "frames.int8.onnx, head.onnx"
+    _, ran = answers(here["onnxruntime float16"], "full")
+    assert ran.options["files"] == "full.fp16.onnx"
+
+
+def test_an_export_of_one_precision_says_how_to_get_the_others(plain):
+    here, missing = by_name(onnxruntime.contenders(plain))
+    assert [*here] == ["onnxruntime float32"]
+    assert "--precision int8" in missing["onnxruntime int8"]
+
+
+@pytest.mark.parametrize("graph", ["frames", "head", "full"])
+def test_openvino_agrees_with_onnxruntime(reduced, graph):
+    pytest.importorskip("openvino", reason="needs openvino")
+    theirs, _ = by_name(openvino_contenders.contenders(reduced))
+    mine, _ = by_name(onnxruntime.contenders(reduced))
+    trunk, _ = answers(mine["onnxruntime float32"], "frames")
+    feed = inputs.windows(trunk["features"], 2, 3) if graph == "head" else FEEDS[graph]
+    expected, _ = answers(mine["onnxruntime float32"], graph, feed)
+    found, ran = answers(theirs["openvino float32"], graph, feed)
+    assert {*found} == {*expected}
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, atol=1e-5)
+    assert (ran.backend, ran.computed_in, ran.threads) == ("openvino", "float32", 1)
+
+
+def test_openvino_tells_what_the_products_ran_in(reduced):
+    pytest.importorskip("openvino", reason="needs openvino")
+    here, missing = by_name(openvino_contenders.contenders(reduced))
+    if "openvino bfloat16" in here:
+        _, ran = answers(here["openvino bfloat16"], "frames")
+        assert (ran.precision, ran.computed_in) == ("bfloat16", "bfloat16")
+    else:
+        assert "bfloat16" in missing["openvino bfloat16"]
+    _, ran = answers(here["openvino int8"], "frames")
+    assert "int8" in ran.computed_in
+
+
+def test_without_openvino_its_rows_say_so(reduced, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    here, missing = by_name(openvino_contenders.contenders(reduced))
+    assert not here
+    assert {*missing} == {"openvino float32", "openvino bfloat16", "openvino int8"}
+    assert all("cstl-edge[bench]" in reason for reason in missing.values())
+
+
+def test_without_torch_its_rows_say_so(reduced, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = [*pytorch.contenders(reduced)]
+    assert {one.name for one in found} == {USUAL, pytorch.COMPILED}
+    assert all("pip install" in one.reason for one in found)
+
+
+@pytest.mark.parametrize("graph", ["frames", "head", "full"])
+def test_pytorch_agrees_with_onnxruntime(trained, graph):
+    usual = by_name(pytorch.contenders(trained))[0][USUAL]
+    feed = FEEDS.get(graph)
+    if graph == "head":
+        feed = inputs.windows(answers(usual, "frames")[0]["features"], 2, 3)
+    mine, ran = answers(usual, graph, feed)
+    here, _ = by_name(onnxruntime.contenders(trained))
+    theirs, _ = answers(here["onnxruntime float32"], graph, feed)
+    for name, array in theirs.items():
+        np.testing.assert_allclose(mine[name], array, atol=1e-5)
+    assert (ran.backend, ran.provider, ran.computed_in) == ("pytorch", "cpu", "float32")
+
+
+def without_compiling(monkeypatch):
+    """Let torch.compile only trace: a compiler takes ten seconds."""
+    from functools import partial
+
+    import torch
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+
+
+def test_compiled_pytorch_is_one_graph_and_says_the_same(trained, monkeypatch):
+    without_compiling(monkeypatch)
+    from dataclasses import replace
+
+    here, _ = by_name(pytorch.contenders(replace(trained, short=False)))
+    mine, ran = answers(here[pytorch.COMPILED], "full")
+    usual, _ = answers(here[USUAL], "full")
+    np.testing.assert_allclose(mine["embedding"], usual["embedding"], atol=1e-6)
+    assert ran.options == {"compiled": "inductor"}
+
+
+def test_a_graph_that_breaks_is_refused_instead_of_running_eagerly(monkeypatch):
+    torch = pytest.importorskip("torch", reason="needs torch")
+    without_compiling(monkeypatch)
+
+    def breaks(x):
+        return x + 1 if float(x.sum()) > 0 else x
+
+    with pytest.raises(BackendUnavailable, match=r"torch\.compile"):
+        pytorch.compiled(breaks, (torch.zeros(3),))
+
+
+def test_without_a_compiler_the_row_says_which(trained, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    _, missing = by_name(pytorch.contenders(trained))
+    assert "no-such-compiler" in missing[pytorch.COMPILED]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_what_a_runtime_complains_of_is_an_error_of_ours(reduced, backend):
+    if backend == "openvino":
+        pytest.importorskip("openvino", reason="needs openvino")
+    found = {"onnxruntime": onnxruntime, "openvino": openvino_contenders}[backend]
+    contender = by_name(found.contenders(reduced))[0][f"{backend} float32"]
+    with pytest.raises(ModelError):
+        answers(contender, "frames", {"silhouettes": np.zeros((1, 5, 5), np.uint8)})

@@ -1,0 +1,171 @@
+"""The search for how many walkers are held; no test here looks at a clock."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from standin_encoders import Wrong
+
+from cstl_edge.bench.backends import encoders
+from cstl_edge.bench.backends.encoders import Candidate
+from cstl_edge.bench.scenarios import multi, streaming_cases
+from cstl_edge.bench.scenarios.multi import BUDGET_MS, MOST_WALKERS, Try, guessed, search
+from cstl_edge.runtime import load
+
+FINE, LATE = [1.0] * 100, [BUDGET_MS + 1] * 100
+HICCUP = [1.0] * 95 + [BUDGET_MS + 1] * 5
+
+pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
+
+
+@pytest.fixture
+def everybody(monkeypatch):
+    """Let the short form measure whoever is here."""
+    monkeypatch.setattr(encoders, "asked", lambda context, name: True)
+
+
+def machine(limit, asked=None):
+    """Return a run that holds up to `limit` walkers."""
+
+    def run(walkers, seconds):
+        if asked is not None:
+            asked.append((walkers, seconds))
+        return FINE if walkers <= limit else LATE
+
+    return run
+
+
+@pytest.mark.parametrize("guess", [-3, 1, 5, 24, 200, 10**6])
+@pytest.mark.parametrize("limit", [1, 2, 7, 23, 24, 25, 300])
+def test_the_search_ends_at_the_last_number_that_holds(limit, guess):
+    most, tried = search(machine(limit), 3.0, guess, most_tries=100)
+    assert most == limit
+    assert tried[-1].walkers == limit
+    assert limit + 1 in [one.walkers for one in tried]
+    assert len(tried) < 25
+
+
+def test_with_a_step_it_ends_near_it():
+    for limit in (24, 40, 100, 333):
+        most, tried = search(machine(limit), 3.0, limit // 2, step=0.05, most_tries=100)
+        assert 0.94 * limit <= most <= limit
+        assert len(tried) < 12
+
+
+def test_what_was_found_is_run_again_and_longer():
+    asked = []
+    _, tried = search(machine(12, asked), 3.0, 10, most_tries=100)
+    assert asked[-1] == (12, 6.0)
+    assert {seconds for _, seconds in asked[:-1]} == {3.0}
+    assert [one.walkers for one in tried] == [walkers for walkers, _ in asked]
+
+
+def test_a_lucky_try_is_no_headline():
+    def run(walkers, seconds):
+        return FINE if walkers <= (20 if seconds < 4 else 15) else LATE
+
+    most, tried = search(run, 3.0, 18, step=0.05, most_tries=100)
+    assert 10 <= most <= 15
+    assert (tried[-1].walkers, tried[-1].in_time) == (most, True)
+
+
+def test_one_hiccup_is_no_failure():
+    seen = []
+
+    def run(walkers, seconds):
+        seen.append(walkers)
+        first = seen.count(walkers) == 1
+        return LATE if walkers > 9 else HICCUP if first else FINE
+
+    assert search(run, 3.0, 8, most_tries=100)[0] == 9
+    assert seen.count(10) == 1  # late throughout: not asked again
+
+
+def test_two_hiccups_are():
+    def run(walkers, seconds):
+        return FINE if walkers <= 5 else HICCUP
+
+    assert search(run, 3.0, 8, most_tries=100)[0] == 5
+
+
+def test_nothing_holds():
+    most, tried = search(machine(0), 3.0, 30, most_tries=100)
+    assert most == 0
+    assert tried[-1].walkers == 1
+    assert not tried[-1].in_time
+
+
+def test_everything_holds():
+    assert search(machine(10**9), 3.0, 30, most_tries=100)[0] == MOST_WALKERS
+
+
+def test_the_search_is_patient_for_so_many_tries_only():
+    for tries in (1, 3):
+        most, tried = search(machine(100), 3.0, 10, most_tries=tries)
+        assert len(tried) == tries + 1  # and the confirmation
+        assert 10 <= most <= 100
+
+
+def test_the_first_guess():
+    assert guessed([2.0, 4.0, 100.0, 4.0], walkers=8) == int(0.9 * 40 * 8 / 4.0)
+
+
+def test_in_time_is_of_the_99th_percentile():
+    assert Try(1, [1.0] * 99 + [BUDGET_MS + 1] * 1 + [1.0] * 100).in_time
+    assert not Try(1, [1.0] * 97 + [BUDGET_MS] * 3).in_time
+    assert not Try(1, HICCUP).hopeless
+    assert Try(1, LATE).hopeless
+
+
+def test_a_row_tells_the_number_and_all_that_was_tried(reduced, monkeypatch):
+    def paced(encoder, walkers, window, hop, seconds, slide):
+        return [float(walkers) if slide else 2.0 * walkers] * max(1, int(25 * seconds))
+
+    monkeypatch.setattr(multi, "paced", paced)
+    monkeypatch.setattr(multi, "SHORT_TRIES", 100)
+    monkeypatch.setattr(multi, "STEP", 0.0)
+    rows = {row.contender: row for row in multi.rows(reduced)}
+    assert {*rows} == {"onnxruntime float32", "onnxruntime int8", "tensorrt float16"}
+    assert rows["tensorrt float16"].skipped
+    for name in ("onnxruntime float32", "onnxruntime int8"):
+        row = rows[name]
+        assert row.values == {"walkers": 39, "walkers_per_core": 39}
+        assert (row.case.walkers, row.case.hop, row.case.paced_hz) == (39, 5, 25)
+        assert row.check.ok
+        assert row.samples["latency"] == [39.0] * len(row.samples["latency"])
+        tried = {one["walkers"]: one for one in row.details["tried"]}
+        assert not tried[40]["in_time"]
+        assert all(set(one["latency_ms"]) == {float(n)} for n, one in tried.items())
+        assert row.details["guess"] == 36
+
+
+def test_the_long_form_compares_ways_to_stream(plain, monkeypatch):
+    def paced(encoder, walkers, window, hop, seconds, slide):
+        return [float(walkers) if slide else 2.0 * walkers]
+
+    monkeypatch.setattr(multi, "paced", paced)
+    longer = dataclasses.replace(plain, short=False, full=True)
+    rows = {row.contender: row.values.get("walkers") for row in multi.rows(longer)}
+    assert rows["onnxruntime float32"] == 39
+    assert rows["onnxruntime float32, whole windows"] == 19
+
+
+def test_a_crowd_is_answered_like_its_windows(plain):
+    encoder = load(plain.folder, threads=1)
+    walk = np.random.default_rng(0).integers(0, 2, (12, *plain.subject.size), np.uint8) * 255
+    reference = streaming_cases.Reference("x", encoder, walk.astype(np.uint8))
+    agreement = streaming_cases.crowd_check(encoder, reference, 4)
+    assert agreement.ok
+    assert agreement.looked_at >= 2 * streaming_cases.CROWD
+    assert not streaming_cases.crowd_check(Wrong(encoder), reference, 4).ok
+
+
+def test_who_answers_wrongly_is_not_searched(plain, monkeypatch):
+    def candidates(context):
+        yield Candidate("onnxruntime int8", lambda: Wrong(load(context.folder, threads=1)))
+
+    monkeypatch.setattr(multi, "candidates", candidates)
+    (row,) = multi.rows(plain)
+    assert row.skipped.startswith("answers wrongly")
+    assert not row.samples
+    assert not row.values

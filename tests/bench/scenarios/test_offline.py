@@ -1,0 +1,127 @@
+"""Sequences per second follow from the raw times; who answers wrongly has none."""
+
+import numpy as np
+import pytest
+
+from cstl_edge.bench.backends import encoders
+from cstl_edge.bench.backends.base import Missing
+from cstl_edge.bench.backends.encoders import Embedder, ran_of
+from cstl_edge.bench.record import Ran
+from cstl_edge.bench.scenarios import offline
+from cstl_edge.bench.scenarios.offline import throughput
+from cstl_edge.errors import ModelError
+from cstl_edge.measure.timing import Timed
+from cstl_edge.runtime import load
+
+RAN = Ran(
+    backend="x", provider="CPUExecutionProvider", precision="float32", computed_in="float32",
+    version="1", threads=2,
+)  # fmt: skip
+
+pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
+
+
+@pytest.fixture
+def everybody(monkeypatch):
+    """Let the short form measure whoever is here."""
+    monkeypatch.setattr(encoders, "asked", lambda context, name: True)
+
+
+@pytest.fixture(autouse=True)
+def encoders_alone(monkeypatch):
+    """Leave out contenders that have no encoder: OpenVINO in bfloat16 compiles for every shape."""
+    monkeypatch.setattr(encoders, "contenders", lambda context: iter([]))
+
+
+def test_throughput_is_of_the_whole_time():
+    wall_ms = [100.0, 100.0, 100.0, 700.0]  # 4 calls of 8 sequences in one second
+    found = throughput(8, 30, wall_ms, RAN)
+    assert found == pytest.approx(
+        {
+            "sequences_per_s": 32.0,
+            "frames_per_s": 960.0,
+            "sequences_per_core_minute": 32.0 * 60 / 2,
+            "casia_b_test_minutes": 5485 / 32 / 60,
+        }
+    )
+
+
+def test_there_are_no_core_minutes_on_a_gpu():
+    gpu = RAN.model_copy(update={"provider": "NVIDIA Orin", "threads": 1})
+    assert "sequences_per_core_minute" not in throughput(1, 30, [10.0], gpu)
+    assert "sequences_per_core_minute" in throughput(1, 30, [10.0], RAN)
+
+
+def test_rows_agree_with_their_raw_samples(reduced):
+    rows = [row for row in offline.rows(reduced) if row.samples]
+    names = {row.contender for row in rows}
+    assert {"onnxruntime float32", "onnxruntime float16", "onnxruntime int8"} <= names
+    for row in rows:
+        wall_s = np.array(row.samples["wall"]) / 1e3
+        per_s = row.case.batch * len(wall_s) / wall_s.sum()
+        assert row.values["sequences_per_s"] == pytest.approx(per_s)
+        assert row.values["casia_b_test_minutes"] * per_s * 60 == pytest.approx(5485)
+        assert row.values["best_batch"] == 2
+        assert (row.case.graph, row.case.batch, row.case.frames) == ("full", 2, 30)
+        assert row.check.ok
+        assert row.check.reference.startswith("onnxruntime float32, 2 answers")
+        assert len(wall_s) >= offline.LEAST_SAMPLES
+
+
+def test_the_best_batch_is_the_one_that_gave_most(reduced, monkeypatch):
+    def in_turn(runs, **how):
+        for run in runs.values():
+            run()
+        return {key: Timed({"wall": [{"1": 10.0, "3": 15.0, "4": 80.0}[key]]}) for key in runs}
+
+    monkeypatch.setattr(offline, "in_turn", in_turn)
+    monkeypatch.setattr(offline, "SHORT", (1, 3, 4))
+    rows = [row for row in offline.rows(reduced) if row.contender == "onnxruntime int8"]
+    assert [row.case.batch for row in rows] == [1, 3, 4]
+    assert [row.values["best_batch"] for row in rows] == [3, 3, 3]
+    assert [round(row.values["sequences_per_s"]) for row in rows] == [100, 200, 50]
+
+
+def test_the_long_form_has_whole_walks_too(reduced, monkeypatch):
+    monkeypatch.setattr(offline, "FULL", (1,))
+    rows = [*offline.rows(type(reduced)(**{**vars(reduced), "full": True, "short": False}))]
+    found = {row.case.frames for row in rows if row.contender == "onnxruntime float32"}
+    assert found == {30, 90}
+
+
+def test_who_answers_wrongly_or_not_at_all_has_no_time(reduced, monkeypatch):
+    encoder = load(reduced.folder, threads=1)
+
+    class Broken:
+        def encode(self, silhouettes, lengths=None):
+            raise ModelError("the device is gone")
+
+    class Turned:
+        def encode(self, silhouettes, lengths=None):
+            found = encoder.encode(silhouettes)
+            return found._replace(embedding=np.ascontiguousarray(found.embedding[..., ::-1]))
+
+    def embedders(context):
+        for name, whole in (("turned", Turned()), ("broken", Broken())):
+            yield Embedder(name, whole, lambda: ran_of(encoder.info))
+        yield Missing("absent", "not here")
+
+    monkeypatch.setattr(offline, "embedders", embedders)
+    rows = {row.contender: row for row in offline.rows(reduced)}
+    assert rows["turned"].skipped.startswith("answers wrongly: cosine")
+    assert not rows["turned"].check.ok
+    assert (rows["broken"].skipped, rows["absent"].skipped) == ("the device is gone", "not here")
+    assert not any(row.samples or row.values for row in rows.values())
+
+
+def test_a_network_that_mixes_its_sequences_up_is_wrong(reduced, monkeypatch):
+    encoder = load(reduced.folder, threads=1)
+
+    class Mixed:
+        def encode(self, silhouettes, lengths=None):
+            return encoder.encode(np.ascontiguousarray(silhouettes[::-1]))
+
+    only = Embedder("mixed", Mixed(), lambda: ran_of(encoder.info))
+    monkeypatch.setattr(offline, "embedders", lambda context: iter([only]))
+    (row,) = offline.rows(reduced)
+    assert not row.check.ok

@@ -1,0 +1,240 @@
+"""The scenario: gross, idle and net, what is doubted, what is said where it cannot be measured."""
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cstl_edge.bench.backends import encoders, onnxruntime
+from cstl_edge.bench.context import Budget, Context
+from cstl_edge.bench.power import found, loads
+from cstl_edge.bench.power.loads import Load, Opened
+from cstl_edge.bench.power.rails import Rails, find_channels
+from cstl_edge.bench.record import Case, Check, Ran, Row, Subject
+from cstl_edge.bench.scenarios import power
+from cstl_edge.errors import ModelError, SourceUnavailable
+from cstl_edge.runtime import model_check
+
+FOLDER = Path(__file__).parents[2] / "golden" / "tiny_reduced"
+NETWORK = Subject(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
+CHIP = "sys/class/hwmon/hwmon1"
+RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32", version="1")
+WATTS = {"VDD_IN": 4.556160, "VDD_CPU_GPU_CV": 0.805120, "VDD_SOC": 1.489472}
+FULL = Case(graph="full", batch=1, frames=30)
+
+
+@pytest.fixture
+def context(monkeypatch):
+    monkeypatch.setattr(power, "FEWEST_S", 0.15)
+    monkeypatch.setattr(power, "SETTLE_S", 0)
+    return Context(
+        run="r",
+        folder=FOLDER,
+        weights=None,
+        subject=NETWORK,
+        threads=1,
+        budget=Budget(warm_up_s=0, seconds=0.02, samples=1),
+        tell=lambda line: None,
+    )
+
+
+@pytest.fixture
+def board(board_tree, monkeypatch):
+    """An Orin Nano that has no GPU for NVML."""
+    monkeypatch.setattr(power, "open_meters", lambda root: found.open_meters(root, _no_gpu))
+    return board_tree("orin_nano")
+
+
+def _no_gpu():
+    raise SourceUnavailable("NVML is not on this machine")
+
+
+def runs(monkeypatch, run, check=lambda: None, name="onnxruntime float32", case=FULL):
+    """Let the scenario have one load."""
+    load = Load(name, case, lambda stack: Opened(RAN, run, check))
+    monkeypatch.setattr(power, "loads_of", lambda context: [load])
+
+
+def draw(root, idle_ma, busy_ma, times=2):
+    """Return a run of 2 ms that draws `busy_ma` from its call number `times` on, and its calls."""
+    file = root / CHIP / "curr1_input"
+    file.write_text(f"{idle_ma:8}")
+    calls = []
+
+    def run():
+        calls.append(1)
+        if len(calls) == times:
+            with file.open("r+") as sensor:  # never empty, not even for a moment
+                sensor.write(f"{busy_ma:8}")
+        time.sleep(0.002)
+        return 1
+
+    return run, calls
+
+
+def test_gross_idle_and_net(context, board, monkeypatch):
+    run, calls = draw(board, 500, 2000)
+    agreed = Check(reference="r", cosine=1.0, max_abs=0.0, ok=True)
+    runs(monkeypatch, run, lambda: agreed)
+    (row,) = power.rows(context, board)
+    values = row.values
+    assert values["watts_idle"] == pytest.approx(5.04 * 0.5)
+    assert 5.04 * 0.5 < values["watts_gross"] < 5.04 * 2.0 * 1.001  # the first may be before
+    assert values["watts_net"] == pytest.approx(values["watts_gross"] - values["watts_idle"])
+    assert values["embeddings"] == len(calls) - 1  # the first was in no recording
+    each_s = values["seconds"] / values["embeddings"]
+    for kind in ("gross", "net"):
+        joules = values[f"joules_per_embedding_{kind}"]
+        assert joules == pytest.approx(values[f"watts_{kind}"] * each_s)
+    assert values["watts_gross_gpu"] == pytest.approx(5.032 * 0.160)
+    assert values["watts_net_soc"] == pytest.approx(0.0)
+    assert values["samples_hz"] > 0
+    assert row.details["scope"] == "module"
+    assert set(row.details["rails"]) == {"VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"}
+    assert (row.check, row.ran, row.case) == (agreed, RAN, FULL)
+    assert len(row.samples["wall"]) > 0
+    assert Row.model_validate(row.model_dump(mode="json")) == row
+
+
+def test_what_is_doubted(context, board, monkeypatch):
+    (board / CHIP / "curr3_input").write_text("-100")
+    runs(monkeypatch, draw(board, 900, 300)[0])
+    monkeypatch.setattr(power, "LOWEST_HZ", 1e6)
+    (row,) = power.rows(context, board)
+    said = " | ".join(row.warnings)
+    assert "slow meter: INA3221/INA238 rails through sysfs gave" in said
+    assert "negative power on VDD_SOC" in said
+    assert "net power is not above 0" in said
+
+
+def test_nothing_embedded_has_no_joules(context, board, monkeypatch):
+    runs(monkeypatch, lambda: time.sleep(0.002) or 0)
+    (row,) = power.rows(context, board)
+    assert not [name for name in row.values if name.startswith("joules")]
+    assert "no embedding came of it: expected a longer run" in row.warnings
+
+
+class Tool:
+    """In place of tegrastats."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @staticmethod
+    def here():
+        return True
+
+    def watts(self):
+        return self.said
+
+
+@pytest.mark.parametrize(("said", "differs"), [(10.0, False), (14.0, True), (None, False)])
+def test_tegrastats_is_laid_beside(context, board, monkeypatch, said, differs):
+    runs(monkeypatch, draw(board, 2000, 2000)[0])
+    monkeypatch.setattr(power, "Tegrastats", Tool)
+    monkeypatch.setattr(Tool, "said", {"VDD_IN": said} if said else {"OTHER": 1.0}, raising=False)
+    (row,) = power.rows(context, board)
+    assert row.values.get("watts_gross_tegrastats") == said
+    assert any("tegrastats says" in line for line in row.warnings) is differs
+    if said:
+        assert row.details["rails"]["VDD_IN"]["tegrastats_w"] == said
+
+
+def test_a_meter_that_vanishes_is_one_line_and_the_end(context, board, monkeypatch):
+    readings = []
+
+    def vanishing(self):
+        readings.append(1)
+        if len(readings) > 8:
+            raise SourceUnavailable("the power rail stopped answering")
+        return {"VDD_IN": 5.0, "VDD_CPU_GPU_CV": 1.0, "VDD_SOC": 1.0}
+
+    monkeypatch.setattr(Rails, "read", vanishing)
+    load = Load("a", FULL, lambda stack: Opened(RAN, lambda: 1, lambda: None))
+    monkeypatch.setattr(power, "loads_of", lambda context: [load, load])
+    (row,) = power.rows(context, board)
+    assert row.skipped == "the power rail stopped answering"
+    assert not row.values
+
+
+def test_who_is_refused_or_wrong_has_a_row_and_the_next_is_measured(context, board, monkeypatch):
+    def refused(stack):
+        raise ModelError("the engine is refused")
+
+    def wrong():
+        raise ModelError("answers wrongly: cosine 0.5")
+
+    run, _ = draw(board, 500, 2000)
+    all_three = [
+        Load("a", FULL, refused),
+        Load("b", FULL, lambda stack: Opened(RAN, run, wrong)),
+        Load("c", FULL, lambda stack: Opened(RAN, run, lambda: None)),
+    ]
+    monkeypatch.setattr(power, "loads_of", lambda context: all_three)
+    a, b, c = power.rows(context, board)
+    assert (a.skipped, b.skipped) == ("the engine is refused", "answers wrongly: cosine 0.5")
+    assert c.skipped is None
+
+
+def test_a_meter_that_says_nonsense_from_the_start_is_none(context, board):
+    (board / CHIP / "curr1_input").write_text("much")
+    (row,) = power.rows(context, board)
+    assert "expected a whole number; got b'much'" in row.skipped
+    assert "\n" not in row.skipped
+
+
+def test_of_two_meters_that_see_the_same_the_first_counts(context, board, monkeypatch):
+    meters = found.open_meters(board, lambda: Rails(find_channels(board)))
+    assert len(meters.meters) == 2
+    monkeypatch.setattr(meters.meters[1], "read", lambda: dict.fromkeys(WATTS, 900.0))
+    monkeypatch.setattr(power, "open_meters", lambda root: meters)
+    runs(monkeypatch, lambda: time.sleep(0.002) or 1)
+    (row,) = power.rows(context, board)
+    assert row.values["watts_gross"] == pytest.approx(WATTS["VDD_IN"])
+    assert row.values["watts_gross_gpu"] == pytest.approx(WATTS["VDD_CPU_GPU_CV"])
+
+
+def test_without_a_meter_one_row_says_what_was_looked_for(context, tmp_path, monkeypatch):
+    monkeypatch.setattr(power, "open_meters", lambda root: found.open_meters(root, _no_gpu))
+    (row,) = power.rows(context, tmp_path)
+    assert row.skipped == (
+        "no power meter on this machine: no labelled channel of ina3221, ina3221x, ina238 in "
+        "/sys/class/hwmon; NVML is not on this machine; no processor package in /sys/class/powercap"
+    )
+
+
+def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
+    monkeypatch.setattr(loads, "contenders", onnxruntime.contenders)  # others take long to import
+    monkeypatch.setattr(encoders, "missing", lambda context: "PyTorch is left out here")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(model_check, "probe", lambda graphs, shape: None)  # these files are our own
+    names = {}
+    for row in power.rows(context, board):
+        assert row.skipped is None, row.skipped
+        names[row.contender, row.case.graph] = row
+    assert set(names) == {
+        ("onnxruntime float32", "full"),
+        ("onnxruntime int8", "full"),
+        ("onnxruntime float32", "streaming"),
+        ("onnxruntime int8", "streaming"),
+    }
+    full = names["onnxruntime int8", "full"]
+    assert full.check.ok
+    assert full.ran.precision == "int8"
+    assert full.values["embeddings"] >= len(full.samples["wall"])
+    paced = names["onnxruntime float32", "streaming"]
+    assert (paced.case.paced_hz, paced.case.hop) == (25.0, 5)
+    calls = len(paced.samples["wall"]) + 1  # measuring begins with a call that is no sample
+    assert calls // 5 <= paced.values["embeddings"] <= calls // 5 + 1
+
+
+def test_the_short_form_runs_float32_only(context, board, monkeypatch):
+    monkeypatch.setattr(loads, "contenders", onnxruntime.contenders)
+    monkeypatch.setattr(model_check, "probe", lambda graphs, shape: None)
+    (row,) = power.rows(dataclasses.replace(context, short=True), board)
+    assert (row.contender, row.case, row.skipped) == ("onnxruntime float32", FULL, None)

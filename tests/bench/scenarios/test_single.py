@@ -1,0 +1,147 @@
+"""One walker: samples are per frame, ratios follow from them, answers are those of the window."""
+
+import numpy as np
+import pytest
+from standin_encoders import Wrong
+
+from cstl_edge.bench import inputs
+from cstl_edge.bench.backends import encoders
+from cstl_edge.bench.backends.base import USUAL
+from cstl_edge.bench.backends.encoders import Candidate
+from cstl_edge.bench.record import Case
+from cstl_edge.bench.scenarios import single, streaming_cases
+from cstl_edge.measure.timing import Timed
+from cstl_edge.runtime import load
+
+pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
+
+
+@pytest.fixture
+def everybody(monkeypatch):
+    """Let the short form measure whoever is here but OpenVINO, which compiles for long."""
+    monkeypatch.setattr(encoders, "asked", lambda context, name: True)
+    monkeypatch.setattr(single, "asked", lambda context, name: "openvino" not in name)
+
+
+def median(samples):
+    """trtexec's, counted anew."""
+    ordered = np.sort(samples)
+    return float(ordered[len(ordered) - 1 - int(0.5 * len(ordered))])
+
+
+def figures(rows, **case):
+    """Return the rows with samples of a case, by contender."""
+    return {
+        row.contender: row
+        for row in rows
+        if row.samples and all(getattr(row.case, key) == value for key, value in case.items())
+    }
+
+
+def test_every_way_has_rows_with_samples_and_right_answers(reduced):
+    rows = [*single.rows(reduced)]
+    for row in (row for row in rows if row.samples):
+        assert row.check.ok
+        assert row.check.cosine > 0.95
+        assert len(row.samples["wall"]) >= 3
+        assert row.values == {}  # nobody ran the usual way
+    for hop in (1, 5):
+        found = figures(rows, graph="streaming", hop=hop, paced_hz=None)
+        assert {"onnxruntime float32", "onnxruntime int8"} <= {*found}
+    whole = figures(rows, graph="streaming", hop=1, paced_hz=None)
+    assert whole["onnxruntime float32, whole windows"].ran.options == {"windows": "whole"}
+    assert whole["onnxruntime float32"].ran.options == {"windows": "slide"}
+    assert "onnxruntime int8" in figures(rows, graph="full", paced_hz=None)
+    assert {*figures(rows, paced_hz=25.0)} >= {"onnxruntime float32", "onnxruntime int8"}
+    assert not [row for row in rows if row.skipped and row.samples]
+
+
+def test_ratios_follow_from_the_raw_samples_of_the_run(trained):
+    rows = [row for row in single.rows(trained) if row.samples and row.case.paced_hz is None]
+    usual = median(figures(rows, graph="full")[USUAL].samples["wall"])
+    assert len(rows) > 6
+    for row in rows:
+        own, hop = median(row.samples["wall"]), row.case.hop or 1
+        assert row.values["times_as_fast_as_usual"] == pytest.approx(usual / hop / own, abs=1e-3)
+        more = row.values.get("times_as_fast_as_usual_at_every_frame")
+        assert (more is None) == (hop == 1)
+        assert more is None or more == pytest.approx(usual / own, abs=1e-3)
+        assert row.check.reference.startswith(USUAL)
+
+
+def test_a_sample_of_a_hop_is_divided_by_its_frames(reduced, monkeypatch):
+    asked = []
+
+    def in_turn(runs, **how):
+        asked.append(how["paced_hz"])
+        return {key: Timed({"wall": [5.0, 10.0]}) for key in runs}
+
+    monkeypatch.setattr(single, "in_turn", in_turn)
+    rows = [row for row in single.rows(reduced) if row.samples]
+    assert asked == [None, 25.0]
+    for row in rows:
+        hop = row.case.hop if row.case.paced_hz is None else 1
+        divided = hop or 1
+        assert row.samples["wall"] == [5.0 / divided, 10.0 / divided]
+        assert row.details["frames_per_sample"] == divided
+
+
+def test_who_answers_wrongly_has_no_time(reduced, monkeypatch):
+    def candidates(context):
+        yield Candidate("onnxruntime float32", lambda: load(context.folder, threads=1))
+        yield Candidate("onnxruntime int8", lambda: Wrong(load(context.folder, threads=1)))
+
+    monkeypatch.setattr(single, "candidates", candidates)
+    monkeypatch.setattr(single, "contenders", lambda context: iter([]))
+    rows = [*single.rows(reduced)]
+    wrong = [row for row in rows if row.contender == "onnxruntime int8"]
+    assert len(wrong) == 2
+    for row in wrong:
+        assert not row.check.ok
+        assert not row.samples
+        assert row.skipped.startswith("answers wrongly: cosine")
+    assert figures(rows, paced_hz=25.0).keys() == {
+        "onnxruntime float32",
+        "onnxruntime float32, whole windows",
+    }
+
+
+def test_what_is_not_here_is_told(plain):
+    reasons = {row.contender: row.skipped for row in single.rows(plain) if row.skipped}
+    assert "--precision int8" in reasons["onnxruntime int8"]
+
+
+@pytest.mark.parametrize("hop", [1, 3, 5])
+@pytest.mark.parametrize("frames", [0, 1, 4, 31])
+def test_the_answer_of_a_stream_is_held_against_its_own_window(plain, hop, frames):
+    encoder = load(plain.folder, threads=1)
+    walk, _ = inputs.walk(10, plain.subject.size)
+    reference = streaming_cases.Reference("onnxruntime float32", encoder, walk)
+    way = streaming_cases.stream("x", encoder, reference, hop, slide=True)
+    for _ in range(frames):
+        way.step()
+    way.look()
+    assert way.agreement.ok
+    assert way.agreement.looked_at == 1
+    right = reference.at
+    reference.at = lambda seen: right(seen + 1)  # a frame beside: the check can fail
+    way.look()
+    assert not way.agreement.ok
+
+
+def test_a_reference_knows_every_turn_of_the_walk(plain):
+    encoder = load(plain.folder, threads=1)
+    walk, _ = inputs.walk(6, plain.subject.size)
+    reference = streaming_cases.Reference("x", encoder, walk)
+    for seen in (6, 7, 11, 20):
+        window = np.stack([walk[t % 6] for t in range(seen - 6, seen)])[None]
+        expected = encoder.encode(window).embedding
+        np.testing.assert_allclose(reference.at(seen)["embedding"], expected, atol=1e-5)
+
+
+def test_paced_streams_are_not_doubted_for_frames_that_differ():
+    said = ["unstable clocks: times vary by 50 %", "late: p99"]
+    case = Case(hop=5, paced_hz=25.0)
+    assert single._doubts(said, case) == ["late: p99"]
+    assert single._doubts(said, Case(hop=1, paced_hz=25.0)) == said
+    assert single._doubts(said, Case(hop=5)) == said

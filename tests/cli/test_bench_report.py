@@ -1,0 +1,81 @@
+"""`cstl-edge bench report` from files to files, and what it says where something is missing."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from standin_results import graph_rows, needs_bench
+from typer.testing import CliRunner
+
+from cstl_edge.bench.record import write_rows
+from cstl_edge.cli.bench import report
+from cstl_edge.errors import CstlEdgeError
+
+app = typer.Typer()
+app.command()(report)
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def results(tmp_path):
+    write_rows(tmp_path / "a.jsonl", list(graph_rows())[:3])
+    return tmp_path / "a.jsonl"
+
+
+@needs_bench
+def test_a_page_and_markdown_are_written_and_named(results, tmp_path):
+    page, tables = tmp_path / "out" / "page.html", tmp_path / "tables.md"
+    done = run(results, "-o", page, "--markdown", tables)
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [str(page), str(tables)]
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "| pytorch float32 |" in tables.read_text(encoding="utf-8")
+
+
+@needs_bench
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["gone.jsonl"], 3), (["{results}", "--against", "ffff"], 2), (["{results}", "-o", "/"], 3)],
+)
+def test_what_cannot_be_done_is_one_line_with_its_code(results, words, code):
+    done = run(*(word.format(results=results) for word in words))
+    assert isinstance(done.exception, CstlEdgeError)
+    assert done.exception.exit_code == code
+    assert "\n" not in str(done.exception)
+
+
+@needs_bench
+def test_the_script_does_the_same(results, tmp_path, capsys):
+    path = Path(__file__).parents[2] / "benchmarks" / "report.py"
+    spec = importlib.util.spec_from_file_location("bench_report_script", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.main([str(results), "-o", str(tmp_path / "x.html")]) == 0
+    assert script.main([str(tmp_path / "gone.jsonl")]) == 3
+    told = capsys.readouterr()
+    assert told.out == f"{tmp_path / 'x.html'}\n"
+    assert told.err.startswith("error: ")
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "jinja2", "scipy"])
+def test_without_the_extra_one_line_names_it(results, tmp_path, missing):
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from pathlib import Path\n"
+        "from cstl_edge.cli.bench import report\n"
+        "from cstl_edge.errors import ConfigError\n"
+        "try:\n"
+        f"    report([Path({str(results)!r})], Path({str(tmp_path / 'x.html')!r}), None, None)\n"
+        "except ConfigError as err:\n"
+        "    print(err)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "cstl-edge[bench]" in done.stdout, done.stderr
+    assert done.stdout.count("\n") == 1
+    assert not (tmp_path / "x.html").exists()

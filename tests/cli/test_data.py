@@ -1,0 +1,137 @@
+"""The data verbs as a user types them: exit codes, one line of error, tables, JSON."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from typer.testing import CliRunner
+
+from cstl_edge.cli.data import _share, data
+from cstl_edge.errors import CstlEdgeError
+
+PREPARE = ["prepare", "{in}", "--out", "x", "--dataset"]
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Two people with twelve masks each."""
+    for person in ("ada", "ben"):
+        (tmp_path / "people" / person).mkdir(parents=True)
+        for i in range(12):
+            image = Image.new("L", (320, 240))
+            pen = ImageDraw.Draw(image)
+            pen.ellipse([150, 60, 166, 80], fill=255)
+            pen.rectangle([144, 78, 172, 130], fill=255)
+            pen.polygon([(146, 128), (170, 128), (188 - i, 180), (174 - i, 180)], fill=255)
+            pen.polygon([(146, 128), (170, 128), (140 + i, 180), (126 + i, 180)], fill=255)
+            image.save(tmp_path / "people" / person / f"{i}.png")
+    return tmp_path / "people"
+
+
+def call(*words):
+    """Call a verb in this process: what it printed to stdout and stderr, and what it raised."""
+    done = CliRunner().invoke(data, [str(word) for word in words])
+    return done.stdout, done.stderr, done.exception
+
+
+def process(*words):
+    command = [sys.executable, "-m", "cstl_edge.cli", "data", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_prepare_verify_stats(people, tmp_path):
+    out = tmp_path / "out"
+    done = process("prepare", people, "--dataset", "folder", "--out", out, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    counts = "2 people, 2 sequences, 24 silhouettes of 64x44 from folder"
+    assert done.stdout == f"wrote {out}: {counts}\n"
+    assert call("verify", out)[0] == f"{out} is whole: {counts}\n"
+    told = json.loads(call("stats", out, "--json")[0])
+    assert (told["people"], told["frames"], told["lengths_frames"]["50"]) == (2, 24, 12)
+    assert "2 people, 2 sequences, 24 frames" in call("stats", out)[0]
+
+
+def test_too_many_bad_files_are_code_3_and_a_table(people, tmp_path):
+    (people / "ada" / "3.png").write_bytes(b"[red]damaged")
+    words = ("prepare", people, "--dataset", "folder", "--out", tmp_path / "out")
+    done = process(*words)
+    assert done.returncode == 3
+    assert "Dropped; 1 of 24 files are bad" in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: 1 of 24 files are bad, first ada/3.png (damaged)")
+    assert not (tmp_path / "out" / "dataset.json").exists()
+    told = json.loads(call(*words, "--max-bad", "5%", "--json")[0])
+    assert told["report"]["reasons"] == {"damaged": 1}
+
+
+def test_a_source_is_looked_through_without_writing(people, tmp_path):
+    (people / "ada" / "3.png").write_bytes(b"")
+    Image.fromarray(np.zeros((240, 320), np.uint8)).save(people / "ben" / "0.png")
+    before = sorted(tmp_path.rglob("*"))
+    out, err, error = call("verify", people, "--dataset", "folder", "--workers", 1)
+    assert out.startswith("ada/3.png: damaged (")
+    assert "ben/0.png" not in out
+    assert "empty" in err
+    assert error.exit_code == 3
+    assert sorted(tmp_path.rglob("*")) == before
+    told = json.loads(call("verify", people, "--dataset", "folder", "--json")[0])
+    assert [d["reason"] for d in told["dropped"]] == ["damaged", "empty"]
+    (people / "ada" / "3.png").unlink()
+    assert call("verify", people, "--dataset", "folder")[0] == "none of 23 files is bad\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (
+            ["prepare", "{in}", "--dataset", "folder", "--out", "x", "--size", "64x64"],
+            2,
+            "64x44 or",
+        ),
+        (["prepare", "{in}", "--dataset", "folder", "--out", "x", "--max-bad", "lots"], 2, "1% or"),
+        (["prepare", "{in}", "--dataset", "folder", "--out", "x", "--max-bad", "200%"], 2, "1% or"),
+        (["prepare", "{in}", "--dataset", "casia-b", "--out", "x"], 3, "found in .*: ada, ben"),
+        (["verify", "{in}"], 2, "say --dataset"),
+        (["stats", "{in}"], 3, "dataset.json or shards"),
+    ],
+)
+def test_mistakes_are_one_line_and_a_code(people, tmp_path, monkeypatch, words, code, told):
+    monkeypatch.chdir(tmp_path)
+    _, _, error = call(*(str(people) if word == "{in}" else word for word in words))
+    assert isinstance(error, CstlEdgeError)
+    assert error.exit_code == code
+    with pytest.raises(CstlEdgeError, match=told):
+        raise error
+    assert "\n" not in str(error)
+    assert not (tmp_path / "x").exists()
+
+
+def test_shares():
+    assert [_share(text) for text in ("1%", "0.01", "0", "100%", "2.5%")] == [
+        0.01,
+        0.01,
+        0,
+        1,
+        0.025,
+    ]
+
+
+def test_what_goes_on_is_shown_on_a_terminal_alone(people, tmp_path):
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "cstl_edge.cli", "data", "prepare", people, "--dataset"]
+    command += ["folder", "--out", tmp_path / "out", "--workers", "1"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=100, check=False)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the way Linux says that the other end is closed
+        while block := os.read(ours, 4096):
+            shown += block
+    os.close(ours)
+    assert done.returncode == 0
+    assert b"preparing" in shown
+    assert done.stdout.startswith(b"wrote ")

@@ -1,0 +1,169 @@
+"""Layouts: every dataset as it is distributed is recognised, every other tree refused by name."""
+
+import os
+import shutil
+from typing import get_args
+
+import pytest
+
+from cstl_edge.cli import data
+from cstl_edge.data.importing.frames import Kind
+from cstl_edge.data.importing.layouts import LAYOUTS, find_recordings, person_ids
+from cstl_edge.errors import DataError
+
+
+def test_every_kind_has_a_layout():
+    assert set(get_args(Kind)) == set(LAYOUTS) == {kind.value for kind in data.Kind}
+
+
+def told(tree):
+    return [(r.person, r.sequence, r.view_deg) for r in tree.recordings]
+
+
+def test_casia_b_as_distributed(casia_b):
+    for root in (casia_b, casia_b / "GaitDatasetB-silh"):
+        tree = find_recordings(root, "casia-b")
+        assert told(tree)[:2] == [("001", "nm-01", 0), ("001", "nm-01", 18)]
+        assert len(tree.recordings) == 22
+        assert person_ids(tree.recordings, "casia-b") == {"001": 1, "124": 124}
+    assert tree.notes == ["198 of 220 recordings of these people are not in the tree"]
+
+
+def test_ou_mvlp_as_distributed(ou_mvlp):
+    tree = find_recordings(ou_mvlp, "ou-mvlp")
+    assert told(tree)[:2] == [("00001", "00", 0), ("00001", "00", 15)]
+    assert len(tree.recordings) == 3 * 14
+    assert person_ids(tree.recordings, "ou-mvlp") == {"00001": 1, "10307": 10307}
+
+
+def test_opengait_pickles(opengait):
+    tree = find_recordings(opengait, "opengait-pkl")
+    assert told(tree)[:3] == [
+        ("anna", "camid0_videoid2/seq0", -1),
+        ("anna", "cl-01", 90),
+        ("anna", "nm-01", 0),
+    ]
+    assert person_ids(tree.recordings, "opengait-pkl") == {"anna": 0, "zoe": 1}
+
+
+def test_gait3d_as_distributed(gait3d):
+    tree = find_recordings(gait3d, "gait3d")
+    assert told(tree)[1] == ("0000", "camid9_videoid1/seq1", -1)
+    assert person_ids(tree.recordings, "gait3d") == {"0000": 0, "3999": 1}
+
+
+def test_people_of_grew_with_one_number_are_two(grew):
+    tree = find_recordings(grew, "grew")
+    assert told(tree) == [
+        ("test/gallery/00001", "79XJefi8", -1),
+        ("train/00001", "4XPn5Z28", -1),
+    ]
+    assert tree.notes == ["1 recordings of test/probe name no person and are left out"]
+
+
+def test_plain_folders(folders):
+    tree = find_recordings(folders, "folder")
+    assert told(tree) == [("ada", "monday", -1), ("ada", "tuesday", -1), ("ben", "00", -1)]
+
+
+@pytest.mark.parametrize("kind", ["casia-b", "ou-mvlp"])
+def test_the_same_tree_with_pickles_keeps_its_numbers(tmp_path, kind, dump, aligned):
+    view = {"casia-b": range(0, 181, 18), "ou-mvlp": [*range(0, 91, 15), *range(180, 271, 15)]}
+    person, sequence = {"casia-b": ("007", "bg-02"), "ou-mvlp": ("00007", "01")}[kind]
+    for v in view[kind]:
+        dump(aligned(0)[None], tmp_path / person / sequence / f"{v:03d}" / f"{v:03d}.pkl")
+    tree = find_recordings(tmp_path, kind)
+    assert person_ids(tree.recordings, kind) == {person: 7}
+    assert len(tree.recordings) == len(view[kind])
+
+
+@pytest.mark.parametrize("name", ["alice", "125", "000", "1", "0001", "٠٠١"])
+def test_ids_that_casia_b_does_not_have(casia_b, name):
+    (casia_b / "GaitDatasetB-silh" / name).mkdir()
+    with pytest.raises(DataError, match=rf"\{{001…124\}}.*found in .*GaitDatasetB-silh: {name}"):
+        find_recordings(casia_b, "casia-b")
+
+
+@pytest.mark.parametrize("place", ["001/nm-07", "001/jog-01", "001/nm-01/017", "001/nm-01/18"])
+def test_types_and_views_that_casia_b_does_not_have(casia_b, place):
+    (casia_b / "GaitDatasetB-silh" / place).mkdir()
+    with pytest.raises(DataError, match=f"expected the layout.*{place.split('/')[-1]}"):
+        find_recordings(casia_b, "casia-b")
+
+
+def test_a_view_missing_everywhere_is_a_wrong_tree_unless_it_is_meant(casia_b):
+    for place in casia_b.glob("*/*/*/090"):
+        shutil.rmtree(place)
+    with pytest.raises(DataError, match=r"expected 11 views .*found none of 090.*--partial"):
+        find_recordings(casia_b, "casia-b")
+    assert len(find_recordings(casia_b, "casia-b", partial=True).recordings) == 20
+
+
+def test_a_view_missing_once_is_told(casia_b):
+    shutil.rmtree(casia_b / "GaitDatasetB-silh" / "001" / "nm-01" / "090")
+    tree = find_recordings(casia_b, "casia-b")
+    assert tree.notes == ["199 of 220 recordings of these people are not in the tree"]
+
+
+@pytest.mark.parametrize("kind", ["casia-b", "ou-mvlp", "opengait-pkl", "gait3d", "grew", "folder"])
+def test_another_tree_is_refused_with_both_trees_in_one_line(tmp_path, kind, save, draw):
+    (tmp_path / "001.tar.gz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"expected the layout of .*found in .*: 001\.tar\.gz") as e:
+        find_recordings(tmp_path, kind)
+    assert "\n" not in str(e.value)
+    with pytest.raises(DataError, match="found none at"):
+        find_recordings(tmp_path / "nowhere", kind)
+
+
+def test_datasets_are_not_mistaken_for_each_other(casia_b, ou_mvlp):
+    with pytest.raises(DataError, match="expected the layout of OU-MVLP"):
+        find_recordings(casia_b, "ou-mvlp")
+    with pytest.raises(DataError, match=r"found in .*: Silhouette_000-00"):
+        find_recordings(ou_mvlp, "casia-b")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (b"\xff\xfe", "printable UTF-8"),
+        (b"a\nb", "printable UTF-8"),
+        (b"\x1b[31m", "printable UTF-8"),
+        (b"x\\..\\..\\y", "backslash"),
+        (b"x" * 250, "250 characters"),
+    ],
+)
+def test_names_that_cannot_be_used_are_refused(folders, name, why):
+    os.mkdir(os.fsencode(folders) + b"/" + name)
+    with pytest.raises(DataError, match=why) as error:
+        find_recordings(folders, "folder")
+    assert str(error.value).isprintable()
+
+
+def test_names_that_differ_by_case_are_refused(folders):
+    shutil.copytree(folders / "ada", folders / "ADA")
+    with pytest.raises(DataError, match="differ by more than case, got 'ADA' and 'ada'"):
+        find_recordings(folders, "folder")
+
+
+@pytest.mark.parametrize("name", ["~", "$(reboot)", "%2e%2e", "C:", "con", "<b>", "😀", "a b"])
+def test_odd_names_are_only_names(folders, name):
+    (folders / "ben").rename(folders / name)
+    assert name in {r.person for r in find_recordings(folders, "folder").recordings}
+
+
+def test_links_out_of_the_source_are_not_followed(folders, tmp_path):
+    outside = tmp_path / "outside" / "walk"
+    outside.mkdir(parents=True)
+    (folders / "eve").symlink_to(outside.parent)
+    (folders / "ada" / "walk").symlink_to(outside)
+    (folders / "ada" / "again").symlink_to(folders / "ada" / "monday")
+    (folders / "loop").symlink_to(folders / "loop")
+    tree = find_recordings(folders, "folder")
+    assert sorted(tree.links) == ["ada/walk", "eve"]
+    assert ("ada", "again", -1) in told(tree)
+    assert "eve" not in {r.person for r in tree.recordings}
+
+
+def test_a_source_that_is_a_link_itself_is_fine(folders, tmp_path):
+    (tmp_path / "link").symlink_to(folders)
+    assert len(find_recordings(tmp_path / "link", "folder").recordings) == 3

@@ -1,0 +1,190 @@
+"""`cstl-edge eval` as a user types it, and from a tree of PNGs to the table."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from typer.testing import CliRunner
+
+from cstl_edge import runtime
+from cstl_edge.cli.app import app
+from cstl_edge.data.shards import write_shard
+from cstl_edge.errors import ConfigError, DataError, ModelError
+
+from .conftest import CASIA_B_NAMES
+
+TINY = Path(__file__).parents[1] / "golden" / "tiny"
+PEOPLE, VIEWS, FRAMES = (75, 76, 77, 78), (0, 90), 4
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Four people of CASIA-B's layout at the tiny network's size, each a pattern of their own."""
+    rng = np.random.default_rng(0)
+    rows = [(p, n, v) for p in PEOPLE for n in CASIA_B_NAMES for v in VIEWS]
+    own = {p: rng.random((16, 12)) for p in PEOPLE}
+    stack = [[(255 * (own[p] > rng.random((16, 12)))) for _ in range(FRAMES)] for p, _, _ in rows]
+    people, names, views = zip(*rows, strict=True)
+    folder = tmp_path_factory.mktemp("data") / "shards"
+    silhouettes = np.array(stack, np.uint8)
+    write_shard(folder / "all", silhouettes, people=people, sequences=names, views_deg=views)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def load():
+    """Open each model once: a folder that is not shipped takes a process and a second."""
+
+    real = runtime.load
+
+    @cache
+    def opened(*words, **options):
+        encoder = real(*words, **options)
+        encoder.close = lambda: None
+        return encoder
+
+    return opened
+
+
+@pytest.fixture
+def call(tmp_path, shards, load, monkeypatch):
+    """Run the verb on the tiny network; an error of ours is raised."""
+    monkeypatch.setattr(runtime, "load", load)
+
+    def run(*words, model=TINY, data=shards):
+        options = ["--data", str(data), "--workdir", str(tmp_path / "work"), *map(str, words)]
+        done = CliRunner().invoke(app, ["eval", str(model), *options])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    return run
+
+
+def test_text_markdown_and_json_say_the_same(call, tmp_path):
+    record = json.loads(call("--json", "--out", tmp_path / "records.jsonl"))
+    assert record["protocol"] == "casia-b"
+    assert (record["people"], record["gallery_sequences"]) == (4, 4 * 4 * 2)
+    assert record["weights_sha256"].startswith("0ffe97bc")
+    assert record["backend"] == "onnxruntime"
+    kept = json.loads((tmp_path / "records.jsonl").read_text())
+    assert kept["conditions"] == record["conditions"]
+    mean = f"{100 * record['mean']['rank-1']:.1f}"
+    for words in ((), ("--markdown",)):
+        shown = call(*words)
+        assert "tiny (onnxruntime float32, weights 0ffe97bc2c52)" in shown
+        assert mean in next(
+            line for line in shown.splitlines() if "Mean" in line and "°" not in line
+        )
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_every_precision_has_embeddings_of_its_own(call, tmp_path, precision):
+    """What was embedded in float32 never serves another precision."""
+    reduced = TINY.with_name("tiny_reduced")
+    first = json.loads(call("--precision", "float32", "--json", model=reduced))
+    other = json.loads(call("--precision", precision, "--json", model=reduced))
+    assert [first["precision"], other["precision"]] == ["float32", precision]
+    assert first["weights_sha256"] == other["weights_sha256"]
+    arrays = [np.load(folder / "embeddings.npy") for folder in (tmp_path / "work").iterdir()]
+    assert len(arrays) == 2
+    assert not np.array_equal(*arrays)
+    assert np.allclose(*arrays, rtol=0.3, atol=0.3 * np.abs(arrays[0]).max())
+
+
+def test_embeddings_serve_every_protocol(call, tmp_path):
+    for protocol in ("casia-b", "gait3d", "open-set"):
+        call("--protocol", protocol)
+    (folder,) = (tmp_path / "work").iterdir()
+    assert (folder / "det.png").read_bytes().startswith(b"\x89PNG")
+    points = json.loads((folder / "det.json").read_text())
+    assert {"fpir", "fnir", "threshold"} == set(points[0])
+
+
+def test_open_set_takes_the_rates_that_are_wanted(call):
+    record = json.loads(call("--protocol", "open-set", "--fpir", "0.05,0.5", "--json"))
+    assert [row["fpir_wanted"] for row in record["errors"]] == [0.05, 0.5]
+
+
+def test_short_sequences_fail_to_enrol(call):
+    record = json.loads(call("--min-frames", FRAMES + 1, "--json"))
+    assert record["failed_to_enrol"]["rate"] == 1.0
+    assert record["mean"]["rank-1"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["--protocol", "casiab"], ConfigError, "Did you mean 'casia-b'"),
+        (["--fpir", "often"], ConfigError, "rates such as 0.01"),
+        (["--fpir", "1"], ConfigError, "between 0 and 1"),
+        (["--protocol", "ou-mvlp"], DataError, "got 0 sequences for the gallery"),
+        (["--split", "first-5153"], ConfigError, "split"),
+        (["--precision", "fp8"], ConfigError, "float32, fp16, int8"),
+        (["--max-frames", "0"], ConfigError, "max_frames >= min_frames"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(call, words, error, message):
+    with pytest.raises(error, match=message):
+        call(*words)
+
+
+def test_models_and_data_that_do_not_fit_are_refused(call, tmp_path):
+    folder = tmp_path / "other"
+    small = np.full((1, 2, 8, 8), 255, np.uint8)
+    write_shard(folder / "all", small, people=[1], sequences=["nm-01"], views_deg=[0])
+    with pytest.raises(DataError, match="takes silhouettes of 16x12; this data has 8x8"):
+        call(data=folder)
+    with pytest.raises(DataError, match="nowhere"):
+        call(data=tmp_path / "nowhere")
+    with pytest.raises(ModelError):
+        call(model=tmp_path / "nowhere")
+
+
+def walk(pen, step, person):
+    """A walker whose width and stride are their own."""
+    swing = (4 + 2 * person) * np.sin(step)
+    pen.ellipse([150, 60, 170, 80], fill=255)
+    pen.rectangle([150 - person, 78, 170 + person, 130], fill=255)
+    for foot in (160 + swing, 160 - swing):
+        pen.polygon([(152, 128), (168, 128), (foot + 5, 190), (foot - 5, 190)], fill=255)
+
+
+@pytest.mark.parametrize("kind", ["casia-b", "ou-mvlp"])
+def test_from_a_tree_of_pngs_to_the_table(tmp_path, kind, monkeypatch):
+    """The test people alone are evaluated, by the shipped model, with the right divisor."""
+    from cstl_edge.data.importing.frames import Settings
+    from cstl_edge.data.importing.prepare import prepare
+
+    tree, views = tmp_path / "tree", (0, 90)
+    people = {"casia-b": (74, 75, 76), "ou-mvlp": (1, 2, 4)}[kind]
+    names = {"casia-b": ("nm-01", "nm-05"), "ou-mvlp": ("00", "01")}[kind]
+    for place, person in enumerate(people):
+        for name in names:
+            for view in views:
+                folder = {
+                    "casia-b": tree / f"{person:03d}" / name / f"{view:03d}",
+                    "ou-mvlp": tree / f"Silhouette_{view:03d}-{name}" / f"{person:05d}",
+                }[kind]
+                folder.mkdir(parents=True)
+                for step in range(3):
+                    image = Image.new("L", (320, 240))
+                    walk(ImageDraw.Draw(image), step, 3 * place + 1)
+                    stem = f"{person:03d}-{name}-{view:03d}-{step + 1:03d}"
+                    image.save(folder / f"{stem if kind == 'casia-b' else f'{step:04d}'}.png")
+    settings = Settings(dataset=kind, size=(64, 44), partial=True)
+    prepare(tree, tmp_path / "data", settings, workers=0)
+    monkeypatch.chdir(tmp_path)
+    words = ["eval", "--data", str(tmp_path / "data"), "--json"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    record = json.loads(done.stdout)
+    assert (record["protocol"], record["kind"], record["people"]) == (kind, kind, 2)
+    assert record["probe_sequences"] == record["gallery_sequences"] == 4
+    # both views show the same walk, so that every search across views succeeds
+    assert record["mean"]["rank-1"] == 1.0
+    text = CliRunner().invoke(app, words[:-1], catch_exceptions=False).stdout
+    assert f"2 of the { ({'casia-b': 50, 'ou-mvlp': 5154}[kind]) } people" in text

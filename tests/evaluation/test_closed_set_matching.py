@@ -1,0 +1,212 @@
+"""The protocols: by hand, beside the field's own way of counting, and under bad data."""
+
+import numpy as np
+import pytest
+
+from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.evaluation.closed_set import METRICS, count, match, rank1_table
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Walks
+from cstl_edge.evaluation.protocols import PROTOCOLS, check_protocol, choose, trials
+
+from .conftest import made_walks, plain_distance
+
+OU_VIEWS = (*range(0, 91, 15), *range(180, 271, 15))
+
+
+def the_field_s_rank1(walks, gallery_names, probe_names):
+    """Rank-1 [%] as the published tables count it, from their description alone.
+
+    For each pair of views the share of probes whose nearest gallery entry is of the same person,
+    rounded to two decimals; pairs of identical views dropped; the mean over the other gallery
+    views, for each probe view, then the mean over those. A probe without a mate is wrong.
+    """
+    views = sorted(set(walks.views_deg.tolist()))
+    accuracy = np.zeros((len(views), len(views)))
+    for i, probe_view in enumerate(views):
+        for j, gallery_view in enumerate(views):
+            right = total = 0
+            for probe in range(len(walks.people)):
+                if walks.sequences[probe] not in probe_names:
+                    continue
+                if walks.views_deg[probe] != probe_view:
+                    continue
+                nearest, best = None, np.inf
+                for entry in range(len(walks.people)):
+                    if walks.sequences[entry] not in gallery_names:
+                        continue
+                    if walks.views_deg[entry] != gallery_view:
+                        continue
+                    distance = plain_distance(walks, probe, entry)
+                    if distance < best:
+                        nearest, best = entry, distance
+                total += 1
+                right += nearest is not None and walks.people[nearest] == walks.people[probe]
+            accuracy[i, j] = round(100 * right / total, 2)
+    np.fill_diagonal(accuracy, 0)
+    by_view = accuracy.sum(1) / (len(views) - 1)
+    return by_view.tolist(), float(by_view.mean())
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.15])
+def test_casia_b_agrees_with_the_field(missing):
+    """With all sequences and with some lost, as in the real dataset (5,485 of 5,500)."""
+    walks = made_walks(people=5, views=(0, 18, 36), spread=1.2, missing=missing, seed=4)
+    found = match(walks, trials(walks, "casia-b"), draws=20)
+    for condition, names in PROBES.items():
+        by_view, mean = the_field_s_rank1(walks, GALLERY, names)
+        row = found["conditions"][condition]
+        # pairs were rounded to 0.01 %, so ours may differ by half of that and by our own rounding
+        assert [100 * x for x in row["per_view"].values()] == pytest.approx(by_view, abs=0.011)
+        assert 100 * row["rank-1"] == pytest.approx(mean, abs=0.011)
+        assert 20 < mean < 100  # the case says something
+    means = [found["conditions"][c]["rank-1"] for c in PROBES]
+    assert found["mean"]["rank-1"] == pytest.approx(np.mean(means), abs=1e-4)
+
+
+def test_ou_mvlp_agrees_with_the_field_and_divides_by_13():
+    walks = made_walks(people=4, views=OU_VIEWS, names=("00", "01"), spread=1.5, missing=0.05)
+    found = match(walks, trials(walks, "ou-mvlp"), draws=20)
+    by_view, mean = the_field_s_rank1(walks, ("01",), ("00",))
+    row = found["conditions"]["all"]
+    assert list(row["per_view"]) == list(OU_VIEWS)
+    assert [100 * x for x in row["per_view"].values()] == pytest.approx(by_view, abs=0.011)
+    assert 100 * row["rank-1"] == pytest.approx(mean, abs=0.011)
+    perfect = made_walks(people=4, views=OU_VIEWS, names=("00", "01"), spread=0.0)
+    assert match(perfect, trials(perfect, "ou-mvlp"), draws=5)["mean"]["rank-1"] == 1.0
+
+
+def test_identical_views_are_excluded():
+    """At 90 degrees everybody looks alike: only pairs with 90 are in the table, all at chance."""
+    walks = made_walks(people=4, spread=0.0)
+    blind = walks.embeddings.copy()
+    blind[walks.views_deg == 90] = blind[0]
+    walks = Walks(blind, walks.people, walks.sequences, walks.views_deg)
+    row = match(walks, trials(walks, "casia-b"), draws=5)["conditions"]["nm"]
+    assert row["rank-1"] == 0.25
+
+
+def test_equals_the_table_for_walkers_where_nobody_misses_a_sequence():
+    walks = made_walks(people=7, views=(0, 54, 108), spread=1.0)
+    table, found = rank1_table(walks), match(walks, trials(walks, "casia-b"))
+    for condition in PROBES:
+        row = found["conditions"][condition]
+        assert row["rank-1"] == pytest.approx(table[condition]["cross_view"], abs=1e-4)
+        assert row["per_view"] == pytest.approx(table[condition]["per_view"], abs=1e-4)
+        assert row["rank-1_95"] == pytest.approx(table[condition]["cross_view_95"], abs=0.06)
+
+
+def test_the_order_of_sequences_changes_nothing():
+    walks = made_walks(people=5, spread=1.0, missing=0.1)
+    other = walks[np.random.default_rng(0).permutation(len(walks.people))]
+    for protocol in ("casia-b", "cross-view-gallery", "gait3d"):
+        assert match(walks, trials(walks, protocol)) == match(other, trials(other, protocol))
+
+
+def test_probes_without_a_mate_count_as_missed_unless_dropped():
+    """Person 10 has no gallery at 90 degrees: half of their searches cannot succeed."""
+    walks = made_walks(people=4, spread=0.0)
+    lost = (walks.people == 10) & np.isin(walks.sequences, GALLERY) & (walks.views_deg == 90)
+    walks = walks[~lost]
+    kept = match(walks, trials(walks, "casia-b"), draws=5)["conditions"]["nm"]
+    assert kept["per_view"] == {0: 0.75, 90: 1.0}
+    assert kept["unmated"] == 2  # two probes at 0 degrees in the gallery of 90
+    dropped = match(walks, trials(walks, "casia-b", drop_unmated=True), draws=5)
+    assert dropped["conditions"]["nm"]["rank-1"] == 1.0
+
+
+def test_cross_view_gallery_searches_all_views_at_once():
+    names = ("nm-01", "nm-02", "bg-01", "bg-02", "cl-01", "cl-02")
+    walks = made_walks(people=4, names=names, spread=1.0)
+    asked = trials(walks, "cross-view-gallery")
+    assert set(walks.sequences[asked.gallery]) == {"nm-02", "bg-02", "cl-02"}
+    assert len(asked.gallery) == 4 * 3 * 2
+    found = match(walks, asked)["conditions"]
+    for condition in PROBES:
+        shares = []
+        for view in (0, 90):
+            probes = np.flatnonzero(
+                (walks.sequences == f"{condition}-01") & (walks.views_deg == view)
+            )
+            nearest = [
+                min(asked.gallery, key=lambda g, p=probe: plain_distance(walks, p, g))
+                for probe in probes
+            ]
+            shares.append(np.mean(walks.people[nearest] == walks.people[probes]))
+        assert found[condition]["rank-1"] == pytest.approx(np.mean(shares), abs=1e-4)
+
+
+def test_gait3d_searches_each_person_s_first_sequence_and_skips_the_unmated():
+    walks = made_walks(people=3, views=(-1,), names=("a", "b", "c"), spread=0.0)
+    lonely = Walks(walks.embeddings[:1] + 9, np.array([99]), np.array(["a"]), np.array([-1]))
+    joined = Walks(
+        *(
+            np.concatenate([getattr(side, field) for side in (walks, lonely)])
+            for field in ("embeddings", "people", "sequences", "views_deg")
+        )
+    )
+    asked = trials(joined, "gait3d")
+    assert joined.sequences[asked.probes["all"]].tolist() == ["a"] * 4
+    row = match(joined, asked)["conditions"]["all"]
+    assert (row["rank-1"], row["mAP"], row["mINP"], row["unmated"]) == (1.0, 1.0, 1.0, 1)
+    probe = joined.sequences == "c"
+    assert (
+        joined.sequences[trials(joined, "gait3d", probe=probe).probes["all"]].tolist() == ["c"] * 3
+    )
+
+
+def test_intervals_equal_a_bootstrap_that_really_draws_people():
+    walks = made_walks(people=6, views=(0, 90), spread=1.0, missing=0.2, seed=2)
+    asked = trials(walks, "casia-b")
+    row = match(walks, asked, draws=400)["conditions"]["cl"]
+    people = np.unique(walks.people)
+    rng = np.random.default_rng(7)
+    cells = count(walks, asked, asked.probes["cl"], people)
+    drawn = []
+    for _ in range(400):
+        chosen = rng.integers(0, len(people), len(people))
+        pairs = cells.sums[chosen, :, :, 0].sum(0) / np.maximum(cells.counts[chosen].sum(0), 1)
+        drawn.append((pairs[0, 1] + pairs[1, 0]) / 2)
+    assert row["rank-1_95"] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.07)
+    assert row["rank-1_95"][0] < row["rank-1"] < row["rank-1_95"][1]
+
+
+def test_every_metric_is_told_with_its_interval():
+    row = match(made_walks(), trials(made_walks(), "casia-b"), draws=20)["mean"]
+    for metric in METRICS:
+        low, high = row[f"{metric}_95"]
+        assert 0 <= low <= row[metric] <= high <= 1
+
+
+@pytest.mark.parametrize(
+    ("names", "protocol"),
+    [(("nm-01", "nm-05"), "casia-b"), (("00", "01"), "ou-mvlp"), (("camid0", "x"), "gait3d")],
+)
+def test_auto_goes_by_the_names(names, protocol):
+    assert choose(names) == protocol
+
+
+def test_unknown_protocols_are_refused_with_what_was_meant():
+    with pytest.raises(ConfigError, match="Did you mean 'casia-b'"):
+        check_protocol("casiab")
+    for name in PROTOCOLS:
+        check_protocol(name)
+
+
+def test_data_that_a_protocol_cannot_use_is_refused():
+    walks = made_walks()
+    with pytest.raises(DataError, match=r"gallery 01.*got 0 sequences.*bg-01"):
+        trials(walks, "ou-mvlp")
+    only = walks[np.isin(walks.sequences, GALLERY)]
+    with pytest.raises(DataError, match="0 probes"):
+        trials(only, "casia-b")
+    with pytest.raises(DataError, match="2 views at least"):
+        trials(walks[walks.views_deg == 0], "casia-b")
+    strangers = walks[(walks.people == 10) == np.isin(walks.sequences, GALLERY)]
+    with pytest.raises(DataError, match="both searched and in the gallery"):
+        match(strangers, trials(strangers, "casia-b", drop_unmated=True))
+
+
+def test_conditions_without_probes_are_left_out():
+    walks = made_walks()
+    walks = walks[~np.char.startswith(walks.sequences, "cl")]
+    assert list(match(walks, trials(walks, "casia-b"), draws=5)["conditions"]) == ["nm", "bg"]

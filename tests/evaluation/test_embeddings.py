@@ -1,0 +1,69 @@
+"""Blocks change neither the distances nor how much memory a large set needs."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from cstl_edge.evaluation.embeddings import (
+    BLOCK_BYTES,
+    block_shape,
+    distance_rows,
+    part_mean_distance,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def together(embeddings, probes, gallery, limit):
+    blocks = list(distance_rows(embeddings, probes, gallery, limit))
+    assert [some.start for some, _ in blocks] == [0, *(some.stop for some, _ in blocks[:-1])]
+    return np.concatenate([block for _, block in blocks]), len(blocks)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_blocks_are_the_whole(dtype):
+    embeddings = RNG.normal(size=(60, 3, 5)).astype(dtype)
+    probes, gallery = np.split(RNG.permutation(60), [25])
+    found, blocks = together(embeddings, probes, gallery, 5000)
+    assert blocks > 3
+    exact = embeddings.astype(np.float64)
+    expected = np.linalg.norm(exact[probes][:, None] - exact[gallery][None], axis=3).mean(2)
+    assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_float16_is_computed_in_float32():
+    """Squares of 300 are beyond float16."""
+    a = np.full((1, 1, 2), 300, np.float16)
+    assert part_mean_distance(a, -a)[0, 0] == pytest.approx(600 * np.sqrt(2))
+
+
+def test_memory_stays_within_the_limit(tmp_path):
+    """A mapped file of 13 MB, blocks of 1 MB."""
+    path = tmp_path / "embeddings.npy"
+    np.save(path, np.tile(RNG.normal(size=(1, 8, 1000)), (800, 1, 1)).astype(np.float16))
+    mapped, limit = np.load(path, mmap_mode="r"), 2**20
+    assert mapped.nbytes > 12 * limit
+    tracemalloc.start()
+    for _, block in distance_rows(mapped, np.arange(40), np.arange(800), limit):
+        assert block.shape[1] == 800
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < limit
+
+
+@pytest.mark.parametrize("gallery", [4767, 66_739])  # of one view, and of all of them
+def test_ou_mvlp_fits(gallery):
+    """32 parts of 512 dimensions: 4.4 GB of float16 on disk, half a gigabyte at work."""
+    assert 133_478 * 32 * 512 * 2 < 4.4e9
+    rows, columns = block_shape(gallery, 32, 512)
+    entry = 4 * 32 * 512 + 12 * 512
+    assert rows * (entry + 8 * gallery) + columns * (entry + 12 * rows) <= BLOCK_BYTES
+    assert rows >= 400  # else the gallery is read too often
+    assert columns >= 400
+
+
+def test_an_embedding_is_near_itself():
+    """Cancellation in float32: 0 comes out as at most a thousandth of the embedding's length."""
+    a = RNG.normal(size=(20, 2, 256)).astype(np.float32)
+    assert np.diag(part_mean_distance(a, a)).max() < 1e-3 * np.linalg.norm(a, axis=2).max()

@@ -1,0 +1,164 @@
+"""Open set: by hand, beside loops over the definitions, and what a sample cannot prove."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.evaluation.det import write_det
+from cstl_edge.evaluation.embeddings import GALLERY, Walks
+from cstl_edge.evaluation.open_set import Searches, _errors, compare_fnir, search, searches
+from cstl_edge.evaluation.protocols import trials
+
+from .conftest import made_walks, plain_distance
+
+
+def asked(walks):
+    return trials(walks, "open-set")
+
+
+def plain_errors(walks, trial, known, threshold):
+    """FPIR and FNIR of one split at one threshold, search by search."""
+    alarms, misses = [], []
+    for probe in trial.probes["all"]:
+        entries = [g for g in trial.gallery if walks.people[g] in known]
+        distance = [plain_distance(walks, probe, g) for g in entries]
+        best = int(np.argmin(distance))
+        if walks.people[probe] in known:
+            right = walks.people[entries[best]] == walks.people[probe]
+            misses.append(not (right and distance[best] < threshold))
+        else:
+            alarms.append(distance[best] < threshold)
+    return np.mean(alarms), np.mean(misses)
+
+
+def test_by_hand():
+    """Four strangers at 1, 2, 3, 4; four mates at 0.5, 1.5, 2.5 and one that is not the nearest."""
+    inf = np.inf
+    found = Searches(
+        people=np.repeat([0, 1], 4),
+        known=np.array([[False, True]]),
+        mate=np.array([[inf] * 4 + [0.5, 1.5, 2.5, inf]], np.float32),
+        stranger=np.array([[4, 2, 1, 3, 9, 9, 9, 2]], np.float32),
+    )
+    points = _errors(found, np.array([0.1, 0.25, 0.5, 0.9]), np.ones((1, 2)))[0]
+    # the largest threshold that stays within: none of four may pass, one, two, three
+    assert points[:, 2].tolist() == [1, 2, 3, 4]
+    assert points[:, 0].tolist() == [0, 0.25, 0.5, 0.75]
+    assert points[:, 1].tolist() == [0.75, 0.5, 0.25, 0.25]
+
+
+def test_equals_loops_over_the_definitions():
+    walks = made_walks(people=6, spread=1.0, missing=0.1, seed=3)
+    trial = asked(walks)
+    found = searches(walks, trial, splits=3)
+    ids = np.unique(walks.people)
+    rates = np.array([0.02, 0.1, 0.4])
+    for split in range(3):
+        one = Searches(
+            found.people, *(a[split : split + 1] for a in (found.known, found.mate, found.stranger))
+        )
+        assert found.known[split].sum() == 3
+        for fpir, fnir, threshold in _errors(one, rates, np.ones((1, 6)))[0]:
+            just_below = threshold - 1e-5  # it is a stranger's distance, rounded to float32
+            plain = plain_errors(walks, trial, set(ids[found.known[split]]), just_below)
+            assert (fpir, fnir) == pytest.approx(plain, abs=1e-9)
+
+
+def test_weights_are_people_drawn_again():
+    """A weight of 2 is the same as everybody's searches twice."""
+    walks = made_walks(people=6, spread=1.0)
+    found, rates = searches(walks, asked(walks), splits=2), np.array([0.05, 0.3])
+    weights = np.array([[2, 0, 1, 3, 0, 1]])
+    often = np.repeat(np.arange(len(found.people)), weights[0][found.people])
+    again = Searches(
+        found.people[often], found.known, found.mate[:, often], found.stranger[:, often]
+    )
+    weighted = _errors(found, rates, weights.astype(float))
+    assert np.allclose(weighted, _errors(again, rates, np.ones((1, 6))), equal_nan=True)
+
+
+def test_the_record():
+    walks = made_walks(people=8, spread=0.8)
+    result = search(walks, asked(walks), (0.001, 0.1), draws=50)
+    assert (result["gallery_people"], result["strangers"]) == (4, 4)
+    assert result["mated_searches"] == result["non_mated_searches"] == 4 * 6 * 2
+    # 48 non-mated searches: not one alarm proves no less than 3/48
+    assert result["provable_fpir"] == 0.0625
+    assert [row["provable"] for row in result["errors"]] == [False, True]
+    for row in result["errors"]:
+        assert row["fpir"] <= row["fpir_wanted"]
+        assert row["fnir_95"][0] <= row["fnir"] <= row["fnir_95"][1]
+    curve = np.array([[point["fpir"], point["fnir"]] for point in result["det"]])
+    assert (np.diff(curve[:, 0]) >= 0).all()
+    assert (np.diff(curve[:, 1]) <= 0).all()
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_walks_that_failed_to_enrol_are_missed_and_never_an_alarm():
+    walks = made_walks(people=6, spread=0.1)
+    embeddings = walks.embeddings.copy()
+    embeddings[np.isin(walks.sequences, ["nm-05", "cl-01"])] = np.nan  # 2 of 6 probes
+    walks = Walks(embeddings, walks.people, walks.sequences, walks.views_deg)
+    (row,) = search(walks, asked(walks), (0.5,), draws=20)["errors"]
+    assert row["fnir"] == pytest.approx(1 / 3, abs=1e-3)
+    assert row["fpir"] <= 0.5
+
+
+def test_a_tie_with_somebody_else_is_no_answer():
+    walks = made_walks(people=4, spread=0.0)
+    same = Walks(np.zeros_like(walks.embeddings), walks.people, walks.sequences, walks.views_deg)
+    found = searches(same, asked(same), splits=2)
+    assert np.isinf(found.mate).all()
+
+
+def test_what_cannot_be_searched_is_refused():
+    with pytest.raises(DataError, match="4 people at least, got 3"):
+        search(made_walks(people=3), asked(made_walks(people=3)))
+    walks = made_walks(people=4)
+    one = walks[(walks.people == 10) | np.isin(walks.sequences, GALLERY)]
+    with pytest.raises(DataError, match="got at least 0"):
+        search(one, asked(one))
+    for rates in ((), (0.0,), (1.0,), (float("nan"),)):
+        with pytest.raises(ConfigError, match="between 0 and 1"):
+            search(walks, asked(walks), rates)
+
+
+def test_the_curve_is_drawn(tmp_path):
+    walks = made_walks(people=8, spread=0.8)
+    result = search(walks, asked(walks), (0.1,), draws=5)
+    write_det(result, tmp_path / "det.png", "DET of a stand-in")
+    with Image.open(tmp_path / "det.png") as image:
+        colours = {colour for _, colour in image.convert("RGB").getcolors(2**16)}
+    assert {(0, 90, 170), (200, 60, 20)} <= colours  # the line and the marks
+    with pytest.raises(DataError, match="cannot write"):
+        write_det(result, tmp_path / "nowhere" / "det.png", "")
+
+
+def test_two_models_differ_by_what_each_misses_at_its_own_thresholds():
+    found, told = [], []
+    for spread in (1.4, 0.6):
+        walks = made_walks(people=10, spread=spread, seed=2)
+        trial = asked(walks)
+        found.append(searches(walks, trial))
+        told.append(search(walks, trial, [0.1], draws=2)["errors"][0]["fnir"])
+    gain, (low, high) = compare_fnir(*found, 0.1, draws=200)
+    assert gain == pytest.approx(told[0] - told[1], abs=2e-4)
+    assert gain > 0.1
+    assert low < gain < high
+    back, (least, most) = compare_fnir(*found[::-1], 0.1, draws=200)
+    assert (back, least, most) == pytest.approx((-gain, -high, -low))
+
+
+def test_a_model_does_not_differ_from_itself():
+    walks = made_walks(people=6, spread=1.0)
+    found = searches(walks, asked(walks))
+    assert compare_fnir(found, found, 0.1, draws=50) == (0.0, (0.0, 0.0))
+
+
+def test_searches_of_other_people_are_not_compared():
+    one, other = (made_walks(people=n, spread=1.0) for n in (6, 7))
+    with pytest.raises(ValueError, match="same people"):
+        compare_fnir(*(searches(w, asked(w)) for w in (one, other)), 0.1)

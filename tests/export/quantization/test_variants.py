@@ -1,0 +1,230 @@
+"""Several precisions in one folder: what is written, what is told, and what is refused."""
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+
+from cstl_edge.checkpoint.weights import save_checkpoint
+from cstl_edge.cli.export import export_weights
+from cstl_edge.errors import ConfigError, ExportError, ModelError
+from cstl_edge.export.checks import accuracy_gate
+from cstl_edge.export.export_model import export_model
+from cstl_edge.export.quantization import calibration_data
+from cstl_edge.export.quantization import variants as making
+from cstl_edge.runtime import load
+from cstl_edge.runtime.manifest import read_manifest
+
+ROOT = Path(__file__).parents[3]
+FLOAT32_ONLY = ROOT / "tests" / "golden" / "tiny"
+PLAIN = {"graphs": ("frames", "head"), "simplify": False}
+
+
+def test_the_folder_holds_every_precision(reduced, weights, tmp_path):
+    found = read_manifest(reduced)
+    float32 = {"frames.onnx", "head.onnx", "taps.onnx", "mix.onnx", "slide.onnx", "full.onnx"}
+    half = {"frames.fp16.onnx", "head.fp16.onnx", "full.fp16.onnx"}
+    assert set(found.files) == float32 | half | {"frames.int8.onnx"}
+    for name, digest in found.files.items():
+        assert hashlib.sha256((reduced / name).read_bytes()).hexdigest() == digest
+    alone = export_model(weights, tmp_path / "out", **PLAIN)
+    assert alone.precisions == {}
+    assert alone.cpu_default == "float32"
+    assert {name: found.files[name] for name in alone.files} == alone.files
+
+
+def test_each_backend_is_told_its_head(reduced):
+    found = read_manifest(reduced)
+    assert found.graphs("float32", "onnxruntime") == ("frames.onnx", "head.onnx")
+    assert found.graphs("fp16", "tensorrt") == ("frames.fp16.onnx", "head.fp16.onnx")
+    assert found.graphs("int8", "onnxruntime") == ("frames.int8.onnx", "head.onnx")
+    assert found.graphs("int8", "tensorrt") == ("frames.int8.onnx", "head.fp16.onnx")
+    assert found.precisions["fp16"].full == "full.fp16.onnx"
+    assert found.precisions["int8"].full is None
+
+
+def test_the_manifest_tells_how_each_came_through_its_gates(reduced):
+    found = read_manifest(reduced).precisions
+    fp16 = found["fp16"].judged["rounding twin"]
+    assert fp16["cosine"]["smallest"] >= fp16["limits"]["cosine"] == 0.999
+    assert len(fp16["cosine"]["smallest_by_part"]) == 4
+    assert set(fp16["rule"]) == {"frames and head", "full"}
+    for rule in fp16["rule"].values():
+        assert 0 < rule["max_abs_error"] <= rule["allowed"]
+    assert fp16["salient_frames"]["compared"] == 60 * 4
+    assert fp16["rank1"]["float32"]["cross_view"] > 0.5
+    assert fp16["decisions"]["compared"] == 36
+    assert set(found["int8"].judged) == {"onnxruntime", "tensorrt"}
+    assert len(found["int8"].evidence["limits"]) == 4
+    assert found["int8"].evidence["judged_on"] == "blocks"
+
+
+def test_the_islands_are_told_with_what_they_span(reduced):
+    rows = {row["island"]: row for row in read_manifest(reduced).precisions["fp16"].islands}
+    assert set(rows) == {"gates", "sums", "ratios", "embedding"}
+    for row in rows.values():
+        assert 0 < row["smallest"] <= row["largest"] < np.inf
+        assert row["tensors"] > 0
+        assert row["reason"]
+
+
+@pytest.mark.parametrize(("precision", "atol"), [("fp16", 0.01), ("int8", 0.1)])
+def test_every_precision_is_loaded_and_near(reduced, precision, atol):
+    silhouettes = np.random.default_rng(5).integers(0, 2, (4, 7, 16, 12), np.uint8) * np.uint8(255)
+    plain = load(reduced, precision="float32")
+    other = load(reduced, precision=precision)
+    assert (plain.info.precision, other.info.precision) == ("float32", precision)
+    assert other.info.weights_sha256 == plain.info.weights_sha256
+    lengths = np.array([7, 1, 4, 6], np.int32)
+    expected, found = plain.encode(silhouettes, lengths), other.encode(silhouettes, lengths)
+    same = expected.salient_frames == found.salient_frames
+    assert same.mean() > 0.7
+    np.testing.assert_allclose(found.embedding[same], expected.embedding[same], atol=atol)
+    assert (found.embedding != expected.embedding).any()
+
+
+@pytest.mark.parametrize(("points", "default"), [(100.0, "int8"), (-100.0, "float32")])
+def test_int8_is_the_default_only_where_it_costs_little(
+    weights, gather, tmp_path, monkeypatch, points, default
+):
+    monkeypatch.setattr(making, "DEFAULT_DROP_POINTS", points)
+    monkeypatch.setattr(
+        "cstl_edge.runtime.backends.onnx_folder.FAST_INT8", ("fpu", "fp")
+    )  # any processor
+    found = export_model(weights, tmp_path / "out", precisions=("int8",), gather=gather, **PLAIN)
+    assert found.cpu_default == default
+    assert load(tmp_path / "out").info.precision == default
+    added = set(found.files) - {
+        f"{graph}.onnx" for graph in ("frames", "head", "taps", "mix", "slide")
+    }
+    assert added == {"frames.int8.onnx", "head.fp16.onnx"}
+    assert set(found.precisions) == {"int8"}
+
+
+def test_an_intermediate_of_70000_fails_fp16_and_not_float32(network, gather, tmp_path):
+    network = network()
+    with torch.no_grad():  # the second convolution passes 65504, the next two bring it back
+        for conv, power in zip(network.backbone.convs, (9, 10, -9, -10), strict=True):
+            conv.weight *= 2.0**power
+    save_checkpoint(tmp_path / "w.safetensors", network, {})
+    target = tmp_path / "out"
+    export_model(tmp_path / "w.safetensors", tmp_path / "plain", **PLAIN)
+    with pytest.raises(ExportError, match=r"fp16: .*convs\.1/Conv.* reaches \d+.* ends at 65504"):
+        export_model(
+            tmp_path / "w.safetensors", target, precisions=("fp16",), gather=gather, **PLAIN
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plain", "w.safetensors"]
+
+
+def test_the_twin_finds_it_too(network, gather, tmp_path, monkeypatch):
+    """Were it only between the frames that ranges are measured on, the answers would show it."""
+    from cstl_edge.export.quantization import fp16 as fp16_module
+
+    network = network()
+    with torch.no_grad():
+        for conv, power in zip(network.backbone.convs, (9, 10, -9, -10), strict=True):
+            conv.weight *= 2.0**power
+    save_checkpoint(tmp_path / "w.safetensors", network, {})
+    monkeypatch.setattr(fp16_module, "LARGEST_HALF", np.inf)
+    with pytest.raises(ExportError, match=r"fp16: .*the smallest cosine of a part is nan"):
+        export_model(
+            tmp_path / "w.safetensors",
+            tmp_path / "out",
+            precisions=("fp16",),
+            gather=gather,
+            **PLAIN,
+        )
+
+
+@pytest.mark.parametrize("name", ["FP16", "INT8"])
+def test_behind_a_closed_gate_nothing_is_left(weights, gather, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(accuracy_gate, name, replace(getattr(accuracy_gate, name), cosine=1.01))
+    with pytest.raises(ExportError, match=rf"{name.lower()}.*cosine.*Nothing was exported"):
+        export_model(weights, tmp_path / "out", precisions=(name.lower(),), gather=gather, **PLAIN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_wishes(weights, gather, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ExportError, match=r"precisions of float32, fp16, int8; got \['fp8'\]"):
+        export_model(weights, out, precisions=("fp8",), gather=gather)
+    with pytest.raises(ExportError, match=r"fp16: expected the graphs frames and head"):
+        export_model(weights, out, precisions=("fp16",), graphs=("frames",), gather=gather)
+    with pytest.raises(ExportError, match=r"judged on Walkers: .*\(64, 44\) .*got \(16, 12\)"):
+        export_model(weights, out, precisions=("fp16",))
+
+
+def test_a_precision_that_is_not_there(weights):
+    with pytest.raises(ModelError, match=r"expected int8 graphs .*it holds float32.*--precision"):
+        load(FLOAT32_ONLY, precision="int8")
+    with pytest.raises(ConfigError, match=r"expected a precision of float32, fp16, int8; got 'x'"):
+        load(FLOAT32_ONLY, precision="x")
+    with pytest.raises(ConfigError, match=r"precision fp16 cannot be chosen for backend 'pytorch'"):
+        load(weights, precision="fp16")
+    assert load(weights, precision="float32").info.backend == "pytorch"
+
+
+def test_a_changed_int8_file_is_refused(reduced, tmp_path):
+    import shutil
+
+    folder = Path(shutil.copytree(reduced, tmp_path / "copy"))
+    data = bytearray((folder / "frames.int8.onnx").read_bytes())
+    data[-20] ^= 1
+    (folder / "frames.int8.onnx").write_bytes(data)
+    load(folder, precision="float32").close()
+    with pytest.raises(ModelError, match=r"frames\.int8\.onnx: expected sha256"):
+        load(folder, precision="int8")
+
+
+def test_int8_and_fp16_are_smaller(reduced):
+    sizes = {path.name: path.stat().st_size for path in reduced.iterdir()}
+    assert sizes["frames.int8.onnx"] < sizes["frames.onnx"]
+    stored = onnx.load(reduced / "head.fp16.onnx").graph.initializer
+    large = [t for t in stored if np.prod(t.dims) >= 1024]
+    assert large
+    assert {t.data_type for t in large} == {TensorProto.FLOAT16}
+
+
+def test_the_verb_says_what_it_costs(weights, gather, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def small(size, people, calibrate):
+        asked.append((people, calibrate))
+        return gather(size)
+
+    monkeypatch.setattr(calibration_data, "gather", small)
+    export_weights(weights, tmp_path / "out", ("frames", "head"), False, False, ["fp16", "int8"])
+    told = capsys.readouterr().out
+    assert asked == [(calibration_data.PEOPLE, None)]
+    for line in ("fp16, rounding twin: rank-1", "int8, onnxruntime: rank-1", "int8, tensorrt: ran"):
+        assert line in told
+    assert "0 of 36 searches changed" in told
+    assert "other flips of 240" in told
+    assert "a CPU takes int8 when nobody says and it multiplies int8 fast" in told
+
+
+def test_the_verb_says_how_float32_could_have_been_int8(
+    weights, gather, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(calibration_data, "gather", lambda size, people, calibrate: gather(size))
+    monkeypatch.setattr(making, "DEFAULT_DROP_POINTS", -1.0)
+    export_weights(weights, tmp_path / "out", ("frames", "head"), False, False, ["int8"])
+    told = capsys.readouterr().out
+    assert "a CPU takes float32 when nobody says: int8 may cost half a point" in told
+    assert "--people 100" in told
+
+
+def test_the_script_says_why_not(weights, tmp_path):
+    command = [sys.executable, str(ROOT / "export" / "run_export.py"), str(weights)]
+    command += ["-o", str(tmp_path / "out"), "--precision", "fp16", "int8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=ROOT)
+    assert done.returncode == 4
+    assert "fp16 and int8 are judged on Walkers: expected a size of (64, 44)" in done.stderr
+    assert not (tmp_path / "out").exists()

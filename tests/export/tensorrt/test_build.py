@@ -1,0 +1,229 @@
+"""Engines are built whole or not at all, say what they are, and open where they were built.
+
+TensorRT and the GPU are stand-ins, in the builder's child process and in this one.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cstl_edge.errors import BackendUnavailable, ExportError, ModelError
+from cstl_edge.export.tensorrt.build import Options, build_engines
+from cstl_edge.export.tensorrt.folder import write_engines
+from cstl_edge.export.tensorrt.profiles import Sizes
+from cstl_edge.runtime import load
+from cstl_edge.runtime.manifest import read_manifest
+from cstl_edge.runtime.tensorrt.record import Built
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+OPTIONS = Options(sizes=Sizes(walkers=8, window=6, frames=12), plugin="off")
+
+
+def _runs(process):
+    """Tell whether a process does anything; one that waits for its parent's notice does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def left_behind(folder):
+    """Every file under `engines`, hidden ones too."""
+    return (
+        sorted(p.name for p in (folder / "engines").rglob("*"))
+        if (folder / "engines").exists()
+        else []
+    )
+
+
+def test_what_is_built_is_opened_and_says_what_pytorch_said(folder, machine):
+    told = []
+    built = build_engines(folder, OPTIONS, lambda *step: told.append(step))
+    assert set(built) == {"frames", "head"}
+    assert left_behind(folder) == [
+        "frames.plan", "frames.plan.json", "head.plan", "head.plan.json", "tensorrt",
+    ]  # fmt: skip
+    expected = np.load(GOLDEN / "tiny_expected.npz")
+    encoder = load(folder, backend="tensorrt")
+    embedded = encoder.encode(expected["silhouettes"], expected["lengths"])
+    np.testing.assert_allclose(embedded.embedding, expected["embedding"], atol=1e-5)
+    assert ("frames", "Building", 1.0) in told
+    assert told[-1][0] == "all"
+
+
+def test_the_record_says_what_it_was_built_from_and_for(folder, here):
+    built = build_engines(folder, OPTIONS)["head"]
+    manifest = read_manifest(folder)
+    assert built.onnx_sha256 == manifest.files["head.onnx"]
+    assert built.weights_sha256 == manifest.weights_sha256
+    assert (built.library, built.version, built.gpu, built.sm) == ("tensorrt", "10.3.0", "Orin", 87)
+    assert (built.cuda, built.plugin, built.precision) == ("12.6", None, "float32")
+    assert built.audit["part_gather"] == "function body"
+    assert set(built.audit["network"]["MATRIX_MULTIPLY"]) == {"FLOAT"}
+    assert built.audit["engine"]["outputs"]["INT32"] >= 1
+    assert built.parity["min_cosine"] > 0.99999
+    assert built.parity["flips"] == 0
+    assert built.profiles[1]["features"].max == (8, 12, 4, 16)
+
+
+@pytest.mark.parametrize(
+    ("precision", "files"),
+    [
+        ("fp16", {"frames": "frames.fp16.onnx", "head": "head.fp16.onnx"}),
+        ("int8", {"frames": "frames.int8.onnx", "head": "head.fp16.onnx"}),
+    ],
+)
+def test_reduced_precisions_are_built_from_their_own_graphs(tmp_path, here, precision, files):
+    folder = Path(shutil.copytree(GOLDEN / "tiny_reduced", tmp_path / "reduced"))
+    options = Options(precision=precision, sizes=OPTIONS.sizes, plugin="off")
+    built = build_engines(folder, options)
+    assert {graph: record.onnx for graph, record in built.items()} == files
+    assert built["head"].audit["network"]["MATRIX_MULTIPLY"]["HALF"] == 8
+    assert ("QUANTIZE" in built["frames"].audit["network"]) == (precision == "int8")
+    assert load(folder, backend="tensorrt").info.precision == precision
+
+
+def test_float16_is_what_is_built_where_the_folder_has_it(tmp_path, here):
+    folder = Path(shutil.copytree(GOLDEN / "tiny_reduced", tmp_path / "reduced"))
+    built = build_engines(folder, Options(sizes=OPTIONS.sizes, plugin="off"))
+    assert built["frames"].precision == "fp16"
+
+
+def test_the_rebuild_command_asks_for_the_same(folder, here):
+    options = Options(
+        precision="float32", plugin="off", sizes=OPTIONS.sizes, workspace_mib=300, level=2
+    )
+    built = build_engines(folder, options)
+    here(version="10.9.0", device={"name": "H100", "sm": 90})
+    with pytest.raises(ModelError) as refused:
+        load(folder, backend="tensorrt")
+    command = str(refused.value).split("Build it here: ")[1]
+    for words in (
+        "--precision float32",
+        "--workspace 300",
+        "--level 2",
+        "--walkers 8",
+        "--window 6",
+        "--frames 12",
+    ):
+        assert words in command
+    assert built["frames"].options["plugin"] == "off"
+
+
+def test_building_needs_no_torch():
+    """A Jetson builds its engines without it."""
+    code = "import sys, cstl_edge.export.tensorrt.build, cstl_edge.export.tensorrt.child\n"
+    code += "assert not {'torch', 'tensorrt'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [
+        ("nothing", "gave no engine: no implementation for node"),
+        ("abort", "died"),
+        ("killed", "for its memory"),
+    ],
+)
+def test_a_builder_that_fails_leaves_nothing(folder, machine, does, told):
+    machine(build=does)
+    with pytest.raises(ExportError, match=told):
+        build_engines(folder, OPTIONS)
+    assert left_behind(folder) == []
+
+
+def test_earlier_engines_stay_when_a_build_fails(folder, here):
+    build_engines(folder, OPTIONS)
+    before = {p: p.read_bytes() for p in (folder / "engines" / "tensorrt").iterdir()}
+    here(build="nothing")
+    with pytest.raises(ExportError):
+        build_engines(folder, OPTIONS)
+    assert {p: p.read_bytes() for p in (folder / "engines" / "tensorrt").iterdir()} == before
+
+
+def test_no_tensorrt_is_told_with_the_next_step(folder, machine, tmp_path):
+    (tmp_path / "site" / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10')\n")
+    with pytest.raises(BackendUnavailable, match=r"libnvinfer\.so\.10.*pip install tensorrt-cu12"):
+        build_engines(folder, OPTIONS)
+    assert left_behind(folder) == []
+
+
+def test_a_tensorrt_that_is_too_old(folder, here):
+    here(version="8.6.1")
+    with pytest.raises(BackendUnavailable, match=r"expected TensorRT 10\.3"):
+        build_engines(folder, OPTIONS)
+
+
+def test_a_graph_of_ours_that_was_spoilt_never_reaches_the_builder(folder, machine):
+    machine(build="killed")
+    data = (folder / "head.onnx").read_bytes()
+    (folder / "head.onnx").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelError, match="changed or damaged"):
+        build_engines(folder, OPTIONS)
+
+
+def test_a_build_killed_half_way_is_never_found_and_swept_by_the_next(folder, machine, request):
+    machine(build="never end")
+    code = (
+        "import sys; from cstl_edge.export.tensorrt.build import *; "
+        "from cstl_edge.export.tensorrt.profiles "
+        "import Sizes; build_engines(sys.argv[1], Options(plugin='off', sizes=Sizes(8, 6, 12)), "
+        "lambda *step: print(step, flush=True))"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", code, str(folder)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, env=env)
+    while b"Building" not in running.stdout.readline():
+        pass
+    (builder,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    while _runs(builder):  # it notices that nobody listens any more
+        time.sleep(0.1)
+    assert left_behind(folder) == []
+    dead = running.pid
+    part = folder / "engines" / f".tensorrt.{dead}.part"
+    part.mkdir(parents=True)  # as if it had been killed while writing
+    (part / "frames.plan").write_bytes(b"half")
+    with pytest.raises(ModelError, match="no engines"):
+        load(folder, backend="tensorrt")
+    request.getfixturevalue("here")()
+    build_engines(folder, OPTIONS)
+    assert not part.exists()
+    load(folder, backend="tensorrt").close()
+
+
+def test_engines_set_aside_by_a_killed_build_come_back(folder, here):
+    built = build_engines(folder, OPTIONS)
+    place = folder / "engines" / "tensorrt"
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    place.rename(place.with_name(f".tensorrt.{int(dead.stdout)}.old"))
+    write_engines(folder / "engines" / "other", {}, {})
+    write_engines(place, {"frames": b"new"}, {"frames": built["frames"]})
+    assert left_behind(folder) == ["frames.plan", "frames.plan.json", "other", "tensorrt"]
+
+
+def test_a_folder_that_cannot_be_written(folder, here):
+    (folder / "engines").write_text("in the way")
+    with pytest.raises(ExportError, match="cannot write"):
+        build_engines(folder, OPTIONS)
+
+
+def test_a_record_survives_its_file(folder, here):
+    built = build_engines(folder, OPTIONS)["frames"]
+    text = (folder / "engines" / "tensorrt" / "frames.plan.json").read_text()
+    assert Built.model_validate(json.loads(text)) == built
+    assert time.strptime(built.created_utc, "%Y-%m-%dT%H:%M:%SZ")

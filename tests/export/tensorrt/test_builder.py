@@ -1,0 +1,187 @@
+"""The builder is told everything once, and by which path the part gather goes."""
+
+import sys
+
+import pytest
+import standin_machine
+import standin_tensorrt
+
+from cstl_edge.errors import BackendUnavailable, ConfigError, ExportError, ModelError
+from cstl_edge.export.tensorrt.build import Options, build_engines, graph_files
+from cstl_edge.export.tensorrt.builder import Wish, make_plan
+from cstl_edge.export.tensorrt.profiles import Sizes, profiles
+from cstl_edge.runtime.manifest import read_manifest
+
+OPTIONS = Options(sizes=Sizes(walkers=8, window=6, frames=12), plugin="off")
+
+
+# How it is configured
+
+
+def test_the_builder_is_told_everything_once(folder, here):
+    """In this process, where the configuration can be looked at."""
+    state = here()
+    shape = read_manifest(folder).shape
+    wish = Wish("tensorrt", profiles("frames", shape, OPTIONS.sizes), workspace_bytes=7, level=4)
+    steps = []
+    made = make_plan(
+        sys.modules["tensorrt"], (folder / "frames.onnx").read_bytes(), wish,
+        lambda *step: steps.append(step) or True, timings=b"timed before ",
+    )  # fmt: skip
+    config = state.config
+    assert config.builder_optimization_level == 4
+    assert config.pools == {"WORKSPACE": 7}
+    assert config.flags_cleared == ["TF32"]
+    assert config.profiling_verbosity.name == "DETAILED"
+    assert [p.ranges["silhouettes"]["max"] for p in config.profiles] == [[1, 16, 12], [8, 16, 12]]
+    assert made.timings == b"timed before timed "
+    assert steps == [("Building", 1, 3), ("Building", 2, 3), ("Building", 3, 3)]
+
+
+def test_a_build_that_nobody_waits_for_stops(folder, here):
+    here()
+    wish = Wish("tensorrt", profiles("frames", read_manifest(folder).shape, OPTIONS.sizes))
+    steps = []
+    with pytest.raises(ExportError, match="gave no engine"):
+        make_plan(
+            sys.modules["tensorrt"], (folder / "frames.onnx").read_bytes(), wish,
+            lambda *step: bool(steps.append(step)),
+        )  # fmt: skip
+    assert len(steps) == 1
+
+
+def test_timings_are_kept_by_what_they_depend_on(folder, here, tmp_path):
+    build_engines(folder, OPTIONS)
+    kept = tmp_path / "cache" / "cstl-edge"
+    (first,) = kept.iterdir()
+    assert first.name == "timings_trt-10.3.0_cuda-12.6_sm87-Orin_plugin-none.cache"
+    size = first.stat().st_size
+    build_engines(folder, OPTIONS)
+    assert first.stat().st_size > size
+    here(version="10.9.0")
+    build_engines(folder, OPTIONS)
+    assert len([*kept.iterdir()]) == 2
+
+
+def test_damaged_timings_are_told(folder, here, tmp_path):
+    build_engines(folder, OPTIONS)
+    (kept,) = (tmp_path / "cache" / "cstl-edge").iterdir()
+    kept.write_bytes(b"\0")
+    with pytest.raises(ExportError, match="timing cache"):
+        build_engines(folder, OPTIONS)
+
+
+def test_compatibility_that_this_tensorrt_has_not(folder, here):
+    options = Options(sizes=OPTIONS.sizes, plugin="off", compatibility="same")
+    with pytest.raises(ExportError, match=r"10\.9 or newer"):
+        build_engines(folder, options)
+    here(version="10.9.0")
+    assert build_engines(folder, options)["head"].compatibility == "same"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"plugin": "perhaps"},
+        {"compatibility": "all"},
+        {"level": 6},
+        {"workspace_mib": 0},
+        {"graphs": ()},
+        {"graphs": ("tail",)},
+    ],
+)
+def test_options_that_cannot_be_meant(wrong):
+    with pytest.raises(ConfigError, match="expected"):
+        Options(**wrong)
+
+
+@pytest.mark.parametrize("sizes", [{"walkers": 0}, {"walkers": 33}, {"window": 0}, {"window": 300}])
+def test_sizes_that_cannot_be_meant(sizes):
+    with pytest.raises(ConfigError, match="expected"):
+        Sizes(**sizes)
+
+
+@pytest.mark.parametrize("target", ["rtx", "rtx-sm", "rtx-89", "rtx-sm8", "../x"])
+def test_a_target_that_is_none(target):
+    with pytest.raises(ConfigError, match="rtx-sm89"):
+        Options(target=target)
+
+
+def test_a_precision_that_is_not_there_says_how_to_add_it(folder):
+    with pytest.raises(ModelError, match="--precision fp16"):
+        build_engines(folder, Options(precision="fp16"))
+
+
+def test_the_graphs_of_a_precision_are_those_the_manifest_names(folder):
+    manifest = read_manifest(folder)
+    files = {
+        f"{graph}.{p}.onnx": "0" * 64 for graph in ("frames", "head") for p in ("fp16", "int8")
+    }
+    reduced = {
+        "fp16": {"frames": "frames.fp16.onnx", "heads": {"tensorrt": "head.fp16.onnx"}},
+        "int8": {"frames": "frames.int8.onnx", "heads": {"tensorrt": "head.fp16.onnx"}},
+    }
+    data = manifest.model_dump() | {"precisions": reduced, "files": manifest.files | files}
+    manifest = type(manifest).model_validate(data)
+    both = ("frames", "head")
+    assert graph_files(manifest, "int8", both) == {
+        "frames": "frames.int8.onnx",
+        "head": "head.fp16.onnx",
+    }
+    assert graph_files(manifest, "float32", ("full",)) == {"full": "full.onnx"}
+    with pytest.raises(ExportError, match="expected the graph full in fp16"):
+        graph_files(manifest, "fp16", ("full",))
+
+
+# The plugin
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A library that the stand-in's registry takes, found by the child and by this process."""
+    path = tmp_path / "cache" / "cstl-edge" / "plugin" / "libcstl_part_gather_trt10.so"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"plugin")
+    monkeypatch.setattr("cstl_edge.runtime.tensorrt.encoder.plugin_library", lambda trt: path)
+    monkeypatch.setattr("cstl_edge.runtime.tensorrt.library._loaded", {})
+    return path
+
+
+@pytest.mark.parametrize("version", ["10.3.0", "10.6.0", "10.7.0", "11.4.0"])
+def test_the_plugin_is_taken_whatever_the_parser_prefers(library, folder, version):
+    """Before 10.7 a function body beats a plugin, so it must be gone; the file stays as it is."""
+    before = (folder / "head.onnx").read_bytes()
+    made = _head(folder, version, library)
+    assert made.audit["part_gather"] == "plugin"
+    assert made.plugin_sha256
+    assert (folder / "head.onnx").read_bytes() == before
+
+
+def _head(folder, version, library):
+    wish = Wish("tensorrt", profiles("head", read_manifest(folder).shape, OPTIONS.sizes))
+    state = standin_machine.state_of({"plugins": [str(library)]})
+    trt = standin_tensorrt.make(state, version)
+    state_inspector = standin_tensorrt.Engine
+    try:
+        standin_tensorrt.Engine = lambda state, plan: state_inspector(
+            state, standin_tensorrt.pack((folder / "head.onnx").read_bytes(), [])
+        )  # ONNX Runtime, which stands for the engine, has no plugin
+        return make_plan(trt, (folder / "head.onnx").read_bytes(), wish, lambda *_: True, library)
+    finally:
+        standin_tensorrt.Engine = state_inspector
+
+
+def test_a_plugin_that_the_parser_passes_by_is_an_error(library, folder, monkeypatch):
+    monkeypatch.setattr("cstl_edge.export.tensorrt.builder.PLUGIN_BEATS_FUNCTION", (10, 0))
+    with pytest.raises(ExportError, match="took the function body"):
+        _head(folder, "10.3.0", library)
+
+
+def test_a_plugin_that_is_wanted_and_missing(folder, here):
+    with pytest.raises(BackendUnavailable, match="cstl-edge plugin build"):
+        build_engines(folder, Options(sizes=OPTIONS.sizes, plugin="on"))
+
+
+def test_without_a_plugin_the_function_body_serves(folder, here):
+    built = build_engines(folder, Options(sizes=OPTIONS.sizes, plugin="auto"))
+    assert built["head"].audit["part_gather"] == "function body"

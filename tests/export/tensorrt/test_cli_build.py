@@ -1,0 +1,72 @@
+"""`cstl-edge build` says what it made, for people and for machines, and one line when it cannot."""
+
+import json
+import sys
+
+import pytest
+
+from cstl_edge.cli import app
+from cstl_edge.runtime import load
+
+SMALL = ["--walkers", "8", "--window", "6", "--frames", "12", "--plugin", "off"]
+
+
+def call(monkeypatch, capsys, *words):
+    """Run the command line in this process; return exit code, stdout and stderr."""
+    monkeypatch.setattr(sys, "argv", ["cstl-edge", "build", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    said = capsys.readouterr()
+    return ended.value.code or 0, said.out, said.err
+
+
+def test_it_says_what_it_made(folder, here, monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, folder, *SMALL)
+    assert code == 0
+    assert f"wrote {folder / 'engines' / 'tensorrt'}" in out
+    assert "frames: float32 for sm_87 (Orin), tensorrt 10.3.0, part gather: none in this" in out
+    assert "head: float32 for sm_87 (Orin), tensorrt 10.3.0, part gather: function body" in out
+    assert "least cosine 1.000000 beside ONNX Runtime" in out
+    load(folder, backend="tensorrt").close()
+
+
+def test_it_says_so_in_json(folder, here, monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, folder, *SMALL, "--json", "--graphs", "head")
+    told = json.loads(out)
+    assert code == 0
+    assert set(told["engines"]) == {"head"}
+    assert told["engines"]["head"]["profiles"][1]["features"]["max"] == [8, 12, 4, 16]
+
+
+def test_the_rebuild_command_is_understood(folder, here, monkeypatch, capsys):
+    words = ["--workspace", "300", "--level", "2", "--precision", "float32"]
+    call(monkeypatch, capsys, folder, *SMALL, *words)
+    told = load(folder, backend="tensorrt")
+    from cstl_edge.runtime.tensorrt.record import read_built, rebuild_command
+
+    built = read_built(folder / "engines" / "tensorrt", "head")
+    told.close()
+    command = rebuild_command(built, folder).split()
+    assert command[:3] == ["cstl-edge", "build", str(folder)]
+    code, _, _ = call(monkeypatch, capsys, *command[2:])
+    assert code == 0
+    again = read_built(folder / "engines" / "tensorrt", "head")
+    assert (again.options, again.profiles) == (built.options, built.profiles)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--for", "rtx-sm"], 2, "rtx-sm89"),
+        (["--plugin", "perhaps"], 2, "auto, on, off"),
+        (["--walkers", "0"], 2, "1..32"),
+        (["--precision", "fp8"], 4, "float32"),
+        (["--precision", "fp16"], 4, "--precision fp16"),
+    ],
+)
+def test_what_cannot_be_is_one_line(folder, monkeypatch, capsys, words, code, said):
+    got, out, err = call(monkeypatch, capsys, folder, *words)
+    assert (got, out) == (code, "")
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 1
+    assert said in err

@@ -1,0 +1,312 @@
+"""From frames to events: answers, reasons, clean ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections import deque
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from standin_cuda import GONE, Device, NumpyBuffers
+from standin_engines import seal
+from standin_tensorrt import State, make
+
+import cstl_edge
+from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, SourceUnavailable
+from cstl_edge.gallery.gallery import Gallery
+from cstl_edge.live.pipeline import perception
+from cstl_edge.live.pipeline.run import Options, collect, run
+from cstl_edge.live.sources.base import Frame, SourceBase
+from cstl_edge.live.sources.open import open_source
+from cstl_edge.runtime.base import Embedded, EncoderInfo
+
+WALK = Path(cstl_edge.__file__).parent / "assets" / "walk.mp4"
+GOLDEN = Path(__file__).parents[2] / "golden"
+PLATE = Options(segmenter="plate")
+H, W, FPS = 200, 400, 25.0
+SCENE = np.random.default_rng(1).integers(90, 150, (H, W, 3)).astype(np.uint8)
+
+
+class StandIn:
+    """An encoder without weights: mean and deviation over time of pooled silhouettes."""
+
+    info = EncoderInfo("stand-in", "cpu", "float32", 1, "s", "0" * 64, (64, 44), 16, 44, 88)
+
+    def frames(self, silhouettes):
+        pooled = silhouettes.reshape(-1, 16, 4, 44).mean(axis=2) / 255  # [m, p, c]
+        return pooled.astype(np.float32)
+
+    def head(self, features, lengths):
+        valid = [f[:n] for f, n in zip(features, lengths, strict=True)]
+        embedding = [np.concatenate([v.mean(0), v.std(0)], axis=1) for v in valid]
+        frames = [v.sum(axis=2).argmax(axis=0) for v in valid]
+        return Embedded(np.stack(embedding).astype(np.float32), np.stack(frames).astype(np.int32))
+
+    def encode(self, silhouettes, lengths=None):
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+class Street(SourceBase):
+    """Somebody walks by: head, trunk, swinging legs; `fail_at` raises in mid-stream."""
+
+    def __init__(self, count: int = 120, *, speed: float = 2.6, fail_at: int | None = None) -> None:
+        super().__init__("street")
+        self.fps, self.size, self.frames = FPS, (H, W), count
+        self._count, self._speed, self._fail_at, self._index = count, speed, fail_at, 0
+
+    def reopen(self) -> Street:
+        return Street(self._count, speed=self._speed)
+
+    def _next(self) -> Frame | None:
+        if self._index == self._fail_at:
+            raise SourceUnavailable("the cable is out")
+        if self._index >= self._count:
+            return None
+        self._index += 1
+        return Frame(self._index - 1, self._image(self._index - 1), (self._index - 1) / FPS)
+
+    def _image(self, i: int) -> np.ndarray:
+        image, x = SCENE.copy(), int(30 + self._speed * i)
+        if 5 <= i < self._count - 5:
+            spread = int(14 * np.cos(2 * np.pi * i / 14)) if self._speed else 8
+            image[50:66, x - 7 : x + 7] = (30, 40, 200)
+            image[66:110, x - 12 : x + 12] = (200, 60, 20)
+            for side in (-1, 1):
+                for row in range(110, 160):
+                    middle = x + side * spread * (row - 110) // 50
+                    image[row, middle - 6 : middle + 6] = (20, 20, 20)
+        return image
+
+    def _release(self) -> None:
+        pass
+
+
+def told(events) -> list[tuple]:
+    """Return what events say, without the clocks."""
+    return [
+        (e.kind, e.track, e.time_s, e.answer, e.reason, e.distance, e.frames, e.detail)
+        for e in events
+    ]
+
+
+@pytest.fixture
+def gallery(tmp_path: Path):
+    with Gallery.open(tmp_path / "people.db", model=StandIn()) as opened:
+        yield opened
+
+
+class HalfRate(SourceBase):
+    """Every second frame of a part of the real clip: half the work for the network."""
+
+    def __init__(self, start_s: float, stop_s: float) -> None:
+        self._inner = open_source(WALK, start_s=start_s, stop_s=stop_s)
+        super().__init__("walk.mp4")
+        self.fps, self.size = 15.0, self._inner.size
+        self.frames = self._inner.frames // 2
+        self._part = (start_s, stop_s)
+
+    def reopen(self) -> HalfRate:
+        return HalfRate(*self._part)
+
+    def _next(self) -> Frame | None:
+        frame = next(self._inner, None)
+        next(self._inner, None)
+        return frame
+
+    def _release(self) -> None:
+        self._inner.close()
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch) -> None:
+    monkeypatch.setattr(perception, "PLATE_SAMPLES", 24)
+
+
+def test_the_woman_is_recognised_in_the_second_half_of_her_walk(gallery: Gallery) -> None:
+    first = collect(HalfRate(1.4, 4.0), StandIn())
+    fill = (first[0].silhouettes > 127).mean(axis=(1, 2))
+    feet = first[0].silhouettes[:, -4:].max(axis=(1, 2))
+    assert first[0].frames >= 25
+    assert fill.std() < 0.06
+    assert (feet > 127).all()
+    gallery.enroll("walker", first[0].embeddings, consent="test")
+    seen: list[str] = []
+
+    def watch(frame: Frame, views: list, note: str | None) -> None:
+        seen.extend(view.label for view in views)
+
+    source, options = HalfRate(4.0, 7.6), Options(threshold=0.9)
+    with run(source, encoder=StandIn(), gallery=gallery, options=options, observer=watch) as events:
+        closed = [e for e in events if e.kind == "closed"]
+    assert [e.answer for e in closed].count("walker") == 1
+    assert all(e.answer is not None or e.reason for e in closed)
+    named = next(e for e in closed if e.name)
+    assert named.frames >= 25
+    assert named.distance < named.threshold
+    assert any("walker" in label for label in seen)
+    assert {"source", "segment", "track", "silhouette", "encode"} <= set(events.summary.stages())
+
+
+def test_a_file_gives_the_same_events_every_time(gallery: Gallery) -> None:
+    records = collect(Street(), StandIn(), PLATE)
+    gallery.enroll("ada", records[0].embeddings, consent="test")
+    options = Options(segmenter="plate", threshold=0.5)
+    runs = []
+    for _ in range(2):
+        with run(Street(), encoder=StandIn(), gallery=gallery, options=options) as events:
+            runs.append(told(events))
+    assert runs[0] == runs[1]
+    kinds = [event[0] for event in runs[0]]
+    assert kinds.count("born") == kinds.count("closed") == 1
+    assert "identified" in kinds
+    assert runs[0][-1][3] == "ada"
+
+
+def test_an_empty_gallery_knows_nobody(gallery: Gallery) -> None:
+    with run(Street(), encoder=StandIn(), gallery=gallery, options=PLATE) as events:
+        *_, last = events
+    assert (last.kind, last.answer, last.reason) == ("closed", "unknown", "gallery is empty")
+
+
+def test_without_a_gallery_the_last_word_says_so() -> None:
+    with run(Street(), encoder=StandIn(), options=PLATE) as events:
+        assert list(events)[-1].reason == "no gallery"
+
+
+def test_who_stands_still_is_never_silent() -> None:
+    class Standing(Street):
+        def _image(self, i: int) -> np.ndarray:
+            return super()._image(i) if 30 <= i < 90 else SCENE.copy()
+
+        def reopen(self) -> Standing:
+            return Standing(self._count, speed=0.0)
+
+    with run(Standing(speed=0.0), encoder=StandIn(), options=PLATE) as events:
+        everything = list(events)
+    assert "standing still" in {e.reason for e in everything if e.kind == "pending"}
+    assert everything[-1].reason == "standing still"
+    assert "0 usable frames, need 15; refused:" in everything[-1].detail
+
+
+def test_too_few_frames_are_counted_in_the_refusal() -> None:
+    with pytest.raises(DataError, match=r"no usable walk in street: \d+ usable frames, need 15"):
+        collect(Street(27), StandIn(), PLATE)
+    with pytest.raises(DataError, match="nobody was seen"):
+        collect(Street(8), StandIn(), PLATE)
+
+
+def test_records_hold_what_enrolment_needs() -> None:
+    (record,) = collect(Street(), StandIn(), PLATE)
+    assert record.silhouettes.dtype == np.uint8
+    assert record.silhouettes.shape == (record.frames, 64, 44)
+    assert record.embeddings.shape[1:] == (16, 88)
+    assert 2 <= len(record.embeddings) <= 8
+    assert record.salient_frames.shape == (16,)
+
+
+def test_a_fault_of_the_source_is_told_once_after_the_good_frames() -> None:
+    run_it, events = run(Street(fail_at=60), encoder=StandIn(), options=PLATE), []
+    with pytest.raises(SourceUnavailable, match="cable"):
+        events.extend(iter(lambda: next(run_it), None))
+    last_words = list(run_it)
+    assert [e.kind for e in last_words] == ["closed"]
+    assert not threads()
+
+
+def test_a_fault_of_the_encoder_stops_the_reader() -> None:
+    class Broken(StandIn):
+        def frames(self, silhouettes):
+            raise DataError("broken")
+
+    with pytest.raises(DataError, match="broken"):
+        list(run(Street(), encoder=Broken(), options=PLATE))
+    assert not threads()
+
+
+def test_a_gpu_that_goes_away_is_told_with_the_last_words_and_then_raised(
+    tmp_path, monkeypatch, caplog
+) -> None:
+    """TensorRT and the GPU are stand-ins: engines are opened once more, then it is over."""
+    folder = Path(shutil.copytree(GOLDEN / "tiny", tmp_path / "tiny"))
+    seal(folder)
+    state = State(Device())
+    monkeypatch.setitem(sys.modules, "tensorrt", make(state))
+    monkeypatch.setattr(
+        "cstl_edge.runtime.tensorrt.encoder.open_buffers", lambda: NumpyBuffers(state.device)
+    )
+    options = Options(segmenter="plate", window=6, hop=2, min_frames=4, demand_walking=False)
+    told = []
+
+    def lose_it(event) -> None:
+        told.append(event)
+        if event.kind == "born":
+            state.device.fault = GONE
+
+    with (
+        closing(cstl_edge.load(folder, backend="tensorrt")) as encoder,
+        run(Street(), encoder=encoder, options=options) as events,
+    ):
+        with pytest.raises(BackendUnavailable, match="Start the process again") as raised:
+            deque(map(lose_it, events), maxlen=0)
+        assert list(events) == []
+    assert raised.value.exit_code == 4
+    assert [event.kind for event in told][-2:] == ["backend_down", "closed"]
+    assert "the GPU failed and does not come back" in told[-2].reason
+    assert json.loads(told[-2].to_json())["event"] == "backend_down"
+    assert "its engines are opened once more" in caplog.text
+    assert not threads()
+
+
+def test_leaving_the_loop_stops_everything() -> None:
+    with run(Street(1000, speed=0.3), encoder=StandIn(), options=PLATE) as events:
+        next(events)
+    assert not threads()
+    assert list(events) == []
+    events.close()
+
+
+def test_stop_still_gives_the_last_words() -> None:
+    with run(Street(), encoder=StandIn(), options=PLATE) as events:
+        first = next(events)
+        events.stop()
+        rest = list(events)
+    assert first.kind == "born"
+    assert rest[-1].kind == "closed"
+    assert events.summary.frames < 120
+
+
+def test_fast_sources_are_thinned() -> None:
+    source = Street()
+    source.fps = 60.0
+    with run(source, encoder=StandIn(), options=PLATE) as events:
+        assert events.fps == 30.0
+        list(events)
+    assert events.summary.frames == 60
+
+
+def test_options_that_cannot_be_meant() -> None:
+    with pytest.raises(ConfigError, match="min_frames"):
+        Options(min_frames=31)
+    with pytest.raises(ConfigError, match="no segmenter"):
+        Options(segmenter="x")
+
+
+def test_no_torch_is_loaded() -> None:
+    modules = ("pipeline.run", "segmentation.person_mask", "sources.synthetic.source")
+    names = ", ".join(f"cstl_edge.live.{module}" for module in modules)
+    code = f"import {names}, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name == "cstl-edge-vision"]

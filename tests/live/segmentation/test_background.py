@@ -1,0 +1,124 @@
+"""The plate finds who differs from the empty scene, and says when it cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cstl_edge.live.segmentation import background
+from cstl_edge.live.segmentation.background import PlateSegmenter
+from cstl_edge.live.segmentation.base import SceneState
+
+RNG = np.random.default_rng(7)
+H, W = 240, 320
+SCENE = np.repeat(np.repeat(RNG.integers(60, 200, (H // 8, W // 8, 3)), 8, 0), 8, 1).astype(
+    np.uint8
+)
+
+
+def frame(left: int | None, *, gain: float = 1.0, seed: int = 0) -> np.ndarray:
+    """Return the scene with somebody in red and blue, 100 px tall, or nobody."""
+    image = SCENE.astype(np.float32) * gain
+    if left is not None:
+        image[70:120, left : left + 36] = np.array((30, 30, 230)) * gain
+        image[120:170, left + 6 : left + 30] = np.array((240, 40, 20)) * gain
+    noise = np.random.default_rng(seed).normal(0, 2, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def learned() -> PlateSegmenter:
+    segmenter = PlateSegmenter()
+    lefts = [None, 20, 60, 100, 140, 180, 220, None, 260, 40]
+    segmenter.learn((frame(x, seed=i), frame(x, seed=50 + i)) for i, x in enumerate(lefts))
+    return segmenter
+
+
+def test_a_walker_is_found_where_he_is(learned: PlateSegmenter) -> None:
+    assert learned.state is SceneState.READY
+    for i, left in enumerate(range(30, 250, 30)):
+        (person,) = learned.segment(frame(left, seed=100 + i), i / 25)
+        x, y, w, h = person.box
+        assert abs(x - left) <= 3
+        assert abs(y - 70) <= 3
+        assert abs(w - 36) <= 5
+        assert abs(h - 100) <= 5
+        assert person.score >= 0.5
+        assert not person.clipped
+        assert (person.mask > 0).mean() > 0.7
+
+
+def test_nobody_is_nobody(learned: PlateSegmenter) -> None:
+    assert learned.segment(frame(None, seed=99), 0.0) == []
+
+
+def test_exposure_that_changes_is_undone(learned: PlateSegmenter) -> None:
+    (person,) = learned.segment(frame(150, gain=0.8, seed=3), 0.0)
+    assert abs(person.box[0] - 150) <= 3
+
+
+def test_large_frames_are_worked_at_a_smaller_scale() -> None:
+    segmenter = PlateSegmenter(max_rows=120)
+    segmenter.learn([(frame(None, seed=i), frame(None, seed=9 + i)) for i in range(6)])
+    (person,) = segmenter.segment(frame(150), 0.0)
+    assert abs(person.box[0] - 150) <= 5
+    assert abs(person.box[3] - 100) <= 7
+    assert person.mask.shape[0] < 60
+
+
+def test_a_moving_camera_gives_a_state_and_nobody(learned: PlateSegmenter) -> None:
+    shaken = np.ascontiguousarray(np.roll(frame(150), 5, axis=1))
+    assert learned.segment(shaken, 0.0) == []
+    assert learned.state is SceneState.DISTURBED
+    assert len(learned.segment(frame(150, seed=4), 0.1)) == 1
+    assert learned.state is SceneState.READY
+
+
+def test_a_camera_learns_from_a_rolling_window() -> None:
+    segmenter = PlateSegmenter()
+    found = []
+    for i in range(200):
+        left = 10 + i if 60 < i < 260 else None
+        found.append(segmenter.segment(frame(left, seed=i), i / 25))
+    assert found[0] == []
+    assert segmenter.state is SceneState.READY
+    counts = [len(people) for people in found[80:]]
+    assert counts.count(1) > 0.95 * len(counts)
+
+
+def test_a_cameras_plate_is_renewed_once_per_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "WINDOW", background.FIRST_SAMPLES)
+    segmenter = PlateSegmenter()
+    renewed: list[range] = []
+    renew = segmenter._renew
+
+    def counted(first: int, last: int) -> None:
+        renewed.append(range(first, last))
+        renew(first, last)
+
+    monkeypatch.setattr(segmenter, "_renew", counted)
+    for i in range(60):  # 6 s at 10 frames per second: then there are 2.1 s to a sample
+        segmenter.segment(frame(None, seed=i), i / 10)
+    del renewed[:]
+    for i in range(60, 60 + 21):
+        segmenter.segment(frame(None, seed=i), i / 10)
+    assert sorted(row for rows in renewed for row in rows) == list(range(H))
+
+
+def test_a_camera_that_was_turned_is_learned_again() -> None:
+    segmenter = PlateSegmenter()
+    for i in range(60):
+        segmenter.segment(frame(None, seed=i), i / 25)
+    turned = np.ascontiguousarray(frame(None)[:, ::-1])
+    states = []
+    for i in range(60, 220):
+        segmenter.segment(turned, i / 25)
+        states.append(segmenter.state)
+    assert states[0] is SceneState.DISTURBED
+    assert SceneState.LEARNING in states
+    assert states[-1] is SceneState.READY
+
+
+def test_another_frame_size_starts_from_nothing(learned: PlateSegmenter) -> None:
+    assert learned.segment(frame(100)[:200], 0.0) == []
+    assert learned.state is SceneState.LEARNING

@@ -1,0 +1,86 @@
+"""The empty scene is found under people who stand, and shadows show it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cstl_edge.live.segmentation.background_model import (
+    FULL_WEIGHT,
+    NEAR,
+    _votes,
+    densest,
+    noise_map,
+    occupied_weights,
+    shadows,
+)
+
+RNG = np.random.default_rng(0)
+SCENE = np.full((60, 80, 3), (120, 128, 128), np.uint8)
+SCENE[:, ::4, 0] = 150  # a fence: the texture that a shadow keeps
+
+
+def noisy(image: np.ndarray) -> np.ndarray:
+    noise = RNG.normal(0, 1.5, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def with_person(colour: int, left: int = 30) -> np.ndarray:
+    image = SCENE.copy()
+    image[10:50, left : left + 15] = (colour, 128, 128)
+    return noisy(image)
+
+
+def test_the_scene_wins_although_somebody_stands_there_most_of_the_time() -> None:
+    people = [with_person(c) for c in (170, 190, 210, 230) for _ in range(3)]
+    plate = densest([*people, *(noisy(SCENE) for _ in range(8))])
+    assert np.abs(plate.astype(int) - SCENE)[:, 32:44].max() <= 6
+    median = np.median(np.stack([*people, *(noisy(SCENE) for _ in range(8))]), axis=0)
+    assert np.abs(median - SCENE)[10:50, 32:44, 0].mean() > 20  # what a median would give
+
+
+def test_weights_let_a_minority_win_over_three_people_in_black() -> None:
+    samples = [with_person(15) for _ in range(12)] + [noisy(SCENE) for _ in range(8)]
+    boxes = [[(28, 8, 20, 44)]] * 12 + [[(33, 30, 6, 10)]] * 8  # the ghost of a leg is small
+    assert abs(int(densest(samples)[30, 37, 0]) - 15) < 6
+    plate = densest(samples, occupied_weights(boxes, SCENE.shape[:2]))
+    assert np.abs(plate.astype(int) - SCENE)[12:48, 32:43].max() <= 6
+
+
+def test_weights_are_one_where_nobody_is_and_small_under_the_largest() -> None:
+    large, small = occupied_weights([[(0, 0, 40, 40)], [(0, 0, 10, 10)]], (60, 80))
+    assert large[50, 70] == 1.0
+    assert large[5, 5] < 0.2
+    assert small[5, 5] == 1.0
+
+
+def test_noise_is_what_flickers_and_not_what_moved_far() -> None:
+    before, after = SCENE.copy(), SCENE.copy()
+    after[:20, :, 0] += 10
+    after[40:, :, 0] = 255
+    noise = noise_map([(before, after)])
+    assert noise[5, 5, 0] == 10
+    assert noise[25, 5, 0] == 0
+    assert noise[50, 5, 0] == 40
+
+
+def test_a_shadow_keeps_hue_and_texture_and_a_coat_does_not() -> None:
+    scene = np.tile(SCENE, (3, 3, 1))
+    frame, weak = scene.copy(), np.zeros(scene.shape[:2], np.uint8)
+    frame[10:80, 10:110, 0] = (scene[10:80, 10:110, 0] * 0.7).astype(np.uint8)
+    frame[95:175, 130:230] = (90, 128, 128)  # smooth, as dark as a shadow
+    weak[10:80, 10:110] = weak[95:175, 130:230] = 255
+    shadow = shadows(frame, scene, weak)
+    assert shadow[20:70, 20:100].mean() > 0.95
+    assert shadow[105:165, 140:220].mean() < 0.05
+
+
+def test_votes_counted_by_strips_are_those_of_every_pair() -> None:
+    samples = [with_person(c, left) for c, left in ((170, 30), (15, 5), (170, 28), (90, 50))]
+    weights = [RNG.random(SCENE.shape[:2], dtype=np.float32) for _ in samples]
+    own = (np.stack(weights) * FULL_WEIGHT).round()
+    expected = own.copy()
+    for i, a in enumerate(samples):
+        for j, b in enumerate(samples):
+            near = (np.abs(a.astype(int) - b) <= NEAR).all(axis=2)
+            expected[i] += own[j] * (near & (i != j))
+    np.testing.assert_array_equal(_votes(samples, weights), expected)

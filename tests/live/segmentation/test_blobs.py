@@ -1,0 +1,103 @@
+"""Fragments of one person are joined, neighbours parted, specks dropped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cstl_edge.live.segmentation.blobs import candidates, clean, mean_colours, valleys
+
+SHAPE = (240, 320)
+
+
+def scene(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    mask = np.zeros(SHAPE, np.uint8)
+    for x, y, w, h in boxes:
+        mask[y : y + h, x : x + w] = 255
+    return mask
+
+
+def boxes_of(mask: np.ndarray, expected=()) -> list[tuple[int, int, int, int]]:
+    return sorted(blob.box for blob in candidates(mask, expected))
+
+
+def test_parts_above_each_other_are_one_body() -> None:
+    assert boxes_of(scene((100, 50, 30, 40), (102, 95, 28, 60))) == [(100, 50, 30, 105)]
+
+
+def test_two_people_beside_each_other_stay_two() -> None:
+    assert len(boxes_of(scene((100, 50, 30, 100), (145, 55, 30, 100)))) == 2
+
+
+def test_far_fragments_join_only_where_a_person_is_expected() -> None:
+    mask = scene((100, 50, 30, 30), (100, 130, 30, 40))
+    assert len(boxes_of(mask)) == 2
+    assert boxes_of(mask, [(98.0, 48.0, 34.0, 124.0)]) == [(100, 50, 30, 120)]
+
+
+def test_a_join_must_not_outgrow_the_person_who_is_expected() -> None:
+    mask = scene((100, 100, 30, 100), (105, 80, 10, 12))
+    assert boxes_of(mask) == [(100, 80, 30, 120)]
+    expected = [(98.0, 125.0, 34.0, 78.0)]
+    assert len(boxes_of(scene((100, 130, 30, 70), (105, 95, 10, 28)), expected)) == 2
+
+
+def test_a_wide_blob_is_parted_at_the_valley_and_marked() -> None:
+    blobs = candidates(scene((100, 50, 35, 110), (135, 90, 15, 30), (150, 55, 35, 105)))
+    assert len(blobs) == 2
+    assert all(blob.shared for blob in blobs)
+    assert abs(blobs[1].box[0] - 143) < 12
+
+
+def test_one_person_with_arms_out_is_not_parted() -> None:
+    mask = scene((120, 40, 30, 120), (70, 60, 130, 12))
+    assert valleys(mask[40:160, 70:200]) == []
+    (blob,) = candidates(mask)
+    assert not blob.shared
+
+
+def test_a_blob_over_two_expected_people_is_shared() -> None:
+    expected = [(100.0, 50.0, 35.0, 100.0), (115.0, 52.0, 35.0, 98.0)]
+    (blob,) = candidates(scene((100, 50, 50, 100)), expected)
+    assert blob.shared
+
+
+@pytest.mark.parametrize(
+    ("box", "clipped"),
+    [((0, 50, 30, 90), True), ((100, 150, 30, 90), True), ((9, 9, 30, 90), False)],
+)
+def test_the_border_clips(box: tuple[int, int, int, int], clipped: bool) -> None:
+    (blob,) = candidates(scene(box))
+    assert blob.clipped is clipped
+
+
+def test_clean_drops_specks_and_weak_components_and_fills_small_holes() -> None:
+    mask = scene((100, 50, 40, 100), (200, 50, 40, 100), (10, 10, 2, 2))
+    mask[90:100, 115:125] = 0
+    strong = scene((105, 60, 20, 60))
+    cleaned = clean(mask, strong)
+    assert cleaned[95, 120] == 255
+    assert not cleaned[:, 200:].any()
+    assert not cleaned[:20, :20].any()
+
+
+def test_small_blobs_are_nobody() -> None:
+    assert candidates(scene((100, 100, 8, 10))) == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(dx=st.integers(-60, 60), dy=st.integers(-40, 40))
+def test_the_result_moves_with_the_people(dx: int, dy: int) -> None:
+    parts = [(100, 60, 30, 40), (102, 104, 28, 50), (180, 70, 30, 90)]
+    moved = [(x + dx, y + dy, w, h) for x, y, w, h in parts]
+    here = boxes_of(scene(*parts))
+    assert boxes_of(scene(*moved)) == [(x + dx, y + dy, w, h) for x, y, w, h in here]
+
+
+def test_colours_are_of_the_two_halves() -> None:
+    pixels = np.zeros((*SHAPE, 3), np.uint8)
+    pixels[50:100, :, 0], pixels[100:150, :, 0] = 200, 40
+    (blob,) = candidates(scene((100, 50, 30, 100)))
+    assert mean_colours(pixels, blob) == (200, 0, 0, 40, 0, 0)

@@ -1,0 +1,248 @@
+"""Child processes that read cameras and streams: real servers, real deaths."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cstl_edge.errors import SourceUnavailable
+from cstl_edge.live.sources import stream
+from cstl_edge.live.sources.base import SourceState
+from cstl_edge.live.sources.child_capture import ReaderCapture
+from cstl_edge.live.sources.open import open_source
+
+
+class Camera:
+    """A network camera: motion JPEG over HTTP, as many small cameras send it."""
+
+    def __init__(self, fps: float = 50.0, shape: tuple[int, int] = (48, 64)) -> None:
+        self.fps, self.shape, self.silent = fps, shape, threading.Event()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://user:s3cret@127.0.0.1:{self._server.getsockname()[1]}/video"
+        self.sent = 0
+        self._clients: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def hang_up(self) -> None:
+        for client in self._clients:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)  # wakes accept()
+        self._server.close()
+        self.hang_up()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._server.accept()
+                self._clients.append(client)
+                threading.Thread(target=self._send, args=(client,), daemon=True).start()
+
+    def _send(self, client: socket.socket) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=cut\r\n\r\n"
+        with contextlib.suppress(OSError), client:
+            client.recv(4096)
+            client.sendall(head)
+            while True:
+                if not self.silent.is_set():
+                    self.sent += 1
+                    image = np.full((*self.shape, 3), self.sent % 250, np.uint8)
+                    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+                    lines = (
+                        f"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                    )
+                    client.sendall(lines.encode() + jpeg + b"\r\n")
+                time.sleep(1 / self.fps)
+
+
+@pytest.fixture
+def camera() -> Iterator[Camera]:
+    served = Camera()
+    yield served
+    served.close()
+
+
+def resources() -> tuple[int, int]:
+    return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+
+def children() -> set[int]:
+    return {
+        int(p) for p in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    }
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 5.0) -> None:
+    end_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def test_a_network_camera(camera: Camera) -> None:
+    with open_source(camera.address) as source:
+        assert source.live
+        assert source.size == (48, 64)
+        frames = [next(source) for _ in range(5)]
+        times = [f.time_s for f in frames]
+        assert times == sorted(set(times))
+        time.sleep(0.3)
+        next(source)
+        newest = next(source)
+        assert newest.index > 6  # what came meanwhile was overtaken …
+        assert source.dropped == newest.index - 6  # … and counted
+
+
+def test_nothing_is_left_behind(camera: Camera) -> None:
+    with open_source(camera.address) as source:  # the first start loads what stays loaded
+        next(source)
+    camera.hang_up()
+    time.sleep(0.2)  # the camera's own threads end
+    before, processes = resources(), children()
+    for _ in range(3):
+        with open_source(camera.address) as source:
+            next(source)
+            begun_s = time.monotonic()
+        assert time.monotonic() - begun_s < 3
+    camera.hang_up()
+    wait_until(lambda: resources()[0] <= before[0] and resources()[1] <= before[1])
+    assert children() == processes
+
+
+def test_a_camera_that_falls_silent_comes_back(
+    camera: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "STALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(stream, "FIRST_DELAY_S", 0.1)
+    states: list[SourceState] = []
+    with open_source(camera.address, on_state=states.append) as source:
+        next(source)
+        camera.silent.set()
+        threading.Timer(1.0, camera.silent.clear).start()
+        threading.Timer(1.0, setattr, (camera, "shape", (96, 128))).start()
+        shapes: set[tuple[int, ...]] = set()
+        wait_until(lambda: (shapes.add(next(source).image.shape), (96, 128, 3) in shapes)[1], 10)
+    assert [s.state for s in states][:3] == ["opening", "online", "offline"]
+    assert "no frame for 0.5 s" in states[2].detail
+    assert states[-1].state == "online"
+    assert "s3cret" not in repr(states)
+
+
+def test_a_reader_that_dies_is_replaced(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "FIRST_DELAY_S", 0.1)
+    states: list[SourceState] = []
+    before = children()
+    with open_source(camera.address, on_state=states.append) as source:
+        next(source)
+        (reader,) = children() - before
+        os.kill(reader, signal.SIGSEGV)  # as a broken decoder would
+        wait_until(lambda: next(source) is not None and len(states) >= 5)
+    assert [s.state for s in states] == ["opening", "online", "offline", "opening", "online"]
+
+
+def test_the_password_is_not_in_the_list_of_processes(camera: Camera) -> None:
+    before = children()
+    with open_source(camera.address) as source:
+        next(source)
+        (reader,) = children() - before
+        assert b"s3cret" not in Path(f"/proc/{reader}/cmdline").read_bytes()
+        assert b"s3cret" not in Path(f"/proc/{reader}/environ").read_bytes()
+
+
+def test_an_rtsp_server_that_never_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        begun_s = time.monotonic()
+        with pytest.raises(SourceUnavailable, match="no answer within") as caught:
+            open_source(f"rtsp://user:s3cret@127.0.0.1:{server.getsockname()[1]}/1")
+        assert time.monotonic() - begun_s < 8  # 5 s, and a busy machine
+    assert caught.value.exit_code == 5
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_rtsp_server_that_refuses_the_password() -> None:
+    def answer(server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                threading.Thread(target=refuse, args=(client,), daemon=True).start()
+
+    def refuse(client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            while request := client.recv(4096).decode():
+                number = request.lower().split("cseq:")[1].split()[0]
+                client.sendall(
+                    f"RTSP/1.0 401 Unauthorized\r\nCSeq: {number}\r\n"
+                    'WWW-Authenticate: Basic realm="camera"\r\n\r\n'.encode()
+                )
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        with pytest.raises(SourceUnavailable, match="401 Unauthorized"):
+            open_source(f"rtsp://user:s3cret@127.0.0.1:{server.getsockname()[1]}/1")
+
+
+def test_a_password_that_breaks_the_address() -> None:
+    with pytest.raises(SourceUnavailable, match="%2F") as caught:
+        open_source("rtsp://user:s3c/r@127.0.0.1/1")
+    assert "s3c" not in str(caught.value)
+
+
+def test_a_stopped_capture_returns_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        capture = ReaderCapture({"url": f"rtsp://127.0.0.1:{server.getsockname()[1]}/1"})
+        begun_s = time.monotonic()
+        capture.stop()
+        assert time.monotonic() - begun_s < 3
+        with pytest.raises(SourceUnavailable):
+            capture.open()
+        capture.close()
+        capture.close()
+
+
+def test_a_missing_usb_camera_names_those_that_are_there() -> None:
+    with pytest.raises(SourceUnavailable, match="no /dev/video987; cameras here: "):
+        open_source("987")
+
+
+def test_a_device_that_is_no_camera(tmp_path: Path) -> None:
+    capture = ReaderCapture({"device": 987, "fps": 15.0})
+    with pytest.raises(SourceUnavailable, match="no connection"):
+        capture.open()
+    capture.close()
+
+
+def test_the_reader_leaves_when_its_parent_is_killed(camera: Camera) -> None:
+    code = (
+        "import sys, os, time; from pathlib import Path\n"
+        "from cstl_edge.live.sources.open import open_source\n"
+        "source = open_source(sys.argv[1]); next(source)\n"
+        "print(Path(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read_text(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    argv = [sys.executable, "-c", code, camera.address]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        reader = int(parent.stdout.readline().split()[0])
+        camera.silent.set()  # no broken pipe helps
+        parent.kill()
+    wait_until(lambda: not Path(f"/proc/{reader}").exists() or "Z" in _state(reader))
+
+
+def _state(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    return "Z"

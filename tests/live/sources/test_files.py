@@ -1,0 +1,269 @@
+"""Recordings: every frame, at its time, or an error that says which one."""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import cstl_edge
+from cstl_edge.errors import DataError, SourceUnavailable
+from cstl_edge.live.sources.base import FrameSource
+from cstl_edge.live.sources.files import ImageFolder, MediaClock, VideoFile
+from cstl_edge.live.sources.open import open_source
+from cstl_edge.silhouette import numbered_images
+
+WALK = Path(cstl_edge.__file__).parent / "assets" / "walk.mp4"
+
+
+def write_video(path: Path, frames: int = 20, fps: float = 10.0, fourcc: str = "mp4v") -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*fourcc), fps, (64, 48))
+    assert writer.isOpened()
+    for i in range(frames):
+        writer.write(np.full((48, 64, 3), 10 * i % 250, np.uint8))
+    writer.release()
+    return path
+
+
+def write_images(folder: Path, count: int = 12) -> Path:
+    folder.mkdir()
+    for i in range(count):
+        cv2.imwrite(str(folder / f"{i}.png"), np.full((48, 64, 3), i, np.uint8))
+    return folder
+
+
+def collect(source: FrameSource, seen: list[int]) -> None:
+    for frame in source:
+        seen.append(frame.index)
+
+
+def huge_png() -> bytes:
+    """Return a PNG that says it is 30000x30000, with hardly any data."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def test_the_shipped_clip() -> None:
+    with open_source(WALK) as source:
+        assert (source.size, source.fps, source.frames, source.live) == (
+            (496, 884),
+            30.0,
+            230,
+            False,
+        )
+        frames = [(f.index, f.time_s, f.image.shape) for f in source]
+    assert [f[0] for f in frames] == list(range(230))
+    np.testing.assert_allclose([f[1] for f in frames], np.arange(230) / 30, atol=1e-3)
+    assert {f[2] for f in frames} == {(496, 884, 3)}
+    assert source.dropped == 0
+    assert list(source) == []
+
+
+def test_two_parts_make_the_whole() -> None:
+    first, second = open_source(WALK, stop_s=4.0), open_source(WALK, start_s=4.0)
+    assert (first.frames, second.frames) == (120, 110)
+    a, b = [f.index for f in first], [f.index for f in second]
+    assert a + b == list(range(230))
+
+
+def test_a_source_starts_over_with_reopen(tmp_path: Path) -> None:
+    source = open_source(write_video(tmp_path / "a.mp4"), start_s=0.5)
+    first = [f.image.mean() for f in source]
+    assert [f.image.mean() for f in source.reopen()] == first
+    assert len(first) == 15
+
+
+def test_names_that_ffmpeg_would_misread(tmp_path: Path) -> None:
+    plain = write_video(tmp_path / "a.mp4")
+    for name in ("concat:b.mp4", "%03d.mp4", "ü ñ.mp4", "-i.mp4"):
+        target = tmp_path / name
+        target.write_bytes(plain.read_bytes())
+        assert sum(1 for _ in open_source(target)) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.mp4", b""),
+        ("text.mp4", b"this is no video\n" * 100),
+        ("zeros.mp4", bytes(10_000)),
+        ("image.mp4", huge_png()),
+    ],
+)
+def test_what_is_no_video(
+    tmp_path: Path, name: str, content: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=name) as caught:
+        open_source(tmp_path / name)
+    assert caught.value.exit_code == 3
+    assert capfd.readouterr().err == ""  # cv2 and FFmpeg keep silent
+
+
+def test_a_file_cut_before_its_index(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "cut.mp4", frames=50)
+    file.write_bytes(file.read_bytes()[:-1200])  # mp4v: the index stands at the end
+    with pytest.raises(DataError, match="cut off"):
+        open_source(file)
+
+
+def test_a_file_cut_in_the_middle_gives_what_is_good_and_then_says_so(tmp_path: Path) -> None:
+    data = WALK.read_bytes()  # its index stands at the front
+    file = tmp_path / "cut.mp4"
+    file.write_bytes(data[: len(data) // 2])
+    source = open_source(file)
+    seen: list[int] = []
+    with pytest.raises(DataError, match=r"ends after \d+ of 230 frames"):
+        collect(source, seen)
+    assert 50 < len(seen) < 200
+    assert list(source) == []
+
+
+def test_the_cut_does_not_matter_before_it(tmp_path: Path) -> None:
+    data = WALK.read_bytes()
+    file = tmp_path / "cut.mp4"
+    file.write_bytes(data[: len(data) // 2])
+    assert sum(1 for _ in open_source(file, stop_s=1.0)) == 30
+
+
+def test_a_part_beyond_the_end(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"2\.0 s long"):
+        open_source(write_video(tmp_path / "a.mp4"), start_s=60.0)
+
+
+def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_video(tmp_path / "a.mp4")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(SourceUnavailable, match="Permission denied"):
+        open_source(file)
+
+
+@pytest.mark.parametrize("fps", [0.0, math.nan, 90_000.0])
+def test_a_senseless_frame_rate_counts_as_25(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fps: float
+) -> None:
+    file = write_video(tmp_path / "a.mp4")
+    real = cv2.VideoCapture
+
+    class Senseless:
+        def __init__(self, *args: object) -> None:
+            self._capture = real(*args)
+
+        def get(self, what: int) -> float:
+            if what == cv2.CAP_PROP_POS_MSEC:
+                return 0.0
+            return fps if what == cv2.CAP_PROP_FPS else self._capture.get(what)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._capture, name)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Senseless)
+    source = open_source(file)
+    assert source.fps == 25.0
+    assert "taking 25" in caplog.text
+    np.testing.assert_allclose([f.time_s for f in source], np.arange(20) / 25)
+
+
+def test_the_media_clock_mends_what_runs_backwards() -> None:
+    clock = MediaClock(10.0)
+    stamps_ms = [0, 100, 100, 50, math.nan, 700, 10_000]
+    times = [clock.time_s(stamp) for stamp in stamps_ms]
+    np.testing.assert_allclose(times, [0, 0.1, 0.2, 0.3, 0.4, 0.7, 10.0])
+    assert MediaClock(10.0).time_s(math.nan) == 0.0
+
+
+def test_a_video_of_huge_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_video(tmp_path / "a.mp4")
+    monkeypatch.setattr("cstl_edge.live.sources.files.MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(DataError, match="64x48"):
+        open_source(file)
+
+
+def test_files_are_closed(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "a.mp4")
+    open_source(file).close()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with open_source(file) as source:
+            next(source)
+        with pytest.raises(DataError):
+            open_source(file, start_s=99.0)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_folder_in_the_order_of_its_numbers(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "frames")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "._3.png").write_bytes(b"left by another system")
+    source = open_source(folder, fps=5.0)
+    assert (source.size, source.frames, source.fps) == ((48, 64), 12, 5.0)
+    frames = list(source)
+    assert [int(f.image[0, 0, 0]) for f in frames] == list(range(12))
+    assert [f.time_s for f in frames] == [i / 5 for i in range(12)]
+    assert [f.index for f in open_source(folder, fps=5.0, start_s=1.0, stop_s=2.0)] == [
+        5,
+        6,
+        7,
+        8,
+        9,
+    ]
+    assert [p.name for p in numbered_images(folder)][:3] == ["0.png", "1.png", "2.png"]
+    assert isinstance(source.reopen(), ImageFolder)
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no images") as caught:
+        open_source(tmp_path)
+    assert caught.value.exit_code == 3
+
+
+def test_a_folder_with_a_file_that_is_no_image(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "frames")
+    (folder / "7.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(DataError, match=r"7\.png"):
+        open_source(folder)
+
+
+def test_a_folder_with_a_huge_image(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "frames")
+    (folder / "7.png").write_bytes(huge_png())
+    with pytest.raises(DataError, match=r"7\.png is 30000x30000|7\.png"):
+        open_source(folder)
+
+
+def test_a_folder_with_a_truncated_image_stops_there(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "frames")
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    cv2.imwrite(str(folder / "7.png"), noise)
+    data = (folder / "7.png").read_bytes()
+    (folder / "7.png").write_bytes(data[: len(data) // 2])
+    seen: list[int] = []
+    with pytest.raises(DataError, match=r"7\.png"):
+        collect(open_source(folder), seen)
+    assert seen == list(range(7))
+
+
+def test_images_of_other_sizes_just_come(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "frames", 2)
+    cv2.imwrite(str(folder / "2.png"), np.zeros((96, 128, 3), np.uint8))
+    assert [f.image.shape for f in open_source(folder)][-1] == (96, 128, 3)
+
+
+def test_video_file_is_what_open_source_gives() -> None:
+    assert isinstance(open_source(str(WALK)), VideoFile)

@@ -1,0 +1,112 @@
+"""CSI cameras as text, GStreamer pipelines for real where GStreamer is installed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from cstl_edge.errors import ConfigError, SourceUnavailable
+from cstl_edge.live.sources.gstreamer import CAPS, csi_pipeline, gst_opener
+from cstl_edge.live.sources.open import open_source
+
+CAPS_LINE = (
+    "/GstPipeline:pipeline0/GstFdSink:cstl_edge_frames.GstPad:sink: caps = video/x-raw, "
+    "format=(string)BGR, width=(int)322, height=(int)240, framerate=(fraction)10/1"
+)
+needs_gst = pytest.mark.skipif(
+    shutil.which("gst-launch-1.0") is None,
+    reason="gst-launch-1.0 is missing: apt install gstreamer1.0-tools gstreamer1.0-plugins-base",
+)
+
+
+def test_the_csi_pipeline() -> None:
+    assert csi_pipeline("csi://1", fps=60.0) == (
+        "nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM),width=1280,height=720,"
+        "framerate=60/1,format=NV12 ! nvvidconv ! video/x-raw,format=BGRx"
+    )
+    assert "sensor-id=0 " in csi_pipeline("csi://0/")
+    with pytest.raises(ConfigError, match="csi://0"):
+        csi_pipeline("csi://left")
+
+
+def test_caps_are_found_in_what_gst_launch_prints() -> None:
+    match = CAPS.search(CAPS_LINE)
+    assert match is not None
+    assert "width=(int)322" in match.group(1)
+    assert CAPS.search(CAPS_LINE.replace("cstl_edge_frames", "other")) is None
+
+
+def test_without_gstreamer_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(SourceUnavailable, match=r"apt install gstreamer1\.0-tools"):
+        open_source("csi://0")
+
+
+@pytest.mark.parametrize("pipeline", ["", "videotestsrc !", "videotestsrc ! appsink", "a ' b"])
+def test_pipelines_that_cannot_be_meant(pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: "gst-launch-1.0")
+    with pytest.raises(ConfigError):
+        gst_opener(pipeline)
+
+
+@needs_gst
+@pytest.mark.parametrize("width", [320, 321, 322, 323])
+def test_a_pipeline_with_padded_rows(width: int) -> None:
+    text = (
+        f"gst:videotestsrc num-buffers=3 pattern=ball is-live=true ! "
+        f"video/x-raw,width={width},height=50,framerate=20/1"
+    )
+    with open_source(text) as source:
+        assert (source.size, source.fps) == ((50, width), 20.0)
+        frames = list(source)
+    assert frames[0].image.shape == (50, width, 3)
+    rows, columns = np.nonzero(frames[0].image[..., 0] > 128)
+    assert columns.max() - columns.min() < 60  # a round ball: no row is shifted
+    assert rows.max() - rows.min() < 60
+
+
+@needs_gst
+def test_colours_are_in_the_order_blue_green_red() -> None:
+    with open_source("gst:videotestsrc pattern=red num-buffers=2 is-live=true") as source:
+        blue, green, red = next(source).image.mean((0, 1))
+    assert red > 200
+    assert max(blue, green) < 50
+
+
+@needs_gst
+def test_every_frame_of_a_slow_pipeline_arrives_and_its_end_is_an_end() -> None:
+    text = "gst:videotestsrc num-buffers=10 is-live=true ! video/x-raw,framerate=20/1"
+    with open_source(text) as source:
+        indices = [f.index for f in source]
+    assert indices[-1] == 9
+    assert len(indices) + source.dropped == 10
+
+
+@needs_gst
+def test_a_fast_pipeline_drops_what_the_reader_is_too_slow_for() -> None:
+    with open_source("gst:videotestsrc ! video/x-raw,width=640,height=480") as source:
+        for _ in range(3):
+            next(source)
+            time.sleep(0.1)
+        assert source.dropped > 0
+        begun_s = time.monotonic()
+    assert time.monotonic() - begun_s < 3
+
+
+@needs_gst
+@pytest.mark.parametrize(
+    ("pipeline", "reason"),
+    [
+        ("nosuchelement", "no element"),
+        ("filesrc location=/nowhere/at/all.mp4 ! decodebin", "ERROR|not found"),
+    ],
+)
+def test_a_pipeline_that_does_not_start(pipeline: str, reason: str) -> None:
+    with pytest.raises(SourceUnavailable, match=reason) as caught:
+        open_source("gst:" + pipeline)
+    assert caught.value.exit_code == 5

@@ -1,0 +1,222 @@
+"""The watching of live sources, with captures that fail on command."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from cstl_edge.errors import ConfigError, SourceUnavailable
+from cstl_edge.live.sources import stream
+from cstl_edge.live.sources.base import Image, SourceState
+from cstl_edge.live.sources.stream import LiveSource
+
+
+class Script:
+    """A capture that plays a list: a number is a frame's grey, "stall" hangs, "lost" fails."""
+
+    def __init__(self, steps: Sequence[object], shape: tuple[int, int] = (4, 6)) -> None:
+        self._steps: queue.Queue[object] = queue.Queue()
+        for step in steps:
+            self._steps.put(step)
+        self.fps = 10.0
+        self._shape = shape
+        self._stopped = threading.Event()
+        self.closed = threading.Event()
+
+    def feed(self, *steps: object) -> None:
+        for step in steps:
+            self._steps.put(step)
+
+    def open(self) -> None:
+        if self._steps.queue and self._steps.queue[0] == "deaf":
+            self._stopped.wait()
+            raise SourceUnavailable("stopped")
+
+    def read(self) -> Image | None:
+        step = self._steps.get()
+        if step == "stall":
+            self._stopped.wait()
+            raise SourceUnavailable("stopped")
+        if step == "lost":
+            raise SourceUnavailable("cable pulled at rtsp://u:s3cret@cam/1")
+        if step == "end":
+            return None
+        assert isinstance(step, int)
+        return np.full((*self._shape, 3), step, np.uint8)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._steps.put("end")
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the watching run fifty times faster."""
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(stream, "FIRST_FRAME_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(stream, "STALL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(stream, "FIRST_DELAY_S", 0.02)
+    monkeypatch.setattr(stream, "MAX_DELAY_S", 0.6)
+
+
+def opener(*captures: Script | Exception) -> Callable[[], Script]:
+    left = list(captures)
+
+    def start() -> Script:
+        capture = left.pop(0)
+        if isinstance(capture, Exception):
+            raise capture
+        return capture
+
+    return start
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    limit_s = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < limit_s
+        time.sleep(0.002)
+
+
+def test_the_newest_frame_wins_and_the_others_are_counted() -> None:
+    capture = Script([1, 2, 3, 4, 5])
+    source = LiveSource("rtsp://u:s3cret@cam/1", opener(capture))
+    wait_until(lambda: source.dropped == 4)
+    frame = next(source)
+    assert (frame.index, int(frame.image[0, 0, 0]), source.dropped) == (4, 5, 4)
+    capture.feed(6)
+    assert next(source).index == 5
+    assert (source.live, source.size, source.fps, source.frames) == (True, (4, 6), 10.0, None)
+    source.close()
+    assert capture.closed.wait(1)
+    assert list(source) == []
+
+
+def test_the_regular_end() -> None:
+    states: list[SourceState] = []
+    source = LiveSource("gst:x", opener(Script([1, "end"])), on_state=states.append)
+    assert [f.index for f in source] == [0]
+    assert [s.state for s in states] == ["opening", "online", "ended"]
+
+
+def test_a_stall_is_noticed_and_the_source_opened_again() -> None:
+    states: list[SourceState] = []
+    first, second = Script([1, "stall"]), Script([2, "end"])
+    source = LiveSource("gst:x", opener(first, second), on_state=states.append)
+    frames = list(source)
+    assert [int(f.image[0, 0, 0]) for f in frames] == [1, 2]
+    assert [f.index for f in frames] == [0, 1]
+    assert frames[1].time_s > frames[0].time_s
+    assert [s.state for s in states] == [
+        "opening", "online", "offline", "opening", "online", "ended",
+    ]  # fmt: skip
+    assert "no frame for 0.1 s; trying again in 0.02 s" in states[2].detail
+    assert first.closed.is_set()
+
+
+def test_a_fault_is_told_without_the_password(caplog: pytest.LogCaptureFixture) -> None:
+    states: list[SourceState] = []
+    captures = opener(Script([1, "lost"]), Script([2, "end"]))
+    source = LiveSource("rtsp://u:s3cret@cam/1", captures, on_state=states.append)
+    assert len(list(source)) == 2
+    told = "".join(s.detail for s in states) + caplog.text + repr(source) + source.uri
+    assert "s3cret" not in told
+    assert "cable pulled at rtsp://***@cam/1" in told
+    assert "offline" in caplog.text
+
+
+def test_delays_double_up_to_a_limit() -> None:
+    states: list[SourceState] = []
+    gone = [SourceUnavailable("gone")] * 6
+    captures = opener(Script([1, "lost"]), *gone, Script([2, "end"]))
+    source = LiveSource("gst:x", captures, on_state=states.append)
+    assert len(list(source)) == 2
+    delays = [float(s.detail.split()[-2]) for s in states if s.state == "offline"]
+    np.testing.assert_allclose(delays, [0.02, 0.04, 0.08, 0.16, 0.32, 0.6, 0.6])
+
+
+def test_a_refused_password_is_tried_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "REFUSED_DELAY_S", 0.07)
+    states: list[SourceState] = []
+    captures = opener(SourceUnavailable("DESCRIBE failed: 401 Unauthorized"), Script([2, "end"]))
+    with LiveSource("gst:x", captures, retry=True, on_state=states.append) as source:
+        assert next(source).index == 0
+    assert "in 0.07 s" in next(s.detail for s in states if s.state == "offline")
+
+
+@pytest.mark.parametrize("step", ["deaf", "stall", "lost"])
+def test_the_first_failure_raises(step: str) -> None:
+    capture = Script([step])
+    begun_s = time.monotonic()
+    with pytest.raises(SourceUnavailable, match="does not open") as caught:
+        LiveSource("rtsp://u:s3cret@cam/1", opener(capture))
+    assert time.monotonic() - begun_s < 2
+    assert caught.value.exit_code == 5
+    assert "s3cret" not in str(caught.value)
+    assert capture.closed.wait(1)
+
+
+def test_retry_keeps_trying_from_the_start() -> None:
+    captures = opener(SourceUnavailable("gone"), Script(["deaf"]), Script([7, "end"]))
+    source = LiveSource("gst:x", captures, retry=True)
+    assert [int(f.image[0, 0, 0]) for f in source] == [7]
+
+
+def test_an_end_before_the_first_frame() -> None:
+    with pytest.raises(SourceUnavailable, match="before its first frame"):
+        LiveSource("gst:x", opener(Script(["end"])))
+
+
+def test_another_size_in_mid_stream_just_comes() -> None:
+    captures = opener(Script([1, "lost"]), Script([2, "end"], shape=(8, 10)))
+    source = LiveSource("gst:x", captures)
+    assert [f.image.shape for f in source] == [(4, 6, 3), (8, 10, 3)]
+
+
+def test_close_from_another_thread_wakes_the_reader() -> None:
+    capture = Script([1])
+    source = LiveSource("gst:x", opener(capture))
+    assert next(source).index == 0
+    threading.Timer(0.03, source.close).start()
+    assert list(source) == []
+    assert capture.closed.wait(1)
+
+
+def test_close_while_waiting_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "FIRST_DELAY_S", 60.0)
+    monkeypatch.setattr(stream, "MAX_DELAY_S", 60.0)
+    source = LiveSource("gst:x", opener(Script([1, "lost"])))
+    threading.Timer(0.05, source.close).start()
+    begun_s = time.monotonic()
+    assert len(list(source)) <= 1
+    assert time.monotonic() - begun_s < 5
+
+
+def test_a_bug_in_a_capture_is_a_fault_of_the_source() -> None:
+    class Broken(Script):
+        def read(self) -> Image | None:
+            raise MemoryError("out of memory")
+
+    with pytest.raises(SourceUnavailable, match="out of memory"):
+        LiveSource("gst:x", opener(Broken([])))
+
+
+def test_a_live_source_does_not_start_over() -> None:
+    with LiveSource("gst:x", opener(Script([1]))) as source, pytest.raises(ConfigError):
+        source.reopen()
+
+
+def test_no_thread_is_left() -> None:
+    before = threading.active_count()
+    for _ in range(5):
+        with LiveSource("gst:x", opener(Script([1, 2, 3]))) as source:
+            next(source)
+    wait_until(lambda: threading.active_count() == before)

@@ -1,0 +1,193 @@
+"""The synthetic street: the same for the same seed, and its truth is true."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from cstl_edge.errors import ConfigError
+from cstl_edge.live.sources.open import open_source
+from cstl_edge.live.sources.stream import LiveSource
+from cstl_edge.live.sources.synthetic.scene import Camera, empty_street
+from cstl_edge.live.sources.synthetic.source import (
+    SyntheticSource,
+    WalkerSpec,
+    scheduled,
+    street_walkers,
+)
+from cstl_edge.walkers import generate
+
+ONE = WalkerSpec(11, "ada", "nm", session=3, view_deg=90.0, start_s=0.2, distance_m=6.0)
+OTHER = WalkerSpec(12, "bob", "bg", session=4, view_deg=270.0, start_s=0.2, distance_m=8.0)
+
+
+@pytest.fixture(scope="module")
+def street() -> SyntheticSource:
+    return SyntheticSource([ONE, OTHER], seed=5)
+
+
+def test_it_reads_like_a_file() -> None:
+    source = open_source("synthetic://1?seed=4&fps=10&seconds=2&size=320x180")
+    assert isinstance(source, SyntheticSource)
+    assert (source.size, source.fps, source.frames, source.live) == ((180, 320), 10.0, 20, False)
+    frames = list(source)
+    assert [f.index for f in frames] == list(range(20))
+    assert [f.time_s for f in frames] == [i / 10 for i in range(20)]
+    assert frames[0].image.shape == (180, 320, 3)
+    assert frames[0].image.dtype == np.uint8
+
+
+def test_the_same_seed_gives_the_same_pictures_from_anywhere() -> None:
+    address = "synthetic://1?seed=4&fps=10&seconds=3&size=320x180"
+    whole = {f.index: f.image for f in open_source(address)}
+    part = list(open_source(address, start_s=1.5, stop_s=2.5))
+    assert [f.index for f in part] == list(range(15, 25))
+    assert all((f.image == whole[f.index]).all() for f in part)
+    again = open_source(address).reopen()
+    assert all((f.image == whole[f.index]).all() for f in again)
+    other = next(open_source(address.replace("seed=4", "seed=5"))).image
+    assert (other != whole[0]).mean() > 0.5
+
+
+def test_the_empty_street_is_empty_at_first_and_at_last(street: SyntheticSource) -> None:
+    assert street.frames is not None
+    assert street.truth(0) == []
+    assert street.truth(street.frames - 1) == []
+    assert not street.labels(0).any()
+
+
+def test_the_truth_lies_where_the_picture_changed(street: SyntheticSource) -> None:
+    plate = empty_street(Camera(street.size), 5).astype(int)
+    for index in (40, 70, 100):
+        change = np.abs(street.image(index).astype(int) - plate).sum(2) > 60
+        labels = street.labels(index)
+        truth = street.truth(index)
+        assert {t.walker + 1 for t in truth} == set(np.unique(labels)) - {0}
+        assert change[labels > 0].mean() > 0.85
+        for t in truth:
+            x, y, w, h = t.box
+            mine = labels == t.walker + 1
+            assert mine[y : y + h, x : x + w].sum() == mine.sum()
+            assert mine[y].any()
+            assert mine[:, x + w - 1].any()
+            assert (t.name, t.person_seed, t.condition) in {("ada", 11, "nm"), ("bob", 12, "bg")}
+
+
+def test_walkers_go_where_their_view_says(street: SyntheticSource) -> None:
+    boxes = {i: {t.name: t.box for t in street.truth(i)} for i in (50, 80)}
+    assert boxes[80]["ada"][0] < boxes[50]["ada"][0] - 40  # the left side to the camera: leftwards
+    assert boxes[80]["bob"][0] > boxes[50]["bob"][0] + 30
+
+
+def test_who_comes_closer_grows() -> None:
+    source = SyntheticSource([WalkerSpec(11, view_deg=0.0, start_s=0.0)], seed=1)
+    (walker,) = source._actors
+    moments = [round(share * walker.frames) for share in (0.0, 0.3, 0.6, 0.8)]
+    heights = [source.truth(i)[0].box[3] for i in moments]
+    assert heights == sorted(heights)
+    assert heights[-1] > 1.5 * heights[0]
+
+
+def test_the_nearer_walker_hides_the_farther(street: SyntheticSource) -> None:
+    least = {"ada": 1.0, "bob": 1.0}
+    for index in range(40, 140):
+        for t in street.truth(index):
+            if 5 < t.box[0] < 600 and t.box[0] + t.box[2] < 635:  # away from the borders
+                least[str(t.name)] = min(least[str(t.name)], t.visible)
+    assert least["ada"] == 1.0
+    assert least["bob"] < 0.7
+
+
+def test_who_enters_is_clipped_by_the_border() -> None:
+    source = SyntheticSource([ONE], seed=1)
+    seen = [t for i in range(30) for t in source.truth(i)]
+    assert seen[0].visible < 0.6
+    assert seen[0].box[0] + seen[0].box[2] == 640
+
+
+def test_outlines_are_those_of_the_walkers(street: SyntheticSource) -> None:
+    """A walker alone in the picture has the silhouette that `walkers` makes for that view."""
+    source = SyntheticSource([ONE], seed=1)
+    index = 80
+    (truth,) = source.truth(index)
+    x, y, w, h = truth.box
+    seen = source.labels(index)[y : y + h, x : x + w] > 0
+    actor = source._actors[0]
+    sprite = generate.sprites(generate.person(11), actor.recording, actor.frames)[
+        index - actor.first_index
+    ]
+    rows = np.linspace(0, sprite.mask.shape[0] - 1, h).round().astype(int)
+    columns = np.linspace(0, sprite.mask.shape[1] - 1, w).round().astype(int)
+    wanted = sprite.mask[np.ix_(rows, columns)] > 0
+    assert (seen & wanted).sum() / (seen | wanted).sum() > 0.9
+
+
+def test_clothes_stand_out(street: SyntheticSource) -> None:
+    plate = empty_street(Camera(street.size), 5).astype(float).mean(2)
+    grey = street.image(70).astype(float).mean(2)
+    for t in street.truth(70):
+        mine = street.labels(70) == t.walker + 1
+        assert np.abs(grey[mine] - plate[mine]).mean() > 25
+
+
+def test_shadows_fall_on_the_ground(street: SyntheticSource) -> None:
+    plate = empty_street(Camera(street.size), 5).astype(float).mean(2)
+    ratio = street.image(70).astype(float).mean(2) / plate
+    street_only = ratio[street.labels(70) == 0]
+    assert 200 < (street_only < 0.85).sum() < 20_000
+
+
+def test_the_cast_of_a_street() -> None:
+    cast = street_walkers(6, seed=2)
+    assert [w.condition for w in cast] == ["nm", "bg", "nm", "nm", "bg", "nm"]
+    assert len({w.person_seed for w in cast}) == 6
+    assert min(w.person_seed for w in cast) >= 1_000_000
+    entrances = [w.start_s for w in scheduled([*cast, ONE], seed=2)]
+    assert entrances[-1] == ONE.start_s
+    assert all(1.9 < gap < 4.1 for gap in np.diff(np.array(entrances[:6], float)))
+
+
+def test_a_live_street_keeps_its_pace() -> None:
+    address = "synthetic://1?fps=20&seconds=1&size=320x180&live=1"
+    with open_source(address) as source:
+        assert isinstance(source, LiveSource)
+        assert source.live
+        frames = list(source)
+    assert frames[-1].index == 19
+    assert len(frames) + source.dropped == 20
+    assert frames[-1].time_s - frames[0].time_s > 0.6
+
+
+def test_a_slow_reader_of_a_live_street_drops() -> None:
+    with open_source("synthetic://0?fps=50&seconds=60&size=320x180&live=1") as source:
+        next(source)
+        time.sleep(0.3)
+        next(source)
+        next(source)
+        assert source.dropped > 2
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "synthetic://51",
+        "synthetic://2?fps=0",
+        "synthetic://2?fps=nan",
+        "synthetic://2?size=9x9",
+        "synthetic://2?size=big",
+        "synthetic://2?seconds=-1",
+        "synthetic://",
+    ],
+)
+def test_streets_that_cannot_be(address: str) -> None:
+    with pytest.raises(ConfigError):
+        open_source(address)
+
+
+def test_a_walker_who_never_enters_the_picture() -> None:
+    with pytest.raises(ConfigError, match="path through the picture"):
+        SyntheticSource([WalkerSpec(1, view_deg=0.0, offset_m=90.0)])
+    with pytest.raises(ConfigError, match="condition"):
+        SyntheticSource([WalkerSpec(1, condition="zz")])

@@ -1,0 +1,118 @@
+"""Pictures show what they should and appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cstl_edge.errors import DataError
+from cstl_edge.live import annotate as module
+from cstl_edge.live.annotate import (
+    NAMED,
+    AnnotatedVideo,
+    WalkerView,
+    annotate,
+    salient_parts,
+    save_picture,
+    silhouette_strip,
+)
+
+FRAME = np.full((120, 160, 3), 90, np.uint8)
+VIEW = WalkerView((60.0, 40.0, 30.0, 60.0), "1: Zoë 0.4", NAMED, np.full((60, 30), 255, np.uint8))
+
+
+def fail_after_one_frame(video: AnnotatedVideo, error: type[BaseException]) -> None:
+    video.write(FRAME, [])
+    raise error
+
+
+def test_a_walker_gets_box_silhouette_and_label() -> None:
+    picture = annotate(FRAME, [VIEW], "a note")
+    assert (FRAME == 90).all()
+    assert tuple(picture[40, 75]) == NAMED  # the box
+    assert picture[70, 75, 1] > 110  # the silhouette shines through
+    assert (picture[:40] != 90).any()
+
+
+@pytest.mark.parametrize(
+    "box", [(-20.0, -10.0, 30.0, 60.0), (150.0, 100.0, 30.0, 60.0), (300.0, 0.0, 5.0, 5.0)]
+)
+def test_boxes_beyond_the_frame_do_no_harm(box: tuple[float, float, float, float]) -> None:
+    assert annotate(FRAME, [WalkerView(box, "x" * 200, NAMED, VIEW.mask)]).shape == FRAME.shape
+
+
+@pytest.mark.parametrize("name", ["Zoë", "李雷", "a\nb", "", "🙂"])
+def test_any_name_can_be_written(name: str) -> None:
+    annotate(FRAME, [WalkerView(VIEW.box, name)])
+
+
+def test_without_a_system_font_accents_go(monkeypatch) -> None:
+    monkeypatch.setattr(module, "FONTS", ())
+    _, text = module._font(14, "Zoë 李")
+    assert text == "Zoe ?"
+
+
+def test_a_video_is_whole_or_not_there(tmp_path: Path) -> None:
+    with AnnotatedVideo(tmp_path / "new" / "out.mp4", 10.0) as video:
+        for _ in range(5):
+            video.write(FRAME, [VIEW])
+        video.write(FRAME[:100], [])  # the camera changed its size
+    capture = cv2.VideoCapture(str(video.path))
+    frames = 0
+    while capture.read()[0]:
+        frames += 1
+    assert frames == 6
+    with pytest.raises(AttributeError), AnnotatedVideo(tmp_path / "bad.mp4", 10.0) as video:
+        fail_after_one_frame(video, AttributeError)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new"]
+
+
+def test_ctrl_c_keeps_the_video(tmp_path: Path) -> None:
+    video = AnnotatedVideo(tmp_path / "out.mp4", 0.0)
+    with pytest.raises(KeyboardInterrupt), video:
+        fail_after_one_frame(video, KeyboardInterrupt)
+    assert video.path.stat().st_size > 0
+
+
+def test_a_cv2_without_mp4_says_so_and_writes_avi(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(module, "CODECS", (("H99X", ".mp4"), ("MJPG", ".avi")))
+    with AnnotatedVideo(tmp_path / "out.mp4", 10.0) as video:
+        video.write(FRAME, [])
+    assert video.path == tmp_path / "out.avi"
+    assert video.path.exists()
+    assert "writing .avi" in caplog.text
+
+
+def test_a_strip_holds_every_silhouette() -> None:
+    silhouettes = np.zeros((5, 64, 44), np.uint8)
+    silhouettes[:, 10:50, 10:30] = 255
+    strip = silhouette_strip(silhouettes, columns=3)
+    assert strip.shape == (2 * 66 + 2, 3 * 46 + 2, 3)
+    assert np.count_nonzero((strip == 255).all(axis=2)) == 5 * 40 * 20
+    with pytest.raises(DataError):
+        silhouette_strip(silhouettes[:0])
+
+
+def test_salient_parts_are_boxed_in_the_frame_that_gave_them() -> None:
+    silhouettes = np.full((3, 64, 44), 255, np.uint8)
+    frames = np.array([0, 0, 2, 0], np.int32)  # four parts; nothing from frame 1
+    picture = salient_parts(silhouettes, frames, columns=3, zoom=2)
+    red = (picture == module.RED).all(axis=2)
+    tiles = [red[:, 2 + i * 90 : 2 + i * 90 + 88] for i in range(3)]
+    assert tiles[0][2].all()  # the top of parts 0 and 1
+    assert tiles[0][2 + 96].all()  # the top of part 3
+    assert not tiles[0][2 + 64 + 8].all()
+    assert not tiles[1].any()
+    assert tiles[2][2 + 64].all()
+    assert picture[20, 2 + 90 + 20, 0] == 85  # frame 1 is dim
+
+
+def test_pictures_are_written_whole(tmp_path: Path) -> None:
+    path = save_picture(tmp_path / "new" / "strip.png", FRAME)
+    assert cv2.imread(str(path)).shape == FRAME.shape
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="cannot write"):
+        save_picture(tmp_path / "file" / "x.png", FRAME)

@@ -1,0 +1,142 @@
+"""Every frame that is refused says why."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cstl_edge.live.segmentation.base import Detection
+from cstl_edge.live.tracking.walk_filter import Reason, WalkGate, leg_width, steps
+
+
+def person(legs: float = 0.5, height: int = 120, arms: float = 0.0) -> np.ndarray:
+    """Return a mask: head and trunk over two legs, `legs` and `arms` 0..1 spread."""
+    mask = np.zeros((height, height), np.uint8)
+    middle, hip = height // 2, int(0.55 * height)
+    mask[: int(0.15 * height), middle - height // 14 : middle + height // 14] = 255
+    mask[int(0.15 * height) : hip, middle - height // 9 : middle + height // 9] = 255
+    reach = int(arms * 0.4 * height)
+    mask[int(0.2 * height) : int(0.3 * height), middle - reach : middle + reach] = 255
+    for side in (-1, 1):
+        for row in range(hip, height):
+            column = middle + side * int(legs * 0.25 * height * (row - hip) / (height - hip))
+            mask[row, column - height // 20 : column + height // 20 + 1] = 255
+    columns = np.flatnonzero(mask.any(axis=0))
+    return np.ascontiguousarray(mask[:, columns[0] : columns[-1] + 1])
+
+
+def judge(gate: WalkGate, mask: np.ndarray, x: float, time_s: float, **more) -> Reason | None:
+    h, w = mask.shape
+    tall = more.pop("tall", float(h))
+    box = (x - w / 2, more.pop("foot", 200.0) - tall, w * tall / h, tall)
+    merged = more.pop("merged", False)
+    detection = (
+        None
+        if more.pop("hidden", False)
+        else Detection(box, mask, more.pop("clipped", False), **more)
+    )
+    return gate.judge(SimpleNamespace(id=1, merged=merged, detection=detection), time_s)
+
+
+def swing(time_s: float) -> float:
+    return 0.5 + 0.45 * math.cos(2 * math.pi * time_s / 0.55)
+
+
+def run_gate(fps: float, seconds: float, **how) -> list[Reason | None]:
+    gate, speed = WalkGate(), how.pop("speed", 0.0)
+    times = [i / fps for i in range(int(seconds * fps))]
+    legs = how.pop("legs", swing)
+    grow = how.pop("grow", 0.0)
+    return [
+        judge(gate, person(legs(t)), 100 + speed * 120 * t, t, tall=120 * (1 + grow) ** t, **how)
+        for t in times
+    ]
+
+
+@pytest.mark.parametrize("speed", [-0.8, 0.0, 0.8])
+def test_the_gate_knows_the_side_to_which_a_walk_goes(speed: float) -> None:
+    gate = WalkGate()
+    assert gate.heading is None
+    for i in range(20):
+        judge(gate, person(swing(i / 20)), 100 + speed * 120 * i / 20, i / 20, tall=120.0)
+    assert gate.heading == pytest.approx(speed, abs=0.02)
+
+
+@pytest.mark.parametrize("fps", [8.0, 10.0, 25.0, 30.0, 60.0])
+def test_a_walker_passes_after_half_a_second(fps: float) -> None:
+    reasons = run_gate(fps, 2.0, speed=0.7)
+    assert reasons[0] is Reason.TOO_FEW
+    assert set(reasons[int(0.6 * fps) + 1 :]) == {None}
+
+
+def test_who_stands_still_is_told_so() -> None:
+    reasons = run_gate(25.0, 2.0, legs=lambda t: 0.1)
+    assert set(reasons[20:]) == {Reason.STANDING}
+
+
+def test_who_steps_on_the_spot_or_comes_closer_walks() -> None:
+    assert set(run_gate(25.0, 2.0)[30:]) == {None}
+    assert set(run_gate(25.0, 2.0, legs=lambda t: 0.1, grow=0.15)[20:]) == {None}
+
+
+def test_a_runner_moves_but_does_not_walk() -> None:
+    assert set(run_gate(25.0, 2.0, speed=3.0)[20:]) == {Reason.NOT_WALKING}
+
+
+def test_an_acrobat_moves_but_does_not_walk() -> None:
+    gate = WalkGate()
+    reasons = []
+    for i in range(60):
+        tall = 120 * (1 + 0.25 * math.sin(2 * math.pi * i / 25))
+        reasons.append(judge(gate, person(swing(i / 25)), 100 + 3 * i, i / 25, tall=tall))
+    assert set(reasons[30:]) == {Reason.NOT_WALKING}
+
+
+def test_jumping_jacks_are_no_steps() -> None:
+    gate = WalkGate()
+    reasons = []
+    for i in range(60):
+        up = 0.5 + 0.5 * math.sin(2 * math.pi * i / 25)
+        reasons.append(judge(gate, person(up, arms=up), 100.0, i / 25, tall=120 * (1 + 0.2 * up)))
+    assert None not in reasons
+    assert Reason.NOT_WALKING in reasons
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"clipped": True}, Reason.CLIPPED),
+        ({"tall": 40.0}, Reason.TOO_SMALL),
+        ({"merged": True}, Reason.MERGED),
+        ({"hidden": True}, Reason.HIDDEN),
+        ({"score": 0.2}, Reason.NOT_PERSON),
+    ],
+)
+def test_one_frame_is_refused_with_its_reason(how: dict, reason: Reason) -> None:
+    assert judge(WalkGate(), person(), 100.0, 0.0, **how) is reason
+
+
+def test_a_crouching_person_is_not_person_shaped() -> None:
+    assert (
+        judge(WalkGate(), np.full((60, 90), 255, np.uint8), 0.0, 0.0, tall=80.0)
+        is Reason.NOT_PERSON
+    )
+
+
+def test_walking_need_not_be_demanded() -> None:
+    assert judge(WalkGate(demand_walking=False), person(), 100.0, 0.0) is None
+
+
+def test_one_frame_per_second_is_too_few() -> None:
+    assert set(run_gate(1.0, 10.0, speed=0.7)) == {Reason.TOO_FEW}
+
+
+def test_leg_width_and_steps() -> None:
+    assert leg_width(person(1.0)) > leg_width(person(0.0)) + 0.3
+    times = np.arange(0, 1.2, 0.04)
+    assert steps(times, 0.3 + 0.1 * np.cos(2 * np.pi * times / 0.5))
+    assert not steps(times, np.full(times.size, 0.3))
+    assert not steps(times, 0.3 + 0.1 * times)

@@ -1,0 +1,92 @@
+"""The exported form of the head is the head, whatever the padding of shorter windows holds."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from cstl_edge.model import Cstl, CstlConfig
+from cstl_edge.model.export_head import WholeHead
+from cstl_edge.model.temporal import PartNorm
+
+TINY = {"size": (8, 4), "widths": (2, 3, 4, 32), "parts": 2, "embedding": 6}
+
+
+def network(seed: int = 0, **settings: object) -> Cstl:
+    torch.manual_seed(seed)
+    net = Cstl(CstlConfig(**{**TINY, **settings})).eval()
+    for module in net.modules():
+        if isinstance(module, PartNorm):  # away from identity: padding is lifted off zero
+            module.running_mean.normal_()
+            module.bias.data.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+    return net.fused()
+
+
+def int32(*values: int) -> Tensor:
+    return torch.tensor(values, dtype=torch.int32)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (2,), (9,), (9, 9), (9, 1, 4), (3, 5)], ids=str)
+@torch.no_grad()
+def test_it_is_the_head_up_to_rounding(lengths: tuple[int, ...]) -> None:
+    net = network().double()  # so that a tolerance of 1e-6 leaves no room for another formula
+    features = torch.rand(len(lengths), max(lengths), 2, 32, dtype=torch.float64) * 3
+    expected, frames = net.head(features, int32(*lengths))
+    found, chosen = WholeHead(net)(features, int32(*lengths))
+    torch.testing.assert_close(found.double(), expected.double(), rtol=1e-6, atol=1e-6)
+    assert frames is not None
+    assert chosen.dtype == torch.int32
+    assert chosen.tolist() == frames.tolist()
+
+
+@pytest.mark.parametrize("garbage", [1e30, math.inf, math.nan])
+@torch.no_grad()
+def test_neither_padding_nor_neighbours_change_a_window(garbage: float) -> None:
+    net, features, lengths = network(), torch.rand(4, 7, 2, 32), (4, 7, 1, 6)
+    padded = features.clone()
+    for window, length in zip(padded, lengths, strict=True):
+        window[length:] = garbage
+    together, chosen = WholeHead(net)(padded, int32(*lengths))
+    for i, length in enumerate(lengths):
+        alone, frames = WholeHead(net)(features[i : i + 1, :length], int32(length))
+        torch.testing.assert_close(together[i], alone[0], rtol=1e-5, atol=1e-6)
+        assert chosen[i].tolist() == frames[0].tolist()
+
+
+@pytest.mark.parametrize("level", [-20.0, -200.0, 200.0])
+@torch.no_grad()
+def test_gates_that_are_closed_in_every_frame_still_weigh_frames(level: float) -> None:
+    net, features, lengths = network(), torch.rand(2, 6, 2, 32), int32(6, 4)
+    assert net.long is not None
+    assert net.aggregation is not None
+    net.long.second.weight.mul_(level)  # behind a ReLU: far to one side
+    for layer in net.aggregation.second.values():
+        layer.weight.mul_(abs(level))
+    expected, _ = net.head(features, lengths)
+    found, _ = WholeHead(net)(features, lengths)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_of_equal_scores_the_earliest_frame_wins() -> None:
+    net, features = network(), torch.rand(2, 6, 2, 32)
+    assert net.scores is not None
+    net.scores.second.weight.zero_()
+    _, frames = WholeHead(net)(features, int32(6, 3))
+    assert frames.tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("form", [{"salient": False}, {"variant": "released"}], ids=str)
+def test_other_networks_are_refused(form: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected the paper's whole network with folded norms"):
+        WholeHead(network(**form))
+
+
+def test_norms_must_be_folded() -> None:
+    with pytest.raises(ValueError, match="with folded norms"):
+        WholeHead(Cstl(CstlConfig(**TINY)))

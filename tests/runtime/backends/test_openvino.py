@@ -1,0 +1,231 @@
+"""OpenVINO says what ONNX Runtime says, in the type that it was told, and only where asked for."""
+
+import functools
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cstl_edge.errors import BackendUnavailable, DataError, ModelError
+from cstl_edge.runtime import StreamingEncoder, load, model_check
+from cstl_edge.runtime.backends import openvino
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+WINDOW, WALKERS = 9, 3
+
+
+@pytest.fixture(autouse=True)
+def unprobed(monkeypatch):
+    """Open the golden exports without the child process that looks at graphs of strangers first."""
+    monkeypatch.setattr(model_check, "probe", lambda *given: None)
+
+
+@pytest.fixture
+def ours():
+    """Return the golden export in OpenVINO, in a precision; opened once for all tests."""
+    pytest.importorskip("openvino", reason="needs openvino")
+    return opened
+
+
+@functools.cache
+def opened(precision="float32"):
+    return load(GOLDEN / "tiny_reduced", "openvino", 1, precision)
+
+
+@pytest.fixture
+def products():
+    """Return the types that layers with weights of a graph of the golden export run in."""
+    pytest.importorskip("openvino", reason="needs openvino")
+
+    def found(name, hint):
+        graph = (GOLDEN / "tiny_reduced" / name).read_bytes()
+        layers = openvino.compiled(name, graph, 1, hint).get_runtime_model().get_ops()
+        told = [layer.get_rt_info() for layer in layers]
+        return {
+            str(one["runtimePrecision"].astype(str))
+            for one in told
+            if str(one["layerType"].astype(str)) in ("Convolution", "FullyConnected", "MatMul")
+        }
+
+    return found
+
+
+def test_it_says_what_pytorch_said(ours, expected):
+    found = ours().encode(expected["silhouettes"], expected["lengths"])
+    np.testing.assert_allclose(found.embedding, expected["embedding"], atol=1e-5)
+    np.testing.assert_array_equal(found.salient_frames, expected["salient_frames"])
+    assert (found.embedding.dtype, found.salient_frames.dtype) == (np.float32, np.int32)
+
+
+@pytest.mark.parametrize("precision", ["float32", "fp16", "int8"])
+def test_it_says_what_onnx_runtime_says_in_every_precision(ours, expected, precision):
+    theirs = load(GOLDEN / "tiny_reduced", "onnxruntime", 1, precision)
+    encoder = ours(precision)
+    silhouettes = expected["silhouettes"].reshape(-1, *encoder.info.size)  # [m, h, w]
+    features, plain = (one.frames(silhouettes) for one in (encoder, theirs))
+    # A value between two steps of int8 or float16 may be rounded to the other one.
+    np.testing.assert_allclose(features, plain, atol={"float32": 1e-5}.get(precision, 0.02))
+    assert encoder.info.precision == precision
+    windows = plain[None].repeat(2, 0)  # [n, s, p, c]
+    lengths = np.array([1, len(plain)], np.int32)
+    found, said = (one.head(windows, lengths) for one in (encoder, theirs))
+    atol = 5e-3 if precision == "fp16" else 1e-5
+    np.testing.assert_allclose(found.embedding, said.embedding, atol=atol)
+    if precision != "fp16":
+        np.testing.assert_array_equal(found.salient_frames, said.salient_frames)
+
+
+def test_it_says_what_it_is(ours):
+    info = ours().info
+    assert (info.backend, info.provider, info.threads) == ("openvino", "CPU", 1)
+    assert (info.precision, info.slides, info.model_name) == ("float32", True, "tiny")
+    assert ours("int8").info.slides
+    assert not ours("fp16").info.slides
+
+
+def test_a_batch_is_its_sequences_alone_and_answers_stay(ours, expected):
+    """What was answered belongs to who asked: the next answer does not change it."""
+    encoder = ours()
+    first = encoder.encode(expected["silhouettes"], expected["lengths"])
+    kept = first.embedding.copy(), first.salient_frames.copy()
+    for i, length in enumerate(expected["lengths"]):
+        alone = encoder.encode(expected["silhouettes"][i : i + 1, :length])
+        np.testing.assert_allclose(alone.embedding[0], expected["embedding"][i], atol=1e-5)
+    encoder.encode(~expected["silhouettes"], expected["lengths"])
+    np.testing.assert_array_equal(first.embedding, kept[0])
+    np.testing.assert_array_equal(first.salient_frames, kept[1])
+
+
+def test_inputs_in_any_layout_are_read_and_left_alone(ours, expected):
+    encoder = ours()
+    silhouettes = expected["silhouettes"][0]
+    plain = encoder.frames(silhouettes)
+    spread = silhouettes.repeat(2, 0)[::2]
+    assert not spread.flags.c_contiguous
+    spread.flags.writeable = False
+    np.testing.assert_array_equal(encoder.frames(spread), plain)
+    np.testing.assert_array_equal(spread, expected["silhouettes"][0])
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("hop", [1, 4])
+def test_what_slides_is_the_whole_window(ours, precision, hop):
+    """Windows that fill, windows that slide by one frame and by several, of several walkers."""
+    encoder = ours(precision)
+    stream = StreamingEncoder(encoder, WINDOW, hop, min_frames=2)
+    assert stream.slides
+    rng, walks, answers = np.random.default_rng(0), {w: [] for w in range(WALKERS)}, 0
+    for t in range(2 * WINDOW + 2):
+        seen = {w: rng.integers(0, 2, (16, 12), np.uint8) * np.uint8(255) for w in range(WALKERS)}
+        if t % 5 == 3:
+            del seen[0]
+        for walker, silhouette in seen.items():
+            walks[walker].append(silhouette)
+        for walker, result in stream.push(seen).items():
+            whole = encoder.encode(np.stack(walks[walker][-WINDOW:])[None])
+            np.testing.assert_allclose(result.embedding, whole.embedding[0], atol=1e-4)
+            np.testing.assert_array_equal(result.salient_frames, whole.salient_frames[0])
+            answers += 1
+    assert answers > WALKERS * WINDOW / hop
+
+
+def test_several_threads_slide_at_once(ours):
+    encoder, rng = ours(), np.random.default_rng(0)
+    widths = {f"kept_{name}": width for name, width in (("values", 48), ("logits", 48))}
+    widths |= {"kept_judged": 3, "kept_gates": 32}
+    slots = np.arange(WINDOW)[None]
+    given = [
+        {name: rng.random((1, 4, WINDOW, width), np.float32) for name, width in widths.items()}
+        for _ in range(40)
+    ]
+    alone = [encoder.slide(kept, slots).embedding for kept in given]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda kept: encoder.slide(kept, slots).embedding, given))
+    np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize("name", ["frames.onnx", "head.onnx", "taps.onnx"])
+def test_float32_is_computed_in_float32(products, name):
+    """Left alone, OpenVINO computes in bfloat16 wherever a processor has it."""
+    assert products(name, openvino.HINT) == {"f32"}
+
+
+def test_int8_is_computed_in_int8(products):
+    assert products("frames.int8.onnx", openvino.HINT) & {"u8", "i8"}
+
+
+def test_it_answers_one_at_a_time_and_takes_no_core_for_itself(ours):
+    graph = (GOLDEN / "tiny" / "frames.onnx").read_bytes()
+    told = openvino.compiled("frames.onnx", graph, 1).get_property
+    assert "LATENCY" in str(told("PERFORMANCE_HINT"))
+    assert (told("INFERENCE_NUM_THREADS"), told("ENABLE_CPU_PINNING")) == (1, False)
+
+
+def test_another_type_than_the_one_told_is_refused(monkeypatch):
+    class Core:
+        def read_model(self, graph):
+            return graph
+
+        def compile_model(self, model, device, settings):
+            assert settings["INFERENCE_PRECISION_HINT"] == "f32"
+            told = SimpleNamespace(get_type_name=lambda: "bf16")
+            return SimpleNamespace(get_property=lambda name: told)
+
+    monkeypatch.setattr(openvino, "core", Core)
+    graph = (GOLDEN / "tiny" / "frames.onnx").read_bytes()
+    with pytest.raises(
+        BackendUnavailable, match="expected OpenVINO to compute in f32; it chose bf"
+    ):
+        openvino.compiled("frames.onnx", graph, 1)
+
+
+def test_without_openvino_it_is_refused_not_replaced(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(BackendUnavailable, match="'openvino' is not on this machine: pip install"):
+        load(folder, "openvino")
+
+
+def test_auto_never_takes_it():
+    assert load(GOLDEN / "tiny").info.backend == "onnxruntime"
+
+
+def test_a_graph_that_it_cannot_read_is_a_models_fault(ours, folder, reseal):
+    import onnx
+
+    model = onnx.load(folder / "frames.onnx")
+    model.graph.node[-1].op_type = "Unheard"
+    reseal(folder, "frames.onnx", model.SerializeToString())
+    with pytest.raises(ModelError, match=r"frames\.onnx: OpenVINO refuses it: Exception"):
+        load(folder, "openvino")
+
+
+def test_what_fails_while_it_runs_is_a_models_fault(ours):
+    opened = openvino.compiled("frames.onnx", (GOLDEN / "tiny" / "frames.onnx").read_bytes(), 1)
+    run = openvino.Requests(opened)
+    with pytest.raises(ModelError, match="OpenVINO failed"):
+        run({"silhouettes": np.zeros((1, 3), np.uint8)})
+    assert run({"silhouettes": np.zeros((2, 16, 12), np.uint8)})[0].shape == (2, 4, 16)
+
+
+def test_inputs_are_checked_and_a_closed_encoder_says_so(ours, expected):
+    with pytest.raises(DataError, match="expected silhouettes as uint8"):
+        ours().frames(expected["silhouettes"])
+    with pytest.raises(ModelError, match=r"not all of taps\.onnx, mix\.onnx, slide\.onnx"):
+        ours("fp16").taps(np.zeros((4, 2, 16), np.float32))
+    encoder = load(GOLDEN / "tiny", "openvino")
+    encoder.close()
+    with pytest.raises(ModelError, match="closed"):
+        encoder.encode(expected["silhouettes"])
+
+
+def test_nothing_is_loaded_before_it_is_asked_for():
+    code = (
+        "import sys, cstl_edge.runtime.backends.openvino, cstl_edge\n"
+        "cstl_edge.load().close()\n"
+        "assert not {'openvino', 'torch', 'onnx'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)

@@ -1,0 +1,210 @@
+"""One conformance suite for everyone who provides GPU memory, and the choice among them.
+
+On a machine without a GPU the two libraries are stand-ins with the names and manners of the real
+ones (`tests/contract` compares the names); where a GPU answers, the real ones run as well.
+"""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+from standin_cuda import GONE, NO_DEVICE, Device, NumpyBuffers, bindings, pycuda
+
+from cstl_edge.errors import BackendUnavailable, ConfigError
+from cstl_edge.runtime.cuda import open
+from cstl_edge.runtime.cuda.base import CudaError
+from cstl_edge.runtime.cuda.open import open_buffers
+
+
+@pytest.fixture
+def device():
+    return Device()
+
+
+@pytest.fixture
+def stand_in(device, monkeypatch):
+    """Put the stand-ins of both libraries in the place of the real ones."""
+    modules, library = pycuda(device)
+    for name, module in {**bindings(device), **modules}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr("cstl_edge.runtime.cuda.pycuda.ctypes.CDLL", lambda name: library)
+    return modules["pycuda.driver"]
+
+
+def _real(name):
+    if importlib.util.find_spec(name.split(".")[0]) is None:
+        pytest.skip(f"{name} is not installed")
+    try:
+        return open_buffers(name)
+    except BackendUnavailable as err:
+        pytest.skip(f"needs an NVIDIA GPU: {err}")
+
+
+REAL = [pytest.param(f"real {name}", marks=pytest.mark.gpu) for name in open.BACKENDS]
+
+
+@pytest.fixture(params=["numpy", "cuda.bindings", "pycuda", *REAL])
+def buffers(request, device):
+    if request.param == "numpy":
+        made = NumpyBuffers(device)
+    elif request.param.startswith("real"):
+        made = _real(request.param.removeprefix("real "))
+    else:
+        request.getfixturevalue("stand_in")
+        made = open_buffers(request.param)
+    yield made
+    made.close()
+
+
+def test_what_goes_up_comes_down(buffers):
+    source, target = (buffers.pinned((3, 5), np.float16) for _ in range(2))
+    source[...] = np.arange(15).reshape(3, 5)
+    pointer = buffers.device(source.nbytes)
+    buffers.upload(pointer, source)
+    buffers.download(target, pointer)
+    buffers.synchronize()
+    np.testing.assert_array_equal(target, source)
+    assert target.dtype == np.float16
+
+
+def test_pinned_memory_begins_as_zeros_and_can_be_written(buffers):
+    array = buffers.pinned((2, 7), np.int32)
+    np.testing.assert_array_equal(array, np.zeros((2, 7), np.int32))
+    array += 1
+    assert array.sum() == 14
+
+
+def test_the_stream_is_not_the_default_one(buffers):
+    assert isinstance(buffers.stream, int)
+    assert buffers.stream not in (0, 1, 2)  # legacy and per-thread default streams
+
+
+def test_a_captured_graph_runs_only_when_it_is_replayed(buffers):
+    source, target = (buffers.pinned((4,), np.float32) for _ in range(2))
+    pointer = buffers.device(source.nbytes)
+    buffers.upload(pointer, source)
+    buffers.synchronize()
+    source[...] = 1
+
+    def work():
+        buffers.upload(pointer, source)
+        buffers.download(target, pointer)
+
+    graph = buffers.capture(work)
+    buffers.synchronize()
+    np.testing.assert_array_equal(target, 0)
+    for value in (1, 2):
+        source[...] = value
+        buffers.replay(graph)
+        buffers.synchronize()
+        np.testing.assert_array_equal(target, value)
+
+
+def test_a_capture_that_fails_ends(buffers):
+    def work():
+        raise CudaError("told")
+
+    with pytest.raises(CudaError, match="told"):
+        buffers.capture(work)
+    test_what_goes_up_comes_down(buffers)  # the stream takes ordinary work again
+
+
+def test_the_gpu_times_what_lies_between_two_events(buffers):
+    array, (first, second, third) = (
+        buffers.pinned((2**20,), np.float32),
+        [buffers.event() for _ in range(3)],
+    )
+    pointer = buffers.device(array.nbytes)
+    for _ in range(2):  # events are used again
+        buffers.mark(first)
+        buffers.upload(pointer, array)
+        buffers.mark(second)
+        buffers.mark(third)
+        buffers.synchronize()
+        copied_ms = buffers.elapsed_ms(first, second)
+        assert 0 < copied_ms < buffers.elapsed_ms(first, third) + 1e-3
+        assert buffers.elapsed_ms(second, third) >= 0
+
+
+def test_the_gpu_is_told(buffers):
+    gpu = buffers.gpu()
+    assert gpu.name
+    assert "\0" not in gpu.name
+    assert gpu.sm >= 50
+    assert 0 < gpu.free_bytes <= gpu.total_bytes
+    assert float(gpu.cuda) >= 11
+
+
+def test_more_than_there_is_is_refused(buffers):
+    with pytest.raises(CudaError):
+        buffers.device(buffers.gpu().total_bytes * 2)
+
+
+def test_closing_gives_everything_back(buffers, device):
+    pointer, array = buffers.device(16), buffers.pinned((4,), np.float32)
+    buffers.upload(pointer, array)
+    buffers.mark(buffers.event())
+    buffers.synchronize()
+    if not buffers.name.startswith("numpy"):
+        buffers.replay(buffers.capture(lambda: buffers.upload(pointer, array)))
+        buffers.synchronize()
+    buffers.close()
+    buffers.close()
+    assert not device.memory
+    assert not device.streams
+    assert not device.events
+
+
+@pytest.mark.parametrize("name", ["cuda.bindings", "pycuda"])
+def test_a_gpu_that_is_gone_is_an_error_at_every_call(name, stand_in, device):
+    buffers = open_buffers(name)
+    pointer, array = buffers.device(16), buffers.pinned((4,), np.float32)
+    device.fault = GONE
+    for call in (
+        lambda: buffers.device(16),
+        lambda: buffers.pinned((4,), np.float32),
+        lambda: buffers.upload(pointer, array),
+        lambda: buffers.download(array, pointer),
+        buffers.synchronize,
+        lambda: buffers.capture(lambda: None),
+    ):
+        with pytest.raises(CudaError):
+            call()
+    buffers.close()
+
+
+@pytest.mark.parametrize("name", ["cuda.bindings", "pycuda"])
+def test_no_gpu_says_where_to_look(name, stand_in, device):
+    device.fault = NO_DEVICE
+    with pytest.raises(BackendUnavailable, match="nvidia-smi"):
+        open_buffers(name)
+
+
+def test_pycuda_works_in_the_primary_context_and_leaves_it(stand_in):
+    buffers = open_buffers("pycuda")
+    assert len(stand_in.contexts) == 1
+    buffers.close()
+    assert stand_in.contexts == []
+
+
+def test_the_first_that_is_installed_serves_and_the_environment_decides(stand_in, monkeypatch):
+    monkeypatch.delenv(open.VARIABLE, raising=False)
+    assert open_buffers().name == "cuda.bindings 12.9"
+    monkeypatch.setenv(open.VARIABLE, "pycuda")
+    assert open_buffers().name == "pycuda 2026.1"
+    monkeypatch.delenv(open.VARIABLE)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+    assert open_buffers().name == "pycuda 2026.1"
+
+
+def test_no_library_at_all_says_what_to_install(monkeypatch):
+    for name in ("cuda.bindings", "pycuda"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BackendUnavailable, match=r"pip install .cuda-bindings"):
+        open_buffers()
+
+
+def test_a_choice_that_is_none():
+    with pytest.raises(ConfigError, match=r"cuda\.bindings, pycuda; got 'cupy'"):
+        open_buffers("cupy")

@@ -1,0 +1,239 @@
+"""Engines say what ONNX Runtime says, through buckets, filler rows and CUDA graphs.
+
+TensorRT and the GPU are stand-ins (`tests/standins`): the engines are the golden graphs in ONNX
+Runtime, so that everything around them is what is tested.
+"""
+
+import logging
+import sys
+import threading
+
+import numpy as np
+import pytest
+from standin_cuda import GONE, OUT_OF_MEMORY, Device, NumpyBuffers
+from standin_engines import MOST_FRAMES, WINDOW, profiles, seal
+from standin_tensorrt import State, make
+
+from cstl_edge.errors import BackendUnavailable, ModelError
+from cstl_edge.runtime import StreamingEncoder, load
+from cstl_edge.runtime.tensorrt.engine import frame_bucket, row_bucket
+
+
+@pytest.fixture
+def state(monkeypatch):
+    """A machine: an Orin with TensorRT 10.3.0, and what happens on it."""
+    state = State(Device())
+    monkeypatch.setitem(sys.modules, "tensorrt", make(state))
+    monkeypatch.setattr(
+        "cstl_edge.runtime.tensorrt.encoder.open_buffers", lambda: NumpyBuffers(state.device)
+    )
+    return state
+
+
+@pytest.fixture
+def engines(folder, state):
+    """An encoder on engines that fit."""
+    seal(folder)
+    encoder = load(folder, backend="tensorrt")
+    yield encoder
+    encoder.close()
+
+
+def random_silhouettes(*shape):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 2, (*shape, 16, 12), dtype=np.uint8) * np.uint8(255)
+
+
+def test_it_says_what_pytorch_said(engines, expected):
+    for _ in range(3):  # plain and captured, then twice replayed
+        embedded = engines.encode(expected["silhouettes"], expected["lengths"])
+        np.testing.assert_allclose(embedded.embedding, expected["embedding"], atol=1e-5)
+        np.testing.assert_array_equal(embedded.salient_frames, expected["salient_frames"])
+    assert embedded.embedding.dtype == np.float32
+    assert embedded.salient_frames.dtype == np.int32
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 32, 33, 70])
+def test_any_number_of_walkers_in_any_order(engines, tiny, rows):
+    silhouettes = random_silhouettes(rows)
+    features = engines.frames(silhouettes)
+    np.testing.assert_allclose(features, tiny.frames(silhouettes), atol=1e-5)
+    windows = np.stack([features] * WINDOW, 1)  # [n, s, p, c]
+    windows[:, 1:] *= np.linspace(0, 1, WINDOW - 1, dtype=np.float32)[:, None, None]
+    lengths = (np.arange(rows) % WINDOW + 1).astype(np.int32)
+    for _ in range(2):
+        mine, theirs = engines.head(windows, lengths), tiny.head(windows, lengths)
+        np.testing.assert_allclose(mine.embedding, theirs.embedding, atol=1e-5)
+        np.testing.assert_array_equal(mine.salient_frames, theirs.salient_frames)
+
+
+@pytest.mark.parametrize("frames", [1, WINDOW - 1, WINDOW, WINDOW + 1, MOST_FRAMES])
+def test_any_number_of_frames_up_to_what_was_built(engines, tiny, frames):
+    silhouettes = random_silhouettes(2, frames)
+    mine, theirs = engines.encode(silhouettes), tiny.encode(silhouettes)
+    np.testing.assert_allclose(mine.embedding, theirs.embedding, atol=1e-5)
+
+
+def test_more_frames_than_were_built_for_say_how_to_build(engines):
+    with pytest.raises(ModelError, match=r"at most 24 frames.*--frames"):
+        engines.encode(random_silhouettes(1, MOST_FRAMES + 1))
+
+
+def test_filler_rows_leave_no_trace(engines):
+    features = engines.frames(random_silhouettes(4))
+    windows = np.stack([features] * WINDOW, 1)
+    lengths = np.full(4, WINDOW, np.int32)
+    four = engines.head(windows, lengths)
+    three = engines.head(windows[:3], lengths[:3])  # the fourth row is a filler now
+    np.testing.assert_allclose(three.embedding, four.embedding[:3], atol=1e-6)
+    assert len(three.embedding) == len(three.salient_frames) == 3
+
+
+def test_answers_do_not_change_behind_our_back(engines):
+    first = engines.frames(random_silhouettes(2))
+    kept = first.copy()
+    engines.frames(np.zeros((2, 16, 12), np.uint8))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_calls_of_one_bucket_share_a_context_and_a_graph(engines, state):
+    for rows in (3, 4, 3):
+        engines.frames(random_silhouettes(rows))
+    assert len(state.contexts) == 1
+    assert len(state.device.graphs) == 1
+    engines.frames(random_silhouettes(1))
+    assert len(state.contexts) == 2
+    memory = len(state.device.memory)
+    for rows in (1, 2, 3, 4) * 3:
+        engines.frames(random_silhouettes(rows))
+    assert len(state.device.memory) == memory + 4  # one bucket more: two arrays here and there
+
+
+def test_one_walker_in_a_full_window_has_a_profile_of_its_own(engines, state):
+    features = np.zeros((1, WINDOW, 4, 16), np.float32)
+    engines.head(features, np.array([WINDOW], np.int32))
+    engines.head(np.concatenate([features] * 2), np.full(2, WINDOW, np.int32))
+    one, many = [context.profile["features"]["max"][0] for context in state.contexts]
+    assert (one, many) == (1, 32)
+
+
+def test_longer_windows_run_without_a_graph(engines, state):
+    engines.head(np.zeros((1, WINDOW + 1, 4, 16), np.float32), np.array([WINDOW], np.int32))
+    assert not state.device.graphs
+
+
+def test_a_gpu_that_captures_nothing_is_told_and_served(folder, state, tiny, caplog):
+    seal(folder)
+    state.device.graphs_allowed = False
+    engines = load(folder, backend="tensorrt")
+    silhouettes = random_silhouettes(3)
+    for _ in range(2):
+        features = engines.frames(silhouettes)
+        np.testing.assert_allclose(features, tiny.frames(silhouettes), atol=1e-5)
+    told = [r for r in caplog.records if "without a CUDA graph" in r.message]
+    assert len(told) == 1
+    assert told[0].levelno == logging.WARNING
+
+
+def test_a_graph_that_says_something_else_is_not_used(folder, state, tiny, caplog):
+    seal(folder)
+    state.stale_graphs = True
+    engines = load(folder, backend="tensorrt")
+    silhouettes = random_silhouettes(3)
+    np.testing.assert_allclose(engines.frames(silhouettes), tiny.frames(silhouettes), atol=1e-5)
+    assert "it gave other numbers" in caplog.text
+    replays, state.stale_graphs = state.device.replays, False
+    engines.frames(silhouettes)
+    assert state.device.replays == replays
+
+
+def test_it_says_what_it_is(engines):
+    info = engines.info
+    assert info.backend == "tensorrt"
+    assert info.provider == "Orin (TensorRT 10.3.0, function body, numpy)"
+    assert (info.precision, info.size, info.parts, info.channels) == ("float32", (16, 12), 4, 16)
+    assert info.impostors["sizes"] == [1, 2]
+
+
+def test_streaming_runs_unchanged(engines, tiny):
+    frames = random_silhouettes(3, 2 * WINDOW)  # [walkers, s, h, w]
+    streams = [StreamingEncoder(encoder, WINDOW, 2, min_frames=2) for encoder in (engines, tiny)]
+    for t in range(2 * WINDOW):
+        pushed = {w: frames[w, t] for w in range(3 if t % 2 else 2)}
+        mine, theirs = (stream.push(pushed) for stream in streams)
+        assert mine.keys() == theirs.keys()
+        for walker, result in mine.items():
+            np.testing.assert_allclose(result.embedding, theirs[walker].embedding, atol=1e-5)
+            assert result.window_frames == theirs[walker].window_frames
+
+
+def test_every_thread_has_contexts_of_its_own(engines, state, tiny):
+    silhouettes = random_silhouettes(2)
+    expected, wrong = tiny.frames(silhouettes), []
+
+    def work():
+        if not np.allclose(engines.frames(silhouettes), expected, atol=1e-5):
+            wrong.append("other numbers")
+
+    work()
+    for _ in range(2):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert not wrong
+    assert len(state.contexts) == len(state.device.streams) == 3
+    engines.close()
+    assert not state.device.streams
+    assert not state.device.memory
+
+
+def test_a_closed_encoder_says_so(engines):
+    engines.close()
+    with pytest.raises(ModelError, match="closed"):
+        engines.frames(random_silhouettes(1))
+
+
+@pytest.mark.parametrize("fault", [OUT_OF_MEMORY, GONE])
+def test_a_gpu_that_fails_and_stays_away(engines, state, fault):
+    engines.frames(random_silhouettes(2))
+    state.device.fault = fault
+    with pytest.raises(BackendUnavailable, match="Start the process again"):
+        engines.frames(random_silhouettes(2))
+
+
+def test_a_gpu_that_fails_once_is_opened_anew(engines, state, tiny, caplog):
+    silhouettes = random_silhouettes(2)
+    engines.frames(silhouettes)
+    state.device.fault = GONE
+    make = engines._make
+
+    def after_a_while():
+        state.device.fault = None
+        return make()
+
+    engines._make = after_a_while
+    np.testing.assert_allclose(engines.frames(silhouettes), tiny.frames(silhouettes), atol=1e-5)
+    assert "opened once more" in caplog.text
+    assert state.deserialised == 4
+    assert len(state.device.streams) == 1
+
+
+def test_a_context_that_cannot_be_made(engines, state):
+    state.refuse_context = True
+    with pytest.raises(BackendUnavailable, match="GPU memory"):
+        engines.frames(random_silhouettes(1))
+
+
+def test_an_engine_for_fewer_walkers_takes_them_in_pieces(folder, state, tiny):
+    seal(folder, limits=profiles(walkers=5))
+    engines = load(folder, backend="tensorrt")
+    silhouettes = random_silhouettes(11)
+    np.testing.assert_allclose(engines.frames(silhouettes), tiny.frames(silhouettes), atol=1e-5)
+    assert max(context.shapes["silhouettes"][0] for context in state.contexts) == 4
+
+
+def test_buckets_hold_what_they_are_chosen_for():
+    for rows in range(1, 33):
+        assert rows <= row_bucket(rows) < 2 * rows + 1
+    for frames in range(1, 200):
+        assert frames <= frame_bucket(frames, 30, 240) <= 240

@@ -1,0 +1,369 @@
+"""What is refused before anything is deserialised: the stand-in counts, and the count stays 0."""
+
+import json
+import os
+import shutil
+import sys
+
+import pytest
+from standin_cuda import NO_DEVICE, Device, NumpyBuffers
+from standin_engines import seal
+from standin_tensorrt import State, make
+
+from cstl_edge.errors import BackendUnavailable, ModelError
+from cstl_edge.runtime import load
+from cstl_edge.runtime.cuda.base import CudaError
+from cstl_edge.runtime.tensorrt import encoder as trt_runtime
+from cstl_edge.runtime.tensorrt.library import _loaded
+
+CREATOR = ("CstlPartGather", "1", "cstl_edge")
+
+
+@pytest.fixture
+def library(tmp_path):
+    """A file that stands for the plugin library."""
+    path = tmp_path / "libcstl_part_gather.so"
+    path.write_bytes(b"plugin")
+    return path
+
+
+@pytest.fixture
+def state(monkeypatch, library):
+    """An Orin with TensorRT 10.3.0 and our plugin library."""
+    state = State(Device(), {str(library): [CREATOR]})
+    state.opened = 0
+
+    def open_buffers():
+        state.opened += 1
+        return NumpyBuffers(state.device)
+
+    monkeypatch.setitem(sys.modules, "tensorrt", make(state))
+    monkeypatch.setattr(trt_runtime, "open_buffers", open_buffers)
+    monkeypatch.setattr(trt_runtime, "plugin_library", lambda trt: library)
+    monkeypatch.setattr("cstl_edge.runtime.tensorrt.library._loaded", {})
+    return state
+
+
+def refused(folder, state, opened=0):
+    """Check that the folder is refused without deserialising; return what is said."""
+    with pytest.raises(ModelError) as told:
+        load(folder, backend="tensorrt")
+    assert state.deserialised == 0
+    assert state.opened == opened, "the GPU was asked before the files were in order"
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def record(place):
+    return place / "head.plan.json"
+
+
+def change(place, **values):
+    path = record(place)
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_what_fits_is_opened_once_per_graph(folder, state):
+    seal(folder)
+    load(folder, backend="tensorrt").close()
+    assert state.deserialised == 2
+
+
+def profile(features=(1, 6, 4, 16), lengths=(1,)):
+    """Return a profile of the head whose sizes are fixed but for the smallest lengths."""
+    fixed = {"min": features, "opt": features, "max": features}
+    return {"features": fixed, "lengths": {"min": lengths, "opt": (1,), "max": (1,)}}
+
+
+# Files
+
+
+@pytest.mark.parametrize("name", ["frames.plan", "head.plan", "frames.plan.json", "head.plan.json"])
+def test_a_file_that_is_missing(folder, state, name):
+    (seal(folder) / name).unlink()
+    assert "is missing" in refused(folder, state)
+
+
+@pytest.mark.parametrize("name", ["head.plan", "head.plan.json"])
+def test_a_link(folder, state, name, tmp_path):
+    path = seal(folder) / name
+    shutil.move(path, tmp_path / name)
+    path.symlink_to(tmp_path / name)
+    assert "is a link" in refused(folder, state)
+
+
+@pytest.mark.parametrize("name", ["head.plan", "head.plan.json", "."])
+def test_what_everybody_can_write(folder, state, name):
+    path = seal(folder) / name
+    path.chmod(path.stat().st_mode | 0o002)
+    assert "can be written by everybody" in refused(folder, state)
+
+
+def test_what_belongs_to_somebody_else(folder, state, monkeypatch):
+    seal(folder)
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    if mine == 0:  # root's files are trusted by all: give one away
+        os.chown(folder / "engines" / "tensorrt" / "head.plan", 12345, -1)
+    assert "belongs to user" in refused(folder, state)
+
+
+def test_a_folder_in_the_place_of_a_plan(folder, state):
+    place = seal(folder)
+    (place / "head.plan").unlink()
+    (place / "head.plan").mkdir()
+    refused(folder, state)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100])
+def test_a_truncated_plan(folder, state, cut):
+    path = seal(folder) / "head.plan"
+    path.write_bytes(path.read_bytes()[:cut])
+    assert "changed, cut or damaged" in refused(folder, state)
+
+
+def test_a_flipped_bit(folder, state):
+    path = seal(folder) / "frames.plan"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert "changed, cut or damaged" in refused(folder, state)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "expected JSON"),
+        ("{", "expected JSON"),
+        ("[" * 100_000, "expected JSON"),
+        ("[]", "dictionary"),
+        ("{}", "format"),
+        ("\x00", "expected JSON"),
+    ],
+)
+def test_a_record_that_is_none(folder, state, text, told):
+    record(seal(folder)).write_text(text)
+    assert told in refused(folder, state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"format": 2}, "format"),
+        ({"plan_sha256": "0"}, "plan_sha256"),
+        ({"library": "tensorflow"}, "library"),
+        ({"profiles": []}, "profiles"),
+        ({"profiles": [{}]}, "expected profiles of features, lengths"),
+        ({"profiles": [profile(features=(1, 2, 2))]}, "expected profiles of features, lengths"),
+        ({"profiles": [profile(lengths=(2,))]}, "expected min <= opt <= max"),
+        ({"window": 0}, "window"),
+        ({"sm": "87"}, "sm"),
+    ],
+)
+def test_a_record_of_another_form(folder, state, changes, told):
+    change(seal(folder), **changes)
+    assert told in refused(folder, state)
+
+
+def test_the_record_of_the_other_graph(folder, state):
+    place = seal(folder)
+    shutil.copy(place / "frames.plan.json", record(place))
+    assert "expected the graph head; got frames" in refused(folder, state)
+
+
+def test_a_record_too_large(folder, state):
+    record(seal(folder)).write_text(" " * (2**20 + 1))
+    assert "at most" in refused(folder, state)
+
+
+# Model
+
+
+def test_an_engine_of_other_weights(folder, state):
+    change(seal(folder), weights_sha256="a" * 64)
+    said = refused(folder, state)
+    assert "built from the weights aaaaaaaaaaaa…" in said
+    assert "0ffe97bc2c52…" in said
+    assert f"cstl-edge build {folder}" in said
+
+
+def test_an_engine_of_another_export(folder, state):
+    change(seal(folder), onnx_sha256="b" * 64)
+    said = refused(folder, state)
+    assert "bbbbbbbbbbbb…" in said
+    assert "4b4a5aff0f92…" in said  # head.onnx
+
+
+def test_an_engine_of_a_graph_that_is_gone(folder, state):
+    change(seal(folder), onnx="head.fp16.onnx")
+    assert "has no such graph" in refused(folder, state)
+
+
+# Machine
+
+
+@pytest.mark.parametrize(
+    ("built", "sides"),
+    [
+        ({"version": "10.3.1"}, ["TensorRT 10.3.1".lower(), "tensorrt 10.3.0"]),
+        ({"version": "11.4.0.106"}, ["tensorrt 11.4.0.106", "tensorrt 10.3.0"]),
+        ({"library": "tensorrt_rtx"}, ["tensorrt_rtx", "here is tensorrt 10.3.0"]),
+        ({"sm": 90, "gpu": "H100"}, ["sm_90 (H100)", "sm_87 (Orin)"]),
+        ({"gpu": "Orin Nano"}, ["sm_87 (Orin Nano)", "sm_87 (Orin)"]),
+        ({"sm": 89, "gpu": None}, ["sm_89 (any GPU of it)", "sm_87 (Orin)"]),
+        ({"sm": 89, "compatibility": "same"}, ["sm_89", "sm_87"]),
+    ],
+)
+def test_another_machine_is_told_with_both_sides(folder, state, built, sides):
+    seal(folder, options={"precision": "float32", "workspace": 512}, **built)
+    said = refused(folder, state, opened=1)
+    for side in sides:
+        assert side in said
+    assert f"cstl-edge build {folder} --precision float32 --workspace 512" in said
+
+
+def test_all_differences_are_told_at_once(folder, state):
+    seal(folder, version="11.4.0", sm=90, gpu="H100")
+    said = refused(folder, state, opened=1)
+    assert "11.4.0" in said
+    assert "H100" in said
+
+
+@pytest.mark.parametrize(
+    "built",
+    [
+        {"compatibility": "same", "gpu": "Orin Nano"},
+        {"compatibility": "ampere", "sm": 80, "gpu": "A100"},
+        {"gpu": None},
+    ],
+)
+def test_an_engine_built_for_more_than_one_gpu_fits(folder, state, built):
+    seal(folder, **built)
+    load(folder, backend="tensorrt").close()
+    assert state.deserialised == 2
+
+
+def test_no_tensorrt_says_how_to_get_it(folder, state, monkeypatch):
+    seal(folder)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert "pip install tensorrt-cu12" in refused(folder, state)
+
+
+def test_a_jetson_is_told_its_own_way(folder, state, monkeypatch, tmp_path):
+    seal(folder)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    (tmp_path / "nv_tegra_release").touch()
+    monkeypatch.setattr("cstl_edge.runtime.tensorrt.library.JETSON", tmp_path / "nv_tegra_release")
+    assert "python3-libnvinfer" in refused(folder, state)
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "10.2.0.post1"])
+def test_a_tensorrt_that_is_too_old(folder, state, monkeypatch, version):
+    seal(folder, version=version)
+    monkeypatch.setitem(sys.modules, "tensorrt", make(state, version))
+    assert f"expected TensorRT 10.3 or newer; got {version}" in refused(folder, state)
+
+
+def test_no_gpu(folder, state, monkeypatch):
+    seal(folder)
+    state.device.fault = NO_DEVICE
+    with pytest.raises(CudaError):  # `open_buffers` itself turns it into advice (test_cuda)
+        load(folder, backend="tensorrt")
+    assert state.deserialised == 0
+
+
+# Plugin
+
+
+def plugin(library):
+    import hashlib
+
+    sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
+    return {"name": CREATOR[0], "version": "1", "namespace": CREATOR[2], "sha256": sha256}
+
+
+def test_a_plugin_is_registered_before_the_engine_is_opened(folder, state, library):
+    seal(folder, plugin=plugin(library))
+    encoder = load(folder, backend="tensorrt")
+    assert state.registry.creators == {CREATOR}
+    assert "plugin" in encoder.info.provider
+    load(folder, backend="tensorrt")  # a second one shares the registration
+    assert state.deserialised == 4
+
+
+def test_an_engine_without_the_plugin_does_not_load_it(folder, state):
+    seal(folder)
+    load(folder, backend="tensorrt")
+    assert not state.registry.creators
+
+
+def test_a_plugin_library_that_is_missing(folder, state, library, monkeypatch):
+    seal(folder, plugin=plugin(library))
+    monkeypatch.setattr(trt_runtime, "plugin_library", lambda trt: None)
+    said = refused(folder, state, opened=1)
+    assert "here is none" in said
+    assert "cstl-edge plugin build" in said
+
+
+def test_another_plugin_library(folder, state, library):
+    seal(folder, plugin=plugin(library))
+    library.write_bytes(b"built anew")
+    said = refused(folder, state, opened=1)
+    assert "built with the plugin library" in said
+
+
+def test_a_library_of_another_tensorrt(folder, state, library):
+    """TensorRT does not load it, and says only that it did not."""
+    seal(folder, plugin=plugin(library))
+    state.registry.libraries.clear()
+    assert "registers no cstl_edge::CstlPartGather" in refused(folder, state, opened=2)
+
+
+def test_somebody_else_has_registered_the_plugin(folder, state, library):
+    seal(folder, plugin=plugin(library))
+    state.registry.creators.add(CREATOR)
+    assert "already registered in this process" in refused(folder, state, opened=2)
+    assert not state.device.streams
+    assert not _loaded
+
+
+def test_tensorrt_does_not_open_it(folder, state):
+    """Everything fits and TensorRT says no: an error, not a crash."""
+    seal(folder)
+    state.refuse_plan = True
+    with pytest.raises(ModelError, match="does not open it"):
+        load(folder, backend="tensorrt")
+    assert not state.device.memory
+
+
+# auto
+
+
+def test_auto_takes_engines_that_fit(folder, state, caplog):
+    seal(folder)
+    caplog.set_level("INFO")
+    assert load(folder).info.backend == "tensorrt"
+    assert "backend auto: tensorrt, on Orin" in caplog.text
+
+
+def test_auto_says_why_engines_do_not_serve(folder, state, caplog):
+    seal(folder, sm=90, gpu="H100")
+    assert load(folder).info.backend == "onnxruntime"
+    assert state.deserialised == 0
+    told = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert len(told) == 1
+    assert "built for sm_90 (H100), this GPU is sm_87 (Orin)" in told[0].message
+
+
+def test_auto_without_engines_asks_neither_tensorrt_nor_the_gpu(folder, state, caplog):
+    caplog.set_level("INFO")
+    assert load(folder).info.backend == "onnxruntime"
+    assert "no engines were built" in caplog.text
+    assert state.opened == 0
+
+
+def test_what_is_asked_for_is_never_replaced(folder, monkeypatch):
+    seal(folder)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(BackendUnavailable):
+        load(folder, backend="tensorrt")

@@ -1,0 +1,249 @@
+"""No runtime opens a graph that is not one of ours."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from cstl_edge.errors import ModelError
+from cstl_edge.runtime import load, model_check
+from cstl_edge.runtime.manifest import read_manifest
+
+
+@pytest.fixture
+def judge(folder):
+    """Change a graph of the golden export and put it before `check_graph`."""
+    shape = read_manifest(folder).shape
+
+    def judge(name, change):
+        model = onnx.load(folder / name)
+        change(model)
+        model_check.check_graph(name, model.SerializeToString(), shape)
+
+    return judge
+
+
+GRAPHS = ["frames.onnx", "head.onnx", "full.onnx", "taps.onnx", "mix.onnx", "slide.onnx"]
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_ours_pass(judge, name):
+    judge(name, lambda model: None)
+
+
+def point_outside(tensor):
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+
+
+def external_constant(model):
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "x")
+    point_outside(tensor)
+    model.graph.node.append(helper.make_node("Constant", [], ["spare"], value=tensor))
+
+
+def external_branch(model):
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "x")
+    point_outside(tensor)
+    branch = helper.make_graph([], "branch", [], [], [tensor])
+    model.graph.node.append(
+        helper.make_node("If", ["a"], ["b"], then_branch=branch, else_branch=branch)
+    )
+
+
+def weight(model):
+    return max(model.graph.initializer, key=lambda t: len(t.raw_data))
+
+
+def spoil_weight(value):
+    def change(model):
+        tensor = weight(model)
+        array = numpy_helper.to_array(tensor).copy()
+        array.flat[3] = value
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+    return change
+
+
+def rename_input(model):
+    model.graph.input[0].name = "image"
+
+
+def fix_batch(model):
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 3
+
+
+def retype_input(model):
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def drop_output(model):
+    del model.graph.output[-1]
+
+
+def drop_function(model):
+    del model.functions[:]
+
+
+def add_function(model):
+    body = helper.make_function(
+        "cstl_edge", "Other", ["x"], ["y"], [], [helper.make_opsetid("", 17)]
+    )
+    model.functions.append(body)
+
+
+def foreign_node(model):
+    model.graph.node.append(helper.make_node("Inverse", ["a"], ["b"], domain="com.microsoft"))
+
+
+def opset(version, domain=""):
+    def change(model):
+        entries = [e for e in model.opset_import if e.domain == domain]
+        (entries[0] if entries else model.opset_import.add(domain=domain)).version = version
+
+    return change
+
+
+def ir_version(model):
+    model.ir_version = 99
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("head.onnx", lambda m: point_outside(weight(m)), "pointer to another file"),
+        ("head.onnx", external_constant, "pointer to another file"),
+        ("head.onnx", external_branch, "pointer to another file"),
+        ("head.onnx", spoil_weight(np.nan), "NaN or infinite weights"),
+        ("frames.onnx", spoil_weight(np.inf), "NaN or infinite weights"),
+        ("frames.onnx", rename_input, "expected inputs.*silhouettes.*got.*image"),
+        ("frames.onnx", fix_batch, "expected inputs"),
+        ("frames.onnx", retype_input, "expected inputs.*UINT8.*got.*FLOAT"),
+        ("head.onnx", drop_output, "expected outputs.*salient_frames"),
+        ("mix.onnx", drop_output, "expected outputs.*judged"),
+        ("slide.onnx", rename_input, "expected inputs.*kept_values.*got.*image"),
+        ("head.onnx", drop_function, "for TensorRT with the plugin only. Use the plain export"),
+        ("head.onnx", add_function, "at most the function CstlPartGather"),
+        ("head.onnx", foreign_node, "com.microsoft.Inverse"),
+        ("head.onnx", opset(13), "expected opset 17.*got.*13"),
+        ("head.onnx", opset(1, "com.microsoft"), "com.microsoft"),
+        ("head.onnx", ir_version, "expected IR"),
+    ],
+)
+def test_what_is_refused(judge, name, change, told):
+    with pytest.raises(ModelError, match=rf"{name}.*{told}"):
+        judge(name, change)
+
+
+def test_bytes_that_are_no_graph(folder):
+    with pytest.raises(ModelError, match=r"frames\.onnx: expected"):
+        model_check.check_graph("frames.onnx", b"not a graph", read_manifest(folder).shape)
+
+
+def test_a_flipped_bit(folder):
+    data = bytearray((folder / "head.onnx").read_bytes())
+    data[len(data) // 2] ^= 4
+    (folder / "head.onnx").write_bytes(data)
+    with pytest.raises(ModelError, match=r"head\.onnx: expected sha256.*export the model again"):
+        load(folder)
+
+
+def test_a_truncated_file(folder):
+    (folder / "frames.onnx").write_bytes((folder / "frames.onnx").read_bytes()[:-9])
+    with pytest.raises(ModelError, match=r"frames\.onnx: expected sha256"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["head.onnx", "slide.onnx"])
+def test_a_missing_file(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=rf"{name} is missing"):
+        load(folder)
+
+
+def test_a_graph_the_manifest_does_not_know(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"]["head.onnx"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match=r"expected head\.onnx in the manifest"):
+        load(folder)
+
+
+def test_the_full_graph_is_not_needed(folder):
+    (folder / "full.onnx").unlink()
+    load(folder).close()
+
+
+def test_a_sealed_graph_from_outside_is_judged_in_a_child(folder, reseal):
+    model = onnx.load(folder / "head.onnx")
+    point_outside(weight(model))
+    reseal(folder, "head.onnx", model.SerializeToString())
+    with pytest.raises(ModelError, match=r"model refused: head\.onnx.*pointer to another file"):
+        load(folder)
+
+
+def test_outputs_that_are_not_finite_are_found_by_running(folder, reseal):
+    model = onnx.load(folder / "frames.onnx")
+    bias = numpy_helper.from_array(np.float32(3e38), "huge")
+    model.graph.initializer.append(bias)
+    last = next(n for n in model.graph.node if n.output[0] == "features")
+    last.output[0] = "before"
+    model.graph.node.append(helper.make_node("Add", ["before", "huge"], ["once"]))
+    model.graph.node.append(helper.make_node("Add", ["once", "huge"], ["features"]))
+    reseal(folder, "frames.onnx", model.SerializeToString())
+    with pytest.raises(ModelError, match="expected finite outputs"):
+        load(folder)
+
+
+def test_a_child_that_dies_takes_nobody_with_it(folder, tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -ABRT $$\n")  # what ONNX Runtime 1.23 does on mutated files
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
+    with pytest.raises(ModelError, match=r"model refused: the runtime died on it \(exit -6"):
+        load(folder)
+
+
+def test_a_child_that_hangs_is_stopped(folder):
+    manifest = read_manifest(folder)
+    with pytest.raises(ModelError, match=r"took more than 0\.001 s"):
+        model_check.probe({}, manifest.shape, timeout_s=0.001)
+
+
+def test_shipped_graphs_need_no_child(folder, monkeypatch):
+    files = read_manifest(folder).files.values()
+    monkeypatch.setattr(model_check, "SHIPPED_SHA256", frozenset(files))
+    monkeypatch.setattr(model_check, "probe", lambda *_: pytest.fail("a child was started"))
+    load(folder).close()
+
+
+def test_the_hashes_for_the_code_are_printed(folder, capsys):
+    assert model_check.main([str(folder)]) == 0
+    printed = capsys.readouterr().out
+    for digest in read_manifest(folder).files.values():
+        assert f'"{digest}",' in printed
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mutated_graphs_end_in_one_error(folder, reseal, seed):
+    rng = np.random.default_rng(seed)
+    data = bytearray((folder / "head.onnx").read_bytes())
+    for place in rng.integers(0, len(data), 40):
+        data[place] = rng.integers(256)
+    reseal(folder, "head.onnx", bytes(data))
+    with pytest.raises(ModelError, match="model refused"):
+        load(folder)
+
+
+def test_the_shipped_model_stands_in_the_code():
+    from cstl_edge.runtime.load import _shipped
+
+    try:
+        files = read_manifest(_shipped()).files
+    except ModelError as err:
+        pytest.skip(str(err))
+    assert set(files.values()) <= model_check.SHIPPED_SHA256

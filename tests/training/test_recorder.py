@@ -1,0 +1,99 @@
+"""What a run says: lines, a bar with the time left, TensorBoard."""
+
+import json
+import logging
+import sys
+import types
+
+import pytest
+
+from cstl_edge.errors import ConfigError
+from cstl_edge.training import recorder as module
+from cstl_edge.training.recorder import Journal
+
+RECORD = {
+    **{"iteration": 40, "loss": 1.25, "triplet": 0.25, "cross_entropy": None, "nonzero": 0.5},
+    **{"rate": 1e-4, "iteration_ms": 812.4, "elapsed_s": 100.0, "left_s": 3725.0},
+}
+EVALUATION = {"iteration": 40, "rank1": 0.625, "rank1_95": [0.5, 0.7], "protocol": "casia-b"}
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A standard error that is a terminal, and what is written to it."""
+    from rich.console import Console
+
+    console = Console(force_terminal=True, width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    monkeypatch.setattr("rich.console.Console", lambda **_: console)
+    yield console
+    console.file.close()
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_lines_hold_the_record_and_tell_the_time_left(tmp_path, caplog):
+    with caplog.at_level(logging.INFO), Journal(tmp_path) as journal:
+        journal.iteration(RECORD, 0.1)
+        journal.evaluation(EVALUATION)
+    assert lines(tmp_path) == [RECORD, EVALUATION]
+    assert "iteration 40: loss 1.2500" in caplog.messages[0]
+    assert "812 ms, 1 h 02 min left" in caplog.messages[0]
+    assert caplog.messages[1] == "iteration 40: rank-1 62.5% (casia-b)"
+
+
+def test_on_a_terminal_a_bar_stands_in_for_the_lines(tmp_path, caplog, terminal):
+    with caplog.at_level(logging.INFO), Journal(tmp_path) as journal:
+        journal.iteration(RECORD, 0.1)
+        assert journal._bar.tasks[0].completed == 0.1
+        journal.evaluation(EVALUATION)
+    assert not caplog.messages
+    told = terminal.export_text()
+    assert "loss 1.2500" in told
+    assert "10%" in told
+    assert "rank-1 62.5%" in told
+    assert lines(tmp_path) == [RECORD, EVALUATION]
+
+
+def test_other_processes_say_nothing(tmp_path, caplog):
+    with (
+        caplog.at_level(logging.INFO),
+        Journal(tmp_path, speaks=False, tensorboard=True) as journal,
+    ):
+        journal.iteration(RECORD, 0.1)
+        journal.evaluation(EVALUATION)
+    assert not caplog.messages
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensorboard_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match=r"pip install 'cstl-edge\[track\]'"):
+        Journal(tmp_path, tensorboard=True)
+
+
+def test_tensorboard_gets_every_number(tmp_path, monkeypatch):
+    class Writer:
+        def __init__(self, folder):
+            self.folder, self.closed, self.scalars = folder, False, []
+            writers.append(self)
+
+        def add_scalar(self, name, value, iteration):
+            self.scalars.append((name, value, iteration))
+
+        def close(self):
+            self.closed = True
+
+    writers = []
+    standin = types.SimpleNamespace(SummaryWriter=Writer)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", standin)
+    with Journal(tmp_path, tensorboard=True) as journal:
+        journal.iteration(RECORD, 0.1)
+        journal.evaluation(EVALUATION)
+    (writer,) = writers
+    assert writer.closed
+    assert writer.folder == str(tmp_path / module.TENSORBOARD)
+    assert ("loss", 1.25, 40) in writer.scalars
+    assert ("evaluation/rank1", 0.625, 40) in writer.scalars
+    assert not [name for name, *_ in writer.scalars if "cross_entropy" in name]

@@ -1,0 +1,232 @@
+"""A run's file: nothing damaged is believed, nothing good is lost, and old ones are read."""
+
+import json
+import os
+import resource
+import signal
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from standin_people import TINY, Bars
+
+from cstl_edge.checkpoint.weights import load_checkpoint, read_header
+from cstl_edge.config import load_config
+from cstl_edge.errors import ConfigError, ModelError
+from cstl_edge.training import recorder
+from cstl_edge.training.run_state import RESUME, load_run, save_run, start_run
+from cstl_edge.training.settings import TrainConfig
+from cstl_edge.training.trainer import WEIGHTS, train
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def config(*overrides):
+    return load_config(TrainConfig, None, [*TINY, *overrides])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run that has come to its second iteration."""
+    train(config("run.iterations=2"), Bars(), tmp_path)
+    return tmp_path
+
+
+def resume(folder, *overrides):
+    run = start_run(config(*overrides), Bars())
+    load_run(folder / RESUME, run)
+    return run
+
+
+def rewrite(path, change):
+    """Change the tensors and the metadata of a file, whatever its seal says."""
+    tensors, (metadata, _) = load_file(path), read_header(path)
+    change(tensors, metadata)
+    save_file(tensors, path, metadata)
+
+
+def test_every_flipped_bit_is_refused(folder):
+    path = folder / RESUME
+    raw = path.read_bytes()
+    header = 8 + int.from_bytes(raw[:8], "little")
+    generator = torch.Generator().manual_seed(1)
+    places = [
+        *torch.randint(0, header, (25,), generator=generator).tolist(),
+        *torch.randint(header, len(raw), (25,), generator=generator).tolist(),
+        *(0, header, len(raw) - 1),
+    ]
+    run = start_run(config(), Bars())
+    for place in places:
+        flipped = bytearray(raw)
+        flipped[place] ^= 1 << (place % 8)
+        path.write_bytes(flipped)
+        with pytest.raises((ModelError, ConfigError)):
+            load_run(path, run)
+    path.write_bytes(raw)
+    load_run(path, run)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, 5000, -1])
+def test_every_truncation_is_refused(folder, keep):
+    path = folder / RESUME
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ModelError, match="resume"):
+        resume(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("model.embed.weight"), r"embed\.weight"),
+        (lambda t: t.update({"model.extra": torch.ones(2)}), "extra"),
+        (lambda t: t.update({"model.embed.weight": torch.ones(2, 2)}), r"embed\.weight"),
+        (lambda t: t.pop("random"), "random"),
+        (lambda t: t.update({"adam.999.exp_avg": torch.ones(2)}), "not a checkpoint of this run"),
+    ],
+    ids=["missing", "unexpected", "mis-shaped", "no random state", "moment of nothing"],
+)
+def test_the_offending_key_is_named(folder, change, message):
+    def unsealed(tensors, metadata):
+        change(tensors)
+        del metadata["sha256"]
+
+    rewrite(folder / RESUME, unsealed)
+    with pytest.raises(ModelError, match=message):
+        resume(folder)
+
+
+def test_a_changed_number_is_seen_and_the_remedy_named(folder):
+    rewrite(folder / RESUME, lambda tensors, _: tensors["model.embed.weight"].view(-1)[:1].add_(1))
+    with pytest.raises(ModelError, match=r"sha256 does not match.*--first"):
+        resume(folder)
+
+
+def test_a_file_from_before_the_new_keys_and_the_seal_goes_on(folder, caplog):
+    """As the trainer wrote them until 2026-11-23: no sha256, no scaler, fewer settings."""
+    expected = load_file(train(config(), Bars(), folder / "straight"))
+
+    def age(tensors, metadata):
+        state = json.loads(metadata["run"])
+        del metadata["sha256"], state["scaler"], state["best"]
+        for section, key in [
+            *(("run", key) for key in ("device", "compile", "accumulate", "tensorboard")),
+            *((None, key) for key in ("data", "evaluate")),
+        ]:
+            del (state["config"] if section is None else state["config"][section])[key]
+        metadata["run"] = json.dumps(state)
+
+    rewrite(folder / RESUME, age)
+    got = load_file(train(config(), Bars(), folder, resume=True))
+    assert all(torch.equal(expected[key], got[key]) for key in expected)
+    assert "before such files had a sha256" in caplog.text
+
+
+def test_a_run_of_another_version_names_the_key(folder):
+    def change(tensors, metadata):
+        state = json.loads(metadata["run"])
+        state["config"]["optimiser"]["magic"] = 3
+        metadata["run"] = json.dumps(state)
+        del metadata["sha256"]
+
+    rewrite(folder / RESUME, change)
+    with pytest.raises(ConfigError, match=r"optimiser\.magic 3, which this version"):
+        resume(folder)
+
+
+def test_other_people_are_refused_before_their_weights(folder):
+    class Fewer(Bars):
+        def __init__(self):
+            super().__init__()
+            self.people, self.lengths = self.people[:28], self.lengths[:28]
+
+    with pytest.raises(ConfigError, match="sampler of the saved run"):
+        load_run(folder / RESUME, start_run(config(), Fewer()))
+
+
+def test_the_average_and_the_best_come_back(tmp_path):
+    run = start_run(config("optimiser.average_decay=0.5"), Bars())
+    run.average.state["embed.weight"].fill_(3.0)
+    run.best, run.iteration = {"iteration": 1, "cross_view": 0.5}, 7
+    save_run(tmp_path / RESUME, run)
+    again = resume(tmp_path, "optimiser.average_decay=0.5")
+    assert (again.average.state["embed.weight"] == 3).all()
+    assert (again.best, again.iteration) == (run.best, 7)
+    assert again.sampler.next_batch == 7
+
+
+def in_child(work):
+    """Run `work` in a fork of this process, which ends by it or by a signal; return its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return pid
+
+
+def test_kill_9_while_saving_leaves_a_whole_checkpoint(folder):
+    """Kills in the middle of the files of an endless row of checkpoints."""
+    run = resume(folder)
+
+    def save_for_ever():
+        while True:
+            run.iteration += 1
+            recorder.checkpoint(folder, run)
+
+    path, cut, deadline = folder / RESUME, 0, time.monotonic() + 60
+    parts = [path.with_name(f"{name}.part") for name in (RESUME, WEIGHTS)]
+    for kill in range(16):
+        before, written = run.iteration, path.stat().st_mtime_ns
+        pid = in_child(save_for_ever)
+        while path.stat().st_mtime_ns == written and time.monotonic() < deadline:
+            time.sleep(0.001)
+        while not parts[kill % 2].exists() and time.monotonic() < deadline:
+            pass  # until it is in the middle of one file or the other
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        cut += any(part.exists() for part in parts)
+        load_run(path, run)
+        _, training = load_checkpoint(folder / WEIGHTS)
+        assert run.iteration > before
+        assert training["iterations"] <= run.iteration  # they are written in this order
+    assert cut > 4
+    end = run.iteration + 1
+    train(config(f"run.iterations={end}"), Bars(), folder, resume=True)
+    assert resume(folder, f"run.iterations={end}").iteration == end
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_full_disk_leaves_the_last_checkpoint(folder, share):
+    """Files may not grow beyond a size, which is what a full disk looks like to a writer."""
+    good = (folder / RESUME).read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    run = resume(folder)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * len(good)), hard))
+    try:
+        with pytest.raises(ModelError, match=r"cannot write .*resume\.safetensors.*too large"):
+            recorder.checkpoint(folder, run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (folder / RESUME).read_bytes() == good
+    assert not list(folder.glob("*.part"))
+    train(config("run.iterations=3"), Bars(), folder, resume=True)
+    assert resume(folder, "run.iterations=3").iteration == 3
+
+
+def test_a_full_disk_at_the_log_is_one_clear_line(folder):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "log.jsonl").stat().st_size, hard))
+    try:
+        with pytest.raises(ModelError, match=r"cannot write .*log\.jsonl.*too large"):
+            train(config(), Bars(), folder, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    train(config(), Bars(), folder, resume=True)
