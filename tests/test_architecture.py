@@ -14,7 +14,7 @@ import cstl_edge
 ROOT = Path(cstl_edge.__file__).parent
 FLOORS = [
     {"errors", "arrays"},
-    {"model", "measure", "numerics", "config", "opencv"},
+    {"model", "measure", "numerics", "config", "opencv", "registry"},
     {"checkpoint", "gallery", "silhouette"},
     {"runtime", "walkers"},
     {"live", "data"},
@@ -29,7 +29,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MAX_LINES, MAX_FUNCTION_LINES = 400, 50
 TORCH_FREE = ("live", "gallery", "runtime")
 WITH_TORCH = "runtime.backends.pytorch"
-TARGET = re.compile(r"cstl_edge(?:\.\w+)*(?::\w+)?")
+TARGET = re.compile(r"cstl_edge(?:\.\w+)+(?::\w+)?")
 
 
 def module_name(path):
@@ -60,9 +60,8 @@ def imports(name):
             for alias in node.names:
                 if alias.name.split(".")[0] == "cstl_edge":
                     yield resolve(alias.name)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if TARGET.fullmatch(node.value) and node.value != "cstl_edge":
-                yield resolve(node.value.partition(":")[0])
+        elif isinstance(node, ast.Constant) and TARGET.fullmatch(str(node.value)):
+            yield resolve(node.value.partition(":")[0])
 
 
 EDGES = {name: {target for target in imports(name) if target != name} for name in FILES}

@@ -6,12 +6,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from cstl_edge.arrays import Silhouettes
 
 WALKER_ID = 950_000  # in no training, no calibration and no accuracy
 BLOCK = 4  # pixels of a side: silhouettes have areas, not grains
-
-Silhouettes = npt.NDArray[np.uint8]
 
 
 @lru_cache(maxsize=8)

@@ -8,10 +8,9 @@ recording. Letters: `s` frames, `h w` pixels.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-Silhouettes = npt.NDArray[np.uint8]
+from cstl_edge.arrays import Silhouettes
 
 
 class Augmentation(BaseModel):

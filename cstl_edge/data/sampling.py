@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from cstl_edge.arrays import Indices, Silhouettes
 from cstl_edge.data.augment import Augmentation
 from cstl_edge.errors import ConfigError, DataError
 
-Indices = npt.NDArray[np.int64]
-Silhouettes = npt.NDArray[np.uint8]
 FrameRule = Callable[[int, int, np.random.Generator], Indices]
 
 

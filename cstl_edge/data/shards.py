@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cstl_edge.arrays import Indices, Silhouettes
 from cstl_edge.errors import DataError, one_line
 
-Silhouettes = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.int64]
 Labels = dict[str, npt.NDArray[Any]]
 
 LABELS: Mapping[str, type] = {

@@ -15,10 +15,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.data.sampling import Indices, Sequences, Silhouettes
+from cstl_edge.arrays import Bools, Indices, Silhouettes
+from cstl_edge.data.sampling import Sequences
 from cstl_edge.errors import ConfigError
-
-Bools = npt.NDArray[np.bool_]
 
 FIELD = "field"  # the split that published figures are about
 

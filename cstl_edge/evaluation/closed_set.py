@@ -8,31 +8,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cstl_edge.arrays import Bools, Doubles, Floats, Indices
 from cstl_edge.errors import DataError
-from cstl_edge.evaluation.embeddings import (
-    GALLERY,
-    PROBES,
-    Bools,
-    Floats,
-    Rows,
-    Walks,
-    distance_rows,
-)
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Walks, distance_rows
 from cstl_edge.evaluation.intervals import bootstrap, by_person, drawn_people
 from cstl_edge.evaluation.protocols import BY_PAIR, WHOLE, Trials
 
 DRAWS = 500
 DIGITS = 4
 
-Numbers = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Cells:
     """Sums of METRICS and numbers of probes by person and pair of views."""
 
-    sums: Numbers  # [people, probe views, gallery views, metrics]
-    counts: Numbers  # [people, probe views, gallery views]
+    sums: Doubles  # [people, probe views, gallery views, metrics]
+    counts: Doubles  # [people, probe views, gallery views]
     unmated: int
     """Probes whose person is not in the gallery that they were searched in."""
 
@@ -72,7 +63,7 @@ def match(walks: Walks, trials: Trials, *, seed: int = 0, draws: int = DRAWS) ->
     }
 
 
-def count(walks: Walks, trials: Trials, probes: Rows, people: Rows) -> Cells:
+def count(walks: Walks, trials: Trials, probes: Indices, people: Indices) -> Cells:
     """Score the probes of one condition.
 
     people: sorted ids, the first axis of what is returned
@@ -94,7 +85,7 @@ def count(walks: Walks, trials: Trials, probes: Rows, people: Rows) -> Cells:
     return Cells(sums, counts, unmated)
 
 
-def _views(walks: Walks, rows: Rows, together: bool) -> dict[int, Rows]:
+def _views(walks: Walks, rows: Indices, together: bool) -> dict[int, Indices]:
     """Return the rows by view, or all of them as one."""
     if together:
         return {-1: rows}
@@ -102,7 +93,7 @@ def _views(walks: Walks, rows: Rows, together: bool) -> dict[int, Rows]:
     return {view: rows[views == view] for view in sorted(set(views.tolist()))}
 
 
-def _averages(sums: Numbers, counts: Numbers) -> tuple[Numbers, Numbers]:
+def _averages(sums: Doubles, counts: Doubles) -> tuple[Doubles, Doubles]:
     """Return the means by probe view [k, views, metrics] and over them [k, metrics].
 
     sums: [k, probe views, gallery views, metrics]; counts: [k, probe views, gallery views]
@@ -115,16 +106,16 @@ def _averages(sums: Numbers, counts: Numbers) -> tuple[Numbers, Numbers]:
     return by_view, _mean(by_view, axis=1)
 
 
-def _mean(values: Numbers, axis: int) -> Numbers:
+def _mean(values: Doubles, axis: int) -> Doubles:
     """Return the mean of what is not NaN; NaN, in silence, where nothing is left."""
     there = ~np.isnan(values)
     number = there.sum(axis)
     total = np.where(there, values, 0).sum(axis)
-    mean: Numbers = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+    mean: Doubles = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
     return mean
 
 
-def _resampled(cells: Cells, weights: Numbers) -> Numbers:
+def _resampled(cells: Cells, weights: Doubles) -> Doubles:
     """Return the mean of every draw of people [draws, metrics]."""
     people, *rest = cells.sums.shape
     sums = (weights @ cells.sums.reshape(people, -1)).reshape(-1, *rest)
@@ -132,7 +123,7 @@ def _resampled(cells: Cells, weights: Numbers) -> Numbers:
     return _averages(sums, counts)[1]
 
 
-def _told(mean: Numbers, drawn: Numbers) -> dict[str, Any]:
+def _told(mean: Doubles, drawn: Doubles) -> dict[str, Any]:
     """Return the metrics by name, each with its interval."""
     told: dict[str, Any] = {}
     ends = np.nanquantile(drawn, [0.025, 0.975], axis=0)  # [2, metrics]
@@ -142,7 +133,7 @@ def _told(mean: Numbers, drawn: Numbers) -> dict[str, Any]:
     return told
 
 
-def _per_view(walks: Walks, trials: Trials, probes: Rows, rank1: Numbers) -> dict[int, Any]:
+def _per_view(walks: Walks, trials: Trials, probes: Indices, rank1: Doubles) -> dict[int, Any]:
     if trials.averaged == WHOLE:
         return {}
     views = sorted(set(walks.views_deg[probes].tolist()))
@@ -158,7 +149,7 @@ CELLS = 2**21  # distances that are sorted at a time, about 40 bytes each
 Scores = npt.NDArray[np.float64]
 
 
-def scores(walks: Walks, probes: Rows, gallery: Rows) -> tuple[Scores, Bools]:
+def scores(walks: Walks, probes: Indices, gallery: Indices) -> tuple[Scores, Bools]:
     """Return METRICS of every probe [probes, 5], and whether its person is in the gallery.
 
     probes, gallery: indices into the walks; a probe without a mate scores 0

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from cstl_edge.arrays import Indices
 from cstl_edge.data.splits import Labelled
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.evaluation.embedding_store import Store, read_store
-from cstl_edge.evaluation.embeddings import Rows, Walks
+from cstl_edge.evaluation.embeddings import Walks
 from cstl_edge.runtime.base import Encoder, EncoderInfo
 
 MAX_FRAMES = 720  # as the reference toolbox caps; longer sequences are cut
@@ -56,9 +57,9 @@ class EmbeddedSet:
 
     folder: Path
     walks: Walks
-    short: Rows
+    short: Indices
     """Which of them have fewer than `min_frames`."""
-    not_finite: Rows
+    not_finite: Indices
     """Whose embeddings have a NaN, an infinity, or a number beyond float16."""
 
 
@@ -66,7 +67,7 @@ def embed(
     encoder: Encoder,
     data: Labelled,
     workdir: str | Path,
-    rows: Rows | None = None,
+    rows: Indices | None = None,
     *,
     options: EmbedOptions | None = None,
     source: str = "",
@@ -134,14 +135,14 @@ def embedding_key(info: EncoderInfo, options: EmbedOptions, data: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def batches(lengths: Rows, options: EmbedOptions) -> list[Rows]:
+def batches(lengths: Indices, options: EmbedOptions) -> list[Indices]:
     """Return which sequences are embedded together, shortest first; too short ones are in none.
 
     lengths: [m] frames
     """
     usable = np.flatnonzero(lengths >= options.min_frames)
     order = usable[np.argsort(lengths[usable], kind="stable")]
-    out: list[Rows] = []
+    out: list[Indices] = []
     start = 0
     for stop in range(1, len(order) + 1):
         if stop < len(order):
@@ -157,7 +158,7 @@ def batches(lengths: Rows, options: EmbedOptions) -> list[Rows]:
 def _fill(
     encoder: Encoder,
     data: Labelled,
-    chosen: Rows,
+    chosen: Indices,
     store: Store,
     options: EmbedOptions,
     labels: dict[str, Any],
@@ -188,8 +189,8 @@ def _fill(
 def _embed_batch(
     encoder: Encoder,
     data: Labelled,
-    chosen: Rows,
-    batch: Rows,
+    chosen: Indices,
+    batch: Indices,
     store: Store,
     options: EmbedOptions,
 ) -> None:
@@ -203,7 +204,7 @@ def _embed_batch(
         store.write(int(row), embedding)
 
 
-def _shape(chosen: Rows, encoder: Encoder) -> tuple[int, int, int]:
+def _shape(chosen: Indices, encoder: Encoder) -> tuple[int, int, int]:
     return len(chosen), encoder.info.parts, encoder.info.embedding
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cstl_edge.arrays import Floats, Indices
+
 BLOCK_BYTES = 512 * 2**20
 
 
@@ -36,7 +38,7 @@ def part_mean_distance(a: Vectors, b: Vectors) -> Floats:
 
 
 def distance_rows(
-    embeddings: Vectors, probes: Rows, gallery: Rows, limit_bytes: int = BLOCK_BYTES
+    embeddings: Vectors, probes: Indices, gallery: Indices, limit_bytes: int = BLOCK_BYTES
 ) -> Iterator[tuple[slice, Floats]]:
     """Yield the distances of some probes after another to the whole gallery: which, [i, g].
 
@@ -72,10 +74,7 @@ def block_shape(
     return rows, max(1, half // (entry + 12 * rows))
 
 
-Floats = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.floating[Any]]  # float32, or float16 of a file that is mapped
-Rows = npt.NDArray[np.int64]  # indices of sequences
-Bools = npt.NDArray[np.bool_]
 
 GALLERY = ("nm-01", "nm-02", "nm-03", "nm-04")
 PROBES = {"nm": ("nm-05", "nm-06"), "bg": ("bg-01", "bg-02"), "cl": ("cl-01", "cl-02")}

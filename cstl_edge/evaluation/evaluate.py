@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from cstl_edge.arrays import Bools, Indices
 from cstl_edge.evaluation.closed_set import DRAWS, match
 from cstl_edge.evaluation.embed import EmbeddedSet
-from cstl_edge.evaluation.embeddings import Bools, Rows
 from cstl_edge.evaluation.open_set import FPIRS, search
 from cstl_edge.evaluation.protocols import Trials, choose, trials
 
@@ -54,7 +54,7 @@ def evaluate(
     }
 
 
-def _failures(embedded: EmbeddedSet, asked: Trials, probes: Rows) -> dict[str, Any]:
+def _failures(embedded: EmbeddedSet, asked: Trials, probes: Indices) -> dict[str, Any]:
     """Return how many sequences of gallery and probes have no embedding that can match."""
     failed = np.union1d(embedded.short, embedded.not_finite)
     used = np.concatenate([asked.gallery, probes])

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cstl_edge.arrays import Bools, Indices
 from cstl_edge.data.dataset import INDEX, is_dataset, open_dataset, read_index
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.data.splits import FIELD, SPLITS, test_ids
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.evaluation.embedding_store import read_json
-from cstl_edge.evaluation.embeddings import Bools, Rows
 from cstl_edge.evaluation.protocols import choose
 
 WALKERS = "walkers"
@@ -36,7 +36,7 @@ class HeldOut:
     """Sequences, and those of them that are of test people."""
 
     data: ShardedSequences
-    rows: Rows
+    rows: Indices
     kind: str
     """`walkers`, or the kind of dataset as it was prepared."""
     said: str
@@ -132,7 +132,7 @@ def _prepared(folder: Path, split: str, partition: Path | None) -> HeldOut:
 
 def _listed(
     data: ShardedSequences, names: Mapping[int, str], partition: Path
-) -> tuple[Rows, Bools | None]:
+) -> tuple[Indices, Bools | None]:
     """Return the sequences of TEST_SET, and which of them are in PROBE_SET."""
     told = read_json(partition, LISTS)
     if told is None or not all(isinstance(told.get(key, []), list) for key in KEYS):

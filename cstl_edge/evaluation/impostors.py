@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.evaluation.embeddings import GALLERY, Bools, Floats, Walks, part_mean_distance
+from cstl_edge.arrays import Bools, Floats
+from cstl_edge.evaluation.embeddings import GALLERY, Walks, part_mean_distance
 
 FPIR = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 SIZES = (1, 2, 4, 8, 16, 20)  # people; above 20 a gallery's own scores serve

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from cstl_edge.arrays import Bools, Doubles, Floats, Indices
 from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.evaluation.closed_set import DIGITS, DRAWS
-from cstl_edge.evaluation.embeddings import Bools, Floats, Rows, Walks, distance_rows
+from cstl_edge.evaluation.embeddings import Walks, distance_rows
 from cstl_edge.evaluation.intervals import drawn_people
 from cstl_edge.evaluation.protocols import Trials
 
@@ -26,14 +26,12 @@ SPLITS = 10
 LEAST_PEOPLE = 4
 DET_POINTS = 60
 
-Numbers = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Searches:
     """The two figures of every search in every split; infinite where there is none."""
 
-    people: Rows  # [probes], index of the person who walks
+    people: Indices  # [probes], index of the person who walks
     known: Bools  # [splits, people]
     mate: Floats  # [splits, probes], own distance where it is the smallest of all
     stranger: Floats  # [splits, probes], smallest distance to another person who is enrolled
@@ -99,7 +97,7 @@ def compare_fnir(
 
 
 def _rows(
-    found: Searches, rates: Numbers, weights: Numbers, provable: float
+    found: Searches, rates: Doubles, weights: Doubles, provable: float
 ) -> list[dict[str, Any]]:
     """Return figures and interval at each wanted rate."""
     points = _errors(found, rates, np.ones((1, weights.shape[1])))[0]  # [rates, 3]
@@ -156,7 +154,7 @@ def _draw(can: Bools, splits: int, seed: int) -> Bools:
     return known
 
 
-def _errors(found: Searches, rates: Numbers, weights: Numbers) -> Numbers:
+def _errors(found: Searches, rates: Doubles, weights: Doubles) -> Doubles:
     """Return FPIR, FNIR and threshold at each wanted rate, means over splits.
 
     weights: [draws, people], how often each person counts; returns [draws, rates, 3]
@@ -176,8 +174,8 @@ def _errors(found: Searches, rates: Numbers, weights: Numbers) -> Numbers:
 
 
 def _at_rates(
-    near: Floats, alarms: Numbers, far: Floats, rights: Numbers, rates: Numbers
-) -> Numbers:
+    near: Floats, alarms: Doubles, far: Floats, rights: Doubles, rates: Doubles
+) -> Doubles:
     """Return FPIR, FNIR and threshold of one split at each rate: [rates, 3].
 
     near, far: sorted distances of strangers and of mates; alarms, rights: how many are as near
@@ -190,9 +188,9 @@ def _at_rates(
     return np.stack([fpir, fnir, threshold], axis=1)
 
 
-def _below(ordered: Floats, counts: Numbers, threshold: Floats) -> Numbers:
+def _below(ordered: Floats, counts: Doubles, threshold: Floats) -> Doubles:
     """Return how many of the sorted distances lie below each threshold."""
-    below: Numbers = np.append(0.0, counts)[np.searchsorted(ordered, threshold, side="left")]
+    below: Doubles = np.append(0.0, counts)[np.searchsorted(ordered, threshold, side="left")]
     return below
 
 

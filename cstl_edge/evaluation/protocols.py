@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cstl_edge.arrays import Bools, Indices
 from cstl_edge.errors import ConfigError, DataError, one_line
-from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Bools, Rows, Walks
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Walks
 
 PROTOCOLS = ("auto", "casia-b", "ou-mvlp", "cross-view-gallery", "gait3d", "open-set")
 
@@ -34,8 +35,8 @@ class Trials:
     """Probes by condition and their gallery, as indices of sequences."""
 
     protocol: str
-    gallery: Rows
-    probes: Mapping[str, Rows]
+    gallery: Indices
+    probes: Mapping[str, Indices]
     """`nm`, `bg`, `cl`, or `all`."""
     averaged: str
     """BY_PAIR, BY_PROBE or WHOLE."""
@@ -95,7 +96,7 @@ def trials(
 
 def _sides(
     walks: Walks, protocol: str, probe: Bools | None
-) -> tuple[Rows, dict[str, Rows], str, str]:
+) -> tuple[Indices, dict[str, Indices], str, str]:
     """Return gallery, probes by condition, how they are averaged, and both in words."""
     own = choose(walks.sequences.tolist())
     if protocol == "casia-b":
@@ -129,7 +130,7 @@ def first_of_each(walks: Walks) -> Bools:
 
 def _named(
     walks: Walks, gallery: Sequence[str], probes: Mapping[str, Sequence[str]]
-) -> tuple[Rows, dict[str, Rows]]:
+) -> tuple[Indices, dict[str, Indices]]:
     by_condition = {
         name: np.flatnonzero(np.isin(walks.sequences, list(names)))
         for name, names in probes.items()

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from cstl_edge.arrays import Floats
 from cstl_edge.model import Cstl
 from cstl_edge.model.temporal import Normed
 
 MIN_ELEMENTS = 1024  # smaller tensors are not worth two nodes
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.arrays import Image
+from cstl_edge.arrays import Image, Mask
 from cstl_edge.errors import DataError, one_line
-from cstl_edge.live.boxes import Box, Mask
+from cstl_edge.live.boxes import Box
 from cstl_edge.opencv import import_cv2
 
 cv2 = import_cv2()

@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Mask = npt.NDArray[np.uint8]  # [H, W], 0 or 255
-
-
 Box = tuple[float, float, float, float]  # x, y, w, h in pixels of the source's frame
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from cstl_edge.arrays import Bytes, Doubles
 from cstl_edge.errors import ConfigError, DataError, ModelError, one_line
 from cstl_edge.evaluation.embed import embed
 from cstl_edge.evaluation.embeddings import Walks, part_mean_distance
@@ -26,8 +26,6 @@ from cstl_edge.silhouette import Silhouette, read_silhouettes
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-
-Picture = npt.NDArray[np.uint8]  # [H, W, 3] BGR
 
 SEQUENCE = re.compile(r"(\d{1,9})/([\w-]+)/(\d{1,3})", re.ASCII)
 
@@ -60,7 +58,7 @@ def find_sequence(text: str, data: str, size: tuple[int, int]) -> Silhouette:
     return known.read(int(row[0]))
 
 
-def picture(encoder: Encoder, silhouettes: Silhouette, *, columns: int = 10) -> Picture:
+def picture(encoder: Encoder, silhouettes: Silhouette, *, columns: int = 10) -> Bytes:
     """Return the frames of one walk with red boxes around the parts that were chosen from them.
 
     silhouettes: uint8 [s, h, w]
@@ -86,8 +84,6 @@ INK, FRAME = (30, 30, 30), (190, 190, 190)
 CONDITIONS = ("nm", "bg", "cl")  # circle, square, triangle
 MOST_SEQUENCES = 5000  # t-SNE takes minutes beyond
 
-Points = npt.NDArray[np.float64]
-
 
 def embedded_people(
     encoder: Encoder, data: str, workdir: Path, *, people: int = 10, split: str = "field"
@@ -110,7 +106,7 @@ def embedded_people(
     return embed(encoder, held.data, workdir, rows, source=held.source).walks
 
 
-def project(walks: Walks, *, perplexity: float = 30.0, seed: int = 0) -> Points:
+def project(walks: Walks, *, perplexity: float = 30.0, seed: int = 0) -> Doubles:
     """Return where t-SNE lays sequences in a plane [m, 2].
 
     perplexity: about how many neighbours count
@@ -136,7 +132,7 @@ def project(walks: Walks, *, perplexity: float = 30.0, seed: int = 0) -> Points:
     return np.asarray(tsne.fit_transform(distance), np.float64)
 
 
-def draw(panels: Sequence[tuple[str, Walks, Points]]) -> Image:
+def draw(panels: Sequence[tuple[str, Walks, Doubles]]) -> Image:
     """Return a picture of points, one panel per title; colour and number say who it is.
 
     Circles are normal walks, squares walks with a bag, triangles in a coat.
@@ -162,7 +158,7 @@ def save(picture: Image, path: Path) -> None:
         raise DataError(f"cannot write {one_line(path)}: {one_line(err)}") from err
 
 
-def _panel(picture: Image, left: int, title: str, walks: Walks, points: Points) -> None:
+def _panel(picture: Image, left: int, title: str, walks: Walks, points: Doubles) -> None:
     from PIL import ImageDraw
 
     pen = ImageDraw.Draw(picture)
@@ -185,7 +181,7 @@ def _panel(picture: Image, left: int, title: str, walks: Walks, points: Points) 
         )  # fmt: skip
 
 
-def _mark(pen: Any, spot: Points, condition: str, colour: tuple[int, int, int]) -> None:
+def _mark(pen: Any, spot: Doubles, condition: str, colour: tuple[int, int, int]) -> None:
     x, y = spot
     r = RADIUS
     if condition == "bg":
@@ -222,7 +218,7 @@ def _colours(walks: Walks) -> dict[int, tuple[int, int, int]]:
     }
 
 
-def _finer(values: Sequence[float] | Points) -> Any:
+def _finer(values: Sequence[float] | Doubles) -> Any:
     return tuple(float(value) * FINER for value in values)
 
 

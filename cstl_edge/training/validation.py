@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cstl_edge.arrays import Floats
 from cstl_edge.checkpoint.weights import inference_tensors
 from cstl_edge.data.sampling import Sequences
 from cstl_edge.data.splits import Labelled
@@ -23,8 +24,6 @@ from cstl_edge.training.run_state import Run
 
 RANK1 = METRICS[0]
 FRAMES = 1024  # in one call of the network: a few hundred MB at the paper's widths
-
-Floats = npt.NDArray[np.float32]
 
 
 def evaluate(run: Run, test: Labelled) -> dict[str, Any]:

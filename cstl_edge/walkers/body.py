@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.walkers.person import Body, FloatArray, Person
+from cstl_edge.arrays import Floats, Indices
+from cstl_edge.walkers.person import Body, Person
 from cstl_edge.walkers.pose import ONE_STRIDE, SIDES, basis, coefficients, fourier
 from cstl_edge.walkers.recording import Recording
 
-Indices = npt.NDArray[np.int64]
 BAG_M = {  # half width, half height, half depth
     "backpack": (0.145, 0.22, 0.085),
     "side": (0.05, 0.14, 0.16),
@@ -24,7 +23,7 @@ BAG_M = {  # half width, half height, half depth
 HAND_DROP_M = 0.12  # from the hand to the upper edge of a hand bag
 
 
-def thickness(body: Body, recording: Recording) -> FloatArray:
+def thickness(body: Body, recording: Recording) -> Floats:
     """Return how far build and clothes push each point [v] along its normal, in metres."""
     outward, points = normals(), np.asarray(basis().body["points"], dtype=np.float32)
     trunk, thighs = share(*TRUNK), share("UpLeg")
@@ -39,7 +38,7 @@ def thickness(body: Body, recording: Recording) -> FloatArray:
     return np.asarray(out * (1 - hands) + scalp * body.hair, dtype=np.float32)
 
 
-def hem_points(recording: Recording, points: FloatArray, heads: FloatArray) -> Indices:
+def hem_points(recording: Recording, points: Floats, heads: Floats) -> Indices:
     """Return the points of hips and thighs that a coat covers, down to its hem."""
     names = basis().bones
     hip, knee = (heads[names.index("Left" + b), 1] for b in ("UpLeg", "Leg"))
@@ -49,9 +48,7 @@ def hem_points(recording: Recording, points: FloatArray, heads: FloatArray) -> I
     return np.flatnonzero(covered)
 
 
-def bag_points(
-    recording: Recording, points: FloatArray, heads: FloatArray
-) -> tuple[FloatArray, int]:
+def bag_points(recording: Recording, points: Floats, heads: Floats) -> tuple[Floats, int]:
     """Return the bag's points [k, 3] in rest pose and the bone that carries them."""
     names = basis().bones
     if not recording.bag:
@@ -79,7 +76,7 @@ def bag_points(
     return box + np.array(middle, np.float32), names.index("Spine1")
 
 
-def _box(half: FloatArray) -> FloatArray:
+def _box(half: Floats) -> Floats:
     """Return points of a box with rounded edges."""
     turn = np.arange(12) / 12 * 2 * np.pi
     tilt = np.deg2rad([-65, -35, 0, 35, 65])
@@ -113,10 +110,10 @@ FIXED = ("Hips", "LHipJoint", "RHipJoint")  # bones that turn without being alig
 class Walker:
     """A person dressed for a recording, ready to be posed."""
 
-    coeffs: FloatArray  # [j, 11, 3]
-    heads: FloatArray  # [b, 3] rest
-    align: FloatArray  # [b, 3, 3] from the body's rest directions to the strides'
-    skin: FloatArray  # [4 b, v]
+    coeffs: Floats  # [j, 11, 3]
+    heads: Floats  # [b, 3] rest
+    align: Floats  # [b, 3, 3] from the body's rest directions to the strides'
+    skin: Floats  # [4 b, v]
     on_body: int  # the first so many points are skin, the rest belong to bags
     hulls: tuple[Indices, ...]  # points whose outline is filled: hems and bags
 
@@ -145,11 +142,11 @@ def dress(person: Person, recording: Recording) -> Walker:
     )
 
 
-def bones(walker: Walker, phase: FloatArray) -> tuple[FloatArray, FloatArray]:
+def bones(walker: Walker, phase: Floats) -> tuple[Floats, Floats]:
     """Return rotations [b, s, 3, 3] and head positions [b, s, 3] of the bones at stride phases."""
     known = basis()
     local = rotations(np.einsum("sk,jkc->jsc", fourier(phase), walker.coeffs))  # [j, s, 3, 3]
-    world: list[FloatArray] = []
+    world: list[Floats] = []
     for joint, up in enumerate(known.joint_parents):
         world.append(local[joint] if up < 0 else np.matmul(world[up], local[joint]))
     count, frames = len(known.bones), len(phase)
@@ -166,7 +163,7 @@ def bones(walker: Walker, phase: FloatArray) -> tuple[FloatArray, FloatArray]:
     return turn, place
 
 
-def posed(walker: Walker, phase: FloatArray) -> FloatArray:
+def posed(walker: Walker, phase: Floats) -> Floats:
     """Return all points [3, s, v] at stride phases [s]: whole planes of x, y and z."""
     turn, place = bones(walker, phase)
     shift = place - np.einsum("bsij,bj->bsi", turn, walker.heads)
@@ -177,7 +174,7 @@ def posed(walker: Walker, phase: FloatArray) -> FloatArray:
     shift = np.concatenate([shift, hands])
     moves = np.concatenate([turn, shift[..., None]], -1)  # [b, s, 3, 4]
     matrix = np.ascontiguousarray(moves.transpose(2, 1, 0, 3)).reshape(3 * frames, -1)
-    out: FloatArray = (matrix @ walker.skin).reshape(3, frames, -1)
+    out: Floats = (matrix @ walker.skin).reshape(3, frames, -1)
     return out
 
 
@@ -192,13 +189,13 @@ def ground_speed_mps(walker: Walker, stride_s: float) -> float:
     return float(np.ptp(feet[..., 2], axis=1).mean() / (STANCE * stride_s))
 
 
-def rotations(rotvec: FloatArray) -> FloatArray:
+def rotations(rotvec: Floats) -> Floats:
     """Return matrices [..., 3, 3] of rotation vectors [..., 3] (Rodrigues)."""
     angle = np.sqrt((rotvec * rotvec).sum(-1))
     unit = rotvec / np.maximum(angle, 1e-9)[..., None]
     sin, versine = np.sin(angle), 1 - np.cos(angle)
     x, y, z = unit[..., 0], unit[..., 1], unit[..., 2]
-    out: FloatArray = versine[..., None, None] * unit[..., :, None] * unit[..., None, :]
+    out: Floats = versine[..., None, None] * unit[..., :, None] * unit[..., None, :]
     cos = 1 - versine
     for i in range(3):
         out[..., i, i] += cos
@@ -208,7 +205,7 @@ def rotations(rotvec: FloatArray) -> FloatArray:
     return out
 
 
-def _alignment(heads: FloatArray, tails: FloatArray) -> FloatArray:
+def _alignment(heads: Floats, tails: Floats) -> Floats:
     """Return the rotations [b, 3, 3] from the body's bone directions to the strides' rest ones."""
     known = basis()
     moved = [b for b, name in enumerate(known.bones) if name in known.joints and name not in FIXED]
@@ -222,12 +219,12 @@ def _alignment(heads: FloatArray, tails: FloatArray) -> FloatArray:
     return out
 
 
-def _unit(vectors: FloatArray) -> FloatArray:
+def _unit(vectors: Floats) -> Floats:
     length = np.sqrt((vectors * vectors).sum(1, keepdims=True))
     return np.asarray(vectors / np.maximum(length, 1e-9), dtype=np.float32)
 
 
-def _cross(a: FloatArray, b: FloatArray, i: int) -> FloatArray:
+def _cross(a: Floats, b: Floats, i: int) -> Floats:
     """Return component i of the cross products of rows [k, 3]."""
     j, k = (i + 1) % 3, (i + 2) % 3
     return np.asarray(a[:, j] * b[:, k] - a[:, k] * b[:, j])
@@ -236,11 +233,11 @@ def _cross(a: FloatArray, b: FloatArray, i: int) -> FloatArray:
 TRUNK = ("Hips", "LHipJoint", "RHipJoint", "LowerBack", "Spine", "Spine1")
 
 
-def rest(body: Body) -> tuple[FloatArray, FloatArray, FloatArray]:
+def rest(body: Body) -> tuple[Floats, Floats, Floats]:
     """Return rest points [v, 3], bone heads and tails [b, 3] of a body."""
     stored = basis().body
 
-    def mix(mean: str, components: str) -> FloatArray:
+    def mix(mean: str, components: str) -> Floats:
         return np.asarray(
             stored[mean] + np.tensordot(body.shape, stored[components], 1), np.float32
         )
@@ -275,13 +272,13 @@ def _is_arm(bone: str) -> bool:
     return any(part in bone for part in ("Arm", "Hand", "Thumb", "Finger"))
 
 
-def normals() -> FloatArray:
+def normals() -> Floats:
     """Return the unit normals [v, 3] of the average body, pointing outwards."""
     return np.asarray(basis().body["normals"], dtype=np.float32)
 
 
 @lru_cache(maxsize=1)
-def skin_weights() -> FloatArray:
+def skin_weights() -> Floats:
     """Return dense skin weights [b + 2, v]; the two plumb lines carry no skin."""
     stored = basis().body
     index = stored["skin_bones"].astype(np.int64)
@@ -291,7 +288,7 @@ def skin_weights() -> FloatArray:
 
 
 @lru_cache(maxsize=32)
-def share(*names: str) -> FloatArray:
+def share(*names: str) -> Floats:
     """Return how much of each point [v] hangs on bones of these names, on either side."""
     bones = enumerate(basis().bones)
     wanted = [

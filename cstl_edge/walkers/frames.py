@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from cstl_edge.arrays import Mask
 from cstl_edge.silhouette import SIZES, SMALL, align
 from cstl_edge.walkers.body import dress, ground_speed_mps, rest_height_m
 from cstl_edge.walkers.noise import Faults, faults, spoil
 from cstl_edge.walkers.person import Person
 from cstl_edge.walkers.pose import stride_time_s
 from cstl_edge.walkers.recording import Recording
-from cstl_edge.walkers.render import BODY_PX, Footage, Mask, film
+from cstl_edge.walkers.render import BODY_PX, Footage, film
 
 OVERSAMPLING = 1.5  # working height over the silhouette's
 MASK_WORKING_PX = 192  # working height of masks

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.walkers.person import FloatArray, stream
+from cstl_edge.arrays import Floats, Mask
+from cstl_edge.walkers.person import stream
 from cstl_edge.walkers.recording import Recording
-from cstl_edge.walkers.render import BODY_PX, Footage, Mask
+from cstl_edge.walkers.render import BODY_PX, Footage
 
 NOISE = 6  # purpose of the random numbers
 TEXTURE = 256  # pixels, side of the noise fields
@@ -42,12 +43,12 @@ class Faults:
     """What the segmenter of one recording does to each frame."""
 
     softness: float  # blur, share of the body's height
-    threshold: FloatArray  # [s] of the softened mask, 0..1
+    threshold: Floats  # [s] of the softened mask, 0..1
     grain: float  # amplitude of the noise field near the outline
-    fields: tuple[FloatArray, FloatArray]  # coarse and fine noise, tiled
+    fields: tuple[Floats, Floats]  # coarse and fine noise, tiled
     offsets: npt.NDArray[np.int64]  # [s, 2, 2] where each frame reads the fields
-    bursts: dict[str, FloatArray]  # [s] strength 0..1 of each event
-    spots: FloatArray  # [s, 3] a slowly wandering place on the body, 0..1, and a size
+    bursts: dict[str, Floats]  # [s] strength 0..1 of each event
+    spots: Floats  # [s, 3] a slowly wandering place on the body, 0..1, and a size
     side: npt.NDArray[np.int64]  # which arm or foot suffers
     shadow: tuple[float, float, float] | None  # slant, length and strength
 
@@ -99,7 +100,7 @@ def spoil(clean: Mask, footage: Footage, faults: Faults, frame: int) -> Mask:
     return seen * np.uint8(255)
 
 
-def _remove(mask: Mask, marks: FloatArray, body: float, faults: Faults, frame: int) -> Mask:
+def _remove(mask: Mask, marks: Floats, body: float, faults: Faults, frame: int) -> Mask:
     """Take away what is lost: an arm, a foot, a hole, strips at either end."""
     bursts, spot = faults.bursts, faults.spots[frame]
     for event, first, wide in (("arm", 0, 0.065), ("foot", 2, 0.07)):
@@ -162,7 +163,7 @@ def _shadow(mask: Mask, size: float, faults: Faults, frame: int) -> Mask:
     return np.asarray(laid, dtype=np.uint8)
 
 
-def _grain(faults: Faults, frame: int, shape: tuple[int, ...]) -> FloatArray:
+def _grain(faults: Faults, frame: int, shape: tuple[int, ...]) -> Floats:
     h, w = min(shape[0], TEXTURE // 2), min(shape[1], TEXTURE // 2)
     (y, x), (j, i) = faults.offsets[frame]
     coarse, fine = faults.fields
@@ -187,7 +188,7 @@ def _pixel(place: npt.NDArray[Any]) -> tuple[int, int]:
     return round(float(place[0])), round(float(place[1]))
 
 
-def _field(rng: np.random.Generator, cells: int) -> FloatArray:
+def _field(rng: np.random.Generator, cells: int) -> Floats:
     """Return a smooth random field [TEXTURE, TEXTURE] of standard deviation one."""
     field = cv2.resize(
         rng.normal(size=(cells, cells)).astype(np.float32),
@@ -197,7 +198,7 @@ def _field(rng: np.random.Generator, cells: int) -> FloatArray:
     return np.asarray(field / field.std(), dtype=np.float32)
 
 
-def _wander(rng: np.random.Generator, frames: int, columns: int) -> FloatArray:
+def _wander(rng: np.random.Generator, frames: int, columns: int) -> Floats:
     """Return unit-variance numbers [s, columns] that keep 0.85 of their value per frame."""
     steps = rng.normal(size=(frames, columns))
     steps[1:] *= np.sqrt(1 - 0.85**2)
@@ -206,7 +207,7 @@ def _wander(rng: np.random.Generator, frames: int, columns: int) -> FloatArray:
     return steps.astype(np.float32)
 
 
-def _bursts(rng: np.random.Generator, frames: int, fps: float, share: float) -> FloatArray:
+def _bursts(rng: np.random.Generator, frames: int, fps: float, share: float) -> Floats:
     """Return strengths [s], zero but in bursts that fill about `share` of the frames."""
     share = min(share, 0.6)
     leave = min(1.0, 1.0 / max(1.0, BURST_FRAMES_S * fps))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from cstl_edge.arrays import Floats
 
 COMPONENTS = 12
 HARMONICS = 5
@@ -30,7 +30,7 @@ TIMED_JOINTS = 8  # thigh, knee, ankle and arm of either side
 class Body:
     """Rest shape of a person; lengths in metres, stretches relative."""
 
-    shape: FloatArray  # [12] standard normals of the body basis
+    shape: Floats  # [12] standard normals of the body basis
     torso: float  # added under the skin of the trunk
     belly: float  # added at the front of the waist
     hips: float  # added around pelvis and thighs
@@ -45,7 +45,7 @@ class Body:
 class Gait:
     """Way of walking: angles in radians, gains relative to the average walker."""
 
-    style: FloatArray  # [12] standard normals of the stride basis
+    style: Floats  # [12] standard normals of the stride basis
     timing: npt.NDArray[np.complex64]  # [8, 5] factors on the joints' harmonics
     dwell: npt.NDArray[np.complex64]  # [2] waves of the pace within a stride: hurried, lingering
     cadence: float  # log of the relative stride time
@@ -159,7 +159,7 @@ def _traits(rng: np.random.Generator, table: dict[str, tuple[float, float]]) -> 
     return drawn
 
 
-def trait_vector(gait: Gait) -> FloatArray:
+def trait_vector(gait: Gait) -> Floats:
     """Return all numbers of a gait in one vector, for studies of what is learnt."""
     named = [getattr(gait, f.name) for f in fields(gait) if f.name not in COMPOUND]
     timing = np.concatenate([gait.timing.ravel(), gait.dwell])

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.walkers.person import HARMONICS, FloatArray, Gait, Person, stature_factor
+from cstl_edge.arrays import Floats
+from cstl_edge.walkers.person import HARMONICS, Gait, Person, stature_factor
 from cstl_edge.walkers.recording import Recording
 
 SIDES = ("Left", "Right")
@@ -81,11 +82,11 @@ def stride_time_s(person: Person, recording: Recording) -> float:
     return float(own / recording.pace**0.55)
 
 
-def coefficients(person: Person, recording: Recording) -> FloatArray:
+def coefficients(person: Person, recording: Recording) -> Floats:
     """Return the joints' Fourier coefficients [j, 11, 3] of this person on this day."""
     stride, gait = basis().stride, person.gait
     weights = (gait.style + recording.mood) * stride["component_std"]
-    coeffs: FloatArray = np.asarray(
+    coeffs: Floats = np.asarray(
         stride["mean"] + np.tensordot(weights, stride["components"], 1), dtype=np.float32
     )
     _legs(coeffs, gait, recording)
@@ -94,7 +95,7 @@ def coefficients(person: Person, recording: Recording) -> FloatArray:
     return coeffs
 
 
-def _legs(coeffs: FloatArray, gait: Gait, recording: Recording) -> None:
+def _legs(coeffs: Floats, gait: Gait, recording: Recording) -> None:
     joints = basis().joints
     for side, sign, row in zip(SIDES, (1, -1), (0, 1), strict=True):
         thigh, knee, foot = (joints[side + name] for name in ("UpLeg", "Leg", "Foot"))
@@ -111,7 +112,7 @@ def _legs(coeffs: FloatArray, gait: Gait, recording: Recording) -> None:
         coeffs[foot, 0, 1] += sign * gait.toe_out
 
 
-def _trunk(coeffs: FloatArray, gait: Gait, recording: Recording) -> None:
+def _trunk(coeffs: Floats, gait: Gait, recording: Recording) -> None:
     joints = basis().joints
     loaded = 0.05 if recording.bag == "backpack" else 0.0  # a load is balanced by leaning
     lean = gait.lean + recording.posture[0] + loaded
@@ -124,7 +125,7 @@ def _trunk(coeffs: FloatArray, gait: Gait, recording: Recording) -> None:
         coeffs[joints[name], 1:] *= gait.twist
 
 
-def _arms(coeffs: FloatArray, gait: Gait, recording: Recording) -> None:
+def _arms(coeffs: Floats, gait: Gait, recording: Recording) -> None:
     joints = basis().joints
     day = float(np.exp(recording.posture[2])) * recording.pace**0.6
     for side, sign, row in zip(SIDES, (1, -1), (0, 1), strict=True):
@@ -150,7 +151,7 @@ def _arms(coeffs: FloatArray, gait: Gait, recording: Recording) -> None:
         coeffs[hand] = 0.0  # its fitted rest direction is across the forearm
 
 
-def fourier(phase: npt.NDArray[np.floating[Any]]) -> FloatArray:
+def fourier(phase: npt.NDArray[np.floating[Any]]) -> Floats:
     """Return the basis functions [s, 11] at stride phases [s], 1 being one stride."""
     angle = 2 * np.pi * np.outer(phase, np.arange(1, HARMONICS + 1))
     waves = np.stack([np.cos(angle), np.sin(angle)], 2).reshape(len(angle), -1)
@@ -158,17 +159,17 @@ def fourier(phase: npt.NDArray[np.floating[Any]]) -> FloatArray:
     return np.asarray(np.concatenate([constant, waves], 1), dtype=np.float32)
 
 
-def _retime(coeffs: FloatArray, factors: npt.NDArray[np.complexfloating[Any, Any]]) -> None:
+def _retime(coeffs: Floats, factors: npt.NDArray[np.complexfloating[Any, Any]]) -> None:
     """Multiply each harmonic of one joint [11, 3] by a complex factor, in place."""
     wave = (coeffs[1::2] - 1j * coeffs[2::2]) * factors[:, None]  # a cos + b sin = Re (a-ib) e^i
     coeffs[1::2], coeffs[2::2] = wave.real, -wave.imag
 
 
-def _restraint(coeffs: FloatArray, limit: float) -> float:
+def _restraint(coeffs: Floats, limit: float) -> float:
     """Return the factor that keeps a joint's first harmonic below about `limit` radians."""
     amplitude = float(np.sqrt((coeffs[1:3] ** 2).sum()))
     return float((1 + (amplitude / limit) ** 6) ** (-1 / 6))
 
 
-def _axis(vector: FloatArray) -> FloatArray:
+def _axis(vector: Floats) -> Floats:
     return vector / np.float32(max(float(np.linalg.norm(vector)), 1e-6))

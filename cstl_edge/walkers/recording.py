@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from cstl_edge.walkers.person import COMPONENTS, FloatArray, stream
+from cstl_edge.arrays import Floats
+from cstl_edge.walkers.person import COMPONENTS, stream
 
 CONDITIONS = ("nm", "bg", "cl")
 BAGS = ("backpack", "side", "hand")
@@ -49,8 +50,8 @@ class Recording:
     view_deg: float  # 0 towards the camera, 90 from the walker's left side, 180 away
     # session
     pace: float  # speed relative to the person's own
-    mood: FloatArray  # [12] deviations of the stride components
-    posture: FloatArray  # [4] deviations: lean, head, arm swing (log), elbow
+    mood: Floats  # [12] deviations of the stride components
+    posture: Floats  # [4] deviations: lean, head, arm swing (log), elbow
     start_phase: float  # 0..1 of a stride
     fit: float  # metres between skin and clothes
     bag: str  # "", backpack, side or hand

@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from cstl_edge.arrays import Floats, Mask
 from cstl_edge.walkers.body import Walker, dress, ground_speed_mps, posed
-from cstl_edge.walkers.person import FloatArray, Gait, Person, stream
+from cstl_edge.walkers.person import Gait, Person, stream
 from cstl_edge.walkers.pose import SIDES, basis, stride_time_s
 from cstl_edge.walkers.recording import Recording
-
-Mask = npt.NDArray[np.uint8]
 
 TIMES = 5  # purpose of the random numbers
 RASTER = (168, 176)  # H, W
@@ -44,10 +43,10 @@ class Footage:
     """Clean frames of one recording."""
 
     masks: Mask  # [s, H, W] 0 or 255
-    scale: FloatArray  # [s] height in pixels per raster pixel, from the camera's point of view
-    marks: FloatArray  # [s, 2, 4, 2] raster x, y of elbow, hand, knee and toes, left then right
-    travel_m: FloatArray  # [s] distance walked, 0 at the middle of the recording
-    root_x: FloatArray  # [s] raster column of the pelvis
+    scale: Floats  # [s] height in pixels per raster pixel, from the camera's point of view
+    marks: Floats  # [s, 2, 4, 2] raster x, y of elbow, hand, knee and toes, left then right
+    travel_m: Floats  # [s] distance walked, 0 at the middle of the recording
+    root_x: Floats  # [s] raster column of the pelvis
 
 
 def film(person: Person, recording: Recording, frames: int) -> Footage:
@@ -79,7 +78,7 @@ def _film(person: Person, recording: Recording, frames: int) -> Footage:
 
 def timeline(
     person: Person, recording: Recording, walker: Walker, frames: int
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Floats, Floats]:
     """Return stride phase 0..1 and distance walked in metres of every frame, each [s]."""
     rng = stream(TIMES, recording.seed)
     stride_s = stride_time_s(person, recording)
@@ -98,9 +97,7 @@ def dwelt(phase: npt.NDArray[np.float64], gait: Gait) -> npt.NDArray[np.float64]
     return np.asarray(phase + turns.real.sum(1), dtype=np.float64)
 
 
-def _project(
-    points: FloatArray, recording: Recording, reach_m: float
-) -> tuple[FloatArray, FloatArray]:
+def _project(points: Floats, recording: Recording, reach_m: float) -> tuple[Floats, Floats]:
     """Project points [3, s, v] to image points [2, s, v] and magnification [s].
 
     The camera is aimed at the middle of the path and does not move: a walker who passes it is seen
@@ -126,7 +123,7 @@ def _project(
     return seen[:2] * shrink, shrink.mean(1)
 
 
-def _to_raster(image: FloatArray, on_body: int) -> FloatArray:
+def _to_raster(image: Floats, on_body: int) -> Floats:
     """Scale each frame's points to the raster: x, y [2, s, v] in pixels, y down."""
     body = image[:, :, :on_body]
     low, high = body[1].min(1), body[1].max(1)
@@ -138,7 +135,7 @@ def _to_raster(image: FloatArray, on_body: int) -> FloatArray:
     return np.stack([np.clip(x, 2, RASTER[1] - 3), np.clip(y, 2, RASTER[0] - 3)])
 
 
-def _splat(xy: FloatArray) -> Mask:
+def _splat(xy: Floats) -> Mask:
     """Set the pixels of points [2, s, v] and close the gaps between them: [s, H, W]."""
     rows, columns = RASTER
     frames = xy.shape[1]
@@ -170,7 +167,7 @@ def _pelvis_points() -> tuple[int, ...]:
     return tuple(int(i) for i in np.flatnonzero(level & near))
 
 
-def _fill(mask: Mask, xy: FloatArray, walker: Walker) -> None:
+def _fill(mask: Mask, xy: Floats, walker: Walker) -> None:
     for hull in walker.hulls:
         outline = cv2.convexHull(np.ascontiguousarray(xy[:, hull].T))
         fixed = (outline * (1 << SUBPIXEL)).round().astype(np.int32)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cstl_edge.live.sources.base import Image
+from cstl_edge.arrays import Image
 from cstl_edge.live.sources.stream import LiveSource
 from cstl_edge.live.sources.synthetic.source import (
     EMPTY_S,
@@ -47,10 +47,10 @@ def address(walkers: int) -> str:
 
 def camera(images: Sequence[Image], name: str) -> LiveSource:
     """Return pictures as a live source that sends one whenever its moment has come."""
-    return LiveSource(name, lambda: Camera(images, FPS))
+    return LiveSource(name, lambda: PacedCamera(images, FPS))
 
 
-class Camera:
+class PacedCamera:
     """A capture (`source_live.Capture`) that hands out pictures from memory."""
 
     def __init__(self, images: Sequence[Image], fps: float) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cstl_edge.arrays import Floats, Ints
 from cstl_edge.errors import ExportError
 from cstl_edge.evaluation.closed_set import rank1_hits, rank1_table
 from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Walks, part_mean_distance
@@ -82,9 +83,6 @@ def decisions(before: Walks, after: Walks) -> dict[str, Any]:
         "fpir": DECISION_FPIR,
     }
 
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int32]
 
 RULE_LENGTHS = (8, 8, 5)
 """Frames of the sequences that PyTorch computes in float16 too, which is slow on a CPU."""

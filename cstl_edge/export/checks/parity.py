@@ -11,17 +11,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cstl_edge.arrays import Floats, Indices, Ints
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.model import Cstl
 from cstl_edge.model.incremental_head import Mix, Taps, kept
-from cstl_edge.runtime.streaming.rings import KEPT, Slots
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int32]
+from cstl_edge.runtime.streaming.rings import KEPT
 
 CUTS = {"taps.onnx": (Taps, ("taps", "gates")), "mix.onnx": (Mix, ("logits", "judged"))}
 SALIENT = "salient_frames"
@@ -121,7 +118,7 @@ def feeds(network: Cstl, name: str) -> Iterator[dict[str, Any]]:
                 yield {"features": windows, "lengths": np.array(lengths, np.int32)}
 
 
-def _cut_feed(network: Cstl, name: str, windows: Floats, oldest: Slots) -> dict[str, Any]:
+def _cut_feed(network: Cstl, name: str, windows: Floats, oldest: Indices) -> dict[str, Any]:
     """Return the inputs of one of the head's cuts, of windows [n, s, p, c].
 
     oldest: [n], where in a ring a window begins

@@ -10,16 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from cstl_edge.arrays import Silhouettes
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.runtime.base import usable_cores
 from cstl_edge.silhouette import read_walks
 from cstl_edge.walkers import collection
 from cstl_edge.walkers.collection import WalkersSet
-
-Silhouettes = npt.NDArray[np.uint8]
 
 TEST_ID, CALIBRATION_ID = 930_000, 940_000
 PEOPLE = 12  # judged on; each has 10 recordings in the CASIA-B protocol

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from cstl_edge.arrays import Floats
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.export.checks import accuracy_gate
 from cstl_edge.export.quantization import fp16
@@ -52,7 +53,7 @@ class Subject:
         return session("head.onnx", self.graphs["head"])
 
     @cached_property
-    def features(self) -> list[accuracy_gate.Floats]:
+    def features(self) -> list[Floats]:
         """Return what the float32 trunk says of the walks to judge on, [s, p, c] each."""
         return accuracy_gate.features(self.frames, self.evidence.walks.silhouettes)
 
@@ -61,7 +62,7 @@ class Subject:
         """Return what float32 answers, with the scores behind its salient frames."""
         return self.answers(self.features)
 
-    def answers(self, windows: list[accuracy_gate.Floats]) -> accuracy_gate.Answers:
+    def answers(self, windows: list[Floats]) -> accuracy_gate.Answers:
         """Return what the float32 head says of windows [s, p, c], with the scores behind it."""
         gathers = [node for node in self.graphs["head"].graph.node if node.op_type == OPERATOR]
         if not gathers:

@@ -19,15 +19,16 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from cstl_edge.arrays import Doubles, Floats, Indices
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.export.checks import accuracy_gate
-from cstl_edge.export.checks.accuracy_gate import Answers, Floats, Judgement
+from cstl_edge.export.checks.accuracy_gate import Answers, Judgement
 from cstl_edge.export.quantization.context import Subject, session
 from cstl_edge.export.quantization.int8_trunk import WEIGHT_LEVELS
 from cstl_edge.export.quantization.tensor_ranges import Seen, Watched
-from cstl_edge.export.quantization.weight_rounding import PULL, Matrix, rounded
+from cstl_edge.export.quantization.weight_rounding import PULL, rounded
 from cstl_edge.runtime.base import Embedded
-from cstl_edge.runtime.streaming.rings import SlidingRing, Slots, embed_slid
+from cstl_edge.runtime.streaming.rings import SlidingRing, embed_slid
 
 WINDOW = 30  # frames at most
 SLID = 5
@@ -53,7 +54,7 @@ class Opened:
         logits, judged = self.sessions["mix"].run(None, feed)
         return logits, judged
 
-    def slide(self, kept: Mapping[str, Floats], slots: Slots) -> Embedded:
+    def slide(self, kept: Mapping[str, Floats], slots: Indices) -> Embedded:
         """Return the answers of windows."""
         return Embedded(*self.sessions["slide"].run(None, {**kept, "slots": slots}))
 
@@ -194,7 +195,7 @@ def _product(
     return {key: numpy_helper.from_array(array, key) for key, array in arrays.items()}, nodes
 
 
-def weight_steps(weight: Floats, square: Matrix) -> tuple[npt.NDArray[np.int8], Floats]:
+def weight_steps(weight: Floats, square: Doubles) -> tuple[npt.NDArray[np.int8], Floats]:
     """Return weights [p, k, o] as int8, and the step of each part's output channel [p, 1, o].
 
     square: [p, k, k] as in `Seen`. Weights are rounded so that what they say of such inputs changes

@@ -15,9 +15,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from cstl_edge.arrays import Floats
 from cstl_edge.errors import ExportError, one_line
-
-Floats = npt.NDArray[np.float32]
 
 LEVELS = 127  # of an activation, on either side of zero
 WEIGHT_LEVELS = 63

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from cstl_edge.arrays import Doubles, Floats
 from cstl_edge.runtime.backends.onnxruntime import open_session
 from cstl_edge.runtime.base import usable_cores
-
-Floats = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -67,7 +64,7 @@ class Seen:
     smallest: float = 0.0
     largest: float = 0.0
     """Both with zero between them, which has a step of its own."""
-    square: Matrix | float = 0.0
+    square: Doubles | float = 0.0
     """Sums of products of inputs [p, k, k]: which errors of weights make good for each other."""
 
     def add(self, values: Floats) -> None:

@@ -18,17 +18,15 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from cstl_edge.arrays import Doubles, Floats
 from cstl_edge.export.quantization.int8_trunk import (
     WEIGHT_LEVELS,
-    Floats,
     Steps,
     channel_scales,
     convolutions,
     quantise,
 )
 from cstl_edge.export.quantization.tensor_ranges import observed
-
-Matrix = npt.NDArray[np.float64]
 
 PIXELS = 500  # looked at in each walk: they are many, and alike
 PULL = 0.01  # towards the float32 weights, as a share of the mean square of an input
@@ -65,12 +63,12 @@ def _moments(
     quantised: onnx.ModelProto,
     inputs: tuple[str, str],
     feeds: Sequence[dict[str, Any]],
-) -> tuple[Matrix, Matrix]:
+) -> tuple[Doubles, Doubles]:
     """Return Z'Z and Z'F [k, k] of a convolution's patches, quantised Z and float32 F [i, k]."""
     rng = np.random.default_rng(SEED)
     plain, rounded = inputs
-    square: Matrix | float = 0.0
-    mixed: Matrix | float = 0.0
+    square: Doubles | float = 0.0
+    mixed: Doubles | float = 0.0
     pairs = zip(observed(model, [plain], feeds), observed(quantised, [rounded], feeds), strict=True)
     for before, after in pairs:
         m, _, h, w = before[plain].shape
@@ -80,7 +78,7 @@ def _moments(
     return np.asarray(square), np.asarray(mixed)
 
 
-def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Matrix:
+def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Doubles:
     """Return what a 3x3 convolution with padding 1 sees of maps [m, c, h, w] at pixels: [i, k]."""
     padded = np.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))
     frames, rows, columns = where
@@ -88,7 +86,7 @@ def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Matrix:
     return np.stack(taps, axis=2).reshape(len(frames), -1).astype(np.float64)  # [i, c, 9] as [i, k]
 
 
-def rounded(wanted: Matrix, square: Matrix) -> npt.NDArray[np.int8]:
+def rounded(wanted: Doubles, square: Doubles) -> npt.NDArray[np.int8]:
     """Round weights [o, k], in steps, so that their outputs change least; square: [k, k] of inputs.
 
     Inputs that count most are rounded first, while most others can still make good for them.

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Ints, Silhouettes
+from cstl_edge.arrays import Floats, Ints, Silhouettes
 from cstl_edge.errors import ExportError, ModelError
 from cstl_edge.runtime.base import Embedded, Encoder
 from cstl_edge.runtime.manifest import Manifest
@@ -102,7 +101,6 @@ def _type_in(words: str) -> str:
 
 log = logging.getLogger(__name__)
 
-Floats = npt.NDArray[np.float32]
 
 RUN = ("frames", "head")  # what the runtime needs; `full` is for those who bring their own
 SEED = 20211

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cstl_edge.arrays import Image
+from cstl_edge.arrays import Image, Mask
 from cstl_edge.errors import CstlEdgeError
-from cstl_edge.live.boxes import Mask
 from cstl_edge.live.segmentation.base import SceneState, Segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.tracking.tracker import Track, Tracker, TrackUpdate

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cstl_edge.arrays import Mask
 from cstl_edge.live.annotate import NAMED, PENDING, UNKNOWN, WalkerView
-from cstl_edge.live.boxes import Mask
 from cstl_edge.live.events import Event, Kind
 from cstl_edge.live.pipeline.options import Options, Summary, TrackRecord
 from cstl_edge.live.pipeline.perception import Looked, Seen

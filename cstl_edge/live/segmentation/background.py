@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.arrays import Image
-from cstl_edge.live.boxes import Box, Mask, mask_area
+from cstl_edge.arrays import Image, Mask
+from cstl_edge.live.boxes import Box, mask_area
 from cstl_edge.live.segmentation.background_model import (
     OCCUPIED_WEIGHT,
     Pixels,

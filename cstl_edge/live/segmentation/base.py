@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from cstl_edge.arrays import Image
-from cstl_edge.live.boxes import Box, Mask
+from cstl_edge.arrays import Image, Mask
+from cstl_edge.live.boxes import Box
 
 DrawPeople = Callable[[Image, Sequence[Box]], Mask]  # frame, boxes -> mask [H, W] of people
 

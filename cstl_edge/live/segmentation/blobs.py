@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.live.boxes import Box, Mask, box_iou, intersection, union_box
+from cstl_edge.arrays import Mask
+from cstl_edge.live.boxes import Box, box_iou, intersection, union_box
 from cstl_edge.live.segmentation.base import Colours
 from cstl_edge.opencv import import_cv2
 

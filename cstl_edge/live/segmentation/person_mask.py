@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cstl_edge.arrays import Image
-from cstl_edge.live.boxes import Box, Mask, intersection, mask_area, union_box
+from cstl_edge.arrays import Image, Mask
+from cstl_edge.live.boxes import Box, intersection, mask_area, union_box
 from cstl_edge.live.segmentation.background import SURE_HEIGHT_SHARE, PlateSegmenter
 from cstl_edge.live.segmentation.base import Detection, SceneState
 from cstl_edge.live.segmentation.mask_network import (

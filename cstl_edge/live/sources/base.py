@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
@@ -78,8 +76,6 @@ def query_values(text: str, allowed: Mapping[str, type], uri: str) -> dict[str, 
             raise ConfigError(f"{key} in {uri}: expected {kind}, got {one_line(value)!r}") from err
     return values
 
-
-Image = npt.NDArray[np.uint8]  # [H, W, 3], BGR
 
 DEFAULT_FPS = 25.0  # where a folder or a file does not say
 

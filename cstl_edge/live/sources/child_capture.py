@@ -25,8 +25,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from cstl_edge.arrays import Image
 from cstl_edge.errors import SourceUnavailable
-from cstl_edge.live.sources.base import Image, redact
+from cstl_edge.live.sources.base import redact
 from cstl_edge.live.sources.child_main import FRAME, HELLO, MAGIC
 from cstl_edge.live.sources.stream import Opener
 from cstl_edge.silhouette import MAX_PIXELS

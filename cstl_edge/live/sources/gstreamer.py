@@ -12,8 +12,9 @@ import shutil
 import subprocess
 import threading
 
+from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable
-from cstl_edge.live.sources.base import Image, redact
+from cstl_edge.live.sources.base import redact
 from cstl_edge.live.sources.child_capture import ChildCapture
 from cstl_edge.live.sources.stream import Opener
 

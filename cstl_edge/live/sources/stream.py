@@ -16,8 +16,9 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Literal, NoReturn, Protocol
 
+from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable, one_line
-from cstl_edge.live.sources.base import Frame, Image, SourceBase, SourceState, StateCallback, redact
+from cstl_edge.live.sources.base import Frame, SourceBase, SourceState, StateCallback, redact
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.live.boxes import Mask
+from cstl_edge.arrays import Mask
 from cstl_edge.live.segmentation.base import Detection
 from cstl_edge.live.tracking.tracker import Track
 from cstl_edge.silhouette import MIN_HEIGHT_PX, Refusal, refusal

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from cstl_edge.arrays import Floats, Ints, Silhouettes
+from cstl_edge.arrays import Floats, Indices, Ints, Silhouettes
 from cstl_edge.errors import ModelError, one_line
 from cstl_edge.measure.environment import processor
 from cstl_edge.runtime.base import (
@@ -27,7 +27,7 @@ from cstl_edge.runtime.base import (
 )
 from cstl_edge.runtime.manifest import SLIDING_GRAPHS, Manifest, read_manifest
 from cstl_edge.runtime.model_check import checked_graphs
-from cstl_edge.runtime.streaming.rings import Slots, check_rows, check_slots
+from cstl_edge.runtime.streaming.rings import check_rows, check_slots
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class GraphEncoder:
         logits, judged = self._run(self._mix, {"features": features, "sums": sums})
         return logits, judged
 
-    def slide(self, kept: Mapping[str, Floats], slots: Slots) -> Embedded:
+    def slide(self, kept: Mapping[str, Floats], slots: Indices) -> Embedded:
         """Return the embeddings of windows of what is kept of s frames, [n, p, s, ..] by name."""
         check_slots(slots, kept)
         return Embedded(*self._run(self._slide, {**kept, "slots": slots}))

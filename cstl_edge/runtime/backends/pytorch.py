@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cstl_edge.arrays import Floats, Ints, Silhouettes
+from cstl_edge.arrays import Floats, Indices, Ints, Silhouettes
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.runtime.base import (
     Embedded,
@@ -20,7 +20,7 @@ from cstl_edge.runtime.base import (
     encode_in_parts,
 )
 from cstl_edge.runtime.manifest import read_manifest
-from cstl_edge.runtime.streaming.rings import KEPT, Slots, check_rows, check_slots
+from cstl_edge.runtime.streaming.rings import KEPT, check_rows, check_slots
 
 if TYPE_CHECKING:
     from cstl_edge.model import Cstl
@@ -101,7 +101,7 @@ class TorchEncoder:
         logits, judged = self._cut(1, features, sums)
         return logits, judged
 
-    def slide(self, kept: Mapping[str, Floats], slots: Slots) -> Embedded:
+    def slide(self, kept: Mapping[str, Floats], slots: Indices) -> Embedded:
         """Return the embeddings of windows of what is kept of s frames, [n, p, s, ..] by name."""
         check_slots(slots, kept)
         return Embedded(*self._cut(2, *(kept[name] for name in KEPT), slots))

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Floats
+from cstl_edge.arrays import Floats, Indices
 from cstl_edge.errors import DataError, one_line
 from cstl_edge.runtime.base import Embedded, Encoder
 
@@ -64,8 +63,6 @@ TAPS = ("left2", "left1", "whole", "first", "right1", "right2", "end")  # as in 
 KEPT = ("kept_values", "kept_logits", "kept_judged", "kept_gates")
 """What `slide` takes, in order."""
 
-Slots: TypeAlias = npt.NDArray[np.int64]
-
 
 class Cuts(Protocol):
     """The head in three cuts, for windows that slide.
@@ -82,7 +79,7 @@ class Cuts(Protocol):
         Both are what `slide` wants of them.
         """
 
-    def slide(self, kept: Mapping[str, Floats], slots: Slots) -> Embedded:
+    def slide(self, kept: Mapping[str, Floats], slots: Indices) -> Embedded:
         """Return the embeddings of windows of what is kept of s frames, [n, p, s, ..] by name.
 
         kept: values (T_f, T_f + T_s twice: 3c), logits, judged and gates, named as in `KEPT`
@@ -116,7 +113,7 @@ class SlidingRing(Ring):
         self.features[:, self.seen % self.window] = feature
         self.seen += 1
 
-    def slots(self, first: int = 0) -> Slots:
+    def slots(self, first: int = 0) -> Indices:
         """Return where in the ring the window's frames from `first` on lie, 0 the oldest."""
         return (self.oldest + np.arange(first, self.held)) % self.window
 
@@ -125,7 +122,7 @@ class SlidingRing(Ring):
         count = min(self.seen - self._answered, self.held)
         return self.features[:, self.slots(self.held - count)]
 
-    def absorb(self, taps: Floats) -> tuple[Slots, Floats]:
+    def absorb(self, taps: Floats) -> tuple[Indices, Floats]:
         """Take the shares [p, k, 7c] of the new frames, and return T_f + T_s where it has changed.
 
         slots [m] and sums [p, m, c], of the first two frames and of the last 2 + k
@@ -143,14 +140,14 @@ class SlidingRing(Ring):
         changed[:, -1] -= taps[:, -1, -changed.shape[2] :]  # "end"
         return np.concatenate((slots[:REACH], inner)), changed
 
-    def take(self, slots: Slots, sums: Floats, found: Mapping[str, Floats]) -> None:
+    def take(self, slots: Indices, sums: Floats, found: Mapping[str, Floats]) -> None:
         """Keep the sums of changed frames and what was found of them, [p, m, ..] each."""
         self._values[:, slots, 1:] = sums[:, :, None]
         for name, values in found.items():
             self.keep(name, slots, values)
         self._answered = self.seen
 
-    def keep(self, name: str, slots: Slots, values: Floats) -> None:
+    def keep(self, name: str, slots: Indices, values: Floats) -> None:
         """Keep numbers [p, m, ..] of the frames in `slots`."""
         if name not in self.kept:
             self.kept[name] = np.empty((len(values), self.window, values.shape[2]), np.float32)

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Floats, Ints, Silhouettes
+from cstl_edge.arrays import Array, Floats, Ints, Silhouettes
 from cstl_edge.errors import ModelError, one_line
 from cstl_edge.runtime.cuda.base import Buffers, CudaError
 from cstl_edge.runtime.tensorrt.record import Built, Profile
@@ -104,7 +103,6 @@ log = logging.getLogger(__name__)
 ROWS = (1, 2, 4, 8, 16, 32)  # walkers in a call; more are cut into several calls
 TYPES = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "UINT8": np.uint8}
 
-Array = npt.NDArray[Any]
 Shapes = Mapping[str, tuple[int, ...]]
 
 

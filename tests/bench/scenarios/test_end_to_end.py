@@ -107,7 +107,7 @@ class Closed:
         pass
 
 
-class Hasty(synthetic_street.Camera):
+class Hasty(synthetic_street.PacedCamera):
     """A camera that sends its pictures sixteen times as fast as it says."""
 
     def read(self):
@@ -137,7 +137,7 @@ def test_frames_are_counted_and_timed_from_the_camera(plain):
 
 def test_a_camera_sends_a_copy_of_each_picture_in_its_time():
     pictures = [np.full((2, 2, 3), n, np.uint8) for n in range(5)]
-    one = synthetic_street.Camera(pictures, fps=100.0)
+    one = synthetic_street.PacedCamera(pictures, fps=100.0)
     one.open()
     start, got = time.monotonic(), []
     while (image := one.read()) is not None:
@@ -149,7 +149,7 @@ def test_a_camera_sends_a_copy_of_each_picture_in_its_time():
 
 
 def test_a_camera_that_is_stopped_sends_nothing_more():
-    one = synthetic_street.Camera([np.zeros((2, 2, 3), np.uint8)] * 9, fps=0.1)
+    one = synthetic_street.PacedCamera([np.zeros((2, 2, 3), np.uint8)] * 9, fps=0.1)
     one.open()
     assert one.read() is not None
     one.stop()

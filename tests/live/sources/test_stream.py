@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable
 from cstl_edge.live.sources import stream
-from cstl_edge.live.sources.base import Image, SourceState
+from cstl_edge.live.sources.base import SourceState
 from cstl_edge.live.sources.stream import LiveSource
 
 

@@ -10,7 +10,7 @@ import pytest
 from cstl_edge.errors import ConfigError
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.live.sources.stream import LiveSource
-from cstl_edge.live.sources.synthetic.scene import Camera, empty_street
+from cstl_edge.live.sources.synthetic.scene import PinholeCamera, empty_street
 from cstl_edge.live.sources.synthetic.source import (
     SyntheticSource,
     WalkerSpec,
@@ -59,7 +59,7 @@ def test_the_empty_street_is_empty_at_first_and_at_last(street: SyntheticSource)
 
 
 def test_the_truth_lies_where_the_picture_changed(street: SyntheticSource) -> None:
-    plate = empty_street(Camera(street.size), 5).astype(int)
+    plate = empty_street(PinholeCamera(street.size), 5).astype(int)
     for index in (40, 70, 100):
         change = np.abs(street.image(index).astype(int) - plate).sum(2) > 60
         labels = street.labels(index)
@@ -125,7 +125,7 @@ def test_outlines_are_those_of_the_walkers(street: SyntheticSource) -> None:
 
 
 def test_clothes_stand_out(street: SyntheticSource) -> None:
-    plate = empty_street(Camera(street.size), 5).astype(float).mean(2)
+    plate = empty_street(PinholeCamera(street.size), 5).astype(float).mean(2)
     grey = street.image(70).astype(float).mean(2)
     for t in street.truth(70):
         mine = street.labels(70) == t.walker + 1
@@ -133,7 +133,7 @@ def test_clothes_stand_out(street: SyntheticSource) -> None:
 
 
 def test_shadows_fall_on_the_ground(street: SyntheticSource) -> None:
-    plate = empty_street(Camera(street.size), 5).astype(float).mean(2)
+    plate = empty_street(PinholeCamera(street.size), 5).astype(float).mean(2)
     ratio = street.image(70).astype(float).mean(2) / plate
     street_only = ratio[street.labels(70) == 0]
     assert 200 < (street_only < 0.85).sum() < 20_000

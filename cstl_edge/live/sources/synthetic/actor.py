@@ -13,14 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.live.sources.base import Image
-from cstl_edge.live.sources.synthetic.scene import CAMERA_HEIGHT_M, Camera, Floats
+from cstl_edge.arrays import Bytes, Image
+from cstl_edge.live.sources.synthetic.scene import CAMERA_HEIGHT_M, Floats, PinholeCamera
 from cstl_edge.silhouette import FOREGROUND
 from cstl_edge.walkers import generate
-
-Labels = npt.NDArray[np.uint8]
 
 PELVIS_M = 0.95
 NEAR_M, FAR_M = 2.4, 13.4  # a path ends here, at the house, if it does not leave the picture before
@@ -72,8 +69,8 @@ class WalkerSpec:
 class Drawing:
     """One walker at one frame: the soft outline and where its top left corner lies."""
 
-    alpha: Labels  # [h, w]
-    bag: Labels | None  # [h, w], the part of it that is a bag
+    alpha: Bytes  # [h, w]
+    bag: Bytes | None  # [h, w], the part of it that is a bag
     left: int
     top: int
     z_m: float
@@ -83,7 +80,7 @@ class Drawing:
         """Pixels of the whole outline, seen or not."""
         return max(1, int(np.count_nonzero(self.alpha >= FOREGROUND)))
 
-    def mark(self, labels: Labels, label: int) -> None:
+    def mark(self, labels: Bytes, label: int) -> None:
         """Write `label` wherever the outline lies in a picture of labels, in place."""
         height, width = self.alpha.shape
         cut = _overlap(self.left, self.top, width, height, labels.shape)
@@ -94,7 +91,9 @@ class Drawing:
 class Actor:
     """A walker with a path; nothing is rendered before the first frame that shows them."""
 
-    def __init__(self, spec: WalkerSpec, camera: Camera, fps: float, backdrop: Image) -> None:
+    def __init__(
+        self, spec: WalkerSpec, camera: PinholeCamera, fps: float, backdrop: Image
+    ) -> None:
         self.spec, self._camera = spec, camera
         self._person = generate.person(spec.person_seed)
         turn = math.radians(spec.view_deg)
@@ -182,7 +181,7 @@ class Actor:
         canvas[rows, columns] = (canvas[rows, columns] * dark[..., None]).astype(np.uint8)
 
     @cached_property
-    def _outlines(self) -> list[tuple[generate.Sprite, Labels | None]]:
+    def _outlines(self) -> list[tuple[generate.Sprite, Bytes | None]]:
         """Render all frames of the path: the outline, and what of it is a bag."""
         sprites = generate.sprites(self._person, self.recording, self.frames)
         if not self.recording.bag:
@@ -241,7 +240,7 @@ def _band(backdrop: Image, top: float, bottom: float) -> Floats:
     return mean
 
 
-def _bag(sprite: generate.Sprite, body: generate.Sprite) -> Labels:
+def _bag(sprite: generate.Sprite, body: generate.Sprite) -> Bytes:
     """Return what a bag adds to the outline, [h, w] of `sprite`."""
     mask = sprite.mask
     plain = np.zeros_like(mask)
@@ -255,7 +254,7 @@ def _bag(sprite: generate.Sprite, body: generate.Sprite) -> Labels:
     return np.asarray(opened, dtype=np.uint8)
 
 
-def _resized(mask: Labels, width: int, height: int) -> Labels:
+def _resized(mask: Bytes, width: int, height: int) -> Bytes:
     """Return a mask with soft edges at another size."""
     small = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.GaussianBlur(small, (3, 3), 0.6), dtype=np.uint8)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.live.sources.base import Image
+from cstl_edge.arrays import Image
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -33,7 +33,7 @@ BANK_MARGIN_PX = 64  # noise is cut from a bank at a random place: making it ane
 
 
 @dataclass(frozen=True)
-class Camera:
+class PinholeCamera:
     """A pinhole camera; `size` is height, width in pixels."""
 
     size: tuple[int, int]
@@ -79,7 +79,7 @@ class Light:
         return np.asarray(cv2.addWeighted(image, gain, noise, 1.0, -128.0), dtype=np.uint8)
 
 
-def empty_street(camera: Camera, seed: int) -> Image:
+def empty_street(camera: PinholeCamera, seed: int) -> Image:
     """Paint the street without people, uint8 [H, W, 3]."""
     rng = np.random.default_rng([seed, 0])
     height, width = camera.size
@@ -113,7 +113,7 @@ def _house_front(rng: np.random.Generator, height: int, width: int, px_per_m: fl
     return front
 
 
-def _pavement(rng: np.random.Generator, camera: Camera, foot: int) -> Floats:
+def _pavement(rng: np.random.Generator, camera: PinholeCamera, foot: int) -> Floats:
     """Paint stone tiles in perspective: [H - foot, W, 3]."""
     height, width = camera.size
     rows = np.arange(foot, height, dtype=np.float32)[:, None] + 0.5

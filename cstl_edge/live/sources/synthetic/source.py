@@ -18,19 +18,19 @@ from typing import Any
 
 import numpy as np
 
+from cstl_edge.arrays import Bytes, Image
 from cstl_edge.errors import ConfigError
 from cstl_edge.live.sources.base import (
     Frame,
     FrameSource,
-    Image,
     SourceBase,
     StateCallback,
     query_values,
     redact,
 )
 from cstl_edge.live.sources.stream import LiveSource
-from cstl_edge.live.sources.synthetic.actor import Actor, Labels, WalkerSpec
-from cstl_edge.live.sources.synthetic.scene import Camera, Light, empty_street
+from cstl_edge.live.sources.synthetic.actor import Actor, WalkerSpec
+from cstl_edge.live.sources.synthetic.scene import Light, PinholeCamera, empty_street
 
 FPS = 25.0
 SIZE = (360, 640)  # height, width in pixels
@@ -97,7 +97,7 @@ class SyntheticSource(SourceBase):
             "uri": uri,
         }
         self.fps, self.size = fps, size
-        camera = Camera(size)
+        camera = PinholeCamera(size)
         self._street = empty_street(camera, seed)
         self._light = Light(size, seed)
         try:
@@ -109,7 +109,7 @@ class SyntheticSource(SourceBase):
         self._index = 0 if start_s is None else math.ceil(start_s * fps - 1e-9)
         self._stop = whole if stop_s is None else min(whole, math.ceil(stop_s * fps - 1e-9))
         self.frames = max(0, self._stop - self._index)
-        self._seen: tuple[int, list[WalkerTruth], Labels] | None = None
+        self._seen: tuple[int, list[WalkerTruth], Bytes] | None = None
 
     @property
     def people(self) -> list[WalkerSpec]:
@@ -139,7 +139,7 @@ class SyntheticSource(SourceBase):
         """Return what is true about every walker of whom anything is seen at frame `index`."""
         return self._look(index)[0]
 
-    def labels(self, index: int) -> Labels:
+    def labels(self, index: int) -> Bytes:
         """Return uint8 [H, W]: 0 the street, i + 1 where walker i is seen."""
         return self._look(index)[1]
 
@@ -154,7 +154,7 @@ class SyntheticSource(SourceBase):
         there = [(a, d) for a in self._actors if (d := a.at(index)) is not None]
         return sorted(there, key=lambda pair: -pair[1].z_m)
 
-    def _look(self, index: int) -> tuple[list[WalkerTruth], Labels]:
+    def _look(self, index: int) -> tuple[list[WalkerTruth], Bytes]:
         if self._seen is None or self._seen[0] != index:
             labels = np.zeros(self.size, np.uint8)
             drawings = self._drawings(index)
@@ -165,7 +165,7 @@ class SyntheticSource(SourceBase):
             self._seen = index, truth, labels
         return self._seen[1], self._seen[2]
 
-    def _truth(self, actor: Actor, area: int, labels: Labels) -> WalkerTruth | None:
+    def _truth(self, actor: Actor, area: int, labels: Bytes) -> WalkerTruth | None:
         walker, spec = self._actors.index(actor), actor.spec
         mine = labels == walker + 1
         rows, columns = np.flatnonzero(mine.any(1)), np.flatnonzero(mine.any(0))

@@ -1,0 +1,108 @@
+"""Tables of implementations by name, each imported when it is first asked for.
+
+Every kind of thing that can be added (segmenters, sources, backends, dataset layouts, scenarios)
+has one `Registry` in the `open` or `load` module of its package. Adding one is a file and a line:
+
+    SEGMENTERS = Registry("segmenter", {
+        "background": Entry("cstl_edge.live.segmentation.background:open_segmenter", "no weights"),
+    })
+
+Help texts, `doctor`, error messages and the benchmark suite read the same table.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple
+
+from cstl_edge.errors import BackendUnavailable, ConfigError, one_line
+
+
+class Entry(NamedTuple):
+    """One implementation."""
+
+    target: str
+    """`module:function`, imported late."""
+    summary: str = ""
+    """A few words for help texts."""
+
+
+class Registry:
+    """Implementations of one kind by name, in the order in which they are shown."""
+
+    def __init__(
+        self,
+        kind: str,
+        entries: Mapping[str, Entry],
+        *,
+        aliases: Mapping[str, str] | None = None,
+        group: str | None = None,
+    ) -> None:
+        """Hold a table.
+
+        kind: what one of them is called in messages, e.g. `segmenter`
+        entries: by name
+        aliases: older names that keep working, by the name that they mean now
+        group: of entry points by which other packages add theirs, e.g. `cstl_edge.segmenters`
+        """
+        self.kind, self.group = kind, group
+        self.entries = dict(entries)
+        self.aliases = dict(aliases or {})
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names: our own, then those of other packages."""
+        yield from self.entries
+        yield from (name for name in self._foreign() if name not in self.entries)
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a name or an alias is known."""
+        return name in self.aliases or name in tuple(self)
+
+    def canonical(self, name: str) -> str:
+        """Return the name that a name or an alias stands for (ConfigError)."""
+        known = self.aliases.get(name, name)
+        if known in tuple(self):
+            return known
+        near = difflib.get_close_matches(name, [*self, *self.aliases], 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(
+            f"expected a {self.kind} of {', '.join(self)}; got {one_line(name)!r}{hint}"
+        )
+
+    def load(self, name: str) -> Any:
+        """Return what a name or an alias stands for: the imported function.
+
+        Raises ConfigError for a name that is none, BackendUnavailable where another package's
+        entry point cannot be imported.
+        """
+        name = self.canonical(name)
+        if name in self.entries:
+            module, _, function = self.entries[name].target.partition(":")
+            return getattr(import_module(module), function)
+        try:
+            return self._foreign()[name].load()
+        except Exception as err:  # another package's code: anything may come
+            raise BackendUnavailable(
+                f"{self.kind} {name} of another package cannot be imported: {one_line(err)}"
+            ) from err
+
+    def help(self) -> str:
+        """Return the names with their summaries in one line, for help texts.
+
+        >>> Registry("segmenter", {"plain": Entry("a:b", "no weights"), "x": Entry("c:d")}).help()
+        'plain (no weights), x'
+        """
+        shown = []
+        for name in self:
+            summary = self.entries[name].summary if name in self.entries else ""
+            shown.append(f"{name} ({summary})" if summary else name)
+        return ", ".join(shown)
+
+    def _foreign(self) -> dict[str, EntryPoint]:
+        """Return the entry points of other packages by name."""
+        if self.group is None:
+            return {}
+        return {point.name: point for point in entry_points(group=self.group)}
