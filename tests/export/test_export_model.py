@@ -199,7 +199,7 @@ def test_the_same_weights_give_the_same_bytes(weights, exported, tmp_path):
 
 def test_the_script_does_it_too(weights, tmp_path):
     command = [sys.executable, str(ROOT / "export" / "run_export.py"), str(weights)]
-    command += ["-o", str(tmp_path / "out"), "--graphs", "frames", "--no-simplify"]
+    command += ["-o", str(tmp_path / "out"), "--graphs", "frames", "--no-simplify", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)["files"]) == {"frames.onnx"}

@@ -259,8 +259,17 @@ run: {iterations: 100000, threads: 1, checkpoint_minutes: 0.001}
 def arguments(folder, *more):
     config = folder / "small.yaml"
     config.write_text(SMALL, encoding="utf-8")
-    places = {"--config": config, "--folder": folder / "run", "--cache": folder / "cache"}
-    return [*(str(word) for pair in places.items() for word in pair), "--workers", "1", *more]
+    places = {"--folder": folder / "run", "--cache": folder / "cache"}
+    options = [str(word) for pair in places.items() for word in pair]
+    return [str(config), *options, "--workers", "1", *more]
+
+
+def exit_code(monkeypatch, *words):
+    """Run the script in this process."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *words])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    return end.value.code
 
 
 @pytest.mark.slow
@@ -282,20 +291,19 @@ def test_one_command_makes_data_and_weights_and_survives_kill(tmp_path):
     _, training = load_checkpoint(tmp_path / "run" / WEIGHTS)
     assert training["people"] == 4
     assert training["iterations"] >= 1
-    assert "run_train.py --config" in training["command"]
+    assert "cstl-edge train" in training["command"]
 
 
-def test_a_folder_with_a_run_is_not_overwritten(tmp_path, capsys):
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path, capsys, monkeypatch):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / RESUME).touch()
-    assert runpy.run_path(str(SCRIPT))["main"](arguments(tmp_path)) == 2
+    assert exit_code(monkeypatch, *arguments(tmp_path)) == 2
     assert "Give --resume" in capsys.readouterr().err
 
 
 def test_data_must_come_from_somewhere(tmp_path, capsys, monkeypatch):
-    main = runpy.run_path(str(SCRIPT))["main"]
     monkeypatch.setattr(command, "prepare_process", lambda settings: None)
-    assert main(arguments(tmp_path, "-o", "walkers=null")) == 2
+    assert exit_code(monkeypatch, *arguments(tmp_path, "-o", "walkers=null")) == 2
     assert "give --data FOLDER" in capsys.readouterr().err
-    assert main(arguments(tmp_path, "--data", str(tmp_path))) == 3
+    assert exit_code(monkeypatch, *arguments(tmp_path, "--data", str(tmp_path))) == 3
     assert "or shards in" in capsys.readouterr().err

@@ -223,7 +223,7 @@ def test_the_verb_says_how_float32_could_have_been_int8(
 
 def test_the_script_says_why_not(weights, tmp_path):
     command = [sys.executable, str(ROOT / "export" / "run_export.py"), str(weights)]
-    command += ["-o", str(tmp_path / "out"), "--precision", "fp16", "int8"]
+    command += ["-o", str(tmp_path / "out"), "--precision", "fp16,int8"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=ROOT)
     assert done.returncode == 4
     assert "fp16 and int8 are judged on Walkers: expected a size of (64, 44)" in done.stderr
