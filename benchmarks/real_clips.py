@@ -24,7 +24,8 @@ from split_half import Halves, Silhouettes, told_apart
 import cstl_edge
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.evaluation.embeddings import gait_energy
-from cstl_edge.live.pipeline.run import Options, collect
+from cstl_edge.live.pipeline.options import PipelineOptions
+from cstl_edge.live.pipeline.run import collect
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceBase
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.measure.environment import environment
@@ -60,7 +61,7 @@ class Thinned(SourceBase):
 
 def halves(clip: Path, every: int, encoder: Encoder) -> dict[str, tuple[Silhouettes, Silhouettes]]:
     """Return both halves of each track that is long enough, standing people too."""
-    options = Options(demand_walking=False)
+    options = PipelineOptions(demand_walking=False)
     found = collect(cast(FrameSource, Thinned(open_source(clip), every)), encoder, options)
     cut = {r.track: len(r.silhouettes) // 2 for r in found if len(r.silhouettes) >= 2 * LEAST}
     return {

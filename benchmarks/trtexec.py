@@ -22,14 +22,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     told = _parser().parse_args(argv)
     case = Case(graph=told.graph, batch=told.batch, frames=told.frames)
     try:
-        theirs = trtexec.times(told.times, run=told.run, contender=told.contender, case=case)
+        theirs = trtexec.read_times(told.times, run=told.run, contender=told.contender, case=case)
         rows = [theirs]
         if told.profile:
             rows.append(
-                trtexec.profile(told.profile, run=told.run, contender=told.contender, case=case)
+                trtexec.read_profile(
+                    told.profile, run=told.run, contender=told.contender, case=case
+                )
             )
         if told.ours:
-            show(trtexec.beside(find(told.ours, told.contender, case), theirs))
+            show(trtexec.compare_stages(find(told.ours, told.contender, case), theirs))
         if told.out:
             write_rows(told.out, rows)
     except CstlEdgeError as err:
@@ -56,7 +58,7 @@ def find(path: Path, contender: str, case: Case) -> Row:
     return found[-1]
 
 
-def show(pairs: Sequence[trtexec.Beside]) -> None:
+def show(pairs: Sequence[trtexec.StageComparison]) -> None:
     """Print a table, milliseconds."""
     print(f"{'':8}{'ours':>10}{'trtexec':>10}{'ratio':>8}{'ours p99':>11}{'trtexec p99':>13}")
     for x in pairs:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from cstl_edge.arrays import Ints, Silhouettes
-from cstl_edge.bench.record import Case, Ran, Row, Subject
+from cstl_edge.bench.record import Case, ModelUnderTest, Ran, Row
 from cstl_edge.evaluation.embed import embed
 from cstl_edge.evaluation.evaluate import evaluate
 from cstl_edge.evaluation.held_out import HeldOut
@@ -85,7 +85,7 @@ def accuracy_row(name: str, weights: Path, held: HeldOut, about: Mapping[str, An
             version=torch.__version__,
             threads=torch.get_num_threads(),
         ),
-        subject=Subject(
+        subject=ModelUnderTest(
             name=name,
             weights_sha256=sha256,
             size=SIZE,

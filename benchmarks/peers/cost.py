@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cstl_edge.bench.record import Case, Check, Ran, Row, Subject
+from cstl_edge.bench.record import Case, Check, ModelUnderTest, Ran, Row
 from cstl_edge.checkpoint.weights import weights_sha256
 from cstl_edge.measure.timing import in_turn
 from peers.blocks import SIZE, Peer
@@ -146,7 +146,7 @@ class _Subject:
                 version=metadata.version("torch" if backend == "pytorch" else backend),
                 threads=threads,
             ),
-            subject=Subject(
+            subject=ModelUnderTest(
                 name=self.name,
                 weights_sha256=weights_sha256(self.peer.state_dict()),
                 size=SIZE,

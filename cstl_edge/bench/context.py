@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.bench.record import Subject
+from cstl_edge.bench.record import ModelUnderTest
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Context:
     """The exported model, with frames.onnx and head.onnx in every precision that it holds."""
     weights: Path | None
     """Its checkpoint, for PyTorch; None where torch or the file is missing."""
-    subject: Subject
+    subject: ModelUnderTest
     threads: int
     budget: Budget
     full: bool = False

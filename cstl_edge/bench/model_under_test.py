@@ -13,7 +13,7 @@ from typing import Any
 
 import cstl_edge
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.record import Subject
+from cstl_edge.bench.record import ModelUnderTest
 from cstl_edge.errors import ConfigError, ExportError, ModelError, one_line
 from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, Manifest, read_manifest
 from cstl_edge.runtime.model_check import checked_graphs
@@ -21,14 +21,16 @@ from cstl_edge.runtime.tensorrt.record import ENGINES
 
 NETWORKS = ("shipped", "paper")
 SEED = 0
-EXPORTER_ROOMS = ("checkpoint", "export", "model", "runtime")
-JUDGED_ON = 2  # people, where an export is only made to be measured: enough to find what is broken
-NAMES = {"float32": "float32", "fp16": "float16", "int8": "int8"}
+EXPORTER_SOURCES = ("checkpoint", "export", "model", "runtime")
+GATE_PEOPLE = (
+    2  # people, where an export is only made to be measured: enough to find what is broken
+)
+PRECISION_NAMES = {"float32": "float32", "fp16": "float16", "int8": "int8"}
 """Precisions of a manifest, as results name them."""
 Tell = Callable[[str], None]
 
 
-def chosen(
+def choose_model(
     model: Path | None, weights: Path | None, network: str, make: bool, tell: Tell
 ) -> tuple[Path, Path | None, Path | None]:
     """Return the exported model, its checkpoint, and another export with engines, if there are.
@@ -41,19 +43,19 @@ def chosen(
     if network == "paper":
         if model or weights:
             raise ConfigError("--network paper has random weights: leave out --model and --weights")
-        weights = _random({})
+        weights = random_checkpoint({})
     if model is not None:
         return model, _checkpoint_of(model, weights), None
     if weights is not None:
-        return prepared(weights, tell), weights, None
+        return export_once(weights, tell), weights, None
     return _shipped(make, tell)
 
 
-def subject_of(folder: Path, trained: bool) -> Subject:
+def describe_model(folder: Path, trained: bool) -> ModelUnderTest:
     """Return what an exported model says of itself (ModelError)."""
     manifest = read_manifest(folder)
     shape = manifest.shape
-    return Subject(
+    return ModelUnderTest(
         name=manifest.model,
         weights_sha256=manifest.weights_sha256,
         size=shape.size,
@@ -65,9 +67,9 @@ def subject_of(folder: Path, trained: bool) -> Subject:
 
 def with_random_weights(context: Context, size: tuple[int, int]) -> Context:
     """Return the context of the same network for another silhouette size, with random weights."""
-    weights = _random({**read_manifest(context.folder).config, "size": list(size)})
-    folder = prepared(weights, context.tell)
-    subject = subject_of(folder, trained=False)
+    weights = random_checkpoint({**read_manifest(context.folder).config, "size": list(size)})
+    folder = export_once(weights, context.tell)
+    subject = describe_model(folder, trained=False)
     return replace(context, folder=folder, weights=weights, subject=subject, engines=None)
 
 
@@ -76,12 +78,12 @@ def _shipped(make: bool, tell: Tell) -> tuple[Path, Path | None, Path | None]:
     folder = Path(cstl_edge.__file__).parent / "assets" / "cstl-walkers"
     weights = folder.with_suffix(".safetensors")
     engines = folder if (folder / ENGINES).is_dir() else None
-    made = kept(read_manifest(folder).weights_sha256)
+    made = export_folder(read_manifest(folder).weights_sha256)
     if is_export(made):
         return made, weights, engines
     if make:
         try:
-            return prepared(weights, tell), weights, engines
+            return export_once(weights, tell), weights, engines
         except ConfigError as err:
             tell(f"only the graphs that are shipped: {err}")
     return folder, weights, None
@@ -111,7 +113,7 @@ def _checkpoint_of(model: Path, weights: Path | None) -> Path | None:
     )
 
 
-def _random(config: Mapping[str, Any]) -> Path:
+def random_checkpoint(config: Mapping[str, Any]) -> Path:
     """Return a checkpoint with random weights, always the same; ConfigError without torch."""
     try:
         import torch
@@ -139,12 +141,12 @@ def cache_folder() -> Path:
     return Path(home) / "cstl-edge" / "bench"
 
 
-def kept(weights_sha256: str) -> Path:
+def export_folder(weights_sha256: str) -> Path:
     """Return where the export of these weights by this very exporter is, or will be."""
-    return cache_folder() / f"{weights_sha256[:16]}-{_exporter()}"
+    return cache_folder() / f"{weights_sha256[:16]}-{exporter_fingerprint()}"
 
 
-def prepared(weights: Path, tell: Callable[[str], None]) -> Path:
+def export_once(weights: Path, tell: Callable[[str], None]) -> Path:
     """Return a folder with all graphs of a checkpoint in all precisions, made where it is not.
 
     FP16 and INT8 go through the gates of `export.judge`, on few people. What they refuse is left
@@ -158,7 +160,7 @@ def prepared(weights: Path, tell: Callable[[str], None]) -> Path:
         raise ConfigError(
             'graphs in all precisions need the exporter: pip install "cstl-edge[export]"'
         ) from err
-    folder = kept(str(read_header(weights)[0].get("weights_sha256")))
+    folder = export_folder(str(read_header(weights)[0].get("weights_sha256")))
     if is_export(folder):
         return folder
     tell(f"exporting in all precisions, once, into {folder}: half a minute or two")
@@ -168,7 +170,7 @@ def prepared(weights: Path, tell: Callable[[str], None]) -> Path:
                 weights,
                 folder,
                 precisions=("float32", *precisions),
-                gather=lambda size: gather(size, JUDGED_ON),
+                gather=lambda size: gather(size, GATE_PEOPLE),
                 progress=tell,
             )
         except ExportError as err:
@@ -177,7 +179,7 @@ def prepared(weights: Path, tell: Callable[[str], None]) -> Path:
             tell(str(err))
             continue
         break
-    _keep_impostors(weights, folder)
+    _copy_impostors(weights, folder)
     return folder
 
 
@@ -200,7 +202,7 @@ def read_export(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
     return manifest, checked_graphs(folder, manifest, sorted(wanted))
 
 
-def files(manifest: Manifest, precision: str, graph: str) -> Sequence[str]:
+def graph_files(manifest: Manifest, precision: str, graph: str) -> Sequence[str]:
     """Return the file of a graph for ONNX Runtime, or those of `frames` and `head` in its place.
 
     precision: of `runtime.manifest.PRECISIONS`
@@ -213,13 +215,13 @@ def files(manifest: Manifest, precision: str, graph: str) -> Sequence[str]:
     return [full] if full in manifest.files else [frames, head]
 
 
-def gates(manifest: Manifest, precision: str) -> str | None:
+def gate_summary(manifest: Manifest, precision: str) -> str | None:
     """Say on what a precision was judged when it was exported; None for one without gates.
 
     precision: as results name it
     """
     for name, one in manifest.precisions.items():
-        if NAMES[name] == precision:
+        if PRECISION_NAMES[name] == precision:
             if not one.judged:
                 return "the exported model tells of none"
             told = one.evidence
@@ -227,7 +229,7 @@ def gates(manifest: Manifest, precision: str) -> str | None:
     return None
 
 
-def _keep_impostors(weights: Path, folder: Path) -> None:
+def _copy_impostors(weights: Path, folder: Path) -> None:
     """Give an export the distances of strangers that the one beside the weights has."""
     from cstl_edge.export.folder import attach
 
@@ -239,10 +241,10 @@ def _keep_impostors(weights: Path, folder: Path) -> None:
         attach(folder, impostors=theirs.impostors)
 
 
-def _exporter() -> str:
+def exporter_fingerprint() -> str:
     """Return what tells one exporter from another: its version, and in a checkout its sources."""
     root, digest = Path(cstl_edge.__file__).parent, hashlib.sha256(cstl_edge.__version__.encode())
-    for room in EXPORTER_ROOMS:
+    for room in EXPORTER_SOURCES:
         for path in sorted((root / room).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:8]

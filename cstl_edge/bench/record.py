@@ -34,13 +34,13 @@ Scenario = Literal[
 ]
 
 
-class Part(BaseModel):
+class FrozenRecord(BaseModel):
     """Frozen, and no field that nobody knows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Ran(Part):
+class Ran(FrozenRecord):
     """A backend as it really ran, never as it was asked for."""
 
     backend: str
@@ -58,7 +58,7 @@ class Ran(Part):
     """What else changes its speed: `compiled`, `cuda graph`, `plugin`, ..."""
 
 
-class Subject(Part):
+class ModelUnderTest(FrozenRecord):
     """The network that ran."""
 
     name: str
@@ -71,7 +71,7 @@ class Subject(Part):
     """False for random weights: their cost is the same, their accuracy is not one."""
 
 
-class Case(Part):
+class Case(FrozenRecord):
     """What was asked of it."""
 
     graph: Literal["frames", "head", "full", "streaming"] | None = None
@@ -88,7 +88,7 @@ class Case(Part):
     """URI of what was seen, end to end."""
 
 
-class Check(Part):
+class Check(FrozenRecord):
     """The outputs while it was measured, against a reference. What answers wrongly has no time."""
 
     reference: str
@@ -98,7 +98,7 @@ class Check(Part):
     ok: bool
 
 
-class Row(Part):
+class Row(FrozenRecord):
     """One result."""
 
     version: int = SCHEMA
@@ -108,7 +108,7 @@ class Row(Part):
     contender: str
     """Names what ran among the rows of a scenario, e.g. `onnxruntime int8`."""
     ran: Ran | None = None
-    subject: Subject | None = None
+    subject: ModelUnderTest | None = None
     case: Case = Case()
     samples: dict[str, list[float]] = {}
     """Raw milliseconds by stage in the order they were taken: `wall`, `device`, `h2d`, `compute`,

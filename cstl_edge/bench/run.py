@@ -35,7 +35,7 @@ RESULTS = Path("runs") / "bench"
 
 
 @dataclass(frozen=True)
-class Wish:
+class BenchOptions:
     """What the command line asks for."""
 
     model: Path | None = None
@@ -61,20 +61,20 @@ class Wish:
             raise ConfigError(f"expected at least 1 thread; got {self.threads}")
 
 
-def make_context(wish: Wish, tell: Callable[[str], None]) -> Context:
+def make_context(wish: BenchOptions, tell: Callable[[str], None]) -> Context:
     """Return what the scenarios are given (ConfigError, ModelError).
 
     The long and the default form export what the shipped folder lacks, once; the short one takes
     what is there.
     """
-    folder, weights, engines = model_under_test.chosen(
+    folder, weights, engines = model_under_test.choose_model(
         wish.model, wish.weights, wish.network, not wish.short, tell
     )
     return Context(
         run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}",
         folder=folder,
         weights=weights,
-        subject=model_under_test.subject_of(folder, trained=wish.network != "paper"),
+        subject=model_under_test.describe_model(folder, trained=wish.network != "paper"),
         threads=wish.threads or usable_cores(),
         budget=SHORT if wish.short else FULL if wish.full else DEFAULT,
         full=wish.full,

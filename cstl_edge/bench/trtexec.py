@@ -43,7 +43,7 @@ DIGITS = 6  # of a number that a C++ stream writes
 STAGES = ("h2d", "compute", "d2h", "enqueue", "latency")
 
 
-def times(
+def read_times(
     path: str | Path, *, run: str, contender: str = "trtexec", case: Case | None = None
 ) -> Row:
     """Read a file of `--exportTimes` (DataError).
@@ -75,7 +75,7 @@ def times(
     )
 
 
-def profile(
+def read_profile(
     path: str | Path, *, run: str, contender: str = "trtexec", case: Case | None = None
 ) -> Row:
     """Read a file of `--exportProfile` (DataError).
@@ -98,7 +98,7 @@ def profile(
     )
 
 
-def performance(samples_ms: Sequence[float]) -> dict[str, float]:
+def performance_summary(samples_ms: Sequence[float]) -> dict[str, float]:
     """Return the figures of trtexec's performance summary for one stage [ms; cv in percent].
 
     Its median is the mean of the two middle samples where their number is even, unlike its
@@ -119,7 +119,7 @@ def performance(samples_ms: Sequence[float]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Beside:
+class StageComparison:
     """One stage, measured by both."""
 
     stage: str
@@ -132,7 +132,7 @@ class Beside:
     theirs_p99_ms: float
 
 
-def beside(ours: Row, theirs: Row) -> list[Beside]:
+def compare_stages(ours: Row, theirs: Row) -> list[StageComparison]:
     """Lay our times of an engine beside trtexec's, stage by stage (DataError: none in common).
 
     Our `latency` is made as theirs is: the sum of both copies and the computation of each sample.
@@ -159,10 +159,12 @@ def _comparable(samples: Mapping[str, Sequence[float]]) -> dict[str, Sequence[fl
     return found
 
 
-def _pair(stage: str, ours: Sequence[float], theirs: Sequence[float]) -> Beside:
+def _pair(stage: str, ours: Sequence[float], theirs: Sequence[float]) -> StageComparison:
     ours_ms, theirs_ms = median(ours), median(theirs)
     ratio = ours_ms / theirs_ms if theirs_ms else None
-    return Beside(stage, ours_ms, theirs_ms, ratio, percentile(ours, 99), percentile(theirs, 99))
+    return StageComparison(
+        stage, ours_ms, theirs_ms, ratio, percentile(ours, 99), percentile(theirs, 99)
+    )
 
 
 def _objects(path: str | Path) -> list[dict[str, Any]]:

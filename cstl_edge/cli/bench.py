@@ -98,21 +98,21 @@ def measure(
     """Measure every backend and precision of this machine; Ctrl-C keeps what is there."""
     if context.invoked_subcommand is not None:
         return
-    from cstl_edge.bench.run import Wish, make_context
+    from cstl_edge.bench.run import BenchOptions, make_context
     from cstl_edge.cli.console import say
 
     names = [name for word in scenario or [] for name in word.split(",")]
-    wish = Wish(model, weights, network, names, short, full, threads)
+    wish = BenchOptions(model, weights, network, names, short, full, threads)
     if jetson:
-        from cstl_edge.bench.jetson.bundle import advice, board, bundle
+        from cstl_edge.bench.jetson.bundle import advice, detect_board, pack_bundle
         from cstl_edge.doctor import report
 
-        found = board()
+        found = detect_board()
         made = make_context(wish, say)
         for line in advice(made.engines or made.folder):
             say(line)
         file = _measured(made, names, out, json)
-        say(f"to be sent to us: {bundle(file, found, report())}")
+        say(f"to be sent to us: {pack_bundle(file, found, report())}")
     else:
         _measured(make_context(wish, say), names, out, json)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cstl_edge.bench.context import Budget, Context
-from cstl_edge.bench.model_under_test import subject_of
+from cstl_edge.bench.model_under_test import describe_model
 from cstl_edge.runtime import model_check
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -20,7 +20,7 @@ def context_of(folder, weights=None, **changes):
         "run": "test",
         "folder": folder,
         "weights": weights,
-        "subject": subject_of(folder, trained=False),
+        "subject": describe_model(folder, trained=False),
         "threads": 1,
         "budget": QUICK,
         "short": True,

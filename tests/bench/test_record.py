@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cstl_edge.bench.record import SCHEMA, Case, Check, Ran, Row, Subject, read_rows, write_rows
+from cstl_edge.bench.record import (
+    SCHEMA,
+    Case,
+    Check,
+    ModelUnderTest,
+    Ran,
+    Row,
+    read_rows,
+    write_rows,
+)
 from cstl_edge.errors import DataError
 
 FULL = Row(
@@ -24,7 +33,9 @@ FULL = Row(
         threads=2,
         options={"layout": "nchwc"},
     ),
-    subject=Subject(name="cstl", weights_sha256="ab" * 32, size=(64, 44), parts=16, widths=(32,)),
+    subject=ModelUnderTest(
+        name="cstl", weights_sha256="ab" * 32, size=(64, 44), parts=16, widths=(32,)
+    ),
     case=Case(graph="head", batch=3, frames=30, paced_hz=25.0),
     samples={"wall": [3.25, 1.5, 2.0], "late": [0.1, 0.0, 0.2]},
     dropped={"throttled": 2},

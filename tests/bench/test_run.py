@@ -49,7 +49,7 @@ def row_of(context, scenario, wall=(1.0, 2.0), **told):
 )
 def test_what_cannot_be_meant_is_refused(wish, told):
     with pytest.raises(ConfigError, match=told):
-        run.Wish(**wish)
+        run.BenchOptions(**wish)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_what_cannot_be_meant_is_refused(wish, told):
 )
 def test_contradictory_networks_are_refused(given, told):
     with pytest.raises(ConfigError, match=told):
-        run.make_context(run.Wish(**given), quiet)
+        run.make_context(run.BenchOptions(**given), quiet)
 
 
 def test_the_forms_have_their_budgets(monkeypatch):
     folder = GOLDEN / "tiny"
     for given, budget in (({}, DEFAULT), ({"short": True}, SHORT), ({"full": True}, FULL)):
-        context = run.make_context(run.Wish(model=folder, threads=1, **given), quiet)
+        context = run.make_context(run.BenchOptions(model=folder, threads=1, **given), quiet)
         assert context.budget is budget
         assert context.threads == 1
         assert context.environment["packages"]["onnxruntime"]
@@ -78,21 +78,21 @@ def test_the_checkpoint_beside_a_model_is_taken_and_another_refused(tmp_path):
     from cstl_edge.checkpoint.weights import save_checkpoint
     from cstl_edge.model import Cstl, CstlConfig
 
-    context = run.make_context(run.Wish(model=GOLDEN / "tiny"), quiet)
+    context = run.make_context(run.BenchOptions(model=GOLDEN / "tiny"), quiet)
     assert context.weights == GOLDEN / "tiny.safetensors"
     assert context.subject.widths == (4, 8, 16, 16)
     torch.manual_seed(1)
     other = tmp_path / "other.safetensors"
     save_checkpoint(other, Cstl(CstlConfig(size=(16, 12), widths=(4, 8, 16, 16), parts=4)))
     with pytest.raises(ConfigError, match="different networks"):
-        run.make_context(run.Wish(model=GOLDEN / "tiny", weights=other), quiet)
+        run.make_context(run.BenchOptions(model=GOLDEN / "tiny", weights=other), quiet)
     folder = Path(shutil.copytree(GOLDEN / "tiny", tmp_path / "other"))
-    assert run.make_context(run.Wish(model=folder), quiet).weights is None
+    assert run.make_context(run.BenchOptions(model=folder), quiet).weights is None
 
 
 def test_the_short_form_takes_the_shipped_model_as_it_is(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    context = run.make_context(run.Wish(short=True), quiet)
+    context = run.make_context(run.BenchOptions(short=True), quiet)
     assert context.folder.name == "cstl-walkers"
     assert context.weights == context.folder.with_suffix(".safetensors")
     assert context.subject.trained
@@ -103,7 +103,7 @@ def test_without_the_exporter_the_shipped_graphs_are_measured(monkeypatch, tmp_p
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "cstl_edge.export.quantization.calibration_data", None)
     told = []
-    context = run.make_context(run.Wish(), told.append)
+    context = run.make_context(run.BenchOptions(), told.append)
     assert context.folder.name == "cstl-walkers"
     assert "cstl-edge[export]" in told[0]
 
@@ -127,20 +127,23 @@ def exporter(monkeypatch, tmp_path):
 
 def test_an_export_is_made_once_and_kept(exporter):
     weights = GOLDEN / "tiny.safetensors"
-    folder = model_under_test.prepared(weights, quiet)
-    assert model_under_test.prepared(weights, quiet) == folder
+    folder = model_under_test.export_once(weights, quiet)
+    assert model_under_test.export_once(weights, quiet) == folder
     assert exporter.calls == [("float32", "fp16", "int8")]
     manifest, graphs = model_under_test.read_export(folder)
     assert {"frames.int8.onnx", "full.fp16.onnx", "full.onnx"} <= {*graphs}
     kept = json.loads((GOLDEN / "tiny" / "manifest.json").read_text())["impostors"]
     assert json.loads((folder / "manifest.json").read_text())["impostors"] == kept
-    assert model_under_test.files(manifest, "int8", "full") == ["frames.int8.onnx", "head.onnx"]
+    assert model_under_test.graph_files(manifest, "int8", "full") == [
+        "frames.int8.onnx",
+        "head.onnx",
+    ]
 
 
 def test_a_precision_whose_gate_is_closed_is_left_out_and_told(exporter):
     exporter.refused.add("int8")
     told = []
-    model_under_test.prepared(GOLDEN / "tiny.safetensors", told.append)
+    model_under_test.export_once(GOLDEN / "tiny.safetensors", told.append)
     assert exporter.calls[1:] == [("float32", "fp16")]
     assert "the gate is closed" in told[1]
 
@@ -148,7 +151,7 @@ def test_a_precision_whose_gate_is_closed_is_left_out_and_told(exporter):
 def test_a_refused_float32_is_an_error(exporter):
     exporter.refused.add("float32")
     with pytest.raises(ExportError):
-        model_under_test.prepared(GOLDEN / "tiny.safetensors", quiet)
+        model_under_test.export_once(GOLDEN / "tiny.safetensors", quiet)
 
 
 def test_random_weights_are_always_the_same(monkeypatch, tmp_path):
@@ -158,7 +161,9 @@ def test_random_weights_are_always_the_same(monkeypatch, tmp_path):
     found = []
     for place in ("one", "two"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
-        path = model_under_test._random({"widths": [4, 8, 16, 16], "parts": 4, "embedding": 8})
+        path = model_under_test.random_checkpoint(
+            {"widths": [4, 8, 16, 16], "parts": 4, "embedding": 8}
+        )
         found.append(read_header(path)[0]["weights_sha256"])
     assert found[0] == found[1]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cstl_edge.bench.record import Case, Row, read_rows, write_rows
-from cstl_edge.bench.trtexec import beside, performance, profile, times
+from cstl_edge.bench.trtexec import compare_stages, performance_summary, read_profile, read_times
 from cstl_edge.errors import DataError
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -65,12 +65,12 @@ def later(query, ms):
 
 @pytest.fixture(scope="module")
 def recorded():
-    return times(RECORDED / "trtexec_times.json", run="r", case=Case(graph="full", batch=1))
+    return read_times(RECORDED / "trtexec_times.json", run="r", case=Case(graph="full", batch=1))
 
 
 @pytest.mark.parametrize("stage", FIGURES)
 def test_figures_are_those_computed_elsewhere(recorded, stage):
-    found = performance(recorded.samples[stage])
+    found = performance_summary(recorded.samples[stage])
     names = ("min", "max", "mean", "median", "p90", "p95", "p99")
     assert [found[x] for x in names] == pytest.approx(FIGURES[stage], rel=1e-7)
     assert found["cv_percent"] == pytest.approx(VARIATION[stage], rel=1e-5)
@@ -99,8 +99,8 @@ def test_a_row_survives_its_file(recorded, tmp_path):
 
 
 def test_names_of_tensorrt_7_are_understood(tmp_path):
-    old = times(write(tmp_path / "old.json", [OLDER, later(OLDER, 2.0)]), run="r")
-    new = times(write(tmp_path / "new.json", [NEWER, later(NEWER, 2.0)]), run="r")
+    old = read_times(write(tmp_path / "old.json", [OLDER, later(OLDER, 2.0)]), run="r")
+    new = read_times(write(tmp_path / "new.json", [NEWER, later(NEWER, 2.0)]), run="r")
     assert "enqueue" not in old.samples
     assert new.samples["enqueue"] == [0.25, 0.25]
     for stage in ("h2d", "compute", "d2h", "latency"):
@@ -110,12 +110,12 @@ def test_names_of_tensorrt_7_are_understood(tmp_path):
 
 def test_stamps_too_coarse_for_the_enqueue_are_told(tmp_path):
     late = [later(NEWER, 2000.0 + 2 * i) | {"endEnqMs": 2010.01 + 2 * i} for i in range(3)]
-    row = times(write(tmp_path / "t.json", late), run="r")
+    row = read_times(write(tmp_path / "t.json", late), run="r")
     assert any("known to 0.01 ms only" in x for x in row.warnings)
 
 
 def test_several_streams_are_told(tmp_path):
-    row = times(write(tmp_path / "t.json", [later(NEWER, 0.5 * i) for i in range(4)]), run="r")
+    row = read_times(write(tmp_path / "t.json", [later(NEWER, 0.5 * i) for i in range(4)]), run="r")
     assert any(x.startswith("parallel: 3 queries") for x in row.warnings)
 
 
@@ -148,29 +148,30 @@ def test_files_that_trtexec_does_not_write_are_refused(tmp_path, found, said):
     else:
         write(path, found)
     with pytest.raises(DataError) as caught:
-        times(path, run="r")
+        read_times(path, run="r")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_huge_and_missing_files_are_refused(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="expected a file of trtexec"):
-        times(tmp_path / "none.json", run="r")
+        read_times(tmp_path / "none.json", run="r")
     monkeypatch.setattr("cstl_edge.bench.trtexec.LARGEST", 1 << 20)
     write(tmp_path / "t.json", "[" + " " * (1 << 20) + "]")
     with pytest.raises(DataError, match="at most 1 MiB"):
-        times(tmp_path / "t.json", run="r")
+        read_times(tmp_path / "t.json", run="r")
 
 
 def test_layers_are_read(tmp_path):
-    row = profile(RECORDED / "trtexec_profile.json", run="r")
+    row = read_profile(RECORDED / "trtexec_profile.json", run="r")
     assert row.values == {"profiled_runs": 500, "layers_ms": pytest.approx(0.207)}
     names = [layer["name"] for layer in row.details["layers"]]
     assert names[2] == "CstlPartGather_0"
     assert row.details["layers"][3]["median_ms"] == 0.13824
     old = [{"count": 2}, {"name": "a", "timeMs": 4, "averageMs": 2, "percentage": 100}]
     assert (
-        profile(write(tmp_path / "p.json", old), run="r").details["layers"][0]["median_ms"] is None
+        read_profile(write(tmp_path / "p.json", old), run="r").details["layers"][0]["median_ms"]
+        is None
     )
 
 
@@ -187,7 +188,7 @@ def test_layers_are_read(tmp_path):
 )
 def test_profiles_that_trtexec_does_not_write_are_refused(tmp_path, found, said):
     with pytest.raises(DataError, match=said):
-        profile(write(tmp_path / "p.json", found), run="r")
+        read_profile(write(tmp_path / "p.json", found), run="r")
 
 
 def row(**samples):
@@ -198,7 +199,7 @@ def test_ours_stands_beside_theirs(recorded):
     ours = row(
         wall=[9.0, 9.0], h2d=[0.02, 0.03], compute=[0.4, 0.5], d2h=[0.01, 0.01], enqueue=[0.1, 0.1]
     )
-    found = {pair.stage: pair for pair in beside(ours, recorded)}
+    found = {pair.stage: pair for pair in compare_stages(ours, recorded)}
     assert set(found) == {"h2d", "compute", "d2h", "enqueue", "latency"}
     assert found["compute"].ours_ms == pytest.approx(0.45)
     assert found["compute"].theirs_ms == pytest.approx(0.412038)
@@ -207,15 +208,15 @@ def test_ours_stands_beside_theirs(recorded):
 
 
 def test_device_time_stands_for_computation_and_no_copies_give_no_ratio(recorded):
-    (pair,) = beside(row(wall=[1.0], device=[0.824076]), recorded)
+    (pair,) = compare_stages(row(wall=[1.0], device=[0.824076]), recorded)
     assert (pair.stage, pair.ratio) == ("compute", pytest.approx(2.0))
-    (pair,) = beside(row(h2d=[0.1]), row(h2d=[0.0]))
+    (pair,) = compare_stages(row(h2d=[0.1]), row(h2d=[0.0]))
     assert pair.ratio is None
 
 
 def test_rows_without_a_common_stage_are_refused(recorded):
     with pytest.raises(DataError, match="got wall in ours"):
-        beside(row(wall=[1.0]), recorded)
+        compare_stages(row(wall=[1.0]), recorded)
 
 
 def script():

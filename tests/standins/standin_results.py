@@ -5,9 +5,9 @@ import importlib.util
 import numpy as np
 import pytest
 
-from cstl_edge.bench.record import Case, Check, Ran, Row, Subject
+from cstl_edge.bench.record import Case, Check, ModelUnderTest, Ran, Row
 
-SUBJECT = Subject(
+SUBJECT = ModelUnderTest(
     name="shipped", weights_sha256="a" * 64, size=(64, 44), parts=32, widths=(16, 32, 64, 64)
 )
 MACHINE = {

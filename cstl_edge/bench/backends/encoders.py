@@ -18,7 +18,7 @@ from cstl_edge.bench.backends.base import Call, Contender, Missing, contenders
 from cstl_edge.bench.backends.onnxruntime import COMPUTED_IN, no_graphs
 from cstl_edge.bench.backends.pytorch import missing
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.model_under_test import NAMES
+from cstl_edge.bench.model_under_test import PRECISION_NAMES
 from cstl_edge.bench.record import Ran, Row, Scenario
 from cstl_edge.errors import CstlEdgeError, ModelError
 from cstl_edge.runtime import load
@@ -100,7 +100,7 @@ def _candidates(context: Context) -> Iterator[Candidate | Missing]:
 
 
 def _of_folder(context: Context, backend: str, precision: str) -> Candidate | Missing:
-    name = f"{backend} {NAMES[precision]}"
+    name = f"{backend} {PRECISION_NAMES[precision]}"
     if util.find_spec(backend) is None:
         return Missing(name, f"{backend} is not here: pip install {backend}")
     if precision != "float32" and precision not in read_manifest(context.folder).precisions:
@@ -137,7 +137,7 @@ def ran_of(info: EncoderInfo) -> Ran:
     except metadata.PackageNotFoundError:
         version = "unknown"
     on_cpu = info.backend in FOLDERS
-    precision = NAMES.get(info.precision, info.precision)
+    precision = PRECISION_NAMES.get(info.precision, info.precision)
     return Ran(
         backend=info.backend,
         provider=info.provider,

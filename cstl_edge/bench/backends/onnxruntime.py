@@ -7,7 +7,7 @@ from typing import Any
 
 from cstl_edge.bench.backends.base import GRAPHS, Arrays, Call, Contender, Missing, Run, call, whole
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.model_under_test import NAMES, files, read_export
+from cstl_edge.bench.model_under_test import PRECISION_NAMES, graph_files, read_export
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import ModelError, one_line
 
@@ -18,7 +18,7 @@ COMPUTED_IN = {"fp16": "float32"}
 def contenders(context: Context) -> Iterator[Contender | Missing]:
     """Yield one per precision that the exported model holds."""
     manifest, _ = read_export(context.folder)
-    for precision, name in NAMES.items():
+    for precision, name in PRECISION_NAMES.items():
         if precision != "float32" and precision not in manifest.precisions:
             yield Missing(f"onnxruntime {name}", no_graphs(precision))
             continue
@@ -48,13 +48,13 @@ def _prepare(context: Context, precision: str, graph: str, feed: Arrays) -> Call
     from cstl_edge.runtime.backends.onnxruntime import open_session
 
     manifest, data = read_export(context.folder)
-    names = files(manifest, precision, graph)
+    names = graph_files(manifest, precision, graph)
     sessions = [open_session(name, data[name], context.threads) for name in names]
     ran = Ran(
         backend="onnxruntime",
         provider=sessions[0].get_providers()[0],
-        precision=NAMES[precision],
-        computed_in=COMPUTED_IN.get(precision, NAMES[precision]),
+        precision=PRECISION_NAMES[precision],
+        computed_in=COMPUTED_IN.get(precision, PRECISION_NAMES[precision]),
         version=onnxruntime.__version__,
         threads=sessions[0].get_session_options().intra_op_num_threads,
         options={"files": ", ".join(names)},

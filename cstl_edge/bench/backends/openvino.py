@@ -8,7 +8,7 @@ from typing import Any
 from cstl_edge.bench.backends.base import Arrays, Call, Contender, Missing, call, whole
 from cstl_edge.bench.backends.onnxruntime import no_graphs, of
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.model_under_test import NAMES, files, read_export
+from cstl_edge.bench.model_under_test import PRECISION_NAMES, graph_files, read_export
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.runtime.backends.openvino import compiled, core
@@ -49,7 +49,7 @@ def _prepare(context: Context, precision: str, graph: str, feed: Arrays) -> Call
     import openvino
 
     manifest, data = read_export(context.folder)
-    names = files(manifest, FILES[precision], graph)
+    names = graph_files(manifest, FILES[precision], graph)
     opened = [
         _Graph(name, data[name], precision, context.threads, [*signature(name, manifest.shape)[1]])
         for name in names
@@ -60,7 +60,7 @@ def _prepare(context: Context, precision: str, graph: str, feed: Arrays) -> Call
     ran = Ran(
         backend="openvino",
         provider=" ".join(models[0].get_property("EXECUTION_DEVICES")),
-        precision=NAMES[FILES[precision]] if precision != "bfloat16" else precision,
+        precision=PRECISION_NAMES[FILES[precision]] if precision != "bfloat16" else precision,
         computed_in=computed_in(models),
         version=openvino.__version__.split("-")[0],
         threads=int(models[0].get_property("INFERENCE_NUM_THREADS")),

@@ -15,7 +15,7 @@ import numpy as np
 
 from cstl_edge.bench.backends.base import GRAPHS, Arrays, Call, Contender, Missing
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.model_under_test import NAMES
+from cstl_edge.bench.model_under_test import PRECISION_NAMES
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.runtime.manifest import read_manifest
@@ -52,7 +52,7 @@ def contenders(context: Context) -> Iterator[Contender | Missing]:
 
 
 def _two_ways(place: Path, here: Here, built: dict[str, Built], option: str) -> Iterator[Contender]:
-    precision = NAMES.get(built["frames"].precision, built["frames"].precision)
+    precision = PRECISION_NAMES.get(built["frames"].precision, built["frames"].precision)
     for graphed in (False, True):
         yield Contender(
             f"tensorrt {precision}{option}{CUDA_GRAPH if graphed else ''}",
@@ -107,7 +107,7 @@ def _prepare(folder: Path, here: Here, graphed: bool, graph: str, feed: Arrays) 
     built = {graph: _records(folder)[graph]}
     place = folder / record_module.ENGINES / record_module.TENSORRT
     plans = {graph: record_module.read_plan(place, built[graph])}
-    precision = NAMES.get(built[graph].precision, built[graph].precision)
+    precision = PRECISION_NAMES.get(built[graph].precision, built[graph].precision)
     ran = Ran(
         backend="tensorrt",
         provider=here.gpu,

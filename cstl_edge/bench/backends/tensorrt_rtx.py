@@ -16,7 +16,7 @@ from typing import Any
 from cstl_edge.bench.backends.base import Arrays, Call, Contender, Missing
 from cstl_edge.bench.backends.tensorrt import engine_call
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.model_under_test import NAMES
+from cstl_edge.bench.model_under_test import PRECISION_NAMES
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import CstlEdgeError, ModelError, one_line
 from cstl_edge.runtime.cuda.base import Gpu
@@ -98,7 +98,7 @@ def _prepare(rtx: Any, gpu: Gpu, plans: Plans, graph: str, feed: Arrays) -> Call
     except BaseException:
         buffers.close()
         raise
-    precision = NAMES.get(built.precision, built.precision)
+    precision = PRECISION_NAMES.get(built.precision, built.precision)
     ran = Ran(
         backend="tensorrt-rtx",
         provider=gpu.name,

@@ -33,15 +33,15 @@ PATH = re.compile(r"(?<![\w:/.<])(?:~|/[\w.@+-]+)(?:/[\w.@+ -]*[\w.@+-])+|[A-Za-
 def scrub(value: Any, names: Iterable[str] | None = None) -> Any:
     """Return a JSON-ready value without what is personal in its texts, nor keys that say they are.
 
-    names: what must not be left as a word; by default those of this machine (`names_here`)
+    names: what must not be left as a word; by default those of this machine (`local_names`)
     """
-    wanted = sorted(names_here() if names is None else set(names), key=len, reverse=True)
+    wanted = sorted(local_names() if names is None else set(names), key=len, reverse=True)
     words = "|".join(re.escape(name) for name in wanted if name)
     known = re.compile(rf"(?<!\w)(?:{words})(?!\w)") if words else None
     return _walk(value, known)
 
 
-def names_here(root: Path = Path("/")) -> set[str]:
+def local_names(root: Path = Path("/")) -> set[str]:
     """Return the names of this machine, its user and its parts that would tell them from others."""
     found = {socket.gethostname(), socket.gethostname().split(".")[0]}
     with contextlib.suppress(KeyError, OSError):  # a container's user may have no name

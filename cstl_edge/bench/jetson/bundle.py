@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.bench.jetson.anonymize import names_here, scrub
+from cstl_edge.bench.jetson.anonymize import local_names, scrub
 from cstl_edge.bench.jetson.read_bundle import (
     BOARD,
     DOCTOR,
@@ -35,12 +35,12 @@ from cstl_edge.bench.record import SCHEMA, Row, read_rows
 from cstl_edge.errors import BackendUnavailable, DataError, ModelError, one_line
 
 ROOT = Path("/")
-OURS = {"run", "scenario", "contender", "samples", "dropped", "values", "intervals", "check"}
+OWN_FIELDS = {"run", "scenario", "contender", "samples", "dropped", "values", "intervals", "check"}
 """Fields of a row whose words are all written by this package."""
 
 
 @dataclass(frozen=True)
-class Board:
+class JetsonBoard:
     """A Jetson, as its system tells."""
 
     model: str
@@ -60,7 +60,7 @@ class Board:
         return "-".join(word for word in words if word not in plain)[:40] or "board"
 
 
-def board(root: Path = ROOT) -> Board:
+def detect_board(root: Path = ROOT) -> JetsonBoard:
     """Return which Jetson this is (BackendUnavailable where it is none).
 
     root: of the file system; tests give a tree of their own
@@ -74,7 +74,7 @@ def board(root: Path = ROOT) -> Board:
             "this is no Jetson: expected its name in /proc/device-tree/model or a release in "
             f"/etc/nv_tegra_release; got {one_line(model) or 'neither'}. Leave out --jetson"
         )
-    return Board(model or "unknown", l4t)
+    return JetsonBoard(model or "unknown", l4t)
 
 
 def advice(folder: Path, root: Path = ROOT) -> list[str]:
@@ -94,14 +94,16 @@ def advice(folder: Path, root: Path = ROOT) -> list[str]:
     return lines
 
 
-def bundle(results: Path, found: Board, examined: Mapping[str, Any], root: Path = ROOT) -> Path:
+def pack_bundle(
+    results: Path, found: JetsonBoard, examined: Mapping[str, Any], root: Path = ROOT
+) -> Path:
     """Pack a file of results with what the board is, beside it; return the path (DataError).
 
     examined: what `doctor.report` found
     """
     from cstl_edge.bench.power.tegrastats import excerpt
 
-    names = names_here() | names_here(root)
+    names = local_names() | local_names(root)
     lines = [_line(row, names) for row in read_rows(results)]
     if not lines:
         raise DataError(f"expected results in {one_line(results)}; got none: run the scenarios")
@@ -138,7 +140,7 @@ def _line(row: Row, names: set[str]) -> str:
     """
     plain = row.model_dump(mode="json", exclude_defaults=True) | {"version": SCHEMA}
     clean = scrub(plain, names)
-    clean |= {key: value for key, value in plain.items() if key in OURS}
+    clean |= {key: value for key, value in plain.items() if key in OWN_FIELDS}
     if row.case.graph is not None:
         clean["case"]["graph"] = row.case.graph
     return json.dumps(clean)
@@ -170,7 +172,7 @@ def _engines(folder: Path) -> str | None:
     return None
 
 
-def _readme(found: Board, rows: int) -> str:
+def _readme(found: JetsonBoard, rows: int) -> str:
     from cstl_edge import __version__
 
     return (

@@ -43,7 +43,7 @@ class Meter(Protocol):
 
 
 @dataclass(frozen=True)
-class Recording:
+class PowerRecording:
     """Readings in the order of time; the first and the last are the ends of what was recorded."""
 
     kind: Literal["watts", "joules"]
@@ -72,7 +72,7 @@ class Recording:
         """Return the rails that gave negative power on the whole."""
         return [name for name in self.rails if self.joules([name]) < 0]
 
-    def between(self, start_s: float, end_s: float) -> Recording:
+    def between(self, start_s: float, end_s: float) -> PowerRecording:
         """Return the part of it between two times, with the values there interpolated."""
         inner = [i for i, t in enumerate(self.times_s) if start_s < t < end_s]
         rails = {
@@ -83,7 +83,7 @@ class Recording:
             ]
             for name, values in self.rails.items()
         }
-        return Recording(self.kind, [start_s, *(self.times_s[i] for i in inner), end_s], rails)
+        return PowerRecording(self.kind, [start_s, *(self.times_s[i] for i in inner), end_s], rails)
 
     def _joules(self, values: Sequence[float]) -> float:
         if self.kind == "joules":
@@ -92,7 +92,7 @@ class Recording:
         return sum((end - start) * (a + b) / 2 for start, end, a, b in steps)
 
 
-class Recorder:
+class MeterRecorder:
     """Reads a meter in a thread while the block runs; then `recording` has it.
 
     A meter that fails ends the recording, not the block: `recording` raises what it said.
@@ -106,7 +106,7 @@ class Recorder:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="power meter", daemon=True)
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> MeterRecorder:
         self._take()
         self._thread.start()
         return self
@@ -121,11 +121,11 @@ class Recorder:
         self._thread.join()
         self._take()
 
-    def recording(self) -> Recording:
+    def recording(self) -> PowerRecording:
         """Return what was recorded (SourceUnavailable, DataError)."""
         if self._failure is not None:
             raise self._failure
-        return Recording(self._meter.kind, self._times, self._rails)
+        return PowerRecording(self._meter.kind, self._times, self._rails)
 
     def _run(self) -> None:
         due = self._times[0] if self._times else time.perf_counter()

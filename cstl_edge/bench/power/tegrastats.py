@@ -28,7 +28,7 @@ _RAIL = re.compile(r"\b([A-Z][A-Z0-9_]+) (-?\d+)(?:mW)?/(-?\d+)(?:mW)?(?=\s|$)")
 
 
 @dataclass(frozen=True)
-class Reading:
+class TegrastatsLine:
     """One line."""
 
     ram_mb: tuple[int, int]
@@ -41,7 +41,7 @@ class Reading:
     """Now, and the mean since the tool began."""
 
 
-def parse(line: str) -> Reading:
+def parse(line: str) -> TegrastatsLine:
     """Return what a line says (DataError where it is none of the tool's).
 
     >>> parse("RAM 1024/7620MB (lfb 2x4MB) CPU [3%@729,off] VDD_IN 4521mW/4480mW").rails_mw
@@ -52,7 +52,7 @@ def parse(line: str) -> Reading:
         raise DataError(f"expected a line of tegrastats; got {one_line(line, 80)!r}")
     gpu = _GPU.search(line)
     behind = line[cores.end() :]
-    return Reading(
+    return TegrastatsLine(
         ram_mb=(int(ram[1]), int(ram[2])),
         cores=tuple(
             None if core[0] == "off" else (int(core[1]), int(core[2]))

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from cstl_edge import __version__
-from cstl_edge.bench.record import Row, Subject
+from cstl_edge.bench.record import ModelUnderTest, Row
 from cstl_edge.bench.report.load import Chapter, against, chapters, read_all, text
 from cstl_edge.bench.report.page import Part, Report, Section
 from cstl_edge.bench.report.sections import (
@@ -128,7 +128,7 @@ def _facts(chapter: Chapter) -> tuple[tuple[str, str], ...]:
     return tuple((name.replace("_", " "), told) for name, told in facts if told)
 
 
-def _network(subject: Subject) -> str:
+def _network(subject: ModelUnderTest) -> str:
     height, width = subject.size
     widths = "/".join(str(x) for x in subject.widths)
     said = [

@@ -185,14 +185,14 @@ def text(value: Any) -> str:
 
 def _trtexec(path: Path) -> Row:
     """Return the times or, where it holds those, the layers that trtexec exported."""
-    from cstl_edge.bench.trtexec import profile, times
+    from cstl_edge.bench.trtexec import read_profile, read_times
 
     run, name = path.stem, f"trtexec {path.stem}"
     try:
-        return times(path, run=run, contender=name)
+        return read_times(path, run=run, contender=name)
     except DataError as no_times:
         try:
-            return profile(path, run=run, contender=name)
+            return read_profile(path, run=run, contender=name)
         except DataError:
             raise no_times from None
 

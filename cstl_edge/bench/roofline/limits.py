@@ -31,7 +31,7 @@ _Point = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Limit:
+class RowLimit:
     """A row of times beside its machine's limit."""
 
     gmacs: float
@@ -64,7 +64,7 @@ class Limit:
         return self.gmacs / self.least_ms * 1e3
 
 
-class Limits:
+class MachineLimits:
     """The peaks and costs among the rows of one run."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
@@ -97,7 +97,7 @@ class Limits:
         """Return the best rate of a level [gbytes_per_s]."""
         return self._peaks.get(("bandwidth", device, level))
 
-    def of(self, row: Row) -> Limit | None:
+    def of(self, row: Row) -> RowLimit | None:
         """Return a row's limit; None where it has no times, or its limit is not known."""
         times = next(
             (row.samples[x] for x in ("device", "compute", "wall") if row.samples.get(x)), []
@@ -111,7 +111,7 @@ class Limits:
         if level is None or arithmetic_ms is None or cost["gbytes"] <= 0 or cost["gmacs"] <= 0:
             return None
         bytes_ms = cost["gbytes"] / self._peaks["bandwidth", device, level] * 1e3
-        return Limit(
+        return RowLimit(
             gmacs=cost["gmacs"],
             gbytes=cost["gbytes"],
             median_ms=percentile(times, 50),

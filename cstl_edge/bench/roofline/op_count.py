@@ -52,7 +52,7 @@ class Cost:
         return self.input_bytes + self.weight_bytes + self.output_bytes
 
 
-def count(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> Cost:
+def count_cost(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> Cost:
     """Return the cost of one call with inputs of `sizes` (ModelError).
 
     sizes: of every input by name, in the graph's order of axes

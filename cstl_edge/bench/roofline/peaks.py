@@ -20,9 +20,9 @@ from cstl_edge.bench.roofline.sample_graphs import (
     DEPTH,
     PRODUCT,
     PRODUCT_MACS,
-    convolution,
-    inputs_of,
-    product,
+    convolution_graph,
+    product_graph,
+    sample_inputs,
 )
 from cstl_edge.errors import CstlEdgeError
 
@@ -105,9 +105,9 @@ LEAST_MEMORY_BYTES = 2**28
 FLOAT_BYTES = 4
 
 
-def copies(threads: int, root: Path) -> Iterator[Kernel]:
+def copy_kernels(threads: int, root: Path) -> Iterator[Kernel]:
     """Yield a copy in memory and in every cache that is known, large enough to leave the others."""
-    sizes = caches(root)
+    sizes = cache_sizes(root)
     second, third = sizes.get(2, 0) * threads, sizes.get(3, 0)
     levels: dict[str, tuple[int, int | None]] = {
         "memory": (max(LEAST_MEMORY_BYTES, 4 * third), None)
@@ -132,7 +132,7 @@ def copies(threads: int, root: Path) -> Iterator[Kernel]:
         yield Kernel("bandwidth", "cpu", name, "float32", work, ran, prepare, details)
 
 
-def caches(root: Path = Path("/")) -> dict[int, int]:
+def cache_sizes(root: Path = Path("/")) -> dict[int, int]:
     """Return the size of one cache of data by level [bytes], as Linux tells; empty elsewhere."""
     found = {}
     units = {"K": 2**10, "M": 2**20, "G": 2**30}
@@ -191,9 +191,9 @@ def best_arithmetic(threads: int, device: str, seconds: float) -> dict[str, floa
 
 def kernels(threads: int, root: Path = Path("/")) -> Iterator[Kernel]:
     """Yield every kernel of every library for `threads`, whether or not it is installed."""
-    from cstl_edge.bench.roofline.peaks import copies, cuda_kernels
+    from cstl_edge.bench.roofline.peaks import cuda_kernels
 
-    yield from copies(threads, root)
+    yield from copy_kernels(threads, root)
     for library, (make, known) in LIBRARIES.items():
         for operation, precisions in known.items():
             for precision in precisions:
@@ -230,9 +230,9 @@ def _numpy(operation: str, precision: str, threads: int) -> Callable[[], Any]:
 def _onnxruntime(operation: str, precision: str, threads: int) -> Callable[[], Any]:
     from cstl_edge.runtime.backends.onnxruntime import open_session
 
-    model = product(precision) if operation == "product" else convolution(precision)
+    model = product_graph(precision) if operation == "product" else convolution_graph(precision)
     session = open_session(operation, model.SerializeToString(), threads)
-    return partial(session.run, None, inputs_of(model))
+    return partial(session.run, None, sample_inputs(model))
 
 
 def _openvino(operation: str, precision: str, threads: int) -> Callable[[], Any]:
@@ -244,7 +244,7 @@ def _openvino(operation: str, precision: str, threads: int) -> Callable[[], Any]
     ):
         raise RuntimeError("this processor has no bfloat16 instructions")
     held = "int8" if precision == "int8" else "float32"
-    model = product(held) if operation == "product" else convolution(held)
+    model = product_graph(held) if operation == "product" else convolution_graph(held)
     options = {
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
@@ -252,7 +252,7 @@ def _openvino(operation: str, precision: str, threads: int) -> Callable[[], Any]
     }
     compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", options)
     request = compiled.create_infer_request()
-    feed = inputs_of(model)
+    feed = sample_inputs(model)
     return partial(request.infer, feed, share_inputs=True, share_outputs=True)
 
 

@@ -26,7 +26,7 @@ OPSET, IR_VERSION = 17, 9
 SCALE = np.float32(0.05)
 
 
-def convolution(precision: str) -> onnx.ModelProto:
+def convolution_graph(precision: str) -> onnx.ModelProto:
     """Return convolutions in a row, in float32 or between Q/DQ pairs like our int8 graphs."""
     from onnx import TensorProto, helper
 
@@ -61,7 +61,7 @@ def convolution(precision: str) -> onnx.ModelProto:
     return _model(nodes, x, y, constants)
 
 
-def product(precision: str) -> onnx.ModelProto:
+def product_graph(precision: str) -> onnx.ModelProto:
     """Return a product of two matrices in float32, or of uint8 with int8 into int32."""
     from onnx import TensorProto, helper
 
@@ -89,7 +89,7 @@ def _pair(name: str) -> list[Any]:
     ]
 
 
-def inputs_of(model: onnx.ModelProto) -> dict[str, Any]:
+def sample_inputs(model: onnx.ModelProto) -> dict[str, Any]:
     """Return an input that the graph can be run with."""
     from onnx import helper
 

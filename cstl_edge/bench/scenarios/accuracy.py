@@ -6,7 +6,7 @@ enrolled. Differences are from the first float32 of the run, paired: intervals d
 is drawn counts in both. The long form has all 50 people and 11 views, the others a few of both:
 they tell what a precision changes, not how good the network is.
 
-`values`: `rank1`, `rank1_same_view`, `fnir`, `fpir` (that the thresholds gave), `people`,
+`values`: `rank1`, `rank1_same_view`, `fnir`, `fpir` (that the thresholds gave), `walkers_set`,
 `sequences`; `rank1_difference`, `fnir_difference` (this less float32's, shares). 95 % intervals of
 all but the counts stand in `intervals`.
 """
@@ -44,7 +44,7 @@ FULL_DRAWS, SHORT_DRAWS = 500, 50
 
 
 @dataclass(frozen=True)
-class Figures:
+class RecognitionFigures:
     """What one contender recognises, and what of it a comparison needs."""
 
     walks: Walks
@@ -56,9 +56,9 @@ class Figures:
 
 def rows(context: Context) -> Iterator[Row]:
     """Yield a row per backend and precision, when everybody was embedded and matched."""
-    data = people(context)
+    data = walkers_set(context)
     draws = FULL_DRAWS if context.full else SHORT_DRAWS if context.short else DRAWS
-    reference: tuple[str, Figures] | None = None
+    reference: tuple[str, RecognitionFigures] | None = None
     case = Case(graph="full", batch=BATCH, frames=WALKERS_FRAMES)
     for found in embedders(context, anew=True):
         if isinstance(found, Missing):
@@ -66,7 +66,7 @@ def rows(context: Context) -> Iterator[Row]:
             continue
         context.tell(f"accuracy: {found.name}, {len(data.people)} sequences")
         try:
-            figures = recognised(embedded(found, data), draws)
+            figures = recognition_figures(embed_people(found, data), draws)
         except CstlEdgeError as err:
             yield _row(context, found.name, case, skipped=str(err))
             continue
@@ -82,12 +82,12 @@ def rows(context: Context) -> Iterator[Row]:
             ran=ran,
             values=figures.values,
             intervals=figures.intervals,
-            warnings=doubts(figures),
+            warnings=accuracy_warnings(figures),
             details=_details(data, figures, reference and reference[0]),
         )
 
 
-def people(context: Context) -> ShardedSequences:
+def walkers_set(context: Context) -> ShardedSequences:
     """Make the Walkers, or find them made (ConfigError where they cannot be)."""
     if context.subject.size not in SIZES:
         raise ConfigError(
@@ -113,7 +113,7 @@ def people(context: Context) -> ShardedSequences:
     return ShardedSequences(make_shards(settings, CACHE, workers=context.threads))
 
 
-def embedded(found: Embedder, data: ShardedSequences) -> Walks:
+def embed_people(found: Embedder, data: ShardedSequences) -> Walks:
     """Embed every sequence, BATCH at a time; they are of one length."""
     made = []
     for start in range(0, len(data.people), BATCH):
@@ -123,7 +123,7 @@ def embedded(found: Embedder, data: ShardedSequences) -> Walks:
     return Walks(np.concatenate(made), data.people, data.sequences, data.views_deg)
 
 
-def recognised(walks: Walks, draws: int) -> Figures:
+def recognition_figures(walks: Walks, draws: int) -> RecognitionFigures:
     """Return rank-1 and FNIR with their intervals; without FNIR where people are too few."""
     mean = rank1_table(walks, draws=draws)["mean"]
     values = {"rank1": mean["cross_view"], "rank1_same_view": mean["same_view"]}
@@ -135,10 +135,10 @@ def recognised(walks: Walks, draws: int) -> Figures:
         values |= {"fnir": at["fnir"], "fpir": at["fpir"]}
         intervals["fnir"] = at["fnir_95"]
     values |= {"people": len(np.unique(walks.people)), "sequences": len(walks.people)}
-    return Figures(walks, values, {k: (x[0], x[1]) for k, x in intervals.items()}, found)
+    return RecognitionFigures(walks, values, {k: (x[0], x[1]) for k, x in intervals.items()}, found)
 
 
-def shares(walks: Walks) -> npt.NDArray[np.float64]:
+def rank1_per_person(walks: Walks) -> npt.NDArray[np.float64]:
     """Return each person's rank-1 across views, the mean of the conditions: [people], sorted."""
     means = []
     for condition in PROBES:
@@ -148,7 +148,7 @@ def shares(walks: Walks) -> npt.NDArray[np.float64]:
     return np.asarray(np.mean(means, axis=0), np.float64)
 
 
-def doubts(figures: Figures) -> list[str]:
+def accuracy_warnings(figures: RecognitionFigures) -> list[str]:
     """Return what the figures cannot tell."""
     many = int(figures.values["people"])
     if figures.open_set is None:
@@ -162,9 +162,9 @@ def doubts(figures: Figures) -> list[str]:
     ]
 
 
-def _compare(figures: Figures, reference: Figures, draws: int) -> None:
+def _compare(figures: RecognitionFigures, reference: RecognitionFigures, draws: int) -> None:
     """Add the paired differences from a reference."""
-    other = compare(shares(figures.walks), shares(reference.walks), draws=draws)
+    other = compare(rank1_per_person(figures.walks), rank1_per_person(reference.walks), draws=draws)
     figures.values["rank1_difference"] = round(other.difference, 5)
     figures.intervals["rank1_difference"] = other.interval_95
     if figures.open_set is not None:
@@ -175,7 +175,9 @@ def _compare(figures: Figures, reference: Figures, draws: int) -> None:
         figures.intervals["fnir_difference"] = interval
 
 
-def _details(data: ShardedSequences, figures: Figures, reference: str | None) -> dict[str, Any]:
+def _details(
+    data: ShardedSequences, figures: RecognitionFigures, reference: str | None
+) -> dict[str, Any]:
     ids = np.unique(data.people)
     told: dict[str, Any] = {
         "data": f"Walkers {ids[0]} to {ids[-1]}, synthetic people, never trained on",

@@ -35,7 +35,8 @@ from cstl_edge.bench.record import Case, Row
 from cstl_edge.errors import ConfigError, CstlEdgeError
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.annotate import WalkerView
-from cstl_edge.live.pipeline.run import Options, run
+from cstl_edge.live.pipeline.options import PipelineOptions
+from cstl_edge.live.pipeline.run import run
 from cstl_edge.live.segmentation.open import SEGMENTERS
 from cstl_edge.live.sources.base import Frame, FrameSource
 from cstl_edge.live.sources.open import open_source
@@ -66,7 +67,7 @@ STAGES = ("source", "segment", "track", "silhouette", "encode", "identify")
 
 
 @dataclass(frozen=True)
-class Passed:
+class PipelineResult:
     """One run of the pipeline."""
 
     samples: dict[str, list[float]]
@@ -133,10 +134,12 @@ def climb(holds: Callable[[int], bool], levels: Sequence[int], first: int, tries
     return best
 
 
-def passed(source: FrameSource, encoder: Encoder, gallery: Gallery, segmenter: str) -> Passed:
+def run_pipeline(
+    source: FrameSource, encoder: Encoder, gallery: Gallery, segmenter: str
+) -> PipelineResult:
     """Run the pipeline over a source and measure it."""
     threshold = None if encoder.info.impostors else THRESHOLD
-    options = Options(segmenter=segmenter, threshold=threshold)
+    options = PipelineOptions(segmenter=segmenter, threshold=threshold)
     watcher, watch = _Watcher(source), here()
     watch.begin()
     with run(source, encoder=encoder, gallery=gallery, options=options, observer=watcher) as events:
@@ -158,7 +161,7 @@ def passed(source: FrameSource, encoder: Encoder, gallery: Gallery, segmenter: s
         "answers": events.summary.answers,
         "walkers_in_view": float(np.mean(watcher.in_view)) if watcher.in_view else 0.0,
     }
-    return Passed(samples, values, watch.end())
+    return PipelineResult(samples, values, watch.end())
 
 
 class _Watcher:
@@ -191,13 +194,13 @@ def _passes(context: Context, encoder: Encoder) -> Iterator[dict[str, Any]]:
             with as_file(files("cstl_edge") / "assets" / CLIP) as clip:
                 start_s, stop_s = SHORT_S if context.short else (None, None)
                 source = open_source(clip, start_s=start_s, stop_s=stop_s)
-                one = passed(source, encoder, gallery, segmenter)
+                one = run_pipeline(source, encoder, gallery, segmenter)
             yield {"segmenter": segmenter, "case": Case(source=CLIP), **_told(one)}
         for segmenter in () if context.short else of_streets:
             yield _street(context, encoder, gallery, segmenter)
             if context.full:
                 context.tell(f"end_to_end: {ONE_BY_ONE}, {segmenter}")
-                one = passed(open_source(ONE_BY_ONE), encoder, gallery, segmenter)
+                one = run_pipeline(open_source(ONE_BY_ONE), encoder, gallery, segmenter)
                 case = Case(walkers=FIRST, paced_hz=FPS, source=ONE_BY_ONE)
                 yield {"segmenter": segmenter, "case": case, **_told(one)}
 
@@ -206,12 +209,14 @@ def _street(context: Context, encoder: Encoder, gallery: Gallery, segmenter: str
     """Search how many walkers a street may have; return what stands in the row."""
     from cstl_edge.bench.scenarios import synthetic_street
 
-    tried: dict[int, Passed] = {}
+    tried: dict[int, PipelineResult] = {}
 
     def holds(walkers: int) -> bool:
-        context.tell(f"end_to_end: {synthetic_street.address(walkers)}, {segmenter}")
-        source = synthetic_street.camera(_pictures(walkers), synthetic_street.address(walkers))
-        tried[walkers] = passed(source, encoder, gallery, segmenter)
+        context.tell(f"end_to_end: {synthetic_street.street_uri(walkers)}, {segmenter}")
+        source = synthetic_street.paced_source(
+            _pictures(walkers), synthetic_street.street_uri(walkers)
+        )
+        tried[walkers] = run_pipeline(source, encoder, gallery, segmenter)
         return tried[walkers].holds
 
     levels, tries = (FULL_LEVELS, len(FULL_LEVELS)) if context.full else (LEVELS, 2)
@@ -224,7 +229,7 @@ def _street(context: Context, encoder: Encoder, gallery: Gallery, segmenter: str
         "most_late_ms": MOST_LATE_MS,
         "tried": [{"walkers": n, **one.told} for n, one in tried.items()],
     }
-    case = Case(walkers=shown, paced_hz=FPS, source=synthetic_street.address(shown))
+    case = Case(walkers=shown, paced_hz=FPS, source=synthetic_street.street_uri(shown))
     return {"segmenter": segmenter, "case": case, **told}
 
 
@@ -232,7 +237,7 @@ def _street(context: Context, encoder: Encoder, gallery: Gallery, segmenter: str
 def _pictures(walkers: int) -> list[Any]:
     from cstl_edge.bench.scenarios import synthetic_street
 
-    return synthetic_street.drawn(walkers)
+    return synthetic_street.draw_street(walkers)
 
 
 @contextmanager
@@ -248,7 +253,7 @@ def _gallery(encoder: Encoder) -> Iterator[Gallery]:
         yield gallery
 
 
-def _told(one: Passed) -> dict[str, Any]:
+def _told(one: PipelineResult) -> dict[str, Any]:
     found = doubts({"latency": one.samples["total"]}, None, one.conditions)
     return {
         "samples": one.samples,

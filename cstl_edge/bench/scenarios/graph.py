@@ -15,7 +15,7 @@ from typing import Any
 from cstl_edge.bench import inputs
 from cstl_edge.bench.backends.base import USUAL, Arrays, Call, Contender, Missing, contenders
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.model_under_test import gates, read_export
+from cstl_edge.bench.model_under_test import gate_summary, read_export
 from cstl_edge.bench.output_check import LIMITS, Agreement
 from cstl_edge.bench.record import Case, Ran, Row
 from cstl_edge.errors import CstlEdgeError, ModelError
@@ -185,7 +185,7 @@ class _Cell:
     def _details(self, ran: Ran) -> dict[str, Any]:
         """Say what the silhouettes show, and on what the precision of the file was judged."""
         shown = inputs.walk(WINDOW, self.context.subject.size)[1]
-        judged = gates(read_export(self.context.folder)[0], ran.precision)
+        judged = gate_summary(read_export(self.context.folder)[0], ran.precision)
         return {"silhouettes": shown} | ({"gates": judged} if judged else {})
 
 

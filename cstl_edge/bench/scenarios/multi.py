@@ -29,8 +29,8 @@ from cstl_edge.bench.scenarios.streaming_cases import (
     WHOLE_WINDOWS,
     Reference,
     crowd_check,
-    reference_of,
-    wrong,
+    open_reference,
+    wrong_answers,
 )
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.measure.conditions import here
@@ -45,7 +45,7 @@ HOPELESS_MS = 50 * BUDGET_MS  # this far behind, the rest of a paced run tells n
 MOST_WALKERS = 1024  # where a search ends
 
 
-def paced(
+def paced_latencies(
     encoder: Encoder, walkers: int, window: int, hop: int, seconds: float, slide: bool = True
 ) -> list[float]:
     """Return latencies [ms] of frames that come at `FPS`, each showing all the walkers.
@@ -93,7 +93,7 @@ DIGITS = 3  # of latencies that are kept of tries: microseconds
 
 
 @dataclass(frozen=True)
-class Try:
+class PacedTrial:
     """One run with a number of walkers."""
 
     walkers: int
@@ -125,7 +125,7 @@ def rows(context: Context) -> Iterator[Row]:
     """Yield a row per encoder that streams, and with --full per way to do so."""
     case = Case(graph="streaming", frames=WINDOW, hop=HOP, paced_hz=FPS)
     walk, shown = inputs.walk(WINDOW, context.subject.size)
-    with reference_of(context, walk) as reference:
+    with open_reference(context, walk) as reference:
         for found in candidates(context):
             if not context.full and found.name not in STREAMED:
                 continue
@@ -150,7 +150,7 @@ def rows(context: Context) -> Iterator[Row]:
 
 def search(
     run: Runner, seconds: float, guess: int, step: float = 0.0, most_tries: int = MOST_TRIES
-) -> tuple[int, list[Try]]:
+) -> tuple[int, list[PacedTrial]]:
     """Return how many walkers are held, 0 for none, and everything that was tried.
 
     The first guess is raised or lowered, ever faster, until one number holds and one does not; what
@@ -161,11 +161,11 @@ def search(
 
     step: share of the number; 0 searches to the last walker
     """
-    tried: list[Try] = []
+    tried: list[PacedTrial] = []
 
     def holds(walkers: int, lasting: float) -> bool:
         for _ in range(2):
-            tried.append(Try(walkers, run(walkers, lasting)))
+            tried.append(PacedTrial(walkers, run(walkers, lasting)))
             if tried[-1].in_time or tried[-1].hopeless:
                 break
         return tried[-1].in_time
@@ -191,7 +191,7 @@ def search(
     return low, tried
 
 
-def guessed(latencies: list[float], walkers: int) -> int:
+def first_guess(latencies: list[float], walkers: int) -> int:
     """Return the number of walkers to begin with, from a short run with some."""
     return int(LOAD * BUDGET_MS * walkers / percentile(latencies, 50))
 
@@ -200,14 +200,14 @@ def _held(context: Context, encoder: Encoder, reference: Reference, slide: bool)
     """Search; return what stands in the row."""
     agreement = crowd_check(encoder, reference, HOP, slide)
     if not agreement.ok:
-        return wrong(agreement)
+        return wrong_answers(agreement)
 
     def run(walkers: int, seconds: float) -> list[float]:
-        return paced(encoder, walkers, WINDOW, HOP, seconds, slide)
+        return paced_latencies(encoder, walkers, WINDOW, HOP, seconds, slide)
 
     watch = here()
     watch.begin()
-    guess = guessed(run(PROBE_WALKERS, PROBE_S), PROBE_WALKERS)
+    guess = first_guess(run(PROBE_WALKERS, PROBE_S), PROBE_WALKERS)
     most, tried = search(run, context.budget.search_s, guess, *_patience(context))
     conditions = watch.end()
     samples = {"latency": tried[-1].latencies}

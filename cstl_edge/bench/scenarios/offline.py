@@ -25,7 +25,12 @@ from cstl_edge.bench.backends.encoders import Embedder, cores_of, embedders, res
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.output_check import Agreement
 from cstl_edge.bench.record import Case, Ran, Row
-from cstl_edge.bench.scenarios.streaming_cases import Reference, outputs, reference_of, wrong
+from cstl_edge.bench.scenarios.streaming_cases import (
+    Reference,
+    named_outputs,
+    open_reference,
+    wrong_answers,
+)
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.measure.timing import Timed, in_turn
 from cstl_edge.runtime.base import Embedded
@@ -43,7 +48,7 @@ def rows(context: Context) -> Iterator[Row]:
     lengths = (WINDOW, WALK) if context.full else (WINDOW,)
     with ExitStack() as stack:
         references = [
-            stack.enter_context(reference_of(context, inputs.walk(s, context.subject.size)[0]))
+            stack.enter_context(open_reference(context, inputs.walk(s, context.subject.size)[0]))
             for s in lengths
         ]
         for found in embedders(context):
@@ -105,7 +110,7 @@ def _length(context: Context, found: Embedder, reference: Reference, case: Case)
             values = figures.get(key, {}) | ({"best_batch": int(best)} if best else {})
             told |= {"check": agreement.check, "values": values, **_told(timed[key])}
         else:
-            told |= wrong(agreement)
+            told |= wrong_answers(agreement)
         yield _row(context, found.name, case.model_copy(update={"batch": int(key)}), **told)
 
 
@@ -118,7 +123,7 @@ def _agreement(reference: Reference, ran: Ran, answered: Embedded) -> Agreement:
     agreement = reference.agreement(ran)
     for i, (embedding, salient) in enumerate(zip(*answered, strict=True)):
         agreement.reference = reference.at(i)
-        agreement.look(outputs(embedding[None], salient[None]))
+        agreement.look(named_outputs(embedding[None], salient[None]))
     return agreement
 
 

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.power.found import Found, open_meters
-from cstl_edge.bench.power.loads import Load, Opened, loads_of
-from cstl_edge.bench.power.meter import LOWEST_HZ, Meter, Recorder, Recording
+from cstl_edge.bench.power.meter import LOWEST_HZ, Meter, MeterRecorder, PowerRecording
+from cstl_edge.bench.power.open import MeterSet, open_meters
 from cstl_edge.bench.power.tegrastats import Tegrastats
+from cstl_edge.bench.power.workloads import RunningWorkload, Workload, workloads
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.roofline.limits import device_of
 from cstl_edge.errors import CstlEdgeError, ModelError
@@ -56,7 +56,7 @@ def rows(context: Context, root: Path = Path("/")) -> Iterator[Row]:
         return
     with ExitStack() as stack:
         stack.callback(found.close)
-        for load in loads_of(context):
+        for load in workloads(context):
             context.tell(f"power: {load.name}, {load.case.graph}")
             try:
                 with ExitStack() as opened:
@@ -69,19 +69,19 @@ def rows(context: Context, root: Path = Path("/")) -> Iterator[Row]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class MeterReadings:
     """What one meter saw before and while something ran."""
 
     meter: Meter
-    idle: Recording
-    busy: Recording
+    idle: PowerRecording
+    busy: PowerRecording
 
     def watts(self, rails: Sequence[str]) -> tuple[float, float]:
         """Return mean power of rails, idle and gross."""
         return self.idle.watts(rails), self.busy.watts(rails)
 
 
-class _Counted:
+class _CountingRun:
     """Counts what a run gives, and when it began and ended."""
 
     def __init__(self, run: Callable[[], int]) -> None:
@@ -95,14 +95,14 @@ class _Counted:
         self.end_s = time.perf_counter()
 
 
-def _measured(context: Context, found: Found, load: Load, opened: Opened) -> Row:
+def _measured(context: Context, found: MeterSet, load: Workload, opened: RunningWorkload) -> Row:
     """Run a load with all meters on, its idle power measured just before."""
     seconds = max(FEWEST_S, LONGER * context.budget.seconds)
     opened.run()  # what is done once is in no recording
     opened.check()
     time.sleep(SETTLE_S)
     idle, _ = _record(found, lambda: time.sleep(IDLE_SHARE * seconds))
-    run = _Counted(opened.run)
+    run = _CountingRun(opened.run)
     hz = load.case.paced_hz
 
     def work() -> Timed:
@@ -113,7 +113,7 @@ def _measured(context: Context, found: Found, load: Load, opened: Opened) -> Row
         busy, timed = _record(found, work)
     check = opened.check()
     cut = [one.between(run.start_s, run.end_s) for one in busy]
-    seen = [Seen(*three) for three in zip(found.meters, idle, cut, strict=True)]
+    seen = [MeterReadings(*three) for three in zip(found.meters, idle, cut, strict=True)]
     scope = found.headline(device_of(opened.ran))
     values = _values(seen, scope, run.embeddings)
     said = tool.watts() if tool else {}
@@ -133,9 +133,9 @@ def _measured(context: Context, found: Found, load: Load, opened: Opened) -> Row
     )
 
 
-def _record(found: Found, work: Callable[[], Any]) -> tuple[list[Recording], Any]:
+def _record(found: MeterSet, work: Callable[[], Any]) -> tuple[list[PowerRecording], Any]:
     """Do some work with every meter on; return what they saw and what came of it."""
-    recorders = [Recorder(meter) for meter in found.meters]
+    recorders = [MeterRecorder(meter) for meter in found.meters]
     with ExitStack() as stack:
         for recorder in recorders:
             stack.enter_context(recorder)
@@ -143,7 +143,7 @@ def _record(found: Found, work: Callable[[], Any]) -> tuple[list[Recording], Any
     return [recorder.recording() for recorder in recorders], result
 
 
-def _values(seen: list[Seen], headline: str, embeddings: int) -> dict[str, float]:
+def _values(seen: list[MeterReadings], headline: str, embeddings: int) -> dict[str, float]:
     """Return the figures of every scope, those of the headline without its name.
 
     Of two meters that see the same part, the first counts.
@@ -171,7 +171,7 @@ def _values(seen: list[Seen], headline: str, embeddings: int) -> dict[str, float
     return values
 
 
-def _details(seen: list[Seen], said: dict[str, float]) -> dict[str, Any]:
+def _details(seen: list[MeterReadings], said: dict[str, float]) -> dict[str, Any]:
     """Return idle and gross watts of every rail, and what tegrastats said of it."""
     rails = {
         rail: {"idle_w": one.idle.watts([rail]), "gross_w": one.busy.watts([rail])}
@@ -183,7 +183,7 @@ def _details(seen: list[Seen], said: dict[str, float]) -> dict[str, Any]:
     return {"rails": rails}
 
 
-def _doubts(seen: list[Seen], values: dict[str, float]) -> Iterator[str]:
+def _doubts(seen: list[MeterReadings], values: dict[str, float]) -> Iterator[str]:
     """Yield what the figures are in doubt for."""
     for one in seen:
         if one.busy.kind == "watts" and one.busy.hz < LOWEST_HZ:
@@ -200,7 +200,7 @@ def _doubts(seen: list[Seen], values: dict[str, float]) -> Iterator[str]:
 
 
 def _cross_check(
-    seen: list[Seen], headline: str, said: dict[str, float], values: dict[str, float]
+    seen: list[MeterReadings], headline: str, said: dict[str, float], values: dict[str, float]
 ) -> Iterator[str]:
     """Add what tegrastats says of the headline to the values; yield where it differs from us."""
     rails = next(x.meter.scopes[headline] for x in seen if headline in x.meter.scopes)

@@ -25,10 +25,10 @@ from functools import cache
 from typing import Any
 
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.model_under_test import NAMES, read_export, with_random_weights
+from cstl_edge.bench.model_under_test import PRECISION_NAMES, read_export, with_random_weights
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.roofline.kernel import ROUNDS, Kernel, measure_kernel
-from cstl_edge.bench.roofline.op_count import Cost, compose, count
+from cstl_edge.bench.roofline.op_count import Cost, compose, count_cost
 from cstl_edge.bench.roofline.peaks import kernels
 from cstl_edge.bench.scenarios.graph import SIZES
 from cstl_edge.errors import CstlEdgeError, one_line
@@ -58,7 +58,7 @@ def rows(context: Context) -> Iterator[Row]:
 
 def _of_model(context: Context) -> Iterator[Row]:
     manifest, graphs = read_export(context.folder)
-    for name, precision in NAMES.items():
+    for name, precision in PRECISION_NAMES.items():
         if name == "float32" or name in manifest.precisions:
             yield from _costs(context, manifest, graphs, name, precision)
 
@@ -106,10 +106,10 @@ def _costs(
     @cache
     def cost(graph: str, batch: int, frames: int | None) -> Cost:
         if graph == "frames":
-            return count(models["frames"], {"silhouettes": (batch, *shape.size)})
+            return count_cost(models["frames"], {"silhouettes": (batch, *shape.size)})
         assert frames is not None
         sizes = {"features": (batch, frames, *features), "lengths": (batch,)}
-        head = count(models["head"], sizes)
+        head = count_cost(models["head"], sizes)
         return head if graph == "head" else compose(cost("frames", batch * frames, None), head)
 
     for graph, cases in CASES.items():

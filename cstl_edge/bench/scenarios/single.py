@@ -30,11 +30,11 @@ from cstl_edge.bench.scenarios.streaming_cases import (
     STREAMED,
     WHOLE_WINDOWS,
     Reference,
-    Way,
+    StreamingCase,
     first_reference,
-    stream,
-    window,
-    wrong,
+    stream_case,
+    window_case,
+    wrong_answers,
 )
 from cstl_edge.errors import CstlEdgeError, ModelError
 from cstl_edge.measure.stats import percentile
@@ -76,12 +76,12 @@ def rows(context: Context) -> Iterator[Row]:
         yield from _measured(context, right, shown, None)
         for way in ways:
             if way not in right:
-                yield _row(context, way.name, way.case, ran=way.ran, **wrong(way.agreement))
+                yield _row(context, way.name, way.case, ran=way.ran, **wrong_answers(way.agreement))
         paced = [way for way in right if way.agreement.ok and (way.streams or way.usual)]
         yield from _measured(context, paced, shown, CAMERA_HZ)
 
 
-def ratios(case: Case, own_ms: float, usual_ms: float) -> dict[str, float]:
+def speedups(case: Case, own_ms: float, usual_ms: float) -> dict[str, float]:
     """Return how many times as fast as the usual way a frame is.
 
     own_ms: median per frame; usual_ms: median of a whole window anew
@@ -102,18 +102,22 @@ def _wanted(context: Context) -> Iterator[Candidate | Missing]:
             yield found
 
 
-def _streams(context: Context, here: Mapping[str, Encoder], reference: Reference) -> Iterator[Way]:
+def _streams(
+    context: Context, here: Mapping[str, Encoder], reference: Reference
+) -> Iterator[StreamingCase]:
     """Yield the ways to stream: hop 1 and 5, and hop 1 with whole windows where others slide."""
     for name, encoder in here.items():
         if not (context.full or name in (*STREAMED, ALONE)):
             continue
         for hop in HOPS:
-            yield stream(name, encoder, reference, hop, slide=True)
+            yield stream_case(name, encoder, reference, hop, slide=True)
         if encoder.info.slides and (context.full or name == STREAMED[0]):
-            yield stream(f"{name}, {WHOLE_WINDOWS}", encoder, reference, 1, slide=False)
+            yield stream_case(f"{name}, {WHOLE_WINDOWS}", encoder, reference, 1, slide=False)
 
 
-def _whole(context: Context, reference: Reference, stack: ExitStack) -> Iterator[Way | Row]:
+def _whole(
+    context: Context, reference: Reference, stack: ExitStack
+) -> Iterator[StreamingCase | Row]:
     """Yield the whole window anew by every contender; a row where one cannot."""
     case = Case(graph="full", batch=1, frames=WINDOW)
     feed = inputs.feed("full", 1, WINDOW, context.subject.size)
@@ -124,13 +128,13 @@ def _whole(context: Context, reference: Reference, stack: ExitStack) -> Iterator
             yield _row(context, found.name, case, skipped=found.reason)
         elif "full" in found.graphs:
             try:
-                yield window(found, feed, case, reference, stack)
+                yield window_case(found, feed, case, reference, stack)
             except ModelError as err:
                 yield _row(context, found.name, case, skipped=str(err))
 
 
 def _measured(
-    context: Context, ways: Sequence[Way], shown: str, paced_hz: float | None
+    context: Context, ways: Sequence[StreamingCase], shown: str, paced_hz: float | None
 ) -> Iterator[Row]:
     """Time the ways in turn; yield what came of each, and of those who answer wrongly none."""
     budget = context.budget
@@ -149,11 +153,11 @@ def _measured(
     for way in ways:
         case = way.case.model_copy(update={"paced_hz": paced_hz})
         if not way.agreement.ok:
-            yield _row(context, way.name, case, ran=way.ran, **wrong(way.agreement))
+            yield _row(context, way.name, case, ran=way.ran, **wrong_answers(way.agreement))
             continue
         one, own = timed[way.key], wall[way.key]
         compared = own and usual_ms and paced_hz is None
-        values = ratios(case, percentile(own, 50), usual_ms or 0.0) if compared else {}
+        values = speedups(case, percentile(own, 50), usual_ms or 0.0) if compared else {}
         yield _row(
             context,
             way.name,

@@ -35,7 +35,7 @@ Outputs = dict[str, npt.NDArray[Any]]
 
 
 @dataclass
-class Way:
+class StreamingCase:
     """One way to have an answer about one more frame."""
 
     name: str
@@ -66,12 +66,14 @@ class Way:
         return f"{self.name}, {self.case.graph}, hop {self.case.hop}"
 
 
-def stream(name: str, encoder: Encoder, reference: Reference, hop: int, slide: bool) -> Way:
+def stream_case(
+    name: str, encoder: Encoder, reference: Reference, hop: int, slide: bool
+) -> StreamingCase:
     """Return streaming with an answer at every `hop`-th frame.
 
     slide: where the encoder can, compute again only what a slide changes in a window
     """
-    taken = Stream(encoder, reference.walk, hop, slide)
+    taken = WalkStream(encoder, reference.walk, hop, slide)
     slides = slide and encoder.info.slides
     options = {"windows": "slide" if slides else "whole"}
     ran = ran_of(encoder.info).model_copy(update={"options": options})
@@ -81,19 +83,21 @@ def stream(name: str, encoder: Encoder, reference: Reference, hop: int, slide: b
         answered_at = taken.seen - (taken.seen - len(reference.walk)) % hop
         agreement.reference = reference.at(answered_at)
         if taken.answer is not None:
-            agreement.look(outputs(taken.answer.embedding[None], taken.answer.salient_frames[None]))
+            agreement.look(
+                named_outputs(taken.answer.embedding[None], taken.answer.salient_frames[None])
+            )
 
     case = Case(graph="streaming", frames=len(reference.walk), hop=hop, walkers=1)
-    return Way(name, case, ran, taken.hop, hop, look, agreement, taken.step)
+    return StreamingCase(name, case, ran, taken.hop, hop, look, agreement, taken.step)
 
 
-def window(
+def window_case(
     contender: Contender,
     feed: Mapping[str, Any],
     case: Case,
     reference: Reference,
     stack: ExitStack,
-) -> Way:
+) -> StreamingCase:
     """Return the whole window anew by a contender of the graphs, to be closed with the stack."""
     call = contender.prepare("full", feed)
     stack.callback(call.close)
@@ -103,7 +107,7 @@ def window(
     def run() -> None:
         call.run()
 
-    return Way(
+    return StreamingCase(
         contender.name,
         case,
         call.ran,
@@ -118,22 +122,22 @@ def window(
 def crowd_check(encoder: Encoder, reference: Reference, hop: int, slide: bool = True) -> Agreement:
     """Return how the answers of several walkers, each at another turn of the walk, agree."""
     walk = reference.walk
-    stream = StreamingEncoder[int](encoder, len(walk), hop, slide=slide)
+    stream_case = StreamingEncoder[int](encoder, len(walk), hop, slide=slide)
     agreement = reference.agreement(ran_of(encoder.info))
     for t in range(len(walk) + 2 * hop):
         seen = {w: walk[(t + w) % len(walk)] for w in range(CROWD)}
-        for w, answer in stream.push(seen).items():
+        for w, answer in stream_case.push(seen).items():
             agreement.reference = reference.at(t + 1 + w)
-            agreement.look(outputs(answer.embedding[None], answer.salient_frames[None]))
+            agreement.look(named_outputs(answer.embedding[None], answer.salient_frames[None]))
     return agreement
 
 
-def wrong(agreement: Agreement) -> dict[str, Any]:
+def wrong_answers(agreement: Agreement) -> dict[str, Any]:
     """Return what stands in the row of a way that answers wrongly."""
     return {"check": agreement.check, "skipped": agreement.wrong}
 
 
-class Stream:
+class WalkStream:
     """A stream of one walker who goes round and round one walk."""
 
     def __init__(self, encoder: Encoder, walk: Silhouettes, hop: int, slide: bool) -> None:
@@ -168,9 +172,9 @@ class Reference:
         """Return the outputs for the window of the last frames, when so many were seen."""
         turn = seen % len(self.walk)
         if turn not in self._said:
-            window = np.roll(self._features, -turn, 0)[None]  # [1, s, p, c]
-            said = self._encoder.head(window, np.array([len(self.walk)], np.int32))
-            self._said[turn] = outputs(said.embedding, said.salient_frames)
+            window_case = np.roll(self._features, -turn, 0)[None]  # [1, s, p, c]
+            said = self._encoder.head(window_case, np.array([len(self.walk)], np.int32))
+            self._said[turn] = named_outputs(said.embedding, said.salient_frames)
         return self._said[turn]
 
     def agreement(self, ran: Ran) -> Agreement:
@@ -188,7 +192,7 @@ def first_reference(names: Iterable[str]) -> str:
 
 
 @contextmanager
-def reference_of(context: Context, walk: Silhouettes) -> Iterator[Reference]:
+def open_reference(context: Context, walk: Silhouettes) -> Iterator[Reference]:
     """Open the encoder whose answers count (ModelError)."""
     here = {found.name: found for found in candidates(context) if isinstance(found, Candidate)}
     name = first_reference(here)
@@ -199,6 +203,6 @@ def reference_of(context: Context, walk: Silhouettes) -> Iterator[Reference]:
         encoder.close()
 
 
-def outputs(embedding: Floats, salient: Ints) -> Outputs:
+def named_outputs(embedding: Floats, salient: Ints) -> Outputs:
     """Return an answer [n, p, ..] by the names of the graph's outputs."""
     return {"embedding": embedding} | ({SALIENT: salient} if salient.min() >= 0 else {})

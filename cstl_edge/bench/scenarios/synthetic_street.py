@@ -27,7 +27,7 @@ CROSSING_S = 7.0  # from the first walker's entering to the end of the pictures
 SEED = 0
 
 
-def drawn(walkers: int, seconds: float = EMPTY_S + CROSSING_S) -> list[Image]:
+def draw_street(walkers: int, seconds: float = EMPTY_S + CROSSING_S) -> list[Image]:
     """Return the pictures uint8 [H, W, 3] of a street that walkers cross together, `FPS` a second.
 
     The street is empty for the first EMPTY_S. A walker costs up to a second to draw.
@@ -40,12 +40,12 @@ def drawn(walkers: int, seconds: float = EMPTY_S + CROSSING_S) -> list[Image]:
         return [frame.image for frame in scene]
 
 
-def address(walkers: int) -> str:
+def street_uri(walkers: int) -> str:
     """Return what results call this source."""
     return f"synthetic://{walkers}, crossing together, 640x360"
 
 
-def camera(images: Sequence[Image], name: str) -> LiveSource:
+def paced_source(images: Sequence[Image], name: str) -> LiveSource:
     """Return pictures as a live source that sends one whenever its moment has come."""
     return LiveSource(name, lambda: PacedCamera(images, FPS))
 

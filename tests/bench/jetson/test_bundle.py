@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cstl_edge.bench.jetson import bundle
 from cstl_edge.bench.jetson import read_bundle as reading
-from cstl_edge.bench.jetson.anonymize import names_here, scrub
+from cstl_edge.bench.jetson.anonymize import local_names, scrub
 from cstl_edge.bench.record import Case, Ran, Row, write_rows
 from cstl_edge.cli.app import app
 from cstl_edge.errors import BackendUnavailable, DataError
@@ -77,7 +77,7 @@ def owner(monkeypatch):
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_boards_are_known_by_their_files(name, board_tree):
-    found = bundle.board(board_tree(name))
+    found = bundle.detect_board(board_tree(name))
     assert (found.short, found.l4t) == BOARDS[name]
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_jetson_is_one_line_and_an_exit_code(tree, board_tree, tmp_pa
     with pytest.raises(
         BackendUnavailable, match=r"this is no Jetson: .*\. Leave out --jetson"
     ) as e:
-        bundle.board(board_tree(tree) if tree else tmp_path)
+        bundle.detect_board(board_tree(tree) if tree else tmp_path)
     assert e.value.exit_code == 4
     assert "\n" not in str(e.value)
 
@@ -108,7 +108,7 @@ def test_engines_that_do_not_fit_are_told_of(board_tree, tmp_path):
 
 def packed(results, board_tree, name="orin_nano"):
     root = board_tree(name)
-    path = bundle.bundle(results, bundle.board(root), EXAMINED, root)
+    path = bundle.pack_bundle(results, bundle.detect_board(root), EXAMINED, root)
     with zipfile.ZipFile(path) as archive:
         return path, {x: archive.read(x).decode() for x in archive.namelist()}
 
@@ -194,8 +194,8 @@ def test_keys_that_are_personal_go_with_their_values():
 def test_names_that_say_nothing_are_not_taken_out(monkeypatch, board_tree):
     monkeypatch.setattr(getpass, "getuser", lambda: "nvidia")
     monkeypatch.setattr(socket, "gethostname", lambda: "ubuntu")
-    assert names_here(board_tree("thor")) == {"wandas-robot", SERIAL}
-    assert scrub("nvidia-smi on ubuntu", names_here(board_tree("thor"))) == "nvidia-smi on ubuntu"
+    assert local_names(board_tree("thor")) == {"wandas-robot", SERIAL}
+    assert scrub("nvidia-smi on ubuntu", local_names(board_tree("thor"))) == "nvidia-smi on ubuntu"
 
 
 def test_a_file_without_rows_is_refused(tmp_path, board_tree):
@@ -315,14 +315,14 @@ def test_the_command_is_refused_where_this_is_no_jetson(monkeypatch):
         raise AssertionError("measured in vain")
 
     monkeypatch.setattr("cstl_edge.bench.run.make_context", measured)
-    monkeypatch.setattr(bundle.board, "__defaults__", (bundle.ROOT / "nowhere",))
+    monkeypatch.setattr(bundle.detect_board, "__defaults__", (bundle.ROOT / "nowhere",))
     done = CliRunner().invoke(app, ["bench", "--jetson"])
     assert isinstance(done.exception, BackendUnavailable)
 
 
 def test_the_command_ends_with_the_file(monkeypatch, board_tree, results):
     root = board_tree("thor")
-    for function in (bundle.board, bundle.advice, bundle.bundle):
+    for function in (bundle.detect_board, bundle.advice, bundle.pack_bundle):
         monkeypatch.setattr(function, "__defaults__", (root,))
     made = SimpleNamespace(engines=None, folder=results.parent / "model")
     monkeypatch.setattr("cstl_edge.bench.run.make_context", lambda wish, tell: made)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from standin_people import TINY, Bars
 
-from cstl_edge.bench.record import Row, Subject
+from cstl_edge.bench.record import ModelUnderTest, Row
 
 FIGURES = ("rank1_nm", "rank1_bg", "rank1_cl", "rank1")
 
@@ -149,7 +149,7 @@ def accuracy_row(name, share, iterations=1000):
             **{"backend": "pytorch", "provider": "cpu", "version": "2"},
             **{"precision": "float32", "computed_in": "float32"},
         },
-        subject=Subject(name=name, weights_sha256="", size=(64, 44), parts=16),
+        subject=ModelUnderTest(name=name, weights_sha256="", size=(64, 44), parts=16),
         values={**dict.fromkeys(FIGURES, share), "iterations": iterations, "training_s": 321.4},
         intervals=dict.fromkeys(FIGURES, (share - 0.05, share + 0.05)),
         details={"hits": hits, "people": 4, "data": "Walkers", "training": training},

@@ -6,7 +6,7 @@ import pytest
 
 from cstl_edge.bench.power import counters
 from cstl_edge.bench.power.counters import Nvml, Rapl
-from cstl_edge.bench.power.found import open_meters
+from cstl_edge.bench.power.open import open_meters
 from cstl_edge.errors import DataError, SourceUnavailable
 
 PACKAGE = "sys/class/powercap/intel-rapl:0"

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from cstl_edge.bench.power.meter import Recorder, Recording
+from cstl_edge.bench.power.meter import MeterRecorder, PowerRecording
 from cstl_edge.errors import SourceUnavailable
 
 
 def test_power_is_integrated_by_trapezoids():
-    found = Recording("watts", [0.0, 1.0, 3.0], {"a": [2.0, 4.0, 0.0], "b": [1.0, 1.0, 1.0]})
+    found = PowerRecording("watts", [0.0, 1.0, 3.0], {"a": [2.0, 4.0, 0.0], "b": [1.0, 1.0, 1.0]})
     assert found.joules(["a"]) == pytest.approx(3 + 4)
     assert found.joules(["a", "b"]) == pytest.approx(10)
     assert found.watts(["a"]) == pytest.approx(7 / 3)
@@ -18,14 +18,14 @@ def test_power_is_integrated_by_trapezoids():
 
 
 def test_counters_are_subtracted():
-    found = Recording("joules", [0.0, 1.0, 2.0], {"gpu": [100.0, 108.0, 110.0]})
+    found = PowerRecording("joules", [0.0, 1.0, 2.0], {"gpu": [100.0, 108.0, 110.0]})
     assert found.joules(["gpu"]) == pytest.approx(10)
     assert found.watts(["gpu"]) == pytest.approx(5)
 
 
 @pytest.mark.parametrize("kind", ["watts", "joules"])
 def test_a_part_is_cut_out_with_its_ends(kind):
-    whole = Recording(kind, [0.0, 1.0, 2.0, 3.0], {"a": [0.0, 2.0, 2.0, 4.0]})
+    whole = PowerRecording(kind, [0.0, 1.0, 2.0, 3.0], {"a": [0.0, 2.0, 2.0, 4.0]})
     part = whole.between(0.5, 2.5)
     assert part.times_s == [0.5, 1.0, 2.0, 2.5]
     assert part.rails["a"] == pytest.approx([1.0, 2.0, 2.0, 3.0])
@@ -34,7 +34,7 @@ def test_a_part_is_cut_out_with_its_ends(kind):
 
 
 def test_rails_that_are_negative_on_the_whole_are_named():
-    found = Recording("watts", [0.0, 1.0], {"a": [-1.0, -1.0], "b": [-1.0, 2.0]})
+    found = PowerRecording("watts", [0.0, 1.0], {"a": [-1.0, -1.0], "b": [-1.0, 2.0]})
     assert found.negative() == ["a"]
 
 
@@ -61,7 +61,7 @@ class Counting:
 
 def test_readings_are_taken_while_the_block_runs():
     meter, before = Counting(), time.perf_counter()
-    with Recorder(meter, hz=500) as recorder:
+    with MeterRecorder(meter, hz=500) as recorder:
         assert meter.enough.wait(10)
     found = recorder.recording()
     assert len(found.times_s) == meter.count >= 6  # one at each end
@@ -77,7 +77,7 @@ def test_readings_are_taken_while_the_block_runs():
 @pytest.mark.parametrize("fails_at", [1, 3])
 def test_a_meter_that_fails_ends_the_recording_and_not_the_block(fails_at):
     meter, done = Counting(fails_at), False
-    with Recorder(meter, hz=500) as recorder:
+    with MeterRecorder(meter, hz=500) as recorder:
         deadline = time.perf_counter() + 10
         while meter.count < fails_at and time.perf_counter() < deadline:
             time.sleep(0.001)

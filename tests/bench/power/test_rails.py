@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from cstl_edge.bench.power.found import open_meters
+from cstl_edge.bench.power.open import open_meters
 from cstl_edge.bench.power.rails import Rails, find_channels, scopes
 from cstl_edge.errors import DataError, SourceUnavailable
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cstl_edge.bench.roofline.op_count import compose, count
+from cstl_edge.bench.roofline.op_count import compose, count_cost
 from cstl_edge.errors import ModelError
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -67,7 +67,7 @@ def published():
 
 
 def test_the_published_network_costs_what_was_published():
-    cost = count(*published())
+    cost = count_cost(*published())
     assert cost.total_macs == pytest.approx(6426e6, rel=1e-4)
     per_frame = {name: macs / FRAMES / 1e6 for name, macs in cost.nodes.items()}
     trunk = [per_frame[name] for name in TRUNK]
@@ -130,7 +130,7 @@ NODES = {
 @pytest.mark.parametrize("name", NODES)
 def test_every_kind_of_node(name):
     node, constants, size, macs = NODES[name]
-    cost = count(model_of([node], {"x": len(size)}, constants), {"x": size})
+    cost = count_cost(model_of([node], {"x": len(size)}, constants), {"x": size})
     assert cost.total_macs == macs
     assert cost.weight_bytes == sum(array.nbytes for array in constants.values())
     assert cost.input_bytes == 4 * np.prod(size)
@@ -141,7 +141,7 @@ def test_integer_products_are_int8():
     node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
     model = model_of([node], {"x": 2}, {"w": np.ones((9, 7), np.int8)}, kind=TensorProto.UINT8)
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
-    cost = count(model, {"x": (8, 9)})
+    cost = count_cost(model, {"x": (8, 9)})
     assert cost.macs == {"int8": 8 * 9 * 7}
     assert (cost.input_bytes, cost.weight_bytes, cost.output_bytes) == (72, 63, 4 * 56)
 
@@ -156,7 +156,7 @@ def test_tensors_between_nodes_are_written_once_and_read_by_each():
         helper.make_node("Add", ["c", "e"], ["y"]),
     ]
     constants = {"flat": np.array([12]), "square": np.array([3, 4])}
-    cost = count(model_of(nodes, {"x": 2}, constants), {"x": (3, 4)})
+    cost = count_cost(model_of(nodes, {"x": 2}, constants), {"x": (3, 4)})
     tensor = 4 * 12
     assert cost.intermediate_bytes == 3 * tensor + 4 * tensor  # a, c, d; a twice, c and d
     assert cost.output_bytes == tensor
@@ -168,17 +168,19 @@ def test_weights_that_are_computed_from_weights_count_as_they_are_read():
         helper.make_node("MatMul", ["x", "w"], ["y"]),
     ]
     half = np.ones((90, 70), np.float16)
-    cost = count(model_of(nodes, {"x": 2}, {"half": half}), {"x": (8, 90)})
+    cost = count_cost(model_of(nodes, {"x": 2}, {"half": half}), {"x": (8, 90)})
     assert cost.weight_bytes == 4 * half.size
     assert cost.total_macs == 8 * 90 * 70
 
 
 def test_int8_graphs_multiply_and_move_int8():
-    plain = count(onnx.load(GOLDEN / "tiny_reduced" / "frames.onnx"), {"silhouettes": (3, 16, 12)})
-    cost = count(
+    plain = count_cost(
+        onnx.load(GOLDEN / "tiny_reduced" / "frames.onnx"), {"silhouettes": (3, 16, 12)}
+    )
+    cost = count_cost(
         onnx.load(GOLDEN / "tiny_reduced" / "frames.int8.onnx"), {"silhouettes": (3, 16, 12)}
     )
-    half = count(
+    half = count_cost(
         onnx.load(GOLDEN / "tiny_reduced" / "frames.fp16.onnx"), {"silhouettes": (3, 16, 12)}
     )
     per_pixel = 9 * (4 + 4 * 8 + (8 * 16 + 16 * 16) // 4)  # the pool quarters the pixels
@@ -216,16 +218,18 @@ def test_as_torch_counts_it(graph):
             module(*given)
     model = graphs.build(network, graph)
     sizes = {value.name: tuple(x.shape) for value, x in zip(model.graph.input, given, strict=True)}
-    assert count(model, sizes).total_macs == counter.get_total_flops() // 2
+    assert count_cost(model, sizes).total_macs == counter.get_total_flops() // 2
 
 
 def test_a_composition_is_its_parts():
     folder = GOLDEN / "tiny"
-    frames = count(onnx.load(folder / "frames.onnx"), {"silhouettes": (10, 16, 12)})
+    frames = count_cost(onnx.load(folder / "frames.onnx"), {"silhouettes": (10, 16, 12)})
     sizes = {"features": (2, 5, 4, 16), "lengths": (2,)}
-    head = count(onnx.load(folder / "head.onnx"), sizes)
+    head = count_cost(onnx.load(folder / "head.onnx"), sizes)
     both = compose(frames, head)
-    full = count(onnx.load(folder / "full.onnx"), {"silhouettes": (2, 5, 16, 12), "lengths": (2,)})
+    full = count_cost(
+        onnx.load(folder / "full.onnx"), {"silhouettes": (2, 5, 16, 12), "lengths": (2,)}
+    )
     assert both.total_macs == frames.total_macs + head.total_macs == full.total_macs
     assert both.input_bytes == full.input_bytes == 10 * 16 * 12 + 2 * 4
     assert both.output_bytes == full.output_bytes
@@ -237,17 +241,17 @@ def test_a_composition_is_its_parts():
 def test_sizes_that_the_graph_cannot_have_are_refused():
     model = onnx.load(GOLDEN / "tiny" / "frames.onnx")
     with pytest.raises(ModelError, match="expected sizes of silhouettes; got features"):
-        count(model, {"features": (1, 16, 12)})
+        count_cost(model, {"features": (1, 16, 12)})
     with pytest.raises(ModelError, match=r"expected sizes that silhouettes can have; got \[1, 8"):
-        count(model, {"silhouettes": (1, 8, 8)})
+        count_cost(model, {"silhouettes": (1, 8, 8)})
     with pytest.raises(ModelError, match="got"):
-        count(model, {"silhouettes": (16, 12)})
+        count_cost(model, {"silhouettes": (16, 12)})
 
 
 def test_sizes_that_do_not_go_together_are_refused():
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     with pytest.raises(ModelError, match="cannot count: ") as told:
-        count(model_of([node], {"x": 2}, {"w": floats(9, 7)}), {"x": (8, 5)})
+        count_cost(model_of([node], {"x": 2}, {"w": floats(9, 7)}), {"x": (8, 5)})
     assert "\n" not in str(told.value)
 
 
@@ -259,4 +263,4 @@ def test_a_size_that_follows_from_values_is_refused():
         helper.make_node("MatMul", ["t", "f"], ["y"]),
     ]
     with pytest.raises(ModelError, match="does not follow from the inputs"):
-        count(model_of(nodes, {"x": 2}, {}), {"x": (3, 3)})
+        count_cost(model_of(nodes, {"x": 2}, {}), {"x": (3, 3)})

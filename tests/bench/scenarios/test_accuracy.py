@@ -9,7 +9,11 @@ from cstl_edge.bench.backends.base import Missing
 from cstl_edge.bench.backends.encoders import Embedder
 from cstl_edge.bench.record import Ran
 from cstl_edge.bench.scenarios import accuracy
-from cstl_edge.bench.scenarios.accuracy import doubts, recognised, shares
+from cstl_edge.bench.scenarios.accuracy import (
+    accuracy_warnings,
+    rank1_per_person,
+    recognition_figures,
+)
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.evaluation.closed_set import rank1_table
 from cstl_edge.evaluation.embeddings import PROBES, Walks
@@ -88,10 +92,10 @@ def rank1_counted(one):
 
 def test_rank1_is_that_of_plain_loops():
     one = walks()
-    found = recognised(one, draws=50)
+    found = recognition_figures(one, draws=50)
     assert 0.3 < found.values["rank1"] < 0.99
     assert found.values["rank1"] == pytest.approx(rank1_counted(one), abs=1e-4)
-    assert shares(one).mean() == pytest.approx(rank1_counted(one), abs=1e-4)
+    assert rank1_per_person(one).mean() == pytest.approx(rank1_counted(one), abs=1e-4)
     low, high = found.intervals["rank1"]
     assert low < found.values["rank1"] < high
     assert found.values["people"] == 6
@@ -100,7 +104,7 @@ def test_rank1_is_that_of_plain_loops():
 
 def test_figures_are_those_of_the_evaluation():
     one = walks()
-    found = recognised(one, draws=50)
+    found = recognition_figures(one, draws=50)
     assert found.values["rank1_same_view"] == rank1_table(one)["mean"]["same_view"]
     at = search(one, trials(one, "open-set"), [0.01], draws=50)["errors"][0]
     assert (found.values["fnir"], found.values["fpir"]) == (at["fnir"], at["fpir"])
@@ -108,13 +112,13 @@ def test_figures_are_those_of_the_evaluation():
 
 
 def test_few_people_prove_little():
-    few, none = (recognised(walks(count), draws=20) for count in (6, 3))
-    (said,) = doubts(few)
+    few, none = (recognition_figures(walks(count), draws=20) for count in (6, 3))
+    (said,) = accuracy_warnings(few)
     searched = few.open_set["non_mated_searches"]
     assert f"{searched} non-mated searches prove {3 / searched:.1%} at best" in said
     assert "fnir" not in none.values
-    assert "no FNIR with 3 people" in doubts(none)[0]
-    assert doubts(recognised(walks(60), draws=2)) == []
+    assert "no FNIR with 3 people" in accuracy_warnings(none)[0]
+    assert accuracy_warnings(recognition_figures(walks(60), draws=2)) == []
 
 
 @pytest.fixture
@@ -122,7 +126,7 @@ def field(monkeypatch):
     """Let made-up embedders of the same people run; returns a function that takes them by name."""
 
     def take(data, *found):
-        monkeypatch.setattr(accuracy, "people", lambda context: data)
+        monkeypatch.setattr(accuracy, "walkers_set", lambda context: data)
         monkeypatch.setattr(accuracy, "embedders", lambda context, anew: iter(found))
 
     return take
@@ -175,4 +179,4 @@ def test_who_fails_has_a_row_that_says_so(plain, field):
 
 def test_a_size_that_walkers_are_not_made_in_is_refused(plain):
     with pytest.raises(ConfigError, match=r"this network takes \(16, 12\)"):
-        accuracy.people(plain)
+        accuracy.walkers_set(plain)

@@ -10,7 +10,7 @@ import pytest
 from cstl_edge.bench.backends.encoders import candidates
 from cstl_edge.bench.record import Case
 from cstl_edge.bench.scenarios import end_to_end, synthetic_street
-from cstl_edge.bench.scenarios.end_to_end import LEVELS, MOST_LATE_MS, Passed, climb
+from cstl_edge.bench.scenarios.end_to_end import LEVELS, MOST_LATE_MS, PipelineResult, climb
 from cstl_edge.errors import ConfigError
 from cstl_edge.live.segmentation.open import SEGMENTERS
 from cstl_edge.live.sources.stream import LiveSource
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("unprobed")
 
 
 def passed(dropped=0.0, late_ms=10.0):
-    return Passed({"total": [1.0] * 98 + [late_ms] * 2}, {"dropped_share": dropped}, {})
+    return PipelineResult({"total": [1.0] * 98 + [late_ms] * 2}, {"dropped_share": dropped}, {})
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,9 @@ def test_a_street_holds_with_few_drops_and_little_delay():
     assert passed(dropped=0.01, late_ms=MOST_LATE_MS - 1).holds
     assert not passed(dropped=0.011).holds
     assert not passed(late_ms=MOST_LATE_MS).holds
-    assert not Passed({"total": []}, {"dropped_share": 0.0}, {}).holds  # saw no frame in time
+    assert not PipelineResult(
+        {"total": []}, {"dropped_share": 0.0}, {}
+    ).holds  # saw no frame in time
 
 
 def test_the_clip_passes_every_stage(plain):
@@ -71,11 +73,11 @@ def test_a_street_is_searched_for_the_most_walkers(plain, monkeypatch):
         return passed(dropped=0.0 if walkers < 5 else 0.02, late_ms=float(walkers))
 
     monkeypatch.setattr(end_to_end, "_pictures", lambda walkers: [np.zeros((4, 4, 3), np.uint8)])
-    monkeypatch.setattr(end_to_end, "passed", run)
+    monkeypatch.setattr(end_to_end, "run_pipeline", run)
     told = end_to_end._street(plain, None, None, "roi")
     assert told["values"]["walkers"] == 4
     assert (told["case"].walkers, told["case"].paced_hz) == (4, 25.0)
-    assert told["case"].source == synthetic_street.address(4)
+    assert told["case"].source == synthetic_street.street_uri(4)
     assert told["samples"]["total"][-1] == 4.0
     tried = {one["walkers"]: one["holds"] for one in told["details"]["tried"]}
     assert tried == {8: False, 4: True}
@@ -83,14 +85,16 @@ def test_a_street_is_searched_for_the_most_walkers(plain, monkeypatch):
 
 def test_where_nothing_holds_the_smallest_street_is_shown(plain, monkeypatch):
     monkeypatch.setattr(end_to_end, "_pictures", lambda walkers: [np.zeros((4, 4, 3), np.uint8)])
-    monkeypatch.setattr(end_to_end, "passed", lambda source, *_: source.close() or passed(1.0))
+    monkeypatch.setattr(
+        end_to_end, "run_pipeline", lambda source, *_: source.close() or passed(1.0)
+    )
     told = end_to_end._street(plain, None, None, "roi")
     assert told["values"]["walkers"] == 0
     assert told["case"].walkers == 4
 
 
 def test_the_long_form_has_the_street_as_it_comes_too(plain, monkeypatch):
-    monkeypatch.setattr(end_to_end, "passed", lambda source, *_: source.close() or passed())
+    monkeypatch.setattr(end_to_end, "run_pipeline", lambda source, *_: source.close() or passed())
     monkeypatch.setattr(end_to_end, "_street", lambda *_: {"segmenter": "x", "case": Case()})
     monkeypatch.setattr(end_to_end, "open_source", lambda uri, **_: Closed())
     longer = dataclasses.replace(plain, short=False, full=True)
@@ -117,13 +121,13 @@ class Hasty(synthetic_street.PacedCamera):
 
 def test_frames_are_counted_and_timed_from_the_camera(plain):
     """What is not looked at is dropped, and counted from the first second on."""
-    scene = synthetic_street.drawn(1, seconds=1.6)
+    scene = synthetic_street.draw_street(1, seconds=1.6)
     (found, *_) = (one for one in candidates(plain) if one.name == "onnxruntime float32")
     encoder = found.open()
     with end_to_end._gallery(encoder) as gallery:
         assert gallery.templates == 80
         source = LiveSource("x", lambda: Hasty(scene, synthetic_street.FPS))
-        one = end_to_end.passed(source, encoder, gallery, "plate")
+        one = end_to_end.run_pipeline(source, encoder, gallery, "plate")
     looked_at = len(one.samples["segment"])
     steady = len(one.samples["total"])
     assert looked_at + source.dropped == len(scene)
@@ -157,7 +161,7 @@ def test_a_camera_that_is_stopped_sends_nothing_more():
 
 
 def test_everybody_crosses_together():
-    scene = synthetic_street.drawn(2, seconds=2.4)
+    scene = synthetic_street.draw_street(2, seconds=2.4)
     assert len(scene) == round(2.4 * synthetic_street.FPS)
     assert scene[0].shape == (360, 640, 3)
     empty = scene[0].astype(int)

@@ -139,9 +139,11 @@ def test_without_a_reference_nothing_is_measured(reduced, field):
 def test_the_long_form_goes_over_batches_lengths_and_the_other_size(trained, field, monkeypatch):
     field(made_up(USUAL, right, graphs=("frames",)), made_up("other", right, graphs=("frames",)))
     monkeypatch.setattr(
-        "cstl_edge.bench.model_under_test.prepared", lambda weights, tell: trained.folder
+        "cstl_edge.bench.model_under_test.export_once", lambda weights, tell: trained.folder
     )
-    monkeypatch.setattr("cstl_edge.bench.model_under_test._random", lambda config: config["size"])
+    monkeypatch.setattr(
+        "cstl_edge.bench.model_under_test.random_checkpoint", lambda config: config["size"]
+    )
     frames = [case.batch for case in graph.FULL if case.graph == "frames"]
     monkeypatch.setattr(graph, "FULL", [case for case in graph.FULL if case.graph == "frames"])
     monkeypatch.setattr(graph, "DEFAULT", graph.DEFAULT[:1])

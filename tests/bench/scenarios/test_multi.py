@@ -9,7 +9,7 @@ from standin_encoders import Wrong
 from cstl_edge.bench.backends import encoders
 from cstl_edge.bench.backends.encoders import Candidate
 from cstl_edge.bench.scenarios import multi, streaming_cases
-from cstl_edge.bench.scenarios.multi import BUDGET_MS, MOST_WALKERS, Try, guessed, search
+from cstl_edge.bench.scenarios.multi import BUDGET_MS, MOST_WALKERS, PacedTrial, first_guess, search
 from cstl_edge.runtime import load
 
 FINE, LATE = [1.0] * 100, [BUDGET_MS + 1] * 100
@@ -107,21 +107,21 @@ def test_the_search_is_patient_for_so_many_tries_only():
 
 
 def test_the_first_guess():
-    assert guessed([2.0, 4.0, 100.0, 4.0], walkers=8) == int(0.9 * 40 * 8 / 4.0)
+    assert first_guess([2.0, 4.0, 100.0, 4.0], walkers=8) == int(0.9 * 40 * 8 / 4.0)
 
 
 def test_in_time_is_of_the_99th_percentile():
-    assert Try(1, [1.0] * 99 + [BUDGET_MS + 1] * 1 + [1.0] * 100).in_time
-    assert not Try(1, [1.0] * 97 + [BUDGET_MS] * 3).in_time
-    assert not Try(1, HICCUP).hopeless
-    assert Try(1, LATE).hopeless
+    assert PacedTrial(1, [1.0] * 99 + [BUDGET_MS + 1] * 1 + [1.0] * 100).in_time
+    assert not PacedTrial(1, [1.0] * 97 + [BUDGET_MS] * 3).in_time
+    assert not PacedTrial(1, HICCUP).hopeless
+    assert PacedTrial(1, LATE).hopeless
 
 
 def test_a_row_tells_the_number_and_all_that_was_tried(reduced, monkeypatch):
     def paced(encoder, walkers, window, hop, seconds, slide):
         return [float(walkers) if slide else 2.0 * walkers] * max(1, int(25 * seconds))
 
-    monkeypatch.setattr(multi, "paced", paced)
+    monkeypatch.setattr(multi, "paced_latencies", paced)
     monkeypatch.setattr(multi, "SHORT_TRIES", 100)
     monkeypatch.setattr(multi, "STEP", 0.0)
     rows = {row.contender: row for row in multi.rows(reduced)}
@@ -143,7 +143,7 @@ def test_the_long_form_compares_ways_to_stream(plain, monkeypatch):
     def paced(encoder, walkers, window, hop, seconds, slide):
         return [float(walkers) if slide else 2.0 * walkers]
 
-    monkeypatch.setattr(multi, "paced", paced)
+    monkeypatch.setattr(multi, "paced_latencies", paced)
     longer = dataclasses.replace(plain, short=False, full=True)
     rows = {row.contender: row.values.get("walkers") for row in multi.rows(longer)}
     assert rows["onnxruntime float32"] == 39

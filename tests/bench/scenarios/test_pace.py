@@ -40,7 +40,7 @@ def calls(unprobed, now, monkeypatch):
 
 def test_walkers_are_paced_and_all_answered(calls, now):
     encoder, seen, _ = calls
-    latencies = multi.paced(encoder, walkers=4, window=5, hop=2, seconds=2.0)
+    latencies = multi.paced_latencies(encoder, walkers=4, window=5, hop=2, seconds=2.0)
     assert latencies == pytest.approx([0.0] * 2 * multi.FPS, abs=1e-6)
     assert now[0] == pytest.approx(2.0 - 1 / multi.FPS)
     assert set(seen) == {4}
@@ -49,7 +49,7 @@ def test_walkers_are_paced_and_all_answered(calls, now):
 def test_being_late_adds_up_until_it_is_hopeless(calls):
     encoder, _, takes = calls
     takes[0] = 2 / multi.FPS
-    latencies = multi.paced(encoder, walkers=1, window=2, hop=1, seconds=100.0)
+    latencies = multi.paced_latencies(encoder, walkers=1, window=2, hop=1, seconds=100.0)
     assert latencies[:3] == pytest.approx([80.0, 120.0, 160.0])
     assert latencies[-1] > multi.HOPELESS_MS
     assert len(latencies) < 60

@@ -9,16 +9,16 @@ import pytest
 
 from cstl_edge.bench.backends import encoders, onnxruntime
 from cstl_edge.bench.context import Budget, Context
-from cstl_edge.bench.power import found, loads
-from cstl_edge.bench.power.loads import Load, Opened
+from cstl_edge.bench.power import open, workloads
 from cstl_edge.bench.power.rails import Rails, find_channels
-from cstl_edge.bench.record import Case, Check, Ran, Row, Subject
+from cstl_edge.bench.power.workloads import RunningWorkload, Workload
+from cstl_edge.bench.record import Case, Check, ModelUnderTest, Ran, Row
 from cstl_edge.bench.scenarios import power
 from cstl_edge.errors import ModelError, SourceUnavailable
 from cstl_edge.runtime import model_check
 
 FOLDER = Path(__file__).parents[2] / "golden" / "tiny_reduced"
-NETWORK = Subject(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
+NETWORK = ModelUnderTest(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
 CHIP = "sys/class/hwmon/hwmon1"
 RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32", version="1")
 WATTS = {"VDD_IN": 4.556160, "VDD_CPU_GPU_CV": 0.805120, "VDD_SOC": 1.489472}
@@ -43,7 +43,7 @@ def context(monkeypatch):
 @pytest.fixture
 def board(board_tree, monkeypatch):
     """An Orin Nano that has no GPU for NVML."""
-    monkeypatch.setattr(power, "open_meters", lambda root: found.open_meters(root, _no_gpu))
+    monkeypatch.setattr(power, "open_meters", lambda root: open.open_meters(root, _no_gpu))
     return board_tree("orin_nano")
 
 
@@ -53,7 +53,7 @@ def _no_gpu():
 
 def runs(monkeypatch, run, check=lambda: None, name="onnxruntime float32", case=FULL):
     """Let the scenario have one load."""
-    load = Load(name, case, lambda stack: Opened(RAN, run, check))
+    load = Workload(name, case, lambda stack: RunningWorkload(RAN, run, check))
     monkeypatch.setattr(power, "loads_of", lambda context: [load])
 
 
@@ -155,7 +155,7 @@ def test_a_meter_that_vanishes_is_one_line_and_the_end(context, board, monkeypat
         return {"VDD_IN": 5.0, "VDD_CPU_GPU_CV": 1.0, "VDD_SOC": 1.0}
 
     monkeypatch.setattr(Rails, "read", vanishing)
-    load = Load("a", FULL, lambda stack: Opened(RAN, lambda: 1, lambda: None))
+    load = Workload("a", FULL, lambda stack: RunningWorkload(RAN, lambda: 1, lambda: None))
     monkeypatch.setattr(power, "loads_of", lambda context: [load, load])
     (row,) = power.rows(context, board)
     assert row.skipped == "the power rail stopped answering"
@@ -171,9 +171,9 @@ def test_who_is_refused_or_wrong_has_a_row_and_the_next_is_measured(context, boa
 
     run, _ = draw(board, 500, 2000)
     all_three = [
-        Load("a", FULL, refused),
-        Load("b", FULL, lambda stack: Opened(RAN, run, wrong)),
-        Load("c", FULL, lambda stack: Opened(RAN, run, lambda: None)),
+        Workload("a", FULL, refused),
+        Workload("b", FULL, lambda stack: RunningWorkload(RAN, run, wrong)),
+        Workload("c", FULL, lambda stack: RunningWorkload(RAN, run, lambda: None)),
     ]
     monkeypatch.setattr(power, "loads_of", lambda context: all_three)
     a, b, c = power.rows(context, board)
@@ -189,7 +189,7 @@ def test_a_meter_that_says_nonsense_from_the_start_is_none(context, board):
 
 
 def test_of_two_meters_that_see_the_same_the_first_counts(context, board, monkeypatch):
-    meters = found.open_meters(board, lambda: Rails(find_channels(board)))
+    meters = open.open_meters(board, lambda: Rails(find_channels(board)))
     assert len(meters.meters) == 2
     monkeypatch.setattr(meters.meters[1], "read", lambda: dict.fromkeys(WATTS, 900.0))
     monkeypatch.setattr(power, "open_meters", lambda root: meters)
@@ -200,7 +200,7 @@ def test_of_two_meters_that_see_the_same_the_first_counts(context, board, monkey
 
 
 def test_without_a_meter_one_row_says_what_was_looked_for(context, tmp_path, monkeypatch):
-    monkeypatch.setattr(power, "open_meters", lambda root: found.open_meters(root, _no_gpu))
+    monkeypatch.setattr(power, "open_meters", lambda root: open.open_meters(root, _no_gpu))
     (row,) = power.rows(context, tmp_path)
     assert row.skipped == (
         "no power meter on this machine: no labelled channel of ina3221, ina3221x, ina238 in "
@@ -209,7 +209,9 @@ def test_without_a_meter_one_row_says_what_was_looked_for(context, tmp_path, mon
 
 
 def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
-    monkeypatch.setattr(loads, "contenders", onnxruntime.contenders)  # others take long to import
+    monkeypatch.setattr(
+        workloads, "contenders", onnxruntime.contenders
+    )  # others take long to import
     monkeypatch.setattr(encoders, "missing", lambda context: "PyTorch is left out here")
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setattr(model_check, "probe", lambda graphs, shape: None)  # these files are our own
@@ -234,7 +236,7 @@ def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
 
 
 def test_the_short_form_runs_float32_only(context, board, monkeypatch):
-    monkeypatch.setattr(loads, "contenders", onnxruntime.contenders)
+    monkeypatch.setattr(workloads, "contenders", onnxruntime.contenders)
     monkeypatch.setattr(model_check, "probe", lambda graphs, shape: None)
     (row,) = power.rows(dataclasses.replace(context, short=True), board)
     assert (row.contender, row.case, row.skipped) == ("onnxruntime float32", FULL, None)

@@ -7,18 +7,18 @@ import onnxruntime as ort
 import pytest
 
 from cstl_edge.bench.context import Budget, Context
-from cstl_edge.bench.record import Case, Ran, Row, Subject
+from cstl_edge.bench.record import Case, ModelUnderTest, Ran, Row
 from cstl_edge.bench.roofline import kernel as kernel_module
 from cstl_edge.bench.roofline import peaks, sample_graphs
-from cstl_edge.bench.roofline.limits import Limits, device_of
-from cstl_edge.bench.roofline.op_count import count
+from cstl_edge.bench.roofline.limits import MachineLimits, device_of
+from cstl_edge.bench.roofline.op_count import count_cost
 from cstl_edge.bench.scenarios import roofline
 from cstl_edge.errors import ModelError
 from cstl_edge.measure.timing import Timed
 from cstl_edge.runtime import model_check
 
 FOLDER = Path(__file__).parents[2] / "golden" / "tiny_reduced"
-SUBJECT = Subject(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
+SUBJECT = ModelUnderTest(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
 CPU = Ran(
     backend="onnxruntime",
     provider="CPUExecutionProvider",
@@ -94,15 +94,15 @@ def test_every_kernel_of_what_is_installed_everywhere_runs(monkeypatch):
     }
 
 
-@pytest.mark.parametrize("make", [sample_graphs.convolution, sample_graphs.product])
+@pytest.mark.parametrize("make", [sample_graphs.convolution_graph, sample_graphs.product_graph])
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_kernels_do_the_work_that_they_claim(make, precision):
     model = make(precision)
-    feed = sample_graphs.inputs_of(model)
-    cost = count(model, {name: array.shape for name, array in feed.items()})
+    feed = sample_graphs.sample_inputs(model)
+    cost = count_cost(model, {name: array.shape for name, array in feed.items()})
     claimed = {
-        sample_graphs.convolution: sample_graphs.CONVOLUTION_MACS,
-        sample_graphs.product: sample_graphs.PRODUCT_MACS,
+        sample_graphs.convolution_graph: sample_graphs.CONVOLUTION_MACS,
+        sample_graphs.product_graph: sample_graphs.PRODUCT_MACS,
     }
     assert cost.macs == {precision: claimed[make]}
 
@@ -111,7 +111,9 @@ def test_int8_convolutions_are_one_node_each_in_onnx_runtime(tmp_path):
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "o.onnx")
     ort.InferenceSession(
-        sample_graphs.convolution("int8").SerializeToString(), options, ["CPUExecutionProvider"]
+        sample_graphs.convolution_graph("int8").SerializeToString(),
+        options,
+        ["CPUExecutionProvider"],
     )
     import onnx
 
@@ -136,14 +138,14 @@ def test_bandwidth_is_taken_in_memory_and_in_every_cache(tmp_path):
         index2=(2, "Unified", "1024K"),
         index3=(3, "Unified", "32M"),
     )
-    assert peaks.caches(tmp_path) == {1: 2**15, 2: 2**20, 3: 2**25}
-    found = {k.details["level"]: k for k in peaks.copies(2, tmp_path)}
+    assert peaks.cache_sizes(tmp_path) == {1: 2**15, 2: 2**20, 3: 2**25}
+    found = {k.details["level"]: k for k in peaks.copy_kernels(2, tmp_path)}
     assert found["l2"].details == {"level": "l2", "capacity_bytes": 2**21, "bytes": 2**20}
     assert found["l3"].details["capacity_bytes"] == 2**25
     assert 2 * 2**20 < found["l3"].details["bytes"] < 2**25
     assert found["memory"].details["bytes"] >= 4 * 2**25
     cache_tree(tmp_path / "odd", index2=(2, "Unified", "?"))
-    assert [k.details["level"] for k in peaks.copies(2, tmp_path / "odd")] == ["memory"]
+    assert [k.details["level"] for k in peaks.copy_kernels(2, tmp_path / "odd")] == ["memory"]
 
 
 def test_a_copy_moves_all_that_it_says(monkeypatch):
@@ -151,7 +153,7 @@ def test_a_copy_moves_all_that_it_says(monkeypatch):
     moved = []
     copy = np.copyto
     monkeypatch.setattr(np, "copyto", lambda t, s: (moved.append(t.nbytes + s.nbytes), copy(t, s)))
-    (one,) = peaks.copies(2, Path("/nowhere"))
+    (one,) = peaks.copy_kernels(2, Path("/nowhere"))
     one.prepare()()
     assert sum(moved) == one.work
 
@@ -225,7 +227,7 @@ def rows(context, monkeypatch):
 
 
 def test_the_limit_is_the_slower_of_arithmetic_and_bytes(rows):
-    limits = Limits(rows)
+    limits = MachineLimits(rows)
     assert limits.peak("cpu", "float32") == 100.0  # the best kernel
     assert limits.peak("gpu", "float32") is None
     assert limits.bandwidth("cpu", "l3") == 50.0
@@ -238,7 +240,7 @@ def test_the_limit_is_the_slower_of_arithmetic_and_bytes(rows):
     assert found.reached_gmacs_per_s == pytest.approx(cost["gmacs"] * 1e3)
     assert found.attainable_gmacs_per_s == pytest.approx(100.0)
     assert found.intensity == pytest.approx(cost["gmacs"] / cost["gbytes"])
-    fast = Limits([*rows, peak_row("float32", 1e6)]).of(times(1.0))
+    fast = MachineLimits([*rows, peak_row("float32", 1e6)]).of(times(1.0))
     assert fast.bound == "bandwidth"
     assert fast.least_ms == pytest.approx(cost["gbytes"] / 200 * 1e3)
 
@@ -246,7 +248,7 @@ def test_the_limit_is_the_slower_of_arithmetic_and_bytes(rows):
 def test_bytes_that_fit_no_cache_go_at_the_speed_of_memory(rows):
     levels = [row for row in rows if row.details["kind"] != "bandwidth"]
     small = [bandwidth_row("l2", 200.0, 8), bandwidth_row("memory", 10.0)]
-    found = Limits([*levels, *small, peak_row("float32", 1e6)]).of(times(1.0))
+    found = MachineLimits([*levels, *small, peak_row("float32", 1e6)]).of(times(1.0))
     assert (found.level, found.bound) == ("memory", "bandwidth")
 
 
@@ -256,15 +258,15 @@ def test_costs_of_other_cases_follow(rows, n, s):
 
     row = times(1.0, case=Case(graph="head", batch=n, frames=s))
     model = onnx.load(FOLDER / "head.onnx")
-    counted = count(model, {"features": (n, s, 4, 16), "lengths": (n,)})
-    found = Limits(rows).cost(row)
+    counted = count_cost(model, {"features": (n, s, 4, 16), "lengths": (n,)})
+    found = MachineLimits(rows).cost(row)
     assert found["gmacs"] == pytest.approx(counted.total_macs / 1e9)
     assert found["gbytes"] == pytest.approx(counted.least_bytes / 1e9, rel=1e-3)
     assert found["gbytes_between"] == pytest.approx(counted.intermediate_bytes / 1e9, rel=1e-2)
 
 
 def test_each_kind_of_multiply_add_has_its_own_peak(rows):
-    limits = Limits(rows)
+    limits = MachineLimits(rows)
     case = Case(graph="full", batch=2, frames=30)
     found = limits.of(times(1.0, "int8", "float32 and int8", case))
     cost = limits.cost(times(1.0, "int8", "int8", case))
@@ -275,13 +277,13 @@ def test_each_kind_of_multiply_add_has_its_own_peak(rows):
 
 
 def test_of_several_precisions_the_fastest_is_the_limit(rows):
-    limits = Limits([*rows, peak_row("bfloat16", 200.0)])
+    limits = MachineLimits([*rows, peak_row("bfloat16", 200.0)])
     mixed = limits.of(times(1.0, "float32", "bfloat16 and float32"))
     assert mixed.least_ms == pytest.approx(mixed.gmacs / 200 * 1e3)
 
 
 def test_a_precision_without_a_file_takes_the_float32_graph(rows):
-    limits = Limits([*rows, peak_row("bfloat16", 200.0)])
+    limits = MachineLimits([*rows, peak_row("bfloat16", 200.0)])
     narrow, wide = (limits.of(times(1.0, kind, kind)) for kind in ("bfloat16", "float32"))
     assert narrow.gmacs == wide.gmacs
     assert narrow.gbytes == wide.gbytes / 2
@@ -290,7 +292,7 @@ def test_a_precision_without_a_file_takes_the_float32_graph(rows):
 
 def test_the_devices_own_time_counts_where_there_is_one(rows):
     samples = {"wall": [9.0], "compute": [2.0]}
-    assert Limits(rows).of(times(1.0, samples=samples)).median_ms == 2.0
+    assert MachineLimits(rows).of(times(1.0, samples=samples)).median_ms == 2.0
 
 
 @pytest.mark.parametrize(
@@ -306,18 +308,18 @@ def test_the_devices_own_time_counts_where_there_is_one(rows):
     ids=str,
 )
 def test_what_is_not_known_has_no_limit(rows, told):
-    assert Limits(rows).of(times(1.0, **told)) is None
-    assert Limits([]).of(times(1.0)) is None
+    assert MachineLimits(rows).of(times(1.0, **told)) is None
+    assert MachineLimits([]).of(times(1.0)) is None
 
 
 def test_rates_of_nothing_are_no_limits(rows):
     kept = [row for row in rows if row.details["kind"] == "cost"]
     zero = [*kept, peak_row("float32", 0.0), bandwidth_row("memory", 10.0)]
-    assert Limits(zero).of(times(1.0)) is None
+    assert MachineLimits(zero).of(times(1.0)) is None
     zero = [*kept, peak_row("float32", 10.0), bandwidth_row("memory", 0.0)]
-    assert Limits(zero).of(times(1.0)) is None
+    assert MachineLimits(zero).of(times(1.0)) is None
     free = [row.model_copy(update={"values": dict.fromkeys(row.values, 0.0)}) for row in kept]
-    assert Limits([*free, *zero[-2:], bandwidth_row("l2", 1.0, 9)]).of(times(1.0)) is None
+    assert MachineLimits([*free, *zero[-2:], bandwidth_row("l2", 1.0, 9)]).of(times(1.0)) is None
 
 
 def test_who_is_a_gpu():

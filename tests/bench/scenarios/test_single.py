@@ -117,7 +117,7 @@ def test_the_answer_of_a_stream_is_held_against_its_own_window(plain, hop, frame
     encoder = load(plain.folder, threads=1)
     walk, _ = inputs.walk(10, plain.subject.size)
     reference = streaming_cases.Reference("onnxruntime float32", encoder, walk)
-    way = streaming_cases.stream("x", encoder, reference, hop, slide=True)
+    way = streaming_cases.stream_case("x", encoder, reference, hop, slide=True)
     for _ in range(frames):
         way.step()
     way.look()

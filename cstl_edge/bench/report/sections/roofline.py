@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 
-from cstl_edge.bench.record import Row, Subject
+from cstl_edge.bench.record import ModelUnderTest, Row
 from cstl_edge.bench.report.charts import scatter
 from cstl_edge.bench.report.charts.plots import Picture
 from cstl_edge.bench.report.charts.scatter import Point
@@ -16,7 +16,7 @@ from cstl_edge.bench.report.formatting import number
 from cstl_edge.bench.report.load import Chapter
 from cstl_edge.bench.report.page import Section
 from cstl_edge.bench.report.tables import Cell, Table, case_of, name_of, one_network, values
-from cstl_edge.bench.roofline.limits import LEVELS, Limit, Limits, device_of
+from cstl_edge.bench.roofline.limits import LEVELS, MachineLimits, RowLimit, device_of
 from cstl_edge.errors import DataError, one_line
 from cstl_edge.measure.stats import percentile
 
@@ -35,7 +35,7 @@ def roofline(chapter: Chapter, n: count[int]) -> Section | None:
     if not rows:
         return None
     found = [(row, limit) for row in chapter.of("graph") if (limit := _limit(chapter, row))]
-    cases: dict[str, list[tuple[Row, Limit]]] = {}
+    cases: dict[str, list[tuple[Row, RowLimit]]] = {}
     for row, limit in found:
         cases.setdefault(case_of(row.case), []).append((row, limit))
     drawn = [_roofs(chapter, case, reached, n) for case, reached in cases.items()]
@@ -50,7 +50,7 @@ def roofline(chapter: Chapter, n: count[int]) -> Section | None:
     return Section("roofline", "Nearness to the limit", (lead,), tuple(tables), pictures)
 
 
-def _limit(chapter: Chapter, row: Row) -> Limit | None:
+def _limit(chapter: Chapter, row: Row) -> RowLimit | None:
     """Return a row's limit from the peaks of the chapter and the costs of its network."""
     stage = stage_of(row)
     if row.case.paced_hz is not None or not stage or not percentile(row.samples[stage], 50):
@@ -59,14 +59,14 @@ def _limit(chapter: Chapter, row: Row) -> Limit | None:
         return _limits(chapter, row.subject).of(row)
 
 
-def _limits(chapter: Chapter, subject: Subject | None) -> Limits:
+def _limits(chapter: Chapter, subject: ModelUnderTest | None) -> MachineLimits:
     kept = [
         row
         for row in chapter.of("roofline")
         if row.details.get("kind") != "cost" or row.subject == subject
     ]
     with _reading():
-        return Limits(kept)
+        return MachineLimits(kept)
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def _reading() -> Iterator[None]:
         ) from err
 
 
-def _shares(found: Sequence[tuple[Row, Limit]]) -> Table:
+def _shares(found: Sequence[tuple[Row, RowLimit]]) -> Table:
     alone = one_network(row for row, _ in found)
     lines = tuple(
         (
@@ -103,7 +103,7 @@ def _shares(found: Sequence[tuple[Row, Limit]]) -> Table:
 
 
 def _roofs(
-    chapter: Chapter, case: str, reached: Sequence[tuple[Row, Limit]], n: count[int]
+    chapter: Chapter, case: str, reached: Sequence[tuple[Row, RowLimit]], n: count[int]
 ) -> Picture | None:
     row = reached[0][0]
     limits = _limits(chapter, row.subject)

@@ -12,7 +12,7 @@ from cstl_edge.bench.report.formatting import number
 from cstl_edge.bench.report.load import Chapter, text
 from cstl_edge.bench.report.page import Section
 from cstl_edge.bench.report.tables import DASH, Line, Table, case_of, stages, times, without_empty
-from cstl_edge.bench.trtexec import beside
+from cstl_edge.bench.trtexec import compare_stages
 from cstl_edge.errors import DataError
 
 MOST_LAYERS = 30
@@ -46,7 +46,7 @@ def _beside(ours: Sequence[Row], theirs: Sequence[Row]) -> Table | None:
     lines: list[Line] = []
     for row, other in ((row, other) for row in ours for other in theirs):
         try:
-            found = beside(row, other)
+            found = compare_stages(row, other)
         except DataError:  # no stage in common: nothing to lay beside
             continue
         for one in found:
