@@ -1,7 +1,7 @@
 """Who is measured: one small file per backend, found by being here.
 
-A file has a function `contenders(context)`, which yields what this machine has as a `Contender`
-and what it has not as `Missing`. Letters: n sequences, s frames, m frames of any sequences, h w
+A file has a function `contenders(context)`, which yields what this machine has as a `Backend`
+and what it has not as `Unavailable`. Letters: n sequences, s frames, m frames of any sequences, h w
 pixels, p parts, c channels.
 """
 
@@ -16,7 +16,7 @@ from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Ran
 from cstl_edge.measure.timing import Stages
 
-USUAL = "pytorch float32"
+BASELINE = "pytorch float32"
 """The usual way: eager PyTorch, the whole window anew for every answer, one sequence a call."""
 BACKENDS = ("onnxruntime", "openvino", "pytorch", "pytorch_cuda", "tensorrt", "tensorrt_rtx")
 GRAPHS = ("frames", "head", "full")
@@ -44,7 +44,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Backend:
     """One way to run the graphs on this machine."""
 
     name: str
@@ -55,7 +55,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Missing:
+class Unavailable:
     """A contender that this machine has not."""
 
     name: str
@@ -63,7 +63,7 @@ class Missing:
     """In one line, with what to do."""
 
 
-def contenders(context: Context) -> Iterator[Contender | Missing]:
+def backends(context: Context) -> Iterator[Backend | Unavailable]:
     """Yield those of every backend, the files by name."""
     for name in BACKENDS:
         yield from import_module(f"cstl_edge.bench.backends.{name}").contenders(context)

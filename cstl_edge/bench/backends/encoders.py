@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cstl_edge.arrays import Ints, Silhouettes
-from cstl_edge.bench.backends.base import Call, Contender, Missing, contenders
+from cstl_edge.bench.backends.base import Backend, Call, Unavailable, backends
 from cstl_edge.bench.backends.onnxruntime import COMPUTED_IN, no_graphs
 from cstl_edge.bench.backends.pytorch import missing
 from cstl_edge.bench.context import Context
@@ -68,7 +68,7 @@ class Embedder:
     """To be asked when it has run."""
 
 
-def candidates(context: Context) -> Iterator[Candidate | Missing]:
+def candidates(context: Context) -> Iterator[Candidate | Unavailable]:
     """Yield the encoders of `runtime.load`: what is here, and what is missing with the reason."""
     yield from (found for found in _candidates(context) if asked(context, found.name))
 
@@ -83,32 +83,32 @@ def cores_of(ran: Ran) -> int | None:
     return ran.threads if ran.provider.lower().startswith("cpu") else None
 
 
-def _candidates(context: Context) -> Iterator[Candidate | Missing]:
+def _candidates(context: Context) -> Iterator[Candidate | Unavailable]:
     for backend, precisions in FOLDERS.items():
         yield from (_of_folder(context, backend, precision) for precision in precisions)
     folder, threads = context.folder, context.threads
     reason, weights = missing(context), context.weights
     if reason:
-        yield Missing("pytorch float32", reason)
+        yield Unavailable("pytorch float32", reason)
     else:
         yield Candidate("pytorch float32", lambda: load(weights, "pytorch", threads))
     built = context.engines or folder
     if (built / ENGINES / TENSORRT).is_dir():
         yield Candidate("tensorrt float16", lambda: load(built, "tensorrt"))
     else:
-        yield Missing("tensorrt float16", "no engines in the exported model: cstl-edge build")
+        yield Unavailable("tensorrt float16", "no engines in the exported model: cstl-edge build")
 
 
-def _of_folder(context: Context, backend: str, precision: str) -> Candidate | Missing:
+def _of_folder(context: Context, backend: str, precision: str) -> Candidate | Unavailable:
     name = f"{backend} {PRECISION_NAMES[precision]}"
     if util.find_spec(backend) is None:
-        return Missing(name, f"{backend} is not here: pip install {backend}")
+        return Unavailable(name, f"{backend} is not here: pip install {backend}")
     if precision != "float32" and precision not in read_manifest(context.folder).precisions:
-        return Missing(name, no_graphs(precision))
+        return Unavailable(name, no_graphs(precision))
     return Candidate(name, lambda: load(context.folder, backend, context.threads, precision))
 
 
-def embedders(context: Context, anew: bool = False) -> Iterator[Embedder | Missing]:
+def embedders(context: Context, anew: bool = False) -> Iterator[Embedder | Unavailable]:
     """Yield all that embed whole sequences, each open when it comes and closed after it.
 
     anew: take contenders that are opened anew for every call too, whose times would mean nothing
@@ -118,13 +118,13 @@ def embedders(context: Context, anew: bool = False) -> Iterator[Embedder | Missi
     covered = set()
     for found in candidates(context):
         covered.add(found.name)
-        yield from [found] if isinstance(found, Missing) else _opened(found)
-    for contender in contenders(context):
+        yield from [found] if isinstance(found, Unavailable) else _opened(found)
+    for contender in backends(context):
         if contender.name in covered or "compiled" in contender.name:
             continue
         if not asked(context, contender.name):
             continue
-        if isinstance(contender, Missing):
+        if isinstance(contender, Unavailable):
             yield contender
         elif "full" in contender.graphs:
             yield from _adapted(contender, anew)
@@ -156,7 +156,7 @@ class OfContender:
     device for instance, is opened for every call where `anew` allows it, else refused (ModelError).
     """
 
-    contender: Contender
+    contender: Backend
     anew: bool = False
     ran: Ran | None = None
     """Of the last run."""
@@ -206,11 +206,11 @@ class OfContender:
         return feed, call
 
 
-def _opened(candidate: Candidate) -> Iterator[Embedder | Missing]:
+def _opened(candidate: Candidate) -> Iterator[Embedder | Unavailable]:
     try:
         encoder = candidate.open()
     except CstlEdgeError as err:
-        yield Missing(candidate.name, str(err))
+        yield Unavailable(candidate.name, str(err))
         return
     try:
         yield Embedder(candidate.name, encoder, lambda: ran_of(encoder.info))
@@ -218,7 +218,7 @@ def _opened(candidate: Candidate) -> Iterator[Embedder | Missing]:
         encoder.close()
 
 
-def _adapted(contender: Contender, anew: bool) -> Iterator[Embedder]:
+def _adapted(contender: Backend, anew: bool) -> Iterator[Embedder]:
     whole = OfContender(contender, anew)
 
     def ran() -> Ran:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from cstl_edge.bench.backends.base import GRAPHS, Arrays, Call, Contender, Missing, Run, call, whole
+from cstl_edge.bench.backends.base import (
+    GRAPHS,
+    Arrays,
+    Backend,
+    Call,
+    Run,
+    Unavailable,
+    call,
+    whole,
+)
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES, graph_files, read_export
 from cstl_edge.bench.record import Ran
@@ -15,14 +24,14 @@ COMPUTED_IN = {"fp16": "float32"}
 """The CPU provider has no kernels of float16: it casts, computes, and rounds again."""
 
 
-def contenders(context: Context) -> Iterator[Contender | Missing]:
+def contenders(context: Context) -> Iterator[Backend | Unavailable]:
     """Yield one per precision that the exported model holds."""
     manifest, _ = read_export(context.folder)
     for precision, name in PRECISION_NAMES.items():
         if precision != "float32" and precision not in manifest.precisions:
-            yield Missing(f"onnxruntime {name}", no_graphs(precision))
+            yield Unavailable(f"onnxruntime {name}", no_graphs(precision))
             continue
-        yield Contender(
+        yield Backend(
             f"onnxruntime {name}",
             lambda graph, feed, p=precision: _prepare(context, p, graph, feed),  # type: ignore[misc]
             graphs=of(precision),

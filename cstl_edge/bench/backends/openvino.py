@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cstl_edge.bench.backends.base import Arrays, Call, Contender, Missing, call, whole
+from cstl_edge.bench.backends.base import Arrays, Backend, Call, Unavailable, call, whole
 from cstl_edge.bench.backends.onnxruntime import no_graphs, of
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES, graph_files, read_export
@@ -22,23 +22,23 @@ TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "u8": "int8", "
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul", "BrgConvolution")
 
 
-def contenders(context: Context) -> Iterator[Contender | Missing]:
+def contenders(context: Context) -> Iterator[Backend | Unavailable]:
     """Yield float32, bfloat16 where the processor has it, and int8 where the model has it."""
     names = [f"openvino {precision}" for precision in HINTS]
     try:
         can = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (BackendUnavailable, RuntimeError) as err:
         reason = f'OpenVINO is not here ({one_line(err, 80)}): pip install "cstl-edge[bench]"'
-        yield from (Missing(name, reason) for name in names)
+        yield from (Unavailable(name, reason) for name in names)
         return
     manifest, _ = read_export(context.folder)
     for precision, name in zip(HINTS, names, strict=True):
         if precision == "bfloat16" and "BF16" not in can:
-            yield Missing(name, "this processor has no bfloat16 instructions")
+            yield Unavailable(name, "this processor has no bfloat16 instructions")
         elif precision == "int8" and "int8" not in manifest.precisions:
-            yield Missing(name, no_graphs("int8"))
+            yield Unavailable(name, no_graphs("int8"))
         else:
-            yield Contender(
+            yield Backend(
                 name,
                 lambda graph, feed, p=precision: _prepare(context, p, graph, feed),  # type: ignore[misc]
                 graphs=of(precision),

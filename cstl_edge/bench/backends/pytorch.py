@@ -9,29 +9,31 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.bench.backends.base import GRAPHS, USUAL, Arrays, Call, Contender, Missing
+from cstl_edge.bench.backends.base import BASELINE, GRAPHS, Arrays, Backend, Call, Unavailable
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import BackendUnavailable, one_line
 
-COMPILED = f"{USUAL}, compiled"
+COMPILED = f"{BASELINE}, compiled"
 OUTPUTS = {"frames": ("features",), "head": ("embedding", "salient_frames")}
 OUTPUTS["full"] = OUTPUTS["head"]
 
 
-def contenders(context: Context) -> Iterator[Contender | Missing]:
+def contenders(context: Context) -> Iterator[Backend | Unavailable]:
     """Yield eager PyTorch and, where there is a compiler, compiled PyTorch."""
     reason = missing(context)
     if reason:
-        yield from (Missing(name, reason) for name in (USUAL, COMPILED))
+        yield from (Unavailable(name, reason) for name in (BASELINE, COMPILED))
         return
-    yield Contender(USUAL, lambda graph, feed: _prepare(context, graph, feed, False))
+    yield Backend(BASELINE, lambda graph, feed: _prepare(context, graph, feed, False))
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        yield Missing(COMPILED, f"torch.compile needs a C++ compiler: there is no {compiler} here")
+        yield Unavailable(
+            COMPILED, f"torch.compile needs a C++ compiler: there is no {compiler} here"
+        )
     elif not context.short:
         # Some ten seconds of compiling per graph and shape: the whole window alone by default.
-        yield Contender(
+        yield Backend(
             COMPILED,
             lambda graph, feed: _prepare(context, graph, feed, True),
             graphs=GRAPHS if context.full else ("full",),

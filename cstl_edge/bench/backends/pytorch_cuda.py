@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from cstl_edge.bench.backends.base import GRAPHS, Arrays, Call, Contender, Missing
+from cstl_edge.bench.backends.base import GRAPHS, Arrays, Backend, Call, Unavailable
 from cstl_edge.bench.backends.pytorch import OUTPUTS, compiled, function, missing, network
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Ran
@@ -23,19 +23,19 @@ DEVICE = "cuda"
 WARM_UP = 3  # runs before a capture: libraries choose their kernels in the first ones
 
 
-def contenders(context: Context) -> Iterator[Contender | Missing]:
+def contenders(context: Context) -> Iterator[Backend | Unavailable]:
     """Yield float32 and float16, each in every way, where a GPU answers."""
     reason = _no_gpu() or missing(context)
     for precision in ("float32", "float16"):
         for option, way in WAYS.items():
             name = f"pytorch {precision}, cuda{option}"
             if reason:
-                yield Missing(name, reason)
+                yield Unavailable(name, reason)
             elif way != "compiled":
-                yield Contender(name, partial(_prepare, context, precision, way))
+                yield Backend(name, partial(_prepare, context, precision, way))
             elif not context.short:
                 graphs = GRAPHS if context.full else ("full",)  # see `pytorch`
-                yield Contender(name, partial(_prepare, context, precision, way), graphs)
+                yield Backend(name, partial(_prepare, context, precision, way), graphs)
 
 
 def _no_gpu() -> str | None:

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from cstl_edge.bench.backends.base import GRAPHS, Arrays, Call, Contender, Missing
+from cstl_edge.bench.backends.base import GRAPHS, Arrays, Backend, Call, Unavailable
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.runtime.manifest import read_manifest
 from cstl_edge.runtime.tensorrt import record as record_module
-from cstl_edge.runtime.tensorrt.encoder import Here, look_around, open_session
+from cstl_edge.runtime.tensorrt.encoder import Host, detect_host, open_session
 from cstl_edge.runtime.tensorrt.engine import Session
-from cstl_edge.runtime.tensorrt.record import Built
+from cstl_edge.runtime.tensorrt.record import EngineRecord
 
 NO_PLUGIN, CUDA_GRAPH = ", no plugin", ", cuda graph"
 NOT_BUILT = "no engines: cstl-edge build FOLDER, then --model FOLDER"
@@ -31,7 +31,7 @@ NOT_BUILT_WITHOUT = (
 )
 
 
-def contenders(context: Context) -> Iterator[Contender | Missing]:
+def contenders(context: Context) -> Iterator[Backend | Unavailable]:
     """Yield the engines with the plugin and those without, each in two ways to run it."""
     folder = context.engines or context.folder
     beside = folder.with_name(f"{folder.name}-no-plugin")
@@ -41,20 +41,22 @@ def contenders(context: Context) -> Iterator[Contender | Missing]:
             continue
         try:
             built = _records(place)
-            here = look_around(built, place)
+            here = detect_host(built, place)
         except ModelError as err:
             missing[expected] = str(err)
             continue
         option = "" if here.library else NO_PLUGIN
         if missing.pop(option, None) is not None:
             yield from _two_ways(place, here, built, option)
-    yield from (Missing(f"tensorrt float16{option}", why) for option, why in missing.items())
+    yield from (Unavailable(f"tensorrt float16{option}", why) for option, why in missing.items())
 
 
-def _two_ways(place: Path, here: Here, built: dict[str, Built], option: str) -> Iterator[Contender]:
+def _two_ways(
+    place: Path, here: Host, built: dict[str, EngineRecord], option: str
+) -> Iterator[Backend]:
     precision = PRECISION_NAMES.get(built["frames"].precision, built["frames"].precision)
     for graphed in (False, True):
-        yield Contender(
+        yield Backend(
             f"tensorrt {precision}{option}{CUDA_GRAPH if graphed else ''}",
             partial(_prepare, place, here, graphed),
             graphs=tuple(graph for graph in GRAPHS if graph in built),
@@ -90,20 +92,20 @@ def _plain(array: Any) -> Any:
     return array.astype(np.float32) if array.dtype.kind == "f" else array.copy()
 
 
-def _records(folder: Path) -> dict[str, Built]:
+def _records(folder: Path) -> dict[str, EngineRecord]:
     """Return the records of a folder's engines, compared with its model (ModelError)."""
     manifest = read_manifest(folder)
     place = folder / record_module.ENGINES / record_module.TENSORRT
     present = [graph for graph in GRAPHS if (place / f"{graph}{record_module.SUFFIX}").exists()]
     if "frames" not in present:
         raise ModelError(f"no engines in {one_line(folder)}: cstl-edge build {one_line(folder)}")
-    built = {graph: record_module.read_built(place, graph) for graph in present}
+    built = {graph: record_module.read_record(place, graph) for graph in present}
     for record in built.values():
         record_module.check_model(record, manifest, folder)
     return built
 
 
-def _prepare(folder: Path, here: Here, graphed: bool, graph: str, feed: Arrays) -> Call:
+def _prepare(folder: Path, here: Host, graphed: bool, graph: str, feed: Arrays) -> Call:
     built = {graph: _records(folder)[graph]}
     place = folder / record_module.ENGINES / record_module.TENSORRT
     plans = {graph: record_module.read_plan(place, built[graph])}

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.bench.backends.base import Arrays, Call, Contender, Missing
+from cstl_edge.bench.backends.base import Arrays, Backend, Call, Unavailable
 from cstl_edge.bench.backends.tensorrt import engine_call
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES
@@ -25,25 +25,25 @@ from cstl_edge.runtime.manifest import read_manifest
 from cstl_edge.runtime.tensorrt import record
 from cstl_edge.runtime.tensorrt.engine import Engine, Session
 from cstl_edge.runtime.tensorrt.library import make_logger
-from cstl_edge.runtime.tensorrt.record import Built
+from cstl_edge.runtime.tensorrt.record import EngineRecord
 
 NAME = "tensorrt-rtx float16"
 CARDS = (75, 80, 86, 89, 120, 121)  # compute capabilities that its support matrices list
 GRAPHS = ("frames", "head")
-Plans = dict[str, tuple[bytes, Built]]
+Plans = dict[str, tuple[bytes, EngineRecord]]
 
 
-def contenders(context: Context) -> Iterator[Contender | Missing]:
+def contenders(context: Context) -> Iterator[Backend | Unavailable]:
     """Yield the engines of this card, built now where they are not in the folder."""
     try:
         rtx = importlib.import_module("tensorrt_rtx")
     except (ImportError, OSError, RuntimeError) as err:
-        yield Missing(NAME, f"TensorRT-RTX is not here ({one_line(err, 80)}): pip install tensorrt-rtx")  # fmt: skip # noqa: E501
+        yield Unavailable(NAME, f"TensorRT-RTX is not here ({one_line(err, 80)}): pip install tensorrt-rtx")  # fmt: skip # noqa: E501
         return
     try:
         buffers = open_buffers()
     except CstlEdgeError as err:
-        yield Missing(NAME, str(err))
+        yield Unavailable(NAME, str(err))
         return
     try:
         gpu = buffers.gpu()
@@ -54,9 +54,9 @@ def contenders(context: Context) -> Iterator[Contender | Missing]:
     except CstlEdgeError as err:
         listed = gpu.sm in CARDS
         why = "" if listed else f"not supported on this architecture (sm_{gpu.sm}); tried: "
-        yield Missing(NAME, f"{why}{err}")
+        yield Unavailable(NAME, f"{why}{err}")
         return
-    yield Contender(NAME, partial(_prepare, rtx, gpu, plans), graphs=GRAPHS)
+    yield Backend(NAME, partial(_prepare, rtx, gpu, plans), graphs=GRAPHS)
 
 
 def _plans(context: Context, gpu: Gpu) -> Plans:
@@ -78,7 +78,7 @@ def _read(folder: Path, target: str) -> Plans:
     manifest, place = read_manifest(folder), folder / record.ENGINES / target
     found: Plans = {}
     for graph in GRAPHS:
-        built = record.read_built(place, graph)
+        built = record.read_record(place, graph)
         record.check_model(built, manifest, folder)
         found[graph] = record.read_plan(place, built), built
     return found

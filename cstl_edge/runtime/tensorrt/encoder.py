@@ -38,14 +38,14 @@ from cstl_edge.runtime.tensorrt.library import (
     plugin_sha256,
     register_plugin,
 )
-from cstl_edge.runtime.tensorrt.record import Built, Machine
+from cstl_edge.runtime.tensorrt.record import EngineRecord, Machine
 
 log = logging.getLogger(__name__)
 
 GRAPHS = ("frames", "head")
 
 
-class Here(NamedTuple):
+class Host(NamedTuple):
     """What plans that fit this machine are opened with."""
 
     trt: Any
@@ -144,7 +144,7 @@ def load_engines(folder: Path) -> TrtEncoder:
             f"no engines for TensorRT in {one_line(folder)}. Build them on the machine that runs "
             f"them: {shlex.join(['cstl-edge', 'build', str(folder)])}"
         )
-    built = {graph: record_module.read_built(place, graph) for graph in GRAPHS}
+    built = {graph: record_module.read_record(place, graph) for graph in GRAPHS}
     for record in built.values():
         record_module.check_model(record, manifest, folder)
     plans = {graph: record_module.read_plan(place, record) for graph, record in built.items()}
@@ -152,10 +152,10 @@ def load_engines(folder: Path) -> TrtEncoder:
 
 
 def open_plans(
-    plans: dict[str, bytes], built: dict[str, Built], manifest: Manifest, folder: Path
+    plans: dict[str, bytes], built: dict[str, EngineRecord], manifest: Manifest, folder: Path
 ) -> TrtEncoder:
     """Open plans whose records and bytes are in order, after comparing them with this machine."""
-    here = look_around(built, folder)
+    here = detect_host(built, folder)
     shape, path = manifest.shape, "plugin" if here.library else "function body"
     info = EncoderInfo(
         backend="tensorrt",
@@ -173,7 +173,7 @@ def open_plans(
     return TrtEncoder(info, shape.salient, lambda: open_session(here, plans, built))
 
 
-def look_around(built: dict[str, Built], folder: Path) -> Here:
+def detect_host(built: dict[str, EngineRecord], folder: Path) -> Host:
     """Compare records with this machine (ModelError when one is for another); return what it has.
 
     folder: of the exported model, for the command that builds anew
@@ -189,10 +189,10 @@ def look_around(built: dict[str, Built], folder: Path) -> Here:
     machine = Machine("tensorrt", str(trt.__version__), gpu.sm, gpu.name, sha256)
     for record in built.values():
         record_module.check_machine(record, machine, folder)
-    return Here(trt, gpu.name, buffers.name, library)
+    return Host(trt, gpu.name, buffers.name, library)
 
 
-def open_session(here: Here, plans: dict[str, bytes], built: dict[str, Built]) -> Session:
+def open_session(here: Host, plans: dict[str, bytes], built: dict[str, EngineRecord]) -> Session:
     """Open checked plans for this thread: the only place where anything is deserialised."""
     buffers = open_buffers()  # first, for TensorRT works in the context that is current
     engines: dict[str, Engine] = {}

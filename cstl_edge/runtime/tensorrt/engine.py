@@ -16,7 +16,7 @@ import numpy as np
 from cstl_edge.arrays import Array, Floats, Ints, Silhouettes
 from cstl_edge.errors import ModelError, one_line
 from cstl_edge.runtime.cuda.base import Buffers, CudaError
-from cstl_edge.runtime.tensorrt.record import Built, Profile
+from cstl_edge.runtime.tensorrt.record import EngineRecord, Profile
 
 
 class Session:
@@ -142,7 +142,7 @@ def profile_of(profiles: list[Profile], shapes: Shapes) -> int:
     )
 
 
-class Lane:
+class ExecutionSlot:
     """A context for one bucket: inputs in pinned memory, one call, outputs in pinned memory."""
 
     def __init__(self, engine: Engine, buffers: Buffers, shapes: Shapes, graph: bool) -> None:
@@ -258,7 +258,7 @@ class Lane:
 class Engine:
     """A plan that has passed all checks, opened for one thread."""
 
-    def __init__(self, trt: Any, runtime: Any, plan: bytes, built: Built) -> None:
+    def __init__(self, trt: Any, runtime: Any, plan: bytes, built: EngineRecord) -> None:
         """Deserialise. The plan must have passed `provenance`; ModelError when TensorRT refuses."""
         self._trt, self.built = trt, built
         self._engine = runtime.deserialize_cuda_engine(plan)
@@ -267,18 +267,18 @@ class Engine:
                 f"engine {built.graph}: TensorRT does not open it (too little GPU memory, or a "
                 "damaged installation); --debug shows what it says"
             )
-        self._lanes: dict[tuple[tuple[int, ...], ...], Lane] = {}
+        self._lanes: dict[tuple[tuple[int, ...], ...], ExecutionSlot] = {}
         self.inputs = list(built.profiles[0])
         count = self._engine.num_io_tensors
         names = [self._engine.get_tensor_name(i) for i in range(count)]
         self.out = [name for name in names if name not in self.inputs]
         self.types = {name: self._type(name) for name in names}
 
-    def lane(self, buffers: Buffers, shapes: Shapes, graph: bool) -> Lane:
+    def lane(self, buffers: Buffers, shapes: Shapes, graph: bool) -> ExecutionSlot:
         """Return the lane for these shapes, made when they are first seen."""
         key = tuple(shapes[name] for name in self.inputs)
         if key not in self._lanes:
-            self._lanes[key] = Lane(self, buffers, shapes, graph)
+            self._lanes[key] = ExecutionSlot(self, buffers, shapes, graph)
         return self._lanes[key]
 
     def most(self, name: str, axis: int) -> int:

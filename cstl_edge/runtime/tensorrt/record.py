@@ -31,7 +31,7 @@ class _Record(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
-class Range(_Record):
+class SizeRange(_Record):
     """Sizes that one input of a profile may take."""
 
     min: Dims
@@ -39,7 +39,7 @@ class Range(_Record):
     max: Dims
 
 
-Profile = dict[str, Range]
+Profile = dict[str, SizeRange]
 """By input."""
 INPUTS = {
     "frames": {"silhouettes": 3},
@@ -58,7 +58,7 @@ class Plugin(_Record):
     sha256: Sha256
 
 
-class Built(_Record):
+class EngineRecord(_Record):
     """What stands beside a plan."""
 
     format: Literal[1]
@@ -92,7 +92,7 @@ class Built(_Record):
     created_utc: str = ""
 
     @pydantic.model_validator(mode="after")
-    def _profiles_fit(self) -> Built:
+    def _profiles_fit(self) -> EngineRecord:
         """Refuse profiles of other inputs than the graph's, or with sizes that cannot be."""
         expected = INPUTS[self.graph]
         for profile in self.profiles:
@@ -125,13 +125,13 @@ class Machine:
     """Of the plugin library of this machine for this TensorRT; None without one."""
 
 
-def read_built(folder: Path, graph: str) -> Built:
+def read_record(folder: Path, graph: str) -> EngineRecord:
     """Read the record of one engine of a folder; ModelError when it is none of ours."""
     path = folder / f"{graph}{SUFFIX}.json"
     refuse_open_to_others(folder)
     raw = _read_private(path, MAX_RECORD_BYTES)
     try:
-        built = Built.model_validate(json.loads(raw))
+        built = EngineRecord.model_validate(json.loads(raw))
     except pydantic.ValidationError as err:
         first = err.errors(include_url=False, include_input=False)[0]
         key = ".".join(map(str, first["loc"])) or "profiles"
@@ -147,7 +147,7 @@ def read_built(folder: Path, graph: str) -> Built:
     return built
 
 
-def read_plan(folder: Path, built: Built) -> bytes:
+def read_plan(folder: Path, built: EngineRecord) -> bytes:
     """Return the bytes that were recorded, and no others: these are what may be deserialised."""
     path = folder / f"{built.graph}{SUFFIX}"
     data = _read_private(path, MAX_PLAN_BYTES)
@@ -160,7 +160,7 @@ def read_plan(folder: Path, built: Built) -> bytes:
     return data
 
 
-def check_model(built: Built, manifest: Manifest, folder: Path) -> None:
+def check_model(built: EngineRecord, manifest: Manifest, folder: Path) -> None:
     """Refuse an engine of other weights or of another export than the manifest's (ModelError)."""
     found = manifest.files.get(built.onnx)
     problem = None
@@ -178,14 +178,14 @@ def check_model(built: Built, manifest: Manifest, folder: Path) -> None:
         raise _refusal(built, folder, [problem])
 
 
-def check_machine(built: Built, machine: Machine, folder: Path) -> None:
+def check_machine(built: EngineRecord, machine: Machine, folder: Path) -> None:
     """Refuse an engine that was built for another machine, telling both sides (ModelError)."""
     differences = _differences(built, machine)
     if differences:
         raise _refusal(built, folder, differences)
 
 
-def rebuild_command(built: Built, folder: Path) -> str:
+def rebuild_command(built: EngineRecord, folder: Path) -> str:
     """Return the command that builds such an engine on this machine.
 
     folder: of the exported model
@@ -231,7 +231,7 @@ def _read_private(path: Path, max_bytes: int) -> bytes:
     return read_file(path, max_bytes)
 
 
-def _differences(built: Built, machine: Machine) -> list[str]:
+def _differences(built: EngineRecord, machine: Machine) -> list[str]:
     """Return what differs, each as `built for …, here …`."""
     found = []
     if (built.library, built.version) != (machine.library, machine.version):
@@ -253,7 +253,7 @@ def _differences(built: Built, machine: Machine) -> list[str]:
     return found
 
 
-def _same_gpu(built: Built, machine: Machine) -> bool:
+def _same_gpu(built: EngineRecord, machine: Machine) -> bool:
     """Tell whether the plan may run on this GPU: NVIDIA promises it for the same model of GPU."""
     if built.compatibility == "ampere":
         return machine.sm >= 80
@@ -262,7 +262,7 @@ def _same_gpu(built: Built, machine: Machine) -> bool:
     return (built.sm, built.gpu) == (machine.sm, machine.gpu)
 
 
-def _refusal(built: Built, folder: Path, reasons: list[str]) -> ModelError:
+def _refusal(built: EngineRecord, folder: Path, reasons: list[str]) -> ModelError:
     return ModelError(
         f"engine {built.graph} is refused: {'; '.join(reasons)}. "
         f"Build it here: {rebuild_command(built, folder)}"

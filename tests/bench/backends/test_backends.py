@@ -9,7 +9,7 @@ import pytest
 from cstl_edge.bench import inputs
 from cstl_edge.bench.backends import onnxruntime, pytorch
 from cstl_edge.bench.backends import openvino as openvino_contenders
-from cstl_edge.bench.backends.base import USUAL, Contender, Missing, contenders
+from cstl_edge.bench.backends.base import BASELINE, Backend, Unavailable, backends
 from cstl_edge.errors import BackendUnavailable, ModelError
 
 FEEDS = {
@@ -21,8 +21,8 @@ FEEDS = {
 def by_name(found):
     """Return contenders by name, those that are missing apart."""
     found = list(found)
-    here = {one.name: one for one in found if isinstance(one, Contender)}
-    return here, {one.name: one.reason for one in found if isinstance(one, Missing)}
+    here = {one.name: one for one in found if isinstance(one, Backend)}
+    return here, {one.name: one.reason for one in found if isinstance(one, Unavailable)}
 
 
 def answers(contender, graph, feed=None):
@@ -36,11 +36,11 @@ def answers(contender, graph, feed=None):
 
 
 def test_every_file_is_found_and_every_name_is_one_contender(reduced):
-    here, missing = by_name(contenders(reduced))
+    here, missing = by_name(backends(reduced))
     assert {"onnxruntime float32", "onnxruntime float16", "onnxruntime int8"} <= {*here}
     expected = {"tensorrt float16", "tensorrt float16, no plugin", "tensorrt-rtx float16"}
     assert expected <= {*missing}
-    assert {USUAL, "pytorch float16, cuda", "pytorch float16, cuda, cuda graph"} <= {*missing}
+    assert {BASELINE, "pytorch float16, cuda", "pytorch float16, cuda, cuda graph"} <= {*missing}
     assert not {*here} & {*missing}
     assert all("\n" not in reason and reason for reason in missing.values())
 
@@ -113,13 +113,13 @@ def test_without_openvino_its_rows_say_so(reduced, monkeypatch):
 def test_without_torch_its_rows_say_so(reduced, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     found = [*pytorch.contenders(reduced)]
-    assert {one.name for one in found} == {USUAL, pytorch.COMPILED}
+    assert {one.name for one in found} == {BASELINE, pytorch.COMPILED}
     assert all("pip install" in one.reason for one in found)
 
 
 @pytest.mark.parametrize("graph", ["frames", "head", "full"])
 def test_pytorch_agrees_with_onnxruntime(trained, graph):
-    usual = by_name(pytorch.contenders(trained))[0][USUAL]
+    usual = by_name(pytorch.contenders(trained))[0][BASELINE]
     feed = FEEDS.get(graph)
     if graph == "head":
         feed = inputs.windows(answers(usual, "frames")[0]["features"], 2, 3)
@@ -147,7 +147,7 @@ def test_compiled_pytorch_is_one_graph_and_says_the_same(trained, monkeypatch):
 
     here, _ = by_name(pytorch.contenders(replace(trained, short=False)))
     mine, ran = answers(here[pytorch.COMPILED], "full")
-    usual, _ = answers(here[USUAL], "full")
+    usual, _ = answers(here[BASELINE], "full")
     np.testing.assert_allclose(mine["embedding"], usual["embedding"], atol=1e-6)
     assert ran.options == {"compiled": "inductor"}
 

@@ -18,7 +18,7 @@ from cstl_edge.bench import inputs
 from cstl_edge.bench.backends import onnxruntime, tensorrt_rtx
 from cstl_edge.bench.backends import pytorch as pytorch_cpu
 from cstl_edge.bench.backends import tensorrt as tensorrt_contenders
-from cstl_edge.bench.backends.base import USUAL, Contender, Missing
+from cstl_edge.bench.backends.base import BASELINE, Backend, Unavailable
 from cstl_edge.errors import ExportError, ModelError
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -47,8 +47,8 @@ def engines(plain, tmp_path, state):
 
 def by_name(found):
     found = list(found)
-    here = {one.name: one for one in found if isinstance(one, Contender)}
-    return here, {one.name: one.reason for one in found if isinstance(one, Missing)}
+    here = {one.name: one for one in found if isinstance(one, Backend)}
+    return here, {one.name: one.reason for one in found if isinstance(one, Unavailable)}
 
 
 def expected(context, graph, feed):
@@ -214,7 +214,7 @@ def cuda(monkeypatch):
 @pytest.mark.parametrize("way", ["", ", cuda graph"])
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_pytorch_on_a_gpu_says_the_same_and_times_its_stages(cuda, trained, graph, way, precision):
-    usual = by_name(pytorch_cpu.contenders(trained))[0][USUAL]
+    usual = by_name(pytorch_cpu.contenders(trained))[0][BASELINE]
     trunk = usual.prepare("frames", inputs.feed("frames", 5, 1, (16, 12)))
     trunk.run()
     feed = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cstl_edge.bench.backends import encoders
-from cstl_edge.bench.backends.base import Call, Contender, Missing
+from cstl_edge.bench.backends.base import Backend, Call, Unavailable
 from cstl_edge.bench.backends.encoders import (
     Candidate,
     OfContender,
@@ -45,7 +45,7 @@ def made_up(copies=False, name="x float32"):
 
         return Call(RAN, run, lambda: last)
 
-    return Contender(name, prepare, graphs=("full",))
+    return Backend(name, prepare, graphs=("full",))
 
 
 def test_what_is_here_and_what_is_not(reduced, plain, monkeypatch):
@@ -57,7 +57,7 @@ def test_what_is_here_and_what_is_not(reduced, plain, monkeypatch):
         assert found[name].reason == "openvino is not here: pip install openvino"
     assert "cstl-edge build" in found["tensorrt float16"].reason
     assert "pytorch float32" in found
-    missing = {one.name: one.reason for one in candidates(plain) if isinstance(one, Missing)}
+    missing = {one.name: one.reason for one in candidates(plain) if isinstance(one, Unavailable)}
     assert "--precision int8" in missing["onnxruntime int8"]
 
 
@@ -129,14 +129,14 @@ def test_embedders_are_the_encoders_and_those_contenders_that_have_none(reduced,
         made_up(),
         made_up(name="onnxruntime float32"),
         made_up(name="x float32, compiled"),
-        Missing("y float32", "not here"),
+        Unavailable("y float32", "not here"),
     ]
     monkeypatch.setattr(encoders, "contenders", lambda context: iter(others))
     monkeypatch.setitem(sys.modules, "openvino", None)
     found = [*embedders(reduced)]
-    here = [one.name for one in found if not isinstance(one, Missing)]
+    here = [one.name for one in found if not isinstance(one, Unavailable)]
     assert here == [*OURS, "x float32"]
-    assert found[-1] == Missing("y float32", "not here")
+    assert found[-1] == Unavailable("y float32", "not here")
 
 
 def test_an_encoder_that_does_not_open_is_missing(reduced, monkeypatch):
@@ -146,7 +146,7 @@ def test_an_encoder_that_does_not_open_is_missing(reduced, monkeypatch):
     one = Candidate("onnxruntime float32", refuse)
     monkeypatch.setattr(encoders, "candidates", lambda context: iter([one]))
     monkeypatch.setattr(encoders, "contenders", lambda context: iter([]))
-    assert [*embedders(reduced)] == [Missing("onnxruntime float32", "damaged")]
+    assert [*embedders(reduced)] == [Unavailable("onnxruntime float32", "damaged")]
 
 
 def test_a_row_tells_of_its_call(reduced):
