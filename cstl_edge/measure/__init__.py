@@ -2,5 +2,5 @@
 
 `stats` has percentiles and JSON lines, `timing` times calls, `environment` records the machine,
 `conditions` samples clocks, load and temperatures around a measurement (from `linux`, `jetson` and
-`nvml`), and `warnings` says why a figure may be unreliable.
+`nvml`), and `warnings` names what makes a figure unreliable.
 """

@@ -1,49 +1,51 @@
-"""The state of the machine around a measurement: clocks, temperatures, settings, load, throttling.
+"""Monitor of the machine around a measurement: clocks, temperatures, settings, load, throttling.
 
-Changes nothing, needs no root, and leaves out what a machine does not tell. Keys of `Watch.end`:
+Changes nothing, needs no root, and leaves out what a machine does not report. Keys of
+`MachineMonitor.end`:
 
 `before`, `after`   `cpu_mhz` (min, median, max over the cores), `devfreq_mhz`, `temperatures_c` by
-                    name, `gpu` (`nvml.Gpu.read`), `slowed_by` (cooling devices), `load_1min`
+                    name, `gpu` (`NvmlGpu.read`), `slowed_by` (cooling devices), `load_1min`
 `settings`          `governor`, `cpu_held_mhz` and `gpu_held_mhz` (where clocks are held),
-                    `power_mode` and `jetson_clocks` of a Jetson, `gpu` (`nvml.Gpu.settings`)
+                    `power_mode` and `jetson_clocks` of a Jetson, `gpu` (`NvmlGpu.settings`)
 `seconds`, `cores`  between the two; how many cores the process can use
-`own_cores`, ...    who kept how many cores busy (`load.cores_between`)
-`heat_events`       slowed for heat so often in between (processor)
-`power_events`      slowed for supply or current so often in between (Jetson)
+`own_cores`, ...    how many cores were kept busy by whom (`linux.cores_between`)
+`heat_events`       how often heat slowed the processor in between
+`power_events`      how often supply or current slowed the board in between (Jetson)
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from cstl_edge.measure import jetson, linux, nvml
-from cstl_edge.measure.linux import Load, Tree, cores_between, load
+from cstl_edge.measure.environment import process_cores
+from cstl_edge.measure.linux import CpuLoad, SysfsTree, cores_between, read_load
 
 LOW_CLOCK = 0.75
 """A clock below this share of the one it is held at is throttled."""
 
 
-class Watch:
-    """Looks at a machine before, during and after a measurement."""
+class MachineMonitor:
+    """State of a machine before, during and after a measurement."""
 
-    def __init__(self, tree: Tree | None = None, gpu: nvml.Gpu | None = None) -> None:
-        self._tree = Tree() if tree is None else tree
+    def __init__(self, tree: SysfsTree | None = None, gpu: nvml.NvmlGpu | None = None) -> None:
+        """Watch the machine of `tree` (default: this one) and, if given, its discrete GPU."""
+        self._tree = SysfsTree() if tree is None else tree
         self._gpu = gpu
         self._heat = linux.heat_events(self._tree)
         self._held_mhz = linux.held_mhz(self._tree)
-        self._begun: tuple[Load, dict[str, Any], dict[str, int | None]] | None = None
+        self._start: tuple[CpuLoad, dict[str, Any], dict[str, int | None]] | None = None
 
     def begin(self) -> None:
         """Read the state before a measurement."""
-        self._begun = (load(self._tree), self.read(), self._events())
+        self._start = (read_load(self._tree), self.read(), self._events())
 
     def end(self) -> dict[str, Any]:
         """Return the state before and after, and what happened in between."""
-        if self._begun is None:
+        if self._start is None:
             raise ValueError("expected `begin` before `end`")
-        start, before, events = self._begun
-        now = load(self._tree)
+        start, before, events = self._start
+        now = read_load(self._tree)
         counted = {
             key: value - was
             for key, value in self._events().items()
@@ -54,13 +56,13 @@ class Watch:
             "after": self.read(),
             "settings": self.settings(),
             "seconds": round(now.at_s - start.at_s, 3),
-            "cores": cores(),
+            "cores": process_cores(),
             **cores_between(start, now),
             **counted,
         }
 
     def read(self) -> dict[str, Any]:
-        """Return what changes by itself, as it is now."""
+        """Return the present values of what changes by itself."""
         return _present(
             cpu_mhz=linux.clocks_mhz(self._tree),
             devfreq_mhz=jetson.devfreq_mhz(self._tree),
@@ -71,7 +73,7 @@ class Watch:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Return what somebody chose."""
+        """Return the settings that somebody chose."""
         return _present(
             governor=linux.governor(self._tree),
             cpu_held_mhz=linux.held_mhz(self._tree),
@@ -82,7 +84,7 @@ class Watch:
         )
 
     def throttled(self, device: bool) -> bool:
-        """Tell whether the machine was slowed down since it was last asked.
+        """Tell whether the machine was slowed down since the last call.
 
         By heat (counted by the kernel, or a cooling device at work) or, where clocks are held, by
         one below LOW_CLOCK of that; where a governor is free to choose, a low clock is its choice.
@@ -110,23 +112,16 @@ class Watch:
         }
 
 
-def here() -> Watch:
-    """Return a watch over this machine."""
-    return Watch(Tree(), nvml.gpu())
+def host_monitor() -> MachineMonitor:
+    """Return a monitor of this machine."""
+    return MachineMonitor(SysfsTree(), nvml.first_gpu())
 
 
-def cores() -> int:
-    """Return how many cores this process can use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _load_1min(tree: Tree) -> float | None:
+def _load_1min(tree: SysfsTree) -> float | None:
     fields = (tree.text("proc/loadavg") or "").split()
     return float(fields[0]) if fields else None
 
 
-def _present(**found: Any) -> dict[str, Any]:
-    """Return what is there: no None, nothing empty."""
-    return {x: value for x, value in found.items() if value is not None and value not in ({}, [])}
+def _present(**values: Any) -> dict[str, Any]:
+    """Return the values without None and without what is empty."""
+    return {x: value for x, value in values.items() if value is not None and value not in ({}, [])}

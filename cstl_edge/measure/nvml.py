@@ -1,4 +1,4 @@
-"""Clocks, temperature, throttling and settings of an NVIDIA GPU by NVML. Changes nothing."""
+"""Clocks, temperature, throttling and settings of an NVIDIA GPU from NVML. Changes nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 NODES = ("/dev/nvidiactl", "/dev/dxg")
-"""Of a driver that is there: Linux, and Linux within Windows."""
+"""Device nodes of a loaded driver: Linux, and Linux within Windows."""
 REASONS = {
     0x02: "set by the user",
     0x04: "power limit",
@@ -21,18 +21,19 @@ REASONS = {
 }
 """Why the clocks are not higher; 0x01 is an idle GPU."""
 SLOWED = 0x08 | 0x20 | 0x40 | 0x80
-"""Those that make a sample void. A power limit is the state in which the card works: a warning."""
+"""Reasons that make a sample void. A power limit is the card's working state: a warning."""
 
 
-class Gpu:
-    """One GPU; what it or its driver does not tell is absent."""
+class NvmlGpu:
+    """One GPU; values that it or its driver does not report are absent."""
 
     def __init__(self, nvml: Any, handle: Any) -> None:
+        """Take the bindings (`pynvml`) and the device's handle of theirs."""
         self._nvml = nvml
         self._handle = handle
 
     def read(self) -> dict[str, Any]:
-        """Return clocks [MHz], temperature [°C], why they are not higher, and who computes."""
+        """Return clocks [MHz], temperature [°C], reasons for low clocks, and how many processes."""
         others = self._ask("DeviceGetComputeRunningProcesses")
         return _present(
             mhz=self._ask("DeviceGetClockInfo", 1),  # streaming multiprocessors
@@ -43,7 +44,7 @@ class Gpu:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Return what somebody chose: persistence, power limit [W], MIG; and the largest clock."""
+        """Return name, driver, largest clock, and settings: persistence, power limit [W], MIG."""
         limit_mw = self._ask("DeviceGetPowerManagementLimit")
         mig = self._ask("DeviceGetMigMode")
         persistence = self._ask("DeviceGetPersistenceMode")
@@ -68,15 +69,15 @@ class Gpu:
         return bool(self._reasons() & SLOWED)
 
     def _reasons(self) -> int:
-        """Return the bits of REASONS; drivers before 535 know them by their older name."""
+        """Return the bits of REASONS; drivers before 535 have the older name of the call."""
         for name in ("DeviceGetCurrentClocksEventReasons", "DeviceGetCurrentClocksThrottleReasons"):
-            found = self._ask(name)
-            if found is not None:
-                return int(found)
+            bits = self._ask(name)
+            if bits is not None:
+                return int(bits)
         return 0
 
     def _ask(self, name: str, *more: int) -> Any:
-        """Return what NVML answers; None where it has no answer."""
+        """Return the answer of an NVML call; None where it has none."""
         try:
             return getattr(self._nvml, f"nvml{name}")(self._handle, *more)
         except (AttributeError, self._nvml.NVMLError):
@@ -84,13 +85,13 @@ class Gpu:
 
 
 @lru_cache(maxsize=1)
-def gpu() -> Gpu | None:
-    """Return the GPU that CUDA would take; None without one, its driver, or `pynvml`.
+def first_gpu() -> NvmlGpu | None:
+    """Return the GPU that CUDA would take: the first of CUDA_VISIBLE_DEVICES, or of all.
 
-    That is the first of CUDA_VISIBLE_DEVICES, or the first of all.
+    None without a GPU, its driver, or `pynvml`.
     """
     if not any(Path(node).exists() for node in NODES):
-        return None  # spares an import of 30 ms
+        return None  # saves an import of 30 ms
     try:
         import pynvml
 
@@ -99,24 +100,24 @@ def gpu() -> Gpu | None:
         return None
     except pynvml.NVMLError:
         return None
-    return first(pynvml, os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
+    return visible_gpu(pynvml, os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
 
 
-def first(nvml: Any, visible: str) -> Gpu | None:
-    """Return the first GPU of a list of numbers or UUIDs, as CUDA_VISIBLE_DEVICES has them."""
+def visible_gpu(nvml: Any, visible: str) -> NvmlGpu | None:
+    """Return the first GPU of a list of numbers or UUIDs in the form of CUDA_VISIBLE_DEVICES."""
     name = visible.split(",")[0].strip()
     try:
         if name.isdigit():
-            return Gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(int(name)))
-        return Gpu(nvml, nvml.nvmlDeviceGetHandleByUUID(name)) if name else None
+            return NvmlGpu(nvml, nvml.nvmlDeviceGetHandleByIndex(int(name)))
+        return NvmlGpu(nvml, nvml.nvmlDeviceGetHandleByUUID(name)) if name else None
     except nvml.NVMLError:
         return None
 
 
-def _present(**found: Any) -> dict[str, Any]:
-    return {key: value for key, value in found.items() if value is not None}
+def _present(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
-def _text(found: Any) -> str | None:
+def _text(value: Any) -> str | None:
     """Return a string; older bindings give bytes."""
-    return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,7 +1,8 @@
-"""What figures are in doubt for, one line each. The first four rules are trtexec's.
+"""Measurement warnings: reasons why figures may be unreliable, one line each.
 
-They compare medians of stages that a device timed, and judge clocks by the coefficient of
-variation (standard deviation / mean). The others are ours.
+The first four rules are trtexec's. They compare medians of stages that a device timed, and take a
+coefficient of variation (standard deviation / mean) above UNSTABLE for unstable clocks. The other
+rules are ours.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from typing import Any
 
 from cstl_edge.measure.stats import percentile
 
-ENQUEUE_SHARE = 0.8
+ENQUEUE_SHARE = 0.8  # of the device's time
 UNSTABLE = 0.025
-FEWEST_FOR_P99 = 101  # of fewer it is the largest
+FEWEST_FOR_P99 = 101  # of fewer samples p99 is the largest
 BUSY_SHARE = 0.1
-"""Of all cores, kept busy by others."""
+"""Of all cores, busy for other processes or machines."""
 LATE_SHARE = 0.1
 """Of the period of a camera."""
 
 Samples = Mapping[str, Sequence[float]]
 
 
-def doubts(
+def measurement_warnings(
     samples: Samples,
     dropped: Mapping[str, int] | None = None,
     conditions: Mapping[str, Any] | None = None,
@@ -32,8 +33,11 @@ def doubts(
 ) -> list[str]:
     """Return the warnings that belong to samples.
 
-    samples:    milliseconds by stage, `wall` (trtexec's `latency`) or stages of a device
-    dropped:    as in `timing.Timed`; conditions: as `conditions.Watch.end` gives them
+    Args:
+        samples: milliseconds by stage, `wall` (trtexec's `latency`) or stages of a device
+        dropped: counts by reason, as in `timing.Timing`
+        conditions: as `conditions.MachineMonitor.end` returns them
+        paced_hz: ticks per second of paced calls; None for back to back
     """
     dropped = dropped or {}
     main = samples.get("wall") or samples.get("latency") or []
@@ -51,12 +55,12 @@ def doubts(
 
 
 def _device(samples: Samples) -> Sequence[float]:
-    """Return what the device computed, where it was timed."""
+    """Return the device's times of its arithmetic, where they were taken."""
     return samples.get("compute") or samples.get("device") or []
 
 
 def _bound(samples: Samples) -> Iterator[str]:
-    """Yield what bounds the throughput instead of the device's arithmetic."""
+    """Warn where something else than the device's arithmetic bounds the throughput."""
     if not _device(samples):
         return
     compute_ms = median(_device(samples))
@@ -74,7 +78,7 @@ def _bound(samples: Samples) -> Iterator[str]:
 
 
 def _unstable(samples: Samples) -> Iterator[str]:
-    """Yield whether times vary more than clocks at rest would let them."""
+    """Warn where times vary more than steady clocks let them."""
     times = _device(samples) or samples.get("wall") or samples["latency"]
     mean = fmean(times)
     if mean > 0 and pstdev(times) > UNSTABLE * mean:
@@ -85,7 +89,7 @@ def _unstable(samples: Samples) -> Iterator[str]:
 
 
 def _few(count: int, dropped: Mapping[str, int]) -> Iterator[str]:
-    """Yield whether samples are few, or some were dropped."""
+    """Warn of few samples, and of dropped ones."""
     if count < FEWEST_FOR_P99:
         yield f"few samples: p99 of {count} is their maximum; expected {FEWEST_FOR_P99} or more"
     if dropped.get("throttled"):
@@ -94,7 +98,7 @@ def _few(count: int, dropped: Mapping[str, int]) -> Iterator[str]:
 
 
 def _paced(samples: Samples, dropped: Mapping[str, int], paced_hz: float | None) -> Iterator[str]:
-    """Yield whether calls did not keep the pace."""
+    """Warn of calls that did not keep the pace."""
     if paced_hz is None or not samples.get("late"):
         return
     period_ms, late_ms = 1e3 / paced_hz, percentile(samples["late"], 99)
@@ -105,7 +109,7 @@ def _paced(samples: Samples, dropped: Mapping[str, int], paced_hz: float | None)
 
 
 def _machine(conditions: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what else the machine did."""
+    """Warn of other work, quotas and power events of the machine."""
     cores = conditions.get("cores", 1)
     for key, who in (("others_cores", "other processes"), ("stolen_cores", "other machines")):
         if conditions.get(key, 0) > BUSY_SHARE * cores:
@@ -117,7 +121,7 @@ def _machine(conditions: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _gpu(conditions: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what held the GPU down."""
+    """Warn of a power limit and of other processes on the GPU."""
     gpu = conditions.get("after", {}).get("gpu", {})
     if "power limit" in gpu.get("limited_by", ()):
         yield "power: the GPU's power limit holds its clocks down"

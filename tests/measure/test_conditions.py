@@ -5,10 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from cstl_edge.measure import conditions, jetson, linux
-from cstl_edge.measure.conditions import Watch, here
-from cstl_edge.measure.environment import devices, driver, gpus, in_container
-from cstl_edge.measure.linux import SHORTEST_S, Load, Tree, cores_between, load
+from cstl_edge.measure import jetson, linux
+from cstl_edge.measure.conditions import MachineMonitor, host_monitor
+from cstl_edge.measure.environment import (
+    devices,
+    driver_version,
+    gpu_names,
+    in_container,
+    process_cores,
+)
+from cstl_edge.measure.linux import SHORTEST_S, CpuLoad, SysfsTree, cores_between, read_load
 
 CPU = "sys/devices/system/cpu"
 THERMAL = "sys/class/thermal"
@@ -19,7 +25,7 @@ def grow(root, **files):
     """Write files below `root`; in names, `__` is a slash."""
     for name, text in files.items():
         put(root, name.replace("__", "/"), text)
-    return Tree(root)
+    return SysfsTree(root)
 
 
 def put(root, path, text):
@@ -58,7 +64,7 @@ def laptop(tmp_path):
     cooling(tmp_path, 1, "intel_powerclamp", -1)
     cooling(tmp_path, 2, "TCC Offset", 5)
     put(tmp_path, "proc/loadavg", "1.25 0.80 0.50 2/300 4000")
-    return Tree(tmp_path)
+    return SysfsTree(tmp_path)
 
 
 @pytest.fixture
@@ -82,7 +88,7 @@ def orin(tmp_path):
     cooling(tmp_path, 2, "pwm-fan", 3)
     cooling(tmp_path, 3, "devfreq-17000000.gpu", 0)
     nvpmodel(tmp_path, "NV Power Mode: MODE_30W\n2")
-    return Tree(tmp_path)
+    return SysfsTree(tmp_path)
 
 
 def nvpmodel(root, says, code=0):
@@ -93,19 +99,19 @@ def nvpmodel(root, says, code=0):
 
 
 def test_a_laptop_is_read(laptop):
-    assert Watch(laptop).read() == {
+    assert MachineMonitor(laptop).read() == {
         "cpu_mhz": {"min": 800.0, "median": 3100.0, "max": 3900.0},
         "temperatures_c": {"acpitz": 45.0, "x86_pkg_temp": 71.5, "acpitz 2": 27.8},
         "load_1min": 1.25,
     }
-    assert Watch(laptop).settings() == {"governor": "performance, powersave"}
+    assert MachineMonitor(laptop).settings() == {"governor": "performance, powersave"}
 
 
 def test_a_jetson_is_read(orin):
-    found = Watch(orin).read()
+    found = MachineMonitor(orin).read()
     assert found["devfreq_mhz"] == {"15340000.vic": 729.6, "17000000.gpu": 1300.5}
     assert "slowed_by" not in found  # a fan slows nothing down
-    assert Watch(orin).settings() == {
+    assert MachineMonitor(orin).settings() == {
         "governor": "schedutil",
         "cpu_held_mhz": 2201.6,
         "gpu_held_mhz": 1300.5,
@@ -115,13 +121,13 @@ def test_a_jetson_is_read(orin):
 
 
 def test_a_bare_tree_tells_nothing(tmp_path):
-    watch = Watch(Tree(tmp_path))
+    watch = MachineMonitor(SysfsTree(tmp_path))
     watch.begin()
     found = watch.end()
     assert found["before"] == found["after"] == found["settings"] == {}
     assert set(found) <= {"before", "after", "settings", "seconds", "cores", "own_cores"}
     assert watch.throttled(device=True) is False
-    assert devices(Tree(tmp_path)) == {}
+    assert devices(SysfsTree(tmp_path)) == {}
 
 
 def test_clocks_come_from_cpuinfo_without_cpufreq(tmp_path):
@@ -141,8 +147,8 @@ def test_processors_that_hwmon_alone_knows_have_a_temperature(tmp_path):
     assert linux.temperatures_c(tree) == {"k10temp": 61.25}
 
 
-def test_heat_counted_since_last_asked_is_throttling(laptop):
-    watch = Watch(laptop)
+def test_heat_counted_since_the_last_call_is_throttling(laptop):
+    watch = MachineMonitor(laptop)
     assert not watch.throttled(device=False)
     put(laptop.root, f"{CPU}/cpu1/thermal_throttle/core_throttle_count", 4)
     assert watch.throttled(device=False)
@@ -167,7 +173,7 @@ def test_heat_counted_since_last_asked_is_throttling(laptop):
     ],
 )
 def test_cooling_devices_at_work_are_throttling(orin, number, kind, state, cpu, gpu):
-    watch = Watch(orin)
+    watch = MachineMonitor(orin)
     assert not watch.throttled(device=True)
     cooling(orin.root, number, kind, state)
     assert watch.throttled(device=False) is cpu
@@ -177,33 +183,33 @@ def test_cooling_devices_at_work_are_throttling(orin, number, kind, state, cpu, 
 
 def test_a_clock_far_below_the_one_it_is_held_at_is_throttling(orin):
     put(orin.root, f"{CPU}/cpufreq/policy4/scaling_cur_freq", 1_700_000)
-    assert not Watch(orin).throttled(device=False)  # 77 %
+    assert not MachineMonitor(orin).throttled(device=False)  # 77 %
     put(orin.root, f"{CPU}/cpufreq/policy4/scaling_cur_freq", 1_600_000)
-    assert Watch(orin).throttled(device=False)
+    assert MachineMonitor(orin).throttled(device=False)
 
 
 def test_a_low_clock_that_a_governor_chose_is_none(laptop):
     policy(laptop.root, 0, 400_000, 4_700_000, 400_000, "powersave")
-    assert not Watch(laptop).throttled(device=True)
+    assert not MachineMonitor(laptop).throttled(device=True)
 
 
 def test_events_in_between_are_counted(orin):
-    watch = Watch(orin)
+    watch = MachineMonitor(orin)
     watch.begin()
     put(orin.root, "sys/class/hwmon/hwmon3/oc3_event_cnt", 40)
     found = watch.end()
     assert found["power_events"] == 37
     assert found["before"]["devfreq_mhz"] == found["after"]["devfreq_mhz"]
     with pytest.raises(ValueError, match="expected `begin`"):
-        Watch(orin).end()
+        MachineMonitor(orin).end()
 
 
 def test_clocks_that_are_free_are_not_jetson_clocks(orin):
     put(orin.root, "sys/class/devfreq/17000000.gpu/min_freq", 306_000_000)
-    assert Watch(orin).settings()["jetson_clocks"] is False
+    assert MachineMonitor(orin).settings()["jetson_clocks"] is False
     put(orin.root, "sys/class/devfreq/17000000.gpu/min_freq", 1_300_500_000)
     put(orin.root, f"{CPU}/cpufreq/policy0/scaling_min_freq", 729_600)
-    assert Watch(orin).settings()["jetson_clocks"] is False
+    assert MachineMonitor(orin).settings()["jetson_clocks"] is False
 
 
 @pytest.mark.parametrize("name", ["17000000.ga10b", "17000000.gv11b", "gpu-gpc-0", "57000000.gpu"])
@@ -211,11 +217,11 @@ def test_gpus_are_known_by_the_names_of_every_release(tmp_path, name):
     for key in ("min_freq", "max_freq"):
         put(tmp_path, f"sys/class/devfreq/{name}/{key}", 900_000_000)
         put(tmp_path, f"sys/class/devfreq/15340000.vic/{key}", 1 if key == "min_freq" else 2)
-    assert jetson.gpu_held_mhz(Tree(tmp_path)) == 900.0
+    assert jetson.gpu_held_mhz(SysfsTree(tmp_path)) == 900.0
 
 
 @pytest.mark.parametrize(
-    ("says", "found"),
+    ("says", "expected"),
     [
         ("NV Power Mode: MAXN\n0", {"name": "MAXN", "id": 0}),
         ("NV Fan Mode:quiet\nNV Power Mode: 15W\n1", {"name": "15W", "id": 1}),
@@ -224,15 +230,15 @@ def test_gpus_are_known_by_the_names_of_every_release(tmp_path, name):
         ("", None),
     ],
 )
-def test_power_modes_are_asked_for(tmp_path, says, found):
+def test_power_modes_are_read(tmp_path, says, expected):
     nvpmodel(tmp_path, says)
-    assert jetson.power_mode(Tree(tmp_path)) == found
+    assert jetson.power_mode(SysfsTree(tmp_path)) == expected
 
 
-def test_a_power_mode_that_cannot_be_asked_for_is_absent(tmp_path):
-    assert jetson.power_mode(Tree(tmp_path)) is None
+def test_a_power_mode_that_cannot_be_read_is_absent(tmp_path):
+    assert jetson.power_mode(SysfsTree(tmp_path)) is None
     put(tmp_path, "usr/sbin/nvpmodel", "not a program")
-    assert jetson.power_mode(Tree(tmp_path)) is None
+    assert jetson.power_mode(SysfsTree(tmp_path)) is None
 
 
 def test_what_a_machine_is(orin):
@@ -245,7 +251,7 @@ def test_what_a_machine_is(orin):
 
 
 @pytest.mark.parametrize(
-    ("says", "found"),
+    ("says", "expected"),
     [
         ("UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19 18:56:32 UTC 2023", "535.129.03"),
         ("UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (x)", "580.65.06"),
@@ -253,15 +259,15 @@ def test_what_a_machine_is(orin):
         ("something else", None),
     ],
 )
-def test_drivers_are_known_by_the_kernels_word(tmp_path, says, found):
+def test_drivers_are_known_by_the_kernels_word(tmp_path, says, expected):
     tree = grow(tmp_path, proc__driver__nvidia__version=f"NVRM version: NVIDIA {says}\nGCC 12")
-    assert driver(tree) == found
+    assert driver_version(tree) == expected
 
 
 def test_gpus_are_known_by_the_kernels_word(tmp_path):
     for bus, name in (("0000:01:00.0", "NVIDIA L4"), ("0000:41:00.0", "NVIDIA RTX A2000")):
         put(tmp_path, f"proc/driver/nvidia/gpus/{bus}/information", f"Model: \t\t {name}\nIRQ: 5")
-    assert gpus(Tree(tmp_path)) == ["NVIDIA L4", "NVIDIA RTX A2000"]
+    assert gpu_names(SysfsTree(tmp_path)) == ["NVIDIA L4", "NVIDIA RTX A2000"]
 
 
 @pytest.mark.parametrize(
@@ -275,11 +281,11 @@ def test_gpus_are_known_by_the_kernels_word(tmp_path):
 )
 def test_containers_leave_signs(tmp_path, path, text, found):
     put(tmp_path, path, text)
-    assert in_container(Tree(tmp_path)) is found
+    assert in_container(SysfsTree(tmp_path)) is found
 
 
 def at(seconds, **counters):
-    return Load(seconds, **({"own_s": 0.0} | counters))
+    return CpuLoad(seconds, **({"own_s": 0.0} | counters))
 
 
 def test_cores_are_shared_out():
@@ -307,18 +313,18 @@ def test_load_is_read(tmp_path):
         proc__stat=STAT.format(user=1000, stolen=77),
         **{"sys__fs__cgroup__cpu.stat": "usage_usec 5\nnr_throttled 3\nthrottled_usec 2500000"},
     )
-    found = load(tree)
+    found = read_load(tree)
     assert found.busy_s == pytest.approx((1000 + 10 + 200 + 5 + 15) / tick)
     assert found.stolen_s == pytest.approx(77 / tick)
     assert found.quota_s == 2.5
     assert found.own_s > 0
     old = grow(tmp_path / "old", **{"sys__fs__cgroup__cpu__cpu.stat": "throttled_time 3000000000"})
-    assert load(old).quota_s == 3.0
+    assert read_load(old).quota_s == 3.0
 
 
 @pytest.mark.parametrize("stat", ["", "cpu 1 2 3", "cpu a b c d e f g h", "intr 1 2 3 4 5 6 7 8"])
 def test_counters_that_no_kernel_writes_are_absent(tmp_path, stat):
-    assert load(grow(tmp_path, proc__stat=stat)).busy_s is None
+    assert read_load(grow(tmp_path, proc__stat=stat)).busy_s is None
 
 
 def test_files_that_cannot_be_read_are_absent(tmp_path):
@@ -334,10 +340,10 @@ def test_files_that_cannot_be_read_are_absent(tmp_path):
 
 
 def test_this_machine_answers():
-    watch = here()
+    watch = host_monitor()
     watch.begin()
     found = watch.end()
-    assert found["cores"] == conditions.cores() > 0
+    assert found["cores"] == process_cores() > 0
     assert isinstance(watch.throttled(device=True), bool)
     if Path("/proc/loadavg").exists():
         assert found["before"]["load_1min"] >= 0

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cstl_edge.measure.conditions import Watch
-from cstl_edge.measure.linux import Tree
-from cstl_edge.measure.nvml import Gpu, first
+from cstl_edge.measure.conditions import MachineMonitor
+from cstl_edge.measure.linux import SysfsTree
+from cstl_edge.measure.nvml import NvmlGpu, visible_gpu
 
 IDLE, USER, POWER, SLOWDOWN, HEAT, HOT, BRAKE = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40, 0x80
 ANSWERS = {
@@ -50,7 +50,7 @@ class Nvml:
 
 
 def gpu(unknown=(), **answers):
-    return Gpu(Nvml(ANSWERS | answers, unknown), 0)
+    return NvmlGpu(Nvml(ANSWERS | answers, unknown), 0)
 
 
 def test_a_card_is_read():
@@ -72,7 +72,7 @@ def test_a_card_is_read():
 
 
 def test_what_a_card_does_not_tell_is_absent():
-    silent = Gpu(Nvml({}), 0)
+    silent = NvmlGpu(Nvml({}), 0)
     assert silent.read() == {"limited_by": []}
     assert silent.settings() == {}
     assert silent.slowed() is False
@@ -92,7 +92,7 @@ def test_what_a_card_does_not_tell_is_absent():
 def test_heat_and_brakes_void_samples_and_a_power_limit_does_not(bits, slowed, tmp_path):
     card = gpu(DeviceGetCurrentClocksEventReasons=bits)
     assert card.slowed() is slowed
-    watch = Watch(Tree(tmp_path), card)
+    watch = MachineMonitor(SysfsTree(tmp_path), card)
     assert watch.throttled(device=True) is slowed
     assert watch.throttled(device=False) is False
 
@@ -106,7 +106,7 @@ def test_older_bindings_have_another_name_for_reasons():
 
 
 def test_conditions_hold_the_card(tmp_path):
-    watch = Watch(Tree(tmp_path), gpu())
+    watch = MachineMonitor(SysfsTree(tmp_path), gpu())
     watch.begin()
     found = watch.end()
     assert found["before"]["gpu"]["temperature_c"] == 61
@@ -118,5 +118,5 @@ def test_conditions_hold_the_card(tmp_path):
     [("0", True), ("3,0", True), ("GPU-7", True), ("5", False), ("", False), ("MIG-1", False)],
 )
 def test_the_card_is_the_first_that_cuda_would_take(visible, found):
-    card = first(Nvml(ANSWERS), visible)
+    card = visible_gpu(Nvml(ANSWERS), visible)
     assert (card is not None) is found

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from cstl_edge.measure import timing
-from cstl_edge.measure.timing import COOL_S, TURN_S, Timed, in_turn, measure
+from cstl_edge.measure.timing import COOL_S, TURN_S, Timing, measure, measure_interleaved
 
 
 class Clock:
-    """Time that passes only when told; takes the place of the module `time`."""
+    """Time that passes only on request; takes the place of the module `time`."""
 
     def __init__(self):
         self.now_ns = 10**12
@@ -34,7 +34,7 @@ class Machine:
     """An observer whose answers are given."""
 
     def __init__(self, throttled=lambda: False):
-        self.asked = []
+        self.calls = []
         self.seen = []
         self._throttled = throttled
 
@@ -46,7 +46,7 @@ class Machine:
         return {"cores": 2, "others_cores": 0.0}
 
     def throttled(self, device):
-        self.asked.append(device)
+        self.calls.append(device)
         return self._throttled()
 
 
@@ -60,15 +60,15 @@ def clock(monkeypatch):
 def call(clock, *durations_ms, **stages):
     """A run that takes these times in turn, the last one for ever, and counts its calls."""
     left = list(durations_ms)
-    told = SimpleNamespace(calls=0, starts=[])
+    log = SimpleNamespace(calls=0, starts=[])
 
     def run():
-        told.calls += 1
-        told.starts.append(clock.now_s)
+        log.calls += 1
+        log.starts.append(clock.now_s)
         clock.pass_ms(left.pop(0) if len(left) > 1 else left[0])
         return stages or None
 
-    run.told = told
+    run.log = log
     return run
 
 
@@ -96,7 +96,7 @@ def test_time_and_count_are_both_reached_and_not_more(clock, ms, seconds, sample
 def test_warm_up_is_apart(clock):
     run = call(clock, 10.0)
     found = take(run, warm_up_s=0.25, samples=2)
-    assert run.told.calls == 25 + 2
+    assert run.log.calls == 25 + 2
     assert len(found.samples["wall"]) == 2
 
 
@@ -111,9 +111,9 @@ def test_stages_that_the_device_timed_stand_beside_the_wall(clock):
         "d2h": [0.25] * 3,
         "enqueue": [1.0] * 3,
     }
-    assert machine.asked[-1] is True  # the GPU's throttling counts
+    assert machine.calls[-1] is True  # the GPU's throttling counts
     assert take(call(clock, 5.0), watch=(cpu := Machine()))
-    assert True not in cpu.asked
+    assert True not in cpu.calls
 
 
 def test_the_machine_is_looked_at_before_and_after(clock):
@@ -130,7 +130,7 @@ def test_the_machine_is_looked_at_before_and_after(clock):
 
 
 def test_throttled_samples_are_dropped_counted_and_taken_anew(clock):
-    answers = iter([False, True, True])  # asked once before, then after each stretch
+    answers = iter([False, True, True])  # called once before, then after each stretch
     started = clock.now_s
     found = take(
         call(clock, 10.0),
@@ -156,8 +156,8 @@ def test_a_machine_that_never_cools_gives_no_figure_and_an_end(clock):
 
 
 def test_samples_from_before_the_heat_stay(clock):
-    asked = iter(range(10**6))
-    found = take(call(clock, 10.0), seconds=1.0, samples=10, watch=Machine(lambda: next(asked) > 3))
+    calls = iter(range(10**6))
+    found = take(call(clock, 10.0), seconds=1.0, samples=10, watch=Machine(lambda: next(calls) > 3))
     kept = len(found.samples["wall"])
     assert 0 < kept < 100
     assert any(
@@ -168,10 +168,10 @@ def test_samples_from_before_the_heat_stay(clock):
 def test_paced_calls_begin_at_ticks(clock):
     run = call(clock, 15.0)
     found = take(run, seconds=1.0, samples=5, paced_hz=25)
-    starts = run.told.starts[1:]
+    starts = run.log.starts[1:]
     assert len(starts) == 25
     assert [b - a for a, b in pairwise(starts)] == pytest.approx([0.04] * 24)
-    assert starts[0] - run.told.starts[0] == pytest.approx(0.015 + 0.04)  # a rest before the first
+    assert starts[0] - run.log.starts[0] == pytest.approx(0.015 + 0.04)  # a rest before the first
     assert found.samples["wall"] == pytest.approx([15.0] * 25)
     assert found.samples["late"] == pytest.approx([0.0] * 25, abs=1e-6)
     assert found.dropped == {}
@@ -231,7 +231,7 @@ def test_numbers_that_cannot_be_meant_are_refused(clock, wrong):
 
 def turns(clock, runs, **how):
     how = {"warm_up_s": 0.0, "seconds": 1.0, "samples": 10, "watch": Machine()} | how
-    return in_turn(runs, **how)
+    return measure_interleaved(runs, **how)
 
 
 def test_in_turn_each_gets_its_time_spread_over_all_of_it(clock):
@@ -240,15 +240,15 @@ def test_in_turn_each_gets_its_time_spread_over_all_of_it(clock):
     assert len(found["fast"].samples["wall"]) == 100
     assert len(found["slow"].samples["wall"]) == 34
     for first, second in ((fast, slow), (slow, fast)):
-        assert first.told.starts[-1] > second.told.starts[len(second.told.starts) * 8 // 10]
+        assert first.log.starts[-1] > second.log.starts[len(second.log.starts) * 8 // 10]
 
 
 def test_a_turn_begins_untimed_unless_the_call_is_long(clock):
     short, long = call(clock, 50.0), call(clock, 400.0)
     found = turns(clock, {"short": short, "long": long}, seconds=0.0, samples=5)
     assert len(found["short"].samples["wall"]) == len(found["long"].samples["wall"]) == 5
-    assert short.told.calls == 5 + 1 + 1  # warm-up and one turn
-    assert long.told.calls == 5 + 1
+    assert short.log.calls == 5 + 1 + 1  # warm-up and one turn
+    assert long.log.calls == 5 + 1
 
 
 def test_rests_of_paced_turns_are_whole(clock):
@@ -310,7 +310,7 @@ def test_nobody_in_turn_is_nothing(clock):
 
 def test_on_this_machine_and_its_clock():
     found = measure(lambda: sum(range(20_000)) and None, warm_up_s=0.01, seconds=0.25, samples=5)
-    assert isinstance(found, Timed)
+    assert isinstance(found, Timing)
     assert sum(found.samples["wall"]) >= 200  # what is left of 250 is the loop's own
     assert found.conditions["seconds"] >= 0.25
     assert found.conditions["own_cores"] >= 0
