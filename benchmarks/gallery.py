@@ -21,13 +21,13 @@ def measure(templates: int, parts: int, dimensions: int, repeats: int) -> dict[s
     """Time one search [ms] with templates held as [p, d, n], as shipped, and as [p, n, d]."""
     import numpy as np
 
-    from cstl_edge.gallery.match import Index
+    from cstl_edge.gallery.match import TemplateIndex
     from cstl_edge.measure.stats import summary
 
     rng = np.random.default_rng(0)
     held = rng.standard_normal((parts, dimensions, templates), dtype=np.float32)  # [p, d, n]
     starts = np.arange(0, templates, PER_PERSON)
-    index = Index(tuple(f"person {i}" for i in starts), starts, held)
+    index = TemplateIndex(tuple(f"person {i}" for i in starts), starts, held)
     turned = np.ascontiguousarray(held.transpose(0, 2, 1))  # [p, n, d]
     stranger = rng.standard_normal((1, parts, dimensions), dtype=np.float32)
     known = np.ascontiguousarray(held[:, :, :1].transpose(2, 0, 1)) + stranger * np.float32(0.01)

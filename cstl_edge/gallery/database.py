@@ -1,8 +1,8 @@
-"""One SQLite file, opened as a gallery or refused with one line.
+"""Open a SQLite file as a gallery; refuse every other file with a one-line error.
 
 Write-ahead log, synchronous=FULL, secure_delete and BEGIN IMMEDIATE: an acknowledged change
 survives kill -9 and power loss, a change that fails leaves nothing, and once rows are deleted and
-the log is truncated no byte of them stays in either file. Whatever SQLite complains about becomes
+the log is truncated no byte of them stays in either file. All errors of SQLite become
 GalleryError.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cstl_edge.errors import GalleryError, one_line
 
-APPLICATION_ID = 0x6373746C  # "cstl": tells a gallery from any other SQLite file
+APPLICATION_ID = 0x6373746C  # "cstl": distinguishes a gallery from any other SQLite file
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
 
@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open the gallery file at `path`, made (0600, its new folder 0700) if `create` allows it.
+    """Open the gallery file at `path`; `create` makes it (mode 0600, a new folder 0700).
 
     A file that may only be read is opened for reading. Raises GalleryError for any other file, a
     damaged one and one of a newer version; none of them is changed.
@@ -65,7 +65,7 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
             path.absolute().as_uri() + ("?mode=rw" if writable else _read_only(path)),
             uri=True,
             timeout=BUSY_TIMEOUT_S,
-            isolation_level=None,  # transactions begin where this package says so
+            isolation_level=None,  # no implicit transactions: `writing` begins them
             check_same_thread=False,  # the owner holds a lock
         )
         try:
@@ -80,16 +80,16 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def storage(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system complain about into GalleryError with a remedy."""
+    """Turn errors of SQLite and of the file system into GalleryError with a remedy."""
     try:
         yield
     except (sqlite3.Error, OSError, ValueError) as err:
-        said = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
+        fault = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
         remedy = next(
-            (remedy for part, remedy in _REMEDIES.items() if part in said.lower()),
+            (remedy for part, remedy in _REMEDIES.items() if part in fault.lower()),
             "look at the path, its permissions and the free space",
         )
-        raise GalleryError(f"gallery '{one_line(path)}': {one_line(said)}; {remedy}") from err
+        raise GalleryError(f"gallery '{one_line(path)}': {one_line(fault)}; {remedy}") from err
 
 
 @contextlib.contextmanager
@@ -176,7 +176,7 @@ def _configure(database: sqlite3.Connection, path: Path) -> None:
     database.execute("PRAGMA synchronous = FULL")
     if _is_new(database):
         with writing(database):
-            if _is_new(database):  # asked again: another process may have been first
+            if _is_new(database):  # checked again: another process may have been first
                 for statement in _SCHEMA:
                     database.execute(statement)
 

@@ -1,4 +1,4 @@
-"""Exact part-mean matching in numpy, and the open-set decision with the threshold it rests on.
+"""Exact part-mean matching in numpy, and the open-set decision with its threshold.
 
 The distance is the mean over parts of the Euclidean distance between part embeddings; a person is
 as near as the nearest of their templates. All templates are held as float32 [p, d, n]: one
@@ -14,11 +14,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 
+from cstl_edge.arrays import Doubles, Floats
 from cstl_edge.errors import ModelError
-
-Floats = NDArray[np.float32]
 
 MODEL_PEOPLE = 20  # up to so many the model's table gives the threshold, above them the gallery
 MAX_PROBES = 512  # templates searched for the gallery's own scores: 3 s at 10,000 of 32x256
@@ -39,12 +38,12 @@ class Threshold:
     source: str
     """One of model, gallery, given, none."""
     note: str | None = None
-    """What the figure cannot promise, in words."""
+    """A limit of this threshold, in words."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer to "who is this?"; `name` None means unknown, and `reason` says why."""
+    """The answer to "who is this?"; `name` None means unknown, for the given `reason`."""
 
     name: str | None
     distance: float | None
@@ -57,14 +56,14 @@ class Decision:
     threshold_source: str
     """One of model, gallery, given, none."""
     fpir: float
-    """The false-positive identification rate that was asked for."""
+    """The requested false-positive identification rate."""
     people: int
     """How many people were searched."""
     reason: str | None = None
     nearest: str | None = None
-    """Who is at `distance`: `name` if that is below the threshold."""
+    """The person at `distance`; also `name` when that is below the threshold."""
     note: str | None = None
-    """What the threshold cannot promise."""
+    """A limit of the threshold, in words."""
 
 
 class ImpostorTable:
@@ -101,35 +100,47 @@ class ImpostorTable:
     def at(self, people: int, fpir: float, walks: float = 1) -> Threshold:
         """Return the threshold; outside the table that of the nearest edge, with a note.
 
-        walks: templates per person; several windows of one walk are alike, so that counting them
-        as walks errs on the side of `unknown`
+        Args:
+            people: enrolled.
+            fpir: requested rate, 0..1.
+            walks: templates per person; several windows of one walk are alike, so that counting
+                them as walks errs on the side of `unknown`.
         """
         outside = [
-            f"{what} {value:g} is {'below' if value < axis[0] else 'above'} the model's table:"
+            f"{axis_name} {value:g} is {'below' if value < axis[0] else 'above'} the model's table:"
             f" taken for {min(max(value, axis[0]), axis[-1]):g}"
-            for what, value, axis in (("people", people, self.sizes), ("fpir", fpir, self.fpir))
+            for axis_name, value, axis in (
+                ("people", people, self.sizes),
+                ("fpir", fpir, self.fpir),
+            )
             if not axis[0] <= value <= axis[-1]
         ]
         return Threshold(self.value(people, fpir, walks), "model", "; ".join(outside) or None)
 
     def value(self, people: float, fpir: float, walks: float = 1) -> float:
-        """Interpolate in the logarithms of all three, never beyond the edges."""
+        """Interpolate a threshold in the logarithms of all three axes, never beyond the edges.
+
+        Args:
+            people: enrolled.
+            fpir: requested rate, 0..1.
+            walks: templates per person.
+        """
         by_walks = [
             np.interp(np.log(people), np.log(self.sizes), self._at_rate(rows, fpir))
             for rows in self.threshold
         ]
         return float(np.interp(np.log(walks), np.log(self.walks), by_walks))
 
-    def _at_rate(self, rows: NDArray[np.float64], fpir: float) -> list[float]:
+    def _at_rate(self, rows: Doubles, fpir: float) -> list[float]:
         return [float(np.interp(np.log(fpir), np.log(self.fpir), row)) for row in rows]
 
 
 @dataclass(frozen=True)
-class Index:
-    """The templates in memory, ready to be searched."""
+class TemplateIndex:
+    """All templates in memory, grouped by person; searched by brute force."""
 
     names: tuple[str, ...]
-    starts: NDArray[np.intp]
+    starts: npt.NDArray[np.intp]
     """[people]: where the templates of each begin."""
     templates: Floats
     """[p, d, n], contiguous."""
@@ -140,7 +151,7 @@ class Index:
         return np.stack([np.einsum("dn,dn->n", part, part) for part in self.templates])
 
     def template_distances(self, queries: Floats) -> Floats:
-        """Part-mean distance from queries [k, p, d] to every template, [k, n]."""
+        """Return the part-mean distance from queries [k, p, d] to every template, [k, n]."""
         by_part = np.ascontiguousarray(queries.transpose(1, 0, 2))  # [p, k, d]
         total = np.zeros((len(queries), self.templates.shape[2]), np.float32)
         for part, norms, query in zip(self.templates, self.norms, by_part, strict=True):
@@ -148,7 +159,10 @@ class Index:
         return total / np.float32(len(self.templates))
 
     def person_distances(self, queries: Floats) -> Floats:
-        """Distance from queries [k, p, d] to the nearest template of every person, [k, people]."""
+        """Return the distance from queries [k, p, d] to every person's nearest template.
+
+        Returns [k, people].
+        """
         nearest = np.empty((len(queries), len(self.names)), np.float32)
         for start in range(0, len(queries), _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -158,10 +172,10 @@ class Index:
 
     @cached_property
     def impostor_scores(self) -> Floats:
-        """How near each person comes to anybody else, rising, [people] (at most MAX_PROBES).
+        """Each person's distance to the nearest other person, rising, [people] (≤ MAX_PROBES).
 
-        One score is the luckiest search of one person's templates against all other people: an
-        impostor search of n - 1 people that errs on the side of `unknown`.
+        A score is the smallest distance of one person's templates to all other people: an impostor
+        search of n - 1 people that errs on the side of `unknown`.
         """
         people = _spread(len(self.names), MAX_PROBES)
         ends = np.append(self.starts[1:], self.templates.shape[2])
@@ -179,12 +193,18 @@ class Index:
         return np.sort(scores)
 
 
-def choose_threshold(index: Index, table: ImpostorTable | None, fpir: float) -> Threshold:
+def choose_threshold(index: TemplateIndex, table: ImpostorTable | None, fpir: float) -> Threshold:
     """Find the distance that an impostor falls below with probability `fpir` in this gallery.
 
-    Up to MODEL_PEOPLE people the model's table says it, above them the gallery's own scores: so
-    many of them lie below the threshold as `fpir` allows. When it allows none, the smallest score
-    is carried to `fpir` along the model's curve; without a table it stands, and the note says so.
+    Up to MODEL_PEOPLE people it comes from the model's table, above from the gallery's own impostor
+    scores: as many of them lie below the threshold as `fpir` allows. When it allows none, the
+    smallest score is extrapolated to `fpir` along the model's curve; without a table the smallest
+    score is the threshold. A note reports both cases.
+
+    Args:
+        index: the templates.
+        table: of the model, None when it ships none.
+        fpir: requested false-positive identification rate, 0..1.
     """
     people = len(index.names)
     each = index.templates.shape[2] / people
@@ -202,11 +222,17 @@ def choose_threshold(index: Index, table: ImpostorTable | None, fpir: float) -> 
     return Threshold(value, "gallery", f"{cannot} is carried there along the model's curve")
 
 
-def decide(index: Index, queries: Floats, threshold: Threshold, fpir: float) -> Decision:
-    """Name the nearest person to queries [k, p, d], windows of one walk, if near enough.
+def decide(index: TemplateIndex, queries: Floats, threshold: Threshold, fpir: float) -> Decision:
+    """Name the nearest person, if near enough.
 
     The distance to a person is the mean over windows of that to their nearest template. Two people
-    at exactly the same distance (one walker under two names) are not told apart.
+    at exactly the same distance (one walker under two names) are ambiguous: neither is named.
+
+    Args:
+        index: the templates.
+        queries: embeddings of windows of one walk, [k, p, d].
+        threshold: the distance below which a match counts.
+        fpir: the rate that the threshold is for; it is only reported.
     """
     distances = index.person_distances(queries).mean(axis=0)  # [people]
     order = np.argsort(distances, kind="stable")[:2]
@@ -235,10 +261,10 @@ def decide(index: Index, queries: Floats, threshold: Threshold, fpir: float) -> 
 
 
 def _euclidean(part: Floats, norms: Floats, query: Floats) -> Floats:
-    """Euclidean distance of one part from query [k, d] to every template of [d, n], [k, n]."""
+    """Return the Euclidean distance of one part from query [k, d] to templates [d, n]: [k, n]."""
     lengths = norms + np.einsum("kd,kd->k", query, query)[:, None]  # [k, n]
     few = len(query) < _FEW
-    squared: Floats = np.stack([one @ part for one in query]) if few else query @ part  # [k, n]
+    squared: Floats = np.stack([row @ part for row in query]) if few else query @ part  # [k, n]
     squared *= -2
     squared += lengths
     lengths *= _NEAR
@@ -250,6 +276,6 @@ def _euclidean(part: Floats, norms: Floats, query: Floats) -> Floats:
     return squared
 
 
-def _spread(count: int, most: int) -> NDArray[np.intp]:
+def _spread(count: int, most: int) -> npt.NDArray[np.intp]:
     """Return 0..count-1, or `most` of them evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp))

@@ -1,4 +1,4 @@
-"""People of a gallery as records, and the rules for what may be written about them.
+"""Records of enrolled people, and the rules for their names, consent notes and retention.
 
 A name is stored in NFC and compared by its key (NFKC, case folded), so that "Zoe" and "zoe" are one
 person; a consent note is mandatory; retention counts in days from the enrolment. Times are UTC,
@@ -15,7 +15,7 @@ from cstl_edge.errors import ConfigError, one_line
 
 MAX_NAME = 100  # characters
 MAX_CONSENT = 1000  # characters
-RESERVED = "unknown"  # what events say when there is no name
+RESERVED = "unknown"  # the name that events give to nobody
 
 _JOINERS = "\u200c\u200d"  # needed by Persian, Indic scripts and emoji; ignored when comparing
 _REFUSED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, bidi overrides, lone surrogates, line ends
@@ -23,7 +23,7 @@ _REFUSED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, bidi overrides, lone surr
 
 @dataclass(frozen=True)
 class Enrolment:
-    """One visit: what was agreed to, when, and how many templates it gave."""
+    """One visit: the consent given, when, and how many templates were stored."""
 
     created_utc: str
     consent: str
@@ -31,8 +31,8 @@ class Enrolment:
 
 
 @dataclass(frozen=True)
-class Person:
-    """What the gallery holds about one person, templates excepted."""
+class EnrolledPerson:
+    """All that the gallery holds about one person except the templates."""
 
     name: str
     consent: str
@@ -51,18 +51,18 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def stamp(moment: datetime) -> str:
-    """Write a moment as text that sorts like time; the inverse of `moment_of`."""
+def utc_timestamp(moment: datetime) -> str:
+    """Return a moment as ISO 8601 text that sorts like time; `parse_timestamp` reads it."""
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def moment_of(text: str) -> datetime:
-    """Read what `stamp` wrote."""
+def parse_timestamp(text: str) -> datetime:
+    """Return the moment of a text that `utc_timestamp` wrote."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
 
 
 def clean_name(name: str) -> str:
-    """Return `name` stripped and in NFC; raises ConfigError when it cannot be a name."""
+    """Return `name` stripped and in NFC; raises ConfigError when it is not a valid name."""
     cleaned = _clean(name, "name", MAX_NAME)
     if name_key(cleaned) == RESERVED:
         raise ConfigError(f"the name {RESERVED!r} means that nobody was recognised; choose another")
@@ -70,23 +70,23 @@ def clean_name(name: str) -> str:
 
 
 def clean_consent(note: str) -> str:
-    """Return the consent note stripped and in NFC; raises ConfigError when it says nothing."""
+    """Return the consent note stripped and in NFC; raises ConfigError when it is empty."""
     return _clean(note, "consent note", MAX_CONSENT)
 
 
 def name_key(name: str) -> str:
-    """Return what decides whether two names are the same person."""
+    """Return the key by which names are compared: equal keys are one person."""
     bare = "".join(c for c in unicodedata.normalize("NFKC", name) if c not in _JOINERS)
     return " ".join(unicodedata.normalize("NFKC", bare.casefold()).split())
 
 
 def expiry(retention_days: float | None, now: datetime) -> str | None:
-    """Return when a retention that starts now ends, None for no end; raises ConfigError."""
+    """Return when a retention that starts `now` ends, None for no end; raises ConfigError."""
     if retention_days is None:
         return None
     try:
         if retention_days > 0:
-            return stamp(now + timedelta(days=retention_days))
+            return utc_timestamp(now + timedelta(days=retention_days))
     except (OverflowError, ValueError):  # beyond the year 9999, or not a number
         pass
     raise ConfigError(
@@ -95,16 +95,16 @@ def expiry(retention_days: float | None, now: datetime) -> str | None:
     )
 
 
-def _clean(text: str, what: str, limit: int) -> str:
+def _clean(text: str, field: str, limit: int) -> str:
     cleaned = unicodedata.normalize("NFC", text).strip()
     if not name_key(cleaned):
-        raise ConfigError(f"the {what} is empty: give one that can be read")
+        raise ConfigError(f"the {field} is empty: give one that can be read")
     if len(cleaned) > limit:
-        raise ConfigError(f"the {what} has {len(cleaned)} characters; at most {limit} are kept")
+        raise ConfigError(f"the {field} has {len(cleaned)} characters; at most {limit} are kept")
     for position, letter in enumerate(cleaned, 1):
         if unicodedata.category(letter) in _REFUSED and letter not in _JOINERS:
             raise ConfigError(
-                f"the {what} '{one_line(cleaned, 60)}' has a control character"
+                f"the {field} '{one_line(cleaned, 60)}' has a control character"
                 f" (U+{ord(letter):04X}) at position {position}: leave it out"
             )
     return cleaned

@@ -1,7 +1,7 @@
-"""What a gallery file holds: people, their enrolments, and the templates these gave.
+"""Read and write a gallery file: people, their enrolments, and the templates of these.
 
-A template belongs to the enrolment that says which model made it and what was agreed to. Letters:
-k templates at once, n templates in all, p parts, d embedding dimensions.
+A template belongs to an enrolment, which records the model that made it and the consent given.
+Letters: k templates at once, n templates in all, p parts, d embedding dimensions.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 
+from cstl_edge.arrays import Floats
 from cstl_edge.errors import GalleryError
 from cstl_edge.gallery import database
 from cstl_edge.gallery.people import (
+    EnrolledPerson,
     Enrolment,
-    Person,
     clean_consent,
     clean_name,
     expiry,
     name_key,
-    stamp,
     utc_now,
+    utc_timestamp,
 )
-from cstl_edge.gallery.templates import Maker, read_vectors, refuse_other
+from cstl_edge.gallery.templates import ModelId, check_same_model, read_vectors
 
 SECOND_LOOK = timedelta(hours=24)  # between the two purges that must both find a person expired
 
@@ -46,24 +47,24 @@ class Snapshot:
     """All templates of people whose retention has not ended, grouped by person."""
 
     names: tuple[str, ...]
-    starts: NDArray[np.intp]
+    starts: npt.NDArray[np.intp]
     """[people]: where the templates of each begin."""
-    vectors: NDArray[np.float32]
+    vectors: Floats
     """[p, d, n], contiguous."""
-    maker: Maker | None
+    model_id: ModelId | None
     """None when nobody is enrolled."""
     version: int
     read_utc: str
     valid_until: str | None
     """UTC, when the next retention ends."""
 
-    def holds(self, version: int, now: str) -> bool:
-        """Tell whether nothing has changed since, neither in the file nor by the clock."""
+    def is_current(self, version: int, now: str) -> bool:
+        """Tell whether neither the file's version nor somebody's retention has changed since."""
         in_time = self.valid_until is None or now < self.valid_until
         return self.version == version and self.read_utc <= now and in_time
 
 
-class Store:
+class GalleryStore:
     """One open gallery file. Not thread-safe: the owner holds a lock."""
 
     def __init__(
@@ -81,49 +82,61 @@ class Store:
 
     def version(self) -> int:
         """Return a number that changes when another connection has changed the gallery."""
-        return int(self._one("PRAGMA data_version")[0])
+        return int(self._fetch_one("PRAGMA data_version")[0])
 
-    def maker(self) -> Maker | None:
-        """Return what made the templates, None when there are none."""
-        row = self._one("SELECT weights_sha256, parts, dimensions FROM enrolments LIMIT 1")
-        return Maker(*row) if row else None
+    def model_id(self) -> ModelId | None:
+        """Return the model that made the templates, None when there are none."""
+        row = self._fetch_one("SELECT weights_sha256, parts, dimensions FROM enrolments LIMIT 1")
+        return ModelId(*row) if row else None
 
     def count(self) -> int:
         """Return the number of templates, those of expired people included."""
-        return int(self._one("SELECT count(*) FROM templates")[0])
+        return int(self._fetch_one("SELECT count(*) FROM templates")[0])
 
     def add(
         self,
         name: str,
-        vectors: NDArray[np.float16],
+        vectors: npt.NDArray[np.float16],
         weights_sha256: str,
         *,
         consent: str,
         retention_days: float | None,
     ) -> None:
-        """Store templates [k, p, d] under a new name, or add them to the person who has it.
+        """Store templates under a new name, or add them to the person who has it.
 
-        All or nothing; durable when it returns. A retention given anew counts from now.
+        All or nothing; durable when it returns.
+
+        Args:
+            name: of the person.
+            vectors: templates [k, p, d].
+            weights_sha256: of the model that made them.
+            consent: what the person agreed to.
+            retention_days: days from now, in place of an earlier retention; None keeps that.
+
+        Raises:
+            ConfigError: a name, consent note or retention that is not valid.
+            GalleryError: another model, a name that differs by case only, an ended retention that
+                is not renewed, or storage that fails.
         """
         name, consent, now = clean_name(name), clean_consent(consent), self.clock()
         expires = expiry(retention_days, now)
-        maker = Maker(weights_sha256, vectors.shape[1], vectors.shape[2])
+        model_id = ModelId(weights_sha256, vectors.shape[1], vectors.shape[2])
         blobs = [vector.astype("<f2").tobytes() for vector in vectors]
         with self._writing() as db:
-            refuse_other(maker, self.maker(), self.path)
-            person = self._person(name, expires, stamp(now))
+            check_same_model(model_id, self.model_id(), self.path)
+            person = self._person_row(name, expires, utc_timestamp(now))
             enrolment = db.execute(
                 "INSERT INTO enrolments"
                 " (person_id, created_utc, consent, weights_sha256, parts, dimensions)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                (person, stamp(now), consent, *maker),
+                (person, utc_timestamp(now), consent, *model_id),
             ).lastrowid
             db.executemany(
                 "INSERT INTO templates (enrolment_id, crc32, vector) VALUES (?, ?, ?)",
                 [(enrolment, zlib.crc32(blob), blob) for blob in blobs],
             )
 
-    def people(self, name: str | None = None) -> tuple[Person, ...]:
+    def people(self, name: str | None = None) -> tuple[EnrolledPerson, ...]:
         """Return everybody in order of name, or only who has this name (in any case)."""
         with database.storage(self.path):
             rows = self._database.execute(
@@ -138,8 +151,8 @@ class Store:
         visits: dict[str, list[tuple[Any, ...]]] = {}
         for row in rows:
             visits.setdefault(row[0], []).append(row)
-        now = stamp(self.clock())
-        return tuple(_person(of_one, now) for of_one in visits.values())
+        now = utc_timestamp(self.clock())
+        return tuple(_enrolled_person(rows, now) for rows in visits.values())
 
     def remove(self, name: str) -> bool:
         """Erase one person without residue; False when nobody has the name."""
@@ -150,36 +163,40 @@ class Store:
         return erased > 0
 
     def purge(self) -> tuple[str, ...]:
-        """Erase whom two purges at least SECOND_LOOK apart found expired; return their names.
+        """Erase people found expired by two purges at least SECOND_LOOK apart; return their names.
 
-        The first only notes what it saw, and one that finds the retention running again, or its
-        note in the future, takes the note back: the clock had jumped ahead and was set right.
+        The first purge only notes when it found somebody expired. A purge that finds the retention
+        running again, or the note in the future, removes the note: the clock had jumped ahead and
+        was set right.
         """
         now = self.clock()
         with self._writing() as db:
             db.execute(
                 "UPDATE people SET seen_expired_utc = NULL"
                 " WHERE expires_utc IS NULL OR expires_utc > :now OR seen_expired_utc > :now",
-                {"now": stamp(now)},
+                {"now": utc_timestamp(now)},
             )
             names = db.execute(
                 "SELECT name FROM people WHERE seen_expired_utc <= ? ORDER BY name_key",
-                (stamp(now - SECOND_LOOK),),
+                (utc_timestamp(now - SECOND_LOOK),),
             ).fetchall()
             db.executemany("DELETE FROM people WHERE name = ?", names)
             db.execute(
                 "UPDATE people SET seen_expired_utc = :now"
                 " WHERE expires_utc <= :now AND seen_expired_utc IS NULL",
-                {"now": stamp(now)},
+                {"now": utc_timestamp(now)},
             )
         self._truncate_log()
         return tuple(name for (name,) in names)
 
     def load(self) -> Snapshot:
         """Read all templates of people whose retention has not ended, in one snapshot."""
-        version, now = self.version(), stamp(self.clock())  # a change after this is read twice
+        version, now = (
+            self.version(),
+            utc_timestamp(self.clock()),
+        )  # a change after this is read twice
         with database.storage(self.path), self._reading() as db:
-            maker = self.maker()
+            model_id = self.model_id()
             people = db.execute(
                 "SELECT name, expires_utc, count(*)" + _TEMPLATES + " GROUP BY people.id"
                 " ORDER BY people.id",
@@ -192,21 +209,21 @@ class Store:
                 + " ORDER BY people.id, enrolments.id, templates.id",
                 (now,),
             )
-            vectors = read_vectors(rows, int(counts.sum()), maker)
+            vectors = read_vectors(rows, int(counts.sum()), model_id)
         return Snapshot(
             names=tuple(name for name, _, _ in people),
             starts=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp)[: len(people)],
             vectors=vectors,
-            maker=maker,
+            model_id=model_id,
             version=version,
             read_utc=now,
             valid_until=min((e for _, e, _ in people if e), default=None),
         )
 
-    def _person(self, name: str, expires: str | None, now: str) -> int:
-        """Return the row of the person to add to, made when the name is new."""
+    def _person_row(self, name: str, expires: str | None, now: str) -> int:
+        """Return the row id of the person to add to, inserted when the name is new."""
         key = name_key(name)
-        row = self._one("SELECT id, name, expires_utc FROM people WHERE name_key = ?", key)
+        row = self._fetch_one("SELECT id, name, expires_utc FROM people WHERE name_key = ?", key)
         if row is None:
             new = self._database.execute(
                 "INSERT INTO people (name, name_key, created_utc, expires_utc) VALUES (?, ?, ?, ?)",
@@ -230,7 +247,7 @@ class Store:
             )
         return int(row[0])
 
-    def _one(self, query: str, *values: str) -> Any:
+    def _fetch_one(self, query: str, *values: str) -> Any:
         with database.storage(self.path):
             return self._database.execute(query, values).fetchone()
 
@@ -253,10 +270,10 @@ class Store:
                 self._database.execute("COMMIT")
 
 
-def _person(visits: list[tuple[Any, ...]], now: str) -> Person:
+def _enrolled_person(visits: list[tuple[Any, ...]], now: str) -> EnrolledPerson:
     name, created, expires, weights_sha256 = visits[0][:4]
     enrolments = tuple(Enrolment(*visit[4:7]) for visit in visits)
-    return Person(
+    return EnrolledPerson(
         name=name,
         consent=enrolments[-1].consent,
         created_utc=created,

@@ -1,4 +1,4 @@
-"""Templates: made from walks by one model, compared only with those of the same model.
+"""Templates of walks: made by one model and compared only with those of the same model.
 
 A template is the embedding of one window of a walk, float16 [p, d]. Letters: k windows of one walk,
 n templates in all, s frames, p parts, d embedding dimensions.
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 
+from cstl_edge.arrays import Array, Floats, Ints, Silhouettes
 from cstl_edge.errors import DataError, GalleryError, one_line
 
 WINDOW = 30  # frames of one template, as in training and in the live path
@@ -25,82 +26,96 @@ _CHUNK = 256  # templates turned into [p, d, n] at once: 4 MiB of 32x256 float16
 
 
 class InfoLike(Protocol):
-    """What the gallery asks about a model."""
+    """Facts about a model that the gallery needs."""
 
     @property
-    def weights_sha256(self) -> str: ...
+    def weights_sha256(self) -> str:
+        """Hex digits that name the weights."""
+        ...
 
     @property
-    def impostors(self) -> Mapping[str, Any] | None: ...
+    def impostors(self) -> Mapping[str, Any] | None:
+        """The model's impostor table as its manifest holds it, see `match.ImpostorTable`."""
+        ...
 
 
 class EmbeddedLike(Protocol):
-    """What the gallery takes from an encoding: float32 [n, p, d]."""
+    """The result of an encoder, as far as the gallery needs it."""
 
     @property
-    def embedding(self) -> NDArray[np.float32]: ...
+    def embedding(self) -> Floats:
+        """Embeddings of windows, [n, p, d]."""
+        ...
 
 
 class EncoderLike(Protocol):
-    """What the gallery needs of an encoder; `cstl_edge.load()` returns one."""
+    """An encoder, as far as the gallery needs it; `cstl_edge.load()` returns one."""
 
     @property
-    def info(self) -> InfoLike: ...
+    def info(self) -> InfoLike:
+        """Facts about the model."""
+        ...
 
-    def encode(
-        self, silhouettes: NDArray[np.uint8], lengths: NDArray[np.int32] | None = None
-    ) -> EmbeddedLike: ...
+    def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> EmbeddedLike:
+        """Embed silhouettes [n, s, h, w]; lengths: valid frames of each, None for all."""
+        ...
 
 
-class Maker(NamedTuple):
-    """What made a template; one gallery holds templates of one maker."""
+class ModelId(NamedTuple):
+    """Identity of the model that made a template; one gallery holds templates of one model."""
 
     weights_sha256: str
     parts: int
     dimensions: int
 
 
-def refuse_other(wanted: Maker, held: Maker | None, path: Path) -> None:
-    """Raise GalleryError unless templates of these two makers may be compared."""
-    if held is None or wanted == held:
+def check_same_model(query: ModelId, stored: ModelId | None, path: Path) -> None:
+    """Raise GalleryError unless templates of two models may be compared.
+
+    Args:
+        query: the model of new embeddings.
+        stored: the model of the gallery's templates, None for an empty gallery.
+        path: of the gallery, for the message.
+    """
+    if stored is None or query == stored:
         return
     where = f"gallery '{one_line(path)}' holds templates of"
-    if wanted.weights_sha256 != held.weights_sha256:
-        theirs, ours = held.weights_sha256[:12], wanted.weights_sha256[:12]
+    if query.weights_sha256 != stored.weights_sha256:
+        theirs, ours = stored.weights_sha256[:12], query.weights_sha256[:12]
         raise GalleryError(
             f"{where} model {theirs}, this is model {ours}: re-enrol, or use model {theirs}"
         )
     raise GalleryError(
-        f"{where} {held.parts} x {held.dimensions} (parts x dimensions), these embeddings are"
-        f" {wanted.parts} x {wanted.dimensions}: re-enrol, or use the same model"
+        f"{where} {stored.parts} x {stored.dimensions} (parts x dimensions), these embeddings are"
+        f" {query.parts} x {query.dimensions}: re-enrol, or use the same model"
     )
 
 
-def embeddings_of(what: NDArray[Any], model: EncoderLike | None) -> NDArray[np.float32]:
-    """Return `what` as embeddings [k, p, d]; silhouettes uint8 [s, h, w] are encoded in windows.
+def embeddings_of(walk: Array, model: EncoderLike | None) -> Floats:
+    """Return a walk as embeddings [k, p, d]; silhouettes uint8 [s, h, w] are encoded in windows.
 
     Raises DataError for other forms and for too few usable frames, GalleryError without a model.
     """
-    what = np.asarray(what)
-    if what.dtype == np.uint8 and what.ndim == 3:
-        return _encode(what, model)
-    if what.dtype.kind != "f" or what.ndim not in (2, 3) or 0 in what.shape:
+    walk = np.asarray(walk)
+    if walk.dtype == np.uint8 and walk.ndim == 3:
+        return _encode(walk, model)
+    if walk.dtype.kind != "f" or walk.ndim not in (2, 3) or 0 in walk.shape:
         raise DataError(
             "expected embeddings float [k, p, d] or [p, d], or silhouettes uint8 [s, h, w], got"
-            f" {what.dtype} {list(what.shape)}"
+            f" {walk.dtype} {list(walk.shape)}"
         )
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused so
-        return np.asarray(what.reshape(-1, *what.shape[-2:]), np.float32)
+    with np.errstate(over="ignore"):  # a too large number becomes infinite: `as_stored` refuses it
+        return np.asarray(walk.reshape(-1, *walk.shape[-2:]), np.float32)
 
 
-def as_stored(embeddings: NDArray[np.float32]) -> NDArray[np.float16] | None:
-    """Return embeddings in the form of the store, None when one is not finite in it."""
+def as_stored(embeddings: Floats) -> npt.NDArray[np.float16] | None:
+    """Return embeddings as float16, the type of the store; None when one is not finite in it."""
     with np.errstate(over="ignore"):
         stored = embeddings.astype(np.float16)
     return stored if np.isfinite(stored).all() else None
 
 
-def cut_windows(silhouettes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def cut_windows(silhouettes: Silhouettes) -> Silhouettes:
     """Cut a walk [s, h, w] into windows [k, min(s, 30), h, w] that cover it, evenly spaced."""
     frames = len(silhouettes)
     length = min(frames, WINDOW)
@@ -108,11 +123,18 @@ def cut_windows(silhouettes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.stack([silhouettes[start : start + length] for start in starts])
 
 
-def read_vectors(
-    rows: sqlite3.Cursor, count: int, maker: Maker | None
-) -> NDArray[np.float32]:  # [p, d, n]
-    """Read `count` rows (name, crc32, vector) into one contiguous array; raises GalleryError."""
-    parts, dimensions = (maker.parts, maker.dimensions) if maker else (0, 0)
+def read_vectors(rows: sqlite3.Cursor, count: int, model_id: ModelId | None) -> Floats:
+    """Read template rows into one contiguous array [p, d, n].
+
+    Args:
+        rows: a query's (name, crc32, vector).
+        count: how many rows to read, n.
+        model_id: gives p and d; None for an empty gallery.
+
+    Raises:
+        GalleryError: a template whose size or checksum is wrong.
+    """
+    parts, dimensions = (model_id.parts, model_id.dimensions) if model_id else (0, 0)
     vectors = np.empty((parts, dimensions, count), np.float32)
     for start in range(0, count, _CHUNK):
         blobs = [
@@ -124,7 +146,7 @@ def read_vectors(
     return vectors
 
 
-def _encode(silhouettes: NDArray[np.uint8], model: EncoderLike | None) -> NDArray[np.float32]:
+def _encode(silhouettes: Silhouettes, model: EncoderLike | None) -> Floats:
     if model is None:
         raise GalleryError("silhouettes need a model: open the gallery with model=")
     usable = silhouettes[silhouettes.any(axis=(1, 2))]  # [s, h, w]

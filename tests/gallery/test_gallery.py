@@ -125,7 +125,7 @@ def test_a_threshold_is_a_distance(gallery, walker, threshold):
 
 
 @pytest.mark.parametrize(
-    "what",
+    "walk",
     [
         np.zeros((4,), np.float32),
         np.zeros((0, 4, 4), np.float32),
@@ -134,9 +134,9 @@ def test_a_threshold_is_a_distance(gallery, walker, threshold):
         np.array([["a"]]),
     ],
 )
-def test_other_arrays_are_refused(gallery, what):
+def test_other_arrays_are_refused(gallery, walk):
     with pytest.raises(DataError, match="expected embeddings"):
-        gallery.identify(what)
+        gallery.identify(walk)
 
 
 def test_silhouettes_are_encoded_in_windows(gallery, model, rng):
@@ -213,7 +213,7 @@ def test_a_name_in_use_adds_to_that_person(gallery, walker, clock):
 )
 def test_a_refused_enrolment_stores_nothing(gallery, walker, wrong):
     with pytest.raises(ConfigError):
-        gallery.enroll(**{"name": "alice", "what": walker(), "consent": "yes", **wrong})
+        gallery.enroll(**{"name": "alice", "walk": walker(), "consent": "yes", **wrong})
     assert gallery.people() == ()
     assert gallery.templates == 0
 

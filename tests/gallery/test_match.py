@@ -7,7 +7,13 @@ import pytest
 
 from cstl_edge.errors import ModelError
 from cstl_edge.gallery import match
-from cstl_edge.gallery.match import ImpostorTable, Index, Threshold, choose_threshold, decide
+from cstl_edge.gallery.match import (
+    ImpostorTable,
+    TemplateIndex,
+    Threshold,
+    choose_threshold,
+    decide,
+)
 
 TABLE = {
     "sizes": [1, 4, 16],
@@ -29,7 +35,7 @@ def plain_distances(queries, templates):
 def index_of(*people):
     """Build an index from one [k, p, d] per person."""
     counts = [len(person) for person in people]
-    return Index(
+    return TemplateIndex(
         names=tuple(f"p{i}" for i in range(len(people))),
         starts=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp),
         templates=np.ascontiguousarray(np.concatenate(people).transpose(1, 2, 0), np.float32),

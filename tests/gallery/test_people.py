@@ -10,10 +10,10 @@ from cstl_edge.gallery.people import (
     clean_consent,
     clean_name,
     expiry,
-    moment_of,
     name_key,
-    stamp,
+    parse_timestamp,
     utc_now,
+    utc_timestamp,
 )
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=timezone.utc)
@@ -75,5 +75,5 @@ def test_retention():
 
 
 def test_time_is_written_so_that_it_sorts():
-    assert moment_of(stamp(NOW)) == NOW
-    assert stamp(NOW) < stamp(utc_now().replace(year=2999))
+    assert parse_timestamp(utc_timestamp(NOW)) == NOW
+    assert utc_timestamp(NOW) < utc_timestamp(utc_now().replace(year=2999))
