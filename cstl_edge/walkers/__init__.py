@@ -1,1 +1,1 @@
-"""TODO."""
+"""Walkers: synthetic people whose silhouettes the network trains on and is measured with."""

@@ -1,7 +1,8 @@
-"""Sets of walkers in the CASIA-B layout: people × recordings × views, made in parallel.
+"""Sets of Walkers in the CASIA-B layout: people × recordings × views, rendered in parallel.
 
-Recordings of a person are numbered nm-01.., bg-01.., cl-01..; every one is seen by all cameras at
-once. The bytes depend on `seed`, the ids and the layout, never on the number of workers.
+Recordings of a person are numbered nm-01.., bg-01.., cl-01..; all cameras see each of them at once.
+The bytes depend on `seed`, the ids and the layout, never on the number of workers. Letters: `m`
+sequences, `s` frames, `h w` pixels.
 """
 
 from __future__ import annotations
@@ -16,25 +17,26 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.silhouette import SIZES, SMALL, Silhouette
+from cstl_edge.arrays import Indices, Silhouettes
+from cstl_edge.silhouette import SIZES, SMALL
 from cstl_edge.walkers.frames import silhouettes
-from cstl_edge.walkers.person import Person, make_person
+from cstl_edge.walkers.person import make_person
 from cstl_edge.walkers.recording import CONDITIONS, make_recording
 
 VIEWS_DEG = tuple(range(0, 181, 18))
 CASIA_B: Mapping[str, int] = {"nm": 6, "bg": 2, "cl": 2}  # recordings per person
-SEED_STRIDE = 1000  # recordings a person may have per seed of a set
+SEED_STRIDE = 1000  # most recordings that a person may have per condition of a set
 
 
 @dataclass(frozen=True)
 class WalkersSet:
-    """Sequences with what is known of each."""
+    """Sequences with their labels."""
 
-    silhouettes: Silhouette  # uint8 [m, s, h, w]
-    people: npt.NDArray[np.int64]  # [m]
+    silhouettes: Silhouettes  # [m, s, h, w]
+    people: Indices  # [m]
     conditions: npt.NDArray[np.str_]  # [m] nm, bg or cl
     sequences: npt.NDArray[np.str_]  # [m] nm-01 ..
-    views_deg: npt.NDArray[np.int64]  # [m]
+    views_deg: Indices  # [m]
 
 
 def generate(
@@ -48,35 +50,51 @@ def generate(
     seed: int = 0,
     body_seed: int | None = None,
 ) -> WalkersSet:
-    """Make every recording of every person from every view.
+    """Render every recording of every person from every view.
 
-    ids: seeds of the people, all different; subject-disjoint sets have disjoint ids
-    recordings: number per condition; seed: of the recordings; body_seed: one body for all
-    workers: processes; above 1 the calling script needs its `if __name__ == "__main__"`
+    Args:
+        ids: seeds of the people, all different; subject-disjoint sets have disjoint ids.
+        recordings: number per condition (nm, bg, cl).
+        frames: of each recording.
+        size: h, w of a silhouette in pixels, one of `silhouette.SIZES`.
+        views_deg: cameras, 0 towards the camera, 90 from the walker's left side, 180 away.
+        workers: processes; above 1 the calling script needs its `if __name__ == "__main__"`.
+        seed: of the recordings.
+        body_seed: one body for all people; None gives everybody their own.
+
+    Raises:
+        ValueError: a setting out of range.
     """
     _check(ids, recordings, frames, size, workers)
-    make = partial(
-        _person_sequences,
-        layout=_layout(recordings, views_deg),
+    sequences = _sequences(recordings, views_deg)
+    render = partial(
+        _person_silhouettes,
+        sequences=sequences,
         frames=frames,
         size=size,
         seed=seed,
         body_seed=body_seed,
     )
     if workers == 1 or len(ids) < 2:
-        made = [make(i) for i in ids]
+        people = [render(i) for i in ids]
     else:
         with worker_pool(workers, one_thread) as pool:
-            made = list(pool.map(make, ids))
-    return _collect(ids, made, _layout(recordings, views_deg))
+            people = list(pool.map(render, ids))
+    return _collect(ids, people, sequences)
 
 
 def recording_seed(seed: int, person: int, sequence: int) -> int:
-    """Return the seed of one recording of a set, no other recording's."""
+    """Return the seed of one recording of a set, different from every other recording's.
+
+    Args:
+        seed: of the set.
+        person: id.
+        sequence: number of the recording: SEED_STRIDE × condition + number within it.
+    """
     return int(np.random.SeedSequence([seed, person, sequence]).generate_state(1, np.uint64)[0])
 
 
-def _layout(recordings: Mapping[str, int], views: Sequence[int]) -> list[tuple[str, int, int]]:
+def _sequences(recordings: Mapping[str, int], views: Sequence[int]) -> list[tuple[str, int, int]]:
     """Return condition, number within it and view of each of a person's sequences."""
     return [
         (condition, number, int(view))
@@ -86,32 +104,32 @@ def _layout(recordings: Mapping[str, int], views: Sequence[int]) -> list[tuple[s
     ]
 
 
-def _person_sequences(
+def _person_silhouettes(
     identity: int,
     *,
-    layout: Sequence[tuple[str, int, int]],
+    sequences: Sequence[tuple[str, int, int]],
     frames: int,
     size: tuple[int, int],
     seed: int,
     body_seed: int | None,
-) -> Silhouette:
-    who: Person = make_person(identity, identity if body_seed is None else body_seed)
-    out = np.empty((len(layout), frames, *size), np.uint8)
-    for row, (condition, number, view) in enumerate(layout):
+) -> Silhouettes:
+    person = make_person(identity, identity if body_seed is None else body_seed)
+    out = np.empty((len(sequences), frames, *size), np.uint8)
+    for row, (condition, number, view) in enumerate(sequences):
         sequence = CONDITIONS.index(condition) * SEED_STRIDE + number
-        walk = make_recording(recording_seed(seed, identity, sequence), condition, view, {})
-        out[row] = silhouettes(who, walk, frames, size)
+        recording = make_recording(recording_seed(seed, identity, sequence), condition, view, {})
+        out[row] = silhouettes(person, recording, frames, size)
     return out
 
 
 def _collect(
-    ids: Sequence[int], made: Sequence[Silhouette], layout: Sequence[tuple[str, int, int]]
+    ids: Sequence[int], people: Sequence[Silhouettes], sequences: Sequence[tuple[str, int, int]]
 ) -> WalkersSet:
-    conditions, numbers, views = zip(*layout, strict=True)
+    conditions, numbers, views = zip(*sequences, strict=True)
     names = [f"{c}-{n:02d}" for c, n in zip(conditions, numbers, strict=True)]
     return WalkersSet(
-        silhouettes=np.concatenate(made),
-        people=np.repeat(np.asarray(ids, dtype=np.int64), len(layout)),
+        silhouettes=np.concatenate(people),
+        people=np.repeat(np.asarray(ids, dtype=np.int64), len(sequences)),
         conditions=np.tile(np.array(conditions), len(ids)),
         sequences=np.tile(np.array(names), len(ids)),
         views_deg=np.tile(np.array(views, dtype=np.int64), len(ids)),
@@ -140,7 +158,7 @@ def _check(
 
 
 def worker_pool(workers: int, initializer: Callable[[], None]) -> ProcessPoolExecutor:
-    """Return processes that render. Spawned, not forked: torch's threads do not survive a fork."""
+    """Return worker processes. Spawned, not forked: torch's threads do not survive a fork."""
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, initializer)
 

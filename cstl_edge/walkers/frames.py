@@ -1,7 +1,7 @@
-"""Frames of a walk: masks as a segmenter gives them, aligned silhouettes, clean sprites.
+"""Frames of a walk: aligned silhouettes, segmenter-like masks, clean sprites.
 
-Faults are made at a height that is cheap and loses nothing at the size asked for; `masks` scales
-the result to the recording's height. Letters: `s` frames, `h w` pixels.
+Faults are applied at a working height that is cheap and loses nothing at the requested size;
+`masks` scales the result to the recording's height. Letters: `s` frames, `h w` pixels.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 from cstl_edge.arrays import Mask
 from cstl_edge.silhouette import SIZES, SMALL, align
 from cstl_edge.walkers.body import dress, ground_speed_mps, rest_height_m
-from cstl_edge.walkers.noise import Faults, faults, spoil
+from cstl_edge.walkers.noise import Faults, apply_faults, draw_faults
 from cstl_edge.walkers.person import Person
 from cstl_edge.walkers.pose import stride_time_s
 from cstl_edge.walkers.recording import Recording
-from cstl_edge.walkers.render import BODY_PX, Footage, film
+from cstl_edge.walkers.render import BODY_PX, Footage, render_walk
 
 OVERSAMPLING = 1.5  # working height over the silhouette's
 MASK_WORKING_PX = 192  # working height of masks
 MARGIN_PX = 4  # around a mask
-LEAST_HEIGHT_PX = 24  # a walker far away is never smaller
+MIN_HEIGHT_PX = 24  # a walker far away is never smaller
 
 
 @dataclass(frozen=True)
@@ -38,37 +38,65 @@ class Sprite:
 def silhouettes(
     person: Person, recording: Recording, frames: int, size: tuple[int, int] = SMALL
 ) -> Mask:
-    """Return exactly `frames` aligned silhouettes, uint8 [s, h, w], faults included."""
+    """Return aligned silhouettes with segmentation faults, uint8 [s, h, w], one per frame.
+
+    Args:
+        person: who walks.
+        recording: session and camera.
+        frames: how many, s.
+        size: h, w in pixels, one of `silhouette.SIZES`.
+
+    Raises:
+        ValueError: no frames, or another size.
+    """
     if size not in SIZES:
         raise ValueError(f"expected a size of {' or '.join(map(str, SIZES))}, got {size}")
-    footage, flaws = _film(person, recording, frames)
+    footage, faults = _filmed(person, recording, frames)
     out = np.empty((frames, *size), np.uint8)
     for frame in range(frames):
-        out[frame] = align(_seen(footage, flaws, frame, OVERSAMPLING * size[0]), size)
+        out[frame] = align(_faulty(footage, faults, frame, OVERSAMPLING * size[0]), size)
     return out
 
 
 def masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
-    """Return the masks a segmenter would give, each uint8 [h, w] 0/255 with a margin of 4 px."""
-    footage, flaws = _film(person, recording, frames)
+    """Return masks like a segmenter's, each uint8 [h, w] 0/255 with a margin of 4 px.
+
+    Args:
+        person: who walks.
+        recording: session and camera; `height_px` is the person's height in the masks.
+        frames: how many.
+    """
+    footage, faults = _filmed(person, recording, frames)
     out = []
     for frame in range(frames):
-        seen = _seen(footage, flaws, frame, MASK_WORKING_PX)
+        mask = _faulty(footage, faults, frame, MASK_WORKING_PX)
         height = _height_px(footage, frame)
         if height > MASK_WORKING_PX:
-            seen = _scaled(seen, height / MASK_WORKING_PX)
-        out.append(np.pad(_tight(seen)[0], MARGIN_PX))
+            mask = _scaled(mask, height / MASK_WORKING_PX)
+        out.append(np.pad(_tight(mask)[0], MARGIN_PX))
     return out
 
 
 def clean_masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
-    """Return faultless tight masks, each uint8 [h, w] 0/255, one per frame."""
+    """Return the tight masks of `sprites`, each uint8 [h, w] 0/255, one per frame.
+
+    Args:
+        person: who walks.
+        recording: session and camera.
+        frames: how many.
+    """
     return [sprite.mask for sprite in sprites(person, recording, frames)]
 
 
 def sprites(person: Person, recording: Recording, frames: int) -> list[Sprite]:
-    """Return faultless frames with what is needed to place them in a scene."""
-    footage = film(person, recording, _checked(frames))
+    """Return frames without faults, each with its place in a scene.
+
+    Args:
+        person: who walks.
+        recording: session and camera.
+        frames: how many.
+    """
+    footage = render_walk(person, recording, _checked(frames))
     out = []
     for frame in range(frames):
         scale = _height_px(footage, frame) / BODY_PX
@@ -88,8 +116,8 @@ def body_height_m(person: Person) -> float:
     return rest_height_m(person.body)
 
 
-def _film(person: Person, recording: Recording, frames: int) -> tuple[Footage, Faults]:
-    return film(person, recording, _checked(frames)), faults(recording, frames)
+def _filmed(person: Person, recording: Recording, frames: int) -> tuple[Footage, Faults]:
+    return render_walk(person, recording, _checked(frames)), draw_faults(recording, frames)
 
 
 def _checked(frames: int) -> int:
@@ -99,10 +127,10 @@ def _checked(frames: int) -> int:
 
 
 def _height_px(footage: Footage, frame: int) -> float:
-    return max(float(footage.scale[frame]) * BODY_PX, LEAST_HEIGHT_PX)
+    return max(float(footage.scale[frame]) * BODY_PX, MIN_HEIGHT_PX)
 
 
-def _seen(footage: Footage, flaws: Faults, frame: int, most_px: float) -> Mask:
+def _faulty(footage: Footage, faults: Faults, frame: int, most_px: float) -> Mask:
     """Return one frame with faults at its own height, at most `most_px`."""
     scale = min(_height_px(footage, frame), most_px) / BODY_PX
     raster = footage.masks[frame]
@@ -111,7 +139,7 @@ def _seen(footage: Footage, flaws: Faults, frame: int, most_px: float) -> Mask:
     else:
         h, w = (max(1, round(side * scale)) for side in raster.shape)
         clean = np.asarray(cv2.resize(raster, (w, h), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return spoil(clean, footage, flaws, frame)
+    return apply_faults(clean, footage, faults, frame)
 
 
 def _scaled(mask: Mask, scale: float) -> Mask:

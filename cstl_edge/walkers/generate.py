@@ -1,4 +1,4 @@
-"""Walkers: synthetic people, in numpy and cv2 alone, to train on and to measure with.
+"""Public functions that generate Walkers: synthetic people, rendered with numpy and cv2 alone.
 
     >>> who = person(7)
     >>> walk = recording(1, "bg", 90.0, fps=10.0)
@@ -6,9 +6,9 @@
     (5, 64, 44)
 
 A person (a body and a way of walking) and a recording (session, camera, segmenter) are drawn from
-seeds; the same seeds give the same bytes. `masks` and `silhouettes` are what a segmenter and the
-alignment make of the walk, `clean_masks` and `sprites` serve to compose scenes with a known truth,
-`generate` makes whole sets in the CASIA-B layout.
+seeds; the same seeds give the same bytes. `masks` are a walk as a segmenter would see it and
+`silhouettes` those masks aligned; `clean_masks` and `sprites` serve to compose scenes with a known
+truth; `generate` makes whole sets in the CASIA-B layout.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
 
 
 def person(seed: int, *, body_seed: int | None = None) -> Person:
-    """Draw a person; a `body_seed` gives many ways of walking the same body."""
+    """Draw a person; a common `body_seed` gives people with several gaits one body."""
     return make_person(seed, seed if body_seed is None else body_seed)
 
 
@@ -59,7 +59,13 @@ def recording(
 ) -> Recording:
     """Draw a recording; the same seed at another view is the same walk from another camera.
 
-    condition: nm normal, bg bag, cl coat; view_deg: 0 towards the camera, 90 the walker's left
-    side, 180 away; overrides: fields of Recording by name. Raises ValueError on what cannot be.
+    Args:
+        seed: of the session and, with the view, of the camera.
+        condition: nm normal, bg bag, cl coat.
+        view_deg: 0 towards the camera, 90 from the walker's left side, 180 away.
+        overrides: values of fields of `Recording` by name.
+
+    Raises:
+        ValueError: an unknown condition or field, or a value out of range.
     """
     return make_recording(seed, condition, view_deg, overrides)

@@ -1,10 +1,10 @@
-"""Faults of a segmenter: what a real one makes of a clean outline.
+"""Segmentation noise: turn clean masks into masks with the faults of a real segmenter.
 
-The clean mask is softened, a noise field is added and a wandering threshold applied: soft blobs,
-ragged edges and small holes come from the same three lines. Events come on top, in bursts that last
-a few frames: a foot or an arm is lost, the legs melt together, a hole opens, a piece of background
-sticks to the outline, a shadow lies on the floor, a strip of the head or the feet is cut. Which of
-them a recording suffers, and how much, is drawn once per recording. Letters: `s` frames.
+The clean mask is blurred, a noise field is added and a slowly varying threshold applied: soft
+blobs, ragged edges and small holes come from these three steps. Events are added in bursts of a few
+frames: a foot or an arm is lost, the legs merge, a hole opens, a piece of background sticks to the
+outline, a shadow lies on the floor, a strip of the head or the feet is cut. The events of a
+recording and their strengths are drawn once per recording. Letters: `s` frames.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.arrays import Floats, Mask
-from cstl_edge.walkers.person import stream
+from cstl_edge.walkers.person import random_stream
 from cstl_edge.walkers.recording import Recording
 from cstl_edge.walkers.render import BODY_PX, Footage
 
-NOISE = 6  # purpose of the random numbers
+NOISE = 6  # purpose of the random numbers, see `person.random_stream`
 TEXTURE = 256  # pixels, side of the noise fields
 BURST_FRAMES_S = 0.35  # mean duration of a fault
-RATES = {  # share of frames at severity 1, in a recording that suffers the fault
+RATES = {  # share of frames at severity 1, in a recording that has the fault
     "arm": 0.10,
     "foot": 0.10,
     "legs": 0.15,
@@ -33,14 +33,14 @@ RATES = {  # share of frames at severity 1, in a recording that suffers the faul
     "feet_cut": 0.12,
     "head_cut": 0.04,
 }
-PREVALENCE = 0.5  # of the recordings suffer a given fault
-SHADOWED = 0.25  # of the recordings have a shadow on the floor
-LEAST_LEFT = 0.35  # share of the clean area below which a frame's faults are undone
+PREVALENCE = 0.5  # share of recordings that have a given fault
+SHADOWED = 0.25  # share of recordings with a shadow on the floor
+MIN_LEFT = 0.35  # share of the clean area below which a frame stays clean
 
 
 @dataclass(frozen=True)
 class Faults:
-    """What the segmenter of one recording does to each frame."""
+    """Drawn faults of one recording, frame by frame."""
 
     softness: float  # blur, share of the body's height
     threshold: Floats  # [s] of the softened mask, 0..1
@@ -48,14 +48,14 @@ class Faults:
     fields: tuple[Floats, Floats]  # coarse and fine noise, tiled
     offsets: npt.NDArray[np.int64]  # [s, 2, 2] where each frame reads the fields
     bursts: dict[str, Floats]  # [s] strength 0..1 of each event
-    spots: Floats  # [s, 3] a slowly wandering place on the body, 0..1, and a size
+    spots: Floats  # [s, 3] a slowly moving place on the body, 0..1, and a size
     side: npt.NDArray[np.int64]  # which arm or foot suffers
     shadow: tuple[float, float, float] | None  # slant, length and strength
 
 
-def faults(recording: Recording, frames: int) -> Faults:
+def draw_faults(recording: Recording, frames: int) -> Faults:
     """Draw the faults of a recording."""
-    rng = stream(NOISE, recording.seed, round(recording.view_deg * 100) % 36000)
+    rng = random_stream(NOISE, recording.seed, round(recording.view_deg * 100) % 36000)
     severity = recording.noise
     base = rng.normal(0.5, 0.05 * min(severity, 2.0))
     threshold = np.clip(base + 0.04 * severity * _wander(rng, frames, 1)[:, 0], 0.25, 0.75)
@@ -82,8 +82,15 @@ def faults(recording: Recording, frames: int) -> Faults:
     )
 
 
-def spoil(clean: Mask, footage: Footage, faults: Faults, frame: int) -> Mask:
-    """Return what the segmenter sees of one frame, resized to any scale: uint8 0/255."""
+def apply_faults(clean: Mask, footage: Footage, faults: Faults, frame: int) -> Mask:
+    """Return one frame with its faults, uint8 [h, w] 0/255.
+
+    Args:
+        clean: mask [h, w] of the frame at any scale.
+        footage: the recording; its marks say where arms and feet are.
+        faults: of the recording.
+        frame: number of the frame, 0-based.
+    """
     if faults.grain == 0:
         return np.asarray((clean > 127) * np.uint8(255))
     height = clean.shape[0]
@@ -94,14 +101,14 @@ def spoil(clean: Mask, footage: Footage, faults: Faults, frame: int) -> Mask:
     sigma = 0.4 + faults.softness * body
     soft = cv2.GaussianBlur(mask, (0, 0), sigma)
     level = 255 * (faults.threshold[frame] + faults.grain * _grain(faults, frame, mask.shape))
-    seen = _largest((soft > np.clip(level, 40, 200)).astype(np.uint8))
-    if int(seen.sum()) < LEAST_LEFT * np.count_nonzero(clean > 127):
+    mask = _largest((soft > np.clip(level, 40, 200)).astype(np.uint8))
+    if int(mask.sum()) < MIN_LEFT * np.count_nonzero(clean > 127):
         return np.asarray((clean > 127) * np.uint8(255))
-    return seen * np.uint8(255)
+    return mask * np.uint8(255)
 
 
 def _remove(mask: Mask, marks: Floats, body: float, faults: Faults, frame: int) -> Mask:
-    """Take away what is lost: an arm, a foot, a hole, strips at either end."""
+    """Remove an arm, a foot, a hole, or strips at either end."""
     bursts, spot = faults.bursts, faults.spots[frame]
     for event, first, wide in (("arm", 0, 0.065), ("foot", 2, 0.07)):
         if (strength := bursts[event][frame]) > 0:
@@ -123,7 +130,7 @@ def _remove(mask: Mask, marks: Floats, body: float, faults: Faults, frame: int) 
 
 
 def _add(mask: Mask, body: float, size: float, faults: Faults, frame: int) -> Mask:
-    """Add what does not belong to the body: melted legs, background, a shadow."""
+    """Add what does not belong to the body: merged legs, background, a shadow."""
     bursts, spot = faults.bursts, faults.spots[frame]
     if (strength := bursts["legs"][frame]) > 0:
         half = mask.shape[0] // 2
@@ -144,7 +151,7 @@ def _add(mask: Mask, body: float, size: float, faults: Faults, frame: int) -> Ma
 
 
 def _shadow(mask: Mask, size: float, faults: Faults, frame: int) -> Mask:
-    """Return the body laid on the floor: flattened, slanted, cut short, now fainter now darker."""
+    """Return the shadow: the body flattened, slanted and cut short, its length varying in time."""
     assert faults.shadow is not None
     slant, length, strength = faults.shadow
     _, top, _, tall = cv2.boundingRect(mask)
@@ -157,9 +164,7 @@ def _shadow(mask: Mask, size: float, faults: Faults, frame: int) -> Mask:
     middle, reach = mask.shape[1] / 2, (0.12 + 0.3 * strength) * BODY_PX * size
     laid[:, : max(0, round(middle - reach))] = 0
     laid[:, round(middle + reach) :] = 0
-    laid[: round(base - 0.04 * BODY_PX * size)] = (
-        0  # of a shadow only the part at the feet is taken
-    )
+    laid[: round(base - 0.04 * BODY_PX * size)] = 0  # only the part at the feet
     return np.asarray(laid, dtype=np.uint8)
 
 
@@ -199,7 +204,7 @@ def _field(rng: np.random.Generator, cells: int) -> Floats:
 
 
 def _wander(rng: np.random.Generator, frames: int, columns: int) -> Floats:
-    """Return unit-variance numbers [s, columns] that keep 0.85 of their value per frame."""
+    """Return unit-variance AR(1) noise [s, columns] that keeps 0.85 of its value per frame."""
     steps = rng.normal(size=(frames, columns))
     steps[1:] *= np.sqrt(1 - 0.85**2)
     for i in range(1, frames):
@@ -208,7 +213,7 @@ def _wander(rng: np.random.Generator, frames: int, columns: int) -> Floats:
 
 
 def _bursts(rng: np.random.Generator, frames: int, fps: float, share: float) -> Floats:
-    """Return strengths [s], zero but in bursts that fill about `share` of the frames."""
+    """Return strengths [s], zero except in bursts that fill about `share` of the frames."""
     share = min(share, 0.6)
     leave = min(1.0, 1.0 / max(1.0, BURST_FRAMES_S * fps))
     enter = leave * share / (1 - share)

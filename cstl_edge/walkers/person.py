@@ -1,9 +1,9 @@
-"""Who walks: a body and a way of walking, drawn from two bases fitted to many people.
+"""Synthetic person: a body and a gait, drawn from two bases fitted to many people.
 
 A body is twelve principal components of a parametric human (stature, build) and a few proportions
-the basis keeps narrow; a gait is twelve principal components of a stride's Fourier coefficients and
-traits that an eye names: cadence, arm swing, step width, lean, limp, timing of the joints. Both
-are drawn under seeds of their own, so that one body can be given to many gaits.
+that the basis varies too little; a gait is twelve principal components of a stride's Fourier
+coefficients and visible traits: cadence, arm swing, step width, lean, limp, timing of the joints.
+Both have seeds of their own, so that many gaits can share one body.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cstl_edge.arrays import Floats
 COMPONENTS = 12
 HARMONICS = 5
 BODY, GAIT = 1, 2  # purposes: seeds of different purposes never share numbers
-BODY_LIMIT = 2.0  # standard deviations; beyond it the linear body basis leaves what people are
+BODY_LIMIT = 2.0  # standard deviations; beyond it the linear body basis is not human
 BODY_SCALE, STYLE_SCALE = 1.0, 1.1  # spread of people, in the bases' standard deviations
 TIMING_STD = 0.22  # relative, complex: amplitude and phase of each joint's harmonics
 DWELL_STD = (0.12, 0.22)  # relative, complex: pace within a stride, once and twice per stride
@@ -112,8 +112,11 @@ COMPOUND = ("style", "timing", "dwell")
 _NOT_NEGATIVE = ("hair", "sway", "twist", "arm_swing", "elbow_swing")
 
 
-def stream(purpose: int, *seed: int) -> np.random.Generator:
-    """Return the random numbers of one purpose under a seed; purposes never share numbers."""
+def random_stream(purpose: int, *seed: int) -> np.random.Generator:
+    """Return the random generator of one purpose under a seed.
+
+    Streams of different purposes never share numbers, so that a new draw in one leaves the others.
+    """
     for value in seed:
         if value < 0:
             raise ValueError(f"expected a seed of at least 0, got {value}")
@@ -122,7 +125,9 @@ def stream(purpose: int, *seed: int) -> np.random.Generator:
 
 def make_person(seed: int, body_seed: int) -> Person:
     """Draw the body under `body_seed` and the gait under `seed`."""
-    return Person(seed, body_seed, _body(stream(BODY, body_seed)), _gait(stream(GAIT, seed)))
+    return Person(
+        seed, body_seed, _body(random_stream(BODY, body_seed)), _gait(random_stream(GAIT, seed))
+    )
 
 
 def stature_factor(body: Body) -> float:
@@ -132,7 +137,7 @@ def stature_factor(body: Body) -> float:
 
 def _body(rng: np.random.Generator) -> Body:
     shape = np.clip(rng.normal(size=COMPONENTS), -BODY_LIMIT, BODY_LIMIT).astype(np.float32)
-    shape[0] *= 0.5  # 9 cm between adults: the basis counts adolescents in
+    shape[0] *= 0.5  # 9 cm between adults: the basis includes adolescents
     shape[1:] *= BODY_SCALE
     return Body(shape=shape, **_traits(rng, _BODY_STD))
 
@@ -160,7 +165,7 @@ def _traits(rng: np.random.Generator, table: dict[str, tuple[float, float]]) -> 
 
 
 def trait_vector(gait: Gait) -> Floats:
-    """Return all numbers of a gait in one vector, for studies of what is learnt."""
+    """Return all numbers of a gait in one vector, for studies of what the network learns."""
     named = [getattr(gait, f.name) for f in fields(gait) if f.name not in COMPOUND]
     timing = np.concatenate([gait.timing.ravel(), gait.dwell])
     return np.concatenate([gait.style, named, timing.real, timing.imag]).astype(np.float32)

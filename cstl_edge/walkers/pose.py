@@ -1,4 +1,4 @@
-"""Skeleton of a walker: Fourier coefficients of the joints' rotation vectors → bone transforms.
+"""Gait of a skeleton: Fourier coefficients of the joints' rotation vectors over one stride.
 
 Axes: x to the walker's left, y up, z forward; metres, radians. Letters: `s` frames, `j` joints of
 the stride basis, `b` bones of the body, `v` points of the skin.
@@ -32,7 +32,7 @@ CARRYING_SWING = {"": 1.0, "backpack": 0.85, "side": 0.6, "hand": 0.3}  # gain o
 
 @dataclass(frozen=True)
 class Basis:
-    """The two assets, in float32, with names turned to indices."""
+    """The two fitted bases (assets), in float32, with names turned to indices."""
 
     body: dict[str, npt.NDArray[Any]]
     stride: dict[str, npt.NDArray[Any]]
@@ -45,14 +45,14 @@ class Basis:
 
 @lru_cache(maxsize=1)
 def basis() -> Basis:
-    """Load the assets once."""
+    """Return the fitted bases, loaded once."""
     body, stride = (_read(name) for name in ("walker_body.npz", "stride_basis.npz"))
     joints = {str(name): i for i, name in enumerate(stride["joints"])}
     parents = tuple(int(p) for p in body["bone_parents"])
     depth = [0] * len(parents)
     for bone in range(len(parents)):
-        up = bone
-        while (up := parents[up]) >= 0:
+        above = bone
+        while (above := parents[above]) >= 0:
             depth[bone] += 1
     return Basis(
         body,
@@ -83,7 +83,7 @@ def stride_time_s(person: Person, recording: Recording) -> float:
 
 
 def coefficients(person: Person, recording: Recording) -> Floats:
-    """Return the joints' Fourier coefficients [j, 11, 3] of this person on this day."""
+    """Return the Fourier coefficients [j, 11, 3] of a person's joints in one recording."""
     stride, gait = basis().stride, person.gait
     weights = (gait.style + recording.mood) * stride["component_std"]
     coeffs: Floats = np.asarray(
@@ -114,8 +114,8 @@ def _legs(coeffs: Floats, gait: Gait, recording: Recording) -> None:
 
 def _trunk(coeffs: Floats, gait: Gait, recording: Recording) -> None:
     joints = basis().joints
-    loaded = 0.05 if recording.bag == "backpack" else 0.0  # a load is balanced by leaning
-    lean = gait.lean + recording.posture[0] + loaded
+    balance = 0.05 if recording.bag == "backpack" else 0.0  # leaning balances a load
+    lean = gait.lean + recording.posture[0] + balance
     for name, share in (("LowerBack", 0.6), ("Spine", 0.4)):
         coeffs[joints[name], 0, 0] += share * lean
     coeffs[joints["Spine1"], 0, 0] += gait.hunch

@@ -1,8 +1,8 @@
-"""How a walk is recorded: pace, clothes, bag, camera and segmenter, under a seed of their own.
+"""Recording of a walk: pace, clothes, bag, camera and segmenter, drawn from a seed.
 
-What belongs to the session (pace, mood, clothes, bag) is drawn under the seed alone, what belongs
-to the camera (pose, frame rate, size, noise) under the seed and the view: the same seed at another
-view is the same walk seen by another camera, as in the CASIA-B recordings.
+The session (pace, mood, clothes, bag) is drawn from the seed alone, the camera (pose, frame rate,
+size, noise) from the seed and the view: the same seed at another view is the same walk seen by
+another camera, as in the CASIA-B recordings.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from cstl_edge.arrays import Floats
-from cstl_edge.walkers.person import COMPONENTS, stream
+from cstl_edge.walkers.person import COMPONENTS, random_stream
 
 CONDITIONS = ("nm", "bg", "cl")
 BAGS = ("backpack", "side", "hand")
 SESSION, CAMERA = 3, 4
 MIN_FPS, MAX_FPS = 8.0, 30.0
 MIN_HEIGHT_PX, MAX_HEIGHT_PX = 50, 400
-COMMON_FPS = (10.0, 12.5, 15.0, 20.0, 25.0, 30.0)  # what cameras are set to
+COMMON_FPS = (10.0, 12.5, 15.0, 20.0, 25.0, 30.0)  # usual settings of cameras
 MOOD_STD = 0.20  # of the stride components' spread between people
 MAX_NOISE = 2.0  # severity drawn at most
 DISTANCE_M = (4.0, 14.0)
@@ -66,19 +66,32 @@ class Recording:
     azimuth_deg: float  # jitter of the view
     roll_deg: float
     distance_m: float  # at the middle of the walk
-    drop_rate: float  # share of frames that never arrive
+    drop_rate: float  # share of frames that are lost
     noise: float  # severity of the segmentation faults, 1 ordinary, 0 none
 
 
 def make_recording(
     seed: int, condition: str, view_deg: float, overrides: dict[str, object]
 ) -> Recording:
-    """Draw a recording, then replace fields by name; raises ValueError on what cannot be."""
+    """Draw a recording, then replace fields by name.
+
+    Args:
+        seed: of the session and, with the view, of the camera.
+        condition: nm normal, bg bag, cl coat.
+        view_deg: 0 towards the camera, 90 from the walker's left side, 180 away.
+        overrides: values of fields of `Recording` by name.
+
+    Raises:
+        ValueError: an unknown condition or field, or a value out of range.
+    """
     if condition not in CONDITIONS:
         raise ValueError(f"expected a condition of {', '.join(CONDITIONS)}, got {condition!r}")
     if not np.isfinite(view_deg):
         raise ValueError(f"expected a view in degrees, got {view_deg}")
-    session, camera = stream(SESSION, seed), stream(CAMERA, seed, round(view_deg * 100) % 36000)
+    session, camera = (
+        random_stream(SESSION, seed),
+        random_stream(CAMERA, seed, round(view_deg * 100) % 36000),
+    )
     drawn = Recording(
         seed=seed,
         condition=condition,

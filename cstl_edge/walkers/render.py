@@ -1,8 +1,8 @@
-"""Camera and raster: posed points → clean masks of one fixed scale, by splatting and closing.
+"""Renderer: posed points → clean masks of one fixed scale, by splatting and closing.
 
-Points are some two pixels apart at the raster's scale, so setting their pixels and closing the gaps
-gives the outline; hems and bags are convex and are filled as outlines. Letters: `s` frames, `v`
-points, `H W` raster pixels.
+Points are about two pixels apart at the raster's scale, so setting their pixels and closing the
+gaps gives the outline; hems and bags are convex and are filled as outlines. Letters: `s` frames,
+`v` points, `H W` raster pixels.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 from cstl_edge.arrays import Floats, Mask
-from cstl_edge.walkers.body import Walker, dress, ground_speed_mps, posed
-from cstl_edge.walkers.person import Gait, Person, stream
+from cstl_edge.walkers.body import DressedBody, dress, ground_speed_mps, pose_points
+from cstl_edge.walkers.person import Gait, Person, random_stream
 from cstl_edge.walkers.pose import SIDES, basis, stride_time_s
 from cstl_edge.walkers.recording import Recording
 
-TIMES = 5  # purpose of the random numbers
+TIMES = 5  # purpose of the random numbers, see `person.random_stream`
 RASTER = (168, 176)  # H, W
 BODY_PX, FEET_ROW = 144, 160  # a body spans 144 px and stands on row 160
 CLOSING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 PELVIS_M = 0.95  # what the camera is aimed at, above the floor
 MAX_DRIFT = 0.45  # tangent of the largest change of view while walking past
 NEAREST_M = 2.0  # the camera keeps this distance from the end of the path
-PHASE_STEP_STD = 0.006  # strides; nobody walks like a clock
+PHASE_STEP_STD = 0.006  # strides; irregularity of the pace
 MARKS = ("ForeArm", "Hand", "Leg", "ToeBase")
 SUBPIXEL = 3  # fractional bits of cv2's outlines
 
 
 @lru_cache(maxsize=1)
 def _blas() -> ThreadpoolController:
-    return ThreadpoolController()  # looks at all loaded libraries: 3 ms, once
+    return ThreadpoolController()  # searches all loaded libraries: 3 ms, once
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,25 @@ class Footage:
     root_x: Floats  # [s] raster column of the pelvis
 
 
-def film(person: Person, recording: Recording, frames: int) -> Footage:
-    """Render `frames` clean frames of a person's recording.
+def render_walk(person: Person, recording: Recording, frames: int) -> Footage:
+    """Render clean frames of a person's recording.
 
-    On one thread of BLAS: the last bits of a product depend on how many share it, and two processes
-    of two threads each on two cores took seven times as long.
+    On one BLAS thread: the last bits of a matrix product depend on the number of threads, and two
+    processes of two threads each on two cores took seven times as long.
+
+    Args:
+        person: who walks.
+        recording: session and camera.
+        frames: how many, s.
     """
     with _blas().limit(limits=1, user_api="blas"):
-        return _film(person, recording, frames)
+        return _render(person, recording, frames)
 
 
-def _film(person: Person, recording: Recording, frames: int) -> Footage:
+def _render(person: Person, recording: Recording, frames: int) -> Footage:
     walker = dress(person, recording)
     phase, travel = timeline(person, recording, walker, frames)
-    points = posed(walker, phase)  # [3, s, v]
+    points = pose_points(walker, phase)  # [3, s, v]
     floor = points[1, :, : walker.on_body].min(1)
     points[1] -= floor[:, None] + np.float32(PELVIS_M)
     points[2] += travel[:, None]
@@ -77,21 +82,31 @@ def _film(person: Person, recording: Recording, frames: int) -> Footage:
 
 
 def timeline(
-    person: Person, recording: Recording, walker: Walker, frames: int
+    person: Person, recording: Recording, walker: DressedBody, frames: int
 ) -> tuple[Floats, Floats]:
-    """Return stride phase 0..1 and distance walked in metres of every frame, each [s]."""
-    rng = stream(TIMES, recording.seed)
+    """Return stride phase and distance walked of every frame.
+
+    Args:
+        person: who walks.
+        recording: gives the frame rate, lost frames and the start phase.
+        walker: the person dressed for it.
+        frames: how many, s.
+
+    Returns:
+        Phase [s], 0..1 of a stride, and distance [s] in metres, 0 in the middle.
+    """
+    rng = random_stream(TIMES, recording.seed)
     stride_s = stride_time_s(person, recording)
     lost = (rng.random(frames) < recording.drop_rate) * rng.integers(1, 3, frames)
     time_s = (np.arange(frames) + np.cumsum(lost)) / recording.fps
     wander = np.cumsum(rng.normal(size=frames) * PHASE_STEP_STD)
-    phase = dwelt(recording.start_phase + time_s / stride_s + wander, person.gait)
+    phase = apply_dwell(recording.start_phase + time_s / stride_s + wander, person.gait)
     travel = ground_speed_mps(walker, stride_s) * stride_s * (phase - phase[frames // 2])
     return (phase % 1.0).astype(np.float32), travel.astype(np.float32)
 
 
-def dwelt(phase: npt.NDArray[np.float64], gait: Gait) -> npt.NDArray[np.float64]:
-    """Return stride phases [s], not wrapped, with the hurrying and lingering of a gait."""
+def apply_dwell(phase: npt.NDArray[np.float64], gait: Gait) -> npt.NDArray[np.float64]:
+    """Return stride phases [s], not wrapped, with a gait's changes of pace within the stride."""
     waves = 2j * np.pi * np.array([1, 2])
     turns = gait.dwell * np.exp(np.multiply.outer(phase, waves)) / waves  # [s, 2]
     return np.asarray(phase + turns.real.sum(1), dtype=np.float64)
@@ -118,9 +133,9 @@ def _project(points: Floats, recording: Recording, reach_m: float) -> tuple[Floa
     )  # rows: right, up and towards the camera
     lean = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
     camera = (lean @ turn).astype(np.float32)
-    seen = (camera @ points.reshape(3, -1)).reshape(points.shape)
-    shrink = np.float32(far) / np.maximum(np.float32(far) - seen[2], np.float32(0.3))
-    return seen[:2] * shrink, shrink.mean(1)
+    xyz = (camera @ points.reshape(3, -1)).reshape(points.shape)
+    magnification = np.float32(far) / np.maximum(np.float32(far) - xyz[2], np.float32(0.3))
+    return xyz[:2] * magnification, magnification.mean(1)
 
 
 def _to_raster(image: Floats, on_body: int) -> Floats:
@@ -131,12 +146,12 @@ def _to_raster(image: Floats, on_body: int) -> Floats:
     middle = np.median(body[0, :, ::8], 1)
     x = image[0] * scale[:, None] + (RASTER[1] / 2 - middle * scale)[:, None]
     y = (FEET_ROW + low * scale)[:, None] - image[1] * scale[:, None]
-    # what leaves the raster (a bag's corner at most) is kept at its border
+    # points outside the raster (a bag's corner at most) stay at its border
     return np.stack([np.clip(x, 2, RASTER[1] - 3), np.clip(y, 2, RASTER[0] - 3)])
 
 
 def _splat(xy: Floats) -> Mask:
-    """Set the pixels of points [2, s, v] and close the gaps between them: [s, H, W]."""
+    """Return masks [s, H, W]: the pixels of points [2, s, v], gaps between them closed."""
     rows, columns = RASTER
     frames = xy.shape[1]
     x, y = xy.astype(np.int32)
@@ -151,23 +166,23 @@ def _splat(xy: Floats) -> Mask:
 @lru_cache(maxsize=1)
 def _mark_points() -> tuple[int, ...]:
     """Return the skin point nearest to the head of each marked bone, left side first."""
-    known = basis()
-    heads = known.body["bone_heads"][[known.bones.index(s + m) for s in SIDES for m in MARKS]]
-    gaps = ((known.body["points"][None] - heads[:, None]) ** 2).sum(-1)
+    assets = basis()
+    heads = assets.body["bone_heads"][[assets.bones.index(s + m) for s in SIDES for m in MARKS]]
+    gaps = ((assets.body["points"][None] - heads[:, None]) ** 2).sum(-1)
     return tuple(int(i) for i in gaps.argmin(1))
 
 
 @lru_cache(maxsize=1)
 def _pelvis_points() -> tuple[int, ...]:
     """Return a few skin points all around the pelvis."""
-    known = basis()
-    hips = known.body["bone_heads"][known.bones.index("Hips")]
-    level = np.abs(known.body["points"][:, 1] - hips[1]) < 0.03
-    near = np.abs(known.body["points"][:, 0]) < 0.25
+    assets = basis()
+    hips = assets.body["bone_heads"][assets.bones.index("Hips")]
+    level = np.abs(assets.body["points"][:, 1] - hips[1]) < 0.03
+    near = np.abs(assets.body["points"][:, 0]) < 0.25
     return tuple(int(i) for i in np.flatnonzero(level & near))
 
 
-def _fill(mask: Mask, xy: Floats, walker: Walker) -> None:
+def _fill(mask: Mask, xy: Floats, walker: DressedBody) -> None:
     for hull in walker.hulls:
         outline = cv2.convexHull(np.ascontiguousarray(xy[:, hull].T))
         fixed = (outline * (1 << SUBPIXEL)).round().astype(np.int32)

@@ -5,9 +5,9 @@ import pytest
 
 from cstl_edge.silhouette import LARGE
 from cstl_edge.walkers import generate
-from cstl_edge.walkers.body import bones, dress
+from cstl_edge.walkers.body import bone_transforms, dress
 from cstl_edge.walkers.pose import ONE_STRIDE, basis, fourier
-from cstl_edge.walkers.render import film, timeline
+from cstl_edge.walkers.render import render_walk, timeline
 
 PLAIN = {
     "noise": 0.0,
@@ -105,8 +105,10 @@ def test_bags_and_coats_make_walkers_larger():
 
 def test_a_backpack_sits_on_the_back_between_shoulders_and_hips():
     who = generate.person(3)
-    frames = film(who, plain(5, "bg", 90.0, bag="backpack"), 6).masks.astype(int)
-    without = film(who, plain(5, "nm", 90.0, posture=np.zeros(4, np.float32)), 6).masks.astype(int)
+    frames = render_walk(who, plain(5, "bg", 90.0, bag="backpack"), 6).masks.astype(int)
+    without = render_walk(
+        who, plain(5, "nm", 90.0, posture=np.zeros(4, np.float32)), 6
+    ).masks.astype(int)
     added = np.argwhere((frames - without).sum(0) > 255 * 4)
     rows, columns = added.mean(0)
     assert 25 < rows < 90  # of 16 (crown) .. 160 (soles)
@@ -118,7 +120,9 @@ def test_the_carrying_arm_swings_less():
         walk = plain(5, "bg", bag=bag, bag_side="Left") if bag else plain(5)
         hand, total = basis().bones.index("LeftHand"), 0.0
         for who in range(8):
-            _, place = bones(dress(generate.person(who), walk), ONE_STRIDE.astype(np.float32))
+            _, place = bone_transforms(
+                dress(generate.person(who), walk), ONE_STRIDE.astype(np.float32)
+            )
             total += float(np.ptp(place[hand][:, 2]))
         return total
 
@@ -129,8 +133,8 @@ def test_the_carrying_arm_swings_less():
 def test_opposite_views_mirror_each_other():
     who = generate.person(6)
     for view in (0, 36):
-        front = film(who, plain(2, "nm", view), 4).masks > 127
-        back = film(who, plain(2, "nm", view + 180), 4).masks[:, :, ::-1] > 127
+        front = render_walk(who, plain(2, "nm", view), 4).masks > 127
+        back = render_walk(who, plain(2, "nm", view + 180), 4).masks[:, :, ::-1] > 127
         overlap = (front & back).sum() / (front | back).sum()
         assert overlap > 0.85
 
