@@ -120,7 +120,13 @@ def _embedded(encoder: Encoder, held: HeldOut, workdir: Path, options: EmbedOpti
             update(f"embedding: {done:,} of {total:,} sequences{left}")
 
         made = embed(
-            encoder, held.data, workdir, held.rows, options=options, source=held.source, tell=tell
+            encoder,
+            held.data,
+            workdir,
+            held.rows,
+            options=options,
+            source=held.source,
+            progress=tell,
         )
     encoder.close()
     return made
@@ -138,7 +144,7 @@ def _record(
         "backend": info.backend,
         "provider": info.provider,
         "precision": info.precision,
-        "data": held.said,
+        "data": held.description,
         "kind": held.kind,
         "options": asdict(options),
         **result,

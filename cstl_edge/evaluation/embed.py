@@ -1,8 +1,9 @@
-"""Embed whole sequences with any encoder, into a folder that a killed run can go on with.
+"""Embed whole sequences with any encoder, into a folder from which a killed run resumes.
 
-Sequences are taken in order of length, so that batches of several lengths pad little; the trunk
-sees no padding at all and the head masks it. Batches follow from the data alone: whoever resumes
-ends with the same bytes. Letters: `n` sequences of a batch, `s` frames, `h w` pixels.
+Sequences are sorted by length, so that batches need little padding; the trunk sees no padding and
+the head masks it. Batches depend on the data alone: a resumed run writes the same bytes.
+
+Letters: `n` sequences of a batch, `s` frames, `h w` pixels.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from cstl_edge.arrays import Indices
-from cstl_edge.data.splits import Labelled
+from cstl_edge.data.splits import LabelledSequences
 from cstl_edge.errors import ConfigError, DataError, one_line
-from cstl_edge.evaluation.embedding_store import Store, read_store
-from cstl_edge.evaluation.embeddings import Walks
+from cstl_edge.evaluation.embedding_store import EmbeddingStore, read_store
+from cstl_edge.evaluation.embeddings import LabelledEmbeddings
 from cstl_edge.runtime.base import Encoder, EncoderInfo
 
 MAX_FRAMES = 720  # as the reference toolbox caps; longer sequences are cut
@@ -34,7 +35,7 @@ SAVE_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    """How sequences are embedded; all of it is part of what embeddings are known by."""
+    """How sequences are embedded; every field is part of the embeddings' key."""
 
     batch_frames: int = BATCH_FRAMES
     """Frames of a batch, padding included; a longer sequence is a batch of its own."""
@@ -53,38 +54,42 @@ class EmbedOptions:
 
 @dataclass(frozen=True)
 class EmbeddedSet:
-    """Walks whose embeddings are a mapped float16 file, and what failed to enrol."""
+    """Embeddings as a memory-mapped float16 file, and the sequences that failed to enrol."""
 
     folder: Path
-    walks: Walks
+    walks: LabelledEmbeddings
     short: Indices
-    """Which of them have fewer than `min_frames`."""
+    """Indices of sequences with fewer than `min_frames`."""
     not_finite: Indices
-    """Whose embeddings have a NaN, an infinity, or a number beyond float16."""
+    """Indices of embeddings with a NaN, an infinity, or a number beyond float16."""
 
 
 def embed(
     encoder: Encoder,
-    data: Labelled,
+    data: LabelledSequences,
     workdir: str | Path,
     rows: Indices | None = None,
     *,
     options: EmbedOptions | None = None,
     source: str = "",
-    tell: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> EmbeddedSet:
-    """Return the embeddings of sequences, made by this run, by a killed one before it, or both.
+    """Embed sequences, or load the embeddings that an earlier run has left.
 
-    workdir: where they are kept, in a folder named by all they follow from; found complete there,
-        nothing is computed
-    rows: which sequences, by default all
-    source: what tells the data from other data with the same labels
-    tell: called with the number of sequences done and their total
+    Args:
+        encoder: The network on any backend.
+        data: m sequences with labels.
+        workdir: Where embeddings are stored, in a folder named by their key; a complete folder is
+            loaded, an incomplete one is resumed.
+        rows: Indices of the sequences to embed; all by default.
+        options: Batch sizes and limits of frames.
+        source: Identifies the data among others with the same labels.
+        progress: Called with the number of sequences done and their total.
 
-    Raises DataError for silhouettes of another size than the model's, for a folder that is damaged,
-    and for a full disk.
+    Raises:
+        DataError: Silhouettes of another size than the model's, a damaged folder, a full disk.
     """
-    how = options or EmbedOptions()
+    settings = options or EmbedOptions()
     chosen = np.arange(len(data.people)) if rows is None else np.asarray(rows, np.int64)
     if not chosen.size:
         raise DataError("expected at least one sequence to embed, got none")
@@ -95,22 +100,30 @@ def embed(
         "views_deg": data.views_deg[chosen].tolist(),
         "lengths": data.lengths[chosen].tolist(),
     }
-    key = embedding_key(encoder.info, how, {**labels, "source": source})
+    key = embedding_key(encoder.info, settings, {**labels, "source": source})
     name = re.sub(r"[^\w.-]+", "_", encoder.info.model_name, flags=re.ASCII).strip(".")
     place = Path(workdir) / f"{name[:40]}-{key[:12]}"
     if read_store(place, key) is None:
-        _fill(encoder, data, chosen, Store(place, key, _shape(chosen, encoder)), how, labels, tell)
+        _fill(
+            encoder,
+            data,
+            chosen,
+            EmbeddingStore(place, key, _shape(chosen, encoder)),
+            settings,
+            labels,
+            progress,
+        )
     return read_embedded(place)
 
 
 def read_embedded(folder: str | Path) -> EmbeddedSet:
     """Open a complete folder of embeddings (DataError)."""
-    found = read_store(Path(folder))
-    if found is None:
+    stored = read_store(Path(folder))
+    if stored is None:
         raise DataError(
             f"no complete embeddings in {one_line(folder)}: run the evaluation to its end"
         )
-    array, labels = found
+    array, labels = stored
     try:
         people, views, short, not_finite = (
             np.array(labels[name], np.int64)
@@ -123,12 +136,14 @@ def read_embedded(folder: str | Path) -> EmbeddedSet:
         ) from err
     if not len(array) == len(people) == len(sequences) == len(views):
         raise DataError(f"{one_line(folder)}: expected {len(array)} labels of each kind. Delete it")
-    return EmbeddedSet(Path(folder), Walks(array, people, sequences, views), short, not_finite)
+    return EmbeddedSet(
+        Path(folder), LabelledEmbeddings(array, people, sequences, views), short, not_finite
+    )
 
 
 def embedding_key(info: EncoderInfo, options: EmbedOptions, data: Any) -> str:
-    """Return the sha256 of all that embeddings follow from."""
-    # a network in memory has no sha256: nothing that was embedded earlier can be told to be its
+    """Return the sha256 of everything that determines the embeddings."""
+    # a network in memory has no sha256: none of the stored embeddings can be known to be its own
     weights = info.weights_sha256 or os.urandom(8).hex()
     model = [weights, info.backend, info.provider, info.precision, *info.size]
     text = json.dumps([model, asdict(options), data], sort_keys=True)
@@ -136,7 +151,7 @@ def embedding_key(info: EncoderInfo, options: EmbedOptions, data: Any) -> str:
 
 
 def batches(lengths: Indices, options: EmbedOptions) -> list[Indices]:
-    """Return which sequences are embedded together, shortest first; too short ones are in none.
+    """Group sequences into batches, shortest first; those below `min_frames` are in none.
 
     lengths: [m] frames
     """
@@ -157,14 +172,14 @@ def batches(lengths: Indices, options: EmbedOptions) -> list[Indices]:
 
 def _fill(
     encoder: Encoder,
-    data: Labelled,
+    data: LabelledSequences,
     chosen: Indices,
-    store: Store,
+    store: EmbeddingStore,
     options: EmbedOptions,
     labels: dict[str, Any],
-    tell: Callable[[int, int], None],
+    progress: Callable[[int, int], None],
 ) -> None:
-    """Embed what a store lacks, and finish it."""
+    """Embed the batches that a store lacks, and complete it."""
     lengths = data.lengths[chosen]
     plan = batches(lengths, options)
     with store:
@@ -175,7 +190,7 @@ def _fill(
                 continue
             _embed_batch(encoder, data, chosen, batch, store, options)
             done += len(batch)
-            tell(done, len(chosen))
+            progress(done, len(chosen))
             if time.monotonic() - saved > SAVE_EVERY_S:
                 store.save(number + 1)
                 saved = time.monotonic()
@@ -188,13 +203,13 @@ def _fill(
 
 def _embed_batch(
     encoder: Encoder,
-    data: Labelled,
+    data: LabelledSequences,
     chosen: Indices,
     batch: Indices,
-    store: Store,
+    store: EmbeddingStore,
     options: EmbedOptions,
 ) -> None:
-    """Embed some sequences, padded at the end to the longest, into their rows."""
+    """Embed one batch, padded at the end to its longest sequence, into the store's rows."""
     walks = [data.read(int(chosen[row]))[: options.max_frames] for row in batch]
     lengths = np.array([len(walk) for walk in walks], np.int32)
     silhouettes = np.zeros((len(walks), lengths.max(), *encoder.info.size), np.uint8)
@@ -208,7 +223,7 @@ def _shape(chosen: Indices, encoder: Encoder) -> tuple[int, int, int]:
     return len(chosen), encoder.info.parts, encoder.info.embedding
 
 
-def _check_size(info: EncoderInfo, data: Labelled, row: int) -> None:
+def _check_size(info: EncoderInfo, data: LabelledSequences, row: int) -> None:
     got = tuple(data.read(row).shape[1:])
     if got != tuple(info.size):
         expected = f"{info.size[0]}x{info.size[1]}"

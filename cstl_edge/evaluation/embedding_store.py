@@ -1,7 +1,7 @@
-"""Embeddings on disk: float16 in one file that is mapped, and JSON that says what they are.
+"""Folder of embeddings: one memory-mapped float16 file, and JSON with labels and key.
 
-`embeddings.npy` [m, p, d] is written row by row; `progress.json` tells how many batches are safely
-there, so that a killed run goes on; `labels.json` comes last and makes the folder complete.
+`embeddings.npy` [m, p, d] is written row by row; `progress.json` counts the batches that are safely
+on disk, so that a killed run resumes; `labels.json` is written last and makes the folder complete.
 """
 
 from __future__ import annotations
@@ -23,11 +23,20 @@ NPY: Any = np.lib.format  # numpy does not type it
 ARRAY, LABELS, PROGRESS = "embeddings.npy", "labels.json", "progress.json"
 
 
-class Store:
-    """A folder of embeddings that is being written; `finish` makes it one that can be read."""
+class EmbeddingStore:
+    """Writer of a folder of embeddings; `finish` completes it."""
 
     def __init__(self, folder: Path, key: str, shape: tuple[int, int, int]) -> None:
-        """Open or begin a folder (DataError for one that holds something else, or a full disk)."""
+        """Open or begin a folder.
+
+        Args:
+            folder: Made where it is missing.
+            key: sha256 of everything that determines the embeddings.
+            shape: m, p, d.
+
+        Raises:
+            DataError: The folder holds other embeddings, or the disk is full.
+        """
         self.folder, self.key = folder, key
         self.batches_done, self.failed = 0, list[int]()
         try:
@@ -39,7 +48,7 @@ class Store:
         except OSError as err:
             raise self._refused(err, shape) from err
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> EmbeddingStore:
         return self
 
     def __exit__(
@@ -48,7 +57,7 @@ class Store:
         os.close(self._file)
 
     def write(self, row: int, embedding: Floats) -> None:
-        """Put one embedding [p, d] into its row; one that float16 cannot hold becomes a failure."""
+        """Write one embedding [p, d] into its row; one that float16 cannot hold is a failure."""
         with np.errstate(over="ignore", invalid="ignore"):
             half = embedding.astype(np.float16)
         if not np.isfinite(half).all():
@@ -61,16 +70,16 @@ class Store:
         self._put(row, np.full(shape, np.nan, np.float16))
 
     def save(self, batches_done: int) -> None:
-        """Make sure that what was written survives, and say how much it is."""
-        told = {"key": self.key, "batches": batches_done, "failed": self.failed}
+        """Sync the rows to disk and record how many batches are there."""
+        record = {"key": self.key, "batches": batches_done, "failed": self.failed}
         try:
             os.fsync(self._file)
-            _write_json(self.folder / PROGRESS, told)
+            _write_json(self.folder / PROGRESS, record)
         except OSError as err:
             raise self._refused(err) from err
 
     def finish(self, labels: Mapping[str, Any]) -> None:
-        """Make the folder complete."""
+        """Complete the folder."""
         try:
             os.fsync(self._file)
             _write_json(self.folder / LABELS, {"key": self.key, **labels})
@@ -86,20 +95,23 @@ class Store:
             raise self._refused(err) from err
 
     def _progress(self) -> dict[str, Any] | None:
-        """Take up what an earlier run has left; None when there is nothing."""
-        told = read_json(self.folder / PROGRESS)
-        if told is None or not (self.folder / ARRAY).exists():
+        """Read what an earlier run has left; None when there is nothing."""
+        record = read_json(self.folder / PROGRESS)
+        if record is None or not (self.folder / ARRAY).exists():
             return None
-        if told.get("key") != self.key:
+        if record.get("key") != self.key:
             raise DataError(
                 f"{one_line(self.folder)} holds embeddings of another model or other data. Delete "
                 "it, or give another folder"
             )
-        self.batches_done, self.failed = int(told.get("batches", 0)), list(told.get("failed", []))
-        return told
+        self.batches_done, self.failed = (
+            int(record.get("batches", 0)),
+            list(record.get("failed", [])),
+        )
+        return record
 
     def _create(self, shape: tuple[int, int, int]) -> int:
-        """Make the file in its full length, the disk space taken now; return where rows begin."""
+        """Create the file at full length, reserve the disk space; return the rows' offset."""
         path = self.folder / ARRAY
         with path.open("wb") as file:
             header = {"descr": "<f2", "fortran_order": False, "shape": shape}
@@ -139,18 +151,18 @@ def read_store(folder: Path, key: str | None = None) -> tuple[Vectors, dict[str,
 def read_json(path: Path, remedy: str = "Delete its folder") -> dict[str, Any] | None:
     """Return a JSON object, None where there is no file (DataError when it is something else)."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as err:
         raise DataError(f"cannot read {one_line(path)}: {one_line(err)}. {remedy}") from err
-    if not isinstance(told, dict):
+    if not isinstance(record, dict):
         raise DataError(f"{one_line(path)}: expected a JSON object. {remedy}")
-    return told
+    return record
 
 
 def _offset(folder: Path, shape: tuple[int, int, int]) -> int:
-    """Return where the rows of a file begin that is there already."""
+    """Return the offset of the rows in an existing file."""
     return int(_mapped(folder, list(shape)).offset)
 
 
@@ -170,7 +182,7 @@ def _mapped(folder: Path, shape: Any) -> np.memmap[Any, Any]:
     return mapped
 
 
-def _write_json(path: Path, told: Mapping[str, Any]) -> None:
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
     part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(told), encoding="utf-8")
+    part.write_text(json.dumps(record), encoding="utf-8")
     os.replace(part, path)

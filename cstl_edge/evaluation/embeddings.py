@@ -1,6 +1,6 @@
-"""Embedded sequences with what is known of them, and CASIA-B's names of gallery and probes.
+"""Embedded sequences with their labels, and the distances between them in blocks.
 
-Letters of this room: `m` sequences, `s` frames, `p` parts, `d` embedding dimensions.
+Letters: `m` sequences, `s` frames, `p` parts, `d` embedding dimensions.
 """
 
 from __future__ import annotations
@@ -12,16 +12,45 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.arrays import Floats, Indices
+from cstl_edge.arrays import Floats, Indices, Silhouettes
 
 BLOCK_BYTES = 512 * 2**20
+Vectors = npt.NDArray[np.floating[Any]]  # float32, or float16 of a file that is mapped
+
+GALLERY = ("nm-01", "nm-02", "nm-03", "nm-04")
+PROBES = {"nm": ("nm-05", "nm-06"), "bg": ("bg-01", "bg-02"), "cl": ("cl-01", "cl-02")}
+
+
+@dataclass(frozen=True)
+class LabelledEmbeddings:
+    """Embedded sequences with the labels of each: person, sequence name (`nm-05`), view [deg].
+
+    A sequence whose embedding has a NaN or an infinity failed to enrol: it matches nobody.
+    """
+
+    embeddings: Vectors  # [m, p, d]
+    people: Indices  # [m]
+    sequences: npt.NDArray[np.str_]  # [m]
+    views_deg: Indices  # [m]
+
+    def __getitem__(self, keep: Any) -> LabelledEmbeddings:
+        """Return the sequences that `keep` (an index or a mask over m) selects."""
+        return LabelledEmbeddings(
+            self.embeddings[keep], self.people[keep], self.sequences[keep], self.views_deg[keep]
+        )
+
+
+def gait_energy(silhouettes: Silhouettes) -> Floats:
+    """Return gait energy images, the mean over frames, as embeddings of one part: [m, 1, h·w]."""
+    mean = np.stack([sequence.mean(axis=0) for sequence in silhouettes]) / 255
+    return np.asarray(mean.reshape(len(mean), 1, -1), np.float32)  # [m, 1, h·w]
 
 
 def part_mean_distance(a: Vectors, b: Vectors) -> Floats:
     """Return the mean over parts of the Euclidean distance: [i, p, d] and [j, p, d] to [i, j].
 
     Computed in float32, where an embedding is up to a thousandth of its length away from itself.
-    Whatever is not finite is infinitely far from everything.
+    An embedding that is not finite is infinitely far from everything.
     """
     total = np.zeros((len(a), len(b)), np.float32)
     for part in range(a.shape[1]):
@@ -40,10 +69,16 @@ def part_mean_distance(a: Vectors, b: Vectors) -> Floats:
 def distance_rows(
     embeddings: Vectors, probes: Indices, gallery: Indices, limit_bytes: int = BLOCK_BYTES
 ) -> Iterator[tuple[slice, Floats]]:
-    """Yield the distances of some probes after another to the whole gallery: which, [i, g].
+    """Yield blocks of probes and their distances to the whole gallery.
 
-    embeddings: [m, p, d], may be a mapped file; probes, gallery: indices into m
-    limit_bytes: what all blocks together may take
+    Args:
+        embeddings: [m, p, d], may be a memory-mapped file.
+        probes: [n], indices of the m sequences.
+        gallery: [g], indices of the m sequences.
+        limit_bytes: Memory of all blocks together.
+
+    Yields:
+        The slice of `probes`, and distances [i, g].
     """
     parts, dims = embeddings.shape[1:]
     rows, columns = block_shape(len(gallery), parts, dims, limit_bytes)
@@ -62,9 +97,9 @@ def block_shape(
 ) -> tuple[int, int]:
     """Return how many probes and how many gallery entries are in memory at a time.
 
-    Either takes its embedding (4 bytes a number at most) and one part of it at work. A probe has
-    its distances besides, twice, for the caller still holds the last ones; every pair of the two
-    three numbers at work. Probes get half of the limit, entries and pairs the other.
+    Each takes its embedding (4 bytes a number at most) and a working copy of one part. A probe
+    also has its distances, twice, since the caller still holds the last ones; each pair of the two
+    has three working numbers. Probes get half of the limit, entries and pairs the other half.
 
     >>> block_shape(4767, 32, 512)
     (2444, 2657)
@@ -72,34 +107,3 @@ def block_shape(
     half, entry = limit_bytes // 2, 4 * parts * dims + 12 * dims  # bytes
     rows = max(1, half // (entry + 8 * gallery))
     return rows, max(1, half // (entry + 12 * rows))
-
-
-Vectors = npt.NDArray[np.floating[Any]]  # float32, or float16 of a file that is mapped
-
-GALLERY = ("nm-01", "nm-02", "nm-03", "nm-04")
-PROBES = {"nm": ("nm-05", "nm-06"), "bg": ("bg-01", "bg-02"), "cl": ("cl-01", "cl-02")}
-
-
-@dataclass(frozen=True)
-class Walks:
-    """Embedded sequences and what is known of each: person, sequence name (`nm-05`), view [deg].
-
-    A sequence whose embedding has a NaN or an infinity failed to enrol: it matches nobody.
-    """
-
-    embeddings: Vectors  # [m, p, d]
-    people: npt.NDArray[np.int64]  # [m]
-    sequences: npt.NDArray[np.str_]  # [m]
-    views_deg: npt.NDArray[np.int64]  # [m]
-
-    def __getitem__(self, keep: Any) -> Walks:
-        """Return the sequences that `keep` (an index or a mask over m) selects."""
-        return Walks(
-            self.embeddings[keep], self.people[keep], self.sequences[keep], self.views_deg[keep]
-        )
-
-
-def gait_energy(silhouettes: npt.NDArray[np.uint8]) -> Floats:
-    """Return gait energy images, the mean over frames, as embeddings of one part: [m, 1, h·w]."""
-    mean = np.stack([sequence.mean(axis=0) for sequence in silhouettes]) / 255
-    return np.asarray(mean.reshape(len(mean), 1, -1), np.float32)  # [m, 1, h·w]

@@ -1,4 +1,4 @@
-"""From embeddings to the figures of a protocol, as one record that is fit for JSON."""
+"""Evaluate embeddings by a protocol: one record for JSON."""
 
 from __future__ import annotations
 
@@ -24,42 +24,49 @@ def evaluate(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """Return what a protocol finds: who was searched among whom, what failed, the figures.
+    """Evaluate the metrics of a protocol.
 
-    protocol: one of PROTOCOLS; `auto` goes by the names of the sequences
-    fpirs: wanted FPIR under `open-set`
-    probe, drop_unmated: as for `trials`
-    Raises DataError when there is nothing to search for or among.
+    Args:
+        embedded: Embeddings [m, p, d] with their labels, and the sequences without one.
+        protocol: One of PROTOCOLS; `auto` chooses by the names of the sequences.
+        fpirs: Wanted false-positive identification rates of `open-set`, 0..1.
+        probe: [m], the probes of `gait3d` and `open-set`; see `trials`.
+        drop_unmated: Leave out probes whose person is not in the gallery; see `trials`.
+        seed: Of the bootstrap.
+        draws: Of people, for the 95 % intervals.
+
+    Raises:
+        DataError: No probes, or nothing in the gallery.
     """
     walks = embedded.walks
     chosen = choose(walks.sequences.tolist()) if protocol == "auto" else protocol
-    asked = trials(walks, chosen, probe=probe, drop_unmated=drop_unmated)
-    probes = np.concatenate(list(asked.probes.values()))
-    figures = (
-        search(walks, asked, fpirs, seed=seed, draws=draws)
+    tested = trials(walks, chosen, probe=probe, drop_unmated=drop_unmated)
+    probes = np.concatenate(list(tested.probes.values()))
+    metrics = (
+        search(walks, tested, fpirs, seed=seed, draws=draws)
         if chosen == "open-set"
-        else match(walks, asked, seed=seed, draws=draws)
+        else match(walks, tested, seed=seed, draws=draws)
     )
     return {
         "protocol": chosen,
-        "searched": asked.said,
-        "averaged": asked.averaged,
-        "drop_unmated": asked.drop_unmated,
-        "people": len(np.unique(walks.people[np.concatenate([probes, asked.gallery])])),
-        "gallery_sequences": len(asked.gallery),
+        "searched": tested.description,
+        "averaged": tested.averaged,
+        "drop_unmated": tested.drop_unmated,
+        "people": len(np.unique(walks.people[np.concatenate([probes, tested.gallery])])),
+        "gallery_sequences": len(tested.gallery),
         "probe_sequences": len(probes),
         "views": len(np.unique(walks.views_deg)),
-        "failed_to_enrol": _failures(embedded, asked, probes),
-        **figures,
+        "failed_to_enrol": _failures(embedded, tested, probes),
+        **metrics,
     }
 
 
-def _failures(embedded: EmbeddedSet, asked: Trials, probes: Indices) -> dict[str, Any]:
-    """Return how many sequences of gallery and probes have no embedding that can match."""
+def _failures(embedded: EmbeddedSet, tested: Trials, probes: Indices) -> dict[str, Any]:
+    """Count the sequences of gallery and probes without an embedding that can match."""
     failed = np.union1d(embedded.short, embedded.not_finite)
-    used = np.concatenate([asked.gallery, probes])
+    used = np.concatenate([tested.gallery, probes])
     return {
-        "gallery": int(np.isin(asked.gallery, failed).sum()),
+        "gallery": int(np.isin(tested.gallery, failed).sum()),
         "probes": int(np.isin(probes, failed).sum()),
         "short": int(np.isin(used, embedded.short).sum()),
         "not_finite": int(np.isin(used, embedded.not_finite).sum()),

@@ -1,4 +1,4 @@
-"""Whom to evaluate on: the test people of a prepared dataset, or Walkers that no training saw."""
+"""Load the test people: of a prepared dataset, or Walkers that no training saw."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ class HeldOut:
     rows: Indices
     kind: str
     """`walkers`, or the kind of dataset as it was prepared."""
-    said: str
+    description: str
+    """For reports."""
     source: str
-    """What tells this data from other data with the same labels."""
+    """Identifies this data among others with the same labels."""
     probe: Bools | None = None
-    """[rows], who is searched, where a list says so."""
+    """[rows], the probes, where a partition file lists them."""
 
     @property
     def protocol(self) -> str:
@@ -59,12 +60,17 @@ def held_out(
     split: str = FIELD,
     partition: str | Path | None = None,
 ) -> HeldOut:
-    """Return the test half of a prepared folder, or of `walkers`, `walkers:FIRST-LAST`.
+    """Load the test half of a prepared folder, or of `walkers`, `walkers:FIRST-LAST`.
 
-    size: h, w of the Walkers' silhouettes; a folder has its own
-    split: `field`, `first-5153` (OU-MVLP) or `all`; a folder that knows no split is taken whole
-    partition: JSON that lists TEST_SET and PROBE_SET, in place of a split
-    Raises ConfigError for a split that is not there, DataError when nobody is left to test.
+    Args:
+        data: The folder, or a text that begins with `walkers`.
+        size: h, w of the Walkers' silhouettes [pixels]; a folder has its own.
+        split: `field`, `first-5153` (OU-MVLP) or `all`; a folder without splits is taken whole.
+        partition: JSON file that lists TEST_SET and PROBE_SET, in place of a split.
+
+    Raises:
+        ConfigError: The split does not exist.
+        DataError: Nobody is left to test.
     """
     text = str(data)
     if text == WALKERS or text.startswith(f"{WALKERS}:"):
@@ -73,7 +79,7 @@ def held_out(
 
 
 def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
-    """Make Walkers in the CASIA-B protocol, or find them made."""
+    """Load Walkers in the CASIA-B protocol; render those that the cache lacks."""
     first, last = _ids(text)
     try:
         from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
@@ -89,23 +95,23 @@ def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
         size=size,
     )
     data = ShardedSequences(make_shards(settings, CACHE))
-    said = f"Walkers {first} to {last}, synthetic people, {WALKERS_FRAMES} frames"
+    description = f"Walkers {first} to {last}, synthetic people, {WALKERS_FRAMES} frames"
     source = f"{WALKERS} {settings.fingerprint()}"
-    return HeldOut(data, np.arange(len(data.people)), WALKERS, said, source)
+    return HeldOut(data, np.arange(len(data.people)), WALKERS, description, source)
 
 
 def _ids(text: str) -> tuple[int, int]:
-    """Read the ids behind `walkers:`; ConfigError when they are none."""
+    """Parse the ids behind `walkers:` (ConfigError)."""
     if text == WALKERS:
         return WALKERS_IDS
-    found = re.fullmatch(rf"{WALKERS}:(\d{{1,9}})-(\d{{1,9}})", text, flags=re.ASCII)
-    if not found or int(found[2]) <= int(found[1]):
+    match = re.fullmatch(rf"{WALKERS}:(\d{{1,9}})-(\d{{1,9}})", text, flags=re.ASCII)
+    if not match or int(match[2]) <= int(match[1]):
         first, last = WALKERS_IDS
         raise ConfigError(
             f"expected {WALKERS}:FIRST-LAST with two people or more, such as "
             f"{WALKERS}:{first}-{last}; got {one_line(text)!r}"
         )
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def _prepared(folder: Path, split: str, partition: Path | None) -> HeldOut:
@@ -118,28 +124,28 @@ def _prepared(folder: Path, split: str, partition: Path | None) -> HeldOut:
         rows, probe = _listed(data, names, partition)
         return HeldOut(data, rows, kind, f"{kind}, as {partition.name} lists", source, probe)
     if split == EVERYBODY or (kind not in SPLITS and split == FIELD):
-        tested, who = ids, "everybody"
+        tested, selection = ids, "everybody"
     else:
-        tested, who = test_ids(kind, split, ids), f"split {split}"
+        tested, selection = test_ids(kind, split, ids), f"split {split}"
     if not tested.size:
         raise DataError(
-            f"{one_line(folder)}: nobody to test in the {who} of {kind} among its {len(ids)} "
+            f"{one_line(folder)}: nobody to test in the {selection} of {kind} among its {len(ids)} "
             f"people (ids {ids.min()} to {ids.max()}). Prepare the test people, or give --split all"
         )
     rows = np.flatnonzero(np.isin(data.people, tested))
-    return HeldOut(data, rows, kind, f"{kind}, {who}", source)
+    return HeldOut(data, rows, kind, f"{kind}, {selection}", source)
 
 
 def _listed(
     data: ShardedSequences, names: Mapping[int, str], partition: Path
 ) -> tuple[Indices, Bools | None]:
     """Return the sequences of TEST_SET, and which of them are in PROBE_SET."""
-    told = read_json(partition, LISTS)
-    if told is None or not all(isinstance(told.get(key, []), list) for key in KEYS):
+    record = read_json(partition, LISTS)
+    if record is None or not all(isinstance(record.get(key, []), list) for key in KEYS):
         raise DataError(f"cannot read {one_line(partition)}. {LISTS}")
-    if not set(KEYS) & set(told):
+    if not set(KEYS) & set(record):
         raise DataError(f"{one_line(partition)} has neither list. {LISTS}")
-    tested = {str(name) for name in told.get("TEST_SET", names.values())}
+    tested = {str(name) for name in record.get("TEST_SET", names.values())}
     unknown = tested - set(names.values())
     if unknown:
         raise DataError(
@@ -150,9 +156,9 @@ def _listed(
         [row for row, person in enumerate(data.people.tolist()) if names[person] in tested],
         np.int64,
     )
-    if "PROBE_SET" not in told:
+    if "PROBE_SET" not in record:
         return rows, None
-    probes = {str(name) for name in told["PROBE_SET"]}
+    probes = {str(name) for name in record["PROBE_SET"]}
     return rows, np.array([_name(data, names, row) in probes for row in rows.tolist()], np.bool_)
 
 
@@ -164,9 +170,9 @@ def _name(data: ShardedSequences, names: Mapping[int, str], row: int) -> str:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Return what changes when a folder is prepared again: its index, or size and time of files."""
+    """Return a digest of a folder's index, or of the sizes and times of its files."""
     if is_dataset(folder):
         return hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()
-    found = [path.stat() for path in sorted(folder.iterdir()) if path.suffix in (".json", ".npy")]
-    text = json.dumps([[stat.st_size, stat.st_mtime_ns] for stat in found])
+    stats = [path.stat() for path in sorted(folder.iterdir()) if path.suffix in (".json", ".npy")]
+    text = json.dumps([[stat.st_size, stat.st_mtime_ns] for stat in stats])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,6 +1,7 @@
-"""How near strangers come: impostor thresholds by gallery size, as they travel with a model.
+"""Impostor thresholds by gallery size and FPIR, stored in a model's manifest.
 
-Also what those thresholds do to other people than the ones that they were taken from.
+`impostor_table` computes them from sequences of synthetic people; `open_set` measures FNIR and FPIR
+at these thresholds on other people.
 """
 
 from __future__ import annotations
@@ -9,29 +10,41 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Bools, Floats
-from cstl_edge.evaluation.embeddings import GALLERY, Walks, part_mean_distance
+from cstl_edge.arrays import Bools, Floats, Indices
+from cstl_edge.evaluation.embeddings import GALLERY, LabelledEmbeddings, part_mean_distance
 
 FPIR = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-SIZES = (1, 2, 4, 8, 16, 20)  # people; above 20 a gallery's own scores serve
-WALKS = (1, 4, 12)  # that each of them is enrolled from
+SIZES = (1, 2, 4, 8, 16, 20)  # people; a larger gallery is calibrated by its own scores
+WALKS = (1, 4, 12)  # sequences that each person is enrolled from
 
 
 def impostor_table(
-    walks: Walks,
+    walks: LabelledEmbeddings,
     *,
     sizes: Sequence[int] = SIZES,
     walks_each: Sequence[int] = WALKS,
     draws: int = 20_000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the distances below which impostors fall, by walks, gallery size and wanted FPIR.
+    """Compute the distances below which impostors fall, by walks, gallery size and wanted FPIR.
 
-    One draw is a search as it happens in use: N people are enrolled, each from W sequences (any
-    view, any condition), and a stranger is searched once. threshold[k][i][j] is the quantile
-    fpir[j] of the nearest distance over all draws with sizes[i] people of walks_each[k] walks.
+    One draw simulates one search: N people are enrolled, each from W sequences (any view, any
+    condition), and a stranger is searched once.
+
+    Args:
+        walks: m embedded sequences of more than max(sizes) people.
+        sizes: Numbers of enrolled people.
+        walks_each: Numbers of sequences that each is enrolled from.
+        draws: Searches for each cell of the table.
+        seed: Of the draws.
+
+    Returns:
+        A record for the manifest: threshold[k][i][j] is the quantile fpir[j] of the nearest
+        distance over all draws with sizes[i] people of walks_each[k] sequences.
+
+    Raises:
+        ValueError: Too few people.
     """
     rng = np.random.default_rng(seed)
     distance = part_mean_distance(walks.embeddings, walks.embeddings)  # [m, m]
@@ -53,7 +66,7 @@ def impostor_table(
 
 def _impostor_quantiles(
     distance: Floats,
-    of_person: Sequence[npt.NDArray[np.int64]],
+    of_person: Sequence[Indices],
     size: int,
     walks_each: int,
     draws: int,
@@ -68,7 +81,7 @@ def _impostor_quantiles(
 
 
 def open_set(
-    walks: Walks,
+    walks: LabelledEmbeddings,
     table: dict[str, Any],
     *,
     size: int = 20,
@@ -76,12 +89,23 @@ def open_set(
     draws: int = 200,
     seed: int = 1,
 ) -> list[dict[str, float]]:
-    """Measure FNIR and FPIR of the thresholds of `impostor_table`, on other people than its own.
+    """Measure FNIR and FPIR at the thresholds of an `impostor_table`, on other people.
 
     Per draw `size` people are enrolled, each from `walks_each` of their sequences nm-01..04 at
     views drawn at random; all others are strangers. A mated search fails when the nearest entry is
     another person's or lies beyond the threshold (FNIR, rank 1), a non-mated one when its nearest
     entry lies below it (FPIR).
+
+    Args:
+        walks: m embedded sequences, of people who are not in the table.
+        table: Of `impostor_table`.
+        size: Enrolled people, one of the table's sizes.
+        walks_each: Sequences that each is enrolled from, one of the table's walks.
+        draws: Galleries.
+        seed: Of the draws.
+
+    Returns:
+        For each wanted FPIR the measured FPIR and FNIR.
     """
     rng = np.random.default_rng(seed)
     distance = part_mean_distance(walks.embeddings, walks.embeddings)
@@ -107,11 +131,11 @@ def open_set(
 
 
 def _draw_sequences(
-    walks: Walks,
-    people: npt.NDArray[np.int64],
+    walks: LabelledEmbeddings,
+    people: Indices,
     allowed: Bools,
     count: int,
     rng: np.random.Generator,
-) -> npt.NDArray[np.int64]:
+) -> Indices:
     own = (np.flatnonzero(allowed & (walks.people == person)) for person in people)
     return np.concatenate([rng.choice(rows, count, replace=False) for rows in own])

@@ -1,4 +1,4 @@
-"""What chance does to a figure: 95 % intervals by a bootstrap over people."""
+"""Confidence intervals (95 %) and paired comparisons by a bootstrap over people."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from cstl_edge.arrays import Doubles, Indices
 
 
-def by_person(
-    hits: npt.NDArray[np.float64], people: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def by_person(hits: Doubles, people: Indices) -> Doubles:
     """Return the mean of hits [probes, ...] over each person's, NaN left out: [people], sorted."""
     return np.array([np.nanmean(hits[people == person]) for person in np.unique(people)])
 
 
 def bootstrap(
-    by_person: npt.NDArray[np.float64],
-    statistic: Callable[[npt.NDArray[np.float64]], float] = lambda x: float(np.mean(x)),
+    by_person: Doubles,
+    statistic: Callable[[Doubles], float] = lambda x: float(np.mean(x)),
     *,
     seed: int = 0,
     draws: int = 500,
 ) -> list[float]:
-    """Return the 95 % interval of a statistic over people, who are drawn with replacement."""
+    """Compute the 95 % interval of a statistic over people, drawn with replacement.
+
+    Args:
+        by_person: [people], one value each.
+        statistic: Of a draw; the mean by default.
+        seed: Of the draws.
+        draws: Number of resamples.
+    """
     rng = np.random.default_rng(seed)
     values = [statistic(rng.choice(by_person, len(by_person))) for _ in range(draws)]
     return [round(float(v), 4) for v in np.quantile(values, [0.025, 0.975])]
@@ -31,7 +37,7 @@ def bootstrap(
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much one model differs from another on the same people."""
+    """The difference of two models on the same people."""
 
     difference: float
     """Mean of the first less that of the second."""
@@ -41,16 +47,22 @@ class Comparison:
 
 
 def compare(
-    a: npt.NDArray[np.float64],
-    b: npt.NDArray[np.float64],
+    a: Doubles,
+    b: Doubles,
     *,
     seed: int = 0,
     draws: int = 2000,
 ) -> Comparison:
-    """Compare two models by a paired bootstrap: a person is drawn with both figures.
+    """Compare two models by a paired bootstrap: a person is drawn with both values.
 
-    a, b: [people], each person's share of hits in the same order, as `by_person` gives them
-    Raises ValueError when they are not of the same, at least two people.
+    Args:
+        a: [people], each person's share of hits with the first model (`by_person`).
+        b: [people], the same people in the same order, with the second model.
+        seed: Of the draws.
+        draws: Number of resamples.
+
+    Raises:
+        ValueError: The people differ, or there are fewer than two.
     """
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
@@ -64,7 +76,7 @@ def compare(
     return Comparison(float(gain.mean()), (low, high), verdict)
 
 
-def drawn_people(people: int, seed: int, draws: int) -> npt.NDArray[np.float64]:
+def drawn_people(people: int, seed: int, draws: int) -> Doubles:
     """Return how often each of so many people is drawn, with replacement: [draws, people]."""
     counts = np.random.default_rng(seed).multinomial(people, [1 / people] * people, size=draws)
     return counts.astype(np.float64)

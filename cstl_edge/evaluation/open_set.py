@@ -17,7 +17,7 @@ import numpy as np
 from cstl_edge.arrays import Bools, Doubles, Floats, Indices
 from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.evaluation.closed_set import DIGITS, DRAWS
-from cstl_edge.evaluation.embeddings import Walks, distance_rows
+from cstl_edge.evaluation.embeddings import LabelledEmbeddings, distance_rows
 from cstl_edge.evaluation.intervals import drawn_people
 from cstl_edge.evaluation.protocols import Trials
 
@@ -29,7 +29,7 @@ DET_POINTS = 60
 
 @dataclass(frozen=True)
 class Searches:
-    """The two figures of every search in every split; infinite where there is none."""
+    """The two distances of every search in every split; infinite where there is none."""
 
     people: Indices  # [probes], index of the person who walks
     known: Bools  # [splits, people]
@@ -38,7 +38,7 @@ class Searches:
 
 
 def search(
-    walks: Walks,
+    walks: LabelledEmbeddings,
     trials: Trials,
     fpirs: Sequence[float] = FPIRS,
     *,
@@ -46,45 +46,65 @@ def search(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """Return FNIR at each wanted FPIR with 95 % intervals over people, and a DET curve.
+    """Evaluate FNIR at each wanted FPIR with 95 % intervals over people, and a DET curve.
 
     Thresholds are distances. Each is the largest at which the non-mated searches of the same split
-    stay within the wanted rate; figures are means over the splits. A rate below `provable_fpir`, 3
+    stay within the wanted rate; results are means over the splits. A rate below `provable_fpir`, 3
     divided by the non-mated searches, cannot be proved: none of them may be wrong by luck alone.
 
-    Raises ConfigError for a rate not within 0..1, DataError for fewer than 4 enrolled people.
+    Args:
+        walks: m embedded sequences with their labels.
+        trials: Of the protocol `open-set`.
+        fpirs: Wanted false-positive identification rates, 0..1.
+        splits: Random halves of the people who are enrolled.
+        seed: Of splits and bootstrap.
+        draws: Of people, for the intervals.
+
+    Raises:
+        ConfigError: A rate is not within 0..1.
+        DataError: Fewer than 4 people can be enrolled.
     """
     if not fpirs or not all(0 < rate < 1 for rate in fpirs):
         raise ConfigError(f"expected rates between 0 and 1, got {list(fpirs)}")
-    found = searches(walks, trials, splits, seed)
-    mated = np.array([known[found.people].sum() for known in found.known])
-    others = len(found.people) - mated
+    searched = searches(walks, trials, splits, seed)
+    mated = np.array([known[searched.people].sum() for known in searched.known])
+    others = len(searched.people) - mated
     if not min(mated.min(), others.min()):
         raise DataError(
             "protocol open-set: expected probes of enrolled people and of strangers in every split,"
-            f" got at least {mated.min()} and {others.min()} among {len(found.people)}"
+            f" got at least {mated.min()} and {others.min()} among {len(searched.people)}"
         )
-    weights = drawn_people(found.known.shape[1], seed, draws)  # [draws, people]
+    weights = drawn_people(searched.known.shape[1], seed, draws)  # [draws, people]
     provable = 3 / int(others.min())
     return {
         "splits": splits,
-        "gallery_people": int(found.known[0].sum()),
-        "strangers": int((~found.known[0]).sum()),
+        "gallery_people": int(searched.known[0].sum()),
+        "strangers": int((~searched.known[0]).sum()),
         "mated_searches": int(mated.min()),
         "non_mated_searches": int(others.min()),
         "provable_fpir": round(provable, 5),
-        "errors": _rows(found, np.array(fpirs, np.float64), weights, provable),
-        "det": _curve(found, int(others.min())),
+        "errors": _rows(searched, np.array(fpirs, np.float64), weights, provable),
+        "det": _curve(searched, int(others.min())),
     }
 
 
 def compare_fnir(
     a: Searches, b: Searches, fpir: float, *, seed: int = 0, draws: int = DRAWS
 ) -> tuple[float, tuple[float, float]]:
-    """Return how much more the first model misses than the second, with a 95 % interval.
+    """Compare the FNIR of two models at a wanted FPIR by a paired bootstrap over people.
 
-    At a wanted FPIR, by a paired bootstrap: who is drawn counts in both, and each model keeps to
-    thresholds of its own. Raises ValueError when they are not of the same people and splits.
+    Args:
+        a: Searches of the first model.
+        b: Searches of the second, of the same people in the same splits.
+        fpir: Wanted false-positive identification rate; each model has its own thresholds.
+        seed: Of the draws.
+        draws: Number of resamples.
+
+    Returns:
+        FNIR of the first minus FNIR of the second, and its 95 % interval.
+
+    Raises:
+        ValueError: People or splits differ.
     """
     if not (np.array_equal(a.people, b.people) and np.array_equal(a.known, b.known)):
         raise ValueError("expected searches of the same people in the same splits")
@@ -97,11 +117,11 @@ def compare_fnir(
 
 
 def _rows(
-    found: Searches, rates: Doubles, weights: Doubles, provable: float
+    searched: Searches, rates: Doubles, weights: Doubles, provable: float
 ) -> list[dict[str, Any]]:
-    """Return figures and interval at each wanted rate."""
-    points = _errors(found, rates, np.ones((1, weights.shape[1])))[0]  # [rates, 3]
-    spread = np.nanquantile(_errors(found, rates, weights)[..., 1], [0.025, 0.975], axis=0)
+    """Return FPIR, FNIR, interval and threshold at each wanted rate."""
+    points = _errors(searched, rates, np.ones((1, weights.shape[1])))[0]  # [rates, 3]
+    spread = np.nanquantile(_errors(searched, rates, weights)[..., 1], [0.025, 0.975], axis=0)
     return [
         {
             "fpir_wanted": float(rate),
@@ -115,7 +135,9 @@ def _rows(
     ]
 
 
-def searches(walks: Walks, trials: Trials, splits: int = SPLITS, seed: int = 0) -> Searches:
+def searches(
+    walks: LabelledEmbeddings, trials: Trials, splits: int = SPLITS, seed: int = 0
+) -> Searches:
     """Search every probe in the gallery of every split. Raises DataError for too few people."""
     (probes,) = trials.probes.values()
     ids = np.union1d(walks.people[trials.gallery], walks.people[probes])
@@ -154,23 +176,23 @@ def _draw(can: Bools, splits: int, seed: int) -> Bools:
     return known
 
 
-def _errors(found: Searches, rates: Doubles, weights: Doubles) -> Doubles:
+def _errors(searched: Searches, rates: Doubles, weights: Doubles) -> Doubles:
     """Return FPIR, FNIR and threshold at each wanted rate, means over splits.
 
     weights: [draws, people], how often each person counts; returns [draws, rates, 3]
     """
     total = np.zeros((len(weights), len(rates), 3))
-    for known, mate, stranger in zip(found.known, found.mate, found.stranger, strict=True):
-        mated = known[found.people]
+    for known, mate, stranger in zip(searched.known, searched.mate, searched.stranger, strict=True):
+        mated = known[searched.people]
         strange, mates = np.flatnonzero(~mated), np.flatnonzero(mated)
         strange = strange[np.argsort(stranger[strange], kind="stable")]
         mates = mates[np.argsort(mate[mates], kind="stable")]
         near, far = stranger[strange], mate[mates]  # sorted
         for draw, weight in enumerate(weights):
-            alarms = np.cumsum(weight[found.people[strange]])
-            rights = np.cumsum(weight[found.people[mates]])
+            alarms = np.cumsum(weight[searched.people[strange]])
+            rights = np.cumsum(weight[searched.people[mates]])
             total[draw] += _at_rates(near, alarms, far, rights, rates)
-    return total / len(found.known)
+    return total / len(searched.known)
 
 
 def _at_rates(
@@ -194,10 +216,10 @@ def _below(ordered: Floats, counts: Doubles, threshold: Floats) -> Doubles:
     return below
 
 
-def _curve(found: Searches, non_mated: int) -> list[dict[str, Any]]:
+def _curve(searched: Searches, non_mated: int) -> list[dict[str, Any]]:
     """Return the DET curve from one alarm in all non-mated searches to nearly all of them."""
     rates = np.asarray(np.geomspace(1 / non_mated, 0.999, DET_POINTS), np.float64)
-    points = _errors(found, rates, np.ones((1, found.known.shape[1])))[0]
+    points = _errors(searched, rates, np.ones((1, searched.known.shape[1])))[0]
     return [
         {
             "fpir": round(float(fpir), 6),

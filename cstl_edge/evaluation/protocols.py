@@ -1,4 +1,4 @@
-"""Who is searched among whom: the protocols of the field as lists of trials.
+"""Evaluation protocols: probes and gallery of each, as indices of sequences.
 
 `casia-b`             gallery nm-01..04, probes nm-05/06, bg, cl; each pair of different views
 `ou-mvlp`             gallery 01, probes 00; each pair of different views
@@ -17,7 +17,7 @@ import numpy as np
 
 from cstl_edge.arrays import Bools, Indices
 from cstl_edge.errors import ConfigError, DataError, one_line
-from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Walks
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings
 
 PROTOCOLS = ("auto", "casia-b", "ou-mvlp", "cross-view-gallery", "gait3d", "open-set")
 
@@ -42,12 +42,12 @@ class Trials:
     """BY_PAIR, BY_PROBE or WHOLE."""
     drop_unmated: bool
     """Leave out probes whose person is not in the gallery, in place of counting them as missed."""
-    said: str
+    description: str
     """Gallery and probes in words."""
 
 
 def check_protocol(name: str) -> None:
-    """Refuse a name that is none of PROTOCOLS (ConfigError)."""
+    """Raise ConfigError for a name that is not in PROTOCOLS."""
     if name not in PROTOCOLS:
         near = difflib.get_close_matches(name, PROTOCOLS, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(PROTOCOLS)}"
@@ -55,7 +55,7 @@ def check_protocol(name: str) -> None:
 
 
 def choose(sequences: Sequence[str]) -> str:
-    """Return the protocol that goes with the names of the sequences: what `auto` means."""
+    """Choose the protocol by the names of the sequences: what `auto` means."""
     names = set(sequences)
     if names & set(GALLERY):
         return "casia-b"
@@ -63,26 +63,32 @@ def choose(sequences: Sequence[str]) -> str:
 
 
 def trials(
-    walks: Walks,
+    walks: LabelledEmbeddings,
     protocol: str,
     *,
     probe: Bools | None = None,
     drop_unmated: bool | None = None,
 ) -> Trials:
-    """Return the trials of a protocol; of the walks only their labels count.
+    """Select the probes and the gallery of a protocol.
 
-    probe: [m], who is a probe under `gait3d` and `open-set`; by default as the names say, or, where
-    they are neither CASIA-B's nor OU-MVLP's, each person's first sequence
-    drop_unmated: None means as the field does, under `gait3d` alone
-    Raises DataError when there is nothing to search for or among.
+    Args:
+        walks: m sequences; only their labels are used.
+        protocol: One of PROTOCOLS but `auto`.
+        probe: [m], the probes of `gait3d` and `open-set`. Default: by the names of the sequences,
+            or each person's first sequence where the names are neither CASIA-B's nor OU-MVLP's.
+        drop_unmated: Leave out probes whose person is not in the gallery. Default: as the field
+            does, for `gait3d` alone.
+
+    Raises:
+        DataError: No probes, or nothing in the gallery.
     """
-    gallery, probes, averaged, said = _sides(walks, protocol, probe)
+    gallery, probes, averaged, description = _sides(walks, protocol, probe)
     if not gallery.size or not any(rows.size for rows in probes.values()):
-        seen = ", ".join(sorted(set(walks.sequences.tolist()))[:12])
+        names = ", ".join(sorted(set(walks.sequences.tolist()))[:12])
         raise DataError(
-            f"protocol {protocol}: expected {said}; got {gallery.size} sequences for the gallery "
-            f"and {sum(rows.size for rows in probes.values())} probes. Sequences there: "
-            f"{one_line(seen)}"
+            f"protocol {protocol}: expected {description}; got {gallery.size} sequences for the "
+            f"gallery and {sum(rows.size for rows in probes.values())} probes. Sequences there: "
+            f"{one_line(names)}"
         )
     if averaged == BY_PAIR and len(set(walks.views_deg.tolist())) < 2:
         raise DataError(
@@ -90,14 +96,14 @@ def trials(
             "--protocol gait3d"
         )
     drop = protocol == "gait3d" if drop_unmated is None else drop_unmated
-    kept = {name: rows for name, rows in probes.items() if rows.size}
-    return Trials(protocol, gallery, kept, averaged, drop, said)
+    present = {name: rows for name, rows in probes.items() if rows.size}
+    return Trials(protocol, gallery, present, averaged, drop, description)
 
 
 def _sides(
-    walks: Walks, protocol: str, probe: Bools | None
+    walks: LabelledEmbeddings, protocol: str, probe: Bools | None
 ) -> tuple[Indices, dict[str, Indices], str, str]:
-    """Return gallery, probes by condition, how they are averaged, and both in words."""
+    """Return gallery, probes by condition, averaging, and gallery and probes in words."""
     own = choose(walks.sequences.tolist())
     if protocol == "casia-b":
         return (*_named(walks, GALLERY, PROBES), BY_PAIR, "gallery nm-01..04, probes nm, bg, cl")
@@ -106,20 +112,20 @@ def _sides(
     if protocol == "cross-view-gallery" and own == "ou-mvlp":
         return (*_named(walks, OU_GALLERY, OU_PROBES), BY_PROBE, "gallery 01 of all views")
     if protocol == "cross-view-gallery":
-        said = "gallery nm-02, bg-02, cl-02 of all views, probes nm-01, bg-01, cl-01"
-        return (*_named(walks, CROSS_GALLERY, CROSS_PROBES), BY_PROBE, said)
+        description = "gallery nm-02, bg-02, cl-02 of all views, probes nm-01, bg-01, cl-01"
+        return (*_named(walks, CROSS_GALLERY, CROSS_PROBES), BY_PROBE, description)
     if protocol == "open-set" and probe is None and own != "gait3d":
-        gallery, by_condition, _, said = _sides(walks, own, None)
+        gallery, by_condition, _, description = _sides(walks, own, None)
         together = np.concatenate(list(by_condition.values()))
-        return gallery, {"all": np.sort(together)}, WHOLE, said
+        return gallery, {"all": np.sort(together)}, WHOLE, description
     mask = first_of_each(walks) if probe is None else probe
-    said = "the listed probes, all others in the gallery"
+    description = "the listed probes, all others in the gallery"
     if probe is None:
-        said = "each person's first sequence as probe, all others in the gallery"
-    return np.flatnonzero(~mask), {"all": np.flatnonzero(mask)}, WHOLE, said
+        description = "each person's first sequence as probe, all others in the gallery"
+    return np.flatnonzero(~mask), {"all": np.flatnonzero(mask)}, WHOLE, description
 
 
-def first_of_each(walks: Walks) -> Bools:
+def first_of_each(walks: LabelledEmbeddings) -> Bools:
     """Return which sequence is its person's first, by name and then by view: [m]."""
     order = np.lexsort((walks.views_deg, walks.sequences, walks.people))
     _, starts = np.unique(walks.people[order], return_index=True)
@@ -129,7 +135,7 @@ def first_of_each(walks: Walks) -> Bools:
 
 
 def _named(
-    walks: Walks, gallery: Sequence[str], probes: Mapping[str, Sequence[str]]
+    walks: LabelledEmbeddings, gallery: Sequence[str], probes: Mapping[str, Sequence[str]]
 ) -> tuple[Indices, dict[str, Indices]]:
     by_condition = {
         name: np.flatnonzero(np.isin(walks.sequences, list(names)))

@@ -1,4 +1,4 @@
-"""Figures as the paper prints them: Table 1, Table 2, and what else was found; text or Markdown."""
+"""Format the metrics of an evaluation as the paper's Table 1 and Table 2, text or Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WHOLE_TEST_SETS = {"casia-b": 50, "ou-mvlp": 5154}  # people
 
 
 @dataclass(frozen=True)
-class Table:
+class MetricsTable:
     """Cells as text; the first column is aligned left, all others right."""
 
     title: str
@@ -21,8 +21,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def tables(result: Mapping[str, Any]) -> list[Table]:
-    """Return the tables of what `evaluate` found."""
+def tables(result: Mapping[str, Any]) -> list[MetricsTable]:
+    """Return the tables of a record of `evaluate`."""
     if result["protocol"] == "open-set":
         return [_open_set(result)]
     conditions = result["conditions"]
@@ -32,10 +32,10 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     return [by_view, _metrics(result)]
 
 
-def text(table: Table) -> str:
+def text(table: MetricsTable) -> str:
     """Return a table for a terminal.
 
-    >>> print(text(Table("Rank-1", ("Probe", "Mean"), (("NM", "97.8"), ("BG", "9.1")))))
+    >>> print(text(MetricsTable("Rank-1", ("Probe", "Mean"), (("NM", "97.8"), ("BG", "9.1")))))
     Rank-1
     Probe  Mean
     NM     97.8
@@ -47,10 +47,10 @@ def text(table: Table) -> str:
     return "\n".join([table.title, *body])
 
 
-def markdown(table: Table) -> str:
+def markdown(table: MetricsTable) -> str:
     """Return a table in Markdown.
 
-    >>> print(markdown(Table("Rank-1", ("Probe", "Mean"), (("NM", "97.8"),))))
+    >>> print(markdown(MetricsTable("Rank-1", ("Probe", "Mean"), (("NM", "97.8"),))))
     **Rank-1**
     <BLANKLINE>
     | Probe | Mean |
@@ -63,29 +63,29 @@ def markdown(table: Table) -> str:
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
-    """Return in words what the tables rest on; `kind` in a result is that of its dataset."""
+    """Return sentences about the data behind the tables; `kind` in a result is its dataset's."""
     failed = result["failed_to_enrol"]
-    said = [
+    lines = [
         f"{result['people']} people, {result['probe_sequences']} probes, "
         f"{result['gallery_sequences']} in the gallery ({result['searched']}); failed to enrol "
         f"{failed['rate']:.2%} ({failed['short']} too short, {failed['not_finite']} not finite)"
     ]
     whole = WHOLE_TEST_SETS.get(result.get("kind", ""), 0)
     if 0 < result["people"] < whole:
-        said.append(
+        lines.append(
             f"{result['people']} of the {whole} people that published figures are about: these "
             "figures do not compare with those"
         )
     if result["protocol"] == "open-set":
-        return said + _open_set_notes(result)
+        return lines + _open_set_notes(result)
     unmated = sum(row["unmated"] for row in result["conditions"].values())
     if unmated:
         what = "left out" if result["drop_unmated"] else "counted as missed"
-        said.append(f"{unmated} searches for somebody who is not in the gallery: {what}")
-    return [*said, "95 % intervals: bootstrap over people"]
+        lines.append(f"{unmated} searches for somebody who is not in the gallery: {what}")
+    return [*lines, "95 % intervals: bootstrap over people"]
 
 
-def _table1(result: Mapping[str, Any]) -> Table:
+def _table1(result: Mapping[str, Any]) -> MetricsTable:
     """Conditions down, probe views across (Table 1)."""
     conditions = result["conditions"]
     views = sorted({view for row in conditions.values() for view in row["per_view"]})
@@ -101,19 +101,19 @@ def _table1(result: Mapping[str, Any]) -> Table:
     mean = result["mean"]
     last = ("Mean", *[""] * len(views), _percent(mean["rank-1"]), _interval(mean["rank-1_95"]))
     columns = ("Probe", *(f"{view}°" for view in views), "Mean", "95 %")
-    return Table(_title(result), columns, (*rows, last))
+    return MetricsTable(_title(result), columns, (*rows, last))
 
 
-def _table2(result: Mapping[str, Any]) -> Table:
+def _table2(result: Mapping[str, Any]) -> MetricsTable:
     """Probe views down (Table 2)."""
     (row,) = result["conditions"].values()
     rows = [(f"{view}°", _percent(share), "") for view, share in row["per_view"].items()]
     last = ("Mean", _percent(row["rank-1"]), _interval(row["rank-1_95"]))
     columns = ("Probe", f"Gallery all {result['views']} views", "95 %")
-    return Table(_title(result), columns, (*rows, last))
+    return MetricsTable(_title(result), columns, (*rows, last))
 
 
-def _metrics(result: Mapping[str, Any]) -> Table:
+def _metrics(result: Mapping[str, Any]) -> MetricsTable:
     """Every metric of every condition, with its interval."""
     rows = [
         (name.upper() if len(name) == 2 else name.capitalize(), *_cells(row))
@@ -121,14 +121,14 @@ def _metrics(result: Mapping[str, Any]) -> Table:
     ]
     if len(rows) > 1:
         rows.append(("Mean", *_cells(result["mean"])))
-    return Table("All metrics (%), with 95 % intervals", ("Probe", *METRICS), tuple(rows))
+    return MetricsTable("All metrics (%), with 95 % intervals", ("Probe", *METRICS), tuple(rows))
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"{_percent(row[m])} ({_interval(row[f'{m}_95'])})" for m in METRICS)
 
 
-def _open_set(result: Mapping[str, Any]) -> Table:
+def _open_set(result: Mapping[str, Any]) -> MetricsTable:
     rows = tuple(
         (
             f"{row['fpir_wanted']:.2%}" + ("" if row["provable"] else " *"),
@@ -143,16 +143,16 @@ def _open_set(result: Mapping[str, Any]) -> Table:
         f"FNIR at FPIR: {result['gallery_people']} enrolled, {result['strangers']} strangers, mean "
         f"of {result['splits']} splits"
     )
-    return Table(title, ("FPIR wanted", "FPIR", "FNIR", "95 %", "threshold"), rows)
+    return MetricsTable(title, ("FPIR wanted", "FPIR", "FNIR", "95 %", "threshold"), rows)
 
 
 def _open_set_notes(result: Mapping[str, Any]) -> list[str]:
     others = result["non_mated_searches"]
-    said = (
+    sentence = (
         f"each split: at least {result['mated_searches']} mated and {others} non-mated searches, "
         f"of {result['strangers']} strangers"
     )
-    lines = [said, "95 % intervals: bootstrap over people"]
+    lines = [sentence, "95 % intervals: bootstrap over people"]
     if not all(row["provable"] for row in result["errors"]):
         lines.append(
             f"* cannot be proved by so few searches: not one alarm in {others} would only show an "

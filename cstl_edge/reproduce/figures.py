@@ -18,7 +18,7 @@ import numpy as np
 from cstl_edge.arrays import Bytes, Doubles
 from cstl_edge.errors import ConfigError, DataError, ModelError, one_line
 from cstl_edge.evaluation.embed import embed
-from cstl_edge.evaluation.embeddings import Walks, part_mean_distance
+from cstl_edge.evaluation.embeddings import LabelledEmbeddings, part_mean_distance
 from cstl_edge.evaluation.held_out import EVERYBODY, held_out
 from cstl_edge.runtime.base import Encoder
 from cstl_edge.silhouette import Silhouette, read_silhouettes
@@ -51,14 +51,14 @@ def find_sequence(text: str, data: str, size: tuple[int, int]) -> Silhouette:
     row = np.flatnonzero(same & (known.views_deg == int(found[3])))
     if not row.size:
         raise DataError(
-            f"no sequence {text} in {held.said}; expected a person of {known.people.min()} to "
+            f"no sequence {text} in {held.description}; expected a person of {known.people.min()} to "
             f"{known.people.max()}, a recording such as {known.sequences[0]} and a view such as "
             f"{known.views_deg[0]}"
         )
     return known.read(int(row[0]))
 
 
-def picture(encoder: Encoder, silhouettes: Silhouette, *, columns: int = 10) -> Bytes:
+def salient_picture(encoder: Encoder, silhouettes: Silhouette, *, columns: int = 10) -> Bytes:
     """Return the frames of one walk with red boxes around the parts that were chosen from them.
 
     silhouettes: uint8 [s, h, w]
@@ -87,7 +87,7 @@ MOST_SEQUENCES = 5000  # t-SNE takes minutes beyond
 
 def embedded_people(
     encoder: Encoder, data: str, workdir: Path, *, people: int = 10, split: str = "field"
-) -> Walks:
+) -> LabelledEmbeddings:
     """Return the sequences of the first people of the test half of some data, embedded.
 
     workdir: where embeddings are kept
@@ -106,7 +106,7 @@ def embedded_people(
     return embed(encoder, held.data, workdir, rows, source=held.source).walks
 
 
-def project(walks: Walks, *, perplexity: float = 30.0, seed: int = 0) -> Doubles:
+def project(walks: LabelledEmbeddings, *, perplexity: float = 30.0, seed: int = 0) -> Doubles:
     """Return where t-SNE lays sequences in a plane [m, 2].
 
     perplexity: about how many neighbours count
@@ -132,7 +132,7 @@ def project(walks: Walks, *, perplexity: float = 30.0, seed: int = 0) -> Doubles
     return np.asarray(tsne.fit_transform(distance), np.float64)
 
 
-def draw(panels: Sequence[tuple[str, Walks, Doubles]]) -> Image:
+def draw_panels(panels: Sequence[tuple[str, LabelledEmbeddings, Doubles]]) -> Image:
     """Return a picture of points, one panel per title; colour and number say who it is.
 
     Circles are normal walks, squares walks with a bag, triangles in a coat.
@@ -147,7 +147,7 @@ def draw(panels: Sequence[tuple[str, Walks, Doubles]]) -> Image:
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def save(picture: Image, path: Path) -> None:
+def save_png(picture: Image, path: Path) -> None:
     """Write a PNG (DataError)."""
     data = BytesIO()
     picture.save(data, format="PNG")
@@ -158,7 +158,9 @@ def save(picture: Image, path: Path) -> None:
         raise DataError(f"cannot write {one_line(path)}: {one_line(err)}") from err
 
 
-def _panel(picture: Image, left: int, title: str, walks: Walks, points: Doubles) -> None:
+def _panel(
+    picture: Image, left: int, title: str, walks: LabelledEmbeddings, points: Doubles
+) -> None:
     from PIL import ImageDraw
 
     pen = ImageDraw.Draw(picture)
@@ -192,7 +194,7 @@ def _mark(pen: Any, spot: Doubles, condition: str, colour: tuple[int, int, int])
         pen.ellipse(_finer((x - r, y - r, x + r, y + r)), colour)
 
 
-def _legend(picture: Image, walks: Walks) -> None:
+def _legend(picture: Image, walks: LabelledEmbeddings) -> None:
     from PIL import ImageDraw
 
     pen, y, x = ImageDraw.Draw(picture), HEAD + PANEL + FOOT / 2 - MARGIN / 2, float(MARGIN)
@@ -207,7 +209,7 @@ def _legend(picture: Image, walks: Walks) -> None:
         x += 100
 
 
-def _colours(walks: Walks) -> dict[int, tuple[int, int, int]]:
+def _colours(walks: LabelledEmbeddings) -> dict[int, tuple[int, int, int]]:
     """Return a colour for everybody, as far apart in hue as can be, alternately light and dark."""
     ids = [int(person) for person in np.unique(walks.people)]
     hues = ((k / len(ids), 0.42 if k % 2 else 0.56) for k in range(len(ids)))

@@ -22,9 +22,9 @@ from cstl_edge.config import load_config, read_yaml
 from cstl_edge.data.shards import write_whole
 from cstl_edge.data.splits import FIELD
 from cstl_edge.errors import ConfigError, DataError, one_line
-from cstl_edge.evaluation.closed_set import count
+from cstl_edge.evaluation.closed_set import score_pairs
 from cstl_edge.evaluation.embed import embed
-from cstl_edge.evaluation.embeddings import Walks
+from cstl_edge.evaluation.embeddings import LabelledEmbeddings
 from cstl_edge.evaluation.evaluate import evaluate
 from cstl_edge.evaluation.held_out import CACHE, WALKERS, HeldOut, held_out
 from cstl_edge.evaluation.protocols import trials
@@ -44,7 +44,7 @@ ROW = "row.json"
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row that can be trained: its plan, its configuration, its people and its folder."""
 
     plan: RowPlan
@@ -86,7 +86,7 @@ def plan_table(
     budget: str = PAPER,
     split: str = FIELD,
     overrides: Sequence[str] = (),
-) -> list[Row]:
+) -> list[TableRow]:
     """Return all rows of a table; arguments and errors as for `plan_row`."""
     return [
         plan_row(table, plan, data, root, budget=budget, split=split, overrides=overrides)
@@ -103,7 +103,7 @@ def plan_row(
     budget: str = PAPER,
     split: str = FIELD,
     overrides: Sequence[str] = (),
-) -> Row:
+) -> TableRow:
     """Return a row, ready to be trained.
 
     data: `walkers` as for `held_out`, or prepared folders, of which the one of the row's size is
@@ -125,7 +125,7 @@ def plan_row(
         kind = held.kind
         name = f"{kind}-{hashlib.sha256(f'{held.source} {split}'.encode()).hexdigest()[:8]}"
     folder = root / name / row_name(config)
-    return Row(plan, preset, tuple(changes), config, place, kind, split, folder)
+    return TableRow(plan, preset, tuple(changes), config, place, kind, split, folder)
 
 
 def row_name(config: TrainConfig) -> str:
@@ -143,7 +143,7 @@ def row_name(config: TrainConfig) -> str:
     return "-".join([*network.scales, network.aggregation, salient, digest[:10]])
 
 
-def run_row(row: Row, *, workers: int = 2, command: str = "") -> bool:
+def run_row(row: TableRow, *, workers: int = 2, command: str = "") -> bool:
     """Train what is left of a row, evaluate it and write its record; False when it was stopped."""
     if row.record() is not None:
         return True
@@ -174,7 +174,7 @@ def run_row(row: Row, *, workers: int = 2, command: str = "") -> bool:
     return True
 
 
-def hits_by_person(walks: Walks, protocol: str) -> dict[str, Any]:
+def hits_by_person(walks: LabelledEmbeddings, protocol: str) -> dict[str, Any]:
     """Return the share of hits of every person by condition, as the protocol averages views.
 
     Paired differences of two rows follow from these alone.
@@ -183,7 +183,7 @@ def hits_by_person(walks: Walks, protocol: str) -> dict[str, Any]:
     people = np.unique(walks.people[np.concatenate(list(asked.probes.values()))])
     hits: dict[str, Any] = {"people": people.tolist()}
     for name, probes in asked.probes.items():
-        cells = count(walks, asked, probes, people)
+        cells = score_pairs(walks, asked, probes, people)
         there = cells.counts > 0
         pairs = np.where(there, cells.sums[..., 0] / np.maximum(cells.counts, 1), np.nan)
         shares = [_mean_of_means(person) for person in pairs]  # each [probe views, gallery views]
@@ -191,14 +191,14 @@ def hits_by_person(walks: Walks, protocol: str) -> dict[str, Any]:
     return hits
 
 
-def _evaluate(row: Row, held: HeldOut, weights: Path) -> dict[str, Any]:
+def _evaluate(row: TableRow, held: HeldOut, weights: Path) -> dict[str, Any]:
     """Return figures and hits of trained weights on the row's test people."""
     model, training = load_checkpoint(weights)
     sha256 = weights_sha256(weights)
     encoder = TorchEncoder(model.to(device_of(row.config.run.device)), row.folder.name, sha256)
     embedded = embed(encoder, held.data, row.folder / "embeddings", held.rows, source=held.source)
     return {
-        "data": held.said,
+        "data": held.description,
         "weights_sha256": sha256,
         "iterations": training["iterations"],
         "minutes": training["minutes"],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Walks
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings
 from cstl_edge.runtime import Embedded, EncoderInfo
 
 CASIA_B_NAMES = (*GALLERY, *(name for names in PROBES.values() for name in names))
@@ -69,7 +69,7 @@ def made_walks(
     by_view = 0.3 * rng.normal(size=(len(views), parts, dims))[np.searchsorted(views, views_deg)]
     noise = spread * rng.normal(size=(len(rows), parts, dims))
     embeddings = (own + by_view + noise).astype(np.float32)
-    return Walks(embeddings, 10 + ids, np.array([n for _, n, _ in rows]), views_deg)
+    return LabelledEmbeddings(embeddings, 10 + ids, np.array([n for _, n, _ in rows]), views_deg)
 
 
 def plain_distance(walks, i, j):

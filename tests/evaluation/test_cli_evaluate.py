@@ -157,7 +157,7 @@ def walk(pen, step, person):
 @pytest.mark.parametrize("kind", ["casia-b", "ou-mvlp"])
 def test_from_a_tree_of_pngs_to_the_table(tmp_path, kind, monkeypatch):
     """The test people alone are evaluated, by the shipped model, with the right divisor."""
-    from cstl_edge.data.importing.frames import Settings
+    from cstl_edge.data.importing.frames import PrepareSettings
     from cstl_edge.data.importing.prepare import prepare
 
     tree, views = tmp_path / "tree", (0, 90)
@@ -176,7 +176,7 @@ def test_from_a_tree_of_pngs_to_the_table(tmp_path, kind, monkeypatch):
                     walk(ImageDraw.Draw(image), step, 3 * place + 1)
                     stem = f"{person:03d}-{name}-{view:03d}-{step + 1:03d}"
                     image.save(folder / f"{stem if kind == 'casia-b' else f'{step:04d}'}.png")
-    settings = Settings(dataset=kind, size=(64, 44), partial=True)
+    settings = PrepareSettings(dataset=kind, size=(64, 44), partial=True)
     prepare(tree, tmp_path / "data", settings, workers=0)
     monkeypatch.chdir(tmp_path)
     words = ["eval", "--data", str(tmp_path / "data"), "--json"]

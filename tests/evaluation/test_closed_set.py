@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from cstl_edge.evaluation.closed_set import rank1, rank1_table
-from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Walks, gait_energy, part_mean_distance
+from cstl_edge.evaluation.embeddings import (
+    GALLERY,
+    PROBES,
+    LabelledEmbeddings,
+    gait_energy,
+    part_mean_distance,
+)
 from cstl_edge.evaluation.impostors import impostor_table, open_set
 from cstl_edge.evaluation.intervals import bootstrap
 
@@ -22,7 +28,7 @@ def walks(people=6, views=(0, 90), spread=0.0, dims=8, rng=RNG):
     centres = rng.normal(size=(people, 2, dims))
     ids = np.array([person for person, _, _ in rows])
     noise = rng.normal(size=(len(rows), 2, dims)) * spread
-    return Walks(
+    return LabelledEmbeddings(
         (centres[ids] + noise).astype(np.float32),
         ids,
         np.array([name for _, name, _ in rows]),
@@ -49,7 +55,9 @@ def test_rank1_by_hand():
     data = walks(people=2)
     blind = data.embeddings.copy()
     blind[data.views_deg == 90] = data.embeddings[data.people == 1][0]
-    row = rank1(Walks(blind, data.people, data.sequences, data.views_deg), "nm", draws=50)
+    row = rank1(
+        LabelledEmbeddings(blind, data.people, data.sequences, data.views_deg), "nm", draws=50
+    )
     # gallery 0, probe 90: always called person 1 (half right); gallery 90 has two equal entries,
     # the first of which (person 0) wins, for probes at 0: half right again
     assert row["cross_view"] == pytest.approx(0.5)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cstl_edge.errors import ConfigError, DataError
-from cstl_edge.evaluation.closed_set import METRICS, count, match, rank1_table
-from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Walks
+from cstl_edge.evaluation.closed_set import METRICS, score_pairs, match, rank1_table
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings
 from cstl_edge.evaluation.protocols import PROTOCOLS, check_protocol, choose, trials
 
 from .conftest import made_walks, plain_distance
@@ -14,7 +14,7 @@ OU_VIEWS = (*range(0, 91, 15), *range(180, 271, 15))
 
 
 def the_field_s_rank1(walks, gallery_names, probe_names):
-    """Rank-1 [%] as the published tables count it, from their description alone.
+    """Rank-1 [%] as the published tables score_pairs it, from their description alone.
 
     For each pair of views the share of probes whose nearest gallery entry is of the same person,
     rounded to two decimals; pairs of identical views dropped; the mean over the other gallery
@@ -80,7 +80,7 @@ def test_identical_views_are_excluded():
     walks = made_walks(people=4, spread=0.0)
     blind = walks.embeddings.copy()
     blind[walks.views_deg == 90] = blind[0]
-    walks = Walks(blind, walks.people, walks.sequences, walks.views_deg)
+    walks = LabelledEmbeddings(blind, walks.people, walks.sequences, walks.views_deg)
     row = match(walks, trials(walks, "casia-b"), draws=5)["conditions"]["nm"]
     assert row["rank-1"] == 0.25
 
@@ -137,8 +137,10 @@ def test_cross_view_gallery_searches_all_views_at_once():
 
 def test_gait3d_searches_each_person_s_first_sequence_and_skips_the_unmated():
     walks = made_walks(people=3, views=(-1,), names=("a", "b", "c"), spread=0.0)
-    lonely = Walks(walks.embeddings[:1] + 9, np.array([99]), np.array(["a"]), np.array([-1]))
-    joined = Walks(
+    lonely = LabelledEmbeddings(
+        walks.embeddings[:1] + 9, np.array([99]), np.array(["a"]), np.array([-1])
+    )
+    joined = LabelledEmbeddings(
         *(
             np.concatenate([getattr(side, field) for side in (walks, lonely)])
             for field in ("embeddings", "people", "sequences", "views_deg")
@@ -160,7 +162,7 @@ def test_intervals_equal_a_bootstrap_that_really_draws_people():
     row = match(walks, asked, draws=400)["conditions"]["cl"]
     people = np.unique(walks.people)
     rng = np.random.default_rng(7)
-    cells = count(walks, asked, asked.probes["cl"], people)
+    cells = score_pairs(walks, asked, asked.probes["cl"], people)
     drawn = []
     for _ in range(400):
         chosen = rng.integers(0, len(people), len(people))

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cstl_edge.evaluation.closed_set import METRICS, RANKS, rank, scores
-from cstl_edge.evaluation.embeddings import Walks
+from cstl_edge.evaluation.closed_set import METRICS, RANKS, rank_metrics, score_probes
+from cstl_edge.evaluation.embeddings import LabelledEmbeddings
 
 from .conftest import made_walks, plain_distance
 
@@ -30,21 +30,21 @@ def test_by_hand():
     distance = np.array([[0.5, 0.1, 0.3, 0.9, 0.7]], np.float32)
     mates = np.array([[False, False, True, False, True]])
     assert METRICS == ("rank-1", "rank-5", "rank-10", "mAP", "mINP")
-    assert rank(distance, mates).tolist() == [[0, 1, 1, 0.5, 0.5]]
+    assert rank_metrics(distance, mates).tolist() == [[0, 1, 1, 0.5, 0.5]]
 
 
 def test_ties_go_to_the_gallery_s_first():
     distance = np.zeros((1, 3), np.float32)
     first, second = np.array([[True, False, False]]), np.array([[False, True, False]])
-    assert rank(distance, first)[0].tolist() == [1, 1, 1, 1, 1]
-    assert rank(distance, second)[0].tolist() == [0, 1, 1, 0.5, 0.5]
+    assert rank_metrics(distance, first)[0].tolist() == [1, 1, 1, 1, 1]
+    assert rank_metrics(distance, second)[0].tolist() == [0, 1, 1, 0.5, 0.5]
 
 
 def test_what_is_infinitely_far_is_never_found():
     distance = np.array([[np.inf, np.inf], [1.0, np.inf]], np.float32)
     mates = np.array([[True, False], [True, True]])
     # the second probe finds one of its two mates: half of the precision, no last one
-    assert rank(distance, mates).tolist() == [[0, 0, 0, 0, 0], [1, 1, 1, 0.5, 0]]
+    assert rank_metrics(distance, mates).tolist() == [[0, 0, 0, 0, 0], [1, 1, 1, 0.5, 0]]
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,14 +56,14 @@ def test_equals_the_definitions(levels, mates):
     """Few levels make many ties; the highest of them is infinite."""
     distance = np.where(levels == 6, np.inf, levels).astype(np.float32)
     expected = [plain_rank(d, m) for d, m in zip(distance.tolist(), mates.tolist(), strict=True)]
-    assert np.allclose(rank(distance, mates), expected)
+    assert np.allclose(rank_metrics(distance, mates), expected)
 
 
 def test_scores_equal_loops_over_float64():
     walks = made_walks(people=5, spread=1.0)
     rng = np.random.default_rng(1)
     probes, gallery = np.split(rng.permutation(len(walks.people)), [40])
-    found, mated = scores(walks, probes, gallery)
+    found, mated = score_probes(walks, probes, gallery)
     for row, probe in enumerate(probes):
         distance = [plain_distance(walks, probe, g) for g in gallery]
         mates = [walks.people[probe] == walks.people[g] for g in gallery]
@@ -76,17 +76,17 @@ def test_embeddings_that_are_not_finite_match_nobody_and_nobody_matches_them():
     embeddings = walks.embeddings.copy()
     embeddings[0, 1, 2] = np.nan  # one number suffices
     embeddings[1] = np.inf
-    broken = Walks(embeddings, walks.people, walks.sequences, walks.views_deg)
+    broken = LabelledEmbeddings(embeddings, walks.people, walks.sequences, walks.views_deg)
     other = np.flatnonzero(walks.people == 11)
     # the nearest left of somebody else, though two of the probe's own are in the gallery
-    found, mated = scores(broken, np.array([2]), np.array([0, 1, *other]))
+    found, mated = score_probes(broken, np.array([2]), np.array([0, 1, *other]))
     assert found[0].tolist() == [0, 0, 0, 0, 0]
     assert mated[0]
-    found, _ = scores(broken, np.array([0, 1]), np.array([2, 3, *other]))
+    found, _ = score_probes(broken, np.array([0, 1]), np.array([2, 3, *other]))
     assert not found.any()
 
 
 def test_an_empty_gallery_finds_nobody():
-    found, mated = scores(made_walks(), np.arange(3), np.arange(0))
+    found, mated = score_probes(made_walks(), np.arange(3), np.arange(0))
     assert not found.any()
     assert not mated.any()

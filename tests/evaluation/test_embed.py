@@ -103,7 +103,11 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(
         embed(stopped, recordings, tmp_path / "other", options=how)
     resumed, told = Standin(), []
     found = embed(
-        resumed, recordings, tmp_path / "other", options=how, tell=lambda *done: told.append(done)
+        resumed,
+        recordings,
+        tmp_path / "other",
+        options=how,
+        progress=lambda *done: told.append(done),
     )
     assert len(resumed.batches) + stop_after == len(batches(recordings.lengths, how))
     assert told[-1] == (len(LENGTHS), len(LENGTHS))
@@ -123,7 +127,7 @@ def test_a_killed_process_goes_on(tmp_path):
         "def tell(done, total):\n"
         "    if done >= 4: os.kill(os.getpid(), signal.SIGKILL)\n"
         "module.embed(made.Standin(), made.Recordings([5, 3, 9, 3, 7, 1, 12, 4]), sys.argv[2],\n"
-        "    options=module.EmbedOptions(10), tell=tell)\n"
+        "    options=module.EmbedOptions(10), progress=tell)\n"
     )
     conftest = Path(__file__).parent / "conftest.py"
     done = subprocess.run(

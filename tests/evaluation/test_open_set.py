@@ -8,7 +8,7 @@ from PIL import Image
 
 from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.evaluation.det import write_det
-from cstl_edge.evaluation.embeddings import GALLERY, Walks
+from cstl_edge.evaluation.embeddings import GALLERY, LabelledEmbeddings
 from cstl_edge.evaluation.open_set import Searches, _errors, compare_fnir, search, searches
 from cstl_edge.evaluation.protocols import trials
 
@@ -101,7 +101,7 @@ def test_walks_that_failed_to_enrol_are_missed_and_never_an_alarm():
     walks = made_walks(people=6, spread=0.1)
     embeddings = walks.embeddings.copy()
     embeddings[np.isin(walks.sequences, ["nm-05", "cl-01"])] = np.nan  # 2 of 6 probes
-    walks = Walks(embeddings, walks.people, walks.sequences, walks.views_deg)
+    walks = LabelledEmbeddings(embeddings, walks.people, walks.sequences, walks.views_deg)
     (row,) = search(walks, asked(walks), (0.5,), draws=20)["errors"]
     assert row["fnir"] == pytest.approx(1 / 3, abs=1e-3)
     assert row["fpir"] <= 0.5
@@ -109,7 +109,9 @@ def test_walks_that_failed_to_enrol_are_missed_and_never_an_alarm():
 
 def test_a_tie_with_somebody_else_is_no_answer():
     walks = made_walks(people=4, spread=0.0)
-    same = Walks(np.zeros_like(walks.embeddings), walks.people, walks.sequences, walks.views_deg)
+    same = LabelledEmbeddings(
+        np.zeros_like(walks.embeddings), walks.people, walks.sequences, walks.views_deg
+    )
     found = searches(same, asked(same), splits=2)
     assert np.isinf(found.mate).all()
 
