@@ -50,7 +50,8 @@ def test_weights_models_and_notices_travel(wheel):
     names = set(wheel.namelist())
     assets = {f"cstl_edge/assets/{name}" for name in ("walker_body.npz", "stride_basis.npz")}
     model = {
-        f"cstl_edge/assets/cstl-walkers/{n}" for n in ("frames.onnx", "head.onnx", "manifest.json")
+        f"cstl_edge/assets/cstl-walkers/{n}"
+        for n in ("frames.onnx", "head.onnx", "taps.int8.onnx", "manifest.json")
     }
     notices = {f"cstl_edge/assets/NOTICE-{n}.md" for n in ("walkers", "sports2d", "blazepose")}
     wanted = (
