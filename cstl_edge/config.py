@@ -1,5 +1,7 @@
-"""Strict YAML and `-o key=value` into pydantic models; unknown keys, aliases, huge files are
-errors."""
+"""Load pydantic models from strict YAML and `-o key=value` overrides.
+
+Unknown keys, YAML aliases and huge files are errors.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,15 @@ MAX_BYTES = 2**20  # of a configuration file
 def load_config(
     model: type[Model], path: str | Path | None = None, overrides: Sequence[str] = ()
 ) -> Model:
-    """Return a configuration from defaults, a YAML file and overrides, later ones winning.
+    """Return a configuration from defaults, a YAML file and overrides; later ones win.
 
-    overrides: texts such as `sampler.frames=25`
-    Raises ConfigError that names the key and, for a misspelt one, its likely meaning.
+    Args:
+        model: the configuration's pydantic class.
+        path: of a YAML file, None for defaults.
+        overrides: texts such as `sampler.frames=25`.
+
+    Raises:
+        ConfigError: names the key and, for a misspelt one, the nearest known key.
     """
     values = read_yaml(path) if path else {}
     for text in overrides:

@@ -1,7 +1,7 @@
-"""What can go wrong, as exceptions that carry the exit code of the command line.
+"""Exceptions of the package; each class carries the exit code of the command line.
 
-A message says what was expected, what came and what to do. Everything that comes in from outside
-(files, cameras, models, names) ends in one of these, never in a bare traceback.
+A message says what was expected, what came and what to do. Every fault of an input (files, cameras,
+models, names) raises one of these, never a bare traceback.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class CstlEdgeError(Exception):
 
 
 class ConfigError(CstlEdgeError):
-    """A setting or a command line that cannot be meant."""
+    """A setting or a command line that is not valid."""
 
     exit_code = 2
 
@@ -36,7 +36,7 @@ class ExportError(ModelError):
 
 
 class BackendUnavailable(ModelError):
-    """A runtime that was asked for and is not on this machine."""
+    """A requested runtime that is not on this machine."""
 
 
 class SourceUnavailable(CstlEdgeError):
@@ -52,10 +52,10 @@ class GalleryError(CstlEdgeError):
 
 
 def one_line(text: object, limit: int = 200) -> str:
-    """Return `text` fit for one line of a message: control characters escaped, cut at `limit`.
+    r"""Return `text` fit for one line of a message: control characters escaped, cut at `limit`.
 
-    >>> one_line("a\\nb")
-    'a\\\\nb'
+    >>> one_line("a\nb")
+    'a\\nb'
     """
     shown = "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)

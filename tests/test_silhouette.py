@@ -16,7 +16,7 @@ from cstl_edge.silhouette import (
     SMALL,
     Refusal,
     align,
-    fit,
+    crop_aligned,
     read_image,
     read_silhouettes,
     refusal,
@@ -106,12 +106,12 @@ def test_empty_and_line_shaped_masks_are_errors():
 
 def test_the_width_of_88_is_never_cut_to_68():
     ready = np.zeros((3, 128, 88), np.uint8)
-    assert fit(ready, LARGE).shape == (3, 128, 88)
-    assert fit(np.zeros((3, 128, 128), np.uint8), LARGE).shape == (3, 128, 88)
-    assert fit(np.zeros((3, 64, 64), np.uint8), SMALL).shape == (3, 64, 44)
+    assert crop_aligned(ready, LARGE).shape == (3, 128, 88)
+    assert crop_aligned(np.zeros((3, 128, 128), np.uint8), LARGE).shape == (3, 128, 88)
+    assert crop_aligned(np.zeros((3, 64, 64), np.uint8), SMALL).shape == (3, 64, 44)
     for wrong in ((3, 128, 88), (3, 128, 68), (3, 64, 88)):
         with pytest.raises(DataError, match="expected aligned silhouettes of 64x44"):
-            fit(np.zeros(wrong, np.uint8), SMALL)
+            crop_aligned(np.zeros(wrong, np.uint8), SMALL)
 
 
 def test_folder_is_read_in_the_order_of_its_numbers(tmp_path):
