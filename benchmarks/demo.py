@@ -17,6 +17,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def one_seed(seed: int) -> dict[str, Any]:
     scenes = ("real", "street") if seed == 0 else ("street",)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return run_demo(Path(folder), seed=seed, scenes=scenes)
+            return asdict(run_demo(Path(folder), seed=seed, scenes=scenes))
         except CstlEdgeError as err:
             return {"seed": seed, "walkers": [], "error": str(err)}
 

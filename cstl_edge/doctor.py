@@ -1,4 +1,4 @@
-"""What this machine has, what will be used, and what to do about what is missing."""
+"""Report of this machine: what is there, what will be used, how to get what is missing."""
 
 from __future__ import annotations
 
@@ -9,23 +9,38 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cstl_edge.errors import BackendUnavailable, CstlEdgeError
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; `state` is ok, missing (optional and not there) or broken."""
+    """One line of the report."""
 
     what: str
-    state: str
+    state: Literal["ok", "missing", "broken"]
+    """`missing` is optional and not there."""
     detail: str
     remedy: str = ""
 
 
+@dataclass(frozen=True)
+class DoctorReport:
+    """Findings and environment, to paste into an issue."""
+
+    cstl_edge: str
+    """Version of the package."""
+    environment: dict[str, Any]
+    findings: list[Finding]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return asdict(self)
+
+
 def examine() -> list[Finding]:
-    """Look at everything that the package can use on this machine."""
+    """Check everything that the package can use on this machine."""
     probes: list[Callable[[], Finding]] = [
         _python,
         _numpy,
@@ -33,6 +48,8 @@ def examine() -> list[Finding]:
         _onnxruntime,
         _openvino,
         _model,
+        _segmenters,
+        _sources,
         _gstreamer,
         _cameras,
         _torch,
@@ -43,13 +60,12 @@ def examine() -> list[Finding]:
     return [_safely(probe) for probe in probes]
 
 
-def report() -> dict[str, Any]:
-    """Return the findings and the environment as one JSON-ready object, to paste into an issue."""
+def report() -> DoctorReport:
+    """Return the findings and the environment."""
     from cstl_edge import __version__
     from cstl_edge.measure.environment import environment
 
-    findings = [asdict(finding) for finding in examine()]
-    return {"cstl_edge": __version__, "environment": environment(), "findings": findings}
+    return DoctorReport(__version__, environment(), examine())
 
 
 def _safely(probe: Callable[[], Finding]) -> Finding:
@@ -113,6 +129,18 @@ def _model() -> Finding:
     return Finding("default model", "ok", f"{detail}, {info.threads} threads")
 
 
+def _segmenters() -> Finding:
+    from cstl_edge.live.segmentation.open import SEGMENTERS
+
+    return Finding("segmenters", "ok", ", ".join(SEGMENTERS))
+
+
+def _sources() -> Finding:
+    from cstl_edge.live.sources.open import SOURCES
+
+    return Finding("sources", "ok", ", ".join(SOURCES))
+
+
 def _gstreamer() -> Finding:
     path = shutil.which("gst-launch-1.0")
     if path is None:
@@ -122,10 +150,10 @@ def _gstreamer() -> Finding:
 
 
 def _cameras() -> Finding:
-    found = sorted(str(path) for path in Path("/dev").glob("video*"))
-    if not found:
+    devices = sorted(str(path) for path in Path("/dev").glob("video*"))
+    if not devices:
         return Finding("cameras", "missing", "", "plug in a camera, or use a file or rtsp://")
-    return Finding("cameras", "ok", ", ".join(found))
+    return Finding("cameras", "ok", ", ".join(devices))
 
 
 def _torch() -> Finding:

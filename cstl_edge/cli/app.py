@@ -74,10 +74,12 @@ def demo(
     json: Json = False,
 ) -> None:
     """Show the whole way: a real walker and a synthetic street, enrolled and recognised."""
-    from cstl_edge.cli.console import print_demo
+    from cstl_edge.cli.console import print_demo, progress
     from cstl_edge.demo import run_demo
 
-    print_demo(run_demo(out, seed=seed), as_json=json)
+    with progress("demo") as update:
+        result = run_demo(out, seed=seed, progress=update)
+    print_demo(result, as_json=json)
 
 
 app.command()(recognise.live)

@@ -1,4 +1,4 @@
-"""The verb `bench`: how fast, at what power, how accurate this machine is with our models."""
+"""Verbs `bench` and `bench report`: speed, power and accuracy of this machine with our models."""
 
 from __future__ import annotations
 
@@ -11,11 +11,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cstl_edge.bench.scenarios.open import SCENARIOS
 from cstl_edge.errors import DataError, one_line
 
 if TYPE_CHECKING:
     from cstl_edge.bench.context import Context
     from cstl_edge.bench.record import Row
+
+ROWS_WIDTH = 140  # characters of the printed tables, where the output is no terminal
+
+Exported = Annotated[
+    Path | None,
+    typer.Option(help="exported folder (default: the shipped model, in all precisions)"),
+]
+Weights = Annotated[Path | None, typer.Option(help="its .safetensors checkpoint, for PyTorch")]
+Network = Annotated[
+    str, typer.Option(help="shipped, or paper: the paper's widths with random weights")
+]
+Scenario = Annotated[
+    list[str] | None,
+    typer.Option(help=f"by commas or repeated: {', '.join(SCENARIOS)} (default: all)"),
+]
 
 
 def report(
@@ -36,17 +52,17 @@ def report(
 ) -> None:
     """Make one page of results: tables, pictures, and what two machines or commits differ in."""
     from cstl_edge.bench.report.build import report as build
-    from cstl_edge.bench.report.page import html, text
+    from cstl_edge.bench.report.page import html_page, markdown_page
     from cstl_edge.cli.console import say
 
-    made = build(files, against, say)
-    _write(output, html(made))
+    page = build(files, against, say)
+    _write(output, html_page(page))
     if markdown is not None:
-        _write(markdown, text(made))
+        _write(markdown, markdown_page(page))
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file and say where it is (DataError)."""
+    """Write a file and print its path (DataError)."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -65,23 +81,10 @@ bench.command("report")(report)
 @bench.callback()
 def measure(
     context: typer.Context,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="exported folder (default: the shipped model, in all precisions)"),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="its .safetensors checkpoint, for PyTorch")
-    ] = None,
-    network: Annotated[
-        str, typer.Option(help="shipped, or paper: the paper's widths with random weights")
-    ] = "shipped",
-    scenario: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="by commas or repeated: roofline, graph, single, multi, offline, end_to_end, "
-            "accuracy, power (default: all)"
-        ),
-    ] = None,
+    model: Exported = None,
+    weights: Weights = None,
+    network: Network = "shipped",
+    scenario: Scenario = None,
     short: Annotated[bool, typer.Option("--short", help="half a minute, for a first look")] = False,
     full: Annotated[bool, typer.Option("--full", help="all batches, lengths and sizes")] = False,
     threads: Annotated[
@@ -102,19 +105,19 @@ def measure(
     from cstl_edge.cli.console import say
 
     names = [name for word in scenario or [] for name in word.split(",")]
-    wish = BenchOptions(model, weights, network, names, short, full, threads)
+    options = BenchOptions(model, weights, network, names, short, full, threads)
     if jetson:
         from cstl_edge.bench.jetson.bundle import advice, detect_board, pack_bundle
         from cstl_edge.doctor import report
 
-        found = detect_board()
-        made = make_context(wish, say)
-        for line in advice(made.engines or made.folder):
+        board = detect_board()
+        measured = make_context(options, say)
+        for line in advice(measured.engines or measured.folder):
             say(line)
-        file = _measured(made, names, out, json)
-        say(f"to be sent to us: {pack_bundle(file, found, report())}")
+        file = _measured(measured, names, out, json)
+        say(f"to be sent to us: {pack_bundle(file, board, report().to_dict())}")
     else:
-        _measured(make_context(wish, say), names, out, json)
+        _measured(make_context(options, say), names, out, json)
 
 
 def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_json: bool) -> Path:
@@ -122,8 +125,7 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
 
     Raises BackendUnavailable when nothing was measured.
     """
-    from cstl_edge.bench.record import SCHEMA
-    from cstl_edge.bench.report.console import show_rows
+    from cstl_edge.bench.record import row_json
     from cstl_edge.bench.run import results_file, run
     from cstl_edge.cli.console import say
 
@@ -134,11 +136,10 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
             for row in run(context, scenarios, file):
                 rows.append(row)
                 if as_json:
-                    told = row.model_dump(mode="json", exclude_defaults=True)
-                    print(jsons.dumps(told | {"version": SCHEMA}), flush=True)
+                    print(jsons.dumps(row_json(row)), flush=True)
     finally:
         if not as_json:
-            show_rows(rows)
+            _show(rows)
         if rows:
             say(
                 f"{len(rows)} rows in {file}; as a page: cstl-edge bench report {file} -o page.html"
@@ -146,23 +147,43 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
     return file
 
 
+def _show(rows: Sequence[Row]) -> None:
+    """Print a table per scenario, the backends without figures and why, then the best figures."""
+    from cstl_edge.bench.report.console import (
+        COLUMNS,
+        LEFT_COLUMNS,
+        headline_lines,
+        scenario_cells,
+    )
+    from cstl_edge.cli.console import boxed_table, text_console
+
+    console = text_console(width=ROWS_WIDTH)
+    for part in scenario_cells(rows):
+        if part.cells:
+            console.print(boxed_table(part.scenario, COLUMNS, part.cells, left=LEFT_COLUMNS))
+        for line in part.skipped:
+            console.print(line)
+    for line in headline_lines(rows):
+        console.print(line)
+
+
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C be itself wherever it falls: an import of native code makes an ImportError of it.
+    """Raise Ctrl-C as itself wherever it falls: native code being imported makes it an ImportError.
 
     Raises KeyboardInterrupt in the place of whatever came after the signal.
     """
-    came: list[int] = []
+    signals: list[int] = []
 
     def interrupt(number: int, frame: Any) -> None:
-        came.append(number)
+        signals.append(number)
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     except Exception as err:
-        if came:
+        if signals:
             raise KeyboardInterrupt from err
         raise
     finally:

@@ -1,10 +1,11 @@
-"""How the command line speaks: results to stdout, narration and progress to stderr."""
+"""Terminal output: results on stdout, progress on stderr, and the one renderer of tables."""
 
 from __future__ import annotations
 
+import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -15,26 +16,30 @@ from rich.table import Table
 from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cstl_edge.demo import DemoResult
+    from cstl_edge.doctor import DoctorReport
     from cstl_edge.runtime.tensorrt.plugin import Library
 
 
-FILE_WIDTH = 120  # characters, where no terminal says
+FILE_WIDTH = 120  # characters, where the output is no terminal
+NO_WRAP_WIDTH = 10_000  # characters: more than a plain table has
+WALKER_COLUMNS = ("scene", "walker", "truth", "answer", "distance", "threshold", "verdict")
 MARKS = {"ok": "✓", "missing": "–", "broken": "✗"}
 
 
 def say(text: str) -> None:
-    """Print one line of narration."""
+    """Print one line of progress."""
     print(text, file=sys.stderr, flush=True)
 
 
 def show(result: Any, text: str, as_json: bool) -> None:
-    """Print a result for machines or for people."""
+    """Print a result, as JSON or as text."""
     print(json.dumps(result, ensure_ascii=False) if as_json else text)
 
 
 @contextmanager
 def needs_torch(verb: str, extra: str = "train") -> Iterator[None]:
-    """Name the extra where what a verb imports is not installed (ConfigError)."""
+    """Name the extra where an import of a verb is not installed (ConfigError)."""
     try:
         yield
     except ImportError as err:
@@ -43,69 +48,105 @@ def needs_torch(verb: str, extra: str = "train") -> Iterator[None]:
 
 @contextmanager
 def progress(text: str) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal that something goes on; yields a function that tells what."""
+    """Show a spinner on a terminal; yields a function that changes its text."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda told: None
+        yield lambda text: None
         return
     with console.status(text) as status:
         yield status.update
 
 
-def print_doctor(report: dict[str, Any], as_json: bool) -> None:
-    """Print what `doctor.report` found."""
-    lines = [f"cstl_edge {report['cstl_edge']}, {report['environment']['cpu']}"]
-    for finding in report["findings"]:
-        remedy = f" → {finding['remedy']}" if finding["remedy"] else ""
-        lines.append(f"{MARKS[finding['state']]} {finding['what']}: {finding['detail']}{remedy}")
-    show(report, "\n".join(lines), as_json)
+def text_console(*, stderr: bool = False, width: int = FILE_WIDTH) -> Console:
+    """Return a console that prints texts as they are, `width` wide where it is no terminal."""
+    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = width
+    return console
+
+
+def boxed_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: Collection[str]
+) -> Table:
+    """Return a table to print on a `text_console`.
+
+    Args:
+        title: Above the table.
+        columns: Their headings.
+        rows: Cells, as many as columns.
+        left: Headings of the columns that are aligned left and may wrap; others are aligned right.
+    """
+    return _filled(Table(title=title, title_justify="left"), columns, rows, left)
+
+
+def plain_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table without lines; the first column is aligned left, all others right.
+
+    >>> print(plain_table("Rank-1", ("Probe", "Mean"), (("NM", "97.8"), ("BG", "9.1"))))
+    Rank-1
+    Probe  Mean
+    NM     97.8
+    BG      9.1
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    file = io.StringIO()
+    console = Console(file=file, width=NO_WRAP_WIDTH, markup=False, highlight=False, emoji=False)
+    console.print(_filled(table, columns, rows, columns[:1]))
+    return "\n".join([title, *(line.rstrip() for line in file.getvalue().splitlines())])
+
+
+def _filled(
+    table: Table, columns: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[str]
+) -> Table:
+    for column in columns:
+        wraps = column in left
+        table.add_column(column, justify="left" if wraps else "right", no_wrap=not wraps)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def print_doctor(report: DoctorReport, as_json: bool) -> None:
+    """Print the findings of `doctor`."""
+    lines = [f"cstl_edge {report.cstl_edge}, {report.environment['cpu']}"]
+    for finding in report.findings:
+        remedy = f" → {finding.remedy}" if finding.remedy else ""
+        lines.append(f"{MARKS[finding.state]} {finding.what}: {finding.detail}{remedy}")
+    show(report.to_dict(), "\n".join(lines), as_json)
 
 
 def print_libraries(libraries: Sequence[Library], as_json: bool) -> None:
-    """Print what `plugin.build` built, what for, and what its tests said."""
+    """Print the libraries that `plugin build` built: their purpose and their tests' result."""
     lines = []
-    for built in libraries:
-        what = "kernel" if built.tensorrt is None else f"plugin, TensorRT {built.tensorrt} headers"
-        lines.append(f"{built.path}: {what}, CUDA {built.cuda}, {built.architectures}")
-        lines.append(f"  {built.checked}")
+    for library in libraries:
+        headers = f"plugin, TensorRT {library.tensorrt} headers"
+        kind = "kernel" if library.tensorrt is None else headers
+        lines.append(f"{library.path}: {kind}, CUDA {library.cuda}, {library.architectures}")
+        lines.append(f"  {library.checked}")
     show([asdict(library) for library in libraries], "\n".join(lines), as_json)
 
 
-def print_demo(result: dict[str, Any], as_json: bool) -> None:
-    """Print the table of a demo and where its files are."""
+def print_demo(result: DemoResult, as_json: bool) -> None:
+    """Print the tables of a demo and the places of its files."""
     if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        print(json.dumps(asdict(result), ensure_ascii=False))
         return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=FILE_WIDTH)
-    console.print(_walkers(result), _latencies(result))
-    for line in result["lines"]:
-        console.print(line, highlight=False, markup=False)
+    console = text_console()
+    console.print(boxed_table("Who is who", WALKER_COLUMNS, _walkers(result), left=WALKER_COLUMNS))
+    latencies = [
+        (scene, stage, str(row["count"]), f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}")
+        for scene, stages in result.stages.items()
+        for stage, row in stages.items()
+    ]
+    title, left = "Milliseconds per stage", ("scene", "stage")
+    console.print(boxed_table(title, (*left, "count", "p50", "p99"), latencies, left=left))
+    for line in result.lines:
+        console.print(line)
 
 
-def _walkers(result: dict[str, Any]) -> Table:
-    table = Table(title="Who is who", title_justify="left")
-    for column in ("scene", "walker", "truth", "answer", "distance", "threshold", "verdict"):
-        table.add_column(column)
-    for row in result["walkers"]:
-        distance, threshold = (
-            "" if row[key] is None else f"{row[key]:.3f}" for key in ("distance", "threshold")
+def _walkers(result: DemoResult) -> Iterator[tuple[str, ...]]:
+    for row in result.walkers:
+        figures = (
+            "" if figure is None else f"{figure:.3f}" for figure in (row.distance, row.threshold)
         )
-        table.add_row(
-            row["scene"], row["walker"], row["truth"], row["answer"], distance, threshold,
-            row["verdict"],
-        )  # fmt: skip
-    return table
-
-
-def _latencies(result: dict[str, Any]) -> Table:
-    table = Table(title="Milliseconds per stage", title_justify="left")
-    for column in ("scene", "stage", "count", "p50", "p99"):
-        table.add_column(column, justify="left" if column in ("scene", "stage") else "right")
-    for scene, stages in result["stages"].items():
-        for stage, row in stages.items():
-            table.add_row(
-                scene, stage, str(row["count"]), f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}"
-            )
-    return table
+        yield (row.scene, row.walker, row.truth, row.answer, *figures, row.verdict)

@@ -16,9 +16,9 @@ from cstl_edge.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from cstl_edge.data.dataset import DatasetIndex
-    from cstl_edge.data.importing.frames import Settings
-    from cstl_edge.data.importing.report import Drop, Report
-    from cstl_edge.data.process_pool import Tell
+    from cstl_edge.data.importing.frames import PrepareSettings
+    from cstl_edge.data.importing.report import Drop, ImportReport
+    from cstl_edge.data.process_pool import ProgressCallback
 
 
 class Kind(str, Enum):
@@ -111,7 +111,7 @@ def verify(
     """Hash a prepared dataset again, or list the bad files of a source; nothing is written."""
     from cstl_edge.cli.console import show
     from cstl_edge.data.dataset import is_dataset, verify_dataset
-    from cstl_edge.data.importing.prepare import look_through
+    from cstl_edge.data.importing.prepare import check_source
 
     if dataset is None:
         if not is_dataset(path):
@@ -123,7 +123,7 @@ def verify(
         return
     settings = _settings(dataset, size, min_frames, max_frames, aligned, gate, partial)
     with _bar("looking through") as tell:
-        report, drops = look_through(path, settings, workers=workers or _cores(), tell=tell)
+        report, drops = check_source(path, settings, workers=workers or _cores(), tell=tell)
     _print_report(report)
     _show_drops(report, drops, json)
     report.check(0)
@@ -158,14 +158,14 @@ def _settings(
     aligned: bool | None,
     gate: Gate,
     partial: bool,
-) -> Settings:
-    from cstl_edge.data.importing.frames import Settings
+) -> PrepareSettings:
+    from cstl_edge.data.importing.frames import PrepareSettings
     from cstl_edge.silhouette import SIZES
 
     sizes = {f"{h}x{w}": (h, w) for h, w in SIZES}
     if size not in sizes:
         raise ConfigError(f"expected --size {' or '.join(sizes)}, got {one_line(size, 40)}")
-    return Settings(
+    return PrepareSettings(
         dataset=dataset.value,
         size=sizes[size],
         min_frames=min_frames,
@@ -192,7 +192,7 @@ def _cores() -> int:
 
 
 @contextmanager
-def _bar(text: str) -> Iterator[Tell | None]:
+def _bar(text: str) -> Iterator[ProgressCallback | None]:
     """Show on a terminal how many recordings are done, and how long the rest will take."""
     from rich.console import Console
     from rich.progress import (
@@ -213,7 +213,7 @@ def _bar(text: str) -> Iterator[Tell | None]:
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: ImportReport) -> None:
     """Print what was dropped and why, as a table, to stderr."""
     from rich.console import Console
     from rich.table import Table
@@ -237,7 +237,7 @@ def _print_report(report: Report) -> None:
         say(note)
 
 
-def _show_drops(report: Report, drops: list[Drop], as_json: bool) -> None:
+def _show_drops(report: ImportReport, drops: list[Drop], as_json: bool) -> None:
     from dataclasses import asdict
 
     from cstl_edge.cli.console import show

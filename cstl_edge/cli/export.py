@@ -14,7 +14,7 @@ from cstl_edge.cli.options import Json
 if TYPE_CHECKING:
     from cstl_edge.export.tensorrt.build import Progress
     from cstl_edge.runtime.manifest import Manifest
-    from cstl_edge.runtime.tensorrt.record import Built
+    from cstl_edge.runtime.tensorrt.record import EngineRecord
 
 plugins = typer.Typer(help="Build the CUDA kernel and the TensorRT plugin.", no_args_is_help=True)
 
@@ -102,11 +102,11 @@ def build(
 ) -> None:
     """Build TensorRT engines of an exported model, compare them with ONNX Runtime, keep them."""
     from cstl_edge.cli.console import show
-    from cstl_edge.export.tensorrt.build import Options, build_engines
+    from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
     from cstl_edge.export.tensorrt.profiles import Sizes
     from cstl_edge.runtime.tensorrt.record import ENGINES
 
-    options = Options(
+    options = BuildOptions(
         precision=precision,
         graphs=tuple(graphs.split(",")),
         target=target,
@@ -123,7 +123,7 @@ def build(
     show(told, "\n".join([f"wrote {place}", *map(_sentence, built.values())]), json)
 
 
-def _sentence(built: Built) -> str:
+def _sentence(built: EngineRecord) -> str:
     """Say of one engine what it is."""
     gpu = f"sm_{built.sm}" + (f" ({built.gpu})" if built.gpu else "")
     words = f"  {built.graph}: {built.precision} for {gpu}, {built.library} {built.version}, "

@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from cstl_edge.live.segmentation.open import SEGMENTERS
+from cstl_edge.live.sources.open import source_forms
+
 
 class Side(str, Enum):
     """Of the picture."""
@@ -16,8 +19,7 @@ class Side(str, Enum):
     RIGHT = "right"
 
 
-SOURCES = "a video file, a folder of frames, a camera (0), rtsp://…, csi://0, gst:…, synthetic://6"
-Source = Annotated[str, typer.Argument(help=f"where walkers are seen: {SOURCES}")]
+Source = Annotated[str, typer.Argument(help=f"where walkers are seen: {source_forms()}")]
 GalleryPath = Annotated[
     Path | None,
     typer.Option(help="SQLite file of the gallery (default: in your data folder)"),
@@ -27,7 +29,7 @@ Model = Annotated[
     typer.Option(help="exported folder or .safetensors (default: the model that is shipped)"),
 ]
 Backend = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or pytorch")]
-Segmenter = Annotated[str, typer.Option(help="roi (person mask network) or plate (no weights)")]
+Segmenter = Annotated[str, typer.Option(help=SEGMENTERS.help())]
 Fpir = Annotated[float, typer.Option(help="how often a stranger may be given a name, 0..1")]
 Threshold = Annotated[
     float | None,
@@ -36,5 +38,8 @@ Threshold = Annotated[
 Silhouettes = Annotated[
     Side | None,
     typer.Option(help="SOURCE holds silhouettes or masks of one walk, which goes to this side"),
+]
+Schema = Annotated[
+    int, typer.Option(min=1, max=2, help="of the JSON: 2, or 1 as the version before")
 ]
 Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]

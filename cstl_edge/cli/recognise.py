@@ -1,4 +1,4 @@
-"""The verbs `live`, `enroll`, `identify` and `gallery`; `recognise_run` does their work."""
+"""Verbs `live`, `enroll`, `identify` and `gallery`; `recognise_run` does their work."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from cstl_edge.cli.options import (
     GalleryPath,
     Json,
     Model,
+    Schema,
     Segmenter,
     Silhouettes,
     Source,
     Threshold,
 )
+from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
 
 people = typer.Typer(help="List, show or remove the people of a gallery.", no_args_is_help=True)
 
@@ -27,7 +29,7 @@ def live(
     gallery: GalleryPath = None,
     model: Model = None,
     backend: Backend = "auto",
-    segmenter: Segmenter = "roi",
+    segmenter: Segmenter = DEFAULT_SEGMENTER,
     fpir: Fpir = 0.01,
     threshold: Threshold = None,
     annotate: Annotated[
@@ -42,13 +44,14 @@ def live(
         float | None,
         typer.Option(help="stop after so many seconds"),
     ] = None,
+    schema: Schema = 2,
     json: Json = False,
 ) -> None:
     """Follow walkers in a source and say who they are, as it happens; Ctrl-C ends it cleanly."""
     from cstl_edge.cli.recognise_run import follow
 
-    options = _pipeline(segmenter, fpir, threshold)
-    follow(source, gallery, _load(model, backend), options, annotate, events, duration, json)
+    options, encoder = _pipeline(segmenter, fpir, threshold), _load(model, backend)
+    follow(source, gallery, encoder, options, annotate, events, duration, json, schema)
 
 
 def enroll(
@@ -58,7 +61,7 @@ def enroll(
     gallery: GalleryPath = None,
     model: Model = None,
     backend: Backend = "auto",
-    segmenter: Segmenter = "roi",
+    segmenter: Segmenter = DEFAULT_SEGMENTER,
     retention_days: Annotated[
         float | None,
         typer.Option(help="after so many days the person no longer matches and is purged"),
@@ -84,17 +87,18 @@ def identify(
     gallery: GalleryPath = None,
     model: Model = None,
     backend: Backend = "auto",
-    segmenter: Segmenter = "roi",
+    segmenter: Segmenter = DEFAULT_SEGMENTER,
     fpir: Fpir = 0.01,
     threshold: Threshold = None,
     silhouettes: Silhouettes = None,
+    schema: Schema = 2,
     json: Json = False,
 ) -> None:
     """Say who walks in a recording: one line per walker, with distance, threshold and runner-up."""
     from cstl_edge.cli.recognise_run import identify_walks
 
     options, encoder = _pipeline(segmenter, fpir, threshold), _load(model, backend)
-    identify_walks(source, gallery, encoder, options, silhouettes, json)
+    identify_walks(source, gallery, encoder, options, silhouettes, json, schema)
 
 
 @people.command("list")
@@ -132,6 +136,6 @@ def _load(model: Path | None, backend: str) -> Any:
 
 
 def _pipeline(segmenter: str, fpir: float = 0.01, threshold: float | None = None) -> Any:
-    from cstl_edge.live.pipeline.run import Options
+    from cstl_edge.live.pipeline.options import PipelineOptions
 
-    return Options(segmenter=segmenter, fpir=fpir, threshold=threshold)
+    return PipelineOptions(segmenter=segmenter, fpir=fpir, threshold=threshold)

@@ -1,28 +1,35 @@
-"""Run the verbs `live`, `enroll`, `identify` and `gallery`."""
+"""Work of the verbs `live`, `enroll`, `identify` and `gallery`."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from cstl_edge.arrays import Array
 from cstl_edge.cli.console import progress, say, show
 from cstl_edge.errors import DataError, one_line
 from cstl_edge.gallery.gallery import Gallery
+from cstl_edge.gallery.match import Decision
+from cstl_edge.live import event_schema_1
 from cstl_edge.live.annotate import AnnotatedVideo
-from cstl_edge.live.events import JsonLines
-from cstl_edge.live.pipeline.run import Observer, Options, Run, Summary, TrackRecord, collect, run
-from cstl_edge.live.sources.base import DEFAULT_FPS
+from cstl_edge.live.events import Event, JsonLines, model_digits
+from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
+from cstl_edge.live.pipeline.run import Observer, PipelineRun, collect, run
+from cstl_edge.live.sources.base import DEFAULT_FPS, redact
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.runtime.base import Encoder
 from cstl_edge.silhouette import read_silhouettes
 
+LINE_OF: dict[int, Callable[[Event], str]] = {1: event_schema_1.event_line, 2: Event.to_json}
+"""Writers of an event's JSON line, by schema."""
+
 
 def default_gallery() -> Path:
-    """Return where the gallery is kept when nobody says: XDG_DATA_HOME, else ~/.local/share."""
+    """Return the gallery's default place: in XDG_DATA_HOME, else in ~/.local/share."""
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(home) / "cstl-edge" / "gallery.db"
 
@@ -31,48 +38,73 @@ def follow(
     source: str,
     gallery: Path | None,
     encoder: Encoder,
-    options: Options,
+    options: PipelineOptions,
     annotate: Path | None,
     events: Path | None,
     duration_s: float | None,
     as_json: bool,
+    schema: int,
 ) -> None:
-    """Print the events of a source until it ends, the time is up, or Ctrl-C; then a summary."""
+    """Print the events of a source until it ends, the time is up, or Ctrl-C; then a summary.
+
+    Args:
+        source: Address.
+        gallery: File to search; None searches the default one where that exists.
+        encoder: Embeds the silhouettes.
+        options: Of the pipeline.
+        annotate: Video to write.
+        events: File to append JSON lines to.
+        duration_s: Stop after so many seconds.
+        as_json: Print JSON lines instead of text.
+        schema: Of the JSON, 1 or 2.
+    """
+    line_of = LINE_OF[schema]
     with ExitStack() as stack:
-        people = stack.enter_context(_existing(gallery, encoder)) if _wanted(gallery) else None
+        searched = gallery is not None or default_gallery().exists()
+        people = stack.enter_context(_existing(gallery, encoder)) if searched else None
         if people is None:
             say("no gallery yet: nobody is named; begin with cstl-edge enroll")
         opened = open_source(source)
         rate = opened.fps or DEFAULT_FPS
         video = stack.enter_context(AnnotatedVideo(annotate, rate)) if annotate else None
-        log = stack.enter_context(JsonLines(events)) if events else None
-        observer = None if video is None else _drawer(video)
+        log = stack.enter_context(JsonLines(events, line_of)) if events else None
+        observer = None if video is None else _observer(video)
         running = stack.enter_context(
             run(opened, encoder=encoder, gallery=people, options=options, observer=observer)
         )
+        text_of = line_of if as_json else str
         try:
-            _tell(running, log, duration_s, as_json)
+            _print_events(running, log, duration_s, text_of)
         except KeyboardInterrupt:
             running.stop()
-            _tell(running, log, None, as_json)  # the last word on everybody
+            _print_events(running, log, None, text_of)  # the last word on everybody
             raise
         finally:
             running.close()
             say(_account(running.summary))
 
 
-def _tell(running: Run, log: JsonLines | None, duration_s: float | None, as_json: bool) -> None:
+def _print_events(
+    running: PipelineRun,
+    log: JsonLines | None,
+    duration_s: float | None,
+    text_of: Callable[[Event], str],
+) -> None:
     """Print and log events as they come; stop taking frames when the time is up."""
     start = time.monotonic()
     for event in running:
-        print(event.to_json() if as_json else str(event), flush=True)
+        print(text_of(event), flush=True)
         if log is not None:
             log.write(event)
         if duration_s is not None and time.monotonic() - start > duration_s:
             running.stop()
 
 
-def _account(summary: Summary) -> str:
+def _observer(video: AnnotatedVideo) -> Observer:
+    return lambda frame, walkers, note: video.write(frame.image, walkers, note)
+
+
+def _account(summary: RunSummary) -> str:
     return (
         f"{summary.frames} frames at {summary.fps:.1f} per second, {summary.dropped} dropped, "
         f"{summary.tracks} walkers, {summary.answers} answers"
@@ -85,22 +117,35 @@ def enrol_walk(
     consent: str,
     gallery: Path | None,
     encoder: Encoder,
-    options: Options,
+    options: PipelineOptions,
     retention_days: float | None,
     track: int | None,
     silhouettes: str | None,
     as_json: bool,
 ) -> None:
-    """Store one person's walk."""
+    """Store one person's walk.
+
+    Args:
+        name: Of the person.
+        source: Address, or a folder with `silhouettes`.
+        consent: Note kept with the person.
+        gallery: File; None takes the default one.
+        encoder: Embeds the silhouettes.
+        options: Of the pipeline.
+        retention_days: After so many days the person no longer matches.
+        track: Which walker of the source; None takes the only one.
+        silhouettes: `left` or `right`: the source holds silhouettes of a walk to that side.
+        as_json: Print JSON instead of text.
+    """
+    walk: Array
     if silhouettes:
-        what: Any = read_silhouettes(source, encoder.info.size, mirrored=silhouettes == "right")
-        frames = len(what)
+        walk = read_silhouettes(source, encoder.info.size, mirrored=silhouettes == "right")
+        frames = len(walk)
     else:
-        with progress(f"looking at {one_line(source)}"):
-            record = _choose(collect(source, encoder, options), track)
-        what, frames = record.embeddings, record.frames
+        record = _choose(_collect(source, encoder, options), track)
+        walk, frames = record.embeddings, record.frames
     with Gallery.open(gallery or default_gallery(), model=encoder) as people:
-        stored = people.enroll(name, what, consent=consent, retention_days=retention_days)
+        stored = people.enroll(name, walk, consent=consent, retention_days=retention_days)
     text = f"enrolled {one_line(name)}: {stored} templates from {frames} frames"
     show({"name": name, "templates": stored, "frames": frames}, text, as_json)
 
@@ -109,26 +154,70 @@ def identify_walks(
     source: str,
     gallery: Path | None,
     encoder: Encoder,
-    options: Options,
+    options: PipelineOptions,
     silhouettes: str | None,
     as_json: bool,
+    schema: int,
 ) -> None:
-    """Print one decision per walker."""
+    """Print one decision per walker.
+
+    Args:
+        source: Address, or a folder with `silhouettes`.
+        gallery: File; None takes the default one.
+        encoder: Embeds the silhouettes.
+        options: Of the pipeline.
+        silhouettes: `left` or `right`: the source holds silhouettes of a walk to that side.
+        as_json: Print JSON instead of text.
+        schema: Of the JSON, 1 or 2.
+    """
     with _existing(gallery, encoder) as people:
-        walks: list[tuple[int, int, Any]]
+        walks: list[tuple[Event, Array]]  # the event without its decision, and the walk
         if silhouettes:
             read = read_silhouettes(source, encoder.info.size, mirrored=silhouettes == "right")
-            walks = [(0, len(read), read)]
+            walks = [(_closed(source, encoder, 0, len(read)), read)]
         else:
-            with progress(f"looking at {one_line(source)}"):
-                records = collect(source, encoder, options)
-            walks = [(r.track, r.frames, r.embeddings) for r in records]
-        rows = []
-        for track, frames, what in walks:
-            decision = people.identify(what, options.fpir, options.threshold)
-            row = {"track": track, "frames": frames, "answer": decision.name or "unknown"}
-            rows.append(row | asdict(decision))
-    show(rows, "\n".join(_sentence(row) for row in rows), as_json)
+            records = _collect(source, encoder, options)
+            walks = [
+                (_closed(source, encoder, r.track, r.frames, r.account), r.embeddings)
+                for r in records
+            ]
+        decided = [
+            (event, people.identify(walk, options.fpir, options.threshold)) for event, walk in walks
+        ]
+    rows = [
+        event_schema_1.decision_row(event.track or 0, event.frames or 0, decision)
+        if schema == 1
+        else event.with_decision(decision).to_dict()
+        for event, decision in decided
+    ]
+    show(rows, "\n".join(_sentence(event, decision) for event, decision in decided), as_json)
+
+
+def _closed(
+    source: str, encoder: Encoder, track: int, frames: int, account: str | None = None
+) -> Event:
+    """Return the event of a walk whose decision is still to come."""
+    model = model_digits(encoder.info.weights_sha256)
+    return Event(
+        event="closed",
+        source=redact(source),
+        track=track,
+        frames=frames,
+        detail=account,
+        model=model,
+    )
+
+
+def _sentence(event: Event, decision: Decision) -> str:
+    """Return a decision as one line for people."""
+    words = f"track {event.track}: {one_line(decision.name or 'unknown')}"
+    if decision.distance is not None:
+        threshold = "none" if decision.threshold is None else f"{decision.threshold:.3f}"
+        words += f", distance {decision.distance:.3f} (threshold {threshold} from "
+        words += f"the {decision.threshold_source}, {decision.people} people)"
+    if decision.runner_up is not None:
+        words += f", next {one_line(decision.runner_up)} {decision.margin:+.3f}"
+    return words + f", {event.frames} frames" + (f" - {decision.reason}" if decision.reason else "")
 
 
 def list_gallery(gallery: Path | None, as_json: bool) -> None:
@@ -158,16 +247,13 @@ def remove_from_gallery(name: str, gallery: Path | None, as_json: bool) -> None:
     show({"name": name, "erased": erased}, f"erased {one_line(name)}: {erased} templates", as_json)
 
 
-def _drawer(video: AnnotatedVideo) -> Observer:
-    return lambda frame, walkers, note: video.write(frame.image, walkers, note)
-
-
-def _wanted(gallery: Path | None) -> bool:
-    return gallery is not None or default_gallery().exists()
-
-
 def _existing(gallery: Path | None, encoder: Encoder | None = None) -> Gallery:
     return Gallery.open(gallery or default_gallery(), model=encoder, create=False)
+
+
+def _collect(source: str, encoder: Encoder, options: PipelineOptions) -> list[TrackRecord]:
+    with progress(f"looking at {one_line(source)}"):
+        return collect(source, encoder, options)
 
 
 def _choose(records: list[TrackRecord], track: int | None) -> TrackRecord:
@@ -187,15 +273,3 @@ def _choose(records: list[TrackRecord], track: int | None) -> TrackRecord:
 
 def _tracks(records: list[TrackRecord]) -> str:
     return ", ".join(f"track {r.track} ({r.frames} frames)" for r in records) or "none"
-
-
-def _sentence(row: dict[str, Any]) -> str:
-    """Say one decision to a person."""
-    words = f"track {row['track']}: {one_line(row['answer'])}"
-    if row["distance"] is not None:
-        threshold = "none" if row["threshold"] is None else f"{row['threshold']:.3f}"
-        words += f", distance {row['distance']:.3f} (threshold {threshold} from "
-        words += f"the {row['threshold_source']}, {row['people']} people)"
-    if row["runner_up"] is not None:
-        words += f", next {one_line(row['runner_up'])} {row['margin']:+.3f}"
-    return words + f", {row['frames']} frames" + (f" - {row['reason']}" if row["reason"] else "")

@@ -15,7 +15,7 @@ from cstl_edge.cli.train import Override
 from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cstl_edge.reproduce.rows import Row
+    from cstl_edge.reproduce.rows import TableRow
 
 
 figure = typer.Typer(help="Draw the paper's Figures 6 and 7.", no_args_is_help=True)
@@ -92,7 +92,7 @@ def tsne(
     folder: Folder = ROWS,
 ) -> None:
     """Lay the embeddings of ten people in a plane by t-SNE, model beside model (Fig. 6)."""
-    from cstl_edge.reproduce.figures import draw, embedded_people, project, save
+    from cstl_edge.reproduce.figures import draw_panels, embedded_people, project, save_png
     from cstl_edge.runtime import load
 
     titles = title or [path.stem if path.suffix else path.name for path in models]
@@ -104,7 +104,7 @@ def tsne(
         walks = embedded_people(encoder, data, folder / "figure", people=people, split=split)
         encoder.close()
         panels.append((name, walks, project(walks, perplexity=perplexity, seed=seed)))
-    save(draw(panels), output)
+    save_png(draw_panels(panels), output)
     print(output)
 
 
@@ -125,15 +125,15 @@ def salient(
 ) -> None:
     """Draw the frames of a walk with boxes where each part was chosen (Fig. 7)."""
     from cstl_edge.live.annotate import save_picture
-    from cstl_edge.reproduce.figures import find_sequence, picture
+    from cstl_edge.reproduce.figures import find_sequence, salient_picture
     from cstl_edge.runtime import load
 
     encoder = load(model, backend)
     silhouettes = find_sequence(sequence, data, encoder.info.size)[:frames]
-    print(save_picture(output, picture(encoder, silhouettes, columns=columns)))
+    print(save_picture(output, salient_picture(encoder, silhouettes, columns=columns)))
 
 
-def _train(rows: Sequence[Row], workers: int, command: str) -> bool:
+def _train(rows: Sequence[TableRow], workers: int, command: str) -> bool:
     """Train and evaluate what is left of some rows; False when stopped by Ctrl-C or SIGTERM."""
     from cstl_edge.cli.console import say
     from cstl_edge.reproduce.rows import run_row

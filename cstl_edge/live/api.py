@@ -1,4 +1,4 @@
-"""The live path in one call each, for ten-line programs: `watch` and `read_walks`."""
+"""Live path for ten-line programs: `watch` yields events, `read_walks` returns walks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cstl_edge.live.events import Event
-from cstl_edge.live.pipeline.run import Options, TrackRecord, collect, run
+from cstl_edge.live.pipeline.options import PipelineOptions, TrackRecord
+from cstl_edge.live.pipeline.run import collect, run
 from cstl_edge.live.sources.base import FrameSource
 from cstl_edge.runtime import load
 
@@ -23,15 +24,20 @@ def watch(
     model: Encoder | None = None,
     **options: Any,
 ) -> Iterator[Event]:
-    """Yield the events of a source as they happen: who was born, identified, closed, and why not.
+    """Yield the events of a source as they happen; stop iterating to stop the run.
 
-    source: an address as for `cstl-edge live`; options: fields of `live.pipeline.Options`
-    Raises SourceUnavailable, DataError and whatever else a stage raises, once. Stop iterating, or
-    close the generator, to stop.
+    Args:
+        source: An address as for `cstl-edge live`, or an open source.
+        gallery: To be searched; without one nobody is named.
+        model: Embeds the silhouettes; the shipped one by default.
+        **options: Fields of `live.pipeline.options.PipelineOptions`.
+
+    Raises:
+        SourceUnavailable, DataError: And the other errors of a stage, once.
     """
-    chosen = Options(**options)
+    chosen = PipelineOptions(**options)
     with (
-        _borrowed(model) as encoder,
+        _open_encoder(model) as encoder,
         run(source, encoder=encoder, gallery=gallery, options=chosen) as events,
     ):
         yield from events
@@ -42,14 +48,20 @@ def read_walks(
 ) -> list[TrackRecord]:
     """Return the walkers of a source, the longest walk first, with silhouettes and embeddings.
 
-    Raises DataError with the reasons when nobody has enough usable frames.
+    Args:
+        source: An address as for `cstl-edge live`, or an open source.
+        model: Embeds the silhouettes; the shipped one by default.
+        **options: Fields of `live.pipeline.options.PipelineOptions`.
+
+    Raises:
+        DataError: With the reasons when nobody has enough usable frames.
     """
-    with _borrowed(model) as encoder:
-        return collect(source, encoder, Options(**options))
+    with _open_encoder(model) as encoder:
+        return collect(source, encoder, PipelineOptions(**options))
 
 
 @contextlib.contextmanager
-def _borrowed(model: Encoder | None) -> Iterator[Encoder]:
+def _open_encoder(model: Encoder | None) -> Iterator[Encoder]:
     """Lend the caller's encoder, or the shipped one for as long as it is needed."""
     if model is not None:
         yield model

@@ -1,7 +1,9 @@
-"""What the live path tells: one event, one JSON object, one line.
+"""Events of the live path and decisions of `identify`: one shape, one JSON object, one line.
 
-Every track that is born is closed, and every closed one carries its last word: a name, `unknown`,
-or the reason why there is no answer.
+Schema 2: every key is always there, what is not known is null, numbers have four decimals.
+`assets/event.schema.json` is its JSON Schema; `event_schema_1` writes the lines of schema 1. Every
+track that is born is closed, and every closed one carries its last word: a person's name,
+`unknown`, or the reason why there is no answer.
 """
 
 from __future__ import annotations
@@ -9,93 +11,273 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.live.segmentation.base import SceneState
+from cstl_edge.live.tracking.walk_filter import Reason
 
-UNKNOWN = "unknown"
+if TYPE_CHECKING:
+    from cstl_edge.gallery.match import Decision
+
+SCHEMA = 2
 MAX_DIGITS = 4  # decimal places of numbers in the JSON
+MODEL_DIGITS = 12  # of a model's sha256
 
-Kind = Literal["source", "backend_down", "born", "pending", "identified", "closed"]
+EventName = Literal[
+    "source", "scene", "born", "pending", "named", "closed", "backend_down", "gallery"
+]
+State = Literal[
+    "opening", "online", "offline", "ended",  # of a source
+    "learning", "ready", "disturbed",  # of a scene
+    "purged", "changed",  # of a gallery
+]  # fmt: skip
+SCENE_STATES: dict[SceneState, State] = {
+    SceneState.LEARNING: "learning",
+    SceneState.READY: "ready",
+    SceneState.DISTURBED: "disturbed",
+}
+SPOKEN_NAMES = {"named": "identified", "scene": "source"}  # in lines for people and in schema 1
 
 
-@dataclass(frozen=True)
+class ReasonCode(str, Enum):
+    """Why there is no answer, or what is wrong with a source; the sentence is in `reason`."""
+
+    TOO_FEW_FRAMES = "too_few_frames"
+    """Not enough usable frames, or too early to tell whether this is a walk."""
+    TOO_SMALL = "too_small"
+    """The person is too small in the picture."""
+    CLIPPED = "clipped"
+    """The person reaches beyond the border of the picture."""
+    EMPTY_MASK = "empty_mask"
+    """The mask shows nobody."""
+    NOT_PERSON_SHAPED = "not_person_shaped"
+    """The mask does not look like one whole person."""
+    STANDING_STILL = "standing_still"
+    """The person does not walk."""
+    NOT_WALKING = "not_walking"
+    """The person moves otherwise than by walking."""
+    MERGED = "merged"
+    """The person's mask is merged with a neighbour's."""
+    OUT_OF_SIGHT = "out_of_sight"
+    """The person is hidden."""
+    SCENE_UNKNOWN = "scene_unknown"
+    """The empty scene is not known or not still."""
+    NO_GALLERY = "no_gallery"
+    """There is no gallery to search."""
+    GALLERY_EMPTY = "gallery_empty"
+    """Nobody is enrolled."""
+    NOT_FINITE = "not_finite"
+    """The embedding holds a NaN or an infinity."""
+    NO_CALIBRATION = "no_calibration"
+    """No threshold is known for the wanted rate of false alarms."""
+    TOO_FAR = "too_far"
+    """The nearest person is beyond the threshold: unknown."""
+    AMBIGUOUS = "ambiguous"
+    """Two people are equally near: unknown."""
+    BACKEND_FAILED = "backend_failed"
+    """The runtime or its GPU failed and stays away."""
+    SOURCE_OFFLINE = "source_offline"
+    """A live source fell silent or cannot be opened; it is tried again."""
+    SCENE_LEARNING = "scene_learning"
+    """The segmenter is learning the empty scene."""
+    SCENE_DISTURBED = "scene_disturbed"
+    """The camera moves or the light changed."""
+
+
+REASON_CODES: dict[str, ReasonCode] = {
+    Reason.TOO_FEW.value: ReasonCode.TOO_FEW_FRAMES,
+    Reason.TOO_SMALL.value: ReasonCode.TOO_SMALL,
+    Reason.CLIPPED.value: ReasonCode.CLIPPED,
+    Reason.EMPTY.value: ReasonCode.EMPTY_MASK,
+    Reason.NOT_PERSON.value: ReasonCode.NOT_PERSON_SHAPED,
+    Reason.STANDING.value: ReasonCode.STANDING_STILL,
+    Reason.NOT_WALKING.value: ReasonCode.NOT_WALKING,
+    Reason.MERGED.value: ReasonCode.MERGED,
+    Reason.HIDDEN.value: ReasonCode.OUT_OF_SIGHT,
+    Reason.SCENE.value: ReasonCode.SCENE_UNKNOWN,
+    "no gallery": ReasonCode.NO_GALLERY,
+    "gallery is empty": ReasonCode.GALLERY_EMPTY,
+    "embedding is not finite": ReasonCode.NOT_FINITE,
+    "no calibration": ReasonCode.NO_CALIBRATION,
+    "nearest is too far": ReasonCode.TOO_FAR,
+    "ambiguous": ReasonCode.AMBIGUOUS,
+    SceneState.LEARNING.value: ReasonCode.SCENE_LEARNING,
+    SceneState.DISTURBED.value: ReasonCode.SCENE_DISTURBED,
+}
+"""Code of every reason that is one of a few sentences."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Event:
-    """One thing that happened.
+    """One thing that happened, or one decision of `identify` (a `closed`)."""
 
-    time_s: media time for files, the monotonic clock for live sources; monotonic_s, utc: when it
-    was told. `name` is a person's, or None with `unknown` set when the gallery has nobody like
-    that; with neither there is no answer, and `reason` says why. `frames` were used for the answer,
-    `latency_ms` passed since the frame that gave it was read.
-    """
+    # for pydantic, which makes the JSON Schema: it is imported there alone
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"use_attribute_docstrings": True}
 
-    kind: Kind
-    source: str  # without credentials
-    time_s: float | None = None
-    track: int | None = None
-    name: str | None = None
-    unknown: bool = False
-    reason: str | None = None
-    distance: float | None = None
-    threshold: float | None = None
-    runner_up: str | None = None
-    margin: float | None = None
-    frames: int | None = None
-    latency_ms: float | None = None
-    detail: str | None = None
+    schema: Literal[2] = SCHEMA
+    """Version of this shape."""
+    event: EventName
+    """State of a source; of its scene; a track begins; it has no answer yet; it has an answer; it
+    ends, with its last word; the runtime failed; the gallery changed."""
     utc: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    """When it was reported."""
     monotonic_s: float = field(default_factory=time.monotonic)
+    """When it was reported, by the monotonic clock."""
+    time_s: float | None = None
+    """Media time of a file, the monotonic clock of a live source."""
+    source: str
+    """Address, without credentials."""
+    camera: str | None = None
+    """Name of the camera."""
+    state: State | None = None
+    """Of a source, a scene or a gallery."""
+    reason_code: ReasonCode | None = None
+    """Why there is no answer, for programs; set wherever `reason` is."""
+    reason: str | None = None
+    """Why there is no answer, or what is wrong, for people."""
+    detail: str | None = None
+    """More for people: what became of the frames of a track, attempts at a source."""
+    track: int | None = None
+    """Who, within this run."""
+    visit: str | None = None
+    """A stay on one camera, unique for ever."""
+    started_utc: datetime | None = None
+    """When the visit began."""
+    ended_utc: datetime | None = None
+    """When the visit ended."""
+    box: tuple[float, float, float, float] | None = None
+    """x0, y0, x1, y1 in pixels of the source's picture, where the track was seen last."""
+    zone: str | None = None
+    """Part of the picture."""
+    answer: Literal["known", "unknown", "none"] | None = None
+    """Of an event of a track: a person, nobody who is enrolled, or no answer."""
+    person: str | None = None
+    """Name of the person, with `known`."""
+    cluster: str | None = None
+    """Group of visits of somebody unknown."""
+    distance: float | None = None
+    """To the nearest person, named or not."""
+    threshold: float | None = None
+    """Distance below which a name is given."""
+    margin: float | None = None
+    """Distance of the runner-up minus `distance`."""
+    runner_up: str | None = None
+    """Name of the nearest other person."""
+    confidence: float | None = None
+    """Calibrated, 0..1."""
+    frames: int | None = None
+    """Usable frames of the track."""
+    latency_ms: float | None = None
+    """Since the deciding frame was read."""
+    model: str | None = None
+    """sha256 of the weights, its first 12 digits."""
+    snapshot: str | None = None
+    """Id of a picture."""
+
+    def with_reason(self, reason: str) -> Event:
+        """Return this event with one of the reasons that have a code."""
+        return replace(self, reason=reason, reason_code=REASON_CODES[reason])
+
+    def with_decision(self, decision: Decision) -> Event:
+        """Return this event with what the gallery decided."""
+        event = self if decision.reason is None else self.with_reason(decision.reason)
+        return replace(
+            event,
+            answer="unknown" if decision.name is None else "known",
+            person=decision.name,
+            distance=decision.distance,
+            threshold=decision.threshold,
+            margin=decision.margin,
+            runner_up=decision.runner_up,
+        )
 
     @property
-    def answer(self) -> str | None:
-        """The name, `unknown`, or None."""
-        return self.name if self.name is not None else UNKNOWN if self.unknown else None
+    def spoken_reason(self) -> str | None:
+        """The reason behind the state that it is one of, for people and for schema 1."""
+        if self.event == "scene":
+            return f"scene: {self.reason or self.state}"
+        if self.event == "source":
+            return f"{self.state}: {self.reason}" if self.reason else self.state
+        return self.reason
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object: every key, null where nothing is known."""
+        return {key.name: _json_value(getattr(self, key.name)) for key in fields(self)}
 
     def to_json(self) -> str:
-        """Return one line of JSON, without what is not known."""
-        record: dict[str, Any] = {
-            "event": self.kind,
-            "utc": self.utc.astimezone(timezone.utc).isoformat(timespec="milliseconds"),
-            "monotonic_s": self.monotonic_s,
-            "time_s": self.time_s,
-            "source": self.source,
-            "track": self.track,
-            "answer": self.answer,
-            "reason": self.reason,
-            "distance": self.distance,
-            "threshold": self.threshold,
-            "runner_up": self.runner_up,
-            "margin": self.margin,
-            "frames": self.frames,
-            "latency_ms": self.latency_ms,
-            "detail": self.detail,
-        }
-        # a person may be called "unknown": the flag tells the two apart
-        record["unknown"] = self.unknown or None
-        kept = {key: _short(value) for key, value in record.items() if value is not None}
-        return json.dumps(kept, ensure_ascii=False, allow_nan=False)
+        """Return one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
 
     def __str__(self) -> str:
-        """Say it to a person, in one line."""
+        """Return one line for people."""
         who = f"track {self.track}" if self.track is not None else one_line(self.source)
-        words = [who, self.kind]
-        if self.answer is not None:
-            words.append(f"as {one_line(self.answer)}" if self.name else UNKNOWN)
+        words = [who, SPOKEN_NAMES.get(self.event, self.event)]
+        if self.answer == "known":
+            words.append(f"as {one_line(self.person)}")
+        elif self.answer == "unknown":
+            words.append(self.answer)
         if self.distance is not None and self.threshold is not None:
             words.append(f"(distance {self.distance:.2f}, threshold {self.threshold:.2f})")
-        if self.reason is not None:
-            words.append(f"- {one_line(self.reason)}")
+        if self.spoken_reason is not None:
+            words.append(f"- {one_line(self.spoken_reason)}")
         if self.detail is not None:
             words.append(f"({one_line(self.detail)})")
         return " ".join(words)
 
 
-def _short(value: Any) -> Any:
-    return round(value, MAX_DIGITS) if isinstance(value, float) else value
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, MAX_DIGITS)
+    if isinstance(value, tuple):
+        return [_json_value(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    return utc_text(value) if isinstance(value, datetime) else value
+
+
+def utc_text(when: datetime) -> str:
+    """Return a time as ISO 8601 with zone and milliseconds.
+
+    >>> utc_text(datetime(2026, 11, 1, 12, tzinfo=timezone.utc))
+    '2026-11-01T12:00:00.000+00:00'
+    """
+    return when.astimezone(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def model_digits(weights_sha256: str) -> str | None:
+    """Return the digits by which events name a model, None for weights that are not on disk."""
+    return weights_sha256[:MODEL_DIGITS] or None
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of an event; `assets/event.schema.json` holds it."""
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(Event).json_schema(mode="serialization")
+    codes = schema.pop("$defs")["ReasonCode"]["enum"]
+    for name, form in schema["properties"].items():
+        form.pop("title", None)
+        form.pop("default", None)
+        form.pop("enum" if "const" in form else "const", None)  # older pydantic has both
+        form["description"] = " ".join(form["description"].split())
+        if name == "reason_code":
+            form["anyOf"] = [{"enum": codes}, {"type": "null"}]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "cstl-edge event, schema 2",
+        "description": "One line of `live --json`, one member of the array of `identify --json`.",
+        "type": "object",
+        "properties": schema["properties"],
+        "required": list(schema["properties"]),
+        "additionalProperties": False,
+    }
 
 
 class JsonLines:
@@ -105,8 +287,13 @@ class JsonLines:
     manager.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        line_of: Callable[[Event], str] = Event.to_json,
+    ) -> None:
         self.path = Path(path)
+        self._line_of = line_of
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # O_APPEND: a whole line arrives at the end, whoever else writes
@@ -123,18 +310,18 @@ class JsonLines:
 
     def write(self, event: Event) -> None:
         """Append one event; raises DataError when the disk is full, with no half line left."""
-        line = (event.to_json() + "\n").encode()
+        line = (self._line_of(event) + "\n").encode()
         before = os.fstat(self._file).st_size
         try:
             written = os.write(self._file, line)
         except OSError as err:
-            raise self._failed(err.strerror) from err
+            raise self._error(err.strerror) from err
         if written < len(line):
             os.ftruncate(self._file, before)
-            raise self._failed("no space left")
+            raise self._error("no space left")
 
-    def _failed(self, why: str | None) -> DataError:
-        return DataError(f"cannot write events to {one_line(self.path)}: {why}; free some space")
+    def _error(self, cause: str | None) -> DataError:
+        return DataError(f"cannot write events to {one_line(self.path)}: {cause}; free some space")
 
     def close(self) -> None:
         """Close the file; may be called twice."""

@@ -1,4 +1,4 @@
-"""What goes into a run of the pipeline and what comes out beside its events."""
+"""Options of a run of the pipeline, and its results beside the events."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.errors import ConfigError
-from cstl_edge.live.segmentation.open import SEGMENTERS
+from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, SEGMENTERS
 from cstl_edge.measure.stats import Samples
 from cstl_edge.silhouette import MIN_HEIGHT_PX
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to look and when to answer."""
+class PipelineOptions:
+    """Segmentation, windows and thresholds of a run."""
 
-    segmenter: str = SEGMENTERS[0]
+    segmenter: str = DEFAULT_SEGMENTER
+    """Name or alias in the table of segmenters."""
     window: int = 30
     """Frames of an embedding."""
     hop: int = 5
@@ -26,21 +27,19 @@ class Options:
     min_frames: int = 15
     """Usable frames before the first answer."""
     max_walkers: int = 16
-    """At once; further people are not followed."""
+    """Tracks at once; further people are not followed."""
     min_height_px: int = MIN_HEIGHT_PX
     """Of a person in the frame."""
     demand_walking: bool = True
-    """Refuse who stands or moves otherwise."""
+    """Refuse people who stand or move otherwise."""
     fpir: float = 0.01
-    """How often a stranger may be given a name."""
+    """Rate at which a stranger may be given a name, 0..1 exclusive."""
     threshold: float | None = None
-    """A distance, in place of the one for `fpir`."""
+    """Distance below which a name is given, in place of the one for `fpir`."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
-        if self.segmenter not in SEGMENTERS:
-            expected = ", ".join(SEGMENTERS)
-            raise ConfigError(f"no segmenter named {self.segmenter!r}; expected {expected}")
+        """Raise ConfigError for values that contradict each other or are out of range."""
+        SEGMENTERS.canonical(self.segmenter)
         if not 0 < self.fpir < 1:
             raise ConfigError(f"expected an fpir between 0 and 1, such as 0.01; got {self.fpir}")
         if self.threshold is not None and not self.threshold > 0:
@@ -55,7 +54,7 @@ class Options:
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """What a source gave of one track, for enrolment and identification."""
+    """Silhouettes and embeddings of one track, for enrolment and identification."""
 
     track: int
     silhouettes: npt.NDArray[np.uint8]
@@ -73,11 +72,11 @@ class TrackRecord:
 
 
 @dataclass
-class Summary:
+class RunSummary:
     """Counts of a run; `stages()` has its milliseconds."""
 
     frames: int = 0
-    """Looked at."""
+    """Segmented and tracked."""
     dropped: int = 0
     """By a live source, because this run was too slow for them."""
     tracks: int = 0
@@ -87,7 +86,7 @@ class Summary:
     unfollowed: int = 0
     """Detections without a track, because there were `max_walkers` already."""
     seconds: float = 0.0
-    """Without the learning of the plate."""
+    """Without learning the background."""
     samples: Samples = field(default_factory=Samples)
 
     @property

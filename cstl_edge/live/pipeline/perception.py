@@ -1,8 +1,8 @@
-"""The first half of the live path, in a thread of its own: frames in, judged silhouettes out.
+"""Perception thread: frames in; tracks with checked, aligned silhouettes out.
 
-A bounded queue joins it to the second half, so that two cores work at once and the order, and with
-it every result for a file, stays the same. A full queue makes this half wait: a file waits with it,
-a live source meanwhile keeps only its newest frame and counts the others as dropped.
+A bounded queue joins it to the recognition stage, so that two cores work at once and the order, and
+with it every result for a file, stays the same. A full queue makes this thread wait: a file waits
+with it, a live source meanwhile keeps only its newest frame and counts the others as dropped.
 """
 
 from __future__ import annotations
@@ -19,30 +19,31 @@ import numpy as np
 
 from cstl_edge.arrays import Image, Mask
 from cstl_edge.errors import CstlEdgeError
+from cstl_edge.live.boxes import Box
 from cstl_edge.live.segmentation.base import SceneState, Segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.tracking.tracker import Track, Tracker, TrackUpdate
-from cstl_edge.live.tracking.walk_filter import Reason, WalkGate
+from cstl_edge.live.tracking.walk_filter import Reason, WalkFilter
 from cstl_edge.measure.stats import Samples
 from cstl_edge.silhouette import align
 
 log = logging.getLogger(__name__)
 
 MAX_FPS = 30.0  # of a faster source frames are left out, evenly
-QUEUE_FRAMES = 4  # between the halves: more would only add latency
-PLATE_SAMPLES = 60  # of a recording, spread over all of it
-PLATE_MAX_FRAMES = 6000  # a longer recording is learned from its beginning, then like a camera
-PLATE_UNKNOWN_EVERY = 15  # frames between samples where the length is not known
+QUEUE_FRAMES = 4  # between thread and recognition: more would only add latency
+BACKGROUND_SAMPLES = 60  # of a recording, spread over all of it
+BACKGROUND_MAX_FRAMES = 6000  # a longer recording is learned from its beginning, then like a camera
+BACKGROUND_UNKNOWN_EVERY = 15  # frames between samples where the length is not known
 PAIR_GAP_S = 0.1  # between the two frames of a sample
-PUT_TICK_S = 0.1  # how often a waiting put looks whether it should stop
+PUT_TICK_S = 0.1  # between two checks of a waiting put for a stop
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrackObservation:
     """One track in one frame."""
 
     id: int
-    box: tuple[float, float, float, float]
+    box: Box
     mask: Mask | None
     reason: Reason | None  # why the frame must not be used
     silhouette: Mask | None  # aligned; None where `reason` forbids it
@@ -50,31 +51,31 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What the first half says about one frame."""
+class FrameResult:
+    """Everything that perception finds in one frame."""
 
     frame: Frame
     read_at: float  # time.perf_counter() when the frame came
     scene: SceneState
-    seen: list[Seen] = field(default_factory=list)
+    observations: list[TrackObservation] = field(default_factory=list)
     born: list[int] = field(default_factory=list)
     closed: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Ended:
-    """The source is over, or stopped being there: these tracks are closed."""
+class EndOfStream:
+    """The source has ended, or is offline for a while: these tracks are closed."""
 
     closed: list[int]
     error: BaseException | None = None
     final: bool = True
 
 
-Message = Looked | Ended | SourceState
+Message = FrameResult | EndOfStream | SourceState
 
 
-class Vision(threading.Thread):
-    """Source, segmentation, tracking and gates; puts messages into `messages`."""
+class PerceptionThread(threading.Thread):
+    """Runs source, segmentation, tracking and walk filters; puts messages into `messages`."""
 
     def __init__(
         self,
@@ -86,30 +87,40 @@ class Vision(threading.Thread):
         min_height_px: int,
         demand_walking: bool,
     ) -> None:
-        super().__init__(name="cstl-edge-vision", daemon=True)
+        """Prepare the thread; `start` runs it.
+
+        Args:
+            source: Frames; stays the caller's to close.
+            segmenter: Finds people; learns the background of a recording first.
+            tracker: Joins detections to tracks.
+            size: Height and width of the silhouettes.
+            min_height_px: Of a usable person.
+            demand_walking: Refuse people who stand or move otherwise.
+        """
+        super().__init__(name="cstl-edge-perception", daemon=True)
         self.messages: queue.Queue[Message] = queue.Queue(QUEUE_FRAMES)
         self.samples = Samples()
         self.frames = 0
-        # the network knows 8 to 30 frames per second: of a faster source every second or third
+        # the network was trained on 8 to 30 frames per second: a faster source is thinned
         self.stride = max(1, round(source.fps / MAX_FPS))
         self._source, self._segmenter, self._tracker = source, segmenter, tracker
         self._size, self._min_height_px = size, min_height_px
         self._demand_walking = demand_walking
-        self._gates: dict[int, WalkGate] = {}
-        self._enough = threading.Event()  # no more frames, but the tracks are still closed
-        self._abandoned = threading.Event()  # nobody reads the messages any more
+        self._filters: dict[int, WalkFilter] = {}
+        self._stopping = threading.Event()  # no more frames; the tracks are still closed
+        self._abandoned = threading.Event()  # the messages have no reader any more
 
     def run(self) -> None:
-        """Work until the source ends, an error comes or somebody asks to stop."""
+        """Process frames until the source ends, an error comes or a stop is requested."""
         error: BaseException | None = None
         try:
             if not self._source.live:
                 with self.samples.time("learn"):
-                    learn_plate(self._source, self._segmenter)
-            self._work()
-        except BaseException as err:  # told by the half that the caller sees
+                    learn_background(self._source, self._segmenter)
+            self._process_frames()
+        except BaseException as err:  # raised by the recognition stage, in the caller's thread
             error = err
-        self._put(Ended(self._ids(self._tracker.finish().closed), error))
+        self._put(EndOfStream(self._ids(self._tracker.finish().closed), error))
 
     @property
     def unfollowed(self) -> int:
@@ -118,66 +129,70 @@ class Vision(threading.Thread):
 
     def finish(self) -> None:
         """Stop after the present frame; the tracks are closed as at the end of a source."""
-        self._enough.set()
+        self._stopping.set()
 
     def abandon(self) -> None:
-        """Stop at once; nothing more is told."""
-        self._enough.set()
+        """Stop at once, without further messages."""
+        self._stopping.set()
         self._abandoned.set()
 
-    def tell(self, state: SourceState) -> None:
-        """Pass on what a live source says of itself; while it is away all tracks end."""
+    def report(self, state: SourceState) -> None:
+        """Pass on the state of a live source; when it goes offline all tracks end."""
         if state.state == "offline":
-            self._put(Ended(self._ids(self._tracker.finish().closed), final=False))
+            self._put(EndOfStream(self._ids(self._tracker.finish().closed), final=False))
         self._put(state)
 
-    def _work(self) -> None:
+    def _process_frames(self) -> None:
         start = time.perf_counter()
         for number, frame in enumerate(self._source):
-            if self._enough.is_set():
+            if self._stopping.is_set():
                 return
             if number % self.stride:
                 continue
             read_at = time.perf_counter()
             self.samples.add("source", (read_at - start) * 1e3)
             self.frames += 1
-            self._put(self._look(frame, read_at))
+            self._put(self._perceive(frame, read_at))
             start = time.perf_counter()
 
-    def _look(self, frame: Frame, read_at: float) -> Looked:
+    def _perceive(self, frame: Frame, read_at: float) -> FrameResult:
         with self.samples.time("segment"):
             expected = self._tracker.expected(frame.time_s)
-            found = self._segmenter.segment(frame.image, frame.time_s, expected)
+            detections = self._segmenter.segment(frame.image, frame.time_s, expected)
         with self.samples.time("track"):
-            update = self._tracker.update(found, frame.time_s)
+            update = self._tracker.update(detections, frame.time_s)
         with self.samples.time("silhouette"):
-            seen = [self._judge(track, frame.time_s) for track in update.active]
-        return Looked(
+            observations = [self._observe(track, frame.time_s) for track in update.active]
+        return FrameResult(
             frame,
             read_at,
             self._segmenter.state,
-            seen,
+            observations,
             self._ids(update.born),
             self._closed(update),
         )
 
-    def _judge(self, track: Track, time_s: float) -> Seen:
-        gate = self._gates.get(track.id)
-        if gate is None:
-            gate = WalkGate(min_height_px=self._min_height_px, demand_walking=self._demand_walking)
-            self._gates[track.id] = gate
-        reason = gate.judge(track, time_s)
+    def _observe(self, track: Track, time_s: float) -> TrackObservation:
+        walk_filter = self._filters.get(track.id)
+        if walk_filter is None:
+            walk_filter = WalkFilter(
+                min_height_px=self._min_height_px, demand_walking=self._demand_walking
+            )
+            self._filters[track.id] = walk_filter
+        reason = walk_filter.check(track, time_s)
         detection = track.detection
         if detection is None:
-            return Seen(track.id, track.box, None, reason, None)
+            return TrackObservation(track.id, track.box, None, reason, None)
         # TOO_FEW only means that it is early: the frame may count once the walk is plain
         usable = reason in (None, Reason.TOO_FEW)
         silhouette = align(detection.mask, self._size) if usable else None
-        return Seen(track.id, detection.box, detection.mask, reason, silhouette, gate.heading)
+        return TrackObservation(
+            track.id, detection.box, detection.mask, reason, silhouette, walk_filter.heading
+        )
 
     def _closed(self, update: TrackUpdate) -> list[int]:
         for track in update.closed:
-            self._gates.pop(track.id, None)
+            self._filters.pop(track.id, None)
         return self._ids(update.closed)
 
     @staticmethod
@@ -191,10 +206,10 @@ class Vision(threading.Thread):
                 return
 
 
-def learn_plate(source: FrameSource, segmenter: Segmenter) -> None:
-    """Show the segmenter samples of the whole recording before its first frame is looked at."""
+def learn_background(source: FrameSource, segmenter: Segmenter) -> None:
+    """Learn the background from samples of the whole recording, before its first frame."""
     total = source.frames
-    whole = total is not None and total <= PLATE_MAX_FRAMES
+    whole = total is not None and total <= BACKGROUND_MAX_FRAMES
     with source.reopen() as copy:
         segmenter.learn(_pairs(copy, total), rolling=not whole)
 
@@ -202,10 +217,11 @@ def learn_plate(source: FrameSource, segmenter: Segmenter) -> None:
 def _pairs(source: FrameSource, total: int | None) -> Iterator[tuple[Image, Image]]:
     """Yield pairs of frames a moment apart, spread over the recording."""
     gap = max(1, round(PAIR_GAP_S * (source.fps or 25.0)))
-    last = min(total or PLATE_SAMPLES * PLATE_UNKNOWN_EVERY, PLATE_MAX_FRAMES) - 1 - gap
-    starts = np.unique(np.linspace(0, max(last, 0), PLATE_SAMPLES).round().astype(int)).tolist()
+    frames = min(total or BACKGROUND_SAMPLES * BACKGROUND_UNKNOWN_EVERY, BACKGROUND_MAX_FRAMES)
+    spread = np.linspace(0, max(frames - 1 - gap, 0), BACKGROUND_SAMPLES)
+    starts = np.unique(spread.round().astype(int)).tolist()
     wanted, waiting = set(starts), dict[int, Image]()
-    # a fault in the recording is told when the run itself comes to it, after the good frames
+    # a fault in the recording is raised when the run itself comes to it, after the good frames
     with contextlib.suppress(CstlEdgeError):
         for number, frame in enumerate(source):
             before = waiting.pop(number - gap, None)

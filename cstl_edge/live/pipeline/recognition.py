@@ -1,7 +1,7 @@
-"""The second half of the live path: silhouettes in, events out.
+"""Recognition stage: observations of tracks in, events out.
 
-It runs in the caller's thread, embeds the silhouettes of all walkers of a frame in one batch, asks
-the gallery, and gives every track that closes its last word.
+It runs in the caller's thread, embeds the silhouettes of all walkers of a frame in one batch,
+searches the gallery, and gives every track that closes its last word.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Mask
+from cstl_edge.arrays import Floats, Mask
 from cstl_edge.live.annotate import NAMED, PENDING, UNKNOWN, WalkerView
-from cstl_edge.live.events import Event, Kind
-from cstl_edge.live.pipeline.options import Options, Summary, TrackRecord
-from cstl_edge.live.pipeline.perception import Looked, Seen
+from cstl_edge.live.boxes import Box
+from cstl_edge.live.events import (
+    SCENE_STATES,
+    Event,
+    EventName,
+    ReasonCode,
+    model_digits,
+)
+from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
+from cstl_edge.live.pipeline.perception import FrameResult, TrackObservation
 from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.sources.base import SourceState
 from cstl_edge.live.tracking.walk_filter import Reason
@@ -26,40 +32,43 @@ from cstl_edge.runtime.base import Encoder
 from cstl_edge.runtime.streaming.encoder import StreamingEncoder, StreamResult
 
 if TYPE_CHECKING:
-    from cstl_edge.gallery.gallery import Decision, Gallery
+    from cstl_edge.gallery.gallery import Gallery
+    from cstl_edge.gallery.match import Decision
 
 
-MAX_WINDOWS = 8  # asked with at once, the newest
+MAX_WINDOWS = 8  # of a track in one search, the newest
 MAX_GAP_S = 0.5  # a longer hole in the walk starts a new window
 PLAIN_HEADING = 0.15  # body heights per second: more leaves no doubt about the side
 MAX_KEPT = 1500  # silhouettes kept for enrolment: a minute at 25 frames per second
+PENDING_EVERY_S = 1.0  # at most one pending event per track in this time
 
 
 @dataclass
-class Walker:
-    """One track, as the second half of the pipeline sees it."""
+class TrackState:
+    """Silhouettes, windows and answer of one track."""
 
     id: int
     window: int
     keep: bool = False  # the silhouettes, for enrolment
     refused: Counter[str] = field(default_factory=Counter)
     usable: int = 0
-    held: list[Mask] = field(default_factory=list)  # too early to tell whether this is a walk
+    held: list[Mask] = field(default_factory=list)  # early: not yet known to be a walk
     silhouettes: list[Mask] = field(default_factory=list)
     windows: list[StreamResult] = field(default_factory=list)
     decision: Decision | None = None
     reason: Reason | None = Reason.TOO_FEW  # of the newest frame; None while it walks
-    told: tuple[str, float] | None = None  # reason and time of the last pending event
+    box: Box | None = None  # the newest
+    last_pending: tuple[str, float] | None = None  # reason and time of the last pending event
     last_used_s: float | None = None
     merged: bool = False
     mirrored: bool = False  # walks to the right
 
-    def take(self, seen: Seen, time_s: float) -> tuple[list[Mask], bool]:
+    def observe(self, observation: TrackObservation, time_s: float) -> tuple[list[Mask], bool]:
         """Take one frame; return the silhouettes to embed now, and whether the window is broken."""
-        broken = self._breaks(seen, time_s) | self._turns(seen.heading)
-        self.reason = seen.reason
-        if seen.reason is None and seen.silhouette is not None:
-            fresh = [*self.held, seen.silhouette]
+        broken = self._breaks(observation, time_s) | self._turns(observation.heading)
+        self.reason, self.box = observation.reason, observation.box
+        if observation.reason is None and observation.silhouette is not None:
+            fresh = [*self.held, observation.silhouette]
             if self.mirrored:
                 fresh = [np.ascontiguousarray(silhouette[:, ::-1]) for silhouette in fresh]
             self.held = []
@@ -68,16 +77,16 @@ class Walker:
             if self.keep:
                 self.silhouettes = (self.silhouettes + fresh)[:MAX_KEPT]
             return fresh, broken
-        if seen.reason is Reason.TOO_FEW and seen.silhouette is not None:
-            self.held.append(seen.silhouette)
-        elif seen.reason is not None:
-            self.refused[seen.reason.value] += 1 + len(self.held)
+        if observation.reason is Reason.TOO_FEW and observation.silhouette is not None:
+            self.held.append(observation.silhouette)
+        elif observation.reason is not None:
+            self.refused[observation.reason.value] += 1 + len(self.held)
             self.held = []
         return [], broken
 
-    def _breaks(self, seen: Seen, time_s: float) -> bool:
+    def _breaks(self, observation: TrackObservation, time_s: float) -> bool:
         """Tell whether what follows must not share a window with what came before."""
-        merged, self.merged = self.merged, seen.reason is Reason.MERGED
+        merged, self.merged = self.merged, observation.reason is Reason.MERGED
         if self.merged and not merged:
             # whoever leaves the merge may be the other one: no answer from both
             self.windows, self.decision, self.silhouettes = [], None, []
@@ -96,15 +105,15 @@ class Walker:
         return self.usable > 0
 
     def add_window(self, result: StreamResult) -> None:
-        """Take what the network says of the newest window."""
+        """Add the newest window; windows overlap by at most a half."""
         if len(self.windows) > 1:
             since = result.frames_seen - self.windows[-2].frames_seen
             if 0 < since < self.window // 2:
                 self.windows.pop()
         self.windows = [*self.windows, result][-MAX_WINDOWS:]
 
-    def embeddings(self) -> npt.NDArray[np.float32]:
-        """Return the windows [k, p, d]."""
+    def embeddings(self) -> Floats:
+        """Return the embeddings of the windows [k, p, d]."""
         return np.stack([result.embedding for result in self.windows])
 
     def forget_held(self) -> None:
@@ -113,7 +122,9 @@ class Walker:
         self.held = []
 
     def no_answer(self) -> str:
-        """Return the one reason why this track has no answer."""
+        """Return the main reason why this track has no answer."""
+        if self.windows:
+            return "no gallery"
         counts = self.refused.most_common()
         if self.usable or not counts or not counts[0][1]:
             return Reason.TOO_FEW.value
@@ -126,22 +137,29 @@ class Walker:
         return f"{text}; refused: {', '.join(refused)}" if refused else text
 
 
-PENDING_EVERY_S = 1.0  # at most one pending event per track in this time
-
-
-class Answers:
-    """Everybody in view, and who they are."""
+class RecognitionStage:
+    """The tracks in view and their answers."""
 
     def __init__(
         self,
         source: str,
         encoder: Encoder,
         gallery: Gallery | None,
-        options: Options,
-        summary: Summary,
+        options: PipelineOptions,
+        summary: RunSummary,
         *,
         keep: bool,
     ) -> None:
+        """Prepare the stage.
+
+        Args:
+            source: Address for the events, without credentials.
+            encoder: Embeds the silhouettes; stays the caller's to close.
+            gallery: To be searched; without one nobody is named.
+            options: Windows and thresholds.
+            summary: Counts to add to.
+            keep: Keep silhouettes and embeddings of closed tracks in `records`.
+        """
         self.records: list[TrackRecord] = []
         self._source, self._encoder, self._gallery = source, encoder, gallery
         self._options, self._summary, self._keep = options, summary, keep
@@ -149,158 +167,168 @@ class Answers:
         self._stream: StreamingEncoder[int] = StreamingEncoder(
             encoder, options.window, options.hop, options.min_frames, 2 * options.max_walkers
         )
-        self._walkers: dict[int, Walker] = {}
+        self._model = model_digits(encoder.info.weights_sha256)
+        self._tracks: dict[int, TrackState] = {}
         self._scene = SceneState.READY
         self._time_s: float | None = None
         self._events: list[Event] = []
 
-    def frame(self, looked: Looked) -> list[Event]:
-        """Take one frame; return what it changed."""
-        self._time_s = looked.frame.time_s
-        self._tell_scene(looked.scene)
-        for track in looked.born:
-            self._walkers[track] = Walker(track, self._options.window, self._keep)
+    def process(self, result: FrameResult) -> list[Event]:
+        """Take one frame; return its events."""
+        self._time_s = result.frame.time_s
+        self._update_scene(result.scene)
+        boxes = {observation.id: observation.box for observation in result.observations}
+        for track in result.born:
+            self._tracks[track] = TrackState(
+                track, self._options.window, self._keep, box=boxes.get(track)
+            )
             self._summary.tracks += 1
-            self._tell("born", track)
-        queues = {seen.id: self._take(seen) for seen in looked.seen}
+            self._events.append(self._track_event("born", self._tracks[track]))
+        queues = {seen.id: self._observe(seen) for seen in result.observations}
         if any(queues.values()):
             with self._summary.samples.time("encode"):
-                results = self._embed(queues)
-            for track, result in results.items():
-                self._identify(self._walkers[track], result, looked.read_at)
-        for seen in looked.seen:
-            self._tell_pending(self._walkers[seen.id])
-        return self.close(looked.closed)
+                windows = self._embed(queues)
+            for track in windows:
+                self._identify(self._tracks[track], result.read_at)
+        for observation in result.observations:
+            self._report_pending(self._tracks[observation.id])
+        return self.close(result.closed)
 
     def close(self, tracks: list[int]) -> list[Event]:
-        """Give tracks their last word; return it behind what was not yet told."""
+        """Give tracks their last word; return it behind the events that wait."""
         for track in tracks:
             self._close(track)
         events, self._events = self._events, []
         return events
 
-    def backend_down(self, why: str) -> list[Event]:
-        """Say that nothing can be embedded any more, and give everybody in view the last word."""
-        self._tell("backend_down", None, reason=why)
-        return self.close(list(self._walkers))
+    def backend_down(self, error: str) -> list[Event]:
+        """Report that nothing can be embedded any more; give every track in view its last word."""
+        self._events.append(
+            self._event("backend_down", reason=error, reason_code=ReasonCode.BACKEND_FAILED)
+        )
+        return self.close(list(self._tracks))
 
-    def state(self, state: SourceState) -> Event:
-        """Return the event of what a live source says of itself."""
-        detail = f"attempt {state.attempt}" if state.attempt else None
-        reason = f"{state.state}: {state.detail}" if state.detail else state.state
-        return Event("source", self._source, self._time_s, reason=reason, detail=detail)
+    def source_event(self, state: SourceState) -> Event:
+        """Return the event of a live source's state."""
+        return self._event(
+            "source",
+            state=state.state,
+            reason=state.detail or None,
+            reason_code=ReasonCode.SOURCE_OFFLINE if state.detail else None,
+            detail=f"attempt {state.attempt}" if state.attempt else None,
+        )
 
-    def view(self, seen: Seen) -> WalkerView:
-        """Return what to draw of one walker."""
-        walker = self._walkers.get(seen.id)
-        decision = walker.decision if walker is not None else None
+    def view(self, observation: TrackObservation) -> WalkerView:
+        """Return the drawing of one walker."""
+        track = self._tracks.get(observation.id)
+        decision = track.decision if track is not None else None
         if decision is None:
-            label, colour = (seen.reason or Reason.TOO_FEW).value, PENDING
+            label, colour = (observation.reason or Reason.TOO_FEW).value, PENDING
         elif decision.name is not None:
             label, colour = f"{decision.name} {decision.distance:.2f}", NAMED
         else:
             distance = "" if decision.distance is None else f" {decision.distance:.2f}"
             label, colour = f"unknown{distance}", UNKNOWN
-        return WalkerView(seen.box, f"{seen.id}: {label}", colour, seen.mask, seen.id)
+        caption = f"{observation.id}: {label}"
+        return WalkerView(observation.box, caption, colour, observation.mask, observation.id)
 
     def count(self) -> None:
-        """Write into the summary what is only known here."""
+        """Write into the summary the counts that only this stage has."""
         self._summary.not_finite = self._stream.not_finite
 
-    def _take(self, seen: Seen) -> list[npt.NDArray[np.uint8]]:
+    def _observe(self, observation: TrackObservation) -> list[Mask]:
         assert self._time_s is not None
-        fresh, broken = self._walkers[seen.id].take(seen, self._time_s)
+        fresh, broken = self._tracks[observation.id].observe(observation, self._time_s)
         if broken:
-            self._stream.close(seen.id)
+            self._stream.close(observation.id)
         return fresh
 
-    def _embed(self, queues: dict[int, list[npt.NDArray[np.uint8]]]) -> dict[int, StreamResult]:
-        """Push every silhouette, one of each walker at a time; return the newest results."""
-        results: dict[int, StreamResult] = {}
+    def _embed(self, queues: dict[int, list[Mask]]) -> list[int]:
+        """Push every silhouette, one of each walker at a time; return the tracks with a window."""
+        embedded: dict[int, None] = {}
         for i in range(max(len(queue) for queue in queues.values())):
             batch = {track: queue[i] for track, queue in queues.items() if i < len(queue)}
             for track, result in self._stream.push(batch).items():
-                self._walkers[track].add_window(result)
-                results[track] = result
-        return results
+                self._tracks[track].add_window(result)
+                embedded[track] = None
+        return list(embedded)
 
-    def _identify(self, walker: Walker, result: StreamResult, read_at: float) -> None:
+    def _identify(self, track: TrackState, read_at: float) -> None:
         if self._gallery is None:
             return
         with self._summary.samples.time("identify"):
-            walker.decision = self._gallery.identify(
-                walker.embeddings(), self._options.fpir, self._options.threshold
+            track.decision = self._gallery.identify(
+                track.embeddings(), self._options.fpir, self._options.threshold
             )
         self._summary.answers += 1
         latency_ms = (time.perf_counter() - read_at) * 1e3
         self._summary.samples.add("answer", latency_ms)
-        self._tell_answer("identified", walker, latency_ms=latency_ms)
+        event = self._track_event("named", track, frames=track.usable, latency_ms=latency_ms)
+        self._events.append(event.with_decision(track.decision))
 
-    def _close(self, track: int) -> None:
-        walker = self._walkers.pop(track, None)
-        self._stream.close(track)
-        if walker is None:
+    def _close(self, number: int) -> None:
+        track = self._tracks.pop(number, None)
+        self._stream.close(number)
+        if track is None:
             return
-        walker.forget_held()
-        account = walker.account(self._options.min_frames)
+        track.forget_held()
+        account = track.account(self._options.min_frames)
         if self._keep:
-            self.records.append(self._record(walker, account))
-        if walker.decision is not None:
-            self._tell_answer("closed", walker, detail=account)
+            self.records.append(self._record(track, account))
+        event = self._track_event("closed", track, frames=track.usable, detail=account)
+        if track.decision is not None:
+            event = event.with_decision(track.decision)
         else:
-            reason = "no gallery" if walker.windows else walker.no_answer()
-            self._tell("closed", track, reason=reason, frames=walker.usable, detail=account)
+            event = event.with_reason(track.no_answer())
+        self._events.append(event)
 
-    def _record(self, walker: Walker, account: str) -> TrackRecord:
+    def _record(self, track: TrackState, account: str) -> TrackRecord:
         info = self._encoder.info
         silhouettes = np.zeros((0, *info.size), np.uint8)
         embeddings = np.zeros((0, info.parts, info.embedding), np.float32)
         return TrackRecord(
-            track=walker.id,
-            silhouettes=np.stack(walker.silhouettes) if walker.silhouettes else silhouettes,
-            embeddings=walker.embeddings() if walker.windows else embeddings,
-            salient_frames=walker.windows[-1].salient_frames if walker.windows else None,
-            frames=walker.usable,
-            refusals=dict(walker.refused),
+            track=track.id,
+            silhouettes=np.stack(track.silhouettes) if track.silhouettes else silhouettes,
+            embeddings=track.embeddings() if track.windows else embeddings,
+            salient_frames=track.windows[-1].salient_frames if track.windows else None,
+            frames=track.usable,
+            refusals=dict(track.refused),
             account=account,
         )
 
-    def _tell(self, kind: Kind, track: int | None, **more: Any) -> None:
-        self._events.append(Event(kind, self._source, self._time_s, track, **more))
-
-    def _tell_answer(self, kind: Kind, walker: Walker, **more: Any) -> None:
-        """Tell the walker's decision."""
-        decision = walker.decision
-        assert decision is not None
-        self._tell(
-            kind,
-            walker.id,
-            name=decision.name,
-            unknown=decision.name is None,
-            reason=decision.reason,
-            distance=decision.distance,
-            threshold=decision.threshold,
-            runner_up=decision.runner_up,
-            margin=decision.margin,
-            frames=walker.usable,
-            **more,
+    def _event(self, name: EventName, **fields: Any) -> Event:
+        return Event(
+            event=name, source=self._source, time_s=self._time_s, model=self._model, **fields
         )
 
-    def _tell_pending(self, walker: Walker) -> None:
-        """Say why there is no answer (yet), when that changes and not more often than needed."""
-        assert self._time_s is not None
-        if walker.decision is not None or (self._gallery is None and walker.windows):
-            return
-        reason = (walker.reason or Reason.TOO_FEW).value
-        if walker.told is not None:
-            told, told_s = walker.told
-            if told == reason or self._time_s - told_s < PENDING_EVERY_S:
-                return
-        walker.told = (reason, self._time_s)
-        account = walker.account(self._options.min_frames)
-        self._tell("pending", walker.id, reason=reason, frames=walker.usable, detail=account)
+    def _track_event(self, name: EventName, track: TrackState, **fields: Any) -> Event:
+        box = None if track.box is None else _corners(track.box)
+        return self._event(name, track=track.id, box=box, answer="none", **fields)
 
-    def _tell_scene(self, scene: SceneState) -> None:
+    def _report_pending(self, track: TrackState) -> None:
+        """Report why there is no answer yet, when that changes and not more often than needed."""
+        assert self._time_s is not None
+        if track.decision is not None or (self._gallery is None and track.windows):
+            return
+        reason = (track.reason or Reason.TOO_FEW).value
+        if track.last_pending is not None:
+            last_reason, last_s = track.last_pending
+            if last_reason == reason or self._time_s - last_s < PENDING_EVERY_S:
+                return
+        track.last_pending = (reason, self._time_s)
+        account = track.account(self._options.min_frames)
+        event = self._track_event("pending", track, frames=track.usable, detail=account)
+        self._events.append(event.with_reason(reason))
+
+    def _update_scene(self, scene: SceneState) -> None:
         if scene is not self._scene:
-            self._tell("source", None, reason=f"scene: {scene.value}")
+            event = self._event("scene", state=SCENE_STATES[scene])
+            ready = scene is SceneState.READY
+            self._events.append(event if ready else event.with_reason(scene.value))
         self._scene = scene
+
+
+def _corners(box: Box) -> tuple[float, float, float, float]:
+    """Return x0, y0, x1, y1 of a box x, y, w, h."""
+    x, y, width, height = box
+    return x, y, x + width, y + height

@@ -1,10 +1,10 @@
-"""From a source to events: `run` for answers, `collect` for the silhouettes of an enrolment.
+"""Run the pipeline over a source: `run` yields events, `collect` returns tracks for enrolment.
 
     with run("walk.mp4", encoder=load(), gallery=gallery) as events:
         for event in events:
             print(event)
 
-Two threads: `pipeline_vision` reads, segments, tracks and judges; `pipeline_answers` embeds and
+Two threads: `perception` reads, segments, tracks and checks the walk; `recognition` embeds and
 identifies in the caller's own thread. Frames pass in order, so a file gives the same events in
 every run. The end of the iteration, an error, or `close()` stops both.
 """
@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 from cstl_edge.errors import BackendUnavailable, DataError
 from cstl_edge.live.annotate import WalkerView
 from cstl_edge.live.events import Event
-from cstl_edge.live.pipeline.options import Options, Summary, TrackRecord
-from cstl_edge.live.pipeline.perception import Ended, Looked, Vision
-from cstl_edge.live.pipeline.recognition import Answers
+from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
+from cstl_edge.live.pipeline.perception import EndOfStream, FrameResult, PerceptionThread
+from cstl_edge.live.pipeline.recognition import RecognitionStage
 from cstl_edge.live.segmentation.base import SceneState
-from cstl_edge.live.segmentation.open import make_segmenter
+from cstl_edge.live.segmentation.open import open_segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.live.tracking.tracker import Tracker
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from cstl_edge.gallery.gallery import Gallery
 
 
-__all__ = ["Observer", "Options", "Run", "Summary", "TrackRecord", "collect", "run"]
-
 log = logging.getLogger(__name__)
 
 JOIN_S = 3.0  # that closing waits for the other thread
@@ -46,7 +44,7 @@ SEGMENTER_THREADS = 2  # at most: the rest belongs to the encoder
 Observer = Callable[[Frame, list[WalkerView], "str | None"], None]
 
 
-class Run(Iterator[Event]):
+class PipelineRun(Iterator[Event]):
     """A running pipeline: an iterator of events, to be closed; use it as a context manager."""
 
     def __init__(
@@ -54,26 +52,32 @@ class Run(Iterator[Event]):
         source: str | os.PathLike[str] | FrameSource,
         encoder: Encoder,
         gallery: Gallery | None,
-        options: Options,
+        options: PipelineOptions,
         *,
         observer: Observer | None = None,
         keep: bool = False,
         retry: bool = False,
     ) -> None:
-        self.summary = Summary()
+        """Open segmenter and source and start perception; arguments as for `run`.
+
+        keep: keep silhouettes and embeddings of closed tracks in `records`
+        """
+        self.summary = RunSummary()
         self._observer = observer
-        self._early: list[SourceState] = []  # told while the source opens
+        self._early: list[SourceState] = []  # while the source opens
         self._failed: BackendUnavailable | None = None  # to be raised behind the last words
-        self._vision: Vision | None = None
-        segmenter = make_segmenter(
+        self._perception: PerceptionThread | None = None
+        segmenter = open_segmenter(
             options.segmenter, threads=min(SEGMENTER_THREADS, usable_cores())
         )
         if isinstance(source, str | os.PathLike):
             source = open_source(source, on_state=self._on_state, retry=retry)
         self.source = source
-        self._answers = Answers(source.uri, encoder, gallery, options, self.summary, keep=keep)
-        self._ready = deque(self._answers.state(state) for state in self._early)
-        self._vision = Vision(
+        self._recognition = RecognitionStage(
+            source.uri, encoder, gallery, options, self.summary, keep=keep
+        )
+        self._ready = deque(self._recognition.source_event(state) for state in self._early)
+        self._perception = PerceptionThread(
             source,
             segmenter,
             Tracker(max_tracks=options.max_walkers),
@@ -82,18 +86,18 @@ class Run(Iterator[Event]):
             demand_walking=options.demand_walking,
         )
         self._started = time.perf_counter()
-        self._vision.start()
+        self._perception.start()
 
     @property
     def fps(self) -> float:
         """Frames per second that the observer gets, as far as the source knows its own."""
-        stride = self._vision.stride if self._vision is not None else 1
+        stride = self._perception.stride if self._perception is not None else 1
         return self.source.fps / stride
 
     @property
     def records(self) -> list[TrackRecord]:
         """The tracks closed so far, where they are kept."""
-        return self._answers.records
+        return self._recognition.records
 
     def __next__(self) -> Event:
         """Return the next event; an error of any stage is raised once."""
@@ -101,40 +105,40 @@ class Run(Iterator[Event]):
             if self._failed is not None:
                 failed, self._failed = self._failed, None
                 raise failed
-            if self._vision is None:
+            if self._perception is None:
                 raise StopIteration
-            self._step(self._vision)
+            self._step(self._perception)
         return self._ready.popleft()
 
     def stop(self) -> None:
         """Take no more frames (after Ctrl-C); iterating on gives the last words of all tracks."""
-        if self._vision is not None:
-            self._vision.finish()
+        if self._perception is not None:
+            self._perception.finish()
             if self.source.live:  # wakes a reader that waits for a camera
                 self.source.close()
 
     def close(self) -> None:
-        """Stop both halves at once and close the source; a second call does nothing."""
+        """Stop both threads at once and close the source; a second call does nothing."""
         self._shut()
         self._ready.clear()
         self._failed = None
 
     def _shut(self) -> None:
-        vision, self._vision = self._vision, None
-        if vision is None:
+        perception, self._perception = self._perception, None
+        if perception is None:
             return
-        vision.abandon()
+        perception.abandon()
         if self.source.live:
             self.source.close()
-        vision.join(JOIN_S)
-        if vision.is_alive():  # closing a file under its reader would crash cv2
+        perception.join(JOIN_S)
+        if perception.is_alive():  # closing a file under its reader would crash cv2
             log.warning("the reading thread did not stop within %g s", JOIN_S)
         else:
             self.source.close()
-        self._answers.count()
-        self._count(vision)
+        self._recognition.count()
+        self._count(perception)
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> PipelineRun:
         """Return the run."""
         return self
 
@@ -148,54 +152,54 @@ class Run(Iterator[Event]):
         self.close()
 
     def _on_state(self, state: SourceState) -> None:
-        if self._vision is None:
+        if self._perception is None:
             self._early.append(state)
         else:
-            self._vision.tell(state)
+            self._perception.report(state)
 
-    def _step(self, vision: Vision) -> None:
-        """Take one message of the first half."""
-        message = vision.messages.get()
+    def _step(self, perception: PerceptionThread) -> None:
+        """Process one message of the perception thread."""
+        message = perception.messages.get()
         try:
-            if isinstance(message, Looked):
-                self._ready.extend(self._answers.frame(message))
+            if isinstance(message, FrameResult):
+                self._ready.extend(self._recognition.process(message))
                 self._show(message)
                 total_ms = (time.perf_counter() - message.read_at) * 1e3
                 self.summary.samples.add("frame", total_ms)
-            elif isinstance(message, Ended):
+            elif isinstance(message, EndOfStream):
                 self._end(message)
             else:
-                self._ready.append(self._answers.state(message))
-        except BackendUnavailable as err:  # the GPU is gone: who supervises us has to know
-            self._ready.extend(self._answers.backend_down(str(err)))
+                self._ready.append(self._recognition.source_event(message))
+        except BackendUnavailable as err:  # the GPU is gone: the supervisor has to know
+            self._ready.extend(self._recognition.backend_down(str(err)))
             self._failed = err
             self._shut()
         except Exception:
             self._shut()
             raise
 
-    def _show(self, looked: Looked) -> None:
+    def _show(self, result: FrameResult) -> None:
         if self._observer is None:
             return
-        note = None if looked.scene is SceneState.READY else looked.scene.value
-        views = [self._answers.view(seen) for seen in looked.seen]
+        note = None if result.scene is SceneState.READY else result.scene.value
+        views = [self._recognition.view(observation) for observation in result.observations]
         with self.summary.samples.time("observe"):
-            self._observer(looked.frame, views, note)
+            self._observer(result.frame, views, note)
 
-    def _end(self, ended: Ended) -> None:
-        self._ready.extend(self._answers.close(ended.closed))
-        if not ended.final:
+    def _end(self, end: EndOfStream) -> None:
+        self._ready.extend(self._recognition.close(end.closed))
+        if not end.final:
             return
         self._shut()
-        if ended.error is not None:
-            raise ended.error
+        if end.error is not None:
+            raise end.error
 
-    def _count(self, vision: Vision) -> None:
-        learning_ms = sum(vision.samples.by_stage.get("learn", []))
+    def _count(self, perception: PerceptionThread) -> None:
+        learning_ms = sum(perception.samples.by_stage.get("learn", []))
         self.summary.seconds = time.perf_counter() - self._started - learning_ms / 1e3
-        self.summary.frames, self.summary.dropped = vision.frames, self.source.dropped
-        self.summary.unfollowed = vision.unfollowed
-        self.summary.samples.by_stage.update(vision.samples.by_stage)
+        self.summary.frames, self.summary.dropped = perception.frames, self.source.dropped
+        self.summary.unfollowed = perception.unfollowed
+        self.summary.samples.by_stage.update(perception.samples.by_stage)
 
 
 def run(
@@ -203,44 +207,58 @@ def run(
     *,
     encoder: Encoder,
     gallery: Gallery | None = None,
-    options: Options | None = None,
+    options: PipelineOptions | None = None,
     observer: Observer | None = None,
     retry: bool = False,
-) -> Run:
-    """Follow everybody in a source and say who they are; returns an iterator of events.
+) -> PipelineRun:
+    """Follow and identify everybody in a source; return an iterator of events.
 
-    source: an address, or an open source, which is closed with the run
-    observer: called with every frame, what to draw on it and a note about the scene
-    retry: keep trying a live source that does not open
-    Raises what opening the source raises; errors of a stage come out of the iteration, once.
+    Args:
+        source: An address, or an open source, which is closed with the run.
+        encoder: Embeds the silhouettes; stays the caller's to close.
+        gallery: To be searched; without one nobody is named.
+        options: Segmentation, windows and thresholds.
+        observer: Called with every frame, the walkers to draw and a note about the scene.
+        retry: Keep trying a live source that does not open.
+
+    Raises:
+        SourceUnavailable, DataError, ConfigError: From opening the source; errors of a stage come
+            out of the iteration, once.
     """
-    chosen = options or Options()
-    return Run(source, encoder, gallery, chosen, observer=observer, retry=retry)
+    chosen = options or PipelineOptions()
+    return PipelineRun(source, encoder, gallery, chosen, observer=observer, retry=retry)
 
 
 def collect(
     source: str | os.PathLike[str] | FrameSource,
     encoder: Encoder,
-    options: Options | None = None,
+    options: PipelineOptions | None = None,
     observer: Observer | None = None,
 ) -> list[TrackRecord]:
     """Return the tracks of a source that have embeddings, the longest walk first.
 
-    Raises DataError where nobody was seen, or no track has enough usable frames; the message says
-    what became of the frames of the best one.
+    Args:
+        source: An address, or an open source, which is closed.
+        encoder: Embeds the silhouettes; stays the caller's to close.
+        options: Segmentation and windows.
+        observer: As for `run`.
+
+    Raises:
+        DataError: Where nobody was seen, or no track has enough usable frames; the message has the
+            account of the best one.
     """
-    run_it = Run(source, encoder, None, options or Options(), observer=observer, keep=True)
-    with run_it as events:
+    chosen = options or PipelineOptions()
+    with PipelineRun(source, encoder, None, chosen, observer=observer, keep=True) as events:
         for _ in events:
             pass
-    records = sorted(run_it.records, key=lambda r: (-r.frames, r.track))
+    records = sorted(events.records, key=lambda r: (-r.frames, r.track))
     if not records:
         raise DataError(
-            f"nobody was seen in {run_it.source.uri}; expected a camera that stands still and "
+            f"nobody was seen in {events.source.uri}; expected a camera that stands still and "
             "people in full view"
         )
     usable = [record for record in records if len(record.embeddings)]
     if not usable:
         best = max(records, key=lambda r: (r.frames, sum(r.refusals.values())))
-        raise DataError(f"no usable walk in {run_it.source.uri}: {best.account}")
+        raise DataError(f"no usable walk in {events.source.uri}: {best.account}")
     return usable

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from event_schema import violations
 from standin_cuda import GONE, Device, NumpyBuffers
 from standin_engines import seal
 from standin_tensorrt import State, make
@@ -21,14 +22,15 @@ import cstl_edge
 from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, SourceUnavailable
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.pipeline import perception
-from cstl_edge.live.pipeline.run import Options, collect, run
+from cstl_edge.live.pipeline.options import PipelineOptions
+from cstl_edge.live.pipeline.run import collect, run
 from cstl_edge.live.sources.base import Frame, SourceBase
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.runtime.base import Embedded, EncoderInfo
 
 WALK = Path(cstl_edge.__file__).parent / "assets" / "walk.mp4"
 GOLDEN = Path(__file__).parents[2] / "golden"
-PLATE = Options(segmenter="plate")
+BACKGROUND = PipelineOptions(segmenter="background")
 H, W, FPS = 200, 400, 25.0
 SCENE = np.random.default_rng(1).integers(90, 150, (H, W, 3)).astype(np.uint8)
 
@@ -93,7 +95,7 @@ class Street(SourceBase):
 def told(events) -> list[tuple]:
     """Return what events say, without the clocks."""
     return [
-        (e.kind, e.track, e.time_s, e.answer, e.reason, e.distance, e.frames, e.detail)
+        (e.event, e.track, e.time_s, e.answer, e.person, e.reason, e.distance, e.frames, e.detail)
         for e in events
     ]
 
@@ -128,7 +130,7 @@ class HalfRate(SourceBase):
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch) -> None:
-    monkeypatch.setattr(perception, "PLATE_SAMPLES", 24)
+    monkeypatch.setattr(perception, "BACKGROUND_SAMPLES", 24)
 
 
 def test_the_woman_is_recognised_in_the_second_half_of_her_walk(gallery: Gallery) -> None:
@@ -144,12 +146,12 @@ def test_the_woman_is_recognised_in_the_second_half_of_her_walk(gallery: Gallery
     def watch(frame: Frame, views: list, note: str | None) -> None:
         seen.extend(view.label for view in views)
 
-    source, options = HalfRate(4.0, 7.6), Options(threshold=0.9)
+    source, options = HalfRate(4.0, 7.6), PipelineOptions(threshold=0.9)
     with run(source, encoder=StandIn(), gallery=gallery, options=options, observer=watch) as events:
-        closed = [e for e in events if e.kind == "closed"]
-    assert [e.answer for e in closed].count("walker") == 1
-    assert all(e.answer is not None or e.reason for e in closed)
-    named = next(e for e in closed if e.name)
+        closed = [e for e in events if e.event == "closed"]
+    assert [e.person for e in closed].count("walker") == 1
+    assert all(e.answer != "none" or e.reason for e in closed)
+    named = next(e for e in closed if e.person)
     assert named.frames >= 25
     assert named.distance < named.threshold
     assert any("walker" in label for label in seen)
@@ -157,28 +159,32 @@ def test_the_woman_is_recognised_in_the_second_half_of_her_walk(gallery: Gallery
 
 
 def test_a_file_gives_the_same_events_every_time(gallery: Gallery) -> None:
-    records = collect(Street(), StandIn(), PLATE)
+    records = collect(Street(), StandIn(), BACKGROUND)
     gallery.enroll("ada", records[0].embeddings, consent="test")
-    options = Options(segmenter="plate", threshold=0.5)
+    options = PipelineOptions(segmenter="background", threshold=0.5)
     runs = []
     for _ in range(2):
         with run(Street(), encoder=StandIn(), gallery=gallery, options=options) as events:
-            runs.append(told(events))
+            everything = list(events)
+        runs.append(told(everything))
+        assert [
+            violations(event.to_dict()) for event in everything if violations(event.to_dict())
+        ] == []
     assert runs[0] == runs[1]
     kinds = [event[0] for event in runs[0]]
     assert kinds.count("born") == kinds.count("closed") == 1
-    assert "identified" in kinds
-    assert runs[0][-1][3] == "ada"
+    assert "named" in kinds
+    assert runs[0][-1][3:5] == ("known", "ada")
 
 
 def test_an_empty_gallery_knows_nobody(gallery: Gallery) -> None:
-    with run(Street(), encoder=StandIn(), gallery=gallery, options=PLATE) as events:
+    with run(Street(), encoder=StandIn(), gallery=gallery, options=BACKGROUND) as events:
         *_, last = events
-    assert (last.kind, last.answer, last.reason) == ("closed", "unknown", "gallery is empty")
+    assert (last.event, last.answer, last.reason) == ("closed", "unknown", "gallery is empty")
 
 
 def test_without_a_gallery_the_last_word_says_so() -> None:
-    with run(Street(), encoder=StandIn(), options=PLATE) as events:
+    with run(Street(), encoder=StandIn(), options=BACKGROUND) as events:
         assert list(events)[-1].reason == "no gallery"
 
 
@@ -190,22 +196,22 @@ def test_who_stands_still_is_never_silent() -> None:
         def reopen(self) -> Standing:
             return Standing(self._count, speed=0.0)
 
-    with run(Standing(speed=0.0), encoder=StandIn(), options=PLATE) as events:
+    with run(Standing(speed=0.0), encoder=StandIn(), options=BACKGROUND) as events:
         everything = list(events)
-    assert "standing still" in {e.reason for e in everything if e.kind == "pending"}
+    assert "standing still" in {e.reason for e in everything if e.event == "pending"}
     assert everything[-1].reason == "standing still"
     assert "0 usable frames, need 15; refused:" in everything[-1].detail
 
 
 def test_too_few_frames_are_counted_in_the_refusal() -> None:
     with pytest.raises(DataError, match=r"no usable walk in street: \d+ usable frames, need 15"):
-        collect(Street(27), StandIn(), PLATE)
+        collect(Street(27), StandIn(), BACKGROUND)
     with pytest.raises(DataError, match="nobody was seen"):
-        collect(Street(8), StandIn(), PLATE)
+        collect(Street(8), StandIn(), BACKGROUND)
 
 
 def test_records_hold_what_enrolment_needs() -> None:
-    (record,) = collect(Street(), StandIn(), PLATE)
+    (record,) = collect(Street(), StandIn(), BACKGROUND)
     assert record.silhouettes.dtype == np.uint8
     assert record.silhouettes.shape == (record.frames, 64, 44)
     assert record.embeddings.shape[1:] == (16, 88)
@@ -214,11 +220,11 @@ def test_records_hold_what_enrolment_needs() -> None:
 
 
 def test_a_fault_of_the_source_is_told_once_after_the_good_frames() -> None:
-    run_it, events = run(Street(fail_at=60), encoder=StandIn(), options=PLATE), []
+    run_it, events = run(Street(fail_at=60), encoder=StandIn(), options=BACKGROUND), []
     with pytest.raises(SourceUnavailable, match="cable"):
         events.extend(iter(lambda: next(run_it), None))
     last_words = list(run_it)
-    assert [e.kind for e in last_words] == ["closed"]
+    assert [e.event for e in last_words] == ["closed"]
     assert not threads()
 
 
@@ -228,7 +234,7 @@ def test_a_fault_of_the_encoder_stops_the_reader() -> None:
             raise DataError("broken")
 
     with pytest.raises(DataError, match="broken"):
-        list(run(Street(), encoder=Broken(), options=PLATE))
+        list(run(Street(), encoder=Broken(), options=BACKGROUND))
     assert not threads()
 
 
@@ -243,12 +249,14 @@ def test_a_gpu_that_goes_away_is_told_with_the_last_words_and_then_raised(
     monkeypatch.setattr(
         "cstl_edge.runtime.tensorrt.encoder.open_buffers", lambda: NumpyBuffers(state.device)
     )
-    options = Options(segmenter="plate", window=6, hop=2, min_frames=4, demand_walking=False)
+    options = PipelineOptions(
+        segmenter="background", window=6, hop=2, min_frames=4, demand_walking=False
+    )
     told = []
 
     def lose_it(event) -> None:
         told.append(event)
-        if event.kind == "born":
+        if event.event == "born":
             state.device.fault = GONE
 
     with (
@@ -259,7 +267,7 @@ def test_a_gpu_that_goes_away_is_told_with_the_last_words_and_then_raised(
             deque(map(lose_it, events), maxlen=0)
         assert list(events) == []
     assert raised.value.exit_code == 4
-    assert [event.kind for event in told][-2:] == ["backend_down", "closed"]
+    assert [event.event for event in told][-2:] == ["backend_down", "closed"]
     assert "the GPU failed and does not come back" in told[-2].reason
     assert json.loads(told[-2].to_json())["event"] == "backend_down"
     assert "its engines are opened once more" in caplog.text
@@ -267,7 +275,7 @@ def test_a_gpu_that_goes_away_is_told_with_the_last_words_and_then_raised(
 
 
 def test_leaving_the_loop_stops_everything() -> None:
-    with run(Street(1000, speed=0.3), encoder=StandIn(), options=PLATE) as events:
+    with run(Street(1000, speed=0.3), encoder=StandIn(), options=BACKGROUND) as events:
         next(events)
     assert not threads()
     assert list(events) == []
@@ -275,19 +283,19 @@ def test_leaving_the_loop_stops_everything() -> None:
 
 
 def test_stop_still_gives_the_last_words() -> None:
-    with run(Street(), encoder=StandIn(), options=PLATE) as events:
+    with run(Street(), encoder=StandIn(), options=BACKGROUND) as events:
         first = next(events)
         events.stop()
         rest = list(events)
-    assert first.kind == "born"
-    assert rest[-1].kind == "closed"
+    assert first.event == "born"
+    assert rest[-1].event == "closed"
     assert events.summary.frames < 120
 
 
 def test_fast_sources_are_thinned() -> None:
     source = Street()
     source.fps = 60.0
-    with run(source, encoder=StandIn(), options=PLATE) as events:
+    with run(source, encoder=StandIn(), options=BACKGROUND) as events:
         assert events.fps == 30.0
         list(events)
     assert events.summary.frames == 60
@@ -295,9 +303,9 @@ def test_fast_sources_are_thinned() -> None:
 
 def test_options_that_cannot_be_meant() -> None:
     with pytest.raises(ConfigError, match="min_frames"):
-        Options(min_frames=31)
-    with pytest.raises(ConfigError, match="no segmenter"):
-        Options(segmenter="x")
+        PipelineOptions(min_frames=31)
+    with pytest.raises(ConfigError, match="expected a segmenter of"):
+        PipelineOptions(segmenter="x")
 
 
 def test_no_torch_is_loaded() -> None:
@@ -309,4 +317,4 @@ def test_no_torch_is_loaded() -> None:
 
 
 def threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name == "cstl-edge-vision"]
+    return [t.name for t in threading.enumerate() if t.name == "cstl-edge-perception"]
