@@ -1,19 +1,16 @@
-"""TODO."""
+"""Import of cv2, quiet, or an error that says how to install it."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cstl_edge.errors import SourceUnavailable
 
-if TYPE_CHECKING:
-    pass
-
 
 def import_cv2() -> Any:
-    """Return cv2 with FFmpeg's own chatter off, or say how to install it."""
-    # FFmpeg reads this once, at the first capture; -8 is AV_LOG_QUIET. We say what is wrong.
+    """Return the module cv2, with FFmpeg's own messages off; raises SourceUnavailable."""
+    # FFmpeg reads this once, at the first capture; -8 is AV_LOG_QUIET: our errors say what is wrong
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
         import cv2

@@ -61,7 +61,9 @@ def imports(name):
                 if alias.name.split(".")[0] == "cstl_edge":
                     yield resolve(alias.name)
         elif isinstance(node, ast.Constant) and TARGET.fullmatch(str(node.value)):
-            yield resolve(node.value.partition(":")[0])
+            target = resolve(node.value.partition(":")[0])
+            if ":" in node.value or target != "__init__":  # groups of entry points: no modules
+                yield target
 
 
 EDGES = {name: {target for target in imports(name) if target != name} for name in FILES}

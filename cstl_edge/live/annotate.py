@@ -1,6 +1,6 @@
 """Pictures for people: the annotated video, a strip of silhouettes, the salient parts (Fig. 7).
 
-Text is drawn by Pillow, because cv2's fonts know ASCII only. A video is written under a temporary
+Text is drawn by Pillow, because cv2's fonts have only ASCII. A video is written under a temporary
 name and renamed when it is complete. Letters: `s` frames, `h w` pixels, `p` parts.
 """
 
@@ -35,13 +35,13 @@ NAMED, UNKNOWN, PENDING = (80, 200, 60), (60, 140, 255), (170, 170, 170)  # BGR
 RED = (40, 40, 230)
 FONT_SHARE = 0.032  # of the frame's height
 FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
-OVERLAY = 0.35  # how much of the colour lies over the person
+OVERLAY = 0.35  # share of the colour over the person
 GAP = 2  # pixels between tiles
 
 
 @dataclass(frozen=True)
 class WalkerView:
-    """What is drawn of one walker in one frame."""
+    """One walker to draw in one frame."""
 
     box: Box
     label: str
@@ -51,19 +51,24 @@ class WalkerView:
 
 
 def annotate(image: Image, walkers: Sequence[WalkerView], note: str | None = None) -> Image:
-    """Return a copy of a BGR frame with boxes, silhouettes, labels and a note at the top."""
-    out = image.copy()
+    """Return a copy of a frame with boxes, silhouettes, labels and a note.
+
+    image: uint8 [H, W, 3], BGR
+    walkers: whom to draw
+    note: at the top of the picture
+    """
+    picture = image.copy()
     size = max(11, round(FONT_SHARE * image.shape[0]))
     for walker in walkers:
         x, y, w, h = (round(v) for v in walker.box)
         if walker.mask is not None:
-            _lay_over(out, walker.mask, (x, y, w, h), walker.colour)
-        cv2.rectangle(out, (x, y), (x + w, y + h), walker.colour, 2)
+            _tint(picture, walker.mask, (x, y, w, h), walker.colour)
+        cv2.rectangle(picture, (x, y), (x + w, y + h), walker.colour, 2)
         tile = _label(one_line(walker.label, 60), size, walker.colour)
-        _paste(out, tile, x, y - tile.shape[0] if y >= tile.shape[0] else y + h)
+        _paste(picture, tile, x, y - tile.shape[0] if y >= tile.shape[0] else y + h)
     if note:
-        _paste(out, _label(one_line(note, 90), size, PENDING), 0, 0)
-    return out
+        _paste(picture, _label(one_line(note, 90), size, PENDING), 0, 0)
+    return picture
 
 
 def silhouette_strip(silhouettes: npt.NDArray[np.uint8], columns: int = 15) -> Image:
@@ -78,19 +83,21 @@ def salient_parts(
     columns: int = 10,
     zoom: int = 3,
 ) -> Image:
-    """Return the frames of a window with red boxes around the parts that were chosen from each.
+    """Return the frames of a window with red boxes around the parts that each of them gave.
 
-    silhouettes: uint8 [s, h, w], the window the embedding is of; salient_frames: [p], the frame of
-    each part, from top to bottom, -1 for none. Neighbouring parts from one frame share a box, and a
-    frame that gave nothing is dim.
+    silhouettes: uint8 [s, h, w], the window of the embedding
+    salient_frames: [p], the frame of each part, from top to bottom, -1 for none
+    columns: frames in a row of the picture
+    zoom: pixels of the picture per pixel of a silhouette
+    Neighbouring parts from one frame share a box, and a frame that gave nothing is dim.
     """
     height = silhouettes.shape[1] * zoom
     parts = len(salient_frames)
     tiles = []
     for number, silhouette in enumerate(silhouettes):
         chosen = np.flatnonzero(salient_frames == number)
-        shown = silhouette if chosen.size else silhouette // 3
-        tile = cv2.resize(shown, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
+        dimmed = silhouette if chosen.size else silhouette // 3
+        tile = cv2.resize(dimmed, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
         picture = cv2.merge([tile, tile, tile])
         for first, last in _runs(chosen):
             top, bottom = height * first // parts, height * (last + 1) // parts - 1
@@ -102,11 +109,11 @@ def salient_parts(
 def save_picture(path: str | os.PathLike[str], picture: Image) -> Path:
     """Write a PNG, whole or not at all; raises DataError when that is impossible."""
     target = Path(path)
-    done, data = cv2.imencode(".png", picture)
+    encoded, data = cv2.imencode(".png", picture)
     temporary = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data.tobytes() if done else b"")
+        temporary.write_bytes(data.tobytes() if encoded else b"")
         os.replace(temporary, target)
     except OSError as err:
         with contextlib.suppress(OSError):
@@ -119,10 +126,11 @@ class AnnotatedVideo:
     """Writes frames to a video file; use as a context manager.
 
     The file appears under its name when the block ends well, also after Ctrl-C; an error removes
-    what was written. `path` tells the name in the end, which is .avi where cv2 has no MP4 encoder.
+    it. `path` is the name in the end, with .avi where cv2 has no MP4 encoder.
     """
 
     def __init__(self, path: str | os.PathLike[str], fps: float) -> None:
+        """Name the file; fps: frames per second, 25 where it is not positive."""
         self.path = Path(path)
         self._fps = fps if fps > 0 else 25.0
         self._writer: Any = None
@@ -158,7 +166,7 @@ class AnnotatedVideo:
         )
 
     def close(self, *, keep: bool = True) -> None:
-        """End the video and give it its name, or remove it; may be called twice."""
+        """End the video and give it its name, or remove it (keep=False); may be called twice."""
         if self._writer is None:
             return
         self._writer.release()
@@ -184,9 +192,9 @@ class AnnotatedVideo:
 
 
 def _open_writer(path: Path, codec: str, fps: float, size: tuple[int, int]) -> Any:
-    """Return an open cv2.VideoWriter, None when the codec is not there."""
+    """Return an open cv2.VideoWriter, None when the codec is missing."""
     level = cv2.getLogLevel()
-    # a codec that is tried and missing is no error of ours to print
+    # a missing codec is no error to print: the next one is tried
     cv2.setLogLevel(0)
     try:
         code = cv2.VideoWriter.fourcc(*codec)
@@ -201,7 +209,7 @@ def _open_writer(path: Path, codec: str, fps: float, size: tuple[int, int]) -> A
     return None
 
 
-def _lay_over(image: Image, mask: Mask, box: tuple[int, int, int, int], colour: Any) -> None:
+def _tint(image: Image, mask: Mask, box: tuple[int, int, int, int], colour: Any) -> None:
     x, y, w, h = box
     left, top = max(x, 0), max(y, 0)
     right, bottom = min(x + w, image.shape[1]), min(y + h, image.shape[0])
@@ -215,7 +223,7 @@ def _lay_over(image: Image, mask: Mask, box: tuple[int, int, int, int], colour: 
 
 @lru_cache(maxsize=64)
 def _label(text: str, size: int, colour: tuple[int, int, int]) -> Image:
-    """Return text on a coloured ground, BGR."""
+    """Return a tile of text on a coloured ground, BGR."""
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
@@ -227,7 +235,7 @@ def _label(text: str, size: int, colour: tuple[int, int, int]) -> Image:
 
 
 def _font(size: int, text: str) -> tuple[Any, str]:
-    """Return a font and the text as far as it can be written with it."""
+    """Return a font, and the text in the letters that it has."""
     from PIL import ImageFont
 
     for name in FONTS:
@@ -235,7 +243,7 @@ def _font(size: int, text: str) -> tuple[Any, str]:
             return ImageFont.truetype(name, size), text
         except OSError:
             continue
-    # Pillow's own font knows ASCII only: accents go, other letters become question marks
+    # Pillow's own font has only ASCII: accents go, other letters become question marks
     plain = unicodedata.normalize("NFKD", text)
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     return ImageFont.load_default(size), plain.encode("ascii", "replace").decode()

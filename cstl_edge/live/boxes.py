@@ -1,11 +1,10 @@
-"""TODO."""
+"""Boxes in pixels of the frame: intersection, union, overlap."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
+
+from cstl_edge.arrays import Array
 
 Box = tuple[float, float, float, float]  # x, y, w, h in pixels of the source's frame
 
@@ -28,11 +27,11 @@ def intersection(a: Box, b: Box) -> float:
 
 
 def union_box(a: Box, b: Box) -> Box:
-    """Return the smallest box that holds both."""
+    """Return the smallest box around two boxes."""
     x, y = min(a[0], b[0]), min(a[1], b[1])
     return x, y, max(a[0] + a[2], b[0] + b[2]) - x, max(a[1] + a[3], b[1] + b[3]) - y
 
 
-def mask_area(mask: npt.NDArray[Any]) -> int:
-    """Return the number of set pixels."""
+def mask_area(mask: Array) -> int:
+    """Return the number of set pixels of a mask [h, w]."""
     return int(np.count_nonzero(mask))

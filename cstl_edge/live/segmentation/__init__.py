@@ -1,1 +1,1 @@
-"""TODO."""
+"""Segmentation: background subtraction, and a person mask network on top of it."""

@@ -1,9 +1,10 @@
-"""Segmentation without weights: whoever differs from the plate, a picture of the empty scene.
+"""Background-subtraction segmenter (no weights).
 
-The plate of a recording is learned from samples of it; a camera's comes from a rolling window of
-samples, a few rows at a time, so that no frame waits for it. A difference counts when it exceeds
-what the pixel flickers by itself, in luma or in chroma; darker pixels that keep their hue are
-shadow. Works at no more than 432 rows: masks keep that scale, boxes are in the frame's pixels.
+The background model of a recording is learned from samples of it; a camera's comes from a rolling
+window of samples and is renewed a few rows per frame, so that no frame waits for it. A difference
+counts when it exceeds the pixel's own noise, in luma or in chroma; darker pixels that keep their
+hue are shadow. Works at no more than 432 rows (the working scale): masks keep that scale, boxes are
+in the frame's pixels.
 """
 
 from __future__ import annotations
@@ -13,21 +14,20 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Image, Mask
+from cstl_edge.arrays import Floats, Image, Mask
 from cstl_edge.live.boxes import Box, mask_area
 from cstl_edge.live.segmentation.background_model import (
     OCCUPIED_WEIGHT,
     Pixels,
     Weights,
-    densest,
+    estimate_background,
     noise_map,
     occupied_weights,
-    shadows,
+    shadow_mask,
 )
 from cstl_edge.live.segmentation.base import Detection, DrawPeople, SceneState
-from cstl_edge.live.segmentation.blobs import Blob, candidates, clean, mean_colours
+from cstl_edge.live.segmentation.blobs import Blob, candidates, clean_foreground, mean_colours
 from cstl_edge.opencv import import_cv2
 
 cv2 = import_cv2()
@@ -41,26 +41,35 @@ SURE_HEIGHT_SHARE = 0.09  # of the frame's height: smaller blobs start no track
 STRONG = 1.8  # times the threshold: what a component must partly reach
 DISTURBED_SHARE, SETTLED_SHARE = 0.45, 0.30  # of the picture in the foreground
 RELEARN_AFTER_S = 2.0  # a disturbance that stays is the new scene
-WINDOW = 24  # samples of the rolling plate
-FIRST_SAMPLES = 8  # before that there is no plate
+WINDOW = 24  # samples of the rolling background
+FIRST_SAMPLES = 8  # before that there is no background
 FAST_SAMPLE_S, SLOW_SAMPLE_S = 0.25, 2.0  # spacing while the window fills, and later
 PAIR_GAP_S = 0.1  # between the two frames of a pair that measures flicker
-BAND_ROWS = 32  # rows of the plate renewed per frame
-DRIFT_EVERY, DRIFT_RATE = 5, 0.04  # frames, and share by which the plate follows slow light
+BAND_ROWS = 32  # rows of the background renewed per frame
+DRIFT_EVERY, DRIFT_RATE = (
+    5,
+    0.04,
+)  # frames, and share by which the background follows slow changes of light
 
 
-class PlateSegmenter:
-    """Differences from the empty scene, as candidate persons."""
+def open_background(threads: int) -> BackgroundSegmenter:
+    """Return the segmenter for the table of `open`; it works in the thread that calls it."""
+    return BackgroundSegmenter()
+
+
+class BackgroundSegmenter:
+    """Finds candidate persons as differences from a model of the empty scene."""
 
     def __init__(self, max_rows: int = MAX_ROWS) -> None:
+        """Start without a background; max_rows: height of the working scale in pixels."""
         self._max_rows = max_rows
         self._noise: Pixels | None = None
-        self._forget()
+        self._reset()
 
     @property
     def state(self) -> SceneState:
-        """Whether the scene is known and still."""
-        if self._plate is None:
+        """State of the background model."""
+        if self._background is None:
             return SceneState.LEARNING
         return SceneState.DISTURBED if self._disturbed_since is not None else SceneState.READY
 
@@ -71,45 +80,46 @@ class PlateSegmenter:
         rolling: bool = False,
         draw: DrawPeople | None = None,
     ) -> None:
-        """Learn the plate from pairs of frames a moment apart, spread over a recording.
+        """Learn the background from a recording.
 
-        rolling: keep renewing it, for a recording much longer than the samples
-        draw: tells people from the scene in a sample, so that whoever stands through most of the
-              recording is not taken for a part of it
+        samples: pairs of frames a moment apart, spread over the recording
+        rolling: keep renewing the model, for a recording much longer than the samples
+        draw: returns the mask of people in a sample, so that whoever stands through most of the
+              recording is not learned as background
         """
         pairs = [(self._prepare(a), self._prepare(b)) for a, b in samples]
         if not pairs:
             return
         stills = [before for before, _ in pairs]
         self._noise = noise_map(pairs)
-        self._set_plate(densest(stills))
-        found = [[blob.box for blob in self._blobs(still)] for still in stills]
-        weights = occupied_weights(found, stills[0].shape[:2])
+        self._set_background(estimate_background(stills))
+        foreground = [[blob.box for blob in self._blobs(still)] for still in stills]
+        weights = occupied_weights(foreground, stills[0].shape[:2])
         if draw is not None:
-            for still, boxes, weight in zip(stills, found, weights, strict=True):
+            for still, boxes, weight in zip(stills, foreground, weights, strict=True):
                 people = draw(cv2.cvtColor(still, cv2.COLOR_YCrCb2BGR), boxes)
                 weight[people > 0] = OCCUPIED_WEIGHT
-        self._set_plate(densest(stills, weights))
+        self._set_background(estimate_background(stills, weights))
         self._rolling = rolling
 
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
-        """Return the people of one frame, none while the scene is not known or not still."""
+        """Return the people of one frame, none unless the state is READY."""
         pixels = self._prepare(image)
-        boxes = [self._to_plate(box) for box in expected]
-        blobs = self._blobs(pixels, boxes) if self._plate is not None else []
-        self._watch(time_s)
+        boxes = [self._to_working_scale(box) for box in expected]
+        blobs = self._blobs(pixels, boxes) if self._background is not None else []
+        self._update_state(time_s)
         if self._rolling:
-            self._roll(pixels, time_s, blobs)
+            self._collect_sample(pixels, time_s, blobs)
         if self.state is not SceneState.READY:
             return []
         self._follow_light(pixels, [blob.box for blob in blobs])
         return [self._detection(blob, pixels) for blob in blobs]
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._size: tuple[int, ...] | None = None
-        self._scale = 1.0  # plate pixels per frame pixel
-        self._plate: Pixels | None = None
-        self._precise: npt.NDArray[np.float32] | None = None
+        self._scale = 1.0  # working pixels per frame pixel
+        self._background: Pixels | None = None
+        self._precise: Floats | None = None
         self._noise = None
         self._thresholds: list[Mask] = []
         self._foreground: Mask | None = None
@@ -120,15 +130,15 @@ class PlateSegmenter:
         self._half_pair: tuple[float, Pixels, Weights] | None = None
         self._next_sample_s = -np.inf
         self._band = 0  # the first row to renew next
-        self._stale_rows = 0  # that the newest sample has not been asked about
+        self._stale_rows = 0  # that the newest sample has not renewed yet
         self._frames = 0
 
     def _prepare(self, image: Image) -> Pixels:
-        """Return a frame in YCrCb at the plate's scale; a new frame size starts from nothing."""
+        """Return a frame in YCrCb at the working scale; a new frame size resets the model."""
         if self._size != image.shape:
             if self._size is not None:
                 log.warning("frame size changed from %s to %s", self._size[:2], image.shape[:2])
-            self._forget()
+            self._reset()
             self._size = image.shape
             self._scale = min(1.0, self._max_rows / image.shape[0])
         if self._scale < 1:
@@ -137,59 +147,59 @@ class PlateSegmenter:
         pixels: Pixels = cv2.cvtColor(image, cv2.COLOR_BGR2YCrCb)
         return pixels
 
-    def _set_plate(self, plate: Pixels) -> None:
-        self._plate = plate
-        self._precise = plate.astype(np.float32)
-        noise = self._noise if self._noise is not None else np.zeros_like(plate)
+    def _set_background(self, background: Pixels) -> None:
+        self._background = background
+        self._precise = background.astype(np.float32)
+        noise = self._noise if self._noise is not None else np.zeros_like(background)
         steps = (LUMA_STEP, CHROMA_STEP, CHROMA_STEP)
         planes = zip(steps, cv2.split(noise), strict=True)
         self._thresholds = [cv2.convertScaleAbs(n, alpha=NOISE_GAIN, beta=s) for s, n in planes]
 
     def _blobs(self, pixels: Pixels, expected: Sequence[Box] = ()) -> list[Blob]:
-        assert self._plate is not None
-        weak, strong = self._differences(self._even_light(pixels))
+        assert self._background is not None
+        weak, strong = self._differences(self._normalise_exposure(pixels))
         self._share = mask_area(weak) / weak.size
         if self._share > DISTURBED_SHARE:
             self._foreground = weak
             return []
-        mask = clean(weak, strong)
+        mask = clean_foreground(weak, strong)
         self._foreground = mask
         return candidates(mask, expected)
 
-    def _even_light(self, pixels: Pixels) -> Pixels:
-        """Undo a change of exposure: the median ratio of luma outside the people last seen."""
-        assert self._plate is not None
-        luma, plate = pixels[::8, ::8, 0], self._plate[::8, ::8, 0]
-        usable = (plate > 20) & (plate < 235) & (luma < 250)
+    def _normalise_exposure(self, pixels: Pixels) -> Pixels:
+        """Divide by the change of exposure: the median ratio of luma where nobody was seen."""
+        assert self._background is not None
+        luma, background = pixels[::8, ::8, 0], self._background[::8, ::8, 0]
+        usable = (background > 20) & (background < 235) & (luma < 250)
         if self._foreground is not None:
             usable &= self._foreground[::8, ::8] == 0
         if np.count_nonzero(usable) < 0.1 * usable.size:
             return pixels
-        gain = float(np.median(luma[usable] / plate[usable].astype(np.float32)))
+        gain = float(np.median(luma[usable] / background[usable].astype(np.float32)))
         if not 0.5 < gain < 2 or abs(gain - 1) < 0.02:
             return pixels
-        even: Pixels = pixels.copy()
-        even[:, :, 0] = cv2.convertScaleAbs(pixels[:, :, 0], alpha=1 / gain)
-        return even
+        scaled: Pixels = pixels.copy()
+        scaled[:, :, 0] = cv2.convertScaleAbs(pixels[:, :, 0], alpha=1 / gain)
+        return scaled
 
     def _differences(self, pixels: Pixels) -> tuple[Mask, Mask]:
         """Return weak and strong foreground [h, w], shadows taken out of both."""
-        assert self._plate is not None
+        assert self._background is not None
         weak = np.zeros(pixels.shape[:2], np.uint8)
         strong = np.zeros(pixels.shape[:2], np.uint8)
-        planes = cv2.split(cv2.absdiff(pixels, self._plate))
+        planes = cv2.split(cv2.absdiff(pixels, self._background))
         for plane, threshold in zip(planes, self._thresholds, strict=True):
             weak |= cv2.compare(plane, threshold, cv2.CMP_GT)
             more = cv2.convertScaleAbs(threshold, alpha=STRONG)
             strong |= cv2.compare(plane, more, cv2.CMP_GT)
-        shadow = shadows(pixels, self._plate, weak)
+        shadow = shadow_mask(pixels, self._background, weak)
         weak[shadow] = 0
         strong[shadow] = 0
         return weak, strong
 
-    def _watch(self, time_s: float) -> None:
+    def _update_state(self, time_s: float) -> None:
         """Notice a moving camera or a change of light, and when it is over."""
-        if self._plate is None:
+        if self._background is None:
             return
         if self._disturbed_since is None:
             if self._share > DISTURBED_SHARE:
@@ -199,10 +209,10 @@ class PlateSegmenter:
             self._disturbed_since = None
         elif self._rolling and time_s - self._disturbed_since > RELEARN_AFTER_S:
             log.warning("learning the scene again")
-            self._forget()
+            self._reset()
 
-    def _roll(self, pixels: Pixels, time_s: float, blobs: Sequence[Blob]) -> None:
-        """Collect samples; renew a band of the plate until the newest sample is in all of it."""
+    def _collect_sample(self, pixels: Pixels, time_s: float, blobs: Sequence[Blob]) -> None:
+        """Collect samples; renew a band of rows until the newest sample is in all of them."""
         if self._half_pair is not None and time_s - self._half_pair[0] >= PAIR_GAP_S:
             _, before, weights = self._half_pair
             self._window.append((before, pixels, weights))
@@ -214,39 +224,39 @@ class PlateSegmenter:
             self._next_sample_s = time_s + (SLOW_SAMPLE_S if full else FAST_SAMPLE_S)
         if self._stale_rows <= 0 or len(self._window) < FIRST_SAMPLES:
             return
-        first = self._band if self._plate is not None else 0
-        rows = BAND_ROWS if self._plate is not None else pixels.shape[0]
+        first = self._band if self._background is not None else 0
+        rows = BAND_ROWS if self._background is not None else pixels.shape[0]
         last = min(first + rows, pixels.shape[0])
-        self._renew(first, last)
+        self._renew_rows(first, last)
         self._band = last % pixels.shape[0]
         self._stale_rows -= last - first
 
-    def _renew(self, first: int, last: int) -> None:
-        """Vote rows `first` to `last` of the plate and of its noise anew."""
+    def _renew_rows(self, first: int, last: int) -> None:
+        """Estimate rows `first` to `last` of the background and of its noise again."""
         rows = slice(first, last)
         window = [(a[rows], b[rows], w[rows]) for a, b, w in self._window]
-        band = densest([a for a, _, _ in window], [w for _, _, w in window])
+        band = estimate_background([a for a, _, _ in window], [w for _, _, w in window])
         noise = noise_map([(a, b) for a, b, _ in window])
-        if self._plate is None or self._noise is None:
+        if self._background is None or self._noise is None:
             self._noise = noise
-            self._set_plate(band)
+            self._set_background(band)
             return
-        plate = self._plate.copy()
-        plate[rows], self._noise[rows] = band, noise
-        self._set_plate(plate)
+        background = self._background.copy()
+        background[rows], self._noise[rows] = band, noise
+        self._set_background(background)
 
     def _follow_light(self, pixels: Pixels, boxes: Sequence[tuple[int, int, int, int]]) -> None:
-        """Let the plate drift with the light where nobody is."""
+        """Let the background follow slow changes of light where nobody is."""
         self._frames += 1
         if self._frames % DRIFT_EVERY or self._foreground is None or self._precise is None:
             return
         nobody = cv2.bitwise_not(cv2.dilate(self._foreground, np.ones((9, 9), np.uint8)))
-        for x, y, w, h in boxes:  # with the parts of people that do not differ from the plate
+        for x, y, w, h in boxes:  # with the parts of people that do not differ from the background
             nobody[max(0, y - h // 8) : y + h + h // 8, max(0, x - w // 4) : x + w + w // 4] = 0
         cv2.accumulateWeighted(pixels, self._precise, DRIFT_RATE, mask=nobody)
-        self._plate = cv2.convertScaleAbs(self._precise)
+        self._background = cv2.convertScaleAbs(self._precise)
 
-    def _to_plate(self, box: Box) -> Box:
+    def _to_working_scale(self, box: Box) -> Box:
         x, y, w, h = box
         return x * self._scale, y * self._scale, w * self._scale, h * self._scale
 

@@ -1,10 +1,11 @@
-"""The empty scene, learned from samples of a recording in which people come, stand and go.
+"""Background model: a picture of the empty scene, its noise, and the shadows that fall on it.
 
-The plate is, per pixel, the *densest* of the samples, not their median: where somebody stands for
-most of a clip the median is that person, while the floor still agrees with itself better than
-different people do. A second vote counts little what lies inside person-sized foreground of the
-first, so that three people in black do not outvote a floor. Letters: `k` samples, `h w` pixels;
-colours are YCrCb.
+The background is, per pixel, the mean of the *densest* group of samples of a recording in which
+people come, stand and go, not the median: where somebody stands for most of a clip the median is
+that person, while the floor still agrees with itself better than different people do. A second vote
+gives little weight to what lies inside person-sized foreground of the first, so that three people
+in black do not outvote a floor. Letters: `k` samples, `h w` pixels at the working scale; colours
+are YCrCb.
 """
 
 from __future__ import annotations
@@ -14,44 +15,51 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cstl_edge.arrays import Bools, Bytes, Floats
 from cstl_edge.opencv import import_cv2
 
 cv2 = import_cv2()
 NEAREST: int = cv2.INTER_NEAREST
 
-Pixels = npt.NDArray[np.uint8]  # YCrCb [h, w, 3]
-Weights = npt.NDArray[np.float32]  # [h, w], 0..1
+Pixels = Bytes  # YCrCb [h, w, 3]
+Weights = Floats  # [h, w], 0..1
 
 NEAR = (12, 8, 8)  # samples this close in Y, Cr, Cb vote for each other
-SHADOW_LOW, SHADOW_HIGH = 0.5, 0.97  # luma against the plate's, inside a shadow
+SHADOW_LOW, SHADOW_HIGH = 0.5, 0.97  # luma / luma of the background, inside a shadow
 SHADOW_CHROMA = 6.0  # chroma difference, after scaling with luma, that a shadow may have
 TEXTURE_SIDE = 7  # pixels of the window, at half resolution, in which texture is compared
-TEXTURE = 12.0  # variance of luma from which a window of the plate has a texture
+TEXTURE = 12.0  # variance of luma from which a window of the background has a texture
 SAME_TEXTURE = 0.6  # correlation of luma that shows the scene through a shadow
 NOISE_CAP = np.uint8(40)  # larger differences between neighbouring frames are movement, not noise
 STRIP_ROWS = 16  # voted on at once: their samples stay in the cache
 FULL_WEIGHT = 20  # votes of a sample where nobody is seen
-OCCUPIED_WEIGHT = 0.1  # what a sample counts inside the largest person-sized foreground
+OCCUPIED_WEIGHT = 0.1  # of a sample inside the largest person-sized foreground
 
 
-def densest(samples: Sequence[Pixels], weights: Sequence[Weights] | None = None) -> Pixels:
-    """Return the plate: per pixel the mean of the densest group of samples.
+def estimate_background(
+    samples: Sequence[Pixels], weights: Sequence[Weights] | None = None
+) -> Pixels:
+    """Return the background: per pixel the mean of the densest group of samples.
 
-    samples: k of uint8 [h, w, 3]; weights: k of float32 [h, w] or None for equal votes. The vote is
-    taken at half resolution (a quarter of the k² / 2 comparisons), the mean at full resolution.
+    samples: k of uint8 [h, w, 3]
+    weights: k of float32 [h, w], 0..1, or None for equal votes
+    The vote is taken at half resolution (a quarter of the k² / 2 comparisons), the mean at full
+    resolution.
     """
     height, width = samples[0].shape[:2]
     half = (max(1, width // 2), max(1, height // 2))
     small: list[Pixels] = [cv2.resize(s, half, interpolation=cv2.INTER_AREA) for s in samples]
     small_weights = None if weights is None else [cv2.resize(w, half) for w in weights]
-    winner = _votes(small, small_weights).argmax(axis=0).astype(np.uint8)  # [h/2, w/2]
+    winner = _count_votes(small, small_weights).argmax(axis=0).astype(np.uint8)  # [h/2, w/2]
     return _mean_of_near(samples, cv2.resize(winner, (width, height), interpolation=NEAREST))
 
 
-def _votes(samples: Sequence[Pixels], weights: Sequence[Weights] | None) -> npt.NDArray[np.uint16]:
+def _count_votes(
+    samples: Sequence[Pixels], weights: Sequence[Weights] | None
+) -> npt.NDArray[np.uint16]:
     """Return how many votes each sample gets at each pixel: [k, h, w]."""
     stack = np.stack(samples)  # [k, h, w, 3]
-    own: npt.NDArray[np.uint8] = np.full(stack.shape[:3], FULL_WEIGHT, np.uint8)
+    own: Bytes = np.full(stack.shape[:3], FULL_WEIGHT, np.uint8)
     if weights is not None:
         own = (np.stack(weights) * FULL_WEIGHT).round().astype(np.uint8)  # [k, h, w]
     votes = own.astype(np.uint16)  # integers: ten times as fast as float32 with a mask
@@ -61,7 +69,7 @@ def _votes(samples: Sequence[Pixels], weights: Sequence[Weights] | None) -> npt.
     return votes
 
 
-def _add_votes(votes: npt.NDArray[np.uint16], stack: Pixels, own: npt.NDArray[np.uint8]) -> None:
+def _add_votes(votes: npt.NDArray[np.uint16], stack: Pixels, own: Bytes) -> None:
     """Add the votes [k, h, w] that samples [k, h, w, 3] give each other, each its `own` weight."""
     k, h, w = own.shape
     for i in range(k - 1):
@@ -72,7 +80,7 @@ def _add_votes(votes: npt.NDArray[np.uint16], stack: Pixels, own: npt.NDArray[np
         votes[i + 1 :] += near & own[i]
 
 
-def _mean_of_near(samples: Sequence[Pixels], winner: npt.NDArray[np.uint8]) -> Pixels:
+def _mean_of_near(samples: Sequence[Pixels], winner: Bytes) -> Pixels:
     """Return per pixel the mean of the samples near the winner's, whose number is in [h, w]."""
     chosen = np.zeros_like(samples[0])
     for number, sample in enumerate(samples):
@@ -83,31 +91,31 @@ def _mean_of_near(samples: Sequence[Pixels], winner: npt.NDArray[np.uint8]) -> P
         near = cv2.inRange(cv2.absdiff(sample, chosen), (0, 0, 0), NEAR)
         cv2.accumulate(sample, total, mask=near)
         count += near > 0  # at least the winner itself
-    plate: Pixels = (total / count[:, :, None]).round().astype(np.uint8)
-    return plate
+    background: Pixels = (total / count[:, :, None]).round().astype(np.uint8)
+    return background
 
 
 def occupied_weights(
     boxes: Sequence[Sequence[tuple[float, float, float, float]]], shape: tuple[int, ...]
 ) -> list[Weights]:
-    """Return what each sample counts at each pixel: little where its foreground is person-sized.
+    """Return the weight of each sample at each pixel: small where its foreground is person-sized.
 
-    boxes: for each of k samples the x, y, w, h of its foreground in plate pixels. Person-sized
-    means large against the largest foreground that ever covers the pixel: a ghost (a piece of a
-    person left in the plate) is smaller than the person who left it, so the second vote frees it.
+    boxes: for each of k samples the x, y, w, h of its foreground in pixels at the working scale
+    shape: h, w
+    Person-sized means large against the largest foreground that ever covers the pixel: a ghost (a
+    piece of a person left in the background) is smaller than the person who left it, so the second
+    vote removes it.
     """
-    covers = [_cover(found, shape) for found in boxes]
+    covers = [_cover(foreground, shape) for foreground in boxes]
     largest = np.maximum(np.maximum.reduce(covers), 1.0)
     weights = []
     for cover in covers:
-        doubt = np.clip(cover / largest * 3 - 0.5, 0, 1)  # none to a sixth, all from a half
-        weights.append((1 - (1 - OCCUPIED_WEIGHT) * doubt).astype(np.float32))
+        occupied = np.clip(cover / largest * 3 - 0.5, 0, 1)  # none to a sixth, all from a half
+        weights.append((1 - (1 - OCCUPIED_WEIGHT) * occupied).astype(np.float32))
     return weights
 
 
-def _cover(
-    boxes: Sequence[tuple[float, float, float, float]], shape: tuple[int, ...]
-) -> npt.NDArray[np.float32]:
+def _cover(boxes: Sequence[tuple[float, float, float, float]], shape: tuple[int, ...]) -> Floats:
     """Return the area of the largest box over each pixel."""
     cover = np.zeros(shape, np.float32)
     for x, y, w, h in sorted(boxes, key=lambda box: box[2] * box[3]):
@@ -126,31 +134,33 @@ def noise_map(pairs: Sequence[tuple[Pixels, Pixels]]) -> Pixels:
     return (total / len(pairs)).round().astype(np.uint8)
 
 
-def shadows(pixels: Pixels, plate: Pixels, weak: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Tell where the foreground `weak` [h, w] is the scene itself: darker, same hue, same texture.
+def shadow_mask(pixels: Pixels, background: Pixels, weak: Bytes) -> Bools:
+    """Return [h, w]: True where foreground is the scene in shadow: darker, same hue and texture.
 
-    Without the texture every dark coat before a grey wall would be a shadow.
+    pixels, background: uint8 YCrCb [h, w, 3]
+    weak: foreground, uint8 [h, w], 0 or 255
+    Without the texture every dark coat in front of a grey wall would be a shadow.
     """
     shadow = np.zeros(weak.shape, np.bool_)
-    rows, columns = np.nonzero(cv2.bitwise_and(weak, _shows_texture(pixels, plate)))
+    rows, columns = np.nonzero(cv2.bitwise_and(weak, _follows_texture(pixels, background)))
     now = pixels[rows, columns].astype(np.float32)  # [pixels, 3]
-    then = plate[rows, columns].astype(np.float32)
+    then = background[rows, columns].astype(np.float32)
     ratio = now[:, 0] / np.maximum(then[:, 0], 1)
     # a shadow scales the colour with the luma, so its chroma moves towards grey
-    wanted = 128 + ratio[:, None] * (then[:, 1:] - 128)
-    same_hue = np.abs(now[:, 1:] - wanted).max(axis=1) < SHADOW_CHROMA
+    expected = 128 + ratio[:, None] * (then[:, 1:] - 128)
+    same_hue = np.abs(now[:, 1:] - expected).max(axis=1) < SHADOW_CHROMA
     shadow[rows, columns] = same_hue & (ratio > SHADOW_LOW) & (ratio < SHADOW_HIGH)
     return shadow
 
 
-def _shows_texture(pixels: Pixels, plate: Pixels) -> npt.NDArray[np.uint8]:
-    """Return where a window's luma follows the plate's: 255, elsewhere 0 [h, w]."""
-    size = (max(1, plate.shape[1] // 2), max(1, plate.shape[0] // 2))
+def _follows_texture(pixels: Pixels, background: Pixels) -> Bytes:
+    """Return [h, w]: 255 where a window's luma follows the background's, 0 elsewhere."""
+    size = (max(1, background.shape[1] // 2), max(1, background.shape[0] // 2))
     a, b = (
         cv2.resize(np.ascontiguousarray(image[:, :, 0]), size, interpolation=cv2.INTER_AREA).astype(
             np.float32
         )
-        for image in (pixels, plate)
+        for image in (pixels, background)
     )
     window = (TEXTURE_SIDE, TEXTURE_SIDE)
     mean_a, mean_b = cv2.blur(a, window), cv2.blur(b, window)
@@ -160,5 +170,5 @@ def _shows_texture(pixels: Pixels, plate: Pixels) -> npt.NDArray[np.uint8]:
     follows = covariance > SAME_TEXTURE * np.sqrt(np.maximum(var_a * var_b, 1e-6))
     smooth = (var_a < TEXTURE) & (var_b < TEXTURE)
     shown = np.where(var_b < TEXTURE, smooth, follows).astype(np.uint8) * 255
-    whole: npt.NDArray[np.uint8] = cv2.resize(shown, plate.shape[1::-1], interpolation=NEAREST)
+    whole: Bytes = cv2.resize(shown, background.shape[1::-1], interpolation=NEAREST)
     return whole

@@ -1,10 +1,8 @@
-"""What finds people in a frame: the protocol, its result, and the choice between the two ways.
+"""Protocol of segmenters, and their result: one `Detection` per candidate person of a frame.
 
-`plate` compares the frame with a learned picture of the empty scene and needs no weights; `roi`
-lets a small network draw the person inside every box that the plate gives. Both assume a camera
-that does not move, and say so through `state` when the picture contradicts it. Boxes are `x y w h`
-in pixels of the source's frame; a mask covers its box at a resolution of its own, with square
-pixels.
+Every segmenter assumes a camera that does not move, and reports through `state` when the picture
+contradicts that. A box is `x y w h` in pixels of the source's frame; a mask covers its box at a
+resolution of its own, with square pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ Colours = tuple[float, ...]  # Y, Cr, Cb of the upper half, then of the lower on
 
 
 class SceneState(str, Enum):
-    """Whether the assumption behind the plate holds."""
+    """State of the background model; the values are shown to people."""
 
     LEARNING = "learning the empty scene"
     READY = "ready"
@@ -43,17 +41,24 @@ class Detection:
 
 
 class Segmenter(Protocol):
-    """Finds people; remembers the empty scene."""
+    """Finds people in frames; holds a model of the empty scene."""
 
     @property
     def state(self) -> SceneState:
-        """Whether the scene is known and still."""
+        """State of the background model."""
 
     def learn(self, samples: Iterable[tuple[Image, Image]], *, rolling: bool = False) -> None:
-        """Learn the empty scene from pairs of frames a moment apart, spread over a recording.
+        """Learn the empty scene from a recording.
 
-        rolling: keep renewing it, for a recording much longer than the samples
+        samples: pairs of frames a moment apart, spread over the recording
+        rolling: keep renewing the model, for a recording much longer than the samples
         """
 
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
-        """Return the people of one frame; `expected` are the tracker's predicted boxes."""
+        """Return the people of one frame.
+
+        Args:
+            image: uint8 [H, W, 3], BGR.
+            time_s: Media time of the frame in seconds; does not run backwards.
+            expected: Boxes that the tracker predicts for this frame.
+        """

@@ -1,9 +1,10 @@
-"""From a foreground mask to candidate persons: clean, join fragments, part neighbours, drop specks.
+"""Candidate persons of a foreground mask: clean it, join fragments, split groups, drop specks.
 
-A person falls apart where clothes look like the wall (gaps are mostly horizontal bands) and melts
-together with a neighbour who walks beside. Fragments are joined when they fit inside one box that
-the tracker expects, or stand above each other like parts of one body; a blob too wide for one body
-is parted at the valleys of its column mass, and what comes out is marked as shared.
+A person falls apart where clothes look like the wall (gaps are mostly horizontal bands) and merges
+with somebody who walks beside. Fragments are joined when they fit inside one box that the tracker
+expects, or stand above each other like parts of one body; a blob too wide for one body is split at
+the valleys of its column mass, and the pieces are marked as shared. Lengths are in pixels at the
+segmenter's working scale.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Mask
+from cstl_edge.arrays import Bytes, Floats, Ints, Mask
 from cstl_edge.live.boxes import Box, box_iou, intersection, union_box
 from cstl_edge.live.segmentation.base import Colours
 from cstl_edge.opencv import import_cv2
@@ -36,7 +36,7 @@ VALLEY_DEPTH = 0.7  # of the lower peak: mass between two people
 
 @dataclass(frozen=True)
 class Blob:
-    """A candidate person in plate pixels."""
+    """One candidate person."""
 
     box: tuple[int, int, int, int]  # x, y, w, h
     mask: Mask  # [h, w], 0 or 255
@@ -44,8 +44,8 @@ class Blob:
     shared: bool = False
 
 
-def clean(foreground: Mask, strong: Mask) -> Mask:
-    """Close small gaps, drop specks and what has no strong pixel, fill holes.
+def clean_foreground(foreground: Mask, strong: Mask) -> Mask:
+    """Close small gaps, drop specks and components without strong pixels, fill holes.
 
     foreground, strong: uint8 [h, w], 0 or 255
     """
@@ -64,8 +64,8 @@ def _touched(mask: Mask, strong: Mask) -> Mask:
     areas = stats[:, cv2.CC_STAT_AREA]
     keep = (sure >= 0.1 * areas) & (areas >= speck)
     keep[0] = False
-    kept: Mask = (keep.astype(np.uint8) * 255)[labels]
-    return kept
+    touched: Mask = (keep.astype(np.uint8) * 255)[labels]
+    return touched
 
 
 def _fill(mask: Mask) -> Mask:
@@ -83,7 +83,7 @@ def _fill(mask: Mask) -> Mask:
 
 
 def candidates(mask: Mask, expected: Sequence[Box] = ()) -> list[Blob]:
-    """Return the candidate persons of a clean mask [h, w]; `expected` in plate pixels."""
+    """Return the candidate persons of a clean mask [h, w]; expected: boxes of known people."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     order = sorted(range(1, count), key=lambda i: (-int(stats[i, 4]), tuple(stats[i, :4])))
     groups = [_Group([i], _box(stats[i]), int(stats[i, 4])) for i in order[:MAX_PARTS]]
@@ -92,7 +92,7 @@ def candidates(mask: Mask, expected: Sequence[Box] = ()) -> list[Blob]:
     blobs = []
     for group in groups:
         if group.box[3] >= floor:
-            blobs += _part(_blob(labels, group), mask.shape)
+            blobs += _split(_blob(labels, group), mask.shape)
     return [_mark_shared(blob, blobs, expected) for blob in blobs]
 
 
@@ -111,6 +111,8 @@ def _mark_shared(blob: Blob, blobs: Sequence[Blob], expected: Sequence[Box]) -> 
 
 @dataclass
 class _Group:
+    """Components that are joined to one candidate."""
+
     labels: list[int]
     box: Box
     area: int
@@ -182,7 +184,7 @@ def _one_body(a: _Group, b: _Group) -> bool:
     return overlap > 0.5 and min(a.box[3], b.box[3]) < 0.7 * h
 
 
-def _blob(labels: npt.NDArray[np.int32], group: _Group) -> Blob:
+def _blob(labels: Ints, group: _Group) -> Blob:
     x, y, w, h = (int(v) for v in group.box)
     inside = np.isin(labels[y : y + h, x : x + w], group.labels)
     return Blob((x, y, w, h), inside.astype(np.uint8) * 255, _clipped(group.box, labels.shape))
@@ -193,8 +195,8 @@ def _clipped(box: Box, shape: tuple[int, ...]) -> bool:
     return x <= 1 or y <= 1 or x + w >= shape[1] - 1 or y + h >= shape[0] - 1
 
 
-def _part(blob: Blob, shape: tuple[int, ...]) -> list[Blob]:
-    """Part a blob of several people at the valleys of its column mass."""
+def _split(blob: Blob, shape: tuple[int, ...]) -> list[Blob]:
+    """Split a blob of several people at the valleys of its column mass."""
     x, y, w, h = blob.box
     if w < WIDE_ASPECT * h:
         return [blob]
@@ -232,21 +234,21 @@ def valleys(mask: Mask) -> list[int]:
     return [a + int(smooth[a:b].argmin()) for a, b in itertools.pairwise(peaks)]
 
 
-def _valley_between(smooth: npt.NDArray[np.float32], a: int, b: int, height: int) -> bool:
+def _valley_between(smooth: Floats, a: int, b: int, height: int) -> bool:
     low, high = min(a, b), max(a, b)
     if high - low < 0.25 * height:
         return False
     return bool(smooth[low:high].min() < VALLEY_DEPTH * min(smooth[a], smooth[b]))
 
 
-def _box(stats: npt.NDArray[np.int32]) -> Box:
+def _box(stats: Ints) -> Box:
     return float(stats[0]), float(stats[1]), float(stats[2]), float(stats[3])
 
 
-def mean_colours(pixels: npt.NDArray[np.uint8], blob: Blob) -> Colours:
+def mean_colours(pixels: Bytes, blob: Blob) -> Colours:
     """Return the mean colour of the upper and of the lower half of a blob.
 
-    pixels: uint8 [h, w, 3], the frame at the plate's scale
+    pixels: uint8 YCrCb [h, w, 3], the frame at the scale of the blob
     """
     x, y, w, h = blob.box
     person = pixels[y : y + h, x : x + w]

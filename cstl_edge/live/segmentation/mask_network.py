@@ -1,4 +1,8 @@
-"""The network that draws a person in a square crop (see `assets/NOTICE-blazepose.md`)."""
+"""Person mask network: masks of people in square crops, and the geometry of these crops.
+
+The network is BlazePose lite, cut down to its person mask and its presence flag (see
+`assets/NOTICE-blazepose.md`), run by ONNX Runtime. Letters: `m` crops.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Image, Mask
+from cstl_edge.arrays import Floats, Image, Indices, Mask
 from cstl_edge.errors import ModelError
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.segmentation.base import Detection
@@ -18,18 +21,21 @@ from cstl_edge.opencv import import_cv2
 
 cv2 = import_cv2()
 
-SIDE = 256  # pixels of a square's grid
+SIDE = 256  # pixels of a crop
+MODEL = Path(__file__).parents[2] / "assets" / "person_mask.onnx"
+
+Output = tuple[Floats, Floats]  # mask logits [1, 256, 256, 1], presence [1, 1]
 
 
-def square(box: Box, margin: float) -> Box:
+def square_around(box: Box, margin: float) -> Box:
     """Return the square around the middle of a box, `margin` times its larger side."""
     x, y, w, h = box
     side = margin * max(w, h)
     return x + (w - side) / 2, y + (h - side) / 2, side, side
 
 
-def cut(image: Image, region: Box) -> Image:
-    """Return the square of the frame at 256 pixels, black outside the frame."""
+def crop_square(image: Image, region: Box) -> Image:
+    """Return a square of the frame, uint8 [256, 256, 3], black outside the frame."""
     x, y, side, _ = region
     scale = SIDE / side
     # INTER_AREA does not exist for warps: shrink first where the crop is much larger than 256
@@ -44,14 +50,19 @@ def cut(image: Image, region: Box) -> Image:
 
 
 def near_border(box: Box, frame: tuple[int, ...], distance: float) -> bool:
-    """Tell whether a box comes this close to the edge of a frame of shape [H, W, 3]."""
+    """Tell whether a box comes close to the border of the frame.
+
+    box: in pixels of the frame
+    frame: shape of the frame, H, W, 3
+    distance: in pixels of the frame
+    """
     x, y, w, h = box
     right, bottom = frame[1] - x - w, frame[0] - y - h
     return min(x, y, right, bottom) <= distance
 
 
-def paste(detection: Detection, region: Box) -> Mask:
-    """Return a detection's mask on the 256x256 grid of a square."""
+def paste_mask(detection: Detection, region: Box) -> Mask:
+    """Return a detection's mask on the grid of a crop of `region`: uint8 [256, 256]."""
     x, y, w, _ = detection.box
     scale = SIDE / region[2]
     to_frame = w / detection.mask.shape[1]
@@ -63,8 +74,8 @@ def paste(detection: Detection, region: Box) -> Mask:
     return pasted
 
 
-def overlaps(detection: Detection, region: Box) -> bool:
-    """Tell whether a detection's mask may have a pixel on the grid of a square, after rounding."""
+def may_overlap(detection: Detection, region: Box) -> bool:
+    """Tell whether a detection's mask may have a pixel in a crop of `region`, after rounding."""
     x, y, w, h = detection.box
     margin = w / detection.mask.shape[1] + region[2] / SIDE  # one pixel of either grid
     return (
@@ -75,11 +86,11 @@ def overlaps(detection: Detection, region: Box) -> bool:
     )
 
 
-def reached(blob: Mask, distance: int) -> Mask:
-    """Return what an ellipse of radius `distance` covers along the convex hull of a blob [h, w].
+def dilated_hull(blob: Mask, distance: int) -> Mask:
+    """Return the filled convex hull of a blob [h, w], dilated by an ellipse of radius `distance`.
 
-    It is `cv2.dilate` of the filled hull, each of whose rows is one run of pixels, in a quarter of
-    the time.
+    The same as `cv2.dilate` of the filled hull in a quarter of the time, because each row of a hull
+    is one run of pixels.
     """
     filled: Mask = np.zeros_like(blob)
     outlines, _ = cv2.findContours(blob, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -99,38 +110,32 @@ def reached(blob: Mask, distance: int) -> Mask:
     return np.asarray(inside * np.uint8(255), np.uint8)
 
 
-def _around(values: npt.NDArray[np.int64], distance: int, outside: int) -> npt.NDArray[np.int64]:
+def _around(values: Indices, distance: int, outside: int) -> Indices:
     """Return the neighbours of every value up to a distance: [h] -> [h, 2 * distance + 1]."""
     padded = np.pad(values, distance, constant_values=outside)
     return np.lib.stride_tricks.sliding_window_view(padded, 2 * distance + 1)
 
 
-def main_part(mask: Mask) -> Mask:
+def main_components(mask: Mask) -> Mask:
     """Keep the largest component and what is at least a tenth of it (a foot behind a bench)."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     if count <= 2:
         return mask
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
-    kept: Mask = ((areas >= 0.1 * areas.max()).astype(np.uint8) * 255)[labels]
-    return kept
+    main: Mask = ((areas >= 0.1 * areas.max()).astype(np.uint8) * 255)[labels]
+    return main
 
 
-cv2 = import_cv2()
+class MaskNetwork:
+    """Runs the network on crops, one crop per run and `threads` runs at once.
 
-Answer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # [1, 256, 256, 1], [1, 1]
-
-MODEL = Path(__file__).parents[2] / "assets" / "person_mask.onnx"
-
-
-class PersonMask:
-    """The network on square crops, one crop a run, `threads` of them at once.
-
-    Two threads within its many small layers wait for each other: of five to eight crops on two busy
-    cores each took 14 to 17 ms that way, and 7.5 ms this way.
+    Threads inside the network wait for each other at its many small layers: of five to eight crops
+    on two busy cores each took 14 to 17 ms that way, and 7.5 ms this way.
     """
 
     def __init__(self, path: Path = MODEL, threads: int = 1) -> None:
+        """Load the network; raises ModelError."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -142,30 +147,30 @@ class PersonMask:
         except Exception as err:  # ONNX Runtime has no common base class of its errors
             raise ModelError(
                 f"cannot load the person segmenter {path.name}: {err}; reinstall cstl-edge "
-                "or use --segmenter plate"
+                "or use --segmenter background"
             ) from err
         self._helpers = threads - 1  # beside the caller, who would only wait
         self._workers = ThreadPoolExecutor(max(1, self._helpers), "cstl-edge-segment")
 
-    def __call__(self, crops: Image) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def __call__(self, crops: Image) -> tuple[Floats, Floats]:
         """Return logits [m, 256, 256] and presence [m] of crops uint8 BGR [m, 256, 256, 3]."""
-        answers: dict[int, Answer] = {}
+        outputs: dict[int, Output] = {}
         todo = iter(enumerate(crops))
         helpers = min(self._helpers, len(crops) - 1)
-        helping = [self._workers.submit(self._work, todo, answers) for _ in range(helpers)]
-        self._work(todo, answers)
+        helping = [self._workers.submit(self._work, todo, outputs) for _ in range(helpers)]
+        self._work(todo, outputs)
         for helper in helping:
             if not helper.cancel():  # it has begun
                 helper.result()
-        logits, presence = zip(*(answers[i] for i in range(len(crops))), strict=True)
+        logits, presence = zip(*(outputs[i] for i in range(len(crops))), strict=True)
         return np.concatenate(logits)[..., 0], np.concatenate(presence)[:, 0]
 
-    def _work(self, todo: Iterator[tuple[int, Image]], answers: dict[int, Answer]) -> None:
-        """Take crops as long as there are any; who shares `todo` shares the work."""
+    def _work(self, todo: Iterator[tuple[int, Image]], outputs: dict[int, Output]) -> None:
+        """Run crops as long as `todo` has any; threads that share `todo` share the work."""
         for i, crop in todo:
-            answers[i] = self._one(crop)
+            outputs[i] = self._run_crop(crop)
 
-    def _one(self, crop: Image) -> Answer:
+    def _run_crop(self, crop: Image) -> Output:
         rgb = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)[None].astype(np.float32) / 255.0
         logits, presence = self._session.run(["mask_logits", "presence"], {"image": rgb})
         return logits, presence

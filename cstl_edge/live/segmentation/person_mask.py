@@ -1,10 +1,9 @@
-"""Segmentation in two steps: the plate says where somebody is, a small network draws the person.
+"""Person-mask segmenter: background subtraction finds boxes, a small network masks the people.
 
-The network is BlazePose lite, cut down to its person mask and its presence flag (see
-`assets/NOTICE-blazepose.md`), run by ONNX Runtime on a square crop of 1.25 times the box. It closes
-holes, drops shadows and reflections and finds the legs that look like the floor; what it does not
-take for a person keeps a low score, so that no track starts there. The plate keeps neighbours
-apart.
+The network (`mask_network`) sees a square crop of 1.25 times the box. It closes holes, removes
+shadows and reflections and finds legs of the colour of the floor; what it does not take for a
+person keeps a low score, so that no track starts there. The foreground blobs separate people who
+stand close together.
 """
 
 from __future__ import annotations
@@ -16,124 +15,130 @@ import numpy as np
 
 from cstl_edge.arrays import Image, Mask
 from cstl_edge.live.boxes import Box, intersection, mask_area, union_box
-from cstl_edge.live.segmentation.background import SURE_HEIGHT_SHARE, PlateSegmenter
+from cstl_edge.live.segmentation.background import SURE_HEIGHT_SHARE, BackgroundSegmenter
 from cstl_edge.live.segmentation.base import Detection, SceneState
 from cstl_edge.live.segmentation.mask_network import (
     SIDE,
-    PersonMask,
-    cut,
-    main_part,
+    MaskNetwork,
+    crop_square,
+    dilated_hull,
+    main_components,
+    may_overlap,
     near_border,
-    overlaps,
-    paste,
-    reached,
-    square,
+    paste_mask,
+    square_around,
 )
 from cstl_edge.opencv import import_cv2
 
 cv2 = import_cv2()
 
 MARGIN = 1.25  # side of the crop / larger side of the box
-MAX_SECOND_LOOKS = 3  # per frame
+MAX_SECOND_PASSES = 3  # per frame
 STRETCH = 0.5  # of the square: how far a person may go on behind its edge
-GROWTH = 1.4  # of the box, from which a second look is taken
-MAX_BOXES = 12  # per frame; the largest ones are drawn, 12 ms each on one core
-LEARN_BOXES = 4  # per sample of the plate
-LEARN_MARGIN = 2.0  # the plate may hold half of somebody, the box is then of the other half
+GROWTH = 1.4  # of the box, from which it is masked a second time
+MAX_BOXES = 12  # per frame, the largest ones: 12 ms each on one core
+LEARN_BOXES = 4  # per sample of the background
+LEARN_MARGIN = 2.0  # the background may hold half of somebody, the box is then of the other half
 MIN_HEIGHT_PX = 32  # smaller boxes are not worth the network's time
-DOUBTED = 0.3  # score of a blob in which the network sees nobody
-UNSURE = 0.45  # and of a person it sees, but not as a whole one
+NOBODY_SCORE = 0.3  # of a blob in which the network finds nobody
+UNSURE_SCORE = 0.45  # of a person whom it finds, but not as a whole one
 BORDER_SHARE = 0.004  # of the frame's height: a mask this close to the border is cut by it
 SURE = 0.5  # presence from which a detection may start a track
-MIN_MOVED = 0.15  # of a drawn person that must differ from the plate: a chair stands still
-REACH = 0.10  # of the person's height: how far the mask may leave the plate's blob
-MIN_KEPT = 0.25  # of the plate's blob that the network must call a person
+MIN_MOVED = 0.15  # of a drawn person that must differ from the background: a chair stands still
+REACH = 0.10  # of the person's height: how far the mask may leave the blob
+MIN_COVERED = 0.25  # of the blob that the network must call a person
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What the network saw around one blob."""
+class _MaskedCrop:
+    """Output of the network around one blob; the masks are on the grid of the crop."""
 
     detection: Detection
-    region: Box  # where the person should be
+    region: Box  # where the person is expected
     square: Box
     drawn: Mask  # [256, 256]: everybody in the square
-    own: Mask  # [256, 256]: the plate's blob
+    own: Mask  # [256, 256]: the blob
     others: Mask  # [256, 256]: other people's blobs
     presence: float
-    wide: bool  # the second look: the person may be anywhere in the square
+    wide: bool  # second pass: the person may be anywhere in the square
 
 
-class RoiSegmenter:
-    """Boxes from the plate, masks from the network."""
+def open_person_mask(threads: int) -> PersonMaskSegmenter:
+    """Return the segmenter for the table of `open`; raises ModelError without its weights."""
+    return PersonMaskSegmenter(BackgroundSegmenter(), MaskNetwork(threads=threads))
 
-    def __init__(
-        self, plate: PlateSegmenter, network: PersonMask | None = None, *, threads: int = 1
-    ) -> None:
-        self._plate = plate
-        self._network = network or PersonMask(threads=threads)
+
+class PersonMaskSegmenter:
+    """Takes boxes from background subtraction and masks from the network."""
+
+    def __init__(self, background: BackgroundSegmenter, network: MaskNetwork) -> None:
+        """Combine the two."""
+        self._background, self._network = background, network
 
     @property
     def state(self) -> SceneState:
-        """Whether the scene is known and still."""
-        return self._plate.state
+        """State of the background model."""
+        return self._background.state
 
     def learn(self, samples: Iterable[tuple[Image, Image]], *, rolling: bool = False) -> None:
-        """Learn the empty scene, with the network's word on who is no part of it."""
-        self._plate.learn(samples, rolling=rolling, draw=self._draw)
+        """Learn the background; the network masks people, who are no part of it."""
+        self._background.learn(samples, rolling=rolling, draw=self._draw_people)
 
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
-        """Return the people of one frame, drawn by the network."""
-        found = self._plate.segment(image, time_s, expected)
-        found.sort(key=lambda d: (-d.box[2] * d.box[3], d.box))
-        pairs = [(d, region(d.box, expected)) for d in found if not d.shared]
+        """Return the people of one frame with masks of the network."""
+        detections = self._background.segment(image, time_s, expected)
+        detections.sort(key=lambda d: (-d.box[2] * d.box[3], d.box))
+        pairs = [(d, region(d.box, expected)) for d in detections if not d.shared]
         pairs = [pair for pair in pairs if pair[1][3] >= MIN_HEIGHT_PX][:MAX_BOXES]
-        looks = self._look(image, pairs, found)
-        looks = self._look_again(image, looks, found)
-        people = [_refine(look, image.shape) for look in looks]
-        # who is shared gives no silhouette and needs no better mask
-        return _without_parts(people) + [d for d in found if d.shared]
+        crops = self._mask_crops(image, pairs, detections)
+        crops = self._mask_again(image, crops, detections)
+        people = [_refine(crop, image.shape) for crop in crops]
+        # a shared detection gives no silhouette and needs no better mask
+        return _drop_parts(people) + [d for d in detections if d.shared]
 
-    def _look(
+    def _mask_crops(
         self,
         image: Image,
         pairs: Sequence[tuple[Detection, Box]],
-        found: Sequence[Detection],
+        detections: Sequence[Detection],
         *,
         wide: bool = False,
-    ) -> list[_Look]:
+    ) -> list[_MaskedCrop]:
+        """Run the network on the square around the box of each pair (detection, box)."""
         if not pairs:
             return []
-        squares = [square(box, MARGIN) for _, box in pairs]
-        logits, presence = self._network(np.stack([cut(image, s) for s in squares]))
+        squares = [square_around(box, MARGIN) for _, box in pairs]
+        logits, presence = self._network(np.stack([crop_square(image, s) for s in squares]))
         drawn = (logits > 0).astype(np.uint8) * 255
-        looks = []
+        crops = []
         for i, (detection, box) in enumerate(pairs):
-            around, seen = squares[i], (drawn[i], paste(detection, squares[i]))
-            others = _neighbours(detection, box, around, found)
-            looks.append(_Look(detection, box, around, *seen, others, float(presence[i]), wide))
-        return looks
+            around, own = squares[i], paste_mask(detection, squares[i])
+            others = _other_people(detection, box, around, detections)
+            crops.append(
+                _MaskedCrop(detection, box, around, drawn[i], own, others, float(presence[i]), wide)
+            )
+        return crops
 
-    def _look_again(
-        self, image: Image, looks: Sequence[_Look], found: Sequence[Detection]
-    ) -> list[_Look]:
-        """Look at a larger box where the network sees more of a person than the plate did."""
-        larger = [(look, _beyond(look, image.shape)) for look in looks]
-        wanted = [(look, box) for look, box in larger if box is not None][:MAX_SECOND_LOOKS]
-        pairs = [(look.detection, box) for look, box in wanted]
-        seconds = self._look(image, pairs, found, wide=True)
-        better = {id(w[0]): s for w, s in zip(wanted, seconds, strict=True) if s.presence >= SURE}
-        return [better.get(id(look), look) for look in looks]
+    def _mask_again(
+        self, image: Image, crops: Sequence[_MaskedCrop], detections: Sequence[Detection]
+    ) -> list[_MaskedCrop]:
+        """Mask a larger box where the network finds more of a person than the blob holds."""
+        larger = [(crop, _larger_box(crop, image.shape)) for crop in crops]
+        chosen = [(crop, box) for crop, box in larger if box is not None][:MAX_SECOND_PASSES]
+        pairs = [(crop.detection, box) for crop, box in chosen]
+        seconds = self._mask_crops(image, pairs, detections, wide=True)
+        better = {id(w[0]): s for w, s in zip(chosen, seconds, strict=True) if s.presence >= SURE}
+        return [better.get(id(crop), crop) for crop in crops]
 
-    def _draw(self, image: Image, boxes: Sequence[Box]) -> Mask:
+    def _draw_people(self, image: Image, boxes: Sequence[Box]) -> Mask:
         """Return the mask of everybody in and around the boxes of a frame."""
         people = np.zeros(image.shape[:2], np.uint8)
         tall = [b for b in boxes if b[3] >= SURE_HEIGHT_SHARE * image.shape[0]]
         tall = sorted(tall, key=lambda b: -b[2] * b[3])[:LEARN_BOXES]
         if not tall:
             return people
-        squares = [square(box, LEARN_MARGIN) for box in tall]
-        logits, _ = self._network(np.stack([cut(image, around) for around in squares]))
+        squares = [square_around(box, LEARN_MARGIN) for box in tall]
+        logits, _ = self._network(np.stack([crop_square(image, around) for around in squares]))
         for around, drawn in zip(squares, logits, strict=True):
             scale = around[2] / SIDE
             matrix = np.array([[scale, 0, around[0]], [0, scale, around[1]]], np.float32)
@@ -143,34 +148,36 @@ class RoiSegmenter:
 
 
 def region(box: Box, expected: Sequence[Box]) -> Box:
-    """Return the box to look at: `box`, grown to the expected person of whom it is a part."""
+    """Return the box to mask: `box`, grown to the expected person of whom it is a part."""
     area = max(box[2] * box[3], 1e-6)
     homes = [e for e in expected if intersection(box, e) > 0.5 * area]
     return union_box(box, homes[0]) if len(homes) == 1 else box
 
 
-def _neighbours(detection: Detection, around: Box, square: Box, found: Sequence[Detection]) -> Mask:
-    """Return on a look's grid where other people are; pieces of the same person do not count.
+def _other_people(
+    detection: Detection, around: Box, square: Box, detections: Sequence[Detection]
+) -> Mask:
+    """Return on a crop's grid where other people are; pieces of the same person do not count.
 
     around: the box in which `detection` is looked for
     """
     others = np.zeros((SIDE, SIDE), np.uint8)
     area = around[2] * around[3]
-    for other in found:
-        if other is detection or not overlaps(other, square):
+    for other in detections:
+        if other is detection or not may_overlap(other, square):
             continue
         size = other.box[2] * other.box[3]
         piece = intersection(other.box, around) > 0.7 * size and size < 0.5 * area
         if not piece:
-            others |= paste(other, square)
+            others |= paste_mask(other, square)
     return others
 
 
-def _beyond(look: _Look, frame: tuple[int, ...]) -> Box | None:
-    """Return the box of the person of whom the plate saw only a piece, None if it saw all."""
-    count, labels = cv2.connectedComponents(look.drawn & ~look.others, connectivity=8)
+def _larger_box(crop: _MaskedCrop, frame: tuple[int, ...]) -> Box | None:
+    """Return the whole person's box where the blob holds only a piece, else None."""
+    count, labels = cv2.connectedComponents(crop.drawn & ~crop.others, connectivity=8)
     touched = np.zeros(count, np.uint8)
-    touched[labels[look.own > 0]] = 1
+    touched[labels[crop.own > 0]] = 1
     touched[0] = 0  # the background
     person = touched[labels]
     if not person.any():
@@ -180,69 +187,70 @@ def _beyond(look: _Look, frame: tuple[int, ...]) -> Box | None:
     more = STRETCH * SIDE
     left, top = x - more * (x == 0), y - more * (y == 0)
     right, bottom = x + w + more * (x + w == SIDE), y + h + more * (y + h == SIDE)
-    scale = look.square[2] / SIDE
-    left, right = (min(max(look.square[0] + v * scale, 0), frame[1]) for v in (left, right))
-    top, bottom = (min(max(look.square[1] + v * scale, 0), frame[0]) for v in (top, bottom))
-    whole = union_box(look.region, (left, top, right - left, bottom - top))
-    grows = whole[2] * whole[3] > GROWTH * look.region[2] * look.region[3]
+    scale = crop.square[2] / SIDE
+    left, right = (min(max(crop.square[0] + v * scale, 0), frame[1]) for v in (left, right))
+    top, bottom = (min(max(crop.square[1] + v * scale, 0), frame[0]) for v in (top, bottom))
+    whole = union_box(crop.region, (left, top, right - left, bottom - top))
+    grows = whole[2] * whole[3] > GROWTH * crop.region[2] * crop.region[3]
     return whole if grows else None
 
 
-def _allowed(look: _Look) -> Mask:
-    """Return where on the grid this person may be: near its blob, not in a neighbour's."""
-    if look.wide:
-        return np.asarray(~look.others | look.own, np.uint8)
-    scale = SIDE / look.square[2]
-    allowed = reached(look.own, max(3, round(REACH * look.region[3] * scale)))
-    x, y = (look.region[i] - look.square[i] for i in (0, 1))
-    w, h = look.region[2:]
+def _search_area(crop: _MaskedCrop) -> Mask:
+    """Return where on the grid this person may be: near the blob, not in another person's."""
+    if crop.wide:
+        return np.asarray(~crop.others | crop.own, np.uint8)
+    scale = SIDE / crop.square[2]
+    allowed = dilated_hull(crop.own, max(3, round(REACH * crop.region[3] * scale)))
+    x, y = (crop.region[i] - crop.square[i] for i in (0, 1))
+    w, h = crop.region[2:]
     corners = [(round(a * scale), round(b * scale)) for a, b in ((x, y), (x + w, y + h))]
     cv2.rectangle(allowed, *corners, 255, cv2.FILLED)
-    return np.asarray(allowed & ~look.others | look.own, np.uint8)
+    return np.asarray(allowed & ~crop.others | crop.own, np.uint8)
 
 
-def _refine(look: _Look, frame: tuple[int, ...]) -> Detection:
-    """Return the detection with the network's mask, or as it was, doubted, if that is no person.
+def _refine(crop: _MaskedCrop, frame: tuple[int, ...]) -> Detection:
+    """Return the detection with the network's mask, or with a low score where nobody is found.
 
     frame: shape of the whole frame
     """
-    detection, own = look.detection, look.own
-    person: Mask = look.drawn & _allowed(look)
-    if mask_area(person & own) < MIN_KEPT * mask_area(own):
-        return replace(detection, score=DOUBTED * detection.score)
-    person = main_part(person)
+    detection, own = crop.detection, crop.own
+    person: Mask = crop.drawn & _search_area(crop)
+    if mask_area(person & own) < MIN_COVERED * mask_area(own):
+        return replace(detection, score=NOBODY_SCORE * detection.score)
+    person = main_components(person)
     x, y, w, h = cv2.boundingRect(person)
-    scale = look.square[2] / SIDE  # frame pixels per mask pixel
-    box = (look.square[0] + x * scale, look.square[1] + y * scale, w * scale, h * scale)
+    scale = crop.square[2] / SIDE  # frame pixels per mask pixel
+    box = (crop.square[0] + x * scale, crop.square[1] + y * scale, w * scale, h * scale)
     tall = box[3] >= max(box[2], SURE_HEIGHT_SHARE * frame[0])
     moved = mask_area(person & own) >= MIN_MOVED * mask_area(person)
-    # what touched the border may have been a shadow, what the plate missed may touch it
+    # what touched the border may have been a shadow, what the blob misses may touch it
     near = near_border(box, frame, 2 * scale + BORDER_SHARE * frame[0])
     return Detection(
         box,
         np.ascontiguousarray(person[y : y + h, x : x + w]),
-        near and (detection.clipped or look.wide),
-        1.0 if tall and moved and look.presence >= SURE else UNSURE,
+        near and (detection.clipped or crop.wide),
+        1.0 if tall and moved and crop.presence >= SURE else UNSURE_SCORE,
         detection.shared,
         detection.colours,
     )
 
 
-def _without_parts(people: list[Detection]) -> list[Detection]:
+def _drop_parts(people: list[Detection]) -> list[Detection]:
     """Drop detections that lie inside the mask of a larger one: pieces of the same person."""
-    kept: list[Detection] = []
-    for person in sorted(people, key=lambda d: (-mask_share(d), d.box)):
+    whole: list[Detection] = []
+    for person in sorted(people, key=lambda d: (-frame_area(d), d.box)):
         area = person.box[2] * person.box[3]
-        near = [k for k in kept if intersection(k.box, person.box) > 0.6 * area]
+        near = [w for w in whole if intersection(w.box, person.box) > 0.6 * area]
+        squares = [square_around(w.box, MARGIN) for w in near]
         grids = [
-            (paste(k, square(k.box, MARGIN)), paste(person, square(k.box, MARGIN))) for k in near
+            (paste_mask(w, s), paste_mask(person, s)) for w, s in zip(near, squares, strict=True)
         ]
         if not any(mask_area(a & b) > 0.5 * mask_area(b) for a, b in grids):
-            kept.append(person)
-    return kept
+            whole.append(person)
+    return whole
 
 
-def mask_share(detection: Detection) -> float:
+def frame_area(detection: Detection) -> float:
     """Return the area of a detection's mask in square pixels of the frame."""
     scale = detection.box[3] / detection.mask.shape[0]
     return mask_area(detection.mask) * scale * scale

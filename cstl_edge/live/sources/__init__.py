@@ -1,1 +1,1 @@
-"""TODO."""
+"""Sources of frames: files, cameras, network streams, GStreamer, a synthetic street."""

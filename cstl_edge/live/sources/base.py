@@ -1,9 +1,9 @@
-"""Frames from anywhere by one address: files, folders, cameras, streams, a synthetic street.
+"""Protocol and base class of frame sources, their frames and states; addresses without secrets.
 
-Two laws. From a file every frame counts: none is dropped, and a hole is an error, because a missing
-frame shortens somebody's step. From a live source the newest frame wins: what the reader is too
-slow for is dropped and counted, and a source that falls silent is opened again. A source is its own
-iterator and is read once; those that are not live start over with `reopen()`.
+Two laws. A recording gives every frame: none is dropped, and a hole is an error, because a missing
+frame shortens somebody's step. A live source gives the newest frame: frames for which the reader is
+too slow are dropped and counted, and a source that falls silent is opened again. A source is its
+own iterator and is read once; one that is not live starts over with `reopen()`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, one_line
 
-if TYPE_CHECKING:
-    pass
-
-
-NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https")  # read by FFmpeg
-KNOWN_FORMS = (
-    "a video file, a folder of images, a USB camera (0 or /dev/video0), rtsp://HOST/PATH, csi://0, "
-    "gst:PIPELINE or synthetic://6"
-)
+DEFAULT_FPS = 25.0  # of a folder, and of a file that declares no frame rate
 SECRET = re.compile(
     r"((?:pass(?:word|wd)?|pwd|token|secret|auth|key|user-id|user-pw)=)"
     r"(\"[^\"]*\"|[^\s&!\"']+)",
@@ -34,7 +26,7 @@ SECRET = re.compile(
 
 
 def redact(text: object) -> str:
-    """Return an address, or a line that holds one, fit for showing: without passwords.
+    """Return an address, or a line that holds one, without passwords.
 
     >>> redact("rtsp://admin:s3cret@10.0.0.2/1?token=abc&x=1")
     'rtsp://***@10.0.0.2/1?token=***&x=1'
@@ -43,26 +35,14 @@ def redact(text: object) -> str:
     return one_line(SECRET.sub(r"\1***", shown), limit=300)
 
 
-def scheme_of(text: str) -> str:
-    """Return the scheme of an address, "" for paths and camera numbers."""
-    if text.startswith("gst:"):
-        return "gst"
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)
-    if not match:
-        return ""
-    scheme = match.group(1).lower()
-    if scheme not in (*NETWORK_SCHEMES, "csi", "synthetic"):
-        raise ConfigError(f"unknown source {redact(text)}; expected {KNOWN_FORMS}")
-    return scheme
-
-
-def is_camera(text: str) -> bool:
-    """Tell whether a text without scheme names a USB camera; ./0 is the file called 0."""
-    return text.isdecimal() or re.fullmatch(r"/dev/video\d+", text) is not None
-
-
 def query_values(text: str, allowed: Mapping[str, type], uri: str) -> dict[str, Any]:
-    """Parse `seed=0&fps=25` with the types of `allowed`; raises ConfigError that names the key."""
+    """Parse a query such as `seed=0&fps=25`.
+
+    text: the query
+    allowed: type of each key
+    uri: the whole address, for messages
+    Raises ConfigError that names the key.
+    """
     values: dict[str, Any] = {}
     for item in filter(None, text.split("&")):
         key, _, value = item.partition("=")
@@ -77,18 +57,15 @@ def query_values(text: str, allowed: Mapping[str, type], uri: str) -> dict[str, 
     return values
 
 
-DEFAULT_FPS = 25.0  # where a folder or a file does not say
-
-
 @dataclass(frozen=True)
 class Frame:
-    """One picture and when it was taken.
+    """One picture and its time.
 
     index: number of the frame in its source; a live source leaves gaps where frames were dropped,
            a file read from `start_s` keeps the file's numbers
     image: uint8 [H, W, 3], BGR, owned by the receiver; its size may change in mid-stream (a camera
            that is reconfigured), so a reader goes by the shape of each frame
-    time_s: media time for files, the monotonic clock for live sources; strictly increasing
+    time_s: media time of recordings, the monotonic clock of live sources; strictly increasing
     utc: wall clock when this machine got the frame
     """
 
@@ -100,10 +77,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class SourceState:
-    """A change in what a live source does, for an event.
+    """A change of state of a live source, for an event.
 
     state: "opening", "online" (frames come), "offline" (it will be tried again), "ended"
-    detail: one line without credentials; attempt: openings in this trouble
+    detail: one line without credentials
+    attempt: openings since frames last came steadily
     """
 
     state: Literal["opening", "online", "offline", "ended"]
@@ -114,18 +92,41 @@ class SourceState:
 StateCallback = Callable[[SourceState], None]
 
 
-class FrameSource(Protocol):
-    """What the pipeline reads from; iterate, then close, or use it as a context manager."""
+@dataclass(frozen=True)
+class SourceOptions:
+    """Options of opening a source; a kind of source ignores those that mean nothing to it."""
 
-    uri: str  # fit for showing: without credentials
-    live: bool  # the newest frame wins; otherwise every frame counts
+    start_s: float | None = None
+    """Start of the part of a recording that is read, in seconds of its media time."""
+    stop_s: float | None = None
+    """End of that part."""
+    fps: float | None = None
+    """Frames per second: of a folder of images (default 25), or wanted of a USB or CSI camera."""
+    retry: bool = False
+    """Keep trying a live source that does not open."""
+    on_state: StateCallback | None = None
+    """Called at every change of a live source, in the thread that opens and iterates."""
+
+    def refuse_part(self, uri: str) -> None:
+        """Raise ConfigError when a part is wanted of a live source."""
+        if self.start_s is not None or self.stop_s is not None:
+            raise ConfigError(
+                f"start_s and stop_s need a recording; {redact(uri)} is a live source"
+            )
+
+
+class FrameSource(Protocol):
+    """An open source, from which the pipeline reads: iterate, then close, or use `with`."""
+
+    uri: str  # without credentials
+    live: bool  # gives the newest frame; a recording gives every frame
     fps: float  # frames per second as the source declares them, 0.0 where it does not say
     size: tuple[int, int]  # height, width in pixels of the first frame
-    frames: int | None  # frames to come in all, where that is known
+    frames: int | None  # number of frames, where that is known
 
     @property
     def dropped(self) -> int:
-        """Frames that the reader was too slow for."""
+        """Number of frames for which the reader was too slow."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Return the source itself."""
@@ -134,7 +135,7 @@ class FrameSource(Protocol):
         """Return the next frame; a fault is raised once, after it there are no frames."""
 
     def reopen(self) -> FrameSource:
-        """Return a new source that starts over; a live one raises ConfigError."""
+        """Return a new source that starts from the beginning; a live one raises ConfigError."""
 
     def close(self) -> None:
         """Stop threads and children, free the device; a second call does nothing."""
@@ -147,7 +148,10 @@ class FrameSource(Protocol):
 
 
 class SourceBase:
-    """The part that all sources share: iteration that ends once and for all, closing, `with`."""
+    """Base of sources: iteration that ends once and for all, closing, `with`.
+
+    A source defines `_next`, `_release` and `reopen`.
+    """
 
     uri: str
     live = False
@@ -156,12 +160,13 @@ class SourceBase:
     frames: int | None = None
 
     def __init__(self, uri: str) -> None:
+        """Take the address, of which only a form without credentials is shown."""
         self.uri = redact(uri)
         self._ended = False
 
     @property
     def dropped(self) -> int:
-        """Frames that the reader was too slow for; a recording drops none."""
+        """Number of frames for which the reader was too slow; a recording drops none."""
         return 0
 
     def __repr__(self) -> str:
@@ -200,6 +205,7 @@ class SourceBase:
         self.close()
 
     def _next(self) -> Frame | None:
+        """Return the next frame, None at the end."""
         raise NotImplementedError
 
     def _release(self) -> None:

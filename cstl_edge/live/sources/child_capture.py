@@ -1,9 +1,9 @@
 """Captures that run as child processes and send raw frames through a pipe.
 
-A child can be killed whatever its driver or decoder is doing, and its crash is not ours. The one
-here is our own reader of cv2 (`source_capture`), for USB and network cameras; `source_gst` has the
-other. Children end with this process: the reader watches its standard input, gst-launch gets a
-broken pipe.
+A child can be killed whatever its driver or decoder is doing, and its crash does not reach this
+process. `ReaderCapture` runs cv2 in a child (`child_main`), for USB and network cameras;
+`gstreamer` has the other kind. Children end with this process: the reader watches its standard
+input, gst-launch gets a broken pipe.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,24 +28,55 @@ import numpy as np
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import SourceUnavailable
-from cstl_edge.live.sources.base import redact
+from cstl_edge.live.sources.base import FrameSource, SourceOptions, redact
 from cstl_edge.live.sources.child_main import FRAME, HELLO, MAGIC
-from cstl_edge.live.sources.stream import Opener
+from cstl_edge.live.sources.stream import LiveSource
+from cstl_edge.opencv import import_cv2
 from cstl_edge.silhouette import MAX_PIXELS
 
-PIPE_BYTES = 2**20  # asked of Linux for every pipe; a frame then needs fewer turns
-POLITE_S = 1.0  # between asking a child to end and killing it: a CSI daemon may else stay blocked
+PIPE_BYTES = 2**20  # size of a pipe under Linux: a frame then needs fewer reads
+STOP_TIMEOUT_S = 1.0  # from asking a child to end to killing it: else a CSI daemon may block
 RUN_READER = (
     "import sys; sys.path[:] = [sys.argv[1]] + [p for p in sys.path if p]; "
     "from cstl_edge.live.sources.child_main import main; sys.exit(main())"
 )  # without the working folder on the path, where `-m` would put it
 
 
+def open_network(uri: str, options: SourceOptions) -> FrameSource:
+    """Open an rtsp:// or http:// stream, which cv2's FFmpeg reads in a child process."""
+    options.refuse_part(uri)
+    import_cv2()  # where it is missing, the error comes from here and not from the child
+    opener = partial(ReaderCapture, {"url": uri})
+    return LiveSource(uri, opener, retry=options.retry, on_state=options.on_state)
+
+
+def open_usb(uri: str, options: SourceOptions) -> FrameSource:
+    """Open a USB camera, named 0 or /dev/video0."""
+    options.refuse_part(uri)
+    import_cv2()
+    opener = partial(_start_usb, int(uri.removeprefix("/dev/video")), options.fps)
+    return LiveSource(uri, opener, retry=options.retry, on_state=options.on_state)
+
+
+def _start_usb(number: int, fps: float | None) -> ReaderCapture:
+    device = f"/dev/video{number}"
+    if sys.platform == "linux" and not Path(device).exists():
+        present = sorted(str(p) for p in Path("/dev").glob("video*"))
+        raise SourceUnavailable(
+            f"there is no {device}; cameras here: {', '.join(present) or 'none'}"
+        )
+    return ReaderCapture({"device": number, "fps": fps})
+
+
 class ChildCapture:
-    """A child process, the pipe of its frames, and the last lines that it wrote."""
+    """A child process, the pipe of its frames, and its last lines of output."""
 
     def __init__(self, command: Callable[[int], list[str]], **streams: Any) -> None:
-        """Start a child; `command` gets the file descriptor to write frames to."""
+        """Start a child.
+
+        command: returns its command line, given the file descriptor to write frames to
+        streams: stdin and stdout, as for Popen
+        """
         reading, writing = os.pipe()
         self._frames = io.FileIO(reading)
         self.fps = 0.0
@@ -53,7 +85,7 @@ class ChildCapture:
             fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         argv = command(writing)
         try:
-            # A session of its own: Ctrl-C is for us, who then stop the child in order.
+            # a session of its own: Ctrl-C reaches this process alone, which then stops the child
             self.process = subprocess.Popen(
                 argv,
                 stderr=subprocess.PIPE,
@@ -70,34 +102,34 @@ class ChildCapture:
         self._listeners = [self._listen(self.process.stderr, self._lines.append)]
 
     def stop(self) -> None:
-        """Ask the child to end, then make it; may be called twice and from any thread."""
-        self._ask()
+        """Ask the child to end, then kill it; may be called twice and from any thread."""
+        self._request_stop()
         try:
-            self.process.wait(POLITE_S)
+            self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)  # with whatever it has started
             self.process.wait()
 
     def close(self) -> None:
-        """Free the pipe; called by the thread that reads, when it is done."""
+        """Free the pipe; called by the reading thread at its end."""
         self.stop()
         self._frames.close()
         for listener in self._listeners:
-            listener.join(POLITE_S)
+            listener.join(STOP_TIMEOUT_S)
 
-    def _ask(self) -> None:
+    def _request_stop(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGINT)
 
     def _fill(self, buffer: memoryview) -> bool:
         """Fill a buffer from the pipe; False when the child closed it."""
-        done = 0
-        while done < len(buffer):
-            got = self._frames.readinto(buffer[done:])
-            if not got:
+        filled = 0
+        while filled < len(buffer):
+            count = self._frames.readinto(buffer[filled:])
+            if not count:
                 return False
-            done += got
+            filled += count
         return True
 
     def _picture(self, height: int, width: int, row_bytes: int) -> Image | None:
@@ -111,14 +143,14 @@ class ChildCapture:
         return np.ascontiguousarray(rows[:, : width * 3]).reshape(height, width, 3)  # [H, W, 3]
 
     def _failure(self, otherwise: str) -> SourceUnavailable:
-        """Return the error for a child that ended: its first complaint, or else its last line."""
+        """Return the error of a child that ended: its first complaint, or else its last line."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(POLITE_S)
-        self._listeners[0].join(POLITE_S)
+            self.process.wait(STOP_TIMEOUT_S)
+        self._listeners[0].join(STOP_TIMEOUT_S)
         lines = [line for line in self._lines if line]
         complaints = [line for line in lines if "ERROR" in line or "erroneous" in line]
-        said = (complaints[:1] or lines[-1:] or [f"exit status {self.process.returncode}"])[0]
-        return SourceUnavailable(f"{otherwise}: {redact(said.split('FFMPEG:16] ')[-1])}")
+        reason = (complaints[:1] or lines[-1:] or [f"exit status {self.process.returncode}"])[0]
+        return SourceUnavailable(f"{otherwise}: {redact(reason.split('FFMPEG:16] ')[-1])}")
 
     def _listen(
         self,
@@ -126,7 +158,7 @@ class ChildCapture:
         take: Callable[[str], None],
         at_end: Callable[[], None] = lambda: None,
     ) -> threading.Thread:
-        """Give every line of a stream to `take`, in a thread of its own."""
+        """Give every line of a stream to `take`, then call `at_end`, in a thread of its own."""
 
         def drain() -> None:
             assert stream is not None
@@ -141,9 +173,10 @@ class ChildCapture:
 
 
 class ReaderCapture(ChildCapture):
-    """Our own reader: cv2 in a child, for network streams and USB cameras."""
+    """Runs cv2 in a child, for network streams and USB cameras."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
+        """Start the child; spec: {"url": …} or {"device": number, "fps": …}."""
         root = str(Path(__file__).parents[3])
         super().__init__(
             lambda fd: [sys.executable, "-c", RUN_READER, root, str(fd)],
@@ -151,7 +184,7 @@ class ReaderCapture(ChildCapture):
             stdout=subprocess.DEVNULL,
         )
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died at once; open() tells why
+        with contextlib.suppress(BrokenPipeError):  # it died at once; open() raises the reason
             self.process.stdin.write(json.dumps(spec).encode() + b"\n")
             self.process.stdin.flush()
 
@@ -170,6 +203,7 @@ class ReaderCapture(ChildCapture):
         return image
 
     def _record(self, form: struct.Struct) -> tuple[Any, ...] | None:
+        """Read one record; None when the child closed the pipe."""
         buffer = bytearray(form.size)
         if not self._fill(memoryview(buffer)):
             return None
@@ -178,23 +212,7 @@ class ReaderCapture(ChildCapture):
             raise SourceUnavailable("the reading process sent something that is no frame")
         return values
 
-    def _ask(self) -> None:
+    def _request_stop(self) -> None:
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()  # its end makes the child leave
-
-
-def usb_opener(uri: str, fps: float | None) -> Opener:
-    """Return what opens a USB camera, named 0 or /dev/video0, if it is there."""
-    number = int(uri.removeprefix("/dev/video"))
-    return lambda: _usb(number, fps)
-
-
-def _usb(number: int, fps: float | None) -> ReaderCapture:
-    device = f"/dev/video{number}"
-    if sys.platform == "linux" and not Path(device).exists():
-        present = sorted(str(p) for p in Path("/dev").glob("video*"))
-        raise SourceUnavailable(
-            f"there is no {device}; cameras here: {', '.join(present) or 'none'}"
-        )
-    return ReaderCapture({"device": number, "fps": fps})

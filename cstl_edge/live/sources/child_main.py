@@ -1,9 +1,9 @@
-"""The child process that reads a camera or stream with cv2 and sends raw frames to its parent.
+"""Child process that reads a camera or stream with cv2 and sends raw frames to its parent.
 
 Standard input brings one line of JSON (so that no password stands in the list of processes) and
-then stays open: its end means that the parent is gone or wants no more. A pipe of its own carries a
-HELLO as soon as the other side answers, then FRAME records, each followed by its pixels. FFmpeg's
-complaints go to standard error, where the parent looks for the reason of a failure.
+then stays open: its end means that the parent is gone or wants no more frames. A pipe of its own
+carries a HELLO as soon as the other side answers, then FRAME records, each followed by its pixels.
+FFmpeg's complaints go to standard error, where the parent looks for the reason of a failure.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from urllib.parse import urlsplit
 MAGIC = b"CEv1"
 HELLO = struct.Struct("=4s")  # magic
 FRAME = struct.Struct("=4sIId")  # magic, height, width, declared frames per second or 0.0; pixels
-ANSWER_TIMEOUT_S = 4.0  # under the parent's 5 s, so that the reason is told from here
-PICTURE_TIMEOUT_S = 20.0  # above the parent's patience, which is the shorter one
+ANSWER_TIMEOUT_S = 4.0  # below the parent's 5 s, so that the reason comes from here
+PICTURE_TIMEOUT_S = 20.0  # above the parent's timeouts, which therefore decide
 RTSP_PORT = 554
 AV_LOG_ERROR = "16"
-USB_SIZE = (1280, 720)  # width, height in pixels; the camera takes the nearest it knows
+USB_SIZE = (1280, 720)  # width, height in pixels; the camera takes the nearest it has
 
 
 def main() -> int:
-    """Read what standard input names until it closes; exit status 1 when the source fails."""
+    """Read the source that standard input names until that closes; exit status 1 on failure."""
     pipe = int(sys.argv[2])
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # where FFmpeg's complaints are printed
     os.environ |= {"OPENCV_FFMPEG_LOGLEVEL": AV_LOG_ERROR, "OPENCV_LOG_LEVEL": "SILENT"}
@@ -50,9 +50,9 @@ def stream(spec: dict[str, Any], pipe: int) -> int:
     cv2.setNumThreads(1)
     is_rtsp = str(spec.get("url", "")).lower().startswith("rtsp")
     if is_rtsp:
-        # Over UDP a lost packet smears a second of video; versions of cv2 differ in their default.
+        # over UDP a lost packet smears a second of video; versions of cv2 differ in their default
         os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
-        knock(spec["url"])
+        probe_rtsp(spec["url"])
         send(pipe, HELLO.pack(MAGIC))
     capture = open_capture(cv2, spec, PICTURE_TIMEOUT_S if is_rtsp else ANSWER_TIMEOUT_S)
     if not capture.isOpened():
@@ -68,11 +68,11 @@ def stream(spec: dict[str, Any], pipe: int) -> int:
         send(pipe, memoryview(image).cast("B"))
 
 
-def knock(url: str) -> None:
-    """Wait until an RTSP server says anything at all; raises OSError.
+def probe_rtsp(url: str) -> None:
+    """Wait until an RTSP server answers anything at all; raises OSError.
 
-    FFmpeg's opening also waits for a key frame, which some cameras send every ten seconds only, so
-    it cannot be given up as early as a server that is not there.
+    FFmpeg's opening also waits for a key frame, which some cameras send only every 10 s, so it
+    needs a longer timeout than a server that is not there.
     """
     try:
         parts = urlsplit(url)
@@ -94,15 +94,20 @@ def knock(url: str) -> None:
 
 
 def open_capture(cv2: Any, spec: dict[str, Any], open_timeout_s: float) -> Any:
-    """Open {"url": …} through FFmpeg or {"device": number, "fps": …} through Video4Linux."""
+    """Return an open cv2.VideoCapture.
+
+    cv2: the module
+    spec: {"url": …}, read by FFmpeg, or {"device": number, "fps": …}, read by Video4Linux
+    open_timeout_s: for FFmpeg, in seconds
+    """
     if "url" in spec:
-        # The timeouts count only where FFmpeg is named; without them a silent server costs 30 s.
+        # timeouts work only where FFmpeg is named; without them a silent server costs 30 s
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(1000 * open_timeout_s)]
         timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(1000 * PICTURE_TIMEOUT_S)]
         return cv2.VideoCapture(spec["url"], cv2.CAP_FFMPEG, timeouts)
     backend = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
     capture = cv2.VideoCapture(spec["device"], backend)
-    # Uncompressed, most cameras give 5 to 10 frames per second at this size.
+    # uncompressed, most cameras give 5 to 10 frames per second at this size
     capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
     capture.set(cv2.CAP_PROP_FRAME_WIDTH, USB_SIZE[0])
     capture.set(cv2.CAP_PROP_FRAME_HEIGHT, USB_SIZE[1])

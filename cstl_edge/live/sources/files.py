@@ -1,8 +1,8 @@
 """Recordings: video files through cv2's FFmpeg, folders of images in the order of their numbers.
 
-Every frame counts. A video that ends before its container says so, or an image that cannot be read,
+Every frame counts. A video that ends before its container's count, or an image that cannot be read,
 raises DataError at that place, after the good frames before it: silently shortened steps would be
-worse than no answer. Nothing is decoded before its header has said how large it is.
+worse than no answer. Nothing is decoded before its header shows how large it is.
 """
 
 from __future__ import annotations
@@ -13,31 +13,53 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.errors import DataError, SourceUnavailable, one_line
-from cstl_edge.live.sources.base import DEFAULT_FPS, Frame, SourceBase
+from cstl_edge.errors import ConfigError, DataError, SourceUnavailable, one_line
+from cstl_edge.live.sources.base import (
+    DEFAULT_FPS,
+    Frame,
+    FrameSource,
+    SourceBase,
+    SourceOptions,
+)
 from cstl_edge.opencv import import_cv2
 from cstl_edge.silhouette import IMAGE_SUFFIXES, MAX_PIXELS, numbered_images, read_image
 
 log = logging.getLogger(__name__)
 
 MAX_FPS = 1000.0  # a container that claims more has no frame rate
-EXACT_SHARE = 0.98  # of the frames that an MP4 promises; fewer mean that it was cut off
+EXACT_SHARE = 0.98  # of the frames that an MP4 counts; fewer mean that it was cut off
 RE_ENCODE = "copy it again, or save what is left: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
 
+def open_recording(uri: str, options: SourceOptions) -> FrameSource:
+    """Open a video file or a folder of images."""
+    start_s, stop_s = options.start_s, options.stop_s
+    if start_s is not None and stop_s is not None and not start_s < stop_s:
+        raise ConfigError(f"expected start_s < stop_s, got {start_s} and {stop_s}")
+    path = Path(uri)
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as err:  # a name too long, or with a NUL byte
+        raise SourceUnavailable(f"no source at {one_line(uri)}: {one_line(err)}") from err
+    if is_folder:
+        return ImageFolder(path, start_s=start_s, stop_s=stop_s, fps=options.fps or DEFAULT_FPS)
+    return VideoFile(path, start_s=start_s, stop_s=stop_s)
+
+
 class MediaClock:
-    """Turn a container's timestamps into strictly increasing media time in seconds.
+    """Turns a container's timestamps into strictly increasing media time in seconds.
 
     A timestamp that is missing, repeated or runs backwards is replaced by the time of the frame
     before plus 1 / fps, so a file without timestamps falls back to index / fps.
     """
 
     def __init__(self, fps: float) -> None:
+        """Start before the first frame."""
         self._step_s = 1.0 / fps
         self._last_s: float | None = None
 
     def time_s(self, stamp_ms: float) -> float:
-        """Return the media time of the next frame, whose container says `stamp_ms`."""
+        """Return the media time of the next frame, which the container stamps `stamp_ms`."""
         stamp_s = stamp_ms / 1000.0
         if self._last_s is None:
             self._last_s = stamp_s if math.isfinite(stamp_s) and stamp_s >= 0 else 0.0
@@ -52,12 +74,13 @@ class VideoFile(SourceBase):
     """A video file; frames keep the numbers and the media time of the file.
 
     Files whose frame rate is zero, not a number or absurd count as 25 per second (with a warning),
-    files with a variable one go by their timestamps. `frames` is what the container promises.
+    files with a variable one go by their timestamps. `frames` is the container's count.
     """
 
     def __init__(
         self, path: Path, *, start_s: float | None = None, stop_s: float | None = None
     ) -> None:
+        """Open a file and read its first frame; start_s, stop_s: the part that is read."""
         super().__init__(str(path))
         _check_file(path)
         self._path, self._start_s, self._stop_s = path, start_s or 0.0, stop_s
@@ -65,8 +88,8 @@ class VideoFile(SourceBase):
         self._capture = _open_capture(path)
         self.fps = self._frame_rate()
         self._clock = MediaClock(self.fps)
-        promised = self._capture.get(import_cv2().CAP_PROP_FRAME_COUNT)
-        self._promised = int(promised) if 0 < promised < 2**40 else 0
+        counted = self._capture.get(import_cv2().CAP_PROP_FRAME_COUNT)
+        self._counted = int(counted) if 0 < counted < 2**40 else 0
         self.frames = self._frames_in_range()
         self._ahead: Frame | None = None
         try:
@@ -88,7 +111,7 @@ class VideoFile(SourceBase):
         self._capture.release()
 
     def _first(self) -> Frame:
-        # The picture's size is known before it is decoded only here, from the stream's header.
+        # the stream's header gives the size of the pictures before one is decoded
         cv2 = import_cv2()
         width, height = (
             self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
@@ -105,7 +128,7 @@ class VideoFile(SourceBase):
         return frame
 
     def _read(self) -> Frame | None:
-        """Return the next frame of the wanted part, None at its end."""
+        """Return the next frame of the part that is read, None at its end."""
         stamp_property = import_cv2().CAP_PROP_POS_MSEC
         while self._capture.grab():
             time_s = self._clock.time_s(self._capture.get(stamp_property))
@@ -113,7 +136,7 @@ class VideoFile(SourceBase):
             if self._stop_s is not None and time_s >= self._stop_s:
                 return None
             if time_s < self._start_s:
-                continue  # decoded and thrown away: seeking is not exact in every container
+                continue  # decoded and dropped: seeking is not exact in every container
             ok, image = self._capture.retrieve()
             if not ok:
                 raise DataError(f"frame {self._index - 1} of {self.uri} is damaged; {RE_ENCODE}")
@@ -123,13 +146,13 @@ class VideoFile(SourceBase):
         return None
 
     def _check_complete(self) -> None:
-        """Raise DataError when the file ended early; only MP4 and its kin count frames exactly."""
-        if not 0 < self._index < EXACT_SHARE * self._promised - 1:
+        """Raise DataError when the file ended early; only MP4 and its like count frames exactly."""
+        if not 0 < self._index < EXACT_SHARE * self._counted - 1:
             return
-        what = f"{self.uri} ends after {self._index} of {self._promised} frames"
+        message = f"{self.uri} ends after {self._index} of {self._counted} frames"
         if _is_mp4(self._path):
-            raise DataError(f"{what}: it was cut off or is damaged; {RE_ENCODE}")
-        log.warning("%s; its container may only have guessed their number", what)
+            raise DataError(f"{message}: it was cut off or is damaged; {RE_ENCODE}")
+        log.warning("%s; its container may only have guessed their number", message)
 
     def _frame_rate(self) -> float:
         fps = float(self._capture.get(import_cv2().CAP_PROP_FPS))
@@ -139,10 +162,10 @@ class VideoFile(SourceBase):
         return DEFAULT_FPS
 
     def _frames_in_range(self) -> int | None:
-        if not self._promised:
+        if not self._counted:
             return None
-        last = self._promised if self._stop_s is None else math.ceil(self._stop_s * self.fps)
-        return max(0, min(last, self._promised) - math.ceil(self._start_s * self.fps))
+        last = self._counted if self._stop_s is None else math.ceil(self._stop_s * self.fps)
+        return max(0, min(last, self._counted) - math.ceil(self._start_s * self.fps))
 
 
 class ImageFolder(SourceBase):
@@ -150,7 +173,7 @@ class ImageFolder(SourceBase):
 
     All headers are read at opening; a file that is no image, is too large or cannot be decoded
     raises DataError with its name. None is skipped: a hole would be an unseen step. Hidden files
-    and other kinds of files are not looked at.
+    and other kinds of files are ignored.
     """
 
     def __init__(
@@ -161,6 +184,12 @@ class ImageFolder(SourceBase):
         stop_s: float | None = None,
         fps: float = DEFAULT_FPS,
     ) -> None:
+        """List the images and read their headers.
+
+        path: the folder
+        start_s, stop_s: the part that is read, in seconds
+        fps: frames per second
+        """
         super().__init__(str(path))
         self._path, self._start_s, self._stop_s, self.fps = path, start_s or 0.0, stop_s, fps
         files = _attempt(self.uri, lambda: numbered_images(path))
@@ -235,9 +264,9 @@ def _attempt(name: str, action: Callable[[], Any]) -> Any:
 
 def _open_capture(path: Path) -> Any:
     cv2 = import_cv2()
-    # "file:" keeps FFmpeg from taking a name with a colon or % for a protocol or a pattern.
+    # "file:" keeps FFmpeg from taking a name with a colon or % for a protocol or a pattern
     level = cv2.getLogLevel()
-    cv2.setLogLevel(0)  # we say what is wrong
+    cv2.setLogLevel(0)  # our errors say what is wrong
     try:
         capture = cv2.VideoCapture(f"file:{path}", cv2.CAP_FFMPEG)
     finally:

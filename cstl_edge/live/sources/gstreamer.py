@@ -1,7 +1,7 @@
-"""CSI cameras and GStreamer pipelines, through a gst-launch-1.0 child: cv2's wheels have none.
+"""CSI cameras and GStreamer pipelines, read by a gst-launch-1.0 child: cv2's wheels have none.
 
 Frames travel on a file descriptor of their own, so that standard output stays free for the caps,
-from which the size of the frames is learnt.
+which give the size of the frames.
 """
 
 from __future__ import annotations
@@ -14,15 +14,29 @@ import threading
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable
-from cstl_edge.live.sources.base import redact
+from cstl_edge.live.sources.base import FrameSource, SourceOptions, redact
 from cstl_edge.live.sources.child_capture import ChildCapture
-from cstl_edge.live.sources.stream import Opener
+from cstl_edge.live.sources.stream import LiveSource, Opener
 
 CSI_SIZE, CSI_FPS = (1280, 720), 30  # width, height in pixels; frames per second
-SINK = "cstl_edge_frames"  # name of our sink in a pipeline
-# Pipelines with one of these have no regular end: when they end, a camera went away.
+SINK = "cstl_edge_frames"  # name of the sink that is put behind a pipeline
+# a pipeline with one of these has no regular end: when it ends, a camera went away
 ENDLESS_ELEMENTS = {"rtspsrc", "souphttpsrc", "tcpclientsrc", "udpsrc", "srtsrc", "rtmpsrc"}
 CAPS = re.compile(rf"GstFdSink:{SINK}\.GstPad:sink: caps = video/x-raw\S*, (.*)")
+
+
+def open_gst(uri: str, options: SourceOptions) -> FrameSource:
+    """Open `gst:PIPELINE`, a pipeline without its sink."""
+    options.refuse_part(uri)
+    opener = gst_opener(uri.removeprefix("gst:"))
+    return LiveSource(uri, opener, retry=options.retry, on_state=options.on_state)
+
+
+def open_csi(uri: str, options: SourceOptions) -> FrameSource:
+    """Open `csi://N`, a camera on a Jetson's CSI connector."""
+    options.refuse_part(uri)
+    opener = gst_opener(csi_pipeline(uri, options.fps))
+    return LiveSource(uri, opener, retry=options.retry, on_state=options.on_state)
 
 
 def csi_pipeline(uri: str, fps: float | None = None) -> str:
@@ -45,7 +59,7 @@ def csi_pipeline(uri: str, fps: float | None = None) -> str:
 
 
 def gst_opener(pipeline: str) -> Opener:
-    """Check a pipeline as far as that goes without running it."""
+    """Return what starts a pipeline, checked as far as that goes without running it."""
     launcher = shutil.which("gst-launch-1.0")
     if launcher is None:
         raise SourceUnavailable(
@@ -67,13 +81,19 @@ def gst_opener(pipeline: str) -> Opener:
 
 
 class GstCapture(ChildCapture):
-    """A gst-launch child; the size of its frames comes from the caps that it prints.
+    """Runs gst-launch in a child; the size of its frames comes from the caps that it prints.
 
-    When the caps change, the pipeline is started anew: where in the pipe the new size begins is not
-    known (a frame or two read before that is noticed may be garbled).
+    When the caps change, the pipeline is started again: where in the pipe the new size begins is
+    not known (a frame or two read before that is noticed may be garbled).
     """
 
     def __init__(self, launcher: str, pipeline: list[str], *, endless: bool) -> None:
+        """Start the child.
+
+        launcher: path of gst-launch-1.0
+        pipeline: its arguments, without the sink
+        endless: an end of the pipeline is a fault
+        """
         self._endless = endless
         self._caps: list[str] = []
         self._caps_known = threading.Event()
@@ -83,7 +103,7 @@ class GstCapture(ChildCapture):
             stdout=subprocess.PIPE,
         )
         self._listeners.append(
-            self._listen(self.process.stdout, self._note_caps, self._caps_known.set)
+            self._listen(self.process.stdout, self._store_caps, self._caps_known.set)
         )
 
     def open(self) -> None:
@@ -98,7 +118,7 @@ class GstCapture(ChildCapture):
         self.fps = int(top) / int(bottom)
 
     def read(self) -> Image | None:
-        """Wait for the next frame; None when a pipeline that can end has ended well."""
+        """Wait for the next frame; None at the regular end of a pipeline that can end."""
         image = self._picture(*self._shape)
         if len(self._caps) > 1:
             raise SourceUnavailable(f"the format changed to {self._caps[-1][:80]}")
@@ -109,7 +129,7 @@ class GstCapture(ChildCapture):
             raise failure
         return None
 
-    def _note_caps(self, line: str) -> None:
+    def _store_caps(self, line: str) -> None:
         match = CAPS.search(line)
         if match and match.group(1) not in self._caps:
             self._caps.append(match.group(1))

@@ -1,18 +1,44 @@
-"""TODO."""
+"""Table of sources by scheme, and `open_source`.
+
+To add one, write a module with a function `open_…(uri: str, options: SourceOptions) -> FrameSource`
+and add a line here; its addresses begin with `NAME://`. Another package adds its own as an entry
+point of the group `cstl_edge.sources`.
+"""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import re
 from typing import TYPE_CHECKING
 
-from cstl_edge.errors import ConfigError, SourceUnavailable, one_line
-from cstl_edge.live.sources.base import is_camera, redact, scheme_of
+from cstl_edge.errors import ConfigError
+from cstl_edge.registry import Entry, Registry
 
-if TYPE_CHECKING:
-    from cstl_edge.live.sources.stream import Opener
-from cstl_edge.live.sources.base import DEFAULT_FPS, FrameSource, StateCallback
-from cstl_edge.opencv import import_cv2
+if TYPE_CHECKING:  # the command line reads this table before anything heavy is imported
+    from cstl_edge.live.sources.base import FrameSource, StateCallback
+
+SOURCES = Registry(
+    "source",
+    {
+        "file": Entry(
+            "cstl_edge.live.sources.files:open_recording", "a video file, a folder of images"
+        ),
+        "camera": Entry(
+            "cstl_edge.live.sources.child_capture:open_usb", "a USB camera (0 or /dev/video0)"
+        ),
+        "rtsp": Entry("cstl_edge.live.sources.child_capture:open_network", "rtsp://HOST/PATH"),
+        "rtsps": Entry("cstl_edge.live.sources.child_capture:open_network"),
+        "http": Entry("cstl_edge.live.sources.child_capture:open_network"),
+        "https": Entry("cstl_edge.live.sources.child_capture:open_network"),
+        "csi": Entry("cstl_edge.live.sources.gstreamer:open_csi", "csi://0"),
+        "gst": Entry("cstl_edge.live.sources.gstreamer:open_gst", "gst:PIPELINE"),
+        "synthetic": Entry(
+            "cstl_edge.live.sources.synthetic.source:open_synthetic", "synthetic://6"
+        ),
+    },
+    group="cstl_edge.sources",
+)
+WITHOUT_SCHEME = {"file", "camera"}
 
 
 def open_source(
@@ -24,55 +50,55 @@ def open_source(
     retry: bool = False,
     on_state: StateCallback | None = None,
 ) -> FrameSource:
-    """Open a source by its address; the first frame has been seen when this returns.
+    """Open a source by its address; its first frame has arrived when this returns.
 
-    start_s, stop_s: part of a file, folder or synthetic street, in seconds of its media time
-    fps: of a folder of images (25 where nothing is said), or asked of a USB or CSI camera
-    retry: keep trying a live source that does not open; otherwise its first failure, after at most
-           5 s, raises. Once it has given frames it is tried again for ever in either case.
-    on_state: told of every change of a live source, in the thread that opens and iterates
-    Raises ConfigError for an address that cannot be meant, SourceUnavailable for what is missing or
-    does not answer, DataError for what is there and is no video.
+    Args:
+        uri: Path of a video or of a folder of images, number or device of a USB camera, or an
+            address with a scheme.
+        start_s: Start of the part of a recording that is read, in seconds of its media time.
+        stop_s: End of that part.
+        fps: Frames per second: of a folder of images (default 25), or wanted of a USB or CSI
+            camera.
+        retry: Keep trying a live source that does not open; otherwise its first failure, after at
+            most 5 s, raises. Once it has given frames it is tried again for ever in either case.
+        on_state: Called at every change of a live source, in the thread that opens and iterates.
+
+    Raises:
+        ConfigError: The address makes no sense.
+        SourceUnavailable: Something is missing or does not answer.
+        DataError: A file or folder is there and holds no video.
     """
+    from cstl_edge.live.sources.base import SourceOptions
+
     text = os.fspath(uri)
-    scheme = scheme_of(text)
-    if not scheme and not is_camera(text):
-        return _open_recorded(text, start_s, stop_s, fps)
-    if scheme == "synthetic":
-        from cstl_edge.live.sources.synthetic.source import open_synthetic
-
-        return open_synthetic(text, start_s=start_s, stop_s=stop_s, on_state=on_state)
-    if start_s is not None or stop_s is not None:
-        raise ConfigError(f"start_s and stop_s need a recording; {redact(text)} is a live source")
-    from cstl_edge.live.sources.stream import LiveSource
-
-    return LiveSource(text, _opener(text, scheme, fps), retry=retry, on_state=on_state)
+    options = SourceOptions(start_s, stop_s, fps, retry, on_state)
+    source: FrameSource = SOURCES.load(source_kind(text))(text, options)
+    return source
 
 
-def _open_recorded(
-    text: str, start_s: float | None, stop_s: float | None, fps: float | None
-) -> FrameSource:
-    from cstl_edge.live.sources.files import ImageFolder, VideoFile
+def source_kind(address: str) -> str:
+    """Return the name in the table of the source that an address means; raises ConfigError."""
+    if address.startswith("gst:"):
+        return "gst"
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
+    if match is None:
+        return "camera" if is_camera(address) else "file"
+    scheme = match.group(1).lower()
+    if scheme in WITHOUT_SCHEME or scheme not in SOURCES:
+        from cstl_edge.live.sources.base import redact
 
-    if start_s is not None and stop_s is not None and not start_s < stop_s:
-        raise ConfigError(f"expected start_s < stop_s, got {start_s} and {stop_s}")
-    path = Path(text)
-    try:
-        is_folder = path.is_dir()
-    except (OSError, ValueError) as err:  # a name too long, or with a NUL byte
-        raise SourceUnavailable(f"no source at {one_line(text)}: {one_line(err)}") from err
-    if is_folder:
-        return ImageFolder(path, start_s=start_s, stop_s=stop_s, fps=fps or DEFAULT_FPS)
-    return VideoFile(path, start_s=start_s, stop_s=stop_s)
+        raise ConfigError(f"unknown source {redact(address)}; expected {source_forms()}")
+    return scheme
 
 
-def _opener(text: str, scheme: str, fps: float | None) -> Opener:
-    from cstl_edge.live.sources.child_capture import ReaderCapture, usb_opener
-    from cstl_edge.live.sources.gstreamer import csi_pipeline, gst_opener
+def is_camera(address: str) -> bool:
+    """Return whether an address without scheme names a USB camera; ./0 is the file called 0."""
+    return address.isdecimal() or re.fullmatch(r"/dev/video\d+", address) is not None
 
-    if scheme == "gst":
-        return gst_opener(text.removeprefix("gst:"))
-    if scheme == "csi":
-        return gst_opener(csi_pipeline(text, fps))
-    import_cv2()
-    return usb_opener(text, fps) if not scheme else lambda: ReaderCapture({"url": text})
+
+def source_forms() -> str:
+    """Return the forms of addresses, for help texts and messages."""
+    own = [entry.summary for entry in SOURCES.entries.values() if entry.summary]
+    foreign = [f"{name}://" for name in SOURCES if name not in SOURCES.entries]
+    *forms, last = own + foreign
+    return f"{', '.join(forms)} or {last}"

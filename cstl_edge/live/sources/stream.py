@@ -1,10 +1,10 @@
-"""Live sources: the newest frame wins, silence is noticed, and what went away is opened again.
+"""Live sources: give the newest frame, notice silence, and open again what went away.
 
 One daemon thread per opening reads a capture into a slot of one frame; a frame that is overtaken
-there counts as dropped. The thread that iterates does the watching: it gives up an opening after
-5 s, and a capture that has been silent for 5 s, and opens anew after 1, 2, 4 … 30 s. Captures are
-child processes (`source_child`), which can be killed in any state; a read inside this process could
-hang for ever.
+there counts as dropped. The thread that iterates keeps the time: it gives up an opening after 5 s,
+and a capture that has been silent for 5 s, and opens again after 1, 2, 4 … 30 s. Captures are child
+processes (`child_capture`), which can be killed in any state; a read inside this process could hang
+for ever.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from cstl_edge.live.sources.base import Frame, SourceBase, SourceState, StateCal
 log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 5.0  # from starting a capture to its answer
-FIRST_FRAME_TIMEOUT_S = 15.0  # from answer to first frame: key frames may be ten seconds apart
+FIRST_FRAME_TIMEOUT_S = 15.0  # from answer to first frame: key frames may be 10 s apart
 STALL_TIMEOUT_S = 5.0  # between two frames
 FIRST_DELAY_S, MAX_DELAY_S = 1.0, 30.0  # before opening again; doubled every time
 REFUSED_DELAY_S = 60.0  # after a refused password: cameras lock accounts
 STEADY_S = 10.0  # a capture that gave frames for so long starts the delays anew
-CLOSE_TIMEOUT_S = 1.0  # that closing waits for a thread whose child is dead
+CLOSE_TIMEOUT_S = 1.0  # that closing waits for the reading thread, whose child is dead
 
 
 class Capture(Protocol):
     """One opening of a live source; `open` and `read` run in the reading thread."""
 
-    fps: float  # as the source declares it, once a frame has been read; 0.0 when it does not say
+    fps: float  # as the source declares it, once a frame has been read; 0.0 when it does not
 
     def open(self) -> None:
         """Wait until the source answers; raises SourceUnavailable."""
@@ -43,68 +43,70 @@ class Capture(Protocol):
         """Wait for the next frame; None at the regular end; raises SourceUnavailable."""
 
     def stop(self) -> None:
-        """From any thread: free the device and make a waiting `open` or `read` return soon."""
+        """Free the device and make a waiting `open` or `read` return soon; from any thread."""
 
     def close(self) -> None:
-        """Free what `open` and `read` used; called by the reading thread when it is done."""
+        """Free what `open` and `read` used; called by the reading thread at its end."""
 
 
 Opener = Callable[[], Capture]  # returns at once
 
 
-class _Lost(Exception):
+class _CaptureLost(Exception):
     """The capture failed, did not answer or fell silent; the text says which."""
 
 
-class _Attempt:
-    """One capture, its reading thread and the slot between them."""
+class _CaptureSession:
+    """One opening of a source: the capture, its reading thread, and the slot between them."""
 
     def __init__(self, capture: Capture, first_index: int) -> None:
+        """Start reading; first_index: number of the next frame."""
         self.captured = first_index
         self.dropped = 0
-        self.announced = False  # that it is online
+        self.announced = False  # the state "online" was sent
         self.first_frame_s: float | None = None
         self.capture = capture
         self._changed = threading.Condition()
         self._slot: Frame | None = None
-        self._over: Exception | Literal["end"] | None = None
+        self._outcome: Exception | Literal["end"] | None = None
         self._deadline_s = time.monotonic() + OPEN_TIMEOUT_S
         self._waiting_for = f"no answer within {OPEN_TIMEOUT_S:g} s"
         self._thread = threading.Thread(target=self._work, name="cstl-edge-capture", daemon=True)
         self._thread.start()
 
     def wait(self) -> Frame | None:
-        """Wait for a frame and leave it in the slot; None at the regular end; raises _Lost."""
+        """Wait for a frame and leave it in the slot; None at the end; raises _CaptureLost."""
         with self._changed:
-            while self._slot is None and self._over is None:
+            while self._slot is None and self._outcome is None:
                 left_s = self._deadline_s - time.monotonic()
                 if left_s <= 0:
-                    raise _Lost(self._waiting_for)
+                    raise _CaptureLost(self._waiting_for)
                 self._changed.wait(left_s)
-            if self._slot is None and isinstance(self._over, Exception):
-                raise _Lost(redact(self._over)) from self._over
+            if self._slot is None and isinstance(self._outcome, Exception):
+                raise _CaptureLost(redact(self._outcome)) from self._outcome
             return self._slot
 
     def take(self) -> Frame | None:
-        """Return the newest frame, waiting for one; None at the regular end; raises _Lost."""
+        """Return the newest frame, waiting for one; None at the end; raises _CaptureLost."""
         frame = self.wait()
         with self._changed:
             frame, self._slot = self._slot, None
         return frame
 
     def stop(self) -> None:
-        """End the capture and its thread; a thread that does not end is left to die alone."""
+        """End the capture and its thread; a thread that does not end is left to itself."""
         self.capture.stop()
         self._finish("end")
         self._thread.join(CLOSE_TIMEOUT_S)
 
     def _work(self) -> None:
+        """Read until the end or a fault; the reading thread."""
         try:
             self.capture.open()
             self._expect(FIRST_FRAME_TIMEOUT_S, "connected, but no frame within")
             while (image := self.capture.read()) is not None:
                 self._put(image)
-        except Exception as err:  # told by the thread that iterates, once
+        except Exception as err:  # raised in the thread that iterates
             self._finish(err)
         else:
             self._finish("end")
@@ -121,19 +123,20 @@ class _Attempt:
         self._expect(STALL_TIMEOUT_S, "no frame for")
 
     def _expect(self, within_s: float, otherwise: str) -> None:
+        """Set the deadline of the next frame, and the message when it passes."""
         with self._changed:
             self._deadline_s = time.monotonic() + within_s
             self._waiting_for = f"{otherwise} {within_s:g} s"
             self._changed.notify_all()
 
-    def _finish(self, how: Exception | Literal["end"]) -> None:
+    def _finish(self, outcome: Exception | Literal["end"]) -> None:
         with self._changed:
-            self._over = self._over or how
+            self._outcome = self._outcome or outcome
             self._changed.notify_all()
 
 
 class LiveSource(SourceBase):
-    """A source that is read in its own time: the newest frame wins, `dropped` counts the others."""
+    """Source that gives the newest frame; `dropped` counts the others."""
 
     live = True
 
@@ -145,11 +148,18 @@ class LiveSource(SourceBase):
         retry: bool = False,
         on_state: StateCallback | None = None,
     ) -> None:
+        """Open the source and wait for its first frame.
+
+        uri: address, for messages
+        opener: starts a capture; called again whenever one is lost
+        retry: keep trying when the first capture fails, instead of raising SourceUnavailable
+        on_state: called at every change of state
+        """
         super().__init__(uri)
         self._opener, self._on_state = opener, on_state
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._attempt: _Attempt | None = None
+        self._session: _CaptureSession | None = None
         self._tries, self.captured, self._dropped = 0, 0, 0
         try:
             self._open(retry)
@@ -159,12 +169,12 @@ class LiveSource(SourceBase):
 
     @property
     def dropped(self) -> int:
-        """Frames that the reader was too slow for."""
-        attempt = self._attempt
-        return self._dropped + (attempt.dropped if attempt else 0)
+        """Number of frames for which the reader was too slow."""
+        session = self._session
+        return self._dropped + (session.dropped if session else 0)
 
     def reopen(self) -> NoReturn:
-        """Raise ConfigError: what a camera saw does not come again."""
+        """Raise ConfigError: a live source has no beginning to go back to."""
         raise ConfigError(f"{self.uri} is live and cannot start over; record it to a file first")
 
     def close(self) -> None:
@@ -173,84 +183,88 @@ class LiveSource(SourceBase):
         super().close()
 
     def _open(self, retry: bool) -> None:
-        """Wait for the first frame, which stays in the slot until somebody asks."""
+        """Wait for the first frame, which stays in the slot until it is read."""
         while True:
             try:
-                attempt = self._start()
-                first = attempt.wait()
+                session = self._start()
+                first = session.wait()
                 break
-            except _Lost as err:
+            except _CaptureLost as err:
                 if not retry:
                     raise SourceUnavailable(
                         f"{self.uri} does not open: {err}; check that it is plugged in, powered "
                         "and reachable, and that the address and password are right"
                     ) from err
-                self._retire(str(err))
+                self._handle_loss(str(err))
         if first is None:
             raise SourceUnavailable(f"{self.uri} ended before its first frame")
         self.size = (first.image.shape[0], first.image.shape[1])
-        self._online(attempt)
+        self._announce(session)
 
     def _next(self) -> Frame | None:
         while not self._closing.is_set():
             try:
-                attempt = self._attempt or self._start()
-                frame = attempt.take()
-            except _Lost as err:
-                self._retire(str(err))
+                session = self._session or self._start()
+                frame = session.take()
+            except _CaptureLost as err:
+                self._handle_loss(str(err))
                 continue
             if frame is None:
-                self._tell(SourceState("ended"))
-            elif not attempt.announced:
-                self._online(attempt)
+                self._notify(SourceState("ended"))
+            elif not session.announced:
+                self._announce(session)
             return frame
         return None
 
-    def _start(self) -> _Attempt:
-        """Start one capture; raises _Lost when that is refused at once."""
+    def _start(self) -> _CaptureSession:
+        """Start a capture; raises _CaptureLost when that fails at once."""
         self._tries += 1
-        self._tell(SourceState("opening", attempt=self._tries))
+        self._notify(SourceState("opening", attempt=self._tries))
         try:
             capture = self._opener()
         except SourceUnavailable as err:
-            raise _Lost(redact(err)) from err
+            raise _CaptureLost(redact(err)) from err
         with self._lock:
-            self._attempt = attempt = _Attempt(capture, self.captured)
+            self._session = session = _CaptureSession(capture, self.captured)
         if self._closing.is_set():  # closed while the child was starting
-            attempt.stop()
-        return attempt
+            session.stop()
+        return session
 
-    def _online(self, attempt: _Attempt) -> None:
-        attempt.announced = True
-        self.fps = attempt.capture.fps
-        self._tell(SourceState("online", attempt=self._tries))
+    def _announce(self, session: _CaptureSession) -> None:
+        """Send the state "online"."""
+        session.announced = True
+        self.fps = session.capture.fps
+        self._notify(SourceState("online", attempt=self._tries))
 
-    def _retire(self, detail: str) -> None:
-        """Drop the capture that was lost, say so, and wait before the next one."""
-        if self._drop_attempt():
+    def _handle_loss(self, detail: str) -> None:
+        """Stop the lost capture, send the state "offline", and wait before the next one."""
+        if self._stop_session():
             self._tries = 1
         delay_s = min(FIRST_DELAY_S * 2.0 ** (self._tries - 1), MAX_DELAY_S)
         if "401" in detail or "nauthorized" in detail:
             delay_s = REFUSED_DELAY_S
-        self._tell(SourceState("offline", f"{detail}; trying again in {delay_s:g} s", self._tries))
+        self._notify(
+            SourceState("offline", f"{detail}; trying again in {delay_s:g} s", self._tries)
+        )
         self._closing.wait(delay_s)
 
     def _release(self) -> None:
-        self._drop_attempt()
+        self._stop_session()
 
-    def _drop_attempt(self) -> bool:
-        """Stop the present capture; tell whether it had been giving frames for long."""
+    def _stop_session(self) -> bool:
+        """Stop the present capture; return whether it had been giving frames for long."""
         with self._lock:
-            attempt, self._attempt = self._attempt, None
-        if attempt is None:
+            session, self._session = self._session, None
+        if session is None:
             return False
-        attempt.stop()
-        self.captured = attempt.captured
-        self._dropped += attempt.dropped
-        since_s = attempt.first_frame_s
+        session.stop()
+        self.captured = session.captured
+        self._dropped += session.dropped
+        since_s = session.first_frame_s
         return since_s is not None and time.monotonic() - since_s > STEADY_S
 
-    def _tell(self, state: SourceState) -> None:
+    def _notify(self, state: SourceState) -> None:
+        """Log a change of state and pass it on."""
         if state.state == "offline":
             log.warning("%s offline: %s", self.uri, one_line(state.detail))
         elif state.state != "opening":

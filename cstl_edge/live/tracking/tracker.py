@@ -1,10 +1,10 @@
-"""Who is who from frame to frame: boxes in, ids out, masks carried along.
+"""Multi-object tracker: detections of a frame in, tracks with ids out, masks carried along.
 
 In the manner of ByteTrack: a constant-velocity prediction by the wall clock, then rounds of
-matching (sure detections by overlap, unsure ones by overlap, what is left by distance, for cameras
-of few frames per second). Matching is greedy from the best pair down, ties broken by geometry:
-among walkers the best overlap is nearly always mutual, so the optimal assignment gives the same
-pairs, and the result does not depend on the order of the detections. When one detection covers two
+matching (sure detections by overlap, unsure ones by overlap, the rest by distance, for cameras of
+few frames per second). Matching is greedy from the best pair down, ties broken by geometry: among
+walkers the best overlap is nearly always mutual, so the optimal assignment gives the same pairs,
+and the result does not depend on the order of the detections. When one detection covers two
 expected people, both are marked as merged and go on by prediction alone.
 """
 
@@ -18,7 +18,7 @@ from cstl_edge.live.boxes import Box, box_iou, intersection
 from cstl_edge.live.segmentation.base import Colours, Detection
 
 SURE_SCORE = 0.5  # from here a detection may start a track
-REACH, REACH_PER_S = 0.3, 2.0  # body heights: how far a walker may be from where it was expected
+REACH, REACH_PER_S = 0.3, 2.0  # body heights: distance from the expected place
 MAX_REACH = 1.0
 REUNION_REACH = 1.5  # body heights, after a merge
 INSIDE = 0.6  # of the smaller of two boxes inside the other, at the border
@@ -26,17 +26,28 @@ MAX_RATIO = 1.6  # between the heights of one walker in two detections
 VELOCITY_S = 0.3  # time constant of the velocity's average
 SIZE_BLEND, COLOUR_BLEND = 0.5, 0.1  # weight of the newest measurement
 COLOUR_UNIT = 40.0  # difference of 0..255 that counts like one body height
-MAX_COLOUR = 60.0  # between what was lost and what is found
-MAX_BORDER_COLOUR = 40.0  # stricter: where one leaves, another may come in
-LOST_S = 0.3  # unseen for longer, a walker is found again by colour too
+MAX_COLOUR = 60.0  # difference between a lost person and a detection
+MAX_BORDER_COLOUR = 40.0  # stricter at the border: where one leaves, another may come in
+LOST_S = 0.3  # a person unseen for longer is matched by colour too
 DECAY_S = 0.8  # in which the velocity of an unseen track dies away
+MIN_IOU, MIN_IOU_UNSURE = 0.2, 0.4
+CONFIRM_HITS, CONFIRM_S = 3, 0.1  # sure detections, and seconds, before a track is born
+KEEP_LOST_S = 1.5  # an unseen track stays open this long
+BRIEF_SHARE = 0.2  # of that, for tentative tracks and people last seen at the border
+MISSED_FRAMES = 2.5  # and at least this many frames, for slow cameras
+MAX_GAP_S = 3.0  # a hole in time closes all tracks
+MAX_TRACKS = 64
+COVERED = 0.6  # of an expected box inside a detection that swallows it
+FRAGMENT_AREA = 0.45  # of the larger one: a track this small inside another is a part of it
+MAX_MERGED_S = 4.0  # without having been seen alone
+MAX_HIDDEN_S = 1.5  # two who pass each other are one blob for about a second
 
 CostFunction = Callable[["Track", Detection, float], "float | None"]  # the third is the time
 
 
 @dataclass
 class Track:
-    """One walker's box through time. `detection` is None in frames where it was not seen alone."""
+    """One person's box through time; `detection` is None in frames without one of its own."""
 
     id: int
     box: Box
@@ -53,14 +64,14 @@ class Track:
     detection: Detection | None = None
 
     def predicted(self, time_s: float) -> Box:
-        """Return where the box is expected."""
-        # who is out of sight may have stopped: the velocity dies away
+        """Return the expected box."""
+        # somebody out of sight may have stopped: the velocity dies away
         elapsed = DECAY_S * (1 - math.exp(-(time_s - self.time_s) / DECAY_S))
         x, y, w, h = self.box
         return x + self.velocity[0] * elapsed, y + self.velocity[1] * elapsed, w, h
 
-    def see(self, detection: Detection, time_s: float) -> None:
-        """Take a detection as this walker."""
+    def update(self, detection: Detection, time_s: float) -> None:
+        """Take a detection as this person."""
         gx, gy = _foot(detection.box)
         if not detection.shared:
             self._measure(detection, time_s)
@@ -77,7 +88,7 @@ class Track:
             self.merged_since_s = time_s
 
     def _measure(self, detection: Detection, time_s: float) -> None:
-        """Learn velocity and colours from a detection of this walker alone."""
+        """Average velocity and colours with those of a detection of this person alone."""
         elapsed = time_s - self.time_s
         if elapsed > 0:
             # by time, so that 10 and 30 frames per second smooth the swing of the legs alike
@@ -96,7 +107,7 @@ class Track:
 
 
 def overlap_cost(least: float) -> CostFunction:
-    """Return a cost that asks for an intersection over union of at least `least`."""
+    """Return a cost function that needs an intersection over union of at least `least`."""
 
     def cost(track: Track, detection: Detection, time_s: float) -> float | None:
         if _is_another(track, detection, time_s):
@@ -108,32 +119,36 @@ def overlap_cost(least: float) -> CostFunction:
 
 
 def distance_cost(track: Track, detection: Detection, time_s: float) -> float | None:
-    """Return the distance of the centres in body heights, None when nobody walks so far so soon.
+    """Return the distance of the centres in body heights, None when that is too far to walk.
 
-    Whoever enters or leaves through the border changes size at once: there, lying in one another
-    is enough.
+    track: its box is predicted for `time_s`
+    time_s: of the detection, in seconds
+    Somebody who enters or leaves through the border changes size at once: there, a box inside the
+    other is enough.
     """
     if _is_another(track, detection, time_s):
         return None
-    expected, found = track.predicted(time_s), detection.box
-    larger, smaller = max(expected[3], found[3]), max(min(expected[3], found[3]), 1e-9)
+    expected, box = track.predicted(time_s), detection.box
+    larger, smaller = max(expected[3], box[3]), max(min(expected[3], box[3]), 1e-9)
     if track.clipped or detection.clipped:
-        least = max(min(expected[2] * expected[3], found[2] * found[3]), 1e-9)
+        least = max(min(expected[2] * expected[3], box[2] * box[3]), 1e-9)
         alike = (colour_distance(track, detection) or 0.0) <= MAX_BORDER_COLOUR
-        if alike and intersection(expected, found) > INSIDE * least:
+        if alike and intersection(expected, box) > INSIDE * least:
             return MAX_REACH
     if larger > MAX_RATIO * smaller:
         return None
-    (ax, ay), (bx, by) = _centre(expected), _centre(found)
+    (ax, ay), (bx, by) = _centre(expected), _centre(box)
     distance = math.hypot(ax - bx, ay - by) / larger
     elapsed_s = time_s - track.time_s
     return distance if distance <= min(REACH + REACH_PER_S * elapsed_s, MAX_REACH) else None
 
 
 def reunion_cost(track: Track, detection: Detection, time_s: float) -> float | None:
-    """Return what it costs that a walker comes out of a merge as this detection.
+    """Return the cost of matching a track that comes out of a merge, None when it is too far.
 
-    Where two people meet, position alone cannot tell whether they passed or turned back: the
+    track: its box is predicted for `time_s`
+    time_s: of the detection, in seconds
+    Where two people meet, position alone does not show whether they passed or turned back: the
     colours of their clothes count as much.
     """
     if detection.shared:
@@ -146,7 +161,7 @@ def reunion_cost(track: Track, detection: Detection, time_s: float) -> float | N
 
 
 def colour_distance(track: Track, detection: Detection) -> float | None:
-    """Return the mean difference of colours, None where one of them is not known."""
+    """Return the mean difference of colours, 0..255, None where one of them is not known."""
     if track.colours is None or detection.colours is None:
         return None
     pairs = zip(track.colours, detection.colours, strict=True)
@@ -154,7 +169,7 @@ def colour_distance(track: Track, detection: Detection) -> float | None:
 
 
 def _is_another(track: Track, detection: Detection, time_s: float) -> bool:
-    """Tell that what turns up where somebody was lost wears other clothes."""
+    """Return whether a detection where somebody was lost wears other clothes."""
     if time_s - track.time_s <= LOST_S:
         return False
     return (colour_distance(track, detection) or 0.0) > MAX_COLOUR
@@ -168,24 +183,9 @@ def _foot(box: Box) -> tuple[float, float]:
     return box[0] + box[2] / 2, box[1] + box[3]
 
 
-__all__ = ["Track", "TrackUpdate", "Tracker"]
-
-MIN_IOU, MIN_IOU_UNSURE = 0.2, 0.4
-CONFIRM_HITS, CONFIRM_S = 3, 0.1  # sure detections, and seconds, before a track is born
-KEEP_LOST_S = 1.5  # an unseen track waits this long
-BRIEF_SHARE = 0.2  # of that, for tentative tracks and for who was last seen at the border
-MISSED_FRAMES = 2.5  # and at least this many frames, for slow cameras
-MAX_GAP_S = 3.0  # a hole in time closes all tracks
-MAX_TRACKS = 64
-COVERED = 0.6  # of an expected box inside a detection that swallows it
-FRAGMENT_AREA = 0.45  # of the larger one: a track this small inside another is a part of it
-MAX_MERGED_S = 4.0  # without having been seen alone
-MAX_HIDDEN_S = 1.5  # two who pass each other are one blob for about a second
-
-
 @dataclass(frozen=True)
 class TrackUpdate:
-    """What one frame changed. Ids never come back."""
+    """Changes of one frame. Ids are never used again."""
 
     active: list[Track] = field(default_factory=list)  # confirmed, seen or merged in this frame
     born: list[Track] = field(default_factory=list)
@@ -194,9 +194,14 @@ class TrackUpdate:
 
 
 class Tracker:
-    """Follows boxes; one per source."""
+    """Tracks boxes; one tracker per source."""
 
     def __init__(self, *, keep_lost_s: float = KEEP_LOST_S, max_tracks: int = MAX_TRACKS) -> None:
+        """Start without tracks.
+
+        keep_lost_s: how long an unseen track stays open, in seconds
+        max_tracks: at once; further people are not followed
+        """
         self._keep_lost_s = keep_lost_s
         self._max_tracks = max_tracks
         self._tracks: list[Track] = []
@@ -207,11 +212,11 @@ class Tracker:
         self._step_s = 0.0  # between the last two frames
 
     def expected(self, time_s: float) -> list[Box]:
-        """Return where the confirmed tracks should be, for the segmenter."""
+        """Return the expected boxes of the confirmed tracks, for the segmenter."""
         return [t.predicted(time_s) for t in self._tracks if t.confirmed]
 
     def update(self, detections: Sequence[Detection], time_s: float) -> TrackUpdate:
-        """Take the detections of one frame; time must not run backwards."""
+        """Take the detections of one frame; a step backwards in time closes all tracks."""
         closed = self._close_before(time_s)
         self._step_s = time_s - self._time_s if self._time_s is not None and not closed else 0.0
         self._time_s = time_s
@@ -219,7 +224,7 @@ class Tracker:
             track.detection = None
         # one order for the same set, so that ties and new ids do not depend on the caller's
         left = sorted(detections, key=lambda d: (d.box, d.score))
-        left = self._swallow(left, time_s)
+        left = self._merge_covered(left, time_s)
         left = self._match(left, time_s)
         born = self._start(left, time_s)
         closed += self._close_stale(time_s)
@@ -242,14 +247,14 @@ class Tracker:
             return []
         return self.finish().closed
 
-    def _swallow(self, detections: list[Detection], time_s: float) -> list[Detection]:
-        """Mark the tracks that share one detection; return the other detections."""
+    def _merge_covered(self, detections: list[Detection], time_s: float) -> list[Detection]:
+        """Merge the tracks that share one detection; return the other detections."""
         for track in self._tracks:
             track.merged = False
         left = []
         for detection in detections:
             inside = self._inside(detection, detections, time_s)
-            inside = self._drop_doubles(self._drop_fragments(inside), detection)
+            inside = self._drop_duplicates(self._drop_fragments(inside), detection)
             if len(inside) < 2:
                 left.append(detection)
                 continue
@@ -275,7 +280,7 @@ class Tracker:
         return inside
 
     def _drop_fragments(self, tracks: list[Track]) -> list[Track]:
-        """Forget tracks that turned out to be a part of another one's body."""
+        """Drop tracks that turned out to be a part of another person's body."""
         if len(tracks) < 2:
             return tracks
         largest = max(t.box[2] * t.box[3] for t in tracks)
@@ -285,8 +290,8 @@ class Tracker:
                 track.time_s = -math.inf  # closed as stale at the end of this update
         return whole
 
-    def _drop_doubles(self, tracks: list[Track], detection: Detection) -> list[Track]:
-        """Forget the worst fitting of tracks that share one detection for too long to be two."""
+    def _drop_duplicates(self, tracks: list[Track], detection: Detection) -> list[Track]:
+        """Drop the worst fitting of tracks that share one detection for too long to be two."""
         if len(tracks) < 2 or min(track.hidden_s for track in tracks) < MAX_HIDDEN_S:
             return tracks
         worst = max(tracks, key=lambda t: (colour_distance(t, detection) or 0.0, t.id))
@@ -305,22 +310,23 @@ class Tracker:
         track.time_s = time_s
 
     def _match(self, detections: list[Detection], time_s: float) -> list[Detection]:
-        """Match greedily, who comes out of a merge first; return the detections without a track."""
+        """Match greedily, merged tracks first; return the detections without a track."""
         apart = [t for t in self._tracks if t.merged_since_s is not None]
-        detections = self._round(detections, time_s, reunion_cost, apart)
+        detections = self._match_round(detections, time_s, reunion_cost, apart)
         sure = [d for d in detections if d.score >= SURE_SCORE]
         unsure = [d for d in detections if d.score < SURE_SCORE]
-        sure = self._round(sure, time_s, overlap_cost(MIN_IOU))
-        self._round(unsure, time_s, overlap_cost(MIN_IOU_UNSURE))
-        return self._round(sure, time_s, distance_cost)
+        sure = self._match_round(sure, time_s, overlap_cost(MIN_IOU))
+        self._match_round(unsure, time_s, overlap_cost(MIN_IOU_UNSURE))
+        return self._match_round(sure, time_s, distance_cost)
 
-    def _round(
+    def _match_round(
         self,
         detections: list[Detection],
         time_s: float,
         cost: CostFunction,
         tracks: Sequence[Track] | None = None,
     ) -> list[Detection]:
+        """Match detections to free tracks by one cost; return those without a track."""
         chosen = self._tracks if tracks is None else tracks
         free = [t for t in chosen if t.detection is None and not t.merged]
         pairs = []
@@ -333,14 +339,14 @@ class Tracker:
         taken: set[int] = set()
         for _, _, _, index, track in sorted(pairs, key=lambda pair: pair[:4]):
             if index not in taken and track.detection is None:
-                track.see(detections[index], time_s)
+                track.update(detections[index], time_s)
                 taken.add(index)
         return [d for i, d in enumerate(detections) if i not in taken]
 
     def _start(self, detections: list[Detection], time_s: float) -> list[Track]:
         """Start tentative tracks and confirm those that have lasted."""
         for detection in detections:
-            if self._is_double(detection):
+            if self._is_duplicate(detection):
                 continue
             if len(self._tracks) >= self._max_tracks:
                 self.unfollowed += 1
@@ -357,16 +363,17 @@ class Tracker:
                 born.append(track)
         return born
 
-    def _is_double(self, detection: Detection) -> bool:
-        """Tell whether a detection is a piece of somebody who was just seen."""
+    def _is_duplicate(self, detection: Detection) -> bool:
+        """Return whether a detection is a piece of somebody who was just seen."""
         area = max(detection.box[2] * detection.box[3], 1e-9)
         seen = (t.detection.box for t in self._tracks if t.detection is not None and t.confirmed)
         return any(intersection(detection.box, box) > 0.7 * area for box in seen)
 
     def _close_stale(self, time_s: float) -> list[Track]:
-        closed, kept = [], []
+        """Close the tracks that have been unseen, or merged, for too long."""
+        closed, open_tracks = [], []
         for track in self._tracks:
-            # who was last seen at the border has left: the next to come in there is somebody else
+            # a person last seen at the border has left: the next to come in there is somebody else
             brief = track.clipped or not track.confirmed
             patience_s = self._keep_lost_s * (BRIEF_SHARE if brief else 1.0)
             patience_s = max(patience_s, MISSED_FRAMES * self._step_s)
@@ -375,6 +382,6 @@ class Tracker:
             if time_s - track.time_s > patience_s or hidden:
                 closed += [track] if track.confirmed else []
             else:
-                kept.append(track)
-        self._tracks = kept
+                open_tracks.append(track)
+        self._tracks = open_tracks
         return closed

@@ -1,9 +1,10 @@
-"""Why a walker has no answer yet: every frame of a track passes or is refused with one reason.
+"""Filter of a track's frames: each frame shows a person walking, or is refused with one reason.
 
-The shape is judged frame by frame (`silhouette.refusal`), the walk over the last second: a walker's
-foot point travels by a share of the body's height, or, walking towards the camera or on the spot,
-the legs open and close in rhythm. Who changes height like an acrobat or travels like a runner
-moves, but does not walk. Lengths are in body heights, so the same numbers hold near and far.
+The shape is checked frame by frame (`silhouette.refusal`), the walk over the last second: a
+walker's foot point travels by a share of the body's height, or, walking towards the camera or on
+the spot, the legs open and close in rhythm. Somebody who changes height like an acrobat or travels
+like a runner moves, but does not walk. Lengths are in body heights, so the same numbers hold near
+and far.
 """
 
 from __future__ import annotations
@@ -13,16 +14,15 @@ from collections import deque
 from enum import Enum
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Mask
+from cstl_edge.arrays import Doubles, Mask
 from cstl_edge.live.segmentation.base import Detection
 from cstl_edge.live.tracking.tracker import Track
 from cstl_edge.silhouette import MIN_HEIGHT_PX, Refusal, refusal
 
 SPAN_S = 1.0  # of the past that decides about walking
 MIN_SPAN_S = 0.5  # less of it decides nothing
-MIN_POINTS = 4  # positions in it: with fewer, the camera is too slow to tell
+MIN_POINTS = 4  # positions in it: with fewer, the camera is too slow to decide
 MIN_SPEED, MAX_SPEED = 0.25, 2.2  # body heights per second: strolling 0.4, hurrying 1.2, running 2
 MIN_APPROACH = 0.08  # growth of the height per second: coming closer or going away
 MAX_HEIGHT_CHANGE = 0.08  # deviation of log height from its trend: seen 0.02 walking, 0.2 crouching
@@ -31,11 +31,11 @@ LEG_SHARE = 0.35  # of the height: the part whose width shows the steps
 MIN_LEG_SWING = 0.04  # standard deviation of the legs' width
 STEP_S = (0.3, 0.9)  # time from one step to the next
 MIN_RHYTHM = 0.3  # autocorrelation of the legs' width at the step's lag
-DOUBTED_SCORE = 0.35  # below it the segmenter sees nobody in the blob
+MIN_SCORE = 0.35  # below it the segmenter finds nobody in the blob
 
 
 class Reason(str, Enum):
-    """Why there is no answer."""
+    """Reason why a frame must not be used; the values are shown to people and stand in events."""
 
     TOO_FEW = "too few frames"
     TOO_SMALL = Refusal.TOO_SMALL.value
@@ -49,27 +49,32 @@ class Reason(str, Enum):
     SCENE = "the empty scene is not known or not still"
 
 
-class WalkGate:
-    """Judges one track, frame by frame."""
+class WalkFilter:
+    """Filters the frames of one track."""
 
     def __init__(self, *, min_height_px: int = MIN_HEIGHT_PX, demand_walking: bool = True) -> None:
+        """Start without a past.
+
+        min_height_px: least height of a person in the frame
+        demand_walking: also refuse frames in which the person stands or moves otherwise
+        """
         self._min_height_px = min_height_px
         self._demand_walking = demand_walking
         self._past: deque[tuple[float, float, float, float, float]] = deque()
         self.heading: float | None = None
         """Body heights per second to the right of the picture; None while that is not known."""
 
-    def judge(self, track: Track, time_s: float) -> Reason | None:
-        """Return why this frame of the track must not be used, None when it may.
+    def check(self, track: Track, time_s: float) -> Reason | None:
+        """Return why this frame of the track must not be used, None when it may be.
 
-        TOO_FEW means that it is too early to tell whether this is a walk.
+        TOO_FEW means that it is too early to decide whether this is a walk.
         """
         detection = track.detection
         if track.merged:
             return Reason.MERGED
         if detection is None:
             return Reason.HIDDEN
-        shape = self._shape(detection)
+        shape = self._check_shape(detection)
         if shape is None or shape is Reason.NOT_PERSON:
             x, y, w, h = detection.box
             legs = leg_width(detection.mask)
@@ -78,21 +83,21 @@ class WalkGate:
             self._past.popleft()
         if shape is not None:
             return shape
-        reason = self._gait()
+        reason = self._check_walk()
         return reason if self._demand_walking else None
 
-    def _shape(self, detection: Detection) -> Reason | None:
+    def _check_shape(self, detection: Detection) -> Reason | None:
         if detection.clipped:
             return Reason.CLIPPED
         if detection.box[3] < self._min_height_px:
             return Reason.TOO_SMALL
-        if detection.score < DOUBTED_SCORE:
+        if detection.score < MIN_SCORE:
             return Reason.NOT_PERSON
-        # the mask has a scale of its own: its height in pixels says nothing about the camera's
-        why = refusal(detection.mask, min_height_px=0)
-        return None if why is None else Reason(why.value)
+        # the mask has a scale of its own: its height in pixels is not that in the frame
+        refused = refusal(detection.mask, min_height_px=0)
+        return None if refused is None else Reason(refused.value)
 
-    def _gait(self) -> Reason | None:
+    def _check_walk(self) -> Reason | None:
         past = np.array(self._past)  # [t, 5]: time, foot x, foot y, height, leg width
         span = past[-1, 0] - past[0, 0]
         if len(past) < MIN_POINTS or span < MIN_SPAN_S:
@@ -105,8 +110,8 @@ class WalkGate:
             return Reason.NOT_WALKING
         if speed >= MIN_SPEED:
             return None
-        nears = abs(growth) >= MIN_APPROACH
-        if not nears and not steps(times, past[:, 4]):
+        approaches = abs(growth) >= MIN_APPROACH
+        if not approaches and not has_step_rhythm(times, past[:, 4]):
             return Reason.STANDING
         return None if change <= STEADY_HEIGHT else Reason.NOT_WALKING
 
@@ -119,10 +124,10 @@ def leg_width(mask: Mask) -> float:
     return float(columns[-1] - columns[0] + 1) / height if columns.size else 0.0
 
 
-def steps(times_s: npt.NDArray[np.float64], widths: npt.NDArray[np.float64]) -> bool:
-    """Tell whether the width of the legs swings in the rhythm of steps.
+def has_step_rhythm(times_s: Doubles, widths: Doubles) -> bool:
+    """Return whether the width of the legs swings in the rhythm of steps.
 
-    times_s, widths: [t], at least MIN_POINTS of them, not necessarily evenly spaced
+    times_s, widths: [t] seconds and body heights, at least MIN_POINTS, maybe unevenly spaced
     """
     if float(np.std(widths)) < MIN_LEG_SWING:
         return False
@@ -139,9 +144,7 @@ def steps(times_s: npt.NDArray[np.float64], widths: npt.NDArray[np.float64]) -> 
     return bool(rhythm) and max(rhythm) >= MIN_RHYTHM
 
 
-def _trend(
-    times_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
-) -> tuple[float, float]:
+def _trend(times_s: Doubles, values: Doubles) -> tuple[float, float]:
     """Return the slope per second of a line through the values, and the deviation from it."""
     centred = times_s - times_s.mean()
     slope = float(centred @ values) / max(float(centred @ centred), 1e-12)

@@ -1,4 +1,4 @@
-"""The empty scene is found under people who stand, and shadows show it."""
+"""The background is estimated under people who stand, and shadows are told from people."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from cstl_edge.live.segmentation.background_model import (
     FULL_WEIGHT,
     NEAR,
-    _votes,
-    densest,
+    _count_votes,
+    estimate_background,
     noise_map,
     occupied_weights,
-    shadows,
+    shadow_mask,
 )
 
 RNG = np.random.default_rng(0)
@@ -32,8 +32,8 @@ def with_person(colour: int, left: int = 30) -> np.ndarray:
 
 def test_the_scene_wins_although_somebody_stands_there_most_of_the_time() -> None:
     people = [with_person(c) for c in (170, 190, 210, 230) for _ in range(3)]
-    plate = densest([*people, *(noisy(SCENE) for _ in range(8))])
-    assert np.abs(plate.astype(int) - SCENE)[:, 32:44].max() <= 6
+    background = estimate_background([*people, *(noisy(SCENE) for _ in range(8))])
+    assert np.abs(background.astype(int) - SCENE)[:, 32:44].max() <= 6
     median = np.median(np.stack([*people, *(noisy(SCENE) for _ in range(8))]), axis=0)
     assert np.abs(median - SCENE)[10:50, 32:44, 0].mean() > 20  # what a median would give
 
@@ -41,9 +41,9 @@ def test_the_scene_wins_although_somebody_stands_there_most_of_the_time() -> Non
 def test_weights_let_a_minority_win_over_three_people_in_black() -> None:
     samples = [with_person(15) for _ in range(12)] + [noisy(SCENE) for _ in range(8)]
     boxes = [[(28, 8, 20, 44)]] * 12 + [[(33, 30, 6, 10)]] * 8  # the ghost of a leg is small
-    assert abs(int(densest(samples)[30, 37, 0]) - 15) < 6
-    plate = densest(samples, occupied_weights(boxes, SCENE.shape[:2]))
-    assert np.abs(plate.astype(int) - SCENE)[12:48, 32:43].max() <= 6
+    assert abs(int(estimate_background(samples)[30, 37, 0]) - 15) < 6
+    background = estimate_background(samples, occupied_weights(boxes, SCENE.shape[:2]))
+    assert np.abs(background.astype(int) - SCENE)[12:48, 32:43].max() <= 6
 
 
 def test_weights_are_one_where_nobody_is_and_small_under_the_largest() -> None:
@@ -69,7 +69,7 @@ def test_a_shadow_keeps_hue_and_texture_and_a_coat_does_not() -> None:
     frame[10:80, 10:110, 0] = (scene[10:80, 10:110, 0] * 0.7).astype(np.uint8)
     frame[95:175, 130:230] = (90, 128, 128)  # smooth, as dark as a shadow
     weak[10:80, 10:110] = weak[95:175, 130:230] = 255
-    shadow = shadows(frame, scene, weak)
+    shadow = shadow_mask(frame, scene, weak)
     assert shadow[20:70, 20:100].mean() > 0.95
     assert shadow[105:165, 140:220].mean() < 0.05
 
@@ -83,4 +83,4 @@ def test_votes_counted_by_strips_are_those_of_every_pair() -> None:
         for j, b in enumerate(samples):
             near = (np.abs(a.astype(int) - b) <= NEAR).all(axis=2)
             expected[i] += own[j] * (near & (i != j))
-    np.testing.assert_array_equal(_votes(samples, weights), expected)
+    np.testing.assert_array_equal(_count_votes(samples, weights), expected)

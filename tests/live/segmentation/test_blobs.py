@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cstl_edge.live.segmentation.blobs import candidates, clean, mean_colours, valleys
+from cstl_edge.live.segmentation.blobs import candidates, clean_foreground, mean_colours, valleys
 
 SHAPE = (240, 320)
 
@@ -77,7 +77,7 @@ def test_clean_drops_specks_and_weak_components_and_fills_small_holes() -> None:
     mask = scene((100, 50, 40, 100), (200, 50, 40, 100), (10, 10, 2, 2))
     mask[90:100, 115:125] = 0
     strong = scene((105, 60, 20, 60))
-    cleaned = clean(mask, strong)
+    cleaned = clean_foreground(mask, strong)
     assert cleaned[95, 120] == 255
     assert not cleaned[:, 200:].any()
     assert not cleaned[:20, :20].any()

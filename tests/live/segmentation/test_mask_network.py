@@ -9,12 +9,12 @@ import pytest
 from cstl_edge.live.segmentation.base import Detection
 from cstl_edge.live.segmentation.mask_network import (
     SIDE,
-    cut,
+    crop_square,
+    dilated_hull,
+    may_overlap,
     near_border,
-    overlaps,
-    paste,
-    reached,
-    square,
+    paste_mask,
+    square_around,
 )
 
 
@@ -24,7 +24,7 @@ def blob(x: float, y: float, w: int, h: int) -> Detection:
 
 def test_squares_reach_beyond_the_frame() -> None:
     image = np.full((100, 100, 3), 200, np.uint8)
-    crop = cut(image, square((0.0, 0.0, 40.0, 80.0), 1.25))
+    crop = crop_square(image, square_around((0.0, 0.0, 40.0, 80.0), 1.25))
     assert crop.shape == (SIDE, SIDE, 3)
     assert crop[:20].max() == 0
     assert crop[128, 128, 0] == 200
@@ -33,12 +33,12 @@ def test_squares_reach_beyond_the_frame() -> None:
 def test_large_crops_are_averaged_not_sampled() -> None:
     stripes = np.zeros((1000, 1000, 3), np.uint8)
     stripes[::2] = 255
-    crop = cut(stripes, (0.0, 0.0, 1000.0, 1000.0))
+    crop = crop_square(stripes, (0.0, 0.0, 1000.0, 1000.0))
     assert abs(int(crop[100:150, 100:150].mean()) - 127) < 10
 
 
 def test_pasting_keeps_the_place() -> None:
-    grid = paste(blob(50.0, 60.0, 20, 40), (40.0, 40.0, 64.0, 64.0))
+    grid = paste_mask(blob(50.0, 60.0, 20, 40), (40.0, 40.0, 64.0, 64.0))
     rows, columns = np.nonzero(grid)
     assert (rows.min(), rows.max() + 1) == pytest.approx((80, 240), abs=3)
     assert (columns.min(), columns.max() + 1) == pytest.approx((40, 120), abs=3)
@@ -61,11 +61,11 @@ def test_what_is_reached_is_the_dilated_hull() -> None:
         filled = cv2.fillConvexPoly(np.zeros_like(mask), hull, 255)
         shape = (2 * distance + 1, 2 * distance + 1)
         dilated = cv2.dilate(filled, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, shape))
-        np.testing.assert_array_equal(reached(mask, distance), dilated)
+        np.testing.assert_array_equal(dilated_hull(mask, distance), dilated)
 
 
 def test_around_nothing_nothing_is_reached() -> None:
-    assert not reached(np.zeros((SIDE, SIDE), np.uint8), 5).any()
+    assert not dilated_hull(np.zeros((SIDE, SIDE), np.uint8), 5).any()
 
 
 def test_who_does_not_overlap_a_square_has_no_pixel_on_its_grid() -> None:
@@ -74,7 +74,7 @@ def test_who_does_not_overlap_a_square_has_no_pixel_on_its_grid() -> None:
     for _ in range(300):
         person = blob(*rng.uniform(0, 400, 2), *(int(v) for v in rng.integers(5, 120, 2)))
         region = (*rng.uniform(0, 400, 2), *[float(rng.uniform(20, 200))] * 2)
-        if not overlaps(person, region):
+        if not may_overlap(person, region):
             outside += 1
-            assert not paste(person, region).any()
+            assert not paste_mask(person, region).any()
     assert 50 < outside < 250

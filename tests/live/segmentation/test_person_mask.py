@@ -1,4 +1,4 @@
-"""The network draws whole people from pieces that the plate found."""
+"""The network masks whole people around blobs that hold only pieces of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import cstl_edge
 from cstl_edge.errors import ModelError
 from cstl_edge.live.boxes import box_iou
 from cstl_edge.live.segmentation.base import Detection
-from cstl_edge.live.segmentation.mask_network import PersonMask, cut
-from cstl_edge.live.segmentation.person_mask import RoiSegmenter, region
+from cstl_edge.live.segmentation.mask_network import MaskNetwork, crop_square
+from cstl_edge.live.segmentation.person_mask import PersonMaskSegmenter, region
 from cstl_edge.live.sources.open import open_source
 
 WALK = Path(cstl_edge.__file__).parent / "assets" / "walk.mp4"
@@ -26,18 +26,18 @@ def walking() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def network() -> PersonMask:
-    return PersonMask()
+def network() -> MaskNetwork:
+    return MaskNetwork()
 
 
-class OneBlob:
-    """A plate that finds one given blob."""
+class FixedBlobs:
+    """A background subtraction whose blobs are given."""
 
-    def __init__(self, *found: Detection) -> None:
-        self.found = found
+    def __init__(self, *blobs: Detection) -> None:
+        self.blobs = blobs
 
     def segment(self, image, time_s, expected=()):
-        return list(self.found)
+        return list(self.blobs)
 
 
 def blob(x: float, y: float, w: int, h: int, **more) -> Detection:
@@ -45,21 +45,23 @@ def blob(x: float, y: float, w: int, h: int, **more) -> Detection:
 
 
 def test_a_batch_gives_what_each_crop_gives(walking, network) -> None:
-    crops = np.stack([cut(walking, (x, 200.0, 280.0, 280.0)) for x in (100.0, 350.0, 500.0)])
+    crops = np.stack(
+        [crop_square(walking, (x, 200.0, 280.0, 280.0)) for x in (100.0, 350.0, 500.0)]
+    )
     logits, presence = network(crops)
     assert logits.shape == (3, 256, 256)
     assert ((presence >= 0) & (presence <= 1)).all()
     for i in range(3):
         alone, _ = network(crops[i : i + 1])
         np.testing.assert_allclose(alone[0], logits[i], atol=1e-3)
-    for found, expected in zip(PersonMask(threads=2)(crops), (logits, presence), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for output, expected in zip(MaskNetwork(threads=2)(crops), (logits, presence), strict=True):
+        np.testing.assert_array_equal(output, expected)
 
 
 def test_a_torso_becomes_a_whole_person(walking, network) -> None:
     x, y, w, h = WOMAN
     middle = blob(x + w / 2 - 25, y + 40, 50, 110)
-    (person,) = RoiSegmenter(OneBlob(middle), network).segment(walking, 0.0)
+    (person,) = PersonMaskSegmenter(FixedBlobs(middle), network).segment(walking, 0.0)
     assert person.score >= 0.5
     assert box_iou(person.box, (x, y, w, h)) > 0.75
     assert 0.2 < (person.mask > 0).mean() < 0.75
@@ -68,23 +70,23 @@ def test_a_torso_becomes_a_whole_person(walking, network) -> None:
 def test_two_pieces_of_one_person_are_one_person(walking, network) -> None:
     x, y, w, _ = WOMAN
     pieces = blob(x + w / 2 - 25, y + 5, 50, 100), blob(x + w / 2 - 25, y + 115, 50, 80)
-    assert len(RoiSegmenter(OneBlob(*pieces), network).segment(walking, 0.0)) == 1
+    assert len(PersonMaskSegmenter(FixedBlobs(*pieces), network).segment(walking, 0.0)) == 1
 
 
 def test_what_is_no_person_starts_no_track(walking, network) -> None:
     wall = blob(60.0, 300.0, 40, 100)
-    (doubted,) = RoiSegmenter(OneBlob(wall), network).segment(walking, 0.0)
+    (doubted,) = PersonMaskSegmenter(FixedBlobs(wall), network).segment(walking, 0.0)
     assert doubted.score < 0.5
 
 
 def test_who_is_shared_passes_unchanged(walking, network) -> None:
     pair = blob(300.0, 200.0, 120, 150, shared=True)
-    assert RoiSegmenter(OneBlob(pair), network).segment(walking, 0.0) == [pair]
+    assert PersonMaskSegmenter(FixedBlobs(pair), network).segment(walking, 0.0) == [pair]
 
 
 def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="reinstall"):
-        PersonMask(tmp_path / "none.onnx")
+        MaskNetwork(tmp_path / "none.onnx")
 
 
 def test_region_grows_to_the_person_expected() -> None:

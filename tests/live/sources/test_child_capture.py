@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from cstl_edge.errors import SourceUnavailable
-from cstl_edge.live.sources import stream
+from cstl_edge.live.sources import child_main, stream
 from cstl_edge.live.sources.base import SourceState
 from cstl_edge.live.sources.child_capture import ReaderCapture
 from cstl_edge.live.sources.open import open_source
@@ -113,7 +113,7 @@ def test_nothing_is_left_behind(camera: Camera) -> None:
     camera.hang_up()
     time.sleep(0.2)  # the camera's own threads end
     before, processes = resources(), children()
-    for _ in range(3):
+    for _ in range(2):
         with open_source(camera.address) as source:
             next(source)
             begun_s = time.monotonic()
@@ -126,18 +126,18 @@ def test_nothing_is_left_behind(camera: Camera) -> None:
 def test_a_camera_that_falls_silent_comes_back(
     camera: Camera, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "STALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(stream, "STALL_TIMEOUT_S", 0.3)
     monkeypatch.setattr(stream, "FIRST_DELAY_S", 0.1)
     states: list[SourceState] = []
     with open_source(camera.address, on_state=states.append) as source:
         next(source)
         camera.silent.set()
-        threading.Timer(1.0, camera.silent.clear).start()
-        threading.Timer(1.0, setattr, (camera, "shape", (96, 128))).start()
+        threading.Timer(0.6, camera.silent.clear).start()
+        threading.Timer(0.6, setattr, (camera, "shape", (96, 128))).start()
         shapes: set[tuple[int, ...]] = set()
         wait_until(lambda: (shapes.add(next(source).image.shape), (96, 128, 3) in shapes)[1], 10)
     assert [s.state for s in states][:3] == ["opening", "online", "offline"]
-    assert "no frame for 0.5 s" in states[2].detail
+    assert "no frame for 0.3 s" in states[2].detail
     assert states[-1].state == "online"
     assert "s3cret" not in repr(states)
 
@@ -163,12 +163,18 @@ def test_the_password_is_not_in_the_list_of_processes(camera: Camera) -> None:
         assert b"s3cret" not in Path(f"/proc/{reader}/environ").read_bytes()
 
 
-def test_an_rtsp_server_that_never_answers() -> None:
+def test_an_rtsp_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert child_main.ANSWER_TIMEOUT_S < stream.OPEN_TIMEOUT_S  # so that the child's reason comes
+    monkeypatch.setattr(child_main, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 0.4)
     with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"rtsp://user:s3cret@127.0.0.1:{server.getsockname()[1]}/1"
+        with pytest.raises(OSError, match=r"no answer within 0\.2 s"):
+            child_main.probe_rtsp(address)
         begun_s = time.monotonic()
-        with pytest.raises(SourceUnavailable, match="no answer within") as caught:
-            open_source(f"rtsp://user:s3cret@127.0.0.1:{server.getsockname()[1]}/1")
-        assert time.monotonic() - begun_s < 8  # 5 s, and a busy machine
+        with pytest.raises(SourceUnavailable, match=r"no answer within 0\.4 s") as caught:
+            open_source(address)
+        assert time.monotonic() - begun_s < 4  # with the child's end, on a busy machine
     assert caught.value.exit_code == 5
     assert "s3cret" not in str(caught.value)
 

@@ -1,52 +1,88 @@
-"""Addresses, secrets and the common part of all sources."""
+"""The table of sources: addresses, kinds, secrets, and sources of other packages."""
 
 from __future__ import annotations
 
 import logging
+import re
+import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from cstl_edge.errors import ConfigError, CstlEdgeError, DataError, SourceUnavailable
-from cstl_edge.live.sources.base import (
-    Frame,
-    SourceBase,
-    is_camera,
-    query_values,
-    redact,
-    scheme_of,
-)
-from cstl_edge.live.sources.open import open_source
-from cstl_edge.opencv import import_cv2
+from cstl_edge import registry
+from cstl_edge.cli.app import app
+from cstl_edge.errors import ConfigError, CstlEdgeError, SourceUnavailable
+from cstl_edge.live.sources.open import SOURCES, is_camera, open_source, source_forms, source_kind
+from cstl_edge.registry import Entry
+
+MINE = """
+import numpy as np
+from cstl_edge.live.sources.base import Frame, SourceBase
+
+class Mine(SourceBase):
+    fps, size, frames = 10.0, (120, 160), None
+
+    def __init__(self, uri):
+        super().__init__(uri)
+        self.index = 0
+
+    def reopen(self):
+        return Mine(self.uri)
+
+    def _next(self):
+        self.index += 1
+        if self.index > 5:
+            return None
+        return Frame(self.index, np.zeros((*self.size, 3), np.uint8), self.index / self.fps)
+
+def open_it(uri, options):
+    options.refuse_part(uri)
+    return Mine(uri)
+"""
 
 
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        ("rtsp://admin:s3cret@10.0.0.2:554/1", "rtsp://***@10.0.0.2:554/1"),
-        ("rtsp://admin:s3/cr@et@cam/1", "rtsp://***@cam/1"),
-        ("http://cam/v?user=a&password=s3cret&x=1", "http://cam/v?user=a&password=***&x=1"),
-        (
-            'gst:rtspsrc location="rtsp://u:s3cret@c/1" ! x',
-            'gst:rtspsrc location="rtsp://***@c/1" ! x',
-        ),
-        ("gst:rtspsrc user-pw=s3cret ! decodebin", "gst:rtspsrc user-pw=*** ! decodebin"),
-        ("walk.mp4", "walk.mp4"),
-        ("a\nb\x1b[2J", "a\\nb\\x1b[2J"),
-    ],
-)
-def test_redact(address: str, shown: str) -> None:
-    assert redact(address) == shown
-    assert "s3c" not in redact(address)
-    assert redact(redact(address)).count("***") == redact(address).count("***")
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Write a source into a file of its own; return its target."""
+    (tmp_path / "mine_source.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # without a gallery
+    monkeypatch.delitem(sys.modules, "mine_source", raising=False)
+    return "mine_source:open_it"
+
+
+def frames_of_run(address: str) -> int:
+    """Return the number of frames that `live` reports of an address."""
+    command = ["live", address, "--segmenter", "background"]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0
+    return int(re.search(r"(\d+) frames at", done.stderr)[1])
+
+
+def test_a_source_is_one_file_and_one_line(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES.entries, "mine", Entry(mine, "mine://PLACE"))
+    assert source_forms().endswith(", synthetic://6 or mine://PLACE")
+    assert frames_of_run("mine://here") == 5
+    with pytest.raises(ConfigError, match="mine://here is a live source"):
+        open_source("mine://here", stop_s=1.0)
+
+
+def test_another_package_adds_a_source(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [EntryPoint("theirs", mine, "cstl_edge.sources")]
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: points)
+    assert frames_of_run("theirs://here") == 5
+    with pytest.raises(ConfigError, match=r"expected a video file, .* or theirs://"):
+        open_source("ours://here")
 
 
 def test_schemes() -> None:
-    assert scheme_of("gst:videotestsrc") == "gst"
-    assert scheme_of("RTSP://cam/1") == "rtsp"
-    assert scheme_of("folder/walk.mp4") == ""
+    assert source_kind("gst:videotestsrc") == "gst"
+    assert source_kind("RTSP://cam/1") == "rtsp"
+    assert source_kind("folder/walk.mp4") == source_kind("C:/walk.mp4") == "file"
+    assert source_kind("0") == "camera"
     assert [is_camera(t) for t in ("0", "/dev/video3", "./0", "0.mp4")] == [
         True,
         True,
@@ -59,6 +95,8 @@ def test_schemes() -> None:
     ("address", "kind", "code"),
     [
         ("ftp://cam/1", ConfigError, 2),
+        ("file://walk.mp4", ConfigError, 2),
+        ("camera://0", ConfigError, 2),
         ("synthetic://many", ConfigError, 2),
         ("synthetic://2?speed=3", ConfigError, 2),
         ("csi://front", ConfigError, 2),
@@ -88,59 +126,7 @@ def test_a_part_without_length_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path, start_s=2.0, stop_s=1.0)
 
 
-def test_query_values() -> None:
-    allowed = {"seed": int, "fps": float}
-    assert query_values("seed=3&fps=12.5&", allowed, "u") == {"seed": 3, "fps": 12.5}
-    with pytest.raises(ConfigError, match="expected seed, fps"):
-        query_values("sed=3", allowed, "u")
-    with pytest.raises(ConfigError, match="expected int, got 'x'"):
-        query_values("seed=x", allowed, "u")
-
-
-def test_without_cv2_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(SourceUnavailable, match=r"cstl-edge\[cv\]"):
-        import_cv2()
-
-
-class Failing(SourceBase):
-    """One good frame, then a fault."""
-
-    fps, size = 1.0, (2, 2)
-
-    def __init__(self) -> None:
-        super().__init__("test")
-        self.released = 0
-        self._given = 0
-
-    def _next(self) -> Frame | None:
-        self._given += 1
-        if self._given > 1:
-            raise DataError("frame 1 is damaged")
-        return Frame(0, np.zeros((2, 2, 3), np.uint8), 0.0)
-
-    def _release(self) -> None:
-        self.released += 1
-
-
-def test_a_fault_is_raised_once_and_closes() -> None:
-    source = Failing()
-    assert next(source).index == 0
-    with pytest.raises(DataError, match="damaged"):
-        next(source)
-    assert source.released == 1
-    assert list(source) == []
-
-
-def test_frames_know_the_wall_clock() -> None:
-    utc = Frame(0, np.zeros((2, 2, 3), np.uint8), 0.0).utc
-    assert utc.utcoffset() is not None
-    assert utc.utcoffset().total_seconds() == 0  # type: ignore[union-attr]
-
-
 def test_importing_the_live_path_is_light() -> None:
-    import subprocess
-
     code = (
         "import sys, cstl_edge.live.sources.base, cstl_edge.live.sources.stream;"
         "print([m for m in ('torch', 'cv2', 'onnxruntime') if m in sys.modules])"

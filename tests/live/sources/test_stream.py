@@ -1,4 +1,4 @@
-"""The watching of live sources, with captures that fail on command."""
+"""Live sources, with captures that fail on command."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Script:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the watching run fifty times faster."""
+    """Let timeouts and delays pass fifty times faster."""
     monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 0.1)
     monkeypatch.setattr(stream, "FIRST_FRAME_TIMEOUT_S", 0.2)
     monkeypatch.setattr(stream, "STALL_TIMEOUT_S", 0.1)
@@ -123,25 +123,27 @@ def test_a_stall_is_noticed_and_the_source_opened_again() -> None:
     assert first.closed.is_set()
 
 
-def test_a_fault_is_told_without_the_password(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_is_reported_without_the_password(caplog: pytest.LogCaptureFixture) -> None:
     states: list[SourceState] = []
     captures = opener(Script([1, "lost"]), Script([2, "end"]))
     source = LiveSource("rtsp://u:s3cret@cam/1", captures, on_state=states.append)
     assert len(list(source)) == 2
-    told = "".join(s.detail for s in states) + caplog.text + repr(source) + source.uri
-    assert "s3cret" not in told
-    assert "cable pulled at rtsp://***@cam/1" in told
+    text = "".join(s.detail for s in states) + caplog.text + repr(source) + source.uri
+    assert "s3cret" not in text
+    assert "cable pulled at rtsp://***@cam/1" in text
     assert "offline" in caplog.text
 
 
-def test_delays_double_up_to_a_limit() -> None:
+def test_delays_double_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "FIRST_DELAY_S", 0.002)
+    monkeypatch.setattr(stream, "MAX_DELAY_S", 0.06)
     states: list[SourceState] = []
     gone = [SourceUnavailable("gone")] * 6
     captures = opener(Script([1, "lost"]), *gone, Script([2, "end"]))
     source = LiveSource("gst:x", captures, on_state=states.append)
     assert len(list(source)) == 2
     delays = [float(s.detail.split()[-2]) for s in states if s.state == "offline"]
-    np.testing.assert_allclose(delays, [0.02, 0.04, 0.08, 0.16, 0.32, 0.6, 0.6])
+    np.testing.assert_allclose(delays, [0.002, 0.004, 0.008, 0.016, 0.032, 0.06, 0.06])
 
 
 def test_a_refused_password_is_tried_rarely(monkeypatch: pytest.MonkeyPatch) -> None:

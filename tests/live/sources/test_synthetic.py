@@ -59,9 +59,9 @@ def test_the_empty_street_is_empty_at_first_and_at_last(street: SyntheticSource)
 
 
 def test_the_truth_lies_where_the_picture_changed(street: SyntheticSource) -> None:
-    plate = empty_street(PinholeCamera(street.size), 5).astype(int)
+    background = empty_street(PinholeCamera(street.size), 5).astype(int)
     for index in (40, 70, 100):
-        change = np.abs(street.image(index).astype(int) - plate).sum(2) > 60
+        change = np.abs(street.image(index).astype(int) - background).sum(2) > 60
         labels = street.labels(index)
         truth = street.truth(index)
         assert {t.walker + 1 for t in truth} == set(np.unique(labels)) - {0}
@@ -125,16 +125,16 @@ def test_outlines_are_those_of_the_walkers(street: SyntheticSource) -> None:
 
 
 def test_clothes_stand_out(street: SyntheticSource) -> None:
-    plate = empty_street(PinholeCamera(street.size), 5).astype(float).mean(2)
+    background = empty_street(PinholeCamera(street.size), 5).astype(float).mean(2)
     grey = street.image(70).astype(float).mean(2)
     for t in street.truth(70):
         mine = street.labels(70) == t.walker + 1
-        assert np.abs(grey[mine] - plate[mine]).mean() > 25
+        assert np.abs(grey[mine] - background[mine]).mean() > 25
 
 
 def test_shadows_fall_on_the_ground(street: SyntheticSource) -> None:
-    plate = empty_street(PinholeCamera(street.size), 5).astype(float).mean(2)
-    ratio = street.image(70).astype(float).mean(2) / plate
+    background = empty_street(PinholeCamera(street.size), 5).astype(float).mean(2)
+    ratio = street.image(70).astype(float).mean(2) / background
     street_only = ratio[street.labels(70) == 0]
     assert 200 < (street_only < 0.85).sum() < 20_000
 
@@ -150,20 +150,20 @@ def test_the_cast_of_a_street() -> None:
 
 
 def test_a_live_street_keeps_its_pace() -> None:
-    address = "synthetic://1?fps=20&seconds=1&size=320x180&live=1"
+    address = "synthetic://1?fps=40&seconds=0.5&size=320x180&live=1"
     with open_source(address) as source:
         assert isinstance(source, LiveSource)
         assert source.live
         frames = list(source)
     assert frames[-1].index == 19
     assert len(frames) + source.dropped == 20
-    assert frames[-1].time_s - frames[0].time_s > 0.6
+    assert frames[-1].time_s - frames[0].time_s > 0.3
 
 
 def test_a_slow_reader_of_a_live_street_drops() -> None:
     with open_source("synthetic://0?fps=50&seconds=60&size=320x180&live=1") as source:
         next(source)
-        time.sleep(0.3)
+        time.sleep(0.15)
         next(source)
         next(source)
         assert source.dropped > 2

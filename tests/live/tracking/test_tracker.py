@@ -14,7 +14,7 @@ MASK = np.full((100, 40), 255, np.uint8)
 RED, BLUE = (80.0, 200.0, 110.0) * 2, (60.0, 110.0, 190.0) * 2
 
 
-def seen(x: float, y: float = 50.0, w: float = 40.0, h: float = 100.0, **more) -> Detection:
+def detection(x: float, y: float = 50.0, w: float = 40.0, h: float = 100.0, **more) -> Detection:
     return Detection((x, y, w, h), MASK, more.pop("clipped", False), **more)
 
 
@@ -23,57 +23,57 @@ def follow(tracker: Tracker, frames, fps: float = 25.0, start: float = 0.0):
 
 
 def test_one_walker_is_one_track() -> None:
-    updates = follow(Tracker(), [[seen(10 + 3 * i)] for i in range(50)])
+    updates = follow(Tracker(), [[detection(10 + 3 * i)] for i in range(50)])
     assert [t.id for u in updates for t in u.born] == [1]
     assert {t.id for u in updates[5:] for t in u.active} == {1}
 
 
 def test_a_flash_of_one_frame_is_no_track() -> None:
-    updates = follow(Tracker(), [[seen(10)], *[[]] * 30])
+    updates = follow(Tracker(), [[detection(10)], *[[]] * 30])
     assert not any(u.born or u.closed for u in updates)
 
 
 def test_unsure_detections_start_nothing_but_carry_on() -> None:
     tracker = Tracker()
-    updates = follow(tracker, [[seen(10, score=0.4)] for _ in range(10)])
+    updates = follow(tracker, [[detection(10, score=0.4)] for _ in range(10)])
     assert not any(u.born for u in updates)
-    frames = [[seen(10 + 2 * i, score=1.0 if i < 8 else 0.4)] for i in range(30)]
+    frames = [[detection(10 + 2 * i, score=1.0 if i < 8 else 0.4)] for i in range(30)]
     updates = follow(tracker, frames, start=1.0)
     assert [t.id for t in updates[-1].active] == [1]
 
 
 def test_who_is_hidden_for_a_while_keeps_the_id() -> None:
-    frames = [[seen(10 + 3 * i)] if not 20 <= i < 40 else [] for i in range(60)]
+    frames = [[detection(10 + 3 * i)] if not 20 <= i < 40 else [] for i in range(60)]
     updates = follow(Tracker(), frames)
     assert len(updates[30].lost) == 1
     assert [t.id for t in updates[-1].active] == [1]
 
 
 def test_who_left_is_closed_and_ids_never_come_back() -> None:
-    frames = [*[[seen(10)]] * 10, *[[]] * 60, *[[seen(10)]] * 10]
+    frames = [*[[detection(10)]] * 10, *[[]] * 60, *[[detection(10)]] * 10]
     updates = follow(Tracker(), frames)
     assert [t.id for u in updates for t in u.closed] == [1]
     assert [t.id for t in updates[-1].active] == [2]
 
 
 def test_the_next_to_come_in_at_the_border_is_somebody_else() -> None:
-    leaving = [[seen(600 + 3 * i, clipped=i > 8)] for i in range(12)]
-    coming = [[seen(630 - 3 * i, clipped=i < 4)] for i in range(12)]
+    leaving = [[detection(600 + 3 * i, clipped=i > 8)] for i in range(12)]
+    coming = [[detection(630 - 3 * i, clipped=i < 4)] for i in range(12)]
     updates = follow(Tracker(), [*leaving, *[[]] * 12, *coming])
     assert [t.id for u in updates for t in u.born] == [1, 2]
 
 
 def test_a_hole_in_time_closes_all() -> None:
     tracker = Tracker()
-    follow(tracker, [[seen(10)]] * 10)
-    update = tracker.update([seen(10)], 60.0)
+    follow(tracker, [[detection(10)]] * 10)
+    update = tracker.update([detection(10)], 60.0)
     assert [t.id for t in update.closed] == [1]
     assert not update.active
 
 
 def test_finish_closes_all() -> None:
     tracker = Tracker()
-    follow(tracker, [[seen(10), seen(300)]] * 10)
+    follow(tracker, [[detection(10), detection(300)]] * 10)
     assert {t.id for t in tracker.finish().closed} == {1, 2}
     assert not tracker.expected(1.0)
 
@@ -81,7 +81,7 @@ def test_finish_closes_all() -> None:
 @pytest.mark.parametrize("fps", [3.0, 10.0, 30.0, 120.0])
 def test_frame_rates(fps: float) -> None:
     step = 75 / fps  # 0.75 body heights per second
-    updates = follow(Tracker(), [[seen(10 + step * i)] for i in range(max(20, int(fps)))], fps)
+    updates = follow(Tracker(), [[detection(10 + step * i)] for i in range(max(20, int(fps)))], fps)
     assert [t.id for u in updates for t in u.born] == [1]
     assert updates[-1].active
 
@@ -91,9 +91,9 @@ def test_walkers_who_pass_each_other_keep_their_ids() -> None:
     for i in range(120):
         a, b = 20.0 + 3 * i, 380.0 - 3 * i
         if abs(a - b) < 45:  # one blob
-            people = [seen(min(a, b), w=40 + abs(a - b), shared=True)]
+            people = [detection(min(a, b), w=40 + abs(a - b), shared=True)]
         else:
-            people = [seen(a, colours=RED), seen(b, colours=BLUE)]
+            people = [detection(a, colours=RED), detection(b, colours=BLUE)]
         update = tracker.update(people, i / 25)
         if i == 30:
             where = {t.id: t.velocity[0] > 0 for t in update.active}
@@ -110,9 +110,9 @@ def test_who_turns_back_at_a_meeting_is_told_by_clothes() -> None:
         gap = abs(3 * (60 - i))
         a, b = 200.0 - gap, 200.0 + gap  # both turn back in the middle
         alone = gap > 22
-        people = [seen(a, colours=RED), seen(b, colours=BLUE)]
+        people = [detection(a, colours=RED), detection(b, colours=BLUE)]
         if not alone:
-            people = [seen(a, w=40 + b - a, shared=True)]
+            people = [detection(a, w=40 + b - a, shared=True)]
         update = tracker.update(people, i / 25)
     colours = {t.id: t.colours for t in update.active}
     boxes = {t.id: t.box[0] for t in update.active}
@@ -123,30 +123,30 @@ def test_who_turns_back_at_a_meeting_is_told_by_clothes() -> None:
 
 def test_two_in_one_blob_are_both_merged() -> None:
     tracker = Tracker()
-    follow(tracker, [[seen(100 + i), seen(200 - i)] for i in range(25)])
-    update = tracker.update([seen(124, w=92)], 1.0)
+    follow(tracker, [[detection(100 + i), detection(200 - i)] for i in range(25)])
+    update = tracker.update([detection(124, w=92)], 1.0)
     assert len(update.active) == 2
     assert all(t.merged and t.detection is None for t in update.active)
 
 
 def test_a_fragment_that_got_a_track_does_not_merge_its_owner() -> None:
     tracker = Tracker()
-    follow(tracker, [[seen(100, h=70), seen(105, y=125, w=20, h=25)] for _ in range(10)])
-    updates = follow(tracker, [[seen(100)] for _ in range(20)], start=0.5)
+    follow(tracker, [[detection(100, h=70), detection(105, y=125, w=20, h=25)] for _ in range(10)])
+    updates = follow(tracker, [[detection(100)] for _ in range(20)], start=0.5)
     assert [t.merged for t in updates[-1].active] == [False]
 
 
 def test_two_tracks_on_one_person_become_one() -> None:
     tracker = Tracker()
-    follow(tracker, [[seen(100 + i), seen(150 - i)] for i in range(20)])
-    updates = follow(tracker, [[seen(125)] for _ in range(120)], start=1.0)
+    follow(tracker, [[detection(100 + i), detection(150 - i)] for i in range(20)])
+    updates = follow(tracker, [[detection(125)] for _ in range(120)], start=1.0)
     assert len(updates[-1].active) == 1
     assert not updates[-1].active[0].merged
 
 
 def test_there_is_a_limit_and_it_is_counted() -> None:
     tracker = Tracker(max_tracks=3)
-    crowd = [seen(60.0 * i) for i in range(8)]
+    crowd = [detection(60.0 * i) for i in range(8)]
     updates = follow(tracker, [crowd] * 10)
     assert len(updates[-1].active) == 3
     assert tracker.unfollowed > 0
@@ -160,7 +160,9 @@ def test_the_order_of_detections_does_not_matter(seed: int, people: int) -> None
     one, other = Tracker(), Tracker()
     for i in range(25):
         frame = [
-            seen(float(x + v * i), float(rng.uniform(48, 52)), score=float(rng.choice([0.4, 1.0])))
+            detection(
+                float(x + v * i), float(rng.uniform(48, 52)), score=float(rng.choice([0.4, 1.0]))
+            )
             for x, v in zip(starts, speeds, strict=True)
             if rng.random() > 0.1
         ]

@@ -1,4 +1,4 @@
-"""Every frame that is refused says why."""
+"""Every frame that is refused has its reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cstl_edge.live.segmentation.base import Detection
-from cstl_edge.live.tracking.walk_filter import Reason, WalkGate, leg_width, steps
+from cstl_edge.live.tracking.walk_filter import Reason, WalkFilter, has_step_rhythm, leg_width
 
 
 def person(legs: float = 0.5, height: int = 120, arms: float = 0.0) -> np.ndarray:
@@ -28,7 +28,9 @@ def person(legs: float = 0.5, height: int = 120, arms: float = 0.0) -> np.ndarra
     return np.ascontiguousarray(mask[:, columns[0] : columns[-1] + 1])
 
 
-def judge(gate: WalkGate, mask: np.ndarray, x: float, time_s: float, **more) -> Reason | None:
+def check(
+    walk_filter: WalkFilter, mask: np.ndarray, x: float, time_s: float, **more
+) -> Reason | None:
     h, w = mask.shape
     tall = more.pop("tall", float(h))
     box = (x - w / 2, more.pop("foot", 200.0) - tall, w * tall / h, tall)
@@ -38,69 +40,78 @@ def judge(gate: WalkGate, mask: np.ndarray, x: float, time_s: float, **more) -> 
         if more.pop("hidden", False)
         else Detection(box, mask, more.pop("clipped", False), **more)
     )
-    return gate.judge(SimpleNamespace(id=1, merged=merged, detection=detection), time_s)
+    return walk_filter.check(SimpleNamespace(id=1, merged=merged, detection=detection), time_s)
 
 
 def swing(time_s: float) -> float:
     return 0.5 + 0.45 * math.cos(2 * math.pi * time_s / 0.55)
 
 
-def run_gate(fps: float, seconds: float, **how) -> list[Reason | None]:
-    gate, speed = WalkGate(), how.pop("speed", 0.0)
+def check_walk(fps: float, seconds: float, **how) -> list[Reason | None]:
+    walk_filter, speed = WalkFilter(), how.pop("speed", 0.0)
     times = [i / fps for i in range(int(seconds * fps))]
     legs = how.pop("legs", swing)
     grow = how.pop("grow", 0.0)
     return [
-        judge(gate, person(legs(t)), 100 + speed * 120 * t, t, tall=120 * (1 + grow) ** t, **how)
+        check(
+            walk_filter,
+            person(legs(t)),
+            100 + speed * 120 * t,
+            t,
+            tall=120 * (1 + grow) ** t,
+            **how,
+        )
         for t in times
     ]
 
 
 @pytest.mark.parametrize("speed", [-0.8, 0.0, 0.8])
-def test_the_gate_knows_the_side_to_which_a_walk_goes(speed: float) -> None:
-    gate = WalkGate()
-    assert gate.heading is None
+def test_the_filter_knows_the_side_to_which_a_walk_goes(speed: float) -> None:
+    walk_filter = WalkFilter()
+    assert walk_filter.heading is None
     for i in range(20):
-        judge(gate, person(swing(i / 20)), 100 + speed * 120 * i / 20, i / 20, tall=120.0)
-    assert gate.heading == pytest.approx(speed, abs=0.02)
+        check(walk_filter, person(swing(i / 20)), 100 + speed * 120 * i / 20, i / 20, tall=120.0)
+    assert walk_filter.heading == pytest.approx(speed, abs=0.02)
 
 
 @pytest.mark.parametrize("fps", [8.0, 10.0, 25.0, 30.0, 60.0])
 def test_a_walker_passes_after_half_a_second(fps: float) -> None:
-    reasons = run_gate(fps, 2.0, speed=0.7)
+    reasons = check_walk(fps, 2.0, speed=0.7)
     assert reasons[0] is Reason.TOO_FEW
     assert set(reasons[int(0.6 * fps) + 1 :]) == {None}
 
 
-def test_who_stands_still_is_told_so() -> None:
-    reasons = run_gate(25.0, 2.0, legs=lambda t: 0.1)
+def test_who_stands_still_is_refused_as_standing() -> None:
+    reasons = check_walk(25.0, 2.0, legs=lambda t: 0.1)
     assert set(reasons[20:]) == {Reason.STANDING}
 
 
 def test_who_steps_on_the_spot_or_comes_closer_walks() -> None:
-    assert set(run_gate(25.0, 2.0)[30:]) == {None}
-    assert set(run_gate(25.0, 2.0, legs=lambda t: 0.1, grow=0.15)[20:]) == {None}
+    assert set(check_walk(25.0, 2.0)[30:]) == {None}
+    assert set(check_walk(25.0, 2.0, legs=lambda t: 0.1, grow=0.15)[20:]) == {None}
 
 
 def test_a_runner_moves_but_does_not_walk() -> None:
-    assert set(run_gate(25.0, 2.0, speed=3.0)[20:]) == {Reason.NOT_WALKING}
+    assert set(check_walk(25.0, 2.0, speed=3.0)[20:]) == {Reason.NOT_WALKING}
 
 
 def test_an_acrobat_moves_but_does_not_walk() -> None:
-    gate = WalkGate()
+    walk_filter = WalkFilter()
     reasons = []
     for i in range(60):
         tall = 120 * (1 + 0.25 * math.sin(2 * math.pi * i / 25))
-        reasons.append(judge(gate, person(swing(i / 25)), 100 + 3 * i, i / 25, tall=tall))
+        reasons.append(check(walk_filter, person(swing(i / 25)), 100 + 3 * i, i / 25, tall=tall))
     assert set(reasons[30:]) == {Reason.NOT_WALKING}
 
 
 def test_jumping_jacks_are_no_steps() -> None:
-    gate = WalkGate()
+    walk_filter = WalkFilter()
     reasons = []
     for i in range(60):
         up = 0.5 + 0.5 * math.sin(2 * math.pi * i / 25)
-        reasons.append(judge(gate, person(up, arms=up), 100.0, i / 25, tall=120 * (1 + 0.2 * up)))
+        reasons.append(
+            check(walk_filter, person(up, arms=up), 100.0, i / 25, tall=120 * (1 + 0.2 * up))
+        )
     assert None not in reasons
     assert Reason.NOT_WALKING in reasons
 
@@ -116,27 +127,27 @@ def test_jumping_jacks_are_no_steps() -> None:
     ],
 )
 def test_one_frame_is_refused_with_its_reason(how: dict, reason: Reason) -> None:
-    assert judge(WalkGate(), person(), 100.0, 0.0, **how) is reason
+    assert check(WalkFilter(), person(), 100.0, 0.0, **how) is reason
 
 
 def test_a_crouching_person_is_not_person_shaped() -> None:
     assert (
-        judge(WalkGate(), np.full((60, 90), 255, np.uint8), 0.0, 0.0, tall=80.0)
+        check(WalkFilter(), np.full((60, 90), 255, np.uint8), 0.0, 0.0, tall=80.0)
         is Reason.NOT_PERSON
     )
 
 
 def test_walking_need_not_be_demanded() -> None:
-    assert judge(WalkGate(demand_walking=False), person(), 100.0, 0.0) is None
+    assert check(WalkFilter(demand_walking=False), person(), 100.0, 0.0) is None
 
 
 def test_one_frame_per_second_is_too_few() -> None:
-    assert set(run_gate(1.0, 10.0, speed=0.7)) == {Reason.TOO_FEW}
+    assert set(check_walk(1.0, 10.0, speed=0.7)) == {Reason.TOO_FEW}
 
 
 def test_leg_width_and_steps() -> None:
     assert leg_width(person(1.0)) > leg_width(person(0.0)) + 0.3
     times = np.arange(0, 1.2, 0.04)
-    assert steps(times, 0.3 + 0.1 * np.cos(2 * np.pi * times / 0.5))
-    assert not steps(times, np.full(times.size, 0.3))
-    assert not steps(times, 0.3 + 0.1 * times)
+    assert has_step_rhythm(times, 0.3 + 0.1 * np.cos(2 * np.pi * times / 0.5))
+    assert not has_step_rhythm(times, np.full(times.size, 0.3))
+    assert not has_step_rhythm(times, 0.3 + 0.1 * times)

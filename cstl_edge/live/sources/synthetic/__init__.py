@@ -1,1 +1,1 @@
-"""TODO."""
+"""The synthetic street of `synthetic://`: its scene, its walkers, and the source."""

@@ -1,7 +1,7 @@
-"""One walker of the synthetic street: where they are, what they wear, how they are drawn.
+"""Walker of the synthetic street: path, clothes, and how they are drawn into the picture.
 
-The outline is that of `data.walkers`, taken for the walker's path and this camera; colours are
-painted on it by height (hair, skin, jacket, trousers, shoes), a bag by what it adds to the outline.
+The outline is that of `walkers`, rendered for the path and this camera; colours are painted on it
+by height (hair, skin, jacket, trousers, shoes), a bag where it adds to the outline.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cstl_edge.arrays import Bytes, Image
-from cstl_edge.live.sources.synthetic.scene import CAMERA_HEIGHT_M, Floats, PinholeCamera
+from cstl_edge.arrays import Array, Bytes, Image
+from cstl_edge.live.sources.synthetic.scene import CAMERA_HEIGHT_M, PinholeCamera
 from cstl_edge.silhouette import FOREGROUND
 from cstl_edge.walkers import generate
 
@@ -47,7 +47,7 @@ HAIR_END, SKIN_END, TOP_END, SHOES_START = 0.055, 0.135, 0.50, 0.945  # shares o
 
 @dataclass(frozen=True)
 class WalkerSpec:
-    """Who walks through the street, how, and when.
+    """Specification of a walker: who walks through the street, how, and when.
 
     person_seed: who (`walkers.person`); session: seed of the day's pace, clothes and bag
     condition: nm, bg or cl; view_deg: 0 towards the camera, 90 with the left side to it (leftwards
@@ -67,7 +67,7 @@ class WalkerSpec:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One walker at one frame: the soft outline and where its top left corner lies."""
+    """Outline of one walker in one frame, and the place of its top left corner."""
 
     alpha: Bytes  # [h, w]
     bag: Bytes | None  # [h, w], the part of it that is a bag
@@ -89,11 +89,18 @@ class Drawing:
 
 
 class Actor:
-    """A walker with a path; nothing is rendered before the first frame that shows them."""
+    """A walker with a path; outlines are rendered at the first frame that shows them."""
 
     def __init__(
         self, spec: WalkerSpec, camera: PinholeCamera, fps: float, backdrop: Image
     ) -> None:
+        """Plan the path and choose the clothes.
+
+        spec: who walks, how, and when
+        camera: of the street
+        fps: frames per second
+        backdrop: picture of the empty street, from which clothes must differ
+        """
         self.spec, self._camera = spec, camera
         self._person = generate.person(spec.person_seed)
         turn = math.radians(spec.view_deg)
@@ -118,10 +125,10 @@ class Actor:
         step_m = generate.speed_mps(self._person, self.recording) / fps
         self.frames = max(1, math.ceil((end_m - begin_m) / step_m))
         self.first_index = 0 if spec.start_s is None else round(spec.start_s * fps)
-        self._wardrobe(backdrop)
+        self._dress(backdrop)
 
     def render(self) -> None:
-        """Make the outlines now, some 2 ms per frame, and not when they are first needed."""
+        """Render the outlines now, about 2 ms per frame, and not when they are first needed."""
         _ = self._outlines
 
     def at(self, index: int) -> Drawing | None:
@@ -130,9 +137,9 @@ class Actor:
         if not 0 <= frame < self.frames:
             return None
         sprite, bag = self._outlines[frame]
-        gone_m = self._middle_m + sprite.travel_m
-        x_m = self.spec.offset_m + self._heading[0] * gone_m
-        z_m = self.spec.distance_m + self._heading[1] * gone_m
+        along_m = self._middle_m + sprite.travel_m
+        x_m = self.spec.offset_m + self._heading[0] * along_m
+        z_m = self.spec.distance_m + self._heading[1] * along_m
         height = max(8, round(self._camera.focal_px * self._height_m / z_m))
         scale = height / sprite.mask.shape[0]
         width = max(3, round(sprite.mask.shape[1] * scale))
@@ -200,7 +207,7 @@ class Actor:
             raise ValueError(f"expected a path through the picture, got {self.spec}")
         return float(along[seen][0]), float(along[seen][-1])
 
-    def _wardrobe(self, backdrop: Image) -> None:
+    def _dress(self, backdrop: Image) -> None:
         """Choose clothes that stand out from what is behind them, as [256, 48, 3] of colours."""
         rng = np.random.default_rng([self.spec.person_seed, self.spec.session, 77])
         foot = float(self._camera.floor_row(self.spec.distance_m))
@@ -219,24 +226,24 @@ class Actor:
         rows = np.where(share < SHOES_START, rows, GARMENTS[0] + 12)  # [256, 3]
         lit = np.linspace(1.10, 0.86, 48)[None, :, None]  # the sun stands to the left
         folds = cv2.GaussianBlur(rng.normal(0, 26, (256, 48)).astype(np.float32), (0, 0), 2.2)
-        self._cloth: Floats = (rows[:, None] * lit + folds[..., None]).astype(np.float32)
-        self._bag_colour: Floats = GARMENTS[rng.integers(len(GARMENTS))] * np.float32(0.8)
+        self._cloth: Array = (rows[:, None] * lit + folds[..., None]).astype(np.float32)
+        self._bag_colour: Array = GARMENTS[rng.integers(len(GARMENTS))] * np.float32(0.8)
 
 
-def _garment(rng: np.random.Generator, behind: Floats) -> Floats:
+def _garment(rng: np.random.Generator, behind: Array) -> Array:
     """Draw a colour; one that would hide its wearer is drawn again."""
     grey = np.array([0.114, 0.587, 0.299])
     colours = GARMENTS[rng.permutation(len(GARMENTS))] + rng.normal(0, 6, 3)
     apart = np.abs((colours - behind) @ grey)
-    chosen: Floats = colours[int(np.argmax(apart >= MIN_CONTRAST))]
+    chosen: Array = colours[int(np.argmax(apart >= MIN_CONTRAST))]
     return chosen
 
 
-def _band(backdrop: Image, top: float, bottom: float) -> Floats:
+def _band(backdrop: Image, top: float, bottom: float) -> Array:
     """Return the mean colour of some rows of the picture, [3]."""
     first = int(np.clip(top, 0, backdrop.shape[0] - 1))
     last = int(np.clip(bottom, first + 1, backdrop.shape[0]))
-    mean: Floats = backdrop[first:last].mean((0, 1))
+    mean: Array = backdrop[first:last].mean((0, 1))
     return mean
 
 

@@ -1,4 +1,4 @@
-"""The street of `synthetic://`: its camera, its empty picture, its light and its noise.
+"""Scene of the synthetic street: its camera, its picture without people, its light and its noise.
 
 A level camera two metres above the pavement looks at a house front. Distances on the ground are in
 metres, `x` to the right and `z` away from the camera; pixels are rows and columns of the picture.
@@ -12,24 +12,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Image
-
-Floats = npt.NDArray[np.floating[Any]]
+from cstl_edge.arrays import Array, Image
 
 CAMERA_HEIGHT_M = 2.0
 FOCAL_SHARE = 0.9  # of the width: 58 degrees of view
 HORIZON_SHARE = 0.30  # of the height
 WALL_M = 14.0  # distance of the house front
 NOISE_STD = 2.2  # grey levels, of the sensor
-FLICKER_STD, CLOUDS = (
-    0.004,
-    0.015,
-)  # relative, of the light: in every frame, and slowly
+FLICKER_STD, CLOUDS = 0.004, 0.015  # relative, of the light: in every frame, and slowly
 CLOUDS_PERIOD_S = 15.0
 TILE_M = 0.8  # of the pavement
-BANK_MARGIN_PX = 64  # noise is cut from a bank at a random place: making it anew costs 12 ms
+BANK_MARGIN_PX = 64  # noise is cut from a bank at a random place: drawing new noise costs 12 ms
 
 
 @dataclass(frozen=True)
@@ -58,9 +52,10 @@ class PinholeCamera:
 
 
 class Light:
-    """What changes from frame to frame although nothing moves: clouds, flicker, sensor noise."""
+    """Changes from frame to frame although nothing moves: clouds, flicker, sensor noise."""
 
     def __init__(self, size: tuple[int, int], seed: int) -> None:
+        """Draw the noise; size: height, width of the picture in pixels."""
         rng = np.random.default_rng([seed, 1])
         shape = (size[0] + BANK_MARGIN_PX, size[1] + BANK_MARGIN_PX, 3)
         grey = rng.normal(0, NOISE_STD, shape[:2]).astype(np.float32)[..., None]
@@ -70,7 +65,12 @@ class Light:
         self._size, self._seed = size, seed
 
     def apply(self, image: Image, index: int, time_s: float) -> Image:
-        """Return the picture as the sensor gives it at frame `index`."""
+        """Return the picture as the sensor gives it.
+
+        image: uint8 [H, W, 3], BGR, without noise
+        index: of the frame; the same index gives the same noise
+        time_s: of the frame, for the clouds
+        """
         rng = np.random.default_rng([self._seed, 2, index])
         top, left = rng.integers(0, BANK_MARGIN_PX, 2)
         noise = self._bank[top : top + self._size[0], left : left + self._size[1]]
@@ -95,7 +95,7 @@ def empty_street(camera: PinholeCamera, seed: int) -> Image:
     return np.asarray(soft, dtype=np.uint8)
 
 
-def _house_front(rng: np.random.Generator, height: int, width: int, px_per_m: float) -> Floats:
+def _house_front(rng: np.random.Generator, height: int, width: int, px_per_m: float) -> Array:
     """Paint bricks or plaster with windows: [height, width, 3]."""
     plaster = np.array([[130, 150, 168], [165, 172, 176], [128, 140, 178], [150, 165, 160]])
     front = np.empty((height, width, 3), np.float32)
@@ -113,7 +113,7 @@ def _house_front(rng: np.random.Generator, height: int, width: int, px_per_m: fl
     return front
 
 
-def _pavement(rng: np.random.Generator, camera: PinholeCamera, foot: int) -> Floats:
+def _pavement(rng: np.random.Generator, camera: PinholeCamera, foot: int) -> Array:
     """Paint stone tiles in perspective: [H - foot, W, 3]."""
     height, width = camera.size
     rows = np.arange(foot, height, dtype=np.float32)[:, None] + 0.5
@@ -126,16 +126,16 @@ def _pavement(rng: np.random.Generator, camera: PinholeCamera, foot: int) -> Flo
     width_of_gap = 0.02 + 0.6 * z_m / camera.focal_px / TILE_M  # a gap is never under half a pixel
     gap = (across % 1 < width_of_gap) | (along % 1 < width_of_gap)
     stone = np.array([148, 152, 154]) + rng.normal(0, 6, 3)
-    painted: Floats = (stone + tone[..., None]) * np.where(gap, 0.86, 1.0)[..., None]
+    painted: Array = (stone + tone[..., None]) * np.where(gap, 0.86, 1.0)[..., None]
     return painted
 
 
-def _rectangle(canvas: Floats, box: Sequence[float | np.floating[Any]], colour: Floats) -> None:
+def _rectangle(canvas: Array, box: Sequence[float | np.floating[Any]], colour: Array) -> None:
     left, top, right, bottom = (max(0, round(float(v))) for v in box)
     canvas[top:bottom, left:right] = colour
 
 
-def _blotches(rng: np.random.Generator, size: tuple[int, int], cell_px: int) -> Floats:
+def _blotches(rng: np.random.Generator, size: tuple[int, int], cell_px: int) -> Array:
     """Return smooth noise of about unit variance, [H, W]."""
     coarse = rng.standard_normal((size[0] // cell_px + 2, size[1] // cell_px + 2), dtype=np.float32)
     smooth = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)

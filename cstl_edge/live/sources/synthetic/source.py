@@ -1,10 +1,10 @@
-"""`synthetic://N`: a street that N walkers cross, with the truth about every frame.
+"""Synthetic street, `synthetic://N`: N walkers cross it, and the truth of every frame is known.
 
     synthetic://6?seed=0&fps=25&seconds=20&size=640x360&live=1
 
-It reads like a file (every frame counts, no pacing) unless `live=1`. The same seed gives the same
-pictures, whatever part of them is read. People may be given, so that some are seen on another day,
-in other clothes and from another side than when they were enrolled.
+It reads like a file (every frame, no pacing) unless `live=1`. The same seed gives the same
+pictures, whatever part of them is read. A list of walkers may be given, so that some are seen on
+another day, in other clothes and from another side than when they were enrolled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cstl_edge.live.sources.base import (
     Frame,
     FrameSource,
     SourceBase,
-    StateCallback,
+    SourceOptions,
     query_values,
     redact,
 )
@@ -46,9 +46,10 @@ DISTANCES_M = (5.8, 9.0)
 
 @dataclass(frozen=True)
 class WalkerTruth:
-    """What is true about one walker in one frame.
+    """Ground truth of one walker in one frame.
 
-    walker: number in the list of people; box: x, y, w, h in pixels of what can be seen of them
+    walker: number in the list of people
+    box: x, y, w, h in pixels of the part of them that can be seen
     visible: share of their outline in sight, 1.0 when neither the border nor a neighbour hides any
     """
 
@@ -62,13 +63,7 @@ class WalkerTruth:
 
 
 class SyntheticSource(SourceBase):
-    """A street of synthetic walkers, read like a file.
-
-    people: a number of strangers or a list of WalkerSpec; size: height, width in pixels
-    seconds: length of the whole street, None until the last walker has left
-    start_s, stop_s: the part of it that is read
-    Raises ConfigError for what cannot be.
-    """
+    """A street of synthetic walkers, read like a file."""
 
     def __init__(
         self,
@@ -82,6 +77,16 @@ class SyntheticSource(SourceBase):
         stop_s: float | None = None,
         uri: str | None = None,
     ) -> None:
+        """Plan the street; raises ConfigError for values out of range and impossible walkers.
+
+        people: a number of strangers, or a list of walkers
+        seed: of the street, its light and its strangers
+        fps: frames per second
+        seconds: length of the whole street, None until the last walker has left
+        size: height, width in pixels
+        start_s, stop_s: the part of it that is read, in seconds
+        uri: address, for messages
+        """
         count = people if isinstance(people, int) else len(people)
         _check(count, fps, seconds, size)
         super().__init__(uri or f"synthetic://{count}?seed={seed}")
@@ -109,11 +114,11 @@ class SyntheticSource(SourceBase):
         self._index = 0 if start_s is None else math.ceil(start_s * fps - 1e-9)
         self._stop = whole if stop_s is None else min(whole, math.ceil(stop_s * fps - 1e-9))
         self.frames = max(0, self._stop - self._index)
-        self._seen: tuple[int, list[WalkerTruth], Bytes] | None = None
+        self._last: tuple[int, list[WalkerTruth], Bytes] | None = None
 
     @property
     def people(self) -> list[WalkerSpec]:
-        """Who walks, with the moments when they enter."""
+        """The walkers, with the moments when they enter."""
         return [actor.spec for actor in self._actors]
 
     def reopen(self) -> SyntheticSource:
@@ -121,7 +126,7 @@ class SyntheticSource(SourceBase):
         return SyntheticSource(**self._options)
 
     def render(self) -> None:
-        """Make all outlines now (some 2 ms per walker and frame) and not as walkers enter."""
+        """Render all outlines now (about 2 ms per walker and frame) and not as walkers enter."""
         for actor in self._actors:
             actor.render()
 
@@ -136,12 +141,12 @@ class SyntheticSource(SourceBase):
         return self._light.apply(canvas, index, index / self.fps)
 
     def truth(self, index: int) -> list[WalkerTruth]:
-        """Return what is true about every walker of whom anything is seen at frame `index`."""
-        return self._look(index)[0]
+        """Return the ground truth of every walker in sight at frame `index`."""
+        return self._ground_truth(index)[0]
 
     def labels(self, index: int) -> Bytes:
         """Return uint8 [H, W]: 0 the street, i + 1 where walker i is seen."""
-        return self._look(index)[1]
+        return self._ground_truth(index)[1]
 
     def _next(self) -> Frame | None:
         if self._index >= self._stop:
@@ -150,20 +155,21 @@ class SyntheticSource(SourceBase):
         return Frame(index, self.image(index), index / self.fps)
 
     def _drawings(self, index: int) -> list[tuple[Actor, Any]]:
-        """Return who is there, farthest first."""
+        """Return the walkers of a frame, the farthest first."""
         there = [(a, d) for a in self._actors if (d := a.at(index)) is not None]
         return sorted(there, key=lambda pair: -pair[1].z_m)
 
-    def _look(self, index: int) -> tuple[list[WalkerTruth], Bytes]:
-        if self._seen is None or self._seen[0] != index:
+    def _ground_truth(self, index: int) -> tuple[list[WalkerTruth], Bytes]:
+        """Return truth and labels of a frame; those of the last one asked for are stored."""
+        if self._last is None or self._last[0] != index:
             labels = np.zeros(self.size, np.uint8)
             drawings = self._drawings(index)
             for actor, drawing in drawings:
                 drawing.mark(labels, self._actors.index(actor) + 1)
-            found = [self._truth(actor, drawing.area, labels) for actor, drawing in drawings]
-            truth = sorted((t for t in found if t is not None), key=lambda t: t.walker)
-            self._seen = index, truth, labels
-        return self._seen[1], self._seen[2]
+            truths = [self._truth(actor, drawing.area, labels) for actor, drawing in drawings]
+            truth = sorted((t for t in truths if t is not None), key=lambda t: t.walker)
+            self._last = index, truth, labels
+        return self._last[1], self._last[2]
 
     def _truth(self, actor: Actor, area: int, labels: Bytes) -> WalkerTruth | None:
         walker, spec = self._actors.index(actor), actor.spec
@@ -195,69 +201,63 @@ def street_walkers(count: int, seed: int) -> list[WalkerSpec]:
 
 
 def scheduled(people: Sequence[WalkerSpec], seed: int) -> list[WalkerSpec]:
-    """Give those without a moment of their own one after the other, some seconds apart."""
+    """Return the walkers with an entrance each; those without one enter some seconds apart."""
     rng = np.random.default_rng([seed, 4])
-    next_s, out = EMPTY_S, []
+    next_s, cast = EMPTY_S, []
     for spec in people:
         if spec.start_s is None:
             spec = replace(spec, start_s=next_s)
             next_s += float(rng.uniform(*ENTRANCES_S))
-        out.append(spec)
-    return out
+        cast.append(spec)
+    return cast
 
 
-def open_synthetic(
-    uri: str,
-    *,
-    start_s: float | None = None,
-    stop_s: float | None = None,
-    on_state: StateCallback | None = None,
-) -> FrameSource:
-    """Open `synthetic://N?…`; a live one (`live=1`) keeps the street in `LiveSource.scene`."""
+def open_synthetic(uri: str, options: SourceOptions) -> FrameSource:
+    """Open `synthetic://N?…`, as a recording or, with `live=1`, as a live source."""
     count, _, query = uri.removeprefix("synthetic://").partition("?")
     shown = redact(uri)
     if not count.rstrip("/").isdecimal():
         raise ConfigError(f"expected synthetic:// and a number of walkers, got {shown}")
     kinds = {"seed": int, "fps": float, "seconds": float, "size": str, "live": int}
-    options = query_values(query, kinds, shown)
-    if "size" in options:
-        options["size"] = _size(options["size"], shown)
-    live = options.pop("live", 0)
-    scene = SyntheticSource(
-        int(count.rstrip("/")), **options, start_s=start_s, stop_s=stop_s, uri=uri
+    values = query_values(query, kinds, shown)
+    if "size" in values:
+        values["size"] = _size(values["size"], shown)
+    live = values.pop("live", 0)
+    street = SyntheticSource(
+        int(count.rstrip("/")), **values, start_s=options.start_s, stop_s=options.stop_s, uri=uri
     )
     if not live:
-        return scene
-    scene.render()
-    return LiveSource(uri, lambda: _Paced(scene.reopen()), on_state=on_state)
+        return street
+    street.render()
+    return LiveSource(uri, lambda: _PacedStreet(street.reopen()), on_state=options.on_state)
 
 
-class _Paced:
-    """A street as a camera would send it: one picture whenever its moment has come."""
+class _PacedStreet:
+    """Capture that gives the pictures of a street at its frame rate, as a camera would."""
 
-    def __init__(self, scene: SyntheticSource) -> None:
-        self.fps = scene.fps
-        self._scene = scene
+    def __init__(self, street: SyntheticSource) -> None:
+        self.fps = street.fps
+        self._street = street
         self._stopped = threading.Event()
 
     def open(self) -> None:
-        self._scene.render()
+        self._street.render()
         self._begun_s = time.monotonic()
         self._count = 0
 
     def read(self) -> Image | None:
-        due_s = self._begun_s + self._count / self._scene.fps
+        due_s = self._begun_s + self._count / self._street.fps
         if self._stopped.wait(max(0.0, due_s - time.monotonic())):
             return None
         self._count += 1
-        frame = next(self._scene, None)
+        frame = next(self._street, None)
         return None if frame is None else frame.image
 
     def stop(self) -> None:
         self._stopped.set()
 
     def close(self) -> None:
-        self._scene.close()
+        self._street.close()
 
 
 def _size(text: str, uri: str) -> tuple[int, int]:

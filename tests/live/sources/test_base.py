@@ -1,0 +1,74 @@
+"""Addresses without secrets, queries, and the base class of all sources."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.live.sources.base import Frame, SourceBase, query_values, redact
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://admin:s3cret@10.0.0.2:554/1", "rtsp://***@10.0.0.2:554/1"),
+        ("rtsp://admin:s3/cr@et@cam/1", "rtsp://***@cam/1"),
+        ("http://cam/v?user=a&password=s3cret&x=1", "http://cam/v?user=a&password=***&x=1"),
+        (
+            'gst:rtspsrc location="rtsp://u:s3cret@c/1" ! x',
+            'gst:rtspsrc location="rtsp://***@c/1" ! x',
+        ),
+        ("gst:rtspsrc user-pw=s3cret ! decodebin", "gst:rtspsrc user-pw=*** ! decodebin"),
+        ("walk.mp4", "walk.mp4"),
+        ("a\nb\x1b[2J", "a\\nb\\x1b[2J"),
+    ],
+)
+def test_redact(address: str, shown: str) -> None:
+    assert redact(address) == shown
+    assert "s3c" not in redact(address)
+    assert redact(redact(address)).count("***") == redact(address).count("***")
+
+
+def test_query_values() -> None:
+    allowed = {"seed": int, "fps": float}
+    assert query_values("seed=3&fps=12.5&", allowed, "u") == {"seed": 3, "fps": 12.5}
+    with pytest.raises(ConfigError, match="expected seed, fps"):
+        query_values("sed=3", allowed, "u")
+    with pytest.raises(ConfigError, match="expected int, got 'x'"):
+        query_values("seed=x", allowed, "u")
+
+
+class Failing(SourceBase):
+    """One good frame, then a fault."""
+
+    fps, size = 1.0, (2, 2)
+
+    def __init__(self) -> None:
+        super().__init__("test")
+        self.released = 0
+        self._given = 0
+
+    def _next(self) -> Frame | None:
+        self._given += 1
+        if self._given > 1:
+            raise DataError("frame 1 is damaged")
+        return Frame(0, np.zeros((2, 2, 3), np.uint8), 0.0)
+
+    def _release(self) -> None:
+        self.released += 1
+
+
+def test_a_fault_is_raised_once_and_closes() -> None:
+    source = Failing()
+    assert next(source).index == 0
+    with pytest.raises(DataError, match="damaged"):
+        next(source)
+    assert source.released == 1
+    assert list(source) == []
+
+
+def test_frames_know_the_wall_clock() -> None:
+    utc = Frame(0, np.zeros((2, 2, 3), np.uint8), 0.0).utc
+    assert utc.utcoffset() is not None
+    assert utc.utcoffset().total_seconds() == 0  # type: ignore[union-attr]
