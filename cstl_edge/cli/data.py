@@ -1,4 +1,4 @@
-"""The verbs `data prepare`, `data verify` and `data stats`."""
+"""Verbs `data prepare`, `data verify` and `data stats`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cstl_edge.cli.options import Json
 from cstl_edge.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from cstl_edge.data.dataset import DatasetIndex
-    from cstl_edge.data.importing.frames import PrepareSettings
     from cstl_edge.data.importing.report import Drop, ImportReport
+    from cstl_edge.data.importing.settings import PrepareSettings
     from cstl_edge.data.process_pool import ProgressCallback
 
 
@@ -58,7 +59,6 @@ GateOption = Annotated[
 ]  # fmt: skip
 Partial = Annotated[bool, typer.Option("--partial", help="views may be missing altogether")]
 Workers = Annotated[int | None, typer.Option(min=1, help="processes (default: one per core)")]
-Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
 
 
 @data.command()
@@ -159,7 +159,7 @@ def _settings(
     gate: Gate,
     partial: bool,
 ) -> PrepareSettings:
-    from cstl_edge.data.importing.frames import PrepareSettings
+    from cstl_edge.data.importing.settings import PrepareSettings
     from cstl_edge.silhouette import SIZES
 
     sizes = {f"{h}x{w}": (h, w) for h, w in SIZES}

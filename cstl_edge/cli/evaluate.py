@@ -1,4 +1,4 @@
-"""`cstl-edge eval`: a model in the protocols of the field, printed as the paper prints them."""
+"""Verb `eval`: evaluate a model in the protocols of the field, printed as the paper prints them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cstl_edge.cli.options import Backend, Json, Markdown
 from cstl_edge.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ Partition = Annotated[
     Path | None,
     typer.Option(help="JSON with TEST_SET and PROBE_SET, as Gait3D has it, in place of a split"),
 ]
-Backend = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or pytorch")]
 Precision = Annotated[str | None, typer.Option(help="of an exported folder: float32, fp16 or int8")]
 Fpir = Annotated[str, typer.Option(help="open-set: wanted rates of false alarms, by commas")]
 DropUnmated = Annotated[
@@ -47,8 +47,6 @@ MaxFrames = Annotated[int, typer.Option(help="frames of a sequence that count")]
 BatchFrames = Annotated[int, typer.Option(help="frames embedded together")]
 Workdir = Annotated[Path, typer.Option(help="where embeddings are kept: a killed run goes on")]
 Out = Annotated[Path | None, typer.Option(help="append the record to this file of JSON lines")]
-Markdown = Annotated[bool, typer.Option("--markdown", help="print Markdown tables")]
-Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
 
 
 def evaluate(

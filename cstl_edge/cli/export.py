@@ -1,4 +1,4 @@
-"""The verbs `export`, `build`, `plugin` and `import-released`: from weights to engines."""
+"""Verbs `export`, `build`, `plugin build` and `import-released`: from weights to engines."""
 
 from __future__ import annotations
 
@@ -9,20 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cstl_edge.cli.options import Json
+from cstl_edge.cli.options import Graphs, Json
 
 if TYPE_CHECKING:
     from cstl_edge.export.tensorrt.build import Progress
     from cstl_edge.runtime.manifest import Manifest
     from cstl_edge.runtime.tensorrt.record import EngineRecord
 
+Workspace = Annotated[
+    int | None,
+    typer.Option(help="MiB that kernels may use (default: a quarter of the free, at most 1024)"),
+]
+Compatibility = Annotated[
+    str,
+    typer.Option(help="none: this model of GPU; same: its compute capability; ampere: 8.0 on"),
+]
 plugins = typer.Typer(help="Build the CUDA kernel and the TensorRT plugin.", no_args_is_help=True)
 
 
 def export(
     weights: Annotated[Path, typer.Argument(help="a .safetensors checkpoint")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder to write")],
-    graphs: Annotated[str, typer.Option(help="which graphs, by commas")] = "frames,head,full",
+    graphs: Graphs = "frames,head,full",
     simplify: Annotated[bool, typer.Option(help="simplify the graphs in a child process")] = True,
     precision: Annotated[
         str, typer.Option(help="by commas: fp16, int8; float32 is always written")
@@ -47,7 +55,7 @@ def import_released(
     class_head: Annotated[
         bool, typer.Option("--class-head", help="keep the classes of its training too")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="print results as JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Turn a checkpoint of the code that CSTL's authors released into weights to export."""
     from cstl_edge.cli.console import needs_torch, show
@@ -60,14 +68,14 @@ def import_released(
         from cstl_edge.checkpoint.weights import save_checkpoint
     network, about = read(file, class_head=class_head)
     digest = save_checkpoint(output, network, about, inference_only=not class_head)
-    told = {"weights": str(output), "weights_sha256": digest, "config": network.config.to_dict()}
+    result = {"weights": str(output), "weights_sha256": digest, "config": network.config.to_dict()}
     (height, width), parts = network.config.size, network.config.parts
     lines = [
         f"wrote {output}: {height}x{width}, {parts} parts, {network.config.embedding} dimensions "
         f"each, sha256 {digest[:12]}…",
         f"  next: cstl-edge export {output} -o {output.with_suffix('')}",
     ]
-    show({**told, "imported": about["imported"]}, "\n".join(lines), json)
+    show({**result, "imported": about["imported"]}, "\n".join(lines), json)
 
 
 def build(
@@ -83,22 +91,14 @@ def build(
     plugin: Annotated[
         str, typer.Option(help="part gather by our CUDA kernel: auto, on or off")
     ] = "auto",
-    graphs: Annotated[str, typer.Option(help="which graphs, by commas")] = "frames,head",
+    graphs: Graphs = "frames,head",
     walkers: Annotated[int, typer.Option(help="most walkers in one call, 1..32")] = 32,
     window: Annotated[int, typer.Option(help="frames of a live window")] = 30,
     frames: Annotated[int, typer.Option(help="frames of the longest sequence")] = 240,
-    workspace: Annotated[
-        int | None,
-        typer.Option(
-            help="MiB that kernels may use (default: a quarter of the free, at most 1024)"
-        ),
-    ] = None,
+    workspace: Workspace = None,
     level: Annotated[int, typer.Option(help="0..5: how long to look for faster kernels")] = 3,
-    compatibility: Annotated[
-        str,
-        typer.Option(help="none: this model of GPU; same: its compute capability; ampere: 8.0 on"),
-    ] = "none",
-    json: Annotated[bool, typer.Option("--json", help="print results as JSON")] = False,
+    compatibility: Compatibility = "none",
+    json: Json = False,
 ) -> None:
     """Build TensorRT engines of an exported model, compare them with ONNX Runtime, keep them."""
     from cstl_edge.cli.console import show
@@ -117,19 +117,19 @@ def build(
         compatibility=compatibility,
     )
     with _bars() as progress:
-        built = build_engines(folder, options, progress)
+        records = build_engines(folder, options, progress)
     place = folder / ENGINES / target
-    told = {"folder": str(place), "engines": {g: r.model_dump() for g, r in built.items()}}
-    show(told, "\n".join([f"wrote {place}", *map(_sentence, built.values())]), json)
+    result = {"folder": str(place), "engines": {g: r.model_dump() for g, r in records.items()}}
+    show(result, "\n".join([f"wrote {place}", *map(_sentence, records.values())]), json)
 
 
-def _sentence(built: EngineRecord) -> str:
-    """Say of one engine what it is."""
-    gpu = f"sm_{built.sm}" + (f" ({built.gpu})" if built.gpu else "")
-    words = f"  {built.graph}: {built.precision} for {gpu}, {built.library} {built.version}, "
-    words += f"part gather: {built.audit['part_gather']}, {built.build_s:.0f} s"
-    if built.parity is not None:
-        words += f", least cosine {built.parity['min_cosine']:.6f} beside ONNX Runtime"
+def _sentence(engine: EngineRecord) -> str:
+    """Return the description of one engine."""
+    gpu = f"sm_{engine.sm}" + (f" ({engine.gpu})" if engine.gpu else "")
+    words = f"  {engine.graph}: {engine.precision} for {gpu}, {engine.library} {engine.version}, "
+    words += f"part gather: {engine.audit['part_gather']}, {engine.build_s:.0f} s"
+    if engine.parity is not None:
+        words += f", least cosine {engine.parity['min_cosine']:.6f} beside ONNX Runtime"
     return words
 
 
@@ -146,12 +146,12 @@ def _bars() -> Iterator[Progress | None]:
     with Bars(console=console, transient=True) as bars:
         tasks: dict[str, Any] = {}
 
-        def tell(graph: str, phase: str, share: float) -> None:
+        def update(graph: str, phase: str, share: float) -> None:
             if graph not in tasks:
                 tasks[graph] = bars.add_task(graph, total=1.0)
             bars.update(tasks[graph], description=f"{graph}: {phase[:40]}", completed=share)
 
-        yield tell
+        yield update
 
 
 @plugins.command("build")
@@ -172,14 +172,14 @@ def build_plugin(
     from cstl_edge.cli.console import print_libraries, progress
     from cstl_edge.runtime.tensorrt import plugin
 
-    with progress("building the plugin") as tell:
-        built = plugin.build(
+    with progress("building the plugin") as update:
+        libraries = plugin.build(
             kernel_only=kernel_only,
             architectures=architectures.split(",") if architectures else (),
             tensorrt_root=tensorrt_root,
-            tell=tell,
+            tell=update,
         )
-    print_libraries(built, as_json=json)
+    print_libraries(libraries, as_json=json)
 
 
 def export_weights(
@@ -201,7 +201,7 @@ def export_weights(
     with needs_torch("export", "export"):
         from cstl_edge.export.export_model import export_model
         from cstl_edge.export.quantization import calibration_data
-    with progress("exporting") as tell:
+    with progress("exporting") as update:
         manifest = export_model(
             weights,
             output,
@@ -211,7 +211,7 @@ def export_weights(
             gather=lambda size: calibration_data.gather(
                 size, people or calibration_data.PEOPLE, calibrate
             ),
-            progress=tell,
+            progress=update,
         )
     told = {
         "folder": str(output),

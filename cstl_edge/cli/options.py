@@ -42,4 +42,10 @@ Silhouettes = Annotated[
 Schema = Annotated[
     int, typer.Option(min=1, max=2, help="of the JSON: 2, or 1 as the version before")
 ]
+Override = Annotated[
+    list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="such as run.seed=1; repeatable")
+]
+Workers = Annotated[int, typer.Option(help="processes that make Walkers")]
+Graphs = Annotated[str, typer.Option(help="which graphs, by commas")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="print Markdown tables")]
 Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]

@@ -1,4 +1,4 @@
-"""The verbs `reproduce` and `figure`: the paper's tables and pictures, from data to print."""
+"""Verbs `reproduce` and `figure`: the paper's tables and pictures, from data to print."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cstl_edge.cli.train import Override
+from cstl_edge.cli.options import Backend, Json, Markdown, Override, Workers
 from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 figure = typer.Typer(help="Draw the paper's Figures 6 and 7.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
 Folder = Annotated[Path, typer.Option(help="where rows and embeddings are kept")]
 Split = Annotated[str, typer.Option(help="whom to test: field or first-5153 (OU-MVLP)")]
-Backend = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or pytorch")]
 Data = Annotated[str, typer.Option(help="a prepared dataset, or walkers[:FIRST-LAST]")]
 WALKERS, ROWS = "walkers", Path("runs/reproduce")
 
@@ -41,35 +39,36 @@ def reproduce(
     ] = "paper",
     override: Override = None,
     split: Split = "field",
-    workers: Annotated[int, typer.Option(help="processes that make Walkers")] = 2,
+    workers: Workers = 2,
     print_only: Annotated[
         bool, typer.Option("--print", help="train nothing: print what is there")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="append what is printed, and more, to this JSON lines file")
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="print Markdown tables")] = False,
+    markdown: Markdown = False,
     json: Json = False,
 ) -> None:
     """Train and evaluate the rows of a table of the paper, then print it; goes on where it was."""
     from cstl_edge.cli.console import needs_torch
     from cstl_edge.measure.stats import append_jsonl
-    from cstl_edge.training.presets import table as find_table
+    from cstl_edge.training.presets import load_table as find_table
 
     with needs_torch("reproduce"):
         from cstl_edge.reproduce.report import summary
         from cstl_edge.reproduce.rows import plan_table
     plan = find_table(table)
-    names = {one.name for one in plan.rows} if row is None else {plan.row(row).name}
-    given = data or [WALKERS]
-    rows = plan_table(plan, given, folder, budget=budget, split=split, overrides=override or [])
+    names = {planned.name for planned in plan.rows} if row is None else {plan.row(row).name}
+    rows = plan_table(
+        plan, data or [WALKERS], folder, budget=budget, split=split, overrides=override or []
+    )
     command = shlex.join(["cstl-edge", *sys.argv[1:]])
-    wanted = [] if print_only else [one for one in rows if one.plan.name in names]
+    wanted = [] if print_only else [row for row in rows if row.plan.name in names]
     finished = _train(wanted, workers, command)
-    told = {"table": table, "command": command, "budget": budget, **summary(plan, rows)}
-    _print(plan, told, markdown, json)
+    record = {"table": table, "command": command, "budget": budget, **summary(plan, rows)}
+    _print(plan, record, markdown, json)
     if out is not None:
-        append_jsonl(out, told)
+        append_jsonl(out, record)
     if not finished:
         raise typer.Exit(130)
 
@@ -134,7 +133,7 @@ def salient(
 
 
 def _train(rows: Sequence[TableRow], workers: int, command: str) -> bool:
-    """Train and evaluate what is left of some rows; False when stopped by Ctrl-C or SIGTERM."""
+    """Train and evaluate the unfinished ones of some rows; False when stopped by a signal."""
     from cstl_edge.cli.console import say
     from cstl_edge.reproduce.rows import run_row
 

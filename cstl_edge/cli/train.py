@@ -1,4 +1,4 @@
-"""The verb `train`: CSTL on a prepared dataset, or on Walkers made for it."""
+"""Verb `train`: train CSTL on a prepared dataset, or on Walkers made for it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Annotated
 
 import typer
 
-Override = Annotated[
-    list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="such as run.seed=1; repeatable")
-]
+from cstl_edge.cli.options import Override, Workers
 
 Data = Annotated[
     Path | None,
     typer.Option(help="a prepared dataset, or a folder of shards (default: Walkers, made)"),
+]
+Split = Annotated[
+    str | None, typer.Option(help="training people: auto, field, first-5153 (OU-MVLP), all")
 ]
 
 
@@ -24,10 +25,7 @@ def train(
     config: Annotated[str, typer.Argument(help="a YAML file, or a preset such as cstl-casia-b")],
     override: Override = None,
     data: Data = None,
-    split: Annotated[
-        str | None,
-        typer.Option(help="training people: auto, field, first-5153 (OU-MVLP), all"),
-    ] = None,
+    split: Split = None,
     folder: Annotated[
         Path | None, typer.Option(help="of the run (default: runs/train/CONFIG)")
     ] = None,
@@ -41,7 +39,7 @@ def train(
         float | None, typer.Option(help="train so long instead of by iterations")
     ] = None,
     cache: Annotated[Path, typer.Option(help="folder where Walkers are kept")] = Path("runs/cache"),
-    workers: Annotated[int, typer.Option(help="processes that make Walkers")] = 2,
+    workers: Workers = 2,
     json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
     """Train a network; Ctrl-C ends it with a checkpoint. Several GPUs: by torchrun.
@@ -51,12 +49,12 @@ def train(
     from cstl_edge.cli.console import needs_torch, show
 
     with needs_torch("train"):
-        from cstl_edge.training.command import run
+        from cstl_edge.training.command import run_training
 
-    # On a terminal a bar says what log lines say elsewhere.
+    # on a terminal a bar shows what log lines show elsewhere
     if not sys.stderr.isatty():
         logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
-    weights, stopped, speaks = run(
+    weights, stopped, reports = run_training(
         config,
         overrides(override or [], split, minutes),
         data=data,
@@ -67,7 +65,7 @@ def train(
         workers=workers,
         command=shlex.join(["cstl-edge", *sys.argv[1:]]),
     )
-    if speaks:
+    if reports:
         show({"weights": str(weights), "stopped": stopped}, str(weights), json)
     if stopped:
         raise typer.Exit(130)
