@@ -51,11 +51,11 @@ def report(
     ] = None,
 ) -> None:
     """Make one page of results: tables, pictures, and what two machines or commits differ in."""
-    from cstl_edge.bench.report.build import report as build
+    from cstl_edge.bench.report.build import build_report
     from cstl_edge.bench.report.page import html_page, markdown_page
     from cstl_edge.cli.console import say
 
-    page = build(files, against, say)
+    page = build_report(files, against, say)
     _write(output, html_page(page))
     if markdown is not None:
         _write(markdown, markdown_page(page))

@@ -18,6 +18,7 @@ from cstl_edge.errors import ConfigError
 if TYPE_CHECKING:
     from cstl_edge.demo import DemoResult
     from cstl_edge.doctor import DoctorReport
+    from cstl_edge.evaluation.tables import MetricsTable
     from cstl_edge.runtime.tensorrt.plugin import Library
 
 
@@ -93,6 +94,15 @@ def plain_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     console = Console(file=file, width=NO_WRAP_WIDTH, markup=False, highlight=False, emoji=False)
     console.print(_filled(table, columns, rows, columns[:1]))
     return "\n".join([title, *(line.rstrip() for line in file.getvalue().splitlines())])
+
+
+def table_text(table: MetricsTable, *, markdown: bool) -> str:
+    """Return a table of an evaluation for a terminal or as Markdown."""
+    from cstl_edge.evaluation.tables import markdown as markdown_table
+
+    return (
+        markdown_table(table) if markdown else plain_table(table.title, table.columns, table.rows)
+    )
 
 
 def _filled(

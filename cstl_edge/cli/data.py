@@ -84,9 +84,9 @@ def prepare(
     settings = _settings(dataset, size, min_frames, max_frames, aligned, gate, partial)
     limit = _share(max_bad)
     try:
-        with _bar("preparing") as tell:
+        with _bar("preparing") as progress:
             index = room.prepare(
-                source, out, settings, workers=workers or _cores(), max_bad=limit, tell=tell
+                source, out, settings, workers=workers or _cores(), max_bad=limit, tell=progress
             )
     except TooManyBad as err:
         _print_report(err.report)
@@ -122,8 +122,8 @@ def verify(
         show(index.model_dump(mode="json"), f"{path} is whole: {_sentence(index)}", json)
         return
     settings = _settings(dataset, size, min_frames, max_frames, aligned, gate, partial)
-    with _bar("looking through") as tell:
-        report, drops = check_source(path, settings, workers=workers or _cores(), tell=tell)
+    with _bar("looking through") as progress:
+        report, drops = check_source(path, settings, workers=workers or _cores(), tell=progress)
     _print_report(report)
     _show_drops(report, drops, json)
     report.check(0)
@@ -138,16 +138,16 @@ def stats(
     from cstl_edge.cli.console import show
     from cstl_edge.data.dataset import statistics
 
-    told = statistics(folder)
-    h, w = told["size"]
+    counts = statistics(folder)
+    h, w = counts["size"]
     lines = [
-        f"{told['kind'] or 'shards'}, {h}x{w}: {told['people']:,} people, "
-        f"{told['sequences']:,} sequences, {told['frames']:,} frames",
-        _counts("views", told["views_deg"]),
-        _counts("types", told["types"]),
-        _counts("frames of a sequence, by per cent of sequences", told["lengths_frames"]),
+        f"{counts['kind'] or 'shards'}, {h}x{w}: {counts['people']:,} people, "
+        f"{counts['sequences']:,} sequences, {counts['frames']:,} frames",
+        _counts("views", counts["views_deg"]),
+        _counts("types", counts["types"]),
+        _counts("frames of a sequence, by per cent of sequences", counts["lengths_frames"]),
     ]
-    show(told, "\n".join(lines), json)
+    show(counts, "\n".join(lines), json)
 
 
 def _settings(
@@ -193,7 +193,7 @@ def _cores() -> int:
 
 @contextmanager
 def _bar(text: str) -> Iterator[ProgressCallback | None]:
-    """Show on a terminal how many recordings are done, and how long the rest will take."""
+    """Show a bar of the recordings on a terminal; yields its update, None elsewhere."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -214,25 +214,24 @@ def _bar(text: str) -> Iterator[ProgressCallback | None]:
 
 
 def _print_report(report: ImportReport) -> None:
-    """Print what was dropped and why, as a table, to stderr."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from cstl_edge.cli.console import FILE_WIDTH, say
+    """Print a table of dropped files by reason to stderr."""
+    from cstl_edge.cli.console import boxed_table, say, text_console
     from cstl_edge.data.importing.report import BAD
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        console = Console(stderr=True, width=FILE_WIDTH)
     if report.reasons:
         title = f"Dropped; {report.bad:,} of {report.files:,} files are bad"
-        table = Table(title=title, title_justify="left")
-        for column in ("reason", "count", "bad", "first"):
-            table.add_column(column, justify="right" if column == "count" else "left")
-        for reason, count in report.reasons.items():
-            first = one_line(report.examples[reason][0], 60).replace("[", r"\[")
-            table.add_row(reason, f"{count:,}", "yes" if reason in BAD else "no", first)
-        console.print(table)
+        rows = [
+            (
+                reason,
+                f"{count:,}",
+                "yes" if reason in BAD else "no",
+                one_line(report.examples[reason][0], 60),
+            )
+            for reason, count in report.reasons.items()
+        ]
+        left = ("reason", "bad", "first")
+        table = boxed_table(title, ("reason", "count", "bad", "first"), rows, left=left)
+        text_console(stderr=True).print(table)
     for note in report.notes:
         say(note)
 
@@ -245,9 +244,9 @@ def _show_drops(report: ImportReport, drops: list[Drop], as_json: bool) -> None:
 
     bad = [drop for drop in drops if drop.reason in BAD]
     lines = [f"{d.path}: {d.reason}" + (f" ({d.detail})" if d.detail else "") for d in bad]
-    told: dict[str, Any] = report.model_dump(mode="json")
-    told["dropped"] = [asdict(drop) for drop in drops]
-    show(told, "\n".join(lines) or f"none of {report.files:,} files is bad", as_json)
+    result: dict[str, Any] = report.model_dump(mode="json")
+    result["dropped"] = [asdict(drop) for drop in drops]
+    show(result, "\n".join(lines) or f"none of {report.files:,} files is bad", as_json)
 
 
 def _sentence(index: DatasetIndex) -> str:

@@ -103,31 +103,31 @@ def _rates(text: str) -> list[float]:
 
 
 def _embedded(encoder: Encoder, held: HeldOut, workdir: Path, options: EmbedOptions) -> EmbeddedSet:
-    """Embed, show on a terminal how far it is, and let go of the encoder."""
+    """Embed, show the progress on a terminal, and close the encoder."""
     from cstl_edge.cli.console import progress
     from cstl_edge.evaluation.embed import embed
 
-    begun: list[tuple[float, int]] = []
+    steps: list[tuple[float, int]] = []
     with progress("embedding") as update:
 
-        def tell(done: int, total: int) -> None:
-            begun.append((time.monotonic(), done))
-            (start, first), (now, _) = begun[0], begun[-1]
+        def report(done: int, total: int) -> None:
+            steps.append((time.monotonic(), done))
+            (start, first), (now, _) = steps[0], steps[-1]
             rate = (now - start) / (done - first) if done > first else 0.0
             left = f", {rate * (total - done) / 60:.0f} min left" if rate else ""
             update(f"embedding: {done:,} of {total:,} sequences{left}")
 
-        made = embed(
+        embedded = embed(
             encoder,
             held.data,
             workdir,
             held.rows,
             options=options,
             source=held.source,
-            progress=tell,
+            progress=report,
         )
     encoder.close()
-    return made
+    return embedded
 
 
 def _record(
@@ -163,17 +163,16 @@ def _write_det(folder: Path, result: Mapping[str, Any], model: str) -> list[str]
 
 
 def _print(record: Mapping[str, Any], markdown: bool, as_json: bool) -> None:
-    from cstl_edge.cli.console import show
-    from cstl_edge.evaluation.tables import markdown as as_markdown
-    from cstl_edge.evaluation.tables import notes, tables, text
+    from cstl_edge.cli.console import show, table_text
+    from cstl_edge.evaluation.tables import notes, tables
 
     sha256 = record["weights_sha256"][:12] or "not on disk"
     head = (
         f"{record['model']} ({record['backend']} {record['precision']}, weights {sha256}) on "
         f"{record['data']}: protocol {record['protocol']}"
     )
-    form = as_markdown if markdown else text
-    parts = [head, *(form(table) for table in tables(record)), "\n".join(notes(record))]
+    texts = [table_text(table, markdown=markdown) for table in tables(record)]
+    parts = [head, *texts, "\n".join(notes(record))]
     if "det_files" in record:
         parts.append(f"DET curve: {', '.join(record['det_files'])}")
     show(record, "\n\n".join(parts), as_json)

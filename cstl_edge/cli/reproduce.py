@@ -16,6 +16,7 @@ from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
     from cstl_edge.reproduce.rows import TableRow
+    from cstl_edge.training.presets import TablePlan
 
 
 figure = typer.Typer(help="Draw the paper's Figures 6 and 7.", no_args_is_help=True)
@@ -147,12 +148,9 @@ def _train(rows: Sequence[TableRow], workers: int, command: str) -> bool:
     return True
 
 
-def _print(plan: Any, told: dict[str, Any], markdown: bool, as_json: bool) -> None:
-    from cstl_edge.cli.console import show
-    from cstl_edge.evaluation.tables import markdown as as_markdown
-    from cstl_edge.evaluation.tables import text
+def _print(plan: TablePlan, record: dict[str, Any], markdown: bool, as_json: bool) -> None:
+    from cstl_edge.cli.console import show, table_text
     from cstl_edge.reproduce.report import notes, printed
 
-    form = as_markdown if markdown else text
-    parts = [*(form(table) for table in printed(plan, told)), "\n".join(notes(plan, told))]
-    show(told, "\n\n".join(parts), as_json)
+    texts = [table_text(table, markdown=markdown) for table in printed(plan, record)]
+    show(record, "\n\n".join([*texts, "\n".join(notes(plan, record))]), as_json)

@@ -1,4 +1,4 @@
-"""Format the metrics of an evaluation as the paper's Table 1 and Table 2, text or Markdown."""
+"""Format the metrics of an evaluation as the paper's Table 1 and Table 2; Markdown."""
 
 from __future__ import annotations
 
@@ -30,21 +30,6 @@ def tables(result: Mapping[str, Any]) -> list[MetricsTable]:
         return [_metrics(result)]
     by_view = _table1(result) if len(conditions) > 1 else _table2(result)
     return [by_view, _metrics(result)]
-
-
-def text(table: MetricsTable) -> str:
-    """Return a table for a terminal.
-
-    >>> print(text(MetricsTable("Rank-1", ("Probe", "Mean"), (("NM", "97.8"), ("BG", "9.1")))))
-    Rank-1
-    Probe  Mean
-    NM     97.8
-    BG      9.1
-    """
-    lines = [table.columns, *table.rows]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(table.columns))]
-    body = ("  ".join(_padded(line, widths)).rstrip() for line in lines)
-    return "\n".join([table.title, *body])
 
 
 def markdown(table: MetricsTable) -> str:
@@ -172,11 +157,3 @@ def _percent(share: float | None) -> str:
 
 def _interval(ends: Sequence[float]) -> str:
     return f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
-
-
-def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    first, *others = (
-        cell.ljust(width) if k == 0 else cell.rjust(width)
-        for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return [first, *others]

@@ -5,7 +5,8 @@ import numpy as np
 from cstl_edge.evaluation.embed import EmbeddedSet
 from cstl_edge.evaluation.embeddings import GALLERY
 from cstl_edge.evaluation.evaluate import evaluate
-from cstl_edge.evaluation.tables import markdown, notes, tables, text
+from cstl_edge.cli.console import table_text
+from cstl_edge.evaluation.tables import markdown, notes, tables
 
 from .conftest import made_walks
 from .test_closed_set_matching import OU_VIEWS
@@ -19,7 +20,7 @@ def found(walks, protocol="auto", **more):
 
 def test_casia_b_prints_as_table_1():
     walks = made_walks(people=3, views=(0, 18, 36), spread=0.0)
-    shown = text(tables(found(walks))[0]).splitlines()
+    shown = table_text(tables(found(walks))[0], markdown=False).splitlines()
     assert shown[0] == "Rank-1 (%) by probe view, identical views excluded"
     assert shown[1].split() == ["Probe", "0°", "18°", "36°", "Mean", "95", "%"]
     assert [line.split()[0] for line in shown[2:]] == ["NM", "BG", "CL", "Mean"]
@@ -29,7 +30,7 @@ def test_casia_b_prints_as_table_1():
 
 def test_ou_mvlp_prints_as_table_2():
     walks = made_walks(people=3, views=OU_VIEWS, names=("00", "01"), spread=0.0)
-    shown = text(tables(found(walks))[0]).splitlines()
+    shown = table_text(tables(found(walks))[0], markdown=False).splitlines()
     assert shown[1].split() == ["Probe", "Gallery", "all", "14", "views", "95", "%"]
     assert [line.split()[0] for line in shown[2:]] == [*(f"{v}°" for v in OU_VIEWS), "Mean"]
 
