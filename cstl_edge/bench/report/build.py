@@ -1,10 +1,10 @@
-"""The report from result files: chapters, comparisons, what was skipped, how it was measured."""
+"""Report builder: result files in, chapters with comparisons, sections, skips and method out."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from itertools import count
@@ -12,34 +12,46 @@ from pathlib import Path
 
 from cstl_edge import __version__
 from cstl_edge.bench.record import ModelUnderTest, Row
-from cstl_edge.bench.report.load import Chapter, against, chapters, read_all, text
-from cstl_edge.bench.report.page import Part, Report, Section
+from cstl_edge.bench.report.charts.svg import Numbers
+from cstl_edge.bench.report.load import (
+    MachineResults,
+    by_machine,
+    comparison_pairs,
+    ignore,
+    one_line_text,
+    read_files,
+    utc_of,
+)
+from cstl_edge.bench.report.page import PageChapter, ReportPage, Section
+from cstl_edge.bench.report.rows import describe_case
 from cstl_edge.bench.report.sections import (
     accuracy_power,
-    comparison,
     conditions,
     peers,
     roofline,
     timings,
     trtexec,
 )
+from cstl_edge.bench.report.sections.comparison import comparison_chapter
 from cstl_edge.bench.report.sections.headlines import headlines
-from cstl_edge.bench.report.tables import Table, case_of, ran_as, without_empty
+from cstl_edge.bench.report.tables import ReportTable
 from cstl_edge.errors import ConfigError
 
-BUILDERS = (
-    timings.single,
-    timings.graph,
-    timings.multi,
-    timings.offline,
-    timings.end_to_end,
-    accuracy_power.accuracy,
-    peers.peers,
-    roofline.roofline,
-    accuracy_power.power,
-    trtexec.trtexec,
-)
-SHOWN = ("driver", "l4t", "power_mode", "container")  # of the environment, where it has them
+Builder = Callable[[MachineResults, Sequence[Row], Numbers], Section | None]
+SECTIONS: Mapping[str, Builder] = {
+    "single": timings.single,
+    "graph": timings.graph,
+    "multi": timings.multi,
+    "offline": timings.offline,
+    "end_to_end": timings.end_to_end,
+    "accuracy": accuracy_power.accuracy,
+    "peers": peers.peers,
+    "roofline": roofline.roofline,
+    "power": accuracy_power.power,
+    "trtexec": trtexec.trtexec,
+}
+"""Builder of the section of each scenario, in the order of the page."""
+ENVIRONMENT = ("driver", "l4t", "power_mode", "container")  # shown where it has them
 RAN = ("backend", "version", "on", "tensors", "computed in", "threads", "options")
 METHOD = (
     "Times are milliseconds on a monotonic clock. Every sample is kept in the order it was taken; "
@@ -54,40 +66,41 @@ METHOD = (
 )
 
 
-def report(
-    paths: Sequence[Path], base: str | None = None, tell: Callable[[str], None] | None = None
-) -> Report:
-    """Return what the files hold, compared with `base`: a file or the begin of a commit.
+def build_report(
+    paths: Sequence[Path], base: str | None = None, notify: Callable[[str], None] = ignore
+) -> ReportPage:
+    """Return the report of result files, compared with a base.
 
-    tell: narrates which files have no result
-    Raises DataError for files that cannot be read or hold no result, ConfigError for a commit that
-    none of them has and where the extra `bench` is not installed.
+    Args:
+        paths: the files, as for `read_file`
+        base: a file of results or the begin of a commit
+        notify: takes a line for each file without results
+
+    Raises:
+        DataError: for files that cannot be read or hold no result.
+        ConfigError: for a commit that none of them has, and without the extra `bench`.
     """
-    _needs("jinja2", "matplotlib", "scipy")
-    rows = read_all(paths, tell)
-    n = count(1)
-    compared = [
-        made
-        for k, pair in enumerate(against(rows, base))
-        if (made := comparison.part(*pair, k, n, asked=base is not None))
-    ]
-    shown = chapters(rows)
-    parts = (*compared, *(_part(chapter, k, n) for k, chapter in enumerate(shown)))
-    return Report("cstl_edge: benchmarks", _lead(rows, shown), parts, METHOD, _made())
-
-
-def _lead(rows: Sequence[Row], shown: Sequence[Chapter]) -> str:
-    """Say in one sentence what the page is about."""
-    runs = len({row.run for row in rows})
-    machines = len({chapter.machine.split(": ")[0] for chapter in shown})
-    return (
-        f"How fast, how accurate and how near to the limit of the hardware people are recognised "
-        f"by their walk: {len(rows):,} results of {runs} run{'s' * (runs != 1)} on "
-        f"{machines} machine{'s' * (machines != 1)}."
+    _require_modules("jinja2", "matplotlib", "scipy")
+    rows = read_files(paths, notify)
+    numbers = count(1)
+    compared = (
+        comparison_chapter(*pair, k, numbers, requested=base is not None)
+        for k, pair in enumerate(comparison_pairs(rows, base))
+    )
+    comparisons = [chapter for chapter in compared if chapter]  # numbers the first pictures
+    machines = by_machine(rows)
+    chapters = (*comparisons, *(_chapter(one, k, numbers) for k, one in enumerate(machines)))
+    created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    return ReportPage(
+        "cstl_edge: benchmarks",
+        _lead(rows, machines),
+        chapters,
+        METHOD,
+        f"Made by cstl_edge {__version__} on {created}.",
     )
 
 
-def _needs(*modules: str) -> None:
+def _require_modules(*modules: str) -> None:
     try:
         for name in modules:
             import_module(name)
@@ -97,95 +110,116 @@ def _needs(*modules: str) -> None:
         ) from err
 
 
-def _part(chapter: Chapter, k: int, n: count[int]) -> Part:
-    built = (build(chapter, n) for build in BUILDERS)
-    made = [replace(section, id=f"{section.id}-{k + 1}") for section in built if section]
-    sections = (*made, *_rest(chapter, k))
-    facts = _facts(chapter)
-    return Part(f"machine-{k + 1}", chapter.machine, facts, headlines(chapter), sections)
+def _lead(rows: Sequence[Row], results: Sequence[MachineResults]) -> str:
+    """Return the subject of the page in one sentence."""
+    runs = len({row.run for row in rows})
+    machines = len({one.machine.split(": ")[0] for one in results})
+    return (
+        f"How fast, how accurate and how near to the limit of the hardware people are recognised "
+        f"by their walk: {len(rows):,} results of {runs} run{'s' * (runs != 1)} on "
+        f"{machines} machine{'s' * (machines != 1)}."
+    )
 
 
-def _facts(chapter: Chapter) -> tuple[tuple[str, str], ...]:
-    """Say what ran where."""
-    machine = chapter.environment
-    subjects = {row.subject.model_dump_json(): row.subject for row in chapter.rows
-                if row.subject and row.scenario != "peers"}  # fmt: skip
-    threads = {row.ran.threads for row in chapter.rows if row.ran and row.ran.threads}
+def _chapter(results: MachineResults, k: int, numbers: Numbers) -> PageChapter:
+    sections = []
+    for scenario, builder in SECTIONS.items():
+        rows = results.of(scenario)
+        section = builder(results, rows, numbers) if rows else None
+        if section:
+            sections.append(replace(section, id=f"{scenario}-{k + 1}"))
+    if tables := _appendix(results):
+        sections.append(Section("Beside the figures", tables=tables, id=f"rest-{k + 1}"))
+    return PageChapter(
+        f"machine-{k + 1}", results.machine, _facts(results), headlines(results), tuple(sections)
+    )
+
+
+def _facts(results: MachineResults) -> tuple[tuple[str, str], ...]:
+    """Return names and values of what ran where."""
+    machine = results.environment
+    models = {row.subject.model_dump_json(): row.subject for row in results.rows
+              if row.subject and row.scenario != "peers"}  # fmt: skip
+    threads = {row.ran.threads for row in results.rows if row.ran and row.ran.threads}
     facts = [
-        ("commit", ", ".join(chapter.commits)),
-        ("measured", _span(text(row.environment.get("utc")) for row in chapter.rows)),
-        *(("network", _network(subject)) for subject in subjects.values()),
+        ("commit", ", ".join(results.commits)),
+        ("measured", _period(utc_of(row) for row in results.rows)),
+        *(("network", _network(model)) for model in models.values()),
         ("threads", ", ".join(str(x) for x in sorted(threads))),
-        ("versions", text(machine.get("packages"))),
-        *((name, text(machine.get(name))) for name in SHOWN),
+        ("versions", one_line_text(machine.get("packages"))),
+        *((name.replace("_", " "), one_line_text(machine.get(name))) for name in ENVIRONMENT),
     ]
-    if doubts := warnings(chapter.rows):
-        some = sum(bool(row.warnings) for row in chapter.rows)
-        said = ", ".join(f"{kind} ({times})" for kind, times, _ in doubts)
-        facts.append(("in doubt", f"{some} of {len(chapter.rows)} results: {said}"))
-    if chapter.replaced:
-        facts.append(("replaced", f"{chapter.replaced} results of earlier runs, not shown"))
-    return tuple((name.replace("_", " "), told) for name, told in facts if told)
+    if warned := warning_counts(results.rows):
+        some = sum(bool(row.warnings) for row in results.rows)
+        kinds = ", ".join(f"{kind} ({times})" for kind, times, _ in warned)
+        facts.append(("in doubt", f"{some} of {len(results.rows)} results: {kinds}"))
+    if results.replaced:
+        facts.append(("replaced", f"{results.replaced} results of earlier runs, not shown"))
+    return tuple((name, value) for name, value in facts if value)
 
 
-def _network(subject: ModelUnderTest) -> str:
-    height, width = subject.size
-    widths = "/".join(str(x) for x in subject.widths)
-    said = [
-        subject.name,
+def _network(model: ModelUnderTest) -> str:
+    height, width = model.size
+    widths = "/".join(str(x) for x in model.widths)
+    words = [
+        model.name,
         f"{height}×{width}",
-        f"{subject.parts} parts",
+        f"{model.parts} parts",
         f"widths {widths}" if widths else "",
-        f"weights {subject.weights_sha256[:12]}" if subject.trained else "random weights",
+        f"weights {model.weights_sha256[:12]}" if model.trained else "random weights",
     ]
-    return ", ".join(x for x in said if x)
+    return ", ".join(word for word in words if word)
 
 
-def _span(stamps: Iterable[str]) -> str:
-    found = sorted({stamp for stamp in stamps if stamp})
-    ends = dict.fromkeys([*found[:1], *found[-1:]])
+def _period(stamps: Iterable[str]) -> str:
+    known = sorted({stamp for stamp in stamps if stamp})
+    ends = dict.fromkeys([*known[:1], *known[-1:]])
     return " to ".join(end.replace("T", " ").replace("Z", " UTC") for end in ends)
 
 
-def _rest(chapter: Chapter, k: int) -> list[Section]:
-    """Return what is not a figure: backends as they ran, warnings, what was skipped and why."""
-    tables = []
-    if backends := ran_as(chapter.rows):
-        made = Table("Backends as they ran", RAN, tuple(backends), left=7, folded=True)
-        tables.append(without_empty(made))
-    if around := conditions.table(chapter.rows):
-        tables.append(around)
-    if doubts := warnings(chapter.rows):
-        tables.append(Table("Warnings", ("", "rows", "for example"), doubts, folded=True))
-    if missing := skipped(chapter.rows):
-        named = ("", "scenario", "case", "why")
-        tables.append(without_empty(Table("Without a figure", named, missing, left=4)))
-    return [Section(f"rest-{k + 1}", "Beside the figures", (), tuple(tables))] if tables else []
+def _appendix(results: MachineResults) -> tuple[ReportTable, ...]:
+    """Return what is no figure: backends as they ran, conditions, warnings, skips with reasons."""
+    backends, skipped = backends_as_run(results.rows), skipped_rows(results.rows)
+    warned, named = warning_counts(results.rows), ("", "scenario", "case", "why")
+    tables = (
+        ReportTable("Backends as they ran", RAN, backends, 7, folded=True).without_empty_columns(),
+        conditions.table(results.rows).without_empty_columns(),
+        ReportTable("Warnings", ("", "rows", "for example"), warned, folded=True),
+        ReportTable("Without a figure", named, skipped, left=4).without_empty_columns(),
+    )
+    return tuple(table for table in tables if table.rows)
 
 
-def warnings(rows: Iterable[Row]) -> tuple[tuple[str, str, str], ...]:
+def backends_as_run(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
+    """Return each backend as it ran, once: name, version, provider, precision, threads, options."""
+    lines = set()
+    for ran in (row.ran for row in rows if row.ran is not None):
+        options = ", ".join(f"{k} {v}" for k, v in ran.options.items())
+        threads = "" if ran.threads is None else str(ran.threads)
+        precision = (ran.precision, ran.computed_in)
+        lines.add((ran.backend, ran.version, ran.provider, *precision, threads, options))
+    return tuple(sorted(lines))
+
+
+def warning_counts(rows: Iterable[Row]) -> tuple[tuple[str, str, str], ...]:
     """Return each kind of warning, the commonest first: its words, in how many rows, an example."""
-    found = [warning.partition(":") for row in rows for warning in row.warnings]
-    counted = Counter(kind for kind, _, _ in found)
-    examples = {kind: rest for kind, _, rest in reversed(found)}
+    warnings = [warning.partition(":") for row in rows for warning in row.warnings]
+    counted = Counter(kind for kind, _, _ in warnings)
+    examples = {kind: rest for kind, _, rest in reversed(warnings)}
     return tuple((k, str(times), examples[k].strip()) for k, times in counted.most_common())
 
 
-def skipped(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
-    """Return each contender without a figure once per scenario and reason, with its reason."""
-    found: dict[tuple[str, str, str], list[str]] = {}
+def skipped_rows(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
+    """Return each backend without a figure once per scenario and reason, with its reason."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
         why = row.skipped
         if why is None and row.check is not None and not row.check.ok:
             why = f"wrong outputs: cosine {row.check.cosine:.3g} to {row.check.reference}"
         if why is not None:
-            found.setdefault((row.contender, row.scenario, why), []).append(case_of(row.case))
+            cases = groups.setdefault((row.contender, row.scenario, why), [])
+            cases.append(describe_case(row.case))
     return tuple(
-        (contender, scenario, "; ".join(dict.fromkeys(case for case in cases if case)), why)
-        for (contender, scenario, why), cases in found.items()
+        (name, scenario, "; ".join(dict.fromkeys(case for case in cases if case)), why)
+        for (name, scenario, why), cases in groups.items()
     )
-
-
-def _made() -> str:
-    stamp = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return f"Made by cstl_edge {__version__} on {stamp}."

@@ -1,8 +1,8 @@
-"""Faster, slower or no difference: rows of two machines or commits, laid side by side.
+"""Statistical comparison of two machines or commits: faster, slower or no difference.
 
-Each pair of rows with the same scenario, contender, case and network gets a Mann-Whitney test of
-its raw samples (two-sided), and all p-values of a comparison are corrected together by Holm's
-method. A difference has to be both sure and worth naming; its size is the ratio of medians.
+Each pair of rows with the same scenario, backend, case and network gets a Mann-Whitney test of its
+raw samples (two-sided), and all p-values of a comparison are corrected together by Holm's method. A
+difference has to be both sure and worth naming; its size is the ratio of medians.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cstl_edge.bench.record import Row
-from cstl_edge.bench.report.formatting import mark
+from cstl_edge.bench.report.formatting import quantile
+from cstl_edge.bench.report.rows import main_stage
 
 ALPHA = 0.01  # after the correction
 SMALLEST = 0.02  # a change of the median below this share is not worth naming
 FEWEST = 8  # independent samples a side: below, not even separate groups reach ALPHA among many
-STAGES = ("wall", "total", "latency", "device", "compute")  # what stands for a row, first found
+UNTESTED = ("roofline",)  # peaks of the machine itself: their rates are set beside each other
 
-APART = ("roofline",)  # what the machine itself can do: its rates are laid beside each other
 Verdict = Literal["faster", "slower", "no difference", "too few samples"]
 Key = tuple[object, ...]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How the second of two matched rows compares with the first."""
+    """The second of two matched rows compared with the first."""
 
     before: Row
     after: Row
@@ -43,30 +43,25 @@ class Difference:
     verdict: Verdict
 
 
-def key(row: Row) -> Key:
+def match_key(row: Row) -> Key:
     """Return what two rows must share to be compared; weights may differ, the network may not."""
     subject = row.subject
     network = subject and (subject.name, subject.size, subject.parts, subject.widths)
     return (row.scenario, row.contender, row.case.model_dump_json(), network)
 
 
-def found_key(row: Row) -> Key:
-    """Return `key` without the number of walkers, which a search finds and two machines differ in.
+def search_key(row: Row) -> Key:
+    """Return `match_key` without the number of walkers, the result of a search.
 
     >>> from cstl_edge.bench.record import Case
     >>> case = Case(source="synthetic://8, crossing together", walkers=8)
-    >>> found_key(Row(run="", scenario="end_to_end", contender="x", case=case))[2]
+    >>> search_key(Row(run="", scenario="end_to_end", contender="x", case=case))[2]
     'synthetic://N, crossing together'
     """
     source = re.sub(r"(?<=synthetic://)\d+", "N", row.case.source or "")
     case = row.case.model_copy(update={"walkers": None, "source": None})
-    plain = row.model_copy(update={"case": case})
-    return (*key(plain)[:2], source, *key(plain)[2:])
-
-
-def stage_of(row: Row) -> str | None:
-    """Return the stage that stands for a row of times."""
-    return next((stage for stage in STAGES if row.samples.get(stage)), None)
+    key = match_key(row.model_copy(update={"case": case}))
+    return (*key[:2], source, *key[2:])
 
 
 def compare(
@@ -74,19 +69,23 @@ def compare(
 ) -> list[Difference]:
     """Return the differences between matched rows of times, in the order of `after`.
 
-    smallest: share of the median below which a difference is none
-    alpha:    level of the test over all rows together, after Holm's correction
+    Args:
+        before: rows of one side
+        after: rows of the other
+        smallest: share of the median below which a difference is none
+        alpha: level of the test over all rows together, after Holm's correction
     """
-    found: list[Difference] = []
+    differences: list[Difference] = []
     pool = _by_key(before)
-    for name, (stage, rows) in _by_key(after).items():
-        there = pool.get(name)
-        if there is not None and there[0] == stage:
-            found.append(_difference(there[1], rows, stage))
-    tested = [k for k, one in enumerate(found) if one.verdict != "too few samples"]
-    for k, p in zip(tested, holm([found[k].p for k in tested]), strict=True):
-        found[k] = replace(found[k], p=p, verdict=_verdict(found[k].ratio, p, smallest, alpha))
-    return found
+    for key, (stage, rows) in _by_key(after).items():
+        match = pool.get(key)
+        if match is not None and match[0] == stage:
+            differences.append(_difference(match[1], rows, stage))
+    tested = [k for k, one in enumerate(differences) if one.verdict != "too few samples"]
+    for k, p in zip(tested, holm([differences[k].p for k in tested]), strict=True):
+        one = differences[k]
+        differences[k] = replace(one, p=p, verdict=_verdict(one.ratio, p, smallest, alpha))
+    return differences
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -104,10 +103,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def independent(samples: Sequence[float]) -> list[float]:
-    """Return every k-th sample, k so large that neighbours hardly tell of each other.
+    """Return every k-th sample, k so large that successive samples hardly correlate.
 
     The test takes samples for independent, but a busy moment slows several in a row: with a
-    correlation r of the ranks of neighbours, n samples tell as much as n (1 - r) / (1 + r).
+    correlation r of successive ranks, n samples carry as much as n (1 - r) / (1 + r).
     """
     if len(set(samples)) < 3:
         return [*samples]
@@ -130,36 +129,29 @@ def mann_whitney(before: Sequence[float], after: Sequence[float]) -> tuple[float
 
 def _by_key(rows: Iterable[Row]) -> Mapping[Key, tuple[str, list[Row]]]:
     """Return rows of times by their key; the runs of one machine and commit are put together."""
-    found: dict[Key, tuple[str, list[Row]]] = {}
+    groups: dict[Key, tuple[str, list[Row]]] = {}
     for row in rows:
-        stage = stage_of(row)
-        if stage is None or row.scenario in APART:
+        stage = main_stage(row)
+        if stage is None or row.scenario in UNTESTED:
             continue
-        there = found.setdefault(key(row), (stage, []))
-        if there[0] == stage:
-            there[1].append(row)
-    return found
+        group = groups.setdefault(match_key(row), (stage, []))
+        if group[0] == stage:
+            group[1].append(row)
+    return groups
 
 
 def _difference(before: Sequence[Row], after: Sequence[Row], stage: str) -> Difference:
     raw = [[x for row in rows for x in row.samples[stage]] for rows in (before, after)]
-    old, new = (mark(samples, 50) for samples in raw)
+    old, new = (quantile(samples, 50) for samples in raw)
     thinned = [[x for r in rows for x in independent(r.samples[stage])] for rows in (before, after)]
     p, quicker = mann_whitney(*thinned)
     few = min(len(samples) for samples in thinned) < FEWEST
     interval = None
     if old.low and old.high and new.low is not None and new.high is not None:
         interval = (new.low / old.high, new.high / old.low)
-    return Difference(
-        before[-1],
-        after[-1],
-        stage,
-        new.value / old.value if old.value else math.inf,
-        interval,
-        quicker,
-        p,
-        "too few samples" if few else "no difference",
-    )
+    ratio = new.value / old.value if old.value else math.inf
+    verdict: Verdict = "too few samples" if few else "no difference"
+    return Difference(before[-1], after[-1], stage, ratio, interval, quicker, p, verdict)
 
 
 def _verdict(ratio: float, p: float, smallest: float, alpha: float) -> Verdict:

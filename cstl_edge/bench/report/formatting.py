@@ -1,4 +1,4 @@
-"""Figures with as many digits as they carry.
+"""Numbers as text, with as many digits as they carry.
 
 The 95 % interval of a percentile needs no distribution: it lies between two of the sorted samples,
 whose ranks follow from the binomial distribution.
@@ -15,10 +15,11 @@ from cstl_edge.measure.stats import percentile
 
 MOST_DIGITS = 3
 LEAST_DIGITS = 2  # and where no interval tells how sure a figure is
+UNKNOWN_ERROR = 0.1  # of a figure without an interval, as a share of it
 
 
 @dataclass(frozen=True)
-class Mark:
+class Quantile:
     """A percentile and its 95 % interval; an end is None where so few samples set no bound."""
 
     value: float
@@ -26,25 +27,26 @@ class Mark:
     high: float | None
 
     @property
-    def share(self) -> float:
-        """Return half the interval as a share of the value; a tenth where there is none."""
+    def relative_error(self) -> float:
+        """Return half the interval as a share of the value; UNKNOWN_ERROR where there is none."""
         if self.low is None or self.high is None or not self.value:
-            return 0.1
+            return UNKNOWN_ERROR
         return (self.high - self.low) / 2 / self.value
 
     def __str__(self) -> str:
-        return number(self.value, self.value * self.share)
+        """Return the value with the digits that its interval allows."""
+        return number(self.value, self.value * self.relative_error)
 
 
-def mark(samples: Sequence[float], q: float) -> Mark:
+def quantile(samples: Sequence[float], q: float) -> Quantile:
     """Return the `q`-th percentile of at least one sample, with its interval.
 
-    >>> mark([4.0, 1.0, 3.0, 2.0], 50)
-    Mark(value=2.0, low=None, high=None)
+    >>> quantile([4.0, 1.0, 3.0, 2.0], 50)
+    Quantile(value=2.0, low=None, high=None)
     """
     ordered = sorted(samples)
     low, high = _ranks(len(ordered), q)
-    return Mark(
+    return Quantile(
         percentile(ordered, q),
         ordered[low - 1] if low >= 1 else None,
         ordered[high - 1] if high <= len(ordered) else None,
@@ -61,7 +63,12 @@ def _ranks(count: int, q: float) -> tuple[int, int]:
 
 
 def number(value: float, error: float | None = None, digits: int = MOST_DIGITS) -> str:
-    """Return `value` with two to `digits` digits, the third only where its `error` allows.
+    """Return a number with two to `digits` digits, the third only where its error allows.
+
+    Args:
+        value: the number
+        error: half of its interval, in the same unit; None where it is not known
+        digits: the most to show
 
     >>> number(1.8342), number(1.8342, 0.05), number(1.8342, 0.3), number(12345)
     ('1.83', '1.83', '1.8', '12,300')
@@ -89,10 +96,10 @@ def percent(share: float, error: float | None = None) -> str:
     return f"{100 * share:.{0 if coarse else 1}f} %"
 
 
-def count(value: float) -> str:
-    """Return a whole number with its thousands parted.
+def whole(value: float) -> str:
+    """Return a whole number with separated thousands.
 
-    >>> count(5485.0)
+    >>> whole(5485.0)
     '5,485'
     """
     return f"{round(value):,}"

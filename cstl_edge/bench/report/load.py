@@ -1,7 +1,7 @@
-"""Result files of `cstl-edge bench`, bundles of boards and exports of trtexec, as chapters.
+"""Result files of `cstl-edge bench`, bundles of boards and exports of trtexec, read and grouped.
 
-A chapter shows one machine: of each scenario the last run, since rows of one table are to share
-their conditions. A side of a comparison is all that one machine measured at one commit.
+A chapter of the page shows one machine: of each scenario the last run, since rows of one table are
+to share their conditions. A side of a comparison is all that one machine measured at one commit.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ PIECES = ("peers", "trtexec")
 
 
 @dataclass(frozen=True)
-class Chapter:
-    """What one machine measured; for a comparison, at one commit."""
+class MachineResults:
+    """Rows that one machine measured; for a comparison, at one commit."""
 
     machine: str
     """In words, e.g. `AMD EPYC, 2 cores, avx512f`."""
@@ -36,23 +36,23 @@ class Chapter:
 
     @property
     def environment(self) -> Mapping[str, Any]:
-        """Of the last run that tells."""
+        """Of the last run that recorded it."""
         return next((r.environment for r in reversed(self.rows) if r.environment), {})
 
     @property
     def commits(self) -> list[str]:
         """The commits of its rows, the last first."""
-        return list(dict.fromkeys(commit(row) for row in reversed(self.rows) if row.environment))
+        return list(dict.fromkeys(commit_of(row) for row in reversed(self.rows) if row.environment))
 
     def of(self, scenario: str) -> tuple[Row, ...]:
         """Return the rows of a scenario that have a figure."""
         return tuple(r for r in self.rows if r.scenario == scenario and r.skipped is None)
 
 
-def read(path: Path) -> list[Row]:
-    """Return the rows of one file, whichever it is (DataError); none where none is of ours.
+def read_file(path: Path) -> list[Row]:
+    """Return the rows of one file of any kind (DataError); none where none is of ours.
 
-    A .zip is what `cstl-edge bench --jetson` wrote, a .json an export of trtexec, anything else
+    A .zip is a bundle of `cstl-edge bench --jetson`, a .json an export of trtexec, anything else
     JSON lines, of which those of other benchmarks are left out.
     """
     suffix = path.suffix.lower()
@@ -61,129 +61,146 @@ def read(path: Path) -> list[Row]:
 
         rows = list(read_bundle(path))
     elif suffix == ".json":
-        rows = [_trtexec(path)]
+        rows = [_trtexec_row(path)]
     else:
         rows = list(read_rows(path))
     for row in rows:
-        _plausible(path, row)
+        _require_plausible(path, row)
     return rows
 
 
-def read_all(paths: Iterable[Path], tell: Callable[[str], None] | None = None) -> list[Row]:
-    """Return the rows of all files, at least one (DataError); tells which files have none.
+def ignore(_line: str) -> None:
+    """Take a line and do nothing."""
 
-    So a folder of results can be given with what other benchmarks wrote there.
+
+def read_files(paths: Iterable[Path], notify: Callable[[str], None] = ignore) -> list[Row]:
+    """Return the rows of all files, at least one (DataError).
+
+    A folder of results can so be given with the files of other benchmarks in it.
+    notify: takes a line for each file without results
     """
-    found: list[Row] = []
+    rows: list[Row] = []
     empty = []
     for path in paths:
-        rows = read(path)
-        found += rows
-        if not rows:
+        own = read_file(path)
+        rows += own
+        if not own:
             empty.append(one_line(path))
-    if not found:
+    if not rows:
         raise DataError(
             f"{', '.join(empty)}: expected results of cstl-edge bench, of a board or of trtexec; "
             "found none"
         )
-    if tell is not None:
-        for name in empty:
-            tell(f"{name}: no results of cstl-edge bench, left out")
-    return found
+    for name in empty:
+        notify(f"{name}: no results of cstl-edge bench, left out")
+    return rows
 
 
-def chapters(rows: Iterable[Row]) -> list[Chapter]:
+def by_machine(rows: Iterable[Row]) -> list[MachineResults]:
     """Return rows by machine and network, of each scenario the last run, in the order of these.
 
-    Rows that do not tell where they ran, as trtexec's, go to the one machine that there is, or else
-    to one of their own.
+    Rows without a machine, as trtexec's, go to the one machine that there is, or else to one of
+    their own.
     """
-    found: dict[str, list[Row]] = {}
+    machines: dict[str, list[Row]] = {}
     nowhere: list[Row] = []
     for row in rows:
-        place = found.setdefault(machine(row.environment), []) if row.environment else nowhere
+        known = bool(row.environment)
+        place = machines.setdefault(machine_name(row.environment), []) if known else nowhere
         place.append(row)
     if nowhere:
-        only = next(iter(found)) if len(found) == 1 else machine({})
-        found.setdefault(only, []).extend(nowhere)
+        only = next(iter(machines)) if len(machines) == 1 else machine_name({})
+        machines.setdefault(only, []).extend(nowhere)
     return _by_time(
         _last_runs(label, own)
-        for name, taken in found.items()
+        for name, taken in machines.items()
         for label, own in _by_network(name, taken).items()
     )
 
 
-def sides(rows: Iterable[Row]) -> list[Chapter]:
+def by_commit(rows: Iterable[Row]) -> list[MachineResults]:
     """Return rows by machine and commit, every run of them, in the order of their last runs."""
-    found: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in (row for row in rows if row.environment):
-        found.setdefault((machine(row.environment), commit(row)), []).append(row)
-    return _by_time(Chapter(name, tuple(_in_order(taken))) for (name, _), taken in found.items())
+        groups.setdefault((machine_name(row.environment), commit_of(row)), []).append(row)
+    return _by_time(
+        MachineResults(name, tuple(_in_order(taken))) for (name, _), taken in groups.items()
+    )
 
 
-def pairs(found: Sequence[Chapter], base: Sequence[Chapter]) -> list[tuple[Chapter, Chapter]]:
-    """Return for each chapter the one of `base` to compare it with: of the same machine if any."""
-    made = []
-    for one in found:
-        same = [other for other in base if other.machine == one.machine]
-        others = [other for other in (same or base) if other is not one]
-        if others:
-            made.append((others[-1], one))
-    return made
+def comparison_pairs(
+    rows: Sequence[Row], against: str | None
+) -> list[tuple[MachineResults, MachineResults]]:
+    """Return the pairs of sides to compare, each the earlier and the later.
 
-
-def against(rows: Sequence[Row], what: str | None) -> list[tuple[Chapter, Chapter]]:
-    """Return which sides to compare: `what` is a file of results or the begin of a commit.
-
-    Without it two sides are compared, the later with the earlier; more are not guessed at.
+    against: a file of results or the begin of a commit; without it two sides are compared, the
+        later with the earlier, and more are not guessed at
     Raises ConfigError for a commit that no row has, DataError for a file without results.
     """
-    found = sides(rows)
-    if what is None:
-        return [(found[0], found[1])] if len(found) == 2 else []
-    if Path(what).is_file():
-        return pairs(found, sides(read_all([Path(what)])))
-    base = [one for one in found if one.commits and one.commits[0].startswith(what)]
-    if not what or not base:
-        commits = ", ".join(sorted({name for one in found for name in one.commits}))
+    sides = by_commit(rows)
+    if against is None:
+        return [(sides[0], sides[1])] if len(sides) == 2 else []
+    if Path(against).is_file():
+        return _pairs(sides, by_commit(read_files([Path(against)])))
+    base = [one for one in sides if one.commits and one.commits[0].startswith(against)]
+    if not against or not base:
+        commits = ", ".join(sorted({name for one in sides for name in one.commits}))
         raise ConfigError(
             f"expected --against a file of results or one of the commits {one_line(commits)}; "
-            f"got {one_line(what)!r}"
+            f"got {one_line(against)!r}"
         )
-    return pairs([one for one in found if one not in base], base)
+    return _pairs([one for one in sides if one not in base], base)
 
 
-def machine(environment: Mapping[str, Any]) -> str:
+def _pairs(
+    sides: Sequence[MachineResults], base: Sequence[MachineResults]
+) -> list[tuple[MachineResults, MachineResults]]:
+    """Return each side with the last of `base`: of the same machine if any."""
+    pairs = []
+    for side in sides:
+        same = [other for other in base if other.machine == side.machine]
+        others = [other for other in (same or base) if other is not side]
+        if others:
+            pairs.append((others[-1], side))
+    return pairs
+
+
+def machine_name(environment: Mapping[str, Any]) -> str:
     """Return in words what tells this machine apart from others.
 
-    >>> machine({"cpu": "AMD EPYC", "cores": 2, "vector": "avx512f", "system": "Linux x86_64"})
-    'AMD EPYC, avx512f, 2 cores, Linux x86_64'
+    >>> machine_name({"cpu": "AMD EPYC", "cores": 2, "vector": "avx512f", "system": "Linux"})
+    'AMD EPYC, avx512f, 2 cores, Linux'
     """
-    told = []
+    words = []
     for name in MACHINE:
         value = environment.get(name)
         if value not in (None, "", [], {}):
-            told.append(f"{text(value)} cores" if name == "cores" else text(value))
-    return ", ".join(told) or f"{UNKNOWN} machine"
+            words.append(one_line_text(value) + (" cores" if name == "cores" else ""))
+    return ", ".join(words) or f"{UNKNOWN} machine"
 
 
-def commit(row: Row) -> str:
+def commit_of(row: Row) -> str:
     """Return the commit that a row was measured at."""
-    return text(row.environment.get("commit")) or UNKNOWN
+    return one_line_text(row.environment.get("commit")) or UNKNOWN
 
 
-def text(value: Any) -> str:
-    """Return in one line what a stranger's file has under a name; nothing for nothing."""
+def utc_of(row: Row) -> str:
+    """Return the time that a row's run began; empty where it is not known."""
+    return one_line_text(row.environment.get("utc"))
+
+
+def one_line_text(value: Any) -> str:
+    """Return any value of a stranger's file in one line; nothing for nothing."""
     if value is None or isinstance(value, bool):
         return "yes" if value else ""
     if isinstance(value, Mapping):
-        return one_line(", ".join(f"{name} {text(x)}" for name, x in value.items()))
+        return one_line(", ".join(f"{name} {one_line_text(x)}" for name, x in value.items()))
     if isinstance(value, list | tuple):
-        return one_line(", ".join(text(x) for x in value))
+        return one_line(", ".join(one_line_text(x) for x in value))
     return one_line(value)
 
 
-def _trtexec(path: Path) -> Row:
+def _trtexec_row(path: Path) -> Row:
     """Return the times or, where it holds those, the layers that trtexec exported."""
     from cstl_edge.bench.trtexec import read_profile, read_times
 
@@ -197,26 +214,24 @@ def _trtexec(path: Path) -> Row:
             raise no_times from None
 
 
-def _last_runs(name: str, rows: Sequence[Row]) -> Chapter:
+def _last_runs(name: str, rows: Sequence[Row]) -> MachineResults:
     """Keep of each scenario the last run; all of those that are put together from several."""
     ordered = _in_order(rows)
     last = {row.scenario: row.run for row in ordered}
-    kept = tuple(r for r in ordered if r.scenario in PIECES or last[r.scenario] == r.run)
-    return Chapter(name, kept, replaced=len(rows) - len(kept))
+    shown = tuple(r for r in ordered if r.scenario in PIECES or last[r.scenario] == r.run)
+    return MachineResults(name, shown, replaced=len(rows) - len(shown))
 
 
 def _by_network(name: str, rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Return rows by network, named by it where there are several.
 
-    What no network ran, as the machine's peaks, belongs to each; what is put together from several
-    runs stands with the first.
+    Rows without a network, as the machine's peaks, belong to each; what is put together from
+    several runs stands with the first.
     """
     networks: dict[str, list[Row]] = {}
     common: list[Row] = []
     pieces = [row for row in rows if row.scenario in PIECES]
-    for row in rows:
-        if row.scenario in PIECES:
-            continue
+    for row in (x for x in rows if x.scenario not in PIECES):
         if row.subject is None:
             common.append(row)
         else:
@@ -238,24 +253,20 @@ def _in_order(rows: Sequence[Row]) -> list[Row]:
     runs: dict[str, list[Row]] = {}
     for row in rows:
         runs.setdefault(row.run, []).append(row)
-    ordered = sorted(runs.values(), key=lambda run: _utc(run[0]))
+    ordered = sorted(runs.values(), key=lambda run: utc_of(run[0]))
     return list(chain.from_iterable(ordered))
 
 
-def _by_time(found: Iterable[Chapter]) -> list[Chapter]:
-    return sorted(found, key=lambda one: text(one.environment.get("utc")))
+def _by_time(results: Iterable[MachineResults]) -> list[MachineResults]:
+    return sorted(results, key=lambda one: one_line_text(one.environment.get("utc")))
 
 
-def _utc(row: Row) -> str:
-    return text(row.environment.get("utc"))
-
-
-def _plausible(path: Path, row: Row) -> None:
+def _require_plausible(path: Path, row: Row) -> None:
     """Refuse durations that no clock gives, and figures beyond all that is counted (DataError)."""
-    found = [(stage, x, MS) for stage, samples in row.samples.items() for x in samples]
+    checks = [(stage, x, MS) for stage, samples in row.samples.items() for x in samples]
     figures = [*row.values.items(), *((k, x) for k, ends in row.intervals.items() for x in ends)]
-    found += [(name, abs(x), FIGURES) for name, x in figures]
-    for name, x, (least, most) in found:
+    checks += [(name, abs(x), FIGURES) for name, x in figures]
+    for name, x, (least, most) in checks:
         if x != 0 and not least <= x <= most:
             raise DataError(
                 f"{one_line(path)}: expected 0 or {least:g} to {most:g}; {one_line(row.contender)} "

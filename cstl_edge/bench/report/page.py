@@ -1,4 +1,4 @@
-"""One report as a page of HTML that stands alone, or as Markdown.
+"""The report as one self-contained page of HTML, or as Markdown.
 
 The page loads nothing and runs nothing: styles and pictures are inside, a policy in its head
 forbids the rest, and every text of a result is escaped by the template.
@@ -6,24 +6,26 @@ forbids the rest, and every text of a result is escaped by the template.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 
-from cstl_edge.bench.report.charts.plots import Picture
-from cstl_edge.bench.report.tables import Cell, Table, inert, markdown
+from cstl_edge.bench.report.charts.svg import Picture
+from cstl_edge.bench.report.tables import Cell, ReportTable, escape
 
-WORDS = ("remarks", "why", "for example")  # columns of sentences, which may wrap
+SENTENCES = ("remarks", "why", "for example")  # columns that may wrap
 
 
 @dataclass(frozen=True)
 class Section:
     """One scenario, or one side of it."""
 
-    id: str
     title: str
     lead: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[ReportTable, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    id: str = ""
+    """Anchor in the page."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Headline:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A chapter: one machine at one commit, or one comparison."""
+class PageChapter:
+    """A chapter: one machine and network, or one comparison."""
 
     id: str
     title: str
@@ -48,17 +50,17 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Report:
-    """All that is shown."""
+class ReportPage:
+    """All content of a page."""
 
     title: str
     lead: str
-    parts: tuple[Part, ...]
+    chapters: tuple[PageChapter, ...]
     method: tuple[str, ...]
-    made: str
+    created: str
 
 
-def html(report: Report) -> str:
+def html_page(report: ReportPage) -> str:
     """Return the page."""
     from jinja2 import Environment, StrictUndefined
 
@@ -66,33 +68,36 @@ def html(report: Report) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
-    return inside.from_string(template, {"kind": _kind, "words": WORDS}).render(report=report)
+    page = inside.from_string(template, {"classes": _classes, "sentences": SENTENCES})
+    return page.render(report=report)
 
 
-def text(report: Report) -> str:
+def markdown_page(report: ReportPage) -> str:
     """Return the report in Markdown, for a README: the same tables, without pictures."""
-    lines = [f"# {inert(report.title)}", "", inert(report.lead), ""]
-    for part in report.parts:
-        lines += [f"## {inert(part.title)}", ""]
-        lines += [f"- {inert(name)}: {inert(told)}" for name, told in part.facts]
-        lines += [""] * bool(part.facts)
-        for one in part.headlines:
-            lines.append(f"- **{inert(one.figure)}** {inert(one.what)} ({inert(one.where)})")
-        lines += [""] * bool(part.headlines)
-        for section in part.sections:
-            lines += [f"### {inert(section.title)}", ""]
-            lines += [line for told in section.lead for line in (inert(told), "")]
-            lines += [line for table in section.tables for line in (*markdown(table), "")]
-    lines += ["## How it was measured", ""]
-    lines += [line for told in report.method for line in (inert(told), "")]
-    return "\n".join([*lines, inert(report.made), ""])
+    lines = [f"# {escape(report.title)}", "", escape(report.lead), ""]
+    for chapter in report.chapters:
+        lines += [f"## {escape(chapter.title)}", ""]
+        lines += [f"- {escape(name)}: {escape(fact)}" for name, fact in chapter.facts]
+        lines += [""] * bool(chapter.facts)
+        for one in chapter.headlines:
+            lines.append(f"- **{escape(one.figure)}** {escape(one.what)} ({escape(one.where)})")
+        lines += [""] * bool(chapter.headlines)
+        for section in chapter.sections:
+            lines += [f"### {escape(section.title)}", "", *_paragraphs(section.lead)]
+            lines += [line for table in section.tables for line in (*table.markdown(), "")]
+    lines += ["## How it was measured", "", *_paragraphs(report.method)]
+    return "\n".join([*lines, escape(report.created), ""])
 
 
-def _kind(table: Table, column: int, cell: Cell | str) -> str:
-    """Return the classes of a cell."""
-    kinds = [cell.kind] if isinstance(cell, Cell) and cell.kind else []
-    if table.columns[column] in WORDS:
-        kinds.append("words")
+def _paragraphs(texts: Iterable[str]) -> list[str]:
+    return [line for text in texts for line in (escape(text), "")]
+
+
+def _classes(table: ReportTable, column: int, cell: Cell | str) -> str:
+    """Return the CSS classes of a cell."""
+    classes = [cell.kind] if isinstance(cell, Cell) and cell.kind else []
+    if table.columns[column] in SENTENCES:
+        classes.append("words")
     elif column < table.left:
-        kinds.append("left")
-    return " ".join(kinds)
+        classes.append("left")
+    return " ".join(classes)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Comparison of two sides: sure differences, corrected p-values, dependent samples."""
 
 import itertools
 

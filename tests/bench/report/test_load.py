@@ -1,10 +1,18 @@
-"""TODO."""
+"""Result files: reading, refusals, grouping by machine, network and commit."""
 
 import pytest
 from standin_results import MACHINE, SUBJECT, graph_rows, row, samples
 
 from cstl_edge.bench.record import Case, write_rows
-from cstl_edge.bench.report.load import against, chapters, machine, read, read_all, sides, text
+from cstl_edge.bench.report.load import (
+    by_commit,
+    by_machine,
+    comparison_pairs,
+    machine_name,
+    one_line_text,
+    read_file,
+    read_files,
+)
 from cstl_edge.errors import ConfigError, DataError
 
 CASE = Case(graph="full", batch=1, frames=30)
@@ -12,30 +20,33 @@ CASE = Case(graph="full", batch=1, frames=30)
 
 def timed(run="r1", utc="2026-11-25T03:00:00Z", ms=10.0, **machine):
     return row(
-        case=CASE, run=run, samples={"wall": samples(ms, 20)}, environment={"utc": utc, **machine}
+        case=CASE,
+        run=run,
+        samples={"wall": samples(ms, 20)},
+        environment={"utc": utc, **machine},
     )
 
 
 def test_a_file_comes_back_whole(tmp_path):
     rows = list(graph_rows())
     write_rows(tmp_path / "a.jsonl", rows)
-    assert read(tmp_path / "a.jsonl") == rows
+    assert read_file(tmp_path / "a.jsonl") == rows
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", '{"benchmark": "of another kind"}\n'])
 def test_a_file_without_a_row_is_refused(tmp_path, content):
     (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(DataError, match="found none"):
-        read_all([tmp_path / "a.jsonl"])
+        read_files([tmp_path / "a.jsonl"])
 
 
-def test_beside_results_a_file_without_any_is_told_of(tmp_path):
+def test_beside_results_a_file_without_any_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"benchmark": "of another kind"}\n')
     write_rows(tmp_path / "b.jsonl", [timed()])
-    told = []
-    found = read_all([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], told.append)
+    lines = []
+    found = read_files([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], lines.append)
     assert len(found) == 1
-    assert told == [f"{tmp_path / 'a.jsonl'}: no results of cstl-edge bench, left out"]
+    assert lines == [f"{tmp_path / 'a.jsonl'}: no results of cstl-edge bench, left out"]
 
 
 def test_a_damaged_line_is_named(tmp_path):
@@ -43,27 +54,27 @@ def test_a_damaged_line_is_named(tmp_path):
     with (tmp_path / "a.jsonl").open("a") as file:
         file.write('{"version": 1, "scenario": "gra')
     with pytest.raises(DataError, match="line 2"):
-        read(tmp_path / "a.jsonl")
+        read_file(tmp_path / "a.jsonl")
 
 
 def test_a_missing_file_and_one_that_is_no_bundle_are_refused(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"no zip")
     for name in ("gone.jsonl", "a.zip"):
         with pytest.raises(DataError):
-            read(tmp_path / name)
+            read_file(tmp_path / name)
 
 
 @pytest.mark.parametrize("duration", [-2.0, 5e-324, 1e300])
 def test_a_duration_that_no_clock_gives_is_refused(tmp_path, duration):
     write_rows(tmp_path / "a.jsonl", [row(case=CASE, samples={"wall": [1.0, duration]})])
     with pytest.raises(DataError, match="as wall"):
-        read(tmp_path / "a.jsonl")
+        read_file(tmp_path / "a.jsonl")
 
 
 def test_a_figure_beyond_all_that_is_counted_is_refused(tmp_path):
     write_rows(tmp_path / "a.jsonl", [row(values={"rank1": 0.5}, intervals={"rank1": (0, 1e300)})])
     with pytest.raises(DataError, match="as rank1"):
-        read(tmp_path / "a.jsonl")
+        read_file(tmp_path / "a.jsonl")
 
 
 def test_machines_are_chapters_by_time_machines_and_commits_are_sides():
@@ -72,9 +83,9 @@ def test_machines_are_chapters_by_time_machines_and_commits_are_sides():
         timed("r1", "2026-11-25T00:00:00Z", commit="aaa"),
         timed("r2", "2026-11-26T00:00:00Z", commit="aaa", cores=8),
     ]
-    found = [(one.commits, "8 cores" in one.machine) for one in chapters(rows)]
+    found = [(one.commits, "8 cores" in one.machine) for one in by_machine(rows)]
     assert found == [(["aaa"], True), (["ccc"], False)]
-    found = [(one.commits, "8 cores" in one.machine) for one in sides(rows)]
+    found = [(one.commits, "8 cores" in one.machine) for one in by_commit(rows)]
     assert found == [(["aaa"], False), (["aaa"], True), (["ccc"], False)]
 
 
@@ -82,10 +93,10 @@ def test_of_a_scenario_the_last_run_stands_whole():
     first = [timed("r1"), row(contender="openvino int8", case=CASE, samples={"wall": [1.0]})]
     single = row(scenario="single", case=CASE, samples={"wall": [1.0]})
     second = timed("r2", "2026-11-26T00:00:00Z")
-    (chapter,) = chapters([second, *first, single])
+    (chapter,) = by_machine([second, *first, single])
     assert list(chapter.rows) == [single, second]
     assert chapter.replaced == 2
-    (side,) = sides([second, *first, single])
+    (side,) = by_commit([second, *first, single])
     assert len(side.rows) == 4
 
 
@@ -97,7 +108,7 @@ def test_networks_are_chapters_of_their_own_with_the_machines_peaks():
     )
     peak = row(scenario="roofline", subject=None, values={"gmacs_per_s": 1.0}, environment=MACHINE)
     peers = row(scenario="peers", values={"rank1": 0.5}, environment=MACHINE)
-    found = {one.machine: one for one in chapters([ours, theirs, peak, peers])}
+    found = {one.machine: one for one in by_machine([ours, theirs, peak, peers])}
     (first, second) = sorted(found, key=lambda name: "random" in name)
     assert first.endswith(": shipped, 64×44, widths 16/32/64/64")
     assert second.endswith(": random weights, 64×44, widths 32/64/128/128")
@@ -107,57 +118,57 @@ def test_networks_are_chapters_of_their_own_with_the_machines_peaks():
 
 def test_peers_are_put_together_from_several_runs():
     rows = [row(scenario="peers", run=name, values={"rank1": 0.5}) for name in ("train", "cost")]
-    assert len(chapters(rows)[0].rows) == 2
+    assert len(by_machine(rows)[0].rows) == 2
 
 
 def test_rows_from_nowhere_join_the_only_machine():
     trtexec = row("trtexec", run="t", samples={"latency": [1.0]}).model_copy(
         update={"environment": {}}
     )
-    (chapter,) = chapters([trtexec, timed()])
+    (chapter,) = by_machine([trtexec, timed()])
     assert trtexec in chapter.rows
     assert chapter.commits == ["0123456789ab"]
-    assert [one.machine for one in chapters([trtexec])] == ["unknown machine"]
-    assert len(chapters([trtexec, timed(), timed(cores=8)])) == 3
+    assert [one.machine for one in by_machine([trtexec])] == ["unknown machine"]
+    assert len(by_machine([trtexec, timed(), timed(cores=8)])) == 3
 
 
 def test_two_sides_are_compared_the_later_with_the_earlier():
     rows = [timed(commit="new", utc="2026-11-26T00:00:00Z"), timed("r2", commit="old")]
-    ((before, after),) = against(rows, None)
+    ((before, after),) = comparison_pairs(rows, None)
     assert (before.commits, after.commits) == (["old"], ["new"])
 
 
 def test_three_sides_are_not_guessed_at():
-    assert against([timed(commit=name) for name in "abc"], None) == []
+    assert comparison_pairs([timed(commit=name) for name in "abc"], None) == []
 
 
 def test_a_commit_is_compared_with_the_others_by_machine():
     rows = [timed(commit=c, cores=n) for c in ("old1", "new1") for n in (2, 8)]
-    pairs = against(rows, "old")
+    pairs = comparison_pairs(rows, "old")
     assert all(before.machine == after.machine for before, after in pairs)
     assert [(b.commits, a.commits) for b, a in pairs] == [(["old1"], ["new1"])] * 2
 
 
 def test_a_file_to_compare_with(tmp_path):
     write_rows(tmp_path / "base.jsonl", [timed(commit="base")])
-    ((before, after),) = against([timed(commit="new")], str(tmp_path / "base.jsonl"))
+    ((before, after),) = comparison_pairs([timed(commit="new")], str(tmp_path / "base.jsonl"))
     assert (before.commits, after.commits) == (["base"], ["new"])
 
 
 @pytest.mark.parametrize("what", ["ffff", ""])
 def test_an_unknown_commit_names_those_there_are(what):
     with pytest.raises(ConfigError, match="0123456789ab"):
-        against([timed()], what)
+        comparison_pairs([timed()], what)
 
 
 @pytest.mark.parametrize(
     "value", [{"a": [1, {"b": None}]}, ["x"] * 1000, "a\nb\x00", 1.5, True, None, float("nan")]
 )
 def test_whatever_a_strangers_file_has_is_one_line(value):
-    assert text(value).isprintable()
-    assert len(text(value)) <= 200
-    assert machine({"cpu": value, "cores": value})
+    assert one_line_text(value).isprintable()
+    assert len(one_line_text(value)) <= 200
+    assert machine_name({"cpu": value, "cores": value})
 
 
 def test_the_machine_of_a_row_without_one():
-    assert machine({}) == "unknown machine"
+    assert machine_name({}) == "unknown machine"

@@ -1,4 +1,4 @@
-"""Pictures of rows: samples, stages, differences; each from plain figures to SVG.
+"""Row-by-row plots: strips of samples, stacked stages, ratios with intervals (forest plot).
 
 All are about as wide as a phone and grow on a desk, so that their letters stay readable on both:
 rows carry their names above them, not beside them.
@@ -9,22 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from cstl_edge.bench.report.charts.svg import (
     INK,
+    LABEL,
     MUTED,
     PAPER,
     SERIES,
-    colour_of,
-    drawing,
-    figure,
-    inline,
-    logarithmic,
+    Numbers,
+    Picture,
+    backend_colour,
+    canvas,
+    logarithmic_ticks,
+    picture,
 )
 from cstl_edge.bench.report.compare import Difference
-from cstl_edge.bench.report.formatting import mark
+from cstl_edge.bench.report.formatting import quantile
 from cstl_edge.errors import one_line
 
 if TYPE_CHECKING:
@@ -34,19 +35,7 @@ if TYPE_CHECKING:
 MOST_DOTS = 160
 FEW_DOTS = 40
 LARGEST_DOTS = 20  # of the slowest samples none is left out of a picture
-LABEL = 44  # letters over a strip or bar
 GOLDEN = 0.618034
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture, what it shows in words, and the names of its numbered marks."""
-
-    title: str
-    svg: str
-    alt: str
-    caption: str = ""
-    key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,49 +47,54 @@ class Bar:
     whole: tuple[float, float] | None
 
 
-def strips(title: str, rows: Sequence[tuple[str, str, Sequence[float]]], n: count[int]) -> Picture:
-    """Draw the samples [ms] of each (label, contender, samples) as a strip of dots with marks."""
+def strip_plot(
+    title: str, rows: Sequence[tuple[str, str, Sequence[float]]], numbers: Numbers
+) -> Picture:
+    """Draw the samples of each row as a strip of dots, with bars at the percentiles.
+
+    Args:
+        title: over the picture
+        rows: label, name of the backend, samples [ms]
+        numbers: of the page's pictures
+    """
     floor = min((x for _, _, samples in rows for x in samples if x > 0), default=1e-3)
-    with drawing():
-        made, axes = figure(44 * len(rows) + 42)
+    with canvas(44 * len(rows) + 42) as (figure, axes):
         axes.set_xscale("log")
-        for k, (label, contender, samples) in enumerate(rows):
-            _strip(axes, -k, one_line(label, LABEL), contender, [max(x, floor) for x in samples])
+        for k, (label, name, samples) in enumerate(rows):
+            _strip(axes, -k, one_line(label, LABEL), name, [max(x, floor) for x in samples])
         axes.set_ylim(-len(rows) + 0.65, 0.65)
-        _no_y(axes)
+        _hide_y(axes)
         axes.set_xlabel("milliseconds (logarithmic)")
-        logarithmic(axes.xaxis)
-        alt = f"{title}: " + "; ".join(
-            f"{label}: median {mark(samples, 50)} ms, p99 {mark(samples, 99)} ms"
+        logarithmic_ticks(axes.xaxis)
+        facts = (
+            f"{label}: median {quantile(samples, 50)} ms, p99 {quantile(samples, 99)} ms"
             for label, _, samples in rows
         )
         caption = "Dots are samples; bars p50 (tall), p90 and p99; at the right p50 | p99."
         if any(len(samples) > MOST_DOTS for _, _, samples in rows):
             caption += f" Of many samples about {MOST_DOTS}, evenly by rank, and the largest."
-        return Picture(title, inline(made, alt, n), alt, caption)
+        return picture(figure, title, facts, numbers, caption)
 
 
-def _strip(axes: Axes, y: float, label: str, contender: str, samples: Sequence[float]) -> None:
+def _strip(axes: Axes, y: float, label: str, name: str, samples: Sequence[float]) -> None:
     ordered = sorted(samples)
     step = max(1, len(ordered) // MOST_DOTS)
     shown = sorted({*range(0, len(ordered), step), *range(len(ordered))[-LARGEST_DOTS:]})
     heights = [y + 0.32 * ((k * GOLDEN) % 1 - 0.5) for k in shown]
-    colour = colour_of(contender)
     size, alpha = (7, 0.4) if len(shown) > FEW_DOTS else (16, 0.8)
-    axes.scatter([ordered[k] for k in shown], heights, size, colour, alpha=alpha, linewidth=0)
+    dots = [ordered[k] for k in shown]
+    axes.scatter(dots, heights, size, backend_colour(name), alpha=alpha, linewidth=0)
     for q, half, width in ((50, 0.22, 2.6), (90, 0.14, 1.4), (99, 0.14, 1.4)):
-        axes.plot([mark(ordered, q).value] * 2, [y - half, y + half], color=INK, linewidth=width)
-    edge = axes.get_yaxis_transform()  # x in shares of the width, y in rows
-    axes.text(0, y + 0.22, label, transform=edge, va="bottom", fontsize=10)
-    told = f"{mark(ordered, 50)} | {mark(ordered, 99)}"
-    axes.text(1, y + 0.22, told, transform=edge, va="bottom", ha="right", fontsize=10)
+        at = quantile(ordered, q).value
+        axes.plot([at] * 2, [y - half, y + half], color=INK, linewidth=width)
+    _write(axes, 0, y + 0.22, label)
+    _write(axes, 1, y + 0.22, f"{quantile(ordered, 50)} | {quantile(ordered, 99)}", ha="right")
 
 
-def stacks(title: str, bars: Sequence[Bar], n: count[int]) -> Picture:
+def stacked_bars(title: str, bars: Sequence[Bar], numbers: Numbers) -> Picture:
     """Draw the stages of each bar one behind the other, above p50 to p99 of the whole."""
     names = list(dict.fromkeys(stage for bar in bars for stage in bar.stages))
-    with drawing():
-        made, axes = figure(44 * len(bars) + 44 + 16 * ((len(names) + 2) // 3))
+    with canvas(44 * len(bars) + 44 + 16 * ((len(names) + 2) // 3)) as (figure, axes):
         for k, bar in enumerate(bars):
             start = 0.0
             for stage, width in bar.stages.items():
@@ -114,62 +108,63 @@ def stacks(title: str, bars: Sequence[Bar], n: count[int]) -> Picture:
                 axes.plot(bar.whole, [-k - 0.22] * 2, color=INK, linewidth=1.3)
                 for end in bar.whole:
                     axes.plot([end] * 2, [-k - 0.3, -k - 0.14], color=INK, linewidth=1.3)
-            edge = axes.get_yaxis_transform()
-            label = one_line(bar.label, LABEL)
-            axes.text(0, -k + 0.16, label, transform=edge, va="bottom", fontsize=10)
+            _write(axes, 0, -k + 0.16, one_line(bar.label, LABEL))
         axes.set_ylim(-len(bars) + 0.6, 0.75)
-        _no_y(axes)
+        _hide_y(axes)
         axes.set_xlim(0)
         axes.set_xlabel("milliseconds")
         handles, labels = axes.get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
-        made.legend(
+        figure.legend(
             unique.values(), unique.keys(), loc="outside lower left", ncols=3, frameon=False,
             fontsize=10, handlelength=1.0, columnspacing=1.0,
         )  # fmt: skip
-        alt = f"{title}: " + "; ".join(
+        facts = (
             f"{bar.label}: " + ", ".join(f"{s} {w:.3g} ms" for s, w in bar.stages.items())
             for bar in bars
         )
         caption = "Bars are medians of stages; the line below goes from p50 to p99 of the whole."
-        return Picture(title, inline(made, alt, n), alt, caption)
+        return picture(figure, title, facts, numbers, caption)
 
 
-def forest(title: str, found: Sequence[tuple[str, Difference]], n: count[int]) -> Picture:
+def forest_plot(
+    title: str, differences: Sequence[tuple[str, Difference]], numbers: Numbers
+) -> Picture:
     """Draw the ratio of medians of each (label, difference) with its interval, 1 in the middle."""
     colours = {"faster": SERIES[2], "slower": SERIES[1]}
-    with drawing():
-        made, axes = figure(36 * len(found) + 42)
+    with canvas(36 * len(differences) + 42) as (figure, axes):
         axes.set_xscale("log")
         axes.axvline(1, color=MUTED, linewidth=1.2)
-        for k, (label, one) in enumerate(found):
-            colour = colours.get(one.verdict, MUTED)
-            if one.interval is not None:
-                axes.plot(one.interval, [-k, -k], color=colour, linewidth=2)
-            axes.scatter([one.ratio], [-k], s=34, color=colour, zorder=3)
+        for k, (label, difference) in enumerate(differences):
+            colour = colours.get(difference.verdict, MUTED)
+            if difference.interval is not None:
+                axes.plot(difference.interval, [-k, -k], color=colour, linewidth=2)
+            axes.scatter([difference.ratio], [-k], s=34, color=colour, zorder=3)
             over = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}  # the line at 1
-            edge = axes.get_yaxis_transform()
-            at: dict[str, Any] = {"transform": edge, "va": "bottom", "fontsize": 10, "bbox": over}
-            axes.text(0, -k + 0.2, one_line(label, LABEL), **at)
-            axes.text(1, -k + 0.2, one.verdict, ha="right", **at)
-        axes.set_ylim(-len(found) + 0.5, 0.8)
-        _no_y(axes)
-        widest = max(abs(math.log(x)) for _, one in found for x in _ends(one))
+            _write(axes, 0, -k + 0.2, one_line(label, LABEL), bbox=over)
+            _write(axes, 1, -k + 0.2, difference.verdict, bbox=over, ha="right")
+        axes.set_ylim(-len(differences) + 0.5, 0.8)
+        _hide_y(axes)
+        widest = max(abs(math.log(x)) for _, one in differences for x in _ends(one))
         axes.set_xlim(math.exp(-1.15 * widest), math.exp(1.15 * widest))
         axes.set_xlabel("time after / before (left: faster)")
-        logarithmic(axes.xaxis)
-        alt = f"{title}: " + "; ".join(
-            f"{label}: {one.ratio:.3g}, {one.verdict}" for label, one in found
-        )
-        return Picture(title, inline(made, alt, n), alt)
+        logarithmic_ticks(axes.xaxis)
+        facts = (f"{label}: {one.ratio:.3g}, {one.verdict}" for label, one in differences)
+        return picture(figure, title, facts, numbers)
 
 
-def _no_y(axes: Axes) -> None:
+def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
+    """Write text at x in shares of the width, above y in rows."""
+    axes.text(x, y, text, transform=axes.get_yaxis_transform(), va="bottom", fontsize=10, **style)
+
+
+def _hide_y(axes: Axes) -> None:
     """Leave the vertical axis out: rows carry their names."""
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
 
 
-def _ends(one: Difference) -> tuple[float, ...]:
-    """Return what a picture must have room for; a change of 5 % always has."""
-    return tuple(x for x in (one.ratio, *(one.interval or ()), 1.05) if 0 < x < math.inf)
+def _ends(difference: Difference) -> tuple[float, ...]:
+    """Return the ratios that need room in a picture; a change of 5 % always has."""
+    ratios = (difference.ratio, *(difference.interval or ()), 1.05)
+    return tuple(x for x in ratios if 0 < x < math.inf)

@@ -1,4 +1,4 @@
-"""Pictures of planes: accuracy over time, rates under their roofs, a search for a limit.
+"""Scatter plots: accuracy over time, rates under a roofline, a search for the most walkers.
 
 Marks are numbered, since names would not fit; the numbers are explained beside the picture.
 """
@@ -8,19 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING
 
-from cstl_edge.bench.report.charts.plots import LABEL, Picture
 from cstl_edge.bench.report.charts.svg import (
     INK,
+    LABEL,
     MUTED,
-    colour_of,
-    drawing,
-    figure,
-    inline,
-    logarithmic,
-    marker_of,
+    Numbers,
+    Picture,
+    backend_colour,
+    canvas,
+    logarithmic_ticks,
+    picture,
+    precision_marker,
 )
 from cstl_edge.errors import one_line
 
@@ -35,47 +35,55 @@ LINES = ("-", "--", ":", "-.")
 
 @dataclass(frozen=True)
 class Point:
-    """One mark of a plane, with 95 % intervals where they are known."""
+    """One mark."""
 
     label: str
     contender: str
     x: float
     y: float
-    x_interval: tuple[float, float] | None = None
-    y_interval: tuple[float, float] | None = None
+    interval: tuple[float, float] | None = None
+    """95 % interval of y, where it is known."""
 
 
 @dataclass(frozen=True)
-class Try:
-    """A number of walkers that was tried, and whether it held."""
+class TriedCount:
+    """A number of walkers that a search tried, and whether it held."""
 
     walkers: float
     p99_ms: float
     held: bool
 
 
-def plane(
-    title: str, points: Sequence[Point], x_label: str, y_label: str, n: count[int]
+def pareto_plot(
+    title: str, points: Sequence[Point], x_label: str, y_label: str, numbers: Numbers
 ) -> Picture:
-    """Draw points with what none beats in both ways joined: small x and large y are good."""
+    """Draw points and their Pareto front: small x and large y are good.
+
+    Args:
+        title: over the picture
+        points: the marks
+        x_label: of the logarithmic axis
+        y_label: of the other
+        numbers: of the page's pictures
+    """
     ordered = sorted(points, key=lambda p: p.x)
-    with drawing():
-        made, axes = figure(300)
+    with canvas(300) as (figure, axes):
         axes.set_xscale("log")
-        front = pareto([(p.x, p.y) for p in ordered])
-        edge = [ordered[k] for k in front]
-        axes.step([p.x for p in edge], [p.y for p in edge], where="post", color=MUTED, lw=1.2)
+        front = [ordered[k] for k in pareto([(p.x, p.y) for p in ordered])]
+        axes.step([p.x for p in front], [p.y for p in front], where="post", color=MUTED, lw=1.2)
         for point in ordered:
-            _spread(axes, point)
+            if point.interval is not None:
+                colour = backend_colour(point.contender)
+                axes.plot([point.x] * 2, point.interval, color=colour, linewidth=1.4, alpha=0.7)
         axes.margins(0.12, 0.15)
         if all(point.y <= 100 for point in ordered):  # percent: no room is needed above
             axes.set_ylim(top=min(axes.get_ylim()[1], 101))
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        logarithmic(axes.xaxis)
-        _numbered(made, axes, ordered)
-        alt = f"{title}: " + "; ".join(f"{p.label}: {p.x:.3g}, {p.y:.3g}" for p in ordered)
-        return Picture(title, inline(made, alt, n), alt, key=tuple(p.label for p in ordered))
+        logarithmic_ticks(axes.xaxis)
+        _numbered(figure, axes, ordered)
+        facts = (f"{p.label}: {p.x:.3g}, {p.y:.3g}" for p in ordered)
+        return picture(figure, title, facts, numbers, key=tuple(p.label for p in ordered))
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -84,41 +92,41 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
     >>> pareto([(1, 5), (2, 4), (3, 6), (3, 7)])
     [0, 3]
     """
-    found: list[int] = []
+    front: list[int] = []
     for k in sorted(range(len(points)), key=lambda k: (points[k][0], -points[k][1])):
-        if not found or points[k][1] > points[found[-1]][1]:
-            found.append(k)
-    return found
+        if not front or points[k][1] > points[front[-1]][1]:
+            front.append(k)
+    return front
 
 
-def roofline(
+def roofline_plot(
     title: str,
     roofs: Mapping[str, float],
     slopes: Mapping[str, float],
     points: Sequence[Point],
-    n: count[int],
+    numbers: Numbers,
 ) -> Picture:
-    """Draw what each row reached under the roofs of the machine.
+    """Draw the rate that each row reached under the roofs of the machine.
 
-    roofs:  peaks by name [10^9 multiply-adds/s]
-    slopes: bandwidths by name [10^9 bytes/s]
-    points: x [multiply-adds per byte], y [10^9 multiply-adds/s]
+    Args:
+        title: over the picture
+        roofs: peaks by name [10^9 multiply-adds/s]
+        slopes: bandwidths by name [10^9 bytes/s]
+        points: x [multiply-adds per byte], y [10^9 multiply-adds/s]
+        numbers: of the page's pictures
     """
     ordered = sorted(points, key=lambda p: (p.x, -p.y))
-    with drawing():
-        made, axes = figure(340)
+    with canvas(340) as (figure, axes):
         axes.set_xscale("log")
         axes.set_yscale("log")
         _roofs(axes, roofs, slopes, [p.x for p in ordered])
         axes.set_xlabel("multiply-adds per byte moved")
         axes.set_ylabel("10⁹ multiply-adds per second")
-        logarithmic(axes.xaxis)
-        logarithmic(axes.yaxis)
-        _numbered(made, axes, ordered)
-        alt = f"{title}: " + "; ".join(
-            f"{p.label}: {p.y:.3g} of 10⁹ multiply-adds/s" for p in ordered
-        )
-        return Picture(title, inline(made, alt, n), alt, key=tuple(p.label for p in ordered))
+        logarithmic_ticks(axes.xaxis)
+        logarithmic_ticks(axes.yaxis)
+        _numbered(figure, axes, ordered)
+        facts = (f"{p.label}: {p.y:.3g} of 10⁹ multiply-adds/s" for p in ordered)
+        return picture(figure, title, facts, numbers, key=tuple(p.label for p in ordered))
 
 
 def _roofs(
@@ -138,61 +146,60 @@ def _roofs(
     axes.set_xlim(left, right)
 
 
-def tries(
+def search_plot(
     title: str,
-    found: Sequence[tuple[str, Sequence[Try]]],
+    searches: Sequence[tuple[str, Sequence[TriedCount]]],
     limit: float,
     labels: tuple[str, str],
-    n: count[int],
+    numbers: Numbers,
 ) -> Picture:
-    """Draw every number that was tried of each contender, filled where it held."""
+    """Draw every number that was tried of each backend, filled where it held.
+
+    Args:
+        title: over the picture
+        searches: name of a backend, its tried numbers
+        limit: of the latency [ms]
+        labels: of both axes
+        numbers: of the page's pictures
+    """
     from matplotlib.ticker import MaxNLocator
 
-    with drawing():
-        made, axes = figure(260 + 16 * len(found))
+    with canvas(260 + 16 * len(searches)) as (figure, axes):
         axes.set_yscale("log")
         axes.axhline(limit, color=INK, linewidth=1, linestyle="--")
-        for contender, points in found:
-            shape, colour = marker_of(contender), colour_of(contender)
-            for inside, fill in ((True, colour), (False, "none")):
-                x = [one.walkers for one in points if one.held is inside]
-                y = [one.p99_ms for one in points if one.held is inside]
+        for name, tried in searches:
+            shape, colour = precision_marker(name), backend_colour(name)
+            for held, fill in ((True, colour), (False, "none")):
+                x = [one.walkers for one in tried if one.held is held]
+                y = [one.p99_ms for one in tried if one.held is held]
                 axes.scatter(x, y, s=38, marker=shape, facecolors=fill, edgecolors=colour, zorder=3)
-            axes.scatter([], [], s=38, marker=shape, color=colour, label=one_line(contender, LABEL))
+            axes.scatter([], [], s=38, marker=shape, color=colour, label=one_line(name, LABEL))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
-        logarithmic(axes.yaxis)
-        made.legend(loc="outside lower left", frameon=False, fontsize=10)
-        alt = f"{title}: " + "; ".join(
-            f"{contender}: " + ", ".join(f"{one.walkers:g}: {one.p99_ms:.3g}" for one in points)
-            for contender, points in found
+        logarithmic_ticks(axes.yaxis)
+        figure.legend(loc="outside lower left", frameon=False, fontsize=10)
+        facts = (
+            f"{name}: " + ", ".join(f"{one.walkers:g}: {one.p99_ms:.3g}" for one in tried)
+            for name, tried in searches
         )
         caption = f"Filled: held. The line is {limit:g} ms. Every try is there, repetitions too."
-        return Picture(title, inline(made, alt, n), alt, caption)
+        return picture(figure, title, facts, numbers, caption)
 
 
-def _spread(axes: Axes, point: Point) -> None:
-    colour = colour_of(point.contender)
-    if point.x_interval is not None:
-        axes.plot(point.x_interval, [point.y] * 2, color=colour, linewidth=1.4, alpha=0.7)
-    if point.y_interval is not None:
-        axes.plot([point.x] * 2, point.y_interval, color=colour, linewidth=1.4, alpha=0.7)
-
-
-def _numbered(made: Figure, axes: Axes, points: Sequence[Point]) -> None:
+def _numbered(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
     """Put a mark at each point and its number beside it; marks that touch share one label."""
     for point in points:
-        shape, colour = marker_of(point.contender), colour_of(point.contender)
+        shape, colour = precision_marker(point.contender), backend_colour(point.contender)
         axes.scatter(point.x, point.y, s=60, marker=shape, color=colour, linewidth=0, zorder=3)
-    made.draw_without_rendering()  # the layout settles where they lie
+    figure.draw_without_rendering()  # the layout settles where they lie
     places = [tuple(axes.transData.transform((point.x, point.y))) for point in points]
     for group in _touching(places):
         first = points[group[0]]
         aside = max(places[k][0] for k in group) - places[group[0]][0]
         axes.annotate(
             ", ".join(str(k + 1) for k in group), (first.x, first.y),
-            (aside * 72 / made.dpi + 6, 0), textcoords="offset points", va="center", fontsize=10,
+            (aside * 72 / figure.dpi + 6, 0), textcoords="offset points", va="center", fontsize=10,
             zorder=4,
         ).set_in_layout(False)  # fmt: skip
 

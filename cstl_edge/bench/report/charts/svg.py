@@ -1,4 +1,4 @@
-"""SVG of matplotlib, made fit to stand inside a page: themed by the page's CSS, alone in its names.
+"""Figures of matplotlib as SVG inside a page: themed by the page's CSS, with ids of their own.
 
 Colours are drawn as place-holders, which become variables of the page, so one picture serves light
 and dark. Text stays text in the page's font. Nothing in it is an address or a style of the page's.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import StringIO
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WIDTH = 380  # units: about the pixels of a phone, where an 11 stays an 11
 FONT = 11
+LABEL = 44  # letters over a strip or bar
 INK, MUTED, GRID, PAPER = "#0b0b00", "#0b0b0a", "#0b0b0b", "#0b0b0c"
 SERIES = tuple(f"#0b0b0{k}" for k in range(1, 8))
 NAMES = {INK: "ink", MUTED: "muted", GRID: "line", PAPER: "paper"} | {
@@ -59,38 +60,68 @@ TICKS = (  # of a decade, fine to coarse
 BACKENDS = ("onnxruntime", "openvino", "pytorch", "tensorrt", "tensorrt-rtx")
 MARKERS = {"float32": "o", "float16": "s", "bfloat16": "D", "int8": "^"}
 
+Numbers = Iterator[int]
+"""Numbers of the pictures of one page, counted on by each."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, its content in words, and the names of its numbered marks."""
+
+    title: str
+    svg: str
+    alt: str
+    caption: str = ""
+    key: tuple[str, ...] = ()
+
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """Draw with the settings above."""
+def canvas(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """Give an empty figure of WIDTH x height units and its axes; draw and save within."""
     from matplotlib import rc_context
-
-    with rc_context(SETTINGS):
-        yield
-
-
-def figure(height: float) -> tuple[Figure, Axes]:
-    """Return an empty figure of WIDTH x height units and its axes; call within `drawing`."""
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
-    made.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr, call-arg]
-    return made, made.add_subplot()
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr, call-arg]
+        yield figure, figure.add_subplot()
 
 
-def colour_of(contender: str) -> str:
-    """Return the colour of a contender's backend, the same in every picture."""
-    backend = contender.split(" ")[0]
+def picture(
+    figure: Figure,
+    title: str,
+    facts: Iterable[str],
+    numbers: Numbers,
+    caption: str = "",
+    key: tuple[str, ...] = (),
+) -> Picture:
+    """Return a figure as a picture of a page; call within `canvas`.
+
+    Args:
+        figure: of `canvas`
+        title: over the picture
+        facts: its content in words, for readers who do not see it
+        numbers: gives each picture of a page ids of its own
+        caption: below the picture
+        key: names of numbered marks
+    """
+    alt = f"{title}: " + "; ".join(facts)
+    return Picture(title, _inline(figure, alt, f"p{next(numbers)}-"), alt, caption, key)
+
+
+def backend_colour(name: str) -> str:
+    """Return the colour of a backend under test, the same in every picture."""
+    backend = name.split(" ")[0]
     return SERIES[BACKENDS.index(backend) if backend in BACKENDS else len(BACKENDS)]
 
 
-def marker_of(contender: str) -> str:
-    """Return the shape of a contender's precision, the same in every picture."""
-    words = contender.replace(",", "").split(" ")
+def precision_marker(name: str) -> str:
+    """Return the shape of a backend's precision, the same in every picture."""
+    words = name.replace(",", "").split(" ")
     return next((MARKERS[word] for word in words if word in MARKERS), "o")
 
 
-def logarithmic(axis: Axis) -> None:
+def logarithmic_ticks(axis: Axis) -> None:
     """Give a logarithmic axis at most seven ticks at round numbers, written out."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
@@ -107,16 +138,16 @@ def logarithmic(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
-def inline(made: Figure, alt: str, number: count[int]) -> str:
+def _inline(figure: Figure, alt: str, prefix: str) -> str:
     """Return a figure as SVG for the middle of a page; only tags are changed, never their text.
 
-    alt:    what it shows, for whom does not see it
-    number: gives each picture of a page names of its own
+    alt:    the `aria-label`
+    prefix: of all ids
     """
     from markupsafe import escape
 
     file = StringIO()
-    made.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     body = file.getvalue()
     body = body[body.index("<svg") :]
     view = re.search(r'viewBox="([0-9. ]+)"', body)
@@ -124,8 +155,7 @@ def inline(made: Figure, alt: str, number: count[int]) -> str:
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
     body = re.sub(r"<style.*?</style>", "", body, flags=re.S)  # would rule the whole page
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', body))
-    prefix = f"p{next(number)}-"
-    body = re.sub(r"<[^>]+>", lambda tag: _named(_themed(tag[0]), prefix, used), body)
+    body = re.sub(r"<[^>]+>", lambda tag: _with_own_ids(_themed(tag[0]), prefix, used), body)
     box = view[1] if view else f"0 0 {WIDTH} {WIDTH}"
     return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{body}'
 
@@ -138,8 +168,8 @@ def _themed(tag: str) -> str:
     return re.sub(r"font-family: [^;\"]+;? ?", "", tag)
 
 
-def _named(tag: str, prefix: str, used: set[str]) -> str:
-    """Drop a name that nothing refers to, and make others those of this picture."""
+def _with_own_ids(tag: str, prefix: str, used: set[str]) -> str:
+    """Drop an id that nothing refers to, and put the picture's prefix before others."""
     tag = re.sub(
         r' id="([^"]+)"', lambda hit: f' id="{prefix}{hit[1]}"' if hit[1] in used else "", tag
     )

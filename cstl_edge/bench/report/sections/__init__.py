@@ -1,1 +1,1 @@
-"""TODO."""
+"""Sections of the report, one module per subject: tables, pictures and words from rows."""

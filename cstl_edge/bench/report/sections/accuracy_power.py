@@ -1,19 +1,18 @@
-"""What is shown beside the times: accuracy beside speed, and power."""
+"""Sections of accuracy beside speed, and of power."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 
 from cstl_edge.bench.record import Row
 from cstl_edge.bench.report.charts import scatter
-from cstl_edge.bench.report.charts.plots import Picture
 from cstl_edge.bench.report.charts.scatter import Point
-from cstl_edge.bench.report.compare import stage_of
-from cstl_edge.bench.report.formatting import Mark, mark
-from cstl_edge.bench.report.load import Chapter, text
+from cstl_edge.bench.report.charts.svg import Numbers, Picture
+from cstl_edge.bench.report.formatting import Quantile
+from cstl_edge.bench.report.load import MachineResults, one_line_text
 from cstl_edge.bench.report.page import Section
-from cstl_edge.bench.report.tables import DASH, values, with_column
+from cstl_edge.bench.report.rows import DASH, main_stage, median
+from cstl_edge.bench.report.tables import value_table
 
 WINDOW = 30  # frames
 ACCURACY = ("rank1", "rank1_difference", "fnir", "fnir_difference", "rank1_same_view")
@@ -24,64 +23,56 @@ POWER = (
 )
 
 
-def accuracy(chapter: Chapter, n: count[int]) -> Section | None:
-    """Accuracy beside speed, joined by contender."""
-    rows = chapter.of("accuracy")
-    if not rows:
-        return None
-    window = [_window(chapter, row) for row in rows]
-    frame = [_frame(chapter, row) for row in rows]
-    table = values("Accuracy and speed", rows, ACCURACY, only=True)
-    for name, found in (("one more frame ms", frame), ("whole window ms", window)):
-        cells = [DASH if one is None else str(one) for one in found]
-        if set(cells) != {DASH}:
-            table = with_column(table, table.left, name, cells)
-    drawn = [
-        _pareto(f"Rank-1 over the time of {what}", rows, found, n)
-        for what, found in (("a whole window", window), ("one more frame", frame))
-        if sum(one is not None for one in found) > 1
+def accuracy(results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> Section:
+    """Show accuracy beside speed, joined by backend."""
+    graph, single = results.of("graph"), results.of("single")
+    window = [_median(graph, row, ("full", 1, None)) for row in rows]
+    frame = [_median(single, row, ("streaming", None, 1)) for row in rows]
+    table = value_table("Accuracy and speed", rows, ACCURACY, only=True)
+    for name, times in (("one more frame ms", frame), ("whole window ms", window)):
+        if any(times):
+            table = table.with_column(name, [str(time) if time else DASH for time in times])
+    pictures = [
+        _pareto(f"Rank-1 over the time of {what}", rows, times, numbers)
+        for what, times in (("a whole window", window), ("one more frame", frame))
+        if sum(time is not None for time in times) > 1
     ]
-    return Section("accuracy", "Accuracy beside speed", _people(rows), (table,), tuple(drawn))
+    return Section("Accuracy beside speed", (_lead(rows),), (table,), tuple(pictures))
 
 
-def _people(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Say on whom accuracy was measured, and what that shows."""
-    people = sorted({int(row.values["people"]) for row in rows if "people" in row.values})
-    said = " and ".join(str(x) for x in people)
-    who = f"On {said} synthetic people (Walkers) that nothing was trained on. " if people else ""
+def _lead(rows: Sequence[Row]) -> str:
+    """Return on whom accuracy was measured, and what that shows."""
+    counts = sorted({int(row.values["people"]) for row in rows if "people" in row.values})
+    people = " and ".join(str(x) for x in counts)
+    who = f"On {people} synthetic people (Walkers) that nothing was trained on. " if people else ""
     return (
         f"{who}Times are medians of the same contender on the same network, batch 1, back to back; "
-        "differences are paired with float32 on the same people. Intervals: 95 %.",
+        "differences are paired with float32 on the same people. Intervals: 95 %."
     )
 
 
-def _window(chapter: Chapter, of: Row) -> Mark | None:
-    """Return the median of one whole window by the contender and network of a row, if measured."""
-    return _median(chapter.of("graph"), of, ("full", 1, None))
-
-
-def _frame(chapter: Chapter, of: Row) -> Mark | None:
-    """Return the median of one more frame answered for at once, if measured."""
-    return _median(chapter.of("single"), of, ("streaming", None, 1))
-
-
 def _median(
-    rows: Sequence[Row], of: Row, wanted: tuple[str, int | None, int | None]
-) -> Mark | None:
-    """Return the median back to back in a case of (graph, batch, hop), 30 frames or nearest."""
-    found = [
+    rows: Sequence[Row], of: Row, case: tuple[str, int | None, int | None]
+) -> Quantile | None:
+    """Return the median of a row's backend and network, back to back; None if not measured.
+
+    rows: to look in
+    of: the row of accuracy
+    case: graph, batch and hop; of 30 frames or the nearest number
+    """
+    matches = [
         row
         for row in rows
         if (row.contender, row.subject, row.case.paced_hz) == (of.contender, of.subject, None)
-        and (row.case.graph, row.case.batch, row.case.hop) == wanted
-        and stage_of(row)
+        and (row.case.graph, row.case.batch, row.case.hop) == case
+        and main_stage(row)
     ]
-    found.sort(key=lambda row: abs((row.case.frames or 0) - WINDOW))
-    return mark(found[0].samples[stage_of(found[0]) or ""], 50) if found else None
+    nearest = min(matches, key=lambda row: abs((row.case.frames or 0) - WINDOW), default=None)
+    return None if nearest is None else median(nearest)
 
 
 def _pareto(
-    title: str, rows: Sequence[Row], times: Sequence[Mark | None], n: count[int]
+    title: str, rows: Sequence[Row], times: Sequence[Quantile | None], numbers: Numbers
 ) -> Picture:
     points = [
         Point(
@@ -89,28 +80,22 @@ def _pareto(
             row.contender,
             time.value,
             100 * row.values["rank1"],
-            y_interval=_percents(row.intervals.get("rank1")),
+            (100 * ends[0], 100 * ends[1]) if (ends := row.intervals.get("rank1")) else None,
         )
         for row, time in zip(rows, times, strict=True)
         if time is not None and time.value > 0 and "rank1" in row.values
     ]
-    return scatter.plane(title, points, "milliseconds", "rank-1 across views [%]", n)
+    return scatter.pareto_plot(title, points, "milliseconds", "rank-1 across views [%]", numbers)
 
 
-def _percents(ends: tuple[float, float] | None) -> tuple[float, float] | None:
-    return (100 * ends[0], 100 * ends[1]) if ends else None
-
-
-def power(chapter: Chapter, n: count[int]) -> Section | None:
-    """Watts and joules, where there is a meter."""
-    rows = chapter.of("power")
-    if not rows:
-        return None
-    scopes = [text(row.details.get("scope")) for row in rows]
-    table = values("Power", rows, POWER)
-    table = with_column(table, table.left, "measured on", scopes) if any(scopes) else table
+def power(_results: MachineResults, rows: Sequence[Row], _numbers: Numbers) -> Section:
+    """Show watts and joules, where there is a meter."""
+    scopes = [one_line_text(row.details.get("scope")) for row in rows]
+    table = value_table("Power", rows, POWER)
     lead = (
         "Gross is all that the meter saw while a backend ran; net is that less the idle power just "
         "before. Nothing of the machine's power settings was changed.",
     )
-    return Section("power", "Power", lead, (table,))
+    return Section(
+        "Power", lead, (table.with_column("measured on", scopes) if any(scopes) else table,)
+    )

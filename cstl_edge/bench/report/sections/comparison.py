@@ -1,128 +1,129 @@
-"""What is shown of a comparison: one line per matched row, a picture, and what has no test."""
+"""Chapter of a comparison: one line per matched row, a picture, and figures without a test."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Sequence
-from itertools import count
 
 from cstl_edge.bench.record import Row
 from cstl_edge.bench.report.charts import plots
-from cstl_edge.bench.report.compare import ALPHA, FEWEST, SMALLEST, Difference, compare, found_key
-from cstl_edge.bench.report.formatting import mark, number
-from cstl_edge.bench.report.load import Chapter
-from cstl_edge.bench.report.page import Part, Section
-from cstl_edge.bench.report.tables import (
+from cstl_edge.bench.report.charts.svg import Numbers
+from cstl_edge.bench.report.compare import ALPHA, FEWEST, SMALLEST, Difference, compare, search_key
+from cstl_edge.bench.report.formatting import number, quantile
+from cstl_edge.bench.report.load import MachineResults
+from cstl_edge.bench.report.page import PageChapter, Section
+from cstl_edge.bench.report.rows import (
     DASH,
-    Cell,
-    Line,
-    Table,
-    case_of,
-    label_of,
-    name_of,
-    one_network,
-    value_of,
-    without_empty,
+    column_label,
+    describe_case,
+    format_value,
+    row_name,
+    single_network,
 )
+from cstl_edge.bench.report.tables import Cell, Line, ReportTable
 
 MOST_DRAWN = 24  # differences of one picture, the largest
 VALUES = (
     *("sequences_per_s", "walkers", "rank1", "fnir"),
     *("joules_per_embedding_gross", "joules_per_embedding_net", "gmacs_per_s", "gbytes_per_s"),
 )
-"""Figures that are laid beside each other, without a test."""
-HOW = (
+"""Figures that are set beside each other, without a test."""
+COLUMNS = (
+    *("", "verdict", "case", "p50 before ms", "p50 after ms", "after / before", "95 %"),
+    *("quicker", "p (Holm)"),
+)
+NOTES = (
     "Mann-Whitney test of the raw samples, two-sided, corrected for the number of rows by Holm's "
     f"method (level {ALPHA:g}). Faster and slower also differ by at least {SMALLEST:.0%} of the "
     "median. Of samples that follow each other closely only every k-th counts, and below "
     f"{FEWEST} on a side nothing is said. No difference means that none was shown, within the "
-    "interval. A test within two runs does not know how much runs differ among themselves."
+    "interval. A test within two runs does not know how much runs differ among themselves.",
+    "Quicker: how often a sample of after is quicker than one of before.",
 )
+NOTHING = "No row of times is on both sides with the same scenario, contender, case and network."
 
 
-def part(before: Chapter, after: Chapter, k: int, n: count[int], *, asked: bool) -> Part | None:
+def comparison_chapter(
+    before: MachineResults, after: MachineResults, k: int, numbers: Numbers, *, requested: bool
+) -> PageChapter | None:
     """Return the comparison of two sides, the second with the first.
 
-    asked: whether to say so where they have nothing in common
+    Args:
+        before: one side
+        after: the other
+        k: number of the comparison, from 0
+        numbers: of the page's pictures
+        requested: whether there is a chapter too where they have nothing in common
     """
-    found = compare(before.rows, after.rows)
-    if not found and not asked:
+    differences = compare(before.rows, after.rows)
+    if not differences and not requested:
         return None
-    facts = (("before", _side(before)), ("after", _side(after)))
-    sections = [_tested(found, k, n)] if found else [_nothing(k)]
-    beside = _beside(before.rows, after.rows)
-    if beside is not None:
-        sections.append(Section(f"values-{k + 1}", "Figures beside each other", (), (beside,)))
+    tested = f"tested-{k + 1}"
+    sections = [
+        _tested(differences, tested, numbers)
+        if differences
+        else Section("Nothing to compare", (NOTHING,), id=tested)
+    ]
+    values = _values(before.rows, after.rows)
+    if values.rows:
+        title = "Figures beside each other"
+        tables = (values.without_empty_columns(),)
+        sections.append(Section(title, tables=tables, id=f"values-{k + 1}"))
+    sides = {"before": before, "after": after}
+    facts = tuple((name, f"{x.machine}; commit {x.commits[0]}") for name, x in sides.items())
     same_machine = before.machine == after.machine
-    commits = (one.commits[0] for one in (before, after))
-    what = " and ".join(commits) if same_machine else "two machines"
-    return Part(f"compare-{k + 1}", f"Comparison: {what}", facts, (), tuple(sections))
+    what = f"{before.commits[0]} and {after.commits[0]}" if same_machine else "two machines"
+    return PageChapter(f"compare-{k + 1}", f"Comparison: {what}", facts, (), tuple(sections))
 
 
-def _tested(found: Sequence[Difference], k: int, n: count[int]) -> Section:
-    counted = Counter(one.verdict for one in found)
-    lead = [", ".join(f"{number} {verdict}" for verdict, number in counted.most_common()) + "."]
-    doubted = sum(bool(one.before.warnings or one.after.warnings) for one in found)
-    if doubted:
+def _tested(differences: Sequence[Difference], anchor: str, numbers: Numbers) -> Section:
+    verdicts = Counter(one.verdict for one in differences)
+    lead = [", ".join(f"{times} {verdict}" for verdict, times in verdicts.most_common()) + "."]
+    warned = sum(bool(one.before.warnings or one.after.warnings) for one in differences)
+    if warned:
         lead.append(
-            f"{doubted} of {len(found)} pairs carry warnings, such as a busy machine: a difference "
-            "may be one of the hour and not of the code. Measure again on a quiet machine."
+            f"{warned} of {len(differences)} pairs carry warnings, such as a busy machine: a "
+            "difference may be one of the hour and not of the code. Measure again on a quiet "
+            "machine."
         )
-    largest = sorted(found, key=lambda one: -abs(math.log(one.ratio or 1e-9)))[:MOST_DRAWN]
-    alone = one_network(one.after for one in found)
-    drawn = [(f"{name_of(one.after, alone)}: {case_of(one.after.case)}", one) for one in largest]
-    picture = plots.forest("Ratio of medians with its interval", drawn, n)
-    return Section(f"tested-{k + 1}", "Faster or slower", tuple(lead), (_table(found),), (picture,))
+    largest = sorted(differences, key=lambda one: -abs(math.log(one.ratio or 1e-9)))[:MOST_DRAWN]
+    alone = single_network(one.after for one in differences)
+    labels = (f"{row_name(x.after, alone)}: {describe_case(x.after.case)}" for x in largest)
+    drawn = list(zip(labels, largest, strict=True))
+    picture = plots.forest_plot("Ratio of medians with its interval", drawn, numbers)
+    lines = tuple(_line(one, alone) for one in differences)
+    table = ReportTable("Every matched row", COLUMNS, lines, left=3, notes=NOTES)
+    return Section("Faster or slower", tuple(lead), (table,), (picture,), anchor)
 
 
-def _nothing(k: int) -> Section:
-    lead = "No row of times is on both sides with the same scenario, contender, case and network."
-    return Section(f"tested-{k + 1}", "Nothing to compare", (lead,))
+def _line(difference: Difference, alone: bool) -> Line:
+    before, after, ends = difference.before, difference.after, difference.interval
+    verdict = difference.verdict
+    return (
+        row_name(after, alone),
+        Cell(verdict, verdict if verdict in ("faster", "slower") else ""),
+        f"{after.scenario}: {describe_case(after.case)}",
+        *(str(quantile(row.samples[difference.stage], 50)) for row in (before, after)),
+        number(difference.ratio, (ends[1] - ends[0]) / 2 if ends else None),
+        f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else DASH,
+        f"{difference.quicker:.0%}",
+        f"{difference.p:.2g}" if difference.p >= 1e-4 else "< 0.0001",
+    )
 
 
-def _table(found: Sequence[Difference]) -> Table:
-    lines: list[Line] = []
-    alone = one_network(one.after for one in found)
-    for one in found:
-        ends = one.interval
-        lines.append(
-            (
-                name_of(one.after, alone),
-                Cell(one.verdict, one.verdict if one.verdict in ("faster", "slower") else ""),
-                f"{one.after.scenario}: {case_of(one.after.case)}",
-                *(str(mark(row.samples[one.stage], 50)) for row in (one.before, one.after)),
-                number(one.ratio, (ends[1] - ends[0]) / 2 if ends else None),
-                f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else DASH,
-                f"{one.quicker:.0%}",
-                f"{one.p:.2g}" if one.p >= 1e-4 else "< 0.0001",
-            )
-        )
-    columns = ("", "verdict", "case", "p50 before ms", "p50 after ms", "after / before", "95 %",
-               "quicker", "p (Holm)")  # fmt: skip
-    notes = (HOW, "Quicker: how often a sample of after is quicker than one of before.")
-    return Table("Every matched row", columns, tuple(lines), left=3, notes=notes)
-
-
-def _beside(before: Sequence[Row], after: Sequence[Row]) -> Table | None:
-    """Lay values beside each other for which there are no samples to test."""
-    there = {found_key(row): row for row in before}
+def _values(before: Sequence[Row], after: Sequence[Row]) -> ReportTable:
+    """Set values beside each other for which there are no samples to test."""
+    matches = {search_key(row): row for row in before}
     lines = []
     for row in after:
-        other = there.get(found_key(row))
+        other = matches.get(search_key(row))
         for name in VALUES:
             if other is not None and name in row.values and name in other.values:
-                case = case_of(row.case.model_copy(update={"walkers": None})) or DASH
-                figure = f"{row.scenario}: {label_of(name)}"
-                lines.append(
-                    (row.contender, figure, case, value_of(other, name), value_of(row, name))
-                )
-    if not lines:
-        return None
-    note = "No test is made of these."
+                case = describe_case(row.case.model_copy(update={"walkers": None})) or DASH
+                figure = f"{row.scenario}: {column_label(name)}"
+                both = (format_value(other, name), format_value(row, name))
+                lines.append((row.contender, figure, case, *both))
     columns = ("", "figure", "case", "before", "after")
-    return without_empty(Table("Values", columns, tuple(lines), left=3, notes=(note,)))
-
-
-def _side(chapter: Chapter) -> str:
-    return f"{chapter.machine}; commit {chapter.commits[0]}"
+    note = "No test is made of these."
+    return ReportTable("Values", columns, tuple(lines), left=3, notes=(note,))

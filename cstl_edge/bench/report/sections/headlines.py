@@ -1,22 +1,28 @@
-"""The few figures that a chapter leads with, each with what ran."""
+"""Headlines of a chapter: its few best figures, each with what ran."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cstl_edge.bench.backends.base import BASELINE
 from cstl_edge.bench.record import Row
-from cstl_edge.bench.report.compare import stage_of
-from cstl_edge.bench.report.formatting import mark
-from cstl_edge.bench.report.load import Chapter
+from cstl_edge.bench.report.load import MachineResults
 from cstl_edge.bench.report.page import Headline
-from cstl_edge.bench.report.tables import FAST, USUAL, case_of, times_as_fast, value_of
+from cstl_edge.bench.report.rows import (
+    SPEEDUP,
+    describe_case,
+    format_value,
+    main_stage,
+    median,
+    speedup,
+)
 
 PLAIN = "float32"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class HeadlineRule:
     """A value that is a headline where a row has it."""
 
     scenario: str
@@ -26,80 +32,69 @@ class Wanted:
     largest: bool = True
 
 
-WANTED = (
-    Wanted(
+RULES = (
+    HeadlineRule(
         "single",
-        FAST,
+        SPEEDUP,
         "as fast as the usual way: one more frame of a walker, answered for at every frame",
         lambda row: (row.case.graph, row.case.hop, row.case.paced_hz) == ("streaming", 1, None),
     ),
-    Wanted("multi", "walkers", "walkers at 25 frames per second with p99 < 40 ms, embedding only"),
-    Wanted("end_to_end", "walkers", "walkers from camera to event, in time"),
-    Wanted("offline", "sequences_per_core_minute", "sequences embedded per core-minute"),
-    Wanted("accuracy", "rank1", "rank-1 across views, {people:.0f} synthetic people",
-           lambda row: plain(row) and "people" in row.values),
-    Wanted("power", "joules_per_embedding_net", "joules per embedding, idle subtracted",
-           largest=False),
+    HeadlineRule(
+        "multi", "walkers", "walkers at 25 frames per second with p99 < 40 ms, embedding only"
+    ),
+    HeadlineRule("end_to_end", "walkers", "walkers from camera to event, in time"),
+    HeadlineRule("offline", "sequences_per_core_minute", "sequences embedded per core-minute"),
+    HeadlineRule("accuracy", "rank1", "rank-1 across views, {people:.0f} synthetic people",
+                 lambda row: is_float32(row) and "people" in row.values),
+    HeadlineRule("power", "joules_per_embedding_net", "joules per embedding, idle subtracted",
+                 largest=False),
 )  # fmt: skip
 
 
-def headlines(chapter: Chapter) -> tuple[Headline, ...]:
-    """Return the best of each wanted value, the ratio of a whole window among them."""
-    made = [_best(wanted, chapter) for wanted in WANTED]
-    made.insert(1, _window(chapter))
-    return tuple(one for one in made if one is not None)
+def headlines(results: MachineResults) -> tuple[Headline, ...]:
+    """Return the best row of each rule, the ratio of a whole window among them."""
+    first, *others = (_best(rule, results) for rule in RULES)
+    ordered = (first, _window(results.of("graph")), *others)
+    return tuple(headline for headline in ordered if headline is not None)
 
 
-def plain(row: Row) -> bool:
-    """Tell whether a row is in float32 without more.
+def is_float32(row: Row) -> bool:
+    """Tell whether a row is in float32.
 
-    >>> plain(Row(run="r", scenario="graph", contender="pytorch float32, compiled"))
+    >>> is_float32(Row(run="r", scenario="graph", contender="pytorch float32, compiled"))
     True
     """
     return PLAIN in row.contender.replace(",", "").split(" ")
 
 
-def _best(wanted: Wanted, chapter: Chapter) -> Headline | None:
-    rows = [
-        row
-        for row in chapter.of(wanted.scenario)
-        if wanted.value in row.values and wanted.fits(row)
-    ]
+def _best(rule: HeadlineRule, results: MachineResults) -> Headline | None:
+    """Return the best row's value, and float32's where that is another row."""
+    rows = [row for row in results.of(rule.scenario) if rule.value in row.values and rule.fits(row)]
     if not rows:
         return None
-    sign = 1 if wanted.largest else -1
-    rows.sort(key=lambda row: -sign * row.values[wanted.value])
-    what = wanted.what.format_map(rows[0].values)
-    return Headline(value_of(rows[0], wanted.value), what, _where(rows, wanted.value))
+    rows.sort(key=lambda row: row.values[rule.value], reverse=rule.largest)
+    best, plain = rows[0], next((row for row in rows if is_float32(row)), None)
+    where = ", ".join(x for x in (best.contender, describe_case(best.case)) if x)
+    if plain not in (None, best):
+        where += f"; {PLAIN}: {format_value(plain, rule.value)}"
+    return Headline(format_value(best, rule.value), rule.what.format_map(best.values), where)
 
 
-def _where(rows: Sequence[Row], value: str) -> str:
-    """Say what the best row ran, and what float32 gives where that is another."""
-    best = rows[0]
-    said = ", ".join(x for x in (best.contender, case_of(best.case)) if x)
-    other = next((row for row in rows if plain(row)), None)
-    return said if other in (None, best) else f"{said}; {PLAIN}: {value_of(other, value)}"
-
-
-def _window(chapter: Chapter) -> Headline | None:
-    """A whole window of one walker, as a ratio to the usual way."""
-    rows = [
+def _window(graph: Sequence[Row]) -> Headline | None:
+    """Return the ratio of a whole window of one walker to the baseline."""
+    windows = (
         row
-        for row in chapter.of("graph")
+        for row in graph
         if (row.case.graph, row.case.batch, row.case.paced_hz) == ("full", 1, None)
-        and stage_of(row)
-        and row.contender != USUAL
-    ]
-    ratios = {id(row): times_as_fast(row, chapter.of("graph"), USUAL) for row in rows}
-    found = sorted(
-        (row for row in rows if "×" in ratios[id(row)]),
-        key=lambda row: mark(row.samples[stage_of(row) or ""], 50).value,
+        and main_stage(row)
+        and row.contender != BASELINE
     )
-    if not found:
+    pairs = [(row, ratio) for row in windows if "×" in (ratio := speedup(row, graph))]
+    pairs.sort(key=lambda pair: median(pair[0]).value)
+    if not pairs:
         return None
-    best, other = found[0], next((row for row in found if plain(row)), None)
-    said = f"{best.contender}, {case_of(best.case)}"
-    if other not in (None, best):
-        said += f"; {PLAIN}: {ratios[id(other)]} ({other.contender})"
-    what = "as fast as eager PyTorch: a whole window of one walker"
-    return Headline(ratios[id(best)], what, said)
+    (best, ratio), plain = pairs[0], next((pair for pair in pairs if is_float32(pair[0])), None)
+    where = f"{best.contender}, {describe_case(best.case)}"
+    if plain is not None and plain[0] != best:
+        where += f"; {PLAIN}: {plain[1]} ({plain[0].contender})"
+    return Headline(ratio, "as fast as eager PyTorch: a whole window of one walker", where)

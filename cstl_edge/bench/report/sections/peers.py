@@ -1,17 +1,16 @@
-"""CSTL against its neighbours: accuracy, latency, memory and cost of each network side by side."""
+"""Section of the peers: CSTL beside other networks in accuracy, latency, memory and cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 
 from cstl_edge.bench.record import Row
-from cstl_edge.bench.report.compare import stage_of
-from cstl_edge.bench.report.formatting import count as counted
-from cstl_edge.bench.report.formatting import mark, number
-from cstl_edge.bench.report.load import Chapter, text
+from cstl_edge.bench.report.charts.svg import Numbers
+from cstl_edge.bench.report.formatting import number, whole
+from cstl_edge.bench.report.load import MachineResults, one_line_text
 from cstl_edge.bench.report.page import Section
-from cstl_edge.bench.report.tables import DASH, Table, value_of, without_empty
+from cstl_edge.bench.report.rows import DASH, format_value, main_stage, median
+from cstl_edge.bench.report.tables import ReportTable
 
 BACKENDS = ("onnxruntime", "pytorch")
 RANK1 = ("rank1_nm", "rank1_bg", "rank1_cl", "rank1")
@@ -28,61 +27,57 @@ LEAD = (
 )
 
 
-def peers(chapter: Chapter, n: count[int]) -> Section | None:
-    """A table per widths: at the common cost, as published."""
-    rows = chapter.of("peers")
+def peers(_results: MachineResults, rows: Sequence[Row], _numbers: Numbers) -> Section | None:
+    """Show a table per widths: at the common cost, as published."""
     kinds: dict[str, list[Row]] = {}
     for row in rows:
         if row.subject is not None:
-            kinds.setdefault(text(row.details.get("widths")), []).append(row)
+            kinds.setdefault(one_line_text(row.details.get("widths")), []).append(row)
     trained = kinds.pop("", [])  # accuracy is measured at the first widths
     tables = [
-        _table(f"Widths: {kind}" if kind else "Networks", [*found, *(trained if not k else [])])
-        for k, (kind, found) in enumerate((kinds or {"": []}).items())
+        _table(f"Widths: {kind}" if kind else "Networks", [*own, *(trained if not k else [])])
+        for k, (kind, own) in enumerate((kinds or {"": []}).items())
     ]
     tables = [table for table in tables if table.rows]
-    return Section("peers", "Against its neighbours", LEAD, tuple(tables)) if tables else None
+    return Section("Against its neighbours", LEAD, tuple(tables)) if tables else None
 
 
-def _table(title: str, rows: Sequence[Row]) -> Table:
-    names = list(dict.fromkeys(row.subject.name for row in rows if row.subject))
-    return without_empty(Table(title, COLUMNS, tuple(_line(name, rows) for name in names)))
+def _table(title: str, rows: Sequence[Row]) -> ReportTable:
+    names = dict.fromkeys(row.subject.name for row in rows if row.subject)
+    lines = tuple(_line(name, rows) for name in names)
+    return ReportTable(title, COLUMNS, lines).without_empty_columns()
 
 
 def _line(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     own = [row for row in rows if row.subject and row.subject.name == name]
-    adds = _last(own, "multiply_adds", "full")
+    cost, memory = _last(own, "multiply_adds"), _last(own, "peak_memory_mb")
     return (
         name,
         *(_accuracy(own, key) for key in RANK1),
         _median(own, BACKENDS[0], "full"),
         _median(own, BACKENDS[0], "streaming"),
         _median(own, BACKENDS[1], "full"),
-        DASH if (row := _last(own, "peak_memory_mb", "full")) is None
-        else number(row.values["peak_memory_mb"]),
-        DASH if adds is None else counted(adds.values.get("parameters", 0)),
-        DASH if adds is None else number(adds.values["multiply_adds"] / 1e6, 0.1, digits=4),
-    )  # fmt: skip
+        DASH if memory is None else number(memory.values["peak_memory_mb"]),
+        DASH if cost is None else whole(cost.values.get("parameters", 0)),
+        DASH if cost is None else number(cost.values["multiply_adds"] / 1e6, 0.1, digits=4),
+    )
 
 
 def _accuracy(rows: Sequence[Row], key: str) -> str:
     """Return the accuracy after the longest training."""
-    found = [row for row in rows if key in row.values]
-    longest = max(found, key=lambda row: row.values.get("iterations", 0), default=None)
-    return DASH if longest is None else value_of(longest, key)
+    trained = [row for row in rows if key in row.values]
+    longest = max(trained, key=lambda row: row.values.get("iterations", 0), default=None)
+    return DASH if longest is None else format_value(longest, key)
 
 
 def _median(rows: Sequence[Row], backend: str, graph: str) -> str:
-    found = [
-        row
-        for row in rows
-        if row.contender.split(" ")[0] == backend and row.case.graph == graph and stage_of(row)
-    ]
-    return str(mark(found[-1].samples[stage_of(found[-1]) or ""], 50)) if found else DASH
+    timed = [row for row in rows if row.case.graph == graph and main_stage(row)]
+    own = [row for row in timed if row.contender.split(" ")[0] == backend]
+    return str(median(own[-1])) if own else DASH
 
 
-def _last(rows: Sequence[Row], value: str, graph: str) -> Row | None:
-    """Return the last row that has a value, of ONNX Runtime where both have."""
-    found = [row for row in rows if value in row.values and row.case.graph == graph]
-    found.sort(key=lambda row: row.contender.split(" ")[0] == BACKENDS[0])
-    return found[-1] if found else None
+def _last(rows: Sequence[Row], value: str) -> Row | None:
+    """Return the last row of a whole window with a value, of ONNX Runtime where both have it."""
+    known = [row for row in rows if value in row.values and row.case.graph == "full"]
+    known.sort(key=lambda row: row.contender.split(" ")[0] == BACKENDS[0])
+    return known[-1] if known else None

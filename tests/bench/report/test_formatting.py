@@ -1,10 +1,10 @@
-"""TODO."""
+"""Numbers with as many digits as their intervals allow."""
 
 import numpy as np
 import pytest
 from standin_results import needs_bench
 
-from cstl_edge.bench.report.formatting import Mark, mark, number, percent
+from cstl_edge.bench.report.formatting import Quantile, number, percent, quantile
 
 
 @needs_bench
@@ -14,14 +14,14 @@ def test_the_interval_holds_the_percentile_about_as_often_as_it_says(q):
     true = -np.log(1 - q / 100)  # of an exponential distribution
     held = 0
     for _ in range(300):
-        found = mark(rng.exponential(size=400).tolist(), q)
+        found = quantile(rng.exponential(size=400).tolist(), q)
         held += (found.low or 0) <= true <= (found.high if found.high is not None else np.inf)
     assert held >= 0.93 * 300
 
 
 @needs_bench
 def test_few_samples_set_no_bound_to_a_high_percentile():
-    found = mark([float(x) for x in range(150)], 99)
+    found = quantile([float(x) for x in range(150)], 99)
     assert found.high is None
     assert found.low is not None
     assert found.value == 148.0  # index n - 1 - int(0.01 n)
@@ -29,8 +29,8 @@ def test_few_samples_set_no_bound_to_a_high_percentile():
 
 @needs_bench
 def test_one_sample_is_every_percentile_and_has_no_interval():
-    assert mark([3.456], 99) == Mark(3.456, 3.456, None)
-    assert str(mark([3.456], 99)) == "3.5"
+    assert quantile([3.456], 99) == Quantile(3.456, 3.456, None)
+    assert str(quantile([3.456], 99)) == "3.5"
 
 
 @pytest.mark.parametrize(

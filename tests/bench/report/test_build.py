@@ -1,12 +1,12 @@
-"""What each scenario shows, against figures made by hand."""
+"""The section of each scenario against figures counted by hand."""
 
 from pathlib import Path
 
 import pytest
-from standin_results import SUBJECT, graph_rows, needs_bench, ran, row, samples
+from standin_results import SUBJECT, needs_bench, ran, row, samples
 
 from cstl_edge.bench.record import Case, write_rows
-from cstl_edge.bench.report import build
+from cstl_edge.bench.report.build import build_report
 from cstl_edge.bench.report.charts import scatter
 from cstl_edge.errors import DataError
 
@@ -16,19 +16,19 @@ STREAM = Case(graph="streaming", frames=30, hop=1, walkers=1)
 
 
 @pytest.fixture
-def part_of(tmp_path):
+def chapter_of(tmp_path):
     """Return the one chapter that rows (and files) make."""
 
     def made(rows, *files):
         write_rows(tmp_path / "a.jsonl", rows)
-        (part,) = build.report([tmp_path / "a.jsonl", *files]).parts
-        return part
+        (chapter,) = build_report([tmp_path / "a.jsonl", *files]).chapters
+        return chapter
 
     return made
 
 
-def section(part, title):
-    return next(one for one in part.sections if one.title == title)
+def section(chapter, title):
+    return next(one for one in chapter.sections if one.title == title)
 
 
 def column(table, name):
@@ -37,7 +37,7 @@ def column(table, name):
 
 
 @needs_bench
-def test_one_walker_leads_with_the_best_ratio_and_what_float32_gives(part_of):
+def test_one_walker_leads_with_the_best_ratio_and_what_float32_gives(chapter_of):
     rows = [
         row("single", name, case=case, samples={"wall": [1.0] * 50}, values=values)
         for name, case, values in (
@@ -48,35 +48,36 @@ def test_one_walker_leads_with_the_best_ratio_and_what_float32_gives(part_of):
              {"times_as_fast_as_usual": 99.0}),
         )
     ]  # fmt: skip
-    part = part_of(rows)
-    assert part.headlines[0].figure == "90.0×"
+    chapter = chapter_of(rows)
+    assert chapter.headlines[0].figure == "90.0×"
     assert (
-        part.headlines[0].where == "onnxruntime int8, streaming, 30 frames, hop 1; float32: 40.0×"
+        chapter.headlines[0].where
+        == "onnxruntime int8, streaming, 30 frames, hop 1; float32: 40.0×"
     )
-    table = section(part, "One walker").tables[0]
+    table = section(chapter, "One walker").tables[0]
     assert column(table, "× usual way")["onnxruntime float32"] == "40.0×"
 
 
 @needs_bench
-def test_paced_rows_have_a_table_of_their_own_with_how_late_they_began(part_of):
+def test_paced_rows_have_a_table_of_their_own_with_how_late_they_began(chapter_of):
     paced = STREAM.model_copy(update={"paced_hz": 25.0})
     taken = {"wall": [2.0] * 200, "late": [0.25] * 200}
     rows = [row("single", case=STREAM, samples={"wall": [1.0] * 200}),
             row("single", case=paced, samples=taken)]  # fmt: skip
-    first, second = section(part_of(rows), "One walker").tables
+    first, second = section(chapter_of(rows), "One walker").tables
     assert column(first, "p50 ms") == {"onnxruntime float32": "1.00"}
     assert column(second, "late p99 ms") == {"onnxruntime float32": "0.25"}
     assert "paced at 25 Hz" in second.title
 
 
 @needs_bench
-def test_walkers_held_and_every_try(part_of):
+def test_walkers_held_and_every_try(chapter_of):
     tried = [{"walkers": 8, "latency_ms": [10.0] * 9}, {"walkers": 30, "latency_ms": [50.0] * 9}]
     rows = [row("multi", case=Case(graph="streaming", hop=5, walkers=8), details={"tried": tried},
                 samples={"latency": [10.0] * 9}, values={"walkers": 8.0})]  # fmt: skip
-    part = part_of(rows)
-    assert part.headlines[0].figure == "8"
-    made = section(part, "Many walkers")
+    chapter = chapter_of(rows)
+    assert chapter.headlines[0].figure == "8"
+    made = section(chapter, "Many walkers")
     assert column(made.tables[0], "walkers") == {"onnxruntime float32": "8"}
     assert "onnxruntime float32: 8: 10, 30: 50" in made.pictures[0].alt
 
@@ -93,15 +94,15 @@ def test_walkers_held_and_every_try(part_of):
         [{"walkers": -1, "latency_ms": [1.0]}],
     ],
 )
-def test_tries_that_are_none_are_refused(part_of, tried):
+def test_tries_that_are_none_are_refused(chapter_of, tried):
     with pytest.raises(DataError, match="tried"):
-        part_of([row("multi", details={"tried": tried}, values={"walkers": 1.0})])
+        chapter_of([row("multi", details={"tried": tried}, values={"walkers": 1.0})])
 
 
 @needs_bench
-def test_stages_are_stacked_by_their_medians_with_the_p99_of_the_whole(part_of):
+def test_stages_are_stacked_by_their_medians_with_the_p99_of_the_whole(chapter_of):
     taken = {"segment": [3.0] * 200, "embed": [4.0] * 200, "total": [7.5] * 198 + [30.0] * 2}
-    made = section(part_of([row("end_to_end", samples=taken)]), "From camera to event")
+    made = section(chapter_of([row("end_to_end", samples=taken)]), "From camera to event")
     assert "segment 3 ms, embed 4 ms" in made.pictures[0].alt
     stages = made.tables[-1]
     assert column(stages, "segment ms") == {"onnxruntime float32": "3.00 | 3.0"}
@@ -109,7 +110,7 @@ def test_stages_are_stacked_by_their_medians_with_the_p99_of_the_whole(part_of):
 
 
 @needs_bench
-def test_accuracy_stands_beside_the_time_of_the_same_contender_and_network(part_of):
+def test_accuracy_stands_beside_the_time_of_the_same_contender_and_network(chapter_of):
     other = SUBJECT.model_copy(update={"weights_sha256": "b" * 64})
     rows = [
         row(case=FULL, samples={"wall": [20.0] * 100}),
@@ -121,7 +122,7 @@ def test_accuracy_stands_beside_the_time_of_the_same_contender_and_network(part_
             intervals={"rank1_difference": (-0.01, 0.002)}),
         row("accuracy", "openvino int8", values={"rank1": 0.8}),
     ]  # fmt: skip
-    made = section(part_of(rows), "Accuracy beside speed")
+    made = section(chapter_of(rows), "Accuracy beside speed")
     assert "50 synthetic people" in made.lead[0]
     (table,) = made.tables
     assert column(table, "whole window ms") == {
@@ -157,11 +158,11 @@ def cost(**values):
 
 
 @needs_bench
-def test_the_share_of_the_limit_by_hand(part_of):
+def test_the_share_of_the_limit_by_hand(chapter_of):
     needs = cost(gmacs=2.0, gmacs_float32=2.0, gbytes=0.5)
     found = [peak("float32", 100.0), bandwidth("memory", 20.0, None), needs]
     found.append(row(case=FULL, samples={"wall": [50.0] * 100}, ran=ran("onnxruntime float32")))
-    table = section(part_of(found), "Nearness to the limit").tables[0]
+    table = section(chapter_of(found), "Nearness to the limit").tables[0]
     assert column(table, "share") == {"onnxruntime float32": "50%"}  # 0.5 GB / 20 GB/s = 25 ms
     assert column(table, "reached 10⁹/s") == {"onnxruntime float32": "40.0"}
     assert column(table, "bound by") == {"onnxruntime float32": "memory bandwidth"}
@@ -181,14 +182,14 @@ TIMED = row(case=FULL, samples={"wall": [50.0]})
         row("roofline", details={"kind": "arithmetic"}),
     ],
 )
-def test_a_roofline_that_cannot_be_read_is_refused(part_of, bad):
+def test_a_roofline_that_cannot_be_read_is_refused(chapter_of, bad):
     with pytest.raises(DataError, match="roofline"):
-        part_of([*LIMIT, bad, TIMED])
+        chapter_of([*LIMIT, bad, TIMED])
 
 
 @needs_bench
-def test_a_share_above_all_is_said_to_be_wrong(part_of):
-    made = section(part_of([*LIMIT, NEEDS, row(case=FULL, samples={"wall": [10.0]})]),
+def test_a_share_above_all_is_said_to_be_wrong(chapter_of):
+    made = section(chapter_of([*LIMIT, NEEDS, row(case=FULL, samples={"wall": [10.0]})]),
                    "Nearness to the limit")  # fmt: skip
     assert column(made.tables[0], "share") == {"onnxruntime float32": "250%"}
     assert "quiet machine" in made.tables[0].notes[0]
@@ -204,14 +205,14 @@ def test_a_share_above_all_is_said_to_be_wrong(part_of):
         LIMIT,
     ],
 )
-def test_without_a_limit_there_is_no_share(part_of, rows):
-    made = section(part_of([*rows, TIMED]), "Nearness to the limit")
+def test_without_a_limit_there_is_no_share(chapter_of, rows):
+    made = section(chapter_of([*rows, TIMED]), "Nearness to the limit")
     assert [table.title for table in made.tables] == ["Peaks of this machine"]
     assert made.pictures == ()
 
 
 @needs_bench
-def test_neighbours_side_by_side_from_rows_of_several_runs(part_of):
+def test_neighbours_side_by_side_from_rows_of_several_runs(chapter_of):
     def peer(name, contender, run, **more):
         about = SUBJECT.model_copy(update={"name": name, "trained": "rank1" in str(more)})
         return row("peers", contender, run=run, subject=about, **more)
@@ -226,7 +227,7 @@ def test_neighbours_side_by_side_from_rows_of_several_runs(part_of):
         peer("CSTL", "pytorch float32", "long", values={"rank1": 0.6, "iterations": 600.0}),
         peer("GaitSet", "pytorch float32", "long", values={"rank1": 0.5, "iterations": 600.0}),
     ]  # fmt: skip
-    (table,) = section(part_of(rows), "Against its neighbours").tables
+    (table,) = section(chapter_of(rows), "Against its neighbours").tables
     assert column(table, "mean") == {"CSTL": "60.0 %", "GaitSet": "50.0 %"}
     line = dict(zip(table.columns, map(str, table.rows[0]), strict=True))
     assert line["whole window ms"] == "8.00"
@@ -237,20 +238,22 @@ def test_neighbours_side_by_side_from_rows_of_several_runs(part_of):
 
 
 @needs_bench
-def test_power_says_what_it_was_measured_on(part_of):
+def test_power_says_what_it_was_measured_on(chapter_of):
     values = {"joules_per_embedding_gross": 0.12, "joules_per_embedding_net": 0.08}
-    part = part_of([row("power", case=FULL, values=values, details={"scope": "module"})])
-    (table,) = section(part, "Power").tables
+    chapter = chapter_of([row("power", case=FULL, values=values, details={"scope": "module"})])
+    (table,) = section(chapter, "Power").tables
     assert column(table, "measured on") == {"onnxruntime float32": "module"}
-    assert part.headlines[0].figure == "0.080"
+    assert chapter.headlines[0].figure == "0.080"
 
 
 @needs_bench
-def test_what_trtexec_exported_stands_beside_ours(part_of):
+def test_what_trtexec_exported_stands_beside_ours(chapter_of):
     engine = row(contender="tensorrt float16", case=FULL,
                  samples={"wall": [1.0] * 50, "compute": samples(0.5, 50)})  # fmt: skip
-    part = part_of([engine], RECORDED / "trtexec_times.json", RECORDED / "trtexec_profile.json")
-    made = section(part, "trtexec")
+    chapter = chapter_of(
+        [engine], RECORDED / "trtexec_times.json", RECORDED / "trtexec_profile.json"
+    )
+    made = section(chapter, "trtexec")
     titles = [table.title for table in made.tables]
     assert titles[0].startswith("End to end")
     assert any(title.startswith("Ours beside it") for title in titles)
@@ -258,34 +261,32 @@ def test_what_trtexec_exported_stands_beside_ours(part_of):
 
 
 @needs_bench
-def test_parts_without_rows_are_left_out(part_of):
-    part = part_of([row(skipped="nothing is here")])
-    assert [one.title for one in part.sections] == ["Beside the figures"]
-    assert part.headlines == ()
+def test_parts_without_rows_are_left_out(chapter_of):
+    chapter = chapter_of([row(skipped="nothing is here")])
+    assert [one.title for one in chapter.sections] == ["Beside the figures"]
+    assert chapter.headlines == ()
 
 
 @needs_bench
-def test_warnings_are_counted_by_kind(part_of):
-    rows = [
-        one.model_copy(update={"warnings": ["unstable clocks: times vary by 9 %"]})
-        for one in graph_rows()
-    ]
-    part = part_of(rows)
-    tables = section(part, "Beside the figures").tables
+def test_warnings_are_counted_by_kind(chapter_of):
+    warned = {"warnings": ["unstable clocks: times vary by 9 %"], "samples": {"wall": [1.0]}}
+    rows = [row(case=case, **warned) for case in (FULL, STREAM, Case(graph="frames", batch=1))]
+    chapter = chapter_of(rows)
+    tables = section(chapter, "Beside the figures").tables
     warned = next(table for table in tables if table.title == "Warnings")
-    assert warned.rows == (("unstable clocks", "24", "times vary by 9 %"),)
-    assert ("in doubt", "24 of 24 results: unstable clocks (24)") in part.facts
+    assert warned.rows == (("unstable clocks", "3", "times vary by 9 %"),)
+    assert ("in doubt", "3 of 3 results: unstable clocks (3)") in chapter.facts
 
 
 @needs_bench
-def test_the_state_of_the_machine_is_a_range_over_all_rows(part_of):
+def test_the_state_of_the_machine_is_a_range_over_all_rows(chapter_of):
     def state(mhz, celsius):
         return {"before": {"cpu_mhz": {"median": mhz}}, "after": {"temperatures_c": {"x": celsius}},
                 "settings": {"governor": "powersave"}, "seconds": 1.0}  # fmt: skip
 
     rows = [row(case=FULL, samples={"wall": [1.0]}, conditions=state(*x))
             for x in ((2600.0, 50.0), (1400.0, 71.5))]  # fmt: skip
-    tables = section(part_of(rows), "Beside the figures").tables
+    tables = section(chapter_of(rows), "Beside the figures").tables
     found = next(table for table in tables if table.title == "State of the machine")
     assert found.rows == (
         ("cpu mhz, median", "1,400", "2,600"),
@@ -298,5 +299,5 @@ def test_the_state_of_the_machine_is_a_range_over_all_rows(part_of):
 @pytest.mark.parametrize(
     "conditions", [{"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}}, {"": [1, {}], "x": None}]
 )
-def test_any_state_makes_a_page(part_of, conditions):
-    assert part_of([row(case=FULL, samples={"wall": [1.0]}, conditions=conditions)])
+def test_any_state_makes_a_page(chapter_of, conditions):
+    assert chapter_of([row(case=FULL, samples={"wall": [1.0]}, conditions=conditions)])

@@ -1,4 +1,4 @@
-"""Pictures by themselves: themed by the page, alone in their names, their words untouched."""
+"""Pictures by themselves: themed by the page, ids of their own, text untouched."""
 
 import re
 from itertools import count
@@ -13,7 +13,7 @@ NAME = "a 1.23456 #0b0b03 $x_1$ url(#here)"
 
 @needs_bench
 def test_only_tags_are_changed_and_a_dollar_is_a_dollar():
-    drawn = plots.strips("T", [(NAME, "pytorch float32", [1.0, 2.0])], count(1)).svg
+    drawn = plots.strip_plot("T", [(NAME, "pytorch float32", [1.0, 2.0])], count(1)).svg
     assert f">{NAME}<" in drawn
     inside = "".join(re.findall(r"<[^>]+>", drawn.replace(NAME, "")))
     assert "#0b0b0" not in inside
@@ -24,9 +24,9 @@ def test_only_tags_are_changed_and_a_dollar_is_a_dollar():
 @needs_bench
 def test_the_same_picture_has_the_same_bytes_and_another_has_other_names():
     rows = [("one", "openvino int8", [1.0, 2.0, 3.0])]
-    first, again = (plots.strips("T", rows, count(1)).svg for _ in range(2))
+    first, again = (plots.strip_plot("T", rows, count(1)).svg for _ in range(2))
     assert first == again
-    other = plots.strips("T", rows, count(2)).svg
+    other = plots.strip_plot("T", rows, count(2)).svg
     names = [set(re.findall(r' id="([^"]+)"', text)) for text in (first, other)]
     assert names[0]
     assert not names[0] & names[1]
@@ -37,19 +37,18 @@ def test_the_same_picture_has_the_same_bytes_and_another_has_other_names():
     ("low", "high"), [(1.011, 1.012), (0.95, 1.07), (1.0, 9.0), (0.03, 60.0), (1e-4, 1e9)]
 )
 def test_an_axis_has_two_to_seven_ticks_within_its_view(low, high):
-    with svg.drawing():
-        made, axes = svg.figure(100)
+    with svg.canvas(100) as (figure, axes):
         axes.set_xscale("log")
         axes.set_xlim(low, high)
-        svg.logarithmic(axes.xaxis)
-        made.draw_without_rendering()
+        svg.logarithmic_ticks(axes.xaxis)
+        figure.draw_without_rendering()
         ticks = [x for x in axes.get_xticks() if low <= x <= high]
     assert 2 <= len(ticks) <= 7
 
 
 def test_every_backend_has_a_colour_and_every_precision_a_shape():
-    colours = {svg.colour_of(f"{name} float32") for name in svg.BACKENDS}
+    colours = {svg.backend_colour(f"{name} float32") for name in svg.BACKENDS}
     assert len(colours) == len(svg.BACKENDS)
-    assert svg.colour_of("trtexec x") not in colours
-    shapes = {svg.marker_of(f"openvino {name}, option") for name in svg.MARKERS}
+    assert svg.backend_colour("trtexec x") not in colours
+    shapes = {svg.precision_marker(f"openvino {name}, option") for name in svg.MARKERS}
     assert len(shapes) == len(svg.MARKERS)
