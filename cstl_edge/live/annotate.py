@@ -54,7 +54,7 @@ def annotate(image: Image, walkers: Sequence[WalkerView], note: str | None = Non
     """Return a copy of a frame with boxes, silhouettes, labels and a note.
 
     image: uint8 [H, W, 3], BGR
-    walkers: whom to draw
+    walkers: to draw
     note: at the top of the picture
     """
     picture = image.copy()

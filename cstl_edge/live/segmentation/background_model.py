@@ -3,8 +3,8 @@
 The background is, per pixel, the mean of the *densest* group of samples of a recording in which
 people come, stand and go, not the median: where somebody stands for most of a clip the median is
 that person, while the floor still agrees with itself better than different people do. A second vote
-gives little weight to what lies inside person-sized foreground of the first, so that three people
-in black do not outvote a floor. Letters: `k` samples, `h w` pixels at the working scale; colours
+gives little weight to person-sized foreground of the first, so that three people in black do not
+outvote a floor. Letters: `k` samples, `h w` pixels at the working scale; colours
 are YCrCb.
 """
 

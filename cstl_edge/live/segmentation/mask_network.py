@@ -50,7 +50,7 @@ def crop_square(image: Image, region: Box) -> Image:
 
 
 def near_border(box: Box, frame: tuple[int, ...], distance: float) -> bool:
-    """Tell whether a box comes close to the border of the frame.
+    """Return whether a box comes close to the border of the frame.
 
     box: in pixels of the frame
     frame: shape of the frame, H, W, 3
@@ -75,7 +75,7 @@ def paste_mask(detection: Detection, region: Box) -> Mask:
 
 
 def may_overlap(detection: Detection, region: Box) -> bool:
-    """Tell whether a detection's mask may have a pixel in a crop of `region`, after rounding."""
+    """Return whether a detection's mask may have a pixel in a crop of `region`, after rounding."""
     x, y, w, h = detection.box
     margin = w / detection.mask.shape[1] + region[2] / SIDE  # one pixel of either grid
     return (
@@ -117,7 +117,7 @@ def _around(values: Indices, distance: int, outside: int) -> Indices:
 
 
 def main_components(mask: Mask) -> Mask:
-    """Keep the largest component and what is at least a tenth of it (a foot behind a bench)."""
+    """Keep the largest component and those of at least a tenth of it (a foot behind a bench)."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     if count <= 2:
         return mask
@@ -149,7 +149,7 @@ class MaskNetwork:
                 f"cannot load the person segmenter {path.name}: {err}; reinstall cstl-edge "
                 "or use --segmenter background"
             ) from err
-        self._helpers = threads - 1  # beside the caller, who would only wait
+        self._helpers = threads - 1  # beside the calling thread, which would only wait
         self._workers = ThreadPoolExecutor(max(1, self._helpers), "cstl-edge-segment")
 
     def __call__(self, crops: Image) -> tuple[Floats, Floats]:

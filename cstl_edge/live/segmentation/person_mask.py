@@ -1,9 +1,9 @@
 """Person-mask segmenter: background subtraction finds boxes, a small network masks the people.
 
 The network (`mask_network`) sees a square crop of 1.25 times the box. It closes holes, removes
-shadows and reflections and finds legs of the colour of the floor; what it does not take for a
-person keeps a low score, so that no track starts there. The foreground blobs separate people who
-stand close together.
+shadows and reflections and finds legs of the colour of the floor; blobs in which it finds no person
+keep a low score, so that no track starts there. The blobs also separate people who stand close
+together.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LEARN_BOXES = 4  # per sample of the background
 LEARN_MARGIN = 2.0  # the background may hold half of somebody, the box is then of the other half
 MIN_HEIGHT_PX = 32  # smaller boxes are not worth the network's time
 NOBODY_SCORE = 0.3  # of a blob in which the network finds nobody
-UNSURE_SCORE = 0.45  # of a person whom it finds, but not as a whole one
+UNSURE_SCORE = 0.45  # of a person that is found, but not as a whole one
 BORDER_SHARE = 0.004  # of the frame's height: a mask this close to the border is cut by it
 SURE = 0.5  # presence from which a detection may start a track
 MIN_MOVED = 0.15  # of a drawn person that must differ from the background: a chair stands still
@@ -223,7 +223,7 @@ def _refine(crop: _MaskedCrop, frame: tuple[int, ...]) -> Detection:
     box = (crop.square[0] + x * scale, crop.square[1] + y * scale, w * scale, h * scale)
     tall = box[3] >= max(box[2], SURE_HEIGHT_SHARE * frame[0])
     moved = mask_area(person & own) >= MIN_MOVED * mask_area(person)
-    # what touched the border may have been a shadow, what the blob misses may touch it
+    # at the border the blob may have been a shadow, and the mask may reach what the blob misses
     near = near_border(box, frame, 2 * scale + BORDER_SHARE * frame[0])
     return Detection(
         box,

@@ -209,4 +209,4 @@ class SourceBase:
         raise NotImplementedError
 
     def _release(self) -> None:
-        """Free what the source holds; called at least once."""
+        """Free threads, children and devices; called at least once."""

@@ -59,7 +59,7 @@ def csi_pipeline(uri: str, fps: float | None = None) -> str:
 
 
 def gst_opener(pipeline: str) -> Opener:
-    """Return what starts a pipeline, checked as far as that goes without running it."""
+    """Return the opener of a pipeline, checked as far as that goes without running it."""
     launcher = shutil.which("gst-launch-1.0")
     if launcher is None:
         raise SourceUnavailable(

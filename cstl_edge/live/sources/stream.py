@@ -1,4 +1,4 @@
-"""Live sources: give the newest frame, notice silence, and open again what went away.
+"""Live sources: give the newest frame, notice silence, and open a lost source again.
 
 One daemon thread per opening reads a capture into a slot of one frame; a frame that is overtaken
 there counts as dropped. The thread that iterates keeps the time: it gives up an opening after 5 s,
@@ -27,7 +27,7 @@ FIRST_FRAME_TIMEOUT_S = 15.0  # from answer to first frame: key frames may be 10
 STALL_TIMEOUT_S = 5.0  # between two frames
 FIRST_DELAY_S, MAX_DELAY_S = 1.0, 30.0  # before opening again; doubled every time
 REFUSED_DELAY_S = 60.0  # after a refused password: cameras lock accounts
-STEADY_S = 10.0  # a capture that gave frames for so long starts the delays anew
+STEADY_S = 10.0  # a capture that gave frames for so long resets the delays
 CLOSE_TIMEOUT_S = 1.0  # that closing waits for the reading thread, whose child is dead
 
 
@@ -46,7 +46,7 @@ class Capture(Protocol):
         """Free the device and make a waiting `open` or `read` return soon; from any thread."""
 
     def close(self) -> None:
-        """Free what `open` and `read` used; called by the reading thread at its end."""
+        """Free pipes and devices; called by the reading thread at its end."""
 
 
 Opener = Callable[[], Capture]  # returns at once

@@ -40,7 +40,7 @@ MAX_TRACKS = 64
 COVERED = 0.6  # of an expected box inside a detection that swallows it
 FRAGMENT_AREA = 0.45  # of the larger one: a track this small inside another is a part of it
 MAX_MERGED_S = 4.0  # without having been seen alone
-MAX_HIDDEN_S = 1.5  # two who pass each other are one blob for about a second
+MAX_HIDDEN_S = 1.5  # two people who pass each other are one blob for about a second
 
 CostFunction = Callable[["Track", Detection, float], "float | None"]  # the third is the time
 

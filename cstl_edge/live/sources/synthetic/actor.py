@@ -47,9 +47,9 @@ HAIR_END, SKIN_END, TOP_END, SHOES_START = 0.055, 0.135, 0.50, 0.945  # shares o
 
 @dataclass(frozen=True)
 class WalkerSpec:
-    """Specification of a walker: who walks through the street, how, and when.
+    """Specification of a walker of the street.
 
-    person_seed: who (`walkers.person`); session: seed of the day's pace, clothes and bag
+    person_seed: of the person (`walkers.person`); session: seed of the day's pace, clothes and bag
     condition: nm, bg or cl; view_deg: 0 towards the camera, 90 with the left side to it (leftwards
     in the picture), 180 away, 270 rightwards; start_s: when they enter, None for a free moment
     distance_m: from the camera on the way; offset_m: how far to the right of its axis that is
@@ -96,7 +96,7 @@ class Actor:
     ) -> None:
         """Plan the path and choose the clothes.
 
-        spec: who walks, how, and when
+        spec: person, way and time
         camera: of the street
         fps: frames per second
         backdrop: picture of the empty street, from which clothes must differ
@@ -189,7 +189,7 @@ class Actor:
 
     @cached_property
     def _outlines(self) -> list[tuple[generate.Sprite, Bytes | None]]:
-        """Render all frames of the path: the outline, and what of it is a bag."""
+        """Render all frames of the path: the outline, and the part of it that is a bag."""
         sprites = generate.sprites(self._person, self.recording, self.frames)
         if not self.recording.bag:
             return [(sprite, None) for sprite in sprites]
@@ -208,7 +208,7 @@ class Actor:
         return float(along[seen][0]), float(along[seen][-1])
 
     def _dress(self, backdrop: Image) -> None:
-        """Choose clothes that stand out from what is behind them, as [256, 48, 3] of colours."""
+        """Choose clothes that stand out from the backdrop: colours [256, 48, 3]."""
         rng = np.random.default_rng([self.spec.person_seed, self.spec.session, 77])
         foot = float(self._camera.floor_row(self.spec.distance_m))
         tall = self._camera.focal_px * self._height_m / self.spec.distance_m
@@ -248,7 +248,7 @@ def _band(backdrop: Image, top: float, bottom: float) -> Array:
 
 
 def _bag(sprite: generate.Sprite, body: generate.Sprite) -> Bytes:
-    """Return what a bag adds to the outline, [h, w] of `sprite`."""
+    """Return the part of the outline that a bag adds, [h, w] of `sprite`."""
     mask = sprite.mask
     plain = np.zeros_like(mask)
     left, top = round(sprite.anchor_px - body.anchor_px), mask.shape[0] - body.mask.shape[0]

@@ -160,7 +160,7 @@ class SyntheticSource(SourceBase):
         return sorted(there, key=lambda pair: -pair[1].z_m)
 
     def _ground_truth(self, index: int) -> tuple[list[WalkerTruth], Bytes]:
-        """Return truth and labels of a frame; those of the last one asked for are stored."""
+        """Return truth and labels of a frame; those of the last frame are stored."""
         if self._last is None or self._last[0] != index:
             labels = np.zeros(self.size, np.uint8)
             drawings = self._drawings(index)
