@@ -1,4 +1,4 @@
-"""Run an exported or trained network, frame by frame or whole, without knowing by which library."""
+"""Run an exported or trained network, frame by frame or whole, on any of several runtimes."""
 
 from cstl_edge.runtime.base import Embedded, Encoder, EncoderInfo
 from cstl_edge.runtime.load import load

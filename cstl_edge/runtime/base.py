@@ -1,4 +1,4 @@
-"""What every backend promises: the `Encoder` protocol, what it tells of itself, and `load`.
+"""The `Encoder` protocol of every backend, the record of what an encoder is, checks of inputs.
 
 Letters: n sequences, s frames, m frames of any sequences, h w pixels, p parts, c channels, d
 embedding dimensions. The network is cut where it stops being per frame: `frames` turns silhouettes
@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.arrays import Floats, Ints, Silhouettes
-from cstl_edge.errors import DataError, one_line
+from cstl_edge.errors import ConfigError, DataError, ModelError, one_line
 
 MAX_THREADS = 4  # by default; the graphs are small, more threads spend their time waiting
 FRAMES_PER_RUN = 30  # a trunk run needs about 1.5 MB per frame, so a long video must be cut
@@ -24,12 +25,12 @@ FRAMES_PER_RUN = 30  # a trunk run needs about 1.5 MB per frame, so a long video
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """What an encoder is, as its runtime says it, never as it was asked for."""
+    """What an encoder is, as its runtime reports it, never as it was requested."""
 
     backend: str
-    """`onnxruntime`, `openvino`, `tensorrt` or `pytorch`."""
+    """Name in `load.BACKENDS`."""
     provider: str
-    """Who computes: ONNX Runtime's execution provider, the GPU's name, or another's device."""
+    """Device that computes: ONNX Runtime's execution provider, the GPU's name, or a device."""
     precision: str
     """Type of what is computed, e.g. `float32`."""
     threads: int
@@ -46,11 +47,11 @@ class EncoderInfo:
     impostors: Mapping[str, Any] | None = None
     """Distances of strangers by gallery size and false-positive rate, as in the manifest."""
     slides: bool = False
-    """Whether it is a `windows.SlidingEncoder` as well."""
+    """Whether it is a `streaming.rings.SlidingEncoder` as well."""
 
 
 class Embedded(NamedTuple):
-    """What `head` gives for n windows."""
+    """Output of `head` for n windows."""
 
     embedding: Floats
     """[n, p, d]"""
@@ -84,6 +85,35 @@ class Encoder(Protocol):
         """Give back what the runtime holds. Further calls are errors."""
 
 
+def model_folder(path: Path | None) -> Path:
+    """Return the folder of an exported model, of the shipped one without a path (ModelError)."""
+    if path is not None:
+        return path
+    shipped = Path(__file__).parents[1] / "assets" / "cstl-walkers"
+    if not shipped.is_dir():
+        raise ModelError("no model is shipped with this copy of cstl_edge: give a path to one")
+    return shipped
+
+
+def refuse_precision(precision: str | None, backend: str, but: str | None = None) -> None:
+    """Refuse a precision in a backend whose models have one already.
+
+    Args:
+        precision: the requested one, if any
+        backend: name of the backend, for the message
+        but: the precision that its models have
+
+    Raises:
+        ConfigError: a precision was requested, and another than `but`
+    """
+    if precision not in (None, but):
+        raise ConfigError(
+            f"precision {precision} cannot be chosen for backend {backend!r}: engines have the one "
+            "they were built in, checkpoints are float32. Leave it out, or load an exported folder "
+            "in onnxruntime or openvino"
+        )
+
+
 def usable_cores() -> int:
     """Return the number of cores this process may use, at most `MAX_THREADS`."""
     affinity = getattr(os, "sched_getaffinity", None)  # absent outside Linux
@@ -94,7 +124,16 @@ def usable_cores() -> int:
 def encode_in_parts(
     encoder: Encoder, silhouettes: Silhouettes, lengths: Ints | None = None
 ) -> Embedded:
-    """Run `frames`, then `head`: exactly the full network; padding never reaches the trunk."""
+    """Run `frames`, then `head`: exactly the full network; padding never reaches the trunk.
+
+    Args:
+        encoder: its `frames` and `head` run
+        silhouettes: uint8 [n, s, h, w]
+        lengths: int32 [n], valid frames of each sequence; all without
+
+    Raises:
+        DataError: an array of another type, shape or range
+    """
     check_silhouettes(silhouettes, encoder.info.size, ("n", "s"))
     n, s = silhouettes.shape[:2]
     counted = np.full(n, s, np.int32) if lengths is None else lengths
@@ -112,7 +151,16 @@ def encode_in_parts(
 
 
 def check_silhouettes(silhouettes: Any, size: tuple[int, int], axes: tuple[str, ...]) -> None:
-    """Refuse what is not a uint8 array [*axes, h, w] with at least one frame (DataError)."""
+    """Refuse what is not a uint8 array [*axes, h, w] with at least one frame.
+
+    Args:
+        silhouettes: the array
+        size: h and w [pixels]
+        axes: letters of the axes in front, each of any size above 0
+
+    Raises:
+        DataError: another type, rank or size
+    """
     _check_array("silhouettes", silhouettes, np.uint8, (*axes, *size))
 
 
@@ -122,7 +170,16 @@ def check_features(features: Any, info: EncoderInfo) -> None:
 
 
 def check_lengths(lengths: Any, n: int, s: int) -> None:
-    """Refuse what is not an int32 array [n] of numbers in 1..s (DataError)."""
+    """Refuse what is not an int32 array [n] of numbers in 1..s.
+
+    Args:
+        lengths: the array, valid frames of each sequence
+        n: sequences
+        s: frames of the longest sequence
+
+    Raises:
+        DataError: another type, shape or range
+    """
     _check_array("lengths", lengths, np.int32, (n,))
     if lengths.min() < 1 or lengths.max() > s:
         raise DataError(

@@ -1,17 +1,37 @@
-"""TODO."""
+"""Table of backends, and `load`: an exported folder, a checkpoint or the shipped model in one."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import cast
 
 from cstl_edge.errors import ConfigError, ModelError, one_line
-from cstl_edge.runtime.base import Encoder, usable_cores
+from cstl_edge.registry import Entry, Registry
+from cstl_edge.runtime.base import Encoder, model_folder
 from cstl_edge.runtime.manifest import PRECISIONS
 
 log = logging.getLogger(__name__)
 
-BACKENDS = ("auto", "onnxruntime", "openvino", "pytorch", "tensorrt")
+BACKENDS = Registry(
+    "backend",
+    {
+        "auto": Entry("cstl_edge.runtime.load:load_auto", "chooses by the path"),
+        "onnxruntime": Entry(
+            "cstl_edge.runtime.backends.onnxruntime:load_folder", "exported folders, on the CPU"
+        ),
+        "openvino": Entry(
+            "cstl_edge.runtime.backends.openvino:load_folder", "exported folders, on the CPU"
+        ),
+        "pytorch": Entry("cstl_edge.runtime.backends.pytorch:load_weights", "checkpoints"),
+        "tensorrt": Entry(
+            "cstl_edge.runtime.tensorrt.encoder:load_engines", "engines built on this machine"
+        ),
+    },
+)
+"""Functions of a path or None (the shipped model), threads or None, and a precision or None, that
+return an `Encoder`. Each raises ModelError for a model that it refuses, BackendUnavailable where
+its runtime is not on this machine, ConfigError for a precision that cannot be chosen."""
 
 
 def load(
@@ -22,88 +42,62 @@ def load(
 ) -> Encoder:
     """Return an encoder for an exported folder, a `.safetensors` checkpoint or the shipped model.
 
-    `backend` is "onnxruntime" (folders), "openvino" (folders, where it is installed), "tensorrt"
-    (folders with engines for this machine), "pytorch" (checkpoints) or "auto", which alone may
-    choose: engines where they fit, never OpenVINO. `threads` is what one run may use on a CPU; by
-    default the cores we may use, up to 4 (PyTorch keeps its own count).
+    Args:
+        path: the folder or file; None for the shipped model
+        backend: a name of `BACKENDS`: "onnxruntime" (folders), "openvino" (folders, where it is
+            installed), "tensorrt" (folders with engines for this machine), "pytorch"
+            (checkpoints) or "auto", which alone may choose: engines where they fit, never OpenVINO
+        threads: what one run may use on a CPU; by default the cores that this process may use, up
+            to 4 (PyTorch keeps its own count)
+        precision: one of `manifest.PRECISIONS`; by default the one that the folder names
 
-    Raises ModelError for a model that is refused, BackendUnavailable for a runtime not here.
+    Raises:
+        ConfigError: a backend, a precision or a number of threads that cannot be meant
+        ModelError: the model is refused
+        BackendUnavailable: the runtime is not on this machine
     """
-    if backend not in BACKENDS:
-        expected = ", ".join(BACKENDS)
-        raise ConfigError(f"expected a backend of {expected}; got {one_line(backend)!r}")
+    opener = BACKENDS.load(backend)
     if threads is not None and threads < 1:
         raise ConfigError(f"expected at least 1 thread; got {threads}")
-    if precision is not None:
-        backend = _check_precision(precision, _backend_for(path) if backend == "auto" else backend)
-    folder = _shipped() if path is None else Path(path)
-    if backend == "tensorrt":
-        from cstl_edge.runtime.tensorrt.encoder import load_engines
-
-        return load_engines(folder)
-    chosen = _backend_for(path) if backend == "auto" else backend
-    cores = usable_cores() if threads is None else threads
-    if chosen == "openvino":
-        from cstl_edge.runtime.backends import openvino
-
-        return openvino.load_folder(folder, cores, precision)
-    if chosen == "onnxruntime":
-        from cstl_edge.runtime.backends import onnxruntime
-
-        engines = _engines_that_fit(folder) if backend == "auto" else None
-        return engines or onnxruntime.load_folder(folder, cores, precision)
-    from cstl_edge.runtime.backends.pytorch import load_weights
-
-    weights = _shipped().with_suffix(".safetensors") if path is None else Path(path)
-    return load_weights(weights, threads)
-
-
-def _check_precision(precision: str, backend: str) -> str:
-    """Return the backend; refuse a precision that is none, or that it does not choose."""
-    if precision not in PRECISIONS:
+    if precision is not None and precision not in PRECISIONS:
         expected = ", ".join(PRECISIONS)
         raise ConfigError(f"expected a precision of {expected}; got {one_line(precision)!r}")
-    if backend == "tensorrt" or (backend == "pytorch" and precision != "float32"):
-        raise ConfigError(
-            f"precision {precision} cannot be chosen for backend {backend!r}: engines have the one "
-            "they were built in, checkpoints are float32. Leave it out, or load an exported folder "
-            "in onnxruntime or openvino"
-        )
-    return backend
+    return cast(Encoder, opener(None if path is None else Path(path), threads, precision))
 
 
-def _backend_for(path: str | Path | None) -> str:
-    """Choose by what the path is: a checkpoint needs PyTorch, all else is an exported folder."""
-    if str(path).endswith(".safetensors"):
+def load_auto(path: Path | None, threads: int | None, precision: str | None) -> Encoder:
+    """Open a checkpoint in PyTorch, a folder in TensorRT where engines fit, else in ONNX Runtime.
+
+    Args:
+        path: as in `load`
+        threads: as in `load`
+        precision: as in `load`; engines are not considered then
+
+    Raises:
+        ModelError: the model is refused
+        BackendUnavailable: the runtime is not on this machine
+    """
+    if path is not None and path.suffix == ".safetensors":
         log.info("backend auto: pytorch, for a checkpoint")
-        return "pytorch"
-    return "onnxruntime"
+        return cast(Encoder, BACKENDS.load("pytorch")(path, threads, precision))
+    engines = _engines_that_fit(model_folder(path)) if precision is None else None
+    return engines or cast(Encoder, BACKENDS.load("onnxruntime")(path, threads, precision))
 
 
 def _engines_that_fit(folder: Path) -> Encoder | None:
-    """Return the engines of an exported folder if they are for this machine, and say what serves.
+    """Return the engines of an exported folder if they are for this machine; log the choice.
 
-    What was built and does not fit is worth a warning; what was never built is not.
+    Engines that were built and do not fit are worth a warning; none at all are not.
     """
     from cstl_edge.runtime.tensorrt.record import ENGINES, TENSORRT
 
     if not (folder / ENGINES / TENSORRT).exists():
         log.info("backend auto: onnxruntime, no engines were built in %s", one_line(folder))
         return None
-    from cstl_edge.runtime.tensorrt.encoder import load_engines
-
     try:
-        encoder = load_engines(folder)
+        encoder = cast(Encoder, BACKENDS.load("tensorrt")(folder, None, None))
     except ModelError as err:
         log.warning("backend auto: onnxruntime, because %s", err)
         return None
     log.info("backend auto: tensorrt, on %s", encoder.info.provider)
     return encoder
-
-
-def _shipped() -> Path:
-    """Return the folder of the model that comes with the package."""
-    folder = Path(__file__).parents[1] / "assets" / "cstl-walkers"
-    if not folder.is_dir():
-        raise ModelError("no model is shipped with this copy of cstl_edge: give a path to one")
-    return folder

@@ -1,7 +1,7 @@
-"""`manifest.json` of an exported model: what is in the folder, of which weights, how precise.
+"""`manifest.json` of an exported model: its files, the weights they are of, their precisions.
 
 The exporter writes it, every runtime reads it before anything else. It comes from outside, so it
-is read with a cap on its size and into a strict form; keys of later versions are passed over.
+is read with a cap on its size and into a strict form; keys of later versions are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_GRAPH_BYTES = 512 * 2**20  # the largest configuration of the paper is about 145 MB
 PRECISIONS = ("float32", "fp16", "int8")
 FLOAT32_GRAPHS = ("frames.onnx", "head.onnx")
-SLIDING_GRAPHS = ("taps.onnx", "mix.onnx", "slide.onnx")  # head.onnx in cuts, not in every folder
+INCREMENTAL_FILES = ("taps.onnx", "mix.onnx", "slide.onnx")
+"""The incremental head: `head.onnx` for windows that slide. Not every folder has it."""
 
 Count = Annotated[int, pydantic.Field(ge=1, le=65536)]
 Sha256 = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
@@ -43,7 +44,7 @@ class Shape(pydantic.BaseModel):
     embedding: Count
     """Dimensions of one part's embedding."""
     salient: bool = True
-    """False in a network without SSFL, whose head tells no salient frames."""
+    """False in a network without SSFL, whose head names no salient frames."""
 
     @property
     def channels(self) -> int:
@@ -57,13 +58,13 @@ class Shape(pydantic.BaseModel):
 
     @property
     def kept(self) -> dict[str, int]:
-        """Return what `slide` takes of each part of a frame, and how many numbers."""
+        """Return the numbers of each part of a frame that `slide` takes, by name."""
         c = self.channels
         return {"values": 3 * c, "logits": 3 * c, "judged": self.hidden, "gates": 2 * c}
 
 
-class Reduced(pydantic.BaseModel):
-    """The graphs of a precision other than float32, and how they were judged against it."""
+class PrecisionVariant(pydantic.BaseModel):
+    """The graphs of a precision other than float32, and their accuracy gate against it."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -72,17 +73,18 @@ class Reduced(pydantic.BaseModel):
     """Which head belongs to these frames, by backend."""
     full: FileName | None = None
     cuts: Annotated[tuple[FileName, FileName, FileName], pydantic.Strict(False)] | None = None
-    """What ONNX Runtime slides windows by; without, by float32's where the head is float32."""
+    """The incremental head in this precision, for ONNX Runtime; without, float32's serves where the
+    head is float32."""
     evidence: dict[str, Any] = {}
-    """The silhouettes that it was calibrated and judged on."""
+    """Calibration data: the silhouettes that it was calibrated and evaluated on."""
     judged: dict[str, Any] = {}
-    """What the gates measured, and their limits."""
+    """Figures and limits of the accuracy gates."""
     islands: list[dict[str, Any]] = []
-    """What stays in float32, why, and what the values there span on the silhouettes."""
+    """Parts that stay in float32, the reason, and the range of their values on the silhouettes."""
 
 
 class Manifest(pydantic.BaseModel):
-    """What an exported folder says of itself."""
+    """Contents of `manifest.json`."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -94,10 +96,10 @@ class Manifest(pydantic.BaseModel):
     weights_sha256: Sha256
     opset: Count
     files: Annotated[dict[FileName, Sha256], pydantic.Field(min_length=1, max_length=16)]
-    precisions: dict[Literal["fp16", "int8"], Reduced] = {}
+    precisions: dict[Literal["fp16", "int8"], PrecisionVariant] = {}
     """Further graphs in the folder."""
     cpu_default: Literal["float32", "int8"] = "float32"
-    """What a CPU takes when nobody says."""
+    """Precision on a CPU where none is chosen."""
     parity: dict[str, Any] = {}
     simplified: dict[str, Any] = {}
     impostors: dict[str, Any] | None = None
@@ -106,39 +108,42 @@ class Manifest(pydantic.BaseModel):
 
     @property
     def shape(self) -> Shape:
-        """Return the configuration as far as a runtime has to know it (ValidationError)."""
+        """Return the part of the configuration that a runtime has to know (ValidationError)."""
         return Shape.model_validate(self.config)
 
     def graphs(self, precision: str, backend: str) -> tuple[str, str]:
         """Return the files of `frames` and `head` for a precision and a backend (ModelError)."""
         if precision == "float32":
             return FLOAT32_GRAPHS
-        found = next((one for name, one in self.precisions.items() if name == precision), None)
-        if found is None or backend not in found.heads:
+        variant = self._variant(precision)
+        if variant is None or backend not in variant.heads:
             there = ", ".join(["float32", *self.precisions])
             raise ModelError(
                 f"expected {one_line(precision)} graphs for {one_line(backend)} in {self.model!r}; "
                 f"it holds {there}. Add them: cstl-edge export WEIGHTS --precision "
                 f"{one_line(precision)}"
             )
-        return found.frames, dict(found.heads)[backend]
+        return variant.frames, dict(variant.heads)[backend]
 
-    def cuts(self, precision: str, integers: bool) -> Sequence[str]:
-        """Return the files by which windows slide, in the order of `SLIDING_GRAPHS`, or none.
+    def incremental_files(self, precision: str, int8: bool) -> Sequence[str]:
+        """Return the files of the incremental head, in the order of `INCREMENTAL_FILES`, or none.
 
-        integers: whether the runtime gains by int8 in them; OpenVINO took 1.47 ms for 1.40 of taps
+        int8: whether the runtime gains by int8 in them; OpenVINO took 1.47 ms for 1.40 of `taps`
         """
-        own = next((one.cuts for name, one in self.precisions.items() if name == precision), None)
-        if own and integers:
-            return own
+        variant = self._variant(precision)
+        if variant and variant.cuts and int8:
+            return variant.cuts
         _, head = self.graphs(precision, "onnxruntime")
-        # The cuts are those of the float32 head, which int8 frames have too.
-        slides = head == FLOAT32_GRAPHS[1] and set(SLIDING_GRAPHS) <= set(self.files)
-        return SLIDING_GRAPHS if slides else ()
+        # The float32 files are of the float32 head, which int8 frames have too.
+        slides = head == FLOAT32_GRAPHS[1] and set(INCREMENTAL_FILES) <= set(self.files)
+        return INCREMENTAL_FILES if slides else ()
+
+    def _variant(self, precision: str) -> PrecisionVariant | None:
+        return next((v for name, v in self.precisions.items() if name == precision), None)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check the manifest of an exported folder; ModelError says what is wrong with it."""
+    """Read and check the manifest of an exported folder (ModelError)."""
     if not folder.is_dir():
         raise ModelError(
             f"expected an exported model, a folder with {NAME}; {one_line(folder)} is no folder"

@@ -1,7 +1,8 @@
-"""The child process of `check`: look into graphs from outside, open them and run them once.
+"""Child process of `model_check`: checks graphs from outside, opens them and runs them once.
 
-Reads one line of JSON and the graphs from its standard input, says "ok" or what is wrong, and may
-die without harm to anyone. Run as `python -m cstl_edge.runtime.model_probe`; never imported.
+It reads one line of JSON and the graphs from standard input, writes "ok" or what is wrong, and may
+die without harm to its parent. Run as `python -m cstl_edge.runtime.model_probe`; never imported.
+It knows ONNX Runtime and no backend.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from cstl_edge.errors import ModelError, one_line
+from cstl_edge.runtime.backends.ort_session import open_session
+from cstl_edge.runtime.graph_format import check_graph, graph_of
 from cstl_edge.runtime.manifest import Shape
-from cstl_edge.runtime.model_check import check_graph, graph_of
 
 MAX_ADDRESS_SPACE_BYTES = 16 * 2**30  # a graph that asks for more is not one of ours
 
 
 def main() -> int:
-    """Judge the graphs on standard input; the verdict is one line on standard output."""
+    """Check the graphs on standard input; write the verdict, one line, to standard output."""
     _limit_memory()
     header = json.loads(sys.stdin.buffer.readline())
     shape = Shape.model_validate(header["shape"])
@@ -30,7 +32,7 @@ def main() -> int:
     verdict = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        judge(graphs, shape)
+        check(graphs, shape)
         word = "ok"
     except ModelError as err:
         word = one_line(err, 400)
@@ -41,7 +43,7 @@ def main() -> int:
     return 0
 
 
-def judge(graphs: Mapping[str, bytes], shape: Shape) -> None:
+def check(graphs: Mapping[str, bytes], shape: Shape) -> None:
     """Check every graph with `onnx`, then run it on one small input (ModelError)."""
     for name, data in graphs.items():
         check_graph(name, data, shape)
@@ -51,13 +53,7 @@ def judge(graphs: Mapping[str, bytes], shape: Shape) -> None:
 
 def _run(name: str, data: bytes, shape: Shape) -> None:
     """Open a graph in ONNX Runtime and give it a sequence of two frames."""
-    import onnxruntime as ort
-
-    from cstl_edge.runtime.backends.onnxruntime import session_options
-
-    session = ort.InferenceSession(
-        data, sess_options=session_options(1), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(name, data, threads=1)
     rng = np.random.default_rng(0)
     silhouettes = rng.integers(0, 2, (2, *shape.size), dtype=np.uint8) * np.uint8(255)
     features = rng.random((2, shape.parts, shape.channels), dtype=np.float32)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cstl_edge.bench.backends import open as backend_table
 from cstl_edge.bench.context import Budget, Context
 from cstl_edge.bench.model_under_test import describe_model
 from cstl_edge.runtime import model_check
@@ -20,11 +21,11 @@ def context_of(folder, weights=None, **changes):
         "run": "test",
         "folder": folder,
         "weights": weights,
-        "subject": describe_model(folder, trained=False),
+        "model": describe_model(folder, trained=False),
         "threads": 1,
         "budget": QUICK,
         "short": True,
-        "tell": lambda text: None,
+        "progress": lambda text: None,
     }
     return Context(**given | changes)
 
@@ -52,6 +53,19 @@ def trained():
 def unprobed(monkeypatch):
     """Open the golden exports without the child process that looks at graphs of strangers first."""
     monkeypatch.setattr(model_check, "probe", lambda *given: None)
+
+
+class Everything:
+    """A tuple of all names."""
+
+    def __contains__(self, name):
+        return True
+
+
+@pytest.fixture
+def everybody(monkeypatch):
+    """Let the short form measure every backend of this machine."""
+    monkeypatch.setattr(backend_table, "SHORT", Everything())
 
 
 @pytest.fixture

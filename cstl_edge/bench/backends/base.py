@@ -1,46 +1,41 @@
-"""Who is measured: one small file per backend, found by being here.
+"""Backend under test: the graphs and the encoder that it opens, and what it reports of itself.
 
-A file has a function `contenders(context)`, which yields what this machine has as a `Backend`
-and what it has not as `Unavailable`. Letters: n sequences, s frames, m frames of any sequences, h w
-pixels, p parts, c channels.
+A module of this package has a function `backends(context)`, which yields what this machine has as
+a `Backend` and what it lacks as an `Unavailable`; `open` holds the table of these functions.
+Letters: n sequences, s frames, m frames of any sequences, h w pixels, p parts, c channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
+from importlib import metadata
 
-from cstl_edge.bench.context import Context
+from cstl_edge.bench.model_under_test import PRECISION_NAMES
 from cstl_edge.bench.record import Ran
-from cstl_edge.measure.timing import Stages
+from cstl_edge.errors import ModelError
+from cstl_edge.runtime.base import Encoder, EncoderInfo
+from cstl_edge.runtime.graph import Arrays, BoundGraph, Run, bind
 
 BASELINE = "pytorch float32"
-"""The usual way: eager PyTorch, the whole window anew for every answer, one sequence a call."""
-BACKENDS = ("onnxruntime", "openvino", "pytorch", "pytorch_cuda", "tensorrt", "tensorrt_rtx")
+"""Eager PyTorch, the whole window anew for every answer, one sequence a call."""
 GRAPHS = ("frames", "head", "full")
-
-Arrays = Mapping[str, Any]
-"""numpy arrays by the name of an input or output, as in `runtime.check.signature`."""
-Run = Callable[[Arrays], Arrays]
-
-
-def _nothing() -> None:
-    """Give nothing back."""
+ON_CPU = ("onnxruntime", "openvino")
+COMPUTED_IN = {"fp16": "float32"}
+"""Runtimes of a CPU have no kernels of float16: they cast, compute, and round again."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """A graph that is ready to run on inputs that were given."""
+@dataclass(frozen=True, kw_only=True)
+class GraphUnderTest(BoundGraph):
+    """An open graph with its inputs, and how it really runs."""
 
     ran: Ran
-    """As the backend says it, once the graph was opened."""
-    run: Callable[[], Stages | None]
-    """Run once; return milliseconds by stage where the device itself timed them."""
-    outputs: Callable[[], dict[str, Any]]
-    """Return the float32 or int32 outputs of the last run."""
-    close: Callable[[], None] = _nothing
+    """As the backend reports it, once the graph was opened."""
+
+
+def no_graph(graph: str, feed: Arrays) -> GraphUnderTest:
+    """Refuse to open a graph, for a backend that is measured as an encoder alone."""
+    raise ModelError(f"expected a backend of graphs to open {graph}; this one is an encoder")
 
 
 @dataclass(frozen=True)
@@ -48,29 +43,49 @@ class Backend:
     """One way to run the graphs on this machine."""
 
     name: str
-    """`<backend> <precision>[, option…]`: what joins the rows of all scenarios."""
-    prepare: Callable[[str, Arrays], Call]
+    """`<backend> <precision>[, option…]`, by which the rows of all scenarios are joined."""
+    open_graph: Callable[[str, Arrays], GraphUnderTest] = no_graph
     """Open one of `graphs` for inputs of fixed shapes (ModelError)."""
     graphs: tuple[str, ...] = GRAPHS
 
 
+@dataclass(frozen=True, kw_only=True)
+class StreamingBackend(Backend):
+    """A backend that `runtime` opens as an encoder too, so that it streams."""
+
+    open_encoder: Callable[[], Encoder]
+    """Open it (ModelError)."""
+
+
 @dataclass(frozen=True)
 class Unavailable:
-    """A contender that this machine has not."""
+    """A backend that this machine lacks."""
 
     name: str
     reason: str
-    """In one line, with what to do."""
+    """In one line, with the remedy."""
+    streams: bool = False
+    """Whether it would be a `StreamingBackend`."""
 
 
-def backends(context: Context) -> Iterator[Backend | Unavailable]:
-    """Yield those of every backend, the files by name."""
-    for name in BACKENDS:
-        yield from import_module(f"cstl_edge.bench.backends.{name}").contenders(context)
+def under_test(
+    ran: Ran, runs: Sequence[Run], feed: Arrays, close: Callable[[], None] | None = None
+) -> GraphUnderTest:
+    """Bind one graph, or `frames` and `head` in the place of `full`, to inputs.
+
+    Args:
+        ran: how the backend runs
+        runs: the graph, or `frames` and `head`
+        feed: inputs by name, which are copied
+        close: releases the graph
+    """
+    bound = bind(runs[0] if len(runs) == 1 else in_two_graphs(*runs), feed)
+    fields = vars(bound) | ({} if close is None else {"close": close})
+    return GraphUnderTest(ran=ran, **fields)
 
 
-def whole(frames: Run, head: Run) -> Run:
-    """Return `full` as the runtimes of this package compute it: `frames`, then `head`."""
+def in_two_graphs(frames: Run, head: Run) -> Run:
+    """Return `full` as the encoders of this package compute it: `frames`, then `head`."""
 
     def run(feed: Arrays) -> Arrays:
         silhouettes = feed["silhouettes"]  # [n, s, h, w]
@@ -83,11 +98,37 @@ def whole(frames: Run, head: Run) -> Run:
     return run
 
 
-def call(ran: Ran, run: Run, feed: Arrays, close: Callable[[], None] = _nothing) -> Call:
-    """Return a call of a backend that takes and gives arrays, and times no stages."""
-    last: dict[str, Any] = {}
+def graphs_of(precision: str) -> tuple[str, ...]:
+    """Return the graphs of a precision in a folder: with int8 frames goes the head of float32."""
+    return tuple(graph for graph in GRAPHS if (precision, graph) != ("int8", "head"))
 
-    def once() -> None:
-        last.update(run(feed))
 
-    return Call(ran, once, lambda: dict(last), close)
+def no_precision(precision: str) -> str:
+    """Return the reason and remedy where an exported model lacks a precision."""
+    return (
+        f"no {precision} graphs in the exported model, or its gates refused them: cstl-edge export "
+        f"WEIGHTS -o FOLDER --precision {precision}"
+    )
+
+
+def ran_of(info: EncoderInfo) -> Ran:
+    """Return how an encoder runs, as it reports it."""
+    try:
+        version = metadata.version({"pytorch": "torch"}.get(info.backend, info.backend))
+    except metadata.PackageNotFoundError:
+        version = "unknown"
+    precision = PRECISION_NAMES.get(info.precision, info.precision)
+    cast = COMPUTED_IN.get(info.precision) if info.backend in ON_CPU else None
+    return Ran(
+        backend=info.backend,
+        provider=info.provider,
+        precision=precision,
+        computed_in=cast or precision,
+        version=version,
+        threads=info.threads or None,
+    )
+
+
+def cores_of(ran: Ran) -> int | None:
+    """Return how many cores were used; None where a GPU computed, or no backend reports it."""
+    return ran.threads if ran.provider.lower().startswith("cpu") else None

@@ -1,108 +1,101 @@
-"""OpenVINO on the CPU, from the same ONNX files, at its setting for latency and fixed shapes."""
+"""OpenVINO on the CPU, from the same ONNX files, compiled for latency and for fixed shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from cstl_edge.bench.backends.base import Arrays, Backend, Call, Unavailable, call, whole
-from cstl_edge.bench.backends.onnxruntime import no_graphs, of
+from cstl_edge.bench.backends.base import (
+    Backend,
+    GraphUnderTest,
+    StreamingBackend,
+    Unavailable,
+    graphs_of,
+    no_precision,
+    under_test,
+)
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES, graph_files, read_export
 from cstl_edge.bench.record import Ran
-from cstl_edge.errors import BackendUnavailable, ModelError, one_line
-from cstl_edge.runtime.backends.openvino import compiled, core
-from cstl_edge.runtime.model_check import signature
+from cstl_edge.errors import BackendUnavailable, one_line
+from cstl_edge.runtime import load
+from cstl_edge.runtime.backends.openvino import OpenvinoGraph, core
+from cstl_edge.runtime.graph import Arrays
+from cstl_edge.runtime.manifest import Shape, read_manifest
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
-"""What OpenVINO is told to compute in; int8 stands in the graph."""
+"""Type that OpenVINO must compute in; int8 stands in the graph."""
 FILES = {"float32": "float32", "bfloat16": "float32", "int8": "int8"}
 """Precisions of the files, as a manifest names them."""
 TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "u8": "int8", "i8": "int8"}
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul", "BrgConvolution")
 
 
-def contenders(context: Context) -> Iterator[Backend | Unavailable]:
+def backends(context: Context) -> Iterator[Backend | Unavailable]:
     """Yield float32, bfloat16 where the processor has it, and int8 where the model has it."""
-    names = [f"openvino {precision}" for precision in HINTS]
     try:
-        can = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (BackendUnavailable, RuntimeError) as err:
         reason = f'OpenVINO is not here ({one_line(err, 80)}): pip install "cstl-edge[bench]"'
-        yield from (Unavailable(name, reason) for name in names)
+        for precision in HINTS:
+            yield Unavailable(f"openvino {precision}", reason, streams=precision != "bfloat16")
         return
-    manifest, _ = read_export(context.folder)
-    for precision, name in zip(HINTS, names, strict=True):
-        if precision == "bfloat16" and "BF16" not in can:
-            yield Unavailable(name, "this processor has no bfloat16 instructions")
+    manifest = read_manifest(context.folder)
+    for precision in HINTS:
+        name, open_graph = f"openvino {precision}", partial(_open_graph, context, precision)
+        if precision == "bfloat16":  # has no encoder: `runtime` computes in float32
+            if "BF16" in capabilities:
+                yield Backend(name, open_graph)
+            else:
+                yield Unavailable(name, "this processor has no bfloat16 instructions")
         elif precision == "int8" and "int8" not in manifest.precisions:
-            yield Unavailable(name, no_graphs("int8"))
+            yield Unavailable(name, no_precision("int8"), streams=True)
         else:
-            yield Backend(
-                name,
-                lambda graph, feed, p=precision: _prepare(context, p, graph, feed),  # type: ignore[misc]
-                graphs=of(precision),
+            open_encoder = partial(load, context.folder, "openvino", context.threads, precision)
+            yield StreamingBackend(
+                name, open_graph, graphs_of(precision), open_encoder=open_encoder
             )
 
 
-def _prepare(context: Context, precision: str, graph: str, feed: Arrays) -> Call:
+def _open_graph(context: Context, precision: str, graph: str, feed: Arrays) -> GraphUnderTest:
     import openvino
 
     manifest, data = read_export(context.folder)
-    names = graph_files(manifest, FILES[precision], graph)
-    opened = [
-        _Graph(name, data[name], precision, context.threads, [*signature(name, manifest.shape)[1]])
-        for name in names
+    files, hint = graph_files(manifest, FILES[precision], graph), HINTS[precision]
+    shapes = _shapes(feed, manifest.shape, len(files))
+    graphs = [
+        OpenvinoGraph(name, data[name], context.threads, hint, fixed)
+        for name, fixed in zip(files, shapes, strict=True)
     ]
-    run = opened[0] if len(opened) == 1 else whole(*opened)
-    run(feed)  # compiles for the shapes of the feed
-    models = [one.compiled for one in opened]
     ran = Ran(
         backend="openvino",
-        provider=" ".join(models[0].get_property("EXECUTION_DEVICES")),
+        provider=graphs[0].provider,
         precision=PRECISION_NAMES[FILES[precision]] if precision != "bfloat16" else precision,
-        computed_in=computed_in(models),
+        computed_in=computed_in([opened.model for opened in graphs]),
         version=openvino.__version__.split("-")[0],
-        threads=int(models[0].get_property("INFERENCE_NUM_THREADS")),
-        options={"hint": "latency", "shapes": "fixed", "files": ", ".join(names)},
+        threads=graphs[0].threads,
+        options={"hint": "latency", "shapes": "fixed", "files": ", ".join(files)},
     )
-    return call(ran, run, feed)
+    return under_test(ran, graphs, feed)
+
+
+def _shapes(feed: Arrays, shape: Shape, files: int) -> list[dict[str, tuple[int, ...]]]:
+    """Return the shapes of the inputs of one file, or of `frames` and `head` in its place."""
+    if files == 1:
+        return [{name: array.shape for name, array in feed.items()}]
+    n, s = feed["silhouettes"].shape[:2]
+    head = {"features": (n, s, shape.parts, shape.channels), "lengths": (n,)}
+    return [{"silhouettes": (n * s, *shape.size)}, head]
 
 
 def computed_in(models: Sequence[Any]) -> str:
-    """Return what convolutions and matrix products of compiled models run in, as they tell it."""
-    found = set()
+    """Return the types in which convolutions and matrix products of compiled models run."""
+    types = set()
     for model in models:
         for node in model.get_runtime_model().get_ops():
-            told = node.get_rt_info()
-            if str(told["layerType"].astype(str)) in PRODUCTS:
-                kind = str(told["runtimePrecision"].astype(str))
-                found.add(TYPES.get(kind, kind))
-    return " and ".join(sorted(found)) or "unknown"
-
-
-class _Graph:
-    """A graph that is compiled when its first feed has told the shapes."""
-
-    def __init__(
-        self, name: str, data: bytes, precision: str, threads: int, outputs: Sequence[str]
-    ) -> None:
-        self._name, self._data, self._precision, self._threads = name, data, precision, threads
-        self._outputs = outputs
-        self.compiled: Any = None
-
-    def __call__(self, feed: Arrays) -> Arrays:
-        if self.compiled is None:
-            self._compile(feed)
-        try:
-            answers = self._request.infer(dict(feed), share_inputs=True, share_outputs=True)
-        except RuntimeError as err:
-            raise ModelError(f"OpenVINO failed: {one_line(err)}") from err
-        return {output: answers[output] for output in self._outputs}
-
-    def _compile(self, feed: Arrays) -> None:
-        shapes = {name: list(array.shape) for name, array in feed.items()}
-        self.compiled = compiled(
-            self._name, self._data, self._threads, HINTS[self._precision], shapes
-        )
-        self._request = self.compiled.create_infer_request()
+            info = node.get_rt_info()
+            if str(info["layerType"].astype(str)) in PRODUCTS:
+                kind = str(info["runtimePrecision"].astype(str))
+                types.add(TYPES.get(kind, kind))
+    return " and ".join(sorted(types)) or "unknown"

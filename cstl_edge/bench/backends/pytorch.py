@@ -1,47 +1,59 @@
-"""PyTorch on the CPU: eager, which is the usual way, and compiled."""
+"""PyTorch on the CPU: eager, which is the baseline, and compiled."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.bench.backends.base import BASELINE, GRAPHS, Arrays, Backend, Call, Unavailable
+from cstl_edge.bench.backends.base import (
+    BASELINE,
+    GRAPHS,
+    Backend,
+    GraphUnderTest,
+    StreamingBackend,
+    Unavailable,
+    under_test,
+)
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import BackendUnavailable, one_line
+from cstl_edge.runtime import load
+from cstl_edge.runtime.graph import Arrays
 
 COMPILED = f"{BASELINE}, compiled"
-OUTPUTS = {"frames": ("features",), "head": ("embedding", "salient_frames")}
-OUTPUTS["full"] = OUTPUTS["head"]
 
 
-def contenders(context: Context) -> Iterator[Backend | Unavailable]:
+def backends(context: Context) -> Iterator[Backend | Unavailable]:
     """Yield eager PyTorch and, where there is a compiler, compiled PyTorch."""
     reason = missing(context)
     if reason:
-        yield from (Unavailable(name, reason) for name in (BASELINE, COMPILED))
+        yield Unavailable(BASELINE, reason, streams=True)
+        yield Unavailable(COMPILED, reason)
         return
-    yield Backend(BASELINE, lambda graph, feed: _prepare(context, graph, feed, False))
+    yield StreamingBackend(
+        BASELINE,
+        partial(_open_graph, context, False),
+        open_encoder=partial(load, context.weights, "pytorch", context.threads),
+    )
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        yield Unavailable(
-            COMPILED, f"torch.compile needs a C++ compiler: there is no {compiler} here"
-        )
+        reason = f"torch.compile needs a C++ compiler: there is no {compiler} here"
+        yield Unavailable(COMPILED, reason)
     elif not context.short:
-        # Some ten seconds of compiling per graph and shape: the whole window alone by default.
-        yield Backend(
-            COMPILED,
-            lambda graph, feed: _prepare(context, graph, feed, True),
-            graphs=GRAPHS if context.full else ("full",),
-        )
+        yield Backend(COMPILED, partial(_open_graph, context, True), compiled_graphs(context))
+
+
+def compiled_graphs(context: Context) -> tuple[str, ...]:
+    """Return the graphs to compile: some ten seconds each and per shape, so few by default."""
+    return GRAPHS if context.full else ("full",)
 
 
 def missing(context: Context) -> str | None:
-    """Say why PyTorch does not run here, or None."""
+    """Return the reason why PyTorch does not run here, or None."""
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -59,24 +71,6 @@ def network(weights: Path) -> Any:
     return load_checkpoint(weights)[0]
 
 
-def function(module: Any, graph: str) -> Callable[..., Any]:
-    """Return what computes a graph from the tensors of its inputs."""
-    parts = {"frames": module.frame_features, "head": module.head, "full": module.forward}
-    chosen: Callable[..., Any] = parts[graph]
-    return chosen
-
-
-def named(graph: str, answers: Any) -> dict[str, Any]:
-    """Return a graph's tensors as float32 or int32 arrays by name."""
-    given = (answers,) if graph == "frames" else answers
-    found = {
-        name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in zip(OUTPUTS[graph], given, strict=True)
-        if tensor is not None
-    }
-    return {name: tensor.cpu().numpy() for name, tensor in found.items()}
-
-
 def compiled(run: Callable[..., Any], example: tuple[Any, ...]) -> Callable[..., Any]:
     """Return a function compiled for the shapes of an example, whole or not at all.
 
@@ -85,39 +79,33 @@ def compiled(run: Callable[..., Any], example: tuple[Any, ...]) -> Callable[...,
     """
     import torch
 
-    found: Callable[..., Any] = torch.compile(run, fullgraph=True, dynamic=False)
+    function: Callable[..., Any] = torch.compile(run, fullgraph=True, dynamic=False)
     try:
         with torch.inference_mode():
-            found(*example)
+            function(*example)
     except Exception as err:  # of the compiler's own kinds, which are not public
         raise BackendUnavailable(f"torch.compile fails: {one_line(err)}") from err
-    return found
+    return function
 
 
-def _prepare(context: Context, graph: str, feed: Arrays, compile_it: bool) -> Call:
+def _open_graph(context: Context, compile_it: bool, graph: str, feed: Arrays) -> GraphUnderTest:
     import torch
+
+    from cstl_edge.runtime.backends.pytorch import TorchGraph
 
     assert context.weights is not None
     torch.set_num_threads(context.threads)
-    tensors = tuple(torch.tensor(array) for array in feed.values())
-    run = function(network(context.weights), graph)
+    opened = TorchGraph(network(context.weights), graph)
     if compile_it:
-        run = compiled(run, tensors)
-    last: dict[str, Any] = {}
-
-    def once() -> None:
-        with torch.inference_mode():
-            last["answers"] = run(*tensors)
-
+        opened.compute = compiled(opened.compute, opened.tensors(feed))
     ran = Ran(
         backend="pytorch",
-        provider="cpu",
+        provider=opened.provider,
         precision="float32",
         computed_in="float32",
         version=torch.__version__,
-        threads=torch.get_num_threads(),
+        threads=opened.threads,
         options={"compiled": "inductor"} if compile_it else {},
     )
     # Without a reset the ninth shape of a graph is refused: compiled forms are kept by function.
-    close = torch.compiler.reset if compile_it else (lambda: None)
-    return Call(ran, once, lambda: named(graph, last["answers"]), close)
+    return under_test(ran, [opened], feed, torch.compiler.reset if compile_it else None)

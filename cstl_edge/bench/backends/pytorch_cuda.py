@@ -7,143 +7,136 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from cstl_edge.bench.backends.base import GRAPHS, Arrays, Backend, Call, Unavailable
-from cstl_edge.bench.backends.pytorch import OUTPUTS, compiled, function, missing, network
+from cstl_edge.bench.backends.base import GRAPHS, Backend, GraphUnderTest, Unavailable
+from cstl_edge.bench.backends.pytorch import compiled, compiled_graphs, missing, network
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.measure.timing import Stages
+from cstl_edge.runtime.backends.pytorch import TorchGraph
+from cstl_edge.runtime.graph import Arrays
 
-WAYS = {"": "eager", ", compiled": "compiled", ", cuda graph": "cuda graph"}
+MODES = {"": "eager", ", compiled": "compiled", ", cuda graph": "cuda graph"}
 DEVICE = "cuda"
 WARM_UP = 3  # runs before a capture: libraries choose their kernels in the first ones
 
 
-def contenders(context: Context) -> Iterator[Backend | Unavailable]:
-    """Yield float32 and float16, each in every way, where a GPU answers."""
+def backends(context: Context) -> Iterator[Backend | Unavailable]:
+    """Yield float32 and float16 in every mode, where a GPU answers."""
     reason = _no_gpu() or missing(context)
     for precision in ("float32", "float16"):
-        for option, way in WAYS.items():
+        for option, mode in MODES.items():
             name = f"pytorch {precision}, cuda{option}"
             if reason:
                 yield Unavailable(name, reason)
-            elif way != "compiled":
-                yield Backend(name, partial(_prepare, context, precision, way))
-            elif not context.short:
-                graphs = GRAPHS if context.full else ("full",)  # see `pytorch`
-                yield Backend(name, partial(_prepare, context, precision, way), graphs)
+            elif mode != "compiled" or not context.short:
+                graphs = compiled_graphs(context) if mode == "compiled" else GRAPHS
+                yield Backend(name, partial(_open_graph, context, precision, mode), graphs)
 
 
 def _no_gpu() -> str | None:
     try:
         import torch
     except ImportError:
-        return None  # is told by `missing`
+        return None  # `missing` reports it
     return None if torch.cuda.is_available() else "no NVIDIA GPU answers PyTorch"
 
 
-def _prepare(context: Context, precision: str, way: str, graph: str, feed: Arrays) -> Call:
+def _open_graph(
+    context: Context, precision: str, mode: str, graph: str, feed: Arrays
+) -> GraphUnderTest:
     """Open a graph (ModelError where the GPU's memory does not hold it)."""
     import torch
 
+    assert context.weights is not None
     try:
-        return _opened(context, precision, way, graph, feed)
+        model = copy.deepcopy(network(context.weights)).to(DEVICE, getattr(torch, precision))
+        opened = TorchGraph(model, graph)
+        if mode == "compiled":
+            opened.compute = compiled(opened.compute, opened.tensors(feed))
+        run = CudaRun(opened, feed, captured=mode == "cuda graph")
+        run.once()
     except torch.cuda.OutOfMemoryError as err:
         torch.cuda.empty_cache()
         raise ModelError(f"the GPU's memory is too small: {one_line(err)}") from err
+    return GraphUnderTest(
+        ran=_ran(precision, mode),
+        inputs=run.inputs,
+        run=run.once,
+        outputs=run.outputs,
+        close=_closing(mode),
+    )
 
 
-def _opened(context: Context, precision: str, way: str, graph: str, feed: Arrays) -> Call:
-    import torch
+class CudaRun:
+    """A graph with its inputs, outputs and stream, all made before the first call that counts."""
 
-    assert context.weights is not None
-    module = copy.deepcopy(network(context.weights)).to(DEVICE, getattr(torch, precision))
-    hosts = [_pinned(torch.tensor(array)) for array in feed.values()]
-    inputs = [host.to(DEVICE) for host in hosts]
-    run = _in_type(function(module, graph), getattr(torch, precision), graphed=way == "cuda graph")
-    if way == "compiled":
-        run = compiled(run, tuple(inputs))
-    work = _Work(run, hosts, inputs)
-    if way == "cuda graph":
-        work.capture()
-    work.once()
-    return Call(_ran(precision, way), work.once, lambda: _named(graph, work.outputs), _closing(way))
+    def __init__(self, graph: TorchGraph, feed: Arrays, captured: bool) -> None:
+        """Run the graph once, and capture it (BackendUnavailable where that fails).
 
-
-def _in_type(run: Callable[..., Any], dtype: Any, graphed: bool) -> Callable[..., Sequence[Any]]:
-    """Return a function of the graph's inputs whose features have the network's type.
-
-    graphed: without lengths, which are the whole windows' here: their check asks the GPU, and a
-    capture may not
-    """
-
-    def wanted(first: Any, *lengths: Any) -> Sequence[Any]:
-        given = first.to(dtype) if first.is_floating_point() else first
-        answers = run(given, *(() if graphed else lengths))
-        return answers if isinstance(answers, tuple) else (answers,)
-
-    return wanted
-
-
-class _Work:
-    """Inputs, outputs and a stream, all made before the first call that counts."""
-
-    def __init__(
-        self, run: Callable[..., Sequence[Any]], hosts: Sequence[Any], inputs: Sequence[Any]
-    ) -> None:
+        Args:
+            graph: of a network on the GPU
+            feed: inputs by name
+            captured: as a CUDA graph; without lengths, which are the whole windows' here: their
+                check needs an answer of the GPU, which a capture forbids
+        """
         import torch
 
-        self._torch, self._run = torch, run
-        self._hosts, self._inputs = hosts, inputs
+        self._torch, self._graph = torch, graph
+        hosts = {name: _pinned(torch.tensor(feed[name])) for name in graph.inputs}
+        self.inputs: Arrays = {name: host.numpy() for name, host in hosts.items()}
+        self._copies = [(host.to(DEVICE), host) for host in hosts.values()]
+        self._given = [device for device, _ in self._copies][: 1 if captured else None]
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         event: Callable[..., Any] = torch.cuda.Event
         self._events = [event(enable_timing=True) for _ in range(4)]
-        self._graph: Any = None
-        self._answers: Sequence[Any] = ()
+        self._captured: Any = None
         with torch.inference_mode(), torch.cuda.stream(self._stream):
-            found = run(*inputs)
-            self.outputs = [
-                None if x is None else _pinned(torch.empty(x.shape, dtype=x.dtype)) for x in found
+            self._answers = graph.compute(*self._given)
+            self._outputs = [
+                None if x is None else _pinned(torch.empty(x.shape, dtype=x.dtype))
+                for x in self._answers
             ]
         self._stream.synchronize()
+        if captured:
+            self._capture()
 
-    def capture(self) -> None:
-        """Record the computation as a CUDA graph (BackendUnavailable)."""
+    def _capture(self) -> None:
         torch = self._torch
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             for _ in range(WARM_UP):
-                self._run(*self._inputs)
+                self._graph.compute(*self._given)
             self._stream.synchronize()
-            graph = torch.cuda.CUDAGraph()
+            captured = torch.cuda.CUDAGraph()
             try:
-                with torch.cuda.graph(graph, stream=self._stream):
-                    self._answers = self._run(*self._inputs)
+                with torch.cuda.graph(captured, stream=self._stream):
+                    self._answers = self._graph.compute(*self._given)
             except RuntimeError as err:
                 raise BackendUnavailable(f"no CUDA graph: {one_line(err)}") from err
-        self._graph = graph
+        self._captured = captured
 
     def once(self) -> Stages:
         """Copy in, compute, copy out; return milliseconds by stage as the GPU timed them."""
         first, before, after, last = self._events
         with self._torch.inference_mode(), self._torch.cuda.stream(self._stream):
             first.record()
-            for target, source in zip(self._inputs, self._hosts, strict=True):
+            for target, source in self._copies:
                 target.copy_(source, non_blocking=True)
             before.record()
             start = time.perf_counter()
-            if self._graph is None:
-                self._answers = self._run(*self._inputs)
+            if self._captured is None:
+                self._answers = self._graph.compute(*self._given)
             else:
-                self._graph.replay()
+                self._captured.replay()
             enqueue_ms = (time.perf_counter() - start) * 1e3
             after.record()
-            for target, source in zip(self.outputs, self._answers, strict=True):
-                if target is not None:
-                    target.copy_(source, non_blocking=True)
+            for output, answer in zip(self._outputs, self._answers, strict=True):
+                if output is not None:
+                    output.copy_(answer, non_blocking=True)
             last.record()
         self._stream.synchronize()
         return {
@@ -154,23 +147,17 @@ class _Work:
             "enqueue": enqueue_ms,
         }
 
+    def outputs(self) -> dict[str, Any]:
+        """Return the outputs of the last call by name, float16 as float32."""
+        return {name: array.copy() for name, array in self._graph.named(self._outputs).items()}
+
 
 def _pinned(tensor: Any) -> Any:
     """Return a copy in page-locked memory, which alone is copied while the processor goes on."""
     return tensor.pin_memory()
 
 
-def _named(graph: str, outputs: Sequence[Any]) -> dict[str, Any]:
-    """Return the outputs as arrays by name, float16 as float32."""
-    found = zip(OUTPUTS[graph], outputs, strict=True)
-    return {
-        name: (x.float() if x.is_floating_point() else x).numpy().copy()
-        for name, x in found
-        if x is not None
-    }
-
-
-def _ran(precision: str, way: str) -> Ran:
+def _ran(precision: str, mode: str) -> Ran:
     """Return what really ran: float32 convolutions are TF32 on a GPU unless that is forbidden."""
     import torch
 
@@ -182,16 +169,16 @@ def _ran(precision: str, way: str) -> Ran:
         computed_in="tfloat32" if precision == "float32" and narrowed else precision,
         version=torch.__version__,
         threads=torch.get_num_threads(),
-        options={way: "yes"} if way != "eager" else {},
+        options={mode: "yes"} if mode != "eager" else {},
     )
 
 
-def _closing(way: str) -> Callable[[], None]:
+def _closing(mode: str) -> Callable[[], None]:
     """Return what gives the memory back; compiled forms are kept by function, see `pytorch`."""
     import torch
 
     def close() -> None:
-        if way == "compiled":
+        if mode == "compiled":
             torch.compiler.reset()
         torch.cuda.empty_cache()
 

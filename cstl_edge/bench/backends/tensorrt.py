@@ -9,21 +9,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from cstl_edge.bench.backends.base import GRAPHS, Arrays, Backend, Call, Unavailable
+from cstl_edge.bench.backends.base import (
+    GRAPHS,
+    Backend,
+    GraphUnderTest,
+    StreamingBackend,
+    Unavailable,
+)
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES
 from cstl_edge.bench.record import Ran
-from cstl_edge.errors import BackendUnavailable, ModelError, one_line
+from cstl_edge.errors import ModelError, one_line
+from cstl_edge.runtime import load
+from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.manifest import read_manifest
-from cstl_edge.runtime.tensorrt import record as record_module
 from cstl_edge.runtime.tensorrt.encoder import Host, detect_host, open_session
-from cstl_edge.runtime.tensorrt.engine import Session
-from cstl_edge.runtime.tensorrt.record import EngineRecord
+from cstl_edge.runtime.tensorrt.record import (
+    ENGINES,
+    SUFFIX,
+    TENSORRT,
+    EngineRecord,
+    read_plan,
+    read_records,
+)
 
+ENCODER = "tensorrt float16"
+"""Name of the encoder, whatever its engines: it takes the plugin and CUDA graphs where it can."""
 NO_PLUGIN, CUDA_GRAPH = ", no plugin", ", cuda graph"
 NOT_BUILT = "no engines: cstl-edge build FOLDER, then --model FOLDER"
 NOT_BUILT_WITHOUT = (
@@ -31,96 +43,96 @@ NOT_BUILT_WITHOUT = (
 )
 
 
-def contenders(context: Context) -> Iterator[Backend | Unavailable]:
-    """Yield the engines with the plugin and those without, each in two ways to run it."""
+def backends(context: Context) -> Iterator[Backend | Unavailable]:
+    """Yield the encoder, and the engines with the plugin and those without, each in two modes."""
     folder = context.engines or context.folder
     beside = folder.with_name(f"{folder.name}-no-plugin")
-    missing = {"": NOT_BUILT, NO_PLUGIN: NOT_BUILT_WITHOUT}
+    built = (folder / ENGINES / TENSORRT).is_dir()
+    if built:
+        yield StreamingBackend(ENCODER, graphs=(), open_encoder=partial(load, folder, "tensorrt"))
+    reasons = {"": NOT_BUILT, NO_PLUGIN: NOT_BUILT_WITHOUT}
     for place, expected in ((folder, ""), (beside, NO_PLUGIN)):
-        if not (place / record_module.ENGINES / record_module.TENSORRT).is_dir():
+        if not (place / ENGINES / TENSORRT).is_dir():
             continue
         try:
-            built = _records(place)
-            here = detect_host(built, place)
+            records = _records(place)
+            host = detect_host(records, place)
         except ModelError as err:
-            missing[expected] = str(err)
+            reasons[expected] = str(err)
             continue
-        option = "" if here.library else NO_PLUGIN
-        if missing.pop(option, None) is not None:
-            yield from _two_ways(place, here, built, option)
-    yield from (Unavailable(f"tensorrt float16{option}", why) for option, why in missing.items())
+        option = "" if host.plugin else NO_PLUGIN
+        if reasons.pop(option, None) is not None:
+            yield from _both_modes(place, host, records, option)
+    for option, reason in reasons.items():
+        yield Unavailable(f"tensorrt float16{option}", reason, streams=not (built or option))
 
 
-def _two_ways(
-    place: Path, here: Host, built: dict[str, EngineRecord], option: str
+def _both_modes(
+    folder: Path, host: Host, records: dict[str, EngineRecord], option: str
 ) -> Iterator[Backend]:
-    precision = PRECISION_NAMES.get(built["frames"].precision, built["frames"].precision)
-    for graphed in (False, True):
+    precision = records["frames"].precision
+    for cuda_graph in (False, True):
+        mode = CUDA_GRAPH if cuda_graph else ""
         yield Backend(
-            f"tensorrt {precision}{option}{CUDA_GRAPH if graphed else ''}",
-            partial(_prepare, place, here, graphed),
-            graphs=tuple(graph for graph in GRAPHS if graph in built),
+            f"tensorrt {PRECISION_NAMES.get(precision, precision)}{option}{mode}",
+            partial(_open_graph, folder, host, cuda_graph),
+            graphs=tuple(records),
         )
-
-
-def engine_call(session: Session, graph: str, feed: Arrays, ran: Ran, graphed: bool) -> Call:
-    """Return a call of one engine for inputs of exactly these shapes (ModelError).
-
-    graphed: as a CUDA graph; BackendUnavailable where none could be captured
-    """
-    engine = session.engines[graph]
-    shapes = {name: feed[name].shape for name in engine.inputs}
-    try:
-        lane = engine.lane(session.buffers, shapes, graphed)
-        for name in engine.inputs:
-            lane.host[name][...] = feed[name]
-        lane.run()  # allocates, and captures what is to be captured
-        if graphed and not lane.captured:
-            raise BackendUnavailable("no CUDA graph could be captured: it runs call by call only")
-    except ModelError:
-        session.close()
-        raise
-
-    def outputs() -> dict[str, Any]:
-        return {name: _plain(lane.host[name]) for name in engine.out}
-
-    return Call(ran, lane.timed, outputs, session.close)
-
-
-def _plain(array: Any) -> Any:
-    """Return an output as float32, or as the int32 that it is."""
-    return array.astype(np.float32) if array.dtype.kind == "f" else array.copy()
 
 
 def _records(folder: Path) -> dict[str, EngineRecord]:
     """Return the records of a folder's engines, compared with its model (ModelError)."""
-    manifest = read_manifest(folder)
-    place = folder / record_module.ENGINES / record_module.TENSORRT
-    present = [graph for graph in GRAPHS if (place / f"{graph}{record_module.SUFFIX}").exists()]
+    place = folder / ENGINES / TENSORRT
+    present = [graph for graph in GRAPHS if (place / f"{graph}{SUFFIX}").exists()]
     if "frames" not in present:
         raise ModelError(f"no engines in {one_line(folder)}: cstl-edge build {one_line(folder)}")
-    built = {graph: record_module.read_record(place, graph) for graph in present}
-    for record in built.values():
-        record_module.check_model(record, manifest, folder)
-    return built
+    return read_records(folder, present, read_manifest(folder))
 
 
-def _prepare(folder: Path, here: Host, graphed: bool, graph: str, feed: Arrays) -> Call:
-    built = {graph: _records(folder)[graph]}
-    place = folder / record_module.ENGINES / record_module.TENSORRT
-    plans = {graph: record_module.read_plan(place, built[graph])}
-    precision = PRECISION_NAMES.get(built[graph].precision, built[graph].precision)
+def _open_graph(
+    folder: Path, host: Host, cuda_graph: bool, graph: str, feed: Arrays
+) -> GraphUnderTest:
+    record = _records(folder)[graph]
+    plan = read_plan(folder / ENGINES / TENSORRT, record)
+    part_gather = "plugin" if host.plugin else "function body"
+    options = {"part gather": part_gather, "memory": host.buffers}
+    if cuda_graph:
+        options["cuda graph"] = "yes"
+    return open_engine("tensorrt", host, plan, record, feed, options)
+
+
+def open_engine(
+    backend: str,
+    host: Host,
+    plan: bytes,
+    record: EngineRecord,
+    feed: Arrays,
+    options: dict[str, str],
+) -> GraphUnderTest:
+    """Open one engine for inputs of exactly these shapes.
+
+    Args:
+        backend: `tensorrt` or `tensorrt-rtx`
+        host: the library's module and the GPU
+        plan: bytes of the engine
+        record: of the plan
+        feed: inputs by name
+        options: for the row; with `cuda graph` the engine is replayed as one
+
+    Raises:
+        ModelError: the engine does not open, or takes no such inputs
+        BackendUnavailable: no CUDA graph can be captured
+    """
+    session = open_session(host, {record.graph: plan}, {record.graph: record})
+    bound = session.bind(record.graph, feed, "cuda graph" in options)
+    precision = PRECISION_NAMES.get(record.precision, record.precision)
     ran = Ran(
-        backend="tensorrt",
-        provider=here.gpu,
+        backend=backend,
+        provider=host.gpu,
         precision=precision,
         computed_in=precision,
-        version=str(here.trt.__version__),
+        version=str(host.trt.__version__),
         threads=1,
-        options={
-            "part gather": "plugin" if here.library else "function body",
-            "memory": here.buffers,
-            **({"cuda graph": "yes"} if graphed else {}),
-        },
+        options=options,
     )
-    return engine_call(open_session(here, plans, built), graph, feed, ran, graphed)
+    return GraphUnderTest(ran=ran, **vars(bound))

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Runtimes that run an exported folder or a checkpoint as an `Encoder`, chosen by `load`."""

@@ -1,35 +1,27 @@
-"""An exported folder as an encoder, in any runtime that takes arrays and gives arrays.
-
-What `ort` and `openvino` have in common: which graphs of the folder belong together, that they were
-checked, and what goes in and comes out. Letters as in `base`.
-"""
+"""Choose and check the graphs of an exported folder for a CPU, whatever runtime opens them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
-import numpy as np
-
-from cstl_edge.arrays import Floats, Indices, Ints, Silhouettes
-from cstl_edge.errors import ModelError, one_line
+from cstl_edge.errors import one_line
 from cstl_edge.measure.environment import processor
-from cstl_edge.runtime.base import (
-    Embedded,
-    EncoderInfo,
-    check_features,
-    check_lengths,
-    check_silhouettes,
-    encode_in_parts,
-)
-from cstl_edge.runtime.manifest import SLIDING_GRAPHS, Manifest, read_manifest
+from cstl_edge.runtime.base import EncoderInfo
+from cstl_edge.runtime.graph import OpenGraph
+from cstl_edge.runtime.graph_encoder import GraphEncoder
+from cstl_edge.runtime.manifest import INCREMENTAL_FILES, Manifest, read_manifest
 from cstl_edge.runtime.model_check import checked_graphs
-from cstl_edge.runtime.streaming.rings import check_rows, check_slots
 
 log = logging.getLogger(__name__)
+
+INCREMENTAL_GRAPHS = ("taps", "mix", "slide")  # in the order of `INCREMENTAL_FILES`
+NO_INCREMENTAL_HEAD = (
+    "expected an encoder whose info says `slides`; the folder of this one has not all of "
+    f"{', '.join(INCREMENTAL_FILES)}: export the model again"
+)
 
 FAST_INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 """Instructions that add four int8 products at once (x86, then aarch64). Without them ONNX Runtime
@@ -54,35 +46,26 @@ def cpu_precision(manifest: Manifest, folder: Path) -> str:
     return named
 
 
-Run: TypeAlias = Callable[[Mapping[str, Any]], Sequence[Any]]
-"""A graph that is ready to run: from arrays by input to the outputs, which are the caller's.
-
-ModelError where the runtime fails: what goes in was checked."""
-
-
 @dataclass(frozen=True)
-class Folder:
+class CheckedFolder:
     """The graphs of an exported folder that a CPU needs for one precision, all checked."""
 
     manifest: Manifest
     precision: str
     """One of `manifest.PRECISIONS`."""
-    frames: str
-    head: str
-    """File names of the two graphs that there always are."""
-    cuts: Sequence[str]
-    """Those of `SLIDING_GRAPHS`, or none where windows do not slide."""
-    graphs: Mapping[str, bytes]
-    """By file name."""
+    files: Mapping[str, str]
+    """File names by graph: `frames`, `head`; `taps`, `mix` and `slide` where windows slide."""
+    data: Mapping[str, bytes]
+    """Bytes by file name."""
 
-    def info(self, backend: str, provider: str, threads: int) -> EncoderInfo:
-        """Return what an encoder of these graphs is."""
-        shape = self.manifest.shape
-        return EncoderInfo(
+    def encoder(self, backend: str, graphs: Mapping[str, OpenGraph]) -> GraphEncoder:
+        """Return the encoder of these graphs, open in a backend, by graph."""
+        shape, head = self.manifest.shape, graphs["head"]
+        info = EncoderInfo(
             backend=backend,
-            provider=provider,
+            provider=head.provider,
             precision=self.precision,
-            threads=threads,
+            threads=head.threads,
             model_name=self.manifest.model,
             weights_sha256=self.manifest.weights_sha256,
             size=shape.size,
@@ -90,89 +73,36 @@ class Folder:
             channels=shape.channels,
             embedding=shape.embedding,
             impostors=self.manifest.impostors,
-            slides=bool(self.cuts),
+            slides="slide" in graphs,
         )
+        return GraphEncoder(info, graphs, NO_INCREMENTAL_HEAD)
 
 
-def read_folder(folder: Path, precision: str | None, int8_cuts: bool = False) -> Folder:
-    """Read and check what a CPU runs of an exported folder (ModelError).
+def read_folder(
+    folder: Path, precision: str | None, int8_incremental: bool = False
+) -> CheckedFolder:
+    """Read and check what a CPU runs of an exported folder.
 
-    precision: one of `manifest.PRECISIONS`; by default that of `cpu_precision`.
-    int8_cuts: slide by int8 too, where the precision is int8 and the folder has them
     No runtime of a CPU has kernels of float16 for all of it: float16 graphs are computed in
     float32, with the weights and most tensors rounded.
+
+    Args:
+        folder: an exported model
+        precision: one of `manifest.PRECISIONS`; by default that of `cpu_precision`
+        int8_incremental: use the INT8 incremental head, where the precision is int8 and the
+            folder has one
+
+    Raises:
+        ModelError: the folder, its manifest or one of the graphs is refused
     """
     manifest = read_manifest(folder)
     chosen = precision or cpu_precision(manifest, folder)
     frames, head = manifest.graphs(chosen, "onnxruntime")
-    cuts = manifest.cuts(chosen, int8_cuts)
-    graphs = checked_graphs(folder, manifest, (frames, head, *cuts))
-    return Folder(manifest, chosen, frames, head, cuts, graphs)
-
-
-class GraphEncoder:
-    """Graphs that are open in some runtime, as a `SlidingEncoder`. Use `load`."""
-
-    def __init__(self, folder: Folder, info: EncoderInfo, opened: Mapping[str, Run]) -> None:
-        """Take the graphs of a folder, open by file name."""
-        self._info = info
-        self._salient = folder.manifest.shape.salient
-        self._frames, self._head = folder.frames, folder.head
-        self._taps, self._mix, self._slide = folder.cuts or SLIDING_GRAPHS
-        self._opened = dict(opened)
-
-    @property
-    def info(self) -> EncoderInfo:
-        """Return what this encoder is, as its runtime told it."""
-        return self._info
-
-    def frames(self, silhouettes: Silhouettes) -> Floats:
-        """Return the part features [m, p, c] of silhouettes [m, h, w]."""
-        check_silhouettes(silhouettes, self._info.size, ("m",))
-        features: Floats = self._run(self._frames, {"silhouettes": silhouettes})[0]
-        return features
-
-    def head(self, features: Floats, lengths: Ints) -> Embedded:
-        """Return the embeddings of windows [n, s, p, c], of which `lengths` [n] frames count."""
-        check_features(features, self._info)
-        check_lengths(lengths, *features.shape[:2])
-        answers = self._run(self._head, {"features": features, "lengths": lengths})
-        if self._salient:
-            return Embedded(answers[0], answers[1])
-        return Embedded(answers[0], np.full(answers[0].shape[:2], -1, np.int32))
-
-    def taps(self, features: Floats) -> tuple[Floats, Floats]:
-        """Return of frames [p, m, c] the shares [p, m, 7c] and gates [p, m, 2c]."""
-        check_rows("features", features, self._info.parts, self._info.channels)
-        shares, gates = self._run(self._taps, {"features": features})
-        return shares, gates
-
-    def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
-        """Return of frames' T_f and T_f + T_s [p, m, c] the logits [p, m, 3c], judged [p, m, h]."""
-        for name, rows in (("features", features), ("sums", sums)):
-            check_rows(name, rows, self._info.parts, self._info.channels)
-        logits, judged = self._run(self._mix, {"features": features, "sums": sums})
-        return logits, judged
-
-    def slide(self, kept: Mapping[str, Floats], slots: Indices) -> Embedded:
-        """Return the embeddings of windows of what is kept of s frames, [n, p, s, ..] by name."""
-        check_slots(slots, kept)
-        return Embedded(*self._run(self._slide, {**kept, "slots": slots}))
-
-    def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
-        """Return the embeddings of sequences [n, s, h, w]."""
-        return encode_in_parts(self, silhouettes, lengths)
-
-    def close(self) -> None:
-        """Let go of the graphs."""
-        self._opened.clear()
-
-    def _run(self, name: str, feed: Mapping[str, Any]) -> Sequence[Any]:
-        if not self._opened:
-            raise ModelError("this encoder is closed: load it again")
-        if name not in self._opened:
-            raise ModelError(
-                "expected an encoder whose info says `slides`; the folder of this one has not all "
-                f"of {', '.join(SLIDING_GRAPHS)}: export the model again"
-            )
-        return self._opened[name](feed)
+    incremental = manifest.incremental_files(chosen, int8_incremental)
+    files = {
+        "frames": frames,
+        "head": head,
+        **dict(zip(INCREMENTAL_GRAPHS, incremental, strict=False)),
+    }
+    data = checked_graphs(folder, manifest, files.values())
+    return CheckedFolder(manifest, chosen, files, data)

@@ -1,8 +1,8 @@
-"""OpenVINO on the CPU, where it is installed: the same folder, chosen by name and never by itself.
+"""OpenVINO on the CPU, where it is installed: the same folder, chosen by name and never by `auto`.
 
 Graphs keep their open shapes: fixed ones gained 6 % at most for `frames` and had to be compiled for
-every number of walkers, 20 ms each and more. What slides has all threads: at the paper's widths two
-halved the time of `slide` (1.95 to 1.03 ms), at the shipped ones they cost nothing.
+every number of walkers, 20 ms each and more. The incremental head has all threads: at the paper's
+widths two halved the time of `slide` (1.95 to 1.03 ms), at the shipped ones they cost nothing.
 """
 
 from __future__ import annotations
@@ -13,28 +13,40 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
-from cstl_edge.runtime.backends.onnx_folder import GraphEncoder, read_folder
+from cstl_edge.runtime.backends.onnx_folder import read_folder
+from cstl_edge.runtime.base import model_folder, usable_cores
+from cstl_edge.runtime.graph import Arrays
+from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.streaming.rings import KEPT
 
 DEVICE = "CPU"
 HINT = "f32"
-"""What OpenVINO is told to compute in; int8 stands in the graph. Unless told, it takes bfloat16
+"""Type that OpenVINO must compute in; int8 stands in the graph. Without a hint it takes bfloat16
 wherever the processor has it."""
 
 
-def load_folder(folder: Path, threads: int, precision: str | None = None) -> GraphEncoder:
-    """Check an exported folder and open it (ModelError, BackendUnavailable).
+def load_folder(
+    path: Path | None, threads: int | None = None, precision: str | None = None
+) -> GraphEncoder:
+    """Check an exported folder and open it.
 
-    threads: more than the machine has cores are cut by OpenVINO; the info tells what it took
-    precision: as in `graphs.read_folder`
+    Args:
+        path: the folder; None for the shipped model
+        threads: threads of one run, by default `usable_cores`. OpenVINO takes no more than the
+            machine has cores; the info says how many it took
+        precision: as in `onnx_folder.read_folder`
+
+    Raises:
+        ModelError: the folder is refused
+        BackendUnavailable: OpenVINO is not installed
     """
-    core()  # before anything is read: who lacks OpenVINO need not wait for a check
-    read = read_folder(folder, precision)
-    models = {name: compiled(name, graph, threads) for name, graph in read.graphs.items()}
-    head = models[read.head]
-    provider = " ".join(head.get_property("EXECUTION_DEVICES"))
-    info = read.info("openvino", provider, int(head.get_property("INFERENCE_NUM_THREADS")))
-    return GraphEncoder(read, info, {name: Requests(model) for name, model in models.items()})
+    core()  # before anything is read: without OpenVINO nobody waits for a check
+    folder = read_folder(model_folder(path), precision)
+    cores = usable_cores() if threads is None else threads
+    graphs = {
+        graph: OpenvinoGraph(name, folder.data[name], cores) for graph, name in folder.files.items()
+    }
+    return folder.encoder("openvino", graphs)
 
 
 def core() -> Any:
@@ -49,69 +61,78 @@ def core() -> Any:
     return openvino.Core()
 
 
-def compiled(
-    name: str,
-    graph: bytes,
-    threads: int,
-    hint: str = HINT,
-    shapes: Mapping[str, list[int]] | None = None,
-) -> Any:
-    """Compile a graph that was checked, for one answer at a time (ModelError, BackendUnavailable).
+class OpenvinoGraph:
+    """One compiled graph, as an `OpenGraph` that several threads may call at once.
 
-    hint: type to compute in, as OpenVINO names it
-    shapes: of all inputs, to be fixed
-    """
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": hint,
-        "INFERENCE_NUM_THREADS": threads,
-        # Pinned, the encoders of two cameras would share the first cores and leave others idle; on
-        # a machine that has no others it gained nothing.
-        "ENABLE_CPU_PINNING": False,
-    }
-    here = core()
-    try:
-        model = here.read_model(_translated(graph))
-        if shapes:
-            model.reshape(dict(shapes))
-        opened = here.compile_model(model, DEVICE, settings)
-    except RuntimeError as err:
-        raise ModelError(f"{name}: OpenVINO refuses it: {one_line(err)}") from err
-    told = str(opened.get_property("INFERENCE_PRECISION_HINT").get_type_name())
-    if told != hint:
-        raise BackendUnavailable(f"{name}: expected OpenVINO to compute in {hint}; it chose {told}")
-    return opened
-
-
-class Requests:
-    """A compiled model as a `graphs.Run` that several threads may call at once.
-
-    A request serves one call at a time; those at rest are used again.
+    A request serves one call at a time; requests at rest are used again.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._resting: deque[Any] = deque([model.create_infer_request()])
+    def __init__(
+        self,
+        name: str,
+        data: bytes,
+        threads: int,
+        hint: str = HINT,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
+        """Compile a graph that was checked, for one answer at a time.
 
-    def __call__(self, feed: Mapping[str, Any]) -> list[Any]:
+        Args:
+            name: file name of the graph, for messages
+            data: bytes of the ONNX file
+            threads: threads of one run
+            hint: type to compute in, as OpenVINO names it
+            shapes: of all inputs, to be fixed; open without
+
+        Raises:
+            ModelError: OpenVINO refuses the graph
+            BackendUnavailable: OpenVINO is not installed, or computes in another type
+        """
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": hint,
+            "INFERENCE_NUM_THREADS": threads,
+            # Pinned, the encoders of two cameras would share the first cores and leave others
+            # idle; on a machine that has no others it gained nothing.
+            "ENABLE_CPU_PINNING": False,
+        }
+        opener = core()
+        translated, self._outputs = _translated(data)
+        try:
+            model = opener.read_model(translated)
+            if shapes:
+                model.reshape({key: list(shape) for key, shape in shapes.items()})
+            self.model: Any = opener.compile_model(model, DEVICE, settings)
+        except RuntimeError as err:
+            raise ModelError(f"{name}: OpenVINO refuses it: {one_line(err)}") from err
+        chosen = str(self.model.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+        if chosen != hint:
+            raise BackendUnavailable(
+                f"{name}: expected OpenVINO to compute in {hint}; it chose {chosen}"
+            )
+        self.provider = " ".join(self.model.get_property("EXECUTION_DEVICES"))
+        self.threads = int(self.model.get_property("INFERENCE_NUM_THREADS"))
+        self._resting: deque[Any] = deque([self.model.create_infer_request()])
+
+    def __call__(self, inputs: Arrays) -> Arrays:
         """Run it (ModelError). The inputs are read where they lie, the outputs are copies."""
         try:
             request = self._resting.pop()
         except IndexError:
-            request = self._model.create_infer_request()
+            request = self.model.create_infer_request()
         try:
-            found = request.infer(dict(feed), share_inputs=True, share_outputs=False)
+            outputs = request.infer(dict(inputs), share_inputs=True, share_outputs=False)
         except RuntimeError as err:
             raise ModelError(f"OpenVINO failed: {one_line(err)}") from err
         self._resting.append(request)
-        return list(found.values())
+        return dict(zip(self._outputs, outputs.values(), strict=True))
 
 
-def _translated(graph: bytes) -> bytes:
-    """Return a graph without what OpenVINO does not read: local functions, narrow indices.
+def _translated(graph: bytes) -> tuple[bytes, list[str]]:
+    """Return a graph without local functions and narrow indices, and the names of its outputs.
 
-    It wants the indices of GatherElements as wide as the data on all axes but one. `slide` gathers
-    c of the 3c values of a frame: here it gathers all of them and keeps the first c.
+    OpenVINO reads neither: it wants the indices of GatherElements as wide as the data on all axes
+    but one. `slide` gathers c of the 3c values of a frame: here all, of which the first c stay.
     """
     import onnx
     from onnx.inliner import inline_local_functions
@@ -122,10 +143,10 @@ def _translated(graph: bytes) -> bytes:
         if node.op_type == "GatherElements" and node.input[0] == KEPT[0]:
             narrow, first = node.input[1], node.output[0]
             node.input[1], node.output[0] = f"{narrow}.wide", f"{first}.wide"
-            rest = [f"{first}.second", f"{first}.third"]  # nobody's
+            rest = [f"{first}.second", f"{first}.third"]  # read by no node
             nodes.insert(
                 at + 1, onnx.helper.make_node("Split", node.output, [first, *rest], axis=3)
             )
             nodes.insert(at, onnx.helper.make_node("Concat", [narrow] * 3, node.input[1:], axis=3))
             break
-    return bytes(model.SerializeToString())
+    return bytes(model.SerializeToString()), [output.name for output in model.graph.output]

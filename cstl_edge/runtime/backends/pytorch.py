@@ -1,26 +1,20 @@
-"""PyTorch as the reference backend: a checkpoint, or a network in memory, as an `Encoder`."""
+"""PyTorch, the reference backend: a checkpoint, or a network in memory, as an `Encoder`."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cstl_edge.arrays import Floats, Indices, Ints, Silhouettes
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
-from cstl_edge.runtime.base import (
-    Embedded,
-    EncoderInfo,
-    check_features,
-    check_lengths,
-    check_silhouettes,
-    encode_in_parts,
-)
+from cstl_edge.runtime.base import EncoderInfo, model_folder, refuse_precision
+from cstl_edge.runtime.graph import Arrays
+from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.manifest import read_manifest
-from cstl_edge.runtime.streaming.rings import KEPT, check_rows, check_slots
+from cstl_edge.runtime.streaming.rings import KEPT
 
 if TYPE_CHECKING:
     from cstl_edge.model import Cstl
@@ -28,112 +22,48 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NO_CUTS = (
+NO_INCREMENTAL_HEAD = (
     "expected an encoder whose info says `slides`; this network has no sliding form: use `head`"
 )
+INPUTS = {
+    "frames": ("silhouettes",),
+    "head": ("features", "lengths"),
+    "full": ("silhouettes", "lengths"),
+    "taps": ("features",),
+    "mix": ("features", "sums"),
+    "slide": (*KEPT, "slots"),
+}
+"""By graph, in the order in which the network takes them."""
+OUTPUTS = {
+    "frames": ("features",),
+    "head": ("embedding", "salient_frames"),
+    "full": ("embedding", "salient_frames"),
+    "taps": ("taps", "gates"),
+    "mix": ("logits", "judged"),
+    "slide": ("embedding", "salient_frames"),
+}
 
 
-class TorchEncoder:
-    """A network of `cstl_edge.model`, in evaluation mode, where its weights are."""
+def load_weights(
+    path: Path | None, threads: int | None = None, precision: str | None = None
+) -> TorchEncoder:
+    """Open a checkpoint.
 
-    def __init__(
-        self,
-        model: Cstl,
-        name: str = "unnamed",
-        weights_sha256: str = "",
-        impostors: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Take a network as it is; only its mode is changed."""
-        import torch
+    Args:
+        path: a `.safetensors` file; None for the shipped weights
+        threads: PyTorch's count, which is one for the whole process; None leaves it alone
+        precision: float32 or None
 
-        from cstl_edge.model.incremental_head import Mix, Slide, Taps, slides
-
-        self._torch, self._model = torch, model.eval()
-        weight = next(model.parameters())
-        config = model.config
-        can_slide = slides(config) and weight.dtype == torch.float32
-        self._cuts = [cut(model) for cut in (Taps, Mix, Slide)] if can_slide else []
-        self._device = weight.device
-        self._info = EncoderInfo(
-            backend="pytorch",
-            provider=str(weight.device),
-            precision=str(weight.dtype).removeprefix("torch."),
-            threads=torch.get_num_threads(),
-            model_name=name,
-            weights_sha256=weights_sha256,
-            size=config.size,
-            parts=config.parts,
-            channels=config.widths[-1],
-            embedding=config.embedding,
-            impostors=impostors,
-            slides=can_slide,
-        )
-
-    @property
-    def info(self) -> EncoderInfo:
-        """Return what this encoder is."""
-        return self._info
-
-    def frames(self, silhouettes: Silhouettes) -> Floats:
-        """Return the part features [m, p, c] of silhouettes [m, h, w]."""
-        check_silhouettes(silhouettes, self._info.size, ("m",))
-        with self._torch.inference_mode():
-            features = self._model.frame_features(self._tensor(silhouettes))
-            return np.asarray(features.float().cpu().numpy(), np.float32)
-
-    def head(self, features: Floats, lengths: Ints) -> Embedded:
-        """Return the embeddings of windows [n, s, p, c], of which `lengths` [n] frames count."""
-        check_features(features, self._info)
-        check_lengths(lengths, *features.shape[:2])
-        with self._torch.inference_mode():
-            return _as_arrays(*self._model.head(self._tensor(features), self._tensor(lengths)))
-
-    def taps(self, features: Floats) -> tuple[Floats, Floats]:
-        """Return of frames [p, m, c] the shares [p, m, 7c] and gates [p, m, 2c]."""
-        check_rows("features", features, self._info.parts, self._info.channels)
-        shares, gates = self._cut(0, features)
-        return shares, gates
-
-    def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
-        """Return of frames' T_f and T_f + T_s [p, m, c] the logits [p, m, 3c], judged [p, m, h]."""
-        for name, rows in (("features", features), ("sums", sums)):
-            check_rows(name, rows, self._info.parts, self._info.channels)
-        logits, judged = self._cut(1, features, sums)
-        return logits, judged
-
-    def slide(self, kept: Mapping[str, Floats], slots: Indices) -> Embedded:
-        """Return the embeddings of windows of what is kept of s frames, [n, p, s, ..] by name."""
-        check_slots(slots, kept)
-        return Embedded(*self._cut(2, *(kept[name] for name in KEPT), slots))
-
-    def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
-        """Return the embeddings of sequences [n, s, h, w]."""
-        return encode_in_parts(self, silhouettes, lengths)
-
-    def close(self) -> None:
-        """Nothing to give back: the network belongs to whoever made it."""
-
-    def _cut(self, index: int, *inputs: Any) -> tuple[Any, ...]:
-        """Run one of the head's cuts on arrays."""
-        if not self._cuts:
-            raise ModelError(NO_CUTS)
-        with self._torch.inference_mode():
-            outputs = self._cuts[index](*map(self._tensor, inputs))
-            return tuple(output.cpu().numpy() for output in outputs)
-
-    def _tensor(self, array: Any) -> Any:
-        """Copy an array to the network's device; an array may be read-only, a tensor must not."""
-        return self._torch.tensor(array, device=self._device)
-
-
-def load_weights(path: Path, threads: int | None = None) -> TorchEncoder:
-    """Open a `.safetensors` checkpoint (ModelError, BackendUnavailable).
-
-    `threads` sets PyTorch's count, which is one for the whole process; None leaves it alone.
+    Raises:
+        ModelError: the file is no checkpoint of ours
+        BackendUnavailable: PyTorch is not installed
+        ConfigError: another precision
     """
-    if path.suffix != ".safetensors":
+    refuse_precision(precision, "pytorch", but="float32")
+    weights = model_folder(None).with_suffix(".safetensors") if path is None else path
+    if weights.suffix != ".safetensors":
         raise ModelError(
-            f"expected a .safetensors checkpoint for backend 'pytorch'; got {one_line(path)}"
+            f"expected a .safetensors checkpoint for backend 'pytorch'; got {one_line(weights)}"
         )
     try:
         import torch
@@ -144,12 +74,119 @@ def load_weights(path: Path, threads: int | None = None) -> TorchEncoder:
             "backend 'pytorch' is not on this machine: pip install 'cstl-edge[train]', or export "
             "the weights where it is (cstl-edge export)"
         ) from err
-    model, training = load_checkpoint(path)
-    digest = read_header(path)[0]["weights_sha256"]  # load_checkpoint has just confirmed it
+    model, training = load_checkpoint(weights)
+    digest = read_header(weights)[0]["weights_sha256"]  # load_checkpoint has just confirmed it
     if threads is not None:
         torch.set_num_threads(threads)
-    name = str(training.get("name") or path.stem)
-    return TorchEncoder(model, name, digest, _impostors(path, digest))
+    name = str(training.get("name") or weights.stem)
+    return TorchEncoder(model, name, digest, _impostors(weights, digest))
+
+
+class TorchEncoder(GraphEncoder):
+    """A network of `cstl_edge.model`, in evaluation mode, where its weights are."""
+
+    def __init__(
+        self,
+        model: Cstl,
+        name: str = "unnamed",
+        weights_sha256: str = "",
+        impostors: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take a network as it is; only its mode is changed.
+
+        Args:
+            model: on any device, in any type
+            name: of the model
+            weights_sha256: of the trained weights
+            impostors: see `EncoderInfo`
+        """
+        import torch
+
+        from cstl_edge.model.head_matrices import has_incremental_head
+
+        config, dtype = model.config, next(model.parameters()).dtype
+        can_slide = has_incremental_head(config) and dtype == torch.float32
+        names = ("frames", "head", *(("taps", "mix", "slide") if can_slide else ()))
+        graphs = {graph: TorchGraph(model.eval(), graph) for graph in names}
+        info = EncoderInfo(
+            backend="pytorch",
+            provider=graphs["head"].provider,
+            precision=str(dtype).removeprefix("torch."),
+            threads=graphs["head"].threads,
+            model_name=name,
+            weights_sha256=weights_sha256,
+            size=config.size,
+            parts=config.parts,
+            channels=config.widths[-1],
+            embedding=config.embedding,
+            impostors=impostors,
+            slides=can_slide,
+        )
+        super().__init__(info, graphs, NO_INCREMENTAL_HEAD)
+
+    def close(self) -> None:
+        """Keep everything: the network belongs to the caller."""
+
+
+class TorchGraph:
+    """One graph of a network, as an `OpenGraph` and as a function of tensors."""
+
+    def __init__(self, model: Cstl, graph: str) -> None:
+        """Take a network in evaluation mode and the name of a graph."""
+        import torch
+
+        weight = next(model.parameters())
+        self._torch, self._device, self._outputs = torch, weight.device, OUTPUTS[graph]
+        self.inputs = INPUTS[graph]
+        self.provider, self.threads = str(weight.device), torch.get_num_threads()
+        self.compute = _in_type(_function(model, graph), weight.dtype)
+        """From tensors to a tuple of tensors, None for the frames that a network without SSFL does
+        not name. A compiled form may take its place."""
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """Run it on arrays, which are copied to the network's device."""
+        with self._torch.inference_mode():
+            return self.named(self.compute(*self.tensors(inputs)))
+
+    def tensors(self, inputs: Arrays) -> tuple[Any, ...]:
+        """Copy arrays to the network's device: they may be read-only, tensors must not."""
+        return tuple(self._torch.tensor(inputs[x], device=self._device) for x in self.inputs)
+
+    def named(self, outputs: Sequence[Any]) -> dict[str, Any]:
+        """Return tensors as float32 or int32 arrays by the names of the outputs."""
+        return {
+            name: np.asarray(
+                x.float().cpu().numpy() if x.is_floating_point() else x.cpu().numpy(),
+                np.float32 if x.is_floating_point() else np.int32,
+            )
+            for name, x in zip(self._outputs, outputs, strict=True)
+            if x is not None
+        }
+
+
+def _in_type(function: Callable[..., Any], dtype: Any) -> Callable[..., Sequence[Any]]:
+    """Return a function that takes floats in the network's type and returns a tuple."""
+
+    def compute(*tensors: Any) -> Sequence[Any]:
+        outputs = function(*(x.to(dtype) if x.is_floating_point() else x for x in tensors))
+        return outputs if isinstance(outputs, tuple) else (outputs,)
+
+    return compute
+
+
+def _function(model: Cstl, graph: str) -> Callable[..., Any]:
+    """Return what computes a graph from the tensors of `INPUTS`."""
+    from cstl_edge.model.incremental_head import Mix, Slide, Taps
+
+    if graph in ("taps", "mix", "slide"):
+        cut: Callable[..., Any] = {"taps": Taps, "mix": Mix, "slide": Slide}[graph](model)
+        return cut
+    parts: dict[str, Callable[..., Any]] = {
+        "frames": model.frame_features,
+        "head": model.head,
+        "full": model.forward,
+    }
+    return parts[graph]
 
 
 def _impostors(path: Path, weights_sha256: str) -> Mapping[str, Any] | None:
@@ -163,11 +200,3 @@ def _impostors(path: Path, weights_sha256: str) -> Mapping[str, Any] | None:
         log.warning("no impostor distances for %s: %s", one_line(path), err)
         return None
     return manifest.impostors if manifest.weights_sha256 == weights_sha256 else None
-
-
-def _as_arrays(embedding: Any, salient_frames: Any | None) -> Embedded:
-    """Bring the head's two tensors to the CPU; a network without SSFL has only the first."""
-    vectors = np.asarray(embedding.float().cpu().numpy(), np.float32)
-    if salient_frames is None:
-        return Embedded(vectors, np.full(vectors.shape[:2], -1, np.int32))
-    return Embedded(vectors, np.asarray(salient_frames.cpu().numpy(), np.int32))

@@ -1,1 +1,1 @@
-"""TODO."""
+"""GPU memory, copies, streams and CUDA graphs through one protocol, on two libraries."""

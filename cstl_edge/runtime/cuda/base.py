@@ -1,4 +1,4 @@
-"""Memory, copies and graphs on an NVIDIA GPU through one small protocol, and who provides it.
+"""Protocol for memory, copies and CUDA graphs on an NVIDIA GPU, and the record of a GPU.
 
 Two libraries serve: NVIDIA's `cuda.bindings` (the first choice) and pycuda, the latter only ever in
 the GPU's primary context. `CSTL_EDGE_CUDA_BACKEND` decides, where one is wanted. Neither has run on
@@ -21,7 +21,7 @@ class Gpu:
     """The GPU that engines are built on and run on."""
 
     name: str
-    """As the driver tells it, e.g. `Orin`."""
+    """As the driver reports it, e.g. `Orin`."""
     sm: int
     """Compute capability as one number: 87 for 8.7."""
     free_bytes: int
@@ -39,7 +39,7 @@ class CudaError(ModelError):
 class Buffers(Protocol):
     """One thread's stream on the GPU and all memory it was given. Not thread-safe.
 
-    Pointers are plain numbers, so that TensorRT is called the same way whoever provides them. Every
+    Pointers are plain numbers, so that TensorRT is called the same way with every library. Every
     method raises CudaError when the driver refuses.
     """
 

@@ -1,5 +1,7 @@
-"""`cuda.Buffers` on NVIDIA's `cuda.bindings`, its runtime API alone: the driver's own signatures
-change between 12 and 13. The runtime API works in the primary context, as TensorRT and torch do.
+"""`Buffers` on NVIDIA's `cuda.bindings`, its runtime API alone.
+
+The driver's own signatures change between 12 and 13. The runtime API works in the primary context,
+as TensorRT and torch do.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class BindingsBuffers:
         self._graphs: list[Any] = []
         self._events: list[Any] = []
         self._stream: Any = None
-        self._stream = self._ask("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
+        self._stream = self._call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
 
     @property
     def stream(self) -> int:
@@ -37,9 +39,9 @@ class BindingsBuffers:
 
     def gpu(self) -> Gpu:
         """Return which GPU this is, and how much of its memory is free now."""
-        properties = self._ask("cudaGetDeviceProperties", self._ask("cudaGetDevice"))
-        free, total = self._ask("cudaMemGetInfo")
-        version = self._ask("cudaDriverGetVersion")  # 12060 for 12.6
+        properties = self._call("cudaGetDeviceProperties", self._call("cudaGetDevice"))
+        free, total = self._call("cudaMemGetInfo")
+        version = self._call("cudaDriverGetVersion")  # 12060 for 12.6
         return Gpu(
             name=bytes(properties.name).split(b"\0")[0].decode(errors="replace"),
             sm=10 * properties.major + properties.minor,
@@ -51,14 +53,14 @@ class BindingsBuffers:
 
     def device(self, nbytes: int) -> int:
         """Return a pointer to `nbytes` bytes on the GPU."""
-        pointer = int(self._ask("cudaMalloc", nbytes))
+        pointer = int(self._call("cudaMalloc", nbytes))
         self._device.append(pointer)
         return pointer
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of zeros in page-locked memory."""
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        pointer = int(self._ask("cudaMallocHost", nbytes))
+        pointer = int(self._call("cudaMallocHost", nbytes))
         self._pinned.append(pointer)
         memory: Any = (ctypes.c_uint8 * nbytes).from_address(pointer)
         array: npt.NDArray[Any] = np.frombuffer(memory, dtype).reshape(shape)
@@ -68,50 +70,50 @@ class BindingsBuffers:
     def upload(self, target: int, source: npt.NDArray[Any]) -> None:
         """Copy a pinned array to the GPU, in the stream's order."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
-        self._ask("cudaMemcpyAsync", target, source.ctypes.data, source.nbytes, kind, self._stream)
+        self._call("cudaMemcpyAsync", target, source.ctypes.data, source.nbytes, kind, self._stream)
 
     def download(self, target: npt.NDArray[Any], source: int) -> None:
         """Fill a pinned array from the GPU, in the stream's order."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        self._ask("cudaMemcpyAsync", target.ctypes.data, source, target.nbytes, kind, self._stream)
+        self._call("cudaMemcpyAsync", target.ctypes.data, source, target.nbytes, kind, self._stream)
 
     def synchronize(self) -> None:
         """Wait until all work of the stream is done."""
-        self._ask("cudaStreamSynchronize", self._stream)
+        self._call("cudaStreamSynchronize", self._stream)
 
     def capture(self, work: Callable[[], None]) -> Any:
         """Return a graph of what `work` puts into the stream."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        self._ask("cudaStreamBeginCapture", self._stream, mode)
+        self._call("cudaStreamBeginCapture", self._stream, mode)
         try:
             work()
         except BaseException:
             self._cuda.cudaStreamEndCapture(self._stream)  # its own complaint would hide the cause
             raise
-        recorded = self._ask("cudaStreamEndCapture", self._stream)
+        recorded = self._call("cudaStreamEndCapture", self._stream)
         try:
-            graph = self._ask("cudaGraphInstantiate", recorded, 0)
+            graph = self._call("cudaGraphInstantiate", recorded, 0)
         finally:
-            self._ask("cudaGraphDestroy", recorded)
+            self._call("cudaGraphDestroy", recorded)
         self._graphs.append(graph)
         return graph
 
     def replay(self, graph: Any) -> None:
         """Put a captured graph into the stream."""
-        self._ask("cudaGraphLaunch", graph, self._stream)
+        self._call("cudaGraphLaunch", graph, self._stream)
 
     def event(self) -> Any:
         """Return a new event."""
-        self._events.append(self._ask("cudaEventCreate"))
+        self._events.append(self._call("cudaEventCreate"))
         return self._events[-1]
 
     def mark(self, event: Any) -> None:
         """Let an event happen when the stream comes to it."""
-        self._ask("cudaEventRecord", event, self._stream)
+        self._call("cudaEventRecord", event, self._stream)
 
     def elapsed_ms(self, first: Any, second: Any) -> float:
         """Return milliseconds between two events that have happened."""
-        return float(self._ask("cudaEventElapsedTime", first, second))
+        return float(self._call("cudaEventElapsedTime", first, second))
 
     def close(self) -> None:
         """Give everything back; a GPU that is gone has nothing to be given back to."""
@@ -129,7 +131,7 @@ class BindingsBuffers:
         self._cuda.cudaStreamDestroy(free)
         self._graphs, self._events, self._device, self._pinned = [], [], [], []
 
-    def _ask(self, function: str, *arguments: Any) -> Any:
+    def _call(self, function: str, *arguments: Any) -> Any:
         """Call the runtime: what it returns, or CudaError with what the driver says."""
         error, *answers = getattr(self._cuda, function)(*arguments)
         if int(error) != 0:

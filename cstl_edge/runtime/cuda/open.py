@@ -1,19 +1,28 @@
-"""TODO."""
+"""Table of the libraries that provide GPU memory, and the choice among them."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from typing import cast
 
 from cstl_edge.errors import BackendUnavailable, ConfigError, one_line
+from cstl_edge.registry import Entry, Registry
 from cstl_edge.runtime.cuda.base import Buffers, CudaError
 
 log = logging.getLogger(__name__)
 
 VARIABLE = "CSTL_EDGE_CUDA_BACKEND"
+LIBRARIES = Registry(
+    "CUDA library",
+    {
+        "cuda.bindings": Entry("cstl_edge.runtime.cuda.bindings:BindingsBuffers", "NVIDIA's own"),
+        "pycuda": Entry("cstl_edge.runtime.cuda.pycuda:PycudaBuffers"),
+    },
+)
+"""Functions without arguments that return `Buffers`, in the order in which they are tried.
 
-
+Each raises ImportError where its library is not installed, CudaError where no GPU answers."""
 NO_LIBRARY = (
     'no library for CUDA is on this machine: pip install "cuda-bindings<13" for CUDA 12 (JetPack '
     "6), cuda-bindings for CUDA 13, or pycuda"
@@ -21,20 +30,20 @@ NO_LIBRARY = (
 
 
 def open_buffers(choice: str | None = None) -> Buffers:
-    """Return buffers of the library that is asked for, or of the first that is installed.
+    """Return buffers of the chosen library, or of the first that is installed.
 
-    choice: `cuda.bindings` or `pycuda`; without it the environment's `CSTL_EDGE_CUDA_BACKEND`
+    choice: a name of `LIBRARIES`; without it the environment's `CSTL_EDGE_CUDA_BACKEND`
 
     Raises BackendUnavailable when there is no such library or no GPU that answers.
     """
     wanted = choice or os.environ.get(VARIABLE) or None
-    if wanted is not None and wanted not in BACKENDS:
-        expected = ", ".join(BACKENDS)
+    if wanted is not None and wanted not in LIBRARIES:
+        expected = ", ".join(LIBRARIES)
         raise ConfigError(f"expected {VARIABLE} to be one of {expected}; got {one_line(wanted)!r}")
     missing: list[str] = []
-    for name in [wanted] if wanted else BACKENDS:
+    for name in [wanted] if wanted else LIBRARIES:
         try:
-            buffers = BACKENDS[name]()
+            buffers = cast(Buffers, LIBRARIES.load(name)())
         except ImportError as err:
             missing.append(f"{name}: {one_line(err)}")
             continue
@@ -45,19 +54,3 @@ def open_buffers(choice: str | None = None) -> Buffers:
         log.info("CUDA through %s", buffers.name)
         return buffers
     raise BackendUnavailable(f"{NO_LIBRARY} ({'; '.join(missing)})")
-
-
-def _bindings() -> Buffers:
-    from cstl_edge.runtime.cuda.bindings import BindingsBuffers
-
-    return BindingsBuffers()
-
-
-def _pycuda() -> Buffers:
-    from cstl_edge.runtime.cuda.pycuda import PycudaBuffers
-
-    return PycudaBuffers()
-
-
-BACKENDS: dict[str, Callable[[], Buffers]] = {"cuda.bindings": _bindings, "pycuda": _pycuda}
-"""By name, in the order in which they are tried."""

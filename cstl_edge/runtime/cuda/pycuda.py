@@ -1,6 +1,7 @@
-"""`cuda.Buffers` on pycuda, in the primary context of the GPU and never in one of its own, which
-plugins, torch and TensorRT would not see. pycuda knows no stream capture: graphs go through the
-driver's library, on the same stream.
+"""`Buffers` on pycuda, in the primary context of the GPU.
+
+A context of its own would not be seen by plugins, torch and TensorRT. pycuda knows no stream
+capture: CUDA graphs go through the driver's library, on the same stream.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ class PycudaBuffers:
         self._graphs: list[ctypes.c_void_p] = []
         self._library: Any = None
         self._context: Any = None
-        self._asked(driver.init)
-        context = self._asked(driver.Device(0).retain_primary_context)
+        self._call_pycuda(driver.init)
+        context = self._call_pycuda(driver.Device(0).retain_primary_context)
         context.push()
         self._context, self._thread = context, threading.get_ident()
         non_blocking = 1  # CU_STREAM_NON_BLOCKING
-        self._stream = self._asked(driver.Stream, non_blocking)
+        self._stream = self._call_pycuda(driver.Stream, non_blocking)
 
     @property
     def stream(self) -> int:
@@ -48,7 +49,7 @@ class PycudaBuffers:
         """Return which GPU this is, and how much of its memory is free now."""
         device = self._context.get_device()
         major, minor = device.compute_capability()
-        free, total = self._asked(self._driver.mem_get_info)
+        free, total = self._call_pycuda(self._driver.mem_get_info)
         integrated = device.get_attribute(self._driver.device_attribute.INTEGRATED)
         version = self._driver.get_driver_version()
         return Gpu(
@@ -62,62 +63,62 @@ class PycudaBuffers:
 
     def device(self, nbytes: int) -> int:
         """Return a pointer to `nbytes` bytes on the GPU."""
-        memory = self._asked(self._driver.mem_alloc, nbytes)
+        memory = self._call_pycuda(self._driver.mem_alloc, nbytes)
         self._memory[int(memory)] = memory
         return int(memory)
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of zeros in page-locked memory."""
-        array: npt.NDArray[Any] = self._asked(self._driver.pagelocked_zeros, shape, dtype)
+        array: npt.NDArray[Any] = self._call_pycuda(self._driver.pagelocked_zeros, shape, dtype)
         self._arrays.append(array)
         return array
 
     def upload(self, target: int, source: npt.NDArray[Any]) -> None:
         """Copy a pinned array to the GPU, in the stream's order."""
-        self._asked(self._driver.memcpy_htod_async, target, source, self._stream)
+        self._call_pycuda(self._driver.memcpy_htod_async, target, source, self._stream)
 
     def download(self, target: npt.NDArray[Any], source: int) -> None:
         """Fill a pinned array from the GPU, in the stream's order."""
-        self._asked(self._driver.memcpy_dtoh_async, target, source, self._stream)
+        self._call_pycuda(self._driver.memcpy_dtoh_async, target, source, self._stream)
 
     def synchronize(self) -> None:
         """Wait until all work of the stream is done."""
-        self._asked(self._stream.synchronize)
+        self._call_pycuda(self._stream.synchronize)
 
     def capture(self, work: Callable[[], None]) -> Any:
         """Return a graph of what `work` puts into the stream."""
         recorded, graph = ctypes.c_void_p(), ctypes.c_void_p()
         stream = ctypes.c_void_p(self.stream)
-        self._call("cuStreamBeginCapture_v2", stream, THREAD_LOCAL)
+        self._call_driver("cuStreamBeginCapture_v2", stream, THREAD_LOCAL)
         try:
             work()
         except BaseException:
             self._cuda().cuStreamEndCapture(stream, ctypes.byref(recorded))
             raise
-        self._call("cuStreamEndCapture", stream, ctypes.byref(recorded))
+        self._call_driver("cuStreamEndCapture", stream, ctypes.byref(recorded))
         try:
             flags = ctypes.c_ulonglong(0)
-            self._call("cuGraphInstantiateWithFlags", ctypes.byref(graph), recorded, flags)
+            self._call_driver("cuGraphInstantiateWithFlags", ctypes.byref(graph), recorded, flags)
         finally:
-            self._call("cuGraphDestroy", recorded)
+            self._call_driver("cuGraphDestroy", recorded)
         self._graphs.append(graph)
         return graph
 
     def replay(self, graph: Any) -> None:
         """Put a captured graph into the stream."""
-        self._call("cuGraphLaunch", graph, ctypes.c_void_p(self.stream))
+        self._call_driver("cuGraphLaunch", graph, ctypes.c_void_p(self.stream))
 
     def event(self) -> Any:
         """Return a new event, which pycuda destroys when nobody holds it."""
-        return self._asked(self._driver.Event)
+        return self._call_pycuda(self._driver.Event)
 
     def mark(self, event: Any) -> None:
         """Let an event happen when the stream comes to it."""
-        self._asked(event.record, self._stream)
+        self._call_pycuda(event.record, self._stream)
 
     def elapsed_ms(self, first: Any, second: Any) -> float:
         """Return milliseconds between two events that have happened."""
-        return float(self._asked(second.time_since, first))
+        return float(self._call_pycuda(second.time_since, first))
 
     def close(self) -> None:
         """Give everything back, and take the context off the thread it was pushed in."""
@@ -140,13 +141,13 @@ class PycudaBuffers:
                 raise CudaError(f"no CUDA graphs: {err}") from err
         return self._library
 
-    def _call(self, function: str, *arguments: Any) -> None:
+    def _call_driver(self, function: str, *arguments: Any) -> None:
         """Call the driver's library; CudaError with the number it returns."""
         error = getattr(self._cuda(), function)(*arguments)
         if error != 0:
             raise CudaError(f"{function}: CUDA error {error}")
 
-    def _asked(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _call_pycuda(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call pycuda; CudaError with what it says."""
         try:
             return function(*arguments)

@@ -64,7 +64,7 @@ KEPT = ("kept_values", "kept_logits", "kept_judged", "kept_gates")
 """What `slide` takes, in order."""
 
 
-class Cuts(Protocol):
+class IncrementalHead(Protocol):
     """The head in three cuts, for windows that slide.
 
     Arrays have the parts first: [p, m, c] are m frames of any walkers, [n, p, s, c] n windows.
@@ -88,7 +88,7 @@ class Cuts(Protocol):
         """
 
 
-class SlidingEncoder(Encoder, Cuts, Protocol):
+class SlidingEncoder(Encoder, IncrementalHead, Protocol):
     """An encoder that has the cuts too; its info says `slides`."""
 
 
@@ -174,7 +174,7 @@ class SlidingRing(Ring):
 
 
 def embed_slid(
-    encoder: Cuts, rings: Sequence[SlidingRing], pool: Executor | None = None
+    encoder: IncrementalHead, rings: Sequence[SlidingRing], pool: Executor | None = None
 ) -> Embedded:
     """Bring what is kept of the windows up to date, in one batch, and answer from each by itself.
 
@@ -209,7 +209,7 @@ def check_slots(slots: Any, kept: Mapping[str, Floats]) -> None:
         raise DataError(f"expected slots in 0..{s - 1}; got {one_line(slots.tolist())}")
 
 
-def _update(encoder: Cuts, rings: Sequence[SlidingRing]) -> None:
+def _update(encoder: IncrementalHead, rings: Sequence[SlidingRing]) -> None:
     """Send the new frames of all windows through `taps`, the changed through `mix`; keep both."""
     new = [ring.new() for ring in rings]
     taps, gates = encoder.taps(_joined(new))

@@ -1,7 +1,7 @@
-"""TensorRT: `frames` and `head` as engines that `cstl-edge build` made for this very machine.
+"""TensorRT backend: `frames` and `head` as engines that `cstl-edge build` made for this machine.
 
 Nothing is deserialised before files, model, GPU, TensorRT and plugin were compared with the record
-beside the plan (`provenance`). Each thread gets its own stream, engines and contexts. None of this
+beside the plan (see `record`). Each thread gets its own stream, engines and contexts. None of this
 has run on a device yet: the tests run it on stand-ins for TensorRT and the GPU.
 """
 
@@ -14,8 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from cstl_edge.arrays import Floats, Ints, Silhouettes
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.runtime.base import (
@@ -25,6 +23,8 @@ from cstl_edge.runtime.base import (
     check_lengths,
     check_silhouettes,
     encode_in_parts,
+    model_folder,
+    refuse_precision,
 )
 from cstl_edge.runtime.cuda.base import CudaError
 from cstl_edge.runtime.cuda.open import open_buffers
@@ -46,22 +46,24 @@ GRAPHS = ("frames", "head")
 
 
 class Host(NamedTuple):
-    """What plans that fit this machine are opened with."""
+    """Libraries and GPU of this machine, for plans that fit it."""
 
     trt: Any
+    """The `tensorrt` (or `tensorrt_rtx`) module."""
     gpu: str
+    """Name of the GPU."""
     buffers: str
-    """The library that serves."""
-    library: Path | None
-    """The plugin's, where a plan needs it."""
+    """Library of `runtime.cuda` that serves."""
+    plugin: Path | None
+    """Library of the plugin, where a plan needs it."""
 
 
 class TrtEncoder:
     """An exported folder's engines. Use `load`, or `load_engines`."""
 
-    def __init__(self, info: EncoderInfo, salient: bool, make: Callable[[], Session]) -> None:
-        """Take what opens a session; every thread that calls gets one of its own."""
-        self._info, self._salient, self._make = info, salient, make
+    def __init__(self, info: EncoderInfo, make: Callable[[], Session]) -> None:
+        """Take a function that opens a session; every thread that calls gets one of its own."""
+        self._info, self._make = info, make
         self._local = threading.local()
         self._sessions: list[Session] = []
         self._closed = False
@@ -69,24 +71,21 @@ class TrtEncoder:
 
     @property
     def info(self) -> EncoderInfo:
-        """Return what this encoder is, as the record of its engines and the driver tell it."""
+        """Return what this encoder is, as the record of its engines and the driver report it."""
         return self._info
 
     def frames(self, silhouettes: Silhouettes) -> Floats:
         """Return the part features [m, p, c] of silhouettes [m, h, w]."""
         check_silhouettes(silhouettes, self._info.size, ("m",))
-        features: Floats = self._ask(lambda session: session.frames(silhouettes))
+        features: Floats = self._run(lambda session: session.frames(silhouettes))
         return features
 
     def head(self, features: Floats, lengths: Ints) -> Embedded:
         """Return the embeddings of windows [n, s, p, c], of which `lengths` [n] frames count."""
         check_features(features, self._info)
         check_lengths(lengths, *features.shape[:2])
-        found = self._ask(lambda session: session.head(features, lengths))
-        embedding = np.concatenate([embedding for embedding, _ in found])
-        if not self._salient:
-            return Embedded(embedding, np.full(embedding.shape[:2], -1, np.int32))
-        return Embedded(embedding, np.concatenate([salient for _, salient in found]))
+        embedded: Embedded = self._run(lambda session: session.head(features, lengths))
+        return embedded
 
     def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
         """Return the embeddings of sequences [n, s, h, w]."""
@@ -110,18 +109,18 @@ class TrtEncoder:
             self._sessions.append(session)
         return session
 
-    def _ask(self, question: Callable[[Session], Any]) -> Any:
-        """Ask the engines; when the GPU fails, once more with engines opened anew.
+    def _run(self, call: Callable[[Session], Any]) -> Any:
+        """Run engines; when the GPU fails, once more with engines opened anew.
 
         Raises BackendUnavailable when it fails again: then the process has to be started anew.
         """
         try:
-            return question(self._session())
+            return call(self._session())
         except CudaError as err:
             log.warning("the GPU failed (%s): its engines are opened once more", err)
         try:
             self._drop_session()
-            return question(self._session())
+            return call(self._session())
         except ModelError as err:
             raise BackendUnavailable(
                 f"the GPU failed and does not come back: {err}. Start the process again; when it "
@@ -135,8 +134,23 @@ class TrtEncoder:
             session.close()
 
 
-def load_engines(folder: Path) -> TrtEncoder:
-    """Open the engines of an exported folder (ModelError, BackendUnavailable)."""
+def load_engines(
+    path: Path | None, threads: int | None = None, precision: str | None = None
+) -> TrtEncoder:
+    """Open the engines of an exported folder.
+
+    Args:
+        path: the folder; None for the shipped model
+        threads: ignored, a GPU computes
+        precision: none but None can be chosen
+
+    Raises:
+        ModelError: no engines, or engines of another model or for another machine
+        BackendUnavailable: TensorRT, a CUDA library or a GPU is missing
+        ConfigError: a precision
+    """
+    refuse_precision(precision, "tensorrt")
+    folder = model_folder(path)
     manifest = read_manifest(folder)
     place = folder / record_module.ENGINES / record_module.TENSORRT
     if not place.exists():
@@ -144,23 +158,32 @@ def load_engines(folder: Path) -> TrtEncoder:
             f"no engines for TensorRT in {one_line(folder)}. Build them on the machine that runs "
             f"them: {shlex.join(['cstl-edge', 'build', str(folder)])}"
         )
-    built = {graph: record_module.read_record(place, graph) for graph in GRAPHS}
-    for record in built.values():
-        record_module.check_model(record, manifest, folder)
-    plans = {graph: record_module.read_plan(place, record) for graph, record in built.items()}
-    return open_plans(plans, built, manifest, folder)
+    records = record_module.read_records(folder, GRAPHS, manifest)
+    plans = {graph: record_module.read_plan(place, record) for graph, record in records.items()}
+    return open_plans(plans, records, manifest, folder)
 
 
 def open_plans(
-    plans: dict[str, bytes], built: dict[str, EngineRecord], manifest: Manifest, folder: Path
+    plans: dict[str, bytes], records: dict[str, EngineRecord], manifest: Manifest, folder: Path
 ) -> TrtEncoder:
-    """Open plans whose records and bytes are in order, after comparing them with this machine."""
-    here = detect_host(built, folder)
-    shape, path = manifest.shape, "plugin" if here.library else "function body"
+    """Open plans whose records and bytes are in order, after comparing them with this machine.
+
+    Args:
+        plans: bytes of `frames` and `head` by graph
+        records: of the plans, by graph
+        manifest: of the exported model
+        folder: of the exported model, for the command that builds anew
+
+    Raises:
+        ModelError: a plan is for another machine, or TensorRT refuses it
+        BackendUnavailable: TensorRT, a CUDA library or a GPU is missing
+    """
+    host = detect_host(records, folder)
+    shape, part_gather = manifest.shape, "plugin" if host.plugin else "function body"
     info = EncoderInfo(
         backend="tensorrt",
-        provider=f"{here.gpu} (TensorRT {here.trt.__version__}, {path}, {here.buffers})",
-        precision=built["frames"].precision,
+        provider=f"{host.gpu} (TensorRT {host.trt.__version__}, {part_gather}, {host.buffers})",
+        precision=records["frames"].precision,
         threads=1,
         model_name=manifest.model,
         weights_sha256=manifest.weights_sha256,
@@ -170,11 +193,11 @@ def open_plans(
         embedding=shape.embedding,
         impostors=manifest.impostors,
     )
-    return TrtEncoder(info, shape.salient, lambda: open_session(here, plans, built))
+    return TrtEncoder(info, lambda: open_session(host, plans, records))
 
 
-def detect_host(built: dict[str, EngineRecord], folder: Path) -> Host:
-    """Compare records with this machine (ModelError when one is for another); return what it has.
+def detect_host(records: dict[str, EngineRecord], folder: Path) -> Host:
+    """Return this machine's libraries and GPU after comparing records with them (ModelError).
 
     folder: of the exported model, for the command that builds anew
     """
@@ -184,24 +207,33 @@ def detect_host(built: dict[str, EngineRecord], folder: Path) -> Host:
         gpu = buffers.gpu()
     finally:
         buffers.close()
-    library = plugin_library(trt) if any(record.plugin for record in built.values()) else None
-    sha256 = plugin_sha256(library) if library else None
+    plugin = plugin_library(trt) if any(record.plugin for record in records.values()) else None
+    sha256 = plugin_sha256(plugin) if plugin else None
     machine = Machine("tensorrt", str(trt.__version__), gpu.sm, gpu.name, sha256)
-    for record in built.values():
+    for record in records.values():
         record_module.check_machine(record, machine, folder)
-    return Host(trt, gpu.name, buffers.name, library)
+    return Host(trt, gpu.name, buffers.name, plugin)
 
 
-def open_session(here: Host, plans: dict[str, bytes], built: dict[str, EngineRecord]) -> Session:
-    """Open checked plans for this thread: the only place where anything is deserialised."""
+def open_session(host: Host, plans: dict[str, bytes], records: dict[str, EngineRecord]) -> Session:
+    """Open checked plans for this thread: the only place where anything is deserialised.
+
+    Args:
+        host: of `detect_host`
+        plans: bytes by graph
+        records: by graph
+
+    Raises:
+        ModelError: TensorRT refuses a plan, or there is too little memory
+    """
     buffers = open_buffers()  # first, for TensorRT works in the context that is current
     engines: dict[str, Engine] = {}
     try:
-        runtime = here.trt.Runtime(make_logger(here.trt))
-        if here.library is not None:
-            register_plugin(runtime.get_plugin_registry(), here.library)
+        runtime = host.trt.Runtime(make_logger(host.trt))
+        if host.plugin is not None:
+            register_plugin(runtime.get_plugin_registry(), host.plugin)
         for graph, plan in plans.items():
-            engines[graph] = Engine(here.trt, runtime, plan, built[graph])
+            engines[graph] = Engine(host.trt, runtime, plan, records[graph])
     except BaseException:
         Session(buffers, engines).close()
         raise

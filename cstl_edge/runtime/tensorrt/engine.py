@@ -1,7 +1,7 @@
-"""One deserialised plan and its lanes: a context with fixed buffers, for one bucket of shapes.
+"""Deserialised plans: sessions of engines, and an execution slot with fixed buffers per bucket.
 
 A bucket is a shape that calls are rounded up to, so that memory, addresses and CUDA graphs stay
-what they are. Not run on a device yet.
+what they are. Run on stand-ins so far, not on a device.
 """
 
 from __future__ import annotations
@@ -14,89 +14,12 @@ from typing import Any
 import numpy as np
 
 from cstl_edge.arrays import Array, Floats, Ints, Silhouettes
-from cstl_edge.errors import ModelError, one_line
+from cstl_edge.errors import BackendUnavailable, ModelError, one_line
+from cstl_edge.runtime.base import Embedded
 from cstl_edge.runtime.cuda.base import Buffers, CudaError
+from cstl_edge.runtime.graph import Arrays, BoundGraph
+from cstl_edge.runtime.graph_encoder import embedded
 from cstl_edge.runtime.tensorrt.record import EngineRecord, Profile
-
-
-class Session:
-    """What one thread needs: a stream and both engines on it."""
-
-    def __init__(self, buffers: Buffers, engines: dict[str, Engine]) -> None:
-        """Take open engines; they are closed with the session."""
-        self.buffers, self.engines = buffers, engines
-
-    def frames(self, silhouettes: Silhouettes) -> Floats:
-        """Return the part features [m, p, c] of silhouettes [m, h, w]."""
-        engine = self.engines["frames"]
-        found = []
-        for piece in pieces(len(silhouettes), _largest(engine.most("silhouettes", 0))):
-            given = silhouettes[piece]
-            bucket = row_bucket(len(given))
-            lane = engine.lane(self.buffers, {"silhouettes": (bucket, *given.shape[1:])}, True)
-            lane.host["silhouettes"][: len(given)] = given
-            lane.host["silhouettes"][len(given) :] = 0
-            found.append(lane.run()["features"][: len(given)].astype(np.float32))
-        return np.concatenate(found)
-
-    def head(self, features: Floats, lengths: Ints) -> list[tuple[Array, Array | None]]:
-        """Return embeddings and salient frames of windows [n, s, p, c], piece by piece."""
-        engine = self.engines["head"]
-        n, s = features.shape[:2]
-        window, most = engine.built.window, engine.most("features", 1)
-        if s > most:
-            raise ModelError(
-                f"expected windows of at most {most} frames, as this engine was built; got {s}. "
-                "Build it again with --frames large enough"
-            )
-        wide = frame_bucket(s, window, most)
-        at_most = min(engine.most("features", 0), max(1, ROWS[-1] * window // wide))
-        found: list[tuple[Array, Array | None]] = []
-        for piece in pieces(n, _largest(at_most)):
-            given, rows = features[piece], row_bucket(len(features[piece]))
-            shapes = {"features": (rows, wide, *features.shape[2:]), "lengths": (rows,)}
-            lane = engine.lane(self.buffers, shapes, graph=wide == window)
-            host = lane.host
-            host["features"][...] = 0
-            host["features"][: len(given), :s] = given  # [n, s, p, c]
-            host["lengths"][...] = 1  # of the filler rows, whose answers are dropped
-            host["lengths"][: len(given)] = lengths[piece]
-            answer = lane.run()
-            salient = answer.get("salient_frames")
-            embedding = answer["embedding"][: len(given)].astype(np.float32)
-            found.append((embedding, None if salient is None else salient[: len(given)].copy()))
-        return found
-
-    def full(self, silhouettes: Silhouettes, lengths: Ints) -> list[tuple[Array, Array | None]]:
-        """Return embeddings and salient frames of sequences [n, s, h, w], piece by piece.
-
-        The live path has no use for it: this is how a build compares the engine it has made.
-        """
-        engine = self.engines["full"]
-        found: list[tuple[Array, Array | None]] = []
-        for piece in pieces(len(silhouettes), engine.most("silhouettes", 0)):
-            given: dict[str, Array] = {"silhouettes": silhouettes[piece], "lengths": lengths[piece]}
-            shapes = {name: array.shape for name, array in given.items()}
-            lane = engine.lane(self.buffers, shapes, graph=False)
-            for name, array in given.items():
-                lane.host[name][...] = array
-            answer = lane.run()
-            salient = answer.get("salient_frames")
-            embedding = answer["embedding"].astype(np.float32)
-            found.append((embedding, None if salient is None else salient.copy()))
-        return found
-
-    def close(self) -> None:
-        """Give everything back, engines before the memory they point to."""
-        for engine in self.engines.values():
-            engine.close()
-        self.buffers.close()
-
-
-def _largest(most: int) -> int:
-    """Return the largest bucket of rows within a limit."""
-    return max(bucket for bucket in ROWS if bucket <= most)
-
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +63,17 @@ def profile_of(profiles: list[Profile], shapes: Shapes) -> int:
         f"expected inputs within the profiles of this engine; got {one_line(dict(shapes))}. "
         "Build it again with --walkers or --frames large enough"
     )
+
+
+def pieces(count: int, most: int) -> Iterator[slice]:
+    """Yield slices of at most `most` rows."""
+    for start in range(0, count, most):
+        yield slice(start, min(start + most, count))
+
+
+def _largest_bucket(most: int) -> int:
+    """Return the largest bucket of rows within a limit."""
+    return max(bucket for bucket in ROWS if bucket <= most)
 
 
 class ExecutionSlot:
@@ -218,7 +152,7 @@ class ExecutionSlot:
 
     def _compute(self) -> None:
         if not self._context.execute_async_v3(self._buffers.stream):
-            raise CudaError(f"TensorRT refuses to run {self._engine.built.graph}")
+            raise CudaError(f"TensorRT refuses to run {self._engine.record.graph}")
 
     def _download(self) -> None:
         for name in self._engine.out:
@@ -227,7 +161,7 @@ class ExecutionSlot:
     def _capture(self) -> None:
         """Capture the call that just ran, and keep the graph only if it says the same."""
         expected = {name: self.host[name].copy() for name in self._engine.out}
-        shown = f"{self._engine.built.graph} {[list(a.shape) for a in self.host.values()]}"
+        shown = f"{self._engine.record.graph} {[list(a.shape) for a in self.host.values()]}"
         try:
             graph = self._buffers.capture(self._work)
             for name in self._engine.out:  # what an empty graph would find on the GPU is the answer
@@ -258,32 +192,32 @@ class ExecutionSlot:
 class Engine:
     """A plan that has passed all checks, opened for one thread."""
 
-    def __init__(self, trt: Any, runtime: Any, plan: bytes, built: EngineRecord) -> None:
-        """Deserialise. The plan must have passed `provenance`; ModelError when TensorRT refuses."""
-        self._trt, self.built = trt, built
+    def __init__(self, trt: Any, runtime: Any, plan: bytes, record: EngineRecord) -> None:
+        """Deserialise. The plan must have passed the checks of `record` (ModelError)."""
+        self._trt, self.record = trt, record
         self._engine = runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise ModelError(
-                f"engine {built.graph}: TensorRT does not open it (too little GPU memory, or a "
+                f"engine {record.graph}: TensorRT does not open it (too little GPU memory, or a "
                 "damaged installation); --debug shows what it says"
             )
-        self._lanes: dict[tuple[tuple[int, ...], ...], ExecutionSlot] = {}
-        self.inputs = list(built.profiles[0])
+        self._slots: dict[tuple[tuple[int, ...], ...], ExecutionSlot] = {}
+        self.inputs = list(record.profiles[0])
         count = self._engine.num_io_tensors
         names = [self._engine.get_tensor_name(i) for i in range(count)]
         self.out = [name for name in names if name not in self.inputs]
         self.types = {name: self._type(name) for name in names}
 
-    def lane(self, buffers: Buffers, shapes: Shapes, graph: bool) -> ExecutionSlot:
-        """Return the lane for these shapes, made when they are first seen."""
+    def slot(self, buffers: Buffers, shapes: Shapes, graph: bool) -> ExecutionSlot:
+        """Return the slot for these shapes, made when they are first seen."""
         key = tuple(shapes[name] for name in self.inputs)
-        if key not in self._lanes:
-            self._lanes[key] = ExecutionSlot(self, buffers, shapes, graph)
-        return self._lanes[key]
+        if key not in self._slots:
+            self._slots[key] = ExecutionSlot(self, buffers, shapes, graph)
+        return self._slots[key]
 
-    def most(self, name: str, axis: int) -> int:
+    def largest(self, name: str, axis: int) -> int:
         """Return the largest size that any profile allows an input along an axis."""
-        return max(profile[name].max[axis] for profile in self.built.profiles)
+        return max(profile[name].max[axis] for profile in self.record.profiles)
 
     def context(self, shapes: Shapes, buffers: Buffers) -> Any:
         """Return a new context whose inputs have these shapes."""
@@ -291,20 +225,20 @@ class Engine:
         context = self._engine.create_execution_context(strategy)
         if context is None:
             raise CudaError(
-                f"engine {self.built.graph}: TensorRT makes no context: too little GPU memory?"
+                f"engine {self.record.graph}: TensorRT makes no context: too little GPU memory?"
             )
-        index = profile_of(self.built.profiles, shapes)
+        index = profile_of(self.record.profiles, shapes)
         if not context.set_optimization_profile_async(index, buffers.stream):
-            raise ModelError(f"engine {self.built.graph}: TensorRT refuses profile {index}")
+            raise ModelError(f"engine {self.record.graph}: TensorRT refuses profile {index}")
         buffers.synchronize()
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
                 raise ModelError(
-                    f"engine {self.built.graph}: TensorRT refuses {name} {list(shape)}"
+                    f"engine {self.record.graph}: TensorRT refuses {name} {list(shape)}"
                 )
         unknown = context.infer_shapes()
         if unknown:
-            raise ModelError(f"engine {self.built.graph}: shapes of {unknown} are not known")
+            raise ModelError(f"engine {self.record.graph}: shapes of {unknown} are not known")
         return context
 
     def shape(self, context: Any, name: str) -> tuple[int, ...]:
@@ -313,17 +247,126 @@ class Engine:
 
     def close(self) -> None:
         """Let go of contexts first, then of the plan: TensorRT wants this order."""
-        self._lanes.clear()
+        self._slots.clear()
         self._engine = None
 
     def _type(self, name: str) -> type:
         kind = self._engine.get_tensor_dtype(name).name
         if kind not in TYPES:
-            raise ModelError(f"engine {self.built.graph}: {name} is {kind}, none of {[*TYPES]}")
+            raise ModelError(f"engine {self.record.graph}: {name} is {kind}, none of {[*TYPES]}")
         return TYPES[kind]
 
 
-def pieces(count: int, most: int) -> Iterator[slice]:
-    """Yield slices of at most `most` rows."""
-    for start in range(0, count, most):
-        yield slice(start, min(start + most, count))
+class Session:
+    """A stream and open engines on it, for one thread."""
+
+    def __init__(self, buffers: Buffers, engines: dict[str, Engine]) -> None:
+        """Take open engines; they are closed with the session."""
+        self.buffers, self.engines = buffers, engines
+
+    def frames(self, silhouettes: Silhouettes) -> Floats:
+        """Return the part features [m, p, c] of silhouettes [m, h, w]."""
+        engine = self.engines["frames"]
+        features = []
+        for piece in pieces(len(silhouettes), _largest_bucket(engine.largest("silhouettes", 0))):
+            given = silhouettes[piece]
+            bucket = row_bucket(len(given))
+            slot = engine.slot(self.buffers, {"silhouettes": (bucket, *given.shape[1:])}, True)
+            slot.host["silhouettes"][: len(given)] = given
+            slot.host["silhouettes"][len(given) :] = 0
+            features.append(slot.run()["features"][: len(given)].astype(np.float32))
+        return np.concatenate(features)
+
+    def head(self, features: Floats, lengths: Ints) -> Embedded:
+        """Return the embeddings of windows [n, s, p, c], computed piece by piece (ModelError)."""
+        engine = self.engines["head"]
+        n, s = features.shape[:2]
+        window, most = engine.record.window, engine.largest("features", 1)
+        if s > most:
+            raise ModelError(
+                f"expected windows of at most {most} frames, as this engine was built; got {s}. "
+                "Build it again with --frames large enough"
+            )
+        wide = frame_bucket(s, window, most)
+        at_most = min(engine.largest("features", 0), max(1, ROWS[-1] * window // wide))
+        outputs = []
+        for piece in pieces(n, _largest_bucket(at_most)):
+            given, rows = features[piece], row_bucket(len(features[piece]))
+            shapes = {"features": (rows, wide, *features.shape[2:]), "lengths": (rows,)}
+            slot = engine.slot(self.buffers, shapes, graph=wide == window)
+            host = slot.host
+            host["features"][...] = 0
+            host["features"][: len(given), :s] = given  # [n, s, p, c]
+            host["lengths"][...] = 1  # of the filler rows, whose answers are dropped
+            host["lengths"][: len(given)] = lengths[piece]
+            outputs.append(_copied(slot.run(), len(given)))
+        return _joined(outputs)
+
+    def full(self, silhouettes: Silhouettes, lengths: Ints) -> Embedded:
+        """Return the embeddings of sequences [n, s, h, w], computed piece by piece (ModelError).
+
+        The live path has no use for it: a build compares its new engine so.
+        """
+        engine = self.engines["full"]
+        outputs = []
+        for piece in pieces(len(silhouettes), engine.largest("silhouettes", 0)):
+            given: dict[str, Array] = {"silhouettes": silhouettes[piece], "lengths": lengths[piece]}
+            shapes = {name: array.shape for name, array in given.items()}
+            slot = engine.slot(self.buffers, shapes, graph=False)
+            for name, array in given.items():
+                slot.host[name][...] = array
+            outputs.append(_copied(slot.run(), len(given["lengths"])))
+        return _joined(outputs)
+
+    def bind(self, graph: str, inputs: Arrays, cuda_graph: bool) -> BoundGraph:
+        """Bind an engine to inputs of exactly these shapes; the session closes with it.
+
+        Args:
+            graph: of the session's engines
+            inputs: arrays by name; their values are the first ones
+            cuda_graph: replay a CUDA graph
+
+        Raises:
+            ModelError: no profile takes such inputs, or the GPU fails
+            BackendUnavailable: no CUDA graph could be captured
+        """
+        engine = self.engines[graph]
+        try:
+            shapes = {name: inputs[name].shape for name in engine.inputs}
+            slot = engine.slot(self.buffers, shapes, cuda_graph)
+            for name in engine.inputs:
+                slot.host[name][...] = inputs[name]
+            slot.run()  # allocates, and captures what is to be captured
+            if cuda_graph and not slot.captured:
+                raise BackendUnavailable(
+                    "no CUDA graph could be captured: it runs call by call only"
+                )
+        except ModelError:
+            self.close()
+            raise
+
+        return BoundGraph(
+            inputs={name: slot.host[name] for name in engine.inputs},
+            run=slot.timed,
+            outputs=lambda: _copied({name: slot.host[name] for name in engine.out}),
+            close=self.close,
+        )
+
+    def close(self) -> None:
+        """Give everything back, engines before the memory they point to."""
+        for engine in self.engines.values():
+            engine.close()
+        self.buffers.close()
+
+
+def _copied(outputs: Mapping[str, Array], rows: int | None = None) -> dict[str, Array]:
+    """Copy the first rows of outputs, as float32 or as the int32 that they are."""
+    return {
+        name: array[:rows].astype(np.float32 if array.dtype.kind == "f" else array.dtype)
+        for name, array in outputs.items()
+    }
+
+
+def _joined(outputs: list[dict[str, Array]]) -> Embedded:
+    """Return the outputs of several pieces as one batch."""
+    return embedded({name: np.concatenate([x[name] for x in outputs]) for name in outputs[0]})

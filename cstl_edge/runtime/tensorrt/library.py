@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
-from cstl_edge.runtime.model_check import DOMAIN, OPERATOR
+from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Whether an engine may be opened here: its record, `NAME.plan.json`, is read and compared first.
+"""Record of an engine, `NAME.plan.json`: read, and compared with this machine and model.
 
 A plan is native code for one TensorRT on one kind of GPU. It says neither, and opening a wrong or a
 foreign one can crash the process or worse. So nothing is deserialised before its record was found
@@ -13,6 +13,7 @@ import json
 import os
 import shlex
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,11 +28,11 @@ Compatibility = Literal["none", "same", "ampere"]
 Dims = Annotated[tuple[int, ...], pydantic.Strict(False)]
 
 
-class _Record(pydantic.BaseModel):
+class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
-class SizeRange(_Record):
+class SizeRange(_Strict):
     """Sizes that one input of a profile may take."""
 
     min: Dims
@@ -49,7 +50,7 @@ INPUTS = {
 """Axes of every input by graph."""
 
 
-class Plugin(_Record):
+class Plugin(_Strict):
     """The plugin library whose kernel is in the plan."""
 
     name: str
@@ -58,8 +59,8 @@ class Plugin(_Record):
     sha256: Sha256
 
 
-class EngineRecord(_Record):
-    """What stands beside a plan."""
+class EngineRecord(_Strict):
+    """The record beside a plan: what it was built from, with, and for."""
 
     format: Literal[1]
     graph: Graph
@@ -84,7 +85,7 @@ class EngineRecord(_Record):
     window: Annotated[int, pydantic.Field(ge=1)]
     """Frames of a live window: what CUDA graphs are captured for."""
     options: dict[str, Any] = {}
-    """Words of the command line that built it, by option."""
+    """Values of the command line that built it, by option."""
     audit: dict[str, Any] = {}
     parity: dict[str, Any] | None = None
     build_s: float = 0.0
@@ -115,7 +116,7 @@ MAX_PLAN_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Machine:
-    """What a plan is opened with."""
+    """Libraries and GPU of the machine that is to open a plan."""
 
     library: str
     version: str
@@ -126,12 +127,12 @@ class Machine:
 
 
 def read_record(folder: Path, graph: str) -> EngineRecord:
-    """Read the record of one engine of a folder; ModelError when it is none of ours."""
+    """Read the record of one engine in a folder of engines (ModelError)."""
     path = folder / f"{graph}{SUFFIX}.json"
     refuse_open_to_others(folder)
     raw = _read_private(path, MAX_RECORD_BYTES)
     try:
-        built = EngineRecord.model_validate(json.loads(raw))
+        record = EngineRecord.model_validate(json.loads(raw))
     except pydantic.ValidationError as err:
         first = err.errors(include_url=False, include_input=False)[0]
         key = ".".join(map(str, first["loc"])) or "profiles"
@@ -142,56 +143,76 @@ def read_record(folder: Path, graph: str) -> EngineRecord:
         raise ModelError(
             f"{one_line(path)}: expected JSON; got {one_line(err)}. Build the engines again"
         ) from err
-    if built.graph != graph:
-        raise ModelError(f"{one_line(path)}: expected the graph {graph}; got {built.graph}")
-    return built
+    if record.graph != graph:
+        raise ModelError(f"{one_line(path)}: expected the graph {graph}; got {record.graph}")
+    return record
 
 
-def read_plan(folder: Path, built: EngineRecord) -> bytes:
-    """Return the bytes that were recorded, and no others: these are what may be deserialised."""
-    path = folder / f"{built.graph}{SUFFIX}"
+def read_records(
+    folder: Path, graphs: Sequence[str], manifest: Manifest, target: str = TENSORRT
+) -> dict[str, EngineRecord]:
+    """Read the records of engines of an exported model, and compare them with its manifest.
+
+    Args:
+        folder: of the exported model
+        graphs: names of the graphs
+        manifest: of the exported model
+        target: folder below `ENGINES`
+
+    Raises:
+        ModelError: a record is missing or none of ours, or is of another model
+    """
+    records = {graph: read_record(folder / ENGINES / target, graph) for graph in graphs}
+    for record in records.values():
+        check_model(record, manifest, folder)
+    return records
+
+
+def read_plan(folder: Path, record: EngineRecord) -> bytes:
+    """Return the bytes that were recorded, and no others: only these may be deserialised."""
+    path = folder / f"{record.graph}{SUFFIX}"
     data = _read_private(path, MAX_PLAN_BYTES)
     found = hashlib.sha256(data).hexdigest()
-    if found != built.plan_sha256:
+    if found != record.plan_sha256:
         raise ModelError(
-            f"{one_line(path)}: expected sha256 {built.plan_sha256[:12]}… as recorded when it was "
+            f"{one_line(path)}: expected sha256 {record.plan_sha256[:12]}… as recorded when it was "
             f"built; got {found[:12]}…. The file was changed, cut or damaged: build it again"
         )
     return data
 
 
-def check_model(built: EngineRecord, manifest: Manifest, folder: Path) -> None:
+def check_model(record: EngineRecord, manifest: Manifest, folder: Path) -> None:
     """Refuse an engine of other weights or of another export than the manifest's (ModelError)."""
-    found = manifest.files.get(built.onnx)
+    found = manifest.files.get(record.onnx)
     problem = None
-    if built.weights_sha256 != manifest.weights_sha256:
+    if record.weights_sha256 != manifest.weights_sha256:
         problem = (
-            f"built from the weights {built.weights_sha256[:12]}…, "
+            f"built from the weights {record.weights_sha256[:12]}…, "
             f"the model beside it has {manifest.weights_sha256[:12]}…"
         )
-    elif found != built.onnx_sha256:
+    elif found != record.onnx_sha256:
         problem = (
-            f"built from {one_line(built.onnx)} {built.onnx_sha256[:12]}…, the model beside it "
+            f"built from {one_line(record.onnx)} {record.onnx_sha256[:12]}…, the model beside it "
             f"{f'has {found[:12]}…' if found else 'has no such graph'}"
         )
     if problem:
-        raise _refusal(built, folder, [problem])
+        raise _refusal(record, folder, [problem])
 
 
-def check_machine(built: EngineRecord, machine: Machine, folder: Path) -> None:
-    """Refuse an engine that was built for another machine, telling both sides (ModelError)."""
-    differences = _differences(built, machine)
+def check_machine(record: EngineRecord, machine: Machine, folder: Path) -> None:
+    """Refuse an engine that was built for another machine, naming both (ModelError)."""
+    differences = _differences(record, machine)
     if differences:
-        raise _refusal(built, folder, differences)
+        raise _refusal(record, folder, differences)
 
 
-def rebuild_command(built: EngineRecord, folder: Path) -> str:
+def rebuild_command(record: EngineRecord, folder: Path) -> str:
     """Return the command that builds such an engine on this machine.
 
     folder: of the exported model
     """
     words = ["cstl-edge", "build", str(folder)]
-    for option, value in built.options.items():
+    for option, value in record.options.items():
         words += [f"--{option}", str(value)]
     return shlex.join(words)
 
@@ -231,39 +252,39 @@ def _read_private(path: Path, max_bytes: int) -> bytes:
     return read_file(path, max_bytes)
 
 
-def _differences(built: EngineRecord, machine: Machine) -> list[str]:
+def _differences(record: EngineRecord, machine: Machine) -> list[str]:
     """Return what differs, each as `built for …, here …`."""
     found = []
-    if (built.library, built.version) != (machine.library, machine.version):
+    if (record.library, record.version) != (machine.library, machine.version):
         found.append(
-            f"built with {built.library} {one_line(built.version)}, "
+            f"built with {record.library} {one_line(record.version)}, "
             f"here is {machine.library} {one_line(machine.version)}"
         )
-    if not _same_gpu(built, machine):
+    if not _same_gpu(record, machine):
         found.append(
-            f"built for sm_{built.sm} ({one_line(built.gpu or 'any GPU of it')}), "
+            f"built for sm_{record.sm} ({one_line(record.gpu or 'any GPU of it')}), "
             f"this GPU is sm_{machine.sm} ({one_line(machine.gpu)})"
         )
-    if built.plugin is not None and built.plugin.sha256 != machine.plugin_sha256:
+    if record.plugin is not None and record.plugin.sha256 != machine.plugin_sha256:
         here = machine.plugin_sha256
         found.append(
-            f"built with the plugin library {built.plugin.sha256[:12]}…, "
+            f"built with the plugin library {record.plugin.sha256[:12]}…, "
             f"here is {f'{here[:12]}…' if here else 'none (cstl-edge plugin build makes it)'}"
         )
     return found
 
 
-def _same_gpu(built: EngineRecord, machine: Machine) -> bool:
+def _same_gpu(record: EngineRecord, machine: Machine) -> bool:
     """Tell whether the plan may run on this GPU: NVIDIA promises it for the same model of GPU."""
-    if built.compatibility == "ampere":
+    if record.compatibility == "ampere":
         return machine.sm >= 80
-    if built.compatibility == "same" or built.gpu is None:
-        return built.sm == machine.sm
-    return (built.sm, built.gpu) == (machine.sm, machine.gpu)
+    if record.compatibility == "same" or record.gpu is None:
+        return record.sm == machine.sm
+    return (record.sm, record.gpu) == (machine.sm, machine.gpu)
 
 
-def _refusal(built: EngineRecord, folder: Path, reasons: list[str]) -> ModelError:
+def _refusal(record: EngineRecord, folder: Path, reasons: list[str]) -> ModelError:
     return ModelError(
-        f"engine {built.graph} is refused: {'; '.join(reasons)}. "
-        f"Build it here: {rebuild_command(built, folder)}"
+        f"engine {record.graph} is refused: {'; '.join(reasons)}. "
+        f"Build it here: {rebuild_command(record, folder)}"
     )

@@ -1,0 +1,117 @@
+"""Embedders of whole sequences: encoders, and the graph `full` of backends that have no encoder.
+
+Letters: n sequences, s frames, h w pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from cstl_edge.arrays import Ints, Silhouettes
+from cstl_edge.bench.backends.base import (
+    Backend,
+    GraphUnderTest,
+    StreamingBackend,
+    Unavailable,
+    ran_of,
+)
+from cstl_edge.bench.backends.open import backends, selected
+from cstl_edge.bench.context import Context
+from cstl_edge.bench.record import Ran
+from cstl_edge.errors import CstlEdgeError, ModelError
+from cstl_edge.runtime.base import Embedded
+from cstl_edge.runtime.graph_encoder import embedded
+
+
+class SequenceEncoder(Protocol):
+    """The part of an `Encoder` that embeds whole sequences."""
+
+    def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
+        """Return the embeddings of sequences [n, s, h, w]."""
+
+    def close(self) -> None:
+        """Release what it holds."""
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A backend that embeds whole sequences, open."""
+
+    name: str
+    encoder: SequenceEncoder
+    ran: Callable[[], Ran]
+    """How it really ran, known after the first sequence."""
+
+
+def embedders(context: Context) -> Iterator[Embedder | Unavailable]:
+    """Yield the backends that embed whole sequences, each open until the next one is taken.
+
+    Compiled PyTorch is left out: it computes what eager PyTorch does, and compiles anew for every
+    shape.
+    """
+    names = set()
+    for backend in backends(context):
+        if backend.name in names or not selected(context, backend.name):
+            continue
+        if isinstance(backend, StreamingBackend):
+            names.add(backend.name)
+            yield from _of_encoder(backend)
+        elif "compiled" in backend.name:
+            continue
+        elif isinstance(backend, Unavailable):
+            yield backend
+        elif "full" in backend.graphs:
+            encoder = GraphEmbedder(backend)
+            with closing(encoder):
+                yield Embedder(backend.name, encoder, encoder.ran)
+
+
+class GraphEmbedder:
+    """The graph `full` of a backend as a `SequenceEncoder`, open once per shape."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Take a backend; it is opened when the first sequences come."""
+        self._backend = backend
+        self._open: dict[tuple[int, ...], GraphUnderTest] = {}
+        self._ran: Ran | None = None
+
+    def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
+        """Return the embeddings of sequences [n, s, h, w] (ModelError)."""
+        n, s = shape = silhouettes.shape[:2]
+        frames = np.full(n, s, np.int32) if lengths is None else lengths
+        if shape not in self._open:
+            feed = {"silhouettes": silhouettes, "lengths": frames}
+            self._open[shape] = self._backend.open_graph("full", feed)
+        graph = self._open[shape]
+        graph.inputs["silhouettes"][...] = silhouettes
+        graph.inputs["lengths"][...] = frames
+        graph.run()
+        self._ran = graph.ran
+        return embedded({name: array.copy() for name, array in graph.outputs().items()})
+
+    def ran(self) -> Ran:
+        """Return how it ran (ModelError before the first sequence)."""
+        if self._ran is None:
+            raise ModelError(f"{self._backend.name} has not run: expected `encode` before")
+        return self._ran
+
+    def close(self) -> None:
+        """Close the graphs of all shapes."""
+        for graph in self._open.values():
+            graph.close()
+        self._open.clear()
+
+
+def _of_encoder(backend: StreamingBackend) -> Iterator[Embedder | Unavailable]:
+    try:
+        encoder = backend.open_encoder()
+    except CstlEdgeError as err:
+        yield Unavailable(backend.name, str(err))
+        return
+    with closing(encoder):
+        yield Embedder(backend.name, encoder, lambda: ran_of(encoder.info))

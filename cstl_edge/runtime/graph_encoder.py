@@ -1,0 +1,95 @@
+"""Encoder of open graphs, in any runtime that takes and returns arrays. Letters as in `base`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cstl_edge.arrays import Floats, Indices, Ints, Silhouettes
+from cstl_edge.errors import ModelError
+from cstl_edge.runtime.base import (
+    Embedded,
+    EncoderInfo,
+    check_features,
+    check_lengths,
+    check_silhouettes,
+    encode_in_parts,
+)
+from cstl_edge.runtime.graph import Arrays, Run
+from cstl_edge.runtime.streaming.rings import check_rows, check_slots
+
+
+class GraphEncoder:
+    """The open graphs as an `Encoder`; with the incremental head, as a `SlidingEncoder`."""
+
+    def __init__(
+        self, info: EncoderInfo, graphs: Mapping[str, Run], no_incremental_head: str
+    ) -> None:
+        """Take open graphs.
+
+        Args:
+            info: what the encoder is
+            graphs: by name: `frames`, `head` and, where windows slide, `taps`, `mix`, `slide`
+            no_incremental_head: message of the ModelError where `taps`, `mix` or `slide` is missing
+        """
+        self._info, self._graphs = info, dict(graphs)
+        self._no_incremental_head = no_incremental_head
+
+    @property
+    def info(self) -> EncoderInfo:
+        """Return what this encoder is, as its runtime reports it."""
+        return self._info
+
+    def frames(self, silhouettes: Silhouettes) -> Floats:
+        """Return the part features [m, p, c] of silhouettes [m, h, w]."""
+        check_silhouettes(silhouettes, self._info.size, ("m",))
+        features: Floats = self._run("frames", {"silhouettes": silhouettes})["features"]
+        return features
+
+    def head(self, features: Floats, lengths: Ints) -> Embedded:
+        """Return the embeddings of windows [n, s, p, c], of which `lengths` [n] frames count."""
+        check_features(features, self._info)
+        check_lengths(lengths, *features.shape[:2])
+        return embedded(self._run("head", {"features": features, "lengths": lengths}))
+
+    def taps(self, features: Floats) -> tuple[Floats, Floats]:
+        """Return of frames [p, m, c] the shares [p, m, 7c] and gates [p, m, 2c]."""
+        check_rows("features", features, self._info.parts, self._info.channels)
+        outputs = self._run("taps", {"features": features})
+        return outputs["taps"], outputs["gates"]
+
+    def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
+        """Return of frames' T_f and T_f + T_s [p, m, c] the logits [p, m, 3c], judged [p, m, h]."""
+        for name, rows in (("features", features), ("sums", sums)):
+            check_rows(name, rows, self._info.parts, self._info.channels)
+        outputs = self._run("mix", {"features": features, "sums": sums})
+        return outputs["logits"], outputs["judged"]
+
+    def slide(self, kept: Mapping[str, Floats], slots: Indices) -> Embedded:
+        """Return the embeddings of windows of what is kept of s frames, [n, p, s, ..] by name."""
+        check_slots(slots, kept)
+        return embedded(self._run("slide", {**kept, "slots": slots}))
+
+    def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
+        """Return the embeddings of sequences [n, s, h, w]."""
+        return encode_in_parts(self, silhouettes, lengths)
+
+    def close(self) -> None:
+        """Let go of the graphs."""
+        self._graphs.clear()
+
+    def _run(self, name: str, inputs: Arrays) -> Arrays:
+        if not self._graphs:
+            raise ModelError("this encoder is closed: load it again")
+        if name not in self._graphs:
+            raise ModelError(self._no_incremental_head)
+        return self._graphs[name](inputs)
+
+
+def embedded(outputs: Arrays) -> Embedded:
+    """Return the outputs of `head`, `full` or `slide`; a network without SSFL names no frames."""
+    embedding = outputs["embedding"]
+    if "salient_frames" in outputs:
+        return Embedded(embedding, outputs["salient_frames"])
+    return Embedded(embedding, np.full(embedding.shape[:2], -1, np.int32))

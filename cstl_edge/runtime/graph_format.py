@@ -1,0 +1,184 @@
+"""Format of an exported graph: opset, operators, inputs and outputs of each file, finite weights.
+
+The exporter writes it, `model_check` refuses every other graph. Letters as in `base`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from cstl_edge.errors import ModelError, one_line
+from cstl_edge.runtime.manifest import Shape
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 17
+DOMAIN = "cstl_edge"  # domain, function and plugin namespace of our own operator
+OPERATOR = "CstlPartGather"
+MAX_IR_VERSION = 10
+
+Signature = dict[str, tuple[str, tuple[int | None, ...]]]
+"""Type and sizes by name; None is a dimension left to the caller."""
+
+
+def check_graph(name: str, data: bytes, shape: Shape) -> None:
+    """Refuse a graph that is not one of ours: opset, operators, signature, weights (ModelError)."""
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as err:  # protobuf's errors have no common base across its versions
+        raise ModelError(f"{name}: expected an ONNX file; got {one_line(err)}") from err
+    _check_versions(name, model)
+    _check_operators(name, model)
+    _check_weights(name, model)
+    inputs, outputs = signature(name, shape)
+    _check_values(name, "inputs", model.graph.input, inputs)
+    _check_values(name, "outputs", model.graph.output, outputs)
+
+
+def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
+    """Return the inputs and outputs that the graph of this file name must have.
+
+    They do not depend on the precision: `frames.int8.onnx` has those of `frames.onnx`.
+    """
+    lengths = ("INT32", (None,))
+    answers: Signature = {"embedding": ("FLOAT", (None, shape.parts, shape.embedding))}
+    if shape.salient:
+        answers["salient_frames"] = ("INT32", (None, shape.parts))
+    features, c = (shape.parts, shape.channels), shape.channels
+    kept: Signature = {
+        f"kept_{name}": ("FLOAT", (None, shape.parts, None, width))
+        for name, width in shape.kept.items()
+    }
+
+    def rows(width: int) -> tuple[str, tuple[int | None, ...]]:
+        return "FLOAT", (shape.parts, None, width)
+
+    known: dict[str, tuple[Signature, Signature]] = {
+        "frames": (
+            {"silhouettes": ("UINT8", (None, *shape.size))},
+            {"features": ("FLOAT", (None, *features))},
+        ),
+        "head": (
+            {"features": ("FLOAT", (None, None, *features)), "lengths": lengths},
+            answers,
+        ),
+        "full": (
+            {"silhouettes": ("UINT8", (None, None, *shape.size)), "lengths": lengths},
+            answers,
+        ),
+        "taps": ({"features": rows(c)}, {"taps": rows(7 * c), "gates": rows(2 * c)}),
+        "mix": (
+            {"features": rows(c), "sums": rows(c)},
+            {"logits": rows(3 * c), "judged": rows(shape.hidden)},
+        ),
+        "slide": ({**kept, "slots": ("INT64", (None, None))}, answers),
+    }
+    graph = graph_of(name)
+    if graph not in known:
+        files = ", ".join(f"{graph}.onnx" for graph in known)
+        raise ModelError(f"expected one of {files}; got {one_line(name)}")
+    return known[graph]
+
+
+def graph_of(name: str) -> str:
+    """Return which graph a file holds, whatever its precision.
+
+    >>> graph_of("head.fp16.onnx"), graph_of("frames.onnx")
+    ('head', 'frames')
+    """
+    graph, *precision = name.removesuffix(".onnx").split(".")
+    return graph if not precision or precision in (["fp16"], ["int8"]) else name
+
+
+def _check_versions(name: str, model: onnx.ModelProto) -> None:
+    """Only the opset we export; an IR version that every runtime of ours reads."""
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    foreign = set(opsets) - {"ai.onnx", DOMAIN}
+    if opsets.get("ai.onnx") != OPSET or foreign or opsets.get(DOMAIN, 1) != 1:
+        raise ModelError(f"{name}: expected opset {OPSET} and {DOMAIN} 1; got {one_line(opsets)}")
+    if not 8 <= model.ir_version <= MAX_IR_VERSION:  # functions exist since 8
+        raise ModelError(f"{name}: expected IR 8..{MAX_IR_VERSION}; got {model.ir_version}")
+
+
+def _check_operators(name: str, model: onnx.ModelProto) -> None:
+    """Only standard operators and our own, which must bring its function body."""
+    bodies = [(body.domain, body.name) for body in model.functions]
+    if any(body != (DOMAIN, OPERATOR) for body in bodies) or len(bodies) > 1:
+        raise ModelError(
+            f"{name}: expected at most the function {OPERATOR}; got {one_line(bodies)}"
+        )
+    for node in _nodes(model):
+        ours = node.domain == DOMAIN and node.op_type == OPERATOR
+        if node.domain not in ("", "ai.onnx") and not ours:
+            foreign = f"{one_line(node.domain)}.{one_line(node.op_type)}"
+            raise ModelError(f"{name}: expected standard operators; got {foreign}")
+        if ours and not bodies:
+            raise ModelError(
+                f"{name}: {OPERATOR} has no function body, so it is for TensorRT with the plugin "
+                "only. Use the plain export"
+            )
+
+
+def _check_weights(name: str, model: onnx.ModelProto) -> None:
+    """All weights inside the file, and finite."""
+    import numpy as np
+    from onnx import TensorProto, numpy_helper
+
+    sparse = [part for s in model.graph.sparse_initializer for part in (s.values, s.indices)]
+    constants = [tensor for node in _nodes(model) for tensor in _tensors(node)]
+    for tensor in (*model.graph.initializer, *sparse, *constants):
+        if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
+            raise ModelError(
+                f"{name}: {one_line(tensor.name)}: expected all weights inside the file; got a "
+                "pointer to another file. Export the model again"
+            )
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ModelError(f"{name}: {one_line(tensor.name)}: got NaN or infinite weights")
+
+
+def _check_values(
+    name: str, side: str, values: Iterable[onnx.ValueInfoProto], expected: Signature
+) -> None:
+    """Compare names, types and sizes of the inputs or outputs with what we export."""
+    from onnx import TensorProto
+
+    found: Signature = {}
+    for value in values:
+        tensor = value.type.tensor_type
+        kind = TensorProto.DataType.Name(tensor.elem_type)
+        sizes = (d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+        found[value.name] = (kind, tuple(sizes))
+    if found != expected:
+        raise ModelError(f"{name}: expected {side} {expected}; got {one_line(found)}")
+
+
+def _nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return every node, those of functions and of branches and loops too."""
+    waiting: list[Any] = [*model.graph.node, *(n for f in model.functions for n in f.node)]
+    nodes = []
+    while waiting:
+        node = waiting.pop()
+        nodes.append(node)
+        for attribute in node.attribute:
+            waiting += attribute.g.node
+            waiting += [n for graph in attribute.graphs for n in graph.node]
+    return nodes
+
+
+def _tensors(node: onnx.NodeProto) -> list[onnx.TensorProto]:
+    """Return the tensors that a node carries in its attributes, those of its branches too."""
+    found = []
+    for attribute in node.attribute:
+        sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
+        found += [attribute.t, *attribute.tensors]
+        found += [part for s in sparse for part in (s.values, s.indices)]
+        for graph in (attribute.g, *attribute.graphs):
+            found += graph.initializer
+            found += [p for s in graph.sparse_initializer for p in (s.values, s.indices)]
+    return found
