@@ -1,4 +1,4 @@
-"""Read what trtexec exported into a file of results, and lay ours beside it.
+"""Read exports of trtexec into a file of results, and compare ours with them.
 
 trtexec --loadEngine=full.engine --exportTimes=times.json --exportProfile=layers.json
 python benchmarks/trtexec.py times.json --profile layers.json --graph full --batch 1 --frames 30 \
@@ -19,21 +19,18 @@ from cstl_edge.errors import CstlEdgeError, DataError, one_line
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, write, print; return the exit code."""
-    told = _parser().parse_args(argv)
-    case = Case(graph=told.graph, batch=told.batch, frames=told.frames)
+    args = _parser().parse_args(argv)
+    case = Case(graph=args.graph, batch=args.batch, frames=args.frames)
+    fields = {"run": args.run, "backend": args.contender, "case": case}
     try:
-        theirs = trtexec.read_times(told.times, run=told.run, contender=told.contender, case=case)
+        theirs = trtexec.read_times(args.times, **fields)
         rows = [theirs]
-        if told.profile:
-            rows.append(
-                trtexec.read_profile(
-                    told.profile, run=told.run, contender=told.contender, case=case
-                )
-            )
-        if told.ours:
-            show(trtexec.compare_stages(find(told.ours, told.contender, case), theirs))
-        if told.out:
-            write_rows(told.out, rows)
+        if args.profile:
+            rows.append(trtexec.read_profile(args.profile, **fields))
+        if args.ours:
+            show(trtexec.compare_stages(find(args.ours, args.contender, case), theirs))
+        if args.out:
+            write_rows(args.out, rows)
     except CstlEdgeError as err:
         print(f"error: {err}", file=sys.stderr)
         return err.exit_code
@@ -42,20 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def find(path: Path, contender: str, case: Case) -> Row:
+def find(path: Path, backend: str, case: Case) -> Row:
     """Return our latest back-to-back row of the same engine and sizes (DataError)."""
-    found = [
+    matching = [
         row
         for row in read_rows(path)
-        if row.scenario == "graph" and row.contender == contender and row.samples
+        if row.scenario == "graph" and row.contender == backend and row.samples
         if row.case.paced_hz is None and _sizes(row.case) == _sizes(case)
     ]
-    if not found:
+    if not matching:
         raise DataError(
-            f"{one_line(path)}: expected times of `{contender}` for graph, batch and frames "
+            f"{one_line(path)}: expected times of `{backend}` for graph, batch and frames "
             f"{_sizes(case)}; got none: give --contender, --graph, --batch and --frames as there"
         )
-    return found[-1]
+    return matching[-1]
 
 
 def show(pairs: Sequence[trtexec.StageComparison]) -> None:

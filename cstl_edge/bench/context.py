@@ -1,4 +1,4 @@
-"""What every scenario of the suite is given."""
+"""Context of one call of `cstl-edge bench`, which every scenario receives, and its budgets."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.bench.record import ModelUnderTest
+from cstl_edge.bench.record import ModelUnderTest, Row
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long things are measured."""
+    """How long and how often things are measured."""
 
     warm_up_s: float = 0.2
     seconds: float = 0.6
-    """At least so long per row of times."""
+    """Least duration of a row's samples."""
     samples: int = 10
-    """And at least so many."""
+    """Least number of a row's samples."""
     search_s: float = 2.0
-    """Per number of walkers tried."""
+    """Duration of a trial with one number of walkers."""
     people: int = 6
     """Walkers on whom accuracy is measured."""
 
@@ -38,21 +38,33 @@ class Context:
     """One call of `cstl-edge bench`."""
 
     run: str
-    """Names the call; see `Row.run`."""
+    """Identifies the call; see `Row.run`."""
     folder: Path
     """The exported model, with frames.onnx and head.onnx in every precision that it holds."""
     weights: Path | None
     """Its checkpoint, for PyTorch; None where torch or the file is missing."""
-    subject: ModelUnderTest
+    model: ModelUnderTest
     threads: int
     budget: Budget
     full: bool = False
-    """Whether the long form was asked for."""
-    tell: Callable[[str], None] = print
-    """Narrates to stderr."""
+    """The long form (`--full`)."""
+    progress: Callable[[str], None] = print
+    """Receives lines of narration; the command line writes them to stderr."""
     environment: dict[str, Any] = field(default_factory=dict)
     engines: Path | None = None
-    """Another exported model of the same weights, whose engines are this machine's: the shipped one
+    """Another exported model of the same weights that holds this machine's engines: the shipped one
     while `folder` is an export made for the suite."""
     short: bool = False
-    """Whether the form for CI was asked for: nothing that takes seconds to prepare."""
+    """The form for CI (`--short`): nothing that takes seconds to prepare."""
+
+    def row(self, scenario: str, backend: str, **fields: Any) -> Row:
+        """Return a row of this call.
+
+        Args:
+            scenario: name of the scenario
+            backend: name of the backend under test; stored as `contender`
+            fields: further fields of `Row`, which win over those of the call
+
+        """
+        call: dict[str, Any] = {"subject": self.model, "environment": self.environment}
+        return Row(run=self.run, scenario=scenario, contender=backend, **call | fields)

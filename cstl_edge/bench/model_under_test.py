@@ -1,4 +1,8 @@
-"""The network that is measured: the shipped one, one that is given, or one of random weights."""
+"""The model under test: the shipped one, a given one, or the paper's network with random weights.
+
+Graphs in all precisions are exported once and cached below the user's cache folder, by the weights
+and by the sources of the exporter.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +24,45 @@ from cstl_edge.runtime.model_check import checked_graphs
 from cstl_edge.runtime.tensorrt.record import ENGINES
 
 NETWORKS = ("shipped", "paper")
-SEED = 0
-EXPORTER_SOURCES = ("checkpoint", "export", "model", "runtime")
-GATE_PEOPLE = (
-    2  # people, where an export is only made to be measured: enough to find what is broken
+SEED = 0  # of random weights
+PACKAGE = Path(cstl_edge.__file__).parent
+EXPORTER_SOURCES = (
+    "arrays.py",
+    "checkpoint",
+    "evaluation",
+    "export",
+    "model",
+    "numerics.py",
+    "runtime",
+    "silhouette.py",
+    "walkers",
 )
+"""Files and rooms of the package that decide what an export contains: graphs and their rounding,
+the people of calibration and accuracy gate, and what the gate computes."""
+GATE_PEOPLE = 2  # where an export is only made to be measured: enough to find what is broken
 PRECISION_NAMES = {"float32": "float32", "fp16": "float16", "int8": "int8"}
 """Precisions of a manifest, as results name them."""
-Tell = Callable[[str], None]
 
 
 def choose_model(
-    model: Path | None, weights: Path | None, network: str, make: bool, tell: Tell
+    model: Path | None,
+    weights: Path | None,
+    network: str,
+    export: bool,
+    progress: Callable[[str], None],
 ) -> tuple[Path, Path | None, Path | None]:
     """Return the exported model, its checkpoint, and another export with engines, if there are.
 
-    make: export what is not there yet, which takes a minute
-    Raises ConfigError for choices that contradict each other, ModelError for files refused.
+    Args:
+        model: exported folder that was given
+        weights: checkpoint that was given
+        network: of `NETWORKS`
+        export: export precisions that are not there yet, which takes a minute
+        progress: receives lines of narration
+
+    Raises:
+        ConfigError: for choices that contradict each other
+        ModelError: for files that are refused
     """
     if network not in NETWORKS:
         raise ConfigError(f"expected --network of {', '.join(NETWORKS)}; got {one_line(network)!r}")
@@ -47,12 +73,12 @@ def choose_model(
     if model is not None:
         return model, _checkpoint_of(model, weights), None
     if weights is not None:
-        return export_once(weights, tell), weights, None
-    return _shipped(make, tell)
+        return export_once(weights, progress), weights, None
+    return _shipped(export, progress)
 
 
 def describe_model(folder: Path, trained: bool) -> ModelUnderTest:
-    """Return what an exported model says of itself (ModelError)."""
+    """Return the model under test from an export's manifest (ModelError)."""
     manifest = read_manifest(folder)
     shape = manifest.shape
     return ModelUnderTest(
@@ -68,24 +94,24 @@ def describe_model(folder: Path, trained: bool) -> ModelUnderTest:
 def with_random_weights(context: Context, size: tuple[int, int]) -> Context:
     """Return the context of the same network for another silhouette size, with random weights."""
     weights = random_checkpoint({**read_manifest(context.folder).config, "size": list(size)})
-    folder = export_once(weights, context.tell)
-    subject = describe_model(folder, trained=False)
-    return replace(context, folder=folder, weights=weights, subject=subject, engines=None)
+    folder = export_once(weights, context.progress)
+    model = describe_model(folder, trained=False)
+    return replace(context, folder=folder, weights=weights, model=model, engines=None)
 
 
-def _shipped(make: bool, tell: Tell) -> tuple[Path, Path | None, Path | None]:
-    """Return the shipped model, or an export of its weights with more precisions."""
-    folder = Path(cstl_edge.__file__).parent / "assets" / "cstl-walkers"
+def _shipped(export: bool, progress: Callable[[str], None]) -> tuple[Path, Path, Path | None]:
+    """Return the shipped model, or an export of its weights in more precisions."""
+    folder = PACKAGE / "assets" / "cstl-walkers"
     weights = folder.with_suffix(".safetensors")
     engines = folder if (folder / ENGINES).is_dir() else None
-    made = export_folder(read_manifest(folder).weights_sha256)
-    if is_export(made):
-        return made, weights, engines
-    if make:
+    cached = export_folder(read_manifest(folder).weights_sha256)
+    if is_export(cached):
+        return cached, weights, engines
+    if export:
         try:
-            return export_once(weights, tell), weights, engines
+            return export_once(weights, progress), weights, engines
         except ConfigError as err:
-            tell(f"only the graphs that are shipped: {err}")
+            progress(f"only the graphs that are shipped: {err}")
     return folder, weights, None
 
 
@@ -101,7 +127,7 @@ def _checkpoint_of(model: Path, weights: Path | None) -> Path | None:
     try:
         from cstl_edge.checkpoint.weights import read_header
     except ImportError:
-        return None  # nobody could run it either
+        return None  # without torch nothing could run it either
     theirs = read_header(candidate)[0].get("weights_sha256")
     if theirs == read_manifest(model).weights_sha256:
         return candidate
@@ -124,33 +150,44 @@ def random_checkpoint(config: Mapping[str, Any]) -> Path:
         raise ConfigError(
             'random weights are made with torch: pip install "cstl-edge[export]"'
         ) from err
-    shape = CstlConfig.from_dict(config)
-    digest = hashlib.sha256(json.dumps(shape.to_dict(), sort_keys=True).encode()).hexdigest()
+    network = CstlConfig.from_dict(config)
+    digest = hashlib.sha256(json.dumps(network.to_dict(), sort_keys=True).encode()).hexdigest()
     path = cache_folder() / f"random-{digest[:16]}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with torch.random.fork_rng():
             torch.manual_seed(SEED)
-            save_checkpoint(path, Cstl(shape), {"name": "random weights"}, half=True)
+            save_checkpoint(path, Cstl(network), {"name": "random weights"}, half=True)
     return path
 
 
 def cache_folder() -> Path:
-    """Return where exports are kept: XDG_CACHE_HOME, else ~/.cache."""
+    """Return the folder of cached exports: XDG_CACHE_HOME, else ~/.cache."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "cstl-edge" / "bench"
 
 
 def export_folder(weights_sha256: str) -> Path:
-    """Return where the export of these weights by this very exporter is, or will be."""
+    """Return the cached export of these weights by this exporter, whether or not it is there."""
     return cache_folder() / f"{weights_sha256[:16]}-{exporter_fingerprint()}"
 
 
-def export_once(weights: Path, tell: Callable[[str], None]) -> Path:
-    """Return a folder with all graphs of a checkpoint in all precisions, made where it is not.
+def exporter_fingerprint(package: Path = PACKAGE) -> str:
+    """Return a digest of the exporter: its version, and in a checkout its sources."""
+    digest = hashlib.sha256(cstl_edge.__version__.encode())
+    for name in EXPORTER_SOURCES:
+        source = package / name
+        for path in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+            digest.update(path.relative_to(package).as_posix().encode() + b"\0")
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
 
-    FP16 and INT8 go through the gates of `export.judge`, on few people. What they refuse is left
-    out. Raises ConfigError without the extra, ModelError for weights that are refused.
+
+def export_once(weights: Path, progress: Callable[[str], None]) -> Path:
+    """Return a folder with all graphs of a checkpoint in all precisions, exported if need be.
+
+    FP16 and INT8 go through the gates of the exporter, on few people. A precision that they refuse
+    is left out. Raises ConfigError without the extra, ModelError for weights that are refused.
     """
     try:
         from cstl_edge.checkpoint.weights import read_header
@@ -163,7 +200,7 @@ def export_once(weights: Path, tell: Callable[[str], None]) -> Path:
     folder = export_folder(str(read_header(weights)[0].get("weights_sha256")))
     if is_export(folder):
         return folder
-    tell(f"exporting in all precisions, once, into {folder}: half a minute or two")
+    progress(f"exporting in all precisions, once, into {folder}: half a minute or two")
     for precisions in (("fp16", "int8"), ("fp16",), ()):
         try:
             export_model(
@@ -171,16 +208,28 @@ def export_once(weights: Path, tell: Callable[[str], None]) -> Path:
                 folder,
                 precisions=("float32", *precisions),
                 gather=lambda size: gather(size, GATE_PEOPLE),
-                progress=tell,
+                progress=progress,
             )
         except ExportError as err:
             if not precisions:
                 raise
-            tell(str(err))
+            progress(str(err))
             continue
         break
     _copy_impostors(weights, folder)
     return folder
+
+
+def _copy_impostors(weights: Path, folder: Path) -> None:
+    """Give an export the impostor table of the one beside the weights."""
+    from cstl_edge.export.folder import attach
+
+    beside = weights.with_suffix("")
+    if not is_export(beside):
+        return
+    theirs = read_manifest(beside)
+    if theirs.impostors and theirs.weights_sha256 == read_manifest(folder).weights_sha256:
+        attach(folder, impostors=theirs.impostors)
 
 
 def is_export(folder: Path) -> bool:
@@ -197,54 +246,37 @@ def read_export(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
     """Return the manifest of a folder and its graphs by file name, all checked (ModelError)."""
     manifest = read_manifest(folder)
     wanted = {*FLOAT32_GRAPHS} | ({"full.onnx"} & set(manifest.files))
-    for one in manifest.precisions.values():
-        wanted |= {one.frames, *one.heads.values()} | ({one.full} if one.full else set())
+    for variant in manifest.precisions.values():
+        wanted |= {variant.frames, *variant.heads.values()}
+        wanted |= {variant.full} if variant.full else set()
     return manifest, checked_graphs(folder, manifest, sorted(wanted))
 
 
 def graph_files(manifest: Manifest, precision: str, graph: str) -> Sequence[str]:
     """Return the file of a graph for ONNX Runtime, or those of `frames` and `head` in its place.
 
-    precision: of `runtime.manifest.PRECISIONS`
+    Args:
+        manifest: of the export
+        precision: of `runtime.manifest.PRECISIONS`
+        graph: `frames`, `head` or `full`
     """
     frames, head = manifest.graphs(precision, "onnxruntime")
     if graph != "full":
         return [frames if graph == "frames" else head]
-    reduced = {name: one.full for name, one in manifest.precisions.items()}
+    reduced = {name: variant.full for name, variant in manifest.precisions.items()}
     full = "full.onnx" if precision == "float32" else reduced[precision]  # type: ignore[index]
     return [full] if full in manifest.files else [frames, head]
 
 
 def gate_summary(manifest: Manifest, precision: str) -> str | None:
-    """Say on what a precision was judged when it was exported; None for one without gates.
+    """Return the data of the accuracy gate that a precision passed; None for one without gates.
 
     precision: as results name it
     """
-    for name, one in manifest.precisions.items():
+    for name, variant in manifest.precisions.items():
         if PRECISION_NAMES[name] == precision:
-            if not one.judged:
+            if not variant.judged:
                 return "the exported model tells of none"
-            told = one.evidence
-            return f"passed on {told.get('judged_on')}, {told.get('sequences')} sequences"
+            data = variant.evidence
+            return f"passed on {data.get('judged_on')}, {data.get('sequences')} sequences"
     return None
-
-
-def _copy_impostors(weights: Path, folder: Path) -> None:
-    """Give an export the distances of strangers that the one beside the weights has."""
-    from cstl_edge.export.folder import attach
-
-    beside = weights.with_suffix("")
-    if not is_export(beside):
-        return
-    theirs = read_manifest(beside)
-    if theirs.impostors and theirs.weights_sha256 == read_manifest(folder).weights_sha256:
-        attach(folder, impostors=theirs.impostors)
-
-
-def exporter_fingerprint() -> str:
-    """Return what tells one exporter from another: its version, and in a checkout its sources."""
-    root, digest = Path(cstl_edge.__file__).parent, hashlib.sha256(cstl_edge.__version__.encode())
-    for room in EXPORTER_SOURCES:
-        for path in sorted((root / room).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:8]

@@ -1,6 +1,8 @@
-"""What a result is: one row, one JSON line, complete in itself, raw samples kept.
+"""Result rows: typed records, each one complete JSON line with its raw samples.
 
-Rows come back from other people's machines as files, so reading checks every field.
+Files of rows come back from other people's machines, so reading checks every field. The keys
+`contender` (name of the backend under test) and `subject` (the model under test) are persisted and
+keep their spelling.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cstl_edge.errors import DataError, one_line
 from cstl_edge.measure.stats import append_jsonl
@@ -19,60 +21,50 @@ from cstl_edge.measure.stats import append_jsonl
 SCHEMA = 1
 LONGEST_LINE = 64 << 20
 """Characters; a minute of a 0.1 ms call is 6 MB."""
-
-Scenario = Literal[
-    "graph",
-    "single",
-    "multi",
-    "offline",
-    "end_to_end",
-    "accuracy",
-    "roofline",
-    "power",
-    "peers",
-    "trtexec",
-]
+SCENARIO_NAME = r"^[a-z][a-z0-9_]{0,39}$"
+"""Of the table `scenarios.open.SCENARIOS`, where another package may add its own; `peers` and
+`trtexec` come from scripts."""
 
 
 class FrozenRecord(BaseModel):
-    """Frozen, and no field that nobody knows."""
+    """Frozen model that refuses unknown fields, infinities and NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Ran(FrozenRecord):
-    """A backend as it really ran, never as it was asked for."""
+    """A backend as it really ran, never as it was requested."""
 
     backend: str
     """`onnxruntime`, `openvino`, `pytorch`, `tensorrt`, `tensorrt-rtx`."""
     provider: str
-    """Who computed: an execution provider, `cpu`, a GPU's name."""
+    """Device that computed: an execution provider, `cpu`, a GPU's name."""
     precision: str
     """Of the graph's tensors: float32, float16, bfloat16, int8."""
     computed_in: str
-    """What the arithmetic was done in: `float32` for a float16 file on a CPU."""
+    """Precision of the arithmetic: `float32` for a float16 file on a CPU."""
     version: str
     """Of the runtime."""
     threads: int | None = None
     options: dict[str, str] = {}
-    """What else changes its speed: `compiled`, `cuda graph`, `plugin`, ..."""
+    """Other choices that change the speed: `compiled`, `cuda graph`, `plugin`, ..."""
 
 
 class ModelUnderTest(FrozenRecord):
-    """The network that ran."""
+    """The network whose cost, accuracy and power a row reports."""
 
     name: str
     weights_sha256: str
     size: tuple[int, int]
     parts: int
     widths: tuple[int, ...] = ()
-    """Channels of the trunk's convolutions; empty where a file does not say."""
+    """Channels of the trunk's convolutions; empty where a file does not state them."""
     trained: bool = True
-    """False for random weights: their cost is the same, their accuracy is not one."""
+    """False for random weights: their cost is the same, their accuracy means nothing."""
 
 
 class Case(FrozenRecord):
-    """What was asked of it."""
+    """The work that was measured."""
 
     graph: Literal["frames", "head", "full", "streaming"] | None = None
     batch: int | None = None
@@ -85,30 +77,31 @@ class Case(FrozenRecord):
     paced_hz: float | None = None
     """Calls per second of a camera's pace; None for back to back."""
     source: str | None = None
-    """URI of what was seen, end to end."""
+    """URI of the video source, end to end."""
 
 
 class Check(FrozenRecord):
-    """The outputs while it was measured, against a reference. What answers wrongly has no time."""
+    """Outputs against a reference's while measuring; a row that fails reports no times."""
 
     reference: str
     cosine: float
-    """Smallest cosine of a part."""
+    """Smallest cosine similarity of a part."""
     max_abs: float
     ok: bool
 
 
 class Row(FrozenRecord):
-    """One result."""
+    """One result, one JSON line."""
 
     version: int = SCHEMA
     run: str
     """The same for all rows of one call: ratios are taken within a run only."""
-    scenario: Scenario
+    scenario: str = Field(pattern=SCENARIO_NAME)
     contender: str
-    """Names what ran among the rows of a scenario, e.g. `onnxruntime int8`."""
+    """Name of the backend under test among the rows of a scenario, e.g. `onnxruntime int8`."""
     ran: Ran | None = None
     subject: ModelUnderTest | None = None
+    """The model under test."""
     case: Case = Case()
     samples: dict[str, list[float]] = {}
     """Raw milliseconds by stage in the order they were taken: `wall`, `device`, `h2d`, `compute`,
@@ -116,16 +109,16 @@ class Row(FrozenRecord):
     dropped: dict[str, int] = {}
     """Samples that do not count, by reason: `throttled`."""
     values: dict[str, float] = {}
-    """Figures that are not times, units in their names: `sequences_per_s`, `rank1`, `fnir`,
+    """Figures other than times, units in their names: `sequences_per_s`, `rank1`, `fnir`,
     `joules_per_embedding`, `walkers`, `gflops`, ..."""
     intervals: dict[str, tuple[float, float]] = {}
     """95 % intervals of `values`."""
     check: Check | None = None
     warnings: list[str] = []
     skipped: str | None = None
-    """Why there is no figure, in one line."""
+    """Reason why there is no figure, in one line."""
     details: dict[str, Any] = {}
-    """What a scenario keeps besides, e.g. every number of walkers tried."""
+    """Further data of a scenario, e.g. every number of walkers tried."""
     conditions: dict[str, Any] = {}
     """Clocks, temperatures, power mode and load around the samples."""
     environment: dict[str, Any] = {}
@@ -133,17 +126,17 @@ class Row(FrozenRecord):
 
     @field_validator("details", "conditions", "environment")
     @classmethod
-    def _finite(cls, found: dict[str, Any]) -> dict[str, Any]:
-        """Refuse what JSON cannot say, in the fields that are free."""
-        for value in _leaves(found):
+    def _finite(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        """Refuse infinities and NaN, which JSON has not, in the free-form fields."""
+        for value in _leaves(tree):
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"expected finite numbers; got {value}")
-        return found
+        return tree
 
 
-def _leaves(found: Any) -> Iterator[Any]:
-    """Yield everything in a tree of dictionaries and lists that is neither, at any depth."""
-    rest = [found]
+def _leaves(tree: Any) -> Iterator[Any]:
+    """Yield the leaves of a tree of dictionaries and lists, at any depth."""
+    rest = [tree]
     while rest:
         value = rest.pop()
         if isinstance(value, dict):
@@ -157,44 +150,50 @@ def _leaves(found: Any) -> Iterator[Any]:
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Append rows to a file of JSON lines."""
     for row in rows:
-        append_jsonl(path, row.model_dump(mode="json", exclude_defaults=True) | {"version": SCHEMA})
+        append_jsonl(path, row_json(row))
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    """Return a row as its JSON object: fields with their defaults left out, the version kept."""
+    return row.model_dump(mode="json", exclude_defaults=True) | {"version": SCHEMA}
 
 
 def read_rows(path: str | Path) -> Iterator[Row]:
-    """Yield the rows of a file of JSON lines, those of other benchmarks left out (DataError)."""
+    """Yield the rows of a file of JSON lines without records of other benchmarks (DataError)."""
     try:
         with Path(path).open(encoding="utf-8") as lines:
             for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), ""), 1):
-                row = _row(f"{path}, line {number}", line)
+                row = _parse_row(f"{path}, line {number}", line)
                 if row is not None:
                     yield row
     except (OSError, UnicodeDecodeError) as err:
         raise DataError(f"{one_line(path)}: expected a file of results: {one_line(err)}") from err
 
 
-def _row(where: str, line: str) -> Row | None:
+def _parse_row(where: str, line: str) -> Row | None:
     if len(line) > LONGEST_LINE:
         raise DataError(f"{one_line(where)}: expected at most {LONGEST_LINE} characters; got more")
     if not line.strip():
         return None
     try:
-        found = json.loads(line, parse_constant=_no_constant)
+        record = json.loads(line, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as err:
         raise DataError(f"{one_line(where)}: expected a JSON object: {one_line(err)}") from err
-    if not isinstance(found, dict) or "scenario" not in found:
+    if not isinstance(record, dict) or "scenario" not in record:
         return None  # a record of another benchmark
-    if found.get("version") != SCHEMA:
+    if record.get("version") != SCHEMA:
         raise DataError(
             f"{one_line(where)}: expected results of version {SCHEMA}; got "
-            f"{one_line(found.get('version'))}: read it with the release that wrote it"
+            f"{one_line(record.get('version'))}: read it with the release that wrote it"
         )
     try:
-        return Row.model_validate(found)
+        return Row.model_validate(record)
     except ValidationError as err:
         first = err.errors()[0]
         place = ".".join(str(x) for x in first["loc"])
         raise DataError(f"{one_line(where)}: {one_line(place)}: {one_line(first['msg'])}") from err
 
 
-def _no_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse `NaN` and `Infinity` as `parse_constant` of `json.loads` (ValueError)."""
     raise ValueError(f"{name} is no number")

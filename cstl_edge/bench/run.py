@@ -1,4 +1,4 @@
-"""One call of `cstl-edge bench`: the context, the scenarios in turn, every row written at once."""
+"""Run the scenarios of one call of `cstl-edge bench` and write each row at once."""
 
 from __future__ import annotations
 
@@ -7,50 +7,38 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import cast
 
-from cstl_edge.bench import model_under_test
 from cstl_edge.bench.context import DEFAULT, FULL, SHORT, Context
-from cstl_edge.bench.record import Row, Scenario, write_rows
+from cstl_edge.bench.model_under_test import choose_model, describe_model
+from cstl_edge.bench.record import Row, write_rows
+from cstl_edge.bench.scenarios.open import SCENARIOS
 from cstl_edge.errors import BackendUnavailable, ConfigError, CstlEdgeError, one_line
 from cstl_edge.measure.environment import environment
 from cstl_edge.runtime.base import usable_cores
 
 log = logging.getLogger(__name__)
 
-SCENARIOS = (
-    "roofline",
-    "graph",
-    "single",
-    "multi",
-    "offline",
-    "end_to_end",
-    "accuracy",
-    "power",
-)
-"""Modules of this package with a function `rows(context)`, in the order in which they run."""
 RESULTS = Path("runs") / "bench"
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What the command line asks for."""
+    """Options of one call, as the command line takes them."""
 
     model: Path | None = None
     """An exported folder; by default the shipped model, exported in all precisions."""
     weights: Path | None = None
     network: str = "shipped"
     scenarios: Sequence[str] = ()
-    """All where none is named."""
+    """Empty runs all."""
     short: bool = False
     full: bool = False
     threads: int | None = None
     """By default the cores we may use, up to 4."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant (ConfigError)."""
+        """Refuse contradictions and unknown scenarios (ConfigError)."""
         for name in self.scenarios:
             if name not in SCENARIOS:
                 expected = ", ".join(SCENARIOS)
@@ -61,40 +49,48 @@ class BenchOptions:
             raise ConfigError(f"expected at least 1 thread; got {self.threads}")
 
 
-def make_context(wish: BenchOptions, tell: Callable[[str], None]) -> Context:
-    """Return what the scenarios are given (ConfigError, ModelError).
+def make_context(options: BenchOptions, progress: Callable[[str], None]) -> Context:
+    """Return the context that the scenarios receive (ConfigError, ModelError).
 
     The long and the default form export what the shipped folder lacks, once; the short one takes
     what is there.
     """
-    folder, weights, engines = model_under_test.choose_model(
-        wish.model, wish.weights, wish.network, not wish.short, tell
+    folder, weights, engines = choose_model(
+        options.model, options.weights, options.network, not options.short, progress
     )
     return Context(
         run=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}",
         folder=folder,
         weights=weights,
-        subject=model_under_test.describe_model(folder, trained=wish.network != "paper"),
-        threads=wish.threads or usable_cores(),
-        budget=SHORT if wish.short else FULL if wish.full else DEFAULT,
-        full=wish.full,
-        short=wish.short,
-        tell=tell,
+        model=describe_model(folder, trained=options.network != "paper"),
+        threads=options.threads or usable_cores(),
+        budget=SHORT if options.short else FULL if options.full else DEFAULT,
+        full=options.full,
+        short=options.short,
+        progress=progress,
         environment=environment(),
         engines=engines,
     )
 
 
 def results_file(context: Context) -> Path:
-    """Return where the rows of a call go when nobody says."""
+    """Return the default file of a call's rows."""
     return RESULTS / f"{context.run}.jsonl"
 
 
 def run(context: Context, scenarios: Sequence[str], out: Path) -> Iterator[Row]:
-    """Yield the rows of the scenarios, each written to `out` as soon as it is there.
+    """Yield the rows of scenarios, each appended to a file before it is yielded.
 
-    A scenario that fails by an error of ours leaves a row that says so, and the next one begins.
-    Raises BackendUnavailable at the end when nothing was measured.
+    A scenario that fails with a CstlEdgeError leaves a row with the reason, and the next one runs.
+
+    Args:
+        context: of the call
+        scenarios: names of the table `SCENARIOS`; empty runs all
+        out: file of JSON lines
+
+    Raises:
+        BackendUnavailable: at the end, when nothing was measured
+
     """
     measured, reason = 0, "no scenario has a row"
     for name in scenarios or SCENARIOS:
@@ -104,22 +100,15 @@ def run(context: Context, scenarios: Sequence[str], out: Path) -> Iterator[Row]:
             yield row
             measured += row.skipped is None
             reason = row.skipped or reason
-        context.tell(f"{name}: {time.perf_counter() - start:.0f} s")
+        context.progress(f"{name}: {time.perf_counter() - start:.0f} s")
     if not measured:
         raise BackendUnavailable(f"nothing was measured: {reason}")
 
 
 def _rows(context: Context, name: str) -> Iterator[Row]:
-    scenario = import_module(f"cstl_edge.bench.scenarios.{name}")
+    scenario = SCENARIOS.load(name)
     try:
-        yield from scenario.rows(context)
+        yield from scenario(context)
     except CstlEdgeError as err:
         log.debug("%s", name, exc_info=True)
-        yield Row(
-            run=context.run,
-            scenario=cast(Scenario, name),
-            contender="all",
-            subject=context.subject,
-            skipped=str(err),
-            environment=context.environment,
-        )
+        yield context.row(name, "all", skipped=str(err))

@@ -1,4 +1,4 @@
-"""What NVIDIA's trtexec exports, as rows, and ours laid beside it.
+"""Read the exports of NVIDIA's trtexec as rows, and compare ours with them stage by stage.
 
 `--exportTimes` gives one object per query: stamps (`startComputeMs`, ...) and durations (`h2dMs`,
 `computeMs`, `d2hMs`, `latencyMs`, their sum). TensorRT 7 says `in` and `out` for `h2d` and `d2h`,
@@ -17,12 +17,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median, pstdev
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
-from cstl_edge.bench.record import Case, Row
+from cstl_edge.bench.record import Case, Row, refuse_constant
 from cstl_edge.errors import DataError, one_line
 from cstl_edge.measure.stats import percentile
-from cstl_edge.measure.warnings import doubts
+from cstl_edge.measure.warnings import measurement_warnings
 
 LARGEST = 64 << 20
 """Bytes of a file; 3 s of a 0.1 ms query are 10 MB."""
@@ -44,13 +44,20 @@ STAGES = ("h2d", "compute", "d2h", "enqueue", "latency")
 
 
 def read_times(
-    path: str | Path, *, run: str, contender: str = "trtexec", case: Case | None = None
+    path: str | Path, *, run: str, backend: str = "trtexec", case: Case | None = None
 ) -> Row:
     """Read a file of `--exportTimes` (DataError).
 
-    returns a row with samples `h2d`, `compute`, `d2h`, `latency` and, where stamped, `enqueue`
-            [ms], and value `queries_per_s` as trtexec counts it: over the time from the first
-            query's first copy to the last query's end
+    Args:
+        path: of the file
+        run: of the row
+        backend: name of the backend under test, as in our rows
+        case: of the row
+
+    Returns:
+        A row with samples `h2d`, `compute`, `d2h`, `latency` and, where stamped, `enqueue` [ms],
+        and value `queries_per_s` as trtexec counts it: over the time from the first query's first
+        copy to the last query's end.
     """
     queries = _objects(path)
     samples = {stage: [_number(path, x, names) for x in queries] for stage, names in NAMES.items()}
@@ -66,22 +73,29 @@ def read_times(
     return Row(
         run=run,
         scenario="trtexec",
-        contender=contender,
+        contender=backend,
         case=case or Case(),
         samples=samples,
         values={"queries_per_s": 1e3 * len(queries) / wall_ms},
-        warnings=[*doubts(samples), *warnings],
+        warnings=[*measurement_warnings(samples), *warnings],
         details={"kind": "times"},
     )
 
 
 def read_profile(
-    path: str | Path, *, run: str, contender: str = "trtexec", case: Case | None = None
+    path: str | Path, *, run: str, backend: str = "trtexec", case: Case | None = None
 ) -> Row:
     """Read a file of `--exportProfile` (DataError).
 
-    returns a row with values `profiled_runs` and `layers_ms` (sum of the layers' averages), and
-            `details["layers"]`: name, time_ms, average_ms, median_ms (or none), percentage
+    Args:
+        path: of the file
+        run: of the row
+        backend: name of the backend under test, as in our rows
+        case: of the row
+
+    Returns:
+        A row with values `profiled_runs` and `layers_ms` (sum of the layers' averages), and
+        `details["layers"]`: name, time_ms, average_ms, median_ms (or none), percentage.
     """
     head, *entries = _objects(path)
     runs = _number(path, head, ("count",))
@@ -91,7 +105,7 @@ def read_profile(
     return Row(
         run=run,
         scenario="trtexec",
-        contender=contender,
+        contender=backend,
         case=case or Case(),
         values={"profiled_runs": runs, "layers_ms": sum(x["average_ms"] for x in layers)},
         details={"kind": "profile", "layers": layers},
@@ -120,7 +134,7 @@ def performance_summary(samples_ms: Sequence[float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class StageComparison:
-    """One stage, measured by both."""
+    """One stage, measured by us and by trtexec."""
 
     stage: str
     ours_ms: float
@@ -133,7 +147,7 @@ class StageComparison:
 
 
 def compare_stages(ours: Row, theirs: Row) -> list[StageComparison]:
-    """Lay our times of an engine beside trtexec's, stage by stage (DataError: none in common).
+    """Compare our times of an engine with trtexec's, stage by stage (DataError: none in common).
 
     Our `latency` is made as theirs is: the sum of both copies and the computation of each sample.
     """
@@ -150,13 +164,13 @@ def compare_stages(ours: Row, theirs: Row) -> list[StageComparison]:
 
 def _comparable(samples: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
     """Return our samples by trtexec's names."""
-    found = dict(samples)
-    if not found.get("compute") and found.get("device"):
-        found["compute"] = found["device"]
-    parts = [found.get(stage, ()) for stage in ("h2d", "compute", "d2h")]
+    named = dict(samples)
+    if not named.get("compute") and named.get("device"):
+        named["compute"] = named["device"]
+    parts = [named.get(stage, ()) for stage in ("h2d", "compute", "d2h")]
     if all(parts) and len({len(part) for part in parts}) == 1:
-        found["latency"] = [sum(stages) for stages in zip(*parts, strict=True)]
-    return found
+        named["latency"] = [sum(stages) for stages in zip(*parts, strict=True)]
+    return named
 
 
 def _pair(stage: str, ours: Sequence[float], theirs: Sequence[float]) -> StageComparison:
@@ -174,20 +188,17 @@ def _objects(path: str | Path) -> list[dict[str, Any]]:
             text = file.read(LARGEST + 1)
         if len(text) > LARGEST:
             _refuse(path, f"at most {LARGEST >> 20} MiB", "more")
-        found = json.loads(text, parse_constant=_no_constant)
+        entries = json.loads(text, parse_constant=refuse_constant)
     except OSError as err:
         raise DataError(f"{one_line(path)}: expected a file of trtexec: {one_line(err)}") from err
     except (ValueError, RecursionError) as err:
         raise DataError(
             f"{one_line(path)}: expected JSON, as trtexec exports it: {one_line(err)}"
         ) from err
-    if not isinstance(found, list) or not found or not all(isinstance(x, dict) for x in found):
+    well_formed = isinstance(entries, list) and all(isinstance(x, dict) for x in entries)
+    if not well_formed or not entries:
         _refuse(path, "a list of objects, as --exportTimes or --exportProfile writes it", "another")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    return cast(list[dict[str, Any]], entries)
 
 
 def _number(path: str | Path, entry: Mapping[str, Any], names: Iterable[str]) -> float:
@@ -211,7 +222,7 @@ def _enqueue(path: str | Path, query: Mapping[str, Any]) -> float:
 
 
 def _coarse(queries: Sequence[Mapping[str, Any]], enqueue_ms: Sequence[float]) -> list[str]:
-    """Warn where the enqueue, a difference of stamps, is not known well enough."""
+    """Warn where the enqueue, a difference of stamps, is not known precisely enough."""
     latest = max(float(query[ENQUEUE[1]]) for query in queries)
     step_ms = 10.0 ** (math.floor(math.log10(max(latest, 1e-3))) + 1 - DIGITS)
     if step_ms <= 0.1 * median(enqueue_ms):
@@ -220,7 +231,7 @@ def _coarse(queries: Sequence[Mapping[str, Any]], enqueue_ms: Sequence[float]) -
 
 
 def _parallel(stamps: Mapping[str, Sequence[float]]) -> list[str]:
-    """Warn where one query computed before the one before it had ended."""
+    """Warn where a query computed before the previous one had ended."""
     starts, ends = stamps["compute start"][1:], stamps["compute end"][:-1]
     slack = 2 * 10.0 ** (1 - DIGITS)  # both stamps are rounded
     early = sum(start < end * (1 - slack) for start, end in zip(starts, ends, strict=True))

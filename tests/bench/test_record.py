@@ -97,7 +97,7 @@ def test_other_benchmarks_and_empty_lines_are_left_out(tmp_path):
         ('{"scenario": ' + "[" * 100_000 + "\n", "line 2: expected a JSON object"),
         (LINE | {"version": 2}, "expected results of version 1; got 2"),
         ({k: v for k, v in LINE.items() if k != "version"}, "expected results of version 1; got"),
-        (LINE | {"scenario": "other"}, "line 2: scenario"),
+        (LINE | {"scenario": "No such"}, "line 2: scenario"),
         (LINE | {"surprise": 1}, "line 2: surprise"),
         (LINE | {"samples": {"wall": ["slow"]}}, "line 2: samples.wall.0"),
         (LINE | {"samples": {"wall": [math.nan]}}, "NaN is no number"),

@@ -1,7 +1,7 @@
-"""Take out of results what tells whose machine it was, before they are sent to anyone.
+"""Anonymise results: take out what identifies a machine and its user, before they are sent.
 
 Names of the user and of the host, addresses, paths and identifiers of devices are replaced; figures
-and versions stay. Known names are looked for as words, the rest by its form.
+and versions stay. Known names are matched as words, the rest by its form.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ PERSONAL_KEYS = re.compile(
     r"(?:^|_)(?:host|hostname|user|username|serial|uuid|mac|address|home)(?:_|$)", re.IGNORECASE
 )
 COMMON_NAMES = {"root", "user", "admin", "nvidia", "ubuntu", "jetson", "orin", "thor", "tegra"}
-COMMON_NAMES |= {"localhost", "tegra-ubuntu", "linux", "debian"}  # they tell of nobody
+COMMON_NAMES |= {"localhost", "tegra-ubuntu", "linux", "debian"}  # they identify nobody
 SYSTEM = ("/dev/", "/sys/", "/proc/", "/etc/nv", "/usr/bin/", "/usr/sbin/", "/usr/local/cuda")
 FORMS = {
     "address": r"(?:rtsps?|https?|ftp|ssh|file|srt|udp)://\S+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
     "hardware address": r"\b(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\b",
-    # Versions have four numbers too (TensorRT 10.3.0.30): only after a word that tells.
+    # Versions have four numbers too (TensorRT 10.3.0.30): only after a word that introduces one.
     "ip": r"\b192\.168\.\d+\.\d+\b|(?i:(?<=\bat )|(?<=\bto )|(?<=rom )|(?<=ost ))(?:\d+\.){3}\d+\b",
     "id": r"\b(?:GPU-|MIG-)?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b",
 }
@@ -31,9 +31,9 @@ PATH = re.compile(r"(?<![\w:/.<])(?:~|/[\w.@+-]+)(?:/[\w.@+ -]*[\w.@+-])+|[A-Za-
 
 
 def scrub(value: Any, names: Iterable[str] | None = None) -> Any:
-    """Return a JSON-ready value without what is personal in its texts, nor keys that say they are.
+    """Return a JSON-ready value without personal parts of its texts and without personal keys.
 
-    names: what must not be left as a word; by default those of this machine (`local_names`)
+    names: words to take out; by default those of this machine (`local_names`)
     """
     wanted = sorted(local_names() if names is None else set(names), key=len, reverse=True)
     words = "|".join(re.escape(name) for name in wanted if name)
@@ -42,16 +42,16 @@ def scrub(value: Any, names: Iterable[str] | None = None) -> Any:
 
 
 def local_names(root: Path = Path("/")) -> set[str]:
-    """Return the names of this machine, its user and its parts that would tell them from others."""
-    found = {socket.gethostname(), socket.gethostname().split(".")[0]}
+    """Return the names that identify this machine, its user and its parts."""
+    names = {socket.gethostname(), socket.gethostname().split(".")[0]}
     with contextlib.suppress(KeyError, OSError):  # a container's user may have no name
-        found.add(getpass.getuser())
+        names.add(getpass.getuser())
     for path in ("proc/device-tree/serial-number", "etc/hostname", "etc/machine-id"):
         try:
-            found.add((root / path).read_text(encoding="utf-8", errors="replace").strip("\0 \n"))
+            names.add((root / path).read_text(encoding="utf-8", errors="replace").strip("\0 \n"))
         except OSError:
             continue
-    return {name for name in found if len(name) > 1 and name.lower() not in COMMON_NAMES}
+    return {name for name in names if len(name) > 1 and name.lower() not in COMMON_NAMES}
 
 
 def _walk(value: Any, known: re.Pattern[str] | None) -> Any:
@@ -73,6 +73,6 @@ def _text(text: str, known: re.Pattern[str] | None) -> str:
     return known.sub("<name>", text) if known else text
 
 
-def _path(found: re.Match[str]) -> str:
+def _path(match: re.Match[str]) -> str:
     """Leave a path of the system; one with a space may go on to somebody's folder."""
-    return found[0] if found[0].startswith(SYSTEM) and " " not in found[0] else "<path>"
+    return match[0] if match[0].startswith(SYSTEM) and " " not in match[0] else "<path>"

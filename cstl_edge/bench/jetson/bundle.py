@@ -1,13 +1,13 @@
-"""What the owner of a Jetson runs, `cstl-edge bench --jetson`: one file that can be sent to us.
+"""Pack the results of `cstl-edge bench --jetson` into one anonymous file that can be sent to us.
 
-    found = jetson.board()                # BackendUnavailable where this is no Jetson
-    for line in jetson.advice(folder):    # what is not there, with the command that makes it
-        tell(line)
-    ...                                   # every scenario, its rows appended to a file
-    path = jetson.bundle(file, found, doctor.report())  # cstl-edge-bench-<board>-<utc>.zip
+    board = detect_board()              # BackendUnavailable where this is no Jetson
+    for line in advice(folder):         # what is missing, with the command that makes it
+        progress(line)
+    ...                                 # every scenario, its rows appended to a file
+    path = pack_bundle(file, board, doctor.report())  # cstl-edge-bench-<board>-<utc>.zip
 
 Nothing of the board is changed: its power mode and clocks are read, there is no option that sets
-them. The file holds no names, addresses, paths or serial numbers (`private`). None of this has run
+them. The file holds no names, addresses, paths or serial numbers (`anonymize`). None of this has run
 on a board: it is tested on trees of files laid out like theirs.
 """
 
@@ -31,22 +31,24 @@ from cstl_edge.bench.jetson.read_bundle import (
     RESULTS,
     TEGRASTATS,
 )
-from cstl_edge.bench.record import SCHEMA, Row, read_rows
+from cstl_edge.bench.record import Row, read_rows, row_json
 from cstl_edge.errors import BackendUnavailable, DataError, ModelError, one_line
+from cstl_edge.measure import jetson
+from cstl_edge.measure.linux import SysfsTree
 
 ROOT = Path("/")
 OWN_FIELDS = {"run", "scenario", "contender", "samples", "dropped", "values", "intervals", "check"}
-"""Fields of a row whose words are all written by this package."""
+"""Fields of a row whose words are all ours."""
 
 
 @dataclass(frozen=True)
 class JetsonBoard:
-    """A Jetson, as its system tells."""
+    """A Jetson, as its system describes it."""
 
     model: str
     """As in the device tree, e.g. `NVIDIA Jetson Orin Nano Developer Kit`."""
     l4t: str | None
-    """Release of Jetson Linux, e.g. `36.4.3`; None where it is not told."""
+    """Release of Jetson Linux, e.g. `36.4.3`; None where it is not known."""
 
     @property
     def short(self) -> str:
@@ -65,10 +67,7 @@ def detect_board(root: Path = ROOT) -> JetsonBoard:
 
     root: of the file system; tests give a tree of their own
     """
-    from cstl_edge.measure import jetson
-    from cstl_edge.measure.linux import Tree
-
-    model, l4t = jetson.board(Tree(root)) or "", jetson.l4t(Tree(root))
+    model, l4t = jetson.board(SysfsTree(root)) or "", jetson.l4t(SysfsTree(root))
     if "jetson" not in model.lower() and l4t is None:
         raise BackendUnavailable(
             "this is no Jetson: expected its name in /proc/device-tree/model or a release in "
@@ -78,7 +77,7 @@ def detect_board(root: Path = ROOT) -> JetsonBoard:
 
 
 def advice(folder: Path, root: Path = ROOT) -> list[str]:
-    """Return a line for each thing that figures would be missing of, with what to do about it.
+    """Return a line for each thing that the figures would lack, with its remedy.
 
     folder: the exported model whose engines are run
     """
@@ -95,11 +94,18 @@ def advice(folder: Path, root: Path = ROOT) -> list[str]:
 
 
 def pack_bundle(
-    results: Path, found: JetsonBoard, examined: Mapping[str, Any], root: Path = ROOT
+    results: Path, board: JetsonBoard, doctor: Mapping[str, Any], root: Path = ROOT
 ) -> Path:
-    """Pack a file of results with what the board is, beside it; return the path (DataError).
+    """Pack a file of results with a description of the board, beside it; return the path.
 
-    examined: what `doctor.report` found
+    Args:
+        results: file of rows
+        board: that ran them
+        doctor: report of `doctor.report`
+        root: of the file system
+
+    Raises:
+        DataError: for a file without rows, or one that cannot be written
     """
     from cstl_edge.bench.power.tegrastats import excerpt
 
@@ -108,14 +114,14 @@ def pack_bundle(
     if not lines:
         raise DataError(f"expected results in {one_line(results)}; got none: run the scenarios")
     texts = {
-        README: _readme(found, len(lines)),
+        README: _readme(board, len(lines)),
         RESULTS: "\n".join(lines) + "\n",
-        BOARD: json.dumps(scrub(asdict(found) | _settings(root), names), indent=1),
-        DOCTOR: json.dumps(scrub(examined, names), indent=1),
+        BOARD: json.dumps(scrub(asdict(board) | _settings(root), names), indent=1),
+        DOCTOR: json.dumps(scrub(doctor, names), indent=1),
         TEGRASTATS: "\n".join(scrub(excerpt(), names)),
     }
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    target = results.with_name(f"cstl-edge-bench-{found.short}-{stamp}.zip")
+    target = results.with_name(f"cstl-edge-bench-{board.short}-{stamp}.zip")
     try:
         _pack(target, texts)
     except OSError as err:
@@ -134,11 +140,11 @@ def _pack(target: Path, texts: Mapping[str, str]) -> None:
 
 
 def _line(row: Row, names: set[str]) -> str:
-    """Return a row without what is personal; what is ours by construction is left as it is.
+    """Return a row as an anonymous JSON line; fields whose words are ours are left as they are.
 
     Somebody may be called like a stage or a scenario.
     """
-    plain = row.model_dump(mode="json", exclude_defaults=True) | {"version": SCHEMA}
+    plain = row_json(row)
     clean = scrub(plain, names)
     clean |= {key: value for key, value in plain.items() if key in OWN_FIELDS}
     if row.case.graph is not None:
@@ -147,18 +153,15 @@ def _line(row: Row, names: set[str]) -> str:
 
 
 def _settings(root: Path) -> dict[str, Any]:
-    """Return the power mode and whether clocks are held, as the board tells them."""
-    from cstl_edge.measure import jetson
-    from cstl_edge.measure.linux import Tree
-
+    """Return the power mode and whether clocks are held, as the board reports them."""
     return {
-        "power_mode": jetson.power_mode(Tree(root)),
-        "jetson_clocks": jetson.jetson_clocks(Tree(root)),
+        "power_mode": jetson.power_mode(SysfsTree(root)),
+        "jetson_clocks": jetson.jetson_clocks(SysfsTree(root)),
     }
 
 
 def _engines(folder: Path) -> str | None:
-    """Say what is wrong with the engines of an exported model, or None."""
+    """Return what is wrong with the engines of an exported model, or None."""
     from cstl_edge.runtime import load
     from cstl_edge.runtime.tensorrt.record import ENGINES, TENSORRT
 
@@ -172,11 +175,11 @@ def _engines(folder: Path) -> str | None:
     return None
 
 
-def _readme(found: JetsonBoard, rows: int) -> str:
+def _readme(board: JetsonBoard, rows: int) -> str:
     from cstl_edge import __version__
 
     return (
-        f"Results of cstl-edge {__version__} on a {found.model} (L4T {found.l4t or 'not told'}).\n"
+        f"Results of cstl-edge {__version__} on a {board.model} (L4T {board.l4t or 'not told'}).\n"
         f"\n"
         f"{RESULTS}     {rows} rows, raw samples, one JSON object per line\n"
         f"{BOARD}        what the board is, its power mode, whether its clocks were held\n"

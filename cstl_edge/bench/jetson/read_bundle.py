@@ -1,4 +1,4 @@
-"""Read the file that the owner of a Jetson sent (`jetson.bundle`). It is not trusted.
+"""Read a bundle that the owner of a Jetson sent (`jetson.bundle`). It is not trusted.
 
 Nothing is unpacked beside anything: members are read into memory, each up to a limit whatever its
 header says, and only those that are expected.
@@ -22,7 +22,7 @@ MEMBERS = {RESULTS, BOARD, DOCTOR, TEGRASTATS, README}
 
 
 def read_bundle(path: str | Path) -> list[Row]:
-    """Return the rows of a bundle (DataError); what else is in it is for people to read."""
+    """Return the rows of a bundle (DataError); its other members are for people to read."""
     where = one_line(path)
     data = _results(Path(path), where)
     with tempfile.TemporaryDirectory() as folder:  # rows are read from a file; the name is ours
@@ -35,7 +35,7 @@ def read_bundle(path: str | Path) -> list[Row]:
 
 
 def _results(path: Path, where: str) -> bytes:
-    """Return the bytes of the results, never more than the limit: a header may lie."""
+    """Return the bytes of the results, never more than the limit: a header may be false."""
     try:
         if path.stat().st_size > MAX_BUNDLE_BYTES:
             raise DataError(

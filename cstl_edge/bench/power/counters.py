@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cstl_edge.bench.power.meter import gone, read_number
+from cstl_edge.bench.power.meter import meter_lost, read_number
 from cstl_edge.errors import SourceUnavailable, one_line
 
 POWERCAP = "sys/class/powercap"
 
 
-class Nvml:
+class NvmlMeter:
     """The first NVIDIA GPU: its energy counter [mJ] where it has one, else its power [mW]."""
 
     kind: Literal["watts", "joules"]
 
     def __init__(self, library: Any = None) -> None:
-        """Open NVML (SourceUnavailable says why there is none).
+        """Open NVML (SourceUnavailable where there is none).
 
         library: in place of the module `pynvml`
         """
@@ -42,27 +42,27 @@ class Nvml:
     def read(self) -> dict[str, float]:
         """Return energy [J] or power [W] of the GPU."""
         counter = self.kind == "joules"
-        ask = "nvmlDeviceGetTotalEnergyConsumption" if counter else "nvmlDeviceGetPowerUsage"
+        query = "nvmlDeviceGetTotalEnergyConsumption" if counter else "nvmlDeviceGetPowerUsage"
         try:
-            return {"gpu": getattr(self._nvml, ask)(self._gpu) / 1e3}
+            return {"gpu": getattr(self._nvml, query)(self._gpu) / 1e3}
         except self._nvml.NVMLError as err:
             raise SourceUnavailable(
                 f"{self.name} does not answer ({one_line(err)}): run `power` again"
             ) from err
 
     def close(self) -> None:
-        """Give NVML back."""
+        """Shut NVML down."""
         self._nvml.nvmlShutdown()
 
 
-class Rapl:
+class RaplMeter:
     """A PC's processor packages: counters [µJ] that begin anew at their range."""
 
     name = "powercap energy counters"
     kind: Literal["joules"] = "joules"
 
     def __init__(self, root: Path) -> None:
-        """Find the packages (SourceUnavailable says why they cannot be read)."""
+        """Find the packages (SourceUnavailable where they cannot be read)."""
         zones = sorted((root / POWERCAP).glob("intel-rapl:[0-9]*"))  # AMD's are named so too
         packages = [zone for zone in zones if zone.name.count(":") == 1 and _is_package(zone)]
         if not packages:
@@ -88,7 +88,7 @@ class Rapl:
         return joules
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no file stays open."""
 
 
 def _import_nvml() -> Any:
@@ -115,4 +115,4 @@ def _number(path: Path) -> int:
             "next start"
         ) from err
     except OSError as err:
-        raise gone(f"the counter {path}", err) from err
+        raise meter_lost(f"the counter {path}", err) from err

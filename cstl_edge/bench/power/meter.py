@@ -1,4 +1,4 @@
-"""What every meter promises, and how one is read many times a second while something runs."""
+"""Power meters: their protocol, a recorder that reads one many times a second, its recordings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,36 +14,36 @@ import numpy as np
 from cstl_edge.errors import CstlEdgeError, DataError, SourceUnavailable, one_line
 
 HZ = 100.0
-"""Readings per second that are tried; a board's bus may give fewer, and the row says how many."""
+"""Readings per second that are tried; a board's bus may give fewer: the row has their number."""
 LOWEST_HZ = 50.0
 """With fewer, a meter of power misses what happens within an embedding."""
 
 
 class Meter(Protocol):
-    """Something that tells power or energy of parts of a machine, its rails."""
+    """Source of power or energy of the parts of a machine, its rails."""
 
     @property
     def name(self) -> str:
-        """Return what it is, for the row."""
+        """Return its name, for the row."""
 
     @property
     def kind(self) -> Literal["watts", "joules"]:
-        """Return what `read` gives: power now, or energy since some beginning."""
+        """Return the kind of its readings: power now, or energy since some beginning."""
 
     @property
     def scopes(self) -> Mapping[str, Sequence[str]]:
-        """Return which rails sum up to `module`, `gpu`, ..."""
+        """Return the rails that sum up to each of `module`, `gpu`, ..."""
 
     def read(self) -> dict[str, float]:
         """Return the value of every rail [W or J] (SourceUnavailable, DataError)."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release its handles and files."""
 
 
 @dataclass(frozen=True)
 class PowerRecording:
-    """Readings in the order of time; the first and the last are the ends of what was recorded."""
+    """Readings in the order of time, from the beginning to the end of a measurement."""
 
     kind: Literal["watts", "joules"]
     times_s: list[float]
@@ -52,7 +51,7 @@ class PowerRecording:
 
     @property
     def seconds(self) -> float:
-        """Return how long it was."""
+        """Return its duration."""
         return self.times_s[-1] - self.times_s[0]
 
     @property
@@ -61,7 +60,7 @@ class PowerRecording:
         return (len(self.times_s) - 1) / self.seconds
 
     def joules(self, rails: Sequence[str]) -> float:
-        """Return the energy of rails: what counters counted, or power integrated by trapezoids."""
+        """Return the energy of rails: counted by counters, or power integrated by trapezoids."""
         return sum(self._joules(self.rails[name]) for name in rails)
 
     def watts(self, rails: Sequence[str]) -> float:
@@ -93,9 +92,9 @@ class PowerRecording:
 
 
 class MeterRecorder:
-    """Reads a meter in a thread while the block runs; then `recording` has it.
+    """Context manager that reads a meter in a thread while its block runs.
 
-    A meter that fails ends the recording, not the block: `recording` raises what it said.
+    A meter that fails ends the recording, not the block: `recording` raises its error.
     """
 
     def __init__(self, meter: Meter, hz: float = HZ) -> None:
@@ -111,18 +110,13 @@ class MeterRecorder:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        err: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
         self._take()
 
     def recording(self) -> PowerRecording:
-        """Return what was recorded (SourceUnavailable, DataError)."""
+        """Return the readings (SourceUnavailable, DataError)."""
         if self._failure is not None:
             raise self._failure
         return PowerRecording(self._meter.kind, self._times, self._rails)
@@ -130,7 +124,7 @@ class MeterRecorder:
     def _run(self) -> None:
         due = self._times[0] if self._times else time.perf_counter()
         while self._failure is None:
-            due = max(due + self._period_s, time.perf_counter())  # what was missed is not made up
+            due = max(due + self._period_s, time.perf_counter())  # missed readings are not made up
             if self._done.wait(max(0.0, due - time.perf_counter())):
                 break
             self._take()
@@ -141,17 +135,17 @@ class MeterRecorder:
             return
         start = time.perf_counter()
         try:
-            found = self._meter.read()
+            reading = self._meter.read()
         except CstlEdgeError as err:
             self._failure = err
             return
         self._times.append((start + time.perf_counter()) / 2)
-        for name, value in found.items():
+        for name, value in reading.items():
             self._rails.setdefault(name, []).append(value)
 
 
 def read_number(path: Path, raw: bytes) -> int:
-    """Return what a file of the kernel says, a whole number (DataError)."""
+    """Return the whole number in a file of the kernel (DataError)."""
     try:
         return int(raw.decode("ascii").strip())
     except ValueError as err:
@@ -160,7 +154,7 @@ def read_number(path: Path, raw: bytes) -> int:
         ) from err
 
 
-def gone(name: str, err: OSError) -> SourceUnavailable:
+def meter_lost(name: str, err: OSError) -> SourceUnavailable:
     """Return the error of a meter that does not answer, or not any more."""
     reason = one_line(err.strerror or err)
     return SourceUnavailable(f"{name} does not answer ({reason}): run `power` again")

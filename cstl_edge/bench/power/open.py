@@ -1,4 +1,4 @@
-"""Which meters this machine has, and why not the others."""
+"""Open the power meters of this machine; report why each other kind is missing."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cstl_edge.bench.power.counters import Nvml, Rapl
+from cstl_edge.bench.power.counters import NvmlMeter, RaplMeter
 from cstl_edge.bench.power.meter import Meter
-from cstl_edge.bench.power.rails import CHIPS, HWMON, Rails, find_channels
-from cstl_edge.errors import CstlEdgeError, SourceUnavailable
+from cstl_edge.bench.power.rails import open_rails
+from cstl_edge.errors import CstlEdgeError
 
 WIDEST = {
     "cpu": ("module", "rails", "package", "gpu"),
     "gpu": ("module", "rails", "gpu", "package"),
 }
-"""Which scope is a row's headline, by where the network ran: the first that is measured."""
+"""Scopes by the device that ran the network; the first that is measured is a row's headline."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class MeterSet:
     """Meters that are open, and a line for each kind that is not here."""
 
     meters: list[Meter]
-    looked: list[str]
+    missing: list[str]
 
     def close(self) -> None:
         """Close the meters."""
@@ -31,24 +31,29 @@ class MeterSet:
             meter.close()
 
     def headline(self, device: str) -> str:
-        """Return the scope that a row's plain figures are of."""
+        """Return the scope of a row's plain figures for a network that ran on `cpu` or `gpu`."""
         scopes = {scope for meter in self.meters for scope in meter.scopes}
         return next((scope for scope in WIDEST[device] if scope in scopes), min(scopes))
 
 
-def open_meters(root: Path = Path("/"), nvml: Callable[[], Meter] = Nvml) -> MeterSet:
+def open_meters(root: Path = Path("/"), nvml: Callable[[], Meter] = NvmlMeter) -> MeterSet:
     """Open every meter of this machine that answers.
 
-    root: of the file system; nvml: in place of the GPU's
+    root: of the file system; nvml: opens the GPU's meter
     """
-    found = MeterSet([], [])
-    tries: tuple[Callable[[], Meter], ...] = (lambda: _rails(root), nvml, lambda: Rapl(root))
-    for attempt in tries:
+    meters: list[Meter] = []
+    missing: list[str] = []
+    openers: tuple[Callable[[], Meter], ...] = (
+        lambda: open_rails(root),
+        nvml,
+        lambda: RaplMeter(root),
+    )
+    for opener in openers:
         try:
-            found.meters.append(_answering(attempt()))
+            meters.append(_answering(opener()))
         except CstlEdgeError as err:
-            found.looked.append(str(err))
-    return found
+            missing.append(str(err))
+    return MeterSet(meters, missing)
 
 
 def _answering(meter: Meter) -> Meter:
@@ -59,10 +64,3 @@ def _answering(meter: Meter) -> Meter:
         meter.close()
         raise
     return meter
-
-
-def _rails(root: Path) -> Meter:
-    channels = find_channels(root)
-    if not channels:
-        raise SourceUnavailable(f"no labelled channel of {', '.join(CHIPS)} in /{HWMON}")
-    return Rails(channels)

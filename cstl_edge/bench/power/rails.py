@@ -1,4 +1,4 @@
-"""Power rails of a Jetson: INA3221 and INA238 chips as Linux shows them (hwmon), read without root.
+"""Power rails of a Jetson: INA3221 and INA238 chips through hwmon, read without root.
 
 A chip's folder has for its channel k `ink_label`, `ink_input` [mV], `currk_input` [mA]; an INA238
 has one channel, its power in `power1_input` [µW], and often no label. Labels as NVIDIA's device
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cstl_edge.bench.power.meter import gone, read_number
+from cstl_edge.bench.power.meter import meter_lost, read_number
 from cstl_edge.errors import DataError, SourceUnavailable, one_line
 
 HWMON = "sys/class/hwmon"
@@ -45,7 +45,7 @@ Thor. A board has those whose rails are all there; the first with a module is ta
 
 @dataclass(frozen=True)
 class Channel:
-    """One rail: the files that say its power, and how many of their units make a watt."""
+    """One rail: the files of its power, and how many of their units make a watt."""
 
     label: str
     files: tuple[Path, ...]
@@ -53,8 +53,8 @@ class Channel:
     per_watt: float
 
 
-class Rails:
-    """The rails of this board, ready to be read."""
+class RailMeter:
+    """Meter of this board's rails."""
 
     name = "INA3221/INA238 rails through sysfs"
     kind: Literal["watts"] = "watts"
@@ -99,24 +99,32 @@ class Rails:
         try:
             raw = os.pread(self._open[path], 32, 0)  # from the beginning: the kernel measures anew
         except OSError as err:
-            raise gone(f"the power rail {path.name} of {path.parent.name}", err) from err
+            raise meter_lost(f"the power rail {path.name} of {path.parent.name}", err) from err
         return read_number(path, raw)
+
+
+def open_rails(root: Path) -> RailMeter:
+    """Open the rails below a root of the file system (SourceUnavailable where there are none)."""
+    channels = find_channels(root)
+    if not channels:
+        raise SourceUnavailable(f"no labelled channel of {', '.join(CHIPS)} in /{HWMON}")
+    return RailMeter(channels)
 
 
 def find_channels(root: Path) -> list[Channel]:
     """Return the labelled channels of every chip; empty where there is none."""
-    found: dict[str, Channel] = {}
+    channels: dict[str, Channel] = {}
     for folder in sorted((root / HWMON).glob("hwmon*")):
         chip = _text(folder / "name")
         if chip not in CHIPS:
             continue
         for channel in _single(folder) if chip == "ina238" else _triple(folder):
-            found.setdefault(channel.label, channel)
-    return list(found.values())
+            channels.setdefault(channel.label, channel)
+    return list(channels.values())
 
 
 def scopes(labels: Sequence[str]) -> dict[str, Sequence[str]]:
-    """Return what the rails of a board sum up to; all that is labelled, where none is known."""
+    """Return the rails that each scope of a board sums up; all in one for an unknown board."""
     for layout in SCOPES:
         if set(layout["module"]) <= set(labels):
             return {name: rails for name, rails in layout.items() if set(rails) <= set(labels)}
@@ -137,7 +145,7 @@ def _triple(folder: Path) -> list[Channel]:
 
 
 def _single(folder: Path) -> list[Channel]:
-    """Return the channel of an INA238: the board's input, where nothing says otherwise."""
+    """Return the channel of an INA238: the board's input, where it has no label."""
     label = _text(folder / "label") or _text(folder / "in1_label") or "VIN"
     power = folder / "power1_input"
     return [Channel(label, (power,), 1e6)] if power.exists() else []  # µW

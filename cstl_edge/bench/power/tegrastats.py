@@ -1,4 +1,4 @@
-"""What NVIDIA's own tool says of a board, as the cross-check of our readings.
+"""Readings of NVIDIA's `tegrastats`, to cross-check ours.
 
 A line of `tegrastats` differs between boards and releases; what is not there is left out.
 """
@@ -11,7 +11,6 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from cstl_edge.errors import DataError, one_line
 
@@ -29,7 +28,7 @@ _RAIL = re.compile(r"\b([A-Z][A-Z0-9_]+) (-?\d+)(?:mW)?/(-?\d+)(?:mW)?(?=\s|$)")
 
 @dataclass(frozen=True)
 class TegrastatsLine:
-    """One line."""
+    """One parsed line."""
 
     ram_mb: tuple[int, int]
     """Used and total."""
@@ -42,7 +41,7 @@ class TegrastatsLine:
 
 
 def parse(line: str) -> TegrastatsLine:
-    """Return what a line says (DataError where it is none of the tool's).
+    """Parse a line (DataError where it is none of the tool's).
 
     >>> parse("RAM 1024/7620MB (lfb 2x4MB) CPU [3%@729,off] VDD_IN 4521mW/4480mW").rails_mw
     {'VDD_IN': (4521, 4480)}
@@ -93,12 +92,7 @@ class Tegrastats:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        err: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._child.terminate()
         try:
             self._child.wait(timeout=5)
@@ -110,14 +104,14 @@ class Tegrastats:
             self._child.stdout.close()
 
     def watts(self) -> dict[str, float]:
-        """Return the mean over its lines of what each rail drew just then; not its own averages."""
+        """Return each rail's mean power [W] over the lines, from their momentary values."""
         sums: dict[str, list[int]] = {}
         for line in self.lines:
             try:
-                found = parse(line).rails_mw
+                rails_mw = parse(line).rails_mw
             except DataError:
                 continue  # its first words, or a line cut at the end
-            for name, (now, _) in found.items():
+            for name, (now, _) in rails_mw.items():
                 sums.setdefault(name, []).append(now)
         return {name: sum(values) / len(values) / 1e3 for name, values in sums.items()}
 

@@ -1,24 +1,31 @@
-"""What runs while power is measured: `full` back to back, and one walker at a camera's pace."""
+"""Workloads under power measurement: `full` back to back, and one walker at a camera's pace."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from cstl_edge.bench import inputs
-from cstl_edge.bench.backends.base import USUAL, Call, Contender, contenders
-from cstl_edge.bench.backends.encoders import Candidate, candidates, ran_of
+from cstl_edge.bench.backends.base import (
+    BASELINE,
+    Backend,
+    GraphUnderTest,
+    StreamingBackend,
+    ran_of,
+)
+from cstl_edge.bench.backends.open import backends, streaming_backends
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.output_check import LIMITS, Agreement
+from cstl_edge.bench.output_check import LIMITS, OutputCheck
 from cstl_edge.bench.record import Case, Check, Ran
+from cstl_edge.bench.scenarios.base import CAMERA_HZ, HOP, WINDOW
+from cstl_edge.bench.scenarios.streaming_cases import WalkStream
 from cstl_edge.errors import ModelError
-from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 
-WINDOW, HOP, FPS = 30, 5, 25.0
 REFERENCE = "onnxruntime float32"
 BACK_TO_BACK = (
-    USUAL,
+    BASELINE,
     REFERENCE,
     "onnxruntime int8",
     "openvino float32",
@@ -27,90 +34,82 @@ BACK_TO_BACK = (
     "tensorrt float16",
     "tensorrt-rtx float16",
 )
-"""The usual way, and the best of each backend."""
+"""The baseline, and the best of each backend."""
 SHORT = (REFERENCE, "tensorrt float16")
 """In the form for CI, which streams nothing."""
 
 
 @dataclass(frozen=True)
 class RunningWorkload:
-    """Something that runs, as it really does."""
+    """An open workload, as it really runs."""
 
     ran: Ran
     run: Callable[[], int]
-    """Run once; return how many embeddings came of it."""
+    """Run once; return the number of embeddings that it gave."""
     check: Callable[[], Check | None]
-    """Hold the last answers against float32's; ModelError where they are wrong."""
+    """Compare the last answers with float32's (ModelError where they are wrong)."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One row to be: who runs what."""
+    """One backend and case whose power is measured."""
 
     name: str
+    """Of the backend under test."""
     case: Case
     open: Callable[[ExitStack], RunningWorkload]
-    """ModelError where it is refused; the stack closes it."""
+    """Open it until the stack ends (ModelError where it is refused)."""
 
 
 def workloads(context: Context) -> Iterator[Workload]:
-    """Yield what this machine has of the backends and runtimes."""
-    here = {x.name: x for x in contenders(context) if isinstance(x, Contender)}
-    case = Case(graph="full", batch=1, frames=WINDOW)
-    wanted = SHORT if context.short else BACK_TO_BACK
-    for name in (name for name in wanted if name in here):
-        yield Workload(name, case, lambda stack, n=name: _full(context, here, n, stack))  # type: ignore[misc]
+    """Yield the workloads of this machine's backends and runtimes."""
+    graphs = (x for x in backends(context) if isinstance(x, Backend) and "full" in x.graphs)
+    available = {x.name: x for x in graphs}
+    full = Case(graph="full", batch=1, frames=WINDOW)
+    for name in SHORT if context.short else BACK_TO_BACK:
+        if name in available:
+            yield Workload(name, full, partial(_open_full, context, available, name))
     if context.short:
         return
-    paced = Case(graph="streaming", frames=WINDOW, hop=HOP, walkers=1, paced_hz=FPS)
-    for one in candidates(context):
-        if isinstance(one, Candidate) and one.name in BACK_TO_BACK:
-            yield Workload(one.name, paced, lambda stack, c=one: _stream(context, c, stack))  # type: ignore[misc]
+    paced = Case(graph="streaming", frames=WINDOW, hop=HOP, walkers=1, paced_hz=CAMERA_HZ)
+    for candidate in streaming_backends(context):
+        if isinstance(candidate, StreamingBackend) and candidate.name in BACK_TO_BACK:
+            yield Workload(candidate.name, paced, partial(_open_stream, candidate))
 
 
-def _full(
-    context: Context, here: dict[str, Contender], name: str, stack: ExitStack
+def _open_full(
+    context: Context, available: Mapping[str, Backend], name: str, stack: ExitStack
 ) -> RunningWorkload:
-    """Open the graph `full`, with what float32 answers to the same walk."""
-    feed = inputs.feed("full", 1, WINDOW, context.subject.size)
+    """Open the graph `full`, and keep what float32 answers to the same walk."""
+    feed = inputs.feed("full", 1, WINDOW, context.model.size)
 
-    def opened(which: str) -> Call:
-        call = here[which].prepare("full", feed)
+    def prepare(backend: str) -> GraphUnderTest:
+        call = available[backend].open_graph("full", feed)
         stack.callback(call.close)
         return call
 
-    reference, call = opened(REFERENCE), opened(name)
+    reference, call = prepare(REFERENCE), prepare(name)
     reference.run()
     expected = {key: array.copy() for key, array in reference.outputs().items()}
-    agreement = Agreement(REFERENCE, expected, LIMITS[call.ran.precision])
+    output_check = OutputCheck(REFERENCE, expected, LIMITS[call.ran.precision])
 
     def run() -> int:
         call.run()
         return 1
 
     def check() -> Check:
-        agreement.look(call.outputs())
-        found = agreement.check
-        if not found.ok:
-            raise ModelError(f"answers wrongly: cosine {found.cosine:.6f}")
-        return found
+        output_check.add(call.outputs())
+        result = output_check.check
+        if not result.ok:
+            raise ModelError(f"answers wrongly: cosine {result.cosine:.6f}")
+        return result
 
     return RunningWorkload(call.ran, run, check)
 
 
-def _stream(context: Context, candidate: Candidate, stack: ExitStack) -> RunningWorkload:
+def _open_stream(candidate: StreamingBackend, stack: ExitStack) -> RunningWorkload:
     """Open a runtime that streams one walker, its window full."""
-    encoder = candidate.open()
+    encoder = candidate.open_encoder()
     stack.callback(encoder.close)
-    walk = inputs.walk(WINDOW, encoder.info.size)[0]  # [s, h, w]
-    stream = StreamingEncoder[int](encoder, WINDOW, HOP)
-    pushed = 0
-
-    def run() -> int:
-        nonlocal pushed
-        pushed += 1
-        return len(stream.push({0: walk[pushed % WINDOW]}))
-
-    for _ in range(WINDOW):
-        run()
-    return RunningWorkload(ran_of(encoder.info), run, lambda: None)
+    stream = WalkStream(encoder, inputs.walk(WINDOW, encoder.info.size)[0], HOP)
+    return RunningWorkload(ran_of(encoder.info), stream.step, lambda: None)

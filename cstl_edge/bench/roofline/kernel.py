@@ -1,4 +1,4 @@
-"""The most that this machine gives, measured: arithmetic by precision, bandwidth by cache.
+"""Kernels of known work, timed for the peaks of this machine: arithmetic and bandwidth.
 
 A limit has to hold for every runtime, so each precision is tried with several kernels (products of
 large matrices and convolutions of every library that is installed), and the best one is the peak.
@@ -23,7 +23,7 @@ FEWEST = 3  # calls of a round
 
 @dataclass(frozen=True)
 class Kernel:
-    """Something whose work is known, to be timed."""
+    """One operation of known work, to be timed."""
 
     kind: Literal["arithmetic", "bandwidth"]
     device: Literal["cpu", "gpu"]
@@ -40,7 +40,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Peak:
-    """What a kernel reached."""
+    """Rate that a kernel reached."""
 
     rate: float
     """10^9 multiply-adds or bytes per second."""
@@ -58,15 +58,15 @@ def measure_kernel(kernel: Kernel, seconds: float, rounds: int = ROUNDS) -> Peak
         call()
 
     each_s = seconds / rounds
-    taken = [measure(run, warm_up_s=0, seconds=each_s, samples=FEWEST) for _ in range(rounds)]
-    medians = [percentile(one.samples["wall"], 50) for one in taken if one.samples["wall"]]
+    timings = [measure(run, warm_up_s=0, seconds=each_s, samples=FEWEST) for _ in range(rounds)]
+    medians = [percentile(x.samples["wall"], 50) for x in timings if x.samples["wall"]]
     if not medians:
         raise RuntimeError("the machine was throttled all the time")
     return Peak(
         rate=kernel.work / min(medians) / 1e6,
-        samples_ms=[ms for one in taken for ms in one.samples["wall"]],
-        dropped=dict(sum((Counter(one.dropped) for one in taken), Counter())),
-        conditions=taken[-1].conditions,
+        samples_ms=[ms for x in timings for ms in x.samples["wall"]],
+        dropped=dict(sum((Counter(x.dropped) for x in timings), Counter())),
+        conditions=timings[-1].conditions,
     )
 
 

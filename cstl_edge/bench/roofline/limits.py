@@ -1,10 +1,10 @@
-"""How near a measured time is to the limit of its machine, from rows alone: no machine is asked.
+"""Roofline model: the limit of a measured time, from rows alone (no machine is measured).
 
-    limits = Limits(rows)           # of one run
-    found = limits.of(row)          # None where nothing was counted or no peak was measured
-    found.share                     # 0..1, of the attainable: least_ms / median_ms
-    found.intensity                 # multiply-adds per byte: x of the roofline picture
-    found.reached_gmacs_per_s       # and its y, below attainable_gmacs_per_s
+    limits = MachineLimits(rows)    # of one run
+    limit = limits.of(row)          # None where nothing was counted or no peak was measured
+    limit.share                     # 0..1, of the attainable: least_ms / median_ms
+    limit.intensity                 # multiply-adds per byte: x of the roofline picture
+    limit.reached_gmacs_per_s       # and its y, below attainable_gmacs_per_s
     limits.peak("cpu", "float32")   # gmacs_per_s of the roof's flat part, None if not measured
     limits.bandwidth("cpu", "l3")   # gbytes_per_s of its slopes, None if not measured
 
@@ -32,7 +32,7 @@ _Point = tuple[int, int]
 
 @dataclass(frozen=True)
 class RowLimit:
-    """A row of times beside its machine's limit."""
+    """Times of a row and the limit of its machine."""
 
     gmacs: float
     gbytes: float
@@ -41,7 +41,7 @@ class RowLimit:
     least_ms: float
     bound: Literal["arithmetic", "bandwidth"]
     level: str
-    """Where the bytes of a call lie."""
+    """Level of memory that holds the bytes of a call."""
 
     @property
     def share(self) -> float:
@@ -69,25 +69,25 @@ class MachineLimits:
 
     def __init__(self, rows: Iterable[Row]) -> None:
         """Take rows of any scenario; only those of `roofline` count here."""
-        found = [row for row in rows if row.scenario == "roofline" and row.skipped is None]
+        measured = [row for row in rows if row.scenario == "roofline" and row.skipped is None]
         kinds = {"arithmetic": "precision", "bandwidth": "level"}
         self._peaks: dict[tuple[str, str, str], float] = {}
         self._capacities: dict[tuple[str, str], float] = {}
-        for row in found:
+        for row in measured:
             kind = row.details.get("kind")
             if kind in kinds:
                 key = (kind, row.details["device"], row.details[kinds[kind]])
                 rate = row.values["gmacs_per_s" if kind == "arithmetic" else "gbytes_per_s"]
-                if rate > 0:  # rows come from anywhere
+                if rate > 0:  # rows come from other people's machines
                     self._peaks[key] = max(rate, self._peaks.get(key, 0.0))
             if kind == "bandwidth":
-                room = row.details.get("capacity_bytes") or float("inf")
-                self._capacities[key[1:]] = room
+                capacity = row.details.get("capacity_bytes") or float("inf")
+                self._capacities[key[1:]] = capacity
         self._costs: dict[_Key, dict[_Point, dict[str, float]]] = {}
-        for row in found:
+        for row in measured:
             if row.details.get("kind") == "cost":
-                of = self._costs.setdefault(_key(row, row.details["precision"]), {})
-                of[row.case.batch or 0, row.case.frames or 0] = row.values
+                points = self._costs.setdefault(_key(row, row.details["precision"]), {})
+                points[row.case.batch or 0, row.case.frames or 0] = row.values
 
     def peak(self, device: str, precision: str) -> float | None:
         """Return the best rate of a precision [gmacs_per_s]."""
@@ -121,7 +121,7 @@ class MachineLimits:
         )
 
     def cost(self, row: Row) -> dict[str, float] | None:
-        """Return the values of what a row ran, for its batch and frames; None where not counted.
+        """Return the cost of a row's graph for its batch and frames; None where not counted.
 
         A precision without a file of its own is the float32 file, its bytes halved where narrower.
         """
@@ -131,13 +131,13 @@ class MachineLimits:
         points = self._costs.get(_key(row, row.ran.precision if own else "float32"))
         if not points:
             return None
-        values = _grown(points, row.case.batch, row.case.frames or 0)
+        values = _extrapolate(points, row.case.batch, row.case.frames or 0)
         if not own and row.ran.precision in HALVES:
             return {k: v / 2 if k.startswith("gbytes") else v for k, v in values.items()}
         return values
 
     def _level(self, device: str, nbytes: float) -> str | None:
-        """Return the nearest level that was measured and holds so many bytes."""
+        """Return the nearest level that was measured and holds `nbytes`."""
         for level in LEVELS:
             if self.bandwidth(device, level) and nbytes <= self._capacities[device, level]:
                 return level
@@ -159,25 +159,25 @@ class MachineLimits:
 
 
 def _key(row: Row, precision: str) -> _Key:
-    """Return what a cost belongs to: a network, a precision, a graph."""
+    """Return the key of a cost: network, precision, graph."""
     network = row.subject.weights_sha256 if row.subject else ""
     return network, precision, str(row.case.graph)
 
 
-def _grown(
+def _extrapolate(
     points: Mapping[_Point, Mapping[str, float]], batch: int, frames: int
 ) -> dict[str, float]:
-    """Return a cost, which grows with batch n and frames s as c0 + c1 n + c2 n s."""
+    """Return the cost for a batch n and frames s: it grows as c0 + c1 n + c2 n s."""
     terms = np.array([[1, n, n * s] for n, s in points], np.float64)
     names = list(next(iter(points.values())))
     known = np.array([[values[name] for name in names] for values in points.values()])
     wanted = np.array([1, batch, batch * frames], np.float64)
-    grown = wanted @ np.linalg.lstsq(terms, known, rcond=None)[0]
-    return dict(zip(names, grown.tolist(), strict=True))
+    cost = wanted @ np.linalg.lstsq(terms, known, rcond=None)[0]
+    return dict(zip(names, cost.tolist(), strict=True))
 
 
 def device_of(ran: Ran) -> Literal["cpu", "gpu"]:
-    """Return where something ran: a GPU is called by its name."""
+    """Return the device of a run: a GPU is called by its name."""
     return "cpu" if "cpu" in ran.provider.lower() else "gpu"
 
 
@@ -185,5 +185,6 @@ def runs_in(kind: str, ran: Ran) -> list[str]:
     """Return the precisions in which multiply-adds of a file's `kind` may have been computed."""
     if kind == "int8":
         return ["int8"]
-    others = [found for found in ran.computed_in.split(" and ") if found not in ("int8", "unknown")]
-    return others or ["float32"]
+    return [x for x in ran.computed_in.split(" and ") if x not in ("int8", "unknown")] or [
+        "float32"
+    ]

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
-"""Where their weights stand among the inputs."""
+"""Place of their weights among the inputs."""
 PRODUCTS = {"MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "Gemm": 1}
-"""Where their second operand stands."""
+"""Place of their second operand among the inputs."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one call of a graph needs at least, and what it moves if no two nodes are fused."""
+    """Least work of one call of a graph, and the bytes that it moves if no two nodes are fused."""
 
     macs: Mapping[str, int]
     """Multiply-adds by the type of what is multiplied: `float32`, `float16`, `int8`."""
@@ -48,7 +48,7 @@ class Cost:
 
     @property
     def least_bytes(self) -> int:
-        """Return what goes through memory even if everything between stays in registers."""
+        """Return the bytes that go through memory even if everything between stays in registers."""
         return self.input_bytes + self.weight_bytes + self.output_bytes
 
 
@@ -61,10 +61,9 @@ def count_cost(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> Co
     macs: Counter[str] = Counter()
     nodes = {}
     for node in graph.nodes:
-        found = _macs(node, graph)
-        if found:
-            macs[_multiplied(node, graph)] += found
-            nodes[node.name or node.output[0]] = found
+        if product := _macs(node, graph):
+            macs[_multiplied(node, graph)] += product
+            nodes[node.name or node.output[0]] = product
     return Cost(dict(macs), *graph.traffic(), nodes)
 
 

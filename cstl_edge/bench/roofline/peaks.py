@@ -1,4 +1,4 @@
-"""TODO."""
+"""Kernels of every library that is installed, whose best rates are the peaks of this machine."""
 
 from __future__ import annotations
 
@@ -28,10 +28,73 @@ from cstl_edge.errors import CstlEdgeError
 
 log = logging.getLogger(__name__)
 
+CACHES = Path("sys/devices/system/cpu/cpu0/cache")
+LEAST_MEMORY_BYTES = 2**28  # of a copy in memory
+FLOAT_BYTES = 4
 CUDA_PRODUCT = 8192
 """Rows and columns: 10^12 multiply-adds take 1 to 40 ms on the cards of today."""
-COPIED_BYTES = 2**30
-PRECISIONS = ("float32", "tfloat32", "float16", "bfloat16", "int8")
+CUDA_COPY_BYTES = 2**30
+CUDA_PRECISIONS = ("float32", "tfloat32", "float16", "bfloat16", "int8")
+
+Make = Callable[[str, str, int], Callable[[], Any]]
+"""From operation, precision and threads to a call."""
+
+
+def best_arithmetic(threads: int, device: str, seconds: float) -> dict[str, float]:
+    """Return the peak by precision [10^9 multiply-adds per second].
+
+    Args:
+        threads: of the kernels on the CPU
+        device: `cpu` or `gpu`
+        seconds: per kernel; precisions that no installed library computes here are absent
+    """
+    best: dict[str, float] = {}
+    for kernel in kernels(threads):
+        if (kernel.kind, kernel.device) != ("arithmetic", device):
+            continue
+        try:
+            rate = measure_kernel(kernel, seconds).rate
+        except (ImportError, RuntimeError, CstlEdgeError) as err:
+            log.debug("%s: %s", kernel.name, err)
+            continue
+        best[kernel.precision] = max(rate, best.get(kernel.precision, 0.0))
+    return best
+
+
+def kernels(threads: int, root: Path = Path("/")) -> Iterator[Kernel]:
+    """Yield every kernel of every library for `threads`, whether or not it is installed.
+
+    root: of the file system that describes the caches
+    """
+    yield from copy_kernels(threads, root)
+    for library, (make, operations) in LIBRARIES.items():
+        for operation, precisions in operations.items():
+            macs = CONVOLUTION_MACS if operation == "convolution" else PRODUCT_MACS
+            for precision in precisions:
+                ran, name = _ran(library, "cpu", precision, threads), f"{library} {operation}"
+                prepare = partial(make, operation, precision, threads)
+                yield Kernel("arithmetic", "cpu", name, precision, macs, ran, prepare)
+    yield from cuda_kernels()
+
+
+def copy_kernels(threads: int, root: Path) -> Iterator[Kernel]:
+    """Yield a copy in memory and in every known cache, large enough to leave the nearer ones."""
+    sizes = cache_sizes(root)
+    second, third = sizes.get(2, 0) * threads, sizes.get(3, 0)
+    levels: dict[str, tuple[int, int | None]] = {
+        "memory": (max(LEAST_MEMORY_BYTES, 4 * third), None)
+    }
+    if second:
+        levels["l2"] = (second // 2, second)
+    if third > 2 * second:
+        levels["l3"] = (max(third // 2, 2 * second), third)
+    ran = _ran("numpy", "cpu", "float32", threads)
+    for level, (total, capacity) in levels.items():
+        repeats = max(1, LEAST_MEMORY_BYTES // 8 // total)
+        details = {"level": level, "capacity_bytes": capacity, "bytes": total}
+        prepare = partial(_copy, total, repeats, threads)
+        work, name = total * repeats, f"numpy copy, {level}"
+        yield Kernel("bandwidth", "cpu", name, "float32", work, ran, prepare, details)
 
 
 def cuda_kernels() -> Iterator[Kernel]:
@@ -42,28 +105,70 @@ def cuda_kernels() -> Iterator[Kernel]:
 
     if not torch.cuda.is_available():
         return
-    name = torch.cuda.get_device_name(0)
-    for precision in PRECISIONS:
-        ran = _ran(name, precision)
-        prepare = partial(_product, precision)
-        label = f"cuda product {precision}"
-        yield Kernel("arithmetic", "gpu", label, precision, CUDA_PRODUCT**3, ran, prepare)
-    details = {"level": "memory", "capacity_bytes": None, "bytes": 2 * COPIED_BYTES}
-    work, ran = 2 * COPIED_BYTES, _ran(name, "float32")
+    device, macs = torch.cuda.get_device_name(0), CUDA_PRODUCT**3
+    for precision in CUDA_PRECISIONS:
+        ran, prepare = _ran("torch", device, precision), partial(_cuda_product, precision)
+        name = f"cuda product {precision}"
+        yield Kernel("arithmetic", "gpu", name, precision, macs, ran, prepare)
+    work, ran = 2 * CUDA_COPY_BYTES, _ran("torch", device, "float32")
+    details = {"level": "memory", "capacity_bytes": None, "bytes": work}
     yield Kernel("bandwidth", "gpu", "cuda copy, memory", "float32", work, ran, _cuda_copy, details)
 
 
-def _ran(device: str, precision: str) -> Ran:
+def cache_sizes(root: Path = Path("/")) -> dict[int, int]:
+    """Return the size of one cache of data by level [bytes], as Linux reports; empty elsewhere."""
+    sizes = {}
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    for folder in sorted((root / CACHES).glob("index[0-9]*")):
+        try:
+            level, kind, size = (
+                (folder / name).read_text(encoding="ascii").strip()
+                for name in ("level", "type", "size")
+            )
+            if kind != "Instruction":
+                sizes[int(level)] = int(size[:-1]) * units[size[-1]]
+        except (OSError, ValueError, KeyError, IndexError):
+            continue  # a machine that reports less
+    return sizes
+
+
+def _ran(library: str, provider: str, precision: str, threads: int | None = None) -> Ran:
     return Ran(
-        backend="pytorch",
-        provider=device,
+        backend=library.replace("torch", "pytorch"),
+        provider=provider,
         precision="float32" if precision == "tfloat32" else precision,
         computed_in=precision,
-        version=version("torch"),
+        version=version(library),
+        threads=threads,
     )
 
 
-def _product(precision: str) -> Callable[[], Any]:
+def _copy(total: int, repeats: int, threads: int) -> Callable[[], Any]:
+    """Copy half of `total` bytes onto the other half: each byte read once or written once."""
+
+    def work(source: Any, target: Any) -> None:
+        for _ in range(repeats):
+            np.copyto(target, source)
+
+    each = total // 2 // FLOAT_BYTES // threads
+    pairs = [(np.ones(each, np.float32), np.zeros(each, np.float32)) for _ in range(threads)]
+    pool = ThreadPoolExecutor(threads)
+
+    def call() -> None:
+        for done in [pool.submit(work, *pair) for pair in pairs]:
+            done.result()
+
+    return call
+
+
+def _cuda_copy() -> Callable[[], Any]:
+    import torch
+
+    source = torch.zeros(CUDA_COPY_BYTES, dtype=torch.uint8, device="cuda")
+    return partial(_synchronised, partial(torch.empty_like(source).copy_, source))
+
+
+def _cuda_product(precision: str) -> Callable[[], Any]:
     import torch
 
     sizes = (CUDA_PRODUCT, CUDA_PRODUCT)
@@ -85,134 +190,12 @@ def _product(precision: str) -> Callable[[], Any]:
     return partial(_synchronised, call)
 
 
-def _cuda_copy() -> Callable[[], Any]:
-    import torch
-
-    source = torch.zeros(COPIED_BYTES, dtype=torch.uint8, device="cuda")
-    return partial(_synchronised, partial(torch.empty_like(source).copy_, source))
-
-
 def _synchronised(call: Callable[[], Any]) -> None:
-    """Wait until the device is done: a call only begins what it does."""
+    """Run a call and wait until the device is done: a call only begins its work."""
     import torch
 
     call()
     torch.cuda.synchronize()
-
-
-CACHES = Path("sys/devices/system/cpu/cpu0/cache")
-LEAST_MEMORY_BYTES = 2**28
-FLOAT_BYTES = 4
-
-
-def copy_kernels(threads: int, root: Path) -> Iterator[Kernel]:
-    """Yield a copy in memory and in every cache that is known, large enough to leave the others."""
-    sizes = cache_sizes(root)
-    second, third = sizes.get(2, 0) * threads, sizes.get(3, 0)
-    levels: dict[str, tuple[int, int | None]] = {
-        "memory": (max(LEAST_MEMORY_BYTES, 4 * third), None)
-    }
-    if second:
-        levels["l2"] = (second // 2, second)
-    if third > 2 * second:
-        levels["l3"] = (max(third // 2, 2 * second), third)
-    ran = Ran(
-        backend="numpy",
-        provider="cpu",
-        precision="float32",
-        computed_in="float32",
-        version=np.__version__,
-        threads=threads,
-    )
-    for level, (total, capacity) in levels.items():
-        repeats = max(1, LEAST_MEMORY_BYTES // 8 // total)
-        details = {"level": level, "capacity_bytes": capacity, "bytes": total}
-        prepare = partial(_copy, total, repeats, threads)
-        work, name = total * repeats, f"numpy copy, {level}"
-        yield Kernel("bandwidth", "cpu", name, "float32", work, ran, prepare, details)
-
-
-def cache_sizes(root: Path = Path("/")) -> dict[int, int]:
-    """Return the size of one cache of data by level [bytes], as Linux tells; empty elsewhere."""
-    found = {}
-    units = {"K": 2**10, "M": 2**20, "G": 2**30}
-    for folder in sorted((root / CACHES).glob("index[0-9]*")):
-        try:
-            level, kind, size = (
-                (folder / name).read_text(encoding="ascii").strip()
-                for name in ("level", "type", "size")
-            )
-            if kind != "Instruction":
-                found[int(level)] = int(size[:-1]) * units[size[-1]]
-        except (OSError, ValueError, KeyError, IndexError):
-            continue  # a machine that tells less
-    return found
-
-
-def _copy(total: int, repeats: int, threads: int) -> Callable[[], Any]:
-    """Copy half of `total` bytes onto the other half: each byte read once or written once."""
-
-    def work(source: Any, target: Any) -> None:
-        for _ in range(repeats):
-            np.copyto(target, source)
-
-    each = total // 2 // FLOAT_BYTES // threads
-    pairs = [(np.ones(each, np.float32), np.zeros(each, np.float32)) for _ in range(threads)]
-    return partial(_together, ThreadPoolExecutor(threads), work, pairs)
-
-
-def _together(pool: ThreadPoolExecutor, work: Callable[..., None], pieces: list[Any]) -> None:
-    """Do the pieces at once, one thread each."""
-    for done in [pool.submit(work, *piece) for piece in pieces]:
-        done.result()
-
-
-Make = Callable[[str, str, int], Callable[[], Any]]
-"""From operation, precision and threads to a call."""
-
-
-def best_arithmetic(threads: int, device: str, seconds: float) -> dict[str, float]:
-    """Return the peak by precision [10^9 multiply-adds per second] of `device`, cpu or gpu.
-
-    seconds: per kernel; precisions that no installed library computes here are absent
-    """
-    best: dict[str, float] = {}
-    for kernel in kernels(threads):
-        if (kernel.kind, kernel.device) != ("arithmetic", device):
-            continue
-        try:
-            rate = measure_kernel(kernel, seconds).rate
-        except (ImportError, RuntimeError, CstlEdgeError) as err:
-            log.debug("%s: %s", kernel.name, err)
-            continue
-        best[kernel.precision] = max(rate, best.get(kernel.precision, 0.0))
-    return best
-
-
-def kernels(threads: int, root: Path = Path("/")) -> Iterator[Kernel]:
-    """Yield every kernel of every library for `threads`, whether or not it is installed."""
-    from cstl_edge.bench.roofline.peaks import cuda_kernels
-
-    yield from copy_kernels(threads, root)
-    for library, (make, known) in LIBRARIES.items():
-        for operation, precisions in known.items():
-            for precision in precisions:
-                yield _cpu(library, operation, precision, threads, make)
-    yield from cuda_kernels()
-
-
-def _cpu(library: str, operation: str, precision: str, threads: int, make: Make) -> Kernel:
-    ran = Ran(
-        backend=library.replace("torch", "pytorch"),
-        provider="cpu",
-        precision=precision,
-        computed_in=precision,
-        version=version(library),
-        threads=threads,
-    )
-    macs = CONVOLUTION_MACS if operation == "convolution" else PRODUCT_MACS
-    prepare = partial(make, operation, precision, threads)
-    return Kernel("arithmetic", "cpu", f"{library} {operation}", precision, macs, ran, prepare)
 
 
 def _numpy(operation: str, precision: str, threads: int) -> Callable[[], Any]:
@@ -228,7 +211,7 @@ def _numpy(operation: str, precision: str, threads: int) -> Callable[[], Any]:
 
 
 def _onnxruntime(operation: str, precision: str, threads: int) -> Callable[[], Any]:
-    from cstl_edge.runtime.backends.onnxruntime import open_session
+    from cstl_edge.runtime.backends.ort_session import open_session
 
     model = product_graph(precision) if operation == "product" else convolution_graph(precision)
     session = open_session(operation, model.SerializeToString(), threads)
@@ -243,8 +226,8 @@ def _openvino(operation: str, precision: str, threads: int) -> Callable[[], Any]
         "CPU", "OPTIMIZATION_CAPABILITIES"
     ):
         raise RuntimeError("this processor has no bfloat16 instructions")
-    held = "int8" if precision == "int8" else "float32"
-    model = product_graph(held) if operation == "product" else convolution_graph(held)
+    stored = "int8" if precision == "int8" else "float32"
+    model = product_graph(stored) if operation == "product" else convolution_graph(stored)
     options = {
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
@@ -305,5 +288,5 @@ LIBRARIES: dict[str, tuple[Make, dict[str, tuple[str, ...]]]] = {
         {"product": ("float32", "bfloat16", "int8"), "convolution": ("float32", "bfloat16")},
     ),
 }
-"""What each library is tried with. Not float16: no CPU backend computes in it, and torch's product
-reached 0.5 GMAC/s on an EPYC where bfloat16's reached 213."""
+"""Operations and precisions of each library. Not float16: no CPU backend computes in it, and
+torch's product reached 0.5 GMAC/s on an EPYC where bfloat16's reached 213."""

@@ -1,4 +1,4 @@
-"""One kind of layer as an ONNX graph, large enough to keep all cores busy, to measure peaks with.
+"""Sample graphs for peaks: one kind of layer, large enough to keep all cores busy.
 
 Letters: n images, c channels, h w pixels.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CONVOLUTION = (4, 128, 32, 32)
 """n, c, h, w of a convolution 3 by 3 that gives as many channels."""
 DEPTH = 3
-"""Convolutions in a row: what rounds the ends to int8 and back weighs less."""
+"""Convolutions in a row: the rounding of both ends to int8 and back weighs less."""
 CONVOLUTION_MACS = DEPTH * math.prod(CONVOLUTION) * CONVOLUTION[1] * 9
 PRODUCT = 1024
 """Rows and columns of both matrices."""
@@ -42,18 +42,18 @@ def convolution_graph(precision: str) -> onnx.ModelProto:
         constants |= {"steps": rng.integers(-63, 64, sizes, dtype=np.int8)}
         constants |= {"scales": np.full(channels, SCALE), "zeros": np.zeros(channels, np.int8)}
         constants |= {"scale": SCALE, "zero": np.int8(0)}
-        given = ["steps", "scales", "zeros"]
-        nodes.append(helper.make_node("DequantizeLinear", given, ["w"], axis=0))
+        quantised = ["steps", "scales", "zeros"]
+        nodes.append(helper.make_node("DequantizeLinear", quantised, ["w"], axis=0))
         nodes += _pair("x")
         name = "x.int8"
     for i in range(DEPTH):
-        found = f"y{i}"
-        conv = helper.make_node("Conv", [name, "w"], [found], kernel_shape=[3, 3], pads=[1] * 4)
+        output = f"y{i}"
+        conv = helper.make_node("Conv", [name, "w"], [output], kernel_shape=[3, 3], pads=[1] * 4)
         nodes.append(conv)
         if precision != "float32":
-            nodes += _pair(found)
-            found += ".int8"
-        name = found
+            nodes += _pair(output)
+            output += ".int8"
+        name = output
     x, y = (
         helper.make_tensor_value_info(end, TensorProto.FLOAT, list(CONVOLUTION))
         for end in ("x", name)

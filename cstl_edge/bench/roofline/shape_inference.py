@@ -1,4 +1,4 @@
-"""An ONNX graph for given sizes of its inputs: the size of every tensor, and what is moved.
+"""Shape inference: sizes of every tensor of an ONNX graph for given inputs, and bytes moved.
 
 A view (`Reshape`, ...) is no copy, and a tensor that passes through Q/DQ is its int8 form: so the
 runtimes have it, which fuse such pairs. What depends on constants alone is a constant.
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 VIEWS = {"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity"}
 ROUNDING = {"QuantizeLinear", "DequantizeLinear"}
 COMPUTED = {"Conv", "MatMul", "Gemm", "Einsum", "DequantizeLinear"}
-"""Never folded, however small: they are what is counted, or tell int8 from float32."""
+"""Never folded, however small: they are counted, or distinguish int8 from float32."""
 SMALL = 4096
-"""Elements of a constant up to which what follows from it and from sizes is computed."""
+"""Most elements of a constant that is folded with what follows from it and from sizes."""
 
 
 class SizedGraph:
@@ -51,9 +51,9 @@ class SizedGraph:
 
     def size(self, name: str) -> tuple[int, ...]:
         """Return the sizes of a tensor (ModelError)."""
-        found = self._known[name][1] if name in self._known else None
-        known = [n for n in found or () if n is not None]
-        if found is None or len(known) < len(found):
+        sizes = self._known[name][1] if name in self._known else None
+        known = [n for n in sizes or () if n is not None]
+        if sizes is None or len(known) < len(sizes):
             raise ModelError(
                 f"cannot count: the size of {one_line(name)} does not follow from the inputs. "
                 "Expected a graph of `cstl-edge export`"
@@ -74,25 +74,19 @@ class SizedGraph:
         return element * math.prod(self.size(name))
 
     def traffic(self) -> tuple[int, int, int, int]:
-        """Return the bytes of inputs, weights, outputs, and of all that is between."""
+        """Return the bytes of inputs, of weights, of outputs, and of the tensors between."""
         forms = self._forms()
+        nodes = [node for node in self.nodes if node.op_type not in VIEWS | ROUNDING]
         read = [
             forms.get(name, name)
-            for node in self.nodes
-            if node.op_type not in VIEWS | ROUNDING
+            for node in nodes
             for name in dict.fromkeys(node.input)
             if name and name not in self.weights
         ]
-        made = {
-            forms.get(name, name)
-            for node in self.nodes
-            if node.op_type not in VIEWS | ROUNDING
-            for name in node.output
-            if name
-        }
+        written = {forms.get(name, name) for node in nodes for name in node.output if name}
         ends = {forms.get(name, name) for name in (*self.inputs, *self.outputs)}
         widths = self._widths(forms)
-        between = sum(widths[name] for name in (*read, *made) if name not in ends)
+        between = sum(widths[name] for name in (*read, *written) if name not in ends)
         return (
             sum(self.nbytes(name) for name in self.inputs),
             self._weight_bytes(),
@@ -106,7 +100,7 @@ class SizedGraph:
         return sum(self.nbytes(self.source(name)) for name in read & self.weights - self._sizes)
 
     def source(self, name: str) -> str:
-        """Return what a tensor is dequantised from, or itself."""
+        """Return the tensor from which one is dequantised, or itself."""
         node = self._producers.get(name)
         return node.input[0] if node is not None and node.op_type == "DequantizeLinear" else name
 
@@ -189,7 +183,7 @@ def _infer(model: onnx.ModelProto) -> dict[str, tuple[int, tuple[int | None, ...
 
 
 def _fold_sizes(model: onnx.ModelProto, known: Mapping[str, Any]) -> set[str]:
-    """Compute what follows from sizes and small constants alone; return what took a size.
+    """Fold nodes that depend on sizes and small constants alone; return those that took a size.
 
     Shape inference gives up where a size is the value of a tensor (`Range` over the frames).
     """
@@ -206,14 +200,14 @@ def _fold_sizes(model: onnx.ModelProto, known: Mapping[str, Any]) -> set[str]:
     sized: set[str] = set()
     for node in model.graph.node:
         if node.op_type == "Shape" and None not in (known[node.input[0]][1] or (None,)):
-            made: Iterable[Any] = [np.array(known[node.input[0]][1], np.int64)]
+            outputs: Iterable[Any] = [np.array(known[node.input[0]][1], np.int64)]
         elif all(name in values for name in node.input if name) and node.op_type not in COMPUTED:
             feed = {name: values[name] for name in node.input if name}
-            made = ReferenceEvaluator(node).run(None, feed)
+            outputs = ReferenceEvaluator(node).run(None, feed)
         else:
             kept.append(node)
             continue
-        values |= zip(node.output, made, strict=True)
+        values |= zip(node.output, outputs, strict=True)
         folded += node.output
         if node.op_type == "Shape" or sized & set(node.input):
             sized.update(node.output)

@@ -1,12 +1,12 @@
-"""Scenario `accuracy`: what each backend and precision recognises, on the same people.
+"""Scenario `accuracy`: recognition by each backend and precision, on the same people.
 
 Walkers that nothing was trained, calibrated or chosen on, in the CASIA-B protocol: rank-1 across
 views (mean of normal walking, bag and coat), and FNIR at an FPIR of 1 % with half of the people
-enrolled. Differences are from the first float32 of the run, paired: intervals draw people, and who
-is drawn counts in both. The long form has all 50 people and 11 views, the others a few of both:
-they tell what a precision changes, not how good the network is.
+enrolled. Differences are from the first float32 of the run, paired: intervals resample people, and
+those drawn count in both. The long form has all 50 people and 11 views, the others a few of both:
+they show what a precision changes, not how good the network is.
 
-`values`: `rank1`, `rank1_same_view`, `fnir`, `fpir` (that the thresholds gave), `walkers_set`,
+`values`: `rank1`, `rank1_same_view`, `fnir`, `fpir` (that the thresholds gave), `people`,
 `sequences`; `rank1_difference`, `fnir_difference` (this less float32's, shares). 95 % intervals of
 all but the counts stand in `intervals`.
 """
@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.bench.backends.base import Missing
-from cstl_edge.bench.backends.encoders import Embedder, embedders, result
+from cstl_edge.bench.backends.base import Unavailable
+from cstl_edge.bench.backends.embedders import Embedder, embedders
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.errors import ConfigError, CstlEdgeError
 from cstl_edge.evaluation.closed_set import rank1_hits, rank1_table
-from cstl_edge.evaluation.embeddings import PROBES, Walks
+from cstl_edge.evaluation.embeddings import PROBES, LabelledEmbeddings
 from cstl_edge.evaluation.held_out import CACHE, WALKERS_FRAMES, WALKERS_IDS
 from cstl_edge.evaluation.intervals import by_person, compare
 from cstl_edge.evaluation.open_set import LEAST_PEOPLE, compare_fnir, search, searches
@@ -45,13 +45,13 @@ FULL_DRAWS, SHORT_DRAWS = 500, 50
 
 @dataclass(frozen=True)
 class RecognitionFigures:
-    """What one contender recognises, and what of it a comparison needs."""
+    """Figures of one backend, and the data that a comparison needs."""
 
-    walks: Walks
+    walks: LabelledEmbeddings
     values: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     open_set: dict[str, Any] | None
-    """As `evaluation.search` tells it; None with too few people."""
+    """Result of `evaluation.open_set.search`; None with too few people."""
 
 
 def rows(context: Context) -> Iterator[Row]:
@@ -60,25 +60,26 @@ def rows(context: Context) -> Iterator[Row]:
     draws = FULL_DRAWS if context.full else SHORT_DRAWS if context.short else DRAWS
     reference: tuple[str, RecognitionFigures] | None = None
     case = Case(graph="full", batch=BATCH, frames=WALKERS_FRAMES)
-    for found in embedders(context, anew=True):
-        if isinstance(found, Missing):
-            yield _row(context, found.name, case, skipped=found.reason)
+    for embedder in embedders(context):
+        name = embedder.name
+        if isinstance(embedder, Unavailable):
+            yield context.row("accuracy", name, case=case, skipped=embedder.reason)
             continue
-        context.tell(f"accuracy: {found.name}, {len(data.people)} sequences")
+        context.progress(f"accuracy: {name}, {len(data.people)} sequences")
         try:
-            figures = recognition_figures(embed_people(found, data), draws)
+            figures = recognition_figures(embed_people(embedder, data), draws)
         except CstlEdgeError as err:
-            yield _row(context, found.name, case, skipped=str(err))
+            yield context.row("accuracy", name, case=case, skipped=str(err))
             continue
-        ran = found.ran()
+        ran = embedder.ran()
         if reference is None and ran.precision == ran.computed_in == "float32":
-            reference = found.name, figures
+            reference = name, figures
         elif reference is not None:
             _compare(figures, reference[1], draws)
-        yield _row(
-            context,
-            found.name,
-            case,
+        yield context.row(
+            "accuracy",
+            name,
+            case=case,
             ran=ran,
             values=figures.values,
             intervals=figures.intervals,
@@ -89,10 +90,10 @@ def rows(context: Context) -> Iterator[Row]:
 
 def walkers_set(context: Context) -> ShardedSequences:
     """Make the Walkers, or find them made (ConfigError where they cannot be)."""
-    if context.subject.size not in SIZES:
+    if context.model.size not in SIZES:
         raise ConfigError(
             f"expected silhouettes of {' or '.join(map(str, SIZES))}, as Walkers are made; this "
-            f"network takes {context.subject.size}"
+            f"network takes {context.model.size}"
         )
     try:
         from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
@@ -108,37 +109,38 @@ def walkers_set(context: Context) -> ShardedSequences:
         cl=2,
         views_deg=views,
         frames=WALKERS_FRAMES,
-        size=context.subject.size,
+        size=context.model.size,
     )
     return ShardedSequences(make_shards(settings, CACHE, workers=context.threads))
 
 
-def embed_people(found: Embedder, data: ShardedSequences) -> Walks:
+def embed_people(embedder: Embedder, data: ShardedSequences) -> LabelledEmbeddings:
     """Embed every sequence, BATCH at a time; they are of one length."""
-    made = []
+    batches = []
     for start in range(0, len(data.people), BATCH):
         rows = range(start, min(start + BATCH, len(data.people)))
         silhouettes = np.stack([data.read(row) for row in rows])  # [n, s, h, w]
-        made.append(found.whole.encode(silhouettes).embedding)
-    return Walks(np.concatenate(made), data.people, data.sequences, data.views_deg)
+        batches.append(embedder.encoder.encode(silhouettes).embedding)
+    return LabelledEmbeddings(np.concatenate(batches), data.people, data.sequences, data.views_deg)
 
 
-def recognition_figures(walks: Walks, draws: int) -> RecognitionFigures:
+def recognition_figures(walks: LabelledEmbeddings, draws: int) -> RecognitionFigures:
     """Return rank-1 and FNIR with their intervals; without FNIR where people are too few."""
     mean = rank1_table(walks, draws=draws)["mean"]
     values = {"rank1": mean["cross_view"], "rank1_same_view": mean["same_view"]}
     intervals = {"rank1": mean["cross_view_95"], "rank1_same_view": mean["same_view_95"]}
-    found = None
+    result = None
     if len(np.unique(walks.people)) >= LEAST_PEOPLE:
-        found = search(walks, trials(walks, "open-set"), [FPIR], draws=draws)
-        at = found["errors"][0]
+        result = search(walks, trials(walks, "open-set"), [FPIR], draws=draws)
+        at = result["errors"][0]
         values |= {"fnir": at["fnir"], "fpir": at["fpir"]}
         intervals["fnir"] = at["fnir_95"]
     values |= {"people": len(np.unique(walks.people)), "sequences": len(walks.people)}
-    return RecognitionFigures(walks, values, {k: (x[0], x[1]) for k, x in intervals.items()}, found)
+    pairs = {name: (low, high) for name, (low, high) in intervals.items()}
+    return RecognitionFigures(walks, values, pairs, result)
 
 
-def rank1_per_person(walks: Walks) -> npt.NDArray[np.float64]:
+def rank1_per_person(walks: LabelledEmbeddings) -> npt.NDArray[np.float64]:
     """Return each person's rank-1 across views, the mean of the conditions: [people], sorted."""
     means = []
     for condition in PROBES:
@@ -149,7 +151,7 @@ def rank1_per_person(walks: Walks) -> npt.NDArray[np.float64]:
 
 
 def accuracy_warnings(figures: RecognitionFigures) -> list[str]:
-    """Return what the figures cannot tell."""
+    """Return what the figures do not show, for want of people."""
     many = int(figures.values["people"])
     if figures.open_set is None:
         return [f"no FNIR with {many} people: half are enrolled, {LEAST_PEOPLE} are the least"]
@@ -168,8 +170,8 @@ def _compare(figures: RecognitionFigures, reference: RecognitionFigures, draws: 
     figures.values["rank1_difference"] = round(other.difference, 5)
     figures.intervals["rank1_difference"] = other.interval_95
     if figures.open_set is not None:
-        asked = trials(figures.walks, "open-set")
-        own, theirs = (searches(one.walks, asked) for one in (figures, reference))
+        protocol = trials(figures.walks, "open-set")
+        own, theirs = (searches(x.walks, protocol) for x in (figures, reference))
         difference, interval = compare_fnir(own, theirs, FPIR, draws=draws)
         figures.values["fnir_difference"] = round(difference, 5)
         figures.intervals["fnir_difference"] = interval
@@ -179,16 +181,12 @@ def _details(
     data: ShardedSequences, figures: RecognitionFigures, reference: str | None
 ) -> dict[str, Any]:
     ids = np.unique(data.people)
-    told: dict[str, Any] = {
+    details: dict[str, Any] = {
         "data": f"Walkers {ids[0]} to {ids[-1]}, synthetic people, never trained on",
         "views_deg": np.unique(data.views_deg).tolist(),
         "difference_from": reference,
         "fpir_wanted": FPIR,
     }
     if figures.open_set is not None:
-        told["open_set"] = {k: v for k, v in figures.open_set.items() if k != "det"}
-    return told
-
-
-def _row(context: Context, contender: str, case: Case, **told: Any) -> Row:
-    return result(context, "accuracy", contender, case=case, **told)
+        details["open_set"] = {k: v for k, v in figures.open_set.items() if k != "det"}
+    return details

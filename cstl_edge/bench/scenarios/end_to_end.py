@@ -28,41 +28,42 @@ from typing import Any
 
 import numpy as np
 
-from cstl_edge.bench.backends.base import Missing
-from cstl_edge.bench.backends.encoders import candidates, ran_of, result
+from cstl_edge.bench.backends.base import ran_of
+from cstl_edge.bench.backends.open import streaming_backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Case, Row
-from cstl_edge.errors import ConfigError, CstlEdgeError
+from cstl_edge.bench.scenarios import synthetic_street
+from cstl_edge.bench.scenarios.base import CAMERA_HZ, open_encoder
+from cstl_edge.errors import ConfigError
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.annotate import WalkerView
 from cstl_edge.live.pipeline.options import PipelineOptions
 from cstl_edge.live.pipeline.run import run
-from cstl_edge.live.segmentation.open import SEGMENTERS
+from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, SEGMENTERS
 from cstl_edge.live.sources.base import Frame, FrameSource
 from cstl_edge.live.sources.open import open_source
-from cstl_edge.measure.conditions import here
+from cstl_edge.measure.conditions import host_monitor
 from cstl_edge.measure.stats import percentile
-from cstl_edge.measure.warnings import doubts
+from cstl_edge.measure.warnings import measurement_warnings
 from cstl_edge.runtime.base import Encoder
 
 CLIP = "walk.mp4"
 SHORT_S = (1.5, 2.5)  # of the clip: somebody walks
-FPS = 25.0
 PEOPLE, TEMPLATES = 20, 4
-THRESHOLD = 1.0  # for a model that brings no distances of strangers
+THRESHOLD = 1.0  # for a model without an impostor table
 MOST_DROPPED = 0.01
 MOST_LATE_MS = 200.0
 STEADY_FRAME = 25  # drops before it are the start's
 LEVELS = (4, 8, 12)
 FULL_LEVELS = (1, 2, 3, 4, 6, 8, 10, 12, 14, 16)
 FIRST = 8  # walkers
-STREET_BY = ("plate",)
-"""Who segments streets in the default form: the one for many walkers at once."""
+STREET_SEGMENTERS = ("background",)
+"""Segmenters of streets in the default form: the one for many walkers at once."""
 ONE_BY_ONE = f"synthetic://{FIRST}?size=640x360&live=1"
 """The street as it comes, drawn while it is measured; with --full."""
-RUN_BY = ("onnxruntime float32", "tensorrt float16")
-"""Who embeds in the default form; the long one has INT8 and PyTorch too."""
-BY_DESIGN = "unstable clocks"  # frames differ by who is in view, whatever the clocks do
+ENCODERS = ("onnxruntime float32", "tensorrt float16")
+"""Encoders of the default form; the long one has INT8 and PyTorch too."""
+BY_DESIGN = "unstable clocks"  # frames differ by the walkers in view, whatever the clocks do
 STAGES = ("source", "segment", "track", "silhouette", "encode", "identify")
 
 
@@ -82,10 +83,10 @@ class PipelineResult:
         return in_time and self.values["dropped_share"] <= MOST_DROPPED
 
     @property
-    def told(self) -> dict[str, Any]:
-        """Return what is kept of a run that is not the row's own."""
-        kept = [round(x, 2) for x in self.samples["total"]]
-        return {"holds": self.holds, **self.values, "total_ms": kept}
+    def record(self) -> dict[str, Any]:
+        """Return its entry in the details of a row that is another run's."""
+        total_ms = [round(ms, 2) for ms in self.samples["total"]]
+        return {"holds": self.holds, **self.values, "total_ms": total_ms}
 
 
 def rows(context: Context) -> Iterator[Row]:
@@ -94,23 +95,22 @@ def rows(context: Context) -> Iterator[Row]:
         import cv2  # noqa: F401
     except ImportError as err:
         raise ConfigError("the live path needs cv2: pip install 'cstl-edge[cv]'") from err
-    for found in candidates(context):
-        if not context.full and found.name not in RUN_BY:
+    for candidate in streaming_backends(context):
+        if not context.full and candidate.name not in ENCODERS:
             continue
-        if isinstance(found, Missing):
-            yield _row(context, found.name, Case(), skipped=found.reason)
-            continue
-        try:
-            encoder = found.open()
-        except CstlEdgeError as err:
-            yield _row(context, found.name, Case(), skipped=str(err))
-            continue
-        try:
-            for told in _passes(context, encoder):
-                name = f"{found.name}, {told.pop('segmenter')}"
-                yield _row(context, name, ran=ran_of(encoder.info), **told)
-        finally:
-            encoder.close()
+        with ExitStack() as stack:
+            encoder = open_encoder(context, "end_to_end", candidate, Case(), stack)
+            if isinstance(encoder, Row):
+                yield encoder
+                continue
+            for segmenter, case, fields in _runs(context, encoder):
+                name, ran = f"{candidate.name}, {result_name(segmenter)}", ran_of(encoder.info)
+                yield context.row("end_to_end", name, case=case, ran=ran, **fields)
+
+
+def result_name(segmenter: str) -> str:
+    """Return how results name a segmenter: by its oldest name, so that old and new rows compare."""
+    return {name: alias for alias, name in SEGMENTERS.aliases.items()}.get(segmenter, segmenter)
 
 
 def climb(holds: Callable[[int], bool], levels: Sequence[int], first: int, tries: int) -> int:
@@ -137,34 +137,42 @@ def climb(holds: Callable[[int], bool], levels: Sequence[int], first: int, tries
 def run_pipeline(
     source: FrameSource, encoder: Encoder, gallery: Gallery, segmenter: str
 ) -> PipelineResult:
-    """Run the pipeline over a source and measure it."""
+    """Run the pipeline over a source and measure it.
+
+    Args:
+        source: is closed at the end
+        encoder: of the model under test
+        gallery: of the people to be named
+        segmenter: of the table `SEGMENTERS`
+
+    """
     threshold = None if encoder.info.impostors else THRESHOLD
     options = PipelineOptions(segmenter=segmenter, threshold=threshold)
-    watcher, watch = _Watcher(source), here()
-    watch.begin()
-    with run(source, encoder=encoder, gallery=gallery, options=options, observer=watcher) as events:
+    frames, monitor = _FrameObserver(source), host_monitor()
+    monitor.begin()
+    with run(source, encoder=encoder, gallery=gallery, options=options, observer=frames) as events:
         latency = [
             (event.monotonic_s - event.time_s) * 1e3
             for event in events
-            if event.kind == "identified" and source.live and event.time_s is not None
+            if event.event == "named" and source.live and event.time_s is not None
         ]
-    taken = events.summary.samples.by_stage
+    by_stage = events.summary.samples.by_stage
     stages = [stage for stage in STAGES if not (source.live and stage == "source")]
-    samples = {stage: taken[stage] for stage in stages if taken.get(stage)}
-    samples["total"] = watcher.total_ms if source.live else taken.get("frame", [])
+    samples = {stage: by_stage[stage] for stage in stages if by_stage.get(stage)}
+    samples["total"] = frames.total_ms if source.live else by_stage.get("frame", [])
     if latency:
         samples["latency"] = latency
-    steady = source.dropped - watcher.dropped_before
+    steady = source.dropped - frames.dropped_before
     values = {
         "frames_per_s": events.summary.fps,
-        "dropped_share": steady / max(1, steady + watcher.steady_frames),
+        "dropped_share": steady / max(1, steady + frames.steady_frames),
         "answers": events.summary.answers,
-        "walkers_in_view": float(np.mean(watcher.in_view)) if watcher.in_view else 0.0,
+        "walkers_in_view": float(np.mean(frames.in_view)) if frames.in_view else 0.0,
     }
-    return PipelineResult(samples, values, watch.end())
+    return PipelineResult(samples, values, monitor.end())
 
 
-class _Watcher:
+class _FrameObserver:
     """Counts who is in view and what was dropped, and times frames from the camera on."""
 
     def __init__(self, source: FrameSource) -> None:
@@ -184,59 +192,56 @@ class _Watcher:
         self.total_ms.append((time.monotonic() - frame.time_s) * 1e3)
 
 
-def _passes(context: Context, encoder: Encoder) -> Iterator[dict[str, Any]]:
-    """Yield what stands in the rows of one encoder."""
-    segmenters = SEGMENTERS if context.full else SEGMENTERS[:1]
-    of_streets = SEGMENTERS if context.full else STREET_BY
+def _runs(context: Context, encoder: Encoder) -> Iterator[tuple[str, Case, dict[str, Any]]]:
+    """Yield segmenter, case and fields of the rows of one encoder."""
+    segmenters = tuple(SEGMENTERS) if context.full else (DEFAULT_SEGMENTER,)
+    of_streets = tuple(SEGMENTERS) if context.full else STREET_SEGMENTERS
     with _gallery(encoder) as gallery:
         for segmenter in segmenters:
-            context.tell(f"end_to_end: {CLIP}, {segmenter}")
+            context.progress(f"end_to_end: {CLIP}, {segmenter}")
             with as_file(files("cstl_edge") / "assets" / CLIP) as clip:
                 start_s, stop_s = SHORT_S if context.short else (None, None)
                 source = open_source(clip, start_s=start_s, stop_s=stop_s)
-                one = run_pipeline(source, encoder, gallery, segmenter)
-            yield {"segmenter": segmenter, "case": Case(source=CLIP), **_told(one)}
+                result = run_pipeline(source, encoder, gallery, segmenter)
+            yield segmenter, Case(source=CLIP), _fields(result)
         for segmenter in () if context.short else of_streets:
-            yield _street(context, encoder, gallery, segmenter)
+            yield segmenter, *_street(context, encoder, gallery, segmenter)
             if context.full:
-                context.tell(f"end_to_end: {ONE_BY_ONE}, {segmenter}")
-                one = run_pipeline(open_source(ONE_BY_ONE), encoder, gallery, segmenter)
-                case = Case(walkers=FIRST, paced_hz=FPS, source=ONE_BY_ONE)
-                yield {"segmenter": segmenter, "case": case, **_told(one)}
+                context.progress(f"end_to_end: {ONE_BY_ONE}, {segmenter}")
+                result = run_pipeline(open_source(ONE_BY_ONE), encoder, gallery, segmenter)
+                case = Case(walkers=FIRST, paced_hz=CAMERA_HZ, source=ONE_BY_ONE)
+                yield segmenter, case, _fields(result)
 
 
-def _street(context: Context, encoder: Encoder, gallery: Gallery, segmenter: str) -> dict[str, Any]:
-    """Search how many walkers a street may have; return what stands in the row."""
-    from cstl_edge.bench.scenarios import synthetic_street
-
+def _street(
+    context: Context, encoder: Encoder, gallery: Gallery, segmenter: str
+) -> tuple[Case, dict[str, Any]]:
+    """Search how many walkers a street may have; return case and fields of the row."""
     tried: dict[int, PipelineResult] = {}
 
     def holds(walkers: int) -> bool:
-        context.tell(f"end_to_end: {synthetic_street.street_uri(walkers)}, {segmenter}")
-        source = synthetic_street.paced_source(
-            _pictures(walkers), synthetic_street.street_uri(walkers)
-        )
+        uri = synthetic_street.street_uri(walkers)
+        context.progress(f"end_to_end: {uri}, {segmenter}")
+        source = synthetic_street.paced_source(_pictures(walkers), uri)
         tried[walkers] = run_pipeline(source, encoder, gallery, segmenter)
         return tried[walkers].holds
 
     levels, tries = (FULL_LEVELS, len(FULL_LEVELS)) if context.full else (LEVELS, 2)
     most = climb(holds, levels, FIRST, tries)
     shown = most or min(tried)
-    told = _told(tried[shown])
-    told["values"] = {"walkers": most, **told["values"]}
-    told["details"] |= {
+    fields = _fields(tried[shown])
+    fields["values"] = {"walkers": most, **fields["values"]}
+    fields["details"] |= {
         "most_dropped_share": MOST_DROPPED,
         "most_late_ms": MOST_LATE_MS,
-        "tried": [{"walkers": n, **one.told} for n, one in tried.items()],
+        "tried": [{"walkers": n, **result.record} for n, result in tried.items()],
     }
-    case = Case(walkers=shown, paced_hz=FPS, source=synthetic_street.street_uri(shown))
-    return {"segmenter": segmenter, "case": case, **told}
+    source = synthetic_street.street_uri(shown)
+    return Case(walkers=shown, paced_hz=CAMERA_HZ, source=source), fields
 
 
 @lru_cache(maxsize=2)
 def _pictures(walkers: int) -> list[Any]:
-    from cstl_edge.bench.scenarios import synthetic_street
-
     return synthetic_street.draw_street(walkers)
 
 
@@ -253,16 +258,11 @@ def _gallery(encoder: Encoder) -> Iterator[Gallery]:
         yield gallery
 
 
-def _told(one: PipelineResult) -> dict[str, Any]:
-    found = doubts({"latency": one.samples["total"]}, None, one.conditions)
+def _fields(result: PipelineResult) -> dict[str, Any]:
+    total_ms = {"latency": result.samples["total"]}
+    warnings = measurement_warnings(total_ms, None, result.conditions)
     return {
-        "samples": one.samples,
-        "values": dict(one.values),
-        "warnings": [x for x in found if not x.startswith(BY_DESIGN)],
-        "conditions": one.conditions,
+        **vars(result),
+        "warnings": [text for text in warnings if not text.startswith(BY_DESIGN)],
         "details": {"gallery": f"{PEOPLE} people of {TEMPLATES} templates, drawn at random"},
     }
-
-
-def _row(context: Context, contender: str, case: Case, **told: Any) -> Row:
-    return result(context, "end_to_end", contender, case=case, **told)

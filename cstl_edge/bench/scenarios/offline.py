@@ -1,140 +1,133 @@
-"""Scenario `offline`: whole sequences embedded as fast as can be, as when people are enrolled.
+"""Scenario `offline`: throughput of whole sequences, as when people are enrolled.
 
 A row per backend, precision, batch and length; silhouettes are there already, so neither video nor
 segmentation is in it. Reported besides: how long the test half of CASIA-B would take, 5,485
-sequences. How many frames those have is not known to us: a row says how many it assumes, windows of
-30 frames, and with --full whole walks of 90 too.
+sequences. How many frames those have is not known to us: a row states how many it assumes, windows
+of 30 frames, and with --full whole walks of 90 too.
 
 `values`, from the total time of the samples, since throughput is of all and not of the median:
 `sequences_per_s`, `frames_per_s`
 `sequences_per_core_minute`  on a CPU, by the threads used
 `casia_b_test_minutes`       for all 5,485 sequences, on all threads
-`best_batch`                 which batch gave most to this contender at this length
+`best_batch`                 which batch gave most to this backend at this length
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-from cstl_edge.arrays import Silhouettes
 from cstl_edge.bench import inputs
-from cstl_edge.bench.backends.base import Missing
-from cstl_edge.bench.backends.encoders import Embedder, cores_of, embedders, result
+from cstl_edge.bench.backends.base import Unavailable, cores_of
+from cstl_edge.bench.backends.embedders import Embedder, embedders
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.output_check import Agreement
+from cstl_edge.bench.output_check import OutputCheck
 from cstl_edge.bench.record import Case, Ran, Row
-from cstl_edge.bench.scenarios.streaming_cases import (
-    Reference,
-    named_outputs,
-    open_reference,
-    wrong_answers,
-)
+from cstl_edge.bench.scenarios.base import WINDOW, wrong_answers
+from cstl_edge.bench.scenarios.streaming_cases import Reference, open_reference
 from cstl_edge.errors import CstlEdgeError
-from cstl_edge.measure.timing import Timed, in_turn
+from cstl_edge.measure.timing import measure_interleaved
 from cstl_edge.runtime.base import Embedded
 
 CASIA_B_TEST = 5485
 """Sequences of the 50 test people that the field's toolbox finds (5,500 were recorded)."""
-WINDOW, WALK = 30, 90  # frames
+WALK = 90  # frames
 SHORT, DEFAULT, FULL = (2,), (1, 8), (1, 2, 4, 8, 16, 32)  # sequences of a batch
 LEAST_SAMPLES = 3
 """A batch holds many sequences, so fewer calls do; never fewer than these."""
 
 
 def rows(context: Context) -> Iterator[Row]:
-    """Yield the rows of one contender after the other, its batches measured in turn."""
+    """Yield the rows of one backend after the other, its batches measured in turn."""
     lengths = (WINDOW, WALK) if context.full else (WINDOW,)
     with ExitStack() as stack:
         references = [
-            stack.enter_context(open_reference(context, inputs.walk(s, context.subject.size)[0]))
+            stack.enter_context(open_reference(context, inputs.walk(s, context.model.size)[0]))
             for s in lengths
         ]
-        for found in embedders(context):
-            if isinstance(found, Missing):
-                yield _row(context, found.name, Case(graph="full"), skipped=found.reason)
+        for embedder in embedders(context):
+            if isinstance(embedder, Unavailable):
+                case = Case(graph="full")
+                yield context.row("offline", embedder.name, case=case, skipped=embedder.reason)
                 continue
             for reference in references:
                 case = Case(graph="full", frames=len(reference.walk))
-                context.tell(f"offline: {found.name}, {case.frames} frames")
+                context.progress(f"offline: {embedder.name}, {case.frames} frames")
                 try:
-                    yield from _length(context, found, reference, case)
+                    yield from _one_length(context, embedder, reference, case)
                 except CstlEdgeError as err:
-                    yield _row(context, found.name, case, skipped=str(err))
+                    yield context.row("offline", embedder.name, case=case, skipped=str(err))
 
 
 def throughput(batch: int, frames: int, wall_ms: list[float], ran: Ran) -> dict[str, float]:
-    """Return the figures of a batch, from the raw times of its calls [ms].
+    """Return the figures of a batch.
+
+    Args:
+        batch: sequences of a call
+        frames: of a sequence
+        wall_ms: raw times of the calls [ms]
+        ran: as the backend ran, for the cores it used
 
     >>> ran = Ran(backend="", provider="cpu", precision="", computed_in="", version="", threads=2)
     >>> throughput(4, 30, [150.0, 250.0], ran)["sequences_per_core_minute"]
     600.0
+
     """
     per_s = 1e3 * batch * len(wall_ms) / sum(wall_ms)
-    found = {
+    values = {
         "sequences_per_s": per_s,
         "frames_per_s": per_s * frames,
         "casia_b_test_minutes": CASIA_B_TEST / per_s / 60,
     }
     if cores := cores_of(ran):
-        found["sequences_per_core_minute"] = 60 * per_s / cores
-    return found
+        values["sequences_per_core_minute"] = 60 * per_s / cores
+    return values
 
 
-def _length(context: Context, found: Embedder, reference: Reference, case: Case) -> Iterator[Row]:
-    """Yield the batches of one contender at one length, those that answer wrongly without times."""
-    frames, size = len(reference.walk), context.subject.size
+def _one_length(
+    context: Context, embedder: Embedder, reference: Reference, case: Case
+) -> Iterator[Row]:
+    """Yield the batches of one backend at one length, those with wrong answers without times."""
+    frames, size = len(reference.walk), context.model.size
     batches = FULL if context.full else SHORT if context.short else DEFAULT
-    given = {n: inputs.feed("full", n, frames, size)["silhouettes"] for n in batches}
-    agreements: dict[str, Agreement] = {}
-    for n, silhouettes in given.items():
-        answered = found.whole.encode(silhouettes)
-        agreements[str(n)] = _agreement(reference, found.ran(), answered)
-    timed = in_turn(
-        {str(n): lambda n=n: _encode(found, given[n]) for n in given if agreements[str(n)].ok},  # type: ignore[misc]
+    walks = {n: inputs.feed("full", n, frames, size)["silhouettes"] for n in batches}
+    checks: dict[int, OutputCheck] = {}
+    for n, silhouettes in walks.items():
+        answers = embedder.encoder.encode(silhouettes)
+        checks[n] = _check(reference, embedder.ran(), answers)
+
+    def encode(silhouettes: Any) -> None:
+        embedder.encoder.encode(silhouettes)
+
+    timings = measure_interleaved(
+        {str(n): partial(encode, walks[n]) for n in walks if checks[n].ok},
         warm_up_s=context.budget.warm_up_s,
         seconds=context.budget.seconds,
         samples=max(LEAST_SAMPLES, context.budget.samples // 3),
     )
-    ran, shown = found.ran(), inputs.walk(frames, size)[1]
+    ran, shown = embedder.ran(), inputs.walk(frames, size)[1]
     figures = {
-        n: throughput(int(n), frames, one.samples["wall"], ran)
-        for n, one in timed.items()
-        if one.samples["wall"]
+        int(n): throughput(int(n), frames, timing.samples["wall"], ran)
+        for n, timing in timings.items()
+        if timing.samples["wall"]
     }
     best = max(figures, key=lambda n: figures[n]["sequences_per_s"], default=None)
-    for key, agreement in agreements.items():
-        told: dict[str, Any] = {"ran": ran, "details": {"silhouettes": shown}}
-        if key in timed:
-            values = figures.get(key, {}) | ({"best_batch": int(best)} if best else {})
-            told |= {"check": agreement.check, "values": values, **_told(timed[key])}
+    for n, check in checks.items():
+        fields: dict[str, Any] = {"ran": ran, "details": {"silhouettes": shown}}
+        if str(n) in timings:
+            values = figures.get(n, {}) | ({"best_batch": best} if best else {})
+            fields |= {"check": check.check, "values": values, **vars(timings[str(n)])}
         else:
-            told |= wrong_answers(agreement)
-        yield _row(context, found.name, case.model_copy(update={"batch": int(key)}), **told)
+            fields |= wrong_answers(check)
+        batch = case.model_copy(update={"batch": n})
+        yield context.row("offline", embedder.name, case=batch, **fields)
 
 
-def _encode(found: Embedder, silhouettes: Silhouettes) -> None:
-    found.whole.encode(silhouettes)
-
-
-def _agreement(reference: Reference, ran: Ran, answered: Embedded) -> Agreement:
-    """Hold every sequence of a batch, each a turn of the walk, against the reference."""
-    agreement = reference.agreement(ran)
-    for i, (embedding, salient) in enumerate(zip(*answered, strict=True)):
-        agreement.reference = reference.at(i)
-        agreement.look(named_outputs(embedding[None], salient[None]))
-    return agreement
-
-
-def _told(timed: Timed) -> dict[str, Any]:
-    return {
-        "samples": timed.samples,
-        "dropped": timed.dropped,
-        "warnings": timed.warnings,
-        "conditions": timed.conditions,
-    }
-
-
-def _row(context: Context, contender: str, case: Case, **told: Any) -> Row:
-    return result(context, "offline", contender, case=case, **told)
+def _check(reference: Reference, ran: Ran, answers: Embedded) -> OutputCheck:
+    """Compare every sequence of a batch, each a turn of the walk, with the reference."""
+    output_check = reference.output_check(ran)
+    for i, (embedding, salient_frames) in enumerate(zip(*answers, strict=True)):
+        reference.compare(output_check, i, embedding, salient_frames)
+    return output_check

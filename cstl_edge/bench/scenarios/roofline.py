@@ -1,6 +1,6 @@
-"""Nearness to the limit: what this machine can do at most, what each graph needs at least.
+"""Scenario `roofline`: the most that this machine computes, the least that each graph needs.
 
-Rows of three kinds, told apart by `details["kind"]`, all of scenario `roofline`:
+Rows of three kinds, distinguished by `details["kind"]`, all of scenario `roofline`:
 
 `arithmetic`  a kernel's rate. `values`: `gmacs_per_s` (10^9 multiply-adds per second; twice that is
               GFLOP/s). `details`: `precision` (float32, tfloat32, float16, bfloat16, int8),
@@ -13,9 +13,10 @@ Rows of three kinds, told apart by `details["kind"]`, all of scenario `roofline`
               `gbytes` (inputs, weights and outputs once: the least), `gbytes_weights` (of them) and
               `gbytes_between` (tensors between nodes if none were fused). `details`: `precision`
               (float32, float16, int8: of the file). `contender`: `cost float32`. A few cases only:
-              costs are linear in batch and batch times frames, so `limits.Limits` knows the rest.
+              costs are linear in batch and batch times frames, so `limits.MachineLimits` derives
+              the rest.
 
-`limits.Limits` lays rows of times against them; the picture is drawn from it.
+`limits.MachineLimits` compares rows of times with them; the roofline picture is drawn from it.
 """
 
 from __future__ import annotations
@@ -30,11 +31,10 @@ from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.roofline.kernel import ROUNDS, Kernel, measure_kernel
 from cstl_edge.bench.roofline.op_count import Cost, compose, count_cost
 from cstl_edge.bench.roofline.peaks import kernels
-from cstl_edge.bench.scenarios.graph import SIZES
+from cstl_edge.bench.scenarios.base import WINDOW, other_size
 from cstl_edge.errors import CstlEdgeError, one_line
 from cstl_edge.runtime.manifest import Manifest
 
-WINDOW = 30
 CASES = {
     "frames": ((1, None), (2, None)),
     "head": ((1, WINDOW), (2, WINDOW), (1, 2 * WINDOW)),
@@ -48,12 +48,11 @@ KERNEL_SHARE = 0.3
 def rows(context: Context) -> Iterator[Row]:
     """Yield the peaks of this machine, then the costs of the exported graphs."""
     for kernel in kernels(context.threads):
-        context.tell(f"roofline: {kernel.name}, {kernel.precision}")
+        context.progress(f"roofline: {kernel.name}, {kernel.precision}")
         yield _peak(context, kernel)
     yield from _of_model(context)
     if context.full:  # `graph` runs the other size of silhouettes then
-        other = next(size for size in SIZES if size != context.subject.size)
-        yield from _of_model(with_random_weights(context, other))
+        yield from _of_model(with_random_weights(context, other_size(context)))
 
 
 def _of_model(context: Context) -> Iterator[Row]:
@@ -64,66 +63,65 @@ def _of_model(context: Context) -> Iterator[Row]:
 
 
 def _peak(context: Context, kernel: Kernel) -> Row:
-    """Measure a kernel; where this machine cannot, its row says why."""
-    what = kernel.precision if kernel.kind == "arithmetic" else "bandwidth"
-    row = Row(
-        run=context.run,
-        scenario="roofline",
-        contender=f"peak {what}: {kernel.name}",
-        ran=kernel.ran,
-        details={
+    """Measure a kernel; where this machine cannot, its row has the reason."""
+    arithmetic = kernel.kind == "arithmetic"
+    what = kernel.precision if arithmetic else "bandwidth"
+    fields: dict[str, Any] = {
+        "subject": None,  # of the machine, whatever the network
+        "ran": kernel.ran,
+        "details": {
             "kind": kernel.kind,
             "device": kernel.device,
             "kernel": kernel.name,
-            **({"precision": kernel.precision} if kernel.kind == "arithmetic" else kernel.details),
+            **({"precision": kernel.precision} if arithmetic else kernel.details),
         },
-        environment=context.environment,
-    )
+    }
     try:
         seconds = KERNEL_SHARE * context.budget.seconds
         peak = measure_kernel(kernel, seconds, 1 if context.short else ROUNDS)
     except (ImportError, RuntimeError, CstlEdgeError) as err:
-        return row.model_copy(update={"skipped": one_line(err) or type(err).__name__})
-    if kernel.kind == "arithmetic":
-        values = {"gmacs_per_s": peak.rate}
+        fields["skipped"] = one_line(err) or type(err).__name__
     else:
-        values = {"gbytes_per_s": peak.rate, "megabytes": kernel.details["bytes"] / 1e6}
-    told = {"dropped": peak.dropped, "conditions": peak.conditions, "values": values}
-    return row.model_copy(update={"samples": {"wall": peak.samples_ms}, **told})
+        fields |= {"samples": {"wall": peak.samples_ms}}
+        fields |= {"dropped": peak.dropped, "conditions": peak.conditions}
+        if arithmetic:
+            fields["values"] = {"gmacs_per_s": peak.rate}
+        else:
+            megabytes = kernel.details["bytes"] / 1e6
+            fields["values"] = {"gbytes_per_s": peak.rate, "megabytes": megabytes}
+    return context.row("roofline", f"peak {what}: {kernel.name}", **fields)
 
 
 def _costs(
     context: Context, manifest: Manifest, graphs: dict[str, bytes], name: str, precision: str
 ) -> Iterator[Row]:
-    """Count the graphs of one precision; `full` is counted as `frames`, then `head`."""
+    """Count the graphs of one precision; `full` is counted as `frames`, then `head`.
+
+    name, precision: as the manifest and as the results name it
+    """
     import onnx
 
     files = dict(zip(("frames", "head"), manifest.graphs(name, "onnxruntime"), strict=True))
     models = {graph: onnx.load_model_from_string(graphs[file]) for graph, file in files.items()}
     shape = manifest.shape
-    features = (shape.parts, shape.channels)
 
     @cache
     def cost(graph: str, batch: int, frames: int | None) -> Cost:
         if graph == "frames":
             return count_cost(models["frames"], {"silhouettes": (batch, *shape.size)})
         assert frames is not None
-        sizes = {"features": (batch, frames, *features), "lengths": (batch,)}
-        head = count_cost(models["head"], sizes)
+        features = (batch, frames, shape.parts, shape.channels)
+        head = count_cost(models["head"], {"features": features, "lengths": (batch,)})
         return head if graph == "head" else compose(cost("frames", batch * frames, None), head)
 
     for graph, cases in CASES.items():
         for batch, frames in cases:
-            case = Case(graph=graph, batch=batch, frames=frames)  # type: ignore[arg-type]
-            yield Row(
-                run=context.run,
-                scenario="roofline",
-                contender=f"cost {precision}",
-                subject=context.subject,
-                case=case,
+            yield context.row(
+                "roofline",
+                f"cost {precision}",
+                case=Case(graph=graph, batch=batch, frames=frames),  # type: ignore[arg-type]
                 values=_values(cost(graph, batch, frames)),
                 details={"kind": "cost", "precision": precision},
-                environment=context.environment,
             )
 
 

@@ -325,9 +325,11 @@ def test_the_command_ends_with_the_file(monkeypatch, board_tree, results):
     for function in (bundle.detect_board, bundle.advice, bundle.pack_bundle):
         monkeypatch.setattr(function, "__defaults__", (root,))
     made = SimpleNamespace(engines=None, folder=results.parent / "model")
-    monkeypatch.setattr("cstl_edge.bench.run.make_context", lambda wish, tell: made)
+    monkeypatch.setattr("cstl_edge.bench.run.make_context", lambda options, progress: made)
     monkeypatch.setattr("cstl_edge.cli.bench._measured", lambda *_: results)
-    monkeypatch.setattr("cstl_edge.doctor.report", lambda: EXAMINED)
+    monkeypatch.setattr(
+        "cstl_edge.doctor.report", lambda: SimpleNamespace(to_dict=lambda: EXAMINED)
+    )
     done = CliRunner().invoke(app, ["bench", "--jetson"])
     assert done.exit_code == 0, done.output
     (path,) = results.parent.glob("*.zip")

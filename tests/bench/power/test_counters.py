@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from cstl_edge.bench.power import counters
-from cstl_edge.bench.power.counters import Nvml, Rapl
+from cstl_edge.bench.power.counters import NvmlMeter, RaplMeter
 from cstl_edge.bench.power.open import open_meters
 from cstl_edge.errors import DataError, SourceUnavailable
 
@@ -49,7 +49,7 @@ class Library:
 
 def test_the_energy_counter_is_taken_where_there_is_one():
     library = Library()
-    meter = Nvml(library)
+    meter = NvmlMeter(library)
     before = meter.read()["gpu"]
     library.mj += 1500
     assert meter.read()["gpu"] - before == pytest.approx(1.5)
@@ -59,17 +59,17 @@ def test_the_energy_counter_is_taken_where_there_is_one():
 
 
 def test_power_is_taken_where_there_is_no_counter():
-    meter = Nvml(Library(counter=False))
+    meter = NvmlMeter(Library(counter=False))
     assert (meter.kind, meter.read()) == ("watts", {"gpu": 72.5})
 
 
 def test_a_gpu_that_is_not_there_or_vanishes_is_one_line():
     library = Library(gpus=0)
     with pytest.raises(SourceUnavailable, match="NVML finds no GPU: Invalid Argument"):
-        Nvml(library)
+        NvmlMeter(library)
     assert library.open == 0
     library = Library()
-    meter = Nvml(library)
+    meter = NvmlMeter(library)
     library.counter = False
     with pytest.raises(SourceUnavailable, match=r"counter does not answer \(Not Supported\)"):
         meter.read()
@@ -78,12 +78,12 @@ def test_a_gpu_that_is_not_there_or_vanishes_is_one_line():
 def test_without_the_package_the_remedy_is_said(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
     with pytest.raises(SourceUnavailable, match="pip install nvidia-ml-py"):
-        Nvml()
+        NvmlMeter()
 
 
 def test_a_counter_that_begins_anew_is_counted_on(board_tree):
     root = board_tree("pc")
-    meter = Rapl(root)
+    meter = RaplMeter(root)
     assert meter.scopes == {"package": ("package-0",)}  # no core, no psys: they are in it or around
     before = meter.read()["package-0"]
     (root / PACKAGE / "energy_uj").write_text("1000000\n")
@@ -103,12 +103,12 @@ def test_a_counter_for_root_only_names_the_remedy(board_tree, monkeypatch):
 
     monkeypatch.setattr(counters.Path, "read_bytes", denied)
     with pytest.raises(SourceUnavailable, match=r"root only: sudo chmod a\+r .*/energy_uj"):
-        Rapl(root)
+        RaplMeter(root)
 
 
 def test_a_counter_that_vanishes_or_says_nonsense_is_one_line(board_tree):
     root = board_tree("pc")
-    meter = Rapl(root)
+    meter = RaplMeter(root)
     (root / PACKAGE / "energy_uj").write_text("much")
     with pytest.raises(DataError, match="expected a whole number; got b'much'"):
         meter.read()
@@ -118,7 +118,7 @@ def test_a_counter_that_vanishes_or_says_nonsense_is_one_line(board_tree):
 
 
 def test_all_meters_of_a_machine_are_opened(board_tree):
-    found = open_meters(board_tree("pc"), lambda: Nvml(Library()))
+    found = open_meters(board_tree("pc"), lambda: NvmlMeter(Library()))
     assert [meter.kind for meter in found.meters] == ["joules", "joules"]
     assert found.headline("cpu") == "package"
     assert found.headline("gpu") == "gpu"
@@ -127,8 +127,8 @@ def test_all_meters_of_a_machine_are_opened(board_tree):
 
 def test_a_meter_that_opens_and_does_not_answer_is_none(board_tree):
     library = Library(counter=False, power=False)  # as on a board
-    found = open_meters(board_tree("thor"), lambda: Nvml(library))
+    found = open_meters(board_tree("thor"), lambda: NvmlMeter(library))
     assert [meter.name for meter in found.meters] == ["INA3221/INA238 rails through sysfs"]
-    assert found.looked[0] == "NVML power does not answer (Not Supported): run `power` again"
+    assert found.missing[0] == "NVML power does not answer (Not Supported): run `power` again"
     assert library.open == 0
     found.close()

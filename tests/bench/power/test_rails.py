@@ -6,7 +6,7 @@ import os
 import pytest
 
 from cstl_edge.bench.power.open import open_meters
-from cstl_edge.bench.power.rails import Rails, find_channels, scopes
+from cstl_edge.bench.power.rails import RailMeter, find_channels, scopes
 from cstl_edge.errors import DataError, SourceUnavailable
 
 CHIP = "sys/class/hwmon/hwmon1"
@@ -33,7 +33,7 @@ SUMS = {
 
 
 def rails_of(root):
-    return Rails(find_channels(root))
+    return RailMeter(find_channels(root))
 
 
 @pytest.mark.parametrize("board", WATTS)
@@ -116,7 +116,7 @@ def test_a_machine_without_any_meter_says_what_was_looked_for(tmp_path):
 
     found = open_meters(tmp_path, no_gpu)
     assert found.meters == []
-    rails, nvml, rapl = found.looked
+    rails, nvml, rapl = found.missing
     assert rails == "no labelled channel of ina3221, ina3221x, ina238 in /sys/class/hwmon"
     assert nvml == "NVML finds no GPU: Driver Not Loaded"
     assert rapl == "no processor package in /sys/class/powercap"

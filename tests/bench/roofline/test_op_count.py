@@ -216,7 +216,7 @@ def test_as_torch_counts_it(graph):
             network.frame_features(*given)
         else:
             module(*given)
-    model = graphs.build(network, graph)
+    model = graphs.build_graph(network, graph)
     sizes = {value.name: tuple(x.shape) for value, x in zip(model.graph.input, given, strict=True)}
     assert count_cost(model, sizes).total_macs == counter.get_total_flops() // 2
 

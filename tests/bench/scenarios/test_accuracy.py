@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cstl_edge.bench.backends.base import Missing
-from cstl_edge.bench.backends.encoders import Embedder
+from cstl_edge.bench.backends.base import Unavailable
+from cstl_edge.bench.backends.embedders import Embedder
 from cstl_edge.bench.record import Ran
 from cstl_edge.bench.scenarios import accuracy
 from cstl_edge.bench.scenarios.accuracy import (
@@ -16,7 +16,7 @@ from cstl_edge.bench.scenarios.accuracy import (
 )
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.evaluation.closed_set import rank1_table
-from cstl_edge.evaluation.embeddings import PROBES, Walks
+from cstl_edge.evaluation.embeddings import PROBES, LabelledEmbeddings
 from cstl_edge.evaluation.open_set import search
 from cstl_edge.evaluation.protocols import trials
 from cstl_edge.runtime import Embedded
@@ -56,7 +56,7 @@ def embeddings(data, noise, seed=0):
 def walks(count=6, noise=0.8, seed=0):
     data = people(count)
     vectors = embeddings(data, noise, seed)
-    return Walks(vectors, data.people, data.sequences, data.views_deg)
+    return LabelledEmbeddings(vectors, data.people, data.sequences, data.views_deg)
 
 
 class Told:
@@ -127,7 +127,7 @@ def field(monkeypatch):
 
     def take(data, *found):
         monkeypatch.setattr(accuracy, "walkers_set", lambda context: data)
-        monkeypatch.setattr(accuracy, "embedders", lambda context, anew: iter(found))
+        monkeypatch.setattr(accuracy, "embedders", lambda context: iter(found))
 
     return take
 
@@ -145,7 +145,7 @@ def test_differences_are_from_the_first_float32(plain, field):
         embedder("onnxruntime float32", plainly, ran()),
         embedder("onnxruntime int8", worse, ran("int8")),
         embedder("pytorch float32", plainly, ran()),
-        Missing("openvino int8", "not here"),
+        Unavailable("openvino int8", "not here"),
     )
     rows = {row.contender: row for row in accuracy.rows(plain)}
     half, full, int8, torch, absent = rows.values()

@@ -7,12 +7,11 @@ import time
 import numpy as np
 import pytest
 
-from cstl_edge.bench.backends.encoders import candidates
+from cstl_edge.bench.backends.open import streaming_backends
 from cstl_edge.bench.record import Case
 from cstl_edge.bench.scenarios import end_to_end, synthetic_street
 from cstl_edge.bench.scenarios.end_to_end import LEVELS, MOST_LATE_MS, PipelineResult, climb
 from cstl_edge.errors import ConfigError
-from cstl_edge.live.segmentation.open import SEGMENTERS
 from cstl_edge.live.sources.stream import LiveSource
 
 pytestmark = pytest.mark.usefixtures("unprobed")
@@ -51,7 +50,7 @@ def test_a_street_holds_with_few_drops_and_little_delay():
 
 def test_the_clip_passes_every_stage(plain):
     (row,) = (row for row in end_to_end.rows(plain) if not row.skipped)
-    assert row.contender == f"onnxruntime float32, {SEGMENTERS[0]}"
+    assert row.contender == "onnxruntime float32, roi"
     assert (row.case.source, row.case.walkers) == ("walk.mp4", None)
     frames = len(row.samples["total"])
     assert frames == pytest.approx(30 * (2.5 - 1.5), abs=8)
@@ -74,12 +73,12 @@ def test_a_street_is_searched_for_the_most_walkers(plain, monkeypatch):
 
     monkeypatch.setattr(end_to_end, "_pictures", lambda walkers: [np.zeros((4, 4, 3), np.uint8)])
     monkeypatch.setattr(end_to_end, "run_pipeline", run)
-    told = end_to_end._street(plain, None, None, "roi")
-    assert told["values"]["walkers"] == 4
-    assert (told["case"].walkers, told["case"].paced_hz) == (4, 25.0)
-    assert told["case"].source == synthetic_street.street_uri(4)
-    assert told["samples"]["total"][-1] == 4.0
-    tried = {one["walkers"]: one["holds"] for one in told["details"]["tried"]}
+    case, fields = end_to_end._street(plain, None, None, "person-mask")
+    assert fields["values"]["walkers"] == 4
+    assert (case.walkers, case.paced_hz) == (4, 25.0)
+    assert case.source == synthetic_street.street_uri(4)
+    assert fields["samples"]["total"][-1] == 4.0
+    tried = {one["walkers"]: one["holds"] for one in fields["details"]["tried"]}
     assert tried == {8: False, 4: True}
 
 
@@ -88,19 +87,19 @@ def test_where_nothing_holds_the_smallest_street_is_shown(plain, monkeypatch):
     monkeypatch.setattr(
         end_to_end, "run_pipeline", lambda source, *_: source.close() or passed(1.0)
     )
-    told = end_to_end._street(plain, None, None, "roi")
-    assert told["values"]["walkers"] == 0
-    assert told["case"].walkers == 4
+    case, fields = end_to_end._street(plain, None, None, "person-mask")
+    assert fields["values"]["walkers"] == 0
+    assert case.walkers == 4
 
 
 def test_the_long_form_has_the_street_as_it_comes_too(plain, monkeypatch):
     monkeypatch.setattr(end_to_end, "run_pipeline", lambda source, *_: source.close() or passed())
-    monkeypatch.setattr(end_to_end, "_street", lambda *_: {"segmenter": "x", "case": Case()})
+    monkeypatch.setattr(end_to_end, "_street", lambda *_: (Case(), {}))
     monkeypatch.setattr(end_to_end, "open_source", lambda uri, **_: Closed())
     longer = dataclasses.replace(plain, short=False, full=True)
     rows = [row for row in end_to_end.rows(longer) if not row.skipped]
     shown = [row.case.source for row in rows if row.contender == "onnxruntime float32, plate"]
-    assert shown == ["walk.mp4", end_to_end.ONE_BY_ONE]
+    assert shown == ["walk.mp4", None, end_to_end.ONE_BY_ONE]
     assert end_to_end.ONE_BY_ONE.startswith("synthetic://8?")
 
 
@@ -122,12 +121,12 @@ class Hasty(synthetic_street.PacedCamera):
 def test_frames_are_counted_and_timed_from_the_camera(plain):
     """What is not looked at is dropped, and counted from the first second on."""
     scene = synthetic_street.draw_street(1, seconds=1.6)
-    (found, *_) = (one for one in candidates(plain) if one.name == "onnxruntime float32")
-    encoder = found.open()
+    (found, *_) = (one for one in streaming_backends(plain) if one.name == "onnxruntime float32")
+    encoder = found.open_encoder()
     with end_to_end._gallery(encoder) as gallery:
         assert gallery.templates == 80
         source = LiveSource("x", lambda: Hasty(scene, synthetic_street.FPS))
-        one = end_to_end.run_pipeline(source, encoder, gallery, "plate")
+        one = end_to_end.run_pipeline(source, encoder, gallery, "background")
     looked_at = len(one.samples["segment"])
     steady = len(one.samples["total"])
     assert looked_at + source.dropped == len(scene)

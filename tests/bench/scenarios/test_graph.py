@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cstl_edge.bench.backends.base import USUAL, Call, Contender, Missing
-from cstl_edge.bench.output_check import LIMITS, Agreement
+from cstl_edge.bench.backends.base import BASELINE, Backend, GraphUnderTest, Unavailable
+from cstl_edge.bench.output_check import LIMITS, OutputCheck
 from cstl_edge.bench.record import Case, Ran
 from cstl_edge.bench.scenarios import graph
 from cstl_edge.errors import BackendUnavailable, ModelError
@@ -19,7 +19,7 @@ def field(monkeypatch):
     """Let made-up contenders run; returns a function that takes them."""
 
     def take(*found):
-        monkeypatch.setattr(graph, "contenders", lambda context: iter(found))
+        monkeypatch.setattr(graph, "backends", lambda context: iter(found))
 
     return take
 
@@ -37,9 +37,10 @@ def made_up(name, answer, stages=None, graphs=("frames", "full"), precision="flo
         def outputs():
             return {"features": answer(count[0])}
 
-        return Call(RAN.model_copy(update={"precision": precision}), run, outputs)
+        ran = RAN.model_copy(update={"precision": precision})
+        return GraphUnderTest(ran=ran, inputs=feed, run=run, outputs=outputs)
 
-    return Contender(name, prepare, graphs=graphs)
+    return Backend(name, prepare, graphs=graphs)
 
 
 def right(number):
@@ -63,27 +64,27 @@ def test_every_contender_has_a_row_per_case_with_samples_and_a_check(reduced):
     names = [r.contender for r in with_figures if r.case.graph == "full"]
     assert names[:3] == ["onnxruntime float32", "onnxruntime float16", "onnxruntime int8"]
     missing = {row.contender: row.skipped for row in rows if row.skipped}
-    assert {USUAL, "tensorrt float16"} <= {*missing}
+    assert {BASELINE, "tensorrt float16"} <= {*missing}
 
 
 def test_pytorch_is_the_reference_where_it_is(trained):
     rows = [row for row in graph.rows(trained) if row.samples]
-    assert {row.check.reference.split(",")[0] for row in rows} == {USUAL}
+    assert {row.check.reference.split(",")[0] for row in rows} == {BASELINE}
     assert all(row.check.cosine > 0.99 for row in rows)
 
 
 def test_the_head_is_fed_what_the_reference_makes_of_a_walk(trained, monkeypatch):
     monkeypatch.setattr(graph, "SHORT", [case for case in graph.DEFAULT if case.graph == "head"])
     rows = [row for row in graph.rows(trained) if row.case != Case()]
-    assert {"onnxruntime float32", USUAL} <= {row.contender for row in rows if row.samples}
+    assert {"onnxruntime float32", BASELINE} <= {row.contender for row in rows if row.samples}
     assert "onnxruntime int8" not in {row.contender for row in rows}
 
 
 def test_who_answers_wrongly_from_the_start_has_no_time(reduced, field):
     wrong = lambda number: np.full((1, 4, 8), [1, -1] * 4, np.float32)  # noqa: E731
-    field(made_up(USUAL, right), made_up("other", wrong))
+    field(made_up(BASELINE, right), made_up("other", wrong))
     rows = {row.contender: row for row in graph.rows(reduced) if row.case.paced_hz is None}
-    assert rows[USUAL].samples["wall"]
+    assert rows[BASELINE].samples["wall"]
     assert not rows["other"].samples
     assert rows["other"].check.ok is False
     assert "answers wrongly" in rows["other"].skipped
@@ -91,7 +92,7 @@ def test_who_answers_wrongly_from_the_start_has_no_time(reduced, field):
 
 def test_who_begins_to_answer_wrongly_while_measured_has_no_time(reduced, field):
     turns = lambda number: right(number) if number < 3 else -right(number)  # noqa: E731
-    field(made_up(USUAL, right), made_up("other", turns))
+    field(made_up(BASELINE, right), made_up("other", turns))
     rows = [row for row in graph.rows(reduced) if row.contender == "other"]
     assert rows
     assert not any(row.samples for row in rows)
@@ -99,7 +100,7 @@ def test_who_begins_to_answer_wrongly_while_measured_has_no_time(reduced, field)
 
 
 def test_stages_of_the_device_stand_beside_the_wall(reduced, field):
-    field(made_up(USUAL, right, stages={"h2d": 0.1, "compute": 2.0, "d2h": 0.1, "enqueue": 1.9}))
+    field(made_up(BASELINE, right, stages={"h2d": 0.1, "compute": 2.0, "d2h": 0.1, "enqueue": 1.9}))
     rows = [row for row in graph.rows(reduced) if row.samples]
     assert {*rows[0].samples} >= {"wall", "h2d", "compute", "d2h", "enqueue"}
     assert any("enqueue" in warning for warning in rows[0].warnings)
@@ -109,10 +110,10 @@ def test_who_does_not_open_has_a_row_with_the_reason_and_the_others_go_on(reduce
     def refuse(which, feed):
         raise BackendUnavailable("no such thing here")
 
-    field(made_up(USUAL, right), Contender("other", refuse), Missing("third", "not installed"))
+    field(made_up(BASELINE, right), Backend("other", refuse), Unavailable("third", "not installed"))
     rows = [*graph.rows(reduced)]
-    told = {(row.contender, row.skipped) for row in rows if row.skipped}
-    assert told == {("other", "no such thing here"), ("third", "not installed")}
+    reasons = {(row.contender, row.skipped) for row in rows if row.skipped}
+    assert reasons == {("other", "no such thing here"), ("third", "not installed")}
     assert any(row.samples for row in rows)
 
 
@@ -123,9 +124,11 @@ def test_what_is_opened_is_closed_even_if_a_call_fails(reduced, field):
         def fail():
             raise ModelError("broken")
 
-        return Call(RAN, fail, dict, lambda: closed.append(which))
+        return GraphUnderTest(
+            ran=RAN, inputs=feed, run=fail, outputs=dict, close=lambda: closed.append(which)
+        )
 
-    field(made_up(USUAL, right), Contender("other", prepare))
+    field(made_up(BASELINE, right), Backend("other", prepare))
     assert [row for row in graph.rows(reduced) if row.skipped == "broken"]
     assert closed == ["frames", "full"]
 
@@ -137,9 +140,9 @@ def test_without_a_reference_nothing_is_measured(reduced, field):
 
 
 def test_the_long_form_goes_over_batches_lengths_and_the_other_size(trained, field, monkeypatch):
-    field(made_up(USUAL, right, graphs=("frames",)), made_up("other", right, graphs=("frames",)))
+    field(made_up(BASELINE, right, graphs=("frames",)), made_up("other", right, graphs=("frames",)))
     monkeypatch.setattr(
-        "cstl_edge.bench.model_under_test.export_once", lambda weights, tell: trained.folder
+        "cstl_edge.bench.model_under_test.export_once", lambda weights, progress: trained.folder
     )
     monkeypatch.setattr(
         "cstl_edge.bench.model_under_test.random_checkpoint", lambda config: config["size"]
@@ -153,7 +156,7 @@ def test_the_long_form_goes_over_batches_lengths_and_the_other_size(trained, fie
 
 
 def agreement(reference, precision="float32"):
-    return Agreement("reference", reference, LIMITS[precision])
+    return OutputCheck("reference", reference, LIMITS[precision])
 
 
 def test_a_part_from_another_frame_is_left_out_but_counted():
@@ -164,7 +167,7 @@ def test_a_part_from_another_frame_is_left_out_but_counted():
     other[0, 3], moved[0, 3] = -embedding[0, 3], 7
     for precision, ok in (("float16", True), ("float32", False)):
         found = agreement({"embedding": embedding, "salient_frames": frames}, precision)
-        found.look({"embedding": other, "salient_frames": moved})
+        found.add({"embedding": other, "salient_frames": moved})
         assert (found.ok, found.other_frames) == (ok, 1)
         assert found.check.cosine == pytest.approx(1.0)
         assert "1 parts from another frame" in found.check.reference
@@ -178,13 +181,13 @@ def test_of_many_answers_the_share_of_other_frames_counts():
     right = {"embedding": embedding, "salient_frames": frames}
     other = np.where(moved[..., None] == 20, -embedding, embedding)
     found = agreement(right, "int8")
-    found.look({"embedding": other, "salient_frames": moved})
+    found.add({"embedding": other, "salient_frames": moved})
     assert not found.ok
-    assert "6 parts of 1 answers" in found.wrong
-    found.look(right)
+    assert "6 parts of 1 answers" in found.problem
+    found.add(right)
     assert found.ok
     alike = agreement(right, "int8")
-    alike.look({"embedding": embedding * np.float32(1.01), "salient_frames": moved})
+    alike.add({"embedding": embedding * np.float32(1.01), "salient_frames": moved})
     assert alike.ok, "other frames that say the same"
 
 
@@ -194,27 +197,27 @@ def test_an_answer_without_a_number_is_wrong(spoilt):
     bad = features.copy()
     bad[1, 2, 3] = spoilt
     found = agreement({"features": features}, "int8")
-    found.look({"features": bad})
+    found.add({"features": bad})
     assert not found.ok
     assert found.check.cosine == -1.0
 
 
 def test_an_answer_of_another_shape_is_wrong():
     found = agreement({"features": np.ones((2, 4, 8), np.float32)})
-    found.look({"features": np.ones((1, 4, 8), np.float32)})
+    found.add({"features": np.ones((1, 4, 8), np.float32)})
     assert not found.ok
 
 
 def test_a_right_direction_of_another_length_is_wrong_in_float32():
     found = agreement({"features": np.ones((2, 4, 8), np.float32)})
-    found.look({"features": np.full((2, 4, 8), 1.001, np.float32)})
+    found.add({"features": np.full((2, 4, 8), 1.001, np.float32)})
     assert found.check.cosine == pytest.approx(1.0)
     assert not found.ok
 
 
 def test_a_part_without_a_pixel_agrees_with_itself():
     found = agreement({"features": np.zeros((2, 4, 8), np.float32)})
-    found.look({"features": np.zeros((2, 4, 8), np.float32)})
+    found.add({"features": np.zeros((2, 4, 8), np.float32)})
     assert found.ok
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from standin_encoders import Wrong
 
-from cstl_edge.bench.backends import encoders
-from cstl_edge.bench.backends.encoders import Candidate
+from cstl_edge.bench.backends.base import StreamingBackend
 from cstl_edge.bench.scenarios import multi, streaming_cases
 from cstl_edge.bench.scenarios.multi import BUDGET_MS, MOST_WALKERS, PacedTrial, first_guess, search
 from cstl_edge.runtime import load
@@ -16,12 +15,6 @@ FINE, LATE = [1.0] * 100, [BUDGET_MS + 1] * 100
 HICCUP = [1.0] * 95 + [BUDGET_MS + 1] * 5
 
 pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
-
-
-@pytest.fixture
-def everybody(monkeypatch):
-    """Let the short form measure whoever is here."""
-    monkeypatch.setattr(encoders, "asked", lambda context, name: True)
 
 
 def machine(limit, asked=None):
@@ -152,19 +145,21 @@ def test_the_long_form_compares_ways_to_stream(plain, monkeypatch):
 
 def test_a_crowd_is_answered_like_its_windows(plain):
     encoder = load(plain.folder, threads=1)
-    walk = np.random.default_rng(0).integers(0, 2, (12, *plain.subject.size), np.uint8) * 255
+    walk = np.random.default_rng(0).integers(0, 2, (12, *plain.model.size), np.uint8) * 255
     reference = streaming_cases.Reference("x", encoder, walk.astype(np.uint8))
-    agreement = streaming_cases.crowd_check(encoder, reference, 4)
-    assert agreement.ok
-    assert agreement.looked_at >= 2 * streaming_cases.CROWD
+    output_check = streaming_cases.crowd_check(encoder, reference, 4)
+    assert output_check.ok
+    assert output_check.count >= 2 * streaming_cases.CROWD
     assert not streaming_cases.crowd_check(Wrong(encoder), reference, 4).ok
 
 
 def test_who_answers_wrongly_is_not_searched(plain, monkeypatch):
-    def candidates(context):
-        yield Candidate("onnxruntime int8", lambda: Wrong(load(context.folder, threads=1)))
+    def streaming_backends(context):
+        yield StreamingBackend(
+            "onnxruntime int8", open_encoder=lambda: Wrong(load(context.folder, threads=1))
+        )
 
-    monkeypatch.setattr(multi, "candidates", candidates)
+    monkeypatch.setattr(multi, "streaming_backends", streaming_backends)
     (row,) = multi.rows(plain)
     assert row.skipped.startswith("answers wrongly")
     assert not row.samples

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from cstl_edge.bench.backends import encoders
-from cstl_edge.bench.backends.base import Missing
-from cstl_edge.bench.backends.encoders import Embedder, ran_of
+from cstl_edge.bench.backends import embedders as embedders_module
+from cstl_edge.bench.backends import open as backend_table
+from cstl_edge.bench.backends.base import Unavailable, ran_of
+from cstl_edge.bench.backends.embedders import Embedder
 from cstl_edge.bench.record import Ran
 from cstl_edge.bench.scenarios import offline
 from cstl_edge.bench.scenarios.offline import throughput
 from cstl_edge.errors import ModelError
-from cstl_edge.measure.timing import Timed
+from cstl_edge.measure.timing import Timing
 from cstl_edge.runtime import load
 
 RAN = Ran(
@@ -21,16 +22,10 @@ RAN = Ran(
 pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
 
 
-@pytest.fixture
-def everybody(monkeypatch):
-    """Let the short form measure whoever is here."""
-    monkeypatch.setattr(encoders, "asked", lambda context, name: True)
-
-
 @pytest.fixture(autouse=True)
 def encoders_alone(monkeypatch):
-    """Leave out contenders that have no encoder: OpenVINO in bfloat16 compiles for every shape."""
-    monkeypatch.setattr(encoders, "contenders", lambda context: iter([]))
+    """Leave out backends that have no encoder: OpenVINO in bfloat16 compiles for every shape."""
+    monkeypatch.setattr(embedders_module, "backends", backend_table.streaming_backends)
 
 
 def test_throughput_is_of_the_whole_time():
@@ -69,12 +64,12 @@ def test_rows_agree_with_their_raw_samples(reduced):
 
 
 def test_the_best_batch_is_the_one_that_gave_most(reduced, monkeypatch):
-    def in_turn(runs, **how):
+    def measure_interleaved(runs, **how):
         for run in runs.values():
             run()
-        return {key: Timed({"wall": [{"1": 10.0, "3": 15.0, "4": 80.0}[key]]}) for key in runs}
+        return {key: Timing({"wall": [{"1": 10.0, "3": 15.0, "4": 80.0}[key]]}) for key in runs}
 
-    monkeypatch.setattr(offline, "in_turn", in_turn)
+    monkeypatch.setattr(offline, "measure_interleaved", measure_interleaved)
     monkeypatch.setattr(offline, "SHORT", (1, 3, 4))
     rows = [row for row in offline.rows(reduced) if row.contender == "onnxruntime int8"]
     assert [row.case.batch for row in rows] == [1, 3, 4]
@@ -104,7 +99,7 @@ def test_who_answers_wrongly_or_not_at_all_has_no_time(reduced, monkeypatch):
     def embedders(context):
         for name, whole in (("turned", Turned()), ("broken", Broken())):
             yield Embedder(name, whole, lambda: ran_of(encoder.info))
-        yield Missing("absent", "not here")
+        yield Unavailable("absent", "not here")
 
     monkeypatch.setattr(offline, "embedders", embedders)
     rows = {row.contender: row for row in offline.rows(reduced)}

@@ -1,16 +1,15 @@
 """The scenario: gross, idle and net, what is doubted, what is said where it cannot be measured."""
 
 import dataclasses
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from cstl_edge.bench.backends import encoders, onnxruntime
+from cstl_edge.bench.backends.open import BENCH_BACKENDS
 from cstl_edge.bench.context import Budget, Context
-from cstl_edge.bench.power import open, workloads
-from cstl_edge.bench.power.rails import Rails, find_channels
+from cstl_edge.bench.power.open import open_meters
+from cstl_edge.bench.power.rails import RailMeter, find_channels
 from cstl_edge.bench.power.workloads import RunningWorkload, Workload
 from cstl_edge.bench.record import Case, Check, ModelUnderTest, Ran, Row
 from cstl_edge.bench.scenarios import power
@@ -33,17 +32,17 @@ def context(monkeypatch):
         run="r",
         folder=FOLDER,
         weights=None,
-        subject=NETWORK,
+        model=NETWORK,
         threads=1,
         budget=Budget(warm_up_s=0, seconds=0.02, samples=1),
-        tell=lambda line: None,
+        progress=lambda line: None,
     )
 
 
 @pytest.fixture
 def board(board_tree, monkeypatch):
     """An Orin Nano that has no GPU for NVML."""
-    monkeypatch.setattr(power, "open_meters", lambda root: open.open_meters(root, _no_gpu))
+    monkeypatch.setattr(power, "open_meters", lambda root: open_meters(root, _no_gpu))
     return board_tree("orin_nano")
 
 
@@ -54,7 +53,7 @@ def _no_gpu():
 def runs(monkeypatch, run, check=lambda: None, name="onnxruntime float32", case=FULL):
     """Let the scenario have one load."""
     load = Workload(name, case, lambda stack: RunningWorkload(RAN, run, check))
-    monkeypatch.setattr(power, "loads_of", lambda context: [load])
+    monkeypatch.setattr(power, "workloads", lambda context: [load])
 
 
 def draw(root, idle_ma, busy_ma, times=2):
@@ -154,9 +153,9 @@ def test_a_meter_that_vanishes_is_one_line_and_the_end(context, board, monkeypat
             raise SourceUnavailable("the power rail stopped answering")
         return {"VDD_IN": 5.0, "VDD_CPU_GPU_CV": 1.0, "VDD_SOC": 1.0}
 
-    monkeypatch.setattr(Rails, "read", vanishing)
+    monkeypatch.setattr(RailMeter, "read", vanishing)
     load = Workload("a", FULL, lambda stack: RunningWorkload(RAN, lambda: 1, lambda: None))
-    monkeypatch.setattr(power, "loads_of", lambda context: [load, load])
+    monkeypatch.setattr(power, "workloads", lambda context: [load, load])
     (row,) = power.rows(context, board)
     assert row.skipped == "the power rail stopped answering"
     assert not row.values
@@ -175,7 +174,7 @@ def test_who_is_refused_or_wrong_has_a_row_and_the_next_is_measured(context, boa
         Workload("b", FULL, lambda stack: RunningWorkload(RAN, run, wrong)),
         Workload("c", FULL, lambda stack: RunningWorkload(RAN, run, lambda: None)),
     ]
-    monkeypatch.setattr(power, "loads_of", lambda context: all_three)
+    monkeypatch.setattr(power, "workloads", lambda context: all_three)
     a, b, c = power.rows(context, board)
     assert (a.skipped, b.skipped) == ("the engine is refused", "answers wrongly: cosine 0.5")
     assert c.skipped is None
@@ -189,7 +188,7 @@ def test_a_meter_that_says_nonsense_from_the_start_is_none(context, board):
 
 
 def test_of_two_meters_that_see_the_same_the_first_counts(context, board, monkeypatch):
-    meters = open.open_meters(board, lambda: Rails(find_channels(board)))
+    meters = open_meters(board, lambda: RailMeter(find_channels(board)))
     assert len(meters.meters) == 2
     monkeypatch.setattr(meters.meters[1], "read", lambda: dict.fromkeys(WATTS, 900.0))
     monkeypatch.setattr(power, "open_meters", lambda root: meters)
@@ -200,7 +199,7 @@ def test_of_two_meters_that_see_the_same_the_first_counts(context, board, monkey
 
 
 def test_without_a_meter_one_row_says_what_was_looked_for(context, tmp_path, monkeypatch):
-    monkeypatch.setattr(power, "open_meters", lambda root: open.open_meters(root, _no_gpu))
+    monkeypatch.setattr(power, "open_meters", lambda root: open_meters(root, _no_gpu))
     (row,) = power.rows(context, tmp_path)
     assert row.skipped == (
         "no power meter on this machine: no labelled channel of ina3221, ina3221x, ina238 in "
@@ -208,12 +207,15 @@ def test_without_a_meter_one_row_says_what_was_looked_for(context, tmp_path, mon
     )
 
 
-def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
+def onnxruntime_alone(monkeypatch):
+    """Leave out the other backends, which take long to import."""
     monkeypatch.setattr(
-        workloads, "contenders", onnxruntime.contenders
-    )  # others take long to import
-    monkeypatch.setattr(encoders, "missing", lambda context: "PyTorch is left out here")
-    monkeypatch.setitem(sys.modules, "openvino", None)
+        BENCH_BACKENDS, "entries", {"onnxruntime": BENCH_BACKENDS.entries["onnxruntime"]}
+    )
+
+
+def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
+    onnxruntime_alone(monkeypatch)
     monkeypatch.setattr(model_check, "probe", lambda graphs, shape: None)  # these files are our own
     names = {}
     for row in power.rows(context, board):
@@ -236,7 +238,7 @@ def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
 
 
 def test_the_short_form_runs_float32_only(context, board, monkeypatch):
-    monkeypatch.setattr(workloads, "contenders", onnxruntime.contenders)
+    onnxruntime_alone(monkeypatch)
     monkeypatch.setattr(model_check, "probe", lambda graphs, shape: None)
     (row,) = power.rows(dataclasses.replace(context, short=True), board)
     assert (row.contender, row.case, row.skipped) == ("onnxruntime float32", FULL, None)

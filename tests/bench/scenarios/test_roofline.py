@@ -14,7 +14,7 @@ from cstl_edge.bench.roofline.limits import MachineLimits, device_of
 from cstl_edge.bench.roofline.op_count import count_cost
 from cstl_edge.bench.scenarios import roofline
 from cstl_edge.errors import ModelError
-from cstl_edge.measure.timing import Timed
+from cstl_edge.measure.timing import Timing
 from cstl_edge.runtime import model_check
 
 FOLDER = Path(__file__).parents[2] / "golden" / "tiny_reduced"
@@ -35,10 +35,10 @@ def context(monkeypatch):
         run="r",
         folder=FOLDER,
         weights=None,
-        subject=SUBJECT,
+        model=SUBJECT,
         threads=1,
         budget=Budget(warm_up_s=0, seconds=0.01, samples=1),
-        tell=lambda line: None,
+        progress=lambda line: None,
     )
 
 
@@ -53,7 +53,7 @@ def test_a_peak_is_the_best_rounds_median(monkeypatch):
 
     def measured(run, **options):
         asked.append(options)
-        return Timed({"wall": next(rounds)}, {"throttled": 2}, [], {"load_1min": len(asked)})
+        return Timing({"wall": next(rounds)}, {"throttled": 2}, [], {"load_1min": len(asked)})
 
     monkeypatch.setattr(kernel_module, "measure", measured)
     found = kernel_module.measure_kernel(kernel(work=5e9), seconds=0.6)
@@ -66,7 +66,7 @@ def test_a_peak_is_the_best_rounds_median(monkeypatch):
 
 def test_a_machine_that_throttles_all_the_time_has_no_peak(monkeypatch):
     monkeypatch.setattr(
-        kernel_module, "measure", lambda run, **_: Timed({"wall": []}, {"throttled": 5})
+        kernel_module, "measure", lambda run, **_: Timing({"wall": []}, {"throttled": 5})
     )
     with pytest.raises(RuntimeError, match="throttled all the time"):
         kernel_module.measure_kernel(kernel(), seconds=0.1)

@@ -5,22 +5,19 @@ import pytest
 from standin_encoders import Wrong
 
 from cstl_edge.bench import inputs
-from cstl_edge.bench.backends import encoders
-from cstl_edge.bench.backends.base import USUAL
-from cstl_edge.bench.backends.encoders import Candidate
+from cstl_edge.bench.backends.base import BASELINE, StreamingBackend
 from cstl_edge.bench.record import Case
 from cstl_edge.bench.scenarios import single, streaming_cases
-from cstl_edge.measure.timing import Timed
+from cstl_edge.measure.timing import Timing
 from cstl_edge.runtime import load
 
 pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
 
 
-@pytest.fixture
-def everybody(monkeypatch):
-    """Let the short form measure whoever is here but OpenVINO, which compiles for long."""
-    monkeypatch.setattr(encoders, "asked", lambda context, name: True)
-    monkeypatch.setattr(single, "asked", lambda context, name: "openvino" not in name)
+@pytest.fixture(autouse=True)
+def without_openvino(monkeypatch):
+    """Leave out OpenVINO's whole windows, which compile for long."""
+    monkeypatch.setattr(single, "selected", lambda context, name: "openvino" not in name)
 
 
 def median(samples):
@@ -44,7 +41,7 @@ def test_every_way_has_rows_with_samples_and_right_answers(reduced):
         assert row.check.ok
         assert row.check.cosine > 0.95
         assert len(row.samples["wall"]) >= 3
-        assert row.values == {}  # nobody ran the usual way
+        assert row.values == {}  # nobody ran the baseline
     for hop in (1, 5):
         found = figures(rows, graph="streaming", hop=hop, paced_hz=None)
         assert {"onnxruntime float32", "onnxruntime int8"} <= {*found}
@@ -58,7 +55,7 @@ def test_every_way_has_rows_with_samples_and_right_answers(reduced):
 
 def test_ratios_follow_from_the_raw_samples_of_the_run(trained):
     rows = [row for row in single.rows(trained) if row.samples and row.case.paced_hz is None]
-    usual = median(figures(rows, graph="full")[USUAL].samples["wall"])
+    usual = median(figures(rows, graph="full")[BASELINE].samples["wall"])
     assert len(rows) > 6
     for row in rows:
         own, hop = median(row.samples["wall"]), row.case.hop or 1
@@ -66,17 +63,17 @@ def test_ratios_follow_from_the_raw_samples_of_the_run(trained):
         more = row.values.get("times_as_fast_as_usual_at_every_frame")
         assert (more is None) == (hop == 1)
         assert more is None or more == pytest.approx(usual / own, abs=1e-3)
-        assert row.check.reference.startswith(USUAL)
+        assert row.check.reference.startswith(BASELINE)
 
 
 def test_a_sample_of_a_hop_is_divided_by_its_frames(reduced, monkeypatch):
     asked = []
 
-    def in_turn(runs, **how):
+    def measure_interleaved(runs, **how):
         asked.append(how["paced_hz"])
-        return {key: Timed({"wall": [5.0, 10.0]}) for key in runs}
+        return {key: Timing({"wall": [5.0, 10.0]}) for key in runs}
 
-    monkeypatch.setattr(single, "in_turn", in_turn)
+    monkeypatch.setattr(single, "measure_interleaved", measure_interleaved)
     rows = [row for row in single.rows(reduced) if row.samples]
     assert asked == [None, 25.0]
     for row in rows:
@@ -87,12 +84,16 @@ def test_a_sample_of_a_hop_is_divided_by_its_frames(reduced, monkeypatch):
 
 
 def test_who_answers_wrongly_has_no_time(reduced, monkeypatch):
-    def candidates(context):
-        yield Candidate("onnxruntime float32", lambda: load(context.folder, threads=1))
-        yield Candidate("onnxruntime int8", lambda: Wrong(load(context.folder, threads=1)))
+    def streaming_backends(context):
+        yield StreamingBackend(
+            "onnxruntime float32", open_encoder=lambda: load(context.folder, threads=1)
+        )
+        yield StreamingBackend(
+            "onnxruntime int8", open_encoder=lambda: Wrong(load(context.folder, threads=1))
+        )
 
-    monkeypatch.setattr(single, "candidates", candidates)
-    monkeypatch.setattr(single, "contenders", lambda context: iter([]))
+    monkeypatch.setattr(single, "streaming_backends", streaming_backends)
+    monkeypatch.setattr(single, "backends", lambda context: iter([]))
     rows = [*single.rows(reduced)]
     wrong = [row for row in rows if row.contender == "onnxruntime int8"]
     assert len(wrong) == 2
@@ -115,23 +116,23 @@ def test_what_is_not_here_is_told(plain):
 @pytest.mark.parametrize("frames", [0, 1, 4, 31])
 def test_the_answer_of_a_stream_is_held_against_its_own_window(plain, hop, frames):
     encoder = load(plain.folder, threads=1)
-    walk, _ = inputs.walk(10, plain.subject.size)
+    walk, _ = inputs.walk(10, plain.model.size)
     reference = streaming_cases.Reference("onnxruntime float32", encoder, walk)
-    way = streaming_cases.stream_case("x", encoder, reference, hop, slide=True)
+    case = streaming_cases.stream_case("x", encoder, reference, hop, slide=True)
     for _ in range(frames):
-        way.step()
-    way.look()
-    assert way.agreement.ok
-    assert way.agreement.looked_at == 1
+        case.step()
+    case.check()
+    assert case.output_check.ok
+    assert case.output_check.count == 1
     right = reference.at
     reference.at = lambda seen: right(seen + 1)  # a frame beside: the check can fail
-    way.look()
-    assert not way.agreement.ok
+    case.check()
+    assert not case.output_check.ok
 
 
 def test_a_reference_knows_every_turn_of_the_walk(plain):
     encoder = load(plain.folder, threads=1)
-    walk, _ = inputs.walk(6, plain.subject.size)
+    walk, _ = inputs.walk(6, plain.model.size)
     reference = streaming_cases.Reference("x", encoder, walk)
     for seen in (6, 7, 11, 20):
         window = np.stack([walk[t % 6] for t in range(seen - 6, seen)])[None]
@@ -142,6 +143,6 @@ def test_a_reference_knows_every_turn_of_the_walk(plain):
 def test_paced_streams_are_not_doubted_for_frames_that_differ():
     said = ["unstable clocks: times vary by 50 %", "late: p99"]
     case = Case(hop=5, paced_hz=25.0)
-    assert single._doubts(said, case) == ["late: p99"]
-    assert single._doubts(said, Case(hop=1, paced_hz=25.0)) == said
-    assert single._doubts(said, Case(hop=5)) == said
+    assert single._warnings(said, case) == ["late: p99"]
+    assert single._warnings(said, Case(hop=1, paced_hz=25.0)) == said
+    assert single._warnings(said, Case(hop=5)) == said
