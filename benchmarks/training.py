@@ -27,10 +27,10 @@ from cstl_edge.bench.roofline.peaks import best_arithmetic
 from cstl_edge.config import load_config
 from cstl_edge.measure.environment import environment
 from cstl_edge.measure.stats import append_jsonl, percentile
-from cstl_edge.training.presets import find
+from cstl_edge.training.presets import SHIPPED, find_preset
 from cstl_edge.training.run_state import prepare_process, start_run
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.trainer import Step
+from cstl_edge.training.trainer import TrainingStep
 
 CHOICES: dict[str, dict[str, Any]] = {
     "float32": {},
@@ -47,14 +47,14 @@ PEAK_S = 0.3  # per kernel
 def main(argv: list[str] | None = None) -> int:
     """Run, print the ratios, append the raw record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--preset", default="cstl-walkers", help="network and batch")
+    parser.add_argument("--preset", default=SHIPPED, help="network and batch")
     parser.add_argument("-o", dest="override", action="append", default=[], help="key=value")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--out", type=Path, help="benchmarks/results/DEVICE/training_speed.jsonl")
     parser.add_argument("--note", default="", help="what else the machine did")
     args = parser.parse_args(argv)
     changes = ["optimiser.frozen_layers=0", "run.threads=1", *args.override]
-    config = load_config(TrainConfig, find(args.preset), changes)
+    config = load_config(TrainConfig, find_preset(args.preset), changes)
     prepare_process(config.run)
     drawn = config.sampler
     data = Noise(drawn.people, drawn.sequences, drawn.frames, config.network(0).size)
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, choice in CHOICES.items():
         plain = {"precision": "float32", "channels_last": False, "compile": False}
         run = config.run.model_copy(update={**plain, **choice})
-        steps[name] = Step(start_run(config.model_copy(update={"run": run}), data), Path())
+        steps[name] = TrainingStep(start_run(config.model_copy(update={"run": run}), data), Path())
         iteration(steps[name])  # compiles
     work_gmac = multiply_adds(steps[PLAIN])
     raw: dict[str, list[tuple[float, float]]] = {name: [] for name in CHOICES}
@@ -116,20 +116,20 @@ class Noise:
         return drawn
 
 
-def iteration(step: Step) -> tuple[float, float]:
+def iteration(step: TrainingStep) -> tuple[float, float]:
     """Return processor time and time of one iteration [ms]."""
     batch, on_gpu = step.run.sampler.batch(0), step.run.device.type == "cuda"
     if on_gpu:
         torch.cuda.synchronize()
     cpu, start = time.process_time(), time.perf_counter()
-    step.learn(batch, last=True)
+    step.backward(batch, last=True)
     step.update()
     if on_gpu:
         torch.cuda.synchronize()
     return 1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - start)
 
 
-def multiply_adds(step: Step) -> float:
+def multiply_adds(step: TrainingStep) -> float:
     """Return the multiply-adds of one iteration, forward and backward [10^9]."""
     with FlopCounterMode(display=False) as counter:
         iteration(step)

@@ -24,19 +24,18 @@ from cstl_edge.measure.environment import environment
 from cstl_edge.model import Cstl
 from cstl_edge.training.distributed import Ranks
 from cstl_edge.training.losses import Losses
-from cstl_edge.training.presets import find
-from cstl_edge.training.run_state import RESUME, Run, load_run, save_run
+from cstl_edge.training.presets import SMALL, find_preset
+from cstl_edge.training.run_state import RESUME, WEIGHTS, TrainingRun, load_run, save_run
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.trainer import WEIGHTS, Step, rate_at
+from cstl_edge.training.trainer import TrainingStep, learning_rate
 from peers.networks import network
 
-PRESET = "small"  # 8×4 sequences of 12 frames, bfloat16, one thread
 SAVE_EVERY_S = 60.0
 
 
 def budget(iterations: int) -> TrainConfig:
     """Return the one configuration of all trainings; its `model` section counts for nothing."""
-    return load_config(TrainConfig, find(PRESET), [f"run.iterations={iterations}"])
+    return load_config(TrainConfig, find_preset(SMALL), [f"run.iterations={iterations}"])
 
 
 def weights_of(root: Path, name: str, config: TrainConfig) -> Path:
@@ -63,16 +62,17 @@ def train(
     run = start(name, config, data)
     if resume.exists():
         load_run(resume, run)
-    step, total = Step(run, resume), config.run.iterations or 0
+    step, total = TrainingStep(run, resume), config.run.iterations or 0
     saved_s = run.elapsed_s
     while run.iteration < total:
         began_s = time.process_time()
         losses = iterate(run, step, run.iteration / total)
         run.elapsed_s += time.process_time() - began_s  # processor time: others share the machine
         if run.iteration % config.run.log_every == 0:
-            said = "" if losses.classes is None else f", classes {losses.classes:.3f}"
+            entropy = losses.cross_entropy
+            classes = "" if entropy is None else f", classes {entropy:.3f}"
             tell(
-                f"{name}: {run.iteration}/{total}, triplet {losses.triplet:.4f}{said}, above zero "
+                f"{name}: {run.iteration}/{total}, triplet {losses.triplet:.4f}{classes}, above zero "
                 f"{losses.nonzero:.3f}, {run.elapsed_s:.0f} processor seconds"
             )
         if run.elapsed_s - saved_s > SAVE_EVERY_S:
@@ -82,30 +82,23 @@ def train(
     resume.unlink(missing_ok=True)
 
 
-def start(name: str, config: TrainConfig, data: Sequences) -> Run:
+def start(name: str, config: TrainConfig, data: Sequences) -> TrainingRun:
     """Return a run at iteration 0: the same seed, batches and optimiser for every network."""
     torch.manual_seed(config.run.seed)
     sampler = Sampler(
-        data, **config.sampler.model_dump(), seed=config.run.seed, change=config.augment
+        data, **config.sampler.model_dump(), seed=config.run.seed, augmentation=config.augment
     )
     model = network(name).scaled(len(sampler.ids)).train()
     memory_format = getattr(model, "memory_format", torch.channels_last)
     model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
     # A run asks a network for `training_outputs`, weights and device only: peers have them too.
-    return Run.start(config, cast(Cstl, model), sampler, Ranks())
+    return TrainingRun.start(config, cast(Cstl, model), sampler, Ranks())
 
 
-def iterate(run: Run, step: Step, done: float) -> Losses:
+def iterate(run: TrainingRun, step: TrainingStep, done: float) -> Losses:
     """Train on one batch; `done` is the share of the budget that is spent. Return its losses."""
-    rate = rate_at(run.config.optimiser, run.iteration, done)
-    for group in run.optimiser.param_groups:
-        group["lr"] = rate
-    losses = step.learn(run.sampler.batch(run.iteration), last=True)
-    step.update()
-    if run.average is not None:
-        run.average.update(run.model, run.iteration)
-    run.iteration += 1
-    return losses
+    rate = learning_rate(run.config.optimiser, run.iteration, done)
+    return step.iterate(iter([run.sampler.batch(run.iteration)]), rate)
 
 
 def told(path: Path) -> dict[str, Any]:
@@ -130,7 +123,7 @@ def load(name: str, path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), training
 
 
-def _finish(path: Path, name: str, run: Run) -> None:
+def _finish(path: Path, name: str, run: TrainingRun) -> None:
     state = {k: v for k, v in run.inference_state().items() if not k.startswith("class_head.")}
     training = {
         "network": name,

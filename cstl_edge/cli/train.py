@@ -59,7 +59,7 @@ def train(
         overrides(override or [], split, minutes),
         data=data,
         folder=folder,
-        first=first,
+        initial_weights=first,
         resume=resume,
         cache=cache,
         workers=workers,

@@ -1,6 +1,6 @@
-"""A training run as a command: its configuration, people, folder and signals.
+"""Training run as a command: configuration, training and validation people, folder, signals.
 
-Under torchrun every process comes through here; the first one makes data and writes files.
+Under torchrun every process runs this module; the first one makes data and writes files.
 """
 
 from __future__ import annotations
@@ -17,12 +17,19 @@ import yaml
 from cstl_edge.config import load_config
 from cstl_edge.data.dataset import is_dataset, open_dataset, read_index
 from cstl_edge.data.shards import ShardedSequences
-from cstl_edge.data.splits import FIELD, SPLITS, Labelled, People, test_ids, train_ids
+from cstl_edge.data.splits import (
+    FIELD,
+    SPLITS,
+    LabelledSequences,
+    PeopleSubset,
+    test_ids,
+    train_ids,
+)
 from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.measure.environment import environment
-from cstl_edge.training.distributed import Ranks, device_of, joined
-from cstl_edge.training.presets import find
+from cstl_edge.training.distributed import Ranks, join_ranks, resolve_device
+from cstl_edge.training.presets import find_preset
 from cstl_edge.training.run_state import RESUME, prepare_process
 from cstl_edge.training.settings import DataSettings, EvaluateSettings, TrainConfig
 from cstl_edge.training.trainer import train
@@ -30,41 +37,45 @@ from cstl_edge.training.trainer import train
 RUNS, CACHE = Path("runs/train"), Path("runs/cache")
 
 
-class Finished(NamedTuple):
-    """How a run ended."""
+class TrainingResult(NamedTuple):
+    """Outcome of a run."""
 
     weights: Path
     stopped: bool
     """By Ctrl-C or SIGTERM, before its budget was spent."""
-    speaks: bool
-    """Whether this process tells of it: the first of those that trained."""
+    first_rank: bool
+    """This process is the first of those that trained: it alone reports."""
 
 
-def run(
+def run_training(
     name: str | Path,
     overrides: Sequence[str] = (),
     *,
     data: str | Path | None = None,
     folder: str | Path | None = None,
-    first: str | Path | None = None,
+    initial_weights: str | Path | None = None,
     resume: bool = False,
     cache: str | Path = CACHE,
     workers: int = 2,
     command: str = "",
-) -> Finished:
-    """Train as a configuration says.
+) -> TrainingResult:
+    """Train by a configuration file or a preset.
 
-    name: a file, or a preset of train/configs/
-    overrides: texts such as `run.seed=1`
-    data: a prepared dataset or a folder of shards; None makes the Walkers of the configuration
-    folder: of the run; None means runs/train/NAME
-    first, resume: as in `train`
-    cache: folder where Walkers are kept
-    workers: processes that make Walkers
-    command: what the weights should say they were made by
-    Raises ConfigError where the folder holds a run already and `resume` is false.
+    Args:
+        name: A file, or a preset of train/configs/.
+        overrides: Texts such as `run.seed=1`.
+        data: A prepared dataset or a folder of shards; None makes the Walkers of the configuration.
+        folder: Of the run; None means runs/train/NAME.
+        initial_weights: Checkpoint of the same network to start from.
+        resume: Continue from the folder's last checkpoint.
+        cache: Folder where Walkers are kept.
+        workers: Processes that make Walkers.
+        command: Stored in the header of the weights.
+
+    Raises:
+        ConfigError: The folder holds a run already and `resume` is false.
     """
-    path = find(name)
+    path = find_preset(name)
     config = load_config(TrainConfig, path, overrides)
     folder = Path(folder or RUNS / path.stem)
     if (folder / RESUME).exists() and not resume:
@@ -72,38 +83,56 @@ def run(
             f"{one_line(folder)} holds a run already. Give --resume or another --folder"
         )
     prepare_process(config.run)
-    with joined(device_of(config.run.device)) as ranks, _Stop() as stop:
-        if ranks.first:
+    with join_ranks(resolve_device(config.run.device)) as ranks, _StopSignals() as stop:
+        if ranks.is_first:
             _write_config(folder, config)
-        trained, tested = _people(config, data, cache, workers, ranks)
-        about = {"command": command, "environment": environment()}
+        training, validation = _load_people(config, data, cache, workers, ranks)
         weights = train(
             config,
-            trained,
+            training,
             folder,
             resume=resume,
-            first=first,
-            test=tested,
-            stop=stop,
-            about=about,
+            initial_weights=initial_weights,
+            validation_data=validation,
+            stop_requested=stop,
+            provenance={"command": command, "environment": environment()},
         )
-    return Finished(weights, stop.asked, ranks.first)
+    return TrainingResult(weights, stop.requested, ranks.is_first)
 
 
-def choose(data: Labelled, kind: str, settings: DataSettings) -> Labelled:
-    """Return the people of a dataset to train on; ConfigError where it has no such split."""
+def training_people(
+    data: LabelledSequences, kind: str, settings: DataSettings
+) -> LabelledSequences:
+    """Select the people of a dataset to train on.
+
+    Args:
+        data: The whole dataset.
+        kind: Of the dataset, such as `casia-b`.
+        settings: Split, and people left out.
+
+    Raises:
+        ConfigError: The dataset has no such split.
+    """
     ids = np.unique(data.people)
     chosen = ids if (split := _split(kind, settings)) is None else train_ids(kind, split, ids)
     chosen = np.setdiff1d(chosen, settings.without)
-    return data if len(chosen) == len(ids) else People(data, chosen)
+    return data if len(chosen) == len(ids) else PeopleSubset(data, chosen)
 
 
-def choose_tested(
-    data: Labelled, kind: str, settings: DataSettings, evaluate: EvaluateSettings
-) -> Labelled:
-    """Return the people of a dataset to evaluate on during training.
+def validation_people(
+    data: LabelledSequences, kind: str, settings: DataSettings, evaluate: EvaluateSettings
+) -> LabelledSequences:
+    """Select the people of a dataset to validate on during training.
 
-    Raises ConfigError where the split leaves nobody, DataError where the data have too few.
+    Args:
+        data: The whole dataset.
+        kind: Of the dataset, such as `casia-b`.
+        settings: Split of the training people; these are all others.
+        evaluate: Number of people.
+
+    Raises:
+        ConfigError: The split leaves nobody.
+        DataError: The data have fewer than two such people.
     """
     split = _split(kind, settings)
     if split is None:
@@ -113,42 +142,43 @@ def choose_tested(
     ids = test_ids(kind, split, np.unique(data.people))[: evaluate.people]
     if len(ids) < 2:
         raise DataError(f"expected at least 2 people to evaluate on, the data have {len(ids)}")
-    return People(data, ids)
+    return PeopleSubset(data, ids)
 
 
-def _people(
+def _load_people(
     config: TrainConfig, data: str | Path | None, cache: str | Path, workers: int, ranks: Ranks
-) -> tuple[Labelled, Labelled | None]:
+) -> tuple[LabelledSequences, LabelledSequences | None]:
+    """Return the sequences of the training people and of those to validate on."""
     evaluate = config.evaluate
-    tested = None
+    validation = None
     if evaluate is not None and evaluate.walkers is not None:
-        tested = _walkers(evaluate.walkers, cache, workers, ranks)
+        validation = _load_walkers(evaluate.walkers, cache, workers, ranks)
         if evaluate.people is not None:
-            tested = People(tested, np.unique(tested.people)[: evaluate.people])
+            people = np.unique(validation.people)[: evaluate.people]
+            validation = PeopleSubset(validation, people)
     if data is None:
         if config.walkers is None:
             raise ConfigError("expected data: give --data FOLDER or a `walkers` section")
-        return _walkers(config.walkers, cache, workers, ranks), tested
-    opened, kind = _open(data)
-    if evaluate is not None and tested is None:
-        tested = choose_tested(opened, kind, config.data, evaluate)
-    return choose(opened, kind, config.data), tested
+        return _load_walkers(config.walkers, cache, workers, ranks), validation
+    dataset = open_dataset(data)
+    kind = read_index(data).kind if is_dataset(data) else "shards"
+    if evaluate is not None and validation is None:
+        validation = validation_people(dataset, kind, config.data, evaluate)
+    return training_people(dataset, kind, config.data), validation
 
 
-def _open(folder: str | Path) -> tuple[Labelled, str]:
-    """Return a prepared dataset, or a folder of shards, and its kind."""
-    return open_dataset(folder), read_index(folder).kind if is_dataset(folder) else "shards"
-
-
-def _walkers(settings: WalkersSettings, cache: str | Path, workers: int, ranks: Ranks) -> Labelled:
+def _load_walkers(
+    settings: WalkersSettings, cache: str | Path, workers: int, ranks: Ranks
+) -> LabelledSequences:
     """Return Walkers; the first process makes those that are missing, the others wait."""
-    if ranks.first:
+    if ranks.is_first:
         make_shards(settings, cache, workers=workers)
     ranks.wait()
     return ShardedSequences(make_shards(settings, cache, workers=workers))
 
 
 def _split(kind: str, settings: DataSettings) -> str | None:
+    """Return the name of the split, None for all people."""
     if settings.split == "auto":
         return FIELD if kind in SPLITS else None
     return None if settings.split == "all" else settings.split
@@ -163,17 +193,17 @@ def _write_config(folder: Path, config: TrainConfig) -> None:
         raise ConfigError(f"cannot write into {one_line(folder)}: {one_line(err)}") from err
 
 
-class _Stop:
-    """Turn the first Ctrl-C or SIGTERM into a clean end with a checkpoint; the second kills."""
+class _StopSignals:
+    """End the run with a checkpoint at the first Ctrl-C or SIGTERM; the second kills."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> _Stop:
-        self._before = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+    def __enter__(self) -> _StopSignals:
+        self._before = {number: signal.signal(number, self._request) for number in self.SIGNALS}
         return self
 
     def __exit__(self, *err: object) -> None:
@@ -181,8 +211,8 @@ class _Stop:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        return self.asked
+        return self.requested
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
         signal.signal(number, signal.SIG_DFL)

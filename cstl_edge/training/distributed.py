@@ -1,9 +1,9 @@
-"""Several processes that train one network, as torchrun starts them: one per GPU, or on one CPU.
+"""Data-parallel training by several processes under torchrun: one per GPU, or on one CPU.
 
-What they compute is what one process would. Each takes its share of every batch; the triplet loss
-sees the embeddings of all, the batch norms the statistics of all, and the mean of the processes'
-gradients is the gradient of the whole batch. Run folder, cache and data must be visible to all of
-them. Letters: `n` sequences, `s` frames, `p` parts, `c` channels.
+Their result is that of one process. Each takes its share of every batch; the triplet loss sees the
+embeddings of all, the batch norms the statistics of all, and the mean of the processes' gradients
+is the gradient of the whole batch. Run folder, cache and data must be visible to all of them.
+Letters: `n` sequences, `s` frames, `p` parts, `c` channels.
 """
 
 from __future__ import annotations
@@ -32,38 +32,47 @@ TIMEOUT = timedelta(hours=3)
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which process this is, and of how many."""
+    """Rank of this process, and the number of processes that train."""
 
     rank: int = 0
     count: int = 1
 
     @classmethod
-    def here(cls) -> Ranks:
-        """Return those of the group that this process has joined, or the only one."""
+    def current(cls) -> Ranks:
+        """Return the rank in the group that this process has joined, or that of a single one."""
         if not dist.is_available() or not dist.is_initialized():
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files and logs."""
         return self.rank == 0
 
-    def mean(self, numbers: Tensor) -> Tensor:
+    def mean(self, values: Tensor) -> Tensor:
         """Return the mean over the processes."""
         if self.count == 1:
-            return numbers
-        total = numbers.clone()
+            return values
+        total = values.clone()
         dist.all_reduce(total)
         return total / self.count
 
-    def agree(self, done: float, stop: bool, device: torch.device) -> tuple[float, bool]:
-        """Return the first process's share of the budget, and whether any was asked to stop."""
+    def synchronise(self, spent: float, stop: bool, device: torch.device) -> tuple[float, bool]:
+        """Let all processes end at the same iteration.
+
+        Args:
+            spent: This process's share of the budget, 0..1.
+            stop: A stop of this process was requested.
+            device: Of the exchange.
+
+        Returns:
+            The first process's share of the budget, and whether a stop of any was requested.
+        """
         if self.count == 1:
-            return done, stop
-        told = torch.tensor([done if self.first else 0.0, float(stop)], device=device)
-        dist.all_reduce(told, dist.ReduceOp.MAX)
-        return float(told[0]), bool(told[1])
+            return spent, stop
+        largest = torch.tensor([spent if self.is_first else 0.0, float(stop)], device=device)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return float(largest[0]), bool(largest[1])
 
     def wait(self) -> None:
         """Wait until all processes are here."""
@@ -71,10 +80,10 @@ class Ranks:
             dist.barrier()
 
 
-def device_of(setting: str) -> torch.device:
-    """Return the device of this process: `cpu`, `cuda`, or `auto`, which takes what there is.
+def resolve_device(setting: str) -> torch.device:
+    """Return the device of this process for `cpu`, `cuda`, or `auto` (a GPU where there is one).
 
-    Raises ConfigError when there is no GPU for it.
+    Raises ConfigError when there is no GPU for this process.
     """
     gpus, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
     if setting == "cpu" or (setting == "auto" and not gpus):
@@ -89,8 +98,8 @@ def device_of(setting: str) -> torch.device:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
-    """Join the processes that torchrun has started, if it has, and leave them at the end.
+def join_ranks(device: torch.device) -> Iterator[Ranks]:
+    """Join the processes that torchrun has started, where it has; leave them at the end.
 
     Raises ConfigError when the environment is not that of torchrun.
     """
@@ -104,7 +113,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
             f"cannot join the other processes: {one_line(err)}. Start them by torchrun"
         ) from err
     try:
-        yield Ranks.here()
+        yield Ranks.current()
     finally:
         dist.destroy_process_group()
 
@@ -122,29 +131,29 @@ class TrainingForward(nn.Module):
         return self.model.training_outputs(silhouettes, lengths)
 
 
-def parallel(model: Cstl, ranks: Ranks) -> nn.Module:
-    """Return the forward of a network whose gradients are averaged over the processes."""
+def wrap_parallel(model: Cstl, ranks: Ranks) -> nn.Module:
+    """Return the forward of a network, whose gradients are averaged over the processes."""
     forward = TrainingForward(model)
     if ranks.count == 1:
         return forward
-    _share_norms(model)
+    _sync_norms(model)
     return DistributedDataParallel(forward)
 
 
-def gathered(part: Tensor) -> Tensor:
-    """Return the parts of all processes, in the order of their ranks: [n, ...] to [ranks·n, ...].
+def gather_batch(part: Tensor) -> Tensor:
+    """Gather the parts of all processes, in the order of their ranks: [n, ...] to [ranks·n, ...].
 
-    Every process computes the same loss of the whole, and so knows the gradient of its part without
-    asking the others. It comes back times the number of processes, by which the mean over their
-    gradients divides.
+    Every process computes the same loss of the whole batch, and so knows the gradient of its part
+    without another exchange. It is multiplied by the number of processes, by which the mean over
+    their gradients divides.
     """
-    if Ranks.here().count == 1:
+    if Ranks.current().count == 1:
         return part
     whole: Tensor = _Gather.apply(part)  # type: ignore[no-untyped-call]
     return whole
 
 
-class SharedNorm(PartNorm):
+class SyncPartNorm(PartNorm):
     """Batch normalisation over the sequences and frames of all processes."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -159,16 +168,18 @@ class SharedNorm(PartNorm):
         return total
 
 
-def _share_norms(model: nn.Module) -> None:
+def _sync_norms(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is PartNorm:
-            module.__class__ = SharedNorm  # parameters, buffers and their names stay as they are
+            module.__class__ = SyncPartNorm  # parameters, buffers and their names stay as they are
 
 
 class _Gather(torch.autograd.Function):
+    """Gather over processes that all compute the loss of the whole batch."""
+
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:
-        ranks = Ranks.here()
+        ranks = Ranks.current()
         ctx.ranks, ctx.n = ranks, len(part)
         parts = [torch.empty_like(part) for _ in range(ranks.count)]
         dist.all_gather(parts, part.contiguous())
@@ -181,7 +192,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
-    """A sum over processes, each of which has a loss of its own: their gradients add up too."""
+    """Sum over processes, each of which has a loss of its own: their gradients add up too."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""The presets of train/configs/, in a checkout or in an installed wheel, and the paper's tables.
+"""Presets of train/configs/, in a checkout or an installed wheel, and the tables of the paper.
 
-Imports no torch: the command line looks up names with it.
+Imports no torch, so that the command line looks up names without it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from cstl_edge.config import read_yaml
 from cstl_edge.errors import ConfigError, one_line
 
-TABLES = "tables.yaml"  # of the same folder; no preset
+TABLES = "tables.yaml"  # in the same folder; not a preset
+SHIPPED = "cstl-walkers"  # preset of the weights in the package
+SMALL = "small"  # preset that two CPU cores train: `reproduce --budget small`, the peers
 
 
 class _Plan(BaseModel):
@@ -21,13 +23,13 @@ class _Plan(BaseModel):
 
 
 class RowPlan(_Plan):
-    """One row of a table: a network to train, and what the paper prints for it."""
+    """One row of a table: a network to train, and the figures that the paper prints for it."""
 
     name: str
     preset: str | None = None
     """Preset of this row where it is not the table's."""
     model: dict[str, Any] = Field(default_factory=dict)
-    """What it changes of the preset's `model` section."""
+    """Changes to the preset's `model` section."""
     paper: dict[str, float] = Field(default_factory=dict)
     """Rank-1 [%] that the paper prints, by condition; identical views excluded."""
     paper_views: dict[str, tuple[float, ...]] = Field(default_factory=dict)
@@ -35,11 +37,11 @@ class RowPlan(_Plan):
 
 
 class TablePlan(_Plan):
-    """One table: rows that are trained alike and compared with one of them."""
+    """One table: rows trained with one budget and compared with one of them."""
 
     about: str
     dataset: Literal["casia-b", "ou-mvlp"]
-    """The paper's; its figures stand only beside those of the same dataset."""
+    """Of the paper; its figures are shown only beside those of the same dataset."""
     preset: str
     """Preset of the paper's own budget."""
     against: str | None = None
@@ -50,16 +52,18 @@ class TablePlan(_Plan):
 
     @model_validator(mode="after")
     def _rows_are_named(self) -> TablePlan:
-        names = [row.name for row in self.rows]
-        if len(set(names)) < len(names) or self.against not in {None, *names}:
-            raise ValueError(f"rows need names of their own, `against` one of them; got {names}")
+        preset_names = [row.name for row in self.rows]
+        if len(set(preset_names)) < len(preset_names) or self.against not in {None, *preset_names}:
+            raise ValueError(
+                f"rows need names of their own, `against` one of them; got {preset_names}"
+            )
         lengths = {len(views) for row in self.rows for views in row.paper_views.values()}
         if not lengths <= {len(self.views_deg)}:
             raise ValueError(f"expected {len(self.views_deg)} figures by view, got {lengths}")
         return self
 
     def row(self, name: str) -> RowPlan:
-        """Return a row by its name; ConfigError that says which there are."""
+        """Return a row by its name; ConfigError that lists the names otherwise."""
         for row in self.rows:
             if row.name == name:
                 return row
@@ -67,39 +71,39 @@ class TablePlan(_Plan):
         raise ConfigError(f"expected a row of {known}; got {one_line(name)!r}")
 
 
-def folder() -> Path:
-    """Return the folder of the presets: the wheel's own copy, or train/configs of a checkout."""
-    packed = Path(__file__).parent / "configs"
-    return packed if packed.is_dir() else Path(__file__).parents[2] / "train" / "configs"
+def preset_folder() -> Path:
+    """Return the folder of the presets: the wheel's copy, or train/configs of a checkout."""
+    packaged = Path(__file__).parent / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "train" / "configs"
 
 
-def names() -> list[str]:
+def preset_names() -> list[str]:
     """Return the names of all presets."""
-    return sorted(path.stem for path in folder().glob("*.yaml") if path.name != TABLES)
+    return sorted(path.stem for path in preset_folder().glob("*.yaml") if path.name != TABLES)
 
 
-def find(name: str | Path) -> Path:
+def find_preset(name: str | Path) -> Path:
     """Return the file of a preset, or `name` itself where it is a file; ConfigError otherwise."""
     if Path(name).is_file():
         return Path(name)
-    if str(name) in names():
-        return folder() / f"{name}.yaml"
+    if str(name) in preset_names():
+        return preset_folder() / f"{name}.yaml"
     raise ConfigError(
-        f"expected a YAML file or a preset ({', '.join(names())}), got {one_line(name)!r}"
+        f"expected a YAML file or a preset ({', '.join(preset_names())}), got {one_line(name)!r}"
     )
 
 
-def table(name: str) -> TablePlan:
-    """Return one of the paper's tables; ConfigError for a name that is none."""
-    known = tables()
+def load_table(name: str) -> TablePlan:
+    """Return one of the paper's tables; ConfigError for an unknown name."""
+    known = load_tables()
     if name not in known:
         raise ConfigError(f"expected a table of {', '.join(known)}; got {one_line(name)!r}")
     return known[name]
 
 
-def tables() -> dict[str, TablePlan]:
+def load_tables() -> dict[str, TablePlan]:
     """Return the paper's tables by name."""
-    values = read_yaml(folder() / TABLES)
+    values = read_yaml(preset_folder() / TABLES)
     try:
         return {name: TablePlan.model_validate(plan) for name, plan in values.items()}
     except ValidationError as err:

@@ -1,4 +1,8 @@
-"""What a run leaves in its folder and when: log, evaluations, checkpoints, the best weights."""
+"""Run recorder: writes the log, validations, checkpoints and best weights of a run's folder.
+
+`RunLog` writes lines (JSON, a progress bar or log lines with the time left, TensorBoard);
+`RunRecorder` decides when to log, validate and save.
+"""
 
 from __future__ import annotations
 
@@ -7,42 +11,73 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from cstl_edge.checkpoint.weights import refuse_nonfinite, save_checkpoint
-from cstl_edge.data.splits import Labelled
+from cstl_edge.data.splits import LabelledSequences
 from cstl_edge.errors import ConfigError, ModelError, one_line
 from cstl_edge.measure.stats import append_jsonl
 from cstl_edge.training.losses import Losses
-from cstl_edge.training.run_state import RESUME, Run, save_run
+from cstl_edge.training.run_state import (
+    BEST,
+    LOG,
+    RESUME,
+    TENSORBOARD,
+    WEIGHTS,
+    TrainingRun,
+    ValidationRecord,
+    save_run,
+)
 from cstl_edge.training.settings import RunSettings
-from cstl_edge.training.validation import evaluate
+from cstl_edge.training.validation import validate
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-
 logger = logging.getLogger(__name__)
 
-LOG, TENSORBOARD = "log.jsonl", "tensorboard"
-Record = Mapping[str, Any]
+
+class IterationRecord(TypedDict):
+    """One iteration: a line of the log."""
+
+    iteration: int
+    loss: float
+    triplet: float
+    cross_entropy: float | None
+    nonzero: float
+    rate: float
+    iteration_ms: float
+    elapsed_s: float
+    left_s: float
 
 
-class Journal:
-    """The log of a run, to be used as a context; silent when `speaks` is false."""
+class Provenance(TypedDict, total=False):
+    """Origin of a run besides its configuration, stored in the header of its weights."""
 
-    def __init__(self, folder: Path, *, speaks: bool = True, tensorboard: bool = False) -> None:
-        """Write into a run's folder.
+    command: str
+    environment: dict[str, Any]
 
-        speaks: false in all processes but the first
-        Raises ConfigError when TensorBoard is wanted and not installed.
+
+class RunLog:
+    """Log of a run, to be used as a context; writes nothing when it is not enabled."""
+
+    def __init__(self, folder: Path, *, enabled: bool = True, tensorboard: bool = False) -> None:
+        """Open the log of a run's folder.
+
+        Args:
+            folder: Of the run.
+            enabled: False in all processes but the first.
+            tensorboard: Write the numbers for TensorBoard too.
+
+        Raises:
+            ConfigError: TensorBoard is wanted and not installed.
         """
-        self.folder, self.speaks = folder, speaks
-        self._bar = _bar() if speaks else None
+        self.folder, self.enabled = folder, enabled
+        self._bar = _progress_bar() if enabled else None
         self._task = self._bar.add_task("training", total=1.0) if self._bar else None
-        self._board = _board(folder / TENSORBOARD) if speaks and tensorboard else None
+        self._board = _summary_writer(folder / TENSORBOARD) if enabled and tensorboard else None
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> RunLog:
         if self._bar:
             self._bar.start()
         return self
@@ -58,30 +93,30 @@ class Journal:
         if self._board:
             self._board.close()
 
-    def iteration(self, record: Record, done: float) -> None:
-        """Log an iteration; `done` is the share of the budget, 0..1."""
+    def iteration(self, record: IterationRecord, spent: float) -> None:
+        """Log an iteration; `spent` is the share of the budget, 0..1."""
         self._write(record, "")
         text = "iteration {iteration}: loss {loss:.4f}, triplets above zero {nonzero:.3f}, "
         text = text.format_map(record) + f"{record['iteration_ms']:.0f} ms"
         if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=min(done, 1.0), description=text)
-        elif self.speaks:
-            logger.info("%s, %s left", text, _time(record["left_s"]))
+            self._bar.update(self._task, completed=min(spent, 1.0), description=text)
+        elif self.enabled:
+            logger.info("%s, %s left", text, _duration(record["left_s"]))
 
-    def evaluation(self, record: Record) -> None:
-        """Log an evaluation."""
+    def validation(self, record: ValidationRecord) -> None:
+        """Log a validation."""
         self._write(record, "evaluation/")
-        self.say("iteration {iteration}: rank-1 {rank1:.1%} ({protocol})".format_map(record))
+        self.message("iteration {iteration}: rank-1 {rank1:.1%} ({protocol})".format_map(record))
 
-    def say(self, text: str) -> None:
-        """Say one line, above the bar where there is one."""
+    def message(self, text: str) -> None:
+        """Print one line, above the bar where there is one."""
         if self._bar:
             self._bar.console.print(text, highlight=False)
-        elif self.speaks:
+        elif self.enabled:
             logger.info("%s", text)
 
-    def _write(self, record: Record, prefix: str) -> None:
-        if not self.speaks:
+    def _write(self, record: IterationRecord | ValidationRecord, prefix: str) -> None:
+        if not self.enabled:
             return
         try:
             append_jsonl(self.folder / LOG, record)
@@ -95,12 +130,162 @@ class Journal:
                     self._board.add_scalar(prefix + key, value, record["iteration"])
 
 
-def _time(seconds: float) -> str:
+class RunRecorder:
+    """Records a run in its first process, at the intervals of its configuration; a context."""
+
+    def __init__(
+        self,
+        folder: Path,
+        run: TrainingRun,
+        validation_data: LabelledSequences | None,
+        provenance: Provenance | None = None,
+    ) -> None:
+        """Record a run.
+
+        Args:
+            folder: Of the run.
+            run: Recorded between two iterations.
+            validation_data: People to validate on, as the `evaluate` section says.
+            provenance: Stored in the header of the weights.
+
+        Raises:
+            ConfigError: Only one is given of an `evaluate` section and people for it.
+        """
+        self.folder, self.run, self.validation_data = folder, run, validation_data
+        self.provenance: Provenance = provenance or {}
+        self.settings, self.validation = run.config.run, run.config.evaluate
+        if (self.validation is None) != (validation_data is None):
+            raise ConfigError("expected an `evaluate` section and people for it, or neither")
+        self.log = RunLog(folder, enabled=run.ranks.is_first, tensorboard=self.settings.tensorboard)
+        self._saved_s = self._validated_s = run.elapsed_s
+        self._validated_iteration = run.iteration
+
+    def __enter__(self) -> RunRecorder:
+        self.log.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        err: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.log.__exit__(kind, err, trace)
+
+    def iteration(self, losses: Losses, rate: float, took_s: float) -> None:
+        """Log a finished iteration; validate and save where the interval is over.
+
+        Args:
+            losses: Means over the batches of the iteration.
+            rate: Learning rate of the iteration.
+            took_s: Duration of the iteration [s].
+        """
+        run = self.run
+        if not run.ranks.is_first:
+            return
+        if run.iteration % self.settings.log_every == 0 or run.iteration == 1:
+            spent = budget_spent(self.settings, run)
+            self.log.iteration(_iteration_record(run, losses, rate, took_s, spent), spent)
+        if self._validation_is_due():
+            self.validate()
+        if run.elapsed_s - self._saved_s >= 60 * self.settings.checkpoint_minutes:
+            self.checkpoint()
+            self._saved_s = run.elapsed_s
+
+    def finish(self, *, stopped: bool) -> Path:
+        """Validate once more, unless the run was stopped; save; return the path of the weights."""
+        if self.run.ranks.is_first:
+            if self.validation and not stopped and self._validated_iteration < self.run.iteration:
+                self.validate()
+            self.checkpoint()
+        return self.folder / WEIGHTS
+
+    def validate(self) -> None:
+        """Log a validation; save the weights apart when they are the best so far."""
+        assert self.validation_data is not None
+        record = validate(self.run, self.validation_data)
+        self._validated_iteration, self._validated_s = self.run.iteration, self.run.elapsed_s
+        self.log.validation(record)
+        if self.run.best is None or record["rank1"] > self.run.best["rank1"]:
+            self.run.best = record
+            _save_weights(self.folder / BEST, self.run, {**self.provenance, "evaluation": record})
+
+    def checkpoint(self) -> None:
+        """Write the resume file and the weights."""
+        write_checkpoint(self.folder, self.run, self.provenance)
+        self.log.message(f"iteration {self.run.iteration}: checkpoint written to {self.folder}")
+
+    def _validation_is_due(self) -> bool:
+        if self.validation is None:
+            return False
+        if self.validation.every is not None:
+            return self.run.iteration % self.validation.every == 0
+        assert self.validation.minutes is not None
+        return self.run.elapsed_s - self._validated_s >= 60 * self.validation.minutes
+
+
+def write_checkpoint(folder: Path, run: TrainingRun, provenance: Provenance | None = None) -> None:
+    """Write the resume file and the weights of a run.
+
+    Args:
+        folder: Of the run.
+        run: Between two iterations.
+        provenance: Stored in the header of the weights.
+
+    Raises:
+        ModelError: The weights hold NaN or infinity, or the disk refuses; the last checkpoint is
+            then still there.
+    """
+    refuse_nonfinite(run.inference_state(), f"iteration {run.iteration}")
+    save_run(folder / RESUME, run)
+    _save_weights(folder / WEIGHTS, run, provenance or {})
+
+
+def budget_spent(settings: RunSettings, run: TrainingRun) -> float:
+    """Return the share of the budget that is spent, 1 or more when the run is over."""
+    shares = []
+    if settings.iterations is not None:
+        shares.append(run.iteration / settings.iterations)
+    if settings.minutes is not None:
+        shares.append(run.elapsed_s / (60 * settings.minutes))
+    return max(shares)
+
+
+def _iteration_record(
+    run: TrainingRun, losses: Losses, rate: float, took_s: float, spent: float
+) -> IterationRecord:
+    return {
+        "iteration": run.iteration,
+        "loss": round(losses.total, 5),
+        "triplet": round(losses.triplet, 5),
+        "cross_entropy": (None if losses.cross_entropy is None else round(losses.cross_entropy, 5)),
+        "nonzero": round(losses.nonzero, 4),
+        "rate": float(f"{rate:.3g}"),
+        "iteration_ms": round(1000 * took_s, 1),
+        "elapsed_s": round(run.elapsed_s, 1),
+        "left_s": round(max(0.0, run.elapsed_s * (1 - spent) / spent), 1),
+    }
+
+
+def _save_weights(path: Path, run: TrainingRun, header: Mapping[str, object]) -> None:
+    """Write the weights for inference, rounded to float16, with their origin in the header."""
+    training = {
+        **header,
+        **({"first": run.initial} if run.initial else {}),
+        "iterations": run.iteration,
+        "minutes": round(run.elapsed_s / 60, 1),
+        "people": len(run.sampler.ids),
+        "configuration": run.config.model_dump(mode="json"),
+    }
+    save_checkpoint(path, run.model, training, weights=run.inference_state(), half=True)
+
+
+def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
-def _bar() -> Progress | None:
+def _progress_bar() -> Progress | None:
     """Return a bar of the budget on a terminal, None elsewhere."""
     from rich.console import Console
     from rich.progress import (
@@ -118,7 +303,7 @@ def _bar() -> Progress | None:
     return Progress(TextColumn("{task.description}"), *columns, console=console)
 
 
-def _board(folder: Path) -> Any:
+def _summary_writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as err:
@@ -127,129 +312,3 @@ def _board(folder: Path) -> Any:
             "pip install 'cstl-edge[track]'"
         ) from err
     return SummaryWriter(str(folder))
-
-
-WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
-
-About = Mapping[str, Any]
-
-
-class Keeper:
-    """Writes in the first process, at the times that the configuration says; a context."""
-
-    def __init__(
-        self, folder: Path, run: Run, test: Labelled | None, about: About | None = None
-    ) -> None:
-        """Keep a run; arguments as for `train`.
-
-        Raises ConfigError where only one is there of an `evaluate` section and people for it.
-        """
-        self.folder, self.run, self.test, self.about = folder, run, test, dict(about or {})
-        self.settings, self.evaluating = run.config.run, run.config.evaluate
-        if (self.evaluating is None) != (test is None):
-            raise ConfigError("expected an `evaluate` section and people for it, or neither")
-        self.journal = Journal(
-            folder, speaks=run.ranks.first, tensorboard=self.settings.tensorboard
-        )
-        self._saved_s = self._evaluated_s = run.elapsed_s
-        self._evaluated = run.iteration
-
-    def __enter__(self) -> Keeper:
-        self.journal.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        err: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.journal.__exit__(kind, err, trace)
-
-    def iteration(self, losses: Losses, rate: float, took_s: float) -> None:
-        """Log an iteration that is done, evaluate and save, each when it is time."""
-        run = self.run
-        if not run.ranks.first:
-            return
-        if run.iteration % self.settings.log_every == 0 or run.iteration == 1:
-            self._log(losses, rate, took_s)
-        if self._evaluation_is_due():
-            self.evaluate()
-        if run.elapsed_s - self._saved_s >= 60 * self.settings.checkpoint_minutes:
-            self.checkpoint()
-            self._saved_s = run.elapsed_s
-
-    def end(self, *, stopped: bool) -> Path:
-        """Evaluate once more, unless the run was stopped; save; return the path of the weights."""
-        if self.run.ranks.first:
-            if self.evaluating and not stopped and self._evaluated < self.run.iteration:
-                self.evaluate()
-            self.checkpoint()
-        return self.folder / WEIGHTS
-
-    def evaluate(self) -> None:
-        """Log an evaluation; keep the weights apart when they are the best so far."""
-        assert self.test is not None
-        record = evaluate(self.run, self.test)
-        self._evaluated, self._evaluated_s = self.run.iteration, self.run.elapsed_s
-        self.journal.evaluation(record)
-        if self.run.best is None or record["rank1"] > self.run.best["rank1"]:
-            self.run.best = record
-            _save_weights(self.folder / BEST, self.run, {**self.about, "evaluation": record})
-
-    def checkpoint(self) -> None:
-        """Write the resume file and the weights."""
-        checkpoint(self.folder, self.run, self.about)
-        self.journal.say(f"iteration {self.run.iteration}: checkpoint written to {self.folder}")
-
-    def _evaluation_is_due(self) -> bool:
-        if self.evaluating is None:
-            return False
-        if self.evaluating.every is not None:
-            return self.run.iteration % self.evaluating.every == 0
-        assert self.evaluating.minutes is not None
-        return self.run.elapsed_s - self._evaluated_s >= 60 * self.evaluating.minutes
-
-    def _log(self, losses: Losses, rate: float, took_s: float) -> None:
-        run, done = self.run, progress(self.settings, self.run)
-        record = {
-            "iteration": run.iteration,
-            "loss": round(losses.total, 5),
-            "triplet": round(losses.triplet, 5),
-            "cross_entropy": None if losses.classes is None else round(losses.classes, 5),
-            "nonzero": round(losses.nonzero, 4),
-            "rate": float(f"{rate:.3g}"),
-            "iteration_ms": round(1000 * took_s, 1),
-            "elapsed_s": round(run.elapsed_s, 1),
-            "left_s": round(max(0.0, run.elapsed_s * (1 - done) / done), 1),
-        }
-        self.journal.iteration(record, done)
-
-
-def checkpoint(folder: Path, run: Run, about: About | None = None) -> None:
-    """Write the resume file and the weights of a run; ModelError when the weights are spoilt."""
-    refuse_nonfinite(run.inference_state(), f"iteration {run.iteration}")
-    save_run(folder / RESUME, run)
-    _save_weights(folder / WEIGHTS, run, about or {})
-
-
-def progress(settings: RunSettings, run: Run) -> float:
-    """Return the share of the budget that is spent, 1 or more when the run is over."""
-    spent = []
-    if settings.iterations is not None:
-        spent.append(run.iteration / settings.iterations)
-    if settings.minutes is not None:
-        spent.append(run.elapsed_s / (60 * settings.minutes))
-    return max(spent)
-
-
-def _save_weights(path: Path, run: Run, about: About) -> None:
-    training = {
-        **about,
-        **({"first": run.first} if run.first else {}),
-        "iterations": run.iteration,
-        "minutes": round(run.elapsed_s / 60, 1),
-        "people": len(run.sampler.ids),
-        "configuration": run.config.model_dump(mode="json"),
-    }
-    save_checkpoint(path, run.model, training, weights=run.inference_state(), half=True)

@@ -16,10 +16,9 @@ from cstl_edge.cli.app import app
 from cstl_edge.data.shards import write_shard
 from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.training import command
-from cstl_edge.training.command import choose, choose_tested
-from cstl_edge.training.run_state import RESUME
+from cstl_edge.training.command import training_people, validation_people
+from cstl_edge.training.run_state import BEST, RESUME, WEIGHTS
 from cstl_edge.training.settings import DataSettings, EvaluateSettings
-from cstl_edge.training.trainer import BEST, WEIGHTS
 
 TINY = {
     "model": {"widths": [2, 4, 8, 8], "parts": 4, "embedding": 16},
@@ -90,32 +89,36 @@ def ids(data):
 
 
 def test_the_default_people_are_those_of_the_field():
-    assert ids(choose(CASIA_B, "casia-b", DataSettings())) == list(range(1, 75))
-    assert ids(choose(OU_MVLP, "ou-mvlp", DataSettings())) == list(range(1, 10306, 2))
-    assert choose(CASIA_B, "gait3d", DataSettings()) is CASIA_B
+    assert ids(training_people(CASIA_B, "casia-b", DataSettings())) == list(range(1, 75))
+    assert ids(training_people(OU_MVLP, "ou-mvlp", DataSettings())) == list(range(1, 10306, 2))
+    assert training_people(CASIA_B, "gait3d", DataSettings()) is CASIA_B
 
 
 def test_the_papers_split_all_people_and_some_left_out():
-    paper = choose(OU_MVLP, "ou-mvlp", DataSettings(split="first-5153"))
+    paper = training_people(OU_MVLP, "ou-mvlp", DataSettings(split="first-5153"))
     assert ids(paper) == list(range(1, 5154))
-    assert choose(CASIA_B, "casia-b", DataSettings(split="all")) is CASIA_B
-    released = choose(CASIA_B, "casia-b", DataSettings(without=(5,)))
+    assert training_people(CASIA_B, "casia-b", DataSettings(split="all")) is CASIA_B
+    released = training_people(CASIA_B, "casia-b", DataSettings(without=(5,)))
     assert ids(released) == [*range(1, 5), *range(6, 75)]
     with pytest.raises(ConfigError, match="got 'first-5153'"):
-        choose(CASIA_B, "casia-b", DataSettings(split="first-5153"))
+        training_people(CASIA_B, "casia-b", DataSettings(split="first-5153"))
     with pytest.raises(ConfigError, match="got 'shards'"):
-        choose(CASIA_B, "shards", DataSettings(split="field"))
+        training_people(CASIA_B, "shards", DataSettings(split="field"))
 
 
 def test_nobody_is_both_trained_and_evaluated_on():
-    few = choose_tested(CASIA_B, "casia-b", DataSettings(), EvaluateSettings(every=1, people=10))
+    few = validation_people(
+        CASIA_B, "casia-b", DataSettings(), EvaluateSettings(every=1, people=10)
+    )
     assert ids(few) == list(range(75, 85))
-    everybody = choose_tested(OU_MVLP, "ou-mvlp", DataSettings(), EvaluateSettings(every=1))
-    assert not set(ids(everybody)) & set(ids(choose(OU_MVLP, "ou-mvlp", DataSettings())))
+    everybody = validation_people(OU_MVLP, "ou-mvlp", DataSettings(), EvaluateSettings(every=1))
+    assert not set(ids(everybody)) & set(ids(training_people(OU_MVLP, "ou-mvlp", DataSettings())))
     with pytest.raises(ConfigError, match=r"evaluate needs evaluate\.walkers"):
-        choose_tested(CASIA_B, "casia-b", DataSettings(split="all"), EvaluateSettings(every=1))
+        validation_people(CASIA_B, "casia-b", DataSettings(split="all"), EvaluateSettings(every=1))
     with pytest.raises(DataError, match=r"at least 2 people to evaluate on.*have 1"):
-        choose_tested(Numbered(range(1, 76)), "casia-b", DataSettings(), EvaluateSettings(every=1))
+        validation_people(
+            Numbered(range(1, 76)), "casia-b", DataSettings(), EvaluateSettings(every=1)
+        )
 
 
 def test_it_trains_says_where_and_leaves_the_configuration(cli, tmp_path, monkeypatch):
@@ -172,8 +175,10 @@ def test_minutes_stand_in_for_iterations(cli, tmp_path):
 
 
 def test_a_signal_ends_it_with_a_checkpoint_and_130(cli, tmp_path, monkeypatch):
-    stop = command._Stop.__call__
-    monkeypatch.setattr(command._Stop, "__call__", lambda self: self._ask(2, None) or stop(self))
+    stop = command._StopSignals.__call__
+    monkeypatch.setattr(
+        command._StopSignals, "__call__", lambda self: self._request(2, None) or stop(self)
+    )
     done = cli()
     assert done.exit_code == 130
     assert (tmp_path / "run" / RESUME).exists()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from cstl_edge.errors import ConfigError
 from cstl_edge.training import distributed
-from cstl_edge.training.distributed import Ranks, device_of, gathered, joined
+from cstl_edge.training.distributed import Ranks, gather_batch, join_ranks, resolve_device
 from cstl_edge.training.trainer import train
 
 SCRIPT = Path(__file__).parent / "two_ranks.py"
@@ -83,10 +83,10 @@ def test_a_run_of_two_is_the_run_of_one_and_the_first_alone_writes(case, two_ran
 
 def test_alone_nothing_is_gathered_and_nobody_waits():
     x = torch.arange(6.0, requires_grad=True)
-    assert gathered(x) is x
-    ranks = Ranks.here()
+    assert gather_batch(x) is x
+    ranks = Ranks.current()
     assert ranks == Ranks(0, 1)
-    assert ranks.agree(0.5, True, x.device) == (0.5, True)
+    assert ranks.synchronise(0.5, True, x.device) == (0.5, True)
     assert ranks.mean(x) is x
     ranks.wait()
 
@@ -95,12 +95,12 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(ConfigError, match=r"GPU for process 1 .* torch finds 1\. Set run\.device"):
-        device_of("auto")
-    assert device_of("cpu") == torch.device("cpu")
+        resolve_device("auto")
+    assert resolve_device("cpu") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert device_of("auto") == torch.device("cpu")
+    assert resolve_device("auto") == torch.device("cpu")
     with pytest.raises(ConfigError, match="torch finds 0"):
-        device_of("cuda")
+        resolve_device("cuda")
 
 
 def test_an_environment_that_is_not_torchruns_is_refused(monkeypatch):
@@ -109,7 +109,7 @@ def test_an_environment_that_is_not_torchruns_is_refused(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with (
         pytest.raises(ConfigError, match=r"RANK.*Start them by torchrun"),
-        joined(torch.device("cpu")),
+        join_ranks(torch.device("cpu")),
     ):
         pass
 
@@ -121,7 +121,7 @@ def test_every_norm_of_the_network_is_shared():
     configuration = runpy.run_path(str(SCRIPT))["configuration"]("one batch")
     model = run(configuration, Bars()).model
     before = model.state_dict()
-    distributed._share_norms(model)
+    distributed._sync_norms(model)
     kinds = {type(module).__name__ for module in model.modules() if hasattr(module, "running_var")}
     assert kinds == {"SharedNorm"}
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())

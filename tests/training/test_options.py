@@ -14,7 +14,7 @@ from cstl_edge.errors import ConfigError
 from cstl_edge.model.backbone import Backbone
 from cstl_edge.training.run_state import RESUME, start_run
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.trainer import Step, train
+from cstl_edge.training.trainer import TrainingStep, train
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +30,8 @@ def config(*overrides):
 
 
 def gradients(run, folder, numbers):
-    step = Step(run, folder)
-    losses = [step.learn(run.sampler.batch(i), last=i == numbers[-1]) for i in numbers]
+    step = TrainingStep(run, folder)
+    losses = [step.backward(run.sampler.batch(i), last=i == numbers[-1]) for i in numbers]
     return {name: p.grad.clone() for name, p in run.model.named_parameters()}, losses
 
 
@@ -53,7 +53,7 @@ def test_accumulated_batches_follow_each_other_also_after_a_stop(tmp_path):
     settings = config("run.accumulate=2", "run.iterations=4", "run.log_every=1")
     straight = train(settings, Bars(), tmp_path / "straight")
     asked = iter([False, False, True])
-    train(settings, Bars(), tmp_path / "cut", stop=lambda: next(asked))
+    train(settings, Bars(), tmp_path / "cut", stop_requested=lambda: next(asked))
     metadata, _ = read_header(tmp_path / "cut" / RESUME)
     assert json.loads(metadata["run"])["sampler"]["next_batch"] == 4
     cut = train(settings, Bars(), tmp_path / "cut", resume=True)
@@ -87,8 +87,8 @@ def test_an_overflowing_gradient_of_float16_changes_no_weight(tmp_path):
     run = start_run(config("run.precision=float16"), Bars())
     run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**100})
     before = run.model.embed.weight.detach().clone()
-    step = Step(run, tmp_path)
-    step.learn(run.sampler.batch(0), last=True)
+    step = TrainingStep(run, tmp_path)
+    step.backward(run.sampler.batch(0), last=True)
     step.update()
     assert torch.equal(run.model.embed.weight, before)
     assert run.scaler.get_scale() == 2.0**99

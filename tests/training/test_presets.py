@@ -9,24 +9,24 @@ from cstl_edge.training import presets
 from cstl_edge.training.settings import TrainConfig
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", presets.preset_names())
 def test_every_preset_is_a_configuration(name):
-    load_config(TrainConfig, presets.find(name))
+    load_config(TrainConfig, presets.find_preset(name))
 
 
 def test_a_file_is_found_as_itself_and_a_stranger_is_not(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("run: {iterations: 1}\n")
-    assert presets.find(file) == file
+    assert presets.find_preset(file) == file
     with pytest.raises(ConfigError, match=r"a preset .*cstl-ou-mvlp.*got 'tables'"):
-        presets.find("tables")
+        presets.find_preset("tables")
 
 
-@pytest.mark.parametrize(("name", "table"), presets.tables().items())
+@pytest.mark.parametrize(("name", "table"), presets.load_tables().items())
 def test_every_row_has_a_preset_and_a_network_of_its_own(name, table):
     networks = []
     for row in table.rows:
-        base = load_config(TrainConfig, presets.find(row.preset or table.preset))
+        base = load_config(TrainConfig, presets.find_preset(row.preset or table.preset))
         networks.append(base.model | row.model)
         load_config(TrainConfig, None, [f"model.{k}={v!r}" for k, v in networks[-1].items()]
                     + ["run.iterations=1"])  # fmt: skip
@@ -53,22 +53,22 @@ def test_every_row_has_a_preset_and_a_network_of_its_own(name, table):
     ],
 )
 def test_figures_are_the_papers(table, row, figures):
-    assert tuple(presets.table(table).row(row).paper.values()) == figures
+    assert tuple(presets.load_table(table).row(row).paper.values()) == figures
 
 
 @pytest.mark.parametrize("name", ["table1", "table2"])
 def test_figures_by_view_average_to_the_papers_mean(name):
     # within 0.15: the paper's own line for bags at 128×88 averages to 95.5 and is printed 95.4
-    for row in presets.table(name).rows:
+    for row in presets.load_table(name).rows:
         for condition, by_view in row.paper_views.items():
             assert np.mean(by_view) == pytest.approx(row.paper[condition], abs=0.15)
 
 
 def test_a_row_or_table_that_is_none_is_refused():
     with pytest.raises(ConfigError, match=r"table1, table2.*got 'table6'"):
-        presets.table("table6")
+        presets.load_table("table6")
     with pytest.raises(ConfigError, match=r"'max pooling'.*got 'max'"):
-        presets.table("table5").row("max")
+        presets.load_table("table5").row("max")
 
 
 def test_a_table_compares_with_a_row_of_its_own():

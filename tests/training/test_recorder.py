@@ -9,7 +9,7 @@ import pytest
 
 from cstl_edge.errors import ConfigError
 from cstl_edge.training import recorder as module
-from cstl_edge.training.recorder import Journal
+from cstl_edge.training.recorder import RunLog
 
 RECORD = {
     **{"iteration": 40, "loss": 1.25, "triplet": 0.25, "cross_entropy": None, "nonzero": 0.5},
@@ -34,9 +34,9 @@ def lines(folder):
 
 
 def test_lines_hold_the_record_and_tell_the_time_left(tmp_path, caplog):
-    with caplog.at_level(logging.INFO), Journal(tmp_path) as journal:
-        journal.iteration(RECORD, 0.1)
-        journal.evaluation(EVALUATION)
+    with caplog.at_level(logging.INFO), RunLog(tmp_path) as log:
+        log.iteration(RECORD, 0.1)
+        log.validation(EVALUATION)
     assert lines(tmp_path) == [RECORD, EVALUATION]
     assert "iteration 40: loss 1.2500" in caplog.messages[0]
     assert "812 ms, 1 h 02 min left" in caplog.messages[0]
@@ -44,10 +44,10 @@ def test_lines_hold_the_record_and_tell_the_time_left(tmp_path, caplog):
 
 
 def test_on_a_terminal_a_bar_stands_in_for_the_lines(tmp_path, caplog, terminal):
-    with caplog.at_level(logging.INFO), Journal(tmp_path) as journal:
-        journal.iteration(RECORD, 0.1)
-        assert journal._bar.tasks[0].completed == 0.1
-        journal.evaluation(EVALUATION)
+    with caplog.at_level(logging.INFO), RunLog(tmp_path) as log:
+        log.iteration(RECORD, 0.1)
+        assert log._bar.tasks[0].completed == 0.1
+        log.validation(EVALUATION)
     assert not caplog.messages
     told = terminal.export_text()
     assert "loss 1.2500" in told
@@ -59,10 +59,10 @@ def test_on_a_terminal_a_bar_stands_in_for_the_lines(tmp_path, caplog, terminal)
 def test_other_processes_say_nothing(tmp_path, caplog):
     with (
         caplog.at_level(logging.INFO),
-        Journal(tmp_path, speaks=False, tensorboard=True) as journal,
+        RunLog(tmp_path, enabled=False, tensorboard=True) as log,
     ):
-        journal.iteration(RECORD, 0.1)
-        journal.evaluation(EVALUATION)
+        log.iteration(RECORD, 0.1)
+        log.validation(EVALUATION)
     assert not caplog.messages
     assert not list(tmp_path.iterdir())
 
@@ -70,7 +70,7 @@ def test_other_processes_say_nothing(tmp_path, caplog):
 def test_tensorboard_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=r"pip install 'cstl-edge\[track\]'"):
-        Journal(tmp_path, tensorboard=True)
+        RunLog(tmp_path, tensorboard=True)
 
 
 def test_tensorboard_gets_every_number(tmp_path, monkeypatch):
@@ -88,9 +88,9 @@ def test_tensorboard_gets_every_number(tmp_path, monkeypatch):
     writers = []
     standin = types.SimpleNamespace(SummaryWriter=Writer)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", standin)
-    with Journal(tmp_path, tensorboard=True) as journal:
-        journal.iteration(RECORD, 0.1)
-        journal.evaluation(EVALUATION)
+    with RunLog(tmp_path, tensorboard=True) as log:
+        log.iteration(RECORD, 0.1)
+        log.validation(EVALUATION)
     (writer,) = writers
     assert writer.closed
     assert writer.folder == str(tmp_path / module.TENSORBOARD)

@@ -15,9 +15,9 @@ from cstl_edge.checkpoint.weights import load_checkpoint, read_header
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.training import recorder
-from cstl_edge.training.run_state import RESUME, load_run, save_run, start_run
+from cstl_edge.training.run_state import RESUME, WEIGHTS, load_run, save_run, start_run
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.trainer import WEIGHTS, train
+from cstl_edge.training.trainer import train
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +179,7 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(folder):
     def save_for_ever():
         while True:
             run.iteration += 1
-            recorder.checkpoint(folder, run)
+            recorder.write_checkpoint(folder, run)
 
     path, cut, deadline = folder / RESUME, 0, time.monotonic() + 60
     parts = [path.with_name(f"{name}.part") for name in (RESUME, WEIGHTS)]
@@ -212,7 +212,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(folder, share):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * len(good)), hard))
     try:
         with pytest.raises(ModelError, match=r"cannot write .*resume\.safetensors.*too large"):
-            recorder.checkpoint(folder, run)
+            recorder.write_checkpoint(folder, run)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (folder / RESUME).read_bytes() == good

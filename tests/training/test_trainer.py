@@ -16,9 +16,9 @@ from cstl_edge.checkpoint.weights import load_checkpoint, weights_sha256
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.training import command, presets, recorder, trainer
-from cstl_edge.training.run_state import MovingAverage, start_run
+from cstl_edge.training.run_state import RESUME, WEIGHTS, MovingAverage, start_run
 from cstl_edge.training.settings import OptimiserSettings, TrainConfig
-from cstl_edge.training.trainer import RESUME, WEIGHTS, rate_at, train
+from cstl_edge.training.trainer import learning_rate, train
 
 TRAIN = Path(__file__).parents[2] / "train"
 SCRIPT, CONFIGS = TRAIN / "run_train.py", TRAIN / "configs"
@@ -57,7 +57,7 @@ def test_it_learns_to_tell_people_apart(tmp_path):
 def test_it_starts_from_weights_and_keeps_frozen_layers(tmp_path):
     first = train(config(), Bars(), tmp_path / "first")
     frozen = config("optimiser.frozen_layers=2", "run.iterations=4")
-    second = train(frozen, Bars(), tmp_path / "second", first=first)
+    second = train(frozen, Bars(), tmp_path / "second", initial_weights=first)
     (before, _), (after, training) = load_checkpoint(first), load_checkpoint(second)
     same = [
         torch.equal(a.weight, b.weight)
@@ -76,7 +76,7 @@ def test_frozen_layers_need_weights_and_weights_the_same_network(tmp_path):
         train(config("optimiser.frozen_layers=1"), Bars(), tmp_path / "a")
     first = train(config(), Bars(), tmp_path / "first")
     with pytest.raises(ConfigError, match="expected weights of the network"):
-        train(config("model.parts=8"), Bars(), tmp_path / "b", first=first)
+        train(config("model.parts=8"), Bars(), tmp_path / "b", initial_weights=first)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_resumed_run_ends_bit_equal(tmp_path, options):
     settings = config(*options)
     through = train(settings, Bars(), tmp_path / "through")
     asked = iter([False] * 5 + [True] * 99)
-    train(settings, Bars(), tmp_path / "halves", stop=lambda: next(asked))
+    train(settings, Bars(), tmp_path / "halves", stop_requested=lambda: next(asked))
     assert log(tmp_path / "halves")[-1]["iteration"] == 4
     halves = train(settings, Bars(), tmp_path / "halves", resume=True)
     assert load_state(through) == load_state(halves)
@@ -108,10 +108,12 @@ def load_state(path):
 
 
 def test_what_is_written_can_be_used_and_tells_its_origin(tmp_path):
-    path = train(config("optimiser.average_decay=0.9"), Bars(), tmp_path, about={"note": "bars"})
+    path = train(
+        config("optimiser.average_decay=0.9"), Bars(), tmp_path, provenance={"command": "bars"}
+    )
     network, training = load_checkpoint(path)
     assert network.config.classes == 0
-    assert training["note"] == "bars"
+    assert training["command"] == "bars"
     assert training["iterations"] == 8
     assert training["people"] == 8
     assert training["configuration"]["optimiser"]["average_decay"] == 0.9
@@ -160,7 +162,7 @@ def test_spoilt_weights_never_replace_a_good_checkpoint(tmp_path):
     with torch.no_grad():
         run.model.embed.weight[0] = torch.nan
     with pytest.raises(ModelError, match=r"embed\.weight holds NaN"):
-        recorder.checkpoint(tmp_path, run)
+        recorder.write_checkpoint(tmp_path, run)
     assert (tmp_path / RESUME).read_bytes() == good
 
 
@@ -201,14 +203,14 @@ def test_weights_are_no_resume_file(tmp_path):
 
 def test_the_rate_warms_up_and_falls():
     cosine = OptimiserSettings(rate=1.0, schedule="cosine", warm_up=10, final_rate=0.1)
-    assert rate_at(cosine, 0, 0.0) == pytest.approx(0.1)
-    assert rate_at(cosine, 9, 0.0) == pytest.approx(1.0)
-    assert rate_at(cosine, 50, 0.5) == pytest.approx(0.55)
-    assert rate_at(cosine, 99, 1.0) == rate_at(cosine, 99, 1.2) == pytest.approx(0.1)
+    assert learning_rate(cosine, 0, 0.0) == pytest.approx(0.1)
+    assert learning_rate(cosine, 9, 0.0) == pytest.approx(1.0)
+    assert learning_rate(cosine, 50, 0.5) == pytest.approx(0.55)
+    assert learning_rate(cosine, 99, 1.0) == learning_rate(cosine, 99, 1.2) == pytest.approx(0.1)
     steps = OptimiserSettings(rate=1.0, schedule="step", steps=(5, 8))
-    assert [rate_at(steps, i, 0.0) for i in (4, 5, 8)] == pytest.approx([1.0, 0.1, 0.01])
+    assert [learning_rate(steps, i, 0.0) for i in (4, 5, 8)] == pytest.approx([1.0, 0.1, 0.01])
     constant = OptimiserSettings(rate=1e-4)
-    assert rate_at(constant, 0, 0.0) == rate_at(constant, 9, 0.9) == 1e-4
+    assert learning_rate(constant, 0, 0.0) == learning_rate(constant, 9, 0.9) == 1e-4
 
 
 def test_the_moving_average_is_that_of_every_number():
@@ -241,7 +243,7 @@ def test_a_wrong_configuration_is_refused_with_a_hint(override, message):
 
 
 @pytest.mark.parametrize(
-    "path", [presets.find(name) for name in presets.names()], ids=lambda p: p.stem
+    "path", [presets.find_preset(name) for name in presets.preset_names()], ids=lambda p: p.stem
 )
 def test_every_preset_is_valid(path):
     preset = load_config(TrainConfig, path)

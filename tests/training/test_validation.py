@@ -11,12 +11,12 @@ from cstl_edge.checkpoint.weights import load_checkpoint
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.evaluation.closed_set import rank1_table
-from cstl_edge.evaluation.embeddings import Walks
+from cstl_edge.evaluation.embeddings import LabelledEmbeddings
 from cstl_edge.training import recorder
-from cstl_edge.training.run_state import RESUME, start_run
+from cstl_edge.training.run_state import BEST, RESUME, WEIGHTS, start_run
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.trainer import BEST, WEIGHTS, train
-from cstl_edge.training.validation import embed, evaluate, inference_network
+from cstl_edge.training.trainer import train
+from cstl_edge.training.validation import embed_sequences, inference_network, validate
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +45,8 @@ def test_the_figure_is_that_of_the_weights_to_be_saved(tmp_path, test_people):
     run = start_run(config("optimiser.average_decay=0.5"), Bars())
     with torch.no_grad():
         run.model.embed.weight.mul_(-2)  # the average, which is saved, knows nothing of it
-    record = evaluate(run, test_people)
-    recorder.checkpoint(tmp_path, run)
+    record = validate(run, test_people)
+    recorder.write_checkpoint(tmp_path, run)
     network, _ = load_checkpoint(tmp_path / WEIGHTS)
     silhouettes = [
         torch.from_numpy(test_people.read(i))[None] for i in range(len(test_people.people))
@@ -54,7 +54,7 @@ def test_the_figure_is_that_of_the_weights_to_be_saved(tmp_path, test_people):
     with torch.inference_mode():
         x = np.concatenate([network(walk)[0].numpy() for walk in silhouettes])
     labels = (test_people.people, test_people.sequences, test_people.views_deg)
-    expected = rank1_table(Walks(x, *labels))
+    expected = rank1_table(LabelledEmbeddings(x, *labels))
     assert record["protocol"] == "casia-b"
     assert record["rank1"] == pytest.approx(expected["mean"]["cross_view"], abs=0.03)  # float16
     for condition in ("nm", "bg", "cl"):
@@ -65,7 +65,10 @@ def test_the_figure_is_that_of_the_weights_to_be_saved(tmp_path, test_people):
 
 def test_embeddings_do_not_depend_on_the_batches(test_people):
     network = inference_network(start_run(config(), Bars()))
-    whole, single = embed(network, test_people, frames=10**6), embed(network, test_people, frames=1)
+    whole, single = (
+        embed_sequences(network, test_people, batch_frames=10**6),
+        embed_sequences(network, test_people, batch_frames=1),
+    )
     assert whole.shape == (len(test_people.people), 4, 16)
     np.testing.assert_allclose(whole, single, atol=1e-5)
     assert len(set(test_people.lengths.tolist())) > 2
@@ -74,7 +77,7 @@ def test_embeddings_do_not_depend_on_the_batches(test_people):
 def test_an_evaluation_changes_nothing_in_the_run(tmp_path, test_people):
     alone = train(config(), Bars(), tmp_path / "alone")
     settings = config("evaluate.every=3", "evaluate.people=4")
-    seen = train(settings, Bars(), tmp_path / "seen", test=test_people)
+    seen = train(settings, Bars(), tmp_path / "seen", validation_data=test_people)
     assert weights(alone) == weights(seen)
     assert [line["iteration"] for line in log(tmp_path / "seen")] == [3, 6, 8]
 
@@ -87,7 +90,7 @@ def test_the_best_is_kept_also_when_the_run_is_cut(tmp_path, test_people, monkey
     figures = iter([0.5, 0.7, 0.6, 0.7, 0.2])
     monkeypatch.setattr(
         recorder,
-        "evaluate",
+        "validate",
         lambda run, test: {
             "iteration": run.iteration,
             "rank1": next(figures),
@@ -95,11 +98,17 @@ def test_the_best_is_kept_also_when_the_run_is_cut(tmp_path, test_people, monkey
         },
     )
     settings = ["evaluate.every=2"]
-    train(config(*settings, "run.iterations=5"), Bars(), tmp_path, test=test_people)
+    train(config(*settings, "run.iterations=5"), Bars(), tmp_path, validation_data=test_people)
     best = load_checkpoint(tmp_path / BEST)[1]
     assert (best["iterations"], best["evaluation"]["rank1"]) == (4, 0.7)
     before = (tmp_path / BEST).read_bytes()
-    train(config(*settings, "run.iterations=8"), Bars(), tmp_path, test=test_people, resume=True)
+    train(
+        config(*settings, "run.iterations=8"),
+        Bars(),
+        tmp_path,
+        validation_data=test_people,
+        resume=True,
+    )
     assert [line["rank1"] for line in log(tmp_path)] == [0.5, 0.7, 0.6, 0.7, 0.2]
     assert (tmp_path / BEST).read_bytes() == before
     assert load_checkpoint(tmp_path / WEIGHTS)[1]["iterations"] == 8
@@ -108,13 +117,13 @@ def test_the_best_is_kept_also_when_the_run_is_cut(tmp_path, test_people, monkey
 
 def test_minutes_count_training_alone(tmp_path, test_people):
     settings = config("evaluate.minutes=1e-6", "run.iterations=2")
-    train(settings, Bars(), tmp_path, test=test_people)
+    train(settings, Bars(), tmp_path, validation_data=test_people)
     assert [line["iteration"] for line in log(tmp_path)] == [1, 2]
 
 
 def test_a_section_without_people_and_people_without_a_section_are_refused(tmp_path, test_people):
     with pytest.raises(ConfigError, match="or neither"):
-        train(config(), Bars(), tmp_path, test=test_people)
+        train(config(), Bars(), tmp_path, validation_data=test_people)
     with pytest.raises(ConfigError, match="or neither"):
         train(config("evaluate.every=2"), Bars(), tmp_path)
 
@@ -126,7 +135,7 @@ def test_people_who_cannot_be_tested_are_an_error_of_the_data(test_people):
             self.views_deg = np.zeros_like(self.views_deg)
 
     with pytest.raises(DataError, match="views"):
-        evaluate(start_run(config(), Bars()), Alone())
+        validate(start_run(config(), Bars()), Alone())
 
 
 @pytest.mark.parametrize(

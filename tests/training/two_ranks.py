@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from standin_people import TINY, Bars
 
 from cstl_edge.config import load_config
-from cstl_edge.training.distributed import joined
+from cstl_edge.training.distributed import join_ranks
 from cstl_edge.training.run_state import start_run
 from cstl_edge.training.settings import TrainConfig
-from cstl_edge.training.trainer import Step, train
+from cstl_edge.training.trainer import TrainingStep, train
 
 CASES = {"one batch": [], "two batches": ["run.accumulate=2", "optimiser.average_decay=0.9"]}
 
@@ -34,23 +34,25 @@ def first_gradient(case, folder):
     """
     run = start_run(configuration(case), Bars())
     run.model.double()
-    step = Step(run, folder)
+    step = TrainingStep(run, folder)
     count = run.config.run.accumulate
-    losses = [step.learn(run.sampler.batch(i), last=i == count - 1) for i in range(count)]
+    losses = [step.backward(run.sampler.batch(i), last=i == count - 1) for i in range(count)]
     found = {name: p.grad for name, p in run.model.named_parameters()}
     found |= {name: tensor for name, tensor in run.model.named_buffers() if "running" in name}
-    found["losses"] = torch.tensor([[x.total, x.triplet, x.classes, x.nonzero] for x in losses])
+    found["losses"] = torch.tensor(
+        [[x.total, x.triplet, x.cross_entropy, x.nonzero] for x in losses]
+    )
     return run, found
 
 
 def main(folder):
     torch.set_num_threads(1)
-    with joined(torch.device("cpu")) as ranks:
+    with join_ranks(torch.device("cpu")) as ranks:
         for case in CASES:
             run, found = first_gradient(case, folder)
             assert run.ranks == ranks
             assert ranks.count == 2
-            if ranks.first:
+            if ranks.is_first:
                 save_file(found, folder / f"{case}.safetensors")
             train(configuration(case), Bars(), folder / f"{case} of {ranks.rank}")
 

@@ -12,10 +12,10 @@ FIGURES = ("rank1_nm", "rank1_bg", "rank1_cl", "rank1")
 @pytest.fixture
 def config(torch):
     from cstl_edge.config import load_config
-    from cstl_edge.training.presets import find
+    from cstl_edge.training.presets import find_preset
     from cstl_edge.training.settings import TrainConfig
 
-    return load_config(TrainConfig, find("small"), [*TINY, "run.precision=float32"])
+    return load_config(TrainConfig, find_preset("small"), [*TINY, "run.precision=float32"])
 
 
 @pytest.fixture

@@ -11,16 +11,16 @@ def step():
     from training import Noise
 
     from cstl_edge.config import load_config
-    from cstl_edge.training.presets import find
+    from cstl_edge.training.presets import find_preset
     from cstl_edge.training.run_state import start_run
     from cstl_edge.training.settings import TrainConfig
-    from cstl_edge.training.trainer import Step
+    from cstl_edge.training.trainer import TrainingStep
 
     changes = ["model.widths=[2, 2, 4, 4]", "model.parts=4", "model.embedding=4"]
     changes += ["sampler.people=2", "sampler.sequences=2", "sampler.frames=3"]
     changes += ["optimiser.frozen_layers=0", "run.precision=float32", "run.channels_last=false"]
-    config = load_config(TrainConfig, find("cstl-walkers"), changes)
-    return Step(start_run(config, Noise(2, 2, 3, (64, 44))), Path())
+    config = load_config(TrainConfig, find_preset("cstl-walkers"), changes)
+    return TrainingStep(start_run(config, Noise(2, 2, 3, (64, 44))), Path())
 
 
 def test_the_trunk_counts_three_times(step):
