@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cstl_edge.data.importing.frames import Settings
-from cstl_edge.data.importing.layouts import CASIA_B_TYPES, CASIA_B_VIEWS_DEG
+from cstl_edge.data.importing.layouts.published import CASIA_B_TYPES, CASIA_B_VIEWS_DEG
 from cstl_edge.data.importing.prepare import prepare
+from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.measure.environment import environment
 from cstl_edge.measure.stats import append_jsonl
 from cstl_edge.walkers import generate
@@ -77,7 +77,9 @@ def one_run(source: Path, size: tuple[int, int], workers: int) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         before = _cpu_s()
         start = time.perf_counter()
-        index = prepare(source, folder, Settings(dataset="casia-b", size=size), workers=workers)
+        index = prepare(
+            source, folder, PrepareSettings(dataset="casia-b", size=size), workers=workers
+        )
         wall_s = time.perf_counter() - start
     sample = {"silhouettes": index.frames, "wall_s": round(wall_s, 4)}
     return {**sample, "cpu_s": round(_cpu_s() - before, 4), "load_1min": os.getloadavg()[0]}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cstl_edge.cli.options import Json
+from cstl_edge.data.importing.layouts.open import LAYOUTS
 from cstl_edge.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
     from cstl_edge.data.importing.report import Drop, ImportReport
     from cstl_edge.data.importing.settings import PrepareSettings
     from cstl_edge.data.process_pool import ProgressCallback
-
-
-class Kind(str, Enum):
-    """Of a source."""
-
-    CASIA_B = "casia-b"
-    OU_MVLP = "ou-mvlp"
-    OPENGAIT = "opengait-pkl"
-    GAIT3D = "gait3d"
-    GREW = "grew"
-    FOLDER = "folder"
 
 
 class Gate(str, Enum):
@@ -45,6 +35,7 @@ data = typer.Typer(
     help="Make a dataset of silhouettes ready to train and test on.", no_args_is_help=True
 )
 
+Dataset = typer.Option(metavar=f"<{'|'.join(LAYOUTS)}>", help="how the source lies on disk")
 Size = Annotated[str, typer.Option(help="of a silhouette: 64x44 or 128x88")]
 MinFrames = Annotated[int, typer.Option(min=1, help="shorter sequences are dropped")]
 MaxFrames = Annotated[int, typer.Option(min=1, help="longer sequences are cut")]
@@ -64,7 +55,7 @@ Workers = Annotated[int | None, typer.Option(min=1, help="processes (default: on
 @data.command()
 def prepare(
     source: Annotated[Path, typer.Argument(help="the dataset as it was given out, unpacked")],
-    dataset: Annotated[Kind, typer.Option(help="how the source lies on disk")],
+    dataset: Annotated[str, Dataset],
     out: Annotated[Path, typer.Option(help="folder for shards and dataset.json")],
     size: Size = "64x44",
     workers: Workers = None,
@@ -86,7 +77,7 @@ def prepare(
     try:
         with _bar("preparing") as progress:
             index = room.prepare(
-                source, out, settings, workers=workers or _cores(), max_bad=limit, tell=progress
+                source, out, settings, workers=workers or _cores(), max_bad=limit, progress=progress
             )
     except TooManyBad as err:
         _print_report(err.report)
@@ -98,7 +89,7 @@ def prepare(
 @data.command()
 def verify(
     path: Annotated[Path, typer.Argument(help="a prepared dataset, or with --dataset a source")],
-    dataset: Annotated[Kind | None, typer.Option(help="how the source lies on disk")] = None,
+    dataset: Annotated[str | None, Dataset] = None,
     size: Size = "64x44",
     workers: Workers = None,
     min_frames: MinFrames = 1,
@@ -123,7 +114,7 @@ def verify(
         return
     settings = _settings(dataset, size, min_frames, max_frames, aligned, gate, partial)
     with _bar("looking through") as progress:
-        report, drops = check_source(path, settings, workers=workers or _cores(), tell=progress)
+        report, drops = check_source(path, settings, workers=workers or _cores(), progress=progress)
     _print_report(report)
     _show_drops(report, drops, json)
     report.check(0)
@@ -151,7 +142,7 @@ def stats(
 
 
 def _settings(
-    dataset: Kind,
+    dataset: str,
     size: str,
     min_frames: int,
     max_frames: int,
@@ -166,7 +157,7 @@ def _settings(
     if size not in sizes:
         raise ConfigError(f"expected --size {' or '.join(sizes)}, got {one_line(size, 40)}")
     return PrepareSettings(
-        dataset=dataset.value,
+        dataset=LAYOUTS.canonical(dataset),
         size=sizes[size],
         min_frames=min_frames,
         max_frames=max_frames,

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Training and test data: datasets of shards, splits, sampling, augmentation, Walkers."""

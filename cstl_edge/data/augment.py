@@ -1,7 +1,7 @@
-"""Cheap changes of a silhouette sequence during training, each off by default.
+"""Augmentation of silhouette sequences during training; every change is off by default.
 
-Only what leaves the person and the view as they are. A mirror image is not among them: it shows
-another view (360° − view) of a mirror-image walker, so it would have to be another label or another
+All changes leave the person and the view as they are. A mirror image is not among them: it shows
+another view (360° − view) of a mirror-image walker, so it would need another label or another
 recording. Letters: `s` frames, `h w` pixels.
 """
 
@@ -14,7 +14,7 @@ from cstl_edge.arrays import Silhouettes
 
 
 class Augmentation(BaseModel):
-    """What may happen to a sequence, and how often."""
+    """Kinds of augmentation with their strengths and probabilities."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,13 +34,19 @@ class Augmentation(BaseModel):
     """Most rows that such a frame loses, in pixels."""
 
     def span(self, frames: int, length: int, rng: np.random.Generator) -> int:
-        """Return how many neighbouring frames to thin to `frames`; `length` is the sequence's."""
+        """Draw how many consecutive frames to thin to `frames`.
+
+        Args:
+            frames: wanted.
+            length: of the sequence, in frames.
+            rng: random numbers.
+        """
         if self.stride == 1.0:
             return frames
         return max(frames, min(length, round(frames * rng.uniform(1.0, self.stride))))
 
     def __call__(self, silhouettes: Silhouettes, rng: np.random.Generator) -> Silhouettes:
-        """Return a changed copy of uint8 [s, h, w], or the very array when nothing is on."""
+        """Return a changed copy of silhouettes [s, h, w], or the same array when nothing is on."""
         if self.shift_px or self.jitter_px:
             silhouettes = self._shifted(silhouettes, rng)
         if rng.random() < self.erase:

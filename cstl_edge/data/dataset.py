@@ -1,6 +1,6 @@
-"""A prepared dataset: a folder of shards with an index, `dataset.json`, that is written last.
+"""Prepared dataset: a folder of shards with an index, `dataset.json`, that is written last.
 
-The index says which people, of which dataset, at which size; what was dropped and why; and the
+The index holds the people, the dataset they are of, the size; what was dropped and why; and the
 sha256 of every file, so that a copy can be verified. Its file names are plain: an index that points
 out of its folder is refused.
 """
@@ -10,19 +10,19 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cstl_edge.data.importing.frames import Kind, Settings
-from cstl_edge.data.importing.report import Report
+from cstl_edge.data.importing.report import ImportReport
+from cstl_edge.data.importing.settings import LayoutName, PrepareSettings
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.errors import DataError, one_line
 
 INDEX = "dataset.json"
 DROPPED = "dropped.jsonl"
-PIECE = ".report.jsonl"  # what a shard dropped, until all shards are there
+SHARD_REPORT = ".report.jsonl"  # suffix of a shard's report, until all shards are written
 MAX_INDEX_BYTES = 64 * 2**20
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # per cent
 
@@ -38,13 +38,13 @@ class ShardFile(BaseModel):
 
 
 class DatasetIndex(BaseModel):
-    """What `dataset.json` says."""
+    """Content of `dataset.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1]
-    kind: Kind
-    """Which dataset; splits.SPLITS goes by it."""
+    kind: LayoutName
+    """Name of the dataset's layout; splits.SPLITS goes by it."""
     size: tuple[int, int]
     """Height and width of a silhouette in pixels."""
     people: dict[int, str]
@@ -52,8 +52,8 @@ class DatasetIndex(BaseModel):
     sequences: int
     frames: int
     shards: list[ShardFile]
-    report: Report
-    settings: Settings
+    report: ImportReport
+    settings: PrepareSettings
     fingerprint: str
     """Of the settings and the recordings of the source."""
 
@@ -64,7 +64,7 @@ def is_dataset(folder: str | Path) -> bool:
 
 
 def read_index(folder: str | Path) -> DatasetIndex:
-    """Return the index of a prepared dataset; DataError when it is none or not to be trusted."""
+    """Return the index of a prepared dataset; DataError when it is missing or not valid."""
     path = Path(folder) / INDEX
     name = one_line(path)
     try:
@@ -76,23 +76,23 @@ def read_index(folder: str | Path) -> DatasetIndex:
             f"expected a prepared dataset, found no {name}. Make it: cstl-edge data prepare"
         ) from err
     except (OSError, ValidationError) as err:
-        told = err.errors()[0]["msg"] if isinstance(err, ValidationError) else err
-        raise DataError(f"cannot read {name}: {one_line(told)}; prepare it again") from err
+        fault = err.errors()[0]["msg"] if isinstance(err, ValidationError) else err
+        raise DataError(f"cannot read {name}: {one_line(fault)}; prepare it again") from err
     for shard in index.shards:
         if Path(shard.name).name != shard.name or shard.name[:1] in (".", ""):
-            told = one_line(shard.name, 60)
-            raise DataError(f"{name} names {told!r}, no file of its folder; prepare it again")
+            shown = one_line(shard.name, 60)
+            raise DataError(f"{name} names {shown!r}, no file of its folder; prepare it again")
     return index
 
 
 def open_dataset(folder: str | Path) -> ShardedSequences:
     """Return the sequences of a prepared dataset, or of a plain folder of shards, mapped.
 
-    Raises DataError when it is neither, unfinished, or its shards are not what the index says.
+    Raises DataError when it is neither, unfinished, or its shards differ from the index.
     """
     place = Path(folder)
     if not is_dataset(place):
-        if any(place.glob(f"*{PIECE}")):
+        if any(place.glob(f"*{SHARD_REPORT}")):
             raise DataError(
                 f"the dataset in {one_line(place)} is unfinished; run its cstl-edge data prepare "
                 "again: it goes on where it was"
@@ -103,12 +103,12 @@ def open_dataset(folder: str | Path) -> ShardedSequences:
         return ShardedSequences(shards)
     index = read_index(place)
     data = ShardedSequences([place / f"{shard.name}.json" for shard in index.shards])
-    told = (index.size, index.sequences, index.frames)
+    indexed = (index.size, index.sequences, index.frames)
     got = (data.size, len(data.people), int(data.lengths.sum()))
-    if told != got:
+    if indexed != got:
         raise DataError(
-            f"{one_line(place)}: expected size, sequences and frames {told}, got {got}. Prepare it "
-            "again"
+            f"{one_line(place)}: expected size, sequences and frames {indexed}, got {got}. "
+            "Prepare it again"
         )
     return data
 
@@ -143,11 +143,26 @@ def file_sha256(path: Path) -> str:
     return total.hexdigest()
 
 
-def statistics(folder: str | Path) -> dict[str, Any]:
-    """Return how many people, sequences and frames a dataset or folder of shards has, of what kind.
+class DatasetStatistics(TypedDict):
+    """Counts of a dataset, as `data stats --json` prints them."""
 
-    lengths_frames: quantiles of the length of a sequence, by per cent
-    """
+    kind: str | None
+    """Name of the layout; None for plain shards."""
+    size: list[int]
+    """Height and width of a silhouette in pixels."""
+    people: int
+    sequences: int
+    frames: int
+    views_deg: dict[str, int]
+    """Sequences by view."""
+    types: dict[str, int]
+    """Sequences by their name, such as nm-01."""
+    lengths_frames: dict[str, int]
+    """Quantiles of a sequence's length in frames, by per cent."""
+
+
+def statistics(folder: str | Path) -> DatasetStatistics:
+    """Count people, sequences, frames, views and types of a dataset or a folder of shards."""
     data = open_dataset(folder)
     kind = read_index(folder).kind if is_dataset(folder) else None
     views, types = Counter(data.views_deg.tolist()), Counter(data.sequences.tolist())

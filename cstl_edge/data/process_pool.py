@@ -1,6 +1,6 @@
-"""Processes that do the heavy work of data: spawned, polite, and gone when their parent is.
+"""Worker processes for heavy data work: low priority, limited memory, ended with their parent.
 
-Spawned, not forked: torch's threads do not survive a fork.
+They are spawned, not forked: torch's threads do not survive a fork.
 """
 
 from __future__ import annotations
@@ -19,37 +19,43 @@ from cstl_edge.errors import DataError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-Tell = Callable[[int, int], None]  # how much is done, and of how much
+ProgressCallback = Callable[[int, int], None]
+"""Called with how much is done, and of how much."""
 
 NICENESS = 10  # a camera or a training run on the same machine goes first
-MEMORY_BYTES = 4 * 2**30  # of address space that untrusted files may make a worker ask for
+MEMORY_BYTES = 4 * 2**30  # of address space that a worker may take while it reads untrusted files
 
 
 def run_jobs(
     function: Callable[[Job], Result], jobs: Sequence[Job], workers: int
 ) -> Iterator[tuple[int, Result]]:
-    """Yield the place of each job and its result, in the order in which they end.
+    """Yield the number of each job and its result, in the order in which they end.
 
-    workers: processes; 0 works in this one. Above 0 the calling script needs its
-    `if __name__ == "__main__"`.
-    Raises what a job raises, and DataError when a worker dies; jobs that wait are given up.
+    Args:
+        function: called with each job.
+        jobs: any picklable objects.
+        workers: processes; 0 works in this one. Above 0 the calling script needs its
+            `if __name__ == "__main__"`.
+
+    Raises:
+        DataError: a worker died. An error of a job is raised as it is; waiting jobs are cancelled.
     """
     if not workers:
-        yield from ((place, function(job)) for place, job in enumerate(jobs))
+        yield from ((number, function(job)) for number, job in enumerate(jobs))
         return
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, max(1, len(jobs))), context, step_back_for_files)
+    pool = ProcessPoolExecutor(min(workers, max(1, len(jobs))), context, restrict_worker)
     try:
-        places = {pool.submit(function, job): place for place, job in enumerate(jobs)}
-        for done in as_completed(places):
-            yield places[done], done.result()
+        numbers = {pool.submit(function, job): number for number, job in enumerate(jobs)}
+        for done in as_completed(numbers):
+            yield numbers[done], done.result()
     except BrokenProcessPool as err:
         raise DataError(
             "a worker was killed, most likely for want of memory; run the same command again, with "
             "fewer --workers: it goes on where it was"
         ) from err
-    except BaseException:  # an error, Ctrl-C, or nobody wants the rest: do not wait for the others
+    except BaseException:  # an error, Ctrl-C, or a caller that stops: do not wait for the others
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()
         raise
@@ -57,21 +63,21 @@ def run_jobs(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def step_back() -> None:
-    """Make this worker polite: one thread, low priority, gone with its parent."""
+def lower_priority() -> None:
+    """Run this worker on one thread, at low priority, and end it with its parent."""
     import cv2
 
-    # A parent that is killed does not take its workers along; they would wait for ever.
+    # A parent that is killed does not end its workers; they would wait for ever.
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     if hasattr(os, "nice"):
         os.nice(NICENESS)
 
 
-def step_back_for_files() -> None:
-    """Make this worker polite and fit for untrusted files: what asks for too much gets an error."""
-    step_back()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+def restrict_worker() -> None:
+    """Limit this worker for untrusted files: low priority, and MemoryError above MEMORY_BYTES."""
+    lower_priority()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     try:
         import resource
 

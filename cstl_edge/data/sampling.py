@@ -1,10 +1,10 @@
-"""P×K batches and the frame rules of the field, the same for a seed on every machine.
+"""P×K batch sampler and the field's frame rules; batches follow from the seed on every machine.
 
 Every batch is a function of (seed, batch number) alone. A run that resumes at batch 1,234, inside
-an epoch or not, therefore sees exactly the batches of a run that never stopped, and a thread may
-prepare the next batch while this one is computed. Processes that train together each take their
-people of the one batch, so their number changes nothing either. Letters: `m` sequences of the
-set, `n` of a batch, `s` frames, `h w` pixels.
+an epoch or not, therefore gets exactly the batches of a run that never stopped, and a thread may
+prepare the next batch while this one is computed. Processes that train together each take a share
+of the people of the same batch, so their number changes nothing either. Letters: `m` sequences of
+the set, `n` of a batch, `s` frames, `h w` pixels.
 """
 
 from __future__ import annotations
@@ -45,14 +45,26 @@ class Batch:
 
 
 def contiguous_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Return `frames` neighbours from a random start (the released code's rule)."""
+    """Return consecutive frames from a random start (the released code's rule).
+
+    Args:
+        length: of the sequence, in frames.
+        frames: how many to return.
+        rng: random numbers.
+    """
     if length < frames:
         return repeated_frames(length, frames, rng)
     return np.arange(frames) + rng.integers(length - frames + 1)
 
 
 def thinned_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Return `frames` of a window a third longer, in order (the paper's rule: 30 out of 40)."""
+    """Return frames of a window a third longer, in order (the paper's rule: 30 out of 40).
+
+    Args:
+        length: of the sequence, in frames.
+        frames: how many to return.
+        rng: random numbers.
+    """
     if length < frames:
         return repeated_frames(length, frames, rng)
     window = min(length, round(frames * 4 / 3))
@@ -61,10 +73,15 @@ def thinned_frames(length: int, frames: int, rng: np.random.Generator) -> Indice
 
 
 def tiled_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Return `frames` of a window a third longer of a sequence in a loop (OpenGait's rule).
+    """Return frames of a window a third longer of the looped sequence (OpenGait's rule).
 
-    A sequence shorter than the window is played again from its first frame until it is not; the
-    frames are in order as it plays, so that the walk may go on from its end to its beginning.
+    A sequence shorter than the window is repeated from its first frame until it is long enough; the
+    frames are in playing order, so that a walk may continue from its end at its beginning.
+
+    Args:
+        length: of the sequence, in frames.
+        frames: how many to return.
+        rng: random numbers.
     """
     if length < 1:
         raise DataError("expected a sequence of at least one frame, got an empty one")
@@ -75,7 +92,13 @@ def tiled_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
 
 
 def repeated_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Return all frames of a short sequence, some of them several times, in order."""
+    """Return all frames of a short sequence, some of them several times, in order.
+
+    Args:
+        length: of the sequence, in frames.
+        frames: how many to return, at least `length`.
+        rng: random numbers.
+    """
     if length < 1:
         raise DataError("expected a sequence of at least one frame, got an empty one")
     extra = rng.choice(length, frames % length, replace=False)
@@ -90,7 +113,7 @@ FRAME_RULES: Mapping[str, FrameRule] = {
 
 
 class Sampler:
-    """P people × K sequences per batch; everyone comes once per epoch."""
+    """Sampler of batches of P people × K sequences; everyone comes once per epoch."""
 
     def __init__(
         self,
@@ -101,21 +124,28 @@ class Sampler:
         frames: int,
         rule: str = "paper",
         seed: int = 0,
-        change: Augmentation | None = None,
+        augmentation: Augmentation | None = None,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
         """Draw from `data`, which may be larger than memory.
 
-        people, sequences: P and K of a batch
-        frames: length of every sequence of a batch
-        rule: how frames are chosen, a key of FRAME_RULES
-        change: augmentation of every sequence drawn; None leaves all as they are
-        rank, ranks: which share of each batch this is: the people P·rank/ranks onwards
-        Raises ConfigError when there are fewer people than P or P does not divide among the ranks.
+        Args:
+            data: the sequences.
+            people: P of a batch.
+            sequences: K of a batch.
+            frames: length of every sequence of a batch.
+            rule: how frames are chosen, a key of FRAME_RULES.
+            seed: of all draws.
+            augmentation: of every sequence drawn; None leaves all as they are.
+            rank: of this process: its share of each batch is the people P·rank/ranks onwards.
+            ranks: number of processes.
+
+        Raises:
+            ConfigError: there are fewer people than P, or P does not divide among the ranks.
         """
         self.data, self.frames, self.seed = data, frames, seed
-        self.change = change or Augmentation()
+        self.augmentation = augmentation or Augmentation()
         self.people, self.sequences = people, sequences
         self.rule = FRAME_RULES[rule]
         self.ids = np.unique(data.people)
@@ -164,7 +194,7 @@ class Sampler:
         self.next_batch = int(state["next_batch"])
 
     def _people_of(self, number: int) -> Indices:
-        """Return P labels; the few that do not fill the last batch of an epoch sit it out."""
+        """Return P labels; the few people that do not fill an epoch's last batch are left out."""
         epoch, place = divmod(number, len(self.ids) // self.people)
         order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.ids))
         return order[place * self.people : (place + 1) * self.people]
@@ -175,12 +205,14 @@ class Sampler:
 
     def _frames_of(self, row: int, rng: np.random.Generator, mine: bool) -> Silhouettes:
         length = int(self.data.lengths[row])
-        span = self.change.span(self.frames, length, rng)  # frames that the chosen ones lie in
-        kept = np.linspace(0, span - 1, self.frames).round().astype(np.int64)
-        chosen = self.rule(length, span, rng)[kept]
+        span = self.augmentation.span(
+            self.frames, length, rng
+        )  # frames that the chosen ones lie in
+        thinned = np.linspace(0, span - 1, self.frames).round().astype(np.int64)
+        chosen = self.rule(length, span, rng)[thinned]
         # Another rank's sequence is not read, but draws its random numbers: one stream for all.
         silhouettes = self.data.read(row)[chosen] if mine else self._blank  # [s, h, w]
-        return self.change(silhouettes, rng)
+        return self.augmentation(silhouettes, rng)
 
     @functools.cached_property
     def _blank(self) -> Silhouettes:

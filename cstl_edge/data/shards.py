@@ -1,10 +1,10 @@
-"""Silhouette sequences on disk as memory-mapped shards, so that training data outgrows memory.
+"""Shards: silhouette sequences in memory-mapped files, for data that is larger than memory.
 
-A shard is two files of one stem: `NAME.npy`, uint8 [f, h, w], the frames of its sequences one
-behind the other, mapped and never read whole, and `NAME.json`, what is known of each sequence. The
-JSON is written last and both through a temporary name, so a shard whose JSON exists is whole.
-Shards of before 2026-11-24 are uint8 [m, s, h, w], padded, and are read as well. Letters: `m`
-sequences, `s` frames of a sequence, `f` frames of a shard, `h w` pixels.
+A shard is two files of one stem: `NAME.npy`, uint8 [f, h, w], the frames of its sequences in a row,
+mapped and never read whole, and `NAME.json`, the labels of each sequence. The JSON is written last
+and both through a temporary name, so a shard whose JSON exists is whole. Shards of before
+2026-11-24 are uint8 [m, s, h, w], padded, and are read as well. Letters: `m` sequences, `s` frames
+of a sequence, `f` frames of a shard, `h w` pixels.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ LABELS: Mapping[str, type] = {
     "views_deg": np.int64,
     "sequences": np.str_,
 }
-"""What is known of each sequence, one list of m entries each, and of what type."""
+"""Labels of a sequence and their types; a shard has a list of m entries for each."""
 HEADER_BYTES = 128  # of a .npy file: room for any shape, since it is written before the shape is
 NPY_MAGIC = b"\x93NUMPY\x01\x00"
 
 
 class ShardedSequences:
-    """The sequences of several shards behind one numbering; what a Sampler draws from."""
+    """The sequences of several shards, numbered through; a Sampler draws from them."""
 
     def __init__(self, shards: Sequence[str | Path]) -> None:
-        """Map shards, given by the paths of their .json; DataError when one is not usable."""
+        """Map shards, given by the paths of their .json; DataError when one is not valid."""
         if not shards:
             raise DataError("expected at least one shard of silhouettes, got none")
         opened = [_open(Path(shard)) for shard in shards]
@@ -70,8 +70,8 @@ class ShardedSequences:
 class ShardWriter:
     """Write a shard sequence by sequence, so that it need not fit in memory.
 
-    A context manager: the shard is there when the block ends, and not at all when it fails or has
-    no sequences.
+    A context manager: the shard exists when the block ends, and not at all when it fails or has no
+    sequences.
     """
 
     def __init__(self, stem: str | Path, size: tuple[int, int]) -> None:
@@ -81,13 +81,21 @@ class ShardWriter:
         self._labels: dict[str, list[Any]] = {key: [] for key in LABELS}
 
     def __enter__(self) -> ShardWriter:
+        """Begin the file of frames under a temporary name."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = _part(self._block).open("wb")
         self._file.write(bytes(HEADER_BYTES))
         return self
 
     def add(self, silhouettes: Silhouettes, *, person: int, sequence: str, view_deg: int) -> None:
-        """Append one sequence, uint8 [s, h, w] with s > 0."""
+        """Append one sequence.
+
+        Args:
+            silhouettes: uint8 [s, h, w] with s > 0.
+            person: id.
+            sequence: name in the manner of CASIA-B, `nm-01`.
+            view_deg: direction of the camera, -1 when unknown.
+        """
         if silhouettes.shape[1:] != self._size or not len(silhouettes):
             raise ValueError(f"expected [s, {self._size}] with s > 0, got {silhouettes.shape}")
         self._file.write(np.ascontiguousarray(silhouettes, np.uint8).data)
@@ -101,6 +109,7 @@ class ShardWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Publish the shard, or remove its temporary file after an error."""
         try:
             with self._file:
                 if kind is None and self._labels["lengths"]:
@@ -128,10 +137,16 @@ def write_shard(
 ) -> Path:
     """Write one shard from memory and return the path of its .json.
 
-    stem: path without a suffix
-    silhouettes: uint8 [m, s, h, w], shorter sequences padded at the end
-    sequences: names in the manner of CASIA-B, `nm-01`
-    lengths: frames of each sequence; None means all are full
+    Args:
+        stem: path without a suffix.
+        silhouettes: uint8 [m, s, h, w], shorter sequences padded at the end.
+        people: id of each sequence's person, [m].
+        sequences: names in the manner of CASIA-B, `nm-01`, [m].
+        views_deg: direction of the camera, [m].
+        lengths: frames of each sequence, [m]; None means all are full.
+
+    Raises:
+        ValueError: labels of another number.
     """
     m, s, h, w = silhouettes.shape
     full = [s] * m if lengths is None else lengths
@@ -151,7 +166,7 @@ def write_shard(
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is there whole or not at all."""
+    """Write a text file atomically: it exists whole or not at all."""
     with _part(path).open("w", encoding="utf-8") as file:
         file.write(text)
         sync(file)
@@ -159,7 +174,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def sync(file: Any) -> None:
-    """Bring an open file to the disk: a rename must not overtake what it publishes."""
+    """Flush an open file to the disk: a rename must not overtake what it publishes."""
     file.flush()
     os.fsync(file.fileno())
 
@@ -170,14 +185,14 @@ def _part(path: Path) -> Path:
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:
     """Return the header of a .npy file (format 1.0), always HEADER_BYTES long."""
-    told = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     room = HEADER_BYTES - len(NPY_MAGIC) - 2
-    text = repr(told).ljust(room - 1) + "\n"
+    text = repr(header).ljust(room - 1) + "\n"
     return NPY_MAGIC + room.to_bytes(2, "little") + text.encode("latin1")
 
 
 def _open(path: Path) -> tuple[Silhouettes, Indices, Labels]:
-    """Return frames [f, h, w], the first of each sequence [m], and the labels of a shard."""
+    """Return frames [f, h, w], each sequence's first frame [m], and the labels of a shard."""
     name = one_line(path)
     try:
         index = json.loads(path.read_text(encoding="utf-8"))

@@ -1,10 +1,9 @@
-"""Which people of a dataset are trained on and which are tested, in one place for both.
+"""Splits of datasets into people to train on and people to test on.
 
-CASIA-B is split as everybody splits it: the first 74 people train, the other 50 test. OU-MVLP as
-the field splits it, odd ids up to 10305 against even ids and 10307, 5,153 people against 5,154;
-the paper's wording (section 4.1, "the first 5153") is a split of its own. People are chosen by
-their number, so that a part of a dataset is split as the whole of it is. Letters: `m` sequences,
-`s` frames, `h w` pixels.
+CASIA-B has the field's split: the first 74 people train, the other 50 test. So has OU-MVLP: odd ids
+up to 10305 against even ids and 10307, 5,153 people against 5,154; the paper's wording (section
+4.1, "the first 5153") is a split of its own. People are chosen by their number, so that a part of a
+dataset is split as the whole of it is. Letters: `m` sequences, `s` frames, `h w` pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from cstl_edge.arrays import Bools, Indices, Silhouettes
 from cstl_edge.data.sampling import Sequences
 from cstl_edge.errors import ConfigError
 
-FIELD = "field"  # the split that published figures are about
+FIELD = "field"  # the split of published figures
 
 SPLITS: Mapping[str, Mapping[str, Callable[[Indices], Bools]]] = {
     "casia-b": {FIELD: lambda ids: ids <= 74},
@@ -28,11 +27,11 @@ SPLITS: Mapping[str, Mapping[str, Callable[[Indices], Bools]]] = {
         "first-5153": lambda ids: ids <= 5153,
     },
 }
-"""For each kind of dataset and each split of it, who is trained on."""
+"""For each dataset and each split of it, the rule for ids that are trained on."""
 
 
-class Labelled(Sequences, Protocol):
-    """Sequences of which view and recording are known too."""
+class LabelledSequences(Sequences, Protocol):
+    """Sequences with their view and the name of their recording."""
 
     views_deg: Indices  # [m]
     sequences: npt.NDArray[np.str_]  # [m], names of recordings such as nm-01
@@ -41,9 +40,13 @@ class Labelled(Sequences, Protocol):
 def train_ids(kind: str, split: str, ids: Indices) -> Indices:
     """Return those of the sorted person ids that are trained on.
 
-    kind, split: keys of SPLITS
-    ids: [people]
-    Raises ConfigError for a kind or split that is not there.
+    Args:
+        kind: of dataset, a key of SPLITS.
+        split: a key of that dataset's splits.
+        ids: [people].
+
+    Raises:
+        ConfigError: an unknown kind or split.
     """
     return ids[_trained(kind, split, ids)]
 
@@ -51,15 +54,21 @@ def train_ids(kind: str, split: str, ids: Indices) -> Indices:
 def test_ids(kind: str, split: str, ids: Indices) -> Indices:
     """Return those of the sorted person ids that are tested: all that are not trained on.
 
-    Arguments and errors as for `train_ids`.
+    Args:
+        kind: of dataset, a key of SPLITS.
+        split: a key of that dataset's splits.
+        ids: [people].
+
+    Raises:
+        ConfigError: an unknown kind or split.
     """
     return ids[~_trained(kind, split, ids)]
 
 
-class People:
+class PeopleSubset:
     """The sequences of some people of a larger set, numbered anew."""
 
-    def __init__(self, data: Labelled, ids: Indices) -> None:
+    def __init__(self, data: LabelledSequences, ids: Indices) -> None:
         """Choose the people `ids`; nothing is read."""
         self._data = data
         self._rows = np.flatnonzero(np.isin(data.people, ids))

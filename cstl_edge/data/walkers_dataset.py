@@ -1,7 +1,7 @@
-"""Walkers as shards in a cache folder, named by a hash of settings, code and bases.
+"""Walkers as shards in a cache folder that is named by a hash of settings, code and bases.
 
-One shard holds a few people, so that workers share the making, a stopped run goes on where it was,
-and more people only add shards.
+One shard holds a few people, so that workers share the rendering, a stopped run is resumed, and
+more people only add shards.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import as_completed
+from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cstl_edge.data.process_pool import step_back
+from cstl_edge.data.process_pool import lower_priority
 from cstl_edge.data.shards import write_shard
 from cstl_edge.silhouette import SMALL
 from cstl_edge.walkers.collection import VIEWS_DEG, generate, worker_pool
 
 logger = logging.getLogger(__name__)
 
+PACKAGE = Path(__file__).parents[1]
+BASES = ("walker_body.npz", "stride_basis.npz")  # assets, see walkers.pose
 PEOPLE_PER_SHARD = 10
 
 
 class WalkersSettings(BaseModel):
-    """Which synthetic people, and what is recorded of each."""
+    """Synthetic people to render, and the recordings of each."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,38 +59,58 @@ class WalkersSettings(BaseModel):
         return {"nm": self.nm, "bg": self.bg, "cl": self.cl}
 
     def fingerprint(self) -> str:
-        """Return 12 hex digits that name all people and recordings of the same kind.
+        """Return 12 hex digits that change with every setting and source that changes a Walker.
 
         The number of people is left out: more of them only add shards.
         """
-        kind = self.model_dump(mode="json", exclude={"people", "first"})
-        total = hashlib.sha256(json.dumps(kind, sort_keys=True).encode())
-        for text in _sources():
-            total.update(text)
+        settings = self.model_dump(mode="json", exclude={"people", "first"})
+        total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        total.update(sources_digest(PACKAGE))
         return total.hexdigest()[:12]
 
 
 def make_shards(settings: WalkersSettings, cache: str | Path, *, workers: int = 2) -> list[Path]:
-    """Return the shards of these Walkers, making those that the cache does not hold.
+    """Return the shards of Walkers; those that the cache lacks are rendered.
 
-    workers: processes that render, at low priority; the result does not depend on them
+    Args:
+        settings: people and recordings.
+        cache: folder with a sub-folder for every fingerprint.
+        workers: processes that render, at low priority; the result does not depend on them.
     """
     folder = Path(cache) / f"walkers-{settings.fingerprint()}"
-    wanted = {folder / f"people-{ids[0]:06d}-{len(ids):03d}.json": ids for ids in _groups(settings)}
-    missing = {path: ids for path, ids in wanted.items() if not path.exists()}
+    shards = {folder / f"people-{ids[0]:06d}-{len(ids):03d}.json": ids for ids in _groups(settings)}
+    missing = {path: ids for path, ids in shards.items() if not path.exists()}
     if missing:
-        logger.info("making %d of %d shards of Walkers in %s", len(missing), len(wanted), folder)
-        _make(missing, settings, workers)
-    return list(wanted)
+        logger.info("making %d of %d shards of Walkers in %s", len(missing), len(shards), folder)
+        _render(missing, settings, workers)
+    return list(shards)
 
 
-def _sources() -> Iterator[bytes]:
-    """Yield what the bytes of a Walker follow from, comments and layout of the code left out."""
-    package = Path(__file__).parents[1]
-    for module in [*sorted((package / "walkers").rglob("*.py")), package / "silhouette.py"]:
-        yield ast.dump(ast.parse(module.read_text(encoding="utf-8"))).encode()
-    for basis in ("walker_body.npz", "stride_basis.npz"):
-        yield (package / "assets" / basis).read_bytes()
+def source_files(package: Path) -> list[Path]:
+    """List the files of a package that decide the bytes of a Walker.
+
+    A test compares them with what `walkers` imports, so that a new module cannot be forgotten.
+    """
+    code = [*sorted((package / "walkers").rglob("*.py")), package / "silhouette.py"]
+    return [*code, *(package / "assets" / name for name in BASES)]
+
+
+def sources_digest(package: Path) -> bytes:
+    """Hash the source files; comments, docstrings and layout of code are left out."""
+    total = hashlib.sha256()
+    for file in source_files(package):
+        content = file.read_bytes()
+        total.update(_code(content) if file.suffix == ".py" else content)
+    return total.digest()
+
+
+@cache
+def _code(source: bytes) -> bytes:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant(None)  # a docstring
+    return ast.dump(tree).encode()
 
 
 def _groups(settings: WalkersSettings) -> Iterator[list[int]]:
@@ -96,16 +119,16 @@ def _groups(settings: WalkersSettings) -> Iterator[list[int]]:
         yield list(ids[start : start + PEOPLE_PER_SHARD])
 
 
-def _make(missing: dict[Path, list[int]], settings: WalkersSettings, workers: int) -> None:
-    with worker_pool(workers, step_back) as pool:
-        jobs = [pool.submit(_shard, path, ids, settings) for path, ids in missing.items()]
+def _render(missing: dict[Path, list[int]], settings: WalkersSettings, workers: int) -> None:
+    with worker_pool(workers, lower_priority) as pool:
+        jobs = [pool.submit(_render_shard, path, ids, settings) for path, ids in missing.items()]
         for done, job in enumerate(as_completed(jobs), start=1):
             job.result()
             logger.info("%d of %d shards of Walkers", done, len(jobs))
 
 
-def _shard(path: Path, ids: list[int], settings: WalkersSettings) -> None:
-    made = generate(
+def _render_shard(path: Path, ids: list[int], settings: WalkersSettings) -> None:
+    walkers = generate(
         ids,
         recordings=settings.recordings,
         frames=settings.frames,
@@ -115,8 +138,8 @@ def _shard(path: Path, ids: list[int], settings: WalkersSettings) -> None:
     )
     write_shard(
         path.with_suffix(""),
-        made.silhouettes,
-        people=made.people,
-        sequences=made.sequences,
-        views_deg=made.views_deg,
+        walkers.silhouettes,
+        people=walkers.people,
+        sequences=walkers.sequences,
+        views_deg=walkers.views_deg,
     )

@@ -1,6 +1,7 @@
 """Trees of silhouettes in the exact layouts of the datasets, made without the code under test."""
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -61,10 +62,9 @@ def dump_():
     return dump
 
 
-@pytest.fixture
-def casia_b(tmp_path):
+def _casia_b(folder):
     """Two people of CASIA-B as distributed, one recording each from every view."""
-    root = tmp_path / "CASIA"
+    root = folder / "CASIA"
     for person in ("001", "124"):
         for view in CASIA_VIEWS:
             for i in range(1, 4):
@@ -76,10 +76,9 @@ def casia_b(tmp_path):
     return root
 
 
-@pytest.fixture
-def ou_mvlp(tmp_path):
+def _ou_mvlp(folder):
     """Two people of OU-MVLP as distributed, where one was not seen a second time."""
-    root = tmp_path / "OUMVLP"
+    root = folder / "OUMVLP"
     for view in OU_VIEWS:
         for sequence, people in (("00", ["00001"]), ("01", ["00001", "10307"])):
             for person in people:
@@ -89,10 +88,9 @@ def ou_mvlp(tmp_path):
     return root
 
 
-@pytest.fixture
-def opengait(tmp_path):
+def _opengait(folder):
     """Pickles of aligned silhouettes, person/type/view/view.pkl."""
-    root = tmp_path / "pkl"
+    root = folder / "pkl"
     for person in ("anna", "zoe"):
         for kind, view in (("nm-01", "000"), ("cl-01", "090"), ("camid0_videoid2", "seq0")):
             walk = np.stack([aligned(i + len(person)) for i in range(4)])
@@ -100,10 +98,9 @@ def opengait(tmp_path):
     return root
 
 
-@pytest.fixture
-def gait3d(tmp_path):
+def _gait3d(folder):
     """Gait3D as distributed: images cut to the person, of many sizes."""
-    root = tmp_path / "Gait3D"
+    root = folder / "Gait3D"
     for person in ("0000", "3999"):
         for place in ("camid0_videoid2/seq0", "camid9_videoid1/seq1"):
             for i in range(3):
@@ -114,10 +111,9 @@ def gait3d(tmp_path):
     return root
 
 
-@pytest.fixture
-def grew(tmp_path):
+def _grew(folder):
     """GREW as distributed: aligned silhouettes beside energy images, poses and strangers."""
-    root = tmp_path / "GREW"
+    root = folder / "GREW"
     for place in ("train/00001/4XPn5Z28", "test/gallery/00001/79XJefi8", "test/probe/01DdvEHX"):
         walk = place.split("/")[-1]
         for i in range(1, 4):
@@ -127,11 +123,44 @@ def grew(tmp_path):
     return root
 
 
-@pytest.fixture
-def folders(tmp_path):
+def _folders(folder):
     """Plain folders: one person with two walks, one with the images of a single walk."""
-    root = tmp_path / "people"
+    root = folder / "people"
     for place in ("ada/monday", "ada/tuesday", "ben"):
         for i in range(12):
             save(draw(i + len(place)), root / place / f"frame{i}.png")
     return root
+
+
+BUILDERS = {
+    "casia_b": _casia_b,
+    "ou_mvlp": _ou_mvlp,
+    "opengait": _opengait,
+    "gait3d": _gait3d,
+    "grew": _grew,
+    "folders": _folders,
+}
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """Draw each tree once; a test gets a copy of its own."""
+    roots = {}
+
+    def get(name):
+        if name not in roots:
+            roots[name] = BUILDERS[name](tmp_path_factory.mktemp(name))
+        return roots[name]
+
+    return get
+
+
+def _fixture(name):
+    def copy(drawn, tmp_path):
+        root = drawn(name)
+        return shutil.copytree(root, tmp_path / root.name)
+
+    return pytest.fixture(name=name)(copy)
+
+
+casia_b, ou_mvlp, opengait, gait3d, grew, folders = map(_fixture, BUILDERS)

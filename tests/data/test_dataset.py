@@ -1,21 +1,29 @@
 """The index of a prepared dataset: opened, verified, counted, and refused when it lies."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from cstl_edge.data.dataset import open_dataset, read_index, statistics, verify_dataset
-from cstl_edge.data.importing.frames import Settings
 from cstl_edge.data.importing.prepare import prepare
+from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.data.shards import write_shard
 from cstl_edge.errors import DataError
 
 
+@pytest.fixture(scope="module")
+def prepared(drawn, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared") / "out"
+    prepare(drawn("casia_b"), out, PrepareSettings(dataset="casia-b"), workers=0)
+    return out
+
+
 @pytest.fixture
-def made(casia_b, tmp_path):
-    prepare(casia_b, tmp_path / "out", Settings(dataset="casia-b"), workers=0)
-    return tmp_path / "out"
+def dataset(prepared, tmp_path):
+    """A copy of a prepared dataset for each test."""
+    return shutil.copytree(prepared, tmp_path / "out")
 
 
 def rewrite(folder, **changes):
@@ -27,49 +35,49 @@ def test_a_plain_folder_of_shards_is_a_dataset_too(tmp_path):
     block = np.ones((2, 5, 64, 44), np.uint8)
     write_shard(tmp_path / "a", block, people=[1, 2], sequences=["x", "y"], views_deg=[0, 90])
     assert open_dataset(tmp_path).people.tolist() == [1, 2]
-    told = statistics(tmp_path)
-    assert (told["kind"], told["people"], told["frames"]) == (None, 2, 10)
+    counts = statistics(tmp_path)
+    assert (counts["kind"], counts["people"], counts["frames"]) == (None, 2, 10)
 
 
-def test_statistics_say_what_there_is(made):
-    told = statistics(made)
-    assert told["kind"] == "casia-b"
-    assert (told["people"], told["sequences"], told["frames"]) == (2, 22, 66)
-    assert told["views_deg"]["90"] == 2
-    assert told["types"] == {"nm-01": 22}
-    assert told["lengths_frames"]["50"] == 3
+def test_statistics_say_what_there_is(dataset):
+    counts = statistics(dataset)
+    assert counts["kind"] == "casia-b"
+    assert (counts["people"], counts["sequences"], counts["frames"]) == (2, 22, 66)
+    assert counts["views_deg"]["90"] == 2
+    assert counts["types"] == {"nm-01": 22}
+    assert counts["lengths_frames"]["50"] == 3
 
 
-def test_what_was_made_verifies(made):
-    assert verify_dataset(made) == read_index(made)
+def test_what_was_made_verifies(dataset):
+    assert verify_dataset(dataset) == read_index(dataset)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
-def test_one_flipped_bit_is_found(made, suffix):
-    file = next(made.glob(f"people-*{suffix}"))
+def test_one_flipped_bit_is_found(dataset, suffix):
+    file = next(dataset.glob(f"people-*{suffix}"))
     content = bytearray(file.read_bytes())
     content[-5] ^= 1
     file.write_bytes(content)
     with pytest.raises(DataError, match=f"{file.name} was changed or damaged"):
-        verify_dataset(made)
+        verify_dataset(dataset)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
-def test_a_missing_file_is_found(made, suffix):
-    file = next(made.glob(f"people-*{suffix}"))
+def test_a_missing_file_is_found(dataset, suffix):
+    file = next(dataset.glob(f"people-*{suffix}"))
     file.unlink()
     with pytest.raises(DataError, match=file.name):
-        verify_dataset(made)
+        verify_dataset(dataset)
     with pytest.raises(DataError, match="people-"):
-        open_dataset(made)
+        open_dataset(dataset)
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "a/b", ".", "..", ".hidden", ""])
-def test_an_index_that_points_elsewhere_is_refused(made, name):
+def test_an_index_that_points_elsewhere_is_refused(dataset, name):
     shard = {"name": name, "json_sha256": "0", "npy_sha256": "0"}
-    rewrite(made, shards=[shard])
+    rewrite(dataset, shards=[shard])
     with pytest.raises(DataError, match="no file of its folder"):
-        open_dataset(made)
+        open_dataset(dataset)
 
 
 @pytest.mark.parametrize(
@@ -84,29 +92,29 @@ def test_an_index_that_points_elsewhere_is_refused(made, name):
     ],
     ids=str,
 )
-def test_an_index_of_another_form_is_refused(made, change):
-    rewrite(made, **change)
+def test_an_index_of_another_form_is_refused(dataset, change):
+    rewrite(dataset, **change)
     with pytest.raises(DataError, match=r"cannot read .*dataset\.json.*prepare it again"):
-        read_index(made)
+        read_index(dataset)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"[" * 100_000])
-def test_an_index_that_is_no_json_is_refused(made, content):
-    (made / "dataset.json").write_bytes(content)
+def test_an_index_that_is_no_json_is_refused(dataset, content):
+    (dataset / "dataset.json").write_bytes(content)
     with pytest.raises(DataError, match="cannot read"):
-        read_index(made)
+        read_index(dataset)
 
 
-def test_an_index_that_counts_wrongly_is_refused(made):
-    rewrite(made, frames=67)
+def test_an_index_that_counts_wrongly_is_refused(dataset):
+    rewrite(dataset, frames=67)
     with pytest.raises(DataError, match=r"22, 67\), got .*22, 66\)"):
-        open_dataset(made)
+        open_dataset(dataset)
 
 
-def test_an_index_with_other_people_does_not_verify(made):
-    rewrite(made, people={"1": "001", "3": "003", "124": "124"})
+def test_an_index_with_other_people_does_not_verify(dataset):
+    rewrite(dataset, people={"1": "001", "3": "003", "124": "124"})
     with pytest.raises(DataError, match=r"people \[3\]"):
-        verify_dataset(made)
+        verify_dataset(dataset)
 
 
 def test_a_folder_without_anything_is_told(tmp_path):

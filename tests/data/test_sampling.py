@@ -139,9 +139,9 @@ def test_everyone_comes_once_per_epoch(numbered):
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others(numbered):
     settings = {"people": 2, "sequences": 3, "frames": 8}
     change = Augmentation(stride=2.0, shift_px=1, erase=0.5, lost_rows=0.5)
-    one = Sampler(numbered, **settings, seed=5, change=change)
-    two = Sampler(numbered, **settings, seed=5, change=change)
-    other = Sampler(numbered, **settings, seed=6, change=change)
+    one = Sampler(numbered, **settings, seed=5, augmentation=change)
+    two = Sampler(numbered, **settings, seed=5, augmentation=change)
+    other = Sampler(numbered, **settings, seed=6, augmentation=change)
     for _ in range(4):
         a, b, c = next(one), next(two), next(other)
         assert a.silhouettes.tobytes() == b.silhouettes.tobytes()
@@ -176,7 +176,12 @@ def test_fewer_people_than_p_are_refused(numbered):
 
 def test_thinning_skips_frames_but_stays_in_order(numbered):
     sampler = Sampler(
-        numbered, people=5, sequences=6, frames=8, rule="released", change=Augmentation(stride=2.0)
+        numbered,
+        people=5,
+        sequences=6,
+        frames=8,
+        rule="released",
+        augmentation=Augmentation(stride=2.0),
     )
     batch = sampler.batch(0)
     times = batch.silhouettes[:, :, 0, 1].astype(int)  # [n, s]
@@ -191,9 +196,9 @@ def test_thinning_skips_frames_but_stays_in_order(numbered):
 def test_the_shares_of_all_ranks_are_the_batch_of_one(numbered, ranks):
     settings = {"people": 4, "sequences": 3, "frames": 8, "seed": 2}
     change = Augmentation(stride=2.0, shift_px=1, jitter_px=1, erase=0.5, lost_rows=0.5)
-    alone = Sampler(numbered, **settings, change=change)
+    alone = Sampler(numbered, **settings, augmentation=change)
     together = [
-        Sampler(numbered, **settings, change=change, rank=rank, ranks=ranks)
+        Sampler(numbered, **settings, augmentation=change, rank=rank, ranks=ranks)
         for rank in range(ranks)
     ]
     for number in range(4):

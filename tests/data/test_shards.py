@@ -5,9 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from cstl_edge.data import walkers_dataset
 from cstl_edge.data.shards import ShardedSequences, ShardWriter, write_shard
-from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
 from cstl_edge.errors import DataError
 
 
@@ -107,25 +105,3 @@ def test_labels_must_fit_the_block(tmp_path):
             sequences=["nm-01", "nm-02"],
             views_deg=[0, 0],
         )
-
-
-def test_the_cache_is_named_by_the_kind_of_people_not_by_their_number():
-    few, many = WalkersSettings(people=10), WalkersSettings(people=20, first=50)
-    assert few.fingerprint() == many.fingerprint()
-    assert few.fingerprint() != WalkersSettings(people=10, seed=1).fingerprint()
-
-
-def test_walkers_are_made_once_and_more_people_only_add(tmp_path, monkeypatch):
-    def settings(people):
-        return WalkersSettings(people=people, nm=1, bg=0, cl=0, views_deg=(90,), frames=4)
-
-    monkeypatch.setattr(walkers_dataset, "PEOPLE_PER_SHARD", 2)
-    first = make_shards(settings(4), tmp_path, workers=1)
-    times = [path.stat().st_mtime_ns for path in first]
-    more = make_shards(settings(5), tmp_path, workers=1)
-    assert more[:2] == first
-    assert [path.stat().st_mtime_ns for path in first] == times
-    data = ShardedSequences(more)
-    assert data.people.tolist() == [1000, 1001, 1002, 1003, 1004]
-    assert data.read(0).shape == (4, 64, 44)
-    assert data.read(0).max() == 255

@@ -157,8 +157,8 @@ def walk(pen, step, person):
 @pytest.mark.parametrize("kind", ["casia-b", "ou-mvlp"])
 def test_from_a_tree_of_pngs_to_the_table(tmp_path, kind, monkeypatch):
     """The test people alone are evaluated, by the shipped model, with the right divisor."""
-    from cstl_edge.data.importing.frames import PrepareSettings
     from cstl_edge.data.importing.prepare import prepare
+    from cstl_edge.data.importing.settings import PrepareSettings
 
     tree, views = tmp_path / "tree", (0, 90)
     people = {"casia-b": (74, 75, 76), "ou-mvlp": (1, 2, 4)}[kind]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Import of published gait datasets: from untrusted folders to prepared shards."""

@@ -1,9 +1,11 @@
-"""From an untrusted source to a prepared dataset: in parallel, resumable, the same bytes always.
+"""Preparation of a dataset from an untrusted source: parallel, resumable, reproducible bytes.
 
-The report of a shard is written when the shard is whole: a run that was killed goes on with the
-shards whose report is missing. The index comes last, when all is there and few enough files were
-bad. A shard that is there is trusted: whoever changes files of the source in between empties the
-output first.
+The recordings of a source, in their order, are dealt out to at most SHARDS shards: which ones share
+a shard follows from the source alone, never from the number of workers. A shard is named by a hash
+of settings and recordings. The report of a shard is written when the shard is whole: a killed run
+is resumed with the shards whose report is missing. The index comes last, when all shards exist and
+few enough files were bad. An existing shard is trusted: whoever changes files of the source in
+between empties the output first.
 """
 
 from __future__ import annotations
@@ -20,21 +22,31 @@ from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
 from cstl_edge.data.dataset import (
     DROPPED,
     INDEX,
-    PIECE,
+    SHARD_REPORT,
     DatasetIndex,
     ShardFile,
     file_sha256,
     open_dataset,
     read_index,
 )
-from cstl_edge.data.importing.frames import Settings, read_recording
-from cstl_edge.data.importing.layouts import Recording, Tree, find_recordings, person_ids
-from cstl_edge.data.importing.report import HARMFUL, LINK, Drop, Report, summarise
+from cstl_edge.data.importing.frames import read_recording
+from cstl_edge.data.importing.layouts.base import (
+    Layout,
+    SourceRecording,
+    SourceTree,
+    find_recordings,
+    person_ids,
+)
+from cstl_edge.data.importing.layouts.open import open_layout
+from cstl_edge.data.importing.report import HARMFUL, LINK, Drop, ImportReport, summarise
 from cstl_edge.data.importing.safe_pickle import HostileFile
-from cstl_edge.data.process_pool import Tell, run_jobs
+from cstl_edge.data.importing.settings import PrepareSettings
+from cstl_edge.data.process_pool import ProgressCallback, run_jobs
 from cstl_edge.data.shards import ShardedSequences, ShardWriter, write_whole
 from cstl_edge.errors import DataError, one_line
 
@@ -44,59 +56,168 @@ PREFIX = "people-"
 
 
 @dataclass(frozen=True)
-class Job:
-    """One shard to be made."""
+class ShardPlan:
+    """One shard to be written."""
 
     name: str
-    recordings: tuple[Recording, ...]
+    recordings: tuple[SourceRecording, ...]
     ids: tuple[int, ...]  # of the person of each recording
 
 
-def plan(tree: Tree, settings: Settings) -> list[Job]:
-    """Deal the recordings of a source out to shards."""
-    ids = person_ids(tree.recordings, settings.dataset)
+class ShardReport(BaseModel):
+    """First line of a shard's report; a line for each drop follows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    files: int
+    """Images and pickles that were read."""
+    shard: ShardFile | None
+    """None when none of its recordings is usable."""
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    settings: PrepareSettings,
+    *,
+    workers: int = 2,
+    max_bad: float = 0.01,
+    progress: ProgressCallback | None = None,
+) -> DatasetIndex:
+    """Write the prepared dataset of a source, or resume writing it, and return its index.
+
+    Args:
+        source: folder of the dataset as it was given out, unpacked.
+        out: a folder for the result alone; it must not hold another dataset.
+        settings: layout of the source, size, limits.
+        workers: processes; 0 works in this one, without a limit of memory.
+        max_bad: share of the files that may be bad, see report.BAD.
+        progress: called with the number of recordings that are done and of all.
+
+    Raises:
+        DataError: the source has another layout, too many files are bad, nothing is usable, a file
+            was made to do harm, or the disk is full; then there is no index.
+    """
+    layout, place = open_layout(settings.dataset), Path(out)
+    tree = find_recordings(source, layout, partial=settings.partial)
+    if Path(os.path.realpath(place)).is_relative_to(tree.root):
+        raise DataError(f"expected an --out that is not inside the source, got {one_line(place)}")
+    ids = person_ids(tree.recordings, layout)
+    plans = plan_shards(tree, ids, settings)
+    with _explained_disk_errors(place), _locked(place):
+        if (place / INDEX).exists():
+            return _reopen(place, plans, max_bad)
+        _refuse_foreign_shards(place, plans)
+        write = partial(_write_shard, root=tree.root, out=place, settings=settings, layout=layout)
+        missing = [plan for plan in plans if not (place / f"{plan.name}{SHARD_REPORT}").exists()]
+        total = len(tree.recordings)
+        done = total - sum(len(plan.recordings) for plan in missing)
+        for number, _ in run_jobs(write, missing, workers):
+            done += len(missing[number].recordings)
+            if progress:
+                progress(done, total)
+        return _write_index(place, tree, ids, plans, settings, max_bad)
+
+
+def check_source(
+    source: str | Path,
+    settings: PrepareSettings,
+    *,
+    workers: int = 2,
+    progress: ProgressCallback | None = None,
+) -> tuple[ImportReport, list[Drop]]:
+    """Read a source as `prepare` does, write nothing, and return the report and every drop.
+
+    Args:
+        source: folder of the dataset.
+        settings: as for `prepare`.
+        workers: processes; 0 works in this one, without a limit of memory.
+        progress: called with the number of recordings that are done and of all.
+
+    Raises:
+        DataError: the source has another layout.
+    """
+    layout = open_layout(settings.dataset)
+    tree = find_recordings(source, layout, partial=settings.partial)
+    plans = plan_shards(tree, person_ids(tree.recordings, layout), settings)
+    read = partial(read_recordings, root=tree.root, settings=settings, layout=layout)
+    results: dict[int, tuple[int, list[Drop]]] = {}
+    for number, result in run_jobs(read, plans, workers):
+        results[number] = result
+        if progress:
+            progress(sum(len(plans[i].recordings) for i in results), len(tree.recordings))
+    drops = [Drop(link, LINK) for link in tree.links]
+    drops += [drop for number in sorted(results) for drop in results[number][1]]
+    files = len(tree.links) + sum(files for files, _ in results.values())
+    return summarise(drops, files, tree.notes), drops
+
+
+def plan_shards(
+    tree: SourceTree, ids: dict[str, int], settings: PrepareSettings
+) -> list[ShardPlan]:
+    """Deal the recordings of a source out to shards.
+
+    Args:
+        tree: the listed source.
+        ids: of its people, by name.
+        settings: part of the shards' names; `partial` is not, it changes no byte.
+    """
     each = max(MIN_RECORDINGS, math.ceil(len(tree.recordings) / SHARDS))
-    jobs: list[Job] = []
+    plans: list[ShardPlan] = []
     for start in range(0, len(tree.recordings), each):
-        mine = tuple(tree.recordings[start : start + each])
-        numbers = tuple(ids[recording.person] for recording in mine)
-        told = [
+        recordings = tuple(tree.recordings[start : start + each])
+        numbers = tuple(ids[recording.person] for recording in recordings)
+        content = [
             settings.model_dump(mode="json", exclude={"partial"}),
-            [astuple(r) for r in mine],
+            [astuple(r) for r in recordings],
             numbers,
         ]
-        digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]
-        jobs.append(Job(f"{PREFIX}{len(jobs):05d}-{digest}", mine, numbers))
-    return jobs
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
+        plans.append(ShardPlan(f"{PREFIX}{len(plans):05d}-{digest}", recordings, numbers))
+    return plans
 
 
-def fingerprint(jobs: Sequence[Job]) -> str:
+def fingerprint(plans: Sequence[ShardPlan]) -> str:
     """Return 12 hex digits that name settings and recordings of a whole dataset."""
-    return hashlib.sha256(" ".join(job.name for job in jobs).encode()).hexdigest()[:12]
+    return hashlib.sha256(" ".join(plan.name for plan in plans).encode()).hexdigest()[:12]
 
 
-def examine(
-    job: Job, *, root: Path, settings: Settings, shard: ShardWriter | None = None
+def read_recordings(
+    plan: ShardPlan,
+    *,
+    root: Path,
+    settings: PrepareSettings,
+    layout: Layout,
+    shard: ShardWriter | None = None,
 ) -> tuple[int, list[Drop]]:
-    """Read the recordings of a job into its shard; return files looked at and what was dropped.
+    """Read the recordings of a plan, into a shard when one is given.
 
-    Without a shard a hostile file is one more bad file; with one it ends the run.
+    Args:
+        plan: the recordings.
+        root: of the source.
+        settings: of the dataset.
+        layout: of the source; an object, since a worker's table may lack an added entry.
+        shard: to write to. Without one a hostile file is one more bad file; with one it ends the
+            run.
+
+    Returns:
+        How many files were read, and what was dropped.
     """
     files, drops = 0, []
-    for recording, person in zip(job.recordings, job.ids, strict=True):
+    for recording, person in zip(plan.recordings, plan.ids, strict=True):
         try:
-            found = read_recording(root, recording, settings)
+            result = read_recording(root, recording, settings, layout)
         except HostileFile as err:
             if shard is not None:
                 raise
             files += 1
             drops.append(Drop(recording.path, HARMFUL, str(err)))
             continue
-        files += found.files
-        drops += found.drops
-        if shard is not None and found.frames is not None:
+        files += result.files
+        drops += result.drops
+        if shard is not None and result.frames is not None:
             shard.add(
-                found.frames,
+                result.frames,
                 person=person,
                 sequence=recording.sequence,
                 view_deg=recording.view_deg,
@@ -104,93 +225,40 @@ def examine(
     return files, drops
 
 
-def look_through(
-    source: str | Path, settings: Settings, *, workers: int = 2, tell: Tell | None = None
-) -> tuple[Report, list[Drop]]:
-    """Read a source as `prepare` does, and write nothing: return the report and every drop."""
-    tree = find_recordings(source, settings.dataset, partial=settings.partial)
-    jobs = plan(tree, settings)
-    read = partial(examine, root=tree.root, settings=settings)
-    results: dict[int, tuple[int, list[Drop]]] = {}
-    for place, result in run_jobs(read, jobs, workers):
-        results[place] = result
-        if tell:
-            tell(sum(len(jobs[i].recordings) for i in results), len(tree.recordings))
-    drops = [Drop(link, LINK) for link in tree.links]
-    drops += [drop for place in sorted(results) for drop in results[place][1]]
-    files = len(tree.links) + sum(files for files, _ in results.values())
-    return summarise(drops, files, tree.notes), drops
-
-
-def prepare(
-    source: str | Path,
-    out: str | Path,
-    settings: Settings,
-    *,
-    workers: int = 2,
-    max_bad: float = 0.01,
-    tell: Tell | None = None,
-) -> DatasetIndex:
-    """Make a prepared dataset of a source, or go on making it, and return its index.
-
-    out: a folder for it alone; it must not hold another dataset
-    workers: processes; 0 works in this one, without a limit of memory
-    max_bad: share of the files that may be bad, see report.BAD
-    Raises DataError when the layout is another one, too many files are bad, nothing is usable, a
-    file was made to do harm, or the disk is full; then there is no index.
-    """
-    tree = find_recordings(source, settings.dataset, partial=settings.partial)
-    place = Path(out)
-    if Path(os.path.realpath(place)).is_relative_to(tree.root):
-        raise DataError(f"expected an --out that is not inside the source, got {one_line(place)}")
-    jobs = plan(tree, settings)
-    with _told_errors(place), _locked(place):
-        if (place / INDEX).exists():
-            return _finished(place, jobs, max_bad)
-        _refuse_strangers(place, jobs)
-        _make(tree.root, place, jobs, settings, workers, tell)
-        return _finish(place, tree, jobs, settings, max_bad)
-
-
-def _make(
-    root: Path, out: Path, jobs: list[Job], settings: Settings, workers: int, tell: Tell | None
+def _write_shard(
+    plan: ShardPlan, *, root: Path, out: Path, settings: PrepareSettings, layout: Layout
 ) -> None:
-    missing = [job for job in jobs if not (out / f"{job.name}{PIECE}").exists()]
-    total = sum(len(job.recordings) for job in jobs)
-    done = total - sum(len(job.recordings) for job in missing)
-    write = partial(_write, root=root, out=out, settings=settings)
-    for place, _ in run_jobs(write, missing, workers):
-        done += len(missing[place].recordings)
-        if tell:
-            tell(done, total)
-
-
-def _write(job: Job, *, root: Path, out: Path, settings: Settings) -> None:
     """Write one shard, and then its report: the sign that the shard is whole."""
-    stem = out / job.name
-    with _told_errors(out):
+    stem, file = out / plan.name, None
+    with _explained_disk_errors(out):
         with ShardWriter(stem, settings.size) as shard:
-            files, drops = examine(job, root=root, settings=settings, shard=shard)
-        head: dict[str, object] = {"files": files, "shard": None}
+            files, drops = read_recordings(
+                plan, root=root, settings=settings, layout=layout, shard=shard
+            )
         if shard.path.exists():
-            sums = [file_sha256(Path(f"{stem}{suffix}")) for suffix in (".json", ".npy")]
-            names = ("name", "json_sha256", "npy_sha256")
-            head["shard"] = dict(zip(names, (job.name, *sums), strict=True))
-        lines = [json.dumps(head), *(drop.to_json() for drop in drops)]
-        write_whole(Path(f"{stem}{PIECE}"), "".join(f"{line}\n" for line in lines))
+            json_sha256, npy_sha256 = (file_sha256(Path(f"{stem}.{s}")) for s in ("json", "npy"))
+            file = ShardFile(name=plan.name, json_sha256=json_sha256, npy_sha256=npy_sha256)
+        head = ShardReport(files=files, shard=file).model_dump_json()
+        lines = "\n".join([head, *(drop.to_json() for drop in drops)])
+        write_whole(Path(f"{stem}{SHARD_REPORT}"), f"{lines}\n")
 
 
-def _finish(
-    out: Path, tree: Tree, jobs: list[Job], settings: Settings, max_bad: float
+def _write_index(
+    out: Path,
+    tree: SourceTree,
+    ids: dict[str, int],
+    plans: list[ShardPlan],
+    settings: PrepareSettings,
+    max_bad: float,
 ) -> DatasetIndex:
-    """Judge the reports and write the index."""
-    shards, report = _sum_up(out, tree, jobs)
+    """Write the index, unless too many files are bad or nothing is usable."""
+    shards, report = _merge_reports(out, tree, plans)
     report.check(max_bad)
     if not shards:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.reasons.items())
         raise DataError(f"no usable sequence in {one_line(tree.root)}: {reasons}")
     data = ShardedSequences([out / f"{shard.name}.json" for shard in shards])
-    names = {number: name for name, number in person_ids(tree.recordings, settings.dataset).items()}
+    names = {number: name for name, number in ids.items()}
     index = DatasetIndex(
         format=1,
         kind=settings.dataset,
@@ -201,53 +269,55 @@ def _finish(
         shards=shards,
         report=report,
         settings=settings,
-        fingerprint=fingerprint(jobs),
+        fingerprint=fingerprint(plans),
     )
     write_whole(out / INDEX, index.model_dump_json(indent=1) + "\n")
-    _clear(out)
+    _remove_shard_reports(out)
     return index
 
 
-def _sum_up(out: Path, tree: Tree, jobs: list[Job]) -> tuple[list[ShardFile], Report]:
-    """Write what all shards dropped to one file; return the shards that are there and the sum."""
+def _merge_reports(
+    out: Path, tree: SourceTree, plans: list[ShardPlan]
+) -> tuple[list[ShardFile], ImportReport]:
+    """Write all shards' drops to one file; return the shards with sequences and the sum."""
     links = [Drop(link, LINK) for link in tree.links]
     shards, files = [], len(links)
     lines = [f"{drop.to_json()}\n" for drop in links]
-    for job in jobs:
-        piece = out / f"{job.name}{PIECE}"
-        head, *rest = piece.read_text(encoding="utf-8").splitlines(keepends=True)
-        told = json.loads(head)
-        files += told["files"]
+    for plan in plans:
+        text = (out / f"{plan.name}{SHARD_REPORT}").read_text(encoding="utf-8")
+        head, *rest = text.splitlines(keepends=True)
+        report = ShardReport.model_validate_json(head)
+        files += report.files
         lines += rest
-        if told["shard"]:
-            shards.append(ShardFile(**told["shard"]))
+        if report.shard:
+            shards.append(report.shard)
     write_whole(out / DROPPED, "".join(lines))
     return shards, summarise((Drop(**json.loads(line)) for line in lines), files, tree.notes)
 
 
-def _clear(out: Path) -> None:
-    """Remove the reports of single shards, which the index has summed up."""
-    for piece in out.glob(f"{PREFIX}*{PIECE}"):
-        piece.unlink()
+def _remove_shard_reports(out: Path) -> None:
+    """Remove the reports of single shards; the index holds their sum."""
+    for report in out.glob(f"{PREFIX}*{SHARD_REPORT}"):
+        report.unlink()
 
 
-def _finished(out: Path, jobs: Sequence[Job], max_bad: float) -> DatasetIndex:
-    """Return the index of a dataset that is there, when it is the one that was asked for."""
+def _reopen(out: Path, plans: Sequence[ShardPlan], max_bad: float) -> DatasetIndex:
+    """Return the index of an existing dataset when it has the same plans."""
     index = read_index(out)
-    if index.fingerprint != fingerprint(jobs):
+    if index.fingerprint != fingerprint(plans):
         raise DataError(
             f"{one_line(out)} holds a dataset of other settings or another source; give another "
             "--out, or remove it"
         )
     index.report.check(max_bad)
     open_dataset(out)
-    _clear(out)
+    _remove_shard_reports(out)
     return index
 
 
-def _refuse_strangers(out: Path, jobs: Sequence[Job]) -> None:
-    """Raise DataError when the output folder holds shards that are not of this plan."""
-    own = {job.name for job in jobs}
+def _refuse_foreign_shards(out: Path, plans: Sequence[ShardPlan]) -> None:
+    """Raise DataError when the output folder holds shards of other plans."""
+    own = {plan.name for plan in plans}
     for file in sorted(out.glob(f"{PREFIX}*")):
         if file.name.partition(".")[0] not in own:
             raise DataError(
@@ -271,8 +341,8 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _told_errors(out: Path) -> Iterator[None]:
-    """Turn an error of the disk into one line; what was read is already judged by then."""
+def _explained_disk_errors(out: Path) -> Iterator[None]:
+    """Turn an error of writing into one line; faults of the source are DataError by then."""
     try:
         yield
     except OSError as err:

@@ -1,8 +1,8 @@
-"""What was dropped on the way from a source to a dataset, and why.
+"""Report of an import: files, frames and sequences that were dropped, and the reasons.
 
-Two kinds: files that are bad (damaged, misplaced, not what their name says), which `--max-bad`
-limits, and frames or sequences that are sound and of no use (nobody to be seen, too short), which
-are counted and no fault of the source: recordings of CASIA-B begin and end with empty frames.
+Two kinds: bad files (damaged, misplaced, not what their name says), which `--max-bad` limits, and
+sound frames or sequences of no use (nobody visible, too short), which are counted and no fault of
+the source: recordings of CASIA-B begin and end with empty frames.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ EXAMPLES = 3  # of each reason, in the index
 class Drop:
     """One file, frame or sequence that is not in the dataset."""
 
-    path: str  # below the source; what cannot be printed is escaped
+    path: str  # below the source; unprintable characters are escaped
     reason: str  # one of those above, or a silhouette.Refusal
     detail: str = ""
 
     def __post_init__(self) -> None:
+        """Make path and detail fit for one line."""
         object.__setattr__(self, "path", one_line(self.path, MAX_PATH))
         object.__setattr__(self, "detail", one_line(self.detail))
 
@@ -50,13 +51,13 @@ class Drop:
         return json.dumps(asdict(self))
 
 
-class Report(BaseModel):
+class ImportReport(BaseModel):
     """The sum of all drops."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: int
-    """Images and pickles that were looked at."""
+    """Images and pickles that were read."""
     bad: int
     """Those of them that are damaged, misplaced or not what their name says."""
     reasons: dict[str, int]
@@ -64,7 +65,7 @@ class Report(BaseModel):
     examples: dict[str, list[str]]
     """The first few paths of each reason."""
     notes: list[str]
-    """What else is to be known of the source."""
+    """Other remarks on the source."""
 
     def check(self, max_bad: float) -> None:
         """Raise TooManyBad when more than this share of the files is bad."""
@@ -80,15 +81,22 @@ class Report(BaseModel):
 
 
 class TooManyBad(DataError):
-    """More bad files than were allowed; `report` tells all of it."""
+    """More bad files than were allowed."""
 
-    def __init__(self, report: Report, message: str) -> None:
+    def __init__(self, report: ImportReport, message: str) -> None:
+        """Hold the whole report beside the message."""
         super().__init__(message)
         self.report = report
 
 
-def summarise(drops: Iterable[Drop], files: int, notes: Iterable[str] = ()) -> Report:
-    """Count drops by reason, in the order in which the reasons come."""
+def summarise(drops: Iterable[Drop], files: int, notes: Iterable[str] = ()) -> ImportReport:
+    """Count drops by reason, in the order in which the reasons first occur.
+
+    Args:
+        drops: all of a source.
+        files: how many were read.
+        notes: remarks on the source.
+    """
     reasons: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
     for drop in drops:
@@ -96,4 +104,6 @@ def summarise(drops: Iterable[Drop], files: int, notes: Iterable[str] = ()) -> R
         if len(shown := examples.setdefault(drop.reason, [])) < EXAMPLES:
             shown.append(drop.path)
     bad = sum(count for reason, count in reasons.items() if reason in BAD)
-    return Report(files=files, bad=bad, reasons=dict(reasons), examples=examples, notes=list(notes))
+    return ImportReport(
+        files=files, bad=bad, reasons=dict(reasons), examples=examples, notes=list(notes)
+    )

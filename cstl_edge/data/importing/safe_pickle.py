@@ -1,9 +1,9 @@
-"""Arrays of silhouettes from pickles that nobody vouches for, in the form OpenGait writes.
+"""Safe reader of silhouette arrays from untrusted pickles, in the form that OpenGait writes.
 
-A pickle is a program. Before it runs, its instructions are read through: only those that a numpy
-array needs (protocols 2 to 5), a few hundred at most, every length within the file. Then it runs
-with stand-ins of our own in the place of numpy's constructors: these keep what they are told and
-allocate nothing, so that no code of numpy sees a forged shape, type or state.
+A pickle is a program. Before it runs, its instructions are checked: only those that a numpy array
+needs (protocols 2 to 5), a few hundred at most, every length within the file. Then it runs with
+stand-ins in the place of numpy's constructors: these keep their arguments and allocate nothing, so
+that no code of numpy sees a forged shape, type or state.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from cstl_edge.arrays import Bytes
 from cstl_edge.errors import DataError, one_line
 from cstl_edge.silhouette import MAX_PIXELS
 
@@ -63,14 +63,14 @@ MAKE_OBJECTS = frozenset(
     ["INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"]
 )
 PIXEL_TYPES = {"u1": 1, "|u1": 1, "b1": 255, "|b1": 255}
-"""Types of an array that is read, and what its numbers are multiplied with to be 0..255."""
+"""Accepted types of an array, and the factor that scales its numbers to 0..255."""
 
 
 class HostileFile(DataError):
     """A file made to run code or to exhaust memory; nothing that came with it is trusted."""
 
 
-def read_pickle(path: str | Path) -> npt.NDArray[np.uint8]:
+def read_pickle(path: str | Path) -> Bytes:
     """Return the array of a pickle, uint8 [s, H, W], booleans as 0 and 255.
 
     Raises HostileFile when it holds anything but one array, DataError when it is damaged or the
@@ -95,7 +95,7 @@ def read_pickle(path: str | Path) -> npt.NDArray[np.uint8]:
 
 
 class _Hostile(Exception):
-    """What is wrong with a pickle, without its name."""
+    """The fault of a pickle, without its file name."""
 
 
 def _inspect(data: bytes) -> None:
@@ -119,17 +119,17 @@ def _check_name(module: str, name: str = "") -> None:
 
 
 class _Dtype:
-    """What a pickle says of the type of an array."""
+    """Stand-in of numpy.dtype: the type of an array as a pickle describes it."""
 
     def __init__(self, code: str, *_: bool) -> None:
         self.code = code
 
     def __setstate__(self, _: object) -> None:
-        """Take byte order, fields and flags: one byte has none of them."""
+        """Ignore byte order, fields and flags: one byte has none of them."""
 
 
 class _Array:
-    """What a pickle says of an array."""
+    """Stand-in of an array: its state as a pickle describes it."""
 
     state: tuple[Any, ...] | None = None
 
@@ -138,7 +138,7 @@ class _Array:
 
 
 class _ClassOfArrays:
-    """Stands for numpy.ndarray, which is named and never called."""
+    """Stand-in of numpy.ndarray, which is named and never called."""
 
 
 def _reconstruct(_: object, shape: object, __: object) -> _Array:
@@ -175,11 +175,11 @@ class _Unpickler(pickle.Unpickler):
         return STAND_INS[module, name]
 
 
-def _pixels(found: object) -> npt.NDArray[np.uint8]:
-    """Turn what a pickle said of its array into the array."""
-    if not isinstance(found, _Array) or found.state is None:
+def _pixels(result: object) -> Bytes:
+    """Return the array, uint8 [s, H, W], that the result of a pickle describes."""
+    if not isinstance(result, _Array) or result.state is None:
         raise ValueError("it holds no array")
-    _, shape, dtype, column_order, data = found.state
+    _, shape, dtype, column_order, data = result.state
     if not isinstance(dtype, _Dtype) or dtype.code not in PIXEL_TYPES:
         code = dtype.code if isinstance(dtype, _Dtype) else dtype
         raise ValueError(f"the array is of type {one_line(code, 40)}")

@@ -8,21 +8,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cstl_edge.data.importing.frames import Settings, read_recording
-from cstl_edge.data.importing.layouts import Recording
+from cstl_edge.data.importing.frames import read_recording
+from cstl_edge.data.importing.layouts.base import SourceRecording
+from cstl_edge.data.importing.layouts.open import open_layout
 from cstl_edge.data.importing.safe_pickle import HostileFile
+from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.errors import DataError
 from cstl_edge.silhouette import LARGE, align, read_image, refusal, touches_border
 
-PLAIN = Recording("ben", "00", -1, "ben")
+PLAIN = SourceRecording("ben", "00", -1, "ben")
 
 
 def read(root, recording=PLAIN, **settings):
-    return read_recording(root, recording, Settings(**{"dataset": "folder", **settings}))
+    wanted = PrepareSettings(**{"dataset": "folder", **settings})
+    return read_recording(root, recording, wanted, open_layout(wanted.dataset))
 
 
-def reasons(found):
-    return [(drop.path.split("/")[-1], drop.reason) for drop in found.drops]
+def reasons(result):
+    return [(drop.path.split("/")[-1], drop.reason) for drop in result.drops]
 
 
 @pytest.fixture
@@ -34,11 +37,11 @@ def walk(tmp_path, save, draw):
 
 
 def test_masks_become_what_the_one_implementation_makes_of_them(walk):
-    found = read(walk)
+    result = read(walk)
     masks = [read_image(walk / "ben" / f"{i}.png", grey=True) for i in range(6)]
     assert not any(refusal(mask, clipped=touches_border(mask)) for mask in masks)
-    assert np.array_equal(found.frames, np.stack([align(mask) for mask in masks]))
-    assert (found.files, found.drops) == (6, [])
+    assert np.array_equal(result.frames, np.stack([align(mask) for mask in masks]))
+    assert (result.files, result.drops) == (6, [])
 
 
 def chunk(kind, content):
@@ -72,12 +75,12 @@ def test_a_damaged_file_is_dropped_and_never_half_read(walk, fault):
         file.mkdir()
     else:
         file.write_bytes(content[fault])
-    found = read(walk)
+    result = read(walk)
     expected = "not a file" if fault in ("folder", "pipe") else "damaged"
-    assert reasons(found) == [("3.png", expected)]
-    assert str(walk) not in found.drops[0].detail
-    assert len(found.frames) == 5
-    assert found.files == 6
+    assert reasons(result) == [("3.png", expected)]
+    assert str(walk) not in result.drops[0].detail
+    assert len(result.frames) == 5
+    assert result.files == 6
 
 
 @pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "LA", "P", "I;16"])
@@ -86,9 +89,9 @@ def test_every_kind_of_png_gives_the_same_silhouette(walk, mode, draw):
     grey = draw(3)
     wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     (wide if mode == "I;16" else grey.convert(mode)).save(walk / "ben" / "3.png")
-    found = read(walk)
-    assert np.array_equal(found.frames, before)
-    assert found.drops == []
+    result = read(walk)
+    assert np.array_equal(result.frames, before)
+    assert result.drops == []
 
 
 def whole_picture(value):
@@ -112,17 +115,19 @@ def test_black_and_white_pictures_are_dropped_with_a_reason(walk, save, gate):
 
 
 def test_the_fields_datasets_keep_what_published_figures_rest_on():
-    gates = {kind: Settings(dataset=kind).masks for kind in ("casia-b", "ou-mvlp", "folder")}
+    gates = {
+        kind: PrepareSettings(dataset=kind).mask_rule for kind in ("casia-b", "ou-mvlp", "folder")
+    }
     assert gates == {"casia-b": "field", "ou-mvlp": "field", "folder": "live"}
-    assert Settings(dataset="casia-b", gate="live").masks == "live"
+    assert PrepareSettings(dataset="casia-b", gate="live").mask_rule == "live"
 
 
 def test_the_live_gate_drops_what_the_live_path_drops(walk, save, draw):
     save(draw(1, at=(5, 120)), walk / "ben" / "1.png")
     save(thin(1), walk / "ben" / "2.png")
     save(draw(3, 30), walk / "ben" / "3.png")
-    found = read(walk)
-    assert reasons(found) == [
+    result = read(walk)
+    assert reasons(result) == [
         ("1.png", "clipped at the border"),
         ("2.png", "not person-shaped"),
         ("3.png", "too small"),
@@ -144,18 +149,18 @@ def test_aligned_silhouettes_are_cut_and_never_realigned(tmp_path, save, aligned
     walk[2, :, 0] = 255  # and the border is no reason
     for i, frame in enumerate(walk):
         save(frame, tmp_path / "ben" / f"{i}.png")
-    found = read(tmp_path, size=(64, 44) if h == 64 else (128, 88))
+    result = read(tmp_path, size=(64, 44) if h == 64 else (128, 88))
     margin = {64: 10, 44: 0, 128: 20, 88: 0}[w]
-    assert np.array_equal(found.frames, walk[:, :, margin : w - margin])
-    assert found.drops == []
+    assert np.array_equal(result.frames, walk[:, :, margin : w - margin])
+    assert result.drops == []
 
 
 def test_of_aligned_silhouettes_only_empty_and_full_ones_are_dropped(tmp_path, save, aligned):
     for i, frame in enumerate([aligned(0), 0 * aligned(0), aligned(0) | 255, aligned(0) // 255]):
         save(frame, tmp_path / "ben" / f"{i}.png")
-    found = read(tmp_path)
-    assert reasons(found) == [("1.png", "empty"), ("2.png", "not person-shaped")]
-    assert found.frames[1].max() == 1
+    result = read(tmp_path)
+    assert reasons(result) == [("1.png", "empty"), ("2.png", "not person-shaped")]
+    assert result.frames[1].max() == 1
 
 
 @pytest.mark.parametrize(("form", "size"), [((128, 68), LARGE), ((64, 24), (64, 44))])
@@ -175,21 +180,23 @@ def test_silhouettes_of_the_other_size_are_a_wrong_setting(tmp_path, save, align
 
 def test_the_majority_tells_whether_a_recording_is_aligned(walk, save, aligned, draw):
     save(aligned(0), walk / "ben" / "6.png")  # one crop that happens to have an aligned form
-    found = read(walk, gate="field")
-    assert len(found.frames) == 7
-    assert np.array_equal(found.frames[6], align(aligned(0)))
+    result = read(walk, gate="field")
+    assert len(result.frames) == 7
+    assert np.array_equal(result.frames[6], align(aligned(0)))
     for i in range(7, 20):
         save(aligned(i), walk / "ben" / f"{i}.png")
-    found = read(walk)
-    assert len(found.frames) == 14
-    assert set(reasons(found)) == {(f"{i}.png", "another size than its sequence") for i in range(6)}
+    result = read(walk)
+    assert len(result.frames) == 14
+    assert set(reasons(result)) == {
+        (f"{i}.png", "another size than its sequence") for i in range(6)
+    }
 
 
 def test_the_form_can_be_forced(walk, save, aligned, tmp_path):
     with pytest.raises(DataError, match=r"ben: expected aligned silhouettes .* got 240x320"):
         read(walk, form="aligned")
     save(aligned(0, 64, 44), tmp_path / "eve" / "0.png")
-    eve = Recording("eve", "00", -1, "eve")
+    eve = SourceRecording("eve", "00", -1, "eve")
     assert np.array_equal(read(tmp_path, eve).frames[0], aligned(0, 64, 44))
     forced = read(tmp_path, eve, form="raw", gate="field")
     assert np.array_equal(forced.frames[0], align(aligned(0, 64, 44)))
@@ -197,22 +204,22 @@ def test_the_form_can_be_forced(walk, save, aligned, tmp_path):
 
 def test_long_sequences_are_cut_and_short_ones_dropped(walk, save):
     save(whole_picture(0), walk / "ben" / "0.png")
-    found = read(walk, max_frames=3)
-    assert len(found.frames) == 3
-    assert sorted(reasons(found)) == [("0.png", "empty"), ("ben", "cut to the frame limit")]
-    assert found.drops[0].detail == "from ben/4.png on, after 3 frames"
+    result = read(walk, max_frames=3)
+    assert len(result.frames) == 3
+    assert sorted(reasons(result)) == [("0.png", "empty"), ("ben", "cut to the frame limit")]
+    assert result.drops[0].detail == "from ben/4.png on, after 3 frames"
     assert len(read(walk, max_frames=5).drops) == 1
-    found = read(walk, min_frames=6)
-    assert found.frames is None
-    assert reasons(found)[1] == ("ben", "too few frames")
-    assert found.drops[1].detail == "5 usable, expected 6"
+    result = read(walk, min_frames=6)
+    assert result.frames is None
+    assert reasons(result)[1] == ("ben", "too few frames")
+    assert result.drops[1].detail == "5 usable, expected 6"
 
 
 def test_a_recording_without_images_says_so(tmp_path):
     (tmp_path / "ben").mkdir()
     (tmp_path / "ben" / "Thumbs.db").write_bytes(b"")
-    found = read(tmp_path)
-    assert (found.frames, found.files, reasons(found)) == (None, 0, [("ben", "no images")])
+    result = read(tmp_path)
+    assert (result.frames, result.files, reasons(result)) == (None, 0, [("ben", "no images")])
 
 
 def test_a_recording_that_is_gone_is_damaged(tmp_path):
@@ -225,9 +232,9 @@ def test_links_out_of_the_source_are_not_read(walk, tmp_path_factory):
     (walk / "ben" / "3.png").symlink_to(secret)
     (walk / "ben" / "6.png").symlink_to(walk / "ben" / "1.png")
     (walk / "ben" / "7.png").symlink_to("nowhere.png")
-    found = read(walk)
-    assert reasons(found) == [("3.png", "link out of the source"), ("7.png", "not a file")]
-    assert len(found.frames) == 6
+    result = read(walk)
+    assert reasons(result) == [("3.png", "link out of the source"), ("7.png", "not a file")]
+    assert len(result.frames) == 6
 
 
 def test_an_image_named_for_somebody_else_is_dropped(casia_b, draw, save):
@@ -235,20 +242,20 @@ def test_an_image_named_for_somebody_else_is_dropped(casia_b, draw, save):
     save(draw(1), casia_b / place / "124-nm-01-090-009.png")
     save(draw(1), casia_b / place / "001-cl-01-090-009.png")
     save(draw(1), casia_b / place / "009.png")  # as rearranged trees have it
-    found = read(casia_b, Recording("001", "nm-01", 90, place), dataset="casia-b")
-    assert {why for _, why in reasons(found)} == {"named as of another recording"}
-    assert len(found.drops) == 2
-    assert len(found.frames) == 4
+    result = read(casia_b, SourceRecording("001", "nm-01", 90, place), dataset="casia-b")
+    assert {why for _, why in reasons(result)} == {"named as of another recording"}
+    assert len(result.drops) == 2
+    assert len(result.frames) == 4
 
 
 def test_only_silhouettes_of_grew_are_read(grew):
-    walk = Recording("train/00001", "4XPn5Z28", -1, "train/00001/4XPn5Z28")
-    found = read(grew, walk, dataset="grew")
-    assert (len(found.frames), found.files, found.drops) == (3, 3, [])
+    walk = SourceRecording("train/00001", "4XPn5Z28", -1, "train/00001/4XPn5Z28")
+    result = read(grew, walk, dataset="grew")
+    assert (len(result.frames), result.files, result.drops) == (3, 3, [])
 
 
 def test_crops_may_touch_their_border(gait3d):
-    walk = Recording("0000", "x", -1, "2D_Silhouettes/0000/camid0_videoid2/seq0")
+    walk = SourceRecording("0000", "x", -1, "2D_Silhouettes/0000/camid0_videoid2/seq0")
     assert len(read(gait3d, walk, dataset="gait3d").frames) == 3
     assert {why for _, why in reasons(read(gait3d, walk))} >= {"clipped at the border"}
 
@@ -256,10 +263,10 @@ def test_crops_may_touch_their_border(gait3d):
 def test_frames_of_a_pickle_are_told_apart(tmp_path, dump, aligned):
     walk = np.stack([aligned(0), 0 * aligned(0), aligned(2)])
     dump(walk, tmp_path / "ben" / "ben.pkl")
-    found = read(tmp_path)
-    assert reasons(found) == [("ben.pkl#1", "empty")]
-    assert np.array_equal(found.frames, walk[[0, 2], :, 10:54])
-    assert found.files == 1
+    result = read(tmp_path)
+    assert reasons(result) == [("ben.pkl#1", "empty")]
+    assert np.array_equal(result.frames, walk[[0, 2], :, 10:54])
+    assert result.files == 1
     dump(walk, tmp_path / "ben" / "more.pkl")
     assert reasons(read(tmp_path)) == [
         ("ben", "several pickles for one sequence"),
@@ -281,5 +288,5 @@ def test_any_damage_to_a_png_is_a_frame_or_a_reason(walk, seed):
     for place in rng.integers(0, len(content), rng.integers(1, 6)):
         content[place] = rng.integers(256)
     file.write_bytes(content[: len(content) if seed % 2 else rng.integers(len(content))])
-    found = read(walk)
-    assert len(found.frames) + len(found.drops) == 6
+    result = read(walk)
+    assert len(result.frames) + len(result.drops) == 6

@@ -2,28 +2,36 @@
 
 import os
 import shutil
-from typing import get_args
 
 import pytest
 
-from cstl_edge.cli import data
-from cstl_edge.data.importing.frames import Kind
-from cstl_edge.data.importing.layouts import LAYOUTS, find_recordings, person_ids
+from cstl_edge.data.importing.layouts import base
+from cstl_edge.data.importing.layouts.open import LAYOUTS, open_layout
 from cstl_edge.errors import DataError
 
 
-def test_every_kind_has_a_layout():
-    assert set(get_args(Kind)) == set(LAYOUTS) == {kind.value for kind in data.Kind}
+def find_recordings(root, name, **options):
+    return base.find_recordings(root, open_layout(name), **options)
 
 
-def told(tree):
+def person_ids(recordings, name):
+    return base.person_ids(recordings, open_layout(name))
+
+
+def test_every_name_of_the_table_is_a_layout():
+    layouts = [open_layout(name) for name in LAYOUTS]
+    assert all(isinstance(layout, base.Layout) for layout in layouts)
+    assert len({layout.title for layout in layouts}) == len(layouts)
+
+
+def listed(tree):
     return [(r.person, r.sequence, r.view_deg) for r in tree.recordings]
 
 
 def test_casia_b_as_distributed(casia_b):
     for root in (casia_b, casia_b / "GaitDatasetB-silh"):
         tree = find_recordings(root, "casia-b")
-        assert told(tree)[:2] == [("001", "nm-01", 0), ("001", "nm-01", 18)]
+        assert listed(tree)[:2] == [("001", "nm-01", 0), ("001", "nm-01", 18)]
         assert len(tree.recordings) == 22
         assert person_ids(tree.recordings, "casia-b") == {"001": 1, "124": 124}
     assert tree.notes == ["198 of 220 recordings of these people are not in the tree"]
@@ -31,14 +39,14 @@ def test_casia_b_as_distributed(casia_b):
 
 def test_ou_mvlp_as_distributed(ou_mvlp):
     tree = find_recordings(ou_mvlp, "ou-mvlp")
-    assert told(tree)[:2] == [("00001", "00", 0), ("00001", "00", 15)]
+    assert listed(tree)[:2] == [("00001", "00", 0), ("00001", "00", 15)]
     assert len(tree.recordings) == 3 * 14
     assert person_ids(tree.recordings, "ou-mvlp") == {"00001": 1, "10307": 10307}
 
 
 def test_opengait_pickles(opengait):
     tree = find_recordings(opengait, "opengait-pkl")
-    assert told(tree)[:3] == [
+    assert listed(tree)[:3] == [
         ("anna", "camid0_videoid2/seq0", -1),
         ("anna", "cl-01", 90),
         ("anna", "nm-01", 0),
@@ -48,13 +56,13 @@ def test_opengait_pickles(opengait):
 
 def test_gait3d_as_distributed(gait3d):
     tree = find_recordings(gait3d, "gait3d")
-    assert told(tree)[1] == ("0000", "camid9_videoid1/seq1", -1)
+    assert listed(tree)[1] == ("0000", "camid9_videoid1/seq1", -1)
     assert person_ids(tree.recordings, "gait3d") == {"0000": 0, "3999": 1}
 
 
 def test_people_of_grew_with_one_number_are_two(grew):
     tree = find_recordings(grew, "grew")
-    assert told(tree) == [
+    assert listed(tree) == [
         ("test/gallery/00001", "79XJefi8", -1),
         ("train/00001", "4XPn5Z28", -1),
     ]
@@ -63,7 +71,7 @@ def test_people_of_grew_with_one_number_are_two(grew):
 
 def test_plain_folders(folders):
     tree = find_recordings(folders, "folder")
-    assert told(tree) == [("ada", "monday", -1), ("ada", "tuesday", -1), ("ben", "00", -1)]
+    assert listed(tree) == [("ada", "monday", -1), ("ada", "tuesday", -1), ("ben", "00", -1)]
 
 
 @pytest.mark.parametrize("kind", ["casia-b", "ou-mvlp"])
@@ -105,7 +113,7 @@ def test_a_view_missing_once_is_told(casia_b):
     assert tree.notes == ["199 of 220 recordings of these people are not in the tree"]
 
 
-@pytest.mark.parametrize("kind", ["casia-b", "ou-mvlp", "opengait-pkl", "gait3d", "grew", "folder"])
+@pytest.mark.parametrize("kind", list(LAYOUTS))
 def test_another_tree_is_refused_with_both_trees_in_one_line(tmp_path, kind, save, draw):
     (tmp_path / "001.tar.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"expected the layout of .*found in .*: 001\.tar\.gz") as e:
@@ -160,7 +168,7 @@ def test_links_out_of_the_source_are_not_followed(folders, tmp_path):
     (folders / "loop").symlink_to(folders / "loop")
     tree = find_recordings(folders, "folder")
     assert sorted(tree.links) == ["ada/walk", "eve"]
-    assert ("ada", "again", -1) in told(tree)
+    assert ("ada", "again", -1) in listed(tree)
     assert "eve" not in {r.person for r in tree.recordings}
 
 

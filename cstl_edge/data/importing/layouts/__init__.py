@@ -1,0 +1,1 @@
+"""Layouts of datasets on disk: trees of folders that are listed as recordings."""

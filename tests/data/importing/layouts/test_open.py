@@ -1,0 +1,62 @@
+"""The table of layouts: one more line of it is one more dataset that can be prepared."""
+
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from cstl_edge.cli.data import data
+from cstl_edge.data.importing.layouts.open import LAYOUTS
+from cstl_edge.data.importing.settings import PrepareSettings
+from cstl_edge.errors import ConfigError
+from cstl_edge.registry import Entry
+
+LAYOUT = """
+from pathlib import Path
+from cstl_edge.data.importing.layouts.base import Layout
+
+def list_recordings(tree, start):
+    for folder in tree.matching(start, lambda name: name.startswith("walker_")):
+        person, view = folder.removeprefix("walker_").split("_")
+        tree.add(person, "walk", int(view), folder)
+
+WALKERS_BY_VIEW = Layout("walkers by view", "walker_ada_090/*.png", list_recordings)
+"""
+
+
+def prepare(*words):
+    return CliRunner().invoke(data, ["prepare", *map(str, words), "--workers", "1", "--json"])
+
+
+def test_a_layout_from_a_file_of_its_own_is_prepared(tmp_path, monkeypatch, save, draw):
+    (tmp_path / "layout_of_a_test.py").write_text(LAYOUT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(LAYOUTS.entries, "by-view", Entry("layout_of_a_test:WALKERS_BY_VIEW"))
+    for folder in ("walker_ada_000", "walker_ada_090", "walker_ben_090"):
+        for i in range(4):
+            save(draw(i), tmp_path / "source" / folder / f"{i}.png")
+    out = tmp_path / "out"
+    done = prepare(tmp_path / "source", "--dataset", "by-view", "--out", out)
+    monkeypatch.delitem(sys.modules, "layout_of_a_test")
+    assert done.exit_code == 0, done.output
+    index = json.loads(done.stdout)
+    assert (index["kind"], index["people"]) == ("by-view", {"0": "ada", "1": "ben"})
+    assert (index["sequences"], index["frames"]) == (3, 12)
+    stats = json.loads(CliRunner().invoke(data, ["stats", str(out), "--json"]).stdout)
+    assert stats["views_deg"] == {"0": 1, "90": 2}
+
+
+def test_an_unknown_layout_is_one_line_with_the_table(tmp_path):
+    done = prepare(tmp_path, "--dataset", "casiab", "--out", tmp_path / "out")
+    assert isinstance(done.exception, ConfigError)
+    assert done.exception.exit_code == 2
+    assert "casia-b, ou-mvlp" in str(done.exception)
+    assert "did you mean casia-b?" in str(done.exception)
+    with pytest.raises(ValueError, match="expected a dataset layout of casia-b"):
+        PrepareSettings(dataset="casiab")
+
+
+def test_help_shows_the_table():
+    shown = CliRunner().invoke(data, ["prepare", "--help"], env={"COLUMNS": "200"}).stdout
+    assert "|".join(LAYOUTS) in shown

@@ -1,0 +1,112 @@
+"""Walkers in the cache: rendered once, and named by everything that decides their bytes."""
+
+import ast
+import io
+import keyword
+import shutil
+import tokenize
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cstl_edge.data import walkers_dataset
+from cstl_edge.data.shards import ShardedSequences
+from cstl_edge.data.walkers_dataset import (
+    PACKAGE,
+    WalkersSettings,
+    make_shards,
+    source_files,
+    sources_digest,
+)
+
+DECIDE_NO_BYTE = {"__init__.py", "arrays.py", "errors.py"}  # public names, types, messages
+FILES = [file.relative_to(PACKAGE) for file in source_files(PACKAGE)]
+
+
+def imported_files(file):
+    """The files of the package that a file imports."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cstl_edge"):
+            for dotted in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                place = PACKAGE.parent / dotted.replace(".", "/")
+                yield from filter(
+                    lambda f: f.exists(), (place.with_suffix(".py"), place / "__init__.py")
+                )
+
+
+def test_every_module_that_walkers_import_is_in_the_fingerprint():
+    reached, waiting = set(), [PACKAGE / "walkers" / "generate.py"]
+    while waiting:
+        file = waiting.pop()
+        if file not in reached:
+            reached.add(file)
+            waiting += imported_files(file)
+    names = {str(file.relative_to(PACKAGE)) for file in reached} - DECIDE_NO_BYTE
+    assert len(names) > 8
+    assert names <= {str(file) for file in FILES}
+    assert "data/walkers_dataset.py" not in names
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the files of the fingerprint."""
+    for file in FILES:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACKAGE / file, tmp_path / file)
+    return tmp_path
+
+
+def change_one_letter_of_code(text):
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    names = [t for t in tokens if t.type == tokenize.NAME and not keyword.iskeyword(t.string)]
+    lines = text.splitlines(keepends=True)
+    row, column = names[-1].end[0] - 1, names[-1].end[1] - 1
+    line = lines[row]
+    lines[row] = line[:column] + ("y" if line[column] == "x" else "x") + line[column + 1 :]
+    return "".join(lines)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.name != "__init__.py"], ids=str)
+def test_one_byte_of_any_source_changes_the_fingerprint(package, file):
+    before = sources_digest(package)
+    assert before == sources_digest(PACKAGE)
+    content = (package / file).read_bytes()
+    if file.suffix == ".npz":
+        changed = content[:-1] + bytes([content[-1] ^ 1])
+    else:
+        changed = change_one_letter_of_code(content.decode()).encode()
+    assert sum(a != b for a, b in zip(content, changed, strict=True)) == 1
+    (package / file).write_bytes(changed)
+    assert sources_digest(package) != before
+
+
+def test_comments_and_docstrings_change_nothing(package):
+    before = sources_digest(package)
+    for file in FILES:
+        if file.suffix == ".py":
+            text = (package / file).read_text().replace('."""', ', really."""')
+            (package / file).write_text(f"# another comment\n{text}")
+    assert sources_digest(package) == before
+
+
+def test_the_settings_are_in_the_fingerprint_but_not_the_number_of_people():
+    few, many = WalkersSettings(people=10), WalkersSettings(people=20, first=50)
+    assert few.fingerprint() == many.fingerprint()
+    assert few.fingerprint() != WalkersSettings(people=10, seed=1).fingerprint()
+
+
+def test_walkers_are_made_once_and_more_people_only_add(tmp_path, monkeypatch):
+    def settings(people):
+        return WalkersSettings(people=people, nm=1, bg=0, cl=0, views_deg=(90,), frames=4)
+
+    monkeypatch.setattr(walkers_dataset, "PEOPLE_PER_SHARD", 2)
+    first = make_shards(settings(4), tmp_path, workers=1)
+    times = [path.stat().st_mtime_ns for path in first]
+    monkeypatch.setattr(walkers_dataset, "worker_pool", lambda *_: ThreadPoolExecutor(1))
+    more = make_shards(settings(5), tmp_path, workers=1)
+    assert more[:2] == first
+    assert [path.stat().st_mtime_ns for path in first] == times
+    data = ShardedSequences(more)
+    assert data.people.tolist() == [1000, 1001, 1002, 1003, 1004]
+    assert data.read(0).shape == (4, 64, 44)
+    assert data.read(0).max() == 255
