@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import call
+from event_schema import violations
 from PIL import Image
+from short_walk import write_short_walk
 
 from cstl_edge.walkers import generate
 
@@ -30,14 +33,6 @@ VERBS = [
 GROUPS = {"gallery": "gallery list", "plugin": "plugin build", "data": "data prepare"}
 
 
-def call(*words, cwd=None, timeout=100):
-    """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "cstl_edge.cli", *map(str, words)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False
-    )
-
-
 def one_error(done, code):
     """Check that a call failed with one line that begins with `error:`, and return it."""
     assert done.returncode == code, done.stderr
@@ -52,17 +47,32 @@ def gallery(tmp_path):
     return tmp_path / "people.db"
 
 
+def save(folder, images):
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i}.png")
+
+
 @pytest.fixture(scope="module")
 def walks(tmp_path_factory):
-    """Two folders of silhouettes, of two people."""
+    """Three walks in folders of silhouettes, of two people."""
     root = tmp_path_factory.mktemp("walks")
-    for name, seed in (("ada", 930_001), ("ben", 930_002)):
-        for day in range(2):
-            folder = root / f"{name}{day}"
-            folder.mkdir()
-            recording = generate.recording(10 * seed + day, "nm", 90.0, noise=0.3, fps=15.0)
-            for i, image in enumerate(generate.silhouettes(generate.person(seed), recording, 32)):
-                Image.fromarray(image).save(folder / f"{i}.png")
+    for name, seed, day in (("ada0", 930_001, 0), ("ada1", 930_001, 1), ("ben0", 930_002, 0)):
+        recording = generate.recording(10 * seed + day, "nm", 90.0, noise=0.3, fps=15.0)
+        save(root / name, generate.silhouettes(generate.person(seed), recording, 32))
+    return root
+
+
+@pytest.fixture(scope="module")
+def unusable(tmp_path_factory, walks):
+    """A folder with files that are no videos, a walk, and one that is too short."""
+    root = tmp_path_factory.mktemp("unusable")
+    (root / "text.mp4").write_text("this is no video\n" * 40)
+    (root / "empty.mp4").touch()
+    shutil.copytree(walks / "ben0", root / "silhouettes")
+    (root / "short").mkdir()
+    for i in range(4):
+        shutil.copy(walks / "ben0" / f"{i}.png", root / "short")
     return root
 
 
@@ -72,6 +82,13 @@ def test_every_verb_explains_itself(verb):
     assert done.returncode == 0
     assert "Usage:" in done.stdout
     assert "--json" in done.stdout or verb in GROUPS
+
+
+@pytest.mark.parametrize("module", ["cstl_edge", "cstl_edge.cli"])
+def test_modules_run_the_command_line(module):
+    command = [sys.executable, "-m", module, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("cstl-edge ")
 
 
 def test_help_loads_nothing_heavy():
@@ -98,10 +115,15 @@ def test_a_person_comes_is_recognised_and_goes(walks, gallery):
     for name in ("ada", "ben"):
         done = call("enroll", name, walks / f"{name}0", "--consent", "signed", *where, "--json")
         assert json.loads(done.stdout)["templates"] >= 1, done.stderr
-    row = json.loads(call("identify", walks / "ada1", *where, "--fpir", 0.3, "--json").stdout)[0]
-    assert row["nearest"] == "ada"
-    assert row["people"] == 2
-    assert row["threshold_source"] == "model"
+    identify = ["identify", walks / "ada1", *where, "--fpir", 0.3]
+    (event,) = json.loads(call(*identify, "--json").stdout)
+    assert violations(event) == []
+    assert (event["event"], event["track"], event["frames"]) == ("closed", 0, 32)
+    assert (event["answer"], event["person"]) == ("known", "ada")
+    (row,) = json.loads(call(*identify, "--json", "--schema", 1).stdout)
+    assert round(row["distance"], 4) == event["distance"]
+    assert (row["nearest"], row["people"], row["threshold_source"]) == ("ada", 2, "model")
+    assert call(*identify).stdout.startswith("track 0: ada, distance ")
     listed = json.loads(call("gallery", "list", "--gallery", gallery, "--json").stdout)
     assert [person["name"] for person in listed] == ["ada", "ben"]
     shown = call("gallery", "show", "ada", "--gallery", gallery)
@@ -110,24 +132,49 @@ def test_a_person_comes_is_recognised_and_goes(walks, gallery):
     one_error(call("gallery", "show", "ada", "--gallery", gallery), 6)
 
 
-def test_a_real_video_gives_events_and_a_picture(tmp_path):
+def test_a_real_video_gives_events_and_a_picture(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # without a gallery
+    walk = write_short_walk(tmp_path / "walk.mp4")
     log, video = tmp_path / "events.jsonl", tmp_path / "annotated.mp4"
-    done = call(
-        "live", ASSETS / "walk.mp4", "--json", "--events", log, "--annotate", video,
-        "--gallery", tmp_path / "none.db", cwd=tmp_path,
-    )  # fmt: skip
+    live = ["live", walk, "--json", "--events", log, "--annotate", video]
+    done = call(*live, "--gallery", tmp_path / "none.db")
     assert "does not exist" in one_error(done, 6)
-    done = call("live", ASSETS / "walk.mp4", "--json", "--events", log, "--annotate", video)
+    done = call(*live)
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert events == [json.loads(line) for line in log.read_text().splitlines()]
-    assert {event["event"] for event in events} >= {"born", "closed"}
+    assert {event["event"] for event in events} >= {"born", "pending", "closed"}
+    assert [violations(event) for event in events] == [[]] * len(events)
+    closed = [event for event in events if event["event"] == "closed"]
+    assert {event["reason_code"] for event in closed} >= {"no_gallery"}
     assert video.exists() or video.with_suffix(".avi").exists()
     assert "frames at" in done.stderr
 
 
+def test_schema_1_writes_the_old_lines(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    log = tmp_path / "events.jsonl"
+    street = "synthetic://1?seed=3&fps=15&seconds=3"
+    live = ["live", street, "--segmenter", "background", "--events", log]
+    done = call(*live, "--json", "--schema", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == log.read_text()
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "schema" not in events[0]
+    assert all(value is not None for event in events for value in event.values())
+    assert call(*live, "--schema", "3").returncode == 2
+
+
 def test_ctrl_c_gives_the_last_word_on_everybody(tmp_path):
-    command = [sys.executable, "-m", "cstl_edge.cli", "live", "synthetic://2?live=1", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "cstl_edge.cli",
+        "live",
+        "synthetic://2?live=1&fps=12",
+        "--json",
+    ]
+    command += ["--segmenter", "background"]
     running = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         env=os.environ | {"XDG_DATA_HOME": str(tmp_path)},
@@ -138,15 +185,15 @@ def test_ctrl_c_gives_the_last_word_on_everybody(tmp_path):
         if json.loads(line)["event"] == "born":
             break
     running.send_signal(signal.SIGINT)
-    rest, told = running.communicate(timeout=20)
-    assert running.returncode == 130, told
+    rest, errors = running.communicate(timeout=20)
+    assert running.returncode == 130, errors
     assert any(json.loads(line)["event"] == "closed" for line in rest.splitlines())
-    assert "frames at" in told
-    assert "Traceback" not in told
+    assert "frames at" in errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["live", "nobody.mp4"], 5, "nobody.mp4"),
         (["identify", "nobody.mp4", "--gallery", "g.db"], 6, "does not exist"),
@@ -163,20 +210,13 @@ def test_ctrl_c_gives_the_last_word_on_everybody(tmp_path):
         (["export", "text.mp4", "-o", "out"], 4, "text.mp4"),
     ],
 )
-def test_what_cannot_be_is_one_line(tmp_path, words, code, said):
+def test_what_cannot_be_is_one_line(tmp_path, unusable, words, code, message):
     if words[0] == "export":
         pytest.importorskip("torch", reason="export needs the `train` extra")
-    (tmp_path / "text.mp4").write_text("this is no video\n" * 40)
-    (tmp_path / "empty.mp4").touch()
-    for folder, count in (("silhouettes", 32), ("short", 4)):
-        (tmp_path / folder).mkdir()
-        silhouettes = generate.silhouettes(generate.person(1), generate.recording(1), count)
-        for i, image in enumerate(silhouettes):
-            Image.fromarray(image).save(tmp_path / folder / f"{i}.png")
-    gallery = (
-        [] if "--gallery" in words or words[0] in ("live", "export") else ["--gallery", "g.db"]
-    )
-    assert said in one_error(call(*words, *gallery, cwd=tmp_path), code)
+    words = [tmp_path / word if word in ("g.db", "out") else word for word in words]
+    without = "--gallery" in words or words[0] in ("live", "export")
+    gallery = [] if without else ["--gallery", tmp_path / "g.db"]
+    assert message in one_error(call(*words, *gallery, cwd=unusable), code)
     assert not (tmp_path / "out").exists()
 
 
@@ -203,21 +243,26 @@ def test_a_gallery_of_another_model_is_refused(tmp_path, walks, gallery):
     assert "re-enrol" in one_error(call("identify", walks / "ada0", *where), 6)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_verbs_that_need_torch_name_the_extra(tmp_path):
+    commands = [
         ["train", "cstl-casia-b"],
         ["export", "w.safetensors", "-o", "out"],
         ["reproduce", "table3"],
         ["import-released", "w.ptm", "-o", "w.safetensors"],
-    ],
-    ids=lambda words: words[0],
-)
-def test_verbs_that_need_torch_name_the_extra(words, tmp_path):
-    code = "import sys; sys.modules['torch'] = None; from cstl_edge.cli.app import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True
+    ]
+    code = (
+        "import sys\nsys.modules['torch'] = None\n"
+        "from cstl_edge.cli.app import main\n"
+        f"for words in {commands}:\n"
+        "    sys.argv = ['cstl-edge', *words]\n"
+        "    try:\n        main()\n"
+        "    except SystemExit as end:\n        print(end.code)\n"
     )
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {words[0]} needs torch: pip install")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["2"] * len(commands)
+    errors = done.stderr.splitlines()
+    for words, error in zip(commands, errors, strict=True):
+        assert error.startswith(f"error: {words[0]} needs torch: pip install")
     assert not any(tmp_path.iterdir())
