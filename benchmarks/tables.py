@@ -21,36 +21,37 @@ from cstl_edge.errors import CstlEdgeError
 from cstl_edge.evaluation.tables import markdown
 from cstl_edge.reproduce.report import notes, printed, summary
 from cstl_edge.reproduce.rows import PAPER, plan_table
-from cstl_edge.training.presets import table as find_table
+from cstl_edge.training.presets import load_table as find_table
 
 TABLES = ("table3", "table4", "table5", "parts")
 
 
-def told_of(args: argparse.Namespace, name: str) -> tuple[list[str], dict[str, Any]]:
+def report_of(args: argparse.Namespace, name: str) -> tuple[list[str], dict[str, Any]]:
     """Return a table in lines of Markdown, and as a record."""
     plan = find_table(name)
     rows = plan_table(plan, args.data, Path(args.folder), budget=args.budget)
-    told = {"table": name, "budget": args.budget, **summary(plan, rows)}
+    report = summary(plan, rows)
     command = f"cstl-edge reproduce {name} --budget {args.budget}"
     if args.data != ["walkers"]:
         command += " --data FOLDER" * len(args.data)
     lines = [f"## {name}", "", f"`{command}`", ""]
-    for made in printed(plan, told):
-        lines += [markdown(made), ""]
-    return [*lines, *(f"- {note}" for note in notes(plan, told)), ""], told
+    for table in printed(plan, report):
+        lines += [markdown(table), ""]
+    record = {"table": name, "budget": args.budget, **report}
+    return [*lines, *(f"- {note}" for note in notes(plan, report)), ""], record
 
 
 def budget_lines(records: Iterable[dict[str, Any]]) -> list[str]:
-    """Say what all rows were trained with, and where."""
-    found = list(records)
-    if not found:
+    """Return the configuration and the machines of all rows in words."""
+    rows = list(records)
+    if not rows:
         return ["No row is finished yet."]
-    configuration = found[0]["configuration"]
+    configuration = rows[0]["configuration"]
     sampler, run, network = (configuration[key] for key in ("sampler", "run", "model"))
     machines = sorted({f"{r['environment']['cpu']}, {r['environment']['cores']} cores, "
-                       f"{r['environment']['vector']}" for r in found})  # fmt: skip
-    commits = sorted({str(r["environment"]["commit"]) for r in found})
-    minutes = sorted(r["minutes"] for r in found)
+                       f"{r['environment']['vector']}" for r in rows})  # fmt: skip
+    commits = sorted({str(r["environment"]["commit"]) for r in rows})
+    minutes = sorted(r["minutes"] for r in rows)
     return [
         f"Every row: widths {network['widths']}, {run['iterations']:,} iterations of "
         f"{sampler['people']}×{sampler['sequences']} sequences of {sampler['frames']} frames, "
@@ -72,11 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     args.data = args.data or ["walkers"]
     try:
-        made = [told_of(args, name) for name in args.tables.split(",")]
+        tables = [report_of(args, name) for name in args.tables.split(",")]
     except CstlEdgeError as err:
         print(f"error: {err}", file=sys.stderr)
         return err.exit_code
-    records = [r["record"] for _, told in made for r in told["rows"] if r["record"]]
+    records = [r["record"] for _, record in tables for r in record["rows"] if r["record"]]
     head = [
         f"# Rows of the paper's tables on {', '.join(args.data)}",
         "",
@@ -84,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "",
     ]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(args.out, "\n".join([*head, *(line for lines, _ in made for line in lines)]))
-    write_whole(args.out.with_suffix(".jsonl"), "".join(f"{json.dumps(t)}\n" for _, t in made))
+    write_whole(args.out, "\n".join([*head, *(line for lines, _ in tables for line in lines)]))
+    write_whole(args.out.with_suffix(".jsonl"), "".join(f"{json.dumps(t)}\n" for _, t in tables))
     print(args.out)
     return 0
 

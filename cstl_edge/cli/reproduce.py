@@ -15,6 +15,7 @@ from cstl_edge.cli.options import Backend, Json, Markdown, Override, Workers
 from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cstl_edge.reproduce.report import TableReport
     from cstl_edge.reproduce.rows import TableRow
     from cstl_edge.training.presets import TablePlan
 
@@ -66,8 +67,9 @@ def reproduce(
     command = shlex.join(["cstl-edge", *sys.argv[1:]])
     wanted = [] if print_only else [row for row in rows if row.plan.name in names]
     finished = _train(wanted, workers, command)
-    record = {"table": table, "command": command, "budget": budget, **summary(plan, rows)}
-    _print(plan, record, markdown, json)
+    report = summary(plan, rows)
+    record = {"table": table, "command": command, "budget": budget, **report}
+    _print(plan, report, record, markdown, json)
     if out is not None:
         append_jsonl(out, record)
     if not finished:
@@ -148,9 +150,11 @@ def _train(rows: Sequence[TableRow], workers: int, command: str) -> bool:
     return True
 
 
-def _print(plan: TablePlan, record: dict[str, Any], markdown: bool, as_json: bool) -> None:
+def _print(
+    plan: TablePlan, report: TableReport, record: dict[str, Any], markdown: bool, as_json: bool
+) -> None:
     from cstl_edge.cli.console import show, table_text
     from cstl_edge.reproduce.report import notes, printed
 
-    texts = [table_text(table, markdown=markdown) for table in printed(plan, record)]
-    show(record, "\n\n".join([*texts, "\n".join(notes(plan, record))]), as_json)
+    texts = [table_text(table, markdown=markdown) for table in printed(plan, report)]
+    show(record, "\n\n".join([*texts, "\n".join(notes(plan, report))]), as_json)

@@ -30,7 +30,7 @@ Run = Callable[[], Stages | None]
 Inspect = Callable[[], None]
 
 
-class Monitor(Protocol):
+class ConditionMonitor(Protocol):
     """Source of the machine's state; `conditions.MachineMonitor` is one."""
 
     def begin(self) -> None:
@@ -66,7 +66,7 @@ def measure(
     samples: int,
     paced_hz: float | None = None,
     inspect: Inspect | None = None,
-    watch: Monitor | None = None,
+    watch: ConditionMonitor | None = None,
 ) -> Timing:
     """Time `run` for at least `seconds` and at least `samples` calls.
 
@@ -102,7 +102,7 @@ def measure_interleaved(
     samples: int,
     paced_hz: float | None = None,
     inspect: Inspect | Mapping[str, Inspect] | None = None,
-    watch: Monitor | None = None,
+    watch: ConditionMonitor | None = None,
 ) -> dict[str, Timing]:
     """Time several calls round robin, so that their ratios share the conditions.
 
@@ -173,7 +173,7 @@ class _Timer:
     def __init__(
         self,
         run: Run,
-        watch: Monitor,
+        watch: ConditionMonitor,
         paced_hz: float | None,
         inspect: Inspect | None,
         patience_s: float,

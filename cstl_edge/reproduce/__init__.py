@@ -1,1 +1,5 @@
-"""The paper's experiments again: tables of rows, trained, evaluated and compared; its pictures."""
+"""Reproduction of the paper: its tables (rows trained, evaluated, compared) and its figures.
+
+`rows` plans, trains and evaluates a row, `report` makes the tables, `figures` draws two
+pictures.
+"""

@@ -1,7 +1,8 @@
-"""Embeddings of ten people by t-SNE, model beside model: the paper's Fig. 6.
+"""Figures 6 and 7 of the paper: t-SNE of embeddings, and the salient frames of one walk.
 
-t-SNE is scikit-learn's, on the distance that recognition uses (the mean over parts), drawn with
-Pillow. Letters: `m` sequences.
+Fig. 6 lays the embeddings of ten people in a plane, model beside model. t-SNE is scikit-learn's, on
+the distance that recognition uses (the mean over parts), drawn with Pillow. Fig. 7 boxes the frame
+that each part was chosen from. Letters: `m` sequences, `s` frames, `p` parts.
 """
 
 from __future__ import annotations
@@ -15,54 +16,71 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cstl_edge.arrays import Bytes, Doubles
+from cstl_edge.arrays import Bytes, Doubles, Silhouettes
 from cstl_edge.errors import ConfigError, DataError, ModelError, one_line
 from cstl_edge.evaluation.embed import embed
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings, part_mean_distance
 from cstl_edge.evaluation.held_out import EVERYBODY, held_out
 from cstl_edge.runtime.base import Encoder
-from cstl_edge.silhouette import Silhouette, read_silhouettes
+from cstl_edge.silhouette import read_silhouettes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 SEQUENCE = re.compile(r"(\d{1,9})/([\w-]+)/(\d{1,3})", re.ASCII)
+PANEL, MARGIN, HEAD, FOOT = 720, 36, 48, 44  # pixels of one model's panel
+FINER = 3  # drawn so much larger, then reduced, for smooth edges
+RADIUS = 5  # of a point, pixels
+INK, FRAME = (30, 30, 30), (190, 190, 190)
+CONDITIONS = ("nm", "bg", "cl")  # circle, square, triangle
+MOST_SEQUENCES = 5000  # t-SNE takes minutes beyond
 
 
-def find_sequence(text: str, data: str, size: tuple[int, int]) -> Silhouette:
+def find_sequence(text: str, data: str, size: tuple[int, int]) -> Silhouettes:
     """Return one walk, uint8 [s, h, w].
 
-    text: a folder of images or a .npy file, or PERSON/SEQUENCE/VIEW such as 910000/bg-01/90, a
-        sequence of `data`
-    Raises DataError when there is no such sequence, ConfigError for a text that is neither.
+    Args:
+        text: a folder of images or a .npy file, or PERSON/SEQUENCE/VIEW such as 910000/bg-01/90, a
+            sequence of `data`
+        data: a prepared dataset or Walkers, as for `held_out`
+        size: height and width of the silhouettes
+
+    Raises:
+        DataError: where there is no such sequence.
+        ConfigError: for a text that is neither.
     """
     if Path(text).exists():
         return read_silhouettes(text, size)
-    found = SEQUENCE.fullmatch(text)
-    if not found:
+    match = SEQUENCE.fullmatch(text)
+    if not match:
         raise ConfigError(
             "expected a folder of silhouettes or PERSON/SEQUENCE/VIEW such as 910000/bg-01/90; "
             f"got {one_line(text)!r}"
         )
     held = held_out(data, size, EVERYBODY)
     known = held.data
-    same = (known.people == int(found[1])) & (known.sequences == found[2])
-    row = np.flatnonzero(same & (known.views_deg == int(found[3])))
+    same = (known.people == int(match[1])) & (known.sequences == match[2])
+    row = np.flatnonzero(same & (known.views_deg == int(match[3])))
     if not row.size:
         raise DataError(
-            f"no sequence {text} in {held.description}; expected a person of {known.people.min()} to "
-            f"{known.people.max()}, a recording such as {known.sequences[0]} and a view such as "
-            f"{known.views_deg[0]}"
+            f"no sequence {text} in {held.description}; expected a person of "
+            f"{known.people.min()} to {known.people.max()}, a recording such as "
+            f"{known.sequences[0]} and a view such as {known.views_deg[0]}"
         )
     return known.read(int(row[0]))
 
 
-def salient_picture(encoder: Encoder, silhouettes: Silhouette, *, columns: int = 10) -> Bytes:
-    """Return the frames of one walk with red boxes around the parts that were chosen from them.
+def salient_picture(encoder: Encoder, silhouettes: Silhouettes, *, columns: int = 10) -> Bytes:
+    """Draw the frames of one walk with red boxes around the parts that were chosen from them.
 
-    silhouettes: uint8 [s, h, w]
-    Raises ModelError for a network without SSFL, which chooses nothing.
+    Args:
+        encoder: of a network with SSFL
+        silhouettes: uint8 [s, h, w]
+        columns: frames in a row of the picture
+
+    Raises:
+        ModelError: for a network without SSFL, which chooses nothing.
     """
     from cstl_edge.live.annotate import salient_parts
 
@@ -77,21 +95,20 @@ def salient_picture(encoder: Encoder, silhouettes: Silhouette, *, columns: int =
     )
 
 
-PANEL, MARGIN, HEAD, FOOT = 720, 36, 48, 44  # pixels of one model's panel
-FINER = 3  # drawn so much larger, then reduced, for smooth edges
-RADIUS = 5  # of a point, pixels
-INK, FRAME = (30, 30, 30), (190, 190, 190)
-CONDITIONS = ("nm", "bg", "cl")  # circle, square, triangle
-MOST_SEQUENCES = 5000  # t-SNE takes minutes beyond
-
-
 def embedded_people(
     encoder: Encoder, data: str, workdir: Path, *, people: int = 10, split: str = "field"
 ) -> LabelledEmbeddings:
     """Return the sequences of the first people of the test half of some data, embedded.
 
-    workdir: where embeddings are kept
-    Raises ConfigError when the data have fewer people.
+    Args:
+        encoder: the model
+        data: a prepared dataset or Walkers, as for `held_out`
+        workdir: folder of stored embeddings
+        people: how many
+        split: of the dataset
+
+    Raises:
+        ConfigError: where the data have fewer people, or more sequences than t-SNE is for.
     """
     held = held_out(data, encoder.info.size, split)
     ids = np.unique(held.data.people[held.rows])
@@ -107,10 +124,16 @@ def embedded_people(
 
 
 def project(walks: LabelledEmbeddings, *, perplexity: float = 30.0, seed: int = 0) -> Doubles:
-    """Return where t-SNE lays sequences in a plane [m, 2].
+    """Return the positions of sequences in a plane by t-SNE, [m, 2].
 
-    perplexity: about how many neighbours count
-    Raises ConfigError when scikit-learn is missing or the perplexity is none for so few sequences.
+    Args:
+        walks: the embedded sequences
+        perplexity: about how many neighbours count
+        seed: of t-SNE
+
+    Raises:
+        ConfigError: where scikit-learn is missing, or the perplexity does not fit so few sequences.
+        DataError: for embeddings that are not finite.
     """
     try:
         from sklearn.manifold import TSNE
@@ -133,7 +156,7 @@ def project(walks: LabelledEmbeddings, *, perplexity: float = 30.0, seed: int = 
 
 
 def draw_panels(panels: Sequence[tuple[str, LabelledEmbeddings, Doubles]]) -> Image:
-    """Return a picture of points, one panel per title; colour and number say who it is.
+    """Draw points, one panel per title; colour and number identify the person.
 
     Circles are normal walks, squares walks with a bag, triangles in a coat.
     """

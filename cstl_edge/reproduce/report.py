@@ -1,4 +1,4 @@
-"""A table of rows in numbers and in words: ours, the paper's beside it, and what differs.
+"""Report of a table: our figures with intervals, the paper's beside them, paired differences.
 
 Intervals are 95 % over people; a difference is paired (each person with both rows), and none where
 its interval contains 0.
@@ -8,21 +8,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
 from cstl_edge.evaluation.intervals import compare
-from cstl_edge.evaluation.tables import Table
-from cstl_edge.reproduce.rows import Row
+from cstl_edge.evaluation.tables import MetricsTable
+from cstl_edge.reproduce.rows import RowRecord, TableRow
 from cstl_edge.training.presets import RowPlan, TablePlan
 
-Records = Mapping[str, dict[str, Any] | None]
 MISSING = "-"
 
 
-def summary(table: TablePlan, rows: Sequence[Row]) -> dict[str, Any]:
-    """Return what is known of the rows of a table, fit for JSON."""
+class PairedDifference(TypedDict):
+    """A row's mean over conditions less another row's, as `intervals.Comparison` has it."""
+
+    difference: float
+    interval_95: tuple[float, float]
+    verdict: str
+
+
+class RowReport(TypedDict):
+    """One row of a table; `record` and `difference` are None before it is trained."""
+
+    name: str
+    folder: str
+    record: RowRecord | None
+    difference: PairedDifference | None
+    paper: dict[str, float]
+    """The paper's rank-1 [%] by condition, where the data are of its dataset."""
+    paper_views: dict[str, dict[str, float]]
+    """The same by condition and probe view [deg]."""
+
+
+class TableReport(TypedDict):
+    """A table, finished or not, fit for JSON."""
+
+    about: str
+    against: str | None
+    kinds: list[str]
+    papers_shown: bool
+    rows: list[RowReport]
+
+
+def summary(table: TablePlan, rows: Sequence[TableRow]) -> TableReport:
+    """Return the report of a table from the records of its rows."""
     records = {row.plan.name: row.record() for row in rows}
     kinds = sorted({row.kind for row in rows})
     against = records.get(table.against or "")
@@ -35,49 +65,63 @@ def summary(table: TablePlan, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def difference(record: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return how the mean over conditions differs from another row's, None without two people."""
+def difference(
+    record: RowRecord | Mapping[str, Any], other: RowRecord | Mapping[str, Any]
+) -> PairedDifference | None:
+    """Return a record's mean over conditions less another's; None without two common people."""
     a, b = _by_person(record["hits"]), _by_person(other["hits"])
     common = sorted(set(a) & set(b))
     if len(common) < 2:
         return None
-    return asdict(compare(np.array([a[i] for i in common]), np.array([b[i] for i in common])))
+    found = compare(np.array([a[i] for i in common]), np.array([b[i] for i in common]))
+    return cast(PairedDifference, asdict(found))
 
 
-def printed(table: TablePlan, told: Mapping[str, Any]) -> list[Table]:
-    """Return the tables to print of a summary."""
-    by_view = [_by_view(told)] if table.views_deg else []
-    return [_means(table, told), *(made for made in by_view if made.rows)]
+def describe_difference(found: PairedDifference) -> str:
+    """Return a difference in points of percent, with its interval and verdict."""
+    low, high = (100 * end for end in found["interval_95"])
+    verdict = "no difference" if found["verdict"] == "none" else found["verdict"]
+    return f"{100 * found['difference']:+.1f} ({low:+.1f} to {high:+.1f}): {verdict}"
 
 
-def notes(table: TablePlan, told: Mapping[str, Any]) -> list[str]:
-    """Return in words what a table rests on."""
-    done = [row["record"] for row in told["rows"] if row["record"]]
+def printed(table: TablePlan, report: TableReport) -> list[MetricsTable]:
+    """Return the tables to print of a report."""
+    by_view = [_by_view(report)] if table.views_deg else []
+    return [_means(table, report), *(view_table for view_table in by_view if view_table.rows)]
+
+
+def notes(table: TablePlan, report: TableReport) -> list[str]:
+    """Return the basis of a table in sentences: intervals, training, people, unfinished rows."""
+    records = _records(report)
     lines = ["95 % intervals: bootstrap over people"]
     if table.against:
         lines[0] += (
             f"; differences to {table.against!r} are paired by person, and none where the interval "
             "contains 0"
         )
-    if done:
-        budgets = sorted({f"{r['iterations']:,} iterations" for r in done})
-        people = sorted({f"{r['result']['people']} people of {r['data']}" for r in done})
+    if records:
+        budgets = sorted({f"{r['iterations']:,} iterations" for r in records})
+        people = sorted({f"{r['result']['people']} people of {r['data']}" for r in records})
         lines.append(f"trained for {', '.join(budgets)}; tested on {', '.join(people)}")
         lines.append("one training per row: what another seed would change is in no interval")
-    if not told["papers_shown"] and any(row.paper for row in table.rows):
+    if not report["papers_shown"] and any(row.paper for row in table.rows):
         lines.append(
             f"the paper's figures are of {table.dataset} and stand beside no other data's: they "
             "would compare datasets, not networks"
         )
-    missing = [row["name"] for row in told["rows"] if not row["record"]]
+    missing = [row["name"] for row in report["rows"] if not row["record"]]
     if missing:
         lines.append(f"not trained to the end yet: {', '.join(missing)}")
     return lines
 
 
+def _records(report: TableReport) -> list[RowRecord]:
+    return [record for row in report["rows"] if (record := row["record"])]
+
+
 def _row(
-    row: Row, record: dict[str, Any] | None, against: dict[str, Any] | None, table: TablePlan
-) -> dict[str, Any]:
+    row: TableRow, record: RowRecord | None, against: RowRecord | None, table: TablePlan
+) -> RowReport:
     compared = record and against and row.plan.name != table.against
     shown = row.kind == table.dataset
     return {
@@ -104,50 +148,43 @@ def _by_person(hits: Mapping[str, Any]) -> dict[int, float]:
     return {person: float(np.mean(own)) for person, own in shares if None not in own}
 
 
-def _means(table: TablePlan, told: Mapping[str, Any]) -> Table:
-    """Rows down, conditions across, each with its interval and the paper's figure."""
-    done = [row["record"] for row in told["rows"] if row["record"]]
-    conditions = list(done[0]["result"]["conditions"]) if done else list(table.rows[0].paper)
+def _means(table: TablePlan, report: TableReport) -> MetricsTable:
+    """Return rows down, conditions across, each with its interval and the paper's figure."""
+    records = _records(report)
+    conditions = list(records[0]["result"]["conditions"] if records else table.rows[0].paper)
     conditions = [name for name in conditions if name != "mean"]
     shown = [*conditions, "mean"] if len(conditions) > 1 else conditions
     titles = [name.upper() if len(name) == 2 else name.capitalize() for name in shown]
     columns = ["", *titles, *([f"less {table.against}"] if table.against else [])]
     cells = []
-    for row in told["rows"]:
+    for row in report["rows"]:
         line = [row["name"], *(_cell(row, name) for name in shown)]
         if table.against:
-            line.append(_difference(row, table.against))
+            gain = row["difference"]
+            missing = "" if row["name"] == table.against else MISSING
+            line.append(missing if gain is None else describe_difference(gain))
         cells.append(tuple(line))
-    return Table(f"Rank-1 (%), {table.about}", tuple(columns), tuple(cells))
+    return MetricsTable(f"Rank-1 (%), {table.about}", tuple(columns), tuple(cells))
 
 
-def _cell(row: Mapping[str, Any], condition: str) -> str:
+def _cell(row: RowReport, condition: str) -> str:
     paper = row["paper"].get(condition)
     theirs = "" if paper is None else f", paper {paper:.1f}"
     if row["record"] is None:
         return f"{MISSING}{theirs}"
     result = row["record"]["result"]
-    found = result["mean"] if condition == "mean" else result["conditions"][condition]
-    low, high = found["rank-1_95"]
-    return f"{_percent(found['rank-1'])} ({_percent(low)} to {_percent(high)}){theirs}"
+    metrics = result["mean"] if condition == "mean" else result["conditions"][condition]
+    low, high = metrics["rank-1_95"]
+    return f"{_percent(metrics['rank-1'])} ({_percent(low)} to {_percent(high)}){theirs}"
 
 
-def _difference(row: Mapping[str, Any], against: str) -> str:
-    found = row["difference"]
-    if found is None:
-        return "" if row["name"] == against else MISSING
-    low, high = (100 * end for end in found["interval_95"])
-    said = "no difference" if found["verdict"] == "none" else found["verdict"]
-    return f"{100 * found['difference']:+.1f} ({low:+.1f} to {high:+.1f}): {said}"
-
-
-def _by_view(told: Mapping[str, Any]) -> Table:
-    """Conditions and rows down, probe views across: ours, and the paper's below."""
+def _by_view(report: TableReport) -> MetricsTable:
+    """Return conditions and rows down, probe views across: ours, and the paper's below."""
     lines: dict[str, dict[str, str]] = {}
-    for row in told["rows"]:
+    for row in report["rows"]:
         if row["record"]:
-            for name, found in row["record"]["result"]["conditions"].items():
-                ours = {str(v): _percent(x) for v, x in found["per_view"].items()}
+            for name, metrics in row["record"]["result"]["conditions"].items():
+                ours = {str(v): _percent(x) for v, x in metrics["per_view"].items()}
                 lines[f"{name.upper()} {row['name']}"] = ours
         for name, figures in row["paper_views"].items():
             theirs = {view: f"{figure:.1f}" for view, figure in figures.items()}
@@ -155,7 +192,7 @@ def _by_view(told: Mapping[str, Any]) -> Table:
     views = sorted({view for line in lines.values() for view in line}, key=int)
     cells = [(name, *(line.get(view, MISSING) for view in views)) for name, line in lines.items()]
     columns = ("Probe", *(f"{view}°" for view in views))
-    return Table("Rank-1 (%) by probe view", columns, tuple(sorted(cells)))
+    return MetricsTable("Rank-1 (%) by probe view", columns, tuple(sorted(cells)))
 
 
 def _percent(share: float | None) -> str:

@@ -1,7 +1,7 @@
-"""One row of a table: its configuration, its training, its hits on people whom it never saw.
+"""Rows of the paper's tables: plan one, train it, evaluate it on held-out people, record it.
 
-A row lives in a folder that is named by what shapes its result, so that tables share rows, a killed
-row goes on, and a finished one is never trained again. Files: those of a training run, the
+A row has a folder that is named by all that shapes its result, so that tables share rows, a killed
+row resumes, and a finished one is never trained again. Files: those of a training run, the
 embeddings, and `row.json`, written last.
 """
 
@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -31,21 +31,38 @@ from cstl_edge.evaluation.protocols import trials
 from cstl_edge.measure.environment import environment
 from cstl_edge.model import CstlConfig
 from cstl_edge.runtime.backends.pytorch import TorchEncoder
-from cstl_edge.training.command import run
-from cstl_edge.training.distributed import device_of
-from cstl_edge.training.presets import RowPlan, TablePlan, find
-from cstl_edge.training.run_state import FREE, RESUME
+from cstl_edge.training.command import run_training
+from cstl_edge.training.distributed import resolve_device
+from cstl_edge.training.presets import SMALL, RowPlan, TablePlan, find_preset
+from cstl_edge.training.run_state import CHANGEABLE_KEYS, RESUME
 from cstl_edge.training.settings import TrainConfig
 
 logger = logging.getLogger(__name__)
 
-PAPER, SMALL = "paper", "small"  # budgets: the table's own preset, or one that a CPU can train
+PAPER = "paper"  # budget: the table's own preset; any other is the name of a preset
 ROW = "row.json"
+
+
+class RowRecord(TypedDict):
+    """A finished row, as `row.json` has it."""
+
+    data: str
+    """Description of the test people."""
+    weights_sha256: str
+    iterations: int
+    minutes: float
+    result: dict[str, Any]
+    """Metrics, as `evaluate` returns them."""
+    hits: dict[str, Any]
+    """Shares of hits, as `hits_by_person` returns them."""
+    configuration: dict[str, Any]
+    command: str
+    environment: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row that can be trained: its plan, its configuration, its people and its folder."""
+    """A planned row, ready to be trained."""
 
     plan: RowPlan
     preset: Path
@@ -60,16 +77,16 @@ class TableRow:
     folder: Path
 
     def held_out(self) -> HeldOut:
-        """Return the test people; Walkers are made where they are missing."""
+        """Return the test people; Walkers are generated where they are missing."""
         return held_out(self.data, CstlConfig.from_dict(self.config.model).size, self.split)
 
-    def record(self) -> dict[str, Any] | None:
-        """Return what `run_row` found, None before that; DataError when it is damaged."""
+    def record(self) -> RowRecord | None:
+        """Return the record that `run_row` wrote, None before that; DataError when damaged."""
         path = self.folder / ROW
         if not path.exists():
             return None
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            record: RowRecord = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as err:
             raise DataError(
                 f"cannot read {one_line(path)}: {one_line(err)}. Delete it: the row is then "
@@ -87,7 +104,20 @@ def plan_table(
     split: str = FIELD,
     overrides: Sequence[str] = (),
 ) -> list[TableRow]:
-    """Return all rows of a table; arguments and errors as for `plan_row`."""
+    """Return all rows of a table.
+
+    Args:
+        table: the table
+        data: as for `plan_row`
+        root: as for `plan_row`
+        budget: as for `plan_row`
+        split: as for `plan_row`
+        overrides: as for `plan_row`
+
+    Raises:
+        ConfigError: as `plan_row` does.
+        DataError: as `plan_row` does.
+    """
     return [
         plan_row(table, plan, data, root, budget=budget, split=split, overrides=overrides)
         for plan in table.rows
@@ -106,15 +136,21 @@ def plan_row(
 ) -> TableRow:
     """Return a row, ready to be trained.
 
-    data: `walkers` as for `held_out`, or prepared folders, of which the one of the row's size is
-        taken
-    root: folder of all rows
-    budget: PAPER takes the preset of the table, any other name is the preset of all rows
-    split: whom of a dataset to train on, and whom to test
-    overrides: `key=value` texts that hold for every row
-    Raises ConfigError and DataError as configurations and data do.
+    Args:
+        table: the row's table
+        plan: the row's changes of the table's preset
+        data: `walkers` as for `held_out`, or prepared folders, of which the one of the row's size
+            is taken
+        root: folder of all rows
+        budget: PAPER takes the preset of the table, any other name is the preset of all rows
+        split: of a dataset into people to train on and people to test
+        overrides: `key=value` texts that hold for every row
+
+    Raises:
+        ConfigError: for a configuration or data of another size.
+        DataError: for data that cannot be read.
     """
-    preset = find((plan.preset or table.preset) if budget == PAPER else budget)
+    preset = find_preset((plan.preset or table.preset) if budget == PAPER else budget)
     changes = [f"model.{key}={json.dumps(value)}" for key, value in plan.model.items()]
     changes += [*_people(preset, data, split, (*changes, *overrides)), *overrides]
     config = load_config(TrainConfig, preset, changes)
@@ -129,7 +165,7 @@ def plan_row(
 
 
 def row_name(config: TrainConfig) -> str:
-    """Return a name that tells the network and ends in a hash of all that shapes the weights.
+    """Return a name: the network in words, then a hash of all that shapes the weights.
 
     Values that are defaults stay out of the hash, so that a new setting renames nothing.
     """
@@ -137,21 +173,32 @@ def row_name(config: TrainConfig) -> str:
     default = CstlConfig().to_dict()
     shape = config.model_dump(mode="json", exclude_defaults=True)
     shape["model"] = {k: v for k, v in network.to_dict().items() if v != default[k]}
-    shape["run"] = {k: v for k, v in shape["run"].items() if k not in FREE - {"iterations"}}
+    shape["run"] = {
+        k: v for k, v in shape["run"].items() if k not in CHANGEABLE_KEYS - {"iterations"}
+    }
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
     salient = "ssfl" if network.salient else "plain"
     return "-".join([*network.scales, network.aggregation, salient, digest[:10]])
 
 
 def run_row(row: TableRow, *, workers: int = 2, command: str = "") -> bool:
-    """Train what is left of a row, evaluate it and write its record; False when it was stopped."""
+    """Train a row to its end, evaluate it and write its record; False when it was stopped.
+
+    Args:
+        row: the row; one with a record is left alone
+        workers: processes that load data
+        command: the command line, for the record
+
+    Raises:
+        ConfigError: where the row is trained on the people that it is tested on.
+    """
     if row.record() is not None:
         return True
     held = row.held_out()
     _refuse_trained(held, row.config)
     resume = (row.folder / RESUME).exists()
     logger.info("%s %r in %s", "resuming" if resume else "training", row.plan.name, row.folder)
-    finished = run(
+    finished = run_training(
         row.preset,
         row.changes,
         data=None if row.kind == WALKERS else row.data,
@@ -163,27 +210,22 @@ def run_row(row: TableRow, *, workers: int = 2, command: str = "") -> bool:
     )
     if finished.stopped:
         return False
-    found = _evaluate(row, held, finished.weights)
-    record = {
-        **found,
-        "configuration": row.config.model_dump(mode="json"),
-        "command": command,
-        "environment": environment(),
-    }
+    record = _evaluate(row, held, finished.weights, command)
     write_whole(row.folder / ROW, json.dumps(record))
     return True
 
 
 def hits_by_person(walks: LabelledEmbeddings, protocol: str) -> dict[str, Any]:
-    """Return the share of hits of every person by condition, as the protocol averages views.
+    """Return every person's share of hits by condition, as the protocol averages views.
 
-    Paired differences of two rows follow from these alone.
+    `people` has their ids; each condition has a share 0..1 per person, None without a probe. Paired
+    differences of two rows follow from these alone.
     """
-    asked = trials(walks, protocol)
-    people = np.unique(walks.people[np.concatenate(list(asked.probes.values()))])
+    searched = trials(walks, protocol)
+    people = np.unique(walks.people[np.concatenate(list(searched.probes.values()))])
     hits: dict[str, Any] = {"people": people.tolist()}
-    for name, probes in asked.probes.items():
-        cells = score_pairs(walks, asked, probes, people)
+    for name, probes in searched.probes.items():
+        cells = score_pairs(walks, searched, probes, people)
         there = cells.counts > 0
         pairs = np.where(there, cells.sums[..., 0] / np.maximum(cells.counts, 1), np.nan)
         shares = [_mean_of_means(person) for person in pairs]  # each [probe views, gallery views]
@@ -191,11 +233,11 @@ def hits_by_person(walks: LabelledEmbeddings, protocol: str) -> dict[str, Any]:
     return hits
 
 
-def _evaluate(row: TableRow, held: HeldOut, weights: Path) -> dict[str, Any]:
-    """Return figures and hits of trained weights on the row's test people."""
+def _evaluate(row: TableRow, held: HeldOut, weights: Path, command: str) -> RowRecord:
+    """Return the record of trained weights on the row's test people."""
     model, training = load_checkpoint(weights)
     sha256 = weights_sha256(weights)
-    encoder = TorchEncoder(model.to(device_of(row.config.run.device)), row.folder.name, sha256)
+    encoder = TorchEncoder(model.to(resolve_device(row.config.run.device)), row.folder.name, sha256)
     embedded = embed(encoder, held.data, row.folder / "embeddings", held.rows, source=held.source)
     return {
         "data": held.description,
@@ -204,16 +246,19 @@ def _evaluate(row: TableRow, held: HeldOut, weights: Path) -> dict[str, Any]:
         "minutes": training["minutes"],
         "result": evaluate(embedded, held.protocol),
         "hits": hits_by_person(embedded.walks, held.protocol),
+        "configuration": row.config.model_dump(mode="json"),
+        "command": command,
+        "environment": environment(),
     }
 
 
 def _people(preset: Path, data: Sequence[str], split: str, changes: Sequence[str]) -> list[str]:
-    """Return the changes that give a preset the people that are asked for."""
+    """Return the changes that give a preset the training people of `data`."""
     if not _is_walkers(data):
         return ["walkers=null", f"data.split={'auto' if split == FIELD else split}"]
-    found = read_yaml(preset).get("walkers") or read_yaml(find(SMALL))["walkers"]
+    walkers = read_yaml(preset).get("walkers") or read_yaml(find_preset(SMALL))["walkers"]
     model = load_config(TrainConfig, preset, [*changes, "walkers=null"]).model
-    return [f"walkers={json.dumps({**found, 'size': CstlConfig.from_dict(model).size})}"]
+    return [f"walkers={json.dumps({**walkers, 'size': CstlConfig.from_dict(model).size})}"]
 
 
 def _of_size(data: Sequence[str], size: tuple[int, int], split: str) -> tuple[str, HeldOut]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from cstl_edge.data.shards import write_shard
 from cstl_edge.evaluation.embeddings import GALLERY, PROBES
@@ -18,25 +19,30 @@ run: {iterations: 3, log_every: 1, threads: 1}
 """
 
 
-@pytest.fixture(autouse=True)
-def small_process(monkeypatch):
-    """Nothing that is global to the process of the tests: denormals count elsewhere."""
-    monkeypatch.setattr(command, "prepare_process", lambda settings: None)
+@pytest.fixture(scope="module", autouse=True)
+def small_process():
+    """One thread, and nothing else that is global to the process: denormals count elsewhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # networks this small only wait for a second one
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "prepare_process", lambda settings: None)
+        yield
+    torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def budget(tmp_path):
-    file = tmp_path / "tiny.yaml"
+@pytest.fixture(scope="module")
+def budget(tmp_path_factory):
+    file = tmp_path_factory.mktemp("budget") / "tiny.yaml"
     file.write_text(SMALL)
     return str(file)
 
 
-@pytest.fixture
-def data(tmp_path):
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
     rng = np.random.default_rng(0)
     rows = [(person, name, view) for person in PEOPLE for name in NAMES for view in VIEWS_DEG]
     people, names, views = zip(*rows, strict=True)
     noise = rng.integers(0, 2, (len(rows), FRAMES, 64, 44), np.uint8) * 255
-    folder = tmp_path / "data"
+    folder = tmp_path_factory.mktemp("data")
     write_shard(folder / "all", noise, people=people, sequences=names, views_deg=views)
     return str(folder)

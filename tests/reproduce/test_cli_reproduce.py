@@ -1,4 +1,4 @@
-"""`cstl-edge reproduce` and `figure` as they are typed."""
+"""`cstl-edge reproduce` and `cstl-edge figure` on the command line."""
 
 import json
 import sys
@@ -26,10 +26,10 @@ def test_one_row_then_the_rest(options, tmp_path):
     first = typed("reproduce", "table5", *options, *ROW, "--out", out)
     assert "not trained to the end yet: average pooling, ATA" in first.stdout
     typed("reproduce", "table5", *options)
-    told = json.loads(typed("reproduce", "table5", *options, "--print", "--json").stdout)
-    assert [row["difference"] is None for row in told["rows"]] == [False, False, True]
+    report = json.loads(typed("reproduce", "table5", *options, "--print", "--json").stdout)
+    assert [row["difference"] is None for row in report["rows"]] == [False, False, True]
     saved = json.loads(out.read_text())
-    assert saved["rows"][0]["record"] == told["rows"][0]["record"]  # trained once
+    assert saved["rows"][0]["record"] == report["rows"][0]["record"]  # trained once
 
 
 def test_overrides_hold_for_every_row(options):

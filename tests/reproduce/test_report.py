@@ -1,25 +1,25 @@
-"""What a table says: intervals, paired differences, and the paper only beside its own dataset."""
+"""Report of a table: intervals, paired differences, the paper beside its own dataset alone."""
 
 from dataclasses import dataclass
 
 import pytest
 
-from cstl_edge.evaluation.tables import text
+from cstl_edge.cli.console import table_text
 from cstl_edge.reproduce.report import difference, notes, printed, summary
-from cstl_edge.training.presets import RowPlan, table
+from cstl_edge.training.presets import RowPlan, load_table
 
 
 @dataclass
 class Stub:
-    """A row as the report sees it."""
+    """The part of a row that the report reads."""
 
     plan: RowPlan
     kind: str
-    found: dict | None = None
+    stored: dict | None = None
     folder: str = "runs/row"
 
     def record(self):
-        return self.found
+        return self.stored
 
 
 def record(shares, conditions=("nm", "bg", "cl")):
@@ -36,7 +36,7 @@ def record(shares, conditions=("nm", "bg", "cl")):
 
 
 def rows(name, kind, **found):
-    return [Stub(row, kind, found.get(row.name)) for row in table(name).rows]
+    return [Stub(row, kind, found.get(row.name)) for row in load_table(name).rows]
 
 
 def test_a_difference_is_paired_by_person():
@@ -56,52 +56,54 @@ def test_only_people_of_both_rows_are_compared():
 
 
 def test_a_table_prints_intervals_and_verdicts():
-    plan = table("table5")
+    plan = load_table("table5")
     found = {"ATA": record([0.9, 0.8, 0.7]), "max pooling": record([0.6, 0.5, 0.4])}
-    told = summary(plan, rows("table5", "walkers", **found))
-    shown = text(printed(plan, told)[0])
+    report = summary(plan, rows("table5", "walkers", **found))
+    shown = table_text(printed(plan, report)[0], markdown=False)
     assert "80.0 (70.0 to 90.0)" in shown
     assert "-30.0 (-30.0 to -30.0): worse" in shown
     assert shown.splitlines()[3].split() == ["average", "pooling", "-", "-", "-", "-", "-"]
-    assert "not trained to the end yet: average pooling" in notes(plan, told)
+    assert "not trained to the end yet: average pooling" in notes(plan, report)
 
 
 def test_the_paper_stands_beside_its_own_dataset_alone():
-    plan = table("table5")
+    plan = load_table("table5")
     for kind, there in (("casia-b", True), ("walkers", False), ("ou-mvlp", False)):
-        told = summary(plan, rows("table5", kind, ATA=record([0.9, 0.8])))
-        shown = text(printed(plan, told)[0])
+        report = summary(plan, rows("table5", kind, ATA=record([0.9, 0.8])))
+        shown = table_text(printed(plan, report)[0], markdown=False)
         assert ("paper 97.8" in shown) is there
-        said = [line for line in notes(plan, told) if "stand beside no other data's" in line]
-        assert bool(said) is not there
+        lines = [line for line in notes(plan, report) if "stand beside no other data's" in line]
+        assert bool(lines) is not there
 
 
 def test_no_difference_is_called_one():
-    plan = table("table5")
+    plan = load_table("table5")
     found = {"ATA": record([0.5, 0.7, 0.1]), "max pooling": record([0.4, 0.6, 0.4])}
-    shown = text(printed(plan, summary(plan, rows("table5", "walkers", **found)))[0])
+    shown = table_text(
+        printed(plan, summary(plan, rows("table5", "walkers", **found)))[0], markdown=False
+    )
     assert ": no difference" in shown
 
 
 def test_table_1_goes_by_view_with_the_papers_line_below():
-    plan = table("table1")
+    plan = load_table("table1")
     found = {"CSTL 64x44": record([0.9, 0.8])}
-    told = summary(plan, rows("table1", "casia-b", **found))
-    by_view = {row[0]: row[1:] for row in printed(plan, told)[1].rows}
+    report = summary(plan, rows("table1", "casia-b", **found))
+    by_view = {row[0]: row[1:] for row in printed(plan, report)[1].rows}
     assert by_view["NM CSTL 64x44"][0] == "85.0"
     assert by_view["NM CSTL 64x44, paper"][0] == "97.2"
     assert by_view["CL CSTL 128x88, paper"][-1] == "79.9"
 
 
 def test_table_2_has_one_condition_and_no_mean_of_several():
-    plan = table("table2")
-    told = summary(plan, rows("table2", "ou-mvlp", CSTL=record([0.9, 0.7], ["all"])))
-    means = printed(plan, told)[0]
+    plan = load_table("table2")
+    report = summary(plan, rows("table2", "ou-mvlp", CSTL=record([0.9, 0.7], ["all"])))
+    means = printed(plan, report)[0]
     assert means.columns == ("", "All")
     assert means.rows == (("CSTL", "80.0 (70.0 to 90.0), paper 90.2"),)
 
 
 def test_nothing_trained_yet_still_prints():
-    plan = table("table1")
-    told = summary(plan, rows("table1", "walkers"))
-    assert len(printed(plan, told)) == 1
+    plan = load_table("table1")
+    report = summary(plan, rows("table1", "walkers"))
+    assert len(printed(plan, report)) == 1

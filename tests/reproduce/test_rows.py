@@ -1,59 +1,63 @@
-"""A row is trained once, goes on after a kill, is shared by tables, and is tested on strangers."""
+"""Rows: trained once, resumed, shared by tables, tested on held-out people."""
 
 import numpy as np
 import pytest
 
 from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.evaluation.closed_set import rank1_table
-from cstl_edge.evaluation.embeddings import Walks
+from cstl_edge.evaluation.embeddings import LabelledEmbeddings
 from cstl_edge.reproduce import rows
 from cstl_edge.reproduce.rows import hits_by_person, plan_row, run_row
-from cstl_edge.training.presets import find, table
+from cstl_edge.training.presets import find_preset, load_table
 
 
 def planned(name, row, data, root, budget, **more):
-    plan = table(name)
+    plan = load_table(name)
     return plan_row(plan, plan.row(row), [data], root, budget=budget, **more)
 
 
-def test_a_row_is_trained_and_evaluated_once(data, budget, tmp_path, monkeypatch):
-    row = planned("table3", "baseline", data, tmp_path, budget)
+@pytest.fixture(scope="module")
+def trained(data, budget, tmp_path_factory):
+    """A finished row."""
+    row = planned("table3", "baseline", data, tmp_path_factory.mktemp("rows"), budget)
     assert row.record() is None
     assert run_row(row, command="reproduce")
-    record = row.record()
+    return row
+
+
+def test_a_row_is_trained_and_evaluated_once(trained, monkeypatch):
+    record = trained.record()
     assert record["iterations"] == 3
     assert record["configuration"]["model"]["aggregation"] == "max"
     assert set(record["result"]["conditions"]) == {"nm", "bg", "cl"}
     assert record["hits"]["people"] == [101, 102, 103, 104]
-    monkeypatch.setattr(rows, "run", None)  # whoever trains again fails
-    assert run_row(row)
+    monkeypatch.setattr(rows, "run_training", None)  # a second training fails
+    assert run_row(trained)
 
 
-def test_figures_follow_from_the_hits(data, budget, tmp_path):
-    row = planned("table5", "ATA", data, tmp_path, budget)
-    run_row(row)
-    record = row.record()
+def test_figures_follow_from_the_hits(trained):
+    record = trained.record()
     for name, found in record["result"]["conditions"].items():
         assert np.mean(record["hits"][name]) == pytest.approx(found["rank-1"], abs=1e-4)
 
 
 def test_a_stopped_row_goes_on(data, budget, tmp_path, monkeypatch):
     row = planned("table5", "max pooling", data, tmp_path, budget)
-    train = rows.run
-    asked = []
+    train = rows.run_training
+    resumed = []
 
     def stopped(preset, changes, **more):
-        asked.append(more["resume"])
-        if len(asked) == 1:
+        resumed.append(more["resume"])
+        if len(resumed) == 1:
             changes = (*changes, "run.iterations=1")
         finished = train(preset, changes, **more)
-        return finished._replace(stopped=len(asked) == 1)
+        return finished._replace(stopped=len(resumed) == 1)
 
-    monkeypatch.setattr(rows, "run", stopped)
+    monkeypatch.setattr(rows, "run_training", stopped)
     assert not run_row(row)
     assert row.record() is None
     assert run_row(row)
-    assert asked == [False, True]
+    assert resumed == [False, True]
     assert row.record()["iterations"] == 3
 
 
@@ -71,7 +75,7 @@ def test_tables_share_a_network_and_no_budget(data, budget, tmp_path):
 
 def test_rows_of_the_paper_take_the_papers_presets(data, tmp_path):
     row = planned("table3", "CSTL", data, tmp_path, "paper")
-    assert row.preset == find("cstl-casia-b")
+    assert row.preset == find_preset("cstl-casia-b")
     assert row.config.run.iterations == 100_000
     assert row.config.walkers is None
 
@@ -105,7 +109,7 @@ class _People:
         self.people = np.array(people)
 
 
-def test_a_damaged_record_is_told(data, budget, tmp_path):
+def test_a_damaged_record_is_refused(data, budget, tmp_path):
     row = planned("table3", "CSTL", data, tmp_path, budget)
     row.folder.mkdir(parents=True)
     (row.folder / "row.json").write_text('{"iterations": 1')
@@ -119,7 +123,9 @@ def test_hits_by_person_are_those_of_the_closed_set():
     labels = [(p, n, v) for p in range(6) for n in names for v in (0, 18, 90)]
     people, sequences, views = (np.array(column) for column in zip(*labels, strict=True))
     base = rng.normal(size=(6, 2, 3))[people]
-    walks = Walks((base + rng.normal(size=base.shape)).astype(np.float32), people, sequences, views)
+    walks = LabelledEmbeddings(
+        (base + rng.normal(size=base.shape)).astype(np.float32), people, sequences, views
+    )
     hits, known = hits_by_person(walks, "casia-b"), rank1_table(walks)
     for name in ("nm", "bg", "cl"):
         assert np.mean(hits[name]) == pytest.approx(known[name]["cross_view"], abs=1e-4)
@@ -129,5 +135,5 @@ def test_somebody_without_probes_has_no_share():
     people = np.array([1, 1, 1, 2, 2, 2])
     sequences = np.array(["nm-01", "nm-05", "bg-01", "nm-01", "nm-05", "nm-06"])
     views = np.array([0, 90, 90, 0, 90, 90])
-    walks = Walks(np.eye(6, dtype=np.float32)[:, None], people, sequences, views)
+    walks = LabelledEmbeddings(np.eye(6, dtype=np.float32)[:, None], people, sequences, views)
     assert hits_by_person(walks, "casia-b")["bg"][1] is None
