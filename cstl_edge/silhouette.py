@@ -13,12 +13,11 @@ from __future__ import annotations
 import re
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Bytes, Mask, Silhouettes
+from cstl_edge.arrays import Array, Bytes, Mask, Silhouettes
 from cstl_edge.errors import DataError, one_line
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Refusal(str, Enum):
 
 
 def touches_border(mask: Mask) -> bool:
-    """Tell whether the person of a whole-frame mask [H, W] reaches the outermost row or column."""
+    """Return whether the person of a whole-frame mask [H, W] reaches the frame's border."""
     edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
     return any(bool((edge >= FOREGROUND).any()) for edge in edges)
 
@@ -245,7 +244,7 @@ def _read_npy(path: Path) -> Silhouettes:
     return array
 
 
-def _to_grey(image: Image) -> npt.NDArray[Any]:
+def _to_grey(image: Image) -> Array:
     if image.mode.startswith("I") or image.mode == "F":
         return np.clip(np.asarray(image, dtype=np.float64) / 257.0, 0, 255).round()
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -263,7 +262,7 @@ def _bounding_box(mask: Mask) -> tuple[int, int, int, int] | None:
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
-def _centre_column(silhouette: npt.NDArray[Any]) -> int:
+def _centre_column(silhouette: Array) -> int:
     """Return the first column whose cumulative mass exceeds half."""
     mass = silhouette.sum(axis=0, dtype=np.int64).cumsum()
     return int(np.searchsorted(mass, mass[-1] / 2, side="right"))

@@ -59,7 +59,7 @@ class DatasetIndex(BaseModel):
 
 
 def is_dataset(folder: str | Path) -> bool:
-    """Tell whether a folder holds a prepared dataset."""
+    """Return whether a folder holds a prepared dataset."""
     return (Path(folder) / INDEX).is_file()
 
 

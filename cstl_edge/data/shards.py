@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.arrays import Indices, Silhouettes
+from cstl_edge.arrays import Array, Indices, Silhouettes
 from cstl_edge.errors import DataError, one_line
 
-Labels = dict[str, npt.NDArray[Any]]
+Labels = dict[str, Array]
 
 LABELS: Mapping[str, type] = {
     "people": np.int64,

@@ -59,7 +59,7 @@ class Snapshot:
     """UTC, when the next retention ends."""
 
     def is_current(self, version: int, now: str) -> bool:
-        """Tell whether neither the file's version nor somebody's retention has changed since."""
+        """Return whether neither the file's version nor somebody's retention has changed since."""
         in_time = self.valid_until is None or now < self.valid_until
         return self.version == version and self.read_utc <= now and in_time
 

@@ -73,7 +73,7 @@ def pose_points(walker: DressedBody, phase: Floats) -> Floats:
     shift = place - np.einsum("bsij,bj->bsi", turn, walker.heads)
     frames = len(phase)
     upright = np.broadcast_to(np.eye(3, dtype=np.float32), (2, frames, 3, 3))
-    hands = place[[basis().bones.index(side + "Hand") for side in SIDES]]
+    hands = place[[basis().bones.index(side + "Hand") for side in SIDES]]  # of the plumb lines
     turn = np.concatenate([turn, upright])
     shift = np.concatenate([shift, hands])
     moves = np.concatenate([turn, shift[..., None]], -1)  # [b, s, 3, 4]

@@ -10,13 +10,11 @@ recording and their strengths are drawn once per recording. Letters: `s` frames.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Floats, Mask
+from cstl_edge.arrays import Array, Floats, Indices, Mask
 from cstl_edge.walkers.person import random_stream
 from cstl_edge.walkers.recording import Recording
 from cstl_edge.walkers.render import BODY_PX, Footage
@@ -46,10 +44,10 @@ class Faults:
     threshold: Floats  # [s] of the softened mask, 0..1
     grain: float  # amplitude of the noise field near the outline
     fields: tuple[Floats, Floats]  # coarse and fine noise, tiled
-    offsets: npt.NDArray[np.int64]  # [s, 2, 2] where each frame reads the fields
+    offsets: Indices  # [s, 2, 2] where each frame reads the fields
     bursts: dict[str, Floats]  # [s] strength 0..1 of each event
     spots: Floats  # [s, 3] a slowly moving place on the body, 0..1, and a size
-    side: npt.NDArray[np.int64]  # which arm or foot suffers
+    side: Indices  # which arm or foot suffers
     shadow: tuple[float, float, float] | None  # slant, length and strength
 
 
@@ -189,7 +187,7 @@ def _largest(mask: Mask) -> Mask:
     return np.asarray(labels == largest, dtype=np.uint8)
 
 
-def _pixel(place: npt.NDArray[Any]) -> tuple[int, int]:
+def _pixel(place: Array) -> tuple[int, int]:
     return round(float(place[0])), round(float(place[1]))
 
 

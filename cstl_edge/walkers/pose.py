@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.arrays import Floats
+from cstl_edge.arrays import Array, Floats
 from cstl_edge.walkers.person import HARMONICS, Gait, Person, stature_factor
 from cstl_edge.walkers.recording import Recording
 
@@ -34,8 +34,8 @@ CARRYING_SWING = {"": 1.0, "backpack": 0.85, "side": 0.6, "hand": 0.3}  # gain o
 class Basis:
     """The two fitted bases (assets), in float32, with names turned to indices."""
 
-    body: dict[str, npt.NDArray[Any]]
-    stride: dict[str, npt.NDArray[Any]]
+    body: dict[str, Array]
+    stride: dict[str, Array]
     bones: tuple[str, ...]
     parents: tuple[int, ...]
     joints: dict[str, int]
@@ -65,7 +65,7 @@ def basis() -> Basis:
     )
 
 
-def _read(name: str) -> dict[str, npt.NDArray[Any]]:
+def _read(name: str) -> dict[str, Array]:
     with (
         resources.as_file(resources.files("cstl_edge") / "assets" / name) as path,
         np.load(path, allow_pickle=False) as stored,

@@ -12,10 +12,9 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from cstl_edge.arrays import Floats, Mask
+from cstl_edge.arrays import Doubles, Floats, Mask
 from cstl_edge.walkers.body import DressedBody, dress, ground_speed_mps, pose_points
 from cstl_edge.walkers.person import Gait, Person, random_stream
 from cstl_edge.walkers.pose import SIDES, basis, stride_time_s
@@ -105,7 +104,7 @@ def timeline(
     return (phase % 1.0).astype(np.float32), travel.astype(np.float32)
 
 
-def apply_dwell(phase: npt.NDArray[np.float64], gait: Gait) -> npt.NDArray[np.float64]:
+def apply_dwell(phase: Doubles, gait: Gait) -> Doubles:
     """Return stride phases [s], not wrapped, with a gait's changes of pace within the stride."""
     waves = 2j * np.pi * np.array([1, 2])
     turns = gait.dwell * np.exp(np.multiply.outer(phase, waves)) / waves  # [s, 2]

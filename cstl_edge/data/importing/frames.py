@@ -21,19 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from cstl_edge.arrays import Mask, Silhouettes
+from cstl_edge.data.importing import report
 from cstl_edge.data.importing.layouts.base import Layout, SourceRecording, is_inside
-from cstl_edge.data.importing.report import (
-    CUT,
-    DAMAGED,
-    LINK,
-    MISLABELLED,
-    NO_FILE,
-    NO_IMAGES,
-    ODD_SIZE,
-    SEVERAL,
-    TOO_SHORT,
-    Drop,
-)
+from cstl_edge.data.importing.report import Drop
 from cstl_edge.data.importing.safe_pickle import HostileFile, read_pickle
 from cstl_edge.data.importing.settings import MaskRule, PrepareSettings
 from cstl_edge.errors import DataError
@@ -104,10 +94,10 @@ def read_recording(
         raise DataError(f"{recording.path}: {err}, or another --size") from err
     enough = len(silhouettes) >= settings.min_frames
     if not files.count:
-        files.drops.append(Drop(recording.path, NO_IMAGES))
+        files.drops.append(Drop(recording.path, report.NO_IMAGES))
     elif not enough:
         detail = f"{len(silhouettes)} usable, expected {settings.min_frames}"
-        files.drops.append(Drop(recording.path, TOO_SHORT, detail))
+        files.drops.append(Drop(recording.path, report.TOO_SHORT, detail))
     stacked = np.stack(silhouettes) if enough else None  # [s, h, w]
     return RecordingFrames(stacked, files.count, files.drops)
 
@@ -128,7 +118,7 @@ class RecordingFiles:
             try:
                 reason = self._misplaced(file)
             except OSError as err:  # gone since it was listed, or unreadable
-                self._drop(file, DAMAGED, str(err.strerror))
+                self._drop(file, report.DAMAGED, str(err.strerror))
                 continue
             if reason:
                 self._drop(file, reason)
@@ -143,11 +133,11 @@ class RecordingFiles:
             pickles = [] if images else sorted(f for f in folder.iterdir() if f.suffix == ".pkl")
         except OSError as err:
             self.count += 1
-            self._drop(folder, DAMAGED, str(err.strerror))
+            self._drop(folder, report.DAMAGED, str(err.strerror))
             return []
         if len(pickles) > 1:
             self.count += 1
-            self._drop(folder, SEVERAL, f"{pickles[0].name}, {pickles[1].name}")
+            self._drop(folder, report.SEVERAL, f"{pickles[0].name}, {pickles[1].name}")
             return []
         return images or pickles
 
@@ -163,7 +153,7 @@ class RecordingFiles:
             raise
         except (DataError, MemoryError, OSError) as err:
             fault = str(err.__cause__ or err) or type(err).__name__
-            self._drop(file, DAMAGED, fault.replace(f"{self.root}/", ""))
+            self._drop(file, report.DAMAGED, fault.replace(f"{self.root}/", ""))
             return
         yield from frames
 
@@ -172,14 +162,14 @@ class RecordingFiles:
         mode = os.lstat(file).st_mode
         if stat.S_ISLNK(mode):
             if not is_inside(self.root, file):
-                return LINK
+                return report.LINK
             mode = os.stat(file).st_mode if file.exists() else 0
         if not stat.S_ISREG(mode):
-            return NO_FILE  # reading a pipe would wait for ever
+            return report.NO_FILE  # reading a pipe would wait for ever
         label = self.layout.label.fullmatch(file.name) if self.layout.label else None
         own = self.recording
         if label and label.groups() != (own.person, own.sequence, f"{own.view_deg:03d}"):
-            return MISLABELLED
+            return report.MISLABELLED
         return ""
 
     def _drop(self, file: Path, reason: str, detail: str = "") -> None:
@@ -249,7 +239,9 @@ def _until_enough(
     usable = 0
     for frame in frames:
         if usable == most:
-            drops.append(Drop(recording.path, CUT, f"from {frame.path} on, after {most} frames"))
+            drops.append(
+                Drop(recording.path, report.CUT, f"from {frame.path} on, after {most} frames")
+            )
             return
         usable += not frame.fault
         yield frame
@@ -268,12 +260,14 @@ def _usable(
         usable = (f.silhouette for f in masks if not _dropped(f, f.fault, drops))
         return [silhouette for silhouette in usable if silhouette is not None]
     _check_form(form or frames[0].form, settings.size)
-    same = (f for f in frames if not _dropped(f, f.fault if f.form == form else ODD_SIZE, drops))
+    same = (
+        f for f in frames if not _dropped(f, f.fault if f.form == form else report.ODD_SIZE, drops)
+    )
     return [crop_aligned(f.image[None], settings.size)[0] for f in same if f.image is not None]
 
 
 def _dropped(frame: _Frame, reason: str, drops: list[Drop]) -> bool:
-    """Add a frame to `drops` when there is a reason; tell whether there is one."""
+    """Add a frame to `drops` when there is a reason; return whether there is one."""
     if reason:
         drops.append(Drop(frame.path, reason))
     return bool(reason)

@@ -140,7 +140,7 @@ def person_ids(recordings: Iterable[SourceRecording], layout: Layout) -> dict[st
 
 
 def is_inside(root: Path, path: str | Path) -> bool:
-    """Tell whether a path ends, links followed, below a root that is no link itself."""
+    """Return whether a path ends, links followed, below a root that is no link itself."""
     return Path(os.path.realpath(path)).is_relative_to(root)
 
 
