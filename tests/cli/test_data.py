@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import command_line
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -39,34 +40,31 @@ def call(*words):
     return done.stdout, done.stderr, done.exception
 
 
-def process(*words):
-    command = [sys.executable, "-m", "cstl_edge.cli", "data", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-
-
 def test_prepare_verify_stats(people, tmp_path):
     out = tmp_path / "out"
-    done = process("prepare", people, "--dataset", "folder", "--out", out, "--workers", 2)
+    done = command_line.call(
+        "data", "prepare", people, "--dataset", "folder", "--out", out, "--workers", 2
+    )
     assert done.returncode == 0, done.stderr
     counts = "2 people, 2 sequences, 24 silhouettes of 64x44 from folder"
     assert done.stdout == f"wrote {out}: {counts}\n"
     assert call("verify", out)[0] == f"{out} is whole: {counts}\n"
-    told = json.loads(call("stats", out, "--json")[0])
-    assert (told["people"], told["frames"], told["lengths_frames"]["50"]) == (2, 24, 12)
+    counted = json.loads(call("stats", out, "--json")[0])
+    assert (counted["people"], counted["frames"], counted["lengths_frames"]["50"]) == (2, 24, 12)
     assert "2 people, 2 sequences, 24 frames" in call("stats", out)[0]
 
 
 def test_too_many_bad_files_are_code_3_and_a_table(people, tmp_path):
     (people / "ada" / "3.png").write_bytes(b"[red]damaged")
     words = ("prepare", people, "--dataset", "folder", "--out", tmp_path / "out")
-    done = process(*words)
+    done = command_line.call("data", *words, "--workers", 1)
     assert done.returncode == 3
     assert "Dropped; 1 of 24 files are bad" in done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: 1 of 24 files are bad, first ada/3.png (damaged)")
     assert not (tmp_path / "out" / "dataset.json").exists()
-    told = json.loads(call(*words, "--max-bad", "5%", "--json")[0])
-    assert told["report"]["reasons"] == {"damaged": 1}
+    index = json.loads(call(*words, "--max-bad", "5%", "--workers", 1, "--json")[0])
+    assert index["report"]["reasons"] == {"damaged": 1}
 
 
 def test_a_source_is_looked_through_without_writing(people, tmp_path):
@@ -79,14 +77,15 @@ def test_a_source_is_looked_through_without_writing(people, tmp_path):
     assert "empty" in err
     assert error.exit_code == 3
     assert sorted(tmp_path.rglob("*")) == before
-    told = json.loads(call("verify", people, "--dataset", "folder", "--json")[0])
-    assert [d["reason"] for d in told["dropped"]] == ["damaged", "empty"]
+    verify = ("verify", people, "--dataset", "folder", "--workers", 1)
+    report = json.loads(call(*verify, "--json")[0])
+    assert [drop["reason"] for drop in report["dropped"]] == ["damaged", "empty"]
     (people / "ada" / "3.png").unlink()
-    assert call("verify", people, "--dataset", "folder")[0] == "none of 23 files is bad\n"
+    assert call(*verify)[0] == "none of 23 files is bad\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (
             ["prepare", "{in}", "--dataset", "folder", "--out", "x", "--size", "64x64"],
@@ -100,12 +99,12 @@ def test_a_source_is_looked_through_without_writing(people, tmp_path):
         (["stats", "{in}"], 3, "dataset.json or shards"),
     ],
 )
-def test_mistakes_are_one_line_and_a_code(people, tmp_path, monkeypatch, words, code, told):
+def test_mistakes_are_one_line_and_a_code(people, tmp_path, monkeypatch, words, code, message):
     monkeypatch.chdir(tmp_path)
     _, _, error = call(*(str(people) if word == "{in}" else word for word in words))
     assert isinstance(error, CstlEdgeError)
     assert error.exit_code == code
-    with pytest.raises(CstlEdgeError, match=told):
+    with pytest.raises(CstlEdgeError, match=message):
         raise error
     assert "\n" not in str(error)
     assert not (tmp_path / "x").exists()
