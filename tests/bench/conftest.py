@@ -30,6 +30,12 @@ def context_of(folder, weights=None, **changes):
     return Context(**given | changes)
 
 
+@pytest.fixture(scope="session")
+def golden():
+    """The folder of the golden exports."""
+    return GOLDEN
+
+
 @pytest.fixture
 def plain():
     """The golden export in float32 alone."""

@@ -1,11 +1,18 @@
-"""What goes into an encoder is checked at the door, and `load` chooses only when asked to."""
+"""Inputs of an encoder are checked, `load` chooses only in `auto`, a backend is a line of a table."""
+
+import json
+import sys
 
 import numpy as np
 import pytest
+from command_line import call
+from PIL import Image
 
 from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, ModelError
+from cstl_edge.registry import Entry
 from cstl_edge.runtime import Embedded, load
 from cstl_edge.runtime.base import FRAMES_PER_RUN, MAX_THREADS, usable_cores
+from cstl_edge.runtime.load import BACKENDS
 
 SILHOUETTES = np.zeros((2, 3, 8, 6), np.uint8)
 
@@ -110,3 +117,46 @@ def test_a_checkpoint_is_no_folder(tmp_path):
 
 def test_cores_are_counted_within_reason():
     assert 1 <= usable_cores() <= MAX_THREADS
+
+
+def test_a_wrong_backend_has_a_guess(tmp_path):
+    with pytest.raises(ConfigError, match="got 'onnx-runtime'; did you mean onnxruntime"):
+        load(tmp_path, backend="onnx-runtime")
+
+
+MINE = """
+from cstl_edge.runtime.backends import onnxruntime
+
+frames = []
+
+class Mine:
+    def __init__(self, encoder):
+        self._encoder = encoder
+
+    def __getattr__(self, name):
+        return getattr(self._encoder, name)
+
+    def encode(self, silhouettes, lengths=None):
+        frames.append(silhouettes.shape[1])
+        return self._encoder.encode(silhouettes, lengths)
+
+def load_mine(path, threads, precision):
+    return Mine(onnxruntime.load_folder(path, threads, precision))
+"""
+
+
+def test_a_backend_is_a_file_and_a_line_of_the_table(tmp_path, monkeypatch):
+    (tmp_path / "my_backend.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(BACKENDS.entries, "mine", Entry("my_backend:load_mine", "of a test"))
+    (tmp_path / "walk").mkdir()
+    for i in range(24):  # a walker whose legs open and close
+        mask = np.zeros((64, 44), np.uint8)
+        mask[4:40, 16:28] = mask[40:60, 16 - i % 6 : 20] = mask[40:60, 24 : 28 + i % 6] = 255
+        Image.fromarray(mask).save(tmp_path / "walk" / f"{i:02}.png")
+    enroll = ["enroll", "Ada", tmp_path / "walk", "--silhouettes", "left", "--consent", "signed"]
+    enroll += ["--gallery", tmp_path / "people.db", "--json"]
+    done = call(*enroll, "--backend", "mine")
+    assert json.loads(done.stdout)["templates"] >= 1, done.stderr
+    assert sys.modules["my_backend"].frames
+    assert "mine" in call(*enroll, "--backend", "mein").stderr

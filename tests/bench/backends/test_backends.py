@@ -1,4 +1,4 @@
-"""Contenders say the same as each other, and tell what they really ran."""
+"""Backends say the same as each other, and tell what they really ran."""
 
 import shutil
 import sys
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from cstl_edge.bench import inputs
-from cstl_edge.bench.backends import onnxruntime, pytorch
-from cstl_edge.bench.backends import openvino as openvino_contenders
-from cstl_edge.bench.backends.base import BASELINE, Backend, Unavailable, backends
+from cstl_edge.bench.backends import onnxruntime, openvino, pytorch
+from cstl_edge.bench.backends.base import BASELINE, Backend, Unavailable
+from cstl_edge.bench.backends.open import backends
 from cstl_edge.errors import BackendUnavailable, ModelError
 
 FEEDS = {
@@ -19,15 +19,15 @@ FEEDS = {
 
 
 def by_name(found):
-    """Return contenders by name, those that are missing apart."""
+    """Return backends by name, those that are missing apart."""
     found = list(found)
     here = {one.name: one for one in found if isinstance(one, Backend)}
     return here, {one.name: one.reason for one in found if isinstance(one, Unavailable)}
 
 
-def answers(contender, graph, feed=None):
-    """Return what a contender says, after two runs, and what it says it ran."""
-    call = contender.prepare(graph, feed or FEEDS[graph])
+def answers(backend, graph, feed=None):
+    """Return what a backend says, after two runs, and what it says it ran."""
+    call = backend.open_graph(graph, feed or FEEDS[graph])
     call.run()
     call.run()
     outputs = call.outputs()
@@ -35,7 +35,7 @@ def answers(contender, graph, feed=None):
     return outputs, call.ran
 
 
-def test_every_file_is_found_and_every_name_is_one_contender(reduced):
+def test_every_file_is_found_and_every_name_is_one_backend(reduced):
     here, missing = by_name(backends(reduced))
     assert {"onnxruntime float32", "onnxruntime float16", "onnxruntime int8"} <= {*here}
     expected = {"tensorrt float16", "tensorrt float16, no plugin", "tensorrt-rtx float16"}
@@ -47,7 +47,7 @@ def test_every_file_is_found_and_every_name_is_one_contender(reduced):
 
 @pytest.mark.parametrize("graph", ["frames", "full"])
 def test_onnxruntime_precisions_agree_and_say_what_they_compute_in(reduced, graph):
-    here, _ = by_name(onnxruntime.contenders(reduced))
+    here, _ = by_name(onnxruntime.backends(reduced))
     plain, ran = answers(here["onnxruntime float32"], graph)
     assert (ran.provider, ran.computed_in, ran.threads) == ("CPUExecutionProvider", "float32", 1)
     half, ran = answers(here["onnxruntime float16"], graph)
@@ -61,7 +61,7 @@ def test_onnxruntime_precisions_agree_and_say_what_they_compute_in(reduced, grap
 
 
 def test_int8_has_no_head_of_its_own_and_full_is_two_graphs(reduced):
-    here, _ = by_name(onnxruntime.contenders(reduced))
+    here, _ = by_name(onnxruntime.backends(reduced))
     assert here["onnxruntime int8"].graphs == ("frames", "full")
     _, ran = answers(here["onnxruntime int8"], "full")
     assert ran.options["files"] == "frames.int8.onnx, head.onnx"
@@ -70,7 +70,7 @@ def test_int8_has_no_head_of_its_own_and_full_is_two_graphs(reduced):
 
 
 def test_an_export_of_one_precision_says_how_to_get_the_others(plain):
-    here, missing = by_name(onnxruntime.contenders(plain))
+    here, missing = by_name(onnxruntime.backends(plain))
     assert [*here] == ["onnxruntime float32"]
     assert "--precision int8" in missing["onnxruntime int8"]
 
@@ -78,8 +78,8 @@ def test_an_export_of_one_precision_says_how_to_get_the_others(plain):
 @pytest.mark.parametrize("graph", ["frames", "head", "full"])
 def test_openvino_agrees_with_onnxruntime(reduced, graph):
     pytest.importorskip("openvino", reason="needs openvino")
-    theirs, _ = by_name(openvino_contenders.contenders(reduced))
-    mine, _ = by_name(onnxruntime.contenders(reduced))
+    theirs, _ = by_name(openvino.backends(reduced))
+    mine, _ = by_name(onnxruntime.backends(reduced))
     trunk, _ = answers(mine["onnxruntime float32"], "frames")
     feed = inputs.windows(trunk["features"], 2, 3) if graph == "head" else FEEDS[graph]
     expected, _ = answers(mine["onnxruntime float32"], graph, feed)
@@ -92,7 +92,7 @@ def test_openvino_agrees_with_onnxruntime(reduced, graph):
 
 def test_openvino_tells_what_the_products_ran_in(reduced):
     pytest.importorskip("openvino", reason="needs openvino")
-    here, missing = by_name(openvino_contenders.contenders(reduced))
+    here, missing = by_name(openvino.backends(reduced))
     if "openvino bfloat16" in here:
         _, ran = answers(here["openvino bfloat16"], "frames")
         assert (ran.precision, ran.computed_in) == ("bfloat16", "bfloat16")
@@ -104,7 +104,7 @@ def test_openvino_tells_what_the_products_ran_in(reduced):
 
 def test_without_openvino_its_rows_say_so(reduced, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    here, missing = by_name(openvino_contenders.contenders(reduced))
+    here, missing = by_name(openvino.backends(reduced))
     assert not here
     assert {*missing} == {"openvino float32", "openvino bfloat16", "openvino int8"}
     assert all("cstl-edge[bench]" in reason for reason in missing.values())
@@ -112,19 +112,19 @@ def test_without_openvino_its_rows_say_so(reduced, monkeypatch):
 
 def test_without_torch_its_rows_say_so(reduced, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    found = [*pytorch.contenders(reduced)]
+    found = [*pytorch.backends(reduced)]
     assert {one.name for one in found} == {BASELINE, pytorch.COMPILED}
     assert all("pip install" in one.reason for one in found)
 
 
 @pytest.mark.parametrize("graph", ["frames", "head", "full"])
 def test_pytorch_agrees_with_onnxruntime(trained, graph):
-    usual = by_name(pytorch.contenders(trained))[0][BASELINE]
+    usual = by_name(pytorch.backends(trained))[0][BASELINE]
     feed = FEEDS.get(graph)
     if graph == "head":
         feed = inputs.windows(answers(usual, "frames")[0]["features"], 2, 3)
     mine, ran = answers(usual, graph, feed)
-    here, _ = by_name(onnxruntime.contenders(trained))
+    here, _ = by_name(onnxruntime.backends(trained))
     theirs, _ = answers(here["onnxruntime float32"], graph, feed)
     for name, array in theirs.items():
         np.testing.assert_allclose(mine[name], array, atol=1e-5)
@@ -145,7 +145,7 @@ def test_compiled_pytorch_is_one_graph_and_says_the_same(trained, monkeypatch):
     without_compiling(monkeypatch)
     from dataclasses import replace
 
-    here, _ = by_name(pytorch.contenders(replace(trained, short=False)))
+    here, _ = by_name(pytorch.backends(replace(trained, short=False)))
     mine, ran = answers(here[pytorch.COMPILED], "full")
     usual, _ = answers(here[BASELINE], "full")
     np.testing.assert_allclose(mine["embedding"], usual["embedding"], atol=1e-6)
@@ -165,7 +165,7 @@ def test_a_graph_that_breaks_is_refused_instead_of_running_eagerly(monkeypatch):
 
 def test_without_a_compiler_the_row_says_which(trained, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    _, missing = by_name(pytorch.contenders(trained))
+    _, missing = by_name(pytorch.backends(trained))
     assert "no-such-compiler" in missing[pytorch.COMPILED]
 
 
@@ -173,7 +173,7 @@ def test_without_a_compiler_the_row_says_which(trained, monkeypatch):
 def test_what_a_runtime_complains_of_is_an_error_of_ours(reduced, backend):
     if backend == "openvino":
         pytest.importorskip("openvino", reason="needs openvino")
-    found = {"onnxruntime": onnxruntime, "openvino": openvino_contenders}[backend]
-    contender = by_name(found.contenders(reduced))[0][f"{backend} float32"]
+    found = {"onnxruntime": onnxruntime, "openvino": openvino}[backend]
+    backend = by_name(found.backends(reduced))[0][f"{backend} float32"]
     with pytest.raises(ModelError):
-        answers(contender, "frames", {"silhouettes": np.zeros((1, 5, 5), np.uint8)})
+        answers(backend, "frames", {"silhouettes": np.zeros((1, 5, 5), np.uint8)})

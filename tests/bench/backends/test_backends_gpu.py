@@ -1,4 +1,4 @@
-"""Contenders on GPUs, on stand-ins: they say what ONNX Runtime says, and time what they should."""
+"""Backends on GPUs, on stand-ins: they say what ONNX Runtime says, and time what they should."""
 
 import contextlib
 import importlib
@@ -15,11 +15,10 @@ from standin_engines import WINDOW, seal
 from standin_tensorrt import State, make
 
 from cstl_edge.bench import inputs
-from cstl_edge.bench.backends import onnxruntime, tensorrt_rtx
-from cstl_edge.bench.backends import pytorch as pytorch_cpu
-from cstl_edge.bench.backends import tensorrt as tensorrt_contenders
+from cstl_edge.bench.backends import onnxruntime, pytorch, tensorrt, tensorrt_rtx
 from cstl_edge.bench.backends.base import BASELINE, Backend, Unavailable
-from cstl_edge.errors import ExportError, ModelError
+from cstl_edge.errors import BackendUnavailable, ExportError, ModelError
+from cstl_edge.runtime.tensorrt import encoder as trt_encoder
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FRAMES = inputs.feed("frames", 3, 1, (16, 12))
@@ -46,27 +45,28 @@ def engines(plain, tmp_path, state):
 
 
 def by_name(found):
+    """Return backends of graphs by name, and the reasons of those that are missing."""
     found = list(found)
-    here = {one.name: one for one in found if isinstance(one, Backend)}
+    here = {one.name: one for one in found if isinstance(one, Backend) and one.graphs}
     return here, {one.name: one.reason for one in found if isinstance(one, Unavailable)}
 
 
 def expected(context, graph, feed):
     """Return what ONNX Runtime says."""
-    contender = by_name(onnxruntime.contenders(context))[0]["onnxruntime float32"]
-    call = contender.prepare(graph, feed)
+    backend = by_name(onnxruntime.backends(context))[0]["onnxruntime float32"]
+    call = backend.open_graph(graph, feed)
     call.run()
     return call.outputs()
 
 
 def test_engines_say_what_onnxruntime_says_and_time_their_stages(engines):
-    here, missing = by_name(tensorrt_contenders.contenders(engines))
+    here, missing = by_name(tensorrt.backends(engines))
     assert {*here} == {"tensorrt float32, no plugin", "tensorrt float32, no plugin, cuda graph"}
     assert {*missing} == {"tensorrt float16"}
     features = expected(engines, "frames", FRAMES)["features"]
     window = inputs.windows(np.concatenate([features] * 2), 1, WINDOW)
     for graph, feed in (("frames", FRAMES), ("head", window)):
-        call = here["tensorrt float32, no plugin"].prepare(graph, feed)
+        call = here["tensorrt float32, no plugin"].open_graph(graph, feed)
         for _ in range(2):
             stages = call.run()
         assert {*stages} == STAGES
@@ -80,8 +80,8 @@ def test_engines_say_what_onnxruntime_says_and_time_their_stages(engines):
 
 
 def test_a_cuda_graph_is_replayed_and_tells_no_inner_stages(engines, state):
-    here, _ = by_name(tensorrt_contenders.contenders(engines))
-    call = here["tensorrt float32, no plugin, cuda graph"].prepare("frames", FRAMES)
+    here, _ = by_name(tensorrt.backends(engines))
+    call = here["tensorrt float32, no plugin, cuda graph"].open_graph("frames", FRAMES)
     before = state.device.replays
     assert {*call.run()} == {"device", "enqueue"}
     assert state.device.replays == before + 1
@@ -91,24 +91,24 @@ def test_a_cuda_graph_is_replayed_and_tells_no_inner_stages(engines, state):
     assert not state.device.memory
 
 
-def test_where_no_graph_can_be_captured_there_is_no_such_contender(engines, state):
+def test_where_no_graph_can_be_captured_there_is_no_such_backend(engines, state):
     state.device.graphs_allowed = False
-    here, _ = by_name(tensorrt_contenders.contenders(engines))
-    with pytest.raises(tensorrt_contenders.BackendUnavailable, match="call by call"):
-        here["tensorrt float32, no plugin, cuda graph"].prepare("frames", FRAMES)
+    here, _ = by_name(tensorrt.backends(engines))
+    with pytest.raises(BackendUnavailable, match="call by call"):
+        here["tensorrt float32, no plugin, cuda graph"].open_graph("frames", FRAMES)
     assert not state.device.memory
 
 
 def test_engines_for_another_machine_are_told_and_not_opened(engines, state):
     seal(engines.folder, gpu="Thor", sm=110)
-    here, missing = by_name(tensorrt_contenders.contenders(engines))
+    here, missing = by_name(tensorrt.backends(engines))
     assert not here
     assert "sm_110" in missing["tensorrt float16"]
     assert state.deserialised == 0
 
 
 def test_engines_of_the_shipped_folder_serve_an_export_made_for_the_suite(engines, reduced):
-    here, _ = by_name(tensorrt_contenders.contenders(replace(reduced, engines=engines.folder)))
+    here, _ = by_name(tensorrt.backends(replace(reduced, engines=engines.folder)))
     assert "tensorrt float32, no plugin" in here
 
 
@@ -119,7 +119,9 @@ def card(monkeypatch):
     def made(sm):
         state = State(Device(name="a card", sm=sm))
         monkeypatch.setitem(sys.modules, "tensorrt_rtx", make(state, "1.7.1"))
-        monkeypatch.setattr(tensorrt_rtx, "open_buffers", lambda: NumpyBuffers(state.device))
+        for module in (tensorrt_rtx, trt_encoder):
+            monkeypatch.setattr(module, "open_buffers", lambda: NumpyBuffers(state.device))
+        tensorrt_rtx._build.cache_clear()
         return state
 
     return made
@@ -134,7 +136,7 @@ def test_a_card_that_rtx_does_not_know_is_tried_once_and_told(plain, card, monke
         raise ExportError("no such compute capability")
 
     monkeypatch.setattr("cstl_edge.export.tensorrt.build.build_engines", refuse)
-    (found,) = tensorrt_rtx.contenders(plain)
+    (found,) = tensorrt_rtx.backends(plain)
     assert found.reason == (
         "not supported on this architecture (sm_90); tried: no such compute capability"
     )
@@ -149,8 +151,8 @@ def test_rtx_runs_what_it_built(plain, card, monkeypatch):
         place.rename(place.with_name(options.target))
 
     monkeypatch.setattr("cstl_edge.export.tensorrt.build.build_engines", build)
-    (found,) = tensorrt_rtx.contenders(plain)
-    call = found.prepare("frames", FRAMES)
+    (found,) = tensorrt_rtx.backends(plain)
+    call = found.open_graph("frames", FRAMES)
     assert {*call.run()} == STAGES
     wanted = expected(plain, "frames", FRAMES)["features"]
     np.testing.assert_allclose(call.outputs()["features"], wanted, atol=1e-5)
@@ -160,7 +162,7 @@ def test_rtx_runs_what_it_built(plain, card, monkeypatch):
 
 def test_without_rtx_or_a_gpu_the_row_says_so(plain, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    (found,) = tensorrt_rtx.contenders(plain)
+    (found,) = tensorrt_rtx.backends(plain)
     assert "not here" in found.reason
 
 
@@ -207,28 +209,28 @@ def cuda(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(module, "DEVICE", "cpu")
     monkeypatch.setattr(module, "_pinned", lambda tensor: tensor.clone())
-    return types.SimpleNamespace(contenders=module.contenders, graphs=graphs)
+    return types.SimpleNamespace(backends=module.backends, graphs=graphs)
 
 
 @pytest.mark.parametrize("graph", ["frames", "head", "full"])
 @pytest.mark.parametrize("way", ["", ", cuda graph"])
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_pytorch_on_a_gpu_says_the_same_and_times_its_stages(cuda, trained, graph, way, precision):
-    usual = by_name(pytorch_cpu.contenders(trained))[0][BASELINE]
-    trunk = usual.prepare("frames", inputs.feed("frames", 5, 1, (16, 12)))
+    usual = by_name(pytorch.backends(trained))[0][BASELINE]
+    trunk = usual.open_graph("frames", inputs.feed("frames", 5, 1, (16, 12)))
     trunk.run()
     feed = {
         "frames": FRAMES,
         "head": inputs.windows(trunk.outputs()["features"], 2, 5),
         "full": inputs.feed("full", 2, 5, (16, 12)),
     }[graph]
-    call = by_name(cuda.contenders(trained))[0][f"pytorch {precision}, cuda{way}"]
-    made = call.prepare(graph, feed)
+    call = by_name(cuda.backends(trained))[0][f"pytorch {precision}, cuda{way}"]
+    made = call.open_graph(graph, feed)
     stages = made.run()
     assert {*stages} == STAGES
     assert stages["device"] == stages["h2d"] + stages["compute"] + stages["d2h"] == 3
     assert (cuda.graphs.replayed > 0) == bool(way)
-    theirs = usual.prepare(graph, feed)
+    theirs = usual.open_graph(graph, feed)
     theirs.run()
     for name, array in theirs.outputs().items():
         assert made.outputs()[name].dtype == array.dtype
@@ -243,10 +245,10 @@ def test_pytorch_on_a_gpu_says_the_same_and_times_its_stages(cuda, trained, grap
 def test_a_gpu_too_small_is_told(cuda, trained, monkeypatch):
     import torch
 
-    def full(*arguments):
+    def full(*arguments, **named):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("cstl_edge.bench.backends.pytorch_cuda._Work", full)
-    contender = by_name(cuda.contenders(trained))[0]["pytorch float16, cuda"]
+    monkeypatch.setattr("cstl_edge.bench.backends.pytorch_cuda.CudaRun", full)
+    backend = by_name(cuda.backends(trained))[0]["pytorch float16, cuda"]
     with pytest.raises(ModelError, match="memory is too small"):
-        contender.prepare("frames", FRAMES)
+        backend.open_graph("frames", FRAMES)

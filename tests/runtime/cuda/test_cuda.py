@@ -5,13 +5,17 @@ ones (`tests/contract` compares the names); where a GPU answers, the real ones r
 """
 
 import importlib.util
+import json
 import sys
 
 import numpy as np
 import pytest
+from command_line import call
 from standin_cuda import GONE, NO_DEVICE, Device, NumpyBuffers, bindings, pycuda
+from standin_tensorrt import State, make
 
 from cstl_edge.errors import BackendUnavailable, ConfigError
+from cstl_edge.registry import Entry
 from cstl_edge.runtime.cuda import open
 from cstl_edge.runtime.cuda.base import CudaError
 from cstl_edge.runtime.cuda.open import open_buffers
@@ -41,7 +45,7 @@ def _real(name):
         pytest.skip(f"needs an NVIDIA GPU: {err}")
 
 
-REAL = [pytest.param(f"real {name}", marks=pytest.mark.gpu) for name in open.BACKENDS]
+REAL = [pytest.param(f"real {name}", marks=pytest.mark.gpu) for name in open.LIBRARIES]
 
 
 @pytest.fixture(params=["numpy", "cuda.bindings", "pycuda", *REAL])
@@ -208,3 +212,23 @@ def test_no_library_at_all_says_what_to_install(monkeypatch):
 def test_a_choice_that_is_none():
     with pytest.raises(ConfigError, match=r"cuda\.bindings, pycuda; got 'cupy'"):
         open_buffers("cupy")
+
+
+MINE = """
+from standin_cuda import Device, NumpyBuffers
+
+def open_mine():
+    return NumpyBuffers(Device(name="a card of mine"))
+"""
+
+
+def test_a_library_is_a_file_and_a_line_of_the_table(tmp_path, monkeypatch, device):
+    (tmp_path / "my_library.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(open.LIBRARIES.entries, "mine", Entry("my_library:open_mine", "of a test"))
+    monkeypatch.setitem(sys.modules, "tensorrt", make(State(device)))
+    monkeypatch.setenv(open.VARIABLE, "mine")
+    findings = json.loads(call("doctor", "--json").stdout)["findings"]
+    (found,) = (finding for finding in findings if finding["what"] == "tensorrt")
+    assert found["state"] == "ok"
+    assert "a card of mine" in found["detail"]

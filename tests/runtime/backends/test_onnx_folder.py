@@ -1,4 +1,4 @@
-"""fp16 and int8 on the edge: chosen by name, checked like float32, near what PyTorch said."""
+"""Precisions of an exported folder: chosen by name or by the CPU, checked, near PyTorch."""
 
 import json
 import shutil
@@ -9,10 +9,10 @@ import pytest
 
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.runtime import load
+from cstl_edge.runtime.graph_format import graph_of
 from cstl_edge.runtime.manifest import read_manifest
-from cstl_edge.runtime.model_check import graph_of
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 @pytest.fixture

@@ -1,0 +1,77 @@
+"""Backends are a table: a test adds one from a file of its own; the short form measures few."""
+
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import call
+from standin_engines import seal
+
+from cstl_edge.bench.backends import open as backend_table
+from cstl_edge.bench.backends.base import StreamingBackend, Unavailable
+from cstl_edge.bench.backends.open import BENCH_BACKENDS, streaming_backends
+from cstl_edge.bench.scenarios import graph
+from cstl_edge.registry import Entry
+
+MINE = """
+import dataclasses
+from cstl_edge.bench.backends import onnxruntime
+from cstl_edge.bench.backends.base import Backend, Unavailable
+
+def backends(context):
+    (theirs, *_) = onnxruntime.backends(context)
+    yield Backend("mine float32", theirs.open_graph, ("frames",))
+    yield Unavailable("mine int8", "not made yet")
+"""
+
+
+def test_a_backend_is_a_file_and_a_line_of_the_table(tmp_path, monkeypatch, golden):
+    (tmp_path / "my_bench_backend.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = {
+        "onnxruntime": BENCH_BACKENDS.entries["onnxruntime"],
+        "mine": Entry("my_bench_backend:backends"),
+    }
+    monkeypatch.setattr(BENCH_BACKENDS, "entries", entries)
+    monkeypatch.setattr(graph, "SHORT", graph.SHORT[:1])
+    bench = ["bench", "--short", "--scenario", "graph", "--threads", 1, "--model", golden / "tiny"]
+    done = call(*bench, "--out", tmp_path / "rows.jsonl", "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    mine = {row["contender"]: row for row in rows if row["contender"].startswith("mine")}
+    assert mine["mine float32"]["check"]["ok"], done.stderr
+    assert mine["mine float32"]["samples"]["wall"]
+    assert mine["mine int8"]["skipped"] == "not made yet"
+
+
+def test_the_short_form_selects_few(reduced):
+    assert [one.name for one in streaming_backends(reduced)] == [*backend_table.SHORT]
+    longer = dataclasses.replace(reduced, short=False)
+    assert "onnxruntime int8" in [one.name for one in streaming_backends(longer)]
+
+
+@pytest.mark.usefixtures("everybody")
+def test_what_streams_here_and_what_does_not(reduced, plain, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    found = {one.name: one for one in streaming_backends(reduced)}
+    here = [name for name, one in found.items() if isinstance(one, StreamingBackend)]
+    assert here == ["onnxruntime float32", "onnxruntime float16", "onnxruntime int8"]
+    for name in ("openvino float32", "openvino int8"):
+        assert found[name].reason.endswith('pip install "cstl-edge[bench]"')
+    assert "cstl-edge build" in found["tensorrt float16"].reason
+    assert "pytorch float32" in found
+    missing = {x.name: x.reason for x in streaming_backends(plain) if isinstance(x, Unavailable)}
+    assert "--precision int8" in missing["onnxruntime int8"]
+
+
+@pytest.mark.usefixtures("everybody")
+def test_engines_stream_under_one_name(plain, golden, tmp_path):
+    folder = Path(shutil.copytree(golden / "tiny", tmp_path / "tiny"))
+    seal(folder)
+    context = dataclasses.replace(plain, engines=folder)
+    found = [one for one in streaming_backends(context) if "tensorrt" in one.name]
+    assert [one.name for one in found] == ["tensorrt float16"]
+    assert isinstance(found[0], StreamingBackend)
+    assert found[0].graphs == ()
