@@ -214,10 +214,10 @@ def test_the_shares_of_all_ranks_are_the_batch_of_one(numbered, ranks):
 def test_a_rank_reads_its_own_sequences_alone(numbered, monkeypatch):
     sampler = Sampler(numbered, people=4, sequences=3, frames=8, rank=1, ranks=2)
     sampler.batch(0)
-    read, asked = type(numbered).read, []
-    monkeypatch.setattr(type(numbered), "read", lambda s, i: asked.append(i) or read(s, i))
-    assert asked == []
-    assert sampler.batch(1).rows.tolist() == asked
+    read, sequences_read = type(numbered).read, []
+    monkeypatch.setattr(type(numbered), "read", lambda s, i: sequences_read.append(i) or read(s, i))
+    assert sequences_read == []
+    assert sampler.batch(1).rows.tolist() == sequences_read
 
 
 def test_people_must_divide_among_the_ranks(numbered):

@@ -52,7 +52,7 @@ def test_a_gallery_open_to_others_is_told(path, caplog):
 
 def test_it_is_marked_and_safe_by_its_settings(path):
     with Gallery.open(path) as gallery:
-        ask = gallery._store._database.execute
+        execute = gallery._store._database.execute
         wanted = {
             "application_id": database.APPLICATION_ID,
             "user_version": 1,
@@ -62,7 +62,7 @@ def test_it_is_marked_and_safe_by_its_settings(path):
             "foreign_keys": 1,
             "busy_timeout": 30_000,
         }
-        assert {name: ask(f"PRAGMA {name}").fetchone()[0] for name in wanted} == wanted
+        assert {name: execute(f"PRAGMA {name}").fetchone()[0] for name in wanted} == wanted
 
 
 def test_nothing_of_the_erased_remains(path, model, rng):
@@ -225,9 +225,9 @@ def test_a_full_disk_stores_nothing_half(path, model):
 
 def test_a_full_database_stores_nothing_half(path, model):
     with Gallery.open(path, model) as gallery:
-        ask = gallery._store._database.execute
-        pages = ask("PRAGMA page_count").fetchone()[0]
-        ask(f"PRAGMA max_page_count = {pages + 10}")
+        execute = gallery._store._database.execute
+        pages = execute("PRAGMA page_count").fetchone()[0]
+        execute(f"PRAGMA max_page_count = {pages + 10}")
         with pytest.raises(GalleryError, match="no space is left and nothing was changed"):
             gallery.enroll("alice", np.ones((4, 32, 256)), consent="yes")
         assert gallery.people() == ()

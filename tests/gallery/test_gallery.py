@@ -219,11 +219,11 @@ def test_a_refused_enrolment_stores_nothing(gallery, walker, wrong):
 
 
 def test_asking_for_nobody(gallery):
-    for ask in (gallery.show, gallery.remove):
+    for method in (gallery.show, gallery.remove):
         with pytest.raises(GalleryError, match="nobody is enrolled as 'alice'"):
-            ask("alice")
+            method("alice")
         with pytest.raises(ConfigError):
-            ask("\ud800")
+            method("\ud800")
 
 
 def test_removing(gallery, walker):
@@ -311,7 +311,7 @@ def test_a_live_thread_sees_what_another_connection_enrols(path, model, walker):
                 people = gallery.identify(walks[0], threshold=0.5).people
                 if not seen or people != seen[-1]:
                     seen.append(people)
-        except Exception as err:  # told to the test
+        except Exception as err:  # the test reports it
             failures.append(err)
 
     with Gallery.open(path, model) as live, Gallery.open(path, model) as desk:

@@ -55,22 +55,22 @@ def start(path, tag, count):
 def killed_after(path, tag, lines, delay_s):
     """Kill an enrolling process some time after its first lines.
 
-    Return the names it said to have (stored, removing, removed).
+    Return the names that it reported, by event (stored, removing, removed).
     """
     with start(path, tag, 10_000) as child:
-        heard = [child.stdout.readline() for _ in range(lines)]
+        reports = [child.stdout.readline() for _ in range(lines)]
         time.sleep(delay_s)
         child.send_signal(signal.SIGKILL)
-        told = {"stored": set(), "removing": set(), "removed": set()}
-        for line in [*heard, *child.stdout]:
+        reported = {"stored": set(), "removing": set(), "removed": set()}
+        for line in [*reports, *child.stdout]:
             if line.endswith("\n") and len(line.split()) == 2:
-                said, name = line.split()
-                told[said].add(name)
+                event, name = line.split()
+                reported[event].add(name)
     assert child.returncode == -signal.SIGKILL
-    return told
+    return reported
 
 
-def check(path, told):
+def check(path, reported):
     """The file is whole, nobody is half there, and every acknowledged change is."""
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -84,25 +84,25 @@ def check(path, told):
         assert gallery.templates == TEMPLATES * len(people)
     assert {person.templates for person in people} <= {TEMPLATES}
     names = {person.name for person in people}
-    assert told["stored"] - told["removing"] <= names
-    assert not told["removed"] & names
+    assert reported["stored"] - reported["removing"] <= names
+    assert not reported["removed"] & names
 
 
 def test_acknowledged_changes_survive_kill_9(tmp_path):
     dice = random.Random(3)
-    told = {"stored": set(), "removing": set(), "removed": set()}
+    reported = {"stored": set(), "removing": set(), "removed": set()}
     acknowledged = 0
     for kill in range(KILLS):
         path = tmp_path / f"people{kill // PER_GALLERY}.db"
         if kill % PER_GALLERY == 0:
-            told = {said: set() for said in told}
+            reported = {event: set() for event in reported}
         lines = dice.choice((1, 2, 20))  # while it opens, at its first person, at work
-        heard = killed_after(path, f"k{kill}", lines, dice.uniform(0, 0.1))
-        for said, names in heard.items():
-            told[said] |= names
-            acknowledged += len(names) if said != "removing" else 0
+        reports = killed_after(path, f"k{kill}", lines, dice.uniform(0, 0.1))
+        for event, names in reports.items():
+            reported[event] |= names
+            acknowledged += len(names) if event != "removing" else 0
         if path.exists():
-            check(path, told)
+            check(path, reported)
     print(f"{KILLS} kills, {acknowledged} acknowledged changes, none lost")
     assert acknowledged > 3 * KILLS
 

@@ -80,13 +80,13 @@ def test_a_set_has_the_layout_of_casia_b(monkeypatch):
         return np.zeros((frames, *size), np.uint8)
 
     monkeypatch.setattr(collection, "silhouettes", blank)
-    made = generate.generate([3, 8], frames=1, views_deg=generate.VIEWS_DEG)
-    assert made.silhouettes.shape == (2 * 10 * 11, 1, 64, 44)
-    assert made.people.tolist() == [3] * 110 + [8] * 110
+    walkers = generate.generate([3, 8], frames=1, views_deg=generate.VIEWS_DEG)
+    assert walkers.silhouettes.shape == (2 * 10 * 11, 1, 64, 44)
+    assert walkers.people.tolist() == [3] * 110 + [8] * 110
     names = [f"nm-{i:02d}" for i in range(1, 7)] + ["bg-01", "bg-02", "cl-01", "cl-02"]
-    assert made.sequences[:110:11].tolist() == names
-    assert made.views_deg[:11].tolist() == list(range(0, 181, 18))
-    assert all(s.startswith(c) for s, c in zip(made.sequences, made.conditions, strict=True))
+    assert walkers.sequences[:110:11].tolist() == names
+    assert walkers.views_deg[:11].tolist() == list(range(0, 181, 18))
+    assert all(s.startswith(c) for s, c in zip(walkers.sequences, walkers.conditions, strict=True))
 
 
 def test_a_set_does_not_depend_on_workers_or_company():
@@ -98,11 +98,11 @@ def test_a_set_does_not_depend_on_workers_or_company():
 
 
 def test_recordings_of_a_set_all_differ():
-    made = generate.generate([3], **SMALL_SET)
-    flat = {s.tobytes() for s in made.silhouettes}
-    assert len(flat) == len(made.silhouettes)
+    walkers = generate.generate([3], **SMALL_SET)
+    flat = {s.tobytes() for s in walkers.silhouettes}
+    assert len(flat) == len(walkers.silhouettes)
     other = generate.generate([3], seed=1, **SMALL_SET)
-    assert made.silhouettes.tobytes() != other.silhouettes.tobytes()
+    assert walkers.silhouettes.tobytes() != other.silhouettes.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -44,15 +44,15 @@ def test_other_seeds_give_other_people_and_walks():
 @pytest.mark.parametrize("condition", generate.CONDITIONS)
 def test_silhouettes_have_the_network_s_form(size, condition):
     for view in (0, 90, 162):
-        made = generate.silhouettes(
+        silhouettes = generate.silhouettes(
             generate.person(1), generate.recording(2, condition, view), 9, size
         )
-        assert made.shape == (9, *size)
-        assert made.dtype == np.uint8
-        rows = (made > 127).any(2)
+        assert silhouettes.shape == (9, *size)
+        assert silhouettes.dtype == np.uint8
+        rows = (silhouettes > 127).any(2)
         assert rows[:, 0].all()
         assert rows[:, -1].all()
-        fill = (made > 127).mean((1, 2))
+        fill = (silhouettes > 127).mean((1, 2))
         assert (fill > 0.08).all()
         assert (fill < 0.85).all()
 
@@ -180,9 +180,9 @@ def test_walkers_who_come_closer_grow():
 
 def test_sprites_walk_at_the_speed_told():
     who, walk = generate.person(2), plain(1, fps=20.0)
-    made = generate.sprites(who, walk, 401)  # within a stride they hurry and linger
-    speed = (made[-1].travel_m - made[0].travel_m) / 20.0
+    sprites = generate.sprites(who, walk, 401)  # within a stride they hurry and linger
+    speed = (sprites[-1].travel_m - sprites[0].travel_m) / 20.0
     assert speed == pytest.approx(generate.speed_mps(who, walk), rel=0.02)
-    steps = np.diff([sprite.travel_m for sprite in made])
+    steps = np.diff([sprite.travel_m for sprite in sprites])
     assert steps.min() > 0
-    assert all(0 < s.anchor_px < s.mask.shape[1] for s in made)
+    assert all(0 < s.anchor_px < s.mask.shape[1] for s in sprites)

@@ -59,6 +59,6 @@ def test_each_camera_has_a_segmenter_of_its_own():
 def test_no_frame_is_lost(noise):
     for seed in range(6):
         walk = generate.recording(seed, "cl", 36.0, noise=noise, height_px=50)
-        made = generate.silhouettes(generate.person(seed), walk, 12)
-        assert len(made) == 12
-        assert ((made > 127).mean((1, 2)) > 0.05).all()
+        silhouettes = generate.silhouettes(generate.person(seed), walk, 12)
+        assert len(silhouettes) == 12
+        assert ((silhouettes > 127).mean((1, 2)) > 0.05).all()

@@ -39,9 +39,9 @@ def stored(tmp_path, content):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_what_numpy_writes_is_read(tmp_path, protocol, order):
     array = np.asarray(WALK, order=order)
-    found = read_pickle(stored(tmp_path, pickle.dumps(array, protocol=protocol)))
-    assert found.dtype == np.uint8
-    assert (found == WALK).all()
+    array_read = read_pickle(stored(tmp_path, pickle.dumps(array, protocol=protocol)))
+    assert array_read.dtype == np.uint8
+    assert (array_read == WALK).all()
 
 
 def test_the_names_of_numpy_before_2_are_known(tmp_path):
@@ -50,8 +50,8 @@ def test_the_names_of_numpy_before_2_are_known(tmp_path):
 
 
 def test_booleans_become_0_and_255(tmp_path):
-    found = read_pickle(stored(tmp_path, pickle.dumps(WALK > 99)))
-    assert (found == np.where(WALK > 99, 255, 0)).all()
+    array_read = read_pickle(stored(tmp_path, pickle.dumps(WALK > 99)))
+    assert (array_read == np.where(WALK > 99, 255, 0)).all()
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
