@@ -1,1 +1,1 @@
-"""The command line `cstl-edge`: `app` registers the verbs, one module per group of them."""
+"""Command line `cstl-edge`: `app` registers the verbs, one module per group of them."""

@@ -1,4 +1,4 @@
-"""The command line: registers the verbs, whose heavy imports wait until one is chosen.
+"""Command line: registers the verbs, whose heavy imports wait until one is chosen.
 
 Results go to stdout (`--json` for machines), progress to stderr; the exit code names the kind of
 error (`cstl_edge.errors`).
@@ -15,7 +15,7 @@ import typer
 
 from cstl_edge import __version__
 from cstl_edge.cli import bench, data, evaluate, export, recognise, reproduce, train
-from cstl_edge.cli.options import Json
+from cstl_edge.cli.options import BackendVerb, Json
 from cstl_edge.errors import CstlEdgeError
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our pipe has gone; nobody is left to tell
+        sys.stderr.close()  # the reader of our pipe has gone
         sys.exit(141)
 
 
@@ -82,12 +82,11 @@ def demo(
     print_demo(result, as_json=json)
 
 
-app.command()(recognise.live)
-app.command()(recognise.enroll)
-app.command()(recognise.identify)
+for verb in (recognise.live, recognise.enroll, recognise.identify):
+    app.command(cls=BackendVerb)(verb)
 app.command()(export.export)
 app.command()(export.build)
-app.command("eval")(evaluate.evaluate)
+app.command("eval", cls=BackendVerb)(evaluate.evaluate)
 app.command()(export.import_released)
 app.command()(reproduce.reproduce)
 app.command()(train.train)

@@ -53,9 +53,9 @@ def report(
     """Make one page of results: tables, pictures, and what two machines or commits differ in."""
     from cstl_edge.bench.report.build import build_report
     from cstl_edge.bench.report.page import html_page, markdown_page
-    from cstl_edge.cli.console import say
+    from cstl_edge.cli.console import notify
 
-    page = build_report(files, against, say)
+    page = build_report(files, against, notify)
     _write(output, html_page(page))
     if markdown is not None:
         _write(markdown, markdown_page(page))
@@ -102,7 +102,7 @@ def measure(
     if context.invoked_subcommand is not None:
         return
     from cstl_edge.bench.run import BenchOptions, make_context
-    from cstl_edge.cli.console import say
+    from cstl_edge.cli.console import notify
 
     names = [name for word in scenario or [] for name in word.split(",")]
     options = BenchOptions(model, weights, network, names, short, full, threads)
@@ -111,13 +111,13 @@ def measure(
         from cstl_edge.doctor import report
 
         board = detect_board()
-        measured = make_context(options, say)
+        measured = make_context(options, notify)
         for line in advice(measured.engines or measured.folder):
-            say(line)
+            notify(line)
         file = _measured(measured, names, out, json)
-        say(f"to be sent to us: {pack_bundle(file, board, report().to_dict())}")
+        notify(f"to be sent to us: {pack_bundle(file, board, report().to_dict())}")
     else:
-        _measured(make_context(options, say), names, out, json)
+        _measured(make_context(options, notify), names, out, json)
 
 
 def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_json: bool) -> Path:
@@ -127,7 +127,7 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
     """
     from cstl_edge.bench.record import row_json
     from cstl_edge.bench.run import results_file, run
-    from cstl_edge.cli.console import say
+    from cstl_edge.cli.console import notify
 
     file = out or results_file(context)
     rows: list[Row] = []
@@ -141,7 +141,7 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
         if not as_json:
             _show(rows)
         if rows:
-            say(
+            notify(
                 f"{len(rows)} rows in {file}; as a page: cstl-edge bench report {file} -o page.html"
             )
     return file

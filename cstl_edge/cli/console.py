@@ -28,12 +28,12 @@ WALKER_COLUMNS = ("scene", "walker", "truth", "answer", "distance", "threshold",
 MARKS = {"ok": "✓", "missing": "–", "broken": "✗"}
 
 
-def say(text: str) -> None:
+def notify(text: str) -> None:
     """Print one line of progress."""
     print(text, file=sys.stderr, flush=True)
 
 
-def show(result: Any, text: str, as_json: bool) -> None:
+def print_result(result: Any, text: str, as_json: bool) -> None:
     """Print a result, as JSON or as text."""
     print(json.dumps(result, ensure_ascii=False) if as_json else text)
 
@@ -122,7 +122,7 @@ def print_doctor(report: DoctorReport, as_json: bool) -> None:
     for finding in report.findings:
         remedy = f" → {finding.remedy}" if finding.remedy else ""
         lines.append(f"{MARKS[finding.state]} {finding.what}: {finding.detail}{remedy}")
-    show(report.to_dict(), "\n".join(lines), as_json)
+    print_result(report.to_dict(), "\n".join(lines), as_json)
 
 
 def print_libraries(libraries: Sequence[Library], as_json: bool) -> None:
@@ -133,7 +133,7 @@ def print_libraries(libraries: Sequence[Library], as_json: bool) -> None:
         kind = "kernel" if library.tensorrt is None else headers
         lines.append(f"{library.path}: {kind}, CUDA {library.cuda}, {library.architectures}")
         lines.append(f"  {library.checked}")
-    show([asdict(library) for library in libraries], "\n".join(lines), as_json)
+    print_result([asdict(library) for library in libraries], "\n".join(lines), as_json)
 
 
 def print_demo(result: DemoResult, as_json: bool) -> None:

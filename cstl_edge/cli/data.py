@@ -68,7 +68,7 @@ def prepare(
     json: Json = False,
 ) -> None:
     """Turn a dataset into memory-mapped shards; a run that was stopped goes on where it was."""
-    from cstl_edge.cli.console import show
+    from cstl_edge.cli.console import print_result
     from cstl_edge.data.importing import prepare as room
     from cstl_edge.data.importing.report import TooManyBad
 
@@ -83,7 +83,7 @@ def prepare(
         _print_report(err.report)
         raise
     _print_report(index.report)
-    show(index.model_dump(mode="json"), f"wrote {out}: {_sentence(index)}", json)
+    print_result(index.model_dump(mode="json"), f"wrote {out}: {_sentence(index)}", json)
 
 
 @data.command()
@@ -100,7 +100,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Hash a prepared dataset again, or list the bad files of a source; nothing is written."""
-    from cstl_edge.cli.console import show
+    from cstl_edge.cli.console import print_result
     from cstl_edge.data.dataset import is_dataset, verify_dataset
     from cstl_edge.data.importing.prepare import check_source
 
@@ -110,7 +110,7 @@ def verify(
                 f"found no dataset.json in {one_line(path)}; to look through a source say --dataset"
             )
         index = verify_dataset(path)
-        show(index.model_dump(mode="json"), f"{path} is whole: {_sentence(index)}", json)
+        print_result(index.model_dump(mode="json"), f"{path} is whole: {_sentence(index)}", json)
         return
     settings = _settings(dataset, size, min_frames, max_frames, aligned, gate, partial)
     with _bar("looking through") as progress:
@@ -126,7 +126,7 @@ def stats(
     json: Json = False,
 ) -> None:
     """Count people, sequences, views and types, and tell how long the sequences are."""
-    from cstl_edge.cli.console import show
+    from cstl_edge.cli.console import print_result
     from cstl_edge.data.dataset import statistics
 
     counts = statistics(folder)
@@ -138,7 +138,7 @@ def stats(
         _counts("types", counts["types"]),
         _counts("frames of a sequence, by per cent of sequences", counts["lengths_frames"]),
     ]
-    show(counts, "\n".join(lines), json)
+    print_result(counts, "\n".join(lines), json)
 
 
 def _settings(
@@ -206,7 +206,7 @@ def _bar(text: str) -> Iterator[ProgressCallback | None]:
 
 def _print_report(report: ImportReport) -> None:
     """Print a table of dropped files by reason to stderr."""
-    from cstl_edge.cli.console import boxed_table, say, text_console
+    from cstl_edge.cli.console import boxed_table, notify, text_console
     from cstl_edge.data.importing.report import BAD
 
     if report.reasons:
@@ -224,20 +224,20 @@ def _print_report(report: ImportReport) -> None:
         table = boxed_table(title, ("reason", "count", "bad", "first"), rows, left=left)
         text_console(stderr=True).print(table)
     for note in report.notes:
-        say(note)
+        notify(note)
 
 
 def _show_drops(report: ImportReport, drops: list[Drop], as_json: bool) -> None:
     from dataclasses import asdict
 
-    from cstl_edge.cli.console import show
+    from cstl_edge.cli.console import print_result
     from cstl_edge.data.importing.report import BAD
 
     bad = [drop for drop in drops if drop.reason in BAD]
     lines = [f"{d.path}: {d.reason}" + (f" ({d.detail})" if d.detail else "") for d in bad]
     result: dict[str, Any] = report.model_dump(mode="json")
     result["dropped"] = [asdict(drop) for drop in drops]
-    show(result, "\n".join(lines) or f"none of {report.files:,} files is bad", as_json)
+    print_result(result, "\n".join(lines) or f"none of {report.files:,} files is bad", as_json)
 
 
 def _sentence(index: DatasetIndex) -> str:

@@ -163,7 +163,7 @@ def _write_det(folder: Path, result: Mapping[str, Any], model: str) -> list[str]
 
 
 def _print(record: Mapping[str, Any], markdown: bool, as_json: bool) -> None:
-    from cstl_edge.cli.console import show, table_text
+    from cstl_edge.cli.console import print_result, table_text
     from cstl_edge.evaluation.tables import notes, tables
 
     sha256 = record["weights_sha256"][:12] or "not on disk"
@@ -175,4 +175,4 @@ def _print(record: Mapping[str, Any], markdown: bool, as_json: bool) -> None:
     parts = [head, *texts, "\n".join(notes(record))]
     if "det_files" in record:
         parts.append(f"DET curve: {', '.join(record['det_files'])}")
-    show(record, "\n\n".join(parts), as_json)
+    print_result(record, "\n\n".join(parts), as_json)

@@ -58,7 +58,7 @@ def import_released(
     json: Json = False,
 ) -> None:
     """Turn a checkpoint of the code that CSTL's authors released into weights to export."""
-    from cstl_edge.cli.console import needs_torch, show
+    from cstl_edge.cli.console import needs_torch, print_result
     from cstl_edge.errors import ConfigError, one_line
 
     if output.suffix != ".safetensors":
@@ -75,7 +75,7 @@ def import_released(
         f"each, sha256 {digest[:12]}…",
         f"  next: cstl-edge export {output} -o {output.with_suffix('')}",
     ]
-    show({**result, "imported": about["imported"]}, "\n".join(lines), json)
+    print_result({**result, "imported": about["imported"]}, "\n".join(lines), json)
 
 
 def build(
@@ -101,7 +101,7 @@ def build(
     json: Json = False,
 ) -> None:
     """Build TensorRT engines of an exported model, compare them with ONNX Runtime, keep them."""
-    from cstl_edge.cli.console import show
+    from cstl_edge.cli.console import print_result
     from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
     from cstl_edge.export.tensorrt.profiles import Sizes
     from cstl_edge.runtime.tensorrt.record import ENGINES
@@ -120,7 +120,7 @@ def build(
         records = build_engines(folder, options, progress)
     place = folder / ENGINES / target
     result = {"folder": str(place), "engines": {g: r.model_dump() for g, r in records.items()}}
-    show(result, "\n".join([f"wrote {place}", *map(_sentence, records.values())]), json)
+    print_result(result, "\n".join([f"wrote {place}", *map(_sentence, records.values())]), json)
 
 
 def _sentence(engine: EngineRecord) -> str:
@@ -177,7 +177,7 @@ def build_plugin(
             kernel_only=kernel_only,
             architectures=architectures.split(",") if architectures else (),
             tensorrt_root=tensorrt_root,
-            tell=update,
+            progress=update,
         )
     print_libraries(libraries, as_json=json)
 
@@ -196,7 +196,7 @@ def export_weights(
 
     calibrate, people: as for `evidence.gather`
     """
-    from cstl_edge.cli.console import needs_torch, progress, show
+    from cstl_edge.cli.console import needs_torch, print_result, progress
 
     with needs_torch("export", "export"):
         from cstl_edge.export.export_model import export_model
@@ -213,26 +213,28 @@ def export_weights(
             ),
             progress=update,
         )
-    told = {
+    result = {
         "folder": str(output),
         "files": manifest.files,
         "parity": manifest.parity["graphs"],
-        "precisions": {name: one.judged for name, one in manifest.precisions.items()},
+        "precisions": {name: variant.judged for name, variant in manifest.precisions.items()},
         "cpu_default": manifest.cpu_default,
     }
     lines = [f"wrote {output}"] + [
         f"  {file}: {', '.join(f'{k} {v}' for k, v in graph.items())}"
         for file, graph in manifest.parity["graphs"].items()
     ]
-    for name, one in manifest.precisions.items():
-        lines += [f"  {name}, {who}: {_cost(judged)}" for who, judged in one.judged.items()]
+    for name, variant in manifest.precisions.items():
+        lines += [
+            f"  {name}, {runtime}: {_cost(judged)}" for runtime, judged in variant.judged.items()
+        ]
     if manifest.precisions:
         lines.append(f"  a CPU takes {manifest.cpu_default} when nobody says{_why(manifest)}")
-    show(told, "\n".join(lines), as_json)
+    print_result(result, "\n".join(lines), as_json)
 
 
 def _why(manifest: Manifest) -> str:
-    """Say what the default of a CPU depends on, where int8 could have been it."""
+    """Return the reason for a CPU's default, where int8 could have been it."""
     if manifest.cpu_default == "int8":
         return " and it multiplies int8 fast"
     if "int8" not in manifest.precisions:
@@ -241,9 +243,9 @@ def _why(manifest: Manifest) -> str:
 
 
 def _cost(judged: dict[str, Any]) -> str:
-    """Say what a precision costs against float32."""
+    """Return the loss of a precision against float32 in words."""
     before, after, lost = (judged["rank1"][key] for key in ("float32", "found", "lost"))
-    told = [
+    words = [
         f"rank-1 across views {before['cross_view']:.4f} -> {after['cross_view']:.4f} (lost "
         f"{lost['points']:.2f} points, on more people surely below {lost['at_most_points']:.2f})",
         f"{judged['decisions']['changed']} of {judged['decisions']['compared']} searches changed",
@@ -251,8 +253,8 @@ def _cost(judged: dict[str, Any]) -> str:
     ]
     flips = judged.get("salient_frames")
     if flips:
-        told.append(
+        words.append(
             f"salient frames: {flips['ties']} tied and {flips['wrong']} other flips of "
             f"{flips['compared']}"
         )
-    return ", ".join(told)
+    return ", ".join(words)

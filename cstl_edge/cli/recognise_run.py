@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cstl_edge.arrays import Array
-from cstl_edge.cli.console import progress, say, show
+from cstl_edge.cli.console import notify, print_result, progress
 from cstl_edge.errors import DataError, one_line
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.gallery.match import Decision
@@ -63,7 +63,7 @@ def follow(
         searched = gallery is not None or default_gallery().exists()
         people = stack.enter_context(_existing(gallery, encoder)) if searched else None
         if people is None:
-            say("no gallery yet: nobody is named; begin with cstl-edge enroll")
+            notify("no gallery yet: nobody is named; begin with cstl-edge enroll")
         opened = open_source(source)
         rate = opened.fps or DEFAULT_FPS
         video = stack.enter_context(AnnotatedVideo(annotate, rate)) if annotate else None
@@ -81,7 +81,7 @@ def follow(
             raise
         finally:
             running.close()
-            say(_account(running.summary))
+            notify(_account(running.summary))
 
 
 def _print_events(
@@ -147,7 +147,7 @@ def enrol_walk(
     with Gallery.open(gallery or default_gallery(), model=encoder) as people:
         stored = people.enroll(name, walk, consent=consent, retention_days=retention_days)
     text = f"enrolled {one_line(name)}: {stored} templates from {frames} frames"
-    show({"name": name, "templates": stored, "frames": frames}, text, as_json)
+    print_result({"name": name, "templates": stored, "frames": frames}, text, as_json)
 
 
 def identify_walks(
@@ -190,7 +190,9 @@ def identify_walks(
         else event.with_decision(decision).to_dict()
         for event, decision in decided
     ]
-    show(rows, "\n".join(_sentence(event, decision) for event, decision in decided), as_json)
+    print_result(
+        rows, "\n".join(_sentence(event, decision) for event, decision in decided), as_json
+    )
 
 
 def _closed(
@@ -229,7 +231,7 @@ def list_gallery(gallery: Path | None, as_json: bool) -> None:
         f"until {row['expires_utc'] or 'removed'}; consent: {one_line(row['consent'])}"
         for row in rows
     ]
-    show(rows, "\n".join(lines) or "nobody is enrolled", as_json)
+    print_result(rows, "\n".join(lines) or "nobody is enrolled", as_json)
 
 
 def show_in_gallery(name: str, gallery: Path | None, as_json: bool) -> None:
@@ -237,14 +239,16 @@ def show_in_gallery(name: str, gallery: Path | None, as_json: bool) -> None:
     with _existing(gallery) as people:
         row = asdict(people.show(name))
     lines = [f"{key}: {one_line(value, 500)}" for key, value in row.items()]
-    show(row, "\n".join(lines), as_json)
+    print_result(row, "\n".join(lines), as_json)
 
 
 def remove_from_gallery(name: str, gallery: Path | None, as_json: bool) -> None:
     """Erase one person."""
     with _existing(gallery) as people:
         erased = people.remove(name)
-    show({"name": name, "erased": erased}, f"erased {one_line(name)}: {erased} templates", as_json)
+    print_result(
+        {"name": name, "erased": erased}, f"erased {one_line(name)}: {erased} templates", as_json
+    )
 
 
 def _existing(gallery: Path | None, encoder: Encoder | None = None) -> Gallery:

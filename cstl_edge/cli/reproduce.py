@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cstl_edge.cli.options import Backend, Json, Markdown, Override, Workers
+from cstl_edge.cli.options import Backend, BackendVerb, Json, Markdown, Override, Workers
 from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def reproduce(
         raise typer.Exit(130)
 
 
-@figure.command()
+@figure.command(cls=BackendVerb)
 def tsne(
     models: Annotated[
         list[Path], typer.Argument(help="exported folders or .safetensors, a panel for each")
@@ -110,7 +110,7 @@ def tsne(
     print(output)
 
 
-@figure.command()
+@figure.command(cls=BackendVerb)
 def salient(
     sequence: Annotated[
         str, typer.Argument(help="a folder of silhouettes, or PERSON/SEQUENCE/VIEW of --data")
@@ -137,14 +137,14 @@ def salient(
 
 def _train(rows: Sequence[TableRow], workers: int, command: str) -> bool:
     """Train and evaluate the unfinished ones of some rows; False when stopped by a signal."""
-    from cstl_edge.cli.console import say
+    from cstl_edge.cli.console import notify
     from cstl_edge.reproduce.rows import run_row
 
     if not sys.stderr.isatty():  # where no bar is shown
         logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
     for row in rows:
         done = row.record() is not None
-        say(f"{row.plan.name}: {'done' if done else 'training'}, {row.folder}")
+        notify(f"{row.plan.name}: {'done' if done else 'training'}, {row.folder}")
         if not run_row(row, workers=workers, command=command):
             return False
     return True
@@ -153,8 +153,8 @@ def _train(rows: Sequence[TableRow], workers: int, command: str) -> bool:
 def _print(
     plan: TablePlan, report: TableReport, record: dict[str, Any], markdown: bool, as_json: bool
 ) -> None:
-    from cstl_edge.cli.console import show, table_text
+    from cstl_edge.cli.console import print_result, table_text
     from cstl_edge.reproduce.report import notes, printed
 
     texts = [table_text(table, markdown=markdown) for table in printed(plan, report)]
-    show(record, "\n\n".join([*texts, "\n".join(notes(plan, report))]), as_json)
+    print_result(record, "\n\n".join([*texts, "\n".join(notes(plan, report))]), as_json)

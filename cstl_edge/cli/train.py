@@ -46,7 +46,7 @@ def train(
 
     torchrun --nproc-per-node 4 -m cstl_edge.cli.app train CONFIG …
     """
-    from cstl_edge.cli.console import needs_torch, show
+    from cstl_edge.cli.console import needs_torch, print_result
 
     with needs_torch("train"):
         from cstl_edge.training.command import run_training
@@ -66,7 +66,7 @@ def train(
         command=shlex.join(["cstl-edge", *sys.argv[1:]]),
     )
     if reports:
-        show({"weights": str(weights), "stopped": stopped}, str(weights), json)
+        print_result({"weights": str(weights), "stopped": stopped}, str(weights), json)
     if stopped:
         raise typer.Exit(130)
 

@@ -1,4 +1,4 @@
-"""Lines of schema 1 (`--schema 1`), as the version before wrote them; they go with the next one."""
+"""Lines of schema 1 (`--schema 1`) as the version before wrote them; gone in the next one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def decision_row(track: int, frames: int, decision: Decision) -> dict[str, Any]:
     Args:
         track: Number of the walker in the source.
         frames: Usable ones of the walk.
-        decision: What the gallery says.
+        decision: Of the gallery.
     """
     answer = decision.name or "unknown"
     return {"track": track, "frames": frames, "answer": answer, **asdict(decision)}

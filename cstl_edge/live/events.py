@@ -50,7 +50,7 @@ class ReasonCode(str, Enum):
     """Why there is no answer, or what is wrong with a source; the sentence is in `reason`."""
 
     TOO_FEW_FRAMES = "too_few_frames"
-    """Not enough usable frames, or too early to tell whether this is a walk."""
+    """Not enough usable frames, or too early to know a walk."""
     TOO_SMALL = "too_small"
     """The person is too small in the picture."""
     CLIPPED = "clipped"

@@ -85,10 +85,10 @@ class TrackState:
         return [], broken
 
     def _breaks(self, observation: TrackObservation, time_s: float) -> bool:
-        """Tell whether what follows must not share a window with what came before."""
+        """Return whether the next frames must not share a window with the earlier ones."""
         merged, self.merged = self.merged, observation.reason is Reason.MERGED
         if self.merged and not merged:
-            # whoever leaves the merge may be the other one: no answer from both
+            # the track that leaves the merge may be the other person: no answer from both
             self.windows, self.decision, self.silhouettes = [], None, []
             self.last_used_s, self.usable = None, 0
             return True
@@ -98,7 +98,7 @@ class TrackState:
         return True
 
     def _turns(self, heading: float | None) -> bool:
-        """Follow the side to which the walk goes; tell whether it has changed on the way."""
+        """Follow the side to which the walk goes; return whether it changed on the way."""
         if heading is None or abs(heading) < PLAIN_HEADING or (heading > 0) == self.mirrored:
             return False
         self.mirrored = heading > 0
