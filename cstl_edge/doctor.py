@@ -48,8 +48,6 @@ def examine() -> list[Finding]:
         _onnxruntime,
         _openvino,
         _model,
-        _segmenters,
-        _sources,
         _gstreamer,
         _cameras,
         _torch,
@@ -57,7 +55,7 @@ def examine() -> list[Finding]:
         _tensorrt,
         _jetson,
     ]
-    return [_safely(probe) for probe in probes]
+    return [*map(_safely, probes), *_tables()]
 
 
 def report() -> DoctorReport:
@@ -129,18 +127,6 @@ def _model() -> Finding:
     return Finding("default model", "ok", f"{detail}, {info.threads} threads")
 
 
-def _segmenters() -> Finding:
-    from cstl_edge.live.segmentation.open import SEGMENTERS
-
-    return Finding("segmenters", "ok", ", ".join(SEGMENTERS))
-
-
-def _sources() -> Finding:
-    from cstl_edge.live.sources.open import SOURCES
-
-    return Finding("sources", "ok", ", ".join(SOURCES))
-
-
 def _gstreamer() -> Finding:
     path = shutil.which("gst-launch-1.0")
     if path is None:
@@ -197,3 +183,13 @@ def _jetson() -> Finding:
     if not release.exists():
         return Finding("Jetson", "missing", "not a Jetson")
     return Finding("Jetson", "ok", release.read_text(encoding="utf-8").splitlines()[0])
+
+
+def _tables() -> list[Finding]:
+    """Return the names in the tables of implementations, those of other packages included."""
+    from cstl_edge.live.segmentation.open import SEGMENTERS
+    from cstl_edge.live.sources.open import SOURCES
+    from cstl_edge.runtime.load import BACKENDS
+
+    tables = {"backends": BACKENDS, "segmenters": SEGMENTERS, "sources": SOURCES}
+    return [Finding(name, "ok", ", ".join(table)) for name, table in tables.items()]
