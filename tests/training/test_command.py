@@ -1,4 +1,4 @@
-"""The verb: configuration by name, people of a dataset, folder, exit codes."""
+"""The verb `train`: configuration by name, people of a dataset, folder, exit codes."""
 
 import json
 import sys
@@ -6,7 +6,6 @@ import types
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from standin_people import LabelledBars
 from typer.testing import CliRunner
@@ -41,12 +40,8 @@ CASIA_B, OU_MVLP = Numbered(range(1, 125)), Numbered(range(1, 10308))
 
 @pytest.fixture(autouse=True)
 def small_process(monkeypatch):
-    """One thread, and nothing that is global to the process of the tests."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Nothing that is global to the process of the tests."""
     monkeypatch.setattr(command, "prepare_process", lambda settings: None)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -125,15 +120,14 @@ def test_it_trains_says_where_and_leaves_the_configuration(cli, tmp_path, monkey
     monkeypatch.setattr(sys, "argv", ["cstl-edge", "train", "tiny.yaml"])
     done = cli("-o", "run.iterations=2", "--json")
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert told == {"weights": str(tmp_path / "run" / WEIGHTS), "stopped": False}
+    assert json.loads(done.stdout) == {"weights": str(tmp_path / "run" / WEIGHTS), "stopped": False}
     _, training = load_checkpoint(tmp_path / "run" / WEIGHTS)
     assert training["people"] == 4
     assert training["iterations"] == 2
     assert training["command"] == "cstl-edge train tiny.yaml"
-    kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert kept["run"]["iterations"] == 2
-    assert kept["sampler"]["rule"] == "paper"  # the defaults are written out
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert written["run"]["iterations"] == 2
+    assert written["sampler"]["rule"] == "paper"  # the defaults are written out
 
 
 def test_a_folder_with_a_run_wants_resume(cli, tmp_path):
@@ -168,10 +162,10 @@ def test_too_few_people_of_a_split_are_refused(cli, monkeypatch):
 
 def test_minutes_stand_in_for_iterations(cli, tmp_path):
     assert cli("--minutes", "0.001", "--split", "all").exit_code == 0
-    kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert kept["run"]["minutes"] == 0.001
-    assert kept["run"]["iterations"] is None
-    assert kept["data"]["split"] == "all"
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert written["run"]["minutes"] == 0.001
+    assert written["run"]["iterations"] is None
+    assert written["data"]["split"] == "all"
 
 
 def test_a_signal_ends_it_with_a_checkpoint_and_130(cli, tmp_path, monkeypatch):

@@ -1,63 +1,47 @@
-"""Two processes are one: the same losses, gradients and runs."""
+"""Two ranks train as one process does: the same losses, gradients and runs."""
 
 import json
-import os
-import runpy
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+import two_ranks
 from safetensors.torch import load_file
+from standin_people import Bars
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from cstl_edge.errors import ConfigError
 from cstl_edge.training import distributed
 from cstl_edge.training.distributed import Ranks, gather_batch, join_ranks, resolve_device
+from cstl_edge.training.run_state import start_run
 from cstl_edge.training.trainer import train
-
-SCRIPT = Path(__file__).parent / "two_ranks.py"
-STANDINS = SCRIPT.parents[1] / "standins"
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
-    """The folder in which two gloo processes under torchrun have left their results."""
+def two_ranks_folder(tmp_path_factory):
+    """The folder in which two gloo processes of torchrun's agent have left their results."""
     folder = tmp_path_factory.mktemp("ranks")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    environment = {**os.environ, "PYTHONPATH": str(STANDINS), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*torchrun, "--nproc-per-node", "2", str(SCRIPT), str(folder)],
-        env=environment,
-        capture_output=True,
-        timeout=110,
-        check=False,
+    # autograd's device threads do not survive a fork; without a GPU there are none
+    method = "spawn" if torch.cuda.is_available() else "fork"
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        run_id="two-ranks",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method=method,
+        max_restarts=0,
+        monitor_interval=0.05,
     )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    elastic_launch(config, two_ranks.main)(folder)
     return folder
 
 
-@pytest.fixture(scope="module")
-def script():
-    return runpy.run_path(str(SCRIPT))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-CASES = ["one batch", "two batches"]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_losses_statistics_and_gradients_are_those_of_one_process(case, two_ranks, script):
-    _, one = script["first_gradient"](case, two_ranks)
-    two = load_file(two_ranks / f"{case}.safetensors")
+@pytest.mark.parametrize("case", two_ranks.CASES)
+def test_losses_statistics_and_gradients_are_those_of_one_process(case, two_ranks_folder):
+    _, one = two_ranks.first_gradient(case, two_ranks_folder)
+    two = load_file(two_ranks_folder / f"{case}.safetensors")
     assert set(one) == set(two)
     for name, expected in one.items():
         largest = float(expected.abs().max())
@@ -67,17 +51,18 @@ def test_losses_statistics_and_gradients_are_those_of_one_process(case, two_rank
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_a_run_of_two_is_the_run_of_one_and_the_first_alone_writes(case, two_ranks, script):
-    train(script["configuration"](case), script["Bars"](), two_ranks / f"{case} alone")
+@pytest.mark.parametrize("case", two_ranks.CASES)
+def test_a_run_of_two_is_the_run_of_one_and_the_first_alone_writes(case, two_ranks_folder):
+    folder = two_ranks_folder
+    train(two_ranks.configuration(case), Bars(), folder / f"{case} alone")
     alone, together = (
-        [json.loads(line) for line in (two_ranks / name / "log.jsonl").read_text().splitlines()]
+        [json.loads(line) for line in (folder / name / "log.jsonl").read_text().splitlines()]
         for name in (f"{case} alone", f"{case} of 0")
     )
     for key in ("iteration", "loss", "triplet", "cross_entropy", "nonzero"):
         one, two = ([line[key] for line in lines] for lines in (alone, together))
         assert two == pytest.approx(one, rel=1e-3), key
-    assert not (two_ranks / f"{case} of 1").exists()
+    assert not (folder / f"{case} of 1").exists()
     assert len({line["loss"] for line in alone}) > 1
 
 
@@ -114,14 +99,10 @@ def test_an_environment_that_is_not_torchruns_is_refused(monkeypatch):
         pass
 
 
-def test_every_norm_of_the_network_is_shared():
-    from standin_people import Bars
-
-    run = runpy.run_path(str(SCRIPT))["start_run"]
-    configuration = runpy.run_path(str(SCRIPT))["configuration"]("one batch")
-    model = run(configuration, Bars()).model
+def test_every_norm_of_the_network_is_synchronised():
+    model = start_run(two_ranks.configuration("one batch"), Bars()).model
     before = model.state_dict()
     distributed._sync_norms(model)
     kinds = {type(module).__name__ for module in model.modules() if hasattr(module, "running_var")}
-    assert kinds == {"SharedNorm"}
+    assert kinds == {"SyncPartNorm"}
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())

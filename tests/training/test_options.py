@@ -17,14 +17,6 @@ from cstl_edge.training.settings import TrainConfig
 from cstl_edge.training.trainer import TrainingStep, train
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def config(*overrides):
     return load_config(TrainConfig, None, [*TINY, *overrides])
 
@@ -52,8 +44,8 @@ def test_an_iteration_of_two_batches_has_the_mean_of_their_gradients(tmp_path):
 def test_accumulated_batches_follow_each_other_also_after_a_stop(tmp_path):
     settings = config("run.accumulate=2", "run.iterations=4", "run.log_every=1")
     straight = train(settings, Bars(), tmp_path / "straight")
-    asked = iter([False, False, True])
-    train(settings, Bars(), tmp_path / "cut", stop_requested=lambda: next(asked))
+    stops = iter([False, False, True])
+    train(settings, Bars(), tmp_path / "cut", stop_requested=lambda: next(stops))
     metadata, _ = read_header(tmp_path / "cut" / RESUME)
     assert json.loads(metadata["run"])["sampler"]["next_batch"] == 4
     cut = train(settings, Bars(), tmp_path / "cut", resume=True)
@@ -105,10 +97,10 @@ def test_the_compiled_trunk_gives_the_gradients_of_the_plain_one(tmp_path, monke
     compiled = Backbone.compile
     monkeypatch.setattr(Backbone, "compile", lambda trunk: compiled(trunk, backend=backend))
     run = start_run(config("run.compile=true"), Bars())
-    found, _ = gradients(run, tmp_path, [0])
+    compiled_gradients, _ = gradients(run, tmp_path, [0])
     assert len(graphs) == 1  # the whole trunk in one graph
-    assert set(found) == set(plain)
-    for name, gradient in found.items():
+    assert set(compiled_gradients) == set(plain)
+    for name, gradient in compiled_gradients.items():
         torch.testing.assert_close(gradient, plain[name], atol=1e-6, rtol=1e-4, msg=name)
 
 

@@ -1,4 +1,4 @@
-"""What a run says: lines, a bar with the time left, TensorBoard."""
+"""The log of a run: lines, a bar with the time left, TensorBoard."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ RECORD = {
     **{"iteration": 40, "loss": 1.25, "triplet": 0.25, "cross_entropy": None, "nonzero": 0.5},
     **{"rate": 1e-4, "iteration_ms": 812.4, "elapsed_s": 100.0, "left_s": 3725.0},
 }
-EVALUATION = {"iteration": 40, "rank1": 0.625, "rank1_95": [0.5, 0.7], "protocol": "casia-b"}
+VALIDATION = {"iteration": 40, "rank1": 0.625, "rank1_95": [0.5, 0.7], "protocol": "casia-b"}
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_lines_hold_the_record_and_tell_the_time_left(tmp_path, caplog):
+def test_lines_hold_the_record_and_the_time_left(tmp_path, caplog):
     with caplog.at_level(logging.INFO), RunLog(tmp_path) as log:
         log.iteration(RECORD, 0.1)
-        log.validation(EVALUATION)
-    assert lines(tmp_path) == [RECORD, EVALUATION]
+        log.validation(VALIDATION)
+    assert lines(tmp_path) == [RECORD, VALIDATION]
     assert "iteration 40: loss 1.2500" in caplog.messages[0]
     assert "812 ms, 1 h 02 min left" in caplog.messages[0]
     assert caplog.messages[1] == "iteration 40: rank-1 62.5% (casia-b)"
@@ -47,22 +47,22 @@ def test_on_a_terminal_a_bar_stands_in_for_the_lines(tmp_path, caplog, terminal)
     with caplog.at_level(logging.INFO), RunLog(tmp_path) as log:
         log.iteration(RECORD, 0.1)
         assert log._bar.tasks[0].completed == 0.1
-        log.validation(EVALUATION)
+        log.validation(VALIDATION)
     assert not caplog.messages
-    told = terminal.export_text()
-    assert "loss 1.2500" in told
-    assert "10%" in told
-    assert "rank-1 62.5%" in told
-    assert lines(tmp_path) == [RECORD, EVALUATION]
+    text = terminal.export_text()
+    assert "loss 1.2500" in text
+    assert "10%" in text
+    assert "rank-1 62.5%" in text
+    assert lines(tmp_path) == [RECORD, VALIDATION]
 
 
-def test_other_processes_say_nothing(tmp_path, caplog):
+def test_other_processes_log_nothing(tmp_path, caplog):
     with (
         caplog.at_level(logging.INFO),
         RunLog(tmp_path, enabled=False, tensorboard=True) as log,
     ):
         log.iteration(RECORD, 0.1)
-        log.validation(EVALUATION)
+        log.validation(VALIDATION)
     assert not caplog.messages
     assert not list(tmp_path.iterdir())
 
@@ -90,7 +90,7 @@ def test_tensorboard_gets_every_number(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", standin)
     with RunLog(tmp_path, tensorboard=True) as log:
         log.iteration(RECORD, 0.1)
-        log.validation(EVALUATION)
+        log.validation(VALIDATION)
     (writer,) = writers
     assert writer.closed
     assert writer.folder == str(tmp_path / module.TENSORBOARD)

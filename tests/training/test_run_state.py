@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import time
 
@@ -20,23 +21,21 @@ from cstl_edge.training.settings import TrainConfig
 from cstl_edge.training.trainer import train
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def config(*overrides):
     return load_config(TrainConfig, None, [*TINY, *overrides])
 
 
+@pytest.fixture(scope="module")
+def second_iteration(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    train(config("run.iterations=2"), Bars(), folder)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, second_iteration):
     """A run that has come to its second iteration."""
-    train(config("run.iterations=2"), Bars(), tmp_path)
-    return tmp_path
+    return shutil.copytree(second_iteration, tmp_path / "run")
 
 
 def resume(folder, *overrides):
@@ -161,18 +160,7 @@ def test_the_average_and_the_best_come_back(tmp_path):
     assert again.sampler.next_batch == 7
 
 
-def in_child(work):
-    """Run `work` in a fork of this process, which ends by it or by a signal; return its pid."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return pid
-
-
-def test_kill_9_while_saving_leaves_a_whole_checkpoint(folder):
+def test_kill_9_while_saving_leaves_a_whole_checkpoint(folder, in_child):
     """Kills in the middle of the files of an endless row of checkpoints."""
     run = resume(folder)
 
@@ -183,7 +171,7 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(folder):
 
     path, cut, deadline = folder / RESUME, 0, time.monotonic() + 60
     parts = [path.with_name(f"{name}.part") for name in (RESUME, WEIGHTS)]
-    for kill in range(16):
+    for kill in range(8):
         before, written = run.iteration, path.stat().st_mtime_ns
         pid = in_child(save_for_ever)
         while path.stat().st_mtime_ns == written and time.monotonic() < deadline:
@@ -197,7 +185,7 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(folder):
         _, training = load_checkpoint(folder / WEIGHTS)
         assert run.iteration > before
         assert training["iterations"] <= run.iteration  # they are written in this order
-    assert cut > 4
+    assert cut > 2
     end = run.iteration + 1
     train(config(f"run.iterations={end}"), Bars(), folder, resume=True)
     assert resume(folder, f"run.iterations={end}").iteration == end

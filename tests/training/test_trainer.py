@@ -1,8 +1,10 @@
-"""The loop: it learns, resumes bit-equal, stops at nonsense, and says what it did."""
+"""The training loop: it learns, resumes bit-equal, stops at a loss that is not finite, and logs."""
 
 import json
+import os
 import runpy
-import subprocess
+import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -24,14 +26,6 @@ TRAIN = Path(__file__).parents[2] / "train"
 SCRIPT, CONFIGS = TRAIN / "run_train.py", TRAIN / "configs"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def config(*overrides):
     return load_config(TrainConfig, None, [*TINY, *overrides])
 
@@ -40,8 +34,21 @@ def log(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a whole run; whoever changes it takes a copy."""
+    folder = tmp_path_factory.mktemp("finished")
+    train(config(), Bars(), folder)
+    return folder
+
+
+@pytest.fixture
+def finished_copy(tmp_path, finished):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
 def test_it_learns_to_tell_people_apart(tmp_path):
-    settings = config("run.iterations=100", "run.log_every=1", "optimiser.rate=0.01")
+    settings = config("run.iterations=60", "run.log_every=1", "optimiser.rate=0.01")
     train(settings, Bars(), tmp_path)
     losses = [line["loss"] for line in log(tmp_path)]
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
@@ -54,8 +61,8 @@ def test_it_learns_to_tell_people_apart(tmp_path):
     assert (nearest == Bars().people).mean() > 0.9
 
 
-def test_it_starts_from_weights_and_keeps_frozen_layers(tmp_path):
-    first = train(config(), Bars(), tmp_path / "first")
+def test_it_starts_from_weights_and_keeps_frozen_layers(tmp_path, finished):
+    first = finished / WEIGHTS
     frozen = config("optimiser.frozen_layers=2", "run.iterations=4")
     second = train(frozen, Bars(), tmp_path / "second", initial_weights=first)
     (before, _), (after, training) = load_checkpoint(first), load_checkpoint(second)
@@ -71,10 +78,10 @@ def test_it_starts_from_weights_and_keeps_frozen_layers(tmp_path):
     assert load_checkpoint(resumed)[1]["first"] == training["first"]
 
 
-def test_frozen_layers_need_weights_and_weights_the_same_network(tmp_path):
+def test_frozen_layers_need_weights_and_weights_the_same_network(tmp_path, finished):
     with pytest.raises(ConfigError, match="frozen_layers"):
         train(config("optimiser.frozen_layers=1"), Bars(), tmp_path / "a")
-    first = train(config(), Bars(), tmp_path / "first")
+    first = finished / WEIGHTS
     with pytest.raises(ConfigError, match="expected weights of the network"):
         train(config("model.parts=8"), Bars(), tmp_path / "b", initial_weights=first)
 
@@ -91,8 +98,8 @@ def test_frozen_layers_need_weights_and_weights_the_same_network(tmp_path):
 def test_a_resumed_run_ends_bit_equal(tmp_path, options):
     settings = config(*options)
     through = train(settings, Bars(), tmp_path / "through")
-    asked = iter([False] * 5 + [True] * 99)
-    train(settings, Bars(), tmp_path / "halves", stop_requested=lambda: next(asked))
+    stops = iter([False] * 5 + [True] * 99)
+    train(settings, Bars(), tmp_path / "halves", stop_requested=lambda: next(stops))
     assert log(tmp_path / "halves")[-1]["iteration"] == 4
     halves = train(settings, Bars(), tmp_path / "halves", resume=True)
     assert load_state(through) == load_state(halves)
@@ -122,9 +129,8 @@ def test_what_is_written_can_be_used_and_tells_its_origin(tmp_path):
     )
 
 
-def test_the_log_holds_one_line_per_interval(tmp_path):
-    train(config(), Bars(), tmp_path)
-    lines = log(tmp_path)
+def test_the_log_holds_one_line_per_interval(finished):
+    lines = log(finished)
     assert [line["iteration"] for line in lines] == [1, 2, 4, 6, 8]
     for line in lines:
         assert line["loss"] == pytest.approx(line["triplet"] + line["cross_entropy"], abs=1e-4)
@@ -173,10 +179,9 @@ def test_spoilt_weights_never_replace_a_good_checkpoint(tmp_path):
         ("model={widths: [2, 4, 8, 16], parts: 4, embedding: 16}", "model"),
     ],
 )
-def test_resuming_with_another_configuration_is_refused(tmp_path, change, message):
-    train(config(), Bars(), tmp_path)
+def test_resuming_with_another_configuration_is_refused(finished, change, message):
     with pytest.raises(ConfigError, match=message):
-        train(config(change), Bars(), tmp_path, resume=True)
+        train(config(change), Bars(), finished, resume=True)
 
 
 def test_resuming_may_change_the_budget(tmp_path):
@@ -186,19 +191,17 @@ def test_resuming_may_change_the_budget(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 100, 5000])
-def test_a_cut_resume_file_is_refused(tmp_path, keep):
-    train(config(), Bars(), tmp_path)
-    path = tmp_path / RESUME
+def test_a_cut_resume_file_is_refused(finished_copy, keep):
+    path = finished_copy / RESUME
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ModelError, match="resume"):
-        train(config(), Bars(), tmp_path, resume=True)
+        train(config(), Bars(), finished_copy, resume=True)
 
 
-def test_weights_are_no_resume_file(tmp_path):
-    train(config(), Bars(), tmp_path)
-    (tmp_path / WEIGHTS).replace(tmp_path / RESUME)
+def test_weights_are_no_resume_file(finished_copy):
+    (finished_copy / WEIGHTS).replace(finished_copy / RESUME)
     with pytest.raises(ModelError, match="not a checkpoint of this run"):
-        train(config(), Bars(), tmp_path, resume=True)
+        train(config(), Bars(), finished_copy, resume=True)
 
 
 def test_the_rate_warms_up_and_falls():
@@ -275,21 +278,20 @@ def exit_code(monkeypatch, *words):
 
 
 @pytest.mark.slow
-def test_one_command_makes_data_and_weights_and_survives_kill(tmp_path):
-    script = [sys.executable, str(SCRIPT)]
+def test_one_command_makes_data_and_weights_and_survives_kill(tmp_path, monkeypatch, in_child):
     resume = tmp_path / "run" / RESUME
-    with (
-        (tmp_path / "errors").open("wb") as errors,
-        subprocess.Popen([*script, *arguments(tmp_path)], stderr=errors) as process,
-    ):
-        deadline = time.monotonic() + 60
-        while not resume.exists() and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.05)
-        process.kill()
-    assert resume.exists(), (tmp_path / "errors").read_text()
+    pid = in_child(lambda: exit_code(monkeypatch, *arguments(tmp_path)))
+    deadline, ended = time.monotonic() + 60, 0
+    while not (resume.exists() or ended) and time.monotonic() < deadline:
+        time.sleep(0.02)
+        ended, _ = os.waitpid(pid, os.WNOHANG)
+    assert not ended
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert resume.exists()
+    monkeypatch.setattr(command, "prepare_process", lambda settings: None)
     again = arguments(tmp_path, "-o", "run.iterations=1", "--resume")
-    done = subprocess.run([*script, *again], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    assert exit_code(monkeypatch, *again) == 0
     _, training = load_checkpoint(tmp_path / "run" / WEIGHTS)
     assert training["people"] == 4
     assert training["iterations"] >= 1

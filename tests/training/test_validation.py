@@ -19,14 +19,6 @@ from cstl_edge.training.trainer import train
 from cstl_edge.training.validation import embed_sequences, inference_network, validate
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def config(*overrides):
     return load_config(TrainConfig, None, [*TINY, *overrides])
 

@@ -1,12 +1,6 @@
-"""What one process and several must agree in; torchrun starts it once per process.
+"""A training that one process and two must agree in; torchrun's agent starts `main` per rank."""
 
-    torchrun --standalone --nproc-per-node 2 two_ranks.py FOLDER
-
-Leaves in FOLDER, per case, the losses and gradients of the first batch and a run of six iterations.
-"""
-
-import sys
-from pathlib import Path
+import signal
 
 import torch
 from safetensors.torch import save_file
@@ -28,7 +22,7 @@ def configuration(case):
 
 
 def first_gradient(case, folder):
-    """The gradient of the first iteration, and its losses, as tensors; in float64.
+    """The run, and gradients, statistics and losses of its first iteration, in float64.
 
     The root in the triplet loss is steep where sequences all but coincide, as those of Bars do.
     """
@@ -37,25 +31,23 @@ def first_gradient(case, folder):
     step = TrainingStep(run, folder)
     count = run.config.run.accumulate
     losses = [step.backward(run.sampler.batch(i), last=i == count - 1) for i in range(count)]
-    found = {name: p.grad for name, p in run.model.named_parameters()}
-    found |= {name: tensor for name, tensor in run.model.named_buffers() if "running" in name}
-    found["losses"] = torch.tensor(
+    tensors = {name: p.grad for name, p in run.model.named_parameters()}
+    tensors |= {name: tensor for name, tensor in run.model.named_buffers() if "running" in name}
+    tensors["losses"] = torch.tensor(
         [[x.total, x.triplet, x.cross_entropy, x.nonzero] for x in losses]
     )
-    return run, found
+    return run, tensors
 
 
 def main(folder):
+    """Leave in a folder, per case, the first gradient and a run of six iterations."""
+    signal.alarm(100)  # a rank that waits for the other one ends, and with it the test
     torch.set_num_threads(1)
     with join_ranks(torch.device("cpu")) as ranks:
         for case in CASES:
-            run, found = first_gradient(case, folder)
+            run, tensors = first_gradient(case, folder)
             assert run.ranks == ranks
             assert ranks.count == 2
             if ranks.is_first:
-                save_file(found, folder / f"{case}.safetensors")
+                save_file(tensors, folder / f"{case}.safetensors")
             train(configuration(case), Bars(), folder / f"{case} of {ranks.rank}")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
