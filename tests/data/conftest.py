@@ -42,22 +42,22 @@ def dump(array, path):
     path.write_bytes(pickle.dumps(array))
 
 
-@pytest.fixture(name="draw")
+@pytest.fixture(name="draw", scope="session")
 def draw_():
     return draw
 
 
-@pytest.fixture(name="aligned")
+@pytest.fixture(name="aligned", scope="session")
 def aligned_():
     return aligned
 
 
-@pytest.fixture(name="save")
+@pytest.fixture(name="save", scope="session")
 def save_():
     return save
 
 
-@pytest.fixture(name="dump")
+@pytest.fixture(name="dump", scope="session")
 def dump_():
     return dump
 
@@ -70,7 +70,7 @@ def _casia_b(folder):
             for i in range(1, 4):
                 name = f"{person}-nm-01-{view}-{i:03d}.png"
                 save(
-                    draw(i + int(person)),
+                    draw(i + int(person), at=(80, 72), canvas=(160, 144)),
                     root / "GaitDatasetB-silh" / person / "nm-01" / view / name,
                 )
     return root
@@ -84,7 +84,7 @@ def _ou_mvlp(folder):
             for person in people:
                 place = root / f"Silhouette_{view}-{sequence}" / person
                 for i in range(1, 3):
-                    save(draw(i, 200, (320, 245), (640, 490)), place / f"{i:04d}.png")
+                    save(draw(i, 100, (160, 122), (320, 245)), place / f"{i:04d}.png")
     return root
 
 
@@ -128,7 +128,8 @@ def _folders(folder):
     root = folder / "people"
     for place in ("ada/monday", "ada/tuesday", "ben"):
         for i in range(12):
-            save(draw(i + len(place)), root / place / f"frame{i}.png")
+            walker = draw(i + len(place), at=(80, 72), canvas=(160, 144))
+            save(walker, root / place / f"frame{i}.png")
     return root
 
 

@@ -1,6 +1,7 @@
 """Frames of a recording: what is kept as it is, what is aligned, what is dropped and why."""
 
 import os
+import shutil
 import struct
 import zlib
 
@@ -28,11 +29,18 @@ def reasons(result):
     return [(drop.path.split("/")[-1], drop.reason) for drop in result.drops]
 
 
-@pytest.fixture
-def walk(tmp_path, save, draw):
-    """Six masks of one walk, 0.png to 5.png."""
+@pytest.fixture(scope="module")
+def drawn_walk(tmp_path_factory, save, draw):
+    folder = tmp_path_factory.mktemp("walk")
     for i in range(6):
-        save(draw(i), tmp_path / "ben" / f"{i}.png")
+        save(draw(i), folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def walk(drawn_walk, tmp_path):
+    """Six masks of one walk, ben/0.png to ben/5.png."""
+    shutil.copytree(drawn_walk, tmp_path / "ben")
     return tmp_path
 
 
