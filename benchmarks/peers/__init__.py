@@ -1,1 +1,1 @@
-"""CSTL's neighbours in the paper's tables, written anew from their published layers."""
+"""Peers of CSTL in the tables of its paper, written anew from their published layers."""

@@ -1,4 +1,4 @@
-"""How well a trained network of the comparison recognises Walkers whom no training saw.
+"""Accuracy of a trained peer on Walkers that no training saw.
 
 Letters: n sequences, s frames, h w pixels.
 """
@@ -13,24 +13,24 @@ import numpy as np
 import torch
 
 from cstl_edge.arrays import Ints, Silhouettes
-from cstl_edge.bench.record import Case, ModelUnderTest, Ran, Row
+from cstl_edge.bench.record import Case, Row
 from cstl_edge.evaluation.embed import embed
 from cstl_edge.evaluation.evaluate import evaluate
 from cstl_edge.evaluation.held_out import HeldOut
 from cstl_edge.reproduce.rows import hits_by_person
 from cstl_edge.runtime.base import Embedded, Encoder, EncoderInfo
 from peers.blocks import SIZE, Peer
-from peers.networks import FRAMES, network
+from peers.cost import About, peer_row
+from peers.networks import FRAMES
 from peers.running import as_peer
 from peers.training import load
 
-EAGER = "pytorch float32"
-
 
 class PeerEncoder:
-    """A peer as what `evaluation.embed` asks of an encoder: whole sequences."""
+    """A peer as an encoder of whole sequences, for `evaluation.embed`."""
 
     def __init__(self, peer: Peer, name: str, weights_sha256: str) -> None:
+        """Take a network, the name of its weights and their sha256."""
         self._peer = peer.eval()
         self.info = EncoderInfo(
             backend="pytorch",
@@ -51,19 +51,23 @@ class PeerEncoder:
         ends = [s] * n if lengths is None else lengths.tolist()
         with torch.inference_mode():
             if len(set(ends)) == 1:
-                found = self._peer(torch.tensor(silhouettes[:, : ends[0]]))
+                embeddings = self._peer(torch.tensor(silhouettes[:, : ends[0]]))
             else:  # no peer masks padding: each sequence by itself
                 walks = zip(silhouettes, ends, strict=True)
-                found = torch.cat([self._peer(torch.tensor(x[None, :end])) for x, end in walks])
-        vectors = np.asarray(found.numpy(), np.float32)  # [n, p, d]
+                alone = [self._peer(torch.tensor(walk[None, :end])) for walk, end in walks]
+                embeddings = torch.cat(alone)
+        vectors = np.asarray(embeddings.numpy(), np.float32)  # [n, p, d]
         return Embedded(vectors, np.full(vectors.shape[:2], -1, np.int32))
 
 
-def accuracy_row(name: str, weights: Path, held: HeldOut, about: Mapping[str, Any]) -> Row:
+def accuracy_row(name: str, weights: Path, held: HeldOut, about: About) -> Row:
     """Embed the held-out people with a trained network and return its row of rank-1 figures.
 
-    weights: in the folder of the run, which keeps the embeddings too
-    about: what every row says: `run` and `environment`
+    Args:
+        name: of the network
+        weights: file in the folder of the run, which keeps the embeddings too
+        held: the people
+        about: fields of every row
     """
     model, training = load(name, weights)
     peer, sha256 = as_peer(model), training["weights_sha256"]
@@ -71,44 +75,32 @@ def accuracy_row(name: str, weights: Path, held: HeldOut, about: Mapping[str, An
     folder = weights.parent / "embeddings"
     embedded = embed(encoder, held.data, folder, held.rows, source=held.source)
     result = evaluate(embedded, held.protocol)
-    values, intervals = _figures(result)
-    trained = {"iterations": training["iterations"], "training_s": training["processor_s"]}
-    return Row(
-        **about,
-        scenario="peers",
-        contender=EAGER,
-        ran=Ran(
-            backend="pytorch",
-            provider="cpu",
-            precision="float32",
-            computed_in="float32",
-            version=torch.__version__,
-            threads=torch.get_num_threads(),
-        ),
-        subject=ModelUnderTest(
-            name=name,
-            weights_sha256=sha256,
-            size=SIZE,
-            parts=peer.parts,
-            widths=network(name).widths,
-        ),
+    values, intervals = _rank1(result)
+    spent = {"iterations": training["iterations"], "training_s": training["processor_s"]}
+    return peer_row(
+        name,
+        peer,
+        "pytorch",
+        sha256,
+        about,
+        common=True,
+        threads=torch.get_num_threads(),
+        trained=True,
         case=Case(graph="full", frames=FRAMES),
-        values={**values, **trained},
+        values={**values, **spent},
         intervals=intervals,
         details={
             "hits": hits_by_person(embedded.walks, held.protocol),
-            "data": held.said,
+            "data": held.description,
             "people": result["people"],
             "training": training,
         },
     )
 
 
-def _figures(
-    result: Mapping[str, Any],
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+def _rank1(result: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Return rank-1 across views of each condition and their mean, with 95 % intervals."""
-    found = {f"rank1_{name}": row for name, row in result["conditions"].items()}
-    found["rank1"] = result["mean"]
-    values = {name: row["rank-1"] for name, row in found.items()}
-    return values, {name: tuple(row["rank-1_95"]) for name, row in found.items()}
+    metrics = {f"rank1_{name}": row for name, row in result["conditions"].items()}
+    metrics["rank1"] = result["mean"]
+    values = {name: row["rank-1"] for name, row in metrics.items()}
+    return values, {name: tuple(row["rank-1_95"]) for name, row in metrics.items()}

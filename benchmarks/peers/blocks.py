@@ -1,7 +1,7 @@
-"""What the neighbours share: the interface, the trunk's stages, set pooling, strips, last matrices.
+"""Building blocks of the peers: interface, trunk stages, set pooling, strips, last matrices.
 
-A peer is cut as CSTL is: `frames` sees single frames, `answer` the kept results of a window, and
-`forward` is their composition. Letters: n sequences, s frames, m frames of any sequences, c
+A peer is divided as CSTL is: `frames` sees single frames, `answer` the kept results of a window,
+and `forward` is their composition. Letters: n sequences, s frames, m frames of any sequences, c
 channels, h w pixels, p parts (strips), d embedding dimensions.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cstl_edge.model.backbone import LEAK, WHITE, part_pool
 from cstl_edge.model.cstl import TrainingOutputs
-from cstl_edge.model.temporal import widened
+from cstl_edge.model.temporal import as_float32
 
 SIZE = (64, 44)  # height and width of a silhouette [pixels]
 PYRAMID = (16, 8, 4, 2, 1)  # strips of each scale
@@ -31,17 +31,17 @@ class Peer(nn.Module):
     """
 
     per_frame: ClassVar[bool] = True
-    """Whether `frames` sees single frames only, so that a live walker pays for each once."""
+    """Whether `frames` sees single frames only, so that a live walker's are computed once."""
     memory_format: ClassVar[torch.memory_format] = torch.channels_last
     parts: int
     embedding: int
 
     def frames(self, silhouettes: Tensor) -> tuple[Tensor, ...]:
-        """Turn silhouettes uint8 [m, h, w] into what is kept of each frame, [m, ...] each."""
+        """Turn silhouettes uint8 [m, h, w] into the kept results of each frame, [m, ...] each."""
         raise NotImplementedError
 
     def answer(self, kept: Sequence[Tensor]) -> Tensor:
-        """Turn what was kept of windows, [n, s, ...] each, into the embedding float32 [n, p, d]."""
+        """Turn the kept results of windows, [n, s, ...] each, into embeddings float32 [n, p, d]."""
         raise NotImplementedError
 
     def forward(self, silhouettes: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class PartMatrices(nn.Module):
         """[n, p, c] -> float32 [n, p, d]; in float32 under autocast too, at next to no cost."""
         with torch.autocast(x.device.type, enabled=False):
             y = x.transpose(0, 1).to(self.weight.dtype) @ self.weight  # [p, n, d]
-        return widened(y.transpose(0, 1))
+        return as_float32(y.transpose(0, 1))
 
 
 def conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
@@ -113,12 +113,12 @@ def scaled(module: nn.Module, silhouettes: Tensor) -> Tensor:
 
 
 def set_pool(maps: Tensor) -> Tensor:
-    """Return the maximum over frames, which knows no order: [n, s, ...] -> [n, ...]."""
+    """Return the maximum over frames, whatever their order: [n, s, ...] -> [n, ...]."""
     return maps.max(1).values  # the gradient goes to one frame, not to all that share the maximum
 
 
 def strips(maps: Tensor, counts: Sequence[int]) -> Tensor:
-    """Cut maps into strips of equal height, max + mean of each: [m, c, h, w] -> [m, p, c]."""
+    """Divide maps into strips of equal height, max + mean of each: [m, c, h, w] -> [m, p, c]."""
     height, width = maps.shape[2:]
     pooled = [part_pool(maps, (height // count, width)) for count in counts]  # [m, c, count, 1]
     return torch.cat(pooled, 2)[..., 0].transpose(1, 2)

@@ -1,39 +1,61 @@
-"""What a network of the comparison costs: parameters, multiply-adds, milliseconds, memory.
+"""Cost of a peer: parameters, multiply-adds, milliseconds, memory in a process of its own.
 
-Costs do not depend on what the weights are, so networks are drawn at random here. Letters: s
+Costs do not depend on the values of the weights, so networks are drawn at random here. Letters: s
 frames, p parts, d embedding dimensions.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
+import multiprocessing
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cstl_edge.arrays import Floats, Silhouettes
 from cstl_edge.bench.record import Case, Check, ModelUnderTest, Ran, Row
 from cstl_edge.checkpoint.weights import weights_sha256
-from cstl_edge.measure.timing import in_turn
+from cstl_edge.measure.timing import measure_interleaved
+from cstl_edge.numerics import cosine_per_part, largest_error
 from peers.blocks import SIZE, Peer
-from peers.memory import peak_memory_mb
 from peers.networks import COMMON, FRAMES, network
-from peers.running import Eager, Floats, Onnx, Runner, Silhouettes, Stream, coarse, drawn, exported
+from peers.running import (
+    WHOLE,
+    Eager,
+    Onnx,
+    Runner,
+    Stream,
+    exported,
+    random_blocks,
+    random_peer,
+)
 
 BACKENDS = ("pytorch", "onnxruntime")
 SAME = 1e-3  # largest difference from eager PyTorch, of the largest number of the embedding
 WARM_UP_S, SAMPLES = 0.2, 5
 TOGETHER = "sees frames together from its first layer on: a further frame costs a whole window"
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+MEMORY_RUNS = 3
 
+About = Mapping[str, Any]
+"""Fields that every row of a call has: `run` and `environment`."""
 Graph = Literal["full", "streaming"]  # a whole window; one more frame of a walker and an answer
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What can be counted without a clock."""
+    """Costs that are counted without a clock."""
 
     parameters: int
     whole: int
@@ -58,70 +80,133 @@ def counts(peer: Peer) -> Counts:
     return Counts(parameters, whole, trunk + answer, sum(4 * x[0].numel() for x in kept))
 
 
+def _multiply_adds(call: Callable[[], Any]) -> int:
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        call()
+    return int(counter.get_total_flops()) // 2
+
+
+def peer_row(
+    name: str,
+    peer: Peer,
+    backend: str,
+    sha256: str,
+    about: About,
+    *,
+    common: bool,
+    threads: int,
+    trained: bool,
+    **fields: Any,
+) -> Row:
+    """Return a row of a peer in float32 on the CPU.
+
+    Args:
+        name: of the network
+        peer: the network
+        backend: one of BACKENDS
+        sha256: of its weights
+        about: fields of every row
+        common: whether it has the widths of the common cost
+        threads: of the backend
+        trained: False for random weights
+        fields: further fields of the row
+    """
+    kind = network(name)
+    return Row(
+        scenario="peers",
+        contender=f"{backend} float32",
+        ran=Ran(
+            backend=backend,
+            provider="cpu" if backend == "pytorch" else "CPUExecutionProvider",
+            precision="float32",
+            computed_in="float32",
+            version=metadata.version("torch" if backend == "pytorch" else backend),
+            threads=threads,
+        ),
+        subject=ModelUnderTest(
+            name=name,
+            weights_sha256=sha256,
+            size=SIZE,
+            parts=peer.parts,
+            widths=kind.widths if common else kind.published_widths,
+            trained=trained,
+        ),
+        **about,
+        **fields,
+    )
+
+
 def cost_rows(
-    widths: str, names: Sequence[str], about: Mapping[str, Any], *, threads: int, seconds: float
+    widths: str, names: Sequence[str], about: About, *, threads: int, seconds: float
 ) -> Iterator[Row]:
     """Yield counts and times of networks in both runtimes, all calls timed in turn.
 
-    widths: COMMON or PUBLISHED
-    about: what every row says: `run` and `environment`
-    seconds: of samples for each call
+    Args:
+        widths: COMMON or PUBLISHED
+        names: of the networks
+        about: fields of every row
+        threads: of both runtimes
+        seconds: of samples for each call
     """
     torch.set_num_threads(threads)
-    silhouettes = coarse(FRAMES)
-    made = [
-        made for name in names for made in _made(_Subject.of(name, widths), threads, silhouettes)
-    ]
-    runs = {str(number): one.call for number, one in enumerate(made)}
-    timed = in_turn(runs, warm_up_s=WARM_UP_S, seconds=seconds, samples=SAMPLES)
-    for one, found in zip(made, timed.values(), strict=True):
-        check = one.check(silhouettes)
-        row = one.subject.row(one.backend, one.graph, threads, about)
-        yield row.model_copy(
-            update={
-                "samples": found.samples if check.ok else {},
-                "skipped": None if check.ok else "it does not answer as eager PyTorch does",
-                "dropped": found.dropped,
-                "warnings": found.warnings,
-                "conditions": found.conditions,
-                "values": one.subject.values(one.graph),
-                "check": check,
-            }
+    silhouettes = random_blocks(FRAMES)
+    peers = [_CountedPeer.of(name, widths, threads) for name in names]
+    calls = [call for peer in peers for call in _calls(peer, silhouettes)]
+    runs = {str(number): call.run for number, call in enumerate(calls)}
+    timings = measure_interleaved(runs, warm_up_s=WARM_UP_S, seconds=seconds, samples=SAMPLES)
+    for call, timing in zip(calls, timings.values(), strict=True):
+        check = call.check(silhouettes)
+        yield call.peer.row(
+            call.backend,
+            call.graph,
+            about,
+            samples=timing.samples if check.ok else {},
+            skipped=None if check.ok else "it does not answer as eager PyTorch does",
+            dropped=timing.dropped,
+            warnings=timing.warnings,
+            conditions=timing.conditions,
+            values=call.peer.values(call.graph),
+            check=check,
         )
-    for subject in {one.subject.name: one.subject for one in made}.values():
-        for backend in BACKENDS if not subject.peer.per_frame else ():
-            row = subject.row(backend, "streaming", threads, about)
-            yield row.model_copy(update={"skipped": TOGETHER})
+    for peer in peers:
+        for backend in BACKENDS if not peer.peer.per_frame else ():
+            yield peer.row(backend, "streaming", about, skipped=TOGETHER)
 
 
-def memory_rows(
-    widths: str, names: Sequence[str], about: Mapping[str, Any], *, threads: int
-) -> Iterator[Row]:
-    """Yield the peak memory of whole windows; arguments as for `cost_rows`."""
+def memory_rows(widths: str, names: Sequence[str], about: About, *, threads: int) -> Iterator[Row]:
+    """Yield the peak memory of whole windows.
+
+    Args:
+        widths: as for `cost_rows`
+        names: as for `cost_rows`
+        about: as for `cost_rows`
+        threads: as for `cost_rows`
+    """
     for name in names:
-        subject = _Subject.of(name, widths)
+        peer = _CountedPeer.of(name, widths, threads)
         for backend in BACKENDS:
             peak_mb = peak_memory_mb(name, widths, backend, threads)
-            row = subject.row(backend, "full", threads, about)
             if peak_mb is None:
-                yield row.model_copy(update={"skipped": "the system tells no peak of a process"})
+                skipped = "the system tells no peak of a process"
+                yield peer.row(backend, "full", about, skipped=skipped)
             else:
-                yield row.model_copy(update={"values": {"peak_memory_mb": peak_mb}})
+                yield peer.row(backend, "full", about, values={"peak_memory_mb": peak_mb})
 
 
 @dataclass(frozen=True)
-class _Subject:
-    """One network at certain widths."""
+class _CountedPeer:
+    """One network at certain widths, with random weights."""
 
     name: str
     widths: str
+    threads: int
     peer: Peer
     counts: Counts
 
     @classmethod
-    def of(cls, name: str, widths: str) -> _Subject:
-        peer = drawn(name, widths)
-        return cls(name, widths, peer, counts(peer))
+    def of(cls, name: str, widths: str, threads: int) -> _CountedPeer:
+        peer = random_peer(name, widths)
+        return cls(name, widths, threads, peer, counts(peer))
 
     def values(self, graph: Graph) -> dict[str, float]:
         """Return the counts that belong to a graph."""
@@ -131,88 +216,126 @@ class _Subject:
             "kept_bytes_per_frame": self.counts.kept_bytes,
         }
 
-    def row(self, backend: str, graph: Graph, threads: int, about: Mapping[str, Any]) -> Row:
-        """Return a row without figures."""
-        found = network(self.name)
-        return Row(
-            **about,
-            scenario="peers",
-            contender=f"{backend} float32",
-            ran=Ran(
-                backend=backend,
-                provider="cpu" if backend == "pytorch" else "CPUExecutionProvider",
-                precision="float32",
-                computed_in="float32",
-                version=metadata.version("torch" if backend == "pytorch" else backend),
-                threads=threads,
-            ),
-            subject=ModelUnderTest(
-                name=self.name,
-                weights_sha256=weights_sha256(self.peer.state_dict()),
-                size=SIZE,
-                parts=self.peer.parts,
-                widths=found.widths if self.widths == COMMON else found.published_widths,
-                trained=False,
-            ),
+    def row(self, backend: str, graph: Graph, about: About, **fields: Any) -> Row:
+        """Return a row of a graph."""
+        return peer_row(
+            self.name,
+            self.peer,
+            backend,
+            weights_sha256(self.peer.state_dict()),
+            about,
+            common=self.widths == COMMON,
+            threads=self.threads,
+            trained=False,
             case=Case(graph=graph, batch=1, frames=FRAMES, hop=1 if graph == "streaming" else None),
-            details={"widths": self.widths, "kept": found.kept},
+            details={"widths": self.widths, "kept": network(self.name).kept},
+            **fields,
         )
 
 
 @dataclass(frozen=True)
 class _Call:
-    """What is timed."""
+    """A call that is timed."""
 
-    subject: _Subject
+    peer: _CountedPeer
     backend: str
     graph: Graph
     runner: Runner
-    call: Callable[[], None]
+    run: Callable[[], None]
 
     def check(self, silhouettes: Silhouettes) -> Check:
-        """Compare with the whole window in eager PyTorch: what answers wrongly has no time."""
-        expected = Eager(self.subject.peer).whole(silhouettes)[0]  # [p, d]
-        return compared(_answer(self.runner, self.graph, silhouettes)[0], expected)
+        """Compare with the whole window in eager PyTorch: a wrong output reports no time."""
+        expected = Eager(self.peer.peer).whole(silhouettes)[0]  # [p, d]
+        full = self.graph == "full"
+        runner = self.runner
+        actual = runner.whole(silhouettes) if full else Stream(runner, silhouettes).last
+        return compared(actual[0], expected)
 
 
-def compared(got: Floats, expected: Floats) -> Check:
+def compared(actual: Floats, expected: Floats) -> Check:
     """Compare embeddings [p, d]."""
-    far = float(np.abs(got - expected).max())
-    norms = np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1)
+    error = largest_error(expected, actual)
     return Check(
         reference="pytorch float32, whole window",
-        cosine=float(((got * expected).sum(1) / np.maximum(norms, 1e-30)).min()),
-        max_abs=far,
-        ok=far <= SAME * float(np.abs(expected).max()),
+        cosine=float(cosine_per_part(expected, actual).min()),
+        max_abs=error,
+        ok=error <= SAME * float(np.abs(expected).max()),
     )
 
 
-def _made(subject: _Subject, threads: int, silhouettes: Silhouettes) -> Iterator[_Call]:
+def _calls(peer: _CountedPeer, silhouettes: Silhouettes) -> Iterator[_Call]:
     runners: dict[str, Runner] = {
-        "pytorch": Eager(subject.peer),
-        "onnxruntime": Onnx(exported(subject.peer), threads),
+        "pytorch": Eager(peer.peer),
+        "onnxruntime": Onnx(exported(peer.peer), peer.threads),
     }
     for backend, runner in runners.items():
-        yield _Call(subject, backend, "full", runner, _whole(runner, silhouettes))
-        if subject.peer.per_frame:
-            stream = Stream(runner, silhouettes)
-            yield _Call(subject, backend, "streaming", runner, stream.step)
+        yield _Call(peer, backend, "full", runner, partial(_whole, runner, silhouettes))
+        if peer.peer.per_frame:
+            yield _Call(peer, backend, "streaming", runner, Stream(runner, silhouettes).step)
 
 
-def _whole(runner: Runner, silhouettes: Silhouettes) -> Callable[[], None]:
-    def call() -> None:
-        runner.whole(silhouettes)
-
-    return call
+def _whole(runner: Runner, silhouettes: Silhouettes) -> None:
+    runner.whole(silhouettes)
 
 
-def _answer(runner: Runner, graph: Graph, silhouettes: Silhouettes) -> Floats:
-    if graph == "full":
-        return runner.whole(silhouettes)
-    return Stream(runner, silhouettes).last
+def peak_memory_mb(name: str, widths: str, backend: str, threads: int) -> float | None:
+    """Return the peak memory of whole windows over the loaded libraries [MB], weights included.
+
+    Args:
+        name: of the network
+        widths: COMMON or PUBLISHED
+        backend: one of BACKENDS
+        threads: of the runtime
+
+    Returns:
+        None where the system does not report the peak of a process.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "full.onnx"
+        if backend == "onnxruntime":
+            graph.write_bytes(exported(random_peer(name, widths), only=(WHOLE,))[WHOLE])
+        with ProcessPoolExecutor(1, mp_context=spawn) as child:
+            return child.submit(_peak, name, widths, backend, graph, threads).result()
 
 
-def _multiply_adds(call: Callable[[], Any]) -> int:
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        call()
-    return int(counter.get_total_flops()) // 2
+def _peak(name: str, widths: str, backend: str, graph: Path, threads: int) -> float | None:
+    """Load a network and run it a few times in this process; see `peak_memory_mb`."""
+    torch.set_num_threads(threads)
+    silhouettes = random_blocks(FRAMES)
+
+    def use(times: int) -> None:
+        runner: Runner
+        if backend == "onnxruntime":
+            runner = Onnx({WHOLE: graph.read_bytes()}, threads)
+        else:
+            runner = Eager(random_peer(name, widths))
+        for _ in range(times):
+            runner.whole(silhouettes)
+
+    use(1)  # memory that libraries load at their first call is theirs
+    return peak_of(lambda: use(MEMORY_RUNS))
+
+
+def peak_of(use: Callable[[], None]) -> float | None:
+    """Return by how much a call raises this process's memory at most [MB]; None where unknown."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)  # so that using free memory again counts
+    before = _status_mb("VmRSS")
+    try:
+        RESET.write_text("5")  # forgets the peak so far
+    except OSError:
+        return None
+    use()
+    peak = _status_mb("VmHWM")
+    return None if before is None or peak is None else round(peak - before, 1)
+
+
+def _status_mb(key: str) -> float | None:
+    try:
+        lines = STATUS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    values = [line.split()[1] for line in lines if line.startswith(f"{key}:")]
+    return int(values[0]) / 1024 if values else None

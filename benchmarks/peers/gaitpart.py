@@ -21,7 +21,7 @@ SQUEEZE = 4  # an attention's hidden layer has a quarter of the channels
 
 
 class GaitPart(Peer):
-    """A part is followed through time by itself; only the maximum over frames ends the order."""
+    """Each part has its own motion features; only the maximum over frames ignores their order."""
 
     def __init__(self, widths: tuple[int, int, int] = (32, 64, 128), embedding: int = 128) -> None:
         """Take channels of the three stages and the dimensions of an embedding."""

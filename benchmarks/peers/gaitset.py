@@ -16,7 +16,7 @@ from peers.blocks import PYRAMID, PartMatrices, Peer, Stage, scaled, set_pool, s
 
 
 class GaitSet(Peer):
-    """Two columns of strips: of the pooled set, and of a branch that collects sets on its way."""
+    """Two columns of strips: of the pooled set, and of the multilayer global pipeline beside it."""
 
     def __init__(self, widths: tuple[int, int, int] = (32, 64, 128), embedding: int = 256) -> None:
         """Take channels of the three stages and the dimensions of an embedding."""

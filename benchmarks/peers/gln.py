@@ -1,8 +1,7 @@
-"""GLN (Hou et al., ECCV 2020): maps of three depths, joined from the top down, without its block
-that makes the embedding compact (the toolbox's published figures are without it too).
+"""GLN (Hou et al., ECCV 2020): maps of three depths, joined from the top down.
 
-Layers and their order from published configurations; code and names are ours. Letters as in
-`blocks`.
+Without its compact block (the toolbox's published figures are without it too). Layers and their
+order from published configurations; code and names are ours. Letters as in `blocks`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Who is compared: each network at the widths of one common cost, and at its published widths.
+"""Registry of the peers: each network at the widths of one common cost, and as published.
 
-The cost is multiply-adds of one sequence of 30 frames. CSTL's own is the measure; the others are
+The cost is multiply-adds of one sequence of 30 frames. CSTL's own is the reference; the others are
 scaled by their widths until they are within 3 % of it. All give 64 dimensions per part there.
 """
 
@@ -36,7 +36,7 @@ class Network:
     """Channels at the common cost."""
     published_widths: tuple[int, ...]
     kept: str
-    """What each frame of a live walker leaves behind, so that it is paid for once."""
+    """Result of each frame of a live walker that is kept, so that it is computed once."""
 
 
 def cstl(people: int, salient: bool = True) -> Cstl:

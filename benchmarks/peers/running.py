@@ -1,4 +1,4 @@
-"""A network of the comparison as it is deployed: eager PyTorch or ONNX Runtime, whole or per frame.
+"""Runners of a peer as it is deployed: eager PyTorch or ONNX Runtime, whole windows or per frame.
 
 Letters: n sequences, s frames, h w pixels, p parts, d embedding dimensions.
 """
@@ -11,19 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cstl_edge.export.graphs import build
+from cstl_edge.arrays import Floats, Silhouettes
+from cstl_edge.export.graphs import build_graph
 from cstl_edge.model import Cstl
-from cstl_edge.runtime.backends.onnxruntime import open_session
-from cstl_edge.runtime.model_check import OPSET
+from cstl_edge.runtime.backends.ort_session import open_session
+from cstl_edge.runtime.graph_format import OPSET
 from peers.blocks import SIZE, Peer
 from peers.networks import FRAMES, PUBLISHED, network
-
-Floats = npt.NDArray[np.float32]
-Silhouettes = npt.NDArray[np.uint8]
 
 WHOLE, FRAME, ANSWER = "full", "frames", "head"
 
@@ -63,6 +60,7 @@ class Eager:
     """PyTorch as most people run it."""
 
     def __init__(self, peer: Peer) -> None:
+        """Take a network."""
         self._peer = peer.eval()
 
     def whole(self, silhouettes: Silhouettes) -> Floats:
@@ -85,7 +83,7 @@ class Onnx:
     """ONNX Runtime, with the options of the package's own sessions."""
 
     def __init__(self, graphs: Mapping[str, bytes], threads: int) -> None:
-        """Open graphs as `exported` makes them; those that are missing cannot be run."""
+        """Open graphs of `exported`; those that are missing cannot be run."""
         self._sessions = {
             name: open_session(f"{name}.onnx", graph, threads) for name, graph in graphs.items()
         }
@@ -104,10 +102,10 @@ class Onnx:
 
     def _run(self, name: str, inputs: Sequence[Any]) -> list[Floats]:
         session = self._sessions[name]
-        wanted = [x.name for x in session.get_inputs()]
-        if wanted[-1] == "lengths":  # CSTL's graphs take windows of any length
+        names = [x.name for x in session.get_inputs()]
+        if names[-1] == "lengths":  # CSTL's graphs take windows of any length
             inputs = [*inputs, np.full(1, inputs[0].shape[1], np.int32)]
-        outputs: list[Floats] = session.run(None, dict(zip(wanted, inputs, strict=True)))
+        outputs: list[Floats] = session.run(None, dict(zip(names, inputs, strict=True)))
         return outputs
 
 
@@ -134,7 +132,7 @@ class Ring:
 
 
 class Stream:
-    """A walker who goes on for ever: every step is one more frame and the answer after it."""
+    """An endless walker: every step is one more frame and the answer after it."""
 
     last: Floats
     """[1, p, d], the last answer."""
@@ -148,7 +146,7 @@ class Stream:
         self.step()
 
     def step(self) -> None:
-        """See the next frame; behind the last comes the first."""
+        """Take the next frame; behind the last comes the first."""
         self.last = self._runner.answer(self._push())
 
     def _push(self) -> list[Floats]:
@@ -158,18 +156,18 @@ class Stream:
         return self._ring.push(self._runner.frame(self._silhouettes[0, place : place + 1]))
 
 
-def coarse(frames: int) -> Silhouettes:
+def random_blocks(frames: int) -> Silhouettes:
     """Return random silhouettes uint8 [1, frames, h, w] in blocks of four pixels."""
     height, width = SIZE
     blocks = np.random.default_rng(0).integers(0, 2, (1, frames, height // 4, width // 4), np.uint8)
     return np.ascontiguousarray(blocks.repeat(4, 2).repeat(4, 3) * np.uint8(255))
 
 
-def drawn(name: str, widths: str) -> Peer:
+def random_peer(name: str, widths: str) -> Peer:
     """Return a network with random weights, at COMMON or PUBLISHED widths."""
     torch.manual_seed(0)
-    found = network(name)
-    return as_peer(found.published() if widths == PUBLISHED else found.scaled(0))
+    kind = network(name)
+    return as_peer(kind.published() if widths == PUBLISHED else kind.scaled(0))
 
 
 def as_peer(model: nn.Module) -> Peer:
@@ -187,12 +185,12 @@ def exported(peer: Peer, only: Sequence[str] = (WHOLE, FRAME, ANSWER)) -> dict[s
     """
     names = [name for name in only if name == WHOLE or peer.per_frame]
     if isinstance(peer, CstlPeer):
-        return {name: build(peer.network, name).SerializeToString() for name in names}
-    return {name: _traced(*_part(peer, name)) for name in names}
+        return {name: build_graph(peer.network, name).SerializeToString() for name in names}
+    return {name: _traced(*_half(peer, name)) for name in names}
 
 
-def _part(peer: Peer, name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """Return what one graph computes, and inputs of it."""
+def _half(peer: Peer, name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """Return the module of one graph, and inputs of it."""
     silhouettes = torch.zeros((1, FRAMES, *SIZE), dtype=torch.uint8)
     if name == WHOLE:
         return peer, (silhouettes,)
@@ -212,12 +210,8 @@ class _Frames(nn.Module):
         return self.peer.frames(silhouettes)
 
 
-class _Answer(nn.Module):
-    def __init__(self, peer: Peer) -> None:
-        super().__init__()
-        self.peer = peer
-
-    def forward(self, *kept: Tensor) -> Tensor:
+class _Answer(_Frames):
+    def forward(self, *kept: Tensor) -> Tensor:  # type: ignore[override]
         return self.peer.answer(kept)
 
 

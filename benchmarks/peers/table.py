@@ -1,20 +1,31 @@
-"""The comparison as Markdown, from its rows: accuracy, latency and memory side by side."""
+"""Markdown tables of the comparison, from its rows: accuracy, latency and memory side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from cstl_edge.bench.record import Row
-from cstl_edge.evaluation.tables import Table, markdown
-from cstl_edge.measure.stats import summary
-from cstl_edge.reproduce.report import difference
+from cstl_edge.evaluation.tables import MetricsTable, markdown
+from cstl_edge.measure.stats import percentile
+from cstl_edge.reproduce.report import describe_difference, difference
 from peers.networks import COMMON, CSTL, NETWORKS, NOTHING, PUBLISHED
 
 CONDITIONS = ("rank1_nm", "rank1_bg", "rank1_cl", "rank1")
+BACKENDS = ("pytorch", "onnxruntime")
 MISSING = "-"
 COMMANDS = (
-    "`python benchmarks/neighbours.py STEP --out FILE`, with `train`, `evaluate`, `memory`, `cost` "
-    "and `table` in turn"
+    "`python benchmarks/compare_peers.py STEP --out FILE`, with `train`, `evaluate`, `memory`, "
+    "`cost` and `table` in turn"
+)
+ACCURACY_COLUMNS = (
+    *("Network", "NM", "BG", "CL", "Mean", f"less {CSTL}"),
+    *("whole window, ms", "one more frame, ms", "memory, MB", "training, processor s"),
+)
+COST_COLUMNS = (
+    *("Network", "channels", "parameters", "multiply-adds, M", "of one more frame, M"),
+    *("kept per frame, KB", "eager PyTorch, ms", "ONNX Runtime, ms"),
+    *("one more frame, eager, ms", "one more frame, ONNX Runtime, ms"),
+    *("memory, eager, MB", "memory, ONNX Runtime, MB"),
 )
 CAVEATS = (
     "A short budget: published trainings of GaitSet, GaitPart and GLN take 40,000 to 120,000 "
@@ -34,35 +45,34 @@ CAVEATS = (
 )
 
 
-class Found:
-    """The rows of a file by what they are about, the last of each winning."""
+class Results:
+    """The rows of a file by subject, the last of each winning."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
+        """Sort rows; those of other scenarios are left out."""
         self.accuracy: dict[tuple[int, str], Row] = {}  # iterations, network
         self.timed: dict[tuple[str, str, str, str], Row] = {}  # widths, network, backend, graph
         self.memory: dict[tuple[str, str, str], Row] = {}  # widths, network, backend
         for row in rows:
-            if row.scenario == "peers" and row.subject is not None and row.ran is not None:
-                self._sort(row, row.subject.name, row.ran.backend)
-
-    def _sort(self, row: Row, name: str, backend: str) -> None:
-        if "rank1" in row.values:
-            self.accuracy[int(row.values["iterations"]), name] = row
-            return
-        widths = str(row.details.get("widths"))
-        if "peak_memory_mb" in row.values:
-            self.memory[widths, name, backend] = row
-        elif "multiply_adds" in row.values:
-            self.timed[widths, name, backend, str(row.case.graph)] = row
+            if row.scenario != "peers" or row.subject is None or row.ran is None:
+                continue
+            name, backend = row.subject.name, row.ran.backend
+            widths = str(row.details.get("widths"))
+            if "rank1" in row.values:
+                self.accuracy[int(row.values["iterations"]), name] = row
+            elif "peak_memory_mb" in row.values:
+                self.memory[widths, name, backend] = row
+            elif "multiply_adds" in row.values:
+                self.timed[widths, name, backend, str(row.case.graph)] = row
 
     def p50_ms(self, widths: str, name: str, backend: str, graph: str) -> str:
-        """Return the median time of a call in words."""
+        """Return the median time of a call as text."""
         if graph == "streaming" and NETWORKS[name].kept == NOTHING:
             return "a whole window"
         row = self.timed.get((widths, name, backend, graph))
         if row is None or not row.samples.get("wall"):
             return MISSING
-        return f"{summary(row.samples['wall'])['p50_ms']:.1f}"
+        return f"{round(percentile(row.samples['wall'], 50), 4):.1f}"
 
     def value(self, widths: str, name: str, key: str, graph: str = "full") -> float | None:
         """Return a count of a network."""
@@ -70,126 +80,109 @@ class Found:
         return None if row is None else row.values[key]
 
     def memory_mb(self, widths: str, name: str, backend: str) -> str:
-        """Return the peak memory of a network in words."""
+        """Return the peak memory of a network as text."""
         row = self.memory.get((widths, name, backend))
         return MISSING if row is None else f"{row.values['peak_memory_mb']:.0f}"
 
 
 def tables(rows: Iterable[Row]) -> str:
-    """Return all tables and what they rest on."""
-    found = Found(rows)
-    budgets = sorted({iterations for iterations, _ in found.accuracy}, reverse=True)
-    texts = ["# CSTL and its neighbours", COMMANDS]
-    texts += [markdown(_side_by_side(found, iterations)) for iterations in budgets]
-    texts.append(markdown(_costs(found, COMMON)))
-    texts.append(markdown(_costs(found, PUBLISHED)))
-    texts.append("\n".join(f"- {line}" for line in _notes(found)))
+    """Return all tables and their basis."""
+    results = Results(rows)
+    budgets = sorted({iterations for iterations, _ in results.accuracy}, reverse=True)
+    texts = ["# CSTL and its peers", COMMANDS]
+    texts += [markdown(_side_by_side(results, iterations)) for iterations in budgets]
+    texts += [markdown(_costs(results, widths)) for widths in (COMMON, PUBLISHED)]
+    texts.append("\n".join(f"- {line}" for line in (*_notes(results), *CAVEATS)))
     return "\n\n".join(texts) + "\n"
 
 
-def _side_by_side(found: Found, iterations: int) -> Table:
-    columns = (
-        *("Network", "NM", "BG", "CL", "Mean", f"less {CSTL}"),
-        *("whole window, ms", "one more frame, ms", "memory, MB", "training, processor s"),
-    )
+def _side_by_side(results: Results, iterations: int) -> MetricsTable:
     lines = []
     for name in NETWORKS:
-        row = found.accuracy.get((iterations, name))
-        times = [found.p50_ms(COMMON, name, "onnxruntime", x) for x in ("full", "streaming")]
-        memory = found.memory_mb(COMMON, name, "onnxruntime")
+        row = results.accuracy.get((iterations, name))
+        times = [results.p50_ms(COMMON, name, "onnxruntime", x) for x in ("full", "streaming")]
+        memory = results.memory_mb(COMMON, name, "onnxruntime")
         spent = MISSING if row is None else f"{row.values['training_s']:.0f}"
-        lines.append((name, *_accuracies(found, row, iterations), *times, memory, spent))
+        lines.append((name, *_accuracies(results, row, iterations), *times, memory, spent))
     title = (
         f"Rank-1 across views (%) after {iterations:,} iterations, beside what an answer costs in "
         "ONNX Runtime; all at the common cost"
     )
-    return Table(title, columns, tuple(lines))
+    return MetricsTable(title, ACCURACY_COLUMNS, tuple(lines))
 
 
-def _accuracies(found: Found, row: Row | None, iterations: int) -> list[str]:
+def _accuracies(results: Results, row: Row | None, iterations: int) -> list[str]:
     if row is None:
         return [MISSING] * (len(CONDITIONS) + 1)
     cells = []
     for key in CONDITIONS:
         low, high = row.intervals[key]
         cells.append(f"{100 * row.values[key]:.1f} ({100 * low:.1f} to {100 * high:.1f})")
-    against = found.accuracy.get((iterations, CSTL))
-    return [*cells, "" if against is row else _difference(row, against)]
+    against = results.accuracy.get((iterations, CSTL))
+    if against is row:
+        return [*cells, ""]
+    gain = None if against is None else difference(row.details, against.details)
+    return [*cells, MISSING if gain is None else describe_difference(gain)]
 
 
-def _difference(row: Row, against: Row | None) -> str:
-    found = None if against is None else difference(row.details, against.details)
-    if found is None:
-        return MISSING
-    low, high = (100 * end for end in found["interval_95"])
-    said = "no difference" if found["verdict"] == "none" else found["verdict"]
-    return f"{100 * found['difference']:+.1f} ({low:+.1f} to {high:+.1f}): {said}"
-
-
-def _costs(found: Found, widths: str) -> Table:
-    columns = (
-        *("Network", "channels", "parameters", "multiply-adds, M", "of one more frame, M"),
-        *("kept per frame, KB", "eager PyTorch, ms", "ONNX Runtime, ms"),
-        *("one more frame, eager, ms", "one more frame, ONNX Runtime, ms"),
-        *("memory, eager, MB", "memory, ONNX Runtime, MB"),
-    )
-    lines = [(name, *_cost(found, widths, name)) for name in NETWORKS]
+def _costs(results: Results, widths: str) -> MetricsTable:
+    lines = tuple((name, *_cost(results, widths, name)) for name in NETWORKS)
     at = "the common cost" if widths == COMMON else "published widths"
-    return Table(f"What 30 frames cost at {at}", columns, tuple(lines))
+    return MetricsTable(f"What 30 frames cost at {at}", COST_COLUMNS, lines)
 
 
-def _cost(found: Found, widths: str, name: str) -> Sequence[str]:
+def _cost(results: Results, widths: str, name: str) -> Sequence[str]:
     network = NETWORKS[name]
     channels = network.widths if widths == COMMON else network.published_widths
-    parameters = found.value(widths, name, "parameters")
-    whole = found.value(widths, name, "multiply_adds")
-    further = found.value(widths, name, "multiply_adds", "streaming")
-    kept = found.value(widths, name, "kept_bytes_per_frame")
-    both = ("pytorch", "onnxruntime")
+    parameters = results.value(widths, name, "parameters")
+    kept = results.value(widths, name, "kept_bytes_per_frame")
+    further = results.value(widths, name, "multiply_adds", "streaming")
     return (
         "/".join(map(str, channels)),
         MISSING if parameters is None else f"{parameters:,.0f}",
-        MISSING if whole is None else f"{whole / 1e6:,.1f}",
-        "all"
-        if network.kept == NOTHING
-        else MISSING
-        if further is None
-        else f"{further / 1e6:,.1f}",
+        _millions(results.value(widths, name, "multiply_adds")),
+        "all" if network.kept == NOTHING else _millions(further),
         f"{kept / 1024:,.1f}" if kept else MISSING,
-        *(found.p50_ms(widths, name, backend, "full") for backend in both),
-        *(found.p50_ms(widths, name, backend, "streaming") for backend in both),
-        *(found.memory_mb(widths, name, backend) for backend in both),
-    )
+        *(results.p50_ms(widths, name, x, graph) for graph in ("full", "streaming")
+          for x in BACKENDS),
+        *(results.memory_mb(widths, name, backend) for backend in BACKENDS),
+    )  # fmt: skip
 
 
-def _notes(found: Found) -> list[str]:
-    lines = ["95 % intervals: bootstrap over people; differences are paired by person."]
-    if rows := list(found.accuracy.values()):
-        sampler, run = (rows[0].details["training"]["configuration"][x] for x in ("sampler", "run"))
-        lines.append(
+def _millions(value: float | None) -> str:
+    return MISSING if value is None else f"{value / 1e6:,.1f}"
+
+
+def _notes(results: Results) -> Iterator[str]:
+    yield "95 % intervals: bootstrap over people; differences are paired by person."
+    if rows := list(results.accuracy.values()):
+        details = rows[0].details
+        sampler, run, walkers = (
+            details["training"]["configuration"][x] for x in ("sampler", "run", "walkers")
+        )
+        yield (
             f"Trained alike: {sampler['people']}×{sampler['sequences']} sequences of "
             f"{sampler['frames']} frames, the same batches, Adam, one cosine schedule of learning "
             f"rates, moving average, {run['precision']}, seed {run['seed']}, {run['threads']} "
             "thread, first weights by one rule (not each author's own); triplet loss of each part, "
             "for CSTL the cross-entropy of its class head beside it. People: "
-            f"{rows[0].details['training']['configuration']['walkers']['people']} to train on; "
-            f"tested on {rows[0].details['people']} people of {rows[0].details['data']}."
+            f"{walkers['people']} to train on; tested on {details['people']} people of "
+            f"{details['data']}."
         )
-    for iterations in sorted({iterations for iterations, _ in found.accuracy}):
-        missing = [name for name in NETWORKS if (iterations, name) not in found.accuracy]
+    for iterations in sorted({iterations for iterations, _ in results.accuracy}):
+        missing = [name for name in NETWORKS if (iterations, name) not in results.accuracy]
         if missing:
-            lines.append(f"No figures after {iterations:,} iterations yet: {', '.join(missing)}.")
-    if rows := list(found.timed.values()):
-        machine = rows[-1].environment
-        lines.append(
-            f"Times: medians, batch 1, float32, {rows[-1].ran.threads if rows[-1].ran else MISSING}"
+            yield f"No figures after {iterations:,} iterations yet: {', '.join(missing)}."
+    if rows := list(results.timed.values()):
+        machine, ran = rows[-1].environment, rows[-1].ran
+        yield (
+            f"Times: medians, batch 1, float32, {ran.threads if ran else MISSING}"
             f" threads, all calls of a table in turn; {machine.get('cpu')}, {machine.get('cores')} "
             f"cores, {machine.get('vector')}, commit {machine.get('commit')}. Memory: of whole "
             "windows in a process of its own, over the loaded libraries. Weights are random here: "
             "they cost the same."
         )
-        lines.append(
+        yield (
             "One more frame: the trunk once, then the answer from what was kept of 30 frames. The "
             "package's own windows that slide are cheaper still for CSTL and are not used here."
         )
-    return [*lines, *CAVEATS]

@@ -1,8 +1,8 @@
-"""One loop that trains every network of the comparison alike.
+"""Training loop of the comparison: every network is trained alike.
 
 Batches, losses, optimiser, learning rates, precision and moving average are those of the package's
-own training; a network brings only its layers, and CSTL its class head. A killed run goes on from
-its last checkpoint. Letters: n sequences, s frames, p parts, d embedding dimensions.
+own training; a network brings only its layers, and CSTL its class head. A killed run resumes
+from its last checkpoint. Letters: n sequences, s frames, p parts, d embedding dimensions.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ SAVE_EVERY_S = 60.0
 
 
 def budget(iterations: int) -> TrainConfig:
-    """Return the one configuration of all trainings; its `model` section counts for nothing."""
+    """Return the configuration of all trainings; its `model` section is not used."""
     return load_config(TrainConfig, find_preset(SMALL), [f"run.iterations={iterations}"])
 
 
 def weights_of(root: Path, name: str, config: TrainConfig) -> Path:
-    """Return where the weights of a network's run are, in a folder of its own."""
+    """Return the path of a network's weights, in a folder of its own."""
     return root / f"{name.lower().replace(' ', '-')}-{config.run.iterations}" / WEIGHTS
 
 
@@ -48,12 +48,19 @@ def train(
     config: TrainConfig,
     data: Sequences,
     weights: Path,
-    tell: Callable[[str], None] = print,
+    progress: Callable[[str], None] = print,
 ) -> None:
     """Train a network to the end of its budget.
 
-    weights: to write at the end, beside the checkpoint; found there, nothing is trained
-    Raises ModelError at a loss that is not finite and for files that are damaged.
+    Args:
+        name: of the network
+        config: the common configuration
+        data: the people to train on
+        weights: file to write at the end, beside the checkpoint; where it is, nothing is trained
+        progress: takes a line every `run.log_every` iterations
+
+    Raises:
+        ModelError: at a loss that is not finite and for files that are damaged.
     """
     if weights.exists():
         return
@@ -71,9 +78,9 @@ def train(
         if run.iteration % config.run.log_every == 0:
             entropy = losses.cross_entropy
             classes = "" if entropy is None else f", classes {entropy:.3f}"
-            tell(
-                f"{name}: {run.iteration}/{total}, triplet {losses.triplet:.4f}{classes}, above zero "
-                f"{losses.nonzero:.3f}, {run.elapsed_s:.0f} processor seconds"
+            progress(
+                f"{name}: {run.iteration}/{total}, triplet {losses.triplet:.4f}{classes}, above "
+                f"zero {losses.nonzero:.3f}, {run.elapsed_s:.0f} processor seconds"
             )
         if run.elapsed_s - saved_s > SAVE_EVERY_S:
             save_run(resume, run)
@@ -96,23 +103,23 @@ def start(name: str, config: TrainConfig, data: Sequences) -> TrainingRun:
 
 
 def iterate(run: TrainingRun, step: TrainingStep, done: float) -> Losses:
-    """Train on one batch; `done` is the share of the budget that is spent. Return its losses."""
+    """Train on one batch, at `done` 0..1 of the budget; return its losses."""
     rate = learning_rate(run.config.optimiser, run.iteration, done)
     return step.iterate(iter([run.sampler.batch(run.iteration)]), rate)
 
 
-def told(path: Path) -> dict[str, Any]:
-    """Return what a file of weights says of its training; ModelError for a damaged file."""
+def training_record(path: Path) -> dict[str, Any]:
+    """Return the record of training in a file of weights; ModelError for a damaged file."""
     training: dict[str, Any] = json.loads(read_header(path)[0].get("training", "{}"))
     return training
 
 
 def load(name: str, path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Return a trained network for inference and what its file says of its training.
+    """Return a trained network for inference and the record of its training.
 
     Raises ModelError for a file that is damaged or of another network.
     """
-    training = told(path)
+    training = training_record(path)
     if training.get("network") != name:
         raise ModelError(
             f"{one_line(path)}: expected weights of {name}, got {training.get('network')}. Train "

@@ -13,14 +13,24 @@ PEERS = Path(__file__).parents[3] / "benchmarks" / "peers"
 WIDTHS = (4, 8, 8)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def torch():
-    return pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # networks this small only wait for a second one
+    yield torch
+    torch.set_num_threads(threads)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
+def _seed(torch):
+    """The seed of the weights."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
 def peers(torch):
-    """All modules by name; the seed of the weights is set."""
+    """All modules by name."""
     if "peers" not in sys.modules:
         spec = spec_from_file_location(
             "peers", PEERS / "__init__.py", submodule_search_locations=[str(PEERS)]
@@ -28,7 +38,6 @@ def peers(torch):
         sys.modules["peers"] = module_from_spec(spec)
         spec.loader.exec_module(sys.modules["peers"])
     names = [path.stem for path in PEERS.glob("*.py") if path.stem != "__init__"]
-    torch.manual_seed(0)
     return SimpleNamespace(**{name: importlib.import_module(f"peers.{name}") for name in names})
 
 

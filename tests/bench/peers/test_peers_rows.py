@@ -1,4 +1,6 @@
-"""How the neighbours are trained, embedded, measured and told of."""
+"""Rows of the peers: training, embedding, costs, and their Markdown tables."""
+
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from cstl_edge.bench.record import ModelUnderTest, Row
 FIGURES = ("rank1_nm", "rank1_bg", "rank1_cl", "rank1")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(torch):
     from cstl_edge.config import load_config
     from cstl_edge.training.presets import find_preset
@@ -18,9 +20,9 @@ def config(torch):
     return load_config(TrainConfig, find_preset("small"), [*TINY, "run.precision=float32"])
 
 
-@pytest.fixture
-def tiny_network(monkeypatch, peers):
-    """The registry with one network more, and windows of five frames."""
+@contextmanager
+def registered(peers):
+    """The registry with one network more, windows of five frames, no time to warm up."""
     made = peers.networks.Network(
         lambda _: peers.gaitpart.GaitPart((4, 4, 4), 3),
         lambda: peers.gaitpart.GaitPart((4, 8, 8), 3),
@@ -28,41 +30,55 @@ def tiny_network(monkeypatch, peers):
         (4, 8, 8),
         "part features",
     )
-    monkeypatch.setitem(peers.networks.NETWORKS, "tiny", made)
-    for module in (peers.running, peers.cost):
-        monkeypatch.setattr(module, "FRAMES", 5)
-    return "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(peers.networks.NETWORKS, "tiny", made)
+        patch.setattr(peers.cost, "WARM_UP_S", 0.0)
+        for module in (peers.running, peers.cost):
+            patch.setattr(module, "FRAMES", 5)
+        yield "tiny"
+
+
+@pytest.fixture
+def tiny_network(peers):
+    with registered(peers) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def trained(peers, config, tmp_path_factory):
+    """The weights of a whole training."""
+    weights = tmp_path_factory.mktemp("whole") / "w.safetensors"
+    with registered(peers) as name:
+        peers.training.train(name, config, Bars(), weights, lambda _: None)
+    return weights
 
 
 def test_a_killed_training_ends_with_the_same_weights(
-    monkeypatch, peers, config, tiny_network, tmp_path
+    monkeypatch, peers, config, tiny_network, trained, tmp_path
 ):
-    whole, killed = tmp_path / "whole" / "w.safetensors", tmp_path / "killed" / "w.safetensors"
-    peers.training.train(tiny_network, config, Bars(), whole, lambda _: None)
+    killed = tmp_path / "killed" / "w.safetensors"
 
-    def stop(said):
-        if "4/8" in said:
+    def stop(line):
+        if "4/8" in line:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(peers.training, "SAVE_EVERY_S", -1.0)
     with pytest.raises(KeyboardInterrupt):
         peers.training.train(tiny_network, config, Bars(), killed, stop)
     assert [path.name for path in killed.parent.iterdir()] == ["resume.safetensors"]
-    heard = []
-    peers.training.train(tiny_network, config, Bars(), killed, heard.append)
-    assert heard[0].startswith("tiny: 4/8")
+    lines = []
+    peers.training.train(tiny_network, config, Bars(), killed, lines.append)
+    assert lines[0].startswith("tiny: 4/8")
     assert [path.name for path in killed.parent.iterdir()] == [killed.name]
-    one, other = (peers.training.load(tiny_network, path) for path in (whole, killed))
+    one, other = (peers.training.load(tiny_network, path) for path in (trained, killed))
     assert one[1]["weights_sha256"] == other[1]["weights_sha256"]
     assert one[1]["iterations"] == 8
 
 
-def test_what_is_trained_is_not_trained_again(peers, config, tiny_network, tmp_path):
-    weights = tmp_path / "w.safetensors"
-    peers.training.train(tiny_network, config, Bars(), weights, lambda _: None)
-    heard = []
-    peers.training.train(tiny_network, config, Bars(), weights, heard.append)
-    assert not heard
+def test_a_finished_training_is_not_repeated(peers, config, tiny_network, trained):
+    lines = []
+    peers.training.train(tiny_network, config, Bars(), trained, lines.append)
+    assert not lines
 
 
 def test_every_network_sees_the_same_batches_from_the_same_rates(peers, config):
@@ -74,13 +90,11 @@ def test_every_network_sees_the_same_batches_from_the_same_rates(peers, config):
     assert [run.model.config.classes for run in runs[:2]] == [8, 0]  # CSTL, and without SSFL
 
 
-def test_weights_of_another_network_are_refused(peers, config, tiny_network, tmp_path):
+def test_weights_of_another_network_are_refused(peers, trained):
     from cstl_edge.errors import ModelError
 
-    weights = tmp_path / "w.safetensors"
-    peers.training.train(tiny_network, config, Bars(), weights, lambda _: None)
     with pytest.raises(ModelError, match="expected weights of GaitSet, got tiny"):
-        peers.training.load("GaitSet", weights)
+        peers.training.load("GaitSet", trained)
 
 
 def test_shorter_sequences_are_embedded_without_their_padding(peers, tiny, walk):
@@ -129,11 +143,11 @@ def test_memory_that_a_network_touches_is_found(peers):
         held.append(np.ones(size_mb << 20, np.uint8))
         held.clear()
 
-    peak = peers.memory.peak_of(lambda: use(64))
+    peak = peers.cost.peak_of(lambda: use(64))
     if peak is None:
         pytest.skip("this system tells no peak of a process")
     assert 60 < peak < 80
-    assert peers.memory.peak_of(lambda: None) < 4
+    assert peers.cost.peak_of(lambda: None) < 4
 
 
 def accuracy_row(name, share, iterations=1000):
