@@ -58,14 +58,14 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     A file that may only be read is opened for reading. Raises GalleryError for any other file, a
     damaged one and one of a newer version; none of them is changed.
     """
-    with storage(path):
+    with explained_errors(path):
         _prepare_file(path, create)
         writable = os.access(path, os.W_OK)
         database = sqlite3.connect(
             path.absolute().as_uri() + ("?mode=rw" if writable else _read_only(path)),
             uri=True,
             timeout=BUSY_TIMEOUT_S,
-            isolation_level=None,  # no implicit transactions: `writing` begins them
+            isolation_level=None,  # no implicit transactions: `write_transaction` begins them
             check_same_thread=False,  # the owner holds a lock
         )
         try:
@@ -79,7 +79,7 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def storage(path: Path) -> Iterator[None]:
+def explained_errors(path: Path) -> Iterator[None]:
     """Turn errors of SQLite and of the file system into GalleryError with a remedy."""
     try:
         yield
@@ -93,7 +93,7 @@ def storage(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def write_transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Hold the write lock for one change: all of it is stored durably, or none."""
     database.execute("BEGIN IMMEDIATE")  # waits for other writers, up to BUSY_TIMEOUT_S
     try:
@@ -175,7 +175,7 @@ def _configure(database: sqlite3.Connection, path: Path) -> None:
         )
     database.execute("PRAGMA synchronous = FULL")
     if _is_new(database):
-        with writing(database):
+        with write_transaction(database):
             if _is_new(database):  # checked again: another process may have been first
                 for statement in _SCHEMA:
                     database.execute(statement)

@@ -77,7 +77,7 @@ class GalleryStore:
 
     def close(self) -> None:
         """Close the file; the last process to do so folds the log into it."""
-        with database.storage(self.path):
+        with database.explained_errors(self.path):
             self._database.close()
 
     def version(self) -> int:
@@ -138,7 +138,7 @@ class GalleryStore:
 
     def people(self, name: str | None = None) -> tuple[EnrolledPerson, ...]:
         """Return everybody in order of name, or only who has this name (in any case)."""
-        with database.storage(self.path):
+        with database.explained_errors(self.path):
             rows = self._database.execute(
                 "SELECT name, people.created_utc, expires_utc, weights_sha256,"
                 " enrolments.created_utc, consent, count(templates.id) FROM people"
@@ -195,7 +195,7 @@ class GalleryStore:
             self.version(),
             utc_timestamp(self.clock()),
         )  # a change after this is read twice
-        with database.storage(self.path), self._reading() as db:
+        with database.explained_errors(self.path), self._reading() as db:
             model_id = self.model_id()
             people = db.execute(
                 "SELECT name, expires_utc, count(*)" + _TEMPLATES + " GROUP BY people.id"
@@ -248,16 +248,16 @@ class GalleryStore:
         return int(row[0])
 
     def _fetch_one(self, query: str, *values: str) -> Any:
-        with database.storage(self.path):
+        with database.explained_errors(self.path):
             return self._database.execute(query, values).fetchone()
 
     def _truncate_log(self) -> None:
-        with database.storage(self.path):
+        with database.explained_errors(self.path):
             database.truncate_log(self._database, self.path)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with database.storage(self.path), database.writing(self._database) as db:
+        with database.explained_errors(self.path), database.write_transaction(self._database) as db:
             yield db
 
     @contextlib.contextmanager

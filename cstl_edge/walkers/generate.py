@@ -50,7 +50,7 @@ __all__ = [
 
 
 def person(seed: int, *, body_seed: int | None = None) -> Person:
-    """Draw a person; a common `body_seed` gives people with several gaits one body."""
+    """Draw a person; people of the same `body_seed` share a body and differ in gait."""
     return make_person(seed, seed if body_seed is None else body_seed)
 
 

@@ -83,7 +83,10 @@ class LayoutMismatch(Exception):
 
 @dataclass(frozen=True)
 class Layout:
-    """How a dataset lies on disk, and what its images are."""
+    """Arrangement of a dataset on disk, and properties of its images.
+
+    Worker processes get it by pickle, so `list_recordings` is a function of a module.
+    """
 
     title: str
     pattern: str  # of its paths, as a message shows it
