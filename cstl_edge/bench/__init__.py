@@ -1,5 +1,6 @@
-"""The benchmark suite: how fast, at what power, how accurate, how near to what the machine can do.
+"""The benchmark suite: speed, power, accuracy, and nearness to the limits of the machine.
 
-`record` is what a result is, `context` what every scenario is given; each scenario is one module
-with a function `rows(context)`. Letters as in the package: n sequences, s frames, p parts.
+`record` defines rows of results, `context` the input of every scenario; `scenarios.open` lists the
+scenarios, each a module with a function `rows(context)`. Letters as in the package: n sequences,
+s frames, p parts.
 """

@@ -12,7 +12,7 @@ from cstl_edge.bench.record import ModelUnderTest, Row
 
 @dataclass(frozen=True)
 class Budget:
-    """How long and how often things are measured."""
+    """Durations and counts of measurements."""
 
     warm_up_s: float = 0.2
     seconds: float = 0.6

@@ -17,7 +17,7 @@ BLOCK = 4  # pixels of a side: silhouettes have areas, not grains
 def walk(frames: int, size: tuple[int, int]) -> tuple[Silhouettes, str]:
     """Return silhouettes uint8 [s, h, w], and a description of them.
 
-    Where Walkers are not made, in that size or without cv2, they are coarse random blocks. INT8 was
+    Without cv2, or in a size in which Walkers are not made, they are coarse random blocks. INT8 was
     calibrated on people, so its answers on blocks are further off.
     """
     try:

@@ -1,7 +1,7 @@
 """Read the exports of NVIDIA's trtexec as rows, and compare ours with them stage by stage.
 
 `--exportTimes` gives one object per query: stamps (`startComputeMs`, ...) and durations (`h2dMs`,
-`computeMs`, `d2hMs`, `latencyMs`, their sum). TensorRT 7 says `in` and `out` for `h2d` and `d2h`,
+`computeMs`, `d2hMs`, `latencyMs`, their sum). TensorRT 7 writes `in` and `out` for `h2d` and `d2h`,
 and has no stamps of the enqueue. `--exportProfile` gives `{"count": runs}` and then one object per
 layer: `timeMs` over all runs, `averageMs`, `percentage`, from 8.4 on `medianMs`. Warm-up is in
 neither. Facts from `samples/common/sampleReporting.cpp` of TensorRT 7.0 to 11.1.
@@ -149,7 +149,7 @@ class StageComparison:
 def compare_stages(ours: Row, theirs: Row) -> list[StageComparison]:
     """Compare our times of an engine with trtexec's, stage by stage (DataError: none in common).
 
-    Our `latency` is made as theirs is: the sum of both copies and the computation of each sample.
+    Our `latency` is computed like theirs: the sum of both copies and the computation per sample.
     """
     mine = _comparable(ours.samples)
     both = [stage for stage in STAGES if mine.get(stage) and theirs.samples.get(stage)]

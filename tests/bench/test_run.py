@@ -1,6 +1,5 @@
 """One call of the suite: choices, rows that are written at once, failures that leave a row."""
 
-import json
 import shutil
 import sys
 import types
@@ -8,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cstl_edge.bench import model_under_test, run
+from cstl_edge.bench import run
 from cstl_edge.bench.context import DEFAULT, FULL, SHORT
 from cstl_edge.bench.record import Case, Row, read_rows
-from cstl_edge.errors import BackendUnavailable, ConfigError, ExportError, ModelError
+from cstl_edge.errors import BackendUnavailable, ConfigError, ModelError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -107,66 +106,6 @@ def test_without_the_exporter_the_shipped_graphs_are_measured(monkeypatch, tmp_p
     assert "cstl-edge[export]" in told[0]
 
 
-@pytest.fixture
-def exporter(monkeypatch, tmp_path):
-    """Let an export be a copy of the golden one; refusing the precisions that a test names."""
-    pytest.importorskip("torch", reason="needs torch")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    calls, refused = [], set()
-
-    def export(weights, folder, precisions, gather, progress):
-        calls.append(precisions)
-        if refused & {*precisions}:
-            raise ExportError(f"{refused}: the gate is closed")
-        shutil.copytree(GOLDEN / "tiny_reduced", folder)
-
-    monkeypatch.setattr("cstl_edge.export.export_model.export_model", export)
-    return types.SimpleNamespace(calls=calls, refused=refused)
-
-
-def test_an_export_is_made_once_and_kept(exporter):
-    weights = GOLDEN / "tiny.safetensors"
-    folder = model_under_test.export_once(weights, quiet)
-    assert model_under_test.export_once(weights, quiet) == folder
-    assert exporter.calls == [("float32", "fp16", "int8")]
-    manifest, graphs = model_under_test.read_export(folder)
-    assert {"frames.int8.onnx", "full.fp16.onnx", "full.onnx"} <= {*graphs}
-    kept = json.loads((GOLDEN / "tiny" / "manifest.json").read_text())["impostors"]
-    assert json.loads((folder / "manifest.json").read_text())["impostors"] == kept
-    assert model_under_test.graph_files(manifest, "int8", "full") == [
-        "frames.int8.onnx",
-        "head.onnx",
-    ]
-
-
-def test_a_precision_whose_gate_is_closed_is_left_out_and_told(exporter):
-    exporter.refused.add("int8")
-    told = []
-    model_under_test.export_once(GOLDEN / "tiny.safetensors", told.append)
-    assert exporter.calls[1:] == [("float32", "fp16")]
-    assert "the gate is closed" in told[1]
-
-
-def test_a_refused_float32_is_an_error(exporter):
-    exporter.refused.add("float32")
-    with pytest.raises(ExportError):
-        model_under_test.export_once(GOLDEN / "tiny.safetensors", quiet)
-
-
-def test_random_weights_are_always_the_same(monkeypatch, tmp_path):
-    pytest.importorskip("torch", reason="needs torch")
-    from cstl_edge.checkpoint.weights import read_header
-
-    found = []
-    for place in ("one", "two"):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
-        path = model_under_test.random_checkpoint(
-            {"widths": [4, 8, 16, 16], "parts": 4, "embedding": 8}
-        )
-        found.append(read_header(path)[0]["weights_sha256"])
-    assert found[0] == found[1]
-
-
 def test_every_row_is_written_before_the_next_is_made(plain, scenarios, tmp_path):
     out = tmp_path / "deep" / "rows.jsonl"
 
@@ -209,10 +148,3 @@ def test_when_nothing_was_measured_the_reason_is_told(plain, scenarios, tmp_path
     scenarios(graph=lambda context: iter([row_of(context, "graph", wall=(), skipped="no GPU")]))
     with pytest.raises(BackendUnavailable, match="nothing was measured: no GPU"):
         list(run.run(plain, ["graph"], tmp_path / "rows.jsonl"))
-
-
-def test_all_scenarios_are_here():
-    from importlib import import_module
-
-    for name in run.SCENARIOS:
-        assert callable(import_module(f"cstl_edge.bench.scenarios.{name}").rows)

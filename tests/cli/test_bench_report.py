@@ -1,6 +1,6 @@
 """`cstl-edge bench report` from files to files, and what it says where something is missing."""
 
-import importlib.util
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -51,16 +51,17 @@ def test_what_cannot_be_done_is_one_line_with_its_code(results, words, code):
 
 
 @needs_bench
-def test_the_script_does_the_same(results, tmp_path, capsys):
-    path = Path(__file__).parents[2] / "benchmarks" / "report.py"
-    spec = importlib.util.spec_from_file_location("bench_report_script", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert script.main([str(results), "-o", str(tmp_path / "x.html")]) == 0
-    assert script.main([str(tmp_path / "gone.jsonl")]) == 3
-    told = capsys.readouterr()
-    assert told.out == f"{tmp_path / 'x.html'}\n"
-    assert told.err.startswith("error: ")
+def test_the_script_does_the_same(results, tmp_path, capsys, monkeypatch):
+    script = Path(__file__).parents[2] / "benchmarks" / "report.py"
+    page = tmp_path / "x.html"
+    for words, code in (([results, "-o", page], 0), ([tmp_path / "gone.jsonl"], 3)):
+        monkeypatch.setattr(sys, "argv", [str(script), *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(script), run_name="__main__")
+        assert (end.value.code or 0) == code
+    out, err = capsys.readouterr()
+    assert out == f"{page}\n"
+    assert err.startswith("error: ")
 
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2", "scipy"])

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Bundles of results from Jetson boards: packing, anonymising, reading."""

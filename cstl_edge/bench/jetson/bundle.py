@@ -7,8 +7,8 @@
     path = pack_bundle(file, board, doctor.report())  # cstl-edge-bench-<board>-<utc>.zip
 
 Nothing of the board is changed: its power mode and clocks are read, there is no option that sets
-them. The file holds no names, addresses, paths or serial numbers (`anonymize`). None of this has run
-on a board: it is tested on trees of files laid out like theirs.
+them. The file holds no names, addresses, paths or serial numbers (`anonymize`). None of this has
+run on a board: it is tested on trees of files laid out like theirs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Read a bundle that the owner of a Jetson sent (`jetson.bundle`). It is not trusted.
 
 Nothing is unpacked beside anything: members are read into memory, each up to a limit whatever its
-header says, and only those that are expected.
+header claims, and only those that are expected.
 """
 
 from __future__ import annotations

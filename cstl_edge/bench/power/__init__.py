@@ -1,1 +1,1 @@
-"""TODO."""
+"""Power meters, their recordings, and the workloads that run under them."""

@@ -195,7 +195,7 @@ def _fold_sizes(model: onnx.ModelProto, known: Mapping[str, Any]) -> set[str]:
         for tensor in model.graph.initializer
         if math.prod(tensor.dims) <= SMALL
     }
-    kept: list[onnx.NodeProto] = []
+    remaining: list[onnx.NodeProto] = []
     folded: list[str] = []
     sized: set[str] = set()
     for node in model.graph.node:
@@ -205,14 +205,14 @@ def _fold_sizes(model: onnx.ModelProto, known: Mapping[str, Any]) -> set[str]:
             feed = {name: values[name] for name in node.input if name}
             outputs = ReferenceEvaluator(node).run(None, feed)
         else:
-            kept.append(node)
+            remaining.append(node)
             continue
         values |= zip(node.output, outputs, strict=True)
         folded += node.output
         if node.op_type == "Shape" or sized & set(node.input):
             sized.update(node.output)
     del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model.graph.node.extend(remaining)
     tensors = (numpy_helper.from_array(np.asarray(values[name]), name) for name in folded)
     model.graph.initializer.extend(tensors)
     return sized

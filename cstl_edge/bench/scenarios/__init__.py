@@ -1,1 +1,1 @@
-"""TODO."""
+"""Scenarios of the benchmark suite; `open` holds their table."""

@@ -89,7 +89,7 @@ def rows(context: Context) -> Iterator[Row]:
 
 
 def walkers_set(context: Context) -> ShardedSequences:
-    """Make the Walkers, or find them made (ConfigError where they cannot be)."""
+    """Return the Walkers, generated where they are not cached (ConfigError where impossible)."""
     if context.model.size not in SIZES:
         raise ConfigError(
             f"expected silhouettes of {' or '.join(map(str, SIZES))}, as Walkers are made; this "

@@ -114,9 +114,15 @@ def result_name(segmenter: str) -> str:
 
 
 def climb(holds: Callable[[int], bool], levels: Sequence[int], first: int, tries: int) -> int:
-    """Return the largest of the levels that holds, 0 for none, as far as so many tries tell.
+    """Return the largest level that was seen to hold, 0 for none.
 
-    From `first` upwards while they hold, or downwards until one does.
+    The search goes from `first` upwards while levels hold, or downwards until one does.
+
+    Args:
+        holds: whether a level holds
+        levels: ascending
+        first: level to begin with
+        tries: most levels tried
     """
     place = levels.index(first)
     up = holds(levels[place])

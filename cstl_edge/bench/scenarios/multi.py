@@ -146,7 +146,7 @@ def search(
     The first guess is raised or lowered, ever faster, until one number holds and one does not; what
     lies between is halved until it is within `step` of the number, or after `most_tries`. A number
     fails when it is late throughout, or twice for a moment: one hiccup of the machine is no
-    failure. The number found must hold in a run CONFIRM times as long, else it is lowered, ever
+    failure. The resulting number must hold in a run CONFIRM times as long, else it is lowered, ever
     faster, until one does. That is the last trial.
 
     Args:

@@ -40,7 +40,7 @@ CASES = {
     "head": ((1, WINDOW), (2, WINDOW), (1, 2 * WINDOW)),
     "full": ((1, WINDOW), (2, WINDOW), (1, 2 * WINDOW)),
 }
-"""Batch and frames: as few as tell how a cost grows."""
+"""Batch and frames: as few as determine how a cost grows."""
 KERNEL_SHARE = 0.3
 """Of the seconds of a row: there are about fifteen kernels."""
 

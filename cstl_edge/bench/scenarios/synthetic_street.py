@@ -1,7 +1,7 @@
 """A street of synthetic walkers as a camera would send it, drawn before anything is measured.
 
 `synthetic://N` lets walkers enter some seconds apart, so that two or three are in view however
-large N is. Here all N enter within `ENTER_S` and cross at the same time: N says how many the
+large N is. Here all N enter within `ENTER_S` and cross at the same time: N is the number that the
 pipeline has to follow at once.
 """
 
@@ -41,7 +41,7 @@ def draw_street(walkers: int, seconds: float = EMPTY_S + CROSSING_S) -> list[Ima
 
 
 def street_uri(walkers: int) -> str:
-    """Return what results call this source."""
+    """Return the URI of the street in results."""
     return f"synthetic://{walkers}, crossing together, 640x360"
 
 
@@ -51,7 +51,7 @@ def paced_source(images: Sequence[Image], name: str) -> LiveSource:
 
 
 class PacedCamera:
-    """A capture (`source_live.Capture`) that hands out pictures from memory."""
+    """A capture (`sources.stream.Capture`) that paces pictures from memory like a camera."""
 
     def __init__(self, images: Sequence[Image], fps: float) -> None:
         self.fps = fps
@@ -75,8 +75,8 @@ class PacedCamera:
         return self._images[self._count - 1].copy()  # a frame belongs to its receiver
 
     def stop(self) -> None:
-        """Wake whoever reads."""
+        """Wake a waiting `read`."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: nothing is open."""
