@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,10 @@ from cstl_edge.cli.options import (
     Threshold,
 )
 from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
+
+if TYPE_CHECKING:
+    from cstl_edge.live.pipeline.options import PipelineOptions
+    from cstl_edge.runtime.base import Encoder
 
 people = typer.Typer(help="List, show or remove the people of a gallery.", no_args_is_help=True)
 
@@ -129,13 +133,15 @@ def remove_person(
     remove_from_gallery(name, gallery, json)
 
 
-def _load(model: Path | None, backend: str) -> Any:
+def _load(model: Path | None, backend: str) -> Encoder:
     from cstl_edge.runtime import load
 
     return load(model, backend)
 
 
-def _pipeline(segmenter: str, fpir: float = 0.01, threshold: float | None = None) -> Any:
+def _pipeline(
+    segmenter: str, fpir: float = 0.01, threshold: float | None = None
+) -> PipelineOptions:
     from cstl_edge.live.pipeline.options import PipelineOptions
 
     return PipelineOptions(segmenter=segmenter, fpir=fpir, threshold=threshold)

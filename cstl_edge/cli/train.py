@@ -44,7 +44,7 @@ def train(
 ) -> None:
     """Train a network; Ctrl-C ends it with a checkpoint. Several GPUs: by torchrun.
 
-    torchrun --nproc-per-node 4 -m cstl_edge.cli.app train CONFIG …
+    torchrun --nproc-per-node 4 -m cstl_edge.cli train CONFIG …
     """
     from cstl_edge.cli.console import needs_torch, print_result
 

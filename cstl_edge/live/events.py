@@ -26,7 +26,7 @@ from cstl_edge.live.tracking.walk_filter import Reason
 if TYPE_CHECKING:
     from cstl_edge.gallery.match import Decision
 
-SCHEMA = 2
+SCHEMA: Literal[2] = 2
 MAX_DIGITS = 4  # decimal places of numbers in the JSON
 MODEL_DIGITS = 12  # of a model's sha256
 

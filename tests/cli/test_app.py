@@ -16,6 +16,8 @@ from event_schema import violations
 from PIL import Image
 from short_walk import write_short_walk
 
+from cstl_edge.registry import Entry
+from cstl_edge.runtime.load import BACKENDS
 from cstl_edge.walkers import generate
 
 ASSETS = Path(str(files("cstl_edge") / "assets"))
@@ -89,6 +91,15 @@ def test_modules_run_the_command_line(module):
     command = [sys.executable, "-m", module, "--version"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.startswith("cstl-edge ")
+
+
+@pytest.mark.parametrize("verb", ["live", "enroll", "identify", "eval", "figure tsne"])
+def test_help_reads_the_table_of_backends(verb, monkeypatch):
+    monkeypatch.setitem(BACKENDS.entries, "mine", Entry("my_backend:load", "of a test"))
+    words = " ".join(call(*verb.split(), "--help").stdout.split())
+    for name in BACKENDS:
+        assert f"{name} (" in words
+    assert "mine (of a test)" in words
 
 
 def test_help_loads_nothing_heavy():
