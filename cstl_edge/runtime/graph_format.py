@@ -24,7 +24,16 @@ Signature = dict[str, tuple[str, tuple[int | None, ...]]]
 
 
 def check_graph(name: str, data: bytes, shape: Shape) -> None:
-    """Refuse a graph that is not one of ours: opset, operators, signature, weights (ModelError)."""
+    """Refuse a graph that is not one of ours: opset, operators, signature, weights.
+
+    Args:
+        name: of the file, which says what graph it must be
+        data: bytes of the file
+        shape: of the manifest
+
+    Raises:
+        ModelError: what was expected and what the graph has
+    """
     import onnx
 
     try:
@@ -45,9 +54,9 @@ def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
     They do not depend on the precision: `frames.int8.onnx` has those of `frames.onnx`.
     """
     lengths = ("INT32", (None,))
-    answers: Signature = {"embedding": ("FLOAT", (None, shape.parts, shape.embedding))}
+    embedded: Signature = {"embedding": ("FLOAT", (None, shape.parts, shape.embedding))}
     if shape.salient:
-        answers["salient_frames"] = ("INT32", (None, shape.parts))
+        embedded["salient_frames"] = ("INT32", (None, shape.parts))
     features, c = (shape.parts, shape.channels), shape.channels
     kept: Signature = {
         f"kept_{name}": ("FLOAT", (None, shape.parts, None, width))
@@ -64,18 +73,18 @@ def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
         ),
         "head": (
             {"features": ("FLOAT", (None, None, *features)), "lengths": lengths},
-            answers,
+            embedded,
         ),
         "full": (
             {"silhouettes": ("UINT8", (None, None, *shape.size)), "lengths": lengths},
-            answers,
+            embedded,
         ),
         "taps": ({"features": rows(c)}, {"taps": rows(7 * c), "gates": rows(2 * c)}),
         "mix": (
             {"features": rows(c), "sums": rows(c)},
             {"logits": rows(3 * c), "judged": rows(shape.hidden)},
         ),
-        "slide": ({**kept, "slots": ("INT64", (None, None))}, answers),
+        "slide": ({**kept, "slots": ("INT64", (None, None))}, embedded),
     }
     graph = graph_of(name)
     if graph not in known:
@@ -148,14 +157,14 @@ def _check_values(
     """Compare names, types and sizes of the inputs or outputs with what we export."""
     from onnx import TensorProto
 
-    found: Signature = {}
+    actual: Signature = {}
     for value in values:
         tensor = value.type.tensor_type
         kind = TensorProto.DataType.Name(tensor.elem_type)
         sizes = (d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
-        found[value.name] = (kind, tuple(sizes))
-    if found != expected:
-        raise ModelError(f"{name}: expected {side} {expected}; got {one_line(found)}")
+        actual[value.name] = (kind, tuple(sizes))
+    if actual != expected:
+        raise ModelError(f"{name}: expected {side} {expected}; got {one_line(actual)}")
 
 
 def _nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -173,12 +182,12 @@ def _nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 def _tensors(node: onnx.NodeProto) -> list[onnx.TensorProto]:
     """Return the tensors that a node carries in its attributes, those of its branches too."""
-    found = []
+    tensors = []
     for attribute in node.attribute:
         sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
-        found += [attribute.t, *attribute.tensors]
-        found += [part for s in sparse for part in (s.values, s.indices)]
+        tensors += [attribute.t, *attribute.tensors]
+        tensors += [part for s in sparse for part in (s.values, s.indices)]
         for graph in (attribute.g, *attribute.graphs):
-            found += graph.initializer
-            found += [p for s in graph.sparse_initializer for p in (s.values, s.indices)]
-    return found
+            tensors += graph.initializer
+            tensors += [p for s in graph.sparse_initializer for p in (s.values, s.indices)]
+    return tensors

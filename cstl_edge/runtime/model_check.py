@@ -38,7 +38,16 @@ SHIPPED_SHA256: frozenset[str] = frozenset(
 
 
 def checked_graphs(folder: Path, manifest: Manifest, names: Iterable[str]) -> dict[str, bytes]:
-    """Return the bytes of the named graphs of `folder`, all checked (ModelError)."""
+    """Return the bytes of the named graphs of a folder, all checked.
+
+    Args:
+        folder: an exported model
+        manifest: of the folder
+        names: file names
+
+    Raises:
+        ModelError: a file is missing, changed or refused
+    """
     graphs = {name: _verified(folder, manifest, name) for name in names}
     if not all(manifest.files[name] in SHIPPED_SHA256 for name in graphs):
         probe(graphs, manifest.shape)
@@ -53,17 +62,26 @@ def _verified(folder: Path, manifest: Manifest, name: str) -> bytes:
             f"got {', '.join(manifest.files)}. Export the model again"
         )
     data = read_file(folder / name, MAX_GRAPH_BYTES)
-    found = hashlib.sha256(data).hexdigest()
-    if found != manifest.files[name]:
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != manifest.files[name]:
         raise ModelError(
             f"{one_line(folder / name)}: expected sha256 {manifest.files[name][:12]}… as in the "
-            f"manifest; got {found[:12]}…. The file was changed or damaged: export the model again"
+            f"manifest; got {sha256[:12]}…. The file was changed or damaged: export the model again"
         )
     return data
 
 
 def probe(graphs: Mapping[str, bytes], shape: Shape, timeout_s: float = PROBE_TIMEOUT_S) -> None:
-    """Check, open and run graphs in a child process; ModelError when it complains or dies."""
+    """Check, open and run graphs in a child process.
+
+    Args:
+        graphs: bytes by file name
+        shape: of the manifest
+        timeout_s: of the child process [s]
+
+    Raises:
+        ModelError: the child refuses a graph, dies or takes too long
+    """
     if not sys.executable:
         raise ModelError("cannot check the model: this Python does not know its own executable")
     header = {
@@ -71,7 +89,7 @@ def probe(graphs: Mapping[str, bytes], shape: Shape, timeout_s: float = PROBE_TI
         "graphs": {name: len(data) for name, data in graphs.items()},
     }
     message = json.dumps(header).encode() + b"\n" + b"".join(graphs.values())
-    root = Path(__file__).parents[2]  # where `-m` finds this package, and no one else's
+    root = Path(__file__).parents[2]  # where `-m` finds this package and no other
     try:
         done = subprocess.run(
             [sys.executable, "-m", "cstl_edge.runtime.model_probe"],

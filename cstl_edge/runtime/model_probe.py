@@ -28,7 +28,7 @@ def main() -> int:
     header = json.loads(sys.stdin.buffer.readline())
     shape = Shape.model_validate(header["shape"])
     graphs = {name: sys.stdin.buffer.read(size) for name, size in header["graphs"].items()}
-    # Native libraries write to descriptor 1 as they please; the verdict must stand there alone.
+    # Native libraries write to descriptor 1 as they please; the verdict must be alone there.
     verdict = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
@@ -36,7 +36,7 @@ def main() -> int:
         word = "ok"
     except ModelError as err:
         word = one_line(err, 400)
-    except Exception as err:  # whatever a runtime says of a hostile file is a verdict
+    except Exception as err:  # any message of a runtime about a hostile file is a verdict
         word = one_line(f"{type(err).__name__}: {err}", 400)
     verdict.write(word + "\n")
     verdict.flush()

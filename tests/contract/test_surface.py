@@ -16,7 +16,7 @@ from standin_cuda import Device, bindings
 import cstl_edge
 
 ROOT = Path(cstl_edge.__file__).parent
-SOURCES = [*ROOT.glob("runtime/trt*.py"), *ROOT.glob("export/engine*.py")]
+SOURCES = [*ROOT.glob("runtime/tensorrt/*.py"), *ROOT.glob("export/tensorrt/*.py")]
 RTX_ONLY = {"ComputeCapability"}  # TensorRT-RTX alone; its real builder runs in tests/export
 
 
@@ -70,7 +70,7 @@ def chains(path):
             yield words
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parts[-3]}.{path.stem}")
 def test_what_the_sources_name_is_in_the_table(path):
     known = called()
     classes = {name.split(".")[0] for name in known}
@@ -84,6 +84,10 @@ def test_what_the_sources_name_is_in_the_table(path):
         assert words[0] in classes, f"{path.name}: trt.{'.'.join(words)}"
         if len(words) > 1 and not words[1].startswith("__"):
             assert ".".join(words[:2]) in known, f"{path.name}: trt.{'.'.join(words)}"
+
+
+def test_the_sources_call_tensorrt():
+    assert {words[0] for path in SOURCES for words in chains(path)} >= {"Runtime", "Builder"}
 
 
 def test_the_stand_in_has_nothing_that_is_not_in_the_table():

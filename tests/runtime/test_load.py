@@ -1,4 +1,4 @@
-"""Inputs of an encoder are checked, `load` chooses only in `auto`, a backend is a line of a table."""
+"""Inputs of an encoder are checked, `auto` alone chooses, a backend is a line of a table."""
 
 import json
 import sys
@@ -122,6 +122,11 @@ def test_cores_are_counted_within_reason():
 def test_a_wrong_backend_has_a_guess(tmp_path):
     with pytest.raises(ConfigError, match="got 'onnx-runtime'; did you mean onnxruntime"):
         load(tmp_path, backend="onnx-runtime")
+
+
+def test_the_help_of_verbs_names_every_backend():
+    shown = call("live", "--help").stdout
+    assert all(name in shown for name in BACKENDS)
 
 
 MINE = """

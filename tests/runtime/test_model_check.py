@@ -12,6 +12,8 @@ from cstl_edge.runtime import load, model_check
 from cstl_edge.runtime.base import model_folder
 from cstl_edge.runtime.manifest import read_manifest
 
+SHIPPED = model_check.SHIPPED_SHA256
+
 
 def point_outside(tensor):
     tensor.ClearField("raw_data")
@@ -58,7 +60,11 @@ def test_the_full_graph_is_not_needed(folder):
     load(folder).close()
 
 
-def test_a_sealed_graph_from_outside_is_judged_in_a_child(folder, reseal):
+def test_ours_pass_in_a_child(untrusted, folder):
+    load(folder, threads=1).close()
+
+
+def test_a_sealed_graph_from_outside_is_checked_in_a_child(folder, reseal):
     model = onnx.load(folder / "head.onnx")
     point_outside(weight(model))
     reseal(folder, "head.onnx", model.SerializeToString())
@@ -79,7 +85,7 @@ def test_outputs_that_are_not_finite_are_found_by_running(folder, reseal):
         load(folder)
 
 
-def test_a_child_that_dies_takes_nobody_with_it(folder, tmp_path, monkeypatch):
+def test_a_child_that_dies_takes_nobody_with_it(untrusted, folder, tmp_path, monkeypatch):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nkill -ABRT $$\n")  # what ONNX Runtime 1.23 does on mutated files
     python.chmod(0o755)
@@ -124,4 +130,4 @@ def test_the_shipped_model_stands_in_the_code():
         files = read_manifest(model_folder(None)).files
     except ModelError as err:
         pytest.skip(str(err))
-    assert set(files.values()) <= model_check.SHIPPED_SHA256
+    assert set(files.values()) <= SHIPPED

@@ -179,14 +179,14 @@ def _function(model: Cstl, graph: str) -> Callable[..., Any]:
     from cstl_edge.model.incremental_head import Mix, Slide, Taps
 
     if graph in ("taps", "mix", "slide"):
-        cut: Callable[..., Any] = {"taps": Taps, "mix": Mix, "slide": Slide}[graph](model)
-        return cut
-    parts: dict[str, Callable[..., Any]] = {
+        module: Callable[..., Any] = {"taps": Taps, "mix": Mix, "slide": Slide}[graph](model)
+        return module
+    functions: dict[str, Callable[..., Any]] = {
         "frames": model.frame_features,
         "head": model.head,
         "full": model.forward,
     }
-    return parts[graph]
+    return functions[graph]
 
 
 def _impostors(path: Path, weights_sha256: str) -> Mapping[str, Any] | None:

@@ -116,7 +116,7 @@ class BindingsBuffers:
         return float(self._call("cudaEventElapsedTime", first, second))
 
     def close(self) -> None:
-        """Give everything back; a GPU that is gone has nothing to be given back to."""
+        """Give everything back, as far as the GPU is still there."""
         free, self._stream = self._stream, None
         if free is None:
             return
@@ -132,7 +132,7 @@ class BindingsBuffers:
         self._graphs, self._events, self._device, self._pinned = [], [], [], []
 
     def _call(self, function: str, *arguments: Any) -> Any:
-        """Call the runtime: what it returns, or CudaError with what the driver says."""
+        """Call the runtime: what it returns, or CudaError with the message of the driver."""
         error, *answers = getattr(self._cuda, function)(*arguments)
         if int(error) != 0:
             _, words = self._cuda.cudaGetErrorString(error)

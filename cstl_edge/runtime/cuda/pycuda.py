@@ -109,7 +109,7 @@ class PycudaBuffers:
         self._call_driver("cuGraphLaunch", graph, ctypes.c_void_p(self.stream))
 
     def event(self) -> Any:
-        """Return a new event, which pycuda destroys when nobody holds it."""
+        """Return a new event, which pycuda destroys with its last reference."""
         return self._call_pycuda(self._driver.Event)
 
     def mark(self, event: Any) -> None:
@@ -127,7 +127,7 @@ class PycudaBuffers:
             return
         for graph in self._graphs:
             self._cuda().cuGraphExecDestroy(graph)
-        self._graphs, self._memory, self._arrays = [], {}, []  # pycuda frees what nobody holds
+        self._graphs, self._memory, self._arrays = [], {}, []  # pycuda frees what has no reference
         self._stream = None
         if threading.get_ident() == self._thread:  # each thread has a stack of its own
             context.pop()
@@ -148,7 +148,7 @@ class PycudaBuffers:
             raise CudaError(f"{function}: CUDA error {error}")
 
     def _call_pycuda(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call pycuda; CudaError with what it says."""
+        """Call pycuda (CudaError with its message)."""
         try:
             return function(*arguments)
         except self._driver.Error as err:

@@ -1,7 +1,7 @@
-"""Embed walkers while they walk: each frame passes the trunk once, a window the head once per hop.
+"""Streaming encoder: each frame passes the trunk once, each window the head once per hop.
 
-Letters as in `base`. A walker keeps a ring of its last part features; what comes out is exactly
-what the full network says of the same frames, whatever else was in the batches.
+Letters as in `base`. A ring holds the last part features of each walker; the embeddings are exactly
+those of the full network for the same frames, whatever else is in the batches.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Walker = TypeVar("Walker", bound=Hashable)
 
 @dataclass(frozen=True)
 class StreamResult:
-    """What the head says of a walker's window."""
+    """Embedding of a walker's window."""
 
     embedding: Floats
     """[p, d]"""
@@ -42,7 +42,7 @@ class StreamResult:
     frames_seen: int
     """Frames of this walker since its first."""
     window_frames: int
-    """How many of them, the latest, the embedding is of."""
+    """Frames, the latest of them, that the embedding is of."""
 
 
 class StreamingEncoder(Generic[Walker]):
@@ -61,9 +61,18 @@ class StreamingEncoder(Generic[Walker]):
         max_walkers: int = 64,
         slide: bool = True,
     ) -> None:
-        """Answer for a walker from `min_frames` (by default a full window), then every `hop`.
+        """Begin without walkers.
 
-        slide: where the encoder can, compute again only what a slide changes in a window
+        Args:
+            encoder: that embeds
+            window: frames of a window
+            hop: frames between two embeddings of a walker
+            min_frames: frames before a walker's first embedding, by default a full window
+            max_walkers: walkers held at once
+            slide: where the encoder can, compute again only what a slide changes in a window
+
+        Raises:
+            ConfigError: numbers that contradict each other
         """
         first = window if min_frames is None else min_frames
         if min(window, hop, first, max_walkers) < 1 or first > window:
@@ -89,15 +98,15 @@ class StreamingEncoder(Generic[Walker]):
         self._rings: OrderedDict[Walker, Ring] = OrderedDict()  # the longest unseen walker first
 
     def __len__(self) -> int:
-        """Return how many walkers are held."""
+        """Return the number of walkers held."""
         return len(self._rings)
 
     def push(self, silhouettes: Mapping[Walker, Silhouettes]) -> dict[Walker, StreamResult]:
-        """Take one more frame [h, w] of each of some walkers; answer for those whose turn it is.
+        """Take one more frame [h, w] of each of some walkers; embed those whose turn it is.
 
         Turns are staggered: one push runs at most its share, 1/hop, of these walkers' heads; those
-        longest overdue go first, the others wait for a later push. So a walker's answers are `hop`
-        of its frames apart, and up to 2·hop - 1 where walkers who came together are spread.
+        longest overdue go first, the others wait for a later push. So a walker's embeddings are
+        `hop` of its frames apart, and up to 2·hop - 1 where walkers who came together are spread.
 
         Raises DataError for silhouettes that cannot be used; then no walker has moved on.
         """
@@ -114,10 +123,10 @@ class StreamingEncoder(Generic[Walker]):
                 self._rings.move_to_end(walker)
         for walker, feature in zip(silhouettes, features, strict=True):
             self._ring(walker).push(feature)
-        return self._answer(self._turns(silhouettes))
+        return self._run_heads(self._turns(silhouettes))
 
     def close(self, walker: Walker) -> None:
-        """Forget a walker; one who was never seen is no error."""
+        """Forget a walker; an unknown walker is no error."""
         self._rings.pop(walker, None)
 
     def _batch(self, silhouettes: Mapping[Walker, Silhouettes]) -> Silhouettes:
@@ -146,25 +155,25 @@ class StreamingEncoder(Generic[Walker]):
         return self._rings[walker]
 
     def _turns(self, pushed: Mapping[Walker, Silhouettes]) -> list[Walker]:
-        """Return whose heads run now: the share of this push, the longest overdue first."""
+        """Return the walkers whose heads run now: the share of this push, longest overdue first."""
         overdue = {walker: self._rings[walker].seen - self._rings[walker].due for walker in pushed}
         due = sorted((w for w in pushed if overdue[w] >= 0), key=lambda w: -overdue[w])
         return due[: -(-len(pushed) // self.hop)]
 
-    def _answer(self, due: list[Walker]) -> dict[Walker, StreamResult]:
+    def _run_heads(self, due: list[Walker]) -> dict[Walker, StreamResult]:
         """Run the windows of the due walkers through the head, in one batch."""
         if not due:
             return {}
         rings = [self._rings[walker] for walker in due]
-        answers = self._embed(rings)
+        embedded = self._embed(rings)
         results = {}
         for i, (walker, ring) in enumerate(zip(due, rings, strict=True)):
             ring.due = ring.seen + self.hop
-            if answers.finite[i]:
+            if embedded.finite[i]:
                 results[walker] = StreamResult(
-                    answers.embedding[i], answers.salient_frames[i], ring.seen, ring.held
+                    embedded.embedding[i], embedded.salient_frames[i], ring.seen, ring.held
                 )
-        self._tell_not_finite(len(due) - len(results))
+        self._warn_not_finite(len(due) - len(results))
         return results
 
     def _embed(self, rings: list[Ring]) -> Embedded:
@@ -173,7 +182,7 @@ class StreamingEncoder(Generic[Walker]):
             return embed_slid(cast(SlidingEncoder, self.encoder), sliding, self._pool)
         return embed_whole(self.encoder, rings)
 
-    def _tell_not_finite(self, count: int) -> None:
+    def _warn_not_finite(self, count: int) -> None:
         """Count embeddings held back, and warn of the first."""
         if count and not self.not_finite:
             log.warning("the network gave a NaN or an infinity: such embeddings are held back")

@@ -1,7 +1,7 @@
-"""Windows that slide: each frame is multiplied once, a slide changes no more than sums.
+"""Rings of a walker's latest frames, and windows that slide: each frame is multiplied once.
 
-The numbers are those of whole windows, up to rounding: see `model.incremental_head`, whose
-three cuts of the head an encoder may have. Letters as in `base`; h numbers of one hidden layer.
+The numbers are those of whole windows, up to rounding: see `model.incremental_head`, whose three
+graphs an encoder may have. Letters as in `base`; h numbers of one hidden layer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Ring:
         self.features: Floats = np.empty((window, parts, channels), np.float32)
         self.window = window
         self.seen = 0
-        self.due = min_frames  # the value of `seen` from which its head is wanted
+        self.due = min_frames  # the value of `seen` from which its head runs
 
     def push(self, feature: Floats) -> None:
         """Take the features [p, c] of one more frame, over the oldest ones."""
@@ -33,12 +33,12 @@ class Ring:
 
     @property
     def held(self) -> int:
-        """Return how many frames the window holds."""
+        """Return the number of frames that the window holds."""
         return min(self.seen, self.window)
 
     @property
     def oldest(self) -> int:
-        """Return where in the ring the window begins."""
+        """Return the slot of the ring in which the window begins."""
         return self.seen % self.window if self.seen > self.window else 0
 
     def copy_to(self, window: Floats) -> None:
@@ -59,13 +59,21 @@ def embed_whole(encoder: Encoder, rings: Sequence[Ring]) -> Embedded:
 
 
 REACH = 2  # frames to either side whose features a frame's sum holds
-TAPS = ("left2", "left1", "whole", "first", "right1", "right2", "end")  # as in model.sliding
+TAPS = (
+    "left2",
+    "left1",
+    "whole",
+    "first",
+    "right1",
+    "right2",
+    "end",
+)  # as in model.incremental_head
 KEPT = ("kept_values", "kept_logits", "kept_judged", "kept_gates")
-"""What `slide` takes, in order."""
+"""Inputs of `slide`, in order."""
 
 
 class IncrementalHead(Protocol):
-    """The head in three cuts, for windows that slide.
+    """The head in three graphs, for windows that slide.
 
     Arrays have the parts first: [p, m, c] are m frames of any walkers, [n, p, s, c] n windows.
     """
@@ -89,11 +97,11 @@ class IncrementalHead(Protocol):
 
 
 class SlidingEncoder(Encoder, IncrementalHead, Protocol):
-    """An encoder that has the cuts too; its info says `slides`."""
+    """An encoder with the incremental head too; `info.slides` is true."""
 
 
 class SlidingRing(Ring):
-    """The latest frames of one walker with all that is kept of them between two answers."""
+    """The latest frames of one walker, and what is kept of them between two embeddings."""
 
     def __init__(self, window: int, parts: int, channels: int, min_frames: int) -> None:
         super().__init__(window, parts, channels, min_frames)
@@ -102,7 +110,7 @@ class SlidingRing(Ring):
         self.kept = {KEPT[0]: self._values.reshape(parts, window, -1)}  # others come with `keep`
         self._ends = np.empty((2, parts, window, channels), np.float32)
         """T_f + T_s of a frame where it is the first of the window, and where it is the second."""
-        self._answered = 0  # the value of `seen` when all of this was up to date
+        self._answered = 0  # the value of `seen` at the last embedding
         # Of the last two frames, for those that come: T_f + T_s where they are the first of the
         # window, the second or another, of what came until now; and their shares for later ones.
         self._open: Floats = np.zeros((3, parts, REACH, channels), np.float32)
@@ -114,11 +122,11 @@ class SlidingRing(Ring):
         self.seen += 1
 
     def slots(self, first: int = 0) -> Indices:
-        """Return where in the ring the window's frames from `first` on lie, 0 the oldest."""
+        """Return the slots of the ring of the window's frames from `first` on, 0 the oldest."""
         return (self.oldest + np.arange(first, self.held)) % self.window
 
     def new(self) -> Floats:
-        """Return the features [p, k, c] of the frames that came since the last answer."""
+        """Return the features [p, k, c] of the frames since the last embedding."""
         count = min(self.seen - self._answered, self.held)
         return self.features[:, self.slots(self.held - count)]
 
@@ -140,15 +148,27 @@ class SlidingRing(Ring):
         changed[:, -1] -= taps[:, -1, -changed.shape[2] :]  # "end"
         return np.concatenate((slots[:REACH], inner)), changed
 
-    def take(self, slots: Indices, sums: Floats, found: Mapping[str, Floats]) -> None:
-        """Keep the sums of changed frames and what was found of them, [p, m, ..] each."""
+    def take(self, slots: Indices, sums: Floats, mixed: Mapping[str, Floats]) -> None:
+        """Keep the sums of changed frames and the outputs of `mix` for them.
+
+        Args:
+            slots: [m]
+            sums: [p, m, c]
+            mixed: [p, m, ..] by name
+        """
         self._values[:, slots, 1:] = sums[:, :, None]
-        for name, values in found.items():
+        for name, values in mixed.items():
             self.keep(name, slots, values)
         self._answered = self.seen
 
     def keep(self, name: str, slots: Indices, values: Floats) -> None:
-        """Keep numbers [p, m, ..] of the frames in `slots`."""
+        """Keep numbers of frames.
+
+        Args:
+            name: one of `KEPT`
+            slots: [m]
+            values: [p, m, ..]
+        """
         if name not in self.kept:
             self.kept[name] = np.empty((len(values), self.window, values.shape[2]), np.float32)
         self.kept[name][:, slots] = values
@@ -176,24 +196,38 @@ class SlidingRing(Ring):
 def embed_slid(
     encoder: IncrementalHead, rings: Sequence[SlidingRing], pool: Executor | None = None
 ) -> Embedded:
-    """Bring what is kept of the windows up to date, in one batch, and answer from each by itself.
+    """Bring what is kept of the windows up to date, in one batch, and embed each by itself.
 
     A batch of windows would be a copy of all that is kept: 1.3 ms a window at the paper's widths,
-    as long as the answer takes.
-    pool: what runs the answers side by side where there are several
+    as long as `slide` takes.
+
+    Args:
+        encoder: its `taps`, `mix` and `slide` run
+        rings: of the walkers
+        pool: runs `slide` side by side for several walkers
     """
     _update(encoder, rings)
 
-    def answer(ring: SlidingRing) -> Embedded:
+    def embed(ring: SlidingRing) -> Embedded:
         return encoder.slide(ring.window_kept(), ring.slots()[None])
 
     run = pool.map if pool is not None and len(rings) > 1 else map
-    answers = list(run(answer, rings))
-    return Embedded(*map(np.concatenate, zip(*answers, strict=True)))
+    embedded = list(run(embed, rings))
+    return Embedded(*map(np.concatenate, zip(*embedded, strict=True)))
 
 
 def check_rows(name: str, rows: Any, parts: int, channels: int) -> None:
-    """Refuse what is not float32 [p, m, c] with at least one frame (DataError)."""
+    """Refuse what is not float32 [p, m, c] with at least one frame.
+
+    Args:
+        name: of the array, for the message
+        rows: the array
+        parts: p
+        channels: c
+
+    Raises:
+        DataError: another type, rank or size
+    """
     fits = isinstance(rows, np.ndarray) and rows.dtype == np.float32 and rows.ndim == 3
     if not fits or rows.shape[::2] != (parts, channels) or not rows.size:
         got = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, np.ndarray) else one_line(rows)
@@ -214,15 +248,19 @@ def _update(encoder: IncrementalHead, rings: Sequence[SlidingRing]) -> None:
     new = [ring.new() for ring in rings]
     taps, gates = encoder.taps(_joined(new))
     slots, sums = [], []
-    for ring, shares, opened in zip(rings, _apart(taps, new), _apart(gates, new), strict=True):
-        ring.keep(KEPT[3], ring.slots(ring.held - opened.shape[1]), opened)
-        where, changed = ring.absorb(shares)
-        slots.append(where)
-        sums.append(changed)
-    features = [ring.features[:, where] for ring, where in zip(rings, slots, strict=True)]
+    for ring, shares, own_gates in zip(rings, _apart(taps, new), _apart(gates, new), strict=True):
+        ring.keep(KEPT[3], ring.slots(ring.held - own_gates.shape[1]), own_gates)
+        changed_slots, changed_sums = ring.absorb(shares)
+        slots.append(changed_slots)
+        sums.append(changed_sums)
+    features = [ring.features[:, changed] for ring, changed in zip(rings, slots, strict=True)]
     logits, judged = (_apart(x, sums) for x in encoder.mix(_joined(features), _joined(sums)))
-    for ring, where, changed, *found in zip(rings, slots, sums, logits, judged, strict=True):
-        ring.take(where, changed, dict(zip(KEPT[1:3], found, strict=True)))
+    mixed = [
+        {KEPT[1]: own_logits, KEPT[2]: own_judged}
+        for own_logits, own_judged in zip(logits, judged, strict=True)
+    ]
+    for ring, own_slots, own_sums, own_mixed in zip(rings, slots, sums, mixed, strict=True):
+        ring.take(own_slots, own_sums, own_mixed)
 
 
 def _joined(rows: Sequence[Floats]) -> Floats:
@@ -231,8 +269,8 @@ def _joined(rows: Sequence[Floats]) -> Floats:
 
 
 def _apart(joined: Floats, rows: Sequence[Floats]) -> Iterator[Floats]:
-    """Yield of what was found of all frames that of each walker's."""
+    """Yield the share of each walker in an array of all frames, by the frames in `rows`."""
     begin = 0
-    for one in rows:
-        yield joined[:, begin : begin + one.shape[1]]
-        begin += one.shape[1]
+    for own in rows:
+        yield joined[:, begin : begin + own.shape[1]]
+        begin += own.shape[1]

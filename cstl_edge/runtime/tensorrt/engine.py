@@ -80,7 +80,14 @@ class ExecutionSlot:
     """A context for one bucket: inputs in pinned memory, one call, outputs in pinned memory."""
 
     def __init__(self, engine: Engine, buffers: Buffers, shapes: Shapes, graph: bool) -> None:
-        """Allocate everything that a call needs; `graph` asks for a CUDA graph as well."""
+        """Allocate everything that a call needs.
+
+        Args:
+            engine: whose context this is
+            buffers: stream and memory of the thread
+            shapes: of the inputs
+            graph: capture a CUDA graph
+        """
         self._buffers, self._engine = buffers, engine
         self._wants_graph, self._graph = graph, None
         self._events: list[Any] = []
@@ -93,7 +100,7 @@ class ExecutionSlot:
                 raise ModelError(f"TensorRT takes no address for {name}")
 
     def run(self) -> dict[str, Array]:
-        """Compute what stands in `host`; return the outputs, which the next call overwrites."""
+        """Compute the inputs in `host`; return the outputs, which the next call overwrites."""
         if self._graph is not None:
             self._buffers.replay(self._graph)
             self._buffers.synchronize()
@@ -159,12 +166,12 @@ class ExecutionSlot:
             self._buffers.download(self.host[name], self._device[name])
 
     def _capture(self) -> None:
-        """Capture the call that just ran, and keep the graph only if it says the same."""
+        """Capture the call that just ran, and keep the graph only if it gives the same numbers."""
         expected = {name: self.host[name].copy() for name in self._engine.out}
         shown = f"{self._engine.record.graph} {[list(a.shape) for a in self.host.values()]}"
         try:
             graph = self._buffers.capture(self._work)
-            for name in self._engine.out:  # what an empty graph would find on the GPU is the answer
+            for name in self._engine.out:  # an empty graph would find the outputs on the GPU
                 self.host[name].fill(-1)
                 self._buffers.upload(self._device[name], self.host[name])
             self._buffers.replay(graph)
@@ -209,7 +216,13 @@ class Engine:
         self.types = {name: self._type(name) for name in names}
 
     def slot(self, buffers: Buffers, shapes: Shapes, graph: bool) -> ExecutionSlot:
-        """Return the slot for these shapes, made when they are first seen."""
+        """Return the slot for these shapes, a new one where there is none yet.
+
+        Args:
+            buffers: stream and memory of the thread
+            shapes: of the inputs
+            graph: capture a CUDA graph
+        """
         key = tuple(shapes[name] for name in self.inputs)
         if key not in self._slots:
             self._slots[key] = ExecutionSlot(self, buffers, shapes, graph)
@@ -269,12 +282,12 @@ class Session:
         engine = self.engines["frames"]
         features = []
         for piece in pieces(len(silhouettes), _largest_bucket(engine.largest("silhouettes", 0))):
-            given = silhouettes[piece]
-            bucket = row_bucket(len(given))
-            slot = engine.slot(self.buffers, {"silhouettes": (bucket, *given.shape[1:])}, True)
-            slot.host["silhouettes"][: len(given)] = given
-            slot.host["silhouettes"][len(given) :] = 0
-            features.append(slot.run()["features"][: len(given)].astype(np.float32))
+            rows = silhouettes[piece]
+            bucket = row_bucket(len(rows))
+            slot = engine.slot(self.buffers, {"silhouettes": (bucket, *rows.shape[1:])}, True)
+            slot.host["silhouettes"][: len(rows)] = rows
+            slot.host["silhouettes"][len(rows) :] = 0
+            features.append(slot.run()["features"][: len(rows)].astype(np.float32))
         return np.concatenate(features)
 
     def head(self, features: Floats, lengths: Ints) -> Embedded:
@@ -291,15 +304,15 @@ class Session:
         at_most = min(engine.largest("features", 0), max(1, ROWS[-1] * window // wide))
         outputs = []
         for piece in pieces(n, _largest_bucket(at_most)):
-            given, rows = features[piece], row_bucket(len(features[piece]))
+            windows, rows = features[piece], row_bucket(len(features[piece]))
             shapes = {"features": (rows, wide, *features.shape[2:]), "lengths": (rows,)}
             slot = engine.slot(self.buffers, shapes, graph=wide == window)
             host = slot.host
             host["features"][...] = 0
-            host["features"][: len(given), :s] = given  # [n, s, p, c]
-            host["lengths"][...] = 1  # of the filler rows, whose answers are dropped
-            host["lengths"][: len(given)] = lengths[piece]
-            outputs.append(_copied(slot.run(), len(given)))
+            host["features"][: len(windows), :s] = windows  # [n, s, p, c]
+            host["lengths"][...] = 1  # of the filler rows, whose outputs are dropped
+            host["lengths"][: len(windows)] = lengths[piece]
+            outputs.append(_copied(slot.run(), len(windows)))
         return _joined(outputs)
 
     def full(self, silhouettes: Silhouettes, lengths: Ints) -> Embedded:
@@ -310,12 +323,11 @@ class Session:
         engine = self.engines["full"]
         outputs = []
         for piece in pieces(len(silhouettes), engine.largest("silhouettes", 0)):
-            given: dict[str, Array] = {"silhouettes": silhouettes[piece], "lengths": lengths[piece]}
-            shapes = {name: array.shape for name, array in given.items()}
-            slot = engine.slot(self.buffers, shapes, graph=False)
-            for name, array in given.items():
+            feed: dict[str, Array] = {"silhouettes": silhouettes[piece], "lengths": lengths[piece]}
+            slot = engine.slot(self.buffers, {k: v.shape for k, v in feed.items()}, graph=False)
+            for name, array in feed.items():
                 slot.host[name][...] = array
-            outputs.append(_copied(slot.run(), len(given["lengths"])))
+            outputs.append(_copied(slot.run()))
         return _joined(outputs)
 
     def bind(self, graph: str, inputs: Arrays, cuda_graph: bool) -> BoundGraph:

@@ -1,4 +1,4 @@
-"""The `tensorrt` module of this machine, its log and its plugins: what build and runtime share."""
+"""Import of the `tensorrt` module, its logger and its plugin, shared by build and runtime."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _loaded: dict[str, Any] = {}
 
 
 def import_tensorrt() -> Any:
-    """Return the `tensorrt` module; BackendUnavailable says how this platform gets one."""
+    """Return the `tensorrt` module (BackendUnavailable with the command that installs it)."""
     try:
         trt = importlib.import_module("tensorrt")
     except (ImportError, OSError, RuntimeError) as err:
@@ -50,7 +50,7 @@ def version_of(trt: Any) -> tuple[int, int]:
 def make_logger(trt: Any) -> Any:
     """Return a TensorRT logger that writes to ours: its errors as warnings, the rest for --debug.
 
-    What it calls an error is often a question that was answered with no; what fails raises here.
+    Its errors are often a mere "no" to a question; real failures raise in our code.
     """
     severity = trt.ILogger.Severity
     levels = {
@@ -75,7 +75,7 @@ def make_logger(trt: Any) -> Any:
 def plugin_library(trt: Any) -> Path | None:
     """Return the plugin library on this machine for this TensorRT's major version, if there is.
 
-    Raises ModelError for one that is not what was built.
+    Raises ModelError for a library that is not the one that was built.
     """
     from cstl_edge.runtime.tensorrt.plugin import find
 
@@ -92,11 +92,11 @@ def register_plugin(registry: Any, library: Path) -> str:
     Raises ModelError for a library that does not register it, and for a creator of the same name
     that came from elsewhere.
     """
-    found = plugin_sha256(library)
+    sha256 = plugin_sha256(library)
     wanted = f"{DOMAIN}::{OPERATOR} version {PLUGIN_VERSION}"
     known = registry.get_creator(OPERATOR, PLUGIN_VERSION, DOMAIN) is not None
-    if known and found in _loaded:
-        return found
+    if known and sha256 in _loaded:
+        return sha256
     if known:
         raise ModelError(
             f"{wanted} is already registered in this process, by another library than "
@@ -108,8 +108,8 @@ def register_plugin(registry: Any, library: Path) -> str:
             f"{one_line(library)} registers no {wanted}: it is no plugin library, or of another "
             "TensorRT or processor. Build it here: cstl-edge plugin build"
         )
-    _loaded[found] = handle
-    return found
+    _loaded[sha256] = handle
+    return sha256
 
 
 def plugin_sha256(library: Path) -> str:

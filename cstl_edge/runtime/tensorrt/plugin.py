@@ -44,7 +44,7 @@ class Library:
     tensorrt: str | None
     """version of the headers, such as 10.3; None for the kernel alone"""
     checked: str
-    """what its test said after the build, and on which GPU if on any"""
+    """last line of its test after the build, with the GPU if it ran on one"""
 
 
 class Dims(ctypes.Structure):
@@ -93,7 +93,7 @@ def find(tensorrt_major: int | None = None, folder: Path | None = None) -> Libra
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         library = Library(**record | {"path": str(path)})
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         modes = {file: file.lstat().st_mode for file in (path, path.parent)}
     except (OSError, ValueError, TypeError) as err:
         raise BackendUnavailable(
@@ -105,8 +105,8 @@ def find(tensorrt_major: int | None = None, folder: Path | None = None) -> Libra
                 f"{one_line(file)}: expected a file in a folder that only you can change; got a "
                 "link, or what anybody may write. Correct that"
             )
-    if found != library.sha256:
-        was = f"{library.sha256[:12]}… as built; got {found[:12]}…"
+    if sha256 != library.sha256:
+        was = f"{library.sha256[:12]}… as built; got {sha256[:12]}…"
         raise ModelError(f"{one_line(path)}: expected sha256 {was}. {REBUILD}")
     if library.sources != sources_sha256():
         raise BackendUnavailable(f"{one_line(path)} is of another version's sources. {REBUILD}")
@@ -142,17 +142,22 @@ def build(
     architectures: Sequence[str] = (),
     tensorrt_root: Path | None = None,
     folder: Path | None = None,
-    tell: Callable[[str], None] = lambda told: None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> list[Library]:
     """Build the kernel and, unless `kernel_only`, the plugin; test them; put them into `folder`.
 
-    architectures: such as 87; none means all that nvcc knows of those we support
-    tensorrt_root: an unpacked archive or a checkout of NVIDIA's public repository, whose include/
-                   holds the headers; None means the system's headers
-    folder:        default `cache_folder`; its build.log keeps what cmake and nvcc said
-    tell:          called with a word at each step
-    raises         ConfigError, BackendUnavailable (no cmake, nvcc or headers), ModelError (the
-                   compiler or a test failed); nothing that was there before has changed then
+    Args:
+        kernel_only: leave out the plugin
+        architectures: such as 87; none means all that nvcc knows of those we support
+        tensorrt_root: an unpacked archive or a checkout of NVIDIA's public repository, whose
+            include/ holds the headers; None means the system's headers
+        folder: by default `cache_folder`; its build.log holds the output of cmake and nvcc
+        progress: called with a word at each step
+
+    Raises:
+        ConfigError: architectures or a root that cannot be meant
+        BackendUnavailable: no cmake, nvcc or headers
+        ModelError: the compiler or a test failed; nothing that was there before has changed
     """
     settings = _settings(kernel_only, architectures, tensorrt_root)
     cmake = shutil.which("cmake")
@@ -168,18 +173,18 @@ def build(
         with tempfile.TemporaryDirectory(prefix="build-", dir=target) as temporary:
             tree = Path(temporary)
             generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-            tell("looking for CUDA and TensorRT")
+            progress("looking for CUDA and TensorRT")
             _run([cmake, "-S", str(SOURCES), "-B", str(tree), *generator, *settings], log)
-            tell("compiling")
+            progress("compiling")
             _run([cmake, "--build", str(tree), "--parallel"], log)
-            tell("testing")
+            progress("testing")
             return _keep(tree, target, log)
     except OSError as err:
         raise ModelError(f"building in {one_line(target)} failed: {one_line(err)}") from err
 
 
 def _settings(kernel_only: bool, architectures: Sequence[str], root: Path | None) -> list[str]:
-    """Return the wishes of `build` as cmake's settings."""
+    """Return the options of `build` as cmake's settings."""
     for architecture in architectures:
         if not re.fullmatch(r"\d{2,3}", architecture):
             raise ConfigError(f"expected architectures such as 87; got {one_line(architecture)}")
@@ -196,7 +201,10 @@ def _settings(kernel_only: bool, architectures: Sequence[str], root: Path | None
 
 
 def _run(command: list[str], log: Path) -> str:
-    """Run one step, append its words to the log and return them; raises when it fails."""
+    """Run one step, append its output to the log and return it.
+
+    Raises BackendUnavailable or ModelError when it fails.
+    """
     try:
         done = subprocess.run(
             command,
@@ -218,40 +226,40 @@ def _run(command: list[str], log: Path) -> str:
 
 
 def _reason(output: str) -> str:
-    """Return what matters of the words of a failed step, on one line.
+    r"""Return the cause in the output of a failed step, on one line.
 
-    >>> _reason("x\\nCMake Error at y:1 (message):\\n  expected nvcc;\\n  found none\\n\\n\\nz\\n")
+    >>> _reason("x\nCMake Error at y:1 (message):\n  expected nvcc;\n  found none\n\n\nz\n")
     'expected nvcc; found none'
     """
-    told = re.search(r"CMake Error at [^\n]*\(message\):\n\n?(.*?)\n\n", output, re.DOTALL)
-    if told:
-        return one_line(" ".join(told[1].split()), 600)
+    message = re.search(r"CMake Error at [^\n]*\(message\):\n\n?(.*?)\n\n", output, re.DOTALL)
+    if message:
+        return one_line(" ".join(message[1].split()), 600)
     lines = [line for line in output.splitlines() if line.strip()] or ["no word"]
     return one_line(next((line for line in lines if "error" in line.lower()), lines[-1]), 600)
 
 
 def _keep(tree: Path, target: Path, log: Path) -> list[Library]:
-    """Test what was built, and put it and its records into the target folder."""
-    found = json.loads((tree / "found.json").read_text(encoding="utf-8"))
+    """Test the new libraries, and put them and their records into the target folder."""
+    versions = json.loads((tree / "found.json").read_text(encoding="utf-8"))
     tests: dict[int | None, str] = {None: "part_gather_test"}
-    if found["tensorrt"]:
-        tests[int(found["tensorrt"].split(".")[0])] = "part_gather_plugin_test"
-    words = {major: _run([str(tree / test)], log) for major, test in tests.items()}
-    built = []
-    for major, said in words.items():
-        made = tree / library_name(major)
+    if versions["tensorrt"]:
+        tests[int(versions["tensorrt"].split(".")[0])] = "part_gather_plugin_test"
+    outputs = {major: _run([str(tree / test)], log) for major, test in tests.items()}
+    libraries = []
+    for major, output in outputs.items():
+        file = tree / library_name(major)
         library = Library(
-            path=str(target / made.name),
-            sha256=hashlib.sha256(made.read_bytes()).hexdigest(),
+            path=str(target / file.name),
+            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
             sources=sources_sha256(),
-            cuda=found["cuda"],
-            architectures=found["architectures"],
-            tensorrt=None if major is None else found["tensorrt"],
-            checked=said.strip().splitlines()[-1],
+            cuda=versions["cuda"],
+            architectures=versions["architectures"],
+            tensorrt=None if major is None else versions["tensorrt"],
+            checked=output.strip().splitlines()[-1],
         )
-        record = made.with_suffix(".json")
+        record = file.with_suffix(".json")
         record.write_text(json.dumps(asdict(library), indent=1) + "\n", encoding="utf-8")
-        for file in (made, record):  # `find` refuses the pair while only one is new
-            file.replace(target / file.name)
-        built.append(library)
-    return built
+        for new in (file, record):  # `find` refuses the pair while only one is new
+            new.replace(target / new.name)
+        libraries.append(library)
+    return libraries

@@ -1,9 +1,8 @@
 """Record of an engine, `NAME.plan.json`: read, and compared with this machine and model.
 
 A plan is native code for one TensorRT on one kind of GPU. It says neither, and opening a wrong or a
-foreign one can crash the process or worse. So nothing is deserialised before its record was found
-in order, the file is the one that was recorded, and this machine and model are those it was built
-for.
+foreign one can crash the process or worse. So nothing is deserialised before its record is in
+order, the file is the one that was recorded, and this machine and model are those it was built for.
 """
 
 from __future__ import annotations
@@ -172,35 +171,53 @@ def read_plan(folder: Path, record: EngineRecord) -> bytes:
     """Return the bytes that were recorded, and no others: only these may be deserialised."""
     path = folder / f"{record.graph}{SUFFIX}"
     data = _read_private(path, MAX_PLAN_BYTES)
-    found = hashlib.sha256(data).hexdigest()
-    if found != record.plan_sha256:
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != record.plan_sha256:
         raise ModelError(
             f"{one_line(path)}: expected sha256 {record.plan_sha256[:12]}… as recorded when it was "
-            f"built; got {found[:12]}…. The file was changed, cut or damaged: build it again"
+            f"built; got {sha256[:12]}…. The file was changed, cut or damaged: build it again"
         )
     return data
 
 
 def check_model(record: EngineRecord, manifest: Manifest, folder: Path) -> None:
-    """Refuse an engine of other weights or of another export than the manifest's (ModelError)."""
-    found = manifest.files.get(record.onnx)
+    """Refuse an engine of other weights or of another export than the manifest's.
+
+    Args:
+        record: of the engine
+        manifest: of the exported model
+        folder: of the exported model, for the command that builds anew
+
+    Raises:
+        ModelError: the difference, and the command
+    """
+    sha256 = manifest.files.get(record.onnx)
     problem = None
     if record.weights_sha256 != manifest.weights_sha256:
         problem = (
             f"built from the weights {record.weights_sha256[:12]}…, "
             f"the model beside it has {manifest.weights_sha256[:12]}…"
         )
-    elif found != record.onnx_sha256:
+    elif sha256 != record.onnx_sha256:
         problem = (
             f"built from {one_line(record.onnx)} {record.onnx_sha256[:12]}…, the model beside it "
-            f"{f'has {found[:12]}…' if found else 'has no such graph'}"
+            f"{f'has {sha256[:12]}…' if sha256 else 'has no such graph'}"
         )
     if problem:
         raise _refusal(record, folder, [problem])
 
 
 def check_machine(record: EngineRecord, machine: Machine, folder: Path) -> None:
-    """Refuse an engine that was built for another machine, naming both (ModelError)."""
+    """Refuse an engine that was built for another machine.
+
+    Args:
+        record: of the engine
+        machine: this one
+        folder: of the exported model, for the command that builds anew
+
+    Raises:
+        ModelError: both machines, and the command
+    """
     differences = _differences(record, machine)
     if differences:
         raise _refusal(record, folder, differences)
@@ -245,7 +262,7 @@ def refuse_open_to_others(path: Path) -> None:
 
 
 def _read_private(path: Path, max_bytes: int) -> bytes:
-    """Read a regular file that nobody else could have written."""
+    """Read a regular file that no other user could have written."""
     refuse_open_to_others(path)
     if path.is_dir():
         raise ModelError(f"expected {one_line(path)} to be a regular file")
@@ -254,24 +271,24 @@ def _read_private(path: Path, max_bytes: int) -> bytes:
 
 def _differences(record: EngineRecord, machine: Machine) -> list[str]:
     """Return what differs, each as `built for …, here …`."""
-    found = []
+    differences = []
     if (record.library, record.version) != (machine.library, machine.version):
-        found.append(
+        differences.append(
             f"built with {record.library} {one_line(record.version)}, "
             f"here is {machine.library} {one_line(machine.version)}"
         )
     if not _same_gpu(record, machine):
-        found.append(
+        differences.append(
             f"built for sm_{record.sm} ({one_line(record.gpu or 'any GPU of it')}), "
             f"this GPU is sm_{machine.sm} ({one_line(machine.gpu)})"
         )
     if record.plugin is not None and record.plugin.sha256 != machine.plugin_sha256:
         here = machine.plugin_sha256
-        found.append(
+        differences.append(
             f"built with the plugin library {record.plugin.sha256[:12]}…, "
             f"here is {f'{here[:12]}…' if here else 'none (cstl-edge plugin build makes it)'}"
         )
-    return found
+    return differences
 
 
 def _same_gpu(record: EngineRecord, machine: Machine) -> bool:

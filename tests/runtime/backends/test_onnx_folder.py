@@ -117,7 +117,7 @@ def test_files_that_are_not_in_the_manifest(reduced):
         load(reduced, precision="int8")
 
 
-def test_a_graph_of_another_kind_under_a_precisions_name(reduced, reseal):
+def test_a_graph_of_another_kind_under_a_precisions_name(untrusted, reduced, reseal):
     reseal(reduced, "frames.int8.onnx", (reduced / "head.onnx").read_bytes())
     with pytest.raises(ModelError, match=r"frames\.int8\.onnx: expected inputs"):
         load(reduced, precision="int8")

@@ -43,7 +43,7 @@ def test_a_closed_encoder_says_so(folder, expected):
         encoder.encode(expected["silhouettes"])
 
 
-def test_the_cuts_want_what_fits(tiny):
+def test_the_incremental_head_wants_what_fits(tiny):
     rows, short = np.zeros((4, 3, 16), np.float32), np.zeros((4, 3, 15), np.float32)
     told = r"expected features as float32 \[4, m, 16\]; got float32 \[4, 3, 15\]"
     with pytest.raises(DataError, match=told):
@@ -61,8 +61,8 @@ WIDTHS = {"kept_values": 48, "kept_logits": 48, "kept_judged": 3, "kept_gates": 
 
 
 @pytest.mark.parametrize("missing", ["taps.onnx", "mix.onnx", "slide.onnx"])
-def test_a_folder_without_the_cuts_serves_as_before(folder, expected, missing):
-    """Such as one of an earlier version, which had other cuts."""
+def test_a_folder_without_the_incremental_head_serves_as_before(folder, expected, missing):
+    """Such as one of an earlier version, which had other graphs."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["files"]["local.onnx"] = manifest["files"].pop(missing)
@@ -75,9 +75,11 @@ def test_a_folder_without_the_cuts_serves_as_before(folder, expected, missing):
         encoder.taps(np.zeros((4, 2, 16), np.float32))
 
 
-def test_loading_needs_neither_torch_nor_onnx_in_this_process(folder):
+def test_loading_needs_no_other_runtime_in_this_process(folder):
+    """Not even to have a child process check a folder, nor where OpenVINO is installed."""
     code = (
-        "import sys; from cstl_edge.runtime import load; load(sys.argv[1])\n"
-        "assert not {'torch', 'onnx'} & set(sys.modules)"
+        "import sys, cstl_edge.runtime.backends.openvino\n"
+        "from cstl_edge.runtime import load; load(sys.argv[1])\n"
+        "assert not {'torch', 'onnx', 'openvino'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=100)

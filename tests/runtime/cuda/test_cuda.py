@@ -165,7 +165,7 @@ def test_a_gpu_that_is_gone_is_an_error_at_every_call(name, stand_in, device):
     buffers = open_buffers(name)
     pointer, array = buffers.device(16), buffers.pinned((4,), np.float32)
     device.fault = GONE
-    for call in (
+    for refused in (
         lambda: buffers.device(16),
         lambda: buffers.pinned((4,), np.float32),
         lambda: buffers.upload(pointer, array),
@@ -174,7 +174,7 @@ def test_a_gpu_that_is_gone_is_an_error_at_every_call(name, stand_in, device):
         lambda: buffers.capture(lambda: None),
     ):
         with pytest.raises(CudaError):
-            call()
+            refused()
     buffers.close()
 
 

@@ -4,11 +4,10 @@ import json
 import os
 import runpy
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import call
 
 from cstl_edge.errors import BackendUnavailable, ConfigError, ModelError
 from cstl_edge.runtime.tensorrt import plugin
@@ -174,15 +173,12 @@ def test_a_wish_that_cannot_be_meant_is_a_configuration_error(wish, tmp_path):
         plugin.build(folder=tmp_path, **wish)
 
 
-def test_the_verb_prints_what_was_built(cmake, tmp_path):
-    command = [sys.executable, "-m", "cstl_edge.cli", "plugin", "build", "--json"]
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+def test_the_verb_prints_what_was_built(cmake, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    done = call("plugin", "build", "--json")
     assert done.returncode == 0, done.stderr
     assert [row["tensorrt"] for row in json.loads(done.stdout)] == [None, "10.3"]
-    done = subprocess.run(
-        [*command, "--architectures", "new"], capture_output=True, text=True, timeout=100
-    )
+    done = call("plugin", "build", "--json", "--architectures", "new")
     assert done.returncode == 2
     assert done.stderr.startswith("error: expected architectures such as 87")
 
