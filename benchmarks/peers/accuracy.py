@@ -30,7 +30,6 @@ class PeerEncoder:
     """A peer as an encoder of whole sequences, for `evaluation.embed`."""
 
     def __init__(self, peer: Peer, name: str, weights_sha256: str) -> None:
-        """Take a network, the name of its weights and their sha256."""
         self._peer = peer.eval()
         self.info = EncoderInfo(
             backend="pytorch",

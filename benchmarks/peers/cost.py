@@ -30,16 +30,7 @@ from cstl_edge.measure.timing import measure_interleaved
 from cstl_edge.numerics import cosine_per_part, largest_error
 from peers.blocks import SIZE, Peer
 from peers.networks import COMMON, FRAMES, network
-from peers.running import (
-    WHOLE,
-    Eager,
-    Onnx,
-    Runner,
-    Stream,
-    exported,
-    random_blocks,
-    random_peer,
-)
+from peers.running import WHOLE, Eager, Onnx, Runner, Stream, exported, random_blocks, random_peer
 
 BACKENDS = ("pytorch", "onnxruntime")
 SAME = 1e-3  # largest difference from eager PyTorch, of the largest number of the embedding
@@ -174,14 +165,7 @@ def cost_rows(
 
 
 def memory_rows(widths: str, names: Sequence[str], about: About, *, threads: int) -> Iterator[Row]:
-    """Yield the peak memory of whole windows.
-
-    Args:
-        widths: as for `cost_rows`
-        names: as for `cost_rows`
-        about: as for `cost_rows`
-        threads: as for `cost_rows`
-    """
+    """Yield the peak memory of whole windows; arguments are those of `cost_rows`."""
     for name in names:
         peer = _CountedPeer.of(name, widths, threads)
         for backend in BACKENDS:

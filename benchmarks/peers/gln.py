@@ -19,10 +19,7 @@ class Gln(Peer):
     """A pyramid of strips on each of three levels, of the pooled set and its branch."""
 
     def __init__(
-        self,
-        widths: tuple[int, int, int] = (32, 64, 128),
-        lateral: int = 256,
-        embedding: int = 256,
+        self, widths: tuple[int, int, int] = (32, 64, 128), lateral: int = 256, embedding: int = 256
     ) -> None:
         """Take channels of the three stages, of the joined levels, and an embedding's dimensions.
 

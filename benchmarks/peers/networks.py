@@ -49,13 +49,7 @@ def cstl(people: int, salient: bool = True) -> Cstl:
 
 
 NETWORKS: Mapping[str, Network] = {
-    CSTL: Network(
-        cstl,
-        Cstl,
-        (8, 16, 32, 32),
-        (32, 64, 128, 128),
-        "part features",
-    ),
+    CSTL: Network(cstl, Cstl, (8, 16, 32, 32), (32, 64, 128, 128), "part features"),
     "CSTL without SSFL": Network(
         lambda people: cstl(people, salient=False),
         lambda: Cstl(CstlConfig(salient=False)),
@@ -85,11 +79,7 @@ NETWORKS: Mapping[str, Network] = {
         "maps of three stages",
     ),
     "MT3D-style reconstruction": Network(
-        lambda _: Mt3dStyle((3, 6, 14), EMBEDDING),
-        Mt3dStyle,
-        (3, 6, 14),
-        (32, 64, 128),
-        NOTHING,
+        lambda _: Mt3dStyle((3, 6, 14), EMBEDDING), Mt3dStyle, (3, 6, 14), (32, 64, 128), NOTHING
     ),
 }
 

@@ -29,7 +29,6 @@ class CstlPeer(Peer):
     """CSTL in the form in which it is deployed, norms folded, behind the peers' interface."""
 
     def __init__(self, cstl: Cstl) -> None:
-        """Take a network; it stays as it is."""
         super().__init__()
         self.network = cstl.fused()
         self.parts, self.embedding = cstl.config.parts, cstl.config.embedding
@@ -60,7 +59,6 @@ class Eager:
     """PyTorch as most people run it."""
 
     def __init__(self, peer: Peer) -> None:
-        """Take a network."""
         self._peer = peer.eval()
 
     def whole(self, silhouettes: Silhouettes) -> Floats:

@@ -49,7 +49,6 @@ class Results:
     """The rows of a file by subject, the last of each winning."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        """Sort rows; those of other scenarios are left out."""
         self.accuracy: dict[tuple[int, str], Row] = {}  # iterations, network
         self.timed: dict[tuple[str, str, str, str], Row] = {}  # widths, network, backend, graph
         self.memory: dict[tuple[str, str, str], Row] = {}  # widths, network, backend

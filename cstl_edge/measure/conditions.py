@@ -26,10 +26,9 @@ LOW_CLOCK = 0.75
 
 
 class MachineMonitor:
-    """State of a machine before, during and after a measurement."""
+    """State of a machine (default: this one) and its discrete GPU around a measurement."""
 
     def __init__(self, tree: SysfsTree | None = None, gpu: nvml.NvmlGpu | None = None) -> None:
-        """Watch the machine of `tree` (default: this one) and, if given, its discrete GPU."""
         self._tree = SysfsTree() if tree is None else tree
         self._gpu = gpu
         self._heat = linux.heat_events(self._tree)

@@ -21,7 +21,6 @@ class Samples:
     """Durations in milliseconds, kept raw, by name of the stage."""
 
     def __init__(self) -> None:
-        """Begin without samples."""
         self.by_stage: dict[str, list[float]] = {}
 
     @contextmanager

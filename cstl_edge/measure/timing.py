@@ -110,17 +110,8 @@ def measure_interleaved(
     with one untimed call, since the caches hold another call's data; a call that itself takes
     TURN_S needs none.
 
-    Args:
-        runs: the calls by name
-        warm_up_s: as for `measure`, of each call
-        seconds: as for `measure`, of each call
-        samples: as for `measure`, of each call
-        paced_hz: as for `measure`
-        inspect: by name of the call, or one for all
-        watch: as for `measure`
-
-    Raises:
-        ValueError: as `measure` does.
+    runs, inspect: by name of the call; one `inspect` may serve all
+    Other arguments are those of `measure`, for each call, and so are the errors raised.
     """
     _require(samples > 0 and seconds >= 0 and warm_up_s >= 0, "samples > 0 and seconds >= 0")
     _require(paced_hz is None or paced_hz > 0, "paced_hz > 0")

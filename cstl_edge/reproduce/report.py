@@ -73,15 +73,15 @@ def difference(
     common = sorted(set(a) & set(b))
     if len(common) < 2:
         return None
-    found = compare(np.array([a[i] for i in common]), np.array([b[i] for i in common]))
-    return cast(PairedDifference, asdict(found))
+    gain = compare(np.array([a[i] for i in common]), np.array([b[i] for i in common]))
+    return cast(PairedDifference, asdict(gain))
 
 
-def describe_difference(found: PairedDifference) -> str:
+def describe_difference(gain: PairedDifference) -> str:
     """Return a difference in points of percent, with its interval and verdict."""
-    low, high = (100 * end for end in found["interval_95"])
-    verdict = "no difference" if found["verdict"] == "none" else found["verdict"]
-    return f"{100 * found['difference']:+.1f} ({low:+.1f} to {high:+.1f}): {verdict}"
+    low, high = (100 * end for end in gain["interval_95"])
+    verdict = "no difference" if gain["verdict"] == "none" else gain["verdict"]
+    return f"{100 * gain['difference']:+.1f} ({low:+.1f} to {high:+.1f}): {verdict}"
 
 
 def printed(table: TablePlan, report: TableReport) -> list[MetricsTable]:

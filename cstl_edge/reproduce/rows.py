@@ -104,20 +104,7 @@ def plan_table(
     split: str = FIELD,
     overrides: Sequence[str] = (),
 ) -> list[TableRow]:
-    """Return all rows of a table.
-
-    Args:
-        table: the table
-        data: as for `plan_row`
-        root: as for `plan_row`
-        budget: as for `plan_row`
-        split: as for `plan_row`
-        overrides: as for `plan_row`
-
-    Raises:
-        ConfigError: as `plan_row` does.
-        DataError: as `plan_row` does.
-    """
+    """Return all rows of a table; arguments and errors are those of `plan_row`."""
     return [
         plan_row(table, plan, data, root, budget=budget, split=split, overrides=overrides)
         for plan in table.rows

@@ -1,75 +1,38 @@
-"""A machine for child processes: put `site(folder)` on the path, and `tensorrt` and CUDA are found.
+"""Files of /proc and /sys as machines have them, written below a folder."""
 
-What the machine is, or does instead of building, stands in `machine.json` of that folder.
-"""
+from cstl_edge.measure.linux import SysfsTree
 
-import json
-import os
-import signal
-import sys
-import time
-from pathlib import Path
-
-MODULES = {
-    "tensorrt.py": "import standin_machine; standin_machine.take_place(__file__, __name__)\n",
-    "cuda/__init__.py": "",
-    "cuda/bindings/__init__.py": "__version__ = '12.9'\n",
-    "cuda/bindings/runtime.py": "import standin_machine\n"
-    "standin_machine.take_place(__file__, __name__)\n",
-}
-CREATOR = ("CstlPartGather", "1", "cstl_edge")
+CPU = "sys/devices/system/cpu"
+THERMAL = "sys/class/thermal"
 
 
-def site(folder, **machine):
-    """Write the modules and what the machine is; return the folder."""
-    for name, text in MODULES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    (folder / "machine.json").write_text(json.dumps(machine))
-    return folder
+def grow(root, **files):
+    """Write files below `root`; in names, `__` is a slash."""
+    for name, text in files.items():
+        put(root, name.replace("__", "/"), text)
+    return SysfsTree(root)
 
 
-def state_of(machine):
-    """Return the state of the stand-in of TensorRT that a machine describes."""
-    from standin_cuda import Device
-    from standin_tensorrt import State
-
-    device = Device(**machine.get("device", {}))
-    state = State(device, {path: [CREATOR] for path in machine.get("plugins", [])})
-    does = machine.get("build")
-    if does:
-        state.build = lambda logger, config: _instead(does, logger, config)
-    return state
+def put(root, path, text):
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(f"{text}\n")
 
 
-def take_place(file, name):
-    """Be imported in the place of a real module."""
-    from standin_cuda import bindings
-    from standin_tensorrt import make
-
-    folder = Path(file).resolve()
-    while not (folder / "machine.json").exists():
-        folder = folder.parent
-    machine = json.loads((folder / "machine.json").read_text())
-    state = state_of(machine)
-    sys.modules.update(bindings(state.device))
-    sys.modules["tensorrt"] = make(state, machine.get("version", "10.3.0"))
-    assert name in sys.modules
+def policy(root, number, low, high, now, governor="schedutil"):
+    """One group of cores; clocks in kHz, as the kernel gives them."""
+    folder = f"{CPU}/cpufreq/policy{number}"
+    for name, value in (("min", low), ("max", high), ("cur", now)):
+        put(root, f"{folder}/scaling_{name}_freq", value)
+    put(root, f"{folder}/scaling_governor", governor)
 
 
-def _instead(does, logger, config):
-    """Do what a builder does that gives no engine."""
-    if does == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if does == "abort":
-        sys.stderr.write("terminate called after throwing an instance of 'std::bad_alloc'\n")
-        sys.stderr.flush()
-        os.abort()
-    if does == "never end":
-        config.progress_monitor.phase_start("Building", None, 10**6)
-        for step in range(10**6):
-            time.sleep(0.1)
-            if not config.progress_monitor.step_complete("Building", step):
-                break
-    logger.log(1, "no implementation for node")
-    return None
+def cooling(root, number, kind, state):
+    put(root, f"{THERMAL}/cooling_device{number}/type", kind)
+    put(root, f"{THERMAL}/cooling_device{number}/cur_state", state)
+
+
+def nvpmodel(root, says, code=0):
+    path = root / "usr/sbin/nvpmodel"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\n[ "$*" = -q ] || exit 9\ncat <<END\n{says}\nEND\nexit {code}\n')
+    path.chmod(0o755)

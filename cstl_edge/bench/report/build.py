@@ -17,7 +17,6 @@ from cstl_edge.bench.report.load import (
     MachineResults,
     by_machine,
     comparison_pairs,
-    ignore,
     one_line_text,
     read_files,
     utc_of,
@@ -67,7 +66,7 @@ METHOD = (
 
 
 def build_report(
-    paths: Sequence[Path], base: str | None = None, notify: Callable[[str], None] = ignore
+    paths: Sequence[Path], base: str | None = None, notify: Callable[[str], None] = lambda _: None
 ) -> ReportPage:
     """Return the report of result files, compared with a base.
 
@@ -89,7 +88,7 @@ def build_report(
     )
     comparisons = [chapter for chapter in compared if chapter]  # numbers the first pictures
     machines = by_machine(rows)
-    chapters = (*comparisons, *(_chapter(one, k, numbers) for k, one in enumerate(machines)))
+    chapters = (*comparisons, *(_chapter(x, k, numbers) for k, x in enumerate(machines)))
     created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     return ReportPage(
         "cstl_edge: benchmarks",
@@ -113,7 +112,7 @@ def _require_modules(*modules: str) -> None:
 def _lead(rows: Sequence[Row], results: Sequence[MachineResults]) -> str:
     """Return the subject of the page in one sentence."""
     runs = len({row.run for row in rows})
-    machines = len({one.machine.split(": ")[0] for one in results})
+    machines = len({x.machine.split(": ")[0] for x in results})
     return (
         f"How fast, how accurate and how near to the limit of the hardware people are recognised "
         f"by their walk: {len(rows):,} results of {runs} run{'s' * (runs != 1)} on "

@@ -81,10 +81,10 @@ def compare(
         match = pool.get(key)
         if match is not None and match[0] == stage:
             differences.append(_difference(match[1], rows, stage))
-    tested = [k for k, one in enumerate(differences) if one.verdict != "too few samples"]
+    tested = [k for k, x in enumerate(differences) if x.verdict != "too few samples"]
     for k, p in zip(tested, holm([differences[k].p for k in tested]), strict=True):
-        one = differences[k]
-        differences[k] = replace(one, p=p, verdict=_verdict(one.ratio, p, smallest, alpha))
+        verdict = _verdict(differences[k].ratio, p, smallest, alpha)
+        differences[k] = replace(differences[k], p=p, verdict=verdict)
     return differences
 
 

@@ -33,8 +33,7 @@ class Quantile:
             return UNKNOWN_ERROR
         return (self.high - self.low) / 2 / self.value
 
-    def __str__(self) -> str:
-        """Return the value with the digits that its interval allows."""
+    def __str__(self) -> str:  # with the digits that the interval allows
         return number(self.value, self.value * self.relative_error)
 
 

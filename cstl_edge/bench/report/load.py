@@ -69,11 +69,7 @@ def read_file(path: Path) -> list[Row]:
     return rows
 
 
-def ignore(_line: str) -> None:
-    """Take a line and do nothing."""
-
-
-def read_files(paths: Iterable[Path], notify: Callable[[str], None] = ignore) -> list[Row]:
+def read_files(paths: Iterable[Path], notify: Callable[[str], None] = lambda _: None) -> list[Row]:
     """Return the rows of all files, at least one (DataError).
 
     A folder of results can so be given with the files of other benchmarks in it.
@@ -142,14 +138,14 @@ def comparison_pairs(
         return [(sides[0], sides[1])] if len(sides) == 2 else []
     if Path(against).is_file():
         return _pairs(sides, by_commit(read_files([Path(against)])))
-    base = [one for one in sides if one.commits and one.commits[0].startswith(against)]
+    base = [side for side in sides if side.commits and side.commits[0].startswith(against)]
     if not against or not base:
-        commits = ", ".join(sorted({name for one in sides for name in one.commits}))
+        commits = ", ".join(sorted({name for side in sides for name in side.commits}))
         raise ConfigError(
             f"expected --against a file of results or one of the commits {one_line(commits)}; "
             f"got {one_line(against)!r}"
         )
-    return _pairs([one for one in sides if one not in base], base)
+    return _pairs([side for side in sides if side not in base], base)
 
 
 def _pairs(
@@ -206,10 +202,10 @@ def _trtexec_row(path: Path) -> Row:
 
     run, name = path.stem, f"trtexec {path.stem}"
     try:
-        return read_times(path, run=run, contender=name)
+        return read_times(path, run=run, backend=name)
     except DataError as no_times:
         try:
-            return read_profile(path, run=run, contender=name)
+            return read_profile(path, run=run, backend=name)
         except DataError:
             raise no_times from None
 
@@ -258,7 +254,7 @@ def _in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def _by_time(results: Iterable[MachineResults]) -> list[MachineResults]:
-    return sorted(results, key=lambda one: one_line_text(one.environment.get("utc")))
+    return sorted(results, key=lambda machine: one_line_text(machine.environment.get("utc")))
 
 
 def _require_plausible(path: Path, row: Row) -> None:

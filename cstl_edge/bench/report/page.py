@@ -79,8 +79,8 @@ def markdown_page(report: ReportPage) -> str:
         lines += [f"## {escape(chapter.title)}", ""]
         lines += [f"- {escape(name)}: {escape(fact)}" for name, fact in chapter.facts]
         lines += [""] * bool(chapter.facts)
-        for one in chapter.headlines:
-            lines.append(f"- **{escape(one.figure)}** {escape(one.what)} ({escape(one.where)})")
+        for line in chapter.headlines:
+            lines.append(f"- **{escape(line.figure)}** {escape(line.what)} ({escape(line.where)})")
         lines += [""] * bool(chapter.headlines)
         for section in chapter.sections:
             lines += [f"### {escape(section.title)}", "", *_paragraphs(section.lead)]

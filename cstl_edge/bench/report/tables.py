@@ -35,7 +35,6 @@ class Cell:
     kind: str = ""
 
     def __str__(self) -> str:
-        """Return the text alone."""
         return self.text
 
 

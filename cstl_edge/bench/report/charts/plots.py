@@ -145,11 +145,11 @@ def forest_plot(
             _write(axes, 1, -k + 0.2, difference.verdict, bbox=over, ha="right")
         axes.set_ylim(-len(differences) + 0.5, 0.8)
         _hide_y(axes)
-        widest = max(abs(math.log(x)) for _, one in differences for x in _ends(one))
+        widest = max(abs(math.log(ratio)) for _, x in differences for ratio in _ends(x))
         axes.set_xlim(math.exp(-1.15 * widest), math.exp(1.15 * widest))
         axes.set_xlabel("time after / before (left: faster)")
         logarithmic_ticks(axes.xaxis)
-        facts = (f"{label}: {one.ratio:.3g}, {one.verdict}" for label, one in differences)
+        facts = (f"{label}: {x.ratio:.3g}, {x.verdict}" for label, x in differences)
         return picture(figure, title, facts, numbers)
 
 

@@ -38,7 +38,7 @@ class Point:
     """One mark."""
 
     label: str
-    contender: str
+    backend: str
     x: float
     y: float
     interval: tuple[float, float] | None = None
@@ -73,7 +73,7 @@ def pareto_plot(
         axes.step([p.x for p in front], [p.y for p in front], where="post", color=MUTED, lw=1.2)
         for point in ordered:
             if point.interval is not None:
-                colour = backend_colour(point.contender)
+                colour = backend_colour(point.backend)
                 axes.plot([point.x] * 2, point.interval, color=colour, linewidth=1.4, alpha=0.7)
         axes.margins(0.12, 0.15)
         if all(point.y <= 100 for point in ordered):  # percent: no room is needed above
@@ -170,8 +170,8 @@ def search_plot(
         for name, tried in searches:
             shape, colour = precision_marker(name), backend_colour(name)
             for held, fill in ((True, colour), (False, "none")):
-                x = [one.walkers for one in tried if one.held is held]
-                y = [one.p99_ms for one in tried if one.held is held]
+                x = [trial.walkers for trial in tried if trial.held is held]
+                y = [trial.p99_ms for trial in tried if trial.held is held]
                 axes.scatter(x, y, s=38, marker=shape, facecolors=fill, edgecolors=colour, zorder=3)
             axes.scatter([], [], s=38, marker=shape, color=colour, label=one_line(name, LABEL))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -180,7 +180,7 @@ def search_plot(
         logarithmic_ticks(axes.yaxis)
         figure.legend(loc="outside lower left", frameon=False, fontsize=10)
         facts = (
-            f"{name}: " + ", ".join(f"{one.walkers:g}: {one.p99_ms:.3g}" for one in tried)
+            f"{name}: " + ", ".join(f"{trial.walkers:g}: {trial.p99_ms:.3g}" for trial in tried)
             for name, tried in searches
         )
         caption = f"Filled: held. The line is {limit:g} ms. Every try is there, repetitions too."
@@ -190,7 +190,7 @@ def search_plot(
 def _numbered(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
     """Put a mark at each point and its number beside it; marks that touch share one label."""
     for point in points:
-        shape, colour = precision_marker(point.contender), backend_colour(point.contender)
+        shape, colour = precision_marker(point.backend), backend_colour(point.backend)
         axes.scatter(point.x, point.y, s=60, marker=shape, color=colour, linewidth=0, zorder=3)
     figure.draw_without_rendering()  # the layout settles where they lie
     places = [tuple(axes.transData.transform((point.x, point.y))) for point in points]

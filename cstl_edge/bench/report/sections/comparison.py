@@ -78,21 +78,21 @@ def comparison_chapter(
 
 
 def _tested(differences: Sequence[Difference], anchor: str, numbers: Numbers) -> Section:
-    verdicts = Counter(one.verdict for one in differences)
+    verdicts = Counter(x.verdict for x in differences)
     lead = [", ".join(f"{times} {verdict}" for verdict, times in verdicts.most_common()) + "."]
-    warned = sum(bool(one.before.warnings or one.after.warnings) for one in differences)
+    warned = sum(bool(x.before.warnings or x.after.warnings) for x in differences)
     if warned:
         lead.append(
             f"{warned} of {len(differences)} pairs carry warnings, such as a busy machine: a "
             "difference may be one of the hour and not of the code. Measure again on a quiet "
             "machine."
         )
-    largest = sorted(differences, key=lambda one: -abs(math.log(one.ratio or 1e-9)))[:MOST_DRAWN]
-    alone = single_network(one.after for one in differences)
+    largest = sorted(differences, key=lambda x: -abs(math.log(x.ratio or 1e-9)))[:MOST_DRAWN]
+    alone = single_network(x.after for x in differences)
     labels = (f"{row_name(x.after, alone)}: {describe_case(x.after.case)}" for x in largest)
     drawn = list(zip(labels, largest, strict=True))
     picture = plots.forest_plot("Ratio of medians with its interval", drawn, numbers)
-    lines = tuple(_line(one, alone) for one in differences)
+    lines = tuple(_line(x, alone) for x in differences)
     table = ReportTable("Every matched row", COLUMNS, lines, left=3, notes=NOTES)
     return Section("Faster or slower", tuple(lead), (table,), (picture,), anchor)
 

@@ -46,11 +46,11 @@ def _beside(ours: Sequence[Row], theirs: Sequence[Row]) -> ReportTable | None:
             stages = compare_stages(row, other)
         except DataError:  # no stage in common: nothing to set beside
             continue
-        for one in stages:
-            ratio = DASH if one.ratio is None else number(one.ratio, 0.01)
-            figures = (number(one.ours_ms), number(one.theirs_ms), ratio)
+        for stage in stages:
+            ratio = DASH if stage.ratio is None else number(stage.ratio, 0.01)
+            figures = (number(stage.ours_ms), number(stage.theirs_ms), ratio)
             case = describe_case(row.case)
-            lines.append((row.contender, case, other.contender, one.stage, *figures))
+            lines.append((row.contender, case, other.contender, stage.stage, *figures))
     if not lines:
         return None
     columns = ("", "case", "trtexec", "stage", "p50 ours ms", "p50 theirs ms", "ours / theirs")
