@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.evaluation.closed_set import rank1_table
-from cstl_edge.evaluation.embeddings import Walks, gait_energy
+from cstl_edge.evaluation.embeddings import LabelledEmbeddings, gait_energy
 from cstl_edge.evaluation.impostors import impostor_table, open_set
 from cstl_edge.measure.environment import environment
 from cstl_edge.measure.stats import append_jsonl
@@ -42,7 +42,9 @@ def make(first: int, people: int, **more: Any) -> Any:
     return generate.generate(range(first, first + people), frames=FRAMES, workers=2, **more)
 
 
-def embeddings(encoder: Encoder, made: Any, *, shuffle: bool = False) -> tuple[Walks, Walks | None]:
+def embeddings(
+    encoder: Encoder, made: Any, *, shuffle: bool = False
+) -> tuple[LabelledEmbeddings, LabelledEmbeddings | None]:
     """Embed a set, and again with the frames of each sequence in a random order of its own."""
     rng = np.random.default_rng(0)
     plain, mixed = [], []
@@ -59,12 +61,12 @@ def embeddings(encoder: Encoder, made: Any, *, shuffle: bool = False) -> tuple[W
     return walks, walks_of(made, np.concatenate(mixed)) if shuffle else None
 
 
-def walks_of(made: Any, embedded: npt.NDArray[np.float32]) -> Walks:
+def walks_of(made: Any, embedded: npt.NDArray[np.float32]) -> LabelledEmbeddings:
     """Return embeddings with what is known of each sequence."""
-    return Walks(embedded, made.people, made.sequences, made.views_deg)
+    return LabelledEmbeddings(embedded, made.people, made.sequences, made.views_deg)
 
 
-def closed_set(encoder: Encoder, people: int) -> tuple[dict[str, Any], Walks]:
+def closed_set(encoder: Encoder, people: int) -> tuple[dict[str, Any], LabelledEmbeddings]:
     """Return rank-1 of the model, of the baseline and of shuffled frames, and the walks."""
     made = make(TEST_ID, people)
     walks, mixed = embeddings(encoder, made, shuffle=True)

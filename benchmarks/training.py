@@ -1,9 +1,9 @@
-"""What one iteration of training costs by the choices of arithmetic, as ratios to plain float32.
+"""Measure an iteration of training by the choices of arithmetic, as ratios to plain float32.
 
     python benchmarks/training.py --out benchmarks/results/DEVICE/training_speed.jsonl
 
-Forward, losses, backward and Adam on one batch of noise: the cost does not depend on what is seen.
-All choices in one process, in turn, so that what else the machine does meets all of them alike. On
+Forward, losses, backward and Adam on one batch of noise: the cost does not depend on the data.
+All choices in one process, in turn, so that other work of the machine meets all of them alike. On
 a processor the figure is processor time, which others disturb least; on a GPU it is time. Beside it
 stand sequences per second, and the share of the machine's peak arithmetic in that precision, which
 is measured in the same run; multiply-adds are counted by PyTorch, forward and backward.
@@ -44,59 +44,6 @@ PLAIN = "float32"
 PEAK_S = 0.3  # per kernel
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run, print the ratios, append the raw record."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--preset", default=SHIPPED, help="network and batch")
-    parser.add_argument("-o", dest="override", action="append", default=[], help="key=value")
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--out", type=Path, help="benchmarks/results/DEVICE/training_speed.jsonl")
-    parser.add_argument("--note", default="", help="what else the machine did")
-    args = parser.parse_args(argv)
-    changes = ["optimiser.frozen_layers=0", "run.threads=1", *args.override]
-    config = load_config(TrainConfig, find_preset(args.preset), changes)
-    prepare_process(config.run)
-    drawn = config.sampler
-    data = Noise(drawn.people, drawn.sequences, drawn.frames, config.network(0).size)
-    steps = {}
-    for name, choice in CHOICES.items():
-        plain = {"precision": "float32", "channels_last": False, "compile": False}
-        run = config.run.model_copy(update={**plain, **choice})
-        steps[name] = TrainingStep(start_run(config.model_copy(update={"run": run}), data), Path())
-        iteration(steps[name])  # compiles
-    work_gmac = multiply_adds(steps[PLAIN])
-    raw: dict[str, list[tuple[float, float]]] = {name: [] for name in CHOICES}
-    for _ in range(args.rounds):
-        for name, step in steps.items():
-            raw[name].append(iteration(step))
-    on_gpu = steps[PLAIN].run.device.type == "cuda"
-    samples = {name: [taken[on_gpu] for taken in times] for name, times in raw.items()}
-    p50 = {name: percentile(times, 50) for name, times in samples.items()}
-    peaks = best_arithmetic(torch.get_num_threads(), "gpu" if on_gpu else "cpu", PEAK_S)
-    told = {
-        "gmac_per_iteration": round(work_gmac, 1),
-        "peak_gmacs_per_s": {name: round(rate, 1) for name, rate in peaks.items()},
-        "share_of_peak": shares(work_gmac, p50, peaks),
-        "sequences_per_s": {
-            name: round(1e3 * len(data.people) / ms, 2) for name, ms in p50.items()
-        },
-        "frames": drawn.people * drawn.sequences * drawn.frames,
-        "p50_ms": {name: round(ms, 1) for name, ms in p50.items()},
-        "times_as_fast": {name: round(p50[PLAIN] / ms, 2) for name, ms in p50.items()},
-    }
-    print(json.dumps(told, indent=1))
-    if args.out:
-        record = {
-            "benchmark": "training_speed",
-            "measure": "time" if on_gpu else "processor time",
-            **{"preset": args.preset, "overrides": changes, "note": args.note, **told},
-            "raw_processor_ms_and_ms": raw,
-            "environment": environment(),
-        }
-        append_jsonl(args.out, record)
-    return 0
-
-
 class Noise:
     """Sequences in which every pixel is drawn, a few for each person, for `start_run`."""
 
@@ -112,8 +59,8 @@ class Noise:
 
     def read(self, sequence: int) -> npt.NDArray[np.uint8]:
         """Return one of them, [s, h, w]."""
-        drawn: npt.NDArray[np.uint8] = self._drawn[sequence]
-        return drawn
+        silhouettes: npt.NDArray[np.uint8] = self._drawn[sequence]
+        return silhouettes
 
 
 def iteration(step: TrainingStep) -> tuple[float, float]:
@@ -136,10 +83,12 @@ def multiply_adds(step: TrainingStep) -> float:
     return float(counter.get_total_flops()) / 2e9
 
 
-def shares(work_gmac: float, p50_ms: dict[str, float], peaks: dict[str, float]) -> dict[str, float]:
+def shares_of_peak(
+    work_gmac: float, p50_ms: dict[str, float], peaks: dict[str, float]
+) -> dict[str, float]:
     """Return the share of the peak in its precision that each choice reached, where there is one.
 
-    >>> shares(3.0, {"float32, channels last": 60.0, "float16": 9.0}, {"float32": 100.0})
+    >>> shares_of_peak(3.0, {"float32, channels last": 60.0, "float16": 9.0}, {"float32": 100.0})
     {'float32, channels last': 0.5}
     """
     kinds = {name: name.split(",")[0] for name in p50_ms}
@@ -148,6 +97,67 @@ def shares(work_gmac: float, p50_ms: dict[str, float], peaks: dict[str, float]) 
         for name, ms in p50_ms.items()
         if kinds[name] in peaks
     }
+
+
+def measure(preset: str, changes: list[str], rounds: int) -> dict[str, Any]:
+    """Time every choice in turn; return the record.
+
+    Args:
+        preset: network and batch
+        changes: `key=value` over the preset
+        rounds: iterations of each choice
+    """
+    config = load_config(TrainConfig, find_preset(preset), changes)
+    prepare_process(config.run)
+    drawn = config.sampler
+    data = Noise(drawn.people, drawn.sequences, drawn.frames, config.network(0).size)
+    steps = {}
+    for name, choice in CHOICES.items():
+        plain = {"precision": "float32", "channels_last": False, "compile": False}
+        run = config.run.model_copy(update={**plain, **choice})
+        steps[name] = TrainingStep(start_run(config.model_copy(update={"run": run}), data), Path())
+        iteration(steps[name])  # compiles
+    work_gmac = multiply_adds(steps[PLAIN])
+    raw: dict[str, list[tuple[float, float]]] = {name: [] for name in CHOICES}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            raw[name].append(iteration(step))
+    on_gpu = steps[PLAIN].run.device.type == "cuda"
+    p50 = {name: percentile([x[on_gpu] for x in times], 50) for name, times in raw.items()}
+    peaks = best_arithmetic(torch.get_num_threads(), "gpu" if on_gpu else "cpu", PEAK_S)
+    return {
+        "measure": "time" if on_gpu else "processor time",
+        "gmac_per_iteration": round(work_gmac, 1),
+        "peak_gmacs_per_s": {name: round(rate, 1) for name, rate in peaks.items()},
+        "share_of_peak": shares_of_peak(work_gmac, p50, peaks),
+        "sequences_per_s": {
+            name: round(1e3 * len(data.people) / ms, 2) for name, ms in p50.items()
+        },
+        "frames": drawn.people * drawn.sequences * drawn.frames,
+        "p50_ms": {name: round(ms, 1) for name, ms in p50.items()},
+        "times_as_fast": {name: round(p50[PLAIN] / ms, 2) for name, ms in p50.items()},
+        "raw_processor_ms_and_ms": raw,
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, print the ratios, append the raw record; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", default=SHIPPED, help="network and batch")
+    parser.add_argument("-o", dest="override", action="append", default=[], help="key=value")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--out", type=Path, help="benchmarks/results/DEVICE/training_speed.jsonl")
+    parser.add_argument("--note", default="", help="what else the machine did")
+    args = parser.parse_args(argv)
+    changes = ["optimiser.frozen_layers=0", "run.threads=1", *args.override]
+    record = measure(args.preset, changes, args.rounds)
+    hidden = ("measure", "raw_processor_ms_and_ms")
+    print(json.dumps({key: value for key, value in record.items() if key not in hidden}, indent=1))
+    if args.out:
+        about = {"preset": args.preset, "overrides": changes, "note": args.note}
+        record = {"benchmark": "training_speed", **about, **record, "environment": environment()}
+        append_jsonl(args.out, record)
+    return 0
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.evaluation.closed_set import rank1_table
-from cstl_edge.evaluation.embeddings import Walks, gait_energy
+from cstl_edge.evaluation.embeddings import LabelledEmbeddings, gait_energy
 from cstl_edge.measure.environment import environment
 from cstl_edge.measure.stats import append_jsonl, summary
 from cstl_edge.walkers import generate
@@ -62,7 +62,9 @@ def baselines(
     made = generate.generate(ids, frames=frames, workers=workers, body_seed=body_seed)
     tables = {}
     for name, make in (("mean picture", gait_energy), ("motion", motion_features)):
-        walks = Walks(make(made.silhouettes), made.people, made.sequences, made.views_deg)
+        walks = LabelledEmbeddings(
+            make(made.silhouettes), made.people, made.sequences, made.views_deg
+        )
         tables[name] = {"people": people, "frames": frames, **rank1_table(walks)}
     return tables
 

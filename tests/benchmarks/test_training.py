@@ -1,5 +1,6 @@
 """An iteration of training is counted as its layers say."""
 
+import doctest
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,11 @@ def test_an_iteration_takes_both_times(step):
     processor_ms, ms = iteration(step)
     assert processor_ms > 0
     assert ms > 0
+
+
+def test_the_example_of_the_script_is_true():
+    pytest.importorskip("torch", reason="needs torch")
+    import training
+
+    done = doctest.testmod(training)
+    assert (done.attempted, done.failed) == (1, 0)
