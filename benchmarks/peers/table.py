@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from cstl_edge.bench.record import Row
-from cstl_edge.evaluation.tables import MetricsTable, markdown
+from cstl_edge.evaluation.tables import MetricsTable, markdown, percent_with_interval
 from cstl_edge.measure.stats import percentile
 from cstl_edge.reproduce.report import describe_difference, difference
 from peers.networks import COMMON, CSTL, NETWORKS, NOTHING, PUBLISHED
@@ -113,10 +113,7 @@ def _side_by_side(results: Results, iterations: int) -> MetricsTable:
 def _accuracies(results: Results, row: Row | None, iterations: int) -> list[str]:
     if row is None:
         return [MISSING] * (len(CONDITIONS) + 1)
-    cells = []
-    for key in CONDITIONS:
-        low, high = row.intervals[key]
-        cells.append(f"{100 * row.values[key]:.1f} ({100 * low:.1f} to {100 * high:.1f})")
+    cells = [percent_with_interval(row.values[key], row.intervals[key]) for key in CONDITIONS]
     against = results.accuracy.get((iterations, CSTL))
     if against is row:
         return [*cells, ""]

@@ -77,14 +77,14 @@ def _table1(result: Mapping[str, Any]) -> MetricsTable:
     rows = [
         (
             name.upper(),
-            *(_percent(row["per_view"].get(view)) for view in views),
-            _percent(row["rank-1"]),
-            _interval(row["rank-1_95"]),
+            *(percent(row["per_view"].get(view)) for view in views),
+            percent(row["rank-1"]),
+            interval(row["rank-1_95"]),
         )
         for name, row in conditions.items()
     ]
     mean = result["mean"]
-    last = ("Mean", *[""] * len(views), _percent(mean["rank-1"]), _interval(mean["rank-1_95"]))
+    last = ("Mean", *[""] * len(views), percent(mean["rank-1"]), interval(mean["rank-1_95"]))
     columns = ("Probe", *(f"{view}°" for view in views), "Mean", "95 %")
     return MetricsTable(_title(result), columns, (*rows, last))
 
@@ -92,25 +92,22 @@ def _table1(result: Mapping[str, Any]) -> MetricsTable:
 def _table2(result: Mapping[str, Any]) -> MetricsTable:
     """Probe views down (Table 2)."""
     (row,) = result["conditions"].values()
-    rows = [(f"{view}°", _percent(share), "") for view, share in row["per_view"].items()]
-    last = ("Mean", _percent(row["rank-1"]), _interval(row["rank-1_95"]))
+    rows = [(f"{view}°", percent(share), "") for view, share in row["per_view"].items()]
+    last = ("Mean", percent(row["rank-1"]), interval(row["rank-1_95"]))
     columns = ("Probe", f"Gallery all {result['views']} views", "95 %")
     return MetricsTable(_title(result), columns, (*rows, last))
 
 
 def _metrics(result: Mapping[str, Any]) -> MetricsTable:
     """Every metric of every condition, with its interval."""
-    rows = [
-        (name.upper() if len(name) == 2 else name.capitalize(), *_cells(row))
-        for name, row in result["conditions"].items()
-    ]
+    rows = [(condition_title(name), *_cells(row)) for name, row in result["conditions"].items()]
     if len(rows) > 1:
         rows.append(("Mean", *_cells(result["mean"])))
     return MetricsTable("All metrics (%), with 95 % intervals", ("Probe", *METRICS), tuple(rows))
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{_percent(row[m])} ({_interval(row[f'{m}_95'])})" for m in METRICS)
+    return tuple(percent_with_interval(row[m], row[f"{m}_95"]) for m in METRICS)
 
 
 def _open_set(result: Mapping[str, Any]) -> MetricsTable:
@@ -119,7 +116,7 @@ def _open_set(result: Mapping[str, Any]) -> MetricsTable:
             f"{row['fpir_wanted']:.2%}" + ("" if row["provable"] else " *"),
             f"{row['fpir']:.3%}",
             f"{row['fnir']:.1%}",
-            _interval(row["fnir_95"]),
+            interval(row["fnir_95"]),
             "any" if row["threshold"] is None else f"{row['threshold']:.4f}",
         )
         for row in result["errors"]
@@ -151,9 +148,21 @@ def _title(result: Mapping[str, Any]) -> str:
     return f"Rank-1 (%) by probe view{excluded}"
 
 
-def _percent(share: float | None) -> str:
+def condition_title(name: str) -> str:
+    """Return the title of a condition: NM, BG and CL, or e.g. `Mean`."""
+    return name.upper() if len(name) == 2 else name.capitalize()
+
+
+def percent(share: float | None) -> str:
+    """Return a share 0..1 in percent without the sign; a hyphen for None."""
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def _interval(ends: Sequence[float]) -> str:
+def percent_with_interval(share: float, ends: Sequence[float]) -> str:
+    """Return a share in percent and its interval, e.g. `80.0 (70.0 to 90.0)`."""
+    return f"{percent(share)} ({interval(ends)})"
+
+
+def interval(ends: Sequence[float]) -> str:
+    """Return both ends of an interval of shares in percent."""
     return f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"

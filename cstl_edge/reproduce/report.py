@@ -13,7 +13,12 @@ from typing import Any, TypedDict, cast
 import numpy as np
 
 from cstl_edge.evaluation.intervals import compare
-from cstl_edge.evaluation.tables import MetricsTable
+from cstl_edge.evaluation.tables import (
+    MetricsTable,
+    condition_title,
+    percent,
+    percent_with_interval,
+)
 from cstl_edge.reproduce.rows import RowRecord, TableRow
 from cstl_edge.training.presets import RowPlan, TablePlan
 
@@ -154,8 +159,11 @@ def _means(table: TablePlan, report: TableReport) -> MetricsTable:
     conditions = list(records[0]["result"]["conditions"] if records else table.rows[0].paper)
     conditions = [name for name in conditions if name != "mean"]
     shown = [*conditions, "mean"] if len(conditions) > 1 else conditions
-    titles = [name.upper() if len(name) == 2 else name.capitalize() for name in shown]
-    columns = ["", *titles, *([f"less {table.against}"] if table.against else [])]
+    columns = [
+        "",
+        *map(condition_title, shown),
+        *([f"less {table.against}"] if table.against else []),
+    ]
     cells = []
     for row in report["rows"]:
         line = [row["name"], *(_cell(row, name) for name in shown)]
@@ -174,8 +182,7 @@ def _cell(row: RowReport, condition: str) -> str:
         return f"{MISSING}{theirs}"
     result = row["record"]["result"]
     metrics = result["mean"] if condition == "mean" else result["conditions"][condition]
-    low, high = metrics["rank-1_95"]
-    return f"{_percent(metrics['rank-1'])} ({_percent(low)} to {_percent(high)}){theirs}"
+    return percent_with_interval(metrics["rank-1"], metrics["rank-1_95"]) + theirs
 
 
 def _by_view(report: TableReport) -> MetricsTable:
@@ -184,7 +191,7 @@ def _by_view(report: TableReport) -> MetricsTable:
     for row in report["rows"]:
         if row["record"]:
             for name, metrics in row["record"]["result"]["conditions"].items():
-                ours = {str(v): _percent(x) for v, x in metrics["per_view"].items()}
+                ours = {str(v): percent(x) for v, x in metrics["per_view"].items()}
                 lines[f"{name.upper()} {row['name']}"] = ours
         for name, figures in row["paper_views"].items():
             theirs = {view: f"{figure:.1f}" for view, figure in figures.items()}
@@ -193,7 +200,3 @@ def _by_view(report: TableReport) -> MetricsTable:
     cells = [(name, *(line.get(view, MISSING) for view in views)) for name, line in lines.items()]
     columns = ("Probe", *(f"{view}°" for view in views))
     return MetricsTable("Rank-1 (%) by probe view", columns, tuple(sorted(cells)))
-
-
-def _percent(share: float | None) -> str:
-    return MISSING if share is None else f"{100 * share:.1f}"
