@@ -1,1 +1,1 @@
-"""TODO."""
+"""Checkpoint files: CSTL's own weights, and those of the released code. Imports torch."""

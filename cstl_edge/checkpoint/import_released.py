@@ -1,7 +1,10 @@
-"""Checkpoints of the code that the paper's authors released, read into our network.
+"""Import of checkpoints of the code that the paper's authors released.
 
-Such a file holds names and tensors and nothing else: what would run code is refused, and so is
-every name and shape that the released network does not have.
+Such a file holds names and tensors and nothing else: pickled code is refused, and so is every name
+and shape that the released network does not have. There every operator over time is a grouped 1-D
+convolution, one group per part, so a weight is [p*outputs, inputs, taps]; the channels of a
+concatenation are [frame | short | long]. Here a part has a matrix of its own, and a concatenation
+is one block per scale. Letters: p parts, c channels, o outputs, i inputs, d embedding dimensions.
 """
 
 from __future__ import annotations
@@ -14,22 +17,76 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from cstl_edge.checkpoint.weights import State, refuse_nonfinite
+from cstl_edge.checkpoint.weights import COUNTER, State, refuse_nonfinite
 from cstl_edge.errors import ModelError, one_line
 from cstl_edge.model import Cstl, CstlConfig
 from cstl_edge.model.config import SCALES
 from cstl_edge.model.temporal import KERNEL, SQUEEZE
 
+MAX_BYTES = 512 * 2**20  # the largest form (OU-MVLP) has 150 MB, with Adam's moments 450
+SIZES = {32: (64, 44), 64: (128, 88)}  # silhouettes by parts: one part per row of a feature map
+
+# Names in a released checkpoint
+PREFIX = "module."  # of torch's DataParallel, in which the released code trains
+WRAPPER = "model"  # under which OpenGait's files keep the weights, beside optimiser and scheduler
+TRANSFORMER = ("adaptive_aggregation.t.", "salient_learning.decay_c.")  # of another branch
 EMBED, CLASSES, CLASS_NORM = "fc_bin", "salient_learning.fc", "salient_learning.bn"
 CONVS = [f"conv2d_{number}.forward_block.conv2d.weight" for number in range(1, 5)]
-COUNTER = "num_batches_tracked"  # batch norm's; of no use to us, so it may be missing
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
+
+
+class ImportedFile(TypedDict):
+    """Released file that weights were imported from: `imported` in the header of a checkpoint."""
+
+    form: str
+    file: str
+    sha256: str
+    classes: int
+
+
+class ImportRecord(TypedDict):
+    """Name and origin of imported weights, for the header of a checkpoint."""
+
+    name: str
+    imported: ImportedFile
+
+
+def import_released(path: str | Path, *, class_head: bool = False) -> tuple[Cstl, ImportRecord]:
+    """Return the network of a released checkpoint, in evaluation mode, and its origin.
+
+    path: a `.ptm` or `.pth` of torch.save, of any age, or a `.safetensors`
+    class_head: keep the class head of the training too
+    Raises ModelError that names the first key that is missing, unexpected or of another shape, the
+    branch whose network it is instead, or the reason why the file cannot be read.
+    """
+    name, data = one_line(path), _read_bytes(Path(path))
+    state = _select_tensors(name, _deserialise(Path(path), data), len(data))
+    _refuse_other_networks(name, state)
+    config = _infer_config(name, state)
+    _check_shapes(name, released_shapes(config), state)
+    weights = {k: t.detach().float() for k, t in state.items() if t.is_floating_point()}
+    _refuse_unusable(name, weights)
+    if class_head and not config.classes:
+        raise ModelError(f"{name}: expected the class head {CLASSES}, got none; import without it")
+    record: ImportRecord = {
+        "name": Path(path).stem,
+        "imported": {
+            "form": "released",
+            "file": Path(path).name,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "classes": config.classes,
+        },
+    }
+    config = config if class_head else replace(config, classes=0)
+    model = Cstl(config)
+    model.load_state_dict(convert_state(weights, config))
+    return model.eval(), record
 
 
 def released_shapes(config: CstlConfig) -> dict[str, list[int]]:
@@ -38,23 +95,23 @@ def released_shapes(config: CstlConfig) -> dict[str, list[int]]:
     narrow, wide = max(1, c // SQUEEZE), max(1, 3 * c // SQUEEZE)  # hidden channels of the MLPs
     return {
         EMBED: [p, 3 * c, d],
-        **_trunk(config),
+        **_trunk_shapes(config),
         "multi_scale.score.0.weight": [p * narrow, c, 1],
         **_norm_shapes("multi_scale.score.1", p * narrow),
         "multi_scale.score.3.weight": [p * c, narrow, 1],
-        **_short(p, c),
+        **_short_term_shapes(p, c),
         "adaptive_aggregation.in_conv.weight": [p * wide, 3 * c, 1],
         "adaptive_aggregation.out_conv.weight": [p * 3 * c, wide, 1],
         "salient_learning.part_score.0.weight": [p * wide, 3 * c, 1],
         **_norm_shapes("salient_learning.part_score.1", p * wide),
         "salient_learning.part_score.3.weight": [p, wide, 1],
         "salient_learning.decay_channel.weight": [p * c, 3 * c, 1],
-        **(_class_head(p, c, config.classes) if config.classes else {}),
+        **(_class_head_shapes(p, c, config.classes) if config.classes else {}),
     }
 
 
-def converted(state: Mapping[str, Tensor], config: CstlConfig) -> dict[str, Tensor]:
-    """Return the state of our network from one whose names and shapes are `released_shapes`."""
+def convert_state(state: Mapping[str, Tensor], config: CstlConfig) -> dict[str, Tensor]:
+    """Convert a state with the names and shapes of `released_shapes` to that of `Cstl`."""
     p, scores = config.parts, "salient_learning.part_score"
     ours = {f"backbone.convs.{i}.weight": state[key] for i, key in enumerate(CONVS)}
     for i in range(2):
@@ -72,113 +129,17 @@ def converted(state: Mapping[str, Tensor], config: CstlConfig) -> dict[str, Tens
     ours["scores.second.weight"] = _matrices(state, f"{scores}.3", p)
     decay = _matrices(state, "salient_learning.decay_channel", p)  # [p, c, 3c]
     ours |= _blocks(decay, 2, "context.projection")
-    ours["embed.weight"] = _embed(state[EMBED])
-    return ours | (_classes(state, p) if config.classes else {})
+    ours["embed.weight"] = _embed_matrices(state[EMBED])
+    return ours | (_class_head(state, p) if config.classes else {})
 
 
-def _trunk(config: CstlConfig) -> dict[str, list[int]]:
-    inputs = (1, *config.widths[:-1])
-    sides = zip(CONVS, config.widths, inputs, strict=True)
-    return {key: [out, into, 3, 3] for key, out, into in sides}
-
-
-def _short(p: int, c: int) -> dict[str, list[int]]:
-    shapes: dict[str, list[int]] = {}
-    for i in range(2):
-        shapes[f"multi_scale.short_term.{i}.0.weight"] = [p * c, c, KERNEL]
-        shapes |= _norm_shapes(f"multi_scale.short_term.{i}.1", p * c)
-    return shapes
-
-
-def _class_head(p: int, c: int, classes: int) -> dict[str, list[int]]:
-    shapes = {CLASSES: [1, c, classes]}
-    for part in range(p):
-        shapes |= _norm_shapes(f"{CLASS_NORM}.{part}", c)
-    return shapes
-
-
-def _norm_shapes(key: str, channels: int) -> dict[str, list[int]]:
-    return {f"{key}.{name}": [channels] for name in STATISTICS} | {f"{key}.{COUNTER}": []}
-
-
-def _matrices(state: Mapping[str, Tensor], key: str, p: int) -> Tensor:
-    """Turn a grouped convolution [p*o, i, taps] into [p, o, taps*i], the order of `_windows`."""
-    weight = state[f"{key}.weight"]
-    by_part = weight.reshape(p, -1, *weight.shape[1:])  # [p, o, i, taps]
-    return by_part.transpose(2, 3).flatten(2)  # [p, o, taps*i]
-
-
-def _norm(state: Mapping[str, Tensor], key: str, ours: str, p: int) -> dict[str, Tensor]:
-    return {f"{ours}.{name}": state[f"{key}.{name}"].reshape(p, -1) for name in STATISTICS}
-
-
-def _blocks(matrices: Tensor, axis: int, ours: str) -> dict[str, Tensor]:
-    """Cut the axis of a concatenation into one block per scale."""
-    pieces = zip(SCALES, matrices.chunk(len(SCALES), axis), strict=True)
-    return {f"{ours}.{scale}.weight": piece for scale, piece in pieces}
-
-
-def _embed(weight: Tensor) -> Tensor:
-    """[p, 3c, d] on [T, context, S] -> [p, d, 3c] on [S, T, context]."""
-    temporal, context, salient = weight.transpose(1, 2).chunk(3, 2)  # [p, d, c] each
-    return torch.cat((salient, temporal, context), 2)
-
-
-def _classes(state: Mapping[str, Tensor], p: int) -> dict[str, Tensor]:
-    ours = {"class_head.weight": state[CLASSES][0]}
-    for name in STATISTICS:
-        parts = [state[f"{CLASS_NORM}.{part}.{name}"] for part in range(p)]
-        ours[f"class_head.norm.{name}"] = torch.stack(parts)  # [p, c]
-    return ours
-
-
-MAX_BYTES = 512 * 2**20  # the largest form (OU-MVLP) has 150 MB, with Adam's moments 450
-PREFIX = "module."  # of torch's DataParallel, in which the released code trains
-WRAPPER = "model"  # under which OpenGait's files keep the weights, beside optimiser and scheduler
-SIZES = {32: (64, 44), 64: (128, 88)}  # silhouettes by parts: one part per row of a feature map
-TRANSFORMER = ("adaptive_aggregation.t.", "salient_learning.decay_c.")
-
-
-def import_released(path: str | Path, *, class_head: bool = False) -> tuple[Cstl, dict[str, Any]]:
-    """Return the network of a released checkpoint, in evaluation mode, and where it came from.
-
-    path: a `.ptm` or `.pth` of torch.save, of any age, or a `.safetensors`
-    class_head: keep the classes of the training too; without, what only training needs is dropped
-
-    Raises ModelError naming the first key that is missing, too many or of another shape, the branch
-    whose network it is instead, or what makes the file unreadable.
-    """
-    name, data = one_line(path), _bytes(Path(path))
-    state = _tensors(name, _loaded(Path(path), data), len(data))
-    _refuse_others(name, state)
-    config = _config(name, state)
-    _compare(name, released_shapes(config), state)
-    numbers = {k: t.detach().float() for k, t in state.items() if t.is_floating_point()}
-    _refuse_numbers(name, numbers)
-    if class_head and not config.classes:
-        raise ModelError(f"{name}: expected the class head {CLASSES}, got none; import without it")
-    about = {
-        "name": Path(path).stem,
-        "imported": {
-            "form": "released",
-            "file": Path(path).name,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "classes": config.classes,
-        },
-    }
-    config = config if class_head else replace(config, classes=0)
-    model = Cstl(config)
-    model.load_state_dict(converted(numbers, config))
-    return model.eval(), about
-
-
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     """Read a regular file of at most `MAX_BYTES`."""
     name = one_line(path)
     try:
         if not path.is_file():
-            found = "something else" if path.exists() else "nothing"
-            raise ModelError(f"expected a checkpoint of the released code at {name}; got {found}")
+            got = "something else" if path.exists() else "nothing"
+            raise ModelError(f"expected a checkpoint of the released code at {name}; got {got}")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ModelError(f"{name}: expected at most {MAX_BYTES} bytes, got {size}")
@@ -187,8 +148,8 @@ def _bytes(path: Path) -> bytes:
         raise ModelError(f"cannot read {name}: {one_line(err)}") from err
 
 
-def _loaded(path: Path, data: bytes) -> Any:
-    """Return what a file holds, without running anything in it."""
+def _deserialise(path: Path, data: bytes) -> Any:
+    """Return the content of a file, without running pickled code."""
     name = one_line(path)
     _refuse_inflating(name, data)
     try:
@@ -200,7 +161,7 @@ def _loaded(path: Path, data: bytes) -> Any:
     except pickle.UnpicklingError as err:
         raise ModelError(
             f"{name}: expected tensors alone, got something else, and did not run it: "
-            f"{one_line(_reason(err), 120)}"
+            f"{one_line(_refusal(err), 120)}"
         ) from err
     except Exception as err:  # what hostile bytes raise has no common base
         raise ModelError(
@@ -209,7 +170,7 @@ def _loaded(path: Path, data: bytes) -> Any:
         ) from err
 
 
-def _reason(err: pickle.UnpicklingError) -> str:
+def _refusal(err: pickle.UnpicklingError) -> str:
     """Return what torch refused, without its advice on how to load the file all the same."""
     words = str(err).partition("Check the documentation")[0].strip().splitlines()
     return words[-1].rpartition("WeightsUnpickler error: ")[2] if words else "no word"
@@ -229,33 +190,33 @@ def _refuse_inflating(name: str, data: bytes) -> None:
         raise ModelError(f"{name}: expected at most {MAX_BYTES} bytes of content, got {size}")
 
 
-def _tensors(name: str, loaded: Any, file_bytes: int) -> dict[str, Tensor]:
+def _select_tensors(name: str, loaded: Any, file_bytes: int) -> dict[str, Tensor]:
     """Return the tensors by their names in the released code."""
     if isinstance(loaded, Mapping) and isinstance(loaded.get(WRAPPER), Mapping):
         loaded = loaded[WRAPPER]
     if not isinstance(loaded, Mapping) or not loaded:
         raise ModelError(f"{name}: expected tensors by name, got {type(loaded).__name__}")
     for key, value in loaded.items():
-        if not isinstance(key, str) or not _plain(value):
+        if not isinstance(key, str) or not _is_dense_tensor(value):
             raise ModelError(
                 f"{name}: {one_line(key)}: expected a tensor, got {type(value).__name__}"
             )
-    stated = sum(t.numel() * t.element_size() for t in loaded.values())
-    if stated > file_bytes:  # a tensor of stride 0 may claim any shape
-        raise ModelError(f"{name}: its tensors claim {stated} bytes in a file of {file_bytes}")
-    bare = all(key.startswith(PREFIX) for key in loaded)
-    return {key.removeprefix(PREFIX) if bare else key: t for key, t in loaded.items()}
+    claimed = sum(t.numel() * t.element_size() for t in loaded.values())
+    if claimed > file_bytes:  # a tensor of stride 0 may claim any shape
+        raise ModelError(f"{name}: its tensors claim {claimed} bytes in a file of {file_bytes}")
+    prefixed = all(key.startswith(PREFIX) for key in loaded)
+    return {key.removeprefix(PREFIX) if prefixed else key: t for key, t in loaded.items()}
 
 
-def _plain(value: object) -> bool:
-    """Tell whether a value is a tensor of numbers that lie in memory one by one."""
+def _is_dense_tensor(value: object) -> bool:
+    """Return whether a value is a dense tensor in the CPU's memory."""
     return isinstance(value, Tensor) and (value.layout, value.device.type, value.is_quantized) == (
         torch.strided, "cpu", False,
     )  # fmt: skip
 
 
-def _refuse_others(name: str, state: State) -> None:
-    """Name the networks that are often taken for the released one."""
+def _refuse_other_networks(name: str, state: State) -> None:
+    """Refuse the networks that are often taken for the released one, by name."""
     for key in state:
         if key.startswith(TRANSFORMER):
             raise ModelError(
@@ -268,7 +229,7 @@ def _refuse_others(name: str, state: State) -> None:
         )
 
 
-def _config(name: str, state: State) -> CstlConfig:
+def _infer_config(name: str, state: State) -> CstlConfig:
     """Infer the configuration from shapes that carry it."""
     parts, _, embedding = _shape(name, state, EMBED, 3)
     widths = tuple(_shape(name, state, key, 4)[0] for key in CONVS)
@@ -298,7 +259,7 @@ def _shape(name: str, state: State, key: str, ndim: int) -> list[int]:
     return shape
 
 
-def _compare(name: str, expected: Mapping[str, list[int]], state: State) -> None:
+def _check_shapes(name: str, expected: Mapping[str, list[int]], state: State) -> None:
     """Refuse the first key that is missing, of another shape or kind, or too many."""
     for key, shape in expected.items():
         counter = key.endswith(COUNTER)
@@ -319,9 +280,65 @@ def _compare(name: str, expected: Mapping[str, list[int]], state: State) -> None
             )
 
 
-def _refuse_numbers(name: str, numbers: State) -> None:
-    """Refuse weights that could only give NaN."""
-    refuse_nonfinite(numbers, name)
-    for key, tensor in numbers.items():
+def _refuse_unusable(name: str, weights: State) -> None:
+    """Refuse weights that can only give NaN."""
+    refuse_nonfinite(weights, name)
+    for key, tensor in weights.items():
         if key.endswith("running_var") and bool((tensor < 0).any()):
             raise ModelError(f"{name}: {key} holds a negative variance; these weights are unusable")
+
+
+def _trunk_shapes(config: CstlConfig) -> dict[str, list[int]]:
+    inputs = (1, *config.widths[:-1])
+    sides = zip(CONVS, config.widths, inputs, strict=True)
+    return {key: [out, into, 3, 3] for key, out, into in sides}
+
+
+def _short_term_shapes(p: int, c: int) -> dict[str, list[int]]:
+    shapes: dict[str, list[int]] = {}
+    for i in range(2):
+        shapes[f"multi_scale.short_term.{i}.0.weight"] = [p * c, c, KERNEL]
+        shapes |= _norm_shapes(f"multi_scale.short_term.{i}.1", p * c)
+    return shapes
+
+
+def _class_head_shapes(p: int, c: int, classes: int) -> dict[str, list[int]]:
+    shapes = {CLASSES: [1, c, classes]}
+    for part in range(p):
+        shapes |= _norm_shapes(f"{CLASS_NORM}.{part}", c)
+    return shapes
+
+
+def _norm_shapes(key: str, channels: int) -> dict[str, list[int]]:
+    return {f"{key}.{name}": [channels] for name in STATISTICS} | {f"{key}.{COUNTER}": []}
+
+
+def _matrices(state: Mapping[str, Tensor], key: str, p: int) -> Tensor:
+    """Reorder a grouped convolution [p*o, i, taps] to [p, o, taps*i], as `_windows` has it."""
+    weight = state[f"{key}.weight"]
+    by_part = weight.reshape(p, -1, *weight.shape[1:])  # [p, o, i, taps]
+    return by_part.transpose(2, 3).flatten(2)  # [p, o, taps*i]
+
+
+def _norm(state: Mapping[str, Tensor], key: str, ours: str, p: int) -> dict[str, Tensor]:
+    return {f"{ours}.{name}": state[f"{key}.{name}"].reshape(p, -1) for name in STATISTICS}
+
+
+def _blocks(matrices: Tensor, axis: int, ours: str) -> dict[str, Tensor]:
+    """Split the axis of a concatenation into one block per scale."""
+    pieces = zip(SCALES, matrices.chunk(len(SCALES), axis), strict=True)
+    return {f"{ours}.{scale}.weight": piece for scale, piece in pieces}
+
+
+def _embed_matrices(weight: Tensor) -> Tensor:
+    """Reorder [p, 3c, d] on [T, context, S] to [p, d, 3c] on [S, T, context]."""
+    temporal, context, salient = weight.transpose(1, 2).chunk(3, 2)  # [p, d, c] each
+    return torch.cat((salient, temporal, context), 2)
+
+
+def _class_head(state: Mapping[str, Tensor], p: int) -> dict[str, Tensor]:
+    ours = {"class_head.weight": state[CLASSES][0]}
+    for name in STATISTICS:
+        parts = [state[f"{CLASS_NORM}.{part}.{name}"] for part in range(p)]
+        ours[f"class_head.norm.{name}"] = torch.stack(parts)  # [p, c]
+    return ours

@@ -1,9 +1,9 @@
-"""Weights as safetensors with the configuration inside; written whole or not at all.
+"""Checkpoints: weights as safetensors with the configuration inside; written whole or not at all.
 
 A checkpoint is a plain safetensors file whose metadata hold `config` (of the network), `training`
-(what the weights were trained on and how), `weights_sha256`, which names the model wherever it
-goes, and `sha256` over all tensors and both texts. A file is refused before any of it is believed:
-header, then names and shapes against the configuration, then hashes and numbers.
+(data and settings of the training), `weights_sha256`, which identifies the model in manifests and
+galleries, and `sha256` over all tensors and both texts. A file is checked in this order: header,
+names and shapes against the configuration, hashes, finite numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cstl_edge.model import Cstl, CstlConfig
 
 State = Mapping[str, Tensor]
 
-FORMAT = "1"
+FORMAT = "1"  # of the metadata
 MAX_HEADER_BYTES = 2**24
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.int64: "I64", torch.uint8: "U8"}
 COUNTER = "num_batches_tracked"  # batch norm's; used by no inference
@@ -43,10 +43,16 @@ def save_checkpoint(
 ) -> str:
     """Write a network and return its `weights_sha256`.
 
-    training: what the model card should know; anything JSON holds
-    weights: stored in place of the model's own (its moving average)
-    inference_only: leave out the class head and the batch-norm counters
-    half: round to float16 once and store that
+    Args:
+        path: Of the file; its folder is created when it is missing.
+        model: The network.
+        training: Record for the model card, of values that JSON can hold.
+        weights: Stored in place of the model's own (its moving average).
+        inference_only: Leave out the class head and the batch-norm counters.
+        half: Round to float16 once and store that.
+
+    Raises:
+        ModelError: A number does not fit float16, or the disk refuses.
     """
     state = dict(model.state_dict() if weights is None else weights)
     config = model.config
@@ -60,7 +66,7 @@ def save_checkpoint(
         "training": json.dumps(dict(training or {}), sort_keys=True),
         "weights_sha256": digest,
     }
-    write_tensors(path, state, {"format": FORMAT, **texts, "sha256": _seal(texts, state)})
+    write_tensors(path, state, {"format": FORMAT, **texts, "sha256": _file_sha256(texts, state)})
     return digest
 
 
@@ -70,7 +76,7 @@ def load_checkpoint(
     """Return the network of a checkpoint, in evaluation mode and float32, and its `training`.
 
     expected_sha256: `weights_sha256` that the file must have, where it is known
-    Raises ModelError that names what is wrong first.
+    Raises ModelError for the first mismatch.
     """
     name = one_line(path)
     metadata, shapes = read_header(path)
@@ -92,7 +98,7 @@ def load_checkpoint(
     state = read_tensors(path)
     digest = weights_sha256(inference_tensors(state, config))
     stated = metadata.get("weights_sha256"), metadata.get("sha256")
-    if stated != (digest, _seal(metadata, state)):
+    if stated != (digest, _file_sha256(metadata, state)):
         raise ModelError(f"{name}: its sha256 does not match its content; fetch it again")
     if expected_sha256 is not None and digest != expected_sha256:
         raise ModelError(
@@ -101,7 +107,7 @@ def load_checkpoint(
         )
     refuse_nonfinite(state, name)
     model = Cstl(config)
-    model.load_state_dict({key: _single(tensor) for key, tensor in state.items()}, strict=False)
+    model.load_state_dict({key: _as_float32(tensor) for key, tensor in state.items()}, strict=False)
     return model.eval(), training
 
 
@@ -119,11 +125,12 @@ def round_to_half(state: State) -> dict[str, Tensor]:
 
 
 def weights_sha256(weights: str | Path | State) -> str:
-    """Return the sha256 over names, shapes and numbers of the inference tensors, sorted by name.
+    """Compute the sha256 over names, shapes and numbers of the inference tensors, sorted by name.
 
-    weights: a checkpoint, or a state dict without class head
     Floating tensors are hashed as float32, so that a file stored in float16 and the network loaded
     from it have the same hash.
+
+    weights: a checkpoint, or a state dict without class head
     """
     if isinstance(weights, Mapping):
         return _tensors_sha256(weights)
@@ -141,15 +148,21 @@ def refuse_nonfinite(state: State, name: str) -> None:
 def write_tensors(path: str | Path, tensors: State, metadata: Mapping[str, str]) -> None:
     """Write a safetensors file through a temporary one: whole or not at all, even at a power cut.
 
-    Raises ModelError when the disk refuses; the previous file is then as it was.
+    Args:
+        path: Of the file.
+        tensors: By name.
+        metadata: Texts for the header.
+
+    Raises:
+        ModelError: The disk refuses; the previous file is then as it was.
     """
     target = Path(path)
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            for piece in _serialised(tensors, metadata):
-                file.write(piece)
+            for chunk in _serialise(tensors, metadata):
+                file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, target)
@@ -193,11 +206,11 @@ def read_header(path: str | Path) -> tuple[dict[str, str], dict[str, list[int]]]
     return metadata, shapes
 
 
-def _serialised(tensors: State, metadata: Mapping[str, str]) -> Iterator[bytes]:
+def _serialise(tensors: State, metadata: Mapping[str, str]) -> Iterator[bytes]:
     """Yield a safetensors file: length, JSON header, numbers.
 
-    The library's own writer puts the metadata in another order at every call; equal weights should
-    be equal files.
+    The library's own writer orders the metadata differently at every call; equal weights should be
+    equal files.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     offset = 0
@@ -207,7 +220,7 @@ def _serialised(tensors: State, metadata: Mapping[str, str]) -> Iterator[bytes]:
         header[key] = {"dtype": kind, "shape": shape, "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the format wants the numbers aligned
+    text += b" " * (-len(text) % 8)  # the format aligns the numbers
     yield len(text).to_bytes(8, "little") + text
     for _, tensor in sorted(tensors.items()):
         yield tensor.detach().cpu().contiguous().numpy().tobytes()
@@ -232,7 +245,7 @@ def _compare_shapes(
             raise ModelError(f"{name}: unexpected key {one_line(key)} {got[key]}")
 
 
-def _seal(texts: Mapping[str, str], state: State) -> str:
+def _file_sha256(texts: Mapping[str, str], state: State) -> str:
     parts = [str(texts.get(key, "")) for key in ("config", "training", "weights_sha256")]
     return hashlib.sha256("\n".join([*parts, _tensors_sha256(state)]).encode()).hexdigest()
 
@@ -240,18 +253,18 @@ def _seal(texts: Mapping[str, str], state: State) -> str:
 def _tensors_sha256(state: State) -> str:
     total = hashlib.sha256()
     for key in sorted(k for k in state if not k.endswith(COUNTER)):
-        tensor = _single(state[key]).detach().cpu().contiguous()
+        tensor = _as_float32(state[key]).detach().cpu().contiguous()
         total.update(f"{key} {str(tensor.dtype)[6:]} {list(tensor.shape)}\n".encode())
         total.update(tensor.numpy().tobytes())
     return total.hexdigest()
 
 
-def _single(tensor: Tensor) -> Tensor:
+def _as_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system lets a folder be synced."""
+    """Sync a folder, so that a rename survives a power cut, where the system allows it."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

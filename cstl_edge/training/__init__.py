@@ -1,1 +1,1 @@
-"""Training of CSTL: losses, the loop, checkpoints. Imports torch."""
+"""Training of CSTL: losses, loop, run folder, validation, presets. All but `presets` import torch."""

@@ -1,4 +1,4 @@
-"""Checkpoints of the released code: its embeddings come out, and nothing else comes in."""
+"""Import of released checkpoints: the same embeddings, and nothing but such a network loads."""
 
 import hashlib
 import json
@@ -54,19 +54,19 @@ def saved(path, loaded):
 
 
 @pytest.mark.parametrize(
-    ("parts", "size", "widths", "keys"),
+    ("parts", "size", "widths", "keys", "frames"),
     [
-        (32, (64, 44), (4, 8, 16, 48), 195),
-        (64, (128, 88), (4, 8, 16, 32), 355),
-        (32, (64, 44), FULL, 195),
-        (64, (128, 88), (16, 32, 64, 64), 355),
+        (32, (64, 44), (4, 8, 16, 48), 195, (2, 4)),
+        (64, (128, 88), (4, 8, 16, 32), 355, (2, 4)),
+        (32, (64, 44), FULL, 195, (1, 4)),
+        (64, (128, 88), (16, 32, 64, 64), 355, (1, 3)),
     ],
 )
-def test_the_embeddings_are_the_released_networks(tmp_path, parts, size, widths, keys):
+def test_the_embeddings_are_the_released_networks(tmp_path, parts, size, widths, keys, frames):
     state = released_state(parts, widths, 32, 5, seed=parts)
     assert len(state) == keys
     path = saved(tmp_path / "w.ptm", {f"module.{key}": t for key, t in state.items()})
-    silhouettes = walk(2 if widths != FULL else 1, 4, *size)
+    silhouettes = walk(*frames, *size)
     expected, expected_logits = released_network(state, silhouettes)
     network, _ = import_released(path, class_head=True)
     assert (network.config.size, network.config.parts, network.training) == (size, parts, False)
@@ -80,9 +80,9 @@ def test_the_embeddings_are_the_released_networks(tmp_path, parts, size, widths,
 
 
 def test_every_wrapping_gives_the_same_network(tmp_path, state, file):
-    expected, about = import_released(file)
+    expected, record = import_released(file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert about == {
+    assert record == {
         "name": "CSTL_CASIA-B-150000-encoder",
         "imported": {"form": "released", "file": file.name, "sha256": digest, "classes": 5},
     }
@@ -108,8 +108,8 @@ def test_every_wrapping_gives_the_same_network(tmp_path, state, file):
 def test_without_its_class_head_it_is_still_the_network(tmp_path, state, file):
     head = ("salient_learning.bn.", "salient_learning.fc")
     path = saved(tmp_path / "w.pt", {k: t for k, t in state.items() if not k.startswith(head)})
-    network, about = import_released(path)
-    assert about["imported"]["classes"] == 0
+    network, record = import_released(path)
+    assert record["imported"]["classes"] == 0
     silhouettes = walk(1, 3, 64, 44)
     assert torch.equal(network(silhouettes)[0], import_released(file)[0](silhouettes)[0])
     with pytest.raises(ModelError, match=r"expected the class head salient_learning\.fc, got none"):
@@ -182,14 +182,14 @@ def test_the_transformer_branch_is_named_whatever_else_is_missing(tmp_path):
 
 
 def test_our_own_checkpoint_needs_no_import(tmp_path, file):
-    network, about = import_released(file)
-    save_checkpoint(tmp_path / "w.safetensors", network, about)
+    network, record = import_released(file)
+    save_checkpoint(tmp_path / "w.safetensors", network, record)
     with pytest.raises(ModelError, match=r"is of cstl_edge itself.* use it as it is"):
         import_released(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize("loaded", [[torch.ones(3)], torch.ones(3), {}, "weights", None])
-def test_what_is_no_state_dict(tmp_path, loaded):
+def test_anything_but_a_state_dict_is_refused(tmp_path, loaded):
     with pytest.raises(ModelError, match="expected tensors by name"):
         import_released(saved(tmp_path / "w.pt", loaded))
 
@@ -270,7 +270,7 @@ def test_a_zip_that_inflates_is_refused_before_it_does(tmp_path, file, monkeypat
         import_released(file)
 
 
-def test_what_is_no_file(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"at .*none\.ptm; got nothing"):
         import_released(tmp_path / "none.ptm")
     with pytest.raises(ModelError, match="got something else"):
@@ -284,9 +284,9 @@ def verb(*words):
 def test_the_verb_writes_weights_that_load(tmp_path, file):
     output = tmp_path / "w.safetensors"
     done = verb(file, "-o", output, "--json")
-    told = json.loads(done.stdout)
-    network, training = load_checkpoint(output, told["weights_sha256"])
-    assert training["imported"] == told["imported"]
+    result = json.loads(done.stdout)
+    network, training = load_checkpoint(output, result["weights_sha256"])
+    assert training["imported"] == result["imported"]
     assert (network.config.variant, network.config.classes) == ("released", 0)
     expected, _ = import_released(file)
     silhouettes = walk(1, 3, 64, 44)

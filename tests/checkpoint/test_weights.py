@@ -1,5 +1,6 @@
-"""Checkpoints: what goes in comes out, and nothing damaged is believed."""
+"""Checkpoints: a saved network loads unchanged, and nothing damaged loads."""
 
+import copy
 import json
 import os
 import struct
@@ -23,13 +24,18 @@ from cstl_edge.model import Cstl, CstlConfig
 TINY = CstlConfig(widths=(2, 4, 8, 8), parts=4, embedding=16, classes=5)
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(scope="module")
+def pristine():
     torch.manual_seed(0)
     network = Cstl(TINY).train()
     silhouettes = torch.randint(0, 256, (4, 5, 64, 44), dtype=torch.uint8)
     network.training_outputs(silhouettes)  # moves the running statistics off their start
     return network.eval()
+
+
+@pytest.fixture
+def model(pristine):
+    return copy.deepcopy(pristine)
 
 
 @pytest.fixture
@@ -65,7 +71,7 @@ def test_a_network_comes_back_as_it_was(saved, model, silhouettes):
     assert torch.equal(expected[1], got[1])
 
 
-def test_the_class_head_stays_at_home_unless_asked(tmp_path, model, saved):
+def test_the_class_head_is_left_out_by_default(tmp_path, model, saved):
     assert not [key for key in load_file(saved) if "class_head" in key or "tracked" in key]
     whole = tmp_path / "whole.safetensors"
     save_checkpoint(whole, model, inference_only=False)
@@ -144,7 +150,7 @@ def test_another_model_is_refused_by_its_hash(saved):
         load_checkpoint(saved, "0" * 64)
 
 
-def test_a_flipped_bit_under_a_repaired_seal_is_another_model(saved, model):
+def test_a_changed_weight_under_its_own_sha256_is_another_model(saved, model):
     digest = weights_sha256(saved)
     with torch.no_grad():
         model.embed.weight.view(-1)[0] += 1
@@ -204,7 +210,7 @@ def test_a_huge_configuration_allocates_nothing(saved):
         header["__metadata__"]["config"] = json.dumps(config)
 
     change_header(saved, change)
-    with pytest.raises(ModelError, match="expected shape"):  # 920 GB, were they asked for
+    with pytest.raises(ModelError, match="expected shape"):  # 920 GB, were they allocated
         load_checkpoint(saved)
 
 
