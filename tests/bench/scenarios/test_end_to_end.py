@@ -13,6 +13,7 @@ from cstl_edge.bench.scenarios import end_to_end, synthetic_street
 from cstl_edge.bench.scenarios.end_to_end import LEVELS, MOST_LATE_MS, PipelineResult, climb
 from cstl_edge.errors import ConfigError
 from cstl_edge.live.sources.stream import LiveSource
+from cstl_edge.live.sources.synthetic.source import PacedCamera
 
 pytestmark = pytest.mark.usefixtures("unprobed")
 
@@ -48,12 +49,13 @@ def test_a_street_holds_with_few_drops_and_little_delay():
     ).holds  # saw no frame in time
 
 
-def test_the_clip_passes_every_stage(plain):
+def test_the_clip_passes_every_stage(plain, monkeypatch):
+    monkeypatch.setattr(end_to_end, "SHORT_S", (1.5, 2.0))
     (row,) = (row for row in end_to_end.rows(plain) if not row.skipped)
     assert row.contender == "onnxruntime float32, roi"
     assert (row.case.source, row.case.walkers) == ("walk.mp4", None)
     frames = len(row.samples["total"])
-    assert frames == pytest.approx(30 * (2.5 - 1.5), abs=8)
+    assert frames == pytest.approx(30 * (2.0 - 1.5), abs=4)
     for stage in ("source", "segment", "track", "silhouette"):
         assert len(row.samples[stage]) == frames
     assert "learn" not in row.samples
@@ -110,7 +112,7 @@ class Closed:
         pass
 
 
-class Hasty(synthetic_street.PacedCamera):
+class Hasty(PacedCamera):
     """A camera that sends its pictures sixteen times as fast as it says."""
 
     def read(self):
@@ -140,7 +142,7 @@ def test_frames_are_counted_and_timed_from_the_camera(plain):
 
 def test_a_camera_sends_a_copy_of_each_picture_in_its_time():
     pictures = [np.full((2, 2, 3), n, np.uint8) for n in range(5)]
-    one = synthetic_street.PacedCamera(pictures, fps=100.0)
+    one = PacedCamera(pictures, fps=100.0)
     one.open()
     start, got = time.monotonic(), []
     while (image := one.read()) is not None:
@@ -152,7 +154,7 @@ def test_a_camera_sends_a_copy_of_each_picture_in_its_time():
 
 
 def test_a_camera_that_is_stopped_sends_nothing_more():
-    one = synthetic_street.PacedCamera([np.zeros((2, 2, 3), np.uint8)] * 9, fps=0.1)
+    one = PacedCamera([np.zeros((2, 2, 3), np.uint8)] * 9, fps=0.1)
     one.open()
     assert one.read() is not None
     one.stop()
