@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from cstl_edge.cli.console import print_demo
-from cstl_edge.demo import VERDICTS, DemoResult, WalkerRow, _row, run_demo
+from cstl_edge.demo import VERDICTS, _row, run_demo
 from cstl_edge.live.events import Event
 
 FIGURES = {"distance": 0.5, "threshold": 0.9}
@@ -39,13 +39,3 @@ def test_the_result_is_the_file_and_the_json(tmp_path, capsys):
     (file,) = tmp_path.rglob("demo.json")
     assert json.loads(file.read_text()) == json.loads(capsys.readouterr().out) == asdict(result)
     assert result.counts == dict.fromkeys(VERDICTS, 0)
-
-
-def test_the_tables_for_people(capsys):
-    row = WalkerRow("street", "walker 1", "Ada [x]", "Ada [x]", 0.5881, None, "true accept")
-    stages = {"street": {"encode": {"count": 3, "p50_ms": 1.234, "p99_ms": 5.0}}}
-    print_demo(DemoResult(0, [row], stages=stages, lines=["look at [here]"]), as_json=False)
-    text = capsys.readouterr().out
-    assert "│ street │ walker 1 │ Ada [x] │ Ada [x] │ 0.588    │           │ true accept │" in text
-    assert "│ street │ encode │     3 │ 1.23 │ 5.00 │" in text
-    assert text.endswith("look at [here]\n")

@@ -132,7 +132,7 @@ class TrackState:
 
     def account(self, needed: int) -> str:
         """Return what became of its frames, for a person."""
-        refused = [f"{count} {why}" for why, count in self.refused.most_common() if count]
+        refused = [f"{count} {reason}" for reason, count in self.refused.most_common() if count]
         text = f"{self.usable} usable frames, need {needed}"
         return f"{text}; refused: {', '.join(refused)}" if refused else text
 
@@ -178,18 +178,17 @@ class RecognitionStage:
         self._time_s = result.frame.time_s
         self._update_scene(result.scene)
         boxes = {observation.id: observation.box for observation in result.observations}
-        for track in result.born:
-            self._tracks[track] = TrackState(
-                track, self._options.window, self._keep, box=boxes.get(track)
-            )
+        for number in result.born:
+            track = TrackState(number, self._options.window, self._keep, box=boxes.get(number))
+            self._tracks[number] = track
             self._summary.tracks += 1
-            self._events.append(self._track_event("born", self._tracks[track]))
-        queues = {seen.id: self._observe(seen) for seen in result.observations}
+            self._events.append(self._track_event("born", track))
+        queues = {observation.id: self._observe(observation) for observation in result.observations}
         if any(queues.values()):
             with self._summary.samples.time("encode"):
-                windows = self._embed(queues)
-            for track in windows:
-                self._identify(self._tracks[track], result.read_at)
+                embedded = self._embed(queues)
+            for number in embedded:
+                self._identify(self._tracks[number], result.read_at)
         for observation in result.observations:
             self._report_pending(self._tracks[observation.id])
         return self.close(result.closed)

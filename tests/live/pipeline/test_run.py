@@ -26,7 +26,7 @@ from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.pipeline import perception
 from cstl_edge.live.pipeline.options import PipelineOptions
 from cstl_edge.live.pipeline.run import collect, run
-from cstl_edge.live.sources.base import Frame, SourceBase
+from cstl_edge.live.sources.base import Frame, FrameSource
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.runtime.base import Embedded, EncoderInfo
 
@@ -59,7 +59,7 @@ class StandIn:
         pass
 
 
-class Street(SourceBase):
+class Street(FrameSource):
     """Somebody walks by: head, trunk, swinging legs; `fail_at` raises in mid-stream."""
 
     def __init__(self, count: int = 120, *, speed: float = 2.6, fail_at: int | None = None) -> None:
@@ -108,7 +108,7 @@ def gallery(tmp_path: Path):
         yield opened
 
 
-class HalfRate(SourceBase):
+class HalfRate(FrameSource):
     """Every second frame of a part of the real clip, at half its size: less work."""
 
     def __init__(self, start_s: float, stop_s: float) -> None:
