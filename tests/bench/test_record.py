@@ -79,7 +79,8 @@ def test_rows_come_back_as_they_were(tmp_path):
     )
 )
 def test_samples_come_back_to_the_bit(tmp_path_factory, samples):
-    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    path = tmp_path_factory.getbasetemp() / "samples.jsonl"
+    path.unlink(missing_ok=True)
     write_rows(path, [FULL.model_copy(update={"samples": samples})])
     (found,) = read_rows(path)
     assert found.samples == samples

@@ -1,4 +1,4 @@
-"""The report: result files in, one self-contained page out.
+"""Report of the benchmark suite: result files in, one self-contained page out.
 
 `load` reads and groups files, `compare` tests two sides, `rows` and `formatting` write rows and
 numbers as text, `tables` and `charts` show them, `sections` holds one module per subject, `build`

@@ -1,4 +1,4 @@
-"""Result files of `cstl-edge bench`, bundles of boards and exports of trtexec, read and grouped.
+"""Reader of result files, bundles of boards and exports of trtexec; groups their rows.
 
 A chapter of the page shows one machine: of each scenario the last run, since rows of one table are
 to share their conditions. A side of a comparison is all that one machine measured at one commit.

@@ -1,4 +1,4 @@
-"""A row of results in words: its main times, its name, its case, its values, its remarks."""
+"""Texts of one row of results (name, case, values, remarks), and its main times."""
 
 from __future__ import annotations
 
