@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from cstl_edge.errors import CstlEdgeError
 from cstl_edge.evaluation.embeddings import gait_energy
 from cstl_edge.live.pipeline.options import PipelineOptions
 from cstl_edge.live.pipeline.run import collect
-from cstl_edge.live.sources.base import Frame, FrameSource, SourceBase
+from cstl_edge.live.sources.base import Frame, FrameSource
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.measure.environment import environment
 from cstl_edge.measure.stats import append_jsonl
@@ -38,7 +38,7 @@ LEAST = 20  # frames of a half
 UNTRAINED = 5  # random networks, whose figures are averaged
 
 
-class Thinned(SourceBase):
+class Thinned(FrameSource):
     """Every k-th frame of a recording: what a slower camera would have seen."""
 
     def __init__(self, source: FrameSource, every: int) -> None:
@@ -56,13 +56,13 @@ class Thinned(SourceBase):
 
     def reopen(self) -> FrameSource:
         """Return the same from the beginning."""
-        return cast(FrameSource, Thinned(self._source.reopen(), self._every))
+        return Thinned(self._source.reopen(), self._every)
 
 
 def halves(clip: Path, every: int, encoder: Encoder) -> dict[str, tuple[Silhouettes, Silhouettes]]:
     """Return both halves of each track that is long enough, standing people too."""
     options = PipelineOptions(demand_walking=False)
-    found = collect(cast(FrameSource, Thinned(open_source(clip), every)), encoder, options)
+    found = collect(Thinned(open_source(clip), every), encoder, options)
     cut = {r.track: len(r.silhouettes) // 2 for r in found if len(r.silhouettes) >= 2 * LEAST}
     return {
         f"{clip.stem} {r.track}": (r.silhouettes[: cut[r.track]], r.silhouettes[cut[r.track] :])

@@ -59,12 +59,12 @@ class Registry:
 
     def __contains__(self, name: object) -> bool:
         """Tell whether a name or an alias is known."""
-        return name in self.aliases or name in tuple(self)
+        return name in self.aliases or name in self.entries or name in self._foreign()
 
     def canonical(self, name: str) -> str:
         """Return the name that a name or an alias stands for (ConfigError)."""
         known = self.aliases.get(name, name)
-        if known in tuple(self):
+        if known in self:
             return known
         near = difflib.get_close_matches(name, [*self, *self.aliases], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -90,16 +90,17 @@ class Registry:
             ) from err
 
     def help(self) -> str:
-        """Return the names with their summaries in one line, for help texts.
+        """Return our own names with their summaries in one line, for help texts.
+
+        Those of other packages are left out: to list them costs 50 ms at every start.
 
         >>> Registry("segmenter", {"plain": Entry("a:b", "no weights"), "x": Entry("c:d")}).help()
         'plain (no weights), x'
         """
-        shown = []
-        for name in self:
-            summary = self.entries[name].summary if name in self.entries else ""
-            shown.append(f"{name} ({summary})" if summary else name)
-        return ", ".join(shown)
+        return ", ".join(
+            f"{name} ({entry.summary})" if entry.summary else name
+            for name, entry in self.entries.items()
+        )
 
     def _foreign(self) -> dict[str, EntryPoint]:
         """Return the entry points of other packages by name."""

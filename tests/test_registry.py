@@ -31,6 +31,7 @@ def test_another_package_adds_its_own_but_replaces_none(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "g" else [])
     shapes = table(group="g")
     assert list(shapes) == ["root", "log", "exp"]
+    assert shapes.help() == "root (of 2), log"  # quick: of other packages only errors speak
     assert shapes.load("exp")(0.0) == 1.0
     assert shapes.load("root")(9.0) == 3.0
 

@@ -7,17 +7,17 @@ pipeline has to follow at once.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from cstl_edge.arrays import Image
+from cstl_edge.live.sources.base import SourceOptions
 from cstl_edge.live.sources.stream import LiveSource
 from cstl_edge.live.sources.synthetic.source import (
     EMPTY_S,
     FPS,
     SIZE,
+    PacedCamera,
     SyntheticSource,
     street_walkers,
 )
@@ -47,36 +47,4 @@ def street_uri(walkers: int) -> str:
 
 def paced_source(images: Sequence[Image], name: str) -> LiveSource:
     """Return pictures as a live source that sends one whenever its moment has come."""
-    return LiveSource(name, lambda: PacedCamera(images, FPS))
-
-
-class PacedCamera:
-    """A capture (`sources.stream.Capture`) that paces pictures from memory like a camera."""
-
-    def __init__(self, images: Sequence[Image], fps: float) -> None:
-        self.fps = fps
-        self._images = images
-        self._count = 0
-        self._begun_s = 0.0
-        self._stopped = threading.Event()
-
-    def open(self) -> None:
-        """Begin."""
-        self._begun_s = time.monotonic()
-
-    def read(self) -> Image | None:
-        """Wait until the next picture is due; None after the last."""
-        if self._count >= len(self._images):
-            return None
-        due_s = self._begun_s + self._count / self.fps
-        if self._stopped.wait(max(0.0, due_s - time.monotonic())):
-            return None
-        self._count += 1
-        return self._images[self._count - 1].copy()  # a frame belongs to its receiver
-
-    def stop(self) -> None:
-        """Wake a waiting `read`."""
-        self._stopped.set()
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
+    return LiveSource(name, lambda: PacedCamera(images, FPS), SourceOptions())

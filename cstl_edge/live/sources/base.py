@@ -1,4 +1,4 @@
-"""Protocol and base class of frame sources, their frames and states; addresses without secrets.
+"""Base class of frame sources, their options, frames and states; addresses without secrets.
 
 Two laws. A recording gives every frame: none is dropped, and a hole is an error, because a missing
 frame shortens somebody's step. A live source gives the newest frame: frames for which the reader is
@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, TypeVar
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, one_line
@@ -36,12 +36,12 @@ def redact(text: object) -> str:
 
 
 def query_values(text: str, allowed: Mapping[str, type], uri: str) -> dict[str, Any]:
-    """Parse a query such as `seed=0&fps=25`.
+    """Parse a query such as `seed=0&fps=25`; raises ConfigError that names the key.
 
-    text: the query
-    allowed: type of each key
-    uri: the whole address, for messages
-    Raises ConfigError that names the key.
+    Args:
+        text: The query.
+        allowed: Type of each key.
+        uri: The whole address, for messages.
     """
     values: dict[str, Any] = {}
     for item in filter(None, text.split("&")):
@@ -90,22 +90,18 @@ class SourceState:
 
 
 StateCallback = Callable[[SourceState], None]
+Source = TypeVar("Source", bound="FrameSource")
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Options of opening a source; a kind of source ignores those that mean nothing to it."""
+    """Options of `open_source`, as described there; a source ignores what means nothing to it."""
 
     start_s: float | None = None
-    """Start of the part of a recording that is read, in seconds of its media time."""
     stop_s: float | None = None
-    """End of that part."""
     fps: float | None = None
-    """Frames per second: of a folder of images (default 25), or wanted of a USB or CSI camera."""
     retry: bool = False
-    """Keep trying a live source that does not open."""
     on_state: StateCallback | None = None
-    """Called at every change of a live source, in the thread that opens and iterates."""
 
     def refuse_part(self, uri: str) -> None:
         """Raise ConfigError when a part is wanted of a live source."""
@@ -115,52 +111,21 @@ class SourceOptions:
             )
 
 
-class FrameSource(Protocol):
-    """An open source, from which the pipeline reads: iterate, then close, or use `with`."""
+class FrameSource:
+    """An open source: iterate it, then close it, or use `with`.
 
-    uri: str  # without credentials
-    live: bool  # gives the newest frame; a recording gives every frame
-    fps: float  # frames per second as the source declares them, 0.0 where it does not say
-    size: tuple[int, int]  # height, width in pixels of the first frame
-    frames: int | None  # number of frames, where that is known
-
-    @property
-    def dropped(self) -> int:
-        """Number of frames for which the reader was too slow."""
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Return the source itself."""
-
-    def __next__(self) -> Frame:
-        """Return the next frame; a fault is raised once, after it there are no frames."""
-
-    def reopen(self) -> FrameSource:
-        """Return a new source that starts from the beginning; a live one raises ConfigError."""
-
-    def close(self) -> None:
-        """Stop threads and children, free the device; a second call does nothing."""
-
-    def __enter__(self) -> FrameSource:
-        """Return the source."""
-
-    def __exit__(self, *exc: object) -> None:
-        """Close it."""
-
-
-class SourceBase:
-    """Base of sources: iteration that ends once and for all, closing, `with`.
-
-    A source defines `_next`, `_release` and `reopen`.
+    Iteration ends once and for all, at the end or at the first fault, which is raised once.
+    A subclass sets `fps` and `size` and defines `_next`, `reopen` and, where it holds anything,
+    `_release`.
     """
 
-    uri: str
-    live = False
-    fps: float
-    size: tuple[int, int]
-    frames: int | None = None
+    uri: str  # without credentials
+    live = False  # gives the newest frame; a recording gives every frame
+    fps: float  # frames per second as the source declares them, 0.0 where it does not say
+    size: tuple[int, int]  # height, width in pixels of the first frame
+    frames: int | None = None  # number of frames, where that is known
 
     def __init__(self, uri: str) -> None:
-        """Take the address, of which only a form without credentials is shown."""
         self.uri = redact(uri)
         self._ended = False
 
@@ -169,20 +134,24 @@ class SourceBase:
         """Number of frames for which the reader was too slow; a recording drops none."""
         return 0
 
+    def reopen(self) -> FrameSource:
+        """Return a new source that starts from the beginning; a live one raises ConfigError."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stop threads and children, free the device; a second call does nothing."""
+        self._ended = True
+        self._release()
+
     def __repr__(self) -> str:
-        """Name the source without its credentials."""
         return f"{type(self).__name__}({self.uri!r})"
 
     def __iter__(self) -> Iterator[Frame]:
-        """Return the source itself."""
         return self
 
     def __next__(self) -> Frame:
-        """Return the next frame; the first fault or the end closes the source."""
-        if self._ended:
-            raise StopIteration
         try:
-            frame = self._next()
+            frame = None if self._ended else self._next()
         except BaseException:
             self.close()
             raise
@@ -191,17 +160,10 @@ class SourceBase:
             raise StopIteration
         return frame
 
-    def close(self) -> None:
-        """Stop threads and children, free the device; a second call does nothing."""
-        self._ended = True
-        self._release()
-
-    def __enter__(self) -> Any:
-        """Return the source."""
+    def __enter__(self: Source) -> Source:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Close it."""
         self.close()
 
     def _next(self) -> Frame | None:

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -46,16 +46,15 @@ def open_network(uri: str, options: SourceOptions) -> FrameSource:
     """Open an rtsp:// or http:// stream, which cv2's FFmpeg reads in a child process."""
     options.refuse_part(uri)
     import_cv2()  # where it is missing, the error comes from here and not from the child
-    opener = partial(ReaderCapture, {"url": uri})
-    return LiveSource(uri, opener, retry=options.retry, on_state=options.on_state)
+    return LiveSource(uri, partial(ReaderCapture, {"url": uri}), options)
 
 
 def open_usb(uri: str, options: SourceOptions) -> FrameSource:
     """Open a USB camera, named 0 or /dev/video0."""
     options.refuse_part(uri)
     import_cv2()
-    opener = partial(_start_usb, int(uri.removeprefix("/dev/video")), options.fps)
-    return LiveSource(uri, opener, retry=options.retry, on_state=options.on_state)
+    number = int(uri.removeprefix("/dev/video"))
+    return LiveSource(uri, partial(_start_usb, number, options.fps), options)
 
 
 def _start_usb(number: int, fps: float | None) -> ReaderCapture:
@@ -99,7 +98,8 @@ class ChildCapture:
             raise SourceUnavailable(f"cannot start {argv[0]}: {err.strerror}") from err
         finally:
             os.close(writing)
-        self._listeners = [self._listen(self.process.stderr, self._lines.append)]
+        self._listeners: list[threading.Thread] = []
+        self._listen(self.process.stderr, self._lines.append)
 
     def stop(self) -> None:
         """Ask the child to end, then kill it; may be called twice and from any thread."""
@@ -153,15 +153,11 @@ class ChildCapture:
         return SourceUnavailable(f"{otherwise}: {redact(reason.split('FFMPEG:16] ')[-1])}")
 
     def _listen(
-        self,
-        stream: IO[bytes] | None,
-        take: Callable[[str], None],
-        at_end: Callable[[], None] = lambda: None,
-    ) -> threading.Thread:
+        self, stream: Any, take: Callable[[str], None], at_end: Callable[[], None] = lambda: None
+    ) -> None:
         """Give every line of a stream to `take`, then call `at_end`, in a thread of its own."""
 
         def drain() -> None:
-            assert stream is not None
             with stream:
                 for line in stream:
                     take(line.decode(errors="replace").strip())
@@ -169,7 +165,7 @@ class ChildCapture:
 
         thread = threading.Thread(target=drain, name="cstl-edge-listener", daemon=True)
         thread.start()
-        return thread
+        self._listeners.append(thread)
 
 
 class ReaderCapture(ChildCapture):

@@ -14,13 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import ConfigError, DataError, SourceUnavailable, one_line
-from cstl_edge.live.sources.base import (
-    DEFAULT_FPS,
-    Frame,
-    FrameSource,
-    SourceBase,
-    SourceOptions,
-)
+from cstl_edge.live.sources.base import DEFAULT_FPS, Frame, FrameSource, SourceOptions
 from cstl_edge.opencv import import_cv2
 from cstl_edge.silhouette import IMAGE_SUFFIXES, MAX_PIXELS, numbered_images, read_image
 
@@ -41,9 +35,7 @@ def open_recording(uri: str, options: SourceOptions) -> FrameSource:
         is_folder = path.is_dir()
     except (OSError, ValueError) as err:  # a name too long, or with a NUL byte
         raise SourceUnavailable(f"no source at {one_line(uri)}: {one_line(err)}") from err
-    if is_folder:
-        return ImageFolder(path, start_s=start_s, stop_s=stop_s, fps=options.fps or DEFAULT_FPS)
-    return VideoFile(path, start_s=start_s, stop_s=stop_s)
+    return (ImageFolder if is_folder else VideoFile)(path, options)
 
 
 class MediaClock:
@@ -70,25 +62,36 @@ class MediaClock:
         return self._last_s
 
 
-class VideoFile(SourceBase):
+class _Recording(FrameSource):
+    """A file or folder, of which a part is read."""
+
+    def __init__(self, path: Path, options: SourceOptions) -> None:
+        super().__init__(str(path))
+        self._path, self._options = path, options
+        self._start_s = options.start_s or 0.0
+        self._stop_s = math.inf if options.stop_s is None else options.stop_s
+        self._part = f"between {self._start_s:g} s and {self._stop_s:g} s"
+
+    def reopen(self) -> FrameSource:
+        return type(self)(self._path, self._options)
+
+
+class VideoFile(_Recording):
     """A video file; frames keep the numbers and the media time of the file.
 
     Files whose frame rate is zero, not a number or absurd count as 25 per second (with a warning),
     files with a variable one go by their timestamps. `frames` is the container's count.
     """
 
-    def __init__(
-        self, path: Path, *, start_s: float | None = None, stop_s: float | None = None
-    ) -> None:
-        """Open a file and read its first frame; start_s, stop_s: the part that is read."""
-        super().__init__(str(path))
+    def __init__(self, path: Path, options: SourceOptions) -> None:
+        super().__init__(path, options)
         _check_file(path)
-        self._path, self._start_s, self._stop_s = path, start_s or 0.0, stop_s
         self._index = 0
-        self._capture = _open_capture(path)
+        self._cv2 = import_cv2()
+        self._capture = _open_capture(self._cv2, path)
         self.fps = self._frame_rate()
         self._clock = MediaClock(self.fps)
-        counted = self._capture.get(import_cv2().CAP_PROP_FRAME_COUNT)
+        counted = self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)
         self._counted = int(counted) if 0 < counted < 2**40 else 0
         self.frames = self._frames_in_range()
         self._ahead: Frame | None = None
@@ -99,10 +102,6 @@ class VideoFile(SourceBase):
             raise
         self.size = (first.image.shape[0], first.image.shape[1])
 
-    def reopen(self) -> VideoFile:
-        """Return a new source of the same part of the file."""
-        return VideoFile(self._path, start_s=self._start_s, stop_s=self._stop_s)
-
     def _next(self) -> Frame | None:
         frame, self._ahead = self._ahead, None
         return frame or self._read()
@@ -112,28 +111,23 @@ class VideoFile(SourceBase):
 
     def _first(self) -> Frame:
         # the stream's header gives the size of the pictures before one is decoded
-        cv2 = import_cv2()
-        width, height = (
-            self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-        )
+        width = self._capture.get(self._cv2.CAP_PROP_FRAME_WIDTH)
+        height = self._capture.get(self._cv2.CAP_PROP_FRAME_HEIGHT)
         _check_pixels(self.uri, int(height), int(width))
         frame = self._read()
         if frame is None and self._index == 0:
             raise DataError(f"{self.uri} holds no picture that can be decoded; {RE_ENCODE}")
         if frame is None:
-            raise DataError(
-                f"no frame of {self.uri} between {self._start_s:g} s and "
-                f"{self._stop_s or math.inf:g} s; it is {self._index / self.fps:.1f} s long"
-            )
+            long_s = f"{self._index / self.fps:.1f} s long"
+            raise DataError(f"no frame of {self.uri} {self._part}; it is {long_s}")
         return frame
 
     def _read(self) -> Frame | None:
         """Return the next frame of the part that is read, None at its end."""
-        stamp_property = import_cv2().CAP_PROP_POS_MSEC
         while self._capture.grab():
-            time_s = self._clock.time_s(self._capture.get(stamp_property))
+            time_s = self._clock.time_s(self._capture.get(self._cv2.CAP_PROP_POS_MSEC))
             self._index += 1
-            if self._stop_s is not None and time_s >= self._stop_s:
+            if time_s >= self._stop_s:
                 return None
             if time_s < self._start_s:
                 continue  # decoded and dropped: seeking is not exact in every container
@@ -150,12 +144,12 @@ class VideoFile(SourceBase):
         if not 0 < self._index < EXACT_SHARE * self._counted - 1:
             return
         message = f"{self.uri} ends after {self._index} of {self._counted} frames"
-        if _is_mp4(self._path):
+        if _head(self._path)[4:8] == b"ftyp":
             raise DataError(f"{message}: it was cut off or is damaged; {RE_ENCODE}")
         log.warning("%s; its container may only have guessed their number", message)
 
     def _frame_rate(self) -> float:
-        fps = float(self._capture.get(import_cv2().CAP_PROP_FPS))
+        fps = float(self._capture.get(self._cv2.CAP_PROP_FPS))
         if math.isfinite(fps) and 0 < fps <= MAX_FPS:
             return fps
         log.warning("%s declares %g frames per second; taking %g", self.uri, fps, DEFAULT_FPS)
@@ -164,11 +158,11 @@ class VideoFile(SourceBase):
     def _frames_in_range(self) -> int | None:
         if not self._counted:
             return None
-        last = self._counted if self._stop_s is None else math.ceil(self._stop_s * self.fps)
-        return max(0, min(last, self._counted) - math.ceil(self._start_s * self.fps))
+        last = math.ceil(min(self._stop_s * self.fps, self._counted))
+        return max(0, last - math.ceil(self._start_s * self.fps))
 
 
-class ImageFolder(SourceBase):
+class ImageFolder(_Recording):
     """A folder of PNG, JPEG or BMP images, 2.png before 10.png, `fps` of them per second.
 
     All headers are read at opening; a file that is no image, is too large or cannot be decoded
@@ -176,40 +170,24 @@ class ImageFolder(SourceBase):
     and other kinds of files are ignored.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        start_s: float | None = None,
-        stop_s: float | None = None,
-        fps: float = DEFAULT_FPS,
-    ) -> None:
-        """List the images and read their headers.
-
-        path: the folder
-        start_s, stop_s: the part that is read, in seconds
-        fps: frames per second
-        """
-        super().__init__(str(path))
-        self._path, self._start_s, self._stop_s, self.fps = path, start_s or 0.0, stop_s, fps
+    def __init__(self, path: Path, options: SourceOptions) -> None:
+        super().__init__(path, options)
+        self.fps = fps = options.fps or DEFAULT_FPS
         files = _attempt(self.uri, lambda: numbered_images(path))
         if not files:
             raise DataError(f"no images ({', '.join(IMAGE_SUFFIXES)}) in {self.uri}")
         sizes = [_header(file) for file in files]
-        first = min(math.ceil(self._start_s * fps - 1e-9), len(files))
-        last = len(files) if stop_s is None else min(math.ceil(stop_s * fps - 1e-9), len(files))
+        first, last = (
+            math.ceil(min(time_s * fps - 1e-9, len(files)))
+            for time_s in (self._start_s, self._stop_s)
+        )
         if first >= last:
             raise DataError(
-                f"no image of {self.uri} between {self._start_s:g} s and {stop_s or math.inf:g} s; "
-                f"it has {len(files)} at {fps:g} per second"
+                f"no image of {self.uri} {self._part}; it has {len(files)} at {fps:g} per second"
             )
         self._todo = list(enumerate(files))[first:last]
         self.frames = len(self._todo)
         self.size = sizes[first]
-
-    def reopen(self) -> ImageFolder:
-        """Return a new source of the same part of the folder."""
-        return ImageFolder(self._path, start_s=self._start_s, stop_s=self._stop_s, fps=self.fps)
 
     def _next(self) -> Frame | None:
         if not self._todo:
@@ -249,10 +227,6 @@ def _head(path: Path) -> bytes:
         return file.read(12)
 
 
-def _is_mp4(path: Path) -> bool:
-    return _head(path)[4:8] == b"ftyp"
-
-
 def _attempt(name: str, action: Callable[[], Any]) -> Any:
     """Return the result of a file operation; SourceUnavailable where it is refused."""
     try:
@@ -262,8 +236,7 @@ def _attempt(name: str, action: Callable[[], Any]) -> Any:
         raise SourceUnavailable(f"cannot open {name}: {one_line(reason)}") from err
 
 
-def _open_capture(path: Path) -> Any:
-    cv2 = import_cv2()
+def _open_capture(cv2: Any, path: Path) -> Any:
     # "file:" keeps FFmpeg from taking a name with a colon or % for a protocol or a pattern
     level = cv2.getLogLevel()
     cv2.setLogLevel(0)  # our errors say what is wrong

@@ -28,15 +28,13 @@ CAPS = re.compile(rf"GstFdSink:{SINK}\.GstPad:sink: caps = video/x-raw\S*, (.*)"
 def open_gst(uri: str, options: SourceOptions) -> FrameSource:
     """Open `gst:PIPELINE`, a pipeline without its sink."""
     options.refuse_part(uri)
-    opener = gst_opener(uri.removeprefix("gst:"))
-    return LiveSource(uri, opener, retry=options.retry, on_state=options.on_state)
+    return LiveSource(uri, gst_opener(uri.removeprefix("gst:")), options)
 
 
 def open_csi(uri: str, options: SourceOptions) -> FrameSource:
     """Open `csi://N`, a camera on a Jetson's CSI connector."""
     options.refuse_part(uri)
-    opener = gst_opener(csi_pipeline(uri, options.fps))
-    return LiveSource(uri, opener, retry=options.retry, on_state=options.on_state)
+    return LiveSource(uri, gst_opener(csi_pipeline(uri, options.fps)), options)
 
 
 def csi_pipeline(uri: str, fps: float | None = None) -> str:
@@ -88,23 +86,18 @@ class GstCapture(ChildCapture):
     """
 
     def __init__(self, launcher: str, pipeline: list[str], *, endless: bool) -> None:
-        """Start the child.
+        """Start `launcher` (gst-launch-1.0) with the arguments `pipeline`, which has no sink.
 
-        launcher: path of gst-launch-1.0
-        pipeline: its arguments, without the sink
         endless: an end of the pipeline is a fault
         """
         self._endless = endless
         self._caps: list[str] = []
         self._caps_known = threading.Event()
+        argv = [launcher, "-v", *pipeline]
         super().__init__(
-            lambda fd: [launcher, "-v", *pipeline, *_sink(fd)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            lambda fd: argv + _sink(fd), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
         )
-        self._listeners.append(
-            self._listen(self.process.stdout, self._store_caps, self._caps_known.set)
-        )
+        self._listen(self.process.stdout, self._store_caps, self._caps_known.set)
 
     def open(self) -> None:
         """Wait for the negotiated format."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cstl_edge.errors import ConfigError
@@ -87,7 +88,7 @@ def source_kind(address: str) -> str:
     if scheme in WITHOUT_SCHEME or scheme not in SOURCES:
         from cstl_edge.live.sources.base import redact
 
-        raise ConfigError(f"unknown source {redact(address)}; expected {source_forms()}")
+        raise ConfigError(f"unknown source {redact(address)}; expected {source_forms(SOURCES)}")
     return scheme
 
 
@@ -96,9 +97,9 @@ def is_camera(address: str) -> bool:
     return address.isdecimal() or re.fullmatch(r"/dev/video\d+", address) is not None
 
 
-def source_forms() -> str:
-    """Return the forms of addresses, for help texts and messages."""
-    own = [entry.summary for entry in SOURCES.entries.values() if entry.summary]
-    foreign = [f"{name}://" for name in SOURCES if name not in SOURCES.entries]
-    *forms, last = own + foreign
-    return f"{', '.join(forms)} or {last}"
+def source_forms(names: Iterable[str] = SOURCES.entries) -> str:
+    """Return the forms of addresses: ours for help texts, those of all `SOURCES` for messages."""
+    own = SOURCES.entries
+    forms = [own[name].summary if name in own else f"{name}://" for name in names]
+    *others, last = filter(None, forms)
+    return f"{', '.join(others)} or {last}"

@@ -18,7 +18,7 @@ from typing import Literal, NoReturn, Protocol
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable, one_line
-from cstl_edge.live.sources.base import Frame, SourceBase, SourceState, StateCallback, redact
+from cstl_edge.live.sources.base import Frame, FrameSource, SourceOptions, SourceState, redact
 
 log = logging.getLogger(__name__)
 
@@ -135,34 +135,27 @@ class _CaptureSession:
             self._changed.notify_all()
 
 
-class LiveSource(SourceBase):
+class LiveSource(FrameSource):
     """Source that gives the newest frame; `dropped` counts the others."""
 
     live = True
 
-    def __init__(
-        self,
-        uri: str,
-        opener: Opener,
-        *,
-        retry: bool = False,
-        on_state: StateCallback | None = None,
-    ) -> None:
+    def __init__(self, uri: str, opener: Opener, options: SourceOptions) -> None:
         """Open the source and wait for its first frame.
 
-        uri: address, for messages
-        opener: starts a capture; called again whenever one is lost
-        retry: keep trying when the first capture fails, instead of raising SourceUnavailable
-        on_state: called at every change of state
+        Args:
+            uri: Address, for messages.
+            opener: Starts a capture; called again whenever one is lost.
+            options: Of which `retry` and `on_state` count.
         """
         super().__init__(uri)
-        self._opener, self._on_state = opener, on_state
+        self._opener, self._on_state = opener, options.on_state
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._session: _CaptureSession | None = None
         self._tries, self.captured, self._dropped = 0, 0, 0
         try:
-            self._open(retry)
+            self._open(options.retry)
         except BaseException:
             self.close()
             raise

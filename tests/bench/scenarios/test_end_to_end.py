@@ -12,6 +12,7 @@ from cstl_edge.bench.record import Case
 from cstl_edge.bench.scenarios import end_to_end, synthetic_street
 from cstl_edge.bench.scenarios.end_to_end import LEVELS, MOST_LATE_MS, PipelineResult, climb
 from cstl_edge.errors import ConfigError
+from cstl_edge.live.sources.base import SourceOptions
 from cstl_edge.live.sources.stream import LiveSource
 from cstl_edge.live.sources.synthetic.source import PacedCamera
 
@@ -127,7 +128,7 @@ def test_frames_are_counted_and_timed_from_the_camera(plain):
     encoder = found.open_encoder()
     with end_to_end._gallery(encoder) as gallery:
         assert gallery.templates == 80
-        source = LiveSource("x", lambda: Hasty(scene, synthetic_street.FPS))
+        source = LiveSource("x", lambda: Hasty(scene, synthetic_street.FPS), SourceOptions())
         one = end_to_end.run_pipeline(source, encoder, gallery, "background")
     looked_at = len(one.samples["segment"])
     steady = len(one.samples["total"])

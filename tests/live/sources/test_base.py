@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cstl_edge.errors import ConfigError, DataError
-from cstl_edge.live.sources.base import Frame, SourceBase, query_values, redact
+from cstl_edge.live.sources.base import Frame, FrameSource, query_values, redact
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_query_values() -> None:
         query_values("seed=x", allowed, "u")
 
 
-class Failing(SourceBase):
+class Failing(FrameSource):
     """One good frame, then a fault."""
 
     fps, size = 1.0, (2, 2)

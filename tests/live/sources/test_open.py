@@ -20,9 +20,9 @@ from cstl_edge.registry import Entry
 
 MINE = """
 import numpy as np
-from cstl_edge.live.sources.base import Frame, SourceBase
+from cstl_edge.live.sources.base import Frame, FrameSource
 
-class Mine(SourceBase):
+class Mine(FrameSource):
     fps, size, frames = 10.0, (120, 160), None
 
     def __init__(self, uri):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable
 from cstl_edge.live.sources import stream
-from cstl_edge.live.sources.base import SourceState
+from cstl_edge.live.sources.base import Frame, SourceOptions, SourceState
 from cstl_edge.live.sources.stream import LiveSource
 
 
@@ -61,14 +62,15 @@ class Script:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let timeouts and delays pass fifty times faster."""
-    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(stream, "FIRST_FRAME_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(stream, "STALL_TIMEOUT_S", 0.1)
+    quick = {"OPEN": 0.1, "FIRST_FRAME": 0.2, "STALL": 0.1}
+    for name, seconds in quick.items():
+        monkeypatch.setattr(stream, f"{name}_TIMEOUT_S", seconds)
     monkeypatch.setattr(stream, "FIRST_DELAY_S", 0.02)
     monkeypatch.setattr(stream, "MAX_DELAY_S", 0.6)
 
 
-def opener(*captures: Script | Exception) -> Callable[[], Script]:
+def open_live(*captures: Script | Exception, uri: str = "gst:x", **options: Any) -> LiveSource:
+    """Open a source that starts one of the captures after the other."""
     left = list(captures)
 
     def start() -> Script:
@@ -77,7 +79,11 @@ def opener(*captures: Script | Exception) -> Callable[[], Script]:
             raise capture
         return capture
 
-    return start
+    return LiveSource(uri, start, SourceOptions(**options))
+
+
+def greys(frames: Iterable[Frame]) -> list[int]:
+    return [int(frame.image[0, 0, 0]) for frame in frames]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -89,7 +95,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_the_newest_frame_wins_and_the_others_are_counted() -> None:
     capture = Script([1, 2, 3, 4, 5])
-    source = LiveSource("rtsp://u:s3cret@cam/1", opener(capture))
+    source = open_live(capture)
     wait_until(lambda: source.dropped == 4)
     frame = next(source)
     assert (frame.index, int(frame.image[0, 0, 0]), source.dropped) == (4, 5, 4)
@@ -103,7 +109,7 @@ def test_the_newest_frame_wins_and_the_others_are_counted() -> None:
 
 def test_the_regular_end() -> None:
     states: list[SourceState] = []
-    source = LiveSource("gst:x", opener(Script([1, "end"])), on_state=states.append)
+    source = open_live(Script([1, "end"]), on_state=states.append)
     assert [f.index for f in source] == [0]
     assert [s.state for s in states] == ["opening", "online", "ended"]
 
@@ -111,22 +117,19 @@ def test_the_regular_end() -> None:
 def test_a_stall_is_noticed_and_the_source_opened_again() -> None:
     states: list[SourceState] = []
     first, second = Script([1, "stall"]), Script([2, "end"])
-    source = LiveSource("gst:x", opener(first, second), on_state=states.append)
-    frames = list(source)
-    assert [int(f.image[0, 0, 0]) for f in frames] == [1, 2]
+    frames = list(open_live(first, second, on_state=states.append))
+    assert greys(frames) == [1, 2]
     assert [f.index for f in frames] == [0, 1]
     assert frames[1].time_s > frames[0].time_s
-    assert [s.state for s in states] == [
-        "opening", "online", "offline", "opening", "online", "ended",
-    ]  # fmt: skip
+    assert " ".join(s.state for s in states) == "opening online offline opening online ended"
     assert "no frame for 0.1 s; trying again in 0.02 s" in states[2].detail
     assert first.closed.is_set()
 
 
 def test_a_fault_is_reported_without_the_password(caplog: pytest.LogCaptureFixture) -> None:
     states: list[SourceState] = []
-    captures = opener(Script([1, "lost"]), Script([2, "end"]))
-    source = LiveSource("rtsp://u:s3cret@cam/1", captures, on_state=states.append)
+    captures = Script([1, "lost"]), Script([2, "end"])
+    source = open_live(*captures, uri="rtsp://u:s3cret@cam/1", on_state=states.append)
     assert len(list(source)) == 2
     text = "".join(s.detail for s in states) + caplog.text + repr(source) + source.uri
     assert "s3cret" not in text
@@ -135,22 +138,21 @@ def test_a_fault_is_reported_without_the_password(caplog: pytest.LogCaptureFixtu
 
 
 def test_delays_double_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[SourceState] = []
     monkeypatch.setattr(stream, "FIRST_DELAY_S", 0.002)
     monkeypatch.setattr(stream, "MAX_DELAY_S", 0.06)
-    states: list[SourceState] = []
     gone = [SourceUnavailable("gone")] * 6
-    captures = opener(Script([1, "lost"]), *gone, Script([2, "end"]))
-    source = LiveSource("gst:x", captures, on_state=states.append)
+    source = open_live(Script([1, "lost"]), *gone, Script([2, "end"]), on_state=states.append)
     assert len(list(source)) == 2
     delays = [float(s.detail.split()[-2]) for s in states if s.state == "offline"]
     np.testing.assert_allclose(delays, [0.002, 0.004, 0.008, 0.016, 0.032, 0.06, 0.06])
 
 
 def test_a_refused_password_is_tried_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "REFUSED_DELAY_S", 0.07)
     states: list[SourceState] = []
-    captures = opener(SourceUnavailable("DESCRIBE failed: 401 Unauthorized"), Script([2, "end"]))
-    with LiveSource("gst:x", captures, retry=True, on_state=states.append) as source:
+    monkeypatch.setattr(stream, "REFUSED_DELAY_S", 0.07)
+    refused = SourceUnavailable("DESCRIBE failed: 401 Unauthorized")
+    with open_live(refused, Script([2, "end"]), retry=True, on_state=states.append) as source:
         assert next(source).index == 0
     assert "in 0.07 s" in next(s.detail for s in states if s.state == "offline")
 
@@ -160,7 +162,7 @@ def test_the_first_failure_raises(step: str) -> None:
     capture = Script([step])
     begun_s = time.monotonic()
     with pytest.raises(SourceUnavailable, match="does not open") as caught:
-        LiveSource("rtsp://u:s3cret@cam/1", opener(capture))
+        open_live(capture, uri="rtsp://u:s3cret@cam/1")
     assert time.monotonic() - begun_s < 2
     assert caught.value.exit_code == 5
     assert "s3cret" not in str(caught.value)
@@ -168,25 +170,23 @@ def test_the_first_failure_raises(step: str) -> None:
 
 
 def test_retry_keeps_trying_from_the_start() -> None:
-    captures = opener(SourceUnavailable("gone"), Script(["deaf"]), Script([7, "end"]))
-    source = LiveSource("gst:x", captures, retry=True)
-    assert [int(f.image[0, 0, 0]) for f in source] == [7]
+    captures = SourceUnavailable("gone"), Script(["deaf"]), Script([7, "end"])
+    assert greys(open_live(*captures, retry=True)) == [7]
 
 
 def test_an_end_before_the_first_frame() -> None:
     with pytest.raises(SourceUnavailable, match="before its first frame"):
-        LiveSource("gst:x", opener(Script(["end"])))
+        open_live(Script(["end"]))
 
 
 def test_another_size_in_mid_stream_just_comes() -> None:
-    captures = opener(Script([1, "lost"]), Script([2, "end"], shape=(8, 10)))
-    source = LiveSource("gst:x", captures)
+    source = open_live(Script([1, "lost"]), Script([2, "end"], shape=(8, 10)))
     assert [f.image.shape for f in source] == [(4, 6, 3), (8, 10, 3)]
 
 
 def test_close_from_another_thread_wakes_the_reader() -> None:
     capture = Script([1])
-    source = LiveSource("gst:x", opener(capture))
+    source = open_live(capture)
     assert next(source).index == 0
     threading.Timer(0.03, source.close).start()
     assert list(source) == []
@@ -196,7 +196,7 @@ def test_close_from_another_thread_wakes_the_reader() -> None:
 def test_close_while_waiting_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "FIRST_DELAY_S", 60.0)
     monkeypatch.setattr(stream, "MAX_DELAY_S", 60.0)
-    source = LiveSource("gst:x", opener(Script([1, "lost"])))
+    source = open_live(Script([1, "lost"]))
     threading.Timer(0.05, source.close).start()
     begun_s = time.monotonic()
     assert len(list(source)) <= 1
@@ -209,17 +209,17 @@ def test_a_bug_in_a_capture_is_a_fault_of_the_source() -> None:
             raise MemoryError("out of memory")
 
     with pytest.raises(SourceUnavailable, match="out of memory"):
-        LiveSource("gst:x", opener(Broken([])))
+        open_live(Broken([]))
 
 
 def test_a_live_source_does_not_start_over() -> None:
-    with LiveSource("gst:x", opener(Script([1]))) as source, pytest.raises(ConfigError):
+    with open_live(Script([1])) as source, pytest.raises(ConfigError):
         source.reopen()
 
 
 def test_no_thread_is_left() -> None:
     before = threading.active_count()
     for _ in range(5):
-        with LiveSource("gst:x", opener(Script([1, 2, 3]))) as source:
+        with open_live(Script([1, 2, 3])) as source:
             next(source)
     wait_until(lambda: threading.active_count() == before)

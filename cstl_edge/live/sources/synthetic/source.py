@@ -9,10 +9,11 @@ another day, in other clothes and from another side than when they were enrolled
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,14 +21,7 @@ import numpy as np
 
 from cstl_edge.arrays import Bytes, Image
 from cstl_edge.errors import ConfigError
-from cstl_edge.live.sources.base import (
-    Frame,
-    FrameSource,
-    SourceBase,
-    SourceOptions,
-    query_values,
-    redact,
-)
+from cstl_edge.live.sources.base import Frame, FrameSource, SourceOptions, query_values, redact
 from cstl_edge.live.sources.stream import LiveSource
 from cstl_edge.live.sources.synthetic.actor import Actor, WalkerSpec
 from cstl_edge.live.sources.synthetic.scene import Light, PinholeCamera, empty_street
@@ -62,7 +56,7 @@ class WalkerTruth:
     visible: float
 
 
-class SyntheticSource(SourceBase):
+class SyntheticSource(FrameSource):
     """A street of synthetic walkers, read like a file."""
 
     def __init__(
@@ -79,28 +73,20 @@ class SyntheticSource(SourceBase):
     ) -> None:
         """Plan the street; raises ConfigError for values out of range and impossible walkers.
 
-        people: a number of strangers, or a list of walkers
-        seed: of the street, its light and its strangers
-        fps: frames per second
-        seconds: length of the whole street, None until the last walker has left
-        size: height, width in pixels
-        start_s, stop_s: the part of it that is read, in seconds
-        uri: address, for messages
+        Args:
+            people: A number of strangers, or a list of walkers.
+            seed: Of the street, its light and its strangers.
+            fps: Frames per second.
+            seconds: Length of the whole street, None until the last walker has left.
+            size: Height, width in pixels.
+            start_s: Start of the part that is read, in seconds.
+            stop_s: End of that part.
+            uri: Address, for messages.
         """
         count = people if isinstance(people, int) else len(people)
         _check(count, fps, seconds, size)
         super().__init__(uri or f"synthetic://{count}?seed={seed}")
         specs = street_walkers(people, seed) if isinstance(people, int) else list(people)
-        self._options: dict[str, Any] = {
-            "people": tuple(specs),
-            "seed": seed,
-            "fps": fps,
-            "seconds": seconds,
-            "size": size,
-            "start_s": start_s,
-            "stop_s": stop_s,
-            "uri": uri,
-        }
         self.fps, self.size = fps, size
         camera = PinholeCamera(size)
         self._street = empty_street(camera, seed)
@@ -111,7 +97,8 @@ class SyntheticSource(SourceBase):
             raise ConfigError(f"cannot stage {self.uri}: {err}") from err
         ends = [actor.first_index + actor.frames for actor in self._actors]
         whole = round(seconds * fps) if seconds else max(ends, default=0) + round(EMPTY_S * fps)
-        self._index = 0 if start_s is None else math.ceil(start_s * fps - 1e-9)
+        self._first = 0 if start_s is None else math.ceil(start_s * fps - 1e-9)
+        self._index = self._first
         self._stop = whole if stop_s is None else min(whole, math.ceil(stop_s * fps - 1e-9))
         self.frames = max(0, self._stop - self._index)
         self._last: tuple[int, list[WalkerTruth], Bytes] | None = None
@@ -122,8 +109,10 @@ class SyntheticSource(SourceBase):
         return [actor.spec for actor in self._actors]
 
     def reopen(self) -> SyntheticSource:
-        """Return a new source of the same street."""
-        return SyntheticSource(**self._options)
+        """Return a new source of the same street; the two share what has been rendered."""
+        again = copy.copy(self)
+        again._index, again._ended = self._first, False
+        return again
 
     def render(self) -> None:
         """Render all outlines now (about 2 ms per walker and frame) and not as walkers enter."""
@@ -229,35 +218,42 @@ def open_synthetic(uri: str, options: SourceOptions) -> FrameSource:
     if not live:
         return street
     street.render()
-    return LiveSource(uri, lambda: _PacedStreet(street.reopen()), on_state=options.on_state)
+
+    def start() -> PacedCamera:
+        return PacedCamera((frame.image for frame in street.reopen()), street.fps)
+
+    return LiveSource(uri, start, options)
 
 
-class _PacedStreet:
-    """Capture that gives the pictures of a street at its frame rate, as a camera would."""
+class PacedCamera:
+    """Capture (`sources.stream.Capture`) that gives pictures at a frame rate, as a camera would."""
 
-    def __init__(self, street: SyntheticSource) -> None:
-        self.fps = street.fps
-        self._street = street
+    def __init__(self, images: Iterable[Image], fps: float) -> None:
+        self.fps = fps
+        self._images = iter(images)
+        self._count = 0
+        self._begun_s = 0.0
         self._stopped = threading.Event()
 
     def open(self) -> None:
-        self._street.render()
+        """Begin."""
         self._begun_s = time.monotonic()
-        self._count = 0
 
     def read(self) -> Image | None:
-        due_s = self._begun_s + self._count / self._street.fps
+        """Wait until the next picture is due; None after the last."""
+        due_s = self._begun_s + self._count / self.fps
         if self._stopped.wait(max(0.0, due_s - time.monotonic())):
             return None
         self._count += 1
-        frame = next(self._street, None)
-        return None if frame is None else frame.image
+        image = next(self._images, None)
+        return None if image is None else image.copy()  # a frame belongs to its receiver
 
     def stop(self) -> None:
+        """Wake a waiting `read`."""
         self._stopped.set()
 
     def close(self) -> None:
-        self._street.close()
+        """Do nothing: nothing is open."""
 
 
 def _size(text: str, uri: str) -> tuple[int, int]:
