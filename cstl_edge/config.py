@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cstl_edge.errors import ConfigError, one_line
 
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_BYTES = 2**20  # of a configuration file
+
+
+class StrictModel(BaseModel):
+    """Base of settings and stored records: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def load_config(
@@ -51,9 +57,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
                 f"{name} is larger than {MAX_BYTES} bytes; expected a configuration file"
             )
         text = file.read_text(encoding="utf-8")
-        if any(
-            isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)
-        ):
+        if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise ConfigError(f"{name} uses a YAML alias (*name); write the value out")
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:

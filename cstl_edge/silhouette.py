@@ -87,14 +87,13 @@ def align(mask: Mask, size: tuple[int, int] = SMALL) -> Silhouettes:
     if box is None:
         raise DataError("expected a mask with a person, got an empty one; drop this frame")
     top, bottom, left, right = box
+    height, width = bottom - top, right - left
     h, w = size
     person = np.ascontiguousarray(mask[top:bottom, left:right])
-    scaled_width = max(1, round(h * (right - left) / (bottom - top)))
+    scaled_width = max(1, round(h * width / height))
     if scaled_width > 8 * h:
-        raise DataError(
-            f"expected a standing person, got a mask of {right - left}x{bottom - top} px"
-        )
-    interpolation = cv2.INTER_AREA if h <= bottom - top else cv2.INTER_LINEAR
+        raise DataError(f"expected a standing person, got a mask of {width}x{height} px")
+    interpolation = cv2.INTER_AREA if h <= height else cv2.INTER_LINEAR
     scaled = cv2.resize(person, (scaled_width, h), interpolation=interpolation)  # [h, scaled_width]
     start = _centre_column(scaled) - w // 2
     out = np.zeros((h, w), np.uint8)
@@ -140,9 +139,8 @@ def read_silhouettes(
     """
     source = Path(path)
     if not source.exists():
-        raise DataError(
-            f"no silhouettes at {one_line(source)}; expected a folder of images or a .npy file"
-        )
+        expected = "expected a folder of images or a .npy file"
+        raise DataError(f"no silhouettes at {one_line(source)}; {expected}")
     if source.suffix == ".npy":
         silhouettes = crop_aligned(_read_npy(source), size)
     else:
@@ -160,18 +158,13 @@ def read_silhouette_folders(path: str | Path, size: tuple[int, int]) -> list[Sil
         return [read_silhouettes(source, size)]
     folders = sorted(entry for entry in source.iterdir() if entry.is_dir())
     if not folders:
-        raise DataError(
-            f"no silhouettes in {one_line(source)}; expected the images of one walk, or folders of "
-            "them"
-        )
+        expected = "expected the images of one walk, or folders of them"
+        raise DataError(f"no silhouettes in {one_line(source)}; {expected}")
     return [read_silhouettes(folder, size) for folder in folders]
 
 
 def numbered_images(folder: Path) -> list[Path]:
-    """List the images of a folder by the numbers in their names (2.png before 10.png).
-
-    Hidden files are left out.
-    """
+    """List a folder's images, but hidden ones, by their numbers (2.png before 10.png)."""
 
     def order(file: Path) -> list[tuple[int, str]]:
         return [(int(t), "") if t.isdecimal() else (-1, t) for t in re.split(r"(\d+)", file.name)]
@@ -186,7 +179,7 @@ def read_image(path: str | Path, *, grey: bool = False) -> Bytes:
     Returns uint8 [H, W] when grey, else BGR [H, W, 3]; transparency is dropped, 16 bits are scaled
     to 8, a palette is resolved. Raises DataError that names the file and the fault.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     name = one_line(path)
     try:
@@ -197,16 +190,9 @@ def read_image(path: str | Path, *, grey: bool = False) -> Bytes:
                     f"{MAX_PIXELS // 10**6} megapixels"
                 )
             pixels = _to_grey(image) if grey else np.asarray(image.convert("RGB"))[:, :, ::-1]
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        OSError,
-        SyntaxError,
-        ValueError,
-    ) as err:
-        raise DataError(
-            f"cannot read the image {name}: {one_line(err)}; replace or remove it"
-        ) from err
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
+        fault = one_line(err)
+        raise DataError(f"cannot read the image {name}: {fault}; replace or remove it") from err
     return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 

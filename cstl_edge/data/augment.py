@@ -7,31 +7,30 @@ recording. Letters: `s` frames, `h w` pixels.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from cstl_edge.arrays import Silhouettes
+from cstl_edge.config import StrictModel
+
+Pixels = Annotated[int, Field(ge=0, le=8)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class Augmentation(BaseModel):
+class Augmentation(StrictModel):
     """Kinds of augmentation with their strengths and probabilities."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+    # largest factor by which frames are thinned, as a slower camera would; 1 is off
     stride: float = Field(default=1.0, ge=1.0, le=4.0)
-    """Largest factor by which frames are thinned, as a slower camera would; 1 is off."""
-    shift_px: int = Field(default=0, ge=0, le=8)
-    """Largest shift of a whole sequence, sideways and up or down, in pixels; 0 is off."""
-    jitter_px: int = Field(default=0, ge=0, le=8)
-    """Largest sideways shift of each frame by itself, in pixels; 0 is off."""
-    erase: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Probability that a sequence loses one rectangle, the same in every frame."""
+    shift_px: Pixels = 0  # largest shift of a whole sequence, sideways and up or down; 0 is off
+    jitter_px: Pixels = 0  # largest sideways shift of each frame by itself; 0 is off
+    erase: Probability = 0.0  # that a sequence loses one rectangle, the same in every frame
+    # largest height and width of that rectangle, as shares of the silhouette's
     erase_share: float = Field(default=0.2, gt=0.0, le=0.5)
-    """Largest height and width of that rectangle, as shares of the silhouette's."""
-    lost_rows: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Probability that a frame loses its lowest rows (feet), as segmenters do."""
-    lost_rows_px: int = Field(default=4, ge=1, le=16)
-    """Most rows that such a frame loses, in pixels."""
+    lost_rows: Probability = 0.0  # that a frame loses its lowest rows (feet), as segmenters do
+    lost_rows_px: int = Field(default=4, ge=1, le=16)  # most rows that such a frame loses
 
     def span(self, frames: int, length: int, rng: np.random.Generator) -> int:
         """Draw how many consecutive frames to thin to `frames`.
@@ -63,12 +62,9 @@ class Augmentation(BaseModel):
         margin = self.shift_px + self.jitter_px
         padded = np.pad(silhouettes, ((0, 0), (margin, margin), (margin, margin)))
         top = margin - down
-        return np.stack(
-            [
-                frame[top : top + h, margin - x : margin - x + w]
-                for frame, x in zip(padded, rights.tolist(), strict=True)
-            ]
-        )
+        lefts = (margin - rights).tolist()
+        crops = (f[top : top + h, x : x + w] for f, x in zip(padded, lefts, strict=True))
+        return np.stack(list(crops))
 
     def _erased(self, silhouettes: Silhouettes, rng: np.random.Generator) -> Silhouettes:
         _, h, w = silhouettes.shape

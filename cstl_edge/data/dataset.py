@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from cstl_edge.config import StrictModel
 from cstl_edge.data.importing.report import ImportReport
 from cstl_edge.data.importing.settings import LayoutName, PrepareSettings
 from cstl_edge.data.shards import ShardedSequences
@@ -27,35 +28,27 @@ MAX_INDEX_BYTES = 64 * 2**20
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # per cent
 
 
-class ShardFile(BaseModel):
+class ShardFile(StrictModel):
     """One shard: the stem of its .json and .npy, and their sha256."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     json_sha256: str
     npy_sha256: str
 
 
-class DatasetIndex(BaseModel):
+class DatasetIndex(StrictModel):
     """Content of `dataset.json`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     format: Literal[1]
-    kind: LayoutName
-    """Name of the dataset's layout; splits.SPLITS goes by it."""
-    size: tuple[int, int]
-    """Height and width of a silhouette in pixels."""
-    people: dict[int, str]
-    """Name of every person id, as the source has it."""
+    kind: LayoutName  # name of the dataset's layout; splits.SPLITS goes by it
+    size: tuple[int, int]  # height and width of a silhouette in pixels
+    people: dict[int, str]  # name of every person id, as the source has it
     sequences: int
     frames: int
     shards: list[ShardFile]
     report: ImportReport
     settings: PrepareSettings
-    fingerprint: str
-    """Of the settings and the recordings of the source."""
+    fingerprint: str  # of the settings and the recordings of the source
 
 
 def is_dataset(folder: str | Path) -> bool:
@@ -146,19 +139,14 @@ def file_sha256(path: Path) -> str:
 class DatasetStatistics(TypedDict):
     """Counts of a dataset, as `data stats --json` prints them."""
 
-    kind: str | None
-    """Name of the layout; None for plain shards."""
-    size: list[int]
-    """Height and width of a silhouette in pixels."""
+    kind: str | None  # name of the layout; None for plain shards
+    size: list[int]  # height and width of a silhouette in pixels
     people: int
     sequences: int
     frames: int
-    views_deg: dict[str, int]
-    """Sequences by view."""
-    types: dict[str, int]
-    """Sequences by their name, such as nm-01."""
-    lengths_frames: dict[str, int]
-    """Quantiles of a sequence's length in frames, by per cent."""
+    views_deg: dict[str, int]  # sequences by view
+    types: dict[str, int]  # sequences by their name, such as nm-01
+    lengths_frames: dict[str, int]  # quantiles of a sequence's length in frames, by per cent
 
 
 def statistics(folder: str | Path) -> DatasetStatistics:

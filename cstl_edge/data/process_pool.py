@@ -27,7 +27,10 @@ MEMORY_BYTES = 4 * 2**30  # of address space that a worker may take while it rea
 
 
 def run_jobs(
-    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    workers: int,
+    initializer: Callable[[], None] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Yield the number of each job and its result, in the order in which they end.
 
@@ -36,6 +39,7 @@ def run_jobs(
         jobs: any picklable objects.
         workers: processes; 0 works in this one. Above 0 the calling script needs its
             `if __name__ == "__main__"`.
+        initializer: of each worker; None is `restrict_worker`, for jobs that read untrusted files.
 
     Raises:
         DataError: a worker died. An error of a job is raised as it is; waiting jobs are cancelled.
@@ -44,8 +48,8 @@ def run_jobs(
         yield from ((number, function(job)) for number, job in enumerate(jobs))
         return
     others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, max(1, len(jobs))), context, restrict_worker)
+    spawn, count = multiprocessing.get_context("spawn"), min(workers, max(1, len(jobs)))
+    pool = ProcessPoolExecutor(count, spawn, initializer or restrict_worker)
     try:
         numbers = {pool.submit(function, job): number for number, job in enumerate(jobs)}
         for done in as_completed(numbers):

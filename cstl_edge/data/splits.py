@@ -37,32 +37,25 @@ class LabelledSequences(Sequences, Protocol):
     sequences: npt.NDArray[np.str_]  # [m], names of recordings such as nm-01
 
 
-def train_ids(kind: str, split: str, ids: Indices) -> Indices:
-    """Return those of the sorted person ids that are trained on.
+def is_trained(kind: str, split: str, ids: Indices) -> Bools:
+    """Return which person ids are trained on, [people]; all others are tested.
 
     Args:
         kind: of dataset, a key of SPLITS.
         split: a key of that dataset's splits.
-        ids: [people].
+        ids: of people, [people].
 
     Raises:
         ConfigError: an unknown kind or split.
     """
-    return ids[_trained(kind, split, ids)]
-
-
-def test_ids(kind: str, split: str, ids: Indices) -> Indices:
-    """Return those of the sorted person ids that are tested: all that are not trained on.
-
-    Args:
-        kind: of dataset, a key of SPLITS.
-        split: a key of that dataset's splits.
-        ids: [people].
-
-    Raises:
-        ConfigError: an unknown kind or split.
-    """
-    return ids[~_trained(kind, split, ids)]
+    if kind not in SPLITS:
+        raise ConfigError(
+            f"expected a dataset that has a split ({', '.join(SPLITS)}), got {kind!r}. Train on "
+            "all of its people and test on another dataset"
+        )
+    if split not in SPLITS[kind]:
+        raise ConfigError(f"expected a split of {kind} ({', '.join(SPLITS[kind])}), got {split!r}")
+    return SPLITS[kind][split](ids)
 
 
 class PeopleSubset:
@@ -78,14 +71,3 @@ class PeopleSubset:
     def read(self, sequence: int) -> Silhouettes:
         """Return one whole sequence, uint8 [s, h, w]."""
         return self._data.read(int(self._rows[sequence]))
-
-
-def _trained(kind: str, split: str, ids: Indices) -> Bools:
-    if kind not in SPLITS:
-        raise ConfigError(
-            f"expected a dataset that has a split ({', '.join(SPLITS)}), got {kind!r}. Train on "
-            "all of its people and test on another dataset"
-        )
-    if split not in SPLITS[kind]:
-        raise ConfigError(f"expected a split of {kind} ({', '.join(SPLITS[kind])}), got {split!r}")
-    return SPLITS[kind][split](ids)

@@ -11,16 +11,16 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from concurrent.futures import as_completed
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from cstl_edge.data.process_pool import lower_priority
+from cstl_edge.config import StrictModel
+from cstl_edge.data.process_pool import lower_priority, run_jobs
 from cstl_edge.data.shards import write_shard
 from cstl_edge.silhouette import SMALL
-from cstl_edge.walkers.collection import VIEWS_DEG, generate, worker_pool
+from cstl_edge.walkers.collection import VIEWS_DEG, generate
 
 logger = logging.getLogger(__name__)
 
@@ -29,29 +29,18 @@ BASES = ("walker_body.npz", "stride_basis.npz")  # assets, see walkers.pose
 PEOPLE_PER_SHARD = 10
 
 
-class WalkersSettings(BaseModel):
+class WalkersSettings(StrictModel):
     """Synthetic people to render, and the recordings of each."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    people: int = Field(default=300, ge=2)
-    """Number of people."""
-    first: int = Field(default=1000, ge=0)
-    """Id of the first; those below 1000 are for testing."""
-    nm: int = Field(default=2, ge=0)
-    """Recordings of each person and view in normal clothes."""
-    bg: int = Field(default=1, ge=0)
-    """Recordings with a bag."""
-    cl: int = Field(default=1, ge=0)
-    """Recordings in a coat."""
-    views_deg: tuple[int, ...] = VIEWS_DEG
-    """Views of each recording: 0 towards the camera, 90 the left side, 180 away."""
-    frames: int = Field(default=40, ge=1)
-    """Frames of each recording."""
-    size: tuple[int, int] = SMALL
-    """Height and width of a silhouette in pixels."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the recordings; a person follows from the id."""
+    people: int = Field(default=300, ge=2)  # number of people
+    first: int = Field(default=1000, ge=0)  # id of the first; those below 1000 are for testing
+    nm: int = Field(default=2, ge=0)  # recordings of each person and view in normal clothes
+    bg: int = Field(default=1, ge=0)  # recordings with a bag
+    cl: int = Field(default=1, ge=0)  # recordings in a coat
+    views_deg: tuple[int, ...] = VIEWS_DEG  # 0 towards the camera, 90 the left side, 180 away
+    frames: int = Field(default=40, ge=1)  # frames of each recording
+    size: tuple[int, int] = SMALL  # height and width of a silhouette in pixels
+    seed: int = Field(default=0, ge=0)  # seed of the recordings; a person follows from the id
 
     @property
     def recordings(self) -> dict[str, int]:
@@ -82,7 +71,10 @@ def make_shards(settings: WalkersSettings, cache: str | Path, *, workers: int = 
     missing = {path: ids for path, ids in shards.items() if not path.exists()}
     if missing:
         logger.info("making %d of %d shards of Walkers in %s", len(missing), len(shards), folder)
-        _render(missing, settings, workers)
+        render = partial(_render_shard, settings=settings)
+        rendered = run_jobs(render, list(missing.items()), workers, lower_priority)
+        for done, _ in enumerate(rendered, start=1):
+            logger.info("%d of %d shards of Walkers", done, len(missing))
     return list(shards)
 
 
@@ -119,15 +111,8 @@ def _groups(settings: WalkersSettings) -> Iterator[list[int]]:
         yield list(ids[start : start + PEOPLE_PER_SHARD])
 
 
-def _render(missing: dict[Path, list[int]], settings: WalkersSettings, workers: int) -> None:
-    with worker_pool(workers, lower_priority) as pool:
-        jobs = [pool.submit(_render_shard, path, ids, settings) for path, ids in missing.items()]
-        for done, job in enumerate(as_completed(jobs), start=1):
-            job.result()
-            logger.info("%d of %d shards of Walkers", done, len(jobs))
-
-
-def _render_shard(path: Path, ids: list[int], settings: WalkersSettings) -> None:
+def _render_shard(shard: tuple[Path, list[int]], settings: WalkersSettings) -> None:
+    path, ids = shard
     walkers = generate(
         ids,
         recordings=settings.recordings,

@@ -14,7 +14,7 @@ import numpy as np
 from cstl_edge.arrays import Bools, Indices
 from cstl_edge.data.dataset import INDEX, is_dataset, open_dataset, read_index
 from cstl_edge.data.shards import ShardedSequences
-from cstl_edge.data.splits import FIELD, SPLITS, test_ids
+from cstl_edge.data.splits import FIELD, SPLITS, is_trained
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.evaluation.embedding_store import read_json
 from cstl_edge.evaluation.protocols import choose
@@ -126,7 +126,7 @@ def _prepared(folder: Path, split: str, partition: Path | None) -> HeldOut:
     if split == EVERYBODY or (kind not in SPLITS and split == FIELD):
         tested, selection = ids, "everybody"
     else:
-        tested, selection = test_ids(kind, split, ids), f"split {split}"
+        tested, selection = ids[~is_trained(kind, split, ids)], f"split {split}"
     if not tested.size:
         raise DataError(
             f"{one_line(folder)}: nobody to test in the {selection} of {kind} among its {len(ids)} "

@@ -35,10 +35,8 @@ class Threshold:
     """The distance below which a match counts, and where it comes from."""
 
     value: float | None
-    source: str
-    """One of model, gallery, given, none."""
-    note: str | None = None
-    """A limit of this threshold, in words."""
+    source: str  # one of model, gallery, given, none
+    note: str | None = None  # a limit of this threshold, in words
 
 
 @dataclass(frozen=True)
@@ -49,21 +47,15 @@ class Decision:
     distance: float | None
     """To the nearest person, named or not; None when nothing could be compared."""
     threshold: float | None
-    runner_up: str | None
-    """The nearest other person."""
-    margin: float | None
-    """Distance of the runner-up minus `distance`."""
-    threshold_source: str
-    """One of model, gallery, given, none."""
-    fpir: float
-    """The requested false-positive identification rate."""
-    people: int
-    """How many people were searched."""
+    runner_up: str | None  # the nearest other person
+    margin: float | None  # distance of the runner-up minus `distance`
+    threshold_source: str  # one of model, gallery, given, none
+    fpir: float  # the requested false-positive identification rate
+    people: int  # how many people were searched
     reason: str | None = None
     nearest: str | None = None
     """The person at `distance`; also `name` when that is below the threshold."""
-    note: str | None = None
-    """A limit of the threshold, in words."""
+    note: str | None = None  # a limit of the threshold, in words
 
 
 class ImpostorTable:
@@ -140,10 +132,8 @@ class TemplateIndex:
     """All templates in memory, grouped by person; searched by brute force."""
 
     names: tuple[str, ...]
-    starts: npt.NDArray[np.intp]
-    """[people]: where the templates of each begin."""
-    templates: Floats
-    """[p, d, n], contiguous."""
+    starts: npt.NDArray[np.intp]  # [people]: where the templates of each begin
+    templates: Floats  # [p, d, n], contiguous
 
     @cached_property
     def norms(self) -> Floats:

@@ -35,12 +35,10 @@ class EnrolledPerson:
     """All that the gallery holds about one person except the templates."""
 
     name: str
-    consent: str
-    """The newest note; `enrolments` holds them all."""
+    consent: str  # the newest note; `enrolments` holds them all
     created_utc: str
     expires_utc: str | None
-    expired: bool
-    """An expired person never matches and waits for `purge`."""
+    expired: bool  # an expired person never matches and waits for `purge`
     templates: int
     weights_sha256: str
     enrolments: tuple[Enrolment, ...]

@@ -47,16 +47,12 @@ class Snapshot:
     """All templates of people whose retention has not ended, grouped by person."""
 
     names: tuple[str, ...]
-    starts: npt.NDArray[np.intp]
-    """[people]: where the templates of each begin."""
-    vectors: Floats
-    """[p, d, n], contiguous."""
-    model_id: ModelId | None
-    """None when nobody is enrolled."""
+    starts: npt.NDArray[np.intp]  # [people]: where the templates of each begin
+    vectors: Floats  # [p, d, n], contiguous
+    model_id: ModelId | None  # none when nobody is enrolled
     version: int
     read_utc: str
-    valid_until: str | None
-    """UTC, when the next retention ends."""
+    valid_until: str | None  # UTC, when the next retention ends
 
     def is_current(self, version: int, now: str) -> bool:
         """Return whether neither the file's version nor somebody's retention has changed since."""

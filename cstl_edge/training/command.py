@@ -17,14 +17,7 @@ import yaml
 from cstl_edge.config import load_config
 from cstl_edge.data.dataset import is_dataset, open_dataset, read_index
 from cstl_edge.data.shards import ShardedSequences
-from cstl_edge.data.splits import (
-    FIELD,
-    SPLITS,
-    LabelledSequences,
-    PeopleSubset,
-    test_ids,
-    train_ids,
-)
+from cstl_edge.data.splits import FIELD, SPLITS, LabelledSequences, PeopleSubset, is_trained
 from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.measure.environment import environment
@@ -114,7 +107,8 @@ def training_people(
         ConfigError: The dataset has no such split.
     """
     ids = np.unique(data.people)
-    chosen = ids if (split := _split(kind, settings)) is None else train_ids(kind, split, ids)
+    split = _split(kind, settings)
+    chosen = ids if split is None else ids[is_trained(kind, split, ids)]
     chosen = np.setdiff1d(chosen, settings.without)
     return data if len(chosen) == len(ids) else PeopleSubset(data, chosen)
 
@@ -139,7 +133,8 @@ def validation_people(
         raise ConfigError(
             "evaluate needs evaluate.walkers where all people of the data are trained on"
         )
-    ids = test_ids(kind, split, np.unique(data.people))[: evaluate.people]
+    ids = np.unique(data.people)
+    ids = ids[~is_trained(kind, split, ids)][: evaluate.people]
     if len(ids) < 2:
         raise DataError(f"expected at least 2 people to evaluate on, the data have {len(ids)}")
     return PeopleSubset(data, ids)

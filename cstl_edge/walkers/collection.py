@@ -8,7 +8,7 @@ sequences, `s` frames, `h w` pixels.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -78,7 +78,9 @@ def generate(
     if workers == 1 or len(ids) < 2:
         people = [render(i) for i in ids]
     else:
-        with worker_pool(workers, one_thread) as pool:
+        # spawned, not forked: torch's threads do not survive a fork
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, spawn, cv2.setNumThreads, (1,)) as pool:
             people = list(pool.map(render, ids))
     return _collect(ids, people, sequences)
 
@@ -155,14 +157,3 @@ def _check(
             raise ValueError(f"expected {name} of at least 1, got {value}")
     if size not in SIZES:
         raise ValueError(f"expected a size of {' or '.join(map(str, SIZES))}, got {size}")
-
-
-def worker_pool(workers: int, initializer: Callable[[], None]) -> ProcessPoolExecutor:
-    """Return worker processes. Spawned, not forked: torch's threads do not survive a fork."""
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer)
-
-
-def one_thread() -> None:
-    """Keep cv2 to the thread that calls it."""
-    cv2.setNumThreads(1)

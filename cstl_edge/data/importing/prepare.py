@@ -16,14 +16,14 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
+from cstl_edge.config import StrictModel
 from cstl_edge.data.dataset import (
     DROPPED,
     INDEX,
@@ -40,6 +40,7 @@ from cstl_edge.data.importing.layouts.base import (
     SourceRecording,
     SourceTree,
     find_recordings,
+    is_inside,
     person_ids,
 )
 from cstl_edge.data.importing.layouts.open import open_layout
@@ -53,6 +54,9 @@ from cstl_edge.errors import DataError, one_line
 SHARDS = 200  # at most: every one costs a file descriptor while it is mapped
 MIN_RECORDINGS = 8  # of a shard
 PREFIX = "people-"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,11 @@ class ShardPlan:
     ids: tuple[int, ...]  # of the person of each recording
 
 
-class ShardReport(BaseModel):
+class ShardReport(StrictModel):
     """First line of a shard's report; a line for each drop follows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    files: int
-    """Images and pickles that were read."""
-    shard: ShardFile | None
-    """None when none of its recordings is usable."""
+    files: int  # images and pickles that were read
+    shard: ShardFile | None  # none when none of its recordings is usable
 
 
 def prepare(
@@ -100,23 +100,17 @@ def prepare(
     """
     layout, place = open_layout(settings.dataset), Path(out)
     tree = find_recordings(source, layout, partial=settings.partial)
-    if Path(os.path.realpath(place)).is_relative_to(tree.root):
+    if is_inside(tree.root, place):
         raise DataError(f"expected an --out that is not inside the source, got {one_line(place)}")
-    ids = person_ids(tree.recordings, layout)
-    plans = plan_shards(tree, ids, settings)
+    plans = _plan_shards(tree, layout, settings)
     with _explained_disk_errors(place), _locked(place):
         if (place / INDEX).exists():
             return _reopen(place, plans, max_bad)
         _refuse_foreign_shards(place, plans)
         write = partial(_write_shard, root=tree.root, out=place, settings=settings, layout=layout)
         missing = [plan for plan in plans if not (place / f"{plan.name}{SHARD_REPORT}").exists()]
-        total = len(tree.recordings)
-        done = total - sum(len(plan.recordings) for plan in missing)
-        for number, _ in run_jobs(write, missing, workers):
-            done += len(missing[number].recordings)
-            if progress:
-                progress(done, total)
-        return _write_index(place, tree, ids, plans, settings, max_bad)
+        _run_plans(write, missing, workers, len(tree.recordings), progress)
+        return _write_index(place, tree, plans, settings, max_bad)
 
 
 def check_source(
@@ -139,69 +133,66 @@ def check_source(
     """
     layout = open_layout(settings.dataset)
     tree = find_recordings(source, layout, partial=settings.partial)
-    plans = plan_shards(tree, person_ids(tree.recordings, layout), settings)
-    read = partial(read_recordings, root=tree.root, settings=settings, layout=layout)
-    results: dict[int, tuple[int, list[Drop]]] = {}
-    for number, result in run_jobs(read, plans, workers):
-        results[number] = result
-        if progress:
-            progress(sum(len(plans[i].recordings) for i in results), len(tree.recordings))
+    plans = _plan_shards(tree, layout, settings)
+    read = partial(_read_recordings, root=tree.root, settings=settings, layout=layout)
+    results = _run_plans(read, plans, workers, len(tree.recordings), progress)
     drops = [Drop(link, LINK) for link in tree.links]
-    drops += [drop for number in sorted(results) for drop in results[number][1]]
-    files = len(tree.links) + sum(files for files, _ in results.values())
+    drops += [drop for _, dropped in results for drop in dropped]
+    files = len(tree.links) + sum(files for files, _ in results)
     return summarise(drops, files, tree.notes), drops
 
 
-def plan_shards(
-    tree: SourceTree, ids: dict[str, int], settings: PrepareSettings
-) -> list[ShardPlan]:
-    """Deal the recordings of a source out to shards.
+def _run_plans(
+    work: Callable[[ShardPlan], Result],
+    plans: Sequence[ShardPlan],
+    workers: int,
+    total: int,
+    progress: ProgressCallback | None,
+) -> list[Result]:
+    """Return each plan's result; report how many of `total` recordings are done."""
+    done, results = total - sum(len(plan.recordings) for plan in plans), {}
+    for number, result in run_jobs(work, plans, workers):
+        results[number] = result
+        done += len(plans[number].recordings)
+        if progress:
+            progress(done, total)
+    return [results[number] for number in range(len(plans))]
 
-    Args:
-        tree: the listed source.
-        ids: of its people, by name.
-        settings: part of the shards' names; `partial` is not, it changes no byte.
+
+def _plan_shards(tree: SourceTree, layout: Layout, settings: PrepareSettings) -> list[ShardPlan]:
+    """Deal a source's recordings out to shards, which are named by recordings and settings.
+
+    Of the settings `partial` is no part of the names: it changes no byte.
     """
+    ids = person_ids(tree.recordings, layout)
     each = max(MIN_RECORDINGS, math.ceil(len(tree.recordings) / SHARDS))
     plans: list[ShardPlan] = []
     for start in range(0, len(tree.recordings), each):
         recordings = tuple(tree.recordings[start : start + each])
         numbers = tuple(ids[recording.person] for recording in recordings)
-        content = [
-            settings.model_dump(mode="json", exclude={"partial"}),
-            [astuple(r) for r in recordings],
-            numbers,
-        ]
+        named_by = settings.model_dump(mode="json", exclude={"partial"})
+        content = [named_by, [astuple(recording) for recording in recordings], numbers]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
         plans.append(ShardPlan(f"{PREFIX}{len(plans):05d}-{digest}", recordings, numbers))
     return plans
 
 
-def fingerprint(plans: Sequence[ShardPlan]) -> str:
+def _fingerprint(plans: Sequence[ShardPlan]) -> str:
     """Return 12 hex digits that name settings and recordings of a whole dataset."""
     return hashlib.sha256(" ".join(plan.name for plan in plans).encode()).hexdigest()[:12]
 
 
-def read_recordings(
+def _read_recordings(
     plan: ShardPlan,
     *,
     root: Path,
     settings: PrepareSettings,
-    layout: Layout,
+    layout: Layout,  # an object, since a worker's table may lack an added entry
     shard: ShardWriter | None = None,
 ) -> tuple[int, list[Drop]]:
-    """Read the recordings of a plan, into a shard when one is given.
+    """Read the recordings of a plan, into a shard when one is given; return files and drops.
 
-    Args:
-        plan: the recordings.
-        root: of the source.
-        settings: of the dataset.
-        layout: of the source; an object, since a worker's table may lack an added entry.
-        shard: to write to. Without one a hostile file is one more bad file; with one it ends the
-            run.
-
-    Returns:
-        How many files were read, and what was dropped.
+    Without a shard a hostile file is one more bad file; with one it ends the run.
     """
     files, drops = 0, []
     for recording, person in zip(plan.recordings, plan.ids, strict=True):
@@ -216,12 +207,8 @@ def read_recordings(
         files += result.files
         drops += result.drops
         if shard is not None and result.frames is not None:
-            shard.add(
-                result.frames,
-                person=person,
-                sequence=recording.sequence,
-                view_deg=recording.view_deg,
-            )
+            sequence, view = recording.sequence, recording.view_deg
+            shard.add(result.frames, person=person, sequence=sequence, view_deg=view)
     return files, drops
 
 
@@ -230,26 +217,20 @@ def _write_shard(
 ) -> None:
     """Write one shard, and then its report: the sign that the shard is whole."""
     stem, file = out / plan.name, None
-    with _explained_disk_errors(out):
-        with ShardWriter(stem, settings.size) as shard:
-            files, drops = read_recordings(
-                plan, root=root, settings=settings, layout=layout, shard=shard
-            )
-        if shard.path.exists():
-            json_sha256, npy_sha256 = (file_sha256(Path(f"{stem}.{s}")) for s in ("json", "npy"))
-            file = ShardFile(name=plan.name, json_sha256=json_sha256, npy_sha256=npy_sha256)
-        head = ShardReport(files=files, shard=file).model_dump_json()
-        lines = "\n".join([head, *(drop.to_json() for drop in drops)])
-        write_whole(Path(f"{stem}{SHARD_REPORT}"), f"{lines}\n")
+    with ShardWriter(stem, settings.size) as shard:
+        files, drops = _read_recordings(
+            plan, root=root, settings=settings, layout=layout, shard=shard
+        )
+    if shard.path.exists():
+        json_sha256, npy_sha256 = (file_sha256(Path(f"{stem}.{s}")) for s in ("json", "npy"))
+        file = ShardFile(name=plan.name, json_sha256=json_sha256, npy_sha256=npy_sha256)
+    head = ShardReport(files=files, shard=file).model_dump_json()
+    lines = "\n".join([head, *(drop.to_json() for drop in drops)])
+    write_whole(Path(f"{stem}{SHARD_REPORT}"), f"{lines}\n")
 
 
 def _write_index(
-    out: Path,
-    tree: SourceTree,
-    ids: dict[str, int],
-    plans: list[ShardPlan],
-    settings: PrepareSettings,
-    max_bad: float,
+    out: Path, tree: SourceTree, plans: list[ShardPlan], settings: PrepareSettings, max_bad: float
 ) -> DatasetIndex:
     """Write the index, unless too many files are bad or nothing is usable."""
     shards, report = _merge_reports(out, tree, plans)
@@ -258,7 +239,7 @@ def _write_index(
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.reasons.items())
         raise DataError(f"no usable sequence in {one_line(tree.root)}: {reasons}")
     data = ShardedSequences([out / f"{shard.name}.json" for shard in shards])
-    names = {number: name for name, number in ids.items()}
+    names = {i: r.person for plan in plans for r, i in zip(plan.recordings, plan.ids, strict=True)}
     index = DatasetIndex(
         format=1,
         kind=settings.dataset,
@@ -269,7 +250,7 @@ def _write_index(
         shards=shards,
         report=report,
         settings=settings,
-        fingerprint=fingerprint(plans),
+        fingerprint=_fingerprint(plans),
     )
     write_whole(out / INDEX, index.model_dump_json(indent=1) + "\n")
     _remove_shard_reports(out)
@@ -304,7 +285,7 @@ def _remove_shard_reports(out: Path) -> None:
 def _reopen(out: Path, plans: Sequence[ShardPlan], max_bad: float) -> DatasetIndex:
     """Return the index of an existing dataset when it has the same plans."""
     index = read_index(out)
-    if index.fingerprint != fingerprint(plans):
+    if index.fingerprint != _fingerprint(plans):
         raise DataError(
             f"{one_line(out)} holds a dataset of other settings or another source; give another "
             "--out, or remove it"
@@ -346,8 +327,7 @@ def _explained_disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as err:
-        full = err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = "make room" if full else "mend it"
+        remedy = "make room" if err.errno in FULL else "mend it"
         raise DataError(
             f"cannot write to {one_line(out)}: {one_line(err.strerror or err)}; {remedy} and run "
             "the same command again: it goes on where it was"

@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from pydantic import BaseModel, ConfigDict
-
+from cstl_edge.config import StrictModel
 from cstl_edge.errors import DataError, one_line
 
 DAMAGED = "damaged"
@@ -51,21 +50,14 @@ class Drop:
         return json.dumps(asdict(self))
 
 
-class ImportReport(BaseModel):
+class ImportReport(StrictModel):
     """The sum of all drops."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    files: int
-    """Images and pickles that were read."""
-    bad: int
-    """Those of them that are damaged, misplaced or not what their name says."""
-    reasons: dict[str, int]
-    """How many files, frames and sequences were dropped, by reason."""
-    examples: dict[str, list[str]]
-    """The first few paths of each reason."""
-    notes: list[str]
-    """Other remarks on the source."""
+    files: int  # images and pickles that were read
+    bad: int  # those of them that are damaged, misplaced or not what their name says
+    reasons: dict[str, int]  # how many files, frames and sequences were dropped, by reason
+    examples: dict[str, list[str]]  # the first few paths of each reason
+    notes: list[str]  # other remarks on the source
 
     def check(self, max_bad: float) -> None:
         """Raise TooManyBad when more than this share of the files is bad."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from cstl_edge.config import StrictModel
 from cstl_edge.data.importing.layouts.open import LAYOUTS
 from cstl_edge.silhouette import SIZES, SMALL
 
@@ -22,26 +23,19 @@ LayoutName = Annotated[str, AfterValidator(_known_layout)]
 """A name of the table LAYOUTS; `splits.SPLITS` has the datasets that are split."""
 
 
-class PrepareSettings(BaseModel):
+class PrepareSettings(StrictModel):
     """Options of `data prepare`; kept in the index of the dataset."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    dataset: LayoutName
-    """How the source lies on disk."""
-    size: tuple[int, int] = SMALL
-    """Height and width of a silhouette in pixels."""
-    min_frames: int = Field(default=1, ge=1)
-    """Sequences with fewer usable frames are dropped."""
-    max_frames: int = Field(default=720, ge=1)
-    """Of longer sequences only the first so many usable frames are kept."""
+    dataset: LayoutName  # how the source lies on disk
+    size: tuple[int, int] = SMALL  # height and width of a silhouette in pixels
+    min_frames: int = Field(default=1, ge=1)  # sequences with fewer usable frames are dropped
+    max_frames: int = Field(default=720, ge=1)  # of a longer sequence, the first usable ones
+    # whether images are aligned silhouettes or masks; auto decides by their size
     form: Literal["auto", "aligned", "raw"] = "auto"
-    """Whether images are aligned silhouettes or masks; auto decides by their size."""
+    # which masks show a person: those of the live path, or all that published figures rest on;
+    # auto means the latter for the field's datasets, the former for plain folders
     gate: Literal["auto", "live", "field"] = "auto"
-    """Which masks show a person: those of the live path, or all that published figures rest on;
-    auto means the latter for the field's datasets, the former for plain folders."""
-    partial: bool = False
-    """Views of the dataset may be missing altogether."""
+    partial: bool = False  # views of the dataset may be missing altogether
 
     @property
     def mask_rule(self) -> MaskRule:
