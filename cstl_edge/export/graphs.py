@@ -1,7 +1,10 @@
-"""The network as ONNX graphs: `frames`, `head` and their composition `full`, float32, opset 17.
+"""Trace the network to ONNX graphs, float32, opset 17.
 
-`taps`, `mix` and `slide` are the head in three cuts, for windows that slide (`model.sliding`); the
-paper's whole network alone has them.
+- `frames`: the trunk, silhouettes to part features, once per frame;
+- `head`: part features of a window to its embedding;
+- `full`: both in one;
+- `taps`, `mix`, `slide`: the incremental head (`model.incremental_head`), for windows that slide;
+  only the paper's whole network has it.
 
 The part gather is a node `CstlPartGather` with the attributes by which TensorRT finds our plugin,
 and a local function of the same name, by which everyone else computes it with standard operators.
@@ -24,13 +27,15 @@ from torch.onnx import symbolic_helper
 from torch.onnx import utils as onnx_exporter
 
 from cstl_edge.model import Cstl
-from cstl_edge.model.export_head import WholeHead
-from cstl_edge.model.incremental_head import Mix, Slide, Taps, slides
+from cstl_edge.model.export_head import ExportHead
+from cstl_edge.model.head_matrices import has_incremental_head
+from cstl_edge.model.incremental_head import Mix, Slide, Taps
+from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, OPSET, Signature, signature
 from cstl_edge.runtime.manifest import Shape
-from cstl_edge.runtime.model_check import DOMAIN, OPERATOR, OPSET, Signature, signature
 
 GRAPHS = ("frames", "head", "full")
-SLIDING = ("taps", "mix", "slide")
+"""What a user chooses from; the incremental head comes with `head`."""
+INCREMENTAL = ("taps", "mix", "slide")
 IR_VERSION = 9  # functions need 8; ONNX Runtime 1.23 and TensorRT 10.3 read up to 10
 
 
@@ -42,8 +47,8 @@ class Frames(nn.Module):
         self.network = network
 
     def forward(self, silhouettes: Tensor) -> Tensor:
-        """Run the trunk."""
-        return self.network.frame_features(silhouettes.float())  # see `Full`
+        """Run the trunk; the cast is explained in `Full`."""
+        return self.network.frame_features(silhouettes.float())
 
 
 class Head(nn.Module):
@@ -52,7 +57,7 @@ class Head(nn.Module):
     def __init__(self, network: Cstl) -> None:
         super().__init__()
         self.network = network
-        self.whole = WholeHead(network) if slides(network.config) else None
+        self.whole = ExportHead(network) if has_incremental_head(network.config) else None
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """Run the head; a network without SSFL has one output."""
@@ -77,8 +82,8 @@ class Full(nn.Module):
         return outputs
 
 
-def build(network: Cstl, graph: str) -> onnx.ModelProto:
-    """Trace one of `GRAPHS` or `SLIDING` from a network whose norms are folded (`Cstl.fused`)."""
+def build_graph(network: Cstl, graph: str) -> onnx.ModelProto:
+    """Trace one of `GRAPHS` or `INCREMENTAL` from a network with folded norms (`Cstl.fused`)."""
     modules: dict[str, Callable[[Cstl], nn.Module]] = {
         "frames": Frames,
         "head": Head,

@@ -1,7 +1,7 @@
-"""Simplify a graph with onnxsim or onnxslim, in a child process, and only if all stays true.
+"""Simplify a graph with onnxsim or onnxslim in a child process, and compare what comes back.
 
-Simplifiers crash, hang and change operators behind one's back, so whatever goes wrong here leaves
-the graph as it was, and the manifest says so. The child is `python -m cstl_edge.export.simplify
+Simplifiers crash, hang and change operators unasked, so whatever goes wrong here leaves the graph
+as it was, and the manifest says so. The child is `python -m cstl_edge.export.simplify
 TOOL`: the graph on its standard input, the simplified one on its standard output.
 """
 
@@ -20,13 +20,15 @@ import numpy as np
 import onnx
 
 from cstl_edge.errors import one_line
-from cstl_edge.runtime.model_check import OPERATOR
+from cstl_edge.export.reports import SimplifyReport
+from cstl_edge.numerics import TOLERANCES, allowed_error, largest_error
+from cstl_edge.runtime.graph_format import OPERATOR
 
 log = logging.getLogger(__name__)
 
 TOOLS = ("onnxsim", "onnxslim")  # in order of preference
 TIMEOUT_S = 120.0
-TOLERANCE = 1e-5  # of the largest output; a simplifier reorders, it must not round
+TOLERANCE = TOLERANCES["simplify"]["float32"]
 
 
 def simplify(
@@ -34,11 +36,14 @@ def simplify(
     feeds: list[dict[str, Any]],
     tool: str | None = None,
     timeout_s: float = TIMEOUT_S,
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """Return the simplified graph, or the same one, and what happened, for the manifest.
+) -> tuple[onnx.ModelProto, SimplifyReport]:
+    """Return the simplified graph, or the same one, and a report for the manifest.
 
-    feeds: inputs on which both graphs must say the same
-    tool: one of `TOOLS`; by default the first that is installed
+    Args:
+        model: a float32 graph of ours.
+        feeds: inputs, by name, on which both graphs must give the same outputs.
+        tool: one of `TOOLS`; by default the first that is installed.
+        timeout_s: how long the tool may take.
     """
     chosen = tool or next((t for t in TOOLS if importlib.util.find_spec(t)), None)
     if chosen is None:
@@ -62,8 +67,8 @@ def simplify(
 
 
 def _in_child(model: onnx.ModelProto, tool: str, timeout_s: float) -> bytes:
-    """Return what the tool makes of a graph; whatever it prints or breaks stays in the child."""
-    done = subprocess.run(
+    """Return the simplified graph; whatever the tool prints or breaks stays in the child."""
+    child = subprocess.run(
         [sys.executable, "-m", "cstl_edge.export.simplify", tool],
         input=model.SerializeToString(),
         capture_output=True,
@@ -72,10 +77,10 @@ def _in_child(model: onnx.ModelProto, tool: str, timeout_s: float) -> bytes:
         cwd=Path(__file__).parents[2],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
-    if done.returncode != 0:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
-        raise RuntimeError(f"exit {done.returncode}: {last[0]}")
-    simplified: bytes = done.stdout
+    if child.returncode != 0:
+        last = child.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
+        raise RuntimeError(f"exit {child.returncode}: {last[0]}")
+    simplified: bytes = child.stdout
     return simplified
 
 
@@ -84,16 +89,18 @@ def _difference(
 ) -> str | None:
     """Say what a simplifier changed that it must not, or None."""
     onnx.checker.check_model(after)
-    for what in ("input", "output", "opset"):
-        if _promises(before)[what] != _promises(after)[what]:
+    interface = _interface(before)
+    for what, values in _interface(after).items():
+        if interface[what] != values:
             return f"it changed the {what}s"
     if _gathers(before) != _gathers(after):
         return f"it changed the {OPERATOR} node"
     for feed in feeds:
         for name, x, y in zip(
-            _promises(before)["output"], run(before, feed), run(after, feed), strict=True
+            interface["output"], run(before, feed), run(after, feed), strict=True
         ):
-            if np.abs(x - y).max() > TOLERANCE * max(1.0, float(np.abs(x).max())):
+            allowed = allowed_error(TOLERANCE.relative, float(np.abs(x).max()))
+            if largest_error(x, y) > allowed:
                 return f"it changed the numbers of {name}"
     return None
 
@@ -102,7 +109,7 @@ def run(model: onnx.ModelProto, feed: dict[str, Any]) -> list[Any]:
     """Run a graph of our own making once."""
     import onnxruntime as ort
 
-    from cstl_edge.runtime.backends.onnxruntime import PROVIDER, session_options
+    from cstl_edge.runtime.backends.ort_session import PROVIDER, session_options
 
     session = ort.InferenceSession(
         model.SerializeToString(), sess_options=session_options(1), providers=[PROVIDER]
@@ -111,7 +118,7 @@ def run(model: onnx.ModelProto, feed: dict[str, Any]) -> list[Any]:
     return outputs
 
 
-def _promises(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:
+def _interface(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:
     """Return inputs and outputs with their types, and opsets."""
     return {
         "input": {v.name: v.type.SerializeToString() for v in model.graph.input},
@@ -132,12 +139,13 @@ def _gathers(model: onnx.ModelProto) -> list[tuple[str, dict[str, Any]]]:
 
 
 def main() -> int:
-    """Be the child: simplify standard input to standard output with the named tool."""
+    """Run as the child: simplify standard input to standard output with the named tool."""
     tool = sys.argv[1]
-    answer = os.fdopen(os.dup(1), "wb")
+    output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # the tools print; only the graph may stand on standard output
     model = onnx.load_model_from_string(sys.stdin.buffer.read())
     if tool == "onnxsim":
+        sys.modules["torch"] = None  # type: ignore[assignment]  # 2 s for helpers not used here
         import onnxsim
 
         simpler, same = onnxsim.simplify(model)
@@ -147,8 +155,8 @@ def main() -> int:
         import onnxslim
 
         simpler = onnxslim.slim(model)
-    answer.write(simpler.SerializeToString())
-    answer.flush()
+    output.write(simpler.SerializeToString())
+    output.flush()
     return 0
 
 

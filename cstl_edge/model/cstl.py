@@ -26,10 +26,10 @@ from cstl_edge.model.temporal import (
     Normed,
     PartLinear,
     ShortTerm,
+    as_float32,
     max_over_frames,
     mean_over_frames,
     running_sums,
-    widened,
 )
 
 
@@ -97,7 +97,7 @@ class Cstl(nn.Module):
         self, silhouettes: Tensor, lengths: Tensor | None = None
     ) -> TrainingOutputs:
         """Turn silhouettes uint8 [n, s, h, w] into embedding and class logits; safe in autocast."""
-        features = widened(self._sequences(silhouettes))
+        features = as_float32(self._sequences(silhouettes))
         self._check_head(features, lengths)
         if lengths is not None and bool((lengths == features.shape[1]).all()):
             lengths = None  # full sequences need no masks
@@ -123,7 +123,7 @@ class Cstl(nn.Module):
         self, features: Tensor, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         self._check_head(features, lengths)
-        x, mask = _door(features, lengths)  # [p, c, n, s], [n, s]
+        x, mask = _mask_padding(features, lengths)  # [p, c, n, s], [n, s]
         scales = self._scales(x, mask)
         summed = running_sums(scales)  # Eq. 2
         if self.aggregation is not None:
@@ -160,7 +160,7 @@ class Cstl(nn.Module):
         """[p, c, 2c or 3c, n] -> [n, p, d]; in float32 under autocast too, at next to no cost."""
         with torch.autocast(x.device.type, enabled=False):
             y = self.embed.weight @ x.to(self.embed.weight.dtype)  # [p, d, n]
-        return widened(y.permute(2, 0, 1))
+        return as_float32(y.permute(2, 0, 1))
 
     def _check_silhouettes(self, silhouettes: Tensor, leading: str) -> None:
         if _is_graph():
@@ -192,7 +192,7 @@ class Cstl(nn.Module):
             raise ValueError(f"lengths must lie in 1..{s}, got {lengths.tolist()}")
 
 
-def _door(features: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _mask_padding(features: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Put parts first and zero the padding, whatever it held: NaN times zero would be NaN."""
     x = features.permute(2, 3, 0, 1)  # [p, c, n, s]
     if lengths is None:

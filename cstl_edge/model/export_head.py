@@ -1,4 +1,4 @@
-"""The head of the paper's whole network as it is exported: `Cstl.head` in fewer, larger steps.
+"""The fused head for export: `Cstl.head` of the paper's whole network in fewer, larger steps.
 
 Equal up to rounding, and a third cheaper in ONNX Runtime: the products by T_f of four layers are
 one product, those by the sums of Eq. 2 another; the three scales of Eq. 5 are one tensor; channels
@@ -18,7 +18,12 @@ from torch import Tensor, nn
 
 from cstl_edge.model.config import SCALES
 from cstl_edge.model.cstl import Cstl
-from cstl_edge.model.incremental_head import slides
+from cstl_edge.model.head_matrices import (
+    HiddenMatrices,
+    gate_matrices,
+    has_incremental_head,
+    matrix,
+)
 from cstl_edge.model.part_gather import part_gather
 from cstl_edge.model.temporal import KERNEL, PartLinear
 
@@ -26,15 +31,20 @@ SHUT = -6e4
 """Logit of a gate in the padding, which float16 still holds: exp(SHUT) is zero in every type."""
 
 
-class WholeHead(nn.Module):
+class ExportHead(nn.Module):
     """features [n, s, p, c], lengths int32 [n] in 1..s -> as `Cstl.head`; it shares the weights.
 
-    For a network that `slides`, its norms folded (`Cstl.fused`); raises ValueError for others.
+    For a network of which `has_incremental_head` is true, its norms folded (`Cstl.fused`); raises
+    ValueError for others.
     """
 
     def __init__(self, network: Cstl) -> None:
         super().__init__()
-        if not slides(network.config) or network.short is None or len(network.short.norms):
+        if (
+            not has_incremental_head(network.config)
+            or network.short is None
+            or len(network.short.norms)
+        ):
             raise ValueError(
                 f"expected the paper's whole network with folded norms; got {network.config}"
             )
@@ -51,12 +61,12 @@ class WholeHead(nn.Module):
         x = torch.where(valid[:, :, None, None], features, 0.0).permute(2, 0, 1, 3)  # [p, n, s, c]
         sums = self._sums(x, _around(frames, lengths))
         shut = torch.where(valid, 0.0, SHUT).to(x.dtype).reshape(1, -1, 1)  # [1, n*s, 1]
-        temporal, judged = self._temporal(x, sums, shut.expand(self.part[0], -1, -1))
-        logits = F.relu(judged) @ _turned(self.scores.second)  # [p, n*s, 1]
+        temporal, scoring = self._temporal(x, sums, shut.expand(self.part[0], -1, -1))
+        logits = F.relu(scoring) @ matrix(self.scores.second)  # [p, n*s, 1]
         logits = logits.reshape(self.part[0], -1, x.shape[2]).transpose(0, 1)  # [n, p, s]
         salient, chosen = part_gather(x.transpose(0, 1), logits, lengths)
         joined = torch.cat((salient.transpose(0, 1), temporal), 2)  # [p, n, 2c]
-        embedding = joined @ _turned(self.embed)  # [p, n, d]
+        embedding = joined @ matrix(self.embed)  # [p, n, d]
         return embedding.transpose(0, 1), chosen
 
     def _sums(self, x: Tensor, around: Tensor) -> Tensor:
@@ -72,7 +82,7 @@ class WholeHead(nn.Module):
         assert conv.bias is not None
         rows = F.pad(x, (0, 0, 1, 0)).reshape(parts, -1, channels)  # [p, n*(1 + s), c]
         windows = rows.index_select(1, around).reshape(parts, -1, KERNEL * channels)
-        y = windows @ _turned(conv) + conv.bias.transpose(1, 2)  # [p, n*s, c]
+        y = windows @ matrix(conv) + conv.bias.transpose(1, 2)  # [p, n*s, c]
         return y.reshape(parts, -1, x.shape[2], channels)
 
     def _temporal(self, x: Tensor, sums: Tensor, shut: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,40 +91,29 @@ class WholeHead(nn.Module):
         Returns T [p, n, c] and the hidden layer of Eq. 6 [p, n*s, h].
         """
         (parts, channels), s = self.part, x.shape[2]
-        on_frame, on_sums, on_long = self._hidden_weights()
+        hidden_layers = HiddenMatrices(self.aggregation, self.scores)
+        on_frame = torch.cat((*hidden_layers.on_frame(), matrix(self.long.first)), 2)
+        on_sums = torch.cat(hidden_layers.on_sums(), 2)  # [p, c, 2h]
+        on_long = torch.cat(hidden_layers.on_long(), 2)
         width = on_sums.shape[2]
         by_frame = x.reshape(parts, -1, channels) @ on_frame  # [p, n*s, 2h + h of Eq. 1]
         squeezed = F.relu(by_frame[:, :, width:])
-        weights = _gates(squeezed, shut, [_turned(self.long.second)], s)  # [p, n, s, c]
+        weights = _gates(squeezed, shut, [matrix(self.long.second)], s)  # [p, n, s, c]
         long = (weights * x).sum(2) / weights.sum(2)  # [p, n, c]
         hidden = by_frame[:, :, :width] + sums.reshape(parts, -1, channels) @ on_sums
         hidden = hidden.reshape(parts, -1, s, width) + (long @ on_long).unsqueeze(2)
-        mixed, judged = hidden.reshape(parts, -1, width).chunk(2, 2)  # [p, n*s, h]
-        second = [_turned(self.aggregation.second[name]) for name in SCALES]
-        weights = _gates(mixed, shut, second, s)  # [p, n, s*3, c]
+        mixed, scoring = hidden.reshape(parts, -1, width).chunk(2, 2)  # [p, n*s, h]
+        weights = _gates(mixed, shut, gate_matrices(self.aggregation), s)  # [p, n, s*3, c]
         scales = torch.cat((x, sums, sums + long.unsqueeze(2)), 3)  # [p, n, s, 3c]
         scales = scales.reshape(parts, -1, len(SCALES) * s, channels)
-        return (weights * scales).sum(2) / weights.sum(2), judged
-
-    def _hidden_weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what T_f, T_f + T_s and T_l are multiplied by in Eq. 3, 6 and (T_f alone) 1.
-
-        [p, c, 2h + h of Eq. 1], then [p, c, 2h] twice. Eq. 3 takes sums, of which two hold T_s;
-        Eq. 6 takes T_s itself, which is T_f + T_s without T_f.
-        """
-        mixing = {name: _turned(layer) for name, layer in self.aggregation.first.items()}
-        judging = {name: _turned(layer) for name, layer in self.scores.first.items()}
-        judged = judging["frame"] - judging["short"]
-        on_frame = torch.cat((mixing["frame"], judged, _turned(self.long.first)), 2)
-        on_sums = torch.cat((mixing["short"] + mixing["long"], judging["short"]), 2)
-        return on_frame, on_sums, torch.cat((mixing["long"], judging["long"]), 2)
+        return (weights * scales).sum(2) / weights.sum(2), scoring
 
 
 def _around(frames: Tensor, lengths: Tensor) -> Tensor:
-    """Return where a frame's neighbours and itself lie among n sequences of 1 + s rows: [n*s*3].
+    """Return the rows of each frame and its two neighbours among n sequences of 1 + s: [n*s*3].
 
     frames int32 [s] 0..s-1, lengths int32 [n]; the row before each sequence is zero, and stands for
-    what is outside of it
+    the frames outside of it
     """
     steps = frames.unsqueeze(1) + frames.new_tensor(range(KERNEL))  # [s, 3], 0 the zero row
     starts = torch.arange(lengths.shape[0], dtype=torch.int32, device=frames.device)
@@ -123,7 +122,7 @@ def _around(frames: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _gates(hidden: Tensor, shut: Tensor, layers: Sequence[Tensor], s: int) -> Tensor:
-    """Sigmoids of one ratio, up to a factor, as `temporal.gates`, and zero in the padding.
+    """Compute the sigmoids of one ratio, up to a factor, as `temporal.gates`; 0 in the padding.
 
     hidden [p, n*s, h], `shut` [p, n*s, 1] as a hidden unit that every logit takes whole, layers
     [p, h, c] each -> [p, n, s*layers, c]
@@ -137,9 +136,3 @@ def _gates(hidden: Tensor, shut: Tensor, layers: Sequence[Tensor], s: int) -> Te
     logits = logits.reshape(parts, -1, len(layers) * s, channels)
     shift = logits.amax(2, keepdim=True).clamp_max(0)
     return 1 / ((shift - logits).exp() + shift.exp())
-
-
-def _turned(layer: nn.Module) -> Tensor:
-    """Return the weight of a layer as [p, inputs, outputs]."""
-    assert isinstance(layer, PartLinear)
-    return layer.weight.transpose(1, 2)

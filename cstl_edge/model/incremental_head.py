@@ -1,6 +1,7 @@
-"""The head cut once more, for a window that slides over a walk.
+"""The incremental head: `Cstl.head` for a window that slides, each frame multiplied once.
 
-`Taps` is what a frame alone decides, `Mix` what it and its neighbours decide, `Slide` the rest.
+It is cut into three graphs: `Taps` is what a frame alone decides, `Mix` what it and its neighbours
+decide, `Slide` the rest, once per answer. `runtime.streaming.rings` keeps what lies between them.
 The short-term branch is two convolutions with nothing but sums between them, so it is one of five
 frames: `Taps` multiplies a new frame by the matrices of all places that it can take there, once in
 its life, and T_s of any frame, at an end of the window or inside, is a sum of such products. As the
@@ -20,12 +21,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cstl_edge.model.config import SCALES, CstlConfig
+from cstl_edge.model.config import SCALES
 from cstl_edge.model.cstl import Cstl
-from cstl_edge.model.temporal import LARGEST_EXPONENT, ConcatLinear, PartLinear, PartNorm, ShortTerm
+from cstl_edge.model.head_matrices import (
+    HiddenMatrices,
+    gate_matrices,
+    has_incremental_head,
+    matrix,
+)
+from cstl_edge.model.temporal import LARGEST_EXPONENT, PartLinear, PartNorm, ShortTerm
 
 TAPS = ("left2", "left1", "whole", "first", "right1", "right2", "end")
-"""What `Taps` says of a frame t, [c] each. Of T_f + T_s (Eq. 2) of the frames about it:
+"""The shares of a frame t that `Taps` returns, [c] each, in T_f + T_s (Eq. 2) of the frames nearby:
 left2, left1: its shares for t + 2 and t + 1; right1, right2: for t - 1 and t - 2
 whole, first: its share for itself, T_f and all constants in it; `first` in a window it begins
 end: what is too much of `whole` and `first` where it is the last of the window"""
@@ -35,19 +42,13 @@ logits of -100, LARGEST_EXPONENT below; a channel that is closed further in ever
 of all frames for T_l."""
 
 
-def slides(config: CstlConfig) -> bool:
-    """Tell whether a network has this form: the paper's, whole. The ablations have none."""
-    whole = config.scales == SCALES and config.aggregation == "adaptive" and config.salient
-    return whole and config.variant == "paper"
-
-
-class _Cut(nn.Module):
-    """Layers of a network's head, as they are when this is made, in the form of matrices."""
+class _HeadGraph(nn.Module):
+    """Layers of a network's head, as they are at construction, in the form of matrices."""
 
     def __init__(self, network: Cstl) -> None:
-        """Take the weights of a network that `slides` (ValueError)."""
+        """Take the weights of a network of which `has_incremental_head` is true (ValueError)."""
         super().__init__()
-        if not slides(network.config):
+        if not has_incremental_head(network.config):
             raise ValueError(
                 "only the paper's whole network has a sliding form, with scales "
                 f"{SCALES}, aggregation 'adaptive', salient and variant 'paper'; "
@@ -62,7 +63,7 @@ class _Cut(nn.Module):
         raise NotImplementedError
 
 
-class Taps(_Cut):
+class Taps(_HeadGraph):
     """features [p, m, c] -> taps [p, m, 7c] as in `TAPS`, gates [p, m, 2c].
 
     gates: those of Eq. 1 and what they weigh, T_f times its gate, both times e^`GATE_SCALE`
@@ -76,23 +77,22 @@ class Taps(_Cut):
     def _matrices(self, network: Cstl) -> dict[str, Tensor]:
         assert network.short is not None
         assert network.long is not None
-        matrix, row = _taps(network.short)
-        excite = -_matrix(network.long.second)
+        products, row = _taps(network.short)
         return {
-            "matrix": matrix,
+            "matrix": products,
             "row": row,
-            "squeeze": _matrix(network.long.first),
-            "excite": excite,
+            "squeeze": matrix(network.long.first),
+            "excite": -matrix(network.long.second),
         }
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Run what sees one frame and no more."""
+        """Compute what depends on a single frame."""
         closed = F.relu(features @ self.squeeze) @ self.excite - GATE_SCALE
         gates = 1 / (closed.clamp_max(LARGEST_EXPONENT).exp() + math.exp(-GATE_SCALE))
         return features @ self.matrix + self.row, torch.cat((gates, gates * features), 2)
 
 
-class Mix(_Cut):
+class Mix(_HeadGraph):
     """T_f and T_f + T_s [p, m, c] -> logits [p, m, 3c], judged [p, m, h], without T_l's share.
 
     logits: of Eq. 5, negative, by scale; judged: the hidden layer of Eq. 6
@@ -102,21 +102,18 @@ class Mix(_Cut):
     outward: Tensor
 
     def _matrices(self, network: Cstl) -> dict[str, Tensor]:
-        mixing, judging = _layers(network)
-        summed = _matrix(mixing["short"]) + _matrix(mixing["long"])
-        mixed = torch.cat((_matrix(mixing["frame"]), summed), 1)
-        short = _matrix(judging["short"])
-        judged = torch.cat((_matrix(judging["frame"]) - short, short), 1)
-        return {"inward": torch.cat((mixed, judged), 2), "outward": _outward(network)}
+        hidden, outward = _layers(network)
+        by_row = [torch.cat(pair, 2) for pair in (hidden.on_frame(), hidden.on_sums())]
+        return {"inward": torch.cat(by_row, 1), "outward": outward}
 
     def forward(self, features: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
-        """Run what sees two frames to either side and no more; Eq. 3 has no activation."""
+        """Compute what depends on two frames to either side; Eq. 3 has no activation."""
         mixed, judged = torch.chunk(torch.cat((features, sums), 2) @ self.inward, 2, 2)
         return mixed @ self.outward, judged
 
 
-class Slide(_Cut):
-    """What is kept of full windows, each in any rotation, and slots int64 [n, s] -> `Cstl.head`'s.
+class Slide(_HeadGraph):
+    """The state of full windows, each in any rotation, and slots int64 [n, s] -> `Cstl.head`'s.
 
     values: T_f, T_f + T_s and the latter once more [n, p, s, 3c]; logits [n, p, s, 3c] and
     judged [n, p, s, h] of `Mix`; gates [n, p, s, 2c] of `Taps`
@@ -130,13 +127,13 @@ class Slide(_Cut):
     embed: Tensor
 
     def _matrices(self, network: Cstl) -> dict[str, Tensor]:
-        mixing, judging = _layers(network)
+        hidden, outward = _layers(network)
         assert network.scores is not None
         return {
-            "inward": torch.cat((_matrix(mixing["long"]), _matrix(judging["long"])), 2),
-            "outward": _outward(network),
-            "score": _matrix(network.scores.second),
-            "embed": _matrix(network.embed),
+            "inward": torch.cat(hidden.on_long(), 2),
+            "outward": outward,
+            "score": matrix(network.scores.second),
+            "embed": matrix(network.embed),
         }
 
     def forward(
@@ -153,8 +150,8 @@ class Slide(_Cut):
         return (joined @ self.embed).squeeze(2), frames
 
 
-def kept(network: Cstl, windows: Tensor) -> tuple[Tensor, ...]:
-    """Return what `Slide` takes of whole windows [n, s, p, c], in order; a ring adds it up.
+def incremental_state(network: Cstl, windows: Tensor) -> tuple[Tensor, ...]:
+    """Return the inputs of `Slide` for whole windows [n, s, p, c], in order, as a ring sums them.
 
     values [n, p, s, 3c], logits [n, p, s, 3c], judged [n, p, s, h], gates [n, p, s, 2c]
     """
@@ -168,8 +165,8 @@ def kept(network: Cstl, windows: Tensor) -> tuple[Tensor, ...]:
         sums[:, :, :-k] += shares[f"right{k}"][:, :, k:]
     sums[:, :, -1] -= shares["end"][:, :, -1]
     logits, judged = Mix(network)(x.flatten(1, 2), sums.flatten(1, 2))
-    found = (t.unflatten(1, shape) for t in (logits, judged, gates))
-    return tuple(t.transpose(0, 1) for t in (torch.cat((x, sums, sums), 3), *found))
+    others = (t.unflatten(1, shape) for t in (logits, judged, gates))
+    return tuple(t.transpose(0, 1) for t in (torch.cat((x, sums, sums), 3), *others))
 
 
 def _taps(short: ShortTerm) -> tuple[Tensor, Tensor]:
@@ -194,14 +191,14 @@ def _taps(short: ShortTerm) -> tuple[Tensor, Tensor]:
         "right2": (c1 @ c2, none),
         "end": (a1 @ c2, shift1 @ c2),
     }
-    matrix, row = (torch.cat([matrices[name][i] for name in TAPS], 2).float() for i in range(2))
-    return matrix, row
+    products, row = (torch.cat([matrices[name][i] for name in TAPS], 2).float() for i in range(2))
+    return products, row
 
 
 def _convolution(short: ShortTerm, index: int) -> tuple[tuple[Tensor, ...], Tensor]:
     """Return a convolution with its norm: matrices [p, in, out] of three frames, shift [p, 1, out].
 
-    The matrices multiply rows from the right: first the one, then the other is `one @ other`.
+    The matrices multiply rows from the right: `a @ b` is first a, then b.
     """
     conv = short.convs[index]
     assert isinstance(conv, PartLinear)
@@ -216,30 +213,19 @@ def _convolution(short: ShortTerm, index: int) -> tuple[tuple[Tensor, ...], Tens
     return torch.chunk(weight.transpose(1, 2), 3, 1), shift.unsqueeze(1)
 
 
-def _layers(network: Cstl) -> tuple[ConcatLinear, ConcatLinear]:
-    """Return the first layers of Eq. 3 and of Eq. 6, by scale."""
+def _layers(network: Cstl) -> tuple[HiddenMatrices, Tensor]:
+    """Return the first layers of Eq. 3 and 6, and the second of Eq. 3, negative [p, h, 3c]."""
     assert network.aggregation is not None
     assert network.scores is not None
-    return network.aggregation.first, network.scores.first
-
-
-def _outward(network: Cstl) -> Tensor:
-    """Return the second layers of Eq. 3 side by side and negative, [p, h, 3c]."""
-    assert network.aggregation is not None
-    return -torch.cat([_matrix(network.aggregation.second[name]) for name in SCALES], 2)
-
-
-def _matrix(layer: nn.Module) -> Tensor:
-    """Return the weight of a layer for rows from the left, [p, inputs, outputs]."""
-    assert isinstance(layer, PartLinear)
-    return layer.weight.transpose(1, 2)
+    outward = -torch.cat(gate_matrices(network.aggregation), 2)
+    return HiddenMatrices(network.aggregation, network.scores), outward
 
 
 def _aggregate(values: Tensor, logits: Tensor, share: Tensor, long: Tensor) -> Tensor:
-    """Eq. 5 -> T [n, p, 1, c], from T_l alike and its share of the negative logits [n, p, 1, 3c].
+    """Compute Eq. 5: T [n, p, 1, c], from T_l alike and its share of the logits [n, p, 1, 3c].
 
-    The gates are those of `temporal.gates`, up to the same factor; all three scales in one tensor,
-    for a graph of fewer and larger steps.
+    The logits are negative; the gates are those of `temporal.gates`, up to the same factor; all
+    three scales are one tensor, for a graph of fewer and larger steps.
     """
     shape = (*long.shape[:2], 3, -1)
     lowest = (logits.amin(2, keepdim=True) + share).reshape(shape)
@@ -255,7 +241,7 @@ def _aggregate(values: Tensor, logits: Tensor, share: Tensor, long: Tensor) -> T
 def _recombine(
     values: Tensor, scores: Tensor, slots: Tensor, channels: int
 ) -> tuple[Tensor, Tensor]:
-    """Eq. 9 and 10 as in `part_gather`, in windows that begin anywhere.
+    """Choose salient frames as `part_gather` (Eq. 9 and 10), in windows that begin anywhere.
 
     values [n, p, s, ..] of which the first channels count, scores [n, p, s], slots int64 [n, s]
     -> S [n, p, 1, c], frames int32 [n, p] counted from the oldest

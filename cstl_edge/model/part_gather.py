@@ -11,16 +11,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
+OPERATOR = "cstl_edge::part_gather"
 
-@torch.library.custom_op("cstl_edge::part_gather", mutates_args=())
+
 def part_gather(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Recombine one frame from the most salient frame of each part (Eq. 9 and 10).
 
-    features: [n, p, s, c] floating point
-    scores:   [n, p, s], same type: the logits of Eq. 6; NaN counts as -inf
-    lengths:  [n] int32, valid frames of each sequence, 1..s; frames past it never win
-    returns   salient [n, p, c] and frames [n, p] int32; ties go to the earliest frame
+    Args:
+        features: [n, p, s, c] floating point.
+        scores: [n, p, s], same type: the logits of Eq. 6; NaN counts as -inf.
+        lengths: [n] int32, valid frames of each sequence, 1..s; frames past it never win.
+
+    Returns:
+        salient [n, p, c] and frames [n, p] int32; ties go to the earliest frame.
     """
+    salient, frames = torch.ops.cstl_edge.part_gather(features, scores, lengths)
+    return salient, frames
+
+
+# Not `torch.library.custom_op`, which imports torch._dynamo at the first call: 3 s a process.
+torch.library.define(
+    OPERATOR, "(Tensor features, Tensor scores, Tensor lengths) -> (Tensor, Tensor)"
+)
+
+
+@torch.library.impl(OPERATOR, "CompositeExplicitAutograd")
+def _forward(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     _check(features, scores, lengths)
     valid = torch.arange(scores.shape[2], device=scores.device) < lengths[:, None, None]
     ranked = scores.masked_fill(scores.isnan() | ~valid, -torch.inf)
@@ -28,8 +44,7 @@ def part_gather(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Tens
     return features.gather(2, _index(best, features.shape[3])).squeeze(2), best.to(torch.int32)
 
 
-@part_gather.register_fake
-def _(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def _fake(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     n, p, _, c = features.shape
     return features.new_empty(n, p, c), scores.new_empty(n, p, dtype=torch.int32)
 
@@ -48,7 +63,8 @@ def _backward(ctx: Any, salient_grad: Tensor, _frames_grad: Tensor) -> tuple[Ten
     return grad.scatter(2, index, salient_grad.unsqueeze(2)), None, None
 
 
-part_gather.register_autograd(_backward, setup_context=_setup_context)
+torch.library.register_fake(OPERATOR, _fake)
+torch.library.register_autograd(OPERATOR, _backward, setup_context=_setup_context)
 
 
 def _index(frames: Tensor, channels: int) -> Tensor:

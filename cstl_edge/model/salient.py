@@ -19,8 +19,8 @@ from cstl_edge.model.temporal import (
     Normed,
     PartLinear,
     PartNorm,
+    as_float32,
     gates,
-    widened,
 )
 
 
@@ -67,7 +67,7 @@ class ClassHead(nn.Module):
         """What the scores have weighted, [p, c, n, 1] -> class logits [n, p, classes]."""
         with torch.autocast(weighted.device.type, enabled=False):
             normed: Tensor = self.norm(weighted)[..., 0].permute(2, 0, 1)  # [n, p, c]
-            return widened(normed @ self.weight)
+            return as_float32(normed @ self.weight)
 
 
 def score_means(xs: Sequence[Tensor], logits: Tensor, mask: Tensor | None) -> list[Tensor]:

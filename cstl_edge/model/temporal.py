@@ -226,8 +226,8 @@ def max_over_frames(x: Tensor, mask: Tensor | None) -> Tensor:
 def mean_over_frames(x: Tensor, mask: Tensor | None) -> Tensor:
     """[p, c, n, s] -> [p, c, n], the mean over valid frames, summed in float32."""
     if mask is None:
-        return widened(x).mean(3)
-    return (widened(x) * mask).sum(3) / widened(mask).sum(1)
+        return as_float32(x).mean(3)
+    return (as_float32(x) * mask).sum(3) / as_float32(mask).sum(1)
 
 
 def gates(logits: Sequence[Tensor], mask: Tensor | None = None, axis: int = -1) -> list[Tensor]:
@@ -239,7 +239,7 @@ def gates(logits: Sequence[Tensor], mask: Tensor | None = None, axis: int = -1) 
     divide zero by zero, ONNX Runtime from logits of -18 on, float16 from -17 on.
     sigmoid(z) exp(-m) = 1 / (exp(m - z) + exp(m))
     """
-    wide = [widened(z) for z in logits]
+    wide = [as_float32(z) for z in logits]
     valid = wide if mask is None else [torch.where(mask > 0, z, -torch.inf) for z in wide]
     peaks = [z.detach().amax(axis, keepdim=True) for z in valid]
     shift = functools.reduce(torch.maximum, peaks).clamp_max(0)  # [.., 1]
@@ -247,7 +247,7 @@ def gates(logits: Sequence[Tensor], mask: Tensor | None = None, axis: int = -1) 
     return opened if mask is None else [gate * mask for gate in opened]
 
 
-def widened(x: Tensor) -> Tensor:
+def as_float32(x: Tensor) -> Tensor:
     """Return half-width numbers as float32, all others as they are."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from cstl_edge.export.graphs import IR_VERSION, function_body  # noqa: E402
 from cstl_edge.model import part_gather  # noqa: E402
-from cstl_edge.runtime.model_check import DOMAIN, OPERATOR, OPSET  # noqa: E402
+from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, OPSET  # noqa: E402
 from cstl_edge.runtime.tensorrt import plugin  # noqa: E402
 
 needs_gpu = [

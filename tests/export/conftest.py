@@ -1,12 +1,17 @@
-"""A small checkpoint with norms that do something, and its export."""
+"""A small checkpoint with norms that do something, its graphs and its exports."""
+
+import functools
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
-from cstl_edge.checkpoint.weights import save_checkpoint
+from cstl_edge.checkpoint.weights import load_checkpoint, save_checkpoint
 from cstl_edge.export.export_model import export_model
-from cstl_edge.export.quantization.calibration_data import Evidence
+from cstl_edge.export.graphs import INCREMENTAL, build_graph
+from cstl_edge.export.quantization.calibration_data import CalibrationData
+from cstl_edge.export.quantization.context import QuantizationContext
 from cstl_edge.model import Cstl, CstlConfig
 from cstl_edge.walkers.collection import WalkersSet
 
@@ -31,6 +36,19 @@ def network():
     return small_network
 
 
+@functools.cache
+def _traced(graph, changes):
+    return build_graph(small_network(**dict(changes)).fused(), graph).SerializeToString()
+
+
+@pytest.fixture
+def traced():
+    """Return a graph of `network(**changes)`, one's own copy; each is traced once."""
+    return lambda graph, **changes: onnx.load_model_from_string(
+        _traced(graph, tuple(changes.items()))
+    )
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     """A checkpoint rounded to float16."""
@@ -47,7 +65,15 @@ def exported(weights, tmp_path_factory):
     return folder
 
 
-def small_evidence(size=(16, 12)):
+@pytest.fixture(scope="session")
+def edge(weights, tmp_path_factory):
+    """What a runtime needs of `weights`, as traced."""
+    folder = tmp_path_factory.mktemp("edge") / "small"
+    export_model(weights, folder, graphs=("frames", "head"), simplify=False)
+    return folder
+
+
+def small_data(size=(16, 12)):
     """Three people, each with blocks of their own that flicker from frame to frame."""
     rng = np.random.default_rng(8)
     names = [f"nm-{i:02d}" for i in range(1, 7)] + ["bg-01", "bg-02", "cl-01", "cl-02"]
@@ -56,14 +82,23 @@ def small_evidence(size=(16, 12)):
     body = np.where(rng.random((3, 4, 3)) < 0.5, 0.03, 0.97)  # how often each block is white
     blocks = rng.random((len(rows), 6, 4, 3)) < body[people][:, None]
     fine = blocks.repeat(size[0] // 4, 2).repeat(size[1] // 3, 3) * np.uint8(255)
-    walks = WalkersSet(fine, people, sequences.astype("U2"), sequences, views)
-    return Evidence(list(fine[::7]), walks, {"judged_on": "blocks", "sequences": len(rows)})
+    evaluation = WalkersSet(fine, people, sequences.astype("U2"), sequences, views)
+    report = {"judged_on": "blocks", "sequences": len(rows)}
+    return CalibrationData(list(fine[::7]), evaluation, report)
 
 
 @pytest.fixture(scope="session")
 def gather():
-    """Evidence for a small network, in place of Walkers."""
-    return small_evidence
+    """Calibration data for a small network, in place of Walkers."""
+    return small_data
+
+
+@pytest.fixture(scope="session")
+def context(weights):
+    """The graphs of `weights` with calibration data; what is computed of them is kept."""
+    network = load_checkpoint(weights)[0].fused()
+    graphs = {graph: build_graph(network, graph) for graph in ("frames", "head", *INCREMENTAL)}
+    return QuantizationContext(network, graphs, small_data())
 
 
 @pytest.fixture(scope="session")
@@ -71,5 +106,5 @@ def reduced(weights, tmp_path_factory):
     """All graphs of `weights` in all precisions, as traced."""
     folder = tmp_path_factory.mktemp("reduced") / "small"
     wanted = ("fp16", "int8")
-    export_model(weights, folder, simplify=False, precisions=wanted, gather=small_evidence)
+    export_model(weights, folder, simplify=False, precisions=wanted, gather=small_data)
     return folder

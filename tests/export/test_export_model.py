@@ -1,8 +1,10 @@
-"""The whole way: weights in, a folder out, or nothing at all."""
+"""Weights in, a folder out, or nothing at all."""
 
 import hashlib
 import importlib.util
 import json
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +31,10 @@ def siblings(folder):
     return sorted(path.name for path in folder.parent.iterdir())
 
 
-def test_the_manifest_tells_what_is_in_the_folder(weights, exported):
+def test_the_manifest_lists_what_is_in_the_folder(weights, exported):
     found = read_manifest(exported)
-    cuts = {"taps.onnx", "mix.onnx", "slide.onnx"}  # of the head
-    assert set(found.files) == {"frames.onnx", "head.onnx", "full.onnx", *cuts}
+    incremental = {"taps.onnx", "mix.onnx", "slide.onnx"}
+    assert set(found.files) == {"frames.onnx", "head.onnx", "full.onnx", *incremental}
     for name, digest in found.files.items():
         assert hashlib.sha256((exported / name).read_bytes()).hexdigest() == digest
     _, _ = load_checkpoint(weights, found.weights_sha256)
@@ -69,9 +71,8 @@ def test_frames_then_head_is_full(exported):
     np.testing.assert_array_equal(whole[1], parts.salient_frames)
 
 
-def test_a_subset_of_the_graphs_is_enough(weights, tmp_path):
-    found = export_model(weights, tmp_path / "edge", graphs=("frames", "head"), simplify=False)
-    assert sorted(p.name for p in (tmp_path / "edge").iterdir()) == [
+def test_a_subset_of_the_graphs_is_enough(edge):
+    assert sorted(p.name for p in edge.iterdir()) == [
         "frames.onnx",
         "head.onnx",
         "manifest.json",
@@ -79,8 +80,8 @@ def test_a_subset_of_the_graphs_is_enough(weights, tmp_path):
         "slide.onnx",
         "taps.onnx",
     ]
-    assert found.simplified["head.onnx"]["reason"] == "not asked for"
-    load(tmp_path / "edge").close()
+    assert read_manifest(edge).simplified["head.onnx"]["reason"] == "not asked for"
+    load(edge).close()
 
 
 def test_weights_in_float32_lose_nothing(network, tmp_path):
@@ -92,12 +93,12 @@ def test_weights_in_float32_lose_nothing(network, tmp_path):
     assert found.simplified["head.onnx"]["float16_weights"] == 0
 
 
-def test_the_cuts_of_the_head_come_with_the_head_alone(weights, tmp_path):
+def test_the_incremental_head_comes_with_the_head_alone(weights, tmp_path):
     found = export_model(weights, tmp_path / "out", graphs=("frames",), simplify=False)
     assert set(found.files) == {"frames.onnx"}
 
 
-def test_what_of_the_cuts_is_not_a_product_is_stored_as_half(exported):
+def test_what_of_the_incremental_head_is_no_product_is_stored_as_half(exported):
     """Products of two convolutions are no float16 numbers, and no sums of such are."""
     large = {"taps.onnx": 1, "mix.onnx": 0, "slide.onnx": 0}
     for name, singles in large.items():
@@ -146,11 +147,10 @@ def test_a_failed_export_leaves_the_earlier_one(weights, exported, monkeypatch):
     assert siblings(exported) == neighbours
 
 
-def test_an_earlier_export_is_replaced_whole(weights, tmp_path):
-    out = tmp_path / "out"
-    export_model(weights, out, simplify=False)
-    export_model(weights, out, graphs=("frames", "head"), simplify=False)
-    assert not (out / "full.onnx").exists()
+def test_an_earlier_export_is_replaced_whole(weights, edge, tmp_path):
+    out = Path(shutil.copytree(edge, tmp_path / "out"))
+    export_model(weights, out, graphs=("frames",), simplify=False)
+    assert {path.name for path in out.iterdir()} == {"frames.onnx", "manifest.json"}
     assert siblings(out) == ["out"]
 
 
@@ -171,9 +171,8 @@ def test_unknown_graphs_and_missing_weights(weights, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_an_evaluation_found_is_attached(weights, tmp_path):
-    out = tmp_path / "out"
-    export_model(weights, out, graphs=("frames", "head"), simplify=False)
+def test_the_report_of_an_evaluation_is_attached(edge, tmp_path):
+    out = Path(shutil.copytree(edge, tmp_path / "out"))
     before = read_manifest(out)
     attach(out, impostors=IMPOSTORS)
     attach(out, card={"trained_on": "Walkers"})
@@ -193,8 +192,8 @@ def test_impostors_whose_sides_do_not_fit(exported, change):
 @pytest.mark.skipif(not importlib.util.find_spec("onnxslim"), reason="no simplifier here")
 def test_the_same_weights_give_the_same_bytes(weights, exported, tmp_path):
     torch.rand(7)
-    again = export_model(weights, tmp_path / "again", graphs=("head",))
-    assert again.files["head.onnx"] == read_manifest(exported).files["head.onnx"]
+    again = export_model(weights, tmp_path / "again", graphs=("full",))  # the others' nodes too
+    assert again.files["full.onnx"] == read_manifest(exported).files["full.onnx"]
 
 
 def test_the_script_does_it_too(weights, tmp_path):
@@ -203,6 +202,12 @@ def test_the_script_does_it_too(weights, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)["files"]) == {"frames.onnx"}
-    done = subprocess.run([*command[:2], "none.safetensors", "-o", "out"], capture_output=True, text=True, timeout=100, cwd=tmp_path)  # fmt: skip # noqa: E501
-    assert done.returncode == 4
-    assert done.stderr.splitlines()[-1].startswith("error: cannot read none.safetensors")
+
+
+def test_missing_weights_are_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run_export.py", "none.safetensors", "-o", "out"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "export" / "run_export.py"), run_name="__main__")
+    assert ended.value.code == 4
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: cannot read none.safetens")

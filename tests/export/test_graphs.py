@@ -9,9 +9,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from cstl_edge.export.graphs import GRAPHS, IR_VERSION, SLIDING, build, function_body
+from cstl_edge.export.graphs import GRAPHS, INCREMENTAL, IR_VERSION, build_graph, function_body
 from cstl_edge.model import CstlConfig, part_gather
-from cstl_edge.runtime.model_check import OPERATOR, OPSET
+from cstl_edge.runtime.graph_format import OPERATOR, OPSET
 
 STANDARD = {"", "cstl_edge"}
 
@@ -26,9 +26,9 @@ def shapes(values):
     }
 
 
-@pytest.mark.parametrize("graph", GRAPHS + SLIDING)
-def test_versions_are_pinned(network, graph):
-    model = build(network().fused(), graph)
+@pytest.mark.parametrize("graph", GRAPHS + INCREMENTAL)
+def test_versions_are_pinned(traced, graph):
+    model = traced(graph)
     assert model.ir_version == IR_VERSION == 9
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     assert opsets.pop("") == OPSET == 17
@@ -38,7 +38,7 @@ def test_versions_are_pinned(network, graph):
 
 def test_inputs_and_outputs_have_named_axes(network):
     fused = network().fused()
-    frames, head, full = (build(fused, graph).graph for graph in GRAPHS)
+    frames, head, full = (build_graph(fused, graph).graph for graph in GRAPHS)
     assert shapes(frames.input) == {"silhouettes": ["m", 16, 12]}
     assert shapes(frames.output) == {"features": ["m", 4, 16]}
     assert shapes(head.input) == {"features": ["n", "s", 4, 16], "lengths": ["n"]}
@@ -47,8 +47,8 @@ def test_inputs_and_outputs_have_named_axes(network):
     assert shapes(full.output) == shapes(head.output)
 
 
-def test_the_cuts_of_the_head_fit_each_other(network):
-    taps, mix, slide = (build(network().fused(), graph).graph for graph in SLIDING)
+def test_the_cuts_of_the_head_fit_each_other(traced):
+    taps, mix, slide = (traced(graph).graph for graph in INCREMENTAL)
     assert shapes(taps.input) == {"features": [4, "m", 16]}
     assert shapes(taps.output) == {"taps": [4, "m", 7 * 16], "gates": [4, "m", 2 * 16]}
     assert shapes(mix.input) == {"features": [4, "m", 16], "sums": [4, "m", 16]}
@@ -60,8 +60,8 @@ def test_the_cuts_of_the_head_fit_each_other(network):
 
 
 @pytest.mark.parametrize("graph", ["head", "full"])
-def test_the_gather_is_a_node_and_a_function(network, graph):
-    model = build(network().fused(), graph)
+def test_the_gather_is_a_node_and_a_function(traced, graph):
+    model = traced(graph)
     (node,) = [n for n in model.graph.node if n.op_type == OPERATOR]
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     assert node.domain == "cstl_edge"
@@ -71,9 +71,9 @@ def test_the_gather_is_a_node_and_a_function(network, graph):
     assert [entry.version for entry in body.opset_import] == [OPSET]
 
 
-@pytest.mark.parametrize("graph", GRAPHS + SLIDING)
-def test_no_norm_no_branch_and_no_arithmetic_in_uint8(network, graph):
-    model = build(network().fused(), graph)
+@pytest.mark.parametrize("graph", GRAPHS + INCREMENTAL)
+def test_no_norm_no_branch_and_no_arithmetic_in_uint8(traced, graph):
+    model = traced(graph)
     kinds = {node.op_type for node in model.graph.node}
     assert not kinds & {"BatchNormalization", "If", "Loop", "Scan"}
     readers = {n.op_type for n in model.graph.node if "silhouettes" in n.input}
@@ -90,7 +90,7 @@ ABLATIONS = [
 @pytest.mark.parametrize("changes", ABLATIONS, ids=lambda c: "-".join(map(str, c.values())))
 def test_every_configuration_is_exported(network, changes):
     network = network(**changes)
-    head = session(build(network.fused(), "head"))
+    head = session(build_graph(network.fused(), "head"))
     features, lengths = torch.rand(3, 6, 4, 16), torch.tensor([6, 1, 4], dtype=torch.int32)
     found = head.run(None, {"features": features.numpy(), "lengths": lengths.numpy()})
     with torch.no_grad():
@@ -109,7 +109,7 @@ def test_every_configuration_is_exported(network, changes):
 )
 def test_other_sizes_and_parts(network, changes):
     network = network(**changes)
-    full = session(build(network.fused(), "full"))
+    full = session(build_graph(network.fused(), "full"))
     silhouettes = torch.randint(0, 256, (3, 4, *network.config.size), dtype=torch.uint8)
     lengths = torch.tensor([2, 4, 3], dtype=torch.int32)
     found = full.run(None, {"silhouettes": silhouettes.numpy(), "lengths": lengths.numpy()})
@@ -171,13 +171,13 @@ def test_the_function_is_the_operator(gather, kind, shape):
     assert frames.shape == (n, p)
 
 
-def test_the_exporter_is_left_as_it_was(network):
+def test_the_exporter_is_left_as_it_was(traced):
     from torch.onnx._internal.torchscript_exporter.registration import registry
 
-    build(network().fused(), "head")  # the first export fills the registry
+    traced("head")  # the first export fills the registry
     ours = registry.get_function_group("aten::squeeze")
     before = ours.get(OPSET)
-    build(network().fused(), "head")
+    traced("head")
     assert registry.get_function_group("aten::squeeze").get(OPSET) is before
 
 

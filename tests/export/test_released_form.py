@@ -5,10 +5,10 @@ import pytest
 from onnx import TensorProto
 from standin_released import released_state
 
-from cstl_edge.checkpoint.import_released import converted
+from cstl_edge.checkpoint.import_released import convert_state
 from cstl_edge.checkpoint.weights import save_checkpoint
 from cstl_edge.export.export_model import export_model
-from cstl_edge.export.graphs import build
+from cstl_edge.export.graphs import build_graph
 from cstl_edge.export.quantization.fp16 import islands, tensor_types, to_half
 from cstl_edge.export.weight_storage import MIN_ELEMENTS, folded_factors, store_as_half
 from cstl_edge.model import Cstl, CstlConfig
@@ -25,7 +25,7 @@ def network():
     state = released_state(config.parts, config.widths, config.embedding, 3)
     halves = {k: t.half().float() if t.is_floating_point() else t for k, t in state.items()}
     found = Cstl(config)
-    found.load_state_dict(converted(halves, config))
+    found.load_state_dict(convert_state(halves, config))
     return found.eval()
 
 
@@ -69,7 +69,7 @@ def test_every_runtime_says_the_same(weights, exported):
 
 
 def test_every_large_weight_is_half(network):
-    model = build(network.fused(), "head")
+    model = build_graph(network.fused(), "head")
     store_as_half(model, folded_factors(network))
     kinds = {
         t.name: t.data_type for t in model.graph.initializer if np.prod(t.dims) >= MIN_ELEMENTS
@@ -79,7 +79,7 @@ def test_every_large_weight_is_half(network):
 
 
 def test_what_leads_to_the_embedding_stays_float32(network):
-    model = build(network.fused(), "head")
+    model = build_graph(network.fused(), "head")
     types, home = tensor_types(to_half(model)), islands(model)
     leaks = [node.output[0] for node in model.graph.node if node.op_type == "LeakyRelu"]
     wide = [name for name in leaks if types[name] == TensorProto.FLOAT]

@@ -8,14 +8,13 @@ import pytest
 from onnx import helper
 
 from cstl_edge.export import simplify as module
-from cstl_edge.export.graphs import build
 from cstl_edge.export.simplify import TOOLS, simplify
-from cstl_edge.runtime.model_check import OPERATOR
+from cstl_edge.runtime.graph_format import OPERATOR
 
 
 @pytest.fixture
-def model(network):
-    return build(network().fused(), "head")
+def model(traced):
+    return traced("head")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from cstl_edge.export.graphs import build
+from cstl_edge.export.graphs import build_graph
 from cstl_edge.export.weight_storage import MIN_ELEMENTS, folded_factors, store_as_half
 
 
@@ -38,7 +38,7 @@ def feed():
 
 def test_it_says_the_same_to_the_bit(network, feed):
     network = rounded(network())
-    model = build(network.fused(), "head")
+    model = build_graph(network.fused(), "head")
     plain, size = run(model, feed), weight_bytes(model)
     assert store_as_half(model, folded_factors(network)) > 0
     onnx.checker.check_model(model, full_check=True)
@@ -49,7 +49,7 @@ def test_it_says_the_same_to_the_bit(network, feed):
 
 def test_every_large_weight_is_half(network):
     network = rounded(network())
-    model = build(network.fused(), "head")
+    model = build_graph(network.fused(), "head")
     store_as_half(model, folded_factors(network))
     for tensor in model.graph.initializer:
         if np.prod(tensor.dims) >= MIN_ELEMENTS:
@@ -58,7 +58,7 @@ def test_every_large_weight_is_half(network):
 
 def test_the_runtime_unfolds_them_once(network, feed, tmp_path):
     network = rounded(network())
-    model = build(network.fused(), "head")
+    model = build_graph(network.fused(), "head")
 
     def kinds(model):
         options = ort.SessionOptions()
@@ -74,7 +74,7 @@ def test_the_runtime_unfolds_them_once(network, feed, tmp_path):
 
 def test_weights_that_would_lose_by_it_stay(network, feed):
     network = network()  # trained in float32
-    model = build(network.fused(), "head")
+    model = build_graph(network.fused(), "head")
     plain = run(model, feed)
     assert store_as_half(model, folded_factors(network)) == 0
     np.testing.assert_array_equal(plain[0], run(model, feed)[0])
@@ -84,7 +84,7 @@ def test_too_large_for_half_is_not_infinite(network):
     network = rounded(network())
     with torch.no_grad():
         network.embed.weight[:] = 2.0**17
-    model = build(network.fused(), "head")
+    model = build_graph(network.fused(), "head")
     store_as_half(model, folded_factors(network))
     product = [n for n in model.graph.node if n.op_type == "MatMul"][-1]  # the embedding
     kinds = {t.name: t.data_type for t in model.graph.initializer}

@@ -1,8 +1,8 @@
-"""Make tests/golden/tiny: a small network with random weights, exported, and what it must say.
+"""Make tests/golden/tiny: a small network with random weights, exported, and its expected outputs.
 
 tiny.safetensors is its checkpoint.
 
-And tiny_reduced: the same network in float32, fp16 and int8, judged on what tests/export has.
+And tiny_reduced: the same network in float32, fp16 and int8, evaluated on the data of tests/export.
 
 Run from the project root where torch is: python tests/golden/make_tiny_export.py
 The tests that read it need neither torch nor the network's code.
@@ -27,7 +27,7 @@ from cstl_edge.runtime.backends.pytorch import TorchEncoder
 
 FOLDER = Path(__file__).parent / "tiny"
 REDUCED = Path(__file__).parent / "tiny_reduced"
-EVIDENCE = Path(__file__).parents[1] / "export" / "conftest.py"
+SMALL_DATA = Path(__file__).parents[1] / "export" / "conftest.py"
 EXPECTED = Path(__file__).parent / "tiny_expected.npz"
 CONFIG = CstlConfig(size=(16, 12), widths=(4, 8, 16, 16), parts=4, embedding=8)
 IMPOSTORS = {"sizes": [1, 2], "fpir": [0.01, 0.1], "threshold": [[1.0, 2.0], [0.5, 1.0]], "data": "made up"}  # fmt: skip # noqa: E501
@@ -50,7 +50,7 @@ def main() -> int:
             REDUCED,
             graphs=("frames", "head", "full"),
             precisions=("fp16", "int8"),
-            gather=runpy.run_path(str(EVIDENCE))["small_evidence"],
+            gather=runpy.run_path(str(SMALL_DATA))["small_data"],
         )
         network, _ = load_checkpoint(weights)
     attach(FOLDER, impostors=IMPOSTORS)

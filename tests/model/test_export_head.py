@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cstl_edge.model import Cstl, CstlConfig
-from cstl_edge.model.export_head import WholeHead
+from cstl_edge.model.export_head import ExportHead
 from cstl_edge.model.temporal import PartNorm
 
 TINY = {"size": (8, 4), "widths": (2, 3, 4, 32), "parts": 2, "embedding": 6}
@@ -36,7 +36,7 @@ def test_it_is_the_head_up_to_rounding(lengths: tuple[int, ...]) -> None:
     net = network().double()  # so that a tolerance of 1e-6 leaves no room for another formula
     features = torch.rand(len(lengths), max(lengths), 2, 32, dtype=torch.float64) * 3
     expected, frames = net.head(features, int32(*lengths))
-    found, chosen = WholeHead(net)(features, int32(*lengths))
+    found, chosen = ExportHead(net)(features, int32(*lengths))
     torch.testing.assert_close(found.double(), expected.double(), rtol=1e-6, atol=1e-6)
     assert frames is not None
     assert chosen.dtype == torch.int32
@@ -50,9 +50,9 @@ def test_neither_padding_nor_neighbours_change_a_window(garbage: float) -> None:
     padded = features.clone()
     for window, length in zip(padded, lengths, strict=True):
         window[length:] = garbage
-    together, chosen = WholeHead(net)(padded, int32(*lengths))
+    together, chosen = ExportHead(net)(padded, int32(*lengths))
     for i, length in enumerate(lengths):
-        alone, frames = WholeHead(net)(features[i : i + 1, :length], int32(length))
+        alone, frames = ExportHead(net)(features[i : i + 1, :length], int32(length))
         torch.testing.assert_close(together[i], alone[0], rtol=1e-5, atol=1e-6)
         assert chosen[i].tolist() == frames[0].tolist()
 
@@ -67,7 +67,7 @@ def test_gates_that_are_closed_in_every_frame_still_weigh_frames(level: float) -
     for layer in net.aggregation.second.values():
         layer.weight.mul_(abs(level))
     expected, _ = net.head(features, lengths)
-    found, _ = WholeHead(net)(features, lengths)
+    found, _ = ExportHead(net)(features, lengths)
     assert found.isfinite().all()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
@@ -77,16 +77,16 @@ def test_of_equal_scores_the_earliest_frame_wins() -> None:
     net, features = network(), torch.rand(2, 6, 2, 32)
     assert net.scores is not None
     net.scores.second.weight.zero_()
-    _, frames = WholeHead(net)(features, int32(6, 3))
+    _, frames = ExportHead(net)(features, int32(6, 3))
     assert frames.tolist() == [[0, 0], [0, 0]]
 
 
 @pytest.mark.parametrize("form", [{"salient": False}, {"variant": "released"}], ids=str)
 def test_other_networks_are_refused(form: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected the paper's whole network with folded norms"):
-        WholeHead(network(**form))
+        ExportHead(network(**form))
 
 
 def test_norms_must_be_folded() -> None:
     with pytest.raises(ValueError, match="with folded norms"):
-        WholeHead(Cstl(CstlConfig(**TINY)))
+        ExportHead(Cstl(CstlConfig(**TINY)))

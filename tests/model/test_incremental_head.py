@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from cstl_edge.model import Cstl, CstlConfig
-from cstl_edge.model.incremental_head import Mix, Slide, Taps, kept, slides
+from cstl_edge.model.incremental_head import (
+    Mix,
+    Slide,
+    Taps,
+    has_incremental_head,
+    incremental_state,
+)
 from cstl_edge.model.temporal import PartNorm
 
 TINY = {"size": (8, 4), "widths": (2, 3, 4, 32), "parts": 2, "embedding": 6}
@@ -33,7 +39,7 @@ def turned(windows: tuple[Tensor, ...], by: tuple[int, ...]) -> tuple[Tensor, ..
 
 
 def in_cuts(net: Cstl, features: Tensor, oldest: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    found: tuple[Tensor, Tensor] = Slide(net)(*turned(kept(net, features), oldest))
+    found: tuple[Tensor, Tensor] = Slide(net)(*turned(incremental_state(net, features), oldest))
     return found
 
 
@@ -57,7 +63,7 @@ def test_shares_of_frames_add_up_to_the_short_term_features(s: int) -> None:
     assert net.short is not None
     x = features.permute(2, 3, 0, 1)  # [p, c, n, s]
     expected = (x + net.short(x, None)).permute(2, 0, 3, 1)  # [n, p, s, c]
-    of_frames, sums, again = torch.chunk(kept(net, features)[0], 3, 3)
+    of_frames, sums, again = torch.chunk(incremental_state(net, features)[0], 3, 3)
     torch.testing.assert_close(of_frames, features.transpose(1, 2), rtol=0, atol=0)
     torch.testing.assert_close(sums, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(again, sums, rtol=0, atol=0)
@@ -66,8 +72,8 @@ def test_shares_of_frames_add_up_to_the_short_term_features(s: int) -> None:
 @torch.no_grad()
 def test_a_frame_is_multiplied_once_wherever_it_is() -> None:
     net, walk = network(), torch.rand(1, 20, 2, 32)
-    whole = kept(net, walk)
-    window = kept(net, walk[:, 5:14])  # frames 5 to 13, of which 7 to 11 are inner
+    whole = incremental_state(net, walk)
+    window = incremental_state(net, walk[:, 5:14])  # frames 5 to 13, of which 7 to 11 are inner
     for in_walk, in_window in zip(whole, window, strict=True):
         torch.testing.assert_close(in_window[:, :, 2:-2], in_walk[:, :, 7:12])
     torch.testing.assert_close(window[3], whole[3][:, :, 5:14])  # the gates of Eq. 1 all over
@@ -98,7 +104,7 @@ def test_the_long_term_feature_of_gates_closed_beyond_measure_is_the_mean() -> N
     assert net.long is not None
     net.long.first.weight.fill_(1.0)
     net.long.second.weight.fill_(-100.0)
-    values, _, _, gates = kept(net, features)
+    values, _, _, gates = incremental_state(net, features)
     opened, weighed = torch.chunk(gates.sum(2), 2, 2)
     torch.testing.assert_close(weighed / opened, values[..., :32].mean(2))
 
@@ -117,7 +123,7 @@ def test_of_equal_scores_the_oldest_frame_wins_wherever_it_lies() -> None:
 @torch.no_grad()
 def test_a_score_that_is_no_number_never_wins() -> None:
     net, features = network(), torch.rand(1, 6, 2, 32)
-    windows = kept(net, features)
+    windows = incremental_state(net, features)
     _, frames = Slide(net)(*turned(windows, (0,)))
     judged = windows[2]  # the hidden layer of Eq. 6
     for part, frame in enumerate(frames[0].tolist()):
@@ -142,12 +148,12 @@ def test_a_score_that_is_no_number_never_wins() -> None:
 )
 def test_other_networks_have_no_sliding_form(form: dict[str, object]) -> None:
     net = network(**form)
-    assert not slides(net.config)
+    assert not has_incremental_head(net.config)
     for cut in (Taps, Mix, Slide):
         with pytest.raises(ValueError, match="only the paper's whole network has a sliding form"):
             cut(net)
 
 
 def test_the_papers_network_slides() -> None:
-    assert slides(CstlConfig())
-    assert slides(CstlConfig(classes=9))
+    assert has_incremental_head(CstlConfig())
+    assert has_incremental_head(CstlConfig(classes=9))

@@ -91,7 +91,9 @@ def test_takes_permuted_input() -> None:
 def test_opcheck(dtype: torch.dtype) -> None:
     features = torch.randn(2, 3, 5, 4, dtype=dtype, requires_grad=True)
     scores = torch.randn(2, 3, 5, dtype=dtype, requires_grad=True)
-    torch.library.opcheck(part_gather, (features, scores, lengths_of(5, 2)))
+    torch.library.opcheck(
+        torch.ops.cstl_edge.part_gather.default, (features, scores, lengths_of(5, 2))
+    )
 
 
 def test_gradcheck() -> None:

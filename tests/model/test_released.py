@@ -10,7 +10,7 @@ import torch
 from standin_released import released_network, released_state
 from torch import Tensor
 
-from cstl_edge.checkpoint.import_released import converted
+from cstl_edge.checkpoint.import_released import convert_state
 from cstl_edge.model import Cstl, CstlConfig
 from cstl_edge.model.temporal import PartNorm
 
@@ -27,7 +27,7 @@ def network(seed: int = 0, **changes: object) -> tuple[Cstl, dict[str, Tensor]]:
     shape = settings.parts, settings.widths, settings.embedding, settings.classes
     state = released_state(*shape, seed)
     net = Cstl(settings)
-    net.load_state_dict(converted(state, settings))
+    net.load_state_dict(convert_state(state, settings))
     return net.eval(), state
 
 

@@ -1,4 +1,8 @@
-"""The gates of a reduced precision: how far its answers are from float32, and what that changes.
+"""Decide whether a reduced precision is accurate enough: the accuracy gate of fp16 and int8.
+
+The outputs of a reduced head are compared with float32's on the same sequences: cosine of every
+part's embedding, salient frames, and what the difference changes in recognition (rank-1 and
+decisions at a threshold). A precision beyond a limit is not exported.
 
 Letters: m sequences, s frames, p parts, c channels, d embedding dimensions.
 """
@@ -6,33 +10,183 @@ Letters: m sequences, s frames, p parts, c channels, d embedding dimensions.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from cstl_edge.arrays import Floats, Ints
+from cstl_edge.arrays import Bools, Floats, Ints, Silhouettes
 from cstl_edge.errors import ExportError
 from cstl_edge.evaluation.closed_set import rank1_hits, rank1_table
-from cstl_edge.evaluation.embeddings import GALLERY, PROBES, Walks, part_mean_distance
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings, part_mean_distance
 from cstl_edge.export.checks.parity import SALIENT
+from cstl_edge.export.reports import (
+    CosineReport,
+    DecisionsReport,
+    FlipsReport,
+    GateReport,
+    HalfRuleReport,
+    Rank1Loss,
+    Rank1Means,
+    Rank1Report,
+)
 from cstl_edge.model import Cstl
+from cstl_edge.numerics import TOLERANCES, cosine_per_part, count_flips, largest_error
+from cstl_edge.walkers.collection import WalkersSet
 
 DECISION_FPIR = 0.01
-SURE = 1.645  # standard errors: 95 of 100 losses like it lie below
+CERTAIN = 1.645  # standard errors: 95 of 100 losses like it lie below
+
+HALF_LENGTHS = (8, 8, 5)
+"""Frames of the sequences that PyTorch computes in float16 too, which is slow on a CPU."""
+HALF_FACTOR = 2.0  # |fp16 - ref| may be so many times |torch fp16 - ref|
+HALF_FLOOR = 1e-4
 
 
-def rank1(before: Walks, after: Walks) -> dict[str, Any]:
+@dataclass(frozen=True)
+class GateLimits:
+    """What a precision may cost at most; anything beyond fails the export."""
+
+    cosine: float
+    """Smallest cosine between a part's embedding and float32's, where both chose the same frame."""
+    tie: float
+    """Two scores tie when they are nearer than this share of the sequence's largest."""
+    wrong: float
+    """Share of all salient frames that may differ without a tie."""
+    rank1_points: float
+    """Points of rank-1 across views that may be lost."""
+    decisions: float
+    """Share of the searches whose answer may change."""
+
+
+def _limits(precision: str, rank1_points: float, decisions: float) -> GateLimits:
+    outputs = TOLERANCES["gate"][precision]
+    return GateLimits(outputs.cosine, outputs.tie, outputs.flips, rank1_points, decisions)
+
+
+FP16 = _limits("fp16", rank1_points=0.5, decisions=0.01)
+INT8 = _limits("int8", rank1_points=2.0, decisions=0.05)
+
+
+@dataclass(frozen=True)
+class HeadOutputs:
+    """The outputs of a head for m sequences."""
+
+    embedding: Floats
+    """[m, p, d]"""
+    salient: Ints | None
+    """[m, p], None without SSFL."""
+    scores: Floats | None = None
+    """[m, p, s]: the logits behind `salient`, where they were asked for."""
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What an accuracy gate measured, and what is over a limit."""
+
+    report: GateReport
+    """For the manifest."""
+    problems: list[str]
+
+    @property
+    def rank1_lost(self) -> Rank1Loss:
+        """Return what rank-1 across views loses."""
+        return self.report["rank1"]["lost"]
+
+    def check(self, what: str) -> None:
+        """Raise ExportError when the gate is closed."""
+        if self.problems:
+            raise ExportError(
+                f"{what}: {'; '.join(self.problems)}. Nothing was exported; export in another "
+                "precision"
+            )
+
+
+def run_frames(frames: Any, silhouettes: Iterable[Silhouettes]) -> list[Floats]:
+    """Run a `frames` session on sequences [s, h, w] each: features [s, p, c] each."""
+    return [frames.run(None, {"silhouettes": sequence})[0] for sequence in silhouettes]
+
+
+def run_head(head: Any, windows: list[Floats], scores: str | None = None) -> HeadOutputs:
+    """Run a `head` session on windows of one length, one by one.
+
+    Args:
+        head: an ONNX Runtime session.
+        windows: features [s, p, c] each.
+        scores: name of the output that holds the scores, if they are wanted.
+    """
+    names = [output.name for output in head.get_outputs()]
+    rows: dict[str, list[Any]] = {name: [] for name in names}
+    for window in windows:
+        feed = {"features": window[None], "lengths": np.array([len(window)], np.int32)}
+        for name, value in zip(names, head.run(None, feed), strict=True):
+            rows[name].append(value[0])
+    outputs = {name: np.stack(values) for name, values in rows.items()}
+    return HeadOutputs(
+        outputs["embedding"], outputs.get(SALIENT), outputs[scores] if scores else None
+    )
+
+
+def evaluate(
+    reference: HeadOutputs, outputs: HeadOutputs, labels: WalkersSet, limits: GateLimits
+) -> GateResult:
+    """Compare a precision's outputs with float32's.
+
+    Args:
+        reference: float32's outputs for m sequences, with the scores behind the salient frames.
+        outputs: those of the precision for the same sequences.
+        labels: people, recordings and views of the sequences, to recognise them.
+        limits: what the precision may cost.
+    """
+    same = np.ones(outputs.embedding.shape[:2], np.bool_)
+    problems: list[str] = []
+    frames: dict[str, FlipsReport] = {}  # nothing without SSFL
+    if reference.salient is not None:
+        same = reference.salient == outputs.salient  # [m, p]
+        flips = _flips(reference, outputs, limits)
+        frames[SALIENT] = flips
+        if flips["wrong"] > limits.wrong * flips["compared"]:
+            problems.append(
+                f"{flips['wrong']} of {flips['compared']} salient frames differ without a tie, "
+                f"expected at most {limits.wrong:.1%}"
+            )
+    cosine = _cosines(reference.embedding, outputs.embedding, same)
+    if not cosine["smallest"] >= limits.cosine:  # a NaN is not
+        problems.append(
+            f"the smallest cosine of a part is {cosine['smallest']:.5f}, expected at least "
+            f"{limits.cosine:g}"
+        )
+    before, after = (
+        LabelledEmbeddings(head.embedding, labels.people, labels.sequences, labels.views_deg)
+        for head in (reference, outputs)
+    )
+    rank1, decisions = compare_rank1(before, after), compare_decisions(before, after)
+    report = {
+        "limits": asdict(limits),
+        **frames,
+        "cosine": cosine,
+        "max_abs_error": largest_error(reference.embedding, outputs.embedding, same),
+        "max_abs_value": float(np.abs(reference.embedding).max()),
+        "rank1": rank1,
+        "decisions": decisions,
+    }
+    problems += _recognition_problems(rank1["lost"], decisions, limits)
+    return GateResult(cast("GateReport", report), problems)
+
+
+def compare_rank1(before: LabelledEmbeddings, after: LabelledEmbeddings) -> Rank1Report:
     """Return rank-1 of float32 and of another precision, and what was lost between them."""
-    tables = [rank1_table(one)["mean"] for one in (before, after)]
-    means = [{view: table[view] for view in ("same_view", "cross_view")} for table in tables]
-    return {"float32": means[0], "found": means[1], "lost": lost_matches(before, after)}
+    float32, other = (
+        Rank1Means(same_view=mean["same_view"], cross_view=mean["cross_view"])
+        for mean in (rank1_table(embedded)["mean"] for embedded in (before, after))
+    )
+    return {"float32": float32, "found": other, "lost": paired_loss(before, after)}
 
 
-def lost_matches(before: Walks, after: Walks) -> dict[str, Any]:
-    """Compare rank-1 across views search by search, on the same walks in two precisions.
+def paired_loss(before: LabelledEmbeddings, after: LabelledEmbeddings) -> Rank1Loss:
+    """Compare rank-1 across views search by search, on the same sequences in two precisions.
 
     Searches that end alike say nothing of the difference, so its standard error is that of the
     others: far smaller than that of either rank-1. People are what was sampled, hence it is taken
@@ -40,11 +194,11 @@ def lost_matches(before: Walks, after: Walks) -> dict[str, Any]:
     """
     differences, people = [], []
     for condition in PROBES:
-        (hits, views, probes), (others, _, _) = (
-            rank1_hits(one, condition) for one in (before, after)
+        (hits, views, probes), (other_hits, _, _) = (
+            rank1_hits(embedded, condition) for embedded in (before, after)
         )
         across = probes.views_deg[:, None] != np.array(views)[None]
-        differences.append(np.where(across, hits - others, np.nan))  # [probes, gallery views]
+        differences.append(np.where(across, hits - other_hits, np.nan))  # [probes, gallery views]
         people.append(probes.people)
     lost, who = np.concatenate(differences), np.concatenate(people)
     by_person = 100 * np.array([np.nanmean(lost[who == person]) for person in np.unique(who)])
@@ -55,11 +209,11 @@ def lost_matches(before: Walks, after: Walks) -> dict[str, Any]:
         "only_found": int((lost < 0).sum()),
         "points": round(float(by_person.mean()), 4),
         "standard_error_points": round(error, 4),
-        "at_most_points": round(float(by_person.mean()) + SURE * error, 4),
+        "at_most_points": round(float(by_person.mean()) + CERTAIN * error, 4),
     }
 
 
-def decisions(before: Walks, after: Walks) -> dict[str, Any]:
+def compare_decisions(before: LabelledEmbeddings, after: LabelledEmbeddings) -> DecisionsReport:
     """Count searches in a float32 gallery whose answer changes with the precision of the probe.
 
     The threshold is float32's own for a false-positive rate of `DECISION_FPIR`.
@@ -67,7 +221,8 @@ def decisions(before: Walks, after: Walks) -> dict[str, Any]:
     enrolled = np.isin(before.sequences, GALLERY)
     entries, people = before[enrolled], before.people[~enrolled]
     distances = [
-        part_mean_distance(one.embeddings[~enrolled], entries.embeddings) for one in (before, after)
+        part_mean_distance(embedded.embeddings[~enrolled], entries.embeddings)
+        for embedded in (before, after)
     ]  # [probes, entries] each
     strangers = np.where(entries.people == people[:, None], np.inf, distances[0])
     threshold = float(np.quantile(strangers.min(1), DECISION_FPIR))
@@ -84,162 +239,55 @@ def decisions(before: Walks, after: Walks) -> dict[str, Any]:
     }
 
 
-RULE_LENGTHS = (8, 8, 5)
-"""Frames of the sequences that PyTorch computes in float16 too, which is slow on a CPU."""
-RULE_FACTOR = 2.0  # |fp16 - ref| may be so many times |torch fp16 - ref|
-RULE_FLOOR = 1e-4
-TINY = 1e-12
+def compare_with_torch_half(
+    network: Cstl,
+    silhouettes: Silhouettes,
+    run: Callable[[Silhouettes, Ints], tuple[Floats, Ints | None]],
+) -> HalfRuleReport:
+    """Compare fp16 graphs with PyTorch's own float16, on a few sequences.
 
+    The rule is |fp16 - ref| <= 2 |torch fp16 - ref| + 1e-4, where all chose the same frames.
 
-@dataclass(frozen=True)
-class Limits:
-    """What a precision may cost at most; anything beyond fails the export."""
-
-    cosine: float
-    """Smallest cosine between a part's embedding and float32's, where both chose the same frame."""
-    tie: float
-    """Two scores are tied when they are nearer than this share of the sequence's largest."""
-    wrong: float
-    """Share of all salient frames that may differ without a tie."""
-    rank1_points: float
-    """Points of rank-1 across views that may be lost."""
-    decisions: float
-    """Share of the searches whose answer may change."""
-
-
-FP16 = Limits(cosine=0.999, tie=2**-8, wrong=0.01, rank1_points=0.5, decisions=0.01)
-INT8 = Limits(cosine=0.95, tie=2**-4, wrong=0.05, rank1_points=2.0, decisions=0.05)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a head says of m sequences."""
-
-    embedding: Floats
-    """[m, p, d]"""
-    salient: Ints | None
-    """[m, p], None without SSFL."""
-    scores: Floats | None = None
-    """[m, p, s]: the logits behind `salient`, where they were asked for."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What was measured, and what is over a limit."""
-
-    told: dict[str, Any]
-    """For the manifest."""
-    problems: list[str]
-    rank1_drop_points: float
-    """Of rank-1 across views."""
-    rank1_drop_at_most_points: float
-    """What the drop on more people is below, with 95 % certainty."""
-
-    def check(self, what: str) -> None:
-        """Raise ExportError when a gate is closed."""
-        if self.problems:
-            raise ExportError(
-                f"{what}: {'; '.join(self.problems)}. Nothing was exported; export in another "
-                "precision"
-            )
-
-
-def features(frames: Any, silhouettes: Any) -> list[Floats]:
-    """Run a `frames` session on sequences uint8 [s, h, w] each: [s, p, c] each."""
-    return [frames.run(None, {"silhouettes": walk})[0] for walk in silhouettes]
-
-
-def answers(head: Any, windows: list[Floats], scores: str | None = None) -> Answers:
-    """Run a `head` session on windows [s, p, c] of one length; `scores` names an output to keep."""
-    names = [output.name for output in head.get_outputs()]
-    rows: dict[str, list[Any]] = {name: [] for name in names}
-    for window in windows:
-        feed = {"features": window[None], "lengths": np.array([len(window)], np.int32)}
-        for name, value in zip(names, head.run(None, feed), strict=True):
-            rows[name].append(value[0])
-    found = {name: np.stack(values) for name, values in rows.items()}
-    return Answers(found["embedding"], found.get(SALIENT), found[scores] if scores else None)
-
-
-def judge(reference: Answers, found: Answers, walks: Any, limits: Limits) -> Judgement:
-    """Hold answers against float32's, with `walks` (people, sequences, views_deg) to recognise."""
-    same = np.ones(found.embedding.shape[:2], np.bool_)
-    told: dict[str, Any] = {"limits": asdict(limits)}
-    problems: list[str] = []
-    if reference.salient is not None:
-        assert found.salient is not None
-        same = reference.salient == found.salient  # [m, p]
-        told[SALIENT] = flips = _flips(reference, found.salient, limits.tie)
-        if flips["wrong"] > limits.wrong * flips["compared"]:
-            problems.append(
-                f"{flips['wrong']} of {flips['compared']} salient frames differ without a tie, "
-                f"expected at most {limits.wrong:.1%}"
-            )
-    told["cosine"] = cosine = _cosines(reference.embedding, found.embedding, same)
-    if not cosine["smallest"] >= limits.cosine:  # a NaN is not
-        problems.append(
-            f"the smallest cosine of a part is {cosine['smallest']:.5f}, expected at least "
-            f"{limits.cosine:g}"
-        )
-    told["max_abs_error"] = float(
-        np.abs(reference.embedding - found.embedding)[same].max(initial=0)
-    )
-    told["max_abs_value"] = float(np.abs(reference.embedding).max())
-    _recognition(reference, found, walks, limits, told, problems)
-    lost = told["rank1"]["lost"]
-    return Judgement(told, problems, lost["points"], lost["at_most_points"])
-
-
-def rule(network: Cstl, silhouettes: Any, run: Any) -> dict[str, Any]:
-    """Compare with PyTorch's own float16, on the first sequences of `silhouettes` [m, s, h, w].
-
-    run: from (silhouettes, lengths) to (embedding [n, p, d], salient frames [n, p] or None)
-    Returns the largest error where all chose the same frames, and what the rule allows:
-    |fp16 - ref| <= 2 |torch fp16 - ref| + 1e-4.
+    Args:
+        network: in float32, its norms folded.
+        silhouettes: [m, s, h, w], of which the first are taken.
+        run: the graphs, from (silhouettes, lengths) to (embedding [n, p, d], salient frames [n, p]
+            or None).
     """
-    given = np.ascontiguousarray(silhouettes[: len(RULE_LENGTHS), : max(RULE_LENGTHS)])
-    lengths = np.minimum(RULE_LENGTHS[: len(given)], given.shape[1]).astype(np.int32)
+    windows = np.ascontiguousarray(silhouettes[: len(HALF_LENGTHS), : max(HALF_LENGTHS)])
+    lengths = np.minimum(HALF_LENGTHS[: len(windows)], windows.shape[1]).astype(np.int32)
     half = copy.deepcopy(network).half()
     with torch.no_grad():
-        tensors = torch.tensor(given), torch.tensor(lengths)
-        wanted, wanted_frames = network(*tensors)
+        tensors = torch.tensor(windows), torch.tensor(lengths)
+        reference, reference_frames = network(*tensors)
         torch_half, half_frames = half(*tensors)
-    found, found_frames = run(given, lengths)
-    agreed = np.ones(found.shape[:2], np.bool_)
-    if wanted_frames is not None:
-        agreed = (wanted_frames.numpy() == found_frames) & (wanted_frames == half_frames).numpy()
-    error = float(np.abs(found - wanted.numpy())[agreed].max(initial=0))
-    theirs = float((torch_half - wanted).abs().numpy()[agreed].max(initial=0))
-    allowed = RULE_FACTOR * theirs + RULE_FLOOR if np.isfinite(theirs) else RULE_FLOOR
+    embedding, frames = run(windows, lengths)
+    agreed = np.ones(embedding.shape[:2], np.bool_)
+    if reference_frames is not None:
+        agreed = (reference_frames.numpy() == frames) & (reference_frames == half_frames).numpy()
+    expected = reference.numpy()
+    theirs = largest_error(torch_half.numpy(), expected, agreed)
     return {
-        "max_abs_error": error,
+        "max_abs_error": largest_error(embedding, expected, agreed),
         "torch_fp16_max_abs_error": theirs,
-        "allowed": allowed,
+        "allowed": HALF_FLOOR + (HALF_FACTOR * theirs if np.isfinite(theirs) else 0.0),
         "parts_compared": int(agreed.sum()),
         "parts_with_other_frames": int(agreed.size - agreed.sum()),
     }
 
 
-def _flips(reference: Answers, found: Ints, tie: float) -> dict[str, int]:
-    """Count salient frames that differ, those between tied scores apart."""
+def _flips(reference: HeadOutputs, outputs: HeadOutputs, limits: GateLimits) -> FlipsReport:
+    """Return how many salient frames differ, those between tied scores apart."""
     assert reference.salient is not None
     assert reference.scores is not None
-    ties = wrong = 0
-    for i, part in zip(*np.nonzero(reference.salient != found), strict=True):
-        line = reference.scores[i, part]  # [s]
-        gap = abs(float(line[reference.salient[i, part]] - line[found[i, part]]))
-        if gap <= tie * float(np.abs(line).max()):
-            ties += 1
-        else:
-            wrong += 1
-    return {"compared": int(found.size), "ties": ties, "wrong": wrong}
+    assert outputs.salient is not None
+    flips = count_flips(reference.salient, outputs.salient, reference.scores, limits.tie)
+    return {"compared": flips.compared, "ties": flips.ties, "wrong": flips.wrong}
 
 
-def _cosines(reference: Floats, found: Floats, same: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def _cosines(reference: Floats, embedding: Floats, same: Bools) -> CosineReport:
     """Return cosines of the parts' embeddings, the smallest where the same frame was chosen."""
-    lengths = np.linalg.norm(reference, axis=2) * np.linalg.norm(found, axis=2)
-    cosine = (reference * found).sum(2) / np.maximum(lengths, TINY)  # [m, p]
-    cosine[(reference == found).all(2)] = 1.0  # also where both are zero: a part without a pixel
+    cosine = cosine_per_part(reference, embedding)  # [m, p]
     agreed = np.where(same, cosine, 1.0)
     return {
         "mean": float(cosine.mean()),
@@ -248,28 +296,18 @@ def _cosines(reference: Floats, found: Floats, same: npt.NDArray[np.bool_]) -> d
     }
 
 
-def _recognition(
-    reference: Answers,
-    found: Answers,
-    walks: Any,
-    limits: Limits,
-    told: dict[str, Any],
-    problems: list[str],
-) -> None:
-    """Add rank-1 and decisions, and what of them is over a limit."""
-    before, after = (
-        Walks(one.embedding, walks.people, walks.sequences, walks.views_deg)
-        for one in (reference, found)
-    )
-    told["rank1"] = rank1(before, after)
-    lost = told["rank1"]["lost"]["points"]
-    if not lost <= limits.rank1_points:
+def _recognition_problems(
+    lost: Rank1Loss, decisions: DecisionsReport, limits: GateLimits
+) -> list[str]:
+    """Return what of rank-1 and decisions is over a limit."""
+    problems = []
+    if not lost["points"] <= limits.rank1_points:
         problems.append(
-            f"rank-1 falls by {lost:.2f} points, expected at most {limits.rank1_points:g}"
+            f"rank-1 falls by {lost['points']:.2f} points, expected at most {limits.rank1_points:g}"
         )
-    told["decisions"] = decided = decisions(before, after)
-    if decided["changed"] > limits.decisions * decided["compared"]:
+    if decisions["changed"] > limits.decisions * decisions["compared"]:
         problems.append(
-            f"{decided['changed']} of {decided['compared']} searches end otherwise, expected at "
-            f"most {limits.decisions:.1%}"
+            f"{decisions['changed']} of {decisions['compared']} searches end otherwise, expected "
+            f"at most {limits.decisions:.1%}"
         )
+    return problems

@@ -1,7 +1,10 @@
-"""Measure how far an exported graph is from the network it came from.
+"""Compare an exported float32 graph with the PyTorch network that it came from.
 
 The graph runs in ONNX Runtime on batches and frame counts other than those it was traced with, with
 ragged lengths: the classic trap of an export is a batch index baked in, and it shows nowhere else.
+
+Letters: n sequences, s frames, m frames of any sequences, p parts, c channels, d embedding
+dimensions.
 """
 
 from __future__ import annotations
@@ -14,16 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cstl_edge.arrays import Floats, Indices, Ints
+from cstl_edge.arrays import Bools, Floats, Indices
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.model import Cstl
-from cstl_edge.model.incremental_head import Mix, Taps, kept
+from cstl_edge.model.incremental_head import Mix, Taps, incremental_state
+from cstl_edge.numerics import TOLERANCES, Flips, allowed_error, count_flips, largest_error
+from cstl_edge.runtime.manifest import INCREMENTAL_FILES
 from cstl_edge.runtime.streaming.rings import KEPT
 
-CUTS = {"taps.onnx": (Taps, ("taps", "gates")), "mix.onnx": (Mix, ("logits", "judged"))}
+FRAMEWISE = {"taps.onnx": (Taps, ("taps", "gates")), "mix.onnx": (Mix, ("logits", "judged"))}
 SALIENT = "salient_frames"
 SEED = 20211
-TOLERANCE = 1e-4  # largest error of an output, relative to its largest value where that is above 1
+TOLERANCE = TOLERANCES["parity"]["float32"]
 CASES = ((1, (1,)), (1, (30,)), (3, (7, 1, 4)), (5, (12, 12, 3, 9, 2)))
 """Sequences and their lengths; the example of the trace has 2 sequences of 5 frames."""
 
@@ -35,32 +40,29 @@ class Deviation:
     max_abs_error: float = 0.0
     max_abs_value: float = 0.0
 
-
-@dataclass
-class Choices:
-    """How often the chosen frames differ from PyTorch's, over all cases."""
-
-    compared: int = 0
-    wrong: int = 0
-    ties: int = 0
-    """Choices that differ where the two scores are equal up to rounding."""
+    def add(self, expected: Floats, actual: Floats, same: Bools | None) -> None:
+        """Take in one case; a part [n, p] that came from another frame on a tie is left out."""
+        error = largest_error(expected, actual, same)
+        self.max_abs_error = float(np.maximum(self.max_abs_error, error))  # lets a NaN through
+        self.max_abs_value = max(self.max_abs_value, float(np.abs(expected).max()))
 
 
 @dataclass
 class Parity:
-    """What was compared, and how it came out."""
+    """The deviations of all graphs of an export."""
 
-    graphs: dict[str, dict[str, Deviation | Choices]] = field(default_factory=dict)
+    graphs: dict[str, dict[str, Deviation | Flips]] = field(default_factory=dict)
+    """By file and by output."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what stands in the manifest."""
+        """Return the manifest's entry."""
         return {
             "against": f"PyTorch {torch.__version__}, float32, CPU",
-            "tolerance": TOLERANCE,
+            "tolerance": TOLERANCE.relative,
             "seed": SEED,
             "lengths": [list(lengths) for _, lengths in CASES],
             "graphs": {
-                name: {output: asdict(found) for output, found in outputs.items()}
+                name: {output: asdict(measured) for output, measured in outputs.items()}
                 for name, outputs in self.graphs.items()
             },
         }
@@ -68,8 +70,8 @@ class Parity:
     def check(self) -> None:
         """Raise ExportError naming the first output that is over the tolerance."""
         for name, outputs in self.graphs.items():
-            for output, found in outputs.items():
-                problem = _problem(found)
+            for output, measured in outputs.items():
+                problem = _problem(measured)
                 if problem:
                     raise ExportError(
                         f"{name}: {output} differs from PyTorch {problem}. Nothing was exported; "
@@ -77,21 +79,29 @@ class Parity:
                     )
 
 
-def measure(network: Cstl, name: str, session: Any) -> dict[str, Deviation | Choices]:
-    """Run a graph (`frames.onnx`, `head.onnx`, …) and the network on every case."""
+def measure(network: Cstl, name: str, session: Any) -> dict[str, Deviation | Flips]:
+    """Run a graph and the network on every case, and return the deviations by output.
+
+    Args:
+        network: its norms folded.
+        name: the graph's file, such as `frames.onnx`.
+        session: the graph in ONNX Runtime.
+    """
     outputs = [output.name for output in session.get_outputs()]
-    numbers = {output: Deviation() for output in outputs if output != SALIENT}
-    choices = Choices()
+    deviations = {output: Deviation() for output in outputs if output != SALIENT}
+    flips = Flips()
     for feed in feeds(network, name):
         expected, scores = _reference(network, name, feed)
-        found = dict(zip(outputs, _run(name, session, feed), strict=True))
-        agreed = None
+        actual = dict(zip(outputs, _run(name, session, feed), strict=True))
+        same = None
         if scores is not None:
-            agreed = found[SALIENT] == expected[SALIENT]
-            _judge_choices(choices, expected[SALIENT], found[SALIENT], scores)
-        for output, deviation in numbers.items():
-            _judge_numbers(deviation, expected[output], found[output], agreed)
-    return {**numbers, SALIENT: choices} if SALIENT in outputs else {**numbers}
+            same = actual[SALIENT] == expected[SALIENT]
+            flips += count_flips(
+                expected[SALIENT], actual[SALIENT], scores, TOLERANCE.tie, floor=1.0
+            )
+        for output, deviation in deviations.items():
+            deviation.add(expected[output], actual[output], same)
+    return {**deviations, SALIENT: flips} if SALIENT in outputs else {**deviations}
 
 
 def feeds(network: Cstl, name: str) -> Iterator[dict[str, Any]]:
@@ -112,30 +122,30 @@ def feeds(network: Cstl, name: str) -> Iterator[dict[str, Any]]:
                 flat = torch.tensor(silhouettes.reshape(-1, height, width))
                 features = network.frame_features(flat).numpy()
             windows = features.reshape(n, s, *features.shape[1:])  # [n, s, p, c]
-            if name in ("taps.onnx", "mix.onnx", "slide.onnx"):
-                yield _cut_feed(network, name, windows, rng.integers(0, s, n, np.int64))
+            if name in INCREMENTAL_FILES:
+                yield _incremental_feed(network, name, windows, rng.integers(0, s, n, np.int64))
             else:
                 yield {"features": windows, "lengths": np.array(lengths, np.int32)}
 
 
-def _cut_feed(network: Cstl, name: str, windows: Floats, oldest: Indices) -> dict[str, Any]:
-    """Return the inputs of one of the head's cuts, of windows [n, s, p, c].
+def _incremental_feed(network: Cstl, name: str, windows: Floats, oldest: Indices) -> dict[str, Any]:
+    """Return the inputs of `taps`, `mix` or `slide` for windows [n, s, p, c].
 
-    oldest: [n], where in a ring a window begins
+    oldest: [n], where in its ring each window begins
     """
     n, s = windows.shape[:2]
     rows = windows.reshape(n * s, *windows.shape[2:]).swapaxes(0, 1)  # [p, m, c]
     if name == "taps.onnx":
         return {"features": rows}
     with torch.no_grad():
-        found = kept(network, torch.tensor(windows))  # [n, p, s, ..] each
+        state = incremental_state(network, torch.tensor(windows))  # [n, p, s, ..] each
     if name == "mix.onnx":
-        sums = torch.chunk(found[0].transpose(0, 1).flatten(1, 2), 3, 2)[2]  # [p, m, c]
+        sums = torch.chunk(state[0].transpose(0, 1).flatten(1, 2), 3, 2)[2]  # [p, m, c]
         return {"features": rows, "sums": sums.numpy()}
     feed: dict[str, Any] = {}
-    for key, values in zip(KEPT, found, strict=True):
-        turned = [one.roll(int(by), 1) for one, by in zip(values, oldest, strict=True)]
-        feed[key] = torch.stack(turned).numpy()
+    for key, values in zip(KEPT, state, strict=True):
+        rotated = [ring.roll(int(by), 1) for ring, by in zip(values, oldest, strict=True)]
+        feed[key] = torch.stack(rotated).numpy()
     return {**feed, "slots": (oldest[:, None] + np.arange(s)) % s}
 
 
@@ -159,17 +169,17 @@ def _run(name: str, session: Any, feed: dict[str, Any]) -> list[Any]:
 def _reference(
     network: Cstl, name: str, feed: dict[str, Any]
 ) -> tuple[dict[str, Any], Floats | None]:
-    """Return the network's outputs, and the scores [p, n, s] behind `salient_frames`."""
+    """Return the network's outputs, and the scores [n, p, s] behind `salient_frames`."""
     tensors = {key: torch.tensor(value) for key, value in feed.items()}
     if name == "frames.onnx":
         with torch.no_grad():
             return {"features": network.frame_features(tensors["silhouettes"]).numpy()}, None
-    if name in CUTS:
-        cut, outputs = CUTS[name]
+    if name in FRAMEWISE:
+        graph, outputs = FRAMEWISE[name]
         with torch.no_grad():
-            found = cut(network)(*tensors.values())
-        return dict(zip(outputs, (value.numpy() for value in found), strict=True)), None
-    if name == "slide.onnx":  # is measured on the head itself
+            values = graph(network)(*tensors.values())
+        return dict(zip(outputs, (value.numpy() for value in values), strict=True)), None
+    if name == "slide.onnx":  # is compared with the head itself
         tensors = {"features": _in_order(tensors)}
     scored: list[Tensor] = []
     hook = None
@@ -185,36 +195,15 @@ def _reference(
     if frames is None:
         return {"embedding": embedding.numpy()}, None
     expected = {"embedding": embedding.numpy(), SALIENT: frames.numpy()}
-    return expected, scored[0].numpy()
+    return expected, scored[0].transpose(0, 1).numpy()
 
 
-def _judge_choices(choices: Choices, expected: Ints, found: Ints, scores: Floats) -> None:
-    """Tell choices that differ by rounding from those that are wrong."""
-    choices.compared += expected.size
-    for i, part in zip(*np.nonzero(expected != found), strict=True):
-        line = scores[part, i]  # [s]
-        gap = abs(float(line[expected[i, part]] - line[found[i, part]]))
-        if gap <= TOLERANCE * max(1.0, float(np.abs(line).max())):
-            choices.ties += 1
-        else:
-            choices.wrong += 1
-
-
-def _judge_numbers(deviation: Deviation, expected: Floats, found: Floats, agreed: Any) -> None:
-    """Take the largest error; a part that another frame gave on a tie is not compared."""
-    error = np.abs(expected - found)
-    if agreed is not None:
-        error = error[agreed]  # [n, p] of [n, p, d]
-    if error.size:  # np.maximum lets a NaN through, max() may not
-        deviation.max_abs_error = float(np.maximum(deviation.max_abs_error, error.max()))
-    deviation.max_abs_value = max(deviation.max_abs_value, float(np.abs(expected).max()))
-
-
-def _problem(found: Deviation | Choices) -> str | None:
+def _problem(measured: Deviation | Flips) -> str | None:
     """Say by how much an output is over the tolerance, or None."""
-    if isinstance(found, Choices):
-        return f"in {found.wrong} of {found.compared} choices" if found.wrong else None
-    allowed = TOLERANCE * max(1.0, found.max_abs_value)
-    if found.max_abs_error <= allowed:
+    if isinstance(measured, Flips):
+        wrong = measured.wrong
+        return f"in {wrong} of {measured.compared} choices" if wrong else None
+    allowed = allowed_error(TOLERANCE.relative, measured.max_abs_value)
+    if measured.max_abs_error <= allowed:
         return None
-    return f"by {found.max_abs_error:.3g}, expected at most {allowed:.3g}"
+    return f"by {measured.max_abs_error:.3g}, expected at most {allowed:.3g}"

@@ -1,6 +1,7 @@
-"""The silhouettes that a reduced precision is calibrated and judged on.
+"""Silhouettes to calibrate a reduced precision on, and labelled sequences to evaluate it on.
 
-Walkers by default: other people for the one than the other, and neither in any training.
+Both are Walkers by default: other people for the one than for the other, and neither in any
+training.
 """
 
 from __future__ import annotations
@@ -8,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cstl_edge.arrays import Silhouettes
 from cstl_edge.errors import ExportError, one_line
+from cstl_edge.export.reports import CalibrationReport
 from cstl_edge.runtime.base import usable_cores
-from cstl_edge.silhouette import read_walks
+from cstl_edge.silhouette import read_silhouette_folders
 from cstl_edge.walkers import collection
 from cstl_edge.walkers.collection import WalkersSet
 
 TEST_ID, CALIBRATION_ID = 930_000, 940_000
-PEOPLE = 12  # judged on; each has 10 recordings in the CASIA-B protocol
+PEOPLE = 12  # evaluated on; each has 10 recordings in the CASIA-B protocol
 CALIBRATION_PEOPLE = 6
 FRAMES = 30
 CALIBRATION_FRAMES = 12
@@ -26,49 +27,55 @@ VIEWS_DEG = (18, 90, 162)
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What there is to calibrate and to judge on."""
+class CalibrationData:
+    """What a precision is calibrated and evaluated on."""
 
     calibration: list[Silhouettes]
-    """Walks, uint8 [s, h, w] each."""
-    walks: WalkersSet
-    """Walks in the CASIA-B protocol."""
-    told: dict[str, Any]
+    """Sequences, uint8 [s, h, w] each."""
+    evaluation: WalkersSet
+    """Sequences in the CASIA-B protocol."""
+    report: CalibrationReport
     """What both are, for the manifest."""
 
 
 def gather(
     size: tuple[int, int], people: int = PEOPLE, calibrate: str | Path | None = None
-) -> Evidence:
-    """Make Walkers to judge on, and take silhouettes to calibrate on, by default other Walkers.
+) -> CalibrationData:
+    """Make Walkers to evaluate on; make other Walkers to calibrate on, or read silhouettes.
 
-    calibrate: a folder with the silhouettes of one walk, or with such folders
-    Raises ExportError for a size that Walkers are not made in, DataError for bad silhouettes.
+    Args:
+        size: height and width of a silhouette, pixels.
+        people: how many people to evaluate on, at least 2.
+        calibrate: a folder with the silhouettes of one sequence, or with such folders.
+
+    Raises:
+        ExportError: Walkers are not made in this size.
+        DataError: the silhouettes cannot be used.
     """
     if people < 2:
         raise ExportError(f"expected at least 2 people to judge on; got {people}")
     calibration, calibrated_on = _calibration(size, calibrate)
-    walks = _walkers(size, TEST_ID, people, FRAMES)
-    told = {
+    evaluation = _walkers(size, TEST_ID, people, FRAMES)
+    report: CalibrationReport = {
         "calibrated_on": calibrated_on,
         "calibration_frames": sum(map(len, calibration)),
         "judged_on": f"Walkers {TEST_ID} to {TEST_ID + people - 1}, {FRAMES} frames, "
         f"views {', '.join(map(str, VIEWS_DEG))}",
-        "sequences": len(walks.silhouettes),
+        "sequences": len(evaluation.silhouettes),
     }
-    return Evidence(calibration, walks, told)
+    return CalibrationData(calibration, evaluation, report)
 
 
 def _calibration(
     size: tuple[int, int], calibrate: str | Path | None
 ) -> tuple[list[Silhouettes], str]:
-    """Return the walks to calibrate on, and what they are."""
+    """Return the sequences to calibrate on, and their name."""
     if calibrate is None:
         once = {"nm": 1, "bg": 1, "cl": 1}
-        made = _walkers(size, CALIBRATION_ID, CALIBRATION_PEOPLE, CALIBRATION_FRAMES, once)
+        walkers = _walkers(size, CALIBRATION_ID, CALIBRATION_PEOPLE, CALIBRATION_FRAMES, once)
         last = CALIBRATION_ID + CALIBRATION_PEOPLE - 1
-        return list(made.silhouettes), f"Walkers {CALIBRATION_ID} to {last}"
-    return read_walks(calibrate, size), one_line(Path(calibrate).name)
+        return list(walkers.silhouettes), f"Walkers {CALIBRATION_ID} to {last}"
+    return read_silhouette_folders(calibrate, size), one_line(Path(calibrate).name)
 
 
 def _walkers(

@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from cstl_edge.errors import ExportError, ModelError, one_line
 from cstl_edge.export.graphs import IR_VERSION, function_body
-from cstl_edge.runtime.backends.onnxruntime import PROVIDER, session_options
+from cstl_edge.runtime.backends.ort_session import PROVIDER, session_options
 from cstl_edge.runtime.base import usable_cores
-from cstl_edge.runtime.model_check import OPSET
+from cstl_edge.runtime.graph_format import OPSET
 
 if TYPE_CHECKING:
     import onnxruntime as ort

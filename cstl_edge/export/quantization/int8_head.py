@@ -1,17 +1,21 @@
-"""INT8 as types in the cuts for windows that slide: their large matrix products, all else float32.
+"""INT8 form of the incremental head: its large matrix products in integers, all else float32.
 
-One more frame of a walker reads every weight of the cuts for a few rows, 28 MB in float32 at the
-paper's widths: the time is that of memory, and int8 lies in a cache. Activations are uint8 with one
-scale per tensor, from calibration and never from the batch: an answer must not depend on who else
-walks by. Weights are int8, symmetric, one scale per part and output channel, and rounded so that
-the errors of a product make good for each other (to the nearest, they were off four times as far).
-Letters: p parts, k inputs and o outputs of a product.
+One more frame of a walker reads every weight of `taps`, `mix` and `slide` for a few rows, 28 MB in
+float32 at the paper's widths: the time is that of memory, and int8 lies in a cache. Activations are
+uint8 with one scale per tensor, from calibration and never from the batch: an output must not
+depend on who else walks by. Weights are int8, symmetric, one scale per part and output channel, and
+rounded so that the errors of a product make good for each other (to the nearest, they were off four
+times as far).
+
+The head is calibrated and evaluated as it is used, in windows that slide over a sequence.
+
+Letters: s frames, c channels of a feature; p parts, k inputs and o outputs of a product.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,27 +23,32 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cstl_edge.arrays import Doubles, Floats, Indices
+from cstl_edge.arrays import Array, Doubles, Floats, Indices
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.export.checks import accuracy_gate
-from cstl_edge.export.checks.accuracy_gate import Answers, Judgement
-from cstl_edge.export.quantization.context import Subject, session
+from cstl_edge.export.checks.accuracy_gate import GateResult, HeadOutputs
+from cstl_edge.export.quantization.context import QuantizationContext, session
 from cstl_edge.export.quantization.int8_trunk import WEIGHT_LEVELS
-from cstl_edge.export.quantization.tensor_ranges import Seen, Watched
-from cstl_edge.export.quantization.weight_rounding import PULL, rounded
+from cstl_edge.export.quantization.tensor_ranges import InputStatistics, StatisticsSession
+from cstl_edge.export.quantization.weight_rounding import PULL, round_weights
 from cstl_edge.runtime.base import Embedded
 from cstl_edge.runtime.streaming.rings import SlidingRing, embed_slid
 
 WINDOW = 30  # frames at most
 SLID = 5
-"""Frames by which a window slides before it is judged again: by then every frame near its ends has
-had other neighbours than at first."""
+"""Frames by which a window slides before it is evaluated again: by then every frame near its ends
+has had other neighbours than at first."""
 STATES = ("full", "slid")
+
+STEPS = 255  # of an activation, from its smallest to its largest value
+MIN_WEIGHTS = 2048
+"""Of one part. Smaller products stay: four nodes in place of one cost what they save there. With
+1 frame, 128 to 8 units take 37 us for 34 in float32, 24 to 384 take 63 us for 132."""
 
 
 @dataclass(frozen=True)
-class Opened:
-    """`taps`, `mix` and `slide` as sessions, as far as windows slide by them."""
+class HeadSessions:
+    """`taps`, `mix` and `slide` as sessions, in the form that `runtime.streaming.rings` calls."""
 
     sessions: Mapping[str, Any]
 
@@ -51,84 +60,83 @@ class Opened:
     def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
         """Return logits and the hidden layer of the scores."""
         feed = {"features": features, "sums": sums}
-        logits, judged = self.sessions["mix"].run(None, feed)
-        return logits, judged
+        logits, hidden = self.sessions["mix"].run(None, feed)
+        return logits, hidden
 
     def slide(self, kept: Mapping[str, Floats], slots: Indices) -> Embedded:
-        """Return the answers of windows."""
+        """Return the embeddings of windows."""
         return Embedded(*self.sessions["slide"].run(None, {**kept, "slots": slots}))
 
 
-def make(subject: Subject, frames: Any) -> dict[str, onnx.ModelProto]:
-    """Return the cuts that gain by int8, calibrated behind the frames that they will run behind.
+def quantise_head(context: QuantizationContext, frames: Any) -> dict[str, onnx.ModelProto]:
+    """Return the graphs that gain by int8, calibrated behind the trunk that they will run behind.
 
     frames: a session of the int8 trunk
     Raises ExportError for silhouettes of which nothing can be learned.
     """
-    watched = {
-        name: Watched(f"{name}.onnx", model, [node.input[0] for node in products(model)])
-        for name, model in subject.cuts.items()
+    calibrated = {
+        name: StatisticsSession(f"{name}.onnx", model, [node.input[0] for node in products(model)])
+        for name, model in context.incremental.items()
     }
-    for walk in accuracy_gate.features(frames, subject.evidence.calibration):
-        for _ in answers(Opened(watched), walk):
+    if not calibrated:
+        return {}
+    for features in accuracy_gate.run_frames(frames, context.data.calibration):
+        for _ in slide_over(HeadSessions(calibrated), features):
             pass
     return {
-        name: quantise_products(model, watched[name].seen)
-        for name, model in subject.cuts.items()
+        name: quantise_products(model, calibrated[name].statistics)
+        for name, model in context.incremental.items()
         if products(model)
     }
 
 
-def judged(
-    subject: Subject, made: Mapping[str, onnx.ModelProto], features: Sequence[Floats]
-) -> dict[str, Judgement]:
-    """Hold windows that slid by int8 against whole windows in float32, by `STATES`.
+def evaluate_head(
+    context: QuantizationContext,
+    graphs: Mapping[str, onnx.ModelProto],
+    features: Sequence[Floats],
+) -> dict[str, GateResult]:
+    """Compare windows that slide by int8 with whole windows in float32, in each of `STATES`.
 
-    made: the cuts in int8; the others are float32
-    features: what the int8 trunk says of the walks to judge on, [s, p, c] each
+    Args:
+        context: the float32 graphs and the data.
+        graphs: the int8 graphs by name; the others are float32.
+        features: the int8 trunk's features of the sequences to evaluate on, [s, p, c] each.
     """
-    cuts = {
-        name: session(f"{name}.int8.onnx", made.get(name, plain))
-        for name, plain in subject.cuts.items()
+    sessions = {
+        name: session(f"{name}.int8.onnx", graphs.get(name, plain))
+        for name, plain in context.incremental.items()
     }
-    window = length(features[0])
-    rows = [list(answers(Opened(cuts), walk)) for walk in features]
-    found = {}
+    window = window_length(features[0])
+    slides = [list(slide_over(HeadSessions(sessions), sequence)) for sequence in features]
+    gates = {}
     for state, at in zip(STATES, (0, -1), strict=True):
         end = window if state == "full" else len(features[0])
-        reference = subject.answers([walk[end - window : end] for walk in subject.features])
-        own = [row[at] for row in rows]
-        said = Answers(
-            np.concatenate([one.embedding for one in own]),
-            np.concatenate([one.salient_frames for one in own]),
+        whole = [sequence[end - window : end] for sequence in context.features]
+        outputs = HeadOutputs(
+            np.concatenate([slide[at].embedding for slide in slides]),
+            np.concatenate([slide[at].salient_frames for slide in slides]),
         )
-        found[state] = accuracy_gate.judge(
-            reference, said, subject.evidence.walks, accuracy_gate.INT8
+        gate = accuracy_gate.evaluate(
+            context.run_head(whole), outputs, context.data.evaluation, accuracy_gate.INT8
         )
-        found[state].told["window_frames"] = window
-    return found
+        gates[state] = replace(gate, report={**gate.report, "window_frames": window})
+    return gates
 
 
-def answers(cuts: Opened, walk: Floats) -> Iterator[Embedded]:
-    """Yield what is said of a walk [s, p, c] when its window is full, and after each slide."""
-    window = length(walk)
-    parts, channels = walk.shape[1:]
+def slide_over(head: HeadSessions, features: Floats) -> Iterator[Embedded]:
+    """Yield the embeddings of a sequence [s, p, c] when its window is full and after each slide."""
+    window = window_length(features)
+    parts, channels = features.shape[1:]
     ring = SlidingRing(window, parts, channels, window)
-    for feature in walk:
+    for feature in features:
         ring.push(feature)
         if ring.seen >= window:
-            yield embed_slid(cuts, [ring])
+            yield embed_slid(head, [ring])
 
 
-def length(walk: Floats) -> int:
-    """Return how many frames of a walk are its window, so that some are left to slide by."""
-    return min(WINDOW, max(len(walk) - SLID, (len(walk) + 1) // 2))
-
-
-STEPS = 255  # of an activation, from its smallest to its largest value
-MIN_WEIGHTS = 2048
-"""Of one part. Smaller products stay: four nodes in place of one cost what they save there. With
-1 frame, 128 to 8 units take 37 us for 34 in float32, 24 to 384 take 63 us for 132."""
+def window_length(features: Floats) -> int:
+    """Return how many frames of a sequence are its window, so that some are left to slide by."""
+    return min(WINDOW, max(len(features) - SLID, (len(features) + 1) // 2))
 
 
 def products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -138,43 +146,45 @@ def products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [n for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in large]
 
 
-def quantise_products(model: onnx.ModelProto, seen: Mapping[str, Seen]) -> onnx.ModelProto:
-    """Return a float32 cut with its `products` in integers (ExportError for an empty range).
+def quantise_products(
+    model: onnx.ModelProto, statistics: Mapping[str, InputStatistics]
+) -> onnx.ModelProto:
+    """Return a float32 graph with its `products` in integers (ExportError for an empty range).
 
-    seen: by input of a product; its span becomes 0..255, values beyond are clipped
+    statistics: by input of a product; its range becomes 0..255, values beyond are clipped
     """
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
     graph = quantised.graph
     chosen = {node.output[0] for node in products(model)}
     plain = {tensor.name: tensor for tensor in graph.initializer}
-    made: dict[str, onnx.TensorProto] = {}
+    written: dict[str, onnx.TensorProto] = {}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.output[0] not in chosen:
             nodes.append(node)
             continue
         name, weight = node.input
-        tensors, added = _product(node, numpy_helper.to_array(plain[weight]), seen[name])
-        nodes += added[1:] if f"{name}.zero" in made else added  # two may read one activation
-        made |= tensors
+        tensors, added = _product(node, numpy_helper.to_array(plain[weight]), statistics[name])
+        nodes += added[1:] if f"{name}.zero" in written else added  # two may read one activation
+        written |= tensors
     read = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in plain.values() if tensor.name in read]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
-    graph.initializer.extend([*kept, *made.values()])
+    graph.initializer.extend([*kept, *written.values()])
     onnx.checker.check_model(quantised)
     return quantised
 
 
 def _product(
-    node: onnx.NodeProto, weight: Floats, seen: Seen
+    node: onnx.NodeProto, weight: Floats, statistics: InputStatistics
 ) -> tuple[dict[str, onnx.TensorProto], list[onnx.NodeProto]]:
     """Return a product [.., k] x [p, k, o] in integers, and what it reads."""
     (name, source), output = node.input, node.output[0]
-    scale, zero = _activation(name, seen)
-    steps, scales = weight_steps(weight, np.asarray(seen.square))
-    arrays: dict[str, npt.NDArray[Any]] = {
+    scale, zero = _activation(name, statistics)
+    steps, scales = weight_steps(weight, np.asarray(statistics.square))
+    arrays: dict[str, Array] = {
         f"{name}.scale": scale,
         f"{name}.zero": zero,
         f"{source}.steps": steps,
@@ -198,25 +208,26 @@ def _product(
 def weight_steps(weight: Floats, square: Doubles) -> tuple[npt.NDArray[np.int8], Floats]:
     """Return weights [p, k, o] as int8, and the step of each part's output channel [p, 1, o].
 
-    square: [p, k, k] as in `Seen`. Weights are rounded so that what they say of such inputs changes
-    least (`refit.rounded`).
+    square: [p, k, k] as in `InputStatistics`. Weights are rounded so that the outputs of such
+    inputs change least (`round_weights`).
     """
     largest = np.abs(weight).max(axis=1, keepdims=True)
     scales = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(WEIGHT_LEVELS)
     wanted = (weight.astype(np.float64) / scales).swapaxes(1, 2)  # [p, o, k]
     mean = np.trace(square, axis1=1, axis2=2) / square.shape[1]
     pull = np.where(mean > 0, PULL * mean, 1)[:, None, None] * np.eye(square.shape[1])
-    steps = [rounded(*part) for part in zip(wanted, square + pull, strict=True)]
+    steps = [round_weights(*part) for part in zip(wanted, square + pull, strict=True)]
     return np.stack(steps).swapaxes(1, 2), scales  # [p, k, o]
 
 
-def _activation(name: str, seen: Seen) -> tuple[Floats, npt.NDArray[np.uint8]]:
+def _activation(name: str, statistics: InputStatistics) -> tuple[Floats, npt.NDArray[np.uint8]]:
     """Return the step of an activation and the uint8 that stands for zero."""
-    width = seen.largest - seen.smallest
+    width = statistics.largest - statistics.smallest
     if not np.isfinite(width) or width <= 0:
         raise ExportError(
-            f"int8: {one_line(name)} spans {seen.smallest:g} to {seen.largest:g} on the "
-            "silhouettes given; expected more than one value. Calibrate on silhouettes of people"
+            f"int8: {one_line(name)} spans {statistics.smallest:g} to {statistics.largest:g} on "
+            "the silhouettes given; expected more than one value. Calibrate on silhouettes of "
+            "people"
         )
     scale = np.array(width / STEPS, np.float32)
-    return scale, np.array(np.rint(-seen.smallest / width * STEPS), np.uint8)
+    return scale, np.array(np.rint(-statistics.smallest / width * STEPS), np.uint8)

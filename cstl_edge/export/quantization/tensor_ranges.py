@@ -1,4 +1,4 @@
-"""Look into a graph while it runs: what its tensors hold, and what their values span."""
+"""Observe a graph's tensors while it runs: their values, their ranges, their statistics."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import onnx
 from onnx import helper
 
 from cstl_edge.arrays import Doubles, Floats
-from cstl_edge.runtime.backends.onnxruntime import open_session
+from cstl_edge.runtime.backends.ort_session import open_session
 from cstl_edge.runtime.base import usable_cores
 
 
 @dataclass
-class Range:
-    """What the sizes |x| of a tensor's finite values span; -inf, a mask's value, is no value."""
+class TensorRange:
+    """The range of the sizes |x| of a tensor's finite values; -inf, a mask's value, is no value."""
 
     smallest: float = math.inf
     """Above zero."""
@@ -32,34 +32,36 @@ class Range:
             self.smallest = min(self.smallest, float(sizes.min(initial=math.inf, where=sizes > 0)))
 
 
-def observed(
+def run_exposed(
     model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Run a graph and yield, for each feed, the named tensors of it, computed ones or outputs."""
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    told = {value.name for value in opened.graph.output}
-    inner = [name for name in names if name not in told]
-    opened.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in inner)
-    session = open_session("the graph shown", opened.SerializeToString(), usable_cores())
+    """Run a graph and yield the values of the named tensors, for each feed.
+
+    Args:
+        model: the graph.
+        names: tensors that it computes, outputs or others.
+        feeds: inputs by name.
+    """
+    outputs = {value.name for value in model.graph.output}
+    session = _exposed("the graph shown", model, [name for name in names if name not in outputs])
     for feed in feeds:
         yield dict(zip(names, session.run(list(names), feed), strict=True))
 
 
-def ranges(
+def measure_ranges(
     model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[dict[str, Any]]
-) -> dict[str, Range]:
-    """Return what the named tensors span over all feeds."""
-    found = {name: Range() for name in names}
-    for tensors in observed(model, names, feeds):
+) -> dict[str, TensorRange]:
+    """Return the ranges of the named tensors over all feeds; arguments as of `run_exposed`."""
+    ranges = {name: TensorRange() for name in names}
+    for tensors in run_exposed(model, names, feeds):
         for name, values in tensors.items():
-            found[name].add(values)
-    return found
+            ranges[name].add(values)
+    return ranges
 
 
 @dataclass
-class Seen:
-    """The values of a product's input on the silhouettes of the calibration."""
+class InputStatistics:
+    """Statistics of a product's input on the calibration silhouettes."""
 
     smallest: float = 0.0
     largest: float = 0.0
@@ -75,25 +77,39 @@ class Seen:
         self.square = self.square + np.matmul(rows.swapaxes(2, 3), rows).sum(0)
 
 
-class Watched:
-    """A graph as a session that notes, while it runs, the inputs of its products."""
+class StatisticsSession:
+    """A graph as a session that collects, while it runs, statistics of its products' inputs."""
 
-    def __init__(self, name: str, model: onnx.ModelProto, read: Sequence[str]) -> None:
-        """Open a graph (ModelError); read: the inputs to note, [p, m, k] or [n, p, m, k] each."""
-        inputs = {value.name for value in model.graph.input}
+    def __init__(self, name: str, model: onnx.ModelProto, inputs: Sequence[str]) -> None:
+        """Open a graph.
+
+        Args:
+            name: of the graph in messages.
+            model: the graph.
+            inputs: the tensors to collect, [p, m, k] or [n, p, m, k] each.
+
+        Raises:
+            ModelError: ONNX Runtime refuses the graph.
+        """
+        fed = {value.name for value in model.graph.input}
         outputs = [value.name for value in model.graph.output]
-        inner = [one for one in dict.fromkeys(read) if one not in inputs]
-        shown = onnx.ModelProto()
-        shown.CopyFrom(model)
-        shown.graph.output.extend(map(helper.make_empty_tensor_value_info, inner))
-        self._session = open_session(name, shown.SerializeToString(), usable_cores())
-        self._outputs, self._wanted = len(outputs), [*outputs, *inner]
-        self.seen = {name: Seen() for name in read}
+        inner = [tensor for tensor in dict.fromkeys(inputs) if tensor not in fed]
+        self._session = _exposed(name, model, inner)
+        self._outputs, self._fetched = len(outputs), [*outputs, *inner]
+        self.statistics = {tensor: InputStatistics() for tensor in inputs}
 
     def run(self, _: None, feed: dict[str, Any]) -> list[Any]:
         """Return the outputs of the graph."""
-        found = self._session.run(self._wanted, feed)
-        for name, values in {**feed, **dict(zip(self._wanted, found, strict=True))}.items():
-            if name in self.seen:
-                self.seen[name].add(values)
-        return list(found[: self._outputs])
+        fetched = self._session.run(self._fetched, feed)
+        for name, values in {**feed, **dict(zip(self._fetched, fetched, strict=True))}.items():
+            if name in self.statistics:
+                self.statistics[name].add(values)
+        return list(fetched[: self._outputs])
+
+
+def _exposed(name: str, model: onnx.ModelProto, tensors: Iterable[str]) -> Any:
+    """Open a graph with inner tensors among its outputs."""
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    exposed.graph.output.extend(map(helper.make_empty_tensor_value_info, tensors))
+    return open_session(name, exposed.SerializeToString(), usable_cores())

@@ -1,8 +1,8 @@
-"""A model's fp16 and int8 graphs, made from its float32 ones, each through its gates.
+"""Make a model's fp16 and int8 graphs from its float32 ones, each through its accuracy gate.
 
 FP16 is one precision for all graphs. INT8 is the convolutions of `frames`; its head is float32 for
-ONNX Runtime and fp16 for TensorRT, and each pair is judged. Windows slide in ONNX Runtime by int8
-cuts of the head behind these frames, if they too pass; otherwise by float32's.
+ONNX Runtime and fp16 for TensorRT, and each pair is evaluated. Windows slide in ONNX Runtime by an
+int8 incremental head behind these frames, if that passes too; otherwise by float32's.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 
+from cstl_edge.arrays import Floats
 from cstl_edge.errors import ExportError
 from cstl_edge.export.checks import accuracy_gate
+from cstl_edge.export.checks.accuracy_gate import GateLimits, GateResult
+from cstl_edge.export.graphs import GRAPHS
 from cstl_edge.export.quantization import int8_head
-from cstl_edge.export.quantization.context import Subject, session
+from cstl_edge.export.quantization.context import QuantizationContext, session
 from cstl_edge.export.quantization.int8_trunk import activations, quantise
-from cstl_edge.export.quantization.tensor_ranges import ranges
-from cstl_edge.export.quantization.weight_rounding import refitted
-from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, SLIDING_GRAPHS, Reduced
+from cstl_edge.export.quantization.tensor_ranges import measure_ranges
+from cstl_edge.export.quantization.weight_rounding import refit_weights
+from cstl_edge.export.reports import HalfRuleReport
+from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, INCREMENTAL_FILES, PrecisionVariant
 
 log = logging.getLogger(__name__)
 
@@ -31,131 +35,142 @@ with 95 % certainty. On few people it never is."""
 
 
 @dataclass
-class Result:
-    """What is added to an export."""
+class Variants:
+    """The precisions that are added to an export."""
 
     graphs: dict[str, onnx.ModelProto] = field(default_factory=dict)
     """By file name."""
-    precisions: dict[str, Reduced] = field(default_factory=dict)
-    cpu_default: str = "float32"
+    precisions: dict[Literal["fp16", "int8"], PrecisionVariant] = field(default_factory=dict)
+    cpu_default: Literal["float32", "int8"] = "float32"
 
 
-def reduce_precision(
-    subject: Subject, wanted: Sequence[str], tell: Callable[[str], None]
-) -> Result:
-    """Make and judge the wanted precisions, fp16 and int8 (ExportError when a gate is closed)."""
-    result = Result()
-    tell("float32: answers to judge by")
-    _ = subject.reference
-    if "fp16" in wanted:
-        tell("fp16: casting and judging")
-        _fp16(subject, result)
-    if "int8" in wanted:
-        tell("int8: calibrating and judging")
-        _int8(subject, result, tell)
-    return result
+def make_variants(
+    context: QuantizationContext, precisions: Sequence[str], progress: Callable[[str], None]
+) -> Variants:
+    """Make and evaluate further precisions.
+
+    Args:
+        context: the float32 graphs and the data.
+        precisions: some of fp16 and int8.
+        progress: called with what is done next.
+
+    Raises:
+        ExportError: a gate is closed.
+    """
+    variants = Variants()
+    progress("float32: answers to judge by")
+    _ = context.reference
+    if "fp16" in precisions:
+        progress("fp16: casting and judging")
+        _add_fp16(context, variants)
+    if "int8" in precisions:
+        progress("int8: calibrating and judging")
+        _add_int8(context, variants, progress)
+    return variants
 
 
-def _fp16(subject: Subject, result: Result) -> None:
+def _add_fp16(context: QuantizationContext, variants: Variants) -> None:
     """Add frames.fp16.onnx, head.fp16.onnx and, where there is a full graph, full.fp16.onnx."""
-    islands = subject.islands("frames") + subject.islands("head")  # full holds the same once more
-    features = accuracy_gate.features(subject.twin("frames"), subject.evidence.walks.silhouettes)
-    found = _judged("fp16", subject, subject.twin("head"), features, accuracy_gate.FP16)
-    rules = {"frames and head": _rule("fp16", subject, subject.twins_in_parts)}
-    if "full" in subject.graphs:
-        rules["full"] = _rule("full.fp16.onnx", subject, subject.twin_of_full)
-    result.graphs |= {f"{graph}.fp16.onnx": subject.half(graph) for graph in subject.graphs}
-    result.precisions["fp16"] = Reduced(
+    islands = context.islands("frames") + context.islands("head")  # full holds the same once more
+    twin = context.twin("frames")
+    features = accuracy_gate.run_frames(twin, context.data.evaluation.silhouettes)
+    gate = _passed("fp16", context, context.twin("head"), features, accuracy_gate.FP16)
+    rules = {"frames and head": _half_rule("fp16", context, context.run_twins)}
+    full = "full" in context.graphs
+    if full:
+        rules["full"] = _half_rule("full.fp16.onnx", context, context.run_full_twin)
+    graphs = [graph for graph in GRAPHS if graph in context.graphs]
+    variants.graphs |= {f"{graph}.fp16.onnx": context.half(graph) for graph in graphs}
+    variants.precisions["fp16"] = PrecisionVariant(
         frames="frames.fp16.onnx",
         heads={"onnxruntime": "head.fp16.onnx", "tensorrt": "head.fp16.onnx"},
-        full="full.fp16.onnx" if "full" in subject.graphs else None,
-        evidence=subject.evidence.told,
-        judged={"rounding twin": {**found.told, "rule": rules}},
-        islands=islands,
+        full="full.fp16.onnx" if full else None,
+        evidence=dict(context.data.report),
+        judged={"rounding twin": {**gate.report, "rule": rules}},
+        islands=[dict(island) for island in islands],
     )
 
 
-def _int8(subject: Subject, result: Result, tell: Callable[[str], None]) -> None:
-    """Add frames.int8.onnx, cuts for windows that slide, and head.fp16.onnx for TensorRT."""
-    plain, feeds = subject.graphs["frames"], subject.feeds("frames")
+def _add_int8(
+    context: QuantizationContext, variants: Variants, progress: Callable[[str], None]
+) -> None:
+    """Add frames.int8.onnx, an int8 incremental head, and head.fp16.onnx for TensorRT."""
+    plain, feeds = context.graphs["frames"], context.feeds("frames")
     # Nothing is clipped: the part pooling takes maxima, so large values are what counts.
-    limits = {name: span.largest for name, span in ranges(plain, activations(plain), feeds).items()}
-    quantised = quantise(plain, limits, refitted(plain, limits, feeds))
-    islands = subject.islands("head")
+    ranges = measure_ranges(plain, activations(plain), feeds)
+    limits = {name: measured.largest for name, measured in ranges.items()}
+    quantised = quantise(plain, limits, refit_weights(plain, limits, feeds))
+    islands = context.islands("head")
     frames = session("frames.int8.onnx", quantised)
-    features = accuracy_gate.features(frames, subject.evidence.walks.silhouettes)
-    onnxruntime = _judged(
-        "int8 for onnxruntime", subject, subject.head, features, accuracy_gate.INT8
-    )
-    tensorrt = _judged(
-        "int8 for tensorrt", subject, subject.twin("head"), features, accuracy_gate.INT8
-    )
-    cuts, sliding = _int8_cuts(subject, frames, features, result, tell)
-    used = [onnxruntime, *(sliding.values() if cuts else ())]
-    if max(one.rank1_drop_at_most_points for one in used) < DEFAULT_DROP_POINTS:
-        result.cpu_default = "int8"
-    result.graphs |= {"frames.int8.onnx": quantised, "head.fp16.onnx": subject.half("head")}
-    result.precisions["int8"] = Reduced(
+    features = accuracy_gate.run_frames(frames, context.data.evaluation.silhouettes)
+    gates = {
+        name: _passed(f"int8 for {name}", context, head, features, accuracy_gate.INT8)
+        for name, head in (("onnxruntime", context.head), ("tensorrt", context.twin("head")))
+    }
+    files, sliding = _add_int8_head(context, frames, features, variants, progress)
+    used = [gates["onnxruntime"], *(sliding.values() if files else ())]
+    if max(gate.rank1_lost["at_most_points"] for gate in used) < DEFAULT_DROP_POINTS:
+        variants.cpu_default = "int8"
+    gates |= {f"onnxruntime, window {state}": gate for state, gate in sliding.items()}
+    variants.graphs |= {"frames.int8.onnx": quantised, "head.fp16.onnx": context.half("head")}
+    variants.precisions["int8"] = PrecisionVariant(
         frames="frames.int8.onnx",
         heads={"onnxruntime": FLOAT32_GRAPHS[1], "tensorrt": "head.fp16.onnx"},
-        evidence={**subject.evidence.told, "limits": limits},
-        cuts=cuts,
-        judged={
-            "onnxruntime": onnxruntime.told,
-            "tensorrt": tensorrt.told,
-            **{f"onnxruntime, window {state}": one.told for state, one in sliding.items()},
-        },
-        islands=islands,
+        evidence={**context.data.report, "limits": limits},
+        cuts=files,
+        judged={name: dict(gate.report) for name, gate in gates.items()},
+        islands=[dict(island) for island in islands],
     )
 
 
-def _int8_cuts(
-    subject: Subject,
+def _add_int8_head(
+    context: QuantizationContext,
     frames: Any,
-    features: list[Any],
-    result: Result,
-    tell: Callable[[str], None],
-) -> tuple[tuple[str, str, str] | None, dict[str, accuracy_gate.Judgement]]:
-    """Add the int8 cuts if they pass; return by which files windows slide, and what was measured.
+    features: list[Floats],
+    variants: Variants,
+    progress: Callable[[str], None],
+) -> tuple[tuple[str, str, str] | None, dict[str, GateResult]]:
+    """Add the int8 incremental head if it passes; return its files, and the gates by state.
 
     frames: a session of the int8 trunk
-    features: what it says of the walks to judge on
+    features: its features of the sequences to evaluate on, [s, p, c] each
     """
-    made = int8_head.make(subject, frames)
-    if not made:
+    graphs = int8_head.quantise_head(context, frames)
+    if not graphs:
         return None, {}
-    tell("int8: judging windows that slide")
-    sliding = int8_head.judged(subject, made, features)
-    problems = [f"{state}: {what}" for state, one in sliding.items() for what in one.problems]
+    progress("int8: judging windows that slide")
+    gates = int8_head.evaluate_head(context, graphs, features)
+    problems = [f"{state}: {problem}" for state, gate in gates.items() for problem in gate.problems]
     if problems:
         log.warning(
             "windows of int8 frames slide by float32; by int8 a window is off when %s. "
             "Judged on more people (--people) it is told more exactly",
             "; ".join(problems),
         )
-        return None, sliding
-    files = {f"{name}.onnx": f"{name}.int8.onnx" for name in made}
-    result.graphs |= {f"{name}.int8.onnx": model for name, model in made.items()}
-    taps, mix, slide = (files.get(name, name) for name in SLIDING_GRAPHS)
-    return (taps, mix, slide), sliding
+        return None, gates
+    files = {f"{name}.onnx": f"{name}.int8.onnx" for name in graphs}
+    variants.graphs |= {f"{name}.int8.onnx": model for name, model in graphs.items()}
+    taps, mix, slide = (files.get(name, name) for name in INCREMENTAL_FILES)
+    return (taps, mix, slide), gates
 
 
-def _judged(
-    what: str, subject: Subject, head: Any, features: list[Any], limits: accuracy_gate.Limits
-) -> accuracy_gate.Judgement:
-    """Return how a head's answers came through the gates, if they did."""
-    answers = accuracy_gate.answers(head, features)
-    found = accuracy_gate.judge(subject.reference, answers, subject.evidence.walks, limits)
-    found.check(what)
-    return found
+def _passed(
+    what: str, context: QuantizationContext, head: Any, features: list[Floats], limits: GateLimits
+) -> GateResult:
+    """Return what a gate measured, if it is open (ExportError)."""
+    gate = context.evaluate(head, features, limits)
+    gate.check(what)
+    return gate
 
 
-def _rule(what: str, subject: Subject, run: Any) -> dict[str, Any]:
-    told = accuracy_gate.rule(subject.network, subject.evidence.walks.silhouettes, run)
-    if not told["max_abs_error"] <= told["allowed"]:
+def _half_rule(what: str, context: QuantizationContext, run: Any) -> HalfRuleReport:
+    """Return how far a graph is from PyTorch's own float16, if it is near enough (ExportError)."""
+    silhouettes = context.data.evaluation.silhouettes
+    report = accuracy_gate.compare_with_torch_half(context.network, silhouettes, run)
+    if not report["max_abs_error"] <= report["allowed"]:
         raise ExportError(
-            f"{what}: an embedding is off by {told['max_abs_error']:.3g}, expected at most "
-            f"{told['allowed']:.3g}, by PyTorch's own float16. Nothing was exported; export in "
+            f"{what}: an embedding is off by {report['max_abs_error']:.3g}, expected at most "
+            f"{report['allowed']:.3g}, by PyTorch's own float16. Nothing was exported; export in "
             "float32"
         )
-    return told
+    return report

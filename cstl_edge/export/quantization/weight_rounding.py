@@ -1,4 +1,4 @@
-"""INT8 weights that make good what rounding takes from the activations: `refitted`.
+"""INT8 weights that make good what rounding takes from the activations: `refit_weights`.
 
 Rounding activations is no mere noise: what is beyond a limit is cut off, and the hundredth that
 Leaky ReLU leaves below zero is less than a step. So every convolution in turn gets the weights
@@ -26,14 +26,14 @@ from cstl_edge.export.quantization.int8_trunk import (
     convolutions,
     quantise,
 )
-from cstl_edge.export.quantization.tensor_ranges import observed
+from cstl_edge.export.quantization.tensor_ranges import run_exposed
 
 PIXELS = 500  # looked at in each walk: they are many, and alike
 PULL = 0.01  # towards the float32 weights, as a share of the mean square of an input
 SEED = 20217
 
 
-def refitted(
+def refit_weights(
     model: onnx.ModelProto, limits: Mapping[str, float], feeds: Sequence[dict[str, Any]]
 ) -> dict[str, Steps]:
     """Return the weights of all convolutions of a float32 `frames` graph as int8, by name.
@@ -53,7 +53,7 @@ def refitted(
         wanted = np.linalg.solve(square + pull, (mixed + pull) @ flat.T).T  # [o, k]
         shaped = wanted.reshape(values.shape).astype(np.float32)
         scale = channel_scales(shaped)
-        steps = rounded(wanted / scale[:, None], square + pull)
+        steps = round_weights(wanted / scale[:, None], square + pull)
         found[conv.input[1]] = Steps(steps.reshape(values.shape), scale)
     return found
 
@@ -66,14 +66,18 @@ def _moments(
 ) -> tuple[Doubles, Doubles]:
     """Return Z'Z and Z'F [k, k] of a convolution's patches, quantised Z and float32 F [i, k]."""
     rng = np.random.default_rng(SEED)
-    plain, rounded = inputs
+    plain, round_weights = inputs
     square: Doubles | float = 0.0
     mixed: Doubles | float = 0.0
-    pairs = zip(observed(model, [plain], feeds), observed(quantised, [rounded], feeds), strict=True)
+    pairs = zip(
+        run_exposed(model, [plain], feeds),
+        run_exposed(quantised, [round_weights], feeds),
+        strict=True,
+    )
     for before, after in pairs:
         m, _, h, w = before[plain].shape
         where = tuple(rng.integers(0, size, PIXELS) for size in (m, h, w))
-        exact, given = _patches(before[plain], where), _patches(after[rounded], where)
+        exact, given = _patches(before[plain], where), _patches(after[round_weights], where)
         square, mixed = square + given.T @ given, mixed + given.T @ exact
     return np.asarray(square), np.asarray(mixed)
 
@@ -86,7 +90,7 @@ def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Doubles:
     return np.stack(taps, axis=2).reshape(len(frames), -1).astype(np.float64)  # [i, c, 9] as [i, k]
 
 
-def rounded(wanted: Doubles, square: Doubles) -> npt.NDArray[np.int8]:
+def round_weights(wanted: Doubles, square: Doubles) -> npt.NDArray[np.int8]:
     """Round weights [o, k], in steps, so that their outputs change least; square: [k, k] of inputs.
 
     Inputs that count most are rounded first, while most others can still make good for them.

@@ -1,6 +1,6 @@
-"""From an exported folder to engines for this machine's GPU: `build_engines`.
+"""Build the TensorRT engines of an exported folder for this machine's GPU: `build_engines`.
 
-Each plan is built in a child process; audited (types of its layers, answers beside ONNX Runtime);
+Each plan is built in a child process, checked (types of its layers, outputs beside ONNX Runtime)
 and written with its record, all engines of a folder at once or none. Building has not run on a
 device yet: the tests run it with a stand-in for TensorRT, and TensorRT-RTX runs the same code.
 """
@@ -18,15 +18,17 @@ from typing import Any
 
 from cstl_edge.errors import ConfigError, ExportError, one_line
 from cstl_edge.export.folder import sha256
-from cstl_edge.export.tensorrt.builder import RTX, Wish, sm_of_target
-from cstl_edge.export.tensorrt.checks import RUN, check_types, compared
+from cstl_edge.export.reports import BuildReport
+from cstl_edge.export.tensorrt.builder import RTX, PlanRequest, sm_of_target
+from cstl_edge.export.tensorrt.checks import RUN, check_types, compare_engines
 from cstl_edge.export.tensorrt.folder import write_engines
 from cstl_edge.export.tensorrt.profiles import Sizes, profiles
 from cstl_edge.export.tensorrt.run_child import run_child
+from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR
 from cstl_edge.runtime.manifest import Manifest, read_manifest
-from cstl_edge.runtime.model_check import DOMAIN, OPERATOR, checked_graphs
+from cstl_edge.runtime.model_check import checked_graphs
 from cstl_edge.runtime.tensorrt.library import PLUGIN_VERSION
-from cstl_edge.runtime.tensorrt.record import ENGINES, TENSORRT, Built, Plugin
+from cstl_edge.runtime.tensorrt.record import ENGINES, TENSORRT, EngineRecord, Plugin
 
 log = logging.getLogger(__name__)
 
@@ -35,26 +37,31 @@ PLUGIN = ("auto", "on", "off")
 COMPATIBILITY = ("none", "same", "ampere")
 
 Progress = Callable[[str, str, float], None]
-"""Told of what is built, what of it, and how much of that is done (0..1)."""
+"""Called with the graph that is built, the builder's phase, and the share of it done (0..1)."""
 
 
 @dataclass(frozen=True)
-class Options:
+class BuildOptions:
     """How engines are built."""
 
     precision: str | None = None
     """`float32`, `fp16` or `int8`; by default fp16 where the folder has it."""
     graphs: Sequence[str] = RUN
+    """Some of `GRAPHS`."""
     target: str = TENSORRT
     """`tensorrt`, this machine's own, or TensorRT-RTX ahead of time, such as `rtx-sm89`."""
     plugin: str = "auto"
+    """One of `PLUGIN`: whether the part gather is the plugin's kernel."""
     sizes: Sizes = field(default_factory=Sizes)
     workspace_mib: int | None = None
+    """Scratch memory for kernels; by default a quarter of what is free."""
     level: int = 3
+    """Optimisation level, 0..5."""
     compatibility: str = "none"
+    """One of `COMPATIBILITY`: other GPUs that the engines shall run on."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant (ConfigError)."""
+        """Refuse values that do not exist (ConfigError)."""
         for name, allowed in (("plugin", PLUGIN), ("compatibility", COMPATIBILITY)):
             if getattr(self, name) not in allowed:
                 got = one_line(getattr(self, name))
@@ -70,51 +77,71 @@ class Options:
             raise ConfigError(f"expected graphs of {', '.join(GRAPHS)}; got {got!r}")
 
     def words(self, precision: str) -> dict[str, Any]:
-        """Return the options of the command line that ask for the same again."""
-        said: dict[str, Any] = {"precision": precision, "graphs": ",".join(self.graphs)}
-        said |= {"for": self.target} if self.target != TENSORRT else {}
-        said |= {"plugin": self.plugin, "level": self.level, "compatibility": self.compatibility}
-        said |= {"workspace": self.workspace_mib} if self.workspace_mib else {}
-        return {**said, **asdict(self.sizes)}
+        """Return the options of the command line that ask for the same again, by name."""
+        words: dict[str, Any] = {"precision": precision, "graphs": ",".join(self.graphs)}
+        words |= {"for": self.target} if self.target != TENSORRT else {}
+        words |= {"plugin": self.plugin, "level": self.level, "compatibility": self.compatibility}
+        words |= {"workspace": self.workspace_mib} if self.workspace_mib else {}
+        return {**words, **asdict(self.sizes)}
 
 
 def build_engines(
-    folder: str | Path, options: Options | None = None, progress: Progress | None = None
-) -> dict[str, Built]:
+    folder: str | Path, options: BuildOptions | None = None, progress: Progress | None = None
+) -> dict[str, EngineRecord]:
     """Build the engines of an exported folder into its `engines`; return their records by graph.
 
-    Raises BackendUnavailable without TensorRT or a GPU, ExportError for a build or an audit that
-    failed, ModelError for a folder that is refused. What was there before stays then.
+    What was there before stays when something fails.
+
+    Args:
+        folder: an exported model.
+        options: how they are built.
+        progress: called at every step of a builder.
+
+    Raises:
+        BackendUnavailable: there is no TensorRT or no GPU.
+        ExportError: a build or a check failed.
+        ModelError: the folder is refused.
     """
-    source, tell = Path(folder), progress or (lambda graph, phase, share: None)
-    options = options or Options()
+    source, notify = Path(folder), progress or (lambda graph, phase, share: None)
+    options = options or BuildOptions()
     manifest = read_manifest(source)
     precision = options.precision or ("fp16" if "fp16" in manifest.precisions else "float32")
     files = graph_files(manifest, precision, options.graphs)
     graphs = checked_graphs(source, manifest, files.values())
-    built, plans = {}, {}
+    records, plans = {}, {}
     for graph, file in files.items():
-        tell(graph, "starting", 0.0)
+        notify(graph, "starting", 0.0)
         start = time.perf_counter()
-        wish = _wish(options, manifest, graph)
-        told, plans[graph] = run_child(graphs[file], wish, lambda *step, g=graph: tell(g, *step))
-        check_types(graph, precision, told["audit"]["network"])
-        record = _record(manifest, graph, file, precision, options, wish, told, plans[graph])
-        built[graph] = record.model_copy(update={"build_s": time.perf_counter() - start})
+        request = _request(options, manifest, graph)
+        report, plans[graph] = run_child(
+            graphs[file], request, lambda *step, g=graph: notify(g, *step)
+        )
+        check_types(graph, precision, report["audit"]["network"])
+        record = _record(manifest, graph, file, precision, options, request, report, plans[graph])
+        records[graph] = record.model_copy(update={"build_s": time.perf_counter() - start})
     if options.target == TENSORRT:
-        tell("all", "comparing with ONNX Runtime", 0.0)
-        found = compared(plans, built, manifest, source)
-        built = {g: r.model_copy(update={"parity": found.get(g)}) for g, r in built.items()}
-    write_engines(source / ENGINES / options.target, plans, built)
-    return built
+        notify("all", "comparing with ONNX Runtime", 0.0)
+        parity = compare_engines(plans, records, manifest, source)
+        records = {g: r.model_copy(update={"parity": parity.get(g)}) for g, r in records.items()}
+    write_engines(source / ENGINES / options.target, plans, records)
+    return records
 
 
 def graph_files(manifest: Manifest, precision: str, graphs: Sequence[str]) -> dict[str, str]:
-    """Return the file of each graph in a precision, as the manifest names it (ModelError)."""
+    """Return the file of each graph in a precision, as the manifest names it.
+
+    Args:
+        manifest: of the exported folder.
+        precision: `float32`, `fp16` or `int8`.
+        graphs: some of `GRAPHS`.
+
+    Raises:
+        ModelError: the folder does not have this precision.
+        ExportError: it does not have one of the graphs in it.
+    """
     frames, head = manifest.graphs(precision, TENSORRT)
-    reduced = {name: one for name, one in manifest.precisions.items() if name == precision}
-    full = next((one.full for one in reduced.values()), "full.onnx")
-    files = {"frames": frames, "head": head, "full": full}
+    fulls = (x.full for name, x in manifest.precisions.items() if name == precision)
+    files = {"frames": frames, "head": head, "full": next(fulls, "full.onnx")}
     if precision == "int8" and "full" in graphs:
         raise ExportError("int8 is of frames and head, there is no full graph in it: leave it out")
     missing = [graph for graph in graphs if files[graph] not in manifest.files]
@@ -126,12 +153,12 @@ def graph_files(manifest: Manifest, precision: str, graphs: Sequence[str]) -> di
     return {graph: str(files[graph]) for graph in GRAPHS if graph in graphs}
 
 
-def _wish(options: Options, manifest: Manifest, graph: str) -> Wish:
-    """Return what the child is asked for."""
+def _request(options: BuildOptions, manifest: Manifest, graph: str) -> PlanRequest:
+    """Return the child's request for one graph."""
     sm = sm_of_target(options.target) if options.target != TENSORRT else None
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     mib = options.workspace_mib
-    return Wish(
+    return PlanRequest(
         library=TENSORRT if sm is None else RTX,
         profiles=profiles(graph, manifest.shape, options.sizes),
         sm=sm,
@@ -148,21 +175,20 @@ def _record(
     graph: str,
     file: str,
     precision: str,
-    options: Options,
-    wish: Wish,
-    told: dict[str, Any],
+    options: BuildOptions,
+    request: PlanRequest,
+    report: BuildReport,
     plan: bytes,
-) -> Built:
+) -> EngineRecord:
     """Return the record of a plan."""
     from cstl_edge import __version__
 
-    gpu = told["gpu"] or {"name": None, "sm": wish.sm, "cuda": None}
+    gpu = report["gpu"] or {"name": None, "sm": request.sm, "cuda": None}
     plugin = None
-    if told["audit"]["part_gather"] == "plugin":
-        plugin = Plugin(
-            name=OPERATOR, version=PLUGIN_VERSION, namespace=DOMAIN, sha256=told["plugin_sha256"]
-        )
-    return Built.model_validate(
+    digest = report["plugin_sha256"]
+    if report["audit"]["part_gather"] == "plugin" and digest is not None:
+        plugin = Plugin(name=OPERATOR, version=PLUGIN_VERSION, namespace=DOMAIN, sha256=digest)
+    return EngineRecord.model_validate(
         {
             "format": 1,
             "graph": graph,
@@ -172,17 +198,17 @@ def _record(
             "onnx": file,
             "onnx_sha256": manifest.files[file],
             "precision": precision,
-            "library": wish.library,
-            "version": told["version"],
+            "library": request.library,
+            "version": report["version"],
             "sm": gpu["sm"],
             "gpu": gpu["name"],
             "cuda": gpu["cuda"],
-            "compatibility": wish.compatibility,
+            "compatibility": request.compatibility,
             "plugin": plugin,
-            "profiles": wish.profiles,
+            "profiles": request.profiles,
             "window": options.sizes.window,
             "options": options.words(precision),
-            "audit": told["audit"],
+            "audit": report["audit"],
             "created_with": {"cstl_edge": __version__, "python": sys.version.split()[0]},
             "created_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }

@@ -1,7 +1,13 @@
-"""Turn one ONNX graph into a plan with TensorRT, or ahead of time with TensorRT-RTX.
+"""Build a plan from one ONNX graph with TensorRT, or ahead of time with TensorRT-RTX.
 
-Runs in a child process (`engine_child`), because a builder can abort or be killed for its memory.
+This runs in a child process (`child`), because a builder can abort or be killed for its memory,
+which on small devices happens without a word; `check_memory` refuses what will not fit before.
 Networks are strongly typed always: the precision is what the graph says, and there is no switch.
+
+TensorRT-RTX builds engines for RTX cards (compute capabilities 7.5 to 12.1) on a machine that has
+none; not for Jetson nor for data-centre cards. It knows no plugins, so the part gather is its
+function body. It is NVIDIA's own parser and strongly typed builder, of the family of TensorRT 11,
+on any CPU; running its engines is not part of this package.
 """
 
 from __future__ import annotations
@@ -13,11 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import ConfigError, ExportError, one_line
-from cstl_edge.export.tensorrt.checks import inspected, typed_layers
+from cstl_edge.export.reports import EngineAudit
+from cstl_edge.export.tensorrt.checks import count_layer_types, inspect_plan
 from cstl_edge.runtime.cuda.base import Gpu
-from cstl_edge.runtime.model_check import OPERATOR
+from cstl_edge.runtime.graph_format import OPERATOR
 from cstl_edge.runtime.tensorrt.library import make_logger, register_plugin, version_of
 from cstl_edge.runtime.tensorrt.record import Profile
+
+PLUGIN_BEATS_FUNCTION = (10, 7)  # before, a function body in the file wins over a plugin
+RTX = "tensorrt_rtx"
 
 GIB = 2**30
 MIB = 2**20
@@ -25,9 +35,222 @@ BUILDER_BYTES = 3 * GIB // 2  # libraries, their kernels and a CUDA context, bef
 COPIES = 6  # of the weights: the file, the network, both precisions, tactics under test, the plan
 MEMINFO = Path("/proc/meminfo")
 
+Step = Callable[[str, int, int], bool]
+"""Called at every step of the builder: phase, step, steps of it. False stops the build."""
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What the child process is to build."""
+
+    library: str
+    """`tensorrt` or `tensorrt_rtx`."""
+    profiles: list[Profile]
+    sm: int | None = None
+    """Compute capability to build for; only TensorRT-RTX builds for a GPU that is not here."""
+    plugin: str = "off"
+    """`auto`, `on` or `off`: whether the part gather is the plugin's kernel."""
+    workspace_bytes: int | None = None
+    """Scratch memory that a kernel may ask for; by default a share of what is free."""
+    level: int = 3
+    """Optimisation level, 0..5: how long the builder may look for faster kernels."""
+    compatibility: str = "none"
+    tf32: bool = False
+    """Whether float32 products may be rounded to 10 bits; never, where engines are compared."""
+    cache_folder: str | None = None
+    """Where timings of earlier builds are kept."""
+
+
+@dataclass(frozen=True)
+class BuiltPlan:
+    """A plan with its audit."""
+
+    plan: bytes
+    audit: EngineAudit
+    timings: bytes
+    """The timing cache after the build."""
+    plugin_sha256: str | None
+
+
+def sm_of_target(target: str) -> int:
+    """Return the compute capability that a target names (ConfigError).
+
+    >>> sm_of_target("rtx-sm89")
+    89
+    """
+    found = re.fullmatch(r"rtx-sm(\d{2,3})", target)
+    if found is None:
+        raise ConfigError(
+            f"expected a target of tensorrt, or rtx-sm and a number such as rtx-sm89; "
+            f"got {one_line(target)!r}"
+        )
+    return int(found[1])
+
+
+def build_plan(
+    trt: Any,
+    graph: bytes,
+    request: PlanRequest,
+    step: Step,
+    plugin: Path | None = None,
+    timings: bytes = b"",
+) -> BuiltPlan:
+    """Parse, configure, build and inspect.
+
+    Args:
+        trt: the module of TensorRT or TensorRT-RTX.
+        graph: the ONNX file.
+        request: what to build.
+        step: called at every step of the builder.
+        plugin: the library to register before parsing.
+        timings: the timing cache of an earlier build on this machine.
+
+    Raises:
+        ExportError: the parser or the builder refuses the graph.
+        ModelError: TensorRT does not open what it built.
+    """
+    logger = make_logger(trt)
+    builder = trt.Builder(logger)
+    sha256 = None
+    if plugin is not None:
+        sha256 = register_plugin(builder.get_plugin_registry(), plugin)
+        if version_of(trt) < PLUGIN_BEATS_FUNCTION:
+            graph = without_function_body(graph)
+    network = builder.create_network(_creation_flags(trt))
+    _parse(trt, network, logger, graph)
+    audit: EngineAudit = {
+        "part_gather": _path_taken(trt, network, plugin is not None),
+        "network": count_layer_types(trt, network),
+    }
+    config = _config(trt, builder, request, step)
+    cache = None
+    if request.library != RTX:  # TensorRT-RTX has none, and asking for one would need a GPU
+        cache = config.create_timing_cache(timings)
+        if cache is None or not config.set_timing_cache(cache, False):
+            raise ExportError("TensorRT refuses its timing cache: delete it and build again")
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise ExportError(f"the builder gave no engine: {logger.last_error or 'no reason told'}")
+    data = bytes(plan)
+    if request.library != RTX:
+        audit["engine"] = inspect_plan(trt, logger, data)
+    timings = b"" if cache is None else bytes(config.get_timing_cache().serialize())
+    return BuiltPlan(data, audit, timings, sha256)
+
+
+def without_function_body(graph: bytes) -> bytes:
+    """Return the graph without the local function of our operator, so that only the plugin fits."""
+    import onnx
+
+    model = onnx.load_model_from_string(graph)
+    kept = [function for function in model.functions if function.name != OPERATOR]
+    del model.functions[:]
+    model.functions.extend(kept)
+    stripped: bytes = model.SerializeToString()
+    return stripped
+
+
+def _creation_flags(trt: Any) -> int:
+    """Return strong typing as a flag; since 11 every network is so, and older enums shift."""
+    if version_of(trt) >= (11, 0) or trt.__name__.startswith(RTX):
+        return 0
+    return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+
+
+def _parse(trt: Any, network: Any, logger: Any, graph: bytes) -> None:
+    """Read the graph into the network; ExportError with the parser's own words."""
+    parser = trt.OnnxParser(network, logger)
+    if parser.parse(graph):
+        return
+    errors = [one_line(parser.get_error(i).desc(), 300) for i in range(parser.num_errors)]
+    raise ExportError(f"the ONNX parser refuses the graph: {'; '.join(errors) or 'no reason told'}")
+
+
+def _path_taken(trt: Any, network: Any, plugin: bool) -> str:
+    """Return how the network gathers parts (ExportError if a registered plugin was not taken)."""
+    kinds = [network.get_layer(i).type for i in range(network.num_layers)]
+    taken = trt.LayerType.PLUGIN_V3 in kinds
+    body = trt.LayerType.TOPK in kinds  # what an ArgMax becomes
+    if plugin and body and not taken:
+        raise ExportError(
+            f"the parser took the function body of {OPERATOR}, though the plugin is registered. "
+            "Build with --plugin off, or with another TensorRT"
+        )
+    return "plugin" if taken else "function body" if body else "none in this graph"
+
+
+def _config(trt: Any, builder: Any, request: PlanRequest, step: Step) -> Any:
+    """Return the builder's configuration."""
+    config = builder.create_builder_config()
+    config.progress_monitor = _monitor(trt, step)
+    config.builder_optimization_level = request.level
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the audit reads layer types
+    if not request.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if request.workspace_bytes is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
+    if request.library == RTX:
+        target = getattr(trt.ComputeCapability, f"SM{request.sm}", None)
+        if target is None:
+            known = [name for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
+            raise ExportError(f"expected one of {', '.join(known).lower()}; got sm{request.sm}")
+        config.num_compute_capabilities = 1
+        if not config.set_compute_capability(target, 0):
+            raise ExportError(f"TensorRT-RTX refuses to build for sm{request.sm}")
+    elif request.compatibility != "none":
+        config.hardware_compatibility_level = _compatibility(trt, request.compatibility)
+    for profile in request.profiles:
+        _add_profile(builder, config, profile)
+    return config
+
+
+def _compatibility(trt: Any, wanted: str) -> Any:
+    """Return a hardware-compatibility level (ExportError where this TensorRT lacks it)."""
+    name = {"same": "SAME_COMPUTE_CAPABILITY", "ampere": "AMPERE_PLUS"}[wanted]
+    level = getattr(trt.HardwareCompatibilityLevel, name, None)
+    if level is None:
+        raise ExportError(
+            f"expected TensorRT 10.9 or newer for --compatibility {wanted}; "
+            f"got {one_line(trt.__version__)}. Leave it out: build on each model of GPU"
+        )
+    return level
+
+
+def _add_profile(builder: Any, config: Any, profile: Profile) -> None:
+    added = builder.create_optimization_profile()
+    for name, sizes in profile.items():
+        added.set_shape(name, sizes.min, sizes.opt, sizes.max)
+    if config.add_optimization_profile(added) < 0:
+        raise ExportError(f"TensorRT refuses the profile {one_line(profile)}")
+
+
+def _monitor(trt: Any, step: Step) -> Any:
+    """Return a progress monitor that calls `step` and stops the build when that returns False."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+            self.going = True
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.steps[phase_name] = num_steps
+
+        def step_complete(self, phase_name: str, step_number: int) -> bool:
+            self.going = self.going and step(phase_name, step_number + 1, self.steps[phase_name])
+            return self.going
+
+        def phase_finish(self, phase_name: str) -> None:
+            self.steps.pop(phase_name, None)
+
+    return Monitor()
+
+
+# Memory
+
 
 def workspace(gpu: Gpu, wanted: int | None) -> int:
-    """Return the scratch memory [bytes] for kernels: what is asked for, or a quarter of the free.
+    """Return the scratch memory [bytes] for kernels: `wanted`, or a quarter of what is free.
 
     Left to itself TensorRT takes all of it, which on a Jetson is the memory of everyone.
     """
@@ -35,7 +258,15 @@ def workspace(gpu: Gpu, wanted: int | None) -> int:
 
 
 def check_memory(gpu: Gpu, graph_bytes: int, workspace_bytes: int) -> None:
-    """Raise ExportError with advice when a build would not fit."""
+    """Raise ExportError with advice when a build would not fit.
+
+    The need is an estimate: it was not measured on a device yet.
+
+    Args:
+        gpu: the GPU that builds.
+        graph_bytes: size of the ONNX file.
+        workspace_bytes: scratch memory for kernels.
+    """
     need = BUILDER_BYTES + COPIES * graph_bytes + workspace_bytes
     free, swap = _free_bytes(), _swap_bytes()
     if free is not None and free + swap < need:
@@ -78,201 +309,3 @@ def _meminfo(key: str) -> int | None:
         if name == key:
             return int(value.split()[0]) * 1024
     return None
-
-
-def sm_of_target(target: str) -> int:
-    """Return the compute capability that a target names (ConfigError).
-
-    >>> sm_of_target("rtx-sm89")
-    89
-    """
-    found = re.fullmatch(r"rtx-sm(\d{2,3})", target)
-    if found is None:
-        raise ConfigError(
-            f"expected a target of tensorrt, or rtx-sm and a number such as rtx-sm89; "
-            f"got {one_line(target)!r}"
-        )
-    return int(found[1])
-
-
-PLUGIN_BEATS_FUNCTION = (10, 7)  # before, a function body in the file wins over a plugin
-RTX = "tensorrt_rtx"
-
-Step = Callable[[str, int, int], bool]
-"""Told of every step of the builder: phase, step, steps of it; False stops the build."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is to be built."""
-
-    library: str
-    """`tensorrt` or `tensorrt_rtx`."""
-    profiles: list[Profile]
-    sm: int | None = None
-    """Compute capability to build for; only TensorRT-RTX builds for a GPU that is not here."""
-    plugin: str = "off"
-    """`auto`, `on` or `off`: whether the part gather is the plugin's kernel."""
-    workspace_bytes: int | None = None
-    """Scratch memory that a kernel may ask for; by default a share of what is free."""
-    level: int = 3
-    """Optimisation level, 0..5: how long the builder may look for faster kernels."""
-    compatibility: str = "none"
-    tf32: bool = False
-    """Whether float32 products may be rounded to 10 bits; never, where engines are compared."""
-    cache_folder: str | None = None
-    """Where timings of earlier builds are kept."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """A plan and what is known of it."""
-
-    plan: bytes
-    audit: dict[str, Any]
-    timings: bytes
-    """The timing cache after the build."""
-    plugin_sha256: str | None
-
-
-def make_plan(
-    trt: Any, graph: bytes, wish: Wish, step: Step, plugin: Path | None = None, timings: bytes = b""
-) -> Made:
-    """Parse, configure, build and inspect (ExportError, ModelError).
-
-    plugin: the library to register before parsing
-    timings: of an earlier build on this machine
-    """
-    logger = make_logger(trt)
-    builder = trt.Builder(logger)
-    sha256 = None
-    if plugin is not None:
-        sha256 = register_plugin(builder.get_plugin_registry(), plugin)
-        if version_of(trt) < PLUGIN_BEATS_FUNCTION:
-            graph = without_function_body(graph)
-    network = builder.create_network(_creation_flags(trt))
-    _parse(trt, network, logger, graph)
-    audit: dict[str, Any] = {"part_gather": _path_taken(trt, network, plugin is not None)}
-    audit["network"] = typed_layers(trt, network)
-    config = _config(trt, builder, wish, step)
-    cache = None
-    if wish.library != RTX:  # TensorRT-RTX has none, and asking for one would need a GPU
-        cache = config.create_timing_cache(timings)
-        if cache is None or not config.set_timing_cache(cache, False):
-            raise ExportError("TensorRT refuses its timing cache: delete it and build again")
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise ExportError(f"the builder gave no engine: {logger.last_error or 'no reason told'}")
-    data = bytes(plan)
-    if wish.library != RTX:
-        audit["engine"] = inspected(trt, logger, data)
-    kept = b"" if cache is None else bytes(config.get_timing_cache().serialize())
-    return Made(data, audit, kept, sha256)
-
-
-def without_function_body(graph: bytes) -> bytes:
-    """Return the graph without the local function of our operator, so that only the plugin fits."""
-    import onnx
-
-    model = onnx.load_model_from_string(graph)
-    kept = [function for function in model.functions if function.name != OPERATOR]
-    del model.functions[:]
-    model.functions.extend(kept)
-    stripped: bytes = model.SerializeToString()
-    return stripped
-
-
-def _creation_flags(trt: Any) -> int:
-    """Return strong typing as a flag; since 11 every network is so, and older enums shift."""
-    if version_of(trt) >= (11, 0) or trt.__name__.startswith(RTX):
-        return 0
-    return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-
-
-def _parse(trt: Any, network: Any, logger: Any, graph: bytes) -> None:
-    """Read the graph into the network; ExportError with the parser's own words."""
-    parser = trt.OnnxParser(network, logger)
-    if parser.parse(graph):
-        return
-    told = [one_line(parser.get_error(i).desc(), 300) for i in range(parser.num_errors)]
-    raise ExportError(f"the ONNX parser refuses the graph: {'; '.join(told) or 'no reason told'}")
-
-
-def _path_taken(trt: Any, network: Any, plugin: bool) -> str:
-    """Tell from the network's layers whether the plugin was taken (ExportError if it was not)."""
-    kinds = [network.get_layer(i).type for i in range(network.num_layers)]
-    taken = trt.LayerType.PLUGIN_V3 in kinds
-    body = trt.LayerType.TOPK in kinds  # what an ArgMax becomes
-    if plugin and body and not taken:
-        raise ExportError(
-            f"the parser took the function body of {OPERATOR}, though the plugin is registered. "
-            "Build with --plugin off, or with another TensorRT"
-        )
-    return "plugin" if taken else "function body" if body else "none in this graph"
-
-
-def _config(trt: Any, builder: Any, wish: Wish, step: Step) -> Any:
-    """Return the builder's configuration."""
-    config = builder.create_builder_config()
-    config.progress_monitor = _monitor(trt, step)
-    config.builder_optimization_level = wish.level
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the audit reads layer types
-    if not wish.tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)
-    if wish.workspace_bytes is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, wish.workspace_bytes)
-    if wish.library == RTX:
-        target = getattr(trt.ComputeCapability, f"SM{wish.sm}", None)
-        if target is None:
-            known = [name for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
-            raise ExportError(f"expected one of {', '.join(known).lower()}; got sm{wish.sm}")
-        config.num_compute_capabilities = 1
-        if not config.set_compute_capability(target, 0):
-            raise ExportError(f"TensorRT-RTX refuses to build for sm{wish.sm}")
-    elif wish.compatibility != "none":
-        config.hardware_compatibility_level = _compatibility(trt, wish.compatibility)
-    for profile in wish.profiles:
-        _add_profile(builder, config, profile)
-    return config
-
-
-def _compatibility(trt: Any, wanted: str) -> Any:
-    """Return a hardware-compatibility level (ExportError where this TensorRT has it not)."""
-    name = {"same": "SAME_COMPUTE_CAPABILITY", "ampere": "AMPERE_PLUS"}[wanted]
-    level = getattr(trt.HardwareCompatibilityLevel, name, None)
-    if level is None:
-        raise ExportError(
-            f"expected TensorRT 10.9 or newer for --compatibility {wanted}; "
-            f"got {one_line(trt.__version__)}. Leave it out: build on each model of GPU"
-        )
-    return level
-
-
-def _add_profile(builder: Any, config: Any, profile: Profile) -> None:
-    made = builder.create_optimization_profile()
-    for name, sizes in profile.items():
-        made.set_shape(name, sizes.min, sizes.opt, sizes.max)
-    if config.add_optimization_profile(made) < 0:
-        raise ExportError(f"TensorRT refuses the profile {one_line(profile)}")
-
-
-def _monitor(trt: Any, step: Step) -> Any:
-    """Return TensorRT's progress monitor, which tells `step` and stops when that says so."""
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self.steps: dict[str, int] = {}
-            self.going = True
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self.steps[phase_name] = num_steps
-
-        def step_complete(self, phase_name: str, step_number: int) -> bool:
-            self.going = self.going and step(phase_name, step_number + 1, self.steps[phase_name])
-            return self.going
-
-        def phase_finish(self, phase_name: str) -> None:
-            self.steps.pop(phase_name, None)
-
-    return Monitor()

@@ -1,8 +1,8 @@
-"""The child process of `engine`: build one plan; it may abort or be killed without harm to anyone.
+"""Child process that builds one plan; it may abort or be killed without harm to its parent.
 
-Reads one line of JSON (a `Wish`) and the graph from its standard input; writes a line of JSON per
-step, a last one with what was made or what is wrong, and the plan. When its reader is gone, the
-build stops. Run as `python -m cstl_edge.export.tensorrt.child`.
+It reads one line of JSON (a `PlanRequest`) and the graph from its standard input, and writes a line
+of JSON per step, a last one with the report or the error, and the plan. When its reader is gone,
+the build stops. Run as `python -m cstl_edge.export.tensorrt.child`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,13 +21,14 @@ import pydantic
 
 from cstl_edge.errors import BackendUnavailable, CstlEdgeError, ExportError, one_line
 from cstl_edge.export.folder import sha256
+from cstl_edge.export.reports import BuildReport
 from cstl_edge.export.tensorrt.builder import (
     RTX,
-    Made,
+    BuiltPlan,
+    PlanRequest,
     Step,
-    Wish,
+    build_plan,
     check_memory,
-    make_plan,
     workspace,
 )
 from cstl_edge.runtime.cuda.base import Gpu
@@ -35,62 +37,70 @@ from cstl_edge.runtime.tensorrt.library import import_tensorrt, plugin_library
 
 
 def main() -> int:
-    """Build what standard input asks for."""
+    """Build the plan that standard input requests."""
     header = json.loads(sys.stdin.buffer.readline())
     graph = sys.stdin.buffer.read(header["graph_bytes"])
-    wish = pydantic.TypeAdapter(Wish).validate_python(header["wish"])
-    # Native libraries write to descriptor 1 as they please; what we say must stand there alone.
+    request = pydantic.TypeAdapter(PlanRequest).validate_python(header["request"])
+    # Native libraries write to descriptor 1 as they please; our lines must stand there alone.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
 
     def step(phase: str, number: int, count: int) -> bool:
         try:
-            _say(out, {"phase": phase, "step": number, "steps": count})
+            _send(out, {"phase": phase, "step": number, "steps": count})
         except BrokenPipeError:
             return False
         return True
 
     try:
-        told, plan = make(wish, graph, step)
+        report, plan = build_requested(request, graph, step)
     except CstlEdgeError as err:
-        _say(out, {"error": str(err), "unavailable": isinstance(err, BackendUnavailable)})
+        _send(out, {"error": str(err), "unavailable": isinstance(err, BackendUnavailable)})
         return 0
-    _say(out, {"made": told | {"plan_bytes": len(plan)}})
+    _send(out, {"report": report, "plan_bytes": len(plan)})
     out.write(plan)
     out.flush()
     return 0
 
 
-def make(wish: Wish, graph: bytes, step: Step) -> tuple[dict[str, Any], bytes]:
-    """Build with the library that is wished for; return what is known of it, and the plan.
+def build_requested(request: PlanRequest, graph: bytes, step: Step) -> tuple[BuildReport, bytes]:
+    """Build with the requested library; return the report and the plan.
 
-    Raises BackendUnavailable when something is missing here, ExportError when it fails.
+    Args:
+        request: what to build.
+        graph: the ONNX file.
+        step: called at every step of the builder.
+
+    Raises:
+        BackendUnavailable: something is missing here.
+        ExportError: the build fails.
     """
-    if wish.library == RTX:
+    if request.library == RTX:
         trt = _import_rtx()
-        made = make_plan(trt, graph, wish, step)
-        return _told(trt, None, made), made.plan
+        built = build_plan(trt, graph, request, step)
+        return _report(trt, None, built), built.plan
     trt = import_tensorrt()
     buffers = open_buffers()
     try:
         gpu = buffers.gpu()
     finally:
         buffers.close()
-    room = workspace(gpu, wish.workspace_bytes)
-    check_memory(gpu, len(graph), room)
-    plugin = _plugin(trt, wish.plugin)
-    kept = _timings_file(trt, gpu, plugin, wish)
-    timings = kept.read_bytes() if kept is not None and kept.exists() else b""
-    made = make_plan(trt, graph, replace(wish, workspace_bytes=room), step, plugin, timings)
-    if kept is not None:
-        _keep(kept, made.timings)
-    return _told(trt, gpu, made), made.plan
+    scratch = workspace(gpu, request.workspace_bytes)
+    check_memory(gpu, len(graph), scratch)
+    plugin = _plugin(trt, request.plugin)
+    cache = _timing_cache(trt, gpu, plugin, request)
+    timings = cache.read_bytes() if cache is not None and cache.exists() else b""
+    request = replace(request, workspace_bytes=scratch)
+    built = build_plan(trt, graph, request, step, plugin, timings)
+    if cache is not None:
+        _write_timings(cache, built.timings)
+    return _report(trt, gpu, built), built.plan
 
 
-def _told(trt: Any, gpu: Gpu | None, made: Made) -> dict[str, Any]:
+def _report(trt: Any, gpu: Gpu | None, built: BuiltPlan) -> BuildReport:
     return {
-        "audit": made.audit,
-        "plugin_sha256": made.plugin_sha256,
+        "audit": built.audit,
+        "plugin_sha256": built.plugin_sha256,
         "version": str(trt.__version__),
         "gpu": None if gpu is None else {"name": gpu.name, "sm": gpu.sm, "cuda": gpu.cuda},
     }
@@ -118,16 +128,16 @@ def _import_rtx() -> Any:
         ) from err
 
 
-def _timings_file(trt: Any, gpu: Gpu, plugin: Path | None, wish: Wish) -> Path | None:
+def _timing_cache(trt: Any, gpu: Gpu, plugin: Path | None, request: PlanRequest) -> Path | None:
     """Return the timing cache for this TensorRT, CUDA and GPU: those of others would mislead."""
-    if wish.cache_folder is None:
+    if request.cache_folder is None:
         return None
     library = sha256(plugin.read_bytes())[:12] if plugin else "none"
     key = f"trt-{trt.__version__}_cuda-{gpu.cuda}_sm{gpu.sm}-{gpu.name}_plugin-{library}"
-    return Path(wish.cache_folder) / f"timings_{re.sub(r'[^A-Za-z0-9_.-]', '-', key)}.cache"
+    return Path(request.cache_folder) / f"timings_{re.sub(r'[^A-Za-z0-9_.-]', '-', key)}.cache"
 
 
-def _keep(path: Path, timings: bytes) -> None:
+def _write_timings(path: Path, timings: bytes) -> None:
     """Write the timing cache, whole or not at all; ExportError where the disk refuses."""
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
@@ -139,8 +149,8 @@ def _keep(path: Path, timings: bytes) -> None:
         raise ExportError(f"cannot write {one_line(path)}: {one_line(err)}") from err
 
 
-def _say(out: BinaryIO, word: dict[str, Any]) -> None:
-    out.write(json.dumps(word).encode() + b"\n")
+def _send(out: BinaryIO, message: Mapping[str, Any]) -> None:
+    out.write(json.dumps(message).encode() + b"\n")
     out.flush()
 
 

@@ -11,14 +11,24 @@ from pathlib import Path
 
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.export.folder import swap_in
-from cstl_edge.runtime.tensorrt.record import SUFFIX, Built
+from cstl_edge.runtime.tensorrt.record import SUFFIX, EngineRecord
 
 
-def write_engines(folder: Path, plans: Mapping[str, bytes], built: Mapping[str, Built]) -> None:
-    """Put plans and records into `folder`, replacing earlier engines there (ExportError).
+def write_engines(
+    folder: Path, plans: Mapping[str, bytes], records: Mapping[str, EngineRecord]
+) -> None:
+    """Put plans and records into `folder`, replacing earlier engines there.
 
     All is written beside first and renamed at the end. What a build left that was killed in between
     is never read, and swept by the next one.
+
+    Args:
+        folder: of the engines of one target.
+        plans: serialized engines by graph.
+        records: their records by graph.
+
+    Raises:
+        ExportError: the disk refuses.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +40,7 @@ def write_engines(folder: Path, plans: Mapping[str, bytes], built: Mapping[str, 
     try:
         for graph, plan in plans.items():
             _write(part / f"{graph}{SUFFIX}", plan)
-            record = json.dumps(built[graph].model_dump(), indent=1, ensure_ascii=False)
+            record = json.dumps(records[graph].model_dump(), indent=1, ensure_ascii=False)
             _write(part / f"{graph}{SUFFIX}.json", (record + "\n").encode())
         swap_in(part, folder)
     except OSError as err:
@@ -41,14 +51,14 @@ def write_engines(folder: Path, plans: Mapping[str, bytes], built: Mapping[str, 
 
 def _sweep(folder: Path) -> None:
     """Remove what builds left whose processes are gone; put back what one had set aside."""
-    for left in folder.parent.glob(f".{folder.name}.*"):
-        found = re.fullmatch(rf"\.{re.escape(folder.name)}\.(\d+)\.(part|old)", left.name)
-        if found is None or _alive(int(found[1])):
+    for leftover in folder.parent.glob(f".{folder.name}.*"):
+        match = re.fullmatch(rf"\.{re.escape(folder.name)}\.(\d+)\.(part|old)", leftover.name)
+        if match is None or _alive(int(match[1])):
             continue
-        if found[2] == "old" and not folder.exists():
-            left.rename(folder)
+        if match[2] == "old" and not folder.exists():
+            leftover.rename(folder)
         else:
-            shutil.rmtree(left)
+            shutil.rmtree(leftover)
 
 
 def _alive(process: int) -> bool:

@@ -1,4 +1,4 @@
-"""Which sizes an engine is built for: a profile for one walker, and one for all that may come.
+"""Optimization profiles of engines: one for a single walker, one for every other call.
 
 TensorRT chooses its kernels per profile, for the sizes called `opt`. The most frequent live call,
 one walker with a full window, has a profile to itself; a second one takes everything else.
@@ -11,7 +11,7 @@ from typing import Any
 
 from cstl_edge.errors import ConfigError
 from cstl_edge.runtime.manifest import Shape
-from cstl_edge.runtime.tensorrt.record import Profile, Range
+from cstl_edge.runtime.tensorrt.record import Profile, SizeRange
 
 TYPICAL_WALKERS = 8  # what the second profile is fastest for
 MOST_WALKERS = 32
@@ -19,7 +19,7 @@ MOST_WALKERS = 32
 
 @dataclass(frozen=True)
 class Sizes:
-    """What calls there will be."""
+    """Sizes of the calls that an engine has to take."""
 
     walkers: int = MOST_WALKERS
     """In one call; more are cut into several."""
@@ -29,7 +29,7 @@ class Sizes:
     """Frames of the longest sequence."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that cannot be meant (ConfigError)."""
+        """Refuse sizes out of range (ConfigError)."""
         if not 1 <= self.walkers <= MOST_WALKERS:
             raise ConfigError(f"expected 1..{MOST_WALKERS} walkers; got {self.walkers}")
         if not 1 <= self.window <= self.frames:
@@ -40,7 +40,13 @@ class Sizes:
 
 
 def profiles(graph: str, shape: Shape, sizes: Sizes) -> list[Profile]:
-    """Return the profiles of `frames`, `head` or `full`."""
+    """Return the profiles of a graph.
+
+    Args:
+        graph: `frames`, `head` or `full`.
+        shape: of the network.
+        sizes: of the calls.
+    """
     one, many = (1, 1, 1), (1, min(TYPICAL_WALKERS, sizes.walkers), sizes.walkers)
     window, any_length = (sizes.window,) * 3, (1, sizes.window, sizes.frames)
     pixels, feature = _fixed(*shape.size), _fixed(shape.parts, shape.channels)
@@ -54,7 +60,7 @@ def profiles(graph: str, shape: Shape, sizes: Sizes) -> list[Profile]:
 
 
 def _distinct(*wanted: Any) -> list[Any]:
-    """Drop what is there twice: an engine for one walker has one profile."""
+    """Drop duplicates: an engine for one walker has one profile."""
     return list(dict.fromkeys(wanted))
 
 
@@ -62,7 +68,7 @@ def _fixed(*sizes: int) -> list[tuple[int, int, int]]:
     return [(size, size, size) for size in sizes]
 
 
-def _range(*axes: tuple[int, int, int]) -> Range:
+def _range(*axes: tuple[int, int, int]) -> SizeRange:
     """Return the range of an input from (min, opt, max) of its axes."""
     low, best, high = zip(*axes, strict=True)
-    return Range(min=low, opt=best, max=high)
+    return SizeRange(min=low, opt=best, max=high)

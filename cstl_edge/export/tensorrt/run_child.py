@@ -1,4 +1,4 @@
-"""Run `engine_child`, which builds one plan, and follow what it tells."""
+"""Run the child process that builds one plan, and follow its progress."""
 
 from __future__ import annotations
 
@@ -13,23 +13,36 @@ from pathlib import Path
 from typing import IO, Any
 
 from cstl_edge.errors import BackendUnavailable, ExportError, one_line
-from cstl_edge.export.tensorrt.builder import Wish
+from cstl_edge.export.reports import BuildReport
+from cstl_edge.export.tensorrt.builder import PlanRequest
 
 
 def run_child(
-    graph: bytes, wish: Wish, tell: Callable[[str, float], None]
-) -> tuple[dict[str, Any], bytes]:
-    """Build one plan in a child process; return what it tells and the plan (ExportError).
+    graph: bytes, request: PlanRequest, progress: Callable[[str, float], None]
+) -> tuple[BuildReport, bytes]:
+    """Build one plan in a child process; return its report and the plan.
 
     A child that dies takes nothing with it, and one whose parent dies stops by itself.
+
+    Args:
+        graph: the ONNX file.
+        request: what to build.
+        progress: called with the builder's phase and the share of it done (0..1).
+
+    Raises:
+        BackendUnavailable: TensorRT or a GPU is missing.
+        ExportError: the build failed, or the child died.
     """
-    header = {"wish": asdict(wish) | {"profiles": _dumped(wish)}, "graph_bytes": len(graph)}
-    with tempfile.TemporaryFile() as words:
+    header = {
+        "request": asdict(request) | {"profiles": _dumped(request)},
+        "graph_bytes": len(graph),
+    }
+    with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
             [sys.executable, "-m", "cstl_edge.export.tensorrt.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=words,
+            stderr=errors,
             cwd=Path(__file__).parents[3],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
@@ -40,8 +53,8 @@ def run_child(
                 child.stdin.write(json.dumps(header).encode() + b"\n" + graph)
                 child.stdin.close()
             except BrokenPipeError:
-                pass  # it has died already; what it said follows
-            return _listen(child, child.stdout, words, tell)
+                pass  # it has died already; what it wrote follows
+            return _listen(child, child.stdout, errors, progress)
         finally:
             child.kill()
             child.wait()
@@ -50,23 +63,23 @@ def run_child(
 def _listen(
     child: subprocess.Popen[bytes],
     out: IO[bytes],
-    words: IO[bytes],
-    tell: Callable[[str, float], None],
-) -> tuple[dict[str, Any], bytes]:
+    errors: IO[bytes],
+    progress: Callable[[str, float], None],
+) -> tuple[BuildReport, bytes]:
     """Follow a child to its last line and the plan behind it."""
     for line in out:
-        word = json.loads(line)
-        if "error" in word:
-            raise (BackendUnavailable if word["unavailable"] else ExportError)(word["error"])
-        if "made" in word:
-            plan = out.read(word["made"]["plan_bytes"])
-            if len(plan) == word["made"]["plan_bytes"]:
-                return word["made"], plan
+        message = json.loads(line)
+        if "error" in message:
+            raise (BackendUnavailable if message["unavailable"] else ExportError)(message["error"])
+        if "report" in message:
+            plan = out.read(message["plan_bytes"])
+            if len(plan) == message["plan_bytes"]:
+                return message["report"], plan
             break
-        tell(word["phase"], word["step"] / max(1, word["steps"]))
+        progress(message["phase"], message["step"] / max(1, message["steps"]))
     code = child.wait()
-    words.seek(0)
-    last = words.read().decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
+    errors.seek(0)
+    last = errors.read().decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
     if code == -9:
         raise ExportError(
             "the builder was killed, most likely for its memory. Close what else runs, add swap, "
@@ -75,5 +88,5 @@ def _listen(
     raise ExportError(f"the builder died (exit {code}): {one_line(last[0], 400)}")
 
 
-def _dumped(wish: Wish) -> list[Any]:
-    return [{name: sizes.model_dump() for name, sizes in p.items()} for p in wish.profiles]
+def _dumped(request: PlanRequest) -> list[dict[str, Any]]:
+    return [{name: sizes.model_dump() for name, sizes in p.items()} for p in request.profiles]

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from cstl_edge.errors import ExportError
-from cstl_edge.evaluation.embeddings import Walks
-from cstl_edge.export.checks.accuracy_gate import FP16, Answers, Limits, judge, lost_matches, rule
+from cstl_edge.evaluation.embeddings import LabelledEmbeddings
+from cstl_edge.export.checks.accuracy_gate import (
+    FP16,
+    GateLimits,
+    HeadOutputs,
+    compare_with_torch_half,
+    evaluate,
+    paired_loss,
+)
 from cstl_edge.walkers.collection import WalkersSet
 
 PEOPLE, VIEWS = 4, (18, 90)
@@ -30,30 +37,30 @@ def reference(walks):
     places = RNG.normal(size=(PEOPLE, 3, 8))
     embedding = places[walks.people] + 0.3 * RNG.normal(size=(m, 3, 8))
     scores = RNG.normal(size=(m, 3, 4)).astype(np.float32)
-    return Answers(embedding.astype(np.float32), scores.argmax(2).astype(np.int32), scores)
+    return HeadOutputs(embedding.astype(np.float32), scores.argmax(2).astype(np.int32), scores)
 
 
 def test_the_same_answers_pass(walks, reference):
-    found = judge(reference, reference, walks, FP16)
+    found = evaluate(reference, reference, walks, FP16)
     found.check("fp16")
-    assert found.told["cosine"]["smallest"] == pytest.approx(1)
-    assert found.told["salient_frames"] == {"compared": 240, "ties": 0, "wrong": 0}
-    assert found.told["decisions"]["compared"] == 48
-    assert found.told["decisions"]["changed"] == 0
-    assert found.told["decisions"]["named"] > 0
-    assert found.told["max_abs_error"] == found.rank1_drop_points == 0
+    assert found.report["cosine"]["smallest"] == pytest.approx(1)
+    assert found.report["salient_frames"] == {"compared": 240, "ties": 0, "wrong": 0}
+    assert found.report["decisions"]["compared"] == 48
+    assert found.report["decisions"]["changed"] == 0
+    assert found.report["decisions"]["named"] > 0
+    assert found.report["max_abs_error"] == found.rank1_lost["points"] == 0
 
 
 def test_rounding_to_half_passes(walks, reference):
     rounded = reference.embedding.astype(np.float16).astype(np.float32)
-    judge(reference, replace(reference, embedding=rounded), walks, FP16).check("fp16")
+    evaluate(reference, replace(reference, embedding=rounded), walks, FP16).check("fp16")
 
 
 def test_one_turned_part_is_found(walks, reference):
     embedding = reference.embedding.copy()
     embedding[7, 1] *= -1
-    found = judge(reference, replace(reference, embedding=embedding), walks, FP16)
-    by_part = found.told["cosine"]["smallest_by_part"]
+    found = evaluate(reference, replace(reference, embedding=embedding), walks, FP16)
+    by_part = found.report["cosine"]["smallest_by_part"]
     assert by_part[1] == pytest.approx(-1)
     assert by_part[0] == by_part[2] == pytest.approx(1)
     with pytest.raises(ExportError, match=r"fp16: the smallest cosine of a part is -1\.0+, exp"):
@@ -64,16 +71,16 @@ def test_a_part_that_is_zero_in_both_is_the_same(walks, reference):
     embedding = reference.embedding.copy()
     embedding[3, 2] = 0
     blank = replace(reference, embedding=embedding)
-    assert judge(blank, blank, walks, FP16).told["cosine"]["smallest"] == pytest.approx(1)
-    found = judge(reference, blank, walks, FP16)
-    assert found.told["cosine"]["smallest"] == 0
+    assert evaluate(blank, blank, walks, FP16).report["cosine"]["smallest"] == pytest.approx(1)
+    found = evaluate(reference, blank, walks, FP16)
+    assert found.report["cosine"]["smallest"] == 0
     assert found.problems
 
 
 def test_nan_closes_the_gate(walks, reference):
     embedding = reference.embedding.copy()
     embedding[0, 0, 0] = np.nan
-    found = judge(reference, replace(reference, embedding=embedding), walks, FP16)
+    found = evaluate(reference, replace(reference, embedding=embedding), walks, FP16)
     assert any("cosine of a part is nan" in problem for problem in found.problems)
 
 
@@ -86,10 +93,10 @@ def test_ties_are_told_from_wrong_choices(walks, reference):
     before = replace(reference, scores=scores, salient=salient)
     after = salient.copy()
     after[0, 0] = after[1, 1] = 1  # once by a hair, once by a half
-    found = judge(before, replace(before, salient=after), walks, FP16)
-    assert found.told["salient_frames"] == {"compared": 240, "ties": 1, "wrong": 1}
+    found = evaluate(before, replace(before, salient=after), walks, FP16)
+    assert found.report["salient_frames"] == {"compared": 240, "ties": 1, "wrong": 1}
     assert not found.problems
-    strict = judge(before, replace(before, salient=after), walks, replace(FP16, wrong=0.001))
+    strict = evaluate(before, replace(before, salient=after), walks, replace(FP16, wrong=0.001))
     assert strict.problems == [
         "1 of 240 salient frames differ without a tie, expected at most 0.1%"
     ]
@@ -99,28 +106,30 @@ def test_a_part_of_another_frame_is_not_compared(walks, reference):
     salient, embedding = reference.salient.copy(), reference.embedding.copy()
     salient[0, 0] = (salient[0, 0] + 1) % 4
     embedding[0, 0] += 5
-    found = judge(reference, replace(reference, salient=salient, embedding=embedding), walks, FP16)
-    assert found.told["max_abs_error"] == 0
-    assert found.told["cosine"]["smallest"] == pytest.approx(1)
-    assert found.told["cosine"]["mean"] < 1
+    found = evaluate(
+        reference, replace(reference, salient=salient, embedding=embedding), walks, FP16
+    )
+    assert found.report["max_abs_error"] == 0
+    assert found.report["cosine"]["smallest"] == pytest.approx(1)
+    assert found.report["cosine"]["mean"] < 1
 
 
 def test_without_ssfl_there_are_no_choices(walks, reference):
-    bare = Answers(reference.embedding, None)
-    found = judge(bare, bare, walks, FP16)
-    assert "salient_frames" not in found.told
+    bare = HeadOutputs(reference.embedding, None)
+    found = evaluate(bare, bare, walks, FP16)
+    assert "salient_frames" not in found.report
     found.check("fp16")
 
 
 def test_people_taken_for_each_other_cost_rank_1_and_decisions(walks, reference):
-    open_for_all = Limits(cosine=-1, tie=1, wrong=1, rank1_points=0.5, decisions=0.01)
+    open_for_all = GateLimits(cosine=-1, tie=1, wrong=1, rank1_points=0.5, decisions=0.01)
     embedding = reference.embedding.copy()
     a, b = (np.flatnonzero((walks.people == p) & (walks.sequences == "nm-05")) for p in (0, 1))
     embedding[a], embedding[b] = reference.embedding[b], reference.embedding[a]
-    found = judge(reference, replace(reference, embedding=embedding), walks, open_for_all)
-    assert found.told["rank1"]["float32"]["cross_view"] > 0.9
-    assert found.rank1_drop_points > 5
-    assert found.told["decisions"]["changed"] >= 3
+    found = evaluate(reference, replace(reference, embedding=embedding), walks, open_for_all)
+    assert found.report["rank1"]["float32"]["cross_view"] > 0.9
+    assert found.rank1_lost["points"] > 5
+    assert found.report["decisions"]["changed"] >= 3
     told = " ".join(found.problems)
     assert "rank-1 falls by" in told
     assert "of 48 searches end otherwise" in told
@@ -128,14 +137,14 @@ def test_people_taken_for_each_other_cost_rank_1_and_decisions(walks, reference)
 
 def test_losses_are_counted_search_by_search(walks, reference):
     """Who is lost here and won there costs nothing on average, and the error says how sure."""
-    before = Walks(reference.embedding, walks.people, walks.sequences, walks.views_deg)
+    before = LabelledEmbeddings(reference.embedding, walks.people, walks.sequences, walks.views_deg)
     embedding = reference.embedding.copy()
     places = np.array([reference.embedding[walks.people == p].mean(0) for p in range(PEOPLE)])
     (lost,) = np.flatnonzero(
         (walks.people == 0) & (walks.sequences == "nm-05") & (walks.views_deg == 18)
     )
     embedding[lost] = places[1]
-    found = lost_matches(before, replace(before, embeddings=embedding))
+    found = paired_loss(before, replace(before, embeddings=embedding))
     assert found["compared"] == PEOPLE * 6 * 2  # each probe in the one other view
     assert (found["only_float32"], found["only_found"]) == (1, 0)
     assert found["points"] == pytest.approx(100 / 48, abs=1e-3)
@@ -143,9 +152,9 @@ def test_losses_are_counted_search_by_search(walks, reference):
     error = by_person.std(ddof=1) / 2
     assert found["standard_error_points"] == pytest.approx(error, abs=1e-3)
     assert found["at_most_points"] == pytest.approx(100 / 48 + 1.645 * error, abs=1e-2)
-    back = lost_matches(replace(before, embeddings=embedding), before)
+    back = paired_loss(replace(before, embeddings=embedding), before)
     assert (back["only_float32"], back["only_found"], back["points"]) == (0, 1, -found["points"])
-    same = lost_matches(before, before)
+    same = paired_loss(before, before)
     assert (same["points"], same["at_most_points"]) == (0, 0)
 
 
@@ -160,7 +169,7 @@ def test_the_rule_allows_twice_what_pytorch_loses(network):
             embedding, frames = network(torch.tensor(given), torch.tensor(lengths))
         return embedding.numpy(), frames.numpy()
 
-    told = rule(network, silhouettes, exact)
+    told = compare_with_torch_half(network, silhouettes, exact)
     assert told["max_abs_error"] == 0
     assert 1e-5 < told["torch_fp16_max_abs_error"] < 0.05
     assert told["allowed"] == pytest.approx(2 * told["torch_fp16_max_abs_error"] + 1e-4)
@@ -170,4 +179,6 @@ def test_the_rule_allows_twice_what_pytorch_loses(network):
         embedding, frames = exact(given, lengths)
         return embedding + 0.5, frames
 
-    assert rule(network, silhouettes, off)["max_abs_error"] == pytest.approx(0.5, rel=1e-3)
+    assert compare_with_torch_half(network, silhouettes, off)["max_abs_error"] == pytest.approx(
+        0.5, rel=1e-3
+    )

@@ -7,18 +7,18 @@ import torch
 
 from cstl_edge.errors import ExportError
 from cstl_edge.export.checks import parity as parity_module
-from cstl_edge.export.graphs import GRAPHS, SLIDING, build
+from cstl_edge.export.graphs import GRAPHS, INCREMENTAL, build_graph
 
 
 def measured(network, graph, exported=None):
-    model = build((exported or network).fused(), graph)
+    model = build_graph((exported or network).fused(), graph)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return parity_module.Parity(
         {f"{graph}.onnx": parity_module.measure(network, f"{graph}.onnx", session)}
     )
 
 
-@pytest.mark.parametrize("graph", GRAPHS + SLIDING)
+@pytest.mark.parametrize("graph", GRAPHS + INCREMENTAL)
 def test_a_faithful_graph_passes(network, graph):
     parity = measured(network(), graph)
     parity.check()
@@ -86,7 +86,7 @@ def test_nan_is_no_agreement(network):
 
 def test_a_batch_index_baked_in_is_found(network):
     network = network()
-    model = build(network.fused(), "head")
+    model = build_graph(network.fused(), "head")
     for node in model.graph.node:  # what a traced python range over the batch leaves behind
         if node.op_type == "CstlPartGather":
             node.input[2] = "two_lengths"

@@ -17,7 +17,7 @@ def made(monkeypatch):
 
     def generate(ids, **settings):
         asked.append((list(ids), settings))
-        layout = collection._layout(settings["recordings"], settings["views_deg"])
+        layout = collection._sequences(settings["recordings"], settings["views_deg"])
         height, width = settings["size"]
         grey = np.full((len(layout), settings["frames"], height, width), 99, np.uint8)
         return collection._collect(ids, [grey] * len(ids), layout)
@@ -41,11 +41,12 @@ def test_walkers_of_two_kinds_and_none_that_were_trained_on(made):
     assert not set(calibrated) & set(judged)
     assert min(calibrated) >= 900_000
     assert settings["recordings"] == {"nm": 6, "bg": 2, "cl": 2}
-    assert found.walks.silhouettes.shape == (3 * 10 * len(calibration_data.VIEWS_DEG), 30, 64, 44)
-    assert found.told["sequences"] == len(found.walks.silhouettes)
-    assert "930000 to 930002" in found.told["judged_on"]
-    assert "940000 to 940005" in found.told["calibrated_on"]
-    assert found.told["calibration_frames"] == sum(map(len, found.calibration))
+    sequences = 3 * 10 * len(calibration_data.VIEWS_DEG)
+    assert found.evaluation.silhouettes.shape == (sequences, 30, 64, 44)
+    assert found.report["sequences"] == len(found.evaluation.silhouettes)
+    assert "930000 to 930002" in found.report["judged_on"]
+    assert "940000 to 940005" in found.report["calibrated_on"]
+    assert found.report["calibration_frames"] == sum(map(len, found.calibration))
 
 
 def test_silhouettes_that_the_user_names(made, tmp_path):
@@ -53,7 +54,7 @@ def test_silhouettes_that_the_user_names(made, tmp_path):
     found = gather((64, 44), 2, tmp_path / "one")
     assert [len(one) for one in found.calibration] == [3]
     assert len(made) == 1
-    assert found.told["calibrated_on"] == "one"
+    assert found.report["calibrated_on"] == "one"
 
 
 def test_a_folder_of_walks(made, tmp_path):
@@ -61,7 +62,7 @@ def test_a_folder_of_walks(made, tmp_path):
     walk(tmp_path / "walks" / "b", 4)
     found = gather((64, 44), 2, tmp_path / "walks")
     assert [len(one) for one in found.calibration] == [2, 4]
-    assert found.told["calibration_frames"] == 6
+    assert found.report["calibration_frames"] == 6
 
 
 def test_nothing_to_calibrate_on(made, tmp_path):
@@ -89,6 +90,6 @@ def test_walkers_indeed(monkeypatch):
     monkeypatch.setattr(calibration_data, "CALIBRATION_PEOPLE", 1)
     monkeypatch.setattr(calibration_data, "VIEWS_DEG", (90,))
     found = gather((64, 44), people=2)
-    assert found.walks.silhouettes.shape == (20, 2, 64, 44)
-    assert found.walks.silhouettes.any(axis=(1, 2, 3)).all()
+    assert found.evaluation.silhouettes.shape == (20, 2, 64, 44)
+    assert found.evaluation.silhouettes.any(axis=(1, 2, 3)).all()
     assert len(found.calibration) == 3

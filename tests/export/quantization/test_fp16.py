@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto
 
 from cstl_edge.errors import ExportError
-from cstl_edge.export.graphs import GRAPHS, build
+from cstl_edge.export.graphs import GRAPHS, build_graph
 from cstl_edge.export.quantization.fp16 import ISLANDS, half_tensors, islands, tensor_types, to_half
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -24,12 +24,12 @@ def kinds(model, operator):
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_products_are_half_and_ratios_are_not(network, graph):
-    half = to_half(build(network().fused(), graph))
+def test_products_are_half_and_ratios_are_not(traced, graph):
+    half = to_half(traced(graph))
     onnx.checker.check_model(half, full_check=True)
     assert kinds(half, "Conv") <= {HALF}
     if graph == "frames":
-        assert not islands(build(network().fused(), graph))
+        assert not islands(traced(graph))
         return
     assert kinds(half, "CstlPartGather") == {HALF}
     for operator in ("ReduceSum", "Exp", "Reciprocal", "ReduceMax"):
@@ -40,8 +40,8 @@ def test_products_are_half_and_ratios_are_not(network, graph):
     assert divisions.count(FLOAT) == 2  # Eq. 1 and Eq. 5
 
 
-def test_all_products_but_the_last_are_half(network):
-    half = to_half(build(network().fused(), "head"))
+def test_all_products_but_the_last_are_half(traced):
+    half = to_half(traced("head"))
     types = tensor_types(half)
     products = [types[n.output[0]] for n in half.graph.node if n.op_type == "MatMul"]
     assert products.count(FLOAT) == 1
@@ -49,29 +49,29 @@ def test_all_products_but_the_last_are_half(network):
     assert products.count(HALF) == 8  # two convs, T_f, T_f + T_s, T_l, two gates, the scores
 
 
-def test_inputs_and_outputs_keep_their_types(network):
+def test_inputs_and_outputs_keep_their_types(traced):
     for graph in GRAPHS:
-        model = build(network().fused(), graph)
+        model = traced(graph)
         half = to_half(model)
         assert list(half.graph.input) == list(model.graph.input)
         assert list(half.graph.output) == list(model.graph.output)
 
 
-def test_features_are_cast_once_at_the_door(network):
-    half = to_half(build(network().fused(), "head"))
+def test_features_are_cast_once_at_the_door(traced):
+    half = to_half(traced("head"))
     readers = [n for n in half.graph.node if "features" in n.input and n.op_type != "Shape"]
     assert [n.op_type for n in readers] == ["Cast"]
     assert readers[0].attribute[0].i == HALF
 
 
-def test_no_tensor_is_cast_twice_the_same_way(network):
-    half = to_half(build(network().fused(), "full"))
+def test_no_tensor_is_cast_twice_the_same_way(traced):
+    half = to_half(traced("full"))
     casts = [(n.input[0], n.attribute[0].i) for n in half.graph.node if n.op_type == "Cast"]
     assert len(casts) == len(set(casts))
 
 
-def test_the_gather_and_its_body_are_half(network):
-    half = to_half(build(network().fused(), "head"))
+def test_the_gather_and_its_body_are_half(traced):
+    half = to_half(traced("head"))
     (body,) = half.functions
     lowest = next(n for n in body.node if n.output[0] == "lowest")
     assert lowest.attribute[0].t.data_type == HALF
@@ -88,7 +88,7 @@ ABLATIONS = [
 @pytest.mark.parametrize("changes", ABLATIONS, ids=lambda c: "-".join(map(str, c.values())))
 def test_every_configuration_runs_near_float32(network, changes):
     network = network(**changes)
-    half = to_half(build(network.fused(), "head"))
+    half = to_half(build_graph(network.fused(), "head"))
     session = ort.InferenceSession(half.SerializeToString(), providers=["CPUExecutionProvider"])
     features, lengths = torch.rand(3, 6, 4, 16), torch.tensor([6, 1, 4], dtype=torch.int32)
     found = session.run(None, {"features": features.numpy(), "lengths": lengths.numpy()})
@@ -100,9 +100,9 @@ def test_every_configuration_runs_near_float32(network, changes):
     assert found[0].dtype == np.float32
 
 
-def test_a_simplified_graph_with_stored_weights_has_the_same_islands(network):
+def test_a_simplified_graph_with_stored_weights_has_the_same_islands(traced):
     simplified = onnx.load(GOLDEN / "tiny_reduced" / "head.onnx")
-    traced = build(network().fused(), "head")
+    traced = traced("head")
     for island in ISLANDS:
         counts = [list(islands(m).values()).count(island.name) for m in (simplified, traced)]
         assert counts[0] == counts[1] or island.name == "embedding", island.name
@@ -124,8 +124,8 @@ def test_every_island_has_a_reason_and_operators_of_its_own():
     assert all(len(island.reason) > 40 for island in ISLANDS)
 
 
-def test_islands_of_the_whole_head(network):
-    model = build(network().fused(), "head")
+def test_islands_of_the_whole_head(traced):
+    model = traced("head")
     found = islands(model)
     assert set(found.values()) == {"gates", "sums", "ratios", "embedding"}
     assert found["embedding"] == "embedding"
@@ -143,4 +143,4 @@ def test_a_weight_beyond_half_is_refused(network):
     with torch.no_grad():
         network.backbone.convs[2].weight[0, 0, 0, 0] = 70_000.0
     with pytest.raises(ExportError, match=r"convs\.2\.weight holds 70000; float16 ends at 65504"):
-        to_half(build(network.fused(), "frames"))
+        to_half(build_graph(network.fused(), "frames"))

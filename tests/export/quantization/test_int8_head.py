@@ -1,8 +1,8 @@
-"""The cuts of the head in integers: the numbers of a plain loop, a way of their own in the folder,
-and a gate that leaves them out and nothing else."""
+"""The incremental head in integers: the numbers of a plain loop, files of its own in the folder,
+and a gate that leaves it out and nothing else."""
 
+import copy
 import logging
-from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,19 +10,24 @@ import pytest
 from onnx import numpy_helper
 
 from cstl_edge.errors import ExportError, ModelError
+from cstl_edge.export.checks.accuracy_gate import GateResult
 from cstl_edge.export.export_model import export_model
-from cstl_edge.export.graphs import SLIDING, build
+from cstl_edge.export.graphs import INCREMENTAL
 from cstl_edge.export.quantization import int8_head, variants
-from cstl_edge.export.quantization.context import Subject
-from cstl_edge.export.quantization.int8_head import STEPS, products, quantise_products, weight_steps
-from cstl_edge.export.quantization.tensor_ranges import Seen, Watched
+from cstl_edge.export.quantization.int8_head import (
+    STATES,
+    STEPS,
+    products,
+    quantise_products,
+    weight_steps,
+)
+from cstl_edge.export.quantization.tensor_ranges import InputStatistics, StatisticsSession
 from cstl_edge.runtime import load
-from cstl_edge.runtime.backends.onnxruntime import open_session
+from cstl_edge.runtime.backends.ort_session import open_session
+from cstl_edge.runtime.graph_format import check_graph
 from cstl_edge.runtime.manifest import Shape, read_manifest
-from cstl_edge.runtime.model_check import check_graph
 from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 
-GRAPHS_AND_CUTS = (("frames", "head"), SLIDING)
 INT8 = ("taps.int8.onnx", "mix.int8.onnx", "slide.int8.onnx")
 RNG = np.random.default_rng(2)
 ROWS = RNG.normal(size=(4, 5, 16)).astype(np.float32)  # [p, m, c]
@@ -37,63 +42,53 @@ def every_product(monkeypatch):
 @pytest.fixture(scope="module")
 def folder(weights, gather, tmp_path_factory):
     """An export whose windows slide by int8."""
-    target = tmp_path_factory.mktemp("cuts") / "small"
+    target = tmp_path_factory.mktemp("incremental") / "small"
+    plain = {"graphs": ("frames", "head"), "simplify": False}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(int8_head, "MIN_WEIGHTS", 5)
-        exported(weights, target, gather)
+        export_model(weights, target, precisions=("int8",), gather=gather, **plain)
     return target
 
 
-def exported(weights, target, gather):
-    return export_model(
-        weights,
-        target,
-        graphs=("frames", "head"),
-        simplify=False,
-        precisions=("int8",),
-        gather=gather,
-    )
-
-
-def watched(network, graph, *feeds):
-    model = build(network.fused(), graph)
-    session = Watched(f"{graph}.onnx", model, [node.input[0] for node in products(model)])
+def collected(model, graph, *feeds):
+    session = StatisticsSession(f"{graph}.onnx", model, [node.input[0] for node in products(model)])
     for feed in feeds:
         session.run(None, feed)
-    return model, session.seen
+    return session.statistics
 
 
 def weights_of(model):
     return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
 
 
-def seen_of(model, node):
+def statistics_of(model, node):
     p, k, _ = weights_of(model)[node.input[1]].shape
-    return Seen(-1.0, 1.0, np.tile(np.eye(k), (p, 1, 1)))
+    return InputStatistics(-1.0, 1.0, np.tile(np.eye(k), (p, 1, 1)))
 
 
-def twin(rows, steps, scales, seen):
+def twin(rows, steps, scales, statistics):
     """A product [p, m, k] x [p, k, o] in integers, as the graph has to."""
-    width = seen.largest - seen.smallest
+    width = statistics.largest - statistics.smallest
     scale = np.float32(width / STEPS)
-    zero = np.rint(-seen.smallest / width * STEPS)
+    zero = np.rint(-statistics.smallest / width * STEPS)
     inputs = np.clip(np.rint(rows / scale) + zero, 0, STEPS) - zero
     whole = np.einsum("pmk,pko->pmo", inputs, steps.astype(np.float64))
     return whole.astype(np.float32) * (scales * scale)
 
 
-def test_a_product_is_that_of_integers(network):
-    model, seen = watched(network(), "taps", {"features": ROWS / 2})  # so some values are clipped
-    quantised = quantise_products(model, seen)
+def test_a_product_is_that_of_integers(traced):
+    model = traced("taps")
+    statistics = collected(model, "taps", {"features": ROWS / 2})  # so some values are clipped
+    quantised = quantise_products(model, statistics)
     weight = weights_of(model)["matrix"]
     product = next(n for n in products(model) if n.input[1] == "matrix")
-    steps, scales = weight_steps(weight, seen["features"].square)
+    steps, scales = weight_steps(weight, statistics["features"].square)
     assert steps.dtype == np.int8
     assert np.abs(steps).max() == 63  # 255 * 63 * 2 still fits into 16 bits
     quantised.graph.output.append(onnx.helper.make_empty_tensor_value_info(product.output[0]))
     session = open_session("taps.int8.onnx", quantised.SerializeToString(), 1)
     (found,) = session.run([product.output[0]], {"features": ROWS})
-    expected = twin(ROWS, steps, scales, seen["features"])
+    expected = twin(ROWS, steps, scales, statistics["features"])
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -114,20 +109,21 @@ def test_a_part_without_a_value_is_rounded_to_the_nearest():
     np.testing.assert_array_equal(steps, np.rint(weight / scales))
 
 
-@pytest.mark.parametrize("graph", SLIDING)
-def test_it_is_one_of_our_graphs_with_its_weights_in_int8(network, graph):
-    network = network()
-    model = build(network.fused(), graph)
-    seen = {node.input[0]: seen_of(model, node) for node in products(model)}
-    quantised = quantise_products(model, seen)
+@pytest.mark.parametrize("graph", INCREMENTAL)
+def test_it_is_one_of_our_graphs_with_its_weights_in_int8(network, traced, graph):
+    model = traced(graph)
+    statistics = {node.input[0]: statistics_of(model, node) for node in products(model)}
+    quantised = quantise_products(model, statistics)
     check_graph(
         f"{graph}.int8.onnx",
         quantised.SerializeToString(),
-        Shape.model_validate(network.config.to_dict()),
+        Shape.model_validate(network().config.to_dict()),
     )
     kinds = [node.op_type for node in quantised.graph.node]
-    assert kinds.count("MatMulInteger") == len(seen) + (graph == "taps")  # two read `features`
-    assert kinds.count("QuantizeLinear") == len(seen)
+    assert kinds.count("MatMulInteger") == len(statistics) + (
+        graph == "taps"
+    )  # two read `features`
+    assert kinds.count("QuantizeLinear") == len(statistics)
     large = [t for t in quantised.graph.initializer if len(t.dims) == 3 and t.dims[1] > 1]
     assert large
     assert {t.data_type for t in large if t.dims[1] * t.dims[2] > 4} == {onnx.TensorProto.INT8}
@@ -141,37 +137,41 @@ def test_an_answer_does_not_depend_on_who_else_walks(folder):
         np.testing.assert_array_equal(one, many[:, :1])
 
 
-def test_a_range_of_nothing_is_told(network):
-    model = build(network().fused(), "taps")
+def test_a_range_of_nothing_is_told(traced):
+    model = traced("taps")
     with pytest.raises(ExportError, match=r"features spans 0 to 0 .* Calibrate on silhouettes"):
-        quantise_products(model, {n.input[0]: Seen() for n in products(model)})
+        quantise_products(model, {n.input[0]: InputStatistics() for n in products(model)})
 
 
-def test_small_products_stay(network, monkeypatch):
+def test_small_products_stay(traced, monkeypatch):
     monkeypatch.undo()
-    assert not any(products(build(network().fused(), graph)) for graph in SLIDING)
-    large = network(widths=(4, 8, 16, 32), embedding=64)
-    counts = {graph: len(products(build(large.fused(), graph))) for graph in SLIDING}
+    assert not any(products(traced(graph)) for graph in INCREMENTAL)
+    large = {"widths": (4, 8, 16, 32), "embedding": 64}
+    counts = {graph: len(products(traced(graph, **large))) for graph in INCREMENTAL}
     assert counts == {"taps": 1, "mix": 0, "slide": 1}
 
 
-def test_the_folder_has_them_and_tells_how_they_were_judged(folder):
+def test_the_folder_has_it_with_the_report_of_its_gate(folder):
     manifest = read_manifest(folder)
-    one = manifest.precisions["int8"]
-    assert one.cuts == INT8
+    variant = manifest.precisions["int8"]
+    assert variant.cuts == INT8
     assert set(INT8) < set(manifest.files)
-    assert manifest.cuts("int8", integers=False) == ("taps.onnx", "mix.onnx", "slide.onnx")
-    assert manifest.cuts("float32", integers=True) == ("taps.onnx", "mix.onnx", "slide.onnx")
-    for state in int8_head.STATES:
-        told = one.judged[f"onnxruntime, window {state}"]
-        assert told["window_frames"] == 3  # of 6, for the others are to slide by
-        assert 0.95 <= told["cosine"]["smallest"] < 1
-        assert told["salient_frames"]["compared"] == 60 * 4
+    assert manifest.incremental_files("int8", int8=False) == ("taps.onnx", "mix.onnx", "slide.onnx")
+    assert manifest.incremental_files("float32", int8=True) == (
+        "taps.onnx",
+        "mix.onnx",
+        "slide.onnx",
+    )
+    for state in STATES:
+        report = variant.judged[f"onnxruntime, window {state}"]
+        assert report["window_frames"] == 3  # of 6, for the others are to slide by
+        assert 0.95 <= report["cosine"]["smallest"] < 1
+        assert report["salient_frames"]["compared"] == 60 * 4
 
 
 def test_what_slides_by_int8_is_near_float32(folder, gather):
     """Long windows, from the first answer on, and once more after every frame of a slide."""
-    walk = np.concatenate([gather().walks.silhouettes[i] for i in (0, 2, 4)])  # 18 frames
+    walk = np.concatenate([gather().evaluation.silhouettes[i] for i in (0, 2, 4)])  # 18 frames
     streams = [
         StreamingEncoder(load(folder, precision=precision), window=8, hop=1)
         for precision in ("float32", "int8")
@@ -199,53 +199,57 @@ def test_a_changed_cut_is_refused(folder, tmp_path):
         load(copy, precision="int8")
 
 
-def change_judgement(monkeypatch, **changes):
-    real = int8_head.judged
-    monkeypatch.setattr(
-        int8_head,
-        "judged",
-        lambda *given: {state: replace(one, **changes) for state, one in real(*given).items()},
-    )
+def sliding_gates(folder, problems=(), at_most_points=0.0):
+    """The gates of an export, with what a test wants of them."""
+    judged = read_manifest(folder).precisions["int8"].judged
+    reports = {state: copy.deepcopy(judged[f"onnxruntime, window {state}"]) for state in STATES}
+    for report in reports.values():
+        report["rank1"]["lost"]["at_most_points"] = at_most_points
+    return {state: GateResult(report, list(problems)) for state, report in reports.items()}
+
+
+@pytest.fixture
+def with_gates(context, folder, monkeypatch):
+    """Make int8 variants whose incremental head came through given gates."""
+
+    def make(**changes):
+        gates = sliding_gates(folder, **changes)
+        monkeypatch.setattr(int8_head, "quantise_head", lambda context, frames: context.incremental)
+        monkeypatch.setattr(int8_head, "evaluate_head", lambda *given: gates)
+        return variants.make_variants(context, ("int8",), lambda phase: None)
+
+    return make
 
 
 @pytest.mark.parametrize(("points", "default"), [(49.0, "int8"), (51.0, "float32")])
-def test_the_cuts_have_a_say_in_the_default(
-    weights, gather, tmp_path, monkeypatch, points, default
-):
+def test_the_incremental_head_has_a_say_in_the_default(with_gates, monkeypatch, points, default):
     monkeypatch.setattr(variants, "DEFAULT_DROP_POINTS", 50.0)
-    change_judgement(monkeypatch, rank1_drop_at_most_points=points)
-    assert exported(weights, tmp_path / "out", gather).cpu_default == default
+    assert with_gates(at_most_points=points).cpu_default == default
 
 
-def subject(network, evidence):
-    plain, cuts = ({g: build(network, g) for g in names} for names in GRAPHS_AND_CUTS)
-    return Subject(network, plain, evidence, cuts)
+def test_far_outputs_close_the_gate(context, traced):
+    """An incremental head of another network, behind the frames of this one."""
+    others = {name: traced(name, seed=1) for name in context.incremental}
+    gates = int8_head.evaluate_head(context, others, context.features)
+    for gate in gates.values():
+        assert any("smallest cosine" in problem for problem in gate.problems)
+    same = int8_head.evaluate_head(context, {}, context.features)  # float32 slides as it is whole
+    for gate in same.values():
+        assert not gate.problems
+        assert gate.report["cosine"]["smallest"] > 1 - 1e-4
 
 
-def test_far_answers_close_the_gate(network, gather):
-    """Cuts of another network, behind the frames of this one."""
-    ours, others = (subject(one.fused(), gather()) for one in (network(), network(seed=1)))
-    found = int8_head.judged(ours, dict(others.cuts), ours.features)
-    for one in found.values():
-        assert any("smallest cosine" in problem for problem in one.problems)
-    same = int8_head.judged(ours, {}, ours.features)  # float32 cuts slide as whole windows answer
-    for one in same.values():
-        assert not one.problems
-        assert one.told["cosine"]["smallest"] > 1 - 1e-4
-
-
-def test_a_closed_gate_leaves_out_the_cuts_alone(weights, gather, tmp_path, monkeypatch, caplog):
-    change_judgement(monkeypatch, problems=["off"])
+def test_a_closed_gate_leaves_out_the_incremental_head_alone(with_gates, reduced, caplog):
     with caplog.at_level(logging.WARNING):
-        manifest = exported(weights, tmp_path / "out", gather)
-    (said,) = [r.getMessage() for r in caplog.records if "slide by float32" in r.getMessage()]
-    assert "off when full: off; slid: off. Judged on more people" in said
-    assert "\n" not in said
-    one = manifest.precisions["int8"]
-    assert one.cuts is None
-    assert not set(INT8) & set(manifest.files)
-    assert one.judged["onnxruntime, window slid"]["cosine"]["smallest"] < 1
-    encoder = load(tmp_path / "out", precision="int8")
+        made = with_gates(problems=["off"])
+    (warning,) = [r.getMessage() for r in caplog.records if "slide by float32" in r.getMessage()]
+    assert "off when full: off; slid: off. Judged on more people" in warning
+    assert "\n" not in warning
+    assert set(made.graphs) == {"frames.int8.onnx", "head.fp16.onnx"}
+    assert made.precisions["int8"].cuts is None
+    assert made.precisions["int8"].judged["onnxruntime, window slid"]["cosine"]["smallest"] < 1
+    assert read_manifest(reduced).precisions["int8"].cuts is None  # its products are too small
+    encoder = load(reduced, precision="int8")
     assert encoder.info.slides
-    plain = load(tmp_path / "out", precision="float32")
+    plain = load(reduced, precision="float32")
     np.testing.assert_array_equal(encoder.taps(ROWS)[0], plain.taps(ROWS)[0])

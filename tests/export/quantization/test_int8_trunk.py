@@ -7,23 +7,22 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from cstl_edge.errors import ExportError
-from cstl_edge.export.graphs import build
 from cstl_edge.export.quantization.fp16 import open_exact
 from cstl_edge.export.quantization.int8_trunk import LEVELS, WEIGHT_LEVELS, activations, quantise
-from cstl_edge.export.quantization.tensor_ranges import observed, ranges
+from cstl_edge.export.quantization.tensor_ranges import measure_ranges, run_exposed
 
 SILHOUETTES = np.random.default_rng(1).integers(0, 2, (6, 16, 12), np.uint8) * np.uint8(255)
 FEED = {"silhouettes": SILHOUETTES}
 
 
 @pytest.fixture
-def plain(network):
-    return build(network(widths=(8, 16, 16, 16)).fused(), "frames")
+def plain(traced):
+    return traced("frames", widths=(8, 16, 16, 16))
 
 
 @pytest.fixture
 def limits(plain):
-    spans = ranges(plain, activations(plain), [FEED])
+    spans = measure_ranges(plain, activations(plain), [FEED])
     return {name: span.largest for name, span in spans.items()}
 
 
@@ -94,7 +93,7 @@ def test_saturated_sums_would_show(plain, limits):
             ones = np.ones(tensor.dims, np.float32) / np.prod(tensor.dims[1:])
             tensor.CopyFrom(numpy_helper.from_array(ones.astype(np.float32), tensor.name))
     feed = {"silhouettes": np.full((2, 16, 12), 255, np.uint8)}
-    spans = ranges(plain, activations(plain), [feed])
+    spans = measure_ranges(plain, activations(plain), [feed])
     model = quantise(plain, {name: span.largest for name, span in spans.items()})
     expected = session(plain).run(None, feed)[0]
     np.testing.assert_allclose(session(model).run(None, feed)[0], expected, rtol=0.03)
@@ -120,7 +119,7 @@ def test_it_is_near_float32(plain, limits):
 def test_a_limit_cuts_what_is_beyond(plain, limits):
     small = {name: limit / 4 for name, limit in limits.items()}
     model = quantise(plain, small)
-    (tensors,) = observed(model, [f"{activations(plain)[0]}.int8"], [FEED])
+    (tensors,) = run_exposed(model, [f"{activations(plain)[0]}.int8"], [FEED])
     (values,) = tensors.values()
     assert values.max() == pytest.approx(small[activations(plain)[0]])
 

@@ -7,7 +7,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from cstl_edge.errors import ExportError
-from cstl_edge.export.graphs import GRAPHS, IR_VERSION, build
+from cstl_edge.export.graphs import GRAPHS, IR_VERSION, build_graph
 from cstl_edge.export.quantization import fp16
 from cstl_edge.export.quantization.fp16 import (
     half_tensors,
@@ -17,8 +17,8 @@ from cstl_edge.export.quantization.fp16 import (
     tensor_types,
     to_half,
 )
-from cstl_edge.export.quantization.tensor_ranges import observed
-from cstl_edge.runtime.model_check import OPSET
+from cstl_edge.export.quantization.tensor_ranges import run_exposed
+from cstl_edge.runtime.graph_format import OPSET
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 RNG = np.random.default_rng(0)
@@ -37,21 +37,21 @@ def is_half(values):
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_it_is_float32_throughout(network, graph):
-    twin = rounding_twin(to_half(build(network().fused(), graph)))
+def test_it_is_float32_throughout(traced, graph):
+    twin = rounding_twin(to_half(traced(graph)))
     halves = [name for name, kind in tensor_types(twin).items() if kind == HALF]
     assert all(name.endswith(".rounded") for name in halves)
 
 
 @pytest.mark.parametrize("graph", ["frames", "head"])
-def test_every_half_tensor_is_rounded_and_no_other(network, graph):
-    model = build(network().fused(), graph)
+def test_every_half_tensor_is_rounded_and_no_other(traced, graph):
+    model = traced(graph)
     half = to_half(model)
     twin, types = rounding_twin(half), tensor_types(half)
     rounded = [x for x, kind in types.items() if kind == HALF and "weight" not in x]
     rounded = [x for n in half.graph.node for x in n.output if x in rounded]
     wide = list(islands(model))
-    (tensors,) = observed(twin, [*rounded, *wide], [FEEDS[graph]])
+    (tensors,) = run_exposed(twin, [*rounded, *wide], [FEEDS[graph]])
     for name in rounded:
         assert is_half(tensors[name]), name
     assert all(not is_half(tensors[name]) for name in wide if "Reduce" in name and "Sum" in name)
@@ -88,8 +88,8 @@ def test_it_is_a_plain_loop_in_numpy():
 def test_what_reaches_70000_is_infinite_and_float32_does_not_notice(network):
     network = huge(network())
     feed = FEEDS["frames"]
-    model = build(network.fused(), "frames")
-    (plain,) = observed(model, ["features"], [feed])
+    model = build_graph(network.fused(), "frames")
+    (plain,) = run_exposed(model, ["features"], [feed])
     twin = open_exact("frames", rounding_twin(to_half(model)))
     assert np.isfinite(plain["features"]).all()
     with torch.no_grad():

@@ -1,7 +1,8 @@
-"""Several precisions in one folder: what is written, what is told, and what is refused."""
+"""Several precisions in one folder: what is written, what is reported, and what is refused."""
 
 import hashlib
-import subprocess
+import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,15 @@ import torch
 from onnx import TensorProto
 
 from cstl_edge.checkpoint.weights import save_checkpoint
+from cstl_edge.cli.app import main
 from cstl_edge.cli.export import export_weights
 from cstl_edge.errors import ConfigError, ExportError, ModelError
+from cstl_edge.export import export_model as export_module
 from cstl_edge.export.checks import accuracy_gate
 from cstl_edge.export.export_model import export_model
-from cstl_edge.export.quantization import calibration_data
-from cstl_edge.export.quantization import variants as making
+from cstl_edge.export.graphs import build_graph
+from cstl_edge.export.quantization import calibration_data, fp16, variants
+from cstl_edge.export.quantization.context import QuantizationContext
 from cstl_edge.runtime import load
 from cstl_edge.runtime.manifest import read_manifest
 
@@ -27,14 +31,14 @@ FLOAT32_ONLY = ROOT / "tests" / "golden" / "tiny"
 PLAIN = {"graphs": ("frames", "head"), "simplify": False}
 
 
-def test_the_folder_holds_every_precision(reduced, weights, tmp_path):
+def test_the_folder_holds_every_precision(reduced, edge):
     found = read_manifest(reduced)
     float32 = {"frames.onnx", "head.onnx", "taps.onnx", "mix.onnx", "slide.onnx", "full.onnx"}
     half = {"frames.fp16.onnx", "head.fp16.onnx", "full.fp16.onnx"}
     assert set(found.files) == float32 | half | {"frames.int8.onnx"}
     for name, digest in found.files.items():
         assert hashlib.sha256((reduced / name).read_bytes()).hexdigest() == digest
-    alone = export_model(weights, tmp_path / "out", **PLAIN)
+    alone = read_manifest(edge)
     assert alone.precisions == {}
     assert alone.cpu_default == "float32"
     assert {name: found.files[name] for name in alone.files} == alone.files
@@ -91,63 +95,66 @@ def test_every_precision_is_loaded_and_near(reduced, precision, atol):
 
 
 @pytest.mark.parametrize(("points", "default"), [(100.0, "int8"), (-100.0, "float32")])
-def test_int8_is_the_default_only_where_it_costs_little(
-    weights, gather, tmp_path, monkeypatch, points, default
-):
-    monkeypatch.setattr(making, "DEFAULT_DROP_POINTS", points)
+def test_int8_is_the_default_only_where_it_costs_little(context, monkeypatch, points, default):
+    monkeypatch.setattr(variants, "DEFAULT_DROP_POINTS", points)
+    made = variants.make_variants(context, ("int8",), lambda phase: None)
+    assert made.cpu_default == default
+    assert set(made.graphs) == {"frames.int8.onnx", "head.fp16.onnx"}
+    assert set(made.precisions) == {"int8"}
+
+
+@pytest.mark.parametrize("default", ["int8", "float32"])
+def test_the_default_is_what_is_loaded(reduced, tmp_path, monkeypatch, default):
     monkeypatch.setattr(
         "cstl_edge.runtime.backends.onnx_folder.FAST_INT8", ("fpu", "fp")
     )  # any processor
-    found = export_model(weights, tmp_path / "out", precisions=("int8",), gather=gather, **PLAIN)
-    assert found.cpu_default == default
-    assert load(tmp_path / "out").info.precision == default
-    added = set(found.files) - {
-        f"{graph}.onnx" for graph in ("frames", "head", "taps", "mix", "slide")
-    }
-    assert added == {"frames.int8.onnx", "head.fp16.onnx"}
-    assert set(found.precisions) == {"int8"}
+    folder = Path(shutil.copytree(reduced, tmp_path / "copy"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "cpu_default": default}))
+    assert load(folder).info.precision == default
 
 
-def test_an_intermediate_of_70000_fails_fp16_and_not_float32(network, gather, tmp_path):
-    network = network()
-    with torch.no_grad():  # the second convolution passes 65504, the next two bring it back
-        for conv, power in zip(network.backbone.convs, (9, 10, -9, -10), strict=True):
-            conv.weight *= 2.0**power
-    save_checkpoint(tmp_path / "w.safetensors", network, {})
-    target = tmp_path / "out"
-    export_model(tmp_path / "w.safetensors", tmp_path / "plain", **PLAIN)
-    with pytest.raises(ExportError, match=r"fp16: .*convs\.1/Conv.* reaches \d+.* ends at 65504"):
-        export_model(
-            tmp_path / "w.safetensors", target, precisions=("fp16",), gather=gather, **PLAIN
-        )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["plain", "w.safetensors"]
-
-
-def test_the_twin_finds_it_too(network, gather, tmp_path, monkeypatch):
-    """Were it only between the frames that ranges are measured on, the answers would show it."""
-    from cstl_edge.export.quantization import fp16 as fp16_module
-
+@pytest.fixture
+def overflowing(network):
+    """A network whose second convolution passes 65504; the next two bring it back."""
     network = network()
     with torch.no_grad():
         for conv, power in zip(network.backbone.convs, (9, 10, -9, -10), strict=True):
             conv.weight *= 2.0**power
-    save_checkpoint(tmp_path / "w.safetensors", network, {})
-    monkeypatch.setattr(fp16_module, "LARGEST_HALF", np.inf)
+    return network
+
+
+def test_an_intermediate_of_70000_fails_fp16_and_not_float32(overflowing, gather, tmp_path):
+    weights, target = tmp_path / "w.safetensors", tmp_path / "out"
+    save_checkpoint(weights, overflowing, {})
+    export_model(weights, tmp_path / "plain", graphs=("frames",), simplify=False)
+    with pytest.raises(ExportError, match=r"fp16: .*convs\.1/Conv.* reaches \d+.* ends at 65504"):
+        export_model(weights, target, precisions=("fp16",), gather=gather, **PLAIN)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plain", "w.safetensors"]
+
+
+def test_the_twin_finds_it_too(overflowing, gather, monkeypatch):
+    """Were it only between the frames that ranges are measured on, the outputs would show it."""
+    fused = overflowing.fused()
+    graphs = {graph: build_graph(fused, graph) for graph in PLAIN["graphs"]}
+    monkeypatch.setattr(fp16, "LARGEST_HALF", np.inf)
     with pytest.raises(ExportError, match=r"fp16: .*the smallest cosine of a part is nan"):
-        export_model(
-            tmp_path / "w.safetensors",
-            tmp_path / "out",
-            precisions=("fp16",),
-            gather=gather,
-            **PLAIN,
+        variants.make_variants(
+            QuantizationContext(fused, graphs, gather()), ("fp16",), lambda phase: None
         )
 
 
 @pytest.mark.parametrize("name", ["FP16", "INT8"])
-def test_behind_a_closed_gate_nothing_is_left(weights, gather, tmp_path, monkeypatch, name):
+def test_a_closed_gate_is_an_error(context, monkeypatch, name):
     monkeypatch.setattr(accuracy_gate, name, replace(getattr(accuracy_gate, name), cosine=1.01))
     with pytest.raises(ExportError, match=rf"{name.lower()}.*cosine.*Nothing was exported"):
-        export_model(weights, tmp_path / "out", precisions=(name.lower(),), gather=gather, **PLAIN)
+        variants.make_variants(context, (name.lower(),), lambda phase: None)
+
+
+def test_behind_a_closed_gate_nothing_is_left(weights, gather, tmp_path, monkeypatch):
+    monkeypatch.setattr(accuracy_gate, "FP16", replace(accuracy_gate.FP16, cosine=1.01))
+    with pytest.raises(ExportError, match=r"fp16: .*cosine.*Nothing was exported"):
+        export_model(weights, tmp_path / "out", precisions=("fp16",), gather=gather, **PLAIN)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -172,8 +179,6 @@ def test_a_precision_that_is_not_there(weights):
 
 
 def test_a_changed_int8_file_is_refused(reduced, tmp_path):
-    import shutil
-
     folder = Path(shutil.copytree(reduced, tmp_path / "copy"))
     data = bytearray((folder / "frames.int8.onnx").read_bytes())
     data[-20] ^= 1
@@ -192,39 +197,52 @@ def test_int8_and_fp16_are_smaller(reduced):
     assert {t.data_type for t in large} == {TensorProto.FLOAT16}
 
 
-def test_the_verb_says_what_it_costs(weights, gather, tmp_path, monkeypatch, capsys):
-    asked = []
+@pytest.fixture
+def verb(reduced, gather, monkeypatch, capsys):
+    """Run the verb on an export that was made before; return its output, and what it asked for."""
 
-    def small(size, people, calibrate):
-        asked.append((people, calibrate))
-        return gather(size)
+    def run(precisions, **changes):
+        asked = []
 
-    monkeypatch.setattr(calibration_data, "gather", small)
-    export_weights(weights, tmp_path / "out", ("frames", "head"), False, False, ["fp16", "int8"])
-    told = capsys.readouterr().out
-    assert asked == [(calibration_data.PEOPLE, None)]
+        def exported(weights, output, *, gather, precisions, **_):
+            gather((16, 12))
+            asked.append(tuple(precisions))
+            return read_manifest(reduced).model_copy(update=changes)
+
+        def small(size, people, calibrate):
+            asked.append((people, calibrate))
+            return gather(size)
+
+        monkeypatch.setattr(calibration_data, "gather", small)
+        monkeypatch.setattr(export_module, "export_model", exported)
+        export_weights(Path("w"), Path("out"), ("frames", "head"), False, False, precisions)
+        return capsys.readouterr().out, asked
+
+    return run
+
+
+def test_the_verb_says_what_it_costs(verb):
+    out, asked = verb(["fp16", "int8"])
+    assert asked == [(calibration_data.PEOPLE, None), ("fp16", "int8")]
     for line in ("fp16, rounding twin: rank-1", "int8, onnxruntime: rank-1", "int8, tensorrt: ran"):
-        assert line in told
-    assert "0 of 36 searches changed" in told
-    assert "other flips of 240" in told
-    assert "a CPU takes int8 when nobody says and it multiplies int8 fast" in told
+        assert line in out
+    assert "0 of 36 searches changed" in out
+    assert "other flips of 240" in out
+    assert "a CPU takes int8 when nobody says and it multiplies int8 fast" in out
 
 
-def test_the_verb_says_how_float32_could_have_been_int8(
-    weights, gather, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(calibration_data, "gather", lambda size, people, calibrate: gather(size))
-    monkeypatch.setattr(making, "DEFAULT_DROP_POINTS", -1.0)
-    export_weights(weights, tmp_path / "out", ("frames", "head"), False, False, ["int8"])
-    told = capsys.readouterr().out
-    assert "a CPU takes float32 when nobody says: int8 may cost half a point" in told
-    assert "--people 100" in told
+def test_the_verb_says_how_float32_could_have_been_int8(verb):
+    out, _ = verb(["int8"], cpu_default="float32")
+    assert "a CPU takes float32 when nobody says: int8 may cost half a point" in out
+    assert "--people 100" in out
 
 
-def test_the_script_says_why_not(weights, tmp_path):
-    command = [sys.executable, str(ROOT / "export" / "run_export.py"), str(weights)]
-    command += ["-o", str(tmp_path / "out"), "--precision", "fp16,int8"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=ROOT)
-    assert done.returncode == 4
-    assert "fp16 and int8 are judged on Walkers: expected a size of (64, 44)" in done.stderr
+def test_the_verb_says_why_not(weights, tmp_path, monkeypatch, capsys):
+    command = ["export", str(weights), "-o", str(tmp_path / "out"), "--precision", "fp16,int8"]
+    monkeypatch.setattr(sys, "argv", ["cstl-edge", *command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 4
+    message = "fp16 and int8 are judged on Walkers: expected a size of (64, 44)"
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

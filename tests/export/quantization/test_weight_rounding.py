@@ -4,10 +4,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from cstl_edge.export.graphs import build
 from cstl_edge.export.quantization import weight_rounding
 from cstl_edge.export.quantization.int8_trunk import WEIGHT_LEVELS, activations, quantise
-from cstl_edge.export.quantization.tensor_ranges import ranges
+from cstl_edge.export.quantization.tensor_ranges import measure_ranges
 
 
 def blocks(seed, count):
@@ -22,13 +21,13 @@ def feeds():
 
 
 @pytest.fixture
-def plain(network):
-    return build(network(widths=(8, 16, 16, 16)).fused(), "frames")
+def plain(traced):
+    return traced("frames", widths=(8, 16, 16, 16))
 
 
 @pytest.fixture
 def limits(plain, feeds):
-    return {n: span.largest for n, span in ranges(plain, activations(plain), feeds).items()}
+    return {n: span.largest for n, span in measure_ranges(plain, activations(plain), feeds).items()}
 
 
 def run(model, feed):
@@ -40,13 +39,13 @@ def test_outputs_come_nearer_on_other_silhouettes(plain, limits, feeds):
     other = blocks(99, 40)
     expected = run(plain, other)
     rounded = quantise(plain, limits)
-    chosen = quantise(plain, limits, weight_rounding.refitted(plain, limits, feeds))
+    chosen = quantise(plain, limits, weight_rounding.refit_weights(plain, limits, feeds))
     before, after = (np.square(run(model, other) - expected).mean() for model in (rounded, chosen))
     assert after < 0.6 * before
 
 
 def test_it_is_one_set_of_weights_per_export(plain, limits, feeds):
-    first, second = (weight_rounding.refitted(plain, limits, feeds) for _ in range(2))
+    first, second = (weight_rounding.refit_weights(plain, limits, feeds) for _ in range(2))
     assert len(first) == 4
     for name, (steps, scale) in first.items():
         assert steps.dtype == np.int8
@@ -57,7 +56,7 @@ def test_it_is_one_set_of_weights_per_export(plain, limits, feeds):
 
 def test_inputs_that_say_nothing_leave_the_weights_alone():
     wanted = np.random.default_rng(0).uniform(-60, 60, (5, 9))
-    np.testing.assert_array_equal(weight_rounding.rounded(wanted, np.eye(9)), np.rint(wanted))
+    np.testing.assert_array_equal(weight_rounding.round_weights(wanted, np.eye(9)), np.rint(wanted))
 
 
 def test_errors_are_made_good_by_inputs_that_go_along():
@@ -68,7 +67,7 @@ def test_errors_are_made_good_by_inputs_that_go_along():
     square = inputs.T @ inputs + 0.01 * np.eye(18)
     off = [
         inputs @ (steps - wanted).T
-        for steps in (np.rint(wanted), weight_rounding.rounded(wanted, square))
+        for steps in (np.rint(wanted), weight_rounding.round_weights(wanted, square))
     ]
     assert np.square(off[1]).mean() < 0.2 * np.square(off[0]).mean()
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import standin_machine
+import standin_site
 import standin_tensorrt
 from standin_cuda import NumpyBuffers
 
@@ -34,8 +34,8 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "site")
 
     def make(**what):
-        standin_machine.site(tmp_path / "site", **what)
-        state = standin_machine.state_of(what)
+        standin_site.site(tmp_path / "site", **what)
+        state = standin_site.state_of(what)
         module = standin_tensorrt.make(state, what.get("version", "10.3.0"))
         monkeypatch.setitem(sys.modules, "tensorrt", module)
         buffers = lambda: NumpyBuffers(state.device)  # noqa: E731
@@ -51,9 +51,10 @@ def machine(tmp_path, monkeypatch):
 def here(machine, monkeypatch):
     """Build in this process, and take the golden graphs as checked: seconds less per test."""
 
-    def run(graph, wish, tell):
-        told, plan = child.make(wish, graph, lambda p, n, c: tell(p, n / c) or True)
-        return json.loads(json.dumps(told)), plan
+    def run(graph, request, progress):
+        step = lambda phase, n, count: progress(phase, n / count) or True  # noqa: E731
+        report, plan = child.build_requested(request, graph, step)
+        return json.loads(json.dumps(report)), plan
 
     def unchecked(folder, manifest, names):
         return {name: (folder / name).read_bytes() for name in names}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cstl_edge.errors import ExportError
-from cstl_edge.export.tensorrt.checks import check_types, inspected_layers
+from cstl_edge.export.tensorrt.checks import check_types, count_inspected_types
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,11 @@ def test_both_tongues_of_the_inspector():
         "only a name",
     ]  # fmt: skip
     new = [{"Outputs": [{"Format": "Row major linear", "Datatype": "Half"}]}, {"Outputs": []}]
-    assert inspected_layers(json.dumps({"Layers": old})) == {
+    assert count_inspected_types(json.dumps({"Layers": old})) == {
         "layers": 3,
         "outputs": {"HALF": 1, "INT8": 1},
     }
-    assert inspected_layers(json.dumps({"Layers": new})) == {"layers": 2, "outputs": {"HALF": 1}}
+    assert count_inspected_types(json.dumps({"Layers": new})) == {
+        "layers": 2,
+        "outputs": {"HALF": 1},
+    }

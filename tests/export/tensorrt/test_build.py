@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 from cstl_edge.errors import BackendUnavailable, ExportError, ModelError
-from cstl_edge.export.tensorrt.build import Options, build_engines
+from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
 from cstl_edge.export.tensorrt.folder import write_engines
 from cstl_edge.export.tensorrt.profiles import Sizes
 from cstl_edge.runtime import load
 from cstl_edge.runtime.manifest import read_manifest
-from cstl_edge.runtime.tensorrt.record import Built
+from cstl_edge.runtime.tensorrt.record import EngineRecord
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-OPTIONS = Options(sizes=Sizes(walkers=8, window=6, frames=12), plugin="off")
+OPTIONS = BuildOptions(sizes=Sizes(walkers=8, window=6, frames=12), plugin="off")
 
 
 def _runs(process):
@@ -83,7 +83,7 @@ def test_the_record_says_what_it_was_built_from_and_for(folder, here):
 )
 def test_reduced_precisions_are_built_from_their_own_graphs(tmp_path, here, precision, files):
     folder = Path(shutil.copytree(GOLDEN / "tiny_reduced", tmp_path / "reduced"))
-    options = Options(precision=precision, sizes=OPTIONS.sizes, plugin="off")
+    options = BuildOptions(precision=precision, sizes=OPTIONS.sizes, plugin="off")
     built = build_engines(folder, options)
     assert {graph: record.onnx for graph, record in built.items()} == files
     assert built["head"].audit["network"]["MATRIX_MULTIPLY"]["HALF"] == 8
@@ -93,12 +93,12 @@ def test_reduced_precisions_are_built_from_their_own_graphs(tmp_path, here, prec
 
 def test_float16_is_what_is_built_where_the_folder_has_it(tmp_path, here):
     folder = Path(shutil.copytree(GOLDEN / "tiny_reduced", tmp_path / "reduced"))
-    built = build_engines(folder, Options(sizes=OPTIONS.sizes, plugin="off"))
+    built = build_engines(folder, BuildOptions(sizes=OPTIONS.sizes, plugin="off"))
     assert built["frames"].precision == "fp16"
 
 
 def test_the_rebuild_command_asks_for_the_same(folder, here):
-    options = Options(
+    options = BuildOptions(
         precision="float32", plugin="off", sizes=OPTIONS.sizes, workspace_mib=300, level=2
     )
     built = build_engines(folder, options)
@@ -178,7 +178,8 @@ def test_a_build_killed_half_way_is_never_found_and_swept_by_the_next(folder, ma
     code = (
         "import sys; from cstl_edge.export.tensorrt.build import *; "
         "from cstl_edge.export.tensorrt.profiles "
-        "import Sizes; build_engines(sys.argv[1], Options(plugin='off', sizes=Sizes(8, 6, 12)), "
+        "import Sizes; "
+        "build_engines(sys.argv[1], BuildOptions(plugin='off', sizes=Sizes(8, 6, 12)), "
         "lambda *step: print(step, flush=True))"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -225,5 +226,5 @@ def test_a_folder_that_cannot_be_written(folder, here):
 def test_a_record_survives_its_file(folder, here):
     built = build_engines(folder, OPTIONS)["frames"]
     text = (folder / "engines" / "tensorrt" / "frames.plan.json").read_text()
-    assert Built.model_validate(json.loads(text)) == built
+    assert EngineRecord.model_validate(json.loads(text)) == built
     assert time.strptime(built.created_utc, "%Y-%m-%dT%H:%M:%SZ")

@@ -3,16 +3,16 @@
 import sys
 
 import pytest
-import standin_machine
+import standin_site
 import standin_tensorrt
 
 from cstl_edge.errors import BackendUnavailable, ConfigError, ExportError, ModelError
-from cstl_edge.export.tensorrt.build import Options, build_engines, graph_files
-from cstl_edge.export.tensorrt.builder import Wish, make_plan
+from cstl_edge.export.tensorrt.build import BuildOptions, build_engines, graph_files
+from cstl_edge.export.tensorrt.builder import PlanRequest, build_plan
 from cstl_edge.export.tensorrt.profiles import Sizes, profiles
 from cstl_edge.runtime.manifest import read_manifest
 
-OPTIONS = Options(sizes=Sizes(walkers=8, window=6, frames=12), plugin="off")
+OPTIONS = BuildOptions(sizes=Sizes(walkers=8, window=6, frames=12), plugin="off")
 
 
 # How it is configured
@@ -22,10 +22,12 @@ def test_the_builder_is_told_everything_once(folder, here):
     """In this process, where the configuration can be looked at."""
     state = here()
     shape = read_manifest(folder).shape
-    wish = Wish("tensorrt", profiles("frames", shape, OPTIONS.sizes), workspace_bytes=7, level=4)
+    request = PlanRequest(
+        "tensorrt", profiles("frames", shape, OPTIONS.sizes), workspace_bytes=7, level=4
+    )
     steps = []
-    made = make_plan(
-        sys.modules["tensorrt"], (folder / "frames.onnx").read_bytes(), wish,
+    made = build_plan(
+        sys.modules["tensorrt"], (folder / "frames.onnx").read_bytes(), request,
         lambda *step: steps.append(step) or True, timings=b"timed before ",
     )  # fmt: skip
     config = state.config
@@ -40,11 +42,13 @@ def test_the_builder_is_told_everything_once(folder, here):
 
 def test_a_build_that_nobody_waits_for_stops(folder, here):
     here()
-    wish = Wish("tensorrt", profiles("frames", read_manifest(folder).shape, OPTIONS.sizes))
+    request = PlanRequest(
+        "tensorrt", profiles("frames", read_manifest(folder).shape, OPTIONS.sizes)
+    )
     steps = []
     with pytest.raises(ExportError, match="gave no engine"):
-        make_plan(
-            sys.modules["tensorrt"], (folder / "frames.onnx").read_bytes(), wish,
+        build_plan(
+            sys.modules["tensorrt"], (folder / "frames.onnx").read_bytes(), request,
             lambda *step: bool(steps.append(step)),
         )  # fmt: skip
     assert len(steps) == 1
@@ -72,7 +76,7 @@ def test_damaged_timings_are_told(folder, here, tmp_path):
 
 
 def test_compatibility_that_this_tensorrt_has_not(folder, here):
-    options = Options(sizes=OPTIONS.sizes, plugin="off", compatibility="same")
+    options = BuildOptions(sizes=OPTIONS.sizes, plugin="off", compatibility="same")
     with pytest.raises(ExportError, match=r"10\.9 or newer"):
         build_engines(folder, options)
     here(version="10.9.0")
@@ -92,7 +96,7 @@ def test_compatibility_that_this_tensorrt_has_not(folder, here):
 )
 def test_options_that_cannot_be_meant(wrong):
     with pytest.raises(ConfigError, match="expected"):
-        Options(**wrong)
+        BuildOptions(**wrong)
 
 
 @pytest.mark.parametrize("sizes", [{"walkers": 0}, {"walkers": 33}, {"window": 0}, {"window": 300}])
@@ -104,12 +108,12 @@ def test_sizes_that_cannot_be_meant(sizes):
 @pytest.mark.parametrize("target", ["rtx", "rtx-sm", "rtx-89", "rtx-sm8", "../x"])
 def test_a_target_that_is_none(target):
     with pytest.raises(ConfigError, match="rtx-sm89"):
-        Options(target=target)
+        BuildOptions(target=target)
 
 
 def test_a_precision_that_is_not_there_says_how_to_add_it(folder):
     with pytest.raises(ModelError, match="--precision fp16"):
-        build_engines(folder, Options(precision="fp16"))
+        build_engines(folder, BuildOptions(precision="fp16"))
 
 
 def test_the_graphs_of_a_precision_are_those_the_manifest_names(folder):
@@ -158,15 +162,17 @@ def test_the_plugin_is_taken_whatever_the_parser_prefers(library, folder, versio
 
 
 def _head(folder, version, library):
-    wish = Wish("tensorrt", profiles("head", read_manifest(folder).shape, OPTIONS.sizes))
-    state = standin_machine.state_of({"plugins": [str(library)]})
+    request = PlanRequest("tensorrt", profiles("head", read_manifest(folder).shape, OPTIONS.sizes))
+    state = standin_site.state_of({"plugins": [str(library)]})
     trt = standin_tensorrt.make(state, version)
     state_inspector = standin_tensorrt.Engine
     try:
         standin_tensorrt.Engine = lambda state, plan: state_inspector(
             state, standin_tensorrt.pack((folder / "head.onnx").read_bytes(), [])
         )  # ONNX Runtime, which stands for the engine, has no plugin
-        return make_plan(trt, (folder / "head.onnx").read_bytes(), wish, lambda *_: True, library)
+        return build_plan(
+            trt, (folder / "head.onnx").read_bytes(), request, lambda *_: True, library
+        )
     finally:
         standin_tensorrt.Engine = state_inspector
 
@@ -179,9 +185,9 @@ def test_a_plugin_that_the_parser_passes_by_is_an_error(library, folder, monkeyp
 
 def test_a_plugin_that_is_wanted_and_missing(folder, here):
     with pytest.raises(BackendUnavailable, match="cstl-edge plugin build"):
-        build_engines(folder, Options(sizes=OPTIONS.sizes, plugin="on"))
+        build_engines(folder, BuildOptions(sizes=OPTIONS.sizes, plugin="on"))
 
 
 def test_without_a_plugin_the_function_body_serves(folder, here):
-    built = build_engines(folder, Options(sizes=OPTIONS.sizes, plugin="auto"))
+    built = build_engines(folder, BuildOptions(sizes=OPTIONS.sizes, plugin="auto"))
     assert built["head"].audit["part_gather"] == "function body"

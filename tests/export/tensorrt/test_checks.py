@@ -8,8 +8,8 @@ import pytest
 import standin_tensorrt
 
 from cstl_edge.errors import ExportError
-from cstl_edge.export.tensorrt.build import Options, build_engines
-from cstl_edge.export.tensorrt.checks import parity
+from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
+from cstl_edge.export.tensorrt.checks import engine_parity
 from cstl_edge.export.tensorrt.profiles import Sizes
 from cstl_edge.runtime import Embedded, EncoderInfo
 
@@ -42,14 +42,14 @@ class Fixed:
 
 
 def test_equal_answers_pass_and_are_told():
-    told = parity("the pair", Fixed(), Fixed(), "float32", 10)
+    told = engine_parity("the pair", Fixed().encode, Fixed(), "float32", 10)
     assert told["min_cosine"] == pytest.approx(1.0)
     assert (told["max_abs_error"], told["flips"], told["choices"]) == (0.0, 0, 26)
 
 
 def test_windows_are_ragged_and_one_frame_long_too():
     engine = Fixed()
-    parity("the pair", engine, Fixed(), "fp16", 10)
+    engine_parity("the pair", engine.encode, Fixed(), "fp16", 10)
     assert engine.lengths[0].tolist() == [1]
     assert any(len(set(lengths.tolist())) > 1 for lengths in engine.lengths)
     assert max(lengths.max() for lengths in engine.lengths) <= 10
@@ -71,10 +71,13 @@ def test_windows_are_ragged_and_one_frame_long_too():
 def test_answers_that_differ(bent, precision, passes):
     """The flips are made in each of four cases, so there are 4 or 8 of 26."""
     if passes:
-        assert parity("the pair", Fixed(**bent), Fixed(), precision, 10)["min_cosine"] < 1
+        assert (
+            engine_parity("the pair", Fixed(**bent).encode, Fixed(), precision, 10)["min_cosine"]
+            < 1
+        )
         return
     with pytest.raises(ExportError, match="the pair differs from ONNX Runtime"):
-        parity("the pair", Fixed(**bent), Fixed(), precision, 10)
+        engine_parity("the pair", Fixed(**bent).encode, Fixed(), precision, 10)
 
 
 def test_a_part_that_another_frame_gave_is_not_compared():
@@ -86,7 +89,7 @@ def test_a_part_that_another_frame_gave_is_not_compared():
                 embedded.embedding[0, 0] = -embedded.embedding[0, 0]
             return embedded
 
-    assert parity("the pair", Other(), Fixed(), "fp16", 10)["flips"] == 1
+    assert engine_parity("the pair", Other().encode, Fixed(), "fp16", 10)["flips"] == 1
 
 
 # Whole builds
@@ -94,7 +97,7 @@ def test_a_part_that_another_frame_gave_is_not_compared():
 
 def options(**changes):
     wanted = {"sizes": Sizes(walkers=4, window=6, frames=12), "plugin": "off", "graphs": ALL}
-    return Options(**wanted | changes)
+    return BuildOptions(**wanted | changes)
 
 
 def test_full_is_compared_too(folder, here):

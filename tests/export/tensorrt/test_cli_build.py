@@ -42,15 +42,15 @@ def test_the_rebuild_command_is_understood(folder, here, monkeypatch, capsys):
     words = ["--workspace", "300", "--level", "2", "--precision", "float32"]
     call(monkeypatch, capsys, folder, *SMALL, *words)
     told = load(folder, backend="tensorrt")
-    from cstl_edge.runtime.tensorrt.record import read_built, rebuild_command
+    from cstl_edge.runtime.tensorrt.record import read_record, rebuild_command
 
-    built = read_built(folder / "engines" / "tensorrt", "head")
+    built = read_record(folder / "engines" / "tensorrt", "head")
     told.close()
     command = rebuild_command(built, folder).split()
     assert command[:3] == ["cstl-edge", "build", str(folder)]
     code, _, _ = call(monkeypatch, capsys, *command[2:])
     assert code == 0
-    again = read_built(folder / "engines" / "tensorrt", "head")
+    again = read_record(folder / "engines" / "tensorrt", "head")
     assert (again.options, again.profiles) == (built.options, built.profiles)
 
 

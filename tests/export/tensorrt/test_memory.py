@@ -4,7 +4,7 @@ import pytest
 
 from cstl_edge.errors import ExportError
 from cstl_edge.export.tensorrt import builder
-from cstl_edge.export.tensorrt.build import Options, build_engines
+from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
 from cstl_edge.export.tensorrt.profiles import Sizes
 from cstl_edge.runtime.cuda.base import Gpu
 
@@ -38,4 +38,4 @@ def test_memory_is_looked_at_before(monkeypatch, tmp_path, available_mib, swap_m
 def test_a_gpu_without_room_is_told(folder, here):
     here(device={"free": 2**20, "total": 2**30})
     with pytest.raises(ExportError, match="1 MiB free"):
-        build_engines(folder, Options(sizes=Sizes(8, 6, 12), plugin="off", workspace_mib=64))
+        build_engines(folder, BuildOptions(sizes=Sizes(8, 6, 12), plugin="off", workspace_mib=64))

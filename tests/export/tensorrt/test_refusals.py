@@ -5,15 +5,15 @@ import json
 
 import onnx
 import pytest
-import standin_machine
+import standin_site
 import standin_tensorrt
 from onnx import TensorProto
 
 from cstl_edge.errors import ModelError
-from cstl_edge.export.tensorrt.build import Options, build_engines
-from cstl_edge.export.tensorrt.builder import Wish, make_plan
+from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
+from cstl_edge.export.tensorrt.builder import PlanRequest, build_plan
 from cstl_edge.export.tensorrt.profiles import Sizes, profiles
-from cstl_edge.runtime import model_check
+from cstl_edge.runtime import graph_format, model_check
 from cstl_edge.runtime.manifest import read_manifest
 
 SIZES = Sizes(walkers=8, window=6, frames=12)
@@ -62,14 +62,14 @@ def test_a_graph_that_is_not_ours_never_reaches_the_builder(folder, machine, mon
 
     def look(graphs, shape):
         for file, content in graphs.items():
-            model_check.check_graph(file, content, shape)
+            graph_format.check_graph(file, content, shape)
 
     monkeypatch.setattr(model_check, "probe", look)
     monkeypatch.setattr(
-        "cstl_edge.export.tensorrt.build.run_child", lambda *wish: asked.append(wish)
+        "cstl_edge.export.tensorrt.build.run_child", lambda *request: asked.append(request)
     )
     with pytest.raises(ModelError, match=rf"^head\.onnx: .*{told}"):
-        build_engines(folder, Options(sizes=SIZES, plugin="off"))
+        build_engines(folder, BuildOptions(sizes=SIZES, plugin="off"))
     assert not asked
     assert state.deserialised == 0
     assert not (folder / "engines").exists()
@@ -81,7 +81,7 @@ def test_a_graph_that_is_not_ours_never_reaches_the_builder(folder, machine, mon
         (lambda state, path: path.unlink(), "cannot be read"),
         (lambda state, path: state.registry.libraries.clear(), "of another TensorRT or processor"),
         (
-            lambda state, path: state.registry.creators.add(standin_machine.CREATOR),
+            lambda state, path: state.registry.creators.add(standin_site.CREATOR),
             "already registered in this process, by another library",
         ),
     ],
@@ -93,12 +93,12 @@ def test_a_plugin_that_is_not_ours_ends_a_build_before_it_begins(
     library = tmp_path / "libcstl_part_gather_trt10.so"
     library.write_bytes(b"plugin")
     monkeypatch.setattr("cstl_edge.runtime.tensorrt.library._loaded", {})
-    state, built = standin_machine.state_of({"plugins": [str(library)]}), []
+    state, built = standin_site.state_of({"plugins": [str(library)]}), []
     state.build = lambda logger, config: built.append(config)
     spoil(state, library)
-    wish = Wish("tensorrt", profiles("head", read_manifest(folder).shape, SIZES))
+    request = PlanRequest("tensorrt", profiles("head", read_manifest(folder).shape, SIZES))
     graph, trt = (folder / "head.onnx").read_bytes(), standin_tensorrt.make(state)
     with pytest.raises(ModelError, match=told):
-        make_plan(trt, graph, wish, lambda *_: True, library)
+        build_plan(trt, graph, request, lambda *_: True, library)
     assert not built
     assert state.deserialised == 0

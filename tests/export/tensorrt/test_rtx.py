@@ -9,7 +9,7 @@ import json
 import pytest
 
 from cstl_edge.errors import BackendUnavailable, ExportError
-from cstl_edge.export.tensorrt.build import Options, build_engines
+from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
 from cstl_edge.export.tensorrt.profiles import Sizes
 from cstl_edge.runtime import load
 
@@ -20,7 +20,7 @@ needs_rtx = pytest.mark.skipif(
 
 
 def rtx(**options):
-    return Options(**{"target": "rtx-sm89", "sizes": SIZES} | options)
+    return BuildOptions(**{"target": "rtx-sm89", "sizes": SIZES} | options)
 
 
 @needs_rtx
