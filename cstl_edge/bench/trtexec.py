@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median, pstdev
+from statistics import median
 from typing import Any, NoReturn, cast
 
 from cstl_edge.bench.record import Case, Row, refuse_constant
@@ -110,26 +110,6 @@ def read_profile(
         values={"profiled_runs": runs, "layers_ms": sum(x["average_ms"] for x in layers)},
         details={"kind": "profile", "layers": layers},
     )
-
-
-def performance_summary(samples_ms: Sequence[float]) -> dict[str, float]:
-    """Return the figures of trtexec's performance summary for one stage [ms; cv in percent].
-
-    Its median is the mean of the two middle samples where their number is even, unlike its
-    percentile of 50. Raises ValueError without samples.
-    """
-    if not samples_ms:
-        raise ValueError("expected at least one sample, got none")
-    mean = fmean(samples_ms)
-    marks = {f"p{q}": percentile(samples_ms, q) for q in (90, 95, 99)}
-    return {
-        "min": min(samples_ms),
-        "max": max(samples_ms),
-        "mean": mean,
-        "median": median(samples_ms),
-        **marks,
-        "cv_percent": 100 * pstdev(samples_ms) / mean if mean else math.inf,
-    }
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from cstl_edge.errors import DataError, one_line
 
@@ -18,53 +17,27 @@ INTERVAL_MS = 100
 """The tool averages over no less."""
 KEPT_LINES = 20  # of an excerpt
 
-_RAM = re.compile(r"\bRAM (\d+)/(\d+)MB")
-_CPU = re.compile(r"\bCPU \[([^\]]*)\]")
-_CORE = re.compile(r"(\d+)%@(\d+)|off")
-_GPU = re.compile(r"\bGR3D_FREQ (\d+)%")
-_TEMPERATURE = re.compile(r"\b([A-Za-z][\w.]*)@(-?\d+(?:\.\d+)?)C\b")
+_RAM = re.compile(r"\bRAM \d+/\d+MB")
+_CPU = re.compile(r"\bCPU \[[^\]]*\]")
 _RAIL = re.compile(r"\b([A-Z][A-Z0-9_]+) (-?\d+)(?:mW)?/(-?\d+)(?:mW)?(?=\s|$)")
 
 
-@dataclass(frozen=True)
-class TegrastatsLine:
-    """One parsed line."""
+def parse_rails(line: str) -> dict[str, tuple[int, int]]:
+    """Return each rail's power [mW] now and on average since the tool began.
 
-    ram_mb: tuple[int, int]
-    """Used and total."""
-    cores: tuple[tuple[int, int] | None, ...]
-    """Load [%] and clock [MHz] of every core; None of one that is off."""
-    gpu_percent: int | None
-    temperatures_c: dict[str, float] = field(default_factory=dict)
-    rails_mw: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Now, and the mean since the tool began."""
+    Raises DataError for a line that is none of the tool's.
 
-
-def parse(line: str) -> TegrastatsLine:
-    """Parse a line (DataError where it is none of the tool's).
-
-    >>> parse("RAM 1024/7620MB (lfb 2x4MB) CPU [3%@729,off] VDD_IN 4521mW/4480mW").rails_mw
+    >>> parse_rails("RAM 1024/7620MB (lfb 2x4MB) CPU [3%@729,off] VDD_IN 4521mW/4480mW")
     {'VDD_IN': (4521, 4480)}
     """
-    ram, cores = _RAM.search(line), _CPU.search(line)
-    if ram is None or cores is None:
+    cores = _CPU.search(line)
+    if cores is None or not _RAM.search(line):
         raise DataError(f"expected a line of tegrastats; got {one_line(line, 80)!r}")
-    gpu = _GPU.search(line)
-    behind = line[cores.end() :]
-    return TegrastatsLine(
-        ram_mb=(int(ram[1]), int(ram[2])),
-        cores=tuple(
-            None if core[0] == "off" else (int(core[1]), int(core[2]))
-            for core in _CORE.finditer(cores[1])
-        ),
-        gpu_percent=int(gpu[1]) if gpu else None,
-        temperatures_c={name: float(value) for name, value in _TEMPERATURE.findall(behind)},
-        rails_mw={
-            name: (int(now), int(mean))
-            for name, now, mean in _RAIL.findall(behind)
-            if name != "NC"  # channels that are not connected
-        },
-    )
+    return {
+        name: (int(now), int(mean))
+        for name, now, mean in _RAIL.findall(line[cores.end() :])
+        if name != "NC"  # channels that are not connected
+    }
 
 
 class Tegrastats:
@@ -108,7 +81,7 @@ class Tegrastats:
         sums: dict[str, list[int]] = {}
         for line in self.lines:
             try:
-                rails_mw = parse(line).rails_mw
+                rails_mw = parse_rails(line)
             except DataError:
                 continue  # its first words, or a line cut at the end
             for name, (now, _) in rails_mw.items():

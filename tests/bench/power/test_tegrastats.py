@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cstl_edge.bench.power import tegrastats
-from cstl_edge.bench.power.tegrastats import Tegrastats, parse
+from cstl_edge.bench.power.tegrastats import Tegrastats, parse_rails
 from cstl_edge.errors import DataError
 
 RECORDED = Path(__file__).parents[1] / "recorded" / "tegrastats.txt"
@@ -15,12 +15,7 @@ NANO, AGX, OLD, THOR = RECORDED.read_text(encoding="utf-8").splitlines()[1:]
 
 
 def test_orin_nano():
-    found = parse(NANO)
-    assert found.ram_mb == (2211, 7620)
-    assert found.cores == ((4, 729), (0, 729), (1, 729), (0, 729), None, None)
-    assert found.gpu_percent == 61
-    assert found.temperatures_c["gpu"] == 49.125
-    assert found.rails_mw == {
+    assert parse_rails(NANO) == {
         "VDD_IN": (4521, 4480),
         "VDD_CPU_GPU_CV": (845, 803),
         "VDD_SOC": (1449, 1449),
@@ -28,31 +23,25 @@ def test_orin_nano():
 
 
 def test_agx_orin():
-    found = parse(AGX)
-    assert found.cores == ((90, 2201), (100, 2201), None)
-    assert found.temperatures_c["CV0"] == -256.0  # a sensor that is off
-    assert found.temperatures_c["tj"] == 77.281
-    assert found.rails_mw == {
+    assert parse_rails(AGX) == {
         "VDD_GPU_SOC": (3150, 2971),
         "VDD_CPU_CV": (14312, 12415),
         "VIN_SYS_5V0": (4968, 5048),
         "VDDQ_VDD2_1V8AO": (1091, 1091),
     }
-    assert parse(OLD).rails_mw["VDD_GPU_SOC"] == (2388, 2388)
+    assert parse_rails(OLD)["VDD_GPU_SOC"] == (2388, 2388)
 
 
 def test_thor():
-    found = parse(THOR)
-    assert found.gpu_percent is None  # it does not say
-    assert found.rails_mw["VDD_GPU"] == (-392, -392)
-    assert found.rails_mw["VIN"] == (23257, 23310)
-    assert found.temperatures_c["soc012"] == 41.437
+    rails = parse_rails(THOR)
+    assert rails["VDD_GPU"] == (-392, -392)
+    assert rails["VIN"] == (23257, 23310)
 
 
 @pytest.mark.parametrize("line", ["", "tegrastats: not found", NANO[:40], NANO.replace("CPU", "C")])
 def test_other_lines_are_refused(line):
     with pytest.raises(DataError, match="expected a line of tegrastats; got"):
-        parse(line)
+        parse_rails(line)
 
 
 def test_the_tool_runs_while_the_block_does():
