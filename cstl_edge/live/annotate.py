@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Image, Mask
+from cstl_edge.arrays import Image, Indices, Ints, Mask, Silhouettes
 from cstl_edge.errors import DataError, one_line
-from cstl_edge.live.boxes import Box
+from cstl_edge.live.boxes import Box, overlap_slices
 from cstl_edge.opencv import import_cv2
 
 cv2 = import_cv2()
@@ -53,9 +51,10 @@ class WalkerView:
 def annotate(image: Image, walkers: Sequence[WalkerView], note: str | None = None) -> Image:
     """Return a copy of a frame with boxes, silhouettes, labels and a note.
 
-    image: uint8 [H, W, 3], BGR
-    walkers: to draw
-    note: at the top of the picture
+    Args:
+        image: uint8 [H, W, 3], BGR.
+        walkers: To draw.
+        note: At the top of the picture.
     """
     picture = image.copy()
     size = max(11, round(FONT_SHARE * image.shape[0]))
@@ -71,29 +70,29 @@ def annotate(image: Image, walkers: Sequence[WalkerView], note: str | None = Non
     return picture
 
 
-def silhouette_strip(silhouettes: npt.NDArray[np.uint8], columns: int = 15) -> Image:
+def silhouette_strip(silhouettes: Silhouettes, columns: int = 15) -> Image:
     """Return silhouettes [s, h, w] in rows, as a BGR picture."""
     return _grid([cv2.merge([s, s, s]) for s in silhouettes], columns)
 
 
 def salient_parts(
-    silhouettes: npt.NDArray[np.uint8],
-    salient_frames: npt.NDArray[np.int32],
+    silhouettes: Silhouettes,
+    salient_frames: Ints,
     *,
     columns: int = 10,
     zoom: int = 3,
 ) -> Image:
     """Return the frames of a window with red boxes around the parts that each of them gave.
 
-    silhouettes: uint8 [s, h, w], the window of the embedding
-    salient_frames: [p], the frame of each part, from top to bottom, -1 for none
-    columns: frames in a row of the picture
-    zoom: pixels of the picture per pixel of a silhouette
     Neighbouring parts from one frame share a box, and a frame that gave nothing is dim.
+
+    Args:
+        silhouettes: uint8 [s, h, w], the window of the embedding.
+        salient_frames: [p], the frame of each part, from top to bottom, -1 for none.
+        columns: Frames in a row of the picture.
+        zoom: Pixels of the picture per pixel of a silhouette.
     """
-    height = silhouettes.shape[1] * zoom
-    parts = len(salient_frames)
-    tiles = []
+    height, parts, tiles = silhouettes.shape[1] * zoom, len(salient_frames), []
     for number, silhouette in enumerate(silhouettes):
         chosen = np.flatnonzero(salient_frames == number)
         dimmed = silhouette if chosen.size else silhouette // 3
@@ -109,11 +108,10 @@ def salient_parts(
 def save_picture(path: str | os.PathLike[str], picture: Image) -> Path:
     """Write a PNG, whole or not at all; raises DataError when that is impossible."""
     target = Path(path)
-    encoded, data = cv2.imencode(".png", picture)
     temporary = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data.tobytes() if encoded else b"")
+        temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
         os.replace(temporary, target)
     except OSError as err:
         with contextlib.suppress(OSError):
@@ -177,18 +175,10 @@ class AnnotatedVideo:
             self._temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> AnnotatedVideo:
-        """Return the writer."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Keep the video unless an error ends the block."""
-        stopped = kind is not None and issubclass(kind, KeyboardInterrupt | GeneratorExit)
-        self.close(keep=kind is None or stopped)
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self.close(keep=kind is None or issubclass(kind, KeyboardInterrupt | GeneratorExit))
 
 
 def _open_writer(path: Path, codec: str, fps: float, size: tuple[int, int]) -> Any:
@@ -211,13 +201,11 @@ def _open_writer(path: Path, codec: str, fps: float, size: tuple[int, int]) -> A
 
 def _tint(image: Image, mask: Mask, box: tuple[int, int, int, int], colour: Any) -> None:
     x, y, w, h = box
-    left, top = max(x, 0), max(y, 0)
-    right, bottom = min(x + w, image.shape[1]), min(y + h, image.shape[0])
-    if left >= right or top >= bottom:
+    if w < 1 or h < 1:
         return
     scaled = cv2.resize(mask, (w, h), interpolation=cv2.INTER_LINEAR)
-    inside = scaled[top - y : bottom - y, left - x : right - x] > 127
-    part = image[top:bottom, left:right]
+    there, own = overlap_slices(x, y, scaled.shape, image.shape)
+    part, inside = image[there], scaled[own] > 127
     part[inside] = ((1 - OVERLAY) * part[inside] + OVERLAY * np.array(colour)).astype(np.uint8)
 
 
@@ -269,7 +257,7 @@ def _grid(tiles: Sequence[Image], columns: int) -> Image:
     return out
 
 
-def _runs(numbers: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
+def _runs(numbers: Indices) -> list[tuple[int, int]]:
     """Return first and last of every run of consecutive numbers."""
     runs: list[tuple[int, int]] = []
     for number in (int(n) for n in numbers):

@@ -35,3 +35,25 @@ def union_box(a: Box, b: Box) -> Box:
 def mask_area(mask: Array) -> int:
     """Return the number of set pixels of a mask [h, w]."""
     return int(np.count_nonzero(mask))
+
+
+def overlap_slices(
+    left: int, top: int, patch: tuple[int, ...], picture: tuple[int, ...]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the slices of a picture and of a patch where the two overlap, empty where nowhere.
+
+    Args:
+        left: Column of the picture at which the patch begins; may be negative.
+        top: Row of the picture at which the patch begins.
+        patch: Shape of the patch, h, w, ….
+        picture: Shape of the picture, H, W, ….
+
+    >>> overlap_slices(-2, 1, (2, 5), (9, 9))
+    ((slice(1, 3, None), slice(0, 3, None)), (slice(0, 2, None), slice(2, 5, None)))
+    """
+    first_row, first_column = max(top, 0), max(left, 0)
+    last_row = max(first_row, min(top + patch[0], picture[0]))
+    last_column = max(first_column, min(left + patch[1], picture[1]))
+    there = slice(first_row, last_row), slice(first_column, last_column)
+    own = slice(first_row - top, last_row - top), slice(first_column - left, last_column - left)
+    return there, own

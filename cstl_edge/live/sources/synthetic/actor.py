@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import cv2
 import numpy as np
 
 from cstl_edge.arrays import Array, Bytes, Image
+from cstl_edge.live.boxes import overlap_slices
 from cstl_edge.live.sources.synthetic.scene import CAMERA_HEIGHT_M, PinholeCamera
 from cstl_edge.silhouette import FOREGROUND
 from cstl_edge.walkers import generate
@@ -25,21 +25,10 @@ MARGIN_M = 0.7  # beside the picture, where nothing of a walker is seen
 SHADOW_STRENGTH = 0.28
 SHADOW_SLANT = (0.55, 0.7)  # metres to the right and away from the camera, per metre of height
 MIN_CONTRAST = 42.0  # grey levels between a garment and what is behind it, on average
-GARMENTS = np.array(
-    [
-        [38, 34, 32],
-        [92, 58, 34],
-        [48, 44, 120],
-        [58, 92, 50],
-        [225, 222, 218],
-        [70, 120, 190],
-        [120, 52, 88],
-        [60, 62, 66],
-        [40, 70, 105],
-        [52, 150, 205],
-    ],
-    dtype=np.float32,
-)  # BGR
+GARMENTS = np.array([
+    [38, 34, 32], [92, 58, 34], [48, 44, 120], [58, 92, 50], [225, 222, 218],
+    [70, 120, 190], [120, 52, 88], [60, 62, 66], [40, 70, 105], [52, 150, 205],
+], np.float32)  # BGR  # fmt: skip
 SKINS = np.array([[165, 190, 225], [130, 160, 205], [85, 115, 160], [55, 75, 105]], np.float32)
 HAIRS = np.array([[30, 32, 38], [45, 65, 95], [90, 130, 165], [120, 122, 125]], np.float32)
 HAIR_END, SKIN_END, TOP_END, SHOES_START = 0.055, 0.135, 0.50, 0.945  # shares of the height
@@ -82,10 +71,8 @@ class Drawing:
 
     def mark(self, labels: Bytes, label: int) -> None:
         """Write `label` wherever the outline lies in a picture of labels, in place."""
-        height, width = self.alpha.shape
-        cut = _overlap(self.left, self.top, width, height, labels.shape)
-        if cut is not None:
-            labels[cut[0]][self.alpha[cut[1]] >= FOREGROUND] = label
+        there, own = overlap_slices(self.left, self.top, self.alpha.shape, labels.shape)
+        labels[there][self.alpha[own] >= FOREGROUND] = label
 
 
 class Actor:
@@ -96,10 +83,11 @@ class Actor:
     ) -> None:
         """Plan the path and choose the clothes.
 
-        spec: person, way and time
-        camera: of the street
-        fps: frames per second
-        backdrop: picture of the empty street, from which clothes must differ
+        Args:
+            spec: Person, way and time.
+            camera: Of the street.
+            fps: Frames per second.
+            backdrop: Picture of the empty street, from which clothes must differ.
         """
         self.spec, self._camera = spec, camera
         self._person = generate.person(spec.person_seed)
@@ -145,31 +133,21 @@ class Actor:
         width = max(3, round(sprite.mask.shape[1] * scale))
         left = round(self._camera.column(x_m, z_m) - sprite.anchor_px * scale)
         top = round(self._camera.floor_row(z_m)) - height
-        return Drawing(
-            _resized(sprite.mask, width, height),
-            None if bag is None else _resized(bag, width, height),
-            left,
-            top,
-            z_m,
-        )
+        alpha = _resized(sprite.mask, width, height)
+        return Drawing(alpha, None if bag is None else _resized(bag, width, height), left, top, z_m)
 
     def paint(self, drawing: Drawing, canvas: Image) -> None:
         """Draw the walker onto the picture, in place."""
-        height, width = drawing.alpha.shape
-        cut = _overlap(drawing.left, drawing.top, width, height, canvas.shape)
-        if cut is None:
-            return
-        (rows, columns), (own_rows, own_columns) = cut
-        colour = cv2.resize(self._cloth, (width, height), interpolation=cv2.INTER_LINEAR)
+        shape = drawing.alpha.shape
+        there, own = overlap_slices(drawing.left, drawing.top, shape, canvas.shape)
+        colour = cv2.resize(self._cloth, shape[::-1], interpolation=cv2.INTER_LINEAR)
         if drawing.bag is not None:
             share = (drawing.bag.astype(np.float32) / 255.0)[..., None]
             colour = colour * (1 - share) + self._bag_colour * share
         edge = cv2.blur(drawing.alpha, (9, 9)).astype(np.float32) / 255.0
         colour = colour * (0.72 + 0.28 * edge)[..., None]  # rounder towards the outline
-        alpha = drawing.alpha[own_rows, own_columns].astype(np.float32)[..., None] / 255.0
-        behind = canvas[rows, columns]
-        mixed = behind + (colour[own_rows, own_columns] - behind) * alpha
-        canvas[rows, columns] = np.clip(mixed, 0, 255)
+        alpha = drawing.alpha[own].astype(np.float32)[..., None] / 255.0
+        canvas[there] = np.clip(canvas[there] + (colour[own] - canvas[there]) * alpha, 0, 255)
 
     def shade(self, drawing: Drawing, canvas: Image) -> None:
         """Darken the ground where the walker's shadow falls, in place."""
@@ -179,13 +157,10 @@ class Actor:
         warp = np.array([[1, -right, right * height + 2], [0, up, 4.0]], dtype=np.float32)
         fallen = cv2.warpAffine(drawing.alpha, warp, (out_w, out_h))
         fallen = cv2.GaussianBlur(fallen, (0, 0), 2.0)
-        foot = drawing.top + height
-        cut = _overlap(drawing.left - 2, foot - out_h + 4, out_w, out_h, canvas.shape)
-        if cut is None:
-            return
-        (rows, columns), (own_rows, own_columns) = cut
-        dark = 1.0 - SHADOW_STRENGTH / 255.0 * fallen[own_rows, own_columns].astype(np.float32)
-        canvas[rows, columns] = (canvas[rows, columns] * dark[..., None]).astype(np.uint8)
+        top = drawing.top + height - out_h + 4
+        there, own = overlap_slices(drawing.left - 2, top, fallen.shape, canvas.shape)
+        dark = 1.0 - SHADOW_STRENGTH / 255.0 * fallen[own].astype(np.float32)
+        canvas[there] = (canvas[there] * dark[..., None]).astype(np.uint8)
 
     @cached_property
     def _outlines(self) -> list[tuple[generate.Sprite, Bytes | None]]:
@@ -216,14 +191,11 @@ class Actor:
             _garment(rng, _band(backdrop, foot - tall * (1 - a), foot - tall * (1 - b)))
             for a, b in ((SKIN_END, TOP_END), (TOP_END, SHOES_START))
         )
-        hem = TOP_END
-        if self.spec.condition == "cl":
-            hem += 0.08 + 0.2 * self.recording.coat_hem
+        coat = 0.08 + 0.2 * self.recording.coat_hem if self.spec.condition == "cl" else 0.0
+        hair, skin = HAIRS[rng.integers(len(HAIRS))], SKINS[rng.integers(len(SKINS))]
         share = np.linspace(0, 1, 256)[:, None]
-        rows = np.where(share < HAIR_END, HAIRS[rng.integers(len(HAIRS))], SKINS[rng.integers(4)])
-        rows = np.where(share < SKIN_END, rows, top)
-        rows = np.where(share < hem, rows, bottom)
-        rows = np.where(share < SHOES_START, rows, GARMENTS[0] + 12)  # [256, 3]
+        ends = [share < end for end in (HAIR_END, SKIN_END, TOP_END + coat, SHOES_START)]
+        rows = np.select(ends, [hair, skin, top, bottom], GARMENTS[0] + 12)  # [256, 3]
         lit = np.linspace(1.10, 0.86, 48)[None, :, None]  # the sun stands to the left
         folds = cv2.GaussianBlur(rng.normal(0, 26, (256, 48)).astype(np.float32), (0, 0), 2.2)
         self._cloth: Array = (rows[:, None] * lit + folds[..., None]).astype(np.float32)
@@ -252,9 +224,8 @@ def _bag(sprite: generate.Sprite, body: generate.Sprite) -> Bytes:
     mask = sprite.mask
     plain = np.zeros_like(mask)
     left, top = round(sprite.anchor_px - body.anchor_px), mask.shape[0] - body.mask.shape[0]
-    cut = _overlap(left, top, body.mask.shape[1], body.mask.shape[0], mask.shape)
-    if cut is not None:
-        plain[cut[0]] = body.mask[cut[1]]
+    there, own = overlap_slices(left, top, body.mask.shape, mask.shape)
+    plain[there] = body.mask[own]
     added = cv2.bitwise_and(mask, cv2.bitwise_not(plain))
     added[: round(SKIN_END * mask.shape[0])] = 0  # heads nod, bags hang lower
     opened = cv2.morphologyEx(added, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
@@ -262,20 +233,6 @@ def _bag(sprite: generate.Sprite, body: generate.Sprite) -> Bytes:
 
 
 def _resized(mask: Bytes, width: int, height: int) -> Bytes:
-    """Return a mask with soft edges at another size."""
+    """Return a mask at another size, with soft edges."""
     small = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.GaussianBlur(small, (3, 3), 0.6), dtype=np.uint8)
-
-
-def _overlap(left: int, top: int, width: int, height: int, shape: tuple[int, ...]) -> Any:
-    """Return the slices of a picture and of a patch where the two overlap, None if nowhere."""
-    first_row, last_row = max(top, 0), min(top + height, shape[0])
-    first_column, last_column = max(left, 0), min(left + width, shape[1])
-    if first_row >= last_row or first_column >= last_column:
-        return None
-    there = (slice(first_row, last_row), slice(first_column, last_column))
-    own = (
-        slice(first_row - top, last_row - top),
-        slice(first_column - left, last_column - left),
-    )
-    return there, own

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from cstl_edge.arrays import Bytes, Image
@@ -162,12 +163,11 @@ class SyntheticSource(FrameSource):
 
     def _truth(self, actor: Actor, area: int, labels: Bytes) -> WalkerTruth | None:
         walker, spec = self._actors.index(actor), actor.spec
-        mine = labels == walker + 1
-        rows, columns = np.flatnonzero(mine.any(1)), np.flatnonzero(mine.any(0))
-        if rows.size == 0:
+        mine = (labels == walker + 1).astype(np.uint8)
+        left, top, width, height = cv2.boundingRect(mine)
+        if width == 0:
             return None
-        left, top = int(columns[0]), int(rows[0])
-        box = (left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
+        box = (left, top, width, height)
         visible = float(np.count_nonzero(mine)) / area
         return WalkerTruth(
             walker, spec.name, spec.person_seed, spec.condition, spec.view_deg, box, visible
@@ -203,18 +203,17 @@ def scheduled(people: Sequence[WalkerSpec], seed: int) -> list[WalkerSpec]:
 
 def open_synthetic(uri: str, options: SourceOptions) -> FrameSource:
     """Open `synthetic://N?…`, as a recording or, with `live=1`, as a live source."""
-    count, _, query = uri.removeprefix("synthetic://").partition("?")
-    shown = redact(uri)
-    if not count.rstrip("/").isdecimal():
+    text, _, query = uri.removeprefix("synthetic://").partition("?")
+    count, shown = text.rstrip("/"), redact(uri)
+    if not count.isdecimal():
         raise ConfigError(f"expected synthetic:// and a number of walkers, got {shown}")
     kinds = {"seed": int, "fps": float, "seconds": float, "size": str, "live": int}
     values = query_values(query, kinds, shown)
     if "size" in values:
         values["size"] = _size(values["size"], shown)
     live = values.pop("live", 0)
-    street = SyntheticSource(
-        int(count.rstrip("/")), **values, start_s=options.start_s, stop_s=options.stop_s, uri=uri
-    )
+    values.update(start_s=options.start_s, stop_s=options.stop_s, uri=uri)
+    street = SyntheticSource(int(count), **values)
     if not live:
         return street
     street.render()
