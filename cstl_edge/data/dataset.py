@@ -86,10 +86,8 @@ def open_dataset(folder: str | Path) -> ShardedSequences:
     place = Path(folder)
     if not is_dataset(place):
         if any(place.glob(f"*{SHARD_REPORT}")):
-            raise DataError(
-                f"the dataset in {one_line(place)} is unfinished; run its cstl-edge data prepare "
-                "again: it goes on where it was"
-            )
+            remedy = "run its cstl-edge data prepare again: it goes on where it was"
+            raise DataError(f"the dataset in {one_line(place)} is unfinished; {remedy}")
         shards = sorted(place.glob("*.json"))
         if not shards:
             raise DataError(f"expected {INDEX} or shards in {one_line(place)}, found none")
@@ -99,10 +97,8 @@ def open_dataset(folder: str | Path) -> ShardedSequences:
     indexed = (index.size, index.sequences, index.frames)
     got = (data.size, len(data.people), int(data.lengths.sum()))
     if indexed != got:
-        raise DataError(
-            f"{one_line(place)}: expected size, sequences and frames {indexed}, got {got}. "
-            "Prepare it again"
-        )
+        differ = f"expected size, sequences and frames {indexed}, got {got}"
+        raise DataError(f"{one_line(place)}: {differ}. Prepare it again")
     return data
 
 

@@ -21,6 +21,7 @@ from cstl_edge.data.augment import Augmentation
 from cstl_edge.errors import ConfigError, DataError
 
 FrameRule = Callable[[int, int, np.random.Generator], Indices]
+"""Frames [s] of a sequence, by its length, the number of frames wanted and random numbers."""
 
 
 class Sequences(Protocol):
@@ -31,7 +32,6 @@ class Sequences(Protocol):
 
     def read(self, sequence: int) -> Silhouettes:
         """Return one whole sequence, uint8 [s, h, w]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -44,71 +44,52 @@ class Batch:
     rows: Indices  # [n], sequence numbers in the set: they name a batch in an error
 
 
-def contiguous_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Return consecutive frames from a random start (the released code's rule).
-
-    Args:
-        length: of the sequence, in frames.
-        frames: how many to return.
-        rng: random numbers.
-    """
+def _contiguous_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
+    """Return consecutive frames from a random start."""
     if length < frames:
-        return repeated_frames(length, frames, rng)
+        return _repeated_frames(length, frames, rng)
     return np.arange(frames) + rng.integers(length - frames + 1)
 
 
-def thinned_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Return frames of a window a third longer, in order (the paper's rule: 30 out of 40).
-
-    Args:
-        length: of the sequence, in frames.
-        frames: how many to return.
-        rng: random numbers.
-    """
+def _thinned_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
+    """Return frames of a window a third longer, in order (30 out of 40)."""
     if length < frames:
-        return repeated_frames(length, frames, rng)
-    window = min(length, round(frames * 4 / 3))
+        return _repeated_frames(length, frames, rng)
+    return _window_frames(length, min(length, round(frames * 4 / 3)), frames, rng)
+
+
+def _tiled_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
+    """Return frames of a window a third longer of the looped sequence.
+
+    A sequence shorter than the window is repeated from its first frame until it is long enough; the
+    frames are in playing order, so that a walk may continue from its end at its beginning.
+    """
+    _refuse_empty(length)
+    window = round(frames * 4 / 3)
+    return _window_frames(length * -(-window // length), window, frames, rng) % length
+
+
+def _window_frames(length: int, window: int, frames: int, rng: np.random.Generator) -> Indices:
     start = rng.integers(length - window + 1)
     return start + np.sort(rng.choice(window, frames, replace=False))
 
 
-def tiled_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Return frames of a window a third longer of the looped sequence (OpenGait's rule).
-
-    A sequence shorter than the window is repeated from its first frame until it is long enough; the
-    frames are in playing order, so that a walk may continue from its end at its beginning.
-
-    Args:
-        length: of the sequence, in frames.
-        frames: how many to return.
-        rng: random numbers.
-    """
-    if length < 1:
-        raise DataError("expected a sequence of at least one frame, got an empty one")
-    window = round(frames * 4 / 3)
-    played = length * -(-window // length)
-    start = rng.integers(played - window + 1)
-    return (start + np.sort(rng.choice(window, frames, replace=False))) % length
-
-
-def repeated_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Return all frames of a short sequence, some of them several times, in order.
-
-    Args:
-        length: of the sequence, in frames.
-        frames: how many to return, at least `length`.
-        rng: random numbers.
-    """
-    if length < 1:
-        raise DataError("expected a sequence of at least one frame, got an empty one")
+def _repeated_frames(length: int, frames: int, rng: np.random.Generator) -> Indices:
+    """Return all frames of a sequence that is too short, some of them several times, in order."""
+    _refuse_empty(length)
     extra = rng.choice(length, frames % length, replace=False)
     return np.sort(np.concatenate([np.tile(np.arange(length), frames // length), extra]))
 
 
+def _refuse_empty(length: int) -> None:
+    if length < 1:
+        raise DataError("expected a sequence of at least one frame, got an empty one")
+
+
 FRAME_RULES: Mapping[str, FrameRule] = {
-    "released": contiguous_frames,
-    "paper": thinned_frames,
-    "opengait": tiled_frames,
+    "released": _contiguous_frames,  # of the released code
+    "paper": _thinned_frames,
+    "opengait": _tiled_frames,
 }
 
 
@@ -128,10 +109,10 @@ class Sampler:
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        """Draw from `data`, which may be larger than memory.
+        """Draw from `data`.
 
         Args:
-            data: the sequences.
+            data: the sequences, which may be larger than memory.
             people: P of a batch.
             sequences: K of a batch.
             frames: length of every sequence of a batch.
@@ -205,9 +186,7 @@ class Sampler:
 
     def _frames_of(self, row: int, rng: np.random.Generator, mine: bool) -> Silhouettes:
         length = int(self.data.lengths[row])
-        span = self.augmentation.span(
-            self.frames, length, rng
-        )  # frames that the chosen ones lie in
+        span = self.augmentation.span(self.frames, length, rng)  # that the chosen ones lie in
         thinned = np.linspace(0, span - 1, self.frames).round().astype(np.int64)
         chosen = self.rule(length, span, rng)[thinned]
         # Another rank's sequence is not read, but draws its random numbers: one stream for all.

@@ -13,7 +13,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -45,10 +44,8 @@ class ShardedSequences:
         opened = [_open(Path(shard)) for shard in shards]
         sizes = sorted({(block.shape[1], block.shape[2]) for block, _, _ in opened})
         if len(sizes) > 1:
-            raise DataError(
-                f"expected shards of one size, got {' and '.join(f'{h}x{w}' for h, w in sizes)}; "
-                "open them apart"
-            )
+            shown = " and ".join(f"{h}x{w}" for h, w in sizes)
+            raise DataError(f"expected shards of one size, got {shown}; open them apart")
         self.size: tuple[int, int] = sizes[0]  # h, w
         self._blocks = [block for block, _, _ in opened]
         self._first = np.concatenate([first for _, first, _ in opened])  # [m] frame of its block
@@ -75,13 +72,12 @@ class ShardWriter:
     """
 
     def __init__(self, stem: str | Path, size: tuple[int, int]) -> None:
-        """Write to the path `stem` with the suffixes .npy and .json; size: h, w."""
+        """Write to the path `stem` with the suffixes .npy and .json; size: h, w in pixels."""
         self.path = Path(f"{stem}.json")
         self._size, self._block = size, Path(f"{stem}.npy")
         self._labels: dict[str, list[Any]] = {key: [] for key in LABELS}
 
     def __enter__(self) -> ShardWriter:
-        """Begin the file of frames under a temporary name."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = _part(self._block).open("wb")
         self._file.write(bytes(HEADER_BYTES))
@@ -103,13 +99,7 @@ class ShardWriter:
         for key, value in zip(LABELS, row, strict=True):
             self._labels[key].append(value)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Publish the shard, or remove its temporary file after an error."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             with self._file:
                 if kind is None and self._labels["lengths"]:
@@ -202,9 +192,8 @@ def _open(path: Path) -> tuple[Silhouettes, Indices, Labels]:
         raise DataError(f"cannot open shard {name}: {one_line(err)}. Make it again") from err
     shape = index.get("shape")
     if block.dtype != np.uint8 or list(block.shape) != shape or block.ndim not in (3, 4):
-        raise DataError(
-            f"shard {name}: expected uint8 {shape}, got {block.dtype} {list(block.shape)}"
-        )
+        got = f"got {block.dtype} {list(block.shape)}"
+        raise DataError(f"shard {name}: expected uint8 {shape}, {got}")
     m = len(labels["people"])
     whole = all(label.shape == (m,) for label in labels.values())
     if not whole or (block.ndim == 4 and len(block) != m):

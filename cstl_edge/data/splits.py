@@ -59,10 +59,9 @@ def is_trained(kind: str, split: str, ids: Indices) -> Bools:
 
 
 class PeopleSubset:
-    """The sequences of some people of a larger set, numbered anew."""
+    """The sequences of the people `ids` of a larger set, numbered anew; nothing is read yet."""
 
     def __init__(self, data: LabelledSequences, ids: Indices) -> None:
-        """Choose the people `ids`; nothing is read."""
         self._data = data
         self._rows = np.flatnonzero(np.isin(data.people, ids))
         self.people, self.lengths = data.people[self._rows], data.lengths[self._rows]

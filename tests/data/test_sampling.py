@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 
 from cstl_edge.data.augment import Augmentation
-from cstl_edge.data.sampling import (
-    FRAME_RULES,
-    Sampler,
-    contiguous_frames,
-    repeated_frames,
-    thinned_frames,
-    tiled_frames,
-)
+from cstl_edge.data.sampling import FRAME_RULES, Sampler
 from cstl_edge.errors import ConfigError, DataError
+
+released_rule, papers_rule, opengaits_rule = FRAME_RULES.values()
 
 
 class Numbered:
@@ -47,30 +42,30 @@ def test_every_rule_gives_the_wanted_number_in_order(rule, length):
         assert frames.shape == (30,)
         assert frames.min() >= 0
         assert frames.max() < length
-        assert (np.diff(frames) >= 0).all() or (rule is tiled_frames and length < 40)
-        if length >= 40 or (length >= 30 and rule is not tiled_frames):
+        assert (np.diff(frames) >= 0).all() or (rule is opengaits_rule and length < 40)
+        if length >= 40 or (length >= 30 and rule is not opengaits_rule):
             assert len(set(frames.tolist())) == 30
 
 
 def test_contiguous_frames_are_neighbours_from_every_start():
     starts = set()
     for seed in range(300):
-        frames = contiguous_frames(20, 16, rng(seed))
+        frames = released_rule(20, 16, rng(seed))
         assert (np.diff(frames) == 1).all()
         starts.add(int(frames[0]))
     assert starts == {0, 1, 2, 3, 4}
 
 
 def test_the_papers_rule_stays_in_a_window_of_forty():
-    spans = [np.ptp(thinned_frames(100, 30, rng(seed))) for seed in range(300)]
+    spans = [np.ptp(papers_rule(100, 30, rng(seed))) for seed in range(300)]
     assert min(spans) >= 30  # 30 neighbours of 40 are all but impossible
     assert max(spans) == 39
-    reached = np.concatenate([thinned_frames(100, 30, rng(seed)) for seed in range(300)])
+    reached = np.concatenate([papers_rule(100, 30, rng(seed)) for seed in range(300)])
     assert set(reached.tolist()) == set(range(100))
 
 
 def test_between_thirty_and_forty_the_papers_window_is_the_sequence():
-    drawn = [thinned_frames(33, 30, rng(seed)) for seed in range(200)]
+    drawn = [papers_rule(33, 30, rng(seed)) for seed in range(200)]
     assert {int(frames[0]) for frames in drawn} <= {0, 1, 2, 3}
     assert set(np.concatenate(drawn).tolist()) == set(range(33))
 
@@ -78,7 +73,7 @@ def test_between_thirty_and_forty_the_papers_window_is_the_sequence():
 def test_opengaits_rule_is_the_papers_on_long_sequences():
     """The same window, start and draw: beyond 40 frames the two rules differ in name alone."""
     for seed in range(50):
-        assert (tiled_frames(90, 30, rng(seed)) == thinned_frames(90, 30, rng(seed))).all()
+        assert (opengaits_rule(90, 30, rng(seed)) == papers_rule(90, 30, rng(seed))).all()
 
 
 @pytest.mark.parametrize("length", [1, 7, 16, 29, 30, 39])
@@ -86,7 +81,7 @@ def test_opengaits_rule_plays_a_short_sequence_again(length):
     """30 of 40 neighbours of 0, 1, .., length - 1, 0, 1, ..: steps are those of a loop."""
     reached = set()
     for seed in range(300):
-        frames = tiled_frames(length, 30, rng(seed))
+        frames = opengaits_rule(length, 30, rng(seed))
         steps = np.diff(frames) % length
         turns = (np.diff(frames) < 0).sum()
         assert turns <= 40 // length
@@ -97,7 +92,7 @@ def test_opengaits_rule_plays_a_short_sequence_again(length):
 
 @pytest.mark.parametrize(("length", "frames"), [(1, 30), (7, 16), (10, 30), (29, 30)])
 def test_short_sequences_repeat_all_their_frames_evenly(length, frames):
-    counts = np.bincount(repeated_frames(length, frames, rng()), minlength=length)
+    counts = np.bincount(papers_rule(length, frames, rng()), minlength=length)
     assert counts.min() >= frames // length
     assert counts.max() <= -(-frames // length)
 

@@ -15,8 +15,8 @@ import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,8 +45,7 @@ CROPPED_TWICE = {(64, 24), (128, 68)}  # widths of 44 and 88 that lost their mar
 FIELD_MIN_SUM = 10_000  # of the pixels: the field takes a mask up to it for empty
 
 
-@dataclass(frozen=True)
-class RecordingFrames:
+class RecordingFrames(NamedTuple):
     """Silhouettes of one recording, and what was dropped of it."""
 
     frames: Silhouettes | None  # [s, h, w], None when too few are usable
@@ -54,8 +53,7 @@ class RecordingFrames:
     drops: list[Drop]
 
 
-@dataclass(frozen=True)
-class _Frame:
+class _Frame(NamedTuple):
     """One image: as it came when it has an aligned form, else its silhouette, or why neither.
 
     A mask becomes a silhouette as soon as it is read, so that a recording of large images needs no
@@ -85,7 +83,7 @@ def read_recording(
         DataError: silhouettes are aligned to another size than the wanted one: a wrong setting is
             not a number of bad files.
     """
-    files = RecordingFiles(root, recording, layout)
+    files = _RecordingFiles(root, recording, layout)
     images = (_examine(path, image, layout, settings) for path, image in files)
     frames = list(_until_enough(images, recording, files.drops, settings.max_frames))
     try:
@@ -102,11 +100,10 @@ def read_recording(
     return RecordingFrames(stacked, files.count, files.drops)
 
 
-class RecordingFiles:
+class _RecordingFiles:
     """Images, or the one pickle, of a recording: iterate to get a path and uint8 [H, W] of each."""
 
     def __init__(self, root: Path, recording: SourceRecording, layout: Layout) -> None:
-        """Open nothing yet. root: of the source, without links in its own path."""
         self.root, self.recording, self.layout = root, recording, layout
         self.count = 0  # files read
         self.drops: list[Drop] = []
@@ -147,7 +144,7 @@ class RecordingFiles:
             if file.suffix == ".pkl":
                 frames = [(f"{path}#{i}", frame) for i, frame in enumerate(read_pickle(file))]
             else:
-                check_png(file)
+                _check_png(file)
                 frames = [(path, read_image(file, grey=True))]
         except HostileFile:
             raise
@@ -173,11 +170,10 @@ class RecordingFiles:
         return ""
 
     def _drop(self, file: Path, reason: str, detail: str = "") -> None:
-        path = str(file.relative_to(self.root))
-        self.drops.append(Drop(path, reason, detail))
+        self.drops.append(Drop(str(file.relative_to(self.root)), reason, detail))
 
 
-def check_png(file: Path) -> None:
+def _check_png(file: Path) -> None:
     """Raise DataError when a checksum of a PNG is wrong or its end is missing.
 
     Decoders do not insist on either: a flipped bit would pass as another shape of the person.
@@ -196,16 +192,10 @@ def check_png(file: Path) -> None:
         at = end + 4
 
 
-def mask_refusal(mask: Mask, *, cropped: bool, rule: MaskRule) -> Refusal | None:
-    """Return the reason why a mask [H, W] does not become a silhouette, None when it may.
-
-    Args:
-        mask: uint8 [H, W], 0..255.
-        cropped: images end where the person does, so that touching the border means nothing.
-        rule: that of the live path or that of the field.
-    """
+def _mask_refusal(mask: Mask, layout: Layout, rule: MaskRule) -> Refusal | None:
+    """Return the reason why a mask, uint8 [H, W], does not become a silhouette, None if it may."""
     if rule == "live":
-        return refusal(mask, clipped=not cropped and touches_border(mask))
+        return refusal(mask, clipped=not layout.cropped and touches_border(mask))
     if int(mask.sum()) <= FIELD_MIN_SUM or mask.max() < FOREGROUND:
         return Refusal.EMPTY
     return Refusal.NOT_PERSON if mask.min() >= FOREGROUND else None
@@ -223,7 +213,7 @@ def _examine(path: str, image: Mask, layout: Layout, settings: PrepareSettings) 
 
 
 def _from_mask(path: str, mask: Mask, layout: Layout, settings: PrepareSettings) -> _Frame:
-    reason = mask_refusal(mask, cropped=layout.cropped, rule=settings.mask_rule)
+    reason = _mask_refusal(mask, layout, settings.mask_rule)
     try:
         if reason is None:
             return _Frame(path, mask.shape, silhouette=align(mask, settings.size))
@@ -239,9 +229,8 @@ def _until_enough(
     usable = 0
     for frame in frames:
         if usable == most:
-            drops.append(
-                Drop(recording.path, report.CUT, f"from {frame.path} on, after {most} frames")
-            )
+            detail = f"from {frame.path} on, after {most} frames"
+            drops.append(Drop(recording.path, report.CUT, detail))
             return
         usable += not frame.fault
         yield frame
@@ -255,22 +244,19 @@ def _usable(
     form, count = forms.most_common(1)[0] if forms else ((), 0)
     forced = settings.form == "aligned" and bool(frames)
     if not forced and (settings.form == "raw" or 2 * count <= len(frames)):
-        masks = (f if f.image is None else _from_mask(f.path, f.image, layout, settings)
-                 for f in frames)  # fmt: skip
-        usable = (f.silhouette for f in masks if not _dropped(f, f.fault, drops))
-        return [silhouette for silhouette in usable if silhouette is not None]
-    _check_form(form or frames[0].form, settings.size)
-    same = (
-        f for f in frames if not _dropped(f, f.fault if f.form == form else report.ODD_SIZE, drops)
-    )
-    return [crop_aligned(f.image[None], settings.size)[0] for f in same if f.image is not None]
-
-
-def _dropped(frame: _Frame, reason: str, drops: list[Drop]) -> bool:
-    """Add a frame to `drops` when there is a reason; return whether there is one."""
-    if reason:
-        drops.append(Drop(frame.path, reason))
-    return bool(reason)
+        frames = [
+            f if f.image is None else _from_mask(f.path, f.image, layout, settings) for f in frames
+        ]
+        usable = [f.silhouette for f in frames if f.silhouette is not None]
+    else:
+        _check_form(form or frames[0].form, settings.size)
+        frames = [
+            f if f.form == form else _Frame(f.path, f.form, fault=report.ODD_SIZE) for f in frames
+        ]
+        images = [f.image for f in frames if f.image is not None]
+        usable = [crop_aligned(image[None], settings.size)[0] for image in images]
+    drops += [Drop(f.path, f.fault) for f in frames if f.fault]
+    return usable
 
 
 def _check_form(form: tuple[int, ...], size: tuple[int, int]) -> None:

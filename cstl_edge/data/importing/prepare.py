@@ -18,10 +18,10 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cstl_edge.config import StrictModel
 from cstl_edge.data.dataset import (
@@ -59,8 +59,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class ShardPlan:
+class ShardPlan(NamedTuple):
     """One shard to be written."""
 
     name: str
@@ -72,7 +71,7 @@ class ShardReport(StrictModel):
     """First line of a shard's report; a line for each drop follows."""
 
     files: int  # images and pickles that were read
-    shard: ShardFile | None  # none when none of its recordings is usable
+    shard: ShardFile | None  # None when none of its recordings is usable
 
 
 def prepare(

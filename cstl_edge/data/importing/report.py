@@ -41,7 +41,6 @@ class Drop:
     detail: str = ""
 
     def __post_init__(self) -> None:
-        """Make path and detail fit for one line."""
         object.__setattr__(self, "path", one_line(self.path, MAX_PATH))
         object.__setattr__(self, "detail", one_line(self.detail))
 
@@ -73,10 +72,9 @@ class ImportReport(StrictModel):
 
 
 class TooManyBad(DataError):
-    """More bad files than were allowed."""
+    """More bad files than were allowed; holds the whole report."""
 
     def __init__(self, report: ImportReport, message: str) -> None:
-        """Hold the whole report beside the message."""
         super().__init__(message)
         self.report = report
 

@@ -74,10 +74,9 @@ class SourceTree:
 
 
 class LayoutMismatch(Exception):
-    """Folders with names that a layout does not have."""
+    """Names of folders, below a path of the source, that a layout does not have."""
 
     def __init__(self, below: str, names: list[str]) -> None:
-        """Hold the path below the root and the names of the folders there that do not fit."""
         self.below, self.names = below, names
 
 
