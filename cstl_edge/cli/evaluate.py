@@ -164,14 +164,14 @@ def _write_det(folder: Path, result: Mapping[str, Any], model: str) -> list[str]
 
 def _print(record: Mapping[str, Any], markdown: bool, as_json: bool) -> None:
     from cstl_edge.cli.console import print_result, table_text
-    from cstl_edge.evaluation.tables import notes, tables
+    from cstl_edge.evaluation.tables import format_tables, notes
 
     sha256 = record["weights_sha256"][:12] or "not on disk"
     head = (
         f"{record['model']} ({record['backend']} {record['precision']}, weights {sha256}) on "
         f"{record['data']}: protocol {record['protocol']}"
     )
-    texts = [table_text(table, markdown=markdown) for table in tables(record)]
+    texts = [table_text(table, markdown=markdown) for table in format_tables(record)]
     parts = [head, *texts, "\n".join(notes(record))]
     if "det_files" in record:
         parts.append(f"DET curve: {', '.join(record['det_files'])}")

@@ -1,4 +1,4 @@
-"""Work of the verbs `live`, `enroll`, `identify` and `gallery`."""
+"""Work of the verbs `live`, `enroll`, `identify` and `gallery`; `recognise` declares them."""
 
 from __future__ import annotations
 
@@ -47,16 +47,7 @@ def follow(
 ) -> None:
     """Print the events of a source until it ends, the time is up, or Ctrl-C; then a summary.
 
-    Args:
-        source: Address.
-        gallery: File to search; None searches the default one where that exists.
-        encoder: Embeds the silhouettes.
-        options: Of the pipeline.
-        annotate: Video to write.
-        events: File to append JSON lines to.
-        duration_s: Stop after so many seconds.
-        as_json: Print JSON lines instead of text.
-        schema: Of the JSON, 1 or 2.
+    The arguments are the options of `cstl-edge live`.
     """
     line_of = LINE_OF[schema]
     with ExitStack() as stack:
@@ -125,17 +116,7 @@ def enrol_walk(
 ) -> None:
     """Store one person's walk.
 
-    Args:
-        name: Of the person.
-        source: Address, or a folder with `silhouettes`.
-        consent: Note kept with the person.
-        gallery: File; None takes the default one.
-        encoder: Embeds the silhouettes.
-        options: Of the pipeline.
-        retention_days: After so many days the person no longer matches.
-        track: Which walker of the source; None takes the only one.
-        silhouettes: `left` or `right`: the source holds silhouettes of a walk to that side.
-        as_json: Print JSON instead of text.
+    The arguments are the options of `cstl-edge enroll`.
     """
     walk: Array
     if silhouettes:
@@ -161,14 +142,7 @@ def identify_walks(
 ) -> None:
     """Print one decision per walker.
 
-    Args:
-        source: Address, or a folder with `silhouettes`.
-        gallery: File; None takes the default one.
-        encoder: Embeds the silhouettes.
-        options: Of the pipeline.
-        silhouettes: `left` or `right`: the source holds silhouettes of a walk to that side.
-        as_json: Print JSON instead of text.
-        schema: Of the JSON, 1 or 2.
+    The arguments are the options of `cstl-edge identify`.
     """
     with _existing(gallery, encoder) as people:
         walks: list[tuple[Event, Array]]  # the event without its decision, and the walk

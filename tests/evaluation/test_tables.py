@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from cstl_edge.cli.console import table_text
 from cstl_edge.evaluation.embed import EmbeddedSet
 from cstl_edge.evaluation.embeddings import GALLERY
 from cstl_edge.evaluation.evaluate import evaluate
-from cstl_edge.cli.console import table_text
-from cstl_edge.evaluation.tables import markdown, notes, tables
+from cstl_edge.evaluation.tables import format_tables, markdown, notes
 
 from .conftest import made_walks
 from .test_closed_set_matching import OU_VIEWS
@@ -20,7 +20,7 @@ def found(walks, protocol="auto", **more):
 
 def test_casia_b_prints_as_table_1():
     walks = made_walks(people=3, views=(0, 18, 36), spread=0.0)
-    shown = table_text(tables(found(walks))[0], markdown=False).splitlines()
+    shown = table_text(format_tables(found(walks))[0], markdown=False).splitlines()
     assert shown[0] == "Rank-1 (%) by probe view, identical views excluded"
     assert shown[1].split() == ["Probe", "0°", "18°", "36°", "Mean", "95", "%"]
     assert [line.split()[0] for line in shown[2:]] == ["NM", "BG", "CL", "Mean"]
@@ -30,14 +30,14 @@ def test_casia_b_prints_as_table_1():
 
 def test_ou_mvlp_prints_as_table_2():
     walks = made_walks(people=3, views=OU_VIEWS, names=("00", "01"), spread=0.0)
-    shown = table_text(tables(found(walks))[0], markdown=False).splitlines()
+    shown = table_text(format_tables(found(walks))[0], markdown=False).splitlines()
     assert shown[1].split() == ["Probe", "Gallery", "all", "14", "views", "95", "%"]
     assert [line.split()[0] for line in shown[2:]] == [*(f"{v}°" for v in OU_VIEWS), "Mean"]
 
 
 def test_every_metric_stands_in_one_table_with_intervals():
     result = found(made_walks(people=4, spread=1.0))
-    table = tables(result)[1]
+    table = format_tables(result)[1]
     assert table.columns == ("Probe", "rank-1", "rank-5", "rank-10", "mAP", "mINP")
     cells = table.rows[-1]
     low, high = result["mean"]["mAP_95"]
@@ -47,7 +47,7 @@ def test_every_metric_stands_in_one_table_with_intervals():
 
 
 def test_markdown_has_a_cell_for_each_column():
-    for table in tables(found(made_walks())):
+    for table in format_tables(found(made_walks())):
         lines = markdown(table).splitlines()[2:]
         assert {line.count("|") for line in lines} == {len(table.columns) + 1}
         assert set(lines[1]) == set("|-:")
@@ -55,13 +55,13 @@ def test_markdown_has_a_cell_for_each_column():
 
 def test_a_single_gallery_has_no_views_to_print():
     walks = made_walks(people=3, views=(-1,), names=("a", "b"), spread=0.0)
-    (table,) = tables(found(walks))
+    (table,) = format_tables(found(walks))
     assert table.rows[0][:2] == ("All", "100.0 (100.0 to 100.0)")
 
 
 def test_open_set_says_what_it_cannot_prove():
     result = found(made_walks(people=8), "open-set", fpirs=(0.001, 0.1))
-    (table,) = tables(result)
+    (table,) = format_tables(result)
     assert [row[0] for row in table.rows] == ["0.10% *", "10.00%"]
     assert "not one alarm in 48" in notes(result)[-1]
     assert "at most 6.25%" in notes(result)[-1]
