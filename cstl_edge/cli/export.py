@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ import typer
 from cstl_edge.cli.options import Graphs, Json
 
 if TYPE_CHECKING:
+    from cstl_edge.export.reports import GateReport
     from cstl_edge.export.tensorrt.build import Progress
     from cstl_edge.runtime.manifest import Manifest
     from cstl_edge.runtime.tensorrt.record import EngineRecord
@@ -43,10 +44,24 @@ def export(
     json: Json = False,
 ) -> None:
     """Turn trained weights into ONNX graphs and a manifest, compared with PyTorch."""
-    precisions = precision.split(",")
-    export_weights(
-        weights, output, tuple(graphs.split(",")), simplify, json, precisions, calibrate, people
-    )
+    from cstl_edge.cli.console import needs_torch, progress
+
+    with needs_torch("export", "export"):
+        from cstl_edge.export.export_model import export_model
+        from cstl_edge.export.quantization import calibration_data
+    with progress("exporting") as update:
+        manifest = export_model(
+            weights,
+            output,
+            graphs=tuple(graphs.split(",")),
+            simplify=simplify,
+            precisions=precision.split(","),
+            gather=lambda size: calibration_data.gather(
+                size, people or calibration_data.PEOPLE, calibrate
+            ),
+            progress=update,
+        )
+    _print_export(manifest, output, json)
 
 
 def import_released(
@@ -182,37 +197,10 @@ def build_plugin(
     print_libraries(libraries, as_json=json)
 
 
-def export_weights(
-    weights: Path,
-    output: Path,
-    graphs: tuple[str, ...],
-    simplify: bool,
-    as_json: bool,
-    precisions: Sequence[str] = ("float32",),
-    calibrate: Path | None = None,
-    people: int | None = None,
-) -> None:
-    """Export, and print files, largest errors and what a reduced precision costs.
+def _print_export(manifest: Manifest, output: Path, as_json: bool) -> None:
+    """Print files, largest errors and the loss of every reduced precision."""
+    from cstl_edge.cli.console import print_result
 
-    calibrate, people: as for `evidence.gather`
-    """
-    from cstl_edge.cli.console import needs_torch, print_result, progress
-
-    with needs_torch("export", "export"):
-        from cstl_edge.export.export_model import export_model
-        from cstl_edge.export.quantization import calibration_data
-    with progress("exporting") as update:
-        manifest = export_model(
-            weights,
-            output,
-            graphs=graphs,
-            simplify=simplify,
-            precisions=precisions,
-            gather=lambda size: calibration_data.gather(
-                size, people or calibration_data.PEOPLE, calibrate
-            ),
-            progress=update,
-        )
     result = {
         "folder": str(output),
         "files": manifest.files,
@@ -242,9 +230,10 @@ def _why(manifest: Manifest) -> str:
     return ": int8 may cost half a point of rank-1 or more; --people 100 tells it more exactly"
 
 
-def _cost(judged: dict[str, Any]) -> str:
+def _cost(judged: GateReport) -> str:
     """Return the loss of a precision against float32 in words."""
-    before, after, lost = (judged["rank1"][key] for key in ("float32", "found", "lost"))
+    rank1 = judged["rank1"]
+    before, after, lost = rank1["float32"], rank1["found"], rank1["lost"]
     words = [
         f"rank-1 across views {before['cross_view']:.4f} -> {after['cross_view']:.4f} (lost "
         f"{lost['points']:.2f} points, on more people surely below {lost['at_most_points']:.2f})",

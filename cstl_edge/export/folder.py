@@ -25,7 +25,15 @@ def write_folder(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest) 
     """Put graphs and manifest into `folder`, replacing an earlier export there.
 
     All is written beside first and renamed at the end, so a reader finds the old export or the new
-    one. Raises ExportError for a folder that holds something else, and when the disk refuses.
+    one.
+
+    Args:
+        folder: the export's.
+        graphs: ONNX files by name.
+        manifest: of these graphs.
+
+    Raises:
+        ExportError: the folder holds something else, or the disk refuses.
     """
     refuse_foreign(folder)
     part = None
@@ -67,17 +75,22 @@ def attach(
     impostors: Mapping[str, Any] | None = None,
     card: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Add what an evaluation found to an exported folder's manifest; the graphs stay as they are.
+    """Add the results of an evaluation to an exported folder's manifest; the graphs stay.
 
-    impostors: distances of strangers, {"sizes", "fpir", "threshold", "data"}
-    card: what the model is, was trained on and is good for; anything JSON holds
+    Args:
+        folder: an exported model.
+        impostors: distances of strangers, {"sizes", "fpir", "threshold", "data"}.
+        card: what the model is, was trained on and is good for; anything that JSON holds.
+
+    Raises:
+        ModelError: the folder or the table is refused, or the disk.
     """
     target = Path(folder)
-    found = {"impostors": impostors, "card": card}
+    entries = {"impostors": impostors, "card": card}
     if impostors is not None:
         _check_impostors(impostors)
     manifest = read_manifest(target)
-    changed = {key: dict(value) for key, value in found.items() if value is not None}
+    changed = {key: dict(value) for key, value in entries.items() if value is not None}
     manifest = Manifest.model_validate({**manifest.model_dump(), **changed})
     part = target / f".{NAME}.part"
     try:
@@ -95,11 +108,11 @@ def sha256(data: bytes) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what makes an export what it is."""
+    """Return the versions of this package and of those that an export depends on."""
     from cstl_edge import __version__
 
-    found = {"cstl_edge": __version__, "python": platform.python_version()}
-    return found | {name: metadata.version(name) for name in PACKAGES}
+    ours = {"cstl_edge": __version__, "python": platform.python_version()}
+    return ours | {name: metadata.version(name) for name in PACKAGES}
 
 
 def _check_impostors(impostors: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Keep weights as float16 behind a Cast to float32 wherever nothing is lost by it.
+"""Store weights as float16 behind a Cast to float32 wherever nothing is lost by it.
 
 Weights that were rounded to float16 before they were evaluated take half the space this way, and
 every runtime unfolds them once, when it opens the file. A convolution with a norm folded into it is
@@ -23,7 +23,7 @@ MIN_ELEMENTS = 1024  # smaller tensors are not worth two nodes
 
 @dataclass(frozen=True)
 class Factors:
-    """A folded weight as what it was made of: `weight * scale`."""
+    """The factors of a folded weight: `weight * scale`."""
 
     weight: Floats
     """[p, out, in] as trained, or [p, in, out]"""
@@ -32,7 +32,7 @@ class Factors:
 
     @property
     def product(self) -> Floats:
-        """Return the folded weight, by the very multiplication that a runtime will do."""
+        """Return the folded weight, multiplied as a runtime will multiply it."""
         return self.weight * self.scale
 
 
@@ -50,18 +50,18 @@ def folded_factors(network: Cstl) -> list[Factors]:
 def store_as_half(model: onnx.ModelProto, factors: list[Factors]) -> int:
     """Rewrite the graph's exactly representable weights; return how many were rewritten."""
     graph = model.graph
-    kept, nodes, count = [], [], 0
+    tensors, nodes, count = [], [], 0
     for tensor in graph.initializer:
         added = _as_half(tensor, factors) if tensor.data_type == TensorProto.FLOAT else None
         if added is None:
-            kept.append(tensor)
+            tensors.append(tensor)
             continue
-        kept += added[0]
+        tensors += added[0]
         nodes += added[1]
         count += 1
     ordered = [*nodes, *graph.node]
     del graph.initializer[:], graph.node[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(tensors)
     graph.node.extend(ordered)
     return count
 
@@ -78,11 +78,11 @@ def _as_half(
         return _cast(name, values)
     # Found by value, not by name: a simplifier may have renamed it.
     same = (f for f in factors if f.weight.shape == values.shape)
-    found = next((f for f in same if np.array_equal(f.product, values)), None)
-    if found is None or not _is_half(found.weight):
+    factor = next((f for f in same if np.array_equal(f.product, values)), None)
+    if factor is None or not _is_half(factor.weight):
         return None
-    tensors, nodes = _cast(f"{name}.unscaled", found.weight)
-    scale = numpy_helper.from_array(found.scale, f"{name}.scale")
+    tensors, nodes = _cast(f"{name}.unscaled", factor.weight)
+    scale = numpy_helper.from_array(factor.scale, f"{name}.scale")
     product = helper.make_node("Mul", [f"{name}.unscaled", scale.name], [name])
     return [*tensors, scale], [*nodes, product]
 
@@ -93,6 +93,6 @@ def _cast(name: str, values: Floats) -> tuple[list[onnx.TensorProto], list[onnx.
 
 
 def _is_half(values: Any) -> bool:
-    """Tell whether float16 holds exactly these numbers, too large ones (infinite there) not."""
+    """Tell whether float16 holds exactly these numbers; those that become infinite it does not."""
     with np.errstate(over="ignore"):
         return bool(np.array_equal(values.astype(np.float16).astype(np.float32), values))

@@ -1,4 +1,4 @@
-"""What shapes the network, and what is refused."""
+"""Configuration of the network, validated."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from cstl_edge.model.temporal import (
 
 
 class TrainingOutputs(NamedTuple):
-    """What the losses need."""
+    """Inputs of the losses."""
 
     embedding: Tensor
     """[n, p, d] float32."""
@@ -193,7 +193,7 @@ class Cstl(nn.Module):
 
 
 def _mask_padding(features: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Put parts first and zero the padding, whatever it held: NaN times zero would be NaN."""
+    """Zero the padding, whatever it held (NaN times zero would be NaN), and put parts first."""
     x = features.permute(2, 3, 0, 1)  # [p, c, n, s]
     if lengths is None:
         return x.contiguous(), None

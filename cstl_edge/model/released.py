@@ -1,4 +1,4 @@
-"""What the network has of its own in the form in which the paper's authors released it.
+"""Modules of the released form: the network as the paper's authors published it.
 
 It differs from the paper in the MLPs of Eq. 1 and 6 (batch norm and Leaky ReLU between the layers),
 in ATA (Leaky ReLU between the layers and behind Eq. 5), and in a third block of the embedding: the

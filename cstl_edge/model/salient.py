@@ -46,7 +46,7 @@ class PartScores(Normed):
 
 
 class ClassHead(nn.Module):
-    """The supervision of the scores, in training only: Eq. 7, without its softmax.
+    """Class head that supervises the scores, in training only: Eq. 7, without its softmax.
 
     A batch norm per part, then one bias-free matrix for all parts, as the released code has it;
     Eq. 7 itself says no more than "FC".
@@ -64,7 +64,7 @@ class ClassHead(nn.Module):
         return self.classify(weighted)
 
     def classify(self, weighted: Tensor) -> Tensor:
-        """What the scores have weighted, [p, c, n, 1] -> class logits [n, p, classes]."""
+        """Means weighted by the scores, [p, c, n, 1] -> class logits [n, p, classes]."""
         with torch.autocast(weighted.device.type, enabled=False):
             normed: Tensor = self.norm(weighted)[..., 0].permute(2, 0, 1)  # [n, p, c]
             return as_float32(normed @ self.weight)

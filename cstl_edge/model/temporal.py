@@ -3,7 +3,7 @@
 Everything works on [p, c, n, s]: parts first, because each part has weights of its own and a
 batched matrix product then reads them once for all sequences and frames. `mask` [n, s] is 1 for
 valid frames and 0 for padding, or None when every frame is valid. The padding holds finite numbers
-(the door of the head sees to it); each sum over frames masks it out. Letters: n sequences,
+(`Cstl.head` zeroes it); each sum over frames masks it out. Letters: n sequences,
 s frames, p parts, c channels.
 """
 
@@ -112,7 +112,7 @@ class PartNorm(nn.Module):
         return part  # all are here, unless processes share a batch (training.distributed)
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """Return what this does in eval mode as scale [p, c] and shift [p, c]."""
+        """Return the norm of eval mode as scale [p, c] and shift [p, c]."""
         scale = self.weight * torch.rsqrt(self.running_var + self.EPSILON)
         return scale, self.bias - self.running_mean * scale
 
@@ -125,7 +125,7 @@ class Normed(nn.Module):
         return []
 
     def drop_norms(self) -> None:
-        """Do without the norms from now on."""
+        """Remove the norms."""
 
     @torch.no_grad()
     def fold_norms(self) -> None:
@@ -191,7 +191,7 @@ class LongTerm(Normed):
 
 
 class AdaptiveAggregation(nn.Module):
-    """ATA: weigh every scale, frame and channel by what all scales say (Eq. 3 to 5)."""
+    """ATA: weigh every scale, frame and channel by gates that read all scales (Eq. 3 to 5)."""
 
     def __init__(self, parts: int, channels: int, scales: tuple[str, ...]) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ class AdaptiveAggregation(nn.Module):
 
 
 def running_sums(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Let the scales flow into each other from top to bottom (Eq. 2)."""
+    """Add up the scales from frame to long, each sum a scale of its own (Eq. 2)."""
     sums: dict[str, Tensor] = {}
     for name, x in features.items():
         sums[name] = x if not sums else next(reversed(sums.values())) + x
@@ -231,9 +231,10 @@ def mean_over_frames(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def gates(logits: Sequence[Tensor], mask: Tensor | None = None, axis: int = -1) -> list[Tensor]:
-    """Sigmoids of the logits of one ratio (Eq. 1, 5, 6), up to a factor, zero in the padding.
+    """Compute the sigmoids of one ratio's logits (Eq. 1, 5, 6), up to a factor; 0 in the padding.
 
     axis: that of the frames, which a mask wants last
+
     The factor is exp(-m), m the largest logit [.., 1] but at most 0: it cancels in the ratio, and a
     channel whose gates are closed in every frame keeps a gate that is not zero. Without it runtimes
     divide zero by zero, ONNX Runtime from logits of -18 on, float16 from -17 on.
@@ -248,7 +249,7 @@ def gates(logits: Sequence[Tensor], mask: Tensor | None = None, axis: int = -1) 
 
 
 def as_float32(x: Tensor) -> Tensor:
-    """Return half-width numbers as float32, all others as they are."""
+    """Return float16 and bfloat16 numbers as float32, all others as they are."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 

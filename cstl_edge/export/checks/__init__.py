@@ -1,1 +1,1 @@
-"""TODO."""
+"""Checks of an export: parity with PyTorch, accuracy gate of a reduced precision."""

@@ -1,21 +1,21 @@
-"""INT8 as types in the graph: the convolutions of `frames` between Q/DQ pairs, all else float32.
+"""INT8 form of the trunk: the convolutions of `frames` between Q/DQ pairs, all else float32.
 
-int8, symmetric, zero point 0, one scale per tensor of activations and per output channel of
-weights: what ONNX Runtime's CPU kernels and NVIDIA's strongly typed builder both take from one
-file. Letters: m frames, c channels.
+The types are int8, symmetric, zero point 0, one scale per tensor of activations and per output
+channel of weights: what ONNX Runtime's CPU kernels and NVIDIA's strongly typed builder both take
+from one file. Letters: m frames, c channels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from cstl_edge.arrays import Floats
+from cstl_edge.arrays import Array, Floats
 from cstl_edge.errors import ExportError, one_line
 
 LEVELS = 127  # of an activation, on either side of zero
@@ -50,18 +50,24 @@ def quantise(
 ) -> onnx.ModelProto:
     """Return the float32 `frames` graph with its convolutions between Q/DQ pairs.
 
-    limits: by tensor of `activations`, the size |x| that becomes 127; larger values are clipped
-    weights: by name; those of convolutions that are not in it are rounded to the nearest step
-
     A convolution's output gets the scale of what Leaky ReLU leaves of it: what is cut off below
     zero would be multiplied by 0.01 anyway, and above zero both pairs have the same steps.
+
+    Args:
+        model: the graph.
+        limits: by tensor of `activations`, the size |x| that becomes 127; larger values are
+            clipped.
+        weights: by name; those of convolutions that are not in it are rounded to the nearest step.
+
+    Raises:
+        ExportError: a limit is no positive number.
     """
     quantised = onnx.ModelProto()
     quantised.CopyFrom(model)
     graph = quantised.graph
     scales = _scales(graph, limits)
     plain = {tensor.name: tensor for tensor in graph.initializer}
-    given = weights or {}
+    chosen = weights or {}
     nodes: list[onnx.NodeProto] = []
     added: list[onnx.TensorProto] = [numpy_helper.from_array(np.array(0, np.int8), ZERO)]
     for node in graph.node:
@@ -70,7 +76,7 @@ def quantise(
                 node.input[place] = f"{name}.int8"
         if node.op_type == "Conv":
             tensor = plain.pop(node.input[1])
-            tensors, dequantise = _weights(tensor.name, given.get(tensor.name) or _nearest(tensor))
+            tensors, dequantise = _weights(tensor.name, chosen.get(tensor.name) or _nearest(tensor))
             added += tensors
             nodes.append(dequantise)
             node.input[1] = dequantise.output[0]
@@ -102,9 +108,9 @@ def _scales(graph: onnx.GraphProto, limits: Mapping[str, float]) -> dict[str, fl
             )
         scales[conv.output[0]] = limit / LEVELS
         # The input: an earlier activation, pooled or not, or the silhouettes.
-        source, given = conv.input[0], producers.get(conv.input[0])
-        pooled = given is not None and given.op_type == "MaxPool"
-        origin = given.input[0] if given is not None and pooled else source
+        source, producer = conv.input[0], producers.get(conv.input[0])
+        pooled = producer is not None and producer.op_type == "MaxPool"
+        origin = producer.input[0] if producer is not None and pooled else source
         scales[source] = limits.get(origin, WHITE) / LEVELS
         if pooled:
             scales[origin] = scales[source]
@@ -129,7 +135,7 @@ def _nearest(tensor: onnx.TensorProto) -> Steps:
 
 def _weights(name: str, weights: Steps) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
     """Return a convolution's weights as int8 tensors, and the node that scales them."""
-    tensors: dict[str, npt.NDArray[Any]] = {
+    tensors: dict[str, Array] = {
         f"{name}.steps": weights.steps,
         f"{name}.scale": weights.scale,
         f"{name}.zero": np.zeros(len(weights.scale), np.int8),

@@ -1,11 +1,13 @@
-"""INT8 weights that make good what rounding takes from the activations: `refit_weights`.
+"""Choose INT8 weights by their outputs: refitted to quantised inputs, rounded one after the other.
 
 Rounding activations is no mere noise: what is beyond a limit is cut off, and the hundredth that
-Leaky ReLU leaves below zero is less than a step. So every convolution in turn gets the weights
-whose outputs, from inputs as the quantised layers before it give them, are nearest to float32's
-outputs: least squares over the calibration silhouettes. These are rounded one after the other, and
-each error is made good by the weights of the same output that are not yet rounded (GPTQ, Frantar et
-al. 2022). Letters: m frames, c channels, o outputs, k = 9 c weights of an output, i pixels.
+Leaky ReLU leaves below zero is less than a step. So `refit_weights` gives every convolution in turn
+the weights whose outputs, from the outputs of the quantised layers before it, are nearest to
+float32's: least squares over the calibration silhouettes. `round_weights` then rounds one weight
+after the other, and the weights of the same output that are not yet rounded make good for each
+error (GPTQ, Frantar et al. 2022).
+
+Letters: m frames, c channels, o outputs, k = 9 c weights of an output, i pixels.
 """
 
 from __future__ import annotations
@@ -38,13 +40,15 @@ def refit_weights(
 ) -> dict[str, Steps]:
     """Return the weights of all convolutions of a float32 `frames` graph as int8, by name.
 
-    limits: as `quantise` wants them
-    feeds: the calibration silhouettes as inputs of the graph
+    Args:
+        model: the graph.
+        limits: largest activations by tensor, as for `int8_trunk.quantise`.
+        feeds: the calibration silhouettes as inputs of the graph.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    found: dict[str, Steps] = {}
+    chosen: dict[str, Steps] = {}
     for place, conv in enumerate(convolutions(model.graph)):
-        quantised = quantise(model, limits, found)  # final up to this convolution
+        quantised = quantise(model, limits, chosen)  # final up to this convolution
         inputs = conv.input[0], convolutions(quantised.graph)[place].input[0]
         square, mixed = _moments(model, quantised, inputs, feeds)
         values = numpy_helper.to_array(tensors[conv.input[1]])  # [o, c, 3, 3]
@@ -54,8 +58,8 @@ def refit_weights(
         shaped = wanted.reshape(values.shape).astype(np.float32)
         scale = channel_scales(shaped)
         steps = round_weights(wanted / scale[:, None], square + pull)
-        found[conv.input[1]] = Steps(steps.reshape(values.shape), scale)
-    return found
+        chosen[conv.input[1]] = Steps(steps.reshape(values.shape), scale)
+    return chosen
 
 
 def _moments(
@@ -64,26 +68,27 @@ def _moments(
     inputs: tuple[str, str],
     feeds: Sequence[dict[str, Any]],
 ) -> tuple[Doubles, Doubles]:
-    """Return Z'Z and Z'F [k, k] of a convolution's patches, quantised Z and float32 F [i, k]."""
+    """Return Z'Z and Z'F [k, k] of a convolution's patches, quantised Z and float32 F [i, k].
+
+    inputs: the convolution's input tensor in `model`, and in `quantised`
+    """
     rng = np.random.default_rng(SEED)
-    plain, round_weights = inputs
+    plain, rounded = inputs
     square: Doubles | float = 0.0
     mixed: Doubles | float = 0.0
-    pairs = zip(
-        run_exposed(model, [plain], feeds),
-        run_exposed(quantised, [round_weights], feeds),
-        strict=True,
+    runs = zip(
+        run_exposed(model, [plain], feeds), run_exposed(quantised, [rounded], feeds), strict=True
     )
-    for before, after in pairs:
+    for before, after in runs:
         m, _, h, w = before[plain].shape
         where = tuple(rng.integers(0, size, PIXELS) for size in (m, h, w))
-        exact, given = _patches(before[plain], where), _patches(after[round_weights], where)
-        square, mixed = square + given.T @ given, mixed + given.T @ exact
+        f, z = _patches(before[plain], where), _patches(after[rounded], where)
+        square, mixed = square + z.T @ z, mixed + z.T @ f
     return np.asarray(square), np.asarray(mixed)
 
 
 def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Doubles:
-    """Return what a 3x3 convolution with padding 1 sees of maps [m, c, h, w] at pixels: [i, k]."""
+    """Return a 3x3 convolution's inputs (padding 1) at pixels of maps [m, c, h, w]: [i, k]."""
     padded = np.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))
     frames, rows, columns = where
     taps = [padded[frames, :, rows + y, columns + x] for y in range(3) for x in range(3)]
@@ -93,7 +98,7 @@ def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Doubles:
 def round_weights(wanted: Doubles, square: Doubles) -> npt.NDArray[np.int8]:
     """Round weights [o, k], in steps, so that their outputs change least; square: [k, k] of inputs.
 
-    Inputs that count most are rounded first, while most others can still make good for them.
+    Weights of the largest inputs are rounded first, while most others can still make good for them.
     """
     order = np.argsort(-np.diag(square), kind="stable")
     left = wanted[:, order].copy()

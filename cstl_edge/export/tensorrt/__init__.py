@@ -1,1 +1,1 @@
-"""TODO."""
+"""TensorRT engines of an exported model: building, checks, records."""

@@ -143,9 +143,9 @@ def without_function_body(graph: bytes) -> bytes:
     import onnx
 
     model = onnx.load_model_from_string(graph)
-    kept = [function for function in model.functions if function.name != OPERATOR]
+    others = [function for function in model.functions if function.name != OPERATOR]
     del model.functions[:]
-    model.functions.extend(kept)
+    model.functions.extend(others)
     stripped: bytes = model.SerializeToString()
     return stripped
 

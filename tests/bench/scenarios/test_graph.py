@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from cstl_edge.bench.backends.base import BASELINE, Backend, GraphUnderTest, Unavailable
-from cstl_edge.bench.output_check import LIMITS, OutputCheck
 from cstl_edge.bench.record import Case, Ran
 from cstl_edge.bench.scenarios import graph
 from cstl_edge.errors import BackendUnavailable, ModelError
@@ -153,81 +152,6 @@ def test_the_long_form_goes_over_batches_lengths_and_the_other_size(trained, fie
     rows = [*graph.rows(replace(trained, full=True))]
     assert sorted({row.case.batch for row in rows}) == frames
     assert {row.subject.trained for row in rows} == {False}
-
-
-def agreement(reference, precision="float32"):
-    return OutputCheck("reference", reference, LIMITS[precision])
-
-
-def test_a_part_from_another_frame_is_left_out_but_counted():
-    rng = np.random.default_rng(0)
-    embedding = rng.normal(size=(1, 16, 8)).astype(np.float32)
-    frames = np.arange(16, dtype=np.int32)[None]
-    other, moved = embedding.copy(), frames.copy()
-    other[0, 3], moved[0, 3] = -embedding[0, 3], 7
-    for precision, ok in (("float16", True), ("float32", False)):
-        found = agreement({"embedding": embedding, "salient_frames": frames}, precision)
-        found.add({"embedding": other, "salient_frames": moved})
-        assert (found.ok, found.other_frames) == (ok, 1)
-        assert found.check.cosine == pytest.approx(1.0)
-        assert "1 parts from another frame" in found.check.reference
-
-
-def test_of_many_answers_the_share_of_other_frames_counts():
-    rng = np.random.default_rng(0)
-    embedding = rng.normal(size=(1, 16, 8)).astype(np.float32)
-    frames = np.arange(16, dtype=np.int32)[None]
-    moved = np.where(np.arange(16) < 6, 20, frames).astype(np.int32)
-    right = {"embedding": embedding, "salient_frames": frames}
-    other = np.where(moved[..., None] == 20, -embedding, embedding)
-    found = agreement(right, "int8")
-    found.add({"embedding": other, "salient_frames": moved})
-    assert not found.ok
-    assert "6 parts of 1 answers" in found.problem
-    found.add(right)
-    assert found.ok
-    alike = agreement(right, "int8")
-    alike.add({"embedding": embedding * np.float32(1.01), "salient_frames": moved})
-    assert alike.ok, "other frames that say the same"
-
-
-@pytest.mark.parametrize("spoilt", [np.nan, np.inf])
-def test_an_answer_without_a_number_is_wrong(spoilt):
-    features = np.ones((2, 4, 8), np.float32)
-    bad = features.copy()
-    bad[1, 2, 3] = spoilt
-    found = agreement({"features": features}, "int8")
-    found.add({"features": bad})
-    assert not found.ok
-    assert found.check.cosine == -1.0
-
-
-def test_an_answer_of_another_shape_is_wrong():
-    found = agreement({"features": np.ones((2, 4, 8), np.float32)})
-    found.add({"features": np.ones((1, 4, 8), np.float32)})
-    assert not found.ok
-
-
-def test_a_right_direction_of_another_length_is_wrong_in_float32():
-    found = agreement({"features": np.ones((2, 4, 8), np.float32)})
-    found.add({"features": np.full((2, 4, 8), 1.001, np.float32)})
-    assert found.check.cosine == pytest.approx(1.0)
-    assert not found.ok
-
-
-def test_a_part_without_a_pixel_agrees_with_itself():
-    found = agreement({"features": np.zeros((2, 4, 8), np.float32)})
-    found.add({"features": np.zeros((2, 4, 8), np.float32)})
-    assert found.ok
-
-
-def test_the_limits_are_the_exporters():
-    pytest.importorskip("torch", reason="needs torch")
-    from cstl_edge.export.checks import accuracy_gate, parity
-
-    assert LIMITS["float32"].relative == parity.TOLERANCE
-    assert LIMITS["float16"].cosine == accuracy_gate.FP16.cosine
-    assert LIMITS["int8"].cosine == accuracy_gate.INT8.cosine
 
 
 def test_a_case_is_said_in_a_few_words():

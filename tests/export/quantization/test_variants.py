@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from cstl_edge.checkpoint.weights import save_checkpoint
 from cstl_edge.cli.app import main
-from cstl_edge.cli.export import export_weights
+from cstl_edge.cli.export import export
 from cstl_edge.errors import ConfigError, ExportError, ModelError
 from cstl_edge.export import export_model as export_module
 from cstl_edge.export.checks import accuracy_gate
@@ -215,7 +215,7 @@ def verb(reduced, gather, monkeypatch, capsys):
 
         monkeypatch.setattr(calibration_data, "gather", small)
         monkeypatch.setattr(export_module, "export_model", exported)
-        export_weights(Path("w"), Path("out"), ("frames", "head"), False, False, precisions)
+        export(Path("w"), Path("out"), "frames,head", False, ",".join(precisions))
         return capsys.readouterr().out, asked
 
     return run
