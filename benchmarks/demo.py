@@ -54,15 +54,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="seeds at once")
     args = parser.parse_args(argv)
     if args.workers == 1:
-        return tell(map(one_seed, range(args.seeds)), args)
+        return report(map(one_seed, range(args.seeds)), args)
     context = multiprocessing.get_context("spawn")
     taken = (context.Value("i", 0),)
     with ProcessPoolExecutor(args.workers, context, take_a_core, taken) as pool:
-        return tell(pool.map(one_seed, range(args.seeds)), args)
+        return report(pool.map(one_seed, range(args.seeds)), args)
 
 
-def tell(results: Iterable[dict[str, Any]], args: argparse.Namespace) -> int:
-    """Print and keep a line per seed and one of all; return the exit code."""
+def report(results: Iterable[dict[str, Any]], args: argparse.Namespace) -> int:
+    """Print and append a line per seed and one of all; return the exit code."""
     totals: Counter[str] = Counter()
     for result in results:
         street = [row["verdict"] for row in result["walkers"] if row["scene"] == "street"]
@@ -75,8 +75,10 @@ def tell(results: Iterable[dict[str, Any]], args: argparse.Namespace) -> int:
             flush=True,
         )
         if args.out:
-            kept = {key: value for key, value in result.items() if key not in ("lines", "folder")}
-            append_jsonl(args.out, {"benchmark": "demo", **kept})
+            record_of_seed = {
+                key: value for key, value in result.items() if key not in ("lines", "folder")
+            }
+            append_jsonl(args.out, {"benchmark": "demo", **record_of_seed})
     record = {
         "seeds": args.seeds,
         "workers": args.workers,

@@ -76,12 +76,12 @@ def main(argv: list[str] | None = None) -> int:
     from cstl_edge.measure.environment import environment
     from cstl_edge.measure.stats import append_jsonl
 
-    found = measure(options.templates, options.parts, options.dimensions, options.repeats)
+    record = measure(options.templates, options.parts, options.dimensions, options.repeats)
     print(f"{options.templates} templates of {options.parts} x {options.dimensions}, one core")
     for key in ("pdn_ms", "pdn_known_walker_ms", "pnd_ms"):
-        print(f"  {key:<20} p50 {found[key]['p50_ms']:7.2f}  p99 {found[key]['p99_ms']:7.2f}")
+        print(f"  {key:<20} p50 {record[key]['p50_ms']:7.2f}  p99 {record[key]['p99_ms']:7.2f}")
     if options.out:
-        append_jsonl(options.out, {"benchmark": "gallery", **found, "environment": environment()})
+        append_jsonl(options.out, {"benchmark": "gallery", **record, "environment": environment()})
     return 0
 
 

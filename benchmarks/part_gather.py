@@ -2,7 +2,7 @@
 
     cstl-edge plugin build --kernel-only && python benchmarks/part_gather.py --out results.jsonl
 
-Contenders, each a CUDA graph (so that no launch is counted) that runs after the L2 cache was
+Implementations, each a CUDA graph (so that no launch is counted) that runs after the L2 cache was
 flushed: our kernel; `argmax` + `gather` in torch, which knows no lengths and does less than the
 operator; the torch operator. The card's bandwidth is measured in the same run, by copies of 1 GiB
 inside the card. Exits with 4 where there is no GPU.
@@ -80,7 +80,7 @@ def bandwidth(flush: Any, repeats: int) -> float:
     return 2 * COPY_BYTES / percentile(taken, 50) * 1e3
 
 
-def contenders(library: Any, shape: tuple[int, ...], dtype: str) -> dict[str, Callable[[], Any]]:
+def timed_calls(library: Any, shape: tuple[int, ...], dtype: str) -> dict[str, Callable[[], Any]]:
     """Return what is timed, by name, on the same tensors; checks that all agree."""
     import torch
 
@@ -118,7 +118,7 @@ def contenders(library: Any, shape: tuple[int, ...], dtype: str) -> dict[str, Ca
 
 
 def measure(repeats: int) -> dict[str, Any]:
-    """Time every contender at every shape and type; raises BackendUnavailable without a GPU."""
+    """Time every implementation at every shape and type (BackendUnavailable without a GPU)."""
     try:
         import torch
     except ImportError as err:
@@ -136,9 +136,9 @@ def measure(repeats: int) -> dict[str, Any]:
     rows = []
     for name, shape in SHAPES.items():
         for dtype, number in (("float16", 2), ("float32", 4)):
-            calls = contenders(library, shape, dtype)
+            calls = timed_calls(library, shape, dtype)
             raw_ms = {
-                who: milliseconds(recorded(call), flush, repeats) for who, call in calls.items()
+                name: milliseconds(recorded(call), flush, repeats) for name, call in calls.items()
             }
             moved = bytes_that_must_move(shape, number)
             row = {"name": name, "shape": shape, "dtype": dtype, "bytes": moved}
@@ -160,18 +160,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="benchmarks/results/DEVICE/part_gather.jsonl")
     options = parser.parse_args(argv)
     try:
-        found = measure(options.repeats)
+        record = measure(options.repeats)
     except CstlEdgeError as err:
         print(f"error: {err}", file=sys.stderr)
         return err.exit_code
-    print(f"{found['gpu']}, {found['bandwidth_gb_per_s']:.0f} GB/s measured; medians in µs")
-    for row in found["rows"]:
-        p50 = {who: summary(taken)["p50_ms"] * 1e3 for who, taken in row["raw_ms"].items()}
-        told = ", ".join(f"{who} {us:.1f}" for who, us in p50.items())
-        print(f"  {row['name']} {row['dtype']}: {told}, bytes alone {row['least_ms'] * 1e3:.1f}")
+    print(f"{record['gpu']}, {record['bandwidth_gb_per_s']:.0f} GB/s measured; medians in µs")
+    for row in record["rows"]:
+        p50 = {name: summary(raw_ms)["p50_ms"] * 1e3 for name, raw_ms in row["raw_ms"].items()}
+        times = ", ".join(f"{name} {us:.1f}" for name, us in p50.items())
+        print(f"  {row['name']} {row['dtype']}: {times}, bytes alone {row['least_ms'] * 1e3:.1f}")
     if options.out:
-        record = {"benchmark": "part_gather", **found, "environment": environment()}
-        append_jsonl(options.out, record)
+        head = {"benchmark": "part_gather"}
+        append_jsonl(options.out, {**head, **record, "environment": environment()})
     return 0
 
 

@@ -51,8 +51,8 @@ def make_tree(root: Path, people: int) -> tuple[int, float]:
 
 def _masks(view: int) -> list[bytes]:
     """Draw masks of a walker from one view, persons of 90 to 170 pixels, as PNG files."""
-    who, walk = generate.person(900_100 + view), generate.recording(view, "nm", float(view))
-    drawn = generate.silhouettes(who, walk, DRAWN, (128, 88))
+    walker, walk = generate.person(900_100 + view), generate.recording(view, "nm", float(view))
+    drawn = generate.silhouettes(walker, walk, DRAWN, (128, 88))
     images = []
     for i, silhouette in enumerate(drawn):
         height = 90 + 80 * i // DRAWN
@@ -87,7 +87,7 @@ def one_run(source: Path, size: tuple[int, int], workers: int) -> dict[str, Any]
 
 def _cpu_s() -> float:
     """Return the processor time of this process and of its children that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    used = [resource.getrusage(x) for x in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 

@@ -1,4 +1,4 @@
-"""How well a model tells real people apart: halves of the tracks of real clips.
+"""Measure how well a model distinguishes real people: halves of the tracks of real clips.
 
     python benchmarks/real_clips.py [MODEL.safetensors] [--clip FILE ...] --out results.jsonl
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from split_half import Halves, Silhouettes, told_apart
+from split_half import Halves, Silhouettes, match_halves
 
 import cstl_edge
 from cstl_edge.errors import CstlEdgeError
@@ -62,11 +62,11 @@ class Thinned(FrameSource):
 def halves(clip: Path, every: int, encoder: Encoder) -> dict[str, tuple[Silhouettes, Silhouettes]]:
     """Return both halves of each track that is long enough, standing people too."""
     options = PipelineOptions(demand_walking=False)
-    found = collect(Thinned(open_source(clip), every), encoder, options)
-    cut = {r.track: len(r.silhouettes) // 2 for r in found if len(r.silhouettes) >= 2 * LEAST}
+    records = collect(Thinned(open_source(clip), every), encoder, options)
+    cut = {r.track: len(r.silhouettes) // 2 for r in records if len(r.silhouettes) >= 2 * LEAST}
     return {
         f"{clip.stem} {r.track}": (r.silhouettes[: cut[r.track]], r.silhouettes[cut[r.track] :])
-        for r in found
+        for r in records
         if r.track in cut
     }
 
@@ -93,11 +93,11 @@ def untrained(weights: Path) -> Iterator[Any]:
 
 def compare(people: Halves, encoder: Encoder, weights: Path) -> dict[str, Any]:
     """Return the figures of model, gait energy image and untrained network."""
-    random = [told_apart(people, embed) for embed in untrained(weights)]
+    random = [match_halves(people, embed) for embed in untrained(weights)]
     return {
         "people": {name: [len(a), len(b)] for name, (a, b) in people.items()},
-        "model": told_apart(people, lambda s: encoder.encode(s).embedding),
-        "gait energy image": told_apart(people, gait_energy),
+        "model": match_halves(people, lambda s: encoder.encode(s).embedding),
+        "gait energy image": match_halves(people, gait_energy),
         "untrained": {
             key: round(float(np.mean([r[key] for r in random])), 4) for key in ("rank1", "auc")
         },

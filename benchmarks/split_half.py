@@ -1,4 +1,4 @@
-"""Whether walks of a few people are told apart: each cut in half, the halves matched.
+"""Split-half matching: walks of a few people, each cut in half, the halves matched.
 
 A stand-in for a protocol where a clip is all there is: both halves share view, clothes and camera,
 so even a gait energy image does well. Letters: `k` windows, `s` frames, `h w` pixels, `p` parts,
@@ -28,8 +28,8 @@ def windows(silhouettes: Silhouettes, window: int = WINDOW, hop: int = HOP) -> S
     return np.stack([silhouettes[i : i + length] for i in starts])
 
 
-def told_apart(people: Halves, embed: Callable[[Silhouettes], Floats]) -> dict[str, float]:
-    """Let windows of everybody's second half look for their person among all first halves.
+def match_halves(people: Halves, embed: Callable[[Silhouettes], Floats]) -> dict[str, float]:
+    """Match windows of everybody's second half with all first halves.
 
     embed: [k, s, h, w] to [k, p, d]
 

@@ -34,10 +34,10 @@ def speed(recordings: int, frames: int, size: tuple[int, int]) -> dict[str, Any]
     generate.silhouettes(generate.person(0), generate.recording(0), frames, size)
     samples_ms = []
     for i in range(recordings):
-        who = generate.person(FIRST_ID + i)
+        person = generate.person(FIRST_ID + i)
         walk = generate.recording(i, generate.CONDITIONS[i % 3], 18.0 * (i % 11))
         start = time.process_time()
-        generate.silhouettes(who, walk, frames, size)
+        generate.silhouettes(person, walk, frames, size)
         samples_ms.append((time.process_time() - start) * 1e3 / frames)
     return {"size": list(size), "frames": frames, "ms_per_frame": summary(samples_ms)}
 
@@ -59,11 +59,14 @@ def baselines(
 ) -> dict[str, dict[str, Any]]:
     """Return rank-1 of nearest neighbours on hand-made features in the CASIA-B protocol."""
     ids = range(FIRST_ID, FIRST_ID + people)
-    made = generate.generate(ids, frames=frames, workers=workers, body_seed=body_seed)
+    collection = generate.generate(ids, frames=frames, workers=workers, body_seed=body_seed)
     tables = {}
     for name, make in (("mean picture", gait_energy), ("motion", motion_features)):
         walks = LabelledEmbeddings(
-            make(made.silhouettes), made.people, made.sequences, made.views_deg
+            make(collection.silhouettes),
+            collection.people,
+            collection.sequences,
+            collection.views_deg,
         )
         tables[name] = {"people": people, "frames": frames, **rank1_table(walks)}
     return tables
@@ -89,10 +92,10 @@ def sheet(path: Path, people: int) -> None:
     rows = []
     for i in range(people):
         for condition in generate.CONDITIONS:
-            who = generate.person(FIRST_ID + i)
-            side = generate.silhouettes(who, generate.recording(i, condition), 8, (128, 88))
+            person = generate.person(FIRST_ID + i)
+            side = generate.silhouettes(person, generate.recording(i, condition), 8, (128, 88))
             views = [
-                generate.silhouettes(who, generate.recording(i, condition, v), 5, (128, 88))[4]
+                generate.silhouettes(person, generate.recording(i, condition, v), 5, (128, 88))[4]
                 for v in SHEET_VIEWS
             ]
             rows.append(np.hstack([*side, *views]))

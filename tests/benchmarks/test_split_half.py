@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from split_half import told_apart, windows
+from split_half import match_halves, windows
 
 
 def walk(*values):
@@ -19,14 +19,14 @@ def test_windows_are_a_hop_apart_and_a_short_walk_is_one():
     assert windows(walk(7, 8), 4, 2).shape == (1, 2, 1, 1)
 
 
-def test_people_who_keep_to_themselves_are_told_apart():
+def test_people_who_keep_to_themselves_are_match_halves():
     people = {"a": (walk(10), walk(12)), "b": (walk(50), walk(47)), "c": (walk(90), walk(99))}
-    assert told_apart(people, first_pixel) == {"rank1": 1.0, "auc": 1.0}
+    assert match_halves(people, first_pixel) == {"rank1": 1.0, "auc": 1.0}
 
 
 def test_a_worked_case():
     """b's second half looks like a: one of two is right; own 1 and 28, other 39 and 12."""
     people = {"a": (walk(10), walk(11)), "b": (walk(50), walk(22))}
-    told = told_apart(people, first_pixel)
-    assert told["rank1"] == 0.5
-    assert told["auc"] == pytest.approx(3 / 4)  # of four pairs, 28 is not below 12
+    figures = match_halves(people, first_pixel)
+    assert figures["rank1"] == 0.5
+    assert figures["auc"] == pytest.approx(3 / 4)  # of four pairs, 28 is not below 12
