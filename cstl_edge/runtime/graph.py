@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
+
+from cstl_edge.arrays import Array
 
 if TYPE_CHECKING:
     from cstl_edge.measure.timing import Stages
 
-Arrays: TypeAlias = Mapping[str, Any]
+Arrays: TypeAlias = Mapping[str, Array]
 """Arrays by the name of an input or output, as in `graph_format.signature`."""
 Run: TypeAlias = Callable[[Arrays], Arrays]
 """From the inputs of a graph to its outputs, which belong to the caller.
@@ -43,7 +45,7 @@ class BoundGraph:
     """Read at every run. Write over their elements to run on other values."""
     run: Callable[[], Stages | None]
     """Run once; return milliseconds by stage where the device itself timed them."""
-    outputs: Callable[[], dict[str, Any]]
+    outputs: Callable[[], dict[str, Array]]
     """Return the float32 or int32 outputs of the last run, which the next run may overwrite."""
     close: Callable[[], None] = _nothing
 
@@ -51,7 +53,7 @@ class BoundGraph:
 def bind(run: Run, inputs: Arrays) -> BoundGraph:
     """Bind a function of arrays to copies of inputs; its stages are not timed."""
     own = {name: np.array(array) for name, array in inputs.items()}
-    last: dict[str, Any] = {}
+    last: dict[str, Array] = {}
 
     def once() -> None:
         last.update(run(own))

@@ -25,6 +25,7 @@ from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import CstlEdgeError, ModelError
 from cstl_edge.runtime.base import Embedded
+from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import embedded
 
 
@@ -85,7 +86,7 @@ class GraphEmbedder:
         n, s = shape = silhouettes.shape[:2]
         frames = np.full(n, s, np.int32) if lengths is None else lengths
         if shape not in self._open:
-            feed = {"silhouettes": silhouettes, "lengths": frames}
+            feed: Arrays = {"silhouettes": silhouettes, "lengths": frames}
             self._open[shape] = self._backend.open_graph("full", feed)
         graph = self._open[shape]
         graph.inputs["silhouettes"][...] = silhouettes

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from cstl_edge.arrays import Array
 from cstl_edge.bench.backends.base import GRAPHS, Backend, GraphUnderTest, Unavailable
 from cstl_edge.bench.backends.pytorch import compiled, compiled_graphs, missing, network
 from cstl_edge.bench.context import Context
@@ -147,7 +148,7 @@ class CudaRun:
             "enqueue": enqueue_ms,
         }
 
-    def outputs(self) -> dict[str, Any]:
+    def outputs(self) -> dict[str, Array]:
         """Return the outputs of the last call by name, float16 as float32."""
         return {name: array.copy() for name, array in self._graph.named(self._outputs).items()}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cstl_edge.arrays import Array
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.runtime.base import EncoderInfo, model_folder, refuse_precision
 from cstl_edge.runtime.graph import Arrays
@@ -152,7 +153,7 @@ class TorchGraph:
         """Copy arrays to the network's device: they may be read-only, tensors must not."""
         return tuple(self._torch.tensor(inputs[x], device=self._device) for x in self.inputs)
 
-    def named(self, outputs: Sequence[Any]) -> dict[str, Any]:
+    def named(self, outputs: Sequence[Any]) -> dict[str, Array]:
         """Return tensors as float32 or int32 arrays by the names of the outputs."""
         return {
             name: np.asarray(
