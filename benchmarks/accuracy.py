@@ -23,7 +23,7 @@ import numpy.typing as npt
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.evaluation.closed_set import rank1_table
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings, gait_energy
-from cstl_edge.evaluation.impostors import impostor_table, open_set
+from cstl_edge.evaluation.impostors import impostor_table, measure_open_set
 from cstl_edge.measure.environment import environment
 from cstl_edge.measure.stats import append_jsonl
 from cstl_edge.runtime import load
@@ -43,13 +43,13 @@ def make(first: int, people: int, **more: Any) -> Any:
 
 
 def embeddings(
-    encoder: Encoder, made: Any, *, shuffle: bool = False
+    encoder: Encoder, collection: Any, *, shuffle: bool = False
 ) -> tuple[LabelledEmbeddings, LabelledEmbeddings | None]:
     """Embed a set, and again with the frames of each sequence in a random order of its own."""
     rng = np.random.default_rng(0)
     plain, mixed = [], []
-    for start in range(0, len(made.silhouettes), BATCH):
-        batch = made.silhouettes[start : start + BATCH]  # [n, s, h, w]
+    for start in range(0, len(collection.silhouettes), BATCH):
+        batch = collection.silhouettes[start : start + BATCH]  # [n, s, h, w]
         flat = encoder.frames(batch.reshape(-1, *batch.shape[2:]))  # [n*s, p, c]
         features = flat.reshape(*batch.shape[:2], *flat.shape[1:])  # [n, s, p, c]
         lengths = np.full(len(batch), batch.shape[1], np.int32)
@@ -57,40 +57,44 @@ def embeddings(
         if shuffle:
             other = np.stack([window[rng.permutation(len(window))] for window in features])
             mixed.append(encoder.head(other, lengths).embedding)
-    walks = walks_of(made, np.concatenate(plain))
-    return walks, walks_of(made, np.concatenate(mixed)) if shuffle else None
+    walks = walks_of(collection, np.concatenate(plain))
+    return walks, walks_of(collection, np.concatenate(mixed)) if shuffle else None
 
 
-def walks_of(made: Any, embedded: npt.NDArray[np.float32]) -> LabelledEmbeddings:
+def walks_of(collection: Any, embedded: npt.NDArray[np.float32]) -> LabelledEmbeddings:
     """Return embeddings with what is known of each sequence."""
-    return LabelledEmbeddings(embedded, made.people, made.sequences, made.views_deg)
+    return LabelledEmbeddings(
+        embedded, collection.people, collection.sequences, collection.views_deg
+    )
 
 
 def closed_set(encoder: Encoder, people: int) -> tuple[dict[str, Any], LabelledEmbeddings]:
     """Return rank-1 of the model, of the baseline and of shuffled frames, and the walks."""
-    made = make(TEST_ID, people)
-    walks, mixed = embeddings(encoder, made, shuffle=True)
+    collection = make(TEST_ID, people)
+    walks, mixed = embeddings(encoder, collection, shuffle=True)
     assert mixed is not None
     rows = {
         "model": rank1_table(walks),
-        "gait energy image": rank1_table(walks_of(made, gait_energy(made.silhouettes))),
+        "gait energy image": rank1_table(walks_of(collection, gait_energy(collection.silhouettes))),
         "model, frames shuffled": rank1_table(mixed),
     }
-    one = make(TEST_ID, 2 * people, body_seed=ONE_BODY, views_deg=MOTION_VIEWS_DEG)
-    alike, alike_mixed = embeddings(encoder, one, shuffle=True)
+    one_body = make(TEST_ID, 2 * people, body_seed=ONE_BODY, views_deg=MOTION_VIEWS_DEG)
+    alike, alike_mixed = embeddings(encoder, one_body, shuffle=True)
     assert alike_mixed is not None
     rows |= {
         "one body: model": rank1_table(alike),
         "one body: model, frames shuffled": rank1_table(alike_mixed),
-        "one body: gait energy image": rank1_table(walks_of(one, gait_energy(one.silhouettes))),
+        "one body: gait energy image": rank1_table(
+            walks_of(one_body, gait_energy(one_body.silhouettes))
+        ),
     }
     return rows, walks
 
 
 def impostors(encoder: Encoder, people: int) -> dict[str, Any]:
     """Return the impostor table of people who are in no other set."""
-    made = make(IMPOSTOR_ID, people, recordings={"nm": 2, "bg": 1, "cl": 1})
-    table = impostor_table(embeddings(encoder, made)[0])
+    collection = make(IMPOSTOR_ID, people, recordings={"nm": 2, "bg": 1, "cl": 1})
+    table = impostor_table(embeddings(encoder, collection)[0])
     return {**table, "data": f"Walkers {IMPOSTOR_ID} to {IMPOSTOR_ID + people - 1}, 30 frames"}
 
 
@@ -112,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {err}", file=sys.stderr)
         return err.exit_code
     searches = {
-        f"enrolled from {count} walks": open_set(walks, table, walks_each=count)
+        f"enrolled from {count} walks": measure_open_set(walks, table, walks_each=count)
         for count in (1, 4, 12)
     }
     info = encoder.info

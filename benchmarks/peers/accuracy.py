@@ -89,7 +89,7 @@ def accuracy_row(name: str, weights: Path, held: HeldOut, about: About) -> Row:
         values={**values, **spent},
         intervals=intervals,
         details={
-            "hits": hits_by_person(embedded.walks, held.protocol),
+            "hits": hits_by_person(embedded.labelled, held.protocol),
             "data": held.description,
             "people": result["people"],
             "training": training,

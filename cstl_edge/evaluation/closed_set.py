@@ -1,13 +1,13 @@
 """Closed-set metrics: rank-k, mAP and mINP of a protocol's trials, rank-1 in CASIA-B's protocol.
 
-`match` evaluates the trials of any protocol; `rank1` and `rank1_table` are the short form for
-CASIA-B (gallery nm-01..04, probes nm-05/06, bg, cl). All intervals are 95 % over people.
+`evaluate_closed_set` evaluates the trials of any protocol; `rank1` and `rank1_table` are the short
+form for CASIA-B (gallery nm-01..04, probes nm-05/06, bg, cl). All intervals are 95 % over people.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
@@ -23,6 +23,40 @@ RANKS = (1, 5, 10)
 METRICS = (*(f"rank-{k}" for k in RANKS), "mAP", "mINP")
 SORTED_AT_ONCE = 2**21  # distances, about 40 bytes each
 
+Metrics = TypedDict(  # METRICS as shares in 0..1, each with its interval
+    "Metrics",
+    {
+        "rank-1": float,
+        "rank-1_95": list[float],
+        "rank-5": float,
+        "rank-5_95": list[float],
+        "rank-10": float,
+        "rank-10_95": list[float],
+        "mAP": float,
+        "mAP_95": list[float],
+        "mINP": float,
+        "mINP_95": list[float],
+    },
+)
+
+
+class ConditionRecord(Metrics):
+    """Metrics of one condition's probes."""
+
+    probes: int
+    people: int
+    unmated: int
+    """Probes whose person is not in the gallery that they were searched in."""
+    per_view: dict[int, float | None]
+    """Rank-1 by probe view; empty for a protocol without views."""
+
+
+class ClosedSetRecord(TypedDict, total=False):
+    """Metrics by condition, and their mean over the conditions."""
+
+    conditions: dict[str, ConditionRecord]
+    mean: Metrics
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -34,30 +68,27 @@ class Cells:
     """Probes whose person is not in the gallery that they were searched in."""
 
 
-def match(
-    walks: LabelledEmbeddings, trials: Trials, *, seed: int = 0, draws: int = DRAWS
-) -> dict[str, Any]:
+def evaluate_closed_set(
+    labelled: LabelledEmbeddings, trials: Trials, *, seed: int = 0, draws: int = DRAWS
+) -> ClosedSetRecord:
     """Evaluate METRICS of every condition, and of their mean, with 95 % intervals.
 
     Args:
-        walks: m embedded sequences with their labels.
+        labelled: m embedded sequences with their labels.
         trials: Probes by condition and the gallery, as indices of the m sequences.
         seed: Of the bootstrap.
         draws: Of people, for the intervals.
-
-    Returns:
-        A record for JSON: shares in 0..1; `per_view` is rank-1 by probe view.
 
     Raises:
         DataError: No pair of views has a probe that counts.
     """
     probed = np.concatenate(list(trials.probes.values()))
-    people = np.unique(walks.people[probed])
+    people = np.unique(labelled.people[probed])
     weights = drawn_people(len(people), seed, draws)  # [draws, people]
-    conditions: dict[str, Any] = {}
+    conditions: dict[str, ConditionRecord] = {}
     means, drawn = [], []
     for name, probes in trials.probes.items():
-        cells = score_pairs(walks, trials, probes, people)
+        cells = score_pairs(labelled, trials, probes, people)
         by_view, mean = _averages(cells.sums.sum(0)[None], cells.counts.sum(0)[None])
         resampled = _resampled(cells, weights)
         if np.isnan(mean[0]).any():
@@ -69,10 +100,10 @@ def match(
         drawn.append(resampled)
         conditions[name] = {
             "probes": len(probes),
-            "people": len(np.unique(walks.people[probes])),
+            "people": len(np.unique(labelled.people[probes])),
             "unmated": cells.unmated,
             **_with_intervals(mean[0], resampled),
-            "per_view": _per_view(walks, trials, probes, by_view[0, :, 0]),
+            "per_view": _per_view(labelled, trials, probes, by_view[0, :, 0]),
         }
     return {
         "conditions": conditions,
@@ -81,26 +112,26 @@ def match(
 
 
 def score_pairs(
-    walks: LabelledEmbeddings, trials: Trials, probes: Indices, people: Indices
+    labelled: LabelledEmbeddings, trials: Trials, probes: Indices, people: Indices
 ) -> Cells:
     """Sum the metrics of one condition's probes by person and pair of views.
 
     Args:
-        walks: m embedded sequences with their labels.
+        labelled: m embedded sequences with their labels.
         trials: How pairs of views are averaged, and whether unmated probes count.
         probes: [i], indices of the condition's probes.
         people: Sorted ids, the first axis of the sums.
     """
-    probe_views = _views(walks, probes, trials.averaged == WHOLE)
-    gallery_views = _views(walks, trials.gallery, trials.averaged != BY_PAIR)
+    probe_views = _views(labelled, probes, trials.averaged == WHOLE)
+    gallery_views = _views(labelled, trials.gallery, trials.averaged != BY_PAIR)
     shape = (len(people), len(probe_views), len(gallery_views))
     sums, counts, unmated = np.zeros((*shape, len(METRICS))), np.zeros(shape), 0
     for i, (view, searched) in enumerate(probe_views.items()):
-        who = np.searchsorted(people, walks.people[searched])
+        who = np.searchsorted(people, labelled.people[searched])
         for j, (other, entries) in enumerate(gallery_views.items()):
             if trials.averaged == BY_PAIR and view == other:
                 continue
-            values, mated = score_probes(walks, searched, entries)
+            values, mated = score_probes(labelled, searched, entries)
             unmated += int((~mated).sum())
             counted: Bools = mated if trials.drop_unmated else np.ones_like(mated)
             np.add.at(sums[:, i, j], who[counted], values[counted])
@@ -108,11 +139,11 @@ def score_pairs(
     return Cells(sums, counts, unmated)
 
 
-def _views(walks: LabelledEmbeddings, rows: Indices, together: bool) -> dict[int, Indices]:
+def _views(labelled: LabelledEmbeddings, rows: Indices, together: bool) -> dict[int, Indices]:
     """Return the rows by view, or all of them as one."""
     if together:
         return {-1: rows}
-    views = walks.views_deg[rows]
+    views = labelled.views_deg[rows]
     return {view: rows[views == view] for view in sorted(set(views.tolist()))}
 
 
@@ -146,33 +177,33 @@ def _resampled(cells: Cells, weights: Doubles) -> Doubles:
     return _averages(sums, counts)[1]
 
 
-def _with_intervals(mean: Doubles, drawn: Doubles) -> dict[str, Any]:
+def _with_intervals(mean: Doubles, drawn: Doubles) -> Metrics:
     """Return the metrics by name, each with its interval."""
     record: dict[str, Any] = {}
     ends = np.nanquantile(drawn, [0.025, 0.975], axis=0)  # [2, metrics]
     for k, metric in enumerate(METRICS):
         record[metric] = round(float(mean[k]), DIGITS)
         record[f"{metric}_95"] = [round(float(end), DIGITS) for end in ends[:, k]]
-    return record
+    return cast(Metrics, record)
 
 
 def _per_view(
-    walks: LabelledEmbeddings, trials: Trials, probes: Indices, rank1: Doubles
-) -> dict[int, Any]:
+    labelled: LabelledEmbeddings, trials: Trials, probes: Indices, rank1: Doubles
+) -> dict[int, float | None]:
     if trials.averaged == WHOLE:
         return {}
-    views = sorted(set(walks.views_deg[probes].tolist()))
+    views = sorted(set(labelled.views_deg[probes].tolist()))
     shown = zip(views, rank1, strict=True)
     return {view: None if np.isnan(x) else round(float(x), DIGITS) for view, x in shown}
 
 
 def score_probes(
-    walks: LabelledEmbeddings, probes: Indices, gallery: Indices
+    labelled: LabelledEmbeddings, probes: Indices, gallery: Indices
 ) -> tuple[Doubles, Bools]:
     """Compute METRICS of every probe, and whether its person is in the gallery.
 
     Args:
-        walks: m embedded sequences with their labels.
+        labelled: m embedded sequences with their labels.
         probes: [i], indices of the m sequences.
         gallery: [g], indices of the m sequences.
 
@@ -180,10 +211,10 @@ def score_probes(
         Metrics [i, 5], 0 for a probe without a mate, and whether it has one [i].
     """
     values = np.zeros((len(probes), len(METRICS)))
-    who, entries = walks.people[probes], walks.people[gallery]
+    who, entries = labelled.people[probes], labelled.people[gallery]
     if len(gallery):
         step = max(1, SORTED_AT_ONCE // len(gallery))
-        for some, distance in distance_rows(walks.embeddings, probes, gallery):
+        for some, distance in distance_rows(labelled.embeddings, probes, gallery):
             for top in range(0, len(distance), step):
                 rows = slice(some.start + top, min(some.start + top + step, some.stop))
                 mates = who[rows, None] == entries[None]  # [i, g]
@@ -213,7 +244,7 @@ def rank_metrics(distance: Floats, mates: Bools) -> Doubles:
 
 
 def rank1_hits(
-    walks: LabelledEmbeddings, condition: str
+    labelled: LabelledEmbeddings, condition: str
 ) -> tuple[Doubles, list[int], LabelledEmbeddings]:
     """Match every probe of a condition against every gallery view.
 
@@ -221,23 +252,23 @@ def rank1_hits(
         Hits [probes, gallery views] of 0, 1 or NaN (the probe's person is not in that view's
         gallery), the gallery's views and the probes.
     """
-    gallery = np.flatnonzero(np.isin(walks.sequences, GALLERY))
-    probes = np.flatnonzero(np.isin(walks.sequences, PROBES[condition]))
-    views = sorted(set(walks.views_deg[gallery].tolist()))
+    gallery = np.flatnonzero(np.isin(labelled.sequences, GALLERY))
+    probes = np.flatnonzero(np.isin(labelled.sequences, PROBES[condition]))
+    views = sorted(set(labelled.views_deg[gallery].tolist()))
     hits = np.full((len(probes), len(views)), np.nan)
     for column, view in enumerate(views):
-        values, mated = score_probes(walks, probes, gallery[walks.views_deg[gallery] == view])
+        values, mated = score_probes(labelled, probes, gallery[labelled.views_deg[gallery] == view])
         hits[mated, column] = values[mated, 0]
-    return hits, views, walks[probes]
+    return hits, views, labelled[probes]
 
 
 def rank1(
-    walks: LabelledEmbeddings, condition: str, *, seed: int = 0, draws: int = 500
+    labelled: LabelledEmbeddings, condition: str, *, seed: int = 0, draws: int = 500
 ) -> dict[str, Any]:
     """Evaluate rank-1 of a condition in the CASIA-B protocol, same view and across views.
 
     Args:
-        walks: m embedded sequences with their labels.
+        labelled: m embedded sequences with their labels.
         condition: `nm`, `bg` or `cl`.
         seed: Of the bootstrap.
         draws: Of people, for the 95 % intervals.
@@ -245,12 +276,12 @@ def rank1(
     Returns:
         A record for JSON; `per_view` is the mean over the gallery's other views, by probe view.
     """
-    return _rank1(walks, condition, seed, draws)[0]
+    return _rank1(labelled, condition, seed, draws)[0]
 
 
-def rank1_table(walks: LabelledEmbeddings, *, seed: int = 0, draws: int = 500) -> dict[str, Any]:
+def rank1_table(labelled: LabelledEmbeddings, *, seed: int = 0, draws: int = 500) -> dict[str, Any]:
     """Evaluate `rank1` of every condition, and the mean of the three with its own intervals."""
-    evaluated = {condition: _rank1(walks, condition, seed, draws) for condition in PROBES}
+    evaluated = {condition: _rank1(labelled, condition, seed, draws) for condition in PROBES}
     rows: dict[str, Any] = {condition: row for condition, (row, _) in evaluated.items()}
     mean: dict[str, Any] = {}
     for name in ("same_view", "cross_view"):
@@ -262,10 +293,10 @@ def rank1_table(walks: LabelledEmbeddings, *, seed: int = 0, draws: int = 500) -
 
 
 def _rank1(
-    walks: LabelledEmbeddings, condition: str, seed: int, draws: int
+    labelled: LabelledEmbeddings, condition: str, seed: int, draws: int
 ) -> tuple[dict[str, Any], dict[str, Doubles]]:
     """Evaluate `rank1`; return the hits by person [people] too."""
-    hits, views, probes = rank1_hits(walks, condition)
+    hits, views, probes = rank1_hits(labelled, condition)
     same = probes.views_deg[:, None] == np.array(views)[None]
     others = np.where(same, np.nan, hits)  # identical views excluded
     result: dict[str, Any] = {"condition": condition, "people": len(set(probes.people.tolist()))}

@@ -57,7 +57,7 @@ class EmbeddedSet:
     """Embeddings as a memory-mapped float16 file, and the sequences that failed to enrol."""
 
     folder: Path
-    walks: LabelledEmbeddings
+    labelled: LabelledEmbeddings
     short: Indices
     """Indices of sequences with fewer than `min_frames`."""
     not_finite: Indices
@@ -210,11 +210,11 @@ def _embed_batch(
     options: EmbedOptions,
 ) -> None:
     """Embed one batch, padded at the end to its longest sequence, into the store's rows."""
-    walks = [data.read(int(chosen[row]))[: options.max_frames] for row in batch]
-    lengths = np.array([len(walk) for walk in walks], np.int32)
-    silhouettes = np.zeros((len(walks), lengths.max(), *encoder.info.size), np.uint8)
-    for place, walk in zip(silhouettes, walks, strict=True):
-        place[: len(walk)] = walk
+    sequences = [data.read(int(chosen[row]))[: options.max_frames] for row in batch]
+    lengths = np.array([len(sequence) for sequence in sequences], np.int32)
+    silhouettes = np.zeros((len(sequences), lengths.max(), *encoder.info.size), np.uint8)
+    for place, sequence in zip(silhouettes, sequences, strict=True):
+        place[: len(sequence)] = sequence
     for row, embedding in zip(batch, encoder.encode(silhouettes, lengths).embedding, strict=True):
         store.write(int(row), embedding)
 

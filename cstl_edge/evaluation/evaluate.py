@@ -1,17 +1,43 @@
-"""Evaluate embeddings by a protocol: one record for JSON."""
+"""Evaluate embeddings by a protocol, as one record for JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from cstl_edge.arrays import Bools, Indices
-from cstl_edge.evaluation.closed_set import DRAWS, match
+from cstl_edge.evaluation.closed_set import DRAWS, ClosedSetRecord, evaluate_closed_set
 from cstl_edge.evaluation.embed import EmbeddedSet
-from cstl_edge.evaluation.open_set import FPIRS, search
-from cstl_edge.evaluation.protocols import Trials, choose, trials
+from cstl_edge.evaluation.open_set import FPIRS, OpenSetRecord, evaluate_open_set
+from cstl_edge.evaluation.protocols import Trials, choose_protocol, select_trials
+
+
+class EnrolmentFailures(TypedDict):
+    """Sequences of gallery and probes without an embedding that can match."""
+
+    gallery: int
+    probes: int
+    short: int
+    not_finite: int
+    rate: float
+
+
+class _Protocol(TypedDict):
+    protocol: str
+    searched: str
+    averaged: str
+    drop_unmated: bool
+    people: int
+    gallery_sequences: int
+    probe_sequences: int
+    views: int
+    failed_to_enrol: EnrolmentFailures
+
+
+class EvaluationRecord(_Protocol, ClosedSetRecord, OpenSetRecord):
+    """Protocol, numbers of sequences, and the metrics of a closed set or of an open set."""
 
 
 def evaluate(
@@ -23,45 +49,45 @@ def evaluate(
     drop_unmated: bool | None = None,
     seed: int = 0,
     draws: int = DRAWS,
-) -> dict[str, Any]:
+) -> EvaluationRecord:
     """Evaluate the metrics of a protocol.
 
     Args:
         embedded: Embeddings [m, p, d] with their labels, and the sequences without one.
         protocol: One of PROTOCOLS; `auto` chooses by the names of the sequences.
         fpirs: Wanted false-positive identification rates of `open-set`, 0..1.
-        probe: [m], the probes of `gait3d` and `open-set`; see `trials`.
-        drop_unmated: Leave out probes whose person is not in the gallery; see `trials`.
+        probe: [m], the probes of `gait3d` and `open-set`; see `select_trials`.
+        drop_unmated: Leave out probes whose person is not in the gallery; see `select_trials`.
         seed: Of the bootstrap.
         draws: Of people, for the 95 % intervals.
 
     Raises:
         DataError: No probes, or nothing in the gallery.
     """
-    walks = embedded.walks
-    chosen = choose(walks.sequences.tolist()) if protocol == "auto" else protocol
-    tested = trials(walks, chosen, probe=probe, drop_unmated=drop_unmated)
+    labelled = embedded.labelled
+    chosen = choose_protocol(labelled.sequences.tolist()) if protocol == "auto" else protocol
+    tested = select_trials(labelled, chosen, probe=probe, drop_unmated=drop_unmated)
     probes = np.concatenate(list(tested.probes.values()))
     metrics = (
-        search(walks, tested, fpirs, seed=seed, draws=draws)
+        evaluate_open_set(labelled, tested, fpirs, seed=seed, draws=draws)
         if chosen == "open-set"
-        else match(walks, tested, seed=seed, draws=draws)
+        else evaluate_closed_set(labelled, tested, seed=seed, draws=draws)
     )
     return {
         "protocol": chosen,
         "searched": tested.description,
         "averaged": tested.averaged,
         "drop_unmated": tested.drop_unmated,
-        "people": len(np.unique(walks.people[np.concatenate([probes, tested.gallery])])),
+        "people": len(np.unique(labelled.people[np.concatenate([probes, tested.gallery])])),
         "gallery_sequences": len(tested.gallery),
         "probe_sequences": len(probes),
-        "views": len(np.unique(walks.views_deg)),
+        "views": len(np.unique(labelled.views_deg)),
         "failed_to_enrol": _failures(embedded, tested, probes),
         **metrics,
     }
 
 
-def _failures(embedded: EmbeddedSet, tested: Trials, probes: Indices) -> dict[str, Any]:
+def _failures(embedded: EmbeddedSet, tested: Trials, probes: Indices) -> EnrolmentFailures:
     """Count the sequences of gallery and probes without an embedding that can match."""
     failed = np.union1d(embedded.short, embedded.not_finite)
     used = np.concatenate([tested.gallery, probes])

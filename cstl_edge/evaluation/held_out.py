@@ -17,7 +17,7 @@ from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.data.splits import FIELD, SPLITS, is_trained
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.evaluation.embedding_store import read_json
-from cstl_edge.evaluation.protocols import choose
+from cstl_edge.evaluation.protocols import choose_protocol
 
 WALKERS = "walkers"
 WALKERS_IDS = (910_000, 910_049)
@@ -51,7 +51,9 @@ class HeldOut:
         """Return the protocol that `auto` means here."""
         if self.kind in (WALKERS, "casia-b"):
             return "casia-b"
-        return self.kind if self.kind == "ou-mvlp" else choose(self.data.sequences.tolist())
+        return (
+            self.kind if self.kind == "ou-mvlp" else choose_protocol(self.data.sequences.tolist())
+        )
 
 
 def held_out(

@@ -1,7 +1,7 @@
 """Impostor thresholds by gallery size and FPIR, stored in a model's manifest.
 
-`impostor_table` computes them from sequences of synthetic people; `open_set` measures FNIR and FPIR
-at these thresholds on other people.
+`impostor_table` computes them from sequences of synthetic people; `measure_open_set` measures FNIR
+and FPIR at these thresholds on other people.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WALKS = (1, 4, 12)  # sequences that each person is enrolled from
 
 
 def impostor_table(
-    walks: LabelledEmbeddings,
+    labelled: LabelledEmbeddings,
     *,
     sizes: Sequence[int] = SIZES,
     walks_each: Sequence[int] = WALKS,
@@ -33,7 +33,7 @@ def impostor_table(
     condition), and a stranger is searched once.
 
     Args:
-        walks: m embedded sequences of more than max(sizes) people.
+        labelled: m embedded sequences of more than max(sizes) people.
         sizes: Numbers of enrolled people.
         walks_each: Numbers of sequences that each is enrolled from.
         draws: Searches for each cell of the table.
@@ -47,9 +47,9 @@ def impostor_table(
         ValueError: Too few people.
     """
     rng = np.random.default_rng(seed)
-    distance = part_mean_distance(walks.embeddings, walks.embeddings)  # [m, m]
-    ids = np.unique(walks.people)
-    of_person = [np.flatnonzero(walks.people == person) for person in ids]
+    distance = part_mean_distance(labelled.embeddings, labelled.embeddings)  # [m, m]
+    ids = np.unique(labelled.people)
+    of_person = [np.flatnonzero(labelled.people == person) for person in ids]
     if max(sizes) >= len(ids):
         raise ValueError(f"expected more than {max(sizes)} people, got {len(ids)}")
     threshold = [
@@ -80,8 +80,8 @@ def _impostor_quantiles(
     return [round(float(t), 5) for t in np.quantile(nearest, FPIR)]
 
 
-def open_set(
-    walks: LabelledEmbeddings,
+def measure_open_set(
+    labelled: LabelledEmbeddings,
     table: dict[str, Any],
     *,
     size: int = 20,
@@ -97,7 +97,7 @@ def open_set(
     entry lies below it (FPIR).
 
     Args:
-        walks: m embedded sequences, of people who are not in the table.
+        labelled: m embedded sequences, of people who are not in the table.
         table: Of `impostor_table`.
         size: Enrolled people, one of the table's sizes.
         walks_each: Sequences that each is enrolled from, one of the table's walks.
@@ -108,19 +108,19 @@ def open_set(
         For each wanted FPIR the measured FPIR and FNIR.
     """
     rng = np.random.default_rng(seed)
-    distance = part_mean_distance(walks.embeddings, walks.embeddings)
-    ids, in_gallery = np.unique(walks.people), np.isin(walks.sequences, GALLERY)
+    distance = part_mean_distance(labelled.embeddings, labelled.embeddings)
+    ids, in_gallery = np.unique(labelled.people), np.isin(labelled.sequences, GALLERY)
     row = table["threshold"][table["walks"].index(walks_each)][table["sizes"].index(size)]
     misses, alarms = [], []
     for _ in range(draws):
         enrolled = rng.choice(ids, size, replace=False)
-        member = np.isin(walks.people, enrolled)
-        entries = _draw_sequences(walks, enrolled, in_gallery, walks_each, rng)
+        member = np.isin(labelled.people, enrolled)
+        entries = _draw_sequences(labelled, enrolled, in_gallery, walks_each, rng)
         probes = np.flatnonzero(~in_gallery)
         block = distance[np.ix_(probes, entries)]
         best = block.argmin(axis=1)
         nearest = block[np.arange(len(probes)), best]
-        right = walks.people[entries][best] == walks.people[probes]
+        right = labelled.people[entries][best] == labelled.people[probes]
         mated = member[probes]
         misses.append([float(np.mean(~(right & (nearest < t))[mated])) for t in row])
         alarms.append([float(np.mean((nearest < t)[~mated])) for t in row])
@@ -131,11 +131,11 @@ def open_set(
 
 
 def _draw_sequences(
-    walks: LabelledEmbeddings,
+    labelled: LabelledEmbeddings,
     people: Indices,
     allowed: Bools,
     count: int,
     rng: np.random.Generator,
 ) -> Indices:
-    own = (np.flatnonzero(allowed & (walks.people == person)) for person in people)
+    own = (np.flatnonzero(allowed & (labelled.people == person)) for person in people)
     return np.concatenate([rng.choice(rows, count, replace=False) for rows in own])

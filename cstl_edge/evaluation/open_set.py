@@ -3,14 +3,14 @@
 As in ISO/IEC 19795-1: FPIR(T) is the share of non-mated searches with an entry nearer than T,
 FNIR(N, R=1, T) that of mated searches whose person is not the nearest of the N enrolled, or not
 nearer than T. The nearest entry of a person counts. Half of the people are drawn to be enrolled,
-several times. A walk that failed to enrol is a miss when it is searched and never an alarm.
+several times. A sequence that failed to enrol is a miss when it is searched and never an alarm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -27,25 +27,54 @@ LEAST_PEOPLE = 4
 DET_POINTS = 60
 
 
+class DetPoint(TypedDict):
+    """Point of the DET curve; a threshold of None accepts every distance."""
+
+    fpir: float
+    fnir: float
+    threshold: float | None
+
+
+class OpenSetErrors(DetPoint):
+    """Error rates at one wanted FPIR."""
+
+    fpir_wanted: float
+    fnir_95: list[float]
+    provable: bool
+
+
+class OpenSetRecord(TypedDict, total=False):
+    """Error rates and DET curve, means over the splits; numbers of searches are the smallest."""
+
+    splits: int
+    gallery_people: int
+    strangers: int
+    mated_searches: int
+    non_mated_searches: int
+    provable_fpir: float
+    errors: list[OpenSetErrors]
+    det: list[DetPoint]
+
+
 @dataclass(frozen=True)
 class Searches:
     """The two distances of every search in every split; infinite where there is none."""
 
-    people: Indices  # [probes], index of the person who walks
+    people: Indices  # [probes], index of the searched person
     known: Bools  # [splits, people]
     mate: Floats  # [splits, probes], own distance where it is the smallest of all
     stranger: Floats  # [splits, probes], smallest distance to another person who is enrolled
 
 
-def search(
-    walks: LabelledEmbeddings,
+def evaluate_open_set(
+    labelled: LabelledEmbeddings,
     trials: Trials,
     fpirs: Sequence[float] = FPIRS,
     *,
     splits: int = SPLITS,
     seed: int = 0,
     draws: int = DRAWS,
-) -> dict[str, Any]:
+) -> OpenSetRecord:
     """Evaluate FNIR at each wanted FPIR with 95 % intervals over people, and a DET curve.
 
     Thresholds are distances. Each is the largest at which the non-mated searches of the same split
@@ -53,7 +82,7 @@ def search(
     divided by the non-mated searches, cannot be proved: none of them may be wrong by luck alone.
 
     Args:
-        walks: m embedded sequences with their labels.
+        labelled: m embedded sequences with their labels.
         trials: Of the protocol `open-set`.
         fpirs: Wanted false-positive identification rates, 0..1.
         splits: Random halves of the people who are enrolled.
@@ -66,7 +95,7 @@ def search(
     """
     if not fpirs or not all(0 < rate < 1 for rate in fpirs):
         raise ConfigError(f"expected rates between 0 and 1, got {list(fpirs)}")
-    searched = searches(walks, trials, splits, seed)
+    searched = run_searches(labelled, trials, splits, seed)
     mated = np.array([known[searched.people].sum() for known in searched.known])
     others = len(searched.people) - mated
     if not min(mated.min(), others.min()):
@@ -118,7 +147,7 @@ def compare_fnir(
 
 def _rows(
     searched: Searches, rates: Doubles, weights: Doubles, provable: float
-) -> list[dict[str, Any]]:
+) -> list[OpenSetErrors]:
     """Return FPIR, FNIR, interval and threshold at each wanted rate."""
     points = _errors(searched, rates, np.ones((1, weights.shape[1])))[0]  # [rates, 3]
     spread = np.nanquantile(_errors(searched, rates, weights)[..., 1], [0.025, 0.975], axis=0)
@@ -135,13 +164,13 @@ def _rows(
     ]
 
 
-def searches(
-    walks: LabelledEmbeddings, trials: Trials, splits: int = SPLITS, seed: int = 0
+def run_searches(
+    labelled: LabelledEmbeddings, trials: Trials, splits: int = SPLITS, seed: int = 0
 ) -> Searches:
     """Search every probe in the gallery of every split. Raises DataError for too few people."""
     (probes,) = trials.probes.values()
-    ids = np.union1d(walks.people[trials.gallery], walks.people[probes])
-    enrolled, columns = np.unique(walks.people[trials.gallery], return_inverse=True)
+    ids = np.union1d(labelled.people[trials.gallery], labelled.people[probes])
+    enrolled, columns = np.unique(labelled.people[trials.gallery], return_inverse=True)
     if len(enrolled) < LEAST_PEOPLE:
         raise DataError(
             f"protocol open-set: expected a gallery of {LEAST_PEOPLE} people at least, got "
@@ -151,12 +180,12 @@ def searches(
     starts = np.searchsorted(columns[order], np.arange(len(enrolled)))
     known = _draw(np.isin(ids, enrolled), splits, seed)  # [splits, people]
     in_gallery = known[:, np.searchsorted(ids, enrolled)]  # [splits, enrolled]
-    who = np.searchsorted(ids, walks.people[probes])
+    who = np.searchsorted(ids, labelled.people[probes])
     mate = np.full((splits, len(probes)), np.inf, np.float32)
     stranger = np.full_like(mate, np.inf)
-    for some, distance in distance_rows(walks.embeddings, probes, trials.gallery[order]):
+    for some, distance in distance_rows(labelled.embeddings, probes, trials.gallery[order]):
         nearest = np.minimum.reduceat(distance, starts, axis=1)  # [i, enrolled]
-        own = enrolled[None] == walks.people[probes[some], None]
+        own = enrolled[None] == labelled.people[probes[some], None]
         for split in range(splits):
             there = np.where(in_gallery[split], nearest, np.inf)
             stranger[split, some] = np.where(own, np.inf, there).min(axis=1)
@@ -216,7 +245,7 @@ def _below(ordered: Floats, counts: Doubles, threshold: Floats) -> Doubles:
     return below
 
 
-def _curve(searched: Searches, non_mated: int) -> list[dict[str, Any]]:
+def _curve(searched: Searches, non_mated: int) -> list[DetPoint]:
     """Return the DET curve from one alarm in all non-mated searches to nearly all of them."""
     rates = np.asarray(np.geomspace(1 / non_mated, 0.999, DET_POINTS), np.float64)
     points = _errors(searched, rates, np.ones((1, searched.known.shape[1])))[0]

@@ -54,7 +54,7 @@ def check_protocol(name: str) -> None:
         raise ConfigError(f"expected a protocol, got {one_line(name)!r}. {hint}")
 
 
-def choose(sequences: Sequence[str]) -> str:
+def choose_protocol(sequences: Sequence[str]) -> str:
     """Choose the protocol by the names of the sequences: what `auto` means."""
     names = set(sequences)
     if names & set(GALLERY):
@@ -62,8 +62,8 @@ def choose(sequences: Sequence[str]) -> str:
     return "ou-mvlp" if names and names <= {"00", "01"} else "gait3d"
 
 
-def trials(
-    walks: LabelledEmbeddings,
+def select_trials(
+    labelled: LabelledEmbeddings,
     protocol: str,
     *,
     probe: Bools | None = None,
@@ -72,7 +72,7 @@ def trials(
     """Select the probes and the gallery of a protocol.
 
     Args:
-        walks: m sequences; only their labels are used.
+        labelled: m sequences; only their labels are used.
         protocol: One of PROTOCOLS but `auto`.
         probe: [m], the probes of `gait3d` and `open-set`. Default: by the names of the sequences,
             or each person's first sequence where the names are neither CASIA-B's nor OU-MVLP's.
@@ -82,15 +82,15 @@ def trials(
     Raises:
         DataError: No probes, or nothing in the gallery.
     """
-    gallery, probes, averaged, description = _sides(walks, protocol, probe)
+    gallery, probes, averaged, description = _sides(labelled, protocol, probe)
     if not gallery.size or not any(rows.size for rows in probes.values()):
-        names = ", ".join(sorted(set(walks.sequences.tolist()))[:12])
+        names = ", ".join(sorted(set(labelled.sequences.tolist()))[:12])
         raise DataError(
             f"protocol {protocol}: expected {description}; got {gallery.size} sequences for the "
             f"gallery and {sum(rows.size for rows in probes.values())} probes. Sequences there: "
             f"{one_line(names)}"
         )
-    if averaged == BY_PAIR and len(set(walks.views_deg.tolist())) < 2:
+    if averaged == BY_PAIR and len(set(labelled.views_deg.tolist())) < 2:
         raise DataError(
             f"protocol {protocol} excludes identical views: expected 2 views at least, got 1. Use "
             "--protocol gait3d"
@@ -101,44 +101,44 @@ def trials(
 
 
 def _sides(
-    walks: LabelledEmbeddings, protocol: str, probe: Bools | None
+    labelled: LabelledEmbeddings, protocol: str, probe: Bools | None
 ) -> tuple[Indices, dict[str, Indices], str, str]:
     """Return gallery, probes by condition, averaging, and gallery and probes in words."""
-    own = choose(walks.sequences.tolist())
+    own = choose_protocol(labelled.sequences.tolist())
     if protocol == "casia-b":
-        return (*_named(walks, GALLERY, PROBES), BY_PAIR, "gallery nm-01..04, probes nm, bg, cl")
+        return (*_named(labelled, GALLERY, PROBES), BY_PAIR, "gallery nm-01..04, probes nm, bg, cl")
     if protocol == "ou-mvlp":
-        return (*_named(walks, OU_GALLERY, OU_PROBES), BY_PAIR, "gallery 01, probes 00")
+        return (*_named(labelled, OU_GALLERY, OU_PROBES), BY_PAIR, "gallery 01, probes 00")
     if protocol == "cross-view-gallery" and own == "ou-mvlp":
-        return (*_named(walks, OU_GALLERY, OU_PROBES), BY_PROBE, "gallery 01 of all views")
+        return (*_named(labelled, OU_GALLERY, OU_PROBES), BY_PROBE, "gallery 01 of all views")
     if protocol == "cross-view-gallery":
         description = "gallery nm-02, bg-02, cl-02 of all views, probes nm-01, bg-01, cl-01"
-        return (*_named(walks, CROSS_GALLERY, CROSS_PROBES), BY_PROBE, description)
+        return (*_named(labelled, CROSS_GALLERY, CROSS_PROBES), BY_PROBE, description)
     if protocol == "open-set" and probe is None and own != "gait3d":
-        gallery, by_condition, _, description = _sides(walks, own, None)
+        gallery, by_condition, _, description = _sides(labelled, own, None)
         together = np.concatenate(list(by_condition.values()))
         return gallery, {"all": np.sort(together)}, WHOLE, description
-    mask = first_of_each(walks) if probe is None else probe
+    mask = first_of_each(labelled) if probe is None else probe
     description = "the listed probes, all others in the gallery"
     if probe is None:
         description = "each person's first sequence as probe, all others in the gallery"
     return np.flatnonzero(~mask), {"all": np.flatnonzero(mask)}, WHOLE, description
 
 
-def first_of_each(walks: LabelledEmbeddings) -> Bools:
+def first_of_each(labelled: LabelledEmbeddings) -> Bools:
     """Return which sequence is its person's first, by name and then by view: [m]."""
-    order = np.lexsort((walks.views_deg, walks.sequences, walks.people))
-    _, starts = np.unique(walks.people[order], return_index=True)
+    order = np.lexsort((labelled.views_deg, labelled.sequences, labelled.people))
+    _, starts = np.unique(labelled.people[order], return_index=True)
     mask = np.zeros(len(order), np.bool_)
     mask[order[starts]] = True
     return mask
 
 
 def _named(
-    walks: LabelledEmbeddings, gallery: Sequence[str], probes: Mapping[str, Sequence[str]]
+    labelled: LabelledEmbeddings, gallery: Sequence[str], probes: Mapping[str, Sequence[str]]
 ) -> tuple[Indices, dict[str, Indices]]:
     by_condition = {
-        name: np.flatnonzero(np.isin(walks.sequences, list(names)))
+        name: np.flatnonzero(np.isin(labelled.sequences, list(names)))
         for name, names in probes.items()
     }
-    return np.flatnonzero(np.isin(walks.sequences, list(gallery))), by_condition
+    return np.flatnonzero(np.isin(labelled.sequences, list(gallery))), by_condition

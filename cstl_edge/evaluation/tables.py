@@ -21,7 +21,7 @@ class MetricsTable:
     rows: tuple[tuple[str, ...], ...]
 
 
-def tables(result: Mapping[str, Any]) -> list[MetricsTable]:
+def format_tables(result: Mapping[str, Any]) -> list[MetricsTable]:
     """Return the tables of a record of `evaluate`."""
     if result["protocol"] == "open-set":
         return [_open_set(result)]

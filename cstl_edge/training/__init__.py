@@ -1,1 +1,1 @@
-"""Training of CSTL: losses, loop, run folder, validation, presets. All but `presets` import torch."""
+"""Training of CSTL: presets, losses, loop, validation, run folder. Imports torch."""

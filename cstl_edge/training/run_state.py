@@ -49,7 +49,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 logger = logging.getLogger(__name__)
 
 
-class ConditionRecord(TypedDict, total=False):
+class Rank1ByCondition(TypedDict, total=False):
     """Rank-1 by condition of the probes, where the protocol has more than one."""
 
     nm: float
@@ -57,7 +57,7 @@ class ConditionRecord(TypedDict, total=False):
     cl: float
 
 
-class ValidationRecord(ConditionRecord):
+class ValidationRecord(Rank1ByCondition):
     """One validation: a line of the log, and `evaluation` in the header of the best weights."""
 
     iteration: int

@@ -1,4 +1,4 @@
-"""What a training run is, as strict configuration: the sections of a file in train/configs/."""
+"""Configuration of a training run: the sections of a file in train/configs/."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Section(BaseModel):
 
 
 class SamplerSettings(_Section):
-    """How a batch is drawn."""
+    """Drawing of a batch."""
 
     people: int = Field(default=8, ge=2)
     """People in a batch (P)."""
@@ -27,8 +27,8 @@ class SamplerSettings(_Section):
     frames: int = Field(default=30, ge=1)
     """Frames of each sequence."""
     rule: str = "paper"
-    """How frames are chosen: `paper` (30 of 40 neighbours, in order), `released` (neighbours), or
-    `opengait` (as the paper, short sequences played in a loop)."""
+    """Choice of frames: `paper` (30 of 40 consecutive ones, in order), `released` (consecutive
+    ones), or `opengait` (as the paper, short sequences repeated in a loop)."""
 
     @field_validator("rule")
     @classmethod
@@ -39,18 +39,18 @@ class SamplerSettings(_Section):
 
 
 class OptimiserSettings(_Section):
-    """Adam and what it minimises."""
+    """Adam, its learning rate, and the weights of the losses."""
 
     rate: float = Field(default=1e-4, gt=0)
     """Learning rate after the warm-up."""
     schedule: Literal["constant", "cosine", "step"] = "constant"
-    """Course of the rate: `cosine` falls over all of the budget, `step` at `steps`."""
+    """Schedule of the rate: `cosine` falls over the whole budget, `step` at `steps`."""
     steps: tuple[int, ...] = ()
     """Iterations at which the rate of `step` falls to a tenth."""
     warm_up: int = Field(default=0, ge=0)
     """Iterations over which the rate rises from zero."""
     final_rate: float = Field(default=0.01, ge=0, le=1)
-    """Where the cosine ends, as a share of `rate`."""
+    """End of the cosine, as a share of `rate`."""
     clip_norm: float = Field(default=0.0, ge=0)
     """Largest norm of the gradient; 0 does not clip."""
     margin: float = Field(default=0.2, gt=0)
@@ -64,9 +64,9 @@ class OptimiserSettings(_Section):
     self_pairs: bool = False
     """Count a sequence as its own positive, as the released code does."""
     average_decay: float = Field(default=0.0, ge=0, lt=1)
-    """Decay of the moving average of the weights, which is then what is saved; 0 is off."""
+    """Decay of the moving average of the weights, which is saved in their place; 0 is off."""
     frozen_layers: int = Field(default=0, ge=0, le=4)
-    """First convolutions of the trunk that keep the weights they start from."""
+    """Number of first convolutions of the trunk that keep their initial weights."""
 
     @model_validator(mode="after")
     def _consistent(self) -> OptimiserSettings:
@@ -85,7 +85,7 @@ class RunSettings(_Section):
     seed: int = Field(default=0, ge=0)
     """Seed of the first weights and of every batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the network is trained; `auto` is the GPU that torch finds, else the processor."""
+    """Device of the network; `auto` is the GPU that torch finds, else the processor."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the forward pass; weights and losses stay float32. The gradients of float16 are
     scaled, by a factor that falls when they overflow: such an iteration changes no weight. On a
@@ -98,7 +98,7 @@ class RunSettings(_Section):
     """Batches whose mean gradient is one iteration. Each is P×K and a batch of its own to the
     triplet loss and the batch norms: no triplet spans two of them."""
     threads: int = Field(default=0, ge=0)
-    """Threads of torch; 0 leaves them as they are."""
+    """Threads of torch; 0 leaves torch's default."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     """Minutes between two checkpoints."""
     log_every: int = Field(default=10, ge=1)
@@ -114,7 +114,7 @@ class RunSettings(_Section):
 
 
 class DataSettings(_Section):
-    """Whom of the people of a prepared dataset to train on."""
+    """Training people of a prepared dataset."""
 
     split: Literal["auto", "all", "field", "first-5153"] = "auto"
     """Training people: `field` (CASIA-B's first 74, OU-MVLP's odd), `first-5153` (OU-MVLP in the
@@ -124,10 +124,10 @@ class DataSettings(_Section):
 
 
 class EvaluateSettings(_Section):
-    """Rank-1 across views during training; the best weights so far are kept apart.
+    """Validation during training: rank-1 across views; the best weights so far are saved apart.
 
-    Weights that are chosen by a figure look better by it than they are: report the last ones, or
-    choose on people that nothing is reported on.
+    Weights selected by a metric look better in it than they are: report the last ones, or select on
+    people that nothing is reported on.
     """
 
     every: int | None = Field(default=None, ge=1)
@@ -137,7 +137,7 @@ class EvaluateSettings(_Section):
     walkers: WalkersSettings | None = None
     """Synthetic people to evaluate on; None means the test people of the dataset."""
     people: int | None = Field(default=None, ge=2)
-    """Of them only the first so many; None means all."""
+    """Number of the first of these people to evaluate on; None means all."""
 
     @model_validator(mode="after")
     def _timed(self) -> EvaluateSettings:
@@ -147,7 +147,7 @@ class EvaluateSettings(_Section):
 
 
 class TrainConfig(_Section):
-    """A whole training run."""
+    """Configuration of a whole training run."""
 
     model: dict[str, Any] = Field(default_factory=dict)
     """The network: fields of CstlConfig; `classes` follows from the data."""
@@ -184,7 +184,7 @@ class TrainConfig(_Section):
         return self
 
     def network(self, classes: int) -> CstlConfig:
-        """Return the configuration of the network for data of so many people.
+        """Return the configuration of the network, with a class for each person of the data.
 
         Without SSFL there is nothing that a class head could supervise, hence none.
         """

@@ -14,13 +14,12 @@ from cstl_edge.arrays import Floats, Indices
 from cstl_edge.checkpoint.weights import inference_tensors
 from cstl_edge.data.sampling import Sequences
 from cstl_edge.data.splits import LabelledSequences
-from cstl_edge.evaluation.closed_set import METRICS, match
+from cstl_edge.evaluation.closed_set import evaluate_closed_set
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings
-from cstl_edge.evaluation.protocols import choose, trials
+from cstl_edge.evaluation.protocols import choose_protocol, select_trials
 from cstl_edge.model import Cstl
 from cstl_edge.training.run_state import TrainingRun, ValidationRecord
 
-RANK1 = METRICS[0]
 BATCH_FRAMES = 1024  # in one call of the network: a few hundred MB at the paper's widths
 
 
@@ -33,16 +32,16 @@ def validate(run: TrainingRun, data: LabelledSequences) -> ValidationRecord:
     """
     embeddings = embed_sequences(inference_network(run), data)
     labelled = LabelledEmbeddings(embeddings, data.people, data.sequences, data.views_deg)
-    protocol = choose(data.sequences.tolist())
-    metrics = match(labelled, trials(labelled, protocol))
+    protocol = choose_protocol(data.sequences.tolist())
+    metrics = evaluate_closed_set(labelled, select_trials(labelled, protocol))
     record: ValidationRecord = {
         "iteration": run.iteration,
         "elapsed_s": round(run.elapsed_s, 1),
         "protocol": protocol,
-        "rank1": metrics["mean"][RANK1],
-        "rank1_95": metrics["mean"][f"{RANK1}_95"],
+        "rank1": metrics["mean"]["rank-1"],
+        "rank1_95": metrics["mean"]["rank-1_95"],
     }
-    by_condition = {name: row[RANK1] for name, row in metrics["conditions"].items()}
+    by_condition = {name: row["rank-1"] for name, row in metrics["conditions"].items()}
     if len(by_condition) > 1:
         record.update(by_condition)  # type: ignore[typeddict-item]  # names are nm, bg and cl
     return record

@@ -11,7 +11,7 @@ from cstl_edge.evaluation.embeddings import (
     gait_energy,
     part_mean_distance,
 )
-from cstl_edge.evaluation.impostors import impostor_table, open_set
+from cstl_edge.evaluation.impostors import impostor_table, measure_open_set
 from cstl_edge.evaluation.intervals import bootstrap
 
 RNG = np.random.default_rng(0)
@@ -103,7 +103,7 @@ def test_thresholds_keep_their_promise_on_other_people():
     table = impostor_table(walks(people=60, spread=0.3, rng=rng), sizes=(8,), draws=4000)
     others = walks(people=60, spread=0.3, rng=rng)
     for count in (1, 4):
-        rows = open_set(others, table, size=8, walks_each=count, draws=60)
+        rows = measure_open_set(others, table, size=8, walks_each=count, draws=60)
         wanted = {row["fpir_wanted"]: row for row in rows}
         assert 0.04 < wanted[0.1]["fpir"] < 0.2
         assert wanted[0.3]["fnir"] <= wanted[0.01]["fnir"]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cstl_edge.errors import ConfigError, DataError
-from cstl_edge.evaluation.closed_set import METRICS, score_pairs, match, rank1_table
+from cstl_edge.evaluation.closed_set import METRICS, evaluate_closed_set, rank1_table, score_pairs
 from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings
-from cstl_edge.evaluation.protocols import PROTOCOLS, check_protocol, choose, trials
+from cstl_edge.evaluation.protocols import PROTOCOLS, check_protocol, choose_protocol, select_trials
 
 from .conftest import made_walks, plain_distance
 
@@ -51,7 +51,7 @@ def the_field_s_rank1(walks, gallery_names, probe_names):
 def test_casia_b_agrees_with_the_field(missing):
     """With all sequences and with some lost, as in the real dataset (5,485 of 5,500)."""
     walks = made_walks(people=5, views=(0, 18, 36), spread=1.2, missing=missing, seed=4)
-    found = match(walks, trials(walks, "casia-b"), draws=20)
+    found = evaluate_closed_set(walks, select_trials(walks, "casia-b"), draws=20)
     for condition, names in PROBES.items():
         by_view, mean = the_field_s_rank1(walks, GALLERY, names)
         row = found["conditions"][condition]
@@ -65,14 +65,17 @@ def test_casia_b_agrees_with_the_field(missing):
 
 def test_ou_mvlp_agrees_with_the_field_and_divides_by_13():
     walks = made_walks(people=4, views=OU_VIEWS, names=("00", "01"), spread=1.5, missing=0.05)
-    found = match(walks, trials(walks, "ou-mvlp"), draws=20)
+    found = evaluate_closed_set(walks, select_trials(walks, "ou-mvlp"), draws=20)
     by_view, mean = the_field_s_rank1(walks, ("01",), ("00",))
     row = found["conditions"]["all"]
     assert list(row["per_view"]) == list(OU_VIEWS)
     assert [100 * x for x in row["per_view"].values()] == pytest.approx(by_view, abs=0.011)
     assert 100 * row["rank-1"] == pytest.approx(mean, abs=0.011)
     perfect = made_walks(people=4, views=OU_VIEWS, names=("00", "01"), spread=0.0)
-    assert match(perfect, trials(perfect, "ou-mvlp"), draws=5)["mean"]["rank-1"] == 1.0
+    assert (
+        evaluate_closed_set(perfect, select_trials(perfect, "ou-mvlp"), draws=5)["mean"]["rank-1"]
+        == 1.0
+    )
 
 
 def test_identical_views_are_excluded():
@@ -81,13 +84,13 @@ def test_identical_views_are_excluded():
     blind = walks.embeddings.copy()
     blind[walks.views_deg == 90] = blind[0]
     walks = LabelledEmbeddings(blind, walks.people, walks.sequences, walks.views_deg)
-    row = match(walks, trials(walks, "casia-b"), draws=5)["conditions"]["nm"]
+    row = evaluate_closed_set(walks, select_trials(walks, "casia-b"), draws=5)["conditions"]["nm"]
     assert row["rank-1"] == 0.25
 
 
 def test_equals_the_table_for_walkers_where_nobody_misses_a_sequence():
     walks = made_walks(people=7, views=(0, 54, 108), spread=1.0)
-    table, found = rank1_table(walks), match(walks, trials(walks, "casia-b"))
+    table, found = rank1_table(walks), evaluate_closed_set(walks, select_trials(walks, "casia-b"))
     for condition in PROBES:
         row = found["conditions"][condition]
         assert row["rank-1"] == pytest.approx(table[condition]["cross_view"], abs=1e-4)
@@ -99,7 +102,9 @@ def test_the_order_of_sequences_changes_nothing():
     walks = made_walks(people=5, spread=1.0, missing=0.1)
     other = walks[np.random.default_rng(0).permutation(len(walks.people))]
     for protocol in ("casia-b", "cross-view-gallery", "gait3d"):
-        assert match(walks, trials(walks, protocol)) == match(other, trials(other, protocol))
+        assert evaluate_closed_set(walks, select_trials(walks, protocol)) == evaluate_closed_set(
+            other, select_trials(other, protocol)
+        )
 
 
 def test_probes_without_a_mate_count_as_missed_unless_dropped():
@@ -107,20 +112,22 @@ def test_probes_without_a_mate_count_as_missed_unless_dropped():
     walks = made_walks(people=4, spread=0.0)
     lost = (walks.people == 10) & np.isin(walks.sequences, GALLERY) & (walks.views_deg == 90)
     walks = walks[~lost]
-    kept = match(walks, trials(walks, "casia-b"), draws=5)["conditions"]["nm"]
+    kept = evaluate_closed_set(walks, select_trials(walks, "casia-b"), draws=5)["conditions"]["nm"]
     assert kept["per_view"] == {0: 0.75, 90: 1.0}
     assert kept["unmated"] == 2  # two probes at 0 degrees in the gallery of 90
-    dropped = match(walks, trials(walks, "casia-b", drop_unmated=True), draws=5)
+    dropped = evaluate_closed_set(
+        walks, select_trials(walks, "casia-b", drop_unmated=True), draws=5
+    )
     assert dropped["conditions"]["nm"]["rank-1"] == 1.0
 
 
 def test_cross_view_gallery_searches_all_views_at_once():
     names = ("nm-01", "nm-02", "bg-01", "bg-02", "cl-01", "cl-02")
     walks = made_walks(people=4, names=names, spread=1.0)
-    asked = trials(walks, "cross-view-gallery")
+    asked = select_trials(walks, "cross-view-gallery")
     assert set(walks.sequences[asked.gallery]) == {"nm-02", "bg-02", "cl-02"}
     assert len(asked.gallery) == 4 * 3 * 2
-    found = match(walks, asked)["conditions"]
+    found = evaluate_closed_set(walks, asked)["conditions"]
     for condition in PROBES:
         shares = []
         for view in (0, 90):
@@ -146,20 +153,21 @@ def test_gait3d_searches_each_person_s_first_sequence_and_skips_the_unmated():
             for field in ("embeddings", "people", "sequences", "views_deg")
         )
     )
-    asked = trials(joined, "gait3d")
+    asked = select_trials(joined, "gait3d")
     assert joined.sequences[asked.probes["all"]].tolist() == ["a"] * 4
-    row = match(joined, asked)["conditions"]["all"]
+    row = evaluate_closed_set(joined, asked)["conditions"]["all"]
     assert (row["rank-1"], row["mAP"], row["mINP"], row["unmated"]) == (1.0, 1.0, 1.0, 1)
     probe = joined.sequences == "c"
     assert (
-        joined.sequences[trials(joined, "gait3d", probe=probe).probes["all"]].tolist() == ["c"] * 3
+        joined.sequences[select_trials(joined, "gait3d", probe=probe).probes["all"]].tolist()
+        == ["c"] * 3
     )
 
 
 def test_intervals_equal_a_bootstrap_that_really_draws_people():
     walks = made_walks(people=6, views=(0, 90), spread=1.0, missing=0.2, seed=2)
-    asked = trials(walks, "casia-b")
-    row = match(walks, asked, draws=400)["conditions"]["cl"]
+    asked = select_trials(walks, "casia-b")
+    row = evaluate_closed_set(walks, asked, draws=400)["conditions"]["cl"]
     people = np.unique(walks.people)
     rng = np.random.default_rng(7)
     cells = score_pairs(walks, asked, asked.probes["cl"], people)
@@ -173,7 +181,9 @@ def test_intervals_equal_a_bootstrap_that_really_draws_people():
 
 
 def test_every_metric_is_told_with_its_interval():
-    row = match(made_walks(), trials(made_walks(), "casia-b"), draws=20)["mean"]
+    row = evaluate_closed_set(made_walks(), select_trials(made_walks(), "casia-b"), draws=20)[
+        "mean"
+    ]
     for metric in METRICS:
         low, high = row[f"{metric}_95"]
         assert 0 <= low <= row[metric] <= high <= 1
@@ -184,7 +194,7 @@ def test_every_metric_is_told_with_its_interval():
     [(("nm-01", "nm-05"), "casia-b"), (("00", "01"), "ou-mvlp"), (("camid0", "x"), "gait3d")],
 )
 def test_auto_goes_by_the_names(names, protocol):
-    assert choose(names) == protocol
+    assert choose_protocol(names) == protocol
 
 
 def test_unknown_protocols_are_refused_with_what_was_meant():
@@ -197,18 +207,20 @@ def test_unknown_protocols_are_refused_with_what_was_meant():
 def test_data_that_a_protocol_cannot_use_is_refused():
     walks = made_walks()
     with pytest.raises(DataError, match=r"gallery 01.*got 0 sequences.*bg-01"):
-        trials(walks, "ou-mvlp")
+        select_trials(walks, "ou-mvlp")
     only = walks[np.isin(walks.sequences, GALLERY)]
     with pytest.raises(DataError, match="0 probes"):
-        trials(only, "casia-b")
+        select_trials(only, "casia-b")
     with pytest.raises(DataError, match="2 views at least"):
-        trials(walks[walks.views_deg == 0], "casia-b")
+        select_trials(walks[walks.views_deg == 0], "casia-b")
     strangers = walks[(walks.people == 10) == np.isin(walks.sequences, GALLERY)]
     with pytest.raises(DataError, match="both searched and in the gallery"):
-        match(strangers, trials(strangers, "casia-b", drop_unmated=True))
+        evaluate_closed_set(strangers, select_trials(strangers, "casia-b", drop_unmated=True))
 
 
 def test_conditions_without_probes_are_left_out():
     walks = made_walks()
     walks = walks[~np.char.startswith(walks.sequences, "cl")]
-    assert list(match(walks, trials(walks, "casia-b"), draws=5)["conditions"]) == ["nm", "bg"]
+    assert list(
+        evaluate_closed_set(walks, select_trials(walks, "casia-b"), draws=5)["conditions"]
+    ) == ["nm", "bg"]

@@ -39,18 +39,18 @@ def files(folder):
 @pytest.mark.parametrize("batch_frames", [1, 20, 720])
 def test_batches_change_nothing(tmp_path, recordings, batch_frames):
     found = embed(Standin(), recordings, tmp_path, options=EmbedOptions(batch_frames))
-    assert found.walks.embeddings.dtype == np.float16
+    assert found.labelled.embeddings.dtype == np.float16
     for row in range(len(LENGTHS)):
-        assert np.array_equal(found.walks.embeddings[row], alone(Standin(), recordings, row))
-    assert found.walks.people.tolist() == recordings.people.tolist()
-    assert found.walks.sequences.tolist() == recordings.sequences.tolist()
-    assert isinstance(found.walks.embeddings, np.memmap)
+        assert np.array_equal(found.labelled.embeddings[row], alone(Standin(), recordings, row))
+    assert found.labelled.people.tolist() == recordings.people.tolist()
+    assert found.labelled.sequences.tolist() == recordings.sequences.tolist()
+    assert isinstance(found.labelled.embeddings, np.memmap)
 
 
 def test_a_real_network_does_not_mind_its_company(tmp_path):
     encoder = load(GOLDEN / "tiny", "onnxruntime", threads=1)
     data = Recordings([7, 31, 12, 12, 40], size=(16, 12))
-    found = embed(encoder, data, tmp_path).walks.embeddings
+    found = embed(encoder, data, tmp_path).labelled.embeddings
     for row in range(5):
         assert np.allclose(found[row], alone(encoder, data, row), rtol=2e-3, atol=1e-4)
 
@@ -68,14 +68,14 @@ def test_batches_are_shortest_first_and_within_the_limit():
 
 def test_only_the_rows_asked_for(tmp_path, recordings, standin):
     found = embed(standin, recordings, tmp_path, np.array([6, 1]))
-    assert found.walks.sequences.tolist() == ["nm-06", "nm-01"]
-    assert np.array_equal(found.walks.embeddings[0], alone(Standin(), recordings, 6))
+    assert found.labelled.sequences.tolist() == ["nm-06", "nm-01"]
+    assert np.array_equal(found.labelled.embeddings[0], alone(Standin(), recordings, 6))
 
 
 def test_long_sequences_are_cut(tmp_path, recordings, standin):
     found = embed(standin, recordings, tmp_path, options=EmbedOptions(max_frames=4))
     assert max(max(batch) for batch in standin.batches) == 4
-    assert np.array_equal(found.walks.embeddings[2], alone(Standin(), recordings, 2, frames=4))
+    assert np.array_equal(found.labelled.embeddings[2], alone(Standin(), recordings, 2, frames=4))
 
 
 def test_what_cannot_be_enrolled_is_told_and_matches_nobody(tmp_path, recordings, standin):
@@ -84,7 +84,7 @@ def test_what_cannot_be_enrolled_is_told_and_matches_nobody(tmp_path, recordings
     found = embed(standin, recordings, tmp_path, options=EmbedOptions(min_frames=3))
     assert found.short.tolist() == [5]
     assert sorted(found.not_finite.tolist()) == [2, 4]
-    broken = ~np.isfinite(found.walks.embeddings).all(axis=(1, 2))
+    broken = ~np.isfinite(found.labelled.embeddings).all(axis=(1, 2))
     assert np.flatnonzero(broken).tolist() == [2, 4, 5]
     assert 1 not in np.concatenate(standin.batches)
 

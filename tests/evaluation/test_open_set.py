@@ -9,14 +9,20 @@ from PIL import Image
 from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.evaluation.det import write_det
 from cstl_edge.evaluation.embeddings import GALLERY, LabelledEmbeddings
-from cstl_edge.evaluation.open_set import Searches, _errors, compare_fnir, search, searches
-from cstl_edge.evaluation.protocols import trials
+from cstl_edge.evaluation.open_set import (
+    Searches,
+    _errors,
+    compare_fnir,
+    evaluate_open_set,
+    run_searches,
+)
+from cstl_edge.evaluation.protocols import select_trials
 
 from .conftest import made_walks, plain_distance
 
 
 def asked(walks):
-    return trials(walks, "open-set")
+    return select_trials(walks, "open-set")
 
 
 def plain_errors(walks, trial, known, threshold):
@@ -53,7 +59,7 @@ def test_by_hand():
 def test_equals_loops_over_the_definitions():
     walks = made_walks(people=6, spread=1.0, missing=0.1, seed=3)
     trial = asked(walks)
-    found = searches(walks, trial, splits=3)
+    found = run_searches(walks, trial, splits=3)
     ids = np.unique(walks.people)
     rates = np.array([0.02, 0.1, 0.4])
     for split in range(3):
@@ -70,7 +76,7 @@ def test_equals_loops_over_the_definitions():
 def test_weights_are_people_drawn_again():
     """A weight of 2 is the same as everybody's searches twice."""
     walks = made_walks(people=6, spread=1.0)
-    found, rates = searches(walks, asked(walks), splits=2), np.array([0.05, 0.3])
+    found, rates = run_searches(walks, asked(walks), splits=2), np.array([0.05, 0.3])
     weights = np.array([[2, 0, 1, 3, 0, 1]])
     often = np.repeat(np.arange(len(found.people)), weights[0][found.people])
     again = Searches(
@@ -82,7 +88,7 @@ def test_weights_are_people_drawn_again():
 
 def test_the_record():
     walks = made_walks(people=8, spread=0.8)
-    result = search(walks, asked(walks), (0.001, 0.1), draws=50)
+    result = evaluate_open_set(walks, asked(walks), (0.001, 0.1), draws=50)
     assert (result["gallery_people"], result["strangers"]) == (4, 4)
     assert result["mated_searches"] == result["non_mated_searches"] == 4 * 6 * 2
     # 48 non-mated searches: not one alarm proves no less than 3/48
@@ -102,7 +108,7 @@ def test_walks_that_failed_to_enrol_are_missed_and_never_an_alarm():
     embeddings = walks.embeddings.copy()
     embeddings[np.isin(walks.sequences, ["nm-05", "cl-01"])] = np.nan  # 2 of 6 probes
     walks = LabelledEmbeddings(embeddings, walks.people, walks.sequences, walks.views_deg)
-    (row,) = search(walks, asked(walks), (0.5,), draws=20)["errors"]
+    (row,) = evaluate_open_set(walks, asked(walks), (0.5,), draws=20)["errors"]
     assert row["fnir"] == pytest.approx(1 / 3, abs=1e-3)
     assert row["fpir"] <= 0.5
 
@@ -112,25 +118,25 @@ def test_a_tie_with_somebody_else_is_no_answer():
     same = LabelledEmbeddings(
         np.zeros_like(walks.embeddings), walks.people, walks.sequences, walks.views_deg
     )
-    found = searches(same, asked(same), splits=2)
+    found = run_searches(same, asked(same), splits=2)
     assert np.isinf(found.mate).all()
 
 
 def test_what_cannot_be_searched_is_refused():
     with pytest.raises(DataError, match="4 people at least, got 3"):
-        search(made_walks(people=3), asked(made_walks(people=3)))
+        evaluate_open_set(made_walks(people=3), asked(made_walks(people=3)))
     walks = made_walks(people=4)
     one = walks[(walks.people == 10) | np.isin(walks.sequences, GALLERY)]
     with pytest.raises(DataError, match="got at least 0"):
-        search(one, asked(one))
+        evaluate_open_set(one, asked(one))
     for rates in ((), (0.0,), (1.0,), (float("nan"),)):
         with pytest.raises(ConfigError, match="between 0 and 1"):
-            search(walks, asked(walks), rates)
+            evaluate_open_set(walks, asked(walks), rates)
 
 
 def test_the_curve_is_drawn(tmp_path):
     walks = made_walks(people=8, spread=0.8)
-    result = search(walks, asked(walks), (0.1,), draws=5)
+    result = evaluate_open_set(walks, asked(walks), (0.1,), draws=5)
     write_det(result, tmp_path / "det.png", "DET of a stand-in")
     with Image.open(tmp_path / "det.png") as image:
         colours = {colour for _, colour in image.convert("RGB").getcolors(2**16)}
@@ -144,8 +150,8 @@ def test_two_models_differ_by_what_each_misses_at_its_own_thresholds():
     for spread in (1.4, 0.6):
         walks = made_walks(people=10, spread=spread, seed=2)
         trial = asked(walks)
-        found.append(searches(walks, trial))
-        told.append(search(walks, trial, [0.1], draws=2)["errors"][0]["fnir"])
+        found.append(run_searches(walks, trial))
+        told.append(evaluate_open_set(walks, trial, [0.1], draws=2)["errors"][0]["fnir"])
     gain, (low, high) = compare_fnir(*found, 0.1, draws=200)
     assert gain == pytest.approx(told[0] - told[1], abs=2e-4)
     assert gain > 0.1
@@ -156,11 +162,11 @@ def test_two_models_differ_by_what_each_misses_at_its_own_thresholds():
 
 def test_a_model_does_not_differ_from_itself():
     walks = made_walks(people=6, spread=1.0)
-    found = searches(walks, asked(walks))
+    found = run_searches(walks, asked(walks))
     assert compare_fnir(found, found, 0.1, draws=50) == (0.0, (0.0, 0.0))
 
 
 def test_searches_of_other_people_are_not_compared():
     one, other = (made_walks(people=n, spread=1.0) for n in (6, 7))
     with pytest.raises(ValueError, match="same people"):
-        compare_fnir(*(searches(w, asked(w)) for w in (one, other)), 0.1)
+        compare_fnir(*(run_searches(w, asked(w)) for w in (one, other)), 0.1)

@@ -30,8 +30,14 @@ from cstl_edge.evaluation.closed_set import rank1_hits, rank1_table
 from cstl_edge.evaluation.embeddings import PROBES, LabelledEmbeddings
 from cstl_edge.evaluation.held_out import CACHE, WALKERS_FRAMES, WALKERS_IDS
 from cstl_edge.evaluation.intervals import by_person, compare
-from cstl_edge.evaluation.open_set import LEAST_PEOPLE, compare_fnir, search, searches
-from cstl_edge.evaluation.protocols import trials
+from cstl_edge.evaluation.open_set import (
+    LEAST_PEOPLE,
+    OpenSetRecord,
+    compare_fnir,
+    evaluate_open_set,
+    run_searches,
+)
+from cstl_edge.evaluation.protocols import select_trials
 from cstl_edge.silhouette import SIZES
 
 FPIR = 0.01
@@ -50,8 +56,8 @@ class RecognitionFigures:
     walks: LabelledEmbeddings
     values: dict[str, float]
     intervals: dict[str, tuple[float, float]]
-    open_set: dict[str, Any] | None
-    """Result of `evaluation.open_set.search`; None with too few people."""
+    open_set: OpenSetRecord | None
+    """Of `evaluate_open_set`; None with too few people."""
 
 
 def rows(context: Context) -> Iterator[Row]:
@@ -131,7 +137,7 @@ def recognition_figures(walks: LabelledEmbeddings, draws: int) -> RecognitionFig
     intervals = {"rank1": mean["cross_view_95"], "rank1_same_view": mean["same_view_95"]}
     result = None
     if len(np.unique(walks.people)) >= LEAST_PEOPLE:
-        result = search(walks, trials(walks, "open-set"), [FPIR], draws=draws)
+        result = evaluate_open_set(walks, select_trials(walks, "open-set"), [FPIR], draws=draws)
         at = result["errors"][0]
         values |= {"fnir": at["fnir"], "fpir": at["fpir"]}
         intervals["fnir"] = at["fnir_95"]
@@ -170,8 +176,8 @@ def _compare(figures: RecognitionFigures, reference: RecognitionFigures, draws: 
     figures.values["rank1_difference"] = round(other.difference, 5)
     figures.intervals["rank1_difference"] = other.interval_95
     if figures.open_set is not None:
-        protocol = trials(figures.walks, "open-set")
-        own, theirs = (searches(x.walks, protocol) for x in (figures, reference))
+        protocol = select_trials(figures.walks, "open-set")
+        own, theirs = (run_searches(x.walks, protocol) for x in (figures, reference))
         difference, interval = compare_fnir(own, theirs, FPIR, draws=draws)
         figures.values["fnir_difference"] = round(difference, 5)
         figures.intervals["fnir_difference"] = interval

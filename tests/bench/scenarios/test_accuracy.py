@@ -17,8 +17,8 @@ from cstl_edge.bench.scenarios.accuracy import (
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.evaluation.closed_set import rank1_table
 from cstl_edge.evaluation.embeddings import PROBES, LabelledEmbeddings
-from cstl_edge.evaluation.open_set import search
-from cstl_edge.evaluation.protocols import trials
+from cstl_edge.evaluation.open_set import evaluate_open_set
+from cstl_edge.evaluation.protocols import select_trials
 from cstl_edge.runtime import Embedded
 
 VIEWS = (18, 90)
@@ -106,7 +106,7 @@ def test_figures_are_those_of_the_evaluation():
     one = walks()
     found = recognition_figures(one, draws=50)
     assert found.values["rank1_same_view"] == rank1_table(one)["mean"]["same_view"]
-    at = search(one, trials(one, "open-set"), [0.01], draws=50)["errors"][0]
+    at = evaluate_open_set(one, select_trials(one, "open-set"), [0.01], draws=50)["errors"][0]
     assert (found.values["fnir"], found.values["fpir"]) == (at["fnir"], at["fpir"])
     assert found.intervals["fnir"] == tuple(at["fnir_95"])
 
