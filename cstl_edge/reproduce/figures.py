@@ -120,7 +120,7 @@ def embedded_people(
             f"{people} people have {len(rows)} sequences, t-SNE is for {MOST_SEQUENCES} at most. "
             "Give fewer --people"
         )
-    return embed(encoder, held.data, workdir, rows, source=held.source).walks
+    return embed(encoder, held.data, workdir, rows, source=held.source).labelled
 
 
 def project(walks: LabelledEmbeddings, *, perplexity: float = 30.0, seed: int = 0) -> Doubles:

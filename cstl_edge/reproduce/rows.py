@@ -25,9 +25,9 @@ from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.evaluation.closed_set import score_pairs
 from cstl_edge.evaluation.embed import embed
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings
-from cstl_edge.evaluation.evaluate import evaluate
+from cstl_edge.evaluation.evaluate import EvaluationRecord, evaluate
 from cstl_edge.evaluation.held_out import CACHE, WALKERS, HeldOut, held_out
-from cstl_edge.evaluation.protocols import trials
+from cstl_edge.evaluation.protocols import select_trials
 from cstl_edge.measure.environment import environment
 from cstl_edge.model import CstlConfig
 from cstl_edge.runtime.backends.pytorch import TorchEncoder
@@ -51,7 +51,7 @@ class RowRecord(TypedDict):
     weights_sha256: str
     iterations: int
     minutes: float
-    result: dict[str, Any]
+    result: EvaluationRecord
     """Metrics, as `evaluate` returns them."""
     hits: dict[str, Any]
     """Shares of hits, as `hits_by_person` returns them."""
@@ -208,7 +208,7 @@ def hits_by_person(walks: LabelledEmbeddings, protocol: str) -> dict[str, Any]:
     `people` has their ids; each condition has a share 0..1 per person, None without a probe. Paired
     differences of two rows follow from these alone.
     """
-    searched = trials(walks, protocol)
+    searched = select_trials(walks, protocol)
     people = np.unique(walks.people[np.concatenate(list(searched.probes.values()))])
     hits: dict[str, Any] = {"people": people.tolist()}
     for name, probes in searched.probes.items():
@@ -232,7 +232,7 @@ def _evaluate(row: TableRow, held: HeldOut, weights: Path, command: str) -> RowR
         "iterations": training["iterations"],
         "minutes": training["minutes"],
         "result": evaluate(embedded, held.protocol),
-        "hits": hits_by_person(embedded.walks, held.protocol),
+        "hits": hits_by_person(embedded.labelled, held.protocol),
         "configuration": row.config.model_dump(mode="json"),
         "command": command,
         "environment": environment(),
