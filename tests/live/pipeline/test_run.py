@@ -24,9 +24,12 @@ import cstl_edge
 from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, SourceUnavailable
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.pipeline import perception
-from cstl_edge.live.pipeline.options import PipelineOptions
+from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary
+from cstl_edge.live.pipeline.perception import FrameResult
+from cstl_edge.live.pipeline.recognition import RecognitionStage
 from cstl_edge.live.pipeline.run import collect, run
-from cstl_edge.live.sources.base import Frame, FrameSource
+from cstl_edge.live.segmentation.base import SceneState
+from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.runtime.base import Embedded, EncoderInfo
 
@@ -94,8 +97,8 @@ class Street(FrameSource):
         pass
 
 
-def told(events) -> list[tuple]:
-    """Return what events say, without the clocks."""
+def without_clocks(events) -> list[tuple]:
+    """Return events without the clocks."""
     return [
         (e.event, e.track, e.time_s, e.answer, e.person, e.reason, e.distance, e.frames, e.detail)
         for e in events
@@ -170,7 +173,7 @@ def test_a_file_gives_the_same_events_every_time(gallery: Gallery) -> None:
     for _ in range(2):
         with run(Street(), encoder=StandIn(), gallery=gallery, options=options) as events:
             everything = list(events)
-        runs.append(told(everything))
+        runs.append(without_clocks(everything))
         assert [
             violations(event.to_dict()) for event in everything if violations(event.to_dict())
         ] == []
@@ -179,6 +182,35 @@ def test_a_file_gives_the_same_events_every_time(gallery: Gallery) -> None:
     assert kinds.count("born") == kinds.count("closed") == 1
     assert "named" in kinds
     assert runs[0][-1][3:5] == ("known", "ada")
+
+
+def test_events_say_where_and_by_which_model() -> None:
+    with run(Street(), encoder=StandIn(), options=BACKGROUND) as events:
+        born, *_, closed = events
+    assert closed.model == "0" * 12
+    x0, y0, x1, y1 = born.box
+    assert 0 <= x0 < x1 <= W
+    assert 40 < y0 < 60
+    assert 150 < y1 < 170
+    assert closed.box[0] > x1
+
+
+def test_states_of_source_and_scene_become_events() -> None:
+    stage = RecognitionStage("cam", StandIn(), None, BACKGROUND, RunSummary(), keep=False)
+    lost = stage.source_event(SourceState("offline", "no frames for 5 s", 2))
+    assert (lost.event, lost.state, lost.reason_code) == ("source", "offline", "source_offline")
+    assert str(lost) == "cam source - offline: no frames for 5 s (attempt 2)"
+    assert stage.source_event(SourceState("online")).reason_code is None
+    image = np.zeros((4, 4, 3), np.uint8)
+    events = [
+        stage.process(FrameResult(Frame(i, image, i / FPS), 0.0, scene))
+        for i, scene in enumerate((SceneState.LEARNING, SceneState.READY, SceneState.READY))
+    ]
+    (learning,), (ready,), nothing = events
+    assert (learning.event, learning.state) == ("scene", "learning")
+    assert learning.reason_code == "scene_learning"
+    assert (ready.state, ready.reason, ready.answer, nothing) == ("ready", None, None, [])
+    assert [violations(event.to_dict()) for event in (lost, learning, ready)] == [[], [], []]
 
 
 def test_an_empty_gallery_knows_nobody(gallery: Gallery) -> None:
@@ -256,10 +288,10 @@ def test_a_gpu_that_goes_away_is_told_with_the_last_words_and_then_raised(
     options = PipelineOptions(
         segmenter="background", window=6, hop=2, min_frames=4, demand_walking=False
     )
-    told = []
+    reported = []
 
     def lose_it(event) -> None:
-        told.append(event)
+        reported.append(event)
         if event.event == "born":
             state.device.fault = GONE
 
@@ -271,9 +303,9 @@ def test_a_gpu_that_goes_away_is_told_with_the_last_words_and_then_raised(
             deque(map(lose_it, events), maxlen=0)
         assert list(events) == []
     assert raised.value.exit_code == 4
-    assert [event.event for event in told][-2:] == ["backend_down", "closed"]
-    assert "the GPU failed and does not come back" in told[-2].reason
-    assert json.loads(told[-2].to_json())["event"] == "backend_down"
+    assert [event.event for event in reported][-2:] == ["backend_down", "closed"]
+    assert "the GPU failed and does not come back" in reported[-2].reason
+    assert json.loads(reported[-2].to_json())["event"] == "backend_down"
     assert "its engines are opened once more" in caplog.text
     assert not threads()
 
