@@ -71,14 +71,14 @@ def test_text_markdown_and_json_say_the_same(call, tmp_path):
     assert (record["people"], record["gallery_sequences"]) == (4, 4 * 4 * 2)
     assert record["weights_sha256"].startswith("0ffe97bc")
     assert record["backend"] == "onnxruntime"
-    kept = json.loads((tmp_path / "records.jsonl").read_text())
-    assert kept["conditions"] == record["conditions"]
+    written = json.loads((tmp_path / "records.jsonl").read_text())
+    assert written["conditions"] == record["conditions"]
     mean = f"{100 * record['mean']['rank-1']:.1f}"
     for words in ((), ("--markdown",)):
-        shown = call(*words)
-        assert "tiny (onnxruntime float32, weights 0ffe97bc2c52)" in shown
+        printed = call(*words)
+        assert "tiny (onnxruntime float32, weights 0ffe97bc2c52)" in printed
         assert mean in next(
-            line for line in shown.splitlines() if "Mean" in line and "°" not in line
+            line for line in printed.splitlines() if "Mean" in line and "°" not in line
         )
 
 

@@ -51,23 +51,23 @@ def the_field_s_rank1(walks, gallery_names, probe_names):
 def test_casia_b_agrees_with_the_field(missing):
     """With all sequences and with some lost, as in the real dataset (5,485 of 5,500)."""
     walks = made_walks(people=5, views=(0, 18, 36), spread=1.2, missing=missing, seed=4)
-    found = evaluate_closed_set(walks, select_trials(walks, "casia-b"), draws=20)
+    record = evaluate_closed_set(walks, select_trials(walks, "casia-b"), draws=20)
     for condition, names in PROBES.items():
         by_view, mean = the_field_s_rank1(walks, GALLERY, names)
-        row = found["conditions"][condition]
+        row = record["conditions"][condition]
         # pairs were rounded to 0.01 %, so ours may differ by half of that and by our own rounding
         assert [100 * x for x in row["per_view"].values()] == pytest.approx(by_view, abs=0.011)
         assert 100 * row["rank-1"] == pytest.approx(mean, abs=0.011)
         assert 20 < mean < 100  # the case says something
-    means = [found["conditions"][c]["rank-1"] for c in PROBES]
-    assert found["mean"]["rank-1"] == pytest.approx(np.mean(means), abs=1e-4)
+    means = [record["conditions"][c]["rank-1"] for c in PROBES]
+    assert record["mean"]["rank-1"] == pytest.approx(np.mean(means), abs=1e-4)
 
 
 def test_ou_mvlp_agrees_with_the_field_and_divides_by_13():
     walks = made_walks(people=4, views=OU_VIEWS, names=("00", "01"), spread=1.5, missing=0.05)
-    found = evaluate_closed_set(walks, select_trials(walks, "ou-mvlp"), draws=20)
+    record = evaluate_closed_set(walks, select_trials(walks, "ou-mvlp"), draws=20)
     by_view, mean = the_field_s_rank1(walks, ("01",), ("00",))
-    row = found["conditions"]["all"]
+    row = record["conditions"]["all"]
     assert list(row["per_view"]) == list(OU_VIEWS)
     assert [100 * x for x in row["per_view"].values()] == pytest.approx(by_view, abs=0.011)
     assert 100 * row["rank-1"] == pytest.approx(mean, abs=0.011)
@@ -90,9 +90,9 @@ def test_identical_views_are_excluded():
 
 def test_equals_the_table_for_walkers_where_nobody_misses_a_sequence():
     walks = made_walks(people=7, views=(0, 54, 108), spread=1.0)
-    table, found = rank1_table(walks), evaluate_closed_set(walks, select_trials(walks, "casia-b"))
+    table, record = rank1_table(walks), evaluate_closed_set(walks, select_trials(walks, "casia-b"))
     for condition in PROBES:
-        row = found["conditions"][condition]
+        row = record["conditions"][condition]
         assert row["rank-1"] == pytest.approx(table[condition]["cross_view"], abs=1e-4)
         assert row["per_view"] == pytest.approx(table[condition]["per_view"], abs=1e-4)
         assert row["rank-1_95"] == pytest.approx(table[condition]["cross_view_95"], abs=0.06)
@@ -124,10 +124,10 @@ def test_probes_without_a_mate_count_as_missed_unless_dropped():
 def test_cross_view_gallery_searches_all_views_at_once():
     names = ("nm-01", "nm-02", "bg-01", "bg-02", "cl-01", "cl-02")
     walks = made_walks(people=4, names=names, spread=1.0)
-    asked = select_trials(walks, "cross-view-gallery")
-    assert set(walks.sequences[asked.gallery]) == {"nm-02", "bg-02", "cl-02"}
-    assert len(asked.gallery) == 4 * 3 * 2
-    found = evaluate_closed_set(walks, asked)["conditions"]
+    selected = select_trials(walks, "cross-view-gallery")
+    assert set(walks.sequences[selected.gallery]) == {"nm-02", "bg-02", "cl-02"}
+    assert len(selected.gallery) == 4 * 3 * 2
+    record = evaluate_closed_set(walks, selected)["conditions"]
     for condition in PROBES:
         shares = []
         for view in (0, 90):
@@ -135,11 +135,11 @@ def test_cross_view_gallery_searches_all_views_at_once():
                 (walks.sequences == f"{condition}-01") & (walks.views_deg == view)
             )
             nearest = [
-                min(asked.gallery, key=lambda g, p=probe: plain_distance(walks, p, g))
+                min(selected.gallery, key=lambda g, p=probe: plain_distance(walks, p, g))
                 for probe in probes
             ]
             shares.append(np.mean(walks.people[nearest] == walks.people[probes]))
-        assert found[condition]["rank-1"] == pytest.approx(np.mean(shares), abs=1e-4)
+        assert record[condition]["rank-1"] == pytest.approx(np.mean(shares), abs=1e-4)
 
 
 def test_gait3d_searches_each_person_s_first_sequence_and_skips_the_unmated():
@@ -153,9 +153,9 @@ def test_gait3d_searches_each_person_s_first_sequence_and_skips_the_unmated():
             for field in ("embeddings", "people", "sequences", "views_deg")
         )
     )
-    asked = select_trials(joined, "gait3d")
-    assert joined.sequences[asked.probes["all"]].tolist() == ["a"] * 4
-    row = evaluate_closed_set(joined, asked)["conditions"]["all"]
+    selected = select_trials(joined, "gait3d")
+    assert joined.sequences[selected.probes["all"]].tolist() == ["a"] * 4
+    row = evaluate_closed_set(joined, selected)["conditions"]["all"]
     assert (row["rank-1"], row["mAP"], row["mINP"], row["unmated"]) == (1.0, 1.0, 1.0, 1)
     probe = joined.sequences == "c"
     assert (
@@ -166,11 +166,11 @@ def test_gait3d_searches_each_person_s_first_sequence_and_skips_the_unmated():
 
 def test_intervals_equal_a_bootstrap_that_really_draws_people():
     walks = made_walks(people=6, views=(0, 90), spread=1.0, missing=0.2, seed=2)
-    asked = select_trials(walks, "casia-b")
-    row = evaluate_closed_set(walks, asked, draws=400)["conditions"]["cl"]
+    selected = select_trials(walks, "casia-b")
+    row = evaluate_closed_set(walks, selected, draws=400)["conditions"]["cl"]
     people = np.unique(walks.people)
     rng = np.random.default_rng(7)
-    cells = score_pairs(walks, asked, asked.probes["cl"], people)
+    cells = score_pairs(walks, selected, selected.probes["cl"], people)
     drawn = []
     for _ in range(400):
         chosen = rng.integers(0, len(people), len(people))

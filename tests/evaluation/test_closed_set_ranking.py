@@ -63,11 +63,11 @@ def test_scores_equal_loops_over_float64():
     walks = made_walks(people=5, spread=1.0)
     rng = np.random.default_rng(1)
     probes, gallery = np.split(rng.permutation(len(walks.people)), [40])
-    found, mated = score_probes(walks, probes, gallery)
+    values, mated = score_probes(walks, probes, gallery)
     for row, probe in enumerate(probes):
         distance = [plain_distance(walks, probe, g) for g in gallery]
         mates = [walks.people[probe] == walks.people[g] for g in gallery]
-        assert np.allclose(found[row], plain_rank(distance, mates))
+        assert np.allclose(values[row], plain_rank(distance, mates))
         assert mated[row] == any(mates)
 
 
@@ -79,14 +79,14 @@ def test_embeddings_that_are_not_finite_match_nobody_and_nobody_matches_them():
     broken = LabelledEmbeddings(embeddings, walks.people, walks.sequences, walks.views_deg)
     other = np.flatnonzero(walks.people == 11)
     # the nearest left of somebody else, though two of the probe's own are in the gallery
-    found, mated = score_probes(broken, np.array([2]), np.array([0, 1, *other]))
-    assert found[0].tolist() == [0, 0, 0, 0, 0]
+    values, mated = score_probes(broken, np.array([2]), np.array([0, 1, *other]))
+    assert values[0].tolist() == [0, 0, 0, 0, 0]
     assert mated[0]
-    found, _ = score_probes(broken, np.array([0, 1]), np.array([2, 3, *other]))
-    assert not found.any()
+    values, _ = score_probes(broken, np.array([0, 1]), np.array([2, 3, *other]))
+    assert not values.any()
 
 
 def test_an_empty_gallery_finds_nobody():
-    found, mated = score_probes(made_walks(), np.arange(3), np.arange(0))
-    assert not found.any()
+    values, mated = score_probes(made_walks(), np.arange(3), np.arange(0))
+    assert not values.any()
     assert not mated.any()

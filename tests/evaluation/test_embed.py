@@ -38,21 +38,21 @@ def files(folder):
 
 @pytest.mark.parametrize("batch_frames", [1, 20, 720])
 def test_batches_change_nothing(tmp_path, recordings, batch_frames):
-    found = embed(Standin(), recordings, tmp_path, options=EmbedOptions(batch_frames))
-    assert found.labelled.embeddings.dtype == np.float16
+    embedded = embed(Standin(), recordings, tmp_path, options=EmbedOptions(batch_frames))
+    assert embedded.labelled.embeddings.dtype == np.float16
     for row in range(len(LENGTHS)):
-        assert np.array_equal(found.labelled.embeddings[row], alone(Standin(), recordings, row))
-    assert found.labelled.people.tolist() == recordings.people.tolist()
-    assert found.labelled.sequences.tolist() == recordings.sequences.tolist()
-    assert isinstance(found.labelled.embeddings, np.memmap)
+        assert np.array_equal(embedded.labelled.embeddings[row], alone(Standin(), recordings, row))
+    assert embedded.labelled.people.tolist() == recordings.people.tolist()
+    assert embedded.labelled.sequences.tolist() == recordings.sequences.tolist()
+    assert isinstance(embedded.labelled.embeddings, np.memmap)
 
 
 def test_a_real_network_does_not_mind_its_company(tmp_path):
     encoder = load(GOLDEN / "tiny", "onnxruntime", threads=1)
     data = Recordings([7, 31, 12, 12, 40], size=(16, 12))
-    found = embed(encoder, data, tmp_path).labelled.embeddings
+    embedded = embed(encoder, data, tmp_path).labelled.embeddings
     for row in range(5):
-        assert np.allclose(found[row], alone(encoder, data, row), rtol=2e-3, atol=1e-4)
+        assert np.allclose(embedded[row], alone(encoder, data, row), rtol=2e-3, atol=1e-4)
 
 
 def test_batches_are_shortest_first_and_within_the_limit():
@@ -67,24 +67,26 @@ def test_batches_are_shortest_first_and_within_the_limit():
 
 
 def test_only_the_rows_asked_for(tmp_path, recordings, standin):
-    found = embed(standin, recordings, tmp_path, np.array([6, 1]))
-    assert found.labelled.sequences.tolist() == ["nm-06", "nm-01"]
-    assert np.array_equal(found.labelled.embeddings[0], alone(Standin(), recordings, 6))
+    embedded = embed(standin, recordings, tmp_path, np.array([6, 1]))
+    assert embedded.labelled.sequences.tolist() == ["nm-06", "nm-01"]
+    assert np.array_equal(embedded.labelled.embeddings[0], alone(Standin(), recordings, 6))
 
 
 def test_long_sequences_are_cut(tmp_path, recordings, standin):
-    found = embed(standin, recordings, tmp_path, options=EmbedOptions(max_frames=4))
+    embedded = embed(standin, recordings, tmp_path, options=EmbedOptions(max_frames=4))
     assert max(max(batch) for batch in standin.batches) == 4
-    assert np.array_equal(found.labelled.embeddings[2], alone(Standin(), recordings, 2, frames=4))
+    assert np.array_equal(
+        embedded.labelled.embeddings[2], alone(Standin(), recordings, 2, frames=4)
+    )
 
 
 def test_what_cannot_be_enrolled_is_told_and_matches_nobody(tmp_path, recordings, standin):
     recordings.walks[2][:] = 251  # NaN
     recordings.walks[4][:] = 252  # beyond float16
-    found = embed(standin, recordings, tmp_path, options=EmbedOptions(min_frames=3))
-    assert found.short.tolist() == [5]
-    assert sorted(found.not_finite.tolist()) == [2, 4]
-    broken = ~np.isfinite(found.labelled.embeddings).all(axis=(1, 2))
+    embedded = embed(standin, recordings, tmp_path, options=EmbedOptions(min_frames=3))
+    assert embedded.short.tolist() == [5]
+    assert sorted(embedded.not_finite.tolist()) == [2, 4]
+    broken = ~np.isfinite(embedded.labelled.embeddings).all(axis=(1, 2))
     assert np.flatnonzero(broken).tolist() == [2, 4, 5]
     assert 1 not in np.concatenate(standin.batches)
 
@@ -101,17 +103,17 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(
     stopped.stop_after = stop_after
     with pytest.raises(KeyboardInterrupt):
         embed(stopped, recordings, tmp_path / "other", options=how)
-    resumed, told = Standin(), []
-    found = embed(
+    resumed, progress_calls = Standin(), []
+    embedded = embed(
         resumed,
         recordings,
         tmp_path / "other",
         options=how,
-        progress=lambda *done: told.append(done),
+        progress=lambda *done: progress_calls.append(done),
     )
     assert len(resumed.batches) + stop_after == len(batches(recordings.lengths, how))
-    assert told[-1] == (len(LENGTHS), len(LENGTHS))
-    assert files(found.folder) == files(whole.folder)
+    assert progress_calls[-1] == (len(LENGTHS), len(LENGTHS))
+    assert files(embedded.folder) == files(whole.folder)
 
 
 def test_a_killed_process_goes_on(tmp_path):
@@ -138,10 +140,10 @@ def test_a_killed_process_goes_on(tmp_path):
     )
     assert done.returncode == -9, done.stderr
     resumed = Standin()
-    found = embed(resumed, Recordings(LENGTHS), tmp_path / "run", options=EmbedOptions(10))
+    embedded = embed(resumed, Recordings(LENGTHS), tmp_path / "run", options=EmbedOptions(10))
     whole = embed(Standin(), Recordings(LENGTHS), tmp_path / "w", options=EmbedOptions(10))
     assert 0 < len(resumed.batches) < len(batches(np.array(LENGTHS), EmbedOptions(10)))
-    assert files(found.folder) == files(whole.folder)
+    assert files(embedded.folder) == files(whole.folder)
 
 
 def test_finished_embeddings_are_not_made_again(tmp_path, recordings, standin):

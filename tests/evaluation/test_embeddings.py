@@ -25,11 +25,11 @@ def together(embeddings, probes, gallery, limit):
 def test_blocks_are_the_whole(dtype):
     embeddings = RNG.normal(size=(60, 3, 5)).astype(dtype)
     probes, gallery = np.split(RNG.permutation(60), [25])
-    found, blocks = together(embeddings, probes, gallery, 5000)
+    distance, blocks = together(embeddings, probes, gallery, 5000)
     assert blocks > 3
     exact = embeddings.astype(np.float64)
     expected = np.linalg.norm(exact[probes][:, None] - exact[gallery][None], axis=3).mean(2)
-    assert np.allclose(found, expected, atol=1e-5)
+    assert np.allclose(distance, expected, atol=1e-5)
 
 
 def test_float16_is_computed_in_float32():

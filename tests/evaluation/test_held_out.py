@@ -21,9 +21,9 @@ def index(monkeypatch):
     whole = module.open_dataset
 
     def read_index(folder):
-        told = json.loads((folder / "dataset.json").read_text())
-        people = {int(person): name for person, name in told["people"].items()}
-        return SimpleNamespace(kind=told["kind"], people=people)
+        index = json.loads((folder / "dataset.json").read_text())
+        people = {int(person): name for person, name in index["people"].items()}
+        return SimpleNamespace(kind=index["kind"], people=people)
 
     def open_dataset(folder):
         shards = [folder / "part.json"]
@@ -39,8 +39,8 @@ def prepared(folder, people, kind=None, sequence="nm-01", names=None):
     stack = np.full((m, 2, *SIZE), 255, np.uint8)
     write_shard(folder / "part", stack, people=people, sequences=[sequence] * m, views_deg=[-1] * m)
     if kind is not None:
-        told = names or {person: str(person) for person in people}
-        (folder / "dataset.json").write_text(json.dumps({"kind": kind, "people": told}))
+        labels = names or {person: str(person) for person in people}
+        (folder / "dataset.json").write_text(json.dumps({"kind": kind, "people": labels}))
     return folder
 
 
@@ -94,8 +94,8 @@ def test_a_list_says_who_is_tested_and_who_is_searched(tmp_path):
     names = {0: "0000", 1: "0001", 2: "2999"}
     folder = prepared(tmp_path, [0, 1, 2, 2], "gait3d", "camid0_videoid2/seq0", names)
     part = tmp_path / "Gait3D.json.list"
-    told = {"TEST_SET": ["0001", "2999"], "PROBE_SET": ["0001-camid0_videoid2-seq0"]}
-    part.write_text(json.dumps(told))
+    lists = {"TEST_SET": ["0001", "2999"], "PROBE_SET": ["0001-camid0_videoid2-seq0"]}
+    part.write_text(json.dumps(lists))
     held = held_out(folder, SIZE, partition=part)
     assert who(held) == [1, 2, 2]
     assert held.probe.tolist() == [True, False, False]

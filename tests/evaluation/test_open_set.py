@@ -21,7 +21,7 @@ from cstl_edge.evaluation.protocols import select_trials
 from .conftest import made_walks, plain_distance
 
 
-def asked(walks):
+def open_set_trials(walks):
     return select_trials(walks, "open-set")
 
 
@@ -43,13 +43,13 @@ def plain_errors(walks, trial, known, threshold):
 def test_by_hand():
     """Four strangers at 1, 2, 3, 4; four mates at 0.5, 1.5, 2.5 and one that is not the nearest."""
     inf = np.inf
-    found = Searches(
+    searches = Searches(
         people=np.repeat([0, 1], 4),
         known=np.array([[False, True]]),
         mate=np.array([[inf] * 4 + [0.5, 1.5, 2.5, inf]], np.float32),
         stranger=np.array([[4, 2, 1, 3, 9, 9, 9, 2]], np.float32),
     )
-    points = _errors(found, np.array([0.1, 0.25, 0.5, 0.9]), np.ones((1, 2)))[0]
+    points = _errors(searches, np.array([0.1, 0.25, 0.5, 0.9]), np.ones((1, 2)))[0]
     # the largest threshold that stays within: none of four may pass, one, two, three
     assert points[:, 2].tolist() == [1, 2, 3, 4]
     assert points[:, 0].tolist() == [0, 0.25, 0.5, 0.75]
@@ -58,37 +58,38 @@ def test_by_hand():
 
 def test_equals_loops_over_the_definitions():
     walks = made_walks(people=6, spread=1.0, missing=0.1, seed=3)
-    trial = asked(walks)
-    found = run_searches(walks, trial, splits=3)
+    trial = open_set_trials(walks)
+    searches = run_searches(walks, trial, splits=3)
     ids = np.unique(walks.people)
     rates = np.array([0.02, 0.1, 0.4])
     for split in range(3):
         one = Searches(
-            found.people, *(a[split : split + 1] for a in (found.known, found.mate, found.stranger))
+            searches.people,
+            *(a[split : split + 1] for a in (searches.known, searches.mate, searches.stranger)),
         )
-        assert found.known[split].sum() == 3
+        assert searches.known[split].sum() == 3
         for fpir, fnir, threshold in _errors(one, rates, np.ones((1, 6)))[0]:
             just_below = threshold - 1e-5  # it is a stranger's distance, rounded to float32
-            plain = plain_errors(walks, trial, set(ids[found.known[split]]), just_below)
+            plain = plain_errors(walks, trial, set(ids[searches.known[split]]), just_below)
             assert (fpir, fnir) == pytest.approx(plain, abs=1e-9)
 
 
 def test_weights_are_people_drawn_again():
     """A weight of 2 is the same as everybody's searches twice."""
     walks = made_walks(people=6, spread=1.0)
-    found, rates = run_searches(walks, asked(walks), splits=2), np.array([0.05, 0.3])
+    searches, rates = run_searches(walks, open_set_trials(walks), splits=2), np.array([0.05, 0.3])
     weights = np.array([[2, 0, 1, 3, 0, 1]])
-    often = np.repeat(np.arange(len(found.people)), weights[0][found.people])
+    often = np.repeat(np.arange(len(searches.people)), weights[0][searches.people])
     again = Searches(
-        found.people[often], found.known, found.mate[:, often], found.stranger[:, often]
+        searches.people[often], searches.known, searches.mate[:, often], searches.stranger[:, often]
     )
-    weighted = _errors(found, rates, weights.astype(float))
+    weighted = _errors(searches, rates, weights.astype(float))
     assert np.allclose(weighted, _errors(again, rates, np.ones((1, 6))), equal_nan=True)
 
 
 def test_the_record():
     walks = made_walks(people=8, spread=0.8)
-    result = evaluate_open_set(walks, asked(walks), (0.001, 0.1), draws=50)
+    result = evaluate_open_set(walks, open_set_trials(walks), (0.001, 0.1), draws=50)
     assert (result["gallery_people"], result["strangers"]) == (4, 4)
     assert result["mated_searches"] == result["non_mated_searches"] == 4 * 6 * 2
     # 48 non-mated searches: not one alarm proves no less than 3/48
@@ -108,7 +109,7 @@ def test_walks_that_failed_to_enrol_are_missed_and_never_an_alarm():
     embeddings = walks.embeddings.copy()
     embeddings[np.isin(walks.sequences, ["nm-05", "cl-01"])] = np.nan  # 2 of 6 probes
     walks = LabelledEmbeddings(embeddings, walks.people, walks.sequences, walks.views_deg)
-    (row,) = evaluate_open_set(walks, asked(walks), (0.5,), draws=20)["errors"]
+    (row,) = evaluate_open_set(walks, open_set_trials(walks), (0.5,), draws=20)["errors"]
     assert row["fnir"] == pytest.approx(1 / 3, abs=1e-3)
     assert row["fpir"] <= 0.5
 
@@ -118,25 +119,25 @@ def test_a_tie_with_somebody_else_is_no_answer():
     same = LabelledEmbeddings(
         np.zeros_like(walks.embeddings), walks.people, walks.sequences, walks.views_deg
     )
-    found = run_searches(same, asked(same), splits=2)
-    assert np.isinf(found.mate).all()
+    searches = run_searches(same, open_set_trials(same), splits=2)
+    assert np.isinf(searches.mate).all()
 
 
 def test_what_cannot_be_searched_is_refused():
     with pytest.raises(DataError, match="4 people at least, got 3"):
-        evaluate_open_set(made_walks(people=3), asked(made_walks(people=3)))
+        evaluate_open_set(made_walks(people=3), open_set_trials(made_walks(people=3)))
     walks = made_walks(people=4)
     one = walks[(walks.people == 10) | np.isin(walks.sequences, GALLERY)]
     with pytest.raises(DataError, match="got at least 0"):
-        evaluate_open_set(one, asked(one))
+        evaluate_open_set(one, open_set_trials(one))
     for rates in ((), (0.0,), (1.0,), (float("nan"),)):
         with pytest.raises(ConfigError, match="between 0 and 1"):
-            evaluate_open_set(walks, asked(walks), rates)
+            evaluate_open_set(walks, open_set_trials(walks), rates)
 
 
 def test_the_curve_is_drawn(tmp_path):
     walks = made_walks(people=8, spread=0.8)
-    result = evaluate_open_set(walks, asked(walks), (0.1,), draws=5)
+    result = evaluate_open_set(walks, open_set_trials(walks), (0.1,), draws=5)
     write_det(result, tmp_path / "det.png", "DET of a stand-in")
     with Image.open(tmp_path / "det.png") as image:
         colours = {colour for _, colour in image.convert("RGB").getcolors(2**16)}
@@ -146,27 +147,27 @@ def test_the_curve_is_drawn(tmp_path):
 
 
 def test_two_models_differ_by_what_each_misses_at_its_own_thresholds():
-    found, told = [], []
+    searches, rates = [], []
     for spread in (1.4, 0.6):
         walks = made_walks(people=10, spread=spread, seed=2)
-        trial = asked(walks)
-        found.append(run_searches(walks, trial))
-        told.append(evaluate_open_set(walks, trial, [0.1], draws=2)["errors"][0]["fnir"])
-    gain, (low, high) = compare_fnir(*found, 0.1, draws=200)
-    assert gain == pytest.approx(told[0] - told[1], abs=2e-4)
+        trial = open_set_trials(walks)
+        searches.append(run_searches(walks, trial))
+        rates.append(evaluate_open_set(walks, trial, [0.1], draws=2)["errors"][0]["fnir"])
+    gain, (low, high) = compare_fnir(*searches, 0.1, draws=200)
+    assert gain == pytest.approx(rates[0] - rates[1], abs=2e-4)
     assert gain > 0.1
     assert low < gain < high
-    back, (least, most) = compare_fnir(*found[::-1], 0.1, draws=200)
+    back, (least, most) = compare_fnir(*searches[::-1], 0.1, draws=200)
     assert (back, least, most) == pytest.approx((-gain, -high, -low))
 
 
 def test_a_model_does_not_differ_from_itself():
     walks = made_walks(people=6, spread=1.0)
-    found = run_searches(walks, asked(walks))
-    assert compare_fnir(found, found, 0.1, draws=50) == (0.0, (0.0, 0.0))
+    searches = run_searches(walks, open_set_trials(walks))
+    assert compare_fnir(searches, searches, 0.1, draws=50) == (0.0, (0.0, 0.0))
 
 
 def test_searches_of_other_people_are_not_compared():
     one, other = (made_walks(people=n, spread=1.0) for n in (6, 7))
     with pytest.raises(ValueError, match="same people"):
-        compare_fnir(*(run_searches(w, asked(w)) for w in (one, other)), 0.1)
+        compare_fnir(*(run_searches(w, open_set_trials(w)) for w in (one, other)), 0.1)
