@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         for kind, package, version in wanted:
             folder = unpacked(package, version, arguments.cache)
             done = look(kind, folder, stubs)
-            told = (done.stdout or done.stderr).strip()
-            print(f"{package} {version}: {'ok' if done.returncode == 0 else told}")
+            output = (done.stdout or done.stderr).strip()
+            print(f"{package} {version}: {'ok' if done.returncode == 0 else output}")
             wrong += done.returncode != 0
     return 1 if wrong else 0
 

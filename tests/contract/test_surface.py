@@ -125,7 +125,7 @@ class Real:
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted", "told"),
+    ("name", "wanted", "lines"),
     [
         ("OnnxParser.parse", ("model",), []),
         ("OnnxParser.parse", ("model", "path"), []),
@@ -138,11 +138,11 @@ class Real:
         ("Gone.parse", (), ["is missing"]),
     ],
 )
-def test_a_signature_that_differs_is_told(name, wanted, told):
+def test_a_signature_that_differs_is_told(name, wanted, lines):
     module = types.SimpleNamespace(OnnxParser=Real)
     found = [*look._method(module, name, wanted)]
-    assert len(found) == len(told)
-    for line, part in zip(found, told, strict=True):
+    assert len(found) == len(lines)
+    for line, part in zip(found, lines, strict=True):
         assert part in line
 
 

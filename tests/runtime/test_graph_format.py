@@ -115,7 +115,7 @@ def ir_version(model):
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "told"),
+    ("name", "change", "message"),
     [
         ("head.onnx", lambda m: point_outside(weight(m)), "pointer to another file"),
         ("head.onnx", external_constant, "pointer to another file"),
@@ -136,8 +136,8 @@ def ir_version(model):
         ("head.onnx", ir_version, "expected IR"),
     ],
 )
-def test_what_is_refused(check, name, change, told):
-    with pytest.raises(ModelError, match=rf"{name}.*{told}"):
+def test_what_is_refused(check, name, change, message):
+    with pytest.raises(ModelError, match=rf"{name}.*{message}"):
         check(name, change)
 
 

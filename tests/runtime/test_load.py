@@ -18,7 +18,7 @@ SILHOUETTES = np.zeros((2, 3, 8, 6), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("silhouettes", "told"),
+    ("silhouettes", "message"),
     [
         (SILHOUETTES.astype(np.float32), "got float32 [2, 3, 8, 6]"),
         (SILHOUETTES[0], "expected silhouettes as uint8 [n, s, 8, 6]; got uint8 [3, 8, 6]"),
@@ -28,10 +28,10 @@ SILHOUETTES = np.zeros((2, 3, 8, 6), np.uint8)
         (SILHOUETTES.tolist(), "got list"),
     ],
 )
-def test_silhouettes_that_cannot_be_meant(standin, silhouettes, told):
+def test_silhouettes_that_cannot_be_meant(standin, silhouettes, message):
     with pytest.raises(DataError, match="expected silhouettes as uint8") as refused:
         standin.encode(silhouettes)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert standin.calls == []
 
 

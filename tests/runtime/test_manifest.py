@@ -31,7 +31,7 @@ def test_keys_of_later_versions_are_passed_over(folder):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"format": 2}, "format"),
         ({"precision": "float16"}, "precision"),
@@ -47,9 +47,9 @@ def test_keys_of_later_versions_are_passed_over(folder):
         ({"impostors": 3}, "impostors"),
     ],
 )
-def test_what_cannot_be_meant_is_named(folder, changes, told):
+def test_what_cannot_be_meant_is_named(folder, changes, message):
     spoil(folder, **changes)
-    with pytest.raises(ModelError, match=rf"manifest\.json: {told}.*Export the model again"):
+    with pytest.raises(ModelError, match=rf"manifest\.json: {message}.*Export the model again"):
         read_manifest(folder)
 
 

@@ -69,13 +69,13 @@ def test_the_folder_names_the_default_and_the_processor_has_a_word(
     spoil(reduced, lambda manifest: manifest.update(cpu_default=default))
     assert load(reduced).info.precision == chosen
     assert load(reduced, precision=default).info.precision == default
-    told = [
+    messages = [
         r.getMessage() for r in caplog.records if r.name == "cstl_edge.runtime.backends.onnx_folder"
     ]
-    assert len(told) == (default == "int8")
+    assert len(messages) == (default == "int8")
     if (default, chosen) == ("int8", "float32"):
-        assert told[0].startswith("precision: float32, though")
-        assert "this one has none of amx_int8, avx512_vnni" in told[0]
+        assert messages[0].startswith("precision: float32, though")
+        assert "this one has none of amx_int8, avx512_vnni" in messages[0]
 
 
 def test_older_manifests_mean_float32(folder):

@@ -45,8 +45,8 @@ def test_a_closed_encoder_says_so(folder, expected):
 
 def test_the_incremental_head_wants_what_fits(tiny):
     rows, short = np.zeros((4, 3, 16), np.float32), np.zeros((4, 3, 15), np.float32)
-    told = r"expected features as float32 \[4, m, 16\]; got float32 \[4, 3, 15\]"
-    with pytest.raises(DataError, match=told):
+    message = r"expected features as float32 \[4, m, 16\]; got float32 \[4, 3, 15\]"
+    with pytest.raises(DataError, match=message):
         tiny.taps(short)
     with pytest.raises(DataError, match=r"expected sums as .* got float64"):
         tiny.mix(rows, rows.astype(np.float64))

@@ -37,11 +37,11 @@ def products():
     def found(name, hint):
         graph = (GOLDEN / "tiny_reduced" / name).read_bytes()
         layers = openvino.OpenvinoGraph(name, graph, 1, hint).model.get_runtime_model().get_ops()
-        told = [layer.get_rt_info() for layer in layers]
+        infos = [layer.get_rt_info() for layer in layers]
         return {
-            str(one["runtimePrecision"].astype(str))
-            for one in told
-            if str(one["layerType"].astype(str)) in ("Convolution", "FullyConnected", "MatMul")
+            str(info["runtimePrecision"].astype(str))
+            for info in infos
+            if str(info["layerType"].astype(str)) in ("Convolution", "FullyConnected", "MatMul")
         }
 
     return found
@@ -153,9 +153,9 @@ def test_int8_is_computed_in_int8(products):
 
 def test_it_answers_one_at_a_time_and_takes_no_core_for_itself(ours):
     graph = (GOLDEN / "tiny" / "frames.onnx").read_bytes()
-    told = openvino.OpenvinoGraph("frames.onnx", graph, 1).model.get_property
-    assert "LATENCY" in str(told("PERFORMANCE_HINT"))
-    assert (told("INFERENCE_NUM_THREADS"), told("ENABLE_CPU_PINNING")) == (1, False)
+    setting = openvino.OpenvinoGraph("frames.onnx", graph, 1).model.get_property
+    assert "LATENCY" in str(setting("PERFORMANCE_HINT"))
+    assert (setting("INFERENCE_NUM_THREADS"), setting("ENABLE_CPU_PINNING")) == (1, False)
 
 
 def test_another_type_than_the_one_told_is_refused(monkeypatch):
@@ -165,8 +165,8 @@ def test_another_type_than_the_one_told_is_refused(monkeypatch):
 
         def compile_model(self, model, device, settings):
             assert settings["INFERENCE_PRECISION_HINT"] == "f32"
-            told = SimpleNamespace(get_type_name=lambda: "bf16")
-            return SimpleNamespace(get_property=lambda name: told)
+            chosen = SimpleNamespace(get_type_name=lambda: "bf16")
+            return SimpleNamespace(get_property=lambda name: chosen)
 
     monkeypatch.setattr(openvino, "core", Core)
     graph = (GOLDEN / "tiny" / "frames.onnx").read_bytes()

@@ -130,9 +130,9 @@ def test_a_gpu_that_captures_nothing_is_told_and_served(folder, state, tiny, cap
     for _ in range(2):
         features = engines.frames(silhouettes)
         np.testing.assert_allclose(features, tiny.frames(silhouettes), atol=1e-5)
-    told = [r for r in caplog.records if "without a CUDA graph" in r.message]
-    assert len(told) == 1
-    assert told[0].levelno == logging.WARNING
+    warnings = [r for r in caplog.records if "without a CUDA graph" in r.message]
+    assert len(warnings) == 1
+    assert warnings[0].levelno == logging.WARNING
 
 
 def test_a_graph_that_says_something_else_is_not_used(folder, state, tiny, caplog):

@@ -67,12 +67,12 @@ def test_a_build_leaves_libraries_and_records_alone(built):
 
 def test_wishes_reach_cmake(cmake, tmp_path):
     plugin.build(architectures=("86", "89"), tensorrt_root=tmp_path, folder=tmp_path / "out")
-    told = cmake.read_text().splitlines()
-    assert {"-DCSTL_EDGE_PLUGIN=ON", f"-DTensorRT_ROOT={tmp_path}"} < set(told)
-    assert "-DCSTL_EDGE_ARCHITECTURES=86;89" in told
+    settings = cmake.read_text().splitlines()
+    assert {"-DCSTL_EDGE_PLUGIN=ON", f"-DTensorRT_ROOT={tmp_path}"} < set(settings)
+    assert "-DCSTL_EDGE_ARCHITECTURES=86;89" in settings
     plugin.build(kernel_only=True, folder=tmp_path / "out")
-    told = cmake.read_text().splitlines()
-    assert "-DCSTL_EDGE_PLUGIN=OFF" in told
+    settings = cmake.read_text().splitlines()
+    assert "-DCSTL_EDGE_PLUGIN=OFF" in settings
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,12 @@ def state(monkeypatch, library):
 
 def refused(folder, state, opened=0):
     """Check that the folder is refused without deserialising; return what is said."""
-    with pytest.raises(ModelError) as told:
+    with pytest.raises(ModelError) as error:
         load(folder, backend="tensorrt")
     assert state.deserialised == 0
     assert state.opened == opened, "the GPU was asked before the files were in order"
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def record(place):
@@ -131,7 +131,7 @@ def test_a_flipped_bit(folder, state):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "expected JSON"),
         ("{", "expected JSON"),
@@ -141,13 +141,13 @@ def test_a_flipped_bit(folder, state):
         ("\x00", "expected JSON"),
     ],
 )
-def test_a_record_that_is_none(folder, state, text, told):
+def test_a_record_that_is_none(folder, state, text, message):
     record(seal(folder)).write_text(text)
-    assert told in refused(folder, state)
+    assert message in refused(folder, state)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"format": 2}, "format"),
         ({"plan_sha256": "0"}, "plan_sha256"),
@@ -160,9 +160,9 @@ def test_a_record_that_is_none(folder, state, text, told):
         ({"sm": "87"}, "sm"),
     ],
 )
-def test_a_record_of_another_form(folder, state, changes, told):
+def test_a_record_of_another_form(folder, state, changes, message):
     change(seal(folder), **changes)
-    assert told in refused(folder, state)
+    assert message in refused(folder, state)
 
 
 def test_the_record_of_the_other_graph(folder, state):
@@ -350,9 +350,9 @@ def test_auto_says_why_engines_do_not_serve(folder, state, caplog):
     seal(folder, sm=90, gpu="H100")
     assert load(folder).info.backend == "onnxruntime"
     assert state.deserialised == 0
-    told = [r for r in caplog.records if r.levelname == "WARNING"]
-    assert len(told) == 1
-    assert "built for sm_90 (H100), this GPU is sm_87 (Orin)" in told[0].message
+    warnings = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "built for sm_90 (H100), this GPU is sm_87 (Orin)" in warnings[0].message
 
 
 def test_auto_without_engines_asks_neither_tensorrt_nor_the_gpu(folder, state, caplog):
