@@ -46,10 +46,7 @@ FIRST_SAMPLES = 8  # before that there is no background
 FAST_SAMPLE_S, SLOW_SAMPLE_S = 0.25, 2.0  # spacing while the window fills, and later
 PAIR_GAP_S = 0.1  # between the two frames of a pair that measures flicker
 BAND_ROWS = 32  # rows of the background renewed per frame
-DRIFT_EVERY, DRIFT_RATE = (
-    5,
-    0.04,
-)  # frames, and share by which the background follows slow changes of light
+DRIFT_EVERY, DRIFT_RATE = 5, 0.04  # frames; share of the light's slow change that is followed
 
 
 def open_background(threads: int) -> BackgroundSegmenter:
@@ -105,8 +102,7 @@ class BackgroundSegmenter:
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
         """Return the people of one frame, none unless the state is READY."""
         pixels = self._prepare(image)
-        boxes = [self._to_working_scale(box) for box in expected]
-        blobs = self._blobs(pixels, boxes) if self._background is not None else []
+        blobs = self._blobs(pixels, expected) if self._background is not None else []
         self._update_state(time_s)
         if self._rolling:
             self._collect_sample(pixels, time_s, blobs)
@@ -164,7 +160,10 @@ class BackgroundSegmenter:
             return []
         mask = clean_foreground(weak, strong)
         self._foreground = mask
-        return candidates(mask, expected)
+        scale = self._scale
+        return candidates(
+            mask, [(x * scale, y * scale, w * scale, h * scale) for x, y, w, h in expected]
+        )
 
     def _normalise_exposure(self, pixels: Pixels) -> Pixels:
         """Divide by the change of exposure: the median ratio of luma where nobody was seen."""
@@ -256,13 +255,9 @@ class BackgroundSegmenter:
         cv2.accumulateWeighted(pixels, self._precise, DRIFT_RATE, mask=nobody)
         self._background = cv2.convertScaleAbs(self._precise)
 
-    def _to_working_scale(self, box: Box) -> Box:
-        x, y, w, h = box
-        return x * self._scale, y * self._scale, w * self._scale, h * self._scale
-
     def _detection(self, blob: Blob, pixels: Pixels) -> Detection:
-        x, y, w, h = (v / self._scale for v in blob.box)
         assert self._size is not None
+        x, y, w, h = (v / self._scale for v in blob.box)
         filled = mask_area(blob.mask) / blob.mask.size
         tall = blob.box[3] >= max(blob.box[2], SURE_HEIGHT_SHARE * self._size[0] * self._scale)
         score = (1.0 if tall else 0.4) * (1.0 if 0.2 < filled < 0.9 else 0.4)

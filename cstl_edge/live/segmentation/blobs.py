@@ -85,8 +85,9 @@ def _fill(mask: Mask) -> Mask:
 def candidates(mask: Mask, expected: Sequence[Box] = ()) -> list[Blob]:
     """Return the candidate persons of a clean mask [h, w]; expected: boxes of known people."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    order = sorted(range(1, count), key=lambda i: (-int(stats[i, 4]), tuple(stats[i, :4])))
-    groups = [_Group([i], _box(stats[i]), int(stats[i, 4])) for i in order[:MAX_PARTS]]
+    parts = stats.tolist()  # of each component x, y, w, h, area
+    order = sorted(range(1, count), key=lambda i: (-parts[i][4], parts[i][:4]))
+    groups = [_Group([i], tuple(parts[i][:4]), parts[i][4]) for i in order[:MAX_PARTS]]
     groups = _join_geometric(_join_expected(groups, expected))
     floor = MIN_HEIGHT_SHARE * mask.shape[0]
     blobs = []
@@ -171,13 +172,12 @@ def _join_geometric(groups: list[_Group]) -> list[_Group]:
 
 def _one_body(a: _Group, b: _Group) -> bool:
     x, y, w, h = union_box(a.box, b.box)
-    gap_x = w - a.box[2] - b.box[2]
-    gap_y = h - a.box[3] - b.box[3]
+    gap_x, gap_y = w - a.box[2] - b.box[2], h - a.box[3] - b.box[3]
     if max(gap_x, gap_y) > JOIN_GAP * h or w > JOIN_ASPECT * h:
         return False
-    for home in (a.home, b.home):
-        if home is not None and intersection((x, y, w, h), home) < 0.9 * w * h:
-            return False  # together they would outgrow the person who is expected there
+    homes = [home for home in (a.home, b.home) if home is not None]
+    if any(intersection((x, y, w, h), home) < 0.9 * w * h for home in homes):
+        return False  # together they would outgrow the person who is expected there
     if min(a.area, b.area) < SMALL_PART * (a.area + b.area):
         return True
     overlap = -gap_x / max(1.0, min(a.box[2], b.box[2]))
@@ -198,22 +198,15 @@ def _clipped(box: Box, shape: tuple[int, ...]) -> bool:
 def _split(blob: Blob, shape: tuple[int, ...]) -> list[Blob]:
     """Split a blob of several people at the valleys of its column mass."""
     x, y, w, h = blob.box
-    if w < WIDE_ASPECT * h:
-        return [blob]
-    cuts = valleys(blob.mask)
+    cuts = valleys(blob.mask) if w >= WIDE_ASPECT * h else []
     if not cuts:
         return [blob]
     parts = []
     for left, right in zip([0, *cuts], [*cuts, w], strict=True):
-        piece = blob.mask[:, left:right]
-        rows, columns = np.flatnonzero(piece.any(axis=1)), np.flatnonzero(piece.any(axis=0))
-        box = (
-            x + left + int(columns[0]),
-            y + int(rows[0]),
-            int(np.ptp(columns)) + 1,
-            int(np.ptp(rows)) + 1,
-        )
-        crop = np.ascontiguousarray(piece[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        piece = np.ascontiguousarray(blob.mask[:, left:right])
+        column, row, width, height = cv2.boundingRect(piece)
+        box = (x + left + column, y + row, width, height)
+        crop = np.ascontiguousarray(piece[row : row + height, column : column + width])
         parts.append(Blob(box, crop, _clipped(box, shape), shared=True))
     return parts
 
@@ -239,10 +232,6 @@ def _valley_between(smooth: Floats, a: int, b: int, height: int) -> bool:
     if high - low < 0.25 * height:
         return False
     return bool(smooth[low:high].min() < VALLEY_DEPTH * min(smooth[a], smooth[b]))
-
-
-def _box(stats: Ints) -> Box:
-    return float(stats[0]), float(stats[1]), float(stats[2]), float(stats[3])
 
 
 def mean_colours(pixels: Bytes, blob: Blob) -> Colours:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from cstl_edge.live.boxes import Box, box_iou, intersection
 from cstl_edge.live.segmentation.base import Colours, Detection
@@ -53,7 +54,7 @@ class Track:
     box: Box
     time_s: float  # when it was last seen
     born_s: float
-    velocity: tuple[float, float] = (0.0, 0.0)  # of the box's foot centre, pixels per second
+    velocity: tuple[float, ...] = (0.0, 0.0)  # of the box's foot centre, pixels per second
     hits: int = 1
     confirmed: bool = False
     merged: bool = False
@@ -72,13 +73,12 @@ class Track:
 
     def update(self, detection: Detection, time_s: float) -> None:
         """Take a detection as this person."""
-        gx, gy = _foot(detection.box)
         if not detection.shared:
             self._measure(detection, time_s)
             self.hidden_s = max(0.0, self.hidden_s - (time_s - self.time_s) / 2)
-        w = (1 - SIZE_BLEND) * self.box[2] + SIZE_BLEND * detection.box[2]
-        h = (1 - SIZE_BLEND) * self.box[3] + SIZE_BLEND * detection.box[3]
-        self.box = (gx - w / 2, gy - h, w, h)
+        x, y = _foot(detection.box)
+        w, h = _blend(self.box[2:], detection.box[2:], SIZE_BLEND)
+        self.box = (x - w / 2, y - h, w, h)
         self.hits += detection.score >= SURE_SCORE
         self.time_s, self.detection = time_s, detection
         self.merged, self.clipped = detection.shared, detection.clipped
@@ -92,39 +92,34 @@ class Track:
         elapsed = time_s - self.time_s
         if elapsed > 0:
             # by time, so that 10 and 30 frames per second smooth the swing of the legs alike
-            blend = 1 - math.exp(-elapsed / VELOCITY_S) if self.hits > 1 else 1.0
-            (fx, fy), (gx, gy) = _foot(self.box), _foot(detection.box)
-            measured = ((gx - fx) / elapsed, (gy - fy) / elapsed)
-            self.velocity = (
-                (1 - blend) * self.velocity[0] + blend * measured[0],
-                (1 - blend) * self.velocity[1] + blend * measured[1],
-            )
+            weight = 1 - math.exp(-elapsed / VELOCITY_S) if self.hits > 1 else 1.0
+            moves = zip(_foot(self.box), _foot(detection.box), strict=True)
+            measured = [(after - before) / elapsed for before, after in moves]
+            self.velocity = _blend(self.velocity, measured, weight)
         if self.colours is None or detection.colours is None:
             self.colours = detection.colours or self.colours
         else:
-            pairs = zip(self.colours, detection.colours, strict=True)
-            self.colours = tuple((1 - COLOUR_BLEND) * a + COLOUR_BLEND * b for a, b in pairs)
+            self.colours = _blend(self.colours, detection.colours, COLOUR_BLEND)
 
 
-def overlap_cost(least: float) -> CostFunction:
-    """Return a cost function that needs an intersection over union of at least `least`."""
-
-    def cost(track: Track, detection: Detection, time_s: float) -> float | None:
-        if _is_another(track, detection, time_s):
-            return None
-        overlap = box_iou(track.predicted(time_s), detection.box)
-        return 1 - overlap if overlap >= least else None
-
-    return cost
+def overlap_cost(least: float, track: Track, detection: Detection, time_s: float) -> float | None:
+    """Return 1 - intersection over union of a pair, None where that is less than `least`."""
+    if _is_another(track, detection, time_s):
+        return None
+    overlap = box_iou(track.predicted(time_s), detection.box)
+    return 1 - overlap if overlap >= least else None
 
 
 def distance_cost(track: Track, detection: Detection, time_s: float) -> float | None:
     """Return the distance of the centres in body heights, None when that is too far to walk.
 
-    track: its box is predicted for `time_s`
-    time_s: of the detection, in seconds
     Somebody who enters or leaves through the border changes size at once: there, a box inside the
     other is enough.
+
+    Args:
+        track: Its box is predicted for `time_s`.
+        detection: The candidate.
+        time_s: Of the detection, in seconds.
     """
     if _is_another(track, detection, time_s):
         return None
@@ -132,47 +127,52 @@ def distance_cost(track: Track, detection: Detection, time_s: float) -> float | 
     larger, smaller = max(expected[3], box[3]), max(min(expected[3], box[3]), 1e-9)
     if track.clipped or detection.clipped:
         least = max(min(expected[2] * expected[3], box[2] * box[3]), 1e-9)
-        alike = (colour_distance(track, detection) or 0.0) <= MAX_BORDER_COLOUR
+        alike = colour_distance(track, detection) <= MAX_BORDER_COLOUR
         if alike and intersection(expected, box) > INSIDE * least:
             return MAX_REACH
     if larger > MAX_RATIO * smaller:
         return None
-    (ax, ay), (bx, by) = _centre(expected), _centre(box)
-    distance = math.hypot(ax - bx, ay - by) / larger
-    elapsed_s = time_s - track.time_s
-    return distance if distance <= min(REACH + REACH_PER_S * elapsed_s, MAX_REACH) else None
+    distance = math.dist(_centre(expected), _centre(box)) / larger
+    reach = min(REACH + REACH_PER_S * (time_s - track.time_s), MAX_REACH)
+    return distance if distance <= reach else None
 
 
 def reunion_cost(track: Track, detection: Detection, time_s: float) -> float | None:
     """Return the cost of matching a track that comes out of a merge, None when it is too far.
 
-    track: its box is predicted for `time_s`
-    time_s: of the detection, in seconds
     Where two people meet, position alone does not show whether they passed or turned back: the
     colours of their clothes count as much.
+
+    Args:
+        track: Its box is predicted for `time_s`.
+        detection: The candidate.
+        time_s: Of the detection, in seconds.
     """
     if detection.shared:
         return None
-    (ax, ay), (bx, by) = _centre(track.predicted(time_s)), _centre(detection.box)
-    distance = math.hypot(ax - bx, ay - by) / max(track.box[3], 1e-9)
+    between = math.dist(_centre(track.predicted(time_s)), _centre(detection.box))
+    distance = between / max(track.box[3], 1e-9)
     if distance > REUNION_REACH:
         return None
-    return distance + (colour_distance(track, detection) or 0.0) / COLOUR_UNIT
+    return distance + colour_distance(track, detection) / COLOUR_UNIT
 
 
-def colour_distance(track: Track, detection: Detection) -> float | None:
-    """Return the mean difference of colours, 0..255, None where one of them is not known."""
+def colour_distance(track: Track, detection: Detection) -> float:
+    """Return the mean difference of colours, 0..255; 0 where one of them is not known."""
     if track.colours is None or detection.colours is None:
-        return None
+        return 0.0
     pairs = zip(track.colours, detection.colours, strict=True)
     return sum(abs(a - b) for a, b in pairs) / len(track.colours)
 
 
 def _is_another(track: Track, detection: Detection, time_s: float) -> bool:
     """Return whether a detection where somebody was lost wears other clothes."""
-    if time_s - track.time_s <= LOST_S:
-        return False
-    return (colour_distance(track, detection) or 0.0) > MAX_COLOUR
+    return time_s - track.time_s > LOST_S and colour_distance(track, detection) > MAX_COLOUR
+
+
+def _blend(old: Sequence[float], new: Sequence[float], weight: float) -> tuple[float, ...]:
+    """Return the weighted mean of two vectors; weight: of the new one, 0..1."""
+    return tuple((1 - weight) * a + weight * b for a, b in zip(old, new, strict=True))
 
 
 def _centre(box: Box) -> tuple[float, float]:
@@ -202,11 +202,9 @@ class Tracker:
         keep_lost_s: how long an unseen track stays open, in seconds
         max_tracks: at once; further people are not followed
         """
-        self._keep_lost_s = keep_lost_s
-        self._max_tracks = max_tracks
+        self._keep_lost_s, self._max_tracks = keep_lost_s, max_tracks
         self._tracks: list[Track] = []
-        self.unfollowed = 0
-        """Detections that started no track because there were `max_tracks`."""
+        self.unfollowed = 0  # detections that started no track because there were `max_tracks`
         self._next_id = 1
         self._time_s: float | None = None
         self._step_s = 0.0  # between the last two frames
@@ -217,15 +215,14 @@ class Tracker:
 
     def update(self, detections: Sequence[Detection], time_s: float) -> TrackUpdate:
         """Take the detections of one frame; a step backwards in time closes all tracks."""
-        closed = self._close_before(time_s)
-        self._step_s = time_s - self._time_s if self._time_s is not None and not closed else 0.0
-        self._time_s = time_s
+        step_s = 0.0 if self._time_s is None else time_s - self._time_s
+        closed = [] if 0 <= step_s <= MAX_GAP_S else self.finish().closed
+        self._time_s, self._step_s = time_s, 0.0 if closed else step_s
         for track in self._tracks:
             track.detection = None
         # one order for the same set, so that ties and new ids do not depend on the caller's
-        left = sorted(detections, key=lambda d: (d.box, d.score))
-        left = self._merge_covered(left, time_s)
-        left = self._match(left, time_s)
+        in_order = sorted(detections, key=lambda d: (d.box, d.score))
+        left = self._match(self._merge_covered(in_order, time_s), time_s)
         born = self._start(left, time_s)
         closed += self._close_stale(time_s)
         alive = [t for t in self._tracks if t.confirmed]
@@ -241,11 +238,6 @@ class Tracker:
         closed = [t for t in self._tracks if t.confirmed]
         self._tracks = []
         return TrackUpdate(closed=closed)
-
-    def _close_before(self, time_s: float) -> list[Track]:
-        if self._time_s is None or 0 <= time_s - self._time_s <= MAX_GAP_S:
-            return []
-        return self.finish().closed
 
     def _merge_covered(self, detections: list[Detection], time_s: float) -> list[Detection]:
         """Merge the tracks that share one detection; return the other detections."""
@@ -294,7 +286,7 @@ class Tracker:
         """Drop the worst fitting of tracks that share one detection for too long to be two."""
         if len(tracks) < 2 or min(track.hidden_s for track in tracks) < MAX_HIDDEN_S:
             return tracks
-        worst = max(tracks, key=lambda t: (colour_distance(t, detection) or 0.0, t.id))
+        worst = max(tracks, key=lambda t: (colour_distance(t, detection), t.id))
         worst.time_s = -math.inf
         return [track for track in tracks if track is not worst]
 
@@ -304,33 +296,32 @@ class Tracker:
         left, top, width, height = detection.box
         x = min(max(x, left - w / 4), left + width - 0.75 * w)
         y = min(max(y, top - h / 4), top + height - 0.75 * h)
-        since = track.merged_since_s if track.merged_since_s is not None else time_s
-        track.box, track.merged, track.merged_since_s = (x, y, w, h), True, since
+        track.box, track.merged = (x, y, w, h), True
+        if track.merged_since_s is None:
+            track.merged_since_s = time_s
         track.hidden_s += time_s - track.time_s
         track.time_s = time_s
 
     def _match(self, detections: list[Detection], time_s: float) -> list[Detection]:
         """Match greedily, merged tracks first; return the detections without a track."""
-        apart = [t for t in self._tracks if t.merged_since_s is not None]
-        detections = self._match_round(detections, time_s, reunion_cost, apart)
+        detections = self._match_round(detections, time_s, reunion_cost, apart=True)
         sure = [d for d in detections if d.score >= SURE_SCORE]
         unsure = [d for d in detections if d.score < SURE_SCORE]
-        sure = self._match_round(sure, time_s, overlap_cost(MIN_IOU))
-        self._match_round(unsure, time_s, overlap_cost(MIN_IOU_UNSURE))
+        sure = self._match_round(sure, time_s, partial(overlap_cost, MIN_IOU))
+        self._match_round(unsure, time_s, partial(overlap_cost, MIN_IOU_UNSURE))
         return self._match_round(sure, time_s, distance_cost)
 
     def _match_round(
-        self,
-        detections: list[Detection],
-        time_s: float,
-        cost: CostFunction,
-        tracks: Sequence[Track] | None = None,
+        self, detections: list[Detection], time_s: float, cost: CostFunction, *, apart: bool = False
     ) -> list[Detection]:
-        """Match detections to free tracks by one cost; return those without a track."""
-        chosen = self._tracks if tracks is None else tracks
-        free = [t for t in chosen if t.detection is None and not t.merged]
+        """Match detections to free tracks by one cost; return those without a track.
+
+        apart: only to tracks that come out of a merge
+        """
         pairs = []
-        for track in free:
+        for track in self._tracks:
+            if track.detection or track.merged or (apart and track.merged_since_s is None):
+                continue
             for index, detection in enumerate(detections):
                 price = cost(track, detection, time_s)
                 if price is not None:
