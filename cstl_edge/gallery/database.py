@@ -15,6 +15,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cstl_edge.errors import GalleryError, one_line
 
@@ -58,7 +59,7 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     A file that may only be read is opened for reading. Raises GalleryError for any other file, a
     damaged one and one of a newer version; none of them is changed.
     """
-    with explained_errors(path):
+    with explained_errors(path), contextlib.ExitStack() as opened:
         _prepare_file(path, create)
         writable = os.access(path, os.W_OK)
         database = sqlite3.connect(
@@ -68,13 +69,11 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
             isolation_level=None,  # no implicit transactions: `write_transaction` begins them
             check_same_thread=False,  # the owner holds a lock
         )
-        try:
-            _check(database, path)
-            if writable:
-                _configure(database, path)
-        except BaseException:
-            database.close()
-            raise
+        opened.callback(database.close)
+        _check(database, path)
+        if writable:
+            _configure(database, path)
+        opened.pop_all()
     return database
 
 
@@ -107,8 +106,7 @@ def write_transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connecti
 
 def truncate_log(database: sqlite3.Connection, path: Path) -> None:
     """Fold the log into the file and empty it, so that erased rows leave no copy there."""
-    busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    if busy:
+    if _pragma(database, "wal_checkpoint(TRUNCATE)"):  # somebody reads
         logger.warning(
             "gallery '%s': another process reads it, so the log still holds what was erased;"
             " the next removal or the last process to close it empties it",
@@ -121,9 +119,8 @@ def _prepare_file(path: Path, create: bool) -> None:
         if not path.is_file():
             raise GalleryError(f"gallery '{one_line(path)}' is not a file: give a file's path")
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            logger.warning(
-                "gallery '%s' can be reached by other users: chmod 600 it", one_line(path)
-            )
+            shown = one_line(path)
+            logger.warning("gallery '%s' can be reached by other users: chmod 600 it", shown)
         return
     if not create:
         raise GalleryError(
@@ -146,19 +143,17 @@ def _read_only(path: Path) -> str:
 def _check(database: sqlite3.Connection, path: Path) -> None:
     if _is_new(database):
         return
-    identity = database.execute("PRAGMA application_id").fetchone()[0]
-    if identity != APPLICATION_ID:
+    if _pragma(database, "application_id") != APPLICATION_ID:
         raise GalleryError(
             f"'{one_line(path)}' is a SQLite file of another program, not a gallery:"
             " give another path"
         )
-    version = database.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
+    if (version := _pragma(database, "user_version")) != SCHEMA_VERSION:
         raise GalleryError(
             f"gallery '{one_line(path)}' has schema {version}, this version reads"
             f" {SCHEMA_VERSION}: update cstl_edge"
         )
-    verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    verdict = _pragma(database, "quick_check(1)")
     if verdict != "ok":
         raise sqlite3.DatabaseError(f"malformed ({verdict})")
 
@@ -167,8 +162,7 @@ def _configure(database: sqlite3.Connection, path: Path) -> None:
     database.execute("PRAGMA foreign_keys = ON")
     database.execute("PRAGMA secure_delete = ON")
     database.execute("PRAGMA temp_store = MEMORY")  # nothing of a template in a temporary file
-    mode = database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != "wal":
+    if _pragma(database, "journal_mode = WAL") != "wal":
         raise GalleryError(
             f"gallery '{one_line(path)}': no write-ahead log can be kept here (a network file"
             " system?): keep it on a local disk"
@@ -182,6 +176,9 @@ def _configure(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _is_new(database: sqlite3.Connection) -> bool:
-    identity = database.execute("PRAGMA application_id").fetchone()[0]
     tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return bool(identity == 0 and tables == 0)
+    return bool(_pragma(database, "application_id") == 0 and tables == 0)
+
+
+def _pragma(database: sqlite3.Connection, text: str) -> Any:
+    return database.execute(f"PRAGMA {text}").fetchone()[0]

@@ -17,14 +17,12 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
 from cstl_edge.arrays import Array
 from cstl_edge.errors import ConfigError, DataError, GalleryError, one_line
 from cstl_edge.gallery.match import (
     Decision,
     ImpostorTable,
-    TemplateIndex,
     Threshold,
     choose_threshold,
     decide,
@@ -48,7 +46,7 @@ class Gallery:
         self.model = model
         self._store = store
         self._lock = threading.RLock()
-        self._cache: tuple[Snapshot, TemplateIndex] | None = None
+        self._cache: Snapshot | None = None
         self._impostors = None
         if model is not None:
             table = model.info.impostors
@@ -102,9 +100,8 @@ class Gallery:
             GalleryError: another model, or a full disk.
         """
         if self.model is None:
-            raise GalleryError(
-                "a template must say which model made it: open the gallery with model="
-            )
+            remedy = "open the gallery with model="
+            raise GalleryError(f"a template must say which model made it: {remedy}")
         vectors = as_stored(embeddings_of(walk, self.model))
         if vectors is None:
             raise DataError(
@@ -113,13 +110,8 @@ class Gallery:
             )
         with self._lock:
             self._cache = None
-            self._store.add(
-                name,
-                vectors,
-                self.model.info.weights_sha256,
-                consent=consent,
-                retention_days=retention_days,
-            )
+            sha256 = self.model.info.weights_sha256
+            self._store.add(name, vectors, sha256, consent=consent, retention_days=retention_days)
         return len(vectors)
 
     def identify(self, walk: Array, fpir: float = 0.01, threshold: float | None = None) -> Decision:
@@ -141,15 +133,18 @@ class Gallery:
         if threshold is not None and not 0 < threshold < math.inf:
             raise ConfigError(f"threshold {threshold}: expected a distance above 0")
         queries = embeddings_of(walk, self.model)
-        stored_model, index = self._current()
-        given = None if threshold is None else Threshold(threshold, "given")
+        current = self._current()
+        stored_model, index = current.model_id, current.index
+        given = Threshold(threshold, "none" if threshold is None else "given")
         if stored_model is None or not index.names:
             return _no_answer("gallery is empty", given, fpir, 0)
         query_model = ModelId(stored_model.weights_sha256, *queries.shape[1:])
         check_same_model(query_model, stored_model, self._store.path)
         if as_stored(queries) is None:
             return _no_answer("embedding is not finite", given, fpir, len(index.names))
-        return decide(index, queries, given or choose_threshold(index, self._impostors, fpir), fpir)
+        if threshold is None:
+            given = choose_threshold(index, self._impostors, fpir)
+        return decide(index, queries, given, fpir)
 
     def people(self) -> tuple[EnrolledPerson, ...]:
         """Return everybody in order of name, expired people included."""
@@ -160,11 +155,10 @@ class Gallery:
         """Return one person, the name taken in any case; raises GalleryError when there is none."""
         with self._lock:
             people = self._store.people(name)
-            if not people:
-                raise GalleryError(
-                    f"nobody is enrolled as '{one_line(name)}': gallery list shows who is"
-                )
-            return people[0]
+            if people:
+                return people[0]
+            shown = one_line(name)
+            raise GalleryError(f"nobody is enrolled as '{shown}': gallery list shows who is")
 
     def remove(self, name: str) -> int:
         """Erase one person without residue in the files; return how many templates were erased."""
@@ -197,29 +191,21 @@ class Gallery:
             self._store.close()
 
     def __enter__(self) -> Gallery:
-        """Return the open gallery; the end of the block closes it."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the file."""
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _current(self) -> tuple[ModelId | None, TemplateIndex]:
+    def _current(self) -> Snapshot:
         """Return the templates, read again after a change of the file or an ended retention."""
         with self._lock:
             version, now = self._store.version(), utc_timestamp(self._store.clock())
-            if self._cache is None or not self._cache[0].is_current(version, now):
+            if self._cache is None or not self._cache.is_current(version, now):
                 self._cache = None  # frees the old templates before as many are read again
                 snapshot = self._store.load()
                 self._refuse_other_weights(snapshot.model_id)
-                index = TemplateIndex(snapshot.names, snapshot.starts, snapshot.vectors)
-                self._cache = snapshot, index
-            return self._cache[0].model_id, self._cache[1]
+                self._cache = snapshot
+            return self._cache
 
     def _refuse_other_weights(self, stored: ModelId | None) -> None:
         if self.model is not None and stored is not None:
@@ -227,15 +213,8 @@ class Gallery:
             check_same_model(ours, stored, self._store.path)
 
 
-def _no_answer(reason: str, threshold: Threshold | None, fpir: float, people: int) -> Decision:
+def _no_answer(reason: str, threshold: Threshold, fpir: float, people: int) -> Decision:
+    value, source, _ = threshold
     return Decision(
-        name=None,
-        distance=None,
-        threshold=threshold.value if threshold else None,
-        runner_up=None,
-        margin=None,
-        threshold_source=threshold.source if threshold else "none",
-        fpir=fpir,
-        people=people,
-        reason=reason,
+        threshold=value, threshold_source=source, fpir=fpir, people=people, reason=reason
     )

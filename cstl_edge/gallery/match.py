@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +30,7 @@ _FEW = 16  # queries below which one product each is faster than a product of ma
 _BLOCK = 64  # queries or near pairs at once: keeps temporary arrays small
 
 
-@dataclass(frozen=True)
-class Threshold:
+class Threshold(NamedTuple):
     """The distance below which a match counts, and where it comes from."""
 
     value: float | None
@@ -39,22 +38,20 @@ class Threshold:
     note: str | None = None  # a limit of this threshold, in words
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """The answer to "who is this?"; `name` None means unknown, for the given `reason`."""
 
-    name: str | None
-    distance: float | None
-    """To the nearest person, named or not; None when nothing could be compared."""
+    name: str | None = None
+    distance: float | None = None  # to the nearest person, named or not; None: nothing to compare
     threshold: float | None
-    runner_up: str | None  # the nearest other person
-    margin: float | None  # distance of the runner-up minus `distance`
+    runner_up: str | None = None  # the nearest other person
+    margin: float | None = None  # distance of the runner-up minus `distance`
     threshold_source: str  # one of model, gallery, given, none
     fpir: float  # the requested false-positive identification rate
     people: int  # how many people were searched
     reason: str | None = None
-    nearest: str | None = None
-    """The person at `distance`; also `name` when that is below the threshold."""
+    nearest: str | None = None  # the person at `distance`; `name` when that is near enough
     note: str | None = None  # a limit of the threshold, in words
 
 
@@ -78,9 +75,7 @@ class ImpostorTable:
                 f"the model's impostor table cannot be read ({err}): re-export"
             ) from err
         axes = (self.walks, self.sizes, self.fpir)
-        rising = all(
-            axis.ndim == 1 and axis.size and (np.diff(axis, prepend=0) > 0).all() for axis in axes
-        )
+        rising = all(a.ndim == 1 and a.size and (np.diff(a, prepend=0) > 0).all() for a in axes)
         expected = tuple(axis.size for axis in axes)
         if not (rising and self.threshold.shape == expected and (self.threshold > 0).all()):
             raise ModelError(
@@ -99,12 +94,9 @@ class ImpostorTable:
                 them as walks errs on the side of `unknown`.
         """
         outside = [
-            f"{axis_name} {value:g} is {'below' if value < axis[0] else 'above'} the model's table:"
+            f"{name} {value:g} is {'below' if value < axis[0] else 'above'} the model's table:"
             f" taken for {min(max(value, axis[0]), axis[-1]):g}"
-            for axis_name, value, axis in (
-                ("people", people, self.sizes),
-                ("fpir", fpir, self.fpir),
-            )
+            for name, value, axis in (("people", people, self.sizes), ("fpir", fpir, self.fpir))
             if not axis[0] <= value <= axis[-1]
         ]
         return Threshold(self.value(people, fpir, walks), "model", "; ".join(outside) or None)
@@ -117,14 +109,15 @@ class ImpostorTable:
             fpir: requested rate, 0..1.
             walks: templates per person.
         """
-        by_walks = [
-            np.interp(np.log(people), np.log(self.sizes), self._at_rate(rows, fpir))
-            for rows in self.threshold
-        ]
-        return float(np.interp(np.log(walks), np.log(self.walks), by_walks))
 
-    def _at_rate(self, rows: Doubles, fpir: float) -> list[float]:
-        return [float(np.interp(np.log(fpir), np.log(self.fpir), row)) for row in rows]
+        def interpolate(value: float, axis: Doubles, heights: list[float]) -> float:
+            return float(np.interp(np.log(value), np.log(axis), heights))
+
+        by_walks = []
+        for rows in self.threshold:
+            by_size = [interpolate(fpir, self.fpir, row) for row in rows]
+            by_walks.append(interpolate(people, self.sizes, by_size))
+        return interpolate(walks, self.walks, by_walks)
 
 
 @dataclass(frozen=True)
@@ -149,10 +142,7 @@ class TemplateIndex:
         return total / np.float32(len(self.templates))
 
     def person_distances(self, queries: Floats) -> Floats:
-        """Return the distance from queries [k, p, d] to every person's nearest template.
-
-        Returns [k, people].
-        """
+        """Return the distance from queries [k, p, d] to everyone's nearest template [k, people]."""
         nearest = np.empty((len(queries), len(self.names)), np.float32)
         for start in range(0, len(queries), _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -173,9 +163,7 @@ class TemplateIndex:
         probes = [self.starts[i] + _spread(ends[i] - self.starts[i], per_person) for i in people]
         owner = np.repeat(np.arange(len(people)), [len(columns) for columns in probes])
         columns = np.concatenate(probes)
-        queries = np.ascontiguousarray(
-            self.templates[:, :, columns].transpose(2, 0, 1)
-        )  # [k, p, d]
+        queries = self.templates[:, :, columns].transpose(2, 0, 1)  # [k, p, d]
         distances = self.person_distances(queries)
         distances[np.arange(len(columns)), people[owner]] = np.inf
         scores = np.full(len(people), np.inf, np.float32)

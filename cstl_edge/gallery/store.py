@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.arrays import Floats
 from cstl_edge.errors import GalleryError
 from cstl_edge.gallery import database
+from cstl_edge.gallery.match import TemplateIndex
 from cstl_edge.gallery.people import (
     EnrolledPerson,
     Enrolment,
@@ -28,7 +28,6 @@ from cstl_edge.gallery.people import (
     clean_name,
     expiry,
     name_key,
-    utc_now,
     utc_timestamp,
 )
 from cstl_edge.gallery.templates import ModelId, check_same_model, read_vectors
@@ -36,7 +35,7 @@ from cstl_edge.gallery.templates import ModelId, check_same_model, read_vectors
 SECOND_LOOK = timedelta(hours=24)  # between the two purges that must both find a person expired
 
 _TEMPLATES = (  # CROSS JOIN keeps this order, so that SQLite need not sort 160 MB of vectors
-    " FROM people CROSS JOIN enrolments ON person_id = people.id"
+    "FROM people CROSS JOIN enrolments ON person_id = people.id"
     " CROSS JOIN templates ON enrolment_id = enrolments.id"
     " WHERE expires_utc IS NULL OR expires_utc > ?"
 )
@@ -44,12 +43,10 @@ _TEMPLATES = (  # CROSS JOIN keeps this order, so that SQLite need not sort 160 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All templates of people whose retention has not ended, grouped by person."""
+    """All templates of people whose retention has not ended."""
 
-    names: tuple[str, ...]
-    starts: npt.NDArray[np.intp]  # [people]: where the templates of each begin
-    vectors: Floats  # [p, d, n], contiguous
-    model_id: ModelId | None  # none when nobody is enrolled
+    index: TemplateIndex
+    model_id: ModelId | None  # None when nobody is enrolled
     version: int
     read_utc: str
     valid_until: str | None  # UTC, when the next retention ends
@@ -63,12 +60,9 @@ class Snapshot:
 class GalleryStore:
     """One open gallery file. Not thread-safe: the owner holds a lock."""
 
-    def __init__(
-        self, path: Path, *, create: bool = True, clock: Callable[[], datetime] = utc_now
-    ) -> None:
+    def __init__(self, path: Path, *, create: bool, clock: Callable[[], datetime]) -> None:
         """Open the file as `database.connect` does; `clock` gives the time in UTC."""
-        self.path = path
-        self.clock = clock
+        self.path, self.clock = path, clock
         self._database = database.connect(path, create=create)
 
     def close(self) -> None:
@@ -116,7 +110,7 @@ class GalleryStore:
         """
         name, consent, now = clean_name(name), clean_consent(consent), self.clock()
         expires = expiry(retention_days, now)
-        model_id = ModelId(weights_sha256, vectors.shape[1], vectors.shape[2])
+        model_id = ModelId(weights_sha256, *vectors.shape[1:])
         blobs = [vector.astype("<f2").tobytes() for vector in vectors]
         with self._writing() as db:
             check_same_model(model_id, self.model_id(), self.path)
@@ -150,13 +144,11 @@ class GalleryStore:
         now = utc_timestamp(self.clock())
         return tuple(_enrolled_person(rows, now) for rows in visits.values())
 
-    def remove(self, name: str) -> bool:
-        """Erase one person without residue; False when nobody has the name."""
-        key = name_key(clean_name(name))
+    def remove(self, name: str) -> None:
+        """Erase the person of this name (in any case) without residue."""
         with self._writing() as db:
-            erased = db.execute("DELETE FROM people WHERE name_key = ?", (key,)).rowcount
+            db.execute("DELETE FROM people WHERE name_key = ?", (name_key(clean_name(name)),))
         self._truncate_log()
-        return erased > 0
 
     def purge(self) -> tuple[str, ...]:
         """Erase people found expired by two purges at least SECOND_LOOK apart; return their names.
@@ -187,34 +179,26 @@ class GalleryStore:
 
     def load(self) -> Snapshot:
         """Read all templates of people whose retention has not ended, in one snapshot."""
-        version, now = (
-            self.version(),
-            utc_timestamp(self.clock()),
-        )  # a change after this is read twice
+        version = self.version()  # a change after this is read twice
+        now = utc_timestamp(self.clock())
         with database.explained_errors(self.path), self._reading() as db:
             model_id = self.model_id()
             people = db.execute(
-                "SELECT name, expires_utc, count(*)" + _TEMPLATES + " GROUP BY people.id"
-                " ORDER BY people.id",
+                f"SELECT name, expires_utc, count(*) {_TEMPLATES}"
+                " GROUP BY people.id ORDER BY people.id",
                 (now,),
             ).fetchall()
             counts = np.array([count for _, _, count in people], dtype=np.intp)
             rows = db.execute(
-                "SELECT name, crc32, vector"
-                + _TEMPLATES
-                + " ORDER BY people.id, enrolments.id, templates.id",
+                f"SELECT name, crc32, vector {_TEMPLATES}"
+                " ORDER BY people.id, enrolments.id, templates.id",
                 (now,),
             )
             vectors = read_vectors(rows, int(counts.sum()), model_id)
-        return Snapshot(
-            names=tuple(name for name, _, _ in people),
-            starts=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp)[: len(people)],
-            vectors=vectors,
-            model_id=model_id,
-            version=version,
-            read_utc=now,
-            valid_until=min((e for _, e, _ in people if e), default=None),
-        )
+        names = tuple(name for name, _, _ in people)
+        index = TemplateIndex(names, np.cumsum(counts) - counts, vectors)
+        ends = min((expires for _, expires, _ in people if expires), default=None)
+        return Snapshot(index, model_id, version, read_utc=now, valid_until=ends)
 
     def _person_row(self, name: str, expires: str | None, now: str) -> int:
         """Return the row id of the person to add to, inserted when the name is new."""

@@ -31,12 +31,10 @@ class InfoLike(Protocol):
     @property
     def weights_sha256(self) -> str:
         """Hex digits that name the weights."""
-        ...
 
     @property
     def impostors(self) -> Mapping[str, Any] | None:
         """The model's impostor table as its manifest holds it, see `match.ImpostorTable`."""
-        ...
 
 
 class EmbeddedLike(Protocol):
@@ -45,7 +43,6 @@ class EmbeddedLike(Protocol):
     @property
     def embedding(self) -> Floats:
         """Embeddings of windows, [n, p, d]."""
-        ...
 
 
 class EncoderLike(Protocol):
@@ -54,11 +51,9 @@ class EncoderLike(Protocol):
     @property
     def info(self) -> InfoLike:
         """Facts about the model."""
-        ...
 
     def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> EmbeddedLike:
         """Embed silhouettes [n, s, h, w]; lengths: valid frames of each, None for all."""
-        ...
 
 
 class ModelId(NamedTuple):
@@ -137,10 +132,8 @@ def read_vectors(rows: sqlite3.Cursor, count: int, model_id: ModelId | None) -> 
     parts, dimensions = (model_id.parts, model_id.dimensions) if model_id else (0, 0)
     vectors = np.empty((parts, dimensions, count), np.float32)
     for start in range(0, count, _CHUNK):
-        blobs = [
-            _checked(name, crc32, blob, 2 * parts * dimensions)
-            for name, crc32, blob in rows.fetchmany(_CHUNK)
-        ]
+        size = 2 * parts * dimensions  # bytes
+        blobs = [_checked(name, crc, blob, size) for name, crc, blob in rows.fetchmany(_CHUNK)]
         chunk = np.frombuffer(b"".join(blobs), "<f2").reshape(-1, parts, dimensions)
         vectors[:, :, start : start + len(blobs)] = chunk.transpose(1, 2, 0)  # [p, d, n]
     return vectors
@@ -162,8 +155,6 @@ def _encode(silhouettes: Silhouettes, model: EncoderLike | None) -> Floats:
 
 def _checked(name: str, crc32: int, blob: bytes, size: int) -> bytes:
     if len(blob) != size or zlib.crc32(blob) != crc32:
-        raise GalleryError(
-            f"a template of '{one_line(name)}' is damaged on the disk: remove that person and"
-            " enrol again"
-        )
+        damaged = f"a template of '{one_line(name)}' is damaged on the disk"
+        raise GalleryError(f"{damaged}: remove that person and enrol again")
     return blob

@@ -45,13 +45,13 @@ class DressedBody:
 
 def dress(person: Person, recording: Recording) -> DressedBody:
     """Return all of a recording's body that does not change from frame to frame."""
-    points, heads, tails = rest_shape(person.body)
-    points = points + normals() * thickness(person.body, recording)[:, None]
-    weights = skin_weights()  # [b, v]
-    bag, bone = bag_points(recording, points, heads)
-    hulls = [hem_points(recording, points, heads)] if recording.coat_bulk > 0 else []
+    points, heads, tails = _rest_shape(person.body)
+    points = points + _normals() * _thickness(person.body, recording)[:, None]
+    weights = _skin_weights()  # [b, v]
+    bag, bone = _bag_points(recording, points, heads)
+    hulls = [_hem_points(recording, points, heads)] if recording.coat_bulk > 0 else []
     if len(bag):
-        hulls += bag_hulls(recording, len(points), len(bag))
+        hulls += _bag_hulls(recording, len(points), len(bag))
     extra = np.zeros((len(weights), len(bag)), np.float32)
     extra[bone] = 1.0
     rest = np.concatenate([points, bag])
@@ -156,7 +156,7 @@ def _cross(a: Floats, b: Floats, i: int) -> Floats:
     return np.asarray(a[:, j] * b[:, k] - a[:, k] * b[:, j])
 
 
-def rest_shape(body: Body) -> tuple[Floats, Floats, Floats]:
+def _rest_shape(body: Body) -> tuple[Floats, Floats, Floats]:
     """Return rest points [v, 3], bone heads and tails [b, 3] of a body."""
     stored = basis().body
 
@@ -170,7 +170,7 @@ def rest_shape(body: Body) -> tuple[Floats, Floats, Floats]:
     tails = mix("bone_tails", "bone_tail_components")
     hip = heads[basis().bones.index("LeftUpLeg"), 1]
     neck = heads[basis().bones.index("Head"), 1]
-    arm = bone_share("Arm", "ForeArm", "Hand")
+    arm = _bone_share("Arm", "ForeArm", "Hand")
     points[:, 0] += body.shoulder * arm * np.sign(points[:, 0])
     for ends in (heads, tails):
         ends[:, 0] += body.shoulder * np.array(
@@ -185,7 +185,7 @@ def rest_shape(body: Body) -> tuple[Floats, Floats, Floats]:
 
 def rest_height_m(body: Body) -> float:
     """Return the height of a body at rest, without hair and shoes."""
-    points = rest_shape(body)[0]
+    points = _rest_shape(body)[0]
     return float(points[:, 1].max() - points[:, 1].min())
 
 
@@ -193,13 +193,13 @@ def _is_arm(bone: str) -> bool:
     return any(part in bone for part in ("Arm", "Hand", "Thumb", "Finger"))
 
 
-def normals() -> Floats:
+def _normals() -> Floats:
     """Return the unit normals [v, 3] of the average body, pointing outwards."""
     return np.asarray(basis().body["normals"], dtype=np.float32)
 
 
 @lru_cache(maxsize=1)
-def skin_weights() -> Floats:
+def _skin_weights() -> Floats:
     """Return dense skin weights [b + 2, v]; the two plumb lines carry no skin."""
     stored = basis().body
     index = stored["skin_bones"].astype(np.int64)
@@ -209,55 +209,43 @@ def skin_weights() -> Floats:
 
 
 @lru_cache(maxsize=32)
-def bone_share(*names: str) -> Floats:
+def _bone_share(*names: str) -> Floats:
     """Return each point's total weight [v] on bones of these names, left and right together."""
     rows = [
         row
         for row, bone in enumerate(basis().bones)
         if {bone, bone.removeprefix("Left"), bone.removeprefix("Right")} & {*names}
     ]
-    return np.asarray(skin_weights()[rows].sum(0), dtype=np.float32)
+    return np.asarray(_skin_weights()[rows].sum(0), dtype=np.float32)
 
 
-def thickness(body: Body, recording: Recording) -> Floats:
+def _thickness(body: Body, recording: Recording) -> Floats:
     """Return how far build and clothes push each point [v] along its normal, in metres."""
-    outward, points = normals(), np.asarray(basis().body["points"], dtype=np.float32)
-    trunk, thighs = bone_share(*TRUNK), bone_share("UpLeg")
-    arms, shanks, hands = bone_share("Arm", "ForeArm"), bone_share("Leg"), bone_share("Hand")
+    outward, points = _normals(), np.asarray(basis().body["points"], dtype=np.float32)
+    trunk, thighs = _bone_share(*TRUNK), _bone_share("UpLeg")
+    arms, shanks, hands = _bone_share("Arm", "ForeArm"), _bone_share("Leg"), _bone_share("Hand")
     front = np.maximum(outward[:, 2], 0) * np.exp(-(((points[:, 1] - 0.33) / 0.13) ** 2))
-    pelvis = bone_share("Hips", "LHipJoint", "RHipJoint", "UpLeg")
+    pelvis = _bone_share("Hips", "LHipJoint", "RHipJoint", "UpLeg")
     coat, cloth = recording.coat_bulk, recording.fit
     out = trunk * (body.torso + cloth + coat) + trunk * front * body.belly + pelvis * body.hips
     out += arms * (0.7 * cloth + 0.6 * coat) + thighs * (cloth + coat * recording.coat_hem)
     out += (arms + shanks) * body.limbs + shanks * cloth
-    scalp = bone_share("Head") * ((points[:, 1] > 0.9) | (points[:, 2] < 0.03))
+    scalp = _bone_share("Head") * ((points[:, 1] > 0.9) | (points[:, 2] < 0.03))
     return np.asarray(out * (1 - hands) + scalp * body.hair, dtype=np.float32)
 
 
-def hem_points(recording: Recording, points: Floats, heads: Floats) -> Indices:
-    """Return the indices of the points of hips and thighs that a coat covers, down to its hem.
-
-    Args:
-        recording: gives the hem.
-        points: of the dressed skin at rest, [v, 3].
-        heads: of the bones at rest, [b, 3].
-    """
+def _hem_points(recording: Recording, points: Floats, heads: Floats) -> Indices:
+    """Return the indices of the points of hips and thighs that a coat covers, down to its hem."""
     names = basis().bones
     hip, knee = (heads[names.index("Left" + bone), 1] for bone in ("UpLeg", "Leg"))
     hem = hip + (knee - hip) * (0.15 + 1.0 * recording.coat_hem)
     high = points[:, 1]
-    covered = (bone_share(*TRUNK, "UpLeg", "Leg") > 0.9) & (high > hem) & (high < hip + 0.1)
+    covered = (_bone_share(*TRUNK, "UpLeg", "Leg") > 0.9) & (high > hem) & (high < hip + 0.1)
     return np.flatnonzero(covered)
 
 
-def bag_points(recording: Recording, points: Floats, heads: Floats) -> tuple[Floats, int]:
-    """Return a bag's points [k, 3] in rest pose and the index of the bone that carries them.
-
-    Args:
-        recording: gives the kind, side and size of the bag.
-        points: of the dressed skin at rest, [v, 3].
-        heads: of the bones at rest, [b, 3].
-    """
+def _bag_points(recording: Recording, points: Floats, heads: Floats) -> tuple[Floats, int]:
+    """Return a bag's points [k, 3] and the bone that carries it; all shapes are at rest."""
     names = basis().bones
     if not recording.bag:
         return np.zeros((0, 3), np.float32), 0
@@ -268,7 +256,7 @@ def bag_points(recording: Recording, points: Floats, heads: Floats) -> tuple[Flo
         handle = np.zeros((1, 3), np.float32)
         box = box - np.array([0, HAND_DROP_M + half[1], 0], np.float32)
         return np.concatenate([box, handle]), len(names) + SIDES.index(recording.bag_side)
-    trunk = bone_share(*TRUNK) > 0.9
+    trunk = _bone_share(*TRUNK) > 0.9
     if recording.bag == "side":
         level = heads[names.index("LeftUpLeg"), 1]
         near = trunk & (np.abs(points[:, 1] - level) < 0.12)
@@ -300,15 +288,9 @@ def _box(half: Floats) -> Floats:
     return np.asarray(rounded / np.abs(rounded).max(0) * half, dtype=np.float32)
 
 
-def bag_hulls(recording: Recording, first: int, count: int) -> list[Indices]:
-    """Return the outlines to fill: the bag, and for a hand bag its handle up to the hand.
-
-    Args:
-        recording: gives the kind of the bag.
-        first: index of the bag's first point.
-        count: number of its points.
-    """
-    whole = np.arange(first, first + count)
+def _bag_hulls(recording: Recording, first: int, count: int) -> list[Indices]:
+    """Return the outlines to fill: the bag, and for a hand bag its handle up to the hand."""
+    whole = np.arange(first, first + count)  # the bag's points
     if recording.bag != "hand":
         return [whole]
     bag, handle = whole[:-1], whole[-1]

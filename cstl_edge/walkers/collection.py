@@ -85,14 +85,8 @@ def generate(
     return _collect(ids, people, sequences)
 
 
-def recording_seed(seed: int, person: int, sequence: int) -> int:
-    """Return the seed of one recording of a set, different from every other recording's.
-
-    Args:
-        seed: of the set.
-        person: id.
-        sequence: number of the recording: SEED_STRIDE × condition + number within it.
-    """
+def _recording_seed(seed: int, person: int, sequence: int) -> int:
+    """Return the seed of one recording of a set, different from every other recording's."""
     return int(np.random.SeedSequence([seed, person, sequence]).generate_state(1, np.uint64)[0])
 
 
@@ -115,11 +109,11 @@ def _person_silhouettes(
     seed: int,
     body_seed: int | None,
 ) -> Silhouettes:
-    person = make_person(identity, identity if body_seed is None else body_seed)
+    person = make_person(identity, body_seed=body_seed)
     out = np.empty((len(sequences), frames, *size), np.uint8)
     for row, (condition, number, view) in enumerate(sequences):
         sequence = CONDITIONS.index(condition) * SEED_STRIDE + number
-        recording = make_recording(recording_seed(seed, identity, sequence), condition, view, {})
+        recording = make_recording(_recording_seed(seed, identity, sequence), condition, view)
         out[row] = silhouettes(person, recording, frames, size)
     return out
 

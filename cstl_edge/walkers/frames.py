@@ -51,11 +51,10 @@ def silhouettes(
     """
     if size not in SIZES:
         raise ValueError(f"expected a size of {' or '.join(map(str, SIZES))}, got {size}")
-    footage, faults = _filmed(person, recording, frames)
-    out = np.empty((frames, *size), np.uint8)
-    for frame in range(frames):
-        out[frame] = align(_faulty(footage, faults, frame, OVERSAMPLING * size[0]), size)
-    return out
+    footage = render_walk(person, recording, frames)
+    faults = draw_faults(recording, frames)
+    faulty = (_faulty(footage, faults, frame, OVERSAMPLING * size[0]) for frame in range(frames))
+    return np.stack([align(mask, size) for mask in faulty])
 
 
 def masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
@@ -66,7 +65,8 @@ def masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
         recording: session and camera; `height_px` is the person's height in the masks.
         frames: how many.
     """
-    footage, faults = _filmed(person, recording, frames)
+    footage = render_walk(person, recording, frames)
+    faults = draw_faults(recording, frames)
     out = []
     for frame in range(frames):
         mask = _faulty(footage, faults, frame, MASK_WORKING_PX)
@@ -77,17 +77,6 @@ def masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
     return out
 
 
-def clean_masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
-    """Return the tight masks of `sprites`, each uint8 [h, w] 0/255, one per frame.
-
-    Args:
-        person: who walks.
-        recording: session and camera.
-        frames: how many.
-    """
-    return [sprite.mask for sprite in sprites(person, recording, frames)]
-
-
 def sprites(person: Person, recording: Recording, frames: int) -> list[Sprite]:
     """Return frames without faults, each with its place in a scene.
 
@@ -96,7 +85,7 @@ def sprites(person: Person, recording: Recording, frames: int) -> list[Sprite]:
         recording: session and camera.
         frames: how many.
     """
-    footage = render_walk(person, recording, _checked(frames))
+    footage = render_walk(person, recording, frames)
     out = []
     for frame in range(frames):
         scale = _height_px(footage, frame) / BODY_PX
@@ -114,16 +103,6 @@ def speed_mps(person: Person, recording: Recording) -> float:
 def body_height_m(person: Person) -> float:
     """Return the height of the standing body in metres, without hair and shoes."""
     return rest_height_m(person.body)
-
-
-def _filmed(person: Person, recording: Recording, frames: int) -> tuple[Footage, Faults]:
-    return render_walk(person, recording, _checked(frames)), draw_faults(recording, frames)
-
-
-def _checked(frames: int) -> int:
-    if frames < 1:
-        raise ValueError(f"expected at least 1 frame, got {frames}")
-    return frames
 
 
 def _height_px(footage: Footage, frame: int) -> float:

@@ -8,7 +8,7 @@ Both have seeds of their own, so that many gaits can share one body.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -108,7 +108,6 @@ _GAIT_STD = {
     "elbow": (0.38, 0.22),
     "elbow_swing": (0.7, 0.45),
 }
-COMPOUND = ("style", "timing", "dwell")
 _NOT_NEGATIVE = ("hair", "sway", "twist", "arm_swing", "elbow_swing")
 
 
@@ -123,11 +122,11 @@ def random_stream(purpose: int, *seed: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([purpose, *seed]))
 
 
-def make_person(seed: int, body_seed: int) -> Person:
-    """Draw the body under `body_seed` and the gait under `seed`."""
-    return Person(
-        seed, body_seed, _body(random_stream(BODY, body_seed)), _gait(random_stream(GAIT, seed))
-    )
+def make_person(seed: int, *, body_seed: int | None = None) -> Person:
+    """Draw a person; people of the same `body_seed` share a body and differ in gait."""
+    of_body = seed if body_seed is None else body_seed
+    body, gait = _body(random_stream(BODY, of_body)), _gait(random_stream(GAIT, seed))
+    return Person(seed, of_body, body, gait)
 
 
 def stature_factor(body: Body) -> float:
@@ -162,10 +161,3 @@ def _traits(rng: np.random.Generator, table: dict[str, tuple[float, float]]) -> 
         value = mean + std * float(np.clip(rng.normal(), -2.2, 2.2))
         drawn[name] = max(value, 0.0) if name in _NOT_NEGATIVE else value
     return drawn
-
-
-def trait_vector(gait: Gait) -> Floats:
-    """Return all numbers of a gait in one vector, for studies of what the network learns."""
-    named = [getattr(gait, f.name) for f in fields(gait) if f.name not in COMPOUND]
-    timing = np.concatenate([gait.timing.ravel(), gait.dwell])
-    return np.concatenate([gait.style, named, timing.real, timing.imag]).astype(np.float32)

@@ -7,7 +7,8 @@ another camera, as in the CASIA-B recordings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -71,15 +72,15 @@ class Recording:
 
 
 def make_recording(
-    seed: int, condition: str, view_deg: float, overrides: dict[str, object]
+    seed: int, condition: str = "nm", view_deg: float = 90.0, **overrides: object
 ) -> Recording:
-    """Draw a recording, then replace fields by name.
+    """Draw a recording; the same seed at another view is the same walk from another camera.
 
     Args:
         seed: of the session and, with the view, of the camera.
         condition: nm normal, bg bag, cl coat.
         view_deg: 0 towards the camera, 90 from the walker's left side, 180 away.
-        overrides: values of fields of `Recording` by name.
+        overrides: values of fields of `Recording` by name, in place of what is drawn.
 
     Raises:
         ValueError: an unknown condition or field, or a value out of range.
@@ -88,19 +89,11 @@ def make_recording(
         raise ValueError(f"expected a condition of {', '.join(CONDITIONS)}, got {condition!r}")
     if not np.isfinite(view_deg):
         raise ValueError(f"expected a view in degrees, got {view_deg}")
-    session, camera = (
-        random_stream(SESSION, seed),
-        random_stream(CAMERA, seed, round(view_deg * 100) % 36000),
-    )
-    drawn = Recording(
-        seed=seed,
-        condition=condition,
-        view_deg=float(view_deg),
-        **_session(session, condition),  # type: ignore[arg-type]
-        **_camera(camera),  # type: ignore[arg-type]
-    )
+    session = _session(random_stream(SESSION, seed), condition)
+    camera = _camera(random_stream(CAMERA, seed, round(view_deg * 100) % 36000))
     _check(overrides)
-    return replace(drawn, **overrides)  # type: ignore[arg-type]
+    drawn: dict[str, Any] = {**session, **camera, **overrides}
+    return Recording(seed, condition, float(view_deg), **drawn)
 
 
 def _session(rng: np.random.Generator, condition: str) -> dict[str, object]:

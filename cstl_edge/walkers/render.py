@@ -58,7 +58,12 @@ def render_walk(person: Person, recording: Recording, frames: int) -> Footage:
         person: who walks.
         recording: session and camera.
         frames: how many, s.
+
+    Raises:
+        ValueError: no frames.
     """
+    if frames < 1:
+        raise ValueError(f"expected at least 1 frame, got {frames}")
     with _blas().limit(limits=1, user_api="blas"):
         return _render(person, recording, frames)
 
@@ -83,28 +88,25 @@ def _render(person: Person, recording: Recording, frames: int) -> Footage:
 def timeline(
     person: Person, recording: Recording, walker: DressedBody, frames: int
 ) -> tuple[Floats, Floats]:
-    """Return stride phase and distance walked of every frame.
+    """Return stride phase [s], 0..1, and distance walked [s] in metres, 0 in the middle.
 
     Args:
         person: who walks.
         recording: gives the frame rate, lost frames and the start phase.
         walker: the person dressed for it.
         frames: how many, s.
-
-    Returns:
-        Phase [s], 0..1 of a stride, and distance [s] in metres, 0 in the middle.
     """
     rng = random_stream(TIMES, recording.seed)
     stride_s = stride_time_s(person, recording)
     lost = (rng.random(frames) < recording.drop_rate) * rng.integers(1, 3, frames)
     time_s = (np.arange(frames) + np.cumsum(lost)) / recording.fps
     wander = np.cumsum(rng.normal(size=frames) * PHASE_STEP_STD)
-    phase = apply_dwell(recording.start_phase + time_s / stride_s + wander, person.gait)
+    phase = _apply_dwell(recording.start_phase + time_s / stride_s + wander, person.gait)
     travel = ground_speed_mps(walker, stride_s) * stride_s * (phase - phase[frames // 2])
     return (phase % 1.0).astype(np.float32), travel.astype(np.float32)
 
 
-def apply_dwell(phase: Doubles, gait: Gait) -> Doubles:
+def _apply_dwell(phase: Doubles, gait: Gait) -> Doubles:
     """Return stride phases [s], not wrapped, with a gait's changes of pace within the stride."""
     waves = 2j * np.pi * np.array([1, 2])
     turns = gait.dwell * np.exp(np.multiply.outer(phase, waves)) / waves  # [s, 2]

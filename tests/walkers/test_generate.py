@@ -88,11 +88,13 @@ def test_elbows_bend_forwards_and_not_too_far():
             assert bend.max() < 1.75
 
 
+def clean_masks(who: int, walk: generate.Recording, frames: int):
+    return [sprite.mask for sprite in generate.sprites(generate.person(who), walk, frames)]
+
+
 def area(condition: str, who: int, **overrides: object) -> float:
     walk = plain(who, condition, 90.0, start_phase=0.2, **overrides)
-    return float(
-        np.mean([np.count_nonzero(m) for m in generate.clean_masks(generate.person(who), walk, 12)])
-    )
+    return float(np.mean([np.count_nonzero(mask) for mask in clean_masks(who, walk, 12)]))
 
 
 def test_bags_and_coats_make_walkers_larger():
@@ -163,8 +165,7 @@ def test_frame_rate_changes_the_phase_step_only():
 
 @pytest.mark.parametrize("height", [50, 128, 400])
 def test_clean_masks_have_the_height_asked_for(height):
-    masks = generate.clean_masks(generate.person(2), plain(1, height_px=height), 5)
-    for mask in masks:
+    for mask in clean_masks(2, plain(1, height_px=height), 5):
         assert set(np.unique(mask)) == {0, 255}
         assert abs(mask.shape[0] - height) <= 0.04 * height + 2
         assert mask[0].any()
@@ -174,7 +175,7 @@ def test_clean_masks_have_the_height_asked_for(height):
 
 def test_walkers_who_come_closer_grow():
     walk = plain(1, view_deg=0.0, distance_m=6.0, elevation_deg=8.0)
-    heights = [m.shape[0] for m in generate.clean_masks(generate.person(2), walk, 60)]
+    heights = [mask.shape[0] for mask in clean_masks(2, walk, 60)]
     assert heights[-1] > 1.3 * heights[0]
 
 
