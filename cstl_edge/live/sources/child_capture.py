@@ -30,7 +30,7 @@ from cstl_edge.arrays import Image
 from cstl_edge.errors import SourceUnavailable
 from cstl_edge.live.sources.base import FrameSource, SourceOptions, redact
 from cstl_edge.live.sources.child_main import FRAME, HELLO, MAGIC
-from cstl_edge.live.sources.stream import LiveSource
+from cstl_edge.live.sources.stream import Capture, LiveSource
 from cstl_edge.opencv import import_cv2
 from cstl_edge.silhouette import MAX_PIXELS
 
@@ -67,7 +67,7 @@ def _start_usb(number: int, fps: float | None) -> ReaderCapture:
     return ReaderCapture({"device": number, "fps": fps})
 
 
-class ChildCapture:
+class ChildCapture(Capture):
     """A child process, the pipe of its frames, and its last lines of output."""
 
     def __init__(self, command: Callable[[int], list[str]], **streams: Any) -> None:
@@ -78,7 +78,6 @@ class ChildCapture:
         """
         reading, writing = os.pipe()
         self._frames = io.FileIO(reading)
-        self.fps = 0.0
         self._lines: deque[str] = deque(maxlen=20)
         with contextlib.suppress(OSError, AttributeError):  # beyond the user's limit, or no Linux
             fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -119,8 +118,7 @@ class ChildCapture:
             listener.join(STOP_TIMEOUT_S)
 
     def _request_stop(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(signal.SIGINT)  # does nothing to one that has ended
 
     def _fill(self, buffer: memoryview) -> bool:
         """Fill a buffer from the pipe; False when the child closed it."""
@@ -191,11 +189,12 @@ class ReaderCapture(ChildCapture):
 
     def read(self) -> Image | None:
         """Wait for the next frame; a stream that ends is one that went away."""
-        header = self._record(FRAME)
-        image = self._picture(header[1], header[2], header[2] * 3) if header else None
-        if header is None or image is None:
+        header, image = self._record(FRAME), None
+        if header:
+            height, width, self.fps = header
+            image = self._picture(height, width, width * 3)
+        if image is None:
             raise self._failure("the stream ended")
-        self.fps = float(header[3])
         return image
 
     def _record(self, form: struct.Struct) -> tuple[Any, ...] | None:
@@ -203,10 +202,10 @@ class ReaderCapture(ChildCapture):
         buffer = bytearray(form.size)
         if not self._fill(memoryview(buffer)):
             return None
-        values = form.unpack(buffer)
-        if values[0] != MAGIC:
+        magic, *values = form.unpack(buffer)
+        if magic != MAGIC:
             raise SourceUnavailable("the reading process sent something that is no frame")
-        return values
+        return tuple(values)
 
     def _request_stop(self) -> None:
         assert self.process.stdin is not None

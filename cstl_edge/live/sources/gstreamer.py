@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import threading
+from fractions import Fraction
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable
@@ -43,11 +44,9 @@ def csi_pipeline(uri: str, fps: float | None = None) -> str:
     >>> csi_pipeline("csi://1")[:44]
     'nvarguscamerasrc sensor-id=1 ! video/x-raw(m'
     """
-    sensor = uri.removeprefix("csi://").rstrip("/")
+    sensor, shown = uri.removeprefix("csi://").rstrip("/"), redact(uri)
     if not sensor.isdecimal():
-        raise ConfigError(
-            f"expected csi:// and the sensor's number, such as csi://0, got {redact(uri)}"
-        )
+        raise ConfigError(f"expected csi:// and the sensor's number, such as csi://0, got {shown}")
     width, height = CSI_SIZE
     return (
         f"nvarguscamerasrc sensor-id={int(sensor)} ! video/x-raw(memory:NVMM),width={width},"
@@ -64,17 +63,17 @@ def gst_opener(pipeline: str) -> Opener:
             "gst-launch-1.0 is not installed: apt install gstreamer1.0-tools "
             "gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
         )
+    shown = redact(pipeline)
     try:
         elements = shlex.split(pipeline)
     except ValueError as err:
-        raise ConfigError(f"cannot read the pipeline {redact(pipeline)}: {err}") from err
+        raise ConfigError(f"cannot read the pipeline {shown}: {err}") from err
     ends = elements and (elements[-1].endswith("sink") or elements[-1] == "!")
     if not elements or ends or "appsink" in elements or "fdsink" in elements:
         raise ConfigError(
-            "expected a pipeline without its sink, such as gst:videotestsrc, "
-            f"got {redact(pipeline)}"
+            f"expected a pipeline without its sink, such as gst:videotestsrc, got {shown}"
         )
-    endless = any(element in ENDLESS_ELEMENTS for element in elements)
+    endless = not ENDLESS_ELEMENTS.isdisjoint(elements)
     return lambda: GstCapture(launcher, elements, endless=endless)
 
 
@@ -94,8 +93,11 @@ class GstCapture(ChildCapture):
         self._caps: list[str] = []
         self._caps_known = threading.Event()
         argv = [launcher, "-v", *pipeline]
+        tail = f"! videoconvert ! video/x-raw,format=BGR ! fdsink name={SINK} sync=false fd="
         super().__init__(
-            lambda fd: argv + _sink(fd), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            lambda fd: argv + f"{tail}{fd}".split(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
         )
         self._listen(self.process.stdout, self._store_caps, self._caps_known.set)
 
@@ -107,8 +109,7 @@ class GstCapture(ChildCapture):
         caps = self._caps[0]
         height, width = (int(_caps_value(caps, name, r"\d+") or 0) for name in ("height", "width"))
         self._shape = (height, width, (width * 3 + 3) // 4 * 4)  # GStreamer pads rows to 4 bytes
-        top, _, bottom = (_caps_value(caps, "framerate", r"\d+/\d+") or "0/1").partition("/")
-        self.fps = int(top) / int(bottom)
+        self.fps = float(Fraction(_caps_value(caps, "framerate", r"\d+/\d+") or 0))
 
     def read(self) -> Image | None:
         """Wait for the next frame; None at the regular end of a pipeline that can end."""
@@ -127,11 +128,6 @@ class GstCapture(ChildCapture):
         if match and match.group(1) not in self._caps:
             self._caps.append(match.group(1))
             self._caps_known.set()
-
-
-def _sink(fd: int) -> list[str]:
-    tail = f"! videoconvert ! video/x-raw,format=BGR ! fdsink name={SINK} fd={fd} sync=false"
-    return tail.split()
 
 
 def _caps_value(caps: str, name: str, pattern: str) -> str | None:

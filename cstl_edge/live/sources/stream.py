@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Literal, NoReturn, Protocol
+from typing import Literal, NoReturn
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable, one_line
@@ -31,16 +31,17 @@ STEADY_S = 10.0  # a capture that gave frames for so long resets the delays
 CLOSE_TIMEOUT_S = 1.0  # that closing waits for the reading thread, whose child is dead
 
 
-class Capture(Protocol):
+class Capture:
     """One opening of a live source; `open` and `read` run in the reading thread."""
 
-    fps: float  # as the source declares it, once a frame has been read; 0.0 when it does not
+    fps = 0.0  # as the source declares it, once a frame has been read; 0.0 when it does not
 
     def open(self) -> None:
         """Wait until the source answers; raises SourceUnavailable."""
 
     def read(self) -> Image | None:
         """Wait for the next frame; None at the regular end; raises SourceUnavailable."""
+        raise NotImplementedError
 
     def stop(self) -> None:
         """Free the device and make a waiting `open` or `read` return soon; from any thread."""
@@ -61,11 +62,9 @@ class _CaptureSession:
 
     def __init__(self, capture: Capture, first_index: int) -> None:
         """Start reading; first_index: number of the next frame."""
-        self.captured = first_index
-        self.dropped = 0
+        self.capture, self.captured, self.dropped = capture, first_index, 0
         self.announced = False  # the state "online" was sent
         self.first_frame_s: float | None = None
-        self.capture = capture
         self._changed = threading.Condition()
         self._slot: Frame | None = None
         self._outcome: Exception | Literal["end"] | None = None
@@ -88,7 +87,7 @@ class _CaptureSession:
 
     def take(self) -> Frame | None:
         """Return the newest frame, waiting for one; None at the end; raises _CaptureLost."""
-        frame = self.wait()
+        self.wait()
         with self._changed:
             frame, self._slot = self._slot, None
         return frame
@@ -236,9 +235,8 @@ class LiveSource(FrameSource):
         delay_s = min(FIRST_DELAY_S * 2.0 ** (self._tries - 1), MAX_DELAY_S)
         if "401" in detail or "nauthorized" in detail:
             delay_s = REFUSED_DELAY_S
-        self._notify(
-            SourceState("offline", f"{detail}; trying again in {delay_s:g} s", self._tries)
-        )
+        detail = f"{detail}; trying again in {delay_s:g} s"
+        self._notify(SourceState("offline", detail, self._tries))
         self._closing.wait(delay_s)
 
     def _release(self) -> None:
@@ -253,8 +251,8 @@ class LiveSource(FrameSource):
         session.stop()
         self.captured = session.captured
         self._dropped += session.dropped
-        since_s = session.first_frame_s
-        return since_s is not None and time.monotonic() - since_s > STEADY_S
+        first_s = session.first_frame_s
+        return first_s is not None and time.monotonic() - first_s > STEADY_S
 
     def _notify(self, state: SourceState) -> None:
         """Log a change of state and pass it on."""

@@ -23,7 +23,7 @@ import numpy as np
 from cstl_edge.arrays import Bytes, Image
 from cstl_edge.errors import ConfigError
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceOptions, query_values, redact
-from cstl_edge.live.sources.stream import LiveSource
+from cstl_edge.live.sources.stream import Capture, LiveSource
 from cstl_edge.live.sources.synthetic.actor import Actor, WalkerSpec
 from cstl_edge.live.sources.synthetic.scene import Light, PinholeCamera, empty_street
 
@@ -224,14 +224,13 @@ def open_synthetic(uri: str, options: SourceOptions) -> FrameSource:
     return LiveSource(uri, start, options)
 
 
-class PacedCamera:
-    """Capture (`sources.stream.Capture`) that gives pictures at a frame rate, as a camera would."""
+class PacedCamera(Capture):
+    """Capture that gives pictures at a frame rate, as a camera would."""
 
     def __init__(self, images: Iterable[Image], fps: float) -> None:
         self.fps = fps
         self._images = iter(images)
-        self._count = 0
-        self._begun_s = 0.0
+        self._count, self._begun_s = 0, 0.0
         self._stopped = threading.Event()
 
     def open(self) -> None:
@@ -250,9 +249,6 @@ class PacedCamera:
     def stop(self) -> None:
         """Wake a waiting `read`."""
         self._stopped.set()
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
 
 
 def _size(text: str, uri: str) -> tuple[int, int]:
