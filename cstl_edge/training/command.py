@@ -68,8 +68,7 @@ def run_training(
     Raises:
         ConfigError: The folder holds a run already and `resume` is false.
     """
-    path = find_preset(name)
-    config = load_config(TrainConfig, path, overrides)
+    config = load_config(TrainConfig, path := find_preset(name), overrides)
     folder = Path(folder or RUNS / path.stem)
     if (folder / RESUME).exists() and not resume:
         raise ConfigError(

@@ -11,7 +11,8 @@ from cstl_edge.training.settings import TrainConfig
 
 @pytest.mark.parametrize("name", presets.preset_names())
 def test_every_preset_is_a_configuration(name):
-    load_config(TrainConfig, presets.find_preset(name))
+    config = load_config(TrainConfig, presets.find_preset(name))
+    assert config.network(classes=10).classes == 10
 
 
 def test_a_file_is_found_as_itself_and_a_stranger_is_not(tmp_path):

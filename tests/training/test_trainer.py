@@ -17,7 +17,7 @@ from standin_people import TINY, Bars
 from cstl_edge.checkpoint.weights import load_checkpoint, weights_sha256
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, ModelError
-from cstl_edge.training import command, presets, recorder, trainer
+from cstl_edge.training import command, recorder, trainer
 from cstl_edge.training.run_state import RESUME, WEIGHTS, MovingAverage, start_run
 from cstl_edge.training.settings import OptimiserSettings, TrainConfig
 from cstl_edge.training.trainer import learning_rate, train
@@ -243,14 +243,6 @@ def test_the_moving_average_is_that_of_every_number():
 def test_a_wrong_configuration_is_refused_with_a_hint(override, message):
     with pytest.raises(ConfigError, match=message):
         config(override)
-
-
-@pytest.mark.parametrize(
-    "path", [presets.find_preset(name) for name in presets.preset_names()], ids=lambda p: p.stem
-)
-def test_every_preset_is_valid(path):
-    preset = load_config(TrainConfig, path)
-    assert preset.network(classes=10).classes == 10
 
 
 SMALL = """
