@@ -40,7 +40,7 @@ IMPORT = re.compile(r"(cstl_edge(?:\.\w+)+)(?: import (\w+(?:, \w+)*|\([^)]*\)))
 
 
 def quiet(text):
-    """Take narration."""
+    """Ignore narration."""
 
 
 @pytest.fixture
@@ -77,10 +77,10 @@ def test_an_export_is_made_once_and_kept(exporter):
 
 def test_a_precision_whose_gate_is_closed_is_left_out_and_told(exporter):
     exporter.refused.add("int8")
-    told = []
-    model_under_test.export_once(GOLDEN / "tiny.safetensors", told.append)
+    lines = []
+    model_under_test.export_once(GOLDEN / "tiny.safetensors", lines.append)
     assert exporter.calls[1:] == [("float32", "fp16")]
-    assert "the gate is closed" in told[1]
+    assert "the gate is closed" in lines[1]
 
 
 def test_a_refused_float32_is_an_error(exporter):

@@ -92,7 +92,7 @@ def test_other_benchmarks_and_empty_lines_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("{\n", "line 2: expected a JSON object"),
         ('{"scenario": ' + "[" * 100_000 + "\n", "line 2: expected a JSON object"),
@@ -108,11 +108,11 @@ def test_other_benchmarks_and_empty_lines_are_left_out(tmp_path):
         (LINE | {"case": {"graph": "tail"}}, "line 2: case.graph"),
     ],
 )
-def test_lines_that_are_no_rows_are_refused(tmp_path, line, said):
+def test_lines_that_are_no_rows_are_refused(tmp_path, line, message):
     path = file(tmp_path / "r.jsonl", LINE, line)
     with pytest.raises(DataError) as caught:
         list(read_rows(path))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -133,7 +133,7 @@ def test_endless_lines_missing_files_and_other_bytes_are_refused(tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    "told",
+    "fields",
     [
         {"samples": {"wall": [math.nan]}},
         {"values": {"fnir": math.inf}},
@@ -142,6 +142,6 @@ def test_endless_lines_missing_files_and_other_bytes_are_refused(tmp_path, monke
         {"environment": {"load_1min": math.nan}},
     ],
 )
-def test_what_json_cannot_say_is_refused_where_it_is_made(told):
+def test_what_json_cannot_say_is_refused_where_it_is_made(fields):
     with pytest.raises(ValidationError):
-        Row(run="r", scenario="graph", contender="c", **told)
+        Row(run="r", scenario="graph", contender="c", **fields)

@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def quiet(text):
-    """Take narration."""
+    """Ignore narration."""
 
 
 @pytest.fixture
@@ -31,34 +31,34 @@ def scenarios(monkeypatch):
     return take
 
 
-def row_of(context, scenario, wall=(1.0, 2.0), **told):
+def row_of(context, scenario, wall=(1.0, 2.0), **fields):
     given = {"contender": "pytorch float32", "case": Case(graph="full", batch=1)}
     samples = {"wall": list(wall)} if wall else {}
-    return Row(run=context.run, scenario=scenario, samples=samples, **given | told)
+    return Row(run=context.run, scenario=scenario, samples=samples, **given | fields)
 
 
 @pytest.mark.parametrize(
-    ("wish", "told"),
+    ("options", "message"),
     [
         ({"scenarios": ["graph", "speed"]}, "got 'speed'"),
         ({"short": True, "full": True}, "contradict"),
         ({"threads": 0}, "at least 1 thread"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(wish, told):
-    with pytest.raises(ConfigError, match=told):
-        run.BenchOptions(**wish)
+def test_what_cannot_be_meant_is_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        run.BenchOptions(**options)
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"network": "small"}, "shipped, paper"),
         ({"network": "paper", "model": GOLDEN / "tiny"}, "leave out"),
     ],
 )
-def test_contradictory_networks_are_refused(given, told):
-    with pytest.raises(ConfigError, match=told):
+def test_contradictory_networks_are_refused(given, message):
+    with pytest.raises(ConfigError, match=message):
         run.make_context(run.BenchOptions(**given), quiet)
 
 
@@ -100,10 +100,10 @@ def test_the_short_form_takes_the_shipped_model_as_it_is(monkeypatch, tmp_path):
 def test_without_the_exporter_the_shipped_graphs_are_measured(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "cstl_edge.export.quantization.calibration_data", None)
-    told = []
-    context = run.make_context(run.BenchOptions(), told.append)
+    lines = []
+    context = run.make_context(run.BenchOptions(), lines.append)
     assert context.folder.name == "cstl-walkers"
-    assert "cstl-edge[export]" in told[0]
+    assert "cstl-edge[export]" in lines[0]
 
 
 def test_every_row_is_written_before_the_next_is_made(plain, scenarios, tmp_path):

@@ -56,8 +56,8 @@ NEWER = {
 }
 
 
-def write(path, found):
-    path.write_text(found if isinstance(found, str) else json.dumps(found))
+def write(path, entries):
+    path.write_text(entries if isinstance(entries, str) else json.dumps(entries))
     return path
 
 
@@ -124,7 +124,7 @@ def test_several_streams_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("entries", "message"),
     [
         ("[", "expected JSON"),
         ("[" * 100_000, "expected JSON"),
@@ -145,15 +145,15 @@ def test_several_streams_are_told(tmp_path):
         (b"\xff\xfe[", "expected JSON"),
     ],
 )
-def test_files_that_trtexec_does_not_write_are_refused(tmp_path, found, said):
+def test_files_that_trtexec_does_not_write_are_refused(tmp_path, entries, message):
     path = tmp_path / "t.json"
-    if isinstance(found, bytes):
-        path.write_bytes(found)
+    if isinstance(entries, bytes):
+        path.write_bytes(entries)
     else:
-        write(path, found)
+        write(path, entries)
     with pytest.raises(DataError) as caught:
         read_times(path, run="r")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -180,7 +180,7 @@ def test_layers_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("entries", "message"),
     [
         ([{"count": 0}, {"name": "a"}], "at least one run"),
         ([{"count": 5}], "at least one run and one layer; got 5 and 0"),
@@ -190,9 +190,9 @@ def test_layers_are_read(tmp_path):
         ([NEWER], "expected count"),
     ],
 )
-def test_profiles_that_trtexec_does_not_write_are_refused(tmp_path, found, said):
-    with pytest.raises(DataError, match=said):
-        read_profile(write(tmp_path / "p.json", found), run="r")
+def test_profiles_that_trtexec_does_not_write_are_refused(tmp_path, entries, message):
+    with pytest.raises(DataError, match=message):
+        read_profile(write(tmp_path / "p.json", entries), run="r")
 
 
 def row(**samples):
@@ -239,10 +239,10 @@ def test_the_script_writes_theirs_and_prints_both(tmp_path, capsys):
     write_rows(
         tmp_path / "ours.jsonl", [ours, paced.model_copy(update={"samples": {"d2h": [7.0]}})]
     )
-    told = [str(RECORDED / "trtexec_times.json"), "--frames", "30"]
-    told += ["--profile", str(RECORDED / "trtexec_profile.json")]
-    told += ["--ours", str(tmp_path / "ours.jsonl"), "-o", str(tmp_path / "theirs.jsonl")]
-    assert script()(told) == 0
+    words = [str(RECORDED / "trtexec_times.json"), "--frames", "30"]
+    words += ["--profile", str(RECORDED / "trtexec_profile.json")]
+    words += ["--ours", str(tmp_path / "ours.jsonl"), "-o", str(tmp_path / "theirs.jsonl")]
+    assert script()(words) == 0
     shown = capsys.readouterr()
     line = next(x for x in shown.out.splitlines() if x.startswith("compute"))
     assert line.split() == ["compute", "0.8241", "0.4120", "2.000", "0.8241", "0.5354"]
@@ -254,7 +254,7 @@ def test_the_script_writes_theirs_and_prints_both(tmp_path, capsys):
 
 def test_the_script_says_what_is_missing_and_writes_nothing(tmp_path, capsys):
     write_rows(tmp_path / "ours.jsonl", [row(wall=[1.0])])
-    told = [str(RECORDED / "trtexec_times.json"), "--ours", str(tmp_path / "ours.jsonl")]
-    assert script()([*told, "-o", str(tmp_path / "out.jsonl")]) == DataError.exit_code
+    words = [str(RECORDED / "trtexec_times.json"), "--ours", str(tmp_path / "ours.jsonl")]
+    assert script()([*words, "-o", str(tmp_path / "out.jsonl")]) == DataError.exit_code
     assert "expected times of `tensorrt float16`" in capsys.readouterr().err
     assert not (tmp_path / "out.jsonl").exists()

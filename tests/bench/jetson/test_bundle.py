@@ -186,9 +186,9 @@ def test_what_is_taken_out_and_what_is_left(text, left):
 
 
 def test_keys_that_are_personal_go_with_their_values():
-    told = {"hostname": "x", "serial_number": "y", "gpu_uuid": "z", "user": "u", "mac": "m"}
+    personal = {"hostname": "x", "serial_number": "y", "gpu_uuid": "z", "user": "u", "mac": "m"}
     kept = {"own_cores": 1.0, "chrome": 2.0, "serialised": 3.0, "h2d": 4.0}
-    assert scrub({"a": [told | kept]}, ()) == {"a": [kept]}
+    assert scrub({"a": [personal | kept]}, ()) == {"a": [kept]}
 
 
 def test_names_that_say_nothing_are_not_taken_out(monkeypatch, board_tree):
@@ -299,9 +299,9 @@ def text(tmp_path):
 
 @pytest.mark.parametrize("make", [damaged, locked, text, lambda folder: folder / "none.zip"])
 def test_what_is_no_bundle_is_one_line(make, tmp_path):
-    with pytest.raises(DataError, match="expected a bundle of `cstl-edge bench --jetson`") as told:
+    with pytest.raises(DataError, match="expected a bundle of `cstl-edge bench --jetson`") as error:
         reading.read_bundle(make(tmp_path))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_rows_that_are_none_are_told_by_their_line(tmp_path):

@@ -77,9 +77,9 @@ def test_an_unknown_board_is_the_sum_of_its_rails():
 def test_garbage_is_one_line(text, board_tree):
     root = board_tree("orin_nano")
     (root / CHIP / "curr1_input").write_bytes(text.encode("latin-1"))
-    with pytest.raises(DataError, match="expected a whole number; got") as told:
+    with pytest.raises(DataError, match="expected a whole number; got") as error:
         rails_of(root).read()
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_power_that_no_board_has_is_refused(board_tree):

@@ -250,9 +250,9 @@ def test_sizes_that_the_graph_cannot_have_are_refused():
 
 def test_sizes_that_do_not_go_together_are_refused():
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    with pytest.raises(ModelError, match="cannot count: ") as told:
+    with pytest.raises(ModelError, match="cannot count: ") as error:
         count_cost(model_of([node], {"x": 2}, {"w": floats(9, 7)}), {"x": (8, 5)})
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_size_that_follows_from_values_is_refused():

@@ -59,8 +59,8 @@ def walks(count=6, noise=0.8, seed=0):
     return LabelledEmbeddings(vectors, data.people, data.sequences, data.views_deg)
 
 
-class Told:
-    """Embeds a sequence as it was told by number."""
+class Numbered:
+    """Embeds a sequence by the number in its pixels."""
 
     def __init__(self, vectors):
         self.vectors = vectors
@@ -113,9 +113,9 @@ def test_figures_are_those_of_the_evaluation():
 
 def test_few_people_prove_little():
     few, none = (recognition_figures(walks(count), draws=20) for count in (6, 3))
-    (said,) = accuracy_warnings(few)
+    (warning,) = accuracy_warnings(few)
     searched = few.open_set["non_mated_searches"]
-    assert f"{searched} non-mated searches prove {3 / searched:.1%} at best" in said
+    assert f"{searched} non-mated searches prove {3 / searched:.1%} at best" in warning
     assert "fnir" not in none.values
     assert "no FNIR with 3 people" in accuracy_warnings(none)[0]
     assert accuracy_warnings(recognition_figures(walks(60), draws=2)) == []
@@ -133,7 +133,7 @@ def field(monkeypatch):
 
 
 def embedder(name, vectors, how):
-    return Embedder(name, Told(vectors), lambda: how)
+    return Embedder(name, Numbered(vectors), lambda: how)
 
 
 def test_differences_are_from_the_first_float32(plain, field):

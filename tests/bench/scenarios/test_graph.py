@@ -1,4 +1,4 @@
-"""The scenario `graph`: every contender has a row per case, and who answers wrongly has no time."""
+"""The scenario `graph`: every backend has a row per case, and wrong answers no time."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32
 
 @pytest.fixture
 def field(monkeypatch):
-    """Let made-up contenders run; returns a function that takes them."""
+    """Let made-up backends run; returns a function that takes them."""
 
     def take(*found):
         monkeypatch.setattr(graph, "backends", lambda context: iter(found))
@@ -24,7 +24,7 @@ def field(monkeypatch):
 
 
 def made_up(name, answer, stages=None, graphs=("frames", "full"), precision="float32"):
-    """Return a contender whose answers come from a function of the run's number."""
+    """Return a backend whose answers come from a function of the run's number."""
 
     def prepare(which, feed):
         count = [0]
@@ -46,7 +46,7 @@ def right(number):
     return np.ones((1, 4, 8), np.float32)
 
 
-def test_every_contender_has_a_row_per_case_with_samples_and_a_check(reduced):
+def test_every_backend_has_a_row_per_case_with_samples_and_a_check(reduced):
     rows = [*graph.rows(reduced)]
     with_figures = [row for row in rows if row.samples]
     cases = {(row.case.graph, row.case.paced_hz) for row in with_figures}

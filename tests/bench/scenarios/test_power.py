@@ -1,4 +1,4 @@
-"""The scenario: gross, idle and net, what is doubted, what is said where it cannot be measured."""
+"""The scenario: gross, idle and net, its warnings, and the reasons where it cannot be measured."""
 
 import dataclasses
 import time
@@ -97,15 +97,15 @@ def test_gross_idle_and_net(context, board, monkeypatch):
     assert Row.model_validate(row.model_dump(mode="json")) == row
 
 
-def test_what_is_doubted(context, board, monkeypatch):
+def test_warnings(context, board, monkeypatch):
     (board / CHIP / "curr3_input").write_text("-100")
     runs(monkeypatch, draw(board, 900, 300)[0])
     monkeypatch.setattr(power, "LOWEST_HZ", 1e6)
     (row,) = power.rows(context, board)
-    said = " | ".join(row.warnings)
-    assert "slow meter: INA3221/INA238 rails through sysfs gave" in said
-    assert "negative power on VDD_SOC" in said
-    assert "net power is not above 0" in said
+    text = " | ".join(row.warnings)
+    assert "slow meter: INA3221/INA238 rails through sysfs gave" in text
+    assert "negative power on VDD_SOC" in text
+    assert "net power is not above 0" in text
 
 
 def test_nothing_embedded_has_no_joules(context, board, monkeypatch):
@@ -129,19 +129,21 @@ class Tool:
         return True
 
     def watts(self):
-        return self.said
+        return self.tool_w
 
 
-@pytest.mark.parametrize(("said", "differs"), [(10.0, False), (14.0, True), (None, False)])
-def test_tegrastats_is_laid_beside(context, board, monkeypatch, said, differs):
+@pytest.mark.parametrize(("tool_w", "differs"), [(10.0, False), (14.0, True), (None, False)])
+def test_tegrastats_is_compared(context, board, monkeypatch, tool_w, differs):
     runs(monkeypatch, draw(board, 2000, 2000)[0])
     monkeypatch.setattr(power, "Tegrastats", Tool)
-    monkeypatch.setattr(Tool, "said", {"VDD_IN": said} if said else {"OTHER": 1.0}, raising=False)
+    monkeypatch.setattr(
+        Tool, "tool_w", {"VDD_IN": tool_w} if tool_w else {"OTHER": 1.0}, raising=False
+    )
     (row,) = power.rows(context, board)
-    assert row.values.get("watts_gross_tegrastats") == said
+    assert row.values.get("watts_gross_tegrastats") == tool_w
     assert any("tegrastats says" in line for line in row.warnings) is differs
-    if said:
-        assert row.details["rails"]["VDD_IN"]["tegrastats_w"] == said
+    if tool_w:
+        assert row.details["rails"]["VDD_IN"]["tegrastats_w"] == tool_w
 
 
 def test_a_meter_that_vanishes_is_one_line_and_the_end(context, board, monkeypatch):

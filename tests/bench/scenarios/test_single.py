@@ -27,7 +27,7 @@ def median(samples):
 
 
 def figures(rows, **case):
-    """Return the rows with samples of a case, by contender."""
+    """Return the rows with samples of a case, by backend."""
     return {
         row.contender: row
         for row in rows
@@ -35,7 +35,7 @@ def figures(rows, **case):
     }
 
 
-def test_every_way_has_rows_with_samples_and_right_answers(reduced):
+def test_every_case_has_rows_with_samples_and_right_answers(reduced):
     rows = [*single.rows(reduced)]
     for row in (row for row in rows if row.samples):
         assert row.check.ok
@@ -55,14 +55,14 @@ def test_every_way_has_rows_with_samples_and_right_answers(reduced):
 
 def test_ratios_follow_from_the_raw_samples_of_the_run(trained):
     rows = [row for row in single.rows(trained) if row.samples and row.case.paced_hz is None]
-    usual = median(figures(rows, graph="full")[BASELINE].samples["wall"])
+    baseline = median(figures(rows, graph="full")[BASELINE].samples["wall"])
     assert len(rows) > 6
     for row in rows:
         own, hop = median(row.samples["wall"]), row.case.hop or 1
-        assert row.values["times_as_fast_as_usual"] == pytest.approx(usual / hop / own, abs=1e-3)
+        assert row.values["times_as_fast_as_usual"] == pytest.approx(baseline / hop / own, abs=1e-3)
         more = row.values.get("times_as_fast_as_usual_at_every_frame")
         assert (more is None) == (hop == 1)
-        assert more is None or more == pytest.approx(usual / own, abs=1e-3)
+        assert more is None or more == pytest.approx(baseline / own, abs=1e-3)
         assert row.check.reference.startswith(BASELINE)
 
 
@@ -140,9 +140,9 @@ def test_a_reference_knows_every_turn_of_the_walk(plain):
         np.testing.assert_allclose(reference.at(seen)["embedding"], expected, atol=1e-5)
 
 
-def test_paced_streams_are_not_doubted_for_frames_that_differ():
-    said = ["unstable clocks: times vary by 50 %", "late: p99"]
+def test_paced_streams_have_no_warning_for_frames_that_differ():
+    warnings = ["unstable clocks: times vary by 50 %", "late: p99"]
     case = Case(hop=5, paced_hz=25.0)
-    assert single._warnings(said, case) == ["late: p99"]
-    assert single._warnings(said, Case(hop=1, paced_hz=25.0)) == said
-    assert single._warnings(said, Case(hop=5)) == said
+    assert single._warnings(warnings, case) == ["late: p99"]
+    assert single._warnings(warnings, Case(hop=1, paced_hz=25.0)) == warnings
+    assert single._warnings(warnings, Case(hop=5)) == warnings
