@@ -54,7 +54,7 @@ class JetsonBoard:
     def short(self) -> str:
         """Return a word for file names.
 
-        >>> Board("NVIDIA Jetson AGX Orin Developer Kit", "36.4.3").short
+        >>> JetsonBoard("NVIDIA Jetson AGX Orin Developer Kit", "36.4.3").short
         'agx-orin'
         """
         plain = {"nvidia", "jetson", "developer", "kit", "engineering", "reference", "super"}
