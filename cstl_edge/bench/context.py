@@ -64,7 +64,6 @@ class Context:
             scenario: name of the scenario
             backend: name of the backend under test; stored as `contender`
             fields: further fields of `Row`, which win over those of the call
-
         """
         call: dict[str, Any] = {"subject": self.model, "environment": self.environment}
         return Row(run=self.run, scenario=scenario, contender=backend, **call | fields)

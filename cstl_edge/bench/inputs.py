@@ -47,7 +47,6 @@ def feed(graph: str, batch: int, frames: int, size: tuple[int, int]) -> dict[str
         batch: silhouettes of `frames`, sequences of `full`
         frames: of a sequence
         size: of a silhouette [h, w]
-
     """
     if graph == "frames":
         return {"silhouettes": walk(max(batch, 1), size)[0]}
@@ -62,7 +61,6 @@ def windows(features: Any, batch: int, frames: int) -> dict[str, Any]:
         features: of a walk [s, p, c]
         batch: sequences n, each a turn of the walk
         frames: of a sequence
-
     """
     turns = _turns(features[:frames], batch)  # [n, s, p, c]
     return {"features": turns, "lengths": np.full(batch, frames, np.int32)}

@@ -90,7 +90,6 @@ def run(context: Context, scenarios: Sequence[str], out: Path) -> Iterator[Row]:
 
     Raises:
         BackendUnavailable: at the end, when nothing was measured
-
     """
     measured, reason = 0, "no scenario has a row"
     for name in scenarios or SCENARIOS:

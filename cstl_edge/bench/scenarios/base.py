@@ -49,7 +49,6 @@ def open_encoder(
         candidate: encoder to open, or a backend that this machine lacks
         case: for the row
         stack: closes the encoder
-
     """
     if isinstance(candidate, Unavailable):
         return context.row(scenario, candidate.name, case=case, skipped=candidate.reason)

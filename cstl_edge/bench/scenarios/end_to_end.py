@@ -150,7 +150,6 @@ def run_pipeline(
         encoder: of the model under test
         gallery: of the people to be named
         segmenter: of the table `SEGMENTERS`
-
     """
     threshold = None if encoder.info.impostors else THRESHOLD
     options = PipelineOptions(segmenter=segmenter, threshold=threshold)

@@ -116,7 +116,6 @@ def paced_latencies(
         hop: frames between two answers
         seconds: of the camera; a run that falls behind by `HOPELESS_MS` ends earlier
         slide: compute again only what a slide changes in a window, where the encoder can
-
     """
     stream = StreamingEncoder[int](encoder, window, hop, max_walkers=walkers, slide=slide)
     silhouettes = inputs.random_blocks(window, encoder.info.size)
@@ -155,7 +154,6 @@ def search(
         guess: walkers to begin with
         step: share of the number; 0 searches to the last walker
         most_tries: before the number is confirmed
-
     """
     trials: list[PacedTrial] = []
 

@@ -73,7 +73,6 @@ def throughput(batch: int, frames: int, wall_ms: list[float], ran: Ran) -> dict[
     >>> ran = Ran(backend="", provider="cpu", precision="", computed_in="", version="", threads=2)
     >>> throughput(4, 30, [150.0, 250.0], ran)["sequences_per_core_minute"]
     600.0
-
     """
     per_s = 1e3 * batch * len(wall_ms) / sum(wall_ms)
     values = {

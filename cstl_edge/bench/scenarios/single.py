@@ -90,7 +90,6 @@ def speedups(case: Case, own_ms: float, baseline_ms: float) -> dict[str, float]:
 
     >>> speedups(Case(hop=5), own_ms=2.0, baseline_ms=100.0)["times_as_fast_as_usual"]
     10.0
-
     """
     hop = case.hop or 1
     values = {"times_as_fast_as_usual": round(baseline_ms / hop / own_ms, 3)}

@@ -96,7 +96,6 @@ class Reference:
             seen: frames of the walk that the walker had shown
             embedding: [p, d]
             salient_frames: [p], negative where the backend does not report them
-
         """
         output_check.reference = self.at(seen)
         output_check.add(named_outputs(embedding[None], salient_frames[None]))
@@ -127,7 +126,6 @@ class WalkStream:
             walk: silhouettes [s, h, w]; their number is the window's length
             hop: frames between two answers
             slide: compute again only what a slide changes in a window, where the encoder can
-
         """
         self._stream = StreamingEncoder[int](encoder, len(walk), hop, slide=slide)
         self._walk, self._hop = walk, hop
@@ -160,7 +158,6 @@ def stream_case(
         reference: answers for the same walk
         hop: frames between two answers
         slide: compute again only what a slide changes in a window, where the encoder can
-
     """
     stream = WalkStream(encoder, reference.walk, hop, slide=slide)
     options = {"windows": "slide" if slide and encoder.info.slides else "whole"}
@@ -195,7 +192,6 @@ def window_case(
         case: for its rows
         reference: answers for the same walk
         stack: closes the graph
-
     """
     call = backend.open_graph("full", feed)
     stack.callback(call.close)
@@ -221,7 +217,6 @@ def crowd_check(
         reference: answers for the same walk
         hop: frames between two answers
         slide: compute again only what a slide changes in a window, where the encoder can
-
     """
     walk = reference.walk
     stream = StreamingEncoder[int](encoder, len(walk), hop, slide=slide)

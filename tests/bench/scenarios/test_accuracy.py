@@ -19,7 +19,7 @@ from cstl_edge.evaluation.closed_set import rank1_table
 from cstl_edge.evaluation.embeddings import PROBES, LabelledEmbeddings
 from cstl_edge.evaluation.open_set import evaluate_open_set
 from cstl_edge.evaluation.protocols import select_trials
-from cstl_edge.runtime import Embedded
+from cstl_edge.runtime.base import Embedded
 
 VIEWS = (18, 90)
 NAMES = [f"nm-0{k}" for k in range(1, 7)] + ["bg-01", "bg-02", "cl-01", "cl-02"]

@@ -1,6 +1,7 @@
-"""The search for how many walkers are held; no test here looks at a clock."""
+"""Paced runs and the search for how many walkers hold; no test here looks at a clock."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from standin_encoders import Wrong
 
 from cstl_edge.bench.backends.base import StreamingBackend
 from cstl_edge.bench.scenarios import multi, streaming_cases
+from cstl_edge.bench.scenarios.base import CAMERA_HZ
 from cstl_edge.bench.scenarios.multi import BUDGET_MS, MOST_WALKERS, PacedTrial, first_guess, search
 from cstl_edge.runtime import load
 
@@ -164,3 +166,47 @@ def test_who_answers_wrongly_is_not_searched(plain, monkeypatch):
     assert row.skipped.startswith("answers wrongly")
     assert not row.samples
     assert not row.values
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """Let `pace` read and pass the time of `now`; other threads keep the real clock."""
+    now = [0.0]
+    clock = SimpleNamespace(
+        perf_counter=lambda: now[0],
+        sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
+    )
+    monkeypatch.setattr(multi, "time", clock)
+    return now
+
+
+@pytest.fixture
+def calls(plain, now, monkeypatch):
+    """An encoder, how many silhouettes each call saw, and the seconds that a call takes."""
+    encoder, seen, takes = load(plain.folder, threads=1), [], [0.0]
+    frames = encoder.frames
+
+    def counted(silhouettes):
+        seen.append(len(silhouettes))
+        now[0] += takes[0]
+        return frames(silhouettes)
+
+    monkeypatch.setattr(encoder, "frames", counted)
+    return encoder, seen, takes
+
+
+def test_walkers_are_paced_and_all_answered(calls, now):
+    encoder, seen, _ = calls
+    latencies = multi.paced_latencies(encoder, walkers=4, window=5, hop=2, seconds=2.0)
+    assert latencies == pytest.approx([0.0] * int(2 * CAMERA_HZ), abs=1e-6)
+    assert now[0] == pytest.approx(2.0 - 1 / CAMERA_HZ)
+    assert set(seen) == {4}
+
+
+def test_being_late_adds_up_until_it_is_hopeless(calls):
+    encoder, _, takes = calls
+    takes[0] = 2 / CAMERA_HZ
+    latencies = multi.paced_latencies(encoder, walkers=1, window=2, hop=1, seconds=100.0)
+    assert latencies[:3] == pytest.approx([80.0, 120.0, 160.0])
+    assert latencies[-1] > multi.HOPELESS_MS
+    assert len(latencies) < 60
