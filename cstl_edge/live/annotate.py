@@ -98,8 +98,8 @@ def salient_parts(
         dimmed = silhouette if chosen.size else silhouette // 3
         tile = cv2.resize(dimmed, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
         picture = cv2.merge([tile, tile, tile])
-        for first, last in _runs(chosen):
-            top, bottom = height * first // parts, height * (last + 1) // parts - 1
+        for run in _runs(chosen):
+            top, bottom = height * int(run[0]) // parts, height * int(run[-1] + 1) // parts - 1
             cv2.rectangle(picture, (0, top), (picture.shape[1] - 1, bottom), RED, 2)
         tiles.append(picture)
     return _grid(tiles, columns)
@@ -257,12 +257,7 @@ def _grid(tiles: Sequence[Image], columns: int) -> Image:
     return out
 
 
-def _runs(numbers: Indices) -> list[tuple[int, int]]:
-    """Return first and last of every run of consecutive numbers."""
-    runs: list[tuple[int, int]] = []
-    for number in (int(n) for n in numbers):
-        if runs and runs[-1][1] == number - 1:
-            runs[-1] = (runs[-1][0], number)
-        else:
-            runs.append((number, number))
-    return runs
+def _runs(numbers: Indices) -> list[Indices]:
+    """Return the runs of consecutive numbers."""
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return [run for run in runs if run.size]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from cstl_edge.arrays import Array
 
 Box = tuple[float, float, float, float]  # x, y, w, h in pixels of the source's frame
+COVERED = 0.6  # of a person inside the box that hides them
 
 
 def box_iou(a: Box, b: Box) -> float:
@@ -30,6 +33,20 @@ def union_box(a: Box, b: Box) -> Box:
     """Return the smallest box around two boxes."""
     x, y = min(a[0], b[0]), min(a[1], b[1])
     return x, y, max(a[0] + a[2], b[0] + b[2]) - x, max(a[1] + a[3], b[1] + b[3]) - y
+
+
+def near_border(box: Box, frame: tuple[int, ...], distance: float = 1.0) -> bool:
+    """Return whether a box comes as close as `distance` pixels to the border of a frame [H, W]."""
+    x, y, w, h = box
+    return min(x, y, frame[1] - x - w, frame[0] - y - h) <= distance
+
+
+def hides(box: Box, person: Box, others: Iterable[Box]) -> bool:
+    """Return whether a box covers a person's box, and none of the `others` fits it better."""
+    if intersection(box, person) < COVERED * max(person[2] * person[3], 1e-9):
+        return False
+    fits = max(0.5, box_iou(box, person))
+    return not any(box_iou(other, person) > fits for other in others)
 
 
 def mask_area(mask: Array) -> int:

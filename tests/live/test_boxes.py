@@ -1,10 +1,10 @@
-"""Intersection, union and overlap of boxes."""
+"""Intersection, union and overlap of boxes; borders; who hides whom."""
 
 from __future__ import annotations
 
 import pytest
 
-from cstl_edge.live.boxes import box_iou, intersection, union_box
+from cstl_edge.live.boxes import box_iou, hides, intersection, near_border, union_box
 
 
 def test_boxes() -> None:
@@ -13,3 +13,15 @@ def test_boxes() -> None:
     assert union_box(a, b) == (0.0, 0.0, 15.0, 30.0)
     assert box_iou(a, b) == pytest.approx(50 / 350)
     assert box_iou(a, (100.0, 0.0, 1.0, 1.0)) == 0.0
+
+
+def test_near_border() -> None:
+    assert near_border((1.0, 50.0, 20.0, 40.0), (200, 300, 3), 2.0)
+    assert not near_border((10.0, 50.0, 20.0, 40.0), (200, 300, 3), 2.0)
+
+
+def test_a_person_is_hidden_where_no_other_box_fits_better() -> None:
+    person = (10.0, 10.0, 20.0, 50.0)
+    assert hides((0.0, 0.0, 60.0, 80.0), person, [(12.0, 40.0, 20.0, 50.0)])
+    assert not hides((0.0, 0.0, 60.0, 80.0), person, [(11.0, 10.0, 20.0, 50.0)])
+    assert not hides((25.0, 0.0, 60.0, 80.0), person, [])

@@ -156,12 +156,9 @@ def shadow_mask(pixels: Pixels, background: Pixels, weak: Bytes) -> Bools:
 def _follows_texture(pixels: Pixels, background: Pixels) -> Bytes:
     """Return [h, w]: 255 where a window's luma follows the background's, 0 elsewhere."""
     size = (max(1, background.shape[1] // 2), max(1, background.shape[0] // 2))
-    a, b = (
-        cv2.resize(np.ascontiguousarray(image[:, :, 0]), size, interpolation=cv2.INTER_AREA).astype(
-            np.float32
-        )
-        for image in (pixels, background)
-    )
+    lumas = (np.ascontiguousarray(image[:, :, 0]) for image in (pixels, background))
+    small = (cv2.resize(luma, size, interpolation=cv2.INTER_AREA) for luma in lumas)
+    a, b = (luma.astype(np.float32) for luma in small)
     window = (TEXTURE_SIDE, TEXTURE_SIDE)
     mean_a, mean_b = cv2.blur(a, window), cv2.blur(b, window)
     var_a = cv2.blur(a * a, window) - mean_a * mean_a

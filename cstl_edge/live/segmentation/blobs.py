@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cstl_edge.arrays import Bytes, Floats, Ints, Mask
-from cstl_edge.live.boxes import Box, box_iou, intersection, union_box
+from cstl_edge.live.boxes import Box, hides, intersection, near_border, union_box
 from cstl_edge.live.segmentation.base import Colours
 from cstl_edge.opencv import import_cv2
 
@@ -28,7 +28,6 @@ MIN_HEIGHT_SHARE = 0.06  # of the frame's height: nothing smaller is followed
 JOIN_GAP = 0.12  # of the joined height: the widest gap inside one body
 JOIN_ASPECT = 0.75  # width / height of a body put together from fragments
 SMALL_PART = 0.12  # of the joined area: a fragment that may hang beside a body
-COVERED = 0.6  # of an expected person inside a blob: it may be hidden there
 WIDE_ASPECT = 0.72  # width / height from which a blob may be several people
 PEAK_MASS = 0.5  # of the blob's height: column mass at the middle of a person
 VALLEY_DEPTH = 0.7  # of the lower peak: mass between two people
@@ -99,15 +98,9 @@ def candidates(mask: Mask, expected: Sequence[Box] = ()) -> list[Blob]:
 
 def _mark_shared(blob: Blob, blobs: Sequence[Blob], expected: Sequence[Box]) -> Blob:
     """Mark a blob that covers several expected people who have no blob of their own."""
-    covered = 0
-    for person in expected:
-        area = max(person[2] * person[3], 1.0)
-        if intersection(blob.box, person) < COVERED * area:
-            continue
-        overlap = box_iou(blob.box, person)
-        own = any(box_iou(b.box, person) > max(0.5, overlap) for b in blobs if b is not blob)
-        covered += not own
-    return replace(blob, shared=True) if covered > 1 else blob
+    others = [b.box for b in blobs if b is not blob]
+    hidden = sum(hides(blob.box, person, others) for person in expected)
+    return replace(blob, shared=True) if hidden > 1 else blob
 
 
 @dataclass
@@ -187,12 +180,7 @@ def _one_body(a: _Group, b: _Group) -> bool:
 def _blob(labels: Ints, group: _Group) -> Blob:
     x, y, w, h = (int(v) for v in group.box)
     inside = np.isin(labels[y : y + h, x : x + w], group.labels)
-    return Blob((x, y, w, h), inside.astype(np.uint8) * 255, _clipped(group.box, labels.shape))
-
-
-def _clipped(box: Box, shape: tuple[int, ...]) -> bool:
-    x, y, w, h = box
-    return x <= 1 or y <= 1 or x + w >= shape[1] - 1 or y + h >= shape[0] - 1
+    return Blob((x, y, w, h), inside.astype(np.uint8) * 255, near_border(group.box, labels.shape))
 
 
 def _split(blob: Blob, shape: tuple[int, ...]) -> list[Blob]:
@@ -207,7 +195,7 @@ def _split(blob: Blob, shape: tuple[int, ...]) -> list[Blob]:
         column, row, width, height = cv2.boundingRect(piece)
         box = (x + left + column, y + row, width, height)
         crop = np.ascontiguousarray(piece[row : row + height, column : column + width])
-        parts.append(Blob(box, crop, _clipped(box, shape), shared=True))
+        parts.append(Blob(box, crop, near_border(box, shape), shared=True))
     return parts
 
 

@@ -49,18 +49,6 @@ def crop_square(image: Image, region: Box) -> Image:
     return crop
 
 
-def near_border(box: Box, frame: tuple[int, ...], distance: float) -> bool:
-    """Return whether a box comes close to the border of the frame.
-
-    box: in pixels of the frame
-    frame: shape of the frame, H, W, 3
-    distance: in pixels of the frame
-    """
-    x, y, w, h = box
-    right, bottom = frame[1] - x - w, frame[0] - y - h
-    return min(x, y, right, bottom) <= distance
-
-
 def paste_mask(detection: Detection, region: Box) -> Mask:
     """Return a detection's mask on the grid of a crop of `region`: uint8 [256, 256]."""
     x, y, w, _ = detection.box
@@ -168,9 +156,5 @@ class MaskNetwork:
     def _work(self, todo: Iterator[tuple[int, Image]], outputs: dict[int, Output]) -> None:
         """Run crops as long as `todo` has any; threads that share `todo` share the work."""
         for i, crop in todo:
-            outputs[i] = self._run_crop(crop)
-
-    def _run_crop(self, crop: Image) -> Output:
-        rgb = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)[None].astype(np.float32) / 255.0
-        logits, presence = self._session.run(["mask_logits", "presence"], {"image": rgb})
-        return logits, presence
+            rgb = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)[None].astype(np.float32) / 255.0
+            outputs[i] = tuple(self._session.run(["mask_logits", "presence"], {"image": rgb}))

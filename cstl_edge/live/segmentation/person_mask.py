@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cstl_edge.arrays import Image, Mask
-from cstl_edge.live.boxes import Box, intersection, mask_area, union_box
+from cstl_edge.live.boxes import Box, intersection, mask_area, near_border, union_box
 from cstl_edge.live.segmentation.background import SURE_HEIGHT_SHARE, BackgroundSegmenter
 from cstl_edge.live.segmentation.base import Detection, SceneState
 from cstl_edge.live.segmentation.mask_network import (
@@ -24,7 +24,6 @@ from cstl_edge.live.segmentation.mask_network import (
     dilated_hull,
     main_components,
     may_overlap,
-    near_border,
     paste_mask,
     square_around,
 )
@@ -72,7 +71,6 @@ class PersonMaskSegmenter:
     """Takes boxes from background subtraction and masks from the network."""
 
     def __init__(self, background: BackgroundSegmenter, network: MaskNetwork) -> None:
-        """Combine the two."""
         self._background, self._network = background, network
 
     @property

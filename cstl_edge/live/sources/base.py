@@ -77,16 +77,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class SourceState:
-    """A change of state of a live source, for an event.
-
-    state: "opening", "online" (frames come), "offline" (it will be tried again), "ended"
-    detail: one line without credentials
-    attempt: openings since frames last came steadily
-    """
+    """Change of state of a live source; `online`: frames come, `offline`: it is tried again."""
 
     state: Literal["opening", "online", "offline", "ended"]
-    detail: str = ""
-    attempt: int = 0
+    detail: str = ""  # one line without credentials
+    attempt: int = 0  # openings since frames last came steadily
 
 
 StateCallback = Callable[[SourceState], None]

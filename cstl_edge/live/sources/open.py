@@ -83,18 +83,15 @@ def source_kind(address: str) -> str:
         return "gst"
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
     if match is None:
-        return "camera" if is_camera(address) else "file"
+        # ./0 is the file called 0
+        is_camera = address.isdecimal() or re.fullmatch(r"/dev/video\d+", address)
+        return "camera" if is_camera else "file"
     scheme = match.group(1).lower()
     if scheme in WITHOUT_SCHEME or scheme not in SOURCES:
         from cstl_edge.live.sources.base import redact
 
         raise ConfigError(f"unknown source {redact(address)}; expected {source_forms(SOURCES)}")
     return scheme
-
-
-def is_camera(address: str) -> bool:
-    """Return whether an address without scheme names a USB camera; ./0 is the file called 0."""
-    return address.isdecimal() or re.fullmatch(r"/dev/video\d+", address) is not None
 
 
 def source_forms(names: Iterable[str] = SOURCES.entries) -> str:

@@ -86,8 +86,7 @@ class _CaptureSession:
             return self._slot
 
     def take(self) -> Frame | None:
-        """Return the newest frame, waiting for one; None at the end; raises _CaptureLost."""
-        self.wait()
+        """Return the frame in the slot and empty it."""
         with self._changed:
             frame, self._slot = self._slot, None
         return frame
@@ -154,7 +153,10 @@ class LiveSource(FrameSource):
         self._session: _CaptureSession | None = None
         self._tries, self.captured, self._dropped = 0, 0, 0
         try:
-            self._open(options.retry)
+            first = self._newest(options.retry)
+            if first is None:
+                raise SourceUnavailable(f"{self.uri} ended before its first frame")
+            self.size = (first.image.shape[0], first.image.shape[1])
         except BaseException:
             self.close()
             raise
@@ -174,13 +176,22 @@ class LiveSource(FrameSource):
         self._closing.set()
         super().close()
 
-    def _open(self, retry: bool) -> None:
-        """Wait for the first frame, which stays in the slot until it is read."""
-        while True:
+    def _next(self) -> Frame | None:
+        if self._newest() is not None and (session := self._session) is not None:
+            return session.take()
+        if not self._closing.is_set():
+            self._notify(SourceState("ended"))
+        return None
+
+    def _newest(self, retry: bool = True) -> Frame | None:
+        """Wait for a frame, which stays in the slot; None at the end.
+
+        retry: open a lost source again, or raise SourceUnavailable
+        """
+        while not self._closing.is_set():
             try:
-                session = self._start()
-                first = session.wait()
-                break
+                session = self._session or self._start()
+                frame = session.wait()
             except _CaptureLost as err:
                 if not retry:
                     raise SourceUnavailable(
@@ -188,23 +199,11 @@ class LiveSource(FrameSource):
                         "and reachable, and that the address and password are right"
                     ) from err
                 self._handle_loss(str(err))
-        if first is None:
-            raise SourceUnavailable(f"{self.uri} ended before its first frame")
-        self.size = (first.image.shape[0], first.image.shape[1])
-        self._announce(session)
-
-    def _next(self) -> Frame | None:
-        while not self._closing.is_set():
-            try:
-                session = self._session or self._start()
-                frame = session.take()
-            except _CaptureLost as err:
-                self._handle_loss(str(err))
                 continue
-            if frame is None:
-                self._notify(SourceState("ended"))
-            elif not session.announced:
-                self._announce(session)
+            if frame is not None and not session.announced:
+                session.announced = True
+                self.fps = session.capture.fps
+                self._notify(SourceState("online", attempt=self._tries))
             return frame
         return None
 
@@ -221,12 +220,6 @@ class LiveSource(FrameSource):
         if self._closing.is_set():  # closed while the child was starting
             session.stop()
         return session
-
-    def _announce(self, session: _CaptureSession) -> None:
-        """Send the state "online"."""
-        session.announced = True
-        self.fps = session.capture.fps
-        self._notify(SourceState("online", attempt=self._tries))
 
     def _handle_loss(self, detail: str) -> None:
         """Stop the lost capture, send the state "offline", and wait before the next one."""

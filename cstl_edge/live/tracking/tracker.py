@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from cstl_edge.live.boxes import Box, box_iou, intersection
+from cstl_edge.live.boxes import Box, box_iou, hides, intersection
 from cstl_edge.live.segmentation.base import Colours, Detection
 
 SURE_SCORE = 0.5  # from here a detection may start a track
@@ -38,7 +38,6 @@ BRIEF_SHARE = 0.2  # of that, for tentative tracks and people last seen at the b
 MISSED_FRAMES = 2.5  # and at least this many frames, for slow cameras
 MAX_GAP_S = 3.0  # a hole in time closes all tracks
 MAX_TRACKS = 64
-COVERED = 0.6  # of an expected box inside a detection that swallows it
 FRAGMENT_AREA = 0.45  # of the larger one: a track this small inside another is a part of it
 MAX_MERGED_S = 4.0  # without having been seen alone
 MAX_HIDDEN_S = 1.5  # two people who pass each other are one blob for about a second
@@ -258,18 +257,14 @@ class Tracker:
         self, detection: Detection, detections: Sequence[Detection], time_s: float
     ) -> list[Track]:
         """Return the tracks that a detection covers and no other detection explains."""
-        inside = []
-        for track in self._tracks:
-            box = track.predicted(time_s)
-            covered = intersection(box, detection.box) / max(box[2] * box[3], 1e-9)
-            recent = time_s - track.time_s <= 0.5 or track.merged_since_s is not None
-            if not (track.confirmed and recent and covered >= COVERED):
-                continue
-            fits = max(0.5, box_iou(box, detection.box))
-            others = (d for d in detections if d is not detection)
-            if not any(box_iou(box, other.box) > fits for other in others):
-                inside.append(track)
-        return inside
+        others = [d.box for d in detections if d is not detection]
+        return [
+            track
+            for track in self._tracks
+            if track.confirmed
+            and (time_s - track.time_s <= 0.5 or track.merged_since_s is not None)
+            and hides(detection.box, track.predicted(time_s), others)
+        ]
 
     def _drop_fragments(self, tracks: list[Track]) -> list[Track]:
         """Drop tracks that turned out to be a part of another person's body."""

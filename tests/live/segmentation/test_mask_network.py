@@ -12,7 +12,6 @@ from cstl_edge.live.segmentation.mask_network import (
     crop_square,
     dilated_hull,
     may_overlap,
-    near_border,
     paste_mask,
     square_around,
 )
@@ -42,11 +41,6 @@ def test_pasting_keeps_the_place() -> None:
     rows, columns = np.nonzero(grid)
     assert (rows.min(), rows.max() + 1) == pytest.approx((80, 240), abs=3)
     assert (columns.min(), columns.max() + 1) == pytest.approx((40, 120), abs=3)
-
-
-def test_near_border() -> None:
-    assert near_border((1.0, 50.0, 20.0, 40.0), (200, 300, 3), 2.0)
-    assert not near_border((10.0, 50.0, 20.0, 40.0), (200, 300, 3), 2.0)
 
 
 def test_what_is_reached_is_the_dilated_hull() -> None:

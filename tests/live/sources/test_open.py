@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cstl_edge import registry
 from cstl_edge.cli.app import app
 from cstl_edge.errors import ConfigError, CstlEdgeError, SourceUnavailable
-from cstl_edge.live.sources.open import SOURCES, is_camera, open_source, source_forms, source_kind
+from cstl_edge.live.sources.open import SOURCES, open_source, source_forms, source_kind
 from cstl_edge.registry import Entry
 
 MINE = """
@@ -82,13 +82,8 @@ def test_schemes() -> None:
     assert source_kind("gst:videotestsrc") == "gst"
     assert source_kind("RTSP://cam/1") == "rtsp"
     assert source_kind("folder/walk.mp4") == source_kind("C:/walk.mp4") == "file"
-    assert source_kind("0") == "camera"
-    assert [is_camera(t) for t in ("0", "/dev/video3", "./0", "0.mp4")] == [
-        True,
-        True,
-        False,
-        False,
-    ]
+    assert source_kind("0") == source_kind("/dev/video3") == "camera"
+    assert source_kind("./0") == source_kind("0.mp4") == "file"
 
 
 @pytest.mark.parametrize(

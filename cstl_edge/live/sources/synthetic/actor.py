@@ -115,16 +115,12 @@ class Actor:
         self.first_index = 0 if spec.start_s is None else round(spec.start_s * fps)
         self._dress(backdrop)
 
-    def render(self) -> None:
-        """Render the outlines now, about 2 ms per frame, and not when they are first needed."""
-        _ = self._outlines
-
     def at(self, index: int) -> Drawing | None:
         """Return the walker as seen at a frame of the scene, None outside their time."""
         frame = index - self.first_index
         if not 0 <= frame < self.frames:
             return None
-        sprite, bag = self._outlines[frame]
+        sprite, bag = self.outlines[frame]
         along_m = self._middle_m + sprite.travel_m
         x_m = self.spec.offset_m + self._heading[0] * along_m
         z_m = self.spec.distance_m + self._heading[1] * along_m
@@ -163,8 +159,8 @@ class Actor:
         canvas[there] = (canvas[there] * dark[..., None]).astype(np.uint8)
 
     @cached_property
-    def _outlines(self) -> list[tuple[generate.Sprite, Bytes | None]]:
-        """Render all frames of the path: the outline, and the part of it that is a bag."""
+    def outlines(self) -> list[tuple[generate.Sprite, Bytes | None]]:
+        """The outline in each frame of the path, and the part of it that is a bag (2 ms each)."""
         sprites = generate.sprites(self._person, self.recording, self.frames)
         if not self.recording.bag:
             return [(sprite, None) for sprite in sprites]

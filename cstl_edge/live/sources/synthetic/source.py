@@ -43,16 +43,12 @@ DISTANCES_M = (5.8, 9.0)
 class WalkerTruth:
     """Ground truth of one walker in one frame.
 
-    walker: number in the list of people
     box: x, y, w, h in pixels of the part of them that can be seen
     visible: share of their outline in sight, 1.0 when neither the border nor a neighbour hides any
     """
 
-    walker: int
-    name: str | None
-    person_seed: int
-    condition: str
-    view_deg: float
+    walker: int  # number in the list of people
+    spec: WalkerSpec
     box: tuple[int, int, int, int]
     visible: float
 
@@ -104,11 +100,6 @@ class SyntheticSource(FrameSource):
         self.frames = max(0, self._stop - self._index)
         self._last: tuple[int, list[WalkerTruth], Bytes] | None = None
 
-    @property
-    def people(self) -> list[WalkerSpec]:
-        """The walkers, with the moments when they enter."""
-        return [actor.spec for actor in self._actors]
-
     def reopen(self) -> SyntheticSource:
         """Return a new source of the same street; the two share what has been rendered."""
         again = copy.copy(self)
@@ -118,7 +109,7 @@ class SyntheticSource(FrameSource):
     def render(self) -> None:
         """Render all outlines now (about 2 ms per walker and frame) and not as walkers enter."""
         for actor in self._actors:
-            actor.render()
+            _ = actor.outlines
 
     def image(self, index: int) -> Image:
         """Return the picture of any frame, uint8 [H, W, 3]."""
@@ -162,16 +153,14 @@ class SyntheticSource(FrameSource):
         return self._last[1], self._last[2]
 
     def _truth(self, actor: Actor, area: int, labels: Bytes) -> WalkerTruth | None:
-        walker, spec = self._actors.index(actor), actor.spec
+        walker = self._actors.index(actor)
         mine = (labels == walker + 1).astype(np.uint8)
         left, top, width, height = cv2.boundingRect(mine)
         if width == 0:
             return None
         box = (left, top, width, height)
         visible = float(np.count_nonzero(mine)) / area
-        return WalkerTruth(
-            walker, spec.name, spec.person_seed, spec.condition, spec.view_deg, box, visible
-        )
+        return WalkerTruth(walker, actor.spec, box, visible)
 
 
 def street_walkers(count: int, seed: int) -> list[WalkerSpec]:

@@ -72,11 +72,14 @@ def test_the_truth_lies_where_the_picture_changed(street: SyntheticSource) -> No
             assert mine[y : y + h, x : x + w].sum() == mine.sum()
             assert mine[y].any()
             assert mine[:, x + w - 1].any()
-            assert (t.name, t.person_seed, t.condition) in {("ada", 11, "nm"), ("bob", 12, "bg")}
+            assert (t.spec.name, t.spec.person_seed, t.spec.condition) in {
+                ("ada", 11, "nm"),
+                ("bob", 12, "bg"),
+            }
 
 
 def test_walkers_go_where_their_view_says(street: SyntheticSource) -> None:
-    boxes = {i: {t.name: t.box for t in street.truth(i)} for i in (50, 80)}
+    boxes = {i: {t.spec.name: t.box for t in street.truth(i)} for i in (50, 80)}
     assert boxes[80]["ada"][0] < boxes[50]["ada"][0] - 40  # the left side to the camera: leftwards
     assert boxes[80]["bob"][0] > boxes[50]["bob"][0] + 30
 
@@ -95,7 +98,7 @@ def test_the_nearer_walker_hides_the_farther(street: SyntheticSource) -> None:
     for index in range(40, 140):
         for t in street.truth(index):
             if 5 < t.box[0] < 600 and t.box[0] + t.box[2] < 635:  # away from the borders
-                least[str(t.name)] = min(least[str(t.name)], t.visible)
+                least[str(t.spec.name)] = min(least[str(t.spec.name)], t.visible)
     assert least["ada"] == 1.0
     assert least["bob"] < 0.7
 
