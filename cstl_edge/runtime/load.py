@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING
 
 from cstl_edge.errors import ConfigError, ModelError, one_line
 from cstl_edge.registry import Entry, Registry
-from cstl_edge.runtime.base import Encoder, model_folder
-from cstl_edge.runtime.manifest import PRECISIONS
+
+if TYPE_CHECKING:  # the command line reads this table before anything heavy is imported
+    from cstl_edge.runtime.base import Encoder
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +57,16 @@ def load(
         ModelError: the model is refused
         BackendUnavailable: the runtime is not on this machine
     """
+    from cstl_edge.runtime.manifest import PRECISIONS
+
     opener = BACKENDS.load(backend)
     if threads is not None and threads < 1:
         raise ConfigError(f"expected at least 1 thread; got {threads}")
     if precision is not None and precision not in PRECISIONS:
         expected = ", ".join(PRECISIONS)
         raise ConfigError(f"expected a precision of {expected}; got {one_line(precision)!r}")
-    return cast(Encoder, opener(None if path is None else Path(path), threads, precision))
+    encoder: Encoder = opener(None if path is None else Path(path), threads, precision)
+    return encoder
 
 
 def load_auto(path: Path | None, threads: int | None, precision: str | None) -> Encoder:
@@ -77,11 +81,16 @@ def load_auto(path: Path | None, threads: int | None, precision: str | None) -> 
         ModelError: the model is refused
         BackendUnavailable: the runtime is not on this machine
     """
+    from cstl_edge.runtime.base import model_folder
+
+    backend = "onnxruntime"
     if path is not None and path.suffix == ".safetensors":
         log.info("backend auto: pytorch, for a checkpoint")
-        return cast(Encoder, BACKENDS.load("pytorch")(path, threads, precision))
-    engines = _engines_that_fit(model_folder(path)) if precision is None else None
-    return engines or cast(Encoder, BACKENDS.load("onnxruntime")(path, threads, precision))
+        backend = "pytorch"
+    elif precision is None and (engines := _engines_that_fit(model_folder(path))):
+        return engines
+    encoder: Encoder = BACKENDS.load(backend)(path, threads, precision)
+    return encoder
 
 
 def _engines_that_fit(folder: Path) -> Encoder | None:
@@ -95,7 +104,7 @@ def _engines_that_fit(folder: Path) -> Encoder | None:
         log.info("backend auto: onnxruntime, no engines were built in %s", one_line(folder))
         return None
     try:
-        encoder = cast(Encoder, BACKENDS.load("tensorrt")(folder, None, None))
+        encoder: Encoder = BACKENDS.load("tensorrt")(folder, None, None)
     except ModelError as err:
         log.warning("backend auto: onnxruntime, because %s", err)
         return None

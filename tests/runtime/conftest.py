@@ -8,8 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cstl_edge.runtime import Embedded, EncoderInfo, load, model_check
-from cstl_edge.runtime.base import check_features, check_lengths, check_silhouettes, encode_in_parts
+from cstl_edge.runtime import load, model_check
+from cstl_edge.runtime.base import (
+    Embedded,
+    EncoderInfo,
+    check_features,
+    check_lengths,
+    check_silhouettes,
+    encode_in_parts,
+)
 from cstl_edge.runtime.streaming.rings import check_rows, check_slots
 
 GOLDEN = Path(__file__).parents[1] / "golden"

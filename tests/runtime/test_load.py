@@ -10,8 +10,8 @@ from PIL import Image
 
 from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, ModelError
 from cstl_edge.registry import Entry
-from cstl_edge.runtime import Embedded, load
-from cstl_edge.runtime.base import FRAMES_PER_RUN, MAX_THREADS, usable_cores
+from cstl_edge.runtime import load
+from cstl_edge.runtime.base import FRAMES_PER_RUN, MAX_THREADS, Embedded, usable_cores
 from cstl_edge.runtime.load import BACKENDS
 
 SILHOUETTES = np.zeros((2, 3, 8, 6), np.uint8)

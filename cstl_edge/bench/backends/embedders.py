@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -24,19 +23,9 @@ from cstl_edge.bench.backends.open import backends, selected
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import CstlEdgeError, ModelError
-from cstl_edge.runtime.base import Embedded
+from cstl_edge.runtime.base import Embedded, Encoder
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import embedded
-
-
-class SequenceEncoder(Protocol):
-    """The part of an `Encoder` that embeds whole sequences."""
-
-    def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
-        """Return the embeddings of sequences [n, s, h, w]."""
-
-    def close(self) -> None:
-        """Release what it holds."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +33,7 @@ class Embedder:
     """A backend that embeds whole sequences, open."""
 
     name: str
-    encoder: SequenceEncoder
+    encoder: Encoder | GraphEmbedder
     ran: Callable[[], Ran]
     """How it really ran, known after the first sequence."""
 
@@ -73,7 +62,7 @@ def embedders(context: Context) -> Iterator[Embedder | Unavailable]:
 
 
 class GraphEmbedder:
-    """The graph `full` of a backend as a `SequenceEncoder`, open once per shape."""
+    """The graph `full` of a backend as an encoder of whole sequences, open once per shape."""
 
     def __init__(self, backend: Backend) -> None:
         """Take a backend; it is opened when the first sequences come."""

@@ -11,23 +11,16 @@ import logging
 import shlex
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cstl_edge.arrays import Floats, Ints, Silhouettes
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
-from cstl_edge.runtime.base import (
-    Embedded,
-    EncoderInfo,
-    check_features,
-    check_lengths,
-    check_silhouettes,
-    encode_in_parts,
-    model_folder,
-    refuse_precision,
-)
+from cstl_edge.runtime.base import EncoderInfo, model_folder, refuse_precision
 from cstl_edge.runtime.cuda.base import CudaError
 from cstl_edge.runtime.cuda.open import open_buffers
+from cstl_edge.runtime.graph import Arrays
+from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.manifest import Manifest, read_manifest
 from cstl_edge.runtime.tensorrt import record as record_module
 from cstl_edge.runtime.tensorrt.engine import Engine, Session
@@ -58,50 +51,27 @@ class Host(NamedTuple):
     """Library of the plugin, where a plan needs it."""
 
 
-class TrtEncoder:
+class TrtEncoder(GraphEncoder):
     """An exported folder's engines. Use `load`, or `load_engines`."""
 
     def __init__(self, info: EncoderInfo, make: Callable[[], Session]) -> None:
         """Take a function that opens a session; every thread that calls gets one of its own."""
-        self._info, self._make = info, make
+        graphs = {graph: partial(self._run_engine, graph) for graph in GRAPHS}
+        super().__init__(info, graphs, "engines have no incremental head: use `head`")
+        self._make = make
         self._local = threading.local()
         self._sessions: list[Session] = []
-        self._closed = False
         self._session()
-
-    @property
-    def info(self) -> EncoderInfo:
-        """Return what this encoder is, as the record of its engines and the driver report it."""
-        return self._info
-
-    def frames(self, silhouettes: Silhouettes) -> Floats:
-        """Return the part features [m, p, c] of silhouettes [m, h, w]."""
-        check_silhouettes(silhouettes, self._info.size, ("m",))
-        features: Floats = self._run(lambda session: session.frames(silhouettes))
-        return features
-
-    def head(self, features: Floats, lengths: Ints) -> Embedded:
-        """Return the embeddings of windows [n, s, p, c], of which `lengths` [n] frames count."""
-        check_features(features, self._info)
-        check_lengths(lengths, *features.shape[:2])
-        embedded: Embedded = self._run(lambda session: session.head(features, lengths))
-        return embedded
-
-    def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
-        """Return the embeddings of sequences [n, s, h, w]."""
-        return encode_in_parts(self, silhouettes, lengths)
 
     def close(self) -> None:
         """Give back what every thread holds."""
-        self._closed = True
+        super().close()
         for session in self._sessions:
             session.close()
         self._sessions.clear()
 
     def _session(self) -> Session:
         """Return this thread's session."""
-        if self._closed:
-            raise ModelError("this encoder is closed: load it again")
         session: Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._make()
@@ -109,18 +79,18 @@ class TrtEncoder:
             self._sessions.append(session)
         return session
 
-    def _run(self, call: Callable[[Session], Any]) -> Any:
-        """Run engines; when the GPU fails, once more with engines opened anew.
+    def _run_engine(self, graph: str, inputs: Arrays) -> Arrays:
+        """Run an engine; when the GPU fails, once more with engines opened anew.
 
         Raises BackendUnavailable when it fails again: then the process has to be started anew.
         """
         try:
-            return call(self._session())
+            return self._session().run(graph, inputs)
         except CudaError as err:
             log.warning("the GPU failed (%s): its engines are opened once more", err)
         try:
             self._drop_session()
-            return call(self._session())
+            return self._session().run(graph, inputs)
         except ModelError as err:
             raise BackendUnavailable(
                 f"the GPU failed and does not come back: {err}. Start the process again; when it "

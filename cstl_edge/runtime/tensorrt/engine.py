@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -277,21 +277,33 @@ class Session:
         """Take open engines; they are closed with the session."""
         self.buffers, self.engines = buffers, engines
 
-    def frames(self, silhouettes: Silhouettes) -> Floats:
-        """Return the part features [m, p, c] of silhouettes [m, h, w]."""
+    def run(self, graph: str, inputs: Arrays) -> Arrays:
+        """Run `frames`, `head` or `full` on inputs of any shapes, piece by piece (ModelError)."""
+        runs: dict[str, Callable[..., Iterator[Arrays]]] = {
+            "frames": self._frames,
+            "head": self._head,
+            "full": self._full,
+        }
+        outputs = list(runs[graph](**inputs))
+        return {name: np.concatenate([piece[name] for piece in outputs]) for name in outputs[0]}
+
+    def full(self, silhouettes: Silhouettes, lengths: Ints) -> Embedded:
+        """Return the embeddings of sequences [n, s, h, w]; a build compares its new engine so."""
+        return embedded(self.run("full", {"silhouettes": silhouettes, "lengths": lengths}))
+
+    def _frames(self, silhouettes: Silhouettes) -> Iterator[Arrays]:
+        """Yield the features of silhouettes [m, h, w]."""
         engine = self.engines["frames"]
-        features = []
         for piece in pieces(len(silhouettes), _largest_bucket(engine.largest("silhouettes", 0))):
             rows = silhouettes[piece]
             bucket = row_bucket(len(rows))
             slot = engine.slot(self.buffers, {"silhouettes": (bucket, *rows.shape[1:])}, True)
             slot.host["silhouettes"][: len(rows)] = rows
             slot.host["silhouettes"][len(rows) :] = 0
-            features.append(slot.run()["features"][: len(rows)].astype(np.float32))
-        return np.concatenate(features)
+            yield _copied(slot.run(), len(rows))
 
-    def head(self, features: Floats, lengths: Ints) -> Embedded:
-        """Return the embeddings of windows [n, s, p, c], computed piece by piece (ModelError)."""
+    def _head(self, features: Floats, lengths: Ints) -> Iterator[Arrays]:
+        """Yield the outputs of windows [n, s, p, c], of which `lengths` [n] frames count."""
         engine = self.engines["head"]
         n, s = features.shape[:2]
         window, most = engine.record.window, engine.largest("features", 1)
@@ -302,7 +314,6 @@ class Session:
             )
         wide = frame_bucket(s, window, most)
         at_most = min(engine.largest("features", 0), max(1, ROWS[-1] * window // wide))
-        outputs = []
         for piece in pieces(n, _largest_bucket(at_most)):
             windows, rows = features[piece], row_bucket(len(features[piece]))
             shapes = {"features": (rows, wide, *features.shape[2:]), "lengths": (rows,)}
@@ -312,23 +323,17 @@ class Session:
             host["features"][: len(windows), :s] = windows  # [n, s, p, c]
             host["lengths"][...] = 1  # of the filler rows, whose outputs are dropped
             host["lengths"][: len(windows)] = lengths[piece]
-            outputs.append(_copied(slot.run(), len(windows)))
-        return _joined(outputs)
+            yield _copied(slot.run(), len(windows))
 
-    def full(self, silhouettes: Silhouettes, lengths: Ints) -> Embedded:
-        """Return the embeddings of sequences [n, s, h, w], computed piece by piece (ModelError).
-
-        The live path has no use for it: a build compares its new engine so.
-        """
+    def _full(self, silhouettes: Silhouettes, lengths: Ints) -> Iterator[Arrays]:
+        """Yield the outputs of sequences [n, s, h, w]."""
         engine = self.engines["full"]
-        outputs = []
         for piece in pieces(len(silhouettes), engine.largest("silhouettes", 0)):
             feed: dict[str, Array] = {"silhouettes": silhouettes[piece], "lengths": lengths[piece]}
             slot = engine.slot(self.buffers, {k: v.shape for k, v in feed.items()}, graph=False)
             for name, array in feed.items():
                 slot.host[name][...] = array
-            outputs.append(_copied(slot.run()))
-        return _joined(outputs)
+            yield _copied(slot.run())
 
     def bind(self, graph: str, inputs: Arrays, cuda_graph: bool) -> BoundGraph:
         """Bind an engine to inputs of exactly these shapes; the session closes with it.
@@ -377,8 +382,3 @@ def _copied(outputs: Mapping[str, Array], rows: int | None = None) -> dict[str, 
         name: array[:rows].astype(np.float32 if array.dtype.kind == "f" else array.dtype)
         for name, array in outputs.items()
     }
-
-
-def _joined(outputs: list[dict[str, Array]]) -> Embedded:
-    """Return the outputs of several pieces as one batch."""
-    return embedded({name: np.concatenate([x[name] for x in outputs]) for name in outputs[0]})

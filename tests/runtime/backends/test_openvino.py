@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from cstl_edge.errors import BackendUnavailable, DataError, ModelError
-from cstl_edge.runtime import StreamingEncoder, load, model_check
+from cstl_edge.runtime import load, model_check
 from cstl_edge.runtime.backends import openvino
+from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 WINDOW, WALKERS = 9, 3

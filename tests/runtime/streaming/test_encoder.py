@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cstl_edge.errors import ConfigError, DataError
-from cstl_edge.runtime import Embedded, StreamingEncoder
+from cstl_edge.runtime.base import Embedded
+from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 
 ATOL = 1e-4
 WALKERS = 4

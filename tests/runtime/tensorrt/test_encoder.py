@@ -15,7 +15,8 @@ from standin_engines import MOST_FRAMES, WINDOW, profiles, seal
 from standin_tensorrt import State, make
 
 from cstl_edge.errors import BackendUnavailable, ModelError
-from cstl_edge.runtime import StreamingEncoder, load
+from cstl_edge.runtime import load
+from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 from cstl_edge.runtime.tensorrt.engine import frame_bucket, row_bucket
 
 
