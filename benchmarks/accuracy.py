@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from study import append_record, run_study, study_parser
 
-from cstl_edge.errors import CstlEdgeError
+from cstl_edge.arrays import Floats
 from cstl_edge.evaluation.closed_set import rank1_table
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings, gait_energy
 from cstl_edge.evaluation.impostors import impostor_table, measure_open_set
-from cstl_edge.measure.environment import environment
-from cstl_edge.measure.stats import append_jsonl
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder
 from cstl_edge.walkers import generate
@@ -42,9 +40,7 @@ def make(first: int, people: int, **more: Any) -> Any:
     return generate.generate(range(first, first + people), frames=FRAMES, workers=2, **more)
 
 
-def embeddings(
-    encoder: Encoder, collection: Any, *, shuffle: bool = False
-) -> tuple[LabelledEmbeddings, LabelledEmbeddings | None]:
+def embeddings(encoder: Encoder, collection: Any) -> tuple[LabelledEmbeddings, LabelledEmbeddings]:
     """Embed a set, and again with the frames of each sequence in a random order of its own."""
     rng = np.random.default_rng(0)
     plain, mixed = [], []
@@ -54,41 +50,30 @@ def embeddings(
         features = flat.reshape(*batch.shape[:2], *flat.shape[1:])  # [n, s, p, c]
         lengths = np.full(len(batch), batch.shape[1], np.int32)
         plain.append(encoder.head(features, lengths).embedding)
-        if shuffle:
-            other = np.stack([window[rng.permutation(len(window))] for window in features])
-            mixed.append(encoder.head(other, lengths).embedding)
-    walks = walks_of(collection, np.concatenate(plain))
-    return walks, walks_of(collection, np.concatenate(mixed)) if shuffle else None
+        other = np.stack([window[rng.permutation(len(window))] for window in features])
+        mixed.append(encoder.head(other, lengths).embedding)
+    return walks_of(collection, np.concatenate(plain)), walks_of(collection, np.concatenate(mixed))
 
 
-def walks_of(collection: Any, embedded: npt.NDArray[np.float32]) -> LabelledEmbeddings:
+def walks_of(collection: Any, embedded: Floats) -> LabelledEmbeddings:
     """Return embeddings with what is known of each sequence."""
-    return LabelledEmbeddings(
-        embedded, collection.people, collection.sequences, collection.views_deg
-    )
+    labels = (collection.people, collection.sequences, collection.views_deg)
+    return LabelledEmbeddings(embedded, *labels)
 
 
 def closed_set(encoder: Encoder, people: int) -> tuple[dict[str, Any], LabelledEmbeddings]:
     """Return rank-1 of the model, of the baseline and of shuffled frames, and the walks."""
-    collection = make(TEST_ID, people)
-    walks, mixed = embeddings(encoder, collection, shuffle=True)
-    assert mixed is not None
-    rows = {
-        "model": rank1_table(walks),
-        "gait energy image": rank1_table(walks_of(collection, gait_energy(collection.silhouettes))),
-        "model, frames shuffled": rank1_table(mixed),
-    }
+    own_bodies = make(TEST_ID, people)
     one_body = make(TEST_ID, 2 * people, body_seed=ONE_BODY, views_deg=MOTION_VIEWS_DEG)
-    alike, alike_mixed = embeddings(encoder, one_body, shuffle=True)
-    assert alike_mixed is not None
-    rows |= {
-        "one body: model": rank1_table(alike),
-        "one body: model, frames shuffled": rank1_table(alike_mixed),
-        "one body: gait energy image": rank1_table(
-            walks_of(one_body, gait_energy(one_body.silhouettes))
-        ),
-    }
-    return rows, walks
+    rows, embedded = {}, []
+    for prefix, collection in (("", own_bodies), ("one body: ", one_body)):
+        walks, mixed = embeddings(encoder, collection)
+        still = walks_of(collection, gait_energy(collection.silhouettes))
+        rows[f"{prefix}model"] = rank1_table(walks)
+        rows[f"{prefix}gait energy image"] = rank1_table(still)
+        rows[f"{prefix}model, frames shuffled"] = rank1_table(mixed)
+        embedded.append(walks)
+    return rows, embedded[0]
 
 
 def impostors(encoder: Encoder, people: int) -> dict[str, Any]:
@@ -98,42 +83,14 @@ def impostors(encoder: Encoder, people: int) -> dict[str, Any]:
     return {**table, "data": f"Walkers {IMPOSTOR_ID} to {IMPOSTOR_ID + people - 1}, 30 frames"}
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "model", nargs="?", help="a folder or checkpoint (default: the shipped one)"
-    )
-    parser.add_argument("--people", type=int, default=50)
-    parser.add_argument("--out", help="append the record to this file of JSON lines")
-    parser.add_argument("--attach", action="store_true", help="write the impostor table into MODEL")
-    args = parser.parse_args(argv)
-    try:
-        encoder = load(args.model)
-        closed, walks = closed_set(encoder, args.people)
-        table = impostors(encoder, args.people)
-    except CstlEdgeError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return err.exit_code
+def study(args: argparse.Namespace) -> None:
+    """Measure, print the figures, append the record, attach the table."""
+    encoder = load(args.model)
+    closed, walks = closed_set(encoder, args.people)
+    table = impostors(encoder, args.people)
     searches = {
         f"enrolled from {count} walks": measure_open_set(walks, table, walks_each=count)
         for count in (1, 4, 12)
-    }
-    info = encoder.info
-    record = {
-        "benchmark": "accuracy",
-        "model": info.model_name,
-        "weights_sha256": info.weights_sha256,
-        "backend": f"{info.backend} {info.precision}",
-        "people": args.people,
-        "chance": {
-            "own bodies": round(1 / args.people, 4),
-            "one body": round(0.5 / args.people, 4),
-        },
-        "closed_set": closed,
-        "open_set": searches,
-        "impostors": table,
-        "environment": environment(),
     }
     for name, rows in closed.items():
         cells = (
@@ -151,9 +108,27 @@ def main(argv: list[str] | None = None) -> int:
         from cstl_edge.export.folder import attach
 
         attach(Path(args.model), impostors=table)
-    if args.out:
-        append_jsonl(args.out, record)
-    return 0
+    info, share = encoder.info, 1 / args.people
+    record = {
+        "model": info.model_name,
+        "weights_sha256": info.weights_sha256,
+        "backend": f"{info.backend} {info.precision}",
+        "people": args.people,
+        "chance": {"own bodies": round(share, 4), "one body": round(share / 2, 4)},
+        "closed_set": closed,
+        "open_set": searches,
+        "impostors": table,
+    }
+    append_record(args.out, "accuracy", record)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = study_parser(__doc__)
+    parser.add_argument("model", nargs="?", help="folder or checkpoint (default: the shipped one)")
+    parser.add_argument("--people", type=int, default=50)
+    parser.add_argument("--attach", action="store_true", help="write the impostor table into MODEL")
+    return run_study(parser, study, argv)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ from peers.cost import About, cost_rows, memory_rows
 from peers.networks import COMMON, NETWORKS, PUBLISHED
 from peers.table import tables
 from peers.training import budget, train, training_record, weights_of
+from study import run_study
 
 from cstl_edge.bench.record import Row, read_rows, write_rows
 from cstl_edge.data.shards import ShardedSequences, write_whole
 from cstl_edge.data.walkers_dataset import make_shards
-from cstl_edge.errors import CstlEdgeError
 from cstl_edge.evaluation.held_out import CACHE, WALKERS, held_out
 from cstl_edge.measure.environment import environment
 from cstl_edge.runtime.base import usable_cores
@@ -94,8 +94,18 @@ STEPS = {
 }
 
 
+def study(args: argparse.Namespace) -> None:
+    """Run a step, append its rows, print their figures."""
+    about = {"run": os.urandom(6).hex(), "environment": environment()}
+    for row in STEPS[args.step](args, about):
+        write_rows(args.out, [row])
+        name = row.subject.name if row.subject else ""
+        logger.info("%s, %s: %s", name, row.contender, row.skipped or row.values)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("step", choices=list(STEPS))
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
@@ -105,18 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="of samples for each call")
     parser.add_argument("--folder", type=Path, default=Path("runs/peers"), help="of the trainings")
     parser.add_argument("--out", type=Path, default=Path("runs/peers/peers.jsonl"), help="rows")
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    about = {"run": os.urandom(6).hex(), "environment": environment()}
-    try:
-        for row in STEPS[args.step](args, about):
-            write_rows(args.out, [row])
-            name = row.subject.name if row.subject else ""
-            logger.info("%s, %s: %s", name, row.contender, row.skipped or row.values)
-    except CstlEdgeError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return err.exit_code
-    return 0
+    return run_study(parser, study, argv)
 
 
 if __name__ == "__main__":

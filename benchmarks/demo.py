@@ -22,6 +22,8 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
+from study import append_record, run_study, study_parser
+
 from cstl_edge.demo import run_demo
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.measure.environment import environment
@@ -46,49 +48,41 @@ def one_seed(seed: int) -> dict[str, Any]:
             return {"seed": seed, "walkers": [], "error": str(err)}
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--out", help="append a record per seed and one of all to this file")
-    parser.add_argument("--workers", type=int, default=1, help="seeds at once")
-    args = parser.parse_args(argv)
+def study(args: argparse.Namespace) -> None:
+    """Run the seeds, in this process or in workers."""
     if args.workers == 1:
-        return report(map(one_seed, range(args.seeds)), args)
+        report(map(one_seed, range(args.seeds)), args)
+        return
     context = multiprocessing.get_context("spawn")
     taken = (context.Value("i", 0),)
     with ProcessPoolExecutor(args.workers, context, take_a_core, taken) as pool:
-        return report(pool.map(one_seed, range(args.seeds)), args)
+        report(pool.map(one_seed, range(args.seeds)), args)
 
 
-def report(results: Iterable[dict[str, Any]], args: argparse.Namespace) -> int:
-    """Print and append a line per seed and one of all; return the exit code."""
+def report(results: Iterable[dict[str, Any]], args: argparse.Namespace) -> None:
+    """Print and append a line per seed and one of all."""
     totals: Counter[str] = Counter()
     for result in results:
         street = [row["verdict"] for row in result["walkers"] if row["scene"] == "street"]
         totals.update(street or ["failed run"])
         totals["failure to enrol"] += len(result.get("not_enrolled", []))
-        print(
-            result["seed"],
-            result.get("seconds"),
-            Counter(street) or result.get("error"),
-            flush=True,
-        )
+        outcome = Counter(street) or result.get("error")
+        print(result["seed"], result.get("seconds"), outcome, flush=True)
         if args.out:
-            record_of_seed = {
-                key: value for key, value in result.items() if key not in ("lines", "folder")
-            }
-            append_jsonl(args.out, {"benchmark": "demo", **record_of_seed})
-    record = {
-        "seeds": args.seeds,
-        "workers": args.workers,
-        "street": dict(totals),
-        "environment": environment(),
-    }
+            kept = {key: value for key, value in result.items() if key not in ("lines", "folder")}
+            append_jsonl(args.out, {"benchmark": "demo", **kept})
+    record = {"seeds": args.seeds, "workers": args.workers, "street": dict(totals)}
+    record |= {"environment": environment()}
     print(record)
-    if args.out:
-        append_jsonl(args.out, {"benchmark": "demo, all seeds", **record})
-    return 0
+    append_record(args.out, "demo, all seeds", record)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = study_parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=1, help="seeds at once")
+    return run_study(parser, study, argv)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from study import append_record, run_study, study_parser
+
+from cstl_edge.measure.stats import summary
 
 PER_PERSON = 5  # templates of one person
 
@@ -22,7 +25,6 @@ def measure(templates: int, parts: int, dimensions: int, repeats: int) -> dict[s
     import numpy as np
 
     from cstl_edge.gallery.match import TemplateIndex
-    from cstl_edge.measure.stats import summary
 
     rng = np.random.default_rng(0)
     held = rng.standard_normal((parts, dimensions, templates), dtype=np.float32)  # [p, d, n]
@@ -60,29 +62,25 @@ def samples(call: Callable[[], Any], repeats: int) -> list[float]:
     return durations_ms[2:]
 
 
+def study(args: argparse.Namespace) -> None:
+    """Measure, print medians, append the record."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # read when numpy loads, which is why it loads late
+    record = measure(args.templates, args.parts, args.dimensions, args.repeats)
+    print(f"{args.templates} templates of {args.parts} x {args.dimensions}, one core")
+    for key in ("pdn_ms", "pdn_known_walker_ms", "pnd_ms"):
+        print(f"  {key:<20} p50 {record[key]['p50_ms']:7.2f}  p99 {record[key]['p99_ms']:7.2f}")
+    append_record(args.out, "gallery", record)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run from a command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Run the command; return its exit code."""
+    parser = study_parser(__doc__)
     parser.add_argument("--templates", type=int, default=10_000)
     parser.add_argument("--parts", type=int, default=32)
     parser.add_argument("--dimensions", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=50)
-    parser.add_argument("--out", type=Path, help="append the record to this JSON-lines file")
-    options = parser.parse_args(argv)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"  # read when numpy loads, which is why it loads late
-    from cstl_edge.measure.environment import environment
-    from cstl_edge.measure.stats import append_jsonl
-
-    record = measure(options.templates, options.parts, options.dimensions, options.repeats)
-    print(f"{options.templates} templates of {options.parts} x {options.dimensions}, one core")
-    for key in ("pdn_ms", "pdn_known_walker_ms", "pnd_ms"):
-        print(f"  {key:<20} p50 {record[key]['p50_ms']:7.2f}  p99 {record[key]['p99_ms']:7.2f}")
-    if options.out:
-        append_jsonl(options.out, {"benchmark": "gallery", **record, "environment": environment()})
-    return 0
+    return run_study(parser, study, argv)
 
 
 if __name__ == "__main__":

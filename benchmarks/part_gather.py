@@ -14,12 +14,12 @@ import argparse
 import ctypes
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from study import append_record, run_study, study_parser
+
 from cstl_edge.errors import BackendUnavailable, CstlEdgeError
-from cstl_edge.measure.environment import environment
-from cstl_edge.measure.stats import append_jsonl, percentile, summary
+from cstl_edge.measure.stats import percentile, summary
 
 SHAPES = {  # [n, p, s, c]
     "one walker": (1, 16, 30, 64),
@@ -151,28 +151,22 @@ def measure(repeats: int) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run from a command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--out", type=Path, help="benchmarks/results/DEVICE/part_gather.jsonl")
-    options = parser.parse_args(argv)
-    try:
-        record = measure(options.repeats)
-    except CstlEdgeError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return err.exit_code
+def study(args: argparse.Namespace) -> None:
+    """Measure, print medians, append the raw record."""
+    record = measure(args.repeats)
     print(f"{record['gpu']}, {record['bandwidth_gb_per_s']:.0f} GB/s measured; medians in µs")
     for row in record["rows"]:
         p50 = {name: summary(raw_ms)["p50_ms"] * 1e3 for name, raw_ms in row["raw_ms"].items()}
         times = ", ".join(f"{name} {us:.1f}" for name, us in p50.items())
         print(f"  {row['name']} {row['dtype']}: {times}, bytes alone {row['least_ms'] * 1e3:.1f}")
-    if options.out:
-        head = {"benchmark": "part_gather"}
-        append_jsonl(options.out, {**head, **record, "environment": environment()})
-    return 0
+    append_record(args.out, "part_gather", record)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = study_parser(__doc__)
+    parser.add_argument("--repeats", type=int, default=200)
+    return run_study(parser, study, argv)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import argparse
 import io
 import os
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,14 +18,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
+from study import append_record, run_study, study_parser
 
 from cstl_edge.data.importing.layouts.published import CASIA_B_TYPES, CASIA_B_VIEWS_DEG
 from cstl_edge.data.importing.prepare import prepare
 from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.measure.environment import environment
-from cstl_edge.measure.stats import append_jsonl
 from cstl_edge.walkers import generate
 
 CANVAS = (240, 320)  # of a frame of CASIA-B, in pixels
@@ -61,15 +61,10 @@ def _masks(view: int) -> list[bytes]:
         frame = np.zeros(CANVAS, np.uint8)
         left = 20 + 15 * i
         frame[50 : 50 + height, left : left + width] = np.where(person >= 128, 255, 0)
-        images.append(_png(frame))
+        file = io.BytesIO()
+        Image.fromarray(frame).save(file, "PNG")  # as most tools: adaptive filters, zlib's default
+        images.append(file.getvalue())
     return images
-
-
-def _png(frame: npt.NDArray[np.uint8]) -> bytes:
-    """Return a PNG as most tools write it: adaptive filters, zlib's default level."""
-    file = io.BytesIO()
-    Image.fromarray(frame).save(file, "PNG")
-    return file.getvalue()
 
 
 def one_run(source: Path, size: tuple[int, int], workers: int) -> dict[str, Any]:
@@ -77,9 +72,8 @@ def one_run(source: Path, size: tuple[int, int], workers: int) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         before = _cpu_s()
         start = time.perf_counter()
-        index = prepare(
-            source, folder, PrepareSettings(dataset="casia-b", size=size), workers=workers
-        )
+        settings = PrepareSettings(dataset="casia-b", size=size)
+        index = prepare(source, folder, settings, workers=workers)
         wall_s = time.perf_counter() - start
     sample = {"silhouettes": index.frames, "wall_s": round(wall_s, 4)}
     return {**sample, "cpu_s": round(_cpu_s() - before, 4), "load_1min": os.getloadavg()[0]}
@@ -91,21 +85,11 @@ def _cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run it several times, print silhouettes per second, append to --out."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--people", type=int, default=2)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--size", choices=("64x44", "128x88"), default="64x44")
-    parser.add_argument("--note", default="", help="what else goes on, for the record")
-    parser.add_argument("--out", type=Path, help="JSON lines to append to")
-    args = parser.parse_args(argv)
+def study(args: argparse.Namespace) -> None:
+    """Run it several times, print silhouettes per second, append the record."""
     size = (64, 44) if args.size == "64x44" else (128, 88)
-    record: dict[str, Any] = {"benchmark": "prepare", "environment": environment()}
-    record |= {"workers": args.workers, "note": args.note, "size": list(size), "samples": []}
+    record: dict[str, Any] = {"environment": environment(), "workers": args.workers}
+    record |= {"note": args.note, "size": list(size), "samples": []}
     with tempfile.TemporaryDirectory() as folder:
         record["masks"], record["mean_bytes"] = make_tree(Path(folder), args.people)
         for _ in range(args.runs):
@@ -113,10 +97,19 @@ def main(argv: list[str] | None = None) -> int:
             record["samples"].append(sample)
             wall, cpu = (sample["silhouettes"] / sample[key] for key in ("wall_s", "cpu_s"))
             print(f"{wall:,.0f} per second, {cpu:,.0f} per second of one core", flush=True)
-    if args.out:
-        append_jsonl(args.out, record)
-    return 0
+    append_record(args.out, "prepare", record)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = study_parser(__doc__)
+    parser.add_argument("--people", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--size", choices=("64x44", "128x88"), default="64x44")
+    parser.add_argument("--note", default="", help="what else goes on, for the record")
+    return run_study(parser, study, argv)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from study import run_study
+
 from cstl_edge.data.shards import write_whole
-from cstl_edge.errors import CstlEdgeError
 from cstl_edge.evaluation.tables import markdown
 from cstl_edge.reproduce.report import notes, printed, summary
 from cstl_edge.reproduce.rows import PAPER, plan_table
@@ -62,6 +63,18 @@ def budget_lines(records: Iterable[dict[str, Any]]) -> list[str]:
     ]
 
 
+def study(args: argparse.Namespace) -> None:
+    """Write both files."""
+    args.data = args.data or ["walkers"]
+    tables = [report_of(args, name) for name in args.tables.split(",")]
+    records = [r["record"] for _, record in tables for r in record["rows"] if r["record"]]
+    head = [f"# Rows of the paper's tables on {', '.join(args.data)}", "", *budget_lines(records)]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(args.out, "\n".join([*head, "", *(line for lines, _ in tables for line in lines)]))
+    write_whole(args.out.with_suffix(".jsonl"), "".join(f"{json.dumps(t)}\n" for _, t in tables))
+    print(args.out)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -70,25 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", default="runs/reproduce", help="where the rows are")
     parser.add_argument("--tables", default=",".join(TABLES), help="by commas")
     parser.add_argument("--out", required=True, type=Path, help="the .md file")
-    args = parser.parse_args(argv)
-    args.data = args.data or ["walkers"]
-    try:
-        tables = [report_of(args, name) for name in args.tables.split(",")]
-    except CstlEdgeError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return err.exit_code
-    records = [r["record"] for _, record in tables for r in record["rows"] if r["record"]]
-    head = [
-        f"# Rows of the paper's tables on {', '.join(args.data)}",
-        "",
-        *budget_lines(records),
-        "",
-    ]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(args.out, "\n".join([*head, *(line for lines, _ in tables for line in lines)]))
-    write_whole(args.out.with_suffix(".jsonl"), "".join(f"{json.dumps(t)}\n" for _, t in tables))
-    print(args.out)
-    return 0
+    return run_study(parser, study, argv)
 
 
 if __name__ == "__main__":

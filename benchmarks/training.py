@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from study import append_record, run_study, study_parser
 from torch.utils.flop_counter import FlopCounterMode
 
 from cstl_edge.bench.roofline.peaks import best_arithmetic
 from cstl_edge.config import load_config
-from cstl_edge.measure.environment import environment
-from cstl_edge.measure.stats import append_jsonl, percentile
+from cstl_edge.measure.stats import percentile
 from cstl_edge.training.presets import SHIPPED, find_preset
 from cstl_edge.training.run_state import prepare_process, start_run
 from cstl_edge.training.settings import TrainConfig
@@ -140,24 +140,24 @@ def measure(preset: str, changes: list[str], rounds: int) -> dict[str, Any]:
     }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run, print the ratios, append the raw record; return the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--preset", default=SHIPPED, help="network and batch")
-    parser.add_argument("-o", dest="override", action="append", default=[], help="key=value")
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--out", type=Path, help="benchmarks/results/DEVICE/training_speed.jsonl")
-    parser.add_argument("--note", default="", help="what else the machine did")
-    args = parser.parse_args(argv)
+def study(args: argparse.Namespace) -> None:
+    """Measure, print the ratios, append the raw record."""
     changes = ["optimiser.frozen_layers=0", "run.threads=1", *args.override]
     record = measure(args.preset, changes, args.rounds)
     hidden = ("measure", "raw_processor_ms_and_ms")
     print(json.dumps({key: value for key, value in record.items() if key not in hidden}, indent=1))
-    if args.out:
-        about = {"preset": args.preset, "overrides": changes, "note": args.note}
-        record = {"benchmark": "training_speed", **about, **record, "environment": environment()}
-        append_jsonl(args.out, record)
-    return 0
+    about = {"preset": args.preset, "overrides": changes, "note": args.note}
+    append_record(args.out, "training_speed", about | record)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = study_parser(__doc__)
+    parser.add_argument("--preset", default=SHIPPED, help="network and batch")
+    parser.add_argument("-o", dest="override", action="append", default=[], help="key=value")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--note", default="", help="what else the machine did")
+    return run_study(parser, study, argv)
 
 
 if __name__ == "__main__":

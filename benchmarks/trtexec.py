@@ -12,31 +12,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from study import run_study
+
 from cstl_edge.bench import trtexec
 from cstl_edge.bench.record import Case, Row, read_rows, write_rows
-from cstl_edge.errors import CstlEdgeError, DataError, one_line
+from cstl_edge.errors import DataError, one_line
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read, write, print; return the exit code."""
-    args = _parser().parse_args(argv)
+def study(args: argparse.Namespace) -> None:
+    """Read, write, print."""
     case = Case(graph=args.graph, batch=args.batch, frames=args.frames)
     fields = {"run": args.run, "backend": args.contender, "case": case}
-    try:
-        theirs = trtexec.read_times(args.times, **fields)
-        rows = [theirs]
-        if args.profile:
-            rows.append(trtexec.read_profile(args.profile, **fields))
-        if args.ours:
-            show(trtexec.compare_stages(find(args.ours, args.contender, case), theirs))
-        if args.out:
-            write_rows(args.out, rows)
-    except CstlEdgeError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return err.exit_code
+    theirs = trtexec.read_times(args.times, **fields)
+    rows = [theirs]
+    if args.profile:
+        rows.append(trtexec.read_profile(args.profile, **fields))
+    if args.ours:
+        show(trtexec.compare_stages(find(args.ours, args.contender, case), theirs))
+    if args.out:
+        write_rows(args.out, rows)
     for warning in theirs.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    return 0
 
 
 def find(path: Path, backend: str, case: Case) -> Row:
@@ -70,7 +66,8 @@ def _sizes(case: Case) -> tuple[str | None, int | None, int | None]:
     return case.graph, case.batch, case.frames
 
 
-def _parser() -> argparse.ArgumentParser:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("times", type=Path, help="file of --exportTimes")
     parser.add_argument("--profile", type=Path, help="file of --exportProfile")
@@ -81,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--run", default="trtexec", help="name of these rows")
     parser.add_argument("--ours", type=Path, help="results of `cstl-edge bench` to lay beside")
     parser.add_argument("-o", "--out", type=Path, help="file of results to append the rows to")
-    return parser
+    return run_study(parser, study, argv)
 
 
 if __name__ == "__main__":

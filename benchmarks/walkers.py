@@ -15,12 +15,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+from study import append_record, run_study, study_parser
 
+from cstl_edge.arrays import Floats, Silhouettes
 from cstl_edge.evaluation.closed_set import rank1_table
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings, gait_energy
 from cstl_edge.measure.environment import environment
-from cstl_edge.measure.stats import append_jsonl, summary
+from cstl_edge.measure.stats import summary
 from cstl_edge.walkers import generate
 
 FIRST_ID = 900_000  # people that no training set holds
@@ -42,7 +43,7 @@ def speed(recordings: int, frames: int, size: tuple[int, int]) -> dict[str, Any]
     return {"size": list(size), "frames": frames, "ms_per_frame": summary(samples_ms)}
 
 
-def motion_features(silhouettes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def motion_features(silhouettes: Silhouettes) -> Floats:
     """Return what a still picture lacks: deviation over time and spectrum of coarse pixels."""
     out = []
     for sequence in silhouettes:
@@ -54,35 +55,24 @@ def motion_features(silhouettes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float3
     return np.stack(out)[:, None].astype(np.float32)  # [m, 1, d]
 
 
-def baselines(
-    people: int, frames: int, workers: int, body_seed: int | None
-) -> dict[str, dict[str, Any]]:
-    """Return rank-1 of nearest neighbours on hand-made features in the CASIA-B protocol."""
-    ids = range(FIRST_ID, FIRST_ID + people)
-    collection = generate.generate(ids, frames=frames, workers=workers, body_seed=body_seed)
-    tables = {}
-    for name, make in (("mean picture", gait_energy), ("motion", motion_features)):
-        walks = LabelledEmbeddings(
-            make(collection.silhouettes),
-            collection.people,
-            collection.sequences,
-            collection.views_deg,
-        )
-        tables[name] = {"people": people, "frames": frames, **rank1_table(walks)}
-    return tables
-
-
 def calibrate(people: int, frames: int, workers: int) -> dict[str, Any]:
-    """Measure and print the baselines, on people with their own bodies and with one for all."""
-    tables = {}
-    for bodies, body in (("own bodies", None), ("one body", MOTION_BODY)):
-        for features, table in baselines(people, frames, workers, body).items():
-            tables[f"{bodies}, {features}"] = table
-            cells = [
+    """Measure and print rank-1 of nearest neighbours on hand-made features in CASIA-B's protocol.
+
+    Of people with their own bodies, and of people who share one.
+    """
+    ids = range(FIRST_ID, FIRST_ID + people)
+    tables: dict[str, Any] = {}
+    for bodies, seed in (("own bodies", None), ("one body", MOTION_BODY)):
+        walkers = generate.generate(ids, frames=frames, workers=workers, body_seed=seed)
+        labels = (walkers.people, walkers.sequences, walkers.views_deg)
+        for features, make in (("mean picture", gait_energy), ("motion", motion_features)):
+            table = rank1_table(LabelledEmbeddings(make(walkers.silhouettes), *labels))
+            name = f"{bodies}, {features}"
+            tables[name] = {"people": people, "frames": frames, **table}
+            cells = (
                 f"{c} {table[c]['same_view']:.3f}/{table[c]['cross_view']:.3f}"
                 for c in generate.CONDITIONS
-            ]
-            name = f"{bodies}, {features}"
+            )
             print(f"{name:24s} rank-1 same view / across views: {', '.join(cells)}", flush=True)
     return tables
 
@@ -102,32 +92,30 @@ def sheet(path: Path, people: int) -> None:
     cv2.imwrite(str(path), np.vstack(rows))
 
 
-def main(argv: list[str] | None = None) -> int:
+def study(args: argparse.Namespace) -> None:
     """Run what was asked for, print it, append it to --out."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--calibrate", action="store_true", help="rank-1 of the baselines")
-    parser.add_argument("--sheet", type=Path, help="write a contact sheet (PNG) and stop")
-    parser.add_argument("--people", type=int, default=50)
-    parser.add_argument("--frames", type=int, default=30)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="JSON lines to append to")
-    args = parser.parse_args(argv)
     if args.sheet:
         sheet(args.sheet, min(args.people, 8))
-        return 0
-    record: dict[str, Any] = {"benchmark": "walkers", "environment": environment()}
+        return
+    record: dict[str, Any] = {"environment": environment()}
     record["speed"] = [speed(60, args.frames, size) for size in ((64, 44), (128, 88))]
     for row in record["speed"]:
         print(f"{row['size']}: {row['ms_per_frame']} ms per frame per core")
     if args.calibrate:
         record["calibration"] = calibrate(args.people, args.frames, args.workers)
-    if args.out:
-        append_jsonl(args.out, record)
-        print(f"appended to {args.out}", file=sys.stderr)
-    return 0
+    append_record(args.out, "walkers", record)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = study_parser(__doc__)
+    parser.add_argument("--calibrate", action="store_true", help="rank-1 of the baselines")
+    parser.add_argument("--sheet", type=Path, help="write a contact sheet (PNG) and stop")
+    parser.add_argument("--people", type=int, default=50)
+    parser.add_argument("--frames", type=int, default=30)
+    parser.add_argument("--workers", type=int, default=1)
+    return run_study(parser, study, argv)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from split_half import match_halves, windows
+from real_clips import match_halves, windows
 
 
 def walk(*values):

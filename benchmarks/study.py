@@ -1,0 +1,49 @@
+"""Frame of a study: its command line, its errors as exit codes, its record as a line of JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cstl_edge.errors import CstlEdgeError
+from cstl_edge.measure.environment import environment
+from cstl_edge.measure.stats import append_jsonl
+
+
+def study_parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser with a study's docstring as its help and an option `--out`."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="append the record to this file of JSON lines")
+    return parser
+
+
+def run_study(
+    parser: argparse.ArgumentParser,
+    study: Callable[[argparse.Namespace], object],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Run a study, print its error if there is one; return the exit code.
+
+    Args:
+        parser: of its command line
+        study: takes the arguments, measures, prints and appends records
+        argv: the arguments (default: those of this process)
+    """
+    args = parser.parse_args(argv)
+    try:
+        study(args)
+    except CstlEdgeError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return err.exit_code
+    return 0
+
+
+def append_record(out: Path | None, benchmark: str, record: Mapping[str, Any]) -> None:
+    """Append a study's record and the machine to a file, where one is given."""
+    if out is not None:
+        append_jsonl(out, {"benchmark": benchmark, "environment": environment(), **record})
