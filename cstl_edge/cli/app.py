@@ -15,7 +15,7 @@ import typer
 
 from cstl_edge import __version__
 from cstl_edge.cli import bench, data, evaluate, export, recognise, reproduce, train
-from cstl_edge.cli.options import BackendVerb, Json
+from cstl_edge.cli.options import Json
 from cstl_edge.errors import CstlEdgeError
 
 app = typer.Typer(
@@ -82,11 +82,12 @@ def demo(
     print_demo(result, as_json=json)
 
 
-for verb in (recognise.live, recognise.enroll, recognise.identify):
-    app.command(cls=BackendVerb)(verb)
+app.command()(recognise.live)
+app.command()(recognise.enroll)
+app.command()(recognise.identify)
 app.command()(export.export)
 app.command()(export.build)
-app.command("eval", cls=BackendVerb)(evaluate.evaluate)
+app.command("eval")(evaluate.evaluate)
 app.command()(export.import_released)
 app.command()(reproduce.reproduce)
 app.command()(train.train)

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from cstl_edge.live.segmentation.open import SEGMENTERS
 from cstl_edge.live.sources.open import source_forms
-
-BACKENDS_HELP = "{backends}"
-
-
-class BackendVerb(TyperCommand):
-    """Verb with a `Backend`: its help reads the table of backends, whose room imports numpy."""
-
-    def get_help(self, ctx: Any) -> str:
-        """Return the help with the backends filled in."""
-        from cstl_edge.runtime.load import BACKENDS
-
-        for parameter in self.params:
-            text = getattr(parameter, "help", None)
-            if text == BACKENDS_HELP:
-                parameter.help = BACKENDS.help()  # type: ignore[attr-defined]
-        return super().get_help(ctx)
+from cstl_edge.runtime.load import BACKENDS
 
 
 class Side(str, Enum):
@@ -45,7 +29,7 @@ Model = Annotated[
     Path | None,
     typer.Option(help="exported folder or .safetensors (default: the model that is shipped)"),
 ]
-Backend = Annotated[str, typer.Option(help=BACKENDS_HELP)]
+Backend = Annotated[str, typer.Option(help=BACKENDS.help())]
 Segmenter = Annotated[str, typer.Option(help=SEGMENTERS.help())]
 Fpir = Annotated[float, typer.Option(help="how often a stranger may be given a name, 0..1")]
 Threshold = Annotated[

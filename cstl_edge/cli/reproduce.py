@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cstl_edge.cli.options import Backend, BackendVerb, Json, Markdown, Override, Workers
+from cstl_edge.cli.options import Backend, Json, Markdown, Override, Workers
 from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def reproduce(
         raise typer.Exit(130)
 
 
-@figure.command(cls=BackendVerb)
+@figure.command()
 def tsne(
     models: Annotated[
         list[Path], typer.Argument(help="exported folders or .safetensors, a panel for each")
@@ -110,7 +110,7 @@ def tsne(
     print(output)
 
 
-@figure.command(cls=BackendVerb)
+@figure.command()
 def salient(
     sequence: Annotated[
         str, typer.Argument(help="a folder of silhouettes, or PERSON/SEQUENCE/VIEW of --data")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings
-from cstl_edge.runtime import Embedded, EncoderInfo
+from cstl_edge.runtime.base import Embedded, EncoderInfo
 
 CASIA_B_NAMES = (*GALLERY, *(name for names in PROBES.values() for name in names))
 

@@ -12,8 +12,9 @@ from cstl_edge.export.graphs import build_graph
 from cstl_edge.export.quantization.fp16 import islands, tensor_types, to_half
 from cstl_edge.export.weight_storage import MIN_ELEMENTS, folded_factors, store_as_half
 from cstl_edge.model import Cstl, CstlConfig
-from cstl_edge.runtime import StreamingEncoder, load
+from cstl_edge.runtime import load
 from cstl_edge.runtime.manifest import read_manifest
+from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 
 SMALL = {"size": (16, 12), "widths": (4, 8, 16, 32), "parts": 8, "embedding": 8}
 

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 from cstl_edge.errors import ConfigError, DataError, ModelError
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings
 from cstl_edge.reproduce import figures
-from cstl_edge.runtime import Embedded, EncoderInfo
+from cstl_edge.runtime.base import Embedded, EncoderInfo
 
 
 class Chooser:

@@ -11,7 +11,7 @@ from cstl_edge.errors import ExportError
 from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
 from cstl_edge.export.tensorrt.checks import engine_parity
 from cstl_edge.export.tensorrt.profiles import Sizes
-from cstl_edge.runtime import Embedded, EncoderInfo
+from cstl_edge.runtime.base import Embedded, EncoderInfo
 
 ALL = ("frames", "head", "full")
 INFO = EncoderInfo("standin", "numpy", "float32", 1, "standin", "0" * 64, (8, 4), 2, 3, 4)
