@@ -58,6 +58,24 @@ class ClosedSetRecord(TypedDict, total=False):
     mean: Metrics
 
 
+class Rank1ByView(TypedDict):
+    """Rank-1 in CASIA-B's protocol where gallery and probe have the same view, and others."""
+
+    same_view: float
+    same_view_95: list[float]
+    cross_view: float
+    cross_view_95: list[float]
+
+
+class Rank1Record(Rank1ByView):
+    """Rank-1 of one condition."""
+
+    condition: str
+    people: int
+    per_view: dict[int, float]
+    """Mean over the gallery's other views, by probe view."""
+
+
 @dataclass(frozen=True)
 class Cells:
     """Sums of METRICS and numbers of probes by person and pair of views."""
@@ -264,7 +282,7 @@ def rank1_hits(
 
 def rank1(
     labelled: LabelledEmbeddings, condition: str, *, seed: int = 0, draws: int = 500
-) -> dict[str, Any]:
+) -> Rank1Record:
     """Evaluate rank-1 of a condition in the CASIA-B protocol, same view and across views.
 
     Args:
@@ -272,43 +290,48 @@ def rank1(
         condition: `nm`, `bg` or `cl`.
         seed: Of the bootstrap.
         draws: Of people, for the 95 % intervals.
-
-    Returns:
-        A record for JSON; `per_view` is the mean over the gallery's other views, by probe view.
     """
     return _rank1(labelled, condition, seed, draws)[0]
 
 
-def rank1_table(labelled: LabelledEmbeddings, *, seed: int = 0, draws: int = 500) -> dict[str, Any]:
-    """Evaluate `rank1` of every condition, and the mean of the three with its own intervals."""
+def rank1_table(
+    labelled: LabelledEmbeddings, *, seed: int = 0, draws: int = 500
+) -> dict[str, Rank1ByView]:
+    """Evaluate `rank1` of every condition, and `mean` of the three with its own intervals.
+
+    Args:
+        labelled: m embedded sequences with their labels.
+        seed: Of the bootstrap.
+        draws: Of people, for the 95 % intervals.
+    """
     evaluated = {condition: _rank1(labelled, condition, seed, draws) for condition in PROBES}
     rows: dict[str, Any] = {condition: row for condition, (row, _) in evaluated.items()}
     mean: dict[str, Any] = {}
     for name in ("same_view", "cross_view"):
         mean[name] = round(float(np.mean([row[name] for row in rows.values()])), 4)
-        # everybody walks in every condition: people are drawn with all three of them
+        # everybody is recorded in every condition: people are drawn with all three of them
         by_person = np.mean([by_person[name] for _, by_person in evaluated.values()], axis=0)
         mean[f"{name}_95"] = bootstrap(by_person, seed=seed, draws=draws)
-    return {**rows, "mean": mean}
+    return {**rows, "mean": cast(Rank1ByView, mean)}
 
 
 def _rank1(
     labelled: LabelledEmbeddings, condition: str, seed: int, draws: int
-) -> tuple[dict[str, Any], dict[str, Doubles]]:
+) -> tuple[Rank1Record, dict[str, Doubles]]:
     """Evaluate `rank1`; return the hits by person [people] too."""
     hits, views, probes = rank1_hits(labelled, condition)
     same = probes.views_deg[:, None] == np.array(views)[None]
     others = np.where(same, np.nan, hits)  # identical views excluded
-    result: dict[str, Any] = {"condition": condition, "people": len(set(probes.people.tolist()))}
+    record: dict[str, Any] = {"condition": condition, "people": len(set(probes.people.tolist()))}
     means = {
         "same_view": by_person(np.where(same, hits, np.nan), probes.people),
         "cross_view": by_person(others, probes.people),
     }
     for name, values in means.items():
-        result[name] = round(float(values.mean()), 4)
-        result[f"{name}_95"] = bootstrap(values, seed=seed, draws=draws)
-    result["per_view"] = {
+        record[name] = round(float(values.mean()), 4)
+        record[f"{name}_95"] = bootstrap(values, seed=seed, draws=draws)
+    record["per_view"] = {
         view: round(float(np.nanmean(others[probes.views_deg == view])), 4)
         for view in sorted(set(probes.views_deg.tolist()))
     }
-    return result, means
+    return cast(Rank1Record, record), means

@@ -7,7 +7,7 @@ and FPIR at these thresholds on other people.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -19,6 +19,21 @@ SIZES = (1, 2, 4, 8, 16, 20)  # people; a larger gallery is calibrated by its ow
 WALKS = (1, 4, 12)  # sequences that each person is enrolled from
 
 
+class _Source(TypedDict, total=False):
+    data: str
+
+
+class ImpostorTable(_Source):
+    """Impostor thresholds of a model, as its manifest stores them."""
+
+    walks: list[int]
+    sizes: list[int]
+    fpir: list[float]
+    threshold: list[list[list[float]]]
+    """threshold[k][i][j] is the quantile fpir[j] of the nearest distance over all draws with
+    sizes[i] people of walks[k] sequences each."""
+
+
 def impostor_table(
     labelled: LabelledEmbeddings,
     *,
@@ -26,8 +41,8 @@ def impostor_table(
     walks_each: Sequence[int] = WALKS,
     draws: int = 20_000,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Compute the distances below which impostors fall, by walks, gallery size and wanted FPIR.
+) -> ImpostorTable:
+    """Compute impostor thresholds by sequences per person, gallery size and wanted FPIR.
 
     One draw simulates one search: N people are enrolled, each from W sequences (any view, any
     condition), and a stranger is searched once.
@@ -38,10 +53,6 @@ def impostor_table(
         walks_each: Numbers of sequences that each is enrolled from.
         draws: Searches for each cell of the table.
         seed: Of the draws.
-
-    Returns:
-        A record for the manifest: threshold[k][i][j] is the quantile fpir[j] of the nearest
-        distance over all draws with sizes[i] people of walks_each[k] sequences.
 
     Raises:
         ValueError: Too few people.
@@ -82,7 +93,7 @@ def _impostor_quantiles(
 
 def measure_open_set(
     labelled: LabelledEmbeddings,
-    table: dict[str, Any],
+    table: ImpostorTable,
     *,
     size: int = 20,
     walks_each: int = 1,
