@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from standin_cameras import HttpCamera, RtspCamera, RtspServer, Server, wait_until
 
 from cstl_edge.errors import SourceUnavailable
 from cstl_edge.live.sources import child_main, stream
@@ -23,57 +22,13 @@ from cstl_edge.live.sources.base import SourceState
 from cstl_edge.live.sources.child_capture import ReaderCapture
 from cstl_edge.live.sources.open import open_source
 
-
-class Camera:
-    """A network camera: motion JPEG over HTTP, as many small cameras send it."""
-
-    def __init__(self, fps: float = 50.0, shape: tuple[int, int] = (48, 64)) -> None:
-        self.fps, self.shape, self.silent = fps, shape, threading.Event()
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://user:s3cret@127.0.0.1:{self._server.getsockname()[1]}/video"
-        self.sent = 0
-        self._clients: list[socket.socket] = []
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def hang_up(self) -> None:
-        for client in self._clients:
-            with contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)  # wakes accept()
-        self._server.close()
-        self.hang_up()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._server.accept()
-                self._clients.append(client)
-                threading.Thread(target=self._send, args=(client,), daemon=True).start()
-
-    def _send(self, client: socket.socket) -> None:
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=cut\r\n\r\n"
-        with contextlib.suppress(OSError), client:
-            client.recv(4096)
-            client.sendall(head)
-            while True:
-                if not self.silent.is_set():
-                    self.sent += 1
-                    image = np.full((*self.shape, 3), self.sent % 250, np.uint8)
-                    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
-                    lines = (
-                        f"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                    )
-                    client.sendall(lines.encode() + jpeg + b"\r\n")
-                time.sleep(1 / self.fps)
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 
 
 @pytest.fixture
-def camera() -> Iterator[Camera]:
-    served = Camera()
-    yield served
-    served.close()
+def camera() -> Iterator[HttpCamera]:
+    with contextlib.closing(HttpCamera()) as served:
+        yield served
 
 
 def resources() -> tuple[int, int]:
@@ -81,19 +36,11 @@ def resources() -> tuple[int, int]:
 
 
 def children() -> set[int]:
-    return {
-        int(p) for p in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    }
+    pids = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return {int(pid) for pid in pids}
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float = 5.0) -> None:
-    end_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
-
-
-def test_a_network_camera(camera: Camera) -> None:
+def test_a_network_camera(camera: HttpCamera) -> None:
     with open_source(camera.address) as source:
         assert source.live
         assert source.size == (48, 64)
@@ -107,7 +54,7 @@ def test_a_network_camera(camera: Camera) -> None:
         assert source.dropped == newest.index - 6  # … and counted
 
 
-def test_nothing_is_left_behind(camera: Camera) -> None:
+def test_nothing_is_left_behind(camera: HttpCamera) -> None:
     with open_source(camera.address) as source:  # the first start loads what stays loaded
         next(source)
     camera.hang_up()
@@ -124,7 +71,7 @@ def test_nothing_is_left_behind(camera: Camera) -> None:
 
 
 def test_a_camera_that_falls_silent_comes_back(
-    camera: Camera, monkeypatch: pytest.MonkeyPatch
+    camera: HttpCamera, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "STALL_TIMEOUT_S", 0.3)
     monkeypatch.setattr(stream, "FIRST_DELAY_S", 0.1)
@@ -142,7 +89,9 @@ def test_a_camera_that_falls_silent_comes_back(
     assert "s3cret" not in repr(states)
 
 
-def test_a_reader_that_dies_is_replaced(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_dies_is_replaced(
+    camera: HttpCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stream, "FIRST_DELAY_S", 0.1)
     states: list[SourceState] = []
     before = children()
@@ -154,7 +103,7 @@ def test_a_reader_that_dies_is_replaced(camera: Camera, monkeypatch: pytest.Monk
     assert [s.state for s in states] == ["opening", "online", "offline", "opening", "online"]
 
 
-def test_the_password_is_not_in_the_list_of_processes(camera: Camera) -> None:
+def test_the_password_is_not_in_the_list_of_processes(camera: HttpCamera) -> None:
     before = children()
     with open_source(camera.address) as source:
         next(source)
@@ -167,8 +116,8 @@ def test_an_rtsp_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> N
     assert child_main.ANSWER_TIMEOUT_S < stream.OPEN_TIMEOUT_S  # so that the child's reason comes
     monkeypatch.setattr(child_main, "ANSWER_TIMEOUT_S", 0.2)
     monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 0.4)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"rtsp://user:s3cret@127.0.0.1:{server.getsockname()[1]}/1"
+    with contextlib.closing(Server()) as server:
+        address = f"rtsp://{server.place}/1"
         with pytest.raises(OSError, match=r"no answer within 0\.2 s"):
             child_main.probe_rtsp(address)
         begun_s = time.monotonic()
@@ -180,25 +129,29 @@ def test_an_rtsp_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_rtsp_server_that_refuses_the_password() -> None:
-    def answer(server: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = server.accept()
-                threading.Thread(target=refuse, args=(client,), daemon=True).start()
+    refused = pytest.raises(SourceUnavailable, match="401 Unauthorized")
+    with contextlib.closing(RtspServer()) as server, refused:
+        open_source(server.address)
 
-    def refuse(client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client:
-            while request := client.recv(4096).decode():
-                number = request.lower().split("cseq:")[1].split()[0]
-                client.sendall(
-                    f"RTSP/1.0 401 Unauthorized\r\nCSeq: {number}\r\n"
-                    'WWW-Authenticate: Basic realm="camera"\r\n\r\n'.encode()
-                )
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=answer, args=(server,), daemon=True).start()
-        with pytest.raises(SourceUnavailable, match="401 Unauthorized"):
-            open_source(f"rtsp://user:s3cret@127.0.0.1:{server.getsockname()[1]}/1")
+@needs_ffmpeg
+def test_an_rtsp_stream_comes_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "FIRST_DELAY_S", 0.2)
+    states: list[SourceState] = []
+    with (
+        contextlib.closing(RtspCamera(tmp_path)) as server,
+        open_source(server.address, retry=True, on_state=states.append) as source,
+    ):
+        assert source.size == (248, 442)
+        times = [next(source).time_s for _ in range(10)]
+        assert times == sorted(set(times))
+        server.hang_up()
+        while [s.state for s in states].count("online") < 2:
+            assert next(source).image.shape == (248, 442, 3)
+    assert "offline" in [s.state for s in states]
+    assert "s3cret" not in repr(states)
 
 
 def test_a_password_that_breaks_the_address() -> None:
@@ -208,8 +161,8 @@ def test_a_password_that_breaks_the_address() -> None:
 
 
 def test_a_stopped_capture_returns_at_once() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        capture = ReaderCapture({"url": f"rtsp://127.0.0.1:{server.getsockname()[1]}/1"})
+    with contextlib.closing(Server()) as server:
+        capture = ReaderCapture({"url": f"rtsp://{server.place}/1"})
         begun_s = time.monotonic()
         capture.stop()
         assert time.monotonic() - begun_s < 3
@@ -224,14 +177,14 @@ def test_a_missing_usb_camera_names_those_that_are_there() -> None:
         open_source("987")
 
 
-def test_a_device_that_is_no_camera(tmp_path: Path) -> None:
+def test_a_device_that_is_no_camera() -> None:
     capture = ReaderCapture({"device": 987, "fps": 15.0})
     with pytest.raises(SourceUnavailable, match="no connection"):
         capture.open()
     capture.close()
 
 
-def test_the_reader_leaves_when_its_parent_is_killed(camera: Camera) -> None:
+def test_the_reader_leaves_when_its_parent_is_killed(camera: HttpCamera) -> None:
     code = (
         "import sys, os, time; from pathlib import Path\n"
         "from cstl_edge.live.sources.open import open_source\n"
