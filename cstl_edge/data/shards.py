@@ -116,45 +116,6 @@ class ShardWriter:
         write_whole(self.path, json.dumps({"shape": shape, **self._labels}))
 
 
-def write_shard(
-    stem: str | Path,
-    silhouettes: Silhouettes,
-    *,
-    people: Sequence[int] | Indices,
-    sequences: Sequence[str] | npt.NDArray[np.str_],
-    views_deg: Sequence[int] | Indices,
-    lengths: Sequence[int] | Indices | None = None,
-) -> Path:
-    """Write one shard from memory and return the path of its .json.
-
-    Args:
-        stem: path without a suffix.
-        silhouettes: uint8 [m, s, h, w], shorter sequences padded at the end.
-        people: id of each sequence's person, [m].
-        sequences: names in the manner of CASIA-B, `nm-01`, [m].
-        views_deg: direction of the camera, [m].
-        lengths: frames of each sequence, [m]; None means all are full.
-
-    Raises:
-        ValueError: labels of another number.
-    """
-    m, s, h, w = silhouettes.shape
-    full = [s] * m if lengths is None else lengths
-    labels = {"people": people, "lengths": full, "views_deg": views_deg, "sequences": sequences}
-    for key, values in labels.items():
-        if len(values) != m:
-            raise ValueError(f"expected {m} entries of {key}, got {len(values)}")
-    with ShardWriter(stem, (h, w)) as shard:
-        for row, length in enumerate(full):
-            shard.add(
-                silhouettes[row, :length],
-                person=int(people[row]),
-                sequence=str(sequences[row]),
-                view_deg=int(views_deg[row]),
-            )
-    return shard.path
-
-
 def write_whole(path: Path, text: str) -> None:
     """Write a text file atomically: it exists whole or not at all."""
     with _part(path).open("w", encoding="utf-8") as file:

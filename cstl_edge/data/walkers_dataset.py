@@ -10,7 +10,6 @@ import ast
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from pydantic import Field
 
 from cstl_edge.config import StrictModel
 from cstl_edge.data.process_pool import lower_priority, run_jobs
-from cstl_edge.data.shards import write_shard
+from cstl_edge.data.shards import ShardWriter
 from cstl_edge.silhouette import SMALL
 from cstl_edge.walkers.collection import VIEWS_DEG, generate
 
@@ -67,7 +66,9 @@ def make_shards(settings: WalkersSettings, cache: str | Path, *, workers: int = 
         workers: processes that render, at low priority; the result does not depend on them.
     """
     folder = Path(cache) / f"walkers-{settings.fingerprint()}"
-    shards = {folder / f"people-{ids[0]:06d}-{len(ids):03d}.json": ids for ids in _groups(settings)}
+    people = range(settings.first, settings.first + settings.people)
+    groups = [people[i : i + PEOPLE_PER_SHARD] for i in range(0, len(people), PEOPLE_PER_SHARD)]
+    shards = {folder / f"people-{ids[0]:06d}-{len(ids):03d}.json": ids for ids in groups}
     missing = {path: ids for path, ids in shards.items() if not path.exists()}
     if missing:
         logger.info("making %d of %d shards of Walkers in %s", len(missing), len(shards), folder)
@@ -105,13 +106,7 @@ def _code(source: bytes) -> bytes:
     return ast.dump(tree).encode()
 
 
-def _groups(settings: WalkersSettings) -> Iterator[list[int]]:
-    ids = range(settings.first, settings.first + settings.people)
-    for start in range(0, len(ids), PEOPLE_PER_SHARD):
-        yield list(ids[start : start + PEOPLE_PER_SHARD])
-
-
-def _render_shard(shard: tuple[Path, list[int]], settings: WalkersSettings) -> None:
+def _render_shard(shard: tuple[Path, range], settings: WalkersSettings) -> None:
     path, ids = shard
     walkers = generate(
         ids,
@@ -121,10 +116,7 @@ def _render_shard(shard: tuple[Path, list[int]], settings: WalkersSettings) -> N
         views_deg=settings.views_deg,
         seed=settings.seed,
     )
-    write_shard(
-        path.with_suffix(""),
-        walkers.silhouettes,
-        people=walkers.people,
-        sequences=walkers.sequences,
-        views_deg=walkers.views_deg,
-    )
+    labels = zip(walkers.people, walkers.sequences, walkers.views_deg, strict=True)
+    with ShardWriter(path.with_suffix(""), settings.size) as writer:
+        for silhouettes, (person, name, view) in zip(walkers.silhouettes, labels, strict=True):
+            writer.add(silhouettes, person=person, sequence=name, view_deg=view)

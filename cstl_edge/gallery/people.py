@@ -50,13 +50,8 @@ def utc_now() -> datetime:
 
 
 def utc_timestamp(moment: datetime) -> str:
-    """Return a moment as ISO 8601 text that sorts like time; `parse_timestamp` reads it."""
+    """Return a moment as ISO 8601 text that sorts like time."""
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def parse_timestamp(text: str) -> datetime:
-    """Return the moment of a text that `utc_timestamp` wrote."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
 
 
 def clean_name(name: str) -> str:

@@ -46,7 +46,7 @@ class DressedBody:
 def dress(person: Person, recording: Recording) -> DressedBody:
     """Return all of a recording's body that does not change from frame to frame."""
     points, heads, tails = _rest_shape(person.body)
-    points = points + _normals() * _thickness(person.body, recording)[:, None]
+    points += basis().body["normals"] * _thickness(person.body, recording)[:, None]
     weights = _skin_weights()  # [b, v]
     bag, bone = _bag_points(recording, points, heads)
     hulls = [_hem_points(recording, points, heads)] if recording.coat_bulk > 0 else []
@@ -57,14 +57,8 @@ def dress(person: Person, recording: Recording) -> DressedBody:
     rest = np.concatenate([points, bag])
     homogeneous = np.concatenate([rest.T, np.ones((1, len(rest)), np.float32)])  # [4, v]
     skin = np.concatenate([weights, extra], 1)[:, None] * homogeneous[None]  # [b, 4, v]
-    return DressedBody(
-        coefficients(person, recording),
-        heads,
-        _alignment(heads, tails),
-        skin.reshape(-1, len(rest)),
-        len(points),
-        tuple(hulls),
-    )
+    coeffs, align = coefficients(person, recording), _alignment(heads, tails)
+    return DressedBody(coeffs, heads, align, skin.reshape(-1, len(rest)), len(points), tuple(hulls))
 
 
 def pose_points(walker: DressedBody, phase: Floats) -> Floats:
@@ -137,7 +131,7 @@ def _alignment(heads: Floats, tails: Floats) -> Floats:
     moved = [b for b, name in enumerate(assets.bones) if name in assets.joints.keys() - FIXED]
     to = assets.stride["rest_direction"][[assets.joints[assets.bones[b]] for b in moved]]
     start, end = _unit(tails[moved] - heads[moved]), _unit(to)
-    axis = np.stack([_cross(start, end, i) for i in range(3)], 1)
+    axis = np.cross(start, end)
     sine, cosine = np.sqrt((axis * axis).sum(1)), (start * end).sum(1)
     angle = np.where(to.any(1), np.arctan2(sine, cosine), 0.0)
     out = np.tile(np.eye(3, dtype=np.float32), (len(assets.bones), 1, 1))
@@ -150,32 +144,23 @@ def _unit(vectors: Floats) -> Floats:
     return np.asarray(vectors / np.maximum(length, 1e-9), dtype=np.float32)
 
 
-def _cross(a: Floats, b: Floats, i: int) -> Floats:
-    """Return component i of the cross products of rows [k, 3]."""
-    j, k = (i + 1) % 3, (i + 2) % 3
-    return np.asarray(a[:, j] * b[:, k] - a[:, k] * b[:, j])
-
-
 def _rest_shape(body: Body) -> tuple[Floats, Floats, Floats]:
     """Return rest points [v, 3], bone heads and tails [b, 3] of a body."""
     stored = basis().body
 
-    def mix(mean: str, components: str) -> Floats:
-        return np.asarray(
-            stored[mean] + np.tensordot(body.shape, stored[components], 1), np.float32
-        )
+    def mix(name: str) -> Floats:
+        change = np.tensordot(body.shape, stored[f"{name}_components"], 1)
+        return np.asarray(stored[f"{name}s"] + change, np.float32)
 
-    points = mix("points", "point_components")
-    heads = mix("bone_heads", "bone_head_components")
-    tails = mix("bone_tails", "bone_tail_components")
-    hip = heads[basis().bones.index("LeftUpLeg"), 1]
-    neck = heads[basis().bones.index("Head"), 1]
+    points, heads, tails = mix("point"), mix("bone_head"), mix("bone_tail")
+    names = basis().bones
+    hip, neck = heads[names.index("LeftUpLeg"), 1], heads[names.index("Head"), 1]
     arm = _bone_share("Arm", "ForeArm", "Hand")
     points[:, 0] += body.shoulder * arm * np.sign(points[:, 0])
+    is_arm = [any(part in b for part in ("Arm", "Hand", "Thumb", "Finger")) for b in names]
+    side = np.array([1 if b[0] == "L" else -1 for b in names], np.float32)
     for ends in (heads, tails):
-        ends[:, 0] += body.shoulder * np.array(
-            [(1 if b[0] == "L" else -1) * _is_arm(b) for b in basis().bones], np.float32
-        )
+        ends[:, 0] += body.shoulder * (side * is_arm)
     for ends in (points, heads, tails):
         below, above = ends[:, 1] < hip, ends[:, 1] > neck
         ends[below, 1] = hip + (ends[below, 1] - hip) * (1 + body.leg)
@@ -183,19 +168,10 @@ def _rest_shape(body: Body) -> tuple[Floats, Floats, Floats]:
     return points, heads, tails
 
 
-def rest_height_m(body: Body) -> float:
-    """Return the height of a body at rest, without hair and shoes."""
-    points = _rest_shape(body)[0]
-    return float(points[:, 1].max() - points[:, 1].min())
-
-
-def _is_arm(bone: str) -> bool:
-    return any(part in bone for part in ("Arm", "Hand", "Thumb", "Finger"))
-
-
-def _normals() -> Floats:
-    """Return the unit normals [v, 3] of the average body, pointing outwards."""
-    return np.asarray(basis().body["normals"], dtype=np.float32)
+def body_height_m(person: Person) -> float:
+    """Return the height of the standing body in metres, without hair and shoes."""
+    points = _rest_shape(person.body)[0]
+    return float(np.ptp(points[:, 1]))
 
 
 @lru_cache(maxsize=1)
@@ -221,7 +197,7 @@ def _bone_share(*names: str) -> Floats:
 
 def _thickness(body: Body, recording: Recording) -> Floats:
     """Return how far build and clothes push each point [v] along its normal, in metres."""
-    outward, points = _normals(), np.asarray(basis().body["points"], dtype=np.float32)
+    outward, points = basis().body["normals"], basis().body["points"]  # [v, 3]
     trunk, thighs = _bone_share(*TRUNK), _bone_share("UpLeg")
     arms, shanks, hands = _bone_share("Arm", "ForeArm"), _bone_share("Leg"), _bone_share("Hand")
     front = np.maximum(outward[:, 2], 0) * np.exp(-(((points[:, 1] - 0.33) / 0.13) ** 2))
@@ -275,15 +251,9 @@ def _bag_points(recording: Recording, points: Floats, heads: Floats) -> tuple[Fl
 def _box(half: Floats) -> Floats:
     """Return points of a box with rounded edges."""
     turn = np.arange(12) / 12 * 2 * np.pi
-    tilt = np.deg2rad([-65, -35, 0, 35, 65])
-    ring = np.stack(
-        np.broadcast_arrays(
-            np.cos(tilt)[:, None] * np.cos(turn),
-            np.sin(tilt)[:, None] + 0 * turn,
-            np.cos(tilt)[:, None] * np.sin(turn),
-        ),
-        -1,
-    ).reshape(-1, 3)
+    tilt = np.deg2rad([-65, -35, 0, 35, 65])[:, None]
+    planes = (np.cos(tilt) * np.cos(turn), np.sin(tilt) + 0 * turn, np.cos(tilt) * np.sin(turn))
+    ring = np.stack(planes, -1).reshape(-1, 3)
     rounded = np.sign(ring) * np.abs(ring) ** 0.45
     return np.asarray(rounded / np.abs(rounded).max(0) * half, dtype=np.float32)
 

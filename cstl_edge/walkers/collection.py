@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.arrays import Indices, Silhouettes
-from cstl_edge.silhouette import SIZES, SMALL
+from cstl_edge.silhouette import SMALL
 from cstl_edge.walkers.frames import silhouettes
 from cstl_edge.walkers.person import make_person
 from cstl_edge.walkers.recording import CONDITIONS, make_recording
@@ -65,16 +65,14 @@ def generate(
     Raises:
         ValueError: a setting out of range.
     """
-    _check(ids, recordings, frames, size, workers)
-    sequences = _sequences(recordings, views_deg)
-    render = partial(
-        _person_silhouettes,
-        sequences=sequences,
-        frames=frames,
-        size=size,
-        seed=seed,
-        body_seed=body_seed,
-    )
+    _check(ids, recordings, frames, workers)
+    sequences = [
+        (condition, number, int(view))
+        for condition in CONDITIONS
+        for number in range(1, recordings.get(condition, 0) + 1)
+        for view in views_deg
+    ]
+    render = partial(_person_silhouettes, sequences, frames, size, seed, body_seed)
     if workers == 1 or len(ids) < 2:
         people = [render(i) for i in ids]
     else:
@@ -85,35 +83,21 @@ def generate(
     return _collect(ids, people, sequences)
 
 
-def _recording_seed(seed: int, person: int, sequence: int) -> int:
-    """Return the seed of one recording of a set, different from every other recording's."""
-    return int(np.random.SeedSequence([seed, person, sequence]).generate_state(1, np.uint64)[0])
-
-
-def _sequences(recordings: Mapping[str, int], views: Sequence[int]) -> list[tuple[str, int, int]]:
-    """Return condition, number within it and view of each of a person's sequences."""
-    return [
-        (condition, number, int(view))
-        for condition in CONDITIONS
-        for number in range(1, recordings.get(condition, 0) + 1)
-        for view in views
-    ]
-
-
 def _person_silhouettes(
-    identity: int,
-    *,
     sequences: Sequence[tuple[str, int, int]],
     frames: int,
     size: tuple[int, int],
     seed: int,
     body_seed: int | None,
+    identity: int,
 ) -> Silhouettes:
     person = make_person(identity, body_seed=body_seed)
     out = np.empty((len(sequences), frames, *size), np.uint8)
     for row, (condition, number, view) in enumerate(sequences):
-        sequence = CONDITIONS.index(condition) * SEED_STRIDE + number
-        recording = make_recording(_recording_seed(seed, identity, sequence), condition, view)
+        # a seed for every recording of every set
+        words = [seed, identity, CONDITIONS.index(condition) * SEED_STRIDE + number]
+        own_seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
+        recording = make_recording(own_seed, condition, view)
         out[row] = silhouettes(person, recording, frames, size)
     return out
 
@@ -132,13 +116,7 @@ def _collect(
     )
 
 
-def _check(
-    ids: Sequence[int],
-    recordings: Mapping[str, int],
-    frames: int,
-    size: tuple[int, int],
-    workers: int,
-) -> None:
+def _check(ids: Sequence[int], recordings: Mapping[str, int], frames: int, workers: int) -> None:
     if not len(ids) or len(set(ids)) != len(ids):
         raise ValueError(f"expected ids that all differ, got {len(ids)} with {len(set(ids))} kinds")
     if unknown := set(recordings) - set(CONDITIONS):
@@ -149,5 +127,3 @@ def _check(
     for name, value in (("frames", frames), ("workers", workers)):
         if value < 1:
             raise ValueError(f"expected {name} of at least 1, got {value}")
-    if size not in SIZES:
-        raise ValueError(f"expected a size of {' or '.join(map(str, SIZES))}, got {size}")

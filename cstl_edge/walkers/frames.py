@@ -13,7 +13,7 @@ import numpy as np
 
 from cstl_edge.arrays import Mask
 from cstl_edge.silhouette import SIZES, SMALL, align
-from cstl_edge.walkers.body import dress, ground_speed_mps, rest_height_m
+from cstl_edge.walkers.body import dress, ground_speed_mps
 from cstl_edge.walkers.noise import Faults, apply_faults, draw_faults
 from cstl_edge.walkers.person import Person
 from cstl_edge.walkers.pose import stride_time_s
@@ -98,11 +98,6 @@ def sprites(person: Person, recording: Recording, frames: int) -> list[Sprite]:
 def speed_mps(person: Person, recording: Recording) -> float:
     """Return the walking speed at which the feet do not slide, in metres per second."""
     return ground_speed_mps(dress(person, recording), stride_time_s(person, recording))
-
-
-def body_height_m(person: Person) -> float:
-    """Return the height of the standing body in metres, without hair and shoes."""
-    return rest_height_m(person.body)
 
 
 def _height_px(footage: Footage, frame: int) -> float:

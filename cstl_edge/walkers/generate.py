@@ -13,15 +13,9 @@ makes whole sets in the CASIA-B layout.
 
 from __future__ import annotations
 
+from cstl_edge.walkers.body import body_height_m
 from cstl_edge.walkers.collection import CASIA_B, VIEWS_DEG, WalkersSet, generate
-from cstl_edge.walkers.frames import (
-    Sprite,
-    body_height_m,
-    masks,
-    silhouettes,
-    speed_mps,
-    sprites,
-)
+from cstl_edge.walkers.frames import Sprite, masks, silhouettes, speed_mps, sprites
 from cstl_edge.walkers.person import Person
 from cstl_edge.walkers.person import make_person as person
 from cstl_edge.walkers.pose import stride_time_s
@@ -29,21 +23,7 @@ from cstl_edge.walkers.recording import BAGS, CONDITIONS, Recording
 from cstl_edge.walkers.recording import make_recording as recording
 
 __all__ = [
-    "BAGS",
-    "CASIA_B",
-    "CONDITIONS",
-    "VIEWS_DEG",
-    "Person",
-    "Recording",
-    "Sprite",
-    "WalkersSet",
-    "body_height_m",
-    "generate",
-    "masks",
-    "person",
-    "recording",
-    "silhouettes",
-    "speed_mps",
-    "sprites",
-    "stride_time_s",
-]
+    "BAGS", "CASIA_B", "CONDITIONS", "VIEWS_DEG", "Person", "Recording", "Sprite", "WalkersSet",
+    "body_height_m", "generate", "masks", "person", "recording", "silhouettes", "speed_mps",
+    "sprites", "stride_time_s",
+]  # fmt: skip

@@ -65,8 +65,7 @@ def draw_faults(recording: Recording, frames: int) -> Faults:
     drift = np.cumsum(rng.normal(size=(frames, 2, 2)) * 6, 0) + rng.integers(0, 9, (frames, 2, 2))
     shadow = None
     if severity > 0 and rng.random() < SHADOWED:
-        slant, length, strength = rng.uniform((-1.6, 0.08, 0.3), (1.6, 0.3, 0.9))
-        shadow = (float(slant), float(length), float(strength))
+        shadow = tuple(rng.uniform((-1.6, 0.08, 0.3), (1.6, 0.3, 0.9)).tolist())
     return Faults(
         softness=float(severity * rng.uniform(0.002, 0.014)),
         threshold=threshold.astype(np.float32),
@@ -89,8 +88,9 @@ def apply_faults(clean: Mask, footage: Footage, faults: Faults, frame: int) -> M
         faults: of the recording.
         frame: number of the frame, 0-based.
     """
+    binary: Mask = (clean > 127) * np.uint8(255)
     if faults.grain == 0:
-        return np.asarray((clean > 127) * np.uint8(255))
+        return binary
     height = clean.shape[0]
     size = height / footage.masks.shape[1]  # pixels per raster pixel
     body = BODY_PX * size
@@ -100,9 +100,8 @@ def apply_faults(clean: Mask, footage: Footage, faults: Faults, frame: int) -> M
     soft = cv2.GaussianBlur(mask, (0, 0), sigma)
     level = 255 * (faults.threshold[frame] + faults.grain * _grain(faults, frame, mask.shape))
     mask = _largest((soft > np.clip(level, 40, 200)).astype(np.uint8))
-    if int(mask.sum()) < MIN_LEFT * np.count_nonzero(clean > 127):
-        return np.asarray((clean > 127) * np.uint8(255))
-    return mask * np.uint8(255)
+    too_little = int(mask.sum()) < MIN_LEFT * np.count_nonzero(binary)
+    return binary if too_little else mask * np.uint8(255)
 
 
 def _remove(mask: Mask, marks: Floats, body: float, faults: Faults, frame: int) -> Mask:
@@ -155,10 +154,8 @@ def _shadow(mask: Mask, size: float, faults: Faults, frame: int) -> Mask:
     _, top, _, tall = cv2.boundingRect(mask)
     base = float(top + tall - 1)
     flat = length * (0.6 + 0.8 * float(faults.spots[frame, 2]))
-    move = np.array(
-        [[1, slant * 0.5, -slant * 0.5 * base], [0, flat, base * (1 - flat)]], np.float32
-    )
-    laid = cv2.warpAffine(mask, move, (mask.shape[1], mask.shape[0]))
+    rows = [[1, slant * 0.5, -slant * 0.5 * base], [0, flat, base * (1 - flat)]]
+    laid = cv2.warpAffine(mask, np.array(rows, np.float32), (mask.shape[1], mask.shape[0]))
     middle, reach = mask.shape[1] / 2, (0.12 + 0.3 * strength) * BODY_PX * size
     laid[:, : max(0, round(middle - reach))] = 0
     laid[:, round(middle + reach) :] = 0
@@ -178,9 +175,8 @@ def _grain(faults: Faults, frame: int, shape: tuple[int, ...]) -> Floats:
 
 def _largest(mask: Mask) -> Mask:
     """Keep the largest connected piece of a 0/1 mask."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        mask, connectivity=4, ltype=cv2.CV_16U
-    )
+    pieces = cv2.connectedComponentsWithStats(mask, connectivity=4, ltype=cv2.CV_16U)
+    count, labels, stats, _ = pieces
     if count <= 2:
         return mask
     largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
@@ -193,11 +189,8 @@ def _pixel(place: Array) -> tuple[int, int]:
 
 def _field(rng: np.random.Generator, cells: int) -> Floats:
     """Return a smooth random field [TEXTURE, TEXTURE] of standard deviation one."""
-    field = cv2.resize(
-        rng.normal(size=(cells, cells)).astype(np.float32),
-        (TEXTURE, TEXTURE),
-        interpolation=cv2.INTER_CUBIC,
-    )
+    coarse = rng.normal(size=(cells, cells)).astype(np.float32)
+    field = cv2.resize(coarse, (TEXTURE, TEXTURE), interpolation=cv2.INTER_CUBIC)
     return np.asarray(field / field.std(), dtype=np.float32)
 
 

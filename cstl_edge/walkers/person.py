@@ -8,7 +8,9 @@ Both have seeds of their own, so that many gaits can share one body.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +21,16 @@ COMPONENTS = 12
 HARMONICS = 5
 BODY, GAIT = 1, 2  # purposes: seeds of different purposes never share numbers
 BODY_LIMIT = 2.0  # standard deviations; beyond it the linear body basis is not human
-BODY_SCALE, STYLE_SCALE = 1.0, 1.1  # spread of people, in the bases' standard deviations
+STYLE_SCALE = 1.1  # spread of gaits, in the stride basis' standard deviations
 TIMING_STD = 0.22  # relative, complex: amplitude and phase of each joint's harmonics
 DWELL_STD = (0.12, 0.22)  # relative, complex: pace within a stride, once and twice per stride
 DWELL_LIMIT = 0.35  # time never stands still: 1 - 2 * 0.35 of the pace is left
 TIMED_JOINTS = 8  # thigh, knee, ankle and arm of either side
+
+
+def normal(mean: float, std: float, least: float = -math.inf) -> Any:
+    """Return the field of a trait: drawn from this normal distribution, not below `least`."""
+    return field(metadata={"mean": mean, "std": std, "least": least})
 
 
 @dataclass(frozen=True)
@@ -31,14 +38,14 @@ class Body:
     """Rest shape of a person; lengths in metres, stretches relative."""
 
     shape: Floats  # [12] standard normals of the body basis
-    torso: float  # added under the skin of the trunk
-    belly: float  # added at the front of the waist
-    hips: float  # added around pelvis and thighs
-    limbs: float  # added around arms and shanks
-    hair: float  # thickness over the scalp
-    shoulder: float  # half width added
-    leg: float  # stretch of the legs
-    head: float  # stretch of the head
+    torso: float = normal(0.0, 0.013)  # added under the skin of the trunk
+    belly: float = normal(0.005, 0.022)  # added at the front of the waist
+    hips: float = normal(0.0, 0.012)  # added around pelvis and thighs
+    limbs: float = normal(0.0, 0.005)  # added around arms and shanks
+    hair: float = normal(0.014, 0.015, least=0.0)  # thickness over the scalp
+    shoulder: float = normal(0.0, 0.016)  # half width added
+    leg: float = normal(0.0, 0.042)  # stretch of the legs
+    head: float = normal(0.0, 0.045)  # stretch of the head
 
 
 @dataclass(frozen=True)
@@ -48,24 +55,24 @@ class Gait:
     style: Floats  # [12] standard normals of the stride basis
     timing: npt.NDArray[np.complex64]  # [8, 5] factors on the joints' harmonics
     dwell: npt.NDArray[np.complex64]  # [2] waves of the pace within a stride: hurried, lingering
-    cadence: float  # log of the relative stride time
-    hip_swing: float
-    knee_swing: float
-    stance_knee: float  # how much the loaded knee gives way, twice per stride
-    limp: float  # left legs swing (1 + limp), right ones (1 - limp)
-    step_width: float
-    toe_out: float
-    lean: float
-    hunch: float
-    head_drop: float
-    sway: float  # gain of the pelvis' rolling and turning
-    twist: float  # gain of the trunk's counter-rotation
-    arm_swing: float
-    arm_uneven: float
-    arm_out: float
-    arm_late: float  # lag of the arms behind the legs
-    elbow: float
-    elbow_swing: float
+    cadence: float = normal(-0.05, 0.10)  # log of the relative stride time
+    hip_swing: float = normal(0.90, 0.16)
+    knee_swing: float = normal(1.0, 0.21)
+    stance_knee: float = normal(0.0, 0.09)  # how much the loaded knee gives way, twice per stride
+    limp: float = normal(0.0, 0.11)  # left legs swing (1 + limp), right ones (1 - limp)
+    step_width: float = normal(0.02, 0.04)
+    toe_out: float = normal(0.08, 0.15)
+    lean: float = normal(0.02, 0.04)
+    hunch: float = normal(0.03, 0.065)
+    head_drop: float = normal(0.04, 0.065)
+    sway: float = normal(1.0, 0.5, least=0.0)  # gain of the pelvis' rolling and turning
+    twist: float = normal(1.0, 0.45, least=0.0)  # gain of the trunk's counter-rotation
+    arm_swing: float = normal(0.85, 0.38, least=0.0)
+    arm_uneven: float = normal(0.0, 0.32)
+    arm_out: float = normal(0.05, 0.08)
+    arm_late: float = normal(0.0, 0.55)  # lag of the arms behind the legs
+    elbow: float = normal(0.38, 0.22)
+    elbow_swing: float = normal(0.7, 0.45, least=0.0)
 
 
 @dataclass(frozen=True)
@@ -76,39 +83,6 @@ class Person:
     body_seed: int
     body: Body
     gait: Gait
-
-
-_BODY_STD = {
-    "torso": (0.0, 0.013),
-    "belly": (0.005, 0.022),
-    "hips": (0.0, 0.012),
-    "limbs": (0.0, 0.005),
-    "hair": (0.014, 0.015),
-    "shoulder": (0.0, 0.016),
-    "leg": (0.0, 0.042),
-    "head": (0.0, 0.045),
-}
-_GAIT_STD = {
-    "cadence": (-0.05, 0.10),
-    "hip_swing": (0.90, 0.16),
-    "knee_swing": (1.0, 0.21),
-    "stance_knee": (0.0, 0.09),
-    "limp": (0.0, 0.11),
-    "step_width": (0.02, 0.04),
-    "toe_out": (0.08, 0.15),
-    "lean": (0.02, 0.04),
-    "hunch": (0.03, 0.065),
-    "head_drop": (0.04, 0.065),
-    "sway": (1.0, 0.5),
-    "twist": (1.0, 0.45),
-    "arm_swing": (0.85, 0.38),
-    "arm_uneven": (0.0, 0.32),
-    "arm_out": (0.05, 0.08),
-    "arm_late": (0.0, 0.55),
-    "elbow": (0.38, 0.22),
-    "elbow_swing": (0.7, 0.45),
-}
-_NOT_NEGATIVE = ("hair", "sway", "twist", "arm_swing", "elbow_swing")
 
 
 def random_stream(purpose: int, *seed: int) -> np.random.Generator:
@@ -129,24 +103,18 @@ def make_person(seed: int, *, body_seed: int | None = None) -> Person:
     return Person(seed, of_body, body, gait)
 
 
-def stature_factor(body: Body) -> float:
-    """Return leg length relative to the average person, for the pendulum law of cadence."""
-    return float(np.exp(0.105 * body.shape[0]) * (1 + body.leg))
-
-
 def _body(rng: np.random.Generator) -> Body:
     shape = np.clip(rng.normal(size=COMPONENTS), -BODY_LIMIT, BODY_LIMIT).astype(np.float32)
     shape[0] *= 0.5  # 9 cm between adults: the basis includes adolescents
-    shape[1:] *= BODY_SCALE
-    return Body(shape=shape, **_traits(rng, _BODY_STD))
+    return Body(shape, **_traits(rng, Body))
 
 
 def _gait(rng: np.random.Generator) -> Gait:
     style = np.clip(rng.normal(size=COMPONENTS) * STYLE_SCALE, -2.2, 2.2).astype(np.float32)
     noise = rng.normal(size=(2, TIMED_JOINTS, HARMONICS)) * TIMING_STD
     timing = (1 + noise[0] + 1j * noise[1]).astype(np.complex64)
-    traits = _traits(rng, _GAIT_STD)
-    return Gait(style=style, timing=timing, dwell=_dwell(rng), **traits)
+    traits = _traits(rng, Gait)
+    return Gait(style, timing, _dwell(rng), **traits)
 
 
 def _dwell(rng: np.random.Generator) -> npt.NDArray[np.complex64]:
@@ -155,9 +123,11 @@ def _dwell(rng: np.random.Generator) -> npt.NDArray[np.complex64]:
     return np.asarray(limited, dtype=np.complex64)
 
 
-def _traits(rng: np.random.Generator, table: dict[str, tuple[float, float]]) -> dict[str, float]:
+def _traits(rng: np.random.Generator, kind: type[Body | Gait]) -> dict[str, float]:
+    """Draw the traits of a body or a gait in the order of their fields."""
     drawn = {}
-    for name, (mean, std) in table.items():
-        value = mean + std * float(np.clip(rng.normal(), -2.2, 2.2))
-        drawn[name] = max(value, 0.0) if name in _NOT_NEGATIVE else value
+    for trait in fields(kind):
+        if spread := trait.metadata:
+            value = spread["mean"] + spread["std"] * float(np.clip(rng.normal(), -2.2, 2.2))
+            drawn[trait.name] = max(value, spread["least"])
     return drawn

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.arrays import Array, Floats
-from cstl_edge.walkers.person import HARMONICS, Gait, Person, stature_factor
+from cstl_edge.walkers.person import HARMONICS, Gait, Person
 from cstl_edge.walkers.recording import Recording
 
 SIDES = ("Left", "Right")
@@ -47,22 +47,16 @@ class Basis:
 def basis() -> Basis:
     """Return the fitted bases, loaded once."""
     body, stride = (_read(name) for name in ("walker_body.npz", "stride_basis.npz"))
-    joints = {str(name): i for i, name in enumerate(stride["joints"])}
-    parents = tuple(int(p) for p in body["bone_parents"])
+    joints = {name: i for i, name in enumerate(stride["joints"].tolist())}
+    parents = tuple(body["bone_parents"].tolist())
     depth = [0] * len(parents)
     for bone in range(len(parents)):
         above = bone
         while (above := parents[above]) >= 0:
             depth[bone] += 1
-    return Basis(
-        body,
-        stride,
-        tuple(str(b) for b in body["bones"]),
-        parents,
-        joints,
-        tuple(joints.get(str(p), -1) for p in stride["parents"]),
-        tuple(int(b) for b in np.argsort(depth, kind="stable")),
-    )
+    joint_parents = tuple(joints.get(parent, -1) for parent in stride["parents"].tolist())
+    order = tuple(np.argsort(depth, kind="stable").tolist())
+    return Basis(body, stride, tuple(body["bones"].tolist()), parents, joints, joint_parents, order)
 
 
 def _read(name: str) -> dict[str, Array]:
@@ -76,10 +70,10 @@ def _read(name: str) -> dict[str, Array]:
 
 def stride_time_s(person: Person, recording: Recording) -> float:
     """Return the duration of one stride (two steps) in seconds."""
-    stride = basis().stride
-    log_mean = float(stride["stride_s_log_mean"])
-    own = np.exp(log_mean + person.gait.cadence) * np.sqrt(stature_factor(person.body))
-    return float(own / recording.pace**0.55)
+    usual = np.exp(float(basis().stride["stride_s_log_mean"]) + person.gait.cadence)
+    # the pendulum law of cadence, by the leg's length relative to the average person
+    leg = float(np.exp(0.105 * person.body.shape[0]) * (1 + person.body.leg))
+    return float(usual * np.sqrt(leg) / recording.pace**0.55)
 
 
 def coefficients(person: Person, recording: Recording) -> Floats:
@@ -105,7 +99,9 @@ def _legs(coeffs: Floats, gait: Gait, recording: Recording) -> None:
         coeffs[thigh, 1:] *= swing
         coeffs[thigh, 1:] *= _restraint(coeffs[thigh], THIGH_SWING)
         coeffs[knee, 1:] *= gait.knee_swing * swing**0.5
-        coeffs[knee, 3] += gait.stance_knee * np.float32(0.5) * _axis(coeffs[knee, 0])
+        bend = coeffs[knee, 0]
+        axis = bend / np.float32(max(float(np.linalg.norm(bend)), 1e-6))
+        coeffs[knee, 3] += gait.stance_knee * np.float32(0.5) * axis
         coeffs[knee, 0] *= STRAIGHTER[0]
         coeffs[thigh, 0, 0] *= STRAIGHTER[1]
         coeffs[thigh, 0, 2] += sign * gait.step_width
@@ -155,8 +151,7 @@ def fourier(phase: npt.NDArray[np.floating[Any]]) -> Floats:
     """Return the basis functions [s, 11] at stride phases [s], 1 being one stride."""
     angle = 2 * np.pi * np.outer(phase, np.arange(1, HARMONICS + 1))
     waves = np.stack([np.cos(angle), np.sin(angle)], 2).reshape(len(angle), -1)
-    constant = np.ones((len(angle), 1))
-    return np.asarray(np.concatenate([constant, waves], 1), dtype=np.float32)
+    return np.insert(waves, 0, 1.0, axis=1).astype(np.float32)
 
 
 def _retime(coeffs: Floats, factors: npt.NDArray[np.complexfloating[Any, Any]]) -> None:
@@ -169,7 +164,3 @@ def _restraint(coeffs: Floats, limit: float) -> float:
     """Return the factor that keeps a joint's first harmonic below about `limit` radians."""
     amplitude = float(np.sqrt((coeffs[1:3] ** 2).sum()))
     return float((1 + (amplitude / limit) ** 6) ** (-1 / 6))
-
-
-def _axis(vector: Floats) -> Floats:
-    return vector / np.float32(max(float(np.linalg.norm(vector)), 1e-6))

@@ -7,7 +7,7 @@ another camera, as in the CASIA-B recordings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -24,22 +24,11 @@ COMMON_FPS = (10.0, 12.5, 15.0, 20.0, 25.0, 30.0)  # usual settings of cameras
 MOOD_STD = 0.20  # of the stride components' spread between people
 MAX_NOISE = 2.0  # severity drawn at most
 DISTANCE_M = (4.0, 14.0)
-_LIMITS = {  # inclusive, checked for overrides
-    "fps": (1.0, 240.0),
-    "height_px": (24, 2000),
-    "pace": (0.4, 2.0),
-    "fit": (-0.02, 0.1),
-    "start_phase": (0.0, 1.0),
-    "elevation_deg": (-20.0, 60.0),
-    "azimuth_deg": (-45.0, 45.0),
-    "roll_deg": (-30.0, 30.0),
-    "distance_m": (2.0, 200.0),
-    "drop_rate": (0.0, 0.5),
-    "noise": (0.0, 3.0),
-    "bag_size": (0.3, 2.0),
-    "coat_bulk": (0.0, 0.15),
-    "coat_hem": (0.0, 1.0),
-}
+
+
+def limits(low: float, high: float) -> dict[str, float]:
+    """Return the range of a field, inclusive, that overrides must keep to, as its metadata."""
+    return {"low": low, "high": high}
 
 
 @dataclass(frozen=True)
@@ -50,25 +39,25 @@ class Recording:
     condition: str  # nm normal, bg bag, cl coat
     view_deg: float  # 0 towards the camera, 90 from the walker's left side, 180 away
     # session
-    pace: float  # speed relative to the person's own
+    pace: float = field(metadata=limits(0.4, 2.0))  # speed relative to the person's own
     mood: Floats  # [12] deviations of the stride components
     posture: Floats  # [4] deviations: lean, head, arm swing (log), elbow
-    start_phase: float  # 0..1 of a stride
-    fit: float  # metres between skin and clothes
+    start_phase: float = field(metadata=limits(0.0, 1.0))  # 0..1 of a stride
+    fit: float = field(metadata=limits(-0.02, 0.1))  # metres between skin and clothes
     bag: str  # "", backpack, side or hand
     bag_side: str  # Left or Right
-    bag_size: float  # relative
-    coat_bulk: float  # metres, 0 without a coat
-    coat_hem: float  # 0 at the hips .. 1 below the knees
+    bag_size: float = field(metadata=limits(0.3, 2.0))  # relative
+    coat_bulk: float = field(metadata=limits(0.0, 0.15))  # metres, 0 without a coat
+    coat_hem: float = field(metadata=limits(0.0, 1.0))  # 0 at the hips .. 1 below the knees
     # camera
-    fps: float
-    height_px: int  # of the person in the middle of the walk
-    elevation_deg: float
-    azimuth_deg: float  # jitter of the view
-    roll_deg: float
-    distance_m: float  # at the middle of the walk
-    drop_rate: float  # share of frames that are lost
-    noise: float  # severity of the segmentation faults, 1 ordinary, 0 none
+    fps: float = field(metadata=limits(1.0, 240.0))
+    height_px: int = field(metadata=limits(24, 2000))  # of the person in the middle of the walk
+    elevation_deg: float = field(metadata=limits(-20.0, 60.0))
+    azimuth_deg: float = field(metadata=limits(-45.0, 45.0))  # jitter of the view
+    roll_deg: float = field(metadata=limits(-30.0, 30.0))
+    distance_m: float = field(metadata=limits(2.0, 200.0))  # at the middle of the walk
+    drop_rate: float = field(metadata=limits(0.0, 0.5))  # share of frames that are lost
+    noise: float = field(metadata=limits(0.0, 3.0))  # severity of its faults, 1 ordinary, 0 none
 
 
 def make_recording(
@@ -132,12 +121,12 @@ def _camera(rng: np.random.Generator) -> dict[str, object]:
 
 
 def _check(overrides: dict[str, object]) -> None:
-    known = [f.name for f in fields(Recording) if f.name not in ("seed", "condition", "view_deg")]
+    known = {field.name: field.metadata for field in fields(Recording)[3:]}
     for name, value in overrides.items():
         if name not in known:
             raise ValueError(f"unknown field {name!r} of a recording; one of {', '.join(known)}")
-        if name in _LIMITS:
-            low, high = _LIMITS[name]
+        if known[name]:
+            low, high = known[name].values()
             if not isinstance(value, (int, float)) or not low <= value <= high:
                 raise ValueError(f"expected {name} in {low}..{high}, got {value!r}")
     if (bag := overrides.get("bag", "")) not in ("", *BAGS):

@@ -32,9 +32,7 @@ MARKS = ("ForeArm", "Hand", "Leg", "ToeBase")
 SUBPIXEL = 3  # fractional bits of cv2's outlines
 
 
-@lru_cache(maxsize=1)
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()  # searches all loaded libraries: 3 ms, once
+_blas = lru_cache(maxsize=1)(ThreadpoolController)  # searches all loaded libraries: 3 ms, once
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,6 @@ class Footage:
 def render_walk(person: Person, recording: Recording, frames: int) -> Footage:
     """Render clean frames of a person's recording.
 
-    On one BLAS thread: the last bits of a matrix product depend on the number of threads, and two
-    processes of two threads each on two cores took seven times as long.
-
     Args:
         person: who walks.
         recording: session and camera.
@@ -64,6 +59,8 @@ def render_walk(person: Person, recording: Recording, frames: int) -> Footage:
     """
     if frames < 1:
         raise ValueError(f"expected at least 1 frame, got {frames}")
+    # On one thread: the last bits of a matrix product depend on the number of threads, and two
+    # processes of two threads each on two cores took seven times as long.
     with _blas().limit(limits=1, user_api="blas"):
         return _render(person, recording, frames)
 
@@ -78,11 +75,13 @@ def _render(person: Person, recording: Recording, frames: int) -> Footage:
     image, magnification = _project(points, recording, float(np.abs(travel).max(initial=0)))
     xy = _to_raster(image, walker.on_body)
     masks = _splat(xy[:, :, : walker.on_body])
-    for frame in range(frames if walker.hulls else 0):
-        _fill(masks[frame], xy[:, frame], walker)
+    for frame, mask in enumerate(masks):
+        for hull in walker.hulls:
+            _fill(mask, xy[:, frame, hull])
     scale = (recording.height_px * magnification / BODY_PX).astype(np.float32)
-    marks = xy[:, :, _mark_points()].transpose(1, 2, 0).reshape(frames, 2, len(MARKS), 2)
-    return Footage(masks, scale, marks, travel, xy[0][:, _pelvis_points()].mean(1))
+    mark_points, pelvis_points = _landmarks()
+    marks = xy[:, :, mark_points].transpose(1, 2, 0).reshape(frames, 2, len(MARKS), 2)
+    return Footage(masks, scale, marks, travel, xy[0][:, pelvis_points].mean(1))
 
 
 def timeline(
@@ -120,9 +119,8 @@ def _project(points: Floats, recording: Recording, reach_m: float) -> tuple[Floa
     from changing sides, one who comes closer grows and is seen from above. It stands far enough
     away that the view drifts by no more than MAX_DRIFT.
     """
-    azimuth, tilt, roll = np.deg2rad(
-        (recording.view_deg + recording.azimuth_deg, recording.elevation_deg, recording.roll_deg)
-    )
+    view = recording.view_deg + recording.azimuth_deg
+    azimuth, tilt, roll = np.deg2rad((view, recording.elevation_deg, recording.roll_deg))
     sideways, along = abs(np.sin(azimuth)), abs(np.cos(azimuth))
     far = max(recording.distance_m, reach_m * (along + sideways / MAX_DRIFT) + NEAREST_M * along)
     turn = np.array(
@@ -165,26 +163,22 @@ def _splat(xy: Floats) -> Mask:
 
 
 @lru_cache(maxsize=1)
-def _mark_points() -> tuple[int, ...]:
-    """Return the skin point nearest to the head of each marked bone, left side first."""
+def _landmarks() -> tuple[list[int], list[int]]:
+    """Return two sets of skin points.
+
+    The nearest to the head of each marked bone, left side first; and a few all around the pelvis.
+    """
     assets = basis()
-    heads = assets.body["bone_heads"][[assets.bones.index(s + m) for s in SIDES for m in MARKS]]
-    gaps = ((assets.body["points"][None] - heads[:, None]) ** 2).sum(-1)
-    return tuple(int(i) for i in gaps.argmin(1))
+    points, all_heads = assets.body["points"], assets.body["bone_heads"]
+    heads = all_heads[[assets.bones.index(s + m) for s in SIDES for m in MARKS]]
+    marks = ((points[None] - heads[:, None]) ** 2).sum(-1).argmin(1)
+    level = np.abs(points[:, 1] - all_heads[assets.bones.index("Hips"), 1]) < 0.03
+    pelvis = np.flatnonzero(level & (np.abs(points[:, 0]) < 0.25))
+    return marks.tolist(), pelvis.tolist()
 
 
-@lru_cache(maxsize=1)
-def _pelvis_points() -> tuple[int, ...]:
-    """Return a few skin points all around the pelvis."""
-    assets = basis()
-    hips = assets.body["bone_heads"][assets.bones.index("Hips")]
-    level = np.abs(assets.body["points"][:, 1] - hips[1]) < 0.03
-    near = np.abs(assets.body["points"][:, 0]) < 0.25
-    return tuple(int(i) for i in np.flatnonzero(level & near))
-
-
-def _fill(mask: Mask, xy: Floats, walker: DressedBody) -> None:
-    for hull in walker.hulls:
-        outline = cv2.convexHull(np.ascontiguousarray(xy[:, hull].T))
-        fixed = (outline * (1 << SUBPIXEL)).round().astype(np.int32)
-        cv2.fillConvexPoly(mask, fixed, 255, shift=SUBPIXEL)
+def _fill(mask: Mask, points: Floats) -> None:
+    """Fill the outline of points [2, k] in a mask, in place."""
+    outline = cv2.convexHull(np.ascontiguousarray(points.T))
+    fixed = (outline * (1 << SUBPIXEL)).round().astype(np.int32)
+    cv2.fillConvexPoly(mask, fixed, 255, shift=SUBPIXEL)

@@ -5,11 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from shard_files import write_shard
 
 from cstl_edge.data.dataset import open_dataset, read_index, statistics, verify_dataset
 from cstl_edge.data.importing.prepare import prepare
 from cstl_edge.data.importing.settings import PrepareSettings
-from cstl_edge.data.shards import write_shard
 from cstl_edge.errors import DataError
 
 

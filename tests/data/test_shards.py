@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from shard_files import write_shard
 
-from cstl_edge.data.shards import ShardedSequences, ShardWriter, write_shard
+from cstl_edge.data.shards import ShardedSequences, ShardWriter
 from cstl_edge.errors import DataError
 
 
@@ -94,14 +95,3 @@ def test_a_damaged_shard_is_refused_by_name(tmp_path, damage):
 def test_no_shard_at_all_is_an_error():
     with pytest.raises(DataError, match="at least one shard"):
         ShardedSequences([])
-
-
-def test_labels_must_fit_the_block(tmp_path):
-    with pytest.raises(ValueError, match="expected 2 entries of people, got 1"):
-        write_shard(
-            tmp_path / "a",
-            np.zeros((2, 3, 64, 44), np.uint8),
-            people=[1],
-            sequences=["nm-01", "nm-02"],
-            views_deg=[0, 0],
-        )

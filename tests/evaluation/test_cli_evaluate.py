@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from shard_files import write_shard
 from typer.testing import CliRunner
 
 from cstl_edge import runtime
 from cstl_edge.cli.app import app
-from cstl_edge.data.shards import write_shard
 from cstl_edge.errors import ConfigError, DataError, ModelError
 
 from .conftest import CASIA_B_NAMES

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from shard_files import write_shard
 
 from cstl_edge.data.dataset import is_dataset
-from cstl_edge.data.shards import ShardedSequences, write_shard
+from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.evaluation import held_out as module
 from cstl_edge.evaluation.held_out import held_out

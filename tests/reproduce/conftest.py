@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from shard_files import write_shard
 
-from cstl_edge.data.shards import write_shard
 from cstl_edge.evaluation.embeddings import GALLERY, PROBES
 from cstl_edge.training import command
 

@@ -7,12 +7,12 @@ import types
 import numpy as np
 import pytest
 import yaml
+from shard_files import write_shard
 from standin_people import LabelledBars
 from typer.testing import CliRunner
 
 from cstl_edge.checkpoint.weights import load_checkpoint
 from cstl_edge.cli.app import app
-from cstl_edge.data.shards import write_shard
 from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.training import command
 from cstl_edge.training.command import training_people, validation_people

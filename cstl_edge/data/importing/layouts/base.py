@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,8 +28,8 @@ class SourceRecording:
     """One sequence of one person, as it lies in the source."""
 
     person: str
-    sequence: str
-    view_deg: int
+    sequence: str  # its name, such as nm-01
+    view_deg: int  # direction of the camera, NO_VIEW when unknown
     path: str  # below the root: a folder of images, or of one pickle
 
 
@@ -61,15 +61,16 @@ class SourceTree:
             raise LayoutMismatch(below, wrong)
         return [f"{below}/{name}".lstrip("/") for name in names]
 
-    def add(self, person: str, sequence: str, view_deg: int, path: str) -> None:
-        """Add one recording.
+    def descend(self, below: str, *fits: Callable[[str], bool]) -> Iterator[str]:
+        """Yield the paths of the folders some levels below a path: one test of names per level."""
+        for path in self.matching(below, fits[0]):
+            if fits[1:]:
+                yield from self.descend(path, *fits[1:])
+            else:
+                yield path
 
-        Args:
-            person: name of the person.
-            sequence: name of the recording, such as nm-01.
-            view_deg: direction of the camera, NO_VIEW when unknown.
-            path: of its folder, below the root.
-        """
+    def add(self, person: str, sequence: str, view_deg: int, path: str) -> None:
+        """Add one recording; the arguments are the fields of `SourceRecording`."""
         self.recordings.append(SourceRecording(person, sequence, view_deg, path))
 
 

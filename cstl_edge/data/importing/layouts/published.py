@@ -36,10 +36,9 @@ def _list_ou_mvlp(tree: SourceTree, start: str) -> None:
         _list_person_type_view(tree, start, person, OU_MVLP_TYPES, OU_MVLP_VIEWS_DEG)
         return
     sets = {f"Silhouette_{v:03d}-{kind}" for v in OU_MVLP_VIEWS_DEG for kind in OU_MVLP_TYPES}
-    for path in tree.matching(start, sets.__contains__):
-        view, kind = Path(path).name.removeprefix("Silhouette_").split("-")
-        for folder in tree.matching(path, person):
-            tree.add(Path(folder).name, kind, int(view), folder)
+    for path in tree.descend(start, sets.__contains__, person):
+        view, kind = Path(path).parts[-2].removeprefix("Silhouette_").split("-")
+        tree.add(Path(path).name, kind, int(view), path)
 
 
 def _list_person_type_view(
@@ -51,11 +50,9 @@ def _list_person_type_view(
 ) -> None:
     """Read person/type/view with the names that a dataset has, and no others."""
     views = {f"{view:03d}" for view in views_deg}
-    for person_folder in tree.matching(start, person):
-        for type_folder in tree.matching(person_folder, types.__contains__):
-            for path in tree.matching(type_folder, views.__contains__):
-                name, sequence, view = Path(path).parts[-3:]
-                tree.add(name, sequence, int(view), path)
+    for path in tree.descend(start, person, types.__contains__, views.__contains__):
+        name, sequence, view = Path(path).parts[-3:]
+        tree.add(name, sequence, int(view), path)
 
 
 def _numbered(digits: int, last: int) -> Callable[[str], bool]:
@@ -66,23 +63,21 @@ def _numbered(digits: int, last: int) -> Callable[[str], bool]:
 
 def _list_three_levels(tree: SourceTree, start: str) -> None:
     """Read person/type/view with any names; a view that is no angle belongs to the sequence."""
-    for person_folder in tree.matching(start, bool):
-        for type_folder in tree.matching(person_folder, bool):
-            for path in tree.matching(type_folder, bool):
-                person, sequence, view = Path(path).parts[-3:]
-                if re.fullmatch(r"[0-9]{1,3}", view) and int(view) < 360:
-                    tree.add(person, sequence, int(view), path)
-                else:
-                    tree.add(person, f"{sequence}/{view}", NO_VIEW, path)
+    for path in tree.descend(start, bool, bool, bool):
+        person, sequence, view = Path(path).parts[-3:]
+        if re.fullmatch(r"[0-9]{1,3}", view) and int(view) < 360:
+            tree.add(person, sequence, int(view), path)
+        else:
+            tree.add(person, f"{sequence}/{view}", NO_VIEW, path)
 
 
 def _list_grew(tree: SourceTree, start: str) -> None:
     """Read train/person/walk and test/gallery/person/walk, which both count people from 00001."""
     for part in ("train", "test/gallery"):
         if (tree.root / start / part).is_dir():
-            for person_folder in tree.matching(f"{start}/{part}".lstrip("/"), bool):
-                for walk in tree.matching(person_folder, bool):
-                    tree.add(f"{part}/{Path(person_folder).name}", Path(walk).name, NO_VIEW, walk)
+            for path in tree.descend(f"{start}/{part}".lstrip("/"), bool, bool):
+                person, walk = Path(path).parts[-2:]
+                tree.add(f"{part}/{person}", walk, NO_VIEW, path)
     for part in ("test/probe", "test/distractors", "distractors", "distractor"):
         if (tree.root / start / part).is_dir():
             count = len(tree.folders(f"{start}/{part}".lstrip("/")))
