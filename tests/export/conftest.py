@@ -18,6 +18,15 @@ from cstl_edge.walkers.collection import WalkersSet
 SMALL = {"size": (16, 12), "widths": (4, 8, 16, 16), "parts": 4, "embedding": 8}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Networks this small only wait for a second one, and burn six times the processor's time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def small_network(seed=0, **changes):
     torch.manual_seed(seed)
     network = Cstl(CstlConfig(**{**SMALL, **changes})).eval()

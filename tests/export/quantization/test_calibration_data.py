@@ -1,4 +1,4 @@
-"""What reduced precisions are calibrated and judged on: Walkers, or what the user names."""
+"""The data of reduced precisions: Walkers, or the silhouettes that the user names."""
 
 import cv2
 import numpy as np
@@ -17,10 +17,9 @@ def made(monkeypatch):
 
     def generate(ids, **settings):
         asked.append((list(ids), settings))
-        layout = collection._sequences(settings["recordings"], settings["views_deg"])
-        height, width = settings["size"]
-        grey = np.full((len(layout), settings["frames"], height, width), 99, np.uint8)
-        return collection._collect(ids, [grey] * len(ids), layout)
+        m = len(ids) * sum(settings["recordings"].values()) * len(settings["views_deg"])
+        grey = np.full((m, settings["frames"], *settings["size"]), 99, np.uint8)
+        return collection.WalkersSet(grey, *[np.zeros(m, np.int64)] * 4)
 
     monkeypatch.setattr(collection, "generate", generate)
     return asked
