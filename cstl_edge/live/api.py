@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from cstl_edge.live.events import Event
@@ -37,7 +37,7 @@ def watch(
     """
     chosen = PipelineOptions(**options)
     with (
-        _open_encoder(model) as encoder,
+        _encoder(model) as encoder,
         run(source, encoder=encoder, gallery=gallery, options=chosen) as events,
     ):
         yield from events
@@ -56,18 +56,10 @@ def read_walks(
     Raises:
         DataError: With the reasons when nobody has enough usable frames.
     """
-    with _open_encoder(model) as encoder:
+    with _encoder(model) as encoder:
         return collect(source, encoder, PipelineOptions(**options))
 
 
-@contextlib.contextmanager
-def _open_encoder(model: Encoder | None) -> Iterator[Encoder]:
+def _encoder(model: Encoder | None) -> AbstractContextManager[Encoder]:
     """Lend the caller's encoder, or the shipped one for as long as it is needed."""
-    if model is not None:
-        yield model
-        return
-    encoder = load()
-    try:
-        yield encoder
-    finally:
-        encoder.close()
+    return closing(load()) if model is None else nullcontext(model)

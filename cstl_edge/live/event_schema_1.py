@@ -6,39 +6,28 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cstl_edge.live.events import MAX_DIGITS, SPOKEN_NAMES, Event, utc_text
+from cstl_edge.live.events import SPOKEN_NAMES, Event
 
 if TYPE_CHECKING:
     from cstl_edge.gallery.match import Decision
+
+KEYS = (
+    "event", "utc", "monotonic_s", "time_s", "source", "track", "answer", "reason", "distance",
+    "threshold", "runner_up", "margin", "frames", "latency_ms", "detail", "unknown",
+)  # fmt: skip
 
 
 def event_line(event: Event) -> str:
     """Return an event as one line of JSON, without what is not known."""
     unknown = event.answer == "unknown"
-    record: dict[str, Any] = {
+    record = event.to_dict() | {
         "event": SPOKEN_NAMES.get(event.event, event.event),
-        "utc": utc_text(event.utc),
-        "monotonic_s": event.monotonic_s,
-        "time_s": event.time_s,
-        "source": event.source,
-        "track": event.track,
         "answer": "unknown" if unknown else event.person,
         "reason": event.spoken_reason,
-        "distance": event.distance,
-        "threshold": event.threshold,
-        "runner_up": event.runner_up,
-        "margin": event.margin,
-        "frames": event.frames,
-        "latency_ms": event.latency_ms,
-        "detail": event.detail,
         # a person may be called "unknown": the flag tells the two apart
         "unknown": unknown or None,
     }
-    known = {
-        key: round(value, MAX_DIGITS) if isinstance(value, float) else value
-        for key, value in record.items()
-        if value is not None
-    }
+    known = {key: record[key] for key in KEYS if record[key] is not None}
     return json.dumps(known, ensure_ascii=False, allow_nan=False)
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cstl_edge.errors import DataError, one_line
@@ -49,69 +48,38 @@ SPOKEN_NAMES = {"named": "identified", "scene": "source"}  # in lines for people
 class ReasonCode(str, Enum):
     """Why there is no answer, or what is wrong with a source; the sentence is in `reason`."""
 
-    TOO_FEW_FRAMES = "too_few_frames"
-    """Not enough usable frames, or too early to know a walk."""
-    TOO_SMALL = "too_small"
-    """The person is too small in the picture."""
-    CLIPPED = "clipped"
-    """The person reaches beyond the border of the picture."""
-    EMPTY_MASK = "empty_mask"
-    """The mask shows nobody."""
-    NOT_PERSON_SHAPED = "not_person_shaped"
-    """The mask does not look like one whole person."""
-    STANDING_STILL = "standing_still"
-    """The person does not walk."""
-    NOT_WALKING = "not_walking"
-    """The person moves otherwise than by walking."""
-    MERGED = "merged"
-    """The person's mask is merged with a neighbour's."""
-    OUT_OF_SIGHT = "out_of_sight"
-    """The person is hidden."""
-    SCENE_UNKNOWN = "scene_unknown"
-    """The empty scene is not known or not still."""
-    NO_GALLERY = "no_gallery"
-    """There is no gallery to search."""
-    GALLERY_EMPTY = "gallery_empty"
-    """Nobody is enrolled."""
-    NOT_FINITE = "not_finite"
-    """The embedding holds a NaN or an infinity."""
-    NO_CALIBRATION = "no_calibration"
-    """No threshold is known for the wanted rate of false alarms."""
-    TOO_FAR = "too_far"
-    """The nearest person is beyond the threshold: unknown."""
-    AMBIGUOUS = "ambiguous"
-    """Two people are equally near: unknown."""
-    BACKEND_FAILED = "backend_failed"
-    """The runtime or its GPU failed and stays away."""
-    SOURCE_OFFLINE = "source_offline"
-    """A live source fell silent or cannot be opened; it is tried again."""
-    SCENE_LEARNING = "scene_learning"
-    """The segmenter is learning the empty scene."""
-    SCENE_DISTURBED = "scene_disturbed"
-    """The camera moves or the light changed."""
+    sentence: str | None  # in `reason`; None where the sentence is free
+
+    def __new__(cls, code: str, sentence: Reason | SceneState | str | None = None) -> ReasonCode:
+        """Make a member of a code and its sentence."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.sentence = sentence.value if isinstance(sentence, Enum) else sentence
+        return member
+
+    TOO_FEW_FRAMES = "too_few_frames", Reason.TOO_FEW  # or too early to know a walk
+    TOO_SMALL = "too_small", Reason.TOO_SMALL  # the person is too small in the picture
+    CLIPPED = "clipped", Reason.CLIPPED  # the person reaches beyond the border of the picture
+    EMPTY_MASK = "empty_mask", Reason.EMPTY  # the mask shows nobody
+    NOT_PERSON_SHAPED = "not_person_shaped", Reason.NOT_PERSON  # the mask is not one whole person
+    STANDING_STILL = "standing_still", Reason.STANDING  # the person does not walk
+    NOT_WALKING = "not_walking", Reason.NOT_WALKING  # the person moves otherwise than by walking
+    MERGED = "merged", Reason.MERGED  # the person's mask is merged with a neighbour's
+    OUT_OF_SIGHT = "out_of_sight", Reason.HIDDEN  # the person is hidden
+    SCENE_UNKNOWN = "scene_unknown", Reason.SCENE  # the empty scene is not known or not still
+    NO_GALLERY = "no_gallery", "no gallery"  # there is no gallery to search
+    GALLERY_EMPTY = "gallery_empty", "gallery is empty"  # nobody is enrolled
+    NOT_FINITE = "not_finite", "embedding is not finite"  # it holds a NaN or an infinity
+    NO_CALIBRATION = "no_calibration", "no calibration"  # no threshold for the wanted rate
+    TOO_FAR = "too_far", "nearest is too far"  # beyond the threshold: unknown
+    AMBIGUOUS = "ambiguous", "ambiguous"  # two people are equally near: unknown
+    BACKEND_FAILED = "backend_failed"  # the runtime or its GPU failed and stays away
+    SOURCE_OFFLINE = "source_offline"  # fell silent or cannot be opened; it is tried again
+    SCENE_LEARNING = "scene_learning", SceneState.LEARNING  # the segmenter learns the empty scene
+    SCENE_DISTURBED = "scene_disturbed", SceneState.DISTURBED  # the camera or the light changed
 
 
-REASON_CODES: dict[str, ReasonCode] = {
-    Reason.TOO_FEW.value: ReasonCode.TOO_FEW_FRAMES,
-    Reason.TOO_SMALL.value: ReasonCode.TOO_SMALL,
-    Reason.CLIPPED.value: ReasonCode.CLIPPED,
-    Reason.EMPTY.value: ReasonCode.EMPTY_MASK,
-    Reason.NOT_PERSON.value: ReasonCode.NOT_PERSON_SHAPED,
-    Reason.STANDING.value: ReasonCode.STANDING_STILL,
-    Reason.NOT_WALKING.value: ReasonCode.NOT_WALKING,
-    Reason.MERGED.value: ReasonCode.MERGED,
-    Reason.HIDDEN.value: ReasonCode.OUT_OF_SIGHT,
-    Reason.SCENE.value: ReasonCode.SCENE_UNKNOWN,
-    "no gallery": ReasonCode.NO_GALLERY,
-    "gallery is empty": ReasonCode.GALLERY_EMPTY,
-    "embedding is not finite": ReasonCode.NOT_FINITE,
-    "no calibration": ReasonCode.NO_CALIBRATION,
-    "nearest is too far": ReasonCode.TOO_FAR,
-    "ambiguous": ReasonCode.AMBIGUOUS,
-    SceneState.LEARNING.value: ReasonCode.SCENE_LEARNING,
-    SceneState.DISTURBED.value: ReasonCode.SCENE_DISTURBED,
-}
-"""Code of every reason that is one of a few sentences."""
+REASON_CODES = {code.sentence: code for code in ReasonCode if code.sentence is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,9 +256,7 @@ class JsonLines:
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        line_of: Callable[[Event], str] = Event.to_json,
+        self, path: str | os.PathLike[str], line_of: Callable[[Event], str] = Event.to_json
     ) -> None:
         self.path = Path(path)
         self._line_of = line_of
@@ -333,11 +299,6 @@ class JsonLines:
         """Return the writer."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         """Close the file."""
         self.close()
