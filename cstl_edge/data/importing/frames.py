@@ -14,7 +14,8 @@ import os
 import stat
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from cstl_edge.data.importing import report
 from cstl_edge.data.importing.layouts.base import Layout, SourceRecording, is_inside
 from cstl_edge.data.importing.report import Drop
 from cstl_edge.data.importing.safe_pickle import HostileFile, read_pickle
-from cstl_edge.data.importing.settings import MaskRule, PrepareSettings
+from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.errors import DataError
 from cstl_edge.silhouette import (
     ALIGNED_FORMS,
@@ -67,37 +68,90 @@ class _Frame(NamedTuple):
     fault: str = ""
 
 
-def read_recording(
-    root: Path, recording: SourceRecording, settings: PrepareSettings, layout: Layout
-) -> RecordingFrames:
-    """Read one recording of a source.
+@dataclass(frozen=True)
+class RecordingReader:
+    """Reader of a source's recordings."""
 
-    Args:
-        root: of the source, without links in its own path.
-        recording: to read.
-        settings: size, form, mask rule and limits.
-        layout: of the source.
+    root: Path  # of the source, without links in its own path
+    settings: PrepareSettings  # size, form, mask rule and limits
+    layout: Layout  # an object, since a worker's table may lack an added entry
 
-    Raises:
-        HostileFile: a file made to do harm.
-        DataError: silhouettes are aligned to another size than the wanted one: a wrong setting is
-            not a number of bad files.
-    """
-    files = _RecordingFiles(root, recording, layout)
-    images = (_examine(path, image, layout, settings) for path, image in files)
-    frames = list(_until_enough(images, recording, files.drops, settings.max_frames))
-    try:
-        silhouettes = _usable(frames, files.drops, settings, layout)
-    except DataError as err:
-        raise DataError(f"{recording.path}: {err}, or another --size") from err
-    enough = len(silhouettes) >= settings.min_frames
-    if not files.count:
-        files.drops.append(Drop(recording.path, report.NO_IMAGES))
-    elif not enough:
-        detail = f"{len(silhouettes)} usable, expected {settings.min_frames}"
-        files.drops.append(Drop(recording.path, report.TOO_SHORT, detail))
-    stacked = np.stack(silhouettes) if enough else None  # [s, h, w]
-    return RecordingFrames(stacked, files.count, files.drops)
+    def read(self, recording: SourceRecording) -> RecordingFrames:
+        """Read one recording.
+
+        Raises HostileFile for a file made to do harm, DataError when silhouettes are aligned to
+        another size than the wanted one: a wrong setting is not a number of bad files.
+        """
+        files = _RecordingFiles(self.root, recording, self.layout)
+        frames = list(self._until_enough(files))
+        try:
+            silhouettes = self._usable(frames, files.drops)
+        except DataError as err:
+            raise DataError(f"{recording.path}: {err}, or another --size") from err
+        least = self.settings.min_frames
+        if not files.count:
+            files.drops.append(Drop(recording.path, report.NO_IMAGES))
+        elif len(silhouettes) < least:
+            detail = f"{len(silhouettes)} usable, expected {least}"
+            files.drops.append(Drop(recording.path, report.TOO_SHORT, detail))
+        stacked = np.stack(silhouettes) if len(silhouettes) >= least else None  # [s, h, w]
+        return RecordingFrames(stacked, files.count, files.drops)
+
+    def _until_enough(self, files: _RecordingFiles) -> Iterator[_Frame]:
+        """Yield frames until the most of them that settings allow are usable."""
+        usable, most = 0, self.settings.max_frames
+        for frame in (self._examine(path, image) for path, image in files):
+            if usable == most:
+                detail = f"from {frame.path} on, after {most} frames"
+                files.drops.append(Drop(files.recording.path, report.CUT, detail))
+                return
+            usable += not frame.fault
+            yield frame
+
+    def _examine(self, path: str, image: Mask) -> _Frame:
+        form = image.shape
+        if self.settings.form == "raw" or form not in ALIGNED_FORMS | CROPPED_TWICE:
+            return self._from_mask(path, image)
+        if not image.any():
+            return _Frame(path, form, fault=Refusal.EMPTY.value)
+        if image.min() >= FOREGROUND:
+            return _Frame(path, form, fault=Refusal.NOT_PERSON.value)
+        return _Frame(path, form, image)
+
+    def _from_mask(self, path: str, mask: Mask) -> _Frame:
+        reason = self._mask_refusal(mask)
+        try:
+            if reason is None:
+                return _Frame(path, mask.shape, silhouette=align(mask, self.settings.size))
+        except DataError:  # wider than any person
+            reason = Refusal.NOT_PERSON
+        return _Frame(path, mask.shape, fault=reason.value)
+
+    def _mask_refusal(self, mask: Mask) -> Refusal | None:
+        """Return the reason why a mask [H, W] does not become a silhouette, None when it may."""
+        if self.settings.mask_rule == "live":
+            return refusal(mask, clipped=not self.layout.cropped and touches_border(mask))
+        if int(mask.sum()) <= FIELD_MIN_SUM or mask.max() < FOREGROUND:
+            return Refusal.EMPTY
+        return Refusal.NOT_PERSON if mask.min() >= FOREGROUND else None
+
+    def _usable(self, frames: list[_Frame], drops: list[Drop]) -> list[Silhouettes]:
+        """Return the silhouettes [h, w] of usable frames; add the others to `drops`."""
+        wanted, size = self.settings.form, self.settings.size
+        forms = Counter(f.form for f in frames if f.form in ALIGNED_FORMS | CROPPED_TWICE)
+        form, count = forms.most_common(1)[0] if forms else ((), 0)
+        forced = wanted == "aligned" and bool(frames)
+        if not forced and (wanted == "raw" or 2 * count <= len(frames)):
+            frames = [f if f.image is None else self._from_mask(f.path, f.image) for f in frames]
+            usable = [f.silhouette for f in frames if f.silhouette is not None]
+        else:
+            _check_form(form or frames[0].form, size)
+            odd = report.ODD_SIZE
+            frames = [f if f.form == form else _Frame(f.path, f.form, fault=odd) for f in frames]
+            images = [f.image for f in frames if f.image is not None]
+            usable = [crop_aligned(image[None], size)[0] for image in images]
+        drops += [Drop(f.path, f.fault) for f in frames if f.fault]
+        return usable
 
 
 class _RecordingFiles:
@@ -190,73 +244,6 @@ def _check_png(file: Path) -> None:
         if zlib.crc32(data[at + 4 : end]) != int.from_bytes(checksum, "big"):
             raise DataError(f"wrong checksum of the part {kind.decode('latin1')} at byte {at}")
         at = end + 4
-
-
-def _mask_refusal(mask: Mask, layout: Layout, rule: MaskRule) -> Refusal | None:
-    """Return the reason why a mask, uint8 [H, W], does not become a silhouette, None if it may."""
-    if rule == "live":
-        return refusal(mask, clipped=not layout.cropped and touches_border(mask))
-    if int(mask.sum()) <= FIELD_MIN_SUM or mask.max() < FOREGROUND:
-        return Refusal.EMPTY
-    return Refusal.NOT_PERSON if mask.min() >= FOREGROUND else None
-
-
-def _examine(path: str, image: Mask, layout: Layout, settings: PrepareSettings) -> _Frame:
-    form = image.shape
-    if settings.form == "raw" or form not in ALIGNED_FORMS | CROPPED_TWICE:
-        return _from_mask(path, image, layout, settings)
-    if not image.any():
-        return _Frame(path, form, fault=Refusal.EMPTY.value)
-    if image.min() >= FOREGROUND:
-        return _Frame(path, form, fault=Refusal.NOT_PERSON.value)
-    return _Frame(path, form, image)
-
-
-def _from_mask(path: str, mask: Mask, layout: Layout, settings: PrepareSettings) -> _Frame:
-    reason = _mask_refusal(mask, layout, settings.mask_rule)
-    try:
-        if reason is None:
-            return _Frame(path, mask.shape, silhouette=align(mask, settings.size))
-    except DataError:  # wider than any person
-        reason = Refusal.NOT_PERSON
-    return _Frame(path, mask.shape, fault=reason.value)
-
-
-def _until_enough(
-    frames: Iterable[_Frame], recording: SourceRecording, drops: list[Drop], most: int
-) -> Iterator[_Frame]:
-    """Yield frames until `most` of them are usable."""
-    usable = 0
-    for frame in frames:
-        if usable == most:
-            detail = f"from {frame.path} on, after {most} frames"
-            drops.append(Drop(recording.path, report.CUT, detail))
-            return
-        usable += not frame.fault
-        yield frame
-
-
-def _usable(
-    frames: list[_Frame], drops: list[Drop], settings: PrepareSettings, layout: Layout
-) -> list[Silhouettes]:
-    """Return the silhouettes [h, w] of usable frames; add the others to `drops`."""
-    forms = Counter(f.form for f in frames if f.form in ALIGNED_FORMS | CROPPED_TWICE)
-    form, count = forms.most_common(1)[0] if forms else ((), 0)
-    forced = settings.form == "aligned" and bool(frames)
-    if not forced and (settings.form == "raw" or 2 * count <= len(frames)):
-        frames = [
-            f if f.image is None else _from_mask(f.path, f.image, layout, settings) for f in frames
-        ]
-        usable = [f.silhouette for f in frames if f.silhouette is not None]
-    else:
-        _check_form(form or frames[0].form, settings.size)
-        frames = [
-            f if f.form == form else _Frame(f.path, f.form, fault=report.ODD_SIZE) for f in frames
-        ]
-        images = [f.image for f in frames if f.image is not None]
-        usable = [crop_aligned(image[None], settings.size)[0] for image in images]
-    drops += [Drop(f.path, f.fault) for f in frames if f.fault]
-    return usable
 
 
 def _check_form(form: tuple[int, ...], size: tuple[int, int]) -> None:

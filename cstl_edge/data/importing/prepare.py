@@ -34,9 +34,8 @@ from cstl_edge.data.dataset import (
     open_dataset,
     read_index,
 )
-from cstl_edge.data.importing.frames import read_recording
+from cstl_edge.data.importing.frames import RecordingReader
 from cstl_edge.data.importing.layouts.base import (
-    Layout,
     SourceRecording,
     SourceTree,
     find_recordings,
@@ -97,16 +96,15 @@ def prepare(
         DataError: the source has another layout, too many files are bad, nothing is usable, a file
             was made to do harm, or the disk is full; then there is no index.
     """
-    layout, place = open_layout(settings.dataset), Path(out)
-    tree = find_recordings(source, layout, partial=settings.partial)
+    place = Path(out)
+    tree, plans, reader = _plan(source, settings)
     if is_inside(tree.root, place):
         raise DataError(f"expected an --out that is not inside the source, got {one_line(place)}")
-    plans = _plan_shards(tree, layout, settings)
     with _explained_disk_errors(place), _locked(place):
         if (place / INDEX).exists():
             return _reopen(place, plans, max_bad)
         _refuse_foreign_shards(place, plans)
-        write = partial(_write_shard, root=tree.root, out=place, settings=settings, layout=layout)
+        write = partial(_write_shard, reader=reader, out=place)
         missing = [plan for plan in plans if not (place / f"{plan.name}{SHARD_REPORT}").exists()]
         _run_plans(write, missing, workers, len(tree.recordings), progress)
         return _write_index(place, tree, plans, settings, max_bad)
@@ -130,10 +128,8 @@ def check_source(
     Raises:
         DataError: the source has another layout.
     """
-    layout = open_layout(settings.dataset)
-    tree = find_recordings(source, layout, partial=settings.partial)
-    plans = _plan_shards(tree, layout, settings)
-    read = partial(_read_recordings, root=tree.root, settings=settings, layout=layout)
+    tree, plans, reader = _plan(source, settings)
+    read = partial(_read_recordings, reader=reader)
     results = _run_plans(read, plans, workers, len(tree.recordings), progress)
     drops = [Drop(link, LINK) for link in tree.links]
     drops += [drop for _, dropped in results for drop in dropped]
@@ -158,11 +154,15 @@ def _run_plans(
     return [results[number] for number in range(len(plans))]
 
 
-def _plan_shards(tree: SourceTree, layout: Layout, settings: PrepareSettings) -> list[ShardPlan]:
-    """Deal a source's recordings out to shards, which are named by recordings and settings.
+def _plan(
+    source: str | Path, settings: PrepareSettings
+) -> tuple[SourceTree, list[ShardPlan], RecordingReader]:
+    """List a source and deal its recordings out to shards, named by recordings and settings.
 
     Of the settings `partial` is no part of the names: it changes no byte.
     """
+    layout = open_layout(settings.dataset)
+    tree = find_recordings(source, layout, partial=settings.partial)
     ids = person_ids(tree.recordings, layout)
     each = max(MIN_RECORDINGS, math.ceil(len(tree.recordings) / SHARDS))
     plans: list[ShardPlan] = []
@@ -173,7 +173,7 @@ def _plan_shards(tree: SourceTree, layout: Layout, settings: PrepareSettings) ->
         content = [named_by, [astuple(recording) for recording in recordings], numbers]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
         plans.append(ShardPlan(f"{PREFIX}{len(plans):05d}-{digest}", recordings, numbers))
-    return plans
+    return tree, plans, RecordingReader(tree.root, settings, layout)
 
 
 def _fingerprint(plans: Sequence[ShardPlan]) -> str:
@@ -182,12 +182,7 @@ def _fingerprint(plans: Sequence[ShardPlan]) -> str:
 
 
 def _read_recordings(
-    plan: ShardPlan,
-    *,
-    root: Path,
-    settings: PrepareSettings,
-    layout: Layout,  # an object, since a worker's table may lack an added entry
-    shard: ShardWriter | None = None,
+    plan: ShardPlan, reader: RecordingReader, shard: ShardWriter | None = None
 ) -> tuple[int, list[Drop]]:
     """Read the recordings of a plan, into a shard when one is given; return files and drops.
 
@@ -196,7 +191,7 @@ def _read_recordings(
     files, drops = 0, []
     for recording, person in zip(plan.recordings, plan.ids, strict=True):
         try:
-            result = read_recording(root, recording, settings, layout)
+            result = reader.read(recording)
         except HostileFile as err:
             if shard is not None:
                 raise
@@ -211,15 +206,11 @@ def _read_recordings(
     return files, drops
 
 
-def _write_shard(
-    plan: ShardPlan, *, root: Path, out: Path, settings: PrepareSettings, layout: Layout
-) -> None:
+def _write_shard(plan: ShardPlan, reader: RecordingReader, out: Path) -> None:
     """Write one shard, and then its report: the sign that the shard is whole."""
     stem, file = out / plan.name, None
-    with ShardWriter(stem, settings.size) as shard:
-        files, drops = _read_recordings(
-            plan, root=root, settings=settings, layout=layout, shard=shard
-        )
+    with ShardWriter(stem, reader.settings.size) as shard:
+        files, drops = _read_recordings(plan, reader, shard)
     if shard.path.exists():
         json_sha256, npy_sha256 = (file_sha256(Path(f"{stem}.{s}")) for s in ("json", "npy"))
         file = ShardFile(name=plan.name, json_sha256=json_sha256, npy_sha256=npy_sha256)
@@ -276,7 +267,7 @@ def _merge_reports(
 
 
 def _remove_shard_reports(out: Path) -> None:
-    """Remove the reports of single shards; the index holds their sum."""
+    """Remove the reports of single shards, whose sum the index holds."""
     for report in out.glob(f"{PREFIX}*{SHARD_REPORT}"):
         report.unlink()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cstl_edge.data.importing.frames import read_recording
+from cstl_edge.data.importing.frames import RecordingReader
 from cstl_edge.data.importing.layouts.base import SourceRecording
 from cstl_edge.data.importing.layouts.open import open_layout
 from cstl_edge.data.importing.safe_pickle import HostileFile
@@ -22,7 +22,7 @@ PLAIN = SourceRecording("ben", "00", -1, "ben")
 
 def read(root, recording=PLAIN, **settings):
     wanted = PrepareSettings(**{"dataset": "folder", **settings})
-    return read_recording(root, recording, wanted, open_layout(wanted.dataset))
+    return RecordingReader(root, wanted, open_layout(wanted.dataset)).read(recording)
 
 
 def reasons(result):
