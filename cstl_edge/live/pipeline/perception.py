@@ -20,9 +20,10 @@ import numpy as np
 from cstl_edge.arrays import Image, Mask
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.live.boxes import Box
+from cstl_edge.live.pipeline.options import PipelineOptions
 from cstl_edge.live.segmentation.base import SceneState, Segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
-from cstl_edge.live.tracking.tracker import Track, Tracker, TrackUpdate
+from cstl_edge.live.tracking.tracker import Track, Tracker
 from cstl_edge.live.tracking.walk_filter import Reason, WalkFilter
 from cstl_edge.measure.stats import Samples
 from cstl_edge.silhouette import align
@@ -81,21 +82,16 @@ class PerceptionThread(threading.Thread):
         self,
         source: FrameSource,
         segmenter: Segmenter,
-        tracker: Tracker,
-        *,
+        options: PipelineOptions,
         size: tuple[int, int],
-        min_height_px: int,
-        demand_walking: bool,
     ) -> None:
         """Prepare the thread; `start` runs it.
 
         Args:
             source: Frames; stays the caller's to close.
             segmenter: Finds people; learns the background of a recording first.
-            tracker: Joins detections to tracks.
+            options: Tracks at once, and which people are usable.
             size: Height and width of the silhouettes.
-            min_height_px: Of a usable person.
-            demand_walking: Refuse people who stand or move otherwise.
         """
         super().__init__(name="cstl-edge-perception", daemon=True)
         self.messages: queue.Queue[Message] = queue.Queue(QUEUE_FRAMES)
@@ -103,9 +99,9 @@ class PerceptionThread(threading.Thread):
         self.frames = 0
         # the network was trained on 8 to 30 frames per second: a faster source is thinned
         self.stride = max(1, round(source.fps / MAX_FPS))
-        self._source, self._segmenter, self._tracker = source, segmenter, tracker
-        self._size, self._min_height_px = size, min_height_px
-        self._demand_walking = demand_walking
+        self._source, self._segmenter = source, segmenter
+        self._options, self._size = options, size
+        self._tracker = Tracker(max_tracks=options.max_walkers)
         self._filters: dict[int, WalkFilter] = {}
         self._stopping = threading.Event()  # no more frames; the tracks are still closed
         self._abandoned = threading.Event()  # the messages have no reader any more
@@ -163,22 +159,18 @@ class PerceptionThread(threading.Thread):
             update = self._tracker.update(detections, frame.time_s)
         with self.samples.time("silhouette"):
             observations = [self._observe(track, frame.time_s) for track in update.active]
-        return FrameResult(
-            frame,
-            read_at,
-            self._segmenter.state,
-            observations,
-            self._ids(update.born),
-            self._closed(update),
-        )
+        for track in update.closed:
+            self._filters.pop(track.id, None)
+        born, closed = self._ids(update.born), self._ids(update.closed)
+        return FrameResult(frame, read_at, self._segmenter.state, observations, born, closed)
 
     def _observe(self, track: Track, time_s: float) -> TrackObservation:
-        walk_filter = self._filters.get(track.id)
-        if walk_filter is None:
-            walk_filter = WalkFilter(
-                min_height_px=self._min_height_px, demand_walking=self._demand_walking
+        options = self._options
+        if track.id not in self._filters:
+            self._filters[track.id] = WalkFilter(
+                min_height_px=options.min_height_px, demand_walking=options.demand_walking
             )
-            self._filters[track.id] = walk_filter
+        walk_filter = self._filters[track.id]
         reason = walk_filter.check(track, time_s)
         detection = track.detection
         if detection is None:
@@ -189,11 +181,6 @@ class PerceptionThread(threading.Thread):
         return TrackObservation(
             track.id, detection.box, detection.mask, reason, silhouette, walk_filter.heading
         )
-
-    def _closed(self, update: TrackUpdate) -> list[int]:
-        for track in update.closed:
-            self._filters.pop(track.id, None)
-        return self._ids(update.closed)
 
     @staticmethod
     def _ids(tracks: list[Track]) -> list[int]:

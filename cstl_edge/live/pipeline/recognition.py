@@ -16,13 +16,7 @@ import numpy as np
 from cstl_edge.arrays import Floats, Mask
 from cstl_edge.live.annotate import NAMED, PENDING, UNKNOWN, WalkerView
 from cstl_edge.live.boxes import Box
-from cstl_edge.live.events import (
-    SCENE_STATES,
-    Event,
-    EventName,
-    ReasonCode,
-    model_digits,
-)
+from cstl_edge.live.events import SCENE_STATES, Event, EventName, ReasonCode, model_digits
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
 from cstl_edge.live.pipeline.perception import FrameResult, TrackObservation
 from cstl_edge.live.segmentation.base import SceneState
@@ -202,9 +196,8 @@ class RecognitionStage:
 
     def backend_down(self, error: str) -> list[Event]:
         """Report that nothing can be embedded any more; give every track in view its last word."""
-        self._events.append(
-            self._event("backend_down", reason=error, reason_code=ReasonCode.BACKEND_FAILED)
-        )
+        code = ReasonCode.BACKEND_FAILED
+        self._events.append(self._event("backend_down", reason=error, reason_code=code))
         return self.close(list(self._tracks))
 
     def source_event(self, state: SourceState) -> Event:
@@ -231,9 +224,10 @@ class RecognitionStage:
         caption = f"{observation.id}: {label}"
         return WalkerView(observation.box, caption, colour, observation.mask, observation.id)
 
-    def count(self) -> None:
-        """Write into the summary the counts that only this stage has."""
-        self._summary.not_finite = self._stream.not_finite
+    @property
+    def not_finite(self) -> int:
+        """Embeddings held back because of a NaN or an infinity."""
+        return self._stream.not_finite
 
     def _observe(self, observation: TrackObservation) -> list[Mask]:
         assert self._time_s is not None
@@ -275,11 +269,10 @@ class RecognitionStage:
         if self._keep:
             self.records.append(self._record(track, account))
         event = self._track_event("closed", track, frames=track.usable, detail=account)
-        if track.decision is not None:
-            event = event.with_decision(track.decision)
-        else:
-            event = event.with_reason(track.no_answer())
-        self._events.append(event)
+        decision = track.decision
+        self._events.append(
+            event.with_decision(decision) if decision else event.with_reason(track.no_answer())
+        )
 
     def _record(self, track: TrackState, account: str) -> TrackRecord:
         info = self._encoder.info

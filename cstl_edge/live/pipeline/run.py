@@ -16,7 +16,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cstl_edge.errors import BackendUnavailable, DataError
@@ -29,7 +28,6 @@ from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.segmentation.open import open_segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.sources.open import open_source
-from cstl_edge.live.tracking.tracker import Tracker
 from cstl_edge.runtime.base import Encoder, usable_cores
 
 if TYPE_CHECKING:
@@ -67,9 +65,8 @@ class PipelineRun(Iterator[Event]):
         self._early: list[SourceState] = []  # while the source opens
         self._failed: BackendUnavailable | None = None  # to be raised behind the last words
         self._perception: PerceptionThread | None = None
-        segmenter = open_segmenter(
-            options.segmenter, threads=min(SEGMENTER_THREADS, usable_cores())
-        )
+        threads = min(SEGMENTER_THREADS, usable_cores())
+        segmenter = open_segmenter(options.segmenter, threads=threads)
         if isinstance(source, str | os.PathLike):
             source = open_source(source, on_state=self._on_state, retry=retry)
         self.source = source
@@ -77,14 +74,7 @@ class PipelineRun(Iterator[Event]):
             source.uri, encoder, gallery, options, self.summary, keep=keep
         )
         self._ready = deque(self._recognition.source_event(state) for state in self._early)
-        self._perception = PerceptionThread(
-            source,
-            segmenter,
-            Tracker(max_tracks=options.max_walkers),
-            size=encoder.info.size,
-            min_height_px=options.min_height_px,
-            demand_walking=options.demand_walking,
-        )
+        self._perception = PerceptionThread(source, segmenter, options, encoder.info.size)
         self._started = time.perf_counter()
         self._perception.start()
 
@@ -135,19 +125,18 @@ class PipelineRun(Iterator[Event]):
             log.warning("the reading thread did not stop within %g s", JOIN_S)
         else:
             self.source.close()
-        self._recognition.count()
-        self._count(perception)
+        learning_ms = sum(perception.samples.by_stage.get("learn", []))
+        summary = self.summary
+        summary.not_finite, summary.unfollowed = self._recognition.not_finite, perception.unfollowed
+        summary.seconds = time.perf_counter() - self._started - learning_ms / 1e3
+        summary.frames, summary.dropped = perception.frames, self.source.dropped
+        summary.samples.by_stage.update(perception.samples.by_stage)
 
     def __enter__(self) -> PipelineRun:
         """Return the run."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         """Close it."""
         self.close()
 
@@ -193,13 +182,6 @@ class PipelineRun(Iterator[Event]):
         self._shut()
         if end.error is not None:
             raise end.error
-
-    def _count(self, perception: PerceptionThread) -> None:
-        learning_ms = sum(perception.samples.by_stage.get("learn", []))
-        self.summary.seconds = time.perf_counter() - self._started - learning_ms / 1e3
-        self.summary.frames, self.summary.dropped = perception.frames, self.source.dropped
-        self.summary.unfollowed = perception.unfollowed
-        self.summary.samples.by_stage.update(perception.samples.by_stage)
 
 
 def run(
