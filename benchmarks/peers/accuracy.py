@@ -5,22 +5,22 @@ Letters: n sequences, s frames, h w pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 
 from cstl_edge.arrays import Ints, Silhouettes
 from cstl_edge.bench.record import Case, Row
+from cstl_edge.evaluation.closed_set import Metrics
 from cstl_edge.evaluation.embed import embed
 from cstl_edge.evaluation.evaluate import evaluate
 from cstl_edge.evaluation.held_out import HeldOut
 from cstl_edge.reproduce.rows import hits_by_person
 from cstl_edge.runtime.base import Embedded, Encoder, EncoderInfo
 from peers.blocks import SIZE, Peer
-from peers.cost import About, peer_row
+from peers.cost import About, MeasuredPeer
 from peers.networks import FRAMES
 from peers.running import as_peer
 from peers.training import load
@@ -69,25 +69,22 @@ def accuracy_row(name: str, weights: Path, held: HeldOut, about: About) -> Row:
         about: fields of every row
     """
     model, training = load(name, weights)
-    peer, sha256 = as_peer(model), training["weights_sha256"]
+    peer, sha256, threads = as_peer(model), training["weights_sha256"], torch.get_num_threads()
     encoder = cast(Encoder, PeerEncoder(peer, weights.parent.name, sha256))
     folder = weights.parent / "embeddings"
     embedded = embed(encoder, held.data, folder, held.rows, source=held.source)
     result = evaluate(embedded, held.protocol)
-    values, intervals = _rank1(result)
+    metrics: dict[str, Metrics] = {
+        f"rank1_{name}": row for name, row in result["conditions"].items()
+    }
+    metrics["rank1"] = result["mean"]
     spent = {"iterations": training["iterations"], "training_s": training["processor_s"]}
-    return peer_row(
-        name,
-        peer,
+    return MeasuredPeer(name, peer, sha256, threads, trained=True).row(
         "pytorch",
-        sha256,
         about,
-        common=True,
-        threads=torch.get_num_threads(),
-        trained=True,
         case=Case(graph="full", frames=FRAMES),
-        values={**values, **spent},
-        intervals=intervals,
+        values={name: row["rank-1"] for name, row in metrics.items()} | spent,
+        intervals={name: tuple(row["rank-1_95"]) for name, row in metrics.items()},
         details={
             "hits": hits_by_person(embedded.labelled, held.protocol),
             "data": held.description,
@@ -95,11 +92,3 @@ def accuracy_row(name: str, weights: Path, held: HeldOut, about: About) -> Row:
             "training": training,
         },
     )
-
-
-def _rank1(result: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Return rank-1 across views of each condition and their mean, with 95 % intervals."""
-    metrics = {f"rank1_{name}": row for name, row in result["conditions"].items()}
-    metrics["rank1"] = result["mean"]
-    values = {name: row["rank-1"] for name, row in metrics.items()}
-    return values, {name: tuple(row["rank-1_95"]) for name, row in metrics.items()}

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cstl_edge.arrays import Floats, Silhouettes
+from cstl_edge.arrays import Silhouettes
 from cstl_edge.bench.record import Case, Check, ModelUnderTest, Ran, Row
 from cstl_edge.checkpoint.weights import weights_sha256
 from cstl_edge.measure.timing import measure_interleaved
@@ -77,54 +76,53 @@ def _multiply_adds(call: Callable[[], Any]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def peer_row(
-    name: str,
-    peer: Peer,
-    backend: str,
-    sha256: str,
-    about: About,
-    *,
-    common: bool,
-    threads: int,
-    trained: bool,
-    **fields: Any,
-) -> Row:
-    """Return a row of a peer in float32 on the CPU.
+@dataclass(frozen=True)
+class MeasuredPeer:
+    """A network at certain widths, in float32 on the CPU."""
 
-    Args:
-        name: of the network
-        peer: the network
-        backend: one of BACKENDS
-        sha256: of its weights
-        about: fields of every row
-        common: whether it has the widths of the common cost
-        threads: of the backend
-        trained: False for random weights
-        fields: further fields of the row
-    """
-    kind = network(name)
-    return Row(
-        scenario="peers",
-        contender=f"{backend} float32",
-        ran=Ran(
+    name: str
+    peer: Peer
+    weights_sha256: str
+    threads: int
+    widths: str = COMMON  # or PUBLISHED
+    trained: bool = False  # otherwise its weights are random
+
+    @classmethod
+    def random(cls, name: str, widths: str, threads: int) -> MeasuredPeer:
+        """Return a network with random weights."""
+        peer = random_peer(name, widths)
+        return cls(name, peer, weights_sha256(peer.state_dict()), threads, widths)
+
+    def row(self, backend: str, about: About, **fields: Any) -> Row:
+        """Return a row of one of BACKENDS; `about` and `fields` are further fields of it."""
+        kind = network(self.name)
+        ran = Ran(
             backend=backend,
             provider="cpu" if backend == "pytorch" else "CPUExecutionProvider",
             precision="float32",
             computed_in="float32",
             version=metadata.version("torch" if backend == "pytorch" else backend),
-            threads=threads,
-        ),
-        subject=ModelUnderTest(
-            name=name,
-            weights_sha256=sha256,
+            threads=self.threads,
+        )
+        subject = ModelUnderTest(
+            name=self.name,
+            weights_sha256=self.weights_sha256,
             size=SIZE,
-            parts=peer.parts,
-            widths=kind.widths if common else kind.published_widths,
-            trained=trained,
-        ),
-        **about,
-        **fields,
-    )
+            parts=self.peer.parts,
+            widths=kind.widths if self.widths == COMMON else kind.published_widths,
+            trained=self.trained,
+        )
+        contender = f"{backend} float32"
+        return Row(
+            scenario="peers", contender=contender, ran=ran, subject=subject, **about, **fields
+        )
+
+    def cost_row(self, backend: str, graph: Graph, about: About, **fields: Any) -> Row:
+        """Return a row of a graph's cost; other arguments are those of `row`."""
+        hop = 1 if graph == "streaming" else None
+        case = Case(graph=graph, batch=1, frames=FRAMES, hop=hop)
+        details = {"widths": self.widths, "kept": network(self.name).kept}
+        return self.row(backend, about, case=case, details=details, **fields)
 
 
 def cost_rows(
@@ -141,125 +139,89 @@ def cost_rows(
     """
     torch.set_num_threads(threads)
     silhouettes = random_blocks(FRAMES)
-    peers = [_CountedPeer.of(name, widths, threads) for name in names]
+    peers = [MeasuredPeer.random(name, widths, threads) for name in names]
     calls = [call for peer in peers for call in _calls(peer, silhouettes)]
     runs = {str(number): call.run for number, call in enumerate(calls)}
     timings = measure_interleaved(runs, warm_up_s=WARM_UP_S, seconds=seconds, samples=SAMPLES)
     for call, timing in zip(calls, timings.values(), strict=True):
-        check = call.check(silhouettes)
-        yield call.peer.row(
+        check = call.check()
+        yield call.peer.cost_row(
             call.backend,
-            call.graph,
+            "streaming" if call.stream else "full",
             about,
             samples=timing.samples if check.ok else {},
             skipped=None if check.ok else "it does not answer as eager PyTorch does",
             dropped=timing.dropped,
             warnings=timing.warnings,
             conditions=timing.conditions,
-            values=call.peer.values(call.graph),
+            values={
+                "parameters": call.counts.parameters,
+                "multiply_adds": call.counts.further if call.stream else call.counts.whole,
+                "kept_bytes_per_frame": call.counts.kept_bytes,
+            },
             check=check,
         )
     for peer in peers:
         for backend in BACKENDS if not peer.peer.per_frame else ():
-            yield peer.row(backend, "streaming", about, skipped=TOGETHER)
+            yield peer.cost_row(backend, "streaming", about, skipped=TOGETHER)
 
 
 def memory_rows(widths: str, names: Sequence[str], about: About, *, threads: int) -> Iterator[Row]:
     """Yield the peak memory of whole windows; arguments are those of `cost_rows`."""
     for name in names:
-        peer = _CountedPeer.of(name, widths, threads)
+        peer = MeasuredPeer.random(name, widths, threads)
         for backend in BACKENDS:
             peak_mb = peak_memory_mb(name, widths, backend, threads)
+            figure: dict[str, Any] = {"values": {"peak_memory_mb": peak_mb}}
             if peak_mb is None:
-                skipped = "the system tells no peak of a process"
-                yield peer.row(backend, "full", about, skipped=skipped)
-            else:
-                yield peer.row(backend, "full", about, values={"peak_memory_mb": peak_mb})
-
-
-@dataclass(frozen=True)
-class _CountedPeer:
-    """One network at certain widths, with random weights."""
-
-    name: str
-    widths: str
-    threads: int
-    peer: Peer
-    counts: Counts
-
-    @classmethod
-    def of(cls, name: str, widths: str, threads: int) -> _CountedPeer:
-        peer = random_peer(name, widths)
-        return cls(name, widths, threads, peer, counts(peer))
-
-    def values(self, graph: Graph) -> dict[str, float]:
-        """Return the counts that belong to a graph."""
-        return {
-            "parameters": self.counts.parameters,
-            "multiply_adds": self.counts.whole if graph == "full" else self.counts.further,
-            "kept_bytes_per_frame": self.counts.kept_bytes,
-        }
-
-    def row(self, backend: str, graph: Graph, about: About, **fields: Any) -> Row:
-        """Return a row of a graph."""
-        return peer_row(
-            self.name,
-            self.peer,
-            backend,
-            weights_sha256(self.peer.state_dict()),
-            about,
-            common=self.widths == COMMON,
-            threads=self.threads,
-            trained=False,
-            case=Case(graph=graph, batch=1, frames=FRAMES, hop=1 if graph == "streaming" else None),
-            details={"widths": self.widths, "kept": network(self.name).kept},
-            **fields,
-        )
+                figure = {"skipped": "the system tells no peak of a process"}
+            yield peer.cost_row(backend, "full", about, **figure)
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A call that is timed."""
+    """A call that is timed: a whole window, or a step of a stream."""
 
-    peer: _CountedPeer
+    peer: MeasuredPeer
+    counts: Counts
     backend: str
-    graph: Graph
     runner: Runner
-    run: Callable[[], None]
+    silhouettes: Silhouettes
+    stream: Stream | None
 
-    def check(self, silhouettes: Silhouettes) -> Check:
+    def run(self) -> None:
+        if self.stream is None:
+            self.runner.whole(self.silhouettes)
+        else:
+            self.stream.step()
+
+    def check(self) -> Check:
         """Compare with the whole window in eager PyTorch: a wrong output reports no time."""
-        expected = Eager(self.peer.peer).whole(silhouettes)[0]  # [p, d]
-        full = self.graph == "full"
-        runner = self.runner
-        actual = runner.whole(silhouettes) if full else Stream(runner, silhouettes).last
-        return compared(actual[0], expected)
+        expected = Eager(self.peer.peer).whole(self.silhouettes)[0]  # [p, d]
+        if self.stream is None:
+            actual = self.runner.whole(self.silhouettes)[0]
+        else:
+            actual = Stream(self.runner, self.silhouettes).last[0]
+        error = largest_error(expected, actual)
+        return Check(
+            reference="pytorch float32, whole window",
+            cosine=float(cosine_per_part(expected, actual).min()),
+            max_abs=error,
+            ok=error <= SAME * float(np.abs(expected).max()),
+        )
 
 
-def compared(actual: Floats, expected: Floats) -> Check:
-    """Compare embeddings [p, d]."""
-    error = largest_error(expected, actual)
-    return Check(
-        reference="pytorch float32, whole window",
-        cosine=float(cosine_per_part(expected, actual).min()),
-        max_abs=error,
-        ok=error <= SAME * float(np.abs(expected).max()),
-    )
-
-
-def _calls(peer: _CountedPeer, silhouettes: Silhouettes) -> Iterator[_Call]:
+def _calls(peer: MeasuredPeer, silhouettes: Silhouettes) -> Iterator[_Call]:
+    counted = counts(peer.peer)
     runners: dict[str, Runner] = {
         "pytorch": Eager(peer.peer),
         "onnxruntime": Onnx(exported(peer.peer), peer.threads),
     }
     for backend, runner in runners.items():
-        yield _Call(peer, backend, "full", runner, partial(_whole, runner, silhouettes))
+        yield _Call(peer, counted, backend, runner, silhouettes, None)
         if peer.peer.per_frame:
-            yield _Call(peer, backend, "streaming", runner, Stream(runner, silhouettes).step)
-
-
-def _whole(runner: Runner, silhouettes: Silhouettes) -> None:
-    runner.whole(silhouettes)
+            stream = Stream(runner, silhouettes)
+            yield _Call(peer, counted, backend, runner, silhouettes, stream)
 
 
 def peak_memory_mb(name: str, widths: str, backend: str, threads: int) -> float | None:
@@ -289,11 +251,10 @@ def _peak(name: str, widths: str, backend: str, graph: Path, threads: int) -> fl
     silhouettes = random_blocks(FRAMES)
 
     def use(times: int) -> None:
-        runner: Runner
-        if backend == "onnxruntime":
-            runner = Onnx({WHOLE: graph.read_bytes()}, threads)
-        else:
-            runner = Eager(random_peer(name, widths))
+        onnx = backend == "onnxruntime"
+        runner: Runner = (
+            Onnx({WHOLE: graph.read_bytes()}, threads) if onnx else Eager(random_peer(name, widths))
+        )
         for _ in range(times):
             runner.whole(silhouettes)
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.model import Cstl, CstlConfig
+from peers.blocks import Peer
 from peers.gaitpart import GaitPart
 from peers.gaitset import GaitSet
 from peers.gln import Gln
@@ -22,6 +23,7 @@ FRAMES = 30  # of the sequence that costs are counted for
 EMBEDDING = 64  # dimensions per part at the common cost
 COMMON, PUBLISHED = "common cost", "published"  # widths
 CSTL, NOTHING = "CSTL", "nothing"
+CSTL_WIDTHS = (8, 16, 32, 32)  # at the common cost
 
 
 @dataclass(frozen=True)
@@ -43,34 +45,27 @@ def cstl(people: int, salient: bool = True) -> Cstl:
     """Return CSTL at the common cost, with the class head that supervises its SSFL."""
     classes = people if salient else 0
     config = CstlConfig(
-        widths=(8, 16, 32, 32), parts=16, embedding=EMBEDDING, salient=salient, classes=classes
+        widths=CSTL_WIDTHS, parts=16, embedding=EMBEDDING, salient=salient, classes=classes
     )
     return Cstl(config)
 
 
+def peer(kind: type[Peer], widths: tuple[int, ...], kept: str) -> Network:
+    """Return a peer of three stages that gives as many dimensions as CSTL at the common cost."""
+    return Network(lambda _: kind(widths, embedding=EMBEDDING), kind, widths, (32, 64, 128), kept)
+
+
 NETWORKS: Mapping[str, Network] = {
-    CSTL: Network(cstl, Cstl, (8, 16, 32, 32), (32, 64, 128, 128), "part features"),
+    CSTL: Network(cstl, Cstl, CSTL_WIDTHS, (32, 64, 128, 128), "part features"),
     "CSTL without SSFL": Network(
         lambda people: cstl(people, salient=False),
         lambda: Cstl(CstlConfig(salient=False)),
-        (8, 16, 32, 32),
+        CSTL_WIDTHS,
         (32, 64, 128, 128),
         "part features",
     ),
-    "GaitSet": Network(
-        lambda _: GaitSet((11, 22, 44), EMBEDDING),
-        GaitSet,
-        (11, 22, 44),
-        (32, 64, 128),
-        "maps of three stages",
-    ),
-    "GaitPart": Network(
-        lambda _: GaitPart((11, 22, 44), EMBEDDING),
-        GaitPart,
-        (11, 22, 44),
-        (32, 64, 128),
-        "part features",
-    ),
+    "GaitSet": peer(GaitSet, (11, 22, 44), "maps of three stages"),
+    "GaitPart": peer(GaitPart, (11, 22, 44), "part features"),
     "GLN": Network(
         lambda _: Gln((8, 16, 32), 72, EMBEDDING),
         Gln,
@@ -78,9 +73,7 @@ NETWORKS: Mapping[str, Network] = {
         (32, 64, 128, 256),
         "maps of three stages",
     ),
-    "MT3D-style reconstruction": Network(
-        lambda _: Mt3dStyle((3, 6, 14), EMBEDDING), Mt3dStyle, (3, 6, 14), (32, 64, 128), NOTHING
-    ),
+    "MT3D-style reconstruction": peer(Mt3dStyle, (3, 6, 14), NOTHING),
 }
 
 

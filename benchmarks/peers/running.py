@@ -6,15 +6,16 @@ Letters: n sequences, s frames, h w pixels, p parts, d embedding dimensions.
 from __future__ import annotations
 
 import io
+import itertools
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cstl_edge.arrays import Floats, Silhouettes
+from cstl_edge.arrays import Array, Floats, Silhouettes
 from cstl_edge.export.graphs import build_graph
 from cstl_edge.model import Cstl
 from cstl_edge.runtime.backends.ort_session import open_session
@@ -42,42 +43,32 @@ class CstlPeer(Peer):
         return self.network.head(kept[0])[0]
 
 
-class Runner(Protocol):
+class Runner(ABC):
     """One network in one runtime, one walker at a time."""
+
+    @abstractmethod
+    def run(self, graph: str, inputs: Sequence[Array]) -> Sequence[Floats]:
+        """Return the outputs of WHOLE, FRAME or ANSWER (see `part`)."""
 
     def whole(self, silhouettes: Silhouettes) -> Floats:
         """Return the embedding [1, p, d] of a sequence [1, s, h, w]."""
-
-    def frame(self, silhouette: Silhouettes) -> list[Floats]:
-        """Return what is kept of one frame [1, h, w], [1, ...] each."""
-
-    def answer(self, kept: Sequence[Floats]) -> Floats:
-        """Return the embedding [1, p, d] of what was kept of a window, [1, s, ...] each."""
+        return self.run(WHOLE, [silhouettes])[0]
 
 
-class Eager:
+class Eager(Runner):
     """PyTorch as most people run it."""
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer.eval()
 
-    def whole(self, silhouettes: Silhouettes) -> Floats:
+    def run(self, graph: str, inputs: Sequence[Array]) -> Sequence[Floats]:
         """See `Runner`."""
         with torch.inference_mode():
-            return _array(self._peer(torch.from_numpy(silhouettes)))
-
-    def frame(self, silhouette: Silhouettes) -> list[Floats]:
-        """See `Runner`."""
-        with torch.inference_mode():
-            return [_array(x) for x in self._peer.frames(torch.from_numpy(silhouette))]
-
-    def answer(self, kept: Sequence[Floats]) -> Floats:
-        """See `Runner`."""
-        with torch.inference_mode():
-            return _array(self._peer.answer([torch.from_numpy(x) for x in kept]))
+            outputs = part(self._peer, graph, [torch.from_numpy(x) for x in inputs])
+        return [np.ascontiguousarray(x.numpy(), np.float32) for x in outputs]
 
 
-class Onnx:
+class Onnx(Runner):
     """ONNX Runtime, with the options of the package's own sessions."""
 
     def __init__(self, graphs: Mapping[str, bytes], threads: int) -> None:
@@ -86,20 +77,9 @@ class Onnx:
             name: open_session(f"{name}.onnx", graph, threads) for name, graph in graphs.items()
         }
 
-    def whole(self, silhouettes: Silhouettes) -> Floats:
+    def run(self, graph: str, inputs: Sequence[Array]) -> Sequence[Floats]:
         """See `Runner`."""
-        return self._run(WHOLE, [silhouettes])[0]
-
-    def frame(self, silhouette: Silhouettes) -> list[Floats]:
-        """See `Runner`."""
-        return self._run(FRAME, [silhouette])
-
-    def answer(self, kept: Sequence[Floats]) -> Floats:
-        """See `Runner`."""
-        return self._run(ANSWER, kept)[0]
-
-    def _run(self, name: str, inputs: Sequence[Any]) -> list[Floats]:
-        session = self._sessions[name]
+        session = self._sessions[graph]
         names = [x.name for x in session.get_inputs()]
         if names[-1] == "lengths":  # CSTL's graphs take windows of any length
             inputs = [*inputs, np.full(1, inputs[0].shape[1], np.int32)]
@@ -137,21 +117,19 @@ class Stream:
 
     def __init__(self, runner: Runner, silhouettes: Silhouettes) -> None:
         """Walk silhouettes [1, s, h, w] once, with an answer at their end."""
-        self._runner, self._silhouettes, self._next = runner, silhouettes, 0
-        self._ring = Ring(silhouettes.shape[1])
-        for _ in silhouettes[0, 1:]:
+        frames = silhouettes.shape[1]
+        self._runner, self._ring = runner, Ring(frames)
+        self._frames = itertools.cycle(silhouettes[0, k : k + 1] for k in range(frames))
+        for _ in range(frames - 1):
             self._push()
         self.step()
 
     def step(self) -> None:
         """Take the next frame; behind the last comes the first."""
-        self.last = self._runner.answer(self._push())
+        self.last = self._runner.run(ANSWER, self._push())[0]
 
     def _push(self) -> list[Floats]:
-        frames = self._silhouettes.shape[1]
-        place = self._next % frames
-        self._next += 1
-        return self._ring.push(self._runner.frame(self._silhouettes[0, place : place + 1]))
+        return self._ring.push(self._runner.run(FRAME, [next(self._frames)]))
 
 
 def random_blocks(frames: int) -> Silhouettes:
@@ -176,6 +154,13 @@ def as_peer(model: nn.Module) -> Peer:
     return model.eval()
 
 
+def part(peer: Peer, graph: str, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Run a graph of a peer: the embedding of a sequence, what is kept of a frame, the answer."""
+    if graph == FRAME:
+        return peer.frames(*inputs)
+    return (peer(*inputs) if graph == WHOLE else peer.answer(inputs),)
+
+
 def exported(peer: Peer, only: Sequence[str] = (WHOLE, FRAME, ANSWER)) -> dict[str, bytes]:
     """Return a network as ONNX graphs: `full`, and where frames are seen alone both halves of it.
 
@@ -184,41 +169,35 @@ def exported(peer: Peer, only: Sequence[str] = (WHOLE, FRAME, ANSWER)) -> dict[s
     names = [name for name in only if name == WHOLE or peer.per_frame]
     if isinstance(peer, CstlPeer):
         return {name: build_graph(peer.network, name).SerializeToString() for name in names}
-    return {name: _traced(*_half(peer, name)) for name in names}
+    return {name: _traced(_Graph(peer, name)) for name in names}
 
 
-def _half(peer: Peer, name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """Return the module of one graph, and inputs of it."""
-    silhouettes = torch.zeros((1, FRAMES, *SIZE), dtype=torch.uint8)
-    if name == WHOLE:
-        return peer, (silhouettes,)
-    if name == FRAME:
-        return _Frames(peer), (silhouettes[0, :1],)
-    with torch.no_grad():
-        kept = peer.frames(silhouettes[0])
-    return _Answer(peer), tuple(x[None] for x in kept)
+class _Graph(nn.Module):
+    """A graph of a peer, and inputs of it."""
 
-
-class _Frames(nn.Module):
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, name: str) -> None:
         super().__init__()
-        self.peer = peer
+        self.peer, self.name = peer, name
 
-    def forward(self, silhouettes: Tensor) -> tuple[Tensor, ...]:
-        return self.peer.frames(silhouettes)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part(self.peer, self.name, inputs))
+
+    def example(self) -> tuple[Tensor, ...]:
+        silhouettes = torch.zeros((1, FRAMES, *SIZE), dtype=torch.uint8)
+        if self.name == WHOLE:
+            return (silhouettes,)
+        if self.name == FRAME:
+            return (silhouettes[0, :1],)
+        return tuple(x[None] for x in self.peer.frames(silhouettes[0]))
 
 
-class _Answer(_Frames):
-    def forward(self, *kept: Tensor) -> Tensor:  # type: ignore[override]
-        return self.peer.answer(kept)
-
-
-def _traced(module: nn.Module, example: tuple[Tensor, ...]) -> bytes:
+def _traced(graph: _Graph) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracer notes and the exporter's own deprecation
+        example = graph.example()
         torch.onnx.export(
-            module.eval(),
+            graph.eval(),
             example,
             file,  # type: ignore[arg-type]  # a stream is fine, the annotation forgets it
             dynamo=False,
@@ -226,7 +205,3 @@ def _traced(module: nn.Module, example: tuple[Tensor, ...]) -> bytes:
             input_names=[f"input{number}" for number in range(len(example))],
         )
     return file.getvalue()
-
-
-def _array(tensor: Tensor) -> Floats:
-    return np.ascontiguousarray(tensor.numpy(), np.float32)
