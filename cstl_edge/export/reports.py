@@ -13,16 +13,6 @@ if TYPE_CHECKING:
     from typing_extensions import NotRequired
 
 
-class LimitsReport(TypedDict):
-    """What a precision may cost (`accuracy_gate.GateLimits`)."""
-
-    cosine: float
-    tie: float
-    wrong: float
-    rank1_points: float
-    decisions: float
-
-
 class FlipsReport(TypedDict):
     """Salient frames that differ."""
 
@@ -41,13 +31,6 @@ class CosineReport(TypedDict):
     smallest_by_part: list[float]
 
 
-class Rank1Means(TypedDict):
-    """Rank-1 of one precision, 0..1, mean over conditions."""
-
-    same_view: float
-    cross_view: float
-
-
 class Rank1Loss(TypedDict):
     """Rank-1 across views compared search by search."""
 
@@ -63,8 +46,9 @@ class Rank1Loss(TypedDict):
 class Rank1Report(TypedDict):
     """What a precision costs in rank-1."""
 
-    float32: Rank1Means
-    found: Rank1Means
+    float32: dict[str, float]
+    """Rank-1 0..1, mean over conditions, `same_view` and `cross_view`; `found` alike."""
+    found: dict[str, float]
     lost: Rank1Loss
 
 
@@ -92,7 +76,8 @@ class HalfRuleReport(TypedDict):
 class GateReport(TypedDict):
     """What an accuracy gate measured (manifest: `precisions.<name>.judged.<who>`)."""
 
-    limits: LimitsReport
+    limits: dict[str, float]
+    """As `accuracy_gate.GateLimits`."""
     salient_frames: NotRequired[FlipsReport]
     """Absent without SSFL."""
     cosine: CosineReport

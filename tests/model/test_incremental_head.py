@@ -1,4 +1,4 @@
-"""The head in three cuts is the head, and inner frames are kept whatever the window."""
+"""The incremental head is the head, and inner frames are kept whatever the window."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def turned(windows: tuple[Tensor, ...], by: tuple[int, ...]) -> tuple[Tensor, ..
     return *rings, slots
 
 
-def in_cuts(net: Cstl, features: Tensor, oldest: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def incremental(net: Cstl, features: Tensor, oldest: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     found: tuple[Tensor, Tensor] = Slide(net)(*turned(incremental_state(net, features), oldest))
     return found
 
@@ -49,8 +49,8 @@ def in_cuts(net: Cstl, features: Tensor, oldest: tuple[int, ...]) -> tuple[Tenso
 def test_one_after_the_other_is_the_head(s: int, fused: bool) -> None:
     net, features = network(), torch.rand(3, s, 2, 32) * 3
     expected, frames = net.head(features)
-    cut, chosen = in_cuts(net.fused() if fused else net, features, (0, s // 2, s - 1))
-    torch.testing.assert_close(cut, expected, rtol=1e-5, atol=1e-5)
+    embedding, chosen = incremental(net.fused() if fused else net, features, (0, s // 2, s - 1))
+    torch.testing.assert_close(embedding, expected, rtol=1e-5, atol=1e-5)
     assert frames is not None
     assert chosen.dtype == torch.int32
     assert chosen.tolist() == frames.tolist()
@@ -93,7 +93,7 @@ def test_gates_that_are_closed_in_every_frame_still_weigh_frames(
     for layer in net.aggregation.second.values():
         layer.weight.mul_(steepness)
     expected, _ = net.head(features)
-    found, _ = in_cuts(net, features, (2, 5))
+    found, _ = incremental(net, features, (2, 5))
     assert found.isfinite().all()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
@@ -115,7 +115,7 @@ def test_of_equal_scores_the_oldest_frame_wins_wherever_it_lies() -> None:
     assert net.scores is not None
     net.scores.second.weight.zero_()
     expected, _ = net.head(features)
-    found, frames = in_cuts(net, features, (4, 1))
+    found, frames = incremental(net, features, (4, 1))
     assert frames.tolist() == [[0, 0], [0, 0]]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -149,9 +149,9 @@ def test_a_score_that_is_no_number_never_wins() -> None:
 def test_other_networks_have_no_sliding_form(form: dict[str, object]) -> None:
     net = network(**form)
     assert not has_incremental_head(net.config)
-    for cut in (Taps, Mix, Slide):
+    for graph in (Taps, Mix, Slide):
         with pytest.raises(ValueError, match="only the paper's whole network has a sliding form"):
-            cut(net)
+            graph(net)
 
 
 def test_the_papers_network_slides() -> None:

@@ -29,7 +29,6 @@ from cstl_edge.export.reports import (
     GateReport,
     HalfRuleReport,
     Rank1Loss,
-    Rank1Means,
     Rank1Report,
 )
 from cstl_edge.model import Cstl
@@ -179,7 +178,7 @@ def evaluate(
 def compare_rank1(before: LabelledEmbeddings, after: LabelledEmbeddings) -> Rank1Report:
     """Return rank-1 of float32 and of another precision, and what was lost between them."""
     float32, other = (
-        Rank1Means(same_view=mean["same_view"], cross_view=mean["cross_view"])
+        {view: mean[view] for view in ("same_view", "cross_view")}
         for mean in (rank1_table(embedded)["mean"] for embedded in (before, after))
     )
     return {"float32": float32, "found": other, "lost": paired_loss(before, after)}
