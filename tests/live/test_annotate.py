@@ -61,10 +61,7 @@ def test_a_video_is_whole_or_not_there(tmp_path: Path) -> None:
             video.write(FRAME, [VIEW])
         video.write(FRAME[:100], [])  # the camera changed its size
     capture = cv2.VideoCapture(str(video.path))
-    frames = 0
-    while capture.read()[0]:
-        frames += 1
-    assert frames == 6
+    assert sum(1 for _ in iter(lambda: capture.read()[0], False)) == 6
     with pytest.raises(AttributeError), AnnotatedVideo(tmp_path / "bad.mp4", 10.0) as video:
         fail_after_one_frame(video, AttributeError)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["new"]
@@ -97,9 +94,8 @@ def test_a_strip_holds_every_silhouette() -> None:
 
 
 def test_salient_parts_are_boxed_in_the_frame_that_gave_them() -> None:
-    silhouettes = np.full((3, 64, 44), 255, np.uint8)
     frames = np.array([0, 0, 2, 0], np.int32)  # four parts; nothing from frame 1
-    picture = salient_parts(silhouettes, frames, columns=3, zoom=2)
+    picture = salient_parts(np.full((3, 64, 44), 255, np.uint8), frames, columns=3, zoom=2)
     red = (picture == module.RED).all(axis=2)
     tiles = [red[:, 2 + i * 90 : 2 + i * 90 + 88] for i in range(3)]
     assert tiles[0][2].all()  # the top of parts 0 and 1

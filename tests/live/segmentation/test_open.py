@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -43,8 +42,14 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "mine_module.py").write_text(MINE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # without a gallery
-    monkeypatch.delitem(sys.modules, "mine_module", raising=False)
     return "mine_module:open_it"
+
+
+def live(segmenter: str) -> str:
+    """Return the events of an empty street."""
+    done = CliRunner().invoke(app, ["live", STREET, "--segmenter", segmenter])
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 @pytest.mark.parametrize("name", SEGMENTERS.entries)
@@ -52,15 +57,13 @@ def test_every_segmenter_starts_without_a_scene(name: str) -> None:
     assert open_segmenter(name).state is SceneState.LEARNING
 
 
-def test_the_first_is_the_default_and_older_names_still_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+@pytest.mark.usefixtures("mine")
+def test_the_first_is_the_default_and_older_names_still_work() -> None:
     assert next(iter(SEGMENTERS)) == DEFAULT_SEGMENTER == PipelineOptions().segmenter
     for alias, name in {"roi": "person-mask", "plate": "background"}.items():
         assert type(open_segmenter(alias)) is type(open_segmenter(name))
         assert PipelineOptions(segmenter=alias)
-        assert CliRunner().invoke(app, ["live", STREET, "--segmenter", alias]).exit_code == 0
+        live(alias)
 
 
 def test_an_unknown_segmenter_names_the_known_ones() -> None:
@@ -73,9 +76,7 @@ def test_an_unknown_segmenter_names_the_known_ones() -> None:
 def test_a_segmenter_is_one_file_and_one_line(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SEGMENTERS.entries, "mine", Entry(mine, "everybody"))
     assert "mine (everybody)" in SEGMENTERS.help()
-    done = CliRunner().invoke(app, ["live", STREET, "--segmenter", "mine"], catch_exceptions=False)
-    assert done.exit_code == 0
-    assert "born" in done.stdout
+    assert "born" in live("mine")
 
 
 def test_another_package_adds_a_segmenter(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,9 +86,6 @@ def test_another_package_adds_a_segmenter(mine: str, monkeypatch: pytest.MonkeyP
     ]
     monkeypatch.setattr(registry, "entry_points", lambda *, group: points)
     assert list(SEGMENTERS) == [*SEGMENTERS.entries, "theirs", "broken"]
-    done = CliRunner().invoke(
-        app, ["live", STREET, "--segmenter", "theirs"], catch_exceptions=False
-    )
-    assert "born" in done.stdout
+    assert "born" in live("theirs")
     with pytest.raises(BackendUnavailable, match="segmenter broken of another package"):
         open_segmenter("broken")

@@ -23,20 +23,15 @@ import numpy as np
 from cstl_edge.live.sources.base import Frame, FrameSource
 
 class Mine(FrameSource):
-    fps, size, frames = 10.0, (120, 160), None
-
-    def __init__(self, uri):
-        super().__init__(uri)
-        self.index = 0
+    fps, size = 10.0, (120, 160)
 
     def reopen(self):
         return Mine(self.uri)
 
     def _next(self):
-        self.index += 1
-        if self.index > 5:
-            return None
-        return Frame(self.index, np.zeros((*self.size, 3), np.uint8), self.index / self.fps)
+        self.index = getattr(self, "index", 0) + 1
+        image = np.zeros((*self.size, 3), np.uint8)
+        return Frame(self.index, image, self.index / 10) if self.index <= 5 else None
 
 def open_it(uri, options):
     options.refuse_part(uri)
@@ -50,15 +45,13 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "mine_source.py").write_text(MINE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # without a gallery
-    monkeypatch.delitem(sys.modules, "mine_source", raising=False)
     return "mine_source:open_it"
 
 
 def frames_of_run(address: str) -> int:
     """Return the number of frames that `live` reports of an address."""
-    command = ["live", address, "--segmenter", "background"]
-    done = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert done.exit_code == 0
+    done = CliRunner().invoke(app, ["live", address, "--segmenter", "background"])
+    assert done.exit_code == 0, done.output
     return int(re.search(r"(\d+) frames at", done.stderr)[1])
 
 
@@ -86,22 +79,15 @@ def test_schemes() -> None:
     assert source_kind("./0") == source_kind("0.mp4") == "file"
 
 
+SENSELESS = ["ftp://cam/1", "file://walk.mp4", "camera://0", "csi://front"]
+SENSELESS += ["synthetic://many", "synthetic://2?speed=3"]
+NOT_THERE = ["missing/walk.mp4", "x" * 5000, "a\0b", "/dev/null", "/dev/video987", "987"]
+
+
 @pytest.mark.parametrize(
     ("address", "kind", "code"),
-    [
-        ("ftp://cam/1", ConfigError, 2),
-        ("file://walk.mp4", ConfigError, 2),
-        ("camera://0", ConfigError, 2),
-        ("synthetic://many", ConfigError, 2),
-        ("synthetic://2?speed=3", ConfigError, 2),
-        ("csi://front", ConfigError, 2),
-        ("missing/walk.mp4", SourceUnavailable, 5),
-        ("x" * 5000, SourceUnavailable, 5),
-        ("a\0b", SourceUnavailable, 5),
-        ("/dev/null", SourceUnavailable, 5),
-        ("/dev/video987", SourceUnavailable, 5),
-        ("987", SourceUnavailable, 5),
-    ],
+    [(address, ConfigError, 2) for address in SENSELESS]
+    + [(address, SourceUnavailable, 5) for address in NOT_THERE],
 )
 def test_bad_addresses(address: str, kind: type[CstlEdgeError], code: int) -> None:
     with pytest.raises(kind) as caught:

@@ -28,49 +28,32 @@ def person(legs: float = 0.5, height: int = 120, arms: float = 0.0) -> np.ndarra
     return np.ascontiguousarray(mask[:, columns[0] : columns[-1] + 1])
 
 
-def check(
-    walk_filter: WalkFilter, mask: np.ndarray, x: float, time_s: float, **more
-) -> Reason | None:
+def check(mask, x=100.0, time_s=0.0, walk_filter=None, tall=None, hidden=False, **more):
     h, w = mask.shape
-    tall = more.pop("tall", float(h))
-    box = (x - w / 2, more.pop("foot", 200.0) - tall, w * tall / h, tall)
-    merged = more.pop("merged", False)
-    detection = (
-        None
-        if more.pop("hidden", False)
-        else Detection(box, mask, more.pop("clipped", False), **more)
-    )
-    return walk_filter.check(SimpleNamespace(id=1, merged=merged, detection=detection), time_s)
+    tall = tall or float(h)
+    box = (x - w / 2, 200.0 - tall, w * tall / h, tall)
+    merged, clipped = more.pop("merged", False), more.pop("clipped", False)
+    detection = None if hidden else Detection(box, mask, clipped, **more)
+    track = SimpleNamespace(id=1, merged=merged, detection=detection)
+    return (walk_filter or WalkFilter()).check(track, time_s)
 
 
-def swing(time_s: float) -> float:
-    return 0.5 + 0.45 * math.cos(2 * math.pi * time_s / 0.55)
+def step(time_s: float) -> np.ndarray:
+    return person(0.5 + 0.45 * math.cos(2 * math.pi * time_s / 0.55))
 
 
-def check_walk(fps: float, seconds: float, **how) -> list[Reason | None]:
-    walk_filter, speed = WalkFilter(), how.pop("speed", 0.0)
+def check_walk(fps, seconds, speed=0.0, mask=step, tall=lambda t: 120.0, walk_filter=None):
+    """Return the filter's reasons; speed in body heights per second, mask and tall by time."""
+    walk_filter = walk_filter or WalkFilter()
     times = [i / fps for i in range(int(seconds * fps))]
-    legs = how.pop("legs", swing)
-    grow = how.pop("grow", 0.0)
-    return [
-        check(
-            walk_filter,
-            person(legs(t)),
-            100 + speed * 120 * t,
-            t,
-            tall=120 * (1 + grow) ** t,
-            **how,
-        )
-        for t in times
-    ]
+    return [check(mask(t), 100 + speed * 120 * t, t, walk_filter, tall(t)) for t in times]
 
 
 @pytest.mark.parametrize("speed", [-0.8, 0.0, 0.8])
 def test_the_filter_knows_the_side_to_which_a_walk_goes(speed: float) -> None:
     walk_filter = WalkFilter()
     assert walk_filter.heading is None
-    for i in range(20):
-        check(walk_filter, person(swing(i / 20)), 100 + speed * 120 * i / 20, i / 20, tall=120.0)
+    check_walk(20.0, 1.0, speed=speed, walk_filter=walk_filter)
     assert walk_filter.heading == pytest.approx(speed, abs=0.02)
 
 
@@ -82,13 +65,14 @@ def test_a_walker_passes_after_half_a_second(fps: float) -> None:
 
 
 def test_who_stands_still_is_refused_as_standing() -> None:
-    reasons = check_walk(25.0, 2.0, legs=lambda t: 0.1)
+    reasons = check_walk(25.0, 2.0, mask=lambda t: person(0.1))
     assert set(reasons[20:]) == {Reason.STANDING}
 
 
 def test_who_steps_on_the_spot_or_comes_closer_walks() -> None:
     assert set(check_walk(25.0, 2.0)[30:]) == {None}
-    assert set(check_walk(25.0, 2.0, legs=lambda t: 0.1, grow=0.15)[20:]) == {None}
+    closer = check_walk(25.0, 2.0, mask=lambda t: person(0.1), tall=lambda t: 120 * 1.15**t)
+    assert set(closer[20:]) == {None}
 
 
 def test_a_runner_moves_but_does_not_walk() -> None:
@@ -96,22 +80,19 @@ def test_a_runner_moves_but_does_not_walk() -> None:
 
 
 def test_an_acrobat_moves_but_does_not_walk() -> None:
-    walk_filter = WalkFilter()
-    reasons = []
-    for i in range(60):
-        tall = 120 * (1 + 0.25 * math.sin(2 * math.pi * i / 25))
-        reasons.append(check(walk_filter, person(swing(i / 25)), 100 + 3 * i, i / 25, tall=tall))
+    reasons = check_walk(
+        25.0, 2.4, speed=0.625, tall=lambda t: 120 * (1 + 0.25 * math.sin(2 * math.pi * t))
+    )
     assert set(reasons[30:]) == {Reason.NOT_WALKING}
 
 
 def test_jumping_jacks_are_no_steps() -> None:
-    walk_filter = WalkFilter()
-    reasons = []
-    for i in range(60):
-        up = 0.5 + 0.5 * math.sin(2 * math.pi * i / 25)
-        reasons.append(
-            check(walk_filter, person(up, arms=up), 100.0, i / 25, tall=120 * (1 + 0.2 * up))
-        )
+    def up(time_s: float) -> float:
+        return 0.5 + 0.5 * math.sin(2 * math.pi * time_s)
+
+    reasons = check_walk(
+        25.0, 2.4, mask=lambda t: person(up(t), arms=up(t)), tall=lambda t: 120 * (1 + 0.2 * up(t))
+    )
     assert None not in reasons
     assert Reason.NOT_WALKING in reasons
 
@@ -127,18 +108,15 @@ def test_jumping_jacks_are_no_steps() -> None:
     ],
 )
 def test_one_frame_is_refused_with_its_reason(how: dict, reason: Reason) -> None:
-    assert check(WalkFilter(), person(), 100.0, 0.0, **how) is reason
+    assert check(person(), **how) is reason
 
 
 def test_a_crouching_person_is_not_person_shaped() -> None:
-    assert (
-        check(WalkFilter(), np.full((60, 90), 255, np.uint8), 0.0, 0.0, tall=80.0)
-        is Reason.NOT_PERSON
-    )
+    assert check(np.full((60, 90), 255, np.uint8), tall=80.0) is Reason.NOT_PERSON
 
 
 def test_walking_need_not_be_demanded() -> None:
-    assert check(WalkFilter(demand_walking=False), person(), 100.0, 0.0) is None
+    assert check(person(), walk_filter=WalkFilter(demand_walking=False)) is None
 
 
 def test_one_frame_per_second_is_too_few() -> None:
