@@ -3,6 +3,8 @@
 import signal
 
 import torch
+import torch._dynamo  # DistributedDataParallel imports both: once here, not in each rank
+import torch.distributed.tensor
 from safetensors.torch import save_file
 from standin_people import TINY, Bars
 
