@@ -1,7 +1,11 @@
 """What all tests share: the edge install has no torch, and its tests say so instead of failing."""
 
 import importlib.util
+import json
 import os
+from pathlib import Path
+
+import pytest
 
 # Before numpy and torch are imported: threads that wait for a core spin, and cost twice the CPU.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -17,3 +21,24 @@ def pytest_report_header():
     if TORCH:
         return "cstl-edge: everything (torch is installed)"
     return f"cstl-edge: the edge runtime; no torch, so {', '.join(NEEDS_TORCH)} are left out"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trusted():
+    """Count the golden exports among the shipped: no child process checks them, but what differs.
+
+    A child costs half a second. Tests of the child take `untrusted`.
+    """
+    from cstl_edge.runtime import model_check
+
+    golden = (Path(__file__).parent / "golden").glob("*/manifest.json")
+    files = [json.loads(path.read_text())["files"].values() for path in golden]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_check, "SHIPPED_SHA256", model_check.SHIPPED_SHA256.union(*files))
+        yield
+
+
+@pytest.fixture
+def untrusted(monkeypatch):
+    """Let a child process check the golden and the shipped exports too."""
+    monkeypatch.setattr("cstl_edge.runtime.model_check.SHIPPED_SHA256", frozenset())

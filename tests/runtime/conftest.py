@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cstl_edge.runtime import load, model_check
+from cstl_edge.runtime import load
 from cstl_edge.runtime.base import (
     Embedded,
     EncoderInfo,
@@ -20,12 +20,6 @@ from cstl_edge.runtime.base import (
 from cstl_edge.runtime.streaming.rings import check_rows, check_slots
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-SHIPPED = model_check.SHIPPED_SHA256
-TRUSTED = SHIPPED | {
-    sha256
-    for name in ("tiny", "tiny_reduced")
-    for sha256 in json.loads((GOLDEN / name / "manifest.json").read_text())["files"].values()
-}
 
 
 class Standin:
@@ -140,21 +134,6 @@ def _near(window):
         padded = np.pad(near, ((0, 0), (1, 1), (0, 0)))
         near = _BEFORE * padded[:, :-2] + _AT * near + _AFTER * padded[:, 2:] + np.float32(shift)
     return features, near
-
-
-@pytest.fixture(autouse=True)
-def trusted(monkeypatch):
-    """Count the golden exports among the shipped: no child process checks them, but what differs.
-
-    A child costs half a second. Tests of the child take `untrusted`.
-    """
-    monkeypatch.setattr(model_check, "SHIPPED_SHA256", TRUSTED)
-
-
-@pytest.fixture
-def untrusted(trusted, monkeypatch):
-    """Let a child process check the golden exports too."""
-    monkeypatch.setattr(model_check, "SHIPPED_SHA256", frozenset())
 
 
 @pytest.fixture
