@@ -71,13 +71,12 @@ class ChildCapture(Capture):
     """A child process, the pipe of its frames, and its last lines of output."""
 
     def __init__(self, command: Callable[[int], list[str]], **streams: Any) -> None:
-        """Start a child.
+        """Start a child; stdin and stdout as for Popen.
 
         command: returns its command line, given the file descriptor to write frames to
-        streams: stdin and stdout, as for Popen
         """
         reading, writing = os.pipe()
-        self._frames = io.FileIO(reading)
+        self._frames = io.BufferedReader(io.FileIO(reading))
         self._lines: deque[str] = deque(maxlen=20)
         with contextlib.suppress(OSError, AttributeError):  # beyond the user's limit, or no Linux
             fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -122,13 +121,7 @@ class ChildCapture(Capture):
 
     def _fill(self, buffer: memoryview) -> bool:
         """Fill a buffer from the pipe; False when the child closed it."""
-        filled = 0
-        while filled < len(buffer):
-            count = self._frames.readinto(buffer[filled:])
-            if not count:
-                return False
-            filled += count
-        return True
+        return self._frames.readinto(buffer) == len(buffer)
 
     def _picture(self, height: int, width: int, row_bytes: int) -> Image | None:
         """Read one picture whose rows are padded to `row_bytes`; None at the end of the pipe."""

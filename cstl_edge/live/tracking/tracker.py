@@ -245,7 +245,7 @@ class Tracker:
         left = []
         for detection in detections:
             inside = self._inside(detection, detections, time_s)
-            inside = self._drop_duplicates(self._drop_fragments(inside), detection)
+            inside = self._drop_impossible(inside, detection)
             if len(inside) < 2:
                 left.append(detection)
                 continue
@@ -266,24 +266,22 @@ class Tracker:
             and hides(detection.box, track.predicted(time_s), others)
         ]
 
-    def _drop_fragments(self, tracks: list[Track]) -> list[Track]:
-        """Drop tracks that turned out to be a part of another person's body."""
+    def _drop_impossible(self, tracks: list[Track], detection: Detection) -> list[Track]:
+        """Drop, of tracks that share one detection, those that are nobody of their own.
+
+        These are parts of another person's body, and the worst fitting of tracks that have shared
+        detections for too long to be two.
+        """
         if len(tracks) < 2:
             return tracks
         largest = max(t.box[2] * t.box[3] for t in tracks)
         whole = [t for t in tracks if t.box[2] * t.box[3] >= FRAGMENT_AREA * largest]
+        if len(whole) > 1 and min(t.hidden_s for t in whole) >= MAX_HIDDEN_S:
+            whole.remove(max(whole, key=lambda t: (colour_distance(t, detection), t.id)))
         for track in tracks:
             if track not in whole:
                 track.time_s = -math.inf  # closed as stale at the end of this update
         return whole
-
-    def _drop_duplicates(self, tracks: list[Track], detection: Detection) -> list[Track]:
-        """Drop the worst fitting of tracks that share one detection for too long to be two."""
-        if len(tracks) < 2 or min(track.hidden_s for track in tracks) < MAX_HIDDEN_S:
-            return tracks
-        worst = max(tracks, key=lambda t: (colour_distance(t, detection), t.id))
-        worst.time_s = -math.inf
-        return [track for track in tracks if track is not worst]
 
     def _merge(self, track: Track, detection: Detection, time_s: float) -> None:
         """Move a track along by its prediction, held inside the detection that hides it."""
