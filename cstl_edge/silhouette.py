@@ -185,10 +185,8 @@ def read_image(path: str | Path, *, grey: bool = False) -> Bytes:
     try:
         with Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise DataError(
-                    f"{name} is {image.width}x{image.height}; expected at most "
-                    f"{MAX_PIXELS // 10**6} megapixels"
-                )
+                expected = f"expected at most {MAX_PIXELS // 10**6} megapixels"
+                raise DataError(f"{name} is {image.width}x{image.height}; {expected}")
             pixels = _to_grey(image) if grey else np.asarray(image.convert("RGB"))[:, :, ::-1]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
         fault = one_line(err)
@@ -211,9 +209,8 @@ def _read_images(source: Path, size: tuple[int, int]) -> Silhouettes:
             silhouettes.append(align(image, size))
     if not silhouettes:
         reasons = ", ".join(f"{count} {reason.value}" for reason, count in refused.items() if count)
-        raise DataError(
-            f"no usable silhouette among {len(files)} images of {one_line(source)}: {reasons}"
-        )
+        images = f"{len(files)} images of {one_line(source)}"
+        raise DataError(f"no usable silhouette among {images}: {reasons}")
     return np.stack(silhouettes)  # [s, h, w]
 
 
@@ -223,10 +220,8 @@ def _read_npy(path: Path) -> Silhouettes:
     except (OSError, ValueError, EOFError) as err:
         raise DataError(f"cannot read {one_line(path)}: {one_line(err)}") from err
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[0] == 0:
-        raise DataError(
-            f"{one_line(path)}: expected uint8 [s, h, w] with s > 0, "
-            f"got {array.dtype} {list(array.shape)}"
-        )
+        got = f"got {array.dtype} {list(array.shape)}"
+        raise DataError(f"{one_line(path)}: expected uint8 [s, h, w] with s > 0, {got}")
     return array
 
 

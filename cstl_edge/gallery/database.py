@@ -66,7 +66,7 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
             path.absolute().as_uri() + ("?mode=rw" if writable else _read_only(path)),
             uri=True,
             timeout=BUSY_TIMEOUT_S,
-            isolation_level=None,  # no implicit transactions: `write_transaction` begins them
+            isolation_level=None,  # no implicit transactions: `transaction` begins them
             check_same_thread=False,  # the owner holds a lock
         )
         opened.callback(database.close)
@@ -92,9 +92,9 @@ def explained_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def write_transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Hold the write lock for one change: all of it is stored durably, or none."""
-    database.execute("BEGIN IMMEDIATE")  # waits for other writers, up to BUSY_TIMEOUT_S
+def transaction(database: sqlite3.Connection, mode: str) -> Iterator[sqlite3.Connection]:
+    """Read one state of the file (mode DEFERRED), or store all of a change or none (IMMEDIATE)."""
+    database.execute(f"BEGIN {mode}")  # to write, waits for other writers, up to BUSY_TIMEOUT_S
     try:
         yield database
         database.execute("COMMIT")
@@ -169,7 +169,7 @@ def _configure(database: sqlite3.Connection, path: Path) -> None:
         )
     database.execute("PRAGMA synchronous = FULL")
     if _is_new(database):
-        with write_transaction(database):
+        with transaction(database, "IMMEDIATE"):
             if _is_new(database):  # checked again: another process may have been first
                 for statement in _SCHEMA:
                     database.execute(statement)

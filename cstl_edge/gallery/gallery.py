@@ -20,13 +20,7 @@ from pathlib import Path
 
 from cstl_edge.arrays import Array
 from cstl_edge.errors import ConfigError, DataError, GalleryError, one_line
-from cstl_edge.gallery.match import (
-    Decision,
-    ImpostorTable,
-    Threshold,
-    choose_threshold,
-    decide,
-)
+from cstl_edge.gallery.match import Decision, ImpostorTable, Threshold, choose_threshold, decide
 from cstl_edge.gallery.people import EnrolledPerson, utc_now, utc_timestamp
 from cstl_edge.gallery.store import GalleryStore, Snapshot
 from cstl_edge.gallery.templates import (
@@ -89,7 +83,8 @@ class Gallery:
             name: of the person. A name in use adds to that person.
             walk: embeddings [k, p, d] or [p, d], or silhouettes uint8 [s, h, w] of one walk.
             consent: what the person agreed to, when and how; stored with the enrolment.
-            retention_days: days from now after which the person never matches; None is no limit.
+            retention_days: days from now after which the person never matches, in place of an
+                earlier retention; None keeps that, and is no limit for a new person.
 
         Returns:
             How many templates were stored.
@@ -97,7 +92,8 @@ class Gallery:
         Raises:
             ConfigError: a name, consent note or retention that is not valid.
             DataError: unusable embeddings or silhouettes.
-            GalleryError: another model, or a full disk.
+            GalleryError: another model, a name that differs by case only, an ended retention that
+                is not renewed, or storage that fails, such as a full disk.
         """
         if self.model is None:
             remedy = "open the gallery with model="

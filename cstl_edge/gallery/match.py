@@ -99,16 +99,10 @@ class ImpostorTable:
             for name, value, axis in (("people", people, self.sizes), ("fpir", fpir, self.fpir))
             if not axis[0] <= value <= axis[-1]
         ]
-        return Threshold(self.value(people, fpir, walks), "model", "; ".join(outside) or None)
+        return Threshold(self._value(people, fpir, walks), "model", "; ".join(outside) or None)
 
-    def value(self, people: float, fpir: float, walks: float = 1) -> float:
-        """Interpolate a threshold in the logarithms of all three axes, never beyond the edges.
-
-        Args:
-            people: enrolled.
-            fpir: requested rate, 0..1.
-            walks: templates per person.
-        """
+    def _value(self, people: float, fpir: float, walks: float) -> float:
+        """Interpolate a threshold in the logarithms of all three axes, never beyond the edges."""
 
         def interpolate(value: float, axis: Doubles, heights: list[float]) -> float:
             return float(np.interp(np.log(value), np.log(axis), heights))
@@ -196,7 +190,7 @@ def choose_threshold(index: TemplateIndex, table: ImpostorTable | None, fpir: fl
     cannot = f"{len(scores)} scores of this gallery cannot show a rate of {fpir:g}: the smallest"
     if table is None:
         return Threshold(value, "gallery", f"{cannot} is the threshold")
-    value *= table.value(people, fpir, each) / table.value(people, 1 / len(scores), each)
+    value *= table._value(people, fpir, each) / table._value(people, 1 / len(scores), each)
     return Threshold(value, "gallery", f"{cannot} is carried there along the model's curve")
 
 

@@ -92,27 +92,12 @@ class GalleryStore:
         consent: str,
         retention_days: float | None,
     ) -> None:
-        """Store templates under a new name, or add them to the person who has it.
-
-        All or nothing; durable when it returns.
-
-        Args:
-            name: of the person.
-            vectors: templates [k, p, d].
-            weights_sha256: of the model that made them.
-            consent: what the person agreed to.
-            retention_days: days from now, in place of an earlier retention; None keeps that.
-
-        Raises:
-            ConfigError: a name, consent note or retention that is not valid.
-            GalleryError: another model, a name that differs by case only, an ended retention that
-                is not renewed, or storage that fails.
-        """
+        """Store templates [k, p, d], all or nothing: the second half of `Gallery.enroll`."""
         name, consent, now = clean_name(name), clean_consent(consent), self.clock()
         expires = expiry(retention_days, now)
         model_id = ModelId(weights_sha256, *vectors.shape[1:])
         blobs = [vector.astype("<f2").tobytes() for vector in vectors]
-        with self._writing() as db:
+        with self._transaction() as db:
             check_same_model(model_id, self.model_id(), self.path)
             person = self._person_row(name, expires, utc_timestamp(now))
             enrolment = db.execute(
@@ -146,19 +131,18 @@ class GalleryStore:
 
     def remove(self, name: str) -> None:
         """Erase the person of this name (in any case) without residue."""
-        with self._writing() as db:
+        with self._transaction() as db:
             db.execute("DELETE FROM people WHERE name_key = ?", (name_key(clean_name(name)),))
         self._truncate_log()
 
     def purge(self) -> tuple[str, ...]:
         """Erase people found expired by two purges at least SECOND_LOOK apart; return their names.
 
-        The first purge only notes when it found somebody expired. A purge that finds the retention
-        running again, or the note in the future, removes the note: the clock had jumped ahead and
-        was set right.
+        The first notes when it found somebody expired. One that finds the retention running again,
+        or the note in the future, removes the note: the clock had jumped ahead and was set right.
         """
         now = self.clock()
-        with self._writing() as db:
+        with self._transaction() as db:
             db.execute(
                 "UPDATE people SET seen_expired_utc = NULL"
                 " WHERE expires_utc IS NULL OR expires_utc > :now OR seen_expired_utc > :now",
@@ -181,7 +165,7 @@ class GalleryStore:
         """Read all templates of people whose retention has not ended, in one snapshot."""
         version = self.version()  # a change after this is read twice
         now = utc_timestamp(self.clock())
-        with database.explained_errors(self.path), self._reading() as db:
+        with self._transaction("DEFERRED") as db:
             model_id = self.model_id()
             people = db.execute(
                 f"SELECT name, expires_utc, count(*) {_TEMPLATES}"
@@ -236,18 +220,9 @@ class GalleryStore:
             database.truncate_log(self._database, self.path)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with database.explained_errors(self.path), database.write_transaction(self._database) as db:
+    def _transaction(self, mode: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        with database.explained_errors(self.path), database.transaction(self._database, mode) as db:
             yield db
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        self._database.execute("BEGIN")
-        try:
-            yield self._database
-        finally:
-            if self._database.in_transaction:
-                self._database.execute("COMMIT")
 
 
 def _enrolled_person(visits: list[tuple[Any, ...]], now: str) -> EnrolledPerson:

@@ -80,7 +80,14 @@ def generate(
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, spawn, cv2.setNumThreads, (1,)) as pool:
             people = list(pool.map(render, ids))
-    return _collect(ids, people, sequences)
+    names = [f"{condition}-{number:02d}" for condition, number, _ in sequences]
+    return WalkersSet(
+        silhouettes=np.concatenate(people),
+        people=np.repeat(np.asarray(ids, dtype=np.int64), len(sequences)),
+        conditions=np.tile([condition for condition, _, _ in sequences], len(ids)),
+        sequences=np.tile(names, len(ids)),
+        views_deg=np.tile(np.array([view for _, _, view in sequences], np.int64), len(ids)),
+    )
 
 
 def _person_silhouettes(
@@ -100,20 +107,6 @@ def _person_silhouettes(
         recording = make_recording(own_seed, condition, view)
         out[row] = silhouettes(person, recording, frames, size)
     return out
-
-
-def _collect(
-    ids: Sequence[int], people: Sequence[Silhouettes], sequences: Sequence[tuple[str, int, int]]
-) -> WalkersSet:
-    conditions, numbers, views = zip(*sequences, strict=True)
-    names = [f"{c}-{n:02d}" for c, n in zip(conditions, numbers, strict=True)]
-    return WalkersSet(
-        silhouettes=np.concatenate(people),
-        people=np.repeat(np.asarray(ids, dtype=np.int64), len(sequences)),
-        conditions=np.tile(np.array(conditions), len(ids)),
-        sequences=np.tile(np.array(names), len(ids)),
-        views_deg=np.tile(np.array(views, dtype=np.int64), len(ids)),
-    )
 
 
 def _check(ids: Sequence[int], recordings: Mapping[str, int], frames: int, workers: int) -> None:

@@ -114,13 +114,9 @@ def _gait(rng: np.random.Generator) -> Gait:
     noise = rng.normal(size=(2, TIMED_JOINTS, HARMONICS)) * TIMING_STD
     timing = (1 + noise[0] + 1j * noise[1]).astype(np.complex64)
     traits = _traits(rng, Gait)
-    return Gait(style, timing, _dwell(rng), **traits)
-
-
-def _dwell(rng: np.random.Generator) -> npt.NDArray[np.complex64]:
-    drawn = (rng.normal(size=2) + 1j * rng.normal(size=2)) * DWELL_STD
-    limited = drawn * np.minimum(1, DWELL_LIMIT / np.abs(drawn))
-    return np.asarray(limited, dtype=np.complex64)
+    dwell = (rng.normal(size=2) + 1j * rng.normal(size=2)) * DWELL_STD
+    dwell *= np.minimum(1, DWELL_LIMIT / np.abs(dwell))
+    return Gait(style, timing, dwell.astype(np.complex64), **traits)
 
 
 def _traits(rng: np.random.Generator, kind: type[Body | Gait]) -> dict[str, float]:

@@ -60,10 +60,8 @@ def basis() -> Basis:
 
 
 def _read(name: str) -> dict[str, Array]:
-    with (
-        resources.as_file(resources.files("cstl_edge") / "assets" / name) as path,
-        np.load(path, allow_pickle=False) as stored,
-    ):
+    asset = resources.files("cstl_edge") / "assets" / name
+    with asset.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         arrays = {key: stored[key] for key in stored.files}
     return {k: a.astype(np.float32) if a.dtype.kind == "f" else a for k, a in arrays.items()}
 

@@ -34,8 +34,7 @@ def test_names_that_are_kept(given, kept):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["", "  ", "\u200d", "a\nb", "a\x00b", "a\x1b[31mb", "\u202egnp", "a\u2028b", "\ud800"],
+    "name", ["", "  ", "\u200d", "a\nb", "a\x00b", "a\x1b[31mb", "\u202egnp", "a\u2028b", "\ud800"]
 )
 def test_names_with_control_characters_or_nothing_are_refused(name):
     with pytest.raises(ConfigError) as caught:

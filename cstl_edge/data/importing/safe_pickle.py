@@ -103,7 +103,8 @@ class _Dtype:
 class _Array:
     """Stand-in of an array: its state as a pickle describes it."""
 
-    state: tuple[Any, ...] | None = None
+    def __init__(self, state: tuple[Any, ...] | None = None) -> None:
+        self.state = state
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.state = state
@@ -121,9 +122,7 @@ def _reconstruct(_: object, shape: object, __: object) -> _Array:
 
 
 def _from_buffer(data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
-    array = _Array()
-    array.state = (1, shape, dtype, order == "F", data)
-    return array
+    return _Array((1, shape, dtype, order == "F", data))
 
 
 def _encode(text: str, encoding: str) -> bytes:

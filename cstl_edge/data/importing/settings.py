@@ -10,8 +10,6 @@ from cstl_edge.config import StrictModel
 from cstl_edge.data.importing.layouts.open import LAYOUTS
 from cstl_edge.silhouette import SIZES, SMALL
 
-MaskRule = Literal["live", "field"]
-
 
 def _known_layout(name: str) -> str:
     if name not in LAYOUTS:
@@ -38,7 +36,7 @@ class PrepareSettings(StrictModel):
     partial: bool = False  # views of the dataset may be missing altogether
 
     @property
-    def mask_rule(self) -> MaskRule:
+    def mask_rule(self) -> Literal["live", "field"]:
         """The rule by which masks are used; `auto` is resolved."""
         if self.gate == "auto":
             return "live" if self.dataset == "folder" else "field"

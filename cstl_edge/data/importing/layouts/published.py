@@ -7,7 +7,7 @@ CASIA-B and OU-MVLP keep the numbers of their people either way.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from cstl_edge.data.importing.layouts.base import NO_VIEW, Layout, SourceTree
@@ -22,7 +22,9 @@ OU_MVLP_VIEWS_DEG = (*range(0, 91, 15), *range(180, 271, 15))
 
 
 def _list_casia_b(tree: SourceTree, start: str) -> None:
-    _list_person_type_view(tree, start, _numbered(3, 124), CASIA_B_TYPES, CASIA_B_VIEWS_DEG)
+    views = {f"{view:03d}" for view in CASIA_B_VIEWS_DEG}
+    fits = (_numbered(3, 124), CASIA_B_TYPES.__contains__, views.__contains__)
+    _list_three_levels(tree, start, *fits)
     people = len({recording.person for recording in tree.recordings})
     nominal = people * len(CASIA_B_TYPES) * len(CASIA_B_VIEWS_DEG)
     if missing := nominal - len(tree.recordings):
@@ -31,28 +33,15 @@ def _list_casia_b(tree: SourceTree, start: str) -> None:
 
 def _list_ou_mvlp(tree: SourceTree, start: str) -> None:
     """Read Silhouette_view-type/person, or person/type/view as OpenGait rearranges it."""
-    person = _numbered(5, 10307)
+    person, views = _numbered(5, 10307), {f"{view:03d}" for view in OU_MVLP_VIEWS_DEG}
     if not any(name.startswith("Silhouette_") for name in tree.folders(start)):
-        _list_person_type_view(tree, start, person, OU_MVLP_TYPES, OU_MVLP_VIEWS_DEG)
+        fits = (person, OU_MVLP_TYPES.__contains__, views.__contains__)
+        _list_three_levels(tree, start, *fits)
         return
-    sets = {f"Silhouette_{v:03d}-{kind}" for v in OU_MVLP_VIEWS_DEG for kind in OU_MVLP_TYPES}
+    sets = {f"Silhouette_{view}-{kind}" for view in views for kind in OU_MVLP_TYPES}
     for path in tree.descend(start, sets.__contains__, person):
         view, kind = Path(path).parts[-2].removeprefix("Silhouette_").split("-")
         tree.add(Path(path).name, kind, int(view), path)
-
-
-def _list_person_type_view(
-    tree: SourceTree,
-    start: str,
-    person: Callable[[str], bool],
-    types: Collection[str],
-    views_deg: Iterable[int],
-) -> None:
-    """Read person/type/view with the names that a dataset has, and no others."""
-    views = {f"{view:03d}" for view in views_deg}
-    for path in tree.descend(start, person, types.__contains__, views.__contains__):
-        name, sequence, view = Path(path).parts[-3:]
-        tree.add(name, sequence, int(view), path)
 
 
 def _numbered(digits: int, last: int) -> Callable[[str], bool]:
@@ -61,9 +50,12 @@ def _numbered(digits: int, last: int) -> Callable[[str], bool]:
     return lambda name: bool(form.fullmatch(name)) and 1 <= int(name) <= last
 
 
-def _list_three_levels(tree: SourceTree, start: str) -> None:
-    """Read person/type/view with any names; a view that is no angle belongs to the sequence."""
-    for path in tree.descend(start, bool, bool, bool):
+def _list_three_levels(tree: SourceTree, start: str, *fits: Callable[[str], bool]) -> None:
+    """Read person/type/view with the names that fit (without tests: any names).
+
+    A view that is no angle belongs to the sequence.
+    """
+    for path in tree.descend(start, *(fits or (bool, bool, bool))):
         person, sequence, view = Path(path).parts[-3:]
         if re.fullmatch(r"[0-9]{1,3}", view) and int(view) < 360:
             tree.add(person, sequence, int(view), path)

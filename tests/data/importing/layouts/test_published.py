@@ -62,10 +62,7 @@ def test_gait3d_as_distributed(gait3d):
 
 def test_people_of_grew_with_one_number_are_two(grew):
     tree = find_recordings(grew, "grew")
-    assert listed(tree) == [
-        ("test/gallery/00001", "79XJefi8", -1),
-        ("train/00001", "4XPn5Z28", -1),
-    ]
+    assert listed(tree) == [("test/gallery/00001", "79XJefi8", -1), ("train/00001", "4XPn5Z28", -1)]
     assert tree.notes == ["1 recordings of test/probe name no person and are left out"]
 
 
