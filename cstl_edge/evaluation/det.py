@@ -1,4 +1,4 @@
-"""A DET curve as a picture: FNIR over FPIR, both logarithmic. Drawn with Pillow, always here."""
+"""DET curve as a picture: FNIR over FPIR, both logarithmic; drawn with Pillow."""
 
 from __future__ import annotations
 
@@ -13,11 +13,20 @@ from cstl_edge.errors import DataError, one_line
 WIDTH, HEIGHT = 900, 640  # pixels
 LEFT, TOP, RIGHT, BOTTOM = 100, 80, 30, 80  # margins
 INK, GRID, LINE, MARK = (30, 30, 30), (225, 225, 225), (0, 90, 170), (200, 60, 20)
-FLOOR = 1e-3  # where rates that are 0 are drawn at the latest
+FLOOR = 1e-3  # lower end of an axis whose rates are all 0
 
 
 def write_det(result: Mapping[str, Any], path: str | Path, title: str) -> None:
-    """Write the curve of an `open-set` result as PNG, the wanted rates marked (DataError)."""
+    """Write the curve of an `open-set` record as PNG, the wanted rates marked.
+
+    Args:
+        result: Record of `evaluate_open_set`.
+        path: PNG file to write.
+        title: Of the picture.
+
+    Raises:
+        DataError: The disk refuses.
+    """
     picture = BytesIO()
     _draw(result, title).save(picture, format="PNG")
     try:
@@ -55,7 +64,7 @@ def _draw(result: Mapping[str, Any], title: str) -> Any:
 
 
 class _Axes:
-    """From rates to pixels."""
+    """Conversion of rates to pixels."""
 
     def __init__(self, points: Sequence[Mapping[str, float]]) -> None:
         self.low_x = _decade([p["fpir"] for p in points])

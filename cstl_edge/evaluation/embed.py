@@ -35,7 +35,7 @@ SAVE_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    """How sequences are embedded; every field is part of the embeddings' key."""
+    """Batch size and frame limits of embedding; every field is part of the embeddings' key."""
 
     batch_frames: int = BATCH_FRAMES
     """Frames of a batch, padding included; a longer sequence is a batch of its own."""

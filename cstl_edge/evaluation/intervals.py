@@ -37,7 +37,7 @@ def bootstrap(
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two models on the same people."""
+    """Difference of two models on the same people."""
 
     difference: float
     """Mean of the first less that of the second."""

@@ -58,7 +58,7 @@ class OpenSetRecord(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Searches:
-    """The two distances of every search in every split; infinite where there is none."""
+    """Distances of every search in every split; infinite where there is none."""
 
     people: Indices  # [probes], index of the searched person
     known: Bools  # [splits, people]

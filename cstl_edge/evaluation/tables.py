@@ -1,27 +1,18 @@
-"""Format the metrics of an evaluation as the paper's Table 1 and Table 2; Markdown."""
+"""Format the metrics of an evaluation as the paper's Table 1 and Table 2."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cstl_edge.evaluation.closed_set import METRICS
 from cstl_edge.evaluation.protocols import BY_PAIR, BY_PROBE
+from cstl_edge.measure.tables import Table
 
 WHOLE_TEST_SETS = {"casia-b": 50, "ou-mvlp": 5154}  # people
 
 
-@dataclass(frozen=True)
-class MetricsTable:
-    """Cells as text; the first column is aligned left, all others right."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-def format_tables(result: Mapping[str, Any]) -> list[MetricsTable]:
+def format_tables(result: Mapping[str, Any]) -> list[Table]:
     """Return the tables of a record of `evaluate`."""
     if result["protocol"] == "open-set":
         return [_open_set(result)]
@@ -30,21 +21,6 @@ def format_tables(result: Mapping[str, Any]) -> list[MetricsTable]:
         return [_metrics(result)]
     by_view = _table1(result) if len(conditions) > 1 else _table2(result)
     return [by_view, _metrics(result)]
-
-
-def markdown(table: MetricsTable) -> str:
-    """Return a table in Markdown.
-
-    >>> print(markdown(MetricsTable("Rank-1", ("Probe", "Mean"), (("NM", "97.8"),))))
-    **Rank-1**
-    <BLANKLINE>
-    | Probe | Mean |
-    |---|---:|
-    | NM | 97.8 |
-    """
-    rule = "|".join(["---", *["---:"] * (len(table.columns) - 1)])
-    lines = ["| " + " | ".join(cells) + " |" for cells in (table.columns, *table.rows)]
-    return "\n".join([f"**{table.title}**", "", lines[0], f"|{rule}|", *lines[1:]])
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
@@ -70,7 +46,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     return [*lines, "95 % intervals: bootstrap over people"]
 
 
-def _table1(result: Mapping[str, Any]) -> MetricsTable:
+def _table1(result: Mapping[str, Any]) -> Table:
     """Conditions down, probe views across (Table 1)."""
     conditions = result["conditions"]
     views = sorted({view for row in conditions.values() for view in row["per_view"]})
@@ -86,31 +62,31 @@ def _table1(result: Mapping[str, Any]) -> MetricsTable:
     mean = result["mean"]
     last = ("Mean", *[""] * len(views), percent(mean["rank-1"]), interval(mean["rank-1_95"]))
     columns = ("Probe", *(f"{view}°" for view in views), "Mean", "95 %")
-    return MetricsTable(_title(result), columns, (*rows, last))
+    return Table(_title(result), columns, (*rows, last))
 
 
-def _table2(result: Mapping[str, Any]) -> MetricsTable:
+def _table2(result: Mapping[str, Any]) -> Table:
     """Probe views down (Table 2)."""
     (row,) = result["conditions"].values()
     rows = [(f"{view}°", percent(share), "") for view, share in row["per_view"].items()]
     last = ("Mean", percent(row["rank-1"]), interval(row["rank-1_95"]))
     columns = ("Probe", f"Gallery all {result['views']} views", "95 %")
-    return MetricsTable(_title(result), columns, (*rows, last))
+    return Table(_title(result), columns, (*rows, last))
 
 
-def _metrics(result: Mapping[str, Any]) -> MetricsTable:
+def _metrics(result: Mapping[str, Any]) -> Table:
     """Every metric of every condition, with its interval."""
     rows = [(condition_title(name), *_cells(row)) for name, row in result["conditions"].items()]
     if len(rows) > 1:
         rows.append(("Mean", *_cells(result["mean"])))
-    return MetricsTable("All metrics (%), with 95 % intervals", ("Probe", *METRICS), tuple(rows))
+    return Table("All metrics (%), with 95 % intervals", ("Probe", *METRICS), tuple(rows))
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(percent_with_interval(row[m], row[f"{m}_95"]) for m in METRICS)
 
 
-def _open_set(result: Mapping[str, Any]) -> MetricsTable:
+def _open_set(result: Mapping[str, Any]) -> Table:
     rows = tuple(
         (
             f"{row['fpir_wanted']:.2%}" + ("" if row["provable"] else " *"),
@@ -125,7 +101,7 @@ def _open_set(result: Mapping[str, Any]) -> MetricsTable:
         f"FNIR at FPIR: {result['gallery_people']} enrolled, {result['strangers']} strangers, mean "
         f"of {result['splits']} splits"
     )
-    return MetricsTable(title, ("FPIR wanted", "FPIR", "FNIR", "95 %", "threshold"), rows)
+    return Table(title, ("FPIR wanted", "FPIR", "FNIR", "95 %", "threshold"), rows)
 
 
 def _open_set_notes(result: Mapping[str, Any]) -> list[str]:

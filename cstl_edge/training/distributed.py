@@ -46,7 +46,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes files and logs."""
+        """True in the process that writes files and logs."""
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:

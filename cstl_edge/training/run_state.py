@@ -95,7 +95,7 @@ class MovingAverage:
 
 @dataclass
 class TrainingRun:
-    """A training run between two iterations."""
+    """State of a training run between two iterations."""
 
     config: TrainConfig
     model: Cstl

@@ -150,7 +150,7 @@ class TrainConfig(_Section):
     """Configuration of a whole training run."""
 
     model: dict[str, Any] = Field(default_factory=dict)
-    """The network: fields of CstlConfig; `classes` follows from the data."""
+    """Network: fields of CstlConfig; `classes` follows from the data."""
     walkers: WalkersSettings | None = None
     """Synthetic people to train on; None when the data are given as shards."""
     data: DataSettings = DataSettings()

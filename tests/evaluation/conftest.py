@@ -1,4 +1,4 @@
-"""Made-up walks, and an encoder of a few lines whose embedding needs every frame in its order."""
+"""Stand-in sequences, and a small encoder whose embedding depends on every frame in its order."""
 
 import numpy as np
 import pytest

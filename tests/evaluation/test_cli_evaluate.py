@@ -1,4 +1,4 @@
-"""`cstl-edge eval` as a user types it, and from a tree of PNGs to the table."""
+"""The verb `eval` on its command line, and from a tree of PNGs to the table."""
 
 import json
 from functools import cache

@@ -1,4 +1,4 @@
-"""The protocols: by hand, beside the field's own way of counting, and under bad data."""
+"""Protocols: by hand, against the field's own way of counting, and with bad data."""
 
 import numpy as np
 import pytest

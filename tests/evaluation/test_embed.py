@@ -1,4 +1,4 @@
-"""Embedding: whatever the batching, after a stop, and with what cannot be enrolled."""
+"""Embedding: independent of the batches, resumed after a stop, with failures to enrol."""
 
 import errno
 import json

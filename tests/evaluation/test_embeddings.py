@@ -1,4 +1,4 @@
-"""Blocks change neither the distances nor how much memory a large set needs."""
+"""Distances in blocks: the same values, within the memory limit."""
 
 import tracemalloc
 

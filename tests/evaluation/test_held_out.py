@@ -1,4 +1,4 @@
-"""Whom to test: Walkers, prepared datasets and their splits, lists."""
+"""Test people: Walkers, prepared datasets and their splits, partition lists."""
 
 import json
 from types import SimpleNamespace

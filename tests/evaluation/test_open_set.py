@@ -1,4 +1,4 @@
-"""Open set: by hand, beside loops over the definitions, and what a sample cannot prove."""
+"""Open set: by hand, against loops over the definitions, and rates that a sample cannot prove."""
 
 import json
 

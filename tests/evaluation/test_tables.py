@@ -1,4 +1,4 @@
-"""Figures as they are printed."""
+"""Tables and notes as they are printed."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from cstl_edge.cli.console import table_text
 from cstl_edge.evaluation.embed import EmbeddedSet
 from cstl_edge.evaluation.embeddings import GALLERY
 from cstl_edge.evaluation.evaluate import evaluate
-from cstl_edge.evaluation.tables import format_tables, markdown, notes
+from cstl_edge.evaluation.tables import format_tables, notes
 
 from .conftest import made_walks
 from .test_closed_set_matching import OU_VIEWS
@@ -48,7 +48,7 @@ def test_every_metric_stands_in_one_table_with_intervals():
 
 def test_markdown_has_a_cell_for_each_column():
     for table in format_tables(found(made_walks())):
-        lines = markdown(table).splitlines()[2:]
+        lines = table.markdown().splitlines()[2:]
         assert {line.count("|") for line in lines} == {len(table.columns) + 1}
         assert set(lines[1]) == set("|-:")
 

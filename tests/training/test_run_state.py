@@ -1,4 +1,4 @@
-"""A run's file: nothing damaged is believed, nothing good is lost, and old ones are read."""
+"""Resume files: damaged ones are refused, good ones survive a kill, and old ones are read."""
 
 import json
 import os

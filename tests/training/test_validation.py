@@ -1,4 +1,4 @@
-"""Evaluation during training: the figure of the weights that would be saved, and the best kept."""
+"""Validation during training: rank-1 of the weights to be saved, and the best saved apart."""
 
 import json
 
