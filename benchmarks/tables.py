@@ -19,7 +19,6 @@ from typing import Any
 from study import run_study
 
 from cstl_edge.data.shards import write_whole
-from cstl_edge.evaluation.tables import markdown
 from cstl_edge.reproduce.report import notes, printed, summary
 from cstl_edge.reproduce.rows import PAPER, plan_table
 from cstl_edge.training.presets import load_table as find_table
@@ -37,7 +36,7 @@ def report_of(args: argparse.Namespace, name: str) -> tuple[list[str], dict[str,
         command += " --data FOLDER" * len(args.data)
     lines = [f"## {name}", "", f"`{command}`", ""]
     for table in printed(plan, report):
-        lines += [markdown(table), ""]
+        lines += [table.markdown(), ""]
     record = {"table": name, "budget": args.budget, **report}
     return [*lines, *(f"- {note}" for note in notes(plan, report)), ""], record
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from cstl_edge.bench.record import Row
-from cstl_edge.evaluation.tables import MetricsTable, markdown, percent_with_interval
+from cstl_edge.evaluation.tables import percent_with_interval
 from cstl_edge.measure.stats import percentile
+from cstl_edge.measure.tables import Table
 from cstl_edge.reproduce.report import describe_difference, difference
 from peers.networks import COMMON, CSTL, NETWORKS, NOTHING, PUBLISHED
 
@@ -89,13 +90,13 @@ def tables(rows: Iterable[Row]) -> str:
     results = Results(rows)
     budgets = sorted({iterations for iterations, _ in results.accuracy}, reverse=True)
     texts = ["# CSTL and its peers", COMMANDS]
-    texts += [markdown(_side_by_side(results, iterations)) for iterations in budgets]
-    texts += [markdown(_costs(results, widths)) for widths in (COMMON, PUBLISHED)]
+    texts += [_side_by_side(results, iterations).markdown() for iterations in budgets]
+    texts += [_costs(results, widths).markdown() for widths in (COMMON, PUBLISHED)]
     texts.append("\n".join(f"- {line}" for line in (*_notes(results), *CAVEATS)))
     return "\n\n".join(texts) + "\n"
 
 
-def _side_by_side(results: Results, iterations: int) -> MetricsTable:
+def _side_by_side(results: Results, iterations: int) -> Table:
     lines = []
     for name in NETWORKS:
         row = results.accuracy.get((iterations, name))
@@ -107,7 +108,7 @@ def _side_by_side(results: Results, iterations: int) -> MetricsTable:
         f"Rank-1 across views (%) after {iterations:,} iterations, beside what an answer costs in "
         "ONNX Runtime; all at the common cost"
     )
-    return MetricsTable(title, ACCURACY_COLUMNS, tuple(lines))
+    return Table(title, ACCURACY_COLUMNS, tuple(lines))
 
 
 def _accuracies(results: Results, row: Row | None, iterations: int) -> list[str]:
@@ -121,10 +122,10 @@ def _accuracies(results: Results, row: Row | None, iterations: int) -> list[str]
     return [*cells, MISSING if gain is None else describe_difference(gain)]
 
 
-def _costs(results: Results, widths: str) -> MetricsTable:
+def _costs(results: Results, widths: str) -> Table:
     lines = tuple((name, *_cost(results, widths, name)) for name in NETWORKS)
     at = "the common cost" if widths == COMMON else "published widths"
-    return MetricsTable(f"What 30 frames cost at {at}", COST_COLUMNS, lines)
+    return Table(f"What 30 frames cost at {at}", COST_COLUMNS, lines)
 
 
 def _cost(results: Results, widths: str, name: str) -> Sequence[str]:

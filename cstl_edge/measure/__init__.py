@@ -2,5 +2,5 @@
 
 `stats` has percentiles and JSON lines, `timing` times calls, `environment` records the machine,
 `conditions` samples clocks, load and temperatures around a measurement (from `linux`, `jetson` and
-`nvml`), and `warnings` names what makes a figure unreliable.
+`nvml`), `warnings` names what makes a figure unreliable, and `tables` has the model of a table.
 """

@@ -14,11 +14,11 @@ import numpy as np
 
 from cstl_edge.evaluation.intervals import compare
 from cstl_edge.evaluation.tables import (
-    MetricsTable,
     condition_title,
     percent,
     percent_with_interval,
 )
+from cstl_edge.measure.tables import Table
 from cstl_edge.reproduce.rows import RowRecord, TableRow
 from cstl_edge.training.presets import RowPlan, TablePlan
 
@@ -89,7 +89,7 @@ def describe_difference(gain: PairedDifference) -> str:
     return f"{100 * gain['difference']:+.1f} ({low:+.1f} to {high:+.1f}): {verdict}"
 
 
-def printed(table: TablePlan, report: TableReport) -> list[MetricsTable]:
+def printed(table: TablePlan, report: TableReport) -> list[Table]:
     """Return the tables to print of a report."""
     by_view = [_by_view(report)] if table.views_deg else []
     return [_means(table, report), *(view_table for view_table in by_view if view_table.rows)]
@@ -153,7 +153,7 @@ def _by_person(hits: Mapping[str, Any]) -> dict[int, float]:
     return {person: float(np.mean(own)) for person, own in shares if None not in own}
 
 
-def _means(table: TablePlan, report: TableReport) -> MetricsTable:
+def _means(table: TablePlan, report: TableReport) -> Table:
     """Return rows down, conditions across, each with its interval and the paper's figure."""
     records = _records(report)
     conditions = list(records[0]["result"]["conditions"] if records else table.rows[0].paper)
@@ -172,7 +172,7 @@ def _means(table: TablePlan, report: TableReport) -> MetricsTable:
             missing = "" if row["name"] == table.against else MISSING
             line.append(missing if gain is None else describe_difference(gain))
         cells.append(tuple(line))
-    return MetricsTable(f"Rank-1 (%), {table.about}", tuple(columns), tuple(cells))
+    return Table(f"Rank-1 (%), {table.about}", tuple(columns), tuple(cells))
 
 
 def _cell(row: RowReport, condition: str) -> str:
@@ -185,7 +185,7 @@ def _cell(row: RowReport, condition: str) -> str:
     return percent_with_interval(metrics["rank-1"], metrics["rank-1_95"]) + theirs
 
 
-def _by_view(report: TableReport) -> MetricsTable:
+def _by_view(report: TableReport) -> Table:
     """Return conditions and rows down, probe views across: ours, and the paper's below."""
     lines: dict[str, dict[str, str]] = {}
     for row in report["rows"]:
@@ -199,4 +199,4 @@ def _by_view(report: TableReport) -> MetricsTable:
     views = sorted({view for line in lines.values() for view in line}, key=int)
     cells = [(name, *(line.get(view, MISSING) for view in views)) for name, line in lines.items()]
     columns = ("Probe", *(f"{view}°" for view in views))
-    return MetricsTable("Rank-1 (%) by probe view", columns, tuple(sorted(cells)))
+    return Table("Rank-1 (%) by probe view", columns, tuple(sorted(cells)))

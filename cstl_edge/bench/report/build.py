@@ -33,8 +33,8 @@ from cstl_edge.bench.report.sections import (
 )
 from cstl_edge.bench.report.sections.comparison import comparison_chapter
 from cstl_edge.bench.report.sections.headlines import headlines
-from cstl_edge.bench.report.tables import ReportTable
 from cstl_edge.errors import ConfigError
+from cstl_edge.measure.tables import Table
 
 Builder = Callable[[MachineResults, Sequence[Row], Numbers], Section | None]
 SECTIONS: Mapping[str, Builder] = {
@@ -176,15 +176,15 @@ def _period(stamps: Iterable[str]) -> str:
     return " to ".join(end.replace("T", " ").replace("Z", " UTC") for end in ends)
 
 
-def _appendix(results: MachineResults) -> tuple[ReportTable, ...]:
+def _appendix(results: MachineResults) -> tuple[Table, ...]:
     """Return what is no figure: backends as they ran, conditions, warnings, skips with reasons."""
     backends, skipped = backends_as_run(results.rows), skipped_rows(results.rows)
     warned, named = warning_counts(results.rows), ("", "scenario", "case", "why")
     tables = (
-        ReportTable("Backends as they ran", RAN, backends, 7, folded=True).without_empty_columns(),
+        Table("Backends as they ran", RAN, backends, 7, folded=True).without_empty_columns(),
         conditions.table(results.rows).without_empty_columns(),
-        ReportTable("Warnings", ("", "rows", "for example"), warned, folded=True),
-        ReportTable("Without a figure", named, skipped, left=4).without_empty_columns(),
+        Table("Warnings", ("", "rows", "for example"), warned, folded=True),
+        Table("Without a figure", named, skipped, left=4).without_empty_columns(),
     )
     return tuple(table for table in tables if table.rows)
 

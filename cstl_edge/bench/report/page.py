@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from importlib import resources
 
 from cstl_edge.bench.report.charts.svg import Picture
-from cstl_edge.bench.report.tables import Cell, ReportTable, escape
+from cstl_edge.bench.report.tables import escape
+from cstl_edge.measure.tables import Cell, Table
 
 SENTENCES = ("remarks", "why", "for example")  # columns that may wrap
 
@@ -22,7 +23,7 @@ class Section:
 
     title: str
     lead: tuple[str, ...] = ()
-    tables: tuple[ReportTable, ...] = ()
+    tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     id: str = ""
     """Anchor in the page."""
@@ -84,7 +85,7 @@ def markdown_page(report: ReportPage) -> str:
         lines += [""] * bool(chapter.headlines)
         for section in chapter.sections:
             lines += [f"### {escape(section.title)}", "", *_paragraphs(section.lead)]
-            lines += [line for table in section.tables for line in (*table.markdown(), "")]
+            lines += [line for table in section.tables for line in (table.markdown(escape), "")]
     lines += ["## How it was measured", "", *_paragraphs(report.method)]
     return "\n".join([*lines, escape(report.created), ""])
 
@@ -93,7 +94,7 @@ def _paragraphs(texts: Iterable[str]) -> list[str]:
     return [line for text in texts for line in (escape(text), "")]
 
 
-def _classes(table: ReportTable, column: int, cell: Cell | str) -> str:
+def _classes(table: Table, column: int, cell: Cell | str) -> str:
     """Return the CSS classes of a cell."""
     classes = [cell.kind] if isinstance(cell, Cell) and cell.kind else []
     if table.columns[column] in SENTENCES:

@@ -16,8 +16,8 @@ from cstl_edge.bench.report.formatting import (
     quantile,
     whole,
 )
+from cstl_edge.measure.tables import DASH
 
-DASH = "–"
 MAIN_STAGES = ("wall", "total", "latency", "device", "compute")
 """Stages that stand for a row of times; the first that it has does."""
 RATIO = "times_as_fast_as_"

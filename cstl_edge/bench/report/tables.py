@@ -1,15 +1,13 @@
-"""Tables of the report: the model that the page and the Markdown share, and tables of rows."""
+"""Tables of rows of results, and what Markdown would take for markup."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from cstl_edge.bench.record import Row
 from cstl_edge.bench.report.formatting import quantile, whole
 from cstl_edge.bench.report.rows import (
-    DASH,
     column_label,
     format_value,
     main_times,
@@ -21,63 +19,11 @@ from cstl_edge.bench.report.rows import (
     split_cases,
 )
 from cstl_edge.measure.stats import percentile
+from cstl_edge.measure.tables import DASH, Cell, Table
 
 REMARKS = "remarks"
 PERCENTILES = (50, 90, 95, 99)
 MARKUP = re.compile(r"([\\`*\[\]<>|&]|:(?=//)|(?<=www)\.)")  # the last two make links of bare words
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Text, and its kind: `best`, `faster`, `slower`, `faint` or none."""
-
-    text: str
-    kind: str = ""
-
-    def __str__(self) -> str:
-        return self.text
-
-
-Line = tuple[Cell | str, ...]
-
-
-@dataclass(frozen=True)
-class ReportTable:
-    """Lines of cells; the first `left` columns are aligned left, all others right."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[Line, ...]
-    left: int = 1
-    notes: tuple[str, ...] = ()
-    folded: bool = False
-    """Whether the page shows its title alone until it is opened."""
-
-    def without_empty_columns(self) -> ReportTable:
-        """Return the table without the columns, but the first, that have no text."""
-        keep = [
-            k
-            for k in range(len(self.columns))
-            if k == 0 or any(str(row[k]) not in ("", DASH) for row in self.rows)
-        ]
-        columns = tuple(self.columns[k] for k in keep)
-        rows = tuple(tuple(row[k] for k in keep) for row in self.rows)
-        return replace(self, columns=columns, rows=rows, left=sum(k < self.left for k in keep))
-
-    def with_column(self, name: str, cells: Sequence[Cell | str]) -> ReportTable:
-        """Return the table with one more column behind those that are aligned left."""
-        at = self.left
-        lines = zip(self.rows, cells, strict=True)
-        rows = tuple((*row[:at], cell, *row[at:]) for row, cell in lines)
-        return replace(self, columns=(*self.columns[:at], name, *self.columns[at:]), rows=rows)
-
-    def markdown(self) -> list[str]:
-        """Return the lines of the table in Markdown, its text escaped."""
-        rule = "|".join("---" if k < self.left else "---:" for k in range(len(self.columns)))
-        lines = (self.columns, *self.rows)
-        head, *body = ("| " + " | ".join(escape(str(cell)) for cell in x) + " |" for x in lines)
-        notes = [line for note in self.notes for line in ("", escape(note))]
-        return [f"**{escape(self.title)}**", "", head, f"|{rule}|", *body, *notes]
 
 
 def escape(text: str) -> str:
@@ -89,9 +35,7 @@ def escape(text: str) -> str:
     return MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
-def timing_table(
-    title: str, rows: Sequence[Row], names: Sequence[str] | None = None
-) -> ReportTable:
+def timing_table(title: str, rows: Sequence[Row], names: Sequence[str] | None = None) -> Table:
     """Return the percentiles of rows of times, and their values.
 
     Args:
@@ -121,7 +65,7 @@ def timing_table(
     return _table_of(title, rows, columns, cells, tuple(_notes(rows, marks)))
 
 
-def stage_table(title: str, rows: Sequence[Row]) -> ReportTable | None:
+def stage_table(title: str, rows: Sequence[Row]) -> Table | None:
     """Return median and p99 of the stages of rows that have more than one; None without such."""
     staged = [row for row in rows if len(set(row.samples) - {"late"}) > 1]
     if not staged:
@@ -134,7 +78,7 @@ def stage_table(title: str, rows: Sequence[Row]) -> ReportTable | None:
 
 def value_table(
     title: str, rows: Sequence[Row], first: Sequence[str] = (), only: bool = False
-) -> ReportTable:
+) -> Table:
     """Return the values of rows with their intervals.
 
     Args:
@@ -156,12 +100,12 @@ def _table_of(
     columns: Sequence[str],
     cells: Iterable[Sequence[Cell | str]],
     notes: tuple[str, ...] = (),
-) -> ReportTable:
+) -> Table:
     """Return a table with a line per row: name, what its case has of its own, cells."""
     alone = single_network(rows)
     shared, own = split_cases(rows)
     lines = zip(rows, own, cells, strict=True)
-    return ReportTable(
+    return Table(
         title if shared in ("", title) else f"{title}: {shared}",
         ("", "case", *columns),
         tuple((row_name(row, alone), case, *line) for row, case, line in lines),

@@ -11,8 +11,9 @@ from cstl_edge.bench.report.charts.svg import Numbers, Picture
 from cstl_edge.bench.report.formatting import Quantile
 from cstl_edge.bench.report.load import MachineResults, one_line_text
 from cstl_edge.bench.report.page import Section
-from cstl_edge.bench.report.rows import DASH, main_stage, median
+from cstl_edge.bench.report.rows import main_stage, median
 from cstl_edge.bench.report.tables import value_table
+from cstl_edge.measure.tables import DASH
 
 WINDOW = 30  # frames
 ACCURACY = ("rank1", "rank1_difference", "fnir", "fnir_difference", "rank1_same_view")

@@ -14,14 +14,13 @@ from cstl_edge.bench.report.formatting import number, quantile
 from cstl_edge.bench.report.load import MachineResults
 from cstl_edge.bench.report.page import PageChapter, Section
 from cstl_edge.bench.report.rows import (
-    DASH,
     column_label,
     describe_case,
     format_value,
     row_name,
     single_network,
 )
-from cstl_edge.bench.report.tables import Cell, Line, ReportTable
+from cstl_edge.measure.tables import DASH, Cell, Line, Table
 
 MOST_DRAWN = 24  # differences of one picture, the largest
 VALUES = (
@@ -93,7 +92,7 @@ def _tested(differences: Sequence[Difference], anchor: str, numbers: Numbers) ->
     drawn = list(zip(labels, largest, strict=True))
     picture = plots.forest_plot("Ratio of medians with its interval", drawn, numbers)
     lines = tuple(_line(x, alone) for x in differences)
-    table = ReportTable("Every matched row", COLUMNS, lines, left=3, notes=NOTES)
+    table = Table("Every matched row", COLUMNS, lines, left=3, notes=NOTES)
     return Section("Faster or slower", tuple(lead), (table,), (picture,), anchor)
 
 
@@ -112,7 +111,7 @@ def _line(difference: Difference, alone: bool) -> Line:
     )
 
 
-def _values(before: Sequence[Row], after: Sequence[Row]) -> ReportTable:
+def _values(before: Sequence[Row], after: Sequence[Row]) -> Table:
     """Set values beside each other for which there are no samples to test."""
     matches = {search_key(row): row for row in before}
     lines = []
@@ -126,4 +125,4 @@ def _values(before: Sequence[Row], after: Sequence[Row]) -> ReportTable:
                 lines.append((row.contender, figure, case, *both))
     columns = ("", "figure", "case", "before", "after")
     note = "No test is made of these."
-    return ReportTable("Values", columns, tuple(lines), left=3, notes=(note,))
+    return Table("Values", columns, tuple(lines), left=3, notes=(note,))

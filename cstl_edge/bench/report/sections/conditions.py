@@ -9,7 +9,7 @@ from typing import Any
 from cstl_edge.bench.record import Row
 from cstl_edge.bench.report.formatting import number
 from cstl_edge.bench.report.load import one_line_text
-from cstl_edge.bench.report.tables import ReportTable
+from cstl_edge.measure.tables import Table
 
 DEEPEST = 4  # names in names; what lies deeper is not shown
 MOST_WORDS = 4
@@ -17,7 +17,7 @@ MERGED = ("before", "after", "settings")  # the same names before and after: sho
 LEFT_OUT = ("seconds", "cores")
 
 
-def table(rows: Iterable[Row]) -> ReportTable:
+def table(rows: Iterable[Row]) -> Table:
     """Return the range of every figure and the words of every setting, over all rows of times."""
     figures: dict[str, list[float]] = {}
     words: dict[str, dict[str, None]] = {}
@@ -30,7 +30,7 @@ def table(rows: Iterable[Row]) -> ReportTable:
     lines = [(name, *_range(values)) for name, values in figures.items()]
     lines += [(name, "; ".join([*texts][:MOST_WORDS]), "") for name, texts in words.items()]
     columns = ("", "lowest, or set to", "highest")
-    return ReportTable("State of the machine", columns, tuple(lines), folded=True)
+    return Table("State of the machine", columns, tuple(lines), folded=True)
 
 
 def _range(values: list[float]) -> tuple[str, str]:

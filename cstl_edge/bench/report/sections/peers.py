@@ -9,8 +9,8 @@ from cstl_edge.bench.report.charts.svg import Numbers
 from cstl_edge.bench.report.formatting import number, whole
 from cstl_edge.bench.report.load import MachineResults, one_line_text
 from cstl_edge.bench.report.page import Section
-from cstl_edge.bench.report.rows import DASH, format_value, main_stage, median
-from cstl_edge.bench.report.tables import ReportTable
+from cstl_edge.bench.report.rows import format_value, main_stage, median
+from cstl_edge.measure.tables import DASH, Table
 
 BACKENDS = ("onnxruntime", "pytorch")
 RANK1 = ("rank1_nm", "rank1_bg", "rank1_cl", "rank1")
@@ -42,10 +42,10 @@ def peers(_results: MachineResults, rows: Sequence[Row], _numbers: Numbers) -> S
     return Section("Against its neighbours", LEAD, tuple(tables)) if tables else None
 
 
-def _table(title: str, rows: Sequence[Row]) -> ReportTable:
+def _table(title: str, rows: Sequence[Row]) -> Table:
     names = dict.fromkeys(row.subject.name for row in rows if row.subject)
     lines = tuple(_line(name, rows) for name in names)
-    return ReportTable(title, COLUMNS, lines).without_empty_columns()
+    return Table(title, COLUMNS, lines).without_empty_columns()
 
 
 def _line(name: str, rows: Sequence[Row]) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from cstl_edge.bench.report.formatting import number
 from cstl_edge.bench.report.load import MachineResults
 from cstl_edge.bench.report.page import Section
 from cstl_edge.bench.report.rows import describe_case, main_times, row_name, single_network
-from cstl_edge.bench.report.tables import Cell, ReportTable, value_table
+from cstl_edge.bench.report.tables import value_table
 from cstl_edge.bench.roofline.limits import LEVELS, MachineLimits, RowLimit, device_of
 from cstl_edge.errors import DataError, one_line
 from cstl_edge.measure.stats import percentile
+from cstl_edge.measure.tables import Cell, Table
 
 PRECISIONS = ("float32", "tfloat32", "float16", "bfloat16", "int8")
 NEAR = 0.5  # of the attainable: shown bold
@@ -78,7 +79,7 @@ def _data_errors() -> Iterator[None]:
         ) from err
 
 
-def _shares(reached: Sequence[tuple[Row, RowLimit]]) -> ReportTable:
+def _shares(reached: Sequence[tuple[Row, RowLimit]]) -> Table:
     alone = single_network(row for row, _ in reached)
     lines = tuple(
         (
@@ -94,7 +95,7 @@ def _shares(reached: Sequence[tuple[Row, RowLimit]]) -> ReportTable:
         for row, limit in reached
     )
     notes = (ABOVE,) if any(limit.share > 1 for _, limit in reached) else ()
-    return ReportTable("Share of the attainable", COLUMNS, lines, 2, notes)
+    return Table("Share of the attainable", COLUMNS, lines, 2, notes)
 
 
 def _picture(

@@ -23,8 +23,9 @@ from cstl_edge.bench.report.rows import (
     single_network,
     split_cases,
 )
-from cstl_edge.bench.report.tables import ReportTable, stage_table, timing_table, value_table
+from cstl_edge.bench.report.tables import stage_table, timing_table, value_table
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.measure.tables import Table
 
 STRIPS = 16  # rows of one picture
 CASES = 4  # pictures of the graph scenario at most; its tables have every case
@@ -122,13 +123,13 @@ def _timed(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if main_stage(row)]
 
 
-def _times(title: str, rows: Sequence[Row], first: Sequence[str] = ()) -> ReportTable | None:
+def _times(title: str, rows: Sequence[Row], first: Sequence[str] = ()) -> Table | None:
     """Return the times of rows with all their values, some first."""
     names = dict.fromkeys([*first, *(name for row in rows for name in row.values)])
     return timing_table(title, rows, list(names)) if rows else None
 
 
-def _shown(*tables: ReportTable | None) -> tuple[ReportTable, ...]:
+def _shown(*tables: Table | None) -> tuple[Table, ...]:
     """Leave out tables that have no column beside their names."""
     return tuple(t for t in tables if t is not None and len(t.columns) > t.left and t.rows)
 

@@ -10,10 +10,11 @@ from cstl_edge.bench.report.charts.svg import Numbers
 from cstl_edge.bench.report.formatting import number
 from cstl_edge.bench.report.load import MachineResults, one_line_text
 from cstl_edge.bench.report.page import Section
-from cstl_edge.bench.report.rows import DASH, describe_case, main_stage, main_times
-from cstl_edge.bench.report.tables import Line, ReportTable, stage_table, timing_table
+from cstl_edge.bench.report.rows import describe_case, main_stage, main_times
+from cstl_edge.bench.report.tables import stage_table, timing_table
 from cstl_edge.bench.trtexec import compare_stages
 from cstl_edge.errors import DataError
+from cstl_edge.measure.tables import DASH, Line, Table
 
 MOST_LAYERS = 30
 ENGINES = "tensorrt"
@@ -38,7 +39,7 @@ def trtexec(results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> S
     return Section("trtexec", LEAD, tuple(table for table in tables if table), pictures)
 
 
-def _beside(ours: Sequence[Row], theirs: Sequence[Row]) -> ReportTable | None:
+def _beside(ours: Sequence[Row], theirs: Sequence[Row]) -> Table | None:
     """Set the median of every stage of ours beside theirs."""
     lines: list[Line] = []
     for row, other in ((row, other) for row in ours for other in theirs):
@@ -54,10 +55,10 @@ def _beside(ours: Sequence[Row], theirs: Sequence[Row]) -> ReportTable | None:
     if not lines:
         return None
     columns = ("", "case", "trtexec", "stage", "p50 ours ms", "p50 theirs ms", "ours / theirs")
-    return ReportTable("Ours beside it", columns, tuple(lines), left=4).without_empty_columns()
+    return Table("Ours beside it", columns, tuple(lines), left=4).without_empty_columns()
 
 
-def _layers(row: Row) -> ReportTable | None:
+def _layers(row: Row) -> Table | None:
     """Show the slowest layers of a profile."""
     records = row.details.get("layers")
     if not isinstance(records, list):
@@ -74,4 +75,4 @@ def _layers(row: Row) -> ReportTable | None:
     )
     title = f"Slowest layers of {len(layers)}: {row.contender}"
     columns = ("layer", "average ms", "share %")
-    return ReportTable(title, columns, lines, folded=True) if lines else None
+    return Table(title, columns, lines, folded=True) if lines else None
