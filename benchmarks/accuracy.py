@@ -23,7 +23,7 @@ from study import append_record, run_study, study_parser
 from cstl_edge.arrays import Floats
 from cstl_edge.evaluation.closed_set import rank1_table
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings, gait_energy
-from cstl_edge.evaluation.impostors import ImpostorTable, impostor_table, measure_open_set
+from cstl_edge.evaluation.impostors import ImpostorRecord, impostor_table, measure_open_set
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder
 from cstl_edge.walkers import generate
@@ -76,7 +76,7 @@ def closed_set(encoder: Encoder, people: int) -> tuple[dict[str, Any], LabelledE
     return rows, embedded[0]
 
 
-def impostors(encoder: Encoder, people: int) -> ImpostorTable:
+def impostors(encoder: Encoder, people: int) -> ImpostorRecord:
     """Return the impostor table of people who are in no other set."""
     collection = make(IMPOSTOR_ID, people, recordings={"nm": 2, "bg": 1, "cl": 1})
     table = impostor_table(embeddings(encoder, collection)[0])

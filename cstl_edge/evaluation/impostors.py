@@ -23,7 +23,7 @@ class _Source(TypedDict, total=False):
     data: str
 
 
-class ImpostorTable(_Source):
+class ImpostorRecord(_Source):
     """Impostor thresholds of a model, as its manifest stores them."""
 
     walks: list[int]
@@ -41,7 +41,7 @@ def impostor_table(
     walks_each: Sequence[int] = WALKS,
     draws: int = 20_000,
     seed: int = 0,
-) -> ImpostorTable:
+) -> ImpostorRecord:
     """Compute impostor thresholds by sequences per person, gallery size and wanted FPIR.
 
     One draw simulates one search: N people are enrolled, each from W sequences (any view, any
@@ -93,7 +93,7 @@ def _impostor_quantiles(
 
 def measure_open_set(
     labelled: LabelledEmbeddings,
-    table: ImpostorTable,
+    table: ImpostorRecord,
     *,
     size: int = 20,
     walks_each: int = 1,
