@@ -76,10 +76,11 @@ class HttpCamera(Server):
 class RtspServer(Server):
     """Answers RTSP requests, each with 401: the password is refused."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.address = f"rtsp://{self.place}/walk"
-        self._player: socket.socket | None = None  # who has asked to play
+    player: socket.socket | None = None  # who has asked to play
+
+    @property
+    def address(self) -> str:
+        return f"rtsp://{self.place}/walk"
 
     def talk(self, client: socket.socket) -> None:
         while request := client.recv(4096).decode(errors="replace"):
@@ -88,7 +89,7 @@ class RtspServer(Server):
             head = "\r\n".join([f"RTSP/1.0 {status}\r\nCSeq: {number}", *lines])
             client.sendall(f"{head}\r\n\r\n{body}".encode())
             if verb == "PLAY":
-                self._player = client
+                self.player = client
 
     def answer(self, verb: str) -> tuple[str, list[str], str]:
         """Return status, lines of the head, body."""
@@ -104,9 +105,9 @@ class RtspCamera(RtspServer):
         port = self._packets.getsockname()[1]
         self._sdp = folder / "walk.sdp"
         codec = "-vf scale=442:248 -c:v mpeg4 -g 10"  # a key frame three times a second
-        argv = f"ffmpeg -v error -re -stream_loop -1 -i {CLIP} {codec} -f rtp"
+        argv = f"ffmpeg -v error -re -stream_loop -1 -i {CLIP} {codec} -f rtp".split()
         target = ["-sdp_file", str(self._sdp), f"rtp://127.0.0.1:{port}?pkt_size=1200"]
-        self._ffmpeg = subprocess.Popen([*argv.split(), *target])
+        self._ffmpeg = subprocess.Popen([*argv, *target])
         super().__init__()
         threading.Thread(target=self._relay, daemon=True).start()
 
@@ -132,9 +133,9 @@ class RtspCamera(RtspServer):
     def _relay(self) -> None:
         with contextlib.suppress(OSError):
             while packet := self._packets.recv(65536):
-                if self._player is not None:
+                if self.player is not None:
                     with contextlib.suppress(OSError):
-                        self._player.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
+                        self.player.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
 
 
 def wait_until(condition: Callable[[], bool], limit_s: float = 5.0) -> None:

@@ -111,9 +111,7 @@ def test_names_that_ffmpeg_would_misread(video: Path, name: str) -> None:
         ("image.mp4", huge_png()),
     ],
 )
-def test_what_is_no_video(
-    tmp_path: Path, name: str, content: bytes, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_video(tmp_path, name, content, capfd) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=name) as caught:
         open_source(tmp_path / name)
@@ -153,9 +151,7 @@ def test_an_unreadable_file(video: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("fps", [0.0, math.nan, 90_000.0])
-def test_a_senseless_frame_rate_counts_as_25(
-    video: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fps: float
-) -> None:
+def test_a_senseless_frame_rate_counts_as_25(video, monkeypatch, caplog, fps) -> None:
     real = cv2.VideoCapture
 
     class Senseless:

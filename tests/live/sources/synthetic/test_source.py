@@ -63,9 +63,7 @@ def test_the_empty_street_is_empty_at_first_and_at_last(street: SyntheticSource)
     assert not street.labels(0).any()
 
 
-def test_the_truth_lies_where_the_picture_changed(
-    street: SyntheticSource, background: np.ndarray
-) -> None:
+def test_the_truth_lies_where_the_picture_changed(street, background) -> None:
     for index in (40, 70, 100):
         change = np.abs(street.image(index) - background).sum(2) > 60
         labels, truth = street.labels(index), street.truth(index)
