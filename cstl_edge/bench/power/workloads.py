@@ -19,7 +19,7 @@ from cstl_edge.bench.backends.open import backends, streaming_backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.output_check import LIMITS, OutputCheck
 from cstl_edge.bench.record import Case, Check, Ran
-from cstl_edge.bench.scenarios.base import CAMERA_HZ, HOP, WINDOW
+from cstl_edge.bench.scenarios.base import HOP, PACED_STREAM, WINDOW
 from cstl_edge.bench.scenarios.streaming_cases import WalkStream
 from cstl_edge.errors import ModelError
 
@@ -71,7 +71,7 @@ def workloads(context: Context) -> Iterator[Workload]:
             yield Workload(name, full, partial(_open_full, context, available, name))
     if context.short:
         return
-    paced = Case(graph="streaming", frames=WINDOW, hop=HOP, walkers=1, paced_hz=CAMERA_HZ)
+    paced = PACED_STREAM.model_copy(update={"walkers": 1})
     for candidate in streaming_backends(context):
         if isinstance(candidate, StreamingBackend) and candidate.name in BACK_TO_BACK:
             yield Workload(candidate.name, paced, partial(_open_stream, candidate))

@@ -21,8 +21,15 @@ from cstl_edge.bench import inputs
 from cstl_edge.bench.backends.base import cores_of, ran_of
 from cstl_edge.bench.backends.open import streaming_backends
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.record import Case, Row
-from cstl_edge.bench.scenarios.base import CAMERA_HZ, HOP, WINDOW, open_encoder, wrong_answers
+from cstl_edge.bench.record import Row
+from cstl_edge.bench.scenarios.base import (
+    CAMERA_HZ,
+    HOP,
+    PACED_STREAM,
+    WINDOW,
+    open_encoder,
+    wrong_answers,
+)
 from cstl_edge.bench.scenarios.streaming_cases import (
     STREAMED,
     WHOLE_WINDOWS,
@@ -83,14 +90,13 @@ def rows(context: Context) -> Iterator[Row]:
 
     Sliding windows are compared with whole ones only where an encoder slides.
     """
-    case = Case(graph="streaming", frames=WINDOW, hop=HOP, paced_hz=CAMERA_HZ)
     walk, shown = inputs.walk(WINDOW, context.model.size)
     with open_reference(context, walk) as reference:
         for candidate in streaming_backends(context):
             if not context.full and candidate.name not in STREAMED:
                 continue
             with ExitStack() as stack:
-                encoder = open_encoder(context, "multi", candidate, case, stack)
+                encoder = open_encoder(context, "multi", candidate, PACED_STREAM, stack)
                 if isinstance(encoder, Row):
                     yield encoder
                     continue
@@ -209,9 +215,7 @@ def _search_walkers(
     samples = {"latency": trials[-1].latencies}
     cores = cores_of(ran_of(encoder.info))
     return {
-        "case": Case(
-            graph="streaming", frames=WINDOW, hop=HOP, walkers=max(most, 1), paced_hz=CAMERA_HZ
-        ),
+        "case": PACED_STREAM.model_copy(update={"walkers": max(most, 1)}),
         "check": output_check.check,
         "samples": samples,
         "values": {"walkers": most} | ({"walkers_per_core": most / cores} if cores else {}),
