@@ -1,4 +1,4 @@
-"""TensorRT's headers are found, or it is said what to do; trees of a version header stand for them.
+"""TensorRT headers are found, or the error says what to do; trees with a version header serve.
 
 Only cmake is needed: the file that looks for headers runs by itself as well.
 """
@@ -42,27 +42,27 @@ def look(root, wanted="ON"):
 
 
 @pytest.mark.parametrize(
-    ("version", "text", "told"),
+    ("version", "text", "message"),
     [
         ("10.3.0.26", OLD, "TensorRT 10.3: headers in {root}/include"),
         ("10.16.0.72", NEW, "TensorRT 10.16: headers in {root}/include"),
         ("11.1.0.106", NEW, "built for TensorRT 11"),
     ],
 )
-def test_a_checkout_serves(checkout, version, text, told):
+def test_a_checkout_serves(checkout, version, text, message):
     root = checkout(version, text)
-    code, said = look(root)
-    assert code == 0, said
-    assert told.format(root=root) in said
+    code, output = look(root)
+    assert code == 0, output
+    assert message.format(root=root) in output
 
 
 def test_headers_of_another_tag_than_the_checkout_says(checkout):
     root = checkout("10.3.0.26")
     (root / "VERSION").write_text("10.30.0.1\n")
-    code, said = look(root)
+    code, output = look(root)
     assert code != 0
-    assert f"expected the headers of TensorRT 10.30.0.1, as {root}/VERSION says" in said
-    assert "are of 10.3. Check the whole tag out again" in said
+    assert f"expected the headers of TensorRT 10.30.0.1, as {root}/VERSION says" in output
+    assert "are of 10.3. Check the whole tag out again" in output
 
 
 def test_an_archive_has_no_version_file(checkout):
@@ -73,34 +73,34 @@ def test_an_archive_has_no_version_file(checkout):
 
 @pytest.mark.parametrize("version", ["8.6.1.6", "10.2.0.19"])
 def test_headers_that_are_too_old(checkout, version):
-    code, said = look(checkout(version))
+    code, output = look(checkout(version))
     found = ".".join(version.split(".")[:2])
     assert code != 0
-    assert f"expected TensorRT's headers, 10.3 or newer; found {found}. Install" in said
+    assert f"expected TensorRT's headers, 10.3 or newer; found {found}. Install" in output
 
 
 def test_headers_that_tell_no_version(checkout):
     root = checkout("10.3.0.26", text="// {} {}\n")
-    code, said = look(root)
+    code, output = look(root)
     assert code != 0
-    assert f"expected a version in {root}/include/NvInferVersion.h" in said
+    assert f"expected a version in {root}/include/NvInferVersion.h" in output
 
 
 def test_a_folder_without_headers_is_told_where_they_are_to_be_had(tmp_path):
-    code, said = look(tmp_path)
+    code, output = look(tmp_path)
     assert code != 0
-    assert f"expected NvInferRuntime.h in {tmp_path}/include; it is not there" in said
-    assert "github.com/NVIDIA/TensorRT" in said
-    assert "v10.3.0" in said
+    assert f"expected NvInferRuntime.h in {tmp_path}/include; it is not there" in output
+    assert "github.com/NVIDIA/TensorRT" in output
+    assert "v10.3.0" in output
 
 
 def test_without_a_wish_the_plugin_is_left_out_aloud(checkout):
-    code, said = look(checkout("10.2.0.19"), wanted="AUTO")
+    code, output = look(checkout("10.2.0.19"), wanted="AUTO")
     assert code == 0
-    assert "left out, only the kernel library is built: expected TensorRT's headers" in said
+    assert "left out, only the kernel library is built: expected TensorRT's headers" in output
 
 
 def test_who_wants_the_kernel_alone_is_not_asked_for_headers(tmp_path):
-    code, said = look(tmp_path / "nowhere", wanted="OFF")
+    code, output = look(tmp_path / "nowhere", wanted="OFF")
     assert code == 0
-    assert "not wanted, only the kernel library is built" in said
+    assert "not wanted, only the kernel library is built" in output

@@ -47,7 +47,7 @@ def test_the_manifest_lists_what_is_in_the_folder(weights, exported):
     assert halves == {"frames.onnx", "head.onnx", "full.onnx", "slide.onnx"}
 
 
-def test_every_runtime_says_the_same(weights, exported):
+def test_every_runtime_computes_the_same(weights, exported):
     reference, runtime = load(weights), load(exported)
     assert runtime.info.weights_sha256 == reference.info.weights_sha256
     rng = np.random.default_rng(5)

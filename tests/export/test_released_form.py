@@ -44,7 +44,7 @@ def exported(weights, tmp_path, gather):
     return tmp_path / "m"
 
 
-def test_every_runtime_says_the_same(weights, exported):
+def test_every_runtime_computes_the_same(weights, exported):
     found = read_manifest(exported)
     assert found.config["variant"] == "released"
     for graph in ("head.onnx", "full.onnx"):

@@ -27,8 +27,8 @@ def feeds():
 @pytest.mark.parametrize("tool", TOOLS)
 def test_node_attributes_and_function_survive(model, feeds, tool):
     pytest.importorskip(tool, reason=f"{tool} is not installed")
-    simpler, told = simplify(model, feeds, tool)
-    assert told["tool"].startswith(tool)
+    simpler, report = simplify(model, feeds, tool)
+    assert report["tool"].startswith(tool)
     assert len(simpler.graph.node) < len(model.graph.node)
     (node,) = [n for n in simpler.graph.node if n.op_type == OPERATOR]
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -63,7 +63,7 @@ def rename_axis(model):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reason"),
     [
         (rescale, "it changed the numbers of embedding"),
         (drop_attribute, f"it changed the {OPERATOR} node"),
@@ -71,30 +71,30 @@ def rename_axis(model):
         (lambda model: model.Clear(), "onnxslim: "),
     ],
 )
-def test_a_liar_is_not_believed(model, feeds, monkeypatch, change, told):
+def test_a_changed_graph_is_not_taken(model, feeds, monkeypatch, change, reason):
     monkeypatch.setattr(module, "_in_child", spoilt(change))
     kept, report = simplify(model, feeds, "onnxslim")
     assert kept is model
     assert report["tool"] is None
     assert report["reason"].startswith("onnxslim: ")
-    assert told in report["reason"]
+    assert reason in report["reason"]
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "reason"),
     [("kill -SEGV $$", "exit -11"), ("sleep 30", "took more than"), ("echo garbage", "")],
 )
-def test_a_crash_and_a_hang_stay_in_the_child(model, feeds, monkeypatch, tmp_path, script, told):
+def test_a_crash_and_a_hang_stay_in_the_child(model, feeds, monkeypatch, tmp_path, script, reason):
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     kept, report = simplify(model, feeds, "onnxsim", timeout_s=1)
     assert kept is model
-    assert told in report["reason"]
+    assert reason in report["reason"]
 
 
-def test_without_a_simplifier_it_says_so(model, feeds, monkeypatch):
+def test_a_missing_simplifier_is_reported(model, feeds, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     kept, report = simplify(model, feeds)
     assert kept is model

@@ -36,7 +36,7 @@ def feed():
     }
 
 
-def test_it_says_the_same_to_the_bit(network, feed):
+def test_outputs_are_equal_to_the_bit(network, feed):
     network = rounded(network())
     model = build_graph(network.fused(), "head")
     plain, size = run(model, feed), weight_bytes(model)

@@ -84,7 +84,7 @@ def test_nan_closes_the_gate(walks, reference):
     assert any("cosine of a part is nan" in problem for problem in found.problems)
 
 
-def test_ties_are_told_from_wrong_choices(walks, reference):
+def test_ties_are_counted_apart_from_wrong_choices(walks, reference):
     scores = reference.scores.copy()
     scores[0, 0] = [1.0, 0.9995, 0.0, -1.0]
     scores[1, 1] = [1.0, 0.5, 0.0, -1.0]
@@ -130,9 +130,9 @@ def test_people_taken_for_each_other_cost_rank_1_and_decisions(walks, reference)
     assert found.report["rank1"]["float32"]["cross_view"] > 0.9
     assert found.rank1_lost["points"] > 5
     assert found.report["decisions"]["changed"] >= 3
-    told = " ".join(found.problems)
-    assert "rank-1 falls by" in told
-    assert "of 48 searches end otherwise" in told
+    problems = " ".join(found.problems)
+    assert "rank-1 falls by" in problems
+    assert "of 48 searches end otherwise" in problems
 
 
 def test_losses_are_counted_search_by_search(walks, reference):
@@ -169,11 +169,11 @@ def test_the_rule_allows_twice_what_pytorch_loses(network):
             embedding, frames = network(torch.tensor(given), torch.tensor(lengths))
         return embedding.numpy(), frames.numpy()
 
-    told = compare_with_torch_half(network, silhouettes, exact)
-    assert told["max_abs_error"] == 0
-    assert 1e-5 < told["torch_fp16_max_abs_error"] < 0.05
-    assert told["allowed"] == pytest.approx(2 * told["torch_fp16_max_abs_error"] + 1e-4)
-    assert told["parts_compared"] + told["parts_with_other_frames"] == 12
+    report = compare_with_torch_half(network, silhouettes, exact)
+    assert report["max_abs_error"] == 0
+    assert 1e-5 < report["torch_fp16_max_abs_error"] < 0.05
+    assert report["allowed"] == pytest.approx(2 * report["torch_fp16_max_abs_error"] + 1e-4)
+    assert report["parts_compared"] + report["parts_with_other_frames"] == 12
 
     def off(given, lengths):
         embedding, frames = exact(given, lengths)

@@ -22,12 +22,12 @@ def measured(network, graph, exported=None):
 def test_a_faithful_graph_passes(network, graph):
     parity = measured(network(), graph)
     parity.check()
-    told = parity.to_dict()["graphs"][f"{graph}.onnx"]
+    report = parity.to_dict()["graphs"][f"{graph}.onnx"]
     first = {"frames": "features", "taps": "taps", "mix": "logits"}
-    numbers = told[first.get(graph, "embedding")]
+    numbers = report[first.get(graph, "embedding")]
     assert 0 <= numbers["max_abs_error"] < 1e-5 < numbers["max_abs_value"]
     if graph not in first:
-        assert told["salient_frames"] == {"compared": 40, "wrong": 0, "ties": 0}
+        assert report["salient_frames"] == {"compared": 40, "wrong": 0, "ties": 0}
 
 
 def test_the_example_is_no_case():
@@ -50,7 +50,7 @@ def test_another_networks_graph_is_named(network):
         measured(network(0), "slide", network(1)).check()
 
 
-def test_wrong_choices_are_told_from_ties(network):
+def test_wrong_choices_are_counted_apart_from_ties(network):
     other = network()
     with torch.no_grad():
         other.scores.second.weight.neg_()  # the least salient frame of each part

@@ -137,7 +137,7 @@ def test_an_answer_does_not_depend_on_who_else_walks(folder):
         np.testing.assert_array_equal(one, many[:, :1])
 
 
-def test_a_range_of_nothing_is_told(traced):
+def test_an_empty_range_is_refused(traced):
     model = traced("taps")
     with pytest.raises(ExportError, match=r"features spans 0 to 0 .* Calibrate on silhouettes"):
         quantise_products(model, {n.input[0]: InputStatistics() for n in products(model)})
@@ -222,7 +222,7 @@ def with_gates(context, folder, monkeypatch):
 
 
 @pytest.mark.parametrize(("points", "default"), [(49.0, "int8"), (51.0, "float32")])
-def test_the_incremental_head_has_a_say_in_the_default(with_gates, monkeypatch, points, default):
+def test_the_incremental_head_counts_for_the_default(with_gates, monkeypatch, points, default):
     monkeypatch.setattr(variants, "DEFAULT_DROP_POINTS", 50.0)
     assert with_gates(at_most_points=points).cpu_default == default
 

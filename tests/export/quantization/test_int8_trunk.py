@@ -76,7 +76,7 @@ def test_weights_have_a_scale_per_output_channel_and_seven_bits(plain, limits):
     assert (error <= scale[:, None, None, None] * 0.5001).all()
 
 
-def test_the_kernels_say_what_float32_between_the_pairs_says(plain, limits):
+def test_the_kernels_compute_as_float32_between_the_pairs(plain, limits):
     """The optimised graph runs in integers; node by node it is float32 on rounded numbers."""
     model = quantise(plain, limits)
     fast = session(model).run(None, FEED)[0]
@@ -129,7 +129,7 @@ def test_silhouettes_that_show_nothing_cannot_calibrate(plain):
         quantise(plain, dict.fromkeys(activations(plain), 0.0))
 
 
-def test_a_convolution_without_its_activation_is_told(plain):
+def test_a_convolution_without_its_activation_is_refused(plain):
     for node in plain.graph.node:
         if node.op_type == "LeakyRelu":
             node.op_type = "Relu"

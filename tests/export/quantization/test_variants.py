@@ -44,7 +44,7 @@ def test_the_folder_holds_every_precision(reduced, edge):
     assert {name: found.files[name] for name in alone.files} == alone.files
 
 
-def test_each_backend_is_told_its_head(reduced):
+def test_each_backend_has_its_head(reduced):
     found = read_manifest(reduced)
     assert found.graphs("float32", "onnxruntime") == ("frames.onnx", "head.onnx")
     assert found.graphs("fp16", "tensorrt") == ("frames.fp16.onnx", "head.fp16.onnx")
@@ -70,7 +70,7 @@ def test_the_manifest_tells_how_each_came_through_its_gates(reduced):
     assert found["int8"].evidence["judged_on"] == "blocks"
 
 
-def test_the_islands_are_told_with_what_they_span(reduced):
+def test_the_islands_are_reported_with_their_range(reduced):
     rows = {row["island"]: row for row in read_manifest(reduced).precisions["fp16"].islands}
     assert set(rows) == {"gates", "sums", "ratios", "embedding"}
     for row in rows.values():
@@ -221,7 +221,7 @@ def verb(reduced, gather, monkeypatch, capsys):
     return run
 
 
-def test_the_verb_says_what_it_costs(verb):
+def test_the_verb_prints_the_cost(verb):
     out, asked = verb(["fp16", "int8"])
     assert asked == [(calibration_data.PEOPLE, None), ("fp16", "int8")]
     for line in ("fp16, rounding twin: rank-1", "int8, onnxruntime: rank-1", "int8, tensorrt: ran"):
@@ -231,13 +231,13 @@ def test_the_verb_says_what_it_costs(verb):
     assert "a CPU takes int8 when nobody says and it multiplies int8 fast" in out
 
 
-def test_the_verb_says_how_float32_could_have_been_int8(verb):
+def test_the_verb_explains_why_float32_is_the_default(verb):
     out, _ = verb(["int8"], cpu_default="float32")
     assert "a CPU takes float32 when nobody says: int8 may cost half a point" in out
     assert "--people 100" in out
 
 
-def test_the_verb_says_why_not(weights, tmp_path, monkeypatch, capsys):
+def test_the_verb_explains_a_refusal(weights, tmp_path, monkeypatch, capsys):
     command = ["export", str(weights), "-o", str(tmp_path / "out"), "--precision", "fp16,int8"]
     monkeypatch.setattr(sys, "argv", ["cstl-edge", *command])
     with pytest.raises(SystemExit) as ended:

@@ -54,7 +54,7 @@ def test_it_is_one_set_of_weights_per_export(plain, limits, feeds):
         np.testing.assert_array_equal(scale, second[name].scale)
 
 
-def test_inputs_that_say_nothing_leave_the_weights_alone():
+def test_independent_inputs_leave_the_weights_alone():
     wanted = np.random.default_rng(0).uniform(-60, 60, (5, 9))
     np.testing.assert_array_equal(weight_rounding.round_weights(wanted, np.eye(9)), np.rint(wanted))
 
@@ -72,7 +72,7 @@ def test_errors_are_made_good_by_inputs_that_go_along():
     assert np.square(off[1]).mean() < 0.2 * np.square(off[0]).mean()
 
 
-def test_patches_are_what_a_convolution_sees():
+def test_patches_are_the_inputs_of_a_convolution():
     import torch
 
     rng = np.random.default_rng(2)

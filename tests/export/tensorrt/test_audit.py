@@ -9,7 +9,7 @@ from cstl_edge.export.tensorrt.checks import check_types, count_inspected_types
 
 
 @pytest.mark.parametrize(
-    ("precision", "layers", "told"),
+    ("precision", "layers", "message"),
     [
         ("float32", {"CONVOLUTION": {"FLOAT": 6}}, None),
         ("fp16", {"CONVOLUTION": {"HALF": 6}, "MATRIX_MULTIPLY": {"HALF": 4}}, None),
@@ -21,11 +21,11 @@ from cstl_edge.export.tensorrt.checks import check_types, count_inspected_types
         ("int8", {"CONVOLUTION": {"FLOAT": 6}}, "expected quantised"),
     ],
 )
-def test_an_engine_is_what_it_is_called(precision, layers, told):
-    if told is None:
+def test_an_engine_is_what_it_is_called(precision, layers, message):
+    if message is None:
         check_types("frames", precision, layers)
         return
-    with pytest.raises(ExportError, match=told):
+    with pytest.raises(ExportError, match=message):
         check_types("frames", precision, layers)
 
 

@@ -44,9 +44,9 @@ def left_behind(folder):
     )
 
 
-def test_what_is_built_is_opened_and_says_what_pytorch_said(folder, machine):
-    told = []
-    built = build_engines(folder, OPTIONS, lambda *step: told.append(step))
+def test_engines_open_and_compute_what_pytorch_computed(folder, machine):
+    steps = []
+    built = build_engines(folder, OPTIONS, lambda *step: steps.append(step))
     assert set(built) == {"frames", "head"}
     assert left_behind(folder) == [
         "frames.plan", "frames.plan.json", "head.plan", "head.plan.json", "tensorrt",
@@ -55,11 +55,11 @@ def test_what_is_built_is_opened_and_says_what_pytorch_said(folder, machine):
     encoder = load(folder, backend="tensorrt")
     embedded = encoder.encode(expected["silhouettes"], expected["lengths"])
     np.testing.assert_allclose(embedded.embedding, expected["embedding"], atol=1e-5)
-    assert ("frames", "Building", 1.0) in told
-    assert told[-1][0] == "all"
+    assert ("frames", "Building", 1.0) in steps
+    assert steps[-1][0] == "all"
 
 
-def test_the_record_says_what_it_was_built_from_and_for(folder, here):
+def test_the_record_holds_source_and_target(folder, here):
     built = build_engines(folder, OPTIONS)["head"]
     manifest = read_manifest(folder)
     assert built.onnx_sha256 == manifest.files["head.onnx"]
@@ -129,16 +129,16 @@ def test_building_needs_no_torch():
 
 
 @pytest.mark.parametrize(
-    ("does", "told"),
+    ("does", "message"),
     [
         ("nothing", "gave no engine: no implementation for node"),
         ("abort", "died"),
         ("killed", "for its memory"),
     ],
 )
-def test_a_builder_that_fails_leaves_nothing(folder, machine, does, told):
+def test_a_builder_that_fails_leaves_nothing(folder, machine, does, message):
     machine(build=does)
-    with pytest.raises(ExportError, match=told):
+    with pytest.raises(ExportError, match=message):
         build_engines(folder, OPTIONS)
     assert left_behind(folder) == []
 
@@ -152,7 +152,7 @@ def test_earlier_engines_stay_when_a_build_fails(folder, here):
     assert {p: p.read_bytes() for p in (folder / "engines" / "tensorrt").iterdir()} == before
 
 
-def test_no_tensorrt_is_told_with_the_next_step(folder, machine, tmp_path):
+def test_a_missing_tensorrt_is_reported_with_the_next_step(folder, machine, tmp_path):
     (tmp_path / "site" / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10')\n")
     with pytest.raises(BackendUnavailable, match=r"libnvinfer\.so\.10.*pip install tensorrt-cu12"):
         build_engines(folder, OPTIONS)

@@ -1,4 +1,4 @@
-"""The builder is told everything once, and by which path the part gather goes."""
+"""The configuration of the builder, and the path of the part gather."""
 
 import sys
 
@@ -18,7 +18,7 @@ OPTIONS = BuildOptions(sizes=Sizes(walkers=8, window=6, frames=12), plugin="off"
 # How it is configured
 
 
-def test_the_builder_is_told_everything_once(folder, here):
+def test_the_builder_is_configured_once(folder, here):
     """In this process, where the configuration can be looked at."""
     state = here()
     shape = read_manifest(folder).shape
@@ -67,7 +67,7 @@ def test_timings_are_kept_by_what_they_depend_on(folder, here, tmp_path):
     assert len([*kept.iterdir()]) == 2
 
 
-def test_damaged_timings_are_told(folder, here, tmp_path):
+def test_damaged_timings_are_refused(folder, here, tmp_path):
     build_engines(folder, OPTIONS)
     (kept,) = (tmp_path / "cache" / "cstl-edge").iterdir()
     kept.write_bytes(b"\0")
@@ -94,13 +94,13 @@ def test_compatibility_that_this_tensorrt_has_not(folder, here):
         {"graphs": ("tail",)},
     ],
 )
-def test_options_that_cannot_be_meant(wrong):
+def test_options_out_of_range(wrong):
     with pytest.raises(ConfigError, match="expected"):
         BuildOptions(**wrong)
 
 
 @pytest.mark.parametrize("sizes", [{"walkers": 0}, {"walkers": 33}, {"window": 0}, {"window": 300}])
-def test_sizes_that_cannot_be_meant(sizes):
+def test_sizes_out_of_range(sizes):
     with pytest.raises(ConfigError, match="expected"):
         Sizes(**sizes)
 

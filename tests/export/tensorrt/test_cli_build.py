@@ -16,11 +16,11 @@ def call(monkeypatch, capsys, *words):
     monkeypatch.setattr(sys, "argv", ["cstl-edge", "build", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
         app.main()
-    said = capsys.readouterr()
-    return ended.value.code or 0, said.out, said.err
+    captured = capsys.readouterr()
+    return ended.value.code or 0, captured.out, captured.err
 
 
-def test_it_says_what_it_made(folder, here, monkeypatch, capsys):
+def test_it_prints_the_engines(folder, here, monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, folder, *SMALL)
     assert code == 0
     assert f"wrote {folder / 'engines' / 'tensorrt'}" in out
@@ -30,22 +30,22 @@ def test_it_says_what_it_made(folder, here, monkeypatch, capsys):
     load(folder, backend="tensorrt").close()
 
 
-def test_it_says_so_in_json(folder, here, monkeypatch, capsys):
+def test_it_prints_the_engines_as_json(folder, here, monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, folder, *SMALL, "--json", "--graphs", "head")
-    told = json.loads(out)
+    printed = json.loads(out)
     assert code == 0
-    assert set(told["engines"]) == {"head"}
-    assert told["engines"]["head"]["profiles"][1]["features"]["max"] == [8, 12, 4, 16]
+    assert set(printed["engines"]) == {"head"}
+    assert printed["engines"]["head"]["profiles"][1]["features"]["max"] == [8, 12, 4, 16]
 
 
 def test_the_rebuild_command_is_understood(folder, here, monkeypatch, capsys):
     words = ["--workspace", "300", "--level", "2", "--precision", "float32"]
     call(monkeypatch, capsys, folder, *SMALL, *words)
-    told = load(folder, backend="tensorrt")
+    encoder = load(folder, backend="tensorrt")
     from cstl_edge.runtime.tensorrt.record import read_record, rebuild_command
 
     built = read_record(folder / "engines" / "tensorrt", "head")
-    told.close()
+    encoder.close()
     command = rebuild_command(built, folder).split()
     assert command[:3] == ["cstl-edge", "build", str(folder)]
     code, _, _ = call(monkeypatch, capsys, *command[2:])
@@ -55,7 +55,7 @@ def test_the_rebuild_command_is_understood(folder, here, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["--for", "rtx-sm"], 2, "rtx-sm89"),
         (["--plugin", "perhaps"], 2, "auto, on, off"),
@@ -64,9 +64,9 @@ def test_the_rebuild_command_is_understood(folder, here, monkeypatch, capsys):
         (["--precision", "fp16"], 4, "--precision fp16"),
     ],
 )
-def test_what_cannot_be_is_one_line(folder, monkeypatch, capsys, words, code, said):
+def test_what_cannot_be_is_one_line(folder, monkeypatch, capsys, words, code, message):
     got, out, err = call(monkeypatch, capsys, folder, *words)
     assert (got, out) == (code, "")
     assert err.startswith("error: ")
     assert len(err.strip().splitlines()) == 1
-    assert said in err
+    assert message in err

@@ -1,4 +1,4 @@
-"""Whether a build fits is looked at before, and what to do is said."""
+"""A build that does not fit into memory is refused before, with advice."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_memory_is_looked_at_before(monkeypatch, tmp_path, available_mib, swap_m
         ask()
 
 
-def test_a_gpu_without_room_is_told(folder, here):
+def test_a_gpu_without_memory_is_refused(folder, here):
     here(device={"free": 2**20, "total": 2**30})
     with pytest.raises(ExportError, match="1 MiB free"):
         build_engines(folder, BuildOptions(sizes=Sizes(8, 6, 12), plugin="off", workspace_mib=64))

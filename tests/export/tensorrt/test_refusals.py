@@ -52,7 +52,7 @@ GRAPHS = {
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_graph_that_is_not_ours_never_reaches_the_builder(folder, machine, monkeypatch, name):
     """Its sha256 is right, so only a look inside tells; here that is no child's, for speed."""
-    change, told = GRAPHS[name]
+    change, message = GRAPHS[name]
     data = change((folder / "head.onnx").read_bytes())
     (folder / "head.onnx").write_bytes(data)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -68,7 +68,7 @@ def test_a_graph_that_is_not_ours_never_reaches_the_builder(folder, machine, mon
     monkeypatch.setattr(
         "cstl_edge.export.tensorrt.build.run_child", lambda *request: asked.append(request)
     )
-    with pytest.raises(ModelError, match=rf"^head\.onnx: .*{told}"):
+    with pytest.raises(ModelError, match=rf"^head\.onnx: .*{message}"):
         build_engines(folder, BuildOptions(sizes=SIZES, plugin="off"))
     assert not asked
     assert state.deserialised == 0
@@ -76,7 +76,7 @@ def test_a_graph_that_is_not_ours_never_reaches_the_builder(folder, machine, mon
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda state, path: path.unlink(), "cannot be read"),
         (lambda state, path: state.registry.libraries.clear(), "of another TensorRT or processor"),
@@ -88,7 +88,7 @@ def test_a_graph_that_is_not_ours_never_reaches_the_builder(folder, machine, mon
     ids=["missing", "of another major version", "already registered"],
 )
 def test_a_plugin_that_is_not_ours_ends_a_build_before_it_begins(
-    folder, tmp_path, monkeypatch, spoil, told
+    folder, tmp_path, monkeypatch, spoil, message
 ):
     library = tmp_path / "libcstl_part_gather_trt10.so"
     library.write_bytes(b"plugin")
@@ -98,7 +98,7 @@ def test_a_plugin_that_is_not_ours_ends_a_build_before_it_begins(
     spoil(state, library)
     request = PlanRequest("tensorrt", profiles("head", read_manifest(folder).shape, SIZES))
     graph, trt = (folder / "head.onnx").read_bytes(), standin_tensorrt.make(state)
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         build_plan(trt, graph, request, lambda *_: True, library)
     assert not built
     assert state.deserialised == 0
