@@ -7,6 +7,7 @@ has one `Registry` in the `open` or `load` module of its package. Adding one is 
         "background": Entry("cstl_edge.live.segmentation.background:open_segmenter", "no weights"),
     })
 
+A target may be any object, "module:object": most are functions, a dataset layout is a record.
 Help texts, `doctor`, error messages and the benchmark suite read the same table.
 """
 
@@ -24,10 +25,8 @@ from cstl_edge.errors import BackendUnavailable, ConfigError, one_line
 class Entry(NamedTuple):
     """One implementation."""
 
-    target: str
-    """`module:function`, imported late."""
-    summary: str = ""
-    """A few words for help texts."""
+    target: str  # "module:object", any object of it: a function, a class, a record
+    summary: str = ""  # a few words for help texts
 
 
 class Registry:
@@ -43,10 +42,11 @@ class Registry:
     ) -> None:
         """Hold a table.
 
-        kind: what one of them is called in messages, e.g. `segmenter`
-        entries: by name
-        aliases: older names that keep working, by the name that they mean now
-        group: of entry points by which other packages add theirs, e.g. `cstl_edge.segmenters`
+        Args:
+            kind: what one of them is called in messages, e.g. `segmenter`.
+            entries: by name.
+            aliases: the names that older ones, which keep working, mean now.
+            group: of entry points by which other packages add theirs: `cstl_edge.segmenters`.
         """
         self.kind, self.group = kind, group
         self.entries = dict(entries)
@@ -58,7 +58,6 @@ class Registry:
         yield from (name for name in self._foreign() if name not in self.entries)
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether a name or an alias is known."""
         return name in self.aliases or name in self.entries or name in self._foreign()
 
     def canonical(self, name: str) -> str:
@@ -68,26 +67,24 @@ class Registry:
             return known
         near = difflib.get_close_matches(name, [*self, *self.aliases], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(
-            f"expected a {self.kind} of {', '.join(self)}; got {one_line(name)!r}{hint}"
-        )
+        expected = f"expected a {self.kind} of {', '.join(self)}"
+        raise ConfigError(f"{expected}; got {one_line(name)!r}{hint}")
 
     def load(self, name: str) -> Any:
-        """Return what a name or an alias stands for: the imported function.
+        """Return what a name or an alias stands for: the imported object.
 
         Raises ConfigError for a name that is none, BackendUnavailable where another package's
         entry point cannot be imported.
         """
         name = self.canonical(name)
         if name in self.entries:
-            module, _, function = self.entries[name].target.partition(":")
-            return getattr(import_module(module), function)
+            module, _, attribute = self.entries[name].target.partition(":")
+            return getattr(import_module(module), attribute)
         try:
             return self._foreign()[name].load()
         except Exception as err:  # another package's code: anything may come
-            raise BackendUnavailable(
-                f"{self.kind} {name} of another package cannot be imported: {one_line(err)}"
-            ) from err
+            foreign = f"{self.kind} {name} of another package"
+            raise BackendUnavailable(f"{foreign} cannot be imported: {one_line(err)}") from err
 
     def help(self) -> str:
         """Return our own names with their summaries in one line, for help texts.
@@ -104,6 +101,5 @@ class Registry:
 
     def _foreign(self) -> dict[str, EntryPoint]:
         """Return the entry points of other packages by name."""
-        if self.group is None:
-            return {}
-        return {point.name: point for point in entry_points(group=self.group)}
+        points = entry_points(group=self.group) if self.group else ()
+        return {point.name: point for point in points}

@@ -75,7 +75,7 @@ class ShardWriter:
         """Write to the path `stem` with the suffixes .npy and .json; size: h, w in pixels."""
         self.path = Path(f"{stem}.json")
         self._size, self._block = size, Path(f"{stem}.npy")
-        self._labels: dict[str, list[Any]] = {key: [] for key in LABELS}
+        self._rows: list[tuple[Any, ...]] = []  # LABELS of each sequence
 
     def __enter__(self) -> ShardWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,25 +95,24 @@ class ShardWriter:
         if silhouettes.shape[1:] != self._size or not len(silhouettes):
             raise ValueError(f"expected [s, {self._size}] with s > 0, got {silhouettes.shape}")
         self._file.write(np.ascontiguousarray(silhouettes, np.uint8).data)
-        row = (int(person), len(silhouettes), int(view_deg), str(sequence))
-        for key, value in zip(LABELS, row, strict=True):
-            self._labels[key].append(value)
+        self._rows.append((int(person), len(silhouettes), int(view_deg), str(sequence)))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             with self._file:
-                if kind is None and self._labels["lengths"]:
+                if kind is None and self._rows:
                     self._commit()
         finally:
             _part(self._block).unlink(missing_ok=True)
 
     def _commit(self) -> None:
-        shape = (sum(self._labels["lengths"]), *self._size)
+        labels = dict(zip(LABELS, zip(*self._rows, strict=True), strict=True))
+        shape = (sum(labels["lengths"]), *self._size)
         self._file.seek(0)
         self._file.write(_npy_header(shape))
         sync(self._file)
         os.replace(_part(self._block), self._block)
-        write_whole(self.path, json.dumps({"shape": shape, **self._labels}))
+        write_whole(self.path, json.dumps({"shape": shape, **labels}))
 
 
 def write_whole(path: Path, text: str) -> None:

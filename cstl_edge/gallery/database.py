@@ -106,7 +106,9 @@ def transaction(database: sqlite3.Connection, mode: str) -> Iterator[sqlite3.Con
 
 def truncate_log(database: sqlite3.Connection, path: Path) -> None:
     """Fold the log into the file and empty it, so that erased rows leave no copy there."""
-    if _pragma(database, "wal_checkpoint(TRUNCATE)"):  # somebody reads
+    with explained_errors(path):
+        busy = _pragma(database, "wal_checkpoint(TRUNCATE)")
+    if busy:
         logger.warning(
             "gallery '%s': another process reads it, so the log still holds what was erased;"
             " the next removal or the last process to close it empties it",

@@ -133,7 +133,7 @@ class GalleryStore:
         """Erase the person of this name (in any case) without residue."""
         with self._transaction() as db:
             db.execute("DELETE FROM people WHERE name_key = ?", (name_key(clean_name(name)),))
-        self._truncate_log()
+        database.truncate_log(self._database, self.path)
 
     def purge(self) -> tuple[str, ...]:
         """Erase people found expired by two purges at least SECOND_LOOK apart; return their names.
@@ -158,7 +158,7 @@ class GalleryStore:
                 " WHERE expires_utc <= :now AND seen_expired_utc IS NULL",
                 {"now": utc_timestamp(now)},
             )
-        self._truncate_log()
+        database.truncate_log(self._database, self.path)
         return tuple(name for (name,) in names)
 
     def load(self) -> Snapshot:
@@ -214,10 +214,6 @@ class GalleryStore:
     def _fetch_one(self, query: str, *values: str) -> Any:
         with database.explained_errors(self.path):
             return self._database.execute(query, values).fetchone()
-
-    def _truncate_log(self) -> None:
-        with database.explained_errors(self.path):
-            database.truncate_log(self._database, self.path)
 
     @contextlib.contextmanager
     def _transaction(self, mode: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:

@@ -19,7 +19,6 @@ from cstl_edge.walkers.person import HARMONICS, Gait, Person
 from cstl_edge.walkers.recording import Recording
 
 SIDES = ("Left", "Right")
-TIMED = ("UpLeg", "Leg", "Foot", "Arm")  # joints with a timing of their own, either side
 STRAIGHTER = (0.75, 0.85)  # of knee and thigh: the fitted walkers crouch by some ten degrees
 THIGH_SWING, ARM_SWING = 0.55, 0.62  # radians that the first harmonic hardly exceeds
 HANGING_ARM = (-1.5, -1.18)  # radians from the T pose, the left arm's

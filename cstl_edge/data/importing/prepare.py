@@ -36,13 +36,14 @@ from cstl_edge.data.dataset import (
 )
 from cstl_edge.data.importing.frames import RecordingReader
 from cstl_edge.data.importing.layouts.base import (
+    Layout,
     SourceRecording,
     SourceTree,
     find_recordings,
     is_inside,
     person_ids,
 )
-from cstl_edge.data.importing.layouts.open import open_layout
+from cstl_edge.data.importing.layouts.open import LAYOUTS
 from cstl_edge.data.importing.report import HARMFUL, LINK, Drop, ImportReport, summarise
 from cstl_edge.data.importing.safe_pickle import HostileFile
 from cstl_edge.data.importing.settings import PrepareSettings
@@ -161,7 +162,7 @@ def _plan(
 
     Of the settings `partial` is no part of the names: it changes no byte.
     """
-    layout = open_layout(settings.dataset)
+    layout: Layout = LAYOUTS.load(settings.dataset)
     tree = find_recordings(source, layout, partial=settings.partial)
     ids = person_ids(tree.recordings, layout)
     each = max(MIN_RECORDINGS, math.ceil(len(tree.recordings) / SHARDS))

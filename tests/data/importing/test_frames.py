@@ -11,7 +11,7 @@ from PIL import Image
 
 from cstl_edge.data.importing.frames import RecordingReader
 from cstl_edge.data.importing.layouts.base import SourceRecording
-from cstl_edge.data.importing.layouts.open import open_layout
+from cstl_edge.data.importing.layouts.open import LAYOUTS
 from cstl_edge.data.importing.safe_pickle import HostileFile
 from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.errors import DataError
@@ -22,7 +22,7 @@ PLAIN = SourceRecording("ben", "00", -1, "ben")
 
 def read(root, recording=PLAIN, **settings):
     wanted = PrepareSettings(**{"dataset": "folder", **settings})
-    return RecordingReader(root, wanted, open_layout(wanted.dataset)).read(recording)
+    return RecordingReader(root, wanted, LAYOUTS.load(wanted.dataset)).read(recording)
 
 
 def reasons(result):

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cstl_edge.registry import Entry, Registry
-
-if TYPE_CHECKING:
-    from cstl_edge.data.importing.layouts.base import Layout
 
 LAYOUTS = Registry(
     "dataset layout",
@@ -21,9 +16,3 @@ LAYOUTS = Registry(
     },
 )
 """Every entry is a `base.Layout`; `data prepare --dataset` takes its name."""
-
-
-def open_layout(name: str) -> Layout:
-    """Return a layout by its name; raises ConfigError for an unknown one."""
-    layout: Layout = LAYOUTS.load(name)
-    return layout

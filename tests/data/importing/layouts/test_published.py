@@ -6,20 +6,20 @@ import shutil
 import pytest
 
 from cstl_edge.data.importing.layouts import base
-from cstl_edge.data.importing.layouts.open import LAYOUTS, open_layout
+from cstl_edge.data.importing.layouts.open import LAYOUTS
 from cstl_edge.errors import DataError
 
 
 def find_recordings(root, name, **options):
-    return base.find_recordings(root, open_layout(name), **options)
+    return base.find_recordings(root, LAYOUTS.load(name), **options)
 
 
 def person_ids(recordings, name):
-    return base.person_ids(recordings, open_layout(name))
+    return base.person_ids(recordings, LAYOUTS.load(name))
 
 
 def test_every_name_of_the_table_is_a_layout():
-    layouts = [open_layout(name) for name in LAYOUTS]
+    layouts = [LAYOUTS.load(name) for name in LAYOUTS]
     assert all(isinstance(layout, base.Layout) for layout in layouts)
     assert len({layout.title for layout in layouts}) == len(layouts)
 
