@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Floats, Ints, Silhouettes
+from cstl_edge.arrays import Bools, Floats, Ints, Silhouettes
 from cstl_edge.errors import ConfigError, DataError, ModelError, one_line
 
 MAX_THREADS = 4  # by default; the graphs are small, more threads spend their time waiting
@@ -27,41 +26,32 @@ FRAMES_PER_RUN = 30  # a trunk run needs about 1.5 MB per frame, so a long video
 class EncoderInfo:
     """What an encoder is, as its runtime reports it, never as it was requested."""
 
-    backend: str
-    """Name in `load.BACKENDS`."""
-    provider: str
-    """Device that computes: ONNX Runtime's execution provider, the GPU's name, or a device."""
-    precision: str
-    """Type of what is computed, e.g. `float32`."""
-    threads: int
-    """Threads that one run may use."""
+    backend: str  # name in `load.BACKENDS`
+    provider: str  # what computes: ONNX Runtime's execution provider, the GPU's name, or a device
+    precision: str  # type of what is computed, e.g. `float32`
+    threads: int  # that one run may use
     model_name: str
-    weights_sha256: str
-    """sha256 of the trained weights; templates of two encoders mix only where it is equal."""
-    size: tuple[int, int]
-    """Height and width of a silhouette [pixels]."""
+    weights_sha256: str  # of the trained weights; templates mix only where it is equal
+    size: tuple[int, int]  # height and width of a silhouette [pixels]
     parts: int
     channels: int
-    embedding: int
-    """Dimensions of one part's embedding."""
+    embedding: int  # dimensions of one part's embedding
     impostors: Mapping[str, Any] | None = None
     """Distances of strangers by gallery size and false-positive rate, as in the manifest."""
-    slides: bool = False
-    """Whether it is a `streaming.rings.SlidingEncoder` as well."""
+    slides: bool = False  # whether it is a `streaming.rings.SlidingEncoder` as well
 
 
 class Embedded(NamedTuple):
     """Output of `head` for n windows."""
 
-    embedding: Floats
-    """[n, p, d]"""
+    embedding: Floats  # [n, p, d]
     salient_frames: Ints
     """[n, p]: which frame of the window gave each part (Eq. 9); -1 in a network without SSFL."""
 
     @property
-    def finite(self) -> npt.NDArray[np.bool_]:
+    def finite(self) -> Bools:
         """[n]: False where an embedding has a NaN or an infinity, and must match nobody."""
-        finite: npt.NDArray[np.bool_] = np.all(np.isfinite(self.embedding), axis=(1, 2))
+        finite: Bools = np.all(np.isfinite(self.embedding), axis=(1, 2))
         return finite
 
 
@@ -96,15 +86,12 @@ def model_folder(path: Path | None) -> Path:
 
 
 def refuse_precision(precision: str | None, backend: str, but: str | None = None) -> None:
-    """Refuse a precision in a backend whose models have one already.
+    """Refuse a precision in a backend whose models have one already (ConfigError).
 
     Args:
         precision: the requested one, if any
         backend: name of the backend, for the message
-        but: the precision that its models have
-
-    Raises:
-        ConfigError: a precision was requested, and another than `but`
+        but: the precision that its models have, which may be requested
     """
     if precision not in (None, but):
         raise ConfigError(
@@ -128,11 +115,8 @@ def encode_in_parts(
 
     Args:
         encoder: its `frames` and `head` run
-        silhouettes: uint8 [n, s, h, w]
+        silhouettes: uint8 [n, s, h, w]; DataError for another type, shape or range
         lengths: int32 [n], valid frames of each sequence; all without
-
-    Raises:
-        DataError: an array of another type, shape or range
     """
     check_silhouettes(silhouettes, encoder.info.size, ("n", "s"))
     n, s = silhouettes.shape[:2]
@@ -151,15 +135,12 @@ def encode_in_parts(
 
 
 def check_silhouettes(silhouettes: Any, size: tuple[int, int], axes: tuple[str, ...]) -> None:
-    """Refuse what is not a uint8 array [*axes, h, w] with at least one frame.
+    """Refuse what is not a uint8 array [*axes, h, w] with at least one frame (DataError).
 
     Args:
         silhouettes: the array
         size: h and w [pixels]
         axes: letters of the axes in front, each of any size above 0
-
-    Raises:
-        DataError: another type, rank or size
     """
     _check_array("silhouettes", silhouettes, np.uint8, (*axes, *size))
 
@@ -169,16 +150,24 @@ def check_features(features: Any, info: EncoderInfo) -> None:
     _check_array("features", features, np.float32, ("n", "s", info.parts, info.channels))
 
 
+def check_rows(name: str, rows: Any, info: EncoderInfo) -> None:
+    """Refuse rows of the incremental head that are not float32 [p, m, c], m > 0 (DataError).
+
+    Args:
+        name: of the array, for the message
+        rows: the array
+        info: of the encoder that gets them
+    """
+    _check_array(name, rows, np.float32, (info.parts, "m", info.channels))
+
+
 def check_lengths(lengths: Any, n: int, s: int) -> None:
-    """Refuse what is not an int32 array [n] of numbers in 1..s.
+    """Refuse what is not an int32 array [n] of numbers in 1..s (DataError).
 
     Args:
         lengths: the array, valid frames of each sequence
         n: sequences
         s: frames of the longest sequence
-
-    Raises:
-        DataError: another type, shape or range
     """
     _check_array("lengths", lengths, np.int32, (n,))
     if lengths.min() < 1 or lengths.max() > s:

@@ -13,11 +13,12 @@ from cstl_edge.runtime.base import (
     EncoderInfo,
     check_features,
     check_lengths,
+    check_rows,
     check_silhouettes,
     encode_in_parts,
 )
 from cstl_edge.runtime.graph import Arrays, Run
-from cstl_edge.runtime.streaming.rings import check_rows, check_slots
+from cstl_edge.runtime.streaming.rings import check_slots
 
 
 class GraphEncoder:
@@ -55,15 +56,16 @@ class GraphEncoder:
 
     def taps(self, features: Floats) -> tuple[Floats, Floats]:
         """Return of frames [p, m, c] the shares [p, m, 7c] and gates [p, m, 2c]."""
-        check_rows("features", features, self._info.parts, self._info.channels)
+        check_rows("features", features, self._info)
         outputs = self._run("taps", {"features": features})
         return outputs["taps"], outputs["gates"]
 
     def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
         """Return of frames' T_f and T_f + T_s [p, m, c] the logits [p, m, 3c], judged [p, m, h]."""
-        for name, rows in (("features", features), ("sums", sums)):
-            check_rows(name, rows, self._info.parts, self._info.channels)
-        outputs = self._run("mix", {"features": features, "sums": sums})
+        inputs = {"features": features, "sums": sums}
+        for name, rows in inputs.items():
+            check_rows(name, rows, self._info)
+        outputs = self._run("mix", inputs)
         return outputs["logits"], outputs["judged"]
 
     def slide(self, kept: Mapping[str, Floats], slots: Indices) -> Embedded:

@@ -24,15 +24,12 @@ Signature = dict[str, tuple[str, tuple[int | None, ...]]]
 
 
 def check_graph(name: str, data: bytes, shape: Shape) -> None:
-    """Refuse a graph that is not one of ours: opset, operators, signature, weights.
+    """Refuse a graph that is not one of ours: opset, operators, signature, weights (ModelError).
 
     Args:
         name: of the file, which says what graph it must be
         data: bytes of the file
         shape: of the manifest
-
-    Raises:
-        ModelError: what was expected and what the graph has
     """
     import onnx
 
@@ -53,36 +50,27 @@ def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
 
     They do not depend on the precision: `frames.int8.onnx` has those of `frames.onnx`.
     """
+
+    def floats(*sizes: int | None) -> tuple[str, tuple[int | None, ...]]:
+        return "FLOAT", sizes
+
+    p, c, size = shape.parts, shape.channels, shape.size
     lengths = ("INT32", (None,))
-    embedded: Signature = {"embedding": ("FLOAT", (None, shape.parts, shape.embedding))}
+    embedded: Signature = {"embedding": ("FLOAT", (None, p, shape.embedding))}
     if shape.salient:
-        embedded["salient_frames"] = ("INT32", (None, shape.parts))
-    features, c = (shape.parts, shape.channels), shape.channels
-    kept: Signature = {
-        f"kept_{name}": ("FLOAT", (None, shape.parts, None, width))
-        for name, width in shape.kept.items()
-    }
-
-    def rows(width: int) -> tuple[str, tuple[int | None, ...]]:
-        return "FLOAT", (shape.parts, None, width)
-
+        embedded["salient_frames"] = ("INT32", (None, p))
+    kept = {f"kept_{name}": floats(None, p, None, width) for name, width in shape.kept.items()}
     known: dict[str, tuple[Signature, Signature]] = {
-        "frames": (
-            {"silhouettes": ("UINT8", (None, *shape.size))},
-            {"features": ("FLOAT", (None, *features))},
+        "frames": ({"silhouettes": ("UINT8", (None, *size))}, {"features": floats(None, p, c)}),
+        "head": ({"features": floats(None, None, p, c), "lengths": lengths}, embedded),
+        "full": ({"silhouettes": ("UINT8", (None, None, *size)), "lengths": lengths}, embedded),
+        "taps": (
+            {"features": floats(p, None, c)},
+            {"taps": floats(p, None, 7 * c), "gates": floats(p, None, 2 * c)},
         ),
-        "head": (
-            {"features": ("FLOAT", (None, None, *features)), "lengths": lengths},
-            embedded,
-        ),
-        "full": (
-            {"silhouettes": ("UINT8", (None, None, *shape.size)), "lengths": lengths},
-            embedded,
-        ),
-        "taps": ({"features": rows(c)}, {"taps": rows(7 * c), "gates": rows(2 * c)}),
         "mix": (
-            {"features": rows(c), "sums": rows(c)},
-            {"logits": rows(3 * c), "judged": rows(shape.hidden)},
+            {"features": floats(p, None, c), "sums": floats(p, None, c)},
+            {"logits": floats(p, None, 3 * c), "judged": floats(p, None, shape.hidden)},
         ),
         "slide": ({**kept, "slots": ("INT64", (None, None))}, embedded),
     }
@@ -137,9 +125,8 @@ def _check_weights(name: str, model: onnx.ModelProto) -> None:
     import numpy as np
     from onnx import TensorProto, numpy_helper
 
-    sparse = [part for s in model.graph.sparse_initializer for part in (s.values, s.indices)]
-    constants = [tensor for node in _nodes(model) for tensor in _tensors(node)]
-    for tensor in (*model.graph.initializer, *sparse, *constants):
+    constants = [tensor for node in _nodes(model) for tensor in _constants(node)]
+    for tensor in [*_weights(model.graph), *constants]:
         if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
             raise ModelError(
                 f"{name}: {one_line(tensor.name)}: expected all weights inside the file; got a "
@@ -180,14 +167,20 @@ def _nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return nodes
 
 
-def _tensors(node: onnx.NodeProto) -> list[onnx.TensorProto]:
+def _constants(node: onnx.NodeProto) -> list[onnx.TensorProto]:
     """Return the tensors that a node carries in its attributes, those of its branches too."""
     tensors = []
     for attribute in node.attribute:
-        sparse = [attribute.sparse_tensor, *attribute.sparse_tensors]
         tensors += [attribute.t, *attribute.tensors]
-        tensors += [part for s in sparse for part in (s.values, s.indices)]
+        tensors += _dense([attribute.sparse_tensor, *attribute.sparse_tensors])
         for graph in (attribute.g, *attribute.graphs):
-            tensors += graph.initializer
-            tensors += [p for s in graph.sparse_initializer for p in (s.values, s.indices)]
+            tensors += _weights(graph)
     return tensors
+
+
+def _weights(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    return [*graph.initializer, *_dense(graph.sparse_initializer)]
+
+
+def _dense(tensors: Iterable[onnx.SparseTensorProto]) -> list[onnx.TensorProto]:
+    return [part for tensor in tensors for part in (tensor.values, tensor.indices)]

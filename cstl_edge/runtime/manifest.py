@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 
 from cstl_edge.errors import ModelError, one_line
+from cstl_edge.runtime.base import EncoderInfo
 
 NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 4 * 2**20
@@ -27,6 +28,7 @@ INCREMENTAL_FILES = ("taps.onnx", "mix.onnx", "slide.onnx")
 
 Count = Annotated[int, pydantic.Field(ge=1, le=65536)]
 Sha256 = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
+Parsed = TypeVar("Parsed")
 FileName = Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}\.onnx$")]
 """A bare name: no separators and no leading dot, so that it cannot point out of the folder."""
 
@@ -41,10 +43,8 @@ class Shape(pydantic.BaseModel):
     widths: Annotated[tuple[Count, Count, Count, Count], pydantic.Strict(False)]
     """Channels of the trunk's four layers."""
     parts: Count
-    embedding: Count
-    """Dimensions of one part's embedding."""
-    salient: bool = True
-    """False in a network without SSFL, whose head names no salient frames."""
+    embedding: Count  # dimensions of one part's embedding
+    salient: bool = True  # False in a network without SSFL, whose head names no salient frames
 
     @property
     def channels(self) -> int:
@@ -77,8 +77,7 @@ class PrecisionVariant(pydantic.BaseModel):
     head is float32."""
     evidence: dict[str, Any] = {}
     """Calibration data: the silhouettes that it was calibrated and evaluated on."""
-    judged: dict[str, Any] = {}
-    """Figures and limits of the accuracy gates."""
+    judged: dict[str, Any] = {}  # figures and limits of the accuracy gates
     islands: list[dict[str, Any]] = []
     """Parts that stay in float32, the reason, and the range of their values on the silhouettes."""
 
@@ -90,16 +89,13 @@ class Manifest(pydantic.BaseModel):
 
     format: Literal[1]
     model: Annotated[str, pydantic.Field(max_length=200)]
-    precision: Literal["float32"]
-    """Of `frames.onnx`, `head.onnx` and `full.onnx`."""
+    precision: Literal["float32"]  # of `frames.onnx`, `head.onnx` and `full.onnx`
     config: dict[str, Any]
     weights_sha256: Sha256
     opset: Count
     files: Annotated[dict[FileName, Sha256], pydantic.Field(min_length=1, max_length=16)]
-    precisions: dict[Literal["fp16", "int8"], PrecisionVariant] = {}
-    """Further graphs in the folder."""
-    cpu_default: Literal["float32", "int8"] = "float32"
-    """Precision on a CPU where none is chosen."""
+    precisions: dict[Literal["fp16", "int8"], PrecisionVariant] = {}  # further graphs
+    cpu_default: Literal["float32", "int8"] = "float32"  # on a CPU where none is chosen
     parity: dict[str, Any] = {}
     simplified: dict[str, Any] = {}
     impostors: dict[str, Any] | None = None
@@ -110,6 +106,15 @@ class Manifest(pydantic.BaseModel):
     def shape(self) -> Shape:
         """Return the part of the configuration that a runtime has to know (ValidationError)."""
         return Shape.model_validate(self.config)
+
+    def encoder_info(
+        self, backend: str, provider: str, precision: str, threads: int, slides: bool = False
+    ) -> EncoderInfo:
+        """Return what an encoder of this model is; the arguments are fields of `EncoderInfo`."""
+        shape, weights = self.shape, self.weights_sha256
+        sizes = (shape.size, shape.parts, shape.channels, shape.embedding)
+        running = (backend, provider, precision, threads)
+        return EncoderInfo(*running, self.model, weights, *sizes, self.impostors, slides)
 
     def graphs(self, precision: str, backend: str) -> tuple[str, str]:
         """Return the files of `frames` and `head` for a precision and a backend (ModelError)."""
@@ -148,22 +153,37 @@ def read_manifest(folder: Path) -> Manifest:
         raise ModelError(
             f"expected an exported model, a folder with {NAME}; {one_line(folder)} is no folder"
         )
-    raw = read_file(folder / NAME, MAX_MANIFEST_BYTES)
-    try:
-        manifest = Manifest.model_validate(json.loads(raw))
+
+    def parse(content: Any) -> Manifest:
+        manifest = Manifest.model_validate(content)
         _ = manifest.shape
+        return manifest
+
+    path = folder / NAME
+    return parse_json(read_file(path, MAX_MANIFEST_BYTES), parse, path, "Export the model again")
+
+
+def parse_json(
+    raw: bytes, parse: Callable[[Any], Parsed], path: Path, remedy: str, root: str = ""
+) -> Parsed:
+    """Read a strict form from JSON that comes from outside (ModelError with the key).
+
+    Args:
+        raw: bytes of the file
+        parse: of pydantic, from the content to the form
+        path: of the file, for the message
+        remedy: for the message
+        root: stands for the key in faults of the whole
+    """
+    try:
+        return parse(json.loads(raw))
     except pydantic.ValidationError as err:
         first = err.errors(include_url=False, include_input=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ModelError(
-            f"{one_line(folder / NAME)}: {one_line(key)}: {one_line(first['msg'])}. "
-            "Export the model again"
-        ) from err
+        fault = f"{one_line('.'.join(map(str, first['loc'])) or root)}: {one_line(first['msg'])}"
+        raise ModelError(f"{one_line(path)}: {fault}. {remedy}") from err
     except (ValueError, RecursionError) as err:
-        raise ModelError(
-            f"{one_line(folder / NAME)}: expected JSON; got {one_line(err)}. Export the model again"
-        ) from err
-    return manifest
+        message = f"{one_line(path)}: expected JSON; got {one_line(err)}. {remedy}"
+        raise ModelError(message) from err
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cstl_edge.errors import ModelError, one_line
-from cstl_edge.runtime.manifest import MAX_GRAPH_BYTES, Manifest, Shape, read_file
+from cstl_edge.runtime.manifest import MAX_GRAPH_BYTES, Manifest, Shape, read_file, read_manifest
 
 PROBE_TIMEOUT_S = 120.0
 
@@ -43,10 +43,7 @@ def checked_graphs(folder: Path, manifest: Manifest, names: Iterable[str]) -> di
     Args:
         folder: an exported model
         manifest: of the folder
-        names: file names
-
-    Raises:
-        ModelError: a file is missing, changed or refused
+        names: of files; ModelError where one is missing, changed or refused
     """
     graphs = {name: _verified(folder, manifest, name) for name in names}
     if not all(manifest.files[name] in SHIPPED_SHA256 for name in graphs):
@@ -77,17 +74,12 @@ def probe(graphs: Mapping[str, bytes], shape: Shape, timeout_s: float = PROBE_TI
     Args:
         graphs: bytes by file name
         shape: of the manifest
-        timeout_s: of the child process [s]
-
-    Raises:
-        ModelError: the child refuses a graph, dies or takes too long
+        timeout_s: of the child [s]; ModelError where it takes longer, dies or refuses a graph
     """
     if not sys.executable:
         raise ModelError("cannot check the model: this Python does not know its own executable")
-    header = {
-        "shape": shape.model_dump(),
-        "graphs": {name: len(data) for name, data in graphs.items()},
-    }
+    sizes = {name: len(data) for name, data in graphs.items()}
+    header = {"shape": shape.model_dump(), "graphs": sizes}
     message = json.dumps(header).encode() + b"\n" + b"".join(graphs.values())
     root = Path(__file__).parents[2]  # where `-m` finds this package and no other
     try:
@@ -113,8 +105,6 @@ def probe(graphs: Mapping[str, bytes], shape: Shape, timeout_s: float = PROBE_TI
 
 def main(argv: list[str] | None = None) -> int:
     """Print the sha256 of the graphs of exported folders, as `SHIPPED_SHA256` wants them."""
-    from cstl_edge.runtime.manifest import read_manifest
-
     for folder in map(Path, sys.argv[1:] if argv is None else argv):
         manifest = read_manifest(folder)
         for name in checked_graphs(folder, manifest, manifest.files):

@@ -14,10 +14,11 @@ from cstl_edge.runtime.base import (
     EncoderInfo,
     check_features,
     check_lengths,
+    check_rows,
     check_silhouettes,
     encode_in_parts,
 )
-from cstl_edge.runtime.streaming.rings import check_rows, check_slots
+from cstl_edge.runtime.streaming.rings import check_slots
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -77,15 +78,15 @@ class SlidingStandin(Standin):
         return Embedded(*map(np.concatenate, zip(*answers, strict=True)))
 
     def taps(self, features):
-        check_rows("features", features, self.info.parts, self.info.channels)
+        check_rows("features", features, self.info)
         self.calls.append(("taps", features.shape[1]))
         return np.concatenate([k * features + b for k, b in _SHARES], 2).astype(
             np.float32
         ), features
 
     def mix(self, features, sums):
-        check_rows("features", features, self.info.parts, self.info.channels)
-        check_rows("sums", sums, self.info.parts, self.info.channels)
+        check_rows("features", features, self.info)
+        check_rows("sums", sums, self.info)
         self.calls.append(("mix", sums.shape[1]))
         return sums, features[:, :, :1]
 

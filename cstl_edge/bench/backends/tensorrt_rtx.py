@@ -9,6 +9,7 @@ import importlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -40,14 +41,11 @@ def backends(context: Context) -> Iterator[Backend | Unavailable]:
         )
         return
     try:
-        buffers = open_buffers()
+        with closing(open_buffers()) as buffers:
+            gpu = buffers.gpu()
     except CstlEdgeError as err:
         yield Unavailable(NAME, str(err))
         return
-    try:
-        gpu = buffers.gpu()
-    finally:
-        buffers.close()
     try:
         engines = _engines(context, gpu)
     except CstlEdgeError as err:

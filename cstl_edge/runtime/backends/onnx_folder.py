@@ -9,7 +9,6 @@ from pathlib import Path
 
 from cstl_edge.errors import one_line
 from cstl_edge.measure.environment import processor
-from cstl_edge.runtime.base import EncoderInfo
 from cstl_edge.runtime.graph import OpenGraph
 from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.manifest import INCREMENTAL_FILES, Manifest, read_manifest
@@ -51,29 +50,16 @@ class CheckedFolder:
     """The graphs of an exported folder that a CPU needs for one precision, all checked."""
 
     manifest: Manifest
-    precision: str
-    """One of `manifest.PRECISIONS`."""
+    precision: str  # one of `manifest.PRECISIONS`
     files: Mapping[str, str]
     """File names by graph: `frames`, `head`; `taps`, `mix` and `slide` where windows slide."""
-    data: Mapping[str, bytes]
-    """Bytes by file name."""
+    data: Mapping[str, bytes]  # by file name
 
     def encoder(self, backend: str, graphs: Mapping[str, OpenGraph]) -> GraphEncoder:
         """Return the encoder of these graphs, open in a backend, by graph."""
-        shape, head = self.manifest.shape, graphs["head"]
-        info = EncoderInfo(
-            backend=backend,
-            provider=head.provider,
-            precision=self.precision,
-            threads=head.threads,
-            model_name=self.manifest.model,
-            weights_sha256=self.manifest.weights_sha256,
-            size=shape.size,
-            parts=shape.parts,
-            channels=shape.channels,
-            embedding=shape.embedding,
-            impostors=self.manifest.impostors,
-            slides="slide" in graphs,
+        head = graphs["head"]
+        info = self.manifest.encoder_info(
+            backend, head.provider, self.precision, head.threads, "slide" in graphs
         )
         return GraphEncoder(info, graphs, NO_INCREMENTAL_HEAD)
 
@@ -81,7 +67,7 @@ class CheckedFolder:
 def read_folder(
     folder: Path, precision: str | None, int8_incremental: bool = False
 ) -> CheckedFolder:
-    """Read and check what a CPU runs of an exported folder.
+    """Read and check what a CPU runs of an exported folder (ModelError).
 
     No runtime of a CPU has kernels of float16 for all of it: float16 graphs are computed in
     float32, with the weights and most tensors rounded.
@@ -91,18 +77,12 @@ def read_folder(
         precision: one of `manifest.PRECISIONS`; by default that of `cpu_precision`
         int8_incremental: use the INT8 incremental head, where the precision is int8 and the
             folder has one
-
-    Raises:
-        ModelError: the folder, its manifest or one of the graphs is refused
     """
     manifest = read_manifest(folder)
     chosen = precision or cpu_precision(manifest, folder)
     frames, head = manifest.graphs(chosen, "onnxruntime")
     incremental = manifest.incremental_files(chosen, int8_incremental)
-    files = {
-        "frames": frames,
-        "head": head,
-        **dict(zip(INCREMENTAL_GRAPHS, incremental, strict=False)),
-    }
+    files = {"frames": frames, "head": head}
+    files |= dict(zip(INCREMENTAL_GRAPHS, incremental, strict=False))
     data = checked_graphs(folder, manifest, files.values())
     return CheckedFolder(manifest, chosen, files, data)

@@ -21,7 +21,7 @@ def open_session(name: str, graph: bytes, threads: int) -> ort.InferenceSession:
         threads: threads within one node
 
     Raises:
-        ModelError: ONNX Runtime refuses the graph
+        ModelError: ONNX Runtime refuses it
         BackendUnavailable: ONNX Runtime is not installed
     """
     try:
@@ -31,9 +31,7 @@ def open_session(name: str, graph: bytes, threads: int) -> ort.InferenceSession:
             "backend 'onnxruntime' is not on this machine: pip install onnxruntime"
         ) from err
     try:
-        return ort.InferenceSession(
-            graph, sess_options=session_options(threads), providers=[PROVIDER]
-        )
+        return ort.InferenceSession(graph, session_options(threads), [PROVIDER])
     except Exception as err:  # its exceptions have no public base
         raise ModelError(f"{name}: ONNX Runtime refuses it: {one_line(err)}") from err
 

@@ -20,16 +20,12 @@ from cstl_edge.errors import ModelError
 class Gpu:
     """The GPU that engines are built on and run on."""
 
-    name: str
-    """As the driver reports it, e.g. `Orin`."""
-    sm: int
-    """Compute capability as one number: 87 for 8.7."""
+    name: str  # as the driver reports it, e.g. `Orin`
+    sm: int  # compute capability as one number: 87 for 8.7
     free_bytes: int
     total_bytes: int
-    integrated: bool
-    """True where the GPU shares its memory with the processor, as on a Jetson."""
-    cuda: str
-    """The newest CUDA that the driver serves, e.g. `12.6`."""
+    integrated: bool  # where the GPU shares its memory with the processor, as on a Jetson
+    cuda: str  # the newest CUDA that the driver serves, e.g. `12.6`
 
 
 class CudaError(ModelError):
@@ -43,13 +39,8 @@ class Buffers(Protocol):
     method raises CudaError when the driver refuses.
     """
 
-    @property
-    def name(self) -> str:
-        """Return the library that serves."""
-
-    @property
-    def stream(self) -> int:
-        """Return the handle of the stream: never the default one, which makes TensorRT wait."""
+    name: str  # of the library that serves
+    stream: int  # its handle: never the default stream's, which makes TensorRT wait
 
     def gpu(self) -> Gpu:
         """Return which GPU this is, and how much of its memory is free now."""

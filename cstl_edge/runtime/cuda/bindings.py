@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -25,17 +26,9 @@ class BindingsBuffers:
         runtime = importlib.import_module("cuda.bindings.runtime")
         self.name = f"cuda.bindings {importlib.import_module('cuda.bindings').__version__}"
         self._cuda: Any = runtime
-        self._device: list[int] = []
-        self._pinned: list[int] = []
-        self._graphs: list[Any] = []
-        self._events: list[Any] = []
-        self._stream: Any = None
-        self._stream = self._call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
-
-    @property
-    def stream(self) -> int:
-        """Return the handle of the stream."""
-        return int(self._stream)
+        self._held = ExitStack()  # gives back the last first, and none twice
+        stream = self._call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
+        self._stream, self.stream = self._hold(stream, "cudaStreamDestroy"), int(stream)
 
     def gpu(self) -> Gpu:
         """Return which GPU this is, and how much of its memory is free now."""
@@ -53,15 +46,12 @@ class BindingsBuffers:
 
     def device(self, nbytes: int) -> int:
         """Return a pointer to `nbytes` bytes on the GPU."""
-        pointer = int(self._call("cudaMalloc", nbytes))
-        self._device.append(pointer)
-        return pointer
+        return int(self._hold(self._call("cudaMalloc", nbytes), "cudaFree"))
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of zeros in page-locked memory."""
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        pointer = int(self._call("cudaMallocHost", nbytes))
-        self._pinned.append(pointer)
+        pointer = int(self._hold(self._call("cudaMallocHost", nbytes), "cudaFreeHost"))
         memory: Any = (ctypes.c_uint8 * nbytes).from_address(pointer)
         array: npt.NDArray[Any] = np.frombuffer(memory, dtype).reshape(shape)
         array.fill(0)
@@ -95,8 +85,7 @@ class BindingsBuffers:
             graph = self._call("cudaGraphInstantiate", recorded, 0)
         finally:
             self._call("cudaGraphDestroy", recorded)
-        self._graphs.append(graph)
-        return graph
+        return self._hold(graph, "cudaGraphExecDestroy")
 
     def replay(self, graph: Any) -> None:
         """Put a captured graph into the stream."""
@@ -104,8 +93,7 @@ class BindingsBuffers:
 
     def event(self) -> Any:
         """Return a new event."""
-        self._events.append(self._call("cudaEventCreate"))
-        return self._events[-1]
+        return self._hold(self._call("cudaEventCreate"), "cudaEventDestroy")
 
     def mark(self, event: Any) -> None:
         """Let an event happen when the stream comes to it."""
@@ -117,19 +105,12 @@ class BindingsBuffers:
 
     def close(self) -> None:
         """Give everything back, as far as the GPU is still there."""
-        free, self._stream = self._stream, None
-        if free is None:
-            return
-        for graph in self._graphs:
-            self._cuda.cudaGraphExecDestroy(graph)
-        for event in self._events:
-            self._cuda.cudaEventDestroy(event)
-        for pointer in self._device:
-            self._cuda.cudaFree(pointer)
-        for pointer in self._pinned:
-            self._cuda.cudaFreeHost(pointer)
-        self._cuda.cudaStreamDestroy(free)
-        self._graphs, self._events, self._device, self._pinned = [], [], [], []
+        self._held.close()
+
+    def _hold(self, handle: Any, release: str) -> Any:
+        """Return a handle that `close` gives back by a function, whose complaints nobody hears."""
+        self._held.callback(getattr(self._cuda, release), handle)
+        return handle
 
     def _call(self, function: str, *arguments: Any) -> Any:
         """Call the runtime: what it returns, or CudaError with the message of the driver."""

@@ -30,11 +30,10 @@ NO_LIBRARY = (
 
 
 def open_buffers(choice: str | None = None) -> Buffers:
-    """Return buffers of the chosen library, or of the first that is installed.
+    """Return buffers of a library of `LIBRARIES`, or of the first that is installed.
 
-    choice: a name of `LIBRARIES`; without it the environment's `CSTL_EDGE_CUDA_BACKEND`
-
-    Raises BackendUnavailable when there is no such library or no GPU that answers.
+    Without a choice the environment's `CSTL_EDGE_CUDA_BACKEND` decides. Raises BackendUnavailable
+    when there is no such library or no GPU that answers.
     """
     wanted = choice or os.environ.get(VARIABLE) or None
     if wanted is not None and wanted not in LIBRARIES:

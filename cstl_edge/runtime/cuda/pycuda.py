@@ -28,8 +28,7 @@ class PycudaBuffers:
 
         self.name = f"pycuda {pycuda.VERSION_TEXT}"
         self._driver: Any = driver
-        self._arrays: list[Any] = []
-        self._memory: dict[int, Any] = {}
+        self._kept: list[Any] = []  # pycuda frees what has no reference
         self._graphs: list[ctypes.c_void_p] = []
         self._library: Any = None
         self._context: Any = None
@@ -39,11 +38,7 @@ class PycudaBuffers:
         self._context, self._thread = context, threading.get_ident()
         non_blocking = 1  # CU_STREAM_NON_BLOCKING
         self._stream = self._call_pycuda(driver.Stream, non_blocking)
-
-    @property
-    def stream(self) -> int:
-        """Return the handle of the stream."""
-        return int(self._stream.handle)
+        self.stream = int(self._stream.handle)
 
     def gpu(self) -> Gpu:
         """Return which GPU this is, and how much of its memory is free now."""
@@ -64,13 +59,13 @@ class PycudaBuffers:
     def device(self, nbytes: int) -> int:
         """Return a pointer to `nbytes` bytes on the GPU."""
         memory = self._call_pycuda(self._driver.mem_alloc, nbytes)
-        self._memory[int(memory)] = memory
+        self._kept.append(memory)
         return int(memory)
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of zeros in page-locked memory."""
         array: npt.NDArray[Any] = self._call_pycuda(self._driver.pagelocked_zeros, shape, dtype)
-        self._arrays.append(array)
+        self._kept.append(array)
         return array
 
     def upload(self, target: int, source: npt.NDArray[Any]) -> None:
@@ -127,8 +122,7 @@ class PycudaBuffers:
             return
         for graph in self._graphs:
             self._cuda().cuGraphExecDestroy(graph)
-        self._graphs, self._memory, self._arrays = [], {}, []  # pycuda frees what has no reference
-        self._stream = None
+        self._graphs, self._kept, self._stream = [], [], None
         if threading.get_ident() == self._thread:  # each thread has a stack of its own
             context.pop()
 

@@ -59,15 +59,8 @@ def embed_whole(encoder: Encoder, rings: Sequence[Ring]) -> Embedded:
 
 
 REACH = 2  # frames to either side whose features a frame's sum holds
-TAPS = (
-    "left2",
-    "left1",
-    "whole",
-    "first",
-    "right1",
-    "right2",
-    "end",
-)  # as in model.incremental_head
+TAPS = ("left2", "left1", "whole", "first", "right1", "right2", "end")
+"""As in `model.incremental_head`."""
 KEPT = ("kept_values", "kept_logits", "kept_judged", "kept_gates")
 """Inputs of `slide`, in order."""
 
@@ -149,26 +142,14 @@ class SlidingRing(Ring):
         return np.concatenate((slots[:REACH], inner)), changed
 
     def take(self, slots: Indices, sums: Floats, mixed: Mapping[str, Floats]) -> None:
-        """Keep the sums of changed frames and the outputs of `mix` for them.
-
-        Args:
-            slots: [m]
-            sums: [p, m, c]
-            mixed: [p, m, ..] by name
-        """
+        """Keep the sums [p, m, c] of changed frames in slots [m], and `mix` of them by name."""
         self._values[:, slots, 1:] = sums[:, :, None]
         for name, values in mixed.items():
             self.keep(name, slots, values)
         self._answered = self.seen
 
     def keep(self, name: str, slots: Indices, values: Floats) -> None:
-        """Keep numbers of frames.
-
-        Args:
-            name: one of `KEPT`
-            slots: [m]
-            values: [p, m, ..]
-        """
+        """Keep numbers [p, m, ..] of the frames in slots [m], under a name of `KEPT`."""
         if name not in self.kept:
             self.kept[name] = np.empty((len(values), self.window, values.shape[2]), np.float32)
         self.kept[name][:, slots] = values
@@ -214,24 +195,6 @@ def embed_slid(
     run = pool.map if pool is not None and len(rings) > 1 else map
     embedded = list(run(embed, rings))
     return Embedded(*map(np.concatenate, zip(*embedded, strict=True)))
-
-
-def check_rows(name: str, rows: Any, parts: int, channels: int) -> None:
-    """Refuse what is not float32 [p, m, c] with at least one frame.
-
-    Args:
-        name: of the array, for the message
-        rows: the array
-        parts: p
-        channels: c
-
-    Raises:
-        DataError: another type, rank or size
-    """
-    fits = isinstance(rows, np.ndarray) and rows.dtype == np.float32 and rows.ndim == 3
-    if not fits or rows.shape[::2] != (parts, channels) or not rows.size:
-        got = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, np.ndarray) else one_line(rows)
-        raise DataError(f"expected {name} as float32 [{parts}, m, {channels}]; got {got}")
 
 
 def check_slots(slots: Any, kept: Mapping[str, Floats]) -> None:

@@ -11,6 +11,7 @@ import logging
 import shlex
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,6 @@ from cstl_edge.runtime.cuda.open import open_buffers
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.manifest import Manifest, read_manifest
-from cstl_edge.runtime.tensorrt import record as record_module
 from cstl_edge.runtime.tensorrt.engine import Engine, Session
 from cstl_edge.runtime.tensorrt.library import (
     import_tensorrt,
@@ -31,7 +31,15 @@ from cstl_edge.runtime.tensorrt.library import (
     plugin_sha256,
     register_plugin,
 )
-from cstl_edge.runtime.tensorrt.record import EngineRecord, Machine
+from cstl_edge.runtime.tensorrt.record import (
+    ENGINES,
+    TENSORRT,
+    EngineRecord,
+    Machine,
+    check_machine,
+    read_plan,
+    read_records,
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +49,10 @@ GRAPHS = ("frames", "head")
 class Host(NamedTuple):
     """Libraries and GPU of this machine, for plans that fit it."""
 
-    trt: Any
-    """The `tensorrt` (or `tensorrt_rtx`) module."""
-    gpu: str
-    """Name of the GPU."""
-    buffers: str
-    """Library of `runtime.cuda` that serves."""
-    plugin: Path | None
-    """Library of the plugin, where a plan needs it."""
+    trt: Any  # the `tensorrt` (or `tensorrt_rtx`) module
+    gpu: str  # its name
+    buffers: str  # library of `runtime.cuda` that serves
+    plugin: Path | None  # library of the plugin, where a plan needs it
 
 
 class TrtEncoder(GraphEncoder):
@@ -89,19 +93,16 @@ class TrtEncoder(GraphEncoder):
         except CudaError as err:
             log.warning("the GPU failed (%s): its engines are opened once more", err)
         try:
-            self._drop_session()
+            failed: Session | None = self._local.__dict__.pop("session", None)
+            if failed is not None:
+                self._sessions.remove(failed)
+                failed.close()
             return self._session().run(graph, inputs)
         except ModelError as err:
             raise BackendUnavailable(
                 f"the GPU failed and does not come back: {err}. Start the process again; when it "
                 "is out of memory, close what else uses it"
             ) from err
-
-    def _drop_session(self) -> None:
-        session = self._local.__dict__.pop("session", None)
-        if session is not None:
-            self._sessions.remove(session)
-            session.close()
 
 
 def load_engines(
@@ -112,24 +113,23 @@ def load_engines(
     Args:
         path: the folder; None for the shipped model
         threads: ignored, a GPU computes
-        precision: none but None can be chosen
+        precision: none but None can be chosen (ConfigError)
 
     Raises:
         ModelError: no engines, or engines of another model or for another machine
         BackendUnavailable: TensorRT, a CUDA library or a GPU is missing
-        ConfigError: a precision
     """
     refuse_precision(precision, "tensorrt")
     folder = model_folder(path)
     manifest = read_manifest(folder)
-    place = folder / record_module.ENGINES / record_module.TENSORRT
+    place = folder / ENGINES / TENSORRT
     if not place.exists():
         raise ModelError(
             f"no engines for TensorRT in {one_line(folder)}. Build them on the machine that runs "
             f"them: {shlex.join(['cstl-edge', 'build', str(folder)])}"
         )
-    records = record_module.read_records(folder, GRAPHS, manifest)
-    plans = {graph: record_module.read_plan(place, record) for graph, record in records.items()}
+    records = read_records(folder, GRAPHS, manifest)
+    plans = {graph: read_plan(place, record) for graph, record in records.items()}
     return open_plans(plans, records, manifest, folder)
 
 
@@ -149,39 +149,22 @@ def open_plans(
         BackendUnavailable: TensorRT, a CUDA library or a GPU is missing
     """
     host = detect_host(records, folder)
-    shape, part_gather = manifest.shape, "plugin" if host.plugin else "function body"
-    info = EncoderInfo(
-        backend="tensorrt",
-        provider=f"{host.gpu} (TensorRT {host.trt.__version__}, {part_gather}, {host.buffers})",
-        precision=records["frames"].precision,
-        threads=1,
-        model_name=manifest.model,
-        weights_sha256=manifest.weights_sha256,
-        size=shape.size,
-        parts=shape.parts,
-        channels=shape.channels,
-        embedding=shape.embedding,
-        impostors=manifest.impostors,
-    )
+    part_gather = "plugin" if host.plugin else "function body"
+    provider = f"{host.gpu} (TensorRT {host.trt.__version__}, {part_gather}, {host.buffers})"
+    info = manifest.encoder_info("tensorrt", provider, records["frames"].precision, threads=1)
     return TrtEncoder(info, lambda: open_session(host, plans, records))
 
 
 def detect_host(records: dict[str, EngineRecord], folder: Path) -> Host:
-    """Return this machine's libraries and GPU after comparing records with them (ModelError).
-
-    folder: of the exported model, for the command that builds anew
-    """
+    """Return this machine's libraries and GPU after comparing records of a folder (ModelError)."""
     trt = import_tensorrt()
-    buffers = open_buffers()
-    try:
+    with closing(open_buffers()) as buffers:
         gpu = buffers.gpu()
-    finally:
-        buffers.close()
     plugin = plugin_library(trt) if any(record.plugin for record in records.values()) else None
     sha256 = plugin_sha256(plugin) if plugin else None
     machine = Machine("tensorrt", str(trt.__version__), gpu.sm, gpu.name, sha256)
     for record in records.values():
-        record_module.check_machine(record, machine, folder)
+        check_machine(record, machine, folder)
     return Host(trt, gpu.name, buffers.name, plugin)
 
 
@@ -190,11 +173,8 @@ def open_session(host: Host, plans: dict[str, bytes], records: dict[str, EngineR
 
     Args:
         host: of `detect_host`
-        plans: bytes by graph
+        plans: bytes by graph; ModelError where TensorRT refuses one, or memory is short
         records: by graph
-
-    Raises:
-        ModelError: TensorRT refuses a plan, or there is too little memory
     """
     buffers = open_buffers()  # first, for TensorRT works in the context that is current
     engines: dict[str, Engine] = {}

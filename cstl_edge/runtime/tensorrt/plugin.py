@@ -33,18 +33,12 @@ class Library:
     """A built library and the record that lies beside it."""
 
     path: str
-    sha256: str
-    """of the library"""
-    sources: str
-    """sha256 of `csrc`, see `sources_sha256`"""
-    cuda: str
-    """version of nvcc, such as 13.0.88"""
-    architectures: str
-    """as cmake has them: 87-real is machine code, 87-virtual is PTX"""
-    tensorrt: str | None
-    """version of the headers, such as 10.3; None for the kernel alone"""
-    checked: str
-    """last line of its test after the build, with the GPU if it ran on one"""
+    sha256: str  # of the library
+    sources: str  # sha256 of `csrc`, see `sources_sha256`
+    cuda: str  # version of nvcc, such as 13.0.88
+    architectures: str  # as cmake has them: 87-real is machine code, 87-virtual is PTX
+    tensorrt: str | None  # version of the headers, such as 10.3; None for the kernel alone
+    checked: str  # last line of its test after the build, with the GPU if it ran on one
 
 
 class Dims(ctypes.Structure):
@@ -201,10 +195,7 @@ def _settings(kernel_only: bool, architectures: Sequence[str], root: Path | None
 
 
 def _run(command: list[str], log: Path) -> str:
-    """Run one step, append its output to the log and return it.
-
-    Raises BackendUnavailable or ModelError when it fails.
-    """
+    """Run one step, log and return its output; BackendUnavailable or ModelError if it fails."""
     try:
         done = subprocess.run(
             command,

@@ -8,7 +8,6 @@ order, the file is the one that was recorded, and this machine and model are tho
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shlex
 import stat
@@ -20,7 +19,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from cstl_edge.errors import ModelError, one_line
-from cstl_edge.runtime.manifest import Manifest, Sha256, read_file
+from cstl_edge.runtime.manifest import Manifest, Sha256, parse_json, read_file
 
 Graph = Literal["frames", "head", "full"]
 Compatibility = Literal["none", "same", "ampere"]
@@ -70,21 +69,16 @@ class EngineRecord(_Strict):
     onnx_sha256: Sha256
     precision: str
     library: Literal["tensorrt", "tensorrt_rtx"]
-    version: str
-    """Of the library, in full: a plan is for exactly one."""
-    sm: int
-    """Compute capability as one number, 87 for 8.7."""
-    gpu: str | None
-    """Name of the GPU; None when it was built ahead of time, without one."""
+    version: str  # of the library, in full: a plan is for exactly one
+    sm: int  # compute capability as one number, 87 for 8.7
+    gpu: str | None  # name of the GPU; None when it was built ahead of time, without one
     cuda: str | None
     compatibility: Compatibility
-    plugin: Plugin | None
-    """None when the graph's own function body serves."""
+    plugin: Plugin | None  # None when the graph's own function body serves
     profiles: Annotated[list[Profile], pydantic.Field(min_length=1, max_length=16)]
     window: Annotated[int, pydantic.Field(ge=1)]
     """Frames of a live window: what CUDA graphs are captured for."""
-    options: dict[str, Any] = {}
-    """Values of the command line that built it, by option."""
+    options: dict[str, Any] = {}  # values of the command line that built it, by option
     audit: dict[str, Any] = {}
     parity: dict[str, Any] | None = None
     build_s: float = 0.0
@@ -121,27 +115,15 @@ class Machine:
     version: str
     sm: int
     gpu: str
-    plugin_sha256: str | None
-    """Of the plugin library of this machine for this TensorRT; None without one."""
+    plugin_sha256: str | None  # of its plugin library for this TensorRT; None without one
 
 
 def read_record(folder: Path, graph: str) -> EngineRecord:
     """Read the record of one engine in a folder of engines (ModelError)."""
     path = folder / f"{graph}{SUFFIX}.json"
     refuse_open_to_others(folder)
-    raw = _read_private(path, MAX_RECORD_BYTES)
-    try:
-        record = EngineRecord.model_validate(json.loads(raw))
-    except pydantic.ValidationError as err:
-        first = err.errors(include_url=False, include_input=False)[0]
-        key = ".".join(map(str, first["loc"])) or "profiles"
-        raise ModelError(
-            f"{one_line(path)}: {one_line(key)}: {one_line(first['msg'])}. Build the engines again"
-        ) from err
-    except (ValueError, RecursionError) as err:
-        raise ModelError(
-            f"{one_line(path)}: expected JSON; got {one_line(err)}. Build the engines again"
-        ) from err
+    raw, parse = _read_private(path, MAX_RECORD_BYTES), EngineRecord.model_validate
+    record = parse_json(raw, parse, path, "Build the engines again", root="profiles")
     if record.graph != graph:
         raise ModelError(f"{one_line(path)}: expected the graph {graph}; got {record.graph}")
     return record
@@ -150,16 +132,13 @@ def read_record(folder: Path, graph: str) -> EngineRecord:
 def read_records(
     folder: Path, graphs: Sequence[str], manifest: Manifest, target: str = TENSORRT
 ) -> dict[str, EngineRecord]:
-    """Read the records of engines of an exported model, and compare them with its manifest.
+    """Read the records of engines of an exported model, compared with its manifest (ModelError).
 
     Args:
         folder: of the exported model
         graphs: names of the graphs
         manifest: of the exported model
         target: folder below `ENGINES`
-
-    Raises:
-        ModelError: a record is missing or none of ours, or is of another model
     """
     records = {graph: read_record(folder / ENGINES / target, graph) for graph in graphs}
     for record in records.values():
@@ -181,15 +160,12 @@ def read_plan(folder: Path, record: EngineRecord) -> bytes:
 
 
 def check_model(record: EngineRecord, manifest: Manifest, folder: Path) -> None:
-    """Refuse an engine of other weights or of another export than the manifest's.
+    """Refuse an engine of other weights or of another export than the manifest's (ModelError).
 
     Args:
         record: of the engine
         manifest: of the exported model
         folder: of the exported model, for the command that builds anew
-
-    Raises:
-        ModelError: the difference, and the command
     """
     sha256 = manifest.files.get(record.onnx)
     problem = None
@@ -208,15 +184,12 @@ def check_model(record: EngineRecord, manifest: Manifest, folder: Path) -> None:
 
 
 def check_machine(record: EngineRecord, machine: Machine, folder: Path) -> None:
-    """Refuse an engine that was built for another machine.
+    """Refuse an engine that was built for another machine (ModelError with both of them).
 
     Args:
         record: of the engine
         machine: this one
         folder: of the exported model, for the command that builds anew
-
-    Raises:
-        ModelError: both machines, and the command
     """
     differences = _differences(record, machine)
     if differences:
@@ -224,14 +197,9 @@ def check_machine(record: EngineRecord, machine: Machine, folder: Path) -> None:
 
 
 def rebuild_command(record: EngineRecord, folder: Path) -> str:
-    """Return the command that builds such an engine on this machine.
-
-    folder: of the exported model
-    """
-    words = ["cstl-edge", "build", str(folder)]
-    for option, value in record.options.items():
-        words += [f"--{option}", str(value)]
-    return shlex.join(words)
+    """Return the command that builds such an engine of an exported model on this machine."""
+    options = [word for name, value in record.options.items() for word in (f"--{name}", str(value))]
+    return shlex.join(["cstl-edge", "build", str(folder), *options])
 
 
 def refuse_open_to_others(path: Path) -> None:
