@@ -57,9 +57,7 @@ def open_background(threads: int) -> BackgroundSegmenter:
 class BackgroundSegmenter:
     """Finds candidate persons as differences from a model of the empty scene."""
 
-    def __init__(self, max_rows: int = MAX_ROWS) -> None:
-        """Start without a background; max_rows: height of the working scale in pixels."""
-        self._max_rows = max_rows
+    def __init__(self) -> None:
         self._noise: Pixels | None = None
         self._reset()
 
@@ -136,7 +134,7 @@ class BackgroundSegmenter:
                 log.warning("frame size changed from %s to %s", self._size[:2], image.shape[:2])
             self._reset()
             self._size = image.shape
-            self._scale = min(1.0, self._max_rows / image.shape[0])
+            self._scale = min(1.0, MAX_ROWS / image.shape[0])
         if self._scale < 1:
             width, height = (max(1, round(n * self._scale)) for n in image.shape[1::-1])
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
@@ -158,12 +156,10 @@ class BackgroundSegmenter:
         if self._share > DISTURBED_SHARE:
             self._foreground = weak
             return []
-        mask = clean_foreground(weak, strong)
-        self._foreground = mask
-        scale = self._scale
-        return candidates(
-            mask, [(x * scale, y * scale, w * scale, h * scale) for x, y, w, h in expected]
-        )
+        self._foreground = clean_foreground(weak, strong)
+        k = self._scale
+        boxes = [(x * k, y * k, w * k, h * k) for x, y, w, h in expected]
+        return candidates(self._foreground, boxes)
 
     def _normalise_exposure(self, pixels: Pixels) -> Pixels:
         """Divide by the change of exposure: the median ratio of luma where nobody was seen."""
@@ -184,16 +180,14 @@ class BackgroundSegmenter:
     def _differences(self, pixels: Pixels) -> tuple[Mask, Mask]:
         """Return weak and strong foreground [h, w], shadows taken out of both."""
         assert self._background is not None
-        weak = np.zeros(pixels.shape[:2], np.uint8)
-        strong = np.zeros(pixels.shape[:2], np.uint8)
+        weak, strong = np.zeros((2, *pixels.shape[:2]), np.uint8)
         planes = cv2.split(cv2.absdiff(pixels, self._background))
         for plane, threshold in zip(planes, self._thresholds, strict=True):
             weak |= cv2.compare(plane, threshold, cv2.CMP_GT)
             more = cv2.convertScaleAbs(threshold, alpha=STRONG)
             strong |= cv2.compare(plane, more, cv2.CMP_GT)
         shadow = shadow_mask(pixels, self._background, weak)
-        weak[shadow] = 0
-        strong[shadow] = 0
+        weak[shadow] = strong[shadow] = 0
         return weak, strong
 
     def _update_state(self, time_s: float) -> None:
@@ -223,9 +217,9 @@ class BackgroundSegmenter:
             self._next_sample_s = time_s + (SLOW_SAMPLE_S if full else FAST_SAMPLE_S)
         if self._stale_rows <= 0 or len(self._window) < FIRST_SAMPLES:
             return
-        first = self._band if self._background is not None else 0
-        rows = BAND_ROWS if self._background is not None else pixels.shape[0]
-        last = min(first + rows, pixels.shape[0])
+        first, last = 0, pixels.shape[0]
+        if self._background is not None:
+            first, last = self._band, min(self._band + BAND_ROWS, last)
         self._renew_rows(first, last)
         self._band = last % pixels.shape[0]
         self._stale_rows -= last - first

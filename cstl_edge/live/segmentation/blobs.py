@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cstl_edge.arrays import Bytes, Floats, Ints, Mask
+from cstl_edge.arrays import Bytes, Floats, Mask
 from cstl_edge.live.boxes import Box, hides, intersection, near_border, union_box
 from cstl_edge.live.segmentation.base import Colours
 from cstl_edge.opencv import import_cv2
@@ -92,7 +92,10 @@ def candidates(mask: Mask, expected: Sequence[Box] = ()) -> list[Blob]:
     blobs = []
     for group in groups:
         if group.box[3] >= floor:
-            blobs += _split(_blob(labels, group), mask.shape)
+            x, y, w, h = (int(v) for v in group.box)
+            inside = np.isin(labels[y : y + h, x : x + w], group.labels).astype(np.uint8) * 255
+            clipped = near_border(group.box, mask.shape)
+            blobs += _split(Blob((x, y, w, h), inside, clipped), mask.shape)
     return [_mark_shared(blob, blobs, expected) for blob in blobs]
 
 
@@ -175,12 +178,6 @@ def _one_body(a: _Group, b: _Group) -> bool:
         return True
     overlap = -gap_x / max(1.0, min(a.box[2], b.box[2]))
     return overlap > 0.5 and min(a.box[3], b.box[3]) < 0.7 * h
-
-
-def _blob(labels: Ints, group: _Group) -> Blob:
-    x, y, w, h = (int(v) for v in group.box)
-    inside = np.isin(labels[y : y + h, x : x + w], group.labels)
-    return Blob((x, y, w, h), inside.astype(np.uint8) * 255, near_border(group.box, labels.shape))
 
 
 def _split(blob: Blob, shape: tuple[int, ...]) -> list[Blob]:

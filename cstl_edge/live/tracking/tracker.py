@@ -103,8 +103,6 @@ class Track:
 
 def overlap_cost(least: float, track: Track, detection: Detection, time_s: float) -> float | None:
     """Return 1 - intersection over union of a pair, None where that is less than `least`."""
-    if _is_another(track, detection, time_s):
-        return None
     overlap = box_iou(track.predicted(time_s), detection.box)
     return 1 - overlap if overlap >= least else None
 
@@ -120,8 +118,6 @@ def distance_cost(track: Track, detection: Detection, time_s: float) -> float | 
         detection: The candidate.
         time_s: Of the detection, in seconds.
     """
-    if _is_another(track, detection, time_s):
-        return None
     expected, box = track.predicted(time_s), detection.box
     larger, smaller = max(expected[3], box[3]), max(min(expected[3], box[3]), 1e-9)
     if track.clipped or detection.clipped:
@@ -195,13 +191,9 @@ class TrackUpdate:
 class Tracker:
     """Tracks boxes; one tracker per source."""
 
-    def __init__(self, *, keep_lost_s: float = KEEP_LOST_S, max_tracks: int = MAX_TRACKS) -> None:
-        """Start without tracks.
-
-        keep_lost_s: how long an unseen track stays open, in seconds
-        max_tracks: at once; further people are not followed
-        """
-        self._keep_lost_s, self._max_tracks = keep_lost_s, max_tracks
+    def __init__(self, *, max_tracks: int = MAX_TRACKS) -> None:
+        """Start without tracks; max_tracks: at once, further people are not followed."""
+        self._max_tracks = max_tracks
         self._tracks: list[Track] = []
         self.unfollowed = 0  # detections that started no track because there were `max_tracks`
         self._next_id = 1
@@ -316,6 +308,8 @@ class Tracker:
             if track.detection or track.merged or (apart and track.merged_since_s is None):
                 continue
             for index, detection in enumerate(detections):
+                if not apart and _is_another(track, detection, time_s):
+                    continue
                 price = cost(track, detection, time_s)
                 if price is not None:
                     # confirmed tracks first: a tentative one must not steal their detection
@@ -359,7 +353,7 @@ class Tracker:
         for track in self._tracks:
             # a person last seen at the border has left: the next to come in there is somebody else
             brief = track.clipped or not track.confirmed
-            patience_s = self._keep_lost_s * (BRIEF_SHARE if brief else 1.0)
+            patience_s = KEEP_LOST_S * (BRIEF_SHARE if brief else 1.0)
             patience_s = max(patience_s, MISSED_FRAMES * self._step_s)
             since = track.merged_since_s
             hidden = since is not None and time_s - since > MAX_MERGED_S

@@ -60,8 +60,9 @@ def test_exposure_that_changes_is_undone(learned: BackgroundSegmenter) -> None:
     assert abs(person.box[0] - 150) <= 3
 
 
-def test_large_frames_are_worked_at_a_smaller_scale() -> None:
-    segmenter = BackgroundSegmenter(max_rows=120)
+def test_large_frames_are_worked_at_a_smaller_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "MAX_ROWS", 120)
+    segmenter = BackgroundSegmenter()
     segmenter.learn([(frame(None, seed=i), frame(None, seed=9 + i)) for i in range(6)])
     (person,) = segmenter.segment(frame(150), 0.0)
     assert abs(person.box[0] - 150) <= 5
@@ -92,7 +93,8 @@ def test_a_camera_learns_from_a_rolling_window(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_cameras_background_is_renewed_once_per_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "WINDOW", background.FIRST_SAMPLES)
-    segmenter = BackgroundSegmenter(max_rows=H // 2)
+    monkeypatch.setattr(background, "MAX_ROWS", H // 2)
+    segmenter = BackgroundSegmenter()
     renewed: list[range] = []
     renew = segmenter._renew_rows
 
