@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -51,9 +50,7 @@ class EmbeddingStore:
     def __enter__(self) -> EmbeddingStore:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, *err: object) -> None:
         os.close(self._file)
 
     def write(self, row: int, embedding: Floats) -> None:

@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from cstl_edge.checkpoint.weights import refuse_nonfinite, save_checkpoint
@@ -82,12 +81,7 @@ class RunLog:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        err: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *err: object) -> None:
         if self._bar:
             self._bar.stop()
         if self._board:
@@ -164,13 +158,8 @@ class RunRecorder:
         self.log.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        err: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.log.__exit__(kind, err, trace)
+    def __exit__(self, *err: object) -> None:
+        self.log.__exit__(*err)
 
     def iteration(self, losses: Losses, rate: float, took_s: float) -> None:
         """Log a finished iteration; validate and save where the interval is over.
