@@ -8,7 +8,6 @@ import pytest
 from cstl_edge.bench.backends import open as backend_table
 from cstl_edge.bench.context import Budget, Context
 from cstl_edge.bench.model_under_test import describe_model
-from cstl_edge.runtime import model_check
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECORDED = Path(__file__).parent / "recorded"
@@ -53,12 +52,6 @@ def trained():
     """The golden export with its checkpoint, which PyTorch opens."""
     pytest.importorskip("torch", reason="needs torch")
     return context_of(GOLDEN / "tiny_reduced", GOLDEN / "tiny.safetensors")
-
-
-@pytest.fixture
-def unprobed(monkeypatch):
-    """Open the golden exports without the child process that looks at graphs of strangers first."""
-    monkeypatch.setattr(model_check, "probe", lambda *given: None)
 
 
 class Everything:

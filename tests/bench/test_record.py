@@ -73,9 +73,7 @@ def test_rows_come_back_as_they_were(tmp_path):
 @settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(
-        st.text(min_size=1),
-        st.lists(st.floats(allow_nan=False, allow_infinity=False)),
-        max_size=3,
+        st.text(min_size=1), st.lists(st.floats(allow_nan=False, allow_infinity=False)), max_size=3
     )
 )
 def test_samples_come_back_to_the_bit(tmp_path_factory, samples):

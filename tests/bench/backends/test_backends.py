@@ -18,9 +18,6 @@ FEEDS = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("unprobed")
-
-
 def by_name(found):
     """Return backends by name, those that are missing apart."""
     found = list(found)

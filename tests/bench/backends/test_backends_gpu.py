@@ -22,8 +22,6 @@ from cstl_edge.runtime.tensorrt import encoder as trt_encoder
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FRAMES = inputs.feed("frames", 3, 1, (16, 12))
-pytestmark = pytest.mark.usefixtures("unprobed")
-
 STAGES = {"device", "h2d", "compute", "d2h", "enqueue"}
 
 

@@ -23,7 +23,7 @@ from cstl_edge.runtime.graph import bind
 OURS = ["onnxruntime float32", "onnxruntime float16", "onnxruntime int8"]
 RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32", version="1")
 
-pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
+pytestmark = pytest.mark.usefixtures("everybody")
 
 
 def made_up(name="x float32", closed=None):

@@ -16,8 +16,6 @@ from cstl_edge.bench.backends.open import BENCH_BACKENDS, streaming_backends
 from cstl_edge.bench.scenarios import graph
 from cstl_edge.registry import Entry
 
-pytestmark = pytest.mark.usefixtures("unprobed")
-
 MINE = """
 import dataclasses
 from cstl_edge.bench.backends import onnxruntime

@@ -9,7 +9,6 @@ from cstl_edge.bench.record import Case, ModelUnderTest, Ran, Row
 from cstl_edge.bench.roofline.limits import MachineLimits, device_of
 from cstl_edge.bench.roofline.op_count import count_cost
 from cstl_edge.bench.scenarios import roofline
-from cstl_edge.runtime import model_check
 
 FOLDER = Path(__file__).parents[2] / "golden" / "tiny_reduced"
 MODEL = ModelUnderTest(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
@@ -56,7 +55,6 @@ def times(ms, precision="float32", computed_in="float32", case=None, **given):
 def costs():
     """The costs of the tiny network."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_check, "probe", lambda graphs, shape: None)
         patch.setattr(roofline, "kernels", lambda threads: [])
         return [*roofline.rows(CONTEXT)]
 

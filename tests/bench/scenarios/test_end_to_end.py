@@ -16,8 +16,6 @@ from cstl_edge.live.sources.base import SourceOptions
 from cstl_edge.live.sources.stream import LiveSource
 from cstl_edge.live.sources.synthetic.source import PacedCamera
 
-pytestmark = pytest.mark.usefixtures("unprobed")
-
 
 def passed(dropped=0.0, late_ms=10.0):
     return PipelineResult({"total": [1.0] * 98 + [late_ms] * 2}, {"dropped_share": dropped}, {})

@@ -16,7 +16,7 @@ from cstl_edge.runtime import load
 FINE, LATE = [1.0] * 100, [BUDGET_MS + 1] * 100
 HICCUP = [1.0] * 95 + [BUDGET_MS + 1] * 5
 
-pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
+pytestmark = pytest.mark.usefixtures("everybody")
 
 
 def machine(limit, asked=None):
@@ -173,8 +173,7 @@ def now(monkeypatch):
     """Let `pace` read and pass the time of `now`; other threads keep the real clock."""
     now = [0.0]
     clock = SimpleNamespace(
-        perf_counter=lambda: now[0],
-        sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
+        perf_counter=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds)
     )
     monkeypatch.setattr(multi, "time", clock)
     return now

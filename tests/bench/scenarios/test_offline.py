@@ -21,7 +21,7 @@ RAN = Ran(
     version="1", threads=2,
 )  # fmt: skip
 
-pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
+pytestmark = pytest.mark.usefixtures("everybody")
 
 
 @pytest.fixture(autouse=True)

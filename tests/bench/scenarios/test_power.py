@@ -14,7 +14,6 @@ from cstl_edge.bench.power.workloads import RunningWorkload, Workload
 from cstl_edge.bench.record import Case, Check, ModelUnderTest, Ran, Row
 from cstl_edge.bench.scenarios import power
 from cstl_edge.errors import ModelError, SourceUnavailable
-from cstl_edge.runtime import model_check
 
 FOLDER = Path(__file__).parents[2] / "golden" / "tiny_reduced"
 NETWORK = ModelUnderTest(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
@@ -218,7 +217,6 @@ def onnxruntime_alone(monkeypatch):
 
 def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
     onnxruntime_alone(monkeypatch)
-    monkeypatch.setattr(model_check, "probe", lambda graphs, shape: None)  # these files are our own
     names = {}
     for row in power.rows(context, board):
         assert row.skipped is None, row.skipped
@@ -241,6 +239,5 @@ def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
 
 def test_the_short_form_runs_float32_only(context, board, monkeypatch):
     onnxruntime_alone(monkeypatch)
-    monkeypatch.setattr(model_check, "probe", lambda graphs, shape: None)
     (row,) = power.rows(dataclasses.replace(context, short=True), board)
     assert (row.contender, row.case, row.skipped) == ("onnxruntime float32", FULL, None)

@@ -32,7 +32,7 @@ CONTEXT = Context(
 
 
 @pytest.fixture
-def context(unprobed):
+def context():
     """The golden export in three precisions, its graphs not probed: they are our own."""
     return CONTEXT
 

@@ -11,7 +11,7 @@ from cstl_edge.bench.scenarios import single, streaming_cases
 from cstl_edge.measure.timing import Timing
 from cstl_edge.runtime import load
 
-pytestmark = pytest.mark.usefixtures("unprobed", "everybody")
+pytestmark = pytest.mark.usefixtures("everybody")
 
 
 @pytest.fixture(autouse=True)
