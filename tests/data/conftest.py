@@ -1,65 +1,13 @@
 """Trees of silhouettes in the exact layouts of the datasets, made without the code under test."""
 
-import pickle
 import shutil
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from drawn_people import aligned, draw, dump, save
 
 CASIA_VIEWS = ["000", "018", "036", "054", "072", "090", "108", "126", "144", "162", "180"]
-OU_VIEWS = ["000", "015", "030", "045", "060", "075", "090"]
-OU_VIEWS += ["180", "195", "210", "225", "240", "255", "270"]
-
-
-def draw(step, height=120, at=(160, 120), canvas=(320, 240)):
-    """One white walker on black, canvas and place as (x, y): legs swing with the step."""
-    image = Image.new("L", canvas)
-    pen, (x, y), u = ImageDraw.Draw(image), at, height / 12
-    swing = u * (2 + np.sin(0.7 * step))
-    top = y - 6 * u
-    pen.ellipse([x - 0.8 * u, top, x + 0.8 * u, top + 2 * u], fill=255)
-    pen.rectangle([x - 1.4 * u, top + 1.8 * u, x + 1.4 * u, top + 6.5 * u], fill=255)
-    for side in (-1, 1):
-        foot = x + side * swing
-        legs = [(x - u, top + 6 * u), (x + u, top + 6 * u), (foot + 0.6 * u, top + 12 * u)]
-        pen.polygon([*legs, (foot - 0.6 * u, top + 12 * u)], fill=255)
-    return image
-
-
-def aligned(step, h=64, w=64):
-    """One silhouette as OpenGait stores it: the full height, in the middle of a square."""
-    return np.asarray(draw(step, h - 1, (w // 2, h // 2), (w, h)))
-
-
-def save(image, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path)
-
-
-def dump(array, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pickle.dumps(array))
-
-
-@pytest.fixture(name="draw", scope="session")
-def draw_():
-    return draw
-
-
-@pytest.fixture(name="aligned", scope="session")
-def aligned_():
-    return aligned
-
-
-@pytest.fixture(name="save", scope="session")
-def save_():
-    return save
-
-
-@pytest.fixture(name="dump", scope="session")
-def dump_():
-    return dump
+OU_VIEWS = [f"{view:03d}" for view in (*range(0, 91, 15), *range(180, 271, 15))]
 
 
 def _casia_b(folder):
@@ -69,10 +17,8 @@ def _casia_b(folder):
         for view in CASIA_VIEWS:
             for i in range(1, 4):
                 name = f"{person}-nm-01-{view}-{i:03d}.png"
-                save(
-                    draw(i + int(person), at=(80, 72), canvas=(160, 144)),
-                    root / "GaitDatasetB-silh" / person / "nm-01" / view / name,
-                )
+                walker = draw(i + int(person), at=(80, 72), canvas=(160, 144))
+                save(walker, root / "GaitDatasetB-silh" / person / "nm-01" / view / name)
     return root
 
 
@@ -104,10 +50,9 @@ def _gait3d(folder):
     for person in ("0000", "3999"):
         for place in ("camid0_videoid2/seq0", "camid9_videoid1/seq1"):
             for i in range(3):
-                crop = draw(i, 100 + 10 * i)
-                save(
-                    crop.crop(crop.getbbox()), root / "2D_Silhouettes" / person / place / f"{i}.png"
-                )
+                walker = draw(i, 100 + 10 * i)
+                crop = walker.crop(walker.getbbox())
+                save(crop, root / "2D_Silhouettes" / person / place / f"{i}.png")
     return root
 
 
@@ -156,10 +101,17 @@ def drawn(tmp_path_factory):
     return get
 
 
+@pytest.fixture
+def left_out():
+    """Patterns of files that a test's copy lacks."""
+    return ()
+
+
 def _fixture(name):
-    def copy(drawn, tmp_path):
+    def copy(drawn, tmp_path, left_out):
         root = drawn(name)
-        return shutil.copytree(root, tmp_path / root.name)
+        ignore = shutil.ignore_patterns(*left_out)
+        return shutil.copytree(root, tmp_path / root.name, ignore=ignore)
 
     return pytest.fixture(name=name)(copy)
 

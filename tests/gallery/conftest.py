@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cstl_edge.gallery.gallery import Gallery
+
 PARTS, DIMENSIONS = 4, 4
 
 
@@ -19,7 +21,7 @@ class StandIn:
 
     @property
     def info(self):
-        return SimpleNamespace(weights_sha256=self.weights_sha256, impostors=self.impostors)
+        return self
 
     def encode(self, silhouettes, lengths=None):
         self.shapes.append(silhouettes.shape)
@@ -44,6 +46,11 @@ def rng():
 
 
 @pytest.fixture
+def path(tmp_path):
+    return tmp_path / "people.db"
+
+
+@pytest.fixture
 def walker(rng):
     """Make embeddings [k, p, d] of one more person."""
 
@@ -52,3 +59,12 @@ def walker(rng):
         return (centre + spread * rng.standard_normal((k, PARTS, DIMENSIONS))).astype(np.float32)
 
     return make
+
+
+@pytest.fixture
+def alice(path, model, walker):
+    """Make a gallery at `path` with the three templates of one person, which are returned."""
+    walk = walker()
+    with Gallery.open(path, model) as gallery:
+        gallery.enroll("alice", walk, consent="yes")
+    return walk

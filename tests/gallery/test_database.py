@@ -13,11 +13,6 @@ from cstl_edge.gallery import database
 from cstl_edge.gallery.gallery import Gallery
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "people.db"
-
-
 def refusal(path, **options):
     """Return the one line with which the file is refused."""
     with pytest.raises(GalleryError) as caught:
@@ -87,9 +82,8 @@ def test_nothing_of_the_erased_remains(path, model, rng):
     assert not [needle for needle in needles if needle in bytes_of(path.parent)]
 
 
-def test_a_reader_in_the_way_of_erasure_is_told(path, model, walker, caplog):
+def test_a_reader_in_the_way_of_erasure_is_told(path, model, alice, caplog):
     with Gallery.open(path, model) as gallery:
-        gallery.enroll("alice", walker(), consent="yes")
         gallery._store._database.execute("PRAGMA busy_timeout = 50")
         reader = sqlite3.connect(path, isolation_level=None)
         reader.execute("BEGIN")
@@ -171,29 +165,23 @@ def test_damage_ends_in_one_line(path, model, rng):
     assert all(line.isprintable() for line in refusals)
 
 
-def test_one_flipped_bit_of_a_template_is_found(path, model, walker):
-    walk = walker()
-    with Gallery.open(path, model) as gallery:
-        gallery.enroll("alice", walk, consent="yes")
+def test_one_flipped_bit_of_a_template_is_found(path, model, alice):
     content = bytearray(path.read_bytes())
-    content[content.index(walk[1].astype("<f2").tobytes()) + 5] ^= 1
+    content[content.index(alice[1].astype("<f2").tobytes()) + 5] ^= 1
     path.write_bytes(content)
     with Gallery.open(path, model) as gallery:
         with pytest.raises(GalleryError, match="a template of 'alice' is damaged"):
-            gallery.identify(walk)
+            gallery.identify(alice)
         gallery.remove("alice")  # the remedy works
-        assert gallery.identify(walk).reason == "gallery is empty"
+        assert gallery.identify(alice).reason == "gallery is empty"
 
 
-def test_a_file_that_cannot_be_written_is_read(path, model, walker, monkeypatch):
-    walk = walker()
-    with Gallery.open(path, model) as gallery:
-        gallery.enroll("alice", walk, consent="yes")
+def test_a_file_that_cannot_be_written_is_read(path, model, alice, monkeypatch):
     monkeypatch.setattr(database.os, "access", lambda *_: False)
     with Gallery.open(path, model) as gallery:
-        assert gallery.identify(walk, threshold=0.5).name == "alice"
+        assert gallery.identify(alice, threshold=0.5).name == "alice"
         with pytest.raises(GalleryError, match="it may only be read"):
-            gallery.enroll("bob", walk, consent="yes")
+            gallery.enroll("bob", alice, consent="yes")
         with pytest.raises(GalleryError, match="it may only be read"):
             gallery.remove("alice")
 
@@ -217,9 +205,8 @@ def test_a_full_disk_stores_nothing_half(path, model):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert len(stored) >= 1
     with Gallery.open(path, model) as gallery:
-        assert [(person.name, person.templates) for person in gallery.people()] == [
-            (name, 4) for name in sorted(stored)
-        ]
+        people = [(person.name, person.templates) for person in gallery.people()]
+        assert people == [(name, 4) for name in sorted(stored)]
         assert gallery.enroll("after", np.ones((4, 32, 256)), consent="yes") == 4
 
 

@@ -132,25 +132,17 @@ def test_outside_the_table_the_edge_stands_and_is_told():
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("key", "value"),
     [
-        {"sizes": [4, 1, 16]},
-        {"sizes": []},
-        {"fpir": [0.01, 0.1]},
-        {"threshold": [[1.0, 2.0, float("nan")]] * 3},
-        {"threshold": "far"},
-        {"fpir": None},
-        {"walks": [1, 4]},
+        ("sizes", [4, 1, 16]), ("sizes", []), ("fpir", [0.01, 0.1]), ("fpir", None),
+        ("threshold", [[1.0, 2.0, float("nan")]] * 3), ("threshold", "far"), ("walks", [1, 4]),
     ],
-)
-def test_a_malformed_table_is_refused(damage):
-    with pytest.raises(ModelError, match="impostor table"):
-        ImpostorTable({**TABLE, **damage})
-
-
-def test_a_missing_axis_is_refused():
-    with pytest.raises(ModelError, match="re-export"):
-        ImpostorTable({"sizes": [1]})
+)  # fmt: skip
+def test_a_malformed_table_is_refused(key, value):
+    with pytest.raises(ModelError, match=r"impostor table.*re-export"):
+        ImpostorTable({**TABLE, key: value})
+    with pytest.raises(ModelError, match=r"impostor table.*re-export"):
+        ImpostorTable({key: value})  # axes are missing
 
 
 def test_small_galleries_use_the_model_and_large_ones_themselves(rng):

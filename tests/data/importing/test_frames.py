@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+from drawn_people import aligned, draw, dump, save
 from PIL import Image
 
 from cstl_edge.data.importing.frames import RecordingReader
@@ -30,7 +31,7 @@ def reasons(result):
 
 
 @pytest.fixture(scope="module")
-def drawn_walk(tmp_path_factory, save, draw):
+def drawn_walk(tmp_path_factory):
     folder = tmp_path_factory.mktemp("walk")
     for i in range(6):
         save(draw(i), folder / f"{i}.png")
@@ -92,7 +93,7 @@ def test_a_damaged_file_is_dropped_and_never_half_read(walk, fault):
 
 
 @pytest.mark.parametrize("mode", ["1", "RGB", "RGBA", "LA", "P", "I;16"])
-def test_every_kind_of_png_gives_the_same_silhouette(walk, mode, draw):
+def test_every_kind_of_png_gives_the_same_silhouette(walk, mode):
     before = read(walk).frames
     grey = draw(3)
     wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
@@ -113,7 +114,7 @@ def thin(columns):
 
 
 @pytest.mark.parametrize("gate", ["live", "field"])
-def test_black_and_white_pictures_are_dropped_with_a_reason(walk, save, gate):
+def test_black_and_white_pictures_are_dropped_with_a_reason(walk, gate):
     save(whole_picture(0), walk / "ben" / "1.png")
     save(whole_picture(255), walk / "ben" / "2.png")
     save(whole_picture(100), walk / "ben" / "3.png")
@@ -130,7 +131,7 @@ def test_the_fields_datasets_keep_what_published_figures_rest_on():
     assert PrepareSettings(dataset="casia-b", gate="live").mask_rule == "live"
 
 
-def test_the_live_gate_drops_what_the_live_path_drops(walk, save, draw):
+def test_the_live_gate_drops_what_the_live_path_drops(walk):
     save(draw(1, at=(5, 120)), walk / "ben" / "1.png")
     save(thin(1), walk / "ben" / "2.png")
     save(draw(3, 30), walk / "ben" / "3.png")
@@ -143,7 +144,7 @@ def test_the_live_gate_drops_what_the_live_path_drops(walk, save, draw):
     assert len(read(walk, gate="field").frames) == 6
 
 
-def test_a_line_across_the_picture_divides_by_nothing(walk, save):
+def test_a_line_across_the_picture_divides_by_nothing(walk):
     mask = whole_picture(0)
     mask[100, :] = 255
     save(mask, walk / "ben" / "1.png")
@@ -151,7 +152,7 @@ def test_a_line_across_the_picture_divides_by_nothing(walk, save):
 
 
 @pytest.mark.parametrize(("h", "w"), [(64, 64), (64, 44), (128, 128), (128, 88)])
-def test_aligned_silhouettes_are_cut_and_never_realigned(tmp_path, save, aligned, h, w):
+def test_aligned_silhouettes_are_cut_and_never_realigned(tmp_path, h, w):
     walk = np.stack([aligned(i, h, w) for i in range(3)])
     walk[1, : h // 2] = 0  # half a person: aligning again would stretch it
     walk[2, :, 0] = 255  # and the border is no reason
@@ -163,7 +164,7 @@ def test_aligned_silhouettes_are_cut_and_never_realigned(tmp_path, save, aligned
     assert result.drops == []
 
 
-def test_of_aligned_silhouettes_only_empty_and_full_ones_are_dropped(tmp_path, save, aligned):
+def test_of_aligned_silhouettes_only_empty_and_full_ones_are_dropped(tmp_path):
     for i, frame in enumerate([aligned(0), 0 * aligned(0), aligned(0) | 255, aligned(0) // 255]):
         save(frame, tmp_path / "ben" / f"{i}.png")
     result = read(tmp_path)
@@ -172,21 +173,21 @@ def test_of_aligned_silhouettes_only_empty_and_full_ones_are_dropped(tmp_path, s
 
 
 @pytest.mark.parametrize(("form", "size"), [((128, 68), LARGE), ((64, 24), (64, 44))])
-def test_the_width_that_lost_its_margins_twice_is_refused(tmp_path, save, aligned, form, size):
+def test_the_width_that_lost_its_margins_twice_is_refused(tmp_path, form, size):
     for i in range(3):
         save(aligned(i, *form), tmp_path / "ben" / f"{i}.png")
     with pytest.raises(DataError, match=rf"ben: silhouettes of {form[0]}x{form[1]} .* twice"):
         read(tmp_path, size=size)
 
 
-def test_silhouettes_of_the_other_size_are_a_wrong_setting(tmp_path, save, aligned):
+def test_silhouettes_of_the_other_size_are_a_wrong_setting(tmp_path):
     save(aligned(0, 128, 88), tmp_path / "ben" / "0.png")
     with pytest.raises(DataError, match=r"expected aligned .*64x44.* got 128x88.*--size"):
         read(tmp_path)
     assert read(tmp_path, size=LARGE).frames.shape == (1, 128, 88)
 
 
-def test_the_majority_tells_whether_a_recording_is_aligned(walk, save, aligned, draw):
+def test_the_majority_tells_whether_a_recording_is_aligned(walk):
     save(aligned(0), walk / "ben" / "6.png")  # one crop that happens to have an aligned form
     result = read(walk, gate="field")
     assert len(result.frames) == 7
@@ -200,7 +201,7 @@ def test_the_majority_tells_whether_a_recording_is_aligned(walk, save, aligned, 
     }
 
 
-def test_the_form_can_be_forced(walk, save, aligned, tmp_path):
+def test_the_form_can_be_forced(walk, tmp_path):
     with pytest.raises(DataError, match=r"ben: expected aligned silhouettes .* got 240x320"):
         read(walk, form="aligned")
     save(aligned(0, 64, 44), tmp_path / "eve" / "0.png")
@@ -210,7 +211,7 @@ def test_the_form_can_be_forced(walk, save, aligned, tmp_path):
     assert np.array_equal(forced.frames[0], align(aligned(0, 64, 44)))
 
 
-def test_long_sequences_are_cut_and_short_ones_dropped(walk, save):
+def test_long_sequences_are_cut_and_short_ones_dropped(walk):
     save(whole_picture(0), walk / "ben" / "0.png")
     result = read(walk, max_frames=3)
     assert len(result.frames) == 3
@@ -245,7 +246,7 @@ def test_links_out_of_the_source_are_not_read(walk, tmp_path_factory):
     assert len(result.frames) == 6
 
 
-def test_an_image_named_for_somebody_else_is_dropped(casia_b, draw, save):
+def test_an_image_named_for_somebody_else_is_dropped(casia_b):
     place = "GaitDatasetB-silh/001/nm-01/090"
     save(draw(1), casia_b / place / "124-nm-01-090-009.png")
     save(draw(1), casia_b / place / "001-cl-01-090-009.png")
@@ -268,7 +269,7 @@ def test_crops_may_touch_their_border(gait3d):
     assert {why for _, why in reasons(read(gait3d, walk))} >= {"clipped at the border"}
 
 
-def test_frames_of_a_pickle_are_told_apart(tmp_path, dump, aligned):
+def test_frames_of_a_pickle_are_told_apart(tmp_path):
     walk = np.stack([aligned(0), 0 * aligned(0), aligned(2)])
     dump(walk, tmp_path / "ben" / "ben.pkl")
     result = read(tmp_path)

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from drawn_people import save
 
 from cstl_edge.data import shards
 from cstl_edge.data.dataset import open_dataset, read_index
@@ -74,7 +75,7 @@ def test_every_layout_is_prepared(request, tmp_path, kind, people, sequences):
     assert data.read(0).max() == 255
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(folders, tmp_path, small_shards, save):
+def test_the_bytes_do_not_depend_on_the_number_of_workers(folders, tmp_path, small_shards):
     (folders / "ben" / "frame3.png").write_bytes(b"damaged")
     for workers in (0, 2):
         run(folders, tmp_path / f"{workers}", workers=workers, max_bad=0.5)
@@ -92,7 +93,7 @@ def test_nothing_is_written_outside_the_output(folders, tmp_path):
         run(folders, folders / "out")
 
 
-def test_bad_files_are_counted_listed_and_limited(folders, tmp_path, save):
+def test_bad_files_are_counted_listed_and_limited(folders, tmp_path):
     (folders / "ada" / "monday" / "frame3.png").write_bytes(b"damaged")
     save(np.zeros((240, 320), np.uint8), folders / "ben" / "frame0.png")
     with pytest.raises(
@@ -113,7 +114,7 @@ def test_bad_files_are_counted_listed_and_limited(folders, tmp_path, save):
         run(folders, tmp_path / "out", max_bad=0)
 
 
-def test_useless_frames_are_not_bad_files(folders, tmp_path, save):
+def test_useless_frames_are_not_bad_files(folders, tmp_path):
     for i in range(12):
         save(np.zeros((240, 320), np.uint8), folders / "ben" / f"frame{i}.png")
     index = run(folders, tmp_path / "out", max_bad=0)
@@ -121,7 +122,7 @@ def test_useless_frames_are_not_bad_files(folders, tmp_path, save):
     assert index.people == {0: "ada"}
 
 
-def test_a_source_of_nothing_usable_is_an_error(tmp_path, save):
+def test_a_source_of_nothing_usable_is_an_error(tmp_path):
     save(np.zeros((240, 320), np.uint8), tmp_path / "in" / "ben" / "0.png")
     with pytest.raises(DataError, match=r"no usable sequence .* 1 empty, 1 too few frames"):
         run(tmp_path / "in", tmp_path / "out")
@@ -159,9 +160,7 @@ def test_names_of_files_that_are_no_text_are_told(folders, tmp_path):
     assert index.frames == 35
 
 
-def test_a_finished_dataset_is_left_alone_and_another_is_not_mixed_in(
-    folders, tmp_path, save, draw
-):
+def test_a_finished_dataset_is_left_alone_and_another_is_not_mixed_in(folders, tmp_path):
     first = run(folders, tmp_path / "out")
     before = content(tmp_path / "out")
     assert run(folders, tmp_path / "out") == first

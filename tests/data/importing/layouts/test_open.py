@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from drawn_people import draw, save
 from typer.testing import CliRunner
 
 from cstl_edge.cli.data import data
@@ -29,7 +30,7 @@ def prepare(*words):
     return CliRunner().invoke(data, ["prepare", *map(str, words), "--workers", "1", "--json"])
 
 
-def test_a_layout_from_a_file_of_its_own_is_prepared(tmp_path, monkeypatch, save, draw):
+def test_a_layout_from_a_file_of_its_own_is_prepared(tmp_path, monkeypatch):
     (tmp_path / "layout_of_a_test.py").write_text(LAYOUT)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(LAYOUTS.entries, "by-view", Entry("layout_of_a_test:WALKERS_BY_VIEW"))

@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from drawn_people import aligned, dump
 
 from cstl_edge.data.importing.layouts import base
 from cstl_edge.data.importing.layouts.open import LAYOUTS
@@ -72,7 +73,7 @@ def test_plain_folders(folders):
 
 
 @pytest.mark.parametrize("kind", ["casia-b", "ou-mvlp"])
-def test_the_same_tree_with_pickles_keeps_its_numbers(tmp_path, kind, dump, aligned):
+def test_the_same_tree_with_pickles_keeps_its_numbers(tmp_path, kind):
     view = {"casia-b": range(0, 181, 18), "ou-mvlp": [*range(0, 91, 15), *range(180, 271, 15)]}
     person, sequence = {"casia-b": ("007", "bg-02"), "ou-mvlp": ("00007", "01")}[kind]
     for v in view[kind]:
@@ -111,7 +112,7 @@ def test_a_view_missing_once_is_told(casia_b):
 
 
 @pytest.mark.parametrize("kind", list(LAYOUTS))
-def test_another_tree_is_refused_with_both_trees_in_one_line(tmp_path, kind, save, draw):
+def test_another_tree_is_refused_with_both_trees_in_one_line(tmp_path, kind):
     (tmp_path / "001.tar.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"expected the layout of .*found in .*: 001\.tar\.gz") as e:
         find_recordings(tmp_path, kind)
