@@ -57,7 +57,7 @@ def test_inputs_and_outputs_keep_their_types(traced):
         assert list(half.graph.output) == list(model.graph.output)
 
 
-def test_features_are_cast_once_at_the_door(traced):
+def test_features_are_cast_once_at_the_input(traced):
     half = to_half(traced("head"))
     readers = [n for n in half.graph.node if "features" in n.input and n.op_type != "Shape"]
     assert [n.op_type for n in readers] == ["Cast"]
