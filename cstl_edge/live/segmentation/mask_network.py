@@ -15,7 +15,7 @@ import numpy as np
 
 from cstl_edge.arrays import Floats, Image, Indices, Mask
 from cstl_edge.errors import ModelError
-from cstl_edge.live.boxes import Box
+from cstl_edge.live.boxes import Box, intersection
 from cstl_edge.live.segmentation.base import Detection
 from cstl_edge.opencv import import_cv2
 
@@ -66,12 +66,8 @@ def may_overlap(detection: Detection, region: Box) -> bool:
     """Return whether a detection's mask may have a pixel in a crop of `region`, after rounding."""
     x, y, w, h = detection.box
     margin = w / detection.mask.shape[1] + region[2] / SIDE  # one pixel of either grid
-    return (
-        region[0] - margin < x + w
-        and x < region[0] + region[2] + margin
-        and region[1] - margin < y + h
-        and y < region[1] + region[3] + margin
-    )
+    grown = (x - margin, y - margin, w + 2 * margin, h + 2 * margin)
+    return intersection(grown, region) > 0
 
 
 def dilated_hull(blob: Mask, distance: int) -> Mask:

@@ -53,10 +53,6 @@ class Capture:
 Opener = Callable[[], Capture]  # returns at once
 
 
-class _CaptureLost(Exception):
-    """The capture failed, did not answer or fell silent; the text says which."""
-
-
 class _CaptureSession:
     """One opening of a source: the capture, its reading thread, and the slot between them."""
 
@@ -74,15 +70,15 @@ class _CaptureSession:
         self._thread.start()
 
     def wait(self) -> Frame | None:
-        """Wait for a frame and leave it in the slot; None at the end; raises _CaptureLost."""
+        """Wait for a frame and leave it in the slot; None at the end; raises SourceUnavailable."""
         with self._changed:
             while self._slot is None and self._outcome is None:
                 left_s = self._deadline_s - time.monotonic()
                 if left_s <= 0:
-                    raise _CaptureLost(self._waiting_for)
+                    raise SourceUnavailable(self._waiting_for)
                 self._changed.wait(left_s)
             if self._slot is None and isinstance(self._outcome, Exception):
-                raise _CaptureLost(redact(self._outcome)) from self._outcome
+                raise SourceUnavailable(redact(self._outcome)) from self._outcome
             return self._slot
 
     def take(self) -> Frame | None:
@@ -192,13 +188,13 @@ class LiveSource(FrameSource):
             try:
                 session = self._session or self._start()
                 frame = session.wait()
-            except _CaptureLost as err:
+            except SourceUnavailable as err:
                 if not retry:
                     raise SourceUnavailable(
-                        f"{self.uri} does not open: {err}; check that it is plugged in, powered "
-                        "and reachable, and that the address and password are right"
+                        f"{self.uri} does not open: {redact(err)}; check that it is plugged in, "
+                        "powered and reachable, and that the address and password are right"
                     ) from err
-                self._handle_loss(str(err))
+                self._handle_loss(redact(err))
                 continue
             if frame is not None and not session.announced:
                 session.announced = True
@@ -208,13 +204,10 @@ class LiveSource(FrameSource):
         return None
 
     def _start(self) -> _CaptureSession:
-        """Start a capture; raises _CaptureLost when that fails at once."""
+        """Start a capture; raises SourceUnavailable when that fails at once."""
         self._tries += 1
         self._notify(SourceState("opening", attempt=self._tries))
-        try:
-            capture = self._opener()
-        except SourceUnavailable as err:
-            raise _CaptureLost(redact(err)) from err
+        capture = self._opener()
         with self._lock:
             self._session = session = _CaptureSession(capture, self.captured)
         if self._closing.is_set():  # closed while the child was starting
