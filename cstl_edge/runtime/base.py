@@ -58,9 +58,7 @@ class Embedded(NamedTuple):
 class Encoder(Protocol):
     """A network that is ready to run. Not thread-safe: one encoder per thread."""
 
-    @property
-    def info(self) -> EncoderInfo:
-        """Return what this encoder is."""
+    info: EncoderInfo
 
     def frames(self, silhouettes: Silhouettes) -> Floats:
         """Return the part features [m, p, c] of silhouettes [m, h, w] of any walkers."""

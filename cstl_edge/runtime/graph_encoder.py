@@ -34,29 +34,24 @@ class GraphEncoder:
             graphs: by name: `frames`, `head` and, where windows slide, `taps`, `mix`, `slide`
             no_incremental_head: message of the ModelError where `taps`, `mix` or `slide` is missing
         """
-        self._info, self._graphs = info, dict(graphs)
+        self.info, self._graphs = info, dict(graphs)
         self._no_incremental_head = no_incremental_head
-
-    @property
-    def info(self) -> EncoderInfo:
-        """Return what this encoder is, as its runtime reports it."""
-        return self._info
 
     def frames(self, silhouettes: Silhouettes) -> Floats:
         """Return the part features [m, p, c] of silhouettes [m, h, w]."""
-        check_silhouettes(silhouettes, self._info.size, ("m",))
+        check_silhouettes(silhouettes, self.info.size, ("m",))
         features: Floats = self._run("frames", {"silhouettes": silhouettes})["features"]
         return features
 
     def head(self, features: Floats, lengths: Ints) -> Embedded:
         """Return the embeddings of windows [n, s, p, c], of which `lengths` [n] frames count."""
-        check_features(features, self._info)
+        check_features(features, self.info)
         check_lengths(lengths, *features.shape[:2])
         return embedded(self._run("head", {"features": features, "lengths": lengths}))
 
     def taps(self, features: Floats) -> tuple[Floats, Floats]:
         """Return of frames [p, m, c] the shares [p, m, 7c] and gates [p, m, 2c]."""
-        check_rows("features", features, self._info)
+        check_rows("features", features, self.info)
         outputs = self._run("taps", {"features": features})
         return outputs["taps"], outputs["gates"]
 
@@ -64,7 +59,7 @@ class GraphEncoder:
         """Return of frames' T_f and T_f + T_s [p, m, c] the logits [p, m, 3c], judged [p, m, h]."""
         inputs = {"features": features, "sums": sums}
         for name, rows in inputs.items():
-            check_rows(name, rows, self._info)
+            check_rows(name, rows, self.info)
         outputs = self._run("mix", inputs)
         return outputs["logits"], outputs["judged"]
 

@@ -72,14 +72,7 @@ def load(
 def load_auto(path: Path | None, threads: int | None, precision: str | None) -> Encoder:
     """Open a checkpoint in PyTorch, a folder in TensorRT where engines fit, else in ONNX Runtime.
 
-    Args:
-        path: as in `load`
-        threads: as in `load`
-        precision: as in `load`; engines are not considered then
-
-    Raises:
-        ModelError: the model is refused
-        BackendUnavailable: the runtime is not on this machine
+    path, threads, precision: as in `load`, as are the errors; with a precision no engines fit
     """
     from cstl_edge.runtime.base import model_folder
 
@@ -94,10 +87,7 @@ def load_auto(path: Path | None, threads: int | None, precision: str | None) -> 
 
 
 def _engines_that_fit(folder: Path) -> Encoder | None:
-    """Return the engines of an exported folder if they are for this machine; log the choice.
-
-    Engines that were built and do not fit are worth a warning; none at all are not.
-    """
+    """Return the engines of a folder that fit this machine; warn of those that do not fit."""
     from cstl_edge.runtime.tensorrt.record import ENGINES, TENSORRT
 
     if not (folder / ENGINES / TENSORRT).exists():

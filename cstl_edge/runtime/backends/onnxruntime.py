@@ -23,13 +23,11 @@ def load_folder(
     """Check an exported folder and open it.
 
     Args:
-        path: the folder; None for the shipped model
+        path: the folder (ModelError where it is refused); None for the shipped model
         threads: threads of one run; by default `usable_cores`
         precision: as in `onnx_folder.read_folder`
 
-    Raises:
-        ModelError: the folder is refused
-        BackendUnavailable: ONNX Runtime is not installed
+    Raises BackendUnavailable where ONNX Runtime is not installed.
     """
     folder = read_folder(model_folder(path), precision, int8_incremental=True)
     cores = usable_cores() if threads is None else threads

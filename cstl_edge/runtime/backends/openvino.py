@@ -31,14 +31,12 @@ def load_folder(
     """Check an exported folder and open it.
 
     Args:
-        path: the folder; None for the shipped model
+        path: the folder (ModelError where it is refused); None for the shipped model
         threads: threads of one run, by default `usable_cores`. OpenVINO takes no more than the
             machine has cores; the info says how many it took
         precision: as in `onnx_folder.read_folder`
 
-    Raises:
-        ModelError: the folder is refused
-        BackendUnavailable: OpenVINO is not installed
+    Raises BackendUnavailable where OpenVINO is not installed.
     """
     core()  # before anything is read: without OpenVINO nobody waits for a check
     folder = read_folder(model_folder(path), precision)

@@ -14,8 +14,8 @@ from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.runtime.base import EncoderInfo, model_folder, refuse_precision
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
-from cstl_edge.runtime.manifest import read_manifest
-from cstl_edge.runtime.streaming.rings import KEPT
+from cstl_edge.runtime.graph_format import signature
+from cstl_edge.runtime.manifest import Shape, read_manifest
 
 if TYPE_CHECKING:
     from cstl_edge.model import Cstl
@@ -26,23 +26,6 @@ log = logging.getLogger(__name__)
 NO_INCREMENTAL_HEAD = (
     "expected an encoder whose info says `slides`; this network has no sliding form: use `head`"
 )
-INPUTS = {
-    "frames": ("silhouettes",),
-    "head": ("features", "lengths"),
-    "full": ("silhouettes", "lengths"),
-    "taps": ("features",),
-    "mix": ("features", "sums"),
-    "slide": (*KEPT, "slots"),
-}
-"""By graph, in the order in which the network takes them."""
-OUTPUTS = {
-    "frames": ("features",),
-    "head": ("embedding", "salient_frames"),
-    "full": ("embedding", "salient_frames"),
-    "taps": ("taps", "gates"),
-    "mix": ("logits", "judged"),
-    "slide": ("embedding", "salient_frames"),
-}
 
 
 def load_weights(
@@ -51,14 +34,11 @@ def load_weights(
     """Open a checkpoint.
 
     Args:
-        path: a `.safetensors` file; None for the shipped weights
+        path: a `.safetensors` file (else ModelError); None for the shipped weights
         threads: PyTorch's count, which is one for the whole process; None leaves it alone
-        precision: float32 or None
+        precision: float32 or None (else ConfigError)
 
-    Raises:
-        ModelError: the file is no checkpoint of ours
-        BackendUnavailable: PyTorch is not installed
-        ConfigError: another precision
+    Raises BackendUnavailable where PyTorch is not installed.
     """
     refuse_precision(precision, "pytorch", but="float32")
     weights = model_folder(None).with_suffix(".safetensors") if path is None else path
@@ -137,8 +117,9 @@ class TorchGraph:
         import torch
 
         weight = next(model.parameters())
-        self._torch, self._device, self._outputs = torch, weight.device, OUTPUTS[graph]
-        self.inputs = INPUTS[graph]
+        self._torch, self._device = torch, weight.device
+        shape = Shape.model_validate(model.config.to_dict())
+        self.inputs, self._outputs = map(tuple, signature(graph, shape))  # names, in order
         self.provider, self.threads = str(weight.device), torch.get_num_threads()
         self.compute = _in_type(_function(model, graph), weight.dtype)
         """From tensors to a tuple of tensors, None for the frames that a network without SSFL does
@@ -155,14 +136,11 @@ class TorchGraph:
 
     def named(self, outputs: Sequence[Any]) -> dict[str, Array]:
         """Return tensors as float32 or int32 arrays by the names of the outputs."""
-        return {
-            name: np.asarray(
-                x.float().cpu().numpy() if x.is_floating_point() else x.cpu().numpy(),
-                np.float32 if x.is_floating_point() else np.int32,
-            )
-            for name, x in zip(self._outputs, outputs, strict=True)
-            if x is not None
-        }
+        arrays = {}
+        for name, x in zip(self._outputs, outputs, strict=False):  # without SSFL the last is None
+            kind = np.float32 if x.is_floating_point() else np.int32
+            arrays[name] = np.asarray((x.float() if kind is np.float32 else x).cpu().numpy(), kind)
+        return arrays
 
 
 def _in_type(function: Callable[..., Any], dtype: Any) -> Callable[..., Sequence[Any]]:
@@ -176,18 +154,16 @@ def _in_type(function: Callable[..., Any], dtype: Any) -> Callable[..., Sequence
 
 
 def _function(model: Cstl, graph: str) -> Callable[..., Any]:
-    """Return what computes a graph from the tensors of `INPUTS`."""
+    """Return what computes a graph from the tensors of its inputs."""
     from cstl_edge.model.incremental_head import Mix, Slide, Taps
 
-    if graph in ("taps", "mix", "slide"):
-        module: Callable[..., Any] = {"taps": Taps, "mix": Mix, "slide": Slide}[graph](model)
-        return module
-    functions: dict[str, Callable[..., Any]] = {
+    modules: dict[str, Callable[[Cstl], Any]] = {"taps": Taps, "mix": Mix, "slide": Slide}
+    methods: dict[str, Callable[..., Any]] = {
         "frames": model.frame_features,
         "head": model.head,
         "full": model.forward,
     }
-    return functions[graph]
+    return methods[graph] if graph in methods else modules[graph](model)
 
 
 def _impostors(path: Path, weights_sha256: str) -> Mapping[str, Any] | None:

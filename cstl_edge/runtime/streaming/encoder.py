@@ -35,14 +35,11 @@ Walker = TypeVar("Walker", bound=Hashable)
 class StreamResult:
     """Embedding of a walker's window."""
 
-    embedding: Floats
-    """[p, d]"""
+    embedding: Floats  # [p, d]
     salient_frames: Ints
     """[p]: the frame of the window, 0 the oldest, that gave each part; -1 without SSFL."""
-    frames_seen: int
-    """Frames of this walker since its first."""
-    window_frames: int
-    """Frames, the latest of them, that the embedding is of."""
+    frames_seen: int  # of this walker since its first
+    window_frames: int  # the latest of them, that the embedding is of
 
 
 class StreamingEncoder(Generic[Walker]):
@@ -61,7 +58,7 @@ class StreamingEncoder(Generic[Walker]):
         max_walkers: int = 64,
         slide: bool = True,
     ) -> None:
-        """Begin without walkers.
+        """Begin without walkers (ConfigError for numbers that contradict each other).
 
         Args:
             encoder: that embeds
@@ -70,9 +67,6 @@ class StreamingEncoder(Generic[Walker]):
             min_frames: frames before a walker's first embedding, by default a full window
             max_walkers: walkers held at once
             slide: where the encoder can, compute again only what a slide changes in a window
-
-        Raises:
-            ConfigError: numbers that contradict each other
         """
         first = window if min_frames is None else min_frames
         if min(window, hop, first, max_walkers) < 1 or first > window:
@@ -82,18 +76,13 @@ class StreamingEncoder(Generic[Walker]):
             )
         self.encoder = encoder
         self.window, self.hop, self.min_frames, self.max_walkers = window, hop, first, max_walkers
-        self.forgotten = 0
-        """Walkers dropped because there were more than `max_walkers`."""
-        self.not_finite = 0
-        """Embeddings held back because of a NaN or an infinity."""
-        self.slides = slide and encoder.info.slides
-        """Whether windows slide, or go through the head whole."""
+        self.forgotten = 0  # walkers dropped because there were more than `max_walkers`
+        self.not_finite = 0  # embeddings held back because of a NaN or an infinity
+        info, threads = encoder.info, encoder.info.threads
+        self.slides = slide and info.slides  # or windows go through the head whole
         if not self.slides:
-            why = (
-                "as asked for" if encoder.info.slides else "the only form that this model has here"
-            )
+            why = "as asked for" if info.slides else "the only form that this model has here"
             log.info("windows go through the head whole, %s", why)
-        threads = encoder.info.threads
         self._pool = ThreadPoolExecutor(threads) if self.slides and threads > 1 else None
         self._rings: OrderedDict[Walker, Ring] = OrderedDict()  # the longest unseen walker first
 
@@ -144,11 +133,8 @@ class StreamingEncoder(Generic[Walker]):
             if len(self._rings) >= self.max_walkers:
                 longest_unseen, _ = self._rings.popitem(last=False)
                 self.forgotten += 1
-                log.warning(
-                    "more than %d walkers: %s is forgotten",
-                    self.max_walkers,
-                    one_line(longest_unseen),
-                )
+                forgotten = one_line(longest_unseen)
+                log.warning("more than %d walkers: %s is forgotten", self.max_walkers, forgotten)
             info = self.encoder.info
             kind = SlidingRing if self.slides else Ring
             self._rings[walker] = kind(self.window, info.parts, info.channels, self.min_frames)
@@ -178,7 +164,7 @@ class StreamingEncoder(Generic[Walker]):
 
     def _embed(self, rings: list[Ring]) -> Embedded:
         if self.slides:
-            sliding = [ring for ring in rings if isinstance(ring, SlidingRing)]
+            sliding = cast(list[SlidingRing], rings)
             return embed_slid(cast(SlidingEncoder, self.encoder), sliding, self._pool)
         return embed_whole(self.encoder, rings)
 

@@ -18,17 +18,17 @@ from cstl_edge.runtime.base import Embedded, Encoder
 
 
 class Ring:
-    """The latest part features of one walker."""
+    """The latest part features of one walker, [p, window, c]."""
 
     def __init__(self, window: int, parts: int, channels: int, min_frames: int) -> None:
-        self.features: Floats = np.empty((window, parts, channels), np.float32)
+        self.features: Floats = np.empty((parts, window, channels), np.float32)
         self.window = window
         self.seen = 0
         self.due = min_frames  # the value of `seen` from which its head runs
 
     def push(self, feature: Floats) -> None:
         """Take the features [p, c] of one more frame, over the oldest ones."""
-        self.features[self.seen % self.window] = feature
+        self.features[:, self.seen % self.window] = feature
         self.seen += 1
 
     @property
@@ -43,9 +43,9 @@ class Ring:
 
     def copy_to(self, window: Floats) -> None:
         """Write the frames held, oldest first, to the beginning of `window` [s, p, c]."""
-        tail = self.held - self.oldest
-        window[:tail] = self.features[self.oldest : self.held]
-        window[tail : self.held] = self.features[: self.oldest]
+        tail, frames = self.held - self.oldest, self.features.swapaxes(0, 1)  # [window, p, c]
+        window[:tail] = frames[self.oldest : self.held]
+        window[tail : self.held] = frames[: self.oldest]
 
 
 def embed_whole(encoder: Encoder, rings: Sequence[Ring]) -> Embedded:
@@ -99,7 +99,7 @@ class SlidingRing(Ring):
     def __init__(self, window: int, parts: int, channels: int, min_frames: int) -> None:
         super().__init__(window, parts, channels, min_frames)
         self._values = np.empty((parts, window, 3, channels), np.float32)
-        self.features: Floats = self._values[:, :, 0]  # [p, window, c]
+        self.features = self._values[:, :, 0]
         self.kept = {KEPT[0]: self._values.reshape(parts, window, -1)}  # others come with `keep`
         self._ends = np.empty((2, parts, window, channels), np.float32)
         """T_f + T_s of a frame where it is the first of the window, and where it is the second."""
@@ -108,11 +108,6 @@ class SlidingRing(Ring):
         # window, the second or another, of what came until now; and their shares for later ones.
         self._open: Floats = np.zeros((3, parts, REACH, channels), np.float32)
         self._left: Floats = np.zeros((2, parts, REACH, channels), np.float32)
-
-    def push(self, feature: Floats) -> None:
-        """Take the features [p, c] of one more frame, over the oldest ones."""
-        self.features[:, self.seen % self.window] = feature
-        self.seen += 1
 
     def slots(self, first: int = 0) -> Indices:
         """Return the slots of the ring of the window's frames from `first` on, 0 the oldest."""
@@ -188,12 +183,9 @@ def embed_slid(
         pool: runs `slide` side by side for several walkers
     """
     _update(encoder, rings)
-
-    def embed(ring: SlidingRing) -> Embedded:
-        return encoder.slide(ring.window_kept(), ring.slots()[None])
-
+    kept, slots = [ring.window_kept() for ring in rings], [ring.slots()[None] for ring in rings]
     run = pool.map if pool is not None and len(rings) > 1 else map
-    embedded = list(run(embed, rings))
+    embedded = list(run(encoder.slide, kept, slots))
     return Embedded(*map(np.concatenate, zip(*embedded, strict=True)))
 
 
@@ -210,20 +202,16 @@ def _update(encoder: IncrementalHead, rings: Sequence[SlidingRing]) -> None:
     """Send the new frames of all windows through `taps`, the changed through `mix`; keep both."""
     new = [ring.new() for ring in rings]
     taps, gates = encoder.taps(_joined(new))
-    slots, sums = [], []
+    slots, sums, features = [], [], []
     for ring, shares, own_gates in zip(rings, _apart(taps, new), _apart(gates, new), strict=True):
         ring.keep(KEPT[3], ring.slots(ring.held - own_gates.shape[1]), own_gates)
         changed_slots, changed_sums = ring.absorb(shares)
         slots.append(changed_slots)
         sums.append(changed_sums)
-    features = [ring.features[:, changed] for ring, changed in zip(rings, slots, strict=True)]
+        features.append(ring.features[:, changed_slots])
     logits, judged = (_apart(x, sums) for x in encoder.mix(_joined(features), _joined(sums)))
-    mixed = [
-        {KEPT[1]: own_logits, KEPT[2]: own_judged}
-        for own_logits, own_judged in zip(logits, judged, strict=True)
-    ]
-    for ring, own_slots, own_sums, own_mixed in zip(rings, slots, sums, mixed, strict=True):
-        ring.take(own_slots, own_sums, own_mixed)
+    for ring, changed, own, *mixed in zip(rings, slots, sums, logits, judged, strict=True):
+        ring.take(changed, own, dict(zip(KEPT[1:3], mixed, strict=True)))
 
 
 def _joined(rows: Sequence[Floats]) -> Floats:
