@@ -52,8 +52,9 @@ def test_a_padded_shard_of_before_is_still_read(tmp_path):
 def test_a_writer_that_fails_leaves_nothing(tmp_path):
     def write():
         with ShardWriter(tmp_path / "a", (64, 44)) as writer:
-            writer.add(np.ones((3, 64, 44), np.uint8), person=1, sequence="nm-01", view_deg=0)
-            writer.add(np.ones((3, 128, 88), np.uint8), person=1, sequence="nm-01", view_deg=0)
+            for h, w in ((64, 44), (128, 88)):
+                block = np.ones((3, h, w), np.uint8)
+                writer.add(block, person=1, sequence="nm-01", view_deg=0)
 
     with pytest.raises(ValueError, match="expected"):
         write()

@@ -1,6 +1,8 @@
 """Silhouettes drawn with Pillow, without the code under test, and files of them."""
 
 import pickle
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -34,3 +36,14 @@ def save(image, path):
 def dump(array, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pickle.dumps(array))
+
+
+def header_bomb():
+    """A PNG of a few bytes whose header claims 30,000 x 30,000 pixels."""
+
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30000, 30000, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 1000))

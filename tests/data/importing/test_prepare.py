@@ -53,23 +53,20 @@ def test_casia_b_keeps_numbers_types_and_views(casia_b, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "people", "sequences"),
+    ("tree", "kind", "people", "sequences"),
     [
-        ("ou_mvlp", {1: "00001", 10307: "10307"}, {"00", "01"}),
-        ("opengait", {0: "anna", 1: "zoe"}, {"nm-01", "cl-01", "camid0_videoid2/seq0"}),
-        ("gait3d", {0: "0000", 1: "3999"}, {"camid0_videoid2/seq0", "camid9_videoid1/seq1"}),
-        ("grew", {0: "test/gallery/00001", 1: "train/00001"}, {"4XPn5Z28", "79XJefi8"}),
-        ("folders", {0: "ada", 1: "ben"}, {"monday", "tuesday", "00"}),
+        ("ou_mvlp", "ou-mvlp", {1: "00001", 10307: "10307"}, "00 01"),
+        ("opengait", "opengait-pkl", {0: "anna", 1: "zoe"}, "cl-01 nm-01 camid0_videoid2/seq0"),
+        ("gait3d", "gait3d", {0: "0000", 1: "3999"}, "camid0_videoid2/seq0 camid9_videoid1/seq1"),
+        ("grew", "grew", {0: "test/gallery/00001", 1: "train/00001"}, "4XPn5Z28 79XJefi8"),
+        ("folders", "folder", {0: "ada", 1: "ben"}, "00 monday tuesday"),
     ],
 )
-def test_every_layout_is_prepared(request, tmp_path, kind, people, sequences):
-    dataset = {"ou_mvlp": "ou-mvlp", "opengait": "opengait-pkl", "folders": "folder"}.get(
-        kind, kind
-    )
-    index = run(request.getfixturevalue(kind), tmp_path / "out", dataset)
+def test_every_layout_is_prepared(request, tmp_path, tree, kind, people, sequences):
+    index = run(request.getfixturevalue(tree), tmp_path / "out", kind)
     data = open_dataset(tmp_path / "out")
     assert index.people == people
-    assert set(data.sequences) == sequences
+    assert set(data.sequences) == set(sequences.split())
     assert sorted(set(data.people)) == sorted(people)
     assert index.report.bad == 0
     assert data.read(0).max() == 255
@@ -96,11 +93,10 @@ def test_nothing_is_written_outside_the_output(folders, tmp_path):
 def test_bad_files_are_counted_listed_and_limited(folders, tmp_path):
     (folders / "ada" / "monday" / "frame3.png").write_bytes(b"damaged")
     save(np.zeros((240, 320), np.uint8), folders / "ben" / "frame0.png")
-    with pytest.raises(
-        DataError, match=r"1 of 36 files are bad, first ada/monday/frame3\.png"
-    ) as e:
+    bad = r"1 of 36 files are bad, first ada/monday/frame3\.png"
+    with pytest.raises(DataError, match=bad) as error:
         run(folders, tmp_path / "out")
-    assert e.value.exit_code == 3
+    assert error.value.exit_code == 3
     assert not (tmp_path / "out" / "dataset.json").exists()
     with pytest.raises(DataError, match="unfinished"):
         open_dataset(tmp_path / "out")

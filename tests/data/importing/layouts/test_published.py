@@ -47,11 +47,8 @@ def test_ou_mvlp_as_distributed(ou_mvlp):
 
 def test_opengait_pickles(opengait):
     tree = find_recordings(opengait, "opengait-pkl")
-    assert listed(tree)[:3] == [
-        ("anna", "camid0_videoid2/seq0", -1),
-        ("anna", "cl-01", 90),
-        ("anna", "nm-01", 0),
-    ]
+    first = [("camid0_videoid2/seq0", -1), ("cl-01", 90), ("nm-01", 0)]
+    assert listed(tree)[:3] == [("anna", *walk) for walk in first]
     assert person_ids(tree.recordings, "opengait-pkl") == {"anna": 0, "zoe": 1}
 
 
@@ -74,13 +71,15 @@ def test_plain_folders(folders):
 
 @pytest.mark.parametrize("kind", ["casia-b", "ou-mvlp"])
 def test_the_same_tree_with_pickles_keeps_its_numbers(tmp_path, kind):
-    view = {"casia-b": range(0, 181, 18), "ou-mvlp": [*range(0, 91, 15), *range(180, 271, 15)]}
-    person, sequence = {"casia-b": ("007", "bg-02"), "ou-mvlp": ("00007", "01")}[kind]
-    for v in view[kind]:
+    person, sequence, views = {
+        "casia-b": ("007", "bg-02", range(0, 181, 18)),
+        "ou-mvlp": ("00007", "01", [*range(0, 91, 15), *range(180, 271, 15)]),
+    }[kind]
+    for v in views:
         dump(aligned(0)[None], tmp_path / person / sequence / f"{v:03d}" / f"{v:03d}.pkl")
     tree = find_recordings(tmp_path, kind)
     assert person_ids(tree.recordings, kind) == {person: 7}
-    assert len(tree.recordings) == len(view[kind])
+    assert len(tree.recordings) == len(views)
 
 
 @pytest.mark.parametrize("name", ["alice", "125", "000", "1", "0001", "٠٠١"])
