@@ -75,10 +75,8 @@ class BackgroundSegmenter:
         rolling: bool = False,
         draw: DrawPeople | None = None,
     ) -> None:
-        """Learn the background from a recording.
+        """Learn the background from a recording, as `Segmenter.learn` describes.
 
-        samples: pairs of frames a moment apart, spread over the recording
-        rolling: keep renewing the model, for a recording much longer than the samples
         draw: returns the mask of people in a sample, so that whoever stands through most of the
               recording is not learned as background
         """

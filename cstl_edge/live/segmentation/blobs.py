@@ -44,10 +44,7 @@ class Blob:
 
 
 def clean_foreground(foreground: Mask, strong: Mask) -> Mask:
-    """Close small gaps, drop specks and components without strong pixels, fill holes.
-
-    foreground, strong: uint8 [h, w], 0 or 255
-    """
+    """Close gaps, drop specks and components without strong pixels, fill holes: uint8 [h, w]."""
     size = max(3, round(foreground.shape[0] / 140)) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     opened = cv2.medianBlur(foreground, 3)
@@ -220,10 +217,7 @@ def _valley_between(smooth: Floats, a: int, b: int, height: int) -> bool:
 
 
 def mean_colours(pixels: Bytes, blob: Blob) -> Colours:
-    """Return the mean colour of the upper and of the lower half of a blob.
-
-    pixels: uint8 YCrCb [h, w, 3], the frame at the scale of the blob
-    """
+    """Return the mean colours of a blob's halves; pixels: uint8 YCrCb [h, w, 3] at its scale."""
     x, y, w, h = blob.box
     person = pixels[y : y + h, x : x + w]
     halves = slice(0, max(1, h // 2)), slice(h // 2, h)

@@ -206,11 +206,8 @@ def _search_area(crop: _MaskedCrop) -> Mask:
     return np.asarray(allowed & ~crop.others | crop.own, np.uint8)
 
 
-def _refine(crop: _MaskedCrop, frame: tuple[int, ...]) -> Detection:
-    """Return the detection with the network's mask, or with a low score where nobody is found.
-
-    frame: shape of the whole frame
-    """
+def _refine(crop: _MaskedCrop, shape: tuple[int, ...]) -> Detection:
+    """Return the detection with the network's mask, or with a low score where nobody is found."""
     detection, own = crop.detection, crop.own
     person: Mask = crop.drawn & _search_area(crop)
     if mask_area(person & own) < MIN_COVERED * mask_area(own):
@@ -219,10 +216,10 @@ def _refine(crop: _MaskedCrop, frame: tuple[int, ...]) -> Detection:
     x, y, w, h = cv2.boundingRect(person)
     scale = crop.square[2] / SIDE  # frame pixels per mask pixel
     box = (crop.square[0] + x * scale, crop.square[1] + y * scale, w * scale, h * scale)
-    tall = box[3] >= max(box[2], SURE_HEIGHT_SHARE * frame[0])
+    tall = box[3] >= max(box[2], SURE_HEIGHT_SHARE * shape[0])
     moved = mask_area(person & own) >= MIN_MOVED * mask_area(person)
     # at the border the blob may have been a shadow, and the mask may reach what the blob misses
-    near = near_border(box, frame, 2 * scale + BORDER_SHARE * frame[0])
+    near = near_border(box, shape, 2 * scale + BORDER_SHARE * shape[0])
     return Detection(
         box,
         np.ascontiguousarray(person[y : y + h, x : x + w]),

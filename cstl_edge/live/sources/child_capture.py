@@ -71,10 +71,7 @@ class ChildCapture(Capture):
     """A child process, the pipe of its frames, and its last lines of output."""
 
     def __init__(self, command: Callable[[int], list[str]], **streams: Any) -> None:
-        """Start a child; stdin and stdout as for Popen.
-
-        command: returns its command line, given the file descriptor to write frames to
-        """
+        """Start a child; command: returns its arguments for the file descriptor of the frames."""
         reading, writing = os.pipe()
         self._frames = io.BufferedReader(io.FileIO(reading))
         self._lines: deque[str] = deque(maxlen=20)

@@ -85,10 +85,7 @@ class GstCapture(ChildCapture):
     """
 
     def __init__(self, launcher: str, pipeline: list[str], *, endless: bool) -> None:
-        """Start `launcher` (gst-launch-1.0) with the arguments `pipeline`, which has no sink.
-
-        endless: an end of the pipeline is a fault
-        """
+        """Start gst-launch with a pipeline without sink; endless: its end is a fault."""
         self._endless = endless
         self._caps: list[str] = []
         self._caps_known = threading.Event()

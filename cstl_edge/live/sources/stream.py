@@ -180,10 +180,7 @@ class LiveSource(FrameSource):
         return None
 
     def _newest(self, retry: bool = True) -> Frame | None:
-        """Wait for a frame, which stays in the slot; None at the end.
-
-        retry: open a lost source again, or raise SourceUnavailable
-        """
+        """Wait for a frame, leave it in the slot, None at the end; retry: open again what fails."""
         while not self._closing.is_set():
             try:
                 session = self._session or self._start()

@@ -299,10 +299,7 @@ class Tracker:
     def _match_round(
         self, detections: list[Detection], time_s: float, cost: CostFunction, *, apart: bool = False
     ) -> list[Detection]:
-        """Match detections to free tracks by one cost; return those without a track.
-
-        apart: only to tracks that come out of a merge
-        """
+        """Match detections to free tracks by one cost (`apart`: out of merges); return the rest."""
         pairs = []
         for track in self._tracks:
             if track.detection or track.merged or (apart and track.merged_since_s is None):
