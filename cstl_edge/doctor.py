@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from cstl_edge.errors import BackendUnavailable, CstlEdgeError
+
+MARKS = {"ok": "✓", "missing": "–", "broken": "✗"}
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,14 @@ class Finding:
     """One line of the report."""
 
     what: str
-    state: Literal["ok", "missing", "broken"]
-    """`missing` is optional and not there."""
+    state: Literal["ok", "missing", "broken"]  # `missing` is optional and not there
     detail: str
     remedy: str = ""
+
+    def __str__(self) -> str:
+        """Return the line for people."""
+        remedy = f" → {self.remedy}" if self.remedy else ""
+        return f"{MARKS[self.state]} {self.what}: {self.detail}{remedy}"
 
 
 @dataclass(frozen=True)
@@ -38,23 +45,17 @@ class DoctorReport:
         """Return the JSON object."""
         return asdict(self)
 
+    def lines(self) -> list[str]:
+        """Return the lines for people."""
+        return [f"cstl_edge {self.cstl_edge}, {self.environment['cpu']}", *map(str, self.findings)]
+
 
 def examine() -> list[Finding]:
     """Check everything that the package can use on this machine."""
-    probes: list[Callable[[], Finding]] = [
-        _python,
-        _numpy,
-        _cv2,
-        _onnxruntime,
-        _openvino,
-        _model,
-        _gstreamer,
-        _cameras,
-        _torch,
-        _gpu,
-        _tensorrt,
-        _jetson,
-    ]
+    probes = [
+        _python, _numpy, _cv2, _onnxruntime, _openvino, _model, _gstreamer, _cameras, _torch, _gpu,
+        _tensorrt, _jetson,
+    ]  # fmt: skip
     return [*map(_safely, probes), *_tables()]
 
 
@@ -73,6 +74,16 @@ def _safely(probe: Callable[[], Finding]) -> Finding:
         return Finding(probe.__name__.strip("_"), "broken", str(err))
 
 
+def _optional(what: str, found: str | None, remedy: str = "", without: str = "") -> Finding:
+    """Return the finding of something that may be missing; `without`: what missing it means."""
+    return Finding(what, "ok", found) if found else Finding(what, "missing", without, remedy)
+
+
+def _version(package: str) -> str | None:
+    """Return the version of a package without importing it, None where it is not installed."""
+    return metadata.version(package) if find_spec(package) else None
+
+
 def _python() -> Finding:
     version = platform.python_version()
     fits = (3, 10) <= sys.version_info[:2] <= (3, 12)
@@ -87,7 +98,7 @@ def _numpy() -> Finding:
 
 
 def _cv2() -> Finding:
-    if importlib.util.find_spec("cv2") is None:
+    if find_spec("cv2") is None:
         remedy = 'pip install "cstl-edge[cv]"; on a Jetson use the system\'s python3-opencv'
         return Finding("cv2", "broken", "not installed", remedy)
     import cv2
@@ -103,18 +114,13 @@ def _cv2() -> Finding:
 def _onnxruntime() -> Finding:
     import onnxruntime as ort
 
-    return Finding(
-        "onnxruntime", "ok", f"{ort.__version__}: {', '.join(ort.get_available_providers())}"
-    )
+    providers = ", ".join(ort.get_available_providers())
+    return Finding("onnxruntime", "ok", f"{ort.__version__}: {providers}")
 
 
 def _openvino() -> Finding:
-    if importlib.util.find_spec("openvino") is None:
-        remedy = "pip install openvino, for backend 'openvino'"
-        return Finding("openvino", "missing", "not needed, ONNX Runtime serves", remedy)
-    from importlib import metadata
-
-    return Finding("openvino", "ok", metadata.version("openvino"))
+    remedy = "pip install openvino, for backend 'openvino'"
+    return _optional("openvino", _version("openvino"), remedy, "not needed, ONNX Runtime serves")
 
 
 def _model() -> Finding:
@@ -128,34 +134,23 @@ def _model() -> Finding:
 
 
 def _gstreamer() -> Finding:
-    path = shutil.which("gst-launch-1.0")
-    if path is None:
-        remedy = "apt install gstreamer1.0-tools, for csi:// and gst: sources"
-        return Finding("gst-launch", "missing", "", remedy)
-    return Finding("gst-launch", "ok", path)
+    remedy = "apt install gstreamer1.0-tools, for csi:// and gst: sources"
+    return _optional("gst-launch", shutil.which("gst-launch-1.0"), remedy)
 
 
 def _cameras() -> Finding:
     devices = sorted(str(path) for path in Path("/dev").glob("video*"))
-    if not devices:
-        return Finding("cameras", "missing", "", "plug in a camera, or use a file or rtsp://")
-    return Finding("cameras", "ok", ", ".join(devices))
+    return _optional("cameras", ", ".join(devices), "plug in a camera, or use a file or rtsp://")
 
 
 def _torch() -> Finding:
-    if importlib.util.find_spec("torch") is None:
-        remedy = 'pip install "cstl-edge[train]", only to train or export'
-        return Finding("torch", "missing", "not needed at the edge", remedy)
-    from importlib import metadata
-
-    return Finding("torch", "ok", metadata.version("torch"))
+    remedy = 'pip install "cstl-edge[train]", only to train or export'
+    return _optional("torch", _version("torch"), remedy, "not needed at the edge")
 
 
 def _gpu() -> Finding:
     path = shutil.which("nvidia-smi")
-    if path is None:
-        return Finding("NVIDIA GPU", "missing", "no nvidia-smi", "runs on the CPU without one")
-    return Finding("NVIDIA GPU", "ok", path)
+    return _optional("NVIDIA GPU", path, "runs on the CPU without one", "no nvidia-smi")
 
 
 def _tensorrt() -> Finding:
@@ -180,9 +175,8 @@ def _tensorrt() -> Finding:
 
 def _jetson() -> Finding:
     release = Path("/etc/nv_tegra_release")
-    if not release.exists():
-        return Finding("Jetson", "missing", "not a Jetson")
-    return Finding("Jetson", "ok", release.read_text(encoding="utf-8").splitlines()[0])
+    text = release.read_text(encoding="utf-8").splitlines()[0] if release.exists() else None
+    return _optional("Jetson", text, without="not a Jetson")
 
 
 def _tables() -> list[Finding]:

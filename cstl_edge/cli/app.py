@@ -15,6 +15,7 @@ import typer
 
 from cstl_edge import __version__
 from cstl_edge.cli import bench, data, evaluate, export, recognise, reproduce, train
+from cstl_edge.cli.console import print_demo, print_result, progress
 from cstl_edge.cli.options import Json
 from cstl_edge.errors import CstlEdgeError
 
@@ -74,7 +75,6 @@ def demo(
     json: Json = False,
 ) -> None:
     """Show the whole way: a real walker and a synthetic street, enrolled and recognised."""
-    from cstl_edge.cli.console import print_demo, progress
     from cstl_edge.demo import run_demo
 
     with progress("demo") as update:
@@ -96,7 +96,7 @@ app.command()(train.train)
 @app.command()
 def doctor(json: Json = False) -> None:
     """Tell what this machine has, what will be used, and how to get what is missing."""
-    from cstl_edge.cli.console import print_doctor
     from cstl_edge.doctor import report
 
-    print_doctor(report(), as_json=json)
+    found = report()
+    print_result(found.to_dict(), found.lines(), json)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cstl_edge.bench.scenarios.open import SCENARIOS
+from cstl_edge.cli.console import boxed_table, notify, text_console
 from cstl_edge.errors import DataError, one_line
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ def report(
     """Make one page of results: tables, pictures, and what two machines or commits differ in."""
     from cstl_edge.bench.report.build import build_report
     from cstl_edge.bench.report.page import html_page, markdown_page
-    from cstl_edge.cli.console import notify
 
     page = build_report(files, against, notify)
     _write(output, html_page(page))
@@ -102,7 +102,6 @@ def measure(
     if context.invoked_subcommand is not None:
         return
     from cstl_edge.bench.run import BenchOptions, make_context
-    from cstl_edge.cli.console import notify
 
     names = [name for word in scenario or [] for name in word.split(",")]
     options = BenchOptions(model, weights, network, names, short, full, threads)
@@ -127,7 +126,6 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
     """
     from cstl_edge.bench.record import row_json
     from cstl_edge.bench.run import results_file, run
-    from cstl_edge.cli.console import notify
 
     file = out or results_file(context)
     rows: list[Row] = []
@@ -155,7 +153,6 @@ def _show(rows: Sequence[Row]) -> None:
         headline_lines,
         scenario_cells,
     )
-    from cstl_edge.cli.console import boxed_table, text_console
 
     console = text_console(width=ROWS_WIDTH)
     for part in scenario_cells(rows):

@@ -1,31 +1,34 @@
-"""Terminal output: results on stdout, progress on stderr, and the one renderer of tables."""
+"""Terminal output: results on stdout, progress on stderr, and the one renderer of tables.
+
+Every verb imports this module, so it imports rich late.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import logging
+import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
-from rich.table import Table
+from dataclasses import asdict, astuple
+from typing import TYPE_CHECKING, Any, TextIO
 
 from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import ProgressColumn, TaskID
+    from rich.table import Table
+
     from cstl_edge.demo import DemoResult
-    from cstl_edge.doctor import DoctorReport
-    from cstl_edge.evaluation.tables import MetricsTable
-    from cstl_edge.runtime.tensorrt.plugin import Library
+    from cstl_edge.measure.tables import Table as TableOfFigures
 
 
 FILE_WIDTH = 120  # characters, where the output is no terminal
 NO_WRAP_WIDTH = 10_000  # characters: more than a plain table has
 WALKER_COLUMNS = ("scene", "walker", "truth", "answer", "distance", "threshold", "verdict")
-MARKS = {"ok": "✓", "missing": "–", "broken": "✗"}
 
 
 def notify(text: str) -> None:
@@ -33,9 +36,12 @@ def notify(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def print_result(result: Any, text: str, as_json: bool) -> None:
-    """Print a result, as JSON or as text."""
-    print(json.dumps(result, ensure_ascii=False) if as_json else text)
+def print_result(result: Any, text: str | Iterable[str], as_json: bool) -> None:
+    """Print a result, as JSON or as a text or its lines."""
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print(text if isinstance(text, str) else "\n".join(text))
 
 
 @contextmanager
@@ -50,6 +56,8 @@ def needs_torch(verb: str, extra: str = "train") -> Iterator[None]:
 @contextmanager
 def progress(text: str) -> Iterator[Callable[[str], None]]:
     """Show a spinner on a terminal; yields a function that changes its text."""
+    from rich.console import Console
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda text: None
@@ -58,9 +66,50 @@ def progress(text: str) -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def text_console(*, stderr: bool = False, width: int = FILE_WIDTH) -> Console:
+@contextmanager
+def progress_bars(*columns: ProgressColumn) -> Iterator[Callable[..., None] | None]:
+    """Show bars on a terminal; yields `update(bar, text, completed=…, total=…)`, None elsewhere.
+
+    columns: of the bars; rich's own where none are given
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def update(
+            bar: str, text: str, *, completed: float = 0, total: float | None = None
+        ) -> None:
+            if bar not in tasks:
+                tasks[bar] = bars.add_task(text, total=total)
+            bars.update(tasks[bar], description=text, completed=completed, total=total)
+
+        yield update
+
+
+def log_without_bar() -> None:
+    """Log the progress of a training where stderr is no terminal, which shows a bar instead."""
+    if not sys.stderr.isatty():
+        logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
+
+
+def command_line() -> str:
+    """Return the present command, to be kept with a result."""
+    return shlex.join(["cstl-edge", *sys.argv[1:]])
+
+
+def text_console(
+    *, stderr: bool = False, width: int = FILE_WIDTH, file: TextIO | None = None
+) -> Console:
     """Return a console that prints texts as they are, `width` wide where it is no terminal."""
-    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    from rich.console import Console
+
+    console = Console(stderr=stderr, file=file, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = width
     return console
@@ -77,7 +126,7 @@ def boxed_table(
         rows: Cells, as many as columns.
         left: Headings of the columns that are aligned left and may wrap; others are aligned right.
     """
-    return _filled(Table(title=title, title_justify="left"), columns, rows, left)
+    return _table(columns, rows, left, title=title, title_justify="left")
 
 
 def plain_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -89,25 +138,26 @@ def plain_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     NM     97.8
     BG      9.1
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     file = io.StringIO()
-    console = Console(file=file, width=NO_WRAP_WIDTH, markup=False, highlight=False, emoji=False)
-    console.print(_filled(table, columns, rows, columns[:1]))
+    table = _table(columns, rows, columns[:1], box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    text_console(file=file, width=NO_WRAP_WIDTH).print(table)
     return "\n".join([title, *(line.rstrip() for line in file.getvalue().splitlines())])
 
 
-def table_text(table: MetricsTable, *, markdown: bool) -> str:
-    """Return a table of an evaluation for a terminal or as Markdown."""
-    from cstl_edge.evaluation.tables import markdown as markdown_table
+def table_text(table: TableOfFigures, *, markdown: bool) -> str:
+    """Return a table of figures for a terminal or as Markdown."""
+    if markdown:
+        return table.markdown()
+    rows = ([str(cell) for cell in row] for row in table.rows)
+    return plain_table(table.title, table.columns, rows)
 
-    return (
-        markdown_table(table) if markdown else plain_table(table.title, table.columns, table.rows)
-    )
 
-
-def _filled(
-    table: Table, columns: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[str]
+def _table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[str], **style: Any
 ) -> Table:
+    from rich.table import Table
+
+    table = Table(**style)
     for column in columns:
         wraps = column in left
         table.add_column(column, justify="left" if wraps else "right", no_wrap=not wraps)
@@ -116,33 +166,14 @@ def _filled(
     return table
 
 
-def print_doctor(report: DoctorReport, as_json: bool) -> None:
-    """Print the findings of `doctor`."""
-    lines = [f"cstl_edge {report.cstl_edge}, {report.environment['cpu']}"]
-    for finding in report.findings:
-        remedy = f" → {finding.remedy}" if finding.remedy else ""
-        lines.append(f"{MARKS[finding.state]} {finding.what}: {finding.detail}{remedy}")
-    print_result(report.to_dict(), "\n".join(lines), as_json)
-
-
-def print_libraries(libraries: Sequence[Library], as_json: bool) -> None:
-    """Print the libraries that `plugin build` built: their purpose and their tests' result."""
-    lines = []
-    for library in libraries:
-        headers = f"plugin, TensorRT {library.tensorrt} headers"
-        kind = "kernel" if library.tensorrt is None else headers
-        lines.append(f"{library.path}: {kind}, CUDA {library.cuda}, {library.architectures}")
-        lines.append(f"  {library.checked}")
-    print_result([asdict(library) for library in libraries], "\n".join(lines), as_json)
-
-
 def print_demo(result: DemoResult, as_json: bool) -> None:
     """Print the tables of a demo and the places of its files."""
     if as_json:
-        print(json.dumps(asdict(result), ensure_ascii=False))
+        print_result(asdict(result), "", as_json)
         return
     console = text_console()
-    console.print(boxed_table("Who is who", WALKER_COLUMNS, _walkers(result), left=WALKER_COLUMNS))
+    walkers = [[_cell(value) for value in astuple(row)] for row in result.walkers]
+    console.print(boxed_table("Who is who", WALKER_COLUMNS, walkers, left=WALKER_COLUMNS))
     latencies = [
         (scene, stage, str(row["count"]), f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}")
         for scene, stages in result.stages.items()
@@ -154,9 +185,5 @@ def print_demo(result: DemoResult, as_json: bool) -> None:
         console.print(line)
 
 
-def _walkers(result: DemoResult) -> Iterator[tuple[str, ...]]:
-    for row in result.walkers:
-        figures = (
-            "" if figure is None else f"{figure:.3f}" for figure in (row.distance, row.threshold)
-        )
-        yield (row.scene, row.walker, row.truth, row.answer, *figures, row.verdict)
+def _cell(value: str | float | None) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else value or ""

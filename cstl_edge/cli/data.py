@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cstl_edge.cli.console import (
+    boxed_table,
+    notify,
+    print_result,
+    progress_bars,
+    text_console,
+)
 from cstl_edge.cli.options import Json
 from cstl_edge.data.importing.layouts.open import LAYOUTS
 from cstl_edge.errors import ConfigError, one_line
+from cstl_edge.measure.environment import process_cores
 
 if TYPE_CHECKING:
     from cstl_edge.data.dataset import DatasetIndex
@@ -68,16 +76,20 @@ def prepare(
     json: Json = False,
 ) -> None:
     """Turn a dataset into memory-mapped shards; a run that was stopped goes on where it was."""
-    from cstl_edge.cli.console import print_result
     from cstl_edge.data.importing import prepare as room
     from cstl_edge.data.importing.report import TooManyBad
 
     settings = _settings(dataset, size, min_frames, max_frames, aligned, gate, partial)
     limit = _share(max_bad)
     try:
-        with _bar("preparing") as progress:
+        with _bar("preparing") as bar:
             index = room.prepare(
-                source, out, settings, workers=workers or _cores(), max_bad=limit, progress=progress
+                source,
+                out,
+                settings,
+                workers=workers or process_cores(),
+                max_bad=limit,
+                progress=bar,
             )
     except TooManyBad as err:
         _print_report(err.report)
@@ -100,7 +112,6 @@ def verify(
     json: Json = False,
 ) -> None:
     """Hash a prepared dataset again, or list the bad files of a source; nothing is written."""
-    from cstl_edge.cli.console import print_result
     from cstl_edge.data.dataset import is_dataset, verify_dataset
     from cstl_edge.data.importing.prepare import check_source
 
@@ -113,8 +124,10 @@ def verify(
         print_result(index.model_dump(mode="json"), f"{path} is whole: {_sentence(index)}", json)
         return
     settings = _settings(dataset, size, min_frames, max_frames, aligned, gate, partial)
-    with _bar("looking through") as progress:
-        report, drops = check_source(path, settings, workers=workers or _cores(), progress=progress)
+    with _bar("looking through") as bar:
+        report, drops = check_source(
+            path, settings, workers=workers or process_cores(), progress=bar
+        )
     _print_report(report)
     _show_drops(report, drops, json)
     report.check(0)
@@ -126,7 +139,6 @@ def stats(
     json: Json = False,
 ) -> None:
     """Count people, sequences, views and types, and tell how long the sequences are."""
-    from cstl_edge.cli.console import print_result
     from cstl_edge.data.dataset import statistics
 
     counts = statistics(folder)
@@ -138,7 +150,7 @@ def stats(
         _counts("types", counts["types"]),
         _counts("frames of a sequence, by per cent of sequences", counts["lengths_frames"]),
     ]
-    print_result(counts, "\n".join(lines), json)
+    print_result(counts, lines, json)
 
 
 def _settings(
@@ -178,46 +190,29 @@ def _share(text: str) -> float:
     return share
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
 def _bar(text: str) -> Iterator[ProgressCallback | None]:
     """Show a bar of the recordings on a terminal; yields its update, None elsewhere."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(text, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    with progress_bars(*columns) as update:
+        if update is None:
+            yield None
+        else:
+            update(text, text)
+            yield lambda done, total: update(text, text, completed=done, total=total)
 
 
 def _print_report(report: ImportReport) -> None:
     """Print a table of dropped files by reason to stderr."""
-    from cstl_edge.cli.console import boxed_table, notify, text_console
     from cstl_edge.data.importing.report import BAD
 
     if report.reasons:
         title = f"Dropped; {report.bad:,} of {report.files:,} files are bad"
+        firsts = {reason: one_line(files[0], 60) for reason, files in report.examples.items()}
         rows = [
-            (
-                reason,
-                f"{count:,}",
-                "yes" if reason in BAD else "no",
-                one_line(report.examples[reason][0], 60),
-            )
+            (reason, f"{count:,}", "yes" if reason in BAD else "no", firsts[reason])
             for reason, count in report.reasons.items()
         ]
         left = ("reason", "bad", "first")
@@ -228,16 +223,13 @@ def _print_report(report: ImportReport) -> None:
 
 
 def _show_drops(report: ImportReport, drops: list[Drop], as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from cstl_edge.cli.console import print_result
     from cstl_edge.data.importing.report import BAD
 
     bad = [drop for drop in drops if drop.reason in BAD]
     lines = [f"{d.path}: {d.reason}" + (f" ({d.detail})" if d.detail else "") for d in bad]
     result: dict[str, Any] = report.model_dump(mode="json")
     result["dropped"] = [asdict(drop) for drop in drops]
-    print_result(result, "\n".join(lines) or f"none of {report.files:,} files is bad", as_json)
+    print_result(result, lines or f"none of {report.files:,} files is bad", as_json)
 
 
 def _sentence(index: DatasetIndex) -> str:

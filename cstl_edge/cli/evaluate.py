@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as jsons
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cstl_edge.cli.console import print_result, progress, table_text
 from cstl_edge.cli.options import Backend, Json, Markdown
 from cstl_edge.errors import ConfigError, one_line
 
@@ -104,7 +106,6 @@ def _rates(text: str) -> list[float]:
 
 def _embedded(encoder: Encoder, held: HeldOut, workdir: Path, options: EmbedOptions) -> EmbeddedSet:
     """Embed, show the progress on a terminal, and close the encoder."""
-    from cstl_edge.cli.console import progress
     from cstl_edge.evaluation.embed import embed
 
     steps: list[tuple[float, int]] = []
@@ -152,18 +153,15 @@ def _record(
 
 def _write_det(folder: Path, result: Mapping[str, Any], model: str) -> list[str]:
     """Write the DET curve beside the embeddings, as a picture and as points."""
-    import json
-
     from cstl_edge.evaluation.det import write_det
 
     picture, points = folder / "det.png", folder / "det.json"
     write_det(result, picture, f"DET of {one_line(model, 40)}, mean of {result['splits']} splits")
-    points.write_text(json.dumps(result["det"]), encoding="utf-8")
+    points.write_text(jsons.dumps(result["det"]), encoding="utf-8")
     return [str(picture), str(points)]
 
 
 def _print(record: Mapping[str, Any], markdown: bool, as_json: bool) -> None:
-    from cstl_edge.cli.console import print_result, table_text
     from cstl_edge.evaluation.tables import format_tables, notes
 
     sha256 = record["weights_sha256"][:12] or "not on disk"

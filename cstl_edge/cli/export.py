@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cstl_edge.cli.console import needs_torch, print_result, progress, progress_bars
 from cstl_edge.cli.options import Graphs, Json
+from cstl_edge.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from cstl_edge.export.reports import GateReport
@@ -44,8 +47,6 @@ def export(
     json: Json = False,
 ) -> None:
     """Turn trained weights into ONNX graphs and a manifest, compared with PyTorch."""
-    from cstl_edge.cli.console import needs_torch, progress
-
     with needs_torch("export", "export"):
         from cstl_edge.export.export_model import export_model
         from cstl_edge.export.quantization import calibration_data
@@ -73,9 +74,6 @@ def import_released(
     json: Json = False,
 ) -> None:
     """Turn a checkpoint of the code that CSTL's authors released into weights to export."""
-    from cstl_edge.cli.console import needs_torch, print_result
-    from cstl_edge.errors import ConfigError, one_line
-
     if output.suffix != ".safetensors":
         raise ConfigError(f"expected a .safetensors file to write, got {one_line(output)}")
     with needs_torch("import-released"):
@@ -90,7 +88,7 @@ def import_released(
         f"each, sha256 {digest[:12]}…",
         f"  next: cstl-edge export {output} -o {output.with_suffix('')}",
     ]
-    print_result({**result, "imported": about["imported"]}, "\n".join(lines), json)
+    print_result({**result, "imported": about["imported"]}, lines, json)
 
 
 def build(
@@ -116,7 +114,6 @@ def build(
     json: Json = False,
 ) -> None:
     """Build TensorRT engines of an exported model, compare them with ONNX Runtime, keep them."""
-    from cstl_edge.cli.console import print_result
     from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
     from cstl_edge.export.tensorrt.profiles import Sizes
     from cstl_edge.runtime.tensorrt.record import ENGINES
@@ -135,7 +132,7 @@ def build(
         records = build_engines(folder, options, progress)
     place = folder / ENGINES / target
     result = {"folder": str(place), "engines": {g: r.model_dump() for g, r in records.items()}}
-    print_result(result, "\n".join([f"wrote {place}", *map(_sentence, records.values())]), json)
+    print_result(result, [f"wrote {place}", *map(_sentence, records.values())], json)
 
 
 def _sentence(engine: EngineRecord) -> str:
@@ -151,22 +148,13 @@ def _sentence(engine: EngineRecord) -> str:
 @contextmanager
 def _bars() -> Iterator[Progress | None]:
     """Show on a terminal a bar of the builder's latest phase, graph by graph."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    with Bars(console=console, transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def update(graph: str, phase: str, share: float) -> None:
-            if graph not in tasks:
-                tasks[graph] = bars.add_task(graph, total=1.0)
-            bars.update(tasks[graph], description=f"{graph}: {phase[:40]}", completed=share)
-
-        yield update
+    with progress_bars() as update:
+        if update is None:
+            yield None
+        else:
+            yield lambda graph, phase, share: update(
+                graph, f"{graph}: {phase[:40]}", completed=share, total=1.0
+            )
 
 
 @plugins.command("build")
@@ -184,7 +172,6 @@ def build_plugin(
     json: Json = False,
 ) -> None:
     """Compile the part gather for NVIDIA GPUs with nvcc, test it, and keep it in your cache."""
-    from cstl_edge.cli.console import print_libraries, progress
     from cstl_edge.runtime.tensorrt import plugin
 
     with progress("building the plugin") as update:
@@ -194,13 +181,17 @@ def build_plugin(
             tensorrt_root=tensorrt_root,
             progress=update,
         )
-    print_libraries(libraries, as_json=json)
+    lines = []
+    for library in libraries:
+        headers = f"plugin, TensorRT {library.tensorrt} headers"
+        kind = "kernel" if library.tensorrt is None else headers
+        lines.append(f"{library.path}: {kind}, CUDA {library.cuda}, {library.architectures}")
+        lines.append(f"  {library.checked}")
+    print_result([asdict(library) for library in libraries], lines, json)
 
 
 def _print_export(manifest: Manifest, output: Path, as_json: bool) -> None:
     """Print files, largest errors and the loss of every reduced precision."""
-    from cstl_edge.cli.console import print_result
-
     result = {
         "folder": str(output),
         "files": manifest.files,
@@ -218,7 +209,7 @@ def _print_export(manifest: Manifest, output: Path, as_json: bool) -> None:
         ]
     if manifest.precisions:
         lines.append(f"  a CPU takes {manifest.cpu_default} when nobody says{_why(manifest)}")
-    print_result(result, "\n".join(lines), as_json)
+    print_result(result, lines, as_json)
 
 
 def _why(manifest: Manifest) -> str:

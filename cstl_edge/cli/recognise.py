@@ -1,12 +1,18 @@
-"""Verbs `live`, `enroll`, `identify` and `gallery`; `recognise_run` does their work."""
+"""Verbs `live`, `enroll`, `identify` and `gallery`: enrol people and recognise them."""
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cstl_edge.cli.console import notify, print_result, progress
 from cstl_edge.cli.options import (
     Backend,
     Fpir,
@@ -19,12 +25,21 @@ from cstl_edge.cli.options import (
     Source,
     Threshold,
 )
+from cstl_edge.errors import DataError, one_line
 from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
+from cstl_edge.live.sources.open import open_source
+from cstl_edge.runtime import load
 
-if TYPE_CHECKING:
-    from cstl_edge.live.pipeline.options import PipelineOptions
+if TYPE_CHECKING:  # every help text would wait for what these import
+    from cstl_edge.arrays import Array
+    from cstl_edge.gallery.gallery import Gallery
+    from cstl_edge.gallery.match import Decision
+    from cstl_edge.live.events import Event, JsonLines
+    from cstl_edge.live.pipeline.options import PipelineOptions, TrackRecord
+    from cstl_edge.live.pipeline.run import Observer, PipelineRun
     from cstl_edge.runtime.base import Encoder
 
+Person = Annotated[str, typer.Argument()]
 people = typer.Typer(help="List, show or remove the people of a gallery.", no_args_is_help=True)
 
 
@@ -36,26 +51,41 @@ def live(
     segmenter: Segmenter = DEFAULT_SEGMENTER,
     fpir: Fpir = 0.01,
     threshold: Threshold = None,
-    annotate: Annotated[
-        Path | None,
-        typer.Option(help="write an annotated video here"),
-    ] = None,
+    annotate: Annotated[Path | None, typer.Option(help="write an annotated video here")] = None,
     events: Annotated[
-        Path | None,
-        typer.Option(help="append events as JSON lines to this file"),
+        Path | None, typer.Option(help="append events as JSON lines to this file")
     ] = None,
-    duration: Annotated[
-        float | None,
-        typer.Option(help="stop after so many seconds"),
-    ] = None,
+    duration: Annotated[float | None, typer.Option(help="stop after so many seconds")] = None,
     schema: Schema = 2,
     json: Json = False,
 ) -> None:
     """Follow walkers in a source and say who they are, as it happens; Ctrl-C ends it cleanly."""
-    from cstl_edge.cli.recognise_run import follow
+    from cstl_edge.live.events import JsonLines
+    from cstl_edge.live.pipeline.run import run
 
-    options, encoder = _pipeline(segmenter, fpir, threshold), _load(model, backend)
-    follow(source, gallery, encoder, options, annotate, events, duration, json, schema)
+    options, encoder = _pipeline(segmenter, fpir, threshold), load(model, backend)
+    line_of = _line_of(schema)
+    with ExitStack() as stack:
+        searched = gallery is not None or default_gallery().exists()
+        known = stack.enter_context(_existing(gallery, encoder)) if searched else None
+        if known is None:
+            notify("no gallery yet: nobody is named; begin with cstl-edge enroll")
+        opened = open_source(source)
+        observer = _annotator(annotate, opened.fps, stack) if annotate else None
+        log = stack.enter_context(JsonLines(events, line_of)) if events else None
+        running = stack.enter_context(
+            run(opened, encoder=encoder, gallery=known, options=options, observer=observer)
+        )
+        text_of = line_of if json else str
+        try:
+            _print_events(running, log, duration, text_of)
+        except KeyboardInterrupt:
+            running.stop()
+            _print_events(running, log, None, text_of)  # the last word on everybody
+            raise
+        finally:
+            running.close()
+            notify(str(running.summary))
 
 
 def enroll(
@@ -78,12 +108,20 @@ def enroll(
     json: Json = False,
 ) -> None:
     """Add a person to the gallery from a walk in a video, at a camera, or in silhouettes."""
-    from cstl_edge.cli.recognise_run import enrol_walk
+    from cstl_edge.gallery.gallery import Gallery
 
-    options, encoder = _pipeline(segmenter), _load(model, backend)
-    enrol_walk(
-        name, source, consent, gallery, encoder, options, retention_days, track, silhouettes, json
-    )
+    options, encoder = _pipeline(segmenter), load(model, backend)
+    walk: Array
+    if silhouettes:
+        walk = _silhouettes(source, encoder, silhouettes)
+        frames = len(walk)
+    else:
+        record = _choose(_collect(source, encoder, options), track)
+        walk, frames = record.embeddings, record.frames
+    with Gallery.open(gallery or default_gallery(), model=encoder) as known:
+        stored = known.enroll(name, walk, consent=consent, retention_days=retention_days)
+    text = f"enrolled {one_line(name)}: {stored} templates from {frames} frames"
+    print_result({"name": name, "templates": stored, "frames": frames}, text, json)
 
 
 def identify(
@@ -99,44 +137,71 @@ def identify(
     json: Json = False,
 ) -> None:
     """Say who walks in a recording: one line per walker, with distance, threshold and runner-up."""
-    from cstl_edge.cli.recognise_run import identify_walks
+    from cstl_edge.live.event_schema_1 import decision_row
 
-    options, encoder = _pipeline(segmenter, fpir, threshold), _load(model, backend)
-    identify_walks(source, gallery, encoder, options, silhouettes, json, schema)
+    options, encoder = _pipeline(segmenter, fpir, threshold), load(model, backend)
+    with _existing(gallery, encoder) as known:
+        walks: list[tuple[Event, Array]]  # the event without its decision, and the walk
+        if silhouettes:
+            read = _silhouettes(source, encoder, silhouettes)
+            walks = [(_closed(source, encoder, 0, len(read)), read)]
+        else:
+            walks = [
+                (_closed(source, encoder, r.track, r.frames, r.account), r.embeddings)
+                for r in _collect(source, encoder, options)
+            ]
+        decided = [
+            (event, known.identify(walk, options.fpir, options.threshold)) for event, walk in walks
+        ]
+    rows = [
+        decision_row(event.track or 0, event.frames or 0, decision)
+        if schema == 1
+        else event.with_decision(decision).to_dict()
+        for event, decision in decided
+    ]
+    print_result(rows, [_sentence(event, decision) for event, decision in decided], json)
 
 
 @people.command("list")
 def list_people(gallery: GalleryPath = None, json: Json = False) -> None:
     """List everybody: name, templates, since when, until when, consent."""
-    from cstl_edge.cli.recognise_run import list_gallery
-
-    list_gallery(gallery, json)
+    with _existing(gallery) as known:
+        rows = [asdict(person) for person in known.people()]
+    lines = [
+        f"{one_line(row['name'])}: {row['templates']} templates, since {row['created_utc']}, "
+        f"until {row['expires_utc'] or 'removed'}; consent: {one_line(row['consent'])}"
+        for row in rows
+    ]
+    print_result(rows, lines or "nobody is enrolled", json)
 
 
 @people.command("show")
-def show_person(
-    name: Annotated[str, typer.Argument()], gallery: GalleryPath = None, json: Json = False
-) -> None:
+def show_person(name: Person, gallery: GalleryPath = None, json: Json = False) -> None:
     """Show what is kept of one person."""
-    from cstl_edge.cli.recognise_run import show_in_gallery
-
-    show_in_gallery(name, gallery, json)
+    with _existing(gallery) as known:
+        row = asdict(known.show(name))
+    print_result(row, [f"{key}: {one_line(value, 500)}" for key, value in row.items()], json)
 
 
 @people.command("remove")
-def remove_person(
-    name: Annotated[str, typer.Argument()], gallery: GalleryPath = None, json: Json = False
-) -> None:
+def remove_person(name: Person, gallery: GalleryPath = None, json: Json = False) -> None:
     """Erase one person, without residue in the file."""
-    from cstl_edge.cli.recognise_run import remove_from_gallery
+    with _existing(gallery) as known:
+        erased = known.remove(name)
+    text = f"erased {one_line(name)}: {erased} templates"
+    print_result({"name": name, "erased": erased}, text, json)
 
-    remove_from_gallery(name, gallery, json)
+
+def default_gallery() -> Path:
+    """Return the gallery's default place: in XDG_DATA_HOME, else in ~/.local/share."""
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "cstl-edge" / "gallery.db"
 
 
-def _load(model: Path | None, backend: str) -> Encoder:
-    from cstl_edge.runtime import load
+def _existing(gallery: Path | None, encoder: Encoder | None = None) -> Gallery:
+    from cstl_edge.gallery.gallery import Gallery
 
-    return load(model, backend)
+    return Gallery.open(gallery or default_gallery(), model=encoder, create=False)
 
 
 def _pipeline(
@@ -145,3 +210,86 @@ def _pipeline(
     from cstl_edge.live.pipeline.options import PipelineOptions
 
     return PipelineOptions(segmenter=segmenter, fpir=fpir, threshold=threshold)
+
+
+def _line_of(schema: int) -> Callable[[Event], str]:
+    """Return the writer of an event's JSON line in a schema."""
+    from cstl_edge.live.event_schema_1 import event_line
+    from cstl_edge.live.events import Event
+
+    return event_line if schema == 1 else Event.to_json
+
+
+def _annotator(path: Path, fps: float, stack: ExitStack) -> Observer:
+    """Return the writer of an annotated video, which ends with the stack."""
+    from cstl_edge.live.annotate import AnnotatedVideo
+
+    video = stack.enter_context(AnnotatedVideo(path, fps))
+    return lambda frame, walkers, note: video.write(frame.image, walkers, note)
+
+
+def _print_events(
+    running: PipelineRun,
+    log: JsonLines | None,
+    duration_s: float | None,
+    text_of: Callable[[Event], str],
+) -> None:
+    """Print and log events as they come; stop taking frames when the time is up."""
+    start = time.monotonic()
+    for event in running:
+        print(text_of(event), flush=True)
+        if log is not None:
+            log.write(event)
+        if duration_s is not None and time.monotonic() - start > duration_s:
+            running.stop()
+
+
+def _closed(
+    source: str, encoder: Encoder, track: int, frames: int, account: str | None = None
+) -> Event:
+    """Return the event of a walk whose decision is still to come."""
+    from cstl_edge.live.events import Event, model_digits
+    from cstl_edge.live.sources.base import redact
+
+    model, address = model_digits(encoder.info.weights_sha256), redact(source)
+    return Event(
+        event="closed", source=address, track=track, frames=frames, detail=account, model=model
+    )
+
+
+def _sentence(event: Event, decision: Decision) -> str:
+    """Return a decision as one line for people."""
+    words = f"track {event.track}: {one_line(decision.name or 'unknown')}"
+    if decision.distance is not None:
+        threshold = "none" if decision.threshold is None else f"{decision.threshold:.3f}"
+        words += f", distance {decision.distance:.3f} (threshold {threshold} from "
+        words += f"the {decision.threshold_source}, {decision.people} people)"
+    if decision.runner_up is not None:
+        words += f", next {one_line(decision.runner_up)} {decision.margin:+.3f}"
+    return words + f", {event.frames} frames" + (f" - {decision.reason}" if decision.reason else "")
+
+
+def _silhouettes(folder: str, encoder: Encoder, side: str) -> Array:
+    from cstl_edge.silhouette import read_silhouettes
+
+    return read_silhouettes(folder, encoder.info.size, mirrored=side == "right")
+
+
+def _collect(source: str, encoder: Encoder, options: PipelineOptions) -> list[TrackRecord]:
+    from cstl_edge.live.pipeline.run import collect
+
+    with progress(f"looking at {one_line(source)}"):
+        return collect(source, encoder, options)
+
+
+def _choose(records: list[TrackRecord], track: int | None) -> TrackRecord:
+    """Return the walk that is meant; raises DataError when that is not certain."""
+    walks = ", ".join(f"track {record.track} ({record.frames} frames)" for record in records)
+    if track is not None:
+        for record in records:
+            if record.track == track:
+                return record
+        raise DataError(f"no usable walk of track {track}; there are {walks}")
+    if len(records) > 1:
+        raise DataError(f"{len(records)} people walk here: {walks}; choose one with --track")
+    return records[0]

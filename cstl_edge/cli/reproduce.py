@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cstl_edge.cli.console import (
+    command_line,
+    log_without_bar,
+    needs_torch,
+    notify,
+    print_result,
+    table_text,
+)
 from cstl_edge.cli.options import Backend, Json, Markdown, Override, Workers
 from cstl_edge.errors import ConfigError
 
@@ -24,6 +29,7 @@ figure = typer.Typer(help="Draw the paper's Figures 6 and 7.", no_args_is_help=T
 
 Folder = Annotated[Path, typer.Option(help="where rows and embeddings are kept")]
 Split = Annotated[str, typer.Option(help="whom to test: field or first-5153 (OU-MVLP)")]
+Png = Annotated[Path, typer.Option("-o", "--output", help="PNG to write")]
 Data = Annotated[str, typer.Option(help="a prepared dataset, or walkers[:FIRST-LAST]")]
 WALKERS, ROWS = "walkers", Path("runs/reproduce")
 
@@ -52,7 +58,6 @@ def reproduce(
     json: Json = False,
 ) -> None:
     """Train and evaluate the rows of a table of the paper, then print it; goes on where it was."""
-    from cstl_edge.cli.console import needs_torch
     from cstl_edge.measure.stats import append_jsonl
     from cstl_edge.training.presets import load_table as find_table
 
@@ -64,7 +69,7 @@ def reproduce(
     rows = plan_table(
         plan, data or [WALKERS], folder, budget=budget, split=split, overrides=override or []
     )
-    command = shlex.join(["cstl-edge", *sys.argv[1:]])
+    command = command_line()
     wanted = [] if print_only else [row for row in rows if row.plan.name in names]
     finished = _train(wanted, workers, command)
     report = summary(plan, rows)
@@ -81,7 +86,7 @@ def tsne(
     models: Annotated[
         list[Path], typer.Argument(help="exported folders or .safetensors, a panel for each")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write")] = Path("fig6.png"),
+    output: Png = Path("fig6.png"),
     data: Data = WALKERS,
     people: Annotated[int, typer.Option(help="the first so many test people")] = 10,
     perplexity: Annotated[float, typer.Option(help="about how many neighbours count")] = 30.0,
@@ -119,7 +124,7 @@ def salient(
         Path | None,
         typer.Option(help="exported folder or .safetensors (default: the shipped model)"),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write")] = Path("fig7.png"),
+    output: Png = Path("fig7.png"),
     data: Data = WALKERS,
     frames: Annotated[int, typer.Option(help="the first so many frames of the sequence")] = 30,
     columns: Annotated[int, typer.Option(help="frames in a row of the picture")] = 10,
@@ -137,11 +142,9 @@ def salient(
 
 def _train(rows: Sequence[TableRow], workers: int, command: str) -> bool:
     """Train and evaluate the unfinished ones of some rows; False when stopped by a signal."""
-    from cstl_edge.cli.console import notify
     from cstl_edge.reproduce.rows import run_row
 
-    if not sys.stderr.isatty():  # where no bar is shown
-        logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
+    log_without_bar()
     for row in rows:
         done = row.record() is not None
         notify(f"{row.plan.name}: {'done' if done else 'training'}, {row.folder}")
@@ -153,7 +156,6 @@ def _train(rows: Sequence[TableRow], workers: int, command: str) -> bool:
 def _print(
     plan: TablePlan, report: TableReport, record: dict[str, Any], markdown: bool, as_json: bool
 ) -> None:
-    from cstl_edge.cli.console import print_result, table_text
     from cstl_edge.reproduce.report import notes, printed
 
     texts = [table_text(table, markdown=markdown) for table in printed(plan, report)]

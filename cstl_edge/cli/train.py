@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cstl_edge.cli.console import command_line, log_without_bar, needs_torch, print_result
 from cstl_edge.cli.options import Override, Workers
 
 Data = Annotated[
@@ -46,14 +44,10 @@ def train(
 
     torchrun --nproc-per-node 4 -m cstl_edge.cli train CONFIG …
     """
-    from cstl_edge.cli.console import needs_torch, print_result
-
     with needs_torch("train"):
         from cstl_edge.training.command import run_training
 
-    # on a terminal a bar shows what log lines show elsewhere
-    if not sys.stderr.isatty():
-        logging.getLogger().setLevel(min(logging.INFO, logging.getLogger().level))
+    log_without_bar()
     weights, stopped, reports = run_training(
         config,
         overrides(override or [], split, minutes),
@@ -63,7 +57,7 @@ def train(
         resume=resume,
         cache=cache,
         workers=workers,
-        command=shlex.join(["cstl-edge", *sys.argv[1:]]),
+        command=command_line(),
     )
     if reports:
         print_result({"weights": str(weights), "stopped": stopped}, str(weights), json)

@@ -124,13 +124,14 @@ def test_what_goes_on_is_shown_on_a_terminal_alone(people, tmp_path):
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "cstl_edge.cli", "data", "prepare", people, "--dataset"]
     command += ["folder", "--out", tmp_path / "out", "--workers", "1"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=100, check=False)
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs)
     os.close(theirs)
     shown = b""
     with contextlib.suppress(OSError):  # the way Linux says that the other end is closed
         while block := os.read(ours, 4096):
             shown += block
     os.close(ours)
-    assert done.returncode == 0
+    stdout, _ = running.communicate(timeout=100)
+    assert running.returncode == 0
     assert b"preparing" in shown
-    assert done.stdout.startswith(b"wrote ")
+    assert stdout.startswith(b"wrote ")

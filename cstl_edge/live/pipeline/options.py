@@ -94,6 +94,13 @@ class RunSummary:
         """Frames per second of the run."""
         return self.frames / self.seconds if self.seconds > 0 else 0.0
 
+    def __str__(self) -> str:
+        """Return the line for people at the end of a run."""
+        return (
+            f"{self.frames} frames at {self.fps:.1f} per second, {self.dropped} dropped, "
+            f"{self.tracks} walkers, {self.answers} answers"
+        )
+
     def stages(self) -> dict[str, dict[str, float]]:
         """Return count, mean and percentiles of the milliseconds of every stage."""
         return self.samples.summary()
