@@ -15,14 +15,10 @@ class Budget:
     """Durations and counts of measurements."""
 
     warm_up_s: float = 0.2
-    seconds: float = 0.6
-    """Least duration of a row's samples."""
-    samples: int = 10
-    """Least number of a row's samples."""
-    search_s: float = 2.0
-    """Duration of a trial with one number of walkers."""
-    people: int = 6
-    """Walkers on whom accuracy is measured."""
+    seconds: float = 0.6  # least duration of a row's samples
+    samples: int = 10  # least number of a row's samples
+    search_s: float = 2.0  # duration of a trial with one number of walkers
+    people: int = 6  # walkers on whom accuracy is measured
 
 
 # The short form is for CI: does everything run? Its times are hints.
@@ -37,25 +33,21 @@ FULL = Budget(seconds=3.0, samples=30, search_s=8.0, people=50)
 class Context:
     """One call of `cstl-edge bench`."""
 
-    run: str
-    """Identifies the call; see `Row.run`."""
+    run: str  # identifies the call; see `Row.run`
     folder: Path
     """The exported model, with frames.onnx and head.onnx in every precision that it holds."""
-    weights: Path | None
-    """Its checkpoint, for PyTorch; None where torch or the file is missing."""
+    weights: Path | None  # its checkpoint, for PyTorch; None where torch or the file is missing
     model: ModelUnderTest
     threads: int
     budget: Budget
-    full: bool = False
-    """The long form (`--full`)."""
+    full: bool = False  # the long form (`--full`)
     progress: Callable[[str], None] = print
     """Receives lines of narration; the command line writes them to stderr."""
     environment: dict[str, Any] = field(default_factory=dict)
     engines: Path | None = None
     """Another exported model of the same weights that holds this machine's engines: the shipped one
     while `folder` is an export made for the suite."""
-    short: bool = False
-    """The form for CI (`--short`): nothing that takes seconds to prepare."""
+    short: bool = False  # the form for CI (`--short`): nothing that takes seconds to prepare
 
     def row(self, scenario: str, backend: str, **fields: Any) -> Row:
         """Return a row of this call.

@@ -15,30 +15,24 @@ from cstl_edge.bench.record import Check
 from cstl_edge.numerics import TOLERANCES, Tolerance, allowed_error, cosine_per_part, largest_error
 
 SALIENT = "salient_frames"
-LIMITS = TOLERANCES["bench"]
-"""By precision of the graph."""
+LIMITS = TOLERANCES["bench"]  # by precision of the graph
 
 
 @dataclass
 class OutputCheck:
     """Comparison of one backend's outputs so far with a reference."""
 
-    name: str
-    """Of the reference."""
+    name: str  # of the reference
     reference: Mapping[str, Array]
     """`features` [.., p, c], or `embedding` [n, p, d] and `salient_frames` [n, p]."""
     limits: Tolerance
-    cosine: float = 1.0
-    """Smallest of all parts whose frame is the reference's."""
-    cosine_of_all: float = 1.0
-    """Smallest of all parts, those from another frame too."""
+    cosine: float = 1.0  # smallest of all parts whose frame is the reference's
+    cosine_of_all: float = 1.0  # smallest of all parts, those from another frame too
     max_abs: float = 0.0
     other_frames: int = 0
     """Most parts of one output that came from another frame than the reference's."""
-    all_other_frames: int = 0
-    """Parts of all outputs that did."""
-    count: int = 0
-    """Outputs compared."""
+    all_other_frames: int = 0  # parts of all outputs that did
+    count: int = 0  # outputs compared
 
     def add(self, outputs: Mapping[str, Array]) -> None:
         """Compare one more output with the reference; values that are no numbers count as wrong."""

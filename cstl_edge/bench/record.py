@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -19,8 +19,7 @@ from cstl_edge.errors import DataError, one_line
 from cstl_edge.measure.stats import append_jsonl
 
 SCHEMA = 1
-LONGEST_LINE = 64 << 20
-"""Characters; a minute of a 0.1 ms call is 6 MB."""
+LONGEST_LINE = 64 << 20  # characters; a minute of a 0.1 ms call is 6 MB
 SCENARIO_NAME = r"^[a-z][a-z0-9_]{0,39}$"
 """Of the table `scenarios.open.SCENARIOS`, where another package may add its own; `peers` and
 `trtexec` come from scripts."""
@@ -35,16 +34,11 @@ class FrozenRecord(BaseModel):
 class Ran(FrozenRecord):
     """A backend as it really ran, never as it was requested."""
 
-    backend: str
-    """`onnxruntime`, `openvino`, `pytorch`, `tensorrt`, `tensorrt-rtx`."""
-    provider: str
-    """Device that computed: an execution provider, `cpu`, a GPU's name."""
-    precision: str
-    """Of the graph's tensors: float32, float16, bfloat16, int8."""
-    computed_in: str
-    """Precision of the arithmetic: `float32` for a float16 file on a CPU."""
-    version: str
-    """Of the runtime."""
+    backend: str  # `onnxruntime`, `openvino`, `pytorch`, `tensorrt`, `tensorrt-rtx`
+    provider: str  # device that computed: an execution provider, `cpu`, a GPU's name
+    precision: str  # of the graph's tensors: float32, float16, bfloat16, int8
+    computed_in: str  # precision of the arithmetic: `float32` for a float16 file on a CPU
+    version: str  # of the runtime
     threads: int | None = None
     options: dict[str, str] = {}
     """Other choices that change the speed: `compiled`, `cuda graph`, `plugin`, ..."""
@@ -69,23 +63,18 @@ class Case(FrozenRecord):
     graph: Literal["frames", "head", "full", "streaming"] | None = None
     batch: int | None = None
     """Silhouettes per call of `frames`, sequences per call of `head` and `full`."""
-    frames: int | None = None
-    """Frames of a sequence or a window."""
-    hop: int | None = None
-    """Frames between two answers."""
+    frames: int | None = None  # frames of a sequence or a window
+    hop: int | None = None  # frames between two answers
     walkers: int | None = None
-    paced_hz: float | None = None
-    """Calls per second of a camera's pace; None for back to back."""
-    source: str | None = None
-    """URI of the video source, end to end."""
+    paced_hz: float | None = None  # calls per second of a camera's pace; None for back to back
+    source: str | None = None  # URI of the video source, end to end
 
 
 class Check(FrozenRecord):
     """Outputs against a reference's while measuring; a row that fails reports no times."""
 
     reference: str
-    cosine: float
-    """Smallest cosine similarity of a part."""
+    cosine: float  # smallest cosine similarity of a part
     max_abs: float
     ok: bool
 
@@ -94,33 +83,26 @@ class Row(FrozenRecord):
     """One result, one JSON line."""
 
     version: int = SCHEMA
-    run: str
-    """The same for all rows of one call: ratios are taken within a run only."""
+    run: str  # the same for all rows of one call: ratios are taken within a run only
     scenario: str = Field(pattern=SCENARIO_NAME)
     contender: str
     """Name of the backend under test among the rows of a scenario, e.g. `onnxruntime int8`."""
     ran: Ran | None = None
-    subject: ModelUnderTest | None = None
-    """The model under test."""
+    subject: ModelUnderTest | None = None  # the model under test
     case: Case = Case()
     samples: dict[str, list[float]] = {}
     """Raw milliseconds by stage in the order they were taken: `wall`, `device`, `h2d`, `compute`,
     `d2h`, `enqueue`, or the stages of a pipeline."""
-    dropped: dict[str, int] = {}
-    """Samples that do not count, by reason: `throttled`."""
+    dropped: dict[str, int] = {}  # samples that do not count, by reason: `throttled`
     values: dict[str, float] = {}
     """Figures other than times, units in their names: `sequences_per_s`, `rank1`, `fnir`,
     `joules_per_embedding`, `walkers`, `gflops`, ..."""
-    intervals: dict[str, tuple[float, float]] = {}
-    """95 % intervals of `values`."""
+    intervals: dict[str, tuple[float, float]] = {}  # 95 % intervals of `values`
     check: Check | None = None
     warnings: list[str] = []
-    skipped: str | None = None
-    """Reason why there is no figure, in one line."""
-    details: dict[str, Any] = {}
-    """Further data of a scenario, e.g. every number of walkers tried."""
-    conditions: dict[str, Any] = {}
-    """Clocks, temperatures, power mode and load around the samples."""
+    skipped: str | None = None  # reason why there is no figure, in one line
+    details: dict[str, Any] = {}  # further data of a scenario, e.g. every number of walkers tried
+    conditions: dict[str, Any] = {}  # clocks, temperatures, power mode and load around the samples
     environment: dict[str, Any] = {}
     """The machine, the versions, the commit (`measure.environment`)."""
 
@@ -162,12 +144,20 @@ def read_rows(path: str | Path) -> Iterator[Row]:
     """Yield the rows of a file of JSON lines without records of other benchmarks (DataError)."""
     try:
         with Path(path).open(encoding="utf-8") as lines:
-            for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), ""), 1):
-                row = _parse_row(f"{path}, line {number}", line)
-                if row is not None:
-                    yield row
-    except (OSError, UnicodeDecodeError) as err:
+            yield from parse_rows(lines, str(path))
+    except OSError as err:
         raise DataError(f"{one_line(path)}: expected a file of results: {one_line(err)}") from err
+
+
+def parse_rows(lines: TextIO, name: str) -> Iterator[Row]:
+    """Yield the rows of an open file as `read_rows` does; `name` stands in messages."""
+    try:
+        for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), ""), 1):
+            row = _parse_row(f"{name}, line {number}", line)
+            if row is not None:
+                yield row
+    except UnicodeDecodeError as err:
+        raise DataError(f"{one_line(name)}: expected a file of results: {one_line(err)}") from err
 
 
 def _parse_row(where: str, line: str) -> Row | None:

@@ -30,12 +30,10 @@ class BenchOptions:
     """An exported folder; by default the shipped model, exported in all precisions."""
     weights: Path | None = None
     network: str = "shipped"
-    scenarios: Sequence[str] = ()
-    """Empty runs all."""
+    scenarios: Sequence[str] = ()  # empty runs all
     short: bool = False
     full: bool = False
-    threads: int | None = None
-    """By default the cores we may use, up to 4."""
+    threads: int | None = None  # by default the cores we may use, up to 4
 
     def __post_init__(self) -> None:
         """Refuse contradictions and unknown scenarios (ConfigError)."""

@@ -24,8 +24,7 @@ from cstl_edge.errors import DataError, one_line
 from cstl_edge.measure.stats import percentile
 from cstl_edge.measure.warnings import measurement_warnings
 
-LARGEST = 64 << 20
-"""Bytes of a file; 3 s of a 0.1 ms query are 10 MB."""
+LARGEST = 64 << 20  # bytes of a file; 3 s of a 0.1 ms query are 10 MB
 NAMES = {
     "h2d": ("h2dMs", "inMs"),
     "compute": ("computeMs",),
@@ -117,11 +116,9 @@ class StageComparison:
     """One stage, measured by us and by trtexec."""
 
     stage: str
-    ours_ms: float
-    """Median."""
+    ours_ms: float  # median
     theirs_ms: float
-    ratio: float | None
-    """Ours / theirs; None where theirs is 0 (no copies)."""
+    ratio: float | None  # ours / theirs; None where theirs is 0 (no copies)
     ours_p99_ms: float
     theirs_p99_ms: float
 

@@ -1,42 +1,46 @@
-"""Pack the results of `cstl-edge bench --jetson` into one anonymous file that can be sent to us.
+"""The results of `cstl-edge bench --jetson` in one anonymous file that can be sent to us.
 
     board = detect_board()              # BackendUnavailable where this is no Jetson
     for line in advice(folder):         # what is missing, with the command that makes it
         progress(line)
     ...                                 # every scenario, its rows appended to a file
     path = pack_bundle(file, board, doctor.report())  # cstl-edge-bench-<board>-<utc>.zip
+    rows = read_bundle(path)
 
 Nothing of the board is changed: its power mode and clocks are read, there is no option that sets
 them. The file holds no names, addresses, paths or serial numbers (`anonymize`). None of this has
 run on a board: it is tested on trees of files laid out like theirs.
+
+A file that comes back is not trusted. Nothing is unpacked beside anything: members are read into
+memory, each up to a limit whatever its header claims, and only those that are expected.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
 import time
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cstl_edge.bench.jetson.anonymize import local_names, scrub
-from cstl_edge.bench.jetson.read_bundle import (
-    BOARD,
-    DOCTOR,
-    README,
-    RESULTS,
-    TEGRASTATS,
-)
-from cstl_edge.bench.record import Row, read_rows, row_json
+from cstl_edge.bench.record import Row, parse_rows, read_rows, row_json
 from cstl_edge.errors import BackendUnavailable, DataError, ModelError, one_line
 from cstl_edge.measure import jetson
 from cstl_edge.measure.linux import SysfsTree
 
 ROOT = Path("/")
+RESULTS, BOARD, DOCTOR = "results.jsonl", "board.json", "doctor.json"
+TEGRASTATS, README = "tegrastats.txt", "README.txt"
+MEMBERS = {RESULTS, BOARD, DOCTOR, TEGRASTATS, README}
+MAX_BUNDLE_BYTES = 64 * 2**20
+MAX_RESULTS_BYTES = 256 * 2**20
 OWN_FIELDS = {"run", "scenario", "contender", "samples", "dropped", "values", "intervals", "check"}
 """Fields of a row whose words are all ours."""
 
@@ -45,10 +49,8 @@ OWN_FIELDS = {"run", "scenario", "contender", "samples", "dropped", "values", "i
 class JetsonBoard:
     """A Jetson, as its system describes it."""
 
-    model: str
-    """As in the device tree, e.g. `NVIDIA Jetson Orin Nano Developer Kit`."""
-    l4t: str | None
-    """Release of Jetson Linux, e.g. `36.4.3`; None where it is not known."""
+    model: str  # as in the device tree, e.g. `NVIDIA Jetson Orin Nano Developer Kit`
+    l4t: str | None  # release of Jetson Linux, e.g. `36.4.3`; None where it is not known
 
     @property
     def short(self) -> str:
@@ -113,17 +115,25 @@ def pack_bundle(
     lines = [_line(row, names) for row in read_rows(results)]
     if not lines:
         raise DataError(f"expected results in {one_line(results)}; got none: run the scenarios")
+    tree = SysfsTree(root)
+    settings = {
+        "power_mode": jetson.power_mode(tree),
+        "jetson_clocks": jetson.jetson_clocks(tree),
+    }
     texts = {
         README: _readme(board, len(lines)),
         RESULTS: "\n".join(lines) + "\n",
-        BOARD: json.dumps(scrub(asdict(board) | _settings(root), names), indent=1),
+        BOARD: json.dumps(scrub(asdict(board) | settings, names), indent=1),
         DOCTOR: json.dumps(scrub(doctor, names), indent=1),
         TEGRASTATS: "\n".join(scrub(excerpt(), names)),
     }
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = results.with_name(f"cstl-edge-bench-{board.short}-{stamp}.zip")
     try:
-        _pack(target, texts)
+        with zipfile.ZipFile(target, "w") as archive:
+            for name, text in texts.items():
+                entry = zipfile.ZipInfo(name, time.gmtime()[:6])
+                archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
     except OSError as err:
         raise DataError(
             f"cannot write {one_line(target)}: {one_line(err.strerror)}. The results are in "
@@ -132,11 +142,31 @@ def pack_bundle(
     return target
 
 
-def _pack(target: Path, texts: Mapping[str, str]) -> None:
-    with zipfile.ZipFile(target, "w") as archive:
-        for name, text in texts.items():
-            entry = zipfile.ZipInfo(name, time.gmtime()[:6])
-            archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
+def read_bundle(path: str | Path) -> list[Row]:
+    """Return the rows of a bundle (DataError); its other members are for people to read."""
+    where, path = one_line(path), Path(path)
+    try:
+        if path.stat().st_size > MAX_BUNDLE_BYTES:
+            raise DataError(
+                f"{where}: expected at most {MAX_BUNDLE_BYTES} bytes; got {path.stat().st_size}"
+            )
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if not set(names) <= MEMBERS or len(set(names)) < len(names) or RESULTS not in names:
+                expected = ", ".join(sorted(MEMBERS))
+                raise DataError(f"{where}: expected {expected}; got {one_line(', '.join(names))}")
+            with archive.open(RESULTS) as file:
+                data = file.read(MAX_RESULTS_BYTES + 1)  # never more: a header may be false
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError) as err:
+        raise DataError(
+            f"{where}: expected a bundle of `cstl-edge bench --jetson`: {one_line(err)}"
+        ) from err
+    if len(data) > MAX_RESULTS_BYTES:
+        raise DataError(f"{where}: expected at most {MAX_RESULTS_BYTES} bytes of {RESULTS}")
+    try:
+        return list(parse_rows(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"), RESULTS))
+    except DataError as err:
+        raise DataError(f"{where}: {err}") from err
 
 
 def _line(row: Row, names: set[str]) -> str:
@@ -150,14 +180,6 @@ def _line(row: Row, names: set[str]) -> str:
     if row.case.graph is not None:
         clean["case"]["graph"] = row.case.graph
     return json.dumps(clean)
-
-
-def _settings(root: Path) -> dict[str, Any]:
-    """Return the power mode and whether clocks are held, as the board reports them."""
-    return {
-        "power_mode": jetson.power_mode(SysfsTree(root)),
-        "jetson_clocks": jetson.jetson_clocks(SysfsTree(root)),
-    }
 
 
 def _engines(folder: Path) -> str | None:

@@ -15,8 +15,7 @@ from cstl_edge.errors import CstlEdgeError, DataError, SourceUnavailable, one_li
 
 HZ = 100.0
 """Readings per second that are tried; a board's bus may give fewer: the row has their number."""
-LOWEST_HZ = 50.0
-"""With fewer, a meter of power misses what happens within an embedding."""
+LOWEST_HZ = 50.0  # with fewer, a meter of power misses what happens within an embedding
 
 
 class Meter(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +26,6 @@ class MeterSet:
     meters: list[Meter]
     missing: list[str]
 
-    def close(self) -> None:
-        """Close the meters."""
-        for meter in self.meters:
-            meter.close()
-
     def headline(self, device: str) -> str:
         """Return the scope of a row's plain figures for a network that ran on `cpu` or `gpu`."""
         scopes = {scope for meter in self.meters for scope in meter.scopes}
@@ -37,30 +33,19 @@ class MeterSet:
 
 
 def open_meters(root: Path = Path("/"), nvml: Callable[[], Meter] = NvmlMeter) -> MeterSet:
-    """Open every meter of this machine that answers.
-
-    root: of the file system; nvml: opens the GPU's meter
-    """
+    """Open every meter of this machine that answers; `root` is that of the file system."""
     meters: list[Meter] = []
     missing: list[str] = []
-    openers: tuple[Callable[[], Meter], ...] = (
-        lambda: open_rails(root),
-        nvml,
-        lambda: RaplMeter(root),
-    )
+    openers: tuple[Callable[[], Meter], ...]
+    openers = lambda: open_rails(root), nvml, lambda: RaplMeter(root)
     for opener in openers:
         try:
-            meters.append(_answering(opener()))
+            with ExitStack() as stack:
+                meter = opener()
+                stack.callback(meter.close)
+                meter.read()  # NVML on a board opens and then knows no power
+                stack.pop_all()
+            meters.append(meter)
         except CstlEdgeError as err:
             missing.append(str(err))
     return MeterSet(meters, missing)
-
-
-def _answering(meter: Meter) -> Meter:
-    """Return a meter that has answered once: NVML on a board opens and then knows no power."""
-    try:
-        meter.read()
-    except CstlEdgeError:
-        meter.close()
-        raise
-    return meter

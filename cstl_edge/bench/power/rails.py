@@ -10,10 +10,10 @@ it was run on a board.
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +23,7 @@ from cstl_edge.errors import DataError, SourceUnavailable, one_line
 HWMON = "sys/class/hwmon"
 CHIPS = ("ina3221", "ina3221x", "ina238")
 UNUSED = {"", "NC", "sum of shunt voltages"}
-MOST_WATTS = 1000.0
-"""Beyond it a reading is no rail of a Jetson."""
+MOST_WATTS = 1000.0  # beyond it a reading is no rail of a Jetson
 SCOPES: tuple[Mapping[str, Sequence[str]], ...] = (
     {"module": ("VDD_IN",), "gpu": ("VDD_CPU_GPU_CV",), "soc": ("VDD_SOC",)},
     {
@@ -43,14 +42,7 @@ SCOPES: tuple[Mapping[str, Sequence[str]], ...] = (
 Thor. A board has those whose rails are all there; the first with a module is taken."""
 
 
-@dataclass(frozen=True)
-class Channel:
-    """One rail: the files of its power, and how many of their units make a watt."""
-
-    label: str
-    files: tuple[Path, ...]
-    """Their values are multiplied."""
-    per_watt: float
+Channels = dict[str, tuple[Path, ...]]  # by label of the rail the files whose product is its µW
 
 
 class RailMeter:
@@ -59,13 +51,13 @@ class RailMeter:
     name = "INA3221/INA238 rails through sysfs"
     kind: Literal["watts"] = "watts"
 
-    def __init__(self, channels: Sequence[Channel]) -> None:
+    def __init__(self, channels: Channels) -> None:
         """Open the files of all channels (SourceUnavailable)."""
-        self._channels = list(channels)
-        self.scopes = scopes([channel.label for channel in channels])
+        self._channels = channels
+        self.scopes = scopes(list(channels))
         self._open: dict[Path, int] = {}
         try:
-            for path in (path for channel in channels for path in channel.files):
+            for path in (path for files in channels.values() for path in files):
                 self._open[path] = os.open(path, os.O_RDONLY)
         except OSError as err:
             self.close()
@@ -76,16 +68,15 @@ class RailMeter:
 
     def read(self) -> dict[str, float]:
         """Return the power of every rail [W], signed as its chip measures it."""
-        watts = {}
-        for channel in self._channels:
-            product = 1.0
-            for path in channel.files:
-                product *= self._number(path)
-            watts[channel.label] = product / channel.per_watt
-            if abs(watts[channel.label]) > MOST_WATTS:
+        watts = {
+            label: math.prod(map(self._number, files)) / 1e6
+            for label, files in self._channels.items()
+        }
+        for label, value in watts.items():
+            if abs(value) > MOST_WATTS:
                 raise DataError(
-                    f"{channel.label}: expected at most {MOST_WATTS:g} W; got "
-                    f"{watts[channel.label]:g}: the meter is not used"
+                    f"{label}: expected at most {MOST_WATTS:g} W; got {value:g}: the meter is not "
+                    "used"
                 )
         return watts
 
@@ -111,16 +102,15 @@ def open_rails(root: Path) -> RailMeter:
     return RailMeter(channels)
 
 
-def find_channels(root: Path) -> list[Channel]:
+def find_channels(root: Path) -> Channels:
     """Return the labelled channels of every chip; empty where there is none."""
-    channels: dict[str, Channel] = {}
+    channels: Channels = {}
     for folder in sorted((root / HWMON).glob("hwmon*")):
         chip = _text(folder / "name")
-        if chip not in CHIPS:
-            continue
-        for channel in _single(folder) if chip == "ina238" else _triple(folder):
-            channels.setdefault(channel.label, channel)
-    return list(channels.values())
+        if chip in CHIPS:
+            for label, files in _single(folder) if chip == "ina238" else _triple(folder):
+                channels.setdefault(label, files)
+    return channels
 
 
 def scopes(labels: Sequence[str]) -> dict[str, Sequence[str]]:
@@ -131,24 +121,23 @@ def scopes(labels: Sequence[str]) -> dict[str, Sequence[str]]:
     return {"rails": tuple(labels)}
 
 
-def _triple(folder: Path) -> list[Channel]:
-    """Return the channels of an INA3221 that are wired and on."""
-    channels = []
+def _triple(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    """Yield the channels of an INA3221 that are wired and on."""
     for path in sorted(folder.glob("in[1-3]_label")):
         k = re.sub(r"\D", "", path.name)
         label = _text(path)
         files = (folder / f"in{k}_input", folder / f"curr{k}_input")
         on = _text(folder / f"in{k}_enable") != "0"
         if label not in UNUSED and on and all(file.exists() for file in files):
-            channels.append(Channel(label, files, 1e6))  # mV · mA
-    return channels
+            yield label, files  # mV · mA
 
 
-def _single(folder: Path) -> list[Channel]:
-    """Return the channel of an INA238: the board's input, where it has no label."""
+def _single(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    """Yield the channel of an INA238: the board's input, where it has no label."""
     label = _text(folder / "label") or _text(folder / "in1_label") or "VIN"
     power = folder / "power1_input"
-    return [Channel(label, (power,), 1e6)] if power.exists() else []  # µW
+    if power.exists():
+        yield label, (power,)  # µW
 
 
 def _text(path: Path) -> str:

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 
 from cstl_edge.errors import DataError, one_line
 
-INTERVAL_MS = 100
-"""The tool averages over no less."""
+INTERVAL_MS = 100  # the tool averages over no less
 KEPT_LINES = 20  # of an excerpt
 
 _RAM = re.compile(r"\bRAM \d+/\d+MB")

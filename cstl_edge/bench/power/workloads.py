@@ -35,8 +35,7 @@ BACK_TO_BACK = (
     "tensorrt-rtx float16",
 )
 """The baseline, and the best of each backend."""
-SHORT = (REFERENCE, "tensorrt float16")
-"""In the form for CI, which streams nothing."""
+SHORT = (REFERENCE, "tensorrt float16")  # in the form for CI, which streams nothing
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class RunningWorkload:
     """An open workload, as it really runs."""
 
     ran: Ran
-    run: Callable[[], int]
-    """Run once; return the number of embeddings that it gave."""
+    run: Callable[[], int]  # run once; return the number of embeddings that it gave
     check: Callable[[], Check | None]
     """Compare the last answers with float32's (ModelError where they are wrong)."""
 
@@ -54,8 +52,7 @@ class RunningWorkload:
 class Workload:
     """One backend and case whose power is measured."""
 
-    name: str
-    """Of the backend under test."""
+    name: str  # of the backend under test
     case: Case
     open: Callable[[ExitStack], RunningWorkload]
     """Open it until the stack ends (ModelError where it is refused)."""

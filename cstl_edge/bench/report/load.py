@@ -57,7 +57,7 @@ def read_file(path: Path) -> list[Row]:
     """
     suffix = path.suffix.lower()
     if suffix == ".zip":
-        from cstl_edge.bench.jetson.read_bundle import read_bundle
+        from cstl_edge.bench.jetson.bundle import read_bundle
 
         rows = list(read_bundle(path))
     elif suffix == ".json":

@@ -27,11 +27,9 @@ class Kernel:
 
     kind: Literal["arithmetic", "bandwidth"]
     device: Literal["cpu", "gpu"]
-    name: str
-    """Library and operation."""
+    name: str  # library and operation
     precision: str
-    work: float
-    """Multiply-adds or bytes of one call."""
+    work: float  # multiply-adds or bytes of one call
     ran: Ran
     prepare: Callable[[], Callable[[], Any]]
     """Returns the call; ImportError or RuntimeError where this machine cannot."""
@@ -42,12 +40,10 @@ class Kernel:
 class Peak:
     """Rate that a kernel reached."""
 
-    rate: float
-    """10^9 multiply-adds or bytes per second."""
+    rate: float  # 10^9 multiply-adds or bytes per second
     samples_ms: list[float]
     dropped: dict[str, int]
-    conditions: dict[str, Any]
-    """Of the last round."""
+    conditions: dict[str, Any]  # of the last round
 
 
 def measure_kernel(kernel: Kernel, seconds: float, rounds: int = ROUNDS) -> Peak:

@@ -36,12 +36,10 @@ class RowLimit:
 
     gmacs: float
     gbytes: float
-    median_ms: float
-    """Of the device's time where it was measured, else of wall time."""
+    median_ms: float  # of the device's time where it was measured, else of wall time
     least_ms: float
     bound: Literal["arithmetic", "bandwidth"]
-    level: str
-    """Level of memory that holds the bytes of a call."""
+    level: str  # level of memory that holds the bytes of a call
 
     @property
     def share(self) -> float:

@@ -38,8 +38,7 @@ class Cost:
     output_bytes: int
     intermediate_bytes: int
     """Tensors between nodes, each written once and read by every node that takes it."""
-    nodes: Mapping[str, int] = field(default_factory=dict)
-    """Multiply-adds by name of the node."""
+    nodes: Mapping[str, int] = field(default_factory=dict)  # multiply-adds by name of the node
 
     @property
     def total_macs(self) -> int:
@@ -113,5 +112,5 @@ def _einsum(node: Any, graph: SizedGraph) -> int:
 def _multiplied(node: Any, graph: SizedGraph) -> str:
     """Return the type that a node multiplies: int8 where both operands come from it."""
     second = {**CONVOLUTIONS, **PRODUCTS}.get(node.op_type, 1)
-    kinds = {graph.kind(graph.source(node.input[place])) for place in (0, second)}
-    return "int8" if kinds <= {"int8", "uint8"} else graph.kind(node.input[0])
+    kinds = {str(graph.kind(graph.source(node.input[place]))) for place in (0, second)}
+    return "int8" if kinds <= {"int8", "uint8"} else str(graph.kind(node.input[0]))

@@ -31,8 +31,7 @@ log = logging.getLogger(__name__)
 CACHES = Path("sys/devices/system/cpu/cpu0/cache")
 LEAST_MEMORY_BYTES = 2**28  # of a copy in memory
 FLOAT_BYTES = 4
-CUDA_PRODUCT = 8192
-"""Rows and columns: 10^12 multiply-adds take 1 to 40 ms on the cards of today."""
+CUDA_PRODUCT = 8192  # rows and columns: 10^12 multiply-adds take 1 to 40 ms on the cards of today
 CUDA_COPY_BYTES = 2**30
 CUDA_PRECISIONS = ("float32", "tfloat32", "float16", "bfloat16", "int8")
 

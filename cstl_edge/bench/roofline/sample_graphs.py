@@ -14,13 +14,10 @@ if TYPE_CHECKING:
     import onnx
 
 
-CONVOLUTION = (4, 128, 32, 32)
-"""n, c, h, w of a convolution 3 by 3 that gives as many channels."""
-DEPTH = 3
-"""Convolutions in a row: the rounding of both ends to int8 and back weighs less."""
+CONVOLUTION = (4, 128, 32, 32)  # n, c, h, w of a convolution 3 by 3 that gives as many channels
+DEPTH = 3  # convolutions in a row: the rounding of both ends to int8 and back weighs less
 CONVOLUTION_MACS = DEPTH * math.prod(CONVOLUTION) * CONVOLUTION[1] * 9
-PRODUCT = 1024
-"""Rows and columns of both matrices."""
+PRODUCT = 1024  # rows and columns of both matrices
 PRODUCT_MACS = PRODUCT**3
 OPSET, IR_VERSION = 17, 9
 SCALE = np.float32(0.05)

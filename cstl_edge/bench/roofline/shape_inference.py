@@ -22,8 +22,7 @@ VIEWS = {"Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity"}
 ROUNDING = {"QuantizeLinear", "DequantizeLinear"}
 COMPUTED = {"Conv", "MatMul", "Gemm", "Einsum", "DequantizeLinear"}
 """Never folded, however small: they are counted, or distinguish int8 from float32."""
-SMALL = 4096
-"""Most elements of a constant that is folded with what follows from it and from sizes."""
+SMALL = 4096  # most elements of a constant that is folded with what follows from it and from sizes
 
 
 class SizedGraph:
@@ -60,44 +59,37 @@ class SizedGraph:
             )
         return tuple(known)
 
-    def kind(self, name: str) -> str:
-        """Return the type of a tensor's elements, as numpy names it."""
+    def kind(self, name: str) -> np.dtype[Any]:
+        """Return the type of a tensor's elements."""
         from onnx import helper
 
-        return str(helper.tensor_dtype_to_np_dtype(self._known[name][0]))
+        return helper.tensor_dtype_to_np_dtype(self._known[name][0])
 
     def nbytes(self, name: str) -> int:
         """Return the bytes of a tensor, as it stands in the graph."""
-        from onnx import helper
-
-        element: int = helper.tensor_dtype_to_np_dtype(self._known[name][0]).itemsize
-        return element * math.prod(self.size(name))
+        return self.kind(name).itemsize * math.prod(self.size(name))
 
     def traffic(self) -> tuple[int, int, int, int]:
         """Return the bytes of inputs, of weights, of outputs, and of the tensors between."""
         forms = self._forms()
-        nodes = [node for node in self.nodes if node.op_type not in VIEWS | ROUNDING]
+        moving = [node for node in self.nodes if node.op_type not in VIEWS | ROUNDING]
         read = [
             forms.get(name, name)
-            for node in nodes
+            for node in moving
             for name in dict.fromkeys(node.input)
             if name and name not in self.weights
         ]
-        written = {forms.get(name, name) for node in nodes for name in node.output if name}
+        written = {forms.get(name, name) for node in moving for name in node.output if name}
         ends = {forms.get(name, name) for name in (*self.inputs, *self.outputs)}
         widths = self._widths(forms)
-        between = sum(widths[name] for name in (*read, *written) if name not in ends)
+        constants = {name for node in self.nodes for name in node.input} & self.weights
         return (
-            sum(self.nbytes(name) for name in self.inputs),
-            self._weight_bytes(),
-            sum(self.nbytes(name) for name in self.outputs),
-            between,
+            sum(map(self.nbytes, self.inputs)),
+            # Of the constants that are read, those behind a DQ as int8.
+            sum(self.nbytes(self.source(name)) for name in constants - self._sizes),
+            sum(map(self.nbytes, self.outputs)),
+            sum(widths[name] for name in (*read, *written) if name not in ends),
         )
-
-    def _weight_bytes(self) -> int:
-        """Return the bytes of the constants that are read, those behind a DQ as int8."""
-        read = {name for node in self.nodes for name in node.input}
-        return sum(self.nbytes(self.source(name)) for name in read & self.weights - self._sizes)
 
     def source(self, name: str) -> str:
         """Return the tensor from which one is dequantised, or itself."""
@@ -140,7 +132,9 @@ def _fix(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> onnx.Mod
         helper.make_tensor_value_info(x.name, x.data_type, x.dims) for x in large
     )
     fixed: onnx.ModelProto = inliner.inline_local_functions(light)
-    _set_sizes({x.name: x for x in fixed.graph.input if x.name in sizes}, sizes)
+    for value in fixed.graph.input:
+        if value.name in sizes:
+            _set_size(value, sizes[value.name])
     del fixed.graph.value_info[:]
     for value in fixed.graph.output:  # known again after inference
         for axis in value.type.tensor_type.shape.dim:
@@ -148,20 +142,14 @@ def _fix(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> onnx.Mod
     return fixed
 
 
-def _set_sizes(
-    inputs: Mapping[str, onnx.ValueInfoProto], sizes: Mapping[str, Sequence[int]]
-) -> None:
-    """Give inputs their sizes (ModelError where they cannot have them)."""
-    for name, value in inputs.items():
-        axes = value.type.tensor_type.shape.dim
-        given = sizes[name]
-        wrong = len(axes) != len(given) or any(
-            d.HasField("dim_value") and d.dim_value != n for d, n in zip(axes, given, strict=True)
-        )
-        if wrong:
-            raise ModelError(f"expected sizes that {one_line(name)} can have; got {list(given)}")
-        for axis, n in zip(axes, given, strict=True):
-            axis.dim_value = n
+def _set_size(value: onnx.ValueInfoProto, size: Sequence[int]) -> None:
+    """Give an input its size (ModelError where it cannot have it)."""
+    axes = value.type.tensor_type.shape.dim
+    fixed = [axis.dim_value if axis.HasField("dim_value") else None for axis in axes]
+    if len(fixed) != len(size) or any(x not in (None, n) for x, n in zip(fixed, size, strict=True)):
+        raise ModelError(f"expected sizes that {one_line(value.name)} can have; got {list(size)}")
+    for axis, n in zip(axes, size, strict=True):
+        axis.dim_value = n
 
 
 def _infer(model: onnx.ModelProto) -> dict[str, tuple[int, tuple[int | None, ...] | None]]:

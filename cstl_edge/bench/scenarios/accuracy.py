@@ -56,8 +56,7 @@ class RecognitionFigures:
     walks: LabelledEmbeddings
     values: dict[str, float]
     intervals: dict[str, tuple[float, float]]
-    open_set: OpenSetRecord | None
-    """Of `evaluate_open_set`; None with too few people."""
+    open_set: OpenSetRecord | None  # of `evaluate_open_set`; None with too few people
 
 
 def rows(context: Context) -> Iterator[Row]:

@@ -61,8 +61,7 @@ class PacedTrial:
     """One paced run with a number of walkers."""
 
     walkers: int
-    latencies: list[float]
-    """Milliseconds, raw and in order."""
+    latencies: list[float]  # milliseconds, raw and in order
 
     @property
     def in_time(self) -> bool:
@@ -81,8 +80,7 @@ class PacedTrial:
         return {"walkers": self.walkers, "in_time": self.in_time, "latency_ms": latency_ms}
 
 
-Runner = Callable[[int, float], list[float]]
-"""From walkers and seconds to latencies [ms]."""
+Runner = Callable[[int, float], list[float]]  # from walkers and seconds to latencies [ms]
 
 
 def rows(context: Context) -> Iterator[Row]:

@@ -35,8 +35,7 @@ CASIA_B_TEST = 5485
 """Sequences of the 50 test people that the field's toolbox finds (5,500 were recorded)."""
 WALK = 90  # frames
 SHORT, DEFAULT, FULL = (2,), (1, 8), (1, 2, 4, 8, 16, 32)  # sequences of a batch
-LEAST_SAMPLES = 3
-"""A batch holds many sequences, so fewer calls do; never fewer than these."""
+LEAST_SAMPLES = 3  # a batch holds many sequences, so fewer calls do; never fewer than these
 
 
 def rows(context: Context) -> Iterator[Row]:

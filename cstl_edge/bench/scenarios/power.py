@@ -17,11 +17,10 @@ power is measured just before, and figures are given with it (gross) and without
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.power.meter import LOWEST_HZ, Meter, MeterRecorder, PowerRecording
@@ -33,15 +32,11 @@ from cstl_edge.bench.roofline.limits import device_of
 from cstl_edge.errors import CstlEdgeError, ModelError
 from cstl_edge.measure.timing import Timing, measure
 
-LONGER = 2.0
-"""Times the seconds of a row of times: counters step some ten times a second."""
+LONGER = 2.0  # times the seconds of a row of times: counters step some ten times a second
 FEWEST_S = 1.0
-IDLE_SHARE = 0.5
-"""Of the seconds of a run."""
-SETTLE_S = 0.2
-"""Clocks stay up for a while after a run."""
-DISAGREE = 0.1
-"""Share by which tegrastats may differ from us."""
+IDLE_SHARE = 0.5  # of the seconds of a run
+SETTLE_S = 0.2  # clocks stay up for a while after a run
+DISAGREE = 0.1  # share by which tegrastats may differ from us
 
 
 def rows(context: Context, root: Path = Path("/")) -> Iterator[Row]:
@@ -55,44 +50,26 @@ def rows(context: Context, root: Path = Path("/")) -> Iterator[Row]:
         yield context.row("power", "all", skipped=f"no power meter on this machine: {missing}")
         return
     with ExitStack() as stack:
-        stack.callback(meters.close)
+        for meter in meters.meters:
+            stack.callback(meter.close)
         for workload in workloads(context):
-            context.progress(f"power: {workload.name}, {workload.case.graph}")
+            name, case = workload.name, workload.case
+            context.progress(f"power: {name}, {case.graph}")
             try:
                 with ExitStack() as opened:
                     yield _measure(context, meters, workload, workload.open(opened))
             except CstlEdgeError as err:
-                skipped = str(err)
-                yield context.row("power", workload.name, case=workload.case, skipped=skipped)
+                yield context.row("power", name, case=case, skipped=str(err))
                 if not isinstance(err, ModelError):  # of a meter: it would fail for the others too
                     return
 
 
-@dataclass(frozen=True)
-class MeterReadings:
+class MeterReadings(NamedTuple):
     """Recordings of one meter before and during a run."""
 
     meter: Meter
     idle: PowerRecording
     busy: PowerRecording
-
-    def watts(self, rails: Sequence[str]) -> tuple[float, float]:
-        """Return mean power of rails, idle and gross."""
-        return self.idle.watts(rails), self.busy.watts(rails)
-
-
-class _CountingRun:
-    """Call of a workload that counts its embeddings and keeps when it began and ended."""
-
-    def __init__(self, run: Callable[[], int]) -> None:
-        self._run = run
-        self.embeddings = 0
-        self.start_s = self.end_s = 0.0
-
-    def __call__(self) -> None:
-        self.start_s = self.start_s or time.perf_counter()
-        self.embeddings += self._run()
-        self.end_s = time.perf_counter()
 
 
 def _measure(
@@ -104,20 +81,26 @@ def _measure(
     running.check()
     time.sleep(SETTLE_S)
     idle, _ = _record(meters, lambda: time.sleep(IDLE_SHARE * seconds))
-    run = _CountingRun(running.run)
-    hz = workload.case.paced_hz
+    embeddings: list[int] = []  # of every call
+    stamps_s: list[float] = []  # before and after every call
+
+    def run() -> None:
+        stamps_s.append(time.perf_counter())
+        embeddings.append(running.run())
+        stamps_s.append(time.perf_counter())
 
     def work() -> Timing:
+        hz = workload.case.paced_hz
         return measure(run, warm_up_s=0.0, seconds=seconds, samples=1, paced_hz=hz)
 
     with ExitStack() as stack:
         tool = stack.enter_context(Tegrastats()) if Tegrastats.here() else None
         busy, timing = _record(meters, work)
     check = running.check()
-    during = [recording.between(run.start_s, run.end_s) for recording in busy]
+    during = [recording.between(stamps_s[0], stamps_s[-1]) for recording in busy]
     readings = [MeterReadings(*x) for x in zip(meters.meters, idle, during, strict=True)]
     scope = meters.headline(device_of(running.ran))
-    values = _values(readings, scope, run.embeddings)
+    values = _values(readings, scope, sum(embeddings))
     tool_w = tool.watts() if tool else {}
     cross_check = _cross_check(readings, scope, tool_w, values)
     fields = vars(timing) | {
@@ -135,10 +118,8 @@ def _measure(
 
 def _record(meters: MeterSet, work: Callable[[], Any]) -> tuple[list[PowerRecording], Any]:
     """Do some work with every meter on; return their recordings and the work's result."""
-    recorders = [MeterRecorder(meter) for meter in meters.meters]
     with ExitStack() as stack:
-        for recorder in recorders:
-            stack.enter_context(recorder)
+        recorders = [stack.enter_context(MeterRecorder(meter)) for meter in meters.meters]
         result = work()
     return [recorder.recording() for recorder in recorders], result
 
@@ -156,7 +137,7 @@ def _values(readings: list[MeterReadings], headline: str, embeddings: int) -> di
                 continue
             done.add(scope)
             behind = "" if scope == headline else f"_{scope}"
-            idle_w, gross_w = reading.watts(rails)
+            idle_w, gross_w = reading.idle.watts(rails), reading.busy.watts(rails)
             values |= {
                 f"watts_idle{behind}": idle_w,
                 f"watts_gross{behind}": gross_w,
@@ -201,10 +182,7 @@ def _warnings(readings: list[MeterReadings], values: dict[str, float]) -> Iterat
 
 
 def _cross_check(
-    readings: list[MeterReadings],
-    headline: str,
-    tool_w: dict[str, float],
-    values: dict[str, float],
+    readings: list[MeterReadings], headline: str, tool_w: dict[str, float], values: dict[str, float]
 ) -> Iterator[str]:
     """Add what tegrastats reports of the headline to the values; yield where it differs from us."""
     rails = next(x.meter.scopes[headline] for x in readings if headline in x.meter.scopes)

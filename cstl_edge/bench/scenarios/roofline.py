@@ -41,8 +41,7 @@ CASES = {
     "full": ((1, WINDOW), (2, WINDOW), (1, 2 * WINDOW)),
 }
 """Batch and frames: as few as determine how a cost grows."""
-KERNEL_SHARE = 0.3
-"""Of the seconds of a row: there are about fifteen kernels."""
+KERNEL_SHARE = 0.3  # of the seconds of a row: there are about fifteen kernels
 
 
 def rows(context: Context) -> Iterator[Row]:

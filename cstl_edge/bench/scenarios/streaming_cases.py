@@ -36,18 +36,14 @@ Outputs = dict[str, npt.NDArray[Any]]
 class StreamingCase:
     """One way to obtain an answer about one more frame, ready to be timed."""
 
-    name: str
-    """Of the backend under test."""
+    name: str  # of the backend under test
     case: Case
     ran: Ran
     run: Callable[[], None]
-    frames: int
-    """Frames that one `run` takes in."""
-    check: Callable[[], None]
-    """Compare the last answer with the reference's."""
+    frames: int  # frames that one `run` takes in
+    check: Callable[[], None]  # compare the last answer with the reference's
     output_check: OutputCheck
-    step: Callable[[], None]
-    """Take in one frame, or a whole window anew."""
+    step: Callable[[], None]  # take in one frame, or a whole window anew
 
     @property
     def streams(self) -> bool:
@@ -178,11 +174,7 @@ def stream_case(
 
 
 def window_case(
-    backend: Backend,
-    feed: Mapping[str, Any],
-    case: Case,
-    reference: Reference,
-    stack: ExitStack,
+    backend: Backend, feed: Mapping[str, Any], case: Case, reference: Reference, stack: ExitStack
 ) -> StreamingCase:
     """Return a whole window anew by a backend of the graphs (ModelError).
 

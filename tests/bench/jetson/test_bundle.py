@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cstl_edge.bench.jetson import bundle
-from cstl_edge.bench.jetson import read_bundle as reading
 from cstl_edge.bench.jetson.anonymize import local_names, scrub
 from cstl_edge.bench.record import Case, Ran, Row, write_rows
 from cstl_edge.cli.app import app
@@ -135,7 +134,7 @@ def test_the_bundle_holds_all_that_figures_depend_on(results, board_tree):
 
 def test_figures_come_back_as_they_were(results, board_tree):
     path, _ = packed(results, board_tree)
-    first, second = reading.read_bundle(path)
+    first, second = bundle.read_bundle(path)
     assert first == ROWS[0]
     assert second.case == ROWS[1].case
     assert second.skipped == "no engines in <path>: cstl-edge build <path>"
@@ -153,7 +152,7 @@ def test_nobody_is_told_of(results, board_tree):
 def test_people_may_be_called_like_what_is_measured(user, results, board_tree, monkeypatch):
     monkeypatch.setattr(getpass, "getuser", lambda: user)
     path, _ = packed(results, board_tree)
-    first = reading.read_bundle(path)[0]
+    first = bundle.read_bundle(path)[0]
     assert (first.samples, first.case, first.contender) == (
         ROWS[0].samples,
         ROWS[0].case,
@@ -238,7 +237,7 @@ def test_members_that_are_not_ours_are_refused(members, tmp_path):
     path = archive_of(tmp_path / "b.zip", **members)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(DataError, match=r"expected README\.txt, board\.json, .*; got"):
-        reading.read_bundle(path)
+        bundle.read_bundle(path)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -249,11 +248,11 @@ def test_the_same_member_twice_is_refused(tmp_path):
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("results.jsonl", "b")
     with pytest.raises(DataError, match=r"got results\.jsonl, results\.jsonl"):
-        reading.read_bundle(path)
+        bundle.read_bundle(path)
 
 
 def test_a_bomb_is_read_up_to_the_limit_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "MAX_RESULTS_BYTES", 1000)
+    monkeypatch.setattr(bundle, "MAX_RESULTS_BYTES", 1000)
     path = archive_of(tmp_path / "b.zip", **{"results.jsonl": b"\n" * 10_000_000})
     assert path.stat().st_size < 20_000
     asked = []
@@ -262,15 +261,15 @@ def test_a_bomb_is_read_up_to_the_limit_only(tmp_path, monkeypatch):
         zipfile.ZipExtFile, "read", lambda self, n=-1: asked.append(n) or real(self, n)
     )
     with pytest.raises(DataError, match=r"expected at most 1000 bytes of results\.jsonl"):
-        reading.read_bundle(path)
+        bundle.read_bundle(path)
     assert asked == [1001]
 
 
 def test_a_file_that_is_too_large_is_not_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "MAX_BUNDLE_BYTES", 10)
+    monkeypatch.setattr(bundle, "MAX_BUNDLE_BYTES", 10)
     path = archive_of(tmp_path / "b.zip", **{"results.jsonl": "x"})
     with pytest.raises(DataError, match="expected at most 10 bytes; got"):
-        reading.read_bundle(path)
+        bundle.read_bundle(path)
 
 
 def damaged(tmp_path):
@@ -300,14 +299,14 @@ def text(tmp_path):
 @pytest.mark.parametrize("make", [damaged, locked, text, lambda folder: folder / "none.zip"])
 def test_what_is_no_bundle_is_one_line(make, tmp_path):
     with pytest.raises(DataError, match="expected a bundle of `cstl-edge bench --jetson`") as error:
-        reading.read_bundle(make(tmp_path))
+        bundle.read_bundle(make(tmp_path))
     assert "\n" not in str(error.value)
 
 
 def test_rows_that_are_none_are_told_by_their_line(tmp_path):
     path = archive_of(tmp_path / "b.zip", **{"results.jsonl": '{"scenario": "x", "version": 1}'})
     with pytest.raises(DataError, match=r"b\.zip: results\.jsonl, line 1: "):
-        reading.read_bundle(path)
+        bundle.read_bundle(path)
 
 
 def test_the_command_is_refused_where_this_is_no_jetson(monkeypatch):
@@ -335,4 +334,4 @@ def test_the_command_ends_with_the_file(monkeypatch, board_tree, results):
     (path,) = results.parent.glob("*.zip")
     assert f"to be sent to us: {path}" in done.output
     assert "no TensorRT engines" in done.output
-    assert reading.read_bundle(path)[0] == ROWS[0]
+    assert bundle.read_bundle(path)[0] == ROWS[0]

@@ -122,7 +122,8 @@ def test_all_meters_of_a_machine_are_opened(board_tree):
     assert [meter.kind for meter in found.meters] == ["joules", "joules"]
     assert found.headline("cpu") == "package"
     assert found.headline("gpu") == "gpu"
-    found.close()
+    for meter in found.meters:
+        meter.close()
 
 
 def test_a_meter_that_opens_and_does_not_answer_is_none(board_tree):
@@ -131,4 +132,5 @@ def test_a_meter_that_opens_and_does_not_answer_is_none(board_tree):
     assert [meter.name for meter in found.meters] == ["INA3221/INA238 rails through sysfs"]
     assert found.missing[0] == "NVML power does not answer (Not Supported): run `power` again"
     assert library.open == 0
-    found.close()
+    for meter in found.meters:
+        meter.close()
