@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
-from itertools import count
 from pathlib import Path
 
 from cstl_edge import __version__
 from cstl_edge.bench.record import ModelUnderTest, Row
-from cstl_edge.bench.report.charts.svg import Numbers
 from cstl_edge.bench.report.load import (
     MachineResults,
     by_machine,
@@ -22,21 +19,13 @@ from cstl_edge.bench.report.load import (
     utc_of,
 )
 from cstl_edge.bench.report.page import PageChapter, ReportPage, Section
-from cstl_edge.bench.report.rows import describe_case
-from cstl_edge.bench.report.sections import (
-    accuracy_power,
-    conditions,
-    peers,
-    roofline,
-    timings,
-    trtexec,
-)
+from cstl_edge.bench.report.sections import accuracy_power, peers, roofline, timings, trtexec
+from cstl_edge.bench.report.sections.appendix import appendix_tables, warning_counts
 from cstl_edge.bench.report.sections.comparison import comparison_chapter
 from cstl_edge.bench.report.sections.headlines import headlines
 from cstl_edge.errors import ConfigError
-from cstl_edge.measure.tables import Table
 
-Builder = Callable[[MachineResults, Sequence[Row], Numbers], Section | None]
+Builder = Callable[[MachineResults, Sequence[Row]], Section | None]
 SECTIONS: Mapping[str, Builder] = {
     "single": timings.single,
     "graph": timings.graph,
@@ -51,7 +40,6 @@ SECTIONS: Mapping[str, Builder] = {
 }
 """Builder of the section of each scenario, in the order of the page."""
 ENVIRONMENT = ("driver", "l4t", "power_mode", "container")  # shown where it has them
-RAN = ("backend", "version", "on", "tensors", "computed in", "threads", "options")
 METHOD = (
     "Times are milliseconds on a monotonic clock. Every sample is kept in the order it was taken; "
     "warm-up is apart, nothing is clipped away, and no minimum is a headline.",
@@ -81,22 +69,15 @@ def build_report(
     """
     _require_modules("jinja2", "matplotlib", "scipy")
     rows = read_files(paths, notify)
-    numbers = count(1)
     compared = (
-        comparison_chapter(*pair, k, numbers, requested=base is not None)
+        comparison_chapter(*pair, k, requested=base is not None)
         for k, pair in enumerate(comparison_pairs(rows, base))
     )
-    comparisons = [chapter for chapter in compared if chapter]  # numbers the first pictures
     machines = by_machine(rows)
-    chapters = (*comparisons, *(_chapter(x, k, numbers) for k, x in enumerate(machines)))
+    chapters = (*filter(None, compared), *(_chapter(x, k) for k, x in enumerate(machines)))
     created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return ReportPage(
-        "cstl_edge: benchmarks",
-        _lead(rows, machines),
-        chapters,
-        METHOD,
-        f"Made by cstl_edge {__version__} on {created}.",
-    )
+    footer = f"Made by cstl_edge {__version__} on {created}."
+    return ReportPage("cstl_edge: benchmarks", _lead(rows, machines), chapters, METHOD, footer)
 
 
 def _require_modules(*modules: str) -> None:
@@ -120,14 +101,14 @@ def _lead(rows: Sequence[Row], results: Sequence[MachineResults]) -> str:
     )
 
 
-def _chapter(results: MachineResults, k: int, numbers: Numbers) -> PageChapter:
+def _chapter(results: MachineResults, k: int) -> PageChapter:
     sections = []
     for scenario, builder in SECTIONS.items():
         rows = results.of(scenario)
-        section = builder(results, rows, numbers) if rows else None
+        section = builder(results, rows) if rows else None
         if section:
             sections.append(replace(section, id=f"{scenario}-{k + 1}"))
-    if tables := _appendix(results):
+    if tables := appendix_tables(results.rows):
         sections.append(Section("Beside the figures", tables=tables, id=f"rest-{k + 1}"))
     return PageChapter(
         f"machine-{k + 1}", results.machine, _facts(results), headlines(results), tuple(sections)
@@ -174,51 +155,3 @@ def _period(stamps: Iterable[str]) -> str:
     known = sorted({stamp for stamp in stamps if stamp})
     ends = dict.fromkeys([*known[:1], *known[-1:]])
     return " to ".join(end.replace("T", " ").replace("Z", " UTC") for end in ends)
-
-
-def _appendix(results: MachineResults) -> tuple[Table, ...]:
-    """Return what is no figure: backends as they ran, conditions, warnings, skips with reasons."""
-    backends, skipped = backends_as_run(results.rows), skipped_rows(results.rows)
-    warned, named = warning_counts(results.rows), ("", "scenario", "case", "why")
-    tables = (
-        Table("Backends as they ran", RAN, backends, 7, folded=True).without_empty_columns(),
-        conditions.table(results.rows).without_empty_columns(),
-        Table("Warnings", ("", "rows", "for example"), warned, folded=True),
-        Table("Without a figure", named, skipped, left=4).without_empty_columns(),
-    )
-    return tuple(table for table in tables if table.rows)
-
-
-def backends_as_run(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
-    """Return each backend as it ran, once: name, version, provider, precision, threads, options."""
-    lines = set()
-    for ran in (row.ran for row in rows if row.ran is not None):
-        options = ", ".join(f"{k} {v}" for k, v in ran.options.items())
-        threads = "" if ran.threads is None else str(ran.threads)
-        precision = (ran.precision, ran.computed_in)
-        lines.add((ran.backend, ran.version, ran.provider, *precision, threads, options))
-    return tuple(sorted(lines))
-
-
-def warning_counts(rows: Iterable[Row]) -> tuple[tuple[str, str, str], ...]:
-    """Return each kind of warning, the commonest first: its words, in how many rows, an example."""
-    warnings = [warning.partition(":") for row in rows for warning in row.warnings]
-    counted = Counter(kind for kind, _, _ in warnings)
-    examples = {kind: rest for kind, _, rest in reversed(warnings)}
-    return tuple((k, str(times), examples[k].strip()) for k, times in counted.most_common())
-
-
-def skipped_rows(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
-    """Return each backend without a figure once per scenario and reason, with its reason."""
-    groups: dict[tuple[str, str, str], list[str]] = {}
-    for row in rows:
-        why = row.skipped
-        if why is None and row.check is not None and not row.check.ok:
-            why = f"wrong outputs: cosine {row.check.cosine:.3g} to {row.check.reference}"
-        if why is not None:
-            cases = groups.setdefault((row.contender, row.scenario, why), [])
-            cases.append(describe_case(row.case))
-    return tuple(
-        (name, scenario, "; ".join(dict.fromkeys(case for case in cases if case)), why)
-        for (name, scenario, why), cases in groups.items()
-    )

@@ -6,15 +6,13 @@ import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from cstl_edge.bench.backends.base import BASELINE
 from cstl_edge.bench.record import Case, Row
+from cstl_edge.bench.report.rows import baseline_of, describe_case
 from cstl_edge.errors import one_line
 from cstl_edge.measure.stats import percentile
 
 COLUMNS = ("case", "contender", "p50 ms", "p99 ms", "× usual", "besides")
 LEFT_COLUMNS = ("case", "contender", "besides")
-Timing = tuple[float, float]
-"""Median and p99, ms."""
 
 
 @dataclass(frozen=True)
@@ -56,53 +54,26 @@ def skipped(rows: Iterable[Row]) -> dict[str, list[str]]:
     by_reason: dict[str, list[str]] = {}
     for row in rows:
         if row.skipped is not None:
+            case = f" ({describe_case(row.case)})" if row.case != Case() else ""
             names = by_reason.setdefault(one_line(row.skipped), [])
-            case = f" ({case_of(row.case)})" if row.case != Case() else ""
             names.append(one_line(f"{row.contender}{case}"))
     return by_reason
 
 
-def timing(row: Row) -> Timing | None:
-    """Return median and p99 of the row's wall time, None without one."""
-    wall = row.samples.get("wall")
-    return (percentile(wall, 50), percentile(wall, 99)) if wall else None
-
-
 def times_as_fast(row: Row, rows: Iterable[Row]) -> float | None:
     """Return how many times as fast as the baseline a row is, in the same case of the same run."""
-    mine = timing(row)
-    for other in rows:
-        same = (other.run, other.scenario, other.case) == (row.run, row.scenario, row.case)
-        if same and other.contender == BASELINE and other.subject == row.subject:
-            baseline = timing(other)
-            return baseline[0] / mine[0] if baseline and mine else None
-    return None
-
-
-def case_of(case: Case) -> str:
-    """Return a case in a few words.
-
-    >>> case_of(Case(graph="full", batch=1, frames=30, paced_hz=25))
-    'full, batch 1, 30 frames, 25 Hz'
-    """
-    words = [
-        case.graph,
-        f"batch {case.batch}" if case.batch else None,
-        f"{case.frames} frames" if case.frames else None,
-        f"hop {case.hop}" if case.hop else None,
-        f"{case.walkers} walkers" if case.walkers else None,
-        f"{case.paced_hz:g} Hz" if case.paced_hz else None,
-        one_line(case.source, 40) if case.source else None,
-    ]
-    return ", ".join(word for word in words if word)
+    baseline = baseline_of(row, rows)
+    walls = [x.samples.get("wall") for x in (baseline, row) if x is not None]
+    p50 = [percentile(wall, 50) for wall in walls if wall]
+    return p50[0] / p50[1] if len(p50) == 2 else None
 
 
 def _cells(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
     """Return the cells of a row, compared with the baseline among `rows`."""
-    times, ratio = timing(row), times_as_fast(row, rows)
-    p50, p99 = (f"{ms:.2f}" for ms in times) if times else ("", "")
-    named = case_of(row.case), one_line(row.contender)
-    return (*named, p50, p99, f"{ratio:.1f}" if ratio else "", _besides(row))
+    wall, ratio = row.samples.get("wall"), times_as_fast(row, rows)
+    times = [f"{percentile(wall, q):.2f}" if wall else "" for q in (50, 99)]
+    named = one_line(describe_case(row.case)), one_line(row.contender)
+    return (*named, *times, f"{ratio:.1f}" if ratio else "", _besides(row))
 
 
 def _besides(row: Row) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
+from itertools import count
 
-from cstl_edge.bench.report.charts.svg import Picture
+from cstl_edge.bench.report.charts.svg import ID_PREFIX, Picture
 from cstl_edge.bench.report.tables import escape
 from cstl_edge.measure.tables import Cell, Table
 
@@ -65,11 +66,18 @@ def html_page(report: ReportPage) -> str:
     """Return the page."""
     from jinja2 import Environment, StrictUndefined
 
+    numbers = count(1)
+
+    def inline(picture: Picture) -> str:
+        return picture.svg.replace(ID_PREFIX, f"p{next(numbers)}-")
+
     inside = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
-    page = inside.from_string(template, {"classes": _classes, "sentences": SENTENCES})
+    page = inside.from_string(
+        template, {"classes": _classes, "sentences": SENTENCES, "inline": inline}
+    )
     return page.render(report=report)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from cstl_edge.bench.backends.base import BASELINE
 from cstl_edge.bench.record import Case, Row
@@ -148,17 +149,20 @@ def column_label(name: str) -> str:
     return " ".join(UNITS.get(word, word) for word in words)
 
 
+def baseline_of(row: Row, rows: Iterable[Row]) -> Row | None:
+    """Return the row of the baseline in the same case of the same run."""
+    same = attrgetter("run", "scenario", "case", "subject")
+    return next((x for x in rows if x.contender == BASELINE and same(x) == same(row)), None)
+
+
 def speedup(row: Row, rows: Iterable[Row]) -> str:
     """Return a row's speed as a multiple of the baseline's in the same case of the same run."""
-    for other in rows:
-        same = (other.run, other.case, other.subject) == (row.run, row.case, row.subject)
-        if same and other.contender == BASELINE:
-            theirs, ours = median(other), median(row)
-            if ours.value > 0:
-                value = theirs.value / ours.value
-                error = math.hypot(theirs.relative_error, ours.relative_error)
-                return f"{number(value, value * error)}×"
-    return DASH
+    baseline = baseline_of(row, rows)
+    if baseline is None or not median(row).value > 0:
+        return DASH
+    theirs, ours = median(baseline), median(row)
+    value, error = theirs.value / ours.value, math.hypot(theirs.relative_error, ours.relative_error)
+    return f"{number(value, value * error)}×"
 
 
 def remarks(row: Row) -> str:

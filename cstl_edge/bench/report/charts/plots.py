@@ -17,7 +17,6 @@ from cstl_edge.bench.report.charts.svg import (
     MUTED,
     PAPER,
     SERIES,
-    Numbers,
     Picture,
     backend_colour,
     canvas,
@@ -47,15 +46,12 @@ class Bar:
     whole: tuple[float, float] | None
 
 
-def strip_plot(
-    title: str, rows: Sequence[tuple[str, str, Sequence[float]]], numbers: Numbers
-) -> Picture:
+def strip_plot(title: str, rows: Sequence[tuple[str, str, Sequence[float]]]) -> Picture:
     """Draw the samples of each row as a strip of dots, with bars at the percentiles.
 
     Args:
         title: over the picture
         rows: label, name of the backend, samples [ms]
-        numbers: of the page's pictures
     """
     floor = min((x for _, _, samples in rows for x in samples if x > 0), default=1e-3)
     with canvas(44 * len(rows) + 42) as (figure, axes):
@@ -73,7 +69,7 @@ def strip_plot(
         caption = "Dots are samples; bars p50 (tall), p90 and p99; at the right p50 | p99."
         if any(len(samples) > MOST_DOTS for _, _, samples in rows):
             caption += f" Of many samples about {MOST_DOTS}, evenly by rank, and the largest."
-        return picture(figure, title, facts, numbers, caption)
+        return picture(figure, title, facts, caption)
 
 
 def _strip(axes: Axes, y: float, label: str, name: str, samples: Sequence[float]) -> None:
@@ -91,7 +87,7 @@ def _strip(axes: Axes, y: float, label: str, name: str, samples: Sequence[float]
     _write(axes, 1, y + 0.22, f"{quantile(ordered, 50)} | {quantile(ordered, 99)}", ha="right")
 
 
-def stacked_bars(title: str, bars: Sequence[Bar], numbers: Numbers) -> Picture:
+def stacked_bars(title: str, bars: Sequence[Bar]) -> Picture:
     """Draw the stages of each bar one behind the other, above p50 to p99 of the whole."""
     names = list(dict.fromkeys(stage for bar in bars for stage in bar.stages))
     with canvas(44 * len(bars) + 44 + 16 * ((len(names) + 2) // 3)) as (figure, axes):
@@ -124,12 +120,10 @@ def stacked_bars(title: str, bars: Sequence[Bar], numbers: Numbers) -> Picture:
             for bar in bars
         )
         caption = "Bars are medians of stages; the line below goes from p50 to p99 of the whole."
-        return picture(figure, title, facts, numbers, caption)
+        return picture(figure, title, facts, caption)
 
 
-def forest_plot(
-    title: str, differences: Sequence[tuple[str, Difference]], numbers: Numbers
-) -> Picture:
+def forest_plot(title: str, differences: Sequence[tuple[str, Difference]]) -> Picture:
     """Draw the ratio of medians of each (label, difference) with its interval, 1 in the middle."""
     colours = {"faster": SERIES[2], "slower": SERIES[1]}
     with canvas(36 * len(differences) + 42) as (figure, axes):
@@ -150,7 +144,7 @@ def forest_plot(
         axes.set_xlabel("time after / before (left: faster)")
         logarithmic_ticks(axes.xaxis)
         facts = (f"{label}: {x.ratio:.3g}, {x.verdict}" for label, x in differences)
-        return picture(figure, title, facts, numbers)
+        return picture(figure, title, facts)
 
 
 def _write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:

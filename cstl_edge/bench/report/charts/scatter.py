@@ -14,7 +14,6 @@ from cstl_edge.bench.report.charts.svg import (
     INK,
     LABEL,
     MUTED,
-    Numbers,
     Picture,
     backend_colour,
     canvas,
@@ -54,9 +53,7 @@ class TriedCount:
     held: bool
 
 
-def pareto_plot(
-    title: str, points: Sequence[Point], x_label: str, y_label: str, numbers: Numbers
-) -> Picture:
+def pareto_plot(title: str, points: Sequence[Point], x_label: str, y_label: str) -> Picture:
     """Draw points and their Pareto front: small x and large y are good.
 
     Args:
@@ -64,7 +61,6 @@ def pareto_plot(
         points: the marks
         x_label: of the logarithmic axis
         y_label: of the other
-        numbers: of the page's pictures
     """
     ordered = sorted(points, key=lambda p: p.x)
     with canvas(300) as (figure, axes):
@@ -83,7 +79,7 @@ def pareto_plot(
         logarithmic_ticks(axes.xaxis)
         _numbered(figure, axes, ordered)
         facts = (f"{p.label}: {p.x:.3g}, {p.y:.3g}" for p in ordered)
-        return picture(figure, title, facts, numbers, key=tuple(p.label for p in ordered))
+        return picture(figure, title, facts, key=tuple(p.label for p in ordered))
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -100,11 +96,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def roofline_plot(
-    title: str,
-    roofs: Mapping[str, float],
-    slopes: Mapping[str, float],
-    points: Sequence[Point],
-    numbers: Numbers,
+    title: str, roofs: Mapping[str, float], slopes: Mapping[str, float], points: Sequence[Point]
 ) -> Picture:
     """Draw the rate that each row reached under the roofs of the machine.
 
@@ -113,7 +105,6 @@ def roofline_plot(
         roofs: peaks by name [10^9 multiply-adds/s]
         slopes: bandwidths by name [10^9 bytes/s]
         points: x [multiply-adds per byte], y [10^9 multiply-adds/s]
-        numbers: of the page's pictures
     """
     ordered = sorted(points, key=lambda p: (p.x, -p.y))
     with canvas(340) as (figure, axes):
@@ -126,7 +117,7 @@ def roofline_plot(
         logarithmic_ticks(axes.yaxis)
         _numbered(figure, axes, ordered)
         facts = (f"{p.label}: {p.y:.3g} of 10⁹ multiply-adds/s" for p in ordered)
-        return picture(figure, title, facts, numbers, key=tuple(p.label for p in ordered))
+        return picture(figure, title, facts, key=tuple(p.label for p in ordered))
 
 
 def _roofs(
@@ -151,7 +142,6 @@ def search_plot(
     searches: Sequence[tuple[str, Sequence[TriedCount]]],
     limit: float,
     labels: tuple[str, str],
-    numbers: Numbers,
 ) -> Picture:
     """Draw every number that was tried of each backend, filled where it held.
 
@@ -160,7 +150,6 @@ def search_plot(
         searches: name of a backend, its tried numbers
         limit: of the latency [ms]
         labels: of both axes
-        numbers: of the page's pictures
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -184,7 +173,7 @@ def search_plot(
             for name, tried in searches
         )
         caption = f"Filled: held. The line is {limit:g} ms. Every try is there, repetitions too."
-        return picture(figure, title, facts, numbers, caption)
+        return picture(figure, title, facts, caption)
 
 
 def _numbered(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:

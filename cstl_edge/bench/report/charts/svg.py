@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WIDTH = 380  # units: about the pixels of a phone, where an 11 stays an 11
 FONT = 11
 LABEL = 44  # letters over a strip or bar
+ID_PREFIX = "p@-"
 INK, MUTED, GRID, PAPER = "#0b0b00", "#0b0b0a", "#0b0b0b", "#0b0b0c"
 SERIES = tuple(f"#0b0b0{k}" for k in range(1, 8))
 NAMES = {INK: "ink", MUTED: "muted", GRID: "line", PAPER: "paper"} | {
@@ -60,9 +61,6 @@ TICKS = (  # of a decade, fine to coarse
 BACKENDS = ("onnxruntime", "openvino", "pytorch", "tensorrt", "tensorrt-rtx")
 MARKERS = {"float32": "o", "float16": "s", "bfloat16": "D", "int8": "^"}
 
-Numbers = Iterator[int]
-"""Numbers of the pictures of one page, counted on by each."""
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -91,7 +89,6 @@ def picture(
     figure: Figure,
     title: str,
     facts: Iterable[str],
-    numbers: Numbers,
     caption: str = "",
     key: tuple[str, ...] = (),
 ) -> Picture:
@@ -101,12 +98,11 @@ def picture(
         figure: of `canvas`
         title: over the picture
         facts: its content in words, for readers who do not see it
-        numbers: gives each picture of a page ids of its own
         caption: below the picture
         key: names of numbered marks
     """
     alt = f"{title}: " + "; ".join(facts)
-    return Picture(title, _inline(figure, alt, f"p{next(numbers)}-"), alt, caption, key)
+    return Picture(title, _inline(figure, alt), alt, caption, key)
 
 
 def backend_colour(name: str) -> str:
@@ -138,24 +134,22 @@ def logarithmic_ticks(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
-def _inline(figure: Figure, alt: str, prefix: str) -> str:
+def _inline(figure: Figure, alt: str) -> str:
     """Return a figure as SVG for the middle of a page; only tags are changed, never their text.
 
-    alt:    the `aria-label`
-    prefix: of all ids
+    `alt` is the `aria-label`. Ids begin with ID_PREFIX, for which the page puts a number.
     """
     from markupsafe import escape
 
     file = StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     body = file.getvalue()
-    body = body[body.index("<svg") :]
     view = re.search(r'viewBox="([0-9. ]+)"', body)
-    body = body[body.index(">") + 1 :]
+    body = body[body.index(">", body.index("<svg")) + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
     body = re.sub(r"<style.*?</style>", "", body, flags=re.S)  # would rule the whole page
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', body))
-    body = re.sub(r"<[^>]+>", lambda tag: _with_own_ids(_themed(tag[0]), prefix, used), body)
+    body = re.sub(r"<[^>]+>", lambda tag: _with_own_ids(_themed(tag[0]), used), body)
     box = view[1] if view else f"0 0 {WIDTH} {WIDTH}"
     return f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">{body}'
 
@@ -168,10 +162,10 @@ def _themed(tag: str) -> str:
     return re.sub(r"font-family: [^;\"]+;? ?", "", tag)
 
 
-def _with_own_ids(tag: str, prefix: str, used: set[str]) -> str:
+def _with_own_ids(tag: str, used: set[str]) -> str:
     """Drop an id that nothing refers to, and put the picture's prefix before others."""
     tag = re.sub(
-        r' id="([^"]+)"', lambda hit: f' id="{prefix}{hit[1]}"' if hit[1] in used else "", tag
+        r' id="([^"]+)"', lambda hit: f' id="{ID_PREFIX}{hit[1]}"' if hit[1] in used else "", tag
     )
-    tag = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", tag)
-    return re.sub(r'(?:xlink:)?href="#([^"]+)"', rf'href="#{prefix}\1"', tag)
+    tag = re.sub(r"url\(#([^)]+)\)", rf"url(#{ID_PREFIX}\1)", tag)
+    return re.sub(r'(?:xlink:)?href="#([^"]+)"', rf'href="#{ID_PREFIX}\1"', tag)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cstl_edge.bench.record import Row
 from cstl_edge.bench.report.charts import scatter
 from cstl_edge.bench.report.charts.scatter import Point
-from cstl_edge.bench.report.charts.svg import Numbers, Picture
+from cstl_edge.bench.report.charts.svg import Picture
 from cstl_edge.bench.report.formatting import Quantile
 from cstl_edge.bench.report.load import MachineResults, one_line_text
 from cstl_edge.bench.report.page import Section
@@ -24,7 +24,7 @@ POWER = (
 )
 
 
-def accuracy(results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> Section:
+def accuracy(results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show accuracy beside speed, joined by backend."""
     graph, single = results.of("graph"), results.of("single")
     window = [_median(graph, row, ("full", 1, None)) for row in rows]
@@ -34,7 +34,7 @@ def accuracy(results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> 
         if any(times):
             table = table.with_column(name, [str(time) if time else DASH for time in times])
     pictures = [
-        _pareto(f"Rank-1 over the time of {what}", rows, times, numbers)
+        _pareto(f"Rank-1 over the time of {what}", rows, times)
         for what, times in (("a whole window", window), ("one more frame", frame))
         if sum(time is not None for time in times) > 1
     ]
@@ -72,9 +72,7 @@ def _median(
     return None if nearest is None else median(nearest)
 
 
-def _pareto(
-    title: str, rows: Sequence[Row], times: Sequence[Quantile | None], numbers: Numbers
-) -> Picture:
+def _pareto(title: str, rows: Sequence[Row], times: Sequence[Quantile | None]) -> Picture:
     points = [
         Point(
             f"{row.contender}: {time} ms",
@@ -86,10 +84,10 @@ def _pareto(
         for row, time in zip(rows, times, strict=True)
         if time is not None and time.value > 0 and "rank1" in row.values
     ]
-    return scatter.pareto_plot(title, points, "milliseconds", "rank-1 across views [%]", numbers)
+    return scatter.pareto_plot(title, points, "milliseconds", "rank-1 across views [%]")
 
 
-def power(_results: MachineResults, rows: Sequence[Row], _numbers: Numbers) -> Section:
+def power(_results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show watts and joules, where there is a meter."""
     scopes = [one_line_text(row.details.get("scope")) for row in rows]
     table = value_table("Power", rows, POWER)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from cstl_edge.bench.record import Row
 from cstl_edge.bench.report.charts import plots
-from cstl_edge.bench.report.charts.svg import Numbers
 from cstl_edge.bench.report.compare import ALPHA, FEWEST, SMALLEST, Difference, compare, search_key
 from cstl_edge.bench.report.formatting import number, quantile
 from cstl_edge.bench.report.load import MachineResults
@@ -44,7 +43,7 @@ NOTHING = "No row of times is on both sides with the same scenario, contender, c
 
 
 def comparison_chapter(
-    before: MachineResults, after: MachineResults, k: int, numbers: Numbers, *, requested: bool
+    before: MachineResults, after: MachineResults, k: int, *, requested: bool
 ) -> PageChapter | None:
     """Return the comparison of two sides, the second with the first.
 
@@ -52,7 +51,6 @@ def comparison_chapter(
         before: one side
         after: the other
         k: number of the comparison, from 0
-        numbers: of the page's pictures
         requested: whether there is a chapter too where they have nothing in common
     """
     differences = compare(before.rows, after.rows)
@@ -60,7 +58,7 @@ def comparison_chapter(
         return None
     tested = f"tested-{k + 1}"
     sections = [
-        _tested(differences, tested, numbers)
+        _tested(differences, tested)
         if differences
         else Section("Nothing to compare", (NOTHING,), id=tested)
     ]
@@ -76,7 +74,7 @@ def comparison_chapter(
     return PageChapter(f"compare-{k + 1}", f"Comparison: {what}", facts, (), tuple(sections))
 
 
-def _tested(differences: Sequence[Difference], anchor: str, numbers: Numbers) -> Section:
+def _tested(differences: Sequence[Difference], anchor: str) -> Section:
     verdicts = Counter(x.verdict for x in differences)
     lead = [", ".join(f"{times} {verdict}" for verdict, times in verdicts.most_common()) + "."]
     warned = sum(bool(x.before.warnings or x.after.warnings) for x in differences)
@@ -90,7 +88,7 @@ def _tested(differences: Sequence[Difference], anchor: str, numbers: Numbers) ->
     alone = single_network(x.after for x in differences)
     labels = (f"{row_name(x.after, alone)}: {describe_case(x.after.case)}" for x in largest)
     drawn = list(zip(labels, largest, strict=True))
-    picture = plots.forest_plot("Ratio of medians with its interval", drawn, numbers)
+    picture = plots.forest_plot("Ratio of medians with its interval", drawn)
     lines = tuple(_line(x, alone) for x in differences)
     table = Table("Every matched row", COLUMNS, lines, left=3, notes=NOTES)
     return Section("Faster or slower", tuple(lead), (table,), (picture,), anchor)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cstl_edge.bench.record import Row
-from cstl_edge.bench.report.charts.svg import Numbers
 from cstl_edge.bench.report.formatting import number, whole
 from cstl_edge.bench.report.load import MachineResults, one_line_text
 from cstl_edge.bench.report.page import Section
@@ -27,7 +26,7 @@ LEAD = (
 )
 
 
-def peers(_results: MachineResults, rows: Sequence[Row], _numbers: Numbers) -> Section | None:
+def peers(_results: MachineResults, rows: Sequence[Row]) -> Section | None:
     """Show a table per widths: at the common cost, as published."""
     kinds: dict[str, list[Row]] = {}
     for row in rows:

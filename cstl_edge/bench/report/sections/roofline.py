@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 
 from cstl_edge.bench.record import ModelUnderTest, Row
 from cstl_edge.bench.report.charts import scatter
 from cstl_edge.bench.report.charts.scatter import Point
-from cstl_edge.bench.report.charts.svg import Numbers, Picture
+from cstl_edge.bench.report.charts.svg import Picture
 from cstl_edge.bench.report.formatting import number
 from cstl_edge.bench.report.load import MachineResults
 from cstl_edge.bench.report.page import Section
@@ -37,18 +38,18 @@ COLUMNS = (
 )
 
 
-def roofline(results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> Section:
+def roofline(results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show how near the graphs come to the peaks of the machine."""
     reached = [(row, limit) for row in results.of("graph") if (limit := _limit(rows, row))]
     cases: dict[str, list[tuple[Row, RowLimit]]] = {}
     for row, limit in reached:
         cases.setdefault(describe_case(row.case), []).append((row, limit))
-    pictures = [_picture(rows, case, pairs, numbers) for case, pairs in cases.items()]
+    pictures = (_picture(rows, case, pairs) for case, pairs in reversed(cases.items()))
     peaks = [row for row in rows if row.details.get("kind") in ("arithmetic", "bandwidth")]
     tables = [_shares(reached)] if reached else []
     if peaks:
         tables.append(replace(value_table("Peaks of this machine", peaks), folded=bool(reached)))
-    drawn = tuple(picture for picture in pictures if picture)[-MOST_ROOFS:]
+    drawn = tuple(islice(filter(None, pictures), MOST_ROOFS))[::-1]
     return Section("Nearness to the limit", LEAD, tuple(tables), drawn)
 
 
@@ -99,7 +100,7 @@ def _shares(reached: Sequence[tuple[Row, RowLimit]]) -> Table:
 
 
 def _picture(
-    peaks: Sequence[Row], case: str, reached: Sequence[tuple[Row, RowLimit]], numbers: Numbers
+    peaks: Sequence[Row], case: str, reached: Sequence[tuple[Row, RowLimit]]
 ) -> Picture | None:
     row = reached[0][0]
     limits = _limits(peaks, row.subject)
@@ -113,4 +114,4 @@ def _picture(
               limit.reached_gmacs_per_s)
         for r, limit in reached if r.ran and device_of(r.ran) == device
     ]  # fmt: skip
-    return scatter.roofline_plot(f"Under the roofs: {case}", roofs, slopes, points, numbers)
+    return scatter.roofline_plot(f"Under the roofs: {case}", roofs, slopes, points)

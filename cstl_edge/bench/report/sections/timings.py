@@ -10,7 +10,7 @@ from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.report.charts import plots, scatter
 from cstl_edge.bench.report.charts.plots import Bar
 from cstl_edge.bench.report.charts.scatter import TriedCount
-from cstl_edge.bench.report.charts.svg import Numbers, Picture
+from cstl_edge.bench.report.charts.svg import Picture
 from cstl_edge.bench.report.formatting import quantile
 from cstl_edge.bench.report.load import MachineResults
 from cstl_edge.bench.report.page import Section
@@ -60,7 +60,7 @@ END_TO_END = (
 )
 
 
-def single(_results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> Section | None:
+def single(_results: MachineResults, rows: Sequence[Row]) -> Section | None:
     """Show what an answer for one walker costs, and its speed as a multiple of the baseline's."""
     timed = _timed(rows)
     if not timed:
@@ -70,11 +70,11 @@ def single(_results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> S
     tables = _shown(
         _times("Back to back", at_once), _times("At a camera's pace, frame by frame", paced)
     )
-    strips = (_strips("One more frame, back to back", at_once, numbers),) if at_once else ()
+    strips = (_strips("One more frame, back to back", at_once),) if at_once else ()
     return Section("One walker", SINGLE, tables, strips)
 
 
-def graph(_results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> Section | None:
+def graph(_results: MachineResults, rows: Sequence[Row]) -> Section | None:
     """Show every graph by itself, a table and a picture per case."""
     timed = _timed(rows)
     if not timed:
@@ -84,9 +84,9 @@ def graph(_results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> Se
         cases.setdefault(describe_case(row.case), []).append(row)
     tables = [timing_table(case, own) for case, own in cases.items()]
     stages = stage_table("Stages as the device timed them", timed)
-    strips = [_strips(x, own, numbers) for x, own in cases.items() if _is_common(own[0].case)]
-    shown = _shown(*tables, stages)
-    return Section("The graphs by themselves", GRAPH, shown, tuple(strips[-CASES:]))
+    common = [(case, own) for case, own in cases.items() if _is_common(own[0].case)]
+    strips = tuple(_strips(case, own) for case, own in common[-CASES:])
+    return Section("The graphs by themselves", GRAPH, _shown(*tables, stages), strips)
 
 
 def _is_common(case: Case) -> bool:
@@ -94,14 +94,14 @@ def _is_common(case: Case) -> bool:
     return (case.batch, case.paced_hz) == (1, None) and case.frames in (None, WINDOW)
 
 
-def multi(_results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> Section:
+def multi(_results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show how many walkers are held at a camera's pace."""
     tables = _shown(_times("Walkers held", _timed(rows), ["walkers"]))
-    pictures = _search("Numbers of walkers tried", rows, "latency_ms", LIMIT_MS, numbers)
+    pictures = _search("Numbers of walkers tried", rows, "latency_ms", LIMIT_MS)
     return Section("Many walkers", MULTI, tables, pictures)
 
 
-def offline(_results: MachineResults, rows: Sequence[Row], _numbers: Numbers) -> Section:
+def offline(_results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show whole sequences, as when people are enrolled."""
     tables = [value_table("Throughput", rows, THROUGHPUT, only=True)]
     if timed := _timed(rows):
@@ -109,11 +109,11 @@ def offline(_results: MachineResults, rows: Sequence[Row], _numbers: Numbers) ->
     return Section("Offline", OFFLINE, _shown(*tables))
 
 
-def end_to_end(_results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> Section:
+def end_to_end(_results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show the way from camera to event, stage by stage."""
     pictures = (
-        *_stacked("Where a frame's time goes", rows, numbers),
-        *_search("Walkers who cross together", rows, "total_ms", STREET_MS, numbers),
+        *_stacked("Where a frame's time goes", rows),
+        *_search("Walkers who cross together", rows, "total_ms", STREET_MS),
     )
     tables = _shown(value_table("Held", rows, ("walkers",)), stage_table("By stage", rows))
     return Section("From camera to event", END_TO_END, tables, pictures)
@@ -134,13 +134,11 @@ def _shown(*tables: Table | None) -> tuple[Table, ...]:
     return tuple(t for t in tables if t is not None and len(t.columns) > t.left and t.rows)
 
 
-def _search(
-    title: str, rows: Sequence[Row], samples: str, limit_ms: float, numbers: Numbers
-) -> tuple[Picture, ...]:
+def _search(title: str, rows: Sequence[Row], samples: str, limit_ms: float) -> tuple[Picture, ...]:
     """Draw the numbers of walkers that searches tried; `samples` is a key of each in `details`."""
     searches = [(row.contender, tried) for row in rows if (tried := _tried(row, samples, limit_ms))]
     labels = ("walkers seen at once", "p99 of the latency [ms]")
-    return (scatter.search_plot(title, searches, limit_ms, labels, numbers),) if searches else ()
+    return (scatter.search_plot(title, searches, limit_ms, labels),) if searches else ()
 
 
 def _tried(row: Row, samples: str, limit_ms: float) -> list[TriedCount]:
@@ -161,17 +159,17 @@ def _tried(row: Row, samples: str, limit_ms: float) -> list[TriedCount]:
         ) from err
 
 
-def _strips(title: str, rows: Sequence[Row], numbers: Numbers) -> Picture:
+def _strips(title: str, rows: Sequence[Row]) -> Picture:
     alone = single_network(rows)
     ordered = sorted(rows, key=lambda row: median(row).value)[:STRIPS]
     strips = []
     for row, case in zip(ordered, split_cases(ordered)[1], strict=True):
         label = ": ".join(x for x in (row_name(row, alone), case) if x)
         strips.append((label, row.contender, main_times(row)))
-    return plots.strip_plot(title, strips, numbers)
+    return plots.strip_plot(title, strips)
 
 
-def _stacked(title: str, rows: Sequence[Row], numbers: Numbers) -> tuple[Picture, ...]:
+def _stacked(title: str, rows: Sequence[Row]) -> tuple[Picture, ...]:
     bars = []
     for row, case in zip(rows, split_cases(rows)[1], strict=True):
         stages = {s: quantile(x, 50).value for s, x in row.samples.items()
@@ -181,4 +179,4 @@ def _stacked(title: str, rows: Sequence[Row], numbers: Numbers) -> tuple[Picture
         if stages:
             label = ": ".join(x for x in (row.contender, case) if x)
             bars.append(Bar(label, stages, ends))
-    return (plots.stacked_bars(title, bars, numbers),) if bars else ()
+    return (plots.stacked_bars(title, bars),) if bars else ()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from cstl_edge.bench.record import Row
 from cstl_edge.bench.report.charts import plots
-from cstl_edge.bench.report.charts.svg import Numbers
 from cstl_edge.bench.report.formatting import number
 from cstl_edge.bench.report.load import MachineResults, one_line_text
 from cstl_edge.bench.report.page import Section
@@ -24,7 +23,7 @@ LEAD = (
 )
 
 
-def trtexec(results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> Section:
+def trtexec(results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show times, their stages beside ours, layers."""
     timed = [row for row in rows if main_stage(row)]
     ours = [row for row in results.of("graph") if row.contender.startswith(ENGINES)]
@@ -35,7 +34,7 @@ def trtexec(results: MachineResults, rows: Sequence[Row], numbers: Numbers) -> S
         *(_layers(row) for row in rows),
     )
     strips = [(row.contender, row.contender, main_times(row)) for row in timed]
-    pictures = (plots.strip_plot("Latency", strips, numbers),) if strips else ()
+    pictures = (plots.strip_plot("Latency", strips),) if strips else ()
     return Section("trtexec", LEAD, tuple(table for table in tables if table), pictures)
 
 
