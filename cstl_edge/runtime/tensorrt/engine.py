@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from cstl_edge.arrays import Array, Floats, Ints, Silhouettes
+from cstl_edge.arrays import Array, Ints, Silhouettes
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.runtime.base import Embedded
 from cstl_edge.runtime.cuda.base import Buffers, CudaError
@@ -41,9 +41,16 @@ def row_bucket(rows: int) -> int:
 def frame_bucket(frames: int, window: int, most: int) -> int:
     """Return the window doubled until it holds so many frames, at most what the engine takes.
 
+    Raises ModelError for more frames than that.
+
     >>> frame_bucket(12, 30, 240), frame_bucket(31, 30, 240), frame_bucket(200, 30, 220)
     (30, 60, 220)
     """
+    if frames > most:
+        raise ModelError(
+            f"expected windows of at most {most} frames, as this engine was built; got {frames}. "
+            "Build it again with --frames large enough"
+        )
     bucket = window
     while bucket < frames:
         bucket *= 2
@@ -63,17 +70,6 @@ def profile_of(profiles: list[Profile], shapes: Shapes) -> int:
         f"expected inputs within the profiles of this engine; got {one_line(dict(shapes))}. "
         "Build it again with --walkers or --frames large enough"
     )
-
-
-def pieces(count: int, most: int) -> Iterator[slice]:
-    """Yield slices of at most `most` rows."""
-    for start in range(0, count, most):
-        yield slice(start, min(start + most, count))
-
-
-def _largest_bucket(most: int) -> int:
-    """Return the largest bucket of rows within a limit."""
-    return max(bucket for bucket in ROWS if bucket <= most)
 
 
 class ExecutionSlot:
@@ -205,8 +201,7 @@ class Engine:
             )
         self._slots: dict[tuple[tuple[int, ...], ...], ExecutionSlot] = {}
         self.inputs = list(record.profiles[0])
-        count = self._engine.num_io_tensors
-        names = [self._engine.get_tensor_name(i) for i in range(count)]
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         self.out = [name for name in names if name not in self.inputs]
         self.types = {name: self._type(name) for name in names}
 
@@ -225,22 +220,18 @@ class Engine:
         """Return a new context whose inputs have these shapes."""
         strategy = self._trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
         context = self._engine.create_execution_context(strategy)
+        who = f"engine {self.record.graph}"
         if context is None:
-            raise CudaError(
-                f"engine {self.record.graph}: TensorRT makes no context: too little GPU memory?"
-            )
+            raise CudaError(f"{who}: TensorRT makes no context: too little GPU memory?")
         index = profile_of(self.record.profiles, shapes)
         if not context.set_optimization_profile_async(index, buffers.stream):
-            raise ModelError(f"engine {self.record.graph}: TensorRT refuses profile {index}")
+            raise ModelError(f"{who}: TensorRT refuses profile {index}")
         buffers.synchronize()
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
-                raise ModelError(
-                    f"engine {self.record.graph}: TensorRT refuses {name} {list(shape)}"
-                )
-        unknown = context.infer_shapes()
-        if unknown:
-            raise ModelError(f"engine {self.record.graph}: shapes of {unknown} are not known")
+                raise ModelError(f"{who}: TensorRT refuses {name} {list(shape)}")
+        if unknown := context.infer_shapes():
+            raise ModelError(f"{who}: shapes of {unknown} are not known")
         return context
 
     def close(self) -> None:
@@ -263,62 +254,36 @@ class Session:
         self.buffers, self.engines = buffers, engines
 
     def run(self, graph: str, inputs: Arrays) -> Arrays:
-        """Run `frames`, `head` or `full` on inputs of any shapes, piece by piece (ModelError)."""
-        runs: dict[str, Callable[..., Iterator[Arrays]]] = {
-            "frames": self._frames,
-            "head": self._head,
-            "full": self._full,
-        }
-        outputs = list(runs[graph](**inputs))
+        """Run `frames`, `head` or `full` on inputs of any shapes, piece by piece (ModelError).
+
+        `frames` and `head` are rounded up to buckets; outputs of filler rows are dropped.
+        """
+        engine, main = self.engines[graph], "features" if graph == "head" else "silhouettes"
+        n, *sizes = inputs[main].shape
+        most, capture = engine.largest(main, 0), graph == "frames"
+        if graph == "head":  # [n, s, p, c]
+            window = engine.record.window
+            sizes[0] = frame_bucket(sizes[0], window, engine.largest(main, 1))
+            most = min(most, max(1, ROWS[-1] * window // sizes[0]))
+            capture = sizes[0] == window
+        if graph != "full":
+            most = max(bucket for bucket in ROWS if bucket <= most)
+        outputs = []
+        for start in range(0, n, most):
+            rows = min(most, n - start)
+            bucket = rows if graph == "full" else row_bucket(rows)
+            shapes = {name: (bucket, *(sizes if name == main else ())) for name in inputs}
+            slot = engine.slot(self.buffers, shapes, capture)
+            for name, array in inputs.items():
+                slot.host[name][...] = name == "lengths"  # a filler row is one frame of zeros
+                piece = array[start : start + rows]
+                slot.host[name][tuple(map(slice, piece.shape))] = piece
+            outputs.append(_copied(slot.run(), rows))
         return {name: np.concatenate([piece[name] for piece in outputs]) for name in outputs[0]}
 
     def full(self, silhouettes: Silhouettes, lengths: Ints) -> Embedded:
         """Return the embeddings of sequences [n, s, h, w]; a build compares its new engine so."""
         return embedded(self.run("full", {"silhouettes": silhouettes, "lengths": lengths}))
-
-    def _frames(self, silhouettes: Silhouettes) -> Iterator[Arrays]:
-        """Yield the features of silhouettes [m, h, w]."""
-        engine = self.engines["frames"]
-        for piece in pieces(len(silhouettes), _largest_bucket(engine.largest("silhouettes", 0))):
-            rows = silhouettes[piece]
-            bucket = row_bucket(len(rows))
-            slot = engine.slot(self.buffers, {"silhouettes": (bucket, *rows.shape[1:])}, True)
-            slot.host["silhouettes"][: len(rows)] = rows
-            slot.host["silhouettes"][len(rows) :] = 0
-            yield _copied(slot.run(), len(rows))
-
-    def _head(self, features: Floats, lengths: Ints) -> Iterator[Arrays]:
-        """Yield the outputs of windows [n, s, p, c], of which `lengths` [n] frames count."""
-        engine = self.engines["head"]
-        n, s = features.shape[:2]
-        window, most = engine.record.window, engine.largest("features", 1)
-        if s > most:
-            raise ModelError(
-                f"expected windows of at most {most} frames, as this engine was built; got {s}. "
-                "Build it again with --frames large enough"
-            )
-        wide = frame_bucket(s, window, most)
-        at_most = min(engine.largest("features", 0), max(1, ROWS[-1] * window // wide))
-        for piece in pieces(n, _largest_bucket(at_most)):
-            windows, rows = features[piece], row_bucket(len(features[piece]))
-            shapes = {"features": (rows, wide, *features.shape[2:]), "lengths": (rows,)}
-            slot = engine.slot(self.buffers, shapes, graph=wide == window)
-            host = slot.host
-            host["features"][...] = 0
-            host["features"][: len(windows), :s] = windows  # [n, s, p, c]
-            host["lengths"][...] = 1  # of the filler rows, whose outputs are dropped
-            host["lengths"][: len(windows)] = lengths[piece]
-            yield _copied(slot.run(), len(windows))
-
-    def _full(self, silhouettes: Silhouettes, lengths: Ints) -> Iterator[Arrays]:
-        """Yield the outputs of sequences [n, s, h, w]."""
-        engine = self.engines["full"]
-        for piece in pieces(len(silhouettes), engine.largest("silhouettes", 0)):
-            feed: dict[str, Array] = {"silhouettes": silhouettes[piece], "lengths": lengths[piece]}
-            slot = engine.slot(self.buffers, {k: v.shape for k, v in feed.items()}, graph=False)
-            for name, array in feed.items():
-                slot.host[name][...] = array
-            yield _copied(slot.run())
 
     def bind(self, graph: str, inputs: Arrays, cuda_graph: bool) -> BoundGraph:
         """Bind an engine to inputs of exactly these shapes; the session closes with it.

@@ -212,21 +212,17 @@ def refuse_open_to_others(path: Path) -> None:
         ) from err
     except OSError as err:
         raise ModelError(f"{one_line(path)} cannot be read: {one_line(err.strerror)}") from err
+    native, fault = "engines are native code", None
     if stat.S_ISLNK(state.st_mode):
-        raise ModelError(
-            f"{one_line(path)} is a link: engines are native code, build them in place"
-        )
-    if state.st_mode & stat.S_IWOTH:
-        raise ModelError(
-            f"{one_line(path)} can be written by everybody: engines are native code. Make it yours "
-            "alone (chmod o-w) and build the engines again"
-        )
-    mine = getattr(os, "geteuid", lambda: state.st_uid)()
-    if state.st_uid not in (0, mine):
-        raise ModelError(
-            f"{one_line(path)} belongs to user {state.st_uid}: engines are native code. Build them "
-            "as the user who runs them, or as root"
-        )
+        fault = f"is a link: {native}, build them in place"
+    elif state.st_mode & stat.S_IWOTH:
+        advice = "Make it yours alone (chmod o-w) and build the engines again"
+        fault = f"can be written by everybody: {native}. {advice}"
+    elif state.st_uid not in (0, getattr(os, "geteuid", lambda: state.st_uid)()):
+        advice = "Build them as the user who runs them, or as root"
+        fault = f"belongs to user {state.st_uid}: {native}. {advice}"
+    if fault:
+        raise ModelError(f"{one_line(path)} {fault}")
 
 
 def _read_private(path: Path, max_bytes: int) -> bytes:
