@@ -29,8 +29,7 @@ COMPUTED_IN = {"fp16": "float32"}
 class GraphUnderTest(BoundGraph):
     """An open graph with its inputs, and how it really runs."""
 
-    ran: Ran
-    """As the backend reports it, once the graph was opened."""
+    ran: Ran  # as the backend reports it, once the graph was opened
 
 
 def no_graph(graph: str, feed: Arrays) -> GraphUnderTest:
@@ -53,8 +52,7 @@ class Backend:
 class StreamingBackend(Backend):
     """A backend that `runtime` opens as an encoder too, so that it streams."""
 
-    open_encoder: Callable[[], Encoder]
-    """Open it (ModelError)."""
+    open_encoder: Callable[[], Encoder]  # ModelError where it does not open
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,8 @@ class Unavailable:
     """A backend that this machine lacks."""
 
     name: str
-    reason: str
-    """In one line, with the remedy."""
-    streams: bool = False
-    """Whether it would be a `StreamingBackend`."""
+    reason: str  # in one line, with the remedy
+    streams: bool = False  # whether it would be a `StreamingBackend`
 
 
 def under_test(
@@ -80,8 +76,7 @@ def under_test(
         close: releases the graph
     """
     bound = bind(runs[0] if len(runs) == 1 else in_two_graphs(*runs), feed)
-    fields = vars(bound) | ({} if close is None else {"close": close})
-    return GraphUnderTest(ran=ran, **fields)
+    return GraphUnderTest(ran=ran, **vars(bound) | ({"close": close} if close else {}))
 
 
 def in_two_graphs(frames: Run, head: Run) -> Run:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -34,8 +35,7 @@ class Embedder:
 
     name: str
     encoder: Encoder | GraphEmbedder
-    ran: Callable[[], Ran]
-    """How it really ran, known after the first sequence."""
+    ran: Callable[[], Ran]  # how it really ran, known after the first sequence
 
 
 def embedders(context: Context) -> Iterator[Embedder | Unavailable]:
@@ -50,15 +50,20 @@ def embedders(context: Context) -> Iterator[Embedder | Unavailable]:
             continue
         if isinstance(backend, StreamingBackend):
             names.add(backend.name)
-            yield from _of_encoder(backend)
+            try:
+                encoder = backend.open_encoder()
+            except CstlEdgeError as err:
+                yield Unavailable(backend.name, str(err))
+                continue
+            with closing(encoder):
+                yield Embedder(backend.name, encoder, partial(ran_of, encoder.info))
         elif "compiled" in backend.name:
             continue
         elif isinstance(backend, Unavailable):
             yield backend
         elif "full" in backend.graphs:
-            encoder = GraphEmbedder(backend)
-            with closing(encoder):
-                yield Embedder(backend.name, encoder, encoder.ran)
+            with closing(GraphEmbedder(backend)) as embedder:
+                yield Embedder(backend.name, embedder, embedder.ran)
 
 
 class GraphEmbedder:
@@ -95,13 +100,3 @@ class GraphEmbedder:
         for graph in self._open.values():
             graph.close()
         self._open.clear()
-
-
-def _of_encoder(backend: StreamingBackend) -> Iterator[Embedder | Unavailable]:
-    try:
-        encoder = backend.open_encoder()
-    except CstlEdgeError as err:
-        yield Unavailable(backend.name, str(err))
-        return
-    with closing(encoder):
-        yield Embedder(backend.name, encoder, lambda: ran_of(encoder.info))

@@ -44,18 +44,15 @@ def backends(context: Context) -> Iterator[Backend | Unavailable]:
     manifest = read_manifest(context.folder)
     for precision in HINTS:
         name, open_graph = f"openvino {precision}", partial(_open_graph, context, precision)
-        if precision == "bfloat16":  # has no encoder: `runtime` computes in float32
-            if "BF16" in capabilities:
-                yield Backend(name, open_graph)
-            else:
-                yield Unavailable(name, "this processor has no bfloat16 instructions")
+        if precision == "bfloat16" and "BF16" not in capabilities:
+            yield Unavailable(name, "this processor has no bfloat16 instructions")
+        elif precision == "bfloat16":  # has no encoder: `runtime` computes in float32
+            yield Backend(name, open_graph)
         elif precision == "int8" and "int8" not in manifest.precisions:
             yield Unavailable(name, no_precision("int8"), streams=True)
         else:
-            open_encoder = partial(load, context.folder, "openvino", context.threads, precision)
-            yield StreamingBackend(
-                name, open_graph, graphs_of(precision), open_encoder=open_encoder
-            )
+            encoder = partial(load, context.folder, "openvino", context.threads, precision)
+            yield StreamingBackend(name, open_graph, graphs_of(precision), open_encoder=encoder)
 
 
 def _open_graph(context: Context, precision: str, graph: str, feed: Arrays) -> GraphUnderTest:

@@ -64,12 +64,15 @@ def _open_graph(
     except torch.cuda.OutOfMemoryError as err:
         torch.cuda.empty_cache()
         raise ModelError(f"the GPU's memory is too small: {one_line(err)}") from err
+
+    def close() -> None:
+        if mode == "compiled":
+            torch.compiler.reset()  # compiled forms are kept by function, see `pytorch`
+        torch.cuda.empty_cache()
+
+    ran = _ran(precision, mode)
     return GraphUnderTest(
-        ran=_ran(precision, mode),
-        inputs=run.inputs,
-        run=run.once,
-        outputs=run.outputs,
-        close=_closing(mode),
+        ran=ran, inputs=run.inputs, run=run.once, outputs=run.outputs, close=close
     )
 
 
@@ -172,15 +175,3 @@ def _ran(precision: str, mode: str) -> Ran:
         threads=torch.get_num_threads(),
         options={mode: "yes"} if mode != "eager" else {},
     )
-
-
-def _closing(mode: str) -> Callable[[], None]:
-    """Return what gives the memory back; compiled forms are kept by function, see `pytorch`."""
-    import torch
-
-    def close() -> None:
-        if mode == "compiled":
-            torch.compiler.reset()
-        torch.cuda.empty_cache()
-
-    return close

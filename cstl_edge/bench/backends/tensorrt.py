@@ -71,13 +71,9 @@ def _both_modes(
     folder: Path, host: Host, records: dict[str, EngineRecord], option: str
 ) -> Iterator[Backend]:
     precision = records["frames"].precision
-    for cuda_graph in (False, True):
-        mode = CUDA_GRAPH if cuda_graph else ""
-        yield Backend(
-            f"tensorrt {PRECISION_NAMES.get(precision, precision)}{option}{mode}",
-            partial(_open_graph, folder, host, cuda_graph),
-            graphs=tuple(records),
-        )
+    name = f"tensorrt {PRECISION_NAMES.get(precision, precision)}{option}"
+    for mode in ("", CUDA_GRAPH):
+        yield Backend(f"{name}{mode}", partial(_open_graph, folder, host, mode), tuple(records))
 
 
 def _records(folder: Path) -> dict[str, EngineRecord]:
@@ -89,14 +85,11 @@ def _records(folder: Path) -> dict[str, EngineRecord]:
     return read_records(folder, present, read_manifest(folder))
 
 
-def _open_graph(
-    folder: Path, host: Host, cuda_graph: bool, graph: str, feed: Arrays
-) -> GraphUnderTest:
+def _open_graph(folder: Path, host: Host, mode: str, graph: str, feed: Arrays) -> GraphUnderTest:
     record = _records(folder)[graph]
     plan = read_plan(folder / ENGINES / TENSORRT, record)
-    part_gather = "plugin" if host.plugin else "function body"
-    options = {"part gather": part_gather, "memory": host.buffers}
-    if cuda_graph:
+    options = {"part gather": host.part_gather, "memory": host.buffers}
+    if mode == CUDA_GRAPH:
         options["cuda graph"] = "yes"
     return open_engine("tensorrt", host, plan, record, feed, options)
 
@@ -114,14 +107,10 @@ def open_engine(
     Args:
         backend: `tensorrt` or `tensorrt-rtx`
         host: the library's module and the GPU
-        plan: bytes of the engine
+        plan: bytes of the engine; ModelError where it does not open
         record: of the plan
-        feed: inputs by name
-        options: for the row; with `cuda graph` the engine is replayed as one
-
-    Raises:
-        ModelError: the engine does not open, or takes no such inputs
-        BackendUnavailable: no CUDA graph can be captured
+        feed: inputs by name; ModelError where the engine takes no such inputs
+        options: for the row; with `cuda graph` the engine is replayed as one (BackendUnavailable)
     """
     session = open_session(host, {record.graph: plan}, {record.graph: record})
     bound = session.bind(record.graph, feed, "cuda graph" in options)

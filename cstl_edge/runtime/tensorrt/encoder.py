@@ -54,6 +54,11 @@ class Host(NamedTuple):
     buffers: str  # library of `runtime.cuda` that serves
     plugin: Path | None  # library of the plugin, where a plan needs it
 
+    @property
+    def part_gather(self) -> str:
+        """Return what computes the part gather."""
+        return "plugin" if self.plugin else "function body"
+
 
 class TrtEncoder(GraphEncoder):
     """An exported folder's engines. Use `load`, or `load_engines`."""
@@ -149,8 +154,7 @@ def open_plans(
         BackendUnavailable: TensorRT, a CUDA library or a GPU is missing
     """
     host = detect_host(records, folder)
-    part_gather = "plugin" if host.plugin else "function body"
-    provider = f"{host.gpu} (TensorRT {host.trt.__version__}, {part_gather}, {host.buffers})"
+    provider = f"{host.gpu} (TensorRT {host.trt.__version__}, {host.part_gather}, {host.buffers})"
     info = manifest.encoder_info("tensorrt", provider, records["frames"].precision, threads=1)
     return TrtEncoder(info, lambda: open_session(host, plans, records))
 
