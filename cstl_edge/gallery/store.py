@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +125,9 @@ class GalleryStore:
                 " GROUP BY enrolments.id ORDER BY name_key, enrolments.id",
                 {"key": None if name is None else name_key(clean_name(name))},
             ).fetchall()
-        visits: dict[str, list[tuple[Any, ...]]] = {}
-        for row in rows:
-            visits.setdefault(row[0], []).append(row)
         now = utc_timestamp(self.clock())
-        return tuple(_enrolled_person(rows, now) for rows in visits.values())
+        people = groupby(rows, key=itemgetter(0))  # one row for each enrolment
+        return tuple(_enrolled_person([*visits], now) for _, visits in people)
 
     def remove(self, name: str) -> None:
         """Erase the person of this name (in any case) without residue."""

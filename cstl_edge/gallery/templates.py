@@ -76,10 +76,8 @@ def check_same_model(query: ModelId, stored: ModelId | None, path: Path) -> None
         return
     where = f"gallery '{one_line(path)}' holds templates of"
     if query.weights_sha256 != stored.weights_sha256:
-        theirs, ours = stored.weights_sha256[:12], query.weights_sha256[:12]
-        raise GalleryError(
-            f"{where} model {theirs}, this is model {ours}: re-enrol, or use model {theirs}"
-        )
+        theirs, ours = (f"model {model.weights_sha256[:12]}" for model in (stored, query))
+        raise GalleryError(f"{where} {theirs}, this is {ours}: re-enrol, or use {theirs}")
     raise GalleryError(
         f"{where} {stored.parts} x {stored.dimensions} (parts x dimensions), these embeddings are"
         f" {query.parts} x {query.dimensions}: re-enrol, or use the same model"

@@ -2,11 +2,11 @@
 
 import os
 import random
-import resource
 import sqlite3
 
 import numpy as np
 import pytest
+from small_disk import small_disk
 
 from cstl_edge.errors import GalleryError
 from cstl_edge.gallery import database
@@ -48,15 +48,9 @@ def test_a_gallery_open_to_others_is_told(path, caplog):
 def test_it_is_marked_and_safe_by_its_settings(path):
     with Gallery.open(path) as gallery:
         execute = gallery._store._database.execute
-        wanted = {
-            "application_id": database.APPLICATION_ID,
-            "user_version": 1,
-            "journal_mode": "wal",
-            "synchronous": 2,
-            "secure_delete": 1,
-            "foreign_keys": 1,
-            "busy_timeout": 30_000,
-        }
+        wanted = {"application_id": database.APPLICATION_ID, "user_version": 1}
+        wanted |= {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
+        wanted |= {"foreign_keys": 1, "busy_timeout": 30_000}
         assert {name: execute(f"PRAGMA {name}").fetchone()[0] for name in wanted} == wanted
 
 
@@ -196,13 +190,8 @@ def test_a_full_disk_stores_nothing_half(path, model):
                 gallery.enroll(f"p{i}", np.ones((4, 32, 256)), consent="yes")
                 stored.append(f"p{i}")
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))  # Python ignores SIGXFSZ
-    try:
-        with pytest.raises(GalleryError, match="nothing was changed"):
-            fill()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with small_disk(400_000), pytest.raises(GalleryError, match="nothing was changed"):
+        fill()
     assert len(stored) >= 1
     with Gallery.open(path, model) as gallery:
         people = [(person.name, person.templates) for person in gallery.people()]

@@ -225,41 +225,22 @@ def test_expired_people_never_match(gallery, walker, clock):
     assert gallery.identify(walk, threshold=0.5).name == "alice"
 
 
-def test_purge_looks_twice(gallery, walker, clock):
+@pytest.mark.parametrize(
+    "purges",  # days since the last one, and who is erased
+    [
+        [(0, ()), (10, ()), (0.9, ()), (0.1, ("alice",)), (0, ())],
+        [*[(1000, ()), (-1000, ())] * 3, (10, ()), (1, ("alice",))],  # each return takes it back
+        [(1000, ()), (-980, ()), (1, ("alice",))],  # the clock is right again: expired by now
+    ],
+    ids=["twice", "a clock that jumps ahead erases nobody", "a note from the future is no look"],
+)
+def test_purge_looks_twice(gallery, walker, clock, purges):
     gallery.enroll("alice", walker(), consent="yes", retention_days=10)
     gallery.enroll("bob", walker(), consent="yes")
-    assert gallery.purge() == ()
-    clock.pass_days(10)
-    assert gallery.purge() == ()
-    clock.pass_days(0.9)
-    assert gallery.purge() == ()
-    clock.pass_days(0.1)
-    assert gallery.purge() == ("alice",)
+    for days, erased in purges:
+        clock.pass_days(days)
+        assert gallery.purge() == erased
     assert [person.name for person in gallery.people()] == ["bob"]
-    assert gallery.purge() == ()
-
-
-def test_a_clock_that_jumps_ahead_erases_nobody(gallery, walker, clock):
-    gallery.enroll("alice", walker(), consent="yes", retention_days=10)
-    for _ in range(3):
-        clock.pass_days(1000)
-        assert gallery.purge() == ()
-        clock.pass_days(-1000)
-        assert gallery.purge() == ()  # takes the note back
-    clock.pass_days(10)
-    assert gallery.purge() == ()
-    clock.pass_days(1)
-    assert gallery.purge() == ("alice",)
-
-
-def test_a_note_from_the_future_is_not_believed(gallery, walker, clock):
-    gallery.enroll("alice", walker(), consent="yes", retention_days=10)
-    clock.pass_days(1000)
-    gallery.purge()
-    clock.pass_days(-980)  # right again, and expired by now
-    assert gallery.purge() == ()
-    clock.pass_days(1)
-    assert gallery.purge() == ("alice",)
 
 
 def test_retention_is_renewed_only_by_saying_so(gallery, walker, clock):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import time
@@ -10,6 +9,7 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_disk import small_disk
 from standin_people import TINY, Bars
 
 from cstl_edge.checkpoint.weights import load_checkpoint, read_header
@@ -193,16 +193,10 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(folder, in_child):
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_full_disk_leaves_the_last_checkpoint(folder, share):
-    """Files may not grow beyond a size, which is what a full disk looks like to a writer."""
     good = (folder / RESUME).read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    run = resume(folder)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * len(good)), hard))
-    try:
-        with pytest.raises(ModelError, match=r"cannot write .*resume\.safetensors.*too large"):
-            recorder.write_checkpoint(folder, run)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    run, fault = resume(folder), r"cannot write .*resume\.safetensors.*too large"
+    with small_disk(int(share * len(good))), pytest.raises(ModelError, match=fault):
+        recorder.write_checkpoint(folder, run)
     assert (folder / RESUME).read_bytes() == good
     assert not list(folder.glob("*.part"))
     train(config("run.iterations=3"), Bars(), folder, resume=True)
@@ -210,11 +204,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(folder, share):
 
 
 def test_a_full_disk_at_the_log_is_one_clear_line(folder):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "log.jsonl").stat().st_size, hard))
-    try:
-        with pytest.raises(ModelError, match=r"cannot write .*log\.jsonl.*too large"):
-            train(config(), Bars(), folder, resume=True)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    size, fault = (folder / "log.jsonl").stat().st_size, r"cannot write .*log\.jsonl.*too large"
+    with small_disk(size), pytest.raises(ModelError, match=fault):
+        train(config(), Bars(), folder, resume=True)
     train(config(), Bars(), folder, resume=True)

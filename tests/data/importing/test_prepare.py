@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from drawn_people import save
+from small_disk import small_disk
 
 from cstl_edge.data import shards
 from cstl_edge.data.dataset import open_dataset, read_index
@@ -225,13 +225,9 @@ def test_two_runs_do_not_share_a_folder(folders, tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on(folders, tmp_path, small_shards):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # a shard of 12 frames has 34 KB
-    try:
-        with pytest.raises(DataError, match=r"cannot write to .*out: .*make room and run") as error:
-            run(folders, tmp_path / "out")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    fault = r"cannot write to .*out: .*make room and run"
+    with small_disk(20_000), pytest.raises(DataError, match=fault) as error:
+        run(folders, tmp_path / "out")  # a shard of 12 frames has 34 KB
     assert error.value.exit_code == 3
     assert not list((tmp_path / "out").iterdir())
     assert run(folders, tmp_path / "out").frames == 36

@@ -29,44 +29,36 @@ def listed(tree):
     return [(r.person, r.sequence, r.view_deg) for r in tree.recordings]
 
 
-def test_casia_b_as_distributed(casia_b):
+@pytest.mark.parametrize(
+    ("folder", "kind", "count", "ids", "first"),
+    [
+        ("casia_b", "casia-b", 22, [1, 124], [("001", "nm-01", 0), ("001", "nm-01", 18)]),
+        ("ou_mvlp", "ou-mvlp", 42, [1, 10307], [("00001", "00", 0), ("00001", "00", 15)]),
+        ("opengait", "opengait-pkl", 6, [0, 1],
+         [("anna", "camid0_videoid2/seq0", -1), ("anna", "cl-01", 90), ("anna", "nm-01", 0)]),
+        ("gait3d", "gait3d", 4, [0, 1],
+         [("0000", "camid0_videoid2/seq0", -1), ("0000", "camid9_videoid1/seq1", -1)]),
+        ("grew", "grew", 2, [0, 1],  # people of one number are two
+         [("test/gallery/00001", "79XJefi8", -1), ("train/00001", "4XPn5Z28", -1)]),
+        ("folders", "folder", 3, [0, 1],
+         [("ada", "monday", -1), ("ada", "tuesday", -1), ("ben", "00", -1)]),
+    ],
+)  # fmt: skip
+def test_each_dataset_as_distributed(request, folder, kind, count, ids, first):
+    tree = find_recordings(request.getfixturevalue(folder), kind)
+    assert len(tree.recordings) == count
+    assert listed(tree)[: len(first)] == first
+    people = sorted({recording.person for recording in tree.recordings})
+    assert person_ids(tree.recordings, kind) == dict(zip(people, ids, strict=True))
+
+
+def test_what_is_not_in_a_tree_or_left_out_is_noted(casia_b, grew):
     for root in (casia_b, casia_b / "GaitDatasetB-silh"):
         tree = find_recordings(root, "casia-b")
-        assert listed(tree)[:2] == [("001", "nm-01", 0), ("001", "nm-01", 18)]
+        assert tree.notes == ["198 of 220 recordings of these people are not in the tree"]
         assert len(tree.recordings) == 22
-        assert person_ids(tree.recordings, "casia-b") == {"001": 1, "124": 124}
-    assert tree.notes == ["198 of 220 recordings of these people are not in the tree"]
-
-
-def test_ou_mvlp_as_distributed(ou_mvlp):
-    tree = find_recordings(ou_mvlp, "ou-mvlp")
-    assert listed(tree)[:2] == [("00001", "00", 0), ("00001", "00", 15)]
-    assert len(tree.recordings) == 3 * 14
-    assert person_ids(tree.recordings, "ou-mvlp") == {"00001": 1, "10307": 10307}
-
-
-def test_opengait_pickles(opengait):
-    tree = find_recordings(opengait, "opengait-pkl")
-    first = [("camid0_videoid2/seq0", -1), ("cl-01", 90), ("nm-01", 0)]
-    assert listed(tree)[:3] == [("anna", *walk) for walk in first]
-    assert person_ids(tree.recordings, "opengait-pkl") == {"anna": 0, "zoe": 1}
-
-
-def test_gait3d_as_distributed(gait3d):
-    tree = find_recordings(gait3d, "gait3d")
-    assert listed(tree)[1] == ("0000", "camid9_videoid1/seq1", -1)
-    assert person_ids(tree.recordings, "gait3d") == {"0000": 0, "3999": 1}
-
-
-def test_people_of_grew_with_one_number_are_two(grew):
-    tree = find_recordings(grew, "grew")
-    assert listed(tree) == [("test/gallery/00001", "79XJefi8", -1), ("train/00001", "4XPn5Z28", -1)]
-    assert tree.notes == ["1 recordings of test/probe name no person and are left out"]
-
-
-def test_plain_folders(folders):
-    tree = find_recordings(folders, "folder")
-    assert listed(tree) == [("ada", "monday", -1), ("ada", "tuesday", -1), ("ben", "00", -1)]
+    notes = find_recordings(grew, "grew").notes
+    assert notes == ["1 recordings of test/probe name no person and are left out"]
 
 
 @pytest.mark.parametrize("kind", ["casia-b", "ou-mvlp"])
