@@ -33,7 +33,7 @@ class MachineMonitor:
         self._gpu = gpu
         self._heat = linux.heat_events(self._tree)
         self._held_mhz = linux.held_mhz(self._tree)
-        self._start: tuple[CpuLoad, dict[str, Any], dict[str, int | None]] | None = None
+        self._start: tuple[CpuLoad, dict[str, Any], dict[str, int]] | None = None
 
     def begin(self) -> None:
         """Read the state before a measurement."""
@@ -45,11 +45,7 @@ class MachineMonitor:
             raise ValueError("expected `begin` before `end`")
         start, before, events = self._start
         now = read_load(self._tree)
-        counted = {
-            key: value - was
-            for key, value in self._events().items()
-            if value is not None and (was := events[key]) is not None
-        }
+        counted = {key: x - events[key] for key, x in self._events().items() if key in events}
         return {
             "before": before,
             "after": self.read(),
@@ -104,11 +100,10 @@ class MachineMonitor:
             return False
         return linux.clocks_mhz(self._tree).get("min", self._held_mhz) < LOW_CLOCK * self._held_mhz
 
-    def _events(self) -> dict[str, int | None]:
-        return {
-            "heat_events": linux.heat_events(self._tree),
-            "power_events": jetson.power_events(self._tree),
-        }
+    def _events(self) -> dict[str, int]:
+        return _present(
+            heat_events=linux.heat_events(self._tree), power_events=jetson.power_events(self._tree)
+        )
 
 
 def host_monitor() -> MachineMonitor:

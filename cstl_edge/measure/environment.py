@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from cstl_edge.measure import jetson, nvml
-from cstl_edge.measure.linux import SysfsTree
+from cstl_edge.measure.linux import SysfsTree, output_of
 
 DRIVER = "proc/driver/nvidia/version"
 GPUS = "proc/driver/nvidia/gpus/*/information"
@@ -69,13 +68,12 @@ def process_cores() -> int:
 def devices(tree: SysfsTree | None = None) -> dict[str, Any]:
     """Return `driver`, `gpus`, `board`, `l4t`, `power_mode`; what is not there is absent."""
     tree = SysfsTree() if tree is None else tree
-    record = {
+    record: dict[str, Any] = {
         "driver": driver_version(tree),
         "gpus": gpu_names(tree),
         "board": jetson.board(tree),
-        "l4t": jetson.l4t(tree),
-        "power_mode": jetson.power_mode(tree),
     }
+    record |= {"l4t": jetson.l4t(tree), "power_mode": jetson.power_mode(tree)}
     return {key: value for key, value in record.items() if value}
 
 
@@ -125,9 +123,5 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     folder = str(Path(__file__).parent)
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+    text = output_of("git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=12")
+    return (text or "").strip() or None

@@ -7,10 +7,9 @@ Reads files and runs `nvpmodel -q`; changes nothing. Names and layouts are those
 from __future__ import annotations
 
 import re
-import subprocess
 from typing import Any
 
-from cstl_edge.measure.linux import SysfsTree, held_clock, held_mhz, total
+from cstl_edge.measure.linux import SysfsTree, held_clock, held_mhz, output_of, total
 
 DEVFREQ = "sys/class/devfreq/*"
 GPU = re.compile(r"gpu|g[pvab]\d+b|gpc")  # 17000000.gpu, 17000000.ga10b, gpu-gpc-0
@@ -34,13 +33,8 @@ def power_mode(tree: SysfsTree) -> dict[str, Any] | None:
     command = tree.root / NVPMODEL
     if not command.exists():
         return None
-    try:
-        done = subprocess.run(
-            [str(command), "-q"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
-        return None
-    match = re.search(r"NV Power Mode: *(\S+)\s+(\d+)\s*$", done.stdout, re.M)
+    shown = output_of(str(command), "-q") or ""
+    match = re.search(r"NV Power Mode: *(\S+)\s+(\d+)\s*$", shown, re.M)
     return {"name": match[1], "id": int(match[2])} if match else None
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -47,11 +49,9 @@ class SysfsTree:
     def match(self, pattern: str) -> list[Path]:
         """Return the paths that match, cpu2 before cpu10."""
         if pattern not in self._matches:
-            try:
-                paths = list(self.root.glob(pattern))
-            except OSError:
-                paths = []
-            self._matches[pattern] = sorted(paths, key=_natural_order)
+            self._matches[pattern] = []
+            with suppress(OSError):
+                self._matches[pattern] = sorted(self.root.glob(pattern), key=_natural_order)
         return self._matches[pattern]
 
     def numbers(self, pattern: str) -> Iterator[tuple[Path, int]]:
@@ -60,6 +60,15 @@ class SysfsTree:
             value = self.number(path)
             if value is not None:
                 yield path, value
+
+
+def output_of(*command: str) -> str | None:
+    """Return what a command prints; None where it cannot run or takes over five seconds."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        return None
+    return done.stdout
 
 
 def _natural_order(path: Path) -> list[tuple[int, str]]:
@@ -72,14 +81,10 @@ class CpuLoad:
     """Counters of CPU time: seconds of all cores together, since some moment."""
 
     at_s: float
-    own_s: float
-    """Of this process with its threads, and of its children that ended."""
-    busy_s: float | None = None
-    """Of every process of the machine; None where the kernel does not report it."""
-    stolen_s: float | None = None
-    """That a hypervisor gave to other machines."""
-    quota_s: float | None = None
-    """That this container had to wait because its share was used up."""
+    own_s: float  # of this process with its threads, and of its children that ended
+    busy_s: float | None = None  # of every process; None where the kernel does not report it
+    stolen_s: float | None = None  # that a hypervisor gave to other machines
+    quota_s: float | None = None  # that this container waited because its share was used up
 
 
 def read_load(tree: SysfsTree) -> CpuLoad:
@@ -96,17 +101,18 @@ def cores_between(before: CpuLoad, after: CpuLoad) -> dict[str, float]:
     A running child of ours counts as others. Unknown figures are absent; all are absent if the two
     moments are closer than SHORTEST_S.
     """
-    elapsed_s = after.at_s - before.at_s
+    pairs = {name: (getattr(before, name), getattr(after, name)) for name in vars(before)}
+    spent = {name: b - a for name, (a, b) in pairs.items() if a is not None and b is not None}
+    elapsed_s, own_s = spent["at_s"], spent["own_s"]
     if elapsed_s < SHORTEST_S:
         return {}
-    own_s = after.own_s - before.own_s
     cores = {"own_cores": own_s / elapsed_s}
-    if before.busy_s is not None and after.busy_s is not None:
-        cores["others_cores"] = max(0.0, after.busy_s - before.busy_s - own_s) / elapsed_s
-    if before.stolen_s is not None and after.stolen_s is not None:
-        cores["stolen_cores"] = (after.stolen_s - before.stolen_s) / elapsed_s
-    if before.quota_s is not None and after.quota_s is not None:
-        cores["quota_wait_s"] = after.quota_s - before.quota_s
+    if "busy_s" in spent:
+        cores["others_cores"] = max(0.0, spent["busy_s"] - own_s) / elapsed_s
+    if "stolen_s" in spent:
+        cores["stolen_cores"] = spent["stolen_s"] / elapsed_s
+    if "quota_s" in spent:
+        cores["quota_wait_s"] = spent["quota_s"]
     return {key: round(value, 3) for key, value in cores.items()}
 
 

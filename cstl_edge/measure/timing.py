@@ -117,8 +117,8 @@ def measure_interleaved(
     _require(paced_hz is None or paced_hz > 0, "paced_hz > 0")
     watch = host_monitor() if watch is None else watch
     looks = inspect if isinstance(inspect, Mapping) else dict.fromkeys(runs, inspect)
-    patience_s = 1 + 3 * seconds
-    timers = {x: _Timer(run, watch, paced_hz, looks.get(x), patience_s) for x, run in runs.items()}
+    patience_ns = 1e9 * (1 + 3 * seconds)
+    timers = {x: _Timer(run, watch, paced_hz, looks.get(x), patience_ns) for x, run in runs.items()}
     for timer in timers.values():
         timer.warm_up(warm_up_s)
     watch.begin()
@@ -158,28 +158,23 @@ class _Ticks:
         return (time.perf_counter_ns() - self._due_ns) / 1e6, missed
 
 
+@dataclass
 class _Timer:
     """Samples of one call while it is being measured."""
 
-    def __init__(
-        self,
-        run: Run,
-        watch: ConditionMonitor,
-        paced_hz: float | None,
-        inspect: Inspect | None,
-        patience_s: float,
-    ) -> None:
-        self._run = run
-        self._watch = watch
-        self._paced_hz = paced_hz
-        self._ticks = _Ticks(paced_hz)
-        self._inspect = inspect
-        self._patience_ns = round(patience_s * 1e9)
-        self._samples: dict[str, list[float]] = {"wall": []}
-        self._dropped: Counter[str] = Counter()
-        self._call_ns = 0
-        self._spent_ns = 0
-        self._inspecting_ns = 0
+    run: Run
+    watch: ConditionMonitor
+    paced_hz: float | None
+    inspect: Inspect | None
+    patience_ns: float
+    samples: dict[str, list[float]] = field(default_factory=lambda: {"wall": []})
+    dropped: Counter[str] = field(default_factory=Counter)
+    call_ns: int = 0  # of the last untimed call
+    spent_ns: int = 0
+    inspecting_ns: int = 0
+
+    def __post_init__(self) -> None:
+        self.ticks = _Ticks(self.paced_hz)
 
     def warm_up(self, seconds: float) -> None:
         """Call untimed for `seconds`, once at least."""
@@ -191,41 +186,41 @@ class _Timer:
 
     def refresh(self) -> None:
         """Refill the caches after another call's turn."""
-        if self._call_ns < TURN_S * 1e9:
+        if self.call_ns < TURN_S * 1e9:
             self._untimed()
-        self._ticks.restart()
+        self.ticks.restart()
 
     def until(self, seconds: float, count: int) -> None:
         """Take samples until all of them are `seconds` and `count`, or patience ends."""
-        self._watch.throttled(False)  # heat of another call's turn does not count here
+        self.watch.throttled(False)  # heat of another call's turn does not count here
         spent_ns = round(seconds * 1e9)
-        while self._patience_ns > 0 and not self._enough(0, 0, spent_ns, count):
+        while self.patience_ns > 0 and not self._enough(0, 0, spent_ns, count):
             started = time.perf_counter_ns()
             samples, stretch_ns = self._stretch(spent_ns, count)
-            if self._watch.throttled("device" in samples or "compute" in samples):
-                self._dropped["throttled"] += len(samples["wall"])
+            if self.watch.throttled("device" in samples or "compute" in samples):
+                self.dropped["throttled"] += len(samples["wall"])
                 time.sleep(COOL_S)
-                self._ticks.restart()
-                self._patience_ns -= time.perf_counter_ns() - started
+                self.ticks.restart()
+                self.patience_ns -= time.perf_counter_ns() - started
                 continue
-            self._spent_ns += stretch_ns
+            self.spent_ns += stretch_ns
             for stage, values in samples.items():
-                self._samples.setdefault(stage, []).extend(values)
+                self.samples.setdefault(stage, []).extend(values)
 
     def timing(self, conditions: dict[str, Any]) -> Timing:
         """Return all samples with their warnings."""
-        dropped = dict(self._dropped)
-        warnings = measurement_warnings(self._samples, dropped, conditions, paced_hz=self._paced_hz)
-        return Timing(self._samples, dropped, warnings, conditions)
+        dropped = dict(self.dropped)
+        warnings = measurement_warnings(self.samples, dropped, conditions, paced_hz=self.paced_hz)
+        return Timing(self.samples, dropped, warnings, conditions)
 
     def _untimed(self) -> None:
         start = time.perf_counter_ns()
-        self._run()
-        self._call_ns = time.perf_counter_ns() - start
+        self.run()
+        self.call_ns = time.perf_counter_ns() - start
 
     def _enough(self, more_ns: int, more: int, spent_ns: int, count: int) -> bool:
         """Tell whether the samples, and as many more, are long and many enough."""
-        return self._spent_ns + more_ns >= spent_ns and len(self._samples["wall"]) + more >= count
+        return self.spent_ns + more_ns >= spent_ns and len(self.samples["wall"]) + more >= count
 
     def _stretch(self, spent_ns: int, count: int) -> tuple[dict[str, list[float]], int]:
         """Take samples for TURN_S, or until there are enough; return them and their time [ns]."""
@@ -235,26 +230,26 @@ class _Timer:
             began = time.perf_counter_ns()
             self._sample(samples)
             stretch_ns += time.perf_counter_ns() - began
-            self._look(self._spent_ns + stretch_ns)
+            self._look(self.spent_ns + stretch_ns)
             enough = self._enough(stretch_ns, len(samples["wall"]), spent_ns, count)
             if enough or stretch_ns >= TURN_S * 1e9:
                 return samples, stretch_ns
 
     def _sample(self, samples: dict[str, list[float]]) -> None:
         """Take one sample, at its tick."""
-        if self._ticks.period_ns:
-            late_ms, missed = self._ticks.wait()
+        if self.ticks.period_ns:
+            late_ms, missed = self.ticks.wait()
             samples.setdefault("late", []).append(late_ms)
-            self._dropped.update({"missed": missed} if missed else {})
+            self.dropped.update({"missed": missed} if missed else {})
         start = time.perf_counter_ns()
-        stages = self._run()
+        stages = self.run()
         samples["wall"].append((time.perf_counter_ns() - start) / 1e6)
         for stage, value in (stages or {}).items():
             samples.setdefault(stage, []).append(value)
 
     def _look(self, spent_ns: int) -> None:
         """Inspect the outputs unless that took more time than the calls already."""
-        if self._inspect is not None and self._inspecting_ns <= spent_ns:
+        if self.inspect is not None and self.inspecting_ns <= spent_ns:
             start = time.perf_counter_ns()
-            self._inspect()
-            self._inspecting_ns += time.perf_counter_ns() - start
+            self.inspect()
+            self.inspecting_ns += time.perf_counter_ns() - start

@@ -42,6 +42,11 @@ def main_stage(row: Row) -> str | None:
     return next((stage for stage in MAIN_STAGES if row.samples.get(stage)), None)
 
 
+def timed_rows(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of times."""
+    return [row for row in rows if main_stage(row)]
+
+
 def main_times(row: Row) -> list[float]:
     """Return the samples [ms] of a row's main stage, none for a row without times."""
     return row.samples.get(main_stage(row) or "", [])

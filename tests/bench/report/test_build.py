@@ -7,7 +7,7 @@ from standin_results import SUBJECT, needs_bench, ran, row, samples
 
 from cstl_edge.bench.record import Case, write_rows
 from cstl_edge.bench.report.build import build_report
-from cstl_edge.bench.report.charts import scatter
+from cstl_edge.bench.report.charts import plots
 from cstl_edge.errors import DataError
 
 RECORDED = Path(__file__).parents[1] / "recorded"
@@ -136,7 +136,7 @@ def test_accuracy_stands_beside_the_time_of_the_same_contender_and_network(chapt
 
 def test_the_front_is_what_nobody_beats():
     points = [(4.0, 0.9), (1.0, 0.5), (2.0, 0.8), (3.0, 0.7), (2.0, 0.6), (5.0, 0.9)]
-    front = {points[k] for k in scatter.pareto(points)}
+    front = {points[k] for k in plots.pareto(points)}
     beaten = {p for p in points for q in points
               if q != p and q[0] <= p[0] and q[1] >= p[1]}  # fmt: skip
     assert front == set(points) - beaten

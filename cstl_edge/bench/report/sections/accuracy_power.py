@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cstl_edge.bench.record import Row
-from cstl_edge.bench.report.charts import scatter
-from cstl_edge.bench.report.charts.scatter import Point
+from cstl_edge.bench.report.charts import plots
+from cstl_edge.bench.report.charts.plots import Point
 from cstl_edge.bench.report.charts.svg import Picture
 from cstl_edge.bench.report.formatting import Quantile
 from cstl_edge.bench.report.load import MachineResults, one_line_text
@@ -84,7 +84,7 @@ def _pareto(title: str, rows: Sequence[Row], times: Sequence[Quantile | None]) -
         for row, time in zip(rows, times, strict=True)
         if time is not None and time.value > 0 and "rank1" in row.values
     ]
-    return scatter.pareto_plot(title, points, "milliseconds", "rank-1 across views [%]")
+    return plots.pareto_plot(title, points, "milliseconds", "rank-1 across views [%]")
 
 
 def power(_results: MachineResults, rows: Sequence[Row]) -> Section:

@@ -8,7 +8,7 @@ from cstl_edge.bench.record import Row
 from cstl_edge.bench.report.formatting import number, whole
 from cstl_edge.bench.report.load import MachineResults, one_line_text
 from cstl_edge.bench.report.page import Section
-from cstl_edge.bench.report.rows import format_value, main_stage, median
+from cstl_edge.bench.report.rows import format_value, median, timed_rows
 from cstl_edge.measure.tables import DASH, Table
 
 BACKENDS = ("onnxruntime", "pytorch")
@@ -70,7 +70,7 @@ def _accuracy(rows: Sequence[Row], key: str) -> str:
 
 
 def _median(rows: Sequence[Row], backend: str, graph: str) -> str:
-    timed = [row for row in rows if row.case.graph == graph and main_stage(row)]
+    timed = [row for row in timed_rows(rows) if row.case.graph == graph]
     own = [row for row in timed if row.contender.split(" ")[0] == backend]
     return str(median(own[-1])) if own else DASH
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from itertools import islice
 
 from cstl_edge.bench.record import ModelUnderTest, Row
-from cstl_edge.bench.report.charts import scatter
-from cstl_edge.bench.report.charts.scatter import Point
+from cstl_edge.bench.report.charts import plots
+from cstl_edge.bench.report.charts.plots import Point
 from cstl_edge.bench.report.charts.svg import Picture
 from cstl_edge.bench.report.formatting import number
 from cstl_edge.bench.report.load import MachineResults
@@ -114,4 +114,4 @@ def _picture(
               limit.reached_gmacs_per_s)
         for r, limit in reached if r.ran and device_of(r.ran) == device
     ]  # fmt: skip
-    return scatter.roofline_plot(f"Under the roofs: {case}", roofs, slopes, points)
+    return plots.roofline_plot(f"Under the roofs: {case}", roofs, slopes, points)

@@ -7,21 +7,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cstl_edge.bench.record import Case, Row
-from cstl_edge.bench.report.charts import plots, scatter
-from cstl_edge.bench.report.charts.plots import Bar
-from cstl_edge.bench.report.charts.scatter import TriedCount
+from cstl_edge.bench.report.charts import plots
+from cstl_edge.bench.report.charts.plots import Bar, TriedCount
 from cstl_edge.bench.report.charts.svg import Picture
 from cstl_edge.bench.report.formatting import quantile
 from cstl_edge.bench.report.load import MachineResults
 from cstl_edge.bench.report.page import Section
 from cstl_edge.bench.report.rows import (
     describe_case,
-    main_stage,
     main_times,
     median,
     row_name,
     single_network,
     split_cases,
+    timed_rows,
 )
 from cstl_edge.bench.report.tables import stage_table, timing_table, value_table
 from cstl_edge.errors import DataError, one_line
@@ -62,7 +61,7 @@ END_TO_END = (
 
 def single(_results: MachineResults, rows: Sequence[Row]) -> Section | None:
     """Show what an answer for one walker costs, and its speed as a multiple of the baseline's."""
-    timed = _timed(rows)
+    timed = timed_rows(rows)
     if not timed:
         return None
     paced = [row for row in timed if row.case.paced_hz is not None]
@@ -76,7 +75,7 @@ def single(_results: MachineResults, rows: Sequence[Row]) -> Section | None:
 
 def graph(_results: MachineResults, rows: Sequence[Row]) -> Section | None:
     """Show every graph by itself, a table and a picture per case."""
-    timed = _timed(rows)
+    timed = timed_rows(rows)
     if not timed:
         return None
     cases: dict[str, list[Row]] = {}
@@ -96,7 +95,7 @@ def _is_common(case: Case) -> bool:
 
 def multi(_results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show how many walkers are held at a camera's pace."""
-    tables = _shown(_times("Walkers held", _timed(rows), ["walkers"]))
+    tables = _shown(_times("Walkers held", timed_rows(rows), ["walkers"]))
     pictures = _search("Numbers of walkers tried", rows, "latency_ms", LIMIT_MS)
     return Section("Many walkers", MULTI, tables, pictures)
 
@@ -104,7 +103,7 @@ def multi(_results: MachineResults, rows: Sequence[Row]) -> Section:
 def offline(_results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show whole sequences, as when people are enrolled."""
     tables = [value_table("Throughput", rows, THROUGHPUT, only=True)]
-    if timed := _timed(rows):
+    if timed := timed_rows(rows):
         tables.append(replace(timing_table("Times of a batch", timed, []), folded=True))
     return Section("Offline", OFFLINE, _shown(*tables))
 
@@ -117,10 +116,6 @@ def end_to_end(_results: MachineResults, rows: Sequence[Row]) -> Section:
     )
     tables = _shown(value_table("Held", rows, ("walkers",)), stage_table("By stage", rows))
     return Section("From camera to event", END_TO_END, tables, pictures)
-
-
-def _timed(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if main_stage(row)]
 
 
 def _times(title: str, rows: Sequence[Row], first: Sequence[str] = ()) -> Table | None:
@@ -138,7 +133,7 @@ def _search(title: str, rows: Sequence[Row], samples: str, limit_ms: float) -> t
     """Draw the numbers of walkers that searches tried; `samples` is a key of each in `details`."""
     searches = [(row.contender, tried) for row in rows if (tried := _tried(row, samples, limit_ms))]
     labels = ("walkers seen at once", "p99 of the latency [ms]")
-    return (scatter.search_plot(title, searches, limit_ms, labels),) if searches else ()
+    return (plots.search_plot(title, searches, limit_ms, labels),) if searches else ()
 
 
 def _tried(row: Row, samples: str, limit_ms: float) -> list[TriedCount]:

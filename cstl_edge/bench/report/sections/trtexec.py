@@ -9,7 +9,7 @@ from cstl_edge.bench.report.charts import plots
 from cstl_edge.bench.report.formatting import number
 from cstl_edge.bench.report.load import MachineResults, one_line_text
 from cstl_edge.bench.report.page import Section
-from cstl_edge.bench.report.rows import describe_case, main_stage, main_times
+from cstl_edge.bench.report.rows import describe_case, main_times, timed_rows
 from cstl_edge.bench.report.tables import stage_table, timing_table
 from cstl_edge.bench.trtexec import compare_stages
 from cstl_edge.errors import DataError
@@ -25,7 +25,7 @@ LEAD = (
 
 def trtexec(results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show times, their stages beside ours, layers."""
-    timed = [row for row in rows if main_stage(row)]
+    timed = timed_rows(rows)
     ours = [row for row in results.of("graph") if row.contender.startswith(ENGINES)]
     tables = (
         timing_table("End to end", timed, ["queries_per_s"]) if timed else None,
