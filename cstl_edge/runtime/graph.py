@@ -16,38 +16,29 @@ if TYPE_CHECKING:
 Arrays: TypeAlias = Mapping[str, Array]
 """Arrays by the name of an input or output, as in `graph_format.signature`."""
 Run: TypeAlias = Callable[[Arrays], Arrays]
-"""From the inputs of a graph to its outputs, which belong to the caller.
-
-ModelError where the runtime fails."""
+"""From the inputs of a graph to its outputs, which belong to the caller (ModelError)."""
 
 
 class OpenGraph(Protocol):
     """A graph of `frames`, `head`, `full`, `taps`, `mix` or `slide` that is ready to run."""
 
-    provider: str
-    """Device or execution provider that computes, as the runtime reports it."""
-    threads: int
-    """Threads that one run may use, as the runtime reports them."""
+    provider: str  # device or execution provider that computes, as the runtime reports it
+    threads: int  # that one run may use, as the runtime reports them
 
     def __call__(self, inputs: Arrays) -> Arrays:
         """Run it on inputs that were checked (ModelError)."""
-
-
-def _nothing() -> None:
-    """Release nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoundGraph:
     """A graph with inputs of fixed shapes."""
 
-    inputs: Arrays
-    """Read at every run. Write over their elements to run on other values."""
+    inputs: Arrays  # read at every run: write over their elements to run on other values
     run: Callable[[], Stages | None]
     """Run once; return milliseconds by stage where the device itself timed them."""
     outputs: Callable[[], dict[str, Array]]
     """Return the float32 or int32 outputs of the last run, which the next run may overwrite."""
-    close: Callable[[], None] = _nothing
+    close: Callable[[], None] = lambda: None
 
 
 def bind(run: Run, inputs: Arrays) -> BoundGraph:

@@ -38,10 +38,8 @@ class Shape(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    size: Annotated[tuple[Count, Count], pydantic.Strict(False)]
-    """Height and width of a silhouette [pixels]."""
-    widths: Annotated[tuple[Count, Count, Count, Count], pydantic.Strict(False)]
-    """Channels of the trunk's four layers."""
+    size: Annotated[tuple[Count, Count], pydantic.Strict(False)]  # of a silhouette, h w [pixels]
+    widths: Annotated[tuple[Count, Count, Count, Count], pydantic.Strict(False)]  # trunk's layers
     parts: Count
     embedding: Count  # dimensions of one part's embedding
     salient: bool = True  # False in a network without SSFL, whose head names no salient frames
@@ -69,8 +67,7 @@ class PrecisionVariant(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
 
     frames: FileName
-    heads: dict[Literal["onnxruntime", "tensorrt"], FileName]
-    """Which head belongs to these frames, by backend."""
+    heads: dict[Literal["onnxruntime", "tensorrt"], FileName]  # by backend
     full: FileName | None = None
     cuts: Annotated[tuple[FileName, FileName, FileName], pydantic.Strict(False)] | None = None
     """The incremental head in this precision, for ONNX Runtime; without, float32's serves where the

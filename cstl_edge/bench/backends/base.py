@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 from cstl_edge.bench.model_under_test import PRECISION_NAMES
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import ModelError
 from cstl_edge.runtime.base import Encoder, EncoderInfo
-from cstl_edge.runtime.graph import Arrays, BoundGraph, Run, bind
+from cstl_edge.runtime.graph import Arrays, BoundGraph, OpenGraph, Run, bind
 
 BASELINE = "pytorch float32"
 """Eager PyTorch, the whole window anew for every answer, one sequence a call."""
@@ -65,17 +66,21 @@ class Unavailable:
 
 
 def under_test(
-    ran: Ran, runs: Sequence[Run], feed: Arrays, close: Callable[[], None] | None = None
+    graphs: Sequence[OpenGraph],
+    feed: Arrays,
+    close: Callable[[], None] | None = None,
+    **reported: Any,
 ) -> GraphUnderTest:
     """Bind one graph, or `frames` and `head` in the place of `full`, to inputs.
 
     Args:
-        ran: how the backend runs
-        runs: the graph, or `frames` and `head`
+        graphs: the graph, or `frames` and `head`
         feed: inputs by name, which are copied
         close: releases the graph
+        reported: fields of `Ran` beside the provider and threads of the graphs
     """
-    bound = bind(runs[0] if len(runs) == 1 else in_two_graphs(*runs), feed)
+    ran = Ran(provider=graphs[0].provider, threads=graphs[0].threads, **reported)
+    bound = bind(graphs[0] if len(graphs) == 1 else in_two_graphs(*graphs), feed)
     return GraphUnderTest(ran=ran, **vars(bound) | ({"close": close} if close else {}))
 
 

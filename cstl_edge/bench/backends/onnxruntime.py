@@ -17,7 +17,6 @@ from cstl_edge.bench.backends.base import (
 )
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES, graph_files, read_export
-from cstl_edge.bench.record import Ran
 from cstl_edge.runtime import load
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.manifest import read_manifest
@@ -47,13 +46,12 @@ def _open_graph(context: Context, precision: str, graph: str, feed: Arrays) -> G
     files = graph_files(manifest, precision, graph)
     graphs = [OnnxruntimeGraph(name, data[name], context.threads) for name in files]
     name = PRECISION_NAMES[precision]
-    ran = Ran(
+    return under_test(
+        graphs,
+        feed,
         backend="onnxruntime",
-        provider=graphs[0].provider,
         precision=name,
         computed_in=COMPUTED_IN.get(precision, name),
         version=onnxruntime.__version__,
-        threads=graphs[0].threads,
         options={"files": ", ".join(files)},
     )
-    return under_test(ran, graphs, feed)

@@ -17,7 +17,6 @@ from cstl_edge.bench.backends.base import (
 )
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES, graph_files, read_export
-from cstl_edge.bench.record import Ran
 from cstl_edge.errors import BackendUnavailable, one_line
 from cstl_edge.runtime import load
 from cstl_edge.runtime.backends.openvino import OpenvinoGraph, core
@@ -65,16 +64,15 @@ def _open_graph(context: Context, precision: str, graph: str, feed: Arrays) -> G
         OpenvinoGraph(name, data[name], context.threads, hint, fixed)
         for name, fixed in zip(files, shapes, strict=True)
     ]
-    ran = Ran(
+    return under_test(
+        graphs,
+        feed,
         backend="openvino",
-        provider=graphs[0].provider,
         precision=PRECISION_NAMES[FILES[precision]] if precision != "bfloat16" else precision,
         computed_in=computed_in([opened.model for opened in graphs]),
         version=openvino.__version__.split("-")[0],
-        threads=graphs[0].threads,
         options={"hint": "latency", "shapes": "fixed", "files": ", ".join(files)},
     )
-    return under_test(ran, graphs, feed)
 
 
 def _shapes(feed: Arrays, shape: Shape, files: int) -> list[dict[str, tuple[int, ...]]]:

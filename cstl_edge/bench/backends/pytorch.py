@@ -19,7 +19,6 @@ from cstl_edge.bench.backends.base import (
     under_test,
 )
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.record import Ran
 from cstl_edge.errors import BackendUnavailable, one_line
 from cstl_edge.runtime import load
 from cstl_edge.runtime.graph import Arrays
@@ -98,14 +97,14 @@ def _open_graph(context: Context, compile_it: bool, graph: str, feed: Arrays) ->
     opened = TorchGraph(network(context.weights), graph)
     if compile_it:
         opened.compute = compiled(opened.compute, opened.tensors(feed))
-    ran = Ran(
+    return under_test(
+        [opened],
+        feed,
+        # Without it the ninth shape of a graph is refused: compiled forms are kept by function.
+        close=torch.compiler.reset if compile_it else None,
         backend="pytorch",
-        provider=opened.provider,
         precision="float32",
         computed_in="float32",
         version=torch.__version__,
-        threads=opened.threads,
         options={"compiled": "inductor"} if compile_it else {},
     )
-    # Without a reset the ninth shape of a graph is refused: compiled forms are kept by function.
-    return under_test(ran, [opened], feed, torch.compiler.reset if compile_it else None)

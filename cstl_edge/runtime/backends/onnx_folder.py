@@ -1,14 +1,14 @@
-"""Choose and check the graphs of an exported folder for a CPU, whatever runtime opens them."""
+"""Choose, check and open the graphs of an exported folder for a CPU, in any of its runtimes."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from cstl_edge.errors import one_line
 from cstl_edge.measure.environment import processor
+from cstl_edge.runtime.base import model_folder
 from cstl_edge.runtime.graph import OpenGraph
 from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.manifest import INCREMENTAL_FILES, Manifest, read_manifest
@@ -45,39 +45,28 @@ def cpu_precision(manifest: Manifest, folder: Path) -> str:
     return named
 
 
-@dataclass(frozen=True)
-class CheckedFolder:
-    """The graphs of an exported folder that a CPU needs for one precision, all checked."""
-
-    manifest: Manifest
-    precision: str  # one of `manifest.PRECISIONS`
-    files: Mapping[str, str]
-    """File names by graph: `frames`, `head`; `taps`, `mix` and `slide` where windows slide."""
-    data: Mapping[str, bytes]  # by file name
-
-    def encoder(self, backend: str, graphs: Mapping[str, OpenGraph]) -> GraphEncoder:
-        """Return the encoder of these graphs, open in a backend, by graph."""
-        head = graphs["head"]
-        info = self.manifest.encoder_info(
-            backend, head.provider, self.precision, head.threads, "slide" in graphs
-        )
-        return GraphEncoder(info, graphs, NO_INCREMENTAL_HEAD)
-
-
-def read_folder(
-    folder: Path, precision: str | None, int8_incremental: bool = False
-) -> CheckedFolder:
-    """Read and check what a CPU runs of an exported folder (ModelError).
+def open_folder(
+    backend: str,
+    path: Path | None,
+    precision: str | None,
+    open_graph: Callable[[str, str, bytes], OpenGraph],
+    int8_incremental: bool = False,
+) -> GraphEncoder:
+    """Check what a CPU runs of an exported folder and open it (ModelError).
 
     No runtime of a CPU has kernels of float16 for all of it: float16 graphs are computed in
     float32, with the weights and most tensors rounded.
 
     Args:
-        folder: an exported model
+        backend: name of the runtime
+        path: an exported model; None for the shipped one
         precision: one of `manifest.PRECISIONS`; by default that of `cpu_precision`
+        open_graph: opens a graph by its name (`frames`, `head`; `taps`, `mix` and `slide` where
+            windows slide), the name of its file and the bytes
         int8_incremental: use the INT8 incremental head, where the precision is int8 and the
             folder has one
     """
+    folder = model_folder(path)
     manifest = read_manifest(folder)
     chosen = precision or cpu_precision(manifest, folder)
     frames, head = manifest.graphs(chosen, "onnxruntime")
@@ -85,4 +74,7 @@ def read_folder(
     files = {"frames": frames, "head": head}
     files |= dict(zip(INCREMENTAL_GRAPHS, incremental, strict=False))
     data = checked_graphs(folder, manifest, files.values())
-    return CheckedFolder(manifest, chosen, files, data)
+    graphs = {graph: open_graph(graph, name, data[name]) for graph, name in files.items()}
+    running = (graphs["head"].provider, chosen, graphs["head"].threads)
+    info = manifest.encoder_info(backend, *running, slides="slide" in graphs)
+    return GraphEncoder(info, graphs, NO_INCREMENTAL_HEAD)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cstl_edge.errors import ModelError, one_line
-from cstl_edge.runtime.backends.onnx_folder import INCREMENTAL_GRAPHS, read_folder
+from cstl_edge.runtime.backends.onnx_folder import INCREMENTAL_GRAPHS, open_folder
 from cstl_edge.runtime.backends.ort_session import open_session
-from cstl_edge.runtime.base import model_folder, usable_cores
+from cstl_edge.runtime.base import usable_cores
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
 
@@ -25,18 +25,17 @@ def load_folder(
     Args:
         path: the folder (ModelError where it is refused); None for the shipped model
         threads: threads of one run; by default `usable_cores`
-        precision: as in `onnx_folder.read_folder`
+        precision: as in `onnx_folder.open_folder`
 
     Raises BackendUnavailable where ONNX Runtime is not installed.
     """
-    folder = read_folder(model_folder(path), precision, int8_incremental=True)
     cores = usable_cores() if threads is None else threads
-    graphs = {}
-    for graph, name in folder.files.items():
-        data = folder.data[name]
+
+    def open_graph(graph: str, name: str, data: bytes) -> OnnxruntimeGraph:
         light = graph in INCREMENTAL_GRAPHS and len(data) < HEAVY
-        graphs[graph] = OnnxruntimeGraph(name, data, 1 if light else cores)
-    return folder.encoder("onnxruntime", graphs)
+        return OnnxruntimeGraph(name, data, 1 if light else cores)
+
+    return open_folder("onnxruntime", path, precision, open_graph, int8_incremental=True)
 
 
 class OnnxruntimeGraph:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
-from cstl_edge.runtime.backends.onnx_folder import read_folder
-from cstl_edge.runtime.base import model_folder, usable_cores
+from cstl_edge.runtime.backends.onnx_folder import open_folder
+from cstl_edge.runtime.base import usable_cores
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.streaming.rings import KEPT
@@ -34,17 +34,15 @@ def load_folder(
         path: the folder (ModelError where it is refused); None for the shipped model
         threads: threads of one run, by default `usable_cores`. OpenVINO takes no more than the
             machine has cores; the info says how many it took
-        precision: as in `onnx_folder.read_folder`
+        precision: as in `onnx_folder.open_folder`
 
     Raises BackendUnavailable where OpenVINO is not installed.
     """
     core()  # before anything is read: without OpenVINO nobody waits for a check
-    folder = read_folder(model_folder(path), precision)
     cores = usable_cores() if threads is None else threads
-    graphs = {
-        graph: OpenvinoGraph(name, folder.data[name], cores) for graph, name in folder.files.items()
-    }
-    return folder.encoder("openvino", graphs)
+    return open_folder(
+        "openvino", path, precision, lambda graph, name, data: OpenvinoGraph(name, data, cores)
+    )
 
 
 def core() -> Any:
@@ -73,7 +71,7 @@ class OpenvinoGraph:
         hint: str = HINT,
         shapes: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
-        """Compile a graph that was checked, for one answer at a time.
+        """Compile a graph that was checked, for one answer at a time (ModelError).
 
         Args:
             name: file name of the graph, for messages
@@ -82,9 +80,7 @@ class OpenvinoGraph:
             hint: type to compute in, as OpenVINO names it
             shapes: of all inputs, to be fixed; open without
 
-        Raises:
-            ModelError: OpenVINO refuses the graph
-            BackendUnavailable: OpenVINO is not installed, or computes in another type
+        Raises BackendUnavailable where OpenVINO is not installed, or computes in another type.
         """
         settings = {
             "PERFORMANCE_HINT": "LATENCY",

@@ -13,16 +13,14 @@ PROVIDER = "CPUExecutionProvider"
 
 
 def open_session(name: str, graph: bytes, threads: int) -> ort.InferenceSession:
-    """Open a graph that was checked.
+    """Open a graph that was checked (ModelError where ONNX Runtime refuses it).
 
     Args:
         name: file name of the graph, for messages
         graph: bytes of the ONNX file
         threads: threads within one node
 
-    Raises:
-        ModelError: ONNX Runtime refuses it
-        BackendUnavailable: ONNX Runtime is not installed
+    Raises BackendUnavailable where ONNX Runtime is not installed.
     """
     try:
         import onnxruntime as ort

@@ -144,14 +144,12 @@ def open_plans(
     """Open plans whose records and bytes are in order, after comparing them with this machine.
 
     Args:
-        plans: bytes of `frames` and `head` by graph
+        plans: bytes by graph; ModelError for another machine's, or where TensorRT refuses one
         records: of the plans, by graph
         manifest: of the exported model
         folder: of the exported model, for the command that builds anew
 
-    Raises:
-        ModelError: a plan is for another machine, or TensorRT refuses it
-        BackendUnavailable: TensorRT, a CUDA library or a GPU is missing
+    Raises BackendUnavailable where TensorRT, a CUDA library or a GPU is missing.
     """
     host = detect_host(records, folder)
     provider = f"{host.gpu} (TensorRT {host.trt.__version__}, {host.part_gather}, {host.buffers})"

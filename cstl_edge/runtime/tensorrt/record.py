@@ -76,8 +76,7 @@ class EngineRecord(_Strict):
     compatibility: Compatibility
     plugin: Plugin | None  # None when the graph's own function body serves
     profiles: Annotated[list[Profile], pydantic.Field(min_length=1, max_length=16)]
-    window: Annotated[int, pydantic.Field(ge=1)]
-    """Frames of a live window: what CUDA graphs are captured for."""
+    window: Annotated[int, pydantic.Field(ge=1)]  # live, [frames]: CUDA graphs are captured for it
     options: dict[str, Any] = {}  # values of the command line that built it, by option
     audit: dict[str, Any] = {}
     parity: dict[str, Any] | None = None
