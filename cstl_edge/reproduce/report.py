@@ -20,7 +20,7 @@ from cstl_edge.evaluation.tables import (
 )
 from cstl_edge.measure.tables import Table
 from cstl_edge.reproduce.rows import RowRecord, TableRow
-from cstl_edge.training.presets import RowPlan, TablePlan
+from cstl_edge.training.presets import TablePlan
 
 MISSING = "-"
 
@@ -91,8 +91,8 @@ def describe_difference(gain: PairedDifference) -> str:
 
 def printed(table: TablePlan, report: TableReport) -> list[Table]:
     """Return the tables to print of a report."""
-    by_view = [_by_view(report)] if table.views_deg else []
-    return [_means(table, report), *(view_table for view_table in by_view if view_table.rows)]
+    tables = [_means(table, report), *([_by_view(report)] if table.views_deg else [])]
+    return [tables[0], *(by_view for by_view in tables[1:] if by_view.rows)]
 
 
 def notes(table: TablePlan, report: TableReport) -> list[str]:
@@ -127,22 +127,16 @@ def _records(report: TableReport) -> list[RowRecord]:
 def _row(
     row: TableRow, record: RowRecord | None, against: RowRecord | None, table: TablePlan
 ) -> RowReport:
-    compared = record and against and row.plan.name != table.against
-    shown = row.kind == table.dataset
+    other, shown = row.plan.name != table.against, row.kind == table.dataset
+    views = [str(view) for view in table.views_deg]
+    by_view = {x: dict(zip(views, y, strict=True)) for x, y in row.plan.paper_views.items()}
     return {
         "name": row.plan.name,
         "folder": str(row.folder),
         "record": record,
-        "difference": difference(record, against) if compared and record and against else None,
+        "difference": difference(record, against) if other and record and against else None,
         "paper": dict(row.plan.paper) if shown else {},
-        "paper_views": _paper_views(table, row.plan) if shown else {},
-    }
-
-
-def _paper_views(table: TablePlan, plan: RowPlan) -> dict[str, dict[str, float]]:
-    views = [str(view) for view in table.views_deg]
-    return {
-        name: dict(zip(views, figures, strict=True)) for name, figures in plan.paper_views.items()
+        "paper_views": by_view if shown else {},
     }
 
 
@@ -159,11 +153,8 @@ def _means(table: TablePlan, report: TableReport) -> Table:
     conditions = list(records[0]["result"]["conditions"] if records else table.rows[0].paper)
     conditions = [name for name in conditions if name != "mean"]
     shown = [*conditions, "mean"] if len(conditions) > 1 else conditions
-    columns = [
-        "",
-        *map(condition_title, shown),
-        *([f"less {table.against}"] if table.against else []),
-    ]
+    columns = ["", *map(condition_title, shown)]
+    columns += [f"less {table.against}"] if table.against else []
     cells = []
     for row in report["rows"]:
         line = [row["name"], *(_cell(row, name) for name in shown)]

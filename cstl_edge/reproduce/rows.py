@@ -46,15 +46,12 @@ ROW = "row.json"
 class RowRecord(TypedDict):
     """A finished row, as `row.json` has it."""
 
-    data: str
-    """Description of the test people."""
+    data: str  # description of the test people
     weights_sha256: str
     iterations: int
     minutes: float
     result: EvaluationRecord
-    """Metrics, as `evaluate` returns them."""
-    hits: dict[str, Any]
-    """Shares of hits, as `hits_by_person` returns them."""
+    hits: dict[str, Any]  # shares of hits, as `hits_by_person` returns them
     configuration: dict[str, Any]
     command: str
     environment: dict[str, Any]
@@ -66,13 +63,10 @@ class TableRow:
 
     plan: RowPlan
     preset: Path
-    changes: tuple[str, ...]
-    """`key=value` texts over the preset."""
+    changes: tuple[str, ...]  # `key=value` texts over the preset
     config: TrainConfig
-    data: str
-    """`walkers`, `walkers:FIRST-LAST`, or the prepared folder."""
-    kind: str
-    """`walkers`, or the kind of dataset as it was prepared."""
+    data: str  # `walkers`, `walkers:FIRST-LAST`, or the prepared folder
+    kind: str  # `walkers`, or the kind of dataset as it was prepared
     split: str
     folder: Path
 
@@ -95,20 +89,9 @@ class TableRow:
         return record
 
 
-def plan_table(
-    table: TablePlan,
-    data: Sequence[str],
-    root: Path,
-    *,
-    budget: str = PAPER,
-    split: str = FIELD,
-    overrides: Sequence[str] = (),
-) -> list[TableRow]:
-    """Return all rows of a table; arguments and errors are those of `plan_row`."""
-    return [
-        plan_row(table, plan, data, root, budget=budget, split=split, overrides=overrides)
-        for plan in table.rows
-    ]
+def plan_table(table: TablePlan, data: Sequence[str], root: Path, **options: Any) -> list[TableRow]:
+    """Return all rows of a table; arguments, options and errors are those of `plan_row`."""
+    return [plan_row(table, plan, data, root, **options) for plan in table.rows]
 
 
 def plan_row(
@@ -141,8 +124,9 @@ def plan_row(
     changes = [f"model.{key}={json.dumps(value)}" for key, value in plan.model.items()]
     changes += [*_people(preset, data, split, (*changes, *overrides)), *overrides]
     config = load_config(TrainConfig, preset, changes)
-    if _is_walkers(data):
-        place, kind, name = data[0], WALKERS, _walkers_name(data[0], config)
+    if _is_walkers(data) and config.walkers is not None:
+        place, kind = data[0], WALKERS  # of the name: the test people, the code that makes Walkers
+        name = f"{place.replace(':', '-')}-{config.walkers.fingerprint()[:8]}"
     else:
         place, held = _of_size(data, CstlConfig.from_dict(config.model).size, split)
         kind = held.kind
@@ -250,12 +234,13 @@ def _people(preset: Path, data: Sequence[str], split: str, changes: Sequence[str
 
 def _of_size(data: Sequence[str], size: tuple[int, int], split: str) -> tuple[str, HeldOut]:
     """Return the data whose silhouettes have a size, and its test people."""
-    wanted, sizes = f"{size[0]}x{size[1]}", []
+    sizes = []
     for place in data:
         held = held_out(place, size, split)
         if held.data.size == size:
             return place, held
-        sizes.append(f"{held.data.size[0]}x{held.data.size[1]}")
+        sizes.append("x".join(map(str, held.data.size)))
+    wanted = "x".join(map(str, size))
     raise ConfigError(
         f"this row takes silhouettes of {wanted}; --data has {' and '.join(sizes)}. Prepare them: "
         f"cstl-edge data prepare … --size {wanted}, and give that folder with another --data"
@@ -276,12 +261,6 @@ def _refuse_trained(held: HeldOut, config: TrainConfig) -> None:
 
 def _is_walkers(data: Sequence[str]) -> bool:
     return len(data) == 1 and (data[0] == WALKERS or data[0].startswith(f"{WALKERS}:"))
-
-
-def _walkers_name(data: str, config: TrainConfig) -> str:
-    """Return the name of a folder of rows: the test people, and the code that makes Walkers."""
-    assert config.walkers is not None
-    return f"{data.replace(':', '-')}-{config.walkers.fingerprint()[:8]}"
 
 
 def _mean_of_means(pairs: np.ndarray[Any, np.dtype[np.float64]]) -> float:
