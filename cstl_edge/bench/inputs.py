@@ -23,12 +23,11 @@ def walk(frames: int, size: tuple[int, int]) -> tuple[Silhouettes, str]:
     try:
         from cstl_edge.walkers.collection import generate
 
-        collection = generate(
-            [WALKER_ID], recordings={"nm": 1}, frames=frames, size=size, views_deg=(90,)
-        )
+        once = {"nm": 1}
+        walks = generate([WALKER_ID], recordings=once, frames=frames, size=size, views_deg=(90,))
     except (ImportError, ValueError):
         return random_blocks(frames, size), "random blocks"
-    return collection.silhouettes[0], f"Walkers {WALKER_ID}"
+    return walks.silhouettes[0], f"Walkers {WALKER_ID}"
 
 
 def random_blocks(frames: int, size: tuple[int, int]) -> Silhouettes:

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,15 @@ from cstl_edge.runtime.tensorrt.record import ENGINES
 NETWORKS = ("shipped", "paper")
 SEED = 0  # of random weights
 PACKAGE = Path(cstl_edge.__file__).parent
-EXPORTER_SOURCES = (
+EXPORTER_SOURCES: tuple[str, ...] = (
     "arrays.py",
     "checkpoint",
     "evaluation",
     "export",
     "model",
     "numerics.py",
-    "runtime",
-    "silhouette.py",
-    "walkers",
 )
+EXPORTER_SOURCES += ("runtime", "silhouette.py", "walkers")
 """Files and rooms of the package that decide what an export contains: graphs and their rounding,
 the people of calibration and accuracy gate, and what the gate computes."""
 GATE_PEOPLE = 2  # where an export is only made to be measured: enough to find what is broken
@@ -128,15 +126,13 @@ def _checkpoint_of(model: Path, weights: Path | None) -> Path | None:
         from cstl_edge.checkpoint.weights import read_header
     except ImportError:
         return None  # without torch nothing could run it either
-    theirs = read_header(candidate)[0].get("weights_sha256")
-    if theirs == read_manifest(model).weights_sha256:
-        return candidate
-    if weights is None:
-        return None
-    raise ConfigError(
-        f"{one_line(weights)} and {one_line(model)} are different networks: export the weights "
-        "again, or leave one of the two out"
-    )
+    same = read_header(candidate)[0].get("weights_sha256") == read_manifest(model).weights_sha256
+    if weights is not None and not same:
+        raise ConfigError(
+            f"{one_line(weights)} and {one_line(model)} are different networks: export the weights "
+            "again, or leave one of the two out"
+        )
+    return candidate if same else None
 
 
 def random_checkpoint(config: Mapping[str, Any]) -> Path:
@@ -201,21 +197,15 @@ def export_once(weights: Path, progress: Callable[[str], None]) -> Path:
     if is_export(folder):
         return folder
     progress(f"exporting in all precisions, once, into {folder}: half a minute or two")
-    for precisions in (("fp16", "int8"), ("fp16",), ()):
+    people = partial(gather, people=GATE_PEOPLE)
+    for precisions in (("float32", "fp16", "int8"), ("float32", "fp16"), ("float32",)):
         try:
-            export_model(
-                weights,
-                folder,
-                precisions=("float32", *precisions),
-                gather=lambda size: gather(size, GATE_PEOPLE),
-                progress=progress,
-            )
+            export_model(weights, folder, precisions=precisions, gather=people, progress=progress)
+            break
         except ExportError as err:
-            if not precisions:
+            if len(precisions) == 1:
                 raise
             progress(str(err))
-            continue
-        break
     _copy_impostors(weights, folder)
     return folder
 

@@ -59,15 +59,13 @@ class OutputCheck:
 
         Another frame that holds the same is no error, however many parts are taken from one.
         """
-        parts = int(np.prod(self._expected.shape[:-1]))
-        largest = float(np.abs(self._expected).max())
+        limits, parts = self.limits, int(np.prod(self._expected.shape[:-1]))
+        few_flips = self.all_other_frames <= limits.flips * parts * self.count
+        allowed = allowed_error(limits.relative, float(np.abs(self._expected).max()))
         return bool(
-            self.cosine >= self.limits.cosine
-            and self.max_abs <= allowed_error(self.limits.relative, largest)
-            and (
-                self.all_other_frames <= self.limits.flips * parts * self.count
-                or self.cosine_of_all >= self.limits.cosine
-            )
+            self.cosine >= limits.cosine
+            and self.max_abs <= allowed
+            and (few_flips or self.cosine_of_all >= limits.cosine)
         )
 
     @property

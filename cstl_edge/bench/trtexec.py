@@ -14,10 +14,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 from cstl_edge.bench.record import Case, Row, refuse_constant
 from cstl_edge.errors import DataError, one_line
@@ -69,16 +68,9 @@ def read_times(
     wall_ms = stamps["end"][-1] - stamps["start"][0]
     if wall_ms <= 0:
         _refuse(path, "queries in the order of their time", f"{wall_ms:g} ms from first to last")
-    return Row(
-        run=run,
-        scenario="trtexec",
-        contender=backend,
-        case=case or Case(),
-        samples=samples,
-        values={"queries_per_s": 1e3 * len(queries) / wall_ms},
-        warnings=[*measurement_warnings(samples), *warnings],
-        details={"kind": "times"},
-    )
+    fields = {"samples": samples, "warnings": [*measurement_warnings(samples), *warnings]}
+    values = {"queries_per_s": 1e3 * len(queries) / wall_ms}
+    return _row(run, backend, case, values, {"kind": "times"}, **fields)
 
 
 def read_profile(
@@ -101,18 +93,11 @@ def read_profile(
     if runs < 1 or not entries:
         _refuse(path, "at least one run and one layer", f"{runs:g} and {len(entries)}")
     layers = [_layer(path, entry) for entry in entries]
-    return Row(
-        run=run,
-        scenario="trtexec",
-        contender=backend,
-        case=case or Case(),
-        values={"profiled_runs": runs, "layers_ms": sum(x["average_ms"] for x in layers)},
-        details={"kind": "profile", "layers": layers},
-    )
+    values = {"profiled_runs": runs, "layers_ms": sum(x["average_ms"] for x in layers)}
+    return _row(run, backend, case, values, {"kind": "profile", "layers": layers})
 
 
-@dataclass(frozen=True)
-class StageComparison:
+class StageComparison(NamedTuple):
     """One stage, measured by us and by trtexec."""
 
     stage: str
@@ -158,6 +143,11 @@ def _pair(stage: str, ours: Sequence[float], theirs: Sequence[float]) -> StageCo
     )
 
 
+def _row(run: str, backend: str, case: Case | None, values: Any, details: Any, **more: Any) -> Row:
+    given = {"run": run, "contender": backend, "case": case or Case(), "values": values}
+    return Row(scenario="trtexec", details=details, **given, **more)
+
+
 def _objects(path: str | Path) -> list[dict[str, Any]]:
     """Return a file's list of JSON objects, at least one (DataError)."""
     try:
@@ -172,8 +162,11 @@ def _objects(path: str | Path) -> list[dict[str, Any]]:
         raise DataError(
             f"{one_line(path)}: expected JSON, as trtexec exports it: {one_line(err)}"
         ) from err
-    well_formed = isinstance(entries, list) and all(isinstance(x, dict) for x in entries)
-    if not well_formed or not entries:
+    if (
+        not entries
+        or not isinstance(entries, list)
+        or not all(isinstance(x, dict) for x in entries)
+    ):
         _refuse(path, "a list of objects, as --exportTimes or --exportProfile writes it", "another")
     return cast(list[dict[str, Any]], entries)
 

@@ -68,24 +68,22 @@ class MachineLimits:
     def __init__(self, rows: Iterable[Row]) -> None:
         """Take rows of any scenario; only those of `roofline` count here."""
         measured = [row for row in rows if row.scenario == "roofline" and row.skipped is None]
-        kinds = {"arithmetic": "precision", "bandwidth": "level"}
+        kinds = {"arithmetic": ("precision", "gmacs_per_s"), "bandwidth": ("level", "gbytes_per_s")}
         self._peaks: dict[tuple[str, str, str], float] = {}
         self._capacities: dict[tuple[str, str], float] = {}
-        for row in measured:
-            kind = row.details.get("kind")
-            if kind in kinds:
-                key = (kind, row.details["device"], row.details[kinds[kind]])
-                rate = row.values["gmacs_per_s" if kind == "arithmetic" else "gbytes_per_s"]
-                if rate > 0:  # rows come from other people's machines
-                    self._peaks[key] = max(rate, self._peaks.get(key, 0.0))
-            if kind == "bandwidth":
-                capacity = row.details.get("capacity_bytes") or float("inf")
-                self._capacities[key[1:]] = capacity
         self._costs: dict[_Key, dict[_Point, dict[str, float]]] = {}
         for row in measured:
-            if row.details.get("kind") == "cost":
-                points = self._costs.setdefault(_key(row, row.details["precision"]), {})
+            details, kind = row.details, row.details.get("kind")
+            if kind == "cost":
+                points = self._costs.setdefault(_key(row, details["precision"]), {})
                 points[row.case.batch or 0, row.case.frames or 0] = row.values
+            elif kind in kinds:
+                of, unit = kinds[kind]
+                key, rate = (kind, details["device"], details[of]), row.values[unit]
+                if rate > 0:  # rows come from other people's machines
+                    self._peaks[key] = max(rate, self._peaks.get(key, 0.0))
+                if kind == "bandwidth":
+                    self._capacities[key[1:]] = details.get("capacity_bytes") or float("inf")
 
     def peak(self, device: str, precision: str) -> float | None:
         """Return the best rate of a precision [gmacs_per_s]."""
@@ -136,23 +134,20 @@ class MachineLimits:
 
     def _level(self, device: str, nbytes: float) -> str | None:
         """Return the nearest level that was measured and holds `nbytes`."""
-        for level in LEVELS:
-            if self.bandwidth(device, level) and nbytes <= self._capacities[device, level]:
-                return level
-        return None
+        measured = (x for x in LEVELS if self.bandwidth(device, x))
+        return next((x for x in measured if nbytes <= self._capacities[device, x]), None)
 
     def _arithmetic_ms(self, cost: Mapping[str, float], ran: Ran) -> float | None:
         """Return the least time of the multiply-adds, each kind at its own peak."""
         device = device_of(ran)
         total = 0.0
-        for name, gmacs in cost.items():
-            if not name.startswith("gmacs_"):
-                continue
-            kinds = runs_in(name.removeprefix("gmacs_"), ran)
-            peaks = [peak for kind in kinds if (peak := self.peak(device, kind)) is not None]
-            if not peaks:
-                return None
-            total += gmacs / max(peaks) * 1e3
+        for name in cost:
+            if name.startswith("gmacs_"):
+                kinds = runs_in(name.removeprefix("gmacs_"), ran)
+                peak = max(self.peak(device, kind) or 0.0 for kind in kinds)
+                if not peak:
+                    return None
+                total += cost[name] / peak * 1e3
         return total
 
 

@@ -14,8 +14,7 @@ all but the counts stand in `intervals`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,8 +48,7 @@ DRAWS = 200  # of people, for the intervals
 FULL_DRAWS, SHORT_DRAWS = 500, 50
 
 
-@dataclass(frozen=True)
-class RecognitionFigures:
+class RecognitionFigures(NamedTuple):
     """Figures of one backend, and the data that a comparison needs."""
 
     walks: LabelledEmbeddings
@@ -81,16 +79,10 @@ def rows(context: Context) -> Iterator[Row]:
             reference = name, figures
         elif reference is not None:
             _compare(figures, reference[1], draws)
-        yield context.row(
-            "accuracy",
-            name,
-            case=case,
-            ran=ran,
-            values=figures.values,
-            intervals=figures.intervals,
-            warnings=accuracy_warnings(figures),
-            details=_details(data, figures, reference and reference[0]),
-        )
+        details = _details(data, figures, reference and reference[0])
+        fields = {"values": figures.values, "intervals": figures.intervals, "details": details}
+        fields["warnings"] = accuracy_warnings(figures)
+        yield context.row("accuracy", name, case=case, ran=ran, **fields)
 
 
 def walkers_set(context: Context) -> ShardedSequences:
@@ -106,16 +98,9 @@ def walkers_set(context: Context) -> ShardedSequences:
     except ImportError as err:
         raise ConfigError("Walkers need cv2: pip install 'cstl-edge[cv]'") from err
     views = ALL_VIEWS_DEG if context.full else SHORT_VIEWS_DEG if context.short else VIEWS_DEG
-    settings = WalkersSettings(
-        people=max(FEWEST, context.budget.people),
-        first=WALKERS_IDS[0],
-        nm=6,
-        bg=2,
-        cl=2,
-        views_deg=views,
-        frames=WALKERS_FRAMES,
-        size=context.model.size,
-    )
+    recorded = {"nm": 6, "bg": 2, "cl": 2, "frames": WALKERS_FRAMES, "views_deg": views}
+    people = {"people": max(FEWEST, context.budget.people), "first": WALKERS_IDS[0]}
+    settings = WalkersSettings.model_validate(people | recorded | {"size": context.model.size})
     return ShardedSequences(make_shards(settings, CACHE, workers=context.threads))
 
 

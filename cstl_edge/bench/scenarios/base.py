@@ -61,6 +61,7 @@ def open_encoder(
     return encoder
 
 
-def wrong_answers(output_check: OutputCheck) -> dict[str, Any]:
-    """Return the fields of a row whose backend failed the output check."""
-    return {"check": output_check.check, "skipped": output_check.problem}
+def checked(output_check: OutputCheck, **fields: Any) -> dict[str, Any]:
+    """Return the fields of a row; of a backend with wrong outputs the reason alone."""
+    wrong = {"skipped": output_check.problem}
+    return {"check": output_check.check, **(fields if output_check.ok else wrong)}

@@ -17,15 +17,15 @@ from cstl_edge.bench import inputs
 from cstl_edge.bench.backends.base import BASELINE, Backend, GraphUnderTest, Unavailable
 from cstl_edge.bench.backends.open import backends
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.model_under_test import gate_summary, read_export
+from cstl_edge.bench.model_under_test import gate_summary, read_export, with_random_weights
 from cstl_edge.bench.output_check import LIMITS, OutputCheck
 from cstl_edge.bench.record import Case, Ran, Row
 from cstl_edge.bench.scenarios.base import (
     CAMERA_HZ,
     WINDOW,
+    checked,
     first_reference,
     other_size,
-    wrong_answers,
 )
 from cstl_edge.errors import CstlEdgeError, ModelError
 from cstl_edge.measure.timing import measure_interleaved
@@ -57,8 +57,6 @@ def rows(context: Context) -> Iterator[Row]:
     """Yield a row per backend and case, each case when it was measured."""
     yield from _of_model(context, FULL if context.full else SHORT if context.short else DEFAULT)
     if context.full:
-        from cstl_edge.bench.model_under_test import with_random_weights
-
         size = other_size(context)
         try:
             twin = with_random_weights(context, size)
@@ -122,24 +120,19 @@ class _GraphCase:
 
     def _feed(self, available: dict[str, Backend]) -> Arrays:
         """Return the inputs; those of `head` are the reference's features of a walk."""
-        graph, batch, frames = self.case.graph, self.case.batch or 1, self.case.frames or 1
-        size = self.context.model.size
-        if graph != "head":
-            return inputs.feed(str(graph), batch, frames, size)
-        reference = available[first_reference(available, self._nobody)]
+        batch, frames, size = self.case.batch or 1, self.case.frames or 1, self.context.model.size
+        if self.case.graph != "head":
+            return inputs.feed(str(self.case.graph), batch, frames, size)
+        reference = available[first_reference(available, f"neither ran {describe(self.case)}")]
         trunk = reference.open_graph("frames", inputs.feed("frames", frames, frames, size))
         trunk.run()
         features = trunk.outputs()["features"]
         trunk.close()
         return inputs.windows(features, batch, frames)
 
-    @property
-    def _nobody(self) -> str:
-        return f"neither ran {describe(self.case)}"
-
     def _check_first_outputs(self) -> None:
         """Compare the first outputs of every backend with the reference's."""
-        reference = first_reference(self.calls, self._nobody)
+        reference = first_reference(self.calls, f"neither ran {describe(self.case)}")
         outputs = self.calls[reference].outputs()
         expected = {key: array.copy() for key, array in outputs.items()}  # runs write over them
         for name, call in self.calls.items():
@@ -165,11 +158,8 @@ class _GraphCase:
         )
         failed = [] if case.paced_hz else [name for name in self.calls if name not in names]
         for name in (*names, *failed):
-            ran, check = self.calls[name].ran, self.checks[name]
-            fields = wrong_answers(check)
-            if name in timings and check.ok:
-                details = self._details(ran)
-                fields = {"check": check.check, "details": details, **vars(timings[name])}
+            ran, timing = self.calls[name].ran, vars(timings[name]) if name in timings else {}
+            fields = checked(self.checks[name], details=self._details(ran), **timing)
             yield self.context.row("graph", name, case=case, ran=ran, **fields)
 
     def _details(self, ran: Ran) -> dict[str, Any]:

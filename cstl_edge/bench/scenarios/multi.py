@@ -27,8 +27,8 @@ from cstl_edge.bench.scenarios.base import (
     HOP,
     PACED_STREAM,
     WINDOW,
+    checked,
     open_encoder,
-    wrong_answers,
 )
 from cstl_edge.bench.scenarios.streaming_cases import (
     STREAMED,
@@ -200,7 +200,7 @@ def _search_walkers(
     """Check the answers, then search; return the fields of the row."""
     output_check = crowd_check(encoder, reference, HOP, slide)
     if not output_check.ok:
-        return wrong_answers(output_check)
+        return checked(output_check)
 
     def run(walkers: int, seconds: float) -> list[float]:
         return paced_latencies(encoder, walkers, WINDOW, HOP, seconds, slide)

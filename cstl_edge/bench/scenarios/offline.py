@@ -25,7 +25,7 @@ from cstl_edge.bench.backends.embedders import Embedder, embedders
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.output_check import OutputCheck
 from cstl_edge.bench.record import Case, Ran, Row
-from cstl_edge.bench.scenarios.base import WINDOW, wrong_answers
+from cstl_edge.bench.scenarios.base import WINDOW, checked
 from cstl_edge.bench.scenarios.streaming_cases import Reference, open_reference
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.measure.timing import measure_interleaved
@@ -91,10 +91,7 @@ def _one_length(
     frames, size = len(reference.walk), context.model.size
     batches = FULL if context.full else SHORT if context.short else DEFAULT
     walks = {n: inputs.feed("full", n, frames, size)["silhouettes"] for n in batches}
-    checks: dict[int, OutputCheck] = {}
-    for n, silhouettes in walks.items():
-        answers = embedder.encoder.encode(silhouettes)
-        checks[n] = _check(reference, embedder.ran(), answers)
+    checks = {n: _check(reference, embedder, silhouettes) for n, silhouettes in walks.items()}
 
     def encode(silhouettes: Any) -> None:
         embedder.encoder.encode(silhouettes)
@@ -113,19 +110,17 @@ def _one_length(
     }
     best = max(figures, key=lambda n: figures[n]["sequences_per_s"], default=None)
     for n, check in checks.items():
-        fields: dict[str, Any] = {"ran": ran, "details": {"silhouettes": shown}}
-        if str(n) in timings:
-            values = figures.get(n, {}) | ({"best_batch": best} if best else {})
-            fields |= {"check": check.check, "values": values, **vars(timings[str(n)])}
-        else:
-            fields |= wrong_answers(check)
+        values = figures.get(n, {}) | ({"best_batch": best} if best else {})
+        timing = vars(timings[str(n)]) if check.ok else {}
+        fields = checked(check, values=values, **timing) | {"details": {"silhouettes": shown}}
         batch = case.model_copy(update={"batch": n})
-        yield context.row("offline", embedder.name, case=batch, **fields)
+        yield context.row("offline", embedder.name, case=batch, ran=ran, **fields)
 
 
-def _check(reference: Reference, ran: Ran, answers: Embedded) -> OutputCheck:
+def _check(reference: Reference, embedder: Embedder, silhouettes: Any) -> OutputCheck:
     """Compare every sequence of a batch, each a turn of the walk, with the reference."""
-    output_check = reference.output_check(ran)
-    for i, (embedding, salient_frames) in enumerate(zip(*answers, strict=True)):
-        reference.compare(output_check, i, embedding, salient_frames)
+    answers = embedder.encoder.encode(silhouettes)
+    output_check = reference.output_check(embedder.ran())
+    for i, answer in enumerate(zip(*answers, strict=True)):
+        reference.compare(output_check, i, Embedded(*answer))
     return output_check

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from cstl_edge.bench import inputs
 from cstl_edge.bench.backends.base import StreamingBackend, Unavailable
@@ -28,9 +29,9 @@ from cstl_edge.bench.scenarios.base import (
     CAMERA_HZ,
     REFERENCES,
     WINDOW,
+    checked,
     first_reference,
     open_encoder,
-    wrong_answers,
 )
 from cstl_edge.bench.scenarios.streaming_cases import (
     STREAMED,
@@ -71,12 +72,8 @@ def rows(context: Context) -> Iterator[Row]:
                 cases.append(case)
         for case in cases:
             case.check()
-        right = [case for case in cases if case.output_check.ok]
-        yield from _measure(context, right, shown, None)
-        for case in cases:
-            if case not in right:
-                yield _wrong(context, case, case.case)
-        paced = [x for x in right if x.output_check.ok and (x.streams or x.is_baseline)]
+        yield from _measure(context, cases, shown, None)
+        paced = [x for x in cases if x.output_check.ok and (x.streams or x.is_baseline)]
         yield from _measure(context, paced, shown, CAMERA_HZ)
 
 
@@ -140,39 +137,33 @@ def _measure(
 ) -> Iterator[Row]:
     """Time the cases in turn; yield a row of each, without times where answers are wrong."""
     budget, pace = context.budget, f"at {paced_hz:g} Hz" if paced_hz else "in turn"
-    context.progress(f"single: {len(cases)} cases {pace}")
+    right = [case for case in cases if case.output_check.ok]
+    context.progress(f"single: {len(right)} cases {pace}")
     timings = measure_interleaved(
-        {case.key: case.step if paced_hz else case.run for case in cases},
+        {case.key: case.step if paced_hz else case.run for case in right},
         warm_up_s=0.0 if paced_hz else budget.warm_up_s,
         seconds=budget.seconds,
         samples=budget.samples,
         paced_hz=paced_hz,
-        inspect={case.key: case.check for case in cases},
+        inspect={case.key: case.check for case in right},
     )
     frames = {case.key: 1 if paced_hz else case.frames for case in cases}
     wall = {key: [ms / frames[key] for ms in x.samples["wall"]] for key, x in timings.items()}
-    baselines = [wall[case.key] for case in cases if case.is_baseline and wall[case.key]]
+    baselines = [wall[case.key] for case in right if case.is_baseline and wall[case.key]]
     baseline_ms = percentile(baselines[0], 50) if baselines and paced_hz is None else None
-    for streaming in cases:
+    for streaming in sorted(cases, key=lambda case: case.key not in timings):
         key, case = streaming.key, streaming.case.model_copy(update={"paced_hz": paced_hz})
-        if not streaming.output_check.ok:
-            yield _wrong(context, streaming, case)
-            continue
-        own_ms = percentile(wall[key], 50) if wall[key] else None
-        timing = timings[key]
-        fields = vars(timing) | {
-            "samples": {**timing.samples, "wall": wall[key]},
-            "warnings": _warnings(timing.warnings, case),
-            "values": speedups(case, own_ms, baseline_ms) if own_ms and baseline_ms else {},
-            "check": streaming.output_check.check,
-            "details": {"silhouettes": shown, "frames_per_sample": frames[key]},
-        }
+        fields: dict[str, Any] = {}
+        if timing := timings.get(key):
+            own_ms = percentile(wall[key], 50) if wall[key] else None
+            fields = vars(timing) | {
+                "samples": {**timing.samples, "wall": wall[key]},
+                "warnings": _warnings(timing.warnings, case),
+                "values": speedups(case, own_ms, baseline_ms) if own_ms and baseline_ms else {},
+                "details": {"silhouettes": shown, "frames_per_sample": frames[key]},
+            }
+        fields = checked(streaming.output_check, **fields)
         yield context.row("single", streaming.name, case=case, ran=streaming.ran, **fields)
-
-
-def _wrong(context: Context, streaming: StreamingCase, case: Case) -> Row:
-    fields = wrong_answers(streaming.output_check)
-    return context.row("single", streaming.name, case=case, ran=streaming.ran, **fields)
 
 
 def _warnings(warnings: Sequence[str], case: Case) -> list[str]:

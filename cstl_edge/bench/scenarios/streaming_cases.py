@@ -7,7 +7,7 @@ Letters: n sequences, s frames, p parts, c channels, d embedding dimensions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from cstl_edge.bench.context import Context
 from cstl_edge.bench.output_check import LIMITS, SALIENT, OutputCheck
 from cstl_edge.bench.record import Case, Ran
 from cstl_edge.bench.scenarios.base import first_reference
-from cstl_edge.runtime.base import Encoder
+from cstl_edge.runtime.base import Embedded, Encoder
 from cstl_edge.runtime.streaming.encoder import StreamingEncoder, StreamResult
 
 STREAMED = ("onnxruntime float32", "onnxruntime int8", "tensorrt float16")
@@ -83,18 +83,17 @@ class Reference:
         return OutputCheck(self.name, self.at(0), LIMITS[ran.precision])
 
     def compare(
-        self, output_check: OutputCheck, seen: int, embedding: Floats, salient_frames: Ints
+        self, output_check: OutputCheck, seen: int, answer: StreamResult | Embedded
     ) -> None:
-        """Add one answer to an output check.
+        """Add one walker's answer to an output check.
 
         Args:
             output_check: gathers the comparisons
             seen: frames of the walk that the walker had shown
-            embedding: [p, d]
-            salient_frames: [p], negative where the backend does not report them
+            answer: embedding [p, d] and salient frames [p], negative where they are not reported
         """
         output_check.reference = self.at(seen)
-        output_check.add(named_outputs(embedding[None], salient_frames[None]))
+        output_check.add(named_outputs(answer.embedding[None], answer.salient_frames[None]))
 
 
 @contextmanager
@@ -102,11 +101,8 @@ def open_reference(context: Context, walk: Silhouettes) -> Iterator[Reference]:
     """Open the encoder whose answers are the reference (ModelError)."""
     encoders = {x.name: x for x in streaming_backends(context) if isinstance(x, StreamingBackend)}
     name = first_reference(encoders)
-    encoder = encoders[name].open_encoder()
-    try:
+    with closing(encoders[name].open_encoder()) as encoder:
         yield Reference(name, encoder, walk)
-    finally:
-        encoder.close()
 
 
 class WalkStream:
@@ -124,8 +120,7 @@ class WalkStream:
             slide: compute again only what a slide changes in a window, where the encoder can
         """
         self._stream = StreamingEncoder[int](encoder, len(walk), hop, slide=slide)
-        self._walk, self._hop = walk, hop
-        self.seen = 0
+        self._walk, self._hop, self.seen = walk, hop, 0
         self.answer: StreamResult | None = None
         for _ in range(len(walk) + hop):  # until the rings are full and everything ran once
             self.step()
@@ -163,8 +158,7 @@ def stream_case(
     def check() -> None:
         answered_at = stream.seen - (stream.seen - len(reference.walk)) % hop
         if stream.answer is not None:
-            answer = stream.answer
-            reference.compare(output_check, answered_at, answer.embedding, answer.salient_frames)
+            reference.compare(output_check, answered_at, stream.answer)
 
     def step() -> None:
         stream.step()
@@ -216,7 +210,7 @@ def crowd_check(
     for t in range(len(walk) + 2 * hop):
         frame = {w: walk[(t + w) % len(walk)] for w in range(CROWD)}
         for w, answer in stream.push(frame).items():
-            reference.compare(output_check, t + 1 + w, answer.embedding, answer.salient_frames)
+            reference.compare(output_check, t + 1 + w, answer)
     return output_check
 
 
