@@ -1,12 +1,12 @@
 """A small exported network, and an encoder of a few lines of numpy whose head minds the order."""
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_export import GOLDEN
 
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import (
@@ -19,8 +19,6 @@ from cstl_edge.runtime.base import (
     encode_in_parts,
 )
 from cstl_edge.runtime.streaming.rings import check_slots
-
-GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 class Standin:
@@ -163,18 +161,3 @@ def expected():
 def folder(tmp_path):
     """A copy of the golden export, to be spoilt."""
     return Path(shutil.copytree(GOLDEN / "tiny", tmp_path / "tiny"))
-
-
-@pytest.fixture
-def reseal():
-    """Write a graph into a folder and its sha256 into the manifest, as an attacker would."""
-    return write_sealed
-
-
-def write_sealed(folder, name, data):
-    import hashlib
-
-    (folder / name).write_bytes(data)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"][name] = hashlib.sha256(data).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))

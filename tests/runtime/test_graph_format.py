@@ -1,26 +1,23 @@
 """No graph passes that is not one of ours."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
+from golden_export import GOLDEN, point_outside, weight
 from onnx import TensorProto, helper, numpy_helper
 
 from cstl_edge.errors import ModelError
 from cstl_edge.runtime.graph_format import check_graph
 from cstl_edge.runtime.manifest import read_manifest
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "tiny"
-
 
 @pytest.fixture(scope="module")
 def check():
     """Change a graph of the golden export and put it before `check_graph`."""
-    shape = read_manifest(GOLDEN).shape
+    shape = read_manifest(GOLDEN / "tiny").shape
 
     def check(name, change):
-        model = onnx.load(GOLDEN / name)
+        model = onnx.load(GOLDEN / "tiny" / name)
         change(model)
         check_graph(name, model.SerializeToString(), shape)
 
@@ -33,13 +30,6 @@ GRAPHS = ["frames.onnx", "head.onnx", "full.onnx", "taps.onnx", "mix.onnx", "sli
 @pytest.mark.parametrize("name", GRAPHS)
 def test_ours_pass(check, name):
     check(name, lambda model: None)
-
-
-def point_outside(tensor):
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    entry = tensor.external_data.add()
-    entry.key, entry.value = "location", "/etc/passwd"
 
 
 def external_constant(model):
@@ -55,10 +45,6 @@ def external_branch(model):
     model.graph.node.append(
         helper.make_node("If", ["a"], ["b"], then_branch=branch, else_branch=branch)
     )
-
-
-def weight(model):
-    return max(model.graph.initializer, key=lambda t: len(t.raw_data))
 
 
 def spoil_weight(value):
@@ -87,10 +73,6 @@ def drop_output(model):
     del model.graph.output[-1]
 
 
-def drop_function(model):
-    del model.functions[:]
-
-
 def add_function(model):
     body = helper.make_function(
         "cstl_edge", "Other", ["x"], ["y"], [], [helper.make_opsetid("", 17)]
@@ -110,10 +92,6 @@ def opset(version, domain=""):
     return change
 
 
-def ir_version(model):
-    model.ir_version = 99
-
-
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
@@ -128,12 +106,16 @@ def ir_version(model):
         ("head.onnx", drop_output, "expected outputs.*salient_frames"),
         ("mix.onnx", drop_output, "expected outputs.*judged"),
         ("slide.onnx", rename_input, "expected inputs.*kept_values.*got.*image"),
-        ("head.onnx", drop_function, "for TensorRT with the plugin only. Use the plain export"),
+        (
+            "head.onnx",
+            lambda m: m.ClearField("functions"),
+            "for TensorRT with the plugin only. Use the plain export",
+        ),
         ("head.onnx", add_function, "at most the function CstlPartGather"),
         ("head.onnx", foreign_node, "com.microsoft.Inverse"),
         ("head.onnx", opset(13), "expected opset 17.*got.*13"),
         ("head.onnx", opset(1, "com.microsoft"), "com.microsoft"),
-        ("head.onnx", ir_version, "expected IR"),
+        ("head.onnx", lambda m: setattr(m, "ir_version", 99), "expected IR"),
     ],
 )
 def test_what_is_refused(check, name, change, message):
@@ -143,4 +125,4 @@ def test_what_is_refused(check, name, change, message):
 
 def test_bytes_that_are_no_graph():
     with pytest.raises(ModelError, match=r"frames\.onnx: expected"):
-        check_graph("frames.onnx", b"not a graph", read_manifest(GOLDEN).shape)
+        check_graph("frames.onnx", b"not a graph", read_manifest(GOLDEN / "tiny").shape)

@@ -4,17 +4,13 @@ import json
 import os
 
 import pytest
+from golden_export import edit_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cstl_edge.errors import ModelError
 from cstl_edge.runtime import load
 from cstl_edge.runtime.manifest import MAX_MANIFEST_BYTES, Manifest, read_file, read_manifest
-
-
-def spoil(folder, **changes):
-    path = folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def test_it_is_read(folder):
@@ -26,7 +22,7 @@ def test_it_is_read(folder):
 
 
 def test_keys_of_later_versions_are_passed_over(folder):
-    spoil(folder, future={"a": 1})
+    edit_manifest(folder, future={"a": 1})
     assert read_manifest(folder).model == "tiny"
 
 
@@ -48,7 +44,7 @@ def test_keys_of_later_versions_are_passed_over(folder):
     ],
 )
 def test_what_cannot_be_meant_is_named(folder, changes, message):
-    spoil(folder, **changes)
+    edit_manifest(folder, **changes)
     with pytest.raises(ModelError, match=rf"manifest\.json: {message}.*Export the model again"):
         read_manifest(folder)
 

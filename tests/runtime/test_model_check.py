@@ -1,11 +1,10 @@
 """No runtime opens a file that was changed, or a graph that a child process did not check."""
 
-import json
-
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from golden_export import edit_manifest, point_outside, reseal, weight
+from onnx import helper, numpy_helper
 
 from cstl_edge.errors import ModelError
 from cstl_edge.runtime import load, model_check
@@ -13,17 +12,6 @@ from cstl_edge.runtime.base import model_folder
 from cstl_edge.runtime.manifest import read_manifest
 
 SHIPPED = model_check.SHIPPED_SHA256
-
-
-def point_outside(tensor):
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    entry = tensor.external_data.add()
-    entry.key, entry.value = "location", "/etc/passwd"
-
-
-def weight(model):
-    return max(model.graph.initializer, key=lambda t: len(t.raw_data))
 
 
 def test_a_flipped_bit(folder):
@@ -48,9 +36,7 @@ def test_a_missing_file(folder, name):
 
 
 def test_a_graph_the_manifest_does_not_know(folder):
-    manifest = json.loads((folder / "manifest.json").read_text())
-    del manifest["files"]["head.onnx"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    edit_manifest(folder, lambda manifest: manifest["files"].pop("head.onnx"))
     with pytest.raises(ModelError, match=r"expected head\.onnx in the manifest"):
         load(folder)
 
@@ -64,7 +50,7 @@ def test_ours_pass_in_a_child(untrusted, folder):
     load(folder, threads=1).close()
 
 
-def test_a_sealed_graph_from_outside_is_checked_in_a_child(folder, reseal):
+def test_a_sealed_graph_from_outside_is_checked_in_a_child(folder):
     model = onnx.load(folder / "head.onnx")
     point_outside(weight(model))
     reseal(folder, "head.onnx", model.SerializeToString())
@@ -72,7 +58,7 @@ def test_a_sealed_graph_from_outside_is_checked_in_a_child(folder, reseal):
         load(folder)
 
 
-def test_outputs_that_are_not_finite_are_found_by_running(folder, reseal):
+def test_outputs_that_are_not_finite_are_found_by_running(folder):
     model = onnx.load(folder / "frames.onnx")
     bias = numpy_helper.from_array(np.float32(3e38), "huge")
     model.graph.initializer.append(bias)
@@ -115,7 +101,7 @@ def test_the_hashes_for_the_code_are_printed(folder, capsys):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_mutated_graphs_end_in_one_error(folder, reseal, seed):
+def test_mutated_graphs_end_in_one_error(folder, seed):
     rng = np.random.default_rng(seed)
     data = bytearray((folder / "head.onnx").read_bytes())
     for place in rng.integers(0, len(data), 40):

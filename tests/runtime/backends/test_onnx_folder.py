@@ -1,31 +1,22 @@
 """Precisions of an exported folder: chosen by name or by the CPU, checked, near PyTorch."""
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_export import GOLDEN, edit_manifest, reseal
 
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.runtime import load
 from cstl_edge.runtime.graph_format import graph_of
 from cstl_edge.runtime.manifest import read_manifest
 
-GOLDEN = Path(__file__).parents[2] / "golden"
-
 
 @pytest.fixture
 def reduced(tmp_path):
     """A copy of the golden export in three precisions, to be spoilt."""
     return Path(shutil.copytree(GOLDEN / "tiny_reduced", tmp_path / "reduced"))
-
-
-def spoil(folder, change):
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    path.write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize(("precision", "atol"), [("float32", 1e-5), ("fp16", 5e-3), ("int8", 0.1)])
@@ -66,7 +57,7 @@ def test_the_folder_names_the_default_and_the_processor_has_a_word(
     monkeypatch.setattr(
         "cstl_edge.runtime.backends.onnx_folder.processor", lambda: ("a CPU", flags)
     )
-    spoil(reduced, lambda manifest: manifest.update(cpu_default=default))
+    edit_manifest(reduced, cpu_default=default)
     assert load(reduced).info.precision == chosen
     assert load(reduced, precision=default).info.precision == default
     messages = [
@@ -79,10 +70,8 @@ def test_the_folder_names_the_default_and_the_processor_has_a_word(
 
 
 def test_older_manifests_mean_float32(folder):
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    del manifest["cpu_default"], manifest["precisions"]
-    path.write_text(json.dumps(manifest))
+    for key in ("cpu_default", "precisions"):
+        edit_manifest(folder, lambda manifest, key=key: manifest.pop(key))
     assert load(folder).info.precision == "float32"
 
 
@@ -105,19 +94,19 @@ def test_wrong_wishes(folder):
     ],
 )
 def test_a_manifest_that_cannot_be_meant(reduced, change):
-    spoil(reduced, change)
+    edit_manifest(reduced, change)
     with pytest.raises(ModelError, match=r"manifest\.json: (precisions|cpu_default)"):
         load(reduced)
 
 
 def test_files_that_are_not_in_the_manifest(reduced):
-    spoil(reduced, lambda m: m["files"].pop("frames.int8.onnx"))
+    edit_manifest(reduced, lambda m: m["files"].pop("frames.int8.onnx"))
     load(reduced, precision="fp16").close()
     with pytest.raises(ModelError, match=r"expected frames\.int8\.onnx in the manifest"):
         load(reduced, precision="int8")
 
 
-def test_a_graph_of_another_kind_under_a_precisions_name(untrusted, reduced, reseal):
+def test_a_graph_of_another_kind_under_a_precisions_name(untrusted, reduced):
     reseal(reduced, "frames.int8.onnx", (reduced / "head.onnx").read_bytes())
     with pytest.raises(ModelError, match=r"frames\.int8\.onnx: expected inputs"):
         load(reduced, precision="int8")

@@ -1,11 +1,11 @@
 """ONNX Runtime says what PyTorch said, and says what it is."""
 
-import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from golden_export import edit_manifest
 
 from cstl_edge.errors import DataError, ModelError
 from cstl_edge.runtime import load
@@ -63,10 +63,7 @@ WIDTHS = {"kept_values": 48, "kept_logits": 48, "kept_judged": 3, "kept_gates": 
 @pytest.mark.parametrize("missing", ["taps.onnx", "mix.onnx", "slide.onnx"])
 def test_a_folder_without_the_incremental_head_serves_as_before(folder, expected, missing):
     """Such as one of an earlier version, which had other graphs."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["files"]["local.onnx"] = manifest["files"].pop(missing)
-    path.write_text(json.dumps(manifest))
+    edit_manifest(folder, lambda m: m["files"].update({"local.onnx": m["files"].pop(missing)}))
     encoder = load(folder)
     assert not encoder.info.slides
     embedded = encoder.encode(expected["silhouettes"], expected["lengths"])

@@ -3,18 +3,17 @@
 import functools
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from golden_export import GOLDEN, reseal
 
 from cstl_edge.errors import BackendUnavailable, DataError, ModelError
 from cstl_edge.runtime import load, model_check
 from cstl_edge.runtime.backends import openvino
 from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 WINDOW, WALKERS = 9, 3
 
 
@@ -187,7 +186,7 @@ def test_auto_never_takes_it():
     assert load(GOLDEN / "tiny").info.backend == "onnxruntime"
 
 
-def test_a_graph_that_it_cannot_read_is_a_models_fault(ours, folder, reseal, monkeypatch):
+def test_a_graph_that_it_cannot_read_is_a_models_fault(ours, folder, monkeypatch):
     import onnx
 
     monkeypatch.setattr(model_check, "probe", lambda *given: None)

@@ -1,16 +1,14 @@
 """The reference backend: a checkpoint as an encoder."""
 
-import json
-from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
+from golden_export import edit_manifest
 
 from cstl_edge.errors import BackendUnavailable, ModelError
 from cstl_edge.runtime import load
 from cstl_edge.runtime.streaming.rings import KEPT
-
-GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 @pytest.fixture
@@ -68,9 +66,7 @@ def test_impostors_come_from_the_export_beside(weights, folder):
     beside = weights.with_suffix("")
     folder.rename(beside)
     assert load(weights).info.impostors is None  # of other weights
-    path = beside / "manifest.json"
-    digest = load(weights).info.weights_sha256
-    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": digest}))
+    edit_manifest(beside, weights_sha256=load(weights).info.weights_sha256)
     assert load(weights).info.impostors["sizes"] == [1, 2]
 
 
@@ -81,6 +77,6 @@ def test_a_damaged_checkpoint_is_refused(weights):
 
 
 def test_without_torch_it_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(BackendUnavailable, match=r"pip install 'cstl-edge\[train\]'"):
         load(tmp_path / "w.safetensors")
