@@ -3,28 +3,15 @@
 from pathlib import Path
 
 import pytest
-from standin_results import SUBJECT, needs_bench, ran, row, samples
+from standin_results import SUBJECT, row, samples
 
-from cstl_edge.bench.record import Case, write_rows
-from cstl_edge.bench.report.build import build_report
+from cstl_edge.bench.record import Case
 from cstl_edge.bench.report.charts import plots
 from cstl_edge.errors import DataError
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 FULL = Case(graph="full", batch=1, frames=30)
 STREAM = Case(graph="streaming", frames=30, hop=1, walkers=1)
-
-
-@pytest.fixture
-def chapter_of(tmp_path):
-    """Return the one chapter that rows (and files) make."""
-
-    def made(rows, *files):
-        write_rows(tmp_path / "a.jsonl", rows)
-        (chapter,) = build_report([tmp_path / "a.jsonl", *files]).chapters
-        return chapter
-
-    return made
 
 
 def section(chapter, title):
@@ -36,7 +23,6 @@ def column(table, name):
     return {str(line[0]): str(line[k]) for line in table.rows}
 
 
-@needs_bench
 def test_one_walker_leads_with_the_best_ratio_and_what_float32_gives(chapter_of):
     rows = [
         row("single", name, case=case, samples={"wall": [1.0] * 50}, values=values)
@@ -58,7 +44,6 @@ def test_one_walker_leads_with_the_best_ratio_and_what_float32_gives(chapter_of)
     assert column(table, "× usual way")["onnxruntime float32"] == "40.0×"
 
 
-@needs_bench
 def test_paced_rows_have_a_table_of_their_own_with_how_late_they_began(chapter_of):
     paced = STREAM.model_copy(update={"paced_hz": 25.0})
     taken = {"wall": [2.0] * 200, "late": [0.25] * 200}
@@ -70,7 +55,6 @@ def test_paced_rows_have_a_table_of_their_own_with_how_late_they_began(chapter_o
     assert "paced at 25 Hz" in second.title
 
 
-@needs_bench
 def test_walkers_held_and_every_try(chapter_of):
     tried = [{"walkers": 8, "latency_ms": [10.0] * 9}, {"walkers": 30, "latency_ms": [50.0] * 9}]
     rows = [row("multi", case=Case(graph="streaming", hop=5, walkers=8), details={"tried": tried},
@@ -82,7 +66,6 @@ def test_walkers_held_and_every_try(chapter_of):
     assert "onnxruntime float32: 8: 10, 30: 50" in made.pictures[0].alt
 
 
-@needs_bench
 @pytest.mark.parametrize(
     "tried",
     [
@@ -99,7 +82,6 @@ def test_tries_that_are_none_are_refused(chapter_of, tried):
         chapter_of([row("multi", details={"tried": tried}, values={"walkers": 1.0})])
 
 
-@needs_bench
 def test_stages_are_stacked_by_their_medians_with_the_p99_of_the_whole(chapter_of):
     taken = {"segment": [3.0] * 200, "embed": [4.0] * 200, "total": [7.5] * 198 + [30.0] * 2}
     made = section(chapter_of([row("end_to_end", samples=taken)]), "From camera to event")
@@ -109,7 +91,6 @@ def test_stages_are_stacked_by_their_medians_with_the_p99_of_the_whole(chapter_o
     assert column(stages, "total ms")["onnxruntime float32"].endswith("| 30")
 
 
-@needs_bench
 def test_accuracy_stands_beside_the_time_of_the_same_contender_and_network(chapter_of):
     other = SUBJECT.model_copy(update={"weights_sha256": "b" * 64})
     rows = [
@@ -157,23 +138,19 @@ def cost(**values):
                details={"kind": "cost", "precision": "float32"}, values=values)  # fmt: skip
 
 
-@needs_bench
-def test_the_share_of_the_limit_by_hand(chapter_of):
-    needs = cost(gmacs=2.0, gmacs_float32=2.0, gbytes=0.5)
-    found = [peak("float32", 100.0), bandwidth("memory", 20.0, None), needs]
-    found.append(row(case=FULL, samples={"wall": [50.0] * 100}, ran=ran("onnxruntime float32")))
-    table = section(chapter_of(found), "Nearness to the limit").tables[0]
-    assert column(table, "share") == {"onnxruntime float32": "50%"}  # 0.5 GB / 20 GB/s = 25 ms
-    assert column(table, "reached 10⁹/s") == {"onnxruntime float32": "40.0"}
-    assert column(table, "bound by") == {"onnxruntime float32": "memory bandwidth"}
-
-
 LIMIT = [peak("float32", 100.0), bandwidth("memory", 20.0, None)]
 NEEDS = cost(gmacs=2.0, gmacs_float32=2.0, gbytes=0.5)
 TIMED = row(case=FULL, samples={"wall": [50.0]})
 
 
-@needs_bench
+def test_the_share_of_the_limit_by_hand(chapter_of):
+    rows = [*LIMIT, NEEDS, row(case=FULL, samples={"wall": [50.0] * 100})]
+    table = section(chapter_of(rows), "Nearness to the limit").tables[0]
+    assert column(table, "share") == {"onnxruntime float32": "50%"}  # 0.5 GB / 20 GB/s = 25 ms
+    assert column(table, "reached 10⁹/s") == {"onnxruntime float32": "40.0"}
+    assert column(table, "bound by") == {"onnxruntime float32": "memory bandwidth"}
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -187,7 +164,6 @@ def test_a_roofline_that_cannot_be_read_is_refused(chapter_of, bad):
         chapter_of([*LIMIT, bad, TIMED])
 
 
-@needs_bench
 def test_a_share_above_all_is_said_to_be_wrong(chapter_of):
     made = section(chapter_of([*LIMIT, NEEDS, row(case=FULL, samples={"wall": [10.0]})]),
                    "Nearness to the limit")  # fmt: skip
@@ -195,7 +171,6 @@ def test_a_share_above_all_is_said_to_be_wrong(chapter_of):
     assert "quiet machine" in made.tables[0].notes[0]
 
 
-@needs_bench
 @pytest.mark.parametrize(
     "rows",
     [
@@ -211,7 +186,6 @@ def test_without_a_limit_there_is_no_share(chapter_of, rows):
     assert made.pictures == ()
 
 
-@needs_bench
 def test_neighbours_side_by_side_from_rows_of_several_runs(chapter_of):
     def peer(name, contender, run, **more):
         about = SUBJECT.model_copy(update={"name": name, "trained": "rank1" in str(more)})
@@ -237,7 +211,6 @@ def test_neighbours_side_by_side_from_rows_of_several_runs(chapter_of):
     assert line["10⁶ multiply-adds"] == "400.0"
 
 
-@needs_bench
 def test_power_says_what_it_was_measured_on(chapter_of):
     values = {"joules_per_embedding_gross": 0.12, "joules_per_embedding_net": 0.08}
     chapter = chapter_of([row("power", case=FULL, values=values, details={"scope": "module"})])
@@ -246,7 +219,6 @@ def test_power_says_what_it_was_measured_on(chapter_of):
     assert chapter.headlines[0].figure == "0.080"
 
 
-@needs_bench
 def test_what_trtexec_exported_stands_beside_ours(chapter_of):
     engine = row(contender="tensorrt float16", case=FULL,
                  samples={"wall": [1.0] * 50, "compute": samples(0.5, 50)})  # fmt: skip
@@ -260,14 +232,12 @@ def test_what_trtexec_exported_stands_beside_ours(chapter_of):
     assert any(title.startswith("Slowest layers") for title in titles)
 
 
-@needs_bench
 def test_parts_without_rows_are_left_out(chapter_of):
     chapter = chapter_of([row(skipped="nothing is here")])
     assert [one.title for one in chapter.sections] == ["Beside the figures"]
     assert chapter.headlines == ()
 
 
-@needs_bench
 def test_warnings_are_counted_by_kind(chapter_of):
     warned = {"warnings": ["unstable clocks: times vary by 9 %"], "samples": {"wall": [1.0]}}
     rows = [row(case=case, **warned) for case in (FULL, STREAM, Case(graph="frames", batch=1))]
@@ -278,7 +248,6 @@ def test_warnings_are_counted_by_kind(chapter_of):
     assert ("in doubt", "3 of 3 results: unstable clocks (3)") in chapter.facts
 
 
-@needs_bench
 def test_the_state_of_the_machine_is_a_range_over_all_rows(chapter_of):
     def state(mhz, celsius):
         return {"before": {"cpu_mhz": {"median": mhz}}, "after": {"temperatures_c": {"x": celsius}},
@@ -295,7 +264,6 @@ def test_the_state_of_the_machine_is_a_range_over_all_rows(chapter_of):
     )
 
 
-@needs_bench
 @pytest.mark.parametrize(
     "conditions", [{"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}}, {"": [1, {}], "x": None}]
 )

@@ -2,15 +2,13 @@
 
 import html
 import re
-from functools import partial
 from html.parser import HTMLParser
 from itertools import islice
 
 import pytest
-from standin_results import CONTENDERS, SUBJECT, graph_rows, needs_bench, row, samples
+from standin_results import CONTENDERS, SUBJECT, graph_rows, row, samples
 
-from cstl_edge.bench.record import Case, Check, Ran, write_rows
-from cstl_edge.bench.report.build import build_report
+from cstl_edge.bench.record import Case, Check, Ran
 from cstl_edge.bench.report.page import html_page, markdown_page
 from cstl_edge.errors import ConfigError, DataError
 
@@ -51,20 +49,8 @@ class Reader(HTMLParser):
             self.cells[-1] += data
 
 
-@pytest.fixture
-def report_of(tmp_path):
-    return partial(report_in, tmp_path)
-
-
-def report_in(folder, *files, against=None):
-    paths = [folder / f"{k}.jsonl" for k in range(len(files))]
-    for path, rows in zip(paths, files, strict=True):
-        write_rows(path, rows)
-    return build_report(paths, against)
-
-
 @pytest.fixture(scope="module")
-def graph_page(tmp_path_factory):
+def graph_page(report_in, tmp_path_factory):
     """The page of every backend for three graphs."""
     return html_page(report_in(tmp_path_factory.mktemp("page"), list(graph_rows())))
 
@@ -74,7 +60,6 @@ def percentile(samples, q):
     return sorted(samples)[len(samples) - 1 - int((1 - q / 100) * len(samples))]
 
 
-@needs_bench
 def test_percentiles_and_counts_are_those_of_the_raw_samples(report_of):
     taken = [round(0.01 * k + 1, 2) for k in range(777, 0, -1)]  # 1.01 to 8.77, digits all carried
     read = Reader(html_page(report_of([row(case=FULL, samples={"wall": taken})])))
@@ -85,7 +70,6 @@ def test_percentiles_and_counts_are_those_of_the_raw_samples(report_of):
         assert found == pytest.approx(percentile(taken, q), rel=0.05)
 
 
-@needs_bench
 def test_ratios_are_within_a_case_and_a_run(report_of):
     rows = [
         row(contender="pytorch float32", case=FULL, samples={"wall": [50.0] * 200}),
@@ -99,7 +83,6 @@ def test_ratios_are_within_a_case_and_a_run(report_of):
     assert not re.search(r"\| openvino int8 [^\n]*×", markdown)
 
 
-@needs_bench
 def test_names_with_markup_in_them_are_inert(report_of):
     ran = Ran(backend=EVIL, provider=EVIL, precision=EVIL, computed_in="x", version=EVIL)
     evil = {
@@ -126,7 +109,6 @@ def test_names_with_markup_in_them_are_inert(report_of):
     assert not re.search(r"(?<!\\)\[a\]|http://", markdown)
 
 
-@needs_bench
 def test_nothing_is_loaded_and_nothing_runs(graph_page):
     text = graph_page
     read = Reader(text)
@@ -140,7 +122,6 @@ def test_nothing_is_loaded_and_nothing_runs(graph_page):
             assert value.startswith("#")
 
 
-@needs_bench
 def test_ids_are_unique_and_every_reference_has_one(report_of):
     other = graph_rows(run="r2", environment={"cores": 8})
     two = [*islice(graph_rows(), 3), *islice(other, 3)]
@@ -152,7 +133,6 @@ def test_ids_are_unique_and_every_reference_has_one(report_of):
     }
 
 
-@needs_bench
 def test_pictures_have_words_for_who_does_not_see_them(graph_page):
     pictures = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)"', graph_page)
     assert len(pictures) == 3
@@ -161,7 +141,6 @@ def test_pictures_have_words_for_who_does_not_see_them(graph_page):
     assert "<text" in graph_page
 
 
-@needs_bench
 def test_two_commits_are_compared(report_of):
     newer = {"environment": {"commit": "feedfeed", "utc": "2026-11-26T00:00:00Z"}, "run": "r2"}
     rows = graph_rows(), graph_rows(scale=0.8, seed=7000, **newer)
@@ -173,7 +152,6 @@ def test_two_commits_are_compared(report_of):
     assert report.chapters[0].sections[0].lead == ("8 faster.",)
 
 
-@needs_bench
 def test_a_comparison_of_doubtful_rows_says_so(report_of):
     doubtful = {"warnings": ["busy machine: others took 1.3 of 2 cores"], "case": FULL}
     rows = [row(samples={"wall": samples(9.0)}, environment={"commit": name}, **doubtful)
@@ -181,7 +159,6 @@ def test_a_comparison_of_doubtful_rows_says_so(report_of):
     assert "1 of 1 pairs" in report_of(rows).chapters[0].sections[0].lead[1]
 
 
-@needs_bench
 def test_what_a_search_finds_and_what_the_machine_can_are_laid_beside_each_other(report_of):
     def side(walkers, rate, **more):
         case = Case(graph="streaming", hop=5, walkers=walkers, paced_hz=25.0)
@@ -201,7 +178,6 @@ def test_what_a_search_finds_and_what_the_machine_can_are_laid_beside_each_other
     assert found == {("onnxruntime float32", "20", "31"), ("peak float32", "100", "50.0")}
 
 
-@needs_bench
 def test_machines_that_share_nothing_are_not_compared(report_of):
     other = row(case=FULL, samples={"wall": [1.0]}, environment={"cores": 64, "commit": "x"})
     rows = [row(case=Case(graph="frames", batch=1), samples={"wall": [1.0]}), other]
@@ -213,7 +189,6 @@ def test_machines_that_share_nothing_are_not_compared(report_of):
     assert requested.sections[0].title == "Nothing to compare"
 
 
-@needs_bench
 @pytest.mark.parametrize("taken", [[3.2], [0.0], [0.0, 0.0, 5.0], [1e-6, 1e6]])
 def test_any_few_samples_make_a_page(report_of, taken):
     rows = [row(scenario=name, case=FULL, samples={"wall": taken, "match": taken})
@@ -221,28 +196,24 @@ def test_any_few_samples_make_a_page(report_of, taken):
     Reader(html_page(report_of(rows)))
 
 
-@needs_bench
 def test_only_skipped_rows_make_a_page_of_reasons(report_of):
     read = Reader(html_page(report_of([row(contender="tensorrt float16", skipped="no GPU")])))
     k = read.cells.index("tensorrt float16")
     assert read.cells[k : k + 3] == ["tensorrt float16", "graph", "no GPU"]
 
 
-@needs_bench
 def test_who_answers_wrongly_is_named_without_a_time(report_of):
     wrong = Check(reference="pytorch float32", cosine=0.3, max_abs=2.0, ok=False)
     text = markdown_page(report_of([row(case=FULL, check=wrong)]))
     assert "wrong outputs: cosine 0.3" in text
 
 
-@needs_bench
 def test_wrong_rows_of_roofline_are_refused(report_of):
     bad = row("roofline", values={"gmacs_per_s": 1.0}, details={"kind": "arithmetic"})
     with pytest.raises(DataError, match="roofline"):
         report_of([bad, row(case=FULL, samples={"wall": [1.0]})])
 
 
-@needs_bench
 def test_a_commit_that_no_row_has(report_of):
     with pytest.raises(ConfigError, match="--against"):
         report_of(list(graph_rows()), against="ffff")
