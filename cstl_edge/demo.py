@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -33,19 +34,13 @@ from cstl_edge.live.pipeline.run import collect, run
 from cstl_edge.live.sources.base import Frame, FrameSource
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.live.sources.synthetic.actor import WalkerSpec
-from cstl_edge.live.sources.synthetic.source import SyntheticSource
+from cstl_edge.live.sources.synthetic.source import SyntheticSource, WalkerTruth
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder
 
 Progress = Callable[[str], None]
 Verdict = Literal["true accept", "false accept", "true reject", "false reject", "no answer"]
-VERDICTS: tuple[Verdict, ...] = (
-    "true accept",
-    "false accept",
-    "true reject",
-    "false reject",
-    "no answer",
-)
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 CLIP = "walk.mp4"
 WALKER = "the woman"
@@ -77,16 +72,14 @@ class DemoResult:
     seed: int
     walkers: list[WalkerRow] = field(default_factory=list)
     not_enrolled: list[str] = field(default_factory=list)
+    # by scene and stage: count and milliseconds
     stages: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
-    """By scene and stage: count and milliseconds."""
-    fps: dict[str, float] = field(default_factory=dict)
-    """By scene: frames per second."""
+    fps: dict[str, float] = field(default_factory=dict)  # by scene: frames per second
     counts: dict[Verdict, int] = field(default_factory=dict)
     model: str = ""
     seconds: float = 0.0
     folder: str = ""
-    lines: list[str] = field(default_factory=list)
-    """Summary for people."""
+    lines: list[str] = field(default_factory=list)  # summary for people
 
 
 def run_demo(
@@ -108,14 +101,11 @@ def run_demo(
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     result = DemoResult(seed)
-    encoder = load()
-    try:
+    with closing(load()) as encoder:
         if "real" in scenes:
             _real_scene(folder, encoder, result, progress)
         if "street" in scenes:
             _street_scene(folder, encoder, result, progress)
-    finally:
-        encoder.close()
     verdicts = [row.verdict for row in result.walkers]
     result.counts = {verdict: verdicts.count(verdict) for verdict in VERDICTS}
     result.model = f"{encoder.info.model_name} on {encoder.info.backend}"
@@ -134,11 +124,11 @@ def _real_scene(folder: Path, encoder: Encoder, result: DemoResult, progress: Pr
             gallery.enroll(WALKER, walk.embeddings, consent="demo: the clip's licence is BSD-3")
             _save_pictures(folder, walk)
             progress("real clip: recognising in the second half")
-            scene = _Scene(folder, "real", open_source(clip, start_s=HALF_S), result)
-            scene.follow(encoder, gallery)
+            second_half = open_source(clip, start_s=HALF_S)
+            last = _follow(folder, "real", second_half, encoder, gallery, result)
     # in the second half the woman is the one who goes on walking; all others are the acrobat
-    longest = max(scene.last, key=lambda who: scene.last[who].frames or 0, default=None)
-    for track, event in scene.last.items():
+    longest = max(last, key=lambda who: last[who].frames or 0, default=None)
+    for track, event in last.items():
         truth = WALKER if track == longest else "the acrobat"
         result.walkers.append(_row("real", f"track {track}", truth, [WALKER], event))
 
@@ -158,11 +148,10 @@ def _street_scene(folder: Path, encoder: Encoder, result: DemoResult, progress: 
                 gallery.enroll(spec.name or "", walk.embeddings, consent="demo: nobody real")
         progress("street: recognising")
         street = SyntheticSource(people, seed=seed, fps=FPS)
-        scene = _Scene(folder, "street", street, result)
-        scene.follow(encoder, gallery)
+        last = _follow(folder, "street", street, encoder, gallery, result)
     for number, spec in enumerate(people):
-        truth, last = spec.name or "a stranger", scene.last.get(number)
-        result.walkers.append(_row("street", f"walker {number + 1}", truth, enrolled, last))
+        truth, walker = spec.name or "a stranger", f"walker {number + 1}"
+        result.walkers.append(_row("street", walker, truth, enrolled, last.get(number)))
 
 
 def _visits(spec: WalkerSpec, seed: int, encoder: Encoder) -> tuple[list[TrackRecord], str]:
@@ -196,50 +185,54 @@ def _cast(seed: int) -> list[WalkerSpec]:
     ]
 
 
-class _Scene:
-    """One annotated run. `last` holds the last word on each walker of the truth (or each track)."""
+def _follow(
+    folder: Path,
+    name: str,
+    source: FrameSource,
+    encoder: Encoder,
+    gallery: Gallery,
+    result: DemoResult,
+) -> dict[int, Event]:
+    """Run one scene, annotated; return the last word on each walker of the truth, or each track."""
+    last: dict[int, Event] = {}
+    walker_of: dict[int, int] = {}  # track -> walker of the truth, in the newest frame
+    truth = source.truth if isinstance(source, SyntheticSource) else None
+    video = AnnotatedVideo(folder / f"{name}.mp4", source.fps or FPS)
 
-    def __init__(self, folder: Path, name: str, source: FrameSource, result: DemoResult) -> None:
-        self.name, self.folder, self.source, self.result = name, folder, source, result
-        self.last: dict[int, Event] = {}
-        self._shown: dict[int, int] = {}  # track -> walker of the truth, in the newest frame
+    def observe(frame: Frame, views: list[WalkerView], note: str | None) -> None:
+        if truth is not None:
+            walker_of.update(_matches(views, truth(frame.index)))
+        video.write(frame.image, views, note)
 
-    def follow(self, encoder: Encoder, gallery: Gallery) -> None:
-        video = AnnotatedVideo(self.folder / f"{self.name}.mp4", self.source.fps or FPS)
-        with video, JsonLines(self.folder / "events.jsonl") as log:
+    with (
+        video,
+        JsonLines(folder / "events.jsonl") as log,
+        run(source, encoder=encoder, gallery=gallery, observer=observe) as events,
+    ):
+        for event in events:
+            log.write(event)
+            who = event.track
+            if who is not None and truth is not None:
+                who = walker_of.get(who)
+            if who is None or event.event not in ("named", "closed"):
+                continue
+            # the newest answer about a walker; a reason for none only where no answer was
+            if event.answer != "none" or who not in last or last[who].answer == "none":
+                last[who] = event
+    result.stages[name] = events.summary.stages()
+    result.fps[name] = round(events.summary.fps, 1)
+    return last
 
-            def observe(frame: Frame, views: list[WalkerView], note: str | None) -> None:
-                self._compare(frame, views)
-                video.write(frame.image, views, note)
 
-            with run(self.source, encoder=encoder, gallery=gallery, observer=observe) as events:
-                for event in events:
-                    log.write(event)
-                    self._note(event)
-        self.result.stages[self.name] = events.summary.stages()
-        self.result.fps[self.name] = round(events.summary.fps, 1)
-
-    def _note(self, event: Event) -> None:
-        """Keep the newest answer about a walker; a reason for none only where no answer was."""
-        if event.track is None or event.event not in ("named", "closed"):
-            return
-        synthetic = isinstance(self.source, SyntheticSource)
-        who = self._shown.get(event.track) if synthetic else event.track
-        if who is None:
-            return
-        earlier = self.last.get(who)
-        if event.answer != "none" or earlier is None or earlier.answer == "none":
-            self.last[who] = event
-
-    def _compare(self, frame: Frame, views: list[WalkerView]) -> None:
-        if not isinstance(self.source, SyntheticSource):
-            return
-        truths = self.source.truth(frame.index)
-        for view in views:
-            overlaps = [(box_iou(view.box, truth.box), truth.walker) for truth in truths]
-            best, walker = max(overlaps, default=(0.0, -1))
-            if best >= MIN_OVERLAP:
-                self._shown[view.track] = walker
+def _matches(views: Iterable[WalkerView], truths: Sequence[WalkerTruth]) -> dict[int, int]:
+    """Return the walker of the truth that each track shows, where one is near enough."""
+    matches = {}
+    for view in views:
+        overlaps = [(box_iou(view.box, truth.box), truth.walker) for truth in truths]
+        best, walker = max(overlaps, default=(0.0, -1))
+        if best >= MIN_OVERLAP:
+            matches[view.track] = walker
+    return matches
 
 
 def _row(
@@ -272,6 +265,7 @@ def _lines(result: DemoResult) -> list[str]:
         counts,
         *(f"not enrolled: {line}" for line in result.not_enrolled),
         f"frames per second: {fps}; all of it took {result.seconds} s with {result.model}",
-        f"look at {result.folder}: real.mp4 and street.mp4 (annotated), events.jsonl, silhouettes.png, "
-        "salient.png (the frames from which each body part was chosen, Fig. 7 of the paper)",
+        f"look at {result.folder}: real.mp4 and street.mp4 (annotated), events.jsonl, "
+        "silhouettes.png, salient.png (the frames from which each body part was chosen, Fig. 7 of "
+        "the paper)",
     ]

@@ -36,8 +36,7 @@ class Finding:
 class DoctorReport:
     """Findings and environment, to paste into an issue."""
 
-    cstl_edge: str
-    """Version of the package."""
+    cstl_edge: str  # version of the package
     environment: dict[str, Any]
     findings: list[Finding]
 

@@ -139,28 +139,23 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
         if not as_json:
             _show(rows)
         if rows:
-            notify(
-                f"{len(rows)} rows in {file}; as a page: cstl-edge bench report {file} -o page.html"
-            )
+            page = f"cstl-edge bench report {file} -o page.html"
+            notify(f"{len(rows)} rows in {file}; as a page: {page}")
     return file
 
 
 def _show(rows: Sequence[Row]) -> None:
     """Print a table per scenario, the backends without figures and why, then the best figures."""
-    from cstl_edge.bench.report.console import (
-        COLUMNS,
-        LEFT_COLUMNS,
-        headline_lines,
-        scenario_cells,
-    )
+    from cstl_edge.bench.report import console as report
 
     console = text_console(width=ROWS_WIDTH)
-    for part in scenario_cells(rows):
+    for part in report.scenario_cells(rows):
+        title, left = part.scenario, report.LEFT_COLUMNS
         if part.cells:
-            console.print(boxed_table(part.scenario, COLUMNS, part.cells, left=LEFT_COLUMNS))
+            console.print(boxed_table(title, report.COLUMNS, part.cells, left=left))
         for line in part.skipped:
             console.print(line)
-    for line in headline_lines(rows):
+    for line in report.headline_lines(rows):
         console.print(line)
 
 

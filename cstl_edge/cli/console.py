@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from cstl_edge.demo import DemoResult
     from cstl_edge.measure.tables import Table as TableOfFigures
 
-
 FILE_WIDTH = 120  # characters, where the output is no terminal
 NO_WRAP_WIDTH = 10_000  # characters: more than a plain table has
 WALKER_COLUMNS = ("scene", "walker", "truth", "answer", "distance", "threshold", "verdict")

@@ -6,19 +6,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cstl_edge.cli.console import (
-    boxed_table,
-    notify,
-    print_result,
-    progress_bars,
-    text_console,
-)
+from cstl_edge.cli.console import boxed_table, notify, print_result, progress_bars, text_console
 from cstl_edge.cli.options import Json
 from cstl_edge.data.importing.layouts.open import LAYOUTS
 from cstl_edge.errors import ConfigError, one_line
@@ -29,14 +22,6 @@ if TYPE_CHECKING:
     from cstl_edge.data.importing.report import Drop, ImportReport
     from cstl_edge.data.importing.settings import PrepareSettings
     from cstl_edge.data.process_pool import ProgressCallback
-
-
-class Gate(str, Enum):
-    """Which masks show a person."""
-
-    AUTO = "auto"
-    LIVE = "live"
-    FIELD = "field"
 
 
 data = typer.Typer(
@@ -51,8 +36,8 @@ Aligned = Annotated[
     bool | None,
     typer.Option("--aligned/--raw", help="what the images are (default: told by their size)"),
 ]
-GateOption = Annotated[
-    Gate,
+Gate = Annotated[
+    Literal["auto", "live", "field"],
     typer.Option(help="masks that are used: those of the live path, or, for published figures, "
                       "all that the field uses (auto: live for folders alone)"),
 ]  # fmt: skip
@@ -71,7 +56,7 @@ def prepare(
     min_frames: MinFrames = 1,
     max_frames: MaxFrames = 720,
     aligned: Aligned = None,
-    gate: GateOption = Gate.AUTO,
+    gate: Gate = "auto",
     partial: Partial = False,
     json: Json = False,
 ) -> None:
@@ -79,7 +64,7 @@ def prepare(
     from cstl_edge.data.importing import prepare as room
     from cstl_edge.data.importing.report import TooManyBad
 
-    settings = _settings(dataset, size, min_frames, max_frames, aligned, gate, partial)
+    settings = _settings(dataset, size, (min_frames, max_frames), aligned, gate, partial)
     limit = _share(max_bad)
     try:
         with _bar("preparing") as bar:
@@ -107,7 +92,7 @@ def verify(
     min_frames: MinFrames = 1,
     max_frames: MaxFrames = 720,
     aligned: Aligned = None,
-    gate: GateOption = Gate.AUTO,
+    gate: Gate = "auto",
     partial: Partial = False,
     json: Json = False,
 ) -> None:
@@ -123,7 +108,7 @@ def verify(
         index = verify_dataset(path)
         print_result(index.model_dump(mode="json"), f"{path} is whole: {_sentence(index)}", json)
         return
-    settings = _settings(dataset, size, min_frames, max_frames, aligned, gate, partial)
+    settings = _settings(dataset, size, (min_frames, max_frames), aligned, gate, partial)
     with _bar("looking through") as bar:
         report, drops = check_source(
             path, settings, workers=workers or process_cores(), progress=bar
@@ -156,8 +141,7 @@ def stats(
 def _settings(
     dataset: str,
     size: str,
-    min_frames: int,
-    max_frames: int,
+    frames: tuple[int, int],
     aligned: bool | None,
     gate: Gate,
     partial: bool,
@@ -171,10 +155,10 @@ def _settings(
     return PrepareSettings(
         dataset=LAYOUTS.canonical(dataset),
         size=sizes[size],
-        min_frames=min_frames,
-        max_frames=max_frames,
+        min_frames=frames[0],
+        max_frames=frames[1],
         form="auto" if aligned is None else "aligned" if aligned else "raw",
-        gate=gate.value,
+        gate=gate,
         partial=partial,
     )
 
@@ -227,8 +211,7 @@ def _show_drops(report: ImportReport, drops: list[Drop], as_json: bool) -> None:
 
     bad = [drop for drop in drops if drop.reason in BAD]
     lines = [f"{d.path}: {d.reason}" + (f" ({d.detail})" if d.detail else "") for d in bad]
-    result: dict[str, Any] = report.model_dump(mode="json")
-    result["dropped"] = [asdict(drop) for drop in drops]
+    result = report.model_dump(mode="json") | {"dropped": [asdict(drop) for drop in drops]}
     print_result(result, lines or f"none of {report.files:,} files is bad", as_json)
 
 

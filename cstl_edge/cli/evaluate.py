@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from cstl_edge.evaluation.held_out import HeldOut
     from cstl_edge.runtime.base import Encoder, EncoderInfo
 
-
 Model = Annotated[
-    Path | None,
-    typer.Argument(help="exported folder or .safetensors (default: the shipped model)"),
+    Path | None, typer.Argument(help="exported folder or .safetensors (default: the shipped model)")
 ]
 Data = Annotated[
     str, typer.Option(help="folder of `data prepare`, or walkers[:FIRST-LAST], made here")
@@ -44,9 +42,6 @@ DropUnmated = Annotated[
     bool | None,
     typer.Option(help="leave out probes who are not in the gallery (default: gait3d alone)"),
 ]
-MinFrames = Annotated[int, typer.Option(help="shorter sequences fail to enrol")]
-MaxFrames = Annotated[int, typer.Option(help="frames of a sequence that count")]
-BatchFrames = Annotated[int, typer.Option(help="frames embedded together")]
 Workdir = Annotated[Path, typer.Option(help="where embeddings are kept: a killed run goes on")]
 Out = Annotated[Path | None, typer.Option(help="append the record to this file of JSON lines")]
 
@@ -61,9 +56,9 @@ def evaluate(
     precision: Precision = None,
     fpir: Fpir = "0.001,0.003,0.01,0.1",
     drop_unmated: DropUnmated = None,
-    min_frames: MinFrames = 1,
-    max_frames: MaxFrames = 720,
-    batch_frames: BatchFrames = 720,
+    min_frames: Annotated[int, typer.Option(help="shorter sequences fail to enrol")] = 1,
+    max_frames: Annotated[int, typer.Option(help="frames of a sequence that count")] = 720,
+    batch_frames: Annotated[int, typer.Option(help="frames embedded together")] = 720,
     workdir: Workdir = Path("runs/eval"),
     out: Out = None,
     markdown: Markdown = False,

@@ -15,7 +15,7 @@ from cstl_edge.cli.options import Graphs, Json
 from cstl_edge.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
-    from cstl_edge.export.reports import GateReport
+    from cstl_edge.export.checks.accuracy_gate import GateReport
     from cstl_edge.export.tensorrt.build import Progress
     from cstl_edge.runtime.manifest import Manifest
     from cstl_edge.runtime.tensorrt.record import EngineRecord
@@ -25,8 +25,7 @@ Workspace = Annotated[
     typer.Option(help="MiB that kernels may use (default: a quarter of the free, at most 1024)"),
 ]
 Compatibility = Annotated[
-    str,
-    typer.Option(help="none: this model of GPU; same: its compute capability; ampere: 8.0 on"),
+    str, typer.Option(help="none: this model of GPU; same: its compute capability; ampere: 8.0 on")
 ]
 plugins = typer.Typer(help="Build the CUDA kernel and the TensorRT plugin.", no_args_is_help=True)
 
@@ -114,8 +113,7 @@ def build(
     json: Json = False,
 ) -> None:
     """Build TensorRT engines of an exported model, compare them with ONNX Runtime, keep them."""
-    from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
-    from cstl_edge.export.tensorrt.profiles import Sizes
+    from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines
     from cstl_edge.runtime.tensorrt.record import ENGINES
 
     options = BuildOptions(
@@ -204,21 +202,17 @@ def _print_export(manifest: Manifest, output: Path, as_json: bool) -> None:
         for file, graph in manifest.parity["graphs"].items()
     ]
     for name, variant in manifest.precisions.items():
-        lines += [
-            f"  {name}, {runtime}: {_cost(judged)}" for runtime, judged in variant.judged.items()
-        ]
-    if manifest.precisions:
-        lines.append(f"  a CPU takes {manifest.cpu_default} when nobody says{_why(manifest)}")
-    print_result(result, lines, as_json)
-
-
-def _why(manifest: Manifest) -> str:
-    """Return the reason for a CPU's default, where int8 could have been it."""
+        lines += [f"  {name}, {where}: {_cost(judged)}" for where, judged in variant.judged.items()]
+    reason = ""  # for the default of a CPU, where int8 could have been it
     if manifest.cpu_default == "int8":
-        return " and it multiplies int8 fast"
-    if "int8" not in manifest.precisions:
-        return ""
-    return ": int8 may cost half a point of rank-1 or more; --people 100 tells it more exactly"
+        reason = " and it multiplies int8 fast"
+    elif "int8" in manifest.precisions:
+        reason = (
+            ": int8 may cost half a point of rank-1 or more; --people 100 tells it more exactly"
+        )
+    if manifest.precisions:
+        lines.append(f"  a CPU takes {manifest.cpu_default} when nobody says{reason}")
+    print_result(result, lines, as_json)
 
 
 def _cost(judged: GateReport) -> str:
@@ -231,10 +225,7 @@ def _cost(judged: GateReport) -> str:
         f"{judged['decisions']['changed']} of {judged['decisions']['compared']} searches changed",
         f"smallest cosine {judged['cosine']['smallest']:.5f}",
     ]
-    flips = judged.get("salient_frames")
-    if flips:
-        words.append(
-            f"salient frames: {flips['ties']} tied and {flips['wrong']} other flips of "
-            f"{flips['compared']}"
-        )
+    if flips := judged.get("salient_frames"):
+        tied, wrong, compared = flips["ties"], flips["wrong"], flips["compared"]
+        words.append(f"salient frames: {tied} tied and {wrong} other flips of {compared}")
     return ", ".join(words)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,18 +11,9 @@ from cstl_edge.live.segmentation.open import SEGMENTERS
 from cstl_edge.live.sources.open import source_forms
 from cstl_edge.runtime.load import BACKENDS
 
-
-class Side(str, Enum):
-    """Of the picture."""
-
-    LEFT = "left"
-    RIGHT = "right"
-
-
 Source = Annotated[str, typer.Argument(help=f"where walkers are seen: {source_forms()}")]
 GalleryPath = Annotated[
-    Path | None,
-    typer.Option(help="SQLite file of the gallery (default: in your data folder)"),
+    Path | None, typer.Option(help="SQLite file of the gallery (default: in your data folder)")
 ]
 Model = Annotated[
     Path | None,
@@ -37,7 +27,7 @@ Threshold = Annotated[
     typer.Option(help="distance below which a name is given, in place of the one for --fpir"),
 ]
 Silhouettes = Annotated[
-    Side | None,
+    Literal["left", "right"] | None,
     typer.Option(help="SOURCE holds silhouettes or masks of one walk, which goes to this side"),
 ]
 Schema = Annotated[

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,11 +61,12 @@ def live(
     json: Json = False,
 ) -> None:
     """Follow walkers in a source and say who they are, as it happens; Ctrl-C ends it cleanly."""
-    from cstl_edge.live.events import JsonLines
+    from cstl_edge.live.event_schema_1 import event_line
+    from cstl_edge.live.events import Event, JsonLines
     from cstl_edge.live.pipeline.run import run
 
     options, encoder = _pipeline(segmenter, fpir, threshold), load(model, backend)
-    line_of = _line_of(schema)
+    line_of = event_line if schema == 1 else Event.to_json
     with ExitStack() as stack:
         searched = gallery is not None or default_gallery().exists()
         known = stack.enter_context(_existing(gallery, encoder)) if searched else None
@@ -138,28 +140,30 @@ def identify(
 ) -> None:
     """Say who walks in a recording: one line per walker, with distance, threshold and runner-up."""
     from cstl_edge.live.event_schema_1 import decision_row
+    from cstl_edge.live.events import Event, model_digits
+    from cstl_edge.live.sources.base import redact
 
     options, encoder = _pipeline(segmenter, fpir, threshold), load(model, backend)
     with _existing(gallery, encoder) as known:
-        walks: list[tuple[Event, Array]]  # the event without its decision, and the walk
+        walks: list[tuple[Array, int, int, str | None]]  # walk, track, frames, account of them
         if silhouettes:
             read = _silhouettes(source, encoder, silhouettes)
-            walks = [(_closed(source, encoder, 0, len(read)), read)]
+            walks = [(read, 0, len(read), None)]
         else:
-            walks = [
-                (_closed(source, encoder, r.track, r.frames, r.account), r.embeddings)
-                for r in _collect(source, encoder, options)
-            ]
-        decided = [
-            (event, known.identify(walk, options.fpir, options.threshold)) for event, walk in walks
-        ]
-    rows = [
-        decision_row(event.track or 0, event.frames or 0, decision)
-        if schema == 1
-        else event.with_decision(decision).to_dict()
-        for event, decision in decided
-    ]
-    print_result(rows, [_sentence(event, decision) for event, decision in decided], json)
+            records = _collect(source, encoder, options)
+            walks = [(r.embeddings, r.track, r.frames, r.account) for r in records]
+        digits = model_digits(encoder.info.weights_sha256)
+        closed = partial(Event, event="closed", source=redact(source), model=digits)
+        rows, lines = [], []
+        for walk, track, frames, account in walks:
+            decision = known.identify(walk, options.fpir, options.threshold)
+            if schema == 1:
+                rows.append(decision_row(track, frames, decision))
+            else:
+                event = closed(track=track, frames=frames, detail=account)
+                rows.append(event.with_decision(decision).to_dict())
+            lines.append(_sentence(track, frames, decision))
+    print_result(rows, lines, json)
 
 
 @people.command("list")
@@ -212,14 +216,6 @@ def _pipeline(
     return PipelineOptions(segmenter=segmenter, fpir=fpir, threshold=threshold)
 
 
-def _line_of(schema: int) -> Callable[[Event], str]:
-    """Return the writer of an event's JSON line in a schema."""
-    from cstl_edge.live.event_schema_1 import event_line
-    from cstl_edge.live.events import Event
-
-    return event_line if schema == 1 else Event.to_json
-
-
 def _annotator(path: Path, fps: float, stack: ExitStack) -> Observer:
     """Return the writer of an annotated video, which ends with the stack."""
     from cstl_edge.live.annotate import AnnotatedVideo
@@ -244,29 +240,16 @@ def _print_events(
             running.stop()
 
 
-def _closed(
-    source: str, encoder: Encoder, track: int, frames: int, account: str | None = None
-) -> Event:
-    """Return the event of a walk whose decision is still to come."""
-    from cstl_edge.live.events import Event, model_digits
-    from cstl_edge.live.sources.base import redact
-
-    model, address = model_digits(encoder.info.weights_sha256), redact(source)
-    return Event(
-        event="closed", source=address, track=track, frames=frames, detail=account, model=model
-    )
-
-
-def _sentence(event: Event, decision: Decision) -> str:
+def _sentence(track: int, frames: int, decision: Decision) -> str:
     """Return a decision as one line for people."""
-    words = f"track {event.track}: {one_line(decision.name or 'unknown')}"
+    words = f"track {track}: {one_line(decision.name or 'unknown')}"
     if decision.distance is not None:
         threshold = "none" if decision.threshold is None else f"{decision.threshold:.3f}"
         words += f", distance {decision.distance:.3f} (threshold {threshold} from "
         words += f"the {decision.threshold_source}, {decision.people} people)"
     if decision.runner_up is not None:
         words += f", next {one_line(decision.runner_up)} {decision.margin:+.3f}"
-    return words + f", {event.frames} frames" + (f" - {decision.reason}" if decision.reason else "")
+    return words + f", {frames} frames" + (f" - {decision.reason}" if decision.reason else "")
 
 
 def _silhouettes(folder: str, encoder: Encoder, side: str) -> Array:

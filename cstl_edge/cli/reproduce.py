@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from cstl_edge.reproduce.rows import TableRow
     from cstl_edge.training.presets import TablePlan
 
-
 figure = typer.Typer(help="Draw the paper's Figures 6 and 7.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Option(help="where rows and embeddings are kept")]

@@ -10,20 +10,17 @@ import typer
 from cstl_edge.cli.console import command_line, log_without_bar, needs_torch, print_result
 from cstl_edge.cli.options import Override, Workers
 
-Data = Annotated[
-    Path | None,
-    typer.Option(help="a prepared dataset, or a folder of shards (default: Walkers, made)"),
-]
-Split = Annotated[
-    str | None, typer.Option(help="training people: auto, field, first-5153 (OU-MVLP), all")
-]
-
 
 def train(
     config: Annotated[str, typer.Argument(help="a YAML file, or a preset such as cstl-casia-b")],
     override: Override = None,
-    data: Data = None,
-    split: Split = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="a prepared dataset, or a folder of shards (default: Walkers, made)"),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="training people: auto, field, first-5153 (OU-MVLP), all")
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="of the run (default: runs/train/CONFIG)")
     ] = None,

@@ -156,15 +156,10 @@ class Event:
     def with_decision(self, decision: Decision) -> Event:
         """Return this event with what the gallery decided."""
         event = self if decision.reason is None else self.with_reason(decision.reason)
-        return replace(
-            event,
-            answer="unknown" if decision.name is None else "known",
-            person=decision.name,
-            distance=decision.distance,
-            threshold=decision.threshold,
-            margin=decision.margin,
-            runner_up=decision.runner_up,
-        )
+        same = ("distance", "threshold", "margin", "runner_up")
+        figures = {name: getattr(decision, name) for name in same}
+        answer: Literal["known", "unknown"] = "unknown" if decision.name is None else "known"
+        return replace(event, answer=answer, person=decision.name, **figures)
 
     @property
     def spoken_reason(self) -> str | None:

@@ -18,22 +18,14 @@ from cstl_edge.silhouette import MIN_HEIGHT_PX
 class PipelineOptions:
     """Segmentation, windows and thresholds of a run."""
 
-    segmenter: str = DEFAULT_SEGMENTER
-    """Name or alias in the table of segmenters."""
-    window: int = 30
-    """Frames of an embedding."""
-    hop: int = 5
-    """Frames between embeddings."""
-    min_frames: int = 15
-    """Usable frames before the first answer."""
-    max_walkers: int = 16
-    """Tracks at once; further people are not followed."""
-    min_height_px: int = MIN_HEIGHT_PX
-    """Of a person in the frame."""
-    demand_walking: bool = True
-    """Refuse people who stand or move otherwise."""
-    fpir: float = 0.01
-    """Rate at which a stranger may be given a name, 0..1 exclusive."""
+    segmenter: str = DEFAULT_SEGMENTER  # name or alias in the table of segmenters
+    window: int = 30  # frames of an embedding
+    hop: int = 5  # frames between embeddings
+    min_frames: int = 15  # usable frames before the first answer
+    max_walkers: int = 16  # tracks at once; further people are not followed
+    min_height_px: int = MIN_HEIGHT_PX  # of a person in the frame
+    demand_walking: bool = True  # refuse people who stand or move otherwise
+    fpir: float = 0.01  # rate at which a stranger may be given a name, 0..1 exclusive
     threshold: float | None = None
     """Distance below which a name is given, in place of the one for `fpir`."""
 
@@ -59,34 +51,24 @@ class TrackRecord:
     track: int
     silhouettes: npt.NDArray[np.uint8]
     """[s, h, w]: the usable ones in order, at most a minute of them."""
-    embeddings: npt.NDArray[np.float32]
-    """[k, p, d]: windows that overlap by at most a half."""
-    salient_frames: npt.NDArray[np.int32] | None
-    """[p], of the newest window."""
-    frames: int
-    """Usable ones."""
-    refusals: Mapping[str, int]
-    """Frames by the reason why they were not used."""
-    account: str
-    """What became of its frames, for a person."""
+    embeddings: npt.NDArray[np.float32]  # [k, p, d]: windows that overlap by at most a half
+    salient_frames: npt.NDArray[np.int32] | None  # [p], of the newest window
+    frames: int  # usable ones
+    refusals: Mapping[str, int]  # frames by the reason why they were not used
+    account: str  # what became of its frames, for a person
 
 
 @dataclass
 class RunSummary:
     """Counts of a run; `stages()` has its milliseconds."""
 
-    frames: int = 0
-    """Segmented and tracked."""
-    dropped: int = 0
-    """By a live source, because this run was too slow for them."""
+    frames: int = 0  # segmented and tracked
+    dropped: int = 0  # by a live source, because this run was too slow for them
     tracks: int = 0
     answers: int = 0
-    not_finite: int = 0
-    """Embeddings held back because of a NaN or an infinity."""
-    unfollowed: int = 0
-    """Detections without a track, because there were `max_walkers` already."""
-    seconds: float = 0.0
-    """Without learning the background."""
+    not_finite: int = 0  # embeddings held back because of a NaN or an infinity
+    unfollowed: int = 0  # detections without a track, because there were `max_walkers` already
+    seconds: float = 0.0  # without learning the background
     samples: Samples = field(default_factory=Samples)
 
     @property

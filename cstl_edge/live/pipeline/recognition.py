@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from cstl_edge.gallery.gallery import Gallery
     from cstl_edge.gallery.match import Decision
 
-
 MAX_WINDOWS = 8  # of a track in one search, the newest
 MAX_GAP_S = 0.5  # a longer hole in the walk starts a new window
 PLAIN_HEADING = 0.15  # body heights per second: more leaves no doubt about the side
@@ -169,7 +168,7 @@ class RecognitionStage:
 
     def process(self, result: FrameResult) -> list[Event]:
         """Take one frame; return its events."""
-        self._time_s = result.frame.time_s
+        time_s = self._time_s = result.frame.time_s
         self._update_scene(result.scene)
         boxes = {observation.id: observation.box for observation in result.observations}
         for number in result.born:
@@ -177,14 +176,14 @@ class RecognitionStage:
             self._tracks[number] = track
             self._summary.tracks += 1
             self._events.append(self._track_event("born", track))
-        queues = {observation.id: self._observe(observation) for observation in result.observations}
+        queues = {seen.id: self._observe(seen, time_s) for seen in result.observations}
         if any(queues.values()):
             with self._summary.samples.time("encode"):
                 embedded = self._embed(queues)
             for number in embedded:
                 self._identify(self._tracks[number], result.read_at)
         for observation in result.observations:
-            self._report_pending(self._tracks[observation.id])
+            self._report_pending(self._tracks[observation.id], time_s)
         return self.close(result.closed)
 
     def close(self, tracks: list[int]) -> list[Event]:
@@ -229,9 +228,8 @@ class RecognitionStage:
         """Embeddings held back because of a NaN or an infinity."""
         return self._stream.not_finite
 
-    def _observe(self, observation: TrackObservation) -> list[Mask]:
-        assert self._time_s is not None
-        fresh, broken = self._tracks[observation.id].observe(observation, self._time_s)
+    def _observe(self, observation: TrackObservation, time_s: float) -> list[Mask]:
+        fresh, broken = self._tracks[observation.id].observe(observation, time_s)
         if broken:
             self._stream.close(observation.id)
         return fresh
@@ -294,20 +292,22 @@ class RecognitionStage:
         )
 
     def _track_event(self, name: EventName, track: TrackState, **fields: Any) -> Event:
-        box = None if track.box is None else _corners(track.box)
+        box = None
+        if track.box is not None:
+            x, y, width, height = track.box
+            box = x, y, x + width, y + height
         return self._event(name, track=track.id, box=box, answer="none", **fields)
 
-    def _report_pending(self, track: TrackState) -> None:
+    def _report_pending(self, track: TrackState, time_s: float) -> None:
         """Report why there is no answer yet, when that changes and not more often than needed."""
-        assert self._time_s is not None
         if track.decision is not None or (self._gallery is None and track.windows):
             return
         reason = (track.reason or Reason.TOO_FEW).value
         if track.last_pending is not None:
             last_reason, last_s = track.last_pending
-            if last_reason == reason or self._time_s - last_s < PENDING_EVERY_S:
+            if last_reason == reason or time_s - last_s < PENDING_EVERY_S:
                 return
-        track.last_pending = (reason, self._time_s)
+        track.last_pending = (reason, time_s)
         account = track.account(self._options.min_frames)
         event = self._track_event("pending", track, frames=track.usable, detail=account)
         self._events.append(event.with_reason(reason))
@@ -318,9 +318,3 @@ class RecognitionStage:
             ready = scene is SceneState.READY
             self._events.append(event if ready else event.with_reason(scene.value))
         self._scene = scene
-
-
-def _corners(box: Box) -> tuple[float, float, float, float]:
-    """Return x0, y0, x1, y1 of a box x, y, w, h."""
-    x, y, width, height = box
-    return x, y, x + width, y + height

@@ -33,7 +33,6 @@ from cstl_edge.runtime.base import Encoder, usable_cores
 if TYPE_CHECKING:
     from cstl_edge.gallery.gallery import Gallery
 
-
 log = logging.getLogger(__name__)
 
 JOIN_S = 3.0  # that closing waits for the other thread
