@@ -1,6 +1,7 @@
 """Times of calls, on a clock of our own: what is counted, dropped, paced and inspected."""
 
 import math
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -101,16 +102,10 @@ def test_warm_up_is_apart(clock):
 
 
 def test_stages_that_the_device_timed_stand_beside_the_wall(clock):
-    machine = Machine()
-    run = call(clock, 5.0, h2d=0.5, compute=3.0, d2h=0.25, enqueue=1.0)
-    found = take(run, samples=3, watch=machine)
-    assert found.samples == {
-        "wall": pytest.approx([5.0] * 3),
-        "h2d": [0.5] * 3,
-        "compute": [3.0] * 3,
-        "d2h": [0.25] * 3,
-        "enqueue": [1.0] * 3,
-    }
+    machine, stages = Machine(), {"h2d": 0.5, "compute": 3.0, "d2h": 0.25, "enqueue": 1.0}
+    found = take(call(clock, 5.0, **stages), samples=3, watch=machine)
+    taken = {stage: [ms] * 3 for stage, ms in stages.items()}
+    assert found.samples == {"wall": pytest.approx([5.0] * 3), **taken}
     assert machine.calls[-1] is True  # the GPU's throttling counts
     assert take(call(clock, 5.0), watch=(cpu := Machine()))
     assert True not in cpu.calls
@@ -132,12 +127,8 @@ def test_the_machine_is_looked_at_before_and_after(clock):
 def test_throttled_samples_are_dropped_counted_and_taken_anew(clock):
     answers = iter([False, True, True])  # called once before, then after each stretch
     started = clock.now_s
-    found = take(
-        call(clock, 10.0),
-        seconds=0.1,
-        samples=10,
-        watch=Machine(lambda: next(answers, False)),
-    )
+    machine = Machine(lambda: next(answers, False))
+    found = take(call(clock, 10.0), seconds=0.1, samples=10, watch=machine)
     assert len(found.samples["wall"]) == 10
     assert found.dropped == {"throttled": 20}
     assert any("20 of 30 samples dropped" in x for x in found.warnings)
@@ -160,9 +151,8 @@ def test_samples_from_before_the_heat_stay(clock):
     found = take(call(clock, 10.0), seconds=1.0, samples=10, watch=Machine(lambda: next(calls) > 3))
     kept = len(found.samples["wall"])
     assert 0 < kept < 100
-    assert any(
-        f"of {kept + found.dropped['throttled']} samples dropped" in x for x in found.warnings
-    )
+    lost = f"of {kept + found.dropped['throttled']} samples dropped"
+    assert any(lost in x for x in found.warnings)
 
 
 def test_paced_calls_begin_at_ticks(clock):
@@ -194,21 +184,16 @@ def test_a_lateness_does_not_shift_the_ticks_after_it(clock):
 
 
 def test_inspection_is_not_timed_and_takes_no_more_than_the_calls(clock):
-    looks = []
-
-    def look():
-        looks.append(clock.now_s)
-        clock.pass_ms(5.0)
-
+    look = call(clock, 5.0)
     found = take(call(clock, 1.0), seconds=0.1, samples=10, inspect=look)
     assert found.samples["wall"] == pytest.approx([1.0] * 100)
-    assert len(looks) == pytest.approx(20, abs=1)
+    assert look.log.calls == pytest.approx(20, abs=1)
 
 
 def test_cheap_inspection_sees_every_sample(clock):
-    looks = []
-    take(call(clock, 1.0), samples=30, inspect=lambda: looks.append(1))
-    assert len(looks) == 30
+    look = call(clock, 0.0)
+    take(call(clock, 1.0), samples=30, inspect=look)
+    assert look.log.calls == 30
 
 
 def test_what_a_call_or_an_inspection_raises_comes_through(clock):
@@ -260,23 +245,12 @@ def test_rests_of_paced_turns_are_whole(clock):
 
 
 def test_inspections_belong_to_their_runs(clock):
-    seen = []
-    turns(
-        clock,
-        {"a": call(clock, 1.0), "b": call(clock, 1.0)},
-        seconds=0.0,
-        samples=2,
-        inspect={"a": lambda: seen.append("a"), "b": lambda: seen.append("b")},
-    )
+    seen, both = [], []
+    own = {name: partial(seen.append, name) for name in "ab"}
+    for inspect in (own, lambda: both.append(1)):
+        runs = {name: call(clock, 1.0) for name in "ab"}
+        turns(clock, runs, seconds=0.0, samples=2, inspect=inspect)
     assert seen == ["a", "a", "b", "b"]
-    both = []
-    turns(
-        clock,
-        {"a": call(clock, 1.0), "b": call(clock, 1.0)},
-        seconds=0.0,
-        samples=2,
-        inspect=lambda: both.append(1),
-    )
     assert len(both) == 4
 
 
@@ -292,13 +266,8 @@ def test_heat_of_one_is_not_held_against_the_next(clock):
         hot.clear()
         return found
 
-    found = turns(
-        clock,
-        {"hot": heat, "cold": call(clock, 10.0)},
-        seconds=0.1,
-        samples=1,
-        watch=Machine(throttled),
-    )
+    runs = {"hot": heat, "cold": call(clock, 10.0)}
+    found = turns(clock, runs, seconds=0.1, samples=1, watch=Machine(throttled))
     assert found["hot"].samples["wall"] == []
     assert found["cold"].dropped == {}
     assert len(found["cold"].samples["wall"]) == 10
