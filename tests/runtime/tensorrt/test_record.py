@@ -78,25 +78,65 @@ def profile(features=(1, 6, 4, 16), lengths=(1,)):
 # Files
 
 
-@pytest.mark.parametrize("name", ["frames.plan", "head.plan", "frames.plan.json", "head.plan.json"])
-def test_a_file_that_is_missing(folder, state, name):
-    (seal(folder) / name).unlink()
-    assert "is missing" in refused(folder, state)
+def unlink(place, name):
+    (place / name).unlink()
 
 
-@pytest.mark.parametrize("name", ["head.plan", "head.plan.json"])
-def test_a_link(folder, state, name, tmp_path):
-    path = seal(folder) / name
-    shutil.move(path, tmp_path / name)
-    path.symlink_to(tmp_path / name)
-    assert "is a link" in refused(folder, state)
+def link(place, name):
+    elsewhere = shutil.move(place / name, place.parents[2] / name)
+    (place / name).symlink_to(elsewhere)
 
 
-@pytest.mark.parametrize("name", ["head.plan", "head.plan.json", "."])
-def test_what_everybody_can_write(folder, state, name):
-    path = seal(folder) / name
-    path.chmod(path.stat().st_mode | 0o002)
-    assert "can be written by everybody" in refused(folder, state)
+def open_to_all(place, name):
+    (place / name).chmod((place / name).stat().st_mode | 0o002)
+
+
+def cut(place, length):
+    (place / "head.plan").write_bytes((place / "head.plan").read_bytes()[:length])
+
+
+def flip_a_bit(place, name):
+    data = bytearray((place / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (place / name).write_bytes(data)
+
+
+def put_a_folder(place, name):
+    unlink(place, name)
+    (place / name).mkdir()
+
+
+def write(place, text):
+    record(place).write_text(text)
+
+
+def take_the_record_of(place, graph):
+    shutil.copy(place / f"{graph}.plan.json", record(place))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what", "message"),
+    [
+        *((unlink, f"{graph}.plan", "is missing") for graph in ("frames", "head")),
+        *((unlink, f"{graph}.plan.json", "is missing") for graph in ("frames", "head")),
+        *((link, name, "is a link") for name in ("head.plan", "head.plan.json")),
+        (open_to_all, "head.plan", "can be written by everybody"),
+        (open_to_all, "head.plan.json", "can be written by everybody"),
+        (open_to_all, ".", "can be written by everybody"),
+        (put_a_folder, "head.plan", "expected"),
+        *((cut, length, "changed, cut or damaged") for length in (0, 1, 100)),
+        (flip_a_bit, "frames.plan", "changed, cut or damaged"),
+        *((write, text, "expected JSON") for text in ("", "{", "[" * 100_000, "\x00")),
+        (write, "[]", "dictionary"),
+        (write, "{}", "format"),
+        (write, " " * (2**20 + 1), "at most"),
+        (take_the_record_of, "frames", "expected the graph head; got frames"),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)[:20]),
+)
+def test_a_file_that_is_not_what_was_built(folder, state, spoil, what, message):
+    spoil(seal(folder), what)
+    assert message in refused(folder, state)
 
 
 def test_what_belongs_to_somebody_else(folder, state, monkeypatch):
@@ -106,44 +146,6 @@ def test_what_belongs_to_somebody_else(folder, state, monkeypatch):
     if mine == 0:  # root's files are trusted by all: give one away
         os.chown(folder / "engines" / "tensorrt" / "head.plan", 12345, -1)
     assert "belongs to user" in refused(folder, state)
-
-
-def test_a_folder_in_the_place_of_a_plan(folder, state):
-    place = seal(folder)
-    (place / "head.plan").unlink()
-    (place / "head.plan").mkdir()
-    refused(folder, state)
-
-
-@pytest.mark.parametrize("cut", [0, 1, 100])
-def test_a_truncated_plan(folder, state, cut):
-    path = seal(folder) / "head.plan"
-    path.write_bytes(path.read_bytes()[:cut])
-    assert "changed, cut or damaged" in refused(folder, state)
-
-
-def test_a_flipped_bit(folder, state):
-    path = seal(folder) / "frames.plan"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    assert "changed, cut or damaged" in refused(folder, state)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "expected JSON"),
-        ("{", "expected JSON"),
-        ("[" * 100_000, "expected JSON"),
-        ("[]", "dictionary"),
-        ("{}", "format"),
-        ("\x00", "expected JSON"),
-    ],
-)
-def test_a_record_that_is_none(folder, state, text, message):
-    record(seal(folder)).write_text(text)
-    assert message in refused(folder, state)
 
 
 @pytest.mark.parametrize(
@@ -165,38 +167,22 @@ def test_a_record_of_another_form(folder, state, changes, message):
     assert message in refused(folder, state)
 
 
-def test_the_record_of_the_other_graph(folder, state):
-    place = seal(folder)
-    shutil.copy(place / "frames.plan.json", record(place))
-    assert "expected the graph head; got frames" in refused(folder, state)
-
-
-def test_a_record_too_large(folder, state):
-    record(seal(folder)).write_text(" " * (2**20 + 1))
-    assert "at most" in refused(folder, state)
-
-
 # Model
 
 
-def test_an_engine_of_other_weights(folder, state):
-    change(seal(folder), weights_sha256="a" * 64)
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"weights_sha256": "a" * 64}, ["built from the weights aaaaaaaaaaaa…", "0ffe97bc2c52…"]),
+        ({"onnx_sha256": "b" * 64}, ["bbbbbbbbbbbb…", "4b4a5aff0f92…"]),  # head.onnx
+        ({"onnx": "head.fp16.onnx"}, ["has no such graph"]),
+    ],
+)
+def test_an_engine_of_another_model(folder, state, changes, parts):
+    change(seal(folder), **changes)
     said = refused(folder, state)
-    assert "built from the weights aaaaaaaaaaaa…" in said
-    assert "0ffe97bc2c52…" in said
-    assert f"cstl-edge build {folder}" in said
-
-
-def test_an_engine_of_another_export(folder, state):
-    change(seal(folder), onnx_sha256="b" * 64)
-    said = refused(folder, state)
-    assert "bbbbbbbbbbbb…" in said
-    assert "4b4a5aff0f92…" in said  # head.onnx
-
-
-def test_an_engine_of_a_graph_that_is_gone(folder, state):
-    change(seal(folder), onnx="head.fp16.onnx")
-    assert "has no such graph" in refused(folder, state)
+    for part in (*parts, f"cstl-edge build {folder}"):
+        assert part in said
 
 
 # Machine
