@@ -4,29 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from standin_bench import GOLDEN, context_of
 
 from cstl_edge.bench.backends import open as backend_table
-from cstl_edge.bench.context import Budget, Context
-from cstl_edge.bench.model_under_test import describe_model
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 RECORDED = Path(__file__).parent / "recorded"
-QUICK = Budget(warm_up_s=0.0, seconds=0.0, samples=3, search_s=0.1, people=2)
-
-
-def context_of(folder, weights=None, **changes):
-    """Return a context of an exported folder that measures three samples."""
-    given = {
-        "run": "test",
-        "folder": folder,
-        "weights": weights,
-        "model": describe_model(folder, trained=False),
-        "threads": 1,
-        "budget": QUICK,
-        "short": True,
-        "progress": lambda text: None,
-    }
-    return Context(**given | changes)
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,14 @@ import json
 import re
 import shutil
 import types
-from pathlib import Path
 
 import pytest
+from standin_bench import GOLDEN, quiet
 
 from cstl_edge.bench import model_under_test
 from cstl_edge.bench.model_under_test import PACKAGE, exporter_fingerprint
 from cstl_edge.errors import ExportError
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 DECISIVE = [
     "arrays.py",
     "checkpoint/weights.py",
@@ -37,10 +36,6 @@ DECISIVE = [
 ]
 """Files that decide what an export contains, one of each kind at least."""
 IMPORT = re.compile(r"(cstl_edge(?:\.\w+)+)(?: import (\w+(?:, \w+)*|\([^)]*\)))?")
-
-
-def quiet(text):
-    """Ignore narration."""
 
 
 @pytest.fixture

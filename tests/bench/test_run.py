@@ -6,17 +6,12 @@ import types
 from pathlib import Path
 
 import pytest
+from standin_bench import GOLDEN, quiet
 
 from cstl_edge.bench import run
 from cstl_edge.bench.context import DEFAULT, FULL, SHORT
 from cstl_edge.bench.record import Case, Row, read_rows
 from cstl_edge.errors import BackendUnavailable, ConfigError, ModelError
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-def quiet(text):
-    """Ignore narration."""
 
 
 @pytest.fixture

@@ -1,33 +1,16 @@
 """Limits follow from the rows of peaks and costs."""
 
-from pathlib import Path
-
+import onnx
 import pytest
+from standin_bench import GOLDEN, context_of, ran
 
-from cstl_edge.bench.context import Budget, Context
-from cstl_edge.bench.record import Case, ModelUnderTest, Ran, Row
+from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.roofline.limits import MachineLimits, device_of
 from cstl_edge.bench.roofline.op_count import count_cost
 from cstl_edge.bench.scenarios import roofline
 
-FOLDER = Path(__file__).parents[2] / "golden" / "tiny_reduced"
-MODEL = ModelUnderTest(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
-CPU = Ran(
-    backend="onnxruntime",
-    provider="CPUExecutionProvider",
-    precision="float32",
-    computed_in="float32",
-    version="1",
-)
-CONTEXT = Context(
-    run="r",
-    folder=FOLDER,
-    weights=None,
-    model=MODEL,
-    threads=1,
-    budget=Budget(warm_up_s=0, seconds=0.01, samples=1),
-    progress=lambda line: None,
-)
+CONTEXT = context_of(GOLDEN / "tiny_reduced", short=False)
+MODEL = CONTEXT.model
 
 
 def peak_row(precision, rate, device="cpu", name="a"):
@@ -45,10 +28,9 @@ def row_of(**given):
 
 
 def times(ms, precision="float32", computed_in="float32", case=None, **given):
-    ran = CPU.model_copy(update={"precision": precision, "computed_in": computed_in})
-    case = case or Case(graph="frames", batch=4)
+    case, how = case or Case(graph="frames", batch=4), ran(precision, computed_in)
     samples = {"wall": [ms, ms, ms * 2]}
-    return row_of(**{"scenario": "graph", "ran": ran, "case": case, "samples": samples, **given})
+    return row_of(**{"scenario": "graph", "ran": how, "case": case, "samples": samples, **given})
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +83,8 @@ def test_bytes_that_fit_no_cache_go_at_the_speed_of_memory(rows):
 
 @pytest.mark.parametrize(("n", "s"), [(1, 30), (3, 17), (16, 120)])
 def test_costs_of_other_cases_follow(rows, n, s):
-    import onnx
-
     row = times(1.0, case=Case(graph="head", batch=n, frames=s))
-    model = onnx.load(FOLDER / "head.onnx")
+    model = onnx.load(CONTEXT.folder / "head.onnx")
     counted = count_cost(model, {"features": (n, s, 4, 16), "lengths": (n,)})
     found = MachineLimits(rows).cost(row)
     assert found["gmacs"] == pytest.approx(counted.total_macs / 1e9)
@@ -170,5 +150,5 @@ def test_rates_of_nothing_are_no_limits(rows):
 
 
 def test_who_is_a_gpu():
-    assert device_of(CPU) == "cpu"
-    assert device_of(CPU.model_copy(update={"provider": "NVIDIA Orin"})) == "gpu"
+    assert device_of(ran()) == "cpu"
+    assert device_of(ran(provider="NVIDIA Orin")) == "gpu"

@@ -1,16 +1,13 @@
 """What is counted: against the published figures, against torch's own counter, node by node."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from standin_bench import GOLDEN
 
 from cstl_edge.bench.roofline.op_count import compose, count_cost
 from cstl_edge.errors import ModelError
-
-GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def model_of(nodes, inputs, constants, outputs=("y",), kind=TensorProto.FLOAT, opset=17):

@@ -5,26 +5,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from standin_bench import kernel
 
-from cstl_edge.bench.record import Ran
 from cstl_edge.bench.roofline import kernel as kernel_module
 from cstl_edge.bench.roofline import peaks, sample_graphs
-from cstl_edge.bench.roofline.kernel import Kernel
 from cstl_edge.bench.roofline.op_count import count_cost
 from cstl_edge.measure.timing import Timing
-
-CPU = Ran(
-    backend="onnxruntime",
-    provider="CPUExecutionProvider",
-    precision="float32",
-    computed_in="float32",
-    version="1",
-)
-
-
-def kernel(work=1e9, prepare=lambda: lambda: None, kind="arithmetic", **changes):
-    given = {"device": "cpu", "name": "stand-in", "precision": "float32", "ran": CPU, **changes}
-    return Kernel(kind=kind, work=work, prepare=prepare, **given)
 
 
 def test_a_peak_is_the_best_rounds_median(monkeypatch):

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from standin_bench import ran
 
 from cstl_edge.bench.backends.base import Unavailable
 from cstl_edge.bench.backends.embedders import Embedder
-from cstl_edge.bench.record import Ran
 from cstl_edge.bench.scenarios import accuracy
 from cstl_edge.bench.scenarios.accuracy import (
     accuracy_warnings,
@@ -23,11 +23,6 @@ from cstl_edge.runtime.base import Embedded
 
 VIEWS = (18, 90)
 NAMES = [f"nm-0{k}" for k in range(1, 7)] + ["bg-01", "bg-02", "cl-01", "cl-02"]
-
-
-def ran(precision="float32", computed_in=None):
-    return Ran(backend="x", provider="cpu", precision=precision, version="1",
-               computed_in=computed_in or precision)  # fmt: skip
 
 
 def people(count, frames=3):

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from standin_bench import ran
 
 from cstl_edge.bench.backends.base import BASELINE, Backend, GraphUnderTest, Unavailable
-from cstl_edge.bench.record import Case, Ran
+from cstl_edge.bench.record import Case
 from cstl_edge.bench.scenarios import graph
 from cstl_edge.errors import BackendUnavailable, ModelError
-
-RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32", version="1")
 
 
 @pytest.fixture
@@ -36,8 +35,7 @@ def made_up(name, answer, stages=None, graphs=("frames", "full"), precision="flo
         def outputs():
             return {"features": answer(count[0])}
 
-        ran = RAN.model_copy(update={"precision": precision})
-        return GraphUnderTest(ran=ran, inputs=feed, run=run, outputs=outputs)
+        return GraphUnderTest(ran=ran(precision, "float32"), inputs=feed, run=run, outputs=outputs)
 
     return Backend(name, prepare, graphs=graphs)
 
@@ -124,7 +122,7 @@ def test_what_is_opened_is_closed_even_if_a_call_fails(reduced, field):
             raise ModelError("broken")
 
         return GraphUnderTest(
-            ran=RAN, inputs=feed, run=fail, outputs=dict, close=lambda: closed.append(which)
+            ran=ran(), inputs=feed, run=fail, outputs=dict, close=lambda: closed.append(which)
         )
 
     field(made_up(BASELINE, right), Backend("other", prepare))

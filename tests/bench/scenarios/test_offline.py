@@ -4,22 +4,19 @@ import dataclasses
 
 import numpy as np
 import pytest
+from standin_bench import ran
 
 from cstl_edge.bench.backends import embedders as embedders_module
 from cstl_edge.bench.backends import open as backend_table
 from cstl_edge.bench.backends.base import Unavailable, ran_of
 from cstl_edge.bench.backends.embedders import Embedder
-from cstl_edge.bench.record import Ran
 from cstl_edge.bench.scenarios import offline
 from cstl_edge.bench.scenarios.offline import throughput
 from cstl_edge.errors import ModelError
 from cstl_edge.measure.timing import Timing
 from cstl_edge.runtime import load
 
-RAN = Ran(
-    backend="x", provider="CPUExecutionProvider", precision="float32", computed_in="float32",
-    version="1", threads=2,
-)  # fmt: skip
+RAN = ran(threads=2)
 
 pytestmark = pytest.mark.usefixtures("everybody")
 

@@ -1,8 +1,7 @@
 """The table of scenarios, and one that is added by a file and a line."""
 
-from pathlib import Path
-
 import pytest
+from standin_bench import GOLDEN
 from typer.testing import CliRunner
 
 from cstl_edge.bench.record import read_rows
@@ -10,7 +9,6 @@ from cstl_edge.bench.scenarios.open import SCENARIOS
 from cstl_edge.cli.app import app
 from cstl_edge.registry import Entry
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 SOURCE = """
 def rows(context):
     yield context.row("mine", "own backend", values={"answers": 42.0})

@@ -2,40 +2,29 @@
 
 import dataclasses
 import time
-from pathlib import Path
 
 import pytest
+from standin_bench import ran
 
 from cstl_edge.bench.backends.open import BENCH_BACKENDS
-from cstl_edge.bench.context import Budget, Context
 from cstl_edge.bench.power.open import open_meters
 from cstl_edge.bench.power.rails import RailMeter, find_channels
 from cstl_edge.bench.power.workloads import RunningWorkload, Workload
-from cstl_edge.bench.record import Case, Check, ModelUnderTest, Ran, Row
+from cstl_edge.bench.record import Case, Check, Row
 from cstl_edge.bench.scenarios import power
 from cstl_edge.errors import ModelError, SourceUnavailable
 
-FOLDER = Path(__file__).parents[2] / "golden" / "tiny_reduced"
-NETWORK = ModelUnderTest(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
 CHIP = "sys/class/hwmon/hwmon1"
-RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32", version="1")
+RAN = ran()
 WATTS = {"VDD_IN": 4.556160, "VDD_CPU_GPU_CV": 0.805120, "VDD_SOC": 1.489472}
 FULL = Case(graph="full", batch=1, frames=30)
 
 
 @pytest.fixture
-def context(monkeypatch):
+def context(reduced, monkeypatch):
     monkeypatch.setattr(power, "FEWEST_S", 0.15)
     monkeypatch.setattr(power, "SETTLE_S", 0)
-    return Context(
-        run="r",
-        folder=FOLDER,
-        weights=None,
-        model=NETWORK,
-        threads=1,
-        budget=Budget(warm_up_s=0, seconds=0.02, samples=1),
-        progress=lambda line: None,
-    )
+    return dataclasses.replace(reduced, short=False)
 
 
 @pytest.fixture

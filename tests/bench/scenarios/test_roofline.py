@@ -1,45 +1,20 @@
 """Rows of peaks and of costs."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
+from standin_bench import kernel
 
-from cstl_edge.bench.context import Budget, Context
-from cstl_edge.bench.record import ModelUnderTest, Ran, Row
+from cstl_edge.bench.record import Row
 from cstl_edge.bench.roofline import kernel as kernel_module
-from cstl_edge.bench.roofline.kernel import Kernel
 from cstl_edge.bench.scenarios import roofline
 from cstl_edge.errors import ModelError
 
-FOLDER = Path(__file__).parents[2] / "golden" / "tiny_reduced"
-MODEL = ModelUnderTest(name="tiny", weights_sha256="0" * 64, size=(16, 12), parts=4)
-CPU = Ran(
-    backend="onnxruntime",
-    provider="CPUExecutionProvider",
-    precision="float32",
-    computed_in="float32",
-    version="1",
-)
-CONTEXT = Context(
-    run="r",
-    folder=FOLDER,
-    weights=None,
-    model=MODEL,
-    threads=1,
-    budget=Budget(warm_up_s=0, seconds=0.01, samples=1),
-    progress=lambda line: None,
-)
-
 
 @pytest.fixture
-def context():
-    """The golden export in three precisions, its graphs not probed: they are our own."""
-    return CONTEXT
-
-
-def kernel(work=1e9, prepare=lambda: lambda: None, kind="arithmetic", **changes):
-    given = {"device": "cpu", "name": "stand-in", "precision": "float32", "ran": CPU, **changes}
-    return Kernel(kind=kind, work=work, prepare=prepare, **given)
+def context(reduced):
+    """The long way over the golden export in three precisions."""
+    return replace(reduced, short=False)
 
 
 def test_rows_of_a_model(context, monkeypatch):
