@@ -64,11 +64,8 @@ def test_padding_never_reaches_the_trunk(standin):
 
 def test_long_sequences_pass_the_trunk_in_pieces(standin):
     standin.encode(np.zeros((1, 2 * FRAMES_PER_RUN + 1, 8, 6), np.uint8))
-    assert [count for name, count in standin.calls if name == "frames"] == [
-        FRAMES_PER_RUN,
-        FRAMES_PER_RUN,
-        1,
-    ]
+    frames = [count for name, count in standin.calls if name == "frames"]
+    assert frames == [FRAMES_PER_RUN, FRAMES_PER_RUN, 1]
 
 
 def test_embeddings_that_are_not_finite_are_told():
@@ -77,23 +74,23 @@ def test_embeddings_that_are_not_finite_are_told():
     assert Embedded(embedding, np.zeros((3, 2), np.int32)).finite.tolist() == [True, False, False]
 
 
-def test_an_unknown_backend_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="onnxruntime, openvino, pytorch, tensorrt; got 'cuda'"):
-        load(tmp_path, backend="cuda")
-
-
-def test_tensorrt_is_refused_not_replaced(folder):
-    with pytest.raises(ModelError, match=r"no engines for TensorRT in .*cstl-edge build"):
-        load(folder, backend="tensorrt")
-
-
-def test_no_threads_are_too_few(folder):
-    with pytest.raises(ConfigError, match="at least 1 thread; got 0"):
-        load(folder, threads=0)
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"backend": "cuda"}, ConfigError, "onnxruntime, openvino, pytorch, tensorrt; got 'cuda'"),
+        ({"backend": "onnx-runtime"}, ConfigError, "'onnx-runtime'; did you mean onnxruntime"),
+        ({"backend": "tensorrt"}, ModelError, r"no engines for TensorRT in .*cstl-edge build"),
+        ({"backend": "pytorch"}, ModelError, r"expected a \.safetensors checkpoint"),
+        ({"threads": 0}, ConfigError, "at least 1 thread; got 0"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_not_replaced(folder, options, error, message):
+    with pytest.raises(error, match=message):
+        load(folder, **options)
 
 
 def test_a_missing_library_is_an_error_not_a_choice(folder, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(
         "cstl_edge.runtime.backends.onnx_folder.checked_graphs",
         lambda *asked: dict.fromkeys(asked[2], b""),
@@ -101,11 +98,6 @@ def test_a_missing_library_is_an_error_not_a_choice(folder, monkeypatch):
     for backend in ("auto", "onnxruntime"):
         with pytest.raises(BackendUnavailable, match="pip install onnxruntime"):
             load(folder, backend=backend)
-
-
-def test_a_folder_is_no_checkpoint(folder):
-    with pytest.raises(ModelError, match=r"expected a \.safetensors checkpoint"):
-        load(folder, backend="pytorch")
 
 
 def test_a_checkpoint_is_no_folder(tmp_path):
@@ -117,11 +109,6 @@ def test_a_checkpoint_is_no_folder(tmp_path):
 
 def test_cores_are_counted_within_reason():
     assert 1 <= usable_cores() <= MAX_THREADS
-
-
-def test_a_wrong_backend_has_a_guess(tmp_path):
-    with pytest.raises(ConfigError, match="got 'onnx-runtime'; did you mean onnxruntime"):
-        load(tmp_path, backend="onnx-runtime")
 
 
 def test_the_help_of_verbs_names_every_backend():

@@ -1,28 +1,50 @@
-"""ONNX Runtime says what PyTorch said, and says what it is."""
+"""The runtimes of a CPU say what PyTorch said, and ONNX Runtime says what it is."""
 
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from golden_export import edit_manifest
+from golden_export import GOLDEN, edit_manifest
 
 from cstl_edge.errors import DataError, ModelError
 from cstl_edge.runtime import load
 
 
-def test_it_says_what_pytorch_said(tiny, expected):
-    embedded = tiny.encode(expected["silhouettes"], expected["lengths"])
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+def encoder(request):
+    """The golden export in each runtime of a CPU."""
+    pytest.importorskip(request.param)
+    return load(GOLDEN / "tiny", request.param, threads=1)
+
+
+def test_it_says_what_pytorch_said(encoder, expected):
+    embedded = encoder.encode(expected["silhouettes"], expected["lengths"])
     np.testing.assert_allclose(embedded.embedding, expected["embedding"], atol=1e-5)
     np.testing.assert_array_equal(embedded.salient_frames, expected["salient_frames"])
-    assert embedded.embedding.dtype == np.float32
-    assert embedded.salient_frames.dtype == np.int32
+    assert (embedded.embedding.dtype, embedded.salient_frames.dtype) == (np.float32, np.int32)
 
 
-def test_a_batch_is_its_sequences_alone(tiny, expected):
+def test_a_batch_is_its_sequences_alone_and_answers_stay(encoder, expected):
+    """What was answered belongs to who asked: the next answer does not change it."""
+    first = encoder.encode(expected["silhouettes"], expected["lengths"])
+    kept = first.embedding.copy(), first.salient_frames.copy()
     for i, length in enumerate(expected["lengths"]):
-        alone = tiny.encode(expected["silhouettes"][i : i + 1, :length])
+        alone = encoder.encode(expected["silhouettes"][i : i + 1, :length])
         np.testing.assert_allclose(alone.embedding[0], expected["embedding"][i], atol=1e-5)
+    encoder.encode(~expected["silhouettes"], expected["lengths"])
+    np.testing.assert_array_equal(first.embedding, kept[0])
+    np.testing.assert_array_equal(first.salient_frames, kept[1])
+
+
+def test_inputs_in_any_layout_are_read_and_left_alone(encoder, expected):
+    silhouettes = expected["silhouettes"][0]
+    plain = encoder.frames(silhouettes)
+    spread = silhouettes.repeat(2, 0)[::2]
+    assert not spread.flags.c_contiguous
+    spread.flags.writeable = False
+    np.testing.assert_array_equal(encoder.frames(spread), plain)
+    np.testing.assert_array_equal(spread, expected["silhouettes"][0])
 
 
 def test_it_says_what_it_is(folder):
@@ -36,8 +58,10 @@ def test_it_says_what_it_is(folder):
     assert info.impostors["sizes"] == [1, 2]
 
 
-def test_a_closed_encoder_says_so(folder, expected):
-    encoder = load(folder)
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_closed_encoder_says_so(expected, backend):
+    pytest.importorskip(backend)
+    encoder = load(GOLDEN / "tiny", backend)
     encoder.close()
     with pytest.raises(ModelError, match="closed"):
         encoder.encode(expected["silhouettes"])

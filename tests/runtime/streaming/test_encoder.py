@@ -15,6 +15,7 @@ from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 
 ATOL = 1e-4
 WALKERS = 4
+BLANK = np.zeros((8, 6), np.uint8)  # a silhouette for the stand-ins
 
 
 SHORT = st.integers(1, 7)
@@ -130,7 +131,7 @@ def test_answers_come_in_time(standin, scene):
 @pytest.mark.parametrize(("walkers", "share"), [(1, 1), (5, 1), (7, 2), (10, 2), (23, 5)])
 def test_heads_do_not_fall_due_together(standin, walkers, share):
     stream = StreamingEncoder(standin, window=6, hop=5)
-    frame = dict.fromkeys(range(walkers), np.zeros(standin.info.size, np.uint8))
+    frame = dict.fromkeys(range(walkers), BLANK)
     per_push = [len(stream.push(frame)) for _ in range(26)]
     assert max(per_push) == share
     assert per_push[:5] == [0] * 5
@@ -139,7 +140,7 @@ def test_heads_do_not_fall_due_together(standin, walkers, share):
 
 def test_a_frame_costs_one_batch_of_each(standin):
     stream = StreamingEncoder(standin, window=4, hop=2)
-    frame = dict.fromkeys("abcd", np.zeros(standin.info.size, np.uint8))
+    frame = dict.fromkeys("abcd", BLANK)
     for _ in range(4):
         stream.push(frame)
     assert standin.calls == [("frames", 4)] * 4 + [("head", [4, 4])]
@@ -148,9 +149,8 @@ def test_a_frame_costs_one_batch_of_each(standin):
 def test_a_slide_costs_the_frames_that_it_changes(sliding_standin):
     stream = StreamingEncoder(sliding_standin, window=20, hop=1)
     assert stream.slides
-    silhouette = np.zeros(sliding_standin.info.size, np.uint8)
     for _ in range(22):
-        stream.push({"a": silhouette})
+        stream.push({"a": BLANK})
     cuts = [call for call in sliding_standin.calls if call[0] != "frames"]
     assert cuts[:3] == [("taps", 20), ("mix", 20), ("slide", [20])]
     assert cuts[3:] == [("taps", 1), ("mix", 5), ("slide", [20])] * 2  # 2 at the beginning, 3 last
@@ -158,7 +158,7 @@ def test_a_slide_costs_the_frames_that_it_changes(sliding_standin):
 
 def test_a_slide_costs_one_batch_of_frames(sliding_standin):
     stream = StreamingEncoder(sliding_standin, window=20, hop=2)
-    frame = dict.fromkeys("abc", np.zeros(sliding_standin.info.size, np.uint8))
+    frame = dict.fromkeys("abc", BLANK)
     for _ in range(30):
         stream.push(frame)
     cuts = [call for call in sliding_standin.calls if call[0] != "frames"]
@@ -173,7 +173,6 @@ def test_answers_side_by_side_are_each_walkers_own(sliding_standin):
 
 
 def test_whole_windows_on_request_and_where_there_is_no_other_way(standin, sliding_standin, caplog):
-    silhouette = np.zeros(standin.info.size, np.uint8)
     for encoder, slide, why in (
         (standin, True, "the only form that this model has here"),
         (sliding_standin, False, "as asked for"),
@@ -182,16 +181,15 @@ def test_whole_windows_on_request_and_where_there_is_no_other_way(standin, slidi
             stream = StreamingEncoder(encoder, window=1, slide=slide)
         assert not stream.slides
         assert caplog.messages.pop() == f"windows go through the head whole, {why}"
-        stream.push({1: silhouette})
+        stream.push({1: BLANK})
         assert [name for name, _ in encoder.calls] == ["frames", "head"]
 
 
 def test_walkers_who_are_seen_seldom_get_their_turn(standin):
     stream = StreamingEncoder(standin, window=4, hop=3)
-    silhouette = np.zeros(standin.info.size, np.uint8)
     served = Counter()
     for t in range(60):
-        here = {"always": silhouette} | ({"seldom": silhouette} if t % 3 == 0 else {})
+        here = {"always": BLANK} | ({"seldom": BLANK} if t % 3 == 0 else {})
         served.update(stream.push(here).keys())
     assert served["seldom"] == 6  # 20 frames: at 4, then every 3
     assert served["always"] >= 18
@@ -199,47 +197,44 @@ def test_walkers_who_are_seen_seldom_get_their_turn(standin):
 
 def test_short_windows_answer_early(standin):
     stream = StreamingEncoder(standin, window=10, hop=1, min_frames=3)
-    silhouette = np.zeros(standin.info.size, np.uint8)
-    frames = [stream.push({7: silhouette}).get(7) for _ in range(12)]
+    frames = [stream.push({7: BLANK}).get(7) for _ in range(12)]
     assert frames[:2] == [None, None]
     assert [r.window_frames for r in frames[2:]] == [*range(3, 11), 10, 10]
 
 
 def test_a_closed_walker_begins_anew(standin):
     stream = StreamingEncoder(standin, window=2, hop=1)
-    silhouette = np.zeros(standin.info.size, np.uint8)
-    stream.push({1: silhouette})
+    stream.push({1: BLANK})
     stream.close(1)
     stream.close("never seen")
     assert len(stream) == 0
-    assert stream.push({1: silhouette}) == {}
-    assert stream.push({1: silhouette})[1].frames_seen == 2
+    assert stream.push({1: BLANK}) == {}
+    assert stream.push({1: BLANK})[1].frames_seen == 2
 
 
 def test_the_longest_unseen_is_forgotten_never_one_who_is_here(standin, caplog):
     stream = StreamingEncoder(standin, window=3, hop=1, max_walkers=3)
-    silhouette = np.zeros(standin.info.size, np.uint8)
     for walker in (1, 2, 3):
-        stream.push({walker: silhouette})
+        stream.push({walker: BLANK})
     with caplog.at_level(logging.WARNING):
-        stream.push({4: silhouette, 1: silhouette})  # 1 was unseen longest, but is here
+        stream.push({4: BLANK, 1: BLANK})  # 1 was unseen longest, but is here
     assert stream.forgotten == 1
     assert "2 is forgotten" in caplog.text
-    stream.push({1: silhouette})
+    stream.push({1: BLANK})
     assert len(stream) == 3
-    assert stream.push({1: silhouette})[1].frames_seen == 4
+    assert stream.push({1: BLANK})[1].frames_seen == 4
 
 
 def test_more_walkers_than_allowed_in_one_frame(standin):
     stream = StreamingEncoder(standin, max_walkers=2)
-    frame = dict.fromkeys(range(3), np.zeros(standin.info.size, np.uint8))
+    frame = dict.fromkeys(range(3), BLANK)
     with pytest.raises(DataError, match=r"at most 2 walkers in a frame; got 3\. Raise"):
         stream.push(frame)
 
 
 def test_one_bad_silhouette_moves_nobody_on(standin):
     stream = StreamingEncoder(standin, window=2, hop=1)
-    good, bad = np.zeros(standin.info.size, np.uint8), np.zeros((3, 3), np.uint8)
+    good, bad = BLANK, np.zeros((3, 3), np.uint8)
     with pytest.raises(DataError, match=r"walker no\\n2: expected silhouettes as uint8 \[8, 6\]"):
         stream.push({"one": good, "no\n2": bad})
     assert len(stream) == 0
@@ -259,9 +254,8 @@ def test_nan_is_held_back_and_told_once(standin, monkeypatch, caplog):
 
     monkeypatch.setattr(standin, "head", head)
     stream = StreamingEncoder(standin, window=1, hop=1)
-    silhouette = np.zeros(standin.info.size, np.uint8)
     for _ in range(3):
-        assert list(stream.push({"a": silhouette, "b": silhouette})) == ["b"]
+        assert list(stream.push({"a": BLANK, "b": BLANK})) == ["b"]
     assert stream.not_finite == 3
     assert caplog.text.count("NaN") == 1
 
@@ -277,9 +271,8 @@ def test_settings_that_cannot_be_meant(standin, options):
 
 def test_memory_is_bounded_by_the_walkers(standin):
     stream = StreamingEncoder(standin, window=5, hop=1, max_walkers=4)
-    silhouette = np.zeros(standin.info.size, np.uint8)
     for walker in range(100):
-        stream.push({walker: silhouette})
+        stream.push({walker: BLANK})
     held = sum(ring.features.nbytes for ring in stream._rings.values())
     assert held == 4 * 5 * standin.info.parts * standin.info.channels * 4
 
