@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -41,24 +41,30 @@ CONVS = [f"conv2d_{number}.forward_block.conv2d.weight" for number in range(1, 5
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
-class ImportedFile(TypedDict):
-    """Released file that weights were imported from: `imported` in the header of a checkpoint."""
+# Where our layers are in a released checkpoint
+MATRICES = {
+    "short.convs.0": "multi_scale.short_term.0.0",
+    "short.convs.1": "multi_scale.short_term.1.0",
+    "long.first": "multi_scale.score.0",
+    "long.second": "multi_scale.score.3",
+    "scores.second": "salient_learning.part_score.3",
+}
+SPLIT_MATRICES = {  # with the axis of [p, o, i] that is a concatenation: 1 or 2
+    "aggregation.first": ("adaptive_aggregation.in_conv", 2),
+    "aggregation.second": ("adaptive_aggregation.out_conv", 1),
+    "scores.first": ("salient_learning.part_score.0", 2),
+    "context.projection": ("salient_learning.decay_channel", 2),
+}
+NORMS = {
+    "short.norms.0": "multi_scale.short_term.0.1",
+    "short.norms.1": "multi_scale.short_term.1.1",
+    "long.norm": "multi_scale.score.1",
+    "scores.norm": "salient_learning.part_score.1",
+}
 
-    form: str
-    file: str
-    sha256: str
-    classes: int
 
-
-class ImportRecord(TypedDict):
-    """Name and origin of imported weights, for the header of a checkpoint."""
-
-    name: str
-    imported: ImportedFile
-
-
-def import_released(path: str | Path, *, class_head: bool = False) -> tuple[Cstl, ImportRecord]:
-    """Return the network of a released checkpoint, in evaluation mode, and its origin.
+def import_released(path: str | Path, *, class_head: bool = False) -> tuple[Cstl, dict[str, Any]]:
+    """Return the network of a released checkpoint, in evaluation mode, and its name and origin.
 
     path: a `.ptm` or `.pth` of torch.save, of any age, or a `.safetensors`
     class_head: keep the class head of the training too
@@ -74,63 +80,67 @@ def import_released(path: str | Path, *, class_head: bool = False) -> tuple[Cstl
     _refuse_unusable(name, weights)
     if class_head and not config.classes:
         raise ModelError(f"{name}: expected the class head {CLASSES}, got none; import without it")
-    record: ImportRecord = {
-        "name": Path(path).stem,
-        "imported": {
-            "form": "released",
-            "file": Path(path).name,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "classes": config.classes,
-        },
+    origin = {
+        "form": "released",
+        "file": Path(path).name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "classes": config.classes,
     }
     config = config if class_head else replace(config, classes=0)
     model = Cstl(config)
     model.load_state_dict(convert_state(weights, config))
-    return model.eval(), record
+    return model.eval(), {"name": Path(path).stem, "imported": origin}
 
 
 def released_shapes(config: CstlConfig) -> dict[str, list[int]]:
     """Return the shape of every tensor in a checkpoint of the released network."""
     p, c, d = config.parts, config.widths[-1], config.embedding
     narrow, wide = max(1, c // SQUEEZE), max(1, 3 * c // SQUEEZE)  # hidden channels of the MLPs
-    return {
+    inputs = (1, *config.widths[:-1])
+    trunk = zip(CONVS, config.widths, inputs, strict=True)
+    shapes = {
         EMBED: [p, 3 * c, d],
-        **_trunk_shapes(config),
+        **{key: [outputs, channels, 3, 3] for key, outputs, channels in trunk},
         "multi_scale.score.0.weight": [p * narrow, c, 1],
         **_norm_shapes("multi_scale.score.1", p * narrow),
         "multi_scale.score.3.weight": [p * c, narrow, 1],
-        **_short_term_shapes(p, c),
+        "multi_scale.short_term.0.0.weight": [p * c, c, KERNEL],
+        **_norm_shapes("multi_scale.short_term.0.1", p * c),
+        "multi_scale.short_term.1.0.weight": [p * c, c, KERNEL],
+        **_norm_shapes("multi_scale.short_term.1.1", p * c),
         "adaptive_aggregation.in_conv.weight": [p * wide, 3 * c, 1],
         "adaptive_aggregation.out_conv.weight": [p * 3 * c, wide, 1],
         "salient_learning.part_score.0.weight": [p * wide, 3 * c, 1],
         **_norm_shapes("salient_learning.part_score.1", p * wide),
         "salient_learning.part_score.3.weight": [p, wide, 1],
         "salient_learning.decay_channel.weight": [p * c, 3 * c, 1],
-        **(_class_head_shapes(p, c, config.classes) if config.classes else {}),
     }
+    if config.classes:
+        shapes[CLASSES] = [1, c, config.classes]
+        for part in range(p):
+            shapes |= _norm_shapes(f"{CLASS_NORM}.{part}", c)
+    return shapes
 
 
 def convert_state(state: Mapping[str, Tensor], config: CstlConfig) -> dict[str, Tensor]:
     """Convert a state with the names and shapes of `released_shapes` to that of `Cstl`."""
-    p, scores = config.parts, "salient_learning.part_score"
+    p = config.parts
     ours = {f"backbone.convs.{i}.weight": state[key] for i, key in enumerate(CONVS)}
-    for i in range(2):
-        layer = f"multi_scale.short_term.{i}"
-        ours[f"short.convs.{i}.weight"] = _matrices(state, f"{layer}.0", p)
-        ours |= _norm(state, f"{layer}.1", f"short.norms.{i}", p)
-    ours["long.first.weight"] = _matrices(state, "multi_scale.score.0", p)
-    ours |= _norm(state, "multi_scale.score.1", "long.norm", p)
-    ours["long.second.weight"] = _matrices(state, "multi_scale.score.3", p)
-    inner = _matrices(state, "adaptive_aggregation.in_conv", p)  # [p, o, 3c]
-    outer = _matrices(state, "adaptive_aggregation.out_conv", p)  # [p, 3c, i]
-    ours |= _blocks(inner, 2, "aggregation.first") | _blocks(outer, 1, "aggregation.second")
-    ours |= _blocks(_matrices(state, f"{scores}.0", p), 2, "scores.first")
-    ours |= _norm(state, f"{scores}.1", "scores.norm", p)
-    ours["scores.second.weight"] = _matrices(state, f"{scores}.3", p)
-    decay = _matrices(state, "salient_learning.decay_channel", p)  # [p, c, 3c]
-    ours |= _blocks(decay, 2, "context.projection")
-    ours["embed.weight"] = _embed_matrices(state[EMBED])
-    return ours | (_class_head(state, p) if config.classes else {})
+    for layer, key in MATRICES.items():
+        ours[f"{layer}.weight"] = _matrices(state, key, p)
+    for layer, (key, axis) in SPLIT_MATRICES.items():
+        blocks = _matrices(state, key, p).chunk(len(SCALES), axis)
+        ours |= {f"{layer}.{s}.weight": block for s, block in zip(SCALES, blocks, strict=True)}
+    for layer, key in NORMS.items():
+        ours |= {f"{layer}.{name}": state[f"{key}.{name}"].reshape(p, -1) for name in STATISTICS}
+    temporal, context, salient = state[EMBED].transpose(1, 2).chunk(3, 2)  # [p, d, c] each
+    ours["embed.weight"] = torch.cat((salient, temporal, context), 2)  # [p, d, 3c]
+    if config.classes:
+        ours["class_head.weight"] = state[CLASSES][0]
+        for name in STATISTICS:
+            parts = [state[f"{CLASS_NORM}.{part}.{name}"] for part in range(p)]
+            ours[f"class_head.norm.{name}"] = torch.stack(parts)  # [p, c]
+    return ours
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -288,27 +298,6 @@ def _refuse_unusable(name: str, weights: State) -> None:
             raise ModelError(f"{name}: {key} holds a negative variance; these weights are unusable")
 
 
-def _trunk_shapes(config: CstlConfig) -> dict[str, list[int]]:
-    inputs = (1, *config.widths[:-1])
-    sides = zip(CONVS, config.widths, inputs, strict=True)
-    return {key: [out, into, 3, 3] for key, out, into in sides}
-
-
-def _short_term_shapes(p: int, c: int) -> dict[str, list[int]]:
-    shapes: dict[str, list[int]] = {}
-    for i in range(2):
-        shapes[f"multi_scale.short_term.{i}.0.weight"] = [p * c, c, KERNEL]
-        shapes |= _norm_shapes(f"multi_scale.short_term.{i}.1", p * c)
-    return shapes
-
-
-def _class_head_shapes(p: int, c: int, classes: int) -> dict[str, list[int]]:
-    shapes = {CLASSES: [1, c, classes]}
-    for part in range(p):
-        shapes |= _norm_shapes(f"{CLASS_NORM}.{part}", c)
-    return shapes
-
-
 def _norm_shapes(key: str, channels: int) -> dict[str, list[int]]:
     return {f"{key}.{name}": [channels] for name in STATISTICS} | {f"{key}.{COUNTER}": []}
 
@@ -318,27 +307,3 @@ def _matrices(state: Mapping[str, Tensor], key: str, p: int) -> Tensor:
     weight = state[f"{key}.weight"]
     by_part = weight.reshape(p, -1, *weight.shape[1:])  # [p, o, i, taps]
     return by_part.transpose(2, 3).flatten(2)  # [p, o, taps*i]
-
-
-def _norm(state: Mapping[str, Tensor], key: str, ours: str, p: int) -> dict[str, Tensor]:
-    return {f"{ours}.{name}": state[f"{key}.{name}"].reshape(p, -1) for name in STATISTICS}
-
-
-def _blocks(matrices: Tensor, axis: int, ours: str) -> dict[str, Tensor]:
-    """Split the axis of a concatenation into one block per scale."""
-    pieces = zip(SCALES, matrices.chunk(len(SCALES), axis), strict=True)
-    return {f"{ours}.{scale}.weight": piece for scale, piece in pieces}
-
-
-def _embed_matrices(weight: Tensor) -> Tensor:
-    """Reorder [p, 3c, d] on [T, context, S] to [p, d, 3c] on [S, T, context]."""
-    temporal, context, salient = weight.transpose(1, 2).chunk(3, 2)  # [p, d, c] each
-    return torch.cat((salient, temporal, context), 2)
-
-
-def _class_head(state: Mapping[str, Tensor], p: int) -> dict[str, Tensor]:
-    ours = {"class_head.weight": state[CLASSES][0]}
-    for name in STATISTICS:
-        parts = [state[f"{CLASS_NORM}.{part}.{name}"] for part in range(p)]
-        ours[f"class_head.norm.{name}"] = torch.stack(parts)  # [p, c]
-    return ours

@@ -132,10 +132,15 @@ def weights_sha256(weights: str | Path | State) -> str:
 
     weights: a checkpoint, or a state dict without class head
     """
-    if isinstance(weights, Mapping):
-        return _tensors_sha256(weights)
-    model, _ = load_checkpoint(weights)
-    return _tensors_sha256(inference_tensors(model.state_dict(), model.config))
+    if not isinstance(weights, Mapping):
+        model, _ = load_checkpoint(weights)
+        weights = inference_tensors(model.state_dict(), model.config)
+    total = hashlib.sha256()
+    for key in sorted(k for k in weights if not k.endswith(COUNTER)):
+        tensor = _as_float32(weights[key]).detach().cpu().contiguous()
+        total.update(f"{key} {str(tensor.dtype)[6:]} {list(tensor.shape)}\n".encode())
+        total.update(tensor.numpy().tobytes())
+    return total.hexdigest()
 
 
 def refuse_nonfinite(state: State, name: str) -> None:
@@ -247,16 +252,7 @@ def _compare_shapes(
 
 def _file_sha256(texts: Mapping[str, str], state: State) -> str:
     parts = [str(texts.get(key, "")) for key in ("config", "training", "weights_sha256")]
-    return hashlib.sha256("\n".join([*parts, _tensors_sha256(state)]).encode()).hexdigest()
-
-
-def _tensors_sha256(state: State) -> str:
-    total = hashlib.sha256()
-    for key in sorted(k for k in state if not k.endswith(COUNTER)):
-        tensor = _as_float32(state[key]).detach().cpu().contiguous()
-        total.update(f"{key} {str(tensor.dtype)[6:]} {list(tensor.shape)}\n".encode())
-        total.update(tensor.numpy().tobytes())
-    return total.hexdigest()
+    return hashlib.sha256("\n".join([*parts, weights_sha256(state)]).encode()).hexdigest()
 
 
 def _as_float32(tensor: Tensor) -> Tensor:

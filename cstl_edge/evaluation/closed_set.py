@@ -1,7 +1,7 @@
 """Closed-set metrics: rank-k, mAP and mINP of a protocol's trials, rank-1 in CASIA-B's protocol.
 
-`evaluate_closed_set` evaluates the trials of any protocol; `rank1` and `rank1_table` are the short
-form for CASIA-B (gallery nm-01..04, probes nm-05/06, bg, cl). All intervals are 95 % over people.
+`evaluate_closed_set` evaluates the trials of any protocol; `rank1_table` is the short form for
+CASIA-B (gallery nm-01..04, probes nm-05/06, bg, cl). All intervals are 95 % over people.
 """
 
 from __future__ import annotations
@@ -23,21 +23,11 @@ RANKS = (1, 5, 10)
 METRICS = (*(f"rank-{k}" for k in RANKS), "mAP", "mINP")
 SORTED_AT_ONCE = 2**21  # distances, about 40 bytes each
 
-Metrics = TypedDict(  # METRICS as shares in 0..1, each with its interval
-    "Metrics",
-    {
-        "rank-1": float,
-        "rank-1_95": list[float],
-        "rank-5": float,
-        "rank-5_95": list[float],
-        "rank-10": float,
-        "rank-10_95": list[float],
-        "mAP": float,
-        "mAP_95": list[float],
-        "mINP": float,
-        "mINP_95": list[float],
-    },
-)
+Metrics = TypedDict("Metrics", {  # METRICS as shares in 0..1, each with its interval
+    "rank-1": float, "rank-1_95": list[float], "rank-5": float, "rank-5_95": list[float],
+    "rank-10": float, "rank-10_95": list[float],
+    "mAP": float, "mAP_95": list[float], "mINP": float, "mINP_95": list[float],
+})  # fmt: skip
 
 
 class ConditionRecord(Metrics):
@@ -45,10 +35,8 @@ class ConditionRecord(Metrics):
 
     probes: int
     people: int
-    unmated: int
-    """Probes whose person is not in the gallery that they were searched in."""
-    per_view: dict[int, float | None]
-    """Rank-1 by probe view; empty for a protocol without views."""
+    unmated: int  # probes whose person is not in the gallery that they were searched in
+    per_view: dict[int, float | None]  # rank-1 by probe view; empty for a protocol without views
 
 
 class ClosedSetRecord(TypedDict, total=False):
@@ -67,23 +55,13 @@ class Rank1ByView(TypedDict):
     cross_view_95: list[float]
 
 
-class Rank1Record(Rank1ByView):
-    """Rank-1 of one condition."""
-
-    condition: str
-    people: int
-    per_view: dict[int, float]
-    """Mean over the gallery's other views, by probe view."""
-
-
 @dataclass(frozen=True)
 class Cells:
     """Sums of METRICS and numbers of probes by person and pair of views."""
 
     sums: Doubles  # [people, probe views, gallery views, metrics]
     counts: Doubles  # [people, probe views, gallery views]
-    unmated: int
-    """Probes whose person is not in the gallery that they were searched in."""
+    unmated: int  # probes whose person is not in the gallery that they were searched in
 
 
 def evaluate_closed_set(
@@ -280,24 +258,14 @@ def rank1_hits(
     return hits, views, labelled[probes]
 
 
-def rank1(
-    labelled: LabelledEmbeddings, condition: str, *, seed: int = 0, draws: int = 500
-) -> Rank1Record:
-    """Evaluate rank-1 of a condition in the CASIA-B protocol, same view and across views.
-
-    Args:
-        labelled: m embedded sequences with their labels.
-        condition: `nm`, `bg` or `cl`.
-        seed: Of the bootstrap.
-        draws: Of people, for the 95 % intervals.
-    """
-    return _rank1(labelled, condition, seed, draws)[0]
-
-
 def rank1_table(
     labelled: LabelledEmbeddings, *, seed: int = 0, draws: int = 500
 ) -> dict[str, Rank1ByView]:
-    """Evaluate `rank1` of every condition, and `mean` of the three with its own intervals.
+    """Evaluate rank-1 in the CASIA-B protocol, same view and across views.
+
+    Returns a record of every condition (`nm`, `bg` and `cl`: also `condition`, `people`, and by
+    probe view the mean over the gallery's other views), and `mean` of the three with its own
+    intervals.
 
     Args:
         labelled: m embedded sequences with their labels.
@@ -305,20 +273,20 @@ def rank1_table(
         draws: Of people, for the 95 % intervals.
     """
     evaluated = {condition: _rank1(labelled, condition, seed, draws) for condition in PROBES}
-    rows: dict[str, Any] = {condition: row for condition, (row, _) in evaluated.items()}
+    rows = {condition: row for condition, (row, _) in evaluated.items()}
     mean: dict[str, Any] = {}
     for name in ("same_view", "cross_view"):
         mean[name] = round(float(np.mean([row[name] for row in rows.values()])), 4)
         # everybody is recorded in every condition: people are drawn with all three of them
         by_person = np.mean([by_person[name] for _, by_person in evaluated.values()], axis=0)
         mean[f"{name}_95"] = bootstrap(by_person, seed=seed, draws=draws)
-    return {**rows, "mean": cast(Rank1ByView, mean)}
+    return cast(dict[str, Rank1ByView], rows | {"mean": mean})
 
 
 def _rank1(
     labelled: LabelledEmbeddings, condition: str, seed: int, draws: int
-) -> tuple[Rank1Record, dict[str, Doubles]]:
-    """Evaluate `rank1`; return the hits by person [people] too."""
+) -> tuple[dict[str, Any], dict[str, Doubles]]:
+    """Return the record of a condition, and its hits by person [people]."""
     hits, views, probes = rank1_hits(labelled, condition)
     same = probes.views_deg[:, None] == np.array(views)[None]
     others = np.where(same, np.nan, hits)  # identical views excluded
@@ -334,4 +302,4 @@ def _rank1(
         view: round(float(np.nanmean(others[probes.views_deg == view])), 4)
         for view in sorted(set(probes.views_deg.tolist()))
     }
-    return cast(Rank1Record, record), means
+    return record, means

@@ -13,14 +13,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cstl_edge.arrays import Indices
+from cstl_edge.arrays import Indices, Ints, Silhouettes
 from cstl_edge.data.splits import LabelledSequences
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.evaluation.embedding_store import EmbeddingStore, read_store
@@ -39,10 +39,8 @@ class EmbedOptions:
 
     batch_frames: int = BATCH_FRAMES
     """Frames of a batch, padding included; a longer sequence is a batch of its own."""
-    min_frames: int = 1
-    """Sequences with fewer fail to enrol."""
-    max_frames: int = MAX_FRAMES
-    """Frames of a sequence that count, from its first."""
+    min_frames: int = 1  # sequences with fewer fail to enrol
+    max_frames: int = MAX_FRAMES  # frames of a sequence that count, from its first
 
     def __post_init__(self) -> None:
         if min(self.batch_frames, self.min_frames) < 1 or self.max_frames < self.min_frames:
@@ -58,10 +56,8 @@ class EmbeddedSet:
 
     folder: Path
     labelled: LabelledEmbeddings
-    short: Indices
-    """Indices of sequences with fewer than `min_frames`."""
-    not_finite: Indices
-    """Indices of embeddings with a NaN, an infinity, or a number beyond float16."""
+    short: Indices  # indices of sequences with fewer than `min_frames`
+    not_finite: Indices  # indices of embeddings with a NaN, an infinity, or a number beyond float16
 
 
 def embed(
@@ -94,25 +90,19 @@ def embed(
     if not chosen.size:
         raise DataError("expected at least one sequence to embed, got none")
     _check_size(encoder.info, data, int(chosen[0]))
-    labels = {
-        "people": data.people[chosen].tolist(),
-        "sequences": data.sequences[chosen].tolist(),
-        "views_deg": data.views_deg[chosen].tolist(),
-        "lengths": data.lengths[chosen].tolist(),
-    }
+    kinds = ("people", "sequences", "views_deg", "lengths")
+    labels = {kind: getattr(data, kind)[chosen].tolist() for kind in kinds}
     key = embedding_key(encoder.info, settings, {**labels, "source": source})
     name = re.sub(r"[^\w.-]+", "_", encoder.info.model_name, flags=re.ASCII).strip(".")
     place = Path(workdir) / f"{name[:40]}-{key[:12]}"
     if read_store(place, key) is None:
-        _fill(
-            encoder,
-            data,
-            chosen,
-            EmbeddingStore(place, key, _shape(chosen, encoder)),
-            settings,
-            labels,
-            progress,
-        )
+        shape = (len(chosen), encoder.info.parts, encoder.info.embedding)
+        with EmbeddingStore(place, key, shape) as store:
+            _fill(store, encoder, data, chosen, settings, progress)
+            short = np.flatnonzero(data.lengths[chosen] < settings.min_frames).tolist()
+            for row in short:
+                store.fail(row)
+            store.finish({**labels, "short": short})
     return read_embedded(place)
 
 
@@ -157,70 +147,60 @@ def batches(lengths: Indices, options: EmbedOptions) -> list[Indices]:
     """
     usable = np.flatnonzero(lengths >= options.min_frames)
     order = usable[np.argsort(lengths[usable], kind="stable")]
-    out: list[Indices] = []
-    start = 0
-    for stop in range(1, len(order) + 1):
-        if stop < len(order):
-            longest = min(int(lengths[order[stop]]), options.max_frames)
-            count = stop + 1 - start
-            if count <= BATCH_SEQUENCES and count * longest <= options.batch_frames:
-                continue
-        out.append(order[start:stop])
-        start = stop
-    return out
+    counted = np.minimum(lengths[order], options.max_frames)
+    return split_rows(order, counted, options.batch_frames, BATCH_SEQUENCES)
+
+
+def split_rows(
+    rows: Indices, lengths: Indices, batch_frames: int, batch_sequences: int
+) -> list[Indices]:
+    """Split rows into batches whose padded size is limited; none is empty.
+
+    Args:
+        rows: [m], sorted by length.
+        lengths: [m] frames of each.
+        batch_frames: Frames of a batch, padding included; a longer sequence is a batch of its own.
+        batch_sequences: Sequences of a batch.
+    """
+    starts = [0]
+    for stop in range(1, len(rows)):
+        count = stop + 1 - starts[-1]
+        if count > batch_sequences or count * lengths[stop] > batch_frames:
+            starts.append(stop)
+    return np.split(rows, starts[1:]) if len(rows) else []
+
+
+def pad(sequences: Sequence[Silhouettes], size: tuple[int, ...]) -> tuple[Silhouettes, Ints]:
+    """Return sequences [s, h, w] of a size (h, w) padded at the end: [n, s, h, w], lengths [n]."""
+    lengths = np.array([len(sequence) for sequence in sequences], np.int32)
+    silhouettes = np.zeros((len(sequences), lengths.max(), *size), np.uint8)
+    for place, sequence in zip(silhouettes, sequences, strict=True):
+        place[: len(sequence)] = sequence
+    return silhouettes, lengths
 
 
 def _fill(
+    store: EmbeddingStore,
     encoder: Encoder,
     data: LabelledSequences,
     chosen: Indices,
-    store: EmbeddingStore,
     options: EmbedOptions,
-    labels: dict[str, Any],
     progress: Callable[[int, int], None],
 ) -> None:
-    """Embed the batches that a store lacks, and complete it."""
-    lengths = data.lengths[chosen]
-    plan = batches(lengths, options)
-    with store:
-        done = sum(len(batch) for batch in plan[: store.batches_done])
-        saved = time.monotonic()
-        for number, batch in enumerate(plan):
-            if number < store.batches_done:
-                continue
-            _embed_batch(encoder, data, chosen, batch, store, options)
-            done += len(batch)
-            progress(done, len(chosen))
-            if time.monotonic() - saved > SAVE_EVERY_S:
-                store.save(number + 1)
-                saved = time.monotonic()
-        short = np.flatnonzero(lengths < options.min_frames)
-        for row in short:
-            store.fail(int(row), (encoder.info.parts, encoder.info.embedding))
-        failed = {"short": short.tolist(), "not_finite": store.failed}
-        store.finish({"shape": list(_shape(chosen, encoder)), **labels, **failed})
-
-
-def _embed_batch(
-    encoder: Encoder,
-    data: LabelledSequences,
-    chosen: Indices,
-    batch: Indices,
-    store: EmbeddingStore,
-    options: EmbedOptions,
-) -> None:
-    """Embed one batch, padded at the end to its longest sequence, into the store's rows."""
-    sequences = [data.read(int(chosen[row]))[: options.max_frames] for row in batch]
-    lengths = np.array([len(sequence) for sequence in sequences], np.int32)
-    silhouettes = np.zeros((len(sequences), lengths.max(), *encoder.info.size), np.uint8)
-    for place, sequence in zip(silhouettes, sequences, strict=True):
-        place[: len(sequence)] = sequence
-    for row, embedding in zip(batch, encoder.encode(silhouettes, lengths).embedding, strict=True):
-        store.write(int(row), embedding)
-
-
-def _shape(chosen: Indices, encoder: Encoder) -> tuple[int, int, int]:
-    return len(chosen), encoder.info.parts, encoder.info.embedding
+    """Embed the batches that a store lacks."""
+    plan, first = batches(data.lengths[chosen], options), store.batches_done
+    done = sum(len(batch) for batch in plan[:first])
+    saved = time.monotonic()
+    for number, batch in enumerate(plan[first:], first + 1):
+        sequences = [data.read(int(chosen[row]))[: options.max_frames] for row in batch]
+        embeddings = encoder.encode(*pad(sequences, encoder.info.size)).embedding
+        for row, embedding in zip(batch, embeddings, strict=True):
+            store.write(int(row), embedding)
+        done += len(batch)
+        progress(done, len(chosen))
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            store.save(number)
+            saved = time.monotonic()
 
 
 def _check_size(info: EncoderInfo, data: LabelledSequences, row: int) -> None:

@@ -7,8 +7,10 @@ on disk, so that a killed run resumes; `labels.json` is written last and makes t
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +38,12 @@ class EmbeddingStore:
         Raises:
             DataError: The folder holds other embeddings, or the disk is full.
         """
-        self.folder, self.key = folder, key
+        self.folder, self.key, self.shape = folder, key, shape
         self.batches_done, self.failed = 0, list[int]()
-        try:
+        with self._one_error(f" ({2 * math.prod(shape) / 1e9:.1f} GB)"):
             folder.mkdir(parents=True, exist_ok=True)
-            progress = self._progress()
-            self._offset = self._create(shape) if progress is None else _offset(folder, shape)
-            self._row_bytes = shape[1] * shape[2] * 2
+            self._offset = _mapped(folder, [*shape]).offset if self._resume() else self._create()
             self._file = os.open(folder / ARRAY, os.O_WRONLY)
-        except OSError as err:
-            raise self._refused(err, shape) from err
 
     def __enter__(self) -> EmbeddingStore:
         return self
@@ -62,71 +60,62 @@ class EmbeddingStore:
             half = np.full_like(half, np.nan)
         self._put(row, half)
 
-    def fail(self, row: int, shape: tuple[int, int]) -> None:
+    def fail(self, row: int) -> None:
         """Mark a row that was never embedded."""
-        self._put(row, np.full(shape, np.nan, np.float16))
+        self._put(row, np.full(self.shape[1:], np.nan, np.float16))
 
     def save(self, batches_done: int) -> None:
         """Sync the rows to disk and record how many batches are there."""
         record = {"key": self.key, "batches": batches_done, "failed": self.failed}
-        try:
+        with self._one_error():
             os.fsync(self._file)
             _write_json(self.folder / PROGRESS, record)
-        except OSError as err:
-            raise self._refused(err) from err
 
     def finish(self, labels: Mapping[str, Any]) -> None:
         """Complete the folder."""
-        try:
+        record = {"key": self.key, "shape": [*self.shape], **labels, "not_finite": self.failed}
+        with self._one_error():
             os.fsync(self._file)
-            _write_json(self.folder / LABELS, {"key": self.key, **labels})
+            _write_json(self.folder / LABELS, record)
             (self.folder / PROGRESS).unlink(missing_ok=True)
-        except OSError as err:
-            raise self._refused(err) from err
 
     def _put(self, row: int, half: Vectors) -> None:
-        # not through a map: a full disk would end the process with SIGBUS
-        try:
-            os.pwrite(self._file, half.tobytes(), self._offset + row * self._row_bytes)
-        except OSError as err:
-            raise self._refused(err) from err
+        data = half.tobytes()
+        with self._one_error():  # not through a map: a full disk would end the process with SIGBUS
+            os.pwrite(self._file, data, self._offset + row * len(data))
 
-    def _progress(self) -> dict[str, Any] | None:
-        """Read what an earlier run has left; None when there is nothing."""
+    def _resume(self) -> bool:
+        """Take up what an earlier run has left; return whether there is something."""
         record = read_json(self.folder / PROGRESS)
         if record is None or not (self.folder / ARRAY).exists():
-            return None
-        if record.get("key") != self.key:
-            raise DataError(
-                f"{one_line(self.folder)} holds embeddings of another model or other data. Delete "
-                "it, or give another folder"
-            )
-        self.batches_done, self.failed = (
-            int(record.get("batches", 0)),
-            list(record.get("failed", [])),
-        )
-        return record
+            return False
+        _check_key(self.folder, record, self.key)
+        self.batches_done = int(record.get("batches", 0))
+        self.failed = list(record.get("failed", []))
+        return True
 
-    def _create(self, shape: tuple[int, int, int]) -> int:
+    def _create(self) -> int:
         """Create the file at full length, reserve the disk space; return the rows' offset."""
-        path = self.folder / ARRAY
-        with path.open("wb") as file:
-            header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        with (self.folder / ARRAY).open("wb") as file:
+            header = {"descr": "<f2", "fortran_order": False, "shape": self.shape}
             NPY.write_array_header_1_0(file, header)
             offset = file.tell()
-            size = offset + 2 * int(np.prod(shape, dtype=np.int64))
+            size = offset + 2 * math.prod(self.shape)
             file.truncate(size)
             if hasattr(os, "posix_fallocate"):
                 file.flush()
                 os.posix_fallocate(file.fileno(), 0, size)
         return offset
 
-    def _refused(self, err: OSError, shape: tuple[int, int, int] | None = None) -> DataError:
-        size = f" ({np.prod(shape, dtype=np.int64) * 2 / 1e9:.1f} GB)" if shape else ""
-        return DataError(
-            f"cannot write embeddings{size} to {one_line(self.folder)}: {one_line(err)}. Make "
-            "room, or give another --workdir; what is there is kept"
-        )
+    @contextmanager
+    def _one_error(self, size: str = "") -> Iterator[None]:
+        try:
+            yield
+        except OSError as err:
+            raise DataError(
+                f"cannot write embeddings{size} to {one_line(self.folder)}: {one_line(err)}. Make "
+                "room, or give another --workdir; what is there is kept"
+            ) from err
 
 
 def read_store(folder: Path, key: str | None = None) -> tuple[Vectors, dict[str, Any]] | None:
@@ -137,11 +126,8 @@ def read_store(folder: Path, key: str | None = None) -> tuple[Vectors, dict[str,
     labels = read_json(folder / LABELS)
     if labels is None:
         return None
-    if key is not None and labels.get("key") != key:
-        raise DataError(
-            f"{one_line(folder)} holds embeddings of another model or other data. Delete it, or "
-            "give another folder"
-        )
+    if key is not None:
+        _check_key(folder, labels, key)
     return _mapped(folder, labels.get("shape")), labels
 
 
@@ -158,9 +144,12 @@ def read_json(path: Path, remedy: str = "Delete its folder") -> dict[str, Any] |
     return record
 
 
-def _offset(folder: Path, shape: tuple[int, int, int]) -> int:
-    """Return the offset of the rows in an existing file."""
-    return int(_mapped(folder, list(shape)).offset)
+def _check_key(folder: Path, record: Mapping[str, Any], key: str) -> None:
+    if record.get("key") != key:
+        raise DataError(
+            f"{one_line(folder)} holds embeddings of another model or other data. Delete it, or "
+            "give another folder"
+        )
 
 
 def _mapped(folder: Path, shape: Any) -> np.memmap[Any, Any]:

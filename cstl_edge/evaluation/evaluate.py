@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 
@@ -14,17 +13,9 @@ from cstl_edge.evaluation.open_set import FPIRS, OpenSetRecord, evaluate_open_se
 from cstl_edge.evaluation.protocols import Trials, choose_protocol, select_trials
 
 
-class EnrolmentFailures(TypedDict):
-    """Sequences of gallery and probes without an embedding that can match."""
+class EvaluationRecord(ClosedSetRecord, OpenSetRecord):
+    """Protocol, numbers of sequences, and the metrics of a closed set or of an open set."""
 
-    gallery: int
-    probes: int
-    short: int
-    not_finite: int
-    rate: float
-
-
-class _Protocol(TypedDict):
     protocol: str
     searched: str
     averaged: str
@@ -33,11 +24,7 @@ class _Protocol(TypedDict):
     gallery_sequences: int
     probe_sequences: int
     views: int
-    failed_to_enrol: EnrolmentFailures
-
-
-class EvaluationRecord(_Protocol, ClosedSetRecord, OpenSetRecord):
-    """Protocol, numbers of sequences, and the metrics of a closed set or of an open set."""
+    failed_to_enrol: dict[str, float]
 
 
 def evaluate(
@@ -87,7 +74,7 @@ def evaluate(
     }
 
 
-def _failures(embedded: EmbeddedSet, tested: Trials, probes: Indices) -> EnrolmentFailures:
+def _failures(embedded: EmbeddedSet, tested: Trials, probes: Indices) -> dict[str, float]:
     """Count the sequences of gallery and probes without an embedding that can match."""
     failed = np.union1d(embedded.short, embedded.not_finite)
     used = np.concatenate([tested.gallery, probes])

@@ -37,14 +37,10 @@ class HeldOut:
 
     data: ShardedSequences
     rows: Indices
-    kind: str
-    """`walkers`, or the kind of dataset as it was prepared."""
-    description: str
-    """For reports."""
-    source: str
-    """Identifies this data among others with the same labels."""
-    probe: Bools | None = None
-    """[rows], the probes, where a partition file lists them."""
+    kind: str  # `walkers`, or the kind of dataset as it was prepared
+    description: str  # for reports
+    source: str  # identifies this data among others with the same labels
+    probe: Bools | None = None  # [rows], the probes, where a partition file lists them
 
     @property
     def protocol(self) -> str:
@@ -57,10 +53,7 @@ class HeldOut:
 
 
 def held_out(
-    data: str | Path,
-    size: tuple[int, int],
-    split: str = FIELD,
-    partition: str | Path | None = None,
+    data: str | Path, size: tuple[int, int], split: str = FIELD, partition: str | Path | None = None
 ) -> HeldOut:
     """Load the test half of a prepared folder, or of `walkers`, `walkers:FIRST-LAST`.
 
@@ -88,13 +81,7 @@ def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
     except ImportError as err:
         raise ConfigError("Walkers need cv2: pip install 'cstl-edge[cv]'") from err
     settings = WalkersSettings(
-        people=last - first + 1,
-        first=first,
-        nm=6,
-        bg=2,
-        cl=2,
-        frames=WALKERS_FRAMES,
-        size=size,
+        people=last - first + 1, first=first, nm=6, bg=2, cl=2, frames=WALKERS_FRAMES, size=size
     )
     data = ShardedSequences(make_shards(settings, CACHE))
     description = f"Walkers {first} to {last}, synthetic people, {WALKERS_FRAMES} frames"

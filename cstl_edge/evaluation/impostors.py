@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from cstl_edge.arrays import Bools, Floats, Indices
+from cstl_edge.arrays import Floats, Indices
 from cstl_edge.evaluation.embeddings import GALLERY, LabelledEmbeddings, part_mean_distance
 
 FPIR = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -19,13 +19,10 @@ SIZES = (1, 2, 4, 8, 16, 20)  # people; a larger gallery is calibrated by its ow
 WALKS = (1, 4, 12)  # sequences that each person is enrolled from
 
 
-class _Source(TypedDict, total=False):
-    data: str
-
-
-class ImpostorRecord(_Source):
+class ImpostorRecord(TypedDict, total=False):
     """Impostor thresholds of a model, as its manifest stores them."""
 
+    data: str  # description of the people
     walks: list[int]
     sizes: list[int]
     fpir: list[float]
@@ -126,7 +123,8 @@ def measure_open_set(
     for _ in range(draws):
         enrolled = rng.choice(ids, size, replace=False)
         member = np.isin(labelled.people, enrolled)
-        entries = _draw_sequences(labelled, enrolled, in_gallery, walks_each, rng)
+        own = (np.flatnonzero(in_gallery & (labelled.people == person)) for person in enrolled)
+        entries = np.concatenate([rng.choice(rows, walks_each, replace=False) for rows in own])
         probes = np.flatnonzero(~in_gallery)
         block = distance[np.ix_(probes, entries)]
         best = block.argmin(axis=1)
@@ -139,14 +137,3 @@ def measure_open_set(
         {"fpir_wanted": want, "fpir": round(float(a), 4), "fnir": round(float(m), 4)}
         for want, a, m in zip(table["fpir"], np.mean(alarms, 0), np.mean(misses, 0), strict=True)
     ]
-
-
-def _draw_sequences(
-    labelled: LabelledEmbeddings,
-    people: Indices,
-    allowed: Bools,
-    count: int,
-    rng: np.random.Generator,
-) -> Indices:
-    own = (np.flatnonzero(allowed & (labelled.people == person)) for person in people)
-    return np.concatenate([rng.choice(rows, count, replace=False) for rows in own])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,23 +14,16 @@ def by_person(hits: Doubles, people: Indices) -> Doubles:
     return np.array([np.nanmean(hits[people == person]) for person in np.unique(people)])
 
 
-def bootstrap(
-    by_person: Doubles,
-    statistic: Callable[[Doubles], float] = lambda x: float(np.mean(x)),
-    *,
-    seed: int = 0,
-    draws: int = 500,
-) -> list[float]:
-    """Compute the 95 % interval of a statistic over people, drawn with replacement.
+def bootstrap(by_person: Doubles, *, seed: int = 0, draws: int = 500) -> list[float]:
+    """Compute the 95 % interval of the mean over people, drawn with replacement.
 
     Args:
         by_person: [people], one value each.
-        statistic: Of a draw; the mean by default.
         seed: Of the draws.
         draws: Number of resamples.
     """
     rng = np.random.default_rng(seed)
-    values = [statistic(rng.choice(by_person, len(by_person))) for _ in range(draws)]
+    values = [float(np.mean(rng.choice(by_person, len(by_person)))) for _ in range(draws)]
     return [round(float(v), 4) for v in np.quantile(values, [0.025, 0.975])]
 
 
@@ -39,20 +31,12 @@ def bootstrap(
 class Comparison:
     """Difference of two models on the same people."""
 
-    difference: float
-    """Mean of the first less that of the second."""
+    difference: float  # mean of the first less that of the second
     interval_95: tuple[float, float]
-    verdict: str
-    """`better` or `worse` is the first; `none` where the interval contains 0."""
+    verdict: str  # `better` or `worse` is the first; `none` where the interval contains 0
 
 
-def compare(
-    a: Doubles,
-    b: Doubles,
-    *,
-    seed: int = 0,
-    draws: int = 2000,
-) -> Comparison:
+def compare(a: Doubles, b: Doubles, *, seed: int = 0, draws: int = 2000) -> Comparison:
     """Compare two models by a paired bootstrap: a person is drawn with both values.
 
     Args:

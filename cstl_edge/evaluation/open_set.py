@@ -27,17 +27,12 @@ LEAST_PEOPLE = 4
 DET_POINTS = 60
 
 
-class DetPoint(TypedDict):
-    """Point of the DET curve; a threshold of None accepts every distance."""
+class OpenSetErrors(TypedDict):
+    """Error rates at one wanted FPIR; a threshold of None accepts every distance."""
 
     fpir: float
     fnir: float
     threshold: float | None
-
-
-class OpenSetErrors(DetPoint):
-    """Error rates at one wanted FPIR."""
-
     fpir_wanted: float
     fnir_95: list[float]
     provable: bool
@@ -53,7 +48,7 @@ class OpenSetRecord(TypedDict, total=False):
     non_mated_searches: int
     provable_fpir: float
     errors: list[OpenSetErrors]
-    det: list[DetPoint]
+    det: list[dict[str, float | None]]  # points of `fpir`, `fnir` and `threshold`
 
 
 @dataclass(frozen=True)
@@ -245,17 +240,13 @@ def _below(ordered: Floats, counts: Doubles, threshold: Floats) -> Doubles:
     return below
 
 
-def _curve(searched: Searches, non_mated: int) -> list[DetPoint]:
+def _curve(searched: Searches, non_mated: int) -> list[dict[str, float | None]]:
     """Return the DET curve from one alarm in all non-mated searches to nearly all of them."""
     rates = np.asarray(np.geomspace(1 / non_mated, 0.999, DET_POINTS), np.float64)
     points = _errors(searched, rates, np.ones((1, searched.known.shape[1])))[0]
     return [
-        {
-            "fpir": round(float(fpir), 6),
-            "fnir": round(float(fnir), 6),
-            "threshold": _finite(threshold),
-        }
-        for fpir, fnir, threshold in points
+        {"fpir": round(float(x), 6), "fnir": round(float(y), 6), "threshold": _finite(threshold)}
+        for x, y, threshold in points
     ]
 
 

@@ -25,9 +25,19 @@ BY_PAIR = "pairs of views"  # identical ones excluded; mean over gallery views, 
 BY_PROBE = "probe view"  # one gallery; mean over probe views
 WHOLE = "whole"  # one gallery; mean over probes
 
-OU_GALLERY, OU_PROBES = ("01",), {"all": ("00",)}
-CROSS_GALLERY = ("nm-02", "bg-02", "cl-02")
 CROSS_PROBES = {"nm": ("nm-01",), "bg": ("bg-01",), "cl": ("cl-01",)}
+# Names of the sequences in the gallery, and of the probes by condition
+BY_NAME: dict[str, tuple[Sequence[str], Mapping[str, Sequence[str]], str, str]] = {
+    "casia-b": (GALLERY, PROBES, BY_PAIR, "gallery nm-01..04, probes nm, bg, cl"),
+    "ou-mvlp": (("01",), {"all": ("00",)}, BY_PAIR, "gallery 01, probes 00"),
+    "cross-view-gallery": (
+        ("nm-02", "bg-02", "cl-02"), CROSS_PROBES, BY_PROBE,
+        "gallery nm-02, bg-02, cl-02 of all views, probes nm-01, bg-01, cl-01",
+    ),
+    "cross-view-gallery of ou-mvlp": (
+        ("01",), {"all": ("00",)}, BY_PROBE, "gallery 01 of all views",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,14 +46,11 @@ class Trials:
 
     protocol: str
     gallery: Indices
-    probes: Mapping[str, Indices]
-    """`nm`, `bg`, `cl`, or `all`."""
-    averaged: str
-    """BY_PAIR, BY_PROBE or WHOLE."""
+    probes: Mapping[str, Indices]  # `nm`, `bg`, `cl`, or `all`
+    averaged: str  # BY_PAIR, BY_PROBE or WHOLE
     drop_unmated: bool
     """Leave out probes whose person is not in the gallery, in place of counting them as missed."""
-    description: str
-    """Gallery and probes in words."""
+    description: str  # gallery and probes in words
 
 
 def check_protocol(name: str) -> None:
@@ -105,15 +112,15 @@ def _sides(
 ) -> tuple[Indices, dict[str, Indices], str, str]:
     """Return gallery, probes by condition, averaging, and gallery and probes in words."""
     own = choose_protocol(labelled.sequences.tolist())
-    if protocol == "casia-b":
-        return (*_named(labelled, GALLERY, PROBES), BY_PAIR, "gallery nm-01..04, probes nm, bg, cl")
-    if protocol == "ou-mvlp":
-        return (*_named(labelled, OU_GALLERY, OU_PROBES), BY_PAIR, "gallery 01, probes 00")
-    if protocol == "cross-view-gallery" and own == "ou-mvlp":
-        return (*_named(labelled, OU_GALLERY, OU_PROBES), BY_PROBE, "gallery 01 of all views")
-    if protocol == "cross-view-gallery":
-        description = "gallery nm-02, bg-02, cl-02 of all views, probes nm-01, bg-01, cl-01"
-        return (*_named(labelled, CROSS_GALLERY, CROSS_PROBES), BY_PROBE, description)
+    form = f"{protocol} of {own}"
+    if (key := form if form in BY_NAME else protocol) in BY_NAME:
+        names, conditions, averaged, description = BY_NAME[key]
+        rows = {
+            condition: np.flatnonzero(np.isin(labelled.sequences, list(searched)))
+            for condition, searched in conditions.items()
+        }
+        gallery = np.flatnonzero(np.isin(labelled.sequences, list(names)))
+        return gallery, rows, averaged, description
     if protocol == "open-set" and probe is None and own != "gait3d":
         gallery, by_condition, _, description = _sides(labelled, own, None)
         together = np.concatenate(list(by_condition.values()))
@@ -132,13 +139,3 @@ def first_of_each(labelled: LabelledEmbeddings) -> Bools:
     mask = np.zeros(len(order), np.bool_)
     mask[order[starts]] = True
     return mask
-
-
-def _named(
-    labelled: LabelledEmbeddings, gallery: Sequence[str], probes: Mapping[str, Sequence[str]]
-) -> tuple[Indices, dict[str, Indices]]:
-    by_condition = {
-        name: np.flatnonzero(np.isin(labelled.sequences, list(names)))
-        for name, names in probes.items()
-    }
-    return np.flatnonzero(np.isin(labelled.sequences, list(gallery))), by_condition

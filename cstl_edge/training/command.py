@@ -34,10 +34,8 @@ class TrainingResult(NamedTuple):
     """Outcome of a run."""
 
     weights: Path
-    stopped: bool
-    """By Ctrl-C or SIGTERM, before its budget was spent."""
-    first_rank: bool
-    """This process is the first of those that trained: it alone reports."""
+    stopped: bool  # by Ctrl-C or SIGTERM, before its budget was spent
+    first_rank: bool  # this process is the first of those that trained: it alone reports
 
 
 def run_training(
@@ -147,9 +145,8 @@ def _load_people(
     validation = None
     if evaluate is not None and evaluate.walkers is not None:
         validation = _load_walkers(evaluate.walkers, cache, workers, ranks)
-        if evaluate.people is not None:
-            people = np.unique(validation.people)[: evaluate.people]
-            validation = PeopleSubset(validation, people)
+        people = np.unique(validation.people)[: evaluate.people]
+        validation = PeopleSubset(validation, people)
     if data is None:
         if config.walkers is None:
             raise ConfigError("expected data: give --data FOLDER or a `walkers` section")

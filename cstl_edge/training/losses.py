@@ -48,7 +48,12 @@ class TripletLoss(NamedTuple):
 
 
 def triplet_loss(
-    embedding: Tensor, labels: Tensor, *, margin: float = MARGIN, self_pairs: bool = False
+    embedding: Tensor,
+    labels: Tensor,
+    *,
+    margin: float = MARGIN,
+    self_pairs: bool = False,
+    joint: bool = False,
 ) -> TripletLoss:
     """Compute the mean over the triplets above zero of each part, then the mean over parts.
 
@@ -60,31 +65,16 @@ def triplet_loss(
         margin: In units of the embedding.
         self_pairs: Count a sequence as its own positive at distance 0. The released code does, the
             batch-all loss the paper cites does not; the default follows the citation.
+        joint: Take the mean of the parts' distances, by which sequences are matched, for one part;
+            the loss of each part alone requires every band of a body to separate people by itself.
     """
-    return _batch_all(part_distances(embedding), labels, margin, self_pairs)
-
-
-def joint_triplet_loss(
-    embedding: Tensor, labels: Tensor, *, margin: float = MARGIN, self_pairs: bool = False
-) -> TripletLoss:
-    """Compute the batch-all triplet loss of the mean of the parts' distances.
-
-    That mean is the distance by which sequences are matched; the loss of each part alone requires
-    every band of a body to separate people by itself.
-
-    Args:
-        embedding: [n, p, d] float32.
-        labels: [n] integers, the person of each sequence.
-        margin: In units of the embedding.
-        self_pairs: As for `triplet_loss`.
-    """
-    mean = part_distances(embedding).mean(0, keepdim=True)  # [1, n, n]
-    return _batch_all(mean, labels, margin, self_pairs)
-
-
-def _batch_all(distance: Tensor, labels: Tensor, margin: float, self_pairs: bool) -> TripletLoss:
-    """Compute the loss over all triplets of distances [p, n, n]."""
-    anchor, positive = _positive_pairs(labels, self_pairs)  # [m] each
+    distance = part_distances(embedding)  # [p, n, n]
+    if joint:
+        distance = distance.mean(0, keepdim=True)  # [1, n, n]
+    same = labels[:, None] == labels[None]  # [n, n]
+    if not self_pairs:
+        same = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    anchor, positive = same.nonzero(as_tuple=True)  # of all pairs of one person: [m] each
     to_positive = distance[:, anchor, positive]  # [p, m]
     to_all = distance.index_select(1, anchor)  # [p, m, n]
     negative = labels[anchor, None] != labels[None]  # [m, n]
@@ -116,12 +106,3 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     parts = logits.shape[1]
     return functional.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(parts))
-
-
-def _positive_pairs(labels: Tensor, self_pairs: bool) -> tuple[Tensor, Tensor]:
-    """Return anchor and positive of all pairs of one person: indices [m] each."""
-    same = labels[:, None] == labels[None]  # [n, n]
-    if not self_pairs:
-        same = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    anchor, positive = same.nonzero(as_tuple=True)
-    return anchor, positive

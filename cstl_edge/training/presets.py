@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from cstl_edge.config import read_yaml
+from cstl_edge.config import StrictModel, read_yaml
 from cstl_edge.errors import ConfigError, one_line
 
 TABLES = "tables.yaml"  # in the same folder; not a preset
@@ -18,36 +18,27 @@ SHIPPED = "cstl-walkers"  # preset of the weights in the package
 SMALL = "small"  # preset that two CPU cores train: `reproduce --budget small`, the peers
 
 
-class _Plan(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RowPlan(_Plan):
+class RowPlan(StrictModel):
     """One row of a table: a network to train, and the figures that the paper prints for it."""
 
     name: str
-    preset: str | None = None
-    """Preset of this row where it is not the table's."""
-    model: dict[str, Any] = Field(default_factory=dict)
-    """Changes to the preset's `model` section."""
+    preset: str | None = None  # preset of this row where it is not the table's
+    model: dict[str, Any] = Field(default_factory=dict)  # changes to the preset's `model` section
     paper: dict[str, float] = Field(default_factory=dict)
     """Rank-1 [%] that the paper prints, by condition; identical views excluded."""
     paper_views: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     """The same by probe view, in the order of the table's `views_deg`."""
 
 
-class TablePlan(_Plan):
+class TablePlan(StrictModel):
     """One table: rows trained with one budget and compared with one of them."""
 
     about: str
     dataset: Literal["casia-b", "ou-mvlp"]
     """Of the paper; its figures are shown only beside those of the same dataset."""
-    preset: str
-    """Preset of the paper's own budget."""
-    against: str | None = None
-    """Name of the row that the others are compared with."""
-    views_deg: tuple[int, ...] = ()
-    """Probe views of a table that is printed by view."""
+    preset: str  # preset of the paper's own budget
+    against: str | None = None  # name of the row that the others are compared with
+    views_deg: tuple[int, ...] = ()  # probe views of a table that is printed by view
     rows: tuple[RowPlan, ...]
 
     @model_validator(mode="after")

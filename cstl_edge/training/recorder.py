@@ -10,23 +10,14 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from cstl_edge.checkpoint.weights import refuse_nonfinite, save_checkpoint
 from cstl_edge.data.splits import LabelledSequences
 from cstl_edge.errors import ConfigError, ModelError, one_line
 from cstl_edge.measure.stats import append_jsonl
 from cstl_edge.training.losses import Losses
-from cstl_edge.training.run_state import (
-    BEST,
-    LOG,
-    RESUME,
-    TENSORBOARD,
-    WEIGHTS,
-    TrainingRun,
-    ValidationRecord,
-    save_run,
-)
+from cstl_edge.training.run_state import BEST, RESUME, WEIGHTS, TrainingRun, save_run
 from cstl_edge.training.settings import RunSettings
 from cstl_edge.training.validation import validate
 
@@ -35,26 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-class IterationRecord(TypedDict):
-    """One iteration: a line of the log."""
-
-    iteration: int
-    loss: float
-    triplet: float
-    cross_entropy: float | None
-    nonzero: float
-    rate: float
-    iteration_ms: float
-    elapsed_s: float
-    left_s: float
-
-
-class Provenance(TypedDict, total=False):
-    """Origin of a run besides its configuration, stored in the header of its weights."""
-
-    command: str
-    environment: dict[str, Any]
+LOG, TENSORBOARD = "log.jsonl", "tensorboard"  # in a run's folder
 
 
 class RunLog:
@@ -87,7 +59,7 @@ class RunLog:
         if self._board:
             self._board.close()
 
-    def iteration(self, record: IterationRecord, spent: float) -> None:
+    def iteration(self, record: Mapping[str, Any], spent: float) -> None:
         """Log an iteration; `spent` is the share of the budget, 0..1."""
         self._write(record, "")
         text = "iteration {iteration}: loss {loss:.4f}, triplets above zero {nonzero:.3f}, "
@@ -97,7 +69,7 @@ class RunLog:
         elif self.enabled:
             logger.info("%s, %s left", text, _duration(record["left_s"]))
 
-    def validation(self, record: ValidationRecord) -> None:
+    def validation(self, record: Mapping[str, Any]) -> None:
         """Log a validation."""
         self._write(record, "evaluation/")
         self.message("iteration {iteration}: rank-1 {rank1:.1%} ({protocol})".format_map(record))
@@ -109,7 +81,7 @@ class RunLog:
         elif self.enabled:
             logger.info("%s", text)
 
-    def _write(self, record: IterationRecord | ValidationRecord, prefix: str) -> None:
+    def _write(self, record: Mapping[str, Any], prefix: str) -> None:
         if not self.enabled:
             return
         try:
@@ -132,7 +104,7 @@ class RunRecorder:
         folder: Path,
         run: TrainingRun,
         validation_data: LabelledSequences | None,
-        provenance: Provenance | None = None,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
         """Record a run.
 
@@ -146,7 +118,7 @@ class RunRecorder:
             ConfigError: Only one is given of an `evaluate` section and people for it.
         """
         self.folder, self.run, self.validation_data = folder, run, validation_data
-        self.provenance: Provenance = provenance or {}
+        self.provenance = provenance or {}
         self.settings, self.validation = run.config.run, run.config.evaluate
         if (self.validation is None) != (validation_data is None):
             raise ConfigError("expected an `evaluate` section and people for it, or neither")
@@ -174,7 +146,19 @@ class RunRecorder:
             return
         if run.iteration % self.settings.log_every == 0 or run.iteration == 1:
             spent = budget_spent(self.settings, run)
-            self.log.iteration(_iteration_record(run, losses, rate, took_s, spent), spent)
+            entropy = losses.cross_entropy
+            record = {
+                "iteration": run.iteration,
+                "loss": round(losses.total, 5),
+                "triplet": round(losses.triplet, 5),
+                "cross_entropy": None if entropy is None else round(entropy, 5),
+                "nonzero": round(losses.nonzero, 4),
+                "rate": float(f"{rate:.3g}"),
+                "iteration_ms": round(1000 * took_s, 1),
+                "elapsed_s": round(run.elapsed_s, 1),
+                "left_s": round(max(0.0, run.elapsed_s * (1 - spent) / spent), 1),
+            }
+            self.log.iteration(record, spent)
         if self._validation_is_due():
             self.validate()
         if run.elapsed_s - self._saved_s >= 60 * self.settings.checkpoint_minutes:
@@ -213,7 +197,9 @@ class RunRecorder:
         return self.run.elapsed_s - self._validated_s >= 60 * self.validation.minutes
 
 
-def write_checkpoint(folder: Path, run: TrainingRun, provenance: Provenance | None = None) -> None:
+def write_checkpoint(
+    folder: Path, run: TrainingRun, provenance: Mapping[str, Any] | None = None
+) -> None:
     """Write the resume file and the weights of a run.
 
     Args:
@@ -240,22 +226,6 @@ def budget_spent(settings: RunSettings, run: TrainingRun) -> float:
     return max(shares)
 
 
-def _iteration_record(
-    run: TrainingRun, losses: Losses, rate: float, took_s: float, spent: float
-) -> IterationRecord:
-    return {
-        "iteration": run.iteration,
-        "loss": round(losses.total, 5),
-        "triplet": round(losses.triplet, 5),
-        "cross_entropy": (None if losses.cross_entropy is None else round(losses.cross_entropy, 5)),
-        "nonzero": round(losses.nonzero, 4),
-        "rate": float(f"{rate:.3g}"),
-        "iteration_ms": round(1000 * took_s, 1),
-        "elapsed_s": round(run.elapsed_s, 1),
-        "left_s": round(max(0.0, run.elapsed_s * (1 - spent) / spent), 1),
-    }
-
-
 def _save_weights(path: Path, run: TrainingRun, header: Mapping[str, object]) -> None:
     """Write the weights for inference, rounded to float16, with their origin in the header."""
     training = {
@@ -276,20 +246,15 @@ def _duration(seconds: float) -> str:
 
 def _progress_bar() -> Progress | None:
     """Return a bar of the budget on a terminal, None elsewhere."""
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
     console = Console(stderr=True)
     if not console.is_terminal:
         return None
-    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn(elapsed_when_finished=True))
-    return Progress(TextColumn("{task.description}"), *columns, console=console)
+    text, bar = progress.TextColumn("{task.description}"), progress.BarColumn()
+    left = progress.TimeRemainingColumn(elapsed_when_finished=True)
+    return progress.Progress(text, bar, progress.TaskProgressColumn(), left, console=console)
 
 
 def _summary_writer(folder: Path) -> Any:

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -38,7 +38,6 @@ from cstl_edge.training.settings import RunSettings, TrainConfig
 # Files of a run folder
 RESUME = "resume.safetensors"
 WEIGHTS, BEST = "weights.safetensors", "best.safetensors"
-LOG, TENSORBOARD = "log.jsonl", "tensorboard"
 
 CHANGEABLE_KEYS = {  # of the section `run`, when a run resumes; so may the section `evaluate`
     *("iterations", "minutes", "device", "threads", "checkpoint_minutes", "log_every"),
@@ -47,31 +46,6 @@ CHANGEABLE_KEYS = {  # of the section `run`, when a run resumes; so may the sect
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 logger = logging.getLogger(__name__)
-
-
-class Rank1ByCondition(TypedDict, total=False):
-    """Rank-1 by condition of the probes, where the protocol has more than one."""
-
-    nm: float
-    bg: float
-    cl: float
-
-
-class ValidationRecord(Rank1ByCondition):
-    """One validation: a line of the log, and `evaluation` in the header of the best weights."""
-
-    iteration: int
-    elapsed_s: float
-    protocol: str
-    rank1: float
-    rank1_95: list[float]
-
-
-class InitialWeights(TypedDict):
-    """Origin of the weights that a run started from: `first` in the header of its weights."""
-
-    weights_sha256: str
-    training: dict[str, Any]
 
 
 class MovingAverage:
@@ -106,8 +80,9 @@ class TrainingRun:
     ranks: Ranks = field(default_factory=Ranks)
     iteration: int = 0
     elapsed_s: float = 0.0
-    initial: InitialWeights | None = None  # None for a run from random weights
-    best: ValidationRecord | None = None  # of the highest rank-1 so far
+    initial: dict[str, Any] | None = None
+    """`weights_sha256` and `training` of the weights it started from: `first` in its headers."""
+    best: dict[str, Any] | None = None  # record of the validation with the highest rank-1 so far
 
     @classmethod
     def start(cls, config: TrainConfig, model: Cstl, sampler: Sampler, ranks: Ranks) -> TrainingRun:

@@ -5,27 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from cstl_edge.config import StrictModel
 from cstl_edge.data.augment import Augmentation
 from cstl_edge.data.sampling import FRAME_RULES
 from cstl_edge.data.walkers_dataset import WalkersSettings
 from cstl_edge.model import CstlConfig
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SamplerSettings(_Section):
+class SamplerSettings(StrictModel):
     """Drawing of a batch."""
 
-    people: int = Field(default=8, ge=2)
-    """People in a batch (P)."""
-    sequences: int = Field(default=8, ge=2)
-    """Sequences of each of them (K)."""
-    frames: int = Field(default=30, ge=1)
-    """Frames of each sequence."""
+    people: int = Field(default=8, ge=2)  # people in a batch (P)
+    sequences: int = Field(default=8, ge=2)  # sequences of each of them (K)
+    frames: int = Field(default=30, ge=1)  # frames of each sequence
     rule: str = "paper"
     """Choice of frames: `paper` (30 of 40 consecutive ones, in order), `released` (consecutive
     ones), or `opengait` (as the paper, short sequences repeated in a loop)."""
@@ -38,31 +32,22 @@ class SamplerSettings(_Section):
         return rule
 
 
-class OptimiserSettings(_Section):
+class OptimiserSettings(StrictModel):
     """Adam, its learning rate, and the weights of the losses."""
 
-    rate: float = Field(default=1e-4, gt=0)
-    """Learning rate after the warm-up."""
+    rate: float = Field(default=1e-4, gt=0)  # learning rate after the warm-up
     schedule: Literal["constant", "cosine", "step"] = "constant"
     """Schedule of the rate: `cosine` falls over the whole budget, `step` at `steps`."""
-    steps: tuple[int, ...] = ()
-    """Iterations at which the rate of `step` falls to a tenth."""
-    warm_up: int = Field(default=0, ge=0)
-    """Iterations over which the rate rises from zero."""
-    final_rate: float = Field(default=0.01, ge=0, le=1)
-    """End of the cosine, as a share of `rate`."""
-    clip_norm: float = Field(default=0.0, ge=0)
-    """Largest norm of the gradient; 0 does not clip."""
-    margin: float = Field(default=0.2, gt=0)
-    """Margin of the triplet loss, in units of the embedding."""
-    triplet_weight: float = Field(default=1.0, ge=0)
-    """Weight of the triplet loss; the paper's is 1."""
+    steps: tuple[int, ...] = ()  # iterations at which the rate of `step` falls to a tenth
+    warm_up: int = Field(default=0, ge=0)  # iterations over which the rate rises from zero
+    final_rate: float = Field(default=0.01, ge=0, le=1)  # end of the cosine, as a share of `rate`
+    clip_norm: float = Field(default=0.0, ge=0)  # largest norm of the gradient; 0 does not clip
+    margin: float = Field(default=0.2, gt=0)  # of the triplet loss, in units of the embedding
+    triplet_weight: float = Field(default=1.0, ge=0)  # weight of the triplet loss; the paper's is 1
     joint_weight: float = Field(default=0.0, ge=0)
     """Weight of the triplet loss of the parts' mean distance; the paper has none."""
-    class_weight: float = Field(default=1.0, ge=0)
-    """Weight of the cross-entropy; the paper's is 1."""
-    self_pairs: bool = False
-    """Count a sequence as its own positive, as the released code does."""
+    class_weight: float = Field(default=1.0, ge=0)  # weight of the cross-entropy; the paper's is 1
+    self_pairs: bool = False  # count a sequence as its own positive, as the released code does
     average_decay: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the moving average of the weights, which is saved in their place; 0 is off."""
     frozen_layers: int = Field(default=0, ge=0, le=4)
@@ -75,36 +60,29 @@ class OptimiserSettings(_Section):
         return self
 
 
-class RunSettings(_Section):
+class RunSettings(StrictModel):
     """Budget, arithmetic and files of a run."""
 
-    iterations: int | None = Field(default=None, ge=1)
-    """Iterations after which the run ends."""
+    iterations: int | None = Field(default=None, ge=1)  # iterations after which the run ends
     minutes: float | None = Field(default=None, gt=0)
     """Minutes of training after which the run ends; with `iterations` too, whichever is first."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the first weights and of every batch."""
+    seed: int = Field(default=0, ge=0)  # seed of the first weights and of every batch
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of the network; `auto` is the GPU that torch finds, else the processor."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the forward pass; weights and losses stay float32. The gradients of float16 are
     scaled, by a factor that falls when they overflow: such an iteration changes no weight. On a
     processor float16 is slow (benchmarks/training.py); bfloat16 is not."""
-    channels_last: bool = False
-    """Memory order of the trunk."""
+    channels_last: bool = False  # memory order of the trunk
     compile: bool = False
     """Compile the trunk by torch.compile, at the first iteration; it needs a C++ compiler."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose mean gradient is one iteration. Each is P×K and a batch of its own to the
     triplet loss and the batch norms: no triplet spans two of them."""
-    threads: int = Field(default=0, ge=0)
-    """Threads of torch; 0 leaves torch's default."""
-    checkpoint_minutes: float = Field(default=5.0, gt=0)
-    """Minutes between two checkpoints."""
-    log_every: int = Field(default=10, ge=1)
-    """Iterations between two lines of the log."""
-    tensorboard: bool = False
-    """Write the log for TensorBoard too, into the run's folder."""
+    threads: int = Field(default=0, ge=0)  # threads of torch; 0 leaves torch's default
+    checkpoint_minutes: float = Field(default=5.0, gt=0)  # minutes between two checkpoints
+    log_every: int = Field(default=10, ge=1)  # iterations between two lines of the log
+    tensorboard: bool = False  # write the log for TensorBoard too, into the run's folder
 
     @model_validator(mode="after")
     def _bounded(self) -> RunSettings:
@@ -113,27 +91,24 @@ class RunSettings(_Section):
         return self
 
 
-class DataSettings(_Section):
+class DataSettings(StrictModel):
     """Training people of a prepared dataset."""
 
     split: Literal["auto", "all", "field", "first-5153"] = "auto"
     """Training people: `field` (CASIA-B's first 74, OU-MVLP's odd), `first-5153` (OU-MVLP in the
     paper's words), `all`; `auto` is `field` where the dataset has a split, else `all`."""
-    without: tuple[int, ...] = ()
-    """People left out; the released code leaves out 5 of CASIA-B."""
+    without: tuple[int, ...] = ()  # people left out; the released code leaves out 5 of CASIA-B
 
 
-class EvaluateSettings(_Section):
+class EvaluateSettings(StrictModel):
     """Validation during training: rank-1 across views; the best weights so far are saved apart.
 
     Weights selected by a metric look better in it than they are: report the last ones, or select on
     people that nothing is reported on.
     """
 
-    every: int | None = Field(default=None, ge=1)
-    """Iterations between two evaluations."""
-    minutes: float | None = Field(default=None, gt=0)
-    """Minutes of training between two evaluations."""
+    every: int | None = Field(default=None, ge=1)  # iterations between two evaluations
+    minutes: float | None = Field(default=None, gt=0)  # minutes of training between two evaluations
     walkers: WalkersSettings | None = None
     """Synthetic people to evaluate on; None means the test people of the dataset."""
     people: int | None = Field(default=None, ge=2)
@@ -146,7 +121,7 @@ class EvaluateSettings(_Section):
         return self
 
 
-class TrainConfig(_Section):
+class TrainConfig(StrictModel):
     """Configuration of a whole training run."""
 
     model: dict[str, Any] = Field(default_factory=dict)

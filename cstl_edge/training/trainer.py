@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,8 @@ from cstl_edge.data.sampling import Batch, Sampler, Sequences
 from cstl_edge.data.splits import LabelledSequences
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.training.distributed import gather_batch, wrap_parallel
-from cstl_edge.training.losses import Losses, cross_entropy, joint_triplet_loss, triplet_loss
-from cstl_edge.training.recorder import Provenance, RunRecorder, budget_spent
+from cstl_edge.training.losses import Losses, cross_entropy, triplet_loss
+from cstl_edge.training.recorder import RunRecorder, budget_spent
 from cstl_edge.training.run_state import (
     RESUME,
     TrainingRun,
@@ -47,7 +48,7 @@ def train(
     initial_weights: str | Path | None = None,
     validation_data: LabelledSequences | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
-    provenance: Provenance | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train until the budget is spent or a stop is requested; return the path of the weights.
 
@@ -167,7 +168,7 @@ class TrainingStep:
         triplet, nonzero = triplet_loss(*gathered, margin=margin, self_pairs=self_pairs)
         total = self.settings.triplet_weight * triplet
         if self.settings.joint_weight:
-            joint, _ = joint_triplet_loss(*gathered, margin=margin, self_pairs=self_pairs)
+            joint, _ = triplet_loss(*gathered, margin=margin, self_pairs=self_pairs, joint=True)
             total = total + self.settings.joint_weight * joint
         values = [triplet.detach(), nonzero]
         if outputs.logits is not None:

@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cstl_edge.training.losses import (
-    MARGIN,
-    cross_entropy,
-    joint_triplet_loss,
-    part_distances,
-    triplet_loss,
-)
+from cstl_edge.training.losses import MARGIN, cross_entropy, part_distances, triplet_loss
 
 
 def embedding(n, p=3, d=5, seed=0, scale=0.15):
@@ -64,7 +58,7 @@ def test_the_joint_triplet_is_the_loop_over_mean_distances(self_pairs):
         if labels[p] == labels[a] != labels[o] and (self_pairs or p != a)
     ]
     above = [hinge for hinge in hinges if hinge > 0]
-    got = joint_triplet_loss(x, torch.tensor(labels), self_pairs=self_pairs)
+    got = triplet_loss(x, torch.tensor(labels), self_pairs=self_pairs, joint=True)
     assert got.loss.item() == pytest.approx(sum(above) / len(above), abs=1e-6)
     assert got.nonzero.item() == pytest.approx(len(above) / len(hinges), abs=1e-6)
 
@@ -72,7 +66,7 @@ def test_the_joint_triplet_is_the_loop_over_mean_distances(self_pairs):
 def test_the_joint_triplet_of_one_part_is_the_separate_one():
     x, labels = embedding(6, p=1), torch.tensor([0, 0, 1, 1, 2, 2])
     x.requires_grad_(True)
-    losses = [loss(x, labels).loss for loss in (triplet_loss, joint_triplet_loss)]
+    losses = [triplet_loss(x, labels, joint=joint).loss for joint in (False, True)]
     first, second = (torch.autograd.grad(loss, x)[0] for loss in losses)
     assert losses[0].item() == pytest.approx(losses[1].item())
     torch.testing.assert_close(first, second)
