@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cstl_edge.arrays import Bools, Floats, Ints
+from cstl_edge.arrays import Bools, Floats, Ints, Silhouettes
 
 TINY = 1e-12  # keeps the cosine of a zero vector finite
 
@@ -23,12 +23,10 @@ TINY = 1e-12  # keeps the cosine of a zero vector finite
 class Tolerance:
     """How far a computation may be from its reference."""
 
-    cosine: float = -1.0
-    """Smallest cosine of a part's vector, where both chose the same frame."""
+    cosine: float = -1.0  # smallest cosine of a part's vector, where both chose the same frame
     relative: float = math.inf
     """Largest error, as a share of the reference's largest value where that is above 1."""
-    flips: float = 0.0
-    """Share of the salient frames that may differ."""
+    flips: float = 0.0  # share of the salient frames that may differ
     tie: float = 0.0
     """Two scores tie when they are nearer than this share of the sequence's largest; flips between
     tied scores are free. 0 where there are no scores to look at, so that every flip counts."""
@@ -73,14 +71,20 @@ class Flips:
 
     compared: int = 0
     wrong: int = 0
-    ties: int = 0
-    """Those that differ where the two scores tie; all others that differ are wrong."""
+    ties: int = 0  # those that differ where the two scores tie; all others that differ are wrong
 
     def __add__(self, other: Flips) -> Flips:
         """Return the counts of both."""
-        return Flips(
-            self.compared + other.compared, self.wrong + other.wrong, self.ties + other.ties
-        )
+        sums = (self.compared + other.compared, self.wrong + other.wrong, self.ties + other.ties)
+        return Flips(*sums)
+
+
+def random_blocks(rng: np.random.Generator, n: int, s: int, size: tuple[int, int]) -> Silhouettes:
+    """Return silhouettes [n, s, h, w] to compare on: blocks of 4x4 pixels, each black or white."""
+    height, width = size
+    coarse = rng.integers(0, 2, (n, s, -(-height // 4), -(-width // 4)), dtype=np.uint8)
+    fine = coarse.repeat(4, 2).repeat(4, 3)[:, :, :height, :width] * np.uint8(255)
+    return np.ascontiguousarray(fine)
 
 
 def cosine_per_part(expected: Floats, actual: Floats, *, equal_is_one: bool = True) -> Floats:

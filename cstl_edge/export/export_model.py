@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
 
 from cstl_edge.errors import ExportError, one_line
-from cstl_edge.export.checks import parity as parity_module
+from cstl_edge.export.checks.parity import SEED, Parity, feeds, measure
 from cstl_edge.export.folder import refuse_foreign, sha256, versions, write_folder
 from cstl_edge.export.graphs import GRAPHS, INCREMENTAL, build_graph
-from cstl_edge.export.reports import SimplifyReport
 from cstl_edge.export.simplify import simplify as simplify_graph
 from cstl_edge.export.weight_storage import folded_factors, store_as_half
 from cstl_edge.model import Cstl
@@ -67,10 +67,14 @@ def export_model(
     refuse_foreign(target)  # before minutes are spent
     notify("reading the weights")
     network, training = load_checkpoint(weights)
-    data = _calibration_data(gather, network.config.size, notify) if reduced else None
+    if reduced:
+        from cstl_edge.export.quantization import calibration_data
+
+        notify("making silhouettes to calibrate and to judge on")
+        data = (gather or calibration_data.gather)(network.config.size)
     export = _Export(network, simplify, notify)
     export.add_float32(graphs)
-    if data is not None:
+    if reduced:
         export.add_precisions(reduced, data)
     model = name or str(training.get("name") or Path(weights).stem)
     manifest = export.manifest(model, read_header(weights)[0]["weights_sha256"])
@@ -86,13 +90,11 @@ class _Export:
     network: Cstl
     simplify: bool
     notify: Callable[[str], None]
-    files: dict[str, bytes] = field(default_factory=dict)
-    """What is written, by name."""
+    files: dict[str, bytes] = field(default_factory=dict)  # what is written, by name
     plain: dict[str, onnx.ModelProto] = field(default_factory=dict)
     """float32 graphs, before their weights are stored as float16."""
-    simplified: dict[str, SimplifyReport] = field(default_factory=dict)
-    """By file."""
-    parity: parity_module.Parity = field(default_factory=parity_module.Parity)
+    simplified: dict[str, dict[str, Any]] = field(default_factory=dict)  # by file
+    parity: Parity = field(default_factory=Parity)
     variants: Variants | None = None
 
     def add_float32(self, graphs: Sequence[str]) -> None:
@@ -113,13 +115,16 @@ class _Export:
         file = f"{graph}.onnx"
         self.notify(f"{file}: tracing")
         self.plain[graph], report = _traced(self.network, graph, self.simplify)
-        model = onnx.ModelProto()
-        model.CopyFrom(self.plain[graph])
+        model = copy.deepcopy(self.plain[graph])
         report["float16_weights"] = store_as_half(model, folded_factors(self.network))
         self.simplified[file] = report
         onnx.checker.check_model(model)
         self.notify(f"{file}: comparing with PyTorch")
-        self.files[file] = _checked(self.network, file, model, self.parity)
+        data: bytes = model.SerializeToString(deterministic=True)
+        check_graph(file, data, Shape.model_validate(self.network.config.to_dict()))
+        self.parity.graphs[file] = measure(self.network, file, open_session(file, data, 1))
+        self.parity.check()
+        self.files[file] = data
 
     def add_precisions(self, precisions: Sequence[str], data: CalibrationData) -> None:
         """Add the graphs of further precisions, which have passed their gates."""
@@ -166,34 +171,11 @@ def _reduced_precisions(graphs: Sequence[str], precisions: Sequence[str]) -> lis
     return reduced
 
 
-def _calibration_data(
-    gather: Callable[[tuple[int, int]], CalibrationData] | None,
-    size: tuple[int, int],
-    notify: Callable[[str], None],
-) -> CalibrationData:
-    """Return what fp16 and int8 are calibrated and evaluated on."""
-    from cstl_edge.export.quantization import calibration_data
-
-    notify("making silhouettes to calibrate and to judge on")
-    return (gather or calibration_data.gather)(size)
-
-
-def _traced(network: Cstl, graph: str, simplify: bool) -> tuple[onnx.ModelProto, SimplifyReport]:
+def _traced(network: Cstl, graph: str, simplify: bool) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Return a graph, simplified if that is asked for, and the report of it."""
     with torch.random.fork_rng():  # the traced example leaves no trace, but let it be the same
-        torch.manual_seed(parity_module.SEED)
+        torch.manual_seed(SEED)
         model = build_graph(network.fused(), graph)
     if not simplify:
         return model, {"tool": None, "reason": "not asked for"}
-    return simplify_graph(model, list(parity_module.feeds(network, f"{graph}.onnx"))[2:3])
-
-
-def _checked(
-    network: Cstl, file: str, model: onnx.ModelProto, parity: parity_module.Parity
-) -> bytes:
-    """Return the bytes of a graph that `model_check` accepts and that agrees with the network."""
-    data: bytes = model.SerializeToString(deterministic=True)
-    check_graph(file, data, Shape.model_validate(network.config.to_dict()))
-    parity.graphs[file] = parity_module.measure(network, file, open_session(file, data, 1))
-    parity.check()
-    return data
+    return simplify_graph(model, list(feeds(network, f"{graph}.onnx"))[2:3])

@@ -6,14 +6,15 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic
 
 from cstl_edge.errors import ExportError, ModelError, one_line
 from cstl_edge.runtime.manifest import NAME, Manifest, read_manifest
@@ -22,34 +23,44 @@ PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 
 
 def write_folder(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest) -> None:
-    """Put graphs and manifest into `folder`, replacing an earlier export there.
+    """Put graphs by file name and their manifest into `folder`, replacing an earlier export there.
 
-    All is written beside first and renamed at the end, so a reader finds the old export or the new
-    one.
-
-    Args:
-        folder: the export's.
-        graphs: ONNX files by name.
-        manifest: of these graphs.
-
-    Raises:
-        ExportError: the folder holds something else, or the disk refuses.
+    Raises ExportError when the folder holds something else, or the disk refuses.
     """
     refuse_foreign(folder)
-    part = None
+    write_files(folder, {**graphs, NAME: json_bytes(manifest)})
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Let `folder` hold these files by name and no others; ExportError when the disk refuses.
+
+    All is written beside first and renamed at the end, so a reader finds the old files or the new
+    ones. What a process left that was killed in between is never read, and swept by the next one.
+    """
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-        for name, data in graphs.items():
+        _sweep(folder)
+        part.mkdir(mode=0o755)
+        for name, data in files.items():
             _write(part / name, data)
-        _write(part / NAME, _json(manifest))
-        part.chmod(0o755)  # mkdtemp's own is for the owner alone
-        swap_in(part, folder)
+        _swap_in(part, folder)
     except OSError as err:
         raise ExportError(f"cannot write {one_line(folder)}: {one_line(err)}") from err
     finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write one file, whole or not at all; ExportError when the disk refuses."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write(part, data)
+        part.replace(path)
+    except OSError as err:
+        part.unlink(missing_ok=True)
+        raise ExportError(f"cannot write {one_line(path)}: {one_line(err)}") from err
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -92,13 +103,7 @@ def attach(
     manifest = read_manifest(target)
     changed = {key: dict(value) for key, value in entries.items() if value is not None}
     manifest = Manifest.model_validate({**manifest.model_dump(), **changed})
-    part = target / f".{NAME}.part"
-    try:
-        _write(part, _json(manifest))
-        part.replace(target / NAME)
-    except OSError as err:
-        part.unlink(missing_ok=True)
-        raise ModelError(f"cannot write {one_line(target / NAME)}: {one_line(err)}") from err
+    write_file(target / NAME, json_bytes(manifest))
     return manifest
 
 
@@ -129,7 +134,7 @@ def _check_impostors(impostors: Mapping[str, Any]) -> None:
         )
 
 
-def swap_in(part: Path, folder: Path) -> None:
+def _swap_in(part: Path, folder: Path) -> None:
     """Let `part` become `folder`; what was there is put back when that fails (OSError)."""
     old = part.with_suffix(".old")
     if not folder.exists():
@@ -144,12 +149,36 @@ def swap_in(part: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _json(manifest: Manifest) -> bytes:
-    return (json.dumps(manifest.model_dump(), indent=1, ensure_ascii=False) + "\n").encode()
+def _sweep(folder: Path) -> None:
+    """Remove what builds left whose processes are gone; put back what one had set aside."""
+    for leftover in folder.parent.glob(f".{folder.name}.*"):
+        match = re.fullmatch(rf"\.{re.escape(folder.name)}\.(\d+)\.(part|old)", leftover.name)
+        if match is None or _alive(int(match[1])):
+            continue
+        if match[2] == "old" and not folder.exists():
+            leftover.rename(folder)
+        else:
+            shutil.rmtree(leftover)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+def json_bytes(model: pydantic.BaseModel) -> bytes:
+    """Return a manifest or an engine's record as the content of its file."""
+    return (json.dumps(model.model_dump(), indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _write(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
+        os.fchmod(file.fileno(), 0o644)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -20,8 +20,8 @@ import numpy as np
 import onnx
 
 from cstl_edge.errors import one_line
-from cstl_edge.export.reports import SimplifyReport
 from cstl_edge.numerics import TOLERANCES, allowed_error, largest_error
+from cstl_edge.runtime.backends.ort_session import open_session
 from cstl_edge.runtime.graph_format import OPERATOR
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def simplify(
     feeds: list[dict[str, Any]],
     tool: str | None = None,
     timeout_s: float = TIMEOUT_S,
-) -> tuple[onnx.ModelProto, SimplifyReport]:
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Return the simplified graph, or the same one, and a report for the manifest.
 
     Args:
@@ -80,8 +80,7 @@ def _in_child(model: onnx.ModelProto, tool: str, timeout_s: float) -> bytes:
     if child.returncode != 0:
         last = child.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
         raise RuntimeError(f"exit {child.returncode}: {last[0]}")
-    simplified: bytes = child.stdout
-    return simplified
+    return bytes(child.stdout)
 
 
 def _difference(
@@ -107,14 +106,7 @@ def _difference(
 
 def run(model: onnx.ModelProto, feed: dict[str, Any]) -> list[Any]:
     """Run a graph of our own making once."""
-    import onnxruntime as ort
-
-    from cstl_edge.runtime.backends.ort_session import PROVIDER, session_options
-
-    session = ort.InferenceSession(
-        model.SerializeToString(), sess_options=session_options(1), providers=[PROVIDER]
-    )
-    outputs: list[Any] = session.run(None, feed)
+    outputs: list[Any] = open_session("the graph", model.SerializeToString(), 1).run(None, feed)
     return outputs
 
 

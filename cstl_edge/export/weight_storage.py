@@ -25,10 +25,8 @@ MIN_ELEMENTS = 1024  # smaller tensors are not worth two nodes
 class Factors:
     """The factors of a folded weight: `weight * scale`."""
 
-    weight: Floats
-    """[p, out, in] as trained, or [p, in, out]"""
-    scale: Floats
-    """[p, out, 1] of the norm behind it, or [p, 1, out]"""
+    weight: Floats  # [p, out, in] as trained, or [p, in, out]
+    scale: Floats  # [p, out, 1] of the norm behind it, or [p, 1, out]
 
     @property
     def product(self) -> Floats:

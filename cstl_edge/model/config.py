@@ -21,22 +21,15 @@ class CstlConfig:
     aggregation "max", salient False; with all scales it is "+ MSTE".
     """
 
-    size: tuple[int, int] = (64, 44)
-    """Height and width of a silhouette, pixels, both even."""
-    widths: tuple[int, int, int, int] = (32, 64, 128, 128)
-    """Channels after each convolution."""
-    parts: int = 32
-    """Horizontal bands; divides half the height."""
-    embedding: int = 256
-    """Dimensions of a part's embedding."""
-    scales: tuple[str, ...] = SCALES
-    """Temporal scales in use, a subset of frame, short, long."""
+    size: tuple[int, int] = (64, 44)  # height and width of a silhouette, pixels, both even
+    widths: tuple[int, int, int, int] = (32, 64, 128, 128)  # channels after each convolution
+    parts: int = 32  # horizontal bands; divides half the height
+    embedding: int = 256  # dimensions of a part's embedding
+    scales: tuple[str, ...] = SCALES  # temporal scales in use, a subset of frame, short, long
     aggregation: str = "adaptive"
     """How frames become T: adaptive (ATA), or max or mean of the sum of the scales."""
-    salient: bool = True
-    """Whether SSFL adds S to the embedding."""
-    classes: int = 0
-    """People of the class head, for training; 0 leaves it out."""
+    salient: bool = True  # whether SSFL adds S to the embedding
+    classes: int = 0  # people of the class head, for training; 0 leaves it out
     variant: str = "paper"
     """The form of the network: the paper's, or the one its authors released (`released.py`)."""
 

@@ -36,10 +36,8 @@ from cstl_edge.model.temporal import (
 class TrainingOutputs(NamedTuple):
     """Inputs of the losses."""
 
-    embedding: Tensor
-    """[n, p, d] float32."""
-    logits: Tensor | None
-    """[n, p, classes] float32 (Eq. 7), or None without a class head."""
+    embedding: Tensor  # [n, p, d] float32
+    logits: Tensor | None  # [n, p, classes] float32 (Eq. 7), or None without a class head.
 
 
 class Cstl(nn.Module):

@@ -9,6 +9,7 @@ place of Eq. 7 and so brings the triplet loss to the scores. Layouts and `mask` 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,42 +20,25 @@ from cstl_edge.model.temporal import (
     AdaptiveAggregation,
     ConcatLinear,
     LongTerm,
+    Normed,
     PartLinear,
     PartNorm,
 )
 
-Pairs = list[tuple[PartNorm, list[PartLinear]]]
 
+class NormedMlp(Normed):
+    """An MLP of two layers, `first` and `second`, with batch norm and Leaky ReLU between them."""
 
-class NormedLongTerm(LongTerm):
-    """T_l with batch norm and Leaky ReLU in its MLP."""
+    first: Any  # a `PartLinear`, or a `ConcatLinear` of one per scale
+    second: Any
 
-    def __init__(self, parts: int, channels: int) -> None:
-        super().__init__(parts, channels)
-        self.norm: PartNorm | None = PartNorm(*self.first.outputs)
-
-    def normed(self) -> Pairs:
-        """Return the norm with the first layer."""
-        return [] if self.norm is None else [(self.norm, [self.first])]
-
-    def drop_norms(self) -> None:
-        """Keep the layers alone."""
-        self.norm = None
-
-    def _between(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        return _norm_and_leak(self.norm, hidden, mask)
-
-
-class NormedScores(PartScores):
-    """The MLP of Eq. 6 with batch norm and Leaky ReLU."""
-
-    def __init__(self, parts: int, channels: int, scales: tuple[str, ...]) -> None:
-        super().__init__(parts, channels, scales)
+    def __init__(self, *shape: Any) -> None:
+        super().__init__(*shape)
         self.norm: PartNorm | None = PartNorm(*self.second.inputs)
 
-    def normed(self) -> Pairs:
-        """Return the norm with the first layer, which has a block per scale."""
-        blocks = [block for block in self.first.values() if isinstance(block, PartLinear)]
+    def normed(self) -> list[tuple[PartNorm, list[PartLinear]]]:
+        """Return the norm with the first layer, which may have a block per scale."""
+        blocks = [block for block in self.first.modules() if isinstance(block, PartLinear)]
         return [] if self.norm is None else [(self.norm, blocks)]
 
     def drop_norms(self) -> None:
@@ -62,7 +46,16 @@ class NormedScores(PartScores):
         self.norm = None
 
     def _between(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        return _norm_and_leak(self.norm, hidden, mask)
+        """Norm [p, c, n, s], unless that is folded already, then Leaky ReLU."""
+        return F.leaky_relu(hidden if self.norm is None else self.norm(hidden, mask), LEAK)
+
+
+class NormedLongTerm(NormedMlp, LongTerm):
+    """T_l with batch norm and Leaky ReLU in its MLP."""
+
+
+class NormedScores(NormedMlp, PartScores):
+    """The MLP of Eq. 6 with batch norm and Leaky ReLU."""
 
 
 class LeakyAggregation(AdaptiveAggregation):
@@ -97,8 +90,3 @@ class ScoredContext(nn.Module):
         inputs = {**dict(zip(moving, typed, strict=True)), "long": features["long"]}
         projected: Tensor = self.projection(inputs)
         return projected
-
-
-def _norm_and_leak(norm: PartNorm | None, hidden: Tensor, mask: Tensor | None) -> Tensor:
-    """Norm [p, c, n, s], unless that is folded already, then Leaky ReLU."""
-    return F.leaky_relu(hidden if norm is None else norm(hidden, mask), LEAK)

@@ -8,11 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the operator and the ONNX function need torch")
 
-from onnx import TensorProto, helper  # noqa: E402
+from plain_part_gather import onnx_function, plain_loop  # noqa: E402
 
-from cstl_edge.export.graphs import IR_VERSION, function_body  # noqa: E402
 from cstl_edge.model import part_gather  # noqa: E402
-from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, OPSET  # noqa: E402
 from cstl_edge.runtime.tensorrt import plugin  # noqa: E402
 
 needs_gpu = [
@@ -46,50 +44,6 @@ def inputs(shape, dtype, scores="normal", lengths="full"):
         "not allowed": torch.tensor([0, -1, s + 1, 2**31 - 1, -(2**31)])[torch.arange(n) % 5],
     }
     return features, values[scores].to(dtype), ends[lengths].int()
-
-
-def plain_loop(features, scores, lengths):
-    """Eq. 9 and 10 as anyone would write them."""
-    n, p, s, c = features.shape
-    frames = torch.zeros(n, p, dtype=torch.int32)
-    salient = torch.zeros(n, p, c, dtype=features.dtype)
-    for b, rows in enumerate(scores.tolist()):
-        for k, row in enumerate(rows):
-            best = -math.inf
-            for t in range(max(0, min(s, int(lengths[b])))):
-                if row[t] > best:
-                    best, frames[b, k] = row[t], t
-            salient[b, k] = features[b, k, frames[b, k]]
-    return salient, frames
-
-
-def onnx_function(features, scores, lengths):
-    """The local function that everyone runs who has no plugin, in ONNX Runtime."""
-    import onnxruntime as ort
-
-    kind = helper.np_dtype_to_tensor_dtype(features.numpy().dtype)
-    value = helper.make_tensor_value_info
-    names = ["features", "scores", "lengths"], ["salient", "frames"]
-    graph = helper.make_graph(
-        [helper.make_node(OPERATOR, *names, domain=DOMAIN)],
-        "part_gather",
-        [
-            value("features", kind, list("npsc")),
-            value("scores", kind, list("nps")),
-            value("lengths", TensorProto.INT32, ["n"]),
-        ],
-        [value("salient", kind, list("npc")), value("frames", TensorProto.INT32, list("np"))],
-    )
-    model = helper.make_model(
-        graph,
-        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)],
-        functions=[function_body(kind)],
-        ir_version=IR_VERSION,
-    )
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    feed = {"features": features, "scores": scores, "lengths": lengths}
-    found = session.run(None, {name: tensor.numpy() for name, tensor in feed.items()})
-    return tuple(map(torch.from_numpy, found))
 
 
 @pytest.fixture(scope="module")
@@ -150,16 +104,10 @@ def arguments(case, dtype):
 
 @each_case
 @each_dtype
-def test_the_torch_operator_equals_the_plain_loop(case, dtype):
+@pytest.mark.parametrize("computed", [part_gather, onnx_function], ids=["torch", "onnx"])
+def test_operator_and_function_equal_the_plain_loop(case, dtype, computed):
     tensors = arguments(case, dtype)
-    assert_same(part_gather(*tensors), plain_loop(*tensors))
-
-
-@each_case
-@each_dtype
-def test_the_onnx_function_equals_the_plain_loop(case, dtype):
-    tensors = arguments(case, dtype)
-    assert_same(onnx_function(*tensors), plain_loop(*tensors))
+    assert_same(computed(*tensors), plain_loop(*tensors))
 
 
 @each_case

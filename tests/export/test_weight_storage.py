@@ -8,6 +8,7 @@ import torch
 from onnx import TensorProto
 
 from cstl_edge.export.graphs import build_graph
+from cstl_edge.export.simplify import run
 from cstl_edge.export.weight_storage import MIN_ELEMENTS, folded_factors, store_as_half
 
 
@@ -16,11 +17,6 @@ def rounded(network):
         for tensor in network.state_dict().values():
             tensor.copy_(tensor.half().float())
     return network
-
-
-def run(model, feed):
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, feed)
 
 
 def weight_bytes(model):

@@ -7,12 +7,13 @@ import warnings
 
 import pytest
 import torch
+from tiny_cstl import disturb_norms, int32, walk
+from tiny_cstl import fresh_network as network
 from torch import Tensor
 
 from cstl_edge.model import Cstl, CstlConfig, TrainingOutputs
 from cstl_edge.model.temporal import PartNorm, gates
 
-TINY = {"size": (8, 4), "widths": (2, 3, 4, 32), "parts": 2, "embedding": 6}
 SCALES = ("frame", "short", "long")
 TABLE_3 = [
     {"scales": ("frame",), "aggregation": "max", "salient": False},  # baseline
@@ -23,28 +24,9 @@ TABLE_3 = [
 ]
 TABLE_4 = [{"scales": s} for k in (1, 2, 3) for s in itertools.combinations(SCALES, k)]
 TABLE_5 = [{"aggregation": "max"}, {"aggregation": "mean"}, {"aggregation": "adaptive"}]
+RELEASED = {"variant": "released", "classes": 3}
 CASIA_B = CstlConfig()
 OU_MVLP = CstlConfig(widths=(64, 128, 256, 256), embedding=512)
-
-
-def network(seed: int = 0, **settings: object) -> Cstl:
-    torch.manual_seed(seed)
-    return Cstl(CstlConfig(**{**TINY, **settings}))
-
-
-def walk(n: int = 4, s: int = 6, h: int = 8, w: int = 4) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (n, s, h, w), dtype=torch.uint8, generator=generator)
-
-
-def disturb_norms(net: Cstl) -> Cstl:
-    for module in net.modules():
-        if isinstance(module, PartNorm):
-            for tensor in (module.running_mean, module.bias.data):
-                tensor.normal_()
-            for tensor in (module.running_var, module.weight.data):
-                tensor.uniform_(0.5, 2.0)
-    return net
 
 
 @pytest.mark.parametrize("form", [*TABLE_3, *TABLE_4, *TABLE_5], ids=str)
@@ -163,7 +145,7 @@ def test_forward_is_frame_features_then_head() -> None:
 
 def test_salient_frames_tell_where_each_part_came_from() -> None:
     net, features = network().eval(), torch.rand(3, 7, 2, 32)
-    lengths = torch.tensor([7, 4, 1], dtype=torch.int32)
+    lengths = int32(7, 4, 1)
     seen: dict[str, Tensor] = {}
     net.scores.register_forward_hook(lambda _m, _i, out: seen.update(scores=out))
     embedding, frames = net.head(features, lengths)
@@ -177,30 +159,33 @@ def test_salient_frames_tell_where_each_part_came_from() -> None:
     torch.testing.assert_close(net.head(features, lengths)[0], temporal, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", [{}, {"classes": 3}, {"scales": ("frame", "long")}], ids=str)
+@pytest.mark.parametrize(
+    "form", [{}, {"classes": 3}, {"scales": ("frame", "long")}, RELEASED], ids=str
+)
 def test_fused_is_equal_and_has_no_norms(form: dict[str, object]) -> None:
     net = disturb_norms(network(**form)).eval()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     fused = net.fused()
     assert not any(isinstance(module, PartNorm) for module in fused.modules())
-    assert fused.config.classes == 0
-    lengths = torch.tensor([6, 3, 1, 5], dtype=torch.int32)
+    assert (fused.config.classes, fused.class_head) == (0, None)
+    lengths = int32(6, 3, 1, 5)
     expected, actual = net(walk(), lengths), fused(walk(), lengths)
     torch.testing.assert_close(actual[0], expected[0], rtol=1e-5, atol=1e-5)
     assert torch.equal(actual[1], expected[1])
     assert all(torch.equal(before[name], t) for name, t in net.state_dict().items())
 
 
-def test_trace_is_dynamic_in_batch_and_frames() -> None:
-    net = disturb_norms(network()).eval().fused()
-    lengths = torch.tensor([6, 3, 1, 5], dtype=torch.int32)
+@pytest.mark.parametrize("form", [{}, RELEASED], ids=str)
+def test_trace_is_dynamic_in_batch_and_frames(form: dict[str, object]) -> None:
+    net = disturb_norms(network(**form)).eval().fused()
+    lengths = int32(6, 3, 1, 5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit itself
         warnings.simplefilter("error", torch.jit.TracerWarning)
         traced = torch.jit.trace(net, (walk(), lengths), check_trace=False)
     assert "cstl_edge::part_gather" in str(traced.inlined_graph)
     for n, s, ends in ((1, 1, [1]), (2, 11, [11, 4]), (5, 3, [3, 2, 1, 3, 1])):
-        example = walk(n, s), torch.tensor(ends, dtype=torch.int32)
+        example = walk(n, s), int32(*ends)
         torch.testing.assert_close(traced(*example), net(*example))
 
 
@@ -243,7 +228,7 @@ def test_gates_that_are_closed_in_every_frame_still_weigh_frames(level: float) -
 
 def test_half_network_stays_close() -> None:
     net = disturb_norms(network()).eval()
-    features, lengths = torch.rand(2, 6, 2, 32), torch.tensor([6, 2], dtype=torch.int32)
+    features, lengths = torch.rand(2, 6, 2, 32), int32(6, 2)
     expected, _ = net.head(features, lengths)
     actual, _ = net.half().head(features.half(), lengths)
     assert actual.dtype == torch.float32

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_cstl import network
 from torch import Tensor
 
-from cstl_edge.model import Cstl, CstlConfig
+from cstl_edge.model import Cstl
 from cstl_edge.model.temporal import PartNorm, running_sums
 
 B, N, K, C = 2, 5, 2, 32
@@ -161,18 +162,7 @@ def paper_network(net: Cstl, p: Features) -> tuple[list[list[Vector]], list[list
 
 @pytest.fixture(scope="module")
 def net() -> Cstl:
-    torch.manual_seed(7)
-    config = CstlConfig(
-        size=(8, 4), widths=(2, 3, 4, C), parts=K, embedding=6, classes=3, scales=SCALES
-    )
-    network = Cstl(config).double().eval()
-    for module in network.modules():
-        if isinstance(module, PartNorm):
-            for tensor in (module.running_mean, module.bias):
-                tensor.data.normal_()
-            for tensor in (module.running_var, module.weight):
-                tensor.data.uniform_(0.5, 2.0)
-    return network
+    return network(7, parts=K, widths=(2, 3, 4, C), classes=3, scales=SCALES).double()
 
 
 @pytest.fixture(scope="module")

@@ -6,34 +6,17 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from tiny_cstl import fresh_network, int32, network, padded
 
-from cstl_edge.model import Cstl, CstlConfig
 from cstl_edge.model.export_head import ExportHead
-from cstl_edge.model.temporal import PartNorm
-
-TINY = {"size": (8, 4), "widths": (2, 3, 4, 32), "parts": 2, "embedding": 6}
-
-
-def network(seed: int = 0, **settings: object) -> Cstl:
-    torch.manual_seed(seed)
-    net = Cstl(CstlConfig(**{**TINY, **settings})).eval()
-    for module in net.modules():
-        if isinstance(module, PartNorm):  # away from identity: padding is lifted off zero
-            module.running_mean.normal_()
-            module.bias.data.normal_()
-            module.running_var.uniform_(0.5, 2.0)
-    return net.fused()
-
-
-def int32(*values: int) -> Tensor:
-    return torch.tensor(values, dtype=torch.int32)
 
 
 @pytest.mark.parametrize("lengths", [(1,), (2,), (9,), (9, 9), (9, 1, 4), (3, 5)], ids=str)
 @torch.no_grad()
 def test_it_is_the_head_up_to_rounding(lengths: tuple[int, ...]) -> None:
-    net = network().double()  # so that a tolerance of 1e-6 leaves no room for another formula
+    net = (
+        network().fused().double()
+    )  # so that a tolerance of 1e-6 leaves no room for another formula
     features = torch.rand(len(lengths), max(lengths), 2, 32, dtype=torch.float64) * 3
     expected, frames = net.head(features, int32(*lengths))
     found, chosen = ExportHead(net)(features, int32(*lengths))
@@ -46,11 +29,8 @@ def test_it_is_the_head_up_to_rounding(lengths: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("garbage", [1e30, math.inf, math.nan])
 @torch.no_grad()
 def test_neither_padding_nor_neighbours_change_a_window(garbage: float) -> None:
-    net, features, lengths = network(), torch.rand(4, 7, 2, 32), (4, 7, 1, 6)
-    padded = features.clone()
-    for window, length in zip(padded, lengths, strict=True):
-        window[length:] = garbage
-    together, chosen = ExportHead(net)(padded, int32(*lengths))
+    net, features, lengths = network().fused(), torch.rand(4, 7, 2, 32), (4, 7, 1, 6)
+    together, chosen = ExportHead(net)(padded(features, lengths, garbage), int32(*lengths))
     for i, length in enumerate(lengths):
         alone, frames = ExportHead(net)(features[i : i + 1, :length], int32(length))
         torch.testing.assert_close(together[i], alone[0], rtol=1e-5, atol=1e-6)
@@ -60,7 +40,7 @@ def test_neither_padding_nor_neighbours_change_a_window(garbage: float) -> None:
 @pytest.mark.parametrize("level", [-20.0, -200.0, 200.0])
 @torch.no_grad()
 def test_gates_that_are_closed_in_every_frame_still_weigh_frames(level: float) -> None:
-    net, features, lengths = network(), torch.rand(2, 6, 2, 32), int32(6, 4)
+    net, features, lengths = network().fused(), torch.rand(2, 6, 2, 32), int32(6, 4)
     assert net.long is not None
     assert net.aggregation is not None
     net.long.second.weight.mul_(level)  # behind a ReLU: far to one side
@@ -74,7 +54,7 @@ def test_gates_that_are_closed_in_every_frame_still_weigh_frames(level: float) -
 
 @torch.no_grad()
 def test_of_equal_scores_the_earliest_frame_wins() -> None:
-    net, features = network(), torch.rand(2, 6, 2, 32)
+    net, features = network().fused(), torch.rand(2, 6, 2, 32)
     assert net.scores is not None
     net.scores.second.weight.zero_()
     _, frames = ExportHead(net)(features, int32(6, 3))
@@ -84,9 +64,9 @@ def test_of_equal_scores_the_earliest_frame_wins() -> None:
 @pytest.mark.parametrize("form", [{"salient": False}, {"variant": "released"}], ids=str)
 def test_other_networks_are_refused(form: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected the paper's whole network with folded norms"):
-        ExportHead(network(**form))
+        ExportHead(network(**form).fused())
 
 
 def test_norms_must_be_folded() -> None:
     with pytest.raises(ValueError, match="with folded norms"):
-        ExportHead(Cstl(CstlConfig(**TINY)))
+        ExportHead(fresh_network())

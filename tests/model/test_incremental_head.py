@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_cstl import network
 from torch import Tensor
 
 from cstl_edge.model import Cstl, CstlConfig
@@ -14,20 +15,6 @@ from cstl_edge.model.incremental_head import (
     has_incremental_head,
     incremental_state,
 )
-from cstl_edge.model.temporal import PartNorm
-
-TINY = {"size": (8, 4), "widths": (2, 3, 4, 32), "parts": 2, "embedding": 6}
-
-
-def network(seed: int = 0, **settings: object) -> Cstl:
-    torch.manual_seed(seed)
-    net = Cstl(CstlConfig(**{**TINY, **settings})).eval()
-    for module in net.modules():
-        if isinstance(module, PartNorm):  # away from identity: padding is lifted off zero
-            module.running_mean.normal_()
-            module.bias.data.normal_()
-            module.running_var.uniform_(0.5, 2.0)
-    return net
 
 
 def turned(windows: tuple[Tensor, ...], by: tuple[int, ...]) -> tuple[Tensor, ...]:

@@ -6,12 +6,11 @@ import math
 
 import pytest
 import torch
+from tiny_cstl import int32, network, padded, walk
 from torch import Tensor
 
-from cstl_edge.model import Cstl, CstlConfig
 from cstl_edge.model.temporal import PartNorm, ShortTerm
 
-TINY = {"size": (8, 4), "widths": (2, 3, 4, 32), "parts": 2, "embedding": 6}
 LENGTHS = (9, 1, 2, 5, 8)
 FORMS = [
     {},
@@ -24,41 +23,20 @@ FORMS = [
     {"scales": ("long",), "aggregation": "max"},
     {"scales": ("long",), "aggregation": "mean"},
     {"scales": ("short", "long")},
+    {"variant": "released", "classes": 3},
 ]
-
-
-def network(seed: int = 0, **settings: object) -> Cstl:
-    torch.manual_seed(seed)
-    net = Cstl(CstlConfig(**{**TINY, **settings})).eval()
-    for module in net.modules():
-        if isinstance(module, PartNorm):  # away from identity: padding is lifted off zero
-            module.running_mean.normal_()
-            module.bias.data.normal_()
-            module.running_var.uniform_(0.5, 2.0)
-    return net
-
-
-def int32(*values: int) -> Tensor:
-    return torch.tensor(values, dtype=torch.int32)
-
-
-def padded(features: Tensor, garbage: float) -> Tensor:
-    filled = features.clone()
-    for b, length in enumerate(LENGTHS):
-        filled[b, length:] = garbage
-    return filled
 
 
 @pytest.mark.parametrize("garbage", [0.0, 1e30, math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_padded_equals_alone(form: dict[str, object], garbage: float) -> None:
     net, features = network(**form), torch.rand(5, 9, 2, 32) * 3
-    embedding, frames = net.head(padded(features, garbage), int32(*LENGTHS))
+    together = net._head(padded(features, LENGTHS, garbage), int32(*LENGTHS))
     for b, length in enumerate(LENGTHS):
-        alone, alone_frames = net.head(features[b : b + 1, :length])
-        torch.testing.assert_close(embedding[b], alone[0], rtol=1e-5, atol=1e-5)
-        if frames is not None and alone_frames is not None:
-            assert torch.equal(frames[b], alone_frames[0])
+        alone = net._head(features[b : b + 1, :length], None)
+        for many, one in zip(together, alone, strict=True):  # embedding, frames, class logits
+            if many is not None and one is not None:
+                torch.testing.assert_close(many[b], one[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -110,17 +88,18 @@ def test_norm_in_training_counts_valid_frames_alone() -> None:
     torch.testing.assert_close(masked.running_var, plain.running_var)
 
 
-def test_training_ignores_the_padding_and_gives_it_no_gradient() -> None:
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_training_ignores_the_padding_and_gives_it_no_gradient(variant: str) -> None:
     results, gradients = [], []
     for garbage in (0.0, math.nan):
-        net = network(classes=3).train()
+        net = network(classes=3, variant=variant).train()
         torch.manual_seed(5)
-        features = padded(torch.rand(5, 9, 2, 32), garbage).requires_grad_()
+        features = padded(torch.rand(5, 9, 2, 32), LENGTHS, garbage).requires_grad_()
         embedding, _, logits = net._head(features, int32(*LENGTHS))
         assert logits is not None
         (embedding.square().mean() + logits.square().mean()).backward()
         assert features.grad is not None
-        results.append((embedding, logits))
+        results.append((embedding, logits, *net.buffers()))  # the norms' running statistics too
         gradients.append(features.grad)
     torch.testing.assert_close(results[0], results[1])
     torch.testing.assert_close(gradients[0], gradients[1])
@@ -129,17 +108,17 @@ def test_training_ignores_the_padding_and_gives_it_no_gradient() -> None:
         assert gradients[1][b, :length].any()
 
 
-def test_training_with_full_lengths_equals_training_without() -> None:
-    silhouettes = torch.randint(0, 256, (3, 5, 8, 4), dtype=torch.uint8)
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_training_with_full_lengths_equals_training_without(variant: str) -> None:
+    form, silhouettes = {"classes": 3, "variant": variant}, walk(3, 5)
     outputs = [
-        network(classes=3).train().training_outputs(silhouettes, lengths)
+        network(**form).train().training_outputs(silhouettes, lengths)
         for lengths in (None, int32(5, 5, 5))
     ]
     torch.testing.assert_close(outputs[0], outputs[1])
-    net = network(classes=3).train()
-    features = net._sequences(silhouettes)
-    masked, _, _ = net._head(features, int32(5, 5, 5))  # the masked norm on a full batch
-    torch.testing.assert_close(masked, outputs[0].embedding, rtol=1e-4, atol=1e-5)
+    net = network(**form).train()
+    masked, _, logits = net._head(net._sequences(silhouettes), int32(5, 5, 5))  # masked norms
+    torch.testing.assert_close((masked, logits), tuple(outputs[0]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -6,30 +6,11 @@ import math
 
 import pytest
 import torch
+from plain_part_gather import plain_loop
+from tiny_cstl import int32
 from torch import Tensor
 
 from cstl_edge.model import part_gather
-
-
-def twin(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 9 and 10 in plain loops; the first of equals wins, NaN never does."""
-    n, p, s, c = features.shape
-    salient, frames = torch.zeros(n, p, c, dtype=features.dtype), torch.zeros(n, p)
-    for b in range(n):
-        for k in range(p):
-            best, best_score = 0, -math.inf
-            for t in range(min(s, int(lengths[b]))):
-                score = float(scores[b, k, t])
-                if score > best_score:  # false for NaN
-                    best, best_score = t, score
-            frames[b, k] = best
-            for i in range(c):
-                salient[b, k, i] = features[b, k, best, i]
-    return salient, frames.int()
-
-
-def lengths_of(*values: int) -> Tensor:
-    return torch.tensor(values, dtype=torch.int32)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -42,7 +23,7 @@ def test_equals_the_plain_twin(seed: int, dtype: torch.dtype) -> None:
     scores[torch.rand(3, 4, 7, generator=generator) < 0.2] = -math.inf
     lengths = torch.randint(1, 8, (3,), generator=generator).int()
     salient, frames = part_gather(features, scores, lengths)
-    expected, expected_frames = twin(features, scores, lengths)
+    expected, expected_frames = plain_loop(features, scores, lengths)
     assert frames.dtype == torch.int32
     assert torch.equal(frames, expected_frames)
     assert torch.equal(salient, expected)
@@ -50,7 +31,7 @@ def test_equals_the_plain_twin(seed: int, dtype: torch.dtype) -> None:
 
 def test_ties_go_to_the_earliest_frame() -> None:
     scores = torch.tensor([[[1.0, 2.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 3.0, 3.0]]])
-    _, frames = part_gather(torch.randn(1, 3, 4, 2), scores, lengths_of(4))
+    _, frames = part_gather(torch.randn(1, 3, 4, 2), scores, int32(4))
     assert frames.tolist() == [[1, 0, 2]]
 
 
@@ -58,14 +39,14 @@ def test_long_ties_are_first_too() -> None:
     # Vectorised arg max is where the first of equals gets lost: 1000 frames, equal from 613 on.
     scores = torch.zeros(1, 8, 1000)
     scores[:, :, 613:] = 1.0
-    _, frames = part_gather(torch.randn(1, 8, 1000, 1), scores, lengths_of(1000))
+    _, frames = part_gather(torch.randn(1, 8, 1000, 1), scores, int32(1000))
     assert frames.tolist() == [[613] * 8]
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
 def test_nothing_to_choose_from_gives_frame_zero(value: float) -> None:
     features = torch.randn(2, 3, 5, 4)
-    salient, frames = part_gather(features, torch.full((2, 3, 5), value), lengths_of(5, 2))
+    salient, frames = part_gather(features, torch.full((2, 3, 5), value), int32(5, 2))
     assert not frames.any()
     assert torch.equal(salient, features[:, :, 0])
 
@@ -74,7 +55,7 @@ def test_padding_never_wins_and_never_leaks() -> None:
     features, scores = torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6)
     for garbage in (math.nan, math.inf, 1e30):
         features[1, :, 2:], scores[1, :, 2:] = garbage, garbage
-        salient, frames = part_gather(features, scores, lengths_of(6, 2))
+        salient, frames = part_gather(features, scores, int32(6, 2))
         assert salient.isfinite().all()
         assert (frames[1] < 2).all()
 
@@ -82,8 +63,8 @@ def test_padding_never_wins_and_never_leaks() -> None:
 def test_takes_permuted_input() -> None:
     features, scores = torch.randn(2, 6, 3, 4), torch.randn(3, 2, 6)
     by_part, by_sequence = features.transpose(1, 2), scores.transpose(0, 1)
-    salient, _ = part_gather(by_part, by_sequence, lengths_of(6, 4))
-    expected, _ = part_gather(by_part.contiguous(), by_sequence.contiguous(), lengths_of(6, 4))
+    salient, _ = part_gather(by_part, by_sequence, int32(6, 4))
+    expected, _ = part_gather(by_part.contiguous(), by_sequence.contiguous(), int32(6, 4))
     assert torch.equal(salient, expected)
 
 
@@ -91,20 +72,18 @@ def test_takes_permuted_input() -> None:
 def test_opcheck(dtype: torch.dtype) -> None:
     features = torch.randn(2, 3, 5, 4, dtype=dtype, requires_grad=True)
     scores = torch.randn(2, 3, 5, dtype=dtype, requires_grad=True)
-    torch.library.opcheck(
-        torch.ops.cstl_edge.part_gather.default, (features, scores, lengths_of(5, 2))
-    )
+    torch.library.opcheck(torch.ops.cstl_edge.part_gather.default, (features, scores, int32(5, 2)))
 
 
 def test_gradcheck() -> None:
     features = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
-    scores, lengths = torch.randn(2, 3, 5, dtype=torch.float64), lengths_of(5, 3)
+    scores, lengths = torch.randn(2, 3, 5, dtype=torch.float64), int32(5, 3)
     assert torch.autograd.gradcheck(lambda x: part_gather(x, scores, lengths)[0], features)
 
 
 def test_gradient_reaches_the_chosen_frames_alone() -> None:
     features = torch.randn(2, 3, 5, 4, requires_grad=True)
-    salient, frames = part_gather(features, torch.randn(2, 3, 5), lengths_of(5, 3))
+    salient, frames = part_gather(features, torch.randn(2, 3, 5), int32(5, 3))
     weight = torch.randn_like(salient)
     (salient * weight).sum().backward()
     expected = torch.zeros_like(features)
@@ -117,10 +96,10 @@ def test_gradient_reaches_the_chosen_frames_alone() -> None:
 @pytest.mark.parametrize(
     ("scores", "lengths", "message"),
     [
-        (torch.zeros(2, 3, 4), lengths_of(5, 5), "features .* and scores"),
-        (torch.zeros(2, 3, 5).double(), lengths_of(5, 5), "of one type"),
+        (torch.zeros(2, 3, 4), int32(5, 5), "features .* and scores"),
+        (torch.zeros(2, 3, 5).double(), int32(5, 5), "of one type"),
         (torch.zeros(2, 3, 5), torch.tensor([5, 5]), "lengths int32"),
-        (torch.zeros(2, 3, 5), lengths_of(5), "lengths int32"),
+        (torch.zeros(2, 3, 5), int32(5), "lengths int32"),
     ],
 )
 def test_refuses_what_does_not_fit(scores: Tensor, lengths: Tensor, message: str) -> None:

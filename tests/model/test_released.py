@@ -1,21 +1,18 @@
-"""The released form: equal to a plain implementation from its key table; masked, fused, trained."""
+"""The released form: equal to a plain implementation from its key table, and trained."""
 
 from __future__ import annotations
-
-import math
-import warnings
 
 import pytest
 import torch
 from standin_released import released_network, released_state
+from tiny_cstl import TINY as SMALL
+from tiny_cstl import int32, walk
 from torch import Tensor
 
 from cstl_edge.checkpoint.import_released import convert_state
 from cstl_edge.model import Cstl, CstlConfig
-from cstl_edge.model.temporal import PartNorm
 
-TINY = {"size": (8, 4), "widths": (2, 3, 4, 32), "parts": 4, "embedding": 6, "classes": 3}
-LENGTHS = (9, 1, 2, 5, 8)
+TINY = {**SMALL, "parts": 4, "classes": 3}
 
 
 def config(**changes: object) -> CstlConfig:
@@ -31,19 +28,10 @@ def network(seed: int = 0, **changes: object) -> tuple[Cstl, dict[str, Tensor]]:
     return net.eval(), state
 
 
-def walk(n: int, s: int, h: int, w: int) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (n, s, h, w), dtype=torch.uint8, generator=generator)
-
-
-def int32(*values: int) -> Tensor:
-    return torch.tensor(values, dtype=torch.int32)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_it_computes_what_the_plain_implementation_does(seed: int) -> None:
     net, state = network(seed)
-    net, silhouettes = net.double(), walk(3, 7, 8, 4)
+    net, silhouettes = net.double(), walk(3, 7)
     expected, expected_logits = released_network(state, silhouettes)
     embedding, frames, logits = net._head(net._sequences(silhouettes), None)
     torch.testing.assert_close(embedding, expected, rtol=1e-10, atol=1e-11)
@@ -66,57 +54,12 @@ def test_number_of_parameters(height: int, width: int, whole: int, inference: in
     assert counts == [whole, inference]
 
 
-@pytest.mark.parametrize("garbage", [0.0, 1e30, math.inf, math.nan])
-def test_padded_equals_alone(garbage: float) -> None:
-    net, _ = network()
-    features = torch.rand(5, 9, 4, 32) * 3
-    padded = features.clone()
-    for b, length in enumerate(LENGTHS):
-        padded[b, length:] = garbage
-    embedding, frames, logits = net._head(padded, int32(*LENGTHS))
-    assert frames is not None
-    for b, length in enumerate(LENGTHS):
-        alone, alone_frames, alone_logits = net._head(features[b : b + 1, :length], None)
-        torch.testing.assert_close(embedding[b], alone[0], rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(logits[b], alone_logits[0], rtol=1e-5, atol=1e-5)
-        assert torch.equal(frames[b], alone_frames[0])
-
-
-def test_training_ignores_the_padding_and_gives_it_no_gradient() -> None:
-    results, gradients = [], []
-    for garbage in (0.0, math.nan):
-        net = network()[0].train()
-        torch.manual_seed(5)
-        features = torch.rand(5, 9, 4, 32)
-        for b, length in enumerate(LENGTHS):
-            features[b, length:] = garbage
-        features.requires_grad_()
-        embedding, _, logits = net._head(features, int32(*LENGTHS))
-        (embedding.square().mean() + logits.square().mean()).backward()
-        results.append((embedding, logits, net.scores.norm.running_var, net.long.norm.running_mean))
-        gradients.append(features.grad)
-    torch.testing.assert_close(results[0], results[1])
-    torch.testing.assert_close(gradients[0], gradients[1])
-    for b, length in enumerate(LENGTHS):
-        assert not gradients[1][b, length:].any()
-        assert gradients[1][b, :length].any()
-
-
-def test_masked_norms_of_a_full_batch_are_the_plain_ones() -> None:
-    silhouettes = walk(3, 5, 8, 4)
-    plain = network()[0].train().training_outputs(silhouettes)
-    net = network()[0].train()
-    embedding, _, logits = net._head(net._sequences(silhouettes), int32(5, 5, 5))
-    torch.testing.assert_close(embedding, plain.embedding, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(logits, plain.logits, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("loss", ["triplet", "classes"])
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_both_losses_teach_the_released_scores(variant: str, loss: str) -> None:
     torch.manual_seed(0)
     net = Cstl(config(variant=variant)).train()
-    outputs = net.training_outputs(walk(4, 6, 8, 4))
+    outputs = net.training_outputs(walk())
     (outputs.embedding if loss == "triplet" else outputs.logits).square().mean().backward()
     taught = net.scores.second.weight.grad is not None
     assert taught == (variant == "released" or loss == "classes")
@@ -125,7 +68,7 @@ def test_both_losses_teach_the_released_scores(variant: str, loss: str) -> None:
 def test_every_parameter_learns() -> None:
     torch.manual_seed(0)
     net = Cstl(config()).train()
-    outputs = net.training_outputs(walk(4, 6, 8, 4))
+    outputs = net.training_outputs(walk())
     (outputs.embedding.square().mean() + outputs.logits.square().mean()).backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
@@ -143,31 +86,6 @@ def test_autocast_and_half_stay_close() -> None:
     for actual, bits in ((autocast, 8), (half, 11)):
         assert actual.dtype == torch.float32
         assert (actual - expected).abs().max() < 2 ** (3 - bits) * expected.abs().max()
-
-
-def test_fused_is_equal_and_has_no_norms() -> None:
-    net, _ = network()
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    fused = net.fused()
-    assert not any(isinstance(module, PartNorm) for module in fused.modules())
-    assert (fused.config.classes, fused.class_head) == (0, None)
-    silhouettes, lengths = walk(4, 6, 8, 4), int32(6, 3, 1, 5)
-    expected, actual = net(silhouettes, lengths), fused(silhouettes, lengths)
-    torch.testing.assert_close(actual[0], expected[0], rtol=1e-5, atol=1e-5)
-    assert torch.equal(actual[1], expected[1])
-    assert all(torch.equal(before[name], t) for name, t in net.state_dict().items())
-
-
-def test_trace_is_dynamic_in_batch_and_frames() -> None:
-    net = network()[0].fused()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit itself
-        warnings.simplefilter("error", torch.jit.TracerWarning)
-        example = walk(4, 6, 8, 4), int32(6, 3, 1, 5)
-        traced = torch.jit.trace(net, example, check_trace=False)
-    for n, s, ends in ((1, 1, [1]), (2, 11, [11, 4]), (5, 3, [3, 2, 1, 3, 1])):
-        other = walk(n, s, 8, 4), int32(*ends)
-        torch.testing.assert_close(traced(*other), net(*other))
 
 
 def test_the_paper_form_goes_without_saying() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -22,18 +22,12 @@ from cstl_edge.errors import ExportError
 from cstl_edge.evaluation.closed_set import rank1_hits, rank1_table
 from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings, part_mean_distance
 from cstl_edge.export.checks.parity import SALIENT
-from cstl_edge.export.reports import (
-    CosineReport,
-    DecisionsReport,
-    FlipsReport,
-    GateReport,
-    HalfRuleReport,
-    Rank1Loss,
-    Rank1Report,
-)
 from cstl_edge.model import Cstl
 from cstl_edge.numerics import TOLERANCES, cosine_per_part, count_flips, largest_error
 from cstl_edge.walkers.collection import WalkersSet
+
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
 
 DECISION_FPIR = 0.01
 CERTAIN = 1.645  # standard errors: 95 of 100 losses like it lie below
@@ -50,14 +44,10 @@ class GateLimits:
 
     cosine: float
     """Smallest cosine between a part's embedding and float32's, where both chose the same frame."""
-    tie: float
-    """Two scores tie when they are nearer than this share of the sequence's largest."""
-    wrong: float
-    """Share of all salient frames that may differ without a tie."""
-    rank1_points: float
-    """Points of rank-1 across views that may be lost."""
-    decisions: float
-    """Share of the searches whose answer may change."""
+    tie: float  # two scores tie when they are nearer than this share of the sequence's largest
+    wrong: float  # share of all salient frames that may differ without a tie
+    rank1_points: float  # points of rank-1 across views that may be lost
+    decisions: float  # share of the searches whose answer may change
 
 
 def _limits(precision: str, rank1_points: float, decisions: float) -> GateLimits:
@@ -73,20 +63,69 @@ INT8 = _limits("int8", rank1_points=2.0, decisions=0.05)
 class HeadOutputs:
     """The outputs of a head for m sequences."""
 
-    embedding: Floats
-    """[m, p, d]"""
-    salient: Ints | None
-    """[m, p], None without SSFL."""
+    embedding: Floats  # [m, p, d]
+    salient: Ints | None  # [m, p], None without SSFL
     scores: Floats | None = None
     """[m, p, s]: the logits behind `salient`, where they were asked for."""
+
+
+class CosineReport(TypedDict):
+    """Cosines of the parts' embeddings with float32's."""
+
+    mean: float  # of all parts
+    smallest: float  # of the parts whose frame is the same on both sides, as in what follows
+    smallest_by_part: list[float]
+
+
+class Rank1Loss(TypedDict):
+    """Rank-1 across views compared search by search."""
+
+    compared: int
+    only_float32: int
+    only_found: int
+    points: float
+    standard_error_points: float
+    at_most_points: float  # what the loss on more people is below, with 95 % certainty
+
+
+class Rank1Report(TypedDict):
+    """What a precision costs in rank-1."""
+
+    float32: dict[str, float]
+    """Rank-1 0..1, mean over conditions, `same_view` and `cross_view`; `found` alike."""
+    found: dict[str, float]
+    lost: Rank1Loss
+
+
+class DecisionsReport(TypedDict):
+    """What a precision changes in the answers of searches at a threshold."""
+
+    compared: int
+    changed: int
+    named: int  # searches that float32 answers with a name
+    threshold: float
+    fpir: float
+
+
+class GateReport(TypedDict):
+    """What an accuracy gate measured (manifest: `precisions.<name>.judged.<who>`)."""
+
+    limits: dict[str, float]  # as `accuracy_gate.GateLimits`
+    salient_frames: NotRequired[dict[str, int]]  # absent without SSFL
+    cosine: CosineReport
+    max_abs_error: float
+    max_abs_value: float
+    rank1: Rank1Report
+    decisions: DecisionsReport
+    rule: NotRequired[dict[str, dict[str, float]]]  # of fp16, by graphs
+    window_frames: NotRequired[int]  # of the incremental head
 
 
 @dataclass(frozen=True)
 class GateResult:
     """What an accuracy gate measured, and what is over a limit."""
 
-    report: GateReport
-    """For the manifest."""
+    report: GateReport  # for the manifest
     problems: list[str]
 
     @property
@@ -141,14 +180,16 @@ def evaluate(
     """
     same = np.ones(outputs.embedding.shape[:2], np.bool_)
     problems: list[str] = []
-    frames: dict[str, FlipsReport] = {}  # nothing without SSFL
+    frames: dict[str, Any] = {}  # nothing without SSFL
     if reference.salient is not None:
+        assert outputs.salient is not None
+        assert reference.scores is not None
         same = reference.salient == outputs.salient  # [m, p]
-        flips = _flips(reference, outputs, limits)
-        frames[SALIENT] = flips
-        if flips["wrong"] > limits.wrong * flips["compared"]:
+        flips = count_flips(reference.salient, outputs.salient, reference.scores, limits.tie)
+        frames[SALIENT] = asdict(flips)
+        if flips.wrong > limits.wrong * flips.compared:
             problems.append(
-                f"{flips['wrong']} of {flips['compared']} salient frames differ without a tie, "
+                f"{flips.wrong} of {flips.compared} salient frames differ without a tie, "
                 f"expected at most {limits.wrong:.1%}"
             )
     cosine = _cosines(reference.embedding, outputs.embedding, same)
@@ -242,7 +283,7 @@ def compare_with_torch_half(
     network: Cstl,
     silhouettes: Silhouettes,
     run: Callable[[Silhouettes, Ints], tuple[Floats, Ints | None]],
-) -> HalfRuleReport:
+) -> dict[str, float]:
     """Compare fp16 graphs with PyTorch's own float16, on a few sequences.
 
     The rule is |fp16 - ref| <= 2 |torch fp16 - ref| + 1e-4, where all chose the same frames.
@@ -273,15 +314,6 @@ def compare_with_torch_half(
         "parts_compared": int(agreed.sum()),
         "parts_with_other_frames": int(agreed.size - agreed.sum()),
     }
-
-
-def _flips(reference: HeadOutputs, outputs: HeadOutputs, limits: GateLimits) -> FlipsReport:
-    """Return how many salient frames differ, those between tied scores apart."""
-    assert reference.salient is not None
-    assert reference.scores is not None
-    assert outputs.salient is not None
-    flips = count_flips(reference.salient, outputs.salient, reference.scores, limits.tie)
-    return {"compared": flips.compared, "ties": flips.ties, "wrong": flips.wrong}
 
 
 def _cosines(reference: Floats, embedding: Floats, same: Bools) -> CosineReport:

@@ -21,7 +21,14 @@ from cstl_edge.arrays import Bools, Floats, Indices
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.model import Cstl
 from cstl_edge.model.incremental_head import Mix, Taps, incremental_state
-from cstl_edge.numerics import TOLERANCES, Flips, allowed_error, count_flips, largest_error
+from cstl_edge.numerics import (
+    TOLERANCES,
+    Flips,
+    allowed_error,
+    count_flips,
+    largest_error,
+    random_blocks,
+)
 from cstl_edge.runtime.manifest import INCREMENTAL_FILES
 from cstl_edge.runtime.streaming.rings import KEPT
 
@@ -110,9 +117,7 @@ def feeds(network: Cstl, name: str) -> Iterator[dict[str, Any]]:
     height, width = config.size
     for n, lengths in CASES:
         s = max(lengths)
-        blocks = rng.integers(0, 2, (n, s, -(-height // 4), -(-width // 4)), dtype=np.uint8)
-        fine = blocks.repeat(4, 2).repeat(4, 3)[:, :, :height, :width] * np.uint8(255)
-        silhouettes = np.ascontiguousarray(fine)
+        silhouettes = random_blocks(rng, n, s, config.size)
         if name == "frames.onnx":
             yield {"silhouettes": silhouettes.reshape(-1, height, width)}
         elif name == "full.onnx":

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cstl_edge.arrays import Silhouettes
 from cstl_edge.errors import ExportError, one_line
-from cstl_edge.export.reports import CalibrationReport
 from cstl_edge.runtime.base import usable_cores
 from cstl_edge.silhouette import read_silhouette_folders
 from cstl_edge.walkers import collection
@@ -30,12 +30,9 @@ VIEWS_DEG = (18, 90, 162)
 class CalibrationData:
     """What a precision is calibrated and evaluated on."""
 
-    calibration: list[Silhouettes]
-    """Sequences, uint8 [s, h, w] each."""
-    evaluation: WalkersSet
-    """Sequences in the CASIA-B protocol."""
-    report: CalibrationReport
-    """What both are, for the manifest."""
+    calibration: list[Silhouettes]  # sequences, uint8 [s, h, w] each
+    evaluation: WalkersSet  # sequences in the CASIA-B protocol
+    report: dict[str, Any]  # what both are, for the manifest
 
 
 def gather(
@@ -56,7 +53,7 @@ def gather(
         raise ExportError(f"expected at least 2 people to judge on; got {people}")
     calibration, calibrated_on = _calibration(size, calibrate)
     evaluation = _walkers(size, TEST_ID, people, FRAMES)
-    report: CalibrationReport = {
+    report = {
         "calibrated_on": calibrated_on,
         "calibration_frames": sum(map(len, calibration)),
         "judged_on": f"Walkers {TEST_ID} to {TEST_ID + people - 1}, {FRAMES} frames, "

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
 
 from cstl_edge.arrays import Floats, Ints, Silhouettes
 from cstl_edge.errors import ExportError, one_line
@@ -21,8 +20,7 @@ from cstl_edge.export.checks.accuracy_gate import GateLimits, GateResult, HeadOu
 from cstl_edge.export.graphs import INCREMENTAL
 from cstl_edge.export.quantization import fp16
 from cstl_edge.export.quantization.calibration_data import CalibrationData
-from cstl_edge.export.quantization.tensor_ranges import TensorRange, measure_ranges
-from cstl_edge.export.reports import IslandReport
+from cstl_edge.export.quantization.tensor_ranges import measure_ranges, open_exposed
 from cstl_edge.export.weight_storage import store_as_half
 from cstl_edge.model import Cstl
 from cstl_edge.runtime.backends.ort_session import open_session
@@ -34,8 +32,7 @@ from cstl_edge.runtime.graph_format import OPERATOR
 class QuantizationContext:
     """The float32 graphs of a network, with data to calibrate and evaluate; the rest is cached."""
 
-    network: Cstl
-    """Its norms folded."""
+    network: Cstl  # its norms folded
     graphs: Mapping[str, onnx.ModelProto]
     """`frames`, `head`, perhaps `full`, and `taps`, `mix` and `slide` where the network has an
     incremental head."""
@@ -74,10 +71,8 @@ class QuantizationContext:
         if not gathers:
             return accuracy_gate.run_head(self.head, windows)
         scores = str(gathers[0].input[1])
-        exposed = onnx.ModelProto()
-        exposed.CopyFrom(self.graphs["head"])
-        exposed.graph.output.append(helper.make_empty_tensor_value_info(scores))
-        return accuracy_gate.run_head(session("head.onnx", exposed), windows, scores)
+        exposed = open_exposed("head.onnx", self.graphs["head"], [scores])
+        return accuracy_gate.run_head(exposed, windows, scores)
 
     def evaluate(self, head: Any, features: list[Floats], limits: GateLimits) -> GateResult:
         """Compare a precision with float32 on all sequences, and return how its gate is.
@@ -127,7 +122,7 @@ class QuantizationContext:
             for window in accuracy_gate.run_frames(self.frames, sequences)
         ]
 
-    def islands(self, graph: str) -> list[IslandReport]:
+    def islands(self, graph: str) -> list[dict[str, Any]]:
         """Measure what the float32 islands of `frames` or `head` span, for the manifest.
 
         Raises ExportError when a number that would be float16 is beyond it.
@@ -144,27 +139,21 @@ class QuantizationContext:
                     f"silhouettes given; float16 ends at {fp16.LARGEST_HALF:g}. Nothing was "
                     "exported; export in float32"
                 )
-        by_island = {
-            island: [ranges[name] for name, place in home.items() if place == island.name]
-            for island in fp16.ISLANDS
-        }
-        return [_report(graph, island, spans) for island, spans in by_island.items() if spans]
+        reports = []
+        for island in fp16.ISLANDS:
+            spans = [ranges[name] for name, place in home.items() if place == island.name]
+            if spans:
+                smallest, largest = min(x.smallest for x in spans), max(x.largest for x in spans)
+                reports.append(
+                    {"graph": graph, "island": island.name, "reason": island.reason}
+                    | {"tensors": len(spans), "smallest": smallest, "largest": largest}
+                )
+        return reports
 
 
 def session(name: str, model: onnx.ModelProto) -> Any:
     """Open a graph in ONNX Runtime as the runtime would."""
     return open_session(name, model.SerializeToString(), usable_cores())
-
-
-def _report(graph: str, island: fp16.Island, spans: list[TensorRange]) -> IslandReport:
-    return {
-        "graph": graph,
-        "island": island.name,
-        "reason": island.reason,
-        "tensors": len(spans),
-        "smallest": min(span.smallest for span in spans),
-        "largest": max(span.largest for span in spans),
-    }
 
 
 def _pair(outputs: list[Any]) -> tuple[Floats, Ints | None]:

@@ -13,6 +13,7 @@ kernels.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +95,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     types = tensor_types(model)
     home = islands(model)
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
+    half = copy.deepcopy(model)
     casting = _Casting(half.graph, types)
     for node in model.graph.node:
         casting.take(node, FLOAT if node.output[0] in home else HALF)
@@ -173,14 +173,12 @@ class _Casting:
     """A graph while it is rewritten from float32 to mixed precision."""
 
     graph: onnx.GraphProto
-    types: dict[str, int]
-    """Element types in the float32 graph."""
+    types: dict[str, int]  # element types in the float32 graph
     constants: dict[str, Any] = field(default_factory=dict)
     """float32 initialisers and constants, written again in the type of their readers."""
     produced: dict[str, int] = field(default_factory=dict)
     """Types of computed numbers in the mixed graph."""
-    written: set[str] = field(default_factory=set)
-    """Tensors that are there in another type already."""
+    written: set[str] = field(default_factory=set)  # tensors that are there in another type already
     nodes: list[onnx.NodeProto] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -199,8 +197,7 @@ class _Casting:
         if node.op_type == "Constant" and self.types[node.output[0]] == FLOAT:
             self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
             return
-        typed = onnx.NodeProto()
-        typed.CopyFrom(node)
+        typed = copy.deepcopy(node)
         if node.op_type not in ("Cast", "Shape"):  # these take numbers of any type
             for place, name in enumerate(node.input):
                 if self.types.get(name) == FLOAT:
@@ -260,8 +257,7 @@ class _Casting:
 def rounding_twin(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the twin of a graph of `to_half`: float32, rounded wherever that is float16."""
     types = tensor_types(model)
-    twin = onnx.ModelProto()
-    twin.CopyFrom(model)
+    twin = copy.deepcopy(model)
     graph, nodes = twin.graph, []
     for node in graph.node:
         nodes.append(node)

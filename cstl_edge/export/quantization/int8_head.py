@@ -14,6 +14,7 @@ Letters: s frames, c channels of a feature; p parts, k inputs and o outputs of a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,9 +92,7 @@ def quantise_head(context: QuantizationContext, frames: Any) -> dict[str, onnx.M
 
 
 def evaluate_head(
-    context: QuantizationContext,
-    graphs: Mapping[str, onnx.ModelProto],
-    features: Sequence[Floats],
+    context: QuantizationContext, graphs: Mapping[str, onnx.ModelProto], features: Sequence[Floats]
 ) -> dict[str, GateResult]:
     """Compare windows that slide by int8 with whole windows in float32, in each of `STATES`.
 
@@ -153,8 +152,7 @@ def quantise_products(
 
     statistics: by input of a product; its range becomes 0..255, values beyond are clipped
     """
-    quantised = onnx.ModelProto()
-    quantised.CopyFrom(model)
+    quantised = copy.deepcopy(model)
     graph = quantised.graph
     chosen = {node.output[0] for node in products(model)}
     plain = {tensor.name: tensor for tensor in graph.initializer}
@@ -190,17 +188,13 @@ def _product(
         f"{source}.steps": steps,
         f"{output}.scale": scales * scale,  # [p, 1, o]: one factor for both
     }
+    make = helper.make_node
+    integers = [f"{name}.steps", f"{source}.steps", f"{name}.zero"]
     nodes = [
-        helper.make_node(
-            "QuantizeLinear", [name, f"{name}.scale", f"{name}.zero"], [f"{name}.steps"]
-        ),
-        helper.make_node(
-            "MatMulInteger",
-            [f"{name}.steps", f"{source}.steps", f"{name}.zero"],
-            [f"{output}.sum"],
-        ),
-        helper.make_node("Cast", [f"{output}.sum"], [f"{output}.float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{output}.float", f"{output}.scale"], [output]),
+        make("QuantizeLinear", [name, f"{name}.scale", f"{name}.zero"], integers[:1]),
+        make("MatMulInteger", integers, [f"{output}.sum"]),
+        make("Cast", [f"{output}.sum"], [f"{output}.float"], to=TensorProto.FLOAT),
+        make("Mul", [f"{output}.float", f"{output}.scale"], [output]),
     ]
     return {key: numpy_helper.from_array(array, key) for key, array in arrays.items()}, nodes
 

@@ -7,6 +7,7 @@ from one file. Letters: m frames, c channels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -28,10 +29,8 @@ ZERO = "int8.zero"
 class Steps(NamedTuple):
     """Weights of a convolution as int8."""
 
-    steps: npt.NDArray[np.int8]
-    """[c out, c in, 3, 3]"""
-    scale: Floats
-    """[c out]: one step."""
+    steps: npt.NDArray[np.int8]  # [c out, c in, 3, 3]
+    scale: Floats  # [c out]: one step
 
 
 def channel_scales(values: Floats) -> Floats:
@@ -62,8 +61,7 @@ def quantise(
     Raises:
         ExportError: a limit is no positive number.
     """
-    quantised = onnx.ModelProto()
-    quantised.CopyFrom(model)
+    quantised = copy.deepcopy(model)
     graph = quantised.graph
     scales = _scales(graph, limits)
     plain = {tensor.name: tensor for tensor in graph.initializer}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,7 @@ from cstl_edge.runtime.base import usable_cores
 class TensorRange:
     """The range of the sizes |x| of a tensor's finite values; -inf, a mask's value, is no value."""
 
-    smallest: float = math.inf
-    """Above zero."""
+    smallest: float = math.inf  # above zero
     largest: float = 0.0
 
     def add(self, values: Floats) -> None:
@@ -43,7 +43,9 @@ def run_exposed(
         feeds: inputs by name.
     """
     outputs = {value.name for value in model.graph.output}
-    session = _exposed("the graph shown", model, [name for name in names if name not in outputs])
+    session = open_exposed(
+        "the graph shown", model, [name for name in names if name not in outputs]
+    )
     for feed in feeds:
         yield dict(zip(names, session.run(list(names), feed), strict=True))
 
@@ -64,8 +66,7 @@ class InputStatistics:
     """Statistics of a product's input on the calibration silhouettes."""
 
     smallest: float = 0.0
-    largest: float = 0.0
-    """Both with zero between them, which has a step of its own."""
+    largest: float = 0.0  # both with zero between them, which has a step of its own
     square: Doubles | float = 0.0
     """Sums of products of inputs [p, k, k]: which errors of weights make good for each other."""
 
@@ -94,7 +95,7 @@ class StatisticsSession:
         fed = {value.name for value in model.graph.input}
         outputs = [value.name for value in model.graph.output]
         inner = [tensor for tensor in dict.fromkeys(inputs) if tensor not in fed]
-        self._session = _exposed(name, model, inner)
+        self._session = open_exposed(name, model, inner)
         self._outputs, self._fetched = len(outputs), [*outputs, *inner]
         self.statistics = {tensor: InputStatistics() for tensor in inputs}
 
@@ -107,9 +108,8 @@ class StatisticsSession:
         return list(fetched[: self._outputs])
 
 
-def _exposed(name: str, model: onnx.ModelProto, tensors: Iterable[str]) -> Any:
-    """Open a graph with inner tensors among its outputs."""
-    exposed = onnx.ModelProto()
-    exposed.CopyFrom(model)
+def open_exposed(name: str, model: onnx.ModelProto, tensors: Iterable[str]) -> Any:
+    """Open a graph as the runtime would, with inner tensors among its outputs."""
+    exposed = copy.deepcopy(model)
     exposed.graph.output.extend(map(helper.make_empty_tensor_value_info, tensors))
     return open_session(name, exposed.SerializeToString(), usable_cores())

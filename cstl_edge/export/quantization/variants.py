@@ -24,7 +24,6 @@ from cstl_edge.export.quantization.context import QuantizationContext, session
 from cstl_edge.export.quantization.int8_trunk import activations, quantise
 from cstl_edge.export.quantization.tensor_ranges import measure_ranges
 from cstl_edge.export.quantization.weight_rounding import refit_weights
-from cstl_edge.export.reports import HalfRuleReport
 from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, INCREMENTAL_FILES, PrecisionVariant
 
 log = logging.getLogger(__name__)
@@ -38,8 +37,7 @@ with 95 % certainty. On few people it never is."""
 class Variants:
     """The precisions that are added to an export."""
 
-    graphs: dict[str, onnx.ModelProto] = field(default_factory=dict)
-    """By file name."""
+    graphs: dict[str, onnx.ModelProto] = field(default_factory=dict)  # by file name
     precisions: dict[Literal["fp16", "int8"], PrecisionVariant] = field(default_factory=dict)
     cpu_default: Literal["float32", "int8"] = "float32"
 
@@ -85,9 +83,9 @@ def _add_fp16(context: QuantizationContext, variants: Variants) -> None:
         frames="frames.fp16.onnx",
         heads={"onnxruntime": "head.fp16.onnx", "tensorrt": "head.fp16.onnx"},
         full="full.fp16.onnx" if full else None,
-        evidence=dict(context.data.report),
+        evidence=context.data.report,
         judged={"rounding twin": {**gate.report, "rule": rules}},
-        islands=[dict(island) for island in islands],
+        islands=islands,
     )
 
 
@@ -119,7 +117,7 @@ def _add_int8(
         evidence={**context.data.report, "limits": limits},
         cuts=files,
         judged={name: dict(gate.report) for name, gate in gates.items()},
-        islands=[dict(island) for island in islands],
+        islands=islands,
     )
 
 
@@ -163,7 +161,7 @@ def _passed(
     return gate
 
 
-def _half_rule(what: str, context: QuantizationContext, run: Any) -> HalfRuleReport:
+def _half_rule(what: str, context: QuantizationContext, run: Any) -> dict[str, float]:
     """Return how far a graph is from PyTorch's own float16, if it is near enough (ExportError)."""
     silhouettes = context.data.evaluation.silhouettes
     report = accuracy_gate.compare_with_torch_half(context.network, silhouettes, run)

@@ -17,27 +17,53 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import ConfigError, ExportError, one_line
-from cstl_edge.export.folder import sha256
-from cstl_edge.export.reports import BuildReport
+from cstl_edge.export.folder import json_bytes, sha256, write_files
 from cstl_edge.export.tensorrt.builder import RTX, PlanRequest, sm_of_target
 from cstl_edge.export.tensorrt.checks import RUN, check_types, compare_engines
-from cstl_edge.export.tensorrt.folder import write_engines
-from cstl_edge.export.tensorrt.profiles import Sizes, profiles
-from cstl_edge.export.tensorrt.run_child import run_child
+from cstl_edge.export.tensorrt.child import BuildReport, run_child
 from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR
-from cstl_edge.runtime.manifest import Manifest, read_manifest
+from cstl_edge.runtime.manifest import Manifest, Shape, read_manifest
 from cstl_edge.runtime.model_check import checked_graphs
 from cstl_edge.runtime.tensorrt.library import PLUGIN_VERSION
-from cstl_edge.runtime.tensorrt.record import ENGINES, TENSORRT, EngineRecord, Plugin
+from cstl_edge.runtime.tensorrt.record import (
+    ENGINES,
+    SUFFIX,
+    TENSORRT,
+    EngineRecord,
+    Plugin,
+    Profile,
+    SizeRange,
+)
 
 log = logging.getLogger(__name__)
 
 GRAPHS = ("frames", "head", "full")
 PLUGIN = ("auto", "on", "off")
 COMPATIBILITY = ("none", "same", "ampere")
+TYPICAL_WALKERS = 8  # what the second profile is fastest for
+MOST_WALKERS = 32
 
 Progress = Callable[[str, str, float], None]
 """Called with the graph that is built, the builder's phase, and the share of it done (0..1)."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the calls that an engine has to take."""
+
+    walkers: int = MOST_WALKERS  # in one call; more are cut into several
+    window: int = 30  # frames of a live window
+    frames: int = 240  # frames of the longest sequence
+
+    def __post_init__(self) -> None:
+        """Refuse sizes out of range (ConfigError)."""
+        if not 1 <= self.walkers <= MOST_WALKERS:
+            raise ConfigError(f"expected 1..{MOST_WALKERS} walkers; got {self.walkers}")
+        if not 1 <= self.window <= self.frames:
+            raise ConfigError(
+                f"expected a window of 1..{self.frames} frames, the longest sequence; "
+                f"got {self.window}"
+            )
 
 
 @dataclass(frozen=True)
@@ -46,19 +72,15 @@ class BuildOptions:
 
     precision: str | None = None
     """`float32`, `fp16` or `int8`; by default fp16 where the folder has it."""
-    graphs: Sequence[str] = RUN
-    """Some of `GRAPHS`."""
+    graphs: Sequence[str] = RUN  # some of `GRAPHS`
     target: str = TENSORRT
     """`tensorrt`, this machine's own, or TensorRT-RTX ahead of time, such as `rtx-sm89`."""
-    plugin: str = "auto"
-    """One of `PLUGIN`: whether the part gather is the plugin's kernel."""
+    plugin: str = "auto"  # one of `PLUGIN`: whether the part gather is the plugin's kernel
     sizes: Sizes = field(default_factory=Sizes)
     workspace_mib: int | None = None
     """Scratch memory for kernels; by default a quarter of what is free."""
-    level: int = 3
-    """Optimisation level, 0..5."""
-    compatibility: str = "none"
-    """One of `COMPATIBILITY`: other GPUs that the engines shall run on."""
+    level: int = 3  # optimisation level, 0..5
+    compatibility: str = "none"  # one of `COMPATIBILITY`: other GPUs that the engines shall run on
 
     def __post_init__(self) -> None:
         """Refuse values that do not exist (ConfigError)."""
@@ -106,10 +128,10 @@ def build_engines(
     options = options or BuildOptions()
     manifest = read_manifest(source)
     precision = options.precision or ("fp16" if "fp16" in manifest.precisions else "float32")
-    files = graph_files(manifest, precision, options.graphs)
-    graphs = checked_graphs(source, manifest, files.values())
+    sources = graph_files(manifest, precision, options.graphs)
+    graphs = checked_graphs(source, manifest, sources.values())
     records, plans = {}, {}
-    for graph, file in files.items():
+    for graph, file in sources.items():
         notify(graph, "starting", 0.0)
         start = time.perf_counter()
         request = _request(options, manifest, graph)
@@ -123,7 +145,9 @@ def build_engines(
         notify("all", "comparing with ONNX Runtime", 0.0)
         parity = compare_engines(plans, records, manifest, source)
         records = {g: r.model_copy(update={"parity": parity.get(g)}) for g, r in records.items()}
-    write_engines(source / ENGINES / options.target, plans, records)
+    files = {f"{graph}{SUFFIX}": plan for graph, plan in plans.items()}
+    files |= {f"{graph}{SUFFIX}.json": json_bytes(record) for graph, record in records.items()}
+    write_files(source / ENGINES / options.target, files)
     return records
 
 
@@ -168,6 +192,41 @@ def _request(options: BuildOptions, manifest: Manifest, graph: str) -> PlanReque
         compatibility=options.compatibility,
         cache_folder=str(Path(cache) / "cstl-edge") if sm is None else None,
     )
+
+
+def profiles(graph: str, shape: Shape, sizes: Sizes) -> list[Profile]:
+    """Return the profiles of a graph.
+
+    Args:
+        graph: `frames`, `head` or `full`.
+        shape: of the network.
+        sizes: of the calls.
+    """
+    one, many = (1, 1, 1), (1, min(TYPICAL_WALKERS, sizes.walkers), sizes.walkers)
+    window, any_length = (sizes.window,) * 3, (1, sizes.window, sizes.frames)
+    pixels, feature = _fixed(*shape.size), _fixed(shape.parts, shape.channels)
+    if graph == "frames":
+        return [{"silhouettes": _range(rows, *pixels)} for rows in _distinct(one, many)]
+    name, rest = ("features", feature) if graph == "head" else ("silhouettes", pixels)
+    return [
+        {name: _range(rows, frames, *rest), "lengths": _range(rows)}
+        for rows, frames in _distinct((one, window), (many, any_length))
+    ]
+
+
+def _distinct(*wanted: Any) -> list[Any]:
+    """Drop duplicates: an engine for one walker has one profile."""
+    return list(dict.fromkeys(wanted))
+
+
+def _fixed(*sizes: int) -> list[tuple[int, int, int]]:
+    return [(size, size, size) for size in sizes]
+
+
+def _range(*axes: tuple[int, int, int]) -> SizeRange:
+    """Return the range of an input from (min, opt, max) of its axes."""
+    low, best, high = zip(*axes, strict=True)
+    return SizeRange(min=low, opt=best, max=high)
 
 
 def _record(

@@ -16,15 +16,17 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from cstl_edge.errors import ConfigError, ExportError, one_line
-from cstl_edge.export.reports import EngineAudit
 from cstl_edge.export.tensorrt.checks import count_layer_types, inspect_plan
 from cstl_edge.runtime.cuda.base import Gpu
 from cstl_edge.runtime.graph_format import OPERATOR
 from cstl_edge.runtime.tensorrt.library import make_logger, register_plugin, version_of
 from cstl_edge.runtime.tensorrt.record import Profile
+
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
 
 PLUGIN_BEATS_FUNCTION = (10, 7)  # before, a function body in the file wins over a plugin
 RTX = "tensorrt_rtx"
@@ -43,22 +45,28 @@ Step = Callable[[str, int, int], bool]
 class PlanRequest:
     """What the child process is to build."""
 
-    library: str
-    """`tensorrt` or `tensorrt_rtx`."""
+    library: str  # `tensorrt` or `tensorrt_rtx`
     profiles: list[Profile]
     sm: int | None = None
     """Compute capability to build for; only TensorRT-RTX builds for a GPU that is not here."""
-    plugin: str = "off"
-    """`auto`, `on` or `off`: whether the part gather is the plugin's kernel."""
+    plugin: str = "off"  # `auto`, `on` or `off`: whether the part gather is the plugin's kernel
     workspace_bytes: int | None = None
     """Scratch memory that a kernel may ask for; by default a share of what is free."""
-    level: int = 3
-    """Optimisation level, 0..5: how long the builder may look for faster kernels."""
+    level: int = 3  # optimisation level, 0..5: how long the builder may look for faster kernels
     compatibility: str = "none"
     tf32: bool = False
     """Whether float32 products may be rounded to 10 bits; never, where engines are compared."""
-    cache_folder: str | None = None
-    """Where timings of earlier builds are kept."""
+    cache_folder: str | None = None  # where timings of earlier builds are kept
+
+
+class EngineAudit(TypedDict):
+    """What a plan holds."""
+
+    part_gather: str  # `plugin`, `function body` or `none in this graph`
+    network: dict[str, dict[str, int]]
+    """Layers of the parsed network, by kind and type of their output."""
+    engine: NotRequired[dict[str, Any]]
+    """Layers of the built engine; TensorRT-RTX cannot list them without a GPU."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,7 @@ class BuiltPlan:
 
     plan: bytes
     audit: EngineAudit
-    timings: bytes
-    """The timing cache after the build."""
+    timings: bytes  # the timing cache after the build
     plugin_sha256: str | None
 
 
@@ -143,11 +150,9 @@ def without_function_body(graph: bytes) -> bytes:
     import onnx
 
     model = onnx.load_model_from_string(graph)
-    others = [function for function in model.functions if function.name != OPERATOR]
-    del model.functions[:]
-    model.functions.extend(others)
-    stripped: bytes = model.SerializeToString()
-    return stripped
+    for function in [f for f in model.functions if f.name == OPERATOR]:
+        model.functions.remove(function)
+    return bytes(model.SerializeToString())
 
 
 def _creation_flags(trt: Any) -> int:
@@ -200,7 +205,11 @@ def _config(trt: Any, builder: Any, request: PlanRequest, step: Step) -> Any:
     elif request.compatibility != "none":
         config.hardware_compatibility_level = _compatibility(trt, request.compatibility)
     for profile in request.profiles:
-        _add_profile(builder, config, profile)
+        added = builder.create_optimization_profile()
+        for name, sizes in profile.items():
+            added.set_shape(name, sizes.min, sizes.opt, sizes.max)
+        if config.add_optimization_profile(added) < 0:
+            raise ExportError(f"TensorRT refuses the profile {one_line(profile)}")
     return config
 
 
@@ -214,14 +223,6 @@ def _compatibility(trt: Any, wanted: str) -> Any:
             f"got {one_line(trt.__version__)}. Leave it out: build on each model of GPU"
         )
     return level
-
-
-def _add_profile(builder: Any, config: Any, profile: Profile) -> None:
-    added = builder.create_optimization_profile()
-    for name, sizes in profile.items():
-        added.set_shape(name, sizes.min, sizes.opt, sizes.max)
-    if config.add_optimization_profile(added) < 0:
-        raise ExportError(f"TensorRT refuses the profile {one_line(profile)}")
 
 
 def _monitor(trt: Any, step: Step) -> Any:
@@ -268,7 +269,7 @@ def check_memory(gpu: Gpu, graph_bytes: int, workspace_bytes: int) -> None:
         workspace_bytes: scratch memory for kernels.
     """
     need = BUILDER_BYTES + COPIES * graph_bytes + workspace_bytes
-    free, swap = _free_bytes(), _swap_bytes()
+    free, swap = _meminfo("MemAvailable"), _meminfo("SwapFree") or 0
     if free is not None and free + swap < need:
         raise ExportError(
             f"expected about {need // MIB} MiB for the build; free are {free // MIB} MiB and "
@@ -290,22 +291,10 @@ def _advice(gpu: Gpu) -> str:
     return "; ".join(steps)
 
 
-def _free_bytes() -> int | None:
-    return _meminfo("MemAvailable")
-
-
-def _swap_bytes() -> int:
-    return _meminfo("SwapFree") or 0
-
-
 def _meminfo(key: str) -> int | None:
-    """Return an entry of /proc/meminfo [bytes], None where there is no such file."""
+    """Return an entry of /proc/meminfo [bytes], None where there is none."""
     try:
-        lines = MEMINFO.read_text(encoding="ascii").splitlines()
+        entry = re.search(rf"^{key}: *(\d+) kB", MEMINFO.read_text(encoding="ascii"), re.MULTILINE)
     except OSError:
         return None
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name == key:
-            return int(value.split()[0]) * 1024
-    return None
+    return int(entry[1]) * 1024 if entry else None

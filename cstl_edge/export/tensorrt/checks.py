@@ -14,6 +14,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ import numpy as np
 
 from cstl_edge.arrays import Ints, Silhouettes
 from cstl_edge.errors import ExportError, ModelError
-from cstl_edge.export.reports import EngineParityReport
-from cstl_edge.numerics import TOLERANCES, cosine_per_part, largest_error
+from cstl_edge.numerics import TOLERANCES, cosine_per_part, largest_error, random_blocks
 from cstl_edge.runtime.base import Embedded, Encoder
 from cstl_edge.runtime.manifest import Manifest
 from cstl_edge.runtime.tensorrt.record import EngineRecord
@@ -137,7 +137,7 @@ def _type_in(words: str) -> str:
 
 def compare_engines(
     plans: dict[str, bytes], records: dict[str, EngineRecord], manifest: Manifest, folder: Path
-) -> dict[str, EngineParityReport]:
+) -> dict[str, dict[str, Any]]:
     """Run new engines beside ONNX Runtime in float32; return the reports by graph.
 
     `frames` and `head` are compared together, as they are used.
@@ -154,41 +154,29 @@ def compare_engines(
     from cstl_edge.runtime.backends.onnxruntime import load_folder
     from cstl_edge.runtime.tensorrt.encoder import detect_host, open_plans, open_session
 
-    reports: dict[str, EngineParityReport] = {}
+    reports: dict[str, dict[str, Any]] = {}
     run = [graph for graph in RUN if graph in records]
     if len(run) == 1:
         log.warning("%s is not compared with ONNX Runtime: build frames and head together", run[0])
-    reference = load_folder(folder, 1, "float32")
-    try:
+    with closing(load_folder(folder, 1, "float32")) as reference:
         if len(run) == len(RUN):
             pair = {graph: records[graph] for graph in RUN}
-            encoder = open_plans({graph: plans[graph] for graph in RUN}, pair, manifest, folder)
-            try:
-                report = _compare("frames and head", encoder.encode, reference, records["head"])
-                reports = dict.fromkeys(RUN, report)
-            finally:
-                encoder.close()
+            files = {graph: plans[graph] for graph in RUN}
+            how = pair["head"].precision, pair["head"].window
+            with closing(open_plans(files, pair, manifest, folder)) as encoder:
+                report = engine_parity("frames and head", encoder.encode, reference, *how)
+            reports = dict.fromkeys(RUN, report)
         if "full" in records:
-            full = {"full": records["full"]}
-            session = open_session(detect_host(full, folder), {"full": plans["full"]}, full)
-            try:
-                reports["full"] = _compare("full", session.full, reference, records["full"])
-            finally:
-                session.close()
-    finally:
-        reference.close()
+            full, files = {"full": records["full"]}, {"full": plans["full"]}
+            how = full["full"].precision, full["full"].window
+            with closing(open_session(detect_host(full, folder), files, full)) as session:
+                reports["full"] = engine_parity("full", session.full, reference, *how)
     return reports
-
-
-def _compare(
-    what: str, encode: Encode, reference: Encoder, record: EngineRecord
-) -> EngineParityReport:
-    return engine_parity(what, encode, reference, record.precision, record.window)
 
 
 def engine_parity(
     what: str, encode: Encode, reference: Encoder, precision: str, window: int
-) -> EngineParityReport:
+) -> dict[str, Any]:
     """Compare an engine with float32 on ragged windows of random blocks.
 
     Args:
@@ -205,7 +193,9 @@ def engine_parity(
     rng = np.random.default_rng(SEED)
     cosines, errors, flips, choices = [], [], 0, 0
     for n, share in CASES:
-        silhouettes, lengths = _ragged(rng, n, max(1, round(share * window)), reference.info.size)
+        s = max(1, round(share * window))
+        silhouettes = random_blocks(rng, n, s, reference.info.size)
+        lengths = rng.integers(1, s + 1, n).astype(np.int32)
         actual, expected = (run(silhouettes, lengths) for run in (encode, reference.encode))
         same = actual.salient_frames == expected.salient_frames  # [n, p]
         flips, choices = flips + int((~same).sum()), choices + same.size
@@ -228,13 +218,3 @@ def engine_parity(
         "choices": choices,
         "limits": {"min_cosine": tolerance.cosine, "flips": tolerance.flips},
     }
-
-
-def _ragged(
-    rng: np.random.Generator, n: int, s: int, size: tuple[int, int]
-) -> tuple[Silhouettes, Ints]:
-    """Return random silhouettes [n, s, h, w] in blocks of 4x4 pixels, and lengths [n] in 1..s."""
-    height, width = size
-    coarse = rng.integers(0, 2, (n, s, -(-height // 4), -(-width // 4)), dtype=np.uint8)
-    fine = coarse.repeat(4, 2).repeat(4, 3)[:, :, :height, :width] * np.uint8(255)
-    return np.ascontiguousarray(fine), rng.integers(1, s + 1, n).astype(np.int32)

@@ -1,8 +1,8 @@
-"""Child process that builds one plan; it may abort or be killed without harm to its parent.
+"""Build one plan in a child process, which may abort or be killed without harm to its parent.
 
-It reads one line of JSON (a `PlanRequest`) and the graph from its standard input, and writes a line
-of JSON per step, a last one with the report or the error, and the plan. When its reader is gone,
-the build stops. Run as `python -m cstl_edge.export.tensorrt.child`.
+The child reads one line of JSON (a `PlanRequest`) and the graph from its standard input, and writes
+a line of JSON per step, a last one with the report or the error, and the plan. When its reader is
+gone, the build stops. Run as `python -m cstl_edge.export.tensorrt.child`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,23 @@ import importlib
 import json
 import os
 import re
+import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, TypedDict
 
 import pydantic
 
 from cstl_edge.errors import BackendUnavailable, CstlEdgeError, ExportError, one_line
-from cstl_edge.export.folder import sha256
-from cstl_edge.export.reports import BuildReport
+from cstl_edge.export.folder import sha256, write_file
 from cstl_edge.export.tensorrt.builder import (
     RTX,
     BuiltPlan,
+    EngineAudit,
     PlanRequest,
     Step,
     build_plan,
@@ -35,12 +38,92 @@ from cstl_edge.runtime.cuda.base import Gpu
 from cstl_edge.runtime.cuda.open import open_buffers
 from cstl_edge.runtime.tensorrt.library import import_tensorrt, plugin_library
 
+REQUEST = pydantic.TypeAdapter(PlanRequest)
+
+
+class BuildReport(TypedDict):
+    """What the child process says of a plan that it built."""
+
+    audit: EngineAudit
+    plugin_sha256: str | None
+    version: str
+    gpu: dict[str, Any] | None  # `name`, `sm` and `cuda`; None where it was built ahead of time
+
+
+def run_child(
+    graph: bytes, request: PlanRequest, progress: Callable[[str, float], None]
+) -> tuple[BuildReport, bytes]:
+    """Build one plan in a child process; return its report and the plan.
+
+    A child that dies takes nothing with it, and one whose parent dies stops by itself.
+
+    Args:
+        graph: the ONNX file.
+        request: what to build.
+        progress: called with the builder's phase and the share of it done (0..1).
+
+    Raises:
+        BackendUnavailable: TensorRT or a GPU is missing.
+        ExportError: the build failed, or the child died.
+    """
+    header = {"request": REQUEST.dump_python(request, mode="json"), "graph_bytes": len(graph)}
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "cstl_edge.export.tensorrt.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=Path(__file__).parents[3],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        try:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            with suppress(BrokenPipeError):  # it has died already; what it wrote follows
+                child.stdin.write(json.dumps(header).encode() + b"\n" + graph)
+                child.stdin.close()
+            return _listen(child, child.stdout, errors, progress)
+        finally:
+            child.kill()
+            child.wait()
+
+
+def _listen(
+    child: subprocess.Popen[bytes],
+    out: IO[bytes],
+    errors: IO[bytes],
+    progress: Callable[[str, float], None],
+) -> tuple[BuildReport, bytes]:
+    """Follow a child to its last line and the plan behind it."""
+    for line in out:
+        message = json.loads(line)
+        if "error" in message:
+            raise (BackendUnavailable if message["unavailable"] else ExportError)(message["error"])
+        if "report" in message:
+            plan = out.read(message["plan_bytes"])
+            if len(plan) == message["plan_bytes"]:
+                return message["report"], plan
+            break
+        progress(message["phase"], message["step"] / max(1, message["steps"]))
+    code = child.wait()
+    errors.seek(0)
+    last = errors.read().decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
+    if code == -9:
+        raise ExportError(
+            "the builder was killed, most likely for its memory. Close what else runs, add swap, "
+            "or ask for less: --workspace 256, --level 2"
+        )
+    raise ExportError(f"the builder died (exit {code}): {one_line(last[0], 400)}")
+
+
+# In the child
+
 
 def main() -> int:
     """Build the plan that standard input requests."""
     header = json.loads(sys.stdin.buffer.readline())
     graph = sys.stdin.buffer.read(header["graph_bytes"])
-    request = pydantic.TypeAdapter(PlanRequest).validate_python(header["request"])
+    request = REQUEST.validate_python(header["request"])
     # Native libraries write to descriptor 1 as they please; our lines must stand there alone.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -80,11 +163,8 @@ def build_requested(request: PlanRequest, graph: bytes, step: Step) -> tuple[Bui
         built = build_plan(trt, graph, request, step)
         return _report(trt, None, built), built.plan
     trt = import_tensorrt()
-    buffers = open_buffers()
-    try:
+    with closing(open_buffers()) as buffers:
         gpu = buffers.gpu()
-    finally:
-        buffers.close()
     scratch = workspace(gpu, request.workspace_bytes)
     check_memory(gpu, len(graph), scratch)
     plugin = _plugin(trt, request.plugin)
@@ -93,7 +173,7 @@ def build_requested(request: PlanRequest, graph: bytes, step: Step) -> tuple[Bui
     request = replace(request, workspace_bytes=scratch)
     built = build_plan(trt, graph, request, step, plugin, timings)
     if cache is not None:
-        _write_timings(cache, built.timings)
+        write_file(cache, built.timings)
     return _report(trt, gpu, built), built.plan
 
 
@@ -135,18 +215,6 @@ def _timing_cache(trt: Any, gpu: Gpu, plugin: Path | None, request: PlanRequest)
     library = sha256(plugin.read_bytes())[:12] if plugin else "none"
     key = f"trt-{trt.__version__}_cuda-{gpu.cuda}_sm{gpu.sm}-{gpu.name}_plugin-{library}"
     return Path(request.cache_folder) / f"timings_{re.sub(r'[^A-Za-z0-9_.-]', '-', key)}.cache"
-
-
-def _write_timings(path: Path, timings: bytes) -> None:
-    """Write the timing cache, whole or not at all; ExportError where the disk refuses."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part.write_bytes(timings)
-        part.replace(path)
-    except OSError as err:
-        part.unlink(missing_ok=True)
-        raise ExportError(f"cannot write {one_line(path)}: {one_line(err)}") from err
 
 
 def _send(out: BinaryIO, message: Mapping[str, Any]) -> None:

@@ -1,12 +1,12 @@
 """Weights for INT8 are chosen by their outputs, and that shows on silhouettes not calibrated on."""
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from cstl_edge.export.quantization import weight_rounding
 from cstl_edge.export.quantization.int8_trunk import WEIGHT_LEVELS, activations, quantise
 from cstl_edge.export.quantization.tensor_ranges import measure_ranges
+from cstl_edge.export.simplify import run
 
 
 def blocks(seed, count):
@@ -30,17 +30,14 @@ def limits(plain, feeds):
     return {n: span.largest for n, span in measure_ranges(plain, activations(plain), feeds).items()}
 
 
-def run(model, feed):
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, feed)[0]
-
-
 def test_outputs_come_nearer_on_other_silhouettes(plain, limits, feeds):
     other = blocks(99, 40)
-    expected = run(plain, other)
+    expected = run(plain, other)[0]
     rounded = quantise(plain, limits)
     chosen = quantise(plain, limits, weight_rounding.refit_weights(plain, limits, feeds))
-    before, after = (np.square(run(model, other) - expected).mean() for model in (rounded, chosen))
+    before, after = (
+        np.square(run(model, other)[0] - expected).mean() for model in (rounded, chosen)
+    )
     assert after < 0.6 * before
 
 

@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 from cstl_edge.errors import BackendUnavailable, ExportError, ModelError
-from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
-from cstl_edge.export.tensorrt.folder import write_engines
-from cstl_edge.export.tensorrt.profiles import Sizes
+from cstl_edge.export.folder import write_files
+from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines
 from cstl_edge.runtime import load
 from cstl_edge.runtime.manifest import read_manifest
 from cstl_edge.runtime.tensorrt.record import EngineRecord
@@ -177,8 +176,6 @@ def test_a_build_killed_half_way_is_never_found_and_swept_by_the_next(folder, ma
     machine(build="never end")
     code = (
         "import sys; from cstl_edge.export.tensorrt.build import *; "
-        "from cstl_edge.export.tensorrt.profiles "
-        "import Sizes; "
         "build_engines(sys.argv[1], BuildOptions(plugin='off', sizes=Sizes(8, 6, 12)), "
         "lambda *step: print(step, flush=True))"
     )
@@ -206,15 +203,15 @@ def test_a_build_killed_half_way_is_never_found_and_swept_by_the_next(folder, ma
 
 
 def test_engines_set_aside_by_a_killed_build_come_back(folder, here):
-    built = build_engines(folder, OPTIONS)
+    build_engines(folder, OPTIONS)
     place = folder / "engines" / "tensorrt"
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
     place.rename(place.with_name(f".tensorrt.{int(dead.stdout)}.old"))
-    write_engines(folder / "engines" / "other", {}, {})
-    write_engines(place, {"frames": b"new"}, {"frames": built["frames"]})
-    assert left_behind(folder) == ["frames.plan", "frames.plan.json", "other", "tensorrt"]
+    write_files(folder / "engines" / "other", {})
+    write_files(place, {"frames.plan": b"new"})
+    assert left_behind(folder) == ["frames.plan", "other", "tensorrt"]
 
 
 def test_a_folder_that_cannot_be_written(folder, here):

@@ -7,9 +7,14 @@ import standin_site
 import standin_tensorrt
 
 from cstl_edge.errors import BackendUnavailable, ConfigError, ExportError, ModelError
-from cstl_edge.export.tensorrt.build import BuildOptions, build_engines, graph_files
+from cstl_edge.export.tensorrt.build import (
+    BuildOptions,
+    Sizes,
+    build_engines,
+    graph_files,
+    profiles,
+)
 from cstl_edge.export.tensorrt.builder import PlanRequest, build_plan
-from cstl_edge.export.tensorrt.profiles import Sizes, profiles
 from cstl_edge.runtime.manifest import read_manifest
 
 OPTIONS = BuildOptions(sizes=Sizes(walkers=8, window=6, frames=12), plugin="off")

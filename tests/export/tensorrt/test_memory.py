@@ -4,8 +4,7 @@ import pytest
 
 from cstl_edge.errors import ExportError
 from cstl_edge.export.tensorrt import builder
-from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
-from cstl_edge.export.tensorrt.profiles import Sizes
+from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines
 from cstl_edge.runtime.cuda.base import Gpu
 
 GPU = {"name": "Orin", "sm": 87, "total_bytes": 8 * 2**30, "cuda": "12.6"}

@@ -10,9 +10,8 @@ import standin_tensorrt
 from onnx import TensorProto
 
 from cstl_edge.errors import ModelError
-from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
+from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines, profiles
 from cstl_edge.export.tensorrt.builder import PlanRequest, build_plan
-from cstl_edge.export.tensorrt.profiles import Sizes, profiles
 from cstl_edge.runtime import graph_format, model_check
 from cstl_edge.runtime.manifest import read_manifest
 

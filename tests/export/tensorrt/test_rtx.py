@@ -9,8 +9,7 @@ import json
 import pytest
 
 from cstl_edge.errors import BackendUnavailable, ExportError
-from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
-from cstl_edge.export.tensorrt.profiles import Sizes
+from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines
 from cstl_edge.runtime import load
 
 SIZES = Sizes(walkers=8, window=6, frames=12)
