@@ -27,37 +27,20 @@ FIGURES = {
     "latency": (0.423297, 0.646735, 0.433450025, 0.430962, 0.434874, 0.435898, 0.554002),
 }
 VARIATION = {"h2d": 1.869209, "compute": 4.788888, "d2h": 1.801258, "latency": 4.573775}
-OLDER = {
-    "startInMs": 10.0,
-    "endInMs": 10.1,
-    "startComputeMs": 10.2,
-    "endComputeMs": 11.2,
-    "startOutMs": 11.2,
-    "endOutMs": 11.4,
-    "inMs": 0.1,
-    "computeMs": 1.0,
-    "outMs": 0.2,
-    "latencyMs": 1.3,
-    "endToEndMs": 1.4,
-}
-NEWER = {
-    "startEnqMs": 10.0,
-    "endEnqMs": 10.25,
-    "startH2dMs": 10.0,
-    "endH2dMs": 10.1,
-    "startComputeMs": 10.2,
-    "endComputeMs": 11.2,
-    "startD2hMs": 11.2,
-    "endD2hMs": 11.4,
-    "h2dMs": 0.1,
-    "computeMs": 1.0,
-    "d2hMs": 0.2,
-    "latencyMs": 1.3,
-}
+SHARED = {"startComputeMs": 10.2, "endComputeMs": 11.2, "computeMs": 1.0, "latencyMs": 1.3}
+OLDER = SHARED | {
+    "startInMs": 10.0, "endInMs": 10.1, "startOutMs": 11.2, "endOutMs": 11.4,
+    "inMs": 0.1, "outMs": 0.2, "endToEndMs": 1.4,
+}  # fmt: skip
+NEWER = SHARED | {
+    "startEnqMs": 10.0, "endEnqMs": 10.25, "startH2dMs": 10.0, "endH2dMs": 10.1,
+    "startD2hMs": 11.2, "endD2hMs": 11.4, "h2dMs": 0.1, "d2hMs": 0.2,
+}  # fmt: skip
 
 
 def write(path, entries):
-    path.write_text(entries if isinstance(entries, str) else json.dumps(entries))
+    text = entries if isinstance(entries, str) else json.dumps(entries)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     return path
 
 
@@ -142,17 +125,12 @@ def test_several_streams_are_told(tmp_path):
         ([{k: v for k, v in NEWER.items() if k != "computeMs"}], "expected computeMs"),
         ([NEWER | {"endEnqMs": 9.0}], "ends after it starts"),
         ([later(NEWER, 50.0), NEWER], "in the order of their time"),
-        (b"\xff\xfe[", "expected JSON"),
+        ("\udcff[", "expected JSON"),
     ],
 )
 def test_files_that_trtexec_does_not_write_are_refused(tmp_path, entries, message):
-    path = tmp_path / "t.json"
-    if isinstance(entries, bytes):
-        path.write_bytes(entries)
-    else:
-        write(path, entries)
     with pytest.raises(DataError) as caught:
-        read_times(path, run="r")
+        read_times(write(tmp_path / "t.json", entries), run="r")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -173,10 +151,8 @@ def test_layers_are_read(tmp_path):
     assert names[2] == "CstlPartGather_0"
     assert row.details["layers"][3]["median_ms"] == 0.13824
     old = [{"count": 2}, {"name": "a", "timeMs": 4, "averageMs": 2, "percentage": 100}]
-    assert (
-        read_profile(write(tmp_path / "p.json", old), run="r").details["layers"][0]["median_ms"]
-        is None
-    )
+    older = read_profile(write(tmp_path / "p.json", old), run="r")
+    assert older.details["layers"][0]["median_ms"] is None
 
 
 @pytest.mark.parametrize(
@@ -195,8 +171,9 @@ def test_profiles_that_trtexec_does_not_write_are_refused(tmp_path, entries, mes
         read_profile(write(tmp_path / "p.json", entries), run="r")
 
 
-def row(**samples):
-    return Row(run="r", scenario="graph", contender="tensorrt float16", samples=samples)
+def row(case=Case(), **samples):  # noqa: B008
+    given = {"run": "r", "scenario": "graph", "contender": "tensorrt float16"}
+    return Row(**given, case=case, samples=samples)
 
 
 def test_ours_stands_beside_theirs(recorded):
@@ -232,13 +209,9 @@ def script():
 
 def test_the_script_writes_theirs_and_prints_both(tmp_path, capsys):
     case = Case(graph="full", batch=1, frames=30)
-    ours = row(wall=[1.0], h2d=[0.02], compute=[0.824076], d2h=[0.01]).model_copy(
-        update={"case": case}
-    )
-    paced = ours.model_copy(update={"case": case.model_copy(update={"paced_hz": 25.0})})
-    write_rows(
-        tmp_path / "ours.jsonl", [ours, paced.model_copy(update={"samples": {"d2h": [7.0]}})]
-    )
+    ours = row(case, wall=[1.0], h2d=[0.02], compute=[0.824076], d2h=[0.01])
+    paced = row(case.model_copy(update={"paced_hz": 25.0}), d2h=[7.0])
+    write_rows(tmp_path / "ours.jsonl", [ours, paced])
     words = [str(RECORDED / "trtexec_times.json"), "--frames", "30"]
     words += ["--profile", str(RECORDED / "trtexec_profile.json")]
     words += ["--ours", str(tmp_path / "ours.jsonl"), "-o", str(tmp_path / "theirs.jsonl")]

@@ -8,11 +8,12 @@ import zipfile
 from types import SimpleNamespace
 
 import pytest
+from standin_bench import ran
 from typer.testing import CliRunner
 
 from cstl_edge.bench.jetson import bundle
 from cstl_edge.bench.jetson.anonymize import local_names, scrub
-from cstl_edge.bench.record import Case, Ran, Row, write_rows
+from cstl_edge.bench.record import Case, Row, write_rows
 from cstl_edge.cli.app import app
 from cstl_edge.errors import BackendUnavailable, DataError
 
@@ -24,14 +25,7 @@ ROWS = [
         run="20261125T000000Z-ab12",
         scenario="graph",
         contender="onnxruntime float32",
-        ran=Ran(
-            backend="onnxruntime",
-            provider="CPUExecutionProvider",
-            precision="float32",
-            computed_in="float32",
-            version="1.31.0",
-            options={"files": "frames.onnx, head.onnx"},
-        ),
+        ran=ran(backend="onnxruntime", options={"files": "frames.onnx, head.onnx"}),
         case=Case(graph="full", batch=1, frames=30),
         samples={"wall": [1.5, 1.25]},
         conditions={"settings": {"power_mode": {"name": "15W", "id": 0}}},
@@ -82,9 +76,8 @@ def test_boards_are_known_by_their_files(name, board_tree):
 
 @pytest.mark.parametrize("tree", ["pc", None])
 def test_what_is_no_jetson_is_one_line_and_an_exit_code(tree, board_tree, tmp_path):
-    with pytest.raises(
-        BackendUnavailable, match=r"this is no Jetson: .*\. Leave out --jetson"
-    ) as e:
+    message = r"this is no Jetson: .*\. Leave out --jetson"
+    with pytest.raises(BackendUnavailable, match=message) as e:
         bundle.detect_board(board_tree(tree) if tree else tmp_path)
     assert e.value.exit_code == 4
     assert "\n" not in str(e.value)
@@ -116,13 +109,8 @@ def test_the_bundle_holds_all_that_figures_depend_on(results, board_tree):
     path, texts = packed(results, board_tree)
     assert path.parent == results.parent
     assert path.name.startswith("cstl-edge-bench-orin-nano-2")
-    assert set(texts) == {
-        "results.jsonl",
-        "board.json",
-        "doctor.json",
-        "tegrastats.txt",
-        "README.txt",
-    }
+    members = "results.jsonl board.json doctor.json tegrastats.txt README.txt"
+    assert set(texts) == {*members.split()}
     board = json.loads(texts["board.json"])
     assert board["model"].startswith("NVIDIA Jetson Orin Nano")
     assert board["l4t"] == "36.4.3"
@@ -153,11 +141,8 @@ def test_people_may_be_called_like_what_is_measured(user, results, board_tree, m
     monkeypatch.setattr(getpass, "getuser", lambda: user)
     path, _ = packed(results, board_tree)
     first = bundle.read_bundle(path)[0]
-    assert (first.samples, first.case, first.contender) == (
-        ROWS[0].samples,
-        ROWS[0].case,
-        ROWS[0].contender,
-    )
+    for field in ("samples", "case", "contender"):
+        assert getattr(first, field) == getattr(ROWS[0], field)
 
 
 @pytest.mark.parametrize(
@@ -255,11 +240,9 @@ def test_a_bomb_is_read_up_to_the_limit_only(tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "MAX_RESULTS_BYTES", 1000)
     path = archive_of(tmp_path / "b.zip", **{"results.jsonl": b"\n" * 10_000_000})
     assert path.stat().st_size < 20_000
-    asked = []
-    real = zipfile.ZipExtFile.read
-    monkeypatch.setattr(
-        zipfile.ZipExtFile, "read", lambda self, n=-1: asked.append(n) or real(self, n)
-    )
+    asked, read = [], zipfile.ZipExtFile.read
+    counted = lambda self, n=-1: asked.append(n) or read(self, n)  # noqa: E731
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
     with pytest.raises(DataError, match=r"expected at most 1000 bytes of results\.jsonl"):
         bundle.read_bundle(path)
     assert asked == [1001]
@@ -272,34 +255,25 @@ def test_a_file_that_is_too_large_is_not_opened(tmp_path, monkeypatch):
         bundle.read_bundle(path)
 
 
-def damaged(tmp_path):
-    plain = io.BytesIO()
-    archive_of(plain, **{"results.jsonl": b"abc" * 4000})
-    data = bytearray(plain.getvalue())
+def damaged():
+    data = bytearray(archive_of(io.BytesIO(), **{"results.jsonl": b"abc" * 4000}).getvalue())
     data[60:70] = b"\xff" * 10
-    (tmp_path / "damaged.zip").write_bytes(data)
-    return tmp_path / "damaged.zip"
+    return data
 
 
-def locked(tmp_path):
-    plain = io.BytesIO()
-    archive_of(plain, **{"results.jsonl": b"abc"})
-    data = bytearray(plain.getvalue())
+def locked():
+    data = bytearray(archive_of(io.BytesIO(), **{"results.jsonl": b"abc"}).getvalue())
     data[6] |= 1  # the flag of encryption, in both headers
     data[data.index(b"PK\x01\x02") + 8] |= 1
-    (tmp_path / "locked.zip").write_bytes(data)
-    return tmp_path / "locked.zip"
+    return data
 
 
-def text(tmp_path):
-    (tmp_path / "text.zip").write_text("hello")
-    return tmp_path / "text.zip"
-
-
-@pytest.mark.parametrize("make", [damaged, locked, text, lambda folder: folder / "none.zip"])
+@pytest.mark.parametrize("make", [damaged, locked, lambda: b"hello", None])
 def test_what_is_no_bundle_is_one_line(make, tmp_path):
+    if make is not None:
+        (tmp_path / "b.zip").write_bytes(make())
     with pytest.raises(DataError, match="expected a bundle of `cstl-edge bench --jetson`") as error:
-        bundle.read_bundle(make(tmp_path))
+        bundle.read_bundle(tmp_path / "b.zip")
     assert "\n" not in str(error.value)
 
 

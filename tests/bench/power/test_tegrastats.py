@@ -45,15 +45,8 @@ def test_other_lines_are_refused(line):
 
 
 def test_the_tool_runs_while_the_block_does():
-    script = "\n".join(
-        [
-            "import time",
-            f"print({NANO!r}, flush=True)",
-            f"print({NANO.replace('4521mW', '5521mW')!r}, flush=True)",
-            "print('RAM 12', flush=True)",
-            "time.sleep(60)",
-        ]
-    )
+    lines = [NANO, NANO.replace("4521mW", "5521mW"), "RAM 12"]
+    script = f"import time\nfor line in {lines!r}: print(line, flush=True)\ntime.sleep(60)"
     with Tegrastats([sys.executable, "-c", script]) as tool:
         deadline = time.monotonic() + 20
         while len(tool.lines) < 3 and time.monotonic() < deadline:

@@ -44,19 +44,19 @@ TEMPORAL = {
 def published():
     """Each layer of the released network on inputs of its own, and the sizes of those."""
     nodes, constants, inputs, sizes, outputs = [], {}, {}, {}, []
-    for name, (out, given) in TRUNK.items():
-        constants[f"{name}.w"] = floats(out, given, 3, 3)
-        high, wide = (64, 44) if name in ("conv1", "conv2") else (32, 22)
-        inputs[f"{name}.x"], sizes[f"{name}.x"] = 4, (FRAMES, given, high, wide)
-        pads = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
-        nodes.append(helper.make_node("Conv", [f"{name}.x", f"{name}.w"], [name], name, **pads))
-        outputs.append(name)
-    for name, (out, given, kernel) in TEMPORAL.items():
-        constants[f"{name}.w"] = floats(out, given, kernel)
-        inputs[f"{name}.x"], sizes[f"{name}.x"] = 3, (1, given * PARTS, FRAMES)
-        options = {"group": PARTS, "kernel_shape": [kernel], "pads": [kernel // 2] * 2}
+
+    def convolution(name, weights, size, **options):
+        constants[f"{name}.w"] = floats(*weights)
+        inputs[f"{name}.x"], sizes[f"{name}.x"] = len(size), size
+        options |= {"kernel_shape": weights[2:], "pads": [weights[2] // 2] * 2 * len(weights[2:])}
         nodes.append(helper.make_node("Conv", [f"{name}.x", f"{name}.w"], [name], name, **options))
         outputs.append(name)
+
+    for name, (out, given) in TRUNK.items():
+        high, wide = (64, 44) if name in ("conv1", "conv2") else (32, 22)
+        convolution(name, (out, given, 3, 3), (FRAMES, given, high, wide))
+    for name, weights in TEMPORAL.items():
+        convolution(name, weights, (1, weights[1] * PARTS, FRAMES), group=PARTS)
     constants["fc_bin"] = floats(PARTS, 3 * CHANNELS, 256)
     inputs["fc.x"], sizes["fc.x"] = 3, (PARTS, 1, 3 * CHANNELS)
     nodes.append(helper.make_node("MatMul", ["fc.x", "fc_bin"], ["fc"], "fc"))
@@ -171,14 +171,9 @@ def test_weights_that_are_computed_from_weights_count_as_they_are_read():
 
 
 def test_int8_graphs_multiply_and_move_int8():
-    plain = count_cost(
-        onnx.load(GOLDEN / "tiny_reduced" / "frames.onnx"), {"silhouettes": (3, 16, 12)}
-    )
-    cost = count_cost(
-        onnx.load(GOLDEN / "tiny_reduced" / "frames.int8.onnx"), {"silhouettes": (3, 16, 12)}
-    )
-    half = count_cost(
-        onnx.load(GOLDEN / "tiny_reduced" / "frames.fp16.onnx"), {"silhouettes": (3, 16, 12)}
+    plain, cost, half = (
+        count_cost(onnx.load(GOLDEN / "tiny_reduced" / name), {"silhouettes": (3, 16, 12)})
+        for name in ("frames.onnx", "frames.int8.onnx", "frames.fp16.onnx")
     )
     per_pixel = 9 * (4 + 4 * 8 + (8 * 16 + 16 * 16) // 4)  # the pool quarters the pixels
     assert plain.macs == {"float32": 3 * 16 * 12 * per_pixel}
