@@ -48,12 +48,9 @@ class Counts:
     """Costs that are counted without a clock."""
 
     parameters: int
-    whole: int
-    """Multiply-adds of one sequence of 30 frames."""
-    further: int
-    """Multiply-adds of one more frame of a walker and the answer after it."""
-    kept_bytes: int
-    """Of what is kept of each frame in float32; 0 where nothing can be."""
+    whole: int  # multiply-adds of one sequence of 30 frames
+    further: int  # multiply-adds of one more frame of a walker and the answer after it
+    kept_bytes: int  # of what is kept of each frame in float32; 0 where nothing can be
 
 
 def counts(peer: Peer) -> Counts:

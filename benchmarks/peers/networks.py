@@ -32,13 +32,10 @@ class Network:
 
     scaled: Callable[[int], nn.Module]
     """From the number of people (for a class head) to the network at the common cost."""
-    published: Callable[[], nn.Module]
-    """At its published widths; ours where none are public."""
-    widths: tuple[int, ...]
-    """Channels at the common cost."""
+    published: Callable[[], nn.Module]  # at its published widths; ours where none are public
+    widths: tuple[int, ...]  # channels at the common cost
     published_widths: tuple[int, ...]
-    kept: str
-    """Result of each frame of a live walker that is kept, so that it is computed once."""
+    kept: str  # result of each frame of a live walker that is kept, so that it is computed once
 
 
 def cstl(people: int, salient: bool = True) -> Cstl:

@@ -112,8 +112,7 @@ class Ring:
 class Stream:
     """An endless walker: every step is one more frame and the answer after it."""
 
-    last: Floats
-    """[1, p, d], the last answer."""
+    last: Floats  # [1, p, d], the last answer
 
     def __init__(self, runner: Runner, silhouettes: Silhouettes) -> None:
         """Walk silhouettes [1, s, h, w] once, with an answer at their end."""

@@ -31,8 +31,7 @@ class Table:
     rows: tuple[Line, ...]
     left: int = 1
     notes: tuple[str, ...] = ()
-    folded: bool = False
-    """Whether the page shows its title alone until it is opened."""
+    folded: bool = False  # whether the page shows its title alone until it is opened
 
     def without_empty_columns(self) -> Table:
         """Return the table without the columns, but the first, that have no text."""

@@ -42,8 +42,7 @@ class RowReport(TypedDict):
     difference: PairedDifference | None
     paper: dict[str, float]
     """The paper's rank-1 [%] by condition, where the data are of its dataset."""
-    paper_views: dict[str, dict[str, float]]
-    """The same by condition and probe view [deg]."""
+    paper_views: dict[str, dict[str, float]]  # the same by condition and probe view [deg]
 
 
 class TableReport(TypedDict):

@@ -67,7 +67,13 @@ def build_report(
         DataError: for files that cannot be read or hold no result.
         ConfigError: for a commit that none of them has, and without the extra `bench`.
     """
-    _require_modules("jinja2", "matplotlib", "scipy")
+    try:
+        for name in ("jinja2", "matplotlib", "scipy"):
+            import_module(name)
+    except ImportError as err:
+        raise ConfigError(
+            f'the report needs {err.name}, which is not here: pip install "cstl-edge[bench]"'
+        ) from err
     rows = read_files(paths, notify)
     compared = (
         comparison_chapter(*pair, k, requested=base is not None)
@@ -78,16 +84,6 @@ def build_report(
     created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     footer = f"Made by cstl_edge {__version__} on {created}."
     return ReportPage("cstl_edge: benchmarks", _lead(rows, machines), chapters, METHOD, footer)
-
-
-def _require_modules(*modules: str) -> None:
-    try:
-        for name in modules:
-            import_module(name)
-    except ImportError as err:
-        raise ConfigError(
-            f'the report needs {err.name}, which is not here: pip install "cstl-edge[bench]"'
-        ) from err
 
 
 def _lead(rows: Sequence[Row], results: Sequence[MachineResults]) -> str:

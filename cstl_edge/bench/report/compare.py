@@ -33,8 +33,7 @@ class Difference:
     before: Row
     after: Row
     stage: str
-    ratio: float
-    """Median time after / before: below 1 is faster."""
+    ratio: float  # median time after / before: below 1 is faster
     interval: tuple[float, float] | None
     """At least 95 %, from the intervals of both medians; None where samples are too few."""
     quicker: float

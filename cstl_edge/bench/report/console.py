@@ -20,10 +20,8 @@ class ScenarioCells:
     """Figures of one scenario and the backends without any."""
 
     scenario: str
-    cells: list[tuple[str, ...]]
-    """Of `COLUMNS`, a tuple per row."""
-    skipped: list[str]
-    """A line per reason."""
+    cells: list[tuple[str, ...]]  # of `COLUMNS`, a tuple per row
+    skipped: list[str]  # a line per reason
 
 
 def scenario_cells(rows: Sequence[Row]) -> Iterator[ScenarioCells]:

@@ -28,11 +28,9 @@ PIECES = ("peers", "trtexec")
 class MachineResults:
     """Rows that one machine measured; for a comparison, at one commit."""
 
-    machine: str
-    """In words, e.g. `AMD EPYC, 2 cores, avx512f`."""
+    machine: str  # in words, e.g. `AMD EPYC, 2 cores, avx512f`
     rows: tuple[Row, ...]
-    replaced: int = 0
-    """Rows of earlier runs, which are not shown."""
+    replaced: int = 0  # rows of earlier runs, which are not shown
 
     @property
     def environment(self) -> Mapping[str, Any]:

@@ -26,8 +26,7 @@ class Section:
     lead: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    id: str = ""
-    """Anchor in the page."""
+    id: str = ""  # anchor in the page
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,7 @@ class Headline:
 
     figure: str
     what: str
-    where: str
-    """What ran, so that the figure never stands alone."""
+    where: str  # what ran, so that the figure never stands alone
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """The modules of benchmarks/peers, which are no part of the package, and narrow networks."""
 
 import importlib
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,12 +29,6 @@ def _seed(torch):
 @pytest.fixture(scope="module")
 def peers(torch):
     """All modules by name."""
-    if "peers" not in sys.modules:
-        spec = spec_from_file_location(
-            "peers", PEERS / "__init__.py", submodule_search_locations=[str(PEERS)]
-        )
-        sys.modules["peers"] = module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["peers"])
     names = [path.stem for path in PEERS.glob("*.py") if path.stem != "__init__"]
     return SimpleNamespace(**{name: importlib.import_module(f"peers.{name}") for name in names})
 

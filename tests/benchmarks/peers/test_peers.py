@@ -25,22 +25,18 @@ SETS, ORDERED = ("gaitset", "gln"), ("gaitpart", "mt3d_style")
 
 
 # Figures of networks of other people's at CASIA-B's widths, measured on their own code.
-def test_gaitset_has_the_published_cost(count, peers):
-    found = count(peers.gaitset.GaitSet)
-    assert (found.parameters, found.whole) == (2_594_592, 3_261_743_104)
-    assert found.further == TRUNK + 79_888_384  # the branch of sets and the matrices, once
-
-
-def test_gaitpart_has_the_published_cost(count, peers):
-    found = count(peers.gaitpart.GaitPart)
-    assert (found.parameters, found.whole) == (1_204_000, 3_201_777_664)
-    assert found.further == TRUNK + 19_660_800 + 262_144
-
-
-def test_gln_has_the_published_cost(count, peers):
-    found = count(peers.gln.Gln)
-    assert (found.parameters, found.whole) == (8_541_984, 5_526_536_192)
-    assert found.whole - found.further == 29 * TRUNK
+@pytest.mark.parametrize(
+    ("name", "parameters", "whole", "answer"),
+    [
+        ("GaitSet", 2_594_592, 3_261_743_104, 79_888_384),  # the branch of sets, the matrices, once
+        ("GaitPart", 1_204_000, 3_201_777_664, 19_660_800 + 262_144),
+        ("GLN", 8_541_984, 5_526_536_192, 5_526_536_192 - 30 * TRUNK),
+    ],
+)
+def test_a_network_has_the_published_cost(count, peers, name, parameters, whole, answer):
+    found = count(peers.networks.NETWORKS[name].published)
+    assert (found.parameters, found.whole) == (parameters, whole)
+    assert found.further == TRUNK + answer
 
 
 def test_mt3d_style_costs_what_the_reconstruction_does(count, peers):
@@ -73,10 +69,11 @@ def test_all_networks_cost_the_same_within_3_percent(count, peers):
 
 def test_the_registry_has_the_widths_that_are_built(torch, peers):
     for name, found in peers.networks.NETWORKS.items():
-        for made, widths in (
+        common, published = (
             (found.scaled(0), found.widths),
             (found.published(), found.published_widths),
-        ):
+        )
+        for made, widths in (common, published):
             channels = {p.shape[0] for p in made.parameters() if p.ndim > 3}
             assert set(widths) == channels, name
 

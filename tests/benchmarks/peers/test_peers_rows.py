@@ -107,10 +107,17 @@ def test_shorter_sequences_are_embedded_without_their_padding(peers, tiny, walk)
     assert np.allclose(found.embedding[1:], encoder.encode(silhouettes[1:]).embedding, atol=1e-6)
 
 
-def test_costs_are_counted_timed_and_checked(peers, tiny_network):
+@pytest.fixture
+def costs(peers, tiny_network):
+    """A call that measures the costs of the tiny network."""
     pytest.importorskip("onnxruntime")
     about = {"run": "r", "environment": {}}
-    rows = list(peers.cost.cost_rows("published", [tiny_network], about, threads=1, seconds=0.0))
+    rows = peers.cost.cost_rows("published", [tiny_network], about, threads=1, seconds=0.0)
+    return lambda: list(rows)
+
+
+def test_costs_are_counted_timed_and_checked(costs):
+    rows = costs()
     assert [(row.contender, row.case.graph) for row in rows] == [
         (f"{backend} float32", graph)
         for backend in ("pytorch", "onnxruntime")
@@ -125,12 +132,10 @@ def test_costs_are_counted_timed_and_checked(peers, tiny_network):
     assert further < whole / 2
 
 
-def test_what_answers_wrongly_has_no_time(monkeypatch, peers, tiny_network):
-    pytest.importorskip("onnxruntime")
+def test_what_answers_wrongly_has_no_time(monkeypatch, peers, costs):
     right = peers.running.Onnx.whole
     monkeypatch.setattr(peers.running.Onnx, "whole", lambda self, x: right(self, x) + 0.01)
-    about = {"run": "r", "environment": {}}
-    rows = list(peers.cost.cost_rows("published", [tiny_network], about, threads=1, seconds=0.0))
+    rows = costs()
     wrong = {(row.ran.backend, row.case.graph) for row in rows if not row.samples}
     assert wrong == {("onnxruntime", "full")}
     assert all(row.skipped for row in rows if not row.samples)

@@ -60,8 +60,7 @@ class Point:
     backend: str
     x: float
     y: float
-    interval: tuple[float, float] | None = None
-    """95 % interval of y, where it is known."""
+    interval: tuple[float, float] | None = None  # 95 % interval of y, where it is known
 
 
 @dataclass(frozen=True)
