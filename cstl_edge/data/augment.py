@@ -33,13 +33,7 @@ class Augmentation(StrictModel):
     lost_rows_px: int = Field(default=4, ge=1, le=16)  # most rows that such a frame loses
 
     def span(self, frames: int, length: int, rng: np.random.Generator) -> int:
-        """Draw how many consecutive frames to thin to `frames`.
-
-        Args:
-            frames: wanted.
-            length: of the sequence, in frames.
-            rng: random numbers.
-        """
+        """Draw how many consecutive frames of a sequence of `length` to thin to `frames`."""
         if self.stride == 1.0:
             return frames
         return max(frames, min(length, round(frames * rng.uniform(1.0, self.stride))))

@@ -65,13 +65,7 @@ class ModelId(NamedTuple):
 
 
 def check_same_model(query: ModelId, stored: ModelId | None, path: Path) -> None:
-    """Raise GalleryError unless templates of two models may be compared.
-
-    Args:
-        query: the model of new embeddings.
-        stored: the model of the gallery's templates, None for an empty gallery.
-        path: of the gallery, for the message.
-    """
+    """Raise GalleryError unless a gallery's model (None: it is empty) is that of new embeddings."""
     if stored is None or query == stored:
         return
     where = f"gallery '{one_line(path)}' holds templates of"

@@ -78,13 +78,7 @@ def masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
 
 
 def sprites(person: Person, recording: Recording, frames: int) -> list[Sprite]:
-    """Return frames without faults, each with its place in a scene.
-
-    Args:
-        person: who walks.
-        recording: session and camera.
-        frames: how many.
-    """
+    """Return frames without faults, each with its place in a scene; arguments as for `masks`."""
     footage = render_walk(person, recording, frames)
     out = []
     for frame in range(frames):

@@ -121,7 +121,7 @@ def _camera(rng: np.random.Generator) -> dict[str, object]:
 
 
 def _check(overrides: dict[str, object]) -> None:
-    known = {field.name: field.metadata for field in fields(Recording)[3:]}
+    known = {kind.name: kind.metadata for kind in fields(Recording)[3:]}  # after seed .. view
     for name, value in overrides.items():
         if name not in known:
             raise ValueError(f"unknown field {name!r} of a recording; one of {', '.join(known)}")

@@ -47,16 +47,7 @@ class Footage:
 
 
 def render_walk(person: Person, recording: Recording, frames: int) -> Footage:
-    """Render clean frames of a person's recording.
-
-    Args:
-        person: who walks.
-        recording: session and camera.
-        frames: how many, s.
-
-    Raises:
-        ValueError: no frames.
-    """
+    """Render so many clean frames of a person's recording; ValueError for less than one."""
     if frames < 1:
         raise ValueError(f"expected at least 1 frame, got {frames}")
     # On one thread: the last bits of a matrix product depend on the number of threads, and two

@@ -120,14 +120,7 @@ def check_source(
 ) -> tuple[ImportReport, list[Drop]]:
     """Read a source as `prepare` does, write nothing, and return the report and every drop.
 
-    Args:
-        source: folder of the dataset.
-        settings: as for `prepare`.
-        workers: processes; 0 works in this one, without a limit of memory.
-        progress: called with the number of recordings that are done and of all.
-
-    Raises:
-        DataError: the source has another layout.
+    The arguments are those of `prepare`. Raises DataError when the source has another layout.
     """
     tree, plans, reader = _plan(source, settings)
     read = partial(_read_recordings, reader=reader)

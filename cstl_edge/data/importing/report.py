@@ -80,13 +80,7 @@ class TooManyBad(DataError):
 
 
 def summarise(drops: Iterable[Drop], files: int, notes: Iterable[str] = ()) -> ImportReport:
-    """Count drops by reason, in the order in which the reasons first occur.
-
-    Args:
-        drops: all of a source.
-        files: how many were read.
-        notes: remarks on the source.
-    """
+    """Count a source's drops by reason, in the order in which the reasons first occur."""
     reasons: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
     for drop in drops:

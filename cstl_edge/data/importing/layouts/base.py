@@ -64,10 +64,7 @@ class SourceTree:
     def descend(self, below: str, *fits: Callable[[str], bool]) -> Iterator[str]:
         """Yield the paths of the folders some levels below a path: one test of names per level."""
         for path in self.matching(below, fits[0]):
-            if fits[1:]:
-                yield from self.descend(path, *fits[1:])
-            else:
-                yield path
+            yield from self.descend(path, *fits[1:]) if fits[1:] else [path]
 
     def add(self, person: str, sequence: str, view_deg: int, path: str) -> None:
         """Add one recording; the arguments are the fields of `SourceRecording`."""
