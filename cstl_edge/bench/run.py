@@ -19,8 +19,6 @@ from cstl_edge.runtime.base import usable_cores
 
 log = logging.getLogger(__name__)
 
-RESULTS = Path("runs") / "bench"
-
 
 @dataclass(frozen=True)
 class BenchOptions:
@@ -73,7 +71,7 @@ def make_context(options: BenchOptions, progress: Callable[[str], None]) -> Cont
 
 def results_file(context: Context) -> Path:
     """Return the default file of a call's rows."""
-    return RESULTS / f"{context.run}.jsonl"
+    return Path("runs") / "bench" / f"{context.run}.jsonl"
 
 
 def run(context: Context, scenarios: Sequence[str], out: Path) -> Iterator[Row]:
@@ -103,9 +101,8 @@ def run(context: Context, scenarios: Sequence[str], out: Path) -> Iterator[Row]:
 
 
 def _rows(context: Context, name: str) -> Iterator[Row]:
-    scenario = SCENARIOS.load(name)
     try:
-        yield from scenario(context)
+        yield from SCENARIOS.load(name)(context)
     except CstlEdgeError as err:
         log.debug("%s", name, exc_info=True)
         yield context.row(name, "all", skipped=str(err))

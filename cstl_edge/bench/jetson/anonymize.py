@@ -47,10 +47,8 @@ def local_names(root: Path = Path("/")) -> set[str]:
     with contextlib.suppress(KeyError, OSError):  # a container's user may have no name
         names.add(getpass.getuser())
     for path in ("proc/device-tree/serial-number", "etc/hostname", "etc/machine-id"):
-        try:
+        with contextlib.suppress(OSError):
             names.add((root / path).read_text(encoding="utf-8", errors="replace").strip("\0 \n"))
-        except OSError:
-            continue
     return {name for name in names if len(name) > 1 and name.lower() not in COMMON_NAMES}
 
 

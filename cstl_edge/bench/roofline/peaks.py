@@ -35,6 +35,7 @@ CUDA_PRODUCT = 8192  # rows and columns: 10^12 multiply-adds take 1 to 40 ms on 
 CUDA_COPY_BYTES = 2**30
 CUDA_PRECISIONS = ("float32", "tfloat32", "float16", "bfloat16", "int8")
 
+GRAPHS = {"product": product_graph, "convolution": convolution_graph}
 Make = Callable[[str, str, int], Callable[[], Any]]
 """From operation, precision and threads to a call."""
 
@@ -172,9 +173,8 @@ def _cuda_product(precision: str) -> Callable[[], Any]:
 
     sizes = (CUDA_PRODUCT, CUDA_PRODUCT)
     if precision == "int8":
-        a = torch.randint(-63, 64, sizes, dtype=torch.int8, device="cuda")
-        b = torch.randint(-63, 64, sizes, dtype=torch.int8, device="cuda").t()
-        return partial(_synchronised, partial(torch._int_mm, a, b))
+        a, b = (torch.randint(-63, 64, sizes, dtype=torch.int8, device="cuda") for _ in range(2))
+        return partial(_synchronised, partial(torch._int_mm, a, b.t()))
     kind = torch.float32 if precision == "tfloat32" else getattr(torch, precision)
     x, y = (torch.rand(sizes, device="cuda").to(kind) for _ in range(2))
 
@@ -212,7 +212,7 @@ def _numpy(operation: str, precision: str, threads: int) -> Callable[[], Any]:
 def _onnxruntime(operation: str, precision: str, threads: int) -> Callable[[], Any]:
     from cstl_edge.runtime.backends.ort_session import open_session
 
-    model = product_graph(precision) if operation == "product" else convolution_graph(precision)
+    model = GRAPHS[operation](precision)
     session = open_session(operation, model.SerializeToString(), threads)
     return partial(session.run, None, sample_inputs(model))
 
@@ -225,8 +225,7 @@ def _openvino(operation: str, precision: str, threads: int) -> Callable[[], Any]
         "CPU", "OPTIMIZATION_CAPABILITIES"
     ):
         raise RuntimeError("this processor has no bfloat16 instructions")
-    stored = "int8" if precision == "int8" else "float32"
-    model = product_graph(stored) if operation == "product" else convolution_graph(stored)
+    model = GRAPHS[operation]("int8" if precision == "int8" else "float32")
     options = {
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
@@ -243,31 +242,25 @@ def _torch(operation: str, precision: str, threads: int) -> Callable[[], Any]:
 
     kind = getattr(torch, precision)
 
+    if operation == "product":
+        a, b = (torch.rand(PRODUCT, PRODUCT).mul(63).to(kind) for _ in range(2))
+        multiply, repeats = partial(torch._int_mm if precision == "int8" else torch.mm, a, b), 1
+    else:
+        a, b = (
+            torch.rand(sizes).to(kind).contiguous(memory_format=torch.channels_last)
+            for sizes in (CONVOLUTION, (CONVOLUTION[1], CONVOLUTION[1], 3, 3))
+        )
+        multiply, repeats = partial(torch.nn.functional.conv2d, a, b, padding=1), DEPTH
+
     def call() -> None:
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
             with torch.inference_mode():
-                run()
+                for _ in range(repeats):
+                    multiply()
         finally:
             torch.set_num_threads(before)
-
-    if operation == "product":
-        a, b = (torch.rand(PRODUCT, PRODUCT).mul(63).to(kind) for _ in range(2))
-        multiply = torch._int_mm if precision == "int8" else torch.mm
-
-        def run() -> None:
-            multiply(a, b)
-
-    else:
-        layout = torch.channels_last
-        x = torch.rand(CONVOLUTION).to(kind).contiguous(memory_format=layout)
-        sizes = (CONVOLUTION[1], CONVOLUTION[1], 3, 3)
-        weight = torch.rand(sizes).to(kind).contiguous(memory_format=layout)
-
-        def run() -> None:
-            for _ in range(DEPTH):
-                torch.nn.functional.conv2d(x, weight, padding=1)
 
     return call
 

@@ -27,53 +27,40 @@ def convolution_graph(precision: str) -> onnx.ModelProto:
     """Return convolutions in a row, in float32 or between Q/DQ pairs like our int8 graphs."""
     from onnx import TensorProto, helper
 
-    channels = CONVOLUTION[1]
-    sizes = (channels, channels, 3, 3)
-    rng = np.random.default_rng(0)
+    channels, rounded = CONVOLUTION[1], precision != "float32"
+    sizes, rng = (channels, channels, 3, 3), np.random.default_rng(0)
     constants: dict[str, Any] = {}
-    nodes = []
-    if precision == "float32":
-        constants["w"] = (rng.random(sizes, np.float32) - np.float32(0.5)) / np.float32(channels)
-        name = "x"
-    else:
+    nodes, name = [], "x"
+    if rounded:
         constants |= {"steps": rng.integers(-63, 64, sizes, dtype=np.int8)}
         constants |= {"scales": np.full(channels, SCALE), "zeros": np.zeros(channels, np.int8)}
         constants |= {"scale": SCALE, "zero": np.int8(0)}
-        quantised = ["steps", "scales", "zeros"]
-        nodes.append(helper.make_node("DequantizeLinear", quantised, ["w"], axis=0))
-        nodes += _pair("x")
-        name = "x.int8"
-    for i in range(DEPTH):
-        output = f"y{i}"
+        nodes += [helper.make_node("DequantizeLinear", ["steps", "scales", "zeros"], ["w"], axis=0)]
+        nodes += _pair(name)
+        name += ".int8"
+    else:
+        constants["w"] = (rng.random(sizes, np.float32) - np.float32(0.5)) / np.float32(channels)
+    for output in (f"y{i}" for i in range(DEPTH)):
         conv = helper.make_node("Conv", [name, "w"], [output], kernel_shape=[3, 3], pads=[1] * 4)
-        nodes.append(conv)
-        if precision != "float32":
-            nodes += _pair(output)
-            output += ".int8"
-        name = output
-    x, y = (
-        helper.make_tensor_value_info(end, TensorProto.FLOAT, list(CONVOLUTION))
-        for end in ("x", name)
-    )
-    return _model(nodes, x, y, constants)
+        nodes += [conv, *(_pair(output) if rounded else ())]
+        name = f"{output}.int8" if rounded else output
+    kind = TensorProto.FLOAT
+    return _model(nodes, ("x", kind), (name, kind), CONVOLUTION, constants)
 
 
 def product_graph(precision: str) -> onnx.ModelProto:
     """Return a product of two matrices in float32, or of uint8 with int8 into int32."""
     from onnx import TensorProto, helper
 
-    sizes = [PRODUCT, PRODUCT]
-    rng = np.random.default_rng(0)
-    value = helper.make_tensor_value_info
+    sizes, rng = (PRODUCT, PRODUCT), np.random.default_rng(0)
     if precision == "float32":
-        nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+        operation, given, result = "MatMul", TensorProto.FLOAT, TensorProto.FLOAT
         weight: Any = rng.random(sizes, np.float32)
-        ends = (value("x", TensorProto.FLOAT, sizes), value("y", TensorProto.FLOAT, sizes))
     else:
-        nodes = [helper.make_node("MatMulInteger", ["x", "w"], ["y"])]
+        operation, given, result = "MatMulInteger", TensorProto.UINT8, TensorProto.INT32
         weight = rng.integers(-63, 64, sizes, dtype=np.int8)
-        ends = (value("x", TensorProto.UINT8, sizes), value("y", TensorProto.INT32, sizes))
-    return _model(nodes, *ends, {"w": weight})
+    node = helper.make_node(operation, ["x", "w"], ["y"])
+    return _model([node], ("x", given), ("y", result), sizes, {"w": weight})
 
 
 def _pair(name: str) -> list[Any]:
@@ -99,10 +86,12 @@ def sample_inputs(model: onnx.ModelProto) -> dict[str, Any]:
     return {value.name: values.astype(kind)}
 
 
-def _model(nodes: Any, x: Any, y: Any, constants: dict[str, Any]) -> onnx.ModelProto:
+def _model(nodes: Any, x: Any, y: Any, sizes: Any, constants: dict[str, Any]) -> onnx.ModelProto:
+    """Return a graph whose ends `x` and `y` (name, type) are of the same sizes."""
     from onnx import helper, numpy_helper
 
     tensors = [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()]
-    graph = helper.make_graph(nodes, "layer", [x], [y], tensors)
+    given, result = (helper.make_tensor_value_info(n, kind, sizes) for n, kind in (x, y))
+    graph = helper.make_graph(nodes, "layer", [given], [result], tensors)
     opset = [helper.make_opsetid("", OPSET)]
     return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)

@@ -124,18 +124,13 @@ def climb(holds: Callable[[int], bool], levels: Sequence[int], first: int, tries
         first: level to begin with
         tries: most levels tried
     """
-    place = levels.index(first)
-    up = holds(levels[place])
-    best = levels[place] if up else 0
-    for _ in range(tries - 1):
-        place += 1 if up else -1
-        if not 0 <= place < len(levels):
-            break
-        if holds(levels[place]):
-            best = levels[place]
-            if not up:
-                break
-        elif up:
+    place, up = levels.index(first), holds(first)
+    best = first if up else 0
+    further = levels[place + 1 :] if up else levels[:place][::-1]
+    for level in further[: tries - 1]:
+        held = holds(level)
+        best = level if held else best
+        if held != up:
             break
     return best
 
@@ -254,9 +249,10 @@ def _pictures(walkers: int) -> list[Any]:
 def _gallery(encoder: Encoder) -> Iterator[Gallery]:
     """Open a gallery of people who were drawn at random."""
     rng, info = np.random.default_rng(0), encoder.info
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        gallery = stack.enter_context(Gallery.open(Path(folder) / "people.db", model=encoder))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Gallery.open(Path(folder) / "people.db", model=encoder) as gallery,
+    ):
         for number in range(PEOPLE):
             drawn = rng.normal(size=(TEMPLATES, info.parts, info.embedding))
             gallery.enroll(f"person {number}", drawn.astype(np.float32), consent="nobody real")
