@@ -116,7 +116,7 @@ def encode_in_parts(
         silhouettes: uint8 [n, s, h, w]; DataError for another type, shape or range
         lengths: int32 [n], valid frames of each sequence; all without
     """
-    check_silhouettes(silhouettes, encoder.info.size, ("n", "s"))
+    check_array("silhouettes", silhouettes, np.uint8, ("n", "s", *encoder.info.size))
     n, s = silhouettes.shape[:2]
     counted = np.full(n, s, np.int32) if lengths is None else lengths
     check_lengths(counted, n, s)
@@ -132,31 +132,24 @@ def encode_in_parts(
     return encoder.head(features, counted)
 
 
-def check_silhouettes(silhouettes: Any, size: tuple[int, int], axes: tuple[str, ...]) -> None:
-    """Refuse what is not a uint8 array [*axes, h, w] with at least one frame (DataError).
-
-    Args:
-        silhouettes: the array
-        size: h and w [pixels]
-        axes: letters of the axes in front, each of any size above 0
-    """
-    _check_array("silhouettes", silhouettes, np.uint8, (*axes, *size))
-
-
-def check_features(features: Any, info: EncoderInfo) -> None:
-    """Refuse what is not a float32 array [n, s, p, c] with at least one frame (DataError)."""
-    _check_array("features", features, np.float32, ("n", "s", info.parts, info.channels))
-
-
-def check_rows(name: str, rows: Any, info: EncoderInfo) -> None:
-    """Refuse rows of the incremental head that are not float32 [p, m, c], m > 0 (DataError).
+def check_array(name: str, array: Any, dtype: type, axes: tuple[int | str, ...]) -> None:
+    """Refuse an array whose type, rank or sizes differ (DataError).
 
     Args:
         name: of the array, for the message
-        rows: the array
-        info: of the encoder that gets them
+        array: the array
+        dtype: its type
+        axes: its sizes; a letter stands for any size above 0
     """
-    _check_array(name, rows, np.float32, (info.parts, "m", info.channels))
+    expected = f"{np.dtype(dtype)} [{', '.join(map(str, axes))}]"
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"expected {name} as {expected}; got {type(array).__name__}")
+    fits = array.ndim == len(axes) and all(
+        size > 0 if isinstance(axis, str) else size == axis
+        for axis, size in zip(axes, array.shape, strict=True)
+    )
+    if array.dtype != dtype or not fits:
+        raise DataError(f"expected {name} as {expected}; got {array.dtype} {list(array.shape)}")
 
 
 def check_lengths(lengths: Any, n: int, s: int) -> None:
@@ -167,21 +160,8 @@ def check_lengths(lengths: Any, n: int, s: int) -> None:
         n: sequences
         s: frames of the longest sequence
     """
-    _check_array("lengths", lengths, np.int32, (n,))
+    check_array("lengths", lengths, np.int32, (n,))
     if lengths.min() < 1 or lengths.max() > s:
         raise DataError(
             f"expected lengths in 1..{s}, the frames given; got {one_line(lengths.tolist())}"
         )
-
-
-def _check_array(name: str, array: Any, dtype: type, axes: tuple[int | str, ...]) -> None:
-    """Refuse an array whose type, rank or sizes differ; a letter stands for any size above 0."""
-    expected = f"{np.dtype(dtype)} [{', '.join(map(str, axes))}]"
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"expected {name} as {expected}; got {type(array).__name__}")
-    fits = array.ndim == len(axes) and all(
-        size > 0 if isinstance(axis, str) else size == axis
-        for axis, size in zip(axes, array.shape, strict=True)
-    )
-    if array.dtype != dtype or not fits:
-        raise DataError(f"expected {name} as {expected}; got {array.dtype} {list(array.shape)}")

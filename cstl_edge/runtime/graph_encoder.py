@@ -11,10 +11,8 @@ from cstl_edge.errors import ModelError
 from cstl_edge.runtime.base import (
     Embedded,
     EncoderInfo,
-    check_features,
+    check_array,
     check_lengths,
-    check_rows,
-    check_silhouettes,
     encode_in_parts,
 )
 from cstl_edge.runtime.graph import Arrays, Run
@@ -39,28 +37,25 @@ class GraphEncoder:
 
     def frames(self, silhouettes: Silhouettes) -> Floats:
         """Return the part features [m, p, c] of silhouettes [m, h, w]."""
-        check_silhouettes(silhouettes, self.info.size, ("m",))
+        check_array("silhouettes", silhouettes, np.uint8, ("m", *self.info.size))
         features: Floats = self._run("frames", {"silhouettes": silhouettes})["features"]
         return features
 
     def head(self, features: Floats, lengths: Ints) -> Embedded:
         """Return the embeddings of windows [n, s, p, c], of which `lengths` [n] frames count."""
-        check_features(features, self.info)
+        axes = ("n", "s", self.info.parts, self.info.channels)
+        check_array("features", features, np.float32, axes)
         check_lengths(lengths, *features.shape[:2])
         return embedded(self._run("head", {"features": features, "lengths": lengths}))
 
     def taps(self, features: Floats) -> tuple[Floats, Floats]:
         """Return of frames [p, m, c] the shares [p, m, 7c] and gates [p, m, 2c]."""
-        check_rows("features", features, self.info)
-        outputs = self._run("taps", {"features": features})
+        outputs = self._run_rows("taps", features=features)
         return outputs["taps"], outputs["gates"]
 
     def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
         """Return of frames' T_f and T_f + T_s [p, m, c] the logits [p, m, 3c], judged [p, m, h]."""
-        inputs = {"features": features, "sums": sums}
-        for name, rows in inputs.items():
-            check_rows(name, rows, self.info)
-        outputs = self._run("mix", inputs)
+        outputs = self._run_rows("mix", features=features, sums=sums)
         return outputs["logits"], outputs["judged"]
 
     def slide(self, kept: Mapping[str, Floats], slots: Indices) -> Embedded:
@@ -75,6 +70,12 @@ class GraphEncoder:
     def close(self) -> None:
         """Let go of the graphs."""
         self._graphs.clear()
+
+    def _run_rows(self, name: str, **rows: Floats) -> Arrays:
+        """Check rows [p, m, c] of frames and run a graph on them."""
+        for given, array in rows.items():
+            check_array(given, array, np.float32, (self.info.parts, "m", self.info.channels))
+        return self._run(name, rows)
 
     def _run(self, name: str, inputs: Arrays) -> Arrays:
         if not self._graphs:

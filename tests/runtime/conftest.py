@@ -12,10 +12,8 @@ from cstl_edge.runtime import load
 from cstl_edge.runtime.base import (
     Embedded,
     EncoderInfo,
-    check_features,
+    check_array,
     check_lengths,
-    check_rows,
-    check_silhouettes,
     encode_in_parts,
 )
 from cstl_edge.runtime.streaming.rings import check_slots
@@ -28,17 +26,18 @@ class Standin:
         self.info = EncoderInfo(
             "standin", "numpy", "float32", 1, "standin", "0" * 64, size, parts, channels, embedding
         )
+        self.feature = (parts, channels)
         self.calls = []  # ("frames", m) and ("head", lengths)
 
     def frames(self, silhouettes):
-        check_silhouettes(silhouettes, self.info.size, ("m",))
+        check_array("silhouettes", silhouettes, np.uint8, ("m", *self.info.size))
         self.calls.append(("frames", len(silhouettes)))
         bands = silhouettes.reshape(len(silhouettes), self.info.parts, -1)  # [m, p, pixels]
         split = np.array_split(bands / np.float32(255), self.info.channels, axis=2)
         return np.stack([band.mean(2) for band in split], 2).astype(np.float32)  # [m, p, c]
 
     def head(self, features, lengths):
-        check_features(features, self.info)
+        check_array("features", features, np.float32, ("n", "s", *self.feature))
         check_lengths(lengths, *features.shape[:2])
         self.calls.append(("head", lengths.tolist()))
         embedding = np.zeros((len(features), self.info.parts, self.info.embedding), np.float32)
@@ -66,7 +65,7 @@ class SlidingStandin(Standin):
         self.info = dataclasses.replace(self.info, slides=True)
 
     def head(self, features, lengths):
-        check_features(features, self.info)
+        check_array("features", features, np.float32, ("n", "s", *self.feature))
         check_lengths(lengths, *features.shape[:2])
         self.calls.append(("head", lengths.tolist()))
         answers = [
@@ -76,15 +75,15 @@ class SlidingStandin(Standin):
         return Embedded(*map(np.concatenate, zip(*answers, strict=True)))
 
     def taps(self, features):
-        check_rows("features", features, self.info)
+        check_array("features", features, np.float32, (self.info.parts, "m", self.info.channels))
         self.calls.append(("taps", features.shape[1]))
         return np.concatenate([k * features + b for k, b in _SHARES], 2).astype(
             np.float32
         ), features
 
     def mix(self, features, sums):
-        check_rows("features", features, self.info)
-        check_rows("sums", sums, self.info)
+        for name, rows in (("features", features), ("sums", sums)):
+            check_array(name, rows, np.float32, (self.info.parts, "m", self.info.channels))
         self.calls.append(("mix", sums.shape[1]))
         return sums, features[:, :, :1]
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from typing import Any
 
+from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import ModelError
+from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder, EncoderInfo
 from cstl_edge.runtime.graph import Arrays, BoundGraph, OpenGraph, Run, bind
+from cstl_edge.runtime.manifest import read_manifest
 
 BASELINE = "pytorch float32"
 """Eager PyTorch, the whole window anew for every answer, one sequence a call."""
@@ -98,17 +102,29 @@ def in_two_graphs(frames: Run, head: Run) -> Run:
     return run
 
 
-def graphs_of(precision: str) -> tuple[str, ...]:
-    """Return the graphs of a precision in a folder: with int8 frames goes the head of float32."""
-    return tuple(graph for graph in GRAPHS if (precision, graph) != ("int8", "head"))
+def backend_of_folder(
+    context: Context, runtime: str, precision: str, open_graph: Callable[..., GraphUnderTest]
+) -> StreamingBackend | Unavailable:
+    """Return a CPU runtime on the exported model, unavailable where that lacks the precision.
 
-
-def no_precision(precision: str) -> str:
-    """Return the reason and remedy where an exported model lacks a precision."""
-    return (
-        f"no {precision} graphs in the exported model, or its gates refused them: cstl-edge export "
-        f"WEIGHTS -o FOLDER --precision {precision}"
-    )
+    Args:
+        context: of the call
+        runtime: as `runtime.load` names it
+        precision: of the files, as a manifest names it
+        open_graph: function of the context, the precision, a graph and its inputs
+    """
+    folder, name = context.folder, f"{runtime} {PRECISION_NAMES[precision]}"
+    if precision != "float32" and precision not in read_manifest(folder).precisions:
+        reason = (
+            f"no {precision} graphs in the exported model, or its gates refused them: cstl-edge "
+            f"export WEIGHTS -o FOLDER --precision {precision}"
+        )
+        return Unavailable(name, reason, streams=True)
+    # With int8 frames goes the head of float32.
+    graphs = tuple(graph for graph in GRAPHS if (precision, graph) != ("int8", "head"))
+    opener = partial(load, folder, runtime, context.threads, precision)
+    run = partial(open_graph, context, precision)
+    return StreamingBackend(name, run, graphs, open_encoder=opener)
 
 
 def ran_of(info: EncoderInfo) -> Ran:

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from cstl_edge.bench.backends.base import (
     COMPUTED_IN,
     Backend,
     GraphUnderTest,
-    StreamingBackend,
     Unavailable,
-    graphs_of,
-    no_precision,
+    backend_of_folder,
     under_test,
 )
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES, graph_files, read_export
-from cstl_edge.runtime import load
 from cstl_edge.runtime.graph import Arrays
-from cstl_edge.runtime.manifest import read_manifest
 
 
 def backends(context: Context) -> Iterator[Backend | Unavailable]:
     """Yield one per precision of the exported model."""
-    manifest = read_manifest(context.folder)
-    for precision, name in PRECISION_NAMES.items():
-        if precision != "float32" and precision not in manifest.precisions:
-            yield Unavailable(f"onnxruntime {name}", no_precision(precision), streams=True)
-            continue
-        yield StreamingBackend(
-            f"onnxruntime {name}",
-            partial(_open_graph, context, precision),
-            graphs_of(precision),
-            open_encoder=partial(load, context.folder, "onnxruntime", context.threads, precision),
-        )
+    for precision in PRECISION_NAMES:
+        yield backend_of_folder(context, "onnxruntime", precision, _open_graph)
 
 
 def _open_graph(context: Context, precision: str, graph: str, feed: Arrays) -> GraphUnderTest:

@@ -9,19 +9,16 @@ from typing import Any
 from cstl_edge.bench.backends.base import (
     Backend,
     GraphUnderTest,
-    StreamingBackend,
     Unavailable,
-    graphs_of,
-    no_precision,
+    backend_of_folder,
     under_test,
 )
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES, graph_files, read_export
 from cstl_edge.errors import BackendUnavailable, one_line
-from cstl_edge.runtime import load
 from cstl_edge.runtime.backends.openvino import OpenvinoGraph, core
 from cstl_edge.runtime.graph import Arrays
-from cstl_edge.runtime.manifest import Shape, read_manifest
+from cstl_edge.runtime.manifest import Shape
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """Type that OpenVINO must compute in; int8 stands in the graph."""
@@ -40,18 +37,14 @@ def backends(context: Context) -> Iterator[Backend | Unavailable]:
         for precision in HINTS:
             yield Unavailable(f"openvino {precision}", reason, streams=precision != "bfloat16")
         return
-    manifest = read_manifest(context.folder)
     for precision in HINTS:
-        name, open_graph = f"openvino {precision}", partial(_open_graph, context, precision)
-        if precision == "bfloat16" and "BF16" not in capabilities:
-            yield Unavailable(name, "this processor has no bfloat16 instructions")
-        elif precision == "bfloat16":  # has no encoder: `runtime` computes in float32
-            yield Backend(name, open_graph)
-        elif precision == "int8" and "int8" not in manifest.precisions:
-            yield Unavailable(name, no_precision("int8"), streams=True)
+        if precision != "bfloat16":
+            yield backend_of_folder(context, "openvino", precision, _open_graph)
+        elif "BF16" in capabilities:  # has no encoder: `runtime` computes in float32
+            yield Backend("openvino bfloat16", partial(_open_graph, context, precision))
         else:
-            encoder = partial(load, context.folder, "openvino", context.threads, precision)
-            yield StreamingBackend(name, open_graph, graphs_of(precision), open_encoder=encoder)
+            reason = "this processor has no bfloat16 instructions"
+            yield Unavailable("openvino bfloat16", reason)
 
 
 def _open_graph(context: Context, precision: str, graph: str, feed: Arrays) -> GraphUnderTest:

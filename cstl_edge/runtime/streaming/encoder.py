@@ -17,7 +17,7 @@ import numpy as np
 
 from cstl_edge.arrays import Floats, Ints, Silhouettes
 from cstl_edge.errors import ConfigError, DataError, one_line
-from cstl_edge.runtime.base import Embedded, Encoder, check_silhouettes
+from cstl_edge.runtime.base import Embedded, Encoder, check_array
 from cstl_edge.runtime.streaming.rings import (
     Ring,
     SlidingEncoder,
@@ -122,7 +122,7 @@ class StreamingEncoder(Generic[Walker]):
         """Stack silhouettes to [m, h, w] after checking each."""
         for walker, silhouette in silhouettes.items():
             try:
-                check_silhouettes(silhouette, self.encoder.info.size, ())
+                check_array("silhouettes", silhouette, np.uint8, self.encoder.info.size)
             except DataError as err:
                 raise DataError(f"walker {one_line(walker)}: {err}") from err
         return np.stack(list(silhouettes.values()))

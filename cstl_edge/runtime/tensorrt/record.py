@@ -141,7 +141,8 @@ def read_records(
     """
     records = {graph: read_record(folder / ENGINES / target, graph) for graph in graphs}
     for record in records.values():
-        check_model(record, manifest, folder)
+        if difference := _difference_of_model(record, manifest):
+            raise _refusal(record, folder, [difference])
     return records
 
 
@@ -158,28 +159,20 @@ def read_plan(folder: Path, record: EngineRecord) -> bytes:
     return data
 
 
-def check_model(record: EngineRecord, manifest: Manifest, folder: Path) -> None:
-    """Refuse an engine of other weights or of another export than the manifest's (ModelError).
-
-    Args:
-        record: of the engine
-        manifest: of the exported model
-        folder: of the exported model, for the command that builds anew
-    """
+def _difference_of_model(record: EngineRecord, manifest: Manifest) -> str | None:
+    """Return how an engine is of other weights or of another export than the manifest's."""
     sha256 = manifest.files.get(record.onnx)
-    problem = None
     if record.weights_sha256 != manifest.weights_sha256:
-        problem = (
+        return (
             f"built from the weights {record.weights_sha256[:12]}…, "
             f"the model beside it has {manifest.weights_sha256[:12]}…"
         )
-    elif sha256 != record.onnx_sha256:
-        problem = (
+    if sha256 != record.onnx_sha256:
+        return (
             f"built from {one_line(record.onnx)} {record.onnx_sha256[:12]}…, the model beside it "
             f"{f'has {sha256[:12]}…' if sha256 else 'has no such graph'}"
         )
-    if problem:
-        raise _refusal(record, folder, [problem])
+    return None
 
 
 def check_machine(record: EngineRecord, machine: Machine, folder: Path) -> None:
@@ -190,8 +183,7 @@ def check_machine(record: EngineRecord, machine: Machine, folder: Path) -> None:
         machine: this one
         folder: of the exported model, for the command that builds anew
     """
-    differences = _differences(record, machine)
-    if differences:
+    if differences := _differences(record, machine):
         raise _refusal(record, folder, differences)
 
 
