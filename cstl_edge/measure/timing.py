@@ -58,40 +58,9 @@ class Timing:
     """The machine before, after and in between (`measure.conditions`)."""
 
 
-def measure(
-    run: Run,
-    *,
-    warm_up_s: float,
-    seconds: float,
-    samples: int,
-    paced_hz: float | None = None,
-    inspect: Inspect | None = None,
-    watch: ConditionMonitor | None = None,
-) -> Timing:
-    """Time `run` for at least `seconds` and at least `samples` calls.
-
-    Args:
-        run: the call; returns the stages that a device timed, or None
-        warm_up_s: of untimed calls before, one at least
-        seconds: of samples that count, rests between ticks included; not of warm-up and inspection
-        samples: how many at least
-        paced_hz: ticks per second; None is back to back
-        inspect: called untimed after the first sample, and after others as long as all inspections
-            together took no more time than all samples
-        watch: monitor of the machine (default: of this one)
-
-    Raises:
-        ValueError: for numbers that cannot be meant; and whatever `run` and `inspect` raise.
-    """
-    return measure_interleaved(
-        {"": run},
-        warm_up_s=warm_up_s,
-        seconds=seconds,
-        samples=samples,
-        paced_hz=paced_hz,
-        inspect=inspect,
-        watch=watch,
-    )[""]
+def measure(run: Run, **options: Any) -> Timing:
+    """Time one call; options and errors are those of `measure_interleaved`."""
+    return measure_interleaved({"": run}, **options)[""]
 
 
 def measure_interleaved(
@@ -110,8 +79,19 @@ def measure_interleaved(
     with one untimed call, since the caches hold another call's data; a call that itself takes
     TURN_S needs none.
 
-    runs, inspect: by name of the call; one `inspect` may serve all
-    Other arguments are those of `measure`, for each call, and so are the errors raised.
+    Args:
+        runs: the calls by name; each returns the stages that a device timed, or None
+        warm_up_s: of untimed calls before, for each, one call at least
+        seconds: of samples that count, for each, rests between ticks included; not of warm-up and
+            inspection
+        samples: how many at least, of each
+        paced_hz: ticks per second; None is back to back
+        inspect: called untimed after the first sample, and after others as long as all inspections
+            together took no more time than all samples; by name of the call, or one for all
+        watch: monitor of the machine (default: of this one)
+
+    Raises:
+        ValueError: for numbers that cannot be meant; and whatever a call and `inspect` raise.
     """
     _require(samples > 0 and seconds >= 0 and warm_up_s >= 0, "samples > 0 and seconds >= 0")
     _require(paced_hz is None or paced_hz > 0, "paced_hz > 0")
