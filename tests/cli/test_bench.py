@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import call
 
 from cstl_edge.bench.record import read_rows
 from cstl_edge.bench.scenarios import graph
 from cstl_edge.bench.scenarios.open import SCENARIOS
-from cstl_edge.cli.app import main
 from cstl_edge.measure.stats import percentile
 
 ROOT = Path(__file__).parents[2]
@@ -21,26 +21,12 @@ GOLDEN = ROOT / "tests" / "golden"
 SHORT = ["bench", "--short", "--scenario", "graph", "--threads", "1"]
 
 
-@pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
-    """Run the command line in an empty folder; returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["cstl-edge", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
-def test_the_short_form_measures_and_says_where_its_rows_are(command, tmp_path, monkeypatch):
+def test_the_short_form_measures_and_says_where_its_rows_are(tmp_path, monkeypatch):
     monkeypatch.setattr(graph, "SHORT", graph.SHORT[1:])  # `full`
-    code, out, err = command(*SHORT, "--model", GOLDEN / "tiny_reduced")
-    assert code == 0, err
+    done = call(*SHORT, "--model", GOLDEN / "tiny_reduced", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "runs" / "bench").glob("*.jsonl")
-    assert str(file.relative_to(tmp_path)) in err
+    assert str(file.relative_to(tmp_path)) in done.stderr
     rows = [*read_rows(file)]
     assert {row.run for row in rows} == {file.stem}
     measured = {row.contender: row for row in rows if row.samples and row.case.graph == "full"}
@@ -48,15 +34,15 @@ def test_the_short_form_measures_and_says_where_its_rows_are(command, tmp_path, 
     row = measured["onnxruntime float32"]
     assert row.check.ok
     assert row.ran.threads == 1
-    assert f"{percentile(row.samples['wall'], 50):.2f}" in out
+    assert f"{percentile(row.samples['wall'], 50):.2f}" in done.stdout
 
 
-def test_json_prints_the_rows_that_are_in_the_file(command, tmp_path, monkeypatch):
+def test_json_prints_the_rows_that_are_in_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(graph, "SHORT", graph.SHORT[:1])
     file = tmp_path / "rows.jsonl"
-    code, out, err = command(*SHORT, "--model", GOLDEN / "tiny", "--out", file, "--json")
-    assert code == 0, err
-    printed = [json.loads(line) for line in out.splitlines()]
+    done = call(*SHORT, "--model", GOLDEN / "tiny", "--out", file, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
     assert printed == [json.loads(line) for line in file.read_text().splitlines()]
 
 
@@ -70,11 +56,11 @@ def test_json_prints_the_rows_that_are_in_the_file(command, tmp_path, monkeypatc
         (["--jetson"], 4, "no Jetson"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_its_exit_code(words, code, text, command, tmp_path):
-    got, _, err = command("bench", *words)
-    assert got == code, err
-    assert err.strip().splitlines()[-1].startswith("error: ")
-    assert text in err
+def test_what_is_wrong_is_one_line_and_its_exit_code(words, code, text, tmp_path):
+    done = call("bench", *words, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert text in done.stderr
     assert not [*tmp_path.iterdir()]
 
 
@@ -126,13 +112,11 @@ def test_ctrl_c_is_itself_wherever_it_falls():
     assert done.stdout.split() == ["KeyboardInterrupt", "ModuleNotFoundError"], done.stderr
 
 
-def test_help_names_the_page_and_the_scenarios_and_the_script_is_the_verb(
-    command, monkeypatch, capsys
-):
-    code, out, _ = command("bench", "--help")
-    assert code == 0
-    assert "report" in out
-    words = " ".join(out.replace("│", " ").split())
+def test_help_names_the_page_and_the_scenarios_and_the_script_is_the_verb(monkeypatch, capsys):
+    done = call("bench", "--help")
+    assert done.returncode == 0
+    assert "report" in done.stdout
+    words = " ".join(done.stdout.replace("│", " ").split())
     assert all(name in words for name in SCENARIOS)
     monkeypatch.setattr(sys, "argv", ["bench.py", "--help"])
     with pytest.raises(SystemExit):

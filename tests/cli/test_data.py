@@ -42,9 +42,8 @@ def call(*words):
 
 def test_prepare_verify_stats(people, tmp_path):
     out = tmp_path / "out"
-    done = command_line.call(
-        "data", "prepare", people, "--dataset", "folder", "--out", out, "--workers", 2
-    )
+    words = ("prepare", people, "--dataset", "folder", "--out", out)
+    done = command_line.call("data", *words, "--workers", 2)
     assert done.returncode == 0, done.stderr
     counts = "2 people, 2 sequences, 24 silhouettes of 64x44 from folder"
     assert done.stdout == f"wrote {out}: {counts}\n"
@@ -87,14 +86,10 @@ def test_a_source_is_looked_through_without_writing(people, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (
-            ["prepare", "{in}", "--dataset", "folder", "--out", "x", "--size", "64x64"],
-            2,
-            "64x44 or",
-        ),
-        (["prepare", "{in}", "--dataset", "folder", "--out", "x", "--max-bad", "lots"], 2, "1% or"),
-        (["prepare", "{in}", "--dataset", "folder", "--out", "x", "--max-bad", "200%"], 2, "1% or"),
-        (["prepare", "{in}", "--dataset", "casia-b", "--out", "x"], 3, "found in .*: ada, ben"),
+        ([*PREPARE, "folder", "--size", "64x64"], 2, "64x44 or"),
+        ([*PREPARE, "folder", "--max-bad", "lots"], 2, "1% or"),
+        ([*PREPARE, "folder", "--max-bad", "200%"], 2, "1% or"),
+        ([*PREPARE, "casia-b"], 3, "found in .*: ada, ben"),
         (["verify", "{in}"], 2, "say --dataset"),
         (["stats", "{in}"], 3, "dataset.json or shards"),
     ],
@@ -111,13 +106,8 @@ def test_mistakes_are_one_line_and_a_code(people, tmp_path, monkeypatch, words, 
 
 
 def test_shares():
-    assert [_share(text) for text in ("1%", "0.01", "0", "100%", "2.5%")] == [
-        0.01,
-        0.01,
-        0,
-        1,
-        0.025,
-    ]
+    shares = {"1%": 0.01, "0.01": 0.01, "0": 0, "100%": 1, "2.5%": 0.025}
+    assert {text: _share(text) for text in shares} == shares
 
 
 def test_what_goes_on_is_shown_on_a_terminal_alone(people, tmp_path):

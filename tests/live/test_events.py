@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields
 from datetime import datetime, timezone
 from importlib.resources import files
@@ -14,15 +15,9 @@ from event_schema import violations
 
 from cstl_edge.errors import DataError
 from cstl_edge.gallery.match import Decision
+from cstl_edge.live import events
 from cstl_edge.live.event_schema_1 import decision_row, event_line
-from cstl_edge.live.events import (
-    REASON_CODES,
-    SCENE_STATES,
-    Event,
-    JsonLines,
-    ReasonCode,
-    json_schema,
-)
+from cstl_edge.live.events import REASON_CODES, Event, JsonLines, ReasonCode, json_schema
 from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.tracking.walk_filter import Reason
 
@@ -39,6 +34,10 @@ def decision(name: str | None = None, reason: str | None = None, **more: Any) ->
     return Decision(
         name=name, threshold_source="model", fpir=0.01, people=2, reason=reason, **(fields | more)
     )
+
+
+def closed(**fields: Any) -> Event:
+    return Event(event="closed", source="cam", track=1, **fields)
 
 
 def test_every_key_is_there_and_numbers_have_four_decimals() -> None:
@@ -81,7 +80,7 @@ def test_every_reason_has_a_code_of_its_own() -> None:
     assert len(set(REASON_CODES.values())) == len(REASON_CODES)
     others = {ReasonCode.BACKEND_FAILED, ReasonCode.SOURCE_OFFLINE}  # their sentences are free
     assert set(REASON_CODES.values()) | others == set(ReasonCode)
-    assert set(SCENE_STATES) == set(SceneState)
+    assert set(events.SCENE_STATES) == set(SceneState)
 
 
 @pytest.mark.parametrize(
@@ -90,14 +89,10 @@ def test_every_reason_has_a_code_of_its_own() -> None:
      "ambiguous"],
 )  # fmt: skip
 def test_what_the_gallery_decides_becomes_an_answer(reason: str) -> None:
-    event = Event(event="closed", source="cam", track=1, answer="none")
+    event = closed(answer="none")
     known = event.with_decision(decision("Ada"))
-    assert (known.answer, known.person, known.reason, known.distance) == (
-        "known",
-        "Ada",
-        None,
-        0.25,
-    )
+    assert (known.answer, known.person, known.reason) == ("known", "Ada", None)
+    assert known.distance == 0.25
     unknown = event.with_decision(decision(reason=reason))
     assert (unknown.answer, unknown.person, unknown.reason) == ("unknown", None, reason)
     assert violations(unknown.to_dict()) == []
@@ -105,8 +100,7 @@ def test_what_the_gallery_decides_becomes_an_answer(reason: str) -> None:
 
 
 def test_unknown_is_an_answer_and_a_person_of_that_name_is_another() -> None:
-    nobody = Event(event="closed", source="cam", track=1, answer="unknown")
-    person = Event(event="closed", source="cam", track=1, answer="known", person="unknown")
+    nobody, person = closed(answer="unknown"), closed(answer="known", person="unknown")
     assert nobody.to_dict()["person"] is None
     assert person.to_dict()["answer"] == "known"
     old_nobody, old_person = json.loads(event_line(nobody)), json.loads(event_line(person))
@@ -118,9 +112,8 @@ def test_unknown_is_an_answer_and_a_person_of_that_name_is_another() -> None:
 def test_it_reads_well() -> None:
     text = str(NAMED)
     assert text == "track 7 identified as Zoë\\n<b> (distance 0.50, threshold 0.90)"
-    scene = Event(event="scene", source="cam", state="learning").with_reason(
-        SceneState.LEARNING.value
-    )
+    scene = Event(event="scene", source="cam", state="learning")
+    scene = scene.with_reason(SceneState.LEARNING.value)
     assert str(scene) == "cam source - scene: learning the empty scene"
     lost = Event(event="source", source="cam", state="offline", reason="mute", detail="attempt 2")
     assert str(lost) == "cam source - offline: mute (attempt 2)"
@@ -165,16 +158,10 @@ def test_lines_are_appended_and_a_torn_one_is_ended(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch) -> None:
-    import os
-
     whole = os.write
-
-    def short(file: int, data: bytes) -> int:
-        return whole(file, data[:10])
-
     with JsonLines(tmp_path / "events.jsonl") as lines:
         lines.write(NAMED)
-        monkeypatch.setattr(os, "write", short)
+        monkeypatch.setattr(os, "write", lambda file, data: whole(file, data[:10]))
         with pytest.raises(DataError, match="no space"):
             lines.write(NAMED)
     assert (tmp_path / "events.jsonl").read_text(encoding="utf-8") == NAMED.to_json() + "\n"
