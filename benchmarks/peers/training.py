@@ -23,7 +23,6 @@ from cstl_edge.errors import ModelError, one_line
 from cstl_edge.measure.environment import environment
 from cstl_edge.model import Cstl
 from cstl_edge.training.distributed import Ranks
-from cstl_edge.training.losses import Losses
 from cstl_edge.training.presets import SMALL, find_preset
 from cstl_edge.training.run_state import RESUME, WEIGHTS, TrainingRun, load_run, save_run
 from cstl_edge.training.settings import TrainConfig
@@ -73,7 +72,8 @@ def train(
     saved_s = run.elapsed_s
     while run.iteration < total:
         began_s = time.process_time()
-        losses = iterate(run, step, run.iteration / total)
+        rate = learning_rate(config.optimiser, run.iteration, run.iteration / total)
+        losses = step.iterate(iter([run.sampler.batch(run.iteration)]), rate)
         run.elapsed_s += time.process_time() - began_s  # processor time: others share the machine
         if run.iteration % config.run.log_every == 0:
             entropy = losses.cross_entropy
@@ -100,12 +100,6 @@ def start(name: str, config: TrainConfig, data: Sequences) -> TrainingRun:
     model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
     # A run asks a network for `training_outputs`, weights and device only: peers have them too.
     return TrainingRun.start(config, cast(Cstl, model), sampler, Ranks())
-
-
-def iterate(run: TrainingRun, step: TrainingStep, done: float) -> Losses:
-    """Train on one batch, at `done` 0..1 of the budget; return its losses."""
-    rate = learning_rate(run.config.optimiser, run.iteration, done)
-    return step.iterate(iter([run.sampler.batch(run.iteration)]), rate)
 
 
 def training_record(path: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import colorsys
 import re
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,11 +171,9 @@ def draw_panels(panels: Sequence[tuple[str, LabelledEmbeddings, Doubles]]) -> Im
 
 def save_png(picture: Image, path: Path) -> None:
     """Write a PNG (DataError)."""
-    data = BytesIO()
-    picture.save(data, format="PNG")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.getvalue())
+        picture.save(path, format="PNG")
     except OSError as err:
         raise DataError(f"cannot write {one_line(path)}: {one_line(err)}") from err
 
@@ -236,11 +233,8 @@ def _colours(walks: LabelledEmbeddings) -> dict[int, tuple[int, int, int]]:
     """Return a colour for everybody, as far apart in hue as can be, alternately light and dark."""
     ids = [int(person) for person in np.unique(walks.people)]
     hues = ((k / len(ids), 0.42 if k % 2 else 0.56) for k in range(len(ids)))
-    rgb = (colorsys.hls_to_rgb(hue, light, 0.75) for hue, light in hues)
-    return {
-        person: (round(255 * r), round(255 * g), round(255 * b))
-        for person, (r, g, b) in zip(ids, rgb, strict=True)
-    }
+    rgb = np.rint([[255 * x for x in colorsys.hls_to_rgb(hue, light, 0.75)] for hue, light in hues])
+    return {person: (int(r), int(g), int(b)) for person, (r, g, b) in zip(ids, rgb, strict=True)}
 
 
 def _finer(values: Sequence[float] | Doubles) -> Any:
