@@ -78,14 +78,8 @@ def _folders(folder):
     return root
 
 
-BUILDERS = {
-    "casia_b": _casia_b,
-    "ou_mvlp": _ou_mvlp,
-    "opengait": _opengait,
-    "gait3d": _gait3d,
-    "grew": _grew,
-    "folders": _folders,
-}
+TREES = (_casia_b, _ou_mvlp, _opengait, _gait3d, _grew, _folders)
+BUILDERS = {build.__name__.removeprefix("_"): build for build in TREES}
 
 
 @pytest.fixture(scope="session")
