@@ -259,14 +259,11 @@ def graph_files(manifest: Manifest, precision: str, graph: str) -> Sequence[str]
 
 
 def gate_summary(manifest: Manifest, precision: str) -> str | None:
-    """Return the data of the accuracy gate that a precision passed; None for one without gates.
-
-    precision: as results name it
-    """
-    for name, variant in manifest.precisions.items():
-        if PRECISION_NAMES[name] == precision:
-            if not variant.judged:
-                return "the exported model tells of none"
-            data = variant.evidence
-            return f"passed on {data.get('judged_on')}, {data.get('sequences')} sequences"
-    return None
+    """Return the data of the gate that a precision of results passed; None for one without."""
+    names = (name for name in manifest.precisions if PRECISION_NAMES[name] == precision)
+    if (name := next(names, None)) is None:
+        return None
+    if not manifest.precisions[name].judged:
+        return "the exported model tells of none"
+    data = manifest.precisions[name].evidence
+    return f"passed on {data.get('judged_on')}, {data.get('sequences')} sequences"

@@ -121,7 +121,14 @@ def compare_stages(ours: Row, theirs: Row) -> list[StageComparison]:
             f"{_listed(ours.samples)} in ours and {_listed(theirs.samples)} in trtexec's: "
             "measure an engine on a GPU, and read a file of --exportTimes"
         )
-    return [_pair(stage, mine[stage], theirs.samples[stage]) for stage in both]
+    comparisons = []
+    for stage in both:
+        pair = mine[stage], theirs.samples[stage]
+        ours_ms, theirs_ms = map(median, pair)
+        ratio = ours_ms / theirs_ms if theirs_ms else None
+        p99_ms = (percentile(samples, 99) for samples in pair)
+        comparisons.append(StageComparison(stage, ours_ms, theirs_ms, ratio, *p99_ms))
+    return comparisons
 
 
 def _comparable(samples: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
@@ -133,14 +140,6 @@ def _comparable(samples: Mapping[str, Sequence[float]]) -> dict[str, Sequence[fl
     if all(parts) and len({len(part) for part in parts}) == 1:
         named["latency"] = [sum(stages) for stages in zip(*parts, strict=True)]
     return named
-
-
-def _pair(stage: str, ours: Sequence[float], theirs: Sequence[float]) -> StageComparison:
-    ours_ms, theirs_ms = median(ours), median(theirs)
-    ratio = ours_ms / theirs_ms if theirs_ms else None
-    return StageComparison(
-        stage, ours_ms, theirs_ms, ratio, percentile(ours, 99), percentile(theirs, 99)
-    )
 
 
 def _row(run: str, backend: str, case: Case | None, values: Any, details: Any, **more: Any) -> Row:

@@ -65,10 +65,7 @@ class JetsonBoard:
 
 
 def detect_board(root: Path = ROOT) -> JetsonBoard:
-    """Return which Jetson this is (BackendUnavailable where it is none).
-
-    root: of the file system; tests give a tree of their own
-    """
+    """Return which Jetson this is, by its file system (BackendUnavailable where it is none)."""
     model, l4t = jetson.board(SysfsTree(root)) or "", jetson.l4t(SysfsTree(root))
     if "jetson" not in model.lower() and l4t is None:
         raise BackendUnavailable(
@@ -79,10 +76,7 @@ def detect_board(root: Path = ROOT) -> JetsonBoard:
 
 
 def advice(folder: Path, root: Path = ROOT) -> list[str]:
-    """Return a line for each thing that the figures would lack, with its remedy.
-
-    folder: the exported model whose engines are run
-    """
+    """Return a line for all that the figures of an exported model would lack, with its remedy."""
     from cstl_edge.bench.power.rails import HWMON, find_channels
 
     engines = _engines(folder)

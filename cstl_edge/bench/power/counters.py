@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +19,12 @@ class NvmlMeter:
     kind: Literal["watts", "joules"]
 
     def __init__(self, library: Any = None) -> None:
-        """Open NVML (SourceUnavailable where there is none).
-
-        library: in place of the module `pynvml`
-        """
-        self._nvml = library or _import_nvml()
+        """Open NVML (SourceUnavailable where there is none); `library` stands for `pynvml`."""
         try:
+            self._nvml = library or importlib.import_module("pynvml")
             self._nvml.nvmlInit()
+        except ImportError as err:
+            raise SourceUnavailable("NVML: pip install nvidia-ml-py") from err
         except self._nvml.NVMLError as err:
             raise SourceUnavailable(f"NVML is not on this machine: {one_line(err)}") from err
         try:
@@ -89,14 +89,6 @@ class RaplMeter:
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
-
-
-def _import_nvml() -> Any:
-    try:
-        import pynvml
-    except ImportError as err:
-        raise SourceUnavailable("NVML: pip install nvidia-ml-py") from err
-    return pynvml
 
 
 def _is_package(zone: Path) -> bool:

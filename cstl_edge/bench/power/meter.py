@@ -72,16 +72,12 @@ class PowerRecording:
 
     def between(self, start_s: float, end_s: float) -> PowerRecording:
         """Return the part of it between two times, with the values there interpolated."""
-        inner = [i for i, t in enumerate(self.times_s) if start_s < t < end_s]
+        times_s = [start_s, *(t for t in self.times_s if start_s < t < end_s), end_s]
         rails = {
-            name: [
-                float(np.interp(start_s, self.times_s, values)),
-                *(values[i] for i in inner),
-                float(np.interp(end_s, self.times_s, values)),
-            ]
+            name: np.interp(times_s, self.times_s, values).tolist()
             for name, values in self.rails.items()
         }
-        return PowerRecording(self.kind, [start_s, *(self.times_s[i] for i in inner), end_s], rails)
+        return PowerRecording(self.kind, times_s, rails)
 
     def _joules(self, values: Sequence[float]) -> float:
         if self.kind == "joules":

@@ -62,10 +62,7 @@ def best_arithmetic(threads: int, device: str, seconds: float) -> dict[str, floa
 
 
 def kernels(threads: int, root: Path = Path("/")) -> Iterator[Kernel]:
-    """Yield every kernel of every library for `threads`, whether or not it is installed.
-
-    root: of the file system that describes the caches
-    """
+    """Yield every kernel of every library, installed or not; `root` describes the caches."""
     yield from copy_kernels(threads, root)
     for library, (make, operations) in LIBRARIES.items():
         for operation, precisions in operations.items():

@@ -33,7 +33,7 @@ from cstl_edge.bench.backends.open import streaming_backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.scenarios import synthetic_street
-from cstl_edge.bench.scenarios.base import CAMERA_HZ, open_encoder
+from cstl_edge.bench.scenarios.base import CAMERA_HZ, open_encoder, without_clocks
 from cstl_edge.errors import ConfigError
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.annotate import WalkerView
@@ -63,7 +63,6 @@ ONE_BY_ONE = f"synthetic://{FIRST}?size=640x360&live=1"
 """The street as it comes, drawn while it is measured; with --full."""
 ENCODERS = ("onnxruntime float32", "tensorrt float16")
 """Encoders of the default form; the long one has INT8 and PyTorch too."""
-BY_DESIGN = "unstable clocks"  # frames differ by the walkers in view, whatever the clocks do
 STAGES = ("source", "segment", "track", "silhouette", "encode", "identify")
 
 
@@ -264,6 +263,6 @@ def _fields(result: PipelineResult) -> dict[str, Any]:
     warnings = measurement_warnings(total_ms, None, result.conditions)
     return {
         **vars(result),
-        "warnings": [text for text in warnings if not text.startswith(BY_DESIGN)],
+        "warnings": without_clocks(warnings),  # frames differ by the walkers in view
         "details": {"gallery": f"{PEOPLE} people of {TEMPLATES} templates, drawn at random"},
     }

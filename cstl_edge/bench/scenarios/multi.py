@@ -29,6 +29,7 @@ from cstl_edge.bench.scenarios.base import (
     WINDOW,
     checked,
     open_encoder,
+    without_clocks,
 )
 from cstl_edge.bench.scenarios.streaming_cases import (
     STREAMED,
@@ -208,7 +209,9 @@ def _search_walkers(
     monitor = host_monitor()
     monitor.begin()
     guess = first_guess(run(PROBE_WALKERS, PROBE_S), PROBE_WALKERS)
-    most, trials = search(run, context.budget.search_s, guess, *_patience(context))
+    step = 0.0 if context.full else STEP
+    tries = FULL_TRIES if context.full else SHORT_TRIES if context.short else MOST_TRIES
+    most, trials = search(run, context.budget.search_s, guess, step, tries)
     conditions = monitor.end()
     samples = {"latency": trials[-1].latencies}
     cores = cores_of(ran_of(encoder.info))
@@ -223,17 +226,9 @@ def _search_walkers(
     }
 
 
-def _patience(context: Context) -> tuple[float, int]:
-    """Return how near to the number the search goes, and how many trials it may take."""
-    if context.full:
-        return 0.0, FULL_TRIES
-    return STEP, SHORT_TRIES if context.short else MOST_TRIES
-
-
 def _warnings(samples: dict[str, list[float]], conditions: dict[str, Any]) -> list[str]:
     """Return the warnings; frames with more answers take longer, whatever the clocks do."""
-    every = measurement_warnings(samples, None, conditions)
-    warnings = [text for text in every if not text.startswith("unstable clocks")]
+    warnings = without_clocks(measurement_warnings(samples, None, conditions))
     if conditions.get("heat_events"):
         warnings.append("throttled: the machine was slowed down by heat during the search")
     return warnings

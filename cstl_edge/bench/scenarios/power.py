@@ -40,10 +40,7 @@ DISAGREE = 0.1  # share by which tegrastats may differ from us
 
 
 def rows(context: Context, root: Path = Path("/")) -> Iterator[Row]:
-    """Yield a row per backend, back to back and paced; one with the reasons where no meter is.
-
-    root: of the file system in which meters are searched
-    """
+    """Yield a row per backend and case; one with the reasons where no meter is below `root`."""
     meters = open_meters(root)
     if not meters.meters:
         missing = "; ".join(meters.missing)

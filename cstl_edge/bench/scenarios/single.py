@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from cstl_edge.bench import inputs
-from cstl_edge.bench.backends.base import StreamingBackend, Unavailable
+from cstl_edge.bench.backends.base import Unavailable
 from cstl_edge.bench.backends.open import backends, selected, streaming_backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Case, Row
@@ -32,6 +32,7 @@ from cstl_edge.bench.scenarios.base import (
     checked,
     first_reference,
     open_encoder,
+    without_clocks,
 )
 from cstl_edge.bench.scenarios.streaming_cases import (
     STREAMED,
@@ -56,7 +57,9 @@ def rows(context: Context) -> Iterator[Row]:
     walk, shown = inputs.walk(WINDOW, context.model.size)
     with ExitStack() as stack:
         encoders: dict[str, Encoder] = {}
-        for candidate in _wanted(context):
+        for candidate in streaming_backends(context):
+            if not context.full and candidate.name not in (*STREAMED, ALONE, *REFERENCES):
+                continue
             encoder = open_encoder(context, "single", candidate, Case(graph="streaming"), stack)
             if isinstance(encoder, Row):
                 yield encoder
@@ -93,12 +96,6 @@ def speedups(case: Case, own_ms: float, baseline_ms: float) -> dict[str, float]:
     if hop > 1:
         values["times_as_fast_as_usual_at_every_frame"] = round(baseline_ms / own_ms, 3)
     return values
-
-
-def _wanted(context: Context) -> Iterator[StreamingBackend | Unavailable]:
-    for candidate in streaming_backends(context):
-        if context.full or candidate.name in (*STREAMED, ALONE, *REFERENCES):
-            yield candidate
 
 
 def _stream_cases(
@@ -169,4 +166,4 @@ def _measure(
 def _warnings(warnings: Sequence[str], case: Case) -> list[str]:
     """Leave out that frames with an answer and frames without one take different times."""
     varies = case.paced_hz is not None and (case.hop or 1) > 1
-    return [text for text in warnings if not (varies and text.startswith("unstable clocks"))]
+    return without_clocks(warnings) if varies else [*warnings]
