@@ -2,6 +2,8 @@
 
 import shutil
 import sys
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -76,18 +78,22 @@ def test_an_export_of_one_precision_says_how_to_get_the_others(plain):
 
 
 @pytest.mark.parametrize("graph", ["frames", "head", "full"])
-def test_openvino_agrees_with_onnxruntime(reduced, graph):
-    pytest.importorskip("openvino", reason="needs openvino")
-    theirs, _ = by_name(openvino.backends(reduced))
-    mine, _ = by_name(onnxruntime.backends(reduced))
-    trunk, _ = answers(mine["onnxruntime float32"], "frames")
-    feed = inputs.windows(trunk["features"], 2, 3) if graph == "head" else FEEDS[graph]
-    expected, _ = answers(mine["onnxruntime float32"], graph, feed)
-    found, ran = answers(theirs["openvino float32"], graph, feed)
+@pytest.mark.parametrize(("module", "context"), [(openvino, "reduced"), (pytorch, "trained")])
+def test_every_backend_agrees_with_onnxruntime(request, graph, module, context):
+    context = request.getfixturevalue(context)
+    name = module.__name__.rpartition(".")[2]
+    pytest.importorskip({"pytorch": "torch"}.get(name, name))
+    mine = by_name(onnxruntime.backends(context))[0]["onnxruntime float32"]
+    feed = FEEDS.get(graph)
+    if graph == "head":
+        feed = inputs.windows(answers(mine, "frames")[0]["features"], 2, 3)
+    expected, _ = answers(mine, graph, feed)
+    found, ran = answers(by_name(module.backends(context))[0][f"{name} float32"], graph, feed)
     assert {*found} == {*expected}
-    for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, atol=1e-5)
-    assert (ran.backend, ran.computed_in, ran.threads) == ("openvino", "float32", 1)
+    for output, array in expected.items():
+        np.testing.assert_allclose(found[output], array, atol=1e-5)
+    assert (ran.backend, ran.computed_in, ran.threads) == (name, "float32", 1)
+    assert ran.provider.lower() == "cpu"
 
 
 def test_openvino_tells_what_the_products_ran_in(reduced):
@@ -102,39 +108,23 @@ def test_openvino_tells_what_the_products_ran_in(reduced):
     assert "int8" in ran.computed_in
 
 
-def test_without_openvino_its_rows_say_so(reduced, monkeypatch):
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    here, missing = by_name(openvino.backends(reduced))
+@pytest.mark.parametrize(
+    ("library", "module", "names", "extra"),
+    [
+        ("openvino", openvino, [f"openvino {p}" for p in openvino.HINTS], "cstl-edge[bench]"),
+        ("torch", pytorch, [BASELINE, pytorch.COMPILED], "pip install"),
+    ],
+)
+def test_without_a_library_its_rows_say_so(reduced, monkeypatch, library, module, names, extra):
+    monkeypatch.setitem(sys.modules, library, None)
+    here, missing = by_name(module.backends(reduced))
     assert not here
-    assert {*missing} == {"openvino float32", "openvino bfloat16", "openvino int8"}
-    assert all("cstl-edge[bench]" in reason for reason in missing.values())
-
-
-def test_without_torch_its_rows_say_so(reduced, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    found = [*pytorch.backends(reduced)]
-    assert {one.name for one in found} == {BASELINE, pytorch.COMPILED}
-    assert all("pip install" in one.reason for one in found)
-
-
-@pytest.mark.parametrize("graph", ["frames", "head", "full"])
-def test_pytorch_agrees_with_onnxruntime(trained, graph):
-    usual = by_name(pytorch.backends(trained))[0][BASELINE]
-    feed = FEEDS.get(graph)
-    if graph == "head":
-        feed = inputs.windows(answers(usual, "frames")[0]["features"], 2, 3)
-    mine, ran = answers(usual, graph, feed)
-    here, _ = by_name(onnxruntime.backends(trained))
-    theirs, _ = answers(here["onnxruntime float32"], graph, feed)
-    for name, array in theirs.items():
-        np.testing.assert_allclose(mine[name], array, atol=1e-5)
-    assert (ran.backend, ran.provider, ran.computed_in) == ("pytorch", "cpu", "float32")
+    assert [*missing] == names
+    assert all(extra in reason for reason in missing.values())
 
 
 def without_compiling(monkeypatch):
     """Let torch.compile only trace: a compiler takes ten seconds."""
-    from functools import partial
-
     import torch
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
@@ -143,8 +133,6 @@ def without_compiling(monkeypatch):
 
 def test_compiled_pytorch_is_one_graph_and_says_the_same(trained, monkeypatch):
     without_compiling(monkeypatch)
-    from dataclasses import replace
-
     here, _ = by_name(pytorch.backends(replace(trained, short=False)))
     mine, ran = answers(here[pytorch.COMPILED], "full")
     usual, _ = answers(here[BASELINE], "full")
