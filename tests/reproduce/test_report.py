@@ -35,8 +35,11 @@ def record(shares, conditions=("nm", "bg", "cl")):
     return {"iterations": 5, "data": "somebody", "result": result, "hits": hits}
 
 
-def rows(name, kind, **found):
-    return [Stub(row, kind, found.get(row.name)) for row in load_table(name).rows]
+def reported(name, kind="walkers", **found):
+    """Return the tables to print of a report, and its notes."""
+    plan = load_table(name)
+    report = summary(plan, [Stub(row, kind, found.get(row.name)) for row in plan.rows])
+    return printed(plan, report), notes(plan, report)
 
 
 def test_a_difference_is_paired_by_person():
@@ -56,54 +59,42 @@ def test_only_people_of_both_rows_are_compared():
 
 
 def test_a_table_prints_intervals_and_verdicts():
-    plan = load_table("table5")
     found = {"ATA": record([0.9, 0.8, 0.7]), "max pooling": record([0.6, 0.5, 0.4])}
-    report = summary(plan, rows("table5", "walkers", **found))
-    shown = table_text(printed(plan, report)[0], markdown=False)
+    tables, lines = reported("table5", **found)
+    shown = table_text(tables[0], markdown=False)
     assert "80.0 (70.0 to 90.0)" in shown
     assert "-30.0 (-30.0 to -30.0): worse" in shown
     assert shown.splitlines()[3].split() == ["average", "pooling", "-", "-", "-", "-", "-"]
-    assert "not trained to the end yet: average pooling" in notes(plan, report)
+    assert "not trained to the end yet: average pooling" in lines
 
 
 def test_the_paper_stands_beside_its_own_dataset_alone():
-    plan = load_table("table5")
     for kind, there in (("casia-b", True), ("walkers", False), ("ou-mvlp", False)):
-        report = summary(plan, rows("table5", kind, ATA=record([0.9, 0.8])))
-        shown = table_text(printed(plan, report)[0], markdown=False)
-        assert ("paper 97.8" in shown) is there
-        lines = [line for line in notes(plan, report) if "stand beside no other data's" in line]
-        assert bool(lines) is not there
+        tables, lines = reported("table5", kind, ATA=record([0.9, 0.8]))
+        assert ("paper 97.8" in table_text(tables[0], markdown=False)) is there
+        assert any("stand beside no other data's" in line for line in lines) is not there
 
 
 def test_no_difference_is_called_one():
-    plan = load_table("table5")
     found = {"ATA": record([0.5, 0.7, 0.1]), "max pooling": record([0.4, 0.6, 0.4])}
-    shown = table_text(
-        printed(plan, summary(plan, rows("table5", "walkers", **found)))[0], markdown=False
-    )
-    assert ": no difference" in shown
+    tables, _ = reported("table5", **found)
+    assert ": no difference" in table_text(tables[0], markdown=False)
 
 
 def test_table_1_goes_by_view_with_the_papers_line_below():
-    plan = load_table("table1")
     found = {"CSTL 64x44": record([0.9, 0.8])}
-    report = summary(plan, rows("table1", "casia-b", **found))
-    by_view = {row[0]: row[1:] for row in printed(plan, report)[1].rows}
+    tables, _ = reported("table1", "casia-b", **found)
+    by_view = {row[0]: row[1:] for row in tables[1].rows}
     assert by_view["NM CSTL 64x44"][0] == "85.0"
     assert by_view["NM CSTL 64x44, paper"][0] == "97.2"
     assert by_view["CL CSTL 128x88, paper"][-1] == "79.9"
 
 
 def test_table_2_has_one_condition_and_no_mean_of_several():
-    plan = load_table("table2")
-    report = summary(plan, rows("table2", "ou-mvlp", CSTL=record([0.9, 0.7], ["all"])))
-    means = printed(plan, report)[0]
+    (means, *_), _ = reported("table2", "ou-mvlp", CSTL=record([0.9, 0.7], ["all"]))
     assert means.columns == ("", "All")
     assert means.rows == (("CSTL", "80.0 (70.0 to 90.0), paper 90.2"),)
 
 
 def test_nothing_trained_yet_still_prints():
-    plan = load_table("table1")
-    report = summary(plan, rows("table1", "walkers"))
-    assert len(printed(plan, report)) == 1
+    assert len(reported("table1")[0]) == 1
