@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from event_schema import violations
 from PIL import Image
 from short_walk import write_short_walk
 
+from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.registry import Entry
 from cstl_edge.runtime.load import BACKENDS
 from cstl_edge.walkers import generate
@@ -39,19 +41,15 @@ def gallery(tmp_path):
     return tmp_path / "people.db"
 
 
-def save(folder, images):
-    folder.mkdir()
-    for i, image in enumerate(images):
-        Image.fromarray(image).save(folder / f"{i}.png")
-
-
 @pytest.fixture(scope="module")
 def walks(tmp_path_factory):
     """Three walks in folders of silhouettes, of two people."""
     root = tmp_path_factory.mktemp("walks")
     for name, seed, day in (("ada0", 930_001, 0), ("ada1", 930_001, 1), ("ben0", 930_002, 0)):
         recording = generate.recording(10 * seed + day, "nm", 90.0, noise=0.3, fps=15.0)
-        save(root / name, generate.silhouettes(generate.person(seed), recording, 32))
+        (root / name).mkdir()
+        for i, image in enumerate(generate.silhouettes(generate.person(seed), recording, 32)):
+            Image.fromarray(image).save(root / name / f"{i}.png")
     return root
 
 
@@ -124,12 +122,12 @@ def test_a_person_comes_is_recognised_and_goes(walks, gallery):
     assert round(row["distance"], 4) == event["distance"]
     assert (row["nearest"], row["people"], row["threshold_source"]) == ("ada", 2, "model")
     assert call(*identify).stdout.startswith("track 0: ada, distance ")
-    listed = json.loads(call("gallery", "list", "--gallery", gallery, "--json").stdout)
+    where = ["--gallery", gallery]
+    listed = json.loads(call("gallery", "list", *where, "--json").stdout)
     assert [person["name"] for person in listed] == ["ada", "ben"]
-    shown = call("gallery", "show", "ada", "--gallery", gallery)
-    assert "signed" in shown.stdout
-    assert call("gallery", "remove", "ada", "--gallery", gallery).returncode == 0
-    one_error(call("gallery", "show", "ada", "--gallery", gallery), 6)
+    assert "signed" in call("gallery", "show", "ada", *where).stdout
+    assert call("gallery", "remove", "ada", *where).returncode == 0
+    one_error(call("gallery", "show", "ada", *where), 6)
 
 
 def test_a_real_video_gives_events_and_a_picture(tmp_path, monkeypatch):
@@ -220,31 +218,19 @@ def test_a_tampered_model_is_refused(tmp_path):
     assert "head.onnx" in one_error(call("live", "synthetic://1", "--model", model), 4)
 
 
-def test_a_gallery_of_another_model_is_refused(tmp_path, walks, gallery):
-    from cstl_edge.gallery.gallery import Gallery
-
-    class Info:
-        weights_sha256, impostors = "0" * 64, None
-
-    class Other:
-        info = Info()
-
-    with Gallery.open(gallery, model=Other()) as people:
+def test_a_gallery_of_another_model_is_refused(walks, gallery):
+    other = SimpleNamespace(info=SimpleNamespace(weights_sha256="0" * 64, impostors=None))
+    with Gallery.open(gallery, model=other) as people:
         people.enroll("eve", np.ones((1, 16, 128), np.float32), consent="x")
     where = ["--gallery", gallery, "--silhouettes", "left"]
     assert "re-enrol" in one_error(call("identify", walks / "ada0", *where), 6)
 
 
 def test_verbs_that_need_torch_name_the_extra(tmp_path):
-    commands = [
-        ["train", "cstl-casia-b"],
-        ["export", "w.safetensors", "-o", "out"],
-        ["reproduce", "table3"],
-        ["import-released", "w.ptm", "-o", "w.safetensors"],
-    ]
+    commands = [["train", "cstl-casia-b"], ["export", "w.safetensors", "-o", "out"]]
+    commands += [["reproduce", "table3"], ["import-released", "w.ptm", "-o", "w.safetensors"]]
     code = (
-        "import sys\nsys.modules['torch'] = None\n"
-        "from cstl_edge.cli.app import main\n"
+        "import sys\nsys.modules['torch'] = None\nfrom cstl_edge.cli.app import main\n"
         f"for words in {commands}:\n"
         "    sys.argv = ['cstl-edge', *words]\n"
         "    try:\n        main()\n"
@@ -254,7 +240,6 @@ def test_verbs_that_need_torch_name_the_extra(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["2"] * len(commands)
-    errors = done.stderr.splitlines()
-    for words, error in zip(commands, errors, strict=True):
+    for words, error in zip(commands, done.stderr.splitlines(), strict=True):
         assert error.startswith(f"error: {words[0]} needs torch: pip install")
     assert not any(tmp_path.iterdir())

@@ -56,17 +56,13 @@ def test_the_script_does_the_same(results, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2", "scipy"])
 def test_without_the_extra_one_line_names_it(results, tmp_path, missing):
+    words = ["cstl-edge", "bench", "report", str(results), "-o", str(tmp_path / "x.html")]
     code = (
-        f"import sys; sys.modules[{missing!r}] = None\n"
-        "from pathlib import Path\n"
-        "from cstl_edge.cli.bench import report\n"
-        "from cstl_edge.errors import ConfigError\n"
-        "try:\n"
-        f"    report([Path({str(results)!r})], Path({str(tmp_path / 'x.html')!r}), None, None)\n"
-        "except ConfigError as err:\n"
-        "    print(err)\n"
+        f"import sys; sys.modules[{missing!r}] = None; sys.argv = {words}\n"
+        "from cstl_edge.cli.app import main; main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "cstl-edge[bench]" in done.stdout, done.stderr
-    assert done.stdout.count("\n") == 1
+    assert done.returncode == 2
+    assert "cstl-edge[bench]" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert not (tmp_path / "x.html").exists()

@@ -46,9 +46,8 @@ class StandIn:
 
     info = EncoderInfo("stand-in", "cpu", "float32", 1, "s", "0" * 64, (64, 44), 16, 44, 88)
 
-    def frames(self, silhouettes):
-        pooled = silhouettes.reshape(-1, 16, 4, 44).mean(axis=2) / 255  # [m, p, c]
-        return pooled.astype(np.float32)
+    def frames(self, silhouettes):  # [m, p, c]
+        return (silhouettes.reshape(-1, 16, 4, 44).mean(axis=2) / 255).astype(np.float32)
 
     def head(self, features, lengths):
         valid = [f[:n] for f, n in zip(features, lengths, strict=True)]
@@ -179,8 +178,9 @@ def test_a_file_gives_the_same_events_every_time(gallery: Gallery) -> None:
     assert (first[-1].answer, first[-1].person) == ("known", "ada")
 
 
-def test_events_say_where_and_by_which_model() -> None:
-    born, *_, closed = all_events()
+def test_events_say_where_by_which_model_and_why_nobody_is_named() -> None:
+    born, *_, closed = all_events()  # without a gallery
+    assert closed.reason == "no gallery"
     assert closed.model == "0" * 12
     x0, y0, x1, y1 = born.box
     assert 0 <= x0 < x1 <= W
@@ -210,10 +210,6 @@ def test_states_of_source_and_scene_become_events() -> None:
 def test_an_empty_gallery_knows_nobody(gallery: Gallery) -> None:
     *_, last = all_events(gallery=gallery)
     assert (last.event, last.answer, last.reason) == ("closed", "unknown", "gallery is empty")
-
-
-def test_without_a_gallery_the_last_word_says_so() -> None:
-    assert all_events()[-1].reason == "no gallery"
 
 
 def test_who_stands_still_is_never_silent() -> None:
@@ -308,11 +304,9 @@ def test_leaving_the_loop_stops_everything() -> None:
 
 def test_stop_still_gives_the_last_words() -> None:
     with run(Street(), encoder=StandIn(), options=BACKGROUND) as events:
-        first = next(events)
+        assert next(events).event == "born"
         events.stop()
-        rest = list(events)
-    assert first.event == "born"
-    assert rest[-1].event == "closed"
+        assert list(events)[-1].event == "closed"
     assert events.summary.frames < 120
 
 
