@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 
 from cstl_edge.bench import inputs
-from cstl_edge.bench.backends.base import (
-    BASELINE,
-    Backend,
-    GraphUnderTest,
-    StreamingBackend,
-    ran_of,
-)
+from cstl_edge.bench.backends.base import BASELINE, Backend, StreamingBackend, ran_of
 from cstl_edge.bench.backends.open import backends, streaming_backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.output_check import LIMITS, OutputCheck
@@ -80,12 +74,10 @@ def _open_full(
     """Open the graph `full`, and keep what float32 answers to the same walk."""
     feed = inputs.feed("full", 1, WINDOW, context.model.size)
 
-    def prepare(backend: str) -> GraphUnderTest:
-        call = available[backend].open_graph("full", feed)
-        stack.callback(call.close)
-        return call
-
-    reference, call = prepare(REFERENCE), prepare(name)
+    reference, call = (
+        stack.enter_context(closing(available[x].open_graph("full", feed)))
+        for x in (REFERENCE, name)
+    )
     reference.run()
     expected = {key: array.copy() for key, array in reference.outputs().items()}
     output_check = OutputCheck(REFERENCE, expected, LIMITS[call.ran.precision])
@@ -106,7 +98,6 @@ def _open_full(
 
 def _open_stream(candidate: StreamingBackend, stack: ExitStack) -> RunningWorkload:
     """Open a runtime that streams one walker, its window full."""
-    encoder = candidate.open_encoder()
-    stack.callback(encoder.close)
+    encoder = stack.enter_context(closing(candidate.open_encoder()))
     stream = WalkStream(encoder, inputs.walk(WINDOW, encoder.info.size)[0], HOP)
     return RunningWorkload(ran_of(encoder.info), stream.step, lambda: None)

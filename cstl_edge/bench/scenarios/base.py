@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 from cstl_edge.bench.backends.base import BASELINE, StreamingBackend, Unavailable
@@ -54,11 +54,9 @@ def open_encoder(
     if isinstance(candidate, Unavailable):
         return context.row(scenario, candidate.name, case=case, skipped=candidate.reason)
     try:
-        encoder = candidate.open_encoder()
+        return stack.enter_context(closing(candidate.open_encoder()))
     except CstlEdgeError as err:
         return context.row(scenario, candidate.name, case=case, skipped=str(err))
-    stack.callback(encoder.close)
-    return encoder
 
 
 def without_clocks(warnings: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ lengths, and the other silhouette size with random weights, whose cost is the sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import product
 from typing import Any
@@ -105,8 +105,7 @@ class _GraphCase:
             if self.case.graph not in backend.graphs:
                 continue
             try:
-                call = backend.open_graph(str(self.case.graph), feed)
-                stack.callback(call.close)
+                call = stack.enter_context(closing(backend.open_graph(str(self.case.graph), feed)))
                 call.run()
             except ModelError as err:
                 yield self.context.row("graph", name, case=self.case, skipped=str(err))
@@ -124,11 +123,10 @@ class _GraphCase:
         if self.case.graph != "head":
             return inputs.feed(str(self.case.graph), batch, frames, size)
         reference = available[first_reference(available, f"neither ran {describe(self.case)}")]
-        trunk = reference.open_graph("frames", inputs.feed("frames", frames, frames, size))
-        trunk.run()
-        features = trunk.outputs()["features"]
-        trunk.close()
-        return inputs.windows(features, batch, frames)
+        walk = inputs.feed("frames", frames, frames, size)
+        with closing(reference.open_graph("frames", walk)) as trunk:
+            trunk.run()
+            return inputs.windows(trunk.outputs()["features"], batch, frames)
 
     def _check_first_outputs(self) -> None:
         """Compare the first outputs of every backend with the reference's."""
@@ -136,7 +134,10 @@ class _GraphCase:
         outputs = self.calls[reference].outputs()
         expected = {key: array.copy() for key, array in outputs.items()}  # runs write over them
         for name, call in self.calls.items():
-            self.checks[name] = OutputCheck(reference, expected, LIMITS[_limits_of(call.ran)])
+            # The file's precision gives the limits, or TF32 where a GPU chose that.
+            tf32 = call.ran.computed_in == "tfloat32"
+            limits = LIMITS["tfloat32" if tf32 else call.ran.precision]
+            self.checks[name] = OutputCheck(reference, expected, limits)
             self._check(name)
 
     def _check(self, name: str) -> None:
@@ -167,8 +168,3 @@ class _GraphCase:
         shown = inputs.walk(WINDOW, self.context.model.size)[1]
         gate = gate_summary(read_export(self.context.folder)[0], ran.precision)
         return {"silhouettes": shown} | ({"gates": gate} if gate else {})
-
-
-def _limits_of(ran: Ran) -> str:
-    """Return whose limits count: the file's precision, or TF32 where a GPU chose that."""
-    return ran.computed_in if ran.computed_in == "tfloat32" else ran.precision

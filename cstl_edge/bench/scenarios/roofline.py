@@ -65,29 +65,20 @@ def _peak(context: Context, kernel: Kernel) -> Row:
     """Measure a kernel; where this machine cannot, its row has the reason."""
     arithmetic = kernel.kind == "arithmetic"
     what = kernel.precision if arithmetic else "bandwidth"
-    fields: dict[str, Any] = {
-        "subject": None,  # of the machine, whatever the network
-        "ran": kernel.ran,
-        "details": {
-            "kind": kernel.kind,
-            "device": kernel.device,
-            "kernel": kernel.name,
-            **({"precision": kernel.precision} if arithmetic else kernel.details),
-        },
-    }
+    details = {"kind": kernel.kind, "device": kernel.device, "kernel": kernel.name}
+    details |= {"precision": kernel.precision} if arithmetic else kernel.details
+    fields: dict[str, Any] = {"ran": kernel.ran, "details": details}
+    fields["subject"] = None  # of the machine, whatever the network
     try:
         seconds = KERNEL_SHARE * context.budget.seconds
         peak = measure_kernel(kernel, seconds, 1 if context.short else ROUNDS)
     except (ImportError, RuntimeError, CstlEdgeError) as err:
         fields["skipped"] = one_line(err) or type(err).__name__
     else:
-        fields |= {"samples": {"wall": peak.samples_ms}}
+        values = {"gmacs_per_s" if arithmetic else "gbytes_per_s": peak.rate}
+        values |= {} if arithmetic else {"megabytes": kernel.details["bytes"] / 1e6}
+        fields |= {"values": values, "samples": {"wall": peak.samples_ms}}
         fields |= {"dropped": peak.dropped, "conditions": peak.conditions}
-        if arithmetic:
-            fields["values"] = {"gmacs_per_s": peak.rate}
-        else:
-            megabytes = kernel.details["bytes"] / 1e6
-            fields["values"] = {"gbytes_per_s": peak.rate, "megabytes": megabytes}
     return context.row("roofline", f"peak {what}: {kernel.name}", **fields)
 
 

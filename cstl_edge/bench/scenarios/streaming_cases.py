@@ -179,8 +179,7 @@ def window_case(
         reference: answers for the same walk
         stack: closes the graph
     """
-    call = backend.open_graph("full", feed)
-    stack.callback(call.close)
+    call = stack.enter_context(closing(backend.open_graph("full", feed)))
     call.run()
     output_check = reference.output_check(call.ran)
 
