@@ -30,12 +30,7 @@ def _load(name):
 
 
 surface, look = _load("surface"), _load("look")
-CLASSES = {
-    "Builder": None,
-    "OnnxParser": None,
-    "Runtime": None,
-    "ILogger": None,
-    "IProgressMonitor": None,
+CLASSES = dict.fromkeys(["Builder", "OnnxParser", "Runtime", "ILogger", "IProgressMonitor"]) | {
     "Context": "IExecutionContext",
     "Engine": "ICudaEngine",
     "Inspector": "EngineInspector",
@@ -75,10 +70,9 @@ def test_what_the_sources_name_is_in_the_table(path):
     known = called()
     classes = {name.split(".")[0] for name in known}
     for words in chains(path):
-        if (
-            words[0] in RTX_ONLY
-            or words[0].startswith("__")
-            or words[-1] in ("Severity", "__init__")
+        if words[0] in {*RTX_ONLY, "__version__", "__name__"} or words[-1] in (
+            "Severity",
+            "__init__",
         ):
             continue
         assert words[0] in classes, f"{path.name}: trt.{'.'.join(words)}"

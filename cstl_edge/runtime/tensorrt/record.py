@@ -219,8 +219,6 @@ def refuse_open_to_others(path: Path) -> None:
 def _read_private(path: Path, max_bytes: int) -> bytes:
     """Read a regular file that no other user could have written."""
     refuse_open_to_others(path)
-    if path.is_dir():
-        raise ModelError(f"expected {one_line(path)} to be a regular file")
     return read_file(path, max_bytes)
 
 

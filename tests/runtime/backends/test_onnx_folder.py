@@ -9,6 +9,7 @@ from golden_export import GOLDEN, edit_manifest, reseal
 
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.runtime import load
+from cstl_edge.runtime.backends import onnx_folder
 from cstl_edge.runtime.graph_format import graph_of
 from cstl_edge.runtime.manifest import read_manifest
 
@@ -54,15 +55,11 @@ def test_the_folder_names_the_default_and_the_processor_has_a_word(
     reduced, monkeypatch, caplog, default, flags, chosen
 ):
     caplog.set_level("INFO")
-    monkeypatch.setattr(
-        "cstl_edge.runtime.backends.onnx_folder.processor", lambda: ("a CPU", flags)
-    )
+    monkeypatch.setattr(onnx_folder, "processor", lambda: ("a CPU", flags))
     edit_manifest(reduced, cpu_default=default)
     assert load(reduced).info.precision == chosen
     assert load(reduced, precision=default).info.precision == default
-    messages = [
-        r.getMessage() for r in caplog.records if r.name == "cstl_edge.runtime.backends.onnx_folder"
-    ]
+    messages = [r.getMessage() for r in caplog.records if r.name.endswith(".onnx_folder")]
     assert len(messages) == (default == "int8")
     if (default, chosen) == ("int8", "float32"):
         assert messages[0].startswith("precision: float32, though")

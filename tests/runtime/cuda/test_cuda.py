@@ -117,7 +117,7 @@ def test_a_capture_that_fails_ends(buffers):
 def test_the_gpu_times_what_lies_between_two_events(buffers):
     array, (first, second, third) = (
         buffers.pinned((2**20,), np.float32),
-        [buffers.event() for _ in range(3)],
+        (buffers.event() for _ in range(3)),
     )
     pointer = buffers.device(array.nbytes)
     for _ in range(2):  # events are used again
@@ -155,9 +155,7 @@ def test_closing_gives_everything_back(buffers, device):
         buffers.synchronize()
     buffers.close()
     buffers.close()
-    assert not device.memory
-    assert not device.streams
-    assert not device.events
+    assert [*device.memory, *device.streams, *device.events] == []
 
 
 @pytest.mark.parametrize("name", ["cuda.bindings", "pycuda"])

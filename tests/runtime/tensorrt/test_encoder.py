@@ -50,8 +50,7 @@ def test_it_says_what_pytorch_said(engines, expected):
         embedded = engines.encode(expected["silhouettes"], expected["lengths"])
         np.testing.assert_allclose(embedded.embedding, expected["embedding"], atol=1e-5)
         np.testing.assert_array_equal(embedded.salient_frames, expected["salient_frames"])
-    assert embedded.embedding.dtype == np.float32
-    assert embedded.salient_frames.dtype == np.int32
+    assert (embedded.embedding.dtype, embedded.salient_frames.dtype) == (np.float32, np.int32)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 32, 33, 70])
@@ -123,23 +122,18 @@ def test_longer_windows_run_without_a_graph(engines, state):
     assert not state.device.graphs
 
 
-def test_a_gpu_that_captures_nothing_is_told_and_served(folder, state, tiny, caplog):
-    seal(folder)
+def test_a_gpu_that_captures_nothing_is_told_and_served(engines, state, tiny, caplog):
     state.device.graphs_allowed = False
-    engines = load(folder, backend="tensorrt")
     silhouettes = random_silhouettes(3)
     for _ in range(2):
         features = engines.frames(silhouettes)
         np.testing.assert_allclose(features, tiny.frames(silhouettes), atol=1e-5)
-    warnings = [r for r in caplog.records if "without a CUDA graph" in r.message]
-    assert len(warnings) == 1
-    assert warnings[0].levelno == logging.WARNING
+    warnings = [r.levelno for r in caplog.records if "without a CUDA graph" in r.message]
+    assert warnings == [logging.WARNING]
 
 
-def test_a_graph_that_says_something_else_is_not_used(folder, state, tiny, caplog):
-    seal(folder)
+def test_a_graph_that_says_something_else_is_not_used(engines, state, tiny, caplog):
     state.stale_graphs = True
-    engines = load(folder, backend="tensorrt")
     silhouettes = random_silhouettes(3)
     np.testing.assert_allclose(engines.frames(silhouettes), tiny.frames(silhouettes), atol=1e-5)
     assert "it gave other numbers" in caplog.text
