@@ -23,7 +23,6 @@ DECISIVE = [
     "export/quantization/fp16.py",
     "export/quantization/int8_head.py",
     "export/quantization/int8_trunk.py",
-    "export/quantization/weight_rounding.py",
     "export/weight_storage.py",
     "model/export_head.py",
     "model/incremental_head.py",

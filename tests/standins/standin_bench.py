@@ -22,6 +22,15 @@ def quiet(text):
     """Ignore narration."""
 
 
+def raising(error):
+    """Return a function of any arguments that raises an error."""
+
+    def fail(*args, **options):
+        raise error
+
+    return fail
+
+
 def ran(precision="float32", computed_in=None, **changes):
     """Return how a backend ran: on the CPU."""
     given = {"backend": "x", "provider": "CPUExecutionProvider", "version": "1"} | changes

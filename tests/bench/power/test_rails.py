@@ -4,6 +4,7 @@ import errno
 import os
 
 import pytest
+from standin_bench import raising
 
 from cstl_edge.bench.power.open import open_meters
 from cstl_edge.bench.power.rails import RailMeter, find_channels, scopes
@@ -13,18 +14,13 @@ CHIP = "sys/class/hwmon/hwmon1"
 WATTS = {
     "orin_nano": {"VDD_IN": 4.556160, "VDD_CPU_GPU_CV": 0.805120, "VDD_SOC": 1.489472},
     "agx_orin": {
-        "VDD_GPU_SOC": 3.217536,
-        "VDD_CPU_CV": 0.766080,
-        "VIN_SYS_5V0": 4.928256,
-        "VDDQ_VDD2_1V8AO": 0.714240,
+        "VDD_GPU_SOC": 3.217536, "VDD_CPU_CV": 0.766080,
+        "VIN_SYS_5V0": 4.928256, "VDDQ_VDD2_1V8AO": 0.714240,
     },
     "thor": {
-        "VDD_GPU": 0.0,
-        "VDD_CPU_SOC_MSS": 6.324800,
-        "VIN_SYS_5V0": 5.251904,
-        "VIN": 23.257800,
+        "VDD_GPU": 0.0, "VDD_CPU_SOC_MSS": 6.324800, "VIN_SYS_5V0": 5.251904, "VIN": 23.257800,
     },
-}
+}  # fmt: skip
 SUMS = {
     "orin_nano": {"module": 4.556160, "gpu": 0.805120, "soc": 1.489472},
     "agx_orin": {"module": 8.911872, "gpu": 3.217536, "cpu": 0.766080},
@@ -90,30 +86,20 @@ def test_a_power_that_no_board_has_is_refused(board_tree):
 
 def test_a_chip_that_vanishes_is_one_line(board_tree, monkeypatch):
     rails = rails_of(board_tree("orin_nano"))
-
-    def vanished(*_):
-        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
-
-    monkeypatch.setattr(os, "pread", vanished)
+    monkeypatch.setattr(os, "pread", raising(OSError(errno.ENODEV, os.strerror(errno.ENODEV))))
     with pytest.raises(SourceUnavailable, match=r"rail in1_input of hwmon1 does not answer \(No"):
         rails.read()
 
 
 def test_a_file_that_may_not_be_read_is_one_line(board_tree, monkeypatch):
     root = board_tree("orin_nano")
-
-    def denied(path, flags):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-
-    monkeypatch.setattr(os, "open", denied)
+    monkeypatch.setattr(os, "open", raising(OSError(errno.EACCES, os.strerror(errno.EACCES))))
     with pytest.raises(SourceUnavailable, match=r"cannot read .*in1_input: Permission denied"):
         rails_of(root)
 
 
 def test_a_machine_without_any_meter_says_what_was_looked_for(tmp_path):
-    def no_gpu():
-        raise SourceUnavailable("NVML finds no GPU: Driver Not Loaded")
-
+    no_gpu = raising(SourceUnavailable("NVML finds no GPU: Driver Not Loaded"))
     found = open_meters(tmp_path, no_gpu)
     assert found.meters == []
     rails, nvml, rapl = found.missing

@@ -4,7 +4,7 @@ import dataclasses
 import time
 
 import pytest
-from standin_bench import ran
+from standin_bench import raising, ran
 
 from cstl_edge.bench.backends.open import BENCH_BACKENDS
 from cstl_edge.bench.power.open import open_meters
@@ -30,18 +30,21 @@ def context(reduced, monkeypatch):
 @pytest.fixture
 def board(board_tree, monkeypatch):
     """An Orin Nano that has no GPU for NVML."""
-    monkeypatch.setattr(power, "open_meters", lambda root: open_meters(root, _no_gpu))
+    monkeypatch.setattr(power, "open_meters", lambda root: open_meters(root, no_gpu))
     return board_tree("orin_nano")
 
 
-def _no_gpu():
-    raise SourceUnavailable("NVML is not on this machine")
+no_gpu = raising(SourceUnavailable("NVML is not on this machine"))
 
 
-def runs(monkeypatch, run, check=lambda: None, name="onnxruntime float32", case=FULL):
-    """Let the scenario have one load."""
-    load = Workload(name, case, lambda stack: RunningWorkload(RAN, run, check))
-    monkeypatch.setattr(power, "workloads", lambda context: [load])
+def load(run, check=lambda: None, name="onnxruntime float32"):
+    return Workload(name, FULL, lambda stack: RunningWorkload(RAN, run, check))
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Let the scenario have these workloads alone."""
+    return lambda *loads: monkeypatch.setattr(power, "workloads", lambda context: loads)
 
 
 def draw(root, idle_ma, busy_ma, times=2):
@@ -61,10 +64,10 @@ def draw(root, idle_ma, busy_ma, times=2):
     return run, calls
 
 
-def test_gross_idle_and_net(context, board, monkeypatch):
+def test_gross_idle_and_net(context, board, runs):
     run, calls = draw(board, 500, 2000)
     agreed = Check(reference="r", cosine=1.0, max_abs=0.0, ok=True)
-    runs(monkeypatch, run, lambda: agreed)
+    runs(load(run, lambda: agreed))
     (row,) = power.rows(context, board)
     values = row.values
     assert values["watts_idle"] == pytest.approx(5.04 * 0.5)
@@ -85,9 +88,9 @@ def test_gross_idle_and_net(context, board, monkeypatch):
     assert Row.model_validate(row.model_dump(mode="json")) == row
 
 
-def test_warnings(context, board, monkeypatch):
+def test_warnings(context, board, monkeypatch, runs):
     (board / CHIP / "curr3_input").write_text("-100")
-    runs(monkeypatch, draw(board, 900, 300)[0])
+    runs(load(draw(board, 900, 300)[0]))
     monkeypatch.setattr(power, "LOWEST_HZ", 1e6)
     (row,) = power.rows(context, board)
     text = " | ".join(row.warnings)
@@ -96,8 +99,8 @@ def test_warnings(context, board, monkeypatch):
     assert "net power is not above 0" in text
 
 
-def test_nothing_embedded_has_no_joules(context, board, monkeypatch):
-    runs(monkeypatch, lambda: time.sleep(0.002) or 0)
+def test_nothing_embedded_has_no_joules(context, board, runs):
+    runs(load(lambda: time.sleep(0.002) or 0))
     (row,) = power.rows(context, board)
     assert not [name for name in row.values if name.startswith("joules")]
     assert "no embedding came of it: expected a longer run" in row.warnings
@@ -117,16 +120,15 @@ class Tool:
         return True
 
     def watts(self):
-        return self.tool_w
+        """Return what a test sets."""
 
 
 @pytest.mark.parametrize(("tool_w", "differs"), [(10.0, False), (14.0, True), (None, False)])
-def test_tegrastats_is_compared(context, board, monkeypatch, tool_w, differs):
-    runs(monkeypatch, draw(board, 2000, 2000)[0])
+def test_tegrastats_is_compared(context, board, monkeypatch, tool_w, differs, runs):
+    runs(load(draw(board, 2000, 2000)[0]))
     monkeypatch.setattr(power, "Tegrastats", Tool)
-    monkeypatch.setattr(
-        Tool, "tool_w", {"VDD_IN": tool_w} if tool_w else {"OTHER": 1.0}, raising=False
-    )
+    watts = {"VDD_IN": tool_w} if tool_w else {"OTHER": 1.0}
+    monkeypatch.setattr(Tool, "watts", lambda self: watts)
     (row,) = power.rows(context, board)
     assert row.values.get("watts_gross_tegrastats") == tool_w
     assert any("tegrastats says" in line for line in row.warnings) is differs
@@ -134,7 +136,7 @@ def test_tegrastats_is_compared(context, board, monkeypatch, tool_w, differs):
         assert row.details["rails"]["VDD_IN"]["tegrastats_w"] == tool_w
 
 
-def test_a_meter_that_vanishes_is_one_line_and_the_end(context, board, monkeypatch):
+def test_a_meter_that_vanishes_is_one_line_and_the_end(context, board, monkeypatch, runs):
     readings = []
 
     def vanishing(self):
@@ -144,27 +146,17 @@ def test_a_meter_that_vanishes_is_one_line_and_the_end(context, board, monkeypat
         return {"VDD_IN": 5.0, "VDD_CPU_GPU_CV": 1.0, "VDD_SOC": 1.0}
 
     monkeypatch.setattr(RailMeter, "read", vanishing)
-    load = Workload("a", FULL, lambda stack: RunningWorkload(RAN, lambda: 1, lambda: None))
-    monkeypatch.setattr(power, "workloads", lambda context: [load, load])
+    runs(load(lambda: 1), load(lambda: 1))
     (row,) = power.rows(context, board)
     assert row.skipped == "the power rail stopped answering"
     assert not row.values
 
 
-def test_who_is_refused_or_wrong_has_a_row_and_the_next_is_measured(context, board, monkeypatch):
-    def refused(stack):
-        raise ModelError("the engine is refused")
-
-    def wrong():
-        raise ModelError("answers wrongly: cosine 0.5")
-
+def test_who_is_refused_or_wrong_has_a_row_and_the_next_is_measured(context, board, runs):
     run, _ = draw(board, 500, 2000)
-    all_three = [
-        Workload("a", FULL, refused),
-        Workload("b", FULL, lambda stack: RunningWorkload(RAN, run, wrong)),
-        Workload("c", FULL, lambda stack: RunningWorkload(RAN, run, lambda: None)),
-    ]
-    monkeypatch.setattr(power, "workloads", lambda context: all_three)
+    refused = Workload("a", FULL, raising(ModelError("the engine is refused")))
+    wrong = load(run, raising(ModelError("answers wrongly: cosine 0.5")), "b")
+    runs(refused, wrong, load(run, name="c"))
     a, b, c = power.rows(context, board)
     assert (a.skipped, b.skipped) == ("the engine is refused", "answers wrongly: cosine 0.5")
     assert c.skipped is None
@@ -177,19 +169,19 @@ def test_a_meter_that_says_nonsense_from_the_start_is_none(context, board):
     assert "\n" not in row.skipped
 
 
-def test_of_two_meters_that_see_the_same_the_first_counts(context, board, monkeypatch):
+def test_of_two_meters_that_see_the_same_the_first_counts(context, board, monkeypatch, runs):
     meters = open_meters(board, lambda: RailMeter(find_channels(board)))
     assert len(meters.meters) == 2
     monkeypatch.setattr(meters.meters[1], "read", lambda: dict.fromkeys(WATTS, 900.0))
     monkeypatch.setattr(power, "open_meters", lambda root: meters)
-    runs(monkeypatch, lambda: time.sleep(0.002) or 1)
+    runs(load(lambda: time.sleep(0.002) or 1))
     (row,) = power.rows(context, board)
     assert row.values["watts_gross"] == pytest.approx(WATTS["VDD_IN"])
     assert row.values["watts_gross_gpu"] == pytest.approx(WATTS["VDD_CPU_GPU_CV"])
 
 
 def test_without_a_meter_one_row_says_what_was_looked_for(context, tmp_path, monkeypatch):
-    monkeypatch.setattr(power, "open_meters", lambda root: open_meters(root, _no_gpu))
+    monkeypatch.setattr(power, "open_meters", lambda root: open_meters(root, no_gpu))
     (row,) = power.rows(context, tmp_path)
     assert row.skipped == (
         "no power meter on this machine: no labelled channel of ina3221, ina3221x, ina238 in "
@@ -197,25 +189,20 @@ def test_without_a_meter_one_row_says_what_was_looked_for(context, tmp_path, mon
     )
 
 
+@pytest.fixture
 def onnxruntime_alone(monkeypatch):
     """Leave out the other backends, which take long to import."""
-    monkeypatch.setattr(
-        BENCH_BACKENDS, "entries", {"onnxruntime": BENCH_BACKENDS.entries["onnxruntime"]}
-    )
+    entry = BENCH_BACKENDS.entries["onnxruntime"]
+    monkeypatch.setattr(BENCH_BACKENDS, "entries", {"onnxruntime": entry})
 
 
-def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
-    onnxruntime_alone(monkeypatch)
+def test_the_network_itself_back_to_back_and_paced(context, board, onnxruntime_alone):
     names = {}
     for row in power.rows(context, board):
         assert row.skipped is None, row.skipped
         names[row.contender, row.case.graph] = row
-    assert set(names) == {
-        ("onnxruntime float32", "full"),
-        ("onnxruntime int8", "full"),
-        ("onnxruntime float32", "streaming"),
-        ("onnxruntime int8", "streaming"),
-    }
+    both = ("onnxruntime float32", "onnxruntime int8")
+    assert set(names) == {(name, graph) for name in both for graph in ("full", "streaming")}
     full = names["onnxruntime int8", "full"]
     assert full.check.ok
     assert full.ran.precision == "int8"
@@ -226,7 +213,6 @@ def test_the_network_itself_back_to_back_and_paced(context, board, monkeypatch):
     assert calls // 5 <= paced.values["embeddings"] <= calls // 5 + 1
 
 
-def test_the_short_form_runs_float32_only(context, board, monkeypatch):
-    onnxruntime_alone(monkeypatch)
+def test_the_short_form_runs_float32_only(context, board, onnxruntime_alone):
     (row,) = power.rows(dataclasses.replace(context, short=True), board)
     assert (row.contender, row.case, row.skipped) == ("onnxruntime float32", FULL, None)
