@@ -86,15 +86,14 @@ def attach(
     impostors: Mapping[str, Any] | None = None,
     card: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """Add the results of an evaluation to an exported folder's manifest; the graphs stay.
+    """Add an evaluation's results to the manifest of an exported folder; the graphs stay.
+
+    Raises ModelError when the folder or the table is refused, or the disk refuses.
 
     Args:
         folder: an exported model.
         impostors: distances of strangers, {"sizes", "fpir", "threshold", "data"}.
         card: what the model is, was trained on and is good for; anything that JSON holds.
-
-    Raises:
-        ModelError: the folder or the table is refused, or the disk.
     """
     target = Path(folder)
     entries = {"impostors": impostors, "card": card}

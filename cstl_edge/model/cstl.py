@@ -132,8 +132,9 @@ class Cstl(nn.Module):
         if self.scores is None:
             return self._embedding(temporal), None, None
         scores = self.scores(scales, features.shape[1], mask)  # [p, n, s]
-        ends = _full_lengths(features) if lengths is None else lengths
-        salient, frames = recombine(features, scores, ends)
+        if lengths is None:
+            lengths = features.new_full(features.shape[:1], features.shape[1], dtype=torch.int32)
+        salient, frames = recombine(features, scores, lengths)
         blocks, classes = [salient.permute(1, 2, 0), temporal], None  # [p, c, n] each
         if self.context is not None:
             context = self.context(scales, scores, mask)  # [p, c, n, 1]
@@ -198,11 +199,6 @@ def _mask_padding(features: Tensor, lengths: Tensor | None) -> tuple[Tensor, Ten
     frames = torch.arange(features.shape[1], dtype=torch.int32, device=features.device)
     valid = frames < lengths.unsqueeze(1)  # [n, s]
     return torch.where(valid, x, 0.0), valid.to(features.dtype)
-
-
-def _full_lengths(features: Tensor) -> Tensor:
-    n, s = features.shape[:2]
-    return torch.full((n,), s, dtype=torch.int32, device=features.device)
 
 
 def _is_graph() -> bool:

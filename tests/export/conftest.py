@@ -45,6 +45,16 @@ def network():
     return small_network
 
 
+@pytest.fixture
+def overflowing():
+    """A network whose second convolution passes 65504; the next two bring it back."""
+    network = small_network()
+    with torch.no_grad():
+        for conv, power in zip(network.backbone.convs, (9, 10, -9, -10), strict=True):
+            conv.weight *= 2.0**power
+    return network
+
+
 @functools.cache
 def _traced(graph, changes):
     return build_graph(small_network(**dict(changes)).fused(), graph).SerializeToString()

@@ -10,7 +10,7 @@ Letters: m sequences, s frames, p parts, c channels, d embedding dimensions.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -282,7 +282,7 @@ def compare_decisions(before: LabelledEmbeddings, after: LabelledEmbeddings) -> 
 def compare_with_torch_half(
     network: Cstl,
     silhouettes: Silhouettes,
-    run: Callable[[Silhouettes, Ints], tuple[Floats, Ints | None]],
+    run: Callable[[Silhouettes, Ints], Sequence[Any]],
 ) -> dict[str, float]:
     """Compare fp16 graphs with PyTorch's own float16, on a few sequences.
 
@@ -291,8 +291,8 @@ def compare_with_torch_half(
     Args:
         network: in float32, its norms folded.
         silhouettes: [m, s, h, w], of which the first are taken.
-        run: the graphs, from (silhouettes, lengths) to (embedding [n, p, d], salient frames [n, p]
-            or None).
+        run: the graphs, from (silhouettes, lengths) to embedding [n, p, d] and, with SSFL, salient
+            frames [n, p].
     """
     windows = np.ascontiguousarray(silhouettes[: len(HALF_LENGTHS), : max(HALF_LENGTHS)])
     lengths = np.minimum(HALF_LENGTHS[: len(windows)], windows.shape[1]).astype(np.int32)
@@ -301,10 +301,10 @@ def compare_with_torch_half(
         tensors = torch.tensor(windows), torch.tensor(lengths)
         reference, reference_frames = network(*tensors)
         torch_half, half_frames = half(*tensors)
-    embedding, frames = run(windows, lengths)
+    embedding, *frames = run(windows, lengths)
     agreed = np.ones(embedding.shape[:2], np.bool_)
     if reference_frames is not None:
-        agreed = (reference_frames.numpy() == frames) & (reference_frames == half_frames).numpy()
+        agreed = (reference_frames.numpy() == frames[0]) & (reference_frames == half_frames).numpy()
     expected = reference.numpy()
     theirs = largest_error(torch_half.numpy(), expected, agreed)
     return {

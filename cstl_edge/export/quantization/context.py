@@ -20,11 +20,9 @@ from cstl_edge.export.checks.accuracy_gate import GateLimits, GateResult, HeadOu
 from cstl_edge.export.graphs import INCREMENTAL
 from cstl_edge.export.quantization import fp16
 from cstl_edge.export.quantization.calibration_data import CalibrationData
-from cstl_edge.export.quantization.tensor_ranges import measure_ranges, open_exposed
+from cstl_edge.export.quantization.tensor_ranges import measure_ranges, open_graph
 from cstl_edge.export.weight_storage import store_as_half
 from cstl_edge.model import Cstl
-from cstl_edge.runtime.backends.ort_session import open_session
-from cstl_edge.runtime.base import usable_cores
 from cstl_edge.runtime.graph_format import OPERATOR
 
 
@@ -48,12 +46,12 @@ class QuantizationContext:
     @cached_property
     def frames(self) -> Any:
         """Return a session of the float32 trunk."""
-        return session("frames.onnx", self.graphs["frames"])
+        return open_graph("frames.onnx", self.graphs["frames"])
 
     @cached_property
     def head(self) -> Any:
         """Return a session of the float32 head."""
-        return session("head.onnx", self.graphs["head"])
+        return open_graph("head.onnx", self.graphs["head"])
 
     @cached_property
     def features(self) -> list[Floats]:
@@ -71,19 +69,24 @@ class QuantizationContext:
         if not gathers:
             return accuracy_gate.run_head(self.head, windows)
         scores = str(gathers[0].input[1])
-        exposed = open_exposed("head.onnx", self.graphs["head"], [scores])
+        exposed = open_graph("head.onnx", self.graphs["head"], [scores])
         return accuracy_gate.run_head(exposed, windows, scores)
 
-    def evaluate(self, head: Any, features: list[Floats], limits: GateLimits) -> GateResult:
-        """Compare a precision with float32 on all sequences, and return how its gate is.
+    def pass_gate(
+        self, what: str, head: Any, features: list[Floats], limits: GateLimits
+    ) -> GateResult:
+        """Compare a precision with float32 on all sequences (ExportError for a closed gate).
 
         Args:
+            what: the precision in messages.
             head: a session of the head that belongs to the precision.
             features: its trunk's features of the sequences, [s, p, c] each.
             limits: what the precision may cost.
         """
         outputs = accuracy_gate.run_head(head, features)
-        return accuracy_gate.evaluate(self.reference, outputs, self.data.evaluation, limits)
+        gate = accuracy_gate.evaluate(self.reference, outputs, self.data.evaluation, limits)
+        gate.check(what)
+        return gate
 
     def half(self, graph: str) -> onnx.ModelProto:
         """Return the fp16 form of a graph, the weights of its islands stored as in float32's."""
@@ -99,18 +102,21 @@ class QuantizationContext:
             self._twins[graph] = fp16.open_exact(f"{graph}.fp16.onnx", twin)
         return self._twins[graph]
 
-    def run_twins(self, silhouettes: Silhouettes, lengths: Ints) -> tuple[Floats, Ints | None]:
+    def run_twins(self, silhouettes: Silhouettes, lengths: Ints) -> list[Any]:
         """Run the twins of `frames` and `head` on [n, s, h, w]: embedding, salient frames."""
         n, s = silhouettes.shape[:2]
         flat = silhouettes.reshape(-1, *silhouettes.shape[2:])  # [n*s, h, w]
         (features,) = self.twin("frames").run(None, {"silhouettes": flat})
         windows = features.reshape(n, s, *features.shape[1:])  # [n, s, p, c]
-        return _pair(self.twin("head").run(None, {"features": windows, "lengths": lengths}))
+        feed = {"features": windows, "lengths": lengths}
+        outputs: list[Any] = self.twin("head").run(None, feed)
+        return outputs
 
-    def run_full_twin(self, silhouettes: Silhouettes, lengths: Ints) -> tuple[Floats, Ints | None]:
+    def run_full_twin(self, silhouettes: Silhouettes, lengths: Ints) -> list[Any]:
         """Run the twin of `full` on [n, s, h, w]: embedding, salient frames."""
         feed = {"silhouettes": silhouettes, "lengths": lengths}
-        return _pair(self.twin("full").run(None, feed))
+        outputs: list[Any] = self.twin("full").run(None, feed)
+        return outputs
 
     def feeds(self, graph: str) -> list[dict[str, Any]]:
         """Return the calibration silhouettes as inputs of `frames` or `head`."""
@@ -149,12 +155,3 @@ class QuantizationContext:
                     | {"tensors": len(spans), "smallest": smallest, "largest": largest}
                 )
         return reports
-
-
-def session(name: str, model: onnx.ModelProto) -> Any:
-    """Open a graph in ONNX Runtime as the runtime would."""
-    return open_session(name, model.SerializeToString(), usable_cores())
-
-
-def _pair(outputs: list[Any]) -> tuple[Floats, Ints | None]:
-    return outputs[0], outputs[1] if len(outputs) > 1 else None

@@ -28,10 +28,13 @@ from cstl_edge.arrays import Array, Doubles, Floats, Indices
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.export.checks import accuracy_gate
 from cstl_edge.export.checks.accuracy_gate import GateResult, HeadOutputs
-from cstl_edge.export.quantization.context import QuantizationContext, session
-from cstl_edge.export.quantization.int8_trunk import WEIGHT_LEVELS
-from cstl_edge.export.quantization.tensor_ranges import InputStatistics, StatisticsSession
-from cstl_edge.export.quantization.weight_rounding import PULL, round_weights
+from cstl_edge.export.quantization.context import QuantizationContext
+from cstl_edge.export.quantization.int8_trunk import PULL, channel_scales, round_weights
+from cstl_edge.export.quantization.tensor_ranges import (
+    InputStatistics,
+    StatisticsSession,
+    open_graph,
+)
 from cstl_edge.runtime.base import Embedded
 from cstl_edge.runtime.streaming.rings import SlidingRing, embed_slid
 
@@ -102,7 +105,7 @@ def evaluate_head(
         features: the int8 trunk's features of the sequences to evaluate on, [s, p, c] each.
     """
     sessions = {
-        name: session(f"{name}.int8.onnx", graphs.get(name, plain))
+        name: open_graph(f"{name}.int8.onnx", graphs.get(name, plain))
         for name, plain in context.incremental.items()
     }
     window = window_length(features[0])
@@ -205,8 +208,7 @@ def weight_steps(weight: Floats, square: Doubles) -> tuple[npt.NDArray[np.int8],
     square: [p, k, k] as in `InputStatistics`. Weights are rounded so that the outputs of such
     inputs change least (`round_weights`).
     """
-    largest = np.abs(weight).max(axis=1, keepdims=True)
-    scales = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(WEIGHT_LEVELS)
+    scales = channel_scales(weight, (1,))
     wanted = (weight.astype(np.float64) / scales).swapaxes(1, 2)  # [p, o, k]
     mean = np.trace(square, axis1=1, axis2=2) / square.shape[1]
     pull = np.where(mean > 0, PULL * mean, 1)[:, None, None] * np.eye(square.shape[1])

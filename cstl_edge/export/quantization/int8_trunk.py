@@ -2,28 +2,42 @@
 
 The types are int8, symmetric, zero point 0, one scale per tensor of activations and per output
 channel of weights: what ONNX Runtime's CPU kernels and NVIDIA's strongly typed builder both take
-from one file. Letters: m frames, c channels.
+from one file.
+
+Weights are chosen by their outputs: refitted to quantised inputs, rounded one after the other.
+Rounding activations is no mere noise: what is beyond a limit is cut off, and the hundredth that
+Leaky ReLU leaves below zero is less than a step. So `refit_weights` gives every convolution in turn
+the weights whose outputs, from the outputs of the quantised layers before it, are nearest to
+float32's: least squares over the calibration silhouettes. `round_weights` then rounds one weight
+after the other, and the weights of the same output that are not yet rounded make good for each
+error (GPTQ, Frantar et al. 2022).
+
+Letters: m frames, c channels, o outputs, k = 9 c weights of an output, i pixels.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from cstl_edge.arrays import Array, Floats
+from cstl_edge.arrays import Array, Doubles, Floats
 from cstl_edge.errors import ExportError, one_line
+from cstl_edge.export.quantization.tensor_ranges import run_exposed
 
 LEVELS = 127  # of an activation, on either side of zero
 WEIGHT_LEVELS = 63
 """Of a weight. x86 without VNNI adds pairs of products in 16 bits: 255 · 127 · 2 does not fit."""
 WHITE = 1.0  # the largest input of the first convolution: silhouettes are scaled to 0..1
 ZERO = "int8.zero"
+PIXELS = 500  # looked at in each walk: they are many, and alike
+PULL = 0.01  # towards the float32 weights, as a share of the mean square of an input
+SEED = 20217
 
 
 class Steps(NamedTuple):
@@ -33,9 +47,9 @@ class Steps(NamedTuple):
     scale: Floats  # [c out]: one step
 
 
-def channel_scales(values: Floats) -> Floats:
-    """Return the step of each output channel of weights [c out, c in, 3, 3]."""
-    largest = np.abs(values).max(axis=(1, 2, 3))
+def channel_scales(values: Floats, inputs: tuple[int, ...] = (1, 2, 3)) -> Floats:
+    """Return the step of each output channel of weights, whose `inputs` axes become 1."""
+    largest = np.abs(values).max(axis=inputs, keepdims=True)
     return np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(WEIGHT_LEVELS)
 
 
@@ -55,11 +69,8 @@ def quantise(
     Args:
         model: the graph.
         limits: by tensor of `activations`, the size |x| that becomes 127; larger values are
-            clipped.
+            clipped; no positive number is an ExportError.
         weights: by name; those of convolutions that are not in it are rounded to the nearest step.
-
-    Raises:
-        ExportError: a limit is no positive number.
     """
     quantised = copy.deepcopy(model)
     graph = quantised.graph
@@ -128,7 +139,7 @@ def _nearest(tensor: onnx.TensorProto) -> Steps:
     """Return weights rounded to the nearest step."""
     values = numpy_helper.to_array(tensor)
     scale = channel_scales(values)
-    return Steps(np.rint(values / scale[:, None, None, None]).astype(np.int8), scale)
+    return Steps(np.rint(values / scale).astype(np.int8), scale.ravel())
 
 
 def _weights(name: str, weights: Steps) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
@@ -156,3 +167,83 @@ def _activation(graph: onnx.GraphProto, conv: onnx.NodeProto) -> str:
             f"{one_line([node.op_type for node in readers])}. Export without simplification"
         )
     return str(readers[0].output[0])
+
+
+# Choice of the weights
+
+
+def refit_weights(
+    model: onnx.ModelProto, limits: Mapping[str, float], feeds: Sequence[dict[str, Any]]
+) -> dict[str, Steps]:
+    """Return the weights of all convolutions of a float32 `frames` graph as int8, by name.
+
+    Args:
+        model: the graph.
+        limits: largest activations by tensor, as for `int8_trunk.quantise`.
+        feeds: the calibration silhouettes as inputs of the graph.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    chosen: dict[str, Steps] = {}
+    for place, conv in enumerate(convolutions(model.graph)):
+        quantised = quantise(model, limits, chosen)  # final up to this convolution
+        inputs = conv.input[0], convolutions(quantised.graph)[place].input[0]
+        square, mixed = _moments(model, quantised, inputs, feeds)
+        values = numpy_helper.to_array(tensors[conv.input[1]])  # [o, c, 3, 3]
+        flat = values.reshape(len(values), -1).astype(np.float64)  # [o, k]
+        pull = PULL * np.trace(square) / len(square) * np.eye(len(square))
+        wanted = np.linalg.solve(square + pull, (mixed + pull) @ flat.T).T  # [o, k]
+        shaped = wanted.reshape(values.shape).astype(np.float32)
+        scale = channel_scales(shaped).ravel()
+        steps = round_weights(wanted / scale[:, None], square + pull)
+        chosen[conv.input[1]] = Steps(steps.reshape(values.shape), scale)
+    return chosen
+
+
+def _moments(
+    model: onnx.ModelProto,
+    quantised: onnx.ModelProto,
+    inputs: tuple[str, str],
+    feeds: Sequence[dict[str, Any]],
+) -> tuple[Doubles, Doubles]:
+    """Return Z'Z and Z'F [k, k] of a convolution's patches, quantised Z and float32 F [i, k].
+
+    inputs: the convolution's input tensor in `model`, and in `quantised`
+    """
+    rng = np.random.default_rng(SEED)
+    plain, rounded = inputs
+    square: Doubles | float = 0.0
+    mixed: Doubles | float = 0.0
+    runs = zip(
+        run_exposed(model, [plain], feeds), run_exposed(quantised, [rounded], feeds), strict=True
+    )
+    for before, after in runs:
+        m, _, h, w = before[plain].shape
+        where = tuple(rng.integers(0, size, PIXELS) for size in (m, h, w))
+        f, z = _patches(before[plain], where), _patches(after[rounded], where)
+        square, mixed = square + z.T @ z, mixed + z.T @ f
+    return np.asarray(square), np.asarray(mixed)
+
+
+def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Doubles:
+    """Return a 3x3 convolution's inputs (padding 1) at pixels of maps [m, c, h, w]: [i, k]."""
+    padded = np.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    frames, rows, columns = where
+    taps = [padded[frames, :, rows + y, columns + x] for y in range(3) for x in range(3)]
+    return np.stack(taps, axis=2).reshape(len(frames), -1).astype(np.float64)  # [i, c, 9] as [i, k]
+
+
+def round_weights(wanted: Doubles, square: Doubles) -> npt.NDArray[np.int8]:
+    """Round weights [o, k], in steps, so that their outputs change least; square: [k, k] of inputs.
+
+    Weights of the largest inputs are rounded first, while most others can still make good for them.
+    """
+    order = np.argsort(-np.diag(square), kind="stable")
+    left = wanted[:, order].copy()
+    upper = np.linalg.cholesky(np.linalg.inv(square[np.ix_(order, order)])).T
+    steps = np.zeros(wanted.shape, np.int8)
+    for k, column in enumerate(order):
+        nearest = np.clip(np.rint(left[:, k]), -WEIGHT_LEVELS, WEIGHT_LEVELS)
+        steps[:, column] = nearest
+        error = (left[:, k] - nearest) / upper[k, k]
+        left[:, k + 1 :] -= np.outer(error, upper[k, k + 1 :])
+    return steps

@@ -43,9 +43,7 @@ def run_exposed(
         feeds: inputs by name.
     """
     outputs = {value.name for value in model.graph.output}
-    session = open_exposed(
-        "the graph shown", model, [name for name in names if name not in outputs]
-    )
+    session = open_graph("the graph shown", model, [name for name in names if name not in outputs])
     for feed in feeds:
         yield dict(zip(names, session.run(list(names), feed), strict=True))
 
@@ -82,20 +80,17 @@ class StatisticsSession:
     """A graph as a session that collects, while it runs, statistics of its products' inputs."""
 
     def __init__(self, name: str, model: onnx.ModelProto, inputs: Sequence[str]) -> None:
-        """Open a graph.
+        """Open a graph (ModelError where ONNX Runtime refuses it).
 
         Args:
             name: of the graph in messages.
             model: the graph.
             inputs: the tensors to collect, [p, m, k] or [n, p, m, k] each.
-
-        Raises:
-            ModelError: ONNX Runtime refuses the graph.
         """
         fed = {value.name for value in model.graph.input}
         outputs = [value.name for value in model.graph.output]
         inner = [tensor for tensor in dict.fromkeys(inputs) if tensor not in fed]
-        self._session = open_exposed(name, model, inner)
+        self._session = open_graph(name, model, inner)
         self._outputs, self._fetched = len(outputs), [*outputs, *inner]
         self.statistics = {tensor: InputStatistics() for tensor in inputs}
 
@@ -108,8 +103,8 @@ class StatisticsSession:
         return list(fetched[: self._outputs])
 
 
-def open_exposed(name: str, model: onnx.ModelProto, tensors: Iterable[str]) -> Any:
-    """Open a graph as the runtime would, with inner tensors among its outputs."""
+def open_graph(name: str, model: onnx.ModelProto, inner: Iterable[str] = ()) -> Any:
+    """Open a graph in ONNX Runtime as the runtime would, with `inner` tensors among its outputs."""
     exposed = copy.deepcopy(model)
-    exposed.graph.output.extend(map(helper.make_empty_tensor_value_info, tensors))
+    exposed.graph.output.extend(map(helper.make_empty_tensor_value_info, inner))
     return open_session(name, exposed.SerializeToString(), usable_cores())

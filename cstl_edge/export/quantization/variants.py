@@ -17,13 +17,12 @@ import onnx
 from cstl_edge.arrays import Floats
 from cstl_edge.errors import ExportError
 from cstl_edge.export.checks import accuracy_gate
-from cstl_edge.export.checks.accuracy_gate import GateLimits, GateResult
+from cstl_edge.export.checks.accuracy_gate import GateResult
 from cstl_edge.export.graphs import GRAPHS
 from cstl_edge.export.quantization import int8_head
-from cstl_edge.export.quantization.context import QuantizationContext, session
-from cstl_edge.export.quantization.int8_trunk import activations, quantise
-from cstl_edge.export.quantization.tensor_ranges import measure_ranges
-from cstl_edge.export.quantization.weight_rounding import refit_weights
+from cstl_edge.export.quantization.context import QuantizationContext
+from cstl_edge.export.quantization.int8_trunk import activations, quantise, refit_weights
+from cstl_edge.export.quantization.tensor_ranges import measure_ranges, open_graph
 from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, INCREMENTAL_FILES, PrecisionVariant
 
 log = logging.getLogger(__name__)
@@ -45,15 +44,12 @@ class Variants:
 def make_variants(
     context: QuantizationContext, precisions: Sequence[str], progress: Callable[[str], None]
 ) -> Variants:
-    """Make and evaluate further precisions.
+    """Make and evaluate further precisions (ExportError for a closed gate).
 
     Args:
         context: the float32 graphs and the data.
         precisions: some of fp16 and int8.
         progress: called with what is done next.
-
-    Raises:
-        ExportError: a gate is closed.
     """
     variants = Variants()
     progress("float32: answers to judge by")
@@ -72,7 +68,7 @@ def _add_fp16(context: QuantizationContext, variants: Variants) -> None:
     islands = context.islands("frames") + context.islands("head")  # full holds the same once more
     twin = context.twin("frames")
     features = accuracy_gate.run_frames(twin, context.data.evaluation.silhouettes)
-    gate = _passed("fp16", context, context.twin("head"), features, accuracy_gate.FP16)
+    gate = context.pass_gate("fp16", context.twin("head"), features, accuracy_gate.FP16)
     rules = {"frames and head": _half_rule("fp16", context, context.run_twins)}
     full = "full" in context.graphs
     if full:
@@ -99,10 +95,10 @@ def _add_int8(
     limits = {name: measured.largest for name, measured in ranges.items()}
     quantised = quantise(plain, limits, refit_weights(plain, limits, feeds))
     islands = context.islands("head")
-    frames = session("frames.int8.onnx", quantised)
+    frames = open_graph("frames.int8.onnx", quantised)
     features = accuracy_gate.run_frames(frames, context.data.evaluation.silhouettes)
     gates = {
-        name: _passed(f"int8 for {name}", context, head, features, accuracy_gate.INT8)
+        name: context.pass_gate(f"int8 for {name}", head, features, accuracy_gate.INT8)
         for name, head in (("onnxruntime", context.head), ("tensorrt", context.twin("head")))
     }
     files, sliding = _add_int8_head(context, frames, features, variants, progress)
@@ -150,15 +146,6 @@ def _add_int8_head(
     variants.graphs |= {f"{name}.int8.onnx": model for name, model in graphs.items()}
     taps, mix, slide = (files.get(name, name) for name in INCREMENTAL_FILES)
     return (taps, mix, slide), gates
-
-
-def _passed(
-    what: str, context: QuantizationContext, head: Any, features: list[Floats], limits: GateLimits
-) -> GateResult:
-    """Return what a gate measured, if it is open (ExportError)."""
-    gate = context.evaluate(head, features, limits)
-    gate.check(what)
-    return gate
 
 
 def _half_rule(what: str, context: QuantizationContext, run: Any) -> dict[str, float]:

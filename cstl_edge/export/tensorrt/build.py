@@ -130,17 +130,18 @@ def build_engines(
     precision = options.precision or ("fp16" if "fp16" in manifest.precisions else "float32")
     sources = graph_files(manifest, precision, options.graphs)
     graphs = checked_graphs(source, manifest, sources.values())
-    records, plans = {}, {}
+    records: dict[str, EngineRecord] = {}
+    plans: dict[str, bytes] = {}
     for graph, file in sources.items():
         notify(graph, "starting", 0.0)
         start = time.perf_counter()
         request = _request(options, manifest, graph)
-        report, plans[graph] = run_child(
-            graphs[file], request, lambda *step, g=graph: notify(g, *step)
-        )
+        report, plan = run_child(graphs[file], request, lambda *step, g=graph: notify(g, *step))
         check_types(graph, precision, report["audit"]["network"])
-        record = _record(manifest, graph, file, precision, options, request, report, plans[graph])
-        records[graph] = record.model_copy(update={"build_s": time.perf_counter() - start})
+        entries: dict[str, Any] = {"graph": graph, "onnx": file, "precision": precision}
+        entries |= {"plan_sha256": sha256(plan), "build_s": time.perf_counter() - start}
+        plans[graph] = plan
+        records[graph] = _record(manifest, options, request, report, **entries)
     if options.target == TENSORRT:
         notify("all", "comparing with ONNX Runtime", 0.0)
         parity = compare_engines(plans, records, manifest, source)
@@ -178,7 +179,6 @@ def graph_files(manifest: Manifest, precision: str, graphs: Sequence[str]) -> di
 
 
 def _request(options: BuildOptions, manifest: Manifest, graph: str) -> PlanRequest:
-    """Return the child's request for one graph."""
     sm = sm_of_target(options.target) if options.target != TENSORRT else None
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     mib = options.workspace_mib
@@ -231,15 +231,12 @@ def _range(*axes: tuple[int, int, int]) -> SizeRange:
 
 def _record(
     manifest: Manifest,
-    graph: str,
-    file: str,
-    precision: str,
     options: BuildOptions,
     request: PlanRequest,
     report: BuildReport,
-    plan: bytes,
+    **own: Any,
 ) -> EngineRecord:
-    """Return the record of a plan."""
+    """Return the record of a plan, to which the caller gives entries of its own."""
     from cstl_edge import __version__
 
     gpu = report["gpu"] or {"name": None, "sm": request.sm, "cuda": None}
@@ -248,15 +245,12 @@ def _record(
     if report["audit"]["part_gather"] == "plugin" and digest is not None:
         plugin = Plugin(name=OPERATOR, version=PLUGIN_VERSION, namespace=DOMAIN, sha256=digest)
     return EngineRecord.model_validate(
-        {
+        own
+        | {
             "format": 1,
-            "graph": graph,
-            "plan_sha256": sha256(plan),
             "model": manifest.model,
             "weights_sha256": manifest.weights_sha256,
-            "onnx": file,
-            "onnx_sha256": manifest.files[file],
-            "precision": precision,
+            "onnx_sha256": manifest.files[own["onnx"]],
             "library": request.library,
             "version": report["version"],
             "sm": gpu["sm"],
@@ -266,7 +260,7 @@ def _record(
             "plugin": plugin,
             "profiles": request.profiles,
             "window": options.sizes.window,
-            "options": options.words(precision),
+            "options": options.words(own["precision"]),
             "audit": report["audit"],
             "created_with": {"cstl_edge": __version__, "python": sys.version.split()[0]},
             "created_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -54,8 +54,6 @@ class PlanRequest:
     """Scratch memory that a kernel may ask for; by default a share of what is free."""
     level: int = 3  # optimisation level, 0..5: how long the builder may look for faster kernels
     compatibility: str = "none"
-    tf32: bool = False
-    """Whether float32 products may be rounded to 10 bits; never, where engines are compared."""
     cache_folder: str | None = None  # where timings of earlier builds are kept
 
 
@@ -185,13 +183,12 @@ def _path_taken(trt: Any, network: Any, plugin: bool) -> str:
 
 
 def _config(trt: Any, builder: Any, request: PlanRequest, step: Step) -> Any:
-    """Return the builder's configuration."""
     config = builder.create_builder_config()
     config.progress_monitor = _monitor(trt, step)
     config.builder_optimization_level = request.level
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the audit reads layer types
-    if not request.tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)
+    # It would round float32 products to 10 bits, and engines are compared with float32.
+    config.clear_flag(trt.BuilderFlag.TF32)
     if request.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
     if request.library == RTX:

@@ -84,15 +84,12 @@ def check_types(graph: str, precision: str, layers: dict[str, dict[str, int]]) -
 
 
 def inspect_plan(trt: Any, logger: Any, plan: bytes) -> dict[str, Any]:
-    """Open a plan that was just built here, and count its layers by the type of their output.
+    """Open a plan built here, and count its layers by type of output (ModelError if it stays shut).
 
     Args:
         trt: the TensorRT module.
         logger: its logger.
         plan: the serialized engine.
-
-    Raises:
-        ModelError: TensorRT does not open it.
     """
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None:
@@ -140,16 +137,13 @@ def compare_engines(
 ) -> dict[str, dict[str, Any]]:
     """Run new engines beside ONNX Runtime in float32; return the reports by graph.
 
-    `frames` and `head` are compared together, as they are used.
+    `frames` and `head` are compared together, as they are used. ExportError: outputs differ.
 
     Args:
         plans: serialized engines by graph.
         records: their records by graph.
         manifest: of the exported folder.
         folder: the exported folder, with the float32 graphs.
-
-    Raises:
-        ExportError: an engine's outputs differ.
     """
     from cstl_edge.runtime.backends.onnxruntime import load_folder
     from cstl_edge.runtime.tensorrt.encoder import detect_host, open_plans, open_session
@@ -177,7 +171,7 @@ def compare_engines(
 def engine_parity(
     what: str, encode: Encode, reference: Encoder, precision: str, window: int
 ) -> dict[str, Any]:
-    """Compare an engine with float32 on ragged windows of random blocks.
+    """Compare an engine with float32 on ragged windows of random blocks (ExportError: too far off).
 
     Args:
         what: the engine's name in messages.
@@ -185,9 +179,6 @@ def engine_parity(
         reference: an encoder in float32.
         precision: the engine's, which decides the tolerance.
         window: frames of a live window.
-
-    Raises:
-        ExportError: they differ by more than is tolerated.
     """
     tolerance = TOLERANCES["engine"][precision]
     rng = np.random.default_rng(SEED)

@@ -26,7 +26,6 @@ from cstl_edge.errors import BackendUnavailable, CstlEdgeError, ExportError, one
 from cstl_edge.export.folder import sha256, write_file
 from cstl_edge.export.tensorrt.builder import (
     RTX,
-    BuiltPlan,
     EngineAudit,
     PlanRequest,
     Step,
@@ -158,32 +157,29 @@ def build_requested(request: PlanRequest, graph: bytes, step: Step) -> tuple[Bui
         BackendUnavailable: something is missing here.
         ExportError: the build fails.
     """
+    gpu, plugin, cache, timings = None, None, None, b""
     if request.library == RTX:
         trt = _import_rtx()
-        built = build_plan(trt, graph, request, step)
-        return _report(trt, None, built), built.plan
-    trt = import_tensorrt()
-    with closing(open_buffers()) as buffers:
-        gpu = buffers.gpu()
-    scratch = workspace(gpu, request.workspace_bytes)
-    check_memory(gpu, len(graph), scratch)
-    plugin = _plugin(trt, request.plugin)
-    cache = _timing_cache(trt, gpu, plugin, request)
-    timings = cache.read_bytes() if cache is not None and cache.exists() else b""
-    request = replace(request, workspace_bytes=scratch)
+    else:
+        trt = import_tensorrt()
+        with closing(open_buffers()) as buffers:
+            gpu = buffers.gpu()
+        scratch = workspace(gpu, request.workspace_bytes)
+        check_memory(gpu, len(graph), scratch)
+        plugin = _plugin(trt, request.plugin)
+        cache = _timing_cache(trt, gpu, plugin, request)
+        timings = cache.read_bytes() if cache is not None and cache.exists() else b""
+        request = replace(request, workspace_bytes=scratch)
     built = build_plan(trt, graph, request, step, plugin, timings)
     if cache is not None:
         write_file(cache, built.timings)
-    return _report(trt, gpu, built), built.plan
-
-
-def _report(trt: Any, gpu: Gpu | None, built: BuiltPlan) -> BuildReport:
-    return {
+    report: BuildReport = {
         "audit": built.audit,
         "plugin_sha256": built.plugin_sha256,
         "version": str(trt.__version__),
         "gpu": None if gpu is None else {"name": gpu.name, "sm": gpu.sm, "cuda": gpu.cuda},
     }
+    return report, built.plan
 
 
 def _plugin(trt: Any, choice: str) -> Path | None:

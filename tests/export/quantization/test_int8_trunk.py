@@ -4,12 +4,22 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from onnx import TensorProto, numpy_helper
 
 from cstl_edge.errors import ExportError
+from cstl_edge.export.quantization import int8_trunk
 from cstl_edge.export.quantization.fp16 import open_exact
-from cstl_edge.export.quantization.int8_trunk import LEVELS, WEIGHT_LEVELS, activations, quantise
+from cstl_edge.export.quantization.int8_trunk import (
+    LEVELS,
+    WEIGHT_LEVELS,
+    activations,
+    quantise,
+    refit_weights,
+    round_weights,
+)
 from cstl_edge.export.quantization.tensor_ranges import measure_ranges, run_exposed
+from cstl_edge.export.simplify import run
 
 SILHOUETTES = np.random.default_rng(1).integers(0, 2, (6, 16, 12), np.uint8) * np.uint8(255)
 FEED = {"silhouettes": SILHOUETTES}
@@ -20,19 +30,14 @@ def plain(traced):
     return traced("frames", widths=(8, 16, 16, 16))
 
 
-@pytest.fixture
-def limits(plain):
-    spans = measure_ranges(plain, activations(plain), [FEED])
+def limits_of(model, feeds):
+    spans = measure_ranges(model, activations(model), feeds)
     return {name: span.largest for name, span in spans.items()}
 
 
-def session(model, path=None):
-    options = ort.SessionOptions()
-    if path:
-        options.optimized_model_filepath = str(path)
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+@pytest.fixture
+def limits(plain):
+    return limits_of(plain, [FEED])
 
 
 def test_it_is_symmetric_int8_with_scales_in_float32(plain, limits):
@@ -79,28 +84,30 @@ def test_weights_have_a_scale_per_output_channel_and_seven_bits(plain, limits):
 def test_the_kernels_compute_as_float32_between_the_pairs(plain, limits):
     """The optimised graph runs in integers; node by node it is float32 on rounded numbers."""
     model = quantise(plain, limits)
-    fast = session(model).run(None, FEED)[0]
+    fast = run(model, FEED)[0]
     simulated = open_exact("frames", model).run(None, FEED)[0]
     step = limits[activations(plain)[-1]] / LEVELS
     assert np.abs(fast - simulated).max() <= 3 * step  # a value in the middle goes either way
     assert np.abs(fast - simulated).mean() < 0.05 * step
 
 
-def test_saturated_sums_would_show(plain, limits):
+def test_saturated_sums_would_show(plain):
     """All white and all weights at their largest: the case that 16-bit sums of pairs clip."""
     for tensor in plain.graph.initializer:
         if tensor.name.endswith("weight"):
             ones = np.ones(tensor.dims, np.float32) / np.prod(tensor.dims[1:])
             tensor.CopyFrom(numpy_helper.from_array(ones.astype(np.float32), tensor.name))
     feed = {"silhouettes": np.full((2, 16, 12), 255, np.uint8)}
-    spans = measure_ranges(plain, activations(plain), [feed])
-    model = quantise(plain, {name: span.largest for name, span in spans.items()})
-    expected = session(plain).run(None, feed)[0]
-    np.testing.assert_allclose(session(model).run(None, feed)[0], expected, rtol=0.03)
+    model = quantise(plain, limits_of(plain, [feed]))
+    expected = run(plain, feed)[0]
+    np.testing.assert_allclose(run(model, feed)[0], expected, rtol=0.03)
 
 
 def test_onnx_runtime_computes_the_convolutions_in_int8(plain, limits, tmp_path):
-    session(quantise(plain, limits), tmp_path / "optimised.onnx")
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    graph = quantise(plain, limits).SerializeToString()
+    ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     optimised = onnx.load(tmp_path / "optimised.onnx")
     kinds = [node.op_type for node in optimised.graph.node]
     assert kinds.count("QLinearConv") == 4
@@ -109,8 +116,8 @@ def test_onnx_runtime_computes_the_convolutions_in_int8(plain, limits, tmp_path)
 
 
 def test_it_is_near_float32(plain, limits):
-    expected = session(plain).run(None, FEED)[0]
-    found = session(quantise(plain, limits)).run(None, FEED)[0]
+    expected = run(plain, FEED)[0]
+    found = run(quantise(plain, limits), FEED)[0]
     lengths = np.linalg.norm(expected, axis=2) * np.linalg.norm(found, axis=2)
     assert ((expected * found).sum(2) / lengths).min() > 0.99
     assert (found != expected).any()
@@ -135,3 +142,69 @@ def test_a_convolution_without_its_activation_is_refused(plain):
             node.op_type = "Relu"
     with pytest.raises(ExportError, match=r"expected one LeakyRelu behind .*; got \['Relu'\]"):
         activations(plain)
+
+
+# Choice of the weights
+
+
+def blocks(seed, count):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 2, (count, 4, 3), np.uint8) * np.uint8(255)
+    return {"silhouettes": coarse.repeat(4, 1).repeat(4, 2)}  # [m, 16, 12]
+
+
+@pytest.fixture(scope="module")
+def feeds():
+    return [blocks(seed, 12) for seed in range(4)]
+
+
+def test_outputs_come_nearer_on_other_silhouettes(plain, feeds):
+    limits = limits_of(plain, feeds)
+    other = blocks(99, 40)
+    expected = run(plain, other)[0]
+    rounded = quantise(plain, limits)
+    chosen = quantise(plain, limits, refit_weights(plain, limits, feeds))
+    before, after = (
+        np.square(run(model, other)[0] - expected).mean() for model in (rounded, chosen)
+    )
+    assert after < 0.6 * before
+
+
+def test_it_is_one_set_of_weights_per_export(plain, feeds):
+    limits = limits_of(plain, feeds)
+    first, second = (refit_weights(plain, limits, feeds) for _ in range(2))
+    assert len(first) == 4
+    for name, (steps, scale) in first.items():
+        assert steps.dtype == np.int8
+        assert np.abs(steps.astype(int)).max() <= WEIGHT_LEVELS
+        np.testing.assert_array_equal(steps, second[name].steps)
+        np.testing.assert_array_equal(scale, second[name].scale)
+
+
+def test_independent_inputs_leave_the_weights_alone():
+    wanted = np.random.default_rng(0).uniform(-60, 60, (5, 9))
+    np.testing.assert_array_equal(round_weights(wanted, np.eye(9)), np.rint(wanted))
+
+
+def test_errors_are_made_good_by_inputs_that_go_along():
+    rng = np.random.default_rng(1)
+    common = rng.normal(size=(400, 1))
+    inputs = common + 0.1 * rng.normal(size=(400, 18))  # all nearly the same
+    wanted = rng.uniform(-40, 40, (6, 18))
+    square = inputs.T @ inputs + 0.01 * np.eye(18)
+    off = [
+        inputs @ (steps - wanted).T for steps in (np.rint(wanted), round_weights(wanted, square))
+    ]
+    assert np.square(off[1]).mean() < 0.2 * np.square(off[0]).mean()
+
+
+def test_patches_are_the_inputs_of_a_convolution():
+    rng = np.random.default_rng(2)
+    maps = rng.normal(size=(3, 4, 5, 6)).astype(np.float32)
+    weight = rng.normal(size=(7, 4, 3, 3)).astype(np.float32)
+    where = (np.array([0, 2, 1]), np.array([0, 4, 2]), np.array([5, 0, 3]))  # corners too
+    expected = torch.nn.functional.conv2d(
+        torch.tensor(maps), torch.tensor(weight), padding=1
+    ).numpy()
+    found = int8_trunk._patches(maps, where) @ weight.reshape(7, -1).T  # [i, o]
+    np.testing.assert_allclose(found, expected[where[0], :, where[1], where[2]], rtol=1e-4)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import TensorProto
 
 from cstl_edge.checkpoint.weights import save_checkpoint
@@ -112,16 +111,6 @@ def test_the_default_is_what_is_loaded(reduced, tmp_path, monkeypatch, default):
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "cpu_default": default}))
     assert load(folder).info.precision == default
-
-
-@pytest.fixture
-def overflowing(network):
-    """A network whose second convolution passes 65504; the next two bring it back."""
-    network = network()
-    with torch.no_grad():
-        for conv, power in zip(network.backbone.convs, (9, 10, -9, -10), strict=True):
-            conv.weight *= 2.0**power
-    return network
 
 
 def test_an_intermediate_of_70000_fails_fp16_and_not_float32(overflowing, gather, tmp_path):

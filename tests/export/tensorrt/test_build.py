@@ -3,22 +3,24 @@
 TensorRT and the GPU are stand-ins, in the builder's child process and in this one.
 """
 
+import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from cstl_edge.errors import BackendUnavailable, ExportError, ModelError
 from cstl_edge.export.folder import write_files
 from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines
-from cstl_edge.runtime import load
+from cstl_edge.runtime import graph_format, load, model_check
 from cstl_edge.runtime.manifest import read_manifest
 from cstl_edge.runtime.tensorrt.record import EngineRecord
 
@@ -80,40 +82,28 @@ def test_the_record_holds_source_and_target(folder, here):
         ("int8", {"frames": "frames.int8.onnx", "head": "head.fp16.onnx"}),
     ],
 )
-def test_reduced_precisions_are_built_from_their_own_graphs(tmp_path, here, precision, files):
-    folder = Path(shutil.copytree(GOLDEN / "tiny_reduced", tmp_path / "reduced"))
-    options = BuildOptions(precision=precision, sizes=OPTIONS.sizes, plugin="off")
-    built = build_engines(folder, options)
+def test_reduced_precisions_are_built_from_their_own_graphs(reduced, here, precision, files):
+    built = build_engines(reduced, replace(OPTIONS, precision=precision))
     assert {graph: record.onnx for graph, record in built.items()} == files
     assert built["head"].audit["network"]["MATRIX_MULTIPLY"]["HALF"] == 8
     assert ("QUANTIZE" in built["frames"].audit["network"]) == (precision == "int8")
-    assert load(folder, backend="tensorrt").info.precision == precision
+    assert load(reduced, backend="tensorrt").info.precision == precision
 
 
-def test_float16_is_what_is_built_where_the_folder_has_it(tmp_path, here):
-    folder = Path(shutil.copytree(GOLDEN / "tiny_reduced", tmp_path / "reduced"))
-    built = build_engines(folder, BuildOptions(sizes=OPTIONS.sizes, plugin="off"))
-    assert built["frames"].precision == "fp16"
+def test_float16_is_what_is_built_where_the_folder_has_it(reduced, here):
+    assert build_engines(reduced, OPTIONS)["frames"].precision == "fp16"
 
 
 def test_the_rebuild_command_asks_for_the_same(folder, here):
-    options = BuildOptions(
-        precision="float32", plugin="off", sizes=OPTIONS.sizes, workspace_mib=300, level=2
-    )
+    options = replace(OPTIONS, precision="float32", workspace_mib=300, level=2)
     built = build_engines(folder, options)
     here(version="10.9.0", device={"name": "H100", "sm": 90})
     with pytest.raises(ModelError) as refused:
         load(folder, backend="tensorrt")
     command = str(refused.value).split("Build it here: ")[1]
-    for words in (
-        "--precision float32",
-        "--workspace 300",
-        "--level 2",
-        "--walkers 8",
-        "--window 6",
-        "--frames 12",
-    ):
-        assert words in command
+    words = "--precision float32 --workspace 300 --level 2 --walkers 8 --window 6 --frames 12"
+    for option in words.split(" --"):
+        assert option in command
     assert built["frames"].options["plugin"] == "off"
 
 
@@ -170,6 +160,62 @@ def test_a_graph_of_ours_that_was_spoilt_never_reaches_the_builder(folder, machi
     (folder / "head.onnx").write_bytes(data[: len(data) // 2])
     with pytest.raises(ModelError, match="changed or damaged"):
         build_engines(folder, OPTIONS)
+
+
+def spoilt(change):
+    """Return what makes of the bytes of a graph those of a changed one."""
+
+    def make(data):
+        model = onnx.load_model_from_string(data)
+        change(model)
+        return model.SerializeToString()
+
+    return make
+
+
+def external(model):
+    tensor = next(t for t in model.graph.initializer if t.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+GRAPHS = {
+    "truncated": (lambda data: data[: len(data) // 2], "expected an ONNX file"),
+    "another opset": (
+        spoilt(lambda m: setattr(m.opset_import[0], "version", 18)),
+        "expected opset",
+    ),
+    "no function body": (spoilt(lambda m: m.ClearField("functions")), "has no function body"),
+    "external data": (spoilt(external), "expected all weights inside the file"),
+    "wrong inputs": (spoilt(lambda m: setattr(m.graph.input[0], "name", "x")), "expected inputs"),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_that_is_not_ours_never_reaches_the_builder(folder, machine, monkeypatch, name):
+    """Its sha256 is right, so only a look inside tells; here that is no child's, for speed."""
+    change, message = GRAPHS[name]
+    data = change((folder / "head.onnx").read_bytes())
+    (folder / "head.onnx").write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["head.onnx"] = hashlib.sha256(data).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    state, asked = machine(), []
+
+    def look(graphs, shape):
+        for file, content in graphs.items():
+            graph_format.check_graph(file, content, shape)
+
+    monkeypatch.setattr(model_check, "probe", look)
+    monkeypatch.setattr(
+        "cstl_edge.export.tensorrt.build.run_child", lambda *request: asked.append(request)
+    )
+    with pytest.raises(ModelError, match=rf"^head\.onnx: .*{message}"):
+        build_engines(folder, OPTIONS)
+    assert not asked
+    assert state.deserialised == 0
+    assert not (folder / "engines").exists()
 
 
 def test_a_build_killed_half_way_is_never_found_and_swept_by_the_next(folder, machine, request):

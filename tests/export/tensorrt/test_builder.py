@@ -1,12 +1,14 @@
 """The configuration of the builder, and the path of the part gather."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import standin_site
 import standin_tensorrt
 
 from cstl_edge.errors import BackendUnavailable, ConfigError, ExportError, ModelError
+from cstl_edge.export.tensorrt import builder
 from cstl_edge.export.tensorrt.build import (
     BuildOptions,
     Sizes,
@@ -15,6 +17,7 @@ from cstl_edge.export.tensorrt.build import (
     profiles,
 )
 from cstl_edge.export.tensorrt.builder import PlanRequest, build_plan
+from cstl_edge.runtime.cuda.base import Gpu
 from cstl_edge.runtime.manifest import read_manifest
 
 OPTIONS = BuildOptions(sizes=Sizes(walkers=8, window=6, frames=12), plugin="off")
@@ -81,7 +84,7 @@ def test_damaged_timings_are_refused(folder, here, tmp_path):
 
 
 def test_compatibility_that_this_tensorrt_has_not(folder, here):
-    options = BuildOptions(sizes=OPTIONS.sizes, plugin="off", compatibility="same")
+    options = replace(OPTIONS, compatibility="same")
     with pytest.raises(ExportError, match=r"10\.9 or newer"):
         build_engines(folder, options)
     here(version="10.9.0")
@@ -142,6 +145,41 @@ def test_the_graphs_of_a_precision_are_those_the_manifest_names(folder):
         graph_files(manifest, "fp16", ("full",))
 
 
+# Memory
+
+GPU = {"name": "Orin", "sm": 87, "total_bytes": 8 * 2**30, "cuda": "12.6"}
+
+
+@pytest.mark.parametrize(
+    ("available_mib", "swap_mib", "gpu_mib", "fits"),
+    [
+        (4000, 0, 3000, True),
+        (1500, 0, 3000, False),
+        (1500, 2500, 3000, True),
+        (8000, 0, 500, False),
+    ],
+)
+def test_memory_is_looked_at_before(monkeypatch, tmp_path, available_mib, swap_mib, gpu_mib, fits):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(
+        f"MemTotal: 1 kB\nMemAvailable: {available_mib * 1024} kB\nSwapFree: {swap_mib * 1024} kB\n"
+    )
+    monkeypatch.setattr(builder, "MEMINFO", meminfo)
+    gpu = Gpu(free_bytes=gpu_mib * 2**20, integrated=True, **GPU)
+    ask = lambda: builder.check_memory(gpu, 13 * 2**20, 2**30)  # noqa: E731
+    if fits:
+        ask()
+        return
+    with pytest.raises(ExportError, match="--workspace 256"):
+        ask()
+
+
+def test_a_gpu_without_memory_is_refused(folder, here):
+    here(device={"free": 2**20, "total": 2**30})
+    with pytest.raises(ExportError, match="1 MiB free"):
+        build_engines(folder, replace(OPTIONS, workspace_mib=64))
+
+
 # The plugin
 
 
@@ -190,9 +228,33 @@ def test_a_plugin_that_the_parser_passes_by_is_an_error(library, folder, monkeyp
 
 def test_a_plugin_that_is_wanted_and_missing(folder, here):
     with pytest.raises(BackendUnavailable, match="cstl-edge plugin build"):
-        build_engines(folder, BuildOptions(sizes=OPTIONS.sizes, plugin="on"))
+        build_engines(folder, replace(OPTIONS, plugin="on"))
 
 
 def test_without_a_plugin_the_function_body_serves(folder, here):
-    built = build_engines(folder, BuildOptions(sizes=OPTIONS.sizes, plugin="auto"))
+    built = build_engines(folder, replace(OPTIONS, plugin="auto"))
     assert built["head"].audit["part_gather"] == "function body"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda state, path: path.unlink(), "cannot be read"),
+        (lambda state, path: state.registry.libraries.clear(), "of another TensorRT or processor"),
+        (
+            lambda state, path: state.registry.creators.add(standin_site.CREATOR),
+            "already registered in this process, by another library",
+        ),
+    ],
+    ids=["missing", "of another major version", "already registered"],
+)
+def test_a_plugin_that_is_not_ours_ends_a_build_before_it_begins(folder, library, spoil, message):
+    state, built = standin_site.state_of({"plugins": [str(library)]}), []
+    state.build = lambda logger, config: built.append(config)
+    spoil(state, library)
+    request = PlanRequest("tensorrt", profiles("head", read_manifest(folder).shape, OPTIONS.sizes))
+    graph, trt = (folder / "head.onnx").read_bytes(), standin_tensorrt.make(state)
+    with pytest.raises(ModelError, match=message):
+        build_plan(trt, graph, request, lambda *_: True, library)
+    assert not built
+    assert state.deserialised == 0
