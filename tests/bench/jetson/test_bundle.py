@@ -8,7 +8,7 @@ import zipfile
 from types import SimpleNamespace
 
 import pytest
-from standin_bench import ran
+from standin_bench import raising, ran
 from typer.testing import CliRunner
 
 from cstl_edge.bench.jetson import bundle
@@ -190,9 +190,7 @@ def test_a_file_without_rows_is_refused(tmp_path, board_tree):
 
 
 def test_a_full_disk_is_one_line_that_says_where_the_results_are(results, board_tree, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
+    full = raising(OSError(28, "No space left on device"))
     monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
     with pytest.raises(DataError, match=r"cannot write .*: No space left .* are in .*results") as e:
         packed(results, board_tree)
@@ -284,9 +282,7 @@ def test_rows_that_are_none_are_told_by_their_line(tmp_path):
 
 
 def test_the_command_is_refused_where_this_is_no_jetson(monkeypatch):
-    def measured(*_):
-        raise AssertionError("measured in vain")
-
+    measured = raising(AssertionError("measured in vain"))
     monkeypatch.setattr("cstl_edge.bench.run.make_context", measured)
     monkeypatch.setattr(bundle.detect_board, "__defaults__", (bundle.ROOT / "nowhere",))
     done = CliRunner().invoke(app, ["bench", "--jetson"])

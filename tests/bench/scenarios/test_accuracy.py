@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from standin_bench import ran
+from standin_bench import raising, ran
 
 from cstl_edge.bench.backends.base import Unavailable
 from cstl_edge.bench.backends.embedders import Embedder
@@ -28,15 +28,12 @@ NAMES = [f"nm-0{k}" for k in range(1, 7)] + ["bg-01", "bg-02", "cl-01", "cl-02"]
 def people(count, frames=3):
     """Return sequences of so many people: the silhouette's pixels tell who, when and from where."""
     rows = [(p, n, v) for p in range(count) for n in NAMES for v in VIEWS]
-
-    def read(row):
-        return np.full((frames, 2, 2), row, np.uint8)
-
+    people, sequences, views_deg = map(np.array, zip(*rows, strict=True))
     return SimpleNamespace(
-        people=np.array([p for p, _, _ in rows]),
-        sequences=np.array([n for _, n, _ in rows]),
-        views_deg=np.array([v for _, _, v in rows]),
-        read=read,
+        people=people,
+        sequences=sequences,
+        views_deg=views_deg,
+        read=lambda row: np.full((frames, 2, 2), row, np.uint8),
     )
 
 
@@ -52,16 +49,6 @@ def walks(count=6, noise=0.8, seed=0):
     data = people(count)
     vectors = embeddings(data, noise, seed)
     return LabelledEmbeddings(vectors, data.people, data.sequences, data.views_deg)
-
-
-class Numbered:
-    """Embeds a sequence by the number in its pixels."""
-
-    def __init__(self, vectors):
-        self.vectors = vectors
-
-    def encode(self, silhouettes, lengths=None):
-        return Embedded(self.vectors[silhouettes[:, 0, 0, 0]], None)
 
 
 def rank1_counted(one):
@@ -128,7 +115,9 @@ def field(monkeypatch):
 
 
 def embedder(name, vectors, how):
-    return Embedder(name, Numbered(vectors), lambda: how)
+    """Return an embedder that knows a sequence by the number in its pixels."""
+    known = SimpleNamespace(encode=lambda walks: Embedded(vectors[walks[:, 0, 0, 0]], None))
+    return Embedder(name, known, lambda: how)
 
 
 def test_differences_are_from_the_first_float32(plain, field):
@@ -162,11 +151,8 @@ def test_differences_are_from_the_first_float32(plain, field):
 
 
 def test_who_fails_has_a_row_that_says_so(plain, field):
-    class Broken:
-        def encode(self, silhouettes, lengths=None):
-            raise ModelError("the device is gone")
-
-    field(people(4), Embedder("x float32", Broken(), ran))
+    broken = SimpleNamespace(encode=raising(ModelError("the device is gone")))
+    field(people(4), Embedder("x float32", broken, ran))
     (row,) = accuracy.rows(plain)
     assert row.skipped == "the device is gone"
     assert not row.values

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from standin_bench import ran
+from standin_bench import raising, ran
 
 from cstl_edge.bench.backends.base import BASELINE, Backend, GraphUnderTest, Unavailable
 from cstl_edge.bench.record import Case
@@ -104,10 +104,8 @@ def test_stages_of_the_device_stand_beside_the_wall(reduced, field):
 
 
 def test_who_does_not_open_has_a_row_with_the_reason_and_the_others_go_on(reduced, field):
-    def refuse(which, feed):
-        raise BackendUnavailable("no such thing here")
-
-    field(made_up(BASELINE, right), Backend("other", refuse), Unavailable("third", "not installed"))
+    refused = Backend("other", raising(BackendUnavailable("no such thing here")))
+    field(made_up(BASELINE, right), refused, Unavailable("third", "not installed"))
     rows = [*graph.rows(reduced)]
     reasons = {(row.contender, row.skipped) for row in rows if row.skipped}
     assert reasons == {("other", "no such thing here"), ("third", "not installed")}
@@ -117,10 +115,9 @@ def test_who_does_not_open_has_a_row_with_the_reason_and_the_others_go_on(reduce
 def test_what_is_opened_is_closed_even_if_a_call_fails(reduced, field):
     closed = []
 
-    def prepare(which, feed):
-        def fail():
-            raise ModelError("broken")
+    fail = raising(ModelError("broken"))
 
+    def prepare(which, feed):
         return GraphUnderTest(
             ran=ran(), inputs=feed, run=fail, outputs=dict, close=lambda: closed.append(which)
         )
@@ -138,12 +135,9 @@ def test_without_a_reference_nothing_is_measured(reduced, field):
 
 def test_the_long_form_goes_over_batches_lengths_and_the_other_size(trained, field, monkeypatch):
     field(made_up(BASELINE, right, graphs=("frames",)), made_up("other", right, graphs=("frames",)))
-    monkeypatch.setattr(
-        "cstl_edge.bench.model_under_test.export_once", lambda weights, progress: trained.folder
-    )
-    monkeypatch.setattr(
-        "cstl_edge.bench.model_under_test.random_checkpoint", lambda config: config["size"]
-    )
+    exporter = "cstl_edge.bench.model_under_test"
+    monkeypatch.setattr(f"{exporter}.export_once", lambda weights, progress: trained.folder)
+    monkeypatch.setattr(f"{exporter}.random_checkpoint", lambda config: config["size"])
     frames = [case.batch for case in graph.FULL if case.graph == "frames"]
     monkeypatch.setattr(graph, "FULL", [case for case in graph.FULL if case.graph == "frames"])
     monkeypatch.setattr(graph, "DEFAULT", graph.DEFAULT[:1])

@@ -156,12 +156,9 @@ def test_a_crowd_is_answered_like_its_windows(plain):
 
 
 def test_who_answers_wrongly_is_not_searched(plain, monkeypatch):
-    def streaming_backends(context):
-        yield StreamingBackend(
-            "onnxruntime int8", open_encoder=lambda: Wrong(load(context.folder, threads=1))
-        )
-
-    monkeypatch.setattr(multi, "streaming_backends", streaming_backends)
+    wrong = lambda: Wrong(load(plain.folder, threads=1))  # noqa: E731
+    backend = StreamingBackend("onnxruntime int8", open_encoder=wrong)
+    monkeypatch.setattr(multi, "streaming_backends", lambda context: iter([backend]))
     (row,) = multi.rows(plain)
     assert row.skipped.startswith("answers wrongly")
     assert not row.samples

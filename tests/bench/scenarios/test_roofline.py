@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from standin_bench import kernel
+from standin_bench import kernel, raising
 
 from cstl_edge.bench.record import Row
 from cstl_edge.bench.roofline import kernel as kernel_module
@@ -18,12 +18,8 @@ def context(reduced):
 
 
 def test_rows_of_a_model(context, monkeypatch):
-    def missing():
-        raise ImportError("no library")
-
-    monkeypatch.setattr(
-        roofline, "kernels", lambda threads: [kernel(), kernel(prepare=missing, name="other")]
-    )
+    other = kernel(prepare=raising(ImportError("no library")), name="other")
+    monkeypatch.setattr(roofline, "kernels", lambda threads: [kernel(), other])
     rows = list(roofline.rows(context))
     peak, skipped, *costs = rows
     assert peak.contender == "peak float32: stand-in"
@@ -42,8 +38,6 @@ def test_rows_of_a_model(context, monkeypatch):
 
 
 def test_a_kernel_that_is_refused_leaves_a_row(context, monkeypatch):
-    def refused():
-        raise ModelError("ONNX Runtime refuses it")
-
+    refused = raising(ModelError("ONNX Runtime refuses it"))
     monkeypatch.setattr(roofline, "kernels", lambda threads: [kernel(prepare=refused)])
     assert next(roofline.rows(context)).skipped == "ONNX Runtime refuses it"
