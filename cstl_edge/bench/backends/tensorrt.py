@@ -88,10 +88,7 @@ def _records(folder: Path) -> dict[str, EngineRecord]:
 def _open_graph(folder: Path, host: Host, mode: str, graph: str, feed: Arrays) -> GraphUnderTest:
     record = _records(folder)[graph]
     plan = read_plan(folder / ENGINES / TENSORRT, record)
-    options = {"part gather": host.part_gather, "memory": host.buffers}
-    if mode == CUDA_GRAPH:
-        options["cuda graph"] = "yes"
-    return open_engine("tensorrt", host, plan, record, feed, options)
+    return open_engine("tensorrt", host, plan, record, feed, cuda_graph=mode == CUDA_GRAPH)
 
 
 def open_engine(
@@ -100,7 +97,7 @@ def open_engine(
     plan: bytes,
     record: EngineRecord,
     feed: Arrays,
-    options: dict[str, str],
+    cuda_graph: bool = False,
 ) -> GraphUnderTest:
     """Open one engine for inputs of exactly these shapes.
 
@@ -110,11 +107,12 @@ def open_engine(
         plan: bytes of the engine; ModelError where it does not open
         record: of the plan
         feed: inputs by name; ModelError where the engine takes no such inputs
-        options: for the row; with `cuda graph` the engine is replayed as one (BackendUnavailable)
+        cuda_graph: replay the engine as a CUDA graph (BackendUnavailable where none is captured)
     """
     session = open_session(host, {record.graph: plan}, {record.graph: record})
-    bound = session.bind(record.graph, feed, "cuda graph" in options)
+    bound = session.bind(record.graph, feed, cuda_graph)
     precision = PRECISION_NAMES.get(record.precision, record.precision)
+    options = {"part gather": host.part_gather, "memory": host.buffers}
     ran = Ran(
         backend=backend,
         provider=host.gpu,
@@ -122,6 +120,6 @@ def open_engine(
         computed_in=precision,
         version=str(host.trt.__version__),
         threads=1,
-        options=options,
+        options=options | ({"cuda graph": "yes"} if cuda_graph else {}),
     )
     return GraphUnderTest(ran=ran, **vars(bound))

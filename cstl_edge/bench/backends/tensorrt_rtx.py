@@ -98,5 +98,4 @@ def _open_graph(host: Host, sm: int, engines: Engines, graph: str, feed: Arrays)
             f"the engine was built with {record.library} {one_line(record.version)} for "
             f"sm_{record.sm}; here is tensorrt_rtx {version} on sm_{sm}: build it again"
         )
-    options = {"part gather": host.part_gather, "memory": host.buffers}
-    return open_engine("tensorrt-rtx", host, plan, record, feed, options)
+    return open_engine("tensorrt-rtx", host, plan, record, feed)
