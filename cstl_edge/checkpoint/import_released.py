@@ -77,7 +77,10 @@ def import_released(path: str | Path, *, class_head: bool = False) -> tuple[Cstl
     config = _infer_config(name, state)
     _check_shapes(name, released_shapes(config), state)
     weights = {k: t.detach().float() for k, t in state.items() if t.is_floating_point()}
-    _refuse_unusable(name, weights)
+    refuse_nonfinite(weights, name)
+    for key, tensor in weights.items():
+        if key.endswith("running_var") and bool((tensor < 0).any()):
+            raise ModelError(f"{name}: {key} holds a negative variance; these weights are unusable")
     if class_head and not config.classes:
         raise ModelError(f"{name}: expected the class head {CLASSES}, got none; import without it")
     origin = {
@@ -207,7 +210,8 @@ def _select_tensors(name: str, loaded: Any, file_bytes: int) -> dict[str, Tensor
     if not isinstance(loaded, Mapping) or not loaded:
         raise ModelError(f"{name}: expected tensors by name, got {type(loaded).__name__}")
     for key, value in loaded.items():
-        if not isinstance(key, str) or not _is_dense_tensor(value):
+        tensor = isinstance(value, Tensor) and value.layout == torch.strided  # dense
+        if not (isinstance(key, str) and tensor and value.is_cpu and not value.is_quantized):
             raise ModelError(
                 f"{name}: {one_line(key)}: expected a tensor, got {type(value).__name__}"
             )
@@ -216,13 +220,6 @@ def _select_tensors(name: str, loaded: Any, file_bytes: int) -> dict[str, Tensor
         raise ModelError(f"{name}: its tensors claim {claimed} bytes in a file of {file_bytes}")
     prefixed = all(key.startswith(PREFIX) for key in loaded)
     return {key.removeprefix(PREFIX) if prefixed else key: t for key, t in loaded.items()}
-
-
-def _is_dense_tensor(value: object) -> bool:
-    """Return whether a value is a dense tensor in the CPU's memory."""
-    return isinstance(value, Tensor) and (value.layout, value.device.type, value.is_quantized) == (
-        torch.strided, "cpu", False,
-    )  # fmt: skip
 
 
 def _refuse_other_networks(name: str, state: State) -> None:
@@ -249,12 +246,8 @@ def _infer_config(name: str, state: State) -> CstlConfig:
         raise ModelError(f"{name}: {EMBED}: expected {known} parts, got {parts}")
     try:
         return CstlConfig.from_dict({
-            "size": SIZES[parts],
-            "widths": widths,
-            "parts": parts,
-            "embedding": embedding,
-            "classes": classes,
-            "variant": "released",
+            "size": SIZES[parts], "widths": widths, "parts": parts, "embedding": embedding,
+            "classes": classes, "variant": "released",
         })  # fmt: skip
     except ValueError as err:
         raise ModelError(f"{name}: {one_line(err)}") from err
@@ -288,14 +281,6 @@ def _check_shapes(name: str, expected: Mapping[str, list[int]], state: State) ->
                 f"{name}: unexpected key {one_line(key)} {list(state[key].shape)}; the released "
                 "network has none such"
             )
-
-
-def _refuse_unusable(name: str, weights: State) -> None:
-    """Refuse weights that can only give NaN."""
-    refuse_nonfinite(weights, name)
-    for key, tensor in weights.items():
-        if key.endswith("running_var") and bool((tensor < 0).any()):
-            raise ModelError(f"{name}: {key} holds a negative variance; these weights are unusable")
 
 
 def _norm_shapes(key: str, channels: int) -> dict[str, list[int]]:

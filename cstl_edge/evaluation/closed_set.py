@@ -6,6 +6,7 @@ CASIA-B (gallery nm-01..04, probes nm-05/06, bg, cl). All intervals are 95 % ove
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 
@@ -94,12 +95,16 @@ def evaluate_closed_set(
             )
         means.append(mean[0])
         drawn.append(resampled)
+        views = [] if trials.averaged == WHOLE else _views(labelled, probes, together=False)
         conditions[name] = {
             "probes": len(probes),
             "people": len(np.unique(labelled.people[probes])),
             "unmated": cells.unmated,
             **_with_intervals(mean[0], resampled),
-            "per_view": _per_view(labelled, trials, probes, by_view[0, :, 0]),
+            "per_view": {
+                view: None if np.isnan(share) else round(float(share), DIGITS)
+                for view, share in zip(views, by_view[0, :, 0], strict=False)
+            },
         }
     return {
         "conditions": conditions,
@@ -149,20 +154,10 @@ def _averages(sums: Doubles, counts: Doubles) -> tuple[Doubles, Doubles]:
     sums: [k, probe views, gallery views, metrics]; counts: [k, probe views, gallery views]
     A pair of views without probes is left out.
     """
-    pairs = np.divide(
-        sums, counts[..., None], out=np.full(sums.shape, np.nan), where=counts[..., None] > 0
-    )
-    by_view = _mean(pairs, axis=2)
-    return by_view, _mean(by_view, axis=1)
-
-
-def _mean(values: Doubles, axis: int) -> Doubles:
-    """Return the mean of what is not NaN; NaN, in silence, where nothing is left."""
-    there = ~np.isnan(values)
-    number = there.sum(axis)
-    total = np.where(there, values, 0).sum(axis)
-    mean: Doubles = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
-    return mean
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NaN, in silence, where nothing is left
+        by_view: Doubles = np.nanmean(sums / counts[..., None], axis=2)
+        return by_view, np.nanmean(by_view, axis=1)
 
 
 def _resampled(cells: Cells, weights: Doubles) -> Doubles:
@@ -183,28 +178,17 @@ def _with_intervals(mean: Doubles, drawn: Doubles) -> Metrics:
     return cast(Metrics, record)
 
 
-def _per_view(
-    labelled: LabelledEmbeddings, trials: Trials, probes: Indices, rank1: Doubles
-) -> dict[int, float | None]:
-    if trials.averaged == WHOLE:
-        return {}
-    views = sorted(set(labelled.views_deg[probes].tolist()))
-    shown = zip(views, rank1, strict=True)
-    return {view: None if np.isnan(x) else round(float(x), DIGITS) for view, x in shown}
-
-
 def score_probes(
     labelled: LabelledEmbeddings, probes: Indices, gallery: Indices
 ) -> tuple[Doubles, Bools]:
-    """Compute METRICS of every probe, and whether its person is in the gallery.
+    """Return METRICS of every probe [i, 5], and whether its person is in the gallery [i].
+
+    A probe without a mate has metrics of 0.
 
     Args:
         labelled: m embedded sequences with their labels.
         probes: [i], indices of the m sequences.
         gallery: [g], indices of the m sequences.
-
-    Returns:
-        Metrics [i, 5], 0 for a probe without a mate, and whether it has one [i].
     """
     values = np.zeros((len(probes), len(METRICS)))
     who, entries = labelled.people[probes], labelled.people[gallery]
@@ -244,9 +228,8 @@ def rank1_hits(
 ) -> tuple[Doubles, list[int], LabelledEmbeddings]:
     """Match every probe of a condition against every gallery view.
 
-    Returns:
-        Hits [probes, gallery views] of 0, 1 or NaN (the probe's person is not in that view's
-        gallery), the gallery's views and the probes.
+    Returns hits [probes, gallery views] of 0, 1 or NaN (the probe's person is not in that view's
+    gallery), the gallery's views and the probes.
     """
     gallery = np.flatnonzero(np.isin(labelled.sequences, GALLERY))
     probes = np.flatnonzero(np.isin(labelled.sequences, PROBES[condition]))

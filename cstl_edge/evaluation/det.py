@@ -40,20 +40,28 @@ def _draw(result: Mapping[str, Any], title: str) -> Any:
 
     image = Image.new("RGB", (WIDTH, HEIGHT), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(18)
-    axes = _Axes(result["det"])
-    for rate in axes.ticks(axes.low_x):
-        x, _ = axes.at(rate, 1)
+    low_x, low_y = (_decade([p[rate] for p in result["det"]]) for rate in ("fpir", "fnir"))
+
+    def at(fpir: float, fnir: float) -> tuple[int, int]:  # the pixel, kept within the frame
+        right = 1 - math.log10(max(fpir, low_x)) / math.log10(low_x)
+        up = 1 - math.log10(max(fnir, low_y)) / math.log10(low_y)
+        x = LEFT + right * (WIDTH - LEFT - RIGHT)
+        y = HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+        return round(x), round(y)
+
+    for rate in _ticks(low_x):
+        x, _ = at(rate, 1)
         draw.line([(x, TOP), (x, HEIGHT - BOTTOM)], fill=GRID)
         draw.text((x, HEIGHT - BOTTOM + 8), _share(rate), fill=INK, font=font, anchor="ma")
-    for rate in axes.ticks(axes.low_y):
-        _, y = axes.at(1, rate)
+    for rate in _ticks(low_y):
+        _, y = at(1, rate)
         draw.line([(LEFT, y), (WIDTH - RIGHT, y)], fill=GRID)
         draw.text((LEFT - 8, y), _share(rate), fill=INK, font=font, anchor="rm")
     draw.rectangle([LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM], outline=INK)
-    draw.line([axes.at(p["fpir"], p["fnir"]) for p in result["det"]], fill=LINE, width=3)
+    draw.line([at(p["fpir"], p["fnir"]) for p in result["det"]], fill=LINE, width=3)
     for row in result["errors"]:
         if row["fpir"] > 0:
-            x, y = axes.at(row["fpir"], row["fnir"])
+            x, y = at(row["fpir"], row["fnir"])
             draw.ellipse([x - 5, y - 5, x + 5, y + 5], fill=MARK)
     draw.text((WIDTH // 2, 14), title, fill=INK, font=font, anchor="ma")
     below = f"FPIR: strangers given a name ({result['strangers']} people)"
@@ -63,24 +71,9 @@ def _draw(result: Mapping[str, Any], title: str) -> Any:
     return image
 
 
-class _Axes:
-    """Conversion of rates to pixels."""
-
-    def __init__(self, points: Sequence[Mapping[str, float]]) -> None:
-        self.low_x = _decade([p["fpir"] for p in points])
-        self.low_y = _decade([p["fnir"] for p in points])
-
-    def at(self, fpir: float, fnir: float) -> tuple[int, int]:
-        """Return the pixel of a point, kept within the frame."""
-        right = 1 - math.log10(max(fpir, self.low_x)) / math.log10(self.low_x)
-        up = 1 - math.log10(max(fnir, self.low_y)) / math.log10(self.low_y)
-        x = LEFT + right * (WIDTH - LEFT - RIGHT)
-        y = HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
-        return round(x), round(y)
-
-    def ticks(self, low: float) -> list[float]:
-        """Return the powers of ten from `low` to 1."""
-        return [10.0**k for k in range(round(math.log10(low)), 1)]
+def _ticks(low: float) -> list[float]:
+    """Return the powers of ten from `low` to 1."""
+    return [10.0**k for k in range(round(math.log10(low)), 1)]
 
 
 def _decade(rates: Sequence[float]) -> float:

@@ -89,7 +89,13 @@ def embed(
     chosen = np.arange(len(data.people)) if rows is None else np.asarray(rows, np.int64)
     if not chosen.size:
         raise DataError("expected at least one sequence to embed, got none")
-    _check_size(encoder.info, data, int(chosen[0]))
+    got = tuple(data.read(int(chosen[0])).shape[1:])
+    if got != tuple(encoder.info.size):
+        expected = "x".join(map(str, encoder.info.size))
+        raise DataError(
+            f"model {encoder.info.model_name!r} takes silhouettes of {expected}; this data has "
+            f"{got[0]}x{got[1]}. Prepare it with --size {expected}, or give another model"
+        )
     kinds = ("people", "sequences", "views_deg", "lengths")
     labels = {kind: getattr(data, kind)[chosen].tolist() for kind in kinds}
     key = embedding_key(encoder.info, settings, {**labels, "source": source})
@@ -201,13 +207,3 @@ def _fill(
         if time.monotonic() - saved > SAVE_EVERY_S:
             store.save(number)
             saved = time.monotonic()
-
-
-def _check_size(info: EncoderInfo, data: LabelledSequences, row: int) -> None:
-    got = tuple(data.read(row).shape[1:])
-    if got != tuple(info.size):
-        expected = f"{info.size[0]}x{info.size[1]}"
-        raise DataError(
-            f"model {info.model_name!r} takes silhouettes of {expected}; this data has "
-            f"{got[0]}x{got[1]}. Prepare it with --size {expected}, or give another model"
-        )

@@ -69,16 +69,13 @@ def part_mean_distance(a: Vectors, b: Vectors) -> Floats:
 def distance_rows(
     embeddings: Vectors, probes: Indices, gallery: Indices, limit_bytes: int = BLOCK_BYTES
 ) -> Iterator[tuple[slice, Floats]]:
-    """Yield blocks of probes and their distances to the whole gallery.
+    """Yield a slice of `probes` at a time, and distances [i, g] to the whole gallery.
 
     Args:
         embeddings: [m, p, d], may be a memory-mapped file.
         probes: [n], indices of the m sequences.
         gallery: [g], indices of the m sequences.
         limit_bytes: Memory of all blocks together.
-
-    Yields:
-        The slice of `probes`, and distances [i, g].
     """
     parts, dims = embeddings.shape[1:]
     rows, columns = block_shape(len(gallery), parts, dims, limit_bytes)

@@ -75,7 +75,15 @@ def held_out(
 
 def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
     """Load Walkers in the CASIA-B protocol; render those that the cache lacks."""
-    first, last = _ids(text)
+    first, last = WALKERS_IDS
+    if text != WALKERS:
+        ids = re.fullmatch(rf"{WALKERS}:(\d{{1,9}})-(\d{{1,9}})", text, flags=re.ASCII)
+        if not ids or int(ids[2]) <= int(ids[1]):
+            raise ConfigError(
+                f"expected {WALKERS}:FIRST-LAST with two people or more, such as "
+                f"{WALKERS}:{first}-{last}; got {one_line(text)!r}"
+            )
+        first, last = int(ids[1]), int(ids[2])
     try:
         from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
     except ImportError as err:
@@ -87,20 +95,6 @@ def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
     description = f"Walkers {first} to {last}, synthetic people, {WALKERS_FRAMES} frames"
     source = f"{WALKERS} {settings.fingerprint()}"
     return HeldOut(data, np.arange(len(data.people)), WALKERS, description, source)
-
-
-def _ids(text: str) -> tuple[int, int]:
-    """Parse the ids behind `walkers:` (ConfigError)."""
-    if text == WALKERS:
-        return WALKERS_IDS
-    match = re.fullmatch(rf"{WALKERS}:(\d{{1,9}})-(\d{{1,9}})", text, flags=re.ASCII)
-    if not match or int(match[2]) <= int(match[1]):
-        first, last = WALKERS_IDS
-        raise ConfigError(
-            f"expected {WALKERS}:FIRST-LAST with two people or more, such as "
-            f"{WALKERS}:{first}-{last}; got {one_line(text)!r}"
-        )
-    return int(match[1]), int(match[2])
 
 
 def _prepared(folder: Path, split: str, partition: Path | None) -> HeldOut:
@@ -141,21 +135,15 @@ def _listed(
             f"{len(unknown)} of {len(tested)} people of {one_line(partition)} are not in the data, "
             f"such as {one_line(min(unknown), 40)!r}. Prepare the whole dataset"
         )
-    rows = np.array(
-        [row for row, person in enumerate(data.people.tolist()) if names[person] in tested],
-        np.int64,
-    )
+    rows = np.flatnonzero([names[person] in tested for person in data.people.tolist()])
     if "PROBE_SET" not in record:
         return rows, None
-    probes = {str(name) for name in record["PROBE_SET"]}
-    return rows, np.array([_name(data, names, row) in probes for row in rows.tolist()], np.bool_)
-
-
-def _name(data: ShardedSequences, names: Mapping[int, str], row: int) -> str:
-    """Return person, type and view of a sequence, joined by hyphens, as PROBE_SET has them."""
-    parts = [names[int(data.people[row])], str(data.sequences[row]).replace("/", "-")]
-    view = int(data.views_deg[row])
-    return "-".join([*parts, *([f"{view:03d}"] if view >= 0 else [])])
+    probes, probe = {str(name) for name in record["PROBE_SET"]}, []
+    for row in rows:  # PROBE_SET has person, type and view of a sequence, joined by hyphens
+        sequence, view = str(data.sequences[row]).replace("/", "-"), int(data.views_deg[row])
+        name = f"{names[int(data.people[row])]}-{sequence}" + (f"-{view:03d}" if view >= 0 else "")
+        probe.append(name in probes)
+    return rows, np.array(probe, np.bool_)
 
 
 def _fingerprint(folder: Path) -> str:

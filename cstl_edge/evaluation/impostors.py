@@ -11,7 +11,6 @@ from typing import TypedDict
 
 import numpy as np
 
-from cstl_edge.arrays import Floats, Indices
 from cstl_edge.evaluation.embeddings import GALLERY, LabelledEmbeddings, part_mean_distance
 
 FPIR = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -60,32 +59,21 @@ def impostor_table(
     of_person = [np.flatnonzero(labelled.people == person) for person in ids]
     if max(sizes) >= len(ids):
         raise ValueError(f"expected more than {max(sizes)} people, got {len(ids)}")
-    threshold = [
-        [_impostor_quantiles(distance, of_person, size, count, draws, rng) for size in sizes]
-        for count in walks_each
-    ]
+
+    def quantiles(count: int, size: int) -> list[float]:
+        nearest = np.empty(draws, np.float32)
+        for k in range(draws):
+            stranger, *enrolled = rng.choice(len(of_person), size + 1, replace=False)
+            entries = [rng.choice(of_person[person], count) for person in enrolled]
+            nearest[k] = distance[rng.choice(of_person[stranger]), np.concatenate(entries)].min()
+        return [round(float(t), 5) for t in np.quantile(nearest, FPIR)]
+
     return {
         "walks": list(walks_each),
         "sizes": list(sizes),
         "fpir": list(FPIR),
-        "threshold": threshold,
+        "threshold": [[quantiles(count, size) for size in sizes] for count in walks_each],
     }
-
-
-def _impostor_quantiles(
-    distance: Floats,
-    of_person: Sequence[Indices],
-    size: int,
-    walks_each: int,
-    draws: int,
-    rng: np.random.Generator,
-) -> list[float]:
-    nearest = np.empty(draws, np.float32)
-    for k in range(draws):
-        stranger, *enrolled = rng.choice(len(of_person), size + 1, replace=False)
-        entries = [rng.choice(of_person[person], walks_each) for person in enrolled]
-        nearest[k] = distance[rng.choice(of_person[stranger]), np.concatenate(entries)].min()
-    return [round(float(t), 5) for t in np.quantile(nearest, FPIR)]
 
 
 def measure_open_set(
@@ -97,7 +85,7 @@ def measure_open_set(
     draws: int = 200,
     seed: int = 1,
 ) -> list[dict[str, float]]:
-    """Measure FNIR and FPIR at the thresholds of an `impostor_table`, on other people.
+    """Return FNIR and FPIR at each threshold of an `impostor_table`, measured on other people.
 
     Per draw `size` people are enrolled, each from `walks_each` of their sequences nm-01..04 at
     views drawn at random; all others are strangers. A mated search fails when the nearest entry is
@@ -111,9 +99,6 @@ def measure_open_set(
         walks_each: Sequences that each is enrolled from, one of the table's walks.
         draws: Galleries.
         seed: Of the draws.
-
-    Returns:
-        For each wanted FPIR the measured FPIR and FNIR.
     """
     rng = np.random.default_rng(seed)
     distance = part_mean_distance(labelled.embeddings, labelled.embeddings)

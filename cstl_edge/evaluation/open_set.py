@@ -115,7 +115,9 @@ def evaluate_open_set(
 def compare_fnir(
     a: Searches, b: Searches, fpir: float, *, seed: int = 0, draws: int = DRAWS
 ) -> tuple[float, tuple[float, float]]:
-    """Compare the FNIR of two models at a wanted FPIR by a paired bootstrap over people.
+    """Return FNIR of `a` minus FNIR of `b` at a wanted FPIR, and its 95 % interval.
+
+    The interval is that of a paired bootstrap over people.
 
     Args:
         a: Searches of the first model.
@@ -123,9 +125,6 @@ def compare_fnir(
         fpir: Wanted false-positive identification rate; each model has its own thresholds.
         seed: Of the draws.
         draws: Number of resamples.
-
-    Returns:
-        FNIR of the first minus FNIR of the second, and its 95 % interval.
 
     Raises:
         ValueError: People or splits differ.
@@ -173,7 +172,10 @@ def run_searches(
         )
     order = np.argsort(columns, kind="stable")
     starts = np.searchsorted(columns[order], np.arange(len(enrolled)))
-    known = _draw(np.isin(ids, enrolled), splits, seed)  # [splits, people]
+    rng, known = np.random.default_rng(seed), np.zeros((splits, len(ids)), np.bool_)
+    places = np.flatnonzero(np.isin(ids, enrolled))
+    for row in known:  # half of those who can be enrolled, drawn for every split
+        row[rng.choice(places, len(places) // 2, replace=False)] = True
     in_gallery = known[:, np.searchsorted(ids, enrolled)]  # [splits, enrolled]
     who = np.searchsorted(ids, labelled.people[probes])
     mate = np.full((splits, len(probes)), np.inf, np.float32)
@@ -188,16 +190,6 @@ def run_searches(
             # a tie with somebody else is no answer
             mate[split, some] = np.where(mine < stranger[split, some], mine, np.inf)
     return Searches(who, known, mate, stranger)
-
-
-def _draw(can: Bools, splits: int, seed: int) -> Bools:
-    """Draw half of those who can be enrolled, for every split: [splits, people]."""
-    rng = np.random.default_rng(seed)
-    known = np.zeros((splits, len(can)), np.bool_)
-    ids = np.flatnonzero(can)
-    for row in known:
-        row[rng.choice(ids, len(ids) // 2, replace=False)] = True
-    return known
 
 
 def _errors(searched: Searches, rates: Doubles, weights: Doubles) -> Doubles:

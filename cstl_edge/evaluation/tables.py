@@ -37,13 +37,22 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             f"{result['people']} of the {whole} people that published figures are about: these "
             "figures do not compare with those"
         )
-    if result["protocol"] == "open-set":
-        return lines + _open_set_notes(result)
-    unmated = sum(row["unmated"] for row in result["conditions"].values())
-    if unmated:
-        what = "left out" if result["drop_unmated"] else "counted as missed"
-        lines.append(f"{unmated} searches for somebody who is not in the gallery: {what}")
-    return [*lines, "95 % intervals: bootstrap over people"]
+    intervals = "95 % intervals: bootstrap over people"
+    if result["protocol"] != "open-set":
+        unmated = sum(row["unmated"] for row in result["conditions"].values())
+        if unmated:
+            what = "left out" if result["drop_unmated"] else "counted as missed"
+            lines.append(f"{unmated} searches for somebody who is not in the gallery: {what}")
+        return [*lines, intervals]
+    others = result["non_mated_searches"]
+    searches = f"{result['mated_searches']} mated and {others} non-mated searches"
+    lines += [f"each split: at least {searches}, of {result['strangers']} strangers", intervals]
+    if not all(row["provable"] for row in result["errors"]):
+        lines.append(
+            f"* cannot be proved by so few searches: not one alarm in {others} would only show an "
+            f"FPIR of at most {result['provable_fpir']:.2%} (rule of three)"
+        )
+    return lines
 
 
 def _table1(result: Mapping[str, Any]) -> Table:
@@ -102,21 +111,6 @@ def _open_set(result: Mapping[str, Any]) -> Table:
         f"of {result['splits']} splits"
     )
     return Table(title, ("FPIR wanted", "FPIR", "FNIR", "95 %", "threshold"), rows)
-
-
-def _open_set_notes(result: Mapping[str, Any]) -> list[str]:
-    others = result["non_mated_searches"]
-    sentence = (
-        f"each split: at least {result['mated_searches']} mated and {others} non-mated searches, "
-        f"of {result['strangers']} strangers"
-    )
-    lines = [sentence, "95 % intervals: bootstrap over people"]
-    if not all(row["provable"] for row in result["errors"]):
-        lines.append(
-            f"* cannot be proved by so few searches: not one alarm in {others} would only show an "
-            f"FPIR of at most {result['provable_fpir']:.2%} (rule of three)"
-        )
-    return lines
 
 
 def _title(result: Mapping[str, Any]) -> str:

@@ -60,13 +60,12 @@ class Ranks:
     def synchronise(self, spent: float, stop: bool, device: torch.device) -> tuple[float, bool]:
         """Let all processes end at the same iteration.
 
+        Returns the first process's share of the budget, and whether a stop of any was requested.
+
         Args:
             spent: This process's share of the budget, 0..1.
             stop: A stop of this process was requested.
             device: Of the exchange.
-
-        Returns:
-            The first process's share of the budget, and whether a stop of any was requested.
         """
         if self.count == 1:
             return spent, stop

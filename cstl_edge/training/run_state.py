@@ -155,8 +155,13 @@ def start_run(config: TrainConfig, data: Sequences) -> TrainingRun:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for conv in model.backbone.convs[: config.optimiser.frozen_layers]:
         conv.requires_grad_(False)
-    if settings.compile:
-        _check_compiler()
+    if settings.compile:  # refused now where torch would find no compiler minutes later
+        names = [os.environ.get("CXX", "g++"), "clang++"]
+        if not any(map(shutil.which, names)):
+            raise ConfigError(
+                f"run.compile needs a C++ compiler, found none of {', '.join(names)}. Install g++, "
+                "name one in CXX, or leave run.compile out"
+            )
         model.backbone.compile()
     return TrainingRun.start(config, model, sampler, ranks)
 
@@ -230,16 +235,6 @@ def load_run(path: Path, run: TrainingRun) -> None:
         run.initial, run.best = state.get("first"), state.get("best")
     except (LookupError, ValueError, TypeError, RuntimeError) as err:
         raise ModelError(f"{name} is not a checkpoint of this run: {one_line(err)}") from err
-
-
-def _check_compiler() -> None:
-    """Raise ConfigError now where torch.compile would find no compiler minutes later."""
-    names = [os.environ.get("CXX", "g++"), "clang++"]
-    if not any(map(shutil.which, names)):
-        raise ConfigError(
-            f"run.compile needs a C++ compiler, found none of {', '.join(names)}. Install g++, "
-            "name one in CXX, or leave run.compile out"
-        )
 
 
 def _content_sha256(text: str, tensors: Mapping[str, Tensor]) -> str:

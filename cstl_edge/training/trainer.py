@@ -36,8 +36,6 @@ from cstl_edge.training.run_state import (
 )
 from cstl_edge.training.settings import OptimiserSettings, TrainConfig
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 
 def train(
     config: TrainConfig,
@@ -113,7 +111,7 @@ class TrainingStep:
         """Prepare a run; `last_good` is the checkpoint to name when a loss is not finite."""
         self.run, self.settings, self.last_good = run, run.config.optimiser, last_good
         self.model = wrap_parallel(run.model, run.ranks)
-        self.dtype = DTYPES[run.config.run.precision]
+        self.dtype: torch.dtype = getattr(torch, run.config.run.precision)
 
     def iterate(self, batches: Iterator[Batch], rate: float) -> Losses:
         """Train one iteration of `run.accumulate` batches at a learning rate.
@@ -140,7 +138,14 @@ class TrainingStep:
         parallel = self.model if isinstance(self.model, DistributedDataParallel) else None
         with nullcontext() if parallel is None or last else parallel.no_sync():
             total, losses = self._losses(batch)
-            self._refuse_nonfinite(losses, batch)
+            if not math.isfinite(losses.total):
+                there = self.last_good.exists()
+                kept = f"the last good checkpoint is {self.last_good}" if there else ""
+                raise ModelError(
+                    f"the loss is {losses.total} at batch {batch.number} (sequences "
+                    f"{batch.rows.tolist()}); {kept or 'no checkpoint yet'}. Lower optimiser.rate "
+                    "or set optimiser.clip_norm, then resume"
+                )
             total = total / self.run.config.run.accumulate
             self.run.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return losses
@@ -177,17 +182,6 @@ class TrainingStep:
             values.append(classification.detach())
         means = self.run.ranks.mean(torch.stack([total.detach(), *values])).tolist()
         return total, Losses(means[0], means[1], means[3] if len(means) > 3 else None, means[2])
-
-    def _refuse_nonfinite(self, losses: Losses, batch: Batch) -> None:
-        if math.isfinite(losses.total):
-            return
-        there = self.last_good.exists()
-        kept = f"the last good checkpoint is {self.last_good}" if there else "no checkpoint yet"
-        raise ModelError(
-            f"the loss is {losses.total} at batch {batch.number} (sequences "
-            f"{batch.rows.tolist()}); {kept}. Lower optimiser.rate or set optimiser.clip_norm, "
-            "then resume"
-        )
 
 
 def _start_or_resume(

@@ -60,15 +60,12 @@ def inference_network(run: TrainingRun) -> Cstl:
 
 @torch.inference_mode()
 def embed_sequences(network: Cstl, data: Sequences, batch_frames: int = BATCH_FRAMES) -> Floats:
-    """Embed whole sequences; the batches do not change the result.
+    """Return the embeddings [m, p, d] of whole sequences; the batches do not change the result.
 
     Args:
         network: In evaluation mode.
         data: m sequences.
         batch_frames: Frames of a batch, padding included; a longer sequence is a batch of its own.
-
-    Returns:
-        Embeddings [m, p, d].
     """
     device = next(network.parameters()).device
     blocks: list[Floats] = []

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from cstl_edge.evaluation.closed_set import evaluate_closed_set
 from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings
+from cstl_edge.evaluation.protocols import select_trials
 from cstl_edge.runtime.base import Embedded, EncoderInfo
 
 CASIA_B_NAMES = (*GALLERY, *(name for names in PROBES.values() for name in names))
@@ -70,6 +72,11 @@ def made_walks(
     noise = spread * rng.normal(size=(len(rows), parts, dims))
     embeddings = (own + by_view + noise).astype(np.float32)
     return LabelledEmbeddings(embeddings, 10 + ids, np.array([n for _, n, _ in rows]), views_deg)
+
+
+def evaluated(walks, protocol="casia-b", *, draws=5, **options):
+    """The record of a closed-set protocol."""
+    return evaluate_closed_set(walks, select_trials(walks, protocol, **options), draws=draws)
 
 
 def plain_distance(walks, i, j):

@@ -4,36 +4,17 @@ import numpy as np
 import pytest
 
 from cstl_edge.evaluation.closed_set import rank1_table
-from cstl_edge.evaluation.embeddings import (
-    GALLERY,
-    PROBES,
-    LabelledEmbeddings,
-    gait_energy,
-    part_mean_distance,
-)
+from cstl_edge.evaluation.embeddings import gait_energy, part_mean_distance
 from cstl_edge.evaluation.impostors import impostor_table, measure_open_set
 from cstl_edge.evaluation.intervals import bootstrap
+
+from .conftest import made_walks
 
 RNG = np.random.default_rng(0)
 
 
-def walks(people=6, views=(0, 90), spread=0.0, dims=8, rng=RNG):
-    """Every sequence of the protocol: a person's own point plus noise of size `spread`."""
-    rows = [
-        (person, name, view)
-        for person in range(people)
-        for name in (*GALLERY, *(n for names in PROBES.values() for n in names))
-        for view in views
-    ]
-    centres = rng.normal(size=(people, 2, dims))
-    ids = np.array([person for person, _, _ in rows])
-    noise = rng.normal(size=(len(rows), 2, dims)) * spread
-    return LabelledEmbeddings(
-        (centres[ids] + noise).astype(np.float32),
-        ids,
-        np.array([name for _, name, _ in rows]),
-        np.array([view for _, _, view in rows]),
-    )
+def walks(people=6, spread=0.0, seed=0):
+    return made_walks(people, spread=spread, dims=8, seed=seed)
 
 
 def test_distance_is_the_mean_over_parts_not_that_of_the_flat_vector():
@@ -51,14 +32,12 @@ def test_perfect_embeddings_are_always_right():
 
 
 def test_rank1_by_hand():
-    """Two people, two views; at 90 degrees both look like person 1."""
+    """Two people, two views; at 90 degrees both look like person 11."""
     data = walks(people=2)
-    blind = data.embeddings.copy()
-    blind[data.views_deg == 90] = data.embeddings[data.people == 1][0]
-    blind = LabelledEmbeddings(blind, data.people, data.sequences, data.views_deg)
-    row = rank1_table(blind, draws=50)["nm"]
-    # gallery 0, probe 90: always called person 1 (half right); gallery 90 has two equal entries,
-    # the first of which (person 0) wins, for probes at 0: half right again
+    data.embeddings[data.views_deg == 90] = data.embeddings[data.people == 11][0]
+    row = rank1_table(data, draws=50)["nm"]
+    # gallery 0, probe 90: always called person 11 (half right); gallery 90 has two equal entries,
+    # the first of which (person 10) wins, for probes at 0: half right again
     assert row["cross_view"] == pytest.approx(0.5)
     assert row["per_view"][90] == pytest.approx(0.5)
     assert row["same_view"] == pytest.approx((1.0 + 0.5) / 2)
@@ -85,9 +64,8 @@ def test_gait_energy_is_the_mean_over_frames():
 
 
 def test_impostor_thresholds_fall_with_the_gallery_and_rise_with_the_rate():
-    table = impostor_table(
-        walks(people=12, spread=0.3), sizes=(1, 4, 8), walks_each=(1, 6), draws=2000
-    )
+    people = walks(people=12, spread=0.3)
+    table = impostor_table(people, sizes=(1, 4, 8), walks_each=(1, 6), draws=2000)
     threshold = np.array(table["threshold"])  # [walks, sizes, rates]
     assert threshold.shape == (2, 3, 6)
     assert (np.diff(threshold, axis=0) <= 0).all()  # more walks: somebody is sooner near
@@ -98,9 +76,8 @@ def test_impostor_thresholds_fall_with_the_gallery_and_rise_with_the_rate():
 
 
 def test_thresholds_keep_their_promise_on_other_people():
-    rng = np.random.default_rng(3)
-    table = impostor_table(walks(people=60, spread=0.3, rng=rng), sizes=(8,), draws=4000)
-    others = walks(people=60, spread=0.3, rng=rng)
+    people, others = (walks(people=60, spread=0.3, seed=seed) for seed in (3, 4))
+    table = impostor_table(people, sizes=(8,), draws=4000)
     for count in (1, 4):
         rows = measure_open_set(others, table, size=8, walks_each=count, draws=60)
         wanted = {row["fpir_wanted"]: row for row in rows}

@@ -8,7 +8,7 @@ from cstl_edge.evaluation.closed_set import METRICS, evaluate_closed_set, rank1_
 from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings
 from cstl_edge.evaluation.protocols import PROTOCOLS, check_protocol, choose_protocol, select_trials
 
-from .conftest import made_walks, plain_distance
+from .conftest import evaluated, made_walks, plain_distance
 
 OU_VIEWS = (*range(0, 91, 15), *range(180, 271, 15))
 
@@ -20,22 +20,18 @@ def the_field_s_rank1(walks, gallery_names, probe_names):
     rounded to two decimals; pairs of identical views dropped; the mean over the other gallery
     views, for each probe view, then the mean over those. A probe without a mate is wrong.
     """
+
+    def rows(names, view):
+        return np.flatnonzero(np.isin(walks.sequences, names) & (walks.views_deg == view))
+
     views = sorted(set(walks.views_deg.tolist()))
     accuracy = np.zeros((len(views), len(views)))
     for i, probe_view in enumerate(views):
         for j, gallery_view in enumerate(views):
             right = total = 0
-            for probe in range(len(walks.people)):
-                if walks.sequences[probe] not in probe_names:
-                    continue
-                if walks.views_deg[probe] != probe_view:
-                    continue
+            for probe in rows(probe_names, probe_view):
                 nearest, best = None, np.inf
-                for entry in range(len(walks.people)):
-                    if walks.sequences[entry] not in gallery_names:
-                        continue
-                    if walks.views_deg[entry] != gallery_view:
-                        continue
+                for entry in rows(gallery_names, gallery_view):
                     distance = plain_distance(walks, probe, entry)
                     if distance < best:
                         nearest, best = entry, distance
@@ -51,7 +47,7 @@ def the_field_s_rank1(walks, gallery_names, probe_names):
 def test_casia_b_agrees_with_the_field(missing):
     """With all sequences and with some lost, as in the real dataset (5,485 of 5,500)."""
     walks = made_walks(people=5, views=(0, 18, 36), spread=1.2, missing=missing, seed=4)
-    record = evaluate_closed_set(walks, select_trials(walks, "casia-b"), draws=20)
+    record = evaluated(walks)
     for condition, names in PROBES.items():
         by_view, mean = the_field_s_rank1(walks, GALLERY, names)
         row = record["conditions"][condition]
@@ -65,32 +61,26 @@ def test_casia_b_agrees_with_the_field(missing):
 
 def test_ou_mvlp_agrees_with_the_field_and_divides_by_13():
     walks = made_walks(people=4, views=OU_VIEWS, names=("00", "01"), spread=1.5, missing=0.05)
-    record = evaluate_closed_set(walks, select_trials(walks, "ou-mvlp"), draws=20)
+    record = evaluated(walks, "ou-mvlp")
     by_view, mean = the_field_s_rank1(walks, ("01",), ("00",))
     row = record["conditions"]["all"]
     assert list(row["per_view"]) == list(OU_VIEWS)
     assert [100 * x for x in row["per_view"].values()] == pytest.approx(by_view, abs=0.011)
     assert 100 * row["rank-1"] == pytest.approx(mean, abs=0.011)
     perfect = made_walks(people=4, views=OU_VIEWS, names=("00", "01"), spread=0.0)
-    assert (
-        evaluate_closed_set(perfect, select_trials(perfect, "ou-mvlp"), draws=5)["mean"]["rank-1"]
-        == 1.0
-    )
+    assert evaluated(perfect, "ou-mvlp")["mean"]["rank-1"] == 1.0
 
 
 def test_identical_views_are_excluded():
     """At 90 degrees everybody looks alike: only pairs with 90 are in the table, all at chance."""
     walks = made_walks(people=4, spread=0.0)
-    blind = walks.embeddings.copy()
-    blind[walks.views_deg == 90] = blind[0]
-    walks = LabelledEmbeddings(blind, walks.people, walks.sequences, walks.views_deg)
-    row = evaluate_closed_set(walks, select_trials(walks, "casia-b"), draws=5)["conditions"]["nm"]
-    assert row["rank-1"] == 0.25
+    walks.embeddings[walks.views_deg == 90] = walks.embeddings[0]
+    assert evaluated(walks)["conditions"]["nm"]["rank-1"] == 0.25
 
 
 def test_equals_the_table_for_walkers_where_nobody_misses_a_sequence():
     walks = made_walks(people=7, views=(0, 54, 108), spread=1.0)
-    table, record = rank1_table(walks), evaluate_closed_set(walks, select_trials(walks, "casia-b"))
+    table, record = rank1_table(walks), evaluated(walks, draws=500)
     for condition in PROBES:
         row = record["conditions"][condition]
         assert row["rank-1"] == pytest.approx(table[condition]["cross_view"], abs=1e-4)
@@ -102,9 +92,7 @@ def test_the_order_of_sequences_changes_nothing():
     walks = made_walks(people=5, spread=1.0, missing=0.1)
     other = walks[np.random.default_rng(0).permutation(len(walks.people))]
     for protocol in ("casia-b", "cross-view-gallery", "gait3d"):
-        assert evaluate_closed_set(walks, select_trials(walks, protocol)) == evaluate_closed_set(
-            other, select_trials(other, protocol)
-        )
+        assert evaluated(walks, protocol, draws=500) == evaluated(other, protocol, draws=500)
 
 
 def test_probes_without_a_mate_count_as_missed_unless_dropped():
@@ -112,12 +100,10 @@ def test_probes_without_a_mate_count_as_missed_unless_dropped():
     walks = made_walks(people=4, spread=0.0)
     lost = (walks.people == 10) & np.isin(walks.sequences, GALLERY) & (walks.views_deg == 90)
     walks = walks[~lost]
-    kept = evaluate_closed_set(walks, select_trials(walks, "casia-b"), draws=5)["conditions"]["nm"]
+    kept = evaluated(walks)["conditions"]["nm"]
     assert kept["per_view"] == {0: 0.75, 90: 1.0}
     assert kept["unmated"] == 2  # two probes at 0 degrees in the gallery of 90
-    dropped = evaluate_closed_set(
-        walks, select_trials(walks, "casia-b", drop_unmated=True), draws=5
-    )
+    dropped = evaluated(walks, drop_unmated=True)
     assert dropped["conditions"]["nm"]["rank-1"] == 1.0
 
 
@@ -131,37 +117,25 @@ def test_cross_view_gallery_searches_all_views_at_once():
     for condition in PROBES:
         shares = []
         for view in (0, 90):
-            probes = np.flatnonzero(
-                (walks.sequences == f"{condition}-01") & (walks.views_deg == view)
-            )
-            nearest = [
-                min(selected.gallery, key=lambda g, p=probe: plain_distance(walks, p, g))
-                for probe in probes
-            ]
+            own = (walks.sequences == f"{condition}-01") & (walks.views_deg == view)
+            probes = np.flatnonzero(own)
+            distance = [[plain_distance(walks, p, g) for g in selected.gallery] for p in probes]
+            nearest = selected.gallery[np.argmin(distance, axis=1)]
             shares.append(np.mean(walks.people[nearest] == walks.people[probes]))
         assert record[condition]["rank-1"] == pytest.approx(np.mean(shares), abs=1e-4)
 
 
 def test_gait3d_searches_each_person_s_first_sequence_and_skips_the_unmated():
     walks = made_walks(people=3, views=(-1,), names=("a", "b", "c"), spread=0.0)
-    lonely = LabelledEmbeddings(
-        walks.embeddings[:1] + 9, np.array([99]), np.array(["a"]), np.array([-1])
-    )
-    joined = LabelledEmbeddings(
-        *(
-            np.concatenate([getattr(side, field) for side in (walks, lonely)])
-            for field in ("embeddings", "people", "sequences", "views_deg")
-        )
-    )
+    lonely = {"embeddings": walks.embeddings[:1] + 9, "people": [99], "sequences": ["a"]}
+    fields = (lonely | {"views_deg": [-1]}).items()
+    joined = LabelledEmbeddings(*(np.append(getattr(walks, k), v, axis=0) for k, v in fields))
     selected = select_trials(joined, "gait3d")
     assert joined.sequences[selected.probes["all"]].tolist() == ["a"] * 4
     row = evaluate_closed_set(joined, selected)["conditions"]["all"]
     assert (row["rank-1"], row["mAP"], row["mINP"], row["unmated"]) == (1.0, 1.0, 1.0, 1)
-    probe = joined.sequences == "c"
-    assert (
-        joined.sequences[select_trials(joined, "gait3d", probe=probe).probes["all"]].tolist()
-        == ["c"] * 3
-    )
+    listed = select_trials(joined, "gait3d", probe=joined.sequences == "c").probes["all"]
+    assert joined.sequences[listed].tolist() == ["c"] * 3
 
 
 def test_intervals_equal_a_bootstrap_that_really_draws_people():
@@ -181,9 +155,7 @@ def test_intervals_equal_a_bootstrap_that_really_draws_people():
 
 
 def test_every_metric_is_told_with_its_interval():
-    row = evaluate_closed_set(made_walks(), select_trials(made_walks(), "casia-b"), draws=20)[
-        "mean"
-    ]
+    row = evaluated(made_walks(), draws=20)["mean"]
     for metric in METRICS:
         low, high = row[f"{metric}_95"]
         assert 0 <= low <= row[metric] <= high <= 1
@@ -215,12 +187,10 @@ def test_data_that_a_protocol_cannot_use_is_refused():
         select_trials(walks[walks.views_deg == 0], "casia-b")
     strangers = walks[(walks.people == 10) == np.isin(walks.sequences, GALLERY)]
     with pytest.raises(DataError, match="both searched and in the gallery"):
-        evaluate_closed_set(strangers, select_trials(strangers, "casia-b", drop_unmated=True))
+        evaluated(strangers, drop_unmated=True)
 
 
 def test_conditions_without_probes_are_left_out():
     walks = made_walks()
     walks = walks[~np.char.startswith(walks.sequences, "cl")]
-    assert list(
-        evaluate_closed_set(walks, select_trials(walks, "casia-b"), draws=5)["conditions"]
-    ) == ["nm", "bg"]
+    assert list(evaluated(walks)["conditions"]) == ["nm", "bg"]

@@ -3,8 +3,7 @@
 import errno
 import json
 import os
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +72,9 @@ def test_only_the_rows_asked_for(tmp_path, recordings, standin):
 
 
 def test_long_sequences_are_cut(tmp_path, recordings, standin):
-    embedded = embed(standin, recordings, tmp_path, options=EmbedOptions(max_frames=4))
+    cut = embed(standin, recordings, tmp_path, options=EmbedOptions(max_frames=4)).labelled
     assert max(max(batch) for batch in standin.batches) == 4
-    assert np.array_equal(
-        embedded.labelled.embeddings[2], alone(Standin(), recordings, 2, frames=4)
-    )
+    assert np.array_equal(cut.embeddings[2], alone(Standin(), recordings, 2, frames=4))
 
 
 def test_what_cannot_be_enrolled_is_told_and_matches_nobody(tmp_path, recordings, standin):
@@ -104,45 +101,32 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         embed(stopped, recordings, tmp_path / "other", options=how)
     resumed, progress_calls = Standin(), []
-    embedded = embed(
-        resumed,
-        recordings,
-        tmp_path / "other",
-        options=how,
-        progress=lambda *done: progress_calls.append(done),
-    )
+    notify = lambda *done: progress_calls.append(done)  # noqa: E731
+    embedded = embed(resumed, recordings, tmp_path / "other", options=how, progress=notify)
     assert len(resumed.batches) + stop_after == len(batches(recordings.lengths, how))
     assert progress_calls[-1] == (len(LENGTHS), len(LENGTHS))
     assert files(embedded.folder) == files(whole.folder)
 
 
-def test_a_killed_process_goes_on(tmp_path):
+def test_a_killed_process_goes_on(tmp_path, recordings, monkeypatch):
     """kill -9 between two batches: what was saved is not computed again."""
-    code = (
-        "import sys, os, signal\n"
-        "sys.path.insert(0, sys.argv[2])\n"
-        "import importlib.util\n"
-        "spec = importlib.util.spec_from_file_location('made', sys.argv[1])\n"
-        "made = importlib.util.module_from_spec(spec); spec.loader.exec_module(made)\n"
-        "from cstl_edge.evaluation import embed as module\n"
-        "module.SAVE_EVERY_S = 0.0\n"
-        "def tell(done, total):\n"
-        "    if done >= 4: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "module.embed(made.Standin(), made.Recordings([5, 3, 9, 3, 7, 1, 12, 4]), sys.argv[2],\n"
-        "    options=module.EmbedOptions(10), progress=tell)\n"
-    )
-    conftest = Path(__file__).parent / "conftest.py"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(conftest), str(tmp_path / "run")],
-        check=False,
-        timeout=60,
-        capture_output=True,
-    )
-    assert done.returncode == -9, done.stderr
+    monkeypatch.setattr(module, "SAVE_EVERY_S", 0.0)
+    options = EmbedOptions(10)
+
+    def kill(done, total):
+        if done >= 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if (child := os.fork()) == 0:
+        try:
+            embed(Standin(), recordings, tmp_path / "run", options=options, progress=kill)
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
     resumed = Standin()
-    embedded = embed(resumed, Recordings(LENGTHS), tmp_path / "run", options=EmbedOptions(10))
-    whole = embed(Standin(), Recordings(LENGTHS), tmp_path / "w", options=EmbedOptions(10))
-    assert 0 < len(resumed.batches) < len(batches(np.array(LENGTHS), EmbedOptions(10)))
+    embedded = embed(resumed, recordings, tmp_path / "run", options=options)
+    whole = embed(Standin(), recordings, tmp_path / "whole", options=options)
+    assert 0 < len(resumed.batches) < len(batches(recordings.lengths, options))
     assert files(embedded.folder) == files(whole.folder)
 
 

@@ -7,15 +7,10 @@ import pytest
 from PIL import Image
 
 from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.evaluation import open_set
 from cstl_edge.evaluation.det import write_det
-from cstl_edge.evaluation.embeddings import GALLERY, LabelledEmbeddings
-from cstl_edge.evaluation.open_set import (
-    Searches,
-    _errors,
-    compare_fnir,
-    evaluate_open_set,
-    run_searches,
-)
+from cstl_edge.evaluation.embeddings import GALLERY
+from cstl_edge.evaluation.open_set import Searches, compare_fnir, evaluate_open_set, run_searches
 from cstl_edge.evaluation.protocols import select_trials
 
 from .conftest import made_walks, plain_distance
@@ -49,7 +44,7 @@ def test_by_hand():
         mate=np.array([[inf] * 4 + [0.5, 1.5, 2.5, inf]], np.float32),
         stranger=np.array([[4, 2, 1, 3, 9, 9, 9, 2]], np.float32),
     )
-    points = _errors(searches, np.array([0.1, 0.25, 0.5, 0.9]), np.ones((1, 2)))[0]
+    points = open_set._errors(searches, np.array([0.1, 0.25, 0.5, 0.9]), np.ones((1, 2)))[0]
     # the largest threshold that stays within: none of four may pass, one, two, three
     assert points[:, 2].tolist() == [1, 2, 3, 4]
     assert points[:, 0].tolist() == [0, 0.25, 0.5, 0.75]
@@ -68,7 +63,7 @@ def test_equals_loops_over_the_definitions():
             *(a[split : split + 1] for a in (searches.known, searches.mate, searches.stranger)),
         )
         assert searches.known[split].sum() == 3
-        for fpir, fnir, threshold in _errors(one, rates, np.ones((1, 6)))[0]:
+        for fpir, fnir, threshold in open_set._errors(one, rates, np.ones((1, 6)))[0]:
             just_below = threshold - 1e-5  # it is a stranger's distance, rounded to float32
             plain = plain_errors(walks, trial, set(ids[searches.known[split]]), just_below)
             assert (fpir, fnir) == pytest.approx(plain, abs=1e-9)
@@ -83,8 +78,8 @@ def test_weights_are_people_drawn_again():
     again = Searches(
         searches.people[often], searches.known, searches.mate[:, often], searches.stranger[:, often]
     )
-    weighted = _errors(searches, rates, weights.astype(float))
-    assert np.allclose(weighted, _errors(again, rates, np.ones((1, 6))), equal_nan=True)
+    weighted = open_set._errors(searches, rates, weights.astype(float))
+    assert np.allclose(weighted, open_set._errors(again, rates, np.ones((1, 6))), equal_nan=True)
 
 
 def test_the_record():
@@ -106,9 +101,7 @@ def test_the_record():
 
 def test_walks_that_failed_to_enrol_are_missed_and_never_an_alarm():
     walks = made_walks(people=6, spread=0.1)
-    embeddings = walks.embeddings.copy()
-    embeddings[np.isin(walks.sequences, ["nm-05", "cl-01"])] = np.nan  # 2 of 6 probes
-    walks = LabelledEmbeddings(embeddings, walks.people, walks.sequences, walks.views_deg)
+    walks.embeddings[np.isin(walks.sequences, ["nm-05", "cl-01"])] = np.nan  # 2 of 6 probes
     (row,) = evaluate_open_set(walks, open_set_trials(walks), (0.5,), draws=20)["errors"]
     assert row["fnir"] == pytest.approx(1 / 3, abs=1e-3)
     assert row["fpir"] <= 0.5
@@ -116,10 +109,8 @@ def test_walks_that_failed_to_enrol_are_missed_and_never_an_alarm():
 
 def test_a_tie_with_somebody_else_is_no_answer():
     walks = made_walks(people=4, spread=0.0)
-    same = LabelledEmbeddings(
-        np.zeros_like(walks.embeddings), walks.people, walks.sequences, walks.views_deg
-    )
-    searches = run_searches(same, open_set_trials(same), splits=2)
+    walks.embeddings[:] = 0
+    searches = run_searches(walks, open_set_trials(walks), splits=2)
     assert np.isinf(searches.mate).all()
 
 

@@ -1,17 +1,26 @@
-"""One thread for every test, and a process to kill."""
+"""The smallest configuration, what a run has written, and a process to kill."""
 
+import json
 import os
 
 import pytest
-import torch
+from safetensors.torch import load_file
+from standin_people import TINY
+
+from cstl_edge.config import load_config
+from cstl_edge.training.settings import TrainConfig
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def config(*overrides):
+    return load_config(TrainConfig, None, [*TINY, *overrides])
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def tensor_bytes(path):
+    return {key: tensor.numpy().tobytes() for key, tensor in load_file(path).items()}
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from cstl_edge.checkpoint.weights import load_checkpoint
 from cstl_edge.cli.app import app
 from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.evaluation.embed import pad
 from cstl_edge.training import command
 from cstl_edge.training.command import training_people, validation_people
 from cstl_edge.training.run_state import BEST, RESUME, WEIGHTS
@@ -48,17 +49,10 @@ def small_process(monkeypatch):
 def shards(tmp_path):
     """People 70, 72, 74 and 76 in CASIA-B's recordings, as a shard."""
     bars = LabelledBars()
-    block = np.zeros((80, 9, 64, 44), np.uint8)
-    for i in range(80):
-        block[i, : bars.lengths[i]] = bars.read(i)
-    write_shard(
-        tmp_path / "data" / "people",
-        block,
-        people=70 + 2 * (bars.people - 100),
-        sequences=bars.sequences,
-        views_deg=bars.views_deg,
-        lengths=bars.lengths,
-    )
+    block, lengths = pad([bars.read(i) for i in range(80)], (64, 44))
+    labels = {"people": 70 + 2 * (bars.people - 100), "sequences": bars.sequences}
+    labels |= {"views_deg": bars.views_deg, "lengths": lengths}
+    write_shard(tmp_path / "data" / "people", block, **labels)
     return tmp_path / "data"
 
 
@@ -102,18 +96,15 @@ def test_the_papers_split_all_people_and_some_left_out():
 
 
 def test_nobody_is_both_trained_and_evaluated_on():
-    few = validation_people(
-        CASIA_B, "casia-b", DataSettings(), EvaluateSettings(every=1, people=10)
-    )
-    assert ids(few) == list(range(75, 85))
-    everybody = validation_people(OU_MVLP, "ou-mvlp", DataSettings(), EvaluateSettings(every=1))
+    field, few, all_of_them = DataSettings(), {"every": 1, "people": 10}, EvaluateSettings(every=1)
+    ten = validation_people(CASIA_B, "casia-b", field, EvaluateSettings(**few))
+    assert ids(ten) == list(range(75, 85))
+    everybody = validation_people(OU_MVLP, "ou-mvlp", field, all_of_them)
     assert not set(ids(everybody)) & set(ids(training_people(OU_MVLP, "ou-mvlp", DataSettings())))
     with pytest.raises(ConfigError, match=r"evaluate needs evaluate\.walkers"):
-        validation_people(CASIA_B, "casia-b", DataSettings(split="all"), EvaluateSettings(every=1))
+        validation_people(CASIA_B, "casia-b", DataSettings(split="all"), all_of_them)
     with pytest.raises(DataError, match=r"at least 2 people to evaluate on.*have 1"):
-        validation_people(
-            Numbered(range(1, 76)), "casia-b", DataSettings(), EvaluateSettings(every=1)
-        )
+        validation_people(Numbered(range(1, 76)), "casia-b", field, all_of_them)
 
 
 def test_it_trains_says_where_and_leaves_the_configuration(cli, tmp_path, monkeypatch):
@@ -169,10 +160,11 @@ def test_minutes_stand_in_for_iterations(cli, tmp_path):
 
 
 def test_a_signal_ends_it_with_a_checkpoint_and_130(cli, tmp_path, monkeypatch):
-    stop = command._StopSignals.__call__
-    monkeypatch.setattr(
-        command._StopSignals, "__call__", lambda self: self._request(2, None) or stop(self)
-    )
+    def stop(self):
+        self._request(2, None)
+        return self.requested
+
+    monkeypatch.setattr(command._StopSignals, "__call__", stop)
     done = cli()
     assert done.exit_code == 130
     assert (tmp_path / "run" / RESUME).exists()

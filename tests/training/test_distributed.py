@@ -1,7 +1,5 @@
 """Two ranks train as one process does: the same losses, gradients and runs."""
 
-import json
-
 import pytest
 import torch
 import two_ranks
@@ -15,6 +13,8 @@ from cstl_edge.training.distributed import Ranks, gather_batch, join_ranks, reso
 from cstl_edge.training.run_state import start_run
 from cstl_edge.training.trainer import train
 
+from .conftest import log
+
 
 @pytest.fixture(scope="module")
 def two_ranks_folder(tmp_path_factory):
@@ -22,17 +22,9 @@ def two_ranks_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     # autograd's device threads do not survive a fork; without a GPU there are none
     method = "spawn" if torch.cuda.is_available() else "fork"
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=2,
-        run_id="two-ranks",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        start_method=method,
-        max_restarts=0,
-        monitor_interval=0.05,
-    )
+    rendezvous = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "two-ranks"}
+    limits = {"max_restarts": 0, "monitor_interval": 0.05, "start_method": method}
+    config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, **rendezvous, **limits)
     elastic_launch(config, two_ranks.main)(folder)
     return folder
 
@@ -55,10 +47,7 @@ def test_losses_statistics_and_gradients_are_those_of_one_process(case, two_rank
 def test_a_run_of_two_is_the_run_of_one_and_the_first_alone_writes(case, two_ranks_folder):
     folder = two_ranks_folder
     train(two_ranks.configuration(case), Bars(), folder / f"{case} alone")
-    alone, together = (
-        [json.loads(line) for line in (folder / name / "log.jsonl").read_text().splitlines()]
-        for name in (f"{case} alone", f"{case} of 0")
-    )
+    alone, together = (log(folder / f"{case} {name}") for name in ("alone", "of 0"))
     for key in ("iteration", "loss", "triplet", "cross_entropy", "nonzero"):
         one, two = ([line[key] for line in lines] for lines in (alone, together))
         assert two == pytest.approx(one, rel=1e-3), key

@@ -79,10 +79,7 @@ def test_a_worked_triplet():
     got = triplet_loss(x, labels)
     assert got.loss.item() == pytest.approx(sum(hinges) / 2, abs=1e-6)
     assert got.nonzero.item() == 1.0
-    hinges += [
-        0.2 - 0.15,
-        0.2 - 0.15,
-    ]  # with itself: 0.1 and 0.25; 0 is below zero
+    hinges += [0.2 - 0.15, 0.2 - 0.15]  # with itself: 0.1 and 0.25; 0 is below zero
     got = triplet_loss(x, labels, self_pairs=True)
     assert got.loss.item() == pytest.approx(sum(hinges) / 4, abs=1e-6)
     assert got.nonzero.item() == pytest.approx(4 / 6)
@@ -147,23 +144,16 @@ def test_cross_entropy_is_the_papers_sum_over_samples_and_parts():
     assert got == pytest.approx(total / (n * p), abs=1e-6)
 
 
-def oracle():
-    """The triplet loss of an independent library, which only the tests know."""
-    pytest.importorskip("pytorch_metric_learning", reason="needs pytorch-metric-learning")
-    from pytorch_metric_learning import distances, losses, reducers
-
-    return losses.TripletMarginLoss(
-        margin=MARGIN,
-        distance=distances.LpDistance(normalize_embeddings=False, p=2, power=1),
-        reducer=reducers.AvgNonZeroReducer(),
-    )
-
-
 @pytest.mark.parametrize("self_pairs", [False, True])
 @pytest.mark.parametrize(("people", "sequences"), [(4, 2), (8, 8)])
 def test_triplet_is_pytorch_metric_learnings_looped_over_parts(people, sequences, self_pairs):
     """It mines no pair of a sequence with itself: with them it is given those triplets by hand."""
-    one_part = oracle()
+    pytest.importorskip("pytorch_metric_learning", reason="needs pytorch-metric-learning")
+    from pytorch_metric_learning import distances, losses, reducers
+
+    distance = distances.LpDistance(normalize_embeddings=False, p=2, power=1)
+    reducer = reducers.AvgNonZeroReducer()
+    one_part = losses.TripletMarginLoss(margin=MARGIN, distance=distance, reducer=reducer)
     n, p = people * sequences, 5
     x = embedding(n, p, 16, seed=3, scale=0.1).requires_grad_()
     labels = torch.arange(people).repeat_interleave(sequences)

@@ -1,6 +1,5 @@
 """The log of a run: lines, a bar with the time left, TensorBoard."""
 
-import json
 import logging
 import sys
 import types
@@ -10,6 +9,8 @@ import pytest
 from cstl_edge.errors import ConfigError
 from cstl_edge.training import recorder as module
 from cstl_edge.training.recorder import RunLog
+
+from .conftest import log as lines
 
 RECORD = {
     **{"iteration": 40, "loss": 1.25, "triplet": 0.25, "cross_entropy": None, "nonzero": 0.5},
@@ -27,10 +28,6 @@ def terminal(monkeypatch):
     monkeypatch.setattr("rich.console.Console", lambda **_: console)
     yield console
     console.file.close()
-
-
-def lines(folder):
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def test_lines_hold_the_record_and_the_time_left(tmp_path, caplog):
@@ -57,10 +54,8 @@ def test_on_a_terminal_a_bar_stands_in_for_the_lines(tmp_path, caplog, terminal)
 
 
 def test_other_processes_log_nothing(tmp_path, caplog):
-    with (
-        caplog.at_level(logging.INFO),
-        RunLog(tmp_path, enabled=False, tensorboard=True) as log,
-    ):
+    silent = RunLog(tmp_path, enabled=False, tensorboard=True)
+    with caplog.at_level(logging.INFO), silent as log:
         log.iteration(RECORD, 0.1)
         log.validation(VALIDATION)
     assert not caplog.messages

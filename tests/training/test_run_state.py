@@ -10,19 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small_disk import small_disk
-from standin_people import TINY, Bars
+from standin_people import Bars
 
 from cstl_edge.checkpoint.weights import load_checkpoint, read_header
-from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.training import recorder
 from cstl_edge.training.run_state import RESUME, WEIGHTS, load_run, save_run, start_run
-from cstl_edge.training.settings import TrainConfig
 from cstl_edge.training.trainer import train
 
-
-def config(*overrides):
-    return load_config(TrainConfig, None, [*TINY, *overrides])
+from .conftest import config
 
 
 @pytest.fixture(scope="module")

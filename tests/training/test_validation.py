@@ -1,31 +1,24 @@
 """Validation during training: rank-1 of the weights to be saved, and the best saved apart."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from standin_people import TINY, Bars, LabelledBars
+from standin_people import Bars, LabelledBars
 
 from cstl_edge.checkpoint.weights import load_checkpoint
-from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.evaluation.closed_set import rank1_table
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings
 from cstl_edge.training import recorder
 from cstl_edge.training.run_state import BEST, RESUME, WEIGHTS, start_run
-from cstl_edge.training.settings import TrainConfig
 from cstl_edge.training.trainer import train
 from cstl_edge.training.validation import embed_sequences, inference_network, validate
 
-
-def config(*overrides):
-    return load_config(TrainConfig, None, [*TINY, *overrides])
+from .conftest import config, log, tensor_bytes
 
 
-def log(folder):
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [line for line in lines if "rank1" in line]
+def validations(folder):
+    return [line for line in log(folder) if "rank1" in line]
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +33,9 @@ def test_the_figure_is_that_of_the_weights_to_be_saved(tmp_path, test_people):
     record = validate(run, test_people)
     recorder.write_checkpoint(tmp_path, run)
     network, _ = load_checkpoint(tmp_path / WEIGHTS)
-    silhouettes = [
-        torch.from_numpy(test_people.read(i))[None] for i in range(len(test_people.people))
-    ]
+    walks = [torch.from_numpy(test_people.read(i))[None] for i in range(len(test_people.people))]
     with torch.inference_mode():
-        x = np.concatenate([network(walk)[0].numpy() for walk in silhouettes])
+        x = np.concatenate([network(walk)[0].numpy() for walk in walks])
     labels = (test_people.people, test_people.sequences, test_people.views_deg)
     expected = rank1_table(LabelledEmbeddings(x, *labels))
     assert record["protocol"] == "casia-b"
@@ -57,10 +48,7 @@ def test_the_figure_is_that_of_the_weights_to_be_saved(tmp_path, test_people):
 
 def test_embeddings_do_not_depend_on_the_batches(test_people):
     network = inference_network(start_run(config(), Bars()))
-    whole, single = (
-        embed_sequences(network, test_people, batch_frames=10**6),
-        embed_sequences(network, test_people, batch_frames=1),
-    )
+    whole, single = (embed_sequences(network, test_people, frames) for frames in (10**6, 1))
     assert whole.shape == (len(test_people.people), 4, 16)
     np.testing.assert_allclose(whole, single, atol=1e-5)
     assert len(set(test_people.lengths.tolist())) > 2
@@ -70,38 +58,24 @@ def test_an_evaluation_changes_nothing_in_the_run(tmp_path, test_people):
     alone = train(config(), Bars(), tmp_path / "alone")
     settings = config("evaluate.every=3", "evaluate.people=4")
     seen = train(settings, Bars(), tmp_path / "seen", validation_data=test_people)
-    assert weights(alone) == weights(seen)
-    assert [line["iteration"] for line in log(tmp_path / "seen")] == [3, 6, 8]
-
-
-def weights(path):
-    return {k: t.numpy().tobytes() for k, t in load_checkpoint(path)[0].state_dict().items()}
+    assert tensor_bytes(alone) == tensor_bytes(seen)
+    assert [line["iteration"] for line in validations(tmp_path / "seen")] == [3, 6, 8]
 
 
 def test_the_best_is_kept_also_when_the_run_is_cut(tmp_path, test_people, monkeypatch):
     figures = iter([0.5, 0.7, 0.6, 0.7, 0.2])
-    monkeypatch.setattr(
-        recorder,
-        "validate",
-        lambda run, test: {
-            "iteration": run.iteration,
-            "rank1": next(figures),
-            "protocol": "casia-b",
-        },
-    )
-    settings = ["evaluate.every=2"]
-    train(config(*settings, "run.iterations=5"), Bars(), tmp_path, validation_data=test_people)
+
+    def validate(run, test):
+        return {"iteration": run.iteration, "rank1": next(figures), "protocol": "casia-b"}
+
+    monkeypatch.setattr(recorder, "validate", validate)
+    first, second = (config("evaluate.every=2", f"run.iterations={end}") for end in (5, 8))
+    train(first, Bars(), tmp_path, validation_data=test_people)
     best = load_checkpoint(tmp_path / BEST)[1]
     assert (best["iterations"], best["evaluation"]["rank1"]) == (4, 0.7)
     before = (tmp_path / BEST).read_bytes()
-    train(
-        config(*settings, "run.iterations=8"),
-        Bars(),
-        tmp_path,
-        validation_data=test_people,
-        resume=True,
-    )
-    assert [line["rank1"] for line in log(tmp_path)] == [0.5, 0.7, 0.6, 0.7, 0.2]
+    train(second, Bars(), tmp_path, validation_data=test_people, resume=True)
+    assert [line["rank1"] for line in validations(tmp_path)] == [0.5, 0.7, 0.6, 0.7, 0.2]
     assert (tmp_path / BEST).read_bytes() == before
     assert load_checkpoint(tmp_path / WEIGHTS)[1]["iterations"] == 8
     assert (tmp_path / RESUME).exists()
@@ -110,7 +84,7 @@ def test_the_best_is_kept_also_when_the_run_is_cut(tmp_path, test_people, monkey
 def test_minutes_count_training_alone(tmp_path, test_people):
     settings = config("evaluate.minutes=1e-6", "run.iterations=2")
     train(settings, Bars(), tmp_path, validation_data=test_people)
-    assert [line["iteration"] for line in log(tmp_path)] == [1, 2]
+    assert [line["iteration"] for line in validations(tmp_path)] == [1, 2]
 
 
 def test_a_section_without_people_and_people_without_a_section_are_refused(tmp_path, test_people):
@@ -128,24 +102,3 @@ def test_people_who_cannot_be_tested_are_an_error_of_the_data(test_people):
 
     with pytest.raises(DataError, match="views"):
         validate(start_run(config(), Bars()), Alone())
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("evaluate={}", "either evaluate.every or evaluate.minutes"),
-        ("evaluate={every: 3, minutes: 1}", "either evaluate.every or evaluate.minutes"),
-        ("evaluate={evry: 3}", "Did you mean 'every'"),
-        ("evaluate={every: 3, people: 1}", "people"),
-    ],
-)
-def test_a_wrong_section_is_refused(override, message):
-    with pytest.raises(ConfigError, match=message):
-        config(override)
-
-
-def test_walkers_have_no_test_people_of_their_own():
-    walkers = "walkers={people: 4, frames: 4}"
-    with pytest.raises(ConfigError, match=r"evaluate needs evaluate\.walkers"):
-        config(walkers, "evaluate.every=3")
-    config(walkers, "evaluate={every: 3, walkers: {people: 2, first: 7}}")

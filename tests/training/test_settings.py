@@ -1,0 +1,40 @@
+"""Configurations that contradict themselves are refused with a hint."""
+
+import pytest
+
+from cstl_edge.errors import ConfigError
+
+from .conftest import config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.iteration=3", "Did you mean 'iterations'"),
+        ("sampler.rule=sorted", "expected one of released, paper, opengait"),
+        ("model.part=4", "Did you mean 'parts'"),
+        ("model.classes=3", "follows from the data"),
+        ("optimiser.rate=-1", "optimiser.rate"),
+        ("optimiser.steps=[5]", "belong to optimiser.schedule step"),
+        ("run.iterations=null", "expected run.iterations or run.minutes"),
+        ("run.device=gpu", "run.device: .*'auto', 'cpu' or 'cuda'"),
+        ("run.precision=fp16", "run.precision: .*'float16'"),
+        ("run.accumulate=0", "run.accumulate"),
+        ("data.splt=all", "Did you mean 'split'"),
+        ("walkers={people: 4, size: [128, 88]}", r"walkers\.size is \[128, 88\], model\.size"),
+        ("evaluate={}", "either evaluate.every or evaluate.minutes"),
+        ("evaluate={every: 3, minutes: 1}", "either evaluate.every or evaluate.minutes"),
+        ("evaluate={evry: 3}", "Did you mean 'every'"),
+        ("evaluate={every: 3, people: 1}", "people"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_with_a_hint(override, message):
+    with pytest.raises(ConfigError, match=message):
+        config(override)
+
+
+def test_walkers_have_no_test_people_of_their_own():
+    walkers = "walkers={people: 4, frames: 4}"
+    with pytest.raises(ConfigError, match=r"evaluate needs evaluate\.walkers"):
+        config(walkers, "evaluate.every=3")
+    config(walkers, "evaluate={every: 3, walkers: {people: 2, first: 7}}")
