@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,17 +83,11 @@ class Full(nn.Module):
 
 def build_graph(network: Cstl, graph: str) -> onnx.ModelProto:
     """Trace one of `GRAPHS` or `INCREMENTAL` from a network with folded norms (`Cstl.fused`)."""
-    modules: dict[str, Callable[[Cstl], nn.Module]] = {
-        "frames": Frames,
-        "head": Head,
-        "full": Full,
-        "taps": Taps,
-        "mix": Mix,
-        "slide": Slide,
-    }
+    kinds = (Frames, Head, Full, Taps, Mix, Slide)
+    module = dict(zip(GRAPHS + INCREMENTAL, kinds, strict=True))[graph](network).eval()
     shape = Shape.model_validate(network.config.to_dict())
     inputs, outputs = signature(f"{graph}.onnx", shape)
-    model = _trace(graph, modules[graph](network).eval(), _example(graph, shape), inputs, outputs)
+    model = _trace(graph, module, shape)
     if any(node.op_type == OPERATOR for node in model.graph.node):
         model.functions.append(function_body(TensorProto.FLOAT))
     _declare(model.graph.input, inputs, graph)
@@ -138,27 +131,12 @@ def function_body(dtype: int) -> onnx.FunctionProto:
         node("GatherElements", ["features", "index"], ["picked"], axis=2),
         node("Squeeze", ["picked", "axis2"], ["salient"]),  # [n, p, c]
     ]
-    return helper.make_function(
-        DOMAIN,
-        OPERATOR,
-        ["features", "scores", "lengths"],
-        ["salient", "frames"],
-        nodes,
-        [helper.make_opsetid("", OPSET)],
-        [],
-    )
+    names, opsets = ["features", "scores", "lengths"], [helper.make_opsetid("", OPSET)]
+    return helper.make_function(DOMAIN, OPERATOR, names, ["salient", "frames"], nodes, opsets, [])
 
 
-_INTEGERS: dict[str, Any] = {
-    "zero": 0,
-    "one": 1,
-    "two": 2,
-    "ones": [1, 1, 1],
-    "axis2": [2],
-    "axis3": [3],
-    "axes12": [1, 2],
-    "axes23": [2, 3],
-}
+_INTEGERS: dict[str, Any] = {"zero": 0, "one": 1, "two": 2, "ones": [1, 1, 1]}
+_INTEGERS |= {"axis2": [2], "axis3": [3], "axes12": [1, 2], "axes23": [2, 3]}
 
 
 def _constant(name: str, value: Any) -> onnx.NodeProto:
@@ -187,16 +165,10 @@ def _example(graph: str, shape: Shape) -> tuple[Tensor, ...]:
     return (silhouettes[0],) if graph == "frames" else (silhouettes, lengths)
 
 
-def _trace(
-    graph: str,
-    module: nn.Module,
-    example: tuple[Tensor, ...],
-    inputs: Signature,
-    outputs: Signature,
-) -> onnx.ModelProto:
+def _trace(graph: str, module: nn.Module, shape: Shape) -> onnx.ModelProto:
     """Export with the TorchScript exporter: the only one that keeps the batch dynamic here."""
-    values = {**inputs, **outputs}
-    dynamic = {name: _dynamic(graph, sizes) for name, (_, sizes) in values.items()}
+    inputs, outputs = signature(f"{graph}.onnx", shape)
+    dynamic = {k: _dynamic(graph, sizes) for k, (_, sizes) in {**inputs, **outputs}.items()}
     file = io.BytesIO()
     for name, symbol in _SYMBOLS.items():
         onnx_exporter.register_custom_op_symbolic(name, symbol, OPSET)
@@ -205,7 +177,7 @@ def _trace(
             warnings.simplefilter("ignore")  # tracer notes and the exporter's own deprecation
             torch.onnx.export(
                 module,
-                example,
+                _example(graph, shape),
                 file,  # type: ignore[arg-type]  # a stream is fine, the annotation forgets it
                 dynamo=False,
                 opset_version=OPSET,
@@ -222,15 +194,9 @@ def _trace(
 
 def _part_gather_symbol(g: Any, features: Any, scores: Any, lengths: Any) -> Any:
     """Write the part gather as our node, with the attributes by which TensorRT finds the plugin."""
-    salient, frames = g.op(
-        f"{DOMAIN}::{OPERATOR}",
-        features,
-        scores,
-        lengths,
-        plugin_version_s="1",
-        plugin_namespace_s=DOMAIN,
-        outputs=2,
-    )
+    attributes = {"plugin_version_s": "1", "plugin_namespace_s": DOMAIN}
+    inputs = features, scores, lengths
+    salient, frames = g.op(f"{DOMAIN}::{OPERATOR}", *inputs, outputs=2, **attributes)
     _, p, _, c = features.type().sizes() or (None,) * 4
     salient.setType(features.type().with_sizes([None, p, c]))
     frames.setType(features.type().with_dtype(torch.int32).with_sizes([None, p]))

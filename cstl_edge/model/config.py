@@ -26,12 +26,10 @@ class CstlConfig:
     parts: int = 32  # horizontal bands; divides half the height
     embedding: int = 256  # dimensions of a part's embedding
     scales: tuple[str, ...] = SCALES  # temporal scales in use, a subset of frame, short, long
-    aggregation: str = "adaptive"
-    """How frames become T: adaptive (ATA), or max or mean of the sum of the scales."""
+    aggregation: str = "adaptive"  # how frames become T: ATA, or max or mean of the scales' sum
     salient: bool = True  # whether SSFL adds S to the embedding
     classes: int = 0  # people of the class head, for training; 0 leaves it out
-    variant: str = "paper"
-    """The form of the network: the paper's, or the one its authors released (`released.py`)."""
+    variant: str = "paper"  # the paper's form, or the one its authors released (`released.py`)
 
     def __post_init__(self) -> None:
         """Turn lists into tuples, sort the scales; raise ValueError on what cannot be."""

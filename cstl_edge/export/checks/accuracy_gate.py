@@ -42,8 +42,7 @@ HALF_FLOOR = 1e-4
 class GateLimits:
     """What a precision may cost at most; anything beyond fails the export."""
 
-    cosine: float
-    """Smallest cosine between a part's embedding and float32's, where both chose the same frame."""
+    cosine: float  # smallest of a part's embedding with float32's, where both chose the same frame
     tie: float  # two scores tie when they are nearer than this share of the sequence's largest
     wrong: float  # share of all salient frames that may differ without a tie
     rank1_points: float  # points of rank-1 across views that may be lost
@@ -65,8 +64,7 @@ class HeadOutputs:
 
     embedding: Floats  # [m, p, d]
     salient: Ints | None  # [m, p], None without SSFL
-    scores: Floats | None = None
-    """[m, p, s]: the logits behind `salient`, where they were asked for."""
+    scores: Floats | None = None  # [m, p, s], the logits behind `salient`, where asked for
 
 
 class CosineReport(TypedDict):

@@ -58,8 +58,7 @@ class Deviation:
 class Parity:
     """The deviations of all graphs of an export."""
 
-    graphs: dict[str, dict[str, Deviation | Flips]] = field(default_factory=dict)
-    """By file and by output."""
+    graphs: dict[str, dict[str, Deviation | Flips]] = field(default_factory=dict)  # by file, output
 
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest's entry."""

@@ -6,7 +6,6 @@ training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,8 @@ def gather(
     if people < 2:
         raise ExportError(f"expected at least 2 people to judge on; got {people}")
     calibration, calibrated_on = _calibration(size, calibrate)
-    evaluation = _walkers(size, TEST_ID, people, FRAMES)
+    protocol = collection.CASIA_B
+    evaluation = _walkers(TEST_ID, people, size=size, frames=FRAMES, recordings=protocol)
     report = {
         "calibrated_on": calibrated_on,
         "calibration_frames": sum(map(len, calibration)),
@@ -69,27 +69,22 @@ def _calibration(
     """Return the sequences to calibrate on, and their name."""
     if calibrate is None:
         once = {"nm": 1, "bg": 1, "cl": 1}
-        walkers = _walkers(size, CALIBRATION_ID, CALIBRATION_PEOPLE, CALIBRATION_FRAMES, once)
+        walkers = _walkers(
+            CALIBRATION_ID,
+            CALIBRATION_PEOPLE,
+            size=size,
+            frames=CALIBRATION_FRAMES,
+            recordings=once,
+        )
         last = CALIBRATION_ID + CALIBRATION_PEOPLE - 1
         return list(walkers.silhouettes), f"Walkers {CALIBRATION_ID} to {last}"
     return read_silhouette_folders(calibrate, size), one_line(Path(calibrate).name)
 
 
-def _walkers(
-    size: tuple[int, int],
-    first: int,
-    people: int,
-    frames: int,
-    recordings: Mapping[str, int] = collection.CASIA_B,
-) -> WalkersSet:
+def _walkers(first: int, people: int, **settings: Any) -> WalkersSet:
+    """Make Walkers with ids from `first` on; settings: as of `collection.generate`."""
+    ids, workers = range(first, first + people), usable_cores()
     try:
-        return collection.generate(
-            range(first, first + people),
-            recordings=recordings,
-            frames=frames,
-            size=size,
-            views_deg=VIEWS_DEG,
-            workers=usable_cores(),
-        )
+        return collection.generate(ids, views_deg=VIEWS_DEG, workers=workers, **settings)
     except ValueError as err:  # of its checks, before anything is made
         raise ExportError(f"fp16 and int8 are judged on Walkers: {err}. Export in float32") from err

@@ -176,8 +176,7 @@ class _Casting:
     types: dict[str, int]  # element types in the float32 graph
     constants: dict[str, Any] = field(default_factory=dict)
     """float32 initialisers and constants, written again in the type of their readers."""
-    produced: dict[str, int] = field(default_factory=dict)
-    """Types of computed numbers in the mixed graph."""
+    produced: dict[str, int] = field(default_factory=dict)  # types of numbers computed so far
     written: set[str] = field(default_factory=set)  # tensors that are there in another type already
     nodes: list[onnx.NodeProto] = field(default_factory=list)
 

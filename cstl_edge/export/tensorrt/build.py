@@ -70,15 +70,12 @@ class Sizes:
 class BuildOptions:
     """How engines are built."""
 
-    precision: str | None = None
-    """`float32`, `fp16` or `int8`; by default fp16 where the folder has it."""
+    precision: str | None = None  # by default fp16 where the folder has it, else float32
     graphs: Sequence[str] = RUN  # some of `GRAPHS`
-    target: str = TENSORRT
-    """`tensorrt`, this machine's own, or TensorRT-RTX ahead of time, such as `rtx-sm89`."""
+    target: str = TENSORRT  # this machine's, or one for TensorRT-RTX ahead of time, as `rtx-sm89`
     plugin: str = "auto"  # one of `PLUGIN`: whether the part gather is the plugin's kernel
     sizes: Sizes = field(default_factory=Sizes)
-    workspace_mib: int | None = None
-    """Scratch memory for kernels; by default a quarter of what is free."""
+    workspace_mib: int | None = None  # scratch memory for kernels; by default 1/4 of what is free
     level: int = 3  # optimisation level, 0..5
     compatibility: str = "none"  # one of `COMPATIBILITY`: other GPUs that the engines shall run on
 

@@ -47,11 +47,9 @@ class PlanRequest:
 
     library: str  # `tensorrt` or `tensorrt_rtx`
     profiles: list[Profile]
-    sm: int | None = None
-    """Compute capability to build for; only TensorRT-RTX builds for a GPU that is not here."""
+    sm: int | None = None  # compute capability; only TensorRT-RTX builds for a GPU that is not here
     plugin: str = "off"  # `auto`, `on` or `off`: whether the part gather is the plugin's kernel
-    workspace_bytes: int | None = None
-    """Scratch memory that a kernel may ask for; by default a share of what is free."""
+    workspace_bytes: int | None = None  # scratch memory of kernels; by default a share of the free
     level: int = 3  # optimisation level, 0..5: how long the builder may look for faster kernels
     compatibility: str = "none"
     cache_folder: str | None = None  # where timings of earlier builds are kept
@@ -61,8 +59,7 @@ class EngineAudit(TypedDict):
     """What a plan holds."""
 
     part_gather: str  # `plugin`, `function body` or `none in this graph`
-    network: dict[str, dict[str, int]]
-    """Layers of the parsed network, by kind and type of their output."""
+    network: dict[str, dict[str, int]]  # layers as parsed, by kind and type of their output
     engine: NotRequired[dict[str, Any]]
     """Layers of the built engine; TensorRT-RTX cannot list them without a GPU."""
 

@@ -54,16 +54,13 @@ def run_child(
 ) -> tuple[BuildReport, bytes]:
     """Build one plan in a child process; return its report and the plan.
 
-    A child that dies takes nothing with it, and one whose parent dies stops by itself.
+    A child that dies takes nothing with it, and one whose parent dies stops by itself. Raises
+    BackendUnavailable where TensorRT or a GPU is missing, ExportError for builds that fail.
 
     Args:
         graph: the ONNX file.
         request: what to build.
         progress: called with the builder's phase and the share of it done (0..1).
-
-    Raises:
-        BackendUnavailable: TensorRT or a GPU is missing.
-        ExportError: the build failed, or the child died.
     """
     header = {"request": REQUEST.dump_python(request, mode="json"), "graph_bytes": len(graph)}
     with tempfile.TemporaryFile() as errors:
@@ -146,16 +143,12 @@ def main() -> int:
 
 
 def build_requested(request: PlanRequest, graph: bytes, step: Step) -> tuple[BuildReport, bytes]:
-    """Build with the requested library; return the report and the plan.
+    """Build with the requested library; return the report and the plan. Raises as `run_child`.
 
     Args:
         request: what to build.
         graph: the ONNX file.
         step: called at every step of the builder.
-
-    Raises:
-        BackendUnavailable: something is missing here.
-        ExportError: the build fails.
     """
     gpu, plugin, cache, timings = None, None, None, b""
     if request.library == RTX:
