@@ -36,7 +36,7 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "container": in_container(),
         "python": platform.python_version(),
-        "packages": {name: v for name in PACKAGES if (v := _version(name))},
+        "packages": {name: v for name in PACKAGES if (v := package_version(name))},
         **devices(),
         "commit": _commit(),
         "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -114,7 +114,8 @@ def _is_host(tree: SysfsTree) -> bool:
     return tree == SysfsTree()
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """Return the version of an installed package; None for one that is not there."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

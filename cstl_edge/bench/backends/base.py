@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from typing import Any
 
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES
 from cstl_edge.bench.record import Ran
 from cstl_edge.errors import ModelError
+from cstl_edge.measure.environment import package_version
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder, EncoderInfo
 from cstl_edge.runtime.graph import Arrays, BoundGraph, OpenGraph, Run, bind
@@ -129,10 +129,7 @@ def backend_of_folder(
 
 def ran_of(info: EncoderInfo) -> Ran:
     """Return how an encoder runs, as it reports it."""
-    try:
-        version = metadata.version({"pytorch": "torch"}.get(info.backend, info.backend))
-    except metadata.PackageNotFoundError:
-        version = "unknown"
+    package = {"pytorch": "torch"}.get(info.backend, info.backend)
     precision = PRECISION_NAMES.get(info.precision, info.precision)
     cast = COMPUTED_IN.get(info.precision) if info.backend in ON_CPU else None
     return Ran(
@@ -140,7 +137,7 @@ def ran_of(info: EncoderInfo) -> Ran:
         provider=info.provider,
         precision=precision,
         computed_in=cast or precision,
-        version=version,
+        version=package_version(package) or "unknown",
         threads=info.threads or None,
     )
 

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from cstl_edge.measure.linux import SysfsTree
+
 PERSONAL_KEYS = re.compile(
     r"(?:^|_)(?:host|hostname|user|username|serial|uuid|mac|address|home)(?:_|$)", re.IGNORECASE
 )
@@ -46,9 +48,8 @@ def local_names(root: Path = Path("/")) -> set[str]:
     names = {socket.gethostname(), socket.gethostname().split(".")[0]}
     with contextlib.suppress(KeyError, OSError):  # a container's user may have no name
         names.add(getpass.getuser())
-    for path in ("proc/device-tree/serial-number", "etc/hostname", "etc/machine-id"):
-        with contextlib.suppress(OSError):
-            names.add((root / path).read_text(encoding="utf-8", errors="replace").strip("\0 \n"))
+    files = ("proc/device-tree/serial-number", "etc/hostname", "etc/machine-id")
+    names |= {SysfsTree(root).text(path) or "" for path in files}
     return {name for name in names if len(name) > 1 and name.lower() not in COMMON_NAMES}
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from cstl_edge.bench.power.meter import meter_lost, read_number
 from cstl_edge.errors import SourceUnavailable, one_line
+from cstl_edge.measure.linux import SysfsTree
 
 POWERCAP = "sys/class/powercap"
 
@@ -92,10 +93,7 @@ class RaplMeter:
 
 
 def _is_package(zone: Path) -> bool:
-    try:
-        return (zone / "name").read_text(encoding="ascii", errors="replace").startswith("package")
-    except OSError:
-        return False
+    return (SysfsTree().text(zone / "name") or "").startswith("package")
 
 
 def _number(path: Path) -> int:

@@ -19,6 +19,7 @@ from typing import Literal
 
 from cstl_edge.bench.power.meter import meter_lost, read_number
 from cstl_edge.errors import DataError, SourceUnavailable, one_line
+from cstl_edge.measure.linux import SysfsTree
 
 HWMON = "sys/class/hwmon"
 CHIPS = ("ina3221", "ina3221x", "ina238")
@@ -141,7 +142,4 @@ def _single(folder: Path) -> Iterator[tuple[str, tuple[Path, ...]]]:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""
+    return SysfsTree().text(path) or ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any, Literal
 
 from cstl_edge.bench.record import Ran
@@ -64,11 +63,3 @@ def measure_kernel(kernel: Kernel, seconds: float, rounds: int = ROUNDS) -> Peak
         dropped=dict(sum((Counter(x.dropped) for x in timings), Counter())),
         conditions=timings[-1].conditions,
     )
-
-
-def version(package: str) -> str:
-    """Return a package's version, or that it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cstl_edge.bench.record import Ran
-from cstl_edge.bench.roofline.kernel import Kernel, measure_kernel, version
+from cstl_edge.bench.roofline.kernel import Kernel, measure_kernel
 from cstl_edge.bench.roofline.sample_graphs import (
     CONVOLUTION,
     CONVOLUTION_MACS,
@@ -25,6 +26,8 @@ from cstl_edge.bench.roofline.sample_graphs import (
     sample_inputs,
 )
 from cstl_edge.errors import CstlEdgeError
+from cstl_edge.measure.environment import package_version
+from cstl_edge.measure.linux import SysfsTree
 
 log = logging.getLogger(__name__)
 
@@ -114,18 +117,13 @@ def cuda_kernels() -> Iterator[Kernel]:
 
 def cache_sizes(root: Path = Path("/")) -> dict[int, int]:
     """Return the size of one cache of data by level [bytes], as Linux reports; empty elsewhere."""
-    sizes = {}
+    tree, sizes = SysfsTree(root), {}
     units = {"K": 2**10, "M": 2**20, "G": 2**30}
     for folder in sorted((root / CACHES).glob("index[0-9]*")):
-        try:
-            level, kind, size = (
-                (folder / name).read_text(encoding="ascii").strip()
-                for name in ("level", "type", "size")
-            )
-            if kind != "Instruction":
+        level, kind, size = (tree.text(folder / name) for name in ("level", "type", "size"))
+        if level and size and kind not in (None, "Instruction"):
+            with suppress(ValueError, KeyError):  # a machine that reports less
                 sizes[int(level)] = int(size[:-1]) * units[size[-1]]
-        except (OSError, ValueError, KeyError, IndexError):
-            continue  # a machine that reports less
     return sizes
 
 
@@ -135,7 +133,7 @@ def _ran(library: str, provider: str, precision: str, threads: int | None = None
         provider=provider,
         precision="float32" if precision == "tfloat32" else precision,
         computed_in=precision,
-        version=version(library),
+        version=package_version(library) or "not installed",
         threads=threads,
     )
 
