@@ -153,8 +153,7 @@ def parse_rows(lines: TextIO, name: str) -> Iterator[Row]:
     """Yield the rows of an open file as `read_rows` does; `name` stands in messages."""
     try:
         for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), ""), 1):
-            row = _parse_row(f"{name}, line {number}", line)
-            if row is not None:
+            if row := _parse_row(f"{name}, line {number}", line):
                 yield row
     except UnicodeDecodeError as err:
         raise DataError(f"{one_line(name)}: expected a file of results: {one_line(err)}") from err

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, NoReturn, cast
@@ -60,11 +60,10 @@ def read_times(
     queries = _objects(path)
     samples = {stage: [_number(path, x, names) for x in queries] for stage, names in NAMES.items()}
     stamps = {key: [_number(path, x, names) for x in queries] for key, names in STAMPS.items()}
-    warnings = []
+    warnings = [*_parallel(stamps)]
     if all(name in query for query in queries for name in ENQUEUE):
         samples["enqueue"] = [_enqueue(path, query) for query in queries]
-        warnings += _coarse(queries, samples["enqueue"])
-    warnings += _parallel(stamps)
+        warnings = [*_coarse(queries, samples["enqueue"]), *warnings]
     wall_ms = stamps["end"][-1] - stamps["start"][0]
     if wall_ms <= 0:
         _refuse(path, "queries in the order of their time", f"{wall_ms:g} ms from first to last")
@@ -190,26 +189,24 @@ def _enqueue(path: str | Path, query: Mapping[str, Any]) -> float:
     return end - start
 
 
-def _coarse(queries: Sequence[Mapping[str, Any]], enqueue_ms: Sequence[float]) -> list[str]:
+def _coarse(queries: Sequence[Mapping[str, Any]], enqueue_ms: Sequence[float]) -> Iterator[str]:
     """Warn where the enqueue, a difference of stamps, is not known precisely enough."""
     latest = max(float(query[ENQUEUE[1]]) for query in queries)
     step_ms = 10.0 ** (math.floor(math.log10(max(latest, 1e-3))) + 1 - DIGITS)
-    if step_ms <= 0.1 * median(enqueue_ms):
-        return []
-    return [f"enqueue: trtexec stamps with {DIGITS} digits, so it is known to {step_ms:g} ms only"]
+    if step_ms > 0.1 * median(enqueue_ms):
+        yield f"enqueue: trtexec stamps with {DIGITS} digits, so it is known to {step_ms:g} ms only"
 
 
-def _parallel(stamps: Mapping[str, Sequence[float]]) -> list[str]:
+def _parallel(stamps: Mapping[str, Sequence[float]]) -> Iterator[str]:
     """Warn where a query computed before the previous one had ended."""
     starts, ends = stamps["compute start"][1:], stamps["compute end"][:-1]
     slack = 2 * 10.0 ** (1 - DIGITS)  # both stamps are rounded
     early = sum(start < end * (1 - slack) for start, end in zip(starts, ends, strict=True))
-    if not early:
-        return []
-    return [
-        f"parallel: {early} queries computed while another did (several streams); "
-        "their number per second counts, not their latency"
-    ]
+    if early:
+        yield (
+            f"parallel: {early} queries computed while another did (several streams); "
+            "their number per second counts, not their latency"
+        )
 
 
 def _layer(path: str | Path, entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from cstl_edge.silhouette import SIZES
 WINDOW = 30  # frames
 HOP = 5  # frames between two answers for many walkers, and while power is measured
 CAMERA_HZ = 25.0
+WHOLE_WINDOW = Case(graph="full", batch=1, frames=WINDOW)
 PACED_STREAM = Case(graph="streaming", frames=WINDOW, hop=HOP, paced_hz=CAMERA_HZ)
 REFERENCES = (BASELINE, "onnxruntime float32")
 """Backends whose answers are the reference, the first that this machine has."""

@@ -22,6 +22,7 @@ from cstl_edge.bench.output_check import LIMITS, OutputCheck
 from cstl_edge.bench.record import Case, Ran, Row
 from cstl_edge.bench.scenarios.base import (
     CAMERA_HZ,
+    WHOLE_WINDOW,
     WINDOW,
     checked,
     first_reference,
@@ -39,12 +40,12 @@ PACED = (
     "tensorrt float16",
 )
 """Backends that are measured at a camera's pace too."""
-SHORT = (Case(graph="frames", batch=1), Case(graph="full", batch=1, frames=WINDOW))
+SHORT = (Case(graph="frames", batch=1), WHOLE_WINDOW)
 DEFAULT = (
     Case(graph="frames", batch=1),
     Case(graph="frames", batch=WINDOW),
     Case(graph="head", batch=1, frames=WINDOW),
-    Case(graph="full", batch=1, frames=WINDOW),
+    WHOLE_WINDOW,
 )
 FULL = (
     *(Case(graph="frames", batch=batch) for batch in (1, 2, 4, 8, 16, 30, 64)),

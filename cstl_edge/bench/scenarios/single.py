@@ -28,6 +28,7 @@ from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.scenarios.base import (
     CAMERA_HZ,
     REFERENCES,
+    WHOLE_WINDOW,
     WINDOW,
     checked,
     first_reference,
@@ -115,18 +116,17 @@ def _window_cases(
     context: Context, reference: Reference, stack: ExitStack
 ) -> Iterator[StreamingCase | Row]:
     """Yield the whole window anew by every backend; a row where one cannot."""
-    case = Case(graph="full", batch=1, frames=WINDOW)
     feed = inputs.feed("full", 1, WINDOW, context.model.size)
     for backend in backends(context):
         if not selected(context, backend.name):
             continue
         if isinstance(backend, Unavailable):
-            yield context.row("single", backend.name, case=case, skipped=backend.reason)
+            yield context.row("single", backend.name, case=WHOLE_WINDOW, skipped=backend.reason)
         elif "full" in backend.graphs:
             try:
-                yield window_case(backend, feed, case, reference, stack)
+                yield window_case(backend, feed, reference, stack)
             except ModelError as err:
-                yield context.row("single", backend.name, case=case, skipped=str(err))
+                yield context.row("single", backend.name, case=WHOLE_WINDOW, skipped=str(err))
 
 
 def _measure(

@@ -20,7 +20,7 @@ from cstl_edge.bench.backends.open import streaming_backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.output_check import LIMITS, SALIENT, OutputCheck
 from cstl_edge.bench.record import Case, Ran
-from cstl_edge.bench.scenarios.base import first_reference
+from cstl_edge.bench.scenarios.base import WHOLE_WINDOW, first_reference
 from cstl_edge.runtime.base import Embedded, Encoder
 from cstl_edge.runtime.streaming.encoder import StreamingEncoder, StreamResult
 
@@ -168,14 +168,13 @@ def stream_case(
 
 
 def window_case(
-    backend: Backend, feed: Mapping[str, Any], case: Case, reference: Reference, stack: ExitStack
+    backend: Backend, feed: Mapping[str, Any], reference: Reference, stack: ExitStack
 ) -> StreamingCase:
     """Return a whole window anew by a backend of the graphs (ModelError).
 
     Args:
         backend: under test
         feed: inputs of the graph `full`
-        case: for its rows
         reference: answers for the same walk
         stack: closes the graph
     """
@@ -189,6 +188,7 @@ def window_case(
     def check() -> None:
         output_check.add(call.outputs())
 
+    case = WHOLE_WINDOW
     return StreamingCase(backend.name, case, call.ran, run, 1, check, output_check, run)
 
 
