@@ -10,14 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cstl_edge.checkpoint import weights as module
-from cstl_edge.checkpoint.weights import (
-    load_checkpoint,
-    read_header,
-    round_to_half,
-    save_checkpoint,
-    weights_sha256,
-    write_tensors,
-)
+from cstl_edge.checkpoint.weights import load_checkpoint, save_checkpoint, weights_sha256
 from cstl_edge.errors import ModelError
 from cstl_edge.model import Cstl, CstlConfig
 
@@ -50,12 +43,13 @@ def saved(tmp_path, model):
     return path
 
 
-def change_header(path, change):
-    """Rewrite the JSON header of a safetensors file in place of the old one."""
+def write_config(path, config):
+    """Put a text in place of the configuration in a file's JSON header; None takes it away."""
     raw = path.read_bytes()
     length = struct.unpack("<Q", raw[:8])[0]
     header = json.loads(raw[8 : 8 + length])
-    change(header)
+    metadata = header["__metadata__"] | {"config": config}
+    header["__metadata__"] = {k: v for k, v in metadata.items() if v is not None}
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
 
@@ -107,7 +101,7 @@ def test_the_hash_sees_names_shapes_and_numbers():
 
 def test_numbers_beyond_float16_are_refused_by_name():
     with pytest.raises(ModelError, match="float16: b holds"):
-        round_to_half({"a": torch.ones(2), "b": torch.tensor([1e6])})
+        module.round_to_half({"a": torch.ones(2), "b": torch.tensor([1e6])})
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"\xff" * 100, b"PK\x03\x04" + b"0" * 500])
@@ -172,7 +166,7 @@ def test_a_changed_weight_under_its_own_sha256_is_another_model(saved, model):
     ids=["missing", "unexpected", "mis-shaped"],
 )
 def test_the_offending_key_is_named(saved, change, message):
-    metadata, _ = read_header(saved)
+    metadata, _ = module.read_header(saved)
     tensors = load_file(saved)
     change(tensors)
     save_file(tensors, saved, metadata)
@@ -194,22 +188,13 @@ def test_nan_and_infinity_are_refused(saved, model, value):
     [None, "", "[]", '{"width": 3}', '{"parts": 5}', '{"embedding": 9999999999999}', "[" * 9999],
 )
 def test_a_configuration_that_cannot_be_is_refused(saved, config):
-    def change(header):
-        del header["__metadata__"]["config"]
-        if config is not None:
-            header["__metadata__"]["config"] = config
-
-    change_header(saved, change)
+    write_config(saved, config)
     with pytest.raises(ModelError):
         load_checkpoint(saved)
 
 
 def test_a_huge_configuration_allocates_nothing(saved):
-    def change(header):
-        config = {"widths": [2, 4, 8, 60000], "parts": 32, "embedding": 60000}
-        header["__metadata__"]["config"] = json.dumps(config)
-
-    change_header(saved, change)
+    write_config(saved, '{"widths": [2, 4, 8, 60000], "parts": 32, "embedding": 60000}')
     with pytest.raises(ModelError, match="expected shape"):  # 920 GB, were they allocated
         load_checkpoint(saved)
 
@@ -222,6 +207,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(saved, model, monkeypat
 
     monkeypatch.setattr(module.os, "fsync", full)
     with pytest.raises(ModelError, match="No space left"):
-        write_tensors(saved, {"a": torch.ones(3)}, {})
+        module.write_tensors(saved, {"a": torch.ones(3)}, {})
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == [saved.name]

@@ -77,9 +77,8 @@ def test_text_markdown_and_json_say_the_same(call, tmp_path):
     for words in ((), ("--markdown",)):
         printed = call(*words)
         assert "tiny (onnxruntime float32, weights 0ffe97bc2c52)" in printed
-        assert mean in next(
-            line for line in printed.splitlines() if "Mean" in line and "°" not in line
-        )
+        lines = [line for line in printed.splitlines() if "Mean" in line and "°" not in line]
+        assert mean in lines[0]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

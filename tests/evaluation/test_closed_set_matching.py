@@ -14,7 +14,7 @@ OU_VIEWS = (*range(0, 91, 15), *range(180, 271, 15))
 
 
 def the_field_s_rank1(walks, gallery_names, probe_names):
-    """Rank-1 [%] as the published tables score_pairs it, from their description alone.
+    """Rank-1 [%] as the published tables count it, from their description alone.
 
     For each pair of views the share of probes whose nearest gallery entry is of the same person,
     rounded to two decimals; pairs of identical views dropped; the mean over the other gallery

@@ -39,11 +39,9 @@ def test_every_metric_stands_in_one_table_with_intervals():
     result = found(made_walks(people=4, spread=1.0))
     table = format_tables(result)[1]
     assert table.columns == ("Probe", "rank-1", "rank-5", "rank-10", "mAP", "mINP")
-    cells = table.rows[-1]
-    low, high = result["mean"]["mAP_95"]
-    mean = result["mean"]["mAP"]
-    assert cells[0] == "Mean"
-    assert cells[4] == f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    mean, (low, high) = result["mean"]["mAP"], result["mean"]["mAP_95"]
+    assert table.rows[-1][0] == "Mean"
+    assert table.rows[-1][4] == f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def test_markdown_has_a_cell_for_each_column():

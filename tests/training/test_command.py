@@ -1,6 +1,7 @@
 """The verb `train`: configuration by name, people of a dataset, folder, exit codes."""
 
 import json
+import re
 import sys
 import types
 
@@ -113,8 +114,7 @@ def test_it_trains_says_where_and_leaves_the_configuration(cli, tmp_path, monkey
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == {"weights": str(tmp_path / "run" / WEIGHTS), "stopped": False}
     _, training = load_checkpoint(tmp_path / "run" / WEIGHTS)
-    assert training["people"] == 4
-    assert training["iterations"] == 2
+    assert (training["people"], training["iterations"]) == (4, 2)
     assert training["command"] == "cstl-edge train tiny.yaml"
     written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert written["run"]["iterations"] == 2
@@ -147,15 +147,13 @@ def test_too_few_people_of_a_split_are_refused(cli, monkeypatch):
     prepared(monkeypatch, "casia-b")  # 70, 72 and 74 are trained on
     done = cli("-o", "sampler.people=4")
     assert isinstance(done.exception, ConfigError)
-    assert "at least 4 people" in str(done.exception)
-    assert "got 3" in str(done.exception)
+    assert re.search("at least 4 people.*got 3", str(done.exception))
 
 
 def test_minutes_stand_in_for_iterations(cli, tmp_path):
     assert cli("--minutes", "0.001", "--split", "all").exit_code == 0
     written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert written["run"]["minutes"] == 0.001
-    assert written["run"]["iterations"] is None
+    assert (written["run"]["minutes"], written["run"]["iterations"]) == (0.001, None)
     assert written["data"]["split"] == "all"
 
 

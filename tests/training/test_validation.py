@@ -94,11 +94,8 @@ def test_a_section_without_people_and_people_without_a_section_are_refused(tmp_p
         train(config("evaluate.every=2"), Bars(), tmp_path)
 
 
-def test_people_who_cannot_be_tested_are_an_error_of_the_data(test_people):
-    class Alone(LabelledBars):
-        def __init__(self):
-            super().__init__()
-            self.views_deg = np.zeros_like(self.views_deg)
-
+def test_people_who_cannot_be_tested_are_an_error_of_the_data():
+    people = LabelledBars()
+    people.views_deg[:] = 0
     with pytest.raises(DataError, match="views"):
-        validate(start_run(config(), Bars()), Alone())
+        validate(start_run(config(), Bars()), people)
