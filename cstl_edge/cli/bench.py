@@ -146,16 +146,16 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
 
 def _show(rows: Sequence[Row]) -> None:
     """Print a table per scenario, the backends without figures and why, then the best figures."""
-    from cstl_edge.bench.report import console as report
+    from cstl_edge.bench.report import console as tables
 
     console = text_console(width=ROWS_WIDTH)
-    for part in report.scenario_cells(rows):
-        title, left = part.scenario, report.LEFT_COLUMNS
+    for part in tables.scenario_cells(rows):
+        title, left = part.scenario, tables.LEFT_COLUMNS
         if part.cells:
-            console.print(boxed_table(title, report.COLUMNS, part.cells, left=left))
+            console.print(boxed_table(title, tables.COLUMNS, part.cells, left=left))
         for line in part.skipped:
             console.print(line)
-    for line in report.headline_lines(rows):
+    for line in tables.headline_lines(rows):
         console.print(line)
 
 
