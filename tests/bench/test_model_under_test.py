@@ -13,26 +13,14 @@ from cstl_edge.bench.model_under_test import PACKAGE, exporter_fingerprint
 from cstl_edge.errors import ExportError
 
 DECISIVE = [
-    "arrays.py",
-    "checkpoint/weights.py",
-    "evaluation/closed_set.py",
-    "export/checks/accuracy_gate.py",
-    "export/checks/parity.py",
-    "export/export_model.py",
-    "export/quantization/calibration_data.py",
-    "export/quantization/fp16.py",
-    "export/quantization/int8_head.py",
-    "export/quantization/int8_trunk.py",
-    "export/weight_storage.py",
-    "model/export_head.py",
-    "model/incremental_head.py",
-    "numerics.py",
-    "runtime/manifest.py",
-    "runtime/streaming/rings.py",
-    "silhouette.py",
-    "walkers/collection.py",
+    "arrays.py", "checkpoint/weights.py", "evaluation/closed_set.py",
+    "export/checks/accuracy_gate.py", "export/checks/parity.py", "export/export_model.py",
+    "export/quantization/calibration_data.py", "export/quantization/fp16.py",
+    "export/quantization/int8_head.py", "export/quantization/int8_trunk.py",
+    "export/weight_storage.py", "model/export_head.py", "model/incremental_head.py", "numerics.py",
+    "runtime/manifest.py", "runtime/streaming/rings.py", "silhouette.py", "walkers/collection.py",
     "walkers/render.py",
-]
+]  # fmt: skip
 """Files that decide what an export contains, one of each kind at least."""
 IMPORT = re.compile(r"(cstl_edge(?:\.\w+)+)(?: import (\w+(?:, \w+)*|\([^)]*\)))?")
 
@@ -63,10 +51,8 @@ def test_an_export_is_made_once_and_kept(exporter):
     assert {"frames.int8.onnx", "full.fp16.onnx", "full.onnx"} <= {*graphs}
     kept = json.loads((GOLDEN / "tiny" / "manifest.json").read_text())["impostors"]
     assert json.loads((folder / "manifest.json").read_text())["impostors"] == kept
-    assert model_under_test.graph_files(manifest, "int8", "full") == [
-        "frames.int8.onnx",
-        "head.onnx",
-    ]
+    int8 = model_under_test.graph_files(manifest, "int8", "full")
+    assert int8 == ["frames.int8.onnx", "head.onnx"]
 
 
 def test_a_precision_whose_gate_is_closed_is_left_out_and_told(exporter):
@@ -90,9 +76,8 @@ def test_random_weights_are_always_the_same(monkeypatch, tmp_path):
     found = []
     for place in ("one", "two"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
-        path = model_under_test.random_checkpoint(
-            {"widths": [4, 8, 16, 16], "parts": 4, "embedding": 8}
-        )
+        small = {"widths": [4, 8, 16, 16], "parts": 4, "embedding": 8}
+        path = model_under_test.random_checkpoint(small)
         found.append(read_header(path)[0]["weights_sha256"])
     assert found[0] == found[1]
 

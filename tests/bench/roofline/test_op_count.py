@@ -84,49 +84,22 @@ def test_the_published_network_costs_what_was_published():
     assert cost.weight_bytes == pytest.approx(4 * 9.07e6, rel=0.002)  # norms are not in it
 
 
-NODES = {
-    "grouped convolution": (
-        helper.make_node("Conv", ["x", "w"], ["y"], group=2),
-        {"w": floats(6, 2, 3, 3)},
-        (5, 4, 8, 9),
-        5 * 6 * 6 * 7 * 2 * 9,
-    ),
-    "transposed convolution": (
-        helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2]),
-        {"w": floats(4, 3, 2, 2)},
-        (5, 4, 8, 9),
-        5 * 4 * 8 * 9 * 3 * 4,
-    ),
-    "batched product": (
-        helper.make_node("MatMul", ["x", "w"], ["y"]),
-        {"w": floats(4, 9, 7)},
-        (5, 4, 8, 9),
-        5 * 4 * 8 * 7 * 9,
-    ),
-    "transposed Gemm": (
-        helper.make_node("Gemm", ["x", "w", "b"], ["y"], transA=1, transB=1),
-        {"w": floats(7, 8), "b": floats(7)},
-        (8, 9),
-        9 * 7 * 8,
-    ),
-    "sum of Einstein": (
-        helper.make_node("Einsum", ["x", "w"], ["y"], equation="ab, bc -> ac"),
-        {"w": floats(9, 7)},
-        (8, 9),
-        8 * 9 * 7,
-    ),
-    "pooling": (
-        helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2]),
-        {},
-        (1, 1, 8, 8),
-        0,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", NODES)
-def test_every_kind_of_node(name):
-    node, constants, size, macs = NODES[name]
+# Operation, sizes of its input and of the constants behind it, multiply-adds, attributes.
+@pytest.mark.parametrize(
+    ("operation", "size", "behind", "macs", "attributes"),
+    [
+        ("Conv", (5, 4, 8, 9), {"w": (6, 2, 3, 3)}, 5 * 6 * 6 * 7 * 2 * 9, {"group": 2}),
+        ("ConvTranspose", (5, 4, 8, 9), {"w": (4, 3, 2, 2)}, 5 * 4 * 8 * 9 * 3 * 4,
+         {"strides": [2, 2]}),
+        ("MatMul", (5, 4, 8, 9), {"w": (4, 9, 7)}, 5 * 4 * 8 * 7 * 9, {}),
+        ("Gemm", (8, 9), {"w": (7, 8), "b": (7,)}, 9 * 7 * 8, {"transA": 1, "transB": 1}),
+        ("Einsum", (8, 9), {"w": (9, 7)}, 8 * 9 * 7, {"equation": "ab, bc -> ac"}),
+        ("MaxPool", (1, 1, 8, 8), {}, 0, {"kernel_shape": [2, 2]}),
+    ],
+)  # fmt: skip
+def test_every_kind_of_node(operation, size, behind, macs, attributes):
+    node = helper.make_node(operation, ["x", *behind], ["y"], **attributes)
+    constants = {name: floats(*sizes) for name, sizes in behind.items()}
     cost = count_cost(model_of([node], {"x": len(size)}, constants), {"x": size})
     assert cost.total_macs == macs
     assert cost.weight_bytes == sum(array.nbytes for array in constants.values())
@@ -219,9 +192,8 @@ def test_a_composition_is_its_parts():
     sizes = {"features": (2, 5, 4, 16), "lengths": (2,)}
     head = count_cost(onnx.load(folder / "head.onnx"), sizes)
     both = compose(frames, head)
-    full = count_cost(
-        onnx.load(folder / "full.onnx"), {"silhouettes": (2, 5, 16, 12), "lengths": (2,)}
-    )
+    sizes = {"silhouettes": (2, 5, 16, 12), "lengths": (2,)}
+    full = count_cost(onnx.load(folder / "full.onnx"), sizes)
     assert both.total_macs == frames.total_macs + head.total_macs == full.total_macs
     assert both.input_bytes == full.input_bytes == 10 * 16 * 12 + 2 * 4
     assert both.output_bytes == full.output_bytes
@@ -232,12 +204,13 @@ def test_a_composition_is_its_parts():
 
 def test_sizes_that_the_graph_cannot_have_are_refused():
     model = onnx.load(GOLDEN / "tiny" / "frames.onnx")
-    with pytest.raises(ModelError, match="expected sizes of silhouettes; got features"):
-        count_cost(model, {"features": (1, 16, 12)})
-    with pytest.raises(ModelError, match=r"expected sizes that silhouettes can have; got \[1, 8"):
-        count_cost(model, {"silhouettes": (1, 8, 8)})
-    with pytest.raises(ModelError, match="got"):
-        count_cost(model, {"silhouettes": (16, 12)})
+    for sizes, message in (
+        ({"features": (1, 16, 12)}, "expected sizes of silhouettes; got features"),
+        ({"silhouettes": (1, 8, 8)}, r"expected sizes that silhouettes can have; got \[1, 8"),
+        ({"silhouettes": (16, 12)}, "got"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            count_cost(model, sizes)
 
 
 def test_sizes_that_do_not_go_together_are_refused():
