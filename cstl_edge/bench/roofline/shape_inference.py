@@ -71,7 +71,10 @@ class SizedGraph:
 
     def traffic(self) -> tuple[int, int, int, int]:
         """Return the bytes of inputs, of weights, of outputs, and of the tensors between."""
-        forms = self._forms()
+        forms: dict[str, str] = {}  # of a view's or Q/DQ's output the tensor that it is a form of
+        for node in self.nodes:
+            if node.op_type in VIEWS | ROUNDING:
+                forms[node.output[0]] = forms.get(node.input[0], node.input[0])
         moving = [node for node in self.nodes if node.op_type not in VIEWS | ROUNDING]
         read = [
             forms.get(name, name)
@@ -95,14 +98,6 @@ class SizedGraph:
         """Return the tensor from which one is dequantised, or itself."""
         node = self._producers.get(name)
         return node.input[0] if node is not None and node.op_type == "DequantizeLinear" else name
-
-    def _forms(self) -> dict[str, str]:
-        """Return for every output of a view or of Q/DQ the tensor that it is a form of."""
-        forms: dict[str, str] = {}
-        for node in self.nodes:
-            if node.op_type in VIEWS | ROUNDING:
-                forms[node.output[0]] = forms.get(node.input[0], node.input[0])
-        return forms
 
     def _widths(self, forms: Mapping[str, str]) -> dict[str, int]:
         """Return the bytes of every tensor in the narrowest of its forms."""

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -164,30 +164,28 @@ def run_pipeline(
     steady = source.dropped - frames.dropped_before
     values = {
         "frames_per_s": events.summary.fps,
-        "dropped_share": steady / max(1, steady + frames.steady_frames),
+        "dropped_share": steady / max(1, steady + len(frames.total_ms)),
         "answers": events.summary.answers,
         "walkers_in_view": float(np.mean(frames.in_view)) if frames.in_view else 0.0,
     }
     return PipelineResult(samples, values, monitor.end())
 
 
+@dataclass
 class _FrameObserver:
     """Counts who is in view and what was dropped, and times frames from the camera on."""
 
-    def __init__(self, source: FrameSource) -> None:
-        self._source = source
-        self.total_ms: list[float] = []
-        self.in_view: list[int] = []
-        self.dropped_before = 0
-        self.steady_frames = 0
+    source: FrameSource
+    total_ms: list[float] = field(default_factory=list)
+    in_view: list[int] = field(default_factory=list)
+    dropped_before: int = 0
 
     def __call__(self, frame: Frame, views: list[WalkerView], note: str | None) -> None:
         if views:
             self.in_view.append(len(views))
         if frame.index < STEADY_FRAME:
-            self.dropped_before = self._source.dropped
+            self.dropped_before = self.source.dropped
             return
-        self.steady_frames += 1
         self.total_ms.append((time.monotonic() - frame.time_s) * 1e3)
 
 

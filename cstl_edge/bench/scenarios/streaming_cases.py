@@ -66,7 +66,7 @@ class Reference:
 
     def __init__(self, name: str, encoder: Encoder, walk: Silhouettes) -> None:
         self.name, self.walk, self._encoder = name, walk, encoder
-        self._features: Floats = self._encoder.frames(walk)  # [s, p, c]
+        self._features: Floats = encoder.frames(walk)  # [s, p, c]
         self._answers: dict[int, Outputs] = {}
 
     def at(self, seen: int) -> Outputs:
