@@ -184,7 +184,7 @@ def evaluate(
         assert reference.scores is not None
         same = reference.salient == outputs.salient  # [m, p]
         flips = count_flips(reference.salient, outputs.salient, reference.scores, limits.tie)
-        frames[SALIENT] = asdict(flips)
+        frames[SALIENT] = {"compared": flips.compared, "ties": flips.ties, "wrong": flips.wrong}
         if flips.wrong > limits.wrong * flips.compared:
             problems.append(
                 f"{flips.wrong} of {flips.compared} salient frames differ without a tie, "
