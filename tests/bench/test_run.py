@@ -38,23 +38,13 @@ def row_of(context, scenario, wall=(1.0, 2.0), **fields):
         ({"scenarios": ["graph", "speed"]}, "got 'speed'"),
         ({"short": True, "full": True}, "contradict"),
         ({"threads": 0}, "at least 1 thread"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused(options, message):
-    with pytest.raises(ConfigError, match=message):
-        run.BenchOptions(**options)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
         ({"network": "small"}, "shipped, paper"),
         ({"network": "paper", "model": GOLDEN / "tiny"}, "leave out"),
     ],
 )
-def test_contradictory_networks_are_refused(given, message):
+def test_what_cannot_be_meant_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):
-        run.make_context(run.BenchOptions(**given), quiet)
+        run.make_context(run.BenchOptions(**options), quiet)
 
 
 def test_the_forms_have_their_budgets(monkeypatch):

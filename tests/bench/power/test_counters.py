@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from standin_bench import raising
 
 from cstl_edge.bench.power import counters
 from cstl_edge.bench.power.counters import NvmlMeter, RaplMeter
@@ -93,15 +94,11 @@ def test_a_counter_that_begins_anew_is_counted_on(board_tree):
 
 
 def test_a_counter_for_root_only_names_the_remedy(board_tree, monkeypatch):
-    root = board_tree("pc")
-    real = counters.Path.read_bytes
-
-    def denied(path):
-        if path.name == "energy_uj":
-            raise PermissionError(13, "Permission denied")
-        return real(path)
-
-    monkeypatch.setattr(counters.Path, "read_bytes", denied)
+    root, read = board_tree("pc"), counters.Path.read_bytes
+    denied = raising(PermissionError(13, "Permission denied"))
+    monkeypatch.setattr(
+        counters.Path, "read_bytes", lambda x: denied() if x.name == "energy_uj" else read(x)
+    )
     with pytest.raises(SourceUnavailable, match=r"root only: sudo chmod a\+r .*/energy_uj"):
         RaplMeter(root)
 
