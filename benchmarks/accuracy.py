@@ -36,7 +36,13 @@ MOTION_VIEWS_DEG = (0, 36, 72, 108, 144, 180)
 
 
 def make(first: int, people: int, **more: Any) -> Any:
-    """Return a Walkers set in the CASIA-B protocol; `more` as for `walkers.generate`."""
+    """Return a Walkers set in the CASIA-B protocol.
+
+    Args:
+        first: Id of the first person.
+        people: Number of people.
+        more: Further arguments of `walkers.generate`.
+    """
     return generate.generate(range(first, first + people), frames=FRAMES, workers=2, **more)
 
 

@@ -30,12 +30,12 @@ from cstl_edge.measure.environment import environment
 from cstl_edge.measure.stats import append_jsonl
 
 
-def take_a_core(taken: Synchronized[int]) -> None:
-    """Keep a worker to one core, and with it the threads that the libraries start."""
+def pin_to_core(cores_in_use: Synchronized[int]) -> None:
+    """Pin a worker to one core, and with it the threads that the libraries start."""
     cores = sorted(os.sched_getaffinity(0))
-    with taken.get_lock():
-        os.sched_setaffinity(0, {cores[taken.value % len(cores)]})
-        taken.value += 1
+    with cores_in_use.get_lock():
+        os.sched_setaffinity(0, {cores[cores_in_use.value % len(cores)]})
+        cores_in_use.value += 1
 
 
 def one_seed(seed: int) -> dict[str, Any]:
@@ -54,8 +54,8 @@ def study(args: argparse.Namespace) -> None:
         report(map(one_seed, range(args.seeds)), args)
         return
     context = multiprocessing.get_context("spawn")
-    taken = (context.Value("i", 0),)
-    with ProcessPoolExecutor(args.workers, context, take_a_core, taken) as pool:
+    cores_in_use = (context.Value("i", 0),)
+    with ProcessPoolExecutor(args.workers, context, pin_to_core, cores_in_use) as pool:
         report(pool.map(one_seed, range(args.seeds)), args)
 
 
@@ -69,8 +69,8 @@ def report(results: Iterable[dict[str, Any]], args: argparse.Namespace) -> None:
         outcome = Counter(street) or result.get("error")
         print(result["seed"], result.get("seconds"), outcome, flush=True)
         if args.out:
-            kept = {key: value for key, value in result.items() if key not in ("lines", "folder")}
-            append_jsonl(args.out, {"benchmark": "demo", **kept})
+            fields = {key: value for key, value in result.items() if key not in ("lines", "folder")}
+            append_jsonl(args.out, {"benchmark": "demo", **fields})
     record = {"seeds": args.seeds, "workers": args.workers, "street": dict(totals)}
     record |= {"environment": environment()}
     print(record)

@@ -21,7 +21,14 @@ PER_PERSON = 5  # templates of one person
 
 
 def measure(templates: int, parts: int, dimensions: int, repeats: int) -> dict[str, Any]:
-    """Time one search [ms] with templates held as [p, d, n], as shipped, and as [p, n, d]."""
+    """Time one search [ms] with templates held as [p, d, n], as shipped, and as [p, n, d].
+
+    Args:
+        templates: Number of templates.
+        parts: Number of parts of an embedding.
+        dimensions: Dimensions of a part.
+        repeats: Number of timed searches.
+    """
     import numpy as np
 
     from cstl_edge.gallery.match import TemplateIndex

@@ -40,10 +40,16 @@ def bytes_that_must_move(shape: tuple[int, ...], number: int) -> int:
 
 
 def milliseconds(call: Callable[[], Any], flush: Any, repeats: int) -> list[float]:
-    """Return the durations [ms] on the GPU of so many calls, the L2 cache flushed before each."""
+    """Return the durations [ms] on the GPU of so many calls, the L2 cache flushed before each.
+
+    Args:
+        call: Work to time.
+        flush: Tensor on the GPU, larger than the L2 cache.
+        repeats: Number of timed calls.
+    """
     import torch
 
-    taken = []
+    durations_ms = []
     for _ in range(repeats + WARM_UP):
         flush.zero_()
         start, end = (
@@ -54,8 +60,8 @@ def milliseconds(call: Callable[[], Any], flush: Any, repeats: int) -> list[floa
         call()
         end.record()
         end.synchronize()
-        taken.append(start.elapsed_time(end))
-    return taken[WARM_UP:]
+        durations_ms.append(start.elapsed_time(end))
+    return durations_ms[WARM_UP:]
 
 
 def recorded(call: Callable[[], Any]) -> Callable[[], Any]:
@@ -76,12 +82,18 @@ def bandwidth(flush: Any, repeats: int) -> float:
 
     source = torch.zeros(COPY_BYTES, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
-    taken = milliseconds(lambda: target.copy_(source), flush, repeats)
-    return 2 * COPY_BYTES / percentile(taken, 50) * 1e3
+    durations_ms = milliseconds(lambda: target.copy_(source), flush, repeats)
+    return 2 * COPY_BYTES / percentile(durations_ms, 50) * 1e3
 
 
 def timed_calls(library: Any, shape: tuple[int, ...], dtype: str) -> dict[str, Callable[[], Any]]:
-    """Return what is timed, by name, on the same tensors; checks that all agree."""
+    """Return what is timed, by name, on the same tensors; checks that all agree.
+
+    Args:
+        library: Loaded library of the kernel.
+        shape: Sizes n, p, s and c of the features.
+        dtype: Name of the type, a key of DTYPES.
+    """
     import torch
 
     from cstl_edge.model import part_gather

@@ -68,7 +68,13 @@ def _masks(view: int) -> list[bytes]:
 
 
 def one_run(source: Path, size: tuple[int, int], workers: int) -> dict[str, Any]:
-    """Prepare the tree once, start of the workers included."""
+    """Prepare the tree once, start of the workers included.
+
+    Args:
+        source: Folder of the images.
+        size: Height and width of the silhouettes.
+        workers: Number of processes.
+    """
     with tempfile.TemporaryDirectory() as folder:
         before = _cpu_s()
         start = time.perf_counter()

@@ -41,7 +41,13 @@ Halves = Mapping[str, tuple[Silhouettes, Silhouettes]]  # [s, h, w] each, by per
 
 
 def windows(silhouettes: Silhouettes, window: int = WINDOW, hop: int = HOP) -> Silhouettes:
-    """Return windows of up to `window` frames, `hop` apart: [s, h, w] to [k, s, h, w]."""
+    """Return windows of up to `window` frames, `hop` apart: [s, h, w] to [k, s, h, w].
+
+    Args:
+        silhouettes: [s, h, w].
+        window: Number of frames of a window.
+        hop: Number of frames between the starts of two windows.
+    """
     length = min(window, len(silhouettes))
     starts = range(0, len(silhouettes) - length + 1, hop)
     return np.stack([silhouettes[i : i + length] for i in starts])
@@ -50,10 +56,13 @@ def windows(silhouettes: Silhouettes, window: int = WINDOW, hop: int = HOP) -> S
 def match_halves(people: Halves, embed: Callable[[Silhouettes], Floats]) -> dict[str, float]:
     """Match windows of everybody's second half with all first halves.
 
-    embed: [k, s, h, w] to [k, p, d]
+    Args:
+        people: Halves of the walks by person.
+        embed: Function of windows [k, s, h, w] that returns embeddings [k, p, d].
 
-    Returns `rank1`, the mean over people of the share of windows whose nearest person is the right
-    one, and `auc`, how often a window is nearer to its own person than a window to another, 0..1.
+    Returns:
+        `rank1`, the mean over people of the share of windows whose nearest person is the right one,
+        and `auc`, how often a window is nearer to its own person than a window to another, 0..1.
     """
     first, second = ([embed(windows(half[i])) for half in people.values()] for i in (0, 1))
     nearest = [
@@ -90,7 +99,13 @@ class Thinned(FrameSource):
 
 
 def halves(clip: Path, every: int, encoder: Encoder) -> dict[str, tuple[Silhouettes, Silhouettes]]:
-    """Return both halves of each track that is long enough, standing people too."""
+    """Return both halves of each track that is long enough, standing people too.
+
+    Args:
+        clip: Video file.
+        every: Step between the frames that are used.
+        encoder: Encoder of the model; the live path uses it.
+    """
     options = PipelineOptions(demand_walking=False)
     records = collect(Thinned(open_source(clip), every), encoder, options)
     cut = {r.track: len(r.silhouettes) // 2 for r in records if len(r.silhouettes) >= 2 * LEAST}
@@ -122,7 +137,13 @@ def untrained(weights: Path) -> Iterator[Any]:
 
 
 def compare(people: Halves, encoder: Encoder, weights: Path) -> dict[str, Any]:
-    """Return the figures of model, gait energy image and untrained network."""
+    """Return the figures of model, gait energy image and untrained network.
+
+    Args:
+        people: Halves of the walks by person.
+        encoder: Encoder of the model.
+        weights: Checkpoint of the same network, for its untrained form.
+    """
     random = [match_halves(people, embed) for embed in untrained(weights)]
     return {
         "people": {name: [len(a), len(b)] for name, (a, b) in people.items()},

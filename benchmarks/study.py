@@ -30,9 +30,9 @@ def run_study(
     """Run a study, print its error if there is one; return the exit code.
 
     Args:
-        parser: of its command line
-        study: takes the arguments, measures, prints and appends records
-        argv: the arguments (default: those of this process)
+        parser: Parser of its command line.
+        study: Function of the arguments that measures, prints and appends records.
+        argv: The arguments (default: those of this process).
     """
     args = parser.parse_args(argv)
     try:
@@ -44,6 +44,12 @@ def run_study(
 
 
 def append_record(out: Path | None, benchmark: str, record: Mapping[str, Any]) -> None:
-    """Append a study's record and the machine to a file, where one is given."""
+    """Append a study's record and the machine to a file, where one is given.
+
+    Args:
+        out: File of JSON lines; None appends nothing.
+        benchmark: Name of the study.
+        record: Figures of the study.
+    """
     if out is not None:
         append_jsonl(out, {"benchmark": benchmark, "environment": environment(), **record})

@@ -19,23 +19,23 @@ from typing import Any
 from study import run_study
 
 from cstl_edge.data.shards import write_whole
-from cstl_edge.reproduce.report import notes, printed, summary
+from cstl_edge.reproduce.report import notes, summary, tables_to_print
 from cstl_edge.reproduce.rows import PAPER, plan_table
-from cstl_edge.training.presets import load_table as find_table
+from cstl_edge.training.presets import load_table
 
 TABLES = ("table3", "table4", "table5", "parts")
 
 
 def report_of(args: argparse.Namespace, name: str) -> tuple[list[str], dict[str, Any]]:
     """Return a table in lines of Markdown, and as a record."""
-    plan = find_table(name)
+    plan = load_table(name)
     rows = plan_table(plan, args.data, Path(args.folder), budget=args.budget)
     report = summary(plan, rows)
     command = f"cstl-edge reproduce {name} --budget {args.budget}"
     if args.data != ["walkers"]:
         command += " --data FOLDER" * len(args.data)
     lines = [f"## {name}", "", f"`{command}`", ""]
-    for table in printed(plan, report):
+    for table in tables_to_print(plan, report):
         lines += [table.markdown(), ""]
     record = {"table": name, "budget": args.budget, **report}
     return [*lines, *(f"- {note}" for note in notes(plan, report)), ""], record

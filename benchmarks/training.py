@@ -88,6 +88,11 @@ def shares_of_peak(
 ) -> dict[str, float]:
     """Return the share of the peak in its precision that each choice reached, where there is one.
 
+    Args:
+        work_gmac: Multiply-adds of an iteration [10^9].
+        p50_ms: Median time by choice; its name begins with the precision.
+        peaks: Peaks by precision [10^9 multiply-adds/s].
+
     >>> shares_of_peak(3.0, {"float32, channels last": 60.0, "float16": 9.0}, {"float32": 100.0})
     {'float32, channels last': 0.5}
     """
@@ -103,9 +108,9 @@ def measure(preset: str, changes: list[str], rounds: int) -> dict[str, Any]:
     """Time every choice in turn; return the record.
 
     Args:
-        preset: network and batch
-        changes: `key=value` over the preset
-        rounds: iterations of each choice
+        preset: Network and batch.
+        changes: `key=value` texts over the preset.
+        rounds: Number of iterations of each choice.
     """
     config = load_config(TrainConfig, find_preset(preset), changes)
     prepare_process(config.run)

@@ -28,15 +28,21 @@ def study(args: argparse.Namespace) -> None:
     if args.profile:
         rows.append(trtexec.read_profile(args.profile, **fields))
     if args.ours:
-        show(trtexec.compare_stages(find(args.ours, args.contender, case), theirs))
+        show(trtexec.compare_stages(find_row(args.ours, args.contender, case), theirs))
     if args.out:
         write_rows(args.out, rows)
     for warning in theirs.warnings:
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def find(path: Path, backend: str, case: Case) -> Row:
-    """Return our latest back-to-back row of the same engine and sizes (DataError)."""
+def find_row(path: Path, backend: str, case: Case) -> Row:
+    """Return our latest back-to-back row of the same engine and sizes (DataError).
+
+    Args:
+        path: File of results.
+        backend: Name of the engine among our rows.
+        case: Graph, batch and number of frames.
+    """
     matching = [
         row
         for row in read_rows(path)

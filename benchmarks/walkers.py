@@ -30,7 +30,13 @@ SHEET_VIEWS = (0, 18, 54, 72, 126, 144, 180)
 
 
 def speed(recordings: int, frames: int, size: tuple[int, int]) -> dict[str, Any]:
-    """Take the processor time of silhouettes of many recordings, everything included."""
+    """Take the processor time of silhouettes of many recordings, everything included.
+
+    Args:
+        recordings: Number of recordings, each of another person.
+        frames: Number of frames of a recording.
+        size: Height and width of the silhouettes.
+    """
     cv2.setNumThreads(1)
     generate.silhouettes(generate.person(0), generate.recording(0), frames, size)
     samples_ms = []
@@ -59,6 +65,11 @@ def calibrate(people: int, frames: int, workers: int) -> dict[str, Any]:
     """Measure and print rank-1 of nearest neighbours on hand-made features in CASIA-B's protocol.
 
     Of people with their own bodies, and of people who share one.
+
+    Args:
+        people: Number of people.
+        frames: Number of frames of a recording.
+        workers: Number of processes.
     """
     ids = range(FIRST_ID, FIRST_ID + people)
     tables: dict[str, Any] = {}

@@ -63,10 +63,10 @@ def accuracy_row(name: str, weights: Path, held: HeldOut, about: About) -> Row:
     """Embed the held-out people with a trained network and return its row of rank-1 figures.
 
     Args:
-        name: of the network
-        weights: file in the folder of the run, which keeps the embeddings too
-        held: the people
-        about: fields of every row
+        name: Name of the network.
+        weights: File in the folder of the run, which keeps the embeddings too.
+        held: The test people.
+        about: Fields of every row.
     """
     model, training = load(name, weights)
     peer, sha256, threads = as_peer(model), training["weights_sha256"], torch.get_num_threads()

@@ -58,8 +58,9 @@ class Peer(nn.Module):
 class Stage(nn.Module):
     """Two convolutions, each with Leaky ReLU, bias-free and at stride 1.
 
-    kernel: of the first; the second has 3
-    strips: of the height, each convolved by itself with zeros at its edges (focal convolution)
+    kernel: Size of the first kernel; the second has 3.
+    strips: Number of strips of the height, each convolved by itself with zeros at its edges
+        (focal convolution).
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, strips: int = 1) -> None:
@@ -101,7 +102,13 @@ class PartMatrices(nn.Module):
 
 
 def conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
-    """Return a bias-free convolution that keeps height and width, initialised as CSTL's."""
+    """Return a bias-free convolution that keeps height and width, initialised as CSTL's.
+
+    Args:
+        inputs: Number of input channels.
+        outputs: Number of output channels.
+        kernel: Odd height and width of the kernel.
+    """
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
     nn.init.kaiming_uniform_(layer.weight, a=LEAK, nonlinearity="leaky_relu")
     return layer

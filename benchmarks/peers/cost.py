@@ -86,12 +86,24 @@ class MeasuredPeer:
 
     @classmethod
     def random(cls, name: str, widths: str, threads: int) -> MeasuredPeer:
-        """Return a network with random weights."""
+        """Return a network with random weights.
+
+        Args:
+            name: Name of the network.
+            widths: COMMON or PUBLISHED.
+            threads: Threads of both runtimes.
+        """
         peer = random_peer(name, widths)
         return cls(name, peer, weights_sha256(peer.state_dict()), threads, widths)
 
     def row(self, backend: str, about: About, **fields: Any) -> Row:
-        """Return a row of one of BACKENDS; `about` and `fields` are further fields of it."""
+        """Return a row of one of BACKENDS.
+
+        Args:
+            backend: One of BACKENDS.
+            about: Fields of every row.
+            fields: Further fields of this row.
+        """
         kind = network(self.name)
         ran = Ran(
             backend=backend,
@@ -115,7 +127,14 @@ class MeasuredPeer:
         )
 
     def cost_row(self, backend: str, graph: Graph, about: About, **fields: Any) -> Row:
-        """Return a row of a graph's cost; other arguments are those of `row`."""
+        """Return a row of a graph's cost.
+
+        Args:
+            backend: One of BACKENDS.
+            graph: `full` or `streaming`.
+            about: Fields of every row.
+            fields: Further fields of this row.
+        """
         hop = 1 if graph == "streaming" else None
         case = Case(graph=graph, batch=1, frames=FRAMES, hop=hop)
         details = {"widths": self.widths, "kept": network(self.name).kept}
@@ -128,11 +147,11 @@ def cost_rows(
     """Yield counts and times of networks in both runtimes, all calls timed in turn.
 
     Args:
-        widths: COMMON or PUBLISHED
-        names: of the networks
-        about: fields of every row
-        threads: of both runtimes
-        seconds: of samples for each call
+        widths: COMMON or PUBLISHED.
+        names: Names of the networks.
+        about: Fields of every row.
+        threads: Threads of both runtimes.
+        seconds: Total of the samples of each call.
     """
     torch.set_num_threads(threads)
     silhouettes = random_blocks(FRAMES)
@@ -164,7 +183,14 @@ def cost_rows(
 
 
 def memory_rows(widths: str, names: Sequence[str], about: About, *, threads: int) -> Iterator[Row]:
-    """Yield the peak memory of whole windows; arguments are those of `cost_rows`."""
+    """Yield the peak memory of whole windows.
+
+    Args:
+        widths: COMMON or PUBLISHED.
+        names: Names of the networks.
+        about: Fields of every row.
+        threads: Threads of both runtimes.
+    """
     for name in names:
         peer = MeasuredPeer.random(name, widths, threads)
         for backend in BACKENDS:
@@ -225,10 +251,10 @@ def peak_memory_mb(name: str, widths: str, backend: str, threads: int) -> float 
     """Return the peak memory of whole windows over the loaded libraries [MB], weights included.
 
     Args:
-        name: of the network
-        widths: COMMON or PUBLISHED
-        backend: one of BACKENDS
-        threads: of the runtime
+        name: Name of the network.
+        widths: COMMON or PUBLISHED.
+        backend: One of BACKENDS.
+        threads: Threads of the runtime.
 
     Returns:
         None where the system does not report the peak of a process.

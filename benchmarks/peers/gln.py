@@ -23,7 +23,7 @@ class Gln(Peer):
     ) -> None:
         """Take channels of the three stages, of the joined levels, and an embedding's dimensions.
 
-        lateral: channels of every level after its 1x1 convolution
+        lateral: Channels of every level after its 1x1 convolution.
         """
         super().__init__()
         first, second, third = widths

@@ -48,7 +48,13 @@ def cstl(people: int, salient: bool = True) -> Cstl:
 
 
 def peer(kind: type[Peer], widths: tuple[int, ...], kept: str) -> Network:
-    """Return a peer of three stages that gives as many dimensions as CSTL at the common cost."""
+    """Return a peer of three stages that gives as many dimensions as CSTL at the common cost.
+
+    Args:
+        kind: Class of the network.
+        widths: Channels of the stages at the common cost.
+        kept: Name of the result of each frame that a live walker keeps.
+    """
     return Network(lambda _: kind(widths, embedding=EMBEDDING), kind, widths, (32, 64, 128), kept)
 
 

@@ -154,7 +154,13 @@ def as_peer(model: nn.Module) -> Peer:
 
 
 def part(peer: Peer, graph: str, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Run a graph of a peer: the embedding of a sequence, what is kept of a frame, the answer."""
+    """Run a graph of a peer: the embedding of a sequence, what is kept of a frame, the answer.
+
+    Args:
+        peer: The network.
+        graph: WHOLE, FRAME or ANSWER.
+        inputs: Inputs of that graph.
+    """
     if graph == FRAME:
         return peer.frames(*inputs)
     return (peer(*inputs) if graph == WHOLE else peer.answer(inputs),)

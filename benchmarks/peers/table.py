@@ -66,7 +66,14 @@ class Results:
                 self.timed[widths, name, backend, str(row.case.graph)] = row
 
     def p50_ms(self, widths: str, name: str, backend: str, graph: str) -> str:
-        """Return the median time of a call as text."""
+        """Return the median time of a call as text.
+
+        Args:
+            widths: COMMON or PUBLISHED.
+            name: Name of the network.
+            backend: One of BACKENDS.
+            graph: `full` or `streaming`.
+        """
         if graph == "streaming" and NETWORKS[name].kept == NOTHING:
             return "a whole window"
         row = self.timed.get((widths, name, backend, graph))
@@ -75,12 +82,25 @@ class Results:
         return f"{round(percentile(row.samples['wall'], 50), 4):.1f}"
 
     def value(self, widths: str, name: str, key: str, graph: str = "full") -> float | None:
-        """Return a count of a network."""
+        """Return a count of a network.
+
+        Args:
+            widths: COMMON or PUBLISHED.
+            name: Name of the network.
+            key: Name of the value in the row.
+            graph: `full` or `streaming`.
+        """
         row = self.timed.get((widths, name, "onnxruntime", graph))
         return None if row is None else row.values[key]
 
     def memory_mb(self, widths: str, name: str, backend: str) -> str:
-        """Return the peak memory of a network as text."""
+        """Return the peak memory of a network as text.
+
+        Args:
+            widths: COMMON or PUBLISHED.
+            name: Name of the network.
+            backend: One of BACKENDS.
+        """
         row = self.memory.get((widths, name, backend))
         return MISSING if row is None else f"{row.values['peak_memory_mb']:.0f}"
 

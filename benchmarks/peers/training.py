@@ -38,7 +38,13 @@ def budget(iterations: int) -> TrainConfig:
 
 
 def weights_of(root: Path, name: str, config: TrainConfig) -> Path:
-    """Return the path of a network's weights, in a folder of its own."""
+    """Return the path of a network's weights, in a folder of its own.
+
+    Args:
+        root: Folder of all trainings.
+        name: Name of the network.
+        config: The common configuration.
+    """
     return root / f"{name.lower().replace(' ', '-')}-{config.run.iterations}" / WEIGHTS
 
 
@@ -52,11 +58,11 @@ def train(
     """Train a network to the end of its budget.
 
     Args:
-        name: of the network
-        config: the common configuration
-        data: the people to train on
-        weights: file to write at the end, beside the checkpoint; where it is, nothing is trained
-        progress: takes a line every `run.log_every` iterations
+        name: Name of the network.
+        config: The common configuration.
+        data: The people to train on.
+        weights: File to write at the end, beside the checkpoint; where it is, nothing is trained.
+        progress: Receiver of a line every `run.log_every` iterations.
 
     Raises:
         ModelError: at a loss that is not finite and for files that are damaged.
@@ -90,7 +96,13 @@ def train(
 
 
 def start(name: str, config: TrainConfig, data: Sequences) -> TrainingRun:
-    """Return a run at iteration 0: the same seed, batches and optimiser for every network."""
+    """Return a run at iteration 0: the same seed, batches and optimiser for every network.
+
+    Args:
+        name: Name of the network.
+        config: The common configuration.
+        data: The people to train on.
+    """
     torch.manual_seed(config.run.seed)
     sampler = Sampler(
         data, **config.sampler.model_dump(), seed=config.run.seed, augmentation=config.augment

@@ -58,19 +58,19 @@ def reproduce(
 ) -> None:
     """Train and evaluate the rows of a table of the paper, then print it; goes on where it was."""
     from cstl_edge.measure.stats import append_jsonl
-    from cstl_edge.training.presets import load_table as find_table
+    from cstl_edge.training.presets import load_table
 
     with needs_torch("reproduce"):
         from cstl_edge.reproduce.report import summary
         from cstl_edge.reproduce.rows import plan_table
-    plan = find_table(table)
+    plan = load_table(table)
     names = {planned.name for planned in plan.rows} if row is None else {plan.row(row).name}
     rows = plan_table(
         plan, data or [WALKERS], folder, budget=budget, split=split, overrides=override or []
     )
     command = command_line()
-    wanted = [] if print_only else [row for row in rows if row.plan.name in names]
-    finished = _train(wanted, workers, command)
+    rows_to_train = [] if print_only else [row for row in rows if row.plan.name in names]
+    finished = _train(rows_to_train, workers, command)
     report = summary(plan, rows)
     record = {"table": table, "command": command, "budget": budget, **report}
     _print(plan, report, record, markdown, json)
@@ -155,7 +155,7 @@ def _train(rows: Sequence[TableRow], workers: int, command: str) -> bool:
 def _print(
     plan: TablePlan, report: TableReport, record: dict[str, Any], markdown: bool, as_json: bool
 ) -> None:
-    from cstl_edge.reproduce.report import notes, printed
+    from cstl_edge.reproduce.report import notes, tables_to_print
 
-    texts = [table_text(table, markdown=markdown) for table in printed(plan, report)]
+    texts = [table_text(table, markdown=markdown) for table in tables_to_print(plan, report)]
     print_result(record, "\n\n".join([*texts, "\n".join(notes(plan, report))]), as_json)

@@ -58,7 +58,7 @@ class MachineMonitor:
 
     def read(self) -> dict[str, Any]:
         """Return the present values of what changes by itself."""
-        return _present(
+        return _without_empty(
             cpu_mhz=linux.clocks_mhz(self._tree),
             devfreq_mhz=jetson.devfreq_mhz(self._tree),
             temperatures_c=linux.temperatures_c(self._tree),
@@ -69,7 +69,7 @@ class MachineMonitor:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that somebody chose."""
-        return _present(
+        return _without_empty(
             governor=linux.governor(self._tree),
             cpu_held_mhz=linux.held_mhz(self._tree),
             gpu_held_mhz=jetson.gpu_held_mhz(self._tree),
@@ -83,7 +83,9 @@ class MachineMonitor:
 
         By heat (counted by the kernel, or a cooling device at work) or, where clocks are held, by
         one below LOW_CLOCK of that; where a governor is free to choose, a low clock is its choice.
-        device: whether a GPU computed, so that its state counts too
+
+        Args:
+            device: Whether a GPU computed, so that its state counts too.
         """
         before, self._heat = self._heat, linux.heat_events(self._tree)
         heated = before is not None and self._heat is not None and self._heat > before
@@ -101,7 +103,7 @@ class MachineMonitor:
         return linux.clocks_mhz(self._tree).get("min", self._held_mhz) < LOW_CLOCK * self._held_mhz
 
     def _events(self) -> dict[str, int]:
-        return _present(
+        return _without_empty(
             heat_events=linux.heat_events(self._tree), power_events=jetson.power_events(self._tree)
         )
 
@@ -116,6 +118,6 @@ def _load_1min(tree: SysfsTree) -> float | None:
     return float(fields[0]) if fields else None
 
 
-def _present(**values: Any) -> dict[str, Any]:
+def _without_empty(**values: Any) -> dict[str, Any]:
     """Return the values without None and without what is empty."""
     return {x: value for x, value in values.items() if value is not None and value not in ({}, [])}

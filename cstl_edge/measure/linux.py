@@ -153,10 +153,13 @@ def clocks_mhz(tree: SysfsTree) -> dict[str, float]:
 def held_clock(tree: SysfsTree, folders: Iterable[Path], prefix: str = "") -> int | None:
     """Return the clock that all of some devices are held at, in the unit of their files.
 
-    tree: of the machine
-    folders: of the devices; each has PREFIXmin_freq and PREFIXmax_freq
-    prefix: of the files' names
-    Returns None where there is no device, or one whose least and most allowed clock differ.
+    Args:
+        tree: File system of the machine.
+        folders: Folders of the devices; each has PREFIXmin_freq and PREFIXmax_freq.
+        prefix: Prefix of the files' names.
+
+    Returns:
+        The clock; None where there is no device, or one whose least and most allowed clock differ.
     """
     limits = [[tree.number(x / f"{prefix}{end}_freq") for end in ("min", "max")] for x in folders]
     if any(low is None or low != high for low, high in limits):

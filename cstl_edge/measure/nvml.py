@@ -35,7 +35,7 @@ class NvmlGpu:
     def read(self) -> dict[str, Any]:
         """Return clocks [MHz], temperature [°C], reasons for low clocks, and how many processes."""
         others = self._ask("DeviceGetComputeRunningProcesses")
-        return _present(
+        return _without_none(
             mhz=self._ask("DeviceGetClockInfo", 1),  # streaming multiprocessors
             memory_mhz=self._ask("DeviceGetClockInfo", 2),
             temperature_c=self._ask("DeviceGetTemperature", 0),
@@ -48,7 +48,7 @@ class NvmlGpu:
         limit_mw = self._ask("DeviceGetPowerManagementLimit")
         mig = self._ask("DeviceGetMigMode")
         persistence = self._ask("DeviceGetPersistenceMode")
-        return _present(
+        return _without_none(
             name=_text(self._ask("DeviceGetName")),
             driver=self.driver(),
             most_mhz=self._ask("DeviceGetMaxClockInfo", 1),
@@ -114,7 +114,7 @@ def visible_gpu(nvml: Any, visible: str) -> NvmlGpu | None:
         return None
 
 
-def _present(**values: Any) -> dict[str, Any]:
+def _without_none(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 

@@ -58,9 +58,32 @@ class Timing:
     """The machine before, after and in between (`measure.conditions`)."""
 
 
-def measure(run: Run, **options: Any) -> Timing:
-    """Time one call; options and errors are those of `measure_interleaved`."""
-    return measure_interleaved({"": run}, **options)[""]
+def measure(
+    run: Run,
+    *,
+    warm_up_s: float,
+    seconds: float,
+    samples: int,
+    paced_hz: float | None = None,
+    inspect: Inspect | None = None,
+    monitor: ConditionMonitor | None = None,
+) -> Timing:
+    """Time one call; `measure_interleaved` describes its options and errors.
+
+    Args:
+        run: The call; it returns the stages that a device timed, or None.
+        warm_up_s: Seconds of untimed calls before the samples.
+        seconds: Least total of the samples.
+        samples: Least number of samples.
+        paced_hz: Ticks per second; None is back to back.
+        inspect: Untimed inspection of the outputs.
+        monitor: Monitor of the machine (default: of this one).
+    """
+    timings = measure_interleaved(
+        {"": run}, warm_up_s=warm_up_s, seconds=seconds, samples=samples, paced_hz=paced_hz,
+        inspect=inspect, monitor=monitor,
+    )  # fmt: skip
+    return timings[""]
 
 
 def measure_interleaved(
@@ -71,7 +94,7 @@ def measure_interleaved(
     samples: int,
     paced_hz: float | None = None,
     inspect: Inspect | Mapping[str, Inspect] | None = None,
-    watch: ConditionMonitor | None = None,
+    monitor: ConditionMonitor | None = None,
 ) -> dict[str, Timing]:
     """Time several calls round robin, so that their ratios share the conditions.
 
@@ -80,35 +103,37 @@ def measure_interleaved(
     TURN_S needs none.
 
     Args:
-        runs: the calls by name; each returns the stages that a device timed, or None
-        warm_up_s: of untimed calls before, for each, one call at least
-        seconds: of samples that count, for each, rests between ticks included; not of warm-up and
-            inspection
-        samples: how many at least, of each
-        paced_hz: ticks per second; None is back to back
-        inspect: called untimed after the first sample, and after others as long as all inspections
-            together took no more time than all samples; by name of the call, or one for all
-        watch: monitor of the machine (default: of this one)
+        runs: Calls by name; each returns the stages that a device timed, or None.
+        warm_up_s: Seconds of untimed calls before, for each; one call at least.
+        seconds: Least total of the samples that count, for each, rests between ticks included,
+            warm-up and inspection not.
+        samples: Least number of samples of each.
+        paced_hz: Ticks per second; None is back to back.
+        inspect: Inspection, untimed, after the first sample, and after others as long as all
+            inspections together took no more time than all samples; one per call, or one for all.
+        monitor: Monitor of the machine (default: of this one).
 
     Raises:
         ValueError: for numbers that cannot be meant; and whatever a call and `inspect` raise.
     """
     _require(samples > 0 and seconds >= 0 and warm_up_s >= 0, "samples > 0 and seconds >= 0")
     _require(paced_hz is None or paced_hz > 0, "paced_hz > 0")
-    watch = host_monitor() if watch is None else watch
-    looks = inspect if isinstance(inspect, Mapping) else dict.fromkeys(runs, inspect)
+    monitor = host_monitor() if monitor is None else monitor
+    inspectors = inspect if isinstance(inspect, Mapping) else dict.fromkeys(runs, inspect)
     patience_ns = 1e9 * (1 + 3 * seconds)
-    timers = {x: _Timer(run, watch, paced_hz, looks.get(x), patience_ns) for x, run in runs.items()}
+    timers = {
+        x: _Timer(run, monitor, paced_hz, inspectors.get(x), patience_ns) for x, run in runs.items()
+    }
     for timer in timers.values():
         timer.warm_up(warm_up_s)
-    watch.begin()
+    monitor.begin()
     turns = max(1, min(samples, int(seconds / TURN_S)))
     for turn in range(1, turns + 1):
         for timer in timers.values():
             if len(timers) > 1:
                 timer.refresh()
-            timer.until(seconds * turn / turns, math.ceil(samples * turn / turns))
-    conditions = watch.end()
+            timer.sample_until(seconds * turn / turns, math.ceil(samples * turn / turns))
+    conditions = monitor.end()
     return {name: timer.timing(conditions) for name, timer in timers.items()}
 
 
@@ -143,7 +168,7 @@ class _Timer:
     """Samples of one call while it is being measured."""
 
     run: Run
-    watch: ConditionMonitor
+    monitor: ConditionMonitor
     paced_hz: float | None
     inspect: Inspect | None
     patience_ns: float
@@ -170,14 +195,14 @@ class _Timer:
             self._untimed()
         self.ticks.restart()
 
-    def until(self, seconds: float, count: int) -> None:
+    def sample_until(self, seconds: float, count: int) -> None:
         """Take samples until all of them are `seconds` and `count`, or patience ends."""
-        self.watch.throttled(False)  # heat of another call's turn does not count here
+        self.monitor.throttled(False)  # heat of another call's turn does not count here
         spent_ns = round(seconds * 1e9)
         while self.patience_ns > 0 and not self._enough(0, 0, spent_ns, count):
             started = time.perf_counter_ns()
             samples, stretch_ns = self._stretch(spent_ns, count)
-            if self.watch.throttled("device" in samples or "compute" in samples):
+            if self.monitor.throttled("device" in samples or "compute" in samples):
                 self.dropped["throttled"] += len(samples["wall"])
                 time.sleep(COOL_S)
                 self.ticks.restart()
@@ -210,7 +235,7 @@ class _Timer:
             began = time.perf_counter_ns()
             self._sample(samples)
             stretch_ns += time.perf_counter_ns() - began
-            self._look(self.spent_ns + stretch_ns)
+            self._inspect(self.spent_ns + stretch_ns)
             enough = self._enough(stretch_ns, len(samples["wall"]), spent_ns, count)
             if enough or stretch_ns >= TURN_S * 1e9:
                 return samples, stretch_ns
@@ -227,7 +252,7 @@ class _Timer:
         for stage, value in (stages or {}).items():
             samples.setdefault(stage, []).append(value)
 
-    def _look(self, spent_ns: int) -> None:
+    def _inspect(self, spent_ns: int) -> None:
         """Inspect the outputs unless that took more time than the calls already."""
         if self.inspect is not None and self.inspecting_ns <= spent_ns:
             start = time.perf_counter_ns()

@@ -34,10 +34,10 @@ def measurement_warnings(
     """Return the warnings that belong to samples.
 
     Args:
-        samples: milliseconds by stage, `wall` (trtexec's `latency`) or stages of a device
-        dropped: counts by reason, as in `timing.Timing`
-        conditions: as `conditions.MachineMonitor.end` returns them
-        paced_hz: ticks per second of paced calls; None for back to back
+        samples: Milliseconds by stage, `wall` (trtexec's `latency`) or stages of a device.
+        dropped: Counts by reason, as in `timing.Timing`.
+        conditions: Record of `conditions.MachineMonitor.end`.
+        paced_hz: Ticks per second of paced calls; None for back to back.
     """
     dropped = dropped or {}
     main = samples.get("wall") or samples.get("latency") or []

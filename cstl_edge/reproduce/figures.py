@@ -40,10 +40,10 @@ def find_sequence(text: str, data: str, size: tuple[int, int]) -> Silhouettes:
     """Return one walk, uint8 [s, h, w].
 
     Args:
-        text: a folder of images or a .npy file, or PERSON/SEQUENCE/VIEW such as 910000/bg-01/90, a
-            sequence of `data`
-        data: a prepared dataset or Walkers, as for `held_out`
-        size: height and width of the silhouettes
+        text: Folder of images, .npy file, or PERSON/SEQUENCE/VIEW such as 910000/bg-01/90, a
+            sequence of `data`.
+        data: Prepared dataset or Walkers, as for `held_out`.
+        size: Height and width of the silhouettes.
 
     Raises:
         DataError: where there is no such sequence.
@@ -74,9 +74,9 @@ def salient_picture(encoder: Encoder, silhouettes: Silhouettes, *, columns: int 
     """Draw the frames of one walk with red boxes around the parts that were chosen from them.
 
     Args:
-        encoder: of a network with SSFL
-        silhouettes: uint8 [s, h, w]
-        columns: frames in a row of the picture
+        encoder: Encoder of a network with SSFL.
+        silhouettes: uint8 [s, h, w].
+        columns: Number of frames in a row of the picture.
 
     Raises:
         ModelError: for a network without SSFL, which chooses nothing.
@@ -100,11 +100,11 @@ def embedded_people(
     """Return the sequences of the first people of the test half of some data, embedded.
 
     Args:
-        encoder: the model
-        data: a prepared dataset or Walkers, as for `held_out`
-        workdir: folder of stored embeddings
-        people: how many
-        split: of the dataset
+        encoder: Encoder of the model.
+        data: Prepared dataset or Walkers, as for `held_out`.
+        workdir: Folder of stored embeddings.
+        people: Number of people.
+        split: Division of the dataset into people to train on and people to test.
 
     Raises:
         ConfigError: where the data have fewer people, or more sequences than t-SNE is for.
@@ -126,9 +126,9 @@ def project(walks: LabelledEmbeddings, *, perplexity: float = 30.0, seed: int = 
     """Return the positions of sequences in a plane by t-SNE, [m, 2].
 
     Args:
-        walks: the embedded sequences
-        perplexity: about how many neighbours count
-        seed: of t-SNE
+        walks: The embedded sequences.
+        perplexity: Rough number of neighbours that count.
+        seed: Seed of t-SNE.
 
     Raises:
         ConfigError: where scikit-learn is missing, or the perplexity does not fit so few sequences.

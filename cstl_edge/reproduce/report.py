@@ -88,7 +88,7 @@ def describe_difference(gain: PairedDifference) -> str:
     return f"{100 * gain['difference']:+.1f} ({low:+.1f} to {high:+.1f}): {verdict}"
 
 
-def printed(table: TablePlan, report: TableReport) -> list[Table]:
+def tables_to_print(table: TablePlan, report: TableReport) -> list[Table]:
     """Return the tables to print of a report."""
     tables = [_means(table, report), *([_by_view(report)] if table.views_deg else [])]
     return [tables[0], *(by_view for by_view in tables[1:] if by_view.rows)]

@@ -89,9 +89,29 @@ class TableRow:
         return record
 
 
-def plan_table(table: TablePlan, data: Sequence[str], root: Path, **options: Any) -> list[TableRow]:
-    """Return all rows of a table; arguments, options and errors are those of `plan_row`."""
-    return [plan_row(table, plan, data, root, **options) for plan in table.rows]
+def plan_table(
+    table: TablePlan,
+    data: Sequence[str],
+    root: Path,
+    *,
+    budget: str = PAPER,
+    split: str = FIELD,
+    overrides: Sequence[str] = (),
+) -> list[TableRow]:
+    """Return all rows of a table, ready to be trained.
+
+    Args:
+        table: Plan of the table.
+        data: Data of the rows; `plan_row` describes it, its errors and the options.
+        root: Folder of all rows.
+        budget: PAPER or the name of a preset.
+        split: Division of a dataset into people to train on and people to test.
+        overrides: `key=value` texts for every row.
+    """
+    return [
+        plan_row(table, plan, data, root, budget=budget, split=split, overrides=overrides)
+        for plan in table.rows
+    ]
 
 
 def plan_row(
@@ -107,14 +127,14 @@ def plan_row(
     """Return a row, ready to be trained.
 
     Args:
-        table: the row's table
-        plan: the row's changes of the table's preset
+        table: Plan of the row's table.
+        plan: The row's changes of the table's preset.
         data: `walkers` as for `held_out`, or prepared folders, of which the one of the row's size
-            is taken
-        root: folder of all rows
-        budget: PAPER takes the preset of the table, any other name is the preset of all rows
-        split: of a dataset into people to train on and people to test
-        overrides: `key=value` texts that hold for every row
+            is taken.
+        root: Folder of all rows.
+        budget: PAPER for the preset of the table; any other name is the preset of all rows.
+        split: Division of a dataset into people to train on and people to test.
+        overrides: `key=value` texts for every row.
 
     Raises:
         ConfigError: for a configuration or data of another size.
@@ -156,9 +176,9 @@ def run_row(row: TableRow, *, workers: int = 2, command: str = "") -> bool:
     """Train a row to its end, evaluate it and write its record; False when it was stopped.
 
     Args:
-        row: the row; one with a record is left alone
-        workers: processes that load data
-        command: the command line, for the record
+        row: The row; one with a record is left alone.
+        workers: Number of processes that load data.
+        command: The command line, for the record.
 
     Raises:
         ConfigError: where the row is trained on the people that it is tested on.
@@ -197,8 +217,8 @@ def hits_by_person(walks: LabelledEmbeddings, protocol: str) -> dict[str, Any]:
     hits: dict[str, Any] = {"people": people.tolist()}
     for name, probes in searched.probes.items():
         cells = score_pairs(walks, searched, probes, people)
-        there = cells.counts > 0
-        pairs = np.where(there, cells.sums[..., 0] / np.maximum(cells.counts, 1), np.nan)
+        probed = cells.counts > 0
+        pairs = np.where(probed, cells.sums[..., 0] / np.maximum(cells.counts, 1), np.nan)
         shares = [_mean_of_means(person) for person in pairs]  # each [probe views, gallery views]
         hits[name] = [None if np.isnan(share) else round(share, 6) for share in shares]
     return hits
@@ -240,10 +260,10 @@ def _of_size(data: Sequence[str], size: tuple[int, int], split: str) -> tuple[st
         if held.data.size == size:
             return place, held
         sizes.append("x".join(map(str, held.data.size)))
-    wanted = "x".join(map(str, size))
+    needed = "x".join(map(str, size))
     raise ConfigError(
-        f"this row takes silhouettes of {wanted}; --data has {' and '.join(sizes)}. Prepare them: "
-        f"cstl-edge data prepare … --size {wanted}, and give that folder with another --data"
+        f"this row takes silhouettes of {needed}; --data has {' and '.join(sizes)}. Prepare them: "
+        f"cstl-edge data prepare … --size {needed}, and give that folder with another --data"
     )
 
 

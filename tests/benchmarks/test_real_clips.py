@@ -1,4 +1,4 @@
-"""Halves of walks, on embeddings that can be worked out by hand."""
+"""Matching of halves of real walks, on embeddings worked out by hand."""
 
 import numpy as np
 import pytest
@@ -19,12 +19,12 @@ def test_windows_are_a_hop_apart_and_a_short_walk_is_one():
     assert windows(walk(7, 8), 4, 2).shape == (1, 2, 1, 1)
 
 
-def test_people_who_keep_to_themselves_are_match_halves():
+def test_well_separated_people_have_rank1_and_auc_of_one():
     people = {"a": (walk(10), walk(12)), "b": (walk(50), walk(47)), "c": (walk(90), walk(99))}
     assert match_halves(people, first_pixel) == {"rank1": 1.0, "auc": 1.0}
 
 
-def test_a_worked_case():
+def test_rank1_and_auc_of_two_people_by_hand():
     """b's second half looks like a: one of two is right; own 1 and 28, other 39 and 12."""
     people = {"a": (walk(10), walk(11)), "b": (walk(50), walk(22))}
     figures = match_halves(people, first_pixel)

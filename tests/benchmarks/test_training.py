@@ -1,4 +1,4 @@
-"""An iteration of training is counted as its layers say."""
+"""Multiply-adds and times of a training iteration."""
 
 import doctest
 from pathlib import Path
@@ -24,7 +24,7 @@ def step():
     return TrainingStep(start_run(config, Noise(2, 2, 3, (64, 44))), Path())
 
 
-def test_the_trunk_counts_three_times(step):
+def test_multiply_adds_count_the_trunk_three_times(step):
     from training import multiply_adds
 
     pixels, quarter, frames = 64 * 44, 32 * 22, 2 * 2 * 3
@@ -34,7 +34,7 @@ def test_the_trunk_counts_three_times(step):
     assert 3 * forward - first <= counted < 1.2 * (3 * forward - first)
 
 
-def test_an_iteration_takes_both_times(step):
+def test_an_iteration_has_cpu_and_wall_time(step):
     from training import iteration
 
     processor_ms, ms = iteration(step)

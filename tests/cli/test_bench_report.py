@@ -1,4 +1,4 @@
-"""`cstl-edge bench report` from files to files, and what it says where something is missing."""
+"""`cstl-edge bench report` from files to files, and its errors."""
 
 import runpy
 import subprocess
@@ -33,7 +33,7 @@ def test_a_page_and_markdown_are_written_and_named(results, tmp_path):
     ("words", "code"),
     [(["gone.jsonl"], 3), (["{results}", "--against", "ffff"], 2), (["{results}", "-o", "/"], 3)],
 )
-def test_what_cannot_be_done_is_one_line_with_its_code(results, words, code):
+def test_errors_are_one_line_with_their_exit_code(results, words, code):
     done = call("bench", "report", *(word.format(results=results) for word in words))
     assert done.returncode == code
     assert done.stderr.startswith("error: ")
@@ -55,7 +55,7 @@ def test_the_script_does_the_same(results, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2", "scipy"])
-def test_without_the_extra_one_line_names_it(results, tmp_path, missing):
+def test_a_missing_extra_is_an_error_that_names_it(results, tmp_path, missing):
     words = ["cstl-edge", "bench", "report", str(results), "-o", str(tmp_path / "x.html")]
     code = (
         f"import sys; sys.modules[{missing!r}] = None; sys.argv = {words}\n"

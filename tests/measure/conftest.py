@@ -1,4 +1,4 @@
-"""Trees of files of two machines, made by hand; none is from a board."""
+"""File trees of two machines, made by hand; none is from a board."""
 
 import pytest
 from standin_machine import CPU, THERMAL, cooling, nvpmodel, policy, put

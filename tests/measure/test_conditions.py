@@ -1,4 +1,4 @@
-"""Monitor of a machine: what it reads, counts and takes for throttling."""
+"""Machine monitor: readings, event counts, throttling."""
 
 from pathlib import Path
 
@@ -20,9 +20,9 @@ def test_a_laptop_is_read(laptop):
 
 
 def test_a_jetson_is_read(orin):
-    found = MachineMonitor(orin).read()
-    assert found["devfreq_mhz"] == {"15340000.vic": 729.6, "17000000.gpu": 1300.5}
-    assert "slowed_by" not in found  # a fan slows nothing down
+    record = MachineMonitor(orin).read()
+    assert record["devfreq_mhz"] == {"15340000.vic": 729.6, "17000000.gpu": 1300.5}
+    assert "slowed_by" not in record  # a fan slows nothing down
     assert MachineMonitor(orin).settings() == {
         "governor": "schedutil",
         "cpu_held_mhz": 2201.6,
@@ -32,22 +32,22 @@ def test_a_jetson_is_read(orin):
     }
 
 
-def test_a_bare_tree_tells_nothing(tmp_path):
-    watch = MachineMonitor(SysfsTree(tmp_path))
-    watch.begin()
-    found = watch.end()
-    assert found["before"] == found["after"] == found["settings"] == {}
-    assert set(found) <= {"before", "after", "settings", "seconds", "cores", "own_cores"}
-    assert watch.throttled(device=True) is False
+def test_a_bare_tree_has_an_empty_record(tmp_path):
+    monitor = MachineMonitor(SysfsTree(tmp_path))
+    monitor.begin()
+    record = monitor.end()
+    assert record["before"] == record["after"] == record["settings"] == {}
+    assert set(record) <= {"before", "after", "settings", "seconds", "cores", "own_cores"}
+    assert monitor.throttled(device=True) is False
     assert devices(SysfsTree(tmp_path)) == {}
 
 
 def test_heat_counted_since_the_last_call_is_throttling(laptop):
-    watch = MachineMonitor(laptop)
-    assert not watch.throttled(device=False)
+    monitor = MachineMonitor(laptop)
+    assert not monitor.throttled(device=False)
     put(laptop.root, f"{CPU}/cpu1/thermal_throttle/core_throttle_count", 4)
-    assert watch.throttled(device=False)
-    assert not watch.throttled(device=False)
+    assert monitor.throttled(device=False)
+    assert not monitor.throttled(device=False)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_heat_counted_since_the_last_call_is_throttling(laptop):
     ],
 )
 def test_cooling_devices_at_work_are_throttling(orin, number, kind, state, cpu, gpu):
-    watch = MachineMonitor(orin)
-    assert not watch.throttled(device=True)
+    monitor = MachineMonitor(orin)
+    assert not monitor.throttled(device=True)
     cooling(orin.root, number, kind, state)
-    assert watch.throttled(device=False) is cpu
-    assert watch.throttled(device=True) is gpu
-    assert watch.read().get("slowed_by", []) == ([kind] if gpu else [])
+    assert monitor.throttled(device=False) is cpu
+    assert monitor.throttled(device=True) is gpu
+    assert monitor.read().get("slowed_by", []) == ([kind] if gpu else [])
 
 
 def test_a_clock_far_below_the_one_it_is_held_at_is_throttling(orin):
@@ -83,18 +83,18 @@ def test_a_clock_far_below_the_one_it_is_held_at_is_throttling(orin):
     assert MachineMonitor(orin).throttled(device=False)
 
 
-def test_a_low_clock_that_a_governor_chose_is_none(laptop):
+def test_a_low_clock_that_a_governor_chose_is_no_throttling(laptop):
     policy(laptop.root, 0, 400_000, 4_700_000, 400_000, "powersave")
     assert not MachineMonitor(laptop).throttled(device=True)
 
 
 def test_events_in_between_are_counted(orin):
-    watch = MachineMonitor(orin)
-    watch.begin()
+    monitor = MachineMonitor(orin)
+    monitor.begin()
     put(orin.root, "sys/class/hwmon/hwmon3/oc3_event_cnt", 40)
-    found = watch.end()
-    assert found["power_events"] == 37
-    assert found["before"]["devfreq_mhz"] == found["after"]["devfreq_mhz"]
+    record = monitor.end()
+    assert record["power_events"] == 37
+    assert record["before"]["devfreq_mhz"] == record["after"]["devfreq_mhz"]
     with pytest.raises(ValueError, match="expected `begin`"):
         MachineMonitor(orin).end()
 
@@ -107,11 +107,11 @@ def test_clocks_that_are_free_are_not_jetson_clocks(orin):
     assert MachineMonitor(orin).settings()["jetson_clocks"] is False
 
 
-def test_this_machine_answers():
-    watch = host_monitor()
-    watch.begin()
-    found = watch.end()
-    assert found["cores"] == process_cores() > 0
-    assert isinstance(watch.throttled(device=True), bool)
+def test_the_monitor_reads_this_machine():
+    monitor = host_monitor()
+    monitor.begin()
+    record = monitor.end()
+    assert record["cores"] == process_cores() > 0
+    assert isinstance(monitor.throttled(device=True), bool)
     if Path("/proc/loadavg").exists():
-        assert found["before"]["load_1min"] >= 0
+        assert record["before"]["load_1min"] >= 0

@@ -7,9 +7,9 @@ from cstl_edge.measure.environment import devices, driver_version, gpu_names, in
 from cstl_edge.measure.linux import SysfsTree
 
 
-def test_what_a_machine_is(orin):
-    found = devices(orin)
-    assert found == {
+def test_the_devices_of_a_jetson_are_recorded(orin):
+    record = devices(orin)
+    assert record == {
         "board": "NVIDIA Jetson AGX Orin Developer Kit",
         "l4t": "36.4.3",
         "power_mode": {"name": "MODE_30W", "id": 2},
@@ -25,19 +25,19 @@ def test_what_a_machine_is(orin):
         ("something else", None),
     ],
 )
-def test_drivers_are_known_by_the_kernels_word(tmp_path, says, expected):
+def test_the_driver_version_comes_from_the_kernel(tmp_path, says, expected):
     tree = grow(tmp_path, proc__driver__nvidia__version=f"NVRM version: NVIDIA {says}\nGCC 12")
     assert driver_version(tree) == expected
 
 
-def test_gpus_are_known_by_the_kernels_word(tmp_path):
+def test_gpu_names_come_from_the_kernel(tmp_path):
     for bus, name in (("0000:01:00.0", "NVIDIA L4"), ("0000:41:00.0", "NVIDIA RTX A2000")):
         put(tmp_path, f"proc/driver/nvidia/gpus/{bus}/information", f"Model: \t\t {name}\nIRQ: 5")
     assert gpu_names(SysfsTree(tmp_path)) == ["NVIDIA L4", "NVIDIA RTX A2000"]
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "found"),
+    ("path", "text", "expected"),
     [
         (".dockerenv", "", True),
         ("run/.containerenv", "", True),
@@ -45,6 +45,6 @@ def test_gpus_are_known_by_the_kernels_word(tmp_path):
         ("proc/1/cgroup", "0::/init.scope", False),
     ],
 )
-def test_containers_leave_signs(tmp_path, path, text, found):
+def test_a_container_is_recognised_by_its_files(tmp_path, path, text, expected):
     put(tmp_path, path, text)
-    assert in_container(SysfsTree(tmp_path)) is found
+    assert in_container(SysfsTree(tmp_path)) is expected

@@ -32,7 +32,7 @@ def at(seconds, **counters):
     return CpuLoad(seconds, **({"own_s": 0.0} | counters))
 
 
-def test_cores_are_shared_out():
+def test_busy_cores_are_divided_by_their_owner():
     before = at(10.0, own_s=5.0, busy_s=100.0, stolen_s=1.0, quota_s=0.0)
     after = at(14.0, own_s=8.0, busy_s=105.0, stolen_s=1.4, quota_s=0.5)
     assert cores_between(before, after) == {
@@ -43,25 +43,25 @@ def test_cores_are_shared_out():
     }
 
 
-def test_what_is_not_known_of_the_load_is_absent():
+def test_unknown_counters_of_the_load_are_absent():
     assert cores_between(at(0.0), at(1.0, own_s=0.5)) == {"own_cores": 0.5}
     assert cores_between(at(0.0, busy_s=1.0), at(SHORTEST_S / 2, busy_s=2.0)) == {}
     rounded = cores_between(at(0.0, busy_s=1.0), at(1.0, own_s=1.0, busy_s=1.99))
     assert rounded["others_cores"] == 0.0  # the kernel counts in hundredths
 
 
-def test_load_is_read(tmp_path):
+def test_the_load_is_read_from_proc_and_cgroup(tmp_path):
     tick = os.sysconf("SC_CLK_TCK")
     tree = grow(
         tmp_path,
         proc__stat=STAT.format(user=1000, stolen=77),
         **{"sys__fs__cgroup__cpu.stat": "usage_usec 5\nnr_throttled 3\nthrottled_usec 2500000"},
     )
-    found = read_load(tree)
-    assert found.busy_s == pytest.approx((1000 + 10 + 200 + 5 + 15) / tick)
-    assert found.stolen_s == pytest.approx(77 / tick)
-    assert found.quota_s == 2.5
-    assert found.own_s > 0
+    load = read_load(tree)
+    assert load.busy_s == pytest.approx((1000 + 10 + 200 + 5 + 15) / tick)
+    assert load.stolen_s == pytest.approx(77 / tick)
+    assert load.quota_s == 2.5
+    assert load.own_s > 0
     old = grow(tmp_path / "old", **{"sys__fs__cgroup__cpu__cpu.stat": "throttled_time 3000000000"})
     assert read_load(old).quota_s == 3.0
 

@@ -1,4 +1,4 @@
-"""A GPU by NVML: a stand-in with the names of its bindings. None was at hand."""
+"""GPU readings by NVML, from a stand-in with the names of its bindings; none was at hand."""
 
 import pytest
 
@@ -40,7 +40,7 @@ class Nvml:
             if key.startswith("DeviceGetHandleBy"):
                 if arguments[0] in (0, 3, "GPU-7"):
                     return arguments[0]
-                raise self.NVMLError("not found")
+                raise self.NVMLError("not record")
             if key not in self._answers:
                 raise self.NVMLError("not supported")
             answer = self._answers[key]
@@ -53,7 +53,7 @@ def gpu(unknown=(), **answers):
     return NvmlGpu(Nvml(ANSWERS | answers, unknown), 0)
 
 
-def test_a_card_is_read():
+def test_clocks_and_settings_of_a_gpu_are_read():
     assert gpu().read() == {
         "mhz": 2040,
         "memory_mhz": 6251,
@@ -71,7 +71,7 @@ def test_a_card_is_read():
     }
 
 
-def test_what_a_card_does_not_tell_is_absent():
+def test_values_that_a_gpu_does_not_report_are_absent():
     silent = NvmlGpu(Nvml({}), 0)
     assert silent.read() == {"limited_by": []}
     assert silent.settings() == {}
@@ -92,9 +92,9 @@ def test_what_a_card_does_not_tell_is_absent():
 def test_heat_and_brakes_void_samples_and_a_power_limit_does_not(bits, slowed, tmp_path):
     card = gpu(DeviceGetCurrentClocksEventReasons=bits)
     assert card.slowed() is slowed
-    watch = MachineMonitor(SysfsTree(tmp_path), card)
-    assert watch.throttled(device=True) is slowed
-    assert watch.throttled(device=False) is False
+    monitor = MachineMonitor(SysfsTree(tmp_path), card)
+    assert monitor.throttled(device=True) is slowed
+    assert monitor.throttled(device=False) is False
 
 
 def test_older_bindings_have_another_name_for_reasons():
@@ -105,18 +105,18 @@ def test_older_bindings_have_another_name_for_reasons():
     assert card.read()["limited_by"] == ["heat, hardware"]
 
 
-def test_conditions_hold_the_card(tmp_path):
-    watch = MachineMonitor(SysfsTree(tmp_path), gpu())
-    watch.begin()
-    found = watch.end()
-    assert found["before"]["gpu"]["temperature_c"] == 61
-    assert found["settings"]["gpu"]["power_limit_w"] == 72.0
+def test_the_monitor_records_the_gpu(tmp_path):
+    monitor = MachineMonitor(SysfsTree(tmp_path), gpu())
+    monitor.begin()
+    record = monitor.end()
+    assert record["before"]["gpu"]["temperature_c"] == 61
+    assert record["settings"]["gpu"]["power_limit_w"] == 72.0
 
 
 @pytest.mark.parametrize(
-    ("visible", "found"),
+    ("visible", "expected"),
     [("0", True), ("3,0", True), ("GPU-7", True), ("5", False), ("", False), ("MIG-1", False)],
 )
-def test_the_card_is_the_first_that_cuda_would_take(visible, found):
+def test_the_gpu_is_the_first_that_cuda_would_take(visible, expected):
     card = visible_gpu(Nvml(ANSWERS), visible)
-    assert (card is not None) is found
+    assert (card is not None) is expected

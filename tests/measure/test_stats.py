@@ -1,4 +1,4 @@
-"""Percentiles, summaries and records."""
+"""Percentiles, summaries and JSON lines."""
 
 import ctypes
 import json
@@ -13,7 +13,7 @@ from cstl_edge.measure.environment import environment
 from cstl_edge.measure.stats import Samples, append_jsonl, percentile, summary
 
 
-def test_percentile_is_trtexecs():
+def test_percentiles_equal_trtexecs():
     samples = [float(i) for i in range(1, 101)]
     assert [percentile(samples, q) for q in (50, 90, 99, 100)] == [50.0, 90.0, 100.0, 100.0]
     assert percentile([7.0], 99) == 7.0
@@ -32,14 +32,14 @@ def single(x):
 )
 def test_percentile_is_a_sample_with_so_many_above_it(samples, q):
     """Counted from the raw samples, without sorting them."""
-    found = percentile(samples, q)
+    actual = percentile(samples, q)
     left_out = math.floor(single(single(1 - single(single(q) / 100)) * len(samples)))
     counts = Counter(samples)
-    assert counts[found] > 0
-    above = sum(n for x, n in counts.items() if x > found)
+    assert counts[actual] > 0
+    above = sum(n for x, n in counts.items() if x > actual)
     assert above <= left_out
     if left_out < len(samples):
-        assert above + counts[found] > left_out
+        assert above + counts[actual] > left_out
 
 
 @pytest.mark.parametrize(
@@ -54,10 +54,10 @@ def test_percentile_has_the_place_that_single_precision_gives(count, q, place):
 @settings(deadline=None)
 @given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=300))
 def test_summaries_count_all_and_lie_within(samples):
-    found = summary(samples)
-    assert found["count"] == len(samples)
-    assert found["mean_ms"] == pytest.approx(math.fsum(samples) / len(samples), abs=5.1e-5)
-    marks = [found[f"p{q}_ms"] for q in (50, 90, 95, 99)]
+    actual = summary(samples)
+    assert actual["count"] == len(samples)
+    assert actual["mean_ms"] == pytest.approx(math.fsum(samples) / len(samples), abs=5.1e-5)
+    marks = [actual[f"p{q}_ms"] for q in (50, 90, 95, 99)]
     assert marks == sorted(marks)
     assert marks[-1] <= round(max(samples), 4)
 
@@ -84,7 +84,7 @@ def test_a_failing_block_is_timed_too():
     assert len(samples.by_stage["a"]) == 1
 
 
-def test_records_are_lines(tmp_path):
+def test_each_record_is_one_line_of_json(tmp_path):
     append_jsonl(tmp_path / "new" / "r.jsonl", {"name": "Zoë"})
     append_jsonl(tmp_path / "new" / "r.jsonl", environment())
     first, second = (tmp_path / "new" / "r.jsonl").read_text(encoding="utf-8").splitlines()

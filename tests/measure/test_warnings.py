@@ -1,4 +1,4 @@
-"""Warnings: each at its threshold, and none for a machine that is quiet."""
+"""Measurement warnings at their thresholds."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def device(**medians):
     return {"wall": STEADY} | {stage: [value] * 101 for stage, value in medians.items()}
 
 
-def test_quiet_samples_have_none():
+def test_quiet_samples_have_no_warning():
     samples = device(compute=8.0, h2d=1.0, d2h=1.0, enqueue=6.4) | {"late": [0.1] * 100}
     assert kinds(samples, {}, QUIET, paced_hz=25) == []
 

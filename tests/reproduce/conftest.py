@@ -1,4 +1,4 @@
-"""Four people whose silhouettes are noise, and a budget of three iterations."""
+"""Fixtures of reproduce: four people of noise silhouettes, three iterations."""
 
 import numpy as np
 import pytest

@@ -21,7 +21,7 @@ def options(data, budget, tmp_path):
     return ("--data", data, "--budget", budget, "--folder", tmp_path / "rows")
 
 
-def test_one_row_then_the_rest(options, tmp_path):
+def test_one_row_is_trained_then_the_other_rows(options, tmp_path):
     out = tmp_path / "tables.jsonl"
     first = typed("reproduce", "table5", *options, *ROW, "--out", out)
     assert "not trained to the end yet: average pooling, ATA" in first.stdout
@@ -37,24 +37,24 @@ def test_overrides_hold_for_every_row(options):
     assert json.loads(shown)["rows"][0]["record"]["iterations"] == 1
 
 
-def test_unknown_names_are_one_line(options):
+def test_an_unknown_row_is_an_error_with_the_known_names(options):
     with pytest.raises(ConfigError, match="'max pooling'"):
         typed("reproduce", "table5", *options, "--row", "maximum")
 
 
-def test_without_torch_the_extra_is_named(options, monkeypatch):
+def test_missing_torch_is_an_error_that_names_the_extra(options, monkeypatch):
     monkeypatch.delitem(sys.modules, "cstl_edge.reproduce.report", raising=False)
     monkeypatch.setitem(sys.modules, "cstl_edge.reproduce.rows", None)
     with pytest.raises(ConfigError, match=r"cstl-edge\[train\]"):
         typed("reproduce", "table5", *options)
 
 
-def test_salient_frames_as_a_picture(data, tmp_path):
+def test_salient_frames_are_written_as_a_picture(data, tmp_path):
     out = tmp_path / "fig7.png"
     assert str(out) in typed("figure", "salient", "101/cl-01/90", "--data", data, "-o", out).stdout
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
-def test_titles_go_with_models(data, tmp_path):
+def test_a_title_is_needed_for_each_model(data, tmp_path):
     with pytest.raises(ConfigError, match="--title for each of 2 models, got 1"):
         typed("figure", "tsne", "a", "b", "--title", "one", "--data", data)

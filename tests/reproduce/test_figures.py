@@ -1,4 +1,4 @@
-"""Figures 6 and 7: points by person, boxes in the chosen frames."""
+"""Figures 6 and 7 of the paper: points by person, boxes in the chosen frames."""
 
 import numpy as np
 import pytest
@@ -96,11 +96,11 @@ def test_a_network_without_ssfl_is_refused():
         figures.salient_picture(Chooser((-1, -1)), np.zeros((4, 64, 44), np.uint8))
 
 
-def test_a_sequence_of_the_data_is_found_by_its_name(data):
-    found = figures.find_sequence("102/bg-01/90", data, (64, 44))
+def test_a_sequence_of_the_data_is_read_by_its_name(data):
+    walk = figures.find_sequence("102/bg-01/90", data, (64, 44))
     other = figures.find_sequence("102/bg-01/0", data, (64, 44))
-    assert found.shape == (4, 64, 44)
-    assert not np.array_equal(found, other)
+    assert walk.shape == (4, 64, 44)
+    assert not np.array_equal(walk, other)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_sequence_that_is_not_there_is_refused(text, error, message, data):
         figures.find_sequence(text, data, (64, 44))
 
 
-def test_a_folder_is_a_sequence_too(tmp_path):
+def test_a_folder_of_images_is_read_as_a_sequence(tmp_path):
     np.save(tmp_path / "walk.npy", np.full((3, 64, 44), 9, np.uint8))
     assert figures.find_sequence(str(tmp_path / "walk.npy"), "walkers", (64, 44)).shape[0] == 3
 

@@ -1,11 +1,11 @@
-"""Report of a table: intervals, paired differences, the paper beside its own dataset alone."""
+"""Report of a table of the paper: intervals, paired differences, published figures."""
 
 from dataclasses import dataclass
 
 import pytest
 
 from cstl_edge.cli.console import table_text
-from cstl_edge.reproduce.report import difference, notes, printed, summary
+from cstl_edge.reproduce.report import difference, notes, summary, tables_to_print
 from cstl_edge.training.presets import RowPlan, load_table
 
 
@@ -35,11 +35,11 @@ def record(shares, conditions=("nm", "bg", "cl")):
     return {"iterations": 5, "data": "somebody", "result": result, "hits": hits}
 
 
-def reported(name, kind="walkers", **found):
+def reported(name, kind="walkers", **records):
     """Return the tables to print of a report, and its notes."""
     plan = load_table(name)
-    report = summary(plan, [Stub(row, kind, found.get(row.name)) for row in plan.rows])
-    return printed(plan, report), notes(plan, report)
+    report = summary(plan, [Stub(row, kind, records.get(row.name)) for row in plan.rows])
+    return tables_to_print(plan, report), notes(plan, report)
 
 
 def test_a_difference_is_paired_by_person():
@@ -59,8 +59,8 @@ def test_only_people_of_both_rows_are_compared():
 
 
 def test_a_table_prints_intervals_and_verdicts():
-    found = {"ATA": record([0.9, 0.8, 0.7]), "max pooling": record([0.6, 0.5, 0.4])}
-    tables, lines = reported("table5", **found)
+    records = {"ATA": record([0.9, 0.8, 0.7]), "max pooling": record([0.6, 0.5, 0.4])}
+    tables, lines = reported("table5", **records)
     shown = table_text(tables[0], markdown=False)
     assert "80.0 (70.0 to 90.0)" in shown
     assert "-30.0 (-30.0 to -30.0): worse" in shown
@@ -69,21 +69,21 @@ def test_a_table_prints_intervals_and_verdicts():
 
 
 def test_the_paper_stands_beside_its_own_dataset_alone():
-    for kind, there in (("casia-b", True), ("walkers", False), ("ou-mvlp", False)):
+    for kind, shown_too in (("casia-b", True), ("walkers", False), ("ou-mvlp", False)):
         tables, lines = reported("table5", kind, ATA=record([0.9, 0.8]))
-        assert ("paper 97.8" in table_text(tables[0], markdown=False)) is there
-        assert any("stand beside no other data's" in line for line in lines) is not there
+        assert ("paper 97.8" in table_text(tables[0], markdown=False)) is shown_too
+        assert any("stand beside no other data's" in line for line in lines) is not shown_too
 
 
-def test_no_difference_is_called_one():
-    found = {"ATA": record([0.5, 0.7, 0.1]), "max pooling": record([0.4, 0.6, 0.4])}
-    tables, _ = reported("table5", **found)
+def test_an_interval_around_zero_is_printed_as_no_difference():
+    records = {"ATA": record([0.5, 0.7, 0.1]), "max pooling": record([0.4, 0.6, 0.4])}
+    tables, _ = reported("table5", **records)
     assert ": no difference" in table_text(tables[0], markdown=False)
 
 
 def test_table_1_goes_by_view_with_the_papers_line_below():
-    found = {"CSTL 64x44": record([0.9, 0.8])}
-    tables, _ = reported("table1", "casia-b", **found)
+    records = {"CSTL 64x44": record([0.9, 0.8])}
+    tables, _ = reported("table1", "casia-b", **records)
     by_view = {row[0]: row[1:] for row in tables[1].rows}
     assert by_view["NM CSTL 64x44"][0] == "85.0"
     assert by_view["NM CSTL 64x44, paper"][0] == "97.2"

@@ -1,4 +1,4 @@
-"""Rows: trained once, resumed, shared by tables, tested on held-out people."""
+"""Rows of the paper's tables: training, resuming, sharing, evaluation on held-out people."""
 
 import numpy as np
 import pytest
@@ -37,8 +37,8 @@ def test_a_row_is_trained_and_evaluated_once(trained, monkeypatch):
 
 def test_figures_follow_from_the_hits(trained):
     record = trained.record()
-    for name, found in record["result"]["conditions"].items():
-        assert np.mean(record["hits"][name]) == pytest.approx(found["rank-1"], abs=1e-4)
+    for name, metrics in record["result"]["conditions"].items():
+        assert np.mean(record["hits"][name]) == pytest.approx(metrics["rank-1"], abs=1e-4)
 
 
 def test_a_stopped_row_goes_on(data, budget, tmp_path, monkeypatch):
@@ -131,7 +131,7 @@ def test_hits_by_person_are_those_of_the_closed_set():
         assert np.mean(hits[name]) == pytest.approx(known[name]["cross_view"], abs=1e-4)
 
 
-def test_somebody_without_probes_has_no_share():
+def test_a_person_without_probes_has_no_share_of_hits():
     people = np.array([1, 1, 1, 2, 2, 2])
     sequences = np.array(["nm-01", "nm-05", "bg-01", "nm-01", "nm-05", "nm-06"])
     views = np.array([0, 90, 90, 0, 90, 90])

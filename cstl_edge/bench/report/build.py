@@ -23,6 +23,7 @@ from cstl_edge.bench.report.sections import accuracy_power, peers, roofline, tim
 from cstl_edge.bench.report.sections.appendix import appendix_tables, warning_counts
 from cstl_edge.bench.report.sections.comparison import comparison_chapter
 from cstl_edge.bench.report.sections.headlines import headlines
+from cstl_edge.bench.report.sections.other import other
 from cstl_edge.errors import ConfigError
 
 Builder = Callable[[MachineResults, Sequence[Row]], Section | None]
@@ -38,7 +39,7 @@ SECTIONS: Mapping[str, Builder] = {
     "power": accuracy_power.power,
     "trtexec": trtexec.trtexec,
 }
-"""Builder of the section of each scenario, in the order of the page."""
+"""Builder of the section of each scenario, in the order of the page; `other` builds the rest."""
 ENVIRONMENT = ("driver", "l4t", "power_mode", "container")  # shown where it has them
 METHOD = (
     "Times are milliseconds on a monotonic clock. Every sample is kept in the order it was taken; "
@@ -59,9 +60,10 @@ def build_report(
     """Return the report of result files, compared with a base.
 
     Args:
-        paths: the files, as for `read_file`
-        base: a file of results or the begin of a commit
-        notify: takes a line for each file without results
+        paths: Result files, as for `read_file`.
+        base: File of results or a commit prefix; None compares two sides where
+            there are exactly two.
+        notify: Receiver of a line for each file without results.
 
     Raises:
         DataError: for files that cannot be read or hold no result.
@@ -99,9 +101,9 @@ def _lead(rows: Sequence[Row], results: Sequence[MachineResults]) -> str:
 
 def _chapter(results: MachineResults, k: int) -> PageChapter:
     sections = []
-    for scenario, builder in SECTIONS.items():
-        rows = results.of(scenario)
-        section = builder(results, rows) if rows else None
+    for scenario in dict.fromkeys([*SECTIONS, *(row.scenario for row in results.rows)]):
+        rows = results.rows_of(scenario)
+        section = SECTIONS.get(scenario, other)(results, rows) if rows else None
         if section:
             sections.append(replace(section, id=f"{scenario}-{k + 1}"))
     if tables := appendix_tables(results.rows):

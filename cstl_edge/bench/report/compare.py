@@ -69,10 +69,10 @@ def compare(
     """Return the differences between matched rows of times, in the order of `after`.
 
     Args:
-        before: rows of one side
-        after: rows of the other
-        smallest: share of the median below which a difference is none
-        alpha: level of the test over all rows together, after Holm's correction
+        before: Rows of one side.
+        after: Rows of the other.
+        smallest: Share of the median below which a difference is none.
+        alpha: Level of the test over all rows together, after Holm's correction.
     """
     differences: list[Difference] = []
     pool = _by_key(before)

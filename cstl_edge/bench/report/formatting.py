@@ -65,9 +65,9 @@ def number(value: float, error: float | None = None, digits: int = MOST_DIGITS) 
     """Return a number with two to `digits` digits, the third only where its error allows.
 
     Args:
-        value: the number
-        error: half of its interval, in the same unit; None where it is not known
-        digits: the most to show
+        value: The number.
+        error: Half of its interval, in the same unit; None where it is not known.
+        digits: Largest number of digits.
 
     >>> number(1.8342), number(1.8342, 0.05), number(1.8342, 0.3), number(12345)
     ('1.83', '1.83', '1.8', '12,300')

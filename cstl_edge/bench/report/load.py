@@ -42,7 +42,7 @@ class MachineResults:
         """The commits of its rows, the last first."""
         return list(dict.fromkeys(commit_of(row) for row in reversed(self.rows) if row.environment))
 
-    def of(self, scenario: str) -> tuple[Row, ...]:
+    def rows_of(self, scenario: str) -> tuple[Row, ...]:
         """Return the rows of a scenario that have a figure."""
         return tuple(r for r in self.rows if r.scenario == scenario and r.skipped is None)
 
@@ -71,7 +71,10 @@ def read_files(paths: Iterable[Path], notify: Callable[[str], None] = lambda _: 
     """Return the rows of all files, at least one (DataError).
 
     A folder of results can so be given with the files of other benchmarks in it.
-    notify: takes a line for each file without results
+
+    Args:
+        paths: Files of any kind that `read_file` reads.
+        notify: Receiver of a line for each file without results.
     """
     rows: list[Row] = []
     empty = []
@@ -107,8 +110,8 @@ def by_machine(rows: Iterable[Row]) -> list[MachineResults]:
         machines.setdefault(only, []).extend(nowhere)
     return _by_time(
         _last_runs(label, own)
-        for name, taken in machines.items()
-        for label, own in _by_network(name, taken).items()
+        for name, group in machines.items()
+        for label, own in _by_network(name, group).items()
     )
 
 
@@ -118,7 +121,7 @@ def by_commit(rows: Iterable[Row]) -> list[MachineResults]:
     for row in (row for row in rows if row.environment):
         groups.setdefault((machine_name(row.environment), commit_of(row)), []).append(row)
     return _by_time(
-        MachineResults(name, tuple(_in_order(taken))) for (name, _), taken in groups.items()
+        MachineResults(name, tuple(_in_order(group))) for (name, _), group in groups.items()
     )
 
 
@@ -127,9 +130,14 @@ def comparison_pairs(
 ) -> list[tuple[MachineResults, MachineResults]]:
     """Return the pairs of sides to compare, each the earlier and the later.
 
-    against: a file of results or the begin of a commit; without it two sides are compared, the
-        later with the earlier, and more are not guessed at
-    Raises ConfigError for a commit that no row has, DataError for a file without results.
+    Args:
+        rows: Rows of any machines and commits.
+        against: File of results or a commit prefix; None compares the later of two sides with the
+            earlier, and more sides not at all.
+
+    Raises:
+        ConfigError: for a commit that no row has.
+        DataError: for a file without results.
     """
     sides = by_commit(rows)
     if against is None:

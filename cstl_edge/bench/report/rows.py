@@ -61,9 +61,9 @@ def _relative_error(row: Row) -> float:
     return median(row).relative_error if main_times(row) else UNKNOWN_ERROR
 
 
-def row_name(row: Row, alone: bool = True) -> str:
-    """Return a row's name: its backend, and its network unless it stands `alone`."""
-    if alone or row.subject is None:
+def row_name(row: Row, one_network: bool = True) -> str:
+    """Return a row's name: its backend, and its network unless it stands `one_network`."""
+    if one_network or row.subject is None:
         return row.contender
     height, width = row.subject.size
     return f"{row.contender} ({row.subject.name}, {height}×{width})"

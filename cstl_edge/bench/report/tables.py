@@ -10,6 +10,7 @@ from cstl_edge.bench.report.formatting import quantile, whole
 from cstl_edge.bench.report.rows import (
     column_label,
     format_value,
+    main_stage,
     main_times,
     median,
     remarks,
@@ -39,9 +40,9 @@ def timing_table(title: str, rows: Sequence[Row], names: Sequence[str] | None = 
     """Return the percentiles of rows of times, and their values.
 
     Args:
-        title: of the table; what the cases of all rows share goes behind it
-        rows: rows with times, one line each
-        names: of values; None shows the speed as a multiple of the baseline's instead
+        title: Title, continued by what the cases of all rows share.
+        rows: Rows with times, one line each.
+        names: Names of values; None shows the speed as a multiple of the baseline's instead.
     """
     marks = [_percentiles(row) for row in rows]
     if not any(split_cases(rows)[1]):  # lines of one case can be ranked
@@ -66,8 +67,11 @@ def timing_table(title: str, rows: Sequence[Row], names: Sequence[str] | None = 
 
 
 def stage_table(title: str, rows: Sequence[Row]) -> Table | None:
-    """Return median and p99 of the stages of rows that have more than one; None without such."""
-    staged = [row for row in rows if len(set(row.samples) - {"late"}) > 1]
+    """Return median and p99 of the stages of rows that `timing_table` does not show whole.
+
+    None where no row has a second stage, or a stage alone that is not one of MAIN_STAGES.
+    """
+    staged = [row for row in rows if _has_further_stages(row)]
     if not staged:
         return None
     names = list(dict.fromkeys(stage for row in staged for stage in row.samples))
@@ -76,16 +80,21 @@ def stage_table(title: str, rows: Sequence[Row]) -> Table | None:
     return _table_of(title, staged, columns, cells, ("Each cell: p50 | p99.",))
 
 
+def _has_further_stages(row: Row) -> bool:
+    stages = set(row.samples) - {"late"}
+    return len(stages) > 1 or (main_stage(row) is None and any(row.samples[x] for x in stages))
+
+
 def value_table(
     title: str, rows: Sequence[Row], first: Sequence[str] = (), only: bool = False
 ) -> Table:
     """Return the values of rows with their intervals.
 
     Args:
-        title: of the table; what the cases of all rows share goes behind it
-        rows: one line each
-        first: names of values that stand before all others
-        only: whether no others stand there
+        title: Title, continued by what the cases of all rows share.
+        rows: Rows of results, one line each.
+        first: Names of values that stand before all others.
+        only: Whether no others stand there.
     """
     known = dict.fromkeys(name for row in rows for name in row.values)
     names = [name for name in first if name in known]
@@ -102,13 +111,13 @@ def _table_of(
     notes: tuple[str, ...] = (),
 ) -> Table:
     """Return a table with a line per row: name, what its case has of its own, cells."""
-    alone = single_network(rows)
+    one_network = single_network(rows)
     shared, own = split_cases(rows)
     lines = zip(rows, own, cells, strict=True)
     return Table(
         title if shared in ("", title) else f"{title}: {shared}",
         ("", "case", *columns),
-        tuple((row_name(row, alone), case, *line) for row, case, line in lines),
+        tuple((row_name(row, one_network), case, *line) for row, case, line in lines),
         left=2,
         notes=notes,
     ).without_empty_columns()

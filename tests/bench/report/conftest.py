@@ -1,4 +1,4 @@
-"""Pages of rows, where the packages of the extra `bench` are installed."""
+"""Fixtures of the report: pages and chapters built from rows."""
 
 from functools import partial
 
@@ -18,13 +18,13 @@ def report_in(bench_extra):
     """The report of lists of rows, each written to a file of a folder."""
     from cstl_edge.bench.report.build import build_report
 
-    def made(folder, *files, more=(), against=None):
+    def build(folder, *files, more=(), against=None):
         paths = [folder / f"{k}.jsonl" for k in range(len(files))]
         for path, rows in zip(paths, files, strict=True):
             write_rows(path, rows)
         return build_report([*paths, *more], against)
 
-    return made
+    return build
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def report_of(report_in, tmp_path):
 def chapter_of(report_of):
     """The one chapter that rows (and files) make."""
 
-    def made(rows, *files):
-        (chapter,) = report_of(rows, more=files).chapters
-        return chapter
+    def chapter(rows, *files):
+        (only,) = report_of(rows, more=files).chapters
+        return only
 
-    return made
+    return chapter

@@ -1,4 +1,4 @@
-"""The section of each scenario against figures counted by hand."""
+"""Sections of the report by scenario, against figures counted by hand."""
 
 from pathlib import Path
 
@@ -55,15 +55,15 @@ def test_paced_rows_have_a_table_of_their_own_with_how_late_they_began(chapter_o
     assert "paced at 25 Hz" in second.title
 
 
-def test_walkers_held_and_every_try(chapter_of):
+def test_many_walkers_show_the_number_held_and_every_trial(chapter_of):
     tried = [{"walkers": 8, "latency_ms": [10.0] * 9}, {"walkers": 30, "latency_ms": [50.0] * 9}]
     rows = [row("multi", case=Case(graph="streaming", hop=5, walkers=8), details={"tried": tried},
                 samples={"latency": [10.0] * 9}, values={"walkers": 8.0})]  # fmt: skip
     chapter = chapter_of(rows)
     assert chapter.headlines[0].figure == "8"
-    made = section(chapter, "Many walkers")
-    assert column(made.tables[0], "walkers") == {"onnxruntime float32": "8"}
-    assert "onnxruntime float32: 8: 10, 30: 50" in made.pictures[0].alt
+    shown = section(chapter, "Many walkers")
+    assert column(shown.tables[0], "walkers") == {"onnxruntime float32": "8"}
+    assert "onnxruntime float32: 8: 10, 30: 50" in shown.pictures[0].alt
 
 
 @pytest.mark.parametrize(
@@ -77,16 +77,16 @@ def test_walkers_held_and_every_try(chapter_of):
         [{"walkers": -1, "latency_ms": [1.0]}],
     ],
 )
-def test_tries_that_are_none_are_refused(chapter_of, tried):
+def test_damaged_trial_counts_are_refused(chapter_of, tried):
     with pytest.raises(DataError, match="tried"):
         chapter_of([row("multi", details={"tried": tried}, values={"walkers": 1.0})])
 
 
 def test_stages_are_stacked_by_their_medians_with_the_p99_of_the_whole(chapter_of):
     taken = {"segment": [3.0] * 200, "embed": [4.0] * 200, "total": [7.5] * 198 + [30.0] * 2}
-    made = section(chapter_of([row("end_to_end", samples=taken)]), "From camera to event")
-    assert "segment 3 ms, embed 4 ms" in made.pictures[0].alt
-    stages = made.tables[-1]
+    shown = section(chapter_of([row("end_to_end", samples=taken)]), "From camera to event")
+    assert "segment 3 ms, embed 4 ms" in shown.pictures[0].alt
+    stages = shown.tables[-1]
     assert column(stages, "segment ms") == {"onnxruntime float32": "3.00 | 3.0"}
     assert column(stages, "total ms")["onnxruntime float32"].endswith("| 30")
 
@@ -103,19 +103,19 @@ def test_accuracy_stands_beside_the_time_of_the_same_contender_and_network(chapt
             intervals={"rank1_difference": (-0.01, 0.002)}),
         row("accuracy", "openvino int8", values={"rank1": 0.8}),
     ]  # fmt: skip
-    made = section(chapter_of(rows), "Accuracy beside speed")
-    assert "50 synthetic people" in made.lead[0]
-    (table,) = made.tables
+    shown = section(chapter_of(rows), "Accuracy beside speed")
+    assert "50 synthetic people" in shown.lead[0]
+    (table,) = shown.tables
     assert column(table, "whole window ms") == {
         "onnxruntime float32": "20.0", "onnxruntime int8": "9.00", "openvino int8": "–",
     }  # fmt: skip
     assert column(table, "rank-1")["onnxruntime float32"] == "81 % (75 to 87)"
     points = column(table, "rank-1 less float32's, points")
     assert points["onnxruntime int8"] == "-0.4 (-1.0 to +0.2)"
-    assert made.pictures[0].key == ("onnxruntime int8: 9.00 ms", "onnxruntime float32: 20.0 ms")
+    assert shown.pictures[0].key == ("onnxruntime int8: 9.00 ms", "onnxruntime float32: 20.0 ms")
 
 
-def test_the_front_is_what_nobody_beats():
+def test_the_pareto_front_has_the_points_that_none_dominates():
     points = [(4.0, 0.9), (1.0, 0.5), (2.0, 0.8), (3.0, 0.7), (2.0, 0.6), (5.0, 0.9)]
     front = {points[k] for k in plots.pareto(points)}
     beaten = {p for p in points for q in points
@@ -164,11 +164,11 @@ def test_a_roofline_that_cannot_be_read_is_refused(chapter_of, bad):
         chapter_of([*LIMIT, bad, TIMED])
 
 
-def test_a_share_above_all_is_said_to_be_wrong(chapter_of):
-    made = section(chapter_of([*LIMIT, NEEDS, row(case=FULL, samples={"wall": [10.0]})]),
+def test_a_share_above_100_percent_has_a_note(chapter_of):
+    shown = section(chapter_of([*LIMIT, NEEDS, row(case=FULL, samples={"wall": [10.0]})]),
                    "Nearness to the limit")  # fmt: skip
-    assert column(made.tables[0], "share") == {"onnxruntime float32": "250%"}
-    assert "quiet machine" in made.tables[0].notes[0]
+    assert column(shown.tables[0], "share") == {"onnxruntime float32": "250%"}
+    assert "quiet machine" in shown.tables[0].notes[0]
 
 
 @pytest.mark.parametrize(
@@ -181,12 +181,12 @@ def test_a_share_above_all_is_said_to_be_wrong(chapter_of):
     ],
 )
 def test_without_a_limit_there_is_no_share(chapter_of, rows):
-    made = section(chapter_of([*rows, TIMED]), "Nearness to the limit")
-    assert [table.title for table in made.tables] == ["Peaks of this machine"]
-    assert made.pictures == ()
+    shown = section(chapter_of([*rows, TIMED]), "Nearness to the limit")
+    assert [table.title for table in shown.tables] == ["Peaks of this machine"]
+    assert shown.pictures == ()
 
 
-def test_neighbours_side_by_side_from_rows_of_several_runs(chapter_of):
+def test_peers_share_a_table_across_runs(chapter_of):
     def peer(name, contender, run, **more):
         about = SUBJECT.model_copy(update={"name": name, "trained": "rank1" in str(more)})
         return row("peers", contender, run=run, subject=about, **more)
@@ -211,7 +211,7 @@ def test_neighbours_side_by_side_from_rows_of_several_runs(chapter_of):
     assert line["10⁶ multiply-adds"] == "400.0"
 
 
-def test_power_says_what_it_was_measured_on(chapter_of):
+def test_power_has_a_column_of_the_measured_scope(chapter_of):
     values = {"joules_per_embedding_gross": 0.12, "joules_per_embedding_net": 0.08}
     chapter = chapter_of([row("power", case=FULL, values=values, details={"scope": "module"})])
     (table,) = section(chapter, "Power").tables
@@ -219,20 +219,45 @@ def test_power_says_what_it_was_measured_on(chapter_of):
     assert chapter.headlines[0].figure == "0.080"
 
 
-def test_what_trtexec_exported_stands_beside_ours(chapter_of):
+def test_times_of_trtexec_stand_beside_ours(chapter_of):
     engine = row(contender="tensorrt float16", case=FULL,
                  samples={"wall": [1.0] * 50, "compute": samples(0.5, 50)})  # fmt: skip
     chapter = chapter_of(
         [engine], RECORDED / "trtexec_times.json", RECORDED / "trtexec_profile.json"
     )
-    made = section(chapter, "trtexec")
-    titles = [table.title for table in made.tables]
+    shown = section(chapter, "trtexec")
+    titles = [table.title for table in shown.tables]
     assert titles[0].startswith("End to end")
     assert any(title.startswith("Ours beside it") for title in titles)
     assert any(title.startswith("Slowest layers") for title in titles)
 
 
-def test_parts_without_rows_are_left_out(chapter_of):
+def test_a_scenario_of_another_package_has_a_section_of_values_and_times(chapter_of):
+    rows = [
+        row("start_up", case=FULL, samples={"wall": [3.0] * 200}, values={"peak_mb": 25.5}),
+        row("start_up", "pytorch float32", case=FULL, samples={"load": [8.0] * 200}),
+        row("start_up", "openvino float32", skipped="not installed"),
+    ]
+    chapter = chapter_of([TIMED, *rows])
+    (shown,) = (one for one in chapter.sections if one.id == "start_up-1")
+    values, times, stages = shown.tables
+    assert column(values, "peak MB") == {"onnxruntime float32": "25.5"}
+    assert column(times, "p50 ms") == {"onnxruntime float32": "3.00"}
+    assert column(stages, "load ms") == {"pytorch float32": "8.00 | 8.0"}
+
+
+def test_a_scenario_of_another_package_without_figures_has_no_section(chapter_of):
+    assert [one.title for one in chapter_of([row("start_up")]).sections] == ["Beside the figures"]
+
+
+def test_the_warnings_table_has_its_example_column_without_examples(chapter_of):
+    chapter = chapter_of([row(case=FULL, samples={"wall": [1.0]}, warnings=["busy"])])
+    tables = section(chapter, "Beside the figures").tables
+    (warned,) = (table for table in tables if table.title == "Warnings")
+    assert warned.columns == ("", "rows", "for example")
+
+
+def test_scenarios_without_figures_have_no_section(chapter_of):
     chapter = chapter_of([row(skipped="nothing is here")])
     assert [one.title for one in chapter.sections] == ["Beside the figures"]
     assert chapter.headlines == ()
@@ -256,8 +281,8 @@ def test_the_state_of_the_machine_is_a_range_over_all_rows(chapter_of):
     rows = [row(case=FULL, samples={"wall": [1.0]}, conditions=state(*x))
             for x in ((2600.0, 50.0), (1400.0, 71.5))]  # fmt: skip
     tables = section(chapter_of(rows), "Beside the figures").tables
-    found = next(table for table in tables if table.title == "State of the machine")
-    assert found.rows == (
+    state_table = next(table for table in tables if table.title == "State of the machine")
+    assert state_table.rows == (
         ("cpu mhz, median", "1,400", "2,600"),
         ("temperatures c, x", "50.00", "71.50"),
         ("governor", "powersave", ""),

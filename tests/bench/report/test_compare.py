@@ -17,8 +17,8 @@ def one(taken, **more):
 
 
 def verdict(before, after):
-    (found,) = compare([one(before)], [one(after)])
-    return found.verdict
+    (difference,) = compare([one(before)], [one(after)])
+    return difference.verdict
 
 
 @needs_bench
@@ -29,43 +29,43 @@ def test_identical_samples_do_not_differ():
 
 
 @needs_bench
-def test_shifted_samples_do():
+def test_shifted_samples_differ():
     assert verdict(samples(10.0, seed=1), samples(9.0, seed=2)) == "faster"
     assert verdict(samples(10.0, seed=1), samples(11.0, seed=2)) == "slower"
 
 
 @needs_bench
-def test_a_sure_difference_too_small_to_name_is_none():
-    (found,) = compare([one(samples(10.0, 4000, 1, 0.01))], [one(samples(9.9, 4000, 2, 0.01))])
-    assert found.p < 1e-6
-    assert found.verdict == "no difference"
-    (found,) = compare([found.before], [found.after], smallest=0.005)
-    assert found.verdict == "faster"
+def test_a_significant_difference_below_2_percent_is_none():
+    (difference,) = compare([one(samples(10.0, 4000, 1, 0.01))], [one(samples(9.9, 4000, 2, 0.01))])
+    assert difference.p < 1e-6
+    assert difference.verdict == "no difference"
+    (difference,) = compare([difference.before], [difference.after], smallest=0.005)
+    assert difference.verdict == "faster"
 
 
 @needs_bench
 @pytest.mark.parametrize("count", [1, 7])
-def test_a_few_samples_say_nothing(count):
+def test_few_samples_have_no_verdict(count):
     assert verdict(samples(10.0, count), samples(1.0, count)) == "too few samples"
 
 
 @needs_bench
 def test_the_effect_is_the_ratio_of_medians_and_how_often_a_sample_is_quicker():
     before, after = samples(10.0, seed=3), samples(9.0, seed=4)
-    (found,) = compare([one(before)], [one(after)])
+    (difference,) = compare([one(before)], [one(after)])
     ordered = [sorted(x)[len(x) - 1 - int(0.5 * len(x))] for x in (after, before)]
-    assert found.ratio == ordered[0] / ordered[1]
-    assert found.interval[0] < found.ratio < found.interval[1]
+    assert difference.ratio == ordered[0] / ordered[1]
+    assert difference.interval[0] < difference.ratio < difference.interval[1]
     pairs = itertools.product(independent(before), independent(after))
     wins = [(b > a) + 0.5 * (b == a) for b, a in pairs]
-    assert found.quicker == pytest.approx(np.mean(wins))
+    assert difference.quicker == pytest.approx(np.mean(wins))
 
 
 @needs_bench
 def test_no_false_alarm_among_many_rows_of_the_same_speed():
-    found = compare(graph_rows(seed=0), graph_rows(seed=9000))
-    assert len(found) == 24
-    assert {one.verdict for one in found} == {"no difference"}
+    differences = compare(graph_rows(seed=0), graph_rows(seed=9000))
+    assert len(differences) == 24
+    assert {one.verdict for one in differences} == {"no difference"}
 
 
 @needs_bench
@@ -78,7 +78,7 @@ def test_only_what_shares_scenario_contender_case_and_network_is_matched():
     ]
     assert compare(before, others) == []
     retrained = one(samples(8.0), subject=SUBJECT.model_copy(update={"weights_sha256": "b" * 64}))
-    assert [found.verdict for found in compare(before, [retrained])] == ["faster"]
+    assert [difference.verdict for difference in compare(before, [retrained])] == ["faster"]
 
 
 def test_holm_by_hand():

@@ -1,4 +1,4 @@
-"""The rows of one call as a terminal shows them."""
+"""Rows of one call as tables of a terminal."""
 
 import pytest
 
@@ -7,10 +7,10 @@ from cstl_edge.bench.report import console
 from cstl_edge.cli.bench import _show
 
 
-def row_of(context, scenario, wall=(1.0, 2.0), **told):
+def row_of(context, scenario, wall=(1.0, 2.0), **fields):
     given = {"contender": "pytorch float32", "case": Case(graph="full", batch=1)}
     samples = {"wall": list(wall)} if wall else {}
-    return Row(run=context.run, scenario=scenario, samples=samples, **given | told)
+    return Row(run=context.run, scenario=scenario, samples=samples, **given | fields)
 
 
 def test_ratios_are_taken_within_a_case_of_one_run(plain):
@@ -45,7 +45,7 @@ def test_the_table_shows_figures_and_what_was_skipped(plain, capsys):
     assert "decode 1.50 ms, segment 7.00 ms" in text
 
 
-def test_a_call_ends_with_its_best_figures(plain, monkeypatch):
+def test_headline_lines_show_the_best_figures(plain, monkeypatch):
     pytest.importorskip("scipy", reason="needs scipy")
     case = Case(graph="streaming", frames=30, hop=1)
     fast = {"values": {"times_as_fast_as_usual": 93.0}, "contender": "onnxruntime int8"}

@@ -1,4 +1,4 @@
-"""Numbers with as many digits as their intervals allow."""
+"""Numbers of the report with as many digits as their intervals allow."""
 
 import numpy as np
 import pytest
@@ -14,17 +14,17 @@ def test_the_interval_holds_the_percentile_about_as_often_as_it_says(q):
     true = -np.log(1 - q / 100)  # of an exponential distribution
     held = 0
     for _ in range(300):
-        found = quantile(rng.exponential(size=400).tolist(), q)
-        held += (found.low or 0) <= true <= (found.high if found.high is not None else np.inf)
+        actual = quantile(rng.exponential(size=400).tolist(), q)
+        held += (actual.low or 0) <= true <= (actual.high if actual.high is not None else np.inf)
     assert held >= 0.93 * 300
 
 
 @needs_bench
 def test_few_samples_set_no_bound_to_a_high_percentile():
-    found = quantile([float(x) for x in range(150)], 99)
-    assert found.high is None
-    assert found.low is not None
-    assert found.value == 148.0  # index n - 1 - int(0.01 n)
+    actual = quantile([float(x) for x in range(150)], 99)
+    assert actual.high is None
+    assert actual.low is not None
+    assert actual.value == 148.0  # index n - 1 - int(0.01 n)
 
 
 @needs_bench

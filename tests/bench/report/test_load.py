@@ -40,8 +40,8 @@ def test_beside_results_a_file_without_any_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"benchmark": "of another kind"}\n')
     write_rows(tmp_path / "b.jsonl", [timed()])
     lines = []
-    found = read_files([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], lines.append)
-    assert len(found) == 1
+    rows = read_files([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], lines.append)
+    assert len(rows) == 1
     assert lines == [f"{tmp_path / 'a.jsonl'}: no results of cstl-edge bench, left out"]
 
 
@@ -79,10 +79,10 @@ def test_machines_are_chapters_by_time_machines_and_commits_are_sides():
         timed("r1", "2026-11-25T00:00:00Z", commit="aaa"),
         timed("r2", "2026-11-26T00:00:00Z", commit="aaa", cores=8),
     ]
-    found = [(one.commits, "8 cores" in one.machine) for one in by_machine(rows)]
-    assert found == [(["aaa"], True), (["ccc"], False)]
-    found = [(one.commits, "8 cores" in one.machine) for one in by_commit(rows)]
-    assert found == [(["aaa"], False), (["aaa"], True), (["ccc"], False)]
+    groups = [(one.commits, "8 cores" in one.machine) for one in by_machine(rows)]
+    assert groups == [(["aaa"], True), (["ccc"], False)]
+    groups = [(one.commits, "8 cores" in one.machine) for one in by_commit(rows)]
+    assert groups == [(["aaa"], False), (["aaa"], True), (["ccc"], False)]
 
 
 def test_of_a_scenario_the_last_run_stands_whole():
@@ -104,12 +104,12 @@ def test_networks_are_chapters_of_their_own_with_the_machines_peaks():
     )
     peak = row(scenario="roofline", subject=None, values={"gmacs_per_s": 1.0}, environment=MACHINE)
     peers = row(scenario="peers", values={"rank1": 0.5}, environment=MACHINE)
-    found = {one.machine: one for one in by_machine([ours, theirs, peak, peers])}
-    (first, second) = sorted(found, key=lambda name: "random" in name)
+    by_name = {one.machine: one for one in by_machine([ours, theirs, peak, peers])}
+    (first, second) = sorted(by_name, key=lambda name: "random" in name)
     assert first.endswith(": shipped, 64×44, widths 16/32/64/64")
     assert second.endswith(": random weights, 64×44, widths 32/64/128/128")
-    assert [one in found[first].rows for one in (ours, theirs, peak, peers)] == [1, 0, 1, 1]
-    assert [one in found[second].rows for one in (ours, theirs, peak, peers)] == [0, 1, 1, 0]
+    assert [one in by_name[first].rows for one in (ours, theirs, peak, peers)] == [1, 0, 1, 1]
+    assert [one in by_name[second].rows for one in (ours, theirs, peak, peers)] == [0, 1, 1, 0]
 
 
 def test_peers_are_put_together_from_several_runs():
@@ -117,7 +117,7 @@ def test_peers_are_put_together_from_several_runs():
     assert len(by_machine(rows)[0].rows) == 2
 
 
-def test_rows_from_nowhere_join_the_only_machine():
+def test_rows_without_a_machine_join_the_only_machine():
     trtexec = row("trtexec", run="t", samples={"latency": [1.0]}).model_copy(
         update={"environment": {}}
     )
@@ -134,7 +134,7 @@ def test_two_sides_are_compared_the_later_with_the_earlier():
     assert (before.commits, after.commits) == (["old"], ["new"])
 
 
-def test_three_sides_are_not_guessed_at():
+def test_three_sides_are_not_compared_without_a_base():
     assert comparison_pairs([timed(commit=name) for name in "abc"], None) == []
 
 
@@ -145,7 +145,7 @@ def test_a_commit_is_compared_with_the_others_by_machine():
     assert [(b.commits, a.commits) for b, a in pairs] == [(["old1"], ["new1"])] * 2
 
 
-def test_a_file_to_compare_with(tmp_path):
+def test_a_file_of_results_is_a_base(tmp_path):
     write_rows(tmp_path / "base.jsonl", [timed(commit="base")])
     ((before, after),) = comparison_pairs([timed(commit="new")], str(tmp_path / "base.jsonl"))
     assert (before.commits, after.commits) == (["base"], ["new"])
@@ -160,11 +160,11 @@ def test_an_unknown_commit_names_those_there_are(what):
 @pytest.mark.parametrize(
     "value", [{"a": [1, {"b": None}]}, ["x"] * 1000, "a\nb\x00", 1.5, True, None, float("nan")]
 )
-def test_whatever_a_strangers_file_has_is_one_line(value):
+def test_any_value_of_a_file_is_one_line(value):
     assert one_line_text(value).isprintable()
     assert len(one_line_text(value)) <= 200
     assert machine_name({"cpu": value, "cores": value})
 
 
-def test_the_machine_of_a_row_without_one():
+def test_a_row_without_an_environment_has_an_unknown_machine():
     assert machine_name({}) == "unknown machine"

@@ -1,4 +1,4 @@
-"""The page as a whole: its figures, its inert text, its self-containment."""
+"""The report's page: figures, escaped text, no loads or scripts."""
 
 import html
 import re
@@ -66,8 +66,8 @@ def test_percentiles_and_counts_are_those_of_the_raw_samples(report_of):
     k = read.cells.index("onnxruntime float32")
     shown, count = [float(x) for x in read.cells[k + 1 : k + 5]], read.cells[k + 5]
     assert count == "777"
-    for found, q in zip(shown, (50, 90, 95, 99), strict=True):
-        assert found == pytest.approx(percentile(taken, q), rel=0.05)
+    for actual, q in zip(shown, (50, 90, 95, 99), strict=True):
+        assert actual == pytest.approx(percentile(taken, q), rel=0.05)
 
 
 def test_ratios_are_within_a_case_and_a_run(report_of):
@@ -109,7 +109,7 @@ def test_names_with_markup_in_them_are_inert(report_of):
     assert not re.search(r"(?<!\\)\[a\]|http://", markdown)
 
 
-def test_nothing_is_loaded_and_nothing_runs(graph_page):
+def test_the_page_loads_and_runs_nothing(graph_page):
     text = graph_page
     read = Reader(text)
     assert not {"script", "link", "img", "iframe", "object", "embed"} & read.tags
@@ -152,14 +152,14 @@ def test_two_commits_are_compared(report_of):
     assert report.chapters[0].sections[0].lead == ("8 faster.",)
 
 
-def test_a_comparison_of_doubtful_rows_says_so(report_of):
+def test_a_comparison_of_rows_with_warnings_has_a_remark(report_of):
     doubtful = {"warnings": ["busy machine: others took 1.3 of 2 cores"], "case": FULL}
     rows = [row(samples={"wall": samples(9.0)}, environment={"commit": name}, **doubtful)
             for name in ("a", "b")]  # fmt: skip
     assert "1 of 1 pairs" in report_of(rows).chapters[0].sections[0].lead[1]
 
 
-def test_what_a_search_finds_and_what_the_machine_can_are_laid_beside_each_other(report_of):
+def test_walkers_held_and_peaks_of_two_commits_stand_beside_each_other(report_of):
     def side(walkers, rate, **more):
         case = Case(graph="streaming", hop=5, walkers=walkers, paced_hz=25.0)
         yield row("multi", case=case, values={"walkers": walkers}, samples={"latency": [9.0] * 99},
@@ -174,8 +174,8 @@ def test_what_a_search_finds_and_what_the_machine_can_are_laid_beside_each_other
         "Nothing to compare",
         "Figures beside each other",
     ]
-    found = {(line[0], line[3], line[4]) for line in report.chapters[0].sections[1].tables[0].rows}
-    assert found == {("onnxruntime float32", "20", "31"), ("peak float32", "100", "50.0")}
+    values = {(line[0], line[3], line[4]) for line in report.chapters[0].sections[1].tables[0].rows}
+    assert values == {("onnxruntime float32", "20", "31"), ("peak float32", "100", "50.0")}
 
 
 def test_machines_that_share_nothing_are_not_compared(report_of):
@@ -202,7 +202,7 @@ def test_only_skipped_rows_make_a_page_of_reasons(report_of):
     assert read.cells[k : k + 3] == ["tensorrt float16", "graph", "no GPU"]
 
 
-def test_who_answers_wrongly_is_named_without_a_time(report_of):
+def test_a_backend_with_wrong_outputs_has_no_time(report_of):
     wrong = Check(reference="pytorch float32", cosine=0.3, max_abs=2.0, ok=False)
     text = markdown_page(report_of([row(case=FULL, check=wrong)]))
     assert "wrong outputs: cosine 0.3" in text
@@ -214,6 +214,6 @@ def test_wrong_rows_of_roofline_are_refused(report_of):
         report_of([bad, row(case=FULL, samples={"wall": [1.0]})])
 
 
-def test_a_commit_that_no_row_has(report_of):
+def test_an_unknown_commit_is_refused(report_of):
     with pytest.raises(ConfigError, match="--against"):
         report_of(list(graph_rows()), against="ffff")

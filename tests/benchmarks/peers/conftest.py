@@ -1,4 +1,4 @@
-"""The modules of benchmarks/peers, which are no part of the package, and narrow networks."""
+"""Fixtures of the peers: the modules of benchmarks/peers, narrow networks."""
 
 import importlib
 from pathlib import Path

@@ -34,17 +34,17 @@ SETS, ORDERED = ("gaitset", "gln"), ("gaitpart", "mt3d_style")
     ],
 )
 def test_a_network_has_the_published_cost(count, peers, name, parameters, whole, answer):
-    found = count(peers.networks.NETWORKS[name].published)
-    assert (found.parameters, found.whole) == (parameters, whole)
-    assert found.further == TRUNK + answer
+    counts = count(peers.networks.NETWORKS[name].published)
+    assert (counts.parameters, counts.whole) == (parameters, whole)
+    assert counts.further == TRUNK + answer
 
 
 def test_mt3d_style_costs_what_the_reconstruction_does(count, peers):
-    found = count(peers.mt3d_style.Mt3dStyle)
+    counts = count(peers.mt3d_style.Mt3dStyle)
     matrices = 32 * 128 * 128  # they were not counted there
-    assert found.parameters - matrices == 2_142_048
-    assert round((found.whole - matrices) / 1e7) == 3658
-    assert (found.further, found.kept_bytes) == (found.whole, 0)
+    assert counts.parameters - matrices == 2_142_048
+    assert round((counts.whole - matrices) / 1e7) == 3658
+    assert (counts.further, counts.kept_bytes) == (counts.whole, 0)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_all_networks_cost_the_same_within_3_percent(count, peers):
     assert all(abs(cost / costs["CSTL"] - 1) < 0.03 for cost in costs.values()), costs
 
 
-def test_the_registry_has_the_widths_that_are_built(torch, peers):
-    for name, found in peers.networks.NETWORKS.items():
+def test_registered_widths_are_those_of_the_layers(torch, peers):
+    for name, entry in peers.networks.NETWORKS.items():
         common, published = (
-            (found.scaled(0), found.widths),
-            (found.published(), found.published_widths),
+            (entry.scaled(0), entry.widths),
+            (entry.published(), entry.published_widths),
         )
-        for made, widths in (common, published):
-            channels = {p.shape[0] for p in made.parameters() if p.ndim > 3}
+        for network, widths in (common, published):
+            channels = {p.shape[0] for p in network.parameters() if p.ndim > 3}
             assert set(widths) == channels, name
 
 
@@ -89,22 +89,22 @@ def test_an_unknown_network_is_refused_by_name(peers):
     ("kind", "parts"), [("gaitset", 62), ("gaitpart", 16), ("gln", 93), ("mt3d_style", 32)]
 )
 def test_embeddings_have_one_row_per_part(torch, tiny, walk, kind, parts):
-    found = tiny[kind](walk)
-    assert found.shape == (2, parts, 5)
+    actual = tiny[kind](walk)
+    assert actual.shape == (2, parts, 5)
     assert (tiny[kind].parts, tiny[kind].embedding) == (parts, 5)
-    assert found.dtype == torch.float32
-    assert torch.isfinite(found).all()
+    assert actual.dtype == torch.float32
+    assert torch.isfinite(actual).all()
 
 
 @pytest.mark.parametrize("kind", SETS)
-def test_a_set_knows_neither_order_nor_number(torch, tiny, walk, kind):
-    found = tiny[kind](walk)
+def test_sets_depend_on_neither_order_nor_number(torch, tiny, walk, kind):
+    actual = tiny[kind](walk)
     for frames in ([3, 0, 6, 2, 5, 1, 4], [0, 1, 2, 3, 4, 5, 6, 2, 2]):
-        assert torch.allclose(tiny[kind](walk[:, frames]), found, atol=1e-6), frames
+        assert torch.allclose(tiny[kind](walk[:, frames]), actual, atol=1e-6), frames
 
 
 @pytest.mark.parametrize("kind", ORDERED)
-def test_the_others_know_the_order(torch, tiny, walk, kind):
+def test_ordered_networks_depend_on_the_order(torch, tiny, walk, kind):
     assert not torch.allclose(tiny[kind](walk[:, [3, 0, 6, 2, 5, 1, 4]]), tiny[kind](walk))
 
 
@@ -115,10 +115,10 @@ def test_a_sequence_does_not_depend_on_its_batch(torch, tiny, walk, kind):
 
 def test_strips_are_maximum_and_mean_of_bands(torch, peers):
     maps = torch.rand(2, 3, 16, 11)
-    found = peers.blocks.strips(maps, (4, 2))  # [n, p, c]
+    actual = peers.blocks.strips(maps, (4, 2))  # [n, p, c]
     bands = [*maps.split(4, 2), *maps.split(8, 2)]
     expected = torch.stack([x.amax((2, 3)) + x.mean((2, 3)) for x in bands], 1)
-    assert torch.allclose(found, expected)
+    assert torch.allclose(actual, expected)
 
 
 def test_every_part_has_a_matrix_of_its_own(torch, peers):
@@ -156,8 +156,8 @@ def test_motion_is_a_gated_template_of_each_part(torch, peers, reach, gate_kerne
     half = reach // 2
     around = [mine[:, max(0, t - half) : t + half + 1] for t in range(s)]
     template = torch.stack([near.sum(1) / reach + near.amax(1) for near in around], 1)
-    found = motion(x)[0, part * channels : (part + 1) * channels]
-    assert torch.allclose(found, gate * template, atol=1e-6)
+    actual = motion(x)[0, part * channels : (part + 1) * channels]
+    assert torch.allclose(actual, gate * template, atol=1e-6)
 
 
 def test_gaitpart_keeps_parts_apart(torch, tiny, walk):

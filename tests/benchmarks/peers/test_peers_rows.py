@@ -23,7 +23,7 @@ def config(torch):
 @contextmanager
 def registered(peers):
     """The registry with one network more, windows of five frames, no time to warm up."""
-    made = peers.networks.Network(
+    entry = peers.networks.Network(
         lambda _: peers.gaitpart.GaitPart((4, 4, 4), 3),
         lambda: peers.gaitpart.GaitPart((4, 8, 8), 3),
         (4, 4, 4),
@@ -31,7 +31,7 @@ def registered(peers):
         "part features",
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(peers.networks.NETWORKS, "tiny", made)
+        patch.setitem(peers.networks.NETWORKS, "tiny", entry)
         patch.setattr(peers.cost, "WARM_UP_S", 0.0)
         for module in (peers.running, peers.cost):
             patch.setattr(module, "FRAMES", 5)
@@ -102,9 +102,9 @@ def test_shorter_sequences_are_embedded_without_their_padding(peers, tiny, walk)
     silhouettes = walk.numpy().copy()
     alone = encoder.encode(silhouettes[:1, :4]).embedding
     silhouettes[0, 4:] = 77  # padding, whatever it holds
-    found = encoder.encode(silhouettes, np.array([4, 7], np.int32))
-    assert np.allclose(found.embedding[:1], alone, atol=1e-6)
-    assert np.allclose(found.embedding[1:], encoder.encode(silhouettes[1:]).embedding, atol=1e-6)
+    batch = encoder.encode(silhouettes, np.array([4, 7], np.int32))
+    assert np.allclose(batch.embedding[:1], alone, atol=1e-6)
+    assert np.allclose(batch.embedding[1:], encoder.encode(silhouettes[1:]).embedding, atol=1e-6)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_costs_are_counted_timed_and_checked(costs):
     assert further < whole / 2
 
 
-def test_what_answers_wrongly_has_no_time(monkeypatch, peers, costs):
+def test_a_network_with_wrong_outputs_has_no_time(monkeypatch, peers, costs):
     right = peers.running.Onnx.whole
     monkeypatch.setattr(peers.running.Onnx, "whole", lambda self, x: right(self, x) + 0.01)
     rows = costs()
@@ -221,7 +221,7 @@ def test_the_table_keeps_budgets_apart(peers):
     assert "| CSTL | 50.0 (45.0 to 55.0)" in line_of(text, "CSTL", 1)
 
 
-def test_the_reconstruction_is_called_one_everywhere(peers):
+def test_the_mt3d_reconstruction_is_named_one_in_every_table(peers):
     text = peers.table.tables([])
     rows = [line for line in text.splitlines() if line.startswith("| MT3D")]
     assert rows

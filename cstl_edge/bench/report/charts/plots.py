@@ -76,8 +76,8 @@ def strip_plot(title: str, rows: Sequence[tuple[str, str, Sequence[float]]]) -> 
     """Draw the samples of each row as a strip of dots, with bars at the percentiles.
 
     Args:
-        title: over the picture
-        rows: label, name of the backend, samples [ms]
+        title: Title over the picture.
+        rows: Label, name of the backend, samples [ms].
     """
     floor = min((x for _, _, samples in rows for x in samples if x > 0), default=1e-3)
     with canvas(44 * len(rows) + 42) as (figure, axes):
@@ -177,10 +177,10 @@ def pareto_plot(title: str, points: Sequence[Point], x_label: str, y_label: str)
     """Draw points and their Pareto front: small x and large y are good.
 
     Args:
-        title: over the picture
-        points: the marks
-        x_label: of the logarithmic axis
-        y_label: of the other
+        title: Title over the picture.
+        points: Marks of the picture.
+        x_label: Label of the logarithmic axis.
+        y_label: Label of the other axis.
     """
     ordered = sorted(points, key=lambda p: p.x)
     with canvas(300) as (figure, axes):
@@ -221,10 +221,10 @@ def roofline_plot(
     """Draw the rate that each row reached under the roofs of the machine.
 
     Args:
-        title: over the picture
-        roofs: peaks by name [10^9 multiply-adds/s]
-        slopes: bandwidths by name [10^9 bytes/s]
-        points: x [multiply-adds per byte], y [10^9 multiply-adds/s]
+        title: Title over the picture.
+        roofs: Peaks by name [10^9 multiply-adds/s].
+        slopes: Bandwidths by name [10^9 bytes/s].
+        points: Marks at x [multiply-adds per byte], y [10^9 multiply-adds/s].
     """
     ordered = sorted(points, key=lambda p: (p.x, -p.y))
     with canvas(340) as (figure, axes):
@@ -266,10 +266,10 @@ def search_plot(
     """Draw every number that was tried of each backend, filled where it held.
 
     Args:
-        title: over the picture
-        searches: name of a backend, its tried numbers
-        limit: of the latency [ms]
-        labels: of both axes
+        title: Title over the picture.
+        searches: Name of a backend, its tried numbers.
+        limit: Limit of the latency [ms].
+        labels: Labels of both axes.
     """
     from matplotlib.ticker import MaxNLocator
 

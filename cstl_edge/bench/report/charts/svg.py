@@ -95,11 +95,11 @@ def picture(
     """Return a figure as a picture of a page; call within `canvas`.
 
     Args:
-        figure: of `canvas`
-        title: over the picture
-        facts: its content in words, for readers who do not see it
-        caption: below the picture
-        key: names of numbered marks
+        figure: Figure of `canvas`.
+        title: Title over the picture.
+        facts: Its content in words, for readers who do not see it.
+        caption: Text below the picture.
+        key: Names of numbered marks.
     """
     alt = f"{title}: " + "; ".join(facts)
     return Picture(title, _inline(figure, alt), alt, caption, key)

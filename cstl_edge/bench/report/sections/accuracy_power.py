@@ -26,7 +26,7 @@ POWER = (
 
 def accuracy(results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show accuracy beside speed, joined by backend."""
-    graph, single = results.of("graph"), results.of("single")
+    graph, single = results.rows_of("graph"), results.rows_of("single")
     window = [_median(graph, row, ("full", 1, None)) for row in rows]
     frame = [_median(single, row, ("streaming", None, 1)) for row in rows]
     table = value_table("Accuracy and speed", rows, ACCURACY, only=True)
@@ -57,9 +57,10 @@ def _median(
 ) -> Quantile | None:
     """Return the median of a row's backend and network, back to back; None if not measured.
 
-    rows: to look in
-    of: the row of accuracy
-    case: graph, batch and hop; of 30 frames or the nearest number
+    Args:
+        rows: Rows of times.
+        of: The row of accuracy.
+        case: Graph, batch and hop; of 30 frames or the nearest number.
     """
     matches = [
         row

@@ -23,13 +23,15 @@ LEFT_OUT = ("seconds", "cores")
 def appendix_tables(rows: Sequence[Row]) -> tuple[Table, ...]:
     """Return what is no figure: backends as they ran, conditions, warnings, skips with reasons."""
     named = ("", "scenario", "case", "why")
+    ran = Table("Backends as they ran", RAN, backends_as_run(rows), 7, folded=True)
+    missing = Table("Without a figure", named, skipped_rows(rows), left=4)
     tables = (
-        Table("Backends as they ran", RAN, backends_as_run(rows), 7, folded=True),
-        _conditions(rows),
+        ran.without_empty_columns(),
+        _conditions(rows).without_empty_columns(),
         Table("Warnings", ("", "rows", "for example"), warning_counts(rows), folded=True),
-        Table("Without a figure", named, skipped_rows(rows), left=4),
+        missing.without_empty_columns(),
     )
-    return tuple(table.without_empty_columns() for table in tables if table.rows)
+    return tuple(table for table in tables if table.rows)
 
 
 def backends_as_run(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:

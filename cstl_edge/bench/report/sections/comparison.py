@@ -48,10 +48,10 @@ def comparison_chapter(
     """Return the comparison of two sides, the second with the first.
 
     Args:
-        before: one side
-        after: the other
-        k: number of the comparison, from 0
-        requested: whether there is a chapter too where they have nothing in common
+        before: Results of one side.
+        after: Results of the other.
+        k: Number of the comparison, from 0.
+        requested: Whether there is a chapter too where they have nothing in common.
     """
     differences = compare(before.rows, after.rows)
     if not differences and not requested:
@@ -85,20 +85,20 @@ def _tested(differences: Sequence[Difference], anchor: str) -> Section:
             "machine."
         )
     largest = sorted(differences, key=lambda x: -abs(math.log(x.ratio or 1e-9)))[:MOST_DRAWN]
-    alone = single_network(x.after for x in differences)
-    labels = (f"{row_name(x.after, alone)}: {describe_case(x.after.case)}" for x in largest)
+    one_network = single_network(x.after for x in differences)
+    labels = (f"{row_name(x.after, one_network)}: {describe_case(x.after.case)}" for x in largest)
     drawn = list(zip(labels, largest, strict=True))
     picture = plots.forest_plot("Ratio of medians with its interval", drawn)
-    lines = tuple(_line(x, alone) for x in differences)
+    lines = tuple(_line(x, one_network) for x in differences)
     table = Table("Every matched row", COLUMNS, lines, left=3, notes=NOTES)
     return Section("Faster or slower", tuple(lead), (table,), (picture,), anchor)
 
 
-def _line(difference: Difference, alone: bool) -> Line:
+def _line(difference: Difference, one_network: bool) -> Line:
     before, after, ends = difference.before, difference.after, difference.interval
     verdict = difference.verdict
     return (
-        row_name(after, alone),
+        row_name(after, one_network),
         Cell(verdict, verdict if verdict in ("faster", "slower") else ""),
         f"{after.scenario}: {describe_case(after.case)}",
         *(str(quantile(row.samples[difference.stage], 50)) for row in (before, after)),

@@ -54,7 +54,7 @@ RULES = (
 def headlines(results: MachineResults) -> tuple[Headline, ...]:
     """Return the best row of each rule, the ratio of a whole window among them."""
     first, *others = (_best(rule, results) for rule in RULES)
-    ordered = (first, _window(results.of("graph")), *others)
+    ordered = (first, _window(results.rows_of("graph")), *others)
     return tuple(headline for headline in ordered if headline is not None)
 
 
@@ -69,7 +69,9 @@ def is_float32(row: Row) -> bool:
 
 def _best(rule: HeadlineRule, results: MachineResults) -> Headline | None:
     """Return the best row's value, and float32's where that is another row."""
-    rows = [row for row in results.of(rule.scenario) if rule.value in row.values and rule.fits(row)]
+    rows = [
+        row for row in results.rows_of(rule.scenario) if rule.value in row.values and rule.fits(row)
+    ]
     if not rows:
         return None
     rows.sort(key=lambda row: row.values[rule.value], reverse=rule.largest)

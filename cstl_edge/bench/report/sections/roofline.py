@@ -40,7 +40,7 @@ COLUMNS = (
 
 def roofline(results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show how near the graphs come to the peaks of the machine."""
-    reached = [(row, limit) for row in results.of("graph") if (limit := _limit(rows, row))]
+    reached = [(row, limit) for row in results.rows_of("graph") if (limit := _limit(rows, row))]
     cases: dict[str, list[tuple[Row, RowLimit]]] = {}
     for row, limit in reached:
         cases.setdefault(describe_case(row.case), []).append((row, limit))
@@ -81,10 +81,10 @@ def _data_errors() -> Iterator[None]:
 
 
 def _shares(reached: Sequence[tuple[Row, RowLimit]]) -> Table:
-    alone = single_network(row for row, _ in reached)
+    one_network = single_network(row for row, _ in reached)
     lines = tuple(
         (
-            row_name(row, alone),
+            row_name(row, one_network),
             describe_case(row.case),
             number(limit.gmacs * 1e3),
             number(limit.gbytes * 1e3),

@@ -131,22 +131,24 @@ def _shown(*tables: Table | None) -> tuple[Table, ...]:
 
 def _search(title: str, rows: Sequence[Row], samples: str, limit_ms: float) -> tuple[Picture, ...]:
     """Draw the numbers of walkers that searches tried; `samples` is a key of each in `details`."""
-    searches = [(row.contender, tried) for row in rows if (tried := _tried(row, samples, limit_ms))]
+    searches = [
+        (row.contender, counts) for row in rows if (counts := _trial_counts(row, samples, limit_ms))
+    ]
     labels = ("walkers seen at once", "p99 of the latency [ms]")
     return (plots.search_plot(title, searches, limit_ms, labels),) if searches else ()
 
 
-def _tried(row: Row, samples: str, limit_ms: float) -> list[TriedCount]:
+def _trial_counts(row: Row, samples: str, limit_ms: float) -> list[TriedCount]:
     """Return the numbers that a row's search tried (DataError)."""
     try:
-        tried = []
+        counts = []
         for record in row.details.get("tried", ()):
             p99 = quantile([float(x) for x in record[samples]], 99).value
             held = bool(record.get("holds", p99 < limit_ms))
-            tried.append(TriedCount(float(record["walkers"]), p99, held))
-            if not (0 <= p99 < math.inf and 0 <= tried[-1].walkers < math.inf):
-                raise ValueError(f"{tried[-1].walkers:g} walkers in {p99:g} ms")
-        return tried
+            counts.append(TriedCount(float(record["walkers"]), p99, held))
+            if not (0 <= p99 < math.inf and 0 <= counts[-1].walkers < math.inf):
+                raise ValueError(f"{counts[-1].walkers:g} walkers in {p99:g} ms")
+        return counts
     except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise DataError(
             f"expected the numbers of walkers that {one_line(row.contender)} was tried with and "
@@ -155,11 +157,11 @@ def _tried(row: Row, samples: str, limit_ms: float) -> list[TriedCount]:
 
 
 def _strips(title: str, rows: Sequence[Row]) -> Picture:
-    alone = single_network(rows)
+    one_network = single_network(rows)
     ordered = sorted(rows, key=lambda row: median(row).value)[:STRIPS]
     strips = []
     for row, case in zip(ordered, split_cases(ordered)[1], strict=True):
-        label = ": ".join(x for x in (row_name(row, alone), case) if x)
+        label = ": ".join(x for x in (row_name(row, one_network), case) if x)
         strips.append((label, row.contender, main_times(row)))
     return plots.strip_plot(title, strips)
 

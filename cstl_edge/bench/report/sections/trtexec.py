@@ -26,7 +26,7 @@ LEAD = (
 def trtexec(results: MachineResults, rows: Sequence[Row]) -> Section:
     """Show times, their stages beside ours, layers."""
     timed = timed_rows(rows)
-    ours = [row for row in results.of("graph") if row.contender.startswith(ENGINES)]
+    ours = [row for row in results.rows_of("graph") if row.contender.startswith(ENGINES)]
     tables = (
         timing_table("End to end", timed, ["queries_per_s"]) if timed else None,
         stage_table("By stage", timed),

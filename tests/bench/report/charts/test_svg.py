@@ -1,4 +1,4 @@
-"""Pictures by themselves: themed by the page, ids of their own, text untouched."""
+"""SVG pictures: colours by the page's theme, unique ids, text without markup."""
 
 import re
 
