@@ -32,9 +32,9 @@ def load_config(
     """Return a configuration from defaults, a YAML file and overrides; later ones win.
 
     Args:
-        model: the configuration's pydantic class.
-        path: of a YAML file, None for defaults.
-        overrides: texts such as `sampler.frames=25`.
+        model: The configuration's pydantic class.
+        path: Path of a YAML file, None for defaults.
+        overrides: Texts such as `sampler.frames=25`.
 
     Raises:
         ConfigError: names the key and, for a misspelt one, the nearest known key.

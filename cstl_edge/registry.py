@@ -4,7 +4,7 @@ Every kind of thing that can be added (segmenters, sources, backends, dataset la
 has one `Registry` in the `open` or `load` module of its package. Adding one is a file and a line:
 
     SEGMENTERS = Registry("segmenter", {
-        "background": Entry("cstl_edge.live.segmentation.background:open_segmenter", "no weights"),
+        "background": Entry("cstl_edge.live.segmentation.background:open_background", "no weights"),
     })
 
 A target may be any object, "module:object": most are functions, a dataset layout is a record.
@@ -43,10 +43,10 @@ class Registry:
         """Hold a table.
 
         Args:
-            kind: what one of them is called in messages, e.g. `segmenter`.
-            entries: by name.
-            aliases: the names that older ones, which keep working, mean now.
-            group: of entry points by which other packages add theirs: `cstl_edge.segmenters`.
+            kind: Noun for one of them in messages, e.g. `segmenter`.
+            entries: Implementations by name.
+            aliases: Older names, which keep working, and the names that they mean now.
+            group: Entry points by which other packages add theirs: `cstl_edge.segmenters`.
         """
         self.kind, self.group = kind, group
         self.entries = dict(entries)

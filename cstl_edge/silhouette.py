@@ -58,8 +58,8 @@ def refusal(
 
     Args:
         mask: uint8 [H, W], 0..255, a crop or a whole frame.
-        clipped: the person touches the border of the camera's frame.
-        min_height_px: smaller people are refused.
+        clipped: Whether the person touches the border of the camera's frame.
+        min_height_px: Least height; smaller people are refused.
     """
     box = _bounding_box(mask)
     if box is None:
@@ -127,12 +127,12 @@ def read_silhouettes(
     """Read the silhouettes of one walk, uint8 [s, h, w].
 
     Args:
-        path: a folder of images in the order of their numbers, one image, or a .npy file with uint8
+        path: Folder of images in the order of their numbers, one image, or a .npy file with uint8
             [s, h, w]. Images of one of ALIGNED_FORMS must fit `size`; all others are masks and are
             aligned here, unusable ones left out.
-        size: h, w in pixels.
-        mirrored: mirror a walk that goes to the right of the picture: networks trained on Walkers
-            know walks to the left (the live path mirrors the others by itself).
+        size: Height and width in pixels.
+        mirrored: Whether to mirror a walk that goes to the right of the picture: networks trained
+            on Walkers know walks to the left (the live path mirrors the others by itself).
 
     Raises:
         DataError: names the file and the fault.

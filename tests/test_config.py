@@ -1,4 +1,4 @@
-"""Strict configuration: what is unknown, wrong or dangerous is named."""
+"""Strict configuration: unknown, wrong and dangerous values are refused by name."""
 
 import pytest
 from pydantic import BaseModel, ConfigDict
@@ -19,7 +19,7 @@ class Settings(BaseModel):
     other: Sampler | None = None
 
 
-def test_later_values_win(tmp_path):
+def test_later_sources_of_values_win(tmp_path):
     (tmp_path / "c.yaml").write_text("rate: 0.2\nsampler: {frames: 16}\n")
     settings = load_config(Settings, tmp_path / "c.yaml", ["sampler.frames=25"])
     assert settings == Settings(rate=0.2, sampler=Sampler(frames=25))
@@ -37,13 +37,13 @@ def test_later_values_win(tmp_path):
         ("a: &x [1]\nb: *x", "alias"),
     ],
 )
-def test_bad_files_are_explained(tmp_path, text, message):
+def test_bad_files_are_refused_with_an_explanation(tmp_path, text, message):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(Settings, tmp_path / "c.yaml")
 
 
-def test_huge_and_missing_files(tmp_path):
+def test_huge_and_missing_files_are_refused(tmp_path):
     (tmp_path / "c.yaml").write_text("#" * (2**20 + 1))
     with pytest.raises(ConfigError, match="larger than"):
         load_config(Settings, tmp_path / "c.yaml")
@@ -52,6 +52,6 @@ def test_huge_and_missing_files(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["rate", "=1", "rate.x=1"])
-def test_bad_overrides(text):
+def test_bad_overrides_are_refused(text):
     with pytest.raises(ConfigError):
         load_config(Settings, None, ["rate=1", text])

@@ -1,4 +1,4 @@
-"""Tables of implementations: names, aliases, entry points of other packages, what is refused."""
+"""Registry of implementations: names, aliases, entry points of other packages, refusals."""
 
 from importlib.metadata import EntryPoint
 
@@ -21,7 +21,7 @@ def test_an_entry_is_imported_by_name_and_by_alias():
     assert "cube" not in shapes
 
 
-def test_a_name_that_is_none_is_one_line_with_a_guess():
+def test_an_unknown_name_is_refused_with_a_guess():
     with pytest.raises(ConfigError, match="expected a shape of root, log; got 'rot'; did you mean"):
         table().load("rot")
 
@@ -36,7 +36,7 @@ def test_another_package_adds_its_own_but_replaces_none(monkeypatch):
     assert shapes.load("root")(9.0) == 3.0
 
 
-def test_another_package_that_is_broken_is_one_line(monkeypatch):
+def test_a_broken_entry_point_is_a_one_line_error(monkeypatch):
     broken = [EntryPoint("bad", "no_such_module:f", "g")]
     monkeypatch.setattr(registry, "entry_points", lambda group: broken)
     with pytest.raises(BackendUnavailable, match="shape bad of another package"):

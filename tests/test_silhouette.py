@@ -1,4 +1,4 @@
-"""Masks to silhouettes: the rule, its invariances, and files that cannot be trusted."""
+"""Silhouettes from masks: the alignment rule, its invariances, and files that are refused."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_any_mask_gives_a_silhouette_or_one_reason(data):
         assert refusal(mask) in set(Refusal) - {Refusal.EMPTY}
 
 
-def test_every_reason_of_refusal():
+def test_unusable_masks_are_refused_each_with_its_reason():
     assert refusal(np.zeros((90, 40), np.uint8)) is Refusal.EMPTY
     assert refusal(person(40, 14)) is Refusal.TOO_SMALL
     assert refusal(person(), clipped=True) is Refusal.CLIPPED
@@ -84,7 +84,7 @@ def test_every_reason_of_refusal():
     assert refusal(person()) is None
 
 
-def test_the_border_is_seen_on_each_side():
+def test_touching_the_border_is_detected_on_each_side():
     mask = person()
     assert not touches_border(mask)
     for side in range(4):
@@ -148,7 +148,7 @@ def test_npy_is_read_without_pickles(tmp_path):
         read_silhouettes(tmp_path / "objects.npy")
 
 
-def test_one_corrupt_image_is_named(tmp_path):
+def test_a_corrupt_image_is_an_error_with_its_name(tmp_path):
     Image.fromarray(person()).save(tmp_path / "1.png")
     whole = (tmp_path / "1.png").read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"GIF89a"):
@@ -164,7 +164,7 @@ def test_a_huge_image_is_refused_from_its_header(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "RGB", "RGBA", "LA", "P", "I;16"])
-def test_every_kind_of_png_means_the_same(tmp_path, mode):
+def test_every_kind_of_png_gives_the_same_mask(tmp_path, mode):
     grey = Image.fromarray(person())
     wide = np.asarray(grey).astype(np.uint16) * 257
     image = Image.fromarray(wide) if mode == "I;16" else grey.convert(mode)
@@ -172,7 +172,7 @@ def test_every_kind_of_png_means_the_same(tmp_path, mode):
     assert np.array_equal(read_image(tmp_path / "m.png", grey=True), np.asarray(grey))
 
 
-def test_missing_path_names_it(tmp_path):
+def test_a_missing_path_is_an_error_with_its_name(tmp_path):
     with pytest.raises(DataError, match="nobody"):
         read_silhouettes(tmp_path / "nobody")
     with pytest.raises(DataError, match="no images"):

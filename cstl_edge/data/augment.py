@@ -33,7 +33,13 @@ class Augmentation(StrictModel):
     lost_rows_px: int = Field(default=4, ge=1, le=16)  # most rows that such a frame loses
 
     def span(self, frames: int, length: int, rng: np.random.Generator) -> int:
-        """Draw how many consecutive frames of a sequence of `length` to thin to `frames`."""
+        """Draw how many consecutive frames of a sequence to thin to `frames`.
+
+        Args:
+            frames: Number of frames that remain.
+            length: Number of frames of the sequence.
+            rng: Random generator, advanced by one draw unless `stride` is 1.
+        """
         if self.stride == 1.0:
             return frames
         return max(frames, min(length, round(frames * rng.uniform(1.0, self.stride))))

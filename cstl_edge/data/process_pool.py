@@ -35,11 +35,11 @@ def run_jobs(
     """Yield the number of each job and its result, in the order in which they end.
 
     Args:
-        function: called with each job.
-        jobs: any picklable objects.
-        workers: processes; 0 works in this one. Above 0 the calling script needs its
+        function: Function, called with each job.
+        jobs: Any picklable objects.
+        workers: Number of processes; 0 works in this one. Above 0 the calling script needs its
             `if __name__ == "__main__"`.
-        initializer: of each worker; None is `restrict_worker`, for jobs that read untrusted files.
+        initializer: First call of a worker; None is `restrict_worker`, for jobs on untrusted files.
 
     Raises:
         DataError: a worker died. An error of a job is raised as it is; waiting jobs are cancelled.
@@ -72,7 +72,7 @@ def lower_priority() -> None:
     import cv2
 
     # A parent that is killed does not end its workers; they would wait for ever.
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent_process, daemon=True).start()
     cv2.setNumThreads(1)
     if hasattr(os, "nice"):
         os.nice(NICENESS)
@@ -94,7 +94,7 @@ def restrict_worker() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (cap, hard))
 
 
-def _leave_with_parent() -> None:
+def _exit_with_parent_process() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -112,15 +112,15 @@ class Sampler:
         """Draw from `data`.
 
         Args:
-            data: the sequences, which may be larger than memory.
+            data: Sequences, which may be larger than memory.
             people: P of a batch.
             sequences: K of a batch.
-            frames: length of every sequence of a batch.
-            rule: how frames are chosen, a key of FRAME_RULES.
-            seed: of all draws.
-            augmentation: of every sequence drawn; None leaves all as they are.
-            rank: of this process: its share of each batch is the people P·rank/ranks onwards.
-            ranks: number of processes.
+            frames: Length of every sequence of a batch.
+            rule: Rule by which frames are chosen, a key of FRAME_RULES.
+            seed: Seed of all draws.
+            augmentation: Changes to every sequence drawn; None leaves all as they are.
+            rank: Rank of this process: its share of a batch is the people P·rank/ranks onwards.
+            ranks: Number of processes.
 
         Raises:
             ConfigError: there are fewer people than P, or P does not divide among the ranks.

@@ -88,9 +88,9 @@ class ShardWriter:
 
         Args:
             silhouettes: uint8 [s, h, w] with s > 0.
-            person: id.
-            sequence: name in the manner of CASIA-B, `nm-01`.
-            view_deg: direction of the camera, -1 when unknown.
+            person: Id of the person.
+            sequence: Name in the manner of CASIA-B, `nm-01`.
+            view_deg: Direction of the camera, -1 when unknown.
         """
         if silhouettes.shape[1:] != self._size or not len(silhouettes):
             raise ValueError(f"expected [s, {self._size}] with s > 0, got {silhouettes.shape}")

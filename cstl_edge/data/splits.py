@@ -41,9 +41,9 @@ def is_trained(kind: str, split: str, ids: Indices) -> Bools:
     """Return which person ids are trained on, [people]; all others are tested.
 
     Args:
-        kind: of dataset, a key of SPLITS.
-        split: a key of that dataset's splits.
-        ids: of people, [people].
+        kind: Name of the dataset, a key of SPLITS.
+        split: Name of the split, a key of that dataset's splits.
+        ids: [people] ids of the people.
 
     Raises:
         ConfigError: an unknown kind or split.

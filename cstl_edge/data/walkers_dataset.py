@@ -61,9 +61,9 @@ def make_shards(settings: WalkersSettings, cache: str | Path, *, workers: int = 
     """Return the shards of Walkers; those that the cache lacks are rendered.
 
     Args:
-        settings: people and recordings.
-        cache: folder with a sub-folder for every fingerprint.
-        workers: processes that render, at low priority; the result does not depend on them.
+        settings: Number of people and their recordings.
+        cache: Folder with a sub-folder for every fingerprint.
+        workers: Number of processes, at low priority; the result does not depend on it.
     """
     folder = Path(cache) / f"walkers-{settings.fingerprint()}"
     people = range(settings.first, settings.first + settings.people)

@@ -76,11 +76,7 @@ def silhouette_strip(silhouettes: Silhouettes, columns: int = 15) -> Image:
 
 
 def salient_parts(
-    silhouettes: Silhouettes,
-    salient_frames: Ints,
-    *,
-    columns: int = 10,
-    zoom: int = 3,
+    silhouettes: Silhouettes, salient_frames: Ints, *, columns: int = 10, zoom: int = 3
 ) -> Image:
     """Return the frames of a window with red boxes around the parts that each of them gave.
 
@@ -136,7 +132,13 @@ class AnnotatedVideo:
         self._temporary = self.path
 
     def write(self, image: Image, walkers: Sequence[WalkerView], note: str | None = None) -> None:
-        """Append one frame; its size may change, the video keeps that of the first."""
+        """Append one frame; its size may change, the video keeps that of the first.
+
+        Args:
+            image: uint8 [H, W, 3], BGR.
+            walkers: People to draw.
+            note: Line of text in the picture.
+        """
         picture = annotate(image, walkers, note)
         if self._writer is None:
             self._start(picture.shape[1], picture.shape[0])

@@ -36,13 +36,25 @@ def union_box(a: Box, b: Box) -> Box:
 
 
 def near_border(box: Box, frame: tuple[int, ...], distance: float = 1.0) -> bool:
-    """Return whether a box comes as close as `distance` pixels to the border of a frame [H, W]."""
+    """Return whether a box comes close to the border of a frame.
+
+    Args:
+        box: The box, in pixels of the frame.
+        frame: Shape of the frame, H, W, ….
+        distance: Pixels that count as close, inclusive.
+    """
     x, y, w, h = box
     return min(x, y, frame[1] - x - w, frame[0] - y - h) <= distance
 
 
 def hides(box: Box, person: Box, others: Iterable[Box]) -> bool:
-    """Return whether a box covers a person's box, and none of the `others` fits it better."""
+    """Return whether a box covers a person's box, and no other box fits the person better.
+
+    Args:
+        box: The box that may hide the person.
+        person: Box of the person.
+        others: Boxes of other people.
+    """
     if intersection(box, person) < COVERED * max(person[2] * person[3], 1e-9):
         return False
     fits = max(0.5, box_iou(box, person))

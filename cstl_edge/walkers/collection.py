@@ -53,14 +53,14 @@ def generate(
     """Render every recording of every person from every view.
 
     Args:
-        ids: seeds of the people, all different; subject-disjoint sets have disjoint ids.
-        recordings: number per condition (nm, bg, cl).
-        frames: of each recording.
-        size: h, w of a silhouette in pixels, one of `silhouette.SIZES`.
-        views_deg: cameras, 0 towards the camera, 90 from the walker's left side, 180 away.
-        workers: processes; above 1 the calling script needs its `if __name__ == "__main__"`.
-        seed: of the recordings.
-        body_seed: one body for all people; None gives everybody their own.
+        ids: Seeds of the people, all different; subject-disjoint sets have disjoint ids.
+        recordings: Number per condition (nm, bg, cl).
+        frames: Number of frames of each recording.
+        size: Height and width of a silhouette in pixels, one of `silhouette.SIZES`.
+        views_deg: Cameras, 0 towards the camera, 90 from the walker's left side, 180 away.
+        workers: Number of processes; above 1 the script needs its `if __name__ == "__main__"`.
+        seed: Seed of the recordings.
+        body_seed: Seed of one body for all people; None gives everybody their own.
 
     Raises:
         ValueError: a setting out of range.

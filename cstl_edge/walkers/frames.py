@@ -41,10 +41,10 @@ def silhouettes(
     """Return aligned silhouettes with segmentation faults, uint8 [s, h, w], one per frame.
 
     Args:
-        person: who walks.
-        recording: session and camera.
-        frames: how many, s.
-        size: h, w in pixels, one of `silhouette.SIZES`.
+        person: The person who walks.
+        recording: Session and camera.
+        frames: Number of frames, s.
+        size: Height and width in pixels, one of `silhouette.SIZES`.
 
     Raises:
         ValueError: no frames, or another size.
@@ -61,9 +61,9 @@ def masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
     """Return masks like a segmenter's, each uint8 [h, w] 0/255 with a margin of 4 px.
 
     Args:
-        person: who walks.
-        recording: session and camera; `height_px` is the person's height in the masks.
-        frames: how many.
+        person: The person who walks.
+        recording: Session and camera; `height_px` is the person's height in the masks.
+        frames: Number of frames.
     """
     footage = render_walk(person, recording, frames)
     faults = draw_faults(recording, frames)
@@ -78,7 +78,13 @@ def masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
 
 
 def sprites(person: Person, recording: Recording, frames: int) -> list[Sprite]:
-    """Return frames without faults, each with its place in a scene; arguments as for `masks`."""
+    """Return frames without faults, each with its place in a scene.
+
+    Args:
+        person: The person who walks.
+        recording: Walk and camera.
+        frames: Number of frames.
+    """
     footage = render_walk(person, recording, frames)
     out = []
     for frame in range(frames):

@@ -83,10 +83,10 @@ def apply_faults(clean: Mask, footage: Footage, faults: Faults, frame: int) -> M
     """Return one frame with its faults, uint8 [h, w] 0/255.
 
     Args:
-        clean: mask [h, w] of the frame at any scale.
-        footage: the recording; its marks say where arms and feet are.
-        faults: of the recording.
-        frame: number of the frame, 0-based.
+        clean: Mask [h, w] of the frame at any scale.
+        footage: The recording; its marks say where arms and feet are.
+        faults: Faults of the recording.
+        frame: Number of the frame, 0-based.
     """
     binary: Mask = (clean > 127) * np.uint8(255)
     if faults.grain == 0:

@@ -28,8 +28,14 @@ DWELL_LIMIT = 0.35  # time never stands still: 1 - 2 * 0.35 of the pace is left
 TIMED_JOINTS = 8  # thigh, knee, ankle and arm of either side
 
 
-def normal(mean: float, std: float, least: float = -math.inf) -> Any:
-    """Return the field of a trait: drawn from this normal distribution, not below `least`."""
+def normal_trait(mean: float, std: float, least: float = -math.inf) -> Any:
+    """Return the field of a trait that is drawn from a normal distribution.
+
+    Args:
+        mean: Mean of the distribution, in the unit of the trait.
+        std: Standard deviation.
+        least: Lower bound of what is drawn.
+    """
     return field(metadata={"mean": mean, "std": std, "least": least})
 
 
@@ -38,14 +44,14 @@ class Body:
     """Rest shape of a person; lengths in metres, stretches relative."""
 
     shape: Floats  # [12] standard normals of the body basis
-    torso: float = normal(0.0, 0.013)  # added under the skin of the trunk
-    belly: float = normal(0.005, 0.022)  # added at the front of the waist
-    hips: float = normal(0.0, 0.012)  # added around pelvis and thighs
-    limbs: float = normal(0.0, 0.005)  # added around arms and shanks
-    hair: float = normal(0.014, 0.015, least=0.0)  # thickness over the scalp
-    shoulder: float = normal(0.0, 0.016)  # half width added
-    leg: float = normal(0.0, 0.042)  # stretch of the legs
-    head: float = normal(0.0, 0.045)  # stretch of the head
+    torso: float = normal_trait(0.0, 0.013)  # added under the skin of the trunk
+    belly: float = normal_trait(0.005, 0.022)  # added at the front of the waist
+    hips: float = normal_trait(0.0, 0.012)  # added around pelvis and thighs
+    limbs: float = normal_trait(0.0, 0.005)  # added around arms and shanks
+    hair: float = normal_trait(0.014, 0.015, least=0.0)  # thickness over the scalp
+    shoulder: float = normal_trait(0.0, 0.016)  # half width added
+    leg: float = normal_trait(0.0, 0.042)  # stretch of the legs
+    head: float = normal_trait(0.0, 0.045)  # stretch of the head
 
 
 @dataclass(frozen=True)
@@ -55,24 +61,24 @@ class Gait:
     style: Floats  # [12] standard normals of the stride basis
     timing: npt.NDArray[np.complex64]  # [8, 5] factors on the joints' harmonics
     dwell: npt.NDArray[np.complex64]  # [2] waves of the pace within a stride: hurried, lingering
-    cadence: float = normal(-0.05, 0.10)  # log of the relative stride time
-    hip_swing: float = normal(0.90, 0.16)
-    knee_swing: float = normal(1.0, 0.21)
-    stance_knee: float = normal(0.0, 0.09)  # how much the loaded knee gives way, twice per stride
-    limp: float = normal(0.0, 0.11)  # left legs swing (1 + limp), right ones (1 - limp)
-    step_width: float = normal(0.02, 0.04)
-    toe_out: float = normal(0.08, 0.15)
-    lean: float = normal(0.02, 0.04)
-    hunch: float = normal(0.03, 0.065)
-    head_drop: float = normal(0.04, 0.065)
-    sway: float = normal(1.0, 0.5, least=0.0)  # gain of the pelvis' rolling and turning
-    twist: float = normal(1.0, 0.45, least=0.0)  # gain of the trunk's counter-rotation
-    arm_swing: float = normal(0.85, 0.38, least=0.0)
-    arm_uneven: float = normal(0.0, 0.32)
-    arm_out: float = normal(0.05, 0.08)
-    arm_late: float = normal(0.0, 0.55)  # lag of the arms behind the legs
-    elbow: float = normal(0.38, 0.22)
-    elbow_swing: float = normal(0.7, 0.45, least=0.0)
+    cadence: float = normal_trait(-0.05, 0.10)  # log of the relative stride time
+    hip_swing: float = normal_trait(0.90, 0.16)
+    knee_swing: float = normal_trait(1.0, 0.21)
+    stance_knee: float = normal_trait(0.0, 0.09)  # give of the loaded knee, twice a stride
+    limp: float = normal_trait(0.0, 0.11)  # left legs swing (1 + limp), right ones (1 - limp)
+    step_width: float = normal_trait(0.02, 0.04)
+    toe_out: float = normal_trait(0.08, 0.15)
+    lean: float = normal_trait(0.02, 0.04)
+    hunch: float = normal_trait(0.03, 0.065)
+    head_drop: float = normal_trait(0.04, 0.065)
+    sway: float = normal_trait(1.0, 0.5, least=0.0)  # gain of the pelvis' rolling and turning
+    twist: float = normal_trait(1.0, 0.45, least=0.0)  # gain of the trunk's counter-rotation
+    arm_swing: float = normal_trait(0.85, 0.38, least=0.0)
+    arm_uneven: float = normal_trait(0.0, 0.32)
+    arm_out: float = normal_trait(0.05, 0.08)
+    arm_late: float = normal_trait(0.0, 0.55)  # lag of the arms behind the legs
+    elbow: float = normal_trait(0.38, 0.22)
+    elbow_swing: float = normal_trait(0.7, 0.45, least=0.0)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ MAX_NOISE = 2.0  # severity drawn at most
 DISTANCE_M = (4.0, 14.0)
 
 
-def limits(low: float, high: float) -> dict[str, float]:
+def limits_metadata(low: float, high: float) -> dict[str, float]:
     """Return the range of a field, inclusive, that overrides must keep to, as its metadata."""
     return {"low": low, "high": high}
 
@@ -39,25 +39,25 @@ class Recording:
     condition: str  # nm normal, bg bag, cl coat
     view_deg: float  # 0 towards the camera, 90 from the walker's left side, 180 away
     # session
-    pace: float = field(metadata=limits(0.4, 2.0))  # speed relative to the person's own
+    pace: float = field(metadata=limits_metadata(0.4, 2.0))  # speed relative to the person's own
     mood: Floats  # [12] deviations of the stride components
     posture: Floats  # [4] deviations: lean, head, arm swing (log), elbow
-    start_phase: float = field(metadata=limits(0.0, 1.0))  # 0..1 of a stride
-    fit: float = field(metadata=limits(-0.02, 0.1))  # metres between skin and clothes
+    start_phase: float = field(metadata=limits_metadata(0.0, 1.0))  # 0..1 of a stride
+    fit: float = field(metadata=limits_metadata(-0.02, 0.1))  # metres between skin and clothes
     bag: str  # "", backpack, side or hand
     bag_side: str  # Left or Right
-    bag_size: float = field(metadata=limits(0.3, 2.0))  # relative
-    coat_bulk: float = field(metadata=limits(0.0, 0.15))  # metres, 0 without a coat
-    coat_hem: float = field(metadata=limits(0.0, 1.0))  # 0 at the hips .. 1 below the knees
+    bag_size: float = field(metadata=limits_metadata(0.3, 2.0))  # relative
+    coat_bulk: float = field(metadata=limits_metadata(0.0, 0.15))  # metres, 0 without a coat
+    coat_hem: float = field(metadata=limits_metadata(0.0, 1.0))  # 0 at the hips .. 1 below knees
     # camera
-    fps: float = field(metadata=limits(1.0, 240.0))
-    height_px: int = field(metadata=limits(24, 2000))  # of the person in the middle of the walk
-    elevation_deg: float = field(metadata=limits(-20.0, 60.0))
-    azimuth_deg: float = field(metadata=limits(-45.0, 45.0))  # jitter of the view
-    roll_deg: float = field(metadata=limits(-30.0, 30.0))
-    distance_m: float = field(metadata=limits(2.0, 200.0))  # at the middle of the walk
-    drop_rate: float = field(metadata=limits(0.0, 0.5))  # share of frames that are lost
-    noise: float = field(metadata=limits(0.0, 3.0))  # severity of its faults, 1 ordinary, 0 none
+    fps: float = field(metadata=limits_metadata(1.0, 240.0))
+    height_px: int = field(metadata=limits_metadata(24, 2000))  # of the person in mid-walk
+    elevation_deg: float = field(metadata=limits_metadata(-20.0, 60.0))
+    azimuth_deg: float = field(metadata=limits_metadata(-45.0, 45.0))  # jitter of the view
+    roll_deg: float = field(metadata=limits_metadata(-30.0, 30.0))
+    distance_m: float = field(metadata=limits_metadata(2.0, 200.0))  # at the middle of the walk
+    drop_rate: float = field(metadata=limits_metadata(0.0, 0.5))  # share of frames that are lost
+    noise: float = field(metadata=limits_metadata(0.0, 3.0))  # severity of faults, 1 ordinary
 
 
 def make_recording(
@@ -66,10 +66,10 @@ def make_recording(
     """Draw a recording; the same seed at another view is the same walk from another camera.
 
     Args:
-        seed: of the session and, with the view, of the camera.
-        condition: nm normal, bg bag, cl coat.
-        view_deg: 0 towards the camera, 90 from the walker's left side, 180 away.
-        overrides: values of fields of `Recording` by name, in place of what is drawn.
+        seed: Seed of the session and, with the view, of the camera.
+        condition: One of nm normal, bg bag, cl coat.
+        view_deg: View, 0 towards the camera, 90 from the walker's left side, 180 away.
+        overrides: Values of fields of `Recording` by name, in place of what is drawn.
 
     Raises:
         ValueError: an unknown condition or field, or a value out of range.

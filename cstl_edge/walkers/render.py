@@ -47,7 +47,13 @@ class Footage:
 
 
 def render_walk(person: Person, recording: Recording, frames: int) -> Footage:
-    """Render so many clean frames of a person's recording; ValueError for less than one."""
+    """Render clean frames of a person's recording.
+
+    Args:
+        person: The person who walks.
+        recording: Walk and camera.
+        frames: Number of frames; ValueError for less than one.
+    """
     if frames < 1:
         raise ValueError(f"expected at least 1 frame, got {frames}")
     # On one thread: the last bits of a matrix product depend on the number of threads, and two
@@ -81,10 +87,10 @@ def timeline(
     """Return stride phase [s], 0..1, and distance walked [s] in metres, 0 in the middle.
 
     Args:
-        person: who walks.
-        recording: gives the frame rate, lost frames and the start phase.
-        walker: the person dressed for it.
-        frames: how many, s.
+        person: The person who walks.
+        recording: Source of the frame rate, the lost frames and the start phase.
+        walker: The person dressed for it.
+        frames: Number of frames, s.
     """
     rng = random_stream(TIMES, recording.seed)
     stride_s = stride_time_s(person, recording)

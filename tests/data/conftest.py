@@ -1,4 +1,4 @@
-"""Trees of silhouettes in the exact layouts of the datasets, made without the code under test."""
+"""Trees of silhouettes in the exact layouts of the datasets, built without the code under test."""
 
 import shutil
 

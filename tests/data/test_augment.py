@@ -1,4 +1,4 @@
-"""Augmentations leave shape, type and the original alone, and do what their names say."""
+"""Augmentations of silhouettes: the input stays, every change keeps its bounds."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def test_all_is_off_by_default(walk):
+def test_all_augmentations_are_off_by_default(walk):
     off = Augmentation()
     assert off(walk, rng()) is walk
     assert off.span(16, 40, rng()) == 16
@@ -27,7 +27,7 @@ def test_all_is_off_by_default(walk):
 @pytest.mark.parametrize(
     "change", [{"shift_px": 2}, {"jitter_px": 2}, {"erase": 1.0}, {"lost_rows": 1.0}], ids=str
 )
-def test_the_original_stays_and_the_result_differs(walk, change):
+def test_the_input_stays_and_the_result_differs(walk, change):
     before, change = walk.copy(), Augmentation(**change)
     results = [change(walk, rng(seed)) for seed in range(8)]
     assert (walk == before).all()
@@ -67,7 +67,7 @@ def test_only_the_lowest_rows_are_lost(walk):
     assert not whole.all()
 
 
-def test_thinning_never_asks_for_more_than_there_is():
+def test_thinning_never_spans_more_than_the_sequence():
     change = Augmentation(stride=2.0)
     spans = [change.span(16, 40, rng(seed)) for seed in range(200)]
     assert min(spans) >= 16
@@ -76,7 +76,7 @@ def test_thinning_never_asks_for_more_than_there_is():
     assert change.span(16, 9, rng()) == 16
 
 
-def test_unknown_and_impossible_values_are_refused():
+def test_unknown_and_impossible_settings_are_refused():
     with pytest.raises(ValidationError, match="flip"):
         Augmentation(flip=0.5)
     with pytest.raises(ValidationError, match="stride"):

@@ -1,4 +1,4 @@
-"""The index of a prepared dataset: opened, verified, counted, and refused when it lies."""
+"""Index of a prepared dataset: opening, verification, statistics, refusals."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def test_a_plain_folder_of_shards_is_a_dataset_too(tmp_path):
     assert (counts["kind"], counts["people"], counts["frames"]) == (None, 2, 10)
 
 
-def test_statistics_say_what_there_is(dataset):
+def test_statistics_count_people_sequences_frames_and_views(dataset):
     counts = statistics(dataset)
     assert counts["kind"] == "casia-b"
     assert (counts["people"], counts["sequences"], counts["frames"]) == (2, 22, 66)
@@ -48,12 +48,12 @@ def test_statistics_say_what_there_is(dataset):
     assert counts["lengths_frames"]["50"] == 3
 
 
-def test_what_was_made_verifies(dataset):
+def test_a_prepared_dataset_verifies(dataset):
     assert verify_dataset(dataset) == read_index(dataset)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
-def test_one_flipped_bit_is_found(dataset, suffix):
+def test_one_flipped_bit_fails_verification(dataset, suffix):
     file = next(dataset.glob(f"people-*{suffix}"))
     content = bytearray(file.read_bytes())
     content[-5] ^= 1
@@ -63,7 +63,7 @@ def test_one_flipped_bit_is_found(dataset, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
-def test_a_missing_file_is_found(dataset, suffix):
+def test_a_missing_file_is_refused(dataset, suffix):
     file = next(dataset.glob(f"people-*{suffix}"))
     file.unlink()
     with pytest.raises(DataError, match=file.name):
@@ -98,7 +98,7 @@ def test_an_index_that_is_no_json_is_refused(dataset, content):
         read_index(dataset)
 
 
-def test_an_index_that_counts_wrongly_is_refused(dataset):
+def test_an_index_with_wrong_counts_is_refused(dataset):
     rewrite(dataset, frames=67)
     with pytest.raises(DataError, match=r"22, 67\), got .*22, 66\)"):
         open_dataset(dataset)
@@ -110,7 +110,7 @@ def test_an_index_with_other_people_does_not_verify(dataset):
         verify_dataset(dataset)
 
 
-def test_a_folder_without_anything_is_told(tmp_path):
+def test_an_empty_folder_is_refused_with_the_remedy(tmp_path):
     with pytest.raises(DataError, match=r"dataset\.json or shards"):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match="cstl-edge data prepare"):

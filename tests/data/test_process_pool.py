@@ -9,12 +9,12 @@ from cstl_edge.data.process_pool import run_jobs
 from cstl_edge.errors import DataError
 
 
-def test_a_worker_that_dies_is_told(tmp_path):
+def test_a_killed_worker_raises_data_error(tmp_path):
     with pytest.raises(DataError, match="a worker was killed"):
         list(run_jobs(os._exit, [1], 1))
 
 
-def test_a_worker_that_is_asked_for_too_much_memory_says_so():
+def test_a_job_above_the_memory_limit_raises_memory_error():
     with pytest.raises(MemoryError):
         list(run_jobs(bytearray, [2**36], 1))
 

@@ -1,4 +1,4 @@
-"""Batches and frame rules: what is drawn, and that it is drawn again."""
+"""Batch sampler and frame rules: sizes, order, reproducibility, resuming, shares of ranks."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_every_rule_gives_the_wanted_number_in_order(rule, length):
             assert len(set(frames.tolist())) == 30
 
 
-def test_contiguous_frames_are_neighbours_from_every_start():
+def test_contiguous_frames_are_consecutive_from_every_start():
     drawn = np.stack([released_rule(20, 16, rng(seed)) for seed in range(300)])
     assert (np.diff(drawn) == 1).all()
     assert set(drawn[:, 0].tolist()) == {0, 1, 2, 3, 4}
@@ -111,12 +111,12 @@ def test_a_batch_holds_p_people_and_k_sequences_of_each(numbered):
         assert len(set(batch.rows.tolist())) == 12  # enough sequences: none comes twice
 
 
-def test_few_sequences_come_several_times():
+def test_a_person_with_few_sequences_repeats_them():
     sampler = Sampler(Numbered([1, 2], [5, 5]), people=2, sequences=4, frames=3)
     assert sorted(next(sampler).rows.tolist()) == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_everyone_comes_once_per_epoch(numbered):
+def test_every_person_is_drawn_once_per_epoch(numbered):
     sampler = Sampler(numbered, people=2, sequences=2, frames=4)
     for epoch in range(6):
         first, second = (set(sampler.batch(2 * epoch + i).labels.tolist()) for i in range(2))
@@ -128,25 +128,25 @@ def test_everyone_comes_once_per_epoch(numbered):
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others(numbered):
     settings = {"people": 2, "sequences": 3, "frames": 8}
     change = Augmentation(stride=2.0, shift_px=1, erase=0.5, lost_rows=0.5)
-    one = Sampler(numbered, **settings, seed=5, augmentation=change)
-    two = Sampler(numbered, **settings, seed=5, augmentation=change)
-    other = Sampler(numbered, **settings, seed=6, augmentation=change)
+    sampler = Sampler(numbered, **settings, seed=5, augmentation=change)
+    same_seed = Sampler(numbered, **settings, seed=5, augmentation=change)
+    other_seed = Sampler(numbered, **settings, seed=6, augmentation=change)
     for _ in range(4):
-        a, b, c = next(one), next(two), next(other)
+        a, b, c = next(sampler), next(same_seed), next(other_seed)
         assert a.silhouettes.tobytes() == b.silhouettes.tobytes()
         assert a.silhouettes.tobytes() != c.silhouettes.tobytes()
 
 
 def test_a_sampler_resumes_inside_an_epoch(numbered):
     settings = {"people": 2, "sequences": 3, "frames": 8, "seed": 1}
-    one = Sampler(numbered, **settings)
-    next(one)
-    state = json.loads(json.dumps(one.state_dict()))
-    expected = [next(one) for _ in range(5)]
-    two = Sampler(numbered, **settings)
-    two.load_state_dict(state)
+    sampler = Sampler(numbered, **settings)
+    next(sampler)
+    state = json.loads(json.dumps(sampler.state_dict()))
+    expected = [next(sampler) for _ in range(5)]
+    same_seed = Sampler(numbered, **settings)
+    same_seed.load_state_dict(state)
     for batch in expected:
-        again = next(two)
+        again = next(same_seed)
         assert (again.number, again.rows.tolist()) == (batch.number, batch.rows.tolist())
         assert (again.silhouettes == batch.silhouettes).all()
 
@@ -174,7 +174,7 @@ def test_thinning_skips_frames_but_stays_in_order(numbered):
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_the_shares_of_all_ranks_are_the_batch_of_one(numbered, ranks):
+def test_shares_of_all_ranks_form_the_batch_of_one_process(numbered, ranks):
     settings = {"people": 4, "sequences": 3, "frames": 8, "seed": 2}
     change = Augmentation(stride=2.0, shift_px=1, jitter_px=1, erase=0.5, lost_rows=0.5)
     alone = Sampler(numbered, **settings, augmentation=change)
@@ -190,7 +190,7 @@ def test_the_shares_of_all_ranks_are_the_batch_of_one(numbered, ranks):
         assert sum(map(len, people)) == len(set.union(*people))  # nobody is split
 
 
-def test_a_rank_reads_its_own_sequences_alone(numbered, monkeypatch):
+def test_a_rank_reads_only_its_own_sequences(numbered, monkeypatch):
     sampler = Sampler(numbered, people=4, sequences=3, frames=8, rank=1, ranks=2)
     sampler.batch(0)
     read, sequences_read = type(numbered).read, []

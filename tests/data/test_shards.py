@@ -1,4 +1,4 @@
-"""Shards: written whole, mapped, and refused when they are not what they say."""
+"""Shards of silhouettes: written whole, memory-mapped, refused when damaged."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_padding_is_not_stored(tmp_path):
     assert (stored == np.concatenate([block[0], block[1, :2]])).all()
 
 
-def test_a_padded_shard_of_before_is_still_read(tmp_path):
+def test_a_padded_shard_of_an_older_version_is_read(tmp_path):
     block = np.random.default_rng(0).integers(0, 256, (2, 5, 64, 44), np.uint8)
     np.save(tmp_path / "old.npy", block)
     labels = {"people": [3, 4], "lengths": [5, 2], "views_deg": [0, 18]}
@@ -49,7 +49,7 @@ def test_a_padded_shard_of_before_is_still_read(tmp_path):
     assert data.read(2).shape == (5, 64, 44)
 
 
-def test_a_writer_that_fails_leaves_nothing(tmp_path):
+def test_a_writer_that_fails_leaves_no_file(tmp_path):
     def write():
         with ShardWriter(tmp_path / "a", (64, 44)) as writer:
             for h, w in ((64, 44), (128, 88)):
@@ -69,7 +69,7 @@ def test_shards_of_two_sizes_are_not_mixed(tmp_path):
         ShardedSequences([small, tmp_path / "b.json"])
 
 
-def test_nothing_temporary_is_left(tmp_path):
+def test_no_temporary_file_is_left(tmp_path):
     shard(tmp_path / "a", [1])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.npy"]
 

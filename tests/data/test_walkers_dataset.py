@@ -1,4 +1,4 @@
-"""Walkers in the cache: rendered once, and named by everything that decides their bytes."""
+"""Cache of Walkers: rendered once, named by everything that decides their bytes."""
 
 import ast
 import io
@@ -79,7 +79,7 @@ def test_one_byte_of_any_source_changes_the_fingerprint(package, file):
     assert sources_digest(package) != before
 
 
-def test_comments_and_docstrings_change_nothing(package):
+def test_comments_and_docstrings_do_not_change_the_fingerprint(package):
     before = sources_digest(package)
     for file in FILES:
         if file.suffix == ".py":
@@ -88,13 +88,13 @@ def test_comments_and_docstrings_change_nothing(package):
     assert sources_digest(package) == before
 
 
-def test_the_settings_are_in_the_fingerprint_but_not_the_number_of_people():
+def test_settings_but_the_number_of_people_are_in_the_fingerprint():
     few, many = WalkersSettings(people=10), WalkersSettings(people=20, first=50)
     assert few.fingerprint() == many.fingerprint()
     assert few.fingerprint() != WalkersSettings(people=10, seed=1).fingerprint()
 
 
-def test_walkers_are_made_once_and_more_people_only_add(tmp_path, monkeypatch):
+def test_walkers_are_rendered_once_and_more_people_only_add(tmp_path, monkeypatch):
     def settings(people):
         return WalkersSettings(people=people, nm=1, bg=0, cl=0, views_deg=(90,), frames=4)
 

@@ -1,4 +1,4 @@
-"""Pictures show what they should and appear whole or not at all."""
+"""Annotated pictures and videos: content, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def test_boxes_beyond_the_frame_do_no_harm(box: tuple[float, float, float, float
 
 
 @pytest.mark.parametrize("name", ["Zoë", "李雷", "a\nb", "", "🙂"])
-def test_any_name_can_be_written(name: str) -> None:
+def test_names_in_any_script_are_drawn(name: str) -> None:
     annotate(FRAME, [WalkerView(VIEW.box, name)])
 
 
-def test_without_a_system_font_accents_go(monkeypatch) -> None:
+def test_accents_are_dropped_without_a_system_font(monkeypatch) -> None:
     monkeypatch.setattr(module, "FONTS", ())
     _, text = module._font(14, "Zoë 李")
     assert text == "Zoe ?"
 
 
-def test_a_video_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_a_video_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with AnnotatedVideo(tmp_path / "new" / "out.mp4", 10.0) as video:
         for _ in range(5):
             video.write(FRAME, [VIEW])
@@ -74,7 +74,7 @@ def test_ctrl_c_keeps_the_video(tmp_path: Path) -> None:
     assert video.path.stat().st_size > 0
 
 
-def test_a_cv2_without_mp4_says_so_and_writes_avi(tmp_path: Path, monkeypatch, caplog) -> None:
+def test_a_cv2_without_mp4_logs_it_and_writes_avi(tmp_path: Path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(module, "CODECS", (("H99X", ".mp4"), ("MJPG", ".avi")))
     with AnnotatedVideo(tmp_path / "out.mp4", 10.0) as video:
         video.write(FRAME, [])

@@ -1,4 +1,4 @@
-"""Recordings and sets: sessions, cameras, the layout of a set, refused settings."""
+"""Recordings and collections of Walkers: sessions, cameras, layout, refused settings."""
 
 from dataclasses import fields
 
@@ -18,7 +18,7 @@ def test_a_session_is_one_walk_for_all_cameras():
     assert (one.fps, one.height_px, one.noise) != (other.fps, other.height_px, other.noise)
 
 
-def test_conditions_bring_their_things():
+def test_conditions_add_a_bag_or_a_coat():
     for seed in range(12):
         normal, bag, coat = (generate.recording(seed, c) for c in generate.CONDITIONS)
         assert (normal.bag, normal.coat_bulk) == ("", 0.0)
@@ -87,7 +87,7 @@ def test_a_set_has_the_layout_of_casia_b(monkeypatch):
     assert all(s.startswith(c) for s, c in zip(walkers.sequences, walkers.conditions, strict=True))
 
 
-def test_a_set_does_not_depend_on_workers_or_company():
+def test_a_set_does_not_depend_on_workers_or_other_people():
     both = generate.generate([3, 8], **SMALL_SET)
     alone = generate.generate([8], **SMALL_SET)
     assert both.silhouettes[8:].tobytes() == alone.silhouettes.tobytes()

@@ -1,4 +1,4 @@
-"""Walkers: the same seeds give the same bytes, and what is drawn is what is seen."""
+"""Generator of Walkers: equal seeds give equal bytes, and a picture shows what was drawn."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_other_seeds_give_other_people_and_walks():
 
 @pytest.mark.parametrize("size", [(64, 44), LARGE])
 @pytest.mark.parametrize("condition", generate.CONDITIONS)
-def test_silhouettes_have_the_network_s_form(size, condition):
+def test_silhouettes_have_the_form_of_the_network_input(size, condition):
     for view in (0, 90, 162):
         walk = generate.recording(2, condition, view)
         silhouettes = generate.silhouettes(generate.person(1), walk, 9, size)
@@ -148,7 +148,7 @@ def test_frame_rate_changes_the_phase_step_only():
 
 
 @pytest.mark.parametrize("height", [50, 128, 400])
-def test_clean_masks_have_the_height_asked_for(height):
+def test_clean_masks_have_the_requested_height(height):
     for mask in clean_masks(2, plain(1, height_px=height), 5):
         assert set(np.unique(mask)) == {0, 255}
         assert abs(mask.shape[0] - height) <= 0.04 * height + 2
@@ -162,7 +162,7 @@ def test_walkers_who_come_closer_grow():
     assert heights[-1] > 1.3 * heights[0]
 
 
-def test_sprites_walk_at_the_speed_told():
+def test_sprites_walk_at_the_returned_speed():
     who, walk = generate.person(2), plain(1, fps=20.0)
     sprites = generate.sprites(who, walk, 401)  # within a stride they hurry and linger
     speed = (sprites[-1].travel_m - sprites[0].travel_m) / 20.0

@@ -1,4 +1,4 @@
-"""Faults of the segmenter: bounded, in bursts, absent when switched off."""
+"""Segmentation noise of Walkers: bounded, in bursts, absent when switched off."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_more_noise_differs_more_from_the_clean_walk():
     assert shares[0] > shares[1] > shares[2] > 0.6
 
 
-def test_masks_are_what_a_segmenter_gives():
+def test_masks_look_like_those_of_a_segmenter():
     usable = total = 0
     for seed in range(16):
         view = 18.0 * (seed % 11)

@@ -86,12 +86,12 @@ def prepare(
     """Write the prepared dataset of a source, or resume writing it, and return its index.
 
     Args:
-        source: folder of the dataset as it was given out, unpacked.
-        out: a folder for the result alone; it must not hold another dataset.
-        settings: layout of the source, size, limits.
-        workers: processes; 0 works in this one, without a limit of memory.
-        max_bad: share of the files that may be bad, see report.BAD.
-        progress: called with the number of recordings that are done and of all.
+        source: Folder of the dataset as it was given out, unpacked.
+        out: Folder for the result alone; it must not hold another dataset.
+        settings: Layout of the source, size, limits.
+        workers: Number of processes; 0 works in this one, without a limit of memory.
+        max_bad: Share of the files that may be bad, see report.BAD.
+        progress: Callback, called with the number of finished recordings and of all.
 
     Raises:
         DataError: the source has another layout, too many files are bad, nothing is usable, a file
@@ -120,7 +120,13 @@ def check_source(
 ) -> tuple[ImportReport, list[Drop]]:
     """Read a source as `prepare` does, write nothing, and return the report and every drop.
 
-    The arguments are those of `prepare`. Raises DataError when the source has another layout.
+    Raises DataError when the source has another layout.
+
+    Args:
+        source: Folder of the dataset as it was given out, unpacked.
+        settings: Layout of the source, size, limits.
+        workers: Number of processes; 0 works in this one, without a limit of memory.
+        progress: Callback, called with the number of finished recordings and of all.
     """
     tree, plans, reader = _plan(source, settings)
     read = partial(_read_recordings, reader=reader)

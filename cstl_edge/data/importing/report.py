@@ -80,7 +80,13 @@ class TooManyBad(DataError):
 
 
 def summarise(drops: Iterable[Drop], files: int, notes: Iterable[str] = ()) -> ImportReport:
-    """Count a source's drops by reason, in the order in which the reasons first occur."""
+    """Count a source's drops by reason, in the order in which the reasons first occur.
+
+    Args:
+        drops: Files that were dropped, each with its reason.
+        files: Number of files of the source, dropped ones included.
+        notes: Remarks of the layout.
+    """
     reasons: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
     for drop in drops:

@@ -8,13 +8,15 @@ from pydantic import AfterValidator, Field, field_validator
 
 from cstl_edge.config import StrictModel
 from cstl_edge.data.importing.layouts.open import LAYOUTS
+from cstl_edge.errors import ConfigError
 from cstl_edge.silhouette import SIZES, SMALL
 
 
 def _known_layout(name: str) -> str:
-    if name not in LAYOUTS:
-        raise ValueError(f"expected a dataset layout of {', '.join(LAYOUTS)}")
-    return name
+    try:
+        return LAYOUTS.canonical(name)
+    except ConfigError as err:  # pydantic reports a ValueError with the key
+        raise ValueError(str(err)) from err
 
 
 LayoutName = Annotated[str, AfterValidator(_known_layout)]

@@ -77,8 +77,11 @@ class BackgroundSegmenter:
     ) -> None:
         """Learn the background from a recording, as `Segmenter.learn` describes.
 
-        draw: returns the mask of people in a sample, so that whoever stands through most of the
-              recording is not learned as background
+        Args:
+            samples: Pairs of frames a moment apart, spread over the recording.
+            rolling: Whether to keep renewing the model.
+            draw: Function that returns the mask of people in a sample, so that whoever stands
+                through most of the recording is not learned as background.
         """
         pairs = [(self._prepare(a), self._prepare(b)) for a, b in samples]
         if not pairs:
@@ -96,7 +99,13 @@ class BackgroundSegmenter:
         self._rolling = rolling
 
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
-        """Return the people of one frame, none unless the state is READY."""
+        """Return the people of one frame, none unless the state is READY.
+
+        Args:
+            image: uint8 [H, W, 3], BGR.
+            time_s: Media time of the frame in seconds; does not run backwards.
+            expected: Boxes that the tracker predicts for this frame.
+        """
         pixels = self._prepare(image)
         blobs = self._blobs(pixels, expected) if self._background is not None else []
         self._update_state(time_s)

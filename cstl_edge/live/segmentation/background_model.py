@@ -137,9 +137,12 @@ def noise_map(pairs: Sequence[tuple[Pixels, Pixels]]) -> Pixels:
 def shadow_mask(pixels: Pixels, background: Pixels, weak: Bytes) -> Bools:
     """Return [h, w]: True where foreground is the scene in shadow: darker, same hue and texture.
 
-    pixels, background: uint8 YCrCb [h, w, 3]
-    weak: foreground, uint8 [h, w], 0 or 255
     Without the texture every dark coat in front of a grey wall would be a shadow.
+
+    Args:
+        pixels: uint8 YCrCb [h, w, 3], the frame.
+        background: uint8 YCrCb [h, w, 3].
+        weak: uint8 [h, w], 0 or 255, the foreground.
     """
     shadow = np.zeros(weak.shape, np.bool_)
     rows, columns = np.nonzero(cv2.bitwise_and(weak, _follows_texture(pixels, background)))

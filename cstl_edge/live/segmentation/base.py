@@ -50,8 +50,9 @@ class Segmenter(Protocol):
     def learn(self, samples: Iterable[tuple[Image, Image]], *, rolling: bool = False) -> None:
         """Learn the empty scene from a recording.
 
-        samples: pairs of frames a moment apart, spread over the recording
-        rolling: keep renewing the model, for a recording much longer than the samples
+        Args:
+            samples: Pairs of frames a moment apart, spread over the recording.
+            rolling: Whether to keep renewing the model, for recordings far longer than the samples.
         """
 
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:

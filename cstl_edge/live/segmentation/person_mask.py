@@ -55,8 +55,8 @@ class _MaskedCrop:
     detection: Detection
     region: Box  # where the person is expected
     square: Box
-    drawn: Mask  # [256, 256]: everybody in the square
-    own: Mask  # [256, 256]: the blob
+    network_mask: Mask  # [256, 256]: everybody in the square
+    blob_mask: Mask  # [256, 256]: the blob
     others: Mask  # [256, 256]: other people's blobs
     presence: float
     wide: bool  # second pass: the person may be anywhere in the square
@@ -83,10 +83,16 @@ class PersonMaskSegmenter:
         self._background.learn(samples, rolling=rolling, draw=self._draw_people)
 
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
-        """Return the people of one frame with masks of the network."""
+        """Return the people of one frame with masks of the network.
+
+        Args:
+            image: uint8 [H, W, 3], BGR.
+            time_s: Media time of the frame in seconds; does not run backwards.
+            expected: Boxes that the tracker predicts for this frame.
+        """
         detections = self._background.segment(image, time_s, expected)
         detections.sort(key=lambda d: (-d.box[2] * d.box[3], d.box))
-        pairs = [(d, region(d.box, expected)) for d in detections if not d.shared]
+        pairs = [(d, expected_region(d.box, expected)) for d in detections if not d.shared]
         pairs = [pair for pair in pairs if pair[1][3] >= MIN_HEIGHT_PX][:MAX_BOXES]
         crops = self._mask_crops(image, pairs, detections)
         crops = self._mask_again(image, crops, detections)
@@ -107,13 +113,13 @@ class PersonMaskSegmenter:
             return []
         squares = [square_around(box, MARGIN) for _, box in pairs]
         logits, presence = self._network(np.stack([crop_square(image, s) for s in squares]))
-        drawn = (logits > 0).astype(np.uint8) * 255
+        network_masks = (logits > 0).astype(np.uint8) * 255
         crops = []
         for i, (detection, box) in enumerate(pairs):
-            around, own = squares[i], paste_mask(detection, squares[i])
-            others = _other_people(detection, box, around, detections)
+            masks = network_masks[i], paste_mask(detection, squares[i])
+            others = _other_people(detection, box, squares[i], detections)
             crops.append(
-                _MaskedCrop(detection, box, around, drawn[i], own, others, float(presence[i]), wide)
+                _MaskedCrop(detection, box, squares[i], *masks, others, float(presence[i]), wide)
             )
         return crops
 
@@ -125,8 +131,9 @@ class PersonMaskSegmenter:
         chosen = [(crop, box) for crop, box in larger if box is not None][:MAX_SECOND_PASSES]
         pairs = [(crop.detection, box) for crop, box in chosen]
         seconds = self._mask_crops(image, pairs, detections, wide=True)
-        better = {id(w[0]): s for w, s in zip(chosen, seconds, strict=True) if s.presence >= SURE}
-        return [better.get(id(crop), crop) for crop in crops]
+        passes = zip(chosen, seconds, strict=True)
+        second_passes = {id(first): s for (first, _), s in passes if s.presence >= SURE}
+        return [second_passes.get(id(crop), crop) for crop in crops]
 
     def _draw_people(self, image: Image, boxes: Sequence[Box]) -> Mask:
         """Return the mask of everybody in and around the boxes of a frame."""
@@ -136,16 +143,16 @@ class PersonMaskSegmenter:
         if not tall:
             return people
         squares = [square_around(box, LEARN_MARGIN) for box in tall]
-        logits, _ = self._network(np.stack([crop_square(image, around) for around in squares]))
-        for around, drawn in zip(squares, logits, strict=True):
-            scale = around[2] / SIDE
-            matrix = np.array([[scale, 0, around[0]], [0, scale, around[1]]], np.float32)
+        logits, _ = self._network(np.stack([crop_square(image, square) for square in squares]))
+        for square, logit in zip(squares, logits, strict=True):
+            scale = square[2] / SIDE
+            matrix = np.array([[scale, 0, square[0]], [0, scale, square[1]]], np.float32)
             size = people.shape[::-1]
-            people |= cv2.warpAffine((drawn > 0).astype(np.uint8), matrix, size)
+            people |= cv2.warpAffine((logit > 0).astype(np.uint8), matrix, size)
         return people
 
 
-def region(box: Box, expected: Sequence[Box]) -> Box:
+def expected_region(box: Box, expected: Sequence[Box]) -> Box:
     """Return the box to mask: `box`, grown to the expected person of whom it is a part."""
     area = max(box[2] * box[3], 1e-6)
     homes = [e for e in expected if intersection(box, e) > 0.5 * area]
@@ -157,7 +164,7 @@ def _other_people(
 ) -> Mask:
     """Return on a crop's grid where other people are; pieces of the same person do not count.
 
-    around: the box in which `detection` is looked for
+    around: box in which `detection` is looked for
     """
     others = np.zeros((SIDE, SIDE), np.uint8)
     area = around[2] * around[3]
@@ -173,57 +180,57 @@ def _other_people(
 
 def _larger_box(crop: _MaskedCrop, frame: tuple[int, ...]) -> Box | None:
     """Return the whole person's box where the blob holds only a piece, else None."""
-    count, labels = cv2.connectedComponents(crop.drawn & ~crop.others, connectivity=8)
+    count, labels = cv2.connectedComponents(crop.network_mask & ~crop.others, connectivity=8)
     touched = np.zeros(count, np.uint8)
-    touched[labels[crop.own > 0]] = 1
+    touched[labels[crop.blob_mask > 0]] = 1
     touched[0] = 0  # the background
     person = touched[labels]
     if not person.any():
         return None
     x, y, w, h = cv2.boundingRect(person)
     # a person drawn up to the edge of the square goes on behind it
-    more = STRETCH * SIDE
-    left, top = x - more * (x == 0), y - more * (y == 0)
-    right, bottom = x + w + more * (x + w == SIDE), y + h + more * (y + h == SIDE)
+    margin_px = STRETCH * SIDE
+    left, top = x - margin_px * (x == 0), y - margin_px * (y == 0)
+    right, bottom = x + w + margin_px * (x + w == SIDE), y + h + margin_px * (y + h == SIDE)
     scale = crop.square[2] / SIDE
     left, right = (min(max(crop.square[0] + v * scale, 0), frame[1]) for v in (left, right))
     top, bottom = (min(max(crop.square[1] + v * scale, 0), frame[0]) for v in (top, bottom))
-    whole = union_box(crop.region, (left, top, right - left, bottom - top))
-    grows = whole[2] * whole[3] > GROWTH * crop.region[2] * crop.region[3]
-    return whole if grows else None
+    larger = union_box(crop.region, (left, top, right - left, bottom - top))
+    grows = larger[2] * larger[3] > GROWTH * crop.region[2] * crop.region[3]
+    return larger if grows else None
 
 
 def _search_area(crop: _MaskedCrop) -> Mask:
     """Return where on the grid this person may be: near the blob, not in another person's."""
     if crop.wide:
-        return np.asarray(~crop.others | crop.own, np.uint8)
+        return np.asarray(~crop.others | crop.blob_mask, np.uint8)
     scale = SIDE / crop.square[2]
-    allowed = dilated_hull(crop.own, max(3, round(REACH * crop.region[3] * scale)))
+    allowed = dilated_hull(crop.blob_mask, max(3, round(REACH * crop.region[3] * scale)))
     x, y = (crop.region[i] - crop.square[i] for i in (0, 1))
     w, h = crop.region[2:]
     corners = [(round(a * scale), round(b * scale)) for a, b in ((x, y), (x + w, y + h))]
     cv2.rectangle(allowed, *corners, 255, cv2.FILLED)
-    return np.asarray(allowed & ~crop.others | crop.own, np.uint8)
+    return np.asarray(allowed & ~crop.others | crop.blob_mask, np.uint8)
 
 
 def _refine(crop: _MaskedCrop, shape: tuple[int, ...]) -> Detection:
     """Return the detection with the network's mask, or with a low score where nobody is found."""
-    detection, own = crop.detection, crop.own
-    person: Mask = crop.drawn & _search_area(crop)
-    if mask_area(person & own) < MIN_COVERED * mask_area(own):
+    detection, blob_mask = crop.detection, crop.blob_mask
+    person: Mask = crop.network_mask & _search_area(crop)
+    if mask_area(person & blob_mask) < MIN_COVERED * mask_area(blob_mask):
         return replace(detection, score=NOBODY_SCORE * detection.score)
     person = main_components(person)
     x, y, w, h = cv2.boundingRect(person)
     scale = crop.square[2] / SIDE  # frame pixels per mask pixel
     box = (crop.square[0] + x * scale, crop.square[1] + y * scale, w * scale, h * scale)
     tall = box[3] >= max(box[2], SURE_HEIGHT_SHARE * shape[0])
-    moved = mask_area(person & own) >= MIN_MOVED * mask_area(person)
+    moved = mask_area(person & blob_mask) >= MIN_MOVED * mask_area(person)
     # at the border the blob may have been a shadow, and the mask may reach what the blob misses
-    near = near_border(box, shape, 2 * scale + BORDER_SHARE * shape[0])
+    at_border = near_border(box, shape, 2 * scale + BORDER_SHARE * shape[0])
     return Detection(
         box,
         np.ascontiguousarray(person[y : y + h, x : x + w]),
-        near and (detection.clipped or crop.wide),
+        at_border and (detection.clipped or crop.wide),
         1.0 if tall and moved and crop.presence >= SURE else UNSURE_SCORE,
         detection.shared,
         detection.colours,
@@ -232,17 +239,17 @@ def _refine(crop: _MaskedCrop, shape: tuple[int, ...]) -> Detection:
 
 def _drop_parts(people: list[Detection]) -> list[Detection]:
     """Drop detections that lie inside the mask of a larger one: pieces of the same person."""
-    whole: list[Detection] = []
+    kept_people: list[Detection] = []
     for person in sorted(people, key=lambda d: (-frame_area(d), d.box)):
         area = person.box[2] * person.box[3]
-        near = [w for w in whole if intersection(w.box, person.box) > 0.6 * area]
-        squares = [square_around(w.box, MARGIN) for w in near]
+        larger = [k for k in kept_people if intersection(k.box, person.box) > 0.6 * area]
+        squares = [square_around(k.box, MARGIN) for k in larger]
         grids = [
-            (paste_mask(w, s), paste_mask(person, s)) for w, s in zip(near, squares, strict=True)
+            (paste_mask(k, s), paste_mask(person, s)) for k, s in zip(larger, squares, strict=True)
         ]
         if not any(mask_area(a & b) > 0.5 * mask_area(b) for a, b in grids):
-            whole.append(person)
-    return whole
+            kept_people.append(person)
+    return kept_people
 
 
 def frame_area(detection: Detection) -> float:

@@ -33,7 +33,7 @@ def main() -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # where FFmpeg's complaints are printed
     os.environ |= {"OPENCV_FFMPEG_LOGLEVEL": AV_LOG_ERROR, "OPENCV_LOG_LEVEL": "SILENT"}
     spec = json.loads(sys.stdin.readline())
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_at_end_of_stdin, daemon=True).start()
     try:
         return stream(spec, pipe)
     except BrokenPipeError:
@@ -96,9 +96,10 @@ def probe_rtsp(url: str) -> None:
 def open_capture(cv2: Any, spec: dict[str, Any], open_timeout_s: float) -> Any:
     """Return an open cv2.VideoCapture.
 
-    cv2: the module
-    spec: {"url": …}, read by FFmpeg, or {"device": number, "fps": …}, read by Video4Linux
-    open_timeout_s: for FFmpeg, in seconds
+    Args:
+        cv2: The imported module.
+        spec: {"url": …}, read by FFmpeg, or {"device": number, "fps": …}, read by Video4Linux.
+        open_timeout_s: Timeout of FFmpeg, in seconds.
     """
     if "url" in spec:
         # timeouts work only where FFmpeg is named; without them a silent server costs 30 s
@@ -123,7 +124,7 @@ def send(pipe: int, data: bytes | memoryview) -> None:
         rest = rest[os.write(pipe, rest) :]
 
 
-def _leave_with_parent() -> None:
+def _exit_at_end_of_stdin() -> None:
     """Exit when standard input ends, whatever the decoder is doing."""
     while sys.stdin.read(1):
         pass

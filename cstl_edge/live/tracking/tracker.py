@@ -102,7 +102,14 @@ class Track:
 
 
 def overlap_cost(least: float, track: Track, detection: Detection, time_s: float) -> float | None:
-    """Return 1 - intersection over union of a pair, None where that is less than `least`."""
+    """Return 1 - intersection over union of a pair, None where the overlap is below `least`.
+
+    Args:
+        least: Intersection over union from which a pair is possible.
+        track: Its box is predicted for `time_s`.
+        detection: The candidate.
+        time_s: Media time of the detection in seconds.
+    """
     overlap = box_iou(track.predicted(time_s), detection.box)
     return 1 - overlap if overlap >= least else None
 
@@ -116,7 +123,7 @@ def distance_cost(track: Track, detection: Detection, time_s: float) -> float | 
     Args:
         track: Its box is predicted for `time_s`.
         detection: The candidate.
-        time_s: Of the detection, in seconds.
+        time_s: Media time of the detection in seconds.
     """
     expected, box = track.predicted(time_s), detection.box
     larger, smaller = max(expected[3], box[3]), max(min(expected[3], box[3]), 1e-9)
@@ -141,7 +148,7 @@ def reunion_cost(track: Track, detection: Detection, time_s: float) -> float | N
     Args:
         track: Its box is predicted for `time_s`.
         detection: The candidate.
-        time_s: Of the detection, in seconds.
+        time_s: Media time of the detection in seconds.
     """
     if detection.shared:
         return None

@@ -1,4 +1,4 @@
-"""Frames of a recording: what is kept as it is, what is aligned, what is dropped and why."""
+"""Reader of a recording's frames: alignment, dropped frames and their reasons."""
 
 import os
 
@@ -19,8 +19,8 @@ PLAIN = SourceRecording("ben", "00", -1, "ben")
 
 
 def read(root, recording=PLAIN, **settings):
-    wanted = PrepareSettings(**{"dataset": "folder", **settings})
-    return RecordingReader(root, wanted, LAYOUTS.load(wanted.dataset)).read(recording)
+    options = PrepareSettings(**{"dataset": "folder", **settings})
+    return RecordingReader(root, options, LAYOUTS.load(options.dataset)).read(recording)
 
 
 def reasons(result):
@@ -35,7 +35,7 @@ def walk(tmp_path):
     return tmp_path
 
 
-def test_masks_become_what_the_one_implementation_makes_of_them(walk):
+def test_masks_are_aligned_as_silhouette_align_does(walk):
     result = read(walk)
     masks = [read_image(walk / "ben" / f"{i}.png", grey=True) for i in range(6)]
     assert not any(refusal(mask, clipped=touches_border(mask)) for mask in masks)
@@ -48,15 +48,15 @@ def test_masks_become_what_the_one_implementation_makes_of_them(walk):
 )
 def test_a_damaged_file_is_dropped_and_never_half_read(walk, fault):
     file = walk / "ben" / "3.png"
-    whole = file.read_bytes()
+    intact = file.read_bytes()
     file.unlink()
     content = {
-        "truncated": whole[: len(whole) * 2 // 3],
-        "no end": whole[:-12],
+        "truncated": intact[: len(intact) * 2 // 3],
+        "no end": intact[:-12],
         "empty": b"",
         "text": b"not an image",
         "bomb": header_bomb(),
-        "bit": whole[:100] + bytes([whole[100] ^ 16]) + whole[101:],
+        "bit": intact[:100] + bytes([intact[100] ^ 16]) + intact[101:],
     }
     if fault == "pipe":
         os.mkfifo(file)
@@ -91,12 +91,13 @@ def test_black_and_white_pictures_are_dropped_with_a_reason(walk, gate):
     save(whole_picture(0), walk / "ben" / "1.png")
     save(whole_picture(255), walk / "ben" / "2.png")
     save(whole_picture(100), walk / "ben" / "3.png")
-    why = dict(reasons(read(walk, gate=gate)))
-    assert why["1.png"] == why["3.png"] == "empty"
-    assert why["2.png"] == {"live": "clipped at the border", "field": "not person-shaped"}[gate]
+    reasons_given = dict(reasons(read(walk, gate=gate)))
+    assert reasons_given["1.png"] == reasons_given["3.png"] == "empty"
+    expected = {"live": "clipped at the border", "field": "not person-shaped"}
+    assert reasons_given["2.png"] == expected[gate]
 
 
-def test_the_fields_datasets_keep_what_published_figures_rest_on():
+def test_the_mask_rule_follows_the_dataset_unless_given():
     kinds = {"casia-b": "field", "ou-mvlp": "field", "folder": "live"}
     assert {kind: PrepareSettings(dataset=kind).mask_rule for kind in kinds} == kinds
     assert PrepareSettings(dataset="casia-b", gate="live").mask_rule == "live"
@@ -117,7 +118,7 @@ def test_the_live_gate_drops_what_the_live_path_drops(walk):
     assert len(read(walk, gate="field").frames) == 6
 
 
-def test_a_line_across_the_picture_divides_by_nothing(walk):
+def test_a_line_across_the_picture_is_not_person_shaped(walk):
     mask = whole_picture(0)
     mask[100, :] = 255
     save(mask, walk / "ben" / "1.png")
@@ -146,7 +147,7 @@ def test_of_aligned_silhouettes_only_empty_and_full_ones_are_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(("form", "size"), [((128, 68), LARGE), ((64, 24), (64, 44))])
-def test_the_width_that_lost_its_margins_twice_is_refused(tmp_path, form, size):
+def test_a_width_whose_margins_were_cut_twice_is_refused(tmp_path, form, size):
     for i in range(3):
         save(aligned(i, *form), tmp_path / "ben" / f"{i}.png")
     with pytest.raises(DataError, match=rf"ben: silhouettes of {form[0]}x{form[1]} .* twice"):
@@ -160,7 +161,7 @@ def test_silhouettes_of_the_other_size_are_a_wrong_setting(tmp_path):
     assert read(tmp_path, size=LARGE).frames.shape == (1, 128, 88)
 
 
-def test_the_majority_tells_whether_a_recording_is_aligned(walk):
+def test_the_majority_decides_whether_a_recording_is_aligned(walk):
     save(aligned(0), walk / "ben" / "6.png")  # one crop that happens to have an aligned form
     result = read(walk, gate="field")
     assert len(result.frames) == 7
@@ -169,8 +170,8 @@ def test_the_majority_tells_whether_a_recording_is_aligned(walk):
         save(aligned(i), walk / "ben" / f"{i}.png")
     result = read(walk)
     assert len(result.frames) == 14
-    odd = {(f"{i}.png", "another size than its sequence") for i in range(6)}
-    assert set(reasons(result)) == odd
+    expected = {(f"{i}.png", "another size than its sequence") for i in range(6)}
+    assert set(reasons(result)) == expected
 
 
 def test_the_form_can_be_forced(walk, tmp_path):
@@ -196,14 +197,14 @@ def test_long_sequences_are_cut_and_short_ones_dropped(walk):
     assert result.drops[1].detail == "5 usable, expected 6"
 
 
-def test_a_recording_without_images_says_so(tmp_path):
+def test_a_recording_without_images_is_dropped_with_a_reason(tmp_path):
     (tmp_path / "ben").mkdir()
     (tmp_path / "ben" / "Thumbs.db").write_bytes(b"")
     result = read(tmp_path)
     assert (result.frames, result.files, reasons(result)) == (None, 0, [("ben", "no images")])
 
 
-def test_a_recording_that_is_gone_is_damaged(tmp_path):
+def test_a_recording_whose_folder_is_gone_is_damaged(tmp_path):
     assert read(tmp_path).drops[0].reason == "damaged"
 
 
@@ -224,7 +225,7 @@ def test_an_image_named_for_somebody_else_is_dropped(casia_b):
     save(draw(1), casia_b / place / "001-cl-01-090-009.png")
     save(draw(1), casia_b / place / "009.png")  # as rearranged trees have it
     result = read(casia_b, SourceRecording("001", "nm-01", 90, place), dataset="casia-b")
-    assert [why for _, why in reasons(result)] == ["named as of another recording"] * 2
+    assert [reason for _, reason in reasons(result)] == ["named as of another recording"] * 2
     assert len(result.frames) == 4
 
 
@@ -237,10 +238,10 @@ def test_only_silhouettes_of_grew_are_read(grew):
 def test_crops_may_touch_their_border(gait3d):
     walk = SourceRecording("0000", "x", -1, "2D_Silhouettes/0000/camid0_videoid2/seq0")
     assert len(read(gait3d, walk, dataset="gait3d").frames) == 3
-    assert {why for _, why in reasons(read(gait3d, walk))} >= {"clipped at the border"}
+    assert {reason for _, reason in reasons(read(gait3d, walk))} >= {"clipped at the border"}
 
 
-def test_frames_of_a_pickle_are_told_apart(tmp_path):
+def test_a_dropped_frame_of_a_pickle_is_reported_by_number(tmp_path):
     walk = np.stack([aligned(0), 0 * aligned(0), aligned(2)])
     dump(walk, tmp_path / "ben" / "ben.pkl")
     result = read(tmp_path)
@@ -248,8 +249,8 @@ def test_frames_of_a_pickle_are_told_apart(tmp_path):
     assert np.array_equal(result.frames, walk[[0, 2], :, 10:54])
     assert result.files == 1
     dump(walk, tmp_path / "ben" / "more.pkl")
-    why = ["several pickles for one sequence", "too few frames"]
-    assert reasons(read(tmp_path)) == [("ben", reason) for reason in why]
+    expected = ["several pickles for one sequence", "too few frames"]
+    assert reasons(read(tmp_path)) == [("ben", reason) for reason in expected]
 
 
 def test_a_hostile_pickle_ends_the_reading(tmp_path):
@@ -260,7 +261,7 @@ def test_a_hostile_pickle_ends_the_reading(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_any_damage_to_a_png_is_a_frame_or_a_reason(walk, seed):
+def test_a_damaged_png_gives_a_frame_or_a_reason(walk, seed):
     file, rng = walk / "ben" / "0.png", np.random.default_rng(seed)
     content = bytearray(file.read_bytes())
     for place in rng.integers(0, len(content), rng.integers(1, 6)):

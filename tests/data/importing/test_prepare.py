@@ -1,4 +1,4 @@
-"""Preparing: every layout to shards, the same bytes always, interrupted, limited, refused."""
+"""Preparation of datasets: every layout, equal bytes, resuming, limits, refusals."""
 
 import errno
 import json
@@ -25,8 +25,10 @@ from cstl_edge.silhouette import read_silhouettes
 
 
 def run(source, out, kind="folder", *, workers=0, max_bad=0.01, progress=None, **settings):
-    wanted = PrepareSettings(dataset=kind, **settings)
-    return prepare.prepare(source, out, wanted, workers=workers, max_bad=max_bad, progress=progress)
+    options = PrepareSettings(dataset=kind, **settings)
+    return prepare.prepare(
+        source, out, options, workers=workers, max_bad=max_bad, progress=progress
+    )
 
 
 def content(folder):
@@ -118,13 +120,13 @@ def test_useless_frames_are_not_bad_files(folders, tmp_path):
     assert index.people == {0: "ada"}
 
 
-def test_a_source_of_nothing_usable_is_an_error(tmp_path):
+def test_a_source_without_usable_frames_is_an_error(tmp_path):
     save(np.zeros((240, 320), np.uint8), tmp_path / "in" / "ben" / "0.png")
     with pytest.raises(DataError, match=r"no usable sequence .* 1 empty, 1 too few frames"):
         run(tmp_path / "in", tmp_path / "out")
 
 
-def test_a_hostile_pickle_ends_the_run_whatever_may_be_bad(opengait, tmp_path):
+def test_a_hostile_pickle_ends_the_run_at_any_max_bad(opengait, tmp_path):
     marker = tmp_path / "marker"
     evil = opengait / "zoe" / "nm-01" / "000" / "000.pkl"
     evil.write_bytes(f"cos\nsystem\n(S'touch {marker}'\ntR.".encode())
@@ -145,7 +147,7 @@ def test_links_out_of_the_source_count_as_bad(folders, tmp_path):
         run(folders, tmp_path / "out")
 
 
-def test_names_of_files_that_are_no_text_are_told(folders, tmp_path):
+def test_undecodable_file_names_are_reported(folders, tmp_path):
     os.rename(folders / "ben" / "frame0.png", os.fsencode(folders / "ben") + b"/\xff\n0.png")
     (folders / "ben" / "frame1.png").write_bytes(b"")
     (folders / "ben" / "frame2.png").rename(folders / "ben" / f"{'2' * 250}.png")
@@ -156,7 +158,7 @@ def test_names_of_files_that_are_no_text_are_told(folders, tmp_path):
     assert index.frames == 35
 
 
-def test_a_finished_dataset_is_left_alone_and_another_is_not_mixed_in(folders, tmp_path):
+def test_a_finished_dataset_stays_and_another_is_not_mixed_in(folders, tmp_path):
     first = run(folders, tmp_path / "out")
     before = content(tmp_path / "out")
     assert run(folders, tmp_path / "out") == first
@@ -168,8 +170,8 @@ def test_a_finished_dataset_is_left_alone_and_another_is_not_mixed_in(folders, t
         run(folders, tmp_path / "out", min_frames=2)
 
 
-def test_a_run_goes_on_with_what_is_missing(folders, tmp_path, small_shards, monkeypatch):
-    whole = run(folders, tmp_path / "whole")
+def test_a_stopped_run_resumes_with_missing_shards(folders, tmp_path, small_shards, monkeypatch):
+    full_run = run(folders, tmp_path / "whole")
     seen = []
 
     def stop(done, total):
@@ -180,7 +182,7 @@ def test_a_run_goes_on_with_what_is_missing(folders, tmp_path, small_shards, mon
     with pytest.raises(KeyboardInterrupt):
         run(folders, tmp_path / "out", progress=stop)
     assert not (tmp_path / "out" / "dataset.json").exists()
-    assert run(folders, tmp_path / "out", progress=lambda *counts: seen.append(counts)) == whole
+    assert run(folders, tmp_path / "out", progress=lambda *counts: seen.append(counts)) == full_run
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
@@ -198,7 +200,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_killed_run_leaves_nothing_half_and_goes_on(folders, tmp_path, small_shards):
+def test_a_killed_run_leaves_no_partial_file_and_resumes(folders, tmp_path, small_shards):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     command = [sys.executable, str(script), str(folders), str(tmp_path / "out")]
@@ -224,7 +226,7 @@ def test_two_runs_do_not_share_a_folder(folders, tmp_path):
         run(folders, tmp_path / "out")
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on(folders, tmp_path, small_shards):
+def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(folders, tmp_path, small_shards):
     fault = r"cannot write to .*out: .*make room and run"
     with small_disk(20_000), pytest.raises(DataError, match=fault) as error:
         run(folders, tmp_path / "out")  # a shard of 12 frames has 34 KB
@@ -234,7 +236,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(folders, tmp_path, small_sh
 
 
 @pytest.mark.parametrize("count", range(1, 8))
-def test_a_disk_that_is_full_at_any_write(folders, tmp_path, monkeypatch, count):
+def test_a_run_resumes_after_a_full_disk_at_any_write(folders, tmp_path, monkeypatch, count):
     calls = []
     sync = shards.sync
 
@@ -253,7 +255,7 @@ def test_a_disk_that_is_full_at_any_write(folders, tmp_path, monkeypatch, count)
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
-def test_a_prepared_dataset_is_drawn_from(folders, tmp_path):
+def test_a_sampler_draws_from_a_prepared_dataset(folders, tmp_path):
     run(folders, tmp_path / "out", max_frames=5)
     data = open_dataset(tmp_path / "out")
     batch = Sampler(data, people=2, sequences=3, frames=30).batch(0)  # longer than any sequence

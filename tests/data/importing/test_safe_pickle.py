@@ -1,4 +1,4 @@
-"""Pickles of silhouettes: what numpy writes is read, everything else refused before it acts."""
+"""Reader of pickled silhouettes: numpy's arrays are read, all else is refused before it acts."""
 
 import contextlib
 import pickle
@@ -37,14 +37,14 @@ def stored(tmp_path, content):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_what_numpy_writes_is_read(tmp_path, protocol, order):
+def test_arrays_pickled_by_numpy_are_read(tmp_path, protocol, order):
     array = np.asarray(WALK, order=order)
     array_read = read_pickle(stored(tmp_path, pickle.dumps(array, protocol=protocol)))
     assert array_read.dtype == np.uint8
     assert (array_read == WALK).all()
 
 
-def test_the_names_of_numpy_before_2_are_known(tmp_path):
+def test_module_names_of_numpy_1_are_accepted(tmp_path):
     content = pickle.dumps(WALK, protocol=3).replace(b"numpy._core", b"numpy.core")
     assert (read_pickle(stored(tmp_path, content)) == WALK).all()
 
@@ -84,7 +84,7 @@ def refuse_cheaply(path, error, message, most_bytes):
     tracemalloc.stop()
 
 
-def test_memory_is_not_given_on_demand(tmp_path):
+def test_a_large_declared_shape_allocates_no_memory(tmp_path):
     content = (
         b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
         b"J\x00\x00\x00\x40J\x00\x04\x00\x00\x86U\x01b\x87R."
@@ -106,7 +106,7 @@ def test_memory_is_not_given_on_demand(tmp_path):
         b"\x80\x02" + b"N" * 100_000 + b".",
     ],
 )
-def test_lies_about_lengths_cost_nothing(tmp_path, content):
+def test_false_lengths_allocate_no_memory(tmp_path, content):
     refuse_cheaply(stored(tmp_path, content), DataError, r"000\.pkl", 2**21)
 
 
@@ -124,7 +124,7 @@ def test_lies_about_lengths_cost_nothing(tmp_path, content):
     ],
     ids=["objects", "floats", "flat", "empty", "huge", "fields", "none", "bytes"],
 )
-def test_other_things_are_refused(tmp_path, thing):
+def test_other_objects_are_refused(tmp_path, thing):
     with pytest.raises(DataError, match=r"000\.pkl"):
         read_pickle(stored(tmp_path, pickle.dumps(thing)))
 
@@ -146,7 +146,7 @@ def test_a_truncated_pickle_is_an_error(tmp_path, share):
 
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
-def test_damage_is_an_array_or_a_data_error(tmp_path_factory, data):
+def test_a_damaged_pickle_gives_an_array_or_a_data_error(tmp_path_factory, data):
     small = bytearray(pickle.dumps(WALK[:1, :4, :4], protocol=data.draw(st.integers(2, 5))))
     for _ in range(data.draw(st.integers(1, 4))):
         small[data.draw(st.integers(0, len(small) - 1))] = data.draw(st.integers(0, 255))

@@ -1,4 +1,4 @@
-"""Background subtraction finds people, and reports when it cannot."""
+"""Background subtraction: people are detected, and the state reports when it cannot."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def learned(trained: BackgroundSegmenter) -> BackgroundSegmenter:
     return copy.deepcopy(trained)
 
 
-def test_a_walker_is_found_where_he_is(learned: BackgroundSegmenter) -> None:
+def test_a_walker_is_detected_in_place(learned: BackgroundSegmenter) -> None:
     assert learned.state is SceneState.READY
     for i, left in enumerate(range(30, 250, 30)):
         (person,) = learned.segment(frame(left, seed=100 + i), i / 25)
@@ -51,16 +51,16 @@ def test_a_walker_is_found_where_he_is(learned: BackgroundSegmenter) -> None:
         assert (person.mask > 0).mean() > 0.7
 
 
-def test_nobody_is_nobody(learned: BackgroundSegmenter) -> None:
+def test_an_empty_scene_gives_no_detection(learned: BackgroundSegmenter) -> None:
     assert learned.segment(frame(None, seed=99), 0.0) == []
 
 
-def test_exposure_that_changes_is_undone(learned: BackgroundSegmenter) -> None:
+def test_a_change_of_exposure_is_corrected(learned: BackgroundSegmenter) -> None:
     (person,) = learned.segment(frame(150, gain=0.8, seed=3), 0.0)
     assert abs(person.box[0] - 150) <= 3
 
 
-def test_large_frames_are_worked_at_a_smaller_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_frames_are_processed_at_a_smaller_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "MAX_ROWS", 120)
     segmenter = BackgroundSegmenter()
     segmenter.learn([(frame(None, seed=i), frame(None, seed=9 + i)) for i in range(6)])
@@ -70,7 +70,7 @@ def test_large_frames_are_worked_at_a_smaller_scale(monkeypatch: pytest.MonkeyPa
     assert person.mask.shape[0] < 60
 
 
-def test_a_moving_camera_gives_a_state_and_nobody(learned: BackgroundSegmenter) -> None:
+def test_a_moving_camera_gives_disturbed_and_no_detection(learned: BackgroundSegmenter) -> None:
     shaken = np.ascontiguousarray(np.roll(frame(150), 5, axis=1))
     assert learned.segment(shaken, 0.0) == []
     assert learned.state is SceneState.DISTURBED
@@ -95,23 +95,23 @@ def test_a_cameras_background_is_renewed_once_per_sample(monkeypatch: pytest.Mon
     monkeypatch.setattr(background, "WINDOW", background.FIRST_SAMPLES)
     monkeypatch.setattr(background, "MAX_ROWS", H // 2)
     segmenter = BackgroundSegmenter()
-    renewed: list[range] = []
+    renewed_rows: list[range] = []
     renew = segmenter._renew_rows
 
     def counted(first: int, last: int) -> None:
-        renewed.append(range(first, last))
+        renewed_rows.append(range(first, last))
         renew(first, last)
 
     monkeypatch.setattr(segmenter, "_renew_rows", counted)
     for i in range(60):  # 6 s at 10 frames per second: then there are 2.1 s to a sample
         segmenter.segment(frame(None, seed=i), i / 10)
-    del renewed[:]
+    del renewed_rows[:]
     for i in range(60, 60 + 21):
         segmenter.segment(frame(None, seed=i), i / 10)
-    assert sorted(row for rows in renewed for row in rows) == list(range(H // 2))
+    assert sorted(row for rows in renewed_rows for row in rows) == list(range(H // 2))
 
 
-def test_a_camera_that_was_turned_is_learned_again() -> None:
+def test_the_scene_of_a_turned_camera_is_learned_again() -> None:
     segmenter, states = BackgroundSegmenter(), []
     turned = np.ascontiguousarray(frame(None)[:, ::-1])
     for i in range(90):
@@ -123,6 +123,6 @@ def test_a_camera_that_was_turned_is_learned_again() -> None:
     assert states[-1] is SceneState.READY
 
 
-def test_another_frame_size_starts_from_nothing(learned: BackgroundSegmenter) -> None:
+def test_another_frame_size_resets_the_model(learned: BackgroundSegmenter) -> None:
     assert learned.segment(frame(100)[:200], 0.0) == []
     assert learned.state is SceneState.LEARNING

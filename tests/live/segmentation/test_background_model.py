@@ -1,4 +1,4 @@
-"""The background is estimated under people who stand, and shadows are told from people."""
+"""Background model: estimated under people who stand; shadows separated from people."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def with_person(colour: int, left: int = 30) -> np.ndarray:
     return noisy(image)
 
 
-def test_the_scene_wins_although_somebody_stands_there_most_of_the_time() -> None:
+def test_the_background_excludes_somebody_who_stands_most_of_the_time() -> None:
     people = [with_person(c) for c in (170, 190, 210, 230) for _ in range(3)]
     background = estimate_background([*people, *(noisy(SCENE) for _ in range(8))])
     assert np.abs(background.astype(int) - SCENE)[:, 32:44].max() <= 6

@@ -1,4 +1,4 @@
-"""Fragments of one person are joined, neighbours parted, specks dropped."""
+"""Blobs: fragments of one person are joined, neighbours parted, specks dropped."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_blob_over_two_expected_people_is_shared() -> None:
     ("box", "clipped"),
     [((0, 50, 30, 90), True), ((100, 150, 30, 90), True), ((9, 9, 30, 90), False)],
 )
-def test_the_border_clips(box: tuple[int, int, int, int], clipped: bool) -> None:
+def test_boxes_at_the_border_are_clipped(box: tuple[int, int, int, int], clipped: bool) -> None:
     (blob,) = candidates(scene(box))
     assert blob.clipped is clipped
 
@@ -83,20 +83,20 @@ def test_clean_drops_specks_and_weak_components_and_fills_small_holes() -> None:
     assert not cleaned[:20, :20].any()
 
 
-def test_small_blobs_are_nobody() -> None:
+def test_small_blobs_are_dropped() -> None:
     assert candidates(scene((100, 100, 8, 10))) == []
 
 
 @settings(max_examples=25, deadline=None)
 @given(dx=st.integers(-60, 60), dy=st.integers(-40, 40))
-def test_the_result_moves_with_the_people(dx: int, dy: int) -> None:
+def test_boxes_move_with_the_people(dx: int, dy: int) -> None:
     parts = [(100, 60, 30, 40), (102, 104, 28, 50), (180, 70, 30, 90)]
     moved = [(x + dx, y + dy, w, h) for x, y, w, h in parts]
-    here = boxes_of(scene(*parts))
-    assert boxes_of(scene(*moved)) == [(x + dx, y + dy, w, h) for x, y, w, h in here]
+    boxes = boxes_of(scene(*parts))
+    assert boxes_of(scene(*moved)) == [(x + dx, y + dy, w, h) for x, y, w, h in boxes]
 
 
-def test_colours_are_of_the_two_halves() -> None:
+def test_colours_are_means_of_the_two_halves() -> None:
     pixels = np.zeros((*SHAPE, 3), np.uint8)
     pixels[50:100, :, 0], pixels[100:150, :, 0] = 200, 40
     (blob,) = candidates(scene((100, 50, 30, 100)))

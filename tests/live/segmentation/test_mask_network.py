@@ -1,4 +1,4 @@
-"""Squares, masks carried between their grids, and shortcuts beside what they stand for."""
+"""Mask network's input and output: square crops, masks between grids, the dilated hull."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_large_crops_are_averaged_not_sampled() -> None:
     assert abs(int(crop[100:150, 100:150].mean()) - 127) < 10
 
 
-def test_pasting_keeps_the_place() -> None:
+def test_a_pasted_mask_keeps_its_place() -> None:
     grid = paste_mask(blob(50.0, 60.0, 20, 40), (40.0, 40.0, 64.0, 64.0))
     rows, columns = np.nonzero(grid)
     assert (rows.min(), rows.max() + 1) == pytest.approx((80, 240), abs=3)
     assert (columns.min(), columns.max() + 1) == pytest.approx((40, 120), abs=3)
 
 
-def test_what_is_reached_is_the_dilated_hull() -> None:
+def test_dilated_hull_equals_the_dilation_of_the_filled_hull() -> None:
     rng = np.random.default_rng(0)
     for number in range(60):
         mask = np.zeros((SIDE, SIDE), np.uint8)
@@ -58,11 +58,11 @@ def test_what_is_reached_is_the_dilated_hull() -> None:
         np.testing.assert_array_equal(dilated_hull(mask, distance), dilated)
 
 
-def test_around_nothing_nothing_is_reached() -> None:
+def test_dilated_hull_of_an_empty_mask_is_empty() -> None:
     assert not dilated_hull(np.zeros((SIDE, SIDE), np.uint8), 5).any()
 
 
-def test_who_does_not_overlap_a_square_has_no_pixel_on_its_grid() -> None:
+def test_a_detection_outside_a_square_has_no_pixel_on_its_grid() -> None:
     rng = np.random.default_rng(0)
     outside = 0
     for _ in range(300):

@@ -1,4 +1,4 @@
-"""The table of segmenters: names, aliases, and segmenters of other packages."""
+"""Table of segmenters: names, aliases, and segmenters of other packages."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def live(segmenter: str) -> str:
     """Return the events of an empty street."""
-    done = CliRunner().invoke(app, ["live", STREET, "--segmenter", segmenter])
-    assert done.exit_code == 0, done.output
-    return done.stdout
+    result = CliRunner().invoke(app, ["live", STREET, "--segmenter", segmenter])
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 @pytest.mark.parametrize("name", SEGMENTERS.entries)
@@ -66,7 +66,7 @@ def test_the_first_is_the_default_and_older_names_still_work() -> None:
         live(alias)
 
 
-def test_an_unknown_segmenter_names_the_known_ones() -> None:
+def test_an_unknown_segmenter_is_refused_with_the_known_names() -> None:
     with pytest.raises(ConfigError, match="person-mask, background"):
         open_segmenter("mog2")
     with pytest.raises(ConfigError, match="did you mean background"):

@@ -1,4 +1,4 @@
-"""The network masks whole people around blobs that hold only pieces of them."""
+"""Person-mask segmenter: whole people from blobs that hold only pieces of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cstl_edge.errors import ModelError
 from cstl_edge.live.boxes import box_iou
 from cstl_edge.live.segmentation.base import Detection
 from cstl_edge.live.segmentation.mask_network import MaskNetwork, crop_square
-from cstl_edge.live.segmentation.person_mask import PersonMaskSegmenter, region
+from cstl_edge.live.segmentation.person_mask import PersonMaskSegmenter, expected_region
 from cstl_edge.live.sources.open import open_source
 
 WOMAN = (360.0, 254.0, 107.0, 206.0)  # in the frame at 4 s: x, y, w, h, by eye
@@ -72,24 +72,24 @@ def test_two_pieces_of_one_person_are_one_person(segment) -> None:
     assert len(segment(*pieces)) == 1
 
 
-def test_what_is_no_person_starts_no_track(segment) -> None:
+def test_a_blob_without_a_person_gets_a_low_score(segment) -> None:
     (wall,) = segment(blob(60.0, 300.0, 40, 100))
     assert wall.score < 0.5
 
 
-def test_who_is_shared_passes_unchanged(segment) -> None:
+def test_a_shared_detection_passes_unchanged(segment) -> None:
     pair = blob(300.0, 200.0, 120, 150, shared=True)
     assert segment(pair) == [pair]
 
 
-def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_model_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="reinstall"):
         MaskNetwork(tmp_path / "none.onnx")
 
 
-def test_region_grows_to_the_person_expected() -> None:
+def test_the_expected_region_grows_to_the_one_expected_person() -> None:
     leg = (100.0, 180.0, 20.0, 60.0)
     person = (90.0, 80.0, 50.0, 160.0)
-    assert region(leg, [person]) == person
-    assert region(leg, [(300.0, 80.0, 50.0, 160.0)]) == leg
-    assert region(leg, [person, (95.0, 80.0, 50.0, 160.0)]) == leg  # of whom is it?
+    assert expected_region(leg, [person]) == person
+    assert expected_region(leg, [(300.0, 80.0, 50.0, 160.0)]) == leg
+    assert expected_region(leg, [person, (95.0, 80.0, 50.0, 160.0)]) == leg  # of whom is it?

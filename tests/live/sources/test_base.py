@@ -1,4 +1,4 @@
-"""Addresses without secrets, queries, and the base class of all sources."""
+"""Base of sources: addresses without secrets, queries, frames."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from cstl_edge.live.sources.base import Frame, FrameSource, query_values, redact
         ("a\nb\x1b[2J", "a\\nb\\x1b[2J"),
     ],
 )
-def test_redact(address: str, shown: str) -> None:
+def test_redacted_addresses_hold_no_secret(address: str, shown: str) -> None:
     assert redact(address) == shown
     assert "s3c" not in redact(address)
     assert redact(redact(address)).count("***") == redact(address).count("***")
 
 
-def test_query_values() -> None:
+def test_query_values_are_typed_and_unknown_keys_refused() -> None:
     allowed = {"seed": int, "fps": float}
     assert query_values("seed=3&fps=12.5&", allowed, "u") == {"seed": 3, "fps": 12.5}
     with pytest.raises(ConfigError, match="expected seed, fps"):
@@ -43,26 +43,26 @@ class Failing(FrameSource):
 
     fps, size = 1.0, (2, 2)
 
-    given = released = 0
+    frames_given = releases = 0
 
     def _next(self) -> Frame | None:
-        self.given += 1
-        if self.given > 1:
+        self.frames_given += 1
+        if self.frames_given > 1:
             raise DataError("frame 1 is damaged")
         return Frame(0, np.zeros((2, 2, 3), np.uint8), 0.0)
 
     def _release(self) -> None:
-        self.released += 1
+        self.releases += 1
 
 
-def test_a_fault_is_raised_once_and_closes() -> None:
+def test_a_fault_is_raised_once_and_closes_the_source() -> None:
     source = Failing("test")
     assert next(source).index == 0
     with pytest.raises(DataError, match="damaged"):
         next(source)
-    assert source.released == 1
+    assert source.releases == 1
     assert list(source) == []
 
 
-def test_frames_know_the_wall_clock() -> None:
+def test_frames_carry_the_time_in_utc() -> None:
     assert Frame(0, np.zeros((2, 2, 3), np.uint8), 0.0).utc.utcoffset() == timedelta(0)

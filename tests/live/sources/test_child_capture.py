@@ -1,4 +1,4 @@
-"""Child processes that read cameras and streams: real servers, real deaths."""
+"""Child processes that read cameras and streams, over real servers and real deaths."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def children() -> set[int]:
     return {int(pid) for pid in pids}
 
 
-def test_a_network_camera(camera: HttpCamera) -> None:
+def test_a_network_camera_gives_the_newest_frame(camera: HttpCamera) -> None:
     with open_source(camera.address) as source:
         assert source.live
         assert source.size == (48, 64)
@@ -59,7 +59,7 @@ def test_a_network_camera(camera: HttpCamera) -> None:
         assert source.dropped == newest.index - 6  # … and counted
 
 
-def test_nothing_is_left_behind(camera: HttpCamera) -> None:
+def test_no_file_thread_or_child_is_left_behind(camera: HttpCamera) -> None:
     with open_source(camera.address) as source:  # the first start loads what stays loaded
         next(source)
     camera.hang_up()
@@ -75,7 +75,7 @@ def test_nothing_is_left_behind(camera: HttpCamera) -> None:
     assert children() == processes
 
 
-def test_a_camera_that_falls_silent_comes_back(camera, monkeypatch) -> None:
+def test_a_camera_that_falls_silent_is_opened_again(camera, monkeypatch) -> None:
     monkeypatch.setattr(stream, "STALL_TIMEOUT_S", 0.3)
     states: list[SourceState] = []
     with open_source(camera.address, on_state=states.append) as source:
@@ -110,7 +110,7 @@ def test_the_password_is_not_in_the_list_of_processes(camera: HttpCamera) -> Non
             assert b"s3cret" not in Path(f"/proc/{reader}/{name}").read_bytes()
 
 
-def test_an_rtsp_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_rtsp_server_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert child_main.ANSWER_TIMEOUT_S < stream.OPEN_TIMEOUT_S  # so that the child's reason comes
     monkeypatch.setattr(child_main, "ANSWER_TIMEOUT_S", 0.2)
     monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 0.4)
@@ -126,14 +126,14 @@ def test_an_rtsp_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> N
     assert "s3cret" not in str(caught.value)
 
 
-def test_an_rtsp_server_that_refuses_the_password() -> None:
+def test_an_rtsp_server_that_refuses_the_password_is_reported() -> None:
     refused = pytest.raises(SourceUnavailable, match="401 Unauthorized")
     with contextlib.closing(RtspServer()) as server, refused:
         open_source(server.address)
 
 
 @needs_ffmpeg
-def test_an_rtsp_stream_comes_and_comes_back(tmp_path: Path) -> None:
+def test_an_rtsp_stream_is_read_and_opened_again(tmp_path: Path) -> None:
     states: list[SourceState] = []
     with (
         contextlib.closing(RtspCamera(tmp_path)) as server,
@@ -149,7 +149,7 @@ def test_an_rtsp_stream_comes_and_comes_back(tmp_path: Path) -> None:
     assert "s3cret" not in repr(states)
 
 
-def test_a_password_that_breaks_the_address() -> None:
+def test_a_password_that_breaks_the_address_is_reported_without_it() -> None:
     with pytest.raises(SourceUnavailable, match="%2F") as caught:
         open_source("rtsp://user:s3c/r@127.0.0.1/1")
     assert "s3c" not in str(caught.value)
@@ -167,12 +167,12 @@ def test_a_stopped_capture_returns_at_once() -> None:
         capture.close()
 
 
-def test_a_missing_usb_camera_names_those_that_are_there() -> None:
+def test_a_missing_usb_camera_is_refused_with_the_present_ones() -> None:
     with pytest.raises(SourceUnavailable, match="no /dev/video987; cameras here: "):
         open_source("987")
 
 
-def test_a_device_that_is_no_camera() -> None:
+def test_a_device_that_is_no_camera_is_refused() -> None:
     capture = ReaderCapture({"device": 987, "fps": 15.0})
     with pytest.raises(SourceUnavailable, match="no connection"):
         capture.open()

@@ -1,4 +1,4 @@
-"""Recordings: every frame, at its time, or an error that says which one."""
+"""Recordings as sources: every frame at its time, or an error that names the fault."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def huge_png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
-def test_the_shipped_clip() -> None:
+def test_the_shipped_clip_gives_every_frame() -> None:
     with open_source(str(CLIP)) as source:
         assert isinstance(source, VideoFile)
         assert (source.size, source.fps, source.frames) == ((496, 884), 30.0, 230)
@@ -84,7 +84,7 @@ def test_the_shipped_clip() -> None:
     assert list(source) == []
 
 
-def test_two_parts_make_the_whole() -> None:
+def test_two_parts_give_the_frames_of_the_whole() -> None:
     first, second = open_source(CLIP, stop_s=1.0), open_source(CLIP, start_s=1.0, stop_s=2.0)
     assert (first.frames, second.frames, open_source(CLIP, start_s=0.5).frames) == (30, 30, 215)
     assert [f.index for f in [*first, *second]] == list(range(60))
@@ -98,7 +98,7 @@ def test_a_source_starts_over_with_reopen(video: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["concat:b.mp4", "%03d.mp4", "ü ñ.mp4", "-i.mp4"])
-def test_names_that_ffmpeg_would_misread(video: Path, name: str) -> None:
+def test_names_that_look_like_options_or_patterns_are_opened(video: Path, name: str) -> None:
     assert sum(1 for _ in open_source(video.rename(video.with_name(name)))) == 20
 
 
@@ -111,7 +111,7 @@ def test_names_that_ffmpeg_would_misread(video: Path, name: str) -> None:
         ("image.mp4", huge_png()),
     ],
 )
-def test_what_is_no_video(tmp_path, name, content, capfd) -> None:
+def test_a_file_that_is_no_video_is_refused(tmp_path, name, content, capfd) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=name) as caught:
         open_source(tmp_path / name)
@@ -119,29 +119,29 @@ def test_what_is_no_video(tmp_path, name, content, capfd) -> None:
     assert capfd.readouterr().err == ""  # cv2 and FFmpeg keep silent
 
 
-def test_a_file_cut_before_its_index(tmp_path: Path) -> None:
+def test_a_file_without_its_index_is_refused(tmp_path: Path) -> None:
     file = write_video(tmp_path / "cut.mp4", frames=50)
     file.write_bytes(file.read_bytes()[:-1200])  # mp4v: the index stands at the end
     with pytest.raises(DataError, match="cut off"):
         open_source(file)
 
 
-def test_a_file_cut_in_the_middle_gives_what_is_good_and_then_says_so(cut_clip: Path) -> None:
+def test_a_file_cut_in_the_middle_gives_its_good_frames_then_an_error(cut_clip: Path) -> None:
     source = open_source(cut_clip)
     assert 50 < len(read_until_fault(source, r"ends after \d+ of 230 frames")) < 200
     assert list(source) == []
 
 
-def test_the_cut_does_not_matter_before_it(cut_clip: Path) -> None:
+def test_a_part_before_the_cut_is_read(cut_clip: Path) -> None:
     assert sum(1 for _ in open_source(cut_clip, stop_s=1.0)) == 30
 
 
-def test_a_part_beyond_the_end(video: Path) -> None:
+def test_a_part_beyond_the_end_is_refused(video: Path) -> None:
     with pytest.raises(DataError, match=r"2\.0 s long"):
         open_source(video, start_s=60.0)
 
 
-def test_an_unreadable_file(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -173,7 +173,7 @@ def test_a_senseless_frame_rate_counts_as_25(video, monkeypatch, caplog, fps) ->
     np.testing.assert_allclose([f.time_s for f in source], np.arange(20) / 25)
 
 
-def test_the_media_clock_mends_what_runs_backwards() -> None:
+def test_the_media_clock_corrects_times_that_run_backwards() -> None:
     clock = MediaClock(10.0)
     stamps_ms = [0, 100, 100, 50, math.nan, 700, 10_000]
     times = [clock.time_s(stamp) for stamp in stamps_ms]
@@ -181,7 +181,7 @@ def test_the_media_clock_mends_what_runs_backwards() -> None:
     assert MediaClock(10.0).time_s(math.nan) == 0.0
 
 
-def test_a_video_of_huge_pictures(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_of_huge_pictures_is_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cstl_edge.live.sources.files.MAX_PIXELS", 64 * 48 - 1)
     with pytest.raises(DataError, match="64x48"):
         open_source(video)
@@ -198,7 +198,7 @@ def test_files_are_closed(video: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_folder_in_the_order_of_its_numbers(folder: Path) -> None:
+def test_a_folder_is_read_in_the_order_of_its_numbers(folder: Path) -> None:
     (folder / "notes.txt").write_text("no image")
     (folder / "._3.png").write_bytes(b"left by another system")
     source = open_source(folder, fps=5.0)
@@ -213,14 +213,14 @@ def test_a_folder_in_the_order_of_its_numbers(folder: Path) -> None:
     assert isinstance(source, ImageFolder)
 
 
-def test_a_folder_without_images(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images") as caught:
         open_source(tmp_path)
     assert caught.value.exit_code == 3
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG broken", huge_png()])
-def test_a_folder_with_a_file_that_is_no_image_or_a_huge_one(folder: Path, content: bytes) -> None:
+def test_a_folder_with_a_bad_or_huge_image_is_refused(folder: Path, content: bytes) -> None:
     (folder / "7.png").write_bytes(content)
     with pytest.raises(DataError, match=r"7\.png"):
         open_source(folder)
@@ -233,6 +233,6 @@ def test_a_folder_with_a_truncated_image_stops_there(folder: Path) -> None:
     assert read_until_fault(open_source(folder), r"7\.png") == list(range(7))
 
 
-def test_images_of_other_sizes_just_come(folder: Path) -> None:
+def test_images_of_other_sizes_are_delivered(folder: Path) -> None:
     cv2.imwrite(str(folder / "12.png"), np.zeros((96, 128, 3), np.uint8))
     assert [f.image.shape for f in open_source(folder)][-1] == (96, 128, 3)

@@ -1,4 +1,4 @@
-"""CSI cameras as text, GStreamer pipelines for real where GStreamer is installed."""
+"""GStreamer sources: CSI cameras as text, real pipelines where GStreamer is installed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ needs_gst = pytest.mark.skipif(
 )
 
 
-def test_the_csi_pipeline() -> None:
+def test_a_csi_address_becomes_a_pipeline() -> None:
     assert csi_pipeline("csi://1", fps=60.0) == (
         "nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM),width=1280,height=720,"
         "framerate=60/1,format=NV12 ! nvvidconv ! video/x-raw,format=BGRx"
@@ -32,7 +32,7 @@ def test_the_csi_pipeline() -> None:
         csi_pipeline("csi://left")
 
 
-def test_caps_are_found_in_what_gst_launch_prints() -> None:
+def test_caps_are_read_from_the_output_of_gst_launch() -> None:
     match = CAPS.search(CAPS_LINE)
     assert match is not None
     assert "width=(int)322" in match.group(1)
@@ -46,7 +46,7 @@ def test_without_gstreamer_an_error_says_what_to_install(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("pipeline", ["", "videotestsrc !", "videotestsrc ! appsink", "a ' b"])
-def test_pipelines_that_cannot_be_meant(pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_impossible_pipelines_are_refused(pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: "gst-launch-1.0")
     with pytest.raises(ConfigError):
         gst_opener(pipeline)
@@ -54,7 +54,7 @@ def test_pipelines_that_cannot_be_meant(pipeline: str, monkeypatch: pytest.Monke
 
 @needs_gst
 @pytest.mark.parametrize("width", [320, 321, 322, 323])
-def test_a_pipeline_with_padded_rows(width: int) -> None:
+def test_padding_of_rows_is_removed(width: int) -> None:
     ball = "gst:videotestsrc num-buffers=3 pattern=ball is-live=true"
     with open_source(f"{ball} ! video/x-raw,width={width},height=50,framerate=20/1") as source:
         assert (source.size, source.fps) == ((50, width), 20.0)
@@ -72,7 +72,7 @@ def test_colours_are_in_the_order_blue_green_red() -> None:
 
 
 @needs_gst
-def test_every_frame_of_a_slow_pipeline_arrives_and_its_end_is_an_end() -> None:
+def test_a_slow_pipeline_gives_every_frame_and_ends_regularly() -> None:
     text = "gst:videotestsrc num-buffers=10 is-live=true ! video/x-raw,framerate=20/1"
     with open_source(text) as source:
         indices = [f.index for f in source]
@@ -81,7 +81,7 @@ def test_every_frame_of_a_slow_pipeline_arrives_and_its_end_is_an_end() -> None:
 
 
 @needs_gst
-def test_a_fast_pipeline_drops_what_the_reader_is_too_slow_for() -> None:
+def test_a_fast_pipeline_drops_frames_for_a_slow_reader() -> None:
     with open_source("gst:videotestsrc ! video/x-raw,width=640,height=480") as source:
         for _ in range(3):
             next(source)
@@ -99,7 +99,7 @@ def test_a_fast_pipeline_drops_what_the_reader_is_too_slow_for() -> None:
         ("filesrc location=/nowhere/at/all.mp4 ! decodebin", "ERROR|not found"),
     ],
 )
-def test_a_pipeline_that_does_not_start(pipeline: str, reason: str) -> None:
+def test_a_pipeline_that_does_not_start_names_the_reason(pipeline: str, reason: str) -> None:
     with pytest.raises(SourceUnavailable, match=reason) as caught:
         open_source("gst:" + pipeline)
     assert caught.value.exit_code == 5

@@ -1,4 +1,4 @@
-"""The table of sources: addresses, kinds, secrets, and sources of other packages."""
+"""Table of sources: addresses, kinds, secrets, and sources of other packages."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def frames_of_run(address: str) -> int:
     """Return the number of frames that `live` reports of an address."""
-    done = CliRunner().invoke(app, ["live", address, "--segmenter", "background"])
-    assert done.exit_code == 0, done.output
-    return int(re.search(r"(\d+) frames at", done.stderr)[1])
+    result = CliRunner().invoke(app, ["live", address, "--segmenter", "background"])
+    assert result.exit_code == 0, result.output
+    return int(re.search(r"(\d+) frames at", result.stderr)[1])
 
 
 def test_a_source_is_one_file_and_one_line(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_another_package_adds_a_source(mine: str, monkeypatch: pytest.MonkeyPatc
         open_source("ours://here")
 
 
-def test_schemes() -> None:
+def test_the_kind_of_a_source_follows_its_address() -> None:
     assert source_kind("gst:videotestsrc") == "gst"
     assert source_kind("RTSP://cam/1") == "rtsp"
     assert source_kind("folder/walk.mp4") == source_kind("C:/walk.mp4") == "file"
@@ -89,7 +89,7 @@ NOT_THERE = ["missing/walk.mp4", "x" * 5000, "a\0b", "/dev/null", "/dev/video987
     [(address, ConfigError, 2) for address in SENSELESS]
     + [(address, SourceUnavailable, 5) for address in NOT_THERE],
 )
-def test_bad_addresses(address: str, kind: type[CstlEdgeError], code: int) -> None:
+def test_bad_addresses_are_refused(address: str, kind: type[CstlEdgeError], code: int) -> None:
     with pytest.raises(kind) as caught:
         open_source(address)
     assert caught.value.exit_code == code

@@ -1,4 +1,4 @@
-"""Live sources, with captures that fail on command."""
+"""Live sources over scripted captures: newest frame, stalls, faults, reopening, closing."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_newest_frame_wins_and_the_others_are_counted() -> None:
     assert list(source) == []
 
 
-def test_the_regular_end() -> None:
+def test_a_regular_end_ends_the_iteration() -> None:
     states: list[SourceState] = []
     source = open_live(Script([1, "end"]), on_state=states.append)
     assert [f.index for f in source] == [0]
@@ -176,7 +176,7 @@ def test_retry_keeps_trying_from_the_start() -> None:
     assert greys(open_live(*captures, retry=True)) == [7]
 
 
-def test_another_size_in_mid_stream_just_comes() -> None:
+def test_another_size_in_mid_stream_is_delivered() -> None:
     source = open_live(Script([1, "lost"]), Script([2, "end"], shape=(8, 10)))
     assert [f.image.shape for f in source] == [(4, 6, 3), (8, 10, 3)]
 
@@ -205,7 +205,7 @@ def test_a_live_source_does_not_start_over() -> None:
         source.reopen()
 
 
-def test_no_thread_is_left() -> None:
+def test_no_thread_is_left_after_close() -> None:
     before = threading.active_count()
     for _ in range(5):
         with open_live(Script([1, 2, 3])) as source:

@@ -1,4 +1,4 @@
-"""Ids stay with people: through gaps, meetings, slow cameras, and in any order of detections."""
+"""Tracker: ids stay through gaps, meetings, slow cameras, in any order of detections."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_flash_of_one_frame_is_no_track() -> None:
     assert not any(u.born or u.closed for u in updates)
 
 
-def test_unsure_detections_start_nothing_but_carry_on() -> None:
+def test_unsure_detections_continue_tracks_but_start_none() -> None:
     tracker = Tracker()
     updates = follow(tracker, [[detection(10, score=0.4)] for _ in range(10)])
     assert not any(u.born for u in updates)
@@ -49,28 +49,28 @@ def test_unsure_detections_start_nothing_but_carry_on() -> None:
     assert [t.id for t in updates[-1].active] == [1]
 
 
-def test_who_is_hidden_for_a_while_keeps_the_id() -> None:
+def test_a_walker_hidden_for_a_while_keeps_the_id() -> None:
     frames = [[detection(10 + 3 * i)] if not 20 <= i < 40 else [] for i in range(60)]
     updates = follow(Tracker(), frames)
     assert len(updates[30].lost) == 1
     assert [t.id for t in updates[-1].active] == [1]
 
 
-def test_who_left_is_closed_and_ids_never_come_back() -> None:
+def test_a_track_that_left_is_closed_and_its_id_not_reused() -> None:
     frames = [*[[detection(10)]] * 10, *[[]] * 60, *[[detection(10)]] * 10]
     updates = follow(Tracker(), frames)
     assert [t.id for u in updates for t in u.closed] == [1]
     assert [t.id for t in updates[-1].active] == [2]
 
 
-def test_the_next_to_come_in_at_the_border_is_somebody_else() -> None:
+def test_a_new_walker_at_the_border_gets_a_new_id() -> None:
     leaving = [[detection(600 + 3 * i, clipped=i > 8)] for i in range(12)]
     coming = [[detection(630 - 3 * i, clipped=i < 4)] for i in range(12)]
     updates = follow(Tracker(), [*leaving, *[[]] * 12, *coming])
     assert [t.id for u in updates for t in u.born] == [1, 2]
 
 
-def test_a_hole_in_time_closes_all() -> None:
+def test_a_gap_in_time_closes_all_tracks() -> None:
     tracker = Tracker()
     follow(tracker, [[detection(10)]] * 10)
     update = tracker.update([detection(10)], 60.0)
@@ -78,7 +78,7 @@ def test_a_hole_in_time_closes_all() -> None:
     assert not update.active
 
 
-def test_finish_closes_all() -> None:
+def test_finish_closes_all_tracks() -> None:
     tracker = Tracker()
     follow(tracker, [[detection(10), detection(300)]] * 10)
     assert {t.id for t in tracker.finish().closed} == {1, 2}
@@ -86,7 +86,7 @@ def test_finish_closes_all() -> None:
 
 
 @pytest.mark.parametrize("fps", [3.0, 10.0, 30.0, 120.0])
-def test_frame_rates(fps: float) -> None:
+def test_one_walker_is_one_track_at_any_frame_rate(fps: float) -> None:
     step = 75 / fps  # 0.75 body heights per second
     updates = follow(Tracker(), [[detection(10 + step * i)] for i in range(max(20, int(fps)))], fps)
     assert [t.id for u in updates for t in u.born] == [1]
@@ -105,7 +105,7 @@ def test_walkers_who_pass_each_other_keep_their_ids() -> None:
     assert not any(t.merged for t in update.active)
 
 
-def test_who_turns_back_at_a_meeting_is_told_by_clothes() -> None:
+def test_walkers_who_turn_back_at_a_meeting_are_separated_by_clothes() -> None:
     tracker = Tracker()
     for i in range(120):
         gap = abs(3 * (60 - i))
@@ -116,7 +116,7 @@ def test_who_turns_back_at_a_meeting_is_told_by_clothes() -> None:
     assert right.colours == pytest.approx(BLUE, abs=5)
 
 
-def test_two_in_one_blob_are_both_merged() -> None:
+def test_two_walkers_in_one_blob_are_both_marked_merged() -> None:
     tracker = Tracker()
     follow(tracker, [[detection(100 + i), detection(200 - i)] for i in range(25)])
     update = tracker.update([detection(124, w=92)], 1.0)
@@ -138,7 +138,7 @@ def test_two_tracks_on_one_person_become_one() -> None:
     assert [t.merged for t in updates[-1].active] == [False]
 
 
-def test_there_is_a_limit_and_it_is_counted() -> None:
+def test_tracks_above_the_limit_are_counted_but_not_followed() -> None:
     tracker = Tracker(max_tracks=3)
     crowd = [detection(60.0 * i) for i in range(8)]
     updates = follow(tracker, [crowd] * 10)

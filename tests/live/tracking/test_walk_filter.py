@@ -1,4 +1,4 @@
-"""Every frame that is refused has its reason."""
+"""Walk filter: walking people pass, every refused frame has its reason."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def check_walk(fps, seconds, speed=0.0, mask=step, tall=lambda t: 120.0, walk_fi
 
 
 @pytest.mark.parametrize("speed", [-0.8, 0.0, 0.8])
-def test_the_filter_knows_the_side_to_which_a_walk_goes(speed: float) -> None:
+def test_the_heading_is_the_speed_to_the_side(speed: float) -> None:
     walk_filter = WalkFilter()
     assert walk_filter.heading is None
     check_walk(20.0, 1.0, speed=speed, walk_filter=walk_filter)
@@ -64,12 +64,12 @@ def test_a_walker_passes_after_half_a_second(fps: float) -> None:
     assert set(reasons[int(0.6 * fps) + 1 :]) == {None}
 
 
-def test_who_stands_still_is_refused_as_standing() -> None:
+def test_a_standing_person_is_refused_as_standing() -> None:
     reasons = check_walk(25.0, 2.0, mask=lambda t: person(0.1))
     assert set(reasons[20:]) == {Reason.STANDING}
 
 
-def test_who_steps_on_the_spot_or_comes_closer_walks() -> None:
+def test_stepping_on_the_spot_and_coming_closer_count_as_walking() -> None:
     assert set(check_walk(25.0, 2.0)[30:]) == {None}
     closer = check_walk(25.0, 2.0, mask=lambda t: person(0.1), tall=lambda t: 120 * 1.15**t)
     assert set(closer[20:]) == {None}
@@ -98,7 +98,7 @@ def test_jumping_jacks_are_no_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"),
+    ("frame_options", "reason"),
     [
         ({"clipped": True}, Reason.CLIPPED),
         ({"tall": 40.0}, Reason.TOO_SMALL),
@@ -107,15 +107,15 @@ def test_jumping_jacks_are_no_steps() -> None:
         ({"score": 0.2}, Reason.NOT_PERSON),
     ],
 )
-def test_one_frame_is_refused_with_its_reason(how: dict, reason: Reason) -> None:
-    assert check(person(), **how) is reason
+def test_one_frame_is_refused_with_its_reason(frame_options: dict, reason: Reason) -> None:
+    assert check(person(), **frame_options) is reason
 
 
 def test_a_crouching_person_is_not_person_shaped() -> None:
     assert check(np.full((60, 90), 255, np.uint8), tall=80.0) is Reason.NOT_PERSON
 
 
-def test_walking_need_not_be_demanded() -> None:
+def test_a_standing_person_passes_without_demand_walking() -> None:
     assert check(person(), walk_filter=WalkFilter(demand_walking=False)) is None
 
 
@@ -123,7 +123,7 @@ def test_one_frame_per_second_is_too_few() -> None:
     assert set(check_walk(1.0, 10.0, speed=0.7)) == {Reason.TOO_FEW}
 
 
-def test_leg_width_and_steps() -> None:
+def test_steps_have_a_rhythm_of_leg_width() -> None:
     assert leg_width(person(1.0)) > leg_width(person(0.0)) + 0.3
     times = np.arange(0, 1.2, 0.04)
     assert has_step_rhythm(times, 0.3 + 0.1 * np.cos(2 * np.pi * times / 0.5))

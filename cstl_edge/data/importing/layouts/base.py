@@ -42,40 +42,47 @@ class SourceTree:
     links: list[str] = field(default_factory=list)  # that lead out of the source
     notes: list[str] = field(default_factory=list)  # remarks for the report
 
-    def folders(self, below: str = "") -> list[str]:
+    def folders(self, parent: str = "") -> list[str]:
         """Return the names of the folders below a path, sorted; hidden ones are left out."""
         names = []
-        for entry in os.scandir(self.root / below):
+        for entry in os.scandir(self.root / parent):
             if entry.name.startswith(".") or not os.path.isdir(entry.path):
                 continue  # a loop of links is no folder
             if entry.is_symlink() and not is_inside(self.root, entry.path):
-                self.links.append(f"{below}/{entry.name}".lstrip("/"))
+                self.links.append(f"{parent}/{entry.name}".lstrip("/"))
             else:
                 names.append(entry.name)
         return sorted(names)
 
-    def matching(self, below: str, fits: Callable[[str], bool]) -> list[str]:
+    def matching(self, parent: str, name_test: Callable[[str], bool]) -> list[str]:
         """Return the paths of the folders below a path; LayoutMismatch when a name does not fit."""
-        names = self.folders(below)
-        if wrong := [name for name in names if not fits(name)]:
-            raise LayoutMismatch(below, wrong)
-        return [f"{below}/{name}".lstrip("/") for name in names]
+        names = self.folders(parent)
+        if wrong := [name for name in names if not name_test(name)]:
+            raise LayoutMismatch(parent, wrong)
+        return [f"{parent}/{name}".lstrip("/") for name in names]
 
-    def descend(self, below: str, *fits: Callable[[str], bool]) -> Iterator[str]:
+    def descend(self, parent: str, *name_tests: Callable[[str], bool]) -> Iterator[str]:
         """Yield the paths of the folders some levels below a path: one test of names per level."""
-        for path in self.matching(below, fits[0]):
-            yield from self.descend(path, *fits[1:]) if fits[1:] else [path]
+        for path in self.matching(parent, name_tests[0]):
+            yield from self.descend(path, *name_tests[1:]) if name_tests[1:] else [path]
 
     def add(self, person: str, sequence: str, view_deg: int, path: str) -> None:
-        """Add one recording; the arguments are the fields of `SourceRecording`."""
+        """Add one recording.
+
+        Args:
+            person: Name of the person.
+            sequence: Name of the sequence.
+            view_deg: Direction of the camera in degrees, NO_VIEW when unknown.
+            path: Folder of the recording, below the root.
+        """
         self.recordings.append(SourceRecording(person, sequence, view_deg, path))
 
 
 class LayoutMismatch(Exception):
     """Names of folders, below a path of the source, that a layout does not have."""
 
-    def __init__(self, below: str, names: list[str]) -> None:
-        self.below, self.names = below, names
+    def __init__(self, parent: str, names: list[str]) -> None:
+        self.parent, self.names = parent, names
 
 
 @dataclass(frozen=True)
@@ -100,9 +107,9 @@ def find_recordings(source: str | Path, layout: Layout, *, partial: bool = False
     """List the recordings of a source, in the order of people, sequences and views.
 
     Args:
-        source: folder of the dataset.
-        layout: of the dataset.
-        partial: views of the dataset may be missing altogether.
+        source: Folder of the dataset.
+        layout: Layout of the dataset.
+        partial: Whether views of the dataset may be missing altogether.
 
     Raises:
         DataError: the tree does not fit the layout, or a name in it cannot be used.
@@ -116,7 +123,7 @@ def find_recordings(source: str | Path, layout: Layout, *, partial: bool = False
         if not tree.recordings:
             raise LayoutMismatch("", sorted(os.listdir(root)))
     except LayoutMismatch as err:
-        place = one_line(root / err.below)
+        place = one_line(root / err.parent)
         raise DataError(
             f"expected the layout of {layout.title}, {layout.pattern}; found in {place}: "
             f"{_first_names(err.names) or 'nothing'}. Unpack its archives, give the folder that "

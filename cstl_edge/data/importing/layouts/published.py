@@ -23,8 +23,8 @@ OU_MVLP_VIEWS_DEG = (*range(0, 91, 15), *range(180, 271, 15))
 
 def _list_casia_b(tree: SourceTree, start: str) -> None:
     views = {f"{view:03d}" for view in CASIA_B_VIEWS_DEG}
-    fits = (_numbered(3, 124), CASIA_B_TYPES.__contains__, views.__contains__)
-    _list_three_levels(tree, start, *fits)
+    name_tests = (_numbered(3, 124), CASIA_B_TYPES.__contains__, views.__contains__)
+    _list_three_levels(tree, start, *name_tests)
     people = len({recording.person for recording in tree.recordings})
     nominal = people * len(CASIA_B_TYPES) * len(CASIA_B_VIEWS_DEG)
     if missing := nominal - len(tree.recordings):
@@ -35,8 +35,8 @@ def _list_ou_mvlp(tree: SourceTree, start: str) -> None:
     """Read Silhouette_view-type/person, or person/type/view as OpenGait rearranges it."""
     person, views = _numbered(5, 10307), {f"{view:03d}" for view in OU_MVLP_VIEWS_DEG}
     if not any(name.startswith("Silhouette_") for name in tree.folders(start)):
-        fits = (person, OU_MVLP_TYPES.__contains__, views.__contains__)
-        _list_three_levels(tree, start, *fits)
+        name_tests = (person, OU_MVLP_TYPES.__contains__, views.__contains__)
+        _list_three_levels(tree, start, *name_tests)
         return
     sets = {f"Silhouette_{view}-{kind}" for view in views for kind in OU_MVLP_TYPES}
     for path in tree.descend(start, sets.__contains__, person):
@@ -50,12 +50,12 @@ def _numbered(digits: int, last: int) -> Callable[[str], bool]:
     return lambda name: bool(form.fullmatch(name)) and 1 <= int(name) <= last
 
 
-def _list_three_levels(tree: SourceTree, start: str, *fits: Callable[[str], bool]) -> None:
+def _list_three_levels(tree: SourceTree, start: str, *name_tests: Callable[[str], bool]) -> None:
     """Read person/type/view with the names that fit (without tests: any names).
 
     A view that is no angle belongs to the sequence.
     """
-    for path in tree.descend(start, *(fits or (bool, bool, bool))):
+    for path in tree.descend(start, *(name_tests or (bool, bool, bool))):
         person, sequence, view = Path(path).parts[-3:]
         if re.fullmatch(r"[0-9]{1,3}", view) and int(view) < 360:
             tree.add(person, sequence, int(view), path)

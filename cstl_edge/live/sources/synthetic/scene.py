@@ -67,9 +67,10 @@ class Light:
     def apply(self, image: Image, index: int, time_s: float) -> Image:
         """Return the picture as the sensor gives it.
 
-        image: uint8 [H, W, 3], BGR, without noise
-        index: of the frame; the same index gives the same noise
-        time_s: of the frame, for the clouds
+        Args:
+            image: uint8 [H, W, 3], BGR, without noise.
+            index: Number of the frame; the same number gives the same noise.
+            time_s: Media time of the frame in seconds, for the clouds.
         """
         rng = np.random.default_rng([self._seed, 2, index])
         top, left = rng.integers(0, BANK_MARGIN_PX, 2)

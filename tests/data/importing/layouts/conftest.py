@@ -1,4 +1,4 @@
-"""The datasets' trees without their files: layouts list folders and open nothing."""
+"""Trees of the datasets without their files: layouts list folders and open nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The table of layouts: one more line of it is one more dataset that can be prepared."""
+"""Table of dataset layouts: a new layout is one more line of it."""
 
 import json
 import sys
@@ -38,26 +38,26 @@ def test_a_layout_from_a_file_of_its_own_is_prepared(tmp_path, monkeypatch):
         for i in range(4):
             save(draw(i), tmp_path / "source" / folder / f"{i}.png")
     out = tmp_path / "out"
-    done = prepare(tmp_path / "source", "--dataset", "by-view", "--out", out)
+    result = prepare(tmp_path / "source", "--dataset", "by-view", "--out", out)
     monkeypatch.delitem(sys.modules, "layout_of_a_test")
-    assert done.exit_code == 0, done.output
-    index = json.loads(done.stdout)
+    assert result.exit_code == 0, result.output
+    index = json.loads(result.stdout)
     assert (index["kind"], index["people"]) == ("by-view", {"0": "ada", "1": "ben"})
     assert (index["sequences"], index["frames"]) == (3, 12)
     stats = json.loads(CliRunner().invoke(data, ["stats", str(out), "--json"]).stdout)
     assert stats["views_deg"] == {"0": 1, "90": 2}
 
 
-def test_an_unknown_layout_is_one_line_with_the_table(tmp_path):
-    done = prepare(tmp_path, "--dataset", "casiab", "--out", tmp_path / "out")
-    assert isinstance(done.exception, ConfigError)
-    assert done.exception.exit_code == 2
-    assert "casia-b, ou-mvlp" in str(done.exception)
-    assert "did you mean casia-b?" in str(done.exception)
+def test_an_unknown_layout_is_refused_with_the_known_names(tmp_path):
+    result = prepare(tmp_path, "--dataset", "casiab", "--out", tmp_path / "out")
+    assert isinstance(result.exception, ConfigError)
+    assert result.exception.exit_code == 2
+    assert "casia-b, ou-mvlp" in str(result.exception)
+    assert "did you mean casia-b?" in str(result.exception)
     with pytest.raises(ValueError, match="expected a dataset layout of casia-b"):
         PrepareSettings(dataset="casiab")
 
 
-def test_help_shows_the_table():
-    shown = CliRunner().invoke(data, ["prepare", "--help"], env={"COLUMNS": "200"}).stdout
-    assert "|".join(LAYOUTS) in shown
+def test_help_lists_the_layouts():
+    help_text = CliRunner().invoke(data, ["prepare", "--help"], env={"COLUMNS": "200"}).stdout
+    assert "|".join(LAYOUTS) in help_text

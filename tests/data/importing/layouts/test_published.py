@@ -1,4 +1,4 @@
-"""Layouts: every dataset as it is distributed is recognised, every other tree refused by name."""
+"""Layouts of published datasets: recognised as distributed, every other tree refused by name."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def listed(tree):
          [("ada", "monday", -1), ("ada", "tuesday", -1), ("ben", "00", -1)]),
     ],
 )  # fmt: skip
-def test_each_dataset_as_distributed(request, folder, kind, count, ids, first):
+def test_each_dataset_is_recognised_as_distributed(request, folder, kind, count, ids, first):
     tree = find_recordings(request.getfixturevalue(folder), kind)
     assert len(tree.recordings) == count
     assert listed(tree)[: len(first)] == first
@@ -52,7 +52,7 @@ def test_each_dataset_as_distributed(request, folder, kind, count, ids, first):
     assert person_ids(tree.recordings, kind) == dict(zip(people, ids, strict=True))
 
 
-def test_what_is_not_in_a_tree_or_left_out_is_noted(casia_b, grew):
+def test_missing_and_left_out_recordings_are_noted(casia_b, grew):
     for root in (casia_b, casia_b / "GaitDatasetB-silh"):
         tree = find_recordings(root, "casia-b")
         assert tree.notes == ["198 of 220 recordings of these people are not in the tree"]
@@ -75,20 +75,20 @@ def test_the_same_tree_with_pickles_keeps_its_numbers(tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["alice", "125", "000", "1", "0001", "٠٠١"])
-def test_ids_that_casia_b_does_not_have(casia_b, name):
+def test_unknown_ids_of_casia_b_are_refused(casia_b, name):
     (casia_b / "GaitDatasetB-silh" / name).mkdir()
     with pytest.raises(DataError, match=rf"\{{001…124\}}.*found in .*GaitDatasetB-silh: {name}"):
         find_recordings(casia_b, "casia-b")
 
 
 @pytest.mark.parametrize("place", ["001/nm-07", "001/jog-01", "001/nm-01/017", "001/nm-01/18"])
-def test_types_and_views_that_casia_b_does_not_have(casia_b, place):
+def test_unknown_types_and_views_of_casia_b_are_refused(casia_b, place):
     (casia_b / "GaitDatasetB-silh" / place).mkdir()
     with pytest.raises(DataError, match=f"expected the layout.*{place.split('/')[-1]}"):
         find_recordings(casia_b, "casia-b")
 
 
-def test_a_view_missing_everywhere_is_a_wrong_tree_unless_it_is_meant(casia_b):
+def test_a_view_missing_everywhere_is_refused_unless_partial(casia_b):
     for place in casia_b.glob("*/*/*/090"):
         shutil.rmtree(place)
     with pytest.raises(DataError, match=r"expected 11 views .*found none of 090.*--partial"):
@@ -96,14 +96,14 @@ def test_a_view_missing_everywhere_is_a_wrong_tree_unless_it_is_meant(casia_b):
     assert len(find_recordings(casia_b, "casia-b", partial=True).recordings) == 20
 
 
-def test_a_view_missing_once_is_told(casia_b):
+def test_a_view_missing_once_is_noted(casia_b):
     shutil.rmtree(casia_b / "GaitDatasetB-silh" / "001" / "nm-01" / "090")
     tree = find_recordings(casia_b, "casia-b")
     assert tree.notes == ["199 of 220 recordings of these people are not in the tree"]
 
 
 @pytest.mark.parametrize("kind", list(LAYOUTS))
-def test_another_tree_is_refused_with_both_trees_in_one_line(tmp_path, kind):
+def test_another_tree_is_refused_with_the_expected_and_the_found_layout(tmp_path, kind):
     (tmp_path / "001.tar.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"expected the layout of .*found in .*: 001\.tar\.gz") as e:
         find_recordings(tmp_path, kind)
@@ -143,7 +143,7 @@ def test_names_that_differ_by_case_are_refused(folders):
 
 
 @pytest.mark.parametrize("name", ["~", "$(reboot)", "%2e%2e", "C:", "con", "<b>", "😀", "a b"])
-def test_odd_names_are_only_names(folders, name):
+def test_odd_printable_names_are_accepted(folders, name):
     (folders / "ben").rename(folders / name)
     assert name in {r.person for r in find_recordings(folders, "folder").recordings}
 
@@ -161,6 +161,6 @@ def test_links_out_of_the_source_are_not_followed(folders, tmp_path):
     assert "eve" not in {r.person for r in tree.recordings}
 
 
-def test_a_source_that_is_a_link_itself_is_fine(folders, tmp_path):
+def test_a_source_that_is_a_link_itself_is_accepted(folders, tmp_path):
     (tmp_path / "link").symlink_to(folders)
     assert len(find_recordings(tmp_path / "link", "folder").recordings) == 3

@@ -1,4 +1,4 @@
-"""The synthetic street: the same for the same seed, and its truth is true."""
+"""Synthetic street: the same for the same seed, with ground truth that fits the pictures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def background(street: SyntheticSource) -> np.ndarray:
     return empty_street(PinholeCamera(street.size), 5).astype(float)
 
 
-def test_it_reads_like_a_file() -> None:
+def test_a_street_reads_like_a_file() -> None:
     source = open_source("synthetic://1?seed=4&fps=10&seconds=2&size=320x180")
     assert isinstance(source, SyntheticSource)
     assert (source.size, source.fps, source.frames, source.live) == ((180, 320), 10.0, 20, False)
@@ -71,10 +71,10 @@ def test_the_truth_lies_where_the_picture_changed(street, background) -> None:
         assert change[labels > 0].mean() > 0.85
         for t in truth:
             x, y, w, h = t.box
-            mine = labels == t.walker + 1
-            assert mine[y : y + h, x : x + w].sum() == mine.sum()
-            assert mine[y].any()
-            assert mine[:, x + w - 1].any()
+            walker_pixels = labels == t.walker + 1
+            assert walker_pixels[y : y + h, x : x + w].sum() == walker_pixels.sum()
+            assert walker_pixels[y].any()
+            assert walker_pixels[:, x + w - 1].any()
             assert (t.spec.name, t.spec.person_seed, t.spec.condition) in {
                 ("ada", 11, "nm"),
                 ("bob", 12, "bg"),
@@ -87,7 +87,7 @@ def test_walkers_go_where_their_view_says(street: SyntheticSource) -> None:
     assert boxes[80]["bob"][0] > boxes[50]["bob"][0] + 30
 
 
-def test_who_comes_closer_grows() -> None:
+def test_approaching_walkers_grow() -> None:
     source = SyntheticSource([WalkerSpec(11, view_deg=0.0, start_s=0.0)], seed=1)
     (walker,) = source._actors
     moments = [round(share * walker.frames) for share in (0.0, 0.3, 0.6, 0.8)]
@@ -106,7 +106,7 @@ def test_the_nearer_walker_hides_the_farther(street: SyntheticSource) -> None:
     assert least["bob"] < 0.7
 
 
-def test_who_enters_is_clipped_by_the_border() -> None:
+def test_entering_walkers_are_clipped_by_the_border() -> None:
     source = SyntheticSource([ONE], seed=1)
     seen = [t for i in range(30) for t in source.truth(i)]
     assert seen[0].visible < 0.6
@@ -124,15 +124,15 @@ def test_outlines_are_those_of_the_walkers() -> None:
     sprite = sprites[index - actor.first_index]
     rows = np.linspace(0, sprite.mask.shape[0] - 1, h).round().astype(int)
     columns = np.linspace(0, sprite.mask.shape[1] - 1, w).round().astype(int)
-    wanted = sprite.mask[np.ix_(rows, columns)] > 0
-    assert (seen & wanted).sum() / (seen | wanted).sum() > 0.9
+    expected = sprite.mask[np.ix_(rows, columns)] > 0
+    assert (seen & expected).sum() / (seen | expected).sum() > 0.9
 
 
-def test_clothes_stand_out(street: SyntheticSource, background: np.ndarray) -> None:
+def test_clothes_differ_from_background(street: SyntheticSource, background: np.ndarray) -> None:
     grey, background = street.image(70).astype(float).mean(2), background.mean(2)
     for t in street.truth(70):
-        mine = street.labels(70) == t.walker + 1
-        assert np.abs(grey[mine] - background[mine]).mean() > 25
+        walker_pixels = street.labels(70) == t.walker + 1
+        assert np.abs(grey[walker_pixels] - background[walker_pixels]).mean() > 25
 
 
 def test_shadows_fall_on_the_ground(street: SyntheticSource, background: np.ndarray) -> None:
@@ -140,7 +140,7 @@ def test_shadows_fall_on_the_ground(street: SyntheticSource, background: np.ndar
     assert 200 < (ratio[street.labels(70) == 0] < 0.85).sum() < 20_000
 
 
-def test_the_cast_of_a_street() -> None:
+def test_walkers_of_a_street_differ_and_enter_one_after_another() -> None:
     cast = street_walkers(6, seed=2)
     assert [w.condition for w in cast] == ["nm", "bg", "nm", "nm", "bg", "nm"]
     assert len({w.person_seed for w in cast}) == 6
@@ -160,7 +160,7 @@ def test_a_live_street_keeps_its_pace() -> None:
     assert frames[-1].time_s - frames[0].time_s > 0.3
 
 
-def test_a_slow_reader_of_a_live_street_drops() -> None:
+def test_a_slow_reader_of_a_live_street_drops_frames() -> None:
     with open_source("synthetic://0?fps=50&seconds=60&size=320x180&live=1") as source:
         next(source)
         time.sleep(0.15)
@@ -172,12 +172,12 @@ def test_a_slow_reader_of_a_live_street_drops() -> None:
 @pytest.mark.parametrize(
     "street", ["51", "2?fps=0", "2?fps=nan", "2?size=9x9", "2?size=big", "2?seconds=-1", ""]
 )
-def test_streets_that_cannot_be(street: str) -> None:
+def test_impossible_streets_are_refused(street: str) -> None:
     with pytest.raises(ConfigError):
         open_source(f"synthetic://{street}")
 
 
-def test_a_walker_who_never_enters_the_picture() -> None:
+def test_a_walker_who_never_enters_the_picture_is_refused() -> None:
     with pytest.raises(ConfigError, match="path through the picture"):
         SyntheticSource([WalkerSpec(1, view_deg=0.0, offset_m=90.0)])
     with pytest.raises(ConfigError, match="condition"):
