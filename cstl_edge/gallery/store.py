@@ -94,7 +94,15 @@ class GalleryStore:
         consent: str,
         retention_days: float | None,
     ) -> None:
-        """Store templates [k, p, d], all or nothing: the second half of `Gallery.enroll`."""
+        """Store templates, all or nothing: the second half of `Gallery.enroll`.
+
+        Args:
+            name: Name of the person; a name in use adds to that person.
+            vectors: [k, p, d] templates.
+            weights_sha256: Hash of the weights of the model that made them.
+            consent: Note of what the person agreed to.
+            retention_days: Days from now to the end of the retention, None to keep the earlier.
+        """
         name, consent, now = clean_name(name), clean_consent(consent), self.clock()
         expires = expiry(retention_days, now)
         model_id = ModelId(weights_sha256, *vectors.shape[1:])

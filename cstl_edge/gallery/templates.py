@@ -65,7 +65,13 @@ class ModelId(NamedTuple):
 
 
 def check_same_model(query: ModelId, stored: ModelId | None, path: Path) -> None:
-    """Raise GalleryError unless a gallery's model (None: it is empty) is that of new embeddings."""
+    """Raise GalleryError unless a gallery's model is that of new embeddings.
+
+    Args:
+        query: Model of the new embeddings.
+        stored: Model of the gallery, None when it is empty.
+        path: File of the gallery, for the message.
+    """
     if stored is None or query == stored:
         return
     where = f"gallery '{one_line(path)}' holds templates of"
@@ -114,9 +120,9 @@ def read_vectors(rows: sqlite3.Cursor, count: int, model_id: ModelId | None) -> 
     """Read template rows into one contiguous array [p, d, n].
 
     Args:
-        rows: a query's (name, crc32, vector).
-        count: how many rows to read, n.
-        model_id: gives p and d; None for an empty gallery.
+        rows: Rows of a query: (name, crc32, vector).
+        count: Number of rows to read, n.
+        model_id: Source of p and d; None for an empty gallery.
 
     Raises:
         GalleryError: a template whose size or checksum is wrong.

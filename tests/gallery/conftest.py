@@ -1,4 +1,4 @@
-"""A model that is none: small, fast, and told apart by its sha256."""
+"""Stand-in model of the gallery tests: small, fast, identified by its sha256."""
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The file: whose it is, who may read it, what stays of the erased, damage, full disks."""
+"""Gallery file: permissions, erasure, damage, full disks."""
 
 import os
 import random
@@ -26,7 +26,7 @@ def bytes_of(folder):
     return b"".join(file.read_bytes() for file in sorted(folder.iterdir()))
 
 
-def test_only_the_owner_reads_it(tmp_path, model, walker):
+def test_only_the_owner_may_read_the_file(tmp_path, model, walker):
     old = os.umask(0)
     try:
         with Gallery.open(tmp_path / "new" / "people.db", model) as gallery:
@@ -38,23 +38,23 @@ def test_only_the_owner_reads_it(tmp_path, model, walker):
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_gallery_open_to_others_is_told(path, caplog):
+def test_a_file_that_others_may_read_is_logged(path, caplog):
     Gallery.open(path).close()
     path.chmod(0o644)
     Gallery.open(path).close()
     assert "chmod 600" in caplog.text
 
 
-def test_it_is_marked_and_safe_by_its_settings(path):
+def test_the_database_has_its_mark_and_safe_settings(path):
     with Gallery.open(path) as gallery:
         execute = gallery._store._database.execute
-        wanted = {"application_id": database.APPLICATION_ID, "user_version": 1}
-        wanted |= {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
-        wanted |= {"foreign_keys": 1, "busy_timeout": 30_000}
-        assert {name: execute(f"PRAGMA {name}").fetchone()[0] for name in wanted} == wanted
+        expected = {"application_id": database.APPLICATION_ID, "user_version": 1}
+        expected |= {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
+        expected |= {"foreign_keys": 1, "busy_timeout": 30_000}
+        assert {name: execute(f"PRAGMA {name}").fetchone()[0] for name in expected} == expected
 
 
-def test_nothing_of_the_erased_remains(path, model, rng):
+def test_no_byte_of_an_erased_person_remains(path, model, rng):
     name, note = "Zacharias Quillfeather", "consented by carrier pigeon"
     marked = rng.uniform(-1, 1, (12, 32, 256)).astype(np.float16)
     needles = [name.encode(), name.lower().encode(), note.encode()]
@@ -76,7 +76,7 @@ def test_nothing_of_the_erased_remains(path, model, rng):
     assert not [needle for needle in needles if needle in bytes_of(path.parent)]
 
 
-def test_a_reader_in_the_way_of_erasure_is_told(path, model, alice, caplog):
+def test_a_reader_that_delays_erasure_is_logged(path, model, alice, caplog):
     with Gallery.open(path, model) as gallery:
         gallery._store._database.execute("PRAGMA busy_timeout = 50")
         reader = sqlite3.connect(path, isolation_level=None)
@@ -112,7 +112,7 @@ def test_a_newer_schema_is_refused(path):
     assert "has schema 2, this version reads 1: update cstl_edge" in refusal(path)
 
 
-def test_paths_that_cannot_be(path, tmp_path):
+def test_impossible_paths_are_refused(path, tmp_path):
     assert "is not a file" in refusal(tmp_path)
     assert "does not exist: enrol somebody first" in refusal(path, create=False)
     assert not path.exists()
@@ -128,21 +128,21 @@ def test_an_empty_file_becomes_a_gallery(path, model, walker):
         gallery.enroll("alice", walker(), consent="yes")
 
 
-def test_odd_paths_work(tmp_path, model, walker):
+def test_paths_with_special_characters_work(tmp_path, model, walker):
     path = tmp_path / "a b?mode=memory#é%20" / "people & co.db"
     with Gallery.open(path, model) as gallery:
         gallery.enroll("alice", walker(), consent="yes")
     assert path.stat().st_size > 0
 
 
-def test_damage_ends_in_one_line(path, model, rng):
+def test_a_damaged_file_works_or_is_a_one_line_error(path, model, rng):
     """Whatever bytes are ruined, the gallery works or says that it does not."""
     with Gallery.open(path, model) as gallery:
         for i in range(6):
             gallery.enroll(f"p{i}", rng.standard_normal((2, 32, 256)), consent="yes")
-    whole, dice, refusals = path.read_bytes(), random.Random(1), []
+    intact, dice, refusals = path.read_bytes(), random.Random(1), []
     for _ in range(60):
-        ruined = bytearray(whole)
+        ruined = bytearray(intact)
         for _ in range(dice.choice((1, 20, 400))):
             ruined[dice.randrange(len(ruined))] = dice.randrange(256)
         path.write_bytes(ruined[: dice.choice((len(ruined), dice.randrange(len(ruined))))])
@@ -159,7 +159,7 @@ def test_damage_ends_in_one_line(path, model, rng):
     assert all(line.isprintable() for line in refusals)
 
 
-def test_one_flipped_bit_of_a_template_is_found(path, model, alice):
+def test_one_flipped_bit_of_a_template_is_an_error(path, model, alice):
     content = bytearray(path.read_bytes())
     content[content.index(alice[1].astype("<f2").tobytes()) + 5] ^= 1
     path.write_bytes(content)
@@ -170,7 +170,7 @@ def test_one_flipped_bit_of_a_template_is_found(path, model, alice):
         assert gallery.identify(alice).reason == "gallery is empty"
 
 
-def test_a_file_that_cannot_be_written_is_read(path, model, alice, monkeypatch):
+def test_a_read_only_file_can_be_read(path, model, alice, monkeypatch):
     monkeypatch.setattr(database.os, "access", lambda *_: False)
     with Gallery.open(path, model) as gallery:
         assert gallery.identify(alice, threshold=0.5).name == "alice"
@@ -180,7 +180,7 @@ def test_a_file_that_cannot_be_written_is_read(path, model, alice, monkeypatch):
             gallery.remove("alice")
 
 
-def test_a_full_disk_stores_nothing_half(path, model):
+def test_a_full_disk_stores_all_or_nothing(path, model):
     """The limit of file size stands in for the disk: SQLite sees the same failing writes."""
     stored = []
 
@@ -199,7 +199,7 @@ def test_a_full_disk_stores_nothing_half(path, model):
         assert gallery.enroll("after", np.ones((4, 32, 256)), consent="yes") == 4
 
 
-def test_a_full_database_stores_nothing_half(path, model):
+def test_a_full_database_stores_all_or_nothing(path, model):
     with Gallery.open(path, model) as gallery:
         execute = gallery._store._database.execute
         pages = execute("PRAGMA page_count").fetchone()[0]
@@ -210,7 +210,7 @@ def test_a_full_database_stores_nothing_half(path, model):
         assert gallery.enroll("alice", np.ones((1, 32, 256)), consent="yes") == 1
 
 
-def test_a_writer_that_never_ends_is_told(path, model, walker):
+def test_a_writer_that_never_ends_is_an_error_for_others(path, model, walker):
     with Gallery.open(path, model) as gallery:
         gallery._store._database.execute("PRAGMA busy_timeout = 50")
         other = sqlite3.connect(path, isolation_level=None)

@@ -1,4 +1,4 @@
-"""The gallery as its users see it: enrol, identify, list, remove, retention, threads."""
+"""Gallery: enrolment, identification, listing, removal, retention, threads."""
 
 import threading
 from datetime import datetime, timedelta, timezone
@@ -51,7 +51,7 @@ def test_enrolled_people_are_recognised_and_strangers_are_not(gallery, walker):
     assert gallery.templates == 9
 
 
-def test_what_was_enrolled_is_there_after_reopening(path, model, alice):
+def test_enrolled_people_are_there_after_reopening(path, model, alice):
     with Gallery.open(path, model, create=False) as gallery:
         assert gallery.identify(alice[1], threshold=0.1).distance < 1e-3  # float16
     with Gallery.open(path) as gallery:  # identifying embeddings needs no model
@@ -112,7 +112,7 @@ def test_a_rate_is_between_0_and_1_and_a_threshold_a_distance(gallery, walker, o
     ("shape", "dtype"),
     [((4,), "f4"), ((0, 4, 4), "f4"), ((4, 4), "u1"), ((4, 4), "i8"), ((1, 1), "U1")],
 )
-def test_other_arrays_are_refused(gallery, shape, dtype):
+def test_arrays_of_another_form_are_refused(gallery, shape, dtype):
     with pytest.raises(DataError, match="expected embeddings"):
         gallery.identify(np.zeros(shape, dtype))
 
@@ -195,7 +195,7 @@ def test_a_refused_enrolment_stores_nothing(gallery, walker, wrong):
     assert gallery.templates == 0
 
 
-def test_asking_for_nobody(gallery):
+def test_a_name_that_is_not_enrolled_is_refused(gallery):
     for method in (gallery.show, gallery.remove):
         with pytest.raises(GalleryError, match="nobody is enrolled as 'alice'"):
             method("alice")
@@ -203,7 +203,7 @@ def test_asking_for_nobody(gallery):
             method("\ud800")
 
 
-def test_removing(gallery, alice, walker):
+def test_a_removed_person_never_matches(gallery, alice, walker):
     gallery.enroll("bob", walker(), consent="yes")
     assert gallery.identify(alice, threshold=0.5).name == "alice"
     assert gallery.remove("ALICE") == 3
@@ -233,7 +233,7 @@ def test_expired_people_never_match(gallery, walker, clock):
     ],
     ids=["twice", "a clock that jumps ahead erases nobody", "a note from the future is no look"],
 )
-def test_purge_looks_twice(gallery, walker, clock, purges):
+def test_a_purge_erases_only_what_an_earlier_one_noted(gallery, walker, clock, purges):
     gallery.enroll("alice", walker(), consent="yes", retention_days=10)
     gallery.enroll("bob", walker(), consent="yes")
     for days, erased in purges:
@@ -242,7 +242,7 @@ def test_purge_looks_twice(gallery, walker, clock, purges):
     assert [person.name for person in gallery.people()] == ["bob"]
 
 
-def test_retention_is_renewed_only_by_saying_so(gallery, walker, clock):
+def test_retention_is_renewed_only_explicitly(gallery, walker, clock):
     gallery.enroll("alice", walker(), consent="yes", retention_days=10)
     clock.pass_days(5)
     gallery.enroll("alice", walker(), consent="again")
@@ -286,7 +286,7 @@ def test_a_live_thread_sees_what_another_connection_enrols(path, model, walker):
     assert seen == sorted(seen)
 
 
-def test_a_closed_gallery_says_so(path, model, walker):
+def test_a_closed_gallery_raises_gallery_error(path, model, walker):
     gallery = Gallery.open(path, model)
     gallery.close()
     gallery.close()

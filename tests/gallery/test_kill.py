@@ -1,4 +1,4 @@
-"""An acknowledged change survives kill -9, and several processes write at once.
+"""Kill -9: an acknowledged change survives it, and several processes write at once.
 
 CSTL_EDGE_KILLS=60 python -m pytest tests/gallery/test_kill.py -s    # 10 kills without it
 """

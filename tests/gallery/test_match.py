@@ -1,4 +1,4 @@
-"""Distances against a plain twin, thresholds against loops, and the decision."""
+"""Matching: distances and thresholds against plain loops, and the decision."""
 
 import math
 
@@ -47,28 +47,28 @@ def crowd(rng, people, parts=4, dimensions=8):
 
 
 @pytest.mark.parametrize("k", [1, 3, 16, 70])  # one by one, as matrices, in two blocks
-def test_distances_are_those_of_the_plain_twin(rng, k):
+def test_distances_equal_those_of_a_float64_loop(rng, k):
     templates = rng.standard_normal((40, 8, 32)).astype(np.float32)
     queries = rng.standard_normal((k, 8, 32)).astype(np.float32)
-    got = index_of(*templates[:, None]).person_distances(queries)
-    np.testing.assert_allclose(got, plain_distances(queries, templates), rtol=1e-5)
+    distances = index_of(*templates[:, None]).person_distances(queries)
+    np.testing.assert_allclose(distances, plain_distances(queries, templates), rtol=1e-5)
 
 
 @pytest.mark.parametrize("offset", [0.0, 10.0, 1000.0])
 @pytest.mark.parametrize("gap", [1.0, 0.1, 1e-2, 1e-3])
-def test_near_identical_templates_keep_their_digits(rng, offset, gap):
+def test_distances_of_near_identical_templates_are_exact(rng, offset, gap):
     base = (offset + rng.standard_normal((1, 8, 256))).astype(np.float32)
     noise = rng.standard_normal((80, 8, 256)).astype(np.float32)
     templates = base + np.float32(gap) * noise
-    got = index_of(*templates[:, None]).template_distances(base)
-    np.testing.assert_allclose(got, plain_distances(base, templates), rtol=1e-3)
+    distances = index_of(*templates[:, None]).template_distances(base)
+    np.testing.assert_allclose(distances, plain_distances(base, templates), rtol=1e-3)
 
 
 def test_a_template_is_at_distance_zero_from_itself(rng):
     templates = rng.standard_normal((30, 8, 64)).astype(np.float32)
-    got = index_of(*templates[:, None]).template_distances(templates)
-    assert not got.diagonal().any()
-    assert (got[~np.eye(30, dtype=bool)] > 1).all()
+    distances = index_of(*templates[:, None]).template_distances(templates)
+    assert not distances.diagonal().any()
+    assert (distances[~np.eye(30, dtype=bool)] > 1).all()
 
 
 def test_one_ruined_part_counts_once():
@@ -79,7 +79,7 @@ def test_one_ruined_part_counts_once():
     np.testing.assert_allclose(index_of(one_far, all_off).person_distances(query), [[1.0, 1.5]])
 
 
-def test_a_person_is_as_near_as_the_nearest_template(rng):
+def test_a_persons_distance_is_that_of_the_nearest_template(rng):
     people = [rng.standard_normal((k, 4, 8)).astype(np.float32) for k in (1, 5, 2)]
     query = rng.standard_normal((2, 4, 8)).astype(np.float32)
     expected = np.stack([plain_distances(query, person).min(axis=1) for person in people], axis=1)
@@ -110,7 +110,7 @@ def test_the_table_is_interpolated_in_logarithms():
     assert table.at(8, 10**-1.5).value == pytest.approx(4.0)
 
 
-def test_more_templates_per_person_ask_for_a_nearer_match(rng):
+def test_more_templates_per_person_lower_the_threshold(rng):
     near = [[t - 1.0 for t in row] for row in TABLE["threshold"]]
     walks = {**TABLE, "walks": [1, 4], "threshold": [TABLE["threshold"], near]}
     table = ImpostorTable(walks)
@@ -121,10 +121,10 @@ def test_more_templates_per_person_ask_for_a_nearer_match(rng):
     assert choose_threshold(two_each, table, 0.01).value == pytest.approx(3.5)
 
 
-def test_outside_the_table_the_edge_stands_and_is_told():
-    at = ImpostorTable(TABLE).at(20, 1e-4)
-    assert at.value == 2.0
-    assert at.note == (
+def test_outside_the_table_its_edge_is_used_and_noted():
+    threshold = ImpostorTable(TABLE).at(20, 1e-4)
+    assert threshold.value == 2.0
+    assert threshold.note == (
         "people 20 is above the model's table: taken for 16; "
         "fpir 0.0001 is below the model's table: taken for 0.001"
     )
@@ -145,7 +145,7 @@ def test_a_malformed_table_is_refused(key, value):
         ImpostorTable({key: value})  # axes are missing
 
 
-def test_small_galleries_use_the_model_and_large_ones_themselves(rng):
+def test_small_galleries_use_the_models_table_and_large_ones_their_scores(rng):
     table = ImpostorTable(TABLE)
     small, large = index_of(*crowd(rng, 20)), index_of(*crowd(rng, 21))
     assert choose_threshold(small, table, 0.1).source == "model"
@@ -155,25 +155,25 @@ def test_small_galleries_use_the_model_and_large_ones_themselves(rng):
 
 
 @pytest.mark.parametrize("fpir", [0.025, 0.1, 0.5, 0.99])
-def test_so_many_scores_lie_below_the_threshold_as_the_rate_allows(rng, fpir):
+def test_the_share_of_scores_below_the_threshold_is_the_rate(rng, fpir):
     index = index_of(*crowd(rng, 40))
     chosen = choose_threshold(index, None, fpir)
     assert (index.impostor_scores < chosen.value).sum() <= fpir * 40
     assert chosen.note is None
 
 
-def test_a_rate_that_the_scores_cannot_show_is_said(rng):
+def test_a_rate_too_low_for_the_scores_is_noted(rng):
     index = index_of(*crowd(rng, 25))
     alone = choose_threshold(index, None, 0.01)
     assert alone.value == index.impostor_scores[0]
     assert "25 scores of this gallery cannot show a rate of 0.01" in alone.note
-    carried = choose_threshold(index, ImpostorTable(TABLE), 0.01)
+    with_table = choose_threshold(index, ImpostorTable(TABLE), 0.01)
     at_25 = np.interp(math.log(0.04), np.log(TABLE["fpir"]), TABLE["threshold"][-1])
-    assert carried.value == pytest.approx(alone.value * 3.0 / at_25)
-    assert "along the model's curve" in carried.note
+    assert with_table.value == pytest.approx(alone.value * 3.0 / at_25)
+    assert "along the model's curve" in with_table.note
 
 
-def test_strangers_get_a_name_about_as_often_as_asked(rng):
+def test_strangers_are_named_about_as_often_as_the_rate(rng):
     index = index_of(*crowd(rng, 200))
     strangers = rng.standard_normal((3000, 4, 8)).astype(np.float32)
     nearest = index.person_distances(strangers).min(axis=1)
@@ -183,7 +183,7 @@ def test_strangers_get_a_name_about_as_often_as_asked(rng):
         assert 0.2 * fpir < rate < 1.3 * fpir
 
 
-def test_decisions(rng):
+def test_decisions_give_a_name_or_the_reason_against_one(rng):
     a, b = np.zeros((1, 1, 2), np.float32), np.full((1, 1, 2), [[3, 4]], np.float32)
     query = np.array([[[0, 1]]], np.float32)
     known = decide(index_of(a, b), query, Threshold(2.0, "model", "note"), 0.01)

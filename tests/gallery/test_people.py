@@ -1,4 +1,4 @@
-"""Names, consent notes, retention and time."""
+"""Records of people: names, consent notes, retention, timestamps."""
 
 from datetime import datetime, timezone
 
@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=timezone.utc)
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("name", "expected"),
     [
         ("alice", "alice"),
         ("  Zoe\u0301 ", "Zo\u00e9"),  # NFC
@@ -29,8 +29,8 @@ NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=timezone.utc)
         ("x" * MAX_NAME, "x" * MAX_NAME),
     ],
 )
-def test_names_that_are_kept(given, kept):
-    assert clean_name(given) == kept
+def test_valid_names_are_normalised(name, expected):
+    assert clean_name(name) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_long_and_reserved_names_are_refused():
         clean_name("Unknown")
 
 
-def test_one_person_has_one_key():
+def test_spellings_of_one_name_have_one_key():
     assert name_key("ALICE") == name_key("alice") == name_key("\uff21lice")  # full-width A
     assert name_key("Stra\u00dfe") == name_key("STRASSE")
     assert name_key("a  b") == name_key("a\u00a0b")
@@ -57,14 +57,14 @@ def test_one_person_has_one_key():
     assert name_key("ann") != name_key("anne")
 
 
-def test_a_consent_note_says_something():
+def test_an_empty_consent_note_is_refused():
     assert clean_consent(" signed 2026-11-01 ") == "signed 2026-11-01"
     for nothing in ("", " \t ", "x" * 1001, "a\x07b"):
         with pytest.raises(ConfigError, match="consent note"):
             clean_consent(nothing)
 
 
-def test_retention():
+def test_retention_days_give_the_expiry():
     assert expiry(None, NOW) is None
     assert expiry(1.5, NOW) == "2026-11-24T00:00:00Z"
     for days in (0, -1, float("nan"), float("inf"), 1e7, 1e300):
@@ -72,6 +72,6 @@ def test_retention():
             expiry(days, NOW)
 
 
-def test_time_is_written_so_that_it_sorts():
+def test_timestamps_sort_like_time():
     assert utc_timestamp(NOW) == "2026-11-22T12:00:00Z"
     assert utc_timestamp(NOW) < utc_timestamp(utc_now().replace(year=2999))
