@@ -20,7 +20,7 @@ from study import run_study
 
 from cstl_edge.data.shards import write_whole
 from cstl_edge.reproduce.report import notes, summary, tables_to_print
-from cstl_edge.reproduce.rows import PAPER, plan_table
+from cstl_edge.reproduce.rows import PAPER, plan_row
 from cstl_edge.training.presets import load_table
 
 TABLES = ("table3", "table4", "table5", "parts")
@@ -29,7 +29,8 @@ TABLES = ("table3", "table4", "table5", "parts")
 def report_of(args: argparse.Namespace, name: str) -> tuple[list[str], dict[str, Any]]:
     """Return a table in lines of Markdown, and as a record."""
     plan = load_table(name)
-    rows = plan_table(plan, args.data, Path(args.folder), budget=args.budget)
+    folder = Path(args.folder)
+    rows = [plan_row(plan, x, args.data, folder, budget=args.budget) for x in plan.rows]
     report = summary(plan, rows)
     command = f"cstl-edge reproduce {name} --budget {args.budget}"
     if args.data != ["walkers"]:

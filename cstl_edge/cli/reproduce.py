@@ -62,12 +62,14 @@ def reproduce(
 
     with needs_torch("reproduce"):
         from cstl_edge.reproduce.report import summary
-        from cstl_edge.reproduce.rows import plan_table
+        from cstl_edge.reproduce.rows import plan_row
     plan = load_table(table)
     names = {planned.name for planned in plan.rows} if row is None else {plan.row(row).name}
-    rows = plan_table(
-        plan, data or [WALKERS], folder, budget=budget, split=split, overrides=override or []
-    )
+    folders, changes = data or [WALKERS], override or []
+    rows = [
+        plan_row(plan, planned, folders, folder, budget=budget, split=split, overrides=changes)
+        for planned in plan.rows
+    ]
     command = command_line()
     rows_to_train = [] if print_only else [row for row in rows if row.plan.name in names]
     finished = _train(rows_to_train, workers, command)

@@ -83,9 +83,7 @@ class MachineMonitor:
 
         By heat (counted by the kernel, or a cooling device at work) or, where clocks are held, by
         one below LOW_CLOCK of that; where a governor is free to choose, a low clock is its choice.
-
-        Args:
-            device: Whether a GPU computed, so that its state counts too.
+        device: Whether a GPU computed, so that its state counts too.
         """
         before, self._heat = self._heat, linux.heat_events(self._tree)
         heated = before is not None and self._heat is not None and self._heat > before

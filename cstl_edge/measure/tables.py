@@ -54,8 +54,7 @@ class Table:
     def markdown(self, write: Callable[[str], str] = str) -> str:
         """Return the table in Markdown.
 
-        Args:
-            write: Function that escapes a text; none is needed for texts that are our own.
+        write: Function that escapes a text; none is needed for texts that are our own.
 
         >>> print(Table("Rank-1", ("Probe", "Mean"), (("NM", "97.8"),)).markdown())
         **Rank-1**

@@ -89,31 +89,6 @@ class TableRow:
         return record
 
 
-def plan_table(
-    table: TablePlan,
-    data: Sequence[str],
-    root: Path,
-    *,
-    budget: str = PAPER,
-    split: str = FIELD,
-    overrides: Sequence[str] = (),
-) -> list[TableRow]:
-    """Return all rows of a table, ready to be trained.
-
-    Args:
-        table: Plan of the table.
-        data: Data of the rows; `plan_row` describes it, its errors and the options.
-        root: Folder of all rows.
-        budget: PAPER or the name of a preset.
-        split: Division of a dataset into people to train on and people to test.
-        overrides: `key=value` texts for every row.
-    """
-    return [
-        plan_row(table, plan, data, root, budget=budget, split=split, overrides=overrides)
-        for plan in table.rows
-    ]
-
-
 def plan_row(
     table: TablePlan,
     plan: RowPlan,

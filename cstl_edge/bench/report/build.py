@@ -23,7 +23,6 @@ from cstl_edge.bench.report.sections import accuracy_power, peers, roofline, tim
 from cstl_edge.bench.report.sections.appendix import appendix_tables, warning_counts
 from cstl_edge.bench.report.sections.comparison import comparison_chapter
 from cstl_edge.bench.report.sections.headlines import headlines
-from cstl_edge.bench.report.sections.other import other
 from cstl_edge.errors import ConfigError
 
 Builder = Callable[[MachineResults, Sequence[Row]], Section | None]
@@ -39,7 +38,7 @@ SECTIONS: Mapping[str, Builder] = {
     "power": accuracy_power.power,
     "trtexec": trtexec.trtexec,
 }
-"""Builder of the section of each scenario, in the order of the page; `other` builds the rest."""
+"""Builder of the section of each scenario, in the order of the page; `timings.other`: of others."""
 ENVIRONMENT = ("driver", "l4t", "power_mode", "container")  # shown where it has them
 METHOD = (
     "Times are milliseconds on a monotonic clock. Every sample is kept in the order it was taken; "
@@ -103,7 +102,7 @@ def _chapter(results: MachineResults, k: int) -> PageChapter:
     sections = []
     for scenario in dict.fromkeys([*SECTIONS, *(row.scenario for row in results.rows)]):
         rows = results.rows_of(scenario)
-        section = SECTIONS.get(scenario, other)(results, rows) if rows else None
+        section = SECTIONS.get(scenario, timings.other)(results, rows) if rows else None
         if section:
             sections.append(replace(section, id=f"{scenario}-{k + 1}"))
     if tables := appendix_tables(results.rows):

@@ -71,10 +71,7 @@ def read_files(paths: Iterable[Path], notify: Callable[[str], None] = lambda _: 
     """Return the rows of all files, at least one (DataError).
 
     A folder of results can so be given with the files of other benchmarks in it.
-
-    Args:
-        paths: Files of any kind that `read_file` reads.
-        notify: Receiver of a line for each file without results.
+    notify: Receiver of a line for each file without results.
     """
     rows: list[Row] = []
     empty = []

@@ -67,10 +67,7 @@ def timing_table(title: str, rows: Sequence[Row], names: Sequence[str] | None = 
 
 
 def stage_table(title: str, rows: Sequence[Row]) -> Table | None:
-    """Return median and p99 of the stages of rows that `timing_table` does not show whole.
-
-    None where no row has a second stage, or a stage alone that is not one of MAIN_STAGES.
-    """
+    """Return median and p99 of all stages, of rows whose stages `timing_table` does not show."""
     staged = [row for row in rows if _has_further_stages(row)]
     if not staged:
         return None

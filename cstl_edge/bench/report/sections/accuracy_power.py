@@ -57,10 +57,9 @@ def _median(
 ) -> Quantile | None:
     """Return the median of a row's backend and network, back to back; None if not measured.
 
-    Args:
-        rows: Rows of times.
-        of: The row of accuracy.
-        case: Graph, batch and hop; of 30 frames or the nearest number.
+    rows: Rows of times.
+    of: The row of accuracy.
+    case: Graph, batch and hop; of 30 frames or the nearest number.
     """
     matches = [
         row

@@ -69,9 +69,7 @@ def is_float32(row: Row) -> bool:
 
 def _best(rule: HeadlineRule, results: MachineResults) -> Headline | None:
     """Return the best row's value, and float32's where that is another row."""
-    rows = [
-        row for row in results.rows_of(rule.scenario) if rule.value in row.values and rule.fits(row)
-    ]
+    rows = [x for x in results.rows_of(rule.scenario) if rule.value in x.values and rule.fits(x)]
     if not rows:
         return None
     rows.sort(key=lambda row: row.values[rule.value], reverse=rule.largest)

@@ -1,4 +1,4 @@
-"""Sections of times: graphs, one walker, many walkers, whole sequences, camera to event."""
+"""Sections of times: graphs, one walker, many walkers, whole sequences, camera to event, others."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ END_TO_END = (
     "matching against a gallery of 20 people drawn at random. Two stages may run at once, so "
     "their sum can exceed the whole.",
 )
+OTHER = ("The report has no section of its own for this scenario: values and times as recorded.",)
 
 
 def single(_results: MachineResults, rows: Sequence[Row]) -> Section | None:
@@ -118,6 +119,14 @@ def end_to_end(_results: MachineResults, rows: Sequence[Row]) -> Section:
     return Section("From camera to event", END_TO_END, tables, pictures)
 
 
+def other(_results: MachineResults, rows: Sequence[Row]) -> Section | None:
+    """Show a scenario that another package added: values, percentiles, medians of all stages."""
+    valued, timed = [row for row in rows if row.values], timed_rows(rows)
+    times = timing_table("Times", timed, []) if timed else None
+    tables = _shown(value_table("Values", valued), times, stage_table("By stage", rows))
+    return Section(f"Scenario {rows[0].scenario}", OTHER, tables) if tables else None
+
+
 def _times(title: str, rows: Sequence[Row], first: Sequence[str] = ()) -> Table | None:
     """Return the times of rows with all their values, some first."""
     names = dict.fromkeys([*first, *(name for row in rows for name in row.values)])
@@ -131,9 +140,7 @@ def _shown(*tables: Table | None) -> tuple[Table, ...]:
 
 def _search(title: str, rows: Sequence[Row], samples: str, limit_ms: float) -> tuple[Picture, ...]:
     """Draw the numbers of walkers that searches tried; `samples` is a key of each in `details`."""
-    searches = [
-        (row.contender, counts) for row in rows if (counts := _trial_counts(row, samples, limit_ms))
-    ]
+    searches = [(x.contender, n) for x in rows if (n := _trial_counts(x, samples, limit_ms))]
     labels = ("walkers seen at once", "p99 of the latency [ms]")
     return (plots.search_plot(title, searches, limit_ms, labels),) if searches else ()
 
