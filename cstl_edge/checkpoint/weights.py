@@ -44,12 +44,12 @@ def save_checkpoint(
     """Write a network and return its `weights_sha256`.
 
     Args:
-        path: Of the file; its folder is created when it is missing.
-        model: The network.
-        training: Record for the model card, of values that JSON can hold.
-        weights: Stored in place of the model's own (its moving average).
-        inference_only: Leave out the class head and the batch-norm counters.
-        half: Round to float16 once and store that.
+        path: File to write; its folder is created when it is missing.
+        model: Network to save.
+        training: Record for the model card; values that JSON can hold.
+        weights: Moving average to store in place of the model's own weights.
+        inference_only: True to leave out the class head and the batch-norm counters.
+        half: True to round once to float16 and store that.
 
     Raises:
         ModelError: A number does not fit float16, or the disk refuses.
@@ -154,8 +154,8 @@ def write_tensors(path: str | Path, tensors: State, metadata: Mapping[str, str])
     """Write a safetensors file through a temporary one: whole or not at all, even at a power cut.
 
     Args:
-        path: Of the file.
-        tensors: By name.
+        path: File to write.
+        tensors: Tensors by name.
         metadata: Texts for the header.
 
     Raises:

@@ -73,8 +73,8 @@ def evaluate_closed_set(
     Args:
         labelled: m embedded sequences with their labels.
         trials: Probes by condition and the gallery, as indices of the m sequences.
-        seed: Of the bootstrap.
-        draws: Of people, for the intervals.
+        seed: Seed of the bootstrap.
+        draws: Number of resamples of people for the intervals.
 
     Raises:
         DataError: No pair of views has a probe that counts.
@@ -119,7 +119,7 @@ def score_pairs(
 
     Args:
         labelled: m embedded sequences with their labels.
-        trials: How pairs of views are averaged, and whether unmated probes count.
+        trials: Gallery, averaging over pairs of views, and treatment of unmated probes.
         probes: [i], indices of the condition's probes.
         people: Sorted ids, the first axis of the sums.
     """
@@ -128,15 +128,15 @@ def score_pairs(
     shape = (len(people), len(probe_views), len(gallery_views))
     sums, counts, unmated = np.zeros((*shape, len(METRICS))), np.zeros(shape), 0
     for i, (view, searched) in enumerate(probe_views.items()):
-        who = np.searchsorted(people, labelled.people[searched])
+        person_index = np.searchsorted(people, labelled.people[searched])
         for j, (other, entries) in enumerate(gallery_views.items()):
             if trials.averaged == BY_PAIR and view == other:
                 continue
             values, mated = score_probes(labelled, searched, entries)
             unmated += int((~mated).sum())
             counted: Bools = mated if trials.drop_unmated else np.ones_like(mated)
-            np.add.at(sums[:, i, j], who[counted], values[counted])
-            np.add.at(counts[:, i, j], who[counted], 1)
+            np.add.at(sums[:, i, j], person_index[counted], values[counted])
+            np.add.at(counts[:, i, j], person_index[counted], 1)
     return Cells(sums, counts, unmated)
 
 
@@ -155,7 +155,9 @@ def _averages(sums: Doubles, counts: Doubles) -> tuple[Doubles, Doubles]:
     A pair of views without probes is left out.
     """
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # NaN, in silence, where nothing is left
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # NaN without a warning where no pair is left
         by_view: Doubles = np.nanmean(sums / counts[..., None], axis=2)
         return by_view, np.nanmean(by_view, axis=1)
 
@@ -191,23 +193,23 @@ def score_probes(
         gallery: [g], indices of the m sequences.
     """
     values = np.zeros((len(probes), len(METRICS)))
-    who, entries = labelled.people[probes], labelled.people[gallery]
+    probe_people, gallery_people = labelled.people[probes], labelled.people[gallery]
     if len(gallery):
         step = max(1, SORTED_AT_ONCE // len(gallery))
-        for some, distance in distance_rows(labelled.embeddings, probes, gallery):
+        for block, distance in distance_rows(labelled.embeddings, probes, gallery):
             for top in range(0, len(distance), step):
-                rows = slice(some.start + top, min(some.start + top + step, some.stop))
-                mates = who[rows, None] == entries[None]  # [i, g]
+                rows = slice(block.start + top, min(block.start + top + step, block.stop))
+                mates = probe_people[rows, None] == gallery_people[None]  # [i, g]
                 values[rows] = rank_metrics(distance[top : top + step], mates)
-    return values, np.isin(who, entries)
+    return values, np.isin(probe_people, gallery_people)
 
 
 def rank_metrics(distance: Floats, mates: Bools) -> Doubles:
     """Compute METRICS of probes [i, 5] from distances [i, g] and mates [i, g].
 
     Average precision is the mean over mates of the precision at each one's rank, inverse negative
-    penalty the number of mates divided by the rank of the last of them; both are 0 for mates that
-    are never found.
+    penalty the number of mates divided by the rank of the last of them; both are 0 for mates at
+    infinite distance.
     """
     order = np.argsort(distance, axis=1, kind="stable")
     mated = np.take_along_axis(mates & np.isfinite(distance), order, axis=1)  # by rank
@@ -252,17 +254,17 @@ def rank1_table(
 
     Args:
         labelled: m embedded sequences with their labels.
-        seed: Of the bootstrap.
-        draws: Of people, for the 95 % intervals.
+        seed: Seed of the bootstrap.
+        draws: Number of resamples of people for the 95 % intervals.
     """
     evaluated = {condition: _rank1(labelled, condition, seed, draws) for condition in PROBES}
     rows = {condition: row for condition, (row, _) in evaluated.items()}
     mean: dict[str, Any] = {}
     for name in ("same_view", "cross_view"):
         mean[name] = round(float(np.mean([row[name] for row in rows.values()])), 4)
-        # everybody is recorded in every condition: people are drawn with all three of them
-        by_person = np.mean([by_person[name] for _, by_person in evaluated.values()], axis=0)
-        mean[f"{name}_95"] = bootstrap(by_person, seed=seed, draws=draws)
+        # every person has all three conditions: a draw takes the person with all of them
+        means = np.mean([means[name] for _, means in evaluated.values()], axis=0)  # [people]
+        mean[f"{name}_95"] = bootstrap(means, seed=seed, draws=draws)
     return cast(dict[str, Rank1ByView], rows | {"mean": mean})
 
 

@@ -1,4 +1,4 @@
-"""DET curve as a picture: FNIR over FPIR, both logarithmic; drawn with Pillow."""
+"""DET curve as a PNG: FNIR over FPIR, both logarithmic; drawn with Pillow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_det(result: Mapping[str, Any], path: str | Path, title: str) -> None:
     Args:
         result: Record of `evaluate_open_set`.
         path: PNG file to write.
-        title: Of the picture.
+        title: Heading of the picture.
 
     Raises:
         DataError: The disk refuses.

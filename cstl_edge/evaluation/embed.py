@@ -75,12 +75,12 @@ def embed(
     Args:
         encoder: The network on any backend.
         data: m sequences with labels.
-        workdir: Where embeddings are stored, in a folder named by their key; a complete folder is
-            loaded, an incomplete one is resumed.
+        workdir: Folder of all embeddings; each set has a folder in it, named by its key. A complete
+            one is loaded, an incomplete one is resumed.
         rows: Indices of the sequences to embed; all by default.
         options: Batch sizes and limits of frames.
-        source: Identifies the data among others with the same labels.
-        progress: Called with the number of sequences done and their total.
+        source: Identifier of the data among others with the same labels.
+        progress: Callback for the number of sequences done and their total.
 
     Raises:
         DataError: Silhouettes of another size than the model's, a damaged folder, a full disk.
@@ -89,27 +89,27 @@ def embed(
     chosen = np.arange(len(data.people)) if rows is None else np.asarray(rows, np.int64)
     if not chosen.size:
         raise DataError("expected at least one sequence to embed, got none")
-    got = tuple(data.read(int(chosen[0])).shape[1:])
-    if got != tuple(encoder.info.size):
+    size = tuple(data.read(int(chosen[0])).shape[1:])
+    if size != tuple(encoder.info.size):
         expected = "x".join(map(str, encoder.info.size))
         raise DataError(
             f"model {encoder.info.model_name!r} takes silhouettes of {expected}; this data has "
-            f"{got[0]}x{got[1]}. Prepare it with --size {expected}, or give another model"
+            f"{size[0]}x{size[1]}. Prepare it with --size {expected}, or give another model"
         )
     kinds = ("people", "sequences", "views_deg", "lengths")
     labels = {kind: getattr(data, kind)[chosen].tolist() for kind in kinds}
     key = embedding_key(encoder.info, settings, {**labels, "source": source})
     name = re.sub(r"[^\w.-]+", "_", encoder.info.model_name, flags=re.ASCII).strip(".")
-    place = Path(workdir) / f"{name[:40]}-{key[:12]}"
-    if read_store(place, key) is None:
+    folder = Path(workdir) / f"{name[:40]}-{key[:12]}"
+    if read_store(folder, key) is None:
         shape = (len(chosen), encoder.info.parts, encoder.info.embedding)
-        with EmbeddingStore(place, key, shape) as store:
+        with EmbeddingStore(folder, key, shape) as store:
             _fill(store, encoder, data, chosen, settings, progress)
             short = np.flatnonzero(data.lengths[chosen] < settings.min_frames).tolist()
             for row in short:
                 store.fail(row)
             store.finish({**labels, "short": short})
-    return read_embedded(place)
+    return read_embedded(folder)
 
 
 def read_embedded(folder: str | Path) -> EmbeddedSet:
@@ -138,8 +138,14 @@ def read_embedded(folder: str | Path) -> EmbeddedSet:
 
 
 def embedding_key(info: EncoderInfo, options: EmbedOptions, data: Any) -> str:
-    """Return the sha256 of everything that determines the embeddings."""
-    # a network in memory has no sha256: none of the stored embeddings can be known to be its own
+    """Return the sha256 of everything that determines the embeddings.
+
+    Args:
+        info: Backend, precision and `weights_sha256` of the encoder.
+        options: Batch size and frame limits.
+        data: Labels and `source` of the data, as JSON can hold them.
+    """
+    # a network in memory has no sha256: it gets a key of its own and is embedded each time
     weights = info.weights_sha256 or os.urandom(8).hex()
     model = [weights, info.backend, info.provider, info.precision, *info.size]
     text = json.dumps([model, asdict(options), data], sort_keys=True)
@@ -166,7 +172,7 @@ def split_rows(
         rows: [m], sorted by length.
         lengths: [m] frames of each.
         batch_frames: Frames of a batch, padding included; a longer sequence is a batch of its own.
-        batch_sequences: Sequences of a batch.
+        batch_sequences: Largest number of sequences of a batch.
     """
     starts = [0]
     for stop in range(1, len(rows)):
@@ -180,8 +186,8 @@ def pad(sequences: Sequence[Silhouettes], size: tuple[int, ...]) -> tuple[Silhou
     """Return sequences [s, h, w] of a size (h, w) padded at the end: [n, s, h, w], lengths [n]."""
     lengths = np.array([len(sequence) for sequence in sequences], np.int32)
     silhouettes = np.zeros((len(sequences), lengths.max(), *size), np.uint8)
-    for place, sequence in zip(silhouettes, sequences, strict=True):
-        place[: len(sequence)] = sequence
+    for row, sequence in zip(silhouettes, sequences, strict=True):
+        row[: len(sequence)] = sequence
     return silhouettes, lengths
 
 

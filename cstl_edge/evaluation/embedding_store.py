@@ -31,9 +31,9 @@ class EmbeddingStore:
         """Open or begin a folder.
 
         Args:
-            folder: Made where it is missing.
-            key: sha256 of everything that determines the embeddings.
-            shape: m, p, d.
+            folder: Folder of the embeddings; created when it is missing.
+            key: Digest (sha256) of everything that determines the embeddings.
+            shape: Numbers of sequences, parts and dimensions: m, p, d.
 
         Raises:
             DataError: The folder holds other embeddings, or the disk is full.
@@ -85,7 +85,7 @@ class EmbeddingStore:
             os.pwrite(self._file, data, self._offset + row * len(data))
 
     def _resume(self) -> bool:
-        """Take up what an earlier run has left; return whether there is something."""
+        """Load the progress of an earlier run; return whether there is any."""
         record = read_json(self.folder / PROGRESS)
         if record is None or not (self.folder / ARRAY).exists():
             return False

@@ -72,7 +72,7 @@ def distance_rows(
     """Yield a slice of `probes` at a time, and distances [i, g] to the whole gallery.
 
     Args:
-        embeddings: [m, p, d], may be a memory-mapped file.
+        embeddings: [m, p, d], in memory or a memory-mapped file.
         probes: [n], indices of the m sequences.
         gallery: [g], indices of the m sequences.
         limit_bytes: Memory of all blocks together.
@@ -80,19 +80,19 @@ def distance_rows(
     parts, dims = embeddings.shape[1:]
     rows, columns = block_shape(len(gallery), parts, dims, limit_bytes)
     for top in range(0, len(probes), rows):
-        some = slice(top, min(top + rows, len(probes)))
-        a = embeddings[probes[some]]
+        block = slice(top, min(top + rows, len(probes)))
+        a = embeddings[probes[block]]
         distance = np.empty((len(a), len(gallery)), np.float32)
         for left in range(0, len(gallery), columns):
             b = embeddings[gallery[left : left + columns]]
             distance[:, left : left + columns] = part_mean_distance(a, b)
-        yield some, distance
+        yield block, distance
 
 
 def block_shape(
     gallery: int, parts: int, dims: int, limit_bytes: int = BLOCK_BYTES
 ) -> tuple[int, int]:
-    """Return how many probes and how many gallery entries are in memory at a time.
+    """Return the numbers of probes and of gallery entries in memory at a time.
 
     Each takes its embedding (4 bytes a number at most) and a working copy of one part. A probe
     also has its distances, twice, since the caller still holds the last ones; each pair of the two
@@ -100,6 +100,12 @@ def block_shape(
 
     >>> block_shape(4767, 32, 512)
     (2444, 2657)
+
+    Args:
+        gallery: Number of gallery entries.
+        parts: Number of parts p.
+        dims: Embedding dimensions d.
+        limit_bytes: Memory of all blocks together.
     """
     half, entry = limit_bytes // 2, 4 * parts * dims + 12 * dims  # bytes
     rows = max(1, half // (entry + 8 * gallery))

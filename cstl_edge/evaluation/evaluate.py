@@ -45,41 +45,41 @@ def evaluate(
         fpirs: Wanted false-positive identification rates of `open-set`, 0..1.
         probe: [m], the probes of `gait3d` and `open-set`; see `select_trials`.
         drop_unmated: Leave out probes whose person is not in the gallery; see `select_trials`.
-        seed: Of the bootstrap.
-        draws: Of people, for the 95 % intervals.
+        seed: Seed of the bootstrap.
+        draws: Number of resamples of people for the 95 % intervals.
 
     Raises:
         DataError: No probes, or nothing in the gallery.
     """
     labelled = embedded.labelled
     chosen = choose_protocol(labelled.sequences.tolist()) if protocol == "auto" else protocol
-    tested = select_trials(labelled, chosen, probe=probe, drop_unmated=drop_unmated)
-    probes = np.concatenate(list(tested.probes.values()))
+    trials = select_trials(labelled, chosen, probe=probe, drop_unmated=drop_unmated)
+    probes = np.concatenate(list(trials.probes.values()))
     metrics = (
-        evaluate_open_set(labelled, tested, fpirs, seed=seed, draws=draws)
+        evaluate_open_set(labelled, trials, fpirs, seed=seed, draws=draws)
         if chosen == "open-set"
-        else evaluate_closed_set(labelled, tested, seed=seed, draws=draws)
+        else evaluate_closed_set(labelled, trials, seed=seed, draws=draws)
     )
     return {
         "protocol": chosen,
-        "searched": tested.description,
-        "averaged": tested.averaged,
-        "drop_unmated": tested.drop_unmated,
-        "people": len(np.unique(labelled.people[np.concatenate([probes, tested.gallery])])),
-        "gallery_sequences": len(tested.gallery),
+        "searched": trials.description,
+        "averaged": trials.averaged,
+        "drop_unmated": trials.drop_unmated,
+        "people": len(np.unique(labelled.people[np.concatenate([probes, trials.gallery])])),
+        "gallery_sequences": len(trials.gallery),
         "probe_sequences": len(probes),
         "views": len(np.unique(labelled.views_deg)),
-        "failed_to_enrol": _failures(embedded, tested, probes),
+        "failed_to_enrol": _failures(embedded, trials, probes),
         **metrics,
     }
 
 
-def _failures(embedded: EmbeddedSet, tested: Trials, probes: Indices) -> dict[str, float]:
+def _failures(embedded: EmbeddedSet, trials: Trials, probes: Indices) -> dict[str, float]:
     """Count the sequences of gallery and probes without an embedding that can match."""
     failed = np.union1d(embedded.short, embedded.not_finite)
-    used = np.concatenate([tested.gallery, probes])
+    used = np.concatenate([trials.gallery, probes])
     return {
-        "gallery": int(np.isin(tested.gallery, failed).sum()),
+        "gallery": int(np.isin(trials.gallery, failed).sum()),
         "probes": int(np.isin(probes, failed).sum()),
         "short": int(np.isin(used, embedded.short).sum()),
         "not_finite": int(np.isin(used, embedded.not_finite).sum()),

@@ -1,4 +1,4 @@
-"""Load the test people: of a prepared dataset, or Walkers that no training saw."""
+"""Test people: the test half of a prepared dataset, or Walkers that no training saw."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class HeldOut:
     data: ShardedSequences
     rows: Indices
     kind: str  # `walkers`, or the kind of dataset as it was prepared
-    description: str  # for reports
-    source: str  # identifies this data among others with the same labels
+    description: str  # data and split in words, for reports
+    source: str  # identifier of this data among others with the same labels
     probe: Bools | None = None  # [rows], the probes, where a partition file lists them
 
     @property
@@ -58,7 +58,7 @@ def held_out(
     """Load the test half of a prepared folder, or of `walkers`, `walkers:FIRST-LAST`.
 
     Args:
-        data: The folder, or a text that begins with `walkers`.
+        data: Prepared folder, or a text that begins with `walkers`.
         size: h, w of the Walkers' silhouettes [pixels]; a folder has its own.
         split: `field`, `first-5153` (OU-MVLP) or `all`; a folder without splits is taken whole.
         partition: JSON file that lists TEST_SET and PROBE_SET, in place of a split.

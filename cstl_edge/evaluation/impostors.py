@@ -45,10 +45,10 @@ def impostor_table(
 
     Args:
         labelled: m embedded sequences of more than max(sizes) people.
-        sizes: Numbers of enrolled people.
+        sizes: Gallery sizes [people].
         walks_each: Numbers of sequences that each is enrolled from.
-        draws: Searches for each cell of the table.
-        seed: Of the draws.
+        draws: Number of searches for each cell of the table.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: Too few people.
@@ -94,11 +94,11 @@ def measure_open_set(
 
     Args:
         labelled: m embedded sequences, of people who are not in the table.
-        table: Of `impostor_table`.
-        size: Enrolled people, one of the table's sizes.
-        walks_each: Sequences that each is enrolled from, one of the table's walks.
-        draws: Galleries.
-        seed: Of the draws.
+        table: Thresholds of `impostor_table`.
+        size: Number of enrolled people, one of the table's sizes.
+        walks_each: Number of sequences that each is enrolled from, one of the table's walks.
+        draws: Number of galleries.
+        seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
     distance = part_mean_distance(labelled.embeddings, labelled.embeddings)
@@ -119,6 +119,6 @@ def measure_open_set(
         misses.append([float(np.mean(~(right & (nearest < t))[mated])) for t in row])
         alarms.append([float(np.mean((nearest < t)[~mated])) for t in row])
     return [
-        {"fpir_wanted": want, "fpir": round(float(a), 4), "fnir": round(float(m), 4)}
-        for want, a, m in zip(table["fpir"], np.mean(alarms, 0), np.mean(misses, 0), strict=True)
+        {"fpir_wanted": rate, "fpir": round(float(a), 4), "fnir": round(float(m), 4)}
+        for rate, a, m in zip(table["fpir"], np.mean(alarms, 0), np.mean(misses, 0), strict=True)
     ]

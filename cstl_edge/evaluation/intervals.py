@@ -18,8 +18,8 @@ def bootstrap(by_person: Doubles, *, seed: int = 0, draws: int = 500) -> list[fl
     """Compute the 95 % interval of the mean over people, drawn with replacement.
 
     Args:
-        by_person: [people], one value each.
-        seed: Of the draws.
+        by_person: [people], one value for each person.
+        seed: Seed of the resampling.
         draws: Number of resamples.
     """
     rng = np.random.default_rng(seed)
@@ -42,7 +42,7 @@ def compare(a: Doubles, b: Doubles, *, seed: int = 0, draws: int = 2000) -> Comp
     Args:
         a: [people], each person's share of hits with the first model (`by_person`).
         b: [people], the same people in the same order, with the second model.
-        seed: Of the draws.
+        seed: Seed of the resampling.
         draws: Number of resamples.
 
     Raises:
@@ -61,6 +61,12 @@ def compare(a: Doubles, b: Doubles, *, seed: int = 0, draws: int = 2000) -> Comp
 
 
 def drawn_people(people: int, seed: int, draws: int) -> Doubles:
-    """Return how often each of so many people is drawn, with replacement: [draws, people]."""
+    """Draw as many people with replacement; return how often each is drawn: [draws, people].
+
+    Args:
+        people: Number of people.
+        seed: Seed of the resampling.
+        draws: Number of resamples.
+    """
     counts = np.random.default_rng(seed).multinomial(people, [1 / people] * people, size=draws)
     return counts.astype(np.float64)

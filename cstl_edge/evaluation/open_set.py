@@ -1,9 +1,9 @@
-"""Open set: how often a known person is missed (FNIR) where strangers get a name so rarely (FPIR).
+"""Open-set evaluation: FNIR at a given FPIR.
 
-As in ISO/IEC 19795-1: FPIR(T) is the share of non-mated searches with an entry nearer than T,
-FNIR(N, R=1, T) that of mated searches whose person is not the nearest of the N enrolled, or not
-nearer than T. The nearest entry of a person counts. Half of the people are drawn to be enrolled,
-several times. A sequence that failed to enrol is a miss when it is searched and never an alarm.
+Definitions of ISO/IEC 19795-1: FPIR(T) is the share of non-mated searches with an entry nearer than
+T, FNIR(N, R=1, T) that of mated searches whose person is not the nearest of the N enrolled, or not
+nearer than T. The nearest entry of a person counts. A split draws half of the people to be
+enrolled. A sequence that failed to enrol is a miss when it is searched and never an alarm.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ def evaluate_open_set(
 
     Args:
         labelled: m embedded sequences with their labels.
-        trials: Of the protocol `open-set`.
+        trials: Probes and gallery of the protocol `open-set`.
         fpirs: Wanted false-positive identification rates, 0..1.
-        splits: Random halves of the people who are enrolled.
-        seed: Of splits and bootstrap.
-        draws: Of people, for the intervals.
+        splits: Number of splits, each a random half of the people who are enrolled.
+        seed: Seed of splits and bootstrap.
+        draws: Number of resamples of people for the intervals.
 
     Raises:
         ConfigError: A rate is not within 0..1.
@@ -90,25 +90,25 @@ def evaluate_open_set(
     """
     if not fpirs or not all(0 < rate < 1 for rate in fpirs):
         raise ConfigError(f"expected rates between 0 and 1, got {list(fpirs)}")
-    searched = run_searches(labelled, trials, splits, seed)
-    mated = np.array([known[searched.people].sum() for known in searched.known])
-    others = len(searched.people) - mated
-    if not min(mated.min(), others.min()):
+    searches = run_searches(labelled, trials, splits, seed)
+    mated = np.array([known[searches.people].sum() for known in searches.known])
+    non_mated = len(searches.people) - mated
+    if not min(mated.min(), non_mated.min()):
         raise DataError(
             "protocol open-set: expected probes of enrolled people and of strangers in every split,"
-            f" got at least {mated.min()} and {others.min()} among {len(searched.people)}"
+            f" got at least {mated.min()} and {non_mated.min()} among {len(searches.people)}"
         )
-    weights = drawn_people(searched.known.shape[1], seed, draws)  # [draws, people]
-    provable = 3 / int(others.min())
+    weights = drawn_people(searches.known.shape[1], seed, draws)  # [draws, people]
+    provable = 3 / int(non_mated.min())
     return {
         "splits": splits,
-        "gallery_people": int(searched.known[0].sum()),
-        "strangers": int((~searched.known[0]).sum()),
+        "gallery_people": int(searches.known[0].sum()),
+        "strangers": int((~searches.known[0]).sum()),
         "mated_searches": int(mated.min()),
-        "non_mated_searches": int(others.min()),
+        "non_mated_searches": int(non_mated.min()),
         "provable_fpir": round(provable, 5),
-        "errors": _rows(searched, np.array(fpirs, np.float64), weights, provable),
-        "det": _curve(searched, int(others.min())),
+        "errors": _rows(searches, np.array(fpirs, np.float64), weights, provable),
+        "det": _curve(searches, int(non_mated.min())),
     }
 
 
@@ -123,7 +123,7 @@ def compare_fnir(
         a: Searches of the first model.
         b: Searches of the second, of the same people in the same splits.
         fpir: Wanted false-positive identification rate; each model has its own thresholds.
-        seed: Of the draws.
+        seed: Seed of the resampling.
         draws: Number of resamples.
 
     Raises:
@@ -131,8 +131,8 @@ def compare_fnir(
     """
     if not (np.array_equal(a.people, b.people) and np.array_equal(a.known, b.known)):
         raise ValueError("expected searches of the same people in the same splits")
-    whole = np.ones((1, a.known.shape[1]))
-    weights = np.concatenate([whole, drawn_people(a.known.shape[1], seed, draws)])
+    once = np.ones((1, a.known.shape[1]))  # everybody once: the value itself
+    weights = np.concatenate([once, drawn_people(a.known.shape[1], seed, draws)])
     rates = np.array([fpir], np.float64)
     gain = _errors(a, rates, weights)[:, 0, 1] - _errors(b, rates, weights)[:, 0, 1]  # [1 + draws]
     low, high = np.nanquantile(gain[1:], [0.025, 0.975])
@@ -140,11 +140,11 @@ def compare_fnir(
 
 
 def _rows(
-    searched: Searches, rates: Doubles, weights: Doubles, provable: float
+    searches: Searches, rates: Doubles, weights: Doubles, provable: float
 ) -> list[OpenSetErrors]:
     """Return FPIR, FNIR, interval and threshold at each wanted rate."""
-    points = _errors(searched, rates, np.ones((1, weights.shape[1])))[0]  # [rates, 3]
-    spread = np.nanquantile(_errors(searched, rates, weights)[..., 1], [0.025, 0.975], axis=0)
+    points = _errors(searches, rates, np.ones((1, weights.shape[1])))[0]  # [rates, 3]
+    spread = np.nanquantile(_errors(searches, rates, weights)[..., 1], [0.025, 0.975], axis=0)
     return [
         {
             "fpir_wanted": float(rate),
@@ -161,7 +161,17 @@ def _rows(
 def run_searches(
     labelled: LabelledEmbeddings, trials: Trials, splits: int = SPLITS, seed: int = 0
 ) -> Searches:
-    """Search every probe in the gallery of every split. Raises DataError for too few people."""
+    """Search every probe in the gallery of every split.
+
+    Args:
+        labelled: m embedded sequences with their labels.
+        trials: Probes and gallery of the protocol `open-set`.
+        splits: Number of splits, each a random half of the people who are enrolled.
+        seed: Seed of the splits.
+
+    Raises:
+        DataError: Fewer than 4 people can be enrolled.
+    """
     (probes,) = trials.probes.values()
     ids = np.union1d(labelled.people[trials.gallery], labelled.people[probes])
     enrolled, columns = np.unique(labelled.people[trials.gallery], return_inverse=True)
@@ -173,69 +183,70 @@ def run_searches(
     order = np.argsort(columns, kind="stable")
     starts = np.searchsorted(columns[order], np.arange(len(enrolled)))
     rng, known = np.random.default_rng(seed), np.zeros((splits, len(ids)), np.bool_)
-    places = np.flatnonzero(np.isin(ids, enrolled))
+    can_enrol = np.flatnonzero(np.isin(ids, enrolled))  # indices of ids
     for row in known:  # half of those who can be enrolled, drawn for every split
-        row[rng.choice(places, len(places) // 2, replace=False)] = True
+        row[rng.choice(can_enrol, len(can_enrol) // 2, replace=False)] = True
     in_gallery = known[:, np.searchsorted(ids, enrolled)]  # [splits, enrolled]
-    who = np.searchsorted(ids, labelled.people[probes])
+    person_index = np.searchsorted(ids, labelled.people[probes])
     mate = np.full((splits, len(probes)), np.inf, np.float32)
     stranger = np.full_like(mate, np.inf)
-    for some, distance in distance_rows(labelled.embeddings, probes, trials.gallery[order]):
+    for rows, distance in distance_rows(labelled.embeddings, probes, trials.gallery[order]):
         nearest = np.minimum.reduceat(distance, starts, axis=1)  # [i, enrolled]
-        own = enrolled[None] == labelled.people[probes[some], None]
+        is_own = enrolled[None] == labelled.people[probes[rows], None]
         for split in range(splits):
-            there = np.where(in_gallery[split], nearest, np.inf)
-            stranger[split, some] = np.where(own, np.inf, there).min(axis=1)
-            mine = np.where(own, there, np.inf).min(axis=1)
-            # a tie with somebody else is no answer
-            mate[split, some] = np.where(mine < stranger[split, some], mine, np.inf)
-    return Searches(who, known, mate, stranger)
+            enrolled_distance = np.where(in_gallery[split], nearest, np.inf)
+            stranger[split, rows] = np.where(is_own, np.inf, enrolled_distance).min(axis=1)
+            own_distance = np.where(is_own, enrolled_distance, np.inf).min(axis=1)
+            is_nearest = own_distance < stranger[split, rows]  # a tie with another person is a miss
+            mate[split, rows] = np.where(is_nearest, own_distance, np.inf)
+    return Searches(person_index, known, mate, stranger)
 
 
-def _errors(searched: Searches, rates: Doubles, weights: Doubles) -> Doubles:
-    """Return FPIR, FNIR and threshold at each wanted rate, means over splits.
+def _errors(searches: Searches, rates: Doubles, weights: Doubles) -> Doubles:
+    """Return FPIR, FNIR and threshold at each wanted rate, means over splits: [draws, rates, 3].
 
-    weights: [draws, people], how often each person counts; returns [draws, rates, 3]
+    weights: [draws, people], how often each person counts
     """
     total = np.zeros((len(weights), len(rates), 3))
-    for known, mate, stranger in zip(searched.known, searched.mate, searched.stranger, strict=True):
-        mated = known[searched.people]
-        strange, mates = np.flatnonzero(~mated), np.flatnonzero(mated)
-        strange = strange[np.argsort(stranger[strange], kind="stable")]
+    for known, mate, stranger in zip(searches.known, searches.mate, searches.stranger, strict=True):
+        mated = known[searches.people]
+        strangers, mates = np.flatnonzero(~mated), np.flatnonzero(mated)
+        strangers = strangers[np.argsort(stranger[strangers], kind="stable")]
         mates = mates[np.argsort(mate[mates], kind="stable")]
-        near, far = stranger[strange], mate[mates]  # sorted
+        stranger_sorted, mate_sorted = stranger[strangers], mate[mates]
         for draw, weight in enumerate(weights):
-            alarms = np.cumsum(weight[searched.people[strange]])
-            rights = np.cumsum(weight[searched.people[mates]])
-            total[draw] += _at_rates(near, alarms, far, rights, rates)
-    return total / len(searched.known)
+            alarms = np.cumsum(weight[searches.people[strangers]])
+            hits = np.cumsum(weight[searches.people[mates]])
+            total[draw] += _at_rates(stranger_sorted, alarms, mate_sorted, hits, rates)
+    return total / len(searches.known)
 
 
 def _at_rates(
-    near: Floats, alarms: Doubles, far: Floats, rights: Doubles, rates: Doubles
+    stranger_sorted: Floats, alarms: Doubles, mate_sorted: Floats, hits: Doubles, rates: Doubles
 ) -> Doubles:
     """Return FPIR, FNIR and threshold of one split at each rate: [rates, 3].
 
-    near, far: sorted distances of strangers and of mates; alarms, rights: how many are as near
+    stranger_sorted, mate_sorted: distances in rising order
+    alarms, hits: weighted number of searches up to and with each of these distances
     """
-    with np.errstate(invalid="ignore"):  # a draw may hold no stranger, or nobody known: NaN
+    with np.errstate(invalid="ignore"):  # a draw may hold no stranger or no known person: NaN
         allowed = np.searchsorted(alarms, rates * alarms[-1] + 1e-9, side="right")
-        threshold = np.append(near, np.inf)[allowed]
-        fpir = _below(near, alarms, threshold) / alarms[-1]
-        fnir = 1 - _below(far, rights, threshold) / rights[-1]
+        threshold = np.append(stranger_sorted, np.inf)[allowed]
+        fpir = _count_below(stranger_sorted, alarms, threshold) / alarms[-1]
+        fnir = 1 - _count_below(mate_sorted, hits, threshold) / hits[-1]
     return np.stack([fpir, fnir, threshold], axis=1)
 
 
-def _below(ordered: Floats, counts: Doubles, threshold: Floats) -> Doubles:
-    """Return how many of the sorted distances lie below each threshold."""
+def _count_below(ordered: Floats, counts: Doubles, threshold: Floats) -> Doubles:
+    """Count the sorted distances below each threshold; `counts` are cumulative."""
     below: Doubles = np.append(0.0, counts)[np.searchsorted(ordered, threshold, side="left")]
     return below
 
 
-def _curve(searched: Searches, non_mated: int) -> list[dict[str, float | None]]:
+def _curve(searches: Searches, non_mated: int) -> list[dict[str, float | None]]:
     """Return the DET curve from one alarm in all non-mated searches to nearly all of them."""
     rates = np.asarray(np.geomspace(1 / non_mated, 0.999, DET_POINTS), np.float64)
-    points = _errors(searched, rates, np.ones((1, searched.known.shape[1])))[0]
+    points = _errors(searches, rates, np.ones((1, searches.known.shape[1])))[0]
     return [
         {"fpir": round(float(x), 6), "fnir": round(float(y), 6), "threshold": _finite(threshold)}
         for x, y, threshold in points
@@ -243,5 +254,5 @@ def _curve(searched: Searches, non_mated: int) -> list[dict[str, float | None]]:
 
 
 def _finite(threshold: float) -> float | None:
-    """Return a threshold fit for JSON: None where every distance may pass."""
+    """Return a threshold for JSON: None where every distance may pass."""
     return round(float(threshold), 5) if np.isfinite(threshold) else None

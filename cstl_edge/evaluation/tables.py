@@ -24,7 +24,7 @@ def format_tables(result: Mapping[str, Any]) -> list[Table]:
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
-    """Return sentences about the data behind the tables; `kind` in a result is its dataset's."""
+    """Return sentences about the data behind the tables; `kind` is that of the dataset."""
     failed = result["failed_to_enrol"]
     lines = [
         f"{result['people']} people, {result['probe_sequences']} probes, "
@@ -41,8 +41,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     if result["protocol"] != "open-set":
         unmated = sum(row["unmated"] for row in result["conditions"].values())
         if unmated:
-            what = "left out" if result["drop_unmated"] else "counted as missed"
-            lines.append(f"{unmated} searches for somebody who is not in the gallery: {what}")
+            outcome = "left out" if result["drop_unmated"] else "counted as missed"
+            lines.append(f"{unmated} searches for somebody who is not in the gallery: {outcome}")
         return [*lines, intervals]
     others = result["non_mated_searches"]
     searches = f"{result['mated_searches']} mated and {others} non-mated searches"

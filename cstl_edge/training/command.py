@@ -53,15 +53,15 @@ def run_training(
     """Train by a configuration file or a preset.
 
     Args:
-        name: A file, or a preset of train/configs/.
-        overrides: Texts such as `run.seed=1`.
-        data: A prepared dataset or a folder of shards; None makes the Walkers of the configuration.
-        folder: Of the run; None means runs/train/NAME.
+        name: Configuration file, or a preset of train/configs/.
+        overrides: Changes to the configuration, such as `run.seed=1`.
+        data: Prepared dataset or folder of shards; None makes the Walkers of the configuration.
+        folder: Folder of the run; None means runs/train/NAME.
         initial_weights: Checkpoint of the same network to start from.
-        resume: Continue from the folder's last checkpoint.
-        cache: Folder where Walkers are kept.
-        workers: Processes that make Walkers.
-        command: Stored in the header of the weights.
+        resume: True to continue from the folder's last checkpoint.
+        cache: Folder of rendered Walkers.
+        workers: Number of processes that make Walkers.
+        command: Command line for the header of the weights.
 
     Raises:
         ConfigError: The folder holds a run already and `resume` is false.
@@ -97,7 +97,7 @@ def training_people(
 
     Args:
         data: The whole dataset.
-        kind: Of the dataset, such as `casia-b`.
+        kind: Kind of the dataset, such as `casia-b`.
         settings: Split, and people left out.
 
     Raises:
@@ -117,7 +117,7 @@ def validation_people(
 
     Args:
         data: The whole dataset.
-        kind: Of the dataset, such as `casia-b`.
+        kind: Kind of the dataset, such as `casia-b`.
         settings: Split of the training people; these are all others.
         evaluate: Number of people.
 

@@ -25,8 +25,8 @@ from cstl_edge.model import Cstl
 from cstl_edge.model.cstl import TrainingOutputs
 from cstl_edge.model.temporal import PartNorm
 
-# The others wait while the first process makes Walkers or evaluates. One that dies ends the run at
-# once: torchrun sees to it.
+# The others wait this long while the first process makes Walkers or evaluates. A process that dies
+# ends the run at once, by torchrun.
 TIMEOUT = timedelta(hours=3)
 
 
@@ -63,9 +63,9 @@ class Ranks:
         Returns the first process's share of the budget, and whether a stop of any was requested.
 
         Args:
-            spent: This process's share of the budget, 0..1.
-            stop: A stop of this process was requested.
-            device: Of the exchange.
+            spent: Share of the budget that this process has spent, 0..1.
+            stop: True where a stop of this process was requested.
+            device: Device of the exchanged tensor.
         """
         if self.count == 1:
             return spent, stop

@@ -62,11 +62,12 @@ def triplet_loss(
     Args:
         embedding: [n, p, d] float32.
         labels: [n] integers, the person of each sequence.
-        margin: In units of the embedding.
-        self_pairs: Count a sequence as its own positive at distance 0. The released code does, the
-            batch-all loss the paper cites does not; the default follows the citation.
-        joint: Take the mean of the parts' distances, by which sequences are matched, for one part;
-            the loss of each part alone requires every band of a body to separate people by itself.
+        margin: Margin of the hinge, in units of the embedding.
+        self_pairs: True to count a sequence as its own positive at distance 0. The released code
+            does, the batch-all loss the paper cites does not; the default follows the citation.
+        joint: True to take the mean of the parts' distances, by which sequences are matched, for
+            one part; the loss of each part alone requires every band of a body to separate people
+            by itself.
     """
     distance = part_distances(embedding)  # [p, n, n]
     if joint:

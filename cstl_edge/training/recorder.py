@@ -36,9 +36,9 @@ class RunLog:
         """Open the log of a run's folder.
 
         Args:
-            folder: Of the run.
-            enabled: False in all processes but the first.
-            tensorboard: Write the numbers for TensorBoard too.
+            folder: Folder of the run.
+            enabled: True in the first process alone.
+            tensorboard: True to write the numbers for TensorBoard too.
 
         Raises:
             ConfigError: TensorBoard is wanted and not installed.
@@ -109,10 +109,10 @@ class RunRecorder:
         """Record a run.
 
         Args:
-            folder: Of the run.
-            run: Recorded between two iterations.
+            folder: Folder of the run.
+            run: Run to record, between two iterations.
             validation_data: People to validate on, as the `evaluate` section says.
-            provenance: Stored in the header of the weights.
+            provenance: Origin of the weights, for their header.
 
         Raises:
             ConfigError: Only one is given of an `evaluate` section and people for it.
@@ -133,13 +133,13 @@ class RunRecorder:
     def __exit__(self, *err: object) -> None:
         self.log.__exit__(*err)
 
-    def iteration(self, losses: Losses, rate: float, took_s: float) -> None:
+    def iteration(self, losses: Losses, rate: float, duration_s: float) -> None:
         """Log a finished iteration; validate and save where the interval is over.
 
         Args:
             losses: Means over the batches of the iteration.
             rate: Learning rate of the iteration.
-            took_s: Duration of the iteration [s].
+            duration_s: Duration of the iteration [s].
         """
         run = self.run
         if not run.ranks.is_first:
@@ -154,7 +154,7 @@ class RunRecorder:
                 "cross_entropy": None if entropy is None else round(entropy, 5),
                 "nonzero": round(losses.nonzero, 4),
                 "rate": float(f"{rate:.3g}"),
-                "iteration_ms": round(1000 * took_s, 1),
+                "iteration_ms": round(1000 * duration_s, 1),
                 "elapsed_s": round(run.elapsed_s, 1),
                 "left_s": round(max(0.0, run.elapsed_s * (1 - spent) / spent), 1),
             }
@@ -203,9 +203,9 @@ def write_checkpoint(
     """Write the resume file and the weights of a run.
 
     Args:
-        folder: Of the run.
-        run: Between two iterations.
-        provenance: Stored in the header of the weights.
+        folder: Folder of the run.
+        run: Run to save, between two iterations.
+        provenance: Origin of the weights, for their header.
 
     Raises:
         ModelError: The weights hold NaN or infinity, or the disk refuses; the last checkpoint is

@@ -1,4 +1,4 @@
-"""State of a training run: its start, everything its next iteration depends on, its resume file.
+"""State of a training run: start, everything the next iteration depends on, resume file.
 
 The resume file is safetensors; its metadata hold `run`, the state as JSON with the whole
 configuration, and `sha256` over all of it. Letters: `s` frames, `h w` pixels.
@@ -89,10 +89,10 @@ class TrainingRun:
         """Create a run at iteration 0, with an optimiser without history.
 
         Args:
-            config: The whole configuration.
-            model: The network in training mode; parameters without gradient stay frozen.
+            config: Configuration of the whole run.
+            model: Network in training mode; parameters without gradient stay frozen.
             sampler: Batches of the training people.
-            ranks: This process among those that train.
+            ranks: Rank of this process among those that train.
         """
         decay = config.optimiser.average_decay
         average = MovingAverage(model, decay) if decay else None

@@ -1,4 +1,4 @@
-"""Training loop of CSTL, and what it takes to resume exactly where a run was killed.
+"""Training loop of CSTL, which resumes exactly where a run was killed.
 
 Files of a run folder: `resume.safetensors` (weights, optimiser, moving average, sampler, random
 state), `weights.safetensors` (for inference, rounded to float16, written with it),
@@ -51,14 +51,14 @@ def train(
     """Train until the budget is spent or a stop is requested; return the path of the weights.
 
     Args:
-        config: The whole configuration.
+        config: Configuration of the whole run.
         data: Sequences of the training people.
-        folder: Of the run; created when it is missing.
-        resume: Continue from the folder's last checkpoint, with the same configuration.
+        folder: Folder of the run; created when it is missing.
+        resume: True to continue from the folder's last checkpoint, with the same configuration.
         initial_weights: Checkpoint of the same network, of any people, to start from.
         validation_data: People to validate on, as the `evaluate` section says.
-        stop_requested: Called before every iteration.
-        provenance: Stored in the header of the weights, besides the configuration.
+        stop_requested: Callback before every iteration; True ends the run.
+        provenance: Origin of the weights, for their header beside the configuration.
 
     Raises:
         ConfigError: Configuration, data and checkpoint do not fit together.
@@ -80,9 +80,9 @@ def train(
                 break
             rate = learning_rate(config.optimiser, run.iteration, spent)
             losses = step.iterate(batches, rate)
-            took_s = time.perf_counter() - started
-            run.elapsed_s += took_s
-            recorder.iteration(losses, rate, took_s)
+            duration_s = time.perf_counter() - started
+            run.elapsed_s += duration_s
+            recorder.iteration(losses, rate, duration_s)
         return recorder.finish(stopped=spent < 1)
 
 
@@ -94,7 +94,7 @@ def learning_rate(settings: OptimiserSettings, iteration: int, spent: float) -> 
 
     Args:
         settings: Rate, warm-up and schedule.
-        iteration: Counted from 0.
+        iteration: Number of the iteration, from 0.
         spent: Share of the budget, 0..1, by which the cosine falls.
     """
     rate = settings.rate * min(1.0, (iteration + 1) / max(settings.warm_up, 1))
@@ -139,11 +139,12 @@ class TrainingStep:
         with nullcontext() if parallel is None or last else parallel.no_sync():
             total, losses = self._losses(batch)
             if not math.isfinite(losses.total):
-                there = self.last_good.exists()
-                kept = f"the last good checkpoint is {self.last_good}" if there else ""
+                checkpoint = "no checkpoint yet"
+                if self.last_good.exists():
+                    checkpoint = f"the last good checkpoint is {self.last_good}"
                 raise ModelError(
                     f"the loss is {losses.total} at batch {batch.number} (sequences "
-                    f"{batch.rows.tolist()}); {kept or 'no checkpoint yet'}. Lower optimiser.rate "
+                    f"{batch.rows.tolist()}); {checkpoint}. Lower optimiser.rate "
                     "or set optimiser.clip_norm, then resume"
                 )
             total = total / self.run.config.run.accumulate
@@ -205,8 +206,8 @@ def _start_or_resume(
 def _prefetch(sampler: Sampler, number: int) -> Generator[Batch, None, None]:
     """Yield the batches from `number` on, each drawn while the one before is computed."""
     with ThreadPoolExecutor(1, "batches") as pool:
-        coming = pool.submit(sampler.batch, number)
+        next_batch = pool.submit(sampler.batch, number)
         while True:
-            batch = coming.result()
-            coming = pool.submit(sampler.batch, batch.number + 1)
+            batch = next_batch.result()
+            next_batch = pool.submit(sampler.batch, batch.number + 1)
             yield batch

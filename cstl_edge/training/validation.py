@@ -63,7 +63,7 @@ def embed_sequences(network: Cstl, data: Sequences, batch_frames: int = BATCH_FR
     """Return the embeddings [m, p, d] of whole sequences; the batches do not change the result.
 
     Args:
-        network: In evaluation mode.
+        network: Network in evaluation mode.
         data: m sequences.
         batch_frames: Frames of a batch, padding included; a longer sequence is a batch of its own.
     """

@@ -1,4 +1,4 @@
-"""Import of released checkpoints: the same embeddings, and nothing but such a network loads."""
+"""Import of released checkpoints: equal embeddings, and refusal of every other file."""
 
 import hashlib
 import json
@@ -62,7 +62,9 @@ def saved(path, loaded):
         (64, (128, 88), (16, 32, 64, 64), 355, (1, 3)),
     ],
 )
-def test_the_embeddings_are_the_released_networks(tmp_path, parts, size, widths, keys, frames):
+def test_imported_embeddings_equal_the_released_network(
+    tmp_path, parts, size, widths, keys, frames
+):
     state = released_state(parts, widths, 32, 5, seed=parts)
     assert len(state) == keys
     path = saved(tmp_path / "w.ptm", {f"module.{key}": t for key, t in state.items()})
@@ -79,7 +81,7 @@ def test_the_embeddings_are_the_released_networks(tmp_path, parts, size, widths,
     assert torch.equal(alone, embedding)
 
 
-def test_every_wrapping_gives_the_same_network(tmp_path, state, file):
+def test_every_file_format_gives_the_same_network(tmp_path, state, file):
     expected, record = import_released(file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert record == {
@@ -105,7 +107,7 @@ def test_every_wrapping_gives_the_same_network(tmp_path, state, file):
             assert torch.equal(network.state_dict()[name], tensor), (path.name, name)
 
 
-def test_without_its_class_head_it_is_still_the_network(tmp_path, state, file):
+def test_checkpoint_without_class_head_has_the_same_embeddings(tmp_path, state, file):
     head = ("salient_learning.bn.", "salient_learning.fc")
     path = saved(tmp_path / "w.pt", {k: t for k, t in state.items() if not k.startswith(head)})
     network, record = import_released(path)
@@ -166,7 +168,7 @@ SCORE = "salient_learning.part_score"
         (put("salient_learning.decay_c.weight", torch.ones(3)), "transformer_version"),
     ],
 )  # fmt: skip
-def test_the_offending_key_is_named(tmp_path, state, change, message):
+def test_error_names_the_offending_key(tmp_path, state, change, message):
     changed = dict(state)
     change(changed)
     with pytest.raises(ModelError, match=message) as caught:
@@ -174,14 +176,14 @@ def test_the_offending_key_is_named(tmp_path, state, change, message):
     assert "\n" not in str(caught.value)
 
 
-def test_the_transformer_branch_is_named_whatever_else_is_missing(tmp_path):
+def test_transformer_branch_is_recognised_in_a_partial_checkpoint(tmp_path):
     keys = ["module.conv2d_1.forward_block.conv2d.weight", "module.salient_learning.decay_c.weight"]
     path = saved(tmp_path / "w.ptm", {key: torch.ones(2) for key in keys})
     with pytest.raises(ModelError, match="branch main"):
         import_released(path)
 
 
-def test_our_own_checkpoint_needs_no_import(tmp_path, file):
+def test_checkpoint_of_cstl_edge_is_refused(tmp_path, file):
     network, record = import_released(file)
     save_checkpoint(tmp_path / "w.safetensors", network, record)
     with pytest.raises(ModelError, match=r"is of cstl_edge itself.* use it as it is"):
@@ -189,7 +191,7 @@ def test_our_own_checkpoint_needs_no_import(tmp_path, file):
 
 
 @pytest.mark.parametrize("loaded", [[torch.ones(3)], torch.ones(3), {}, "weights", None])
-def test_anything_but_a_state_dict_is_refused(tmp_path, loaded):
+def test_file_without_a_state_dict_is_refused(tmp_path, loaded):
     with pytest.raises(ModelError, match="expected tensors by name"):
         import_released(saved(tmp_path / "w.pt", loaded))
 
@@ -205,7 +207,7 @@ class Touch:
 
 
 @pytest.mark.parametrize("place", ["beside", "inside", "bare", "legacy"])
-def test_code_in_a_file_is_not_run(tmp_path, state, place):
+def test_pickled_code_is_not_run(tmp_path, state, place):
     marker, path = tmp_path / "marker", tmp_path / "w.ptm"
     evil = Touch(marker)
     if place == "bare":
@@ -226,7 +228,7 @@ def test_code_in_a_file_is_not_run(tmp_path, state, place):
 
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("suffix", [".ptm", ".safetensors"])
-def test_every_truncation_is_refused(tmp_path, state, suffix, legacy):
+def test_truncated_file_is_refused(tmp_path, state, suffix, legacy):
     path = tmp_path / f"w{suffix}"
     if suffix == ".safetensors":
         safetensors.torch.save_file(state, path)
@@ -239,7 +241,7 @@ def test_every_truncation_is_refused(tmp_path, state, suffix, legacy):
             import_released(path)
 
 
-def test_damaged_bytes_end_in_a_network_or_a_refusal(tmp_path, state):
+def test_flipped_bits_give_a_finite_network_or_a_refusal(tmp_path, state):
     path, random, refused = tmp_path / "w.ptm", np.random.default_rng(0), 0
     torch.save(state, path, _use_new_zipfile_serialization=False)
     raw = path.read_bytes()
@@ -257,7 +259,7 @@ def test_damaged_bytes_end_in_a_network_or_a_refusal(tmp_path, state):
     assert refused > 5
 
 
-def test_a_zip_that_inflates_is_refused_before_it_does(tmp_path, file, monkeypatch):
+def test_zip_bomb_is_refused_before_it_inflates(tmp_path, file, monkeypatch):
     path = tmp_path / "bomb.ptm"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(2**22))
@@ -270,7 +272,7 @@ def test_a_zip_that_inflates_is_refused_before_it_does(tmp_path, file, monkeypat
         import_released(file)
 
 
-def test_a_missing_file_is_refused(tmp_path):
+def test_missing_file_and_folder_are_refused(tmp_path):
     with pytest.raises(ModelError, match=r"at .*none\.ptm; got nothing"):
         import_released(tmp_path / "none.ptm")
     with pytest.raises(ModelError, match="got something else"):
@@ -281,7 +283,7 @@ def verb(*words):
     return CliRunner().invoke(app, ["import-released", *map(str, words)])
 
 
-def test_the_verb_writes_weights_that_load(tmp_path, file):
+def test_import_released_command_writes_weights_that_load(tmp_path, file):
     output = tmp_path / "w.safetensors"
     done = verb(file, "-o", output, "--json")
     result = json.loads(done.stdout)
@@ -295,7 +297,7 @@ def test_the_verb_writes_weights_that_load(tmp_path, file):
     assert load_checkpoint(output)[0].config.classes == 5
 
 
-def test_the_verb_refuses(tmp_path, file):
+def test_import_released_command_refuses_bad_output_and_input(tmp_path, file):
     done = verb(file, "-o", tmp_path / "w.pth")
     assert isinstance(done.exception, ConfigError)
     file.write_bytes(b"PK")
@@ -308,7 +310,7 @@ def test_the_verb_refuses(tmp_path, file):
     ("overrides", "parameters"),
     [((), 17_933_216), (("model.size=[64, 44]", "model.parts=32"), 9_091_232)],
 )
-def test_the_preset_is_the_released_network_at_both_sizes(overrides, parameters):
+def test_released_preset_has_the_parameter_count_at_both_sizes(overrides, parameters):
     config = load_config(TrainConfig, PRESET, overrides)
     with torch.device("meta"):
         network = Cstl(config.network(classes=73))

@@ -1,4 +1,4 @@
-"""Checkpoints: a saved network loads unchanged, and nothing damaged loads."""
+"""Checkpoints: a saved network loads unchanged, damaged files are refused."""
 
 import copy
 import json
@@ -54,18 +54,18 @@ def write_config(path, config):
     path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
 
 
-def test_a_network_comes_back_as_it_was(saved, model, silhouettes):
+def test_saved_network_loads_unchanged(saved, model, silhouettes):
     loaded, training = load_checkpoint(saved)
     assert training == {"people": 5}
     assert loaded.config == CstlConfig(widths=(2, 4, 8, 8), parts=4, embedding=16)
     assert not loaded.training
     with torch.inference_mode():
-        expected, got = model(silhouettes), loaded(silhouettes)
-    assert torch.equal(expected[0], got[0])
-    assert torch.equal(expected[1], got[1])
+        expected, actual = model(silhouettes), loaded(silhouettes)
+    assert torch.equal(expected[0], actual[0])
+    assert torch.equal(expected[1], actual[1])
 
 
-def test_the_class_head_is_left_out_by_default(tmp_path, model, saved):
+def test_class_head_is_left_out_by_default(tmp_path, model, saved):
     assert not [key for key in load_file(saved) if "class_head" in key or "tracked" in key]
     whole = tmp_path / "whole.safetensors"
     save_checkpoint(whole, model, inference_only=False)
@@ -75,7 +75,7 @@ def test_the_class_head_is_left_out_by_default(tmp_path, model, saved):
     assert weights_sha256(whole) == weights_sha256(saved)
 
 
-def test_half_is_rounded_once_and_keeps_its_name(tmp_path, model, silhouettes):
+def test_float16_file_is_rounded_once_and_keeps_its_sha256(tmp_path, model, silhouettes):
     path, again = tmp_path / "half.safetensors", tmp_path / "again.safetensors"
     digest = save_checkpoint(path, model, half=True)
     assert {t.dtype for t in load_file(path).values()} == {torch.float16}
@@ -88,7 +88,7 @@ def test_half_is_rounded_once_and_keeps_its_name(tmp_path, model, silhouettes):
     assert 0 < error < 0.01 * model(silhouettes)[0].abs().max()
 
 
-def test_the_hash_sees_names_shapes_and_numbers():
+def test_weights_sha256_covers_names_shapes_and_numbers():
     state = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(2)}
     base = weights_sha256(state)
     assert base == weights_sha256(dict(reversed(state.items())))
@@ -99,25 +99,25 @@ def test_the_hash_sees_names_shapes_and_numbers():
     assert base != weights_sha256({"a": state["a"] + 1e-6, "b": state["b"]})
 
 
-def test_numbers_beyond_float16_are_refused_by_name():
+def test_numbers_beyond_float16_are_refused():
     with pytest.raises(ModelError, match="float16: b holds"):
         module.round_to_half({"a": torch.ones(2), "b": torch.tensor([1e6])})
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"\xff" * 100, b"PK\x03\x04" + b"0" * 500])
-def test_foreign_files_are_refused_before_anything(tmp_path, content):
+def test_file_of_another_format_is_refused(tmp_path, content):
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
     with pytest.raises(ModelError, match="expected a safetensors"):
         load_checkpoint(path)
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_missing_file_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"cannot read .*none\.safetensors"):
         load_checkpoint(tmp_path / "none.safetensors")
 
 
-def test_every_truncation_is_refused(saved):
+def test_truncated_file_is_refused(saved):
     raw = saved.read_bytes()
     for keep in (4, 8, 200, len(raw) // 2, len(raw) - 1):
         saved.write_bytes(raw[:keep])
@@ -128,7 +128,7 @@ def test_every_truncation_is_refused(saved):
         load_checkpoint(saved)
 
 
-def test_every_flipped_bit_is_refused(saved):
+def test_flipped_bits_are_refused(saved):
     raw = saved.read_bytes()
     positions = torch.randint(0, len(raw), (60,), generator=torch.Generator().manual_seed(3))
     for position in [*range(0, 60, 11), *positions.tolist(), len(raw) - 1]:
@@ -139,12 +139,12 @@ def test_every_flipped_bit_is_refused(saved):
             load_checkpoint(saved)
 
 
-def test_another_model_is_refused_by_its_hash(saved):
+def test_other_expected_sha256_is_refused(saved):
     with pytest.raises(ModelError, match=f"expected weights with sha256 {'0' * 64}"):
         load_checkpoint(saved, "0" * 64)
 
 
-def test_a_changed_weight_under_its_own_sha256_is_another_model(saved, model):
+def test_changed_weight_with_valid_sha256_is_another_model(saved, model):
     digest = weights_sha256(saved)
     with torch.no_grad():
         model.embed.weight.view(-1)[0] += 1
@@ -165,7 +165,7 @@ def test_a_changed_weight_under_its_own_sha256_is_another_model(saved, model):
     ],
     ids=["missing", "unexpected", "mis-shaped"],
 )
-def test_the_offending_key_is_named(saved, change, message):
+def test_error_names_the_offending_key(saved, change, message):
     metadata, _ = module.read_header(saved)
     tensors = load_file(saved)
     change(tensors)
@@ -187,19 +187,19 @@ def test_nan_and_infinity_are_refused(saved, model, value):
     "config",
     [None, "", "[]", '{"width": 3}', '{"parts": 5}', '{"embedding": 9999999999999}', "[" * 9999],
 )
-def test_a_configuration_that_cannot_be_is_refused(saved, config):
+def test_invalid_configuration_is_refused(saved, config):
     write_config(saved, config)
     with pytest.raises(ModelError):
         load_checkpoint(saved)
 
 
-def test_a_huge_configuration_allocates_nothing(saved):
+def test_huge_configuration_allocates_nothing(saved):
     write_config(saved, '{"widths": [2, 4, 8, 60000], "parts": 32, "embedding": 60000}')
     with pytest.raises(ModelError, match="expected shape"):  # 920 GB, were they allocated
         load_checkpoint(saved)
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(saved, model, monkeypatch):
+def test_failed_write_leaves_the_old_file_alone(saved, model, monkeypatch):
     before = saved.read_bytes()
 
     def full(handle):

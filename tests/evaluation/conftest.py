@@ -1,4 +1,4 @@
-"""Stand-in sequences, and a small encoder whose embedding depends on every frame in its order."""
+"""Stand-in sequences and embeddings, and a small encoder sensitive to every frame and its order."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ CASIA_B_NAMES = (*GALLERY, *(name for names in PROBES.values() for name in names
 
 
 class Standin:
-    """Part k's embedding: sums of the frames' bands, weighted by place; NaN where frames say so."""
+    """Embedding of a part: sums of the frames' bands, weighted by position; NaN for 251."""
 
     def __init__(self, size=(4, 3), parts=2, embedding=3, sha256="0" * 64):
         self.info = EncoderInfo(
@@ -52,16 +52,16 @@ class Recordings:
         self.people = np.arange(m, dtype=np.int64) % 3
         self.views_deg = np.zeros(m, np.int64)
         self.sequences = np.array([f"nm-{k:02d}" for k in range(m)])
-        self.walks = [rng.integers(0, 250, (s, *size), dtype=np.uint8) for s in lengths]
+        self.silhouettes = [rng.integers(0, 250, (s, *size), dtype=np.uint8) for s in lengths]
 
     def read(self, sequence):
-        return self.walks[sequence]
+        return self.silhouettes[sequence]
 
 
-def made_walks(
+def draw_labelled(
     people=6, views=(0, 90), names=CASIA_B_NAMES, spread=0.5, parts=2, dims=4, seed=0, missing=0.0
 ):
-    """A person's own point, another by view, and noise; a share of the sequences is missing."""
+    """Draw a point of each person, add an offset by view and noise; leave out a share `missing`."""
     rng = np.random.default_rng(seed)
     rows = [(p, n, v) for p in range(people) for n in names for v in views]
     rows = [row for row in rows if rng.random() >= missing]
@@ -74,14 +74,14 @@ def made_walks(
     return LabelledEmbeddings(embeddings, 10 + ids, np.array([n for _, n, _ in rows]), views_deg)
 
 
-def evaluated(walks, protocol="casia-b", *, draws=5, **options):
-    """The record of a closed-set protocol."""
-    return evaluate_closed_set(walks, select_trials(walks, protocol, **options), draws=draws)
+def closed_set_record(labelled, protocol="casia-b", *, draws=5, **options):
+    """Evaluate a closed-set protocol."""
+    return evaluate_closed_set(labelled, select_trials(labelled, protocol, **options), draws=draws)
 
 
-def plain_distance(walks, i, j):
-    """The definition, in float64."""
-    a, b = walks.embeddings[i].astype(np.float64), walks.embeddings[j].astype(np.float64)
+def plain_distance(labelled, i, j):
+    """Distance of two sequences by its definition, in float64."""
+    a, b = labelled.embeddings[i].astype(np.float64), labelled.embeddings[j].astype(np.float64)
     value = np.mean([np.sqrt(((x - y) ** 2).sum()) for x, y in zip(a, b, strict=True)])
     return value if np.isfinite(value) else np.inf
 

@@ -1,4 +1,4 @@
-"""The verb `eval` on its command line, and from a tree of PNGs to the table."""
+"""Command `eval`: options, output formats, and a whole run from a tree of PNGs to the table."""
 
 import json
 from functools import cache
@@ -65,7 +65,7 @@ def call(tmp_path, shards, load, monkeypatch):
     return run
 
 
-def test_text_markdown_and_json_say_the_same(call, tmp_path):
+def test_text_markdown_and_json_agree(call, tmp_path):
     record = json.loads(call("--json", "--out", tmp_path / "records.jsonl"))
     assert record["protocol"] == "casia-b"
     assert (record["people"], record["gallery_sequences"]) == (4, 4 * 4 * 2)
@@ -82,7 +82,7 @@ def test_text_markdown_and_json_say_the_same(call, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_every_precision_has_embeddings_of_its_own(call, tmp_path, precision):
+def test_each_precision_has_separate_embeddings(call, tmp_path, precision):
     """What was embedded in float32 never serves another precision."""
     reduced = TINY.with_name("tiny_reduced")
     first = json.loads(call("--precision", "float32", "--json", model=reduced))
@@ -95,7 +95,7 @@ def test_every_precision_has_embeddings_of_its_own(call, tmp_path, precision):
     assert np.allclose(*arrays, rtol=0.3, atol=0.3 * np.abs(arrays[0]).max())
 
 
-def test_embeddings_serve_every_protocol(call, tmp_path):
+def test_protocols_share_one_folder_of_embeddings(call, tmp_path):
     for protocol in ("casia-b", "gait3d", "open-set"):
         call("--protocol", protocol)
     (folder,) = (tmp_path / "work").iterdir()
@@ -104,7 +104,7 @@ def test_embeddings_serve_every_protocol(call, tmp_path):
     assert {"fpir", "fnir", "threshold"} == set(points[0])
 
 
-def test_open_set_takes_the_rates_that_are_wanted(call):
+def test_fpir_option_sets_the_rates(call):
     record = json.loads(call("--protocol", "open-set", "--fpir", "0.05,0.5", "--json"))
     assert [row["fpir_wanted"] for row in record["errors"]] == [0.05, 0.5]
 
@@ -127,12 +127,12 @@ def test_short_sequences_fail_to_enrol(call):
         (["--max-frames", "0"], ConfigError, "max_frames >= min_frames"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(call, words, error, message):
+def test_invalid_options_are_refused(call, words, error, message):
     with pytest.raises(error, match=message):
         call(*words)
 
 
-def test_models_and_data_that_do_not_fit_are_refused(call, tmp_path):
+def test_mismatched_or_missing_model_and_data_are_refused(call, tmp_path):
     folder = tmp_path / "other"
     small = np.full((1, 2, 8, 8), 255, np.uint8)
     write_shard(folder / "all", small, people=[1], sequences=["nm-01"], views_deg=[0])
@@ -154,7 +154,7 @@ def walk(pen, step, person):
 
 
 @pytest.mark.parametrize("kind", ["casia-b", "ou-mvlp"])
-def test_from_a_tree_of_pngs_to_the_table(tmp_path, kind, monkeypatch):
+def test_prepared_png_tree_is_evaluated_on_its_test_people(tmp_path, kind, monkeypatch):
     """The test people alone are evaluated, by the shipped model, with the right divisor."""
     from cstl_edge.data.importing.prepare import prepare
     from cstl_edge.data.importing.settings import PrepareSettings

@@ -1,4 +1,4 @@
-"""Protocols and metrics against hand-worked cases and brute force."""
+"""Distances, rank-1 table and impostor thresholds against worked examples and plain loops."""
 
 import numpy as np
 import pytest
@@ -8,32 +8,32 @@ from cstl_edge.evaluation.embeddings import gait_energy, part_mean_distance
 from cstl_edge.evaluation.impostors import impostor_table, measure_open_set
 from cstl_edge.evaluation.intervals import bootstrap
 
-from .conftest import made_walks
+from .conftest import draw_labelled
 
 RNG = np.random.default_rng(0)
 
 
-def walks(people=6, spread=0.0, seed=0):
-    return made_walks(people, spread=spread, dims=8, seed=seed)
+def labelled(people=6, spread=0.0, seed=0):
+    return draw_labelled(people, spread=spread, dims=8, seed=seed)
 
 
-def test_distance_is_the_mean_over_parts_not_that_of_the_flat_vector():
+def test_distance_is_the_mean_over_parts():
     a = RNG.normal(size=(5, 3, 4)).astype(np.float32)
     b = RNG.normal(size=(7, 3, 4)).astype(np.float32)
     plain = [[np.mean([np.linalg.norm(x[p] - y[p]) for p in range(3)]) for y in b] for x in a]
     assert np.allclose(part_mean_distance(a, b), plain, atol=1e-5)
 
 
-def test_perfect_embeddings_are_always_right():
-    table = rank1_table(walks())
+def test_perfect_embeddings_have_rank1_of_1():
+    table = rank1_table(labelled())
     right = {"same_view": 1.0, "cross_view": 1.0}
     assert table["mean"] == right | {f"{name}_95": [1.0, 1.0] for name in right}
     assert table["cl"]["per_view"] == {0: 1.0, 90: 1.0}
 
 
-def test_rank1_by_hand():
+def test_rank1_of_a_worked_example():
     """Two people, two views; at 90 degrees both look like person 11."""
-    data = walks(people=2)
+    data = labelled(people=2)
     data.embeddings[data.views_deg == 90] = data.embeddings[data.people == 11][0]
     row = rank1_table(data, draws=50)["nm"]
     # gallery 0, probe 90: always called person 11 (half right); gallery 90 has two equal entries,
@@ -43,8 +43,8 @@ def test_rank1_by_hand():
     assert row["same_view"] == pytest.approx((1.0 + 0.5) / 2)
 
 
-def test_noise_is_chance():
-    data = walks(people=20, spread=1e3)
+def test_rank1_of_noise_is_chance():
+    data = labelled(people=20, spread=1e3)
     assert rank1_table(data)["nm"]["cross_view"] < 0.2
 
 
@@ -64,22 +64,22 @@ def test_gait_energy_is_the_mean_over_frames():
 
 
 def test_impostor_thresholds_fall_with_the_gallery_and_rise_with_the_rate():
-    people = walks(people=12, spread=0.3)
+    people = labelled(people=12, spread=0.3)
     table = impostor_table(people, sizes=(1, 4, 8), walks_each=(1, 6), draws=2000)
     threshold = np.array(table["threshold"])  # [walks, sizes, rates]
     assert threshold.shape == (2, 3, 6)
-    assert (np.diff(threshold, axis=0) <= 0).all()  # more walks: somebody is sooner near
+    assert (np.diff(threshold, axis=0) <= 0).all()  # more walks: the nearest distance falls
     assert (np.diff(threshold, axis=1) <= 0).all()
     assert (np.diff(threshold, axis=2) >= 0).all()
     with pytest.raises(ValueError, match="more than 8 people"):
-        impostor_table(walks(people=6), sizes=(8,), draws=10)
+        impostor_table(labelled(people=6), sizes=(8,), draws=10)
 
 
-def test_thresholds_keep_their_promise_on_other_people():
-    people, others = (walks(people=60, spread=0.3, seed=seed) for seed in (3, 4))
+def test_impostor_thresholds_hold_on_other_people():
+    people, others = (labelled(people=60, spread=0.3, seed=seed) for seed in (3, 4))
     table = impostor_table(people, sizes=(8,), draws=4000)
     for count in (1, 4):
         rows = measure_open_set(others, table, size=8, walks_each=count, draws=60)
-        wanted = {row["fpir_wanted"]: row for row in rows}
-        assert 0.04 < wanted[0.1]["fpir"] < 0.2
-        assert wanted[0.3]["fnir"] <= wanted[0.01]["fnir"]
+        by_rate = {row["fpir_wanted"]: row for row in rows}
+        assert 0.04 < by_rate[0.1]["fpir"] < 0.2
+        assert by_rate[0.3]["fnir"] <= by_rate[0.01]["fnir"]

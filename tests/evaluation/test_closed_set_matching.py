@@ -1,4 +1,4 @@
-"""Protocols: by hand, against the field's own way of counting, and with bad data."""
+"""Closed-set protocols against worked examples and the published method; unusable data."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from cstl_edge.evaluation.closed_set import METRICS, evaluate_closed_set, rank1_
 from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings
 from cstl_edge.evaluation.protocols import PROTOCOLS, check_protocol, choose_protocol, select_trials
 
-from .conftest import evaluated, made_walks, plain_distance
+from .conftest import closed_set_record, draw_labelled, plain_distance
 
 OU_VIEWS = (*range(0, 91, 15), *range(180, 271, 15))
 
 
-def the_field_s_rank1(walks, gallery_names, probe_names):
+def published_rank1(labelled, gallery_names, probe_names):
     """Rank-1 [%] as the published tables count it, from their description alone.
 
     For each pair of views the share of probes whose nearest gallery entry is of the same person,
@@ -22,9 +22,9 @@ def the_field_s_rank1(walks, gallery_names, probe_names):
     """
 
     def rows(names, view):
-        return np.flatnonzero(np.isin(walks.sequences, names) & (walks.views_deg == view))
+        return np.flatnonzero(np.isin(labelled.sequences, names) & (labelled.views_deg == view))
 
-    views = sorted(set(walks.views_deg.tolist()))
+    views = sorted(set(labelled.views_deg.tolist()))
     accuracy = np.zeros((len(views), len(views)))
     for i, probe_view in enumerate(views):
         for j, gallery_view in enumerate(views):
@@ -32,11 +32,11 @@ def the_field_s_rank1(walks, gallery_names, probe_names):
             for probe in rows(probe_names, probe_view):
                 nearest, best = None, np.inf
                 for entry in rows(gallery_names, gallery_view):
-                    distance = plain_distance(walks, probe, entry)
+                    distance = plain_distance(labelled, probe, entry)
                     if distance < best:
                         nearest, best = entry, distance
                 total += 1
-                right += nearest is not None and walks.people[nearest] == walks.people[probe]
+                right += nearest is not None and labelled.people[nearest] == labelled.people[probe]
             accuracy[i, j] = round(100 * right / total, 2)
     np.fill_diagonal(accuracy, 0)
     by_view = accuracy.sum(1) / (len(views) - 1)
@@ -44,12 +44,12 @@ def the_field_s_rank1(walks, gallery_names, probe_names):
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.15])
-def test_casia_b_agrees_with_the_field(missing):
+def test_casia_b_rank1_equals_the_published_method(missing):
     """With all sequences and with some lost, as in the real dataset (5,485 of 5,500)."""
-    walks = made_walks(people=5, views=(0, 18, 36), spread=1.2, missing=missing, seed=4)
-    record = evaluated(walks)
+    labelled = draw_labelled(people=5, views=(0, 18, 36), spread=1.2, missing=missing, seed=4)
+    record = closed_set_record(labelled)
     for condition, names in PROBES.items():
-        by_view, mean = the_field_s_rank1(walks, GALLERY, names)
+        by_view, mean = published_rank1(labelled, GALLERY, names)
         row = record["conditions"][condition]
         # pairs were rounded to 0.01 %, so ours may differ by half of that and by our own rounding
         assert [100 * x for x in row["per_view"].values()] == pytest.approx(by_view, abs=0.011)
@@ -59,28 +59,28 @@ def test_casia_b_agrees_with_the_field(missing):
     assert record["mean"]["rank-1"] == pytest.approx(np.mean(means), abs=1e-4)
 
 
-def test_ou_mvlp_agrees_with_the_field_and_divides_by_13():
-    walks = made_walks(people=4, views=OU_VIEWS, names=("00", "01"), spread=1.5, missing=0.05)
-    record = evaluated(walks, "ou-mvlp")
-    by_view, mean = the_field_s_rank1(walks, ("01",), ("00",))
+def test_ou_mvlp_rank1_equals_the_published_method_over_13_views():
+    labelled = draw_labelled(people=4, views=OU_VIEWS, names=("00", "01"), spread=1.5, missing=0.05)
+    record = closed_set_record(labelled, "ou-mvlp")
+    by_view, mean = published_rank1(labelled, ("01",), ("00",))
     row = record["conditions"]["all"]
     assert list(row["per_view"]) == list(OU_VIEWS)
     assert [100 * x for x in row["per_view"].values()] == pytest.approx(by_view, abs=0.011)
     assert 100 * row["rank-1"] == pytest.approx(mean, abs=0.011)
-    perfect = made_walks(people=4, views=OU_VIEWS, names=("00", "01"), spread=0.0)
-    assert evaluated(perfect, "ou-mvlp")["mean"]["rank-1"] == 1.0
+    perfect = draw_labelled(people=4, views=OU_VIEWS, names=("00", "01"), spread=0.0)
+    assert closed_set_record(perfect, "ou-mvlp")["mean"]["rank-1"] == 1.0
 
 
 def test_identical_views_are_excluded():
     """At 90 degrees everybody looks alike: only pairs with 90 are in the table, all at chance."""
-    walks = made_walks(people=4, spread=0.0)
-    walks.embeddings[walks.views_deg == 90] = walks.embeddings[0]
-    assert evaluated(walks)["conditions"]["nm"]["rank-1"] == 0.25
+    labelled = draw_labelled(people=4, spread=0.0)
+    labelled.embeddings[labelled.views_deg == 90] = labelled.embeddings[0]
+    assert closed_set_record(labelled)["conditions"]["nm"]["rank-1"] == 0.25
 
 
-def test_equals_the_table_for_walkers_where_nobody_misses_a_sequence():
-    walks = made_walks(people=7, views=(0, 54, 108), spread=1.0)
-    table, record = rank1_table(walks), evaluated(walks, draws=500)
+def test_rank1_equals_rank1_table_on_complete_data():
+    labelled = draw_labelled(people=7, views=(0, 54, 108), spread=1.0)
+    table, record = rank1_table(labelled), closed_set_record(labelled, draws=500)
     for condition in PROBES:
         row = record["conditions"][condition]
         assert row["rank-1"] == pytest.approx(table[condition]["cross_view"], abs=1e-4)
@@ -88,48 +88,52 @@ def test_equals_the_table_for_walkers_where_nobody_misses_a_sequence():
         assert row["rank-1_95"] == pytest.approx(table[condition]["cross_view_95"], abs=0.06)
 
 
-def test_the_order_of_sequences_changes_nothing():
-    walks = made_walks(people=5, spread=1.0, missing=0.1)
-    other = walks[np.random.default_rng(0).permutation(len(walks.people))]
+def test_metrics_do_not_depend_on_sequence_order():
+    labelled = draw_labelled(people=5, spread=1.0, missing=0.1)
+    other = labelled[np.random.default_rng(0).permutation(len(labelled.people))]
     for protocol in ("casia-b", "cross-view-gallery", "gait3d"):
-        assert evaluated(walks, protocol, draws=500) == evaluated(other, protocol, draws=500)
+        assert closed_set_record(labelled, protocol, draws=500) == closed_set_record(
+            other, protocol, draws=500
+        )
 
 
 def test_probes_without_a_mate_count_as_missed_unless_dropped():
     """Person 10 has no gallery at 90 degrees: half of their searches cannot succeed."""
-    walks = made_walks(people=4, spread=0.0)
-    lost = (walks.people == 10) & np.isin(walks.sequences, GALLERY) & (walks.views_deg == 90)
-    walks = walks[~lost]
-    kept = evaluated(walks)["conditions"]["nm"]
-    assert kept["per_view"] == {0: 0.75, 90: 1.0}
-    assert kept["unmated"] == 2  # two probes at 0 degrees in the gallery of 90
-    dropped = evaluated(walks, drop_unmated=True)
+    labelled = draw_labelled(people=4, spread=0.0)
+    lost = (
+        (labelled.people == 10) & np.isin(labelled.sequences, GALLERY) & (labelled.views_deg == 90)
+    )
+    labelled = labelled[~lost]
+    counted = closed_set_record(labelled)["conditions"]["nm"]
+    assert counted["per_view"] == {0: 0.75, 90: 1.0}
+    assert counted["unmated"] == 2  # two probes at 0 degrees in the gallery of 90
+    dropped = closed_set_record(labelled, drop_unmated=True)
     assert dropped["conditions"]["nm"]["rank-1"] == 1.0
 
 
-def test_cross_view_gallery_searches_all_views_at_once():
+def test_cross_view_gallery_holds_all_views():
     names = ("nm-01", "nm-02", "bg-01", "bg-02", "cl-01", "cl-02")
-    walks = made_walks(people=4, names=names, spread=1.0)
-    selected = select_trials(walks, "cross-view-gallery")
-    assert set(walks.sequences[selected.gallery]) == {"nm-02", "bg-02", "cl-02"}
+    labelled = draw_labelled(people=4, names=names, spread=1.0)
+    selected = select_trials(labelled, "cross-view-gallery")
+    assert set(labelled.sequences[selected.gallery]) == {"nm-02", "bg-02", "cl-02"}
     assert len(selected.gallery) == 4 * 3 * 2
-    record = evaluate_closed_set(walks, selected)["conditions"]
+    record = evaluate_closed_set(labelled, selected)["conditions"]
     for condition in PROBES:
         shares = []
         for view in (0, 90):
-            own = (walks.sequences == f"{condition}-01") & (walks.views_deg == view)
+            own = (labelled.sequences == f"{condition}-01") & (labelled.views_deg == view)
             probes = np.flatnonzero(own)
-            distance = [[plain_distance(walks, p, g) for g in selected.gallery] for p in probes]
+            distance = [[plain_distance(labelled, p, g) for g in selected.gallery] for p in probes]
             nearest = selected.gallery[np.argmin(distance, axis=1)]
-            shares.append(np.mean(walks.people[nearest] == walks.people[probes]))
+            shares.append(np.mean(labelled.people[nearest] == labelled.people[probes]))
         assert record[condition]["rank-1"] == pytest.approx(np.mean(shares), abs=1e-4)
 
 
-def test_gait3d_searches_each_person_s_first_sequence_and_skips_the_unmated():
-    walks = made_walks(people=3, views=(-1,), names=("a", "b", "c"), spread=0.0)
-    lonely = {"embeddings": walks.embeddings[:1] + 9, "people": [99], "sequences": ["a"]}
+def test_gait3d_probes_are_first_sequences_and_unmated_are_dropped():
+    labelled = draw_labelled(people=3, views=(-1,), names=("a", "b", "c"), spread=0.0)
+    lonely = {"embeddings": labelled.embeddings[:1] + 9, "people": [99], "sequences": ["a"]}
     fields = (lonely | {"views_deg": [-1]}).items()
-    joined = LabelledEmbeddings(*(np.append(getattr(walks, k), v, axis=0) for k, v in fields))
+    joined = LabelledEmbeddings(*(np.append(getattr(labelled, k), v, axis=0) for k, v in fields))
     selected = select_trials(joined, "gait3d")
     assert joined.sequences[selected.probes["all"]].tolist() == ["a"] * 4
     row = evaluate_closed_set(joined, selected)["conditions"]["all"]
@@ -138,13 +142,13 @@ def test_gait3d_searches_each_person_s_first_sequence_and_skips_the_unmated():
     assert joined.sequences[listed].tolist() == ["c"] * 3
 
 
-def test_intervals_equal_a_bootstrap_that_really_draws_people():
-    walks = made_walks(people=6, views=(0, 90), spread=1.0, missing=0.2, seed=2)
-    selected = select_trials(walks, "casia-b")
-    row = evaluate_closed_set(walks, selected, draws=400)["conditions"]["cl"]
-    people = np.unique(walks.people)
+def test_intervals_equal_a_bootstrap_over_people():
+    labelled = draw_labelled(people=6, views=(0, 90), spread=1.0, missing=0.2, seed=2)
+    selected = select_trials(labelled, "casia-b")
+    row = evaluate_closed_set(labelled, selected, draws=400)["conditions"]["cl"]
+    people = np.unique(labelled.people)
     rng = np.random.default_rng(7)
-    cells = score_pairs(walks, selected, selected.probes["cl"], people)
+    cells = score_pairs(labelled, selected, selected.probes["cl"], people)
     drawn = []
     for _ in range(400):
         chosen = rng.integers(0, len(people), len(people))
@@ -154,8 +158,8 @@ def test_intervals_equal_a_bootstrap_that_really_draws_people():
     assert row["rank-1_95"][0] < row["rank-1"] < row["rank-1_95"][1]
 
 
-def test_every_metric_is_told_with_its_interval():
-    row = evaluated(made_walks(), draws=20)["mean"]
+def test_every_metric_has_an_interval():
+    row = closed_set_record(draw_labelled(), draws=20)["mean"]
     for metric in METRICS:
         low, high = row[f"{metric}_95"]
         assert 0 <= low <= row[metric] <= high <= 1
@@ -165,32 +169,32 @@ def test_every_metric_is_told_with_its_interval():
     ("names", "protocol"),
     [(("nm-01", "nm-05"), "casia-b"), (("00", "01"), "ou-mvlp"), (("camid0", "x"), "gait3d")],
 )
-def test_auto_goes_by_the_names(names, protocol):
+def test_choose_protocol_by_sequence_names(names, protocol):
     assert choose_protocol(names) == protocol
 
 
-def test_unknown_protocols_are_refused_with_what_was_meant():
+def test_unknown_protocol_is_refused_with_a_suggestion():
     with pytest.raises(ConfigError, match="Did you mean 'casia-b'"):
         check_protocol("casiab")
     for name in PROTOCOLS:
         check_protocol(name)
 
 
-def test_data_that_a_protocol_cannot_use_is_refused():
-    walks = made_walks()
+def test_data_without_gallery_probes_or_views_are_refused():
+    labelled = draw_labelled()
     with pytest.raises(DataError, match=r"gallery 01.*got 0 sequences.*bg-01"):
-        select_trials(walks, "ou-mvlp")
-    only = walks[np.isin(walks.sequences, GALLERY)]
+        select_trials(labelled, "ou-mvlp")
+    only = labelled[np.isin(labelled.sequences, GALLERY)]
     with pytest.raises(DataError, match="0 probes"):
         select_trials(only, "casia-b")
     with pytest.raises(DataError, match="2 views at least"):
-        select_trials(walks[walks.views_deg == 0], "casia-b")
-    strangers = walks[(walks.people == 10) == np.isin(walks.sequences, GALLERY)]
+        select_trials(labelled[labelled.views_deg == 0], "casia-b")
+    strangers = labelled[(labelled.people == 10) == np.isin(labelled.sequences, GALLERY)]
     with pytest.raises(DataError, match="both searched and in the gallery"):
-        evaluated(strangers, drop_unmated=True)
+        closed_set_record(strangers, drop_unmated=True)
 
 
 def test_conditions_without_probes_are_left_out():
-    walks = made_walks()
-    walks = walks[~np.char.startswith(walks.sequences, "cl")]
-    assert list(evaluated(walks)["conditions"]) == ["nm", "bg"]
+    labelled = draw_labelled()
+    labelled = labelled[~np.char.startswith(labelled.sequences, "cl")]
+    assert list(closed_set_record(labelled)["conditions"]) == ["nm", "bg"]

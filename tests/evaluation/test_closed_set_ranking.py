@@ -1,4 +1,4 @@
-"""Rank-k, mAP and mINP: worked by hand, and against loops over the definitions."""
+"""Rank-k, mAP and mINP against worked examples and loops over the definitions."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 from cstl_edge.evaluation.closed_set import METRICS, RANKS, rank_metrics, score_probes
 
-from .conftest import made_walks, plain_distance
+from .conftest import draw_labelled, plain_distance
 
 
 def plain_rank(distance, mates):
@@ -24,7 +24,7 @@ def plain_rank(distance, mates):
     return row
 
 
-def test_by_hand():
+def test_rank_metrics_of_a_worked_example():
     """Mates at ranks 2 and 4 of 5: AP (1/2 + 2/4) / 2, INP 2/4."""
     distance = np.array([[0.5, 0.1, 0.3, 0.9, 0.7]], np.float32)
     mates = np.array([[False, False, True, False, True]])
@@ -32,14 +32,14 @@ def test_by_hand():
     assert rank_metrics(distance, mates).tolist() == [[0, 1, 1, 0.5, 0.5]]
 
 
-def test_ties_go_to_the_gallery_s_first():
+def test_ties_are_ranked_in_gallery_order():
     distance = np.zeros((1, 3), np.float32)
     first, second = np.array([[True, False, False]]), np.array([[False, True, False]])
     assert rank_metrics(distance, first)[0].tolist() == [1, 1, 1, 1, 1]
     assert rank_metrics(distance, second)[0].tolist() == [0, 1, 1, 0.5, 0.5]
 
 
-def test_what_is_infinitely_far_is_never_found():
+def test_mates_at_infinite_distance_are_never_ranked():
     distance = np.array([[np.inf, np.inf], [1.0, np.inf]], np.float32)
     mates = np.array([[True, False], [True, True]])
     # the second probe finds one of its two mates: half of the precision, no last one
@@ -48,39 +48,39 @@ def test_what_is_infinitely_far_is_never_found():
 
 @settings(max_examples=60, deadline=None)
 @given(hnp.arrays(np.int8, (4, 12), elements=st.integers(0, 6)), hnp.arrays(np.bool_, (4, 12)))
-def test_equals_the_definitions(levels, mates):
+def test_rank_metrics_equal_their_definitions(levels, mates):
     """Few levels make many ties; the highest of them is infinite."""
     distance = np.where(levels == 6, np.inf, levels).astype(np.float32)
     expected = [plain_rank(d, m) for d, m in zip(distance.tolist(), mates.tolist(), strict=True)]
     assert np.allclose(rank_metrics(distance, mates), expected)
 
 
-def test_scores_equal_loops_over_float64():
-    walks = made_walks(people=5, spread=1.0)
+def test_score_probes_equals_float64_loops():
+    labelled = draw_labelled(people=5, spread=1.0)
     rng = np.random.default_rng(1)
-    probes, gallery = np.split(rng.permutation(len(walks.people)), [40])
-    values, mated = score_probes(walks, probes, gallery)
+    probes, gallery = np.split(rng.permutation(len(labelled.people)), [40])
+    values, mated = score_probes(labelled, probes, gallery)
     for row, probe in enumerate(probes):
-        distance = [plain_distance(walks, probe, g) for g in gallery]
-        mates = [walks.people[probe] == walks.people[g] for g in gallery]
+        distance = [plain_distance(labelled, probe, g) for g in gallery]
+        mates = [labelled.people[probe] == labelled.people[g] for g in gallery]
         assert np.allclose(values[row], plain_rank(distance, mates))
         assert mated[row] == any(mates)
 
 
-def test_embeddings_that_are_not_finite_match_nobody_and_nobody_matches_them():
-    walks = made_walks(people=2, views=(0,), spread=0.0)
-    walks.embeddings[0, 1, 2] = np.nan  # one number suffices
-    walks.embeddings[1] = np.inf
-    other = np.flatnonzero(walks.people == 11)
+def test_nonfinite_embeddings_match_nobody():
+    labelled = draw_labelled(people=2, views=(0,), spread=0.0)
+    labelled.embeddings[0, 1, 2] = np.nan  # one number suffices
+    labelled.embeddings[1] = np.inf
+    other = np.flatnonzero(labelled.people == 11)
     # the nearest left of somebody else, though two of the probe's own are in the gallery
-    values, mated = score_probes(walks, np.array([2]), np.array([0, 1, *other]))
+    values, mated = score_probes(labelled, np.array([2]), np.array([0, 1, *other]))
     assert values[0].tolist() == [0, 0, 0, 0, 0]
     assert mated[0]
-    values, _ = score_probes(walks, np.array([0, 1]), np.array([2, 3, *other]))
+    values, _ = score_probes(labelled, np.array([0, 1]), np.array([2, 3, *other]))
     assert not values.any()
 
 
-def test_an_empty_gallery_finds_nobody():
-    values, mated = score_probes(made_walks(), np.arange(3), np.arange(0))
+def test_empty_gallery_matches_nobody():
+    values, mated = score_probes(draw_labelled(), np.arange(3), np.arange(0))
     assert not values.any()
     assert not mated.any()

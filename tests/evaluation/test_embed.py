@@ -1,4 +1,4 @@
-"""Embedding: independent of the batches, resumed after a stop, with failures to enrol."""
+"""Embedding of datasets: batches, resume after a stop or kill, failures to enrol, damaged files."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ def files(folder):
 
 
 @pytest.mark.parametrize("batch_frames", [1, 20, 720])
-def test_batches_change_nothing(tmp_path, recordings, batch_frames):
+def test_embeddings_do_not_depend_on_batch_size(tmp_path, recordings, batch_frames):
     embedded = embed(Standin(), recordings, tmp_path, options=EmbedOptions(batch_frames))
     assert embedded.labelled.embeddings.dtype == np.float16
     for row in range(len(LENGTHS)):
@@ -46,7 +46,7 @@ def test_batches_change_nothing(tmp_path, recordings, batch_frames):
     assert isinstance(embedded.labelled.embeddings, np.memmap)
 
 
-def test_a_real_network_does_not_mind_its_company(tmp_path):
+def test_embeddings_of_a_network_do_not_depend_on_the_batch(tmp_path):
     encoder = load(GOLDEN / "tiny", "onnxruntime", threads=1)
     data = Recordings([7, 31, 12, 12, 40], size=(16, 12))
     embedded = embed(encoder, data, tmp_path).labelled.embeddings
@@ -65,21 +65,21 @@ def test_batches_are_shortest_first_and_within_the_limit():
     assert [len(batch) for batch in capped] == [2]  # both count 720 frames
 
 
-def test_only_the_rows_asked_for(tmp_path, recordings, standin):
+def test_only_the_given_rows_are_embedded(tmp_path, recordings, standin):
     embedded = embed(standin, recordings, tmp_path, np.array([6, 1]))
     assert embedded.labelled.sequences.tolist() == ["nm-06", "nm-01"]
     assert np.array_equal(embedded.labelled.embeddings[0], alone(Standin(), recordings, 6))
 
 
-def test_long_sequences_are_cut(tmp_path, recordings, standin):
+def test_long_sequences_are_cut_to_max_frames(tmp_path, recordings, standin):
     cut = embed(standin, recordings, tmp_path, options=EmbedOptions(max_frames=4)).labelled
     assert max(max(batch) for batch in standin.batches) == 4
     assert np.array_equal(cut.embeddings[2], alone(Standin(), recordings, 2, frames=4))
 
 
-def test_what_cannot_be_enrolled_is_told_and_matches_nobody(tmp_path, recordings, standin):
-    recordings.walks[2][:] = 251  # NaN
-    recordings.walks[4][:] = 252  # beyond float16
+def test_short_and_nonfinite_sequences_fail_to_enrol(tmp_path, recordings, standin):
+    recordings.silhouettes[2][:] = 251  # NaN
+    recordings.silhouettes[4][:] = 252  # beyond float16
     embedded = embed(standin, recordings, tmp_path, options=EmbedOptions(min_frames=3))
     assert embedded.short.tolist() == [5]
     assert sorted(embedded.not_finite.tolist()) == [2, 4]
@@ -89,26 +89,24 @@ def test_what_cannot_be_enrolled_is_told_and_matches_nobody(tmp_path, recordings
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 3])
-def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(
-    tmp_path, recordings, monkeypatch, stop_after
-):
+def test_stopped_run_resumes_to_the_same_bytes(tmp_path, recordings, monkeypatch, stop_after):
     monkeypatch.setattr(module, "SAVE_EVERY_S", 0.0)
-    recordings.walks[3][:] = 251
-    how = EmbedOptions(batch_frames=10)
-    whole = embed(Standin(), recordings, tmp_path / "whole", options=how)
+    recordings.silhouettes[3][:] = 251
+    options = EmbedOptions(batch_frames=10)
+    whole = embed(Standin(), recordings, tmp_path / "whole", options=options)
     stopped = Standin()
     stopped.stop_after = stop_after
     with pytest.raises(KeyboardInterrupt):
-        embed(stopped, recordings, tmp_path / "other", options=how)
+        embed(stopped, recordings, tmp_path / "other", options=options)
     resumed, progress_calls = Standin(), []
     notify = lambda *done: progress_calls.append(done)  # noqa: E731
-    embedded = embed(resumed, recordings, tmp_path / "other", options=how, progress=notify)
-    assert len(resumed.batches) + stop_after == len(batches(recordings.lengths, how))
+    embedded = embed(resumed, recordings, tmp_path / "other", options=options, progress=notify)
+    assert len(resumed.batches) + stop_after == len(batches(recordings.lengths, options))
     assert progress_calls[-1] == (len(LENGTHS), len(LENGTHS))
     assert files(embedded.folder) == files(whole.folder)
 
 
-def test_a_killed_process_goes_on(tmp_path, recordings, monkeypatch):
+def test_killed_process_resumes_from_saved_batches(tmp_path, recordings, monkeypatch):
     """kill -9 between two batches: what was saved is not computed again."""
     monkeypatch.setattr(module, "SAVE_EVERY_S", 0.0)
     options = EmbedOptions(10)
@@ -130,7 +128,7 @@ def test_a_killed_process_goes_on(tmp_path, recordings, monkeypatch):
     assert files(embedded.folder) == files(whole.folder)
 
 
-def test_finished_embeddings_are_not_made_again(tmp_path, recordings, standin):
+def test_complete_embeddings_are_loaded_without_encoding(tmp_path, recordings, standin):
     embed(standin, recordings, tmp_path)
     again = Standin()
     embed(again, recordings, tmp_path)
@@ -138,7 +136,7 @@ def test_finished_embeddings_are_not_made_again(tmp_path, recordings, standin):
 
 
 @pytest.mark.parametrize("change", ["model", "data", "options", "source"])
-def test_another_model_or_other_data_are_never_taken_for_these(tmp_path, recordings, change):
+def test_other_model_data_options_or_source_have_another_folder(tmp_path, recordings, change):
     first = embed(Standin(), recordings, tmp_path).folder
     model = Standin(sha256="1" * 64) if change == "model" else Standin()
     other = Recordings([*LENGTHS[:-1], 5]) if change == "data" else recordings
@@ -148,7 +146,7 @@ def test_another_model_or_other_data_are_never_taken_for_these(tmp_path, recordi
     assert model.batches
 
 
-def test_a_network_in_memory_is_embedded_each_time(tmp_path, recordings):
+def test_network_without_sha256_is_embedded_each_time(tmp_path, recordings):
     for _ in range(2):
         encoder = Standin(sha256="")
         embed(encoder, recordings, tmp_path)
@@ -163,9 +161,9 @@ def test_silhouettes_of_another_size_are_refused(tmp_path, standin):
         embed(standin, Recordings([5]), tmp_path, np.arange(0))
 
 
-def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, recordings, monkeypatch):
+def test_full_disk_is_a_data_error_and_keeps_saved_batches(tmp_path, recordings, monkeypatch):
     monkeypatch.setattr(module, "SAVE_EVERY_S", 0.0)
-    how, real, rows = EmbedOptions(batch_frames=10), os.pwrite, []
+    options, real, rows = EmbedOptions(batch_frames=10), os.pwrite, []
 
     def full(*args):
         rows.append(args)
@@ -175,11 +173,11 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, recordings, monkeyp
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(DataError, match=r"cannot write embeddings.*No space left.*--workdir"):
-        embed(Standin(), recordings, tmp_path, options=how)
+        embed(Standin(), recordings, tmp_path, options=options)
     monkeypatch.setattr(os, "pwrite", real)
     resumed = Standin()
-    embed(resumed, recordings, tmp_path, options=how)
-    assert 0 < len(resumed.batches) < len(batches(recordings.lengths, how))
+    embed(resumed, recordings, tmp_path, options=options)
+    assert 0 < len(resumed.batches) < len(batches(recordings.lengths, options))
 
 
 @pytest.mark.parametrize("name", ["embeddings.npy", "labels.json"])
@@ -191,7 +189,7 @@ def test_damaged_folders_are_refused(tmp_path, recordings, standin, name, bytes_
         embed(standin, recordings, tmp_path)
 
 
-def test_labels_that_do_not_fit_are_refused(tmp_path, recordings, standin):
+def test_mismatched_labels_are_refused(tmp_path, recordings, standin):
     folder = embed(standin, recordings, tmp_path).folder
     labels = json.loads((folder / "labels.json").read_text())
     for change in ({"people": [1]}, {"views_deg": "x"}, {"short": None}):
@@ -202,7 +200,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, recordings, standin):
         read_embedded(tmp_path)
 
 
-def test_options_that_contradict_are_refused():
+def test_contradictory_options_are_refused():
     for bad in ({"batch_frames": 0}, {"min_frames": 0}, {"min_frames": 9, "max_frames": 8}):
         with pytest.raises(ConfigError, match="max_frames >= min_frames"):
             EmbedOptions(**bad)

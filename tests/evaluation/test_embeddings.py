@@ -17,12 +17,12 @@ RNG = np.random.default_rng(0)
 
 def together(embeddings, probes, gallery, limit):
     blocks = list(distance_rows(embeddings, probes, gallery, limit))
-    assert [some.start for some, _ in blocks] == [0, *(some.stop for some, _ in blocks[:-1])]
+    assert [rows.start for rows, _ in blocks] == [0, *(rows.stop for rows, _ in blocks[:-1])]
     return np.concatenate([block for _, block in blocks]), len(blocks)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_blocks_are_the_whole(dtype):
+def test_distance_blocks_equal_the_whole_matrix(dtype):
     embeddings = RNG.normal(size=(60, 3, 5)).astype(dtype)
     probes, gallery = np.split(RNG.permutation(60), [25])
     distance, blocks = together(embeddings, probes, gallery, 5000)
@@ -32,13 +32,13 @@ def test_blocks_are_the_whole(dtype):
     assert np.allclose(distance, expected, atol=1e-5)
 
 
-def test_float16_is_computed_in_float32():
+def test_float16_distances_are_computed_in_float32():
     """Squares of 300 are beyond float16."""
     a = np.full((1, 1, 2), 300, np.float16)
     assert part_mean_distance(a, -a)[0, 0] == pytest.approx(600 * np.sqrt(2))
 
 
-def test_memory_stays_within_the_limit(tmp_path):
+def test_distance_blocks_stay_within_the_memory_limit(tmp_path):
     """A mapped file of 13 MB, blocks of 1 MB."""
     path = tmp_path / "embeddings.npy"
     np.save(path, np.tile(RNG.normal(size=(1, 8, 1000)), (800, 1, 1)).astype(np.float16))
@@ -53,7 +53,7 @@ def test_memory_stays_within_the_limit(tmp_path):
 
 
 @pytest.mark.parametrize("gallery", [4767, 66_739])  # of one view, and of all of them
-def test_ou_mvlp_fits(gallery):
+def test_block_shape_of_ou_mvlp_fits_the_limit(gallery):
     """32 parts of 512 dimensions: 4.4 GB of float16 on disk, half a gigabyte at work."""
     assert 133_478 * 32 * 512 * 2 < 4.4e9
     rows, columns = block_shape(gallery, 32, 512)
@@ -63,7 +63,7 @@ def test_ou_mvlp_fits(gallery):
     assert columns >= 400
 
 
-def test_an_embedding_is_near_itself():
+def test_distance_to_itself_is_near_zero():
     """Cancellation in float32: 0 comes out as at most a thousandth of the embedding's length."""
     a = RNG.normal(size=(20, 2, 256)).astype(np.float32)
     assert np.diag(part_mean_distance(a, a)).max() < 1e-3 * np.linalg.norm(a, axis=2).max()

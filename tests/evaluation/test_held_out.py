@@ -18,7 +18,7 @@ SIZE = (16, 12)
 
 @pytest.fixture(autouse=True)
 def index(monkeypatch):
-    """Let an index have kind and people alone; `test_cli_eval` reads a whole one."""
+    """Let an index have kind and people alone; `test_cli_evaluate` reads a whole one."""
     whole = module.open_dataset
 
     def read_index(folder):
@@ -45,7 +45,7 @@ def prepared(folder, people, kind=None, sequence="nm-01", names=None):
     return folder
 
 
-def who(held):
+def ids_of(held):
     return held.data.people[held.rows].tolist()
 
 
@@ -59,26 +59,26 @@ def who(held):
         ("gait3d", "field", [0, 1]),
     ],
 )
-def test_a_prepared_dataset_is_split_as_the_field_does(tmp_path, kind, split, expected):
+def test_prepared_dataset_is_split_into_its_test_people(tmp_path, kind, split, expected):
     people = {"casia-b": [74, 75, 124], "ou-mvlp": [1, 2, 5153, 5154, 10305, 10307]}
     held = held_out(prepared(tmp_path, people.get(kind, [0, 1]), kind), SIZE, split)
-    assert who(held) == expected
+    assert ids_of(held) == expected
     assert held.kind == kind
 
 
-def test_a_folder_of_shards_is_taken_whole(tmp_path):
+def test_folder_of_shards_is_taken_whole(tmp_path):
     held = held_out(prepared(tmp_path, [1, 80]), SIZE)
-    assert (who(held), held.kind, held.protocol) == ([1, 80], "shards", "casia-b")
+    assert (ids_of(held), held.kind, held.protocol) == ([1, 80], "shards", "casia-b")
 
 
-def test_data_that_is_made_again_is_other_data(tmp_path):
+def test_source_changes_when_the_data_are_prepared_again(tmp_path):
     first = held_out(prepared(tmp_path, [80], "casia-b"), SIZE).source
     assert held_out(tmp_path, SIZE).source == first
     prepared(tmp_path, [80, 81], "casia-b")
     assert held_out(tmp_path, SIZE).source != first
 
 
-def test_what_cannot_be_tested_is_refused(tmp_path):
+def test_data_without_test_people_or_split_are_refused(tmp_path):
     folder = prepared(tmp_path / "a", [1, 2], "casia-b")
     with pytest.raises(DataError, match=r"nobody to test .*ids 1 to 2\).*--split all"):
         held_out(folder, SIZE)
@@ -90,7 +90,7 @@ def test_what_cannot_be_tested_is_refused(tmp_path):
         held_out(tmp_path, SIZE)
 
 
-def test_a_list_says_who_is_tested_and_who_is_searched(tmp_path):
+def test_partition_file_selects_test_people_and_probes(tmp_path):
     """Gait3D's people have names, and its sequences two levels of them."""
     names = {0: "0000", 1: "0001", 2: "2999"}
     folder = prepared(tmp_path, [0, 1, 2, 2], "gait3d", "camid0_videoid2/seq0", names)
@@ -98,7 +98,7 @@ def test_a_list_says_who_is_tested_and_who_is_searched(tmp_path):
     lists = {"TEST_SET": ["0001", "2999"], "PROBE_SET": ["0001-camid0_videoid2-seq0"]}
     part.write_text(json.dumps(lists))
     held = held_out(folder, SIZE, partition=part)
-    assert who(held) == [1, 2, 2]
+    assert ids_of(held) == [1, 2, 2]
     assert held.probe.tolist() == [True, False, False]
     part.write_text(json.dumps({"TEST_SET": ["0000"]}))
     assert held_out(folder, SIZE, partition=part).probe is None
@@ -111,27 +111,29 @@ def test_a_list_says_who_is_tested_and_who_is_searched(tmp_path):
             held_out(folder, SIZE, partition=part)
 
 
-def test_walkers_are_made_in_the_cache_and_found_there(tmp_path, monkeypatch):
+def test_walkers_text_sets_ids_recordings_size_and_cache(tmp_path, monkeypatch):
     from cstl_edge.data import walkers_dataset
 
-    asked = []
+    requests = []
 
-    def made(settings, cache):
-        asked.append((settings.first, settings.people, settings.recordings, settings.size, cache))
+    def make_shards(settings, cache):
+        requests.append(
+            (settings.first, settings.people, settings.recordings, settings.size, cache)
+        )
         return [prepared(tmp_path / "shards", [settings.first, 930_001]) / "part.json"]
 
-    monkeypatch.setattr(walkers_dataset, "make_shards", made)
+    monkeypatch.setattr(walkers_dataset, "make_shards", make_shards)
     held = held_out("walkers:930000-930001", (128, 88))
     everything = {"nm": 6, "bg": 2, "cl": 2}
-    assert asked == [(930_000, 2, everything, (128, 88), module.CACHE)]
-    assert (who(held), held.kind, held.protocol) == ([930_000, 930_001], "walkers", "casia-b")
+    assert requests == [(930_000, 2, everything, (128, 88), module.CACHE)]
+    assert (ids_of(held), held.kind, held.protocol) == ([930_000, 930_001], "walkers", "casia-b")
     held_out("walkers", (64, 44))
-    assert asked[1][:2] == (910_000, 50)
+    assert requests[1][:2] == (910_000, 50)
 
 
 @pytest.mark.parametrize(
     "text", ["walkers:", "walkers:5", "walkers:7-7", "walkers:9-8", "walkers:٣-٩", "walkers:a-b"]
 )
-def test_misspelt_walkers_are_refused(text):
+def test_malformed_walkers_text_is_refused(text):
     with pytest.raises(ConfigError, match="walkers:910000-910049"):
         held_out(text, SIZE)

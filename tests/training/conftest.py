@@ -1,4 +1,4 @@
-"""The smallest configuration, what a run has written, and a process to kill."""
+"""Helpers of the training tests: smallest configuration, readers of run files, child process."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The verb `train`: configuration by name, people of a dataset, folder, exit codes."""
+"""Command `train`: configuration by name, people of a dataset, folder, exit codes."""
 
 import json
 import re
@@ -78,13 +78,13 @@ def ids(data):
     return np.unique(data.people).tolist()
 
 
-def test_the_default_people_are_those_of_the_field():
+def test_default_split_is_that_of_the_field():
     assert ids(training_people(CASIA_B, "casia-b", DataSettings())) == list(range(1, 75))
     assert ids(training_people(OU_MVLP, "ou-mvlp", DataSettings())) == list(range(1, 10306, 2))
     assert training_people(CASIA_B, "gait3d", DataSettings()) is CASIA_B
 
 
-def test_the_papers_split_all_people_and_some_left_out():
+def test_split_first_5153_all_and_people_left_out():
     paper = training_people(OU_MVLP, "ou-mvlp", DataSettings(split="first-5153"))
     assert ids(paper) == list(range(1, 5154))
     assert training_people(CASIA_B, "casia-b", DataSettings(split="all")) is CASIA_B
@@ -96,7 +96,7 @@ def test_the_papers_split_all_people_and_some_left_out():
         training_people(CASIA_B, "shards", DataSettings(split="field"))
 
 
-def test_nobody_is_both_trained_and_evaluated_on():
+def test_training_and_validation_people_are_disjoint():
     field, few, all_of_them = DataSettings(), {"every": 1, "people": 10}, EvaluateSettings(every=1)
     ten = validation_people(CASIA_B, "casia-b", field, EvaluateSettings(**few))
     assert ids(ten) == list(range(75, 85))
@@ -108,7 +108,7 @@ def test_nobody_is_both_trained_and_evaluated_on():
         validation_people(Numbered(range(1, 76)), "casia-b", field, all_of_them)
 
 
-def test_it_trains_says_where_and_leaves_the_configuration(cli, tmp_path, monkeypatch):
+def test_train_prints_the_weights_path_and_writes_the_configuration(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["cstl-edge", "train", "tiny.yaml"])
     done = cli("-o", "run.iterations=2", "--json")
     assert done.exit_code == 0, done.output
@@ -121,7 +121,7 @@ def test_it_trains_says_where_and_leaves_the_configuration(cli, tmp_path, monkey
     assert written["sampler"]["rule"] == "paper"  # the defaults are written out
 
 
-def test_a_folder_with_a_run_wants_resume(cli, tmp_path):
+def test_folder_with_a_run_requires_resume(cli, tmp_path):
     assert cli("-o", "run.iterations=2").exit_code == 0
     again = cli()
     assert isinstance(again.exception, ConfigError)
@@ -130,7 +130,7 @@ def test_a_folder_with_a_run_wants_resume(cli, tmp_path):
     assert load_checkpoint(tmp_path / "run" / WEIGHTS)[1]["iterations"] == 3
 
 
-def test_a_prepared_dataset_is_split_and_its_test_people_evaluated(cli, tmp_path, monkeypatch):
+def test_prepared_dataset_is_split_and_validated_on_its_test_people(cli, tmp_path, monkeypatch):
     prepared(monkeypatch, "casia-b")
     monkeypatch.setattr(  # of four people two are left to test
         "cstl_edge.data.splits.SPLITS", {"casia-b": {"field": lambda ids: ids <= 72}}
@@ -150,14 +150,14 @@ def test_too_few_people_of_a_split_are_refused(cli, monkeypatch):
     assert re.search("at least 4 people.*got 3", str(done.exception))
 
 
-def test_minutes_stand_in_for_iterations(cli, tmp_path):
+def test_minutes_option_replaces_iterations(cli, tmp_path):
     assert cli("--minutes", "0.001", "--split", "all").exit_code == 0
     written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert (written["run"]["minutes"], written["run"]["iterations"]) == (0.001, None)
     assert written["data"]["split"] == "all"
 
 
-def test_a_signal_ends_it_with_a_checkpoint_and_130(cli, tmp_path, monkeypatch):
+def test_signal_ends_the_run_with_a_checkpoint_and_exit_code_130(cli, tmp_path, monkeypatch):
     def stop(self):
         self._request(2, None)
         return self.requested
@@ -169,7 +169,7 @@ def test_a_signal_ends_it_with_a_checkpoint_and_130(cli, tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path / "run" / WEIGHTS)[1]["iterations"] == 0
 
 
-def test_an_unknown_preset_and_a_folder_that_cannot_be_are_explained(cli, tmp_path):
+def test_unknown_preset_and_unwritable_folder_are_config_errors(cli, tmp_path):
     unknown = CliRunner().invoke(app, ["train", "cstl-casia-c"])
     assert isinstance(unknown.exception, ConfigError)
     assert "cstl-casia-b" in str(unknown.exception)

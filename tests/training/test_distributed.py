@@ -1,4 +1,4 @@
-"""Two ranks train as one process does: the same losses, gradients and runs."""
+"""Distributed training: two ranks have the losses, gradients and runs of one process."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def two_ranks_folder(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", two_ranks.CASES)
-def test_losses_statistics_and_gradients_are_those_of_one_process(case, two_ranks_folder):
+def test_losses_statistics_and_gradients_equal_one_process(case, two_ranks_folder):
     _, one = two_ranks.first_gradient(case, two_ranks_folder)
     two = load_file(two_ranks_folder / f"{case}.safetensors")
     assert set(one) == set(two)
@@ -44,7 +44,7 @@ def test_losses_statistics_and_gradients_are_those_of_one_process(case, two_rank
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", two_ranks.CASES)
-def test_a_run_of_two_is_the_run_of_one_and_the_first_alone_writes(case, two_ranks_folder):
+def test_run_of_two_equals_run_of_one_and_first_rank_writes(case, two_ranks_folder):
     folder = two_ranks_folder
     train(two_ranks.configuration(case), Bars(), folder / f"{case} alone")
     alone, together = (log(folder / f"{case} {name}") for name in ("alone", "of 0"))
@@ -55,7 +55,7 @@ def test_a_run_of_two_is_the_run_of_one_and_the_first_alone_writes(case, two_ran
     assert len({line["loss"] for line in alone}) > 1
 
 
-def test_alone_nothing_is_gathered_and_nobody_waits():
+def test_single_process_gathers_nothing_and_does_not_wait():
     x = torch.arange(6.0, requires_grad=True)
     assert gather_batch(x) is x
     ranks = Ranks.current()
@@ -65,7 +65,7 @@ def test_alone_nothing_is_gathered_and_nobody_waits():
     ranks.wait()
 
 
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+def test_missing_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(ConfigError, match=r"GPU for process 1 .* torch finds 1\. Set run\.device"):
@@ -77,7 +77,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
         resolve_device("cuda")
 
 
-def test_an_environment_that_is_not_torchruns_is_refused(monkeypatch):
+def test_environment_without_torchrun_variables_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
@@ -88,7 +88,7 @@ def test_an_environment_that_is_not_torchruns_is_refused(monkeypatch):
         pass
 
 
-def test_every_norm_of_the_network_is_synchronised():
+def test_every_batch_norm_is_synchronised():
     model = start_run(two_ranks.configuration("one batch"), Bars()).model
     before = model.state_dict()
     distributed._sync_norms(model)

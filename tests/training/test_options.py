@@ -1,4 +1,4 @@
-"""Choices of arithmetic: half precision, accumulation, compiling, devices, sizes."""
+"""Training options: half precision, accumulation, compilation, devices, sizes."""
 
 import json
 
@@ -22,7 +22,7 @@ def gradients(run, folder, numbers):
     return {name: p.grad.clone() for name, p in run.model.named_parameters()}, losses
 
 
-def test_an_iteration_of_two_batches_has_the_mean_of_their_gradients(tmp_path):
+def test_accumulated_gradient_is_the_mean_over_the_batches(tmp_path):
     both, losses = gradients(start_run(config("run.accumulate=2"), Bars()), tmp_path, [0, 1])
     first, (one,) = gradients(start_run(config(), Bars()), tmp_path, [0])
     second, (two,) = gradients(start_run(config(), Bars()), tmp_path, [1])
@@ -32,7 +32,7 @@ def test_an_iteration_of_two_batches_has_the_mean_of_their_gradients(tmp_path):
         torch.testing.assert_close(gradient, mean, atol=1e-6, rtol=1e-4, msg=name)
 
 
-def test_accumulated_batches_follow_each_other_also_after_a_stop(tmp_path):
+def test_accumulated_batches_continue_after_a_stop(tmp_path):
     settings = config("run.accumulate=2", "run.iterations=4", "run.log_every=1")
     straight = train(settings, Bars(), tmp_path / "straight")
     stops = iter([False, False, True])
@@ -43,7 +43,7 @@ def test_accumulated_batches_follow_each_other_also_after_a_stop(tmp_path):
     assert tensor_bytes(straight) == tensor_bytes(cut)
 
 
-def test_float16_learns_and_goes_on_with_its_scale(tmp_path):
+def test_float16_run_learns_and_resumes_with_its_loss_scale(tmp_path):
     options = ["run.precision=float16", "run.iterations=12", "run.log_every=1",
                "optimiser.clip_norm=5"]  # fmt: skip
     straight = train(config(*options), Bars(), tmp_path / "straight")
@@ -57,7 +57,7 @@ def test_float16_learns_and_goes_on_with_its_scale(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_is_near_float32(tmp_path, precision):
+def test_half_precision_loss_is_near_float32(tmp_path, precision):
     _, (wide,) = gradients(start_run(config(), Bars()), tmp_path, [0])
     run = start_run(config(f"run.precision={precision}"), Bars())
     _, (half,) = gradients(run, tmp_path, [0])
@@ -66,7 +66,7 @@ def test_half_precision_is_near_float32(tmp_path, precision):
     assert {p.dtype for p in run.model.parameters()} == {torch.float32}
 
 
-def test_an_overflowing_gradient_of_float16_changes_no_weight(tmp_path):
+def test_overflowing_float16_gradient_changes_no_weight(tmp_path):
     run = start_run(config("run.precision=float16"), Bars())
     run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 2.0**100})
     before = run.model.embed.weight.detach().clone()
@@ -77,7 +77,7 @@ def test_an_overflowing_gradient_of_float16_changes_no_weight(tmp_path):
     assert run.scaler.get_scale() == 2.0**99
 
 
-def test_the_compiled_trunk_gives_the_gradients_of_the_plain_one(tmp_path, monkeypatch):
+def test_compiled_trunk_has_the_gradients_of_the_eager_trunk(tmp_path, monkeypatch):
     plain, _ = gradients(start_run(config(), Bars()), tmp_path, [0])
     graphs = []
 
@@ -95,7 +95,7 @@ def test_the_compiled_trunk_gives_the_gradients_of_the_plain_one(tmp_path, monke
         torch.testing.assert_close(gradient, plain[name], atol=1e-6, rtol=1e-4, msg=name)
 
 
-def test_compiling_without_a_compiler_is_refused_at_once(monkeypatch):
+def test_compile_without_a_compiler_is_refused_at_start(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("CXX", "c++-of-nowhere")
     with pytest.raises(ConfigError, match=r"found none of c\+\+-of-nowhere, clang\+\+"):
@@ -107,7 +107,7 @@ def test_silhouettes_of_another_size_are_refused():
         start_run(config("model.size=[128, 88]"), Bars())
 
 
-def test_a_gpu_that_is_wanted_and_not_there_is_refused(monkeypatch):
+def test_cuda_device_without_a_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigError, match="expected a GPU"):
         start_run(config("run.device=cuda"), Bars())

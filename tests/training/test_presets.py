@@ -1,4 +1,4 @@
-"""Presets are found by name, can be trained, and hold the paper's figures as it prints them."""
+"""Presets: lookup by name, validity, and the figures that the paper prints."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,12 @@ from cstl_edge.training.settings import TrainConfig
 
 
 @pytest.mark.parametrize("name", presets.preset_names())
-def test_every_preset_is_a_configuration(name):
+def test_every_preset_is_a_valid_configuration(name):
     config = load_config(TrainConfig, presets.find_preset(name))
     assert config.network(classes=10).classes == 10
 
 
-def test_a_file_is_found_as_itself_and_a_stranger_is_not(tmp_path):
+def test_find_preset_accepts_files_and_refuses_unknown_names(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("run: {iterations: 1}\n")
     assert presets.find_preset(file) == file
@@ -24,7 +24,7 @@ def test_a_file_is_found_as_itself_and_a_stranger_is_not(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "table"), presets.load_tables().items())
-def test_every_row_has_a_preset_and_a_network_of_its_own(name, table):
+def test_every_row_has_a_preset_and_a_distinct_network(name, table):
     networks = []
     for row in table.rows:
         base = load_config(TrainConfig, presets.find_preset(row.preset or table.preset))
@@ -53,26 +53,26 @@ def test_every_row_has_a_preset_and_a_network_of_its_own(name, table):
         ("table5", "ATA", (97.8, 93.6, 84.2, 91.9)),
     ],
 )
-def test_figures_are_the_papers(table, row, figures):
+def test_rank1_figures_equal_the_paper(table, row, figures):
     assert tuple(presets.load_table(table).row(row).paper.values()) == figures
 
 
 @pytest.mark.parametrize("name", ["table1", "table2"])
-def test_figures_by_view_average_to_the_papers_mean(name):
+def test_figures_by_view_average_to_the_mean_in_the_paper(name):
     # within 0.15: the paper's own line for bags at 128×88 averages to 95.5 and is printed 95.4
     for row in presets.load_table(name).rows:
         for condition, by_view in row.paper_views.items():
             assert np.mean(by_view) == pytest.approx(row.paper[condition], abs=0.15)
 
 
-def test_a_row_or_table_that_is_none_is_refused():
+def test_unknown_row_or_table_is_refused():
     with pytest.raises(ConfigError, match=r"table1, table2.*got 'table6'"):
         presets.load_table("table6")
     with pytest.raises(ConfigError, match=r"'max pooling'.*got 'max'"):
         presets.load_table("table5").row("max")
 
 
-def test_a_table_compares_with_a_row_of_its_own():
+def test_table_against_an_unknown_row_is_refused():
     with pytest.raises(ValueError, match="`against` one of them"):
         presets.TablePlan.model_validate(
             {"about": "x", "dataset": "casia-b", "preset": "small", "against": "other",

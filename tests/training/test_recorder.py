@@ -1,4 +1,4 @@
-"""The log of a run: lines, a bar with the time left, TensorBoard."""
+"""Run log: lines, progress bar with the time left, TensorBoard."""
 
 import logging
 import sys
@@ -30,7 +30,7 @@ def terminal(monkeypatch):
     console.file.close()
 
 
-def test_lines_hold_the_record_and_the_time_left(tmp_path, caplog):
+def test_log_lines_hold_the_record_and_the_time_left(tmp_path, caplog):
     with caplog.at_level(logging.INFO), RunLog(tmp_path) as log:
         log.iteration(RECORD, 0.1)
         log.validation(VALIDATION)
@@ -40,7 +40,7 @@ def test_lines_hold_the_record_and_the_time_left(tmp_path, caplog):
     assert caplog.messages[1] == "iteration 40: rank-1 62.5% (casia-b)"
 
 
-def test_on_a_terminal_a_bar_stands_in_for_the_lines(tmp_path, caplog, terminal):
+def test_terminal_shows_a_progress_bar_in_place_of_lines(tmp_path, caplog, terminal):
     with caplog.at_level(logging.INFO), RunLog(tmp_path) as log:
         log.iteration(RECORD, 0.1)
         assert log._bar.tasks[0].completed == 0.1
@@ -53,7 +53,7 @@ def test_on_a_terminal_a_bar_stands_in_for_the_lines(tmp_path, caplog, terminal)
     assert lines(tmp_path) == [RECORD, VALIDATION]
 
 
-def test_other_processes_log_nothing(tmp_path, caplog):
+def test_disabled_log_writes_nothing(tmp_path, caplog):
     silent = RunLog(tmp_path, enabled=False, tensorboard=True)
     with caplog.at_level(logging.INFO), silent as log:
         log.iteration(RECORD, 0.1)
@@ -62,13 +62,13 @@ def test_other_processes_log_nothing(tmp_path, caplog):
     assert not list(tmp_path.iterdir())
 
 
-def test_tensorboard_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch):
+def test_missing_tensorboard_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match=r"pip install 'cstl-edge\[track\]'"):
         RunLog(tmp_path, tensorboard=True)
 
 
-def test_tensorboard_gets_every_number(tmp_path, monkeypatch):
+def test_tensorboard_gets_every_finite_number(tmp_path, monkeypatch):
     class Writer:
         def __init__(self, folder):
             self.folder, self.closed, self.scalars = folder, False, []

@@ -1,4 +1,4 @@
-"""Resume files: damaged ones are refused, good ones survive a kill, and old ones are read."""
+"""Resume files: damage, kill -9 and a full disk during a save, files of older versions."""
 
 import json
 import os
@@ -41,13 +41,13 @@ def resume(folder, *overrides):
 
 
 def rewrite(path, change):
-    """Change the tensors and the metadata of a file, whatever its seal says."""
+    """Change the tensors and the metadata of a file, without an update of its sha256."""
     tensors, (metadata, _) = load_file(path), read_header(path)
     change(tensors, metadata)
     save_file(tensors, path, metadata)
 
 
-def test_every_flipped_bit_is_refused(folder):
+def test_flipped_bits_are_refused(folder):
     path = folder / RESUME
     raw = path.read_bytes()
     header = 8 + int.from_bytes(raw[:8], "little")
@@ -69,7 +69,7 @@ def test_every_flipped_bit_is_refused(folder):
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, 5000, -1])
-def test_every_truncation_is_refused(folder, keep):
+def test_truncated_file_is_refused(folder, keep):
     path = folder / RESUME
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ModelError, match="resume"):
@@ -87,23 +87,23 @@ def test_every_truncation_is_refused(folder, keep):
     ],
     ids=["missing", "unexpected", "mis-shaped", "no random state", "moment of nothing"],
 )
-def test_the_offending_key_is_named(folder, change, message):
-    def unsealed(tensors, metadata):
+def test_error_names_the_offending_key(folder, change, message):
+    def without_sha256(tensors, metadata):
         change(tensors)
         del metadata["sha256"]
 
-    rewrite(folder / RESUME, unsealed)
+    rewrite(folder / RESUME, without_sha256)
     with pytest.raises(ModelError, match=message):
         resume(folder)
 
 
-def test_a_changed_number_is_seen_and_the_remedy_named(folder):
+def test_changed_tensor_fails_the_sha256_check(folder):
     rewrite(folder / RESUME, lambda tensors, _: tensors["model.embed.weight"].view(-1)[:1].add_(1))
     with pytest.raises(ModelError, match=r"sha256 does not match.*--first"):
         resume(folder)
 
 
-def test_a_file_from_before_the_new_keys_and_the_seal_goes_on(folder, caplog):
+def test_resume_file_without_newer_keys_and_sha256_resumes(folder, caplog):
     """As the trainer wrote them until 2026-11-23: no sha256, no scaler, fewer settings."""
     expected = load_file(train(config(), Bars(), folder / "straight"))
 
@@ -117,12 +117,12 @@ def test_a_file_from_before_the_new_keys_and_the_seal_goes_on(folder, caplog):
         metadata["run"] = json.dumps(state)
 
     rewrite(folder / RESUME, age)
-    got = load_file(train(config(), Bars(), folder, resume=True))
-    assert all(torch.equal(expected[key], got[key]) for key in expected)
+    resumed = load_file(train(config(), Bars(), folder, resume=True))
+    assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     assert "before such files had a sha256" in caplog.text
 
 
-def test_a_run_of_another_version_names_the_key(folder):
+def test_unknown_configuration_key_is_named(folder):
     def change(tensors, metadata):
         state = json.loads(metadata["run"])
         state["config"]["optimiser"]["magic"] = 3
@@ -134,14 +134,14 @@ def test_a_run_of_another_version_names_the_key(folder):
         resume(folder)
 
 
-def test_other_people_are_refused_before_their_weights(folder):
+def test_resume_with_other_people_is_refused(folder):
     fewer = Bars()
     fewer.people, fewer.lengths = fewer.people[:28], fewer.lengths[:28]
     with pytest.raises(ConfigError, match="sampler of the saved run"):
         load_run(folder / RESUME, start_run(config(), fewer))
 
 
-def test_the_average_and_the_best_come_back(tmp_path):
+def test_moving_average_and_best_record_are_restored(tmp_path):
     run = start_run(config("optimiser.average_decay=0.5"), Bars())
     run.average.state["embed.weight"].fill_(3.0)
     run.best, run.iteration = {"iteration": 1, "cross_view": 0.5}, 7
@@ -152,7 +152,7 @@ def test_the_average_and_the_best_come_back(tmp_path):
     assert again.sampler.next_batch == 7
 
 
-def test_kill_9_while_saving_leaves_a_whole_checkpoint(folder, in_child):
+def test_kill_9_during_a_save_leaves_a_whole_checkpoint(folder, in_child):
     """Kills in the middle of the files of an endless row of checkpoints."""
     run = resume(folder)
 
@@ -164,9 +164,9 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(folder, in_child):
     path, cut, deadline = folder / RESUME, 0, time.monotonic() + 60
     parts = [path.with_name(f"{name}.part") for name in (RESUME, WEIGHTS)]
     for kill in range(8):
-        before, written = run.iteration, path.stat().st_mtime_ns
+        before, saved_ns = run.iteration, path.stat().st_mtime_ns
         pid = in_child(save_for_ever)
-        while path.stat().st_mtime_ns == written and time.monotonic() < deadline:
+        while path.stat().st_mtime_ns == saved_ns and time.monotonic() < deadline:
             time.sleep(0.001)
         while not parts[kill % 2].exists() and time.monotonic() < deadline:
             pass  # until it is in the middle of one file or the other
@@ -184,7 +184,7 @@ def test_kill_9_while_saving_leaves_a_whole_checkpoint(folder, in_child):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_full_disk_leaves_the_last_checkpoint(folder, share):
+def test_full_disk_leaves_the_last_checkpoint(folder, share):
     good = (folder / RESUME).read_bytes()
     run, fault = resume(folder), r"cannot write .*resume\.safetensors.*too large"
     with small_disk(int(share * len(good))), pytest.raises(ModelError, match=fault):
@@ -195,7 +195,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(folder, share):
     assert resume(folder, "run.iterations=3").iteration == 3
 
 
-def test_a_full_disk_at_the_log_is_one_clear_line(folder):
+def test_full_disk_at_the_log_is_a_model_error(folder):
     size, fault = (folder / "log.jsonl").stat().st_size, r"cannot write .*log\.jsonl.*too large"
     with small_disk(size), pytest.raises(ModelError, match=fault):
         train(config(), Bars(), folder, resume=True)

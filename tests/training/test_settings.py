@@ -1,4 +1,4 @@
-"""Configurations that contradict themselves are refused with a hint."""
+"""Training settings: contradictory configurations are refused with a hint."""
 
 import pytest
 
@@ -28,12 +28,12 @@ from .conftest import config
         ("evaluate={every: 3, people: 1}", "people"),
     ],
 )
-def test_a_wrong_configuration_is_refused_with_a_hint(override, message):
+def test_invalid_configuration_is_refused_with_a_hint(override, message):
     with pytest.raises(ConfigError, match=message):
         config(override)
 
 
-def test_walkers_have_no_test_people_of_their_own():
+def test_evaluation_of_walkers_requires_separate_walkers():
     walkers = "walkers={people: 4, frames: 4}"
     with pytest.raises(ConfigError, match=r"evaluate needs evaluate\.walkers"):
         config(walkers, "evaluate.every=3")

@@ -1,4 +1,4 @@
-"""The training loop: it learns, resumes bit-equal, stops at a loss that is not finite, and logs."""
+"""Training loop: learning, bit-equal resume, stop at a loss that is not finite, log."""
 
 import os
 import runpy
@@ -34,21 +34,21 @@ def finished(tmp_path_factory):
     return folder
 
 
-def test_it_learns_to_tell_people_apart(tmp_path):
+def test_training_separates_the_people(tmp_path):
     settings = config("run.iterations=60", "run.log_every=1", "optimiser.rate=0.01")
     train(settings, Bars(), tmp_path)
     losses = [line["loss"] for line in log(tmp_path)]
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
     network, _ = load_checkpoint(tmp_path / WEIGHTS)
-    walks = torch.from_numpy(np.stack([Bars().read(i)[:6] for i in range(32)]))
+    silhouettes = torch.from_numpy(np.stack([Bars().read(i)[:6] for i in range(32)]))
     with torch.inference_mode():
-        x = network(walks)[0].flatten(1)
+        x = network(silhouettes)[0].flatten(1)
     distance = torch.cdist(x, x).fill_diagonal_(torch.inf)
     nearest = Bars().people[distance.argmin(1).numpy()]
     assert (nearest == Bars().people).mean() > 0.9
 
 
-def test_it_starts_from_weights_and_keeps_frozen_layers(tmp_path, finished):
+def test_training_from_weights_keeps_frozen_layers(tmp_path, finished):
     first = finished / WEIGHTS
     frozen = config("optimiser.frozen_layers=2", "run.iterations=4")
     second = train(frozen, Bars(), tmp_path / "second", initial_weights=first)
@@ -62,7 +62,7 @@ def test_it_starts_from_weights_and_keeps_frozen_layers(tmp_path, finished):
     assert load_checkpoint(resumed)[1]["first"] == training["first"]
 
 
-def test_frozen_layers_need_weights_and_weights_the_same_network(tmp_path, finished):
+def test_frozen_layers_require_weights_of_the_same_network(tmp_path, finished):
     with pytest.raises(ConfigError, match="frozen_layers"):
         train(config("optimiser.frozen_layers=1"), Bars(), tmp_path / "a")
     first = finished / WEIGHTS
@@ -79,7 +79,7 @@ def test_frozen_layers_need_weights_and_weights_the_same_network(tmp_path, finis
     ],
     ids=["plain", "average and augmentation", "bfloat16 and cosine"],
 )
-def test_a_resumed_run_ends_bit_equal(tmp_path, options):
+def test_resumed_run_ends_bit_equal(tmp_path, options):
     settings = config(*options)
     through = train(settings, Bars(), tmp_path / "through")
     stops = iter([False] * 5 + [True] * 99)
@@ -92,7 +92,7 @@ def test_a_resumed_run_ends_bit_equal(tmp_path, options):
     assert len(one) > 40
 
 
-def test_what_is_written_can_be_used_and_tells_its_origin(tmp_path):
+def test_weights_load_and_record_their_origin(tmp_path):
     settings = config("optimiser.average_decay=0.9")
     path = train(settings, Bars(), tmp_path, provenance={"command": "bars"})
     network, training = load_checkpoint(path)
@@ -101,7 +101,7 @@ def test_what_is_written_can_be_used_and_tells_its_origin(tmp_path):
     assert TrainConfig.model_validate(training["configuration"]) == settings
 
 
-def test_the_log_holds_one_line_per_interval(finished):
+def test_log_holds_one_line_per_interval(finished):
     lines = log(finished)
     assert [line["iteration"] for line in lines] == [1, 2, 4, 6, 8]
     for line in lines:
@@ -111,7 +111,7 @@ def test_the_log_holds_one_line_per_interval(finished):
     assert lines[-1]["left_s"] == 0
 
 
-def test_a_budget_of_minutes_ends_the_run(tmp_path):
+def test_budget_of_minutes_ends_the_run(tmp_path):
     settings = config("run.iterations=null", "run.minutes=0.005", "run.log_every=1")
     train(settings, Bars(), tmp_path)
     lines = log(tmp_path)
@@ -119,7 +119,7 @@ def test_a_budget_of_minutes_ends_the_run(tmp_path):
     assert lines[-2]["elapsed_s"] < 0.31
 
 
-def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+def test_nan_loss_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     train(config("run.iterations=3"), Bars(), tmp_path)
     good = (tmp_path / RESUME).read_bytes()
     monkeypatch.setattr(trainer, "cross_entropy", lambda logits, labels: logits.sum() * torch.nan)
@@ -131,7 +131,7 @@ def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_checkpoint(tmp_pat
     assert log(tmp_path)[-1]["iteration"] == 8
 
 
-def test_spoilt_weights_never_replace_a_good_checkpoint(tmp_path):
+def test_nonfinite_weights_never_replace_a_good_checkpoint(tmp_path):
     train(config("run.iterations=2"), Bars(), tmp_path)
     good = (tmp_path / RESUME).read_bytes()
     run = start_run(config(), Bars())
@@ -149,18 +149,18 @@ def test_spoilt_weights_never_replace_a_good_checkpoint(tmp_path):
         ("model={widths: [2, 4, 8, 16], parts: 4, embedding: 16}", "model"),
     ],
 )
-def test_resuming_with_another_configuration_is_refused(finished, change, message):
+def test_resume_with_another_configuration_is_refused(finished, change, message):
     with pytest.raises(ConfigError, match=message):
         train(config(change), Bars(), finished, resume=True)
 
 
-def test_resuming_may_change_the_budget(tmp_path):
+def test_resume_may_change_the_budget(tmp_path):
     train(config("run.iterations=3"), Bars(), tmp_path)
     train(config("run.iterations=5"), Bars(), tmp_path, resume=True)
     assert log(tmp_path)[-1]["iteration"] == 4  # the last even one
 
 
-def test_weights_and_a_cut_file_are_no_resume_file(tmp_path, finished):
+def test_truncated_file_and_weights_are_no_resume_file(tmp_path, finished):
     folder = shutil.copytree(finished, tmp_path / "run")
     for keep in (5000, 100, 0):
         os.truncate(folder / RESUME, keep)
@@ -171,7 +171,7 @@ def test_weights_and_a_cut_file_are_no_resume_file(tmp_path, finished):
         train(config(), Bars(), folder, resume=True)
 
 
-def test_the_rate_warms_up_and_falls():
+def test_learning_rate_warms_up_and_falls():
     cosine = OptimiserSettings(rate=1.0, schedule="cosine", warm_up=10, final_rate=0.1)
     assert learning_rate(cosine, 0, 0.0) == pytest.approx(0.1)
     assert learning_rate(cosine, 9, 0.0) == pytest.approx(1.0)
@@ -183,7 +183,7 @@ def test_the_rate_warms_up_and_falls():
     assert learning_rate(constant, 0, 0.0) == learning_rate(constant, 9, 0.9) == 1e-4
 
 
-def test_the_moving_average_is_that_of_every_number():
+def test_moving_average_covers_every_tensor_element():
     run = start_run(config(), Bars())
     average = MovingAverage(run.model, 0.5)
     start = run.model.embed.weight.detach().clone()
@@ -220,7 +220,7 @@ def exit_code(monkeypatch, *words):
 
 
 @pytest.mark.slow
-def test_one_command_makes_data_and_weights_and_survives_kill(tmp_path, monkeypatch, in_child):
+def test_run_train_renders_data_trains_and_resumes_after_kill_9(tmp_path, monkeypatch, in_child):
     resume = tmp_path / "run" / RESUME
     pid = in_child(lambda: exit_code(monkeypatch, *arguments(tmp_path)))
     deadline, ended = time.monotonic() + 60, 0
@@ -240,14 +240,14 @@ def test_one_command_makes_data_and_weights_and_survives_kill(tmp_path, monkeypa
     assert "cstl-edge train" in training["command"]
 
 
-def test_a_folder_with_a_run_is_not_overwritten(tmp_path, capsys, monkeypatch):
+def test_folder_with_a_run_is_not_overwritten(tmp_path, capsys, monkeypatch):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / RESUME).touch()
     assert exit_code(monkeypatch, *arguments(tmp_path)) == 2
     assert "Give --resume" in capsys.readouterr().err
 
 
-def test_data_must_come_from_somewhere(tmp_path, capsys, monkeypatch):
+def test_run_without_data_is_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, "prepare_process", lambda settings: None)
     assert exit_code(monkeypatch, *arguments(tmp_path, "-o", "walkers=null")) == 2
     assert "give --data FOLDER" in capsys.readouterr().err
