@@ -1,4 +1,4 @@
-"""Tables of implementations by name, each imported when it is first asked for.
+"""Tables of implementations by name, each imported at its first use.
 
 Every kind of thing that can be added (segmenters, sources, backends, dataset layouts, scenarios)
 has one `Registry` in the `open` or `load` module of its package. Adding one is a file and a line:

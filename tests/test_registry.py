@@ -9,8 +9,10 @@ from cstl_edge.errors import BackendUnavailable, ConfigError
 from cstl_edge.registry import Entry, Registry
 
 
-def table(**told):
-    return Registry("shape", {"root": Entry("math:sqrt", "of 2"), "log": Entry("math:log")}, **told)
+def table(**options):
+    return Registry(
+        "shape", {"root": Entry("math:sqrt", "of 2"), "log": Entry("math:log")}, **options
+    )
 
 
 def test_an_entry_is_imported_by_name_and_by_alias():

@@ -144,7 +144,7 @@ class Sampler:
                 f"{people // ranks * ranks or ranks} or another number of processes"
             )
         share = people // ranks * sequences
-        self._mine = range(rank * share, (rank + 1) * share)
+        self._share = range(rank * share, (rank + 1) * share)
 
     def __next__(self) -> Batch:
         """Return the next batch and step on."""
@@ -157,9 +157,9 @@ class Sampler:
         rng = np.random.default_rng([self.seed, 1, number])
         labels = np.repeat(self._people_of(number), self.sequences)  # [P·K]
         rows = np.concatenate([self._rows_of(label, rng) for label in labels[:: self.sequences]])
-        drawn = [self._frames_of(int(row), rng, i in self._mine) for i, row in enumerate(rows)]
-        mine = slice(self._mine.start, self._mine.stop)
-        return Batch(number, np.stack(drawn[mine]), labels[mine], rows[mine])
+        drawn = [self._frames_of(int(row), rng, i in self._share) for i, row in enumerate(rows)]
+        share = slice(self._share.start, self._share.stop)
+        return Batch(number, np.stack(drawn[share]), labels[share], rows[share])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on after the last batch, fit for JSON."""
@@ -181,16 +181,16 @@ class Sampler:
         return order[place * self.people : (place + 1) * self.people]
 
     def _rows_of(self, label: int, rng: np.random.Generator) -> Indices:
-        mine = self._of_person[label]
-        return rng.choice(mine, self.sequences, replace=len(mine) < self.sequences)
+        rows = self._of_person[label]
+        return rng.choice(rows, self.sequences, replace=len(rows) < self.sequences)
 
-    def _frames_of(self, row: int, rng: np.random.Generator, mine: bool) -> Silhouettes:
+    def _frames_of(self, row: int, rng: np.random.Generator, in_share: bool) -> Silhouettes:
         length = int(self.data.lengths[row])
         span = self.augmentation.span(self.frames, length, rng)  # that the chosen ones lie in
         thinned = np.linspace(0, span - 1, self.frames).round().astype(np.int64)
         chosen = self.rule(length, span, rng)[thinned]
         # Another rank's sequence is not read, but draws its random numbers: one stream for all.
-        silhouettes = self.data.read(row)[chosen] if mine else self._blank  # [s, h, w]
+        silhouettes = self.data.read(row)[chosen] if in_share else self._blank  # [s, h, w]
         return self.augmentation(silhouettes, rng)
 
     @functools.cached_property

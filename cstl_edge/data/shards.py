@@ -155,8 +155,8 @@ def _open(path: Path) -> tuple[Silhouettes, Indices, Labels]:
         got = f"got {block.dtype} {list(block.shape)}"
         raise DataError(f"shard {name}: expected uint8 {shape}, {got}")
     m = len(labels["people"])
-    whole = all(label.shape == (m,) for label in labels.values())
-    if not whole or (block.ndim == 4 and len(block) != m):
+    complete = all(label.shape == (m,) for label in labels.values())
+    if not complete or (block.ndim == 4 and len(block) != m):
         raise DataError(f"shard {name}: expected labels of each sequence. Make it again")
     return *_flat(block, labels["lengths"], name), labels
 

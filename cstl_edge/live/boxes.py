@@ -83,6 +83,6 @@ def overlap_slices(
     first_row, first_column = max(top, 0), max(left, 0)
     last_row = max(first_row, min(top + patch[0], picture[0]))
     last_column = max(first_column, min(left + patch[1], picture[1]))
-    there = slice(first_row, last_row), slice(first_column, last_column)
-    own = slice(first_row - top, last_row - top), slice(first_column - left, last_column - left)
-    return there, own
+    target = slice(first_row, last_row), slice(first_column, last_column)
+    source = slice(first_row - top, last_row - top), slice(first_column - left, last_column - left)
+    return target, source

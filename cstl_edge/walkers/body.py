@@ -260,9 +260,9 @@ def _box(half: Floats) -> Floats:
 
 def _bag_hulls(recording: Recording, first: int, count: int) -> list[Indices]:
     """Return the outlines to fill: the bag, and for a hand bag its handle up to the hand."""
-    whole = np.arange(first, first + count)  # the bag's points
+    indices = np.arange(first, first + count)  # the bag's points
     if recording.bag != "hand":
-        return [whole]
-    bag, handle = whole[:-1], whole[-1]
+        return [indices]
+    bag, handle = indices[:-1], indices[-1]
     top = bag[-12:]  # the uppermost ring of the box
     return [bag, *(np.array([handle, top[i], top[i + 3]]) for i in (1, 7))]

@@ -119,7 +119,8 @@ def _project(points: Floats, recording: Recording, reach_m: float) -> tuple[Floa
     view = recording.view_deg + recording.azimuth_deg
     azimuth, tilt, roll = np.deg2rad((view, recording.elevation_deg, recording.roll_deg))
     sideways, along = abs(np.sin(azimuth)), abs(np.cos(azimuth))
-    far = max(recording.distance_m, reach_m * (along + sideways / MAX_DRIFT) + NEAREST_M * along)
+    least_m = reach_m * (along + sideways / MAX_DRIFT) + NEAREST_M * along
+    camera_m = np.float32(max(recording.distance_m, least_m))
     turn = np.array(
         [
             [np.cos(azimuth), 0, -np.sin(azimuth)],
@@ -130,7 +131,7 @@ def _project(points: Floats, recording: Recording, reach_m: float) -> tuple[Floa
     lean = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
     camera = (lean @ turn).astype(np.float32)
     xyz = (camera @ points.reshape(3, -1)).reshape(points.shape)
-    magnification = np.float32(far) / np.maximum(np.float32(far) - xyz[2], np.float32(0.3))
+    magnification = camera_m / np.maximum(camera_m - xyz[2], np.float32(0.3))
     return xyz[:2] * magnification, magnification.mean(1)
 
 

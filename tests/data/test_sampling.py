@@ -13,7 +13,7 @@ released_rule, papers_rule, opengaits_rule = FRAME_RULES.values()
 
 
 class Numbered:
-    """Sequences whose every pixel tells the sequence (first pixel) and the frame (second)."""
+    """Sequences whose pixels hold numbers: the first the sequence, the second the frame."""
 
     def __init__(self, people, lengths):
         self.people, self.lengths = np.array(people), np.array(lengths)

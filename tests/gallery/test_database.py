@@ -136,7 +136,7 @@ def test_paths_with_special_characters_work(tmp_path, model, walker):
 
 
 def test_a_damaged_file_works_or_is_a_one_line_error(path, model, rng):
-    """Whatever bytes are ruined, the gallery works or says that it does not."""
+    """Any ruined bytes leave a gallery that works or raises GalleryError."""
     with Gallery.open(path, model) as gallery:
         for i in range(6):
             gallery.enroll(f"p{i}", rng.standard_normal((2, 32, 256)), consent="yes")

@@ -25,20 +25,20 @@ sys.path.insert(0, sys.argv[1])
 from conftest import StandIn
 from cstl_edge.gallery.gallery import Gallery
 
-def say(*words):
+def report(*words):
     print(*words, flush=True)
 
 path, tag, count = sys.argv[2], sys.argv[3], int(sys.argv[4])
 walk = np.random.default_rng(0).standard_normal((3, 32, 256))
-say("ready")
+report("ready")
 with Gallery.open(path, StandIn()) as gallery:
     for i in range(count):
         gallery.enroll(f"{tag}-{i}", walk, consent="yes")
-        say("stored", f"{tag}-{i}")
+        report("stored", f"{tag}-{i}")
         if i % 4 == 3 and tag.startswith("k"):
-            say("removing", f"{tag}-{i - 2}")
+            report("removing", f"{tag}-{i - 2}")
             gallery.remove(f"{tag}-{i - 2}")
-            say("removed", f"{tag}-{i - 2}")
+            report("removed", f"{tag}-{i - 2}")
 """
 
 

@@ -218,8 +218,9 @@ class _RecordingFiles:
         if not stat.S_ISREG(mode):
             return report.NO_FILE  # reading a pipe would wait for ever
         label = self.layout.label.fullmatch(file.name) if self.layout.label else None
-        own = self.recording
-        if label and label.groups() != (own.person, own.sequence, f"{own.view_deg:03d}"):
+        recording = self.recording
+        expected = (recording.person, recording.sequence, f"{recording.view_deg:03d}")
+        if label and label.groups() != expected:
             return report.MISLABELLED
         return ""
 

@@ -120,10 +120,8 @@ def check_source(
 ) -> tuple[ImportReport, list[Drop]]:
     """Read a source as `prepare` does, write nothing, and return the report and every drop.
 
-    Raises DataError when the source has another layout.
-
     Args:
-        source: Folder of the dataset as it was given out, unpacked.
+        source: Folder of the dataset, unpacked; DataError when it has another layout.
         settings: Layout of the source, size, limits.
         workers: Number of processes; 0 works in this one, without a limit of memory.
         progress: Callback, called with the number of finished recordings and of all.
@@ -288,9 +286,9 @@ def _reopen(out: Path, plans: Sequence[ShardPlan], max_bad: float) -> DatasetInd
 
 def _refuse_foreign_shards(out: Path, plans: Sequence[ShardPlan]) -> None:
     """Raise DataError when the output folder holds shards of other plans."""
-    own = {plan.name for plan in plans}
+    expected_names = {plan.name for plan in plans}
     for file in sorted(out.glob(f"{PREFIX}*")):
-        if file.name.partition(".")[0] not in own:
+        if file.name.partition(".")[0] not in expected_names:
             raise DataError(
                 f"{one_line(out)} holds {one_line(file.name)}, which other settings or another "
                 "state of the source made; empty it or give another --out"

@@ -191,8 +191,8 @@ class BackgroundSegmenter:
         planes = cv2.split(cv2.absdiff(pixels, self._background))
         for plane, threshold in zip(planes, self._thresholds, strict=True):
             weak |= cv2.compare(plane, threshold, cv2.CMP_GT)
-            more = cv2.convertScaleAbs(threshold, alpha=STRONG)
-            strong |= cv2.compare(plane, more, cv2.CMP_GT)
+            strong_threshold = cv2.convertScaleAbs(threshold, alpha=STRONG)
+            strong |= cv2.compare(plane, strong_threshold, cv2.CMP_GT)
         shadow = shadow_mask(pixels, self._background, weak)
         weak[shadow] = strong[shadow] = 0
         return weak, strong

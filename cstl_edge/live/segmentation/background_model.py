@@ -59,25 +59,25 @@ def _count_votes(
 ) -> npt.NDArray[np.uint16]:
     """Return how many votes each sample gets at each pixel: [k, h, w]."""
     stack = np.stack(samples)  # [k, h, w, 3]
-    own: Bytes = np.full(stack.shape[:3], FULL_WEIGHT, np.uint8)
+    vote_weights: Bytes = np.full(stack.shape[:3], FULL_WEIGHT, np.uint8)
     if weights is not None:
-        own = (np.stack(weights) * FULL_WEIGHT).round().astype(np.uint8)  # [k, h, w]
-    votes = own.astype(np.uint16)  # integers: ten times as fast as float32 with a mask
+        vote_weights = (np.stack(weights) * FULL_WEIGHT).round().astype(np.uint8)  # [k, h, w]
+    votes = vote_weights.astype(np.uint16)  # integers: ten times as fast as float32 with a mask
     for first in range(0, stack.shape[1], STRIP_ROWS):
         rows = slice(first, first + STRIP_ROWS)
-        _add_votes(votes[:, rows], stack[:, rows], own[:, rows])
+        _add_votes(votes[:, rows], stack[:, rows], vote_weights[:, rows])
     return votes
 
 
-def _add_votes(votes: npt.NDArray[np.uint16], stack: Pixels, own: Bytes) -> None:
-    """Add the votes [k, h, w] that samples [k, h, w, 3] give each other, each its `own` weight."""
-    k, h, w = own.shape
+def _add_votes(votes: npt.NDArray[np.uint16], stack: Pixels, vote_weights: Bytes) -> None:
+    """Add the votes [k, h, w] that samples [k, h, w, 3] give each other, each with its weight."""
+    k, h, w = vote_weights.shape
     for i in range(k - 1):
         rest = np.ascontiguousarray(stack[i + 1 :]).reshape(-1, w, 3)  # [later*h, w, 3]
         same = np.tile(stack[i], (k - 1 - i, 1, 1))
         near = cv2.inRange(cv2.absdiff(rest, same), (0, 0, 0), NEAR).reshape(-1, h, w)
-        votes[i] += (near & own[i + 1 :]).sum(axis=0, dtype=np.uint16)
-        votes[i + 1 :] += near & own[i]
+        votes[i] += (near & vote_weights[i + 1 :]).sum(axis=0, dtype=np.uint16)
+        votes[i + 1 :] += near & vote_weights[i]
 
 
 def _mean_of_near(samples: Sequence[Pixels], winner: Bytes) -> Pixels:
@@ -146,12 +146,12 @@ def shadow_mask(pixels: Pixels, background: Pixels, weak: Bytes) -> Bools:
     """
     shadow = np.zeros(weak.shape, np.bool_)
     rows, columns = np.nonzero(cv2.bitwise_and(weak, _follows_texture(pixels, background)))
-    now = pixels[rows, columns].astype(np.float32)  # [pixels, 3]
-    then = background[rows, columns].astype(np.float32)
-    ratio = now[:, 0] / np.maximum(then[:, 0], 1)
+    frame_pixels = pixels[rows, columns].astype(np.float32)  # [pixels, 3]
+    scene_pixels = background[rows, columns].astype(np.float32)
+    ratio = frame_pixels[:, 0] / np.maximum(scene_pixels[:, 0], 1)
     # a shadow scales the colour with the luma, so its chroma moves towards grey
-    expected = 128 + ratio[:, None] * (then[:, 1:] - 128)
-    same_hue = np.abs(now[:, 1:] - expected).max(axis=1) < SHADOW_CHROMA
+    expected = 128 + ratio[:, None] * (scene_pixels[:, 1:] - 128)
+    same_hue = np.abs(frame_pixels[:, 1:] - expected).max(axis=1) < SHADOW_CHROMA
     shadow[rows, columns] = same_hue & (ratio > SHADOW_LOW) & (ratio < SHADOW_HIGH)
     return shadow
 
@@ -169,6 +169,6 @@ def _follows_texture(pixels: Pixels, background: Pixels) -> Bytes:
     covariance = cv2.blur(a * b, window) - mean_a * mean_b
     follows = covariance > SAME_TEXTURE * np.sqrt(np.maximum(var_a * var_b, 1e-6))
     smooth = (var_a < TEXTURE) & (var_b < TEXTURE)
-    shown = np.where(var_b < TEXTURE, smooth, follows).astype(np.uint8) * 255
-    whole: Bytes = cv2.resize(shown, background.shape[1::-1], interpolation=NEAREST)
-    return whole
+    small_mask = np.where(var_b < TEXTURE, smooth, follows).astype(np.uint8) * 255
+    mask: Bytes = cv2.resize(small_mask, background.shape[1::-1], interpolation=NEAREST)
+    return mask

@@ -82,13 +82,13 @@ def dilated_hull(blob: Mask, distance: int) -> Mask:
         return filled
     cv2.fillConvexPoly(filled, cv2.convexHull(np.concatenate(outlines)), 255)
     width = blob.shape[1]
-    some, far = filled.any(axis=1), 4 * max(blob.shape)  # an empty row begins far behind its end
-    begins = np.where(some, filled.argmax(axis=1), far)  # [h]
-    ends = np.where(some, width - 1 - filled[:, ::-1].argmax(axis=1), -far)
+    has_pixels, beyond = filled.any(axis=1), 4 * max(blob.shape)  # empty rows begin past their end
+    begins = np.where(has_pixels, filled.argmax(axis=1), beyond)  # [h]
+    ends = np.where(has_pixels, width - 1 - filled[:, ::-1].argmax(axis=1), -beyond)
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * distance + 1, 2 * distance + 1))
     half = ellipse.sum(axis=1, dtype=np.int64) // 2  # [2 * distance + 1]
-    first = (_around(begins, distance, far) - half).min(axis=1)
-    last = (_around(ends, distance, -far) + half).max(axis=1)
+    first = (_around(begins, distance, beyond) - half).min(axis=1)
+    last = (_around(ends, distance, -beyond) + half).max(axis=1)
     columns = np.arange(width)
     inside = (columns >= first[:, None]) & (columns <= last[:, None])  # [h, w]
     return np.asarray(inside * np.uint8(255), np.uint8)

@@ -274,13 +274,13 @@ class Tracker:
         if len(tracks) < 2:
             return tracks
         largest = max(t.box[2] * t.box[3] for t in tracks)
-        whole = [t for t in tracks if t.box[2] * t.box[3] >= FRAGMENT_AREA * largest]
-        if len(whole) > 1 and min(t.hidden_s for t in whole) >= MAX_HIDDEN_S:
-            whole.remove(max(whole, key=lambda t: (colour_distance(t, detection), t.id)))
+        separate = [t for t in tracks if t.box[2] * t.box[3] >= FRAGMENT_AREA * largest]
+        if len(separate) > 1 and min(t.hidden_s for t in separate) >= MAX_HIDDEN_S:
+            separate.remove(max(separate, key=lambda t: (colour_distance(t, detection), t.id)))
         for track in tracks:
-            if track not in whole:
+            if track not in separate:
                 track.time_s = -math.inf  # closed as stale at the end of this update
-        return whole
+        return separate
 
     def _merge(self, track: Track, detection: Detection, time_s: float) -> None:
         """Move a track along by its prediction, held inside the detection that hides it."""

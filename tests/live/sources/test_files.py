@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read_until_fault(source: FrameSource, message: str) -> list[int]:
-    """Return the numbers of the frames before a DataError that says `message`."""
+    """Return the numbers of the frames before a DataError with `message`."""
     indices: list[int] = []
     with pytest.raises(DataError, match=message):
         indices.extend(frame.index for frame in source)
@@ -60,7 +60,7 @@ def read_until_fault(source: FrameSource, message: str) -> list[int]:
 
 
 def huge_png() -> bytes:
-    """Return a PNG that says it is 30000x30000, with hardly any data."""
+    """Return a PNG whose header declares 30000x30000, with hardly any data."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         body = kind + data

@@ -71,8 +71,8 @@ class Drawing:
 
     def mark(self, labels: Bytes, label: int) -> None:
         """Write `label` wherever the outline lies in a picture of labels, in place."""
-        there, own = overlap_slices(self.left, self.top, self.alpha.shape, labels.shape)
-        labels[there][self.alpha[own] >= FOREGROUND] = label
+        target, source = overlap_slices(self.left, self.top, self.alpha.shape, labels.shape)
+        labels[target][self.alpha[source] >= FOREGROUND] = label
 
 
 class Actor:
@@ -135,15 +135,16 @@ class Actor:
     def paint(self, drawing: Drawing, canvas: Image) -> None:
         """Draw the walker onto the picture, in place."""
         shape = drawing.alpha.shape
-        there, own = overlap_slices(drawing.left, drawing.top, shape, canvas.shape)
+        target, source = overlap_slices(drawing.left, drawing.top, shape, canvas.shape)
         colour = cv2.resize(self._cloth, shape[::-1], interpolation=cv2.INTER_LINEAR)
         if drawing.bag is not None:
             share = (drawing.bag.astype(np.float32) / 255.0)[..., None]
             colour = colour * (1 - share) + self._bag_colour * share
         edge = cv2.blur(drawing.alpha, (9, 9)).astype(np.float32) / 255.0
         colour = colour * (0.72 + 0.28 * edge)[..., None]  # rounder towards the outline
-        alpha = drawing.alpha[own].astype(np.float32)[..., None] / 255.0
-        canvas[there] = np.clip(canvas[there] + (colour[own] - canvas[there]) * alpha, 0, 255)
+        alpha = drawing.alpha[source].astype(np.float32)[..., None] / 255.0
+        blended = canvas[target] + (colour[source] - canvas[target]) * alpha
+        canvas[target] = np.clip(blended, 0, 255)
 
     def shade(self, drawing: Drawing, canvas: Image) -> None:
         """Darken the ground where the walker's shadow falls, in place."""
@@ -154,9 +155,9 @@ class Actor:
         fallen = cv2.warpAffine(drawing.alpha, warp, (out_w, out_h))
         fallen = cv2.GaussianBlur(fallen, (0, 0), 2.0)
         top = drawing.top + height - out_h + 4
-        there, own = overlap_slices(drawing.left - 2, top, fallen.shape, canvas.shape)
-        dark = 1.0 - SHADOW_STRENGTH / 255.0 * fallen[own].astype(np.float32)
-        canvas[there] = (canvas[there] * dark[..., None]).astype(np.uint8)
+        target, source = overlap_slices(drawing.left - 2, top, fallen.shape, canvas.shape)
+        dark = 1.0 - SHADOW_STRENGTH / 255.0 * fallen[source].astype(np.float32)
+        canvas[target] = (canvas[target] * dark[..., None]).astype(np.uint8)
 
     @cached_property
     def outlines(self) -> list[tuple[generate.Sprite, Bytes | None]]:
@@ -202,8 +203,8 @@ def _garment(rng: np.random.Generator, behind: Array) -> Array:
     """Draw a colour; one that would hide its wearer is drawn again."""
     grey = np.array([0.114, 0.587, 0.299])
     colours = GARMENTS[rng.permutation(len(GARMENTS))] + rng.normal(0, 6, 3)
-    apart = np.abs((colours - behind) @ grey)
-    chosen: Array = colours[int(np.argmax(apart >= MIN_CONTRAST))]
+    contrast = np.abs((colours - behind) @ grey)
+    chosen: Array = colours[int(np.argmax(contrast >= MIN_CONTRAST))]
     return chosen
 
 
@@ -220,8 +221,8 @@ def _bag(sprite: generate.Sprite, body: generate.Sprite) -> Bytes:
     mask = sprite.mask
     plain = np.zeros_like(mask)
     left, top = round(sprite.anchor_px - body.anchor_px), mask.shape[0] - body.mask.shape[0]
-    there, own = overlap_slices(left, top, body.mask.shape, mask.shape)
-    plain[there] = body.mask[own]
+    target, source = overlap_slices(left, top, body.mask.shape, mask.shape)
+    plain[target] = body.mask[source]
     added = cv2.bitwise_and(mask, cv2.bitwise_not(plain))
     added[: round(SKIN_END * mask.shape[0])] = 0  # heads nod, bags hang lower
     opened = cv2.morphologyEx(added, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))

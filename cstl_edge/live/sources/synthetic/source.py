@@ -93,10 +93,10 @@ class SyntheticSource(FrameSource):
         except ValueError as err:
             raise ConfigError(f"cannot stage {self.uri}: {err}") from err
         ends = [actor.first_index + actor.frames for actor in self._actors]
-        whole = round(seconds * fps) if seconds else max(ends, default=0) + round(EMPTY_S * fps)
+        total = round(seconds * fps) if seconds else max(ends, default=0) + round(EMPTY_S * fps)
         self._first = 0 if start_s is None else math.ceil(start_s * fps - 1e-9)
         self._index = self._first
-        self._stop = whole if stop_s is None else min(whole, math.ceil(stop_s * fps - 1e-9))
+        self._stop = total if stop_s is None else min(total, math.ceil(stop_s * fps - 1e-9))
         self.frames = max(0, self._stop - self._index)
         self._last: tuple[int, list[WalkerTruth], Bytes] | None = None
 
@@ -137,8 +137,8 @@ class SyntheticSource(FrameSource):
 
     def _drawings(self, index: int) -> list[tuple[Actor, Any]]:
         """Return the walkers of a frame, the farthest first."""
-        there = [(a, d) for a in self._actors if (d := a.at(index)) is not None]
-        return sorted(there, key=lambda pair: -pair[1].z_m)
+        drawings = [(a, d) for a in self._actors if (d := a.at(index)) is not None]
+        return sorted(drawings, key=lambda pair: -pair[1].z_m)
 
     def _ground_truth(self, index: int) -> tuple[list[WalkerTruth], Bytes]:
         """Return truth and labels of a frame; those of the last frame are stored."""
