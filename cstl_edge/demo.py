@@ -92,8 +92,8 @@ def run_demo(
     """Run the scenes and write videos, events and pictures into a new folder.
 
     Args:
-        out: The new folder is made below it.
-        seed: Of the synthetic street.
+        out: Folder below which the new one is made.
+        seed: Seed of the synthetic street.
         scenes: `real`, `street` or both.
         progress: Called with a line per step.
     """
@@ -127,7 +127,7 @@ def _real_scene(folder: Path, encoder: Encoder, result: DemoResult, progress: Pr
             second_half = open_source(clip, start_s=HALF_S)
             last = _follow(folder, "real", second_half, encoder, gallery, result)
     # in the second half the woman is the one who goes on walking; all others are the acrobat
-    longest = max(last, key=lambda who: last[who].frames or 0, default=None)
+    longest = max(last, key=lambda track: last[track].frames or 0, default=None)
     for track, event in last.items():
         truth = WALKER if track == longest else "the acrobat"
         result.walkers.append(_row("real", f"track {track}", truth, [WALKER], event))
@@ -139,9 +139,9 @@ def _street_scene(folder: Path, encoder: Encoder, result: DemoResult, progress: 
     with Gallery.open(folder / "street.db", model=encoder) as gallery:
         for number, spec in enumerate(people[: len(NAMES)]):
             progress(f"street: enrolling {spec.name}")
-            walks, why = _visits(spec, 1000 + 10 * seed + 2 * number, encoder)
+            walks, failure = _visits(spec, 1000 + 10 * seed + 2 * number, encoder)
             if not walks:  # a person who cannot be enrolled is a result, not the end
-                result.not_enrolled.append(f"{spec.name}: {why}")
+                result.not_enrolled.append(f"{spec.name}: {failure}")
                 continue
             enrolled.append(spec.name)
             for walk in walks:
@@ -156,15 +156,15 @@ def _street_scene(folder: Path, encoder: Encoder, result: DemoResult, progress: 
 
 def _visits(spec: WalkerSpec, seed: int, encoder: Encoder) -> tuple[list[TrackRecord], str]:
     """Return the usable walks of somebody who comes alone on two other days, and what failed."""
-    walks, why = list[TrackRecord](), ""
+    walks, failure = list[TrackRecord](), ""
     for day, view_deg in enumerate(ENROLLED_FROM_DEG, start=1):
         visit = replace(spec, condition="nm", session=spec.session + day, view_deg=view_deg)
         alone = SyntheticSource([visit], seed=seed + day - 1, fps=FPS)
         try:
             walks += collect(alone, encoder)
         except DataError as err:
-            why = str(err)
-    return walks, why
+            failure = str(err)
+    return walks, failure
 
 
 def _cast(seed: int) -> list[WalkerSpec]:
@@ -211,14 +211,14 @@ def _follow(
     ):
         for event in events:
             log.write(event)
-            who = event.track
-            if who is not None and truth is not None:
-                who = walker_of.get(who)
-            if who is None or event.event not in ("named", "closed"):
+            walker = event.track
+            if walker is not None and truth is not None:
+                walker = walker_of.get(walker)
+            if walker is None or event.event not in ("named", "closed"):
                 continue
             # the newest answer about a walker; a reason for none only where no answer was
-            if event.answer != "none" or who not in last or last[who].answer == "none":
-                last[who] = event
+            if event.answer != "none" or walker not in last or last[walker].answer == "none":
+                last[walker] = event
     result.stages[name] = events.summary.stages()
     result.fps[name] = round(events.summary.fps, 1)
     return last

@@ -73,9 +73,11 @@ def _safely(probe: Callable[[], Finding]) -> Finding:
         return Finding(probe.__name__.strip("_"), "broken", str(err))
 
 
-def _optional(what: str, found: str | None, remedy: str = "", without: str = "") -> Finding:
+def _optional(subject: str, detail: str | None, remedy: str = "", without: str = "") -> Finding:
     """Return the finding of something that may be missing; `without`: what missing it means."""
-    return Finding(what, "ok", found) if found else Finding(what, "missing", without, remedy)
+    if detail:
+        return Finding(subject, "ok", detail)
+    return Finding(subject, "missing", without, remedy)
 
 
 def _version(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The demo's result: what it compares with the truth, prints and writes."""
+"""Demo: verdicts against the truth, and its result as file and JSON."""
 
 import json
 from dataclasses import asdict
@@ -27,13 +27,13 @@ def closed(answer, person=None, **more):
         ("Ada", None, "no answer: never seen", "no answer"),
     ],
 )
-def test_an_answer_is_compared_with_the_truth(truth, event, answer, verdict):
+def test_verdict_of_an_answer(truth, event, answer, verdict):
     row = _row("street", "walker 1", truth, ["Ada"], event)
     assert (row.answer, row.verdict) == (answer, verdict)
     assert (row.distance, row.threshold) == ((None, None) if verdict == "no answer" else (0.5, 0.9))
 
 
-def test_the_result_is_the_file_and_the_json(tmp_path, capsys):
+def test_file_and_json_equal_the_result(tmp_path, capsys):
     result = run_demo(tmp_path, scenes=())
     print_demo(result, as_json=True)
     (file,) = tmp_path.rglob("demo.json")

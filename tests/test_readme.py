@@ -1,4 +1,4 @@
-"""The README is tested: its Python runs as it stands, its verbs and links exist."""
+"""README: its Python block runs, its verbs and links exist."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
 
 
-def test_the_ten_lines_of_python_run(tmp_path, monkeypatch, capsys):
+def test_python_block_runs(tmp_path, monkeypatch, capsys):
     block = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)
     assert block
     assert len(block[1].strip().splitlines()) <= 12
@@ -29,5 +29,5 @@ def test_every_verb_of_the_readme_exists():
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)\)", TEXT))))
-def test_links_lead_somewhere(path):
+def test_links_exist(path):
     assert (README.parent / path).exists()

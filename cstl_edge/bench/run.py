@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cstl_edge.bench.context import DEFAULT, FULL, SHORT, Context
+from cstl_edge.bench.context import DEFAULT_BUDGET, FULL_BUDGET, SHORT_BUDGET, Context
 from cstl_edge.bench.model_under_test import choose_model, describe_model
 from cstl_edge.bench.record import Row, write_rows
 from cstl_edge.bench.scenarios.open import SCENARIOS
-from cstl_edge.errors import BackendUnavailable, ConfigError, CstlEdgeError, one_line
+from cstl_edge.errors import BackendUnavailable, ConfigError, CstlEdgeError
 from cstl_edge.measure.environment import environment
 from cstl_edge.runtime.base import usable_cores
 
@@ -36,9 +36,7 @@ class BenchOptions:
     def __post_init__(self) -> None:
         """Refuse contradictions and unknown scenarios (ConfigError)."""
         for name in self.scenarios:
-            if name not in SCENARIOS:
-                expected = ", ".join(SCENARIOS)
-                raise ConfigError(f"expected --scenario of {expected}; got {one_line(name)!r}")
+            SCENARIOS.canonical(name)
         if self.short and self.full:
             raise ConfigError("--short and --full contradict each other: choose one")
         if self.threads is not None and self.threads < 1:
@@ -60,7 +58,7 @@ def make_context(options: BenchOptions, progress: Callable[[str], None]) -> Cont
         weights=weights,
         model=describe_model(folder, trained=options.network != "paper"),
         threads=options.threads or usable_cores(),
-        budget=SHORT if options.short else FULL if options.full else DEFAULT,
+        budget=SHORT_BUDGET if options.short else FULL_BUDGET if options.full else DEFAULT_BUDGET,
         full=options.full,
         short=options.short,
         progress=progress,
@@ -80,12 +78,12 @@ def run(context: Context, scenarios: Sequence[str], out: Path) -> Iterator[Row]:
     A scenario that fails with a CstlEdgeError leaves a row with the reason, and the next one runs.
 
     Args:
-        context: of the call
-        scenarios: names of the table `SCENARIOS`; empty runs all
-        out: file of JSON lines
+        context: Context of the call.
+        scenarios: Names of the table `SCENARIOS`; empty runs all.
+        out: File of JSON lines.
 
     Raises:
-        BackendUnavailable: at the end, when nothing was measured
+        BackendUnavailable: At the end, when nothing was measured.
     """
     measured, reason = 0, "no scenario has a row"
     for name in scenarios or SCENARIOS:

@@ -98,5 +98,5 @@ def doctor(json: Json = False) -> None:
     """Tell what this machine has, what will be used, and how to get what is missing."""
     from cstl_edge.doctor import report
 
-    found = report()
-    print_result(found.to_dict(), found.lines(), json)
+    diagnosis = report()
+    print_result(diagnosis.to_dict(), diagnosis.lines(), json)

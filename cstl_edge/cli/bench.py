@@ -35,7 +35,7 @@ Scenario = Annotated[
 ]
 
 
-def report(
+def make_report(
     files: Annotated[
         list[Path],
         typer.Argument(help="results of cstl-edge bench (.jsonl), of a board (.zip), of trtexec"),
@@ -75,7 +75,7 @@ bench = typer.Typer(
     help="Measure this machine: latency, throughput, accuracy, nearness to its limits, power.",
     invoke_without_command=True,
 )
-bench.command("report")(report)
+bench.command("report")(make_report)
 
 
 @bench.callback()
@@ -106,20 +106,22 @@ def measure(
     names = [name for word in scenario or [] for name in word.split(",")]
     options = BenchOptions(model, weights, network, names, short, full, threads)
     if jetson:
+        from cstl_edge import doctor
         from cstl_edge.bench.jetson.bundle import advice, detect_board, pack_bundle
-        from cstl_edge.doctor import report
 
         board = detect_board()
-        measured = make_context(options, notify)
-        for line in advice(measured.engines or measured.folder):
+        bench_context = make_context(options, notify)
+        for line in advice(bench_context.engines or bench_context.folder):
             notify(line)
-        file = _measured(measured, names, out, json)
-        notify(f"to be sent to us: {pack_bundle(file, board, report().to_dict())}")
+        file = _run_and_print(bench_context, names, out, json)
+        notify(f"to be sent to us: {pack_bundle(file, board, doctor.report().to_dict())}")
     else:
-        _measured(make_context(options, notify), names, out, json)
+        _run_and_print(make_context(options, notify), names, out, json)
 
 
-def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_json: bool) -> Path:
+def _run_and_print(
+    context: Context, scenarios: Sequence[str], out: Path | None, as_json: bool
+) -> Path:
     """Run scenarios and print their rows, those that an interrupted run has too; return the file.
 
     Raises BackendUnavailable when nothing was measured.
@@ -146,16 +148,16 @@ def _measured(context: Context, scenarios: Sequence[str], out: Path | None, as_j
 
 def _show(rows: Sequence[Row]) -> None:
     """Print a table per scenario, the backends without figures and why, then the best figures."""
-    from cstl_edge.bench.report import console as tables
+    from cstl_edge.bench.report import console as bench_tables
 
     console = text_console(width=ROWS_WIDTH)
-    for part in tables.scenario_cells(rows):
-        title, left = part.scenario, tables.LEFT_COLUMNS
+    for part in bench_tables.scenario_cells(rows):
+        title, left = part.scenario, bench_tables.LEFT_COLUMNS
         if part.cells:
-            console.print(boxed_table(title, tables.COLUMNS, part.cells, left=left))
+            console.print(boxed_table(title, bench_tables.COLUMNS, part.cells, left=left))
         for line in part.skipped:
             console.print(line)
-    for line in tables.headline_lines(rows):
+    for line in bench_tables.headline_lines(rows):
         console.print(line)
 
 

@@ -36,7 +36,13 @@ def notify(text: str) -> None:
 
 
 def print_result(result: Any, text: str | Iterable[str], as_json: bool) -> None:
-    """Print a result, as JSON or as a text or its lines."""
+    """Print a result.
+
+    Args:
+        result: JSON-ready object.
+        text: For people, as a whole or by lines.
+        as_json: Print the object, not the text.
+    """
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -105,7 +111,13 @@ def command_line() -> str:
 def text_console(
     *, stderr: bool = False, width: int = FILE_WIDTH, file: TextIO | None = None
 ) -> Console:
-    """Return a console that prints texts as they are, `width` wide where it is no terminal."""
+    """Return a console that prints texts as they are, without markup.
+
+    Args:
+        stderr: Print to stderr, not to stdout.
+        width: Characters of a line, where it is no terminal.
+        file: Written in place of both.
+    """
     from rich.console import Console
 
     console = Console(stderr=stderr, file=file, markup=False, highlight=False, emoji=False)
@@ -120,8 +132,8 @@ def boxed_table(
     """Return a table to print on a `text_console`.
 
     Args:
-        title: Above the table.
-        columns: Their headings.
+        title: Line above the table.
+        columns: Headings of the columns.
         rows: Cells, as many as columns.
         left: Headings of the columns that are aligned left and may wrap; others are aligned right.
     """
@@ -130,6 +142,11 @@ def boxed_table(
 
 def plain_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table without lines; the first column is aligned left, all others right.
+
+    Args:
+        title: Line above the table.
+        columns: Headings of the columns.
+        rows: Cells, as many as columns.
 
     >>> print(plain_table("Rank-1", ("Probe", "Mean"), (("NM", "97.8"), ("BG", "9.1"))))
     Rank-1

@@ -61,14 +61,14 @@ def prepare(
     json: Json = False,
 ) -> None:
     """Turn a dataset into memory-mapped shards; a run that was stopped goes on where it was."""
-    from cstl_edge.data.importing import prepare as room
+    from cstl_edge.data.importing import prepare as preparation
     from cstl_edge.data.importing.report import TooManyBad
 
     settings = _settings(dataset, size, (min_frames, max_frames), aligned, gate, partial)
     limit = _share(max_bad)
     try:
         with _bar("preparing") as bar:
-            index = room.prepare(
+            index = preparation.prepare(
                 source,
                 out,
                 settings,

@@ -66,7 +66,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model as the field does: rank-k, mAP, mINP by view, or FNIR at FPIR."""
     from cstl_edge.evaluation.embed import EmbedOptions
-    from cstl_edge.evaluation.evaluate import evaluate as figures
+    from cstl_edge.evaluation.evaluate import evaluate as evaluate_protocol
     from cstl_edge.evaluation.held_out import held_out
     from cstl_edge.evaluation.protocols import check_protocol
     from cstl_edge.measure.stats import append_jsonl
@@ -75,12 +75,14 @@ def evaluate(
     check_protocol(protocol)
     rates, options = _rates(fpir), EmbedOptions(batch_frames, min_frames, max_frames)
     encoder = load(model, backend, precision=precision)
-    held = held_out(data, encoder.info.size, split, partition)
-    embedded = _embedded(encoder, held, workdir, options)
-    wanted = held.protocol if protocol == "auto" else protocol
-    result = figures(embedded, wanted, fpirs=rates, probe=held.probe, drop_unmated=drop_unmated)
-    record = _record(encoder.info, held, options, result)
-    if wanted == "open-set":
+    test_people = held_out(data, encoder.info.size, split, partition)
+    embedded = _embedded(encoder, test_people, workdir, options)
+    protocol_name = test_people.protocol if protocol == "auto" else protocol
+    result = evaluate_protocol(
+        embedded, protocol_name, fpirs=rates, probe=test_people.probe, drop_unmated=drop_unmated
+    )
+    record = _record(encoder.info, test_people, options, result)
+    if protocol_name == "open-set":
         record["det_files"] = _write_det(embedded.folder, result, encoder.info.model_name)
     if out is not None:
         append_jsonl(out, record)
@@ -99,7 +101,9 @@ def _rates(text: str) -> list[float]:
     return rates
 
 
-def _embedded(encoder: Encoder, held: HeldOut, workdir: Path, options: EmbedOptions) -> EmbeddedSet:
+def _embedded(
+    encoder: Encoder, test_people: HeldOut, workdir: Path, options: EmbedOptions
+) -> EmbeddedSet:
     """Embed, show the progress on a terminal, and close the encoder."""
     from cstl_edge.evaluation.embed import embed
 
@@ -115,11 +119,11 @@ def _embedded(encoder: Encoder, held: HeldOut, workdir: Path, options: EmbedOpti
 
         embedded = embed(
             encoder,
-            held.data,
+            test_people.data,
             workdir,
-            held.rows,
+            test_people.rows,
             options=options,
-            source=held.source,
+            source=test_people.source,
             progress=report,
         )
     encoder.close()
@@ -127,7 +131,7 @@ def _embedded(encoder: Encoder, held: HeldOut, workdir: Path, options: EmbedOpti
 
 
 def _record(
-    info: EncoderInfo, held: HeldOut, options: EmbedOptions, result: Mapping[str, Any]
+    info: EncoderInfo, test_people: HeldOut, options: EmbedOptions, result: Mapping[str, Any]
 ) -> dict[str, Any]:
     from cstl_edge.measure.environment import environment
 
@@ -138,8 +142,8 @@ def _record(
         "backend": info.backend,
         "provider": info.provider,
         "precision": info.precision,
-        "data": held.description,
-        "kind": held.kind,
+        "data": test_people.description,
+        "kind": test_people.kind,
         "options": asdict(options),
         **result,
         "environment": environment(),

@@ -76,9 +76,9 @@ def import_released(
     if output.suffix != ".safetensors":
         raise ConfigError(f"expected a .safetensors file to write, got {one_line(output)}")
     with needs_torch("import-released"):
-        from cstl_edge.checkpoint.import_released import import_released as read
+        from cstl_edge.checkpoint.import_released import import_released as read_released
         from cstl_edge.checkpoint.weights import save_checkpoint
-    network, about = read(file, class_head=class_head)
+    network, about = read_released(file, class_head=class_head)
     digest = save_checkpoint(output, network, about, inference_only=not class_head)
     result = {"weights": str(output), "weights_sha256": digest, "config": network.config.to_dict()}
     (height, width), parts = network.config.size, network.config.parts
@@ -202,7 +202,7 @@ def _print_export(manifest: Manifest, output: Path, as_json: bool) -> None:
         for file, graph in manifest.parity["graphs"].items()
     ]
     for name, variant in manifest.precisions.items():
-        lines += [f"  {name}, {where}: {_cost(judged)}" for where, judged in variant.judged.items()]
+        lines += [f"  {name}, {where}: {_cost(report)}" for where, report in variant.judged.items()]
     reason = ""  # for the default of a CPU, where int8 could have been it
     if manifest.cpu_default == "int8":
         reason = " and it multiplies int8 fast"
@@ -215,17 +215,17 @@ def _print_export(manifest: Manifest, output: Path, as_json: bool) -> None:
     print_result(result, lines, as_json)
 
 
-def _cost(judged: GateReport) -> str:
+def _cost(report: GateReport) -> str:
     """Return the loss of a precision against float32 in words."""
-    rank1 = judged["rank1"]
-    before, after, lost = rank1["float32"], rank1["found"], rank1["lost"]
+    rank1 = report["rank1"]
+    before, after, loss = rank1["float32"], rank1["found"], rank1["lost"]
     words = [
         f"rank-1 across views {before['cross_view']:.4f} -> {after['cross_view']:.4f} (lost "
-        f"{lost['points']:.2f} points, on more people surely below {lost['at_most_points']:.2f})",
-        f"{judged['decisions']['changed']} of {judged['decisions']['compared']} searches changed",
-        f"smallest cosine {judged['cosine']['smallest']:.5f}",
+        f"{loss['points']:.2f} points, on more people surely below {loss['at_most_points']:.2f})",
+        f"{report['decisions']['changed']} of {report['decisions']['compared']} searches changed",
+        f"smallest cosine {report['cosine']['smallest']:.5f}",
     ]
-    if flips := judged.get("salient_frames"):
+    if flips := report.get("salient_frames"):
         tied, wrong, compared = flips["ties"], flips["wrong"], flips["compared"]
         words.append(f"salient frames: {tied} tied and {wrong} other flips of {compared}")
     return ", ".join(words)

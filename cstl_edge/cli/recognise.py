@@ -68,26 +68,32 @@ def live(
     options, encoder = _pipeline(segmenter, fpir, threshold), load(model, backend)
     line_of = event_line if schema == 1 else Event.to_json
     with ExitStack() as stack:
-        searched = gallery is not None or default_gallery().exists()
-        known = stack.enter_context(_existing(gallery, encoder)) if searched else None
-        if known is None:
+        has_gallery = gallery is not None or default_gallery().exists()
+        open_gallery = stack.enter_context(_existing(gallery, encoder)) if has_gallery else None
+        if open_gallery is None:
             notify("no gallery yet: nobody is named; begin with cstl-edge enroll")
-        opened = open_source(source)
-        observer = _annotator(annotate, opened.fps, stack) if annotate else None
+        frame_source = open_source(source)
+        observer = _annotator(annotate, frame_source.fps, stack) if annotate else None
         log = stack.enter_context(JsonLines(events, line_of)) if events else None
-        running = stack.enter_context(
-            run(opened, encoder=encoder, gallery=known, options=options, observer=observer)
+        pipeline = stack.enter_context(
+            run(
+                frame_source,
+                encoder=encoder,
+                gallery=open_gallery,
+                options=options,
+                observer=observer,
+            )
         )
         text_of = line_of if json else str
         try:
-            _print_events(running, log, duration, text_of)
+            _print_events(pipeline, log, duration, text_of)
         except KeyboardInterrupt:
-            running.stop()
-            _print_events(running, log, None, text_of)  # the last word on everybody
+            pipeline.stop()
+            _print_events(pipeline, log, None, text_of)  # the last word on everybody
             raise
         finally:
-            running.close()
-            notify(str(running.summary))
+            pipeline.close()
+            notify(str(pipeline.summary))
 
 
 def enroll(
@@ -120,8 +126,8 @@ def enroll(
     else:
         record = _choose(_collect(source, encoder, options), track)
         walk, frames = record.embeddings, record.frames
-    with Gallery.open(gallery or default_gallery(), model=encoder) as known:
-        stored = known.enroll(name, walk, consent=consent, retention_days=retention_days)
+    with Gallery.open(gallery or default_gallery(), model=encoder) as open_gallery:
+        stored = open_gallery.enroll(name, walk, consent=consent, retention_days=retention_days)
     text = f"enrolled {one_line(name)}: {stored} templates from {frames} frames"
     print_result({"name": name, "templates": stored, "frames": frames}, text, json)
 
@@ -144,11 +150,11 @@ def identify(
     from cstl_edge.live.sources.base import redact
 
     options, encoder = _pipeline(segmenter, fpir, threshold), load(model, backend)
-    with _existing(gallery, encoder) as known:
+    with _existing(gallery, encoder) as open_gallery:
         walks: list[tuple[Array, int, int, str | None]]  # walk, track, frames, account of them
         if silhouettes:
-            read = _silhouettes(source, encoder, silhouettes)
-            walks = [(read, 0, len(read), None)]
+            silhouette_walk = _silhouettes(source, encoder, silhouettes)
+            walks = [(silhouette_walk, 0, len(silhouette_walk), None)]
         else:
             records = _collect(source, encoder, options)
             walks = [(r.embeddings, r.track, r.frames, r.account) for r in records]
@@ -156,7 +162,7 @@ def identify(
         closed = partial(Event, event="closed", source=redact(source), model=digits)
         rows, lines = [], []
         for walk, track, frames, account in walks:
-            decision = known.identify(walk, options.fpir, options.threshold)
+            decision = open_gallery.identify(walk, options.fpir, options.threshold)
             if schema == 1:
                 rows.append(decision_row(track, frames, decision))
             else:
@@ -169,8 +175,8 @@ def identify(
 @people.command("list")
 def list_people(gallery: GalleryPath = None, json: Json = False) -> None:
     """List everybody: name, templates, since when, until when, consent."""
-    with _existing(gallery) as known:
-        rows = [asdict(person) for person in known.people()]
+    with _existing(gallery) as open_gallery:
+        rows = [asdict(person) for person in open_gallery.people()]
     lines = [
         f"{one_line(row['name'])}: {row['templates']} templates, since {row['created_utc']}, "
         f"until {row['expires_utc'] or 'removed'}; consent: {one_line(row['consent'])}"
@@ -182,16 +188,16 @@ def list_people(gallery: GalleryPath = None, json: Json = False) -> None:
 @people.command("show")
 def show_person(name: Person, gallery: GalleryPath = None, json: Json = False) -> None:
     """Show what is kept of one person."""
-    with _existing(gallery) as known:
-        row = asdict(known.show(name))
+    with _existing(gallery) as open_gallery:
+        row = asdict(open_gallery.show(name))
     print_result(row, [f"{key}: {one_line(value, 500)}" for key, value in row.items()], json)
 
 
 @people.command("remove")
 def remove_person(name: Person, gallery: GalleryPath = None, json: Json = False) -> None:
     """Erase one person, without residue in the file."""
-    with _existing(gallery) as known:
-        erased = known.remove(name)
+    with _existing(gallery) as open_gallery:
+        erased = open_gallery.remove(name)
     text = f"erased {one_line(name)}: {erased} templates"
     print_result({"name": name, "erased": erased}, text, json)
 
@@ -225,19 +231,19 @@ def _annotator(path: Path, fps: float, stack: ExitStack) -> Observer:
 
 
 def _print_events(
-    running: PipelineRun,
+    pipeline: PipelineRun,
     log: JsonLines | None,
     duration_s: float | None,
     text_of: Callable[[Event], str],
 ) -> None:
     """Print and log events as they come; stop taking frames when the time is up."""
     start = time.monotonic()
-    for event in running:
+    for event in pipeline:
         print(text_of(event), flush=True)
         if log is not None:
             log.write(event)
         if duration_s is not None and time.monotonic() - start > duration_s:
-            running.stop()
+            pipeline.stop()
 
 
 def _sentence(track: int, frames: int, decision: Decision) -> str:

@@ -62,9 +62,15 @@ def train(
         raise typer.Exit(130)
 
 
-def overrides(given: list[str], split: str | None, minutes: float | None) -> list[str]:
-    """Return all overrides of a configuration, those of options of their own included."""
-    texts = list(given)
+def overrides(texts: list[str], split: str | None, minutes: float | None) -> list[str]:
+    """Return all overrides of a configuration, those of options of their own included.
+
+    Args:
+        texts: Those of `-o`, KEY=VALUE.
+        split: Training people, as `--split` names them.
+        minutes: Length of the training, in place of its iterations.
+    """
+    texts = list(texts)
     if split is not None:
         texts.append(f"data.split={split}")
     if minutes is not None:

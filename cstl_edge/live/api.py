@@ -28,7 +28,7 @@ def watch(
 
     Args:
         source: An address as for `cstl-edge live`, or an open source.
-        gallery: To be searched; without one nobody is named.
+        gallery: Searched for every walk; without one nobody is named.
         model: Embeds the silhouettes; the shipped one by default.
         **options: Fields of `live.pipeline.options.PipelineOptions`.
 

@@ -1,4 +1,4 @@
-"""The verbs as a user types them: results on stdout, one line of error, the right exit code."""
+"""Command line: results on stdout, one line of error, exit codes, cheap help."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def unusable(tmp_path_factory, walks):
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "doctor", *GROUPS, *GROUPS.values()])
-def test_every_verb_explains_itself(verb):
+def test_every_verb_has_help(verb):
     done = call(*verb.split(), "--help")
     assert done.returncode == 0
     assert "Usage:" in done.stdout
@@ -100,7 +100,7 @@ def test_help_loads_nothing_heavy(verb):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
-def test_doctor_tells_what_is_used():
+def test_doctor_reports_the_default_model():
     report = json.loads(call("doctor", "--json").stdout)
     states = {finding["what"]: finding["state"] for finding in report["findings"]}
     assert states["python"] == states["onnxruntime"] == states["default model"] == "ok"
@@ -108,7 +108,7 @@ def test_doctor_tells_what_is_used():
     assert all(f["remedy"] for f in report["findings"] if f["state"] == "broken")
 
 
-def test_a_person_comes_is_recognised_and_goes(walks, gallery):
+def test_person_is_enrolled_recognised_and_removed(walks, gallery):
     where = ["--gallery", gallery, "--silhouettes", "left"]
     for name in ("ada", "ben"):
         done = call("enroll", name, walks / f"{name}0", "--consent", "signed", *where, "--json")
@@ -130,7 +130,7 @@ def test_a_person_comes_is_recognised_and_goes(walks, gallery):
     one_error(call("gallery", "show", "ada", *where), 6)
 
 
-def test_a_real_video_gives_events_and_a_picture(tmp_path, monkeypatch):
+def test_live_on_a_real_video_writes_events_and_a_video(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))  # without a gallery
     walk = write_short_walk(tmp_path / "walk.mp4")
     log, video = tmp_path / "events.jsonl", tmp_path / "annotated.mp4"
@@ -162,7 +162,7 @@ def test_schema_1_writes_the_old_lines(tmp_path, monkeypatch):
     assert call(*live, "--schema", "3").returncode == 2
 
 
-def test_ctrl_c_gives_the_last_word_on_everybody(tmp_path):
+def test_ctrl_c_closes_every_track(tmp_path):
     command = [sys.executable, "-m", "cstl_edge.cli", "live", "synthetic://2?live=1&fps=12"]
     command += ["--json", "--segmenter", "background"]
     running = subprocess.Popen(
@@ -200,7 +200,7 @@ def test_ctrl_c_gives_the_last_word_on_everybody(tmp_path):
         (["export", "text.mp4", "-o", "out"], 4, "text.mp4"),
     ],
 )
-def test_what_cannot_be_is_one_line(tmp_path, unusable, words, code, message):
+def test_mistakes_are_one_line_with_their_exit_code(tmp_path, unusable, words, code, message):
     if words[0] == "export":
         pytest.importorskip("torch", reason="export needs the `train` extra")
     words = [tmp_path / word if word in ("g.db", "out") else word for word in words]
@@ -210,7 +210,7 @@ def test_what_cannot_be_is_one_line(tmp_path, unusable, words, code, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tampered_model_is_refused(tmp_path):
+def test_tampered_model_is_refused(tmp_path):
     model = shutil.copytree(ASSETS / "cstl-walkers", tmp_path / "model")
     content = bytearray((model / "head.onnx").read_bytes())
     content[len(content) // 2] ^= 1
@@ -218,7 +218,7 @@ def test_a_tampered_model_is_refused(tmp_path):
     assert "head.onnx" in one_error(call("live", "synthetic://1", "--model", model), 4)
 
 
-def test_a_gallery_of_another_model_is_refused(walks, gallery):
+def test_gallery_of_another_model_is_refused(walks, gallery):
     other = SimpleNamespace(info=SimpleNamespace(weights_sha256="0" * 64, impostors=None))
     with Gallery.open(gallery, model=other) as people:
         people.enroll("eve", np.ones((1, 16, 128), np.float32), consent="x")

@@ -1,4 +1,4 @@
-"""`cstl-edge bench` as it is typed."""
+"""Verb `bench`: rows and tables, mistakes, Ctrl-C, help."""
 
 import json
 import runpy
@@ -21,8 +21,8 @@ GOLDEN = ROOT / "tests" / "golden"
 SHORT = ["bench", "--short", "--scenario", "graph", "--threads", "1"]
 
 
-def test_the_short_form_measures_and_says_where_its_rows_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(graph, "SHORT", graph.SHORT[1:])  # `full`
+def test_short_form_measures_and_prints_the_file_of_its_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(graph, "SHORT_CASES", graph.SHORT_CASES[1:])  # `full`
     done = call(*SHORT, "--model", GOLDEN / "tiny_reduced", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "runs" / "bench").glob("*.jsonl")
@@ -37,8 +37,8 @@ def test_the_short_form_measures_and_says_where_its_rows_are(tmp_path, monkeypat
     assert f"{percentile(row.samples['wall'], 50):.2f}" in done.stdout
 
 
-def test_json_prints_the_rows_that_are_in_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(graph, "SHORT", graph.SHORT[:1])
+def test_json_prints_the_rows_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(graph, "SHORT_CASES", graph.SHORT_CASES[:1])
     file = tmp_path / "rows.jsonl"
     done = call(*SHORT, "--model", GOLDEN / "tiny", "--out", file, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -49,14 +49,14 @@ def test_json_prints_the_rows_that_are_in_the_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (["--scenario", "speed"], 2, "expected --scenario of"),
+        (["--scenario", "grap"], 2, "did you mean graph?"),
         (["--short", "--full"], 2, "contradict"),
         (["--network", "tiny"], 2, "shipped, paper"),
         (["--model", "nowhere"], 4, "nowhere"),
         (["--jetson"], 4, "no Jetson"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_its_exit_code(words, code, text, tmp_path):
+def test_mistakes_are_one_line_with_their_exit_code(words, code, text, tmp_path):
     done = call("bench", *words, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
@@ -64,13 +64,13 @@ def test_what_is_wrong_is_one_line_and_its_exit_code(words, code, text, tmp_path
     assert not [*tmp_path.iterdir()]
 
 
-def test_ctrl_c_keeps_what_is_there(tmp_path):
+def test_ctrl_c_keeps_the_rows_so_far(tmp_path):
     out = tmp_path / "rows.jsonl"
     command = [sys.executable, "-m", "cstl_edge.cli", "bench", "--scenario", "graph", "--full"]
     command += ["--model", str(GOLDEN / "tiny_reduced"), "--out", str(out), "--threads", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    waited = time.monotonic() + 60
-    while not (out.exists() and out.read_text().count("\n")) and time.monotonic() < waited:
+    deadline = time.monotonic() + 60
+    while not (out.exists() and out.read_text().count("\n")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     text, err = process.communicate(timeout=60)
@@ -104,7 +104,7 @@ assert signal.getsignal(signal.SIGINT) is before
 """
 
 
-def test_ctrl_c_is_itself_wherever_it_falls():
+def test_ctrl_c_during_an_import_stays_a_keyboard_interrupt():
     """In a process of its own: where OpenVINO used AMX, pytest's signal stack is too small."""
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False, timeout=60
@@ -112,7 +112,7 @@ def test_ctrl_c_is_itself_wherever_it_falls():
     assert done.stdout.split() == ["KeyboardInterrupt", "ModuleNotFoundError"], done.stderr
 
 
-def test_help_names_the_page_and_the_scenarios_and_the_script_is_the_verb(monkeypatch, capsys):
+def test_help_names_report_and_scenarios_and_the_script_is_the_verb(monkeypatch, capsys):
     done = call("bench", "--help")
     assert done.returncode == 0
     assert "report" in done.stdout

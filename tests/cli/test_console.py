@@ -1,4 +1,4 @@
-"""Tables as the terminal shows them: what a cell holds is never markup, figures never wrap."""
+"""Tables on the terminal: cells are never markup, figures never wrap."""
 
 from cstl_edge.cli.console import boxed_table, plain_table, print_demo, text_console
 from cstl_edge.demo import DemoResult, WalkerRow
@@ -18,7 +18,7 @@ def test_left_columns_wrap_and_figures_do_not(capsys):
     assert lines[-2].endswith("│     10.5 │")
 
 
-def test_a_plain_table_has_a_line_per_row_however_wide():
+def test_plain_table_has_a_line_per_row_however_wide():
     lines = plain_table("FNIR of a title that is wider", ("name", "FNIR"), ROWS).splitlines()
     assert lines[0] == "FNIR of a title that is wider"
     assert len(lines) == 2 + len(ROWS)
@@ -26,7 +26,7 @@ def test_a_plain_table_has_a_line_per_row_however_wide():
     assert lines[3] == "Ben" + " " * (len(ROWS[0][0]) - 3) + "  10.5"
 
 
-def test_the_tables_for_people(capsys):
+def test_demo_prints_walkers_and_stages(capsys):
     row = WalkerRow("street", "walker 1", "Ada [x]", "Ada [x]", 0.5881, None, "true accept")
     stages = {"street": {"encode": {"count": 3, "p50_ms": 1.234, "p99_ms": 5.0}}}
     print_demo(DemoResult(0, [row], stages=stages, lines=["look at [here]"]), as_json=False)

@@ -1,4 +1,4 @@
-"""The data verbs as a user types them: exit codes, one line of error, tables, JSON."""
+"""Verbs of `data`: exit codes, one line of error, tables, JSON."""
 
 import contextlib
 import json
@@ -61,7 +61,7 @@ def test_too_many_bad_files_are_code_3_and_a_table(people, tmp_path):
     assert index["report"]["reasons"] == {"damaged": 1}
 
 
-def test_a_source_is_looked_through_without_writing(people, tmp_path):
+def test_verify_lists_bad_files_of_a_source_without_writing(people, tmp_path):
     (people / "ada" / "3.png").write_bytes(b"")
     Image.fromarray(np.zeros((240, 320), np.uint8)).save(people / "ben" / "0.png")
     before = sorted(tmp_path.rglob("*"))
@@ -89,29 +89,29 @@ def test_a_source_is_looked_through_without_writing(people, tmp_path):
         (["stats", "{in}"], 3, "dataset.json or shards"),
     ],
 )
-def test_mistakes_are_one_line_and_a_code(people, tmp_path, words, code, message):
+def test_mistakes_are_one_line_with_their_exit_code(people, tmp_path, words, code, message):
     done = call(*(people if word == "{in}" else word for word in words), cwd=tmp_path)
     assert done.returncode == code
     assert re.fullmatch(f"error: .*{message}.*\n", done.stderr)
     assert not (tmp_path / "x").exists()
 
 
-def test_shares():
+def test_share_of_a_text():
     shares = {"1%": 0.01, "0.01": 0.01, "0": 0, "100%": 1, "2.5%": 0.025}
     assert {text: _share(text) for text in shares} == shares
 
 
-def test_what_goes_on_is_shown_on_a_terminal_alone(people, tmp_path):
-    ours, theirs = os.openpty()
+def test_progress_is_shown_on_a_terminal_alone(people, tmp_path):
+    reader, terminal = os.openpty()
     command = [sys.executable, "-m", "cstl_edge.cli", "data", "prepare", people, "--dataset"]
     command += ["folder", "--out", tmp_path / "out", "--workers", "1"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs)
-    os.close(theirs)
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal)
+    os.close(terminal)
     shown = b""
     with contextlib.suppress(OSError):  # the way Linux says that the other end is closed
-        while block := os.read(ours, 4096):
+        while block := os.read(reader, 4096):
             shown += block
-    os.close(ours)
+    os.close(reader)
     stdout, _ = running.communicate(timeout=100)
     assert running.returncode == 0
     assert b"preparing" in shown

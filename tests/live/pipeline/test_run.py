@@ -1,4 +1,4 @@
-"""From frames to events: answers, reasons, clean ends."""
+"""Runs of the pipeline: answers, reasons, faults, clean ends."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def few_samples(monkeypatch) -> None:
     monkeypatch.setattr(perception, "BACKGROUND_SAMPLES", 24)
 
 
-def test_the_woman_is_recognised_in_the_second_half_of_her_walk(gallery: Gallery) -> None:
+def test_walker_of_the_clip_is_recognised_in_the_second_half(gallery: Gallery) -> None:
     first = collect(HalfRate(1.4, 4.0), StandIn())
     fill = (first[0].silhouettes > 127).mean(axis=(1, 2))
     feet = first[0].silhouettes[:, -4:].max(axis=(1, 2))
@@ -146,10 +146,10 @@ def test_the_woman_is_recognised_in_the_second_half_of_her_walk(gallery: Gallery
     assert fill.std() < 0.06
     assert (feet > 127).all()
     gallery.enroll("walker", first[0].embeddings, consent="test")
-    seen: list[str] = []
+    labels: list[str] = []
 
     def watch(frame: Frame, views: list, note: str | None) -> None:
-        seen.extend(view.label for view in views)
+        labels.extend(view.label for view in views)
 
     source, options = HalfRate(4.0, 7.6), PipelineOptions(threshold=0.9)
     with run(source, encoder=StandIn(), gallery=gallery, options=options, observer=watch) as events:
@@ -159,11 +159,11 @@ def test_the_woman_is_recognised_in_the_second_half_of_her_walk(gallery: Gallery
     named = next(e for e in closed if e.person)
     assert named.frames >= 25
     assert named.distance < named.threshold
-    assert any("walker" in label for label in seen)
+    assert any("walker" in label for label in labels)
     assert {"source", "segment", "track", "silhouette", "encode"} <= set(events.summary.stages())
 
 
-def test_a_file_gives_the_same_events_every_time(gallery: Gallery) -> None:
+def test_file_gives_the_same_events_every_time(gallery: Gallery) -> None:
     records = collect(Street(), StandIn(), BACKGROUND)
     gallery.enroll("ada", records[0].embeddings, consent="test")
     options = replace(BACKGROUND, threshold=0.5)
@@ -178,7 +178,7 @@ def test_a_file_gives_the_same_events_every_time(gallery: Gallery) -> None:
     assert (first[-1].answer, first[-1].person) == ("known", "ada")
 
 
-def test_events_say_where_by_which_model_and_why_nobody_is_named() -> None:
+def test_events_have_box_model_and_reason() -> None:
     born, *_, closed = all_events()  # without a gallery
     assert closed.reason == "no gallery"
     assert closed.model == "0" * 12
@@ -207,12 +207,12 @@ def test_states_of_source_and_scene_become_events() -> None:
     assert [violations(event.to_dict()) for event in (lost, learning, ready)] == [[], [], []]
 
 
-def test_an_empty_gallery_knows_nobody(gallery: Gallery) -> None:
+def test_empty_gallery_names_nobody(gallery: Gallery) -> None:
     *_, last = all_events(gallery=gallery)
     assert (last.event, last.answer, last.reason) == ("closed", "unknown", "gallery is empty")
 
 
-def test_who_stands_still_is_never_silent() -> None:
+def test_standing_person_gets_events_with_the_reason() -> None:
     class Standing(Street):
         def _image(self, i: int) -> np.ndarray:
             return super()._image(i) if 30 <= i < 90 else SCENE.copy()
@@ -233,7 +233,7 @@ def test_too_few_frames_are_counted_in_the_refusal() -> None:
         collect(Street(8), StandIn(), BACKGROUND)
 
 
-def test_records_hold_what_enrolment_needs() -> None:
+def test_records_hold_silhouettes_and_embeddings() -> None:
     (record,) = collect(Street(), StandIn(), BACKGROUND)
     assert record.silhouettes.dtype == np.uint8
     assert record.silhouettes.shape == (record.frames, 64, 44)
@@ -242,16 +242,16 @@ def test_records_hold_what_enrolment_needs() -> None:
     assert record.salient_frames.shape == (16,)
 
 
-def test_a_fault_of_the_source_is_told_once_after_the_good_frames() -> None:
-    run_it, events = run(Street(fail_at=60), encoder=StandIn(), options=BACKGROUND), []
+def test_fault_of_the_source_is_raised_once_after_the_good_frames() -> None:
+    pipeline, events = run(Street(fail_at=60), encoder=StandIn(), options=BACKGROUND), []
     with pytest.raises(SourceUnavailable, match="cable"):
-        events.extend(iter(lambda: next(run_it), None))
-    last_words = list(run_it)
+        events.extend(iter(lambda: next(pipeline), None))
+    last_words = list(pipeline)
     assert [e.event for e in last_words] == ["closed"]
     assert not threads()
 
 
-def test_a_fault_of_the_encoder_stops_the_reader() -> None:
+def test_fault_of_the_encoder_stops_the_reader() -> None:
     class Broken(StandIn):
         def frames(self, silhouettes):
             raise DataError("broken")
@@ -261,7 +261,7 @@ def test_a_fault_of_the_encoder_stops_the_reader() -> None:
     assert not threads()
 
 
-def test_a_gpu_that_goes_away_is_told_with_the_last_words_and_then_raised(
+def test_lost_gpu_is_reported_with_the_last_words_and_then_raised(
     tmp_path, monkeypatch, caplog
 ) -> None:
     """TensorRT and the GPU are stand-ins: engines are opened once more, then it is over."""
@@ -274,7 +274,7 @@ def test_a_gpu_that_goes_away_is_told_with_the_last_words_and_then_raised(
     options = replace(BACKGROUND, window=6, hop=2, min_frames=4, demand_walking=False)
     reported = []
 
-    def lose_it(event) -> None:
+    def remove_gpu(event) -> None:
         reported.append(event)
         if event.event == "born":
             state.device.fault = GONE
@@ -284,7 +284,7 @@ def test_a_gpu_that_goes_away_is_told_with_the_last_words_and_then_raised(
         run(Street(), encoder=encoder, options=options) as events,
     ):
         with pytest.raises(BackendUnavailable, match="Start the process again") as raised:
-            deque(map(lose_it, events), maxlen=0)
+            deque(map(remove_gpu, events), maxlen=0)
         assert list(events) == []
     assert raised.value.exit_code == 4
     assert [event.event for event in reported][-2:] == ["backend_down", "closed"]
@@ -319,7 +319,7 @@ def test_fast_sources_are_thinned() -> None:
     assert events.summary.frames == 60
 
 
-def test_options_that_cannot_be_meant() -> None:
+def test_contradictory_options_are_refused() -> None:
     with pytest.raises(ConfigError, match="min_frames"):
         PipelineOptions(min_frames=31)
     with pytest.raises(ConfigError, match="expected a segmenter of"):
