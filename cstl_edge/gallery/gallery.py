@@ -59,10 +59,10 @@ class Gallery:
         """Open a gallery file.
 
         Args:
-            path: of the SQLite file.
-            model: needed to enrol and to identify silhouettes; not to list, show and remove.
-            create: make the file when it does not exist.
-            clock: returns the current time in UTC.
+            path: Path of the SQLite file.
+            model: Encoder, needed to enrol and to identify silhouettes, not to list, show, remove.
+            create: Whether a missing file is made.
+            clock: Function that returns the current time in UTC.
 
         Raises:
             GalleryError: the file is no gallery, is damaged, or holds another model's templates.
@@ -80,10 +80,10 @@ class Gallery:
         """Store the templates of a walk under a name; durable when it returns.
 
         Args:
-            name: of the person. A name in use adds to that person.
-            walk: embeddings [k, p, d] or [p, d], or silhouettes uint8 [s, h, w] of one walk.
-            consent: what the person agreed to, when and how; stored with the enrolment.
-            retention_days: days from now after which the person never matches, in place of an
+            name: Name of the person. A name in use adds to that person.
+            walk: Embeddings [k, p, d] or [p, d], or silhouettes uint8 [s, h, w] of one walk.
+            consent: Note of what the person agreed to, when and how; stored with the enrolment.
+            retention_days: Days from now after which the person never matches, in place of an
                 earlier retention; None keeps that, and is no limit for a new person.
 
         Returns:
@@ -114,10 +114,10 @@ class Gallery:
         """Decide who a walk belongs to, or that nobody enrolled is near enough.
 
         Args:
-            walk: embeddings [p, d], or [k, p, d] of windows of one walk, or silhouettes [s, h, w].
-            fpir: false-positive identification rate: how often a stranger may be given a name,
+            walk: Embeddings [p, d], or [k, p, d] of windows of one walk, or silhouettes [s, h, w].
+            fpir: False-positive identification rate: how often a stranger may be given a name,
                 0..1 exclusive.
-            threshold: a distance to use in place of the one for `fpir`.
+            threshold: Distance to use in place of the one for `fpir`.
 
         Raises:
             ConfigError: a rate or a threshold out of range.
@@ -131,16 +131,18 @@ class Gallery:
         queries = embeddings_of(walk, self.model)
         current = self._current()
         stored_model, index = current.model_id, current.index
-        given = Threshold(threshold, "none" if threshold is None else "given")
+        threshold_used = Threshold(threshold, "none" if threshold is None else "given")
         if stored_model is None or not index.names:
-            return _no_answer("gallery is empty", given, fpir, 0)
+            return _no_answer("gallery is empty", threshold_used, fpir, 0)
         query_model = ModelId(stored_model.weights_sha256, *queries.shape[1:])
         check_same_model(query_model, stored_model, self._store.path)
         if as_stored(queries) is None:
-            return _no_answer("embedding is not finite", given, fpir, len(index.names))
+            return _no_answer(
+                "embedding is not finite", threshold_used, fpir, len(index.names)
+            )
         if threshold is None:
-            given = choose_threshold(index, self._impostors, fpir)
-        return decide(index, queries, given, fpir)
+            threshold_used = choose_threshold(index, self._impostors, fpir)
+        return decide(index, queries, threshold_used, fpir)
 
     def people(self) -> tuple[EnrolledPerson, ...]:
         """Return everybody in order of name, expired people included."""

@@ -84,13 +84,13 @@ class ImpostorTable:
                 " re-export"
             )
 
-    def at(self, people: int, fpir: float, walks: float = 1) -> Threshold:
+    def threshold_at(self, people: int, fpir: float, walks: float = 1) -> Threshold:
         """Return the threshold; outside the table that of the nearest edge, with a note.
 
         Args:
-            people: enrolled.
-            fpir: requested rate, 0..1.
-            walks: templates per person; several windows of one walk are alike, so that counting
+            people: Number of people enrolled.
+            fpir: Requested rate, 0..1.
+            walks: Templates per person; several windows of one walk are alike, so that counting
                 them as walks errs on the side of `unknown`.
         """
         outside = [
@@ -174,14 +174,14 @@ def choose_threshold(index: TemplateIndex, table: ImpostorTable | None, fpir: fl
     score is the threshold. A note reports both cases.
 
     Args:
-        index: the templates.
-        table: of the model, None when it ships none.
-        fpir: requested false-positive identification rate, 0..1.
+        index: Templates of the gallery.
+        table: Impostor table of the model, None when it ships none.
+        fpir: Requested false-positive identification rate, 0..1.
     """
     people = len(index.names)
     each = index.templates.shape[2] / people
     if people <= MODEL_PEOPLE:
-        return table.at(people, fpir, each) if table else Threshold(None, "none")
+        return table.threshold_at(people, fpir, each) if table else Threshold(None, "none")
     scores = index.impostor_scores
     allowed = int(fpir * len(scores) + 1e-9)
     value = float(scores[allowed])
@@ -201,10 +201,10 @@ def decide(index: TemplateIndex, queries: Floats, threshold: Threshold, fpir: fl
     at exactly the same distance (one walker under two names) are ambiguous: neither is named.
 
     Args:
-        index: the templates.
-        queries: embeddings of windows of one walk, [k, p, d].
-        threshold: the distance below which a match counts.
-        fpir: the rate that the threshold is for; it is only reported.
+        index: Templates of the gallery.
+        queries: Embeddings of windows of one walk, [k, p, d].
+        threshold: Distance below which a match counts.
+        fpir: Rate that the threshold is for; it is only reported.
     """
     distances = index.person_distances(queries).mean(axis=0)  # [people]
     order = np.argsort(distances, kind="stable")[:2]

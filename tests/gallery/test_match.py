@@ -105,30 +105,30 @@ def test_large_galleries_are_sampled(rng, monkeypatch):
 
 def test_the_table_is_interpolated_in_logarithms():
     table = ImpostorTable(TABLE)
-    assert table.at(4, 0.01) == Threshold(4.0, "model", None)
-    assert table.at(2, 0.01).value == pytest.approx(4.5)
-    assert table.at(8, 10**-1.5).value == pytest.approx(4.0)
+    assert table.threshold_at(4, 0.01) == Threshold(4.0, "model", None)
+    assert table.threshold_at(2, 0.01).value == pytest.approx(4.5)
+    assert table.threshold_at(8, 10**-1.5).value == pytest.approx(4.0)
 
 
 def test_more_templates_per_person_lower_the_threshold(rng):
     near = [[t - 1.0 for t in row] for row in TABLE["threshold"]]
     walks = {**TABLE, "walks": [1, 4], "threshold": [TABLE["threshold"], near]}
     table = ImpostorTable(walks)
-    assert table.at(4, 0.01, 1).value == pytest.approx(4.0)
-    assert table.at(4, 0.01, 2).value == pytest.approx(3.5)
-    assert table.at(4, 0.01, 9).value == pytest.approx(3.0)
+    assert table.threshold_at(4, 0.01, 1).value == pytest.approx(4.0)
+    assert table.threshold_at(4, 0.01, 2).value == pytest.approx(3.5)
+    assert table.threshold_at(4, 0.01, 9).value == pytest.approx(3.0)
     two_each = index_of(*crowd(rng, 4))
     assert choose_threshold(two_each, table, 0.01).value == pytest.approx(3.5)
 
 
 def test_outside_the_table_its_edge_is_used_and_noted():
-    threshold = ImpostorTable(TABLE).at(20, 1e-4)
+    threshold = ImpostorTable(TABLE).threshold_at(20, 1e-4)
     assert threshold.value == 2.0
     assert threshold.note == (
         "people 20 is above the model's table: taken for 16; "
         "fpir 0.0001 is below the model's table: taken for 0.001"
     )
-    assert ImpostorTable(TABLE).at(1, 0.5).value == 6.0
+    assert ImpostorTable(TABLE).threshold_at(1, 0.5).value == 6.0
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_strangers_are_named_about_as_often_as_the_rate(rng):
     strangers = rng.standard_normal((3000, 4, 8)).astype(np.float32)
     nearest = index.person_distances(strangers).min(axis=1)
     for fpir in (0.02, 0.1, 0.3):
-        # below what was asked, since a person's score is the luckier of two searches
+        # below the requested rate, since a person's score is the luckier of two searches
         rate = (nearest < choose_threshold(index, None, fpir).value).mean()
         assert 0.2 * fpir < rate < 1.3 * fpir
 
