@@ -108,15 +108,19 @@ def measure_open_set(
     for _ in range(draws):
         enrolled = rng.choice(ids, size, replace=False)
         member = np.isin(labelled.people, enrolled)
-        own = (np.flatnonzero(in_gallery & (labelled.people == person)) for person in enrolled)
-        entries = np.concatenate([rng.choice(rows, walks_each, replace=False) for rows in own])
+        of_person = (
+            np.flatnonzero(in_gallery & (labelled.people == person)) for person in enrolled
+        )
+        entries = np.concatenate(
+            [rng.choice(rows, walks_each, replace=False) for rows in of_person]
+        )
         probes = np.flatnonzero(~in_gallery)
         block = distance[np.ix_(probes, entries)]
         best = block.argmin(axis=1)
         nearest = block[np.arange(len(probes)), best]
-        right = labelled.people[entries][best] == labelled.people[probes]
+        is_own = labelled.people[entries][best] == labelled.people[probes]
         mated = member[probes]
-        misses.append([float(np.mean(~(right & (nearest < t))[mated])) for t in row])
+        misses.append([float(np.mean(~(is_own & (nearest < t))[mated])) for t in row])
         alarms.append([float(np.mean((nearest < t)[~mated])) for t in row])
     return [
         {"fpir_wanted": rate, "fpir": round(float(a), 4), "fnir": round(float(m), 4)}

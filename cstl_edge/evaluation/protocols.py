@@ -111,9 +111,9 @@ def _sides(
     labelled: LabelledEmbeddings, protocol: str, probe: Bools | None
 ) -> tuple[Indices, dict[str, Indices], str, str]:
     """Return gallery, probes by condition, averaging, and gallery and probes in words."""
-    own = choose_protocol(labelled.sequences.tolist())
-    form = f"{protocol} of {own}"
-    if (key := form if form in BY_NAME else protocol) in BY_NAME:
+    by_names = choose_protocol(labelled.sequences.tolist())
+    gallery_form = f"{protocol} of {by_names}"
+    if (key := gallery_form if gallery_form in BY_NAME else protocol) in BY_NAME:
         names, conditions, averaged, description = BY_NAME[key]
         rows = {
             condition: np.flatnonzero(np.isin(labelled.sequences, list(searched)))
@@ -121,8 +121,8 @@ def _sides(
         }
         gallery = np.flatnonzero(np.isin(labelled.sequences, list(names)))
         return gallery, rows, averaged, description
-    if protocol == "open-set" and probe is None and own != "gait3d":
-        gallery, by_condition, _, description = _sides(labelled, own, None)
+    if protocol == "open-set" and probe is None and by_names != "gait3d":
+        gallery, by_condition, _, description = _sides(labelled, by_names, None)
         together = np.concatenate(list(by_condition.values()))
         return gallery, {"all": np.sort(together)}, WHOLE, description
     mask = first_of_each(labelled) if probe is None else probe

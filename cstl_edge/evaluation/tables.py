@@ -31,10 +31,10 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         f"{result['gallery_sequences']} in the gallery ({result['searched']}); failed to enrol "
         f"{failed['rate']:.2%} ({failed['short']} too short, {failed['not_finite']} not finite)"
     ]
-    whole = WHOLE_TEST_SETS.get(result.get("kind", ""), 0)
-    if 0 < result["people"] < whole:
+    published = WHOLE_TEST_SETS.get(result.get("kind", ""), 0)
+    if 0 < result["people"] < published:
         lines.append(
-            f"{result['people']} of the {whole} people that published figures are about: these "
+            f"{result['people']} of the {published} people that published figures are about: these "
             "figures do not compare with those"
         )
     intervals = "95 % intervals: bootstrap over people"

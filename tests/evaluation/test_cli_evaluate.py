@@ -83,7 +83,7 @@ def test_text_markdown_and_json_agree(call, tmp_path):
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_each_precision_has_separate_embeddings(call, tmp_path, precision):
-    """What was embedded in float32 never serves another precision."""
+    """Embeddings of float32 never serve another precision."""
     reduced = TINY.with_name("tiny_reduced")
     first = json.loads(call("--precision", "float32", "--json", model=reduced))
     other = json.loads(call("--precision", precision, "--json", model=reduced))

@@ -17,8 +17,8 @@ def test_small_steady_gain_is_significant():
     assert comparison.verdict == "better"
     assert low < comparison.difference < high
     assert comparison.difference == pytest.approx((better - people).mean())
-    apart = bootstrap(better), bootstrap(people)
-    assert apart[0][0] < apart[1][1]  # the two intervals of their own overlap
+    first, second = bootstrap(better), bootstrap(people)
+    assert first[0] < second[1]  # the unpaired intervals overlap
     swapped = compare(people, better)
     assert swapped.verdict == "worse"
     assert swapped.difference == pytest.approx(-comparison.difference)

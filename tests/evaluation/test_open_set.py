@@ -58,12 +58,12 @@ def test_error_rates_equal_loops_over_the_definitions():
     ids = np.unique(labelled.people)
     rates = np.array([0.02, 0.1, 0.4])
     for split in range(3):
-        one = Searches(
+        one_split = Searches(
             searches.people,
             *(a[split : split + 1] for a in (searches.known, searches.mate, searches.stranger)),
         )
         assert searches.known[split].sum() == 3
-        for fpir, fnir, threshold in open_set._errors(one, rates, np.ones((1, 6)))[0]:
+        for fpir, fnir, threshold in open_set._errors(one_split, rates, np.ones((1, 6)))[0]:
             just_below = threshold - 1e-5  # it is a stranger's distance, rounded to float32
             plain = plain_errors(labelled, trial, set(ids[searches.known[split]]), just_below)
             assert (fpir, fnir) == pytest.approx(plain, abs=1e-9)
@@ -77,12 +77,17 @@ def test_weights_equal_repeated_people():
         np.array([0.05, 0.3]),
     )
     weights = np.array([[2, 0, 1, 3, 0, 1]])
-    often = np.repeat(np.arange(len(searches.people)), weights[0][searches.people])
-    again = Searches(
-        searches.people[often], searches.known, searches.mate[:, often], searches.stranger[:, often]
+    repeated = np.repeat(np.arange(len(searches.people)), weights[0][searches.people])
+    repeated_searches = Searches(
+        searches.people[repeated],
+        searches.known,
+        searches.mate[:, repeated],
+        searches.stranger[:, repeated],
     )
     weighted = open_set._errors(searches, rates, weights.astype(float))
-    assert np.allclose(weighted, open_set._errors(again, rates, np.ones((1, 6))), equal_nan=True)
+    assert np.allclose(
+        weighted, open_set._errors(repeated_searches, rates, np.ones((1, 6))), equal_nan=True
+    )
 
 
 def test_record_has_counts_errors_and_a_monotonic_curve():
@@ -121,9 +126,9 @@ def test_too_few_people_and_invalid_rates_are_refused():
     with pytest.raises(DataError, match="4 people at least, got 3"):
         evaluate_open_set(draw_labelled(people=3), open_set_trials(draw_labelled(people=3)))
     labelled = draw_labelled(people=4)
-    one = labelled[(labelled.people == 10) | np.isin(labelled.sequences, GALLERY)]
+    one_probed = labelled[(labelled.people == 10) | np.isin(labelled.sequences, GALLERY)]
     with pytest.raises(DataError, match="got at least 0"):
-        evaluate_open_set(one, open_set_trials(one))
+        evaluate_open_set(one_probed, open_set_trials(one_probed))
     for rates in ((), (0.0,), (1.0,), (float("nan"),)):
         with pytest.raises(ConfigError, match="between 0 and 1"):
             evaluate_open_set(labelled, open_set_trials(labelled), rates)
