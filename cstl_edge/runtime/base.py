@@ -87,9 +87,9 @@ def refuse_precision(precision: str | None, backend: str, but: str | None = None
     """Refuse a precision in a backend whose models have one already (ConfigError).
 
     Args:
-        precision: the requested one, if any
-        backend: name of the backend, for the message
-        but: the precision that its models have, which may be requested
+        precision: Requested precision, if any.
+        backend: Name of the backend, for the message.
+        but: Precision of the backend's models, which may be requested.
     """
     if precision not in (None, but):
         raise ConfigError(
@@ -112,9 +112,9 @@ def encode_in_parts(
     """Run `frames`, then `head`: exactly the full network; padding never reaches the trunk.
 
     Args:
-        encoder: its `frames` and `head` run
-        silhouettes: uint8 [n, s, h, w]; DataError for another type, shape or range
-        lengths: int32 [n], valid frames of each sequence; all without
+        encoder: Owner of the graphs `frames` and `head`.
+        silhouettes: uint8 [n, s, h, w]; DataError for another type, shape or range.
+        lengths: int32 [n], valid frames of each sequence; by default all.
     """
     check_array("silhouettes", silhouettes, np.uint8, ("n", "s", *encoder.info.size))
     n, s = silhouettes.shape[:2]
@@ -136,10 +136,10 @@ def check_array(name: str, array: Any, dtype: type, axes: tuple[int | str, ...])
     """Refuse an array whose type, rank or sizes differ (DataError).
 
     Args:
-        name: of the array, for the message
-        array: the array
-        dtype: its type
-        axes: its sizes; a letter stands for any size above 0
+        name: Name of the array, for the message.
+        array: Array to check.
+        dtype: Expected type.
+        axes: Expected sizes; a letter stands for any size above 0.
     """
     expected = f"{np.dtype(dtype)} [{', '.join(map(str, axes))}]"
     if not isinstance(array, np.ndarray):
@@ -156,9 +156,9 @@ def check_lengths(lengths: Any, n: int, s: int) -> None:
     """Refuse what is not an int32 array [n] of numbers in 1..s (DataError).
 
     Args:
-        lengths: the array, valid frames of each sequence
-        n: sequences
-        s: frames of the longest sequence
+        lengths: int32 [n], valid frames of each sequence.
+        n: Number of sequences.
+        s: Number of frames of the longest sequence.
     """
     check_array("lengths", lengths, np.int32, (n,))
     if lengths.min() < 1 or lengths.max() > s:

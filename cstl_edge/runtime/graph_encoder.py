@@ -28,9 +28,9 @@ class GraphEncoder:
         """Take open graphs.
 
         Args:
-            info: what the encoder is
-            graphs: by name: `frames`, `head` and, where windows slide, `taps`, `mix`, `slide`
-            no_incremental_head: message of the ModelError where `taps`, `mix` or `slide` is missing
+            info: Description of the encoder.
+            graphs: Graphs by name: `frames`, `head`; where windows slide, `taps`, `mix`, `slide`.
+            no_incremental_head: Message of the ModelError where one of the latter is missing.
         """
         self.info, self._graphs = info, dict(graphs)
         self._no_incremental_head = no_incremental_head
@@ -54,7 +54,7 @@ class GraphEncoder:
         return outputs["taps"], outputs["gates"]
 
     def mix(self, features: Floats, sums: Floats) -> tuple[Floats, Floats]:
-        """Return of frames' T_f and T_f + T_s [p, m, c] the logits [p, m, 3c], judged [p, m, h]."""
+        """Return the logits [p, m, 3c] and the hidden layer of Eq. 6 [p, m, h] of m frames."""
         outputs = self._run_rows("mix", features=features, sums=sums)
         return outputs["logits"], outputs["judged"]
 

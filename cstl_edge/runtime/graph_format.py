@@ -27,9 +27,9 @@ def check_graph(name: str, data: bytes, shape: Shape) -> None:
     """Refuse a graph that is not one of ours: opset, operators, signature, weights (ModelError).
 
     Args:
-        name: of the file, which says what graph it must be
-        data: bytes of the file
-        shape: of the manifest
+        name: Name of the file, which determines the graph that it must be.
+        data: Bytes of the file.
+        shape: Sizes of the network, from the manifest.
     """
     import onnx
 

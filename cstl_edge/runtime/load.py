@@ -44,18 +44,18 @@ def load(
     """Return an encoder for an exported folder, a `.safetensors` checkpoint or the shipped model.
 
     Args:
-        path: the folder or file; None for the shipped model
-        backend: a name of `BACKENDS`: "onnxruntime" (folders), "openvino" (folders, where it is
+        path: Folder or file; None for the shipped model.
+        backend: Name of `BACKENDS`: "onnxruntime" (folders), "openvino" (folders, where it is
             installed), "tensorrt" (folders with engines for this machine), "pytorch"
-            (checkpoints) or "auto", which alone may choose: engines where they fit, never OpenVINO
-        threads: what one run may use on a CPU; by default the cores that this process may use, up
-            to 4 (PyTorch keeps its own count)
-        precision: one of `manifest.PRECISIONS`; by default the one that the folder names
+            (checkpoints) or "auto", which alone chooses: engines where they fit, never OpenVINO.
+        threads: Number of threads of one run on a CPU; by default the cores that this process may
+            use, up to 4 (PyTorch keeps its own count).
+        precision: One of `manifest.PRECISIONS`; by default the one that the folder names.
 
     Raises:
-        ConfigError: a backend, a precision or a number of threads that cannot be meant
-        ModelError: the model is refused
-        BackendUnavailable: the runtime is not on this machine
+        ConfigError: For an unknown backend or precision, or a number of threads below 1.
+        ModelError: Where the model is refused.
+        BackendUnavailable: Where the runtime is not on this machine.
     """
     from cstl_edge.runtime.manifest import PRECISIONS
 
@@ -72,7 +72,10 @@ def load(
 def load_auto(path: Path | None, threads: int | None, precision: str | None) -> Encoder:
     """Open a checkpoint in PyTorch, a folder in TensorRT where engines fit, else in ONNX Runtime.
 
-    path, threads, precision: as in `load`, as are the errors; with a precision no engines fit
+    Args:
+        path: Folder or checkpoint; None for the shipped model. Errors as in `load`.
+        threads: Number of threads of one run, as in `load`.
+        precision: Precision as in `load`; engines fit none, so None is needed for them.
     """
     from cstl_edge.runtime.base import model_folder
 

@@ -107,7 +107,15 @@ class Manifest(pydantic.BaseModel):
     def encoder_info(
         self, backend: str, provider: str, precision: str, threads: int, slides: bool = False
     ) -> EncoderInfo:
-        """Return what an encoder of this model is; the arguments are fields of `EncoderInfo`."""
+        """Return the description of an encoder of this model.
+
+        Args:
+            backend: Name of the backend, as `runtime.load` has it.
+            provider: Device that computes.
+            precision: Precision of the graphs.
+            threads: Number of threads of one run.
+            slides: True where the encoder has the incremental head.
+        """
         shape, weights = self.shape, self.weights_sha256
         sizes = (shape.size, shape.parts, shape.channels, shape.embedding)
         running = (backend, provider, precision, threads)
@@ -130,7 +138,7 @@ class Manifest(pydantic.BaseModel):
     def incremental_files(self, precision: str, int8: bool) -> Sequence[str]:
         """Return the files of the incremental head, in the order of `INCREMENTAL_FILES`, or none.
 
-        int8: whether the runtime gains by int8 in them; OpenVINO took 1.47 ms for 1.40 of `taps`
+        int8: True where the runtime gains by int8 in them; OpenVINO took 1.47 ms for 1.40 of `taps`
         """
         variant = self._variant(precision)
         if variant and variant.cuts and int8:
@@ -166,11 +174,11 @@ def parse_json(
     """Read a strict form from JSON that comes from outside (ModelError with the key).
 
     Args:
-        raw: bytes of the file
-        parse: of pydantic, from the content to the form
-        path: of the file, for the message
-        remedy: for the message
-        root: stands for the key in faults of the whole
+        raw: Bytes of the file.
+        parse: Validation by pydantic, from the content to the form.
+        path: Path of the file, for the message.
+        remedy: Sentence that ends the message.
+        root: Name in place of the key, for faults of the whole.
     """
     try:
         return parse(json.loads(raw))

@@ -41,9 +41,9 @@ def checked_graphs(folder: Path, manifest: Manifest, names: Iterable[str]) -> di
     """Return the bytes of the named graphs of a folder, all checked.
 
     Args:
-        folder: an exported model
-        manifest: of the folder
-        names: of files; ModelError where one is missing, changed or refused
+        folder: Exported model.
+        manifest: Manifest of the folder.
+        names: File names; ModelError where one is missing, changed or refused.
     """
     graphs = {name: _verified(folder, manifest, name) for name in names}
     if not all(manifest.files[name] in SHIPPED_SHA256 for name in graphs):
@@ -72,9 +72,9 @@ def probe(graphs: Mapping[str, bytes], shape: Shape, timeout_s: float = PROBE_TI
     """Check, open and run graphs in a child process.
 
     Args:
-        graphs: bytes by file name
-        shape: of the manifest
-        timeout_s: of the child [s]; ModelError where it takes longer, dies or refuses a graph
+        graphs: Bytes by file name.
+        shape: Sizes of the network, from the manifest.
+        timeout_s: Limit of the child [s]; ModelError past it, or where the child dies or refuses.
     """
     if not sys.executable:
         raise ModelError("cannot check the model: this Python does not know its own executable")

@@ -46,7 +46,7 @@ class Everything:
 @pytest.fixture
 def everybody(monkeypatch):
     """Let the short form measure every backend of this machine."""
-    monkeypatch.setattr(backend_table, "SHORT", Everything())
+    monkeypatch.setattr(backend_table, "SHORT_FORM", Everything())
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A small exported network, and an encoder of a few lines of numpy whose head minds the order."""
+"""Fixtures: a small exported network, and stand-in encoders in numpy."""
 
 import dataclasses
 import shutil
@@ -58,7 +58,7 @@ class Standin:
 
 
 class SlidingStandin(Standin):
-    """Its head is three cuts: what a frame says of two on either side, and in which order."""
+    """Its head in three graphs: what a frame says of two on either side, and in which order."""
 
     def __init__(self):
         super().__init__()
@@ -113,7 +113,7 @@ _BEFORE, _AT, _AFTER = 0.5, -1.0, 0.25  # of a sum of three frames
 _SHIFTS = 0.3, 0.7  # what lies outside a window is zero, not the continuation of what is inside
 _SUM = _SHIFTS[0] * (_BEFORE + _AT + _AFTER) + _SHIFTS[1]
 _WHOLE = 2 * _BEFORE * _AFTER + _AT**2
-_SHARES = [  # as `sliding.TAPS` has them
+_SHARES = [  # in the order of `rings.TAPS`
     (_BEFORE**2, 0),
     (2 * _BEFORE * _AT, 0),
     (_WHOLE, _SUM),
@@ -152,7 +152,7 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def expected():
-    """Silhouettes, lengths and what PyTorch said of them."""
+    """Silhouettes, lengths and the embeddings of PyTorch."""
     return np.load(GOLDEN / "tiny_expected.npz")
 
 

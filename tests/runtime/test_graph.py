@@ -1,11 +1,11 @@
-"""A graph that is bound to inputs reads them at every run and keeps its own copy of them."""
+"""Bound graphs: inputs are copies, which every run reads."""
 
 import numpy as np
 
 from cstl_edge.runtime.graph import bind
 
 
-def test_inputs_are_copies_that_are_read_at_every_run():
+def test_bound_inputs_are_copies_that_every_run_reads():
     given = np.array([1.0, 2.0], np.float32)
     bound = bind(lambda inputs: {"doubled": inputs["x"] * 2}, {"x": given})
     given[:] = 9

@@ -1,4 +1,4 @@
-"""No graph passes that is not one of ours."""
+"""Graph format: a graph of another form is refused before it runs."""
 
 import numpy as np
 import onnx
@@ -28,7 +28,7 @@ GRAPHS = ["frames.onnx", "head.onnx", "full.onnx", "taps.onnx", "mix.onnx", "sli
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_ours_pass(check, name):
+def test_exported_graphs_pass(check, name):
     check(name, lambda model: None)
 
 
@@ -118,11 +118,11 @@ def opset(version, domain=""):
         ("head.onnx", lambda m: setattr(m, "ir_version", 99), "expected IR"),
     ],
 )
-def test_what_is_refused(check, name, change, message):
+def test_changed_graphs_are_refused(check, name, change, message):
     with pytest.raises(ModelError, match=rf"{name}.*{message}"):
         check(name, change)
 
 
-def test_bytes_that_are_no_graph():
+def test_bytes_that_are_no_graph_are_refused():
     with pytest.raises(ModelError, match=r"frames\.onnx: expected"):
         check_graph("frames.onnx", b"not a graph", read_manifest(GOLDEN / "tiny").shape)

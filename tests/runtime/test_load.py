@@ -1,4 +1,4 @@
-"""Inputs of an encoder are checked, `auto` alone chooses, a backend is a line of a table."""
+"""Loading encoders: checked inputs, `auto` and the table of backends."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ SILHOUETTES = np.zeros((2, 3, 8, 6), np.uint8)
         (SILHOUETTES.tolist(), "got list"),
     ],
 )
-def test_silhouettes_that_cannot_be_meant(standin, silhouettes, message):
+def test_wrong_silhouettes_are_refused(standin, silhouettes, message):
     with pytest.raises(DataError, match="expected silhouettes as uint8") as refused:
         standin.encode(silhouettes)
     assert message in str(refused.value)
@@ -36,19 +36,19 @@ def test_silhouettes_that_cannot_be_meant(standin, silhouettes, message):
 
 
 @pytest.mark.parametrize("lengths", [[0, 3], [1, 4], [-1, 2]])
-def test_lengths_outside_the_frames(standin, lengths):
+def test_lengths_outside_the_frames_are_refused(standin, lengths):
     with pytest.raises(DataError, match=r"expected lengths in 1\.\.3"):
         standin.encode(SILHOUETTES, np.array(lengths, np.int32))
 
 
 @pytest.mark.parametrize("lengths", [np.ones(2, np.int64), np.ones(3, np.int32), [1, 1]])
-def test_lengths_of_another_form(standin, lengths):
+def test_lengths_of_wrong_type_or_shape_are_refused(standin, lengths):
     with pytest.raises(DataError, match=r"expected lengths as int32 \[2\]"):
         standin.encode(SILHOUETTES, lengths)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 3, 2), (2, 3, 6), (0, 3, 2, 3), (2, 0, 2, 3)])
-def test_features_of_another_form(standin, shape):
+def test_features_of_wrong_shape_are_refused(standin, shape):
     with pytest.raises(DataError, match="expected features as float32"):
         standin.head(np.zeros(shape, np.float32), np.ones(2, np.int32))
 
@@ -68,7 +68,7 @@ def test_long_sequences_pass_the_trunk_in_pieces(standin):
     assert frames == [FRAMES_PER_RUN, FRAMES_PER_RUN, 1]
 
 
-def test_embeddings_that_are_not_finite_are_told():
+def test_embeddings_that_are_not_finite_are_marked():
     embedding = np.zeros((3, 2, 4), np.float32)
     embedding[1, 1, 3], embedding[2, 0, 0] = np.nan, np.inf
     assert Embedded(embedding, np.zeros((3, 2), np.int32)).finite.tolist() == [True, False, False]
@@ -84,7 +84,7 @@ def test_embeddings_that_are_not_finite_are_told():
         ({"threads": 0}, ConfigError, "at least 1 thread; got 0"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_not_replaced(folder, options, error, message):
+def test_wrong_options_are_refused_not_replaced(folder, options, error, message):
     with pytest.raises(error, match=message):
         load(folder, **options)
 
@@ -93,21 +93,21 @@ def test_a_missing_library_is_an_error_not_a_choice(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(
         "cstl_edge.runtime.backends.onnx_folder.checked_graphs",
-        lambda *asked: dict.fromkeys(asked[2], b""),
+        lambda *arguments: dict.fromkeys(arguments[2], b""),
     )
     for backend in ("auto", "onnxruntime"):
         with pytest.raises(BackendUnavailable, match="pip install onnxruntime"):
             load(folder, backend=backend)
 
 
-def test_a_checkpoint_is_no_folder(tmp_path):
+def test_a_checkpoint_for_a_folder_backend_is_refused(tmp_path):
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"x")
     with pytest.raises(ModelError, match=r"is no folder"):
         load(weights, backend="onnxruntime")
 
 
-def test_cores_are_counted_within_reason():
+def test_usable_cores_are_at_least_one_and_at_most_the_limit():
     assert 1 <= usable_cores() <= MAX_THREADS
 
 

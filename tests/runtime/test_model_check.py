@@ -1,4 +1,4 @@
-"""No runtime opens a file that was changed, or a graph that a child process did not check."""
+"""Model check: changed files are refused, graphs from outside are checked in a child process."""
 
 import numpy as np
 import onnx
@@ -19,20 +19,20 @@ SHIPPED = model_check.SHIPPED_SHA256
     [lambda data: data[:-9], lambda data: data[:999] + bytes([data[999] ^ 4]) + data[1000:]],
     ids=["truncated", "a flipped bit"],
 )
-def test_a_file_that_changed(folder, spoil):
+def test_a_changed_file_is_refused(folder, spoil):
     (folder / "head.onnx").write_bytes(spoil((folder / "head.onnx").read_bytes()))
     with pytest.raises(ModelError, match=r"head\.onnx: expected sha256.*export the model again"):
         load(folder)
 
 
 @pytest.mark.parametrize("name", ["head.onnx", "slide.onnx"])
-def test_a_missing_file(folder, name):
+def test_a_missing_file_is_refused(folder, name):
     (folder / name).unlink()
     with pytest.raises(ModelError, match=rf"{name} is missing"):
         load(folder)
 
 
-def test_a_graph_the_manifest_does_not_know(folder):
+def test_a_graph_outside_the_manifest_is_refused(folder):
     edit_manifest(folder, lambda manifest: manifest["files"].pop("head.onnx"))
     with pytest.raises(ModelError, match=r"expected head\.onnx in the manifest"):
         load(folder)
@@ -43,7 +43,7 @@ def test_the_full_graph_is_not_needed(folder):
     load(folder).close()
 
 
-def test_ours_pass_in_a_child(untrusted, folder):
+def test_exported_graphs_pass_in_a_child(untrusted, folder):
     load(folder, threads=1).close()
 
 
@@ -55,7 +55,7 @@ def test_a_sealed_graph_from_outside_is_checked_in_a_child(folder):
         load(folder)
 
 
-def test_outputs_that_are_not_finite_are_found_by_running(folder):
+def test_outputs_that_are_not_finite_are_refused_after_a_run(folder):
     model = onnx.load(folder / "frames.onnx")
     bias = numpy_helper.from_array(np.float32(3e38), "huge")
     model.graph.initializer.append(bias)
@@ -68,7 +68,7 @@ def test_outputs_that_are_not_finite_are_found_by_running(folder):
         load(folder)
 
 
-def test_a_child_that_dies_takes_nobody_with_it(untrusted, folder, tmp_path, monkeypatch):
+def test_a_child_that_dies_is_a_model_error(untrusted, folder, tmp_path, monkeypatch):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nkill -ABRT $$\n")  # what ONNX Runtime 1.23 does on mutated files
     python.chmod(0o755)
@@ -108,7 +108,7 @@ def test_mutated_graphs_end_in_one_error(folder, seed):
         load(folder)
 
 
-def test_the_shipped_model_stands_in_the_code():
+def test_hashes_of_the_shipped_model_are_in_the_code():
     try:
         files = read_manifest(model_folder(None)).files
     except ModelError as err:

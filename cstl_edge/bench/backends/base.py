@@ -78,10 +78,10 @@ def under_test(
     """Bind one graph, or `frames` and `head` in the place of `full`, to inputs.
 
     Args:
-        graphs: the graph, or `frames` and `head`
-        feed: inputs by name, which are copied
-        close: releases the graph
-        reported: fields of `Ran` beside the provider and threads of the graphs
+        graphs: The graph, or `frames` and `head`.
+        feed: Inputs by name, which are copied.
+        close: Function that releases the graph.
+        reported: Fields of `Ran` beside the provider and threads of the graphs.
     """
     ran = Ran(provider=graphs[0].provider, threads=graphs[0].threads, **reported)
     bound = bind(graphs[0] if len(graphs) == 1 else in_two_graphs(*graphs), feed)
@@ -108,10 +108,10 @@ def backend_of_folder(
     """Return a CPU runtime on the exported model, unavailable where that lacks the precision.
 
     Args:
-        context: of the call
-        runtime: as `runtime.load` names it
-        precision: of the files, as a manifest names it
-        open_graph: function of the context, the precision, a graph and its inputs
+        context: Context of the call.
+        runtime: Name of the backend in `runtime.load`.
+        precision: Precision of the files, as a manifest names it.
+        open_graph: Function of the context, the precision, a graph and its inputs.
     """
     folder, name = context.folder, f"{runtime} {PRECISION_NAMES[precision]}"
     if precision != "float32" and precision not in read_manifest(folder).precisions:

@@ -41,8 +41,7 @@ class Embedder:
 def embedders(context: Context) -> Iterator[Embedder | Unavailable]:
     """Yield the backends that embed whole sequences, each open until the next one is taken.
 
-    Compiled PyTorch is left out: it computes what eager PyTorch does, and compiles anew for every
-    shape.
+    Compiled PyTorch is left out: it computes what eager PyTorch does, and compiles per shape.
     """
     names = set()
     for backend in backends(context):

@@ -13,7 +13,7 @@ from cstl_edge.bench.backends.base import (
     under_test,
 )
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.model_under_test import PRECISION_NAMES, graph_files, read_export
+from cstl_edge.bench.model_under_test import PRECISION_NAMES, onnx_files, read_export
 from cstl_edge.runtime.graph import Arrays
 
 
@@ -29,7 +29,7 @@ def _open_graph(context: Context, precision: str, graph: str, feed: Arrays) -> G
     from cstl_edge.runtime.backends.onnxruntime import OnnxruntimeGraph
 
     manifest, data = read_export(context.folder)
-    files = graph_files(manifest, precision, graph)
+    files = onnx_files(manifest, precision, graph)
     graphs = [OnnxruntimeGraph(name, data[name], context.threads) for name in files]
     name = PRECISION_NAMES[precision]
     return under_test(

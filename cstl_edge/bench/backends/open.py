@@ -12,7 +12,7 @@ from cstl_edge.bench.backends.base import Backend, StreamingBackend, Unavailable
 from cstl_edge.bench.context import Context
 from cstl_edge.registry import Entry, Registry
 
-SHORT = ("onnxruntime float32", "pytorch float32")
+SHORT_FORM = ("onnxruntime float32", "pytorch float32")
 """Backends that scenarios beyond one graph measure in the short form."""
 
 BENCH_BACKENDS = Registry(
@@ -47,4 +47,4 @@ def streaming_backends(context: Context) -> Iterator[StreamingBackend | Unavaila
 
 def selected(context: Context, name: str) -> bool:
     """Tell whether scenarios beyond one graph measure a backend in this form of the suite."""
-    return not context.short or name in SHORT
+    return not context.short or name in SHORT_FORM

@@ -14,7 +14,7 @@ from cstl_edge.bench.backends.base import (
     under_test,
 )
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.model_under_test import PRECISION_NAMES, graph_files, read_export
+from cstl_edge.bench.model_under_test import PRECISION_NAMES, onnx_files, read_export
 from cstl_edge.errors import BackendUnavailable, one_line
 from cstl_edge.runtime.backends.openvino import OpenvinoGraph, core
 from cstl_edge.runtime.graph import Arrays
@@ -51,7 +51,7 @@ def _open_graph(context: Context, precision: str, graph: str, feed: Arrays) -> G
     import openvino
 
     manifest, data = read_export(context.folder)
-    files, hint = graph_files(manifest, FILES[precision], graph), HINTS[precision]
+    files, hint = onnx_files(manifest, FILES[precision], graph), HINTS[precision]
     shapes = _shapes(feed, manifest.shape, len(files))
     graphs = [
         OpenvinoGraph(name, data[name], context.threads, hint, fixed)

@@ -83,10 +83,10 @@ class CudaRun:
         """Run the graph once, and capture it (BackendUnavailable where that fails).
 
         Args:
-            graph: of a network on the GPU
-            feed: inputs by name
-            captured: as a CUDA graph; without lengths, which are the whole windows' here: their
-                check needs an answer of the GPU, which a capture forbids
+            graph: Graph of a network on the GPU.
+            feed: Inputs by name.
+            captured: True for a CUDA graph; without lengths, which are the whole windows' here:
+                their check needs an answer of the GPU, which a capture forbids.
         """
         import torch
 
@@ -94,13 +94,13 @@ class CudaRun:
         hosts = {name: _pinned(torch.tensor(feed[name])) for name in graph.inputs}
         self.inputs: Arrays = {name: host.numpy() for name, host in hosts.items()}
         self._copies = [(host.to(DEVICE), host) for host in hosts.values()]
-        self._given = [device for device, _ in self._copies][: 1 if captured else None]
+        self._device_inputs = [device for device, _ in self._copies][: 1 if captured else None]
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         event: Callable[..., Any] = torch.cuda.Event
         self._events = [event(enable_timing=True) for _ in range(4)]
         self._captured: Any = None
         with torch.inference_mode(), torch.cuda.stream(self._stream):
-            self._answers = graph.compute(*self._given)
+            self._answers = graph.compute(*self._device_inputs)
             self._outputs = [
                 None if x is None else _pinned(torch.empty(x.shape, dtype=x.dtype))
                 for x in self._answers
@@ -113,12 +113,12 @@ class CudaRun:
         torch = self._torch
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             for _ in range(WARM_UP):
-                self._graph.compute(*self._given)
+                self._graph.compute(*self._device_inputs)
             self._stream.synchronize()
             captured = torch.cuda.CUDAGraph()
             try:
                 with torch.cuda.graph(captured, stream=self._stream):
-                    self._answers = self._graph.compute(*self._given)
+                    self._answers = self._graph.compute(*self._device_inputs)
             except RuntimeError as err:
                 raise BackendUnavailable(f"no CUDA graph: {one_line(err)}") from err
         self._captured = captured
@@ -133,7 +133,7 @@ class CudaRun:
             before.record()
             start = time.perf_counter()
             if self._captured is None:
-                self._answers = self._graph.compute(*self._given)
+                self._answers = self._graph.compute(*self._device_inputs)
             else:
                 self._captured.replay()
             enqueue_ms = (time.perf_counter() - start) * 1e3

@@ -102,12 +102,12 @@ def open_engine(
     """Open one engine for inputs of exactly these shapes.
 
     Args:
-        backend: `tensorrt` or `tensorrt-rtx`
-        host: the library's module and the GPU
-        plan: bytes of the engine; ModelError where it does not open
-        record: of the plan
-        feed: inputs by name; ModelError where the engine takes no such inputs
-        cuda_graph: replay the engine as a CUDA graph (BackendUnavailable where none is captured)
+        backend: Name of the backend, `tensorrt` or `tensorrt-rtx`.
+        host: Module of the library, and the GPU.
+        plan: Bytes of the engine; ModelError where it does not open.
+        record: Record of the plan.
+        feed: Inputs by name; ModelError where the engine takes no such inputs.
+        cuda_graph: True to replay a CUDA graph (BackendUnavailable where none is captured).
     """
     session = open_session(host, {record.graph: plan}, {record.graph: record})
     bound = session.bind(record.graph, feed, cuda_graph)

@@ -58,13 +58,12 @@ def open_folder(
     float32, with the weights and most tensors rounded.
 
     Args:
-        backend: name of the runtime
-        path: an exported model; None for the shipped one
-        precision: one of `manifest.PRECISIONS`; by default that of `cpu_precision`
-        open_graph: opens a graph by its name (`frames`, `head`; `taps`, `mix` and `slide` where
-            windows slide), the name of its file and the bytes
-        int8_incremental: use the INT8 incremental head, where the precision is int8 and the
-            folder has one
+        backend: Name of the runtime.
+        path: Exported model; None for the shipped one.
+        precision: One of `manifest.PRECISIONS`; by default that of `cpu_precision`.
+        open_graph: Function that opens a graph by its name (`frames`, `head`; `taps`, `mix` and
+            `slide` where windows slide), the name of its file and the bytes.
+        int8_incremental: True for the INT8 incremental head, where an int8 model has one.
     """
     folder = model_folder(path)
     manifest = read_manifest(folder)

@@ -23,9 +23,9 @@ def load_folder(
     """Check an exported folder and open it.
 
     Args:
-        path: the folder (ModelError where it is refused); None for the shipped model
-        threads: threads of one run; by default `usable_cores`
-        precision: as in `onnx_folder.open_folder`
+        path: Exported folder (ModelError where it is refused); None for the shipped model.
+        threads: Number of threads of one run; by default `usable_cores`.
+        precision: Precision as in `onnx_folder.open_folder`.
 
     Raises BackendUnavailable where ONNX Runtime is not installed.
     """
@@ -42,7 +42,13 @@ class OnnxruntimeGraph:
     """One graph in a session of its own, as an `OpenGraph`."""
 
     def __init__(self, name: str, data: bytes, threads: int) -> None:
-        """Open a graph that was checked, see `open_session` (ModelError, BackendUnavailable)."""
+        """Open a graph that was checked (ModelError, BackendUnavailable).
+
+        Args:
+            name: File name of the graph, for messages.
+            data: Bytes of the ONNX file.
+            threads: Number of threads within one node.
+        """
         self._session = open_session(name, data, threads)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.provider: str = self._session.get_providers()[0]

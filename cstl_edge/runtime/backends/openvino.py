@@ -31,14 +31,14 @@ def load_folder(
     """Check an exported folder and open it.
 
     Args:
-        path: the folder (ModelError where it is refused); None for the shipped model
-        threads: threads of one run, by default `usable_cores`. OpenVINO takes no more than the
-            machine has cores; the info says how many it took
-        precision: as in `onnx_folder.open_folder`
+        path: Exported folder (ModelError where it is refused); None for the shipped model.
+        threads: Number of threads of one run, by default `usable_cores`. OpenVINO takes no more
+            than the machine has cores; the info holds how many it took.
+        precision: Precision as in `onnx_folder.open_folder`.
 
     Raises BackendUnavailable where OpenVINO is not installed.
     """
-    core()  # before anything is read: without OpenVINO nobody waits for a check
+    core()  # first of all: without OpenVINO the model need not be checked
     cores = usable_cores() if threads is None else threads
     return open_folder(
         "openvino", path, precision, lambda graph, name, data: OpenvinoGraph(name, data, cores)
@@ -74,11 +74,11 @@ class OpenvinoGraph:
         """Compile a graph that was checked, for one answer at a time (ModelError).
 
         Args:
-            name: file name of the graph, for messages
-            data: bytes of the ONNX file
-            threads: threads of one run
-            hint: type to compute in, as OpenVINO names it
-            shapes: of all inputs, to be fixed; open without
+            name: File name of the graph, for messages.
+            data: Bytes of the ONNX file.
+            threads: Number of threads of one run.
+            hint: Type to compute in, as OpenVINO names it.
+            shapes: Fixed shapes of all inputs; by default they are open.
 
         Raises BackendUnavailable where OpenVINO is not installed, or computes in another type.
         """

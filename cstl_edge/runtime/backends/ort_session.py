@@ -16,9 +16,9 @@ def open_session(name: str, graph: bytes, threads: int) -> ort.InferenceSession:
     """Open a graph that was checked (ModelError where ONNX Runtime refuses it).
 
     Args:
-        name: file name of the graph, for messages
-        graph: bytes of the ONNX file
-        threads: threads within one node
+        name: File name of the graph, for messages.
+        graph: Bytes of the ONNX file.
+        threads: Number of threads within one node.
 
     Raises BackendUnavailable where ONNX Runtime is not installed.
     """

@@ -34,9 +34,9 @@ def load_weights(
     """Open a checkpoint.
 
     Args:
-        path: a `.safetensors` file (else ModelError); None for the shipped weights
-        threads: PyTorch's count, which is one for the whole process; None leaves it alone
-        precision: float32 or None (else ConfigError)
+        path: Checkpoint, a `.safetensors` file (else ModelError); None for the shipped weights.
+        threads: PyTorch's count, which is one for the whole process; None leaves it alone.
+        precision: "float32" or None (else ConfigError).
 
     Raises BackendUnavailable where PyTorch is not installed.
     """
@@ -76,17 +76,17 @@ class TorchEncoder(GraphEncoder):
         """Take a network as it is; only its mode is changed.
 
         Args:
-            model: on any device, in any type
-            name: of the model
-            weights_sha256: of the trained weights
-            impostors: see `EncoderInfo`
+            model: Network on any device, in any type.
+            name: Name of the model.
+            weights_sha256: Hash of the trained weights.
+            impostors: Impostor table, see `EncoderInfo`.
         """
         import torch
 
-        from cstl_edge.model.head_matrices import has_incremental_head
+        from cstl_edge.model.head_matrices import has_fast_heads
 
         config, dtype = model.config, next(model.parameters()).dtype
-        can_slide = has_incremental_head(config) and dtype == torch.float32
+        can_slide = has_fast_heads(config) and dtype == torch.float32
         names = ("frames", "head", *(("taps", "mix", "slide") if can_slide else ()))
         graphs = {graph: TorchGraph(model.eval(), graph) for graph in names}
         info = EncoderInfo(

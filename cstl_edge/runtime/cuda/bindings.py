@@ -108,7 +108,7 @@ class BindingsBuffers:
         self._held.close()
 
     def _hold(self, handle: Any, release: str) -> Any:
-        """Return a handle that `close` gives back by a function, whose complaints nobody hears."""
+        """Return a handle that `close` releases by a function, whose errors are ignored."""
         self._held.callback(getattr(self._cuda, release), handle)
         return handle
 

@@ -61,12 +61,12 @@ class StreamingEncoder(Generic[Walker]):
         """Begin without walkers (ConfigError for numbers that contradict each other).
 
         Args:
-            encoder: that embeds
-            window: frames of a window
-            hop: frames between two embeddings of a walker
-            min_frames: frames before a walker's first embedding, by default a full window
-            max_walkers: walkers held at once
-            slide: where the encoder can, compute again only what a slide changes in a window
+            encoder: Encoder that embeds.
+            window: Number of frames of a window.
+            hop: Number of frames between two embeddings of a walker.
+            min_frames: Number of frames before the first embedding; by default a full window.
+            max_walkers: Number of walkers held at once.
+            slide: True to compute again, where the encoder can, only what a slide changes.
         """
         first = window if min_frames is None else min_frames
         if min(window, hop, first, max_walkers) < 1 or first > window:
@@ -142,7 +142,7 @@ class StreamingEncoder(Generic[Walker]):
 
     def _turns(self, pushed: Mapping[Walker, Silhouettes]) -> list[Walker]:
         """Return the walkers whose heads run now: the share of this push, longest overdue first."""
-        overdue = {walker: self._rings[walker].seen - self._rings[walker].due for walker in pushed}
+        overdue = {w: self._rings[w].seen - self._rings[w].next_head_at for w in pushed}
         due = sorted((w for w in pushed if overdue[w] >= 0), key=lambda w: -overdue[w])
         return due[: -(-len(pushed) // self.hop)]
 
@@ -154,7 +154,7 @@ class StreamingEncoder(Generic[Walker]):
         embedded = self._embed(rings)
         results = {}
         for i, (walker, ring) in enumerate(zip(due, rings, strict=True)):
-            ring.due = ring.seen + self.hop
+            ring.next_head_at = ring.seen + self.hop
             if embedded.finite[i]:
                 results[walker] = StreamResult(
                     embedded.embedding[i], embedded.salient_frames[i], ring.seen, ring.held

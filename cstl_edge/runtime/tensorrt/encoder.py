@@ -116,9 +116,9 @@ def load_engines(
     """Open the engines of an exported folder.
 
     Args:
-        path: the folder; None for the shipped model
-        threads: ignored, a GPU computes
-        precision: none but None can be chosen (ConfigError)
+        path: Exported folder; None for the shipped model.
+        threads: Ignored number: a GPU computes.
+        precision: None; any other value is a ConfigError.
 
     Raises:
         ModelError: no engines, or engines of another model or for another machine
@@ -144,10 +144,10 @@ def open_plans(
     """Open plans whose records and bytes are in order, after comparing them with this machine.
 
     Args:
-        plans: bytes by graph; ModelError for another machine's, or where TensorRT refuses one
-        records: of the plans, by graph
-        manifest: of the exported model
-        folder: of the exported model, for the command that builds anew
+        plans: Bytes by graph; ModelError for another machine's, or where TensorRT refuses one.
+        records: Records of the plans, by graph.
+        manifest: Manifest of the exported model.
+        folder: Folder of the exported model, for the command that builds anew.
 
     Raises BackendUnavailable where TensorRT, a CUDA library or a GPU is missing.
     """
@@ -174,9 +174,9 @@ def open_session(host: Host, plans: dict[str, bytes], records: dict[str, EngineR
     """Open checked plans for this thread: the only place where anything is deserialised.
 
     Args:
-        host: of `detect_host`
-        plans: bytes by graph; ModelError where TensorRT refuses one, or memory is short
-        records: by graph
+        host: Result of `detect_host`.
+        plans: Bytes by graph; ModelError where TensorRT refuses one, or memory is short.
+        records: Records of the plans, by graph.
     """
     buffers = open_buffers()  # first, for TensorRT works in the context that is current
     engines: dict[str, Engine] = {}

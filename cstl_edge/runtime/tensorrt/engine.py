@@ -41,7 +41,10 @@ def row_bucket(rows: int) -> int:
 def frame_bucket(frames: int, window: int, most: int) -> int:
     """Return the window doubled until it holds so many frames, at most what the engine takes.
 
-    Raises ModelError for more frames than that.
+    Args:
+        frames: Number of frames of the call.
+        window: Number of frames of a full window.
+        most: Number of frames that the engine takes; ModelError for more.
 
     >>> frame_bucket(12, 30, 240), frame_bucket(31, 30, 240), frame_bucket(200, 30, 220)
     (30, 60, 220)
@@ -79,10 +82,10 @@ class ExecutionSlot:
         """Allocate everything that a call needs.
 
         Args:
-            engine: whose context this is
-            buffers: stream and memory of the thread
-            shapes: of the inputs
-            graph: capture a CUDA graph
+            engine: Owner of the context.
+            buffers: Stream and memory of the thread.
+            shapes: Shapes of the inputs.
+            graph: True to capture a CUDA graph.
         """
         self._buffers, self._engine = buffers, engine
         self._wants_graph, self._graph = graph, None
@@ -191,7 +194,14 @@ class Engine:
     """A plan that has passed all checks, opened for one thread."""
 
     def __init__(self, trt: Any, runtime: Any, plan: bytes, record: EngineRecord) -> None:
-        """Deserialise. The plan must have passed the checks of `record` (ModelError)."""
+        """Deserialise a plan that has passed the checks of `record` (ModelError).
+
+        Args:
+            trt: Module of TensorRT.
+            runtime: TensorRT's `Runtime`.
+            plan: Bytes of the engine.
+            record: Record of the plan.
+        """
         self._trt, self.record = trt, record
         self._engine = runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
@@ -206,7 +216,13 @@ class Engine:
         self.types = {name: self._type(name) for name in names}
 
     def slot(self, buffers: Buffers, shapes: Shapes, graph: bool) -> ExecutionSlot:
-        """Return the slot for these shapes; a new one takes the arguments of `ExecutionSlot`."""
+        """Return the slot for these shapes, a new one at their first call.
+
+        Args:
+            buffers: Stream and memory of the thread.
+            shapes: Shapes of the inputs.
+            graph: True to capture a CUDA graph in a new slot.
+        """
         key = tuple(shapes[name] for name in self.inputs)
         if key not in self._slots:
             self._slots[key] = ExecutionSlot(self, buffers, shapes, graph)
@@ -220,18 +236,18 @@ class Engine:
         """Return a new context whose inputs have these shapes."""
         strategy = self._trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
         context = self._engine.create_execution_context(strategy)
-        who = f"engine {self.record.graph}"
+        engine_name = f"engine {self.record.graph}"
         if context is None:
-            raise CudaError(f"{who}: TensorRT makes no context: too little GPU memory?")
+            raise CudaError(f"{engine_name}: TensorRT makes no context: too little GPU memory?")
         index = profile_of(self.record.profiles, shapes)
         if not context.set_optimization_profile_async(index, buffers.stream):
-            raise ModelError(f"{who}: TensorRT refuses profile {index}")
+            raise ModelError(f"{engine_name}: TensorRT refuses profile {index}")
         buffers.synchronize()
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
-                raise ModelError(f"{who}: TensorRT refuses {name} {list(shape)}")
+                raise ModelError(f"{engine_name}: TensorRT refuses {name} {list(shape)}")
         if unknown := context.infer_shapes():
-            raise ModelError(f"{who}: shapes of {unknown} are not known")
+            raise ModelError(f"{engine_name}: shapes of {unknown} are not known")
         return context
 
     def close(self) -> None:
@@ -289,9 +305,9 @@ class Session:
         """Bind an engine to inputs of exactly these shapes; the session closes with it.
 
         Args:
-            graph: of the session's engines
-            inputs: arrays by name; ModelError where no profile takes them, or the GPU fails
-            cuda_graph: replay a CUDA graph; BackendUnavailable where none could be captured
+            graph: Name of one of the session's engines.
+            inputs: Arrays by name; ModelError where no profile takes them, or the GPU fails.
+            cuda_graph: True to replay a CUDA graph; BackendUnavailable where none was captured.
         """
         engine = self.engines[graph]
         try:

@@ -51,7 +51,7 @@ DTYPES = {"float32": 0, "float16": 1}
 """`cstl::PartGatherType` by the name of a numpy or torch type."""
 
 
-def cache_folder() -> Path:
+def library_folder() -> Path:
     """Return where libraries are kept: XDG_CACHE_HOME, else ~/.cache, by kind of machine."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "cstl-edge" / "plugin" / platform.machine()
@@ -83,7 +83,7 @@ def find(tensorrt_major: int | None = None, folder: Path | None = None) -> Libra
     Raises BackendUnavailable when there is none, or only one of other sources; ModelError when the
     file is not what was built, or others may write it.
     """
-    path = (folder or cache_folder()) / library_name(tensorrt_major)
+    path = (folder or library_folder()) / library_name(tensorrt_major)
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         library = Library(**record | {"path": str(path)})
@@ -141,12 +141,12 @@ def build(
     """Build the kernel and, unless `kernel_only`, the plugin; test them; put them into `folder`.
 
     Args:
-        kernel_only: leave out the plugin
-        architectures: such as 87; none means all that nvcc knows of those we support
-        tensorrt_root: an unpacked archive or a checkout of NVIDIA's public repository, whose
-            include/ holds the headers; None means the system's headers
-        folder: by default `cache_folder`; its build.log holds the output of cmake and nvcc
-        progress: called with a word at each step
+        kernel_only: True to leave out the plugin.
+        architectures: Numbers such as 87; none means all that nvcc knows of those we support.
+        tensorrt_root: Unpacked archive or checkout of NVIDIA's public repository, whose include/
+            holds the headers; None means the system's headers.
+        folder: Target, by default `library_folder`; its build.log holds all output of the build.
+        progress: Function that is called with a word at each step.
 
     Raises:
         ConfigError: architectures or a root that cannot be meant
@@ -159,7 +159,7 @@ def build(
         raise BackendUnavailable(
             "expected cmake 3.22 or newer; found none. Install it: sudo apt install cmake"
         )
-    target = folder or cache_folder()
+    target = folder or library_folder()
     log = target / "build.log"
     try:
         target.mkdir(parents=True, exist_ok=True, mode=0o700)

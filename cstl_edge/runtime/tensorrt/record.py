@@ -1,6 +1,6 @@
 """Record of an engine, `NAME.plan.json`: read, and compared with this machine and model.
 
-A plan is native code for one TensorRT on one kind of GPU. It says neither, and opening a wrong or a
+A plan is native code for one TensorRT on one kind of GPU. It names neither; opening a wrong or a
 foreign one can crash the process or worse. So nothing is deserialised before its record is in
 order, the file is the one that was recorded, and this machine and model are those it was built for.
 """
@@ -134,10 +134,10 @@ def read_records(
     """Read the records of engines of an exported model, compared with its manifest (ModelError).
 
     Args:
-        folder: of the exported model
-        graphs: names of the graphs
-        manifest: of the exported model
-        target: folder below `ENGINES`
+        folder: Folder of the exported model.
+        graphs: Names of the graphs.
+        manifest: Manifest of the exported model.
+        target: Name of the folder below `ENGINES`.
     """
     records = {graph: read_record(folder / ENGINES / target, graph) for graph in graphs}
     for record in records.values():
@@ -179,9 +179,9 @@ def check_machine(record: EngineRecord, machine: Machine, folder: Path) -> None:
     """Refuse an engine that was built for another machine (ModelError with both of them).
 
     Args:
-        record: of the engine
-        machine: this one
-        folder: of the exported model, for the command that builds anew
+        record: Record of the engine.
+        machine: Machine that shall run it.
+        folder: Folder of the exported model, for the command that builds anew.
     """
     if differences := _differences(record, machine):
         raise _refusal(record, folder, differences)

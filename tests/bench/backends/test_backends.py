@@ -1,4 +1,4 @@
-"""Backends say the same as each other, and tell what they really ran."""
+"""Backends under test: equal answers, and reports of what they ran."""
 
 import shutil
 import sys
@@ -20,15 +20,15 @@ FEEDS = {
 }
 
 
-def by_name(found):
+def by_name(backends):
     """Return backends by name, those that are missing apart."""
-    found = list(found)
-    here = {one.name: one for one in found if isinstance(one, Backend)}
-    return here, {one.name: one.reason for one in found if isinstance(one, Unavailable)}
+    backends = list(backends)
+    here = {one.name: one for one in backends if isinstance(one, Backend)}
+    return here, {one.name: one.reason for one in backends if isinstance(one, Unavailable)}
 
 
 def answers(backend, graph, feed=None):
-    """Return what a backend says, after two runs, and what it says it ran."""
+    """Return the outputs of a backend after two runs, and its report of what ran."""
     call = backend.open_graph(graph, feed or FEEDS[graph])
     call.run()
     call.run()
@@ -37,7 +37,7 @@ def answers(backend, graph, feed=None):
     return outputs, call.ran
 
 
-def test_every_file_is_found_and_every_name_is_one_backend(reduced):
+def test_every_file_is_a_backend_under_one_name(reduced):
     here, missing = by_name(backends(reduced))
     assert {"onnxruntime float32", "onnxruntime float16", "onnxruntime int8"} <= {*here}
     expected = {"tensorrt float16", "tensorrt float16, no plugin", "tensorrt-rtx float16"}
@@ -48,7 +48,7 @@ def test_every_file_is_found_and_every_name_is_one_backend(reduced):
 
 
 @pytest.mark.parametrize("graph", ["frames", "full"])
-def test_onnxruntime_precisions_agree_and_say_what_they_compute_in(reduced, graph):
+def test_onnxruntime_precisions_agree_and_report_their_type(reduced, graph):
     here, _ = by_name(onnxruntime.backends(reduced))
     plain, ran = answers(here["onnxruntime float32"], graph)
     assert (ran.provider, ran.computed_in, ran.threads) == ("CPUExecutionProvider", "float32", 1)
@@ -71,7 +71,7 @@ def test_int8_has_no_head_of_its_own_and_full_is_two_graphs(reduced):
     assert ran.options["files"] == "full.fp16.onnx"
 
 
-def test_an_export_of_one_precision_says_how_to_get_the_others(plain):
+def test_an_export_of_one_precision_names_the_option_for_others(plain):
     here, missing = by_name(onnxruntime.backends(plain))
     assert [*here] == ["onnxruntime float32"]
     assert "--precision int8" in missing["onnxruntime int8"]
@@ -83,20 +83,20 @@ def test_every_backend_agrees_with_onnxruntime(request, graph, module, context):
     context = request.getfixturevalue(context)
     name = module.__name__.rpartition(".")[2]
     pytest.importorskip({"pytorch": "torch"}.get(name, name))
-    mine = by_name(onnxruntime.backends(context))[0]["onnxruntime float32"]
+    reference = by_name(onnxruntime.backends(context))[0]["onnxruntime float32"]
     feed = FEEDS.get(graph)
     if graph == "head":
-        feed = inputs.windows(answers(mine, "frames")[0]["features"], 2, 3)
-    expected, _ = answers(mine, graph, feed)
-    found, ran = answers(by_name(module.backends(context))[0][f"{name} float32"], graph, feed)
-    assert {*found} == {*expected}
+        feed = inputs.windows(answers(reference, "frames")[0]["features"], 2, 3)
+    expected, _ = answers(reference, graph, feed)
+    actual, ran = answers(by_name(module.backends(context))[0][f"{name} float32"], graph, feed)
+    assert {*actual} == {*expected}
     for output, array in expected.items():
-        np.testing.assert_allclose(found[output], array, atol=1e-5)
+        np.testing.assert_allclose(actual[output], array, atol=1e-5)
     assert (ran.backend, ran.computed_in, ran.threads) == (name, "float32", 1)
     assert ran.provider.lower() == "cpu"
 
 
-def test_openvino_tells_what_the_products_ran_in(reduced):
+def test_openvino_reports_the_type_of_its_products(reduced):
     pytest.importorskip("openvino", reason="needs openvino")
     here, missing = by_name(openvino.backends(reduced))
     if "openvino bfloat16" in here:
@@ -115,7 +115,9 @@ def test_openvino_tells_what_the_products_ran_in(reduced):
         ("torch", pytorch, [BASELINE, pytorch.COMPILED], "pip install"),
     ],
 )
-def test_without_a_library_its_rows_say_so(reduced, monkeypatch, library, module, names, extra):
+def test_without_a_library_its_rows_have_the_reason(
+    reduced, monkeypatch, library, module, names, extra
+):
     monkeypatch.setitem(sys.modules, library, None)
     here, missing = by_name(module.backends(reduced))
     assert not here
@@ -131,12 +133,12 @@ def without_compiling(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
 
 
-def test_compiled_pytorch_is_one_graph_and_says_the_same(trained, monkeypatch):
+def test_compiled_pytorch_is_one_graph_and_agrees_with_eager(trained, monkeypatch):
     without_compiling(monkeypatch)
     here, _ = by_name(pytorch.backends(replace(trained, short=False)))
-    mine, ran = answers(here[pytorch.COMPILED], "full")
-    usual, _ = answers(here[BASELINE], "full")
-    np.testing.assert_allclose(mine["embedding"], usual["embedding"], atol=1e-6)
+    compiled, ran = answers(here[pytorch.COMPILED], "full")
+    eager, _ = answers(here[BASELINE], "full")
+    np.testing.assert_allclose(compiled["embedding"], eager["embedding"], atol=1e-6)
     assert ran.options == {"compiled": "inductor"}
 
 
@@ -151,17 +153,17 @@ def test_a_graph_that_breaks_is_refused_instead_of_running_eagerly(monkeypatch):
         pytorch.compiled(breaks, (torch.zeros(3),))
 
 
-def test_without_a_compiler_the_row_says_which(trained, monkeypatch):
+def test_without_a_compiler_the_row_names_it(trained, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     _, missing = by_name(pytorch.backends(trained))
     assert "no-such-compiler" in missing[pytorch.COMPILED]
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_what_a_runtime_complains_of_is_an_error_of_ours(reduced, backend):
+def test_an_exception_of_a_runtime_is_a_model_error(reduced, backend):
     if backend == "openvino":
         pytest.importorskip("openvino", reason="needs openvino")
-    found = {"onnxruntime": onnxruntime, "openvino": openvino}[backend]
-    backend = by_name(found.backends(reduced))[0][f"{backend} float32"]
+    module = {"onnxruntime": onnxruntime, "openvino": openvino}[backend]
+    backend = by_name(module.backends(reduced))[0][f"{backend} float32"]
     with pytest.raises(ModelError):
         answers(backend, "frames", {"silhouettes": np.zeros((1, 5, 5), np.uint8)})

@@ -1,4 +1,4 @@
-"""Backends on GPUs, on stand-ins: they say what ONNX Runtime says, and time what they should."""
+"""GPU backends under test, on stand-ins: the answers of ONNX Runtime, and timed stages."""
 
 import contextlib
 import importlib
@@ -44,22 +44,22 @@ def engines(plain, tmp_path, state):
     return replace(plain, folder=folder)
 
 
-def by_name(found):
+def by_name(backends):
     """Return backends of graphs by name, and the reasons of those that are missing."""
-    found = list(found)
-    here = {one.name: one for one in found if isinstance(one, Backend) and one.graphs}
-    return here, {one.name: one.reason for one in found if isinstance(one, Unavailable)}
+    backends = list(backends)
+    here = {one.name: one for one in backends if isinstance(one, Backend) and one.graphs}
+    return here, {one.name: one.reason for one in backends if isinstance(one, Unavailable)}
 
 
 def expected(context, graph, feed):
-    """Return what ONNX Runtime says."""
+    """Return the outputs of ONNX Runtime."""
     backend = by_name(onnxruntime.backends(context))[0]["onnxruntime float32"]
     call = backend.open_graph(graph, feed)
     call.run()
     return call.outputs()
 
 
-def test_engines_say_what_onnxruntime_says_and_time_their_stages(engines):
+def test_engines_agree_with_onnxruntime_and_time_their_stages(engines):
     here, missing = by_name(tensorrt.backends(engines))
     assert {*here} == {"tensorrt float32, no plugin", "tensorrt float32, no plugin, cuda graph"}
     assert {*missing} == {"tensorrt float16"}
@@ -79,19 +79,19 @@ def test_engines_say_what_onnxruntime_says_and_time_their_stages(engines):
     assert (call.ran.provider, call.ran.version) == ("Orin", "10.3.0")
 
 
-def test_a_cuda_graph_is_replayed_and_tells_no_inner_stages(engines, state):
+def test_a_cuda_graph_is_replayed_and_has_no_inner_stages(engines, state):
     here, _ = by_name(tensorrt.backends(engines))
     call = here["tensorrt float32, no plugin, cuda graph"].open_graph("frames", FRAMES)
     before = state.device.replays
     assert {*call.run()} == {"device", "enqueue"}
     assert state.device.replays == before + 1
-    found = expected(engines, "frames", FRAMES)["features"]
-    np.testing.assert_allclose(call.outputs()["features"], found, atol=1e-5)
+    features = expected(engines, "frames", FRAMES)["features"]
+    np.testing.assert_allclose(call.outputs()["features"], features, atol=1e-5)
     call.close()
     assert not state.device.memory
 
 
-def test_where_no_graph_can_be_captured_there_is_no_such_backend(engines, state):
+def test_a_graph_that_cannot_be_captured_is_unavailable(engines, state):
     state.device.graphs_allowed = False
     here, _ = by_name(tensorrt.backends(engines))
     with pytest.raises(BackendUnavailable, match="call by call"):
@@ -99,7 +99,7 @@ def test_where_no_graph_can_be_captured_there_is_no_such_backend(engines, state)
     assert not state.device.memory
 
 
-def test_engines_for_another_machine_are_told_and_not_opened(engines, state):
+def test_engines_for_another_machine_are_reported_and_not_opened(engines, state):
     seal(engines.folder, gpu="Thor", sm=110)
     here, missing = by_name(tensorrt.backends(engines))
     assert not here
@@ -116,7 +116,7 @@ def test_engines_of_the_shipped_folder_serve_an_export_made_for_the_suite(engine
 def card(monkeypatch):
     """Make a machine with TensorRT-RTX and a GPU of some compute capability."""
 
-    def made(sm):
+    def make_machine(sm):
         state = State(Device(name="a card", sm=sm))
         monkeypatch.setitem(sys.modules, "tensorrt_rtx", make(state, "1.7.1"))
         for module in (tensorrt_rtx, trt_encoder):
@@ -124,10 +124,10 @@ def card(monkeypatch):
         tensorrt_rtx._build.cache_clear()
         return state
 
-    return made
+    return make_machine
 
 
-def test_a_card_that_rtx_does_not_know_is_tried_once_and_told(plain, card, monkeypatch):
+def test_a_card_unknown_to_rtx_is_tried_once_and_reported(plain, card, monkeypatch):
     card(90)
     tried = []
 
@@ -136,14 +136,14 @@ def test_a_card_that_rtx_does_not_know_is_tried_once_and_told(plain, card, monke
         raise ExportError("no such compute capability")
 
     monkeypatch.setattr("cstl_edge.export.tensorrt.build.build_engines", refuse)
-    (found,) = tensorrt_rtx.backends(plain)
-    assert found.reason == (
+    (backend,) = tensorrt_rtx.backends(plain)
+    assert backend.reason == (
         "not supported on this architecture (sm_90); tried: no such compute capability"
     )
     assert tried == ["rtx-sm90"]
 
 
-def test_rtx_runs_what_it_built(plain, card, monkeypatch):
+def test_rtx_runs_the_engines_that_it_built(plain, card, monkeypatch):
     card(89)
 
     def build(folder, options):
@@ -151,19 +151,19 @@ def test_rtx_runs_what_it_built(plain, card, monkeypatch):
         place.rename(place.with_name(options.target))
 
     monkeypatch.setattr("cstl_edge.export.tensorrt.build.build_engines", build)
-    (found,) = tensorrt_rtx.backends(plain)
-    call = found.open_graph("frames", FRAMES)
+    (backend,) = tensorrt_rtx.backends(plain)
+    call = backend.open_graph("frames", FRAMES)
     assert {*call.run()} == STAGES
-    wanted = expected(plain, "frames", FRAMES)["features"]
-    np.testing.assert_allclose(call.outputs()["features"], wanted, atol=1e-5)
+    features = expected(plain, "frames", FRAMES)["features"]
+    np.testing.assert_allclose(call.outputs()["features"], features, atol=1e-5)
     assert (call.ran.backend, call.ran.provider) == ("tensorrt-rtx", "a card")
     call.close()
 
 
-def test_without_rtx_or_a_gpu_the_row_says_so(plain, monkeypatch):
+def test_without_rtx_the_row_has_the_reason(plain, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    (found,) = tensorrt_rtx.backends(plain)
-    assert "not here" in found.reason
+    (backend,) = tensorrt_rtx.backends(plain)
+    assert "not here" in backend.reason
 
 
 class Moment:
@@ -213,36 +213,38 @@ def cuda(monkeypatch):
 
 
 @pytest.mark.parametrize("graph", ["frames", "head", "full"])
-@pytest.mark.parametrize("way", ["", ", cuda graph"])
+@pytest.mark.parametrize("mode", ["", ", cuda graph"])
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_pytorch_on_a_gpu_says_the_same_and_times_its_stages(cuda, trained, graph, way, precision):
-    usual = by_name(pytorch.backends(trained))[0][BASELINE]
-    trunk = usual.open_graph("frames", inputs.feed("frames", 5, 1, (16, 12)))
+def test_pytorch_on_a_gpu_agrees_with_the_cpu_and_times_its_stages(
+    cuda, trained, graph, mode, precision
+):
+    baseline = by_name(pytorch.backends(trained))[0][BASELINE]
+    trunk = baseline.open_graph("frames", inputs.feed("frames", 5, 1, (16, 12)))
     trunk.run()
     feed = {
         "frames": FRAMES,
         "head": inputs.windows(trunk.outputs()["features"], 2, 5),
         "full": inputs.feed("full", 2, 5, (16, 12)),
     }[graph]
-    call = by_name(cuda.backends(trained))[0][f"pytorch {precision}, cuda{way}"]
-    made = call.open_graph(graph, feed)
-    stages = made.run()
+    backend = by_name(cuda.backends(trained))[0][f"pytorch {precision}, cuda{mode}"]
+    call = backend.open_graph(graph, feed)
+    stages = call.run()
     assert {*stages} == STAGES
     assert stages["device"] == stages["h2d"] + stages["compute"] + stages["d2h"] == 3
-    assert (cuda.graphs.replayed > 0) == bool(way)
-    theirs = usual.open_graph(graph, feed)
-    theirs.run()
-    for name, array in theirs.outputs().items():
-        assert made.outputs()[name].dtype == array.dtype
+    assert (cuda.graphs.replayed > 0) == bool(mode)
+    reference = baseline.open_graph(graph, feed)
+    reference.run()
+    for name, array in reference.outputs().items():
+        assert call.outputs()[name].dtype == array.dtype
         if name != "salient_frames":
             tolerance = 1e-5 if precision == "float32" else 0.02
-            np.testing.assert_allclose(made.outputs()[name], array, atol=tolerance)
+            np.testing.assert_allclose(call.outputs()[name], array, atol=tolerance)
     computed = {"float32": "tfloat32", "float16": "float16"}[precision]
-    assert (made.ran.provider, made.ran.computed_in) == ("a GPU", computed)
-    made.close()
+    assert (call.ran.provider, call.ran.computed_in) == ("a GPU", computed)
+    call.close()
 
 
-def test_a_gpu_too_small_is_told(cuda, trained, monkeypatch):
+def test_a_gpu_with_too_little_memory_is_a_model_error(cuda, trained, monkeypatch):
     import torch
 
     def full(*arguments, **named):

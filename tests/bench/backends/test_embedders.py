@@ -1,4 +1,4 @@
-"""Embedders of whole sequences: encoders, and the graph `full` of backends that have none."""
+"""Embedders: encoders, and the graph `full` of backends that have no encoder."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ RAN = Ran(backend="x", provider="cpu", precision="float32", computed_in="float32
 pytestmark = pytest.mark.usefixtures("everybody")
 
 
-def made_up(name="x float32", closed=None):
+def summing_backend(name="x float32", closed=None):
     """Return a backend whose embedding is the sum of each sequence's frames."""
 
     def open_graph(graph, feed):
@@ -42,9 +42,9 @@ def made_up(name="x float32", closed=None):
 
 def test_openvino_is_an_encoder_where_it_is_installed(reduced, plain):
     pytest.importorskip("openvino", reason="needs openvino")
-    found = {x.name: x for x in streaming_backends(reduced) if x.name.startswith("openvino")}
-    assert [*found] == ["openvino float32", "openvino int8"]
-    ran = ran_of(found["openvino int8"].open_encoder().info)
+    actual = {x.name: x for x in streaming_backends(reduced) if x.name.startswith("openvino")}
+    assert [*actual] == ["openvino float32", "openvino int8"]
+    ran = ran_of(actual["openvino int8"].open_encoder().info)
     assert (ran.backend, ran.provider, ran.threads) == ("openvino", "CPU", 1)
     assert (ran.precision, ran.computed_in) == ("int8", "int8")
     assert ran.version[0].isdigit()
@@ -52,9 +52,9 @@ def test_openvino_is_an_encoder_where_it_is_installed(reduced, plain):
     assert "--precision int8" in missing.reason
 
 
-def test_pytorch_is_here_with_a_checkpoint(trained):
-    found = {one.name: one for one in streaming_backends(trained)}
-    ran = ran_of(found["pytorch float32"].open_encoder().info)
+def test_pytorch_is_an_encoder_with_a_checkpoint(trained):
+    actual = {one.name: one for one in streaming_backends(trained)}
+    ran = ran_of(actual["pytorch float32"].open_encoder().info)
     assert (ran.backend, ran.precision, ran.computed_in) == ("pytorch", "float32", "float32")
     assert ran.version[0].isdigit()
 
@@ -68,33 +68,33 @@ def test_a_float16_file_on_a_processor_is_computed_in_float32(reduced):
 
 def test_a_graph_embeds_sequences_of_any_shape_and_is_open_once_per_shape():
     closed, rng = [], np.random.default_rng(0)
-    embedder = GraphEmbedder(made_up(closed=closed))
+    embedder = GraphEmbedder(summing_backend(closed=closed))
     with pytest.raises(ModelError, match="has not run"):
         embedder.ran()
     for shape in ((1, 5, 8, 6), (3, 2, 8, 6), (1, 5, 8, 6)):
         silhouettes = rng.integers(0, 256, shape, np.uint8)
-        found = embedder.encode(silhouettes)
-        assert found.embedding[:, 0, 0].tolist() == silhouettes.sum((1, 2, 3)).tolist()
-        assert found.salient_frames.tolist() == [[-1]] * shape[0]
+        actual = embedder.encode(silhouettes)
+        assert actual.embedding[:, 0, 0].tolist() == silhouettes.sum((1, 2, 3)).tolist()
+        assert actual.salient_frames.tolist() == [[-1]] * shape[0]
     assert embedder.ran() is RAN
     embedder.close()
     assert closed == ["full"] * 2
 
 
 @pytest.mark.parametrize("name", ["onnxruntime float32", "openvino float32"])
-def test_the_graph_full_embeds_what_its_encoder_embeds(reduced, name):
+def test_the_graph_full_agrees_with_its_encoder(reduced, name):
     pytest.importorskip(name.split()[0])
     (backend,) = (one for one in streaming_backends(reduced) if one.name == name)
     embedder, encoder = GraphEmbedder(backend), backend.open_encoder()
     for seed in range(2):  # the same shape twice: inputs are written over
         silhouettes = np.random.default_rng(seed).integers(0, 256, (2, 5, 16, 12), np.uint8)
-        found, expected = embedder.encode(silhouettes), encoder.encode(silhouettes)
-        np.testing.assert_allclose(found.embedding, expected.embedding, atol=1e-5)
-        np.testing.assert_array_equal(found.salient_frames, expected.salient_frames)
+        actual, expected = embedder.encode(silhouettes), encoder.encode(silhouettes)
+        np.testing.assert_allclose(actual.embedding, expected.embedding, atol=1e-5)
+        np.testing.assert_array_equal(actual.salient_frames, expected.salient_frames)
     embedder.close()
 
 
-def test_cores_are_those_of_processors():
+def test_cores_are_counted_on_processors_only():
     assert cores_of(RAN.model_copy(update={"threads": 2})) == 2
     assert cores_of(RAN.model_copy(update={"threads": 1, "provider": "Orin"})) is None
 
@@ -102,16 +102,16 @@ def test_cores_are_those_of_processors():
 def test_embedders_are_the_encoders_and_those_backends_that_have_none(reduced, monkeypatch):
     def backends(context):
         yield from (x for x in streaming_backends(context) if x.name in OURS)
-        yield made_up(closed=[])
-        yield made_up(name="onnxruntime float32")
-        yield made_up(name="x float32, compiled")
+        yield summing_backend(closed=[])
+        yield summing_backend(name="onnxruntime float32")
+        yield summing_backend(name="x float32, compiled")
         yield Unavailable("y float32", "not here")
 
     monkeypatch.setattr(module, "backends", backends)
-    found = [*embedders(reduced)]
-    here = [one.name for one in found if not isinstance(one, Unavailable)]
+    actual = [*embedders(reduced)]
+    here = [one.name for one in actual if not isinstance(one, Unavailable)]
     assert here == [*OURS, "x float32"]
-    assert found[-1] == Unavailable("y float32", "not here")
+    assert actual[-1] == Unavailable("y float32", "not here")
 
 
 def test_an_encoder_that_does_not_open_is_unavailable(reduced, monkeypatch):

@@ -1,4 +1,4 @@
-"""Backends are a table: a test adds one from a file of its own; the short form measures few."""
+"""Table of the backends under test: a new entry, and the short form."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ def test_a_backend_is_a_file_and_a_line_of_the_table(tmp_path, monkeypatch, gold
         "mine": Entry("my_bench_backend:backends"),
     }
     monkeypatch.setattr(BENCH_BACKENDS, "entries", entries)
-    monkeypatch.setattr(graph, "SHORT", graph.SHORT[:1])
+    monkeypatch.setattr(graph, "SHORT_CASES", graph.SHORT_CASES[:1])
     bench = ["bench", "--short", "--scenario", "graph", "--threads", 1, "--model", golden / "tiny"]
     done = call(*bench, "--out", tmp_path / "rows.jsonl", "--json")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -46,22 +46,22 @@ def test_a_backend_is_a_file_and_a_line_of_the_table(tmp_path, monkeypatch, gold
     assert mine["mine int8"]["skipped"] == "not made yet"
 
 
-def test_the_short_form_selects_few(reduced):
-    assert [one.name for one in streaming_backends(reduced)] == [*backend_table.SHORT]
+def test_the_short_form_selects_its_backends(reduced):
+    assert [one.name for one in streaming_backends(reduced)] == [*backend_table.SHORT_FORM]
     longer = dataclasses.replace(reduced, short=False)
     assert "onnxruntime int8" in [one.name for one in streaming_backends(longer)]
 
 
 @pytest.mark.usefixtures("everybody")
-def test_what_streams_here_and_what_does_not(reduced, plain, monkeypatch):
+def test_streaming_backends_and_the_reasons_of_the_others(reduced, plain, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    found = {one.name: one for one in streaming_backends(reduced)}
-    here = [name for name, one in found.items() if isinstance(one, StreamingBackend)]
+    by_name = {one.name: one for one in streaming_backends(reduced)}
+    here = [name for name, one in by_name.items() if isinstance(one, StreamingBackend)]
     assert here == ["onnxruntime float32", "onnxruntime float16", "onnxruntime int8"]
     for name in ("openvino float32", "openvino int8"):
-        assert found[name].reason.endswith('pip install "cstl-edge[bench]"')
-    assert "cstl-edge build" in found["tensorrt float16"].reason
-    assert "pytorch float32" in found
+        assert by_name[name].reason.endswith('pip install "cstl-edge[bench]"')
+    assert "cstl-edge build" in by_name["tensorrt float16"].reason
+    assert "pytorch float32" in by_name
     missing = {x.name: x.reason for x in streaming_backends(plain) if isinstance(x, Unavailable)}
     assert "--precision int8" in missing["onnxruntime int8"]
 
@@ -71,7 +71,7 @@ def test_engines_stream_under_one_name(plain, golden, tmp_path):
     folder = Path(shutil.copytree(golden / "tiny", tmp_path / "tiny"))
     seal(folder)
     context = dataclasses.replace(plain, engines=folder)
-    found = [one for one in streaming_backends(context) if "tensorrt" in one.name]
-    assert [one.name for one in found] == ["tensorrt float16"]
-    assert isinstance(found[0], StreamingBackend)
-    assert found[0].graphs == ()
+    engines = [one for one in streaming_backends(context) if "tensorrt" in one.name]
+    assert [one.name for one in engines] == ["tensorrt float16"]
+    assert isinstance(engines[0], StreamingBackend)
+    assert engines[0].graphs == ()

@@ -1,4 +1,4 @@
-"""Precisions of an exported folder: chosen by name or by the CPU, checked, near PyTorch."""
+"""Exported folders: choice of the precision, checks, and distance from PyTorch."""
 
 import shutil
 from pathlib import Path
@@ -21,20 +21,20 @@ def reduced(tmp_path):
 
 
 @pytest.mark.parametrize(("precision", "atol"), [("float32", 1e-5), ("fp16", 5e-3), ("int8", 0.1)])
-def test_it_is_near_what_pytorch_said(expected, precision, atol):
+def test_every_precision_is_near_pytorch(expected, precision, atol):
     encoder = load(GOLDEN / "tiny_reduced", threads=1, precision=precision)
     assert encoder.info.precision == precision
-    found = encoder.encode(expected["silhouettes"], expected["lengths"])
-    same = found.salient_frames == expected["salient_frames"]
+    embedded = encoder.encode(expected["silhouettes"], expected["lengths"])
+    same = embedded.salient_frames == expected["salient_frames"]
     assert same.mean() > 0.7
-    np.testing.assert_allclose(found.embedding[same], expected["embedding"][same], atol=atol)
-    assert found.embedding.dtype == np.float32
-    assert (np.abs(found.embedding - expected["embedding"])[same].max() < 1e-5) == (
+    np.testing.assert_allclose(embedded.embedding[same], expected["embedding"][same], atol=atol)
+    assert embedded.embedding.dtype == np.float32
+    assert (np.abs(embedded.embedding - expected["embedding"])[same].max() < 1e-5) == (
         precision == "float32"
     )
 
 
-def test_int8_has_a_float32_head_here_and_a_half_one_on_a_gpu(reduced):
+def test_int8_has_a_float32_head_on_a_cpu_and_an_fp16_one_on_a_gpu(reduced):
     manifest = read_manifest(reduced)
     assert manifest.graphs("int8", "onnxruntime") == ("frames.int8.onnx", "head.onnx")
     assert manifest.graphs("int8", "tensorrt") == ("frames.int8.onnx", "head.fp16.onnx")
@@ -51,7 +51,7 @@ def test_int8_has_a_float32_head_here_and_a_half_one_on_a_gpu(reduced):
         ("int8", set(), "float32"),  # a system that does not tell
     ],
 )
-def test_the_folder_names_the_default_and_the_processor_has_a_word(
+def test_the_default_precision_depends_on_the_folder_and_the_processor(
     reduced, monkeypatch, caplog, default, flags, chosen
 ):
     caplog.set_level("INFO")
@@ -66,13 +66,13 @@ def test_the_folder_names_the_default_and_the_processor_has_a_word(
         assert "this one has none of amx_int8, avx512_vnni" in messages[0]
 
 
-def test_older_manifests_mean_float32(folder):
+def test_older_manifests_default_to_float32(folder):
     for key in ("cpu_default", "precisions"):
         edit_manifest(folder, lambda manifest, key=key: manifest.pop(key))
     assert load(folder).info.precision == "float32"
 
 
-def test_wrong_wishes(folder):
+def test_missing_or_unknown_precisions_are_refused(folder):
     with pytest.raises(ModelError, match=r"expected fp16 graphs for onnxruntime in 'tiny'; it hol"):
         load(folder, precision="fp16")
     with pytest.raises(ConfigError, match="expected a precision of float32, fp16, int8; got 'bf"):
@@ -90,20 +90,20 @@ def test_wrong_wishes(folder):
         lambda m: m.update(cpu_default="fp16"),
     ],
 )
-def test_a_manifest_that_cannot_be_meant(reduced, change):
+def test_a_contradictory_manifest_is_refused(reduced, change):
     edit_manifest(reduced, change)
     with pytest.raises(ModelError, match=r"manifest\.json: (precisions|cpu_default)"):
         load(reduced)
 
 
-def test_files_that_are_not_in_the_manifest(reduced):
+def test_files_outside_the_manifest_are_refused(reduced):
     edit_manifest(reduced, lambda m: m["files"].pop("frames.int8.onnx"))
     load(reduced, precision="fp16").close()
     with pytest.raises(ModelError, match=r"expected frames\.int8\.onnx in the manifest"):
         load(reduced, precision="int8")
 
 
-def test_a_graph_of_another_kind_under_a_precisions_name(untrusted, reduced):
+def test_a_graph_of_another_kind_under_a_precisions_name_is_refused(untrusted, reduced):
     reseal(reduced, "frames.int8.onnx", (reduced / "head.onnx").read_bytes())
     with pytest.raises(ModelError, match=r"frames\.int8\.onnx: expected inputs"):
         load(reduced, precision="int8")
@@ -119,5 +119,5 @@ def test_a_graph_of_another_kind_under_a_precisions_name(untrusted, reduced):
         ("frames.fp16.int8.onnx", "frames.fp16.int8.onnx"),
     ],
 )
-def test_which_graph_a_file_holds(name, graph):
+def test_file_names_determine_the_graph(name, graph):
     assert graph_of(name) == graph

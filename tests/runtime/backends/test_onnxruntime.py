@@ -1,4 +1,4 @@
-"""The runtimes of a CPU say what PyTorch said, and ONNX Runtime says what it is."""
+"""ONNX Runtime backend: the answers of PyTorch, and the checks of its inputs."""
 
 import subprocess
 import sys
@@ -18,15 +18,15 @@ def encoder(request):
     return load(GOLDEN / "tiny", request.param, threads=1)
 
 
-def test_it_says_what_pytorch_said(encoder, expected):
+def test_embeddings_agree_with_pytorch(encoder, expected):
     embedded = encoder.encode(expected["silhouettes"], expected["lengths"])
     np.testing.assert_allclose(embedded.embedding, expected["embedding"], atol=1e-5)
     np.testing.assert_array_equal(embedded.salient_frames, expected["salient_frames"])
     assert (embedded.embedding.dtype, embedded.salient_frames.dtype) == (np.float32, np.int32)
 
 
-def test_a_batch_is_its_sequences_alone_and_answers_stay(encoder, expected):
-    """What was answered belongs to who asked: the next answer does not change it."""
+def test_a_batch_equals_its_sequences_alone_and_answers_stay(encoder, expected):
+    """An answer belongs to its caller: the next call does not change it."""
     first = encoder.encode(expected["silhouettes"], expected["lengths"])
     kept = first.embedding.copy(), first.salient_frames.copy()
     for i, length in enumerate(expected["lengths"]):
@@ -47,7 +47,7 @@ def test_inputs_in_any_layout_are_read_and_left_alone(encoder, expected):
     np.testing.assert_array_equal(spread, expected["silhouettes"][0])
 
 
-def test_it_says_what_it_is(folder):
+def test_encoder_info_describes_onnx_runtime(folder):
     for threads in (1, 2):
         info = load(folder, threads=threads).info
         assert (info.backend, info.provider) == ("onnxruntime", "CPUExecutionProvider")
@@ -59,7 +59,7 @@ def test_it_says_what_it_is(folder):
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_a_closed_encoder_says_so(expected, backend):
+def test_a_closed_encoder_is_refused(expected, backend):
     pytest.importorskip(backend)
     encoder = load(GOLDEN / "tiny", backend)
     encoder.close()
@@ -67,7 +67,7 @@ def test_a_closed_encoder_says_so(expected, backend):
         encoder.encode(expected["silhouettes"])
 
 
-def test_the_incremental_head_wants_what_fits(tiny):
+def test_wrong_inputs_of_the_incremental_head_are_refused(tiny):
     rows, short = np.zeros((4, 3, 16), np.float32), np.zeros((4, 3, 15), np.float32)
     message = r"expected features as float32 \[4, m, 16\]; got float32 \[4, 3, 15\]"
     with pytest.raises(DataError, match=message):
@@ -85,7 +85,7 @@ WIDTHS = {"kept_values": 48, "kept_logits": 48, "kept_judged": 3, "kept_gates": 
 
 
 @pytest.mark.parametrize("missing", ["taps.onnx", "mix.onnx", "slide.onnx"])
-def test_a_folder_without_the_incremental_head_serves_as_before(folder, expected, missing):
+def test_a_folder_without_the_incremental_head_embeds_whole_windows(folder, expected, missing):
     """Such as one of an earlier version, which had other graphs."""
     edit_manifest(folder, lambda m: m["files"].update({"local.onnx": m["files"].pop(missing)}))
     encoder = load(folder)

@@ -1,4 +1,4 @@
-"""OpenVINO says what ONNX Runtime says, in the type of its hint, and only where chosen by name."""
+"""OpenVINO backend: the answers of ONNX Runtime, the type of its hint, only chosen by name."""
 
 import functools
 import sys
@@ -34,7 +34,7 @@ def products():
     """Return the types that layers with weights of a graph of the golden export run in."""
     pytest.importorskip("openvino", reason="needs openvino")
 
-    def found(name, hint):
+    def types(name, hint):
         graph = (GOLDEN / "tiny_reduced" / name).read_bytes()
         layers = openvino.OpenvinoGraph(name, graph, 1, hint).model.get_runtime_model().get_ops()
         infos = [layer.get_rt_info() for layer in layers]
@@ -44,11 +44,11 @@ def products():
             if str(info["layerType"].astype(str)) in ("Convolution", "FullyConnected", "MatMul")
         }
 
-    return found
+    return types
 
 
 @pytest.mark.parametrize("precision", ["float32", "fp16", "int8"])
-def test_it_says_what_onnx_runtime_says_in_every_precision(ours, expected, precision):
+def test_openvino_agrees_with_onnx_runtime_in_every_precision(ours, expected, precision):
     theirs = load(GOLDEN / "tiny_reduced", "onnxruntime", 1, precision)
     encoder = ours(precision)
     silhouettes = expected["silhouettes"].reshape(-1, *encoder.info.size)  # [m, h, w]
@@ -58,14 +58,14 @@ def test_it_says_what_onnx_runtime_says_in_every_precision(ours, expected, preci
     assert encoder.info.precision == precision
     windows = plain[None].repeat(2, 0)  # [n, s, p, c]
     lengths = np.array([1, len(plain)], np.int32)
-    found, said = (one.head(windows, lengths) for one in (encoder, theirs))
+    actual, reference = (one.head(windows, lengths) for one in (encoder, theirs))
     atol = 5e-3 if precision == "fp16" else 1e-5
-    np.testing.assert_allclose(found.embedding, said.embedding, atol=atol)
+    np.testing.assert_allclose(actual.embedding, reference.embedding, atol=atol)
     if precision != "fp16":
-        np.testing.assert_array_equal(found.salient_frames, said.salient_frames)
+        np.testing.assert_array_equal(actual.salient_frames, reference.salient_frames)
 
 
-def test_it_says_what_it_is(ours):
+def test_encoder_info_describes_openvino(ours):
     info = ours().info
     assert (info.backend, info.provider, info.threads) == ("openvino", "CPU", 1)
     assert (info.precision, info.slides, info.model_name) == ("float32", True, "tiny")
@@ -75,7 +75,7 @@ def test_it_says_what_it_is(ours):
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("hop", [1, 4])
-def test_what_slides_is_the_whole_window(ours, precision, hop):
+def test_sliding_windows_agree_with_whole_windows(ours, precision, hop):
     """Windows that fill, windows that slide by one frame and by several, of several walkers."""
     encoder = ours(precision)
     stream = StreamingEncoder(encoder, WINDOW, hop, min_frames=2)
@@ -120,14 +120,14 @@ def test_int8_is_computed_in_int8(products):
     assert products("frames.int8.onnx", openvino.HINT) & {"u8", "i8"}
 
 
-def test_it_answers_one_at_a_time_and_takes_no_core_for_itself(ours):
+def test_one_stream_without_pinned_cores(ours):
     graph = (GOLDEN / "tiny" / "frames.onnx").read_bytes()
     setting = openvino.OpenvinoGraph("frames.onnx", graph, 1).model.get_property
     assert "LATENCY" in str(setting("PERFORMANCE_HINT"))
     assert (setting("INFERENCE_NUM_THREADS"), setting("ENABLE_CPU_PINNING")) == (1, False)
 
 
-def test_another_type_than_the_one_told_is_refused(monkeypatch):
+def test_another_type_than_the_hint_is_refused(monkeypatch):
     class Core:
         def read_model(self, graph):
             return graph
@@ -145,17 +145,17 @@ def test_another_type_than_the_one_told_is_refused(monkeypatch):
         openvino.OpenvinoGraph("frames.onnx", graph, 1)
 
 
-def test_without_openvino_it_is_refused_not_replaced(folder, monkeypatch):
+def test_a_missing_openvino_is_an_error_not_a_fallback(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendUnavailable, match="'openvino' is not on this machine: pip install"):
         load(folder, "openvino")
 
 
-def test_auto_never_takes_it():
+def test_auto_never_opens_openvino():
     assert load(GOLDEN / "tiny").info.backend == "onnxruntime"
 
 
-def test_a_graph_that_it_cannot_read_is_a_models_fault(ours, folder, monkeypatch):
+def test_an_unreadable_graph_is_a_model_error(ours, folder, monkeypatch):
     import onnx
 
     monkeypatch.setattr(model_check, "probe", lambda *given: None)
@@ -166,7 +166,7 @@ def test_a_graph_that_it_cannot_read_is_a_models_fault(ours, folder, monkeypatch
         load(folder, "openvino")
 
 
-def test_what_fails_while_it_runs_is_a_models_fault(ours):
+def test_a_failed_run_is_a_model_error(ours):
     graph = (GOLDEN / "tiny" / "frames.onnx").read_bytes()
     run = openvino.OpenvinoGraph("frames.onnx", graph, 1)
     with pytest.raises(ModelError, match="OpenVINO failed"):

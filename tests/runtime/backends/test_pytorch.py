@@ -1,4 +1,4 @@
-"""The reference backend: a checkpoint as an encoder."""
+"""PyTorch backend: a checkpoint as an encoder."""
 
 import sys
 
@@ -24,7 +24,7 @@ def weights(tmp_path):
     return path
 
 
-def test_auto_takes_it_for_a_checkpoint(weights):
+def test_auto_opens_a_checkpoint_in_pytorch(weights):
     import torch
 
     info = load(weights).info
@@ -45,7 +45,7 @@ def test_whole_is_frames_then_head(weights):
     np.testing.assert_array_equal(embedded.salient_frames[1], alone.salient_frames[0])
 
 
-def test_a_network_without_ssfl_tells_no_frames():
+def test_a_network_without_ssfl_returns_no_salient_frames():
     pytest.importorskip("torch", reason="the reference backend needs torch")
     from cstl_edge.model import Cstl, CstlConfig
     from cstl_edge.runtime.backends.pytorch import TorchEncoder
@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_is_refused(weights):
         load(weights)
 
 
-def test_without_torch_it_says_what_to_install(tmp_path, monkeypatch):
+def test_without_torch_the_error_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(BackendUnavailable, match=r"pip install 'cstl-edge\[train\]'"):
         load(tmp_path / "w.safetensors")

@@ -1,4 +1,4 @@
-"""One conformance suite for everyone who provides GPU memory, and the choice among them.
+"""GPU memory: one conformance suite for all libraries, and the choice among them.
 
 On a machine without a GPU the two libraries are stand-ins with the names and manners of the real
 ones (`tests/contract` compares the names); where a GPU answers, the real ones run as well.
@@ -51,17 +51,17 @@ REAL = [pytest.param(f"real {name}", marks=pytest.mark.gpu) for name in open.LIB
 @pytest.fixture(params=["numpy", "cuda.bindings", "pycuda", *REAL])
 def buffers(request, device):
     if request.param == "numpy":
-        made = NumpyBuffers(device)
+        opened = NumpyBuffers(device)
     elif request.param.startswith("real"):
-        made = _real(request.param.removeprefix("real "))
+        opened = _real(request.param.removeprefix("real "))
     else:
         request.getfixturevalue("stand_in")
-        made = open_buffers(request.param)
-    yield made
-    made.close()
+        opened = open_buffers(request.param)
+    yield opened
+    opened.close()
 
 
-def test_what_goes_up_comes_down(buffers):
+def test_uploaded_bytes_are_downloaded_unchanged(buffers):
     source, target = (buffers.pinned((3, 5), np.float16) for _ in range(2))
     source[...] = np.arange(15).reshape(3, 5)
     pointer = buffers.device(source.nbytes)
@@ -105,16 +105,16 @@ def test_a_captured_graph_runs_only_when_it_is_replayed(buffers):
         np.testing.assert_array_equal(target, value)
 
 
-def test_a_capture_that_fails_ends(buffers):
+def test_a_failed_capture_leaves_the_stream_usable(buffers):
     def work():
-        raise CudaError("told")
+        raise CudaError("capture failed")
 
-    with pytest.raises(CudaError, match="told"):
+    with pytest.raises(CudaError, match="capture failed"):
         buffers.capture(work)
-    test_what_goes_up_comes_down(buffers)  # the stream takes ordinary work again
+    test_uploaded_bytes_are_downloaded_unchanged(buffers)  # the stream takes ordinary work again
 
 
-def test_the_gpu_times_what_lies_between_two_events(buffers):
+def test_events_time_the_work_between_them(buffers):
     array, (first, second, third) = (
         buffers.pinned((2**20,), np.float32),
         (buffers.event() for _ in range(3)),
@@ -131,7 +131,7 @@ def test_the_gpu_times_what_lies_between_two_events(buffers):
         assert buffers.elapsed_ms(second, third) >= 0
 
 
-def test_the_gpu_is_told(buffers):
+def test_gpu_reports_name_capability_and_memory(buffers):
     gpu = buffers.gpu()
     assert gpu.name
     assert "\0" not in gpu.name
@@ -140,12 +140,12 @@ def test_the_gpu_is_told(buffers):
     assert float(gpu.cuda) >= 11
 
 
-def test_more_than_there_is_is_refused(buffers):
+def test_more_memory_than_the_gpu_has_is_refused(buffers):
     with pytest.raises(CudaError):
         buffers.device(buffers.gpu().total_bytes * 2)
 
 
-def test_closing_gives_everything_back(buffers, device):
+def test_closing_frees_all_memory(buffers, device):
     pointer, array = buffers.device(16), buffers.pinned((4,), np.float32)
     buffers.upload(pointer, array)
     buffers.mark(buffers.event())
@@ -159,7 +159,7 @@ def test_closing_gives_everything_back(buffers, device):
 
 
 @pytest.mark.parametrize("name", ["cuda.bindings", "pycuda"])
-def test_a_gpu_that_is_gone_is_an_error_at_every_call(name, stand_in, device):
+def test_a_lost_gpu_is_an_error_at_every_call(name, stand_in, device):
     buffers = open_buffers(name)
     pointer, array = buffers.device(16), buffers.pinned((4,), np.float32)
     device.fault = GONE
@@ -177,7 +177,7 @@ def test_a_gpu_that_is_gone_is_an_error_at_every_call(name, stand_in, device):
 
 
 @pytest.mark.parametrize("name", ["cuda.bindings", "pycuda"])
-def test_no_gpu_says_where_to_look(name, stand_in, device):
+def test_a_missing_gpu_names_the_tool_to_look_with(name, stand_in, device):
     device.fault = NO_DEVICE
     with pytest.raises(BackendUnavailable, match="nvidia-smi"):
         open_buffers(name)
@@ -200,14 +200,14 @@ def test_the_first_that_is_installed_serves_and_the_environment_decides(stand_in
     assert open_buffers().name == "pycuda 2026.1"
 
 
-def test_no_library_at_all_says_what_to_install(monkeypatch):
+def test_without_a_library_the_error_names_the_package(monkeypatch):
     for name in ("cuda.bindings", "pycuda"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(BackendUnavailable, match=r"pip install .cuda-bindings"):
         open_buffers()
 
 
-def test_a_choice_that_is_none():
+def test_an_unknown_library_is_refused():
     with pytest.raises(ConfigError, match=r"cuda\.bindings, pycuda; got 'cupy'"):
         open_buffers("cupy")
 
@@ -227,6 +227,6 @@ def test_a_library_is_a_file_and_a_line_of_the_table(tmp_path, monkeypatch, devi
     monkeypatch.setitem(sys.modules, "tensorrt", make(State(device)))
     monkeypatch.setenv(open.VARIABLE, "mine")
     findings = json.loads(call("doctor", "--json").stdout)["findings"]
-    (found,) = (finding for finding in findings if finding["what"] == "tensorrt")
-    assert found["state"] == "ok"
-    assert "a card of mine" in found["detail"]
+    (finding_of_tensorrt,) = (finding for finding in findings if finding["what"] == "tensorrt")
+    assert finding_of_tensorrt["state"] == "ok"
+    assert "a card of mine" in finding_of_tensorrt["detail"]

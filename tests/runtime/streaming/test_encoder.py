@@ -1,4 +1,4 @@
-"""Streaming is the full network on the same frames, whoever walks beside whom."""
+"""StreamingEncoder: the same embeddings as the full network, whatever else is in the batch."""
 
 import dataclasses
 import logging
@@ -18,11 +18,11 @@ WALKERS = 4
 BLANK = np.zeros((8, 6), np.uint8)  # a silhouette for the stand-ins
 
 
-SHORT = st.integers(1, 7)
+WINDOWS = st.integers(1, 7)
 
 
 @st.composite
-def scenes(draw, windows=SHORT, frames=25):
+def scenes(draw, windows=WINDOWS, frames=25):
     """Window, hop, first answer, and who is seen in each of some frames."""
     window = draw(windows)
     hop = draw(st.integers(1, 5))
@@ -65,38 +65,38 @@ def compare(encoder, walk, window, result):
 
 @given(scenes())
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_it_is_the_full_network_in_numpy(standin, scene):
+def test_whole_windows_agree_with_the_full_network_in_numpy(standin, scene):
     follow(standin, scene)
 
 
 @given(long_scenes())
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_slides_is_the_full_network_in_numpy(sliding_standin, scene):
+def test_sliding_windows_agree_with_the_full_network_in_numpy(sliding_standin, scene):
     follow(sliding_standin, scene)
 
 
 @given(long_scenes())
 @settings(max_examples=30, deadline=None)
-def test_it_is_the_full_network_in_onnx_runtime(tiny, scene):
+def test_sliding_windows_agree_with_the_full_network_in_onnx_runtime(tiny, scene):
     assert tiny.info.slides
     follow(tiny, scene)
 
 
 @given(scenes())
 @settings(max_examples=15, deadline=None)
-def test_whole_windows_are_the_full_network_in_onnx_runtime(tiny, scene):
+def test_whole_windows_agree_with_the_full_network_in_onnx_runtime(tiny, scene):
     follow(tiny, scene, slide=False)
 
 
 @given(long_scenes())
 @settings(max_examples=20, deadline=None)
-def test_it_is_the_full_network_in_pytorch(random_network, scene):
+def test_sliding_windows_agree_with_the_full_network_in_pytorch(random_network, scene):
     assert random_network.info.slides
     follow(random_network, scene)
 
 
 @pytest.mark.parametrize("walkers", [1, 3])
-def test_a_long_walk_stays_the_full_network(tiny, walkers):
+def test_a_long_walk_agrees_with_the_full_network(tiny, walkers):
     everyone = [set(range(walkers))] * 100
     _, answers = follow(tiny, (30, 1, None, everyone), seed=4)
     assert [len(answers[walker]) for walker in range(walkers)] == [71] * walkers
@@ -146,14 +146,16 @@ def test_a_frame_costs_one_batch_of_each(standin):
     assert standin.calls == [("frames", 4)] * 4 + [("head", [4, 4])]
 
 
-def test_a_slide_costs_the_frames_that_it_changes(sliding_standin):
+def test_a_slide_runs_only_the_frames_that_it_changes(sliding_standin):
     stream = StreamingEncoder(sliding_standin, window=20, hop=1)
     assert stream.slides
     for _ in range(22):
         stream.push({"a": BLANK})
-    cuts = [call for call in sliding_standin.calls if call[0] != "frames"]
-    assert cuts[:3] == [("taps", 20), ("mix", 20), ("slide", [20])]
-    assert cuts[3:] == [("taps", 1), ("mix", 5), ("slide", [20])] * 2  # 2 at the beginning, 3 last
+    head_calls = [call for call in sliding_standin.calls if call[0] != "frames"]
+    assert head_calls[:3] == [("taps", 20), ("mix", 20), ("slide", [20])]
+    assert (
+        head_calls[3:] == [("taps", 1), ("mix", 5), ("slide", [20])] * 2
+    )  # 2 at the beginning, 3 last
 
 
 def test_a_slide_costs_one_batch_of_frames(sliding_standin):
@@ -161,18 +163,18 @@ def test_a_slide_costs_one_batch_of_frames(sliding_standin):
     frame = dict.fromkeys("abc", BLANK)
     for _ in range(30):
         stream.push(frame)
-    cuts = [call for call in sliding_standin.calls if call[0] != "frames"]
-    assert cuts[-4:] == [("taps", 4), ("mix", 12), ("slide", [20]), ("slide", [20])]
+    head_calls = [call for call in sliding_standin.calls if call[0] != "frames"]
+    assert head_calls[-4:] == [("taps", 4), ("mix", 12), ("slide", [20]), ("slide", [20])]
 
 
-def test_answers_side_by_side_are_each_walkers_own(sliding_standin):
+def test_parallel_answers_belong_to_their_walkers(sliding_standin):
     sliding_standin.info = dataclasses.replace(sliding_standin.info, threads=2)
     everybody = [set(range(WALKERS))] * 24
     _, answers = follow(sliding_standin, (12, 1, 3, everybody))
     assert all(len(frames) == 22 for frames in answers.values())
 
 
-def test_whole_windows_on_request_and_where_there_is_no_other_way(standin, sliding_standin, caplog):
+def test_whole_windows_on_request_and_without_an_incremental_head(standin, sliding_standin, caplog):
     for encoder, slide, why in (
         (standin, True, "the only form that this model has here"),
         (sliding_standin, False, "as asked for"),
@@ -185,7 +187,7 @@ def test_whole_windows_on_request_and_where_there_is_no_other_way(standin, slidi
         assert [name for name, _ in encoder.calls] == ["frames", "head"]
 
 
-def test_walkers_who_are_seen_seldom_get_their_turn(standin):
+def test_walkers_seen_seldom_are_embedded_in_turn(standin):
     stream = StreamingEncoder(standin, window=4, hop=3)
     served = Counter()
     for t in range(60):
@@ -212,7 +214,7 @@ def test_a_closed_walker_begins_anew(standin):
     assert stream.push({1: BLANK})[1].frames_seen == 2
 
 
-def test_the_longest_unseen_is_forgotten_never_one_who_is_here(standin, caplog):
+def test_the_longest_unseen_walker_is_forgotten_never_one_of_this_frame(standin, caplog):
     stream = StreamingEncoder(standin, window=3, hop=1, max_walkers=3)
     for walker in (1, 2, 3):
         stream.push({walker: BLANK})
@@ -225,14 +227,14 @@ def test_the_longest_unseen_is_forgotten_never_one_who_is_here(standin, caplog):
     assert stream.push({1: BLANK})[1].frames_seen == 4
 
 
-def test_more_walkers_than_allowed_in_one_frame(standin):
+def test_more_walkers_than_allowed_in_one_frame_are_refused(standin):
     stream = StreamingEncoder(standin, max_walkers=2)
     frame = dict.fromkeys(range(3), BLANK)
     with pytest.raises(DataError, match=r"at most 2 walkers in a frame; got 3\. Raise"):
         stream.push(frame)
 
 
-def test_one_bad_silhouette_moves_nobody_on(standin):
+def test_one_wrong_silhouette_changes_no_walker(standin):
     stream = StreamingEncoder(standin, window=2, hop=1)
     good, bad = BLANK, np.zeros((3, 3), np.uint8)
     with pytest.raises(DataError, match=r"walker no\\n2: expected silhouettes as uint8 \[8, 6\]"):
@@ -241,12 +243,12 @@ def test_one_bad_silhouette_moves_nobody_on(standin):
     assert standin.calls == []
 
 
-def test_nobody_is_no_work(standin):
+def test_an_empty_frame_runs_no_graph(standin):
     assert StreamingEncoder(standin).push({}) == {}
     assert standin.calls == []
 
 
-def test_nan_is_held_back_and_told_once(standin, monkeypatch, caplog):
+def test_nan_embeddings_are_held_back_and_warned_of_once(standin, monkeypatch, caplog):
     def head(features, lengths):
         embedding = np.zeros((len(features), 2, 4), np.float32)
         embedding[0] = np.nan
@@ -264,7 +266,7 @@ def test_nan_is_held_back_and_told_once(standin, monkeypatch, caplog):
     "options",
     [{"window": 0}, {"hop": 0}, {"min_frames": 0}, {"max_walkers": 0}, {"min_frames": 31}],
 )
-def test_settings_that_cannot_be_meant(standin, options):
+def test_wrong_settings_are_refused(standin, options):
     with pytest.raises(ConfigError, match="expected window, hop"):
         StreamingEncoder(standin, **options)
 

@@ -1,4 +1,4 @@
-"""Engines say what ONNX Runtime says, through buckets, filler rows and CUDA graphs.
+"""Engines: the answers of ONNX Runtime, through buckets, filler rows and CUDA graphs.
 
 TensorRT and the GPU are stand-ins (`tests/standins`): the engines are the golden graphs in ONNX
 Runtime, so that everything around them is what is tested.
@@ -45,7 +45,7 @@ def random_silhouettes(*shape):
     return rng.integers(0, 2, (*shape, 16, 12), dtype=np.uint8) * np.uint8(255)
 
 
-def test_it_says_what_pytorch_said(engines, expected):
+def test_engines_agree_with_pytorch(engines, expected):
     for _ in range(3):  # plain and captured, then twice replayed
         embedded = engines.encode(expected["silhouettes"], expected["lengths"])
         np.testing.assert_allclose(embedded.embedding, expected["embedding"], atol=1e-5)
@@ -68,13 +68,13 @@ def test_any_number_of_walkers_in_any_order(engines, tiny, rows):
 
 
 @pytest.mark.parametrize("frames", [1, WINDOW - 1, WINDOW, WINDOW + 1, MOST_FRAMES])
-def test_any_number_of_frames_up_to_what_was_built(engines, tiny, frames):
+def test_any_number_of_frames_up_to_the_built_maximum(engines, tiny, frames):
     silhouettes = random_silhouettes(2, frames)
     mine, theirs = engines.encode(silhouettes), tiny.encode(silhouettes)
     np.testing.assert_allclose(mine.embedding, theirs.embedding, atol=1e-5)
 
 
-def test_more_frames_than_were_built_for_say_how_to_build(engines):
+def test_more_frames_than_built_for_name_the_build_option(engines):
     with pytest.raises(ModelError, match=r"at most 24 frames.*--frames"):
         engines.encode(random_silhouettes(1, MOST_FRAMES + 1))
 
@@ -89,7 +89,7 @@ def test_filler_rows_leave_no_trace(engines):
     assert len(three.embedding) == len(three.salient_frames) == 3
 
 
-def test_answers_do_not_change_behind_our_back(engines):
+def test_answers_do_not_change_at_later_calls(engines):
     first = engines.frames(random_silhouettes(2))
     kept = first.copy()
     engines.frames(np.zeros((2, 16, 12), np.uint8))
@@ -122,7 +122,7 @@ def test_longer_windows_run_without_a_graph(engines, state):
     assert not state.device.graphs
 
 
-def test_a_gpu_that_captures_nothing_is_told_and_served(engines, state, tiny, caplog):
+def test_a_gpu_without_capture_is_logged_and_runs_without_graphs(engines, state, tiny, caplog):
     state.device.graphs_allowed = False
     silhouettes = random_silhouettes(3)
     for _ in range(2):
@@ -132,7 +132,7 @@ def test_a_gpu_that_captures_nothing_is_told_and_served(engines, state, tiny, ca
     assert warnings == [logging.WARNING]
 
 
-def test_a_graph_that_says_something_else_is_not_used(engines, state, tiny, caplog):
+def test_a_graph_with_other_outputs_is_not_used(engines, state, tiny, caplog):
     state.stale_graphs = True
     silhouettes = random_silhouettes(3)
     np.testing.assert_allclose(engines.frames(silhouettes), tiny.frames(silhouettes), atol=1e-5)
@@ -142,7 +142,7 @@ def test_a_graph_that_says_something_else_is_not_used(engines, state, tiny, capl
     assert state.device.replays == replays
 
 
-def test_it_says_what_it_is(engines):
+def test_encoder_info_describes_the_engines(engines):
     info = engines.info
     assert info.backend == "tensorrt"
     assert info.provider == "Orin (TensorRT 10.3.0, function body, numpy)"
@@ -150,7 +150,7 @@ def test_it_says_what_it_is(engines):
     assert info.impostors["sizes"] == [1, 2]
 
 
-def test_streaming_runs_unchanged(engines, tiny):
+def test_streaming_agrees_with_onnx_runtime(engines, tiny):
     frames = random_silhouettes(3, 2 * WINDOW)  # [walkers, s, h, w]
     streams = [StreamingEncoder(encoder, WINDOW, 2, min_frames=2) for encoder in (engines, tiny)]
     for t in range(2 * WINDOW):
@@ -182,21 +182,21 @@ def test_every_thread_has_contexts_of_its_own(engines, state, tiny):
     assert not state.device.memory
 
 
-def test_a_closed_encoder_says_so(engines):
+def test_a_closed_encoder_is_refused(engines):
     engines.close()
     with pytest.raises(ModelError, match="closed"):
         engines.frames(random_silhouettes(1))
 
 
 @pytest.mark.parametrize("fault", [OUT_OF_MEMORY, GONE])
-def test_a_gpu_that_fails_and_stays_away(engines, state, fault):
+def test_a_gpu_that_keeps_failing_is_an_error(engines, state, fault):
     engines.frames(random_silhouettes(2))
     state.device.fault = fault
     with pytest.raises(BackendUnavailable, match="Start the process again"):
         engines.frames(random_silhouettes(2))
 
 
-def test_a_gpu_that_fails_once_is_opened_anew(engines, state, tiny, caplog):
+def test_a_gpu_that_fails_once_is_reopened(engines, state, tiny, caplog):
     silhouettes = random_silhouettes(2)
     engines.frames(silhouettes)
     state.device.fault = GONE
@@ -213,7 +213,7 @@ def test_a_gpu_that_fails_once_is_opened_anew(engines, state, tiny, caplog):
     assert len(state.device.streams) == 1
 
 
-def test_a_context_that_cannot_be_made(engines, state):
+def test_a_context_that_cannot_be_created_is_an_error(engines, state):
     state.refuse_context = True
     with pytest.raises(BackendUnavailable, match="GPU memory"):
         engines.frames(random_silhouettes(1))
@@ -227,7 +227,7 @@ def test_an_engine_for_fewer_walkers_takes_them_in_pieces(folder, state, tiny):
     assert max(context.shapes["silhouettes"][0] for context in state.contexts) == 4
 
 
-def test_buckets_hold_what_they_are_chosen_for():
+def test_buckets_hold_the_rows_they_are_chosen_for():
     for rows in range(1, 33):
         assert rows <= row_bucket(rows) < 2 * rows + 1
     for frames in range(1, 200):

@@ -1,4 +1,4 @@
-"""Building, finding and loading the libraries; what really compiles is in `tests/csrc`."""
+"""Plugin libraries: building, finding and loading them; `tests/csrc` really compiles."""
 
 import json
 import os
@@ -19,7 +19,7 @@ if [ "$1" = -S ]; then
         printf 'CMake Error at x:1 (message):\\n  expected nvcc,\\n  found none\\n\\nx\\n'
         exit 1
     fi
-    printf '%s\\n' "$@" > "$TOLD"
+    printf '%s\\n' "$@" > "$CMAKE_ARGUMENTS"
     echo '{"cuda": "13.0.88", "architectures": "87-real", "tensorrt": "10.3"}' > "$4/found.json"
 else
     [ "$FAILS" = compile ] && echo 'part_gather.cu(7): error: what is this' && exit 2
@@ -41,9 +41,9 @@ def cmake(tmp_path, monkeypatch):
     (tools / "cmake").chmod(0o755)
     monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
     monkeypatch.setenv("CHECK", "first")
-    monkeypatch.setenv("TOLD", str(tmp_path / "told"))
+    monkeypatch.setenv("CMAKE_ARGUMENTS", str(tmp_path / "cmake_arguments"))
     monkeypatch.setenv("FAILS", "")
-    return tmp_path / "told"
+    return tmp_path / "cmake_arguments"
 
 
 @pytest.fixture
@@ -53,19 +53,19 @@ def built(cmake, tmp_path):
     return folder, plugin.build(folder=folder)
 
 
-def test_a_build_leaves_libraries_and_records_alone(built):
-    folder, (kernel, made) = built
-    assert (kernel.tensorrt, made.tensorrt) == (None, "10.3")
+def test_a_build_leaves_only_libraries_and_records(built):
+    folder, (kernel, library) = built
+    assert (kernel.tensorrt, library.tensorrt) == (None, "10.3")
     assert (kernel.cuda, kernel.architectures, kernel.checked) == ("13.0.88", "87-real", "first")
     assert plugin.find(None, folder) == kernel
-    assert plugin.find(10, folder) == made
+    assert plugin.find(10, folder) == library
     names = {path.name for path in folder.iterdir()}
     assert names == {"build.log"} | {
         f"libcstl_part_gather{suffix}" for suffix in (".so", ".json", "_trt10.so", "_trt10.json")
     }
 
 
-def test_wishes_reach_cmake(cmake, tmp_path):
+def test_options_reach_cmake(cmake, tmp_path):
     plugin.build(architectures=("86", "89"), tensorrt_root=tmp_path, folder=tmp_path / "out")
     settings = cmake.read_text().splitlines()
     assert {"-DCSTL_EDGE_PLUGIN=ON", f"-DTensorRT_ROOT={tmp_path}"} < set(settings)
@@ -76,31 +76,31 @@ def test_wishes_reach_cmake(cmake, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("step", "error", "said"),
+    ("step", "error", "message"),
     [
         ("configure", BackendUnavailable, r"expected nvcc, found none \(all of it: .*build.log"),
         ("compile", ModelError, r"part_gather.cu\(7\): error: what is this"),
         ("test", ModelError, "second"),
     ],
 )
-def test_a_failed_build_changes_nothing(built, monkeypatch, step, error, said):
+def test_a_failed_build_changes_nothing(built, monkeypatch, step, error, message):
     folder, before = built
     monkeypatch.setenv("FAILS", step)
     monkeypatch.setenv("CHECK", "second")
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         plugin.build(folder=folder)
     assert [plugin.find(None, folder), plugin.find(10, folder)] == before
     assert not list(folder.glob("build-*"))
 
 
-def test_a_build_replaces_what_was_there(built, monkeypatch):
+def test_a_build_replaces_earlier_libraries(built, monkeypatch):
     folder, before = built
     monkeypatch.setenv("CHECK", "second")
     after = plugin.build(folder=folder)
     assert plugin.find(10, folder) == after[1] != before[1]
 
 
-def test_what_is_not_there_is_unavailable(built, tmp_path):
+def test_a_missing_library_is_unavailable(built, tmp_path):
     with pytest.raises(BackendUnavailable, match="cstl-edge plugin build"):
         plugin.find(11, built[0])
     with pytest.raises(BackendUnavailable, match="cstl-edge plugin build"):
@@ -123,14 +123,14 @@ def test_a_changed_library_is_refused(built):
         plugin.find(None, folder)
 
 
-def test_a_library_of_other_sources_is_not_taken(built, monkeypatch):
+def test_a_library_of_other_sources_is_refused(built, monkeypatch):
     monkeypatch.setattr(plugin, "sources_sha256", lambda: "0" * 64)
     with pytest.raises(BackendUnavailable, match="another version"):
         plugin.find(None, built[0])
 
 
 @pytest.mark.parametrize("what", ["link", "file", "folder"])
-def test_what_others_may_write_is_refused(built, what):
+def test_a_library_that_others_may_write_is_refused(built, what):
     folder, (kernel, _) = built
     path = Path(kernel.path)
     if what == "link":
@@ -142,38 +142,38 @@ def test_what_others_may_write_is_refused(built, what):
         plugin.find(None, folder)
 
 
-def test_what_does_not_load_is_unavailable(built):
+def test_a_library_that_does_not_load_is_unavailable(built):
     with pytest.raises(BackendUnavailable, match="does not load here"):
         plugin.load(built[1][0])
 
 
-def test_no_cmake_is_said(monkeypatch, tmp_path):
+def test_a_missing_cmake_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BackendUnavailable, match="apt install cmake"):
         plugin.build(folder=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_is_said(cmake, tmp_path):
+def test_an_impossible_folder_is_named(cmake, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="building in"):
         plugin.build(folder=tmp_path / "file" / "out")
 
 
-def test_the_cache_moves_with_xdg(monkeypatch, tmp_path):
+def test_the_library_folder_follows_xdg_cache_home(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert plugin.cache_folder().is_relative_to(tmp_path)
+    assert plugin.library_folder().is_relative_to(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "wish", [{"architectures": ("87;-DX=1",)}, {"tensorrt_root": Path("nowhere")}]
+    "option", [{"architectures": ("87;-DX=1",)}, {"tensorrt_root": Path("nowhere")}]
 )
-def test_a_wish_that_cannot_be_meant_is_a_configuration_error(wish, tmp_path):
+def test_a_wrong_option_is_a_configuration_error(option, tmp_path):
     with pytest.raises(ConfigError, match="expected"):
-        plugin.build(folder=tmp_path, **wish)
+        plugin.build(folder=tmp_path, **option)
 
 
-def test_the_verb_prints_what_was_built(cmake, tmp_path, monkeypatch):
+def test_the_verb_prints_the_built_libraries(cmake, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     done = call("plugin", "build", "--json")
     assert done.returncode == 0, done.stderr
@@ -183,15 +183,15 @@ def test_the_verb_prints_what_was_built(cmake, tmp_path, monkeypatch):
     assert done.stderr.startswith("error: expected architectures such as 87")
 
 
-def test_the_benchmark_says_that_there_is_no_gpu(capsys):
+def test_the_benchmark_without_a_gpu_is_an_error(capsys):
     torch = pytest.importorskip("torch", reason="the benchmark compares with torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU: run benchmarks/part_gather.py itself")
     script = Path(__file__).parents[3] / "benchmarks" / "part_gather.py"
     assert runpy.run_path(str(script))["main"]([]) == 4
-    said = capsys.readouterr()
-    assert said.err.startswith("error: expected an NVIDIA GPU")
-    assert not said.out
+    output = capsys.readouterr()
+    assert output.err.startswith("error: expected an NVIDIA GPU")
+    assert not output.out
 
 
 def test_sources_are_hashed_by_content(tmp_path, monkeypatch):

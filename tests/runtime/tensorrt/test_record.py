@@ -1,4 +1,4 @@
-"""What is refused before anything is deserialised: the stand-in counts, and the count stays 0."""
+"""Engine records: a mismatch is refused before any engine is deserialised."""
 
 import json
 import os
@@ -45,11 +45,11 @@ def state(monkeypatch, library):
 
 
 def refused(folder, state, opened=0):
-    """Check that the folder is refused without deserialising; return what is said."""
+    """Check that the folder is refused without deserialising; return the message."""
     with pytest.raises(ModelError) as error:
         load(folder, backend="tensorrt")
     assert state.deserialised == 0
-    assert state.opened == opened, "the GPU was asked before the files were in order"
+    assert state.opened == opened, "the GPU was opened before the files were in order"
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -63,7 +63,7 @@ def change(place, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_what_fits_is_opened_once_per_graph(folder, state):
+def test_fitting_engines_are_opened_once_per_graph(folder, state):
     seal(folder)
     load(folder, backend="tensorrt").close()
     assert state.deserialised == 2
@@ -134,12 +134,12 @@ def take_the_record_of(place, graph):
     ],
     ids=lambda value: getattr(value, "__name__", str(value)[:20]),
 )
-def test_a_file_that_is_not_what_was_built(folder, state, spoil, what, message):
+def test_a_changed_file_is_refused(folder, state, spoil, what, message):
     spoil(seal(folder), what)
     assert message in refused(folder, state)
 
 
-def test_what_belongs_to_somebody_else(folder, state, monkeypatch):
+def test_files_of_another_user_are_refused(folder, state, monkeypatch):
     seal(folder)
     mine = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
@@ -162,7 +162,7 @@ def test_what_belongs_to_somebody_else(folder, state, monkeypatch):
         ({"sm": "87"}, "sm"),
     ],
 )
-def test_a_record_of_another_form(folder, state, changes, message):
+def test_a_record_of_another_form_is_refused(folder, state, changes, message):
     change(seal(folder), **changes)
     assert message in refused(folder, state)
 
@@ -178,11 +178,11 @@ def test_a_record_of_another_form(folder, state, changes, message):
         ({"onnx": "head.fp16.onnx"}, ["has no such graph"]),
     ],
 )
-def test_an_engine_of_another_model(folder, state, changes, parts):
+def test_an_engine_of_another_model_is_refused(folder, state, changes, parts):
     change(seal(folder), **changes)
-    said = refused(folder, state)
+    message = refused(folder, state)
     for part in (*parts, f"cstl-edge build {folder}"):
-        assert part in said
+        assert part in message
 
 
 # Machine
@@ -200,19 +200,19 @@ def test_an_engine_of_another_model(folder, state, changes, parts):
         ({"sm": 89, "compatibility": "same"}, ["sm_89", "sm_87"]),
     ],
 )
-def test_another_machine_is_told_with_both_sides(folder, state, built, sides):
+def test_another_machine_is_refused_with_both_sides(folder, state, built, sides):
     seal(folder, options={"precision": "float32", "workspace": 512}, **built)
-    said = refused(folder, state, opened=1)
+    message = refused(folder, state, opened=1)
     for side in sides:
-        assert side in said
-    assert f"cstl-edge build {folder} --precision float32 --workspace 512" in said
+        assert side in message
+    assert f"cstl-edge build {folder} --precision float32 --workspace 512" in message
 
 
-def test_all_differences_are_told_at_once(folder, state):
+def test_all_differences_are_in_one_message(folder, state):
     seal(folder, version="11.4.0", sm=90, gpu="H100")
-    said = refused(folder, state, opened=1)
-    assert "11.4.0" in said
-    assert "H100" in said
+    message = refused(folder, state, opened=1)
+    assert "11.4.0" in message
+    assert "H100" in message
 
 
 @pytest.mark.parametrize(
@@ -229,13 +229,13 @@ def test_an_engine_built_for_more_than_one_gpu_fits(folder, state, built):
     assert state.deserialised == 2
 
 
-def test_no_tensorrt_says_how_to_get_it(folder, state, monkeypatch):
+def test_a_missing_tensorrt_names_the_remedy(folder, state, monkeypatch):
     seal(folder)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     assert "pip install tensorrt-cu12" in refused(folder, state)
 
 
-def test_a_jetson_is_told_its_own_way(folder, state, monkeypatch, tmp_path):
+def test_a_missing_tensorrt_on_a_jetson_names_its_remedy(folder, state, monkeypatch, tmp_path):
     seal(folder)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     (tmp_path / "nv_tegra_release").touch()
@@ -244,13 +244,13 @@ def test_a_jetson_is_told_its_own_way(folder, state, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("version", ["8.6.1", "10.2.0.post1"])
-def test_a_tensorrt_that_is_too_old(folder, state, monkeypatch, version):
+def test_a_tensorrt_that_is_too_old_is_refused(folder, state, monkeypatch, version):
     seal(folder, version=version)
     monkeypatch.setitem(sys.modules, "tensorrt", make(state, version))
     assert f"expected TensorRT 10.3 or newer; got {version}" in refused(folder, state)
 
 
-def test_no_gpu(folder, state, monkeypatch):
+def test_a_missing_gpu_is_unavailable(folder, state, monkeypatch):
     seal(folder)
     state.device.fault = NO_DEVICE
     with pytest.raises(CudaError):  # `open_buffers` itself turns it into advice (test_cuda)
@@ -283,29 +283,29 @@ def test_an_engine_without_the_plugin_does_not_load_it(folder, state):
     assert not state.registry.creators
 
 
-def test_a_plugin_library_that_is_missing(folder, state, library, monkeypatch):
+def test_a_missing_plugin_library_is_refused(folder, state, library, monkeypatch):
     seal(folder, plugin=plugin(library))
     monkeypatch.setattr(trt_runtime, "plugin_library", lambda trt: None)
-    said = refused(folder, state, opened=1)
-    assert "here is none" in said
-    assert "cstl-edge plugin build" in said
+    message = refused(folder, state, opened=1)
+    assert "here is none" in message
+    assert "cstl-edge plugin build" in message
 
 
-def test_another_plugin_library(folder, state, library):
+def test_another_plugin_library_is_refused(folder, state, library):
     seal(folder, plugin=plugin(library))
     library.write_bytes(b"built anew")
-    said = refused(folder, state, opened=1)
-    assert "built with the plugin library" in said
+    message = refused(folder, state, opened=1)
+    assert "built with the plugin library" in message
 
 
-def test_a_library_of_another_tensorrt(folder, state, library):
+def test_a_plugin_library_of_another_tensorrt_is_refused(folder, state, library):
     """TensorRT does not load it, and says only that it did not."""
     seal(folder, plugin=plugin(library))
     state.registry.libraries.clear()
     assert "registers no cstl_edge::CstlPartGather" in refused(folder, state, opened=2)
 
 
-def test_somebody_else_has_registered_the_plugin(folder, state, library):
+def test_a_plugin_registered_by_another_library_is_refused(folder, state, library):
     seal(folder, plugin=plugin(library))
     state.registry.creators.add(CREATOR)
     assert "already registered in this process" in refused(folder, state, opened=2)
@@ -313,7 +313,7 @@ def test_somebody_else_has_registered_the_plugin(folder, state, library):
     assert not _loaded
 
 
-def test_tensorrt_does_not_open_it(folder, state):
+def test_an_engine_that_tensorrt_does_not_open_is_an_error(folder, state):
     """Everything fits and TensorRT says no: an error, not a crash."""
     seal(folder)
     state.refuse_plan = True
@@ -325,14 +325,14 @@ def test_tensorrt_does_not_open_it(folder, state):
 # auto
 
 
-def test_auto_takes_engines_that_fit(folder, state, caplog):
+def test_auto_opens_engines_that_fit(folder, state, caplog):
     seal(folder)
     caplog.set_level("INFO")
     assert load(folder).info.backend == "tensorrt"
     assert "backend auto: tensorrt, on Orin" in caplog.text
 
 
-def test_auto_says_why_engines_do_not_serve(folder, state, caplog):
+def test_auto_logs_why_engines_do_not_fit(folder, state, caplog):
     seal(folder, sm=90, gpu="H100")
     assert load(folder).info.backend == "onnxruntime"
     assert state.deserialised == 0
@@ -341,14 +341,14 @@ def test_auto_says_why_engines_do_not_serve(folder, state, caplog):
     assert "built for sm_90 (H100), this GPU is sm_87 (Orin)" in warnings[0].message
 
 
-def test_auto_without_engines_asks_neither_tensorrt_nor_the_gpu(folder, state, caplog):
+def test_auto_without_engines_opens_neither_tensorrt_nor_the_gpu(folder, state, caplog):
     caplog.set_level("INFO")
     assert load(folder).info.backend == "onnxruntime"
     assert "no engines were built" in caplog.text
     assert state.opened == 0
 
 
-def test_what_is_asked_for_is_never_replaced(folder, monkeypatch):
+def test_a_requested_backend_is_never_replaced(folder, monkeypatch):
     seal(folder)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(BackendUnavailable):
