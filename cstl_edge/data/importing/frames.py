@@ -218,9 +218,8 @@ class _RecordingFiles:
         if not stat.S_ISREG(mode):
             return report.NO_FILE  # reading a pipe would wait for ever
         label = self.layout.label.fullmatch(file.name) if self.layout.label else None
-        recording = self.recording
-        expected = (recording.person, recording.sequence, f"{recording.view_deg:03d}")
-        if label and label.groups() != expected:
+        named = self.recording
+        if label and label.groups() != (named.person, named.sequence, f"{named.view_deg:03d}"):
             return report.MISLABELLED
         return ""
 
