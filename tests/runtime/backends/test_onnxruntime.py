@@ -28,13 +28,13 @@ def test_embeddings_agree_with_pytorch(encoder, expected):
 def test_a_batch_equals_its_sequences_alone_and_answers_stay(encoder, expected):
     """An answer belongs to its caller: the next call does not change it."""
     first = encoder.encode(expected["silhouettes"], expected["lengths"])
-    kept = first.embedding.copy(), first.salient_frames.copy()
+    copies = first.embedding.copy(), first.salient_frames.copy()
     for i, length in enumerate(expected["lengths"]):
         alone = encoder.encode(expected["silhouettes"][i : i + 1, :length])
         np.testing.assert_allclose(alone.embedding[0], expected["embedding"][i], atol=1e-5)
     encoder.encode(~expected["silhouettes"], expected["lengths"])
-    np.testing.assert_array_equal(first.embedding, kept[0])
-    np.testing.assert_array_equal(first.salient_frames, kept[1])
+    np.testing.assert_array_equal(first.embedding, copies[0])
+    np.testing.assert_array_equal(first.salient_frames, copies[1])
 
 
 def test_inputs_in_any_layout_are_read_and_left_alone(encoder, expected):

@@ -49,16 +49,16 @@ def products():
 
 @pytest.mark.parametrize("precision", ["float32", "fp16", "int8"])
 def test_openvino_agrees_with_onnx_runtime_in_every_precision(ours, expected, precision):
-    theirs = load(GOLDEN / "tiny_reduced", "onnxruntime", 1, precision)
+    onnx_runtime = load(GOLDEN / "tiny_reduced", "onnxruntime", 1, precision)
     encoder = ours(precision)
     silhouettes = expected["silhouettes"].reshape(-1, *encoder.info.size)  # [m, h, w]
-    features, plain = (one.frames(silhouettes) for one in (encoder, theirs))
+    features, plain = (one.frames(silhouettes) for one in (encoder, onnx_runtime))
     # A value between two steps of int8 or float16 may be rounded to the other one.
     np.testing.assert_allclose(features, plain, atol={"float32": 1e-5}.get(precision, 0.02))
     assert encoder.info.precision == precision
     windows = plain[None].repeat(2, 0)  # [n, s, p, c]
     lengths = np.array([1, len(plain)], np.int32)
-    actual, reference = (one.head(windows, lengths) for one in (encoder, theirs))
+    actual, reference = (one.head(windows, lengths) for one in (encoder, onnx_runtime))
     atol = 5e-3 if precision == "fp16" else 1e-5
     np.testing.assert_allclose(actual.embedding, reference.embedding, atol=atol)
     if precision != "fp16":

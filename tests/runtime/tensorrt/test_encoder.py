@@ -62,16 +62,16 @@ def test_any_number_of_walkers_in_any_order(engines, tiny, rows):
     windows[:, 1:] *= np.linspace(0, 1, WINDOW - 1, dtype=np.float32)[:, None, None]
     lengths = (np.arange(rows) % WINDOW + 1).astype(np.int32)
     for _ in range(2):
-        mine, theirs = engines.head(windows, lengths), tiny.head(windows, lengths)
-        np.testing.assert_allclose(mine.embedding, theirs.embedding, atol=1e-5)
-        np.testing.assert_array_equal(mine.salient_frames, theirs.salient_frames)
+        actual, reference = engines.head(windows, lengths), tiny.head(windows, lengths)
+        np.testing.assert_allclose(actual.embedding, reference.embedding, atol=1e-5)
+        np.testing.assert_array_equal(actual.salient_frames, reference.salient_frames)
 
 
 @pytest.mark.parametrize("frames", [1, WINDOW - 1, WINDOW, WINDOW + 1, MOST_FRAMES])
 def test_any_number_of_frames_up_to_the_built_maximum(engines, tiny, frames):
     silhouettes = random_silhouettes(2, frames)
-    mine, theirs = engines.encode(silhouettes), tiny.encode(silhouettes)
-    np.testing.assert_allclose(mine.embedding, theirs.embedding, atol=1e-5)
+    actual, reference = engines.encode(silhouettes), tiny.encode(silhouettes)
+    np.testing.assert_allclose(actual.embedding, reference.embedding, atol=1e-5)
 
 
 def test_more_frames_than_built_for_name_the_build_option(engines):
@@ -91,9 +91,9 @@ def test_filler_rows_leave_no_trace(engines):
 
 def test_answers_do_not_change_at_later_calls(engines):
     first = engines.frames(random_silhouettes(2))
-    kept = first.copy()
+    copy = first.copy()
     engines.frames(np.zeros((2, 16, 12), np.uint8))
-    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(first, copy)
 
 
 def test_calls_of_one_bucket_share_a_context_and_a_graph(engines, state):
@@ -155,11 +155,11 @@ def test_streaming_agrees_with_onnx_runtime(engines, tiny):
     streams = [StreamingEncoder(encoder, WINDOW, 2, min_frames=2) for encoder in (engines, tiny)]
     for t in range(2 * WINDOW):
         pushed = {w: frames[w, t] for w in range(3 if t % 2 else 2)}
-        mine, theirs = (stream.push(pushed) for stream in streams)
-        assert mine.keys() == theirs.keys()
-        for walker, result in mine.items():
-            np.testing.assert_allclose(result.embedding, theirs[walker].embedding, atol=1e-5)
-            assert result.window_frames == theirs[walker].window_frames
+        actual, reference = (stream.push(pushed) for stream in streams)
+        assert actual.keys() == reference.keys()
+        for walker, result in actual.items():
+            np.testing.assert_allclose(result.embedding, reference[walker].embedding, atol=1e-5)
+            assert result.window_frames == reference[walker].window_frames
 
 
 def test_every_thread_has_contexts_of_its_own(engines, state, tiny):
