@@ -80,7 +80,14 @@ class Flips:
 
 
 def random_blocks(rng: np.random.Generator, n: int, s: int, size: tuple[int, int]) -> Silhouettes:
-    """Return silhouettes [n, s, h, w] to compare on: blocks of 4x4 pixels, each black or white."""
+    """Return silhouettes [n, s, h, w] to compare on: blocks of 4x4 pixels, each black or white.
+
+    Args:
+        rng: Source of the blocks.
+        n: Number of sequences.
+        s: Number of frames.
+        size: Height and width of a silhouette, pixels.
+    """
     height, width = size
     coarse = rng.integers(0, 2, (n, s, -(-height // 4), -(-width // 4)), dtype=np.uint8)
     fine = coarse.repeat(4, 2).repeat(4, 3)[:, :, :height, :width] * np.uint8(255)
@@ -91,9 +98,9 @@ def cosine_per_part(expected: Floats, actual: Floats, *, equal_is_one: bool = Tr
     """Return the cosine of each pair of vectors; NaN where one of them holds no number.
 
     Args:
-        expected: the reference's vectors [.., d].
-        actual: the vectors under test [.., d].
-        equal_is_one: take equal vectors for a cosine of exactly 1, and so two zero vectors, which
+        expected: Vectors of the reference [.., d].
+        actual: Vectors under test [.., d].
+        equal_is_one: Equal vectors have a cosine of exactly 1, and so two zero vectors, which
             a part without a pixel has. The records of engines hold the plain quotient, in which
             two zero vectors count 0.
     """
@@ -109,9 +116,9 @@ def largest_error(expected: Floats, actual: Floats, same: Bools | None = None) -
     """Return the largest absolute difference; NaN if there is one, 0 of nothing.
 
     Args:
-        expected: the reference's values.
-        actual: the values under test, of the same shape.
-        same: which of the leading axes to compare, e.g. the parts [n, p] whose salient frame is the
+        expected: Values of the reference.
+        actual: Values under test, of the same shape.
+        same: Mask of the leading axes to compare, e.g. the parts [n, p] whose salient frame is the
             same on both sides: a part that came from another frame holds other numbers by right.
     """
     error = np.abs(expected - actual)
@@ -129,11 +136,11 @@ def count_flips(
     """Count the salient frames that differ, those between tied scores apart.
 
     Args:
-        expected: the reference's frames [n, p].
-        actual: the frames under test [n, p].
-        scores: the reference's logits of Eq. 6 behind its frames [n, p, s].
-        tie: as `Tolerance.tie`.
-        floor: the least size that the largest score counts as. Parity takes 1, because float32
+        expected: Frames of the reference [n, p].
+        actual: Frames under test [n, p].
+        scores: Logits of Eq. 6 of the reference [n, p, s].
+        tie: Share as in `Tolerance.tie`.
+        floor: Least size that the largest score counts as. Parity takes 1, because float32
             rounds sums of numbers near 1; the accuracy gate takes 0, because fp16 and int8 round
             in proportion to the score.
     """

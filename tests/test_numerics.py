@@ -1,4 +1,4 @@
-"""Cosines, errors and flips, at the edges where the checks differ."""
+"""Numerics: cosines, errors and frame flips at their edges."""
 
 import numpy as np
 import pytest

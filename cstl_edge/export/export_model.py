@@ -19,7 +19,7 @@ from cstl_edge.export.graphs import GRAPHS, INCREMENTAL, build_graph
 from cstl_edge.export.simplify import simplify as simplify_graph
 from cstl_edge.export.weight_storage import folded_factors, store_as_half
 from cstl_edge.model import Cstl
-from cstl_edge.model.head_matrices import has_incremental_head
+from cstl_edge.model.head_matrices import has_fast_heads
 from cstl_edge.runtime.backends.ort_session import open_session
 from cstl_edge.runtime.graph_format import OPSET, check_graph
 from cstl_edge.runtime.manifest import PRECISIONS, Manifest, Shape
@@ -45,16 +45,16 @@ def export_model(
     """Write a checkpoint's graphs and manifest into `folder`, which appears whole or not at all.
 
     Args:
-        weights: a .safetensors checkpoint.
-        folder: a new folder, or that of an earlier export.
-        graphs: some of `GRAPHS`; `frames` and `head` are all that the runtimes need. With `head`
+        weights: .safetensors checkpoint.
+        folder: New folder, or that of an earlier export.
+        graphs: Some of `GRAPHS`; `frames` and `head` are all that the runtimes need. With `head`
             comes the incremental head (`INCREMENTAL`), where the network has one.
-        simplify: whether to simplify the graphs in a child process.
-        name: of the model; by default what its training calls it, or the file's.
-        precisions: of `PRECISIONS`; float32 is always written, the others pass accuracy gates.
-        gather: makes the data to calibrate and evaluate them on, from a silhouette's (height,
-            width); by default `calibration_data.gather`.
-        progress: called with what is done next, for a progress bar.
+        simplify: Simplification of the graphs in a child process, on or off.
+        name: Name of the model; by default that in its training record, or the file's.
+        precisions: Some of `PRECISIONS`; float32 is always written, the others pass accuracy gates.
+        gather: Function that makes the data to calibrate and evaluate them on, from a silhouette's
+            (height, width); by default `calibration_data.gather`.
+        progress: Callback with the next step, for a progress bar.
 
     Raises:
         ModelError: the weights are refused.
@@ -104,7 +104,7 @@ class _Export:
                 self._add(graph)
         if "head" not in graphs:
             return
-        if not has_incremental_head(self.network.config):
+        if not has_fast_heads(self.network.config):
             self.notify("no graphs for windows that slide: only the paper's whole network has them")
             return
         for graph in INCREMENTAL:

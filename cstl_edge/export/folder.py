@@ -26,6 +26,11 @@ def write_folder(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest) 
     """Put graphs by file name and their manifest into `folder`, replacing an earlier export there.
 
     Raises ExportError when the folder holds something else, or the disk refuses.
+
+    Args:
+        folder: New folder, or that of an earlier export.
+        graphs: Content of each ONNX file by name.
+        manifest: Manifest of these files.
     """
     refuse_foreign(folder)
     write_files(folder, {**graphs, NAME: json_bytes(manifest)})
@@ -91,9 +96,9 @@ def attach(
     Raises ModelError when the folder or the table is refused, or the disk refuses.
 
     Args:
-        folder: an exported model.
-        impostors: distances of strangers, {"sizes", "fpir", "threshold", "data"}.
-        card: what the model is, was trained on and is good for; anything that JSON holds.
+        folder: Exported model.
+        impostors: Distances of strangers, {"sizes", "fpir", "threshold", "data"}.
+        card: Description of the model, its training and its uses; anything that JSON holds.
     """
     target = Path(folder)
     entries = {"impostors": impostors, "card": card}

@@ -27,7 +27,7 @@ from torch.onnx import utils as onnx_exporter
 
 from cstl_edge.model import Cstl
 from cstl_edge.model.export_head import ExportHead
-from cstl_edge.model.head_matrices import has_incremental_head
+from cstl_edge.model.head_matrices import has_fast_heads
 from cstl_edge.model.incremental_head import Mix, Slide, Taps
 from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, OPSET, Signature, signature
 from cstl_edge.runtime.manifest import Shape
@@ -56,7 +56,7 @@ class Head(nn.Module):
     def __init__(self, network: Cstl) -> None:
         super().__init__()
         self.network = network
-        self.whole = ExportHead(network) if has_incremental_head(network.config) else None
+        self.whole = ExportHead(network) if has_fast_heads(network.config) else None
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """Run the head; a network without SSFL has one output."""
@@ -76,7 +76,7 @@ class Full(nn.Module):
         """Run the whole network; cast first: TensorRT takes uint8 in, but computes none."""
         x = silhouettes.float()
         features = self.network.frame_features(x.reshape(-1, *x.shape[2:]))  # [n*s, p, c]
-        windows = features.reshape(-1, x.shape[1], *self.network.part)  # [n, s, p, c]
+        windows = features.reshape(-1, x.shape[1], *self.network.feature_shape)  # [n, s, p, c]
         outputs: tuple[Tensor, ...] = self.head(windows, lengths)
         return outputs
 

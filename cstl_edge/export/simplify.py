@@ -40,10 +40,10 @@ def simplify(
     """Return the simplified graph, or the same one, and a report for the manifest.
 
     Args:
-        model: a float32 graph of ours.
-        feeds: inputs, by name, on which both graphs must give the same outputs.
-        tool: one of `TOOLS`; by default the first that is installed.
-        timeout_s: how long the tool may take.
+        model: Float32 graph of ours.
+        feeds: Inputs, by name, on which both graphs must give the same outputs.
+        tool: One of `TOOLS`; by default the first that is installed.
+        timeout_s: Longest time that the tool may take.
     """
     chosen = tool or next((t for t in TOOLS if importlib.util.find_spec(t)), None)
     if chosen is None:

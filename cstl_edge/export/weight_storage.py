@@ -38,7 +38,7 @@ def folded_factors(network: Cstl) -> list[Factors]:
     """Return the factors of every weight that `network.fused()` folds a norm into."""
     modules = [module for module in network.modules() if isinstance(module, Normed)]
     factors = []
-    for norm, layers in (pair for module in modules for pair in module.normed()):
+    for norm, layers in (pair for module in modules for pair in module.norms_with_layers()):
         scale = norm.affine()[0].detach().numpy()[:, :, None]
         factors += [Factors(layer.weight.detach().numpy(), scale) for layer in layers]
     # A simplifier may have turned a weight over, where the graph multiplies by it from the right.

@@ -55,7 +55,7 @@ class Cstl(nn.Module):
         long = NormedLongTerm if released else LongTerm
         aggregation = LeakyAggregation if released else AdaptiveAggregation
         scores = NormedScores if released else PartScores
-        self.part = (parts, channels)  # shape of one frame's features
+        self.feature_shape = (parts, channels)  # of one frame
         self.backbone = Backbone(config.widths)
         self.short = ShortTerm(parts, channels) if "short" in scales else None
         self.long = long(parts, channels) if "long" in scales else None
@@ -81,7 +81,7 @@ class Cstl(nn.Module):
         self._check_silhouettes(silhouettes, "m")
         height, width = (side // 2 for side in self.config.size)
         pooled = part_pool(self.backbone(silhouettes), (height // self.config.parts, width))
-        return pooled.transpose(1, 2).reshape(-1, *self.part)
+        return pooled.transpose(1, 2).reshape(-1, *self.feature_shape)
 
     def head(self, features: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Turn part features [n, s, p, c] into the embedding, float32 [n, p, d].
@@ -115,7 +115,7 @@ class Cstl(nn.Module):
     def _sequences(self, silhouettes: Tensor) -> Tensor:
         self._check_silhouettes(silhouettes, "n, s")
         features = self.frame_features(silhouettes.reshape(-1, *self.config.size))
-        return features.reshape(-1, silhouettes.shape[1], *self.part)  # [n, s, p, c]
+        return features.reshape(-1, silhouettes.shape[1], *self.feature_shape)  # [n, s, p, c]
 
     def _head(
         self, features: Tensor, lengths: Tensor | None
@@ -175,8 +175,8 @@ class Cstl(nn.Module):
     def _check_head(self, features: Tensor, lengths: Tensor | None) -> None:
         if _is_graph():
             return
-        if features.ndim != 4 or tuple(features.shape[2:]) != self.part or features.shape[1] < 1:
-            parts, channels = self.part
+        parts, channels = self.feature_shape
+        if features.ndim != 4 or features.shape[2:] != (parts, channels) or features.shape[1] < 1:
             raise ValueError(
                 f"expected features [n, s >= 1, {parts}, {channels}], got {list(features.shape)}"
             )

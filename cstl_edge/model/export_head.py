@@ -18,12 +18,7 @@ from torch import Tensor, nn
 
 from cstl_edge.model.config import SCALES
 from cstl_edge.model.cstl import Cstl
-from cstl_edge.model.head_matrices import (
-    HiddenMatrices,
-    gate_matrices,
-    has_incremental_head,
-    matrix,
-)
+from cstl_edge.model.head_matrices import HiddenMatrices, gate_matrices, has_fast_heads, matrix
 from cstl_edge.model.part_gather import part_gather
 from cstl_edge.model.temporal import KERNEL, PartLinear
 
@@ -34,24 +29,24 @@ SHUT = -6e4
 class ExportHead(nn.Module):
     """features [n, s, p, c], lengths int32 [n] in 1..s -> as `Cstl.head`; it shares the weights.
 
-    For a network of which `has_incremental_head` is true, its norms folded (`Cstl.fused`); raises
+    For a network of which `has_fast_heads` is true, its norms folded (`Cstl.fused`); raises
     ValueError for others.
     """
 
     def __init__(self, network: Cstl) -> None:
         super().__init__()
-        if (
-            not has_incremental_head(network.config)
-            or network.short is None
-            or len(network.short.norms)
-        ):
+        if not has_fast_heads(network.config) or network.short is None or len(network.short.norms):
             raise ValueError(
                 f"expected the paper's whole network with folded norms; got {network.config}"
             )
         assert network.long is not None
         assert network.aggregation is not None
         assert network.scores is not None
-        self.part, self.short, self.embed = network.part, network.short, network.embed
+        self.feature_shape, self.short, self.embed = (
+            network.feature_shape,
+            network.short,
+            network.embed,
+        )
         self.long, self.aggregation, self.scores = network.long, network.aggregation, network.scores
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,9 +56,9 @@ class ExportHead(nn.Module):
         x = torch.where(valid[:, :, None, None], features, 0.0).permute(2, 0, 1, 3)  # [p, n, s, c]
         sums = self._sums(x, _around(frames, lengths))
         shut = torch.where(valid, 0.0, SHUT).to(x.dtype).reshape(1, -1, 1)  # [1, n*s, 1]
-        temporal, scoring = self._temporal(x, sums, shut.expand(self.part[0], -1, -1))
+        temporal, scoring = self._temporal(x, sums, shut.expand(self.feature_shape[0], -1, -1))
         logits = F.relu(scoring) @ matrix(self.scores.second)  # [p, n*s, 1]
-        logits = logits.reshape(self.part[0], -1, x.shape[2]).transpose(0, 1)  # [n, p, s]
+        logits = logits.reshape(self.feature_shape[0], -1, x.shape[2]).transpose(0, 1)  # [n, p, s]
         salient, chosen = part_gather(x.transpose(0, 1), logits, lengths)
         joined = torch.cat((salient.transpose(0, 1), temporal), 2)  # [p, n, 2c]
         embedding = joined @ matrix(self.embed)  # [p, n, d]
@@ -76,7 +71,7 @@ class ExportHead(nn.Module):
 
     def _convolve(self, index: int, x: Tensor, around: Tensor) -> Tensor:
         """One layer of `ShortTerm`: [p, n, s, c] -> [p, n, s, c]."""
-        parts, channels = self.part
+        parts, channels = self.feature_shape
         conv = self.short.convs[index]
         assert isinstance(conv, PartLinear)
         assert conv.bias is not None
@@ -90,7 +85,7 @@ class ExportHead(nn.Module):
 
         Returns T [p, n, c] and the hidden layer of Eq. 6 [p, n*s, h].
         """
-        (parts, channels), s = self.part, x.shape[2]
+        (parts, channels), s = self.feature_shape, x.shape[2]
         hidden_layers = HiddenMatrices(self.aggregation, self.scores)
         on_frame = torch.cat((*hidden_layers.on_frame(), matrix(self.long.first)), 2)
         on_sums = torch.cat(hidden_layers.on_sums(), 2)  # [p, c, 2h]

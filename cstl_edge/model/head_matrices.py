@@ -17,8 +17,8 @@ from cstl_edge.model.salient import PartScores
 from cstl_edge.model.temporal import AdaptiveAggregation, PartLinear
 
 
-def has_incremental_head(config: CstlConfig) -> bool:
-    """Tell whether a network has the two faster forms: the paper's, whole. No ablation has them."""
+def has_fast_heads(config: CstlConfig) -> bool:
+    """Tell whether a network has both faster heads: the paper's network without ablations."""
     whole = config.scales == SCALES and config.aggregation == "adaptive" and config.salient
     return whole and config.variant == "paper"
 

@@ -23,12 +23,7 @@ from torch import Tensor, nn
 
 from cstl_edge.model.config import SCALES
 from cstl_edge.model.cstl import Cstl
-from cstl_edge.model.head_matrices import (
-    HiddenMatrices,
-    gate_matrices,
-    has_incremental_head,
-    matrix,
-)
+from cstl_edge.model.head_matrices import HiddenMatrices, gate_matrices, has_fast_heads, matrix
 from cstl_edge.model.temporal import LARGEST_EXPONENT, PartLinear, PartNorm, ShortTerm
 
 TAPS = ("left2", "left1", "whole", "first", "right1", "right2", "end")
@@ -46,9 +41,9 @@ class _HeadGraph(nn.Module):
     """Layers of a network's head, as they are at construction, in the form of matrices."""
 
     def __init__(self, network: Cstl) -> None:
-        """Take the weights of a network of which `has_incremental_head` is true (ValueError)."""
+        """Take the weights of a network of which `has_fast_heads` is true (ValueError)."""
         super().__init__()
-        if not has_incremental_head(network.config):
+        if not has_fast_heads(network.config):
             raise ValueError(
                 "only the paper's whole network has a sliding form, with scales "
                 f"{SCALES}, aggregation 'adaptive', salient and variant 'paper'; "
@@ -93,9 +88,9 @@ class Taps(_HeadGraph):
 
 
 class Mix(_HeadGraph):
-    """T_f and T_f + T_s [p, m, c] -> logits [p, m, 3c], judged [p, m, h], without T_l's share.
+    """T_f and T_f + T_s [p, m, c] -> logits [p, m, 3c], score_hidden [p, m, h], T_l's share aside.
 
-    logits: of Eq. 5, negative, by scale; judged: the hidden layer of Eq. 6
+    logits: of Eq. 5, negative, by scale; score_hidden: the hidden layer of Eq. 6 (`judged` in ONNX)
     """
 
     inward: Tensor
@@ -108,17 +103,14 @@ class Mix(_HeadGraph):
 
     def forward(self, features: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
         """Compute what depends on two frames to either side; Eq. 3 has no activation."""
-        mixed, judged = torch.chunk(torch.cat((features, sums), 2) @ self.inward, 2, 2)
-        return mixed @ self.outward, judged
+        mixed, score_hidden = torch.chunk(torch.cat((features, sums), 2) @ self.inward, 2, 2)
+        return mixed @ self.outward, score_hidden
 
 
 class Slide(_HeadGraph):
     """The state of full windows, each in any rotation, and slots int64 [n, s] -> `Cstl.head`'s.
 
-    values: T_f, T_f + T_s and the latter once more [n, p, s, 3c]; logits [n, p, s, 3c] and
-    judged [n, p, s, h] of `Mix`; gates [n, p, s, 2c] of `Taps`
-    slots: where the frames of the window lie, from the oldest to the newest. Sums do not mind, so a
-    ring need not be put in order.
+    Sums do not mind the order of frames, so a ring need not be put in order.
     """
 
     inward: Tensor
@@ -137,14 +129,22 @@ class Slide(_HeadGraph):
         }
 
     def forward(
-        self, values: Tensor, logits: Tensor, judged: Tensor, gates: Tensor, slots: Tensor
+        self, values: Tensor, logits: Tensor, score_hidden: Tensor, gates: Tensor, slots: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the embedding [n, p, d] and the salient frames int32 [n, p], 0 the oldest."""
+        """Return the embedding [n, p, d] and the salient frames int32 [n, p], 0 the oldest.
+
+        Args:
+            values: T_f, T_f + T_s and the latter once more [n, p, s, 3c].
+            logits: Logits of `Mix` [n, p, s, 3c].
+            score_hidden: Hidden layer of the scores, of `Mix` [n, p, s, h].
+            gates: Gates of `Taps` [n, p, s, 2c].
+            slots: Places of the window's frames [n, s], from the oldest to the newest.
+        """
         opened, weighed = torch.chunk(gates.sum(2, keepdim=True), 2, 3)
         long = weighed / opened  # [n, p, 1, c], Eq. 1
         on_logits, on_scores = torch.chunk(long @ self.inward, 2, 3)  # [n, p, 1, h]
         temporal = _aggregate(values, logits, on_logits @ self.outward, long)
-        scores = (F.relu(judged + on_scores) @ self.score)[..., 0]  # [n, p, s]
+        scores = (F.relu(score_hidden + on_scores) @ self.score)[..., 0]  # [n, p, s]
         salient, frames = _recombine(values, scores, slots, long.shape[3])
         joined = torch.cat((salient, temporal), 3)  # [n, p, 1, 2c]
         return (joined @ self.embed).squeeze(2), frames
@@ -153,7 +153,7 @@ class Slide(_HeadGraph):
 def incremental_state(network: Cstl, windows: Tensor) -> tuple[Tensor, ...]:
     """Return the inputs of `Slide` for whole windows [n, s, p, c], in order, as a ring sums them.
 
-    values [n, p, s, 3c], logits [n, p, s, 3c], judged [n, p, s, h], gates [n, p, s, 2c]
+    values [n, p, s, 3c], logits [n, p, s, 3c], score_hidden [n, p, s, h], gates [n, p, s, 2c]
     """
     x = windows.permute(2, 0, 1, 3)  # [p, n, s, c]
     shape = x.shape[1:3]
@@ -164,8 +164,8 @@ def incremental_state(network: Cstl, windows: Tensor) -> tuple[Tensor, ...]:
         sums[:, :, k:] += shares[f"left{k}"][:, :, :-k]
         sums[:, :, :-k] += shares[f"right{k}"][:, :, k:]
     sums[:, :, -1] -= shares["end"][:, :, -1]
-    logits, judged = Mix(network)(x.flatten(1, 2), sums.flatten(1, 2))
-    others = (t.unflatten(1, shape) for t in (logits, judged, gates))
+    logits, score_hidden = Mix(network)(x.flatten(1, 2), sums.flatten(1, 2))
+    others = (t.unflatten(1, shape) for t in (logits, score_hidden, gates))
     return tuple(t.transpose(0, 1) for t in (torch.cat((x, sums, sums), 3), *others))
 
 

@@ -36,7 +36,7 @@ class NormedMlp(Normed):
         super().__init__(*shape)
         self.norm: PartNorm | None = PartNorm(*self.second.inputs)
 
-    def normed(self) -> list[tuple[PartNorm, list[PartLinear]]]:
+    def norms_with_layers(self) -> list[tuple[PartNorm, list[PartLinear]]]:
         """Return the norm with the first layer, which may have a block per scale."""
         blocks = [block for block in self.first.modules() if isinstance(block, PartLinear)]
         return [] if self.norm is None else [(self.norm, blocks)]
@@ -45,7 +45,7 @@ class NormedMlp(Normed):
         """Keep the layers alone."""
         self.norm = None
 
-    def _between(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+    def _hidden_activation(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         """Norm [p, c, n, s], unless that is folded already, then Leaky ReLU."""
         return F.leaky_relu(hidden if self.norm is None else self.norm(hidden, mask), LEAK)
 
@@ -65,7 +65,7 @@ class LeakyAggregation(AdaptiveAggregation):
         """{scale: [p, c, n, s or 1]} -> T [p, c, n], float32 or wider."""
         return F.leaky_relu(super().forward(summed, mask), LEAK)
 
-    def _between(self, hidden: Tensor) -> Tensor:
+    def _hidden_activation(self, hidden: Tensor) -> Tensor:
         return F.leaky_relu(hidden, LEAK)
 
 
@@ -83,7 +83,13 @@ class ScoredContext(nn.Module):
     def forward(
         self, features: Mapping[str, Tensor], logits: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """{scale: [p, c, n, s or 1]} and logits [p, n, s] -> [p, c, n, 1]."""
+        """Return the projected means [p, c, n, 1].
+
+        Args:
+            features: {scale: [p, c, n, s or 1]}.
+            logits: Logits of the scores [p, n, s].
+            mask: Valid frames [n, s], or None when all are valid.
+        """
         moving = [name for name in features if name != "long"]
         means = score_means([features[name] for name in moving], logits, mask)
         typed = [mean.to(logits.dtype) for mean in means]

@@ -1,6 +1,7 @@
 """Salient spatial feature learning (Eq. 6 to 10) and the class head that supervises it.
 
-Layouts and `mask` as in `temporal`. Letters: n sequences, s frames, p parts, c channels.
+Layouts, `mask` and constructors' arguments as in `temporal`. Letters: n sequences, s frames,
+p parts, c channels.
 """
 
 from __future__ import annotations
@@ -36,12 +37,18 @@ class PartScores(Normed):
     def forward(
         self, features: Mapping[str, Tensor], frames: int, mask: Tensor | None = None
     ) -> Tensor:
-        """{scale: [p, c, n, s or 1]} -> logits [p, n, s]."""
-        logits: Tensor = self.second(self._between(self.first(features), mask))[:, 0]
+        """Return the logits [p, n, s].
+
+        Args:
+            features: {scale: [p, c, n, s or 1]}.
+            frames: Number of frames s.
+            mask: Valid frames [n, s], or None when all are valid.
+        """
+        logits: Tensor = self.second(self._hidden_activation(self.first(features), mask))[:, 0]
         alone = set(features) == {"long"}  # then all frames are equal and come as one
         return logits.expand(-1, -1, frames) if alone else logits
 
-    def _between(self, hidden: Tensor, _mask: Tensor | None) -> Tensor:
+    def _hidden_activation(self, hidden: Tensor, _mask: Tensor | None) -> Tensor:
         return F.relu(hidden)
 
 
@@ -59,7 +66,13 @@ class ClassHead(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels, classes).uniform_(-bound, bound))
 
     def forward(self, x: Tensor, logits: Tensor, mask: Tensor | None) -> Tensor:
-        """T_f [p, c, n, s] and the scores' logits [p, n, s] -> class logits [n, p, classes]."""
+        """Return the class logits [n, p, classes].
+
+        Args:
+            x: T_f [p, c, n, s].
+            logits: Logits of the scores [p, n, s].
+            mask: Valid frames [n, s], or None when all are valid.
+        """
         (weighted,) = score_means([x], logits, mask)
         return self.classify(weighted)
 
@@ -73,7 +86,12 @@ class ClassHead(nn.Module):
 def score_means(xs: Sequence[Tensor], logits: Tensor, mask: Tensor | None) -> list[Tensor]:
     """Return the mean over frames of each [p, c, n, s], weighted by the scores: [p, c, n, 1].
 
-    logits: [p, n, s] of Eq. 6; dividing last keeps what is below float16 out of the sums
+    Dividing last keeps what is below float16 out of the sums.
+
+    Args:
+        xs: Features [p, c, n, s] each.
+        logits: Logits of Eq. 6, [p, n, s].
+        mask: Valid frames [n, s], or None when all are valid.
     """
     (scores,) = gates([logits], mask)  # [p, n, s]
     weights = scores.unsqueeze(1)  # [p, 1, n, s]
@@ -84,8 +102,13 @@ def score_means(xs: Sequence[Tensor], logits: Tensor, mask: Tensor | None) -> li
 def recombine(features: Tensor, logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Choose each part's most salient frame (Eq. 9 and 10).
 
-    features [n, s, p, c] as they came in, logits [p, n, s], lengths int32 [n]
-    -> S [n, p, c] and frames int32 [n, p]
+    Args:
+        features: [n, s, p, c], as they came in.
+        logits: [p, n, s] of Eq. 6.
+        lengths: Int32 [n], valid frames of each sequence.
+
+    Returns:
+        S [n, p, c] and frames int32 [n, p].
     """
     by_part = features.transpose(1, 2)  # [n, p, s, c]
     scores = logits.transpose(0, 1).to(features.dtype)  # [n, p, s]

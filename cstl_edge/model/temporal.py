@@ -1,4 +1,4 @@
-"""Features of three temporal scales (Eq. 1) and their adaptive aggregation (Eq. 2 to 5).
+"""Temporal features: T_s (section 3.2), T_l (Eq. 1) and ATA (Eq. 2 to 5).
 
 Everything works on [p, c, n, s]: parts first, because each part has weights of its own and a
 batched matrix product then reads them once for all sequences and frames. `mask` [n, s] is 1 for
@@ -27,7 +27,14 @@ class PartLinear(nn.Module):
 
     Initialised uniformly with variance gain²/inputs, as if each part were a linear layer: the usual
     initialisers take the part axis of a 3-D weight for a channel axis and come out an order of
-    magnitude too small. `fan` counts the inputs where this is a slice of a wider layer.
+    magnitude too small.
+
+    Args:
+        parts: Number of parts p.
+        inputs: Input channels.
+        outputs: Output channels.
+        gain: Factor of the standard deviation of the initial weights.
+        fan: Number of inputs that the variance counts, where this is a slice of a wider layer.
     """
 
     bias: Tensor | None
@@ -54,6 +61,13 @@ class ConcatLinear(nn.ModuleDict):
 
     The same numbers without the copy; and the long-term feature, equal in all frames, is multiplied
     once per sequence.
+
+    Args:
+        parts: Number of parts p.
+        channels: Channels c of each scale.
+        scales: Names of the scales, a subset of `SCALES`.
+        outputs: Output channels.
+        gain: Factor of the standard deviation of the initial weights.
     """
 
     def __init__(
@@ -120,7 +134,7 @@ class PartNorm(nn.Module):
 class Normed(nn.Module):
     """A module that has batch norms right behind products."""
 
-    def normed(self) -> list[tuple[PartNorm, list[PartLinear]]]:
+    def norms_with_layers(self) -> list[tuple[PartNorm, list[PartLinear]]]:
         """Return each norm and the layers whose sum it takes."""
         return []
 
@@ -130,7 +144,7 @@ class Normed(nn.Module):
     @torch.no_grad()
     def fold_norms(self) -> None:
         """Fold the norms, as they are in eval mode, into the layers."""
-        for norm, layers in self.normed():
+        for norm, layers in self.norms_with_layers():
             scale, shift = norm.affine()
             for layer in layers:
                 layer.weight.mul_(scale[:, :, None])
@@ -157,7 +171,7 @@ class ShortTerm(Normed):
         y: Tensor = self.convs[index](_windows(x))
         return self.norms[index](y, mask) if len(self.norms) else y
 
-    def normed(self) -> list[tuple[PartNorm, list[PartLinear]]]:
+    def norms_with_layers(self) -> list[tuple[PartNorm, list[PartLinear]]]:
         """Return both norms, each with its convolution."""
         pairs = []
         for norm, conv in zip(self.norms, self.convs, strict=True):
@@ -182,11 +196,11 @@ class LongTerm(Normed):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """[p, c, n, s] -> [p, c, n, 1], the same for all frames of a sequence."""
-        (weights,) = gates([self.second(self._between(self.first(x), mask))], mask)
+        (weights,) = gates([self.second(self._hidden_activation(self.first(x), mask))], mask)
         ratio: Tensor = (weights * x).sum(3, keepdim=True) / weights.sum(3, keepdim=True)
         return ratio.to(x.dtype)
 
-    def _between(self, hidden: Tensor, _mask: Tensor | None) -> Tensor:
+    def _hidden_activation(self, hidden: Tensor, _mask: Tensor | None) -> Tensor:
         return F.relu(hidden)
 
 
@@ -201,12 +215,12 @@ class AdaptiveAggregation(nn.Module):
 
     def forward(self, summed: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         """The sums of Eq. 2, {scale: [p, c, n, s or 1]} -> T [p, c, n], float32 or wider."""
-        hidden = self._between(self.first(summed))  # [p, 3c/16, n, s]
+        hidden = self._hidden_activation(self.first(summed))  # [p, 3c/16, n, s]
         weights = gates([self.second[name](hidden) for name in summed], mask)
         numerators = [(w * x).sum(3) for w, x in zip(weights, summed.values(), strict=True)]
         return total(numerators) / total([w.sum(3) for w in weights])
 
-    def _between(self, hidden: Tensor) -> Tensor:
+    def _hidden_activation(self, hidden: Tensor) -> Tensor:
         return hidden
 
 
@@ -233,12 +247,15 @@ def mean_over_frames(x: Tensor, mask: Tensor | None) -> Tensor:
 def gates(logits: Sequence[Tensor], mask: Tensor | None = None, axis: int = -1) -> list[Tensor]:
     """Compute the sigmoids of one ratio's logits (Eq. 1, 5, 6), up to a factor; 0 in the padding.
 
-    axis: that of the frames, which a mask wants last
-
     The factor is exp(-m), m the largest logit [.., 1] but at most 0: it cancels in the ratio, and a
     channel whose gates are closed in every frame keeps a gate that is not zero. Without it runtimes
     divide zero by zero, ONNX Runtime from logits of -18 on, float16 from -17 on.
     sigmoid(z) exp(-m) = 1 / (exp(m - z) + exp(m))
+
+    Args:
+        logits: Logits of one ratio, one tensor per scale, with the frames in `axis`.
+        mask: Valid frames [n, s], or None when all are valid.
+        axis: Axis of the frames; the last one where there is a mask.
     """
     wide = [as_float32(z) for z in logits]
     valid = wide if mask is None else [torch.where(mask > 0, z, -torch.inf) for z in wide]

@@ -1,4 +1,4 @@
-"""The kernel library, compiled once for these tests; without nvcc or cmake they say so and skip."""
+"""Fixtures of the kernel library, compiled once; skipped without nvcc or cmake."""
 
 import os
 import shutil
@@ -23,8 +23,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def libraries(tmp_path_factory):
     """Kernel and, where TensorRT_ROOT is set, plugin, for one architecture: that of the GPU."""
-    for tool, found in {"nvcc": NVCC, "cmake": shutil.which("cmake")}.items():
-        if not found:
+    for tool, path in {"nvcc": NVCC, "cmake": shutil.which("cmake")}.items():
+        if not path:
             pytest.skip(f"compiling needs {tool}, which is not on this machine")
     return plugin.build(
         kernel_only=not HEADERS,

@@ -1,4 +1,4 @@
-"""TensorRT headers are found, or the error says what to do; trees with a version header serve.
+"""Search for TensorRT headers: accepted trees, and errors with the next step.
 
 Only cmake is needed: the file that looks for headers runs by itself as well.
 """
@@ -74,19 +74,19 @@ def test_an_archive_has_no_version_file(checkout):
 @pytest.mark.parametrize("version", ["8.6.1.6", "10.2.0.19"])
 def test_headers_that_are_too_old(checkout, version):
     code, output = look(checkout(version))
-    found = ".".join(version.split(".")[:2])
+    shown = ".".join(version.split(".")[:2])
     assert code != 0
-    assert f"expected TensorRT's headers, 10.3 or newer; found {found}. Install" in output
+    assert f"expected TensorRT's headers, 10.3 or newer; found {shown}. Install" in output
 
 
-def test_headers_that_tell_no_version(checkout):
+def test_headers_without_a_version_are_refused(checkout):
     root = checkout("10.3.0.26", text="// {} {}\n")
     code, output = look(root)
     assert code != 0
     assert f"expected a version in {root}/include/NvInferVersion.h" in output
 
 
-def test_a_folder_without_headers_is_told_where_they_are_to_be_had(tmp_path):
+def test_folder_without_headers_gets_a_download_hint(tmp_path):
     code, output = look(tmp_path)
     assert code != 0
     assert f"expected NvInferRuntime.h in {tmp_path}/include; it is not there" in output
@@ -94,13 +94,13 @@ def test_a_folder_without_headers_is_told_where_they_are_to_be_had(tmp_path):
     assert "v10.3.0" in output
 
 
-def test_without_a_wish_the_plugin_is_left_out_aloud(checkout):
+def test_default_build_leaves_out_the_plugin_with_a_warning(checkout):
     code, output = look(checkout("10.2.0.19"), wanted="AUTO")
     assert code == 0
     assert "left out, only the kernel library is built: expected TensorRT's headers" in output
 
 
-def test_who_wants_the_kernel_alone_is_not_asked_for_headers(tmp_path):
+def test_kernel_alone_needs_no_headers(tmp_path):
     code, output = look(tmp_path / "nowhere", wanted="OFF")
     assert code == 0
     assert "not wanted, only the kernel library is built" in output

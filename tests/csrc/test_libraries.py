@@ -1,4 +1,4 @@
-"""What the compiled libraries export, and what they ask of others: nothing of TensorRT."""
+"""Compiled libraries: exported symbols, and no dependency on TensorRT."""
 
 import shutil
 import subprocess
@@ -38,10 +38,10 @@ def test_nothing_of_tensorrt_or_cuda_is_needed_at_load(libraries):
 def test_the_plugin_was_compiled(libraries):
     if len(libraries) == 1:
         pytest.skip("compiling the plugin needs TensorRT's headers: set TensorRT_ROOT")
-    kernel, made = libraries
+    kernel, built = libraries
     assert kernel.tensorrt is None
-    assert made.path.endswith(plugin.library_name(int(made.tensorrt.split(".")[0])))
-    assert "as expected" in made.checked
+    assert built.path.endswith(plugin.library_name(int(built.tensorrt.split(".")[0])))
+    assert "as expected" in built.checked
 
 
 REGISTRY = """
@@ -52,9 +52,9 @@ registry = trt.get_plugin_registry()
 assert registry.load_library(sys.argv[1]) is not None
 creator = registry.get_creator("CstlPartGather", "1", "cstl_edge")
 for phase in (trt.TensorRTPhase.BUILD, trt.TensorRTPhase.RUNTIME):
-    made = creator.create_plugin("gather", trt.PluginFieldCollection([]), phase)
+    gather = creator.create_plugin("gather", trt.PluginFieldCollection([]), phase)
     kinds = trt.PluginCapabilityType
-    assert all(made.get_capability_interface(k) for k in (kinds.CORE, kinds.BUILD, kinds.RUNTIME))
+    assert all(gather.get_capability_interface(k) for k in (kinds.CORE, kinds.BUILD, kinds.RUNTIME))
 """
 
 

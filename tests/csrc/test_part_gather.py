@@ -1,4 +1,4 @@
-"""A plain loop, the torch operator, the ONNX function, and what is compiled agree bit for bit."""
+"""Part gather: plain loop, torch operator, ONNX function and compiled code agree bit for bit."""
 
 import ctypes
 import math
@@ -69,9 +69,9 @@ def call(compiled, features, scores, lengths, stream=None):
     return salient, frames
 
 
-def assert_same(found, expected):
+def assert_same(actual, expected):
     """Compare numbers by their bits, so that NaN equals itself and -0 differs from 0."""
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(actual, expected, strict=True):
         one, other = (x.cpu().numpy().view(f"i{x.element_size()}") for x in (one, other))
         np.testing.assert_array_equal(one, other)
 
@@ -118,7 +118,7 @@ def test_the_compiled_rule_equals_the_plain_loop(case, dtype, compiled):
 
 
 @pytest.mark.parametrize("where", ["cpu", pytest.param("cuda", marks=needs_gpu)])
-def test_what_cannot_be_is_a_code(where, compiled):
+def test_invalid_arguments_return_an_error_code(where, compiled):
     run = compiled.cstlPartGatherHost if where == "cpu" else compiled.cstlPartGather
     last = () if where == "cpu" else (None,)
     for dims, dtype in [
@@ -155,8 +155,8 @@ class TestKernel:
         features, scores, lengths = inputs((3, 4, 30, 16), dtype, "tied", "ragged")
         shifted = torch.empty(features.numel() + 1, dtype=dtype, device="cuda")[1:]
         shifted = shifted.view_as(features).copy_(features)
-        found = call(compiled, shifted, scores.cuda(), lengths.cuda())
-        assert_same(found, plain_loop(features, scores, lengths))
+        actual = call(compiled, shifted, scores.cuda(), lengths.cuda())
+        assert_same(actual, plain_loop(features, scores, lengths))
 
     def test_is_recorded_into_a_graph(self, compiled):
         first = inputs((3, 4, 30, 16), torch.float16, "tied", "ragged")
@@ -181,12 +181,12 @@ class TestKernel:
             -(2**15), 2**15
         )
         _, scores, lengths = inputs((n, p, s, 1), torch.float16, "tied", "ragged")
-        found = call(compiled, features.view(torch.float16), scores.cuda(), lengths.cuda())
+        actual = call(compiled, features.view(torch.float16), scores.cuda(), lengths.cuda())
         expected = part_gather(
             features.new_zeros(n, p, s, 1).half(), scores.cuda(), lengths.cuda()
         )[1]
         chosen = features.view(n * p, s, c)[
             torch.arange(n * p, device="cuda"), expected.view(-1).long()
         ]
-        assert torch.equal(found[1], expected)
-        assert torch.equal(found[0].view(torch.int16), chosen.view(n, p, c))
+        assert torch.equal(actual[1], expected)
+        assert torch.equal(actual[0].view(torch.int16), chosen.view(n, p, c))

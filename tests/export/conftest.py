@@ -124,6 +124,6 @@ def context(weights):
 def reduced(weights, tmp_path_factory):
     """All graphs of `weights` in all precisions, as traced."""
     folder = tmp_path_factory.mktemp("reduced") / "small"
-    wanted = ("fp16", "int8")
-    export_model(weights, folder, simplify=False, precisions=wanted, gather=small_data)
+    precisions = ("fp16", "int8")
+    export_model(weights, folder, simplify=False, precisions=precisions, gather=small_data)
     return folder

@@ -1,4 +1,4 @@
-"""Weights in, a folder out, or nothing at all."""
+"""Export of a checkpoint: files, manifest, refusals; a failed export leaves nothing."""
 
 import hashlib
 import importlib.util
@@ -32,18 +32,18 @@ def siblings(folder):
 
 
 def test_the_manifest_lists_what_is_in_the_folder(weights, exported):
-    found = read_manifest(exported)
+    manifest = read_manifest(exported)
     incremental = {"taps.onnx", "mix.onnx", "slide.onnx"}
-    assert set(found.files) == {"frames.onnx", "head.onnx", "full.onnx", *incremental}
-    for name, digest in found.files.items():
+    assert set(manifest.files) == {"frames.onnx", "head.onnx", "full.onnx", *incremental}
+    for name, digest in manifest.files.items():
         assert hashlib.sha256((exported / name).read_bytes()).hexdigest() == digest
-    _, _ = load_checkpoint(weights, found.weights_sha256)
-    assert (found.model, found.opset, found.precision) == ("small", 17, "float32")
-    assert found.config["classes"] == 0
-    assert found.impostors is None
-    assert found.parity["graphs"]["full.onnx"]["embedding"]["max_abs_error"] < 1e-5
-    assert {"cstl_edge", "torch", "onnx", "onnxruntime"} <= set(found.created_with)
-    halves = {name for name, report in found.simplified.items() if report["float16_weights"]}
+    _, _ = load_checkpoint(weights, manifest.weights_sha256)
+    assert (manifest.model, manifest.opset, manifest.precision) == ("small", 17, "float32")
+    assert manifest.config["classes"] == 0
+    assert manifest.impostors is None
+    assert manifest.parity["graphs"]["full.onnx"]["embedding"]["max_abs_error"] < 1e-5
+    assert {"cstl_edge", "torch", "onnx", "onnxruntime"} <= set(manifest.created_with)
+    halves = {name for name, report in manifest.simplified.items() if report["float16_weights"]}
     assert halves == {"frames.onnx", "head.onnx", "full.onnx", "slide.onnx"}
 
 
@@ -86,19 +86,19 @@ def test_a_subset_of_the_graphs_is_enough(edge):
 
 def test_weights_in_float32_lose_nothing(network, tmp_path):
     save_checkpoint(tmp_path / "w.safetensors", network(), {})
-    found = export_model(
+    manifest = export_model(
         tmp_path / "w.safetensors", tmp_path / "out", graphs=("head",), simplify=False
     )
-    assert found.model == "w"
-    assert found.simplified["head.onnx"]["float16_weights"] == 0
+    assert manifest.model == "w"
+    assert manifest.simplified["head.onnx"]["float16_weights"] == 0
 
 
 def test_the_incremental_head_comes_with_the_head_alone(weights, tmp_path):
-    found = export_model(weights, tmp_path / "out", graphs=("frames",), simplify=False)
-    assert set(found.files) == {"frames.onnx"}
+    manifest = export_model(weights, tmp_path / "out", graphs=("frames",), simplify=False)
+    assert set(manifest.files) == {"frames.onnx"}
 
 
-def test_what_of_the_incremental_head_is_no_product_is_stored_as_half(exported):
+def test_incremental_head_weights_outside_products_are_stored_as_half(exported):
     """Products of two convolutions are no float16 numbers, and no sums of such are."""
     large = {"taps.onnx": 1, "mix.onnx": 0, "slide.onnx": 0}
     for name, singles in large.items():
@@ -118,7 +118,7 @@ def test_without_ssfl_there_are_no_salient_frames(network, tmp_path):
     assert encoder.encode(np.zeros((1, 3, 16, 12), np.uint8)).salient_frames.tolist() == [[-1] * 4]
 
 
-def test_over_tolerance_nothing_is_left(weights, tmp_path, monkeypatch):
+def test_export_over_tolerance_leaves_nothing(weights, tmp_path, monkeypatch):
     def spoil(model, factors):
         product = [n for n in model.graph.node if n.op_type == "MatMul"][-1]  # the embedding
         weight = next(t for t in model.graph.initializer if t.name == product.input[1])
@@ -196,7 +196,7 @@ def test_the_same_weights_give_the_same_bytes(weights, exported, tmp_path):
     assert again.files["full.onnx"] == read_manifest(exported).files["full.onnx"]
 
 
-def test_the_script_does_it_too(weights, tmp_path):
+def test_script_exports_too(weights, tmp_path):
     command = [sys.executable, str(ROOT / "export" / "run_export.py"), str(weights)]
     command += ["-o", str(tmp_path / "out"), "--graphs", "frames", "--no-simplify", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=ROOT)

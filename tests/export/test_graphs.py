@@ -1,4 +1,4 @@
-"""What the graphs are made of, and what their one special node does."""
+"""ONNX graphs: operators, axes, and the part gather's node."""
 
 import itertools
 
@@ -88,11 +88,11 @@ def test_every_configuration_is_exported(network, changes):
     network = network(**changes)
     head = build_graph(network.fused(), "head")
     features, lengths = torch.rand(3, 6, 4, 16), torch.tensor([6, 1, 4], dtype=torch.int32)
-    found = run(head, {"features": features.numpy(), "lengths": lengths.numpy()})
+    actual = run(head, {"features": features.numpy(), "lengths": lengths.numpy()})
     with torch.no_grad():
         expected = [t.numpy() for t in network.head(features, lengths) if t is not None]
-    assert len(found) == len(expected) == (2 if changes["salient"] else 1)
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+    assert len(actual) == len(expected) == (2 if changes["salient"] else 1)
+    np.testing.assert_allclose(actual[0], expected[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_other_sizes_and_parts(network, changes):
     full = build_graph(network.fused(), "full")
     silhouettes = torch.randint(0, 256, (3, 4, *network.config.size), dtype=torch.uint8)
     lengths = torch.tensor([2, 4, 3], dtype=torch.int32)
-    found = run(full, {"silhouettes": silhouettes.numpy(), "lengths": lengths.numpy()})
+    actual = run(full, {"silhouettes": silhouettes.numpy(), "lengths": lengths.numpy()})
     with torch.no_grad():
         expected = network(silhouettes, lengths)
-    np.testing.assert_allclose(found[0], expected[0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(actual[0], expected[0].numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["random", "tied", "nan", "all nan", "huge", "minus infinity"])

@@ -1,4 +1,4 @@
-"""The released form goes the whole way of the paper's: graphs, parity, precisions, streaming."""
+"""Export of the released form: graphs, parity, precisions, streaming."""
 
 import numpy as np
 import pytest
@@ -25,9 +25,9 @@ def network():
     config = CstlConfig(**SMALL, variant="released")
     state = released_state(config.parts, config.widths, config.embedding, 3)
     halves = {k: t.half().float() if t.is_floating_point() else t for k, t in state.items()}
-    found = Cstl(config)
-    found.load_state_dict(convert_state(halves, config))
-    return found.eval()
+    network = Cstl(config)
+    network.load_state_dict(convert_state(halves, config))
+    return network.eval()
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +39,24 @@ def weights(network, tmp_path_factory):
 
 @pytest.fixture
 def exported(weights, tmp_path, gather):
-    wanted = ("float32", "fp16")
-    export_model(weights, tmp_path / "m", simplify=False, precisions=wanted, gather=gather)
+    precisions = ("float32", "fp16")
+    export_model(weights, tmp_path / "m", simplify=False, precisions=precisions, gather=gather)
     return tmp_path / "m"
 
 
 def test_every_runtime_computes_the_same(weights, exported):
-    found = read_manifest(exported)
-    assert found.config["variant"] == "released"
+    manifest = read_manifest(exported)
+    assert manifest.config["variant"] == "released"
     for graph in ("head.onnx", "full.onnx"):
-        assert found.parity["graphs"][graph]["embedding"]["max_abs_error"] < 1e-5
-        assert found.parity["graphs"][graph]["salient_frames"]["wrong"] == 0
-    fp16 = found.precisions["fp16"].judged["rounding twin"]
+        assert manifest.parity["graphs"][graph]["embedding"]["max_abs_error"] < 1e-5
+        assert manifest.parity["graphs"][graph]["salient_frames"]["wrong"] == 0
+    fp16 = manifest.precisions["fp16"].judged["rounding twin"]
     assert fp16["cosine"]["smallest"] >= fp16["limits"]["cosine"]
     rng = np.random.default_rng(5)
     silhouettes = rng.integers(0, 256, (4, 11, 16, 12), dtype=np.uint8)
     lengths = np.array([11, 1, 7, 10], np.int32)
     reference, runtime = load(weights), load(exported)
-    ours, theirs = (one.encode(silhouettes, lengths) for one in (runtime, reference))
+    ours, theirs = (encoder.encode(silhouettes, lengths) for encoder in (runtime, reference))
     np.testing.assert_allclose(ours.embedding, theirs.embedding, atol=1e-5)
     np.testing.assert_array_equal(ours.salient_frames, theirs.salient_frames)
     half = load(exported, precision="fp16").encode(silhouettes, lengths)

@@ -1,4 +1,4 @@
-"""A simplifier may crash, hang or lie; the export goes on."""
+"""Simplifier in a child process: crashes, hangs and wrong graphs do not stop an export."""
 
 import sys
 

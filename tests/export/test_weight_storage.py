@@ -1,4 +1,4 @@
-"""Weights as float16: half the bytes, none of the numbers."""
+"""Weights stored as float16: half the bytes, the same outputs."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""The network as a whole: its forms, sizes, doors, training step and fused twin."""
+"""CSTL as a whole: configurations, sizes, refusals, a training step, the fused network."""
 
 from __future__ import annotations
 

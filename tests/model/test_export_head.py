@@ -1,4 +1,4 @@
-"""The exported form of the head is the head, whatever the padding of shorter windows holds."""
+"""Export head: equality with `Cstl.head`, with any padding."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cstl_edge.model.export_head import ExportHead
 
 @pytest.mark.parametrize("lengths", [(1,), (2,), (9,), (9, 9), (9, 1, 4), (3, 5)], ids=str)
 @torch.no_grad()
-def test_it_is_the_head_up_to_rounding(lengths: tuple[int, ...]) -> None:
+def test_export_head_equals_head_up_to_rounding(lengths: tuple[int, ...]) -> None:
     net = (
         network().fused().double()
     )  # so that a tolerance of 1e-6 leaves no room for another formula
     features = torch.rand(len(lengths), max(lengths), 2, 32, dtype=torch.float64) * 3
     expected, frames = net.head(features, int32(*lengths))
-    found, chosen = ExportHead(net)(features, int32(*lengths))
-    torch.testing.assert_close(found.double(), expected.double(), rtol=1e-6, atol=1e-6)
+    actual, chosen = ExportHead(net)(features, int32(*lengths))
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=1e-6, atol=1e-6)
     assert frames is not None
     assert chosen.dtype == torch.int32
     assert chosen.tolist() == frames.tolist()
@@ -47,9 +47,9 @@ def test_gates_that_are_closed_in_every_frame_still_weigh_frames(level: float) -
     for layer in net.aggregation.second.values():
         layer.weight.mul_(abs(level))
     expected, _ = net.head(features, lengths)
-    found, _ = ExportHead(net)(features, lengths)
-    assert found.isfinite().all()
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    actual, _ = ExportHead(net)(features, lengths)
+    assert actual.isfinite().all()
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The incremental head is the head, and inner frames are kept whatever the window."""
+"""Incremental head: equality with `Cstl.head`, and reuse of inner frames."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tiny_cstl import network
 from torch import Tensor
 
 from cstl_edge.model import Cstl, CstlConfig
+from cstl_edge.model.head_matrices import has_fast_heads
 from cstl_edge.model.incremental_head import (
     Mix,
     Slide,
     Taps,
-    has_incremental_head,
     incremental_state,
 )
 
@@ -26,14 +26,14 @@ def turned(windows: tuple[Tensor, ...], by: tuple[int, ...]) -> tuple[Tensor, ..
 
 
 def incremental(net: Cstl, features: Tensor, oldest: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    found: tuple[Tensor, Tensor] = Slide(net)(*turned(incremental_state(net, features), oldest))
-    return found
+    actual: tuple[Tensor, Tensor] = Slide(net)(*turned(incremental_state(net, features), oldest))
+    return actual
 
 
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("s", [1, 2, 3, 4, 5, 9])
 @torch.no_grad()
-def test_one_after_the_other_is_the_head(s: int, fused: bool) -> None:
+def test_chained_graphs_equal_the_head(s: int, fused: bool) -> None:
     net, features = network(), torch.rand(3, s, 2, 32) * 3
     expected, frames = net.head(features)
     embedding, chosen = incremental(net.fused() if fused else net, features, (0, s // 2, s - 1))
@@ -80,13 +80,13 @@ def test_gates_that_are_closed_in_every_frame_still_weigh_frames(
     for layer in net.aggregation.second.values():
         layer.weight.mul_(steepness)
     expected, _ = net.head(features)
-    found, _ = incremental(net, features, (2, 5))
-    assert found.isfinite().all()
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    actual, _ = incremental(net, features, (2, 5))
+    assert actual.isfinite().all()
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()
-def test_the_long_term_feature_of_gates_closed_beyond_measure_is_the_mean() -> None:
+def test_long_term_feature_of_fully_closed_gates_is_the_mean() -> None:
     net, features = network(), torch.rand(1, 6, 2, 32) + 0.1
     assert net.long is not None
     net.long.first.weight.fill_(1.0)
@@ -102,22 +102,22 @@ def test_of_equal_scores_the_oldest_frame_wins_wherever_it_lies() -> None:
     assert net.scores is not None
     net.scores.second.weight.zero_()
     expected, _ = net.head(features)
-    found, frames = incremental(net, features, (4, 1))
+    actual, frames = incremental(net, features, (4, 1))
     assert frames.tolist() == [[0, 0], [0, 0]]
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
-def test_a_score_that_is_no_number_never_wins() -> None:
+def test_nan_score_never_wins() -> None:
     net, features = network(), torch.rand(1, 6, 2, 32)
     windows = incremental_state(net, features)
     _, frames = Slide(net)(*turned(windows, (0,)))
-    judged = windows[2]  # the hidden layer of Eq. 6
+    score_hidden = windows[2]  # the hidden layer of Eq. 6
     for part, frame in enumerate(frames[0].tolist()):
-        judged[0, part, frame] = torch.nan
+        score_hidden[0, part, frame] = torch.nan
     _, others = Slide(net)(*turned(windows, (0,)))
     assert (others != frames).all()
-    judged[:] = torch.nan
+    score_hidden[:] = torch.nan
     _, first = Slide(net)(*turned(windows, (3,)))
     assert first.tolist() == [[0, 0]]
 
@@ -135,12 +135,12 @@ def test_a_score_that_is_no_number_never_wins() -> None:
 )
 def test_other_networks_have_no_sliding_form(form: dict[str, object]) -> None:
     net = network(**form)
-    assert not has_incremental_head(net.config)
+    assert not has_fast_heads(net.config)
     for graph in (Taps, Mix, Slide):
         with pytest.raises(ValueError, match="only the paper's whole network has a sliding form"):
             graph(net)
 
 
 def test_the_papers_network_slides() -> None:
-    assert has_incremental_head(CstlConfig())
-    assert has_incremental_head(CstlConfig(classes=9))
+    assert has_fast_heads(CstlConfig())
+    assert has_fast_heads(CstlConfig(classes=9))

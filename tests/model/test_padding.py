@@ -1,4 +1,4 @@
-"""A padded batch gives what each of its sequences gives alone, whatever the padding holds."""
+"""Padding: each sequence of a batch gets the outputs that it gets alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part gather against a plain twin, at its edges, and as a citizen of PyTorch."""
+"""Part gather: equality with a plain loop, edge cases, PyTorch operator checks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_long_ties_are_first_too() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
-def test_nothing_to_choose_from_gives_frame_zero(value: float) -> None:
+def test_no_valid_score_gives_frame_zero(value: float) -> None:
     features = torch.randn(2, 3, 5, 4)
     salient, frames = part_gather(features, torch.full((2, 3, 5), value), int32(5, 2))
     assert not frames.any()
@@ -102,6 +102,6 @@ def test_gradient_reaches_the_chosen_frames_alone() -> None:
         (torch.zeros(2, 3, 5), int32(5), "lengths int32"),
     ],
 )
-def test_refuses_what_does_not_fit(scores: Tensor, lengths: Tensor, message: str) -> None:
+def test_mismatched_inputs_are_refused(scores: Tensor, lengths: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         part_gather(torch.zeros(2, 3, 5, 4), scores, lengths)

@@ -29,7 +29,7 @@ def network(seed: int = 0, **changes: object) -> tuple[Cstl, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_computes_what_the_plain_implementation_does(seed: int) -> None:
+def test_released_network_equals_plain_implementation(seed: int) -> None:
     net, state = network(seed)
     net, silhouettes = net.double(), walk(3, 7)
     expected, expected_logits = released_network(state, silhouettes)
@@ -88,7 +88,7 @@ def test_autocast_and_half_stay_close() -> None:
         assert (actual - expected).abs().max() < 2 ** (3 - bits) * expected.abs().max()
 
 
-def test_the_paper_form_goes_without_saying() -> None:
+def test_config_omits_variant_of_the_paper_form() -> None:
     assert "variant" not in CstlConfig().to_dict()
     assert CstlConfig.from_dict(CstlConfig().to_dict()).variant == "paper"
     assert CstlConfig.from_dict(config().to_dict()) == config() != config(variant="paper")

@@ -76,7 +76,7 @@ class CosineReport(TypedDict):
 
 
 class Rank1Loss(TypedDict):
-    """Rank-1 across views compared search by search."""
+    """Rank-1 across views compared search by search; `found` is the reduced precision."""
 
     compared: int
     only_float32: int
@@ -87,7 +87,7 @@ class Rank1Loss(TypedDict):
 
 
 class Rank1Report(TypedDict):
-    """What a precision costs in rank-1."""
+    """Rank-1 in float32 (`float32`), in the reduced precision (`found`), and the loss (`lost`)."""
 
     float32: dict[str, float]
     """Rank-1 0..1, mean over conditions, `same_view` and `cross_view`; `found` alike."""
@@ -127,15 +127,15 @@ class GateResult:
     problems: list[str]
 
     @property
-    def rank1_lost(self) -> Rank1Loss:
-        """Return what rank-1 across views loses."""
+    def rank1_change(self) -> Rank1Loss:
+        """Return the change of rank-1 across views."""
         return self.report["rank1"]["lost"]
 
-    def check(self, what: str) -> None:
+    def check(self, label: str) -> None:
         """Raise ExportError when the gate is closed."""
         if self.problems:
             raise ExportError(
-                f"{what}: {'; '.join(self.problems)}. Nothing was exported; export in another "
+                f"{label}: {'; '.join(self.problems)}. Nothing was exported; export in another "
                 "precision"
             )
 
@@ -149,9 +149,9 @@ def run_head(head: Any, windows: list[Floats], scores: str | None = None) -> Hea
     """Run a `head` session on windows of one length, one by one.
 
     Args:
-        head: an ONNX Runtime session.
-        windows: features [s, p, c] each.
-        scores: name of the output that holds the scores, if they are wanted.
+        head: ONNX Runtime session.
+        windows: Features [s, p, c] each.
+        scores: Name of the output that holds the scores, or None.
     """
     names = [output.name for output in head.get_outputs()]
     rows: dict[str, list[Any]] = {name: [] for name in names}
@@ -171,10 +171,10 @@ def evaluate(
     """Compare a precision's outputs with float32's.
 
     Args:
-        reference: float32's outputs for m sequences, with the scores behind the salient frames.
-        outputs: those of the precision for the same sequences.
-        labels: people, recordings and views of the sequences, to recognise them.
-        limits: what the precision may cost.
+        reference: Outputs of float32 for m sequences, with the scores behind the salient frames.
+        outputs: Outputs of the precision for the same sequences.
+        labels: People, recordings and views of the sequences, to recognise them.
+        limits: Largest costs allowed.
     """
     same = np.ones(outputs.embedding.shape[:2], np.bool_)
     problems: list[str] = []
@@ -216,11 +216,11 @@ def evaluate(
 
 def compare_rank1(before: LabelledEmbeddings, after: LabelledEmbeddings) -> Rank1Report:
     """Return rank-1 of float32 and of another precision, and what was lost between them."""
-    float32, other = (
+    float32, reduced = (
         {view: mean[view] for view in ("same_view", "cross_view")}
         for mean in (rank1_table(embedded)["mean"] for embedded in (before, after))
     )
-    return {"float32": float32, "found": other, "lost": paired_loss(before, after)}
+    return {"float32": float32, "found": reduced, "lost": paired_loss(before, after)}
 
 
 def paired_loss(before: LabelledEmbeddings, after: LabelledEmbeddings) -> Rank1Loss:
@@ -238,13 +238,13 @@ def paired_loss(before: LabelledEmbeddings, after: LabelledEmbeddings) -> Rank1L
         across = probes.views_deg[:, None] != np.array(views)[None]
         differences.append(np.where(across, hits - other_hits, np.nan))  # [probes, gallery views]
         people.append(probes.people)
-    lost, who = np.concatenate(differences), np.concatenate(people)
-    by_person = 100 * np.array([np.nanmean(lost[who == person]) for person in np.unique(who)])
+    change, persons = np.concatenate(differences), np.concatenate(people)
+    by_person = 100 * np.array([np.nanmean(change[persons == k]) for k in np.unique(persons)])
     error = float(by_person.std(ddof=1) / np.sqrt(len(by_person)))
     return {
-        "compared": int(np.isfinite(lost).sum()),
-        "only_float32": int((lost > 0).sum()),
-        "only_found": int((lost < 0).sum()),
+        "compared": int(np.isfinite(change).sum()),
+        "only_float32": int((change > 0).sum()),
+        "only_found": int((change < 0).sum()),
         "points": round(float(by_person.mean()), 4),
         "standard_error_points": round(error, 4),
         "at_most_points": round(float(by_person.mean()) + CERTAIN * error, 4),
@@ -287,10 +287,10 @@ def compare_with_torch_half(
     The rule is |fp16 - ref| <= 2 |torch fp16 - ref| + 1e-4, where all chose the same frames.
 
     Args:
-        network: in float32, its norms folded.
+        network: Network in float32, its norms folded.
         silhouettes: [m, s, h, w], of which the first are taken.
-        run: the graphs, from (silhouettes, lengths) to embedding [n, p, d] and, with SSFL, salient
-            frames [n, p].
+        run: Function that runs the graphs, from (silhouettes, lengths) to embedding [n, p, d] and,
+            with SSFL, salient frames [n, p].
     """
     windows = np.ascontiguousarray(silhouettes[: len(HALF_LENGTHS), : max(HALF_LENGTHS)])
     lengths = np.minimum(HALF_LENGTHS[: len(windows)], windows.shape[1]).astype(np.int32)
@@ -326,13 +326,14 @@ def _cosines(reference: Floats, embedding: Floats, same: Bools) -> CosineReport:
 
 
 def _recognition_problems(
-    lost: Rank1Loss, decisions: DecisionsReport, limits: GateLimits
+    change: Rank1Loss, decisions: DecisionsReport, limits: GateLimits
 ) -> list[str]:
     """Return what of rank-1 and decisions is over a limit."""
     problems = []
-    if not lost["points"] <= limits.rank1_points:
+    if not change["points"] <= limits.rank1_points:
         problems.append(
-            f"rank-1 falls by {lost['points']:.2f} points, expected at most {limits.rank1_points:g}"
+            f"rank-1 falls by {change['points']:.2f} points, expected at most "
+            f"{limits.rank1_points:g}"
         )
     if decisions["changed"] > limits.decisions * decisions["compared"]:
         problems.append(

@@ -48,7 +48,13 @@ class Deviation:
     max_abs_value: float = 0.0
 
     def add(self, expected: Floats, actual: Floats, same: Bools | None) -> None:
-        """Take in one case; a part [n, p] that came from another frame on a tie is left out."""
+        """Take in one case.
+
+        Args:
+            expected: Output of PyTorch.
+            actual: Output of the graph, of the same shape.
+            same: Parts [n, p] to compare; one that came from another frame on a tie is left out.
+        """
         error = largest_error(expected, actual, same)
         self.max_abs_error = float(np.maximum(self.max_abs_error, error))  # lets a NaN through
         self.max_abs_value = max(self.max_abs_value, float(np.abs(expected).max()))
@@ -89,9 +95,9 @@ def measure(network: Cstl, name: str, session: Any) -> dict[str, Deviation | Fli
     """Run a graph and the network on every case, and return the deviations by output.
 
     Args:
-        network: its norms folded.
-        name: the graph's file, such as `frames.onnx`.
-        session: the graph in ONNX Runtime.
+        network: Network with its norms folded.
+        name: File of the graph, such as `frames.onnx`.
+        session: Graph in ONNX Runtime.
     """
     outputs = [output.name for output in session.get_outputs()]
     deviations = {output: Deviation() for output in outputs if output != SALIENT}

@@ -40,9 +40,9 @@ def gather(
     """Make Walkers to evaluate on; make other Walkers to calibrate on, or read silhouettes.
 
     Args:
-        size: height and width of a silhouette, pixels.
-        people: how many people to evaluate on, at least 2.
-        calibrate: a folder with the silhouettes of one sequence, or with such folders.
+        size: Height and width of a silhouette, pixels.
+        people: Number of people to evaluate on, at least 2.
+        calibrate: Folder with the silhouettes of one sequence, or with such folders.
 
     Raises:
         ExportError: Walkers are not made in this size.

@@ -1,4 +1,4 @@
-"""What making a reduced precision starts from: float32 graphs, their fp16 forms, their outputs.
+"""Inputs shared by FP16 and INT8 export: float32 graphs, data, cached sessions.
 
 Letters: n sequences, s frames, h w pixels, p parts, c channels.
 """
@@ -73,19 +73,19 @@ class QuantizationContext:
         return accuracy_gate.run_head(exposed, windows, scores)
 
     def pass_gate(
-        self, what: str, head: Any, features: list[Floats], limits: GateLimits
+        self, label: str, head: Any, features: list[Floats], limits: GateLimits
     ) -> GateResult:
         """Compare a precision with float32 on all sequences (ExportError for a closed gate).
 
         Args:
-            what: the precision in messages.
-            head: a session of the head that belongs to the precision.
-            features: its trunk's features of the sequences, [s, p, c] each.
-            limits: what the precision may cost.
+            label: Name of the precision in messages.
+            head: Session of the head that belongs to the precision.
+            features: Features of its trunk for the sequences, [s, p, c] each.
+            limits: Largest costs allowed.
         """
         outputs = accuracy_gate.run_head(head, features)
         gate = accuracy_gate.evaluate(self.reference, outputs, self.data.evaluation, limits)
-        gate.check(what)
+        gate.check(label)
         return gate
 
     def half(self, graph: str) -> onnx.ModelProto:

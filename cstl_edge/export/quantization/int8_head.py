@@ -100,9 +100,9 @@ def evaluate_head(
     """Compare windows that slide by int8 with whole windows in float32, in each of `STATES`.
 
     Args:
-        context: the float32 graphs and the data.
-        graphs: the int8 graphs by name; the others are float32.
-        features: the int8 trunk's features of the sequences to evaluate on, [s, p, c] each.
+        context: Float32 graphs and the data.
+        graphs: Int8 graphs by name; the others are float32.
+        features: Features of the int8 trunk for the sequences to evaluate on, [s, p, c] each.
     """
     sessions = {
         name: open_graph(f"{name}.int8.onnx", graphs.get(name, plain))
@@ -184,7 +184,7 @@ def _product(
     """Return a product [.., k] x [p, k, o] in integers, and what it reads."""
     (name, source), output = node.input, node.output[0]
     scale, zero = _activation(name, statistics)
-    steps, scales = weight_steps(weight, np.asarray(statistics.square))
+    steps, scales = weight_steps(weight, np.asarray(statistics.gram))
     arrays: dict[str, Array] = {
         f"{name}.scale": scale,
         f"{name}.zero": zero,
@@ -202,17 +202,17 @@ def _product(
     return {key: numpy_helper.from_array(array, key) for key, array in arrays.items()}, nodes
 
 
-def weight_steps(weight: Floats, square: Doubles) -> tuple[npt.NDArray[np.int8], Floats]:
+def weight_steps(weight: Floats, gram: Doubles) -> tuple[npt.NDArray[np.int8], Floats]:
     """Return weights [p, k, o] as int8, and the step of each part's output channel [p, 1, o].
 
-    square: [p, k, k] as in `InputStatistics`. Weights are rounded so that the outputs of such
+    gram: [p, k, k] as in `InputStatistics`. Weights are rounded so that the outputs of such
     inputs change least (`round_weights`).
     """
     scales = channel_scales(weight, (1,))
-    wanted = (weight.astype(np.float64) / scales).swapaxes(1, 2)  # [p, o, k]
-    mean = np.trace(square, axis1=1, axis2=2) / square.shape[1]
-    pull = np.where(mean > 0, PULL * mean, 1)[:, None, None] * np.eye(square.shape[1])
-    steps = [round_weights(*part) for part in zip(wanted, square + pull, strict=True)]
+    in_steps = (weight.astype(np.float64) / scales).swapaxes(1, 2)  # [p, o, k]
+    mean = np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
+    pull = np.where(mean > 0, PULL * mean, 1)[:, None, None] * np.eye(gram.shape[1])
+    steps = [round_weights(*part) for part in zip(in_steps, gram + pull, strict=True)]
     return np.stack(steps).swapaxes(1, 2), scales  # [p, k, o]
 
 

@@ -67,10 +67,10 @@ def quantise(
     zero would be multiplied by 0.01 anyway, and above zero both pairs have the same steps.
 
     Args:
-        model: the graph.
-        limits: by tensor of `activations`, the size |x| that becomes 127; larger values are
+        model: Graph.
+        limits: Size |x| that becomes 127, by tensor of `activations`; larger values are
             clipped; no positive number is an ExportError.
-        weights: by name; those of convolutions that are not in it are rounded to the nearest step.
+        weights: Rounded weights by name; those of other convolutions go to the nearest step.
     """
     quantised = copy.deepcopy(model)
     graph = quantised.graph
@@ -178,23 +178,23 @@ def refit_weights(
     """Return the weights of all convolutions of a float32 `frames` graph as int8, by name.
 
     Args:
-        model: the graph.
-        limits: largest activations by tensor, as for `int8_trunk.quantise`.
-        feeds: the calibration silhouettes as inputs of the graph.
+        model: Graph.
+        limits: Largest activations by tensor, as for `int8_trunk.quantise`.
+        feeds: Calibration silhouettes as inputs of the graph.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     chosen: dict[str, Steps] = {}
     for place, conv in enumerate(convolutions(model.graph)):
         quantised = quantise(model, limits, chosen)  # final up to this convolution
         inputs = conv.input[0], convolutions(quantised.graph)[place].input[0]
-        square, mixed = _moments(model, quantised, inputs, feeds)
+        gram, cross = _moments(model, quantised, inputs, feeds)
         values = numpy_helper.to_array(tensors[conv.input[1]])  # [o, c, 3, 3]
         flat = values.reshape(len(values), -1).astype(np.float64)  # [o, k]
-        pull = PULL * np.trace(square) / len(square) * np.eye(len(square))
-        wanted = np.linalg.solve(square + pull, (mixed + pull) @ flat.T).T  # [o, k]
-        shaped = wanted.reshape(values.shape).astype(np.float32)
+        pull = PULL * np.trace(gram) / len(gram) * np.eye(len(gram))
+        refitted = np.linalg.solve(gram + pull, (cross + pull) @ flat.T).T  # [o, k]
+        shaped = refitted.reshape(values.shape).astype(np.float32)
         scale = channel_scales(shaped).ravel()
-        steps = round_weights(wanted / scale[:, None], square + pull)
+        steps = round_weights(refitted / scale[:, None], gram + pull)
         chosen[conv.input[1]] = Steps(steps.reshape(values.shape), scale)
     return chosen
 
@@ -211,8 +211,8 @@ def _moments(
     """
     rng = np.random.default_rng(SEED)
     plain, rounded = inputs
-    square: Doubles | float = 0.0
-    mixed: Doubles | float = 0.0
+    gram: Doubles | float = 0.0
+    cross: Doubles | float = 0.0
     runs = zip(
         run_exposed(model, [plain], feeds), run_exposed(quantised, [rounded], feeds), strict=True
     )
@@ -220,8 +220,8 @@ def _moments(
         m, _, h, w = before[plain].shape
         where = tuple(rng.integers(0, size, PIXELS) for size in (m, h, w))
         f, z = _patches(before[plain], where), _patches(after[rounded], where)
-        square, mixed = square + z.T @ z, mixed + z.T @ f
-    return np.asarray(square), np.asarray(mixed)
+        gram, cross = gram + z.T @ z, cross + z.T @ f
+    return np.asarray(gram), np.asarray(cross)
 
 
 def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Doubles:
@@ -232,15 +232,15 @@ def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Doubles:
     return np.stack(taps, axis=2).reshape(len(frames), -1).astype(np.float64)  # [i, c, 9] as [i, k]
 
 
-def round_weights(wanted: Doubles, square: Doubles) -> npt.NDArray[np.int8]:
-    """Round weights [o, k], in steps, so that their outputs change least; square: [k, k] of inputs.
+def round_weights(weights: Doubles, gram: Doubles) -> npt.NDArray[np.int8]:
+    """Round weights [o, k], in steps, so that their outputs change least; gram: [k, k] of inputs.
 
     Weights of the largest inputs are rounded first, while most others can still make good for them.
     """
-    order = np.argsort(-np.diag(square), kind="stable")
-    left = wanted[:, order].copy()
-    upper = np.linalg.cholesky(np.linalg.inv(square[np.ix_(order, order)])).T
-    steps = np.zeros(wanted.shape, np.int8)
+    order = np.argsort(-np.diag(gram), kind="stable")
+    left = weights[:, order].copy()
+    upper = np.linalg.cholesky(np.linalg.inv(gram[np.ix_(order, order)])).T
+    steps = np.zeros(weights.shape, np.int8)
     for k, column in enumerate(order):
         nearest = np.clip(np.rint(left[:, k]), -WEIGHT_LEVELS, WEIGHT_LEVELS)
         steps[:, column] = nearest

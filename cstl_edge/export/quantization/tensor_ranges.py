@@ -38,9 +38,9 @@ def run_exposed(
     """Run a graph and yield the values of the named tensors, for each feed.
 
     Args:
-        model: the graph.
-        names: tensors that it computes, outputs or others.
-        feeds: inputs by name.
+        model: Graph.
+        names: Tensors that it computes, outputs or others.
+        feeds: Inputs by name.
     """
     outputs = {value.name for value in model.graph.output}
     session = open_graph("the graph shown", model, [name for name in names if name not in outputs])
@@ -51,7 +51,13 @@ def run_exposed(
 def measure_ranges(
     model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[dict[str, Any]]
 ) -> dict[str, TensorRange]:
-    """Return the ranges of the named tensors over all feeds; arguments as of `run_exposed`."""
+    """Return the ranges of the named tensors over all feeds.
+
+    Args:
+        model: Graph to run.
+        names: Tensors that it computes, outputs or others.
+        feeds: Inputs by name.
+    """
     ranges = {name: TensorRange() for name in names}
     for tensors in run_exposed(model, names, feeds):
         for name, values in tensors.items():
@@ -65,7 +71,7 @@ class InputStatistics:
 
     smallest: float = 0.0
     largest: float = 0.0  # both with zero between them, which has a step of its own
-    square: Doubles | float = 0.0
+    gram: Doubles | float = 0.0
     """Sums of products of inputs [p, k, k]: which errors of weights make good for each other."""
 
     def add(self, values: Floats) -> None:
@@ -73,7 +79,7 @@ class InputStatistics:
         self.smallest = min(self.smallest, float(values.min()))
         self.largest = max(self.largest, float(values.max()))
         rows = values.astype(np.float64).reshape(-1, *values.shape[-3:])  # [n, p, m, k]
-        self.square = self.square + np.matmul(rows.swapaxes(2, 3), rows).sum(0)
+        self.gram = self.gram + np.matmul(rows.swapaxes(2, 3), rows).sum(0)
 
 
 class StatisticsSession:
@@ -83,9 +89,9 @@ class StatisticsSession:
         """Open a graph (ModelError where ONNX Runtime refuses it).
 
         Args:
-            name: of the graph in messages.
-            model: the graph.
-            inputs: the tensors to collect, [p, m, k] or [n, p, m, k] each.
+            name: Name of the graph in messages.
+            model: Graph.
+            inputs: Tensors to collect, [p, m, k] or [n, p, m, k] each.
         """
         fed = {value.name for value in model.graph.input}
         outputs = [value.name for value in model.graph.output]
@@ -104,7 +110,13 @@ class StatisticsSession:
 
 
 def open_graph(name: str, model: onnx.ModelProto, inner: Iterable[str] = ()) -> Any:
-    """Open a graph in ONNX Runtime as the runtime would, with `inner` tensors among its outputs."""
+    """Open a graph in ONNX Runtime as the runtime would.
+
+    Args:
+        name: Name of the graph in messages.
+        model: Graph to open.
+        inner: Tensors to add to its outputs.
+    """
     exposed = copy.deepcopy(model)
     exposed.graph.output.extend(map(helper.make_empty_tensor_value_info, inner))
     return open_session(name, exposed.SerializeToString(), usable_cores())

@@ -47,9 +47,9 @@ def make_variants(
     """Make and evaluate further precisions (ExportError for a closed gate).
 
     Args:
-        context: the float32 graphs and the data.
-        precisions: some of fp16 and int8.
-        progress: called with what is done next.
+        context: Float32 graphs and the data.
+        precisions: Some of fp16 and int8.
+        progress: Callback with the next step.
     """
     variants = Variants()
     progress("float32: answers to judge by")
@@ -103,7 +103,7 @@ def _add_int8(
     }
     files, sliding = _add_int8_head(context, frames, features, variants, progress)
     used = [gates["onnxruntime"], *(sliding.values() if files else ())]
-    if max(gate.rank1_lost["at_most_points"] for gate in used) < DEFAULT_DROP_POINTS:
+    if max(gate.rank1_change["at_most_points"] for gate in used) < DEFAULT_DROP_POINTS:
         variants.cpu_default = "int8"
     gates |= {f"onnxruntime, window {state}": gate for state, gate in sliding.items()}
     variants.graphs |= {"frames.int8.onnx": quantised, "head.fp16.onnx": context.half("head")}
@@ -148,13 +148,13 @@ def _add_int8_head(
     return (taps, mix, slide), gates
 
 
-def _half_rule(what: str, context: QuantizationContext, run: Any) -> dict[str, float]:
+def _half_rule(label: str, context: QuantizationContext, run: Any) -> dict[str, float]:
     """Return how far a graph is from PyTorch's own float16, if it is near enough (ExportError)."""
     silhouettes = context.data.evaluation.silhouettes
     report = accuracy_gate.compare_with_torch_half(context.network, silhouettes, run)
     if not report["max_abs_error"] <= report["allowed"]:
         raise ExportError(
-            f"{what}: an embedding is off by {report['max_abs_error']:.3g}, expected at most "
+            f"{label}: an embedding is off by {report['max_abs_error']:.3g}, expected at most "
             f"{report['allowed']:.3g}, by PyTorch's own float16. Nothing was exported; export in "
             "float32"
         )

@@ -112,9 +112,9 @@ def build_engines(
     What was there before stays when something fails.
 
     Args:
-        folder: an exported model.
-        options: how they are built.
-        progress: called at every step of a builder.
+        folder: Exported model.
+        options: Options of the build.
+        progress: Callback at every step of a builder.
 
     Raises:
         BackendUnavailable: there is no TensorRT or no GPU.
@@ -153,9 +153,9 @@ def graph_files(manifest: Manifest, precision: str, graphs: Sequence[str]) -> di
     """Return the file of each graph in a precision, as the manifest names it.
 
     Args:
-        manifest: of the exported folder.
-        precision: `float32`, `fp16` or `int8`.
-        graphs: some of `GRAPHS`.
+        manifest: Manifest of the exported folder.
+        precision: Precision, `float32`, `fp16` or `int8`.
+        graphs: Some of `GRAPHS`.
 
     Raises:
         ModelError: the folder does not have this precision.
@@ -195,9 +195,9 @@ def profiles(graph: str, shape: Shape, sizes: Sizes) -> list[Profile]:
     """Return the profiles of a graph.
 
     Args:
-        graph: `frames`, `head` or `full`.
-        shape: of the network.
-        sizes: of the calls.
+        graph: Name of the graph, `frames`, `head` or `full`.
+        shape: Shape of the network.
+        sizes: Sizes of the calls.
     """
     one, many = (1, 1, 1), (1, min(TYPICAL_WALKERS, sizes.walkers), sizes.walkers)
     window, any_length = (sizes.window,) * 3, (1, sizes.window, sizes.frames)

@@ -80,13 +80,13 @@ def sm_of_target(target: str) -> int:
     >>> sm_of_target("rtx-sm89")
     89
     """
-    found = re.fullmatch(r"rtx-sm(\d{2,3})", target)
-    if found is None:
+    match = re.fullmatch(r"rtx-sm(\d{2,3})", target)
+    if match is None:
         raise ConfigError(
             f"expected a target of tensorrt, or rtx-sm and a number such as rtx-sm89; "
             f"got {one_line(target)!r}"
         )
-    return int(found[1])
+    return int(match[1])
 
 
 def build_plan(
@@ -100,12 +100,12 @@ def build_plan(
     """Parse, configure, build and inspect.
 
     Args:
-        trt: the module of TensorRT or TensorRT-RTX.
-        graph: the ONNX file.
-        request: what to build.
-        step: called at every step of the builder.
-        plugin: the library to register before parsing.
-        timings: the timing cache of an earlier build on this machine.
+        trt: Module of TensorRT or TensorRT-RTX.
+        graph: ONNX file.
+        request: Description of the plan to build.
+        step: Callback at every step of the builder.
+        plugin: Library to register before parsing.
+        timings: Timing cache of an earlier build on this machine.
 
     Raises:
         ExportError: the parser or the builder refuses the graph.
@@ -207,13 +207,13 @@ def _config(trt: Any, builder: Any, request: PlanRequest, step: Step) -> Any:
     return config
 
 
-def _compatibility(trt: Any, wanted: str) -> Any:
+def _compatibility(trt: Any, level_name: str) -> Any:
     """Return a hardware-compatibility level (ExportError where this TensorRT lacks it)."""
-    name = {"same": "SAME_COMPUTE_CAPABILITY", "ampere": "AMPERE_PLUS"}[wanted]
+    name = {"same": "SAME_COMPUTE_CAPABILITY", "ampere": "AMPERE_PLUS"}[level_name]
     level = getattr(trt.HardwareCompatibilityLevel, name, None)
     if level is None:
         raise ExportError(
-            f"expected TensorRT 10.9 or newer for --compatibility {wanted}; "
+            f"expected TensorRT 10.9 or newer for --compatibility {level_name}; "
             f"got {one_line(trt.__version__)}. Leave it out: build on each model of GPU"
         )
     return level
@@ -244,12 +244,12 @@ def _monitor(trt: Any, step: Step) -> Any:
 # Memory
 
 
-def workspace(gpu: Gpu, wanted: int | None) -> int:
-    """Return the scratch memory [bytes] for kernels: `wanted`, or a quarter of what is free.
+def workspace(gpu: Gpu, requested: int | None) -> int:
+    """Return the scratch memory [bytes] for kernels: `requested`, or a quarter of what is free.
 
     Left to itself TensorRT takes all of it, which on a Jetson is the memory of everyone.
     """
-    return wanted if wanted is not None else min(GIB, gpu.free_bytes // 4)
+    return requested if requested is not None else min(GIB, gpu.free_bytes // 4)
 
 
 def check_memory(gpu: Gpu, graph_bytes: int, workspace_bytes: int) -> None:
@@ -258,9 +258,9 @@ def check_memory(gpu: Gpu, graph_bytes: int, workspace_bytes: int) -> None:
     The need is an estimate: it was not measured on a device yet.
 
     Args:
-        gpu: the GPU that builds.
-        graph_bytes: size of the ONNX file.
-        workspace_bytes: scratch memory for kernels.
+        gpu: GPU that builds.
+        graph_bytes: Size of the ONNX file.
+        workspace_bytes: Scratch memory for kernels.
     """
     need = BUILDER_BYTES + COPIES * graph_bytes + workspace_bytes
     free, swap = _meminfo("MemAvailable"), _meminfo("SwapFree") or 0

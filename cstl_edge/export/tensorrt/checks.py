@@ -64,9 +64,9 @@ def check_types(graph: str, precision: str, layers: dict[str, dict[str, int]]) -
     is recognised by its QUANTIZE layers.
 
     Args:
-        graph: `frames`, `head` or `full`.
-        precision: `float32`, `fp16` or `int8`.
-        layers: as from `count_layer_types`.
+        graph: Name of the graph, `frames`, `head` or `full`.
+        precision: Precision, `float32`, `fp16` or `int8`.
+        layers: Counts from `count_layer_types`.
     """
     if precision == "int8" and graph != "head":
         if not layers.get("QUANTIZE"):
@@ -75,11 +75,11 @@ def check_types(graph: str, precision: str, layers: dict[str, dict[str, int]]) -
     counts: Counter[str] = Counter()
     for kind in HEAVY:
         counts.update(layers.get(kind, {}))
-    wanted, total = HEAVY_TYPE[precision], sum(counts.values())
-    if total and counts[wanted] < MOSTLY * total:
+    expected, total = HEAVY_TYPE[precision], sum(counts.values())
+    if total and counts[expected] < MOSTLY * total:
         raise ExportError(
-            f"{graph}: expected {precision}; only {counts[wanted]} of {total} convolutions and "
-            f"matrix products are {wanted}: {dict(counts)}. Export the model again"
+            f"{graph}: expected {precision}; only {counts[expected]} of {total} convolutions and "
+            f"matrix products are {expected}: {dict(counts)}. Export the model again"
         )
 
 
@@ -87,9 +87,9 @@ def inspect_plan(trt: Any, logger: Any, plan: bytes) -> dict[str, Any]:
     """Open a plan built here, and count its layers by type of output (ModelError if it stays shut).
 
     Args:
-        trt: the TensorRT module.
-        logger: its logger.
-        plan: the serialized engine.
+        trt: TensorRT module.
+        logger: Logger of TensorRT.
+        plan: Serialized engine.
     """
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None:
@@ -140,10 +140,10 @@ def compare_engines(
     `frames` and `head` are compared together, as they are used. ExportError: outputs differ.
 
     Args:
-        plans: serialized engines by graph.
-        records: their records by graph.
-        manifest: of the exported folder.
-        folder: the exported folder, with the float32 graphs.
+        plans: Serialized engines by graph.
+        records: Records of the engines by graph.
+        manifest: Manifest of the exported folder.
+        folder: Exported folder, with the float32 graphs.
     """
     from cstl_edge.runtime.backends.onnxruntime import load_folder
     from cstl_edge.runtime.tensorrt.encoder import detect_host, open_plans, open_session
@@ -156,29 +156,33 @@ def compare_engines(
         if len(run) == len(RUN):
             pair = {graph: records[graph] for graph in RUN}
             files = {graph: plans[graph] for graph in RUN}
-            how = pair["head"].precision, pair["head"].window
+            head = pair["head"]
             with closing(open_plans(files, pair, manifest, folder)) as encoder:
-                report = engine_parity("frames and head", encoder.encode, reference, *how)
+                report = engine_parity(
+                    "frames and head", encoder.encode, reference, head.precision, head.window
+                )
             reports = dict.fromkeys(RUN, report)
         if "full" in records:
             full, files = {"full": records["full"]}, {"full": plans["full"]}
-            how = full["full"].precision, full["full"].window
+            record = records["full"]
             with closing(open_session(detect_host(full, folder), files, full)) as session:
-                reports["full"] = engine_parity("full", session.full, reference, *how)
+                reports["full"] = engine_parity(
+                    "full", session.full, reference, record.precision, record.window
+                )
     return reports
 
 
 def engine_parity(
-    what: str, encode: Encode, reference: Encoder, precision: str, window: int
+    label: str, encode: Encode, reference: Encoder, precision: str, window: int
 ) -> dict[str, Any]:
     """Compare an engine with float32 on ragged windows of random blocks (ExportError: too far off).
 
     Args:
-        what: the engine's name in messages.
-        encode: runs the engine under test.
-        reference: an encoder in float32.
-        precision: the engine's, which decides the tolerance.
-        window: frames of a live window.
+        label: Name of the engine in messages.
+        encode: Function that runs the engine under test.
+        reference: Encoder in float32.
+        precision: Precision of the engine, which decides the tolerance.
+        window: Number of frames of a live window.
     """
     tolerance = TOLERANCES["engine"][precision]
     rng = np.random.default_rng(SEED)
@@ -196,7 +200,7 @@ def engine_parity(
     least = float(np.concatenate(cosines).min(initial=1.0))
     if least < tolerance.cosine or flips > tolerance.flips * choices:
         raise ExportError(
-            f"{what} differs from ONNX Runtime: cosine {least:.6f} (expected at "
+            f"{label} differs from ONNX Runtime: cosine {least:.6f} (expected at "
             f"least {tolerance.cosine}), {flips} of {choices} salient frames differ (expected at "
             f"most {tolerance.flips:.0%}). Nothing was kept; try --plugin off or another precision"
         )

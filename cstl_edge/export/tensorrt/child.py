@@ -58,9 +58,9 @@ def run_child(
     BackendUnavailable where TensorRT or a GPU is missing, ExportError for builds that fail.
 
     Args:
-        graph: the ONNX file.
-        request: what to build.
-        progress: called with the builder's phase and the share of it done (0..1).
+        graph: ONNX file.
+        request: Description of the plan to build.
+        progress: Callback with the builder's phase and the share of it done (0..1).
     """
     header = {"request": REQUEST.dump_python(request, mode="json"), "graph_bytes": len(graph)}
     with tempfile.TemporaryFile() as errors:
@@ -146,9 +146,9 @@ def build_requested(request: PlanRequest, graph: bytes, step: Step) -> tuple[Bui
     """Build with the requested library; return the report and the plan. Raises as `run_child`.
 
     Args:
-        request: what to build.
-        graph: the ONNX file.
-        step: called at every step of the builder.
+        request: Description of the plan to build.
+        graph: ONNX file.
+        step: Callback at every step of the builder.
     """
     gpu, plugin, cache, timings = None, None, None, b""
     if request.library == RTX:

@@ -1,4 +1,4 @@
-"""The gates open for what is near float32, and close for each thing that may go wrong."""
+"""Accuracy gates: open for outputs near float32, closed for each kind of difference."""
 
 from dataclasses import replace
 
@@ -41,14 +41,14 @@ def reference(walks):
 
 
 def test_the_same_answers_pass(walks, reference):
-    found = evaluate(reference, reference, walks, FP16)
-    found.check("fp16")
-    assert found.report["cosine"]["smallest"] == pytest.approx(1)
-    assert found.report["salient_frames"] == {"compared": 240, "ties": 0, "wrong": 0}
-    assert found.report["decisions"]["compared"] == 48
-    assert found.report["decisions"]["changed"] == 0
-    assert found.report["decisions"]["named"] > 0
-    assert found.report["max_abs_error"] == found.rank1_lost["points"] == 0
+    result = evaluate(reference, reference, walks, FP16)
+    result.check("fp16")
+    assert result.report["cosine"]["smallest"] == pytest.approx(1)
+    assert result.report["salient_frames"] == {"compared": 240, "ties": 0, "wrong": 0}
+    assert result.report["decisions"]["compared"] == 48
+    assert result.report["decisions"]["changed"] == 0
+    assert result.report["decisions"]["named"] > 0
+    assert result.report["max_abs_error"] == result.rank1_change["points"] == 0
 
 
 def test_rounding_to_half_passes(walks, reference):
@@ -56,15 +56,15 @@ def test_rounding_to_half_passes(walks, reference):
     evaluate(reference, replace(reference, embedding=rounded), walks, FP16).check("fp16")
 
 
-def test_one_turned_part_is_found(walks, reference):
+def test_one_turned_part_closes_the_gate(walks, reference):
     embedding = reference.embedding.copy()
     embedding[7, 1] *= -1
-    found = evaluate(reference, replace(reference, embedding=embedding), walks, FP16)
-    by_part = found.report["cosine"]["smallest_by_part"]
+    result = evaluate(reference, replace(reference, embedding=embedding), walks, FP16)
+    by_part = result.report["cosine"]["smallest_by_part"]
     assert by_part[1] == pytest.approx(-1)
     assert by_part[0] == by_part[2] == pytest.approx(1)
     with pytest.raises(ExportError, match=r"fp16: the smallest cosine of a part is -1\.0+, exp"):
-        found.check("fp16")
+        result.check("fp16")
 
 
 def test_a_part_that_is_zero_in_both_is_the_same(walks, reference):
@@ -72,16 +72,16 @@ def test_a_part_that_is_zero_in_both_is_the_same(walks, reference):
     embedding[3, 2] = 0
     blank = replace(reference, embedding=embedding)
     assert evaluate(blank, blank, walks, FP16).report["cosine"]["smallest"] == pytest.approx(1)
-    found = evaluate(reference, blank, walks, FP16)
-    assert found.report["cosine"]["smallest"] == 0
-    assert found.problems
+    result = evaluate(reference, blank, walks, FP16)
+    assert result.report["cosine"]["smallest"] == 0
+    assert result.problems
 
 
 def test_nan_closes_the_gate(walks, reference):
     embedding = reference.embedding.copy()
     embedding[0, 0, 0] = np.nan
-    found = evaluate(reference, replace(reference, embedding=embedding), walks, FP16)
-    assert any("cosine of a part is nan" in problem for problem in found.problems)
+    result = evaluate(reference, replace(reference, embedding=embedding), walks, FP16)
+    assert any("cosine of a part is nan" in problem for problem in result.problems)
 
 
 def test_ties_are_counted_apart_from_wrong_choices(walks, reference):
@@ -93,9 +93,9 @@ def test_ties_are_counted_apart_from_wrong_choices(walks, reference):
     before = replace(reference, scores=scores, salient=salient)
     after = salient.copy()
     after[0, 0] = after[1, 1] = 1  # once by a hair, once by a half
-    found = evaluate(before, replace(before, salient=after), walks, FP16)
-    assert found.report["salient_frames"] == {"compared": 240, "ties": 1, "wrong": 1}
-    assert not found.problems
+    result = evaluate(before, replace(before, salient=after), walks, FP16)
+    assert result.report["salient_frames"] == {"compared": 240, "ties": 1, "wrong": 1}
+    assert not result.problems
     strict = evaluate(before, replace(before, salient=after), walks, replace(FP16, wrong=0.001))
     assert strict.problems == [
         "1 of 240 salient frames differ without a tie, expected at most 0.1%"
@@ -106,19 +106,19 @@ def test_a_part_of_another_frame_is_not_compared(walks, reference):
     salient, embedding = reference.salient.copy(), reference.embedding.copy()
     salient[0, 0] = (salient[0, 0] + 1) % 4
     embedding[0, 0] += 5
-    found = evaluate(
+    result = evaluate(
         reference, replace(reference, salient=salient, embedding=embedding), walks, FP16
     )
-    assert found.report["max_abs_error"] == 0
-    assert found.report["cosine"]["smallest"] == pytest.approx(1)
-    assert found.report["cosine"]["mean"] < 1
+    assert result.report["max_abs_error"] == 0
+    assert result.report["cosine"]["smallest"] == pytest.approx(1)
+    assert result.report["cosine"]["mean"] < 1
 
 
 def test_without_ssfl_there_are_no_choices(walks, reference):
     bare = HeadOutputs(reference.embedding, None)
-    found = evaluate(bare, bare, walks, FP16)
-    assert "salient_frames" not in found.report
-    found.check("fp16")
+    result = evaluate(bare, bare, walks, FP16)
+    assert "salient_frames" not in result.report
+    result.check("fp16")
 
 
 def test_people_taken_for_each_other_cost_rank_1_and_decisions(walks, reference):
@@ -126,11 +126,11 @@ def test_people_taken_for_each_other_cost_rank_1_and_decisions(walks, reference)
     embedding = reference.embedding.copy()
     a, b = (np.flatnonzero((walks.people == p) & (walks.sequences == "nm-05")) for p in (0, 1))
     embedding[a], embedding[b] = reference.embedding[b], reference.embedding[a]
-    found = evaluate(reference, replace(reference, embedding=embedding), walks, open_for_all)
-    assert found.report["rank1"]["float32"]["cross_view"] > 0.9
-    assert found.rank1_lost["points"] > 5
-    assert found.report["decisions"]["changed"] >= 3
-    problems = " ".join(found.problems)
+    result = evaluate(reference, replace(reference, embedding=embedding), walks, open_for_all)
+    assert result.report["rank1"]["float32"]["cross_view"] > 0.9
+    assert result.rank1_change["points"] > 5
+    assert result.report["decisions"]["changed"] >= 3
+    problems = " ".join(result.problems)
     assert "rank-1 falls by" in problems
     assert "of 48 searches end otherwise" in problems
 
@@ -144,16 +144,16 @@ def test_losses_are_counted_search_by_search(walks, reference):
         (walks.people == 0) & (walks.sequences == "nm-05") & (walks.views_deg == 18)
     )
     embedding[lost] = places[1]
-    found = paired_loss(before, replace(before, embeddings=embedding))
-    assert found["compared"] == PEOPLE * 6 * 2  # each probe in the one other view
-    assert (found["only_float32"], found["only_found"]) == (1, 0)
-    assert found["points"] == pytest.approx(100 / 48, abs=1e-3)
+    result = paired_loss(before, replace(before, embeddings=embedding))
+    assert result["compared"] == PEOPLE * 6 * 2  # each probe in the one other view
+    assert (result["only_float32"], result["only_found"]) == (1, 0)
+    assert result["points"] == pytest.approx(100 / 48, abs=1e-3)
     by_person = np.array([100 / 12, 0, 0, 0])
     error = by_person.std(ddof=1) / 2
-    assert found["standard_error_points"] == pytest.approx(error, abs=1e-3)
-    assert found["at_most_points"] == pytest.approx(100 / 48 + 1.645 * error, abs=1e-2)
+    assert result["standard_error_points"] == pytest.approx(error, abs=1e-3)
+    assert result["at_most_points"] == pytest.approx(100 / 48 + 1.645 * error, abs=1e-2)
     back = paired_loss(replace(before, embeddings=embedding), before)
-    assert (back["only_float32"], back["only_found"], back["points"]) == (0, 1, -found["points"])
+    assert (back["only_float32"], back["only_found"], back["points"]) == (0, 1, -result["points"])
     same = paired_loss(before, before)
     assert (same["points"], same["at_most_points"]) == (0, 0)
 

@@ -1,4 +1,4 @@
-"""The comparison with PyTorch finds what it is there to find."""
+"""Parity with PyTorch: each kind of deviation is detected."""
 
 import onnx
 import onnxruntime as ort
@@ -32,7 +32,7 @@ def test_a_faithful_graph_passes(network, graph):
         assert report["salient_frames"] == {"compared": 40, "wrong": 0, "ties": 0}
 
 
-def test_the_example_is_no_case():
+def test_trace_example_is_not_a_test_case():
     for n, lengths in parity_module.CASES:
         assert n != 2
         assert n == len(lengths)
@@ -60,8 +60,8 @@ def test_wrong_choices_are_counted_apart_from_ties(network):
 def test_equal_scores_are_ties(network):
     last, first = network(), network()
     with torch.no_grad():
-        for one in (last, first):
-            one.scores.second.weight.zero_()  # all frames are equally salient
+        for network in (last, first):
+            network.scores.second.weight.zero_()  # all frames are equally salient
         # A hair decides for other frames in the exported one.
         first.scores.second.weight.fill_(-1e-9)
     parity = measured(last, "head", first)
@@ -79,7 +79,7 @@ def test_nan_is_no_agreement(network):
         measured(network(), "head", broken).check()
 
 
-def test_a_batch_index_baked_in_is_found(network):
+def test_baked_in_batch_index_is_detected(network):
     network = network()
     model = build_graph(network.fused(), "head")
     for node in model.graph.node:  # what a traced python range over the batch leaves behind

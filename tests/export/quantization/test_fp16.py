@@ -1,4 +1,4 @@
-"""FP16 in the graph: what becomes half and what is an island; a twin that rounds as half does."""
+"""FP16 graphs: half tensors, float32 islands, and the rounding twin."""
 
 from pathlib import Path
 
@@ -109,13 +109,13 @@ def test_every_configuration_runs_near_float32(network, changes):
     network = network(**changes)
     half = to_half(build_graph(network.fused(), "head"))
     features, lengths = torch.rand(3, 6, 4, 16), torch.tensor([6, 1, 4], dtype=torch.int32)
-    found = run(half, {"features": features.numpy(), "lengths": lengths.numpy()})
+    actual = run(half, {"features": features.numpy(), "lengths": lengths.numpy()})
     with torch.no_grad():
         expected, frames = network.head(features, lengths)
-    same = np.ones((3, 4), bool) if frames is None else frames.numpy() == found[1]
+    same = np.ones((3, 4), bool) if frames is None else frames.numpy() == actual[1]
     assert same.mean() > 0.8
-    np.testing.assert_allclose(found[0][same], expected.numpy()[same], atol=0.02)
-    assert found[0].dtype == np.float32
+    np.testing.assert_allclose(actual[0][same], expected.numpy()[same], atol=0.02)
+    assert actual[0].dtype == np.float32
 
 
 def test_a_simplified_graph_with_stored_weights_has_the_same_islands(traced):
@@ -127,8 +127,8 @@ def test_a_simplified_graph_with_stored_weights_has_the_same_islands(traced):
     half = to_half(simplified)
     onnx.checker.check_model(half, full_check=True)
     feed = {"features": np.ones((1, 3, 4, 16), np.float32), "lengths": np.array([3], np.int32)}
-    found, expected = (run(model, feed)[0] for model in (half, simplified))
-    np.testing.assert_allclose(found, expected, atol=0.02)
+    actual, expected = (run(model, feed)[0] for model in (half, simplified))
+    np.testing.assert_allclose(actual, expected, atol=0.02)
 
 
 def test_every_island_has_a_reason_and_operators_of_its_own():
@@ -139,10 +139,10 @@ def test_every_island_has_a_reason_and_operators_of_its_own():
 
 def test_islands_of_the_whole_head(traced):
     model = traced("head")
-    found = islands(model)
-    assert set(found.values()) == {"gates", "sums", "ratios", "embedding"}
-    assert found["embedding"] == "embedding"
-    assert not set(found) & set(half_tensors(to_half(model))) - cast_to_half(model)
+    island_of = islands(model)
+    assert set(island_of.values()) == {"gates", "sums", "ratios", "embedding"}
+    assert island_of["embedding"] == "embedding"
+    assert not set(island_of) & set(half_tensors(to_half(model))) - cast_to_half(model)
 
 
 def cast_to_half(model):
@@ -168,7 +168,7 @@ def is_half(values):
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_it_is_float32_throughout(traced, graph):
+def test_rounding_twin_is_float32_throughout(traced, graph):
     twin = rounding_twin(to_half(traced(graph)))
     halves = [name for name, kind in tensor_types(twin).items() if kind == HALF]
     assert all(name.endswith(".rounded") for name in halves)
@@ -189,7 +189,7 @@ def test_every_half_tensor_is_rounded_and_no_other(traced, graph):
     assert len(rounded) >= len(half_tensors(half))
 
 
-def test_it_is_a_plain_loop_in_numpy():
+def test_rounding_twin_equals_plain_loop():
     """y = W x in half: rounded weights and input, the sum in float32, rounded once."""
     weight = RNG.normal(size=(1, 3, 8)).astype(np.float32)
     x = RNG.normal(size=(1, 8, 5)).astype(np.float32)
@@ -209,11 +209,11 @@ def test_it_is_a_plain_loop_in_numpy():
     session = open_exact("product", rounding_twin(to_half(model)))
     rounded_w, rounded_x = (v.astype(np.float16).astype(np.float64) for v in (weight, x))
     expected = (rounded_w @ rounded_x).astype(np.float32).astype(np.float16).astype(np.float32)
-    found = session.run(None, {"x": x})[0]
-    assert np.abs(found - expected).max() <= np.abs(expected).max() * 2**-11  # the last bit
-    assert (found == expected).mean() > 0.9
-    assert is_half(found)
-    assert not np.array_equal(found, (weight @ x).astype(np.float32))
+    actual = session.run(None, {"x": x})[0]
+    assert np.abs(actual - expected).max() <= np.abs(expected).max() * 2**-11  # the last bit
+    assert (actual == expected).mean() > 0.9
+    assert is_half(actual)
+    assert not np.array_equal(actual, (weight @ x).astype(np.float32))
 
 
 def test_what_reaches_70000_is_infinite_and_float32_does_not_notice(overflowing):

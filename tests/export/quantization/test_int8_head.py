@@ -1,5 +1,4 @@
-"""The incremental head in integers: the numbers of a plain loop, files of its own in the folder,
-and a gate that leaves it out and nothing else."""
+"""INT8 incremental head: equality with a plain loop, its files, and its accuracy gate."""
 
 import copy
 import logging
@@ -76,23 +75,23 @@ def twin(rows, steps, scales, statistics):
     return whole.astype(np.float32) * (scales * scale)
 
 
-def test_a_product_is_that_of_integers(traced):
+def test_quantised_product_equals_integer_product(traced):
     model = traced("taps")
     statistics = collected(model, "taps", {"features": ROWS / 2})  # so some values are clipped
     quantised = quantise_products(model, statistics)
     weight = weights_of(model)["matrix"]
     product = next(n for n in products(model) if n.input[1] == "matrix")
-    steps, scales = weight_steps(weight, statistics["features"].square)
+    steps, scales = weight_steps(weight, statistics["features"].gram)
     assert steps.dtype == np.int8
     assert np.abs(steps).max() == 63  # 255 * 63 * 2 still fits into 16 bits
     quantised.graph.output.append(onnx.helper.make_empty_tensor_value_info(product.output[0]))
     session = open_session("taps.int8.onnx", quantised.SerializeToString(), 1)
-    (found,) = session.run([product.output[0]], {"features": ROWS})
+    (actual,) = session.run([product.output[0]], {"features": ROWS})
     expected = twin(ROWS, steps, scales, statistics["features"])
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_errors_of_rounding_make_good_for_each_other():
+def test_rounding_errors_compensate_each_other():
     """Inputs of few directions, as features are; not those that the weights were rounded on."""
     weight = RNG.normal(size=(2, 32, 24)).astype(np.float32)
     rows = RNG.normal(size=(2, 400, 6)) @ RNG.normal(size=(2, 6, 32))
@@ -110,7 +109,7 @@ def test_a_part_without_a_value_is_rounded_to_the_nearest():
 
 
 @pytest.mark.parametrize("graph", INCREMENTAL)
-def test_it_is_one_of_our_graphs_with_its_weights_in_int8(network, traced, graph):
+def test_int8_graph_passes_format_check_with_int8_weights(network, traced, graph):
     model = traced(graph)
     statistics = {node.input[0]: statistics_of(model, node) for node in products(model)}
     quantised = quantise_products(model, statistics)
@@ -129,7 +128,7 @@ def test_it_is_one_of_our_graphs_with_its_weights_in_int8(network, traced, graph
     assert {t.data_type for t in large if t.dims[1] * t.dims[2] > 4} == {onnx.TensorProto.INT8}
 
 
-def test_an_answer_does_not_depend_on_who_else_walks(folder):
+def test_output_does_not_depend_on_other_walkers(folder):
     encoder = load(folder, precision="int8")
     alone = encoder.taps(ROWS[:, :1])
     together = encoder.taps(np.concatenate((ROWS[:, :1], 50 * ROWS), 1))
@@ -151,7 +150,7 @@ def test_small_products_stay(traced, monkeypatch):
     assert counts == {"taps": 1, "mix": 0, "slide": 1}
 
 
-def test_the_folder_has_it_with_the_report_of_its_gate(folder):
+def test_export_folder_holds_int8_head_and_its_gate_report(folder):
     manifest = read_manifest(folder)
     variant = manifest.precisions["int8"]
     assert variant.cuts == INT8
@@ -169,7 +168,7 @@ def test_the_folder_has_it_with_the_report_of_its_gate(folder):
         assert report["salient_frames"]["compared"] == 60 * 4
 
 
-def test_what_slides_by_int8_is_near_float32(folder, gather):
+def test_int8_sliding_windows_are_near_float32(folder, gather):
     """Long windows, from the first answer on, and once more after every frame of a slide."""
     walk = np.concatenate([gather().evaluation.silhouettes[i] for i in (0, 2, 4)])  # 18 frames
     streams = [
@@ -241,13 +240,13 @@ def test_far_outputs_close_the_gate(context, traced):
 
 def test_a_closed_gate_leaves_out_the_incremental_head_alone(with_gates, reduced, caplog):
     with caplog.at_level(logging.WARNING):
-        made = with_gates(problems=["off"])
+        result = with_gates(problems=["off"])
     (warning,) = [r.getMessage() for r in caplog.records if "slide by float32" in r.getMessage()]
     assert "off when full: off; slid: off. Judged on more people" in warning
     assert "\n" not in warning
-    assert set(made.graphs) == {"frames.int8.onnx", "head.fp16.onnx"}
-    assert made.precisions["int8"].cuts is None
-    assert made.precisions["int8"].judged["onnxruntime, window slid"]["cosine"]["smallest"] < 1
+    assert set(result.graphs) == {"frames.int8.onnx", "head.fp16.onnx"}
+    assert result.precisions["int8"].cuts is None
+    assert result.precisions["int8"].judged["onnxruntime, window slid"]["cosine"]["smallest"] < 1
     assert read_manifest(reduced).precisions["int8"].cuts is None  # its products are too small
     encoder = load(reduced, precision="int8")
     assert encoder.info.slides

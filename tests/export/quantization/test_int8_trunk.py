@@ -1,4 +1,4 @@
-"""INT8: the form that both runtimes take, and numbers that a plain loop gives too."""
+"""INT8 trunk: Q/DQ form, and equality with a plain loop."""
 
 import numpy as np
 import onnx
@@ -40,7 +40,7 @@ def limits(plain):
     return limits_of(plain, [FEED])
 
 
-def test_it_is_symmetric_int8_with_scales_in_float32(plain, limits):
+def test_quantisation_is_symmetric_int8_with_float32_scales(plain, limits):
     model = quantise(plain, limits)
     onnx.checker.check_model(model, full_check=True)
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
@@ -115,15 +115,15 @@ def test_onnx_runtime_computes_the_convolutions_in_int8(plain, limits, tmp_path)
     assert "FusedConv" not in kinds
 
 
-def test_it_is_near_float32(plain, limits):
+def test_int8_trunk_is_near_float32(plain, limits):
     expected = run(plain, FEED)[0]
-    found = run(quantise(plain, limits), FEED)[0]
-    lengths = np.linalg.norm(expected, axis=2) * np.linalg.norm(found, axis=2)
-    assert ((expected * found).sum(2) / lengths).min() > 0.99
-    assert (found != expected).any()
+    actual = run(quantise(plain, limits), FEED)[0]
+    lengths = np.linalg.norm(expected, axis=2) * np.linalg.norm(actual, axis=2)
+    assert ((expected * actual).sum(2) / lengths).min() > 0.99
+    assert (actual != expected).any()
 
 
-def test_a_limit_cuts_what_is_beyond(plain, limits):
+def test_limit_clips_larger_values(plain, limits):
     small = {name: limit / 4 for name, limit in limits.items()}
     model = quantise(plain, small)
     (tensors,) = run_exposed(model, [f"{activations(plain)[0]}.int8"], [FEED])
@@ -170,7 +170,7 @@ def test_outputs_come_nearer_on_other_silhouettes(plain, feeds):
     assert after < 0.6 * before
 
 
-def test_it_is_one_set_of_weights_per_export(plain, feeds):
+def test_one_set_of_weights_per_export(plain, feeds):
     limits = limits_of(plain, feeds)
     first, second = (refit_weights(plain, limits, feeds) for _ in range(2))
     assert len(first) == 4
@@ -182,18 +182,18 @@ def test_it_is_one_set_of_weights_per_export(plain, feeds):
 
 
 def test_independent_inputs_leave_the_weights_alone():
-    wanted = np.random.default_rng(0).uniform(-60, 60, (5, 9))
-    np.testing.assert_array_equal(round_weights(wanted, np.eye(9)), np.rint(wanted))
+    weights = np.random.default_rng(0).uniform(-60, 60, (5, 9))
+    np.testing.assert_array_equal(round_weights(weights, np.eye(9)), np.rint(weights))
 
 
-def test_errors_are_made_good_by_inputs_that_go_along():
+def test_correlated_inputs_compensate_rounding_errors():
     rng = np.random.default_rng(1)
     common = rng.normal(size=(400, 1))
     inputs = common + 0.1 * rng.normal(size=(400, 18))  # all nearly the same
-    wanted = rng.uniform(-40, 40, (6, 18))
-    square = inputs.T @ inputs + 0.01 * np.eye(18)
+    weights = rng.uniform(-40, 40, (6, 18))
+    gram = inputs.T @ inputs + 0.01 * np.eye(18)
     off = [
-        inputs @ (steps - wanted).T for steps in (np.rint(wanted), round_weights(wanted, square))
+        inputs @ (steps - weights).T for steps in (np.rint(weights), round_weights(weights, gram))
     ]
     assert np.square(off[1]).mean() < 0.2 * np.square(off[0]).mean()
 
@@ -206,5 +206,5 @@ def test_patches_are_the_inputs_of_a_convolution():
     expected = torch.nn.functional.conv2d(
         torch.tensor(maps), torch.tensor(weight), padding=1
     ).numpy()
-    found = int8_trunk._patches(maps, where) @ weight.reshape(7, -1).T  # [i, o]
-    np.testing.assert_allclose(found, expected[where[0], :, where[1], where[2]], rtol=1e-4)
+    actual = int8_trunk._patches(maps, where) @ weight.reshape(7, -1).T  # [i, o]
+    np.testing.assert_allclose(actual, expected[where[0], :, where[1], where[2]], rtol=1e-4)

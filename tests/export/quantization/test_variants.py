@@ -1,4 +1,4 @@
-"""Several precisions in one folder: what is written, what is reported, and what is refused."""
+"""FP16 and INT8 variants of an export: files, reports, refusals."""
 
 import hashlib
 import json
@@ -31,31 +31,31 @@ PLAIN = {"graphs": ("frames", "head"), "simplify": False}
 
 
 def test_the_folder_holds_every_precision(reduced, edge):
-    found = read_manifest(reduced)
+    manifest = read_manifest(reduced)
     float32 = {"frames.onnx", "head.onnx", "taps.onnx", "mix.onnx", "slide.onnx", "full.onnx"}
     half = {"frames.fp16.onnx", "head.fp16.onnx", "full.fp16.onnx"}
-    assert set(found.files) == float32 | half | {"frames.int8.onnx"}
-    for name, digest in found.files.items():
+    assert set(manifest.files) == float32 | half | {"frames.int8.onnx"}
+    for name, digest in manifest.files.items():
         assert hashlib.sha256((reduced / name).read_bytes()).hexdigest() == digest
     alone = read_manifest(edge)
     assert alone.precisions == {}
     assert alone.cpu_default == "float32"
-    assert {name: found.files[name] for name in alone.files} == alone.files
+    assert {name: manifest.files[name] for name in alone.files} == alone.files
 
 
 def test_each_backend_has_its_head(reduced):
-    found = read_manifest(reduced)
-    assert found.graphs("float32", "onnxruntime") == ("frames.onnx", "head.onnx")
-    assert found.graphs("fp16", "tensorrt") == ("frames.fp16.onnx", "head.fp16.onnx")
-    assert found.graphs("int8", "onnxruntime") == ("frames.int8.onnx", "head.onnx")
-    assert found.graphs("int8", "tensorrt") == ("frames.int8.onnx", "head.fp16.onnx")
-    assert found.precisions["fp16"].full == "full.fp16.onnx"
-    assert found.precisions["int8"].full is None
+    manifest = read_manifest(reduced)
+    assert manifest.graphs("float32", "onnxruntime") == ("frames.onnx", "head.onnx")
+    assert manifest.graphs("fp16", "tensorrt") == ("frames.fp16.onnx", "head.fp16.onnx")
+    assert manifest.graphs("int8", "onnxruntime") == ("frames.int8.onnx", "head.onnx")
+    assert manifest.graphs("int8", "tensorrt") == ("frames.int8.onnx", "head.fp16.onnx")
+    assert manifest.precisions["fp16"].full == "full.fp16.onnx"
+    assert manifest.precisions["int8"].full is None
 
 
-def test_the_manifest_tells_how_each_came_through_its_gates(reduced):
-    found = read_manifest(reduced).precisions
-    fp16 = found["fp16"].judged["rounding twin"]
+def test_manifest_holds_gate_reports(reduced):
+    precisions = read_manifest(reduced).precisions
+    fp16 = precisions["fp16"].judged["rounding twin"]
     assert fp16["cosine"]["smallest"] >= fp16["limits"]["cosine"] == 0.999
     assert len(fp16["cosine"]["smallest_by_part"]) == 4
     assert set(fp16["rule"]) == {"frames and head", "full"}
@@ -64,9 +64,9 @@ def test_the_manifest_tells_how_each_came_through_its_gates(reduced):
     assert fp16["salient_frames"]["compared"] == 60 * 4
     assert fp16["rank1"]["float32"]["cross_view"] > 0.5
     assert fp16["decisions"]["compared"] == 36
-    assert set(found["int8"].judged) == {"onnxruntime", "tensorrt"}
-    assert len(found["int8"].evidence["limits"]) == 4
-    assert found["int8"].evidence["judged_on"] == "blocks"
+    assert set(precisions["int8"].judged) == {"onnxruntime", "tensorrt"}
+    assert len(precisions["int8"].evidence["limits"]) == 4
+    assert precisions["int8"].evidence["judged_on"] == "blocks"
 
 
 def test_the_islands_are_reported_with_their_range(reduced):
@@ -86,20 +86,20 @@ def test_every_precision_is_loaded_and_near(reduced, precision, atol):
     assert (plain.info.precision, other.info.precision) == ("float32", precision)
     assert other.info.weights_sha256 == plain.info.weights_sha256
     lengths = np.array([7, 1, 4, 6], np.int32)
-    expected, found = plain.encode(silhouettes, lengths), other.encode(silhouettes, lengths)
-    same = expected.salient_frames == found.salient_frames
+    expected, actual = plain.encode(silhouettes, lengths), other.encode(silhouettes, lengths)
+    same = expected.salient_frames == actual.salient_frames
     assert same.mean() > 0.7
-    np.testing.assert_allclose(found.embedding[same], expected.embedding[same], atol=atol)
-    assert (found.embedding != expected.embedding).any()
+    np.testing.assert_allclose(actual.embedding[same], expected.embedding[same], atol=atol)
+    assert (actual.embedding != expected.embedding).any()
 
 
 @pytest.mark.parametrize(("points", "default"), [(100.0, "int8"), (-100.0, "float32")])
 def test_int8_is_the_default_only_where_it_costs_little(context, monkeypatch, points, default):
     monkeypatch.setattr(variants, "DEFAULT_DROP_POINTS", points)
-    made = variants.make_variants(context, ("int8",), lambda phase: None)
-    assert made.cpu_default == default
-    assert set(made.graphs) == {"frames.int8.onnx", "head.fp16.onnx"}
-    assert set(made.precisions) == {"int8"}
+    result = variants.make_variants(context, ("int8",), lambda phase: None)
+    assert result.cpu_default == default
+    assert set(result.graphs) == {"frames.int8.onnx", "head.fp16.onnx"}
+    assert set(result.precisions) == {"int8"}
 
 
 @pytest.mark.parametrize("default", ["int8", "float32"])
@@ -122,7 +122,7 @@ def test_an_intermediate_of_70000_fails_fp16_and_not_float32(overflowing, gather
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plain", "w.safetensors"]
 
 
-def test_the_twin_finds_it_too(overflowing, gather, monkeypatch):
+def test_rounding_twin_detects_overflow_too(overflowing, gather, monkeypatch):
     """Were it only between the frames that ranges are measured on, the outputs would show it."""
     fused = overflowing.fused()
     graphs = {graph: build_graph(fused, graph) for graph in PLAIN["graphs"]}
@@ -147,7 +147,7 @@ def test_behind_a_closed_gate_nothing_is_left(weights, gather, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_wrong_wishes(weights, gather, tmp_path):
+def test_invalid_precisions_and_graphs_are_refused(weights, gather, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ExportError, match=r"precisions of float32, fp16, int8; got \['fp8'\]"):
         export_model(weights, out, precisions=("fp8",), gather=gather)
@@ -188,31 +188,31 @@ def test_int8_and_fp16_are_smaller(reduced):
 
 @pytest.fixture
 def verb(reduced, gather, monkeypatch, capsys):
-    """Run the verb on an export that was made before; return its output, and what it asked for."""
+    """Run the verb on an earlier export; return its output and its requests."""
 
     def run(precisions, **changes):
-        asked = []
+        requests = []
 
         def exported(weights, output, *, gather, precisions, **_):
             gather((16, 12))
-            asked.append(tuple(precisions))
+            requests.append(tuple(precisions))
             return read_manifest(reduced).model_copy(update=changes)
 
         def small(size, people, calibrate):
-            asked.append((people, calibrate))
+            requests.append((people, calibrate))
             return gather(size)
 
         monkeypatch.setattr(calibration_data, "gather", small)
         monkeypatch.setattr(export_module, "export_model", exported)
         export(Path("w"), Path("out"), "frames,head", False, ",".join(precisions))
-        return capsys.readouterr().out, asked
+        return capsys.readouterr().out, requests
 
     return run
 
 
 def test_the_verb_prints_the_cost(verb):
-    out, asked = verb(["fp16", "int8"])
-    assert asked == [(calibration_data.PEOPLE, None), ("fp16", "int8")]
+    out, requests = verb(["fp16", "int8"])
+    assert requests == [(calibration_data.PEOPLE, None), ("fp16", "int8")]
     for line in ("fp16, rounding twin: rank-1", "int8, onnxruntime: rank-1", "int8, tensorrt: ran"):
         assert line in out
     assert "0 of 36 searches changed" in out

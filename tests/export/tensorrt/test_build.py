@@ -1,4 +1,4 @@
-"""Engines are built whole or not at all, say what they are, and open where they were built.
+"""Engine building: whole or not at all, with records, opened where they were built.
 
 TensorRT and the GPU are stand-ins, in the builder's child process and in this one.
 """
@@ -201,7 +201,7 @@ def test_a_graph_that_is_not_ours_never_reaches_the_builder(folder, machine, mon
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["head.onnx"] = hashlib.sha256(data).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    state, asked = machine(), []
+    state, requests = machine(), []
 
     def look(graphs, shape):
         for file, content in graphs.items():
@@ -209,11 +209,11 @@ def test_a_graph_that_is_not_ours_never_reaches_the_builder(folder, machine, mon
 
     monkeypatch.setattr(model_check, "probe", look)
     monkeypatch.setattr(
-        "cstl_edge.export.tensorrt.build.run_child", lambda *request: asked.append(request)
+        "cstl_edge.export.tensorrt.build.run_child", lambda *request: requests.append(request)
     )
     with pytest.raises(ModelError, match=rf"^head\.onnx: .*{message}"):
         build_engines(folder, OPTIONS)
-    assert not asked
+    assert not requests
     assert state.deserialised == 0
     assert not (folder / "engines").exists()
 

@@ -1,4 +1,4 @@
-"""The configuration of the builder, and the path of the part gather."""
+"""Configuration of the TensorRT builder, and the path of the part gather."""
 
 import sys
 from dataclasses import replace
@@ -34,7 +34,7 @@ def test_the_builder_is_configured_once(folder, here):
         "tensorrt", profiles("frames", shape, OPTIONS.sizes), workspace_bytes=7, level=4
     )
     steps = []
-    made = build_plan(
+    built = build_plan(
         sys.modules["tensorrt"], (folder / "frames.onnx").read_bytes(), request,
         lambda *step: steps.append(step) or True, timings=b"timed before ",
     )  # fmt: skip
@@ -44,11 +44,11 @@ def test_the_builder_is_configured_once(folder, here):
     assert config.flags_cleared == ["TF32"]
     assert config.profiling_verbosity.name == "DETAILED"
     assert [p.ranges["silhouettes"]["max"] for p in config.profiles] == [[1, 16, 12], [8, 16, 12]]
-    assert made.timings == b"timed before timed "
+    assert built.timings == b"timed before timed "
     assert steps == [("Building", 1, 3), ("Building", 2, 3), ("Building", 3, 3)]
 
 
-def test_a_build_that_nobody_waits_for_stops(folder, here):
+def test_abandoned_build_stops(folder, here):
     here()
     request = PlanRequest(
         "tensorrt", profiles("frames", read_manifest(folder).shape, OPTIONS.sizes)
@@ -114,12 +114,12 @@ def test_sizes_out_of_range(sizes):
 
 
 @pytest.mark.parametrize("target", ["rtx", "rtx-sm", "rtx-89", "rtx-sm8", "../x"])
-def test_a_target_that_is_none(target):
+def test_unknown_target_is_refused(target):
     with pytest.raises(ConfigError, match="rtx-sm89"):
         BuildOptions(target=target)
 
 
-def test_a_precision_that_is_not_there_says_how_to_add_it(folder):
+def test_missing_precision_error_names_the_export_command(folder):
     with pytest.raises(ModelError, match="--precision fp16"):
         build_engines(folder, BuildOptions(precision="fp16"))
 
@@ -159,7 +159,9 @@ GPU = {"name": "Orin", "sm": 87, "total_bytes": 8 * 2**30, "cuda": "12.6"}
         (8000, 0, 500, False),
     ],
 )
-def test_memory_is_looked_at_before(monkeypatch, tmp_path, available_mib, swap_mib, gpu_mib, fits):
+def test_memory_is_checked_before_building(
+    monkeypatch, tmp_path, available_mib, swap_mib, gpu_mib, fits
+):
     meminfo = tmp_path / "meminfo"
     meminfo.write_text(
         f"MemTotal: 1 kB\nMemAvailable: {available_mib * 1024} kB\nSwapFree: {swap_mib * 1024} kB\n"
@@ -198,9 +200,9 @@ def library(tmp_path, monkeypatch):
 def test_the_plugin_is_taken_whatever_the_parser_prefers(library, folder, version):
     """Before 10.7 a function body beats a plugin, so it must be gone; the file stays as it is."""
     before = (folder / "head.onnx").read_bytes()
-    made = _head(folder, version, library)
-    assert made.audit["part_gather"] == "plugin"
-    assert made.plugin_sha256
+    built = _head(folder, version, library)
+    assert built.audit["part_gather"] == "plugin"
+    assert built.plugin_sha256
     assert (folder / "head.onnx").read_bytes() == before
 
 

@@ -1,4 +1,4 @@
-"""Engines are kept only when they are what was asked for and answer like ONNX Runtime.
+"""Engine checks: layer types, and outputs beside ONNX Runtime.
 
 TensorRT and the GPU are stand-ins where engines are built.
 """
@@ -69,7 +69,7 @@ def test_windows_are_ragged_and_one_frame_long_too():
         ({"nan": True}, "int8", False),
     ],
 )
-def test_answers_that_differ(bent, precision, passes):
+def test_differing_outputs_are_refused(bent, precision, passes):
     """The flips are made in each of four cases, so there are 4 or 8 of 26."""
     if passes:
         assert (
@@ -109,7 +109,7 @@ def test_a_part_that_another_frame_gave_is_not_compared():
         ("int8", {"CONVOLUTION": {"FLOAT": 6}}, "expected quantised"),
     ],
 )
-def test_an_engine_is_what_it_is_called(precision, layers, message):
+def test_layer_types_match_the_precision(precision, layers, message):
     if message is None:
         check_types("frames", precision, layers)
         return
@@ -123,7 +123,7 @@ def test_a_quantised_model_has_a_float16_head():
         check_types("head", "int8", {"MATRIX_MULTIPLY": {"FLOAT": 15}})
 
 
-def test_both_tongues_of_the_inspector():
+def test_inspector_wording_of_both_versions_is_read():
     old = [
         {"Name": "a", "Outputs": [{"Format/Datatype": "Row major linear FP16 format"}]},
         {"Name": "b", "Outputs": [{"Format/Datatype": "Four wide channel vectorized Int8 format"}]},
@@ -144,8 +144,8 @@ def test_both_tongues_of_the_inspector():
 
 
 def options(**changes):
-    wanted = {"sizes": Sizes(walkers=4, window=6, frames=12), "plugin": "off", "graphs": ALL}
-    return BuildOptions(**wanted | changes)
+    options = {"sizes": Sizes(walkers=4, window=6, frames=12), "plugin": "off", "graphs": ALL}
+    return BuildOptions(**options | changes)
 
 
 def test_full_is_compared_too(folder, here):
@@ -166,7 +166,7 @@ def test_full_in_every_precision_that_has_it(reduced, here, precision):
 
 
 @pytest.mark.parametrize("graph", ["head", "full"])
-def test_an_engine_that_answers_otherwise_is_not_kept(folder, here, monkeypatch, graph):
+def test_engine_with_other_outputs_is_not_kept(folder, here, monkeypatch, graph):
     what = {"head": "frames and head", "full": "full"}[graph]
     compute = standin_tensorrt.Context._compute
 

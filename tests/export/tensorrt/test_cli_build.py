@@ -1,4 +1,4 @@
-"""`cstl-edge build` says what it made, for people and for machines, and one line when it cannot."""
+"""Output of `cstl-edge build`: text, JSON, and one-line errors."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ def call(monkeypatch, capsys, *words):
     return ended.value.code or 0, captured.out, captured.err
 
 
-def test_it_prints_the_engines(folder, here, monkeypatch, capsys):
+def test_build_prints_engines(folder, here, monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, folder, *SMALL)
     assert code == 0
     assert f"wrote {folder / 'engines' / 'tensorrt'}" in out
@@ -30,7 +30,7 @@ def test_it_prints_the_engines(folder, here, monkeypatch, capsys):
     load(folder, backend="tensorrt").close()
 
 
-def test_it_prints_the_engines_as_json(folder, here, monkeypatch, capsys):
+def test_build_prints_engines_as_json(folder, here, monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, folder, *SMALL, "--json", "--graphs", "head")
     printed = json.loads(out)
     assert code == 0
@@ -64,7 +64,7 @@ def test_the_rebuild_command_is_understood(folder, here, monkeypatch, capsys):
         (["--precision", "fp16"], 4, "--precision fp16"),
     ],
 )
-def test_what_cannot_be_is_one_line(folder, monkeypatch, capsys, words, code, message):
+def test_invalid_options_give_one_line(folder, monkeypatch, capsys, words, code, message):
     got, out, err = call(monkeypatch, capsys, folder, *words)
     assert (got, out) == (code, "")
     assert err.startswith("error: ")

@@ -1,4 +1,4 @@
-"""NVIDIA's own parser and strongly typed builder take every graph of ours, without a GPU.
+"""TensorRT-RTX parses and builds every exported graph, without a GPU.
 
 TensorRT-RTX is of the family of TensorRT 11. Where its wheel is not installed this is skipped.
 """
@@ -71,6 +71,6 @@ def test_a_card_that_rtx_does_not_know(folder):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is not None, reason="it is installed")
-def test_without_the_library_it_says_what_to_install(folder):
+def test_missing_library_error_names_the_package(folder):
     with pytest.raises(BackendUnavailable, match="pip install tensorrt-rtx"):
         build_engines(folder, rtx(graphs=("frames",)))
