@@ -22,10 +22,10 @@ class Budget:
 
 
 # The short form is for CI: does everything run? Its times are hints.
-SHORT = Budget(warm_up_s=0.05, seconds=0.1, samples=3, search_s=0.4, people=2)
-DEFAULT = Budget()
+SHORT_BUDGET = Budget(warm_up_s=0.05, seconds=0.1, samples=3, search_s=0.4, people=2)
+DEFAULT_BUDGET = Budget()
 """All scenarios within 5 minutes of 2 cores, an export of half a minute among them."""
-FULL = Budget(seconds=3.0, samples=30, search_s=8.0, people=50)
+FULL_BUDGET = Budget(seconds=3.0, samples=30, search_s=8.0, people=50)
 """trtexec's least duration, and enough samples for a p90."""
 
 
@@ -53,9 +53,9 @@ class Context:
         """Return a row of this call.
 
         Args:
-            scenario: name of the scenario
-            backend: name of the backend under test; stored as `contender`
-            fields: further fields of `Row`, which win over those of the call
+            scenario: Name of the scenario.
+            backend: Name of the backend under test; stored as `contender`.
+            fields: Further fields of `Row`, which win over those of the call.
         """
         call: dict[str, Any] = {"subject": self.model, "environment": self.environment}
         return Row(run=self.run, scenario=scenario, contender=backend, **call | fields)

@@ -26,11 +26,11 @@ def walk(frames: int, size: tuple[int, int]) -> tuple[Silhouettes, str]:
         once = {"nm": 1}
         walks = generate([WALKER_ID], recordings=once, frames=frames, size=size, views_deg=(90,))
     except (ImportError, ValueError):
-        return random_blocks(frames, size), "random blocks"
+        return block_silhouettes(frames, size), "random blocks"
     return walks.silhouettes[0], f"Walkers {WALKER_ID}"
 
 
-def random_blocks(frames: int, size: tuple[int, int]) -> Silhouettes:
+def block_silhouettes(frames: int, size: tuple[int, int]) -> Silhouettes:
     """Return coarse random silhouettes uint8 [s, h, w], always the same."""
     rng, (height, width) = np.random.default_rng(0), size
     coarse = rng.integers(0, 2, (frames, -(-height // BLOCK), -(-width // BLOCK)), np.uint8)
@@ -42,10 +42,10 @@ def feed(graph: str, batch: int, frames: int, size: tuple[int, int]) -> dict[str
     """Return the inputs of `frames` or `full`, each sequence a turn of the same walk.
 
     Args:
-        graph: `frames` or `full`
-        batch: silhouettes of `frames`, sequences of `full`
-        frames: of a sequence
-        size: of a silhouette [h, w]
+        graph: Name of the graph, `frames` or `full`.
+        batch: Number of silhouettes of `frames`, of sequences of `full`.
+        frames: Length of a sequence.
+        size: Height and width of a silhouette [pixels].
     """
     if graph == "frames":
         return {"silhouettes": walk(max(batch, 1), size)[0]}
@@ -57,9 +57,9 @@ def windows(features: Any, batch: int, frames: int) -> dict[str, Any]:
     """Return the inputs of `head`.
 
     Args:
-        features: of a walk [s, p, c]
-        batch: sequences n, each a turn of the walk
-        frames: of a sequence
+        features: Features of a walk [s, p, c].
+        batch: Number n of sequences, each a turn of the walk.
+        frames: Length of a sequence.
     """
     turns = _turns(features[:frames], batch)  # [n, s, p, c]
     return {"features": turns, "lengths": np.full(batch, frames, np.int32)}

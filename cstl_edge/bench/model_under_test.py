@@ -52,15 +52,15 @@ def choose_model(
     """Return the exported model, its checkpoint, and another export with engines, if there are.
 
     Args:
-        model: exported folder that was given
-        weights: checkpoint that was given
-        network: of `NETWORKS`
-        export: export precisions that are not there yet, which takes a minute
-        progress: receives lines of narration
+        model: Exported folder, or None for another choice.
+        weights: Checkpoint, or None for another choice.
+        network: Name out of `NETWORKS`.
+        export: True exports the missing precisions, which takes a minute.
+        progress: Receiver of lines of narration.
 
     Raises:
-        ConfigError: for choices that contradict each other
-        ModelError: for files that are refused
+        ConfigError: The choices contradict each other.
+        ModelError: A file is refused.
     """
     if network not in NETWORKS:
         raise ConfigError(f"expected --network of {', '.join(NETWORKS)}; got {one_line(network)!r}")
@@ -235,20 +235,20 @@ def is_export(folder: Path) -> bool:
 def read_export(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
     """Return the manifest of a folder and its graphs by file name, all checked (ModelError)."""
     manifest = read_manifest(folder)
-    wanted = {*FLOAT32_GRAPHS} | ({"full.onnx"} & set(manifest.files))
+    names = {*FLOAT32_GRAPHS} | ({"full.onnx"} & set(manifest.files))
     for variant in manifest.precisions.values():
-        wanted |= {variant.frames, *variant.heads.values()}
-        wanted |= {variant.full} if variant.full else set()
-    return manifest, checked_graphs(folder, manifest, sorted(wanted))
+        names |= {variant.frames, *variant.heads.values()}
+        names |= {variant.full} if variant.full else set()
+    return manifest, checked_graphs(folder, manifest, sorted(names))
 
 
-def graph_files(manifest: Manifest, precision: str, graph: str) -> Sequence[str]:
+def onnx_files(manifest: Manifest, precision: str, graph: str) -> Sequence[str]:
     """Return the file of a graph for ONNX Runtime, or those of `frames` and `head` in its place.
 
     Args:
-        manifest: of the export
-        precision: of `runtime.manifest.PRECISIONS`
-        graph: `frames`, `head` or `full`
+        manifest: Manifest of the export.
+        precision: Name out of `runtime.manifest.PRECISIONS`.
+        graph: Name of the graph: `frames`, `head` or `full`.
     """
     frames, head = manifest.graphs(precision, "onnxruntime")
     if graph != "full":

@@ -47,10 +47,10 @@ def read_times(
     """Read a file of `--exportTimes` (DataError).
 
     Args:
-        path: of the file
-        run: of the row
-        backend: name of the backend under test, as in our rows
-        case: of the row
+        path: Path of the file.
+        run: Identifier of the call, for the row.
+        backend: Name of the backend under test, as in our rows.
+        case: Case of the row.
 
     Returns:
         A row with samples `h2d`, `compute`, `d2h`, `latency` and, where stamped, `enqueue` [ms],
@@ -78,10 +78,10 @@ def read_profile(
     """Read a file of `--exportProfile` (DataError).
 
     Args:
-        path: of the file
-        run: of the row
-        backend: name of the backend under test, as in our rows
-        case: of the row
+        path: Path of the file.
+        run: Identifier of the call, for the row.
+        backend: Name of the backend under test, as in our rows.
+        case: Case of the row.
 
     Returns:
         A row with values `profiled_runs` and `layers_ms` (sum of the layers' averages), and
@@ -112,8 +112,8 @@ def compare_stages(ours: Row, theirs: Row) -> list[StageComparison]:
 
     Our `latency` is computed like theirs: the sum of both copies and the computation per sample.
     """
-    mine = _comparable(ours.samples)
-    both = [stage for stage in STAGES if mine.get(stage) and theirs.samples.get(stage)]
+    own_stages = _comparable(ours.samples)
+    both = [stage for stage in STAGES if own_stages.get(stage) and theirs.samples.get(stage)]
     if not both:
         raise DataError(
             f"expected times of h2d, compute, d2h or enqueue in both rows; got "
@@ -122,7 +122,7 @@ def compare_stages(ours: Row, theirs: Row) -> list[StageComparison]:
         )
     comparisons = []
     for stage in both:
-        pair = mine[stage], theirs.samples[stage]
+        pair = own_stages[stage], theirs.samples[stage]
         ours_ms, theirs_ms = map(median, pair)
         ratio = ours_ms / theirs_ms if theirs_ms else None
         p99_ms = (percentile(samples, 99) for samples in pair)
@@ -141,9 +141,9 @@ def _comparable(samples: Mapping[str, Sequence[float]]) -> dict[str, Sequence[fl
     return named
 
 
-def _row(run: str, backend: str, case: Case | None, values: Any, details: Any, **more: Any) -> Row:
-    given = {"run": run, "contender": backend, "case": case or Case(), "values": values}
-    return Row(scenario="trtexec", details=details, **given, **more)
+def _row(run: str, backend: str, case: Case | None, values: Any, details: Any, **extra: Any) -> Row:
+    fields = {"run": run, "contender": backend, "case": case or Case(), "values": values}
+    return Row(scenario="trtexec", details=details, **fields, **extra)
 
 
 def _objects(path: str | Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The builder of rows."""
+"""Context of a call: the rows that it builds."""
 
 from cstl_edge.bench.record import Case
 

@@ -49,13 +49,13 @@ def test_an_export_is_made_once_and_kept(exporter):
     assert exporter.calls == [("float32", "fp16", "int8")]
     manifest, graphs = model_under_test.read_export(folder)
     assert {"frames.int8.onnx", "full.fp16.onnx", "full.onnx"} <= {*graphs}
-    kept = json.loads((GOLDEN / "tiny" / "manifest.json").read_text())["impostors"]
-    assert json.loads((folder / "manifest.json").read_text())["impostors"] == kept
-    int8 = model_under_test.graph_files(manifest, "int8", "full")
+    impostors = json.loads((GOLDEN / "tiny" / "manifest.json").read_text())["impostors"]
+    assert json.loads((folder / "manifest.json").read_text())["impostors"] == impostors
+    int8 = model_under_test.onnx_files(manifest, "int8", "full")
     assert int8 == ["frames.int8.onnx", "head.onnx"]
 
 
-def test_a_precision_whose_gate_is_closed_is_left_out_and_told(exporter):
+def test_a_precision_whose_gate_is_closed_is_left_out_and_reported(exporter):
     exporter.refused.add("int8")
     lines = []
     model_under_test.export_once(GOLDEN / "tiny.safetensors", lines.append)
@@ -73,13 +73,13 @@ def test_random_weights_are_always_the_same(monkeypatch, tmp_path):
     pytest.importorskip("torch", reason="needs torch")
     from cstl_edge.checkpoint.weights import read_header
 
-    found = []
+    digests = []
     for place in ("one", "two"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
         small = {"widths": [4, 8, 16, 16], "parts": 4, "embedding": 8}
         path = model_under_test.random_checkpoint(small)
-        found.append(read_header(path)[0]["weights_sha256"])
-    assert found[0] == found[1]
+        digests.append(read_header(path)[0]["weights_sha256"])
+    assert digests[0] == digests[1]
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +87,6 @@ def sources(tmp_path_factory):
     """A copy of the package's sources."""
     ignored = shutil.ignore_patterns("assets", "csrc", "__pycache__")
     return shutil.copytree(PACKAGE, tmp_path_factory.mktemp("package") / "p", ignore=ignored)
-
-
-@pytest.mark.parametrize("name", DECISIVE)
-def test_a_byte_of_the_exporter_changes_its_fingerprint(sources, name):
-    before, path = exporter_fingerprint(sources), sources / name
-    data = path.read_bytes()
-    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    assert exporter_fingerprint(sources) != before
-    path.write_bytes(data)
-    assert exporter_fingerprint(sources) == before == exporter_fingerprint()
 
 
 def imports(path):
@@ -107,12 +97,37 @@ def imports(path):
             yield from (x for x in (place / f"{name}.py", place.with_suffix(".py")) if x.is_file())
 
 
-def test_all_that_the_exporter_imports_is_in_its_fingerprint():
-    """But what measures, reports errors and opens files: it decides nothing about a graph."""
-    found = [PACKAGE / "export" / "export_model.py"]
-    found += [PACKAGE / "export" / "quantization" / "calibration_data.py"]
-    for path in found:  # grows as it goes
-        found += [x for x in dict.fromkeys(imports(path)) if x not in found]
-    reached = {path.relative_to(PACKAGE).parts[0] for path in found}
+@pytest.fixture(scope="module")
+def exporter_files():
+    """The files that decide what an export contains: all that the exporter imports, by path.
+
+    Without those that measure, report errors and open files: they decide nothing about a graph.
+    """
+    files = [PACKAGE / "export" / "export_model.py"]
+    files += [PACKAGE / "export" / "quantization" / "calibration_data.py"]
+    for path in files:  # grows as it goes
+        files += [x for x in dict.fromkeys(imports(path)) if x not in files]
+    names = [path.relative_to(PACKAGE) for path in files]
     undecided = {"errors.py", "measure", "opencv.py", "registry.py"}
-    assert reached - undecided == {*model_under_test.EXPORTER_SOURCES}
+    return [name.as_posix() for name in names if name.parts[0] not in undecided]
+
+
+def test_a_byte_of_every_file_of_the_exporter_changes_its_fingerprint(sources, exporter_files):
+    rooms = {name.split("/")[0] for name in exporter_files}
+    paths = [path for room in rooms for path in (sources / room).rglob("*.py")]
+    paths += [sources / room for room in rooms if room.endswith(".py")]
+    assert {*DECISIVE} <= {*exporter_files} <= {x.relative_to(sources).as_posix() for x in paths}
+    before = exporter_fingerprint(sources)
+    for path in paths:
+        data = path.read_bytes()
+        if not data:
+            continue
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert exporter_fingerprint(sources) != before, path
+        path.write_bytes(data)
+    assert exporter_fingerprint(sources) == before == exporter_fingerprint()
+
+
+def test_the_imports_of_the_exporter_are_in_its_fingerprint(exporter_files):
+    rooms = {name.split("/")[0] for name in exporter_files}
+    assert rooms == {*model_under_test.EXPORTER_SOURCES}

@@ -1,4 +1,4 @@
-"""Outputs of a backend are held against the reference: what is wrong, and what is rounding."""
+"""Output check: wrong outputs are refused, rounding is tolerated."""
 
 import numpy as np
 import pytest
@@ -18,11 +18,11 @@ def test_a_part_from_another_frame_is_left_out_but_counted():
     other, moved = embedding.copy(), frames.copy()
     other[0, 3], moved[0, 3] = -embedding[0, 3], 7
     for precision, ok in (("float16", True), ("float32", False)):
-        found = check_against({"embedding": embedding, "salient_frames": frames}, precision)
-        found.add({"embedding": other, "salient_frames": moved})
-        assert (found.ok, found.other_frames) == (ok, 1)
-        assert found.check.cosine == pytest.approx(1.0)
-        assert "1 parts from another frame" in found.check.reference
+        result = check_against({"embedding": embedding, "salient_frames": frames}, precision)
+        result.add({"embedding": other, "salient_frames": moved})
+        assert (result.ok, result.other_frames) == (ok, 1)
+        assert result.check.cosine == pytest.approx(1.0)
+        assert "1 parts from another frame" in result.check.reference
 
 
 def test_of_many_answers_the_share_of_other_frames_counts():
@@ -32,12 +32,12 @@ def test_of_many_answers_the_share_of_other_frames_counts():
     moved = np.where(np.arange(16) < 6, 20, frames).astype(np.int32)
     right = {"embedding": embedding, "salient_frames": frames}
     other = np.where(moved[..., None] == 20, -embedding, embedding)
-    found = check_against(right, "int8")
-    found.add({"embedding": other, "salient_frames": moved})
-    assert not found.ok
-    assert "6 parts of 1 answers" in found.problem
-    found.add(right)
-    assert found.ok
+    result = check_against(right, "int8")
+    result.add({"embedding": other, "salient_frames": moved})
+    assert not result.ok
+    assert "6 parts of 1 answers" in result.problem
+    result.add(right)
+    assert result.ok
     alike = check_against(right, "int8")
     alike.add({"embedding": embedding * np.float32(1.01), "salient_frames": moved})
     assert alike.ok, "other frames that say the same"
@@ -48,29 +48,29 @@ def test_an_answer_without_a_number_is_wrong(spoilt):
     features = np.ones((2, 4, 8), np.float32)
     bad = features.copy()
     bad[1, 2, 3] = spoilt
-    found = check_against({"features": features}, "int8")
-    found.add({"features": bad})
-    assert not found.ok
-    assert found.check.cosine == -1.0
+    result = check_against({"features": features}, "int8")
+    result.add({"features": bad})
+    assert not result.ok
+    assert result.check.cosine == -1.0
 
 
 def test_an_answer_of_another_shape_is_wrong():
-    found = check_against({"features": np.ones((2, 4, 8), np.float32)})
-    found.add({"features": np.ones((1, 4, 8), np.float32)})
-    assert not found.ok
+    result = check_against({"features": np.ones((2, 4, 8), np.float32)})
+    result.add({"features": np.ones((1, 4, 8), np.float32)})
+    assert not result.ok
 
 
 def test_a_right_direction_of_another_length_is_wrong_in_float32():
-    found = check_against({"features": np.ones((2, 4, 8), np.float32)})
-    found.add({"features": np.full((2, 4, 8), 1.001, np.float32)})
-    assert found.check.cosine == pytest.approx(1.0)
-    assert not found.ok
+    result = check_against({"features": np.ones((2, 4, 8), np.float32)})
+    result.add({"features": np.full((2, 4, 8), 1.001, np.float32)})
+    assert result.check.cosine == pytest.approx(1.0)
+    assert not result.ok
 
 
 def test_a_part_without_a_pixel_agrees_with_itself():
-    found = check_against({"features": np.zeros((2, 4, 8), np.float32)})
-    found.add({"features": np.zeros((2, 4, 8), np.float32)})
-    assert found.ok
+    result = check_against({"features": np.zeros((2, 4, 8), np.float32)})
+    result.add({"features": np.zeros((2, 4, 8), np.float32)})
+    assert result.ok
 
 
 def test_the_limits_are_the_exporters():

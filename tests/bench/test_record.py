@@ -1,4 +1,4 @@
-"""Rows and their files."""
+"""Benchmark rows and their files of JSON lines."""
 
 import json
 import math
@@ -57,8 +57,8 @@ def test_samples_come_back_to_the_bit(tmp_path_factory, samples):
     path = tmp_path_factory.getbasetemp() / "samples.jsonl"
     path.unlink(missing_ok=True)
     write_rows(path, [FULL.model_copy(update={"samples": samples})])
-    (found,) = read_rows(path)
-    assert found.samples == samples
+    (read_back,) = read_rows(path)
+    assert read_back.samples == samples
 
 
 def test_other_benchmarks_and_empty_lines_are_left_out(tmp_path):
@@ -116,6 +116,6 @@ def test_endless_lines_missing_files_and_other_bytes_are_refused(tmp_path, monke
         {"environment": {"load_1min": math.nan}},
     ],
 )
-def test_what_json_cannot_say_is_refused_where_it_is_made(fields):
+def test_a_value_that_json_cannot_hold_is_refused_where_it_is_made(fields):
     with pytest.raises(ValidationError):
         Row(run="r", scenario="graph", contender="c", **fields)

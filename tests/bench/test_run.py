@@ -9,7 +9,7 @@ import pytest
 from standin_bench import GOLDEN, quiet
 
 from cstl_edge.bench import run
-from cstl_edge.bench.context import DEFAULT, FULL, SHORT
+from cstl_edge.bench.context import DEFAULT_BUDGET, FULL_BUDGET, SHORT_BUDGET
 from cstl_edge.bench.record import Case, Row, read_rows
 from cstl_edge.errors import BackendUnavailable, ConfigError, ModelError
 
@@ -27,9 +27,9 @@ def scenarios(monkeypatch):
 
 
 def row_of(context, scenario, wall=(1.0, 2.0), **fields):
-    given = {"contender": "pytorch float32", "case": Case(graph="full", batch=1)}
+    choices = {"contender": "pytorch float32", "case": Case(graph="full", batch=1)}
     samples = {"wall": list(wall)} if wall else {}
-    return Row(run=context.run, scenario=scenario, samples=samples, **given | fields)
+    return Row(run=context.run, scenario=scenario, samples=samples, **choices | fields)
 
 
 @pytest.mark.parametrize(
@@ -42,15 +42,19 @@ def row_of(context, scenario, wall=(1.0, 2.0), **fields):
         ({"network": "paper", "model": GOLDEN / "tiny"}, "leave out"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(options, message):
+def test_contradictory_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         run.make_context(run.BenchOptions(**options), quiet)
 
 
 def test_the_forms_have_their_budgets(monkeypatch):
     folder = GOLDEN / "tiny"
-    for given, budget in (({}, DEFAULT), ({"short": True}, SHORT), ({"full": True}, FULL)):
-        context = run.make_context(run.BenchOptions(model=folder, threads=1, **given), quiet)
+    for choices, budget in (
+        ({}, DEFAULT_BUDGET),
+        ({"short": True}, SHORT_BUDGET),
+        ({"full": True}, FULL_BUDGET),
+    ):
+        context = run.make_context(run.BenchOptions(model=folder, threads=1, **choices), quiet)
         assert context.budget is budget
         assert context.threads == 1
         assert context.environment["packages"]["onnxruntime"]
@@ -129,7 +133,7 @@ def test_a_bug_is_shown_and_what_was_measured_stays(plain, scenarios, tmp_path):
     assert len([*read_rows(tmp_path / "rows.jsonl")]) == 1
 
 
-def test_when_nothing_was_measured_the_reason_is_told(plain, scenarios, tmp_path):
+def test_when_nothing_was_measured_the_reason_is_reported(plain, scenarios, tmp_path):
     scenarios(graph=lambda context: iter([row_of(context, "graph", wall=(), skipped="no GPU")]))
     with pytest.raises(BackendUnavailable, match="nothing was measured: no GPU"):
         list(run.run(plain, ["graph"], tmp_path / "rows.jsonl"))

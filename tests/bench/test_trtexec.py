@@ -1,4 +1,4 @@
-"""trtexec's exported files as rows, and ours beside them.
+"""trtexec: its exported files as rows, and ours beside them.
 
 `recorded/trtexec_times.json` is of our own making, in the layout of TensorRT 8.4 to 11.1: 200
 queries, digits as a C++ stream writes them. Its figures below were computed outside Python: by
@@ -58,8 +58,8 @@ def test_figures_are_those_computed_elsewhere(recorded, stage):
     """Those of trtexec's summary: its percentiles are ours, its median the mean of the middle."""
     samples = recorded.samples[stage]
     marks = [percentile(samples, q) for q in (90, 95, 99)]
-    found = [min(samples), max(samples), fmean(samples), median(samples), *marks]
-    assert found == pytest.approx(FIGURES[stage], rel=1e-7)
+    actual = [min(samples), max(samples), fmean(samples), median(samples), *marks]
+    assert actual == pytest.approx(FIGURES[stage], rel=1e-7)
     assert 100 * pstdev(samples) / fmean(samples) == pytest.approx(VARIATION[stage], rel=1e-5)
 
 
@@ -75,7 +75,7 @@ def test_every_query_is_a_sample_in_its_order(recorded):
     assert recorded.samples["enqueue"] == [x["endEnqMs"] - x["startEnqMs"] for x in raw]
 
 
-def test_what_trtexec_would_warn_of_is_warned_of(recorded):
+def test_unstable_times_are_warned_of_as_trtexec_does(recorded):
     assert any("unstable clocks: times vary by 4.8 %" in x for x in recorded.warnings)
     assert not any("bound" in x or "parallel" in x or "few" in x for x in recorded.warnings)
 
@@ -95,13 +95,13 @@ def test_names_of_tensorrt_7_are_understood(tmp_path):
     assert old.values == new.values == {"queries_per_s": pytest.approx(2 / 3.4e-3)}
 
 
-def test_stamps_too_coarse_for_the_enqueue_are_told(tmp_path):
+def test_stamps_too_coarse_for_the_enqueue_are_warned_of(tmp_path):
     late = [later(NEWER, 2000.0 + 2 * i) | {"endEnqMs": 2010.01 + 2 * i} for i in range(3)]
     row = read_times(write(tmp_path / "t.json", late), run="r")
     assert any("known to 0.01 ms only" in x for x in row.warnings)
 
 
-def test_several_streams_are_told(tmp_path):
+def test_several_streams_are_warned_of(tmp_path):
     row = read_times(write(tmp_path / "t.json", [later(NEWER, 0.5 * i) for i in range(4)]), run="r")
     assert any(x.startswith("parallel: 3 queries") for x in row.warnings)
 
@@ -176,16 +176,16 @@ def row(case=Case(), **samples):  # noqa: B008
     return Row(**given, case=case, samples=samples)
 
 
-def test_ours_stands_beside_theirs(recorded):
+def test_stages_are_compared_with_trtexecs(recorded):
     ours = row(
         wall=[9.0, 9.0], h2d=[0.02, 0.03], compute=[0.4, 0.5], d2h=[0.01, 0.01], enqueue=[0.1, 0.1]
     )
-    found = {pair.stage: pair for pair in compare_stages(ours, recorded)}
-    assert set(found) == {"h2d", "compute", "d2h", "enqueue", "latency"}
-    assert found["compute"].ours_ms == pytest.approx(0.45)
-    assert found["compute"].theirs_ms == pytest.approx(0.412038)
-    assert found["compute"].ratio == pytest.approx(0.45 / 0.412038)
-    assert found["latency"].ours_p99_ms == pytest.approx(0.54)  # 0.03 + 0.5 + 0.01
+    actual = {pair.stage: pair for pair in compare_stages(ours, recorded)}
+    assert set(actual) == {"h2d", "compute", "d2h", "enqueue", "latency"}
+    assert actual["compute"].ours_ms == pytest.approx(0.45)
+    assert actual["compute"].theirs_ms == pytest.approx(0.412038)
+    assert actual["compute"].ratio == pytest.approx(0.45 / 0.412038)
+    assert actual["latency"].ours_p99_ms == pytest.approx(0.54)  # 0.03 + 0.5 + 0.01
 
 
 def test_device_time_stands_for_computation_and_no_copies_give_no_ratio(recorded):
@@ -225,7 +225,7 @@ def test_the_script_writes_theirs_and_prints_both(tmp_path, capsys):
     assert kept[0].case == case
 
 
-def test_the_script_says_what_is_missing_and_writes_nothing(tmp_path, capsys):
+def test_the_script_names_what_is_missing_and_writes_nothing(tmp_path, capsys):
     write_rows(tmp_path / "ours.jsonl", [row(wall=[1.0])])
     words = [str(RECORDED / "trtexec_times.json"), "--ours", str(tmp_path / "ours.jsonl")]
     assert script()([*words, "-o", str(tmp_path / "out.jsonl")]) == DataError.exit_code

@@ -37,8 +37,8 @@ def scrub(value: Any, names: Iterable[str] | None = None) -> Any:
 
     names: words to take out; by default those of this machine (`local_names`)
     """
-    wanted = sorted(local_names() if names is None else set(names), key=len, reverse=True)
-    words = "|".join(re.escape(name) for name in wanted if name)
+    ordered = sorted(local_names() if names is None else set(names), key=len, reverse=True)
+    words = "|".join(re.escape(name) for name in ordered if name)
     known = re.compile(rf"(?<!\w)(?:{words})(?!\w)") if words else None
     return _walk(value, known)
 

@@ -95,13 +95,13 @@ def pack_bundle(
     """Pack a file of results with a description of the board, beside it; return the path.
 
     Args:
-        results: file of rows
-        board: that ran them
-        doctor: report of `doctor.report`
-        root: of the file system
+        results: File of rows.
+        board: Board that ran them.
+        doctor: Report of `doctor.report`.
+        root: Root of the file system.
 
     Raises:
-        DataError: for a file without rows, or one that cannot be written
+        DataError: The file has no rows, or the bundle cannot be written.
     """
     from cstl_edge.bench.power.tegrastats import excerpt
 

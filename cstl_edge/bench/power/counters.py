@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cstl_edge.bench.power.meter import meter_lost, read_number
+from cstl_edge.bench.power.base import meter_lost, read_number
 from cstl_edge.errors import SourceUnavailable, one_line
 from cstl_edge.measure.linux import SysfsTree
 

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from cstl_edge.bench.power.base import Meter
 from cstl_edge.bench.power.counters import NvmlMeter, RaplMeter
-from cstl_edge.bench.power.meter import Meter
 from cstl_edge.bench.power.rails import open_rails
 from cstl_edge.errors import CstlEdgeError
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cstl_edge.bench.power.meter import meter_lost, read_number
+from cstl_edge.bench.power.base import meter_lost, read_number
 from cstl_edge.errors import DataError, SourceUnavailable, one_line
 from cstl_edge.measure.linux import SysfsTree
 

@@ -47,7 +47,7 @@ class Tegrastats:
         self.lines: list[str] = []
 
     @staticmethod
-    def here() -> bool:
+    def is_installed() -> bool:
         """Tell whether this machine has it."""
         return shutil.which("tegrastats") is not None
 
@@ -94,7 +94,7 @@ class Tegrastats:
 
 def excerpt(seconds: float = 2.0) -> list[str]:
     """Return some lines of the tool on this machine; none where it is not."""
-    if not Tegrastats.here():
+    if not Tegrastats.is_installed():
         return []
     with Tegrastats() as tool:
         threading.Event().wait(seconds)

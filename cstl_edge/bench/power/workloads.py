@@ -13,7 +13,7 @@ from cstl_edge.bench.backends.open import backends, streaming_backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.output_check import LIMITS, OutputCheck
 from cstl_edge.bench.record import Case, Check, Ran
-from cstl_edge.bench.scenarios.base import HOP, PACED_STREAM, WHOLE_WINDOW, WINDOW
+from cstl_edge.bench.scenarios.shared import HOP, PACED_STREAM, WHOLE_WINDOW, WINDOW
 from cstl_edge.bench.scenarios.streaming_cases import WalkStream
 from cstl_edge.errors import ModelError
 
@@ -29,7 +29,7 @@ BACK_TO_BACK = (
     "tensorrt-rtx float16",
 )
 """The baseline, and the best of each backend."""
-SHORT = (REFERENCE, "tensorrt float16")  # in the form for CI, which streams nothing
+SHORT_BACK_TO_BACK = (REFERENCE, "tensorrt float16")  # in the form for CI, which streams nothing
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def workloads(context: Context) -> Iterator[Workload]:
     """Yield the workloads of this machine's backends and runtimes."""
     graphs = (x for x in backends(context) if isinstance(x, Backend) and "full" in x.graphs)
     available = {x.name: x for x in graphs}
-    for name in SHORT if context.short else BACK_TO_BACK:
+    for name in SHORT_BACK_TO_BACK if context.short else BACK_TO_BACK:
         if name in available:
             yield Workload(name, WHOLE_WINDOW, partial(_open_full, context, available, name))
     if context.short:

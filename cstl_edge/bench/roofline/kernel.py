@@ -46,7 +46,16 @@ class Peak:
 
 
 def measure_kernel(kernel: Kernel, seconds: float, rounds: int = ROUNDS) -> Peak:
-    """Time a kernel for about `seconds` (ImportError, RuntimeError)."""
+    """Time a kernel.
+
+    Args:
+        kernel: Operation to time.
+        seconds: Duration of all rounds together.
+        rounds: Number of rounds; the best one's median is the rate.
+
+    Raises:
+        ImportError, RuntimeError: This machine cannot run the kernel.
+    """
     call = kernel.prepare()
 
     def run() -> None:

@@ -1,7 +1,7 @@
 """Roofline model: the limit of a measured time, from rows alone (no machine is measured).
 
     limits = MachineLimits(rows)    # of one run
-    limit = limits.of(row)          # None where nothing was counted or no peak was measured
+    limit = limits.limit_of(row)          # None where nothing was counted or no peak was measured
     limit.share                     # 0..1, of the attainable: least_ms / median_ms
     limit.intensity                 # multiply-adds per byte: x of the roofline picture
     limit.reached_gmacs_per_s       # and its y, below attainable_gmacs_per_s
@@ -78,8 +78,8 @@ class MachineLimits:
                 points = self._costs.setdefault(_key(row, details["precision"]), {})
                 points[row.case.batch or 0, row.case.frames or 0] = row.values
             elif kind in kinds:
-                of, unit = kinds[kind]
-                key, rate = (kind, details["device"], details[of]), row.values[unit]
+                name, unit = kinds[kind]
+                key, rate = (kind, details["device"], details[name]), row.values[unit]
                 if rate > 0:  # rows come from other people's machines
                     self._peaks[key] = max(rate, self._peaks.get(key, 0.0))
                 if kind == "bandwidth":
@@ -93,7 +93,7 @@ class MachineLimits:
         """Return the best rate of a level [gbytes_per_s]."""
         return self._peaks.get(("bandwidth", device, level))
 
-    def of(self, row: Row) -> RowLimit | None:
+    def limit_of(self, row: Row) -> RowLimit | None:
         """Return a row's limit; None where it has no times, or its limit is not known."""
         times = next(
             (row.samples[x] for x in ("device", "compute", "wall") if row.samples.get(x)), []
@@ -164,8 +164,8 @@ def _extrapolate(
     terms = np.array([[1, n, n * s] for n, s in points], np.float64)
     names = list(next(iter(points.values())))
     known = np.array([[values[name] for name in names] for values in points.values()])
-    wanted = np.array([1, batch, batch * frames], np.float64)
-    cost = wanted @ np.linalg.lstsq(terms, known, rcond=None)[0]
+    terms_here = np.array([1, batch, batch * frames], np.float64)
+    cost = terms_here @ np.linalg.lstsq(terms, known, rcond=None)[0]
     return dict(zip(names, cost.tolist(), strict=True))
 
 

@@ -47,9 +47,11 @@ def best_arithmetic(threads: int, device: str, seconds: float) -> dict[str, floa
     """Return the peak by precision [10^9 multiply-adds per second].
 
     Args:
-        threads: of the kernels on the CPU
-        device: `cpu` or `gpu`
-        seconds: per kernel; precisions that no installed library computes here are absent
+        threads: Number of threads of the kernels on the CPU.
+        device: Name of the device, `cpu` or `gpu`.
+        seconds: Duration of each kernel.
+
+    Precisions that no installed library computes here are absent.
     """
     best: dict[str, float] = {}
     for kernel in kernels(threads):

@@ -54,13 +54,13 @@ def product_graph(precision: str) -> onnx.ModelProto:
 
     sizes, rng = (PRODUCT, PRODUCT), np.random.default_rng(0)
     if precision == "float32":
-        operation, given, result = "MatMul", TensorProto.FLOAT, TensorProto.FLOAT
+        operation, input_type, output_type = "MatMul", TensorProto.FLOAT, TensorProto.FLOAT
         weight: Any = rng.random(sizes, np.float32)
     else:
-        operation, given, result = "MatMulInteger", TensorProto.UINT8, TensorProto.INT32
+        operation, input_type, output_type = "MatMulInteger", TensorProto.UINT8, TensorProto.INT32
         weight = rng.integers(-63, 64, sizes, dtype=np.int8)
     node = helper.make_node(operation, ["x", "w"], ["y"])
-    return _model([node], ("x", given), ("y", result), sizes, {"w": weight})
+    return _model([node], ("x", input_type), ("y", output_type), sizes, {"w": weight})
 
 
 def _pair(name: str) -> list[Any]:
@@ -91,7 +91,7 @@ def _model(nodes: Any, x: Any, y: Any, sizes: Any, constants: dict[str, Any]) ->
     from onnx import helper, numpy_helper
 
     tensors = [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()]
-    given, result = (helper.make_tensor_value_info(n, kind, sizes) for n, kind in (x, y))
-    graph = helper.make_graph(nodes, "layer", [given], [result], tensors)
+    start, end = (helper.make_tensor_value_info(n, kind, sizes) for n, kind in (x, y))
+    graph = helper.make_graph(nodes, "layer", [start], [end], tensors)
     opset = [helper.make_opsetid("", OPSET)]
     return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)

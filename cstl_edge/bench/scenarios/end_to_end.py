@@ -33,7 +33,7 @@ from cstl_edge.bench.backends.open import streaming_backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.scenarios import synthetic_street
-from cstl_edge.bench.scenarios.base import CAMERA_HZ, open_encoder, without_clocks
+from cstl_edge.bench.scenarios.shared import CAMERA_HZ, open_encoder, without_clocks
 from cstl_edge.errors import ConfigError
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.annotate import WalkerView
@@ -112,24 +112,26 @@ def result_name(segmenter: str) -> str:
     return {name: alias for alias, name in SEGMENTERS.aliases.items()}.get(segmenter, segmenter)
 
 
-def climb(holds: Callable[[int], bool], levels: Sequence[int], first: int, tries: int) -> int:
+def search_level(
+    holds: Callable[[int], bool], levels: Sequence[int], first: int, tries: int
+) -> int:
     """Return the largest level that was seen to hold, 0 for none.
 
     The search goes from `first` upwards while levels hold, or downwards until one does.
 
     Args:
-        holds: whether a level holds
-        levels: ascending
-        first: level to begin with
-        tries: most levels tried
+        holds: Predicate of a level.
+        levels: Levels in ascending order.
+        first: Level to begin with.
+        tries: Largest number of levels tried.
     """
-    place, up = levels.index(first), holds(first)
-    best = first if up else 0
-    further = levels[place + 1 :] if up else levels[:place][::-1]
+    index, first_held = levels.index(first), holds(first)
+    best = first if first_held else 0
+    further = levels[index + 1 :] if first_held else levels[:index][::-1]
     for level in further[: tries - 1]:
         held = holds(level)
         best = level if held else best
-        if held != up:
+        if held != first_held:
             break
     return best
 
@@ -140,10 +142,10 @@ def run_pipeline(
     """Run the pipeline over a source and measure it.
 
     Args:
-        source: is closed at the end
-        encoder: of the model under test
-        gallery: of the people to be named
-        segmenter: of the table `SEGMENTERS`
+        source: Frame source, closed at the end.
+        encoder: Encoder of the model under test.
+        gallery: Gallery of the people to be named.
+        segmenter: Name out of the table `SEGMENTERS`.
     """
     threshold = None if encoder.info.impostors else THRESHOLD
     options = PipelineOptions(segmenter=segmenter, threshold=threshold)
@@ -224,7 +226,7 @@ def _street(
         return tried[walkers].holds
 
     levels, tries = (FULL_LEVELS, len(FULL_LEVELS)) if context.full else (LEVELS, 2)
-    most = climb(holds, levels, FIRST, tries)
+    most = search_level(holds, levels, FIRST, tries)
     shown = most or min(tried)
     fields = _fields(tried[shown])
     fields["values"] = {"walkers": most, **fields["values"]}

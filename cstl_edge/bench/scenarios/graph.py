@@ -20,11 +20,11 @@ from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import gate_summary, read_export, with_random_weights
 from cstl_edge.bench.output_check import LIMITS, OutputCheck
 from cstl_edge.bench.record import Case, Ran, Row
-from cstl_edge.bench.scenarios.base import (
+from cstl_edge.bench.scenarios.shared import (
     CAMERA_HZ,
     WHOLE_WINDOW,
     WINDOW,
-    checked,
+    fields_if_correct,
     first_reference,
     other_size,
 )
@@ -40,14 +40,14 @@ PACED = (
     "tensorrt float16",
 )
 """Backends that are measured at a camera's pace too."""
-SHORT = (Case(graph="frames", batch=1), WHOLE_WINDOW)
-DEFAULT = (
+SHORT_CASES = (Case(graph="frames", batch=1), WHOLE_WINDOW)
+DEFAULT_CASES = (
     Case(graph="frames", batch=1),
     Case(graph="frames", batch=WINDOW),
     Case(graph="head", batch=1, frames=WINDOW),
     WHOLE_WINDOW,
 )
-FULL = (
+FULL_CASES = (
     *(Case(graph="frames", batch=batch) for batch in (1, 2, 4, 8, 16, 30, 64)),
     *(Case(graph="head", batch=n, frames=s) for n, s in product((1, 4, 16), (10, 30, 60, 120))),
     *(Case(graph="full", batch=n, frames=s) for n, s in product((1, 4), (10, 30, 60, 120))),
@@ -56,7 +56,9 @@ FULL = (
 
 def rows(context: Context) -> Iterator[Row]:
     """Yield a row per backend and case, each case when it was measured."""
-    yield from _of_model(context, FULL if context.full else SHORT if context.short else DEFAULT)
+    yield from _of_model(
+        context, FULL_CASES if context.full else SHORT_CASES if context.short else DEFAULT_CASES
+    )
     if context.full:
         size = other_size(context)
         try:
@@ -64,7 +66,7 @@ def rows(context: Context) -> Iterator[Row]:
         except CstlEdgeError as err:
             yield context.row("graph", "all", skipped=f"silhouettes {size}: {err}")
             return
-        yield from _of_model(twin, DEFAULT)
+        yield from _of_model(twin, DEFAULT_CASES)
 
 
 def _of_model(context: Context, cases: Sequence[Case]) -> Iterator[Row]:
@@ -113,10 +115,12 @@ class _GraphCase:
                 continue
             self.calls[name] = call
         self._check_first_outputs()
-        yield from self._measure(self.case, self._right())
+        yield from self._measure(self.case, self._passing_backends())
         if self.case.graph == "frames" and self.case.batch == 1:
             paced = self.case.model_copy(update={"paced_hz": CAMERA_HZ})
-            yield from self._measure(paced, [name for name in self._right() if name in PACED])
+            yield from self._measure(
+                paced, [name for name in self._passing_backends() if name in PACED]
+            )
 
     def _feed(self, available: dict[str, Backend]) -> Arrays:
         """Return the inputs; those of `head` are the reference's features of a walk."""
@@ -144,7 +148,7 @@ class _GraphCase:
     def _check(self, name: str) -> None:
         self.checks[name].add(self.calls[name].outputs())
 
-    def _right(self) -> list[str]:
+    def _passing_backends(self) -> list[str]:
         return [name for name, check in self.checks.items() if check.ok]
 
     def _measure(self, case: Case, names: Sequence[str]) -> Iterator[Row]:
@@ -161,7 +165,7 @@ class _GraphCase:
         failed = [] if case.paced_hz else [name for name in self.calls if name not in names]
         for name in (*names, *failed):
             ran, timing = self.calls[name].ran, vars(timings[name]) if name in timings else {}
-            fields = checked(self.checks[name], details=self._details(ran), **timing)
+            fields = fields_if_correct(self.checks[name], details=self._details(ran), **timing)
             yield self.context.row("graph", name, case=case, ran=ran, **fields)
 
     def _details(self, ran: Ran) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from cstl_edge.bench.backends.base import cores_of, ran_of
 from cstl_edge.bench.backends.open import streaming_backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Row
-from cstl_edge.bench.scenarios.base import (
+from cstl_edge.bench.scenarios.shared import (
     CAMERA_HZ,
     HOP,
     PACED_STREAM,
     WINDOW,
-    checked,
+    fields_if_correct,
     open_encoder,
     without_clocks,
 )
@@ -115,15 +115,15 @@ def paced_latencies(
     A latency counts from the moment the camera has the frame, so being late adds up.
 
     Args:
-        encoder: that streams
-        walkers: in every frame
-        window: frames of a window
-        hop: frames between two answers
-        seconds: of the camera; a run that falls behind by `HOPELESS_MS` ends earlier
-        slide: compute again only what a slide changes in a window, where the encoder can
+        encoder: Encoder that streams.
+        walkers: Number of walkers in every frame.
+        window: Frames of a window.
+        hop: Frames between two answers.
+        seconds: Duration of the camera; a run that falls behind by `HOPELESS_MS` ends earlier.
+        slide: True computes only what a slide changes in a window, where the encoder can.
     """
     stream = StreamingEncoder[int](encoder, window, hop, max_walkers=walkers, slide=slide)
-    silhouettes = inputs.random_blocks(window, encoder.info.size)
+    silhouettes = inputs.block_silhouettes(window, encoder.info.size)
 
     def push(t: int) -> None:
         stream.push({w: silhouettes[(t + w) % window] for w in range(walkers)})
@@ -154,11 +154,11 @@ def search(
     faster, until one does. That is the last trial.
 
     Args:
-        run: runs walkers for seconds
-        seconds: of a trial
-        guess: walkers to begin with
-        step: share of the number; 0 searches to the last walker
-        most_tries: before the number is confirmed
+        run: Function of walkers and seconds that runs them.
+        seconds: Duration of a trial.
+        guess: Number of walkers to begin with.
+        step: Share of the number; 0 searches to the last walker.
+        most_tries: Largest number of trials before the number is confirmed.
     """
     trials: list[PacedTrial] = []
 
@@ -201,7 +201,7 @@ def _search_walkers(
     """Check the answers, then search; return the fields of the row."""
     output_check = crowd_check(encoder, reference, HOP, slide)
     if not output_check.ok:
-        return checked(output_check)
+        return fields_if_correct(output_check)
 
     def run(walkers: int, seconds: float) -> list[float]:
         return paced_latencies(encoder, walkers, WINDOW, HOP, seconds, slide)

@@ -25,7 +25,7 @@ from cstl_edge.bench.backends.embedders import Embedder, embedders
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.output_check import OutputCheck
 from cstl_edge.bench.record import Case, Ran, Row
-from cstl_edge.bench.scenarios.base import WINDOW, checked
+from cstl_edge.bench.scenarios.shared import WINDOW, fields_if_correct
 from cstl_edge.bench.scenarios.streaming_cases import Reference, open_reference
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.measure.timing import measure_interleaved
@@ -34,7 +34,11 @@ from cstl_edge.runtime.base import Embedded
 CASIA_B_TEST = 5485
 """Sequences of the 50 test people that the field's toolbox finds (5,500 were recorded)."""
 WALK = 90  # frames
-SHORT, DEFAULT, FULL = (2,), (1, 8), (1, 2, 4, 8, 16, 32)  # sequences of a batch
+SHORT_BATCHES, DEFAULT_BATCHES, FULL_BATCHES = (
+    (2,),
+    (1, 8),
+    (1, 2, 4, 8, 16, 32),
+)  # sequences of a batch
 LEAST_SAMPLES = 3  # a batch holds many sequences, so fewer calls do; never fewer than these
 
 
@@ -64,10 +68,10 @@ def throughput(batch: int, frames: int, wall_ms: list[float], ran: Ran) -> dict[
     """Return the figures of a batch.
 
     Args:
-        batch: sequences of a call
-        frames: of a sequence
-        wall_ms: raw times of the calls [ms]
-        ran: as the backend ran, for the cores it used
+        batch: Number of sequences of a call.
+        frames: Length of a sequence.
+        wall_ms: Raw times of the calls [ms].
+        ran: Record of the backend as it ran, for the cores it used.
 
     >>> ran = Ran(backend="", provider="cpu", precision="", computed_in="", version="", threads=2)
     >>> throughput(4, 30, [150.0, 250.0], ran)["sequences_per_core_minute"]
@@ -89,7 +93,7 @@ def _one_length(
 ) -> Iterator[Row]:
     """Yield the batches of one backend at one length, those with wrong answers without times."""
     frames, size = len(reference.walk), context.model.size
-    batches = FULL if context.full else SHORT if context.short else DEFAULT
+    batches = FULL_BATCHES if context.full else SHORT_BATCHES if context.short else DEFAULT_BATCHES
     walks = {n: inputs.feed("full", n, frames, size)["silhouettes"] for n in batches}
     checks = {n: _check(reference, embedder, silhouettes) for n, silhouettes in walks.items()}
 
@@ -112,7 +116,9 @@ def _one_length(
     for n, check in checks.items():
         values = figures.get(n, {}) | ({"best_batch": best} if best else {})
         timing = vars(timings[str(n)]) if check.ok else {}
-        fields = checked(check, values=values, **timing) | {"details": {"silhouettes": shown}}
+        fields = fields_if_correct(check, values=values, **timing) | {
+            "details": {"silhouettes": shown}
+        }
         batch = case.model_copy(update={"batch": n})
         yield context.row("offline", embedder.name, case=batch, ran=ran, **fields)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.power.meter import LOWEST_HZ, Meter, MeterRecorder, PowerRecording
+from cstl_edge.bench.power.base import LOWEST_HZ, Meter, MeterRecorder, PowerRecording
 from cstl_edge.bench.power.open import MeterSet, open_meters
 from cstl_edge.bench.power.tegrastats import Tegrastats
 from cstl_edge.bench.power.workloads import RunningWorkload, Workload, workloads
@@ -91,7 +91,7 @@ def _measure(
         return measure(run, warm_up_s=0.0, seconds=seconds, samples=1, paced_hz=hz)
 
     with ExitStack() as stack:
-        tool = stack.enter_context(Tegrastats()) if Tegrastats.here() else None
+        tool = stack.enter_context(Tegrastats()) if Tegrastats.is_installed() else None
         busy, timing = _record(meters, work)
     check = running.check()
     during = [recording.between(stamps_s[0], stamps_s[-1]) for recording in busy]

@@ -31,7 +31,7 @@ from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.roofline.kernel import ROUNDS, Kernel, measure_kernel
 from cstl_edge.bench.roofline.op_count import Cost, compose, count_cost
 from cstl_edge.bench.roofline.peaks import kernels
-from cstl_edge.bench.scenarios.base import WINDOW, other_size
+from cstl_edge.bench.scenarios.shared import WINDOW, other_size
 from cstl_edge.errors import CstlEdgeError, one_line
 from cstl_edge.runtime.manifest import Manifest
 

@@ -25,12 +25,12 @@ from cstl_edge.bench.backends.base import Unavailable
 from cstl_edge.bench.backends.open import backends, selected, streaming_backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Case, Row
-from cstl_edge.bench.scenarios.base import (
+from cstl_edge.bench.scenarios.shared import (
     CAMERA_HZ,
     REFERENCES,
     WHOLE_WINDOW,
     WINDOW,
-    checked,
+    fields_if_correct,
     first_reference,
     open_encoder,
     without_clocks,
@@ -85,9 +85,9 @@ def speedups(case: Case, own_ms: float, baseline_ms: float) -> dict[str, float]:
     """Return how many times as fast as the baseline a frame is.
 
     Args:
-        case: whose hop counts
-        own_ms: median per frame
-        baseline_ms: median of a whole window anew
+        case: Case with the hop.
+        own_ms: Median per frame.
+        baseline_ms: Median of a whole window anew.
 
     >>> speedups(Case(hop=5), own_ms=2.0, baseline_ms=100.0)["times_as_fast_as_usual"]
     10.0
@@ -159,7 +159,7 @@ def _measure(
                 "values": speedups(case, own_ms, baseline_ms) if own_ms and baseline_ms else {},
                 "details": {"silhouettes": shown, "frames_per_sample": frames[key]},
             }
-        fields = checked(streaming.output_check, **fields)
+        fields = fields_if_correct(streaming.output_check, **fields)
         yield context.row("single", streaming.name, case=case, ran=streaming.ran, **fields)
 
 

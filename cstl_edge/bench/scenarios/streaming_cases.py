@@ -20,7 +20,7 @@ from cstl_edge.bench.backends.open import streaming_backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.output_check import LIMITS, SALIENT, OutputCheck
 from cstl_edge.bench.record import Case, Ran
-from cstl_edge.bench.scenarios.base import WHOLE_WINDOW, first_reference
+from cstl_edge.bench.scenarios.shared import WHOLE_WINDOW, first_reference
 from cstl_edge.runtime.base import Embedded, Encoder
 from cstl_edge.runtime.streaming.encoder import StreamingEncoder, StreamResult
 
@@ -34,7 +34,7 @@ Outputs = dict[str, npt.NDArray[Any]]
 
 @dataclass
 class StreamingCase:
-    """One way to obtain an answer about one more frame, ready to be timed."""
+    """One case of an answer about one more frame, ready to be timed."""
 
     name: str  # of the backend under test
     case: Case
@@ -65,11 +65,18 @@ class Reference:
     """Answers of a whole head for every turn of a walk."""
 
     def __init__(self, name: str, encoder: Encoder, walk: Silhouettes) -> None:
+        """Compute the features of a walk.
+
+        Args:
+            name: Name of the backend.
+            encoder: Encoder of the backend.
+            walk: Silhouettes [s, h, w]; their number is the window's length.
+        """
         self.name, self.walk, self._encoder = name, walk, encoder
         self._features: Floats = encoder.frames(walk)  # [s, p, c]
         self._answers: dict[int, Outputs] = {}
 
-    def at(self, seen: int) -> Outputs:
+    def outputs_after(self, seen: int) -> Outputs:
         """Return the outputs for the window of the last frames, after `seen` frames."""
         turn = seen % len(self.walk)
         if turn not in self._answers:
@@ -80,7 +87,7 @@ class Reference:
 
     def output_check(self, ran: Ran) -> OutputCheck:
         """Return an empty output check with the limits of a backend's precision."""
-        return OutputCheck(self.name, self.at(0), LIMITS[ran.precision])
+        return OutputCheck(self.name, self.outputs_after(0), LIMITS[ran.precision])
 
     def compare(
         self, output_check: OutputCheck, seen: int, answer: StreamResult | Embedded
@@ -88,11 +95,11 @@ class Reference:
         """Add one walker's answer to an output check.
 
         Args:
-            output_check: gathers the comparisons
-            seen: frames of the walk that the walker had shown
-            answer: embedding [p, d] and salient frames [p], negative where they are not reported
+            output_check: Check that gathers the comparisons.
+            seen: Number of frames of the walk that the walker had shown.
+            answer: Embedding [p, d] and salient frames [p], negative where they are not reported.
         """
-        output_check.reference = self.at(seen)
+        output_check.reference = self.outputs_after(seen)
         output_check.add(named_outputs(answer.embedding[None], answer.salient_frames[None]))
 
 
@@ -114,10 +121,10 @@ class WalkStream:
         """Fill the window; everything has run once then.
 
         Args:
-            encoder: that streams
-            walk: silhouettes [s, h, w]; their number is the window's length
-            hop: frames between two answers
-            slide: compute again only what a slide changes in a window, where the encoder can
+            encoder: Encoder that streams.
+            walk: Silhouettes [s, h, w]; their number is the window's length.
+            hop: Frames between two answers.
+            slide: True computes only what a slide changes in a window, where the encoder can.
         """
         self._stream = StreamingEncoder[int](encoder, len(walk), hop, slide=slide)
         self._walk, self._hop, self.seen = walk, hop, 0
@@ -144,11 +151,11 @@ def stream_case(
     """Return streaming with an answer at every `hop`-th frame.
 
     Args:
-        name: of the backend under test
-        encoder: that streams
-        reference: answers for the same walk
-        hop: frames between two answers
-        slide: compute again only what a slide changes in a window, where the encoder can
+        name: Name of the backend under test.
+        encoder: Encoder that streams.
+        reference: Answers for the same walk.
+        hop: Frames between two answers.
+        slide: True computes only what a slide changes in a window, where the encoder can.
     """
     stream = WalkStream(encoder, reference.walk, hop, slide=slide)
     options = {"windows": "slide" if slide and encoder.info.slides else "whole"}
@@ -173,10 +180,10 @@ def window_case(
     """Return a whole window anew by a backend of the graphs (ModelError).
 
     Args:
-        backend: under test
-        feed: inputs of the graph `full`
-        reference: answers for the same walk
-        stack: closes the graph
+        backend: Backend under test.
+        feed: Inputs of the graph `full`.
+        reference: Answers for the same walk.
+        stack: Stack that closes the graph.
     """
     call = stack.enter_context(closing(backend.open_graph("full", feed)))
     call.run()
@@ -198,10 +205,10 @@ def crowd_check(
     """Return how the answers of several walkers, each at another turn of the walk, agree.
 
     Args:
-        encoder: that streams
-        reference: answers for the same walk
-        hop: frames between two answers
-        slide: compute again only what a slide changes in a window, where the encoder can
+        encoder: Encoder that streams.
+        reference: Answers for the same walk.
+        hop: Frames between two answers.
+        slide: True computes only what a slide changes in a window, where the encoder can.
     """
     walk = reference.walk
     stream = StreamingEncoder[int](encoder, len(walk), hop, slide=slide)

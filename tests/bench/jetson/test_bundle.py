@@ -1,4 +1,4 @@
-"""The one file of a board: what is in it, what is not, and what is refused when it comes back."""
+"""Bundle of a Jetson: its contents, anonymization, and refusals when it is read."""
 
 import getpass
 import io
@@ -70,12 +70,12 @@ def owner(monkeypatch):
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_boards_are_known_by_their_files(name, board_tree):
-    found = bundle.detect_board(board_tree(name))
-    assert (found.short, found.l4t) == BOARDS[name]
+    detected = bundle.detect_board(board_tree(name))
+    assert (detected.short, detected.l4t) == BOARDS[name]
 
 
 @pytest.mark.parametrize("tree", ["pc", None])
-def test_what_is_no_jetson_is_one_line_and_an_exit_code(tree, board_tree, tmp_path):
+def test_a_machine_that_is_no_jetson_is_one_line_and_an_exit_code(tree, board_tree, tmp_path):
     message = r"this is no Jetson: .*\. Leave out --jetson"
     with pytest.raises(BackendUnavailable, match=message) as e:
         bundle.detect_board(board_tree(tree) if tree else tmp_path)
@@ -92,7 +92,7 @@ def test_advice_names_what_is_missing_and_the_command(board_tree, tmp_path):
     assert only.startswith("no TensorRT engines")
 
 
-def test_engines_that_do_not_fit_are_told_of(board_tree, tmp_path):
+def test_engines_of_another_machine_are_reported(board_tree, tmp_path):
     (tmp_path / "model" / "engines" / "tensorrt").mkdir(parents=True)
     (only,) = bundle.advice(tmp_path / "model", board_tree("thor"))
     assert only.startswith("the TensorRT engines are not used: ")
@@ -128,7 +128,7 @@ def test_figures_come_back_as_they_were(results, board_tree):
     assert second.skipped == "no engines in <path>: cstl-edge build <path>"
 
 
-def test_nobody_is_told_of(results, board_tree):
+def test_a_bundle_has_no_personal_names(results, board_tree):
     path, texts = packed(results, board_tree)
     everything = path.name + "".join(texts.values())
     for word in ("wanda", "wandas-robot", SERIAL, "secret", "10.0.0.7", "/home", "notes.txt"):
@@ -165,7 +165,7 @@ def test_people_may_be_called_like_what_is_measured(user, results, board_tree, m
         ("by ann on box-7, not annual", "by <name> on <name>, not annual"),
     ],
 )
-def test_what_is_taken_out_and_what_is_left(text, left):
+def test_personal_text_is_removed_and_other_text_is_left(text, left):
     assert scrub(text, {"ann", "box-7"}) == left
 
 
@@ -238,12 +238,12 @@ def test_a_bomb_is_read_up_to_the_limit_only(tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "MAX_RESULTS_BYTES", 1000)
     path = archive_of(tmp_path / "b.zip", **{"results.jsonl": b"\n" * 10_000_000})
     assert path.stat().st_size < 20_000
-    asked, read = [], zipfile.ZipExtFile.read
-    counted = lambda self, n=-1: asked.append(n) or read(self, n)  # noqa: E731
+    sizes, read = [], zipfile.ZipExtFile.read
+    counted = lambda self, n=-1: sizes.append(n) or read(self, n)  # noqa: E731
     monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
     with pytest.raises(DataError, match=r"expected at most 1000 bytes of results\.jsonl"):
         bundle.read_bundle(path)
-    assert asked == [1001]
+    assert sizes == [1001]
 
 
 def test_a_file_that_is_too_large_is_not_opened(tmp_path, monkeypatch):
@@ -267,7 +267,7 @@ def locked():
 
 
 @pytest.mark.parametrize("make", [damaged, locked, lambda: b"hello", None])
-def test_what_is_no_bundle_is_one_line(make, tmp_path):
+def test_a_file_that_is_no_bundle_is_one_line(make, tmp_path):
     if make is not None:
         (tmp_path / "b.zip").write_bytes(make())
     with pytest.raises(DataError, match="expected a bundle of `cstl-edge bench --jetson`") as error:
@@ -275,7 +275,7 @@ def test_what_is_no_bundle_is_one_line(make, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_rows_that_are_none_are_told_by_their_line(tmp_path):
+def test_a_bad_row_is_reported_by_its_line(tmp_path):
     path = archive_of(tmp_path / "b.zip", **{"results.jsonl": '{"scenario": "x", "version": 1}'})
     with pytest.raises(DataError, match=r"b\.zip: results\.jsonl, line 1: "):
         bundle.read_bundle(path)
@@ -293,9 +293,9 @@ def test_the_command_ends_with_the_file(monkeypatch, board_tree, results):
     root = board_tree("thor")
     for function in (bundle.detect_board, bundle.advice, bundle.pack_bundle):
         monkeypatch.setattr(function, "__defaults__", (root,))
-    made = SimpleNamespace(engines=None, folder=results.parent / "model")
-    monkeypatch.setattr("cstl_edge.bench.run.make_context", lambda options, progress: made)
-    monkeypatch.setattr("cstl_edge.cli.bench._measured", lambda *_: results)
+    context = SimpleNamespace(engines=None, folder=results.parent / "model")
+    monkeypatch.setattr("cstl_edge.bench.run.make_context", lambda options, progress: context)
+    monkeypatch.setattr("cstl_edge.cli.bench._run_and_print", lambda *_: results)
     monkeypatch.setattr(
         "cstl_edge.doctor.report", lambda: SimpleNamespace(to_dict=lambda: EXAMINED)
     )

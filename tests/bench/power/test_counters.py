@@ -1,4 +1,4 @@
-"""Counters of energy: their units, their beginning anew, and what they say when they cannot."""
+"""Counters of energy: units, wrap-around, refusals."""
 
 from types import SimpleNamespace
 
@@ -76,7 +76,7 @@ def test_a_gpu_that_is_not_there_or_vanishes_is_one_line():
         meter.read()
 
 
-def test_without_the_package_the_remedy_is_said(monkeypatch):
+def test_without_the_package_the_error_names_the_remedy(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
     with pytest.raises(SourceUnavailable, match="pip install nvidia-ml-py"):
         NvmlMeter()
@@ -103,7 +103,7 @@ def test_a_counter_for_root_only_names_the_remedy(board_tree, monkeypatch):
         RaplMeter(root)
 
 
-def test_a_counter_that_vanishes_or_says_nonsense_is_one_line(board_tree):
+def test_a_counter_that_vanishes_or_reads_nonsense_is_one_line(board_tree):
     root = board_tree("pc")
     meter = RaplMeter(root)
     (root / PACKAGE / "energy_uj").write_text("much")
@@ -115,19 +115,19 @@ def test_a_counter_that_vanishes_or_says_nonsense_is_one_line(board_tree):
 
 
 def test_all_meters_of_a_machine_are_opened(board_tree):
-    found = open_meters(board_tree("pc"), lambda: NvmlMeter(Library()))
-    assert [meter.kind for meter in found.meters] == ["joules", "joules"]
-    assert found.headline("cpu") == "package"
-    assert found.headline("gpu") == "gpu"
-    for meter in found.meters:
+    opened = open_meters(board_tree("pc"), lambda: NvmlMeter(Library()))
+    assert [meter.kind for meter in opened.meters] == ["joules", "joules"]
+    assert opened.headline("cpu") == "package"
+    assert opened.headline("gpu") == "gpu"
+    for meter in opened.meters:
         meter.close()
 
 
 def test_a_meter_that_opens_and_does_not_answer_is_none(board_tree):
     library = Library(counter=False, power=False)  # as on a board
-    found = open_meters(board_tree("thor"), lambda: NvmlMeter(library))
-    assert [meter.name for meter in found.meters] == ["INA3221/INA238 rails through sysfs"]
-    assert found.missing[0] == "NVML power does not answer (Not Supported): run `power` again"
+    opened = open_meters(board_tree("thor"), lambda: NvmlMeter(library))
+    assert [meter.name for meter in opened.meters] == ["INA3221/INA238 rails through sysfs"]
+    assert opened.missing[0] == "NVML power does not answer (Not Supported): run `power` again"
     assert library.open == 0
-    for meter in found.meters:
+    for meter in opened.meters:
         meter.close()

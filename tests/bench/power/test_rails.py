@@ -35,9 +35,9 @@ def rails_of(root):
 @pytest.mark.parametrize("board", WATTS)
 def test_every_rail_of_a_board(board, board_tree):
     rails = rails_of(board_tree(board))
-    found = rails.read()
-    assert found == pytest.approx(WATTS[board])
-    sums = {scope: sum(found[x] for x in names) for scope, names in rails.scopes.items()}
+    actual = rails.read()
+    assert actual == pytest.approx(WATTS[board])
+    sums = {scope: sum(actual[x] for x in names) for scope, names in rails.scopes.items()}
     assert sums == pytest.approx(SUMS[board])
     rails.close()
 
@@ -70,7 +70,7 @@ def test_an_unknown_board_is_the_sum_of_its_rails():
 
 
 @pytest.mark.parametrize("text", ["", "12.5", "ERROR", "\x00\xff"])
-def test_garbage_is_one_line(text, board_tree):
+def test_a_garbled_sensor_file_is_one_line(text, board_tree):
     root = board_tree("orin_nano")
     (root / CHIP / "curr1_input").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match="expected a whole number; got") as error:
@@ -98,11 +98,11 @@ def test_a_file_that_may_not_be_read_is_one_line(board_tree, monkeypatch):
         rails_of(root)
 
 
-def test_a_machine_without_any_meter_says_what_was_looked_for(tmp_path):
+def test_a_machine_without_any_meter_names_the_missing_ones(tmp_path):
     no_gpu = raising(SourceUnavailable("NVML finds no GPU: Driver Not Loaded"))
-    found = open_meters(tmp_path, no_gpu)
-    assert found.meters == []
-    rails, nvml, rapl = found.missing
+    actual = open_meters(tmp_path, no_gpu)
+    assert actual.meters == []
+    rails, nvml, rapl = actual.missing
     assert rails == "no labelled channel of ina3221, ina3221x, ina238 in /sys/class/hwmon"
     assert nvml == "NVML finds no GPU: Driver Not Loaded"
     assert rapl == "no processor package in /sys/class/powercap"

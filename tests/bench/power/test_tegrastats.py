@@ -1,4 +1,4 @@
-"""The lines of NVIDIA's tool, in the forms of three boards."""
+"""Tegrastats: its lines in the forms of three boards, and the running tool."""
 
 import sys
 import time
@@ -14,19 +14,19 @@ RECORDED = Path(__file__).parents[1] / "recorded" / "tegrastats.txt"
 NANO, AGX, OLD, THOR = RECORDED.read_text(encoding="utf-8").splitlines()[1:]
 
 
-def test_orin_nano():
+def test_lines_of_an_orin_nano_are_parsed():
     expected = {"VDD_IN": (4521, 4480), "VDD_CPU_GPU_CV": (845, 803), "VDD_SOC": (1449, 1449)}
     assert parse_rails(NANO) == expected
 
 
-def test_agx_orin():
+def test_lines_of_an_agx_orin_are_parsed():
     expected = {"VDD_GPU_SOC": (3150, 2971), "VDD_CPU_CV": (14312, 12415)}
     expected |= {"VIN_SYS_5V0": (4968, 5048), "VDDQ_VDD2_1V8AO": (1091, 1091)}
     assert parse_rails(AGX) == expected
     assert parse_rails(OLD)["VDD_GPU_SOC"] == (2388, 2388)
 
 
-def test_thor():
+def test_lines_of_a_thor_are_parsed():
     rails = parse_rails(THOR)
     assert rails["VDD_GPU"] == (-392, -392)
     assert rails["VIN"] == (23257, 23310)

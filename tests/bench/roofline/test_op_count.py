@@ -1,4 +1,4 @@
-"""What is counted: against the published figures, against torch's own counter, node by node."""
+"""Operation counts: against the published figures, against torch's own counter, node by node."""
 
 import numpy as np
 import onnx
@@ -76,9 +76,9 @@ def test_the_published_network_costs_what_was_published():
         "score": ("part_score.0", "part_score.3"),
         "long": ("score.0", "score.3"),
     }
-    found = {name: sum(per_frame[layer] for layer in layers) for name, layers in modules.items()}
+    actual = {name: sum(per_frame[layer] for layer in layers) for name, layers in modules.items()}
     expected = {"short": 3.15, "decay": 1.57, "ata": 0.59, "score": 0.30, "long": 0.07}
-    assert found == pytest.approx(expected, abs=0.005)
+    assert actual == pytest.approx(expected, abs=0.005)
     assert cost.nodes["fc"] == pytest.approx(3.146e6, rel=1e-3)
     assert cost.macs == {"float32": cost.total_macs}
     assert cost.weight_bytes == pytest.approx(4 * 9.07e6, rel=0.002)  # norms are not in it
@@ -97,7 +97,7 @@ def test_the_published_network_costs_what_was_published():
         ("MaxPool", (1, 1, 8, 8), {}, 0, {"kernel_shape": [2, 2]}),
     ],
 )  # fmt: skip
-def test_every_kind_of_node(operation, size, behind, macs, attributes):
+def test_every_kind_of_node_is_counted(operation, size, behind, macs, attributes):
     node = helper.make_node(operation, ["x", *behind], ["y"], **attributes)
     constants = {name: floats(*sizes) for name, sizes in behind.items()}
     cost = count_cost(model_of([node], {"x": len(size)}, constants), {"x": size})
@@ -161,7 +161,7 @@ def test_int8_graphs_multiply_and_move_int8():
 
 
 @pytest.mark.parametrize("graph", ["frames", "head"])
-def test_as_torch_counts_it(graph):
+def test_the_count_is_that_of_torch(graph):
     torch = pytest.importorskip("torch")
     flops = pytest.importorskip("torch.utils.flop_counter")
     from cstl_edge.export import graphs

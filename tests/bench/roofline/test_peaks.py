@@ -16,19 +16,19 @@ from cstl_edge.measure.timing import Timing
 
 def test_a_peak_is_the_best_rounds_median(monkeypatch):
     rounds = iter([[9.0, 10.0, 11.0], [4.0, 5.0, 30.0], [6.0, 1.0, 20.0]])
-    asked = []
+    calls = []
 
     def measured(run, **options):
-        asked.append(options)
-        return Timing({"wall": next(rounds)}, {"throttled": 2}, [], {"load_1min": len(asked)})
+        calls.append(options)
+        return Timing({"wall": next(rounds)}, {"throttled": 2}, [], {"load_1min": len(calls)})
 
     monkeypatch.setattr(kernel_module, "measure", measured)
-    found = kernel_module.measure_kernel(kernel(work=5e9), seconds=0.6)
-    assert found.rate == pytest.approx(5 / 5e-3)  # 5·10⁹ in 5 ms, not in its fastest call
-    assert found.samples_ms == [9, 10, 11, 4, 5, 30, 6, 1, 20]
-    assert found.dropped == {"throttled": 6}
-    assert found.conditions == {"load_1min": 3}
-    assert [options["seconds"] for options in asked] == pytest.approx([0.2] * 3)
+    reached = kernel_module.measure_kernel(kernel(work=5e9), seconds=0.6)
+    assert reached.rate == pytest.approx(5 / 5e-3)  # 5·10⁹ in 5 ms, not in its fastest call
+    assert reached.samples_ms == [9, 10, 11, 4, 5, 30, 6, 1, 20]
+    assert reached.dropped == {"throttled": 6}
+    assert reached.conditions == {"load_1min": 3}
+    assert [options["seconds"] for options in calls] == pytest.approx([0.2] * 3)
 
 
 def test_a_machine_that_throttles_all_the_time_has_no_peak(monkeypatch):
@@ -102,11 +102,11 @@ def test_bandwidth_is_taken_in_memory_and_in_every_cache(tmp_path):
         index3=(3, "Unified", "32M"),
     )
     assert peaks.cache_sizes(tmp_path) == {1: 2**15, 2: 2**20, 3: 2**25}
-    found = {k.details["level"]: k for k in peaks.copy_kernels(2, tmp_path)}
-    assert found["l2"].details == {"level": "l2", "capacity_bytes": 2**21, "bytes": 2**20}
-    assert found["l3"].details["capacity_bytes"] == 2**25
-    assert 2 * 2**20 < found["l3"].details["bytes"] < 2**25
-    assert found["memory"].details["bytes"] >= 4 * 2**25
+    reached = {k.details["level"]: k for k in peaks.copy_kernels(2, tmp_path)}
+    assert reached["l2"].details == {"level": "l2", "capacity_bytes": 2**21, "bytes": 2**20}
+    assert reached["l3"].details["capacity_bytes"] == 2**25
+    assert 2 * 2**20 < reached["l3"].details["bytes"] < 2**25
+    assert reached["memory"].details["bytes"] >= 4 * 2**25
     cache_tree(tmp_path / "odd", index2=(2, "Unified", "?"))
     assert [k.details["level"] for k in peaks.copy_kernels(2, tmp_path / "odd")] == ["memory"]
 

@@ -1,4 +1,4 @@
-"""Accuracy beside speed: rank-1 and FNIR as evaluation has them, differences paired by person."""
+"""Scenario `accuracy`: rank-1 and FNIR as evaluation has them, differences paired by person."""
 
 from types import SimpleNamespace
 
@@ -74,23 +74,23 @@ def rank1_counted(one):
 
 def test_rank1_is_that_of_plain_loops():
     one = walks()
-    found = recognition_figures(one, draws=50)
-    assert 0.3 < found.values["rank1"] < 0.99
-    assert found.values["rank1"] == pytest.approx(rank1_counted(one), abs=1e-4)
+    figures = recognition_figures(one, draws=50)
+    assert 0.3 < figures.values["rank1"] < 0.99
+    assert figures.values["rank1"] == pytest.approx(rank1_counted(one), abs=1e-4)
     assert rank1_per_person(one).mean() == pytest.approx(rank1_counted(one), abs=1e-4)
-    low, high = found.intervals["rank1"]
-    assert low < found.values["rank1"] < high
-    assert found.values["people"] == 6
-    assert found.values["sequences"] == 6 * 20
+    low, high = figures.intervals["rank1"]
+    assert low < figures.values["rank1"] < high
+    assert figures.values["people"] == 6
+    assert figures.values["sequences"] == 6 * 20
 
 
 def test_figures_are_those_of_the_evaluation():
     one = walks()
-    found = recognition_figures(one, draws=50)
-    assert found.values["rank1_same_view"] == rank1_table(one)["mean"]["same_view"]
+    figures = recognition_figures(one, draws=50)
+    assert figures.values["rank1_same_view"] == rank1_table(one)["mean"]["same_view"]
     at = evaluate_open_set(one, select_trials(one, "open-set"), [0.01], draws=50)["errors"][0]
-    assert (found.values["fnir"], found.values["fpir"]) == (at["fnir"], at["fpir"])
-    assert found.intervals["fnir"] == tuple(at["fnir_95"])
+    assert (figures.values["fnir"], figures.values["fpir"]) == (at["fnir"], at["fpir"])
+    assert figures.intervals["fnir"] == tuple(at["fnir_95"])
 
 
 def test_few_people_prove_little():
@@ -107,9 +107,9 @@ def test_few_people_prove_little():
 def field(monkeypatch):
     """Let made-up embedders of the same people run; returns a function that takes them by name."""
 
-    def take(data, *found):
+    def take(data, *figures):
         monkeypatch.setattr(accuracy, "walkers_set", lambda context: data)
-        monkeypatch.setattr(accuracy, "embedders", lambda context: iter(found))
+        monkeypatch.setattr(accuracy, "embedders", lambda context: iter(figures))
 
     return take
 
@@ -150,7 +150,7 @@ def test_differences_are_from_the_first_float32(plain, field):
     assert absent.skipped == "not here"
 
 
-def test_who_fails_has_a_row_that_says_so(plain, field):
+def test_a_failing_embedder_has_a_row_with_the_reason(plain, field):
     broken = SimpleNamespace(encode=raising(ModelError("the device is gone")))
     field(people(4), Embedder("x float32", broken, ran))
     (row,) = accuracy.rows(plain)

@@ -1,4 +1,4 @@
-"""From the camera to the event: what a run counts, when a street holds, who is searched for."""
+"""Scenario `end_to_end`: figures of a run, when a street holds, the search for most walkers."""
 
 import dataclasses
 import sys
@@ -10,7 +10,7 @@ import pytest
 from cstl_edge.bench.backends.open import streaming_backends
 from cstl_edge.bench.record import Case
 from cstl_edge.bench.scenarios import end_to_end, synthetic_street
-from cstl_edge.bench.scenarios.end_to_end import LEVELS, MOST_LATE_MS, PipelineResult, climb
+from cstl_edge.bench.scenarios.end_to_end import LEVELS, MOST_LATE_MS, PipelineResult, search_level
 from cstl_edge.errors import ConfigError
 from cstl_edge.live.sources.base import SourceOptions
 from cstl_edge.live.sources.stream import LiveSource
@@ -27,15 +27,15 @@ def passed(dropped=0.0, late_ms=10.0):
      (7, 1, 0)],
 )  # fmt: skip
 def test_the_levels_are_climbed_from_the_middle(limit, tries, expected):
-    asked = []
+    levels_tried = []
 
     def holds(walkers):
-        asked.append(walkers)
+        levels_tried.append(walkers)
         return walkers <= limit
 
-    assert climb(holds, LEVELS, 8, tries) == expected
-    assert asked[0] == 8
-    assert len(asked) == len(set(asked)) <= tries
+    assert search_level(holds, LEVELS, 8, tries) == expected
+    assert levels_tried[0] == 8
+    assert len(levels_tried) == len(set(levels_tried)) <= tries
 
 
 def test_a_street_holds_with_few_drops_and_little_delay():
@@ -121,8 +121,10 @@ class Hasty(PacedCamera):
 def test_frames_are_counted_and_timed_from_the_camera(plain):
     """What is not looked at is dropped, and counted from the first second on."""
     scene = synthetic_street.draw_street(1, seconds=1.6)
-    (found, *_) = (one for one in streaming_backends(plain) if one.name == "onnxruntime float32")
-    encoder = found.open_encoder()
+    (candidate, *_) = (
+        one for one in streaming_backends(plain) if one.name == "onnxruntime float32"
+    )
+    encoder = candidate.open_encoder()
     with end_to_end._gallery(encoder) as gallery:
         assert gallery.templates == 80
         source = LiveSource("x", lambda: Hasty(scene, synthetic_street.FPS), SourceOptions())

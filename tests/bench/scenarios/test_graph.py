@@ -1,4 +1,4 @@
-"""The scenario `graph`: every backend has a row per case, and wrong answers no time."""
+"""Scenario `graph`: every backend has a row per case, and wrong answers no time."""
 
 from dataclasses import replace
 
@@ -16,8 +16,8 @@ from cstl_edge.errors import BackendUnavailable, ModelError
 def field(monkeypatch):
     """Let made-up backends run; returns a function that takes them."""
 
-    def take(*found):
-        monkeypatch.setattr(graph, "backends", lambda context: iter(found))
+    def take(*candidates):
+        monkeypatch.setattr(graph, "backends", lambda context: iter(candidates))
 
     return take
 
@@ -71,13 +71,15 @@ def test_pytorch_is_the_reference_where_it_is(trained):
 
 
 def test_the_head_is_fed_what_the_reference_makes_of_a_walk(trained, monkeypatch):
-    monkeypatch.setattr(graph, "SHORT", [case for case in graph.DEFAULT if case.graph == "head"])
+    monkeypatch.setattr(
+        graph, "SHORT_CASES", [case for case in graph.DEFAULT_CASES if case.graph == "head"]
+    )
     rows = [row for row in graph.rows(trained) if row.case != Case()]
     assert {"onnxruntime float32", BASELINE} <= {row.contender for row in rows if row.samples}
     assert "onnxruntime int8" not in {row.contender for row in rows}
 
 
-def test_who_answers_wrongly_from_the_start_has_no_time(reduced, field):
+def test_a_backend_with_wrong_first_outputs_has_no_time(reduced, field):
     wrong = lambda number: np.full((1, 4, 8), [1, -1] * 4, np.float32)  # noqa: E731
     field(made_up(BASELINE, right), made_up("other", wrong))
     rows = {row.contender: row for row in graph.rows(reduced) if row.case.paced_hz is None}
@@ -87,7 +89,7 @@ def test_who_answers_wrongly_from_the_start_has_no_time(reduced, field):
     assert "answers wrongly" in rows["other"].skipped
 
 
-def test_who_begins_to_answer_wrongly_while_measured_has_no_time(reduced, field):
+def test_a_backend_with_wrong_later_outputs_has_no_time(reduced, field):
     turns = lambda number: right(number) if number < 3 else -right(number)  # noqa: E731
     field(made_up(BASELINE, right), made_up("other", turns))
     rows = [row for row in graph.rows(reduced) if row.contender == "other"]
@@ -103,7 +105,9 @@ def test_stages_of_the_device_stand_beside_the_wall(reduced, field):
     assert any("enqueue" in warning for warning in rows[0].warnings)
 
 
-def test_who_does_not_open_has_a_row_with_the_reason_and_the_others_go_on(reduced, field):
+def test_a_backend_that_does_not_open_has_a_row_with_the_reason_and_the_others_go_on(
+    reduced, field
+):
     refused = Backend("other", raising(BackendUnavailable("no such thing here")))
     field(made_up(BASELINE, right), refused, Unavailable("third", "not installed"))
     rows = [*graph.rows(reduced)]
@@ -112,7 +116,7 @@ def test_who_does_not_open_has_a_row_with_the_reason_and_the_others_go_on(reduce
     assert any(row.samples for row in rows)
 
 
-def test_what_is_opened_is_closed_even_if_a_call_fails(reduced, field):
+def test_opened_graphs_are_closed_even_if_a_call_fails(reduced, field):
     closed = []
 
     fail = raising(ModelError("broken"))
@@ -138,13 +142,15 @@ def test_the_long_form_goes_over_batches_lengths_and_the_other_size(trained, fie
     exporter = "cstl_edge.bench.model_under_test"
     monkeypatch.setattr(f"{exporter}.export_once", lambda weights, progress: trained.folder)
     monkeypatch.setattr(f"{exporter}.random_checkpoint", lambda config: config["size"])
-    frames = [case.batch for case in graph.FULL if case.graph == "frames"]
-    monkeypatch.setattr(graph, "FULL", [case for case in graph.FULL if case.graph == "frames"])
-    monkeypatch.setattr(graph, "DEFAULT", graph.DEFAULT[:1])
+    frames = [case.batch for case in graph.FULL_CASES if case.graph == "frames"]
+    monkeypatch.setattr(
+        graph, "FULL_CASES", [case for case in graph.FULL_CASES if case.graph == "frames"]
+    )
+    monkeypatch.setattr(graph, "DEFAULT_CASES", graph.DEFAULT_CASES[:1])
     rows = [*graph.rows(replace(trained, full=True))]
     assert sorted({row.case.batch for row in rows}) == frames
     assert {row.subject.trained for row in rows} == {False}
 
 
-def test_a_case_is_said_in_a_few_words():
+def test_a_case_is_described_in_a_few_words():
     assert graph.describe(Case(graph="frames", batch=1, paced_hz=25)) == "frames, 1 frames, 25 Hz"

@@ -1,4 +1,4 @@
-"""Paced runs and the search for how many walkers hold; no test here looks at a clock."""
+"""Scenario `multi`: paced runs, and the search for how many walkers hold, without a clock."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -9,8 +9,8 @@ from standin_encoders import Wrong
 
 from cstl_edge.bench.backends.base import StreamingBackend
 from cstl_edge.bench.scenarios import multi, streaming_cases
-from cstl_edge.bench.scenarios.base import CAMERA_HZ
 from cstl_edge.bench.scenarios.multi import BUDGET_MS, MOST_WALKERS, PacedTrial, first_guess, search
+from cstl_edge.bench.scenarios.shared import CAMERA_HZ
 from cstl_edge.runtime import load
 
 FINE, LATE = [1.0] * 100, [BUDGET_MS + 1] * 100
@@ -19,12 +19,12 @@ HICCUP = [1.0] * 95 + [BUDGET_MS + 1] * 5
 pytestmark = pytest.mark.usefixtures("everybody")
 
 
-def machine(limit, asked=None):
+def machine(limit, runs=None):
     """Return a run that holds up to `limit` walkers."""
 
     def run(walkers, seconds):
-        if asked is not None:
-            asked.append((walkers, seconds))
+        if runs is not None:
+            runs.append((walkers, seconds))
         return FINE if walkers <= limit else LATE
 
     return run
@@ -47,12 +47,12 @@ def test_with_a_step_it_ends_near_it():
         assert len(tried) < 12
 
 
-def test_what_was_found_is_run_again_and_longer():
-    asked = []
-    _, tried = search(machine(12, asked), 3.0, 10, most_tries=100)
-    assert asked[-1] == (12, 6.0)
-    assert {seconds for _, seconds in asked[:-1]} == {3.0}
-    assert [one.walkers for one in tried] == [walkers for walkers, _ in asked]
+def test_the_number_that_held_is_run_again_and_longer():
+    runs = []
+    _, tried = search(machine(12, runs), 3.0, 10, most_tries=100)
+    assert runs[-1] == (12, 6.0)
+    assert {seconds for _, seconds in runs[:-1]} == {3.0}
+    assert [one.walkers for one in tried] == [walkers for walkers, _ in runs]
 
 
 def test_a_lucky_try_is_no_headline():
@@ -73,24 +73,24 @@ def test_one_hiccup_is_no_failure():
         return LATE if walkers > 9 else HICCUP if first else FINE
 
     assert search(run, 3.0, 8, most_tries=100)[0] == 9
-    assert seen.count(10) == 1  # late throughout: not asked again
+    assert seen.count(10) == 1  # late throughout: not run again
 
 
-def test_two_hiccups_are():
+def test_two_hiccups_are_a_failure():
     def run(walkers, seconds):
         return FINE if walkers <= 5 else HICCUP
 
     assert search(run, 3.0, 8, most_tries=100)[0] == 5
 
 
-def test_nothing_holds():
+def test_the_search_gives_0_where_nothing_holds():
     most, tried = search(machine(0), 3.0, 30, most_tries=100)
     assert most == 0
     assert tried[-1].walkers == 1
     assert not tried[-1].in_time
 
 
-def test_everything_holds():
+def test_the_search_ends_where_everything_holds():
     assert search(machine(10**9), 3.0, 30, most_tries=100)[0] == MOST_WALKERS
 
 
@@ -101,7 +101,7 @@ def test_the_search_is_patient_for_so_many_tries_only():
         assert 10 <= most <= 100
 
 
-def test_the_first_guess():
+def test_the_first_guess_follows_from_one_walker():
     assert first_guess([2.0, 4.0, 100.0, 4.0], walkers=8) == int(0.9 * 40 * 8 / 4.0)
 
 
@@ -112,7 +112,7 @@ def test_in_time_is_of_the_99th_percentile():
     assert PacedTrial(1, LATE).hopeless
 
 
-def test_a_row_tells_the_number_and_all_that_was_tried(reduced, monkeypatch):
+def test_a_row_has_the_number_and_every_trial(reduced, monkeypatch):
     def paced(encoder, walkers, window, hop, seconds, slide):
         return [float(walkers) if slide else 2.0 * walkers] * max(1, int(25 * seconds))
 
@@ -155,7 +155,7 @@ def test_a_crowd_is_answered_like_its_windows(plain):
     assert not streaming_cases.crowd_check(Wrong(encoder), reference, 4).ok
 
 
-def test_who_answers_wrongly_is_not_searched(plain, monkeypatch):
+def test_an_encoder_with_wrong_answers_is_not_searched(plain, monkeypatch):
     wrong = lambda: Wrong(load(plain.folder, threads=1))  # noqa: E731
     backend = StreamingBackend("onnxruntime int8", open_encoder=wrong)
     monkeypatch.setattr(multi, "streaming_backends", lambda context: iter([backend]))

@@ -1,4 +1,4 @@
-"""Sequences per second follow from the raw times; who answers wrongly has none."""
+"""Scenario `offline`: sequences per second from raw times; none of wrong answers."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -30,10 +30,10 @@ def encoders_alone(monkeypatch):
 
 def test_throughput_is_of_the_whole_time():
     wall_ms = [100.0, 100.0, 100.0, 700.0]  # 4 calls of 8 sequences in one second
-    found = throughput(8, 30, wall_ms, RAN)
+    actual = throughput(8, 30, wall_ms, RAN)
     expected = {"sequences_per_s": 32.0, "frames_per_s": 960.0}
     expected |= {"sequences_per_core_minute": 960.0, "casia_b_test_minutes": 5485 / 32 / 60}
-    assert found == pytest.approx(expected)
+    assert actual == pytest.approx(expected)
 
 
 def test_there_are_no_core_minutes_on_a_gpu():
@@ -61,7 +61,7 @@ def test_rows_agree_with_their_raw_samples(reduced):
 @pytest.fixture
 def two(monkeypatch):
     """Measure two backends only."""
-    monkeypatch.setattr(backend_table, "SHORT", ("onnxruntime float32", "onnxruntime int8"))
+    monkeypatch.setattr(backend_table, "SHORT_FORM", ("onnxruntime float32", "onnxruntime int8"))
 
 
 def test_the_best_batch_is_the_one_that_gave_most(reduced, two, monkeypatch):
@@ -71,7 +71,7 @@ def test_the_best_batch_is_the_one_that_gave_most(reduced, two, monkeypatch):
         return {key: Timing({"wall": [{"1": 10.0, "3": 15.0, "4": 80.0}[key]]}) for key in runs}
 
     monkeypatch.setattr(offline, "measure_interleaved", measure_interleaved)
-    monkeypatch.setattr(offline, "SHORT", (1, 3, 4))
+    monkeypatch.setattr(offline, "SHORT_BATCHES", (1, 3, 4))
     rows = [row for row in offline.rows(reduced) if row.contender == "onnxruntime int8"]
     assert [row.case.batch for row in rows] == [1, 3, 4]
     assert [row.values["best_batch"] for row in rows] == [3, 3, 3]
@@ -79,27 +79,27 @@ def test_the_best_batch_is_the_one_that_gave_most(reduced, two, monkeypatch):
 
 
 def test_the_long_form_has_whole_walks_too(reduced, two, monkeypatch):
-    monkeypatch.setattr(offline, "FULL", (1,))
+    monkeypatch.setattr(offline, "FULL_BATCHES", (1,))
     rows = [*offline.rows(dataclasses.replace(reduced, full=True))]
-    found = {row.case.frames for row in rows if row.contender == "onnxruntime float32"}
-    assert found == {30, 90}
+    actual = {row.case.frames for row in rows if row.contender == "onnxruntime float32"}
+    assert actual == {30, 90}
 
 
 def embedder(name, encode, encoder):
     return Embedder(name, SimpleNamespace(encode=encode), lambda: ran_of(encoder.info))
 
 
-def test_who_answers_wrongly_or_not_at_all_has_no_time(reduced, monkeypatch):
+def test_a_backend_with_wrong_or_no_answers_has_no_time(reduced, monkeypatch):
     encoder = load(reduced.folder, threads=1)
 
     def turned(silhouettes):
-        found = encoder.encode(silhouettes)
-        return found._replace(embedding=np.ascontiguousarray(found.embedding[..., ::-1]))
+        actual = encoder.encode(silhouettes)
+        return actual._replace(embedding=np.ascontiguousarray(actual.embedding[..., ::-1]))
 
     whole = {"turned": turned, "broken": raising(ModelError("the device is gone"))}
-    found = [embedder(name, encode, encoder) for name, encode in whole.items()]
-    found.append(Unavailable("absent", "not here"))
-    monkeypatch.setattr(offline, "embedders", lambda context: iter(found))
+    actual = [embedder(name, encode, encoder) for name, encode in whole.items()]
+    actual.append(Unavailable("absent", "not here"))
+    monkeypatch.setattr(offline, "embedders", lambda context: iter(actual))
     rows = {row.contender: row for row in offline.rows(reduced)}
     assert rows["turned"].skipped.startswith("answers wrongly: cosine")
     assert not rows["turned"].check.ok

@@ -1,4 +1,4 @@
-"""The scenario: gross, idle and net, its warnings, and the reasons where it cannot be measured."""
+"""Scenario `power`: gross, idle and net watts, warnings, and reasons of missing figures."""
 
 import dataclasses
 import time
@@ -64,7 +64,7 @@ def draw(root, idle_ma, busy_ma, times=2):
     return run, calls
 
 
-def test_gross_idle_and_net(context, board, runs):
+def test_net_power_is_gross_less_idle(context, board, runs):
     run, calls = draw(board, 500, 2000)
     agreed = Check(reference="r", cosine=1.0, max_abs=0.0, ok=True)
     runs(load(run, lambda: agreed))
@@ -88,7 +88,7 @@ def test_gross_idle_and_net(context, board, runs):
     assert Row.model_validate(row.model_dump(mode="json")) == row
 
 
-def test_warnings(context, board, monkeypatch, runs):
+def test_power_rows_warn_of_doubtful_figures(context, board, monkeypatch, runs):
     (board / CHIP / "curr3_input").write_text("-100")
     runs(load(draw(board, 900, 300)[0]))
     monkeypatch.setattr(power, "LOWEST_HZ", 1e6)
@@ -116,7 +116,7 @@ class Tool:
         pass
 
     @staticmethod
-    def here():
+    def is_installed():
         return True
 
     def watts(self):
@@ -152,7 +152,7 @@ def test_a_meter_that_vanishes_is_one_line_and_the_end(context, board, monkeypat
     assert not row.values
 
 
-def test_who_is_refused_or_wrong_has_a_row_and_the_next_is_measured(context, board, runs):
+def test_a_refused_or_wrong_workload_has_a_row_and_the_next_is_measured(context, board, runs):
     run, _ = draw(board, 500, 2000)
     refused = Workload("a", FULL, raising(ModelError("the engine is refused")))
     wrong = load(run, raising(ModelError("answers wrongly: cosine 0.5")), "b")
@@ -162,7 +162,7 @@ def test_who_is_refused_or_wrong_has_a_row_and_the_next_is_measured(context, boa
     assert c.skipped is None
 
 
-def test_a_meter_that_says_nonsense_from_the_start_is_none(context, board):
+def test_a_meter_with_nonsense_readings_from_the_start_is_left_out(context, board):
     (board / CHIP / "curr1_input").write_text("much")
     (row,) = power.rows(context, board)
     assert "expected a whole number; got b'much'" in row.skipped
@@ -180,7 +180,7 @@ def test_of_two_meters_that_see_the_same_the_first_counts(context, board, monkey
     assert row.values["watts_gross_gpu"] == pytest.approx(WATTS["VDD_CPU_GPU_CV"])
 
 
-def test_without_a_meter_one_row_says_what_was_looked_for(context, tmp_path, monkeypatch):
+def test_without_a_meter_one_row_names_the_missing_meters(context, tmp_path, monkeypatch):
     monkeypatch.setattr(power, "open_meters", lambda root: open_meters(root, no_gpu))
     (row,) = power.rows(context, tmp_path)
     assert row.skipped == (

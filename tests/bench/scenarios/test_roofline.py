@@ -1,4 +1,4 @@
-"""Rows of peaks and of costs."""
+"""Scenario `roofline`: rows of peaks and of costs."""
 
 from dataclasses import replace
 

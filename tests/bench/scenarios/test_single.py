@@ -1,4 +1,4 @@
-"""One walker: samples are per frame, ratios follow from them, answers are those of the window."""
+"""Scenario `single`: samples per frame, ratios that follow, answers of the window."""
 
 import numpy as np
 import pytest
@@ -43,8 +43,8 @@ def test_every_case_has_rows_with_samples_and_right_answers(reduced):
         assert len(row.samples["wall"]) >= 3
         assert row.values == {}  # nobody ran the baseline
     for hop in (1, 5):
-        found = figures(rows, graph="streaming", hop=hop, paced_hz=None)
-        assert {"onnxruntime float32", "onnxruntime int8"} <= {*found}
+        measured = figures(rows, graph="streaming", hop=hop, paced_hz=None)
+        assert {"onnxruntime float32", "onnxruntime int8"} <= {*measured}
     whole = figures(rows, graph="streaming", hop=1, paced_hz=None)
     assert whole["onnxruntime float32, whole windows"].ran.options == {"windows": "whole"}
     assert whole["onnxruntime float32"].ran.options == {"windows": "slide"}
@@ -67,15 +67,15 @@ def test_ratios_follow_from_the_raw_samples_of_the_run(trained):
 
 
 def test_a_sample_of_a_hop_is_divided_by_its_frames(reduced, monkeypatch):
-    asked = []
+    paces = []
 
     def measure_interleaved(runs, **how):
-        asked.append(how["paced_hz"])
+        paces.append(how["paced_hz"])
         return {key: Timing({"wall": [5.0, 10.0]}) for key in runs}
 
     monkeypatch.setattr(single, "measure_interleaved", measure_interleaved)
     rows = [row for row in single.rows(reduced) if row.samples]
-    assert asked == [None, 25.0]
+    assert paces == [None, 25.0]
     for row in rows:
         hop = row.case.hop if row.case.paced_hz is None else 1
         divided = hop or 1
@@ -83,7 +83,7 @@ def test_a_sample_of_a_hop_is_divided_by_its_frames(reduced, monkeypatch):
         assert row.details["frames_per_sample"] == divided
 
 
-def test_who_answers_wrongly_has_no_time(reduced, monkeypatch):
+def test_a_backend_with_wrong_answers_has_no_time(reduced, monkeypatch):
     def streaming_backends(context):
         right = lambda: load(context.folder, threads=1)  # noqa: E731
         yield StreamingBackend("onnxruntime float32", open_encoder=right)
@@ -102,14 +102,14 @@ def test_who_answers_wrongly_has_no_time(reduced, monkeypatch):
     assert sorted(figures(rows, paced_hz=25.0)) == paced
 
 
-def test_what_is_not_here_is_told(plain):
+def test_a_missing_backend_has_a_row_with_the_reason(plain):
     reasons = {row.contender: row.skipped for row in single.rows(plain) if row.skipped}
     assert "--precision int8" in reasons["onnxruntime int8"]
 
 
 @pytest.mark.parametrize("hop", [1, 3, 5])
 @pytest.mark.parametrize("frames", [0, 1, 4, 31])
-def test_the_answer_of_a_stream_is_held_against_its_own_window(plain, hop, frames):
+def test_the_answer_of_a_stream_is_compared_with_its_own_window(plain, hop, frames):
     encoder = load(plain.folder, threads=1)
     walk, _ = inputs.walk(10, plain.model.size)
     reference = streaming_cases.Reference("onnxruntime float32", encoder, walk)
@@ -119,8 +119,8 @@ def test_the_answer_of_a_stream_is_held_against_its_own_window(plain, hop, frame
     case.check()
     assert case.output_check.ok
     assert case.output_check.count == 1
-    right = reference.at
-    reference.at = lambda seen: right(seen + 1)  # a frame beside: the check can fail
+    right = reference.outputs_after
+    reference.outputs_after = lambda seen: right(seen + 1)  # a frame beside: the check can fail
     case.check()
     assert not case.output_check.ok
 
@@ -132,7 +132,7 @@ def test_a_reference_knows_every_turn_of_the_walk(plain):
     for seen in (6, 7, 11, 20):
         window = np.stack([walk[t % 6] for t in range(seen - 6, seen)])[None]
         expected = encoder.encode(window).embedding
-        np.testing.assert_allclose(reference.at(seen)["embedding"], expected, atol=1e-5)
+        np.testing.assert_allclose(reference.outputs_after(seen)["embedding"], expected, atol=1e-5)
 
 
 def test_paced_streams_have_no_warning_for_frames_that_differ():

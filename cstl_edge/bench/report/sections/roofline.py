@@ -59,7 +59,7 @@ def _limit(peaks: Sequence[Row], row: Row) -> RowLimit | None:
     if row.case.paced_hz is not None or not times or not percentile(times, 50):
         return None
     with _data_errors():
-        return _limits(peaks, row.subject).of(row)
+        return _limits(peaks, row.subject).limit_of(row)
 
 
 def _limits(rows: Sequence[Row], subject: ModelUnderTest | None) -> MachineLimits:

@@ -1,26 +1,26 @@
-"""Energy of readings, and a thread that takes them while something runs."""
+"""Power recordings: their energy, and the thread that takes them."""
 
 import threading
 import time
 
 import pytest
 
-from cstl_edge.bench.power.meter import MeterRecorder, PowerRecording
+from cstl_edge.bench.power.base import MeterRecorder, PowerRecording
 from cstl_edge.errors import SourceUnavailable
 
 
 def test_power_is_integrated_by_trapezoids():
-    found = PowerRecording("watts", [0.0, 1.0, 3.0], {"a": [2.0, 4.0, 0.0], "b": [1.0, 1.0, 1.0]})
-    assert found.joules(["a"]) == pytest.approx(3 + 4)
-    assert found.joules(["a", "b"]) == pytest.approx(10)
-    assert found.watts(["a"]) == pytest.approx(7 / 3)
-    assert (found.seconds, found.hz) == pytest.approx((3.0, 2 / 3))
+    actual = PowerRecording("watts", [0.0, 1.0, 3.0], {"a": [2.0, 4.0, 0.0], "b": [1.0, 1.0, 1.0]})
+    assert actual.joules(["a"]) == pytest.approx(3 + 4)
+    assert actual.joules(["a", "b"]) == pytest.approx(10)
+    assert actual.watts(["a"]) == pytest.approx(7 / 3)
+    assert (actual.seconds, actual.hz) == pytest.approx((3.0, 2 / 3))
 
 
 def test_counters_are_subtracted():
-    found = PowerRecording("joules", [0.0, 1.0, 2.0], {"gpu": [100.0, 108.0, 110.0]})
-    assert found.joules(["gpu"]) == pytest.approx(10)
-    assert found.watts(["gpu"]) == pytest.approx(5)
+    actual = PowerRecording("joules", [0.0, 1.0, 2.0], {"gpu": [100.0, 108.0, 110.0]})
+    assert actual.joules(["gpu"]) == pytest.approx(10)
+    assert actual.watts(["gpu"]) == pytest.approx(5)
 
 
 @pytest.mark.parametrize("kind", ["watts", "joules"])
@@ -34,8 +34,8 @@ def test_a_part_is_cut_out_with_its_ends(kind):
 
 
 def test_rails_that_are_negative_on_the_whole_are_named():
-    found = PowerRecording("watts", [0.0, 1.0], {"a": [-1.0, -1.0], "b": [-1.0, 2.0]})
-    assert found.negative() == ["a"]
+    actual = PowerRecording("watts", [0.0, 1.0], {"a": [-1.0, -1.0], "b": [-1.0, 2.0]})
+    assert actual.negative() == ["a"]
 
 
 class Counting:
@@ -63,12 +63,12 @@ def test_readings_are_taken_while_the_block_runs():
     meter, before = Counting(), time.perf_counter()
     with MeterRecorder(meter, hz=500) as recorder:
         assert meter.enough.wait(10)
-    found = recorder.recording()
-    assert len(found.times_s) == meter.count >= 6  # one at each end
-    assert found.times_s == sorted(found.times_s)
-    assert before <= found.times_s[0]
-    assert found.times_s[-1] <= time.perf_counter()
-    assert found.joules(["a"]) == pytest.approx(2 * found.seconds)
+    actual = recorder.recording()
+    assert len(actual.times_s) == meter.count >= 6  # one at each end
+    assert actual.times_s == sorted(actual.times_s)
+    assert before <= actual.times_s[0]
+    assert actual.times_s[-1] <= time.perf_counter()
+    assert actual.joules(["a"]) == pytest.approx(2 * actual.seconds)
     after = meter.count
     time.sleep(0.02)
     assert meter.count == after

@@ -46,11 +46,11 @@ def open_encoder(
     """Open an encoder until the stack ends; return a row with the reason where that fails.
 
     Args:
-        context: of the call
-        scenario: that opens it, for the row
-        candidate: encoder to open, or a backend that this machine lacks
-        case: for the row
-        stack: closes the encoder
+        context: Context of the call.
+        scenario: Name of the scenario that opens it, for the row.
+        candidate: Encoder to open, or a backend that this machine lacks.
+        case: Case of the row.
+        stack: Stack that closes the encoder.
     """
     if isinstance(candidate, Unavailable):
         return context.row(scenario, candidate.name, case=case, skipped=candidate.reason)
@@ -65,7 +65,7 @@ def without_clocks(warnings: Iterable[str]) -> list[str]:
     return [text for text in warnings if not text.startswith("unstable clocks")]
 
 
-def checked(output_check: OutputCheck, **fields: Any) -> dict[str, Any]:
+def fields_if_correct(output_check: OutputCheck, **fields: Any) -> dict[str, Any]:
     """Return the fields of a row; of a backend with wrong outputs the reason alone."""
     wrong = {"skipped": output_check.problem}
     return {"check": output_check.check, **(fields if output_check.ok else wrong)}
