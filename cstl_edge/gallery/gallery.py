@@ -20,7 +20,14 @@ from pathlib import Path
 
 from cstl_edge.arrays import Array
 from cstl_edge.errors import ConfigError, DataError, GalleryError, one_line
-from cstl_edge.gallery.match import Decision, ImpostorTable, Threshold, choose_threshold, decide
+from cstl_edge.gallery.match import (
+    Decision,
+    ImpostorTable,
+    NoMatch,
+    Threshold,
+    choose_threshold,
+    decide,
+)
 from cstl_edge.gallery.people import EnrolledPerson, utc_now, utc_timestamp
 from cstl_edge.gallery.store import GalleryStore, Snapshot
 from cstl_edge.gallery.templates import (
@@ -133,13 +140,11 @@ class Gallery:
         stored_model, index = current.model_id, current.index
         threshold_used = Threshold(threshold, "none" if threshold is None else "given")
         if stored_model is None or not index.names:
-            return _no_answer("gallery is empty", threshold_used, fpir, 0)
+            return _no_answer(NoMatch.GALLERY_EMPTY, threshold_used, fpir, 0)
         query_model = ModelId(stored_model.weights_sha256, *queries.shape[1:])
         check_same_model(query_model, stored_model, self._store.path)
         if as_stored(queries) is None:
-            return _no_answer(
-                "embedding is not finite", threshold_used, fpir, len(index.names)
-            )
+            return _no_answer(NoMatch.NOT_FINITE, threshold_used, fpir, len(index.names))
         if threshold is None:
             threshold_used = choose_threshold(index, self._impostors, fpir)
         return decide(index, queries, threshold_used, fpir)
@@ -211,7 +216,7 @@ class Gallery:
             check_same_model(ours, stored, self._store.path)
 
 
-def _no_answer(reason: str, threshold: Threshold, fpir: float, people: int) -> Decision:
+def _no_answer(reason: NoMatch, threshold: Threshold, fpir: float, people: int) -> Decision:
     value, source, _ = threshold
     return Decision(
         threshold=value, threshold_source=source, fpir=fpir, people=people, reason=reason

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -38,6 +39,19 @@ class Threshold(NamedTuple):
     note: str | None = None  # a limit of this threshold, in words
 
 
+class NoMatch(str, Enum):
+    """Reason why a search names nobody; the values are shown to people and stand in events."""
+
+    NO_GALLERY = "no gallery"  # there is no gallery to search
+    GALLERY_EMPTY = "gallery is empty"  # nobody is enrolled
+    NOT_FINITE = "embedding is not finite"  # it holds a NaN or an infinity
+    NO_CALIBRATION = "no calibration"  # no threshold for the wanted rate
+    TOO_FAR = "nearest is too far"  # beyond the threshold
+    AMBIGUOUS = "ambiguous"  # two people are equally near
+
+    __str__ = str.__str__  # in texts it is its sentence
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """The answer to "who is this?"; `name` None means unknown, for the given `reason`."""
@@ -50,7 +64,7 @@ class Decision:
     threshold_source: str  # one of model, gallery, given, none
     fpir: float  # the requested false-positive identification rate
     people: int  # how many people were searched
-    reason: str | None = None
+    reason: NoMatch | None = None
     nearest: str | None = None  # the person at `distance`; `name` when that is near enough
     note: str | None = None  # a limit of the threshold, in words
 
@@ -210,13 +224,13 @@ def decide(index: TemplateIndex, queries: Floats, threshold: Threshold, fpir: fl
     order = np.argsort(distances, kind="stable")[:2]
     best, *others = (float(distances[i]) for i in order)
     nearest, *runners_up = (index.names[i] for i in order)
-    reason = None
+    reason: NoMatch | None = None
     if threshold.value is None:
-        reason = "no calibration"
+        reason = NoMatch.NO_CALIBRATION
     elif not best < threshold.value:
-        reason = "nearest is too far"
+        reason = NoMatch.TOO_FAR
     elif others and others[0] == best:
-        reason = "ambiguous"
+        reason = NoMatch.AMBIGUOUS
     return Decision(
         name=None if reason else nearest,
         distance=best,

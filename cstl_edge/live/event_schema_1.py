@@ -1,4 +1,4 @@
-"""Lines of schema 1 (`--schema 1`) as the version before wrote them; gone in the next one."""
+"""Lines of schema 1 (`--schema 1`), as the last version wrote them; removed in the next release."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cstl_edge.live.events import SPOKEN_NAMES, Event
+from cstl_edge.live.events import DISPLAY_NAMES, Event
 
 if TYPE_CHECKING:
     from cstl_edge.gallery.match import Decision
@@ -21,9 +21,9 @@ def event_line(event: Event) -> str:
     """Return an event as one line of JSON, without what is not known."""
     unknown = event.answer == "unknown"
     record = event.to_dict() | {
-        "event": SPOKEN_NAMES.get(event.event, event.event),
+        "event": DISPLAY_NAMES.get(event.event, event.event),
         "answer": "unknown" if unknown else event.person,
-        "reason": event.spoken_reason,
+        "reason": event.display_reason,
         # a person may be called "unknown": the flag tells the two apart
         "unknown": unknown or None,
     }
@@ -36,8 +36,8 @@ def decision_row(track: int, frames: int, decision: Decision) -> dict[str, Any]:
 
     Args:
         track: Number of the walker in the source.
-        frames: Usable ones of the walk.
-        decision: Of the gallery.
+        frames: Number of usable frames of the walk.
+        decision: Answer of the gallery.
     """
     answer = decision.name or "unknown"
     return {"track": track, "frames": frames, "answer": answer, **asdict(decision)}

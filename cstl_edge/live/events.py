@@ -16,14 +16,12 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.gallery.match import Decision, NoMatch
 from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.tracking.walk_filter import Reason
-
-if TYPE_CHECKING:
-    from cstl_edge.gallery.match import Decision
 
 SCHEMA: Literal[2] = 2
 MAX_DIGITS = 4  # decimal places of numbers in the JSON
@@ -35,26 +33,29 @@ EventName = Literal[
 State = Literal[
     "opening", "online", "offline", "ended",  # of a source
     "learning", "ready", "disturbed",  # of a scene
-    "purged", "changed",  # of a gallery
+    "purged", "changed",  # of a gallery; reserved, not written
 ]  # fmt: skip
 SCENE_STATES: dict[SceneState, State] = {
     SceneState.LEARNING: "learning",
     SceneState.READY: "ready",
     SceneState.DISTURBED: "disturbed",
 }
-SPOKEN_NAMES = {"named": "identified", "scene": "source"}  # in lines for people and in schema 1
+DISPLAY_NAMES = {"named": "identified", "scene": "source"}  # in lines for people and in schema 1
+
+
+Cause = Reason | SceneState | NoMatch
 
 
 class ReasonCode(str, Enum):
     """Why there is no answer, or what is wrong with a source; the sentence is in `reason`."""
 
-    sentence: str | None  # in `reason`; None where the sentence is free
+    cause: Cause | None  # its value is the sentence in `reason`; None where that is free
 
-    def __new__(cls, code: str, sentence: Reason | SceneState | str | None = None) -> ReasonCode:
-        """Make a member of a code and its sentence."""
+    def __new__(cls, code: str, cause: Cause | None = None) -> ReasonCode:
+        """Make a member of a code and its cause."""
         member = str.__new__(cls, code)
         member._value_ = code
-        member.sentence = sentence.value if isinstance(sentence, Enum) else sentence
+        member.cause = cause
         return member
 
     TOO_FEW_FRAMES = "too_few_frames", Reason.TOO_FEW  # or too early to know a walk
@@ -66,20 +67,19 @@ class ReasonCode(str, Enum):
     NOT_WALKING = "not_walking", Reason.NOT_WALKING  # the person moves otherwise than by walking
     MERGED = "merged", Reason.MERGED  # the person's mask is merged with a neighbour's
     OUT_OF_SIGHT = "out_of_sight", Reason.HIDDEN  # the person is hidden
-    SCENE_UNKNOWN = "scene_unknown", Reason.SCENE  # the empty scene is not known or not still
-    NO_GALLERY = "no_gallery", "no gallery"  # there is no gallery to search
-    GALLERY_EMPTY = "gallery_empty", "gallery is empty"  # nobody is enrolled
-    NOT_FINITE = "not_finite", "embedding is not finite"  # it holds a NaN or an infinity
-    NO_CALIBRATION = "no_calibration", "no calibration"  # no threshold for the wanted rate
-    TOO_FAR = "too_far", "nearest is too far"  # beyond the threshold: unknown
-    AMBIGUOUS = "ambiguous", "ambiguous"  # two people are equally near: unknown
+    NO_GALLERY = "no_gallery", NoMatch.NO_GALLERY  # there is no gallery to search
+    GALLERY_EMPTY = "gallery_empty", NoMatch.GALLERY_EMPTY  # nobody is enrolled
+    NOT_FINITE = "not_finite", NoMatch.NOT_FINITE  # the embedding holds a NaN or an infinity
+    NO_CALIBRATION = "no_calibration", NoMatch.NO_CALIBRATION  # no threshold for the wanted rate
+    TOO_FAR = "too_far", NoMatch.TOO_FAR  # beyond the threshold: unknown
+    AMBIGUOUS = "ambiguous", NoMatch.AMBIGUOUS  # two people are equally near: unknown
     BACKEND_FAILED = "backend_failed"  # the runtime or its GPU failed and stays away
     SOURCE_OFFLINE = "source_offline"  # fell silent or cannot be opened; it is tried again
     SCENE_LEARNING = "scene_learning", SceneState.LEARNING  # the segmenter learns the empty scene
     SCENE_DISTURBED = "scene_disturbed", SceneState.DISTURBED  # the camera or the light changed
 
 
-REASON_CODES = {code.sentence: code for code in ReasonCode if code.sentence is not None}
+REASON_CODES = {code.cause: code for code in ReasonCode if code.cause is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Event:
     """Version of this shape."""
     event: EventName
     """State of a source; of its scene; a track begins; it has no answer yet; it has an answer; it
-    ends, with its last word; the runtime failed; the gallery changed."""
+    ends, with its last word; the runtime failed; the gallery changed (reserved, not written)."""
     utc: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     """When it was reported."""
     monotonic_s: float = field(default_factory=time.monotonic)
@@ -103,9 +103,9 @@ class Event:
     source: str
     """Address, without credentials."""
     camera: str | None = None
-    """Name of the camera."""
+    """Name of the camera; reserved, null for now."""
     state: State | None = None
-    """Of a source, a scene or a gallery."""
+    """Of a source, a scene or a gallery; those of a gallery (purged, changed) are reserved."""
     reason_code: ReasonCode | None = None
     """Why there is no answer, for programs; set wherever `reason` is."""
     reason: str | None = None
@@ -115,21 +115,21 @@ class Event:
     track: int | None = None
     """Who, within this run."""
     visit: str | None = None
-    """A stay on one camera, unique for ever."""
+    """A stay on one camera, unique for ever; reserved, null for now."""
     started_utc: datetime | None = None
-    """When the visit began."""
+    """When the visit began; reserved, null for now."""
     ended_utc: datetime | None = None
-    """When the visit ended."""
+    """When the visit ended; reserved, null for now."""
     box: tuple[float, float, float, float] | None = None
     """x0, y0, x1, y1 in pixels of the source's picture, where the track was seen last."""
     zone: str | None = None
-    """Part of the picture."""
+    """Part of the picture; reserved, null for now."""
     answer: Literal["known", "unknown", "none"] | None = None
     """Of an event of a track: a person, nobody who is enrolled, or no answer."""
     person: str | None = None
     """Name of the person, with `known`."""
     cluster: str | None = None
-    """Group of visits of somebody unknown."""
+    """Group of visits of somebody unknown; reserved, null for now."""
     distance: float | None = None
     """To the nearest person, named or not."""
     threshold: float | None = None
@@ -139,7 +139,7 @@ class Event:
     runner_up: str | None = None
     """Name of the nearest other person."""
     confidence: float | None = None
-    """Calibrated, 0..1."""
+    """Calibrated, 0..1; reserved, null for now."""
     frames: int | None = None
     """Usable frames of the track."""
     latency_ms: float | None = None
@@ -147,11 +147,11 @@ class Event:
     model: str | None = None
     """sha256 of the weights, its first 12 digits."""
     snapshot: str | None = None
-    """Id of a picture."""
+    """Id of a picture; reserved, null for now."""
 
-    def with_reason(self, reason: str) -> Event:
-        """Return this event with one of the reasons that have a code."""
-        return replace(self, reason=reason, reason_code=REASON_CODES[reason])
+    def with_reason(self, reason: Cause) -> Event:
+        """Return this event with a reason and its code."""
+        return replace(self, reason=reason.value, reason_code=REASON_CODES[reason])
 
     def with_decision(self, decision: Decision) -> Event:
         """Return this event with what the gallery decided."""
@@ -162,7 +162,7 @@ class Event:
         return replace(event, answer=answer, person=decision.name, **figures)
 
     @property
-    def spoken_reason(self) -> str | None:
+    def display_reason(self) -> str | None:
         """The reason behind the state that it is one of, for people and for schema 1."""
         if self.event == "scene":
             return f"scene: {self.reason or self.state}"
@@ -181,15 +181,15 @@ class Event:
     def __str__(self) -> str:
         """Return one line for people."""
         who = f"track {self.track}" if self.track is not None else one_line(self.source)
-        words = [who, SPOKEN_NAMES.get(self.event, self.event)]
+        words = [who, DISPLAY_NAMES.get(self.event, self.event)]
         if self.answer == "known":
             words.append(f"as {one_line(self.person)}")
         elif self.answer == "unknown":
             words.append(self.answer)
         if self.distance is not None and self.threshold is not None:
             words.append(f"(distance {self.distance:.2f}, threshold {self.threshold:.2f})")
-        if self.spoken_reason is not None:
-            words.append(f"- {one_line(self.spoken_reason)}")
+        if self.display_reason is not None:
+            words.append(f"- {one_line(self.display_reason)}")
         if self.detail is not None:
             words.append(f"({one_line(self.detail)})")
         return " ".join(words)

@@ -1,4 +1,4 @@
-"""An event is one line of JSON of one shape, and no half line is ever left."""
+"""Events: keys, JSON Schema, reason codes, schema 1, texts, and files of JSON lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from event_schema import violations
 
 from cstl_edge.errors import DataError
-from cstl_edge.gallery.match import Decision
+from cstl_edge.gallery.match import Decision, NoMatch
 from cstl_edge.live import events
 from cstl_edge.live.event_schema_1 import decision_row, event_line
 from cstl_edge.live.events import REASON_CODES, Event, JsonLines, ReasonCode, json_schema
@@ -29,7 +29,7 @@ NAMED = Event(
 )  # fmt: skip
 
 
-def decision(name: str | None = None, reason: str | None = None, **more: Any) -> Decision:
+def decision(name: str | None = None, reason: NoMatch | None = None, **more: Any) -> Decision:
     fields = {"distance": 0.25, "threshold": 0.9, "runner_up": "Ben", "margin": 0.123456}
     return Decision(
         name=name, threshold_source="model", fpir=0.01, people=2, reason=reason, **(fields | more)
@@ -40,7 +40,7 @@ def closed(**fields: Any) -> Event:
     return Event(event="closed", source="cam", track=1, **fields)
 
 
-def test_every_key_is_there_and_numbers_have_four_decimals() -> None:
+def test_event_has_every_key_and_numbers_of_four_decimals() -> None:
     line = NAMED.to_json()
     assert "\n" not in line
     record = json.loads(line)
@@ -54,7 +54,7 @@ def test_every_key_is_there_and_numbers_have_four_decimals() -> None:
     }  # fmt: skip
 
 
-def test_the_schema_in_the_package_is_the_models() -> None:
+def test_schema_file_equals_the_schema_of_the_class() -> None:
     """To write it again: json.dumps(json_schema(), indent=1, ensure_ascii=False) + newline."""
     committed = (files("cstl_edge") / "assets" / "event.schema.json").read_text(encoding="utf-8")
     assert json.loads(committed) == json_schema()
@@ -73,33 +73,29 @@ def test_events_fit_the_schema_and_others_do_not() -> None:
     assert violations(without)
 
 
-def test_every_reason_has_a_code_of_its_own() -> None:
-    sentences = [reason.value for reason in Reason]
-    sentences += [state.value for state in SceneState if state is not SceneState.READY]
-    assert set(sentences) <= set(REASON_CODES)
+def test_every_reason_has_its_own_code() -> None:
+    causes = {*Reason, *NoMatch, *SceneState} - {SceneState.READY}
+    assert causes == set(REASON_CODES)
+    assert len({cause.value for cause in causes}) == len(causes)
     assert len(set(REASON_CODES.values())) == len(REASON_CODES)
     others = {ReasonCode.BACKEND_FAILED, ReasonCode.SOURCE_OFFLINE}  # their sentences are free
     assert set(REASON_CODES.values()) | others == set(ReasonCode)
     assert set(events.SCENE_STATES) == set(SceneState)
 
 
-@pytest.mark.parametrize(
-    "reason",
-    ["gallery is empty", "embedding is not finite", "no calibration", "nearest is too far",
-     "ambiguous"],
-)  # fmt: skip
-def test_what_the_gallery_decides_becomes_an_answer(reason: str) -> None:
+@pytest.mark.parametrize("reason", [cause for cause in NoMatch if cause is not NoMatch.NO_GALLERY])
+def test_decision_of_the_gallery_becomes_an_answer(reason: NoMatch) -> None:
     event = closed(answer="none")
     known = event.with_decision(decision("Ada"))
     assert (known.answer, known.person, known.reason) == ("known", "Ada", None)
     assert known.distance == 0.25
     unknown = event.with_decision(decision(reason=reason))
-    assert (unknown.answer, unknown.person, unknown.reason) == ("unknown", None, reason)
+    assert (unknown.answer, unknown.person, unknown.reason) == ("unknown", None, reason.value)
     assert violations(unknown.to_dict()) == []
     assert unknown.to_dict()["margin"] == 0.1235
 
 
-def test_unknown_is_an_answer_and_a_person_of_that_name_is_another() -> None:
+def test_unknown_answer_differs_from_a_person_named_unknown() -> None:
     nobody, person = closed(answer="unknown"), closed(answer="known", person="unknown")
     assert nobody.to_dict()["person"] is None
     assert person.to_dict()["answer"] == "known"
@@ -109,22 +105,22 @@ def test_unknown_is_an_answer_and_a_person_of_that_name_is_another() -> None:
     assert "unknown" not in old_person
 
 
-def test_it_reads_well() -> None:
+def test_event_texts_for_people() -> None:
     text = str(NAMED)
     assert text == "track 7 identified as Zoë\\n<b> (distance 0.50, threshold 0.90)"
     scene = Event(event="scene", source="cam", state="learning")
-    scene = scene.with_reason(SceneState.LEARNING.value)
+    scene = scene.with_reason(SceneState.LEARNING)
     assert str(scene) == "cam source - scene: learning the empty scene"
     lost = Event(event="source", source="cam", state="offline", reason="mute", detail="attempt 2")
     assert str(lost) == "cam source - offline: mute (attempt 2)"
 
 
-def test_schema_1_is_what_the_version_before_wrote() -> None:
+def test_schema_1_equals_the_lines_of_the_version_before() -> None:
     """Lines of that version, but for the clocks."""
     pending = Event(
         event="pending", source="cam", track=1, frames=0, answer="none", utc=AT, monotonic_s=5.0,
         detail="0 usable frames, need 15",
-    ).with_reason("too few frames")  # fmt: skip
+    ).with_reason(Reason.TOO_FEW)  # fmt: skip
     scene = Event(event="scene", source="cam", time_s=2.0, state="ready", utc=AT, monotonic_s=5.0)
     at = '"utc": "2026-11-01T12:00:00.000+00:00", "monotonic_s": 5.0, '
     assert [event_line(event) for event in (NAMED, pending, scene)] == [
@@ -143,7 +139,7 @@ def test_schema_1_is_what_the_version_before_wrote() -> None:
     assert decision_row(0, 32, decision())["answer"] == "unknown"
 
 
-def test_lines_are_appended_and_a_torn_one_is_ended(tmp_path: Path) -> None:
+def test_lines_are_appended_and_a_torn_line_is_ended(tmp_path: Path) -> None:
     path = tmp_path / "new" / "events.jsonl"
     with JsonLines(path) as lines:
         lines.write(NAMED)
@@ -157,7 +153,7 @@ def test_lines_are_appended_and_a_torn_one_is_ended(tmp_path: Path) -> None:
     assert torn == '{"event": "bo'
 
 
-def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch) -> None:
+def test_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch) -> None:
     whole = os.write
     with JsonLines(tmp_path / "events.jsonl") as lines:
         lines.write(NAMED)
@@ -167,7 +163,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch) -> None:
     assert (tmp_path / "events.jsonl").read_text(encoding="utf-8") == NAMED.to_json() + "\n"
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_unwritable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="cannot write events"):
         JsonLines(tmp_path / "file" / "events.jsonl")

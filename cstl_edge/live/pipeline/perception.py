@@ -207,14 +207,14 @@ def _pairs(source: FrameSource, total: int | None) -> Iterator[tuple[Image, Imag
     frames = min(total or BACKGROUND_SAMPLES * BACKGROUND_UNKNOWN_EVERY, BACKGROUND_MAX_FRAMES)
     spread = np.linspace(0, max(frames - 1 - gap, 0), BACKGROUND_SAMPLES)
     starts = np.unique(spread.round().astype(int)).tolist()
-    wanted, waiting = set(starts), dict[int, Image]()
+    start_numbers, waiting = set(starts), dict[int, Image]()
     # a fault in the recording is raised when the run itself comes to it, after the good frames
     with contextlib.suppress(CstlEdgeError):
         for number, frame in enumerate(source):
             before = waiting.pop(number - gap, None)
             if before is not None:
                 yield before, frame.image
-            if number in wanted:
+            if number in start_numbers:
                 waiting[number] = frame.image
             if number > starts[-1] + gap:
                 return

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cstl_edge.arrays import Floats, Mask
+from cstl_edge.gallery.match import Decision, NoMatch
 from cstl_edge.live.annotate import NAMED, PENDING, UNKNOWN, WalkerView
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.events import SCENE_STATES, Event, EventName, ReasonCode, model_digits
@@ -27,7 +28,6 @@ from cstl_edge.runtime.streaming.encoder import StreamingEncoder, StreamResult
 
 if TYPE_CHECKING:
     from cstl_edge.gallery.gallery import Gallery
-    from cstl_edge.gallery.match import Decision
 
 MAX_WINDOWS = 8  # of a track in one search, the newest
 MAX_GAP_S = 0.5  # a longer hole in the walk starts a new window
@@ -43,7 +43,7 @@ class TrackState:
     id: int
     window: int
     keep: bool = False  # the silhouettes, for enrolment
-    refused: Counter[str] = field(default_factory=Counter)
+    refused: Counter[Reason] = field(default_factory=Counter)
     usable: int = 0
     held: list[Mask] = field(default_factory=list)  # early: not yet known to be a walk
     silhouettes: list[Mask] = field(default_factory=list)
@@ -51,7 +51,7 @@ class TrackState:
     decision: Decision | None = None
     reason: Reason | None = Reason.TOO_FEW  # of the newest frame; None while it walks
     box: Box | None = None  # the newest
-    last_pending: tuple[str, float] | None = None  # reason and time of the last pending event
+    last_pending: tuple[Reason, float] | None = None  # reason and time of the last pending event
     last_used_s: float | None = None
     merged: bool = False
     mirrored: bool = False  # walks to the right
@@ -73,7 +73,7 @@ class TrackState:
         if observation.reason is Reason.TOO_FEW and observation.silhouette is not None:
             self.held.append(observation.silhouette)
         elif observation.reason is not None:
-            self.refused[observation.reason.value] += 1 + len(self.held)
+            self.refused[observation.reason] += 1 + len(self.held)
             self.held = []
         return [], broken
 
@@ -111,21 +111,22 @@ class TrackState:
 
     def forget_held(self) -> None:
         """Count the frames that never became a walk, when the track ends."""
-        self.refused[Reason.TOO_FEW.value] += len(self.held)
+        self.refused[Reason.TOO_FEW] += len(self.held)
         self.held = []
 
-    def no_answer(self) -> str:
+    def no_answer(self) -> Reason | NoMatch:
         """Return the main reason why this track has no answer."""
         if self.windows:
-            return "no gallery"
+            return NoMatch.NO_GALLERY
         counts = self.refused.most_common()
         if self.usable or not counts or not counts[0][1]:
-            return Reason.TOO_FEW.value
+            return Reason.TOO_FEW
         return counts[0][0]
 
     def account(self, needed: int) -> str:
         """Return what became of its frames, for a person."""
-        refused = [f"{count} {reason}" for reason, count in self.refused.most_common() if count]
+        counts = self.refused.most_common()
+        refused = [f"{count} {reason.value}" for reason, count in counts if count]
         text = f"{self.usable} usable frames, need {needed}"
         return f"{text}; refused: {', '.join(refused)}" if refused else text
 
@@ -148,7 +149,7 @@ class RecognitionStage:
         Args:
             source: Address for the events, without credentials.
             encoder: Embeds the silhouettes; stays the caller's to close.
-            gallery: To be searched; without one nobody is named.
+            gallery: Searched for every walk; without one nobody is named.
             options: Windows and thresholds.
             summary: Counts to add to.
             keep: Keep silhouettes and embeddings of closed tracks in `records`.
@@ -176,7 +177,7 @@ class RecognitionStage:
             self._tracks[number] = track
             self._summary.tracks += 1
             self._events.append(self._track_event("born", track))
-        queues = {seen.id: self._observe(seen, time_s) for seen in result.observations}
+        queues = {item.id: self._observe(item, time_s) for item in result.observations}
         if any(queues.values()):
             with self._summary.samples.time("encode"):
                 embedded = self._embed(queues)
@@ -282,7 +283,7 @@ class RecognitionStage:
             embeddings=track.embeddings() if track.windows else embeddings,
             salient_frames=track.windows[-1].salient_frames if track.windows else None,
             frames=track.usable,
-            refusals=dict(track.refused),
+            refusals={reason.value: count for reason, count in track.refused.items()},
             account=account,
         )
 
@@ -302,10 +303,10 @@ class RecognitionStage:
         """Report why there is no answer yet, when that changes and not more often than needed."""
         if track.decision is not None or (self._gallery is None and track.windows):
             return
-        reason = (track.reason or Reason.TOO_FEW).value
+        reason = track.reason or Reason.TOO_FEW
         if track.last_pending is not None:
             last_reason, last_s = track.last_pending
-            if last_reason == reason or time_s - last_s < PENDING_EVERY_S:
+            if last_reason is reason or time_s - last_s < PENDING_EVERY_S:
                 return
         track.last_pending = (reason, time_s)
         account = track.account(self._options.min_frames)
@@ -316,5 +317,5 @@ class RecognitionStage:
         if scene is not self._scene:
             event = self._event("scene", state=SCENE_STATES[scene])
             ready = scene is SceneState.READY
-            self._events.append(event if ready else event.with_reason(scene.value))
+            self._events.append(event if ready else event.with_reason(scene))
         self._scene = scene

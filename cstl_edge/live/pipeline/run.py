@@ -55,9 +55,16 @@ class PipelineRun(Iterator[Event]):
         keep: bool = False,
         retry: bool = False,
     ) -> None:
-        """Open segmenter and source and start perception; arguments as for `run`.
+        """Open segmenter and source and start perception.
 
-        keep: keep silhouettes and embeddings of closed tracks in `records`
+        Args:
+            source: An address, or an open source, which is closed with the run.
+            encoder: Embeds the silhouettes.
+            gallery: Searched for every walk, or None.
+            options: Segmentation, windows and thresholds.
+            observer: Called with every frame.
+            retry: Keep trying a live source that does not open.
+            keep: Keep silhouettes and embeddings of closed tracks in `records`.
         """
         self.summary = RunSummary()
         self._observer = observer
@@ -197,7 +204,7 @@ def run(
     Args:
         source: An address, or an open source, which is closed with the run.
         encoder: Embeds the silhouettes; stays the caller's to close.
-        gallery: To be searched; without one nobody is named.
+        gallery: Searched for every walk; without one nobody is named.
         options: Segmentation, windows and thresholds.
         observer: Called with every frame, the walkers to draw and a note about the scene.
         retry: Keep trying a live source that does not open.

@@ -46,7 +46,6 @@ class Reason(str, Enum):
     NOT_WALKING = "moving, but not walking"
     MERGED = "merged with a neighbour"
     HIDDEN = "out of sight"
-    SCENE = "the empty scene is not known or not still"
 
 
 class WalkFilter:
