@@ -36,6 +36,7 @@ def row_of(context, scenario, wall=(1.0, 2.0), **fields):
     ("options", "message"),
     [
         ({"scenarios": ["graph", "speed"]}, "got 'speed'"),
+        ({"scenarios": ["grpah"]}, r"got 'grpah'; did you mean graph\?"),
         ({"short": True, "full": True}, "contradict"),
         ({"threads": 0}, "at least 1 thread"),
         ({"network": "small"}, "shipped, paper"),

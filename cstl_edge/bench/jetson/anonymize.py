@@ -35,7 +35,7 @@ PATH = re.compile(r"(?<![\w:/.<])(?:~|/[\w.@+-]+)(?:/[\w.@+ -]*[\w.@+-])+|[A-Za-
 def scrub(value: Any, names: Iterable[str] | None = None) -> Any:
     """Return a JSON-ready value without personal parts of its texts and without personal keys.
 
-    names: words to take out; by default those of this machine (`local_names`)
+    names: Words to take out; by default those of this machine (`local_names`)
     """
     ordered = sorted(local_names() if names is None else set(names), key=len, reverse=True)
     words = "|".join(re.escape(name) for name in ordered if name)

@@ -177,7 +177,7 @@ def _line(row: Row, names: set[str]) -> str:
 
 
 def _engines(folder: Path) -> str | None:
-    """Return what is wrong with the engines of an exported model, or None."""
+    """Return the problem of an exported model's engines, or None."""
     from cstl_edge.runtime import load
     from cstl_edge.runtime.tensorrt.record import ENGINES, TENSORRT
 

@@ -70,7 +70,7 @@ def workloads(context: Context) -> Iterator[Workload]:
 def _open_full(
     context: Context, available: Mapping[str, Backend], name: str, stack: ExitStack
 ) -> RunningWorkload:
-    """Open the graph `full`, and keep what float32 answers to the same walk."""
+    """Open the graph `full`, and keep the float32 answers to the same walk."""
     feed = inputs.feed("full", 1, WINDOW, context.model.size)
 
     reference, call = (

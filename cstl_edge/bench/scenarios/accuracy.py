@@ -141,7 +141,7 @@ def rank1_per_person(walks: LabelledEmbeddings) -> npt.NDArray[np.float64]:
 
 
 def accuracy_warnings(figures: RecognitionFigures) -> list[str]:
-    """Return what the figures do not show, for want of people."""
+    """Return the warnings about figures of too few people."""
     many = int(figures.values["people"])
     if figures.open_set is None:
         return [f"no FNIR with {many} people: half are enrolled, {LEAST_PEOPLE} are the least"]

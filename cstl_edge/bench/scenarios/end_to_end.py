@@ -175,7 +175,7 @@ def run_pipeline(
 
 @dataclass
 class _FrameObserver:
-    """Counts who is in view and what was dropped, and times frames from the camera on."""
+    """Counts walkers in view and dropped frames, and times frames from the camera on."""
 
     source: FrameSource
     total_ms: list[float] = field(default_factory=list)

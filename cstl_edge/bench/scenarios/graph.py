@@ -169,7 +169,7 @@ class _GraphCase:
             yield self.context.row("graph", name, case=case, ran=ran, **fields)
 
     def _details(self, ran: Ran) -> dict[str, Any]:
-        """Return what the silhouettes show, and the accuracy gate that the precision passed."""
+        """Return the description of the silhouettes and the accuracy gate that was passed."""
         shown = inputs.walk(WINDOW, self.context.model.size)[1]
         gate = gate_summary(read_export(self.context.folder)[0], ran.precision)
         return {"silhouettes": shown} | ({"gates": gate} if gate else {})

@@ -181,7 +181,7 @@ def _warnings(readings: list[MeterReadings], values: dict[str, float]) -> Iterat
 def _cross_check(
     readings: list[MeterReadings], headline: str, tool_w: dict[str, float], values: dict[str, float]
 ) -> Iterator[str]:
-    """Add what tegrastats reports of the headline to the values; yield where it differs from us."""
+    """Add tegrastats' watts of the headline to the values; yield a warning where they differ."""
     rails = next(x.meter.scopes[headline] for x in readings if headline in x.meter.scopes)
     if not set(rails) <= set(tool_w):
         return
