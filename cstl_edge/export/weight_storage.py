@@ -68,8 +68,7 @@ def _as_half(
     tensor: onnx.TensorProto, factors: list[Factors]
 ) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]] | None:
     """Return the initialisers and nodes that give exactly this tensor, or None."""
-    values = numpy_helper.to_array(tensor)
-    name = tensor.name
+    values, name = numpy_helper.to_array(tensor), tensor.name
     if values.size < MIN_ELEMENTS:
         return None
     if _is_half(values):

@@ -60,14 +60,7 @@ class ConcatLinear(nn.ModuleDict):
     """A `PartLinear` on the concatenation of several scales, as the sum of one product per scale.
 
     The same numbers without the copy; and the long-term feature, equal in all frames, is multiplied
-    once per sequence.
-
-    Args:
-        parts: Number of parts p.
-        channels: Channels c of each scale.
-        scales: Names of the scales, a subset of `SCALES`.
-        outputs: Output channels.
-        gain: Factor of the standard deviation of the initial weights.
+    once per sequence. Arguments as of `PartLinear`, the inputs being `channels` of each of `scales`
     """
 
     def __init__(

@@ -128,7 +128,7 @@ class GateResult:
 
     @property
     def rank1_change(self) -> Rank1Loss:
-        """Return the change of rank-1 across views."""
+        """Return the change of rank-1 across views; its points count losses."""
         return self.report["rank1"]["lost"]
 
     def check(self, label: str) -> None:
@@ -326,14 +326,13 @@ def _cosines(reference: Floats, embedding: Floats, same: Bools) -> CosineReport:
 
 
 def _recognition_problems(
-    change: Rank1Loss, decisions: DecisionsReport, limits: GateLimits
+    loss: Rank1Loss, decisions: DecisionsReport, limits: GateLimits
 ) -> list[str]:
     """Return what of rank-1 and decisions is over a limit."""
     problems = []
-    if not change["points"] <= limits.rank1_points:
+    if not loss["points"] <= limits.rank1_points:
         problems.append(
-            f"rank-1 falls by {change['points']:.2f} points, expected at most "
-            f"{limits.rank1_points:g}"
+            f"rank-1 falls by {loss['points']:.2f} points, expected at most {limits.rank1_points:g}"
         )
     if decisions["changed"] > limits.decisions * decisions["compared"]:
         problems.append(

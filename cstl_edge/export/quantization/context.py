@@ -109,14 +109,12 @@ class QuantizationContext:
         (features,) = self.twin("frames").run(None, {"silhouettes": flat})
         windows = features.reshape(n, s, *features.shape[1:])  # [n, s, p, c]
         feed = {"features": windows, "lengths": lengths}
-        outputs: list[Any] = self.twin("head").run(None, feed)
-        return outputs
+        return list(self.twin("head").run(None, feed))
 
     def run_full_twin(self, silhouettes: Silhouettes, lengths: Ints) -> list[Any]:
         """Run the twin of `full` on [n, s, h, w]: embedding, salient frames."""
         feed = {"silhouettes": silhouettes, "lengths": lengths}
-        outputs: list[Any] = self.twin("full").run(None, feed)
-        return outputs
+        return list(self.twin("full").run(None, feed))
 
     def feeds(self, graph: str) -> list[dict[str, Any]]:
         """Return the calibration silhouettes as inputs of `frames` or `head`."""

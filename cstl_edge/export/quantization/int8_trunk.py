@@ -233,17 +233,18 @@ def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Doubles:
 
 
 def round_weights(weights: Doubles, gram: Doubles) -> npt.NDArray[np.int8]:
-    """Round weights [o, k], in steps, so that their outputs change least; gram: [k, k] of inputs.
+    """Round weights [o, k], in steps, so that their outputs change least.
 
-    Weights of the largest inputs are rounded first, while most others can still make good for them.
+    Weights of the largest inputs come first, while most others can still compensate their errors.
+    gram: sums of products of inputs [k, k]
     """
     order = np.argsort(-np.diag(gram), kind="stable")
-    left = weights[:, order].copy()
+    remaining = weights[:, order].copy()
     upper = np.linalg.cholesky(np.linalg.inv(gram[np.ix_(order, order)])).T
     steps = np.zeros(weights.shape, np.int8)
     for k, column in enumerate(order):
-        nearest = np.clip(np.rint(left[:, k]), -WEIGHT_LEVELS, WEIGHT_LEVELS)
+        nearest = np.clip(np.rint(remaining[:, k]), -WEIGHT_LEVELS, WEIGHT_LEVELS)
         steps[:, column] = nearest
-        error = (left[:, k] - nearest) / upper[k, k]
-        left[:, k + 1 :] -= np.outer(error, upper[k, k + 1 :])
+        error = (remaining[:, k] - nearest) / upper[k, k]
+        remaining[:, k + 1 :] -= np.outer(error, upper[k, k + 1 :])
     return steps
