@@ -72,17 +72,11 @@ def live(
         open_gallery = stack.enter_context(_existing(gallery, encoder)) if has_gallery else None
         if open_gallery is None:
             notify("no gallery yet: nobody is named; begin with cstl-edge enroll")
-        frame_source = open_source(source)
-        observer = _annotator(annotate, frame_source.fps, stack) if annotate else None
+        frames = open_source(source)
+        observer = _annotator(annotate, frames.fps, stack) if annotate else None
         log = stack.enter_context(JsonLines(events, line_of)) if events else None
         pipeline = stack.enter_context(
-            run(
-                frame_source,
-                encoder=encoder,
-                gallery=open_gallery,
-                options=options,
-                observer=observer,
-            )
+            run(frames, encoder=encoder, gallery=open_gallery, options=options, observer=observer)
         )
         text_of = line_of if json else str
         try:

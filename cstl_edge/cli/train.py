@@ -47,7 +47,7 @@ def train(
     log_without_bar()
     weights, stopped, reports = run_training(
         config,
-        overrides(override or [], split, minutes),
+        _overrides(override or [], split, minutes),
         data=data,
         folder=folder,
         initial_weights=first,
@@ -62,15 +62,9 @@ def train(
         raise typer.Exit(130)
 
 
-def overrides(texts: list[str], split: str | None, minutes: float | None) -> list[str]:
-    """Return all overrides of a configuration, those of options of their own included.
-
-    Args:
-        texts: Those of `-o`, KEY=VALUE.
-        split: Training people, as `--split` names them.
-        minutes: Length of the training, in place of its iterations.
-    """
-    texts = list(texts)
+def _overrides(override: list[str], split: str | None, minutes: float | None) -> list[str]:
+    """Return all overrides of a configuration, those of options of their own included."""
+    texts = list(override)
     if split is not None:
         texts.append(f"data.split={split}")
     if minutes is not None:
