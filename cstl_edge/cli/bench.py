@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json as jsons
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from cstl_edge.bench.context import Context
     from cstl_edge.bench.record import Row
 
+IMPORT_RETRY_S = 0.05  # between two looks whether an import has ended, after Ctrl-C
 ROWS_WIDTH = 140  # characters of the printed tables, where the output is no terminal
 
 Exported = Annotated[
@@ -163,13 +167,19 @@ def _show(rows: Sequence[Row]) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Raise Ctrl-C as itself wherever it falls: native code being imported makes it an ImportError.
+    """Raise Ctrl-C as itself wherever it falls, and during an import as soon as that has ended.
 
+    Native code that is being imported prints a KeyboardInterrupt, or makes an ImportError of it.
     Raises KeyboardInterrupt in the place of whatever came after the signal.
     """
     signals: list[int] = []
 
-    def interrupt(number: int, frame: Any) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if _is_importing(frame):
+            again = threading.Timer(IMPORT_RETRY_S, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
         signals.append(number)
         raise KeyboardInterrupt
 
@@ -182,3 +192,12 @@ def _interruptible() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Tell whether a frame was reached from an import."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

@@ -81,6 +81,31 @@ def test_ctrl_c_keeps_the_rows_so_far(tmp_path):
     assert "graph" in text
 
 
+IMPORTED = """
+import signal
+signal.raise_signal(signal.SIGINT)
+complete = True
+"""
+IMPORTING = """
+import time
+from cstl_edge.cli.bench import _interruptible
+
+try:
+    with _interruptible():
+        import interrupted_module
+        time.sleep(20)
+except KeyboardInterrupt:
+    print(interrupted_module.complete)
+"""
+
+
+def test_ctrl_c_during_an_import_comes_when_the_import_has_ended(tmp_path):
+    (tmp_path / "interrupted_module.py").write_text(IMPORTED)
+    command = [sys.executable, "-c", IMPORTING]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=15, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 INTERRUPTED = """
 import signal
 from cstl_edge.cli.bench import _interruptible
