@@ -20,6 +20,8 @@ Image: TypeAlias = npt.NDArray[np.uint8]
 """BGR [H, W, 3]."""
 Mask: TypeAlias = npt.NDArray[np.uint8]
 """[H, W], 0 or 255."""
+Vectors: TypeAlias = npt.NDArray[np.floating[Any]]
+"""float32, or float16 of a file that is memory-mapped."""
 Floats: TypeAlias = npt.NDArray[np.float32]
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int32]

@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from cstl_edge.arrays import Floats
+from cstl_edge.arrays import Floats, Vectors
 from cstl_edge.errors import DataError, one_line
-from cstl_edge.evaluation.embeddings import Vectors
 
 NPY: Any = np.lib.format  # numpy does not type it
 ARRAY, LABELS, PROGRESS = "embeddings.npy", "labels.json", "progress.json"

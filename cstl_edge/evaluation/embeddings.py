@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.arrays import Floats, Indices, Silhouettes
+from cstl_edge.arrays import Floats, Indices, Silhouettes, Vectors
 
 BLOCK_BYTES = 512 * 2**20
-Vectors = npt.NDArray[np.floating[Any]]  # float32, or float16 of a file that is mapped
 
 GALLERY = ("nm-01", "nm-02", "nm-03", "nm-04")
 PROBES = {"nm": ("nm-05", "nm-06"), "bg": ("bg-01", "bg-02"), "cl": ("cl-01", "cl-02")}

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cstl_edge.arrays import Floats, Ints, Silhouettes
+from cstl_edge.arrays import Array, Floats, Ints, Silhouettes
 from cstl_edge.bench.backends.base import BASELINE, Backend, StreamingBackend, ran_of
 from cstl_edge.bench.backends.open import streaming_backends
 from cstl_edge.bench.context import Context
@@ -29,7 +28,7 @@ STREAMED = ("onnxruntime float32", "onnxruntime int8", "tensorrt float16")
 WHOLE_WINDOWS = "whole windows"  # option of backends that could let windows slide
 CROWD = 3  # walkers whose answers are checked
 
-Outputs = dict[str, npt.NDArray[Any]]
+Outputs = dict[str, Array]
 
 
 @dataclass
