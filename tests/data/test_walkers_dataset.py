@@ -1,10 +1,7 @@
 """Cache of Walkers: rendered once, named by everything that decides their bytes."""
 
 import ast
-import io
-import keyword
 import shutil
-import tokenize
 
 import pytest
 
@@ -56,12 +53,15 @@ def package(tmp_path):
 
 
 def change_one_letter_of_code(text):
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    names = [t for t in tokens if t.type == tokenize.NAME and not keyword.iskeyword(t.string)]
+    tree = ast.parse(text)
+    in_strings = {name for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)
+                  for name in ast.walk(node)}  # fmt: skip
+    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n not in in_strings]
+    last = max(names, key=lambda name: (name.end_lineno, name.end_col_offset))
     lines = text.splitlines(keepends=True)
-    row, column = names[-1].end[0] - 1, names[-1].end[1] - 1
-    line = lines[row]
-    lines[row] = line[:column] + ("y" if line[column] == "x" else "x") + line[column + 1 :]
+    line, column = lines[last.end_lineno - 1], last.end_col_offset - 1
+    changed = line[:column] + ("y" if line[column] == "x" else "x") + line[column + 1 :]
+    lines[last.end_lineno - 1] = changed
     return "".join(lines)
 
 
