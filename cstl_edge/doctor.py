@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from cstl_edge.errors import BackendUnavailable, CstlEdgeError
 
+TESTED_PYTHONS = ("3.10", "3.11", "3.12", "3.13")  # by .ci/run; 3.14 installs and was not run
 MARKS = {"ok": "✓", "missing": "–", "broken": "✗"}
 
 
@@ -87,9 +88,13 @@ def _version(package: str) -> str | None:
 
 def _python() -> Finding:
     version = platform.python_version()
-    fits = (3, 10) <= sys.version_info[:2] <= (3, 12)
-    remedy = "" if fits else "use Python 3.10 to 3.12"
-    return Finding("python", "ok" if fits else "broken", f"{version} {platform.machine()}", remedy)
+    detail = f"{version} {platform.machine()}"
+    if sys.version_info[:2] < (3, 10):
+        return Finding("python", "broken", detail, "use Python 3.10 or newer")
+    ours = ".".join(map(str, sys.version_info[:2]))
+    if ours not in TESTED_PYTHONS:
+        detail += f", not tested here ({', '.join(TESTED_PYTHONS)} are)"
+    return Finding("python", "ok", detail)
 
 
 def _numpy() -> Finding:
