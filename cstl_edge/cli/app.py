@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cstl_edge import __version__
-from cstl_edge.cli import bench, data, evaluate, export, recognise, reproduce, train
+from cstl_edge.cli import bench, data, evaluate, export, gallery, recognise, reproduce, train
 from cstl_edge.cli.console import print_demo, print_result, progress
+from cstl_edge.cli.failures import json_wanted, run_verb, take_debug
 from cstl_edge.cli.options import Json
-from cstl_edge.errors import CstlEdgeError
 
 app = typer.Typer(
     name="cstl-edge",
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(recognise.people, name="gallery")
+app.add_typer(gallery.people, name="gallery")
 app.add_typer(export.plugins, name="plugin")
 app.add_typer(reproduce.figure, name="figure")
 app.add_typer(data.data, name="data")
@@ -38,23 +39,12 @@ app.add_typer(bench.bench, name="bench")
 
 
 def main() -> None:
-    """Run the command line; every expected error is one line and its exit code."""
-    debug = "--debug" in sys.argv
-    if debug:
-        sys.argv.remove("--debug")
+    """Run the command line and exit; every expected error is one line and its exit code."""
+    words = sys.argv[1:]
+    debug = take_debug(words)
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s")
-    try:
-        app()
-    except CstlEdgeError as err:
-        if debug:
-            raise
-        print(f"error: {err}", file=sys.stderr)
-        sys.exit(err.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our pipe has gone
-        sys.exit(141)
+    run = partial(app, words, prog_name="cstl-edge", standalone_mode=False)
+    sys.exit(run_verb(run, as_json=json_wanted(words), debug=debug))
 
 
 @app.callback()

@@ -1,12 +1,10 @@
-"""Verbs `live`, `enroll`, `identify` and `gallery`: enrol people and recognise them."""
+"""Verbs `live`, `enroll` and `identify`: enrol people and recognise them."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cstl_edge.cli.console import notify, print_result, progress
+from cstl_edge.cli.gallery import default_gallery, open_existing
 from cstl_edge.cli.options import (
     Backend,
     Fpir,
@@ -33,15 +32,11 @@ from cstl_edge.runtime import load
 
 if TYPE_CHECKING:  # every help text would wait for what these import
     from cstl_edge.arrays import Array
-    from cstl_edge.gallery.gallery import Gallery
     from cstl_edge.gallery.match import Decision
     from cstl_edge.live.events import Event, JsonLines
     from cstl_edge.live.pipeline.options import PipelineOptions, TrackRecord
     from cstl_edge.live.pipeline.run import Observer, PipelineRun
     from cstl_edge.runtime.base import Encoder
-
-Person = Annotated[str, typer.Argument()]
-people = typer.Typer(help="List, show or remove the people of a gallery.", no_args_is_help=True)
 
 
 def live(
@@ -69,7 +64,7 @@ def live(
     line_of = event_line if schema == 1 else Event.to_json
     with ExitStack() as stack:
         has_gallery = gallery is not None or default_gallery().exists()
-        open_gallery = stack.enter_context(_existing(gallery, encoder)) if has_gallery else None
+        open_gallery = stack.enter_context(open_existing(gallery, encoder)) if has_gallery else None
         if open_gallery is None:
             notify("no gallery yet: nobody is named; begin with cstl-edge enroll")
         frames = open_source(source)
@@ -144,7 +139,7 @@ def identify(
     from cstl_edge.live.sources.base import redact
 
     options, encoder = _pipeline(segmenter, fpir, threshold), load(model, backend)
-    with _existing(gallery, encoder) as open_gallery:
+    with open_existing(gallery, encoder) as open_gallery:
         walks: list[tuple[Array, int, int, str | None]]  # walk, track, frames, account of them
         if silhouettes:
             silhouette_walk = _silhouettes(source, encoder, silhouettes)
@@ -164,48 +159,6 @@ def identify(
                 rows.append(event.with_decision(decision).to_dict())
             lines.append(_sentence(track, frames, decision))
     print_result(rows, lines, json)
-
-
-@people.command("list")
-def list_people(gallery: GalleryPath = None, json: Json = False) -> None:
-    """List everybody: name, templates, since when, until when, consent."""
-    with _existing(gallery) as open_gallery:
-        rows = [asdict(person) for person in open_gallery.people()]
-    lines = [
-        f"{one_line(row['name'])}: {row['templates']} templates, since {row['created_utc']}, "
-        f"until {row['expires_utc'] or 'removed'}; consent: {one_line(row['consent'])}"
-        for row in rows
-    ]
-    print_result(rows, lines or "nobody is enrolled", json)
-
-
-@people.command("show")
-def show_person(name: Person, gallery: GalleryPath = None, json: Json = False) -> None:
-    """Show what is kept of one person."""
-    with _existing(gallery) as open_gallery:
-        row = asdict(open_gallery.show(name))
-    print_result(row, [f"{key}: {one_line(value, 500)}" for key, value in row.items()], json)
-
-
-@people.command("remove")
-def remove_person(name: Person, gallery: GalleryPath = None, json: Json = False) -> None:
-    """Erase one person, without residue in the file."""
-    with _existing(gallery) as open_gallery:
-        erased = open_gallery.remove(name)
-    text = f"erased {one_line(name)}: {erased} templates"
-    print_result({"name": name, "erased": erased}, text, json)
-
-
-def default_gallery() -> Path:
-    """Return the gallery's default place: in XDG_DATA_HOME, else in ~/.local/share."""
-    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(home) / "cstl-edge" / "gallery.db"
-
-
-def _existing(gallery: Path | None, encoder: Encoder | None = None) -> Gallery:
-    from cstl_edge.gallery.gallery import Gallery
-
-    return Gallery.open(gallery or default_gallery(), model=encoder, create=False)
 
 
 def _pipeline(
