@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cstl_edge.arrays import Image
-from cstl_edge.live.sources.base import SourceOptions
+from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.live.sources.stream import LiveSource
 from cstl_edge.live.sources.synthetic.source import (
     EMPTY_S,

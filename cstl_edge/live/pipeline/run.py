@@ -74,7 +74,7 @@ class PipelineRun(Iterator[Event]):
         threads = min(SEGMENTER_THREADS, usable_cores())
         segmenter = open_segmenter(options.segmenter, threads=threads)
         if isinstance(source, str | os.PathLike):
-            source = open_source(source, on_state=self._on_state, retry=retry)
+            source = open_source(source, on_state=self._on_state, wait=retry)
         self.source = source
         self._recognition = RecognitionStage(
             source.uri, encoder, gallery, options, self.summary, keep=keep

@@ -1,4 +1,4 @@
-"""Base class of frame sources, their options, frames and states; addresses without secrets.
+"""Base class of frame sources, their frames and states; addresses without secrets.
 
 Two laws. A recording gives every frame: none is dropped, and a hole is an error, because a missing
 frame shortens somebody's step. A live source gives the newest frame: frames for which the reader is
@@ -86,24 +86,6 @@ class SourceState:
 
 StateCallback = Callable[[SourceState], None]
 Source = TypeVar("Source", bound="FrameSource")
-
-
-@dataclass(frozen=True)
-class SourceOptions:
-    """Options of `open_source`, as described there; a source ignores what means nothing to it."""
-
-    start_s: float | None = None
-    stop_s: float | None = None
-    fps: float | None = None
-    retry: bool = False
-    on_state: StateCallback | None = None
-
-    def refuse_part(self, uri: str) -> None:
-        """Raise ConfigError when a part is wanted of a live source."""
-        if self.start_s is not None or self.stop_s is not None:
-            raise ConfigError(
-                f"start_s and stop_s need a recording; {redact(uri)} is a live source"
-            )
 
 
 class FrameSource:

@@ -28,8 +28,9 @@ import numpy as np
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import SourceUnavailable
-from cstl_edge.live.sources.base import FrameSource, SourceOptions, redact
+from cstl_edge.live.sources.base import FrameSource, redact
 from cstl_edge.live.sources.child_main import FRAME, HELLO, MAGIC
+from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.live.sources.stream import Capture, LiveSource
 from cstl_edge.opencv import import_cv2
 from cstl_edge.silhouette import MAX_PIXELS

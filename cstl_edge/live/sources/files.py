@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.errors import ConfigError, DataError, SourceUnavailable, one_line
-from cstl_edge.live.sources.base import DEFAULT_FPS, Frame, FrameSource, SourceOptions
+from cstl_edge.errors import DataError, SourceUnavailable, one_line
+from cstl_edge.live.sources.base import DEFAULT_FPS, Frame, FrameSource
+from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.opencv import import_cv2
 from cstl_edge.silhouette import IMAGE_SUFFIXES, MAX_PIXELS, numbered_images, read_image
 
@@ -27,9 +28,6 @@ RE_ENCODE = "copy it again, or save what is left: ffmpeg -i IN -c:v libx264 OUT.
 
 def open_recording(uri: str, options: SourceOptions) -> FrameSource:
     """Open a video file or a folder of images."""
-    start_s, stop_s = options.start_s, options.stop_s
-    if start_s is not None and stop_s is not None and not start_s < stop_s:
-        raise ConfigError(f"expected start_s < stop_s, got {start_s} and {stop_s}")
     path = Path(uri)
     try:
         is_folder = path.is_dir()
@@ -89,7 +87,7 @@ class VideoFile(_Recording):
         self._index = 0
         self._cv2 = import_cv2()
         self._capture = _open_capture(self._cv2, path)
-        self.fps = self._frame_rate()
+        self.fps = options.fps or self._frame_rate()
         self._clock = MediaClock(self.fps)
         counted = self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)
         self._counted = int(counted) if 0 < counted < 2**40 else 0
@@ -125,7 +123,7 @@ class VideoFile(_Recording):
     def _read(self) -> Frame | None:
         """Return the next frame of the part that is read, None at its end."""
         while self._capture.grab():
-            time_s = self._clock.time_s(self._capture.get(self._cv2.CAP_PROP_POS_MSEC))
+            time_s = self._time_s()
             self._index += 1
             if time_s >= self._stop_s:
                 return None
@@ -138,6 +136,12 @@ class VideoFile(_Recording):
             return Frame(self._index - 1, image, time_s)
         self._check_complete()
         return None
+
+    def _time_s(self) -> float:
+        """Return the media time of the frame that was grabbed."""
+        if self._options.fps is not None:  # the container's timestamps are wrong
+            return self._index / self.fps
+        return self._clock.time_s(self._capture.get(self._cv2.CAP_PROP_POS_MSEC))
 
     def _check_complete(self) -> None:
         """Raise DataError when the file ended early; only MP4 and its like count frames exactly."""

@@ -15,8 +15,9 @@ from fractions import Fraction
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable
-from cstl_edge.live.sources.base import FrameSource, SourceOptions, redact
+from cstl_edge.live.sources.base import FrameSource, redact
 from cstl_edge.live.sources.child_capture import ChildCapture
+from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.live.sources.stream import LiveSource, Opener
 
 CSI_SIZE, CSI_FPS = (1280, 720), 30  # width, height in pixels; frames per second

@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from cstl_edge.errors import ConfigError
 from cstl_edge.registry import Entry, Registry
 
 if TYPE_CHECKING:  # the command line reads this table before anything heavy is imported
-    from cstl_edge.live.sources.base import FrameSource, StateCallback
+    from cstl_edge.live.sources.base import FrameSource
+    from cstl_edge.live.sources.options import SourceOptions
 
 SOURCES = Registry(
     "source",
@@ -43,38 +45,29 @@ WITHOUT_SCHEME = {"file", "camera"}
 
 
 def open_source(
-    uri: str | os.PathLike[str],
-    *,
-    start_s: float | None = None,
-    stop_s: float | None = None,
-    fps: float | None = None,
-    retry: bool = False,
-    on_state: StateCallback | None = None,
+    uri: str | os.PathLike[str], options: SourceOptions | None = None, **fields: Any
 ) -> FrameSource:
     """Open a source by its address; its first frame has arrived when this returns.
 
+    With `wait` a live source returns at once and opens while it is iterated.
+
     Args:
         uri: Path of a video or of a folder of images, number or device of a USB camera, or an
-            address with a scheme.
-        start_s: Start of the part of a recording that is read, in seconds of its media time.
-        stop_s: End of that part.
-        fps: Frames per second: of a folder of images (default 25), or wanted of a USB or CSI
-            camera.
-        retry: Keep trying a live source that does not open; otherwise its first failure, after at
-            most 5 s, raises. Once it has given frames it is tried again for ever in either case.
-        on_state: Called at every change of a live source, in the thread that opens and iterates.
+            address with a scheme; `?rotate=90&flip=h&fps=12` behind it are options as well.
+        options: Part, rate, orientation; whether to wait.
+        **fields: Fields of `SourceOptions`, in place of those of `options`.
 
     Raises:
-        ConfigError: The address makes no sense.
+        ConfigError: The address or an option makes no sense.
         SourceUnavailable: Something is missing or does not answer.
         DataError: A file or folder is there and holds no video.
     """
-    from cstl_edge.live.sources.base import SourceOptions
+    from cstl_edge.live.sources.options import SourceOptions, split_query
+    from cstl_edge.live.sources.turned import turned
 
-    text = os.fspath(uri)
-    options = SourceOptions(start_s, stop_s, fps, retry, on_state)
-    source: FrameSource = SOURCES.load(source_kind(text))(text, options)
-    return source
+    address, chosen = split_query(os.fspath(uri), replace(options or SourceOptions(), **fields))
+    source: FrameSource = SOURCES.load(source_kind(address))(address, chosen)
+    return turned(source, chosen.rotate, chosen.flip)
 
 
 def source_kind(address: str) -> str:

@@ -18,7 +18,8 @@ from typing import Literal, NoReturn
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable, one_line
-from cstl_edge.live.sources.base import Frame, FrameSource, SourceOptions, SourceState, redact
+from cstl_edge.live.sources.base import Frame, FrameSource, SourceState, redact
+from cstl_edge.live.sources.options import SourceOptions
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class LiveSource(FrameSource):
         Args:
             uri: Address, for messages.
             opener: Starts a capture; called again whenever one is lost.
-            options: Of which `retry` and `on_state` count.
+            options: Of which `wait` and `on_state` count.
         """
         super().__init__(uri)
         self._opener, self._on_state = opener, options.on_state
@@ -149,7 +150,7 @@ class LiveSource(FrameSource):
         self._session: _CaptureSession | None = None
         self._tries, self.captured, self._dropped = 0, 0, 0
         try:
-            first = self._newest(options.retry)
+            first = self._newest(options.wait)
             if first is None:
                 raise SourceUnavailable(f"{self.uri} ended before its first frame")
             self.size = (first.image.shape[0], first.image.shape[1])

@@ -12,7 +12,7 @@ from cstl_edge.bench.record import Case
 from cstl_edge.bench.scenarios import end_to_end, synthetic_street
 from cstl_edge.bench.scenarios.end_to_end import LEVELS, MOST_LATE_MS, PipelineResult, search_level
 from cstl_edge.errors import ConfigError
-from cstl_edge.live.sources.base import SourceOptions
+from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.live.sources.stream import LiveSource
 from cstl_edge.live.sources.synthetic.source import PacedCamera
 

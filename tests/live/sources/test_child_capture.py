@@ -137,7 +137,7 @@ def test_an_rtsp_stream_is_read_and_opened_again(tmp_path: Path) -> None:
     states: list[SourceState] = []
     with (
         contextlib.closing(RtspCamera(tmp_path)) as server,
-        open_source(server.address, retry=True, on_state=states.append) as source,
+        open_source(server.address, wait=True, on_state=states.append) as source,
     ):
         assert source.size == (248, 442)
         times = [next(source).time_s for _ in range(10)]

@@ -15,7 +15,8 @@ from standin_cameras import wait_until
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable
 from cstl_edge.live.sources import stream
-from cstl_edge.live.sources.base import Frame, SourceOptions, SourceState
+from cstl_edge.live.sources.base import Frame, SourceState
+from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.live.sources.stream import Capture, LiveSource
 
 
@@ -145,7 +146,7 @@ def test_a_refused_password_is_tried_rarely(monkeypatch: pytest.MonkeyPatch) -> 
     states: list[SourceState] = []
     monkeypatch.setattr(stream, "REFUSED_DELAY_S", 0.07)
     refused = SourceUnavailable("DESCRIBE failed: 401 Unauthorized")
-    with open_live(refused, Script([2, "end"]), retry=True, on_state=states.append) as source:
+    with open_live(refused, Script([2, "end"]), wait=True, on_state=states.append) as source:
         assert next(source).index == 0
     assert "in 0.07 s" in next(s.detail for s in states if s.state == "offline")
 
@@ -173,7 +174,7 @@ def test_the_first_failure_raises(step: object, message: str) -> None:
 
 def test_retry_keeps_trying_from_the_start() -> None:
     captures = SourceUnavailable("gone"), Script(["deaf"]), Script([7, "end"])
-    assert greys(open_live(*captures, retry=True)) == [7]
+    assert greys(open_live(*captures, wait=True)) == [7]
 
 
 def test_another_size_in_mid_stream_is_delivered() -> None:

@@ -22,7 +22,8 @@ import numpy as np
 
 from cstl_edge.arrays import Bytes, Image
 from cstl_edge.errors import ConfigError
-from cstl_edge.live.sources.base import Frame, FrameSource, SourceOptions, query_values, redact
+from cstl_edge.live.sources.base import Frame, FrameSource, query_values, redact
+from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.live.sources.stream import Capture, LiveSource
 from cstl_edge.live.sources.synthetic.actor import Actor, WalkerSpec
 from cstl_edge.live.sources.synthetic.scene import Light, PinholeCamera, empty_street
@@ -201,6 +202,8 @@ def open_synthetic(uri: str, options: SourceOptions) -> FrameSource:
     if "size" in values:
         values["size"] = _size(values["size"], shown)
     live = values.pop("live", 0)
+    if options.fps is not None:
+        values.setdefault("fps", options.fps)
     values.update(start_s=options.start_s, stop_s=options.stop_s, uri=uri)
     street = SyntheticSource(int(count), **values)
     if not live:
