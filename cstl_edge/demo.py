@@ -28,7 +28,7 @@ from cstl_edge.live.annotate import (
     silhouette_strip,
 )
 from cstl_edge.live.boxes import box_iou
-from cstl_edge.live.events import Event, JsonLines
+from cstl_edge.live.events import Event, EventLog
 from cstl_edge.live.pipeline.options import PipelineOptions, TrackRecord
 from cstl_edge.live.pipeline.run import collect, run
 from cstl_edge.live.sources.base import Frame, FrameSource
@@ -206,7 +206,7 @@ def _follow(
 
     with (
         video,
-        JsonLines(folder / "events.jsonl") as log,
+        EventLog(folder / "events.jsonl") as log,
         run(source, encoder=encoder, gallery=gallery, observer=observe) as events,
     ):
         for event in events:

@@ -21,7 +21,17 @@ EXIT_CODES = {  # of the command line: the same for the same kind of mistake
     6: "gallery or storage",
 }
 SIGNAL_BASE = 128  # 128 + N: signal N ended the run (130: Ctrl-C), after everything was written
-FULL = (errno.ENOSPC, errno.EDQUOT)
+GONE = "check that the disk is still there and mounted, or write to another folder"
+STORAGE_REMEDIES = {  # what to do, by the refusal of the system
+    errno.ENOSPC: "make room, or write to another folder",
+    errno.EDQUOT: "make room, or write to another folder",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f), or write less",
+    errno.EROFS: "write to another folder: this disk is read-only",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EISDIR: "give the name of a file",
+    **dict.fromkeys((errno.ENOENT, errno.EIO, errno.ENXIO, errno.ENODEV), GONE),
+    **dict.fromkeys((errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN), GONE),
+}
 
 
 class ErrorRecord(TypedDict):
@@ -146,14 +156,20 @@ class StorageError(CstlEdgeError):
     remedy = "make room, or write to another folder"
 
     @classmethod
-    def of(cls, path: object, err: OSError) -> StorageError:
+    def of(cls, path: object, err: OSError, kept: str = "") -> StorageError:
         """Return the error of a failed write.
+
+        Args:
+            path: File or folder, or what it is called.
+            err: Refusal of the system.
+            kept: Sentence on what is not lost.
 
         >>> str(StorageError.of("w.mp4", OSError(errno.ENOSPC, "No space left on device")))
         'cannot write w.mp4: No space left on device; make room, or write to another folder'
         """
-        own = cls.remedy if err.errno in FULL else "write to another folder, or check its rights"
-        return cls(f"cannot write {one_line(path)}: {one_line(err.strerror or err)}", remedy=own)
+        own = STORAGE_REMEDIES.get(err.errno or 0, "write to another folder, or check its rights")
+        message = f"cannot write {one_line(path)}: {one_line(err.strerror or err)}"
+        return cls(message, remedy=f"{own}. {kept}" if kept else own)
 
 
 def error_kinds() -> Iterator[type[CstlEdgeError]]:

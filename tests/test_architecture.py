@@ -14,6 +14,7 @@ import cstl_edge
 ROOT = Path(cstl_edge.__file__).parent
 FLOORS = [
     {"errors", "arrays"},
+    {"output", "foreign"},
     {"model", "measure", "numerics", "config", "opencv", "registry"},
     {"checkpoint", "gallery", "silhouette"},
     {"runtime", "walkers"},

@@ -33,7 +33,7 @@ from cstl_edge.runtime import load
 if TYPE_CHECKING:  # every help text would wait for what these import
     from cstl_edge.arrays import Array
     from cstl_edge.gallery.match import Decision
-    from cstl_edge.live.events import Event, JsonLines
+    from cstl_edge.live.events import Event, EventLog
     from cstl_edge.live.pipeline.options import PipelineOptions, TrackRecord
     from cstl_edge.live.pipeline.run import Observer, PipelineRun
     from cstl_edge.runtime.base import Encoder
@@ -57,7 +57,7 @@ def live(
 ) -> None:
     """Follow walkers in a source and say who they are, as it happens; Ctrl-C ends it cleanly."""
     from cstl_edge.live.event_schema_1 import event_line
-    from cstl_edge.live.events import Event, JsonLines
+    from cstl_edge.live.events import Event, EventLog
     from cstl_edge.live.pipeline.run import run
 
     options, encoder = _pipeline(segmenter, fpir, threshold), load(model, backend)
@@ -69,7 +69,7 @@ def live(
             notify("no gallery yet: nobody is named; begin with cstl-edge enroll")
         frames = open_source(source)
         observer = _annotator(annotate, frames.fps, stack) if annotate else None
-        log = stack.enter_context(JsonLines(events, line_of)) if events else None
+        log = stack.enter_context(EventLog(events, line_of)) if events else None
         pipeline = stack.enter_context(
             run(frames, encoder=encoder, gallery=open_gallery, options=options, observer=observer)
         )
@@ -179,7 +179,7 @@ def _annotator(path: Path, fps: float, stack: ExitStack) -> Observer:
 
 def _print_events(
     pipeline: PipelineRun,
-    log: JsonLines | None,
+    log: EventLog | None,
     duration_s: float | None,
     text_of: Callable[[Event], str],
 ) -> None:

@@ -11,17 +11,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from enum import Enum
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from cstl_edge.errors import DataError, one_line
+from cstl_edge.errors import one_line
 from cstl_edge.gallery.match import Decision, NoMatch
 from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.tracking.walk_filter import Reason
+from cstl_edge.output import JsonLines
 
 SCHEMA: Literal[2] = 2
 MAX_DIGITS = 4  # decimal places of numbers in the JSON
@@ -243,55 +243,44 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-class JsonLines:
-    """Appends events to a file, each with one write of one whole line.
+def is_event(record: Mapping[str, Any]) -> bool:
+    """Tell whether a JSON object is a line of an event log, of schema 1 or 2."""
+    return isinstance(record.get("event"), str) and "utc" in record and "source" in record
 
-    A line that an earlier process left unfinished (power went) is ended first. Use as a context
-    manager.
-    """
+
+class EventLog:
+    """Appends events to a file of JSON lines, each with one write; a context manager."""
 
     def __init__(
-        self, path: str | os.PathLike[str], line_of: Callable[[Event], str] = Event.to_json
+        self,
+        path: str | os.PathLike[str],
+        line_of: Callable[[Event], str] = Event.to_json,
+        *,
+        overwrite: bool = False,
     ) -> None:
-        self.path = Path(path)
+        """Open the file, or make it, readable by its owner alone.
+
+        Args:
+            path: File; missing folders are made.
+            line_of: Form of a line.
+            overwrite: True to empty a file of something else than events.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        self._lines = JsonLines(path, overwrite_foreign=is_event if overwrite else None)
         self._line_of = line_of
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # O_APPEND: a whole line arrives at the end, whoever else writes
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
-            self._file = os.open(self.path, flags, 0o600)
-            size = os.fstat(self._file).st_size
-            if size and os.pread(self._file, 1, size - 1) != b"\n":
-                os.write(self._file, b"\n")
-        except OSError as err:
-            raise DataError(
-                f"cannot write events to {one_line(self.path)}: {err.strerror}; choose another file"
-            ) from err
-        self._open = True
 
     def write(self, event: Event) -> None:
-        """Append one event; raises DataError when the disk is full, with no half line left."""
-        line = (self._line_of(event) + "\n").encode()
-        before = os.fstat(self._file).st_size
-        try:
-            written = os.write(self._file, line)
-        except OSError as err:
-            raise self._error(err.strerror) from err
-        if written < len(line):
-            os.ftruncate(self._file, before)
-            raise self._error("no space left")
-
-    def _error(self, cause: str | None) -> DataError:
-        return DataError(f"cannot write events to {one_line(self.path)}: {cause}; free some space")
+        """Append one event; StorageError when the disk is full, with no half line left."""
+        self._lines.write(self._line_of(event))
 
     def close(self) -> None:
         """Close the file; may be called twice."""
-        if self._open:
-            self._open = False
-            os.close(self._file)
+        self._lines.close()
 
-    def __enter__(self) -> JsonLines:
-        """Return the writer."""
+    def __enter__(self) -> EventLog:
+        """Return the log."""
         return self
 
     def __exit__(self, *exc: object) -> None:

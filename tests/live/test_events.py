@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from event_schema import violations
 
-from cstl_edge.errors import DataError
+from cstl_edge.errors import StorageError
 from cstl_edge.gallery.match import Decision, NoMatch
 from cstl_edge.live import events
 from cstl_edge.live.event_schema_1 import decision_row, event_line
-from cstl_edge.live.events import REASON_CODES, Event, JsonLines, ReasonCode, json_schema
+from cstl_edge.live.events import REASON_CODES, Event, EventLog, ReasonCode, json_schema
 from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.tracking.walk_filter import Reason
 
@@ -141,11 +141,11 @@ def test_schema_1_equals_the_lines_of_the_version_before() -> None:
 
 def test_lines_are_appended_and_a_torn_line_is_ended(tmp_path: Path) -> None:
     path = tmp_path / "new" / "events.jsonl"
-    with JsonLines(path) as lines:
+    with EventLog(path) as lines:
         lines.write(NAMED)
     with path.open("ab") as file:
         file.write(b'{"event": "bo')
-    with JsonLines(path, event_line) as lines:
+    with EventLog(path, event_line) as lines:
         lines.write(NAMED)
         lines.close()
     first, torn, last = path.read_text(encoding="utf-8").splitlines()
@@ -155,15 +155,15 @@ def test_lines_are_appended_and_a_torn_line_is_ended(tmp_path: Path) -> None:
 
 def test_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch) -> None:
     whole = os.write
-    with JsonLines(tmp_path / "events.jsonl") as lines:
+    with EventLog(tmp_path / "events.jsonl") as lines:
         lines.write(NAMED)
         monkeypatch.setattr(os, "write", lambda file, data: whole(file, data[:10]))
-        with pytest.raises(DataError, match="no space"):
+        with pytest.raises(StorageError, match="No space"):
             lines.write(NAMED)
     assert (tmp_path / "events.jsonl").read_text(encoding="utf-8") == NAMED.to_json() + "\n"
 
 
 def test_unwritable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="cannot write events"):
-        JsonLines(tmp_path / "file" / "events.jsonl")
+    with pytest.raises(StorageError, match=r"cannot write .*events\.jsonl"):
+        EventLog(tmp_path / "file" / "events.jsonl")
