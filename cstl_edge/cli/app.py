@@ -18,24 +18,18 @@ from cstl_edge import __version__
 from cstl_edge.cli import bench, data, evaluate, export, gallery, recognise, reproduce, train
 from cstl_edge.cli.console import print_demo, print_result, progress
 from cstl_edge.cli.failures import json_wanted, run_verb, take_debug
+from cstl_edge.cli.help import MEASURE, MODELS, PEOPLE, RESEARCH, START, style
 from cstl_edge.cli.options import Json
 
 app = typer.Typer(
     name="cstl-edge",
-    help="Recognise people by their walk. Begin with `cstl-edge demo`; `cstl-edge doctor` tells "
-    "what this machine has.",
+    help="Recognise people by their walk. Begin with `cstl-edge demo`.",
     invoke_without_command=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(gallery.people, name="gallery")
-app.add_typer(export.plugins, name="plugin")
-app.add_typer(reproduce.figure, name="figure")
-app.add_typer(data.data, name="data")
-app.add_typer(bench.bench, name="bench")
 
 
 def main() -> None:
@@ -49,22 +43,24 @@ def main() -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks and the log")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and the log; any verb takes it.")
+    ] = False,
 ) -> None:
-    """Recognise people by their walk. Begin with the verb demo."""
+    """Recognise people by their walk. Begin with `cstl-edge demo`."""
     if version:
         print(f"cstl-edge {__version__}")
         raise typer.Exit
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
-    out: Annotated[Path, typer.Option(help="folder for what it writes")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(help="of the synthetic street")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for what it writes.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Number that chooses the synthetic street.")] = 0,
     json: Json = False,
 ) -> None:
-    """Show the whole way: a real walker and a synthetic street, enrolled and recognised."""
+    """Enrol and recognise a real walker and a synthetic street, without a camera."""
     from cstl_edge.demo import run_demo
 
     with progress("demo") as update:
@@ -72,21 +68,27 @@ def demo(
     print_demo(result, as_json=json)
 
 
-app.command()(recognise.live)
-app.command()(recognise.enroll)
-app.command()(recognise.identify)
-app.command()(export.export)
-app.command()(export.build)
-app.command("eval")(evaluate.evaluate)
-app.command()(export.import_released)
-app.command()(reproduce.reproduce)
-app.command()(train.train)
-
-
-@app.command()
+@app.command(rich_help_panel=START)
 def doctor(json: Json = False) -> None:
     """Tell what this machine has, what will be used, and how to get what is missing."""
     from cstl_edge.doctor import report
 
     diagnosis = report()
     print_result(diagnosis.to_dict(), diagnosis.lines(), json)
+
+
+app.command(rich_help_panel=PEOPLE)(recognise.live)
+app.command(rich_help_panel=PEOPLE)(recognise.enroll)
+app.command(rich_help_panel=PEOPLE)(recognise.identify)
+app.add_typer(gallery.people, name="gallery", rich_help_panel=PEOPLE)
+app.command(rich_help_panel=MODELS)(export.export)
+app.command(rich_help_panel=MODELS)(export.build)
+app.add_typer(export.plugins, name="plugin", rich_help_panel=MODELS)
+app.command(rich_help_panel=MODELS)(export.import_released)
+app.add_typer(data.data, name="data", rich_help_panel=RESEARCH)
+app.command(rich_help_panel=RESEARCH)(train.train)
+app.command("eval", rich_help_panel=RESEARCH)(evaluate.evaluate)
+app.command(rich_help_panel=RESEARCH)(reproduce.reproduce)
+app.add_typer(reproduce.figure, name="figure", rich_help_panel=RESEARCH)
+app.add_typer(bench.bench, name="bench", rich_help_panel=MEASURE)
+style(app)
