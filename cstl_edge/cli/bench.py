@@ -16,6 +16,7 @@ import typer
 
 from cstl_edge.bench.scenarios.open import SCENARIOS
 from cstl_edge.cli.console import boxed_table, notify, text_console
+from cstl_edge.cli.options import names_of
 from cstl_edge.errors import DataError, one_line
 
 if TYPE_CHECKING:
@@ -27,35 +28,44 @@ ROWS_WIDTH = 140  # characters of the printed tables, where the output is no ter
 
 Exported = Annotated[
     Path | None,
-    typer.Option(help="exported folder (default: the shipped model, in all precisions)"),
+    typer.Option(help="Exported folder (default: the shipped model, in all precisions)."),
 ]
-Weights = Annotated[Path | None, typer.Option(help="its .safetensors checkpoint, for PyTorch")]
+Weights = Annotated[Path | None, typer.Option(help="Its .safetensors checkpoint, for PyTorch.")]
 Network = Annotated[
-    str, typer.Option(help="shipped, or paper: the paper's widths with random weights")
+    str,
+    typer.Option(help="Which network: shipped; or paper, the paper's widths with random weights."),
 ]
 Scenario = Annotated[
     list[str] | None,
-    typer.Option(help=f"by commas or repeated: {', '.join(SCENARIOS)} (default: all)"),
+    typer.Option(
+        help=f"What is measured: {', '.join(SCENARIOS)}; several by commas (default: all).",
+        autocompletion=names_of(SCENARIOS),
+    ),
 ]
 
 
 def make_report(
     files: Annotated[
         list[Path],
-        typer.Argument(help="results of cstl-edge bench (.jsonl), of a board (.zip), of trtexec"),
+        typer.Argument(
+            help="Results of cstl-edge bench (.jsonl), of a board (.zip), or of trtexec."
+        ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="page to write")] = Path(
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML page to write.")] = Path(
         "bench.html"
     ),
     markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="write the tables in Markdown too")
+        Path | None,
+        typer.Option(
+            "--markdown", metavar="FILE", help="Write the tables to this Markdown file too."
+        ),
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(help="compare with the results in this file, or of this commit in FILES"),
+        typer.Option(help="Compare with the results in this file, or of this commit in FILES."),
     ] = None,
 ) -> None:
-    """Make one page of results: tables, pictures, and what two machines or commits differ in."""
+    """Make a page of results: tables, pictures, and how machines or commits differ."""
     from cstl_edge.bench.report.build import build_report
     from cstl_edge.bench.report.page import html_page, markdown_page
 
@@ -76,7 +86,7 @@ def _write(path: Path, text: str) -> None:
 
 
 bench = typer.Typer(
-    help="Measure this machine: latency, throughput, accuracy, nearness to its limits, power.",
+    help="Measure latency, throughput, accuracy and power, and how near they are to the limits.",
     invoke_without_command=True,
 )
 bench.command("report")(make_report)
@@ -89,18 +99,25 @@ def measure(
     weights: Weights = None,
     network: Network = "shipped",
     scenario: Scenario = None,
-    short: Annotated[bool, typer.Option("--short", help="half a minute, for a first look")] = False,
-    full: Annotated[bool, typer.Option("--full", help="all batches, lengths and sizes")] = False,
+    short: Annotated[
+        bool, typer.Option("--short", help="Measure half a minute, for a first look.")
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Measure all batches, lengths and sizes.")
+    ] = False,
     threads: Annotated[
-        int | None, typer.Option(help="of every backend (default: your cores, at most 4)")
+        int | None,
+        typer.Option(min=1, help="Threads of every backend (default: your cores, 4 at most)."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="file of JSON lines (default: runs/bench/RUN.jsonl)")
+        Path | None,
+        typer.Option(help="File of JSON lines to append to (default: runs/bench/RUN.jsonl)."),
     ] = None,
     jetson: Annotated[
-        bool, typer.Option("--jetson", help="on a Jetson: pack all that was found into one file")
+        bool,
+        typer.Option("--jetson", help="On a Jetson, pack all results into one file to be sent."),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="print rows as JSON lines")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print rows as JSON lines.")] = False,
 ) -> None:
     """Measure every backend and precision of this machine; Ctrl-C keeps what is there."""
     if context.invoked_subcommand is not None:

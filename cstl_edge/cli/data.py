@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cstl_edge.cli.console import boxed_table, notify, print_result, progress_bars, text_console
-from cstl_edge.cli.options import Json
+from cstl_edge.cli.options import Json, names_of
 from cstl_edge.data.importing.layouts.open import LAYOUTS
 from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.measure.environment import process_cores
@@ -28,31 +28,44 @@ data = typer.Typer(
     help="Make a dataset of silhouettes ready to train and test on.", no_args_is_help=True
 )
 
-Dataset = typer.Option(metavar=f"<{'|'.join(LAYOUTS)}>", help="how the source lies on disk")
-Size = Annotated[str, typer.Option(help="of a silhouette: 64x44 or 128x88")]
-MinFrames = Annotated[int, typer.Option(min=1, help="shorter sequences are dropped")]
-MaxFrames = Annotated[int, typer.Option(min=1, help="longer sequences are cut")]
+Dataset = typer.Option(
+    metavar=f"<{'|'.join(LAYOUTS)}>",
+    help="Layout of the source on disk.",
+    autocompletion=names_of(LAYOUTS),
+)
+Size = Annotated[str, typer.Option(help="Size of a silhouette: 64x44 or 128x88.")]
+MinFrames = Annotated[int, typer.Option(min=1, help="Frames below which a sequence is dropped.")]
+MaxFrames = Annotated[int, typer.Option(min=1, help="Frames at which a longer sequence is cut.")]
 Aligned = Annotated[
     bool | None,
-    typer.Option("--aligned/--raw", help="what the images are (default: told by their size)"),
+    typer.Option(
+        "--aligned/--raw",
+        help="Whether the images are aligned silhouettes or raw masks (default: by their size).",
+    ),
 ]
 Gate = Annotated[
     Literal["auto", "live", "field"],
-    typer.Option(help="masks that are used: those of the live path, or, for published figures, "
-                      "all that the field uses (auto: live for folders alone)"),
+    typer.Option(help="Which masks are used: live, as a camera would; field, all, as in published "
+                      "figures; auto, live for plain folders alone."),
 ]  # fmt: skip
-Partial = Annotated[bool, typer.Option("--partial", help="views may be missing altogether")]
-Workers = Annotated[int | None, typer.Option(min=1, help="processes (default: one per core)")]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Accept a dataset in which whole views are missing.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")]
 
 
 @data.command()
 def prepare(
-    source: Annotated[Path, typer.Argument(help="the dataset as it was given out, unpacked")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of the dataset as it was given out, unpacked.")
+    ],
     dataset: Annotated[str, Dataset],
-    out: Annotated[Path, typer.Option(help="folder for shards and dataset.json")],
+    out: Annotated[Path, typer.Option(help="Folder for shards and dataset.json.")],
     size: Size = "64x44",
     workers: Workers = None,
-    max_bad: Annotated[str, typer.Option(help="share of the files that may be bad")] = "1%",
+    max_bad: Annotated[
+        str, typer.Option(help="Share of the files that may be bad, such as 1% or 0.01.")
+    ] = "1%",
     min_frames: MinFrames = 1,
     max_frames: MaxFrames = 720,
     aligned: Aligned = None,
@@ -60,7 +73,7 @@ def prepare(
     partial: Partial = False,
     json: Json = False,
 ) -> None:
-    """Turn a dataset into memory-mapped shards; a run that was stopped goes on where it was."""
+    """Turn a dataset into memory-mapped shards; a stopped run goes on where it was."""
     from cstl_edge.data.importing import prepare as preparation
     from cstl_edge.data.importing.report import TooManyBad
 
@@ -85,7 +98,7 @@ def prepare(
 
 @data.command()
 def verify(
-    path: Annotated[Path, typer.Argument(help="a prepared dataset, or with --dataset a source")],
+    path: Annotated[Path, typer.Argument(help="Prepared dataset, or with --dataset a source.")],
     dataset: Annotated[str | None, Dataset] = None,
     size: Size = "64x44",
     workers: Workers = None,
@@ -120,7 +133,7 @@ def verify(
 
 @data.command()
 def stats(
-    folder: Annotated[Path, typer.Argument(help="a prepared dataset, or a folder of shards")],
+    folder: Annotated[Path, typer.Argument(help="Prepared dataset, or a folder of shards.")],
     json: Json = False,
 ) -> None:
     """Count people, sequences, views and types, and tell how long the sequences are."""

@@ -21,29 +21,39 @@ if TYPE_CHECKING:
     from cstl_edge.runtime.base import Encoder, EncoderInfo
 
 Model = Annotated[
-    Path | None, typer.Argument(help="exported folder or .safetensors (default: the shipped model)")
+    Path | None,
+    typer.Argument(help="Exported folder or .safetensors checkpoint (default: the shipped model)."),
 ]
 Data = Annotated[
-    str, typer.Option(help="folder of `data prepare`, or walkers[:FIRST-LAST], made here")
+    str, typer.Option(help="Folder of `data prepare`, or walkers[:FIRST-LAST], made here.")
 ]
 Protocol = Annotated[
-    str, typer.Option(help="auto, casia-b, ou-mvlp, cross-view-gallery, gait3d or open-set")
+    str,
+    typer.Option(
+        help="Which protocol: auto, casia-b, ou-mvlp, cross-view-gallery, gait3d or open-set."
+    ),
 ]
 Split = Annotated[
-    str, typer.Option(help="whom to test: field, first-5153 (OU-MVLP, paper's wording) or all")
+    str, typer.Option(help="Whom to test: field, first-5153 (OU-MVLP, the paper's wording) or all.")
 ]
 Partition = Annotated[
     Path | None,
-    typer.Option(help="JSON with TEST_SET and PROBE_SET, as Gait3D has it, in place of a split"),
+    typer.Option(
+        help="JSON file with TEST_SET and PROBE_SET, as Gait3D has it, in place of a split."
+    ),
 ]
-Precision = Annotated[str | None, typer.Option(help="of an exported folder: float32, fp16 or int8")]
-Fpir = Annotated[str, typer.Option(help="open-set: wanted rates of false alarms, by commas")]
+Precision = Annotated[
+    str | None, typer.Option(help="Precision of an exported folder: float32, fp16 or int8.")
+]
+Fpir = Annotated[str, typer.Option(help="Rates of false alarms for open-set, separated by commas.")]
 DropUnmated = Annotated[
     bool | None,
-    typer.Option(help="leave out probes who are not in the gallery (default: gait3d alone)"),
+    typer.Option(help="Leave out probes who are not in the gallery (default: with gait3d alone)."),
 ]
-Workdir = Annotated[Path, typer.Option(help="where embeddings are kept: a killed run goes on")]
-Out = Annotated[Path | None, typer.Option(help="append the record to this file of JSON lines")]
+Workdir = Annotated[
+    Path, typer.Option(help="Folder where embeddings are kept; a stopped run goes on from them.")
+]
+Out = Annotated[Path | None, typer.Option(help="Append the record to this file of JSON lines.")]
 
 
 def evaluate(
@@ -56,9 +66,13 @@ def evaluate(
     precision: Precision = None,
     fpir: Fpir = "0.001,0.003,0.01,0.1",
     drop_unmated: DropUnmated = None,
-    min_frames: Annotated[int, typer.Option(help="shorter sequences fail to enrol")] = 1,
-    max_frames: Annotated[int, typer.Option(help="frames of a sequence that count")] = 720,
-    batch_frames: Annotated[int, typer.Option(help="frames embedded together")] = 720,
+    min_frames: Annotated[
+        int, typer.Option(min=1, help="Frames below which a sequence is not enrolled.")
+    ] = 1,
+    max_frames: Annotated[
+        int, typer.Option(min=1, help="Frames of a sequence that count, the first ones.")
+    ] = 720,
+    batch_frames: Annotated[int, typer.Option(min=1, help="Frames embedded together.")] = 720,
     workdir: Workdir = Path("runs/eval"),
     out: Out = None,
     markdown: Markdown = False,

@@ -5,14 +5,159 @@ A verb, as typed after `cstl-edge`, has commands and what each does. A test pars
 
 from __future__ import annotations
 
+ENROLL = 'cstl-edge enroll Ada ada.mp4 --consent "signed 2026-11-30"'
+
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "": (
         ("cstl-edge demo", "See it work, without a camera."),
-        (
-            'cstl-edge enroll Ada ada.mp4 --consent "signed 2026-11-30"',
-            "Add a person from a recording of one walk.",
-        ),
+        (ENROLL, "Add a person from a recording of one walk."),
         ("cstl-edge identify street.mp4", "Say who walks in a recording."),
         ("cstl-edge live 0", "Say who walks past the first USB camera, as it happens."),
+    ),
+    "demo": (
+        ("cstl-edge demo", "Write an annotated video to runs/demo and say who was recognised."),
+        ("cstl-edge demo --seed 7 --out runs/seven", "The same with another street."),
+    ),
+    "doctor": (
+        ("cstl-edge doctor", "See what is here, and how to get what is missing."),
+        ("cstl-edge doctor --json", "The same for a program."),
+    ),
+    "live": (
+        ("cstl-edge live 0", "Follow the first USB camera until Ctrl-C."),
+        (
+            "cstl-edge live rtsp://10.0.0.7/1 --rotate 180 --events events.jsonl",
+            "Follow a camera that hangs upside down and keep its events.",
+        ),
+        (
+            "cstl-edge live street.mp4 --annotate seen.mp4",
+            "Write a video with boxes, names and silhouettes.",
+        ),
+    ),
+    "enroll": (
+        (ENROLL, "Add a person from a recording of one walk."),
+        (
+            f"{ENROLL.replace('ada.mp4', 'two.mp4')} --track 3",
+            "Two people walk there: take the walker with number 3.",
+        ),
+        (
+            f"{ENROLL.replace('ada.mp4', '0')} --seconds 60",
+            "Let the person walk past the first USB camera, for a minute at most.",
+        ),
+    ),
+    "identify": (
+        ("cstl-edge identify street.mp4", "Say who walks in a recording."),
+        (
+            "cstl-edge identify street.mp4 --annotate seen.mp4 --json",
+            "Write a video of it too, and print the answers for a program.",
+        ),
+        ("cstl-edge identify 0 --seconds 30", "Say who walks past a camera within 30 seconds."),
+    ),
+    "gallery": (("cstl-edge gallery list", "See who is enrolled."),),
+    "gallery list": (("cstl-edge gallery list --json", "List everybody, for a program."),),
+    "gallery show": (("cstl-edge gallery show Ada", "See what is kept about Ada."),),
+    "gallery remove": (("cstl-edge gallery remove Ada", "Erase Ada."),),
+    "export": (
+        (
+            "cstl-edge export weights.safetensors -o exported/mine --precision fp16",
+            "Write ONNX graphs in float32 and FP16.",
+        ),
+    ),
+    "build": (
+        ("cstl-edge build exported/mine", "Build engines for the GPU of this machine."),
+        (
+            "cstl-edge build exported/mine --for rtx-sm89",
+            "Build engines for RTX cards of compute capability 8.9, without one.",
+        ),
+    ),
+    "plugin": (("cstl-edge plugin build", "Build it before `cstl-edge build`."),),
+    "plugin build": (
+        ("cstl-edge plugin build", "Compile for all GPUs that nvcc knows."),
+        (
+            "cstl-edge plugin build --architectures 87",
+            "Compile for a Jetson Orin alone, which is quicker.",
+        ),
+    ),
+    "import-released": (
+        (
+            "cstl-edge import-released CSTL-80000.ptm -o casia.safetensors",
+            "Make weights of a published checkpoint.",
+        ),
+    ),
+    "data": (
+        (
+            "cstl-edge data prepare CASIA-B --dataset casia-b --out data/casia-b",
+            "Prepare CASIA-B for training and tests.",
+        ),
+    ),
+    "data prepare": (
+        (
+            "cstl-edge data prepare CASIA-B --dataset casia-b --out data/casia-b",
+            "Prepare CASIA-B at 64x44.",
+        ),
+        (
+            "cstl-edge data prepare OUMVLP --dataset ou-mvlp --size 128x88 --out data/ou-128",
+            "Prepare OU-MVLP at 128x88.",
+        ),
+    ),
+    "data verify": (
+        ("cstl-edge data verify data/casia-b", "Hash a prepared dataset again."),
+        (
+            "cstl-edge data verify CASIA-B --dataset casia-b",
+            "List the bad files of a dataset before it is prepared.",
+        ),
+    ),
+    "data stats": (("cstl-edge data stats data/casia-b", "Count people, sequences and views."),),
+    "train": (
+        (
+            "cstl-edge train cstl-casia-b --data data/casia-b",
+            "Train the paper's network on CASIA-B.",
+        ),
+        (
+            "cstl-edge train cstl-casia-b --data data/casia-b --resume",
+            "Go on after the run was stopped.",
+        ),
+        (
+            "torchrun --nproc-per-node 4 -m cstl_edge train cstl-casia-b --data data/casia-b",
+            "Train on four GPUs.",
+        ),
+    ),
+    "eval": (
+        ("cstl-edge eval", "Evaluate the shipped model on synthetic Walkers."),
+        (
+            "cstl-edge eval exported/mine --data data/casia-b --markdown",
+            "Print the tables of CASIA-B in Markdown.",
+        ),
+        (
+            "cstl-edge eval --protocol open-set --fpir 0.001,0.01",
+            "Measure how often strangers are named and people are missed.",
+        ),
+    ),
+    "reproduce": (
+        ("cstl-edge reproduce table3 --budget small", "Train the rows of Table 3 on a CPU."),
+        ("cstl-edge reproduce table3 --print", "Print what has been trained so far."),
+    ),
+    "figure": (("cstl-edge figure salient walk -o fig7.png", "Draw which frames gave what."),),
+    "figure tsne": (
+        (
+            "cstl-edge figure tsne exported/mine --data data/casia-b -o fig6.png",
+            "Lay the embeddings of ten people in a plane.",
+        ),
+    ),
+    "figure salient": (
+        (
+            "cstl-edge figure salient silhouettes/ada -o fig7.png",
+            "Draw a walk with the parts that each frame gave.",
+        ),
+    ),
+    "bench": (
+        ("cstl-edge bench --short", "Measure half a minute, for a first look."),
+        ("cstl-edge bench --scenario single,multi", "Measure the live path alone."),
+    ),
+    "bench report": (
+        ("cstl-edge bench report runs/bench/*.jsonl -o page.html", "Make a page of all runs."),
+        (
+            "cstl-edge bench report new.jsonl --against old.jsonl",
+            "Compare two commits or two machines.",
+        ),
     ),
 }

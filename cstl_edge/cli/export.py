@@ -22,30 +22,46 @@ if TYPE_CHECKING:
 
 Workspace = Annotated[
     int | None,
-    typer.Option(help="MiB that kernels may use (default: a quarter of the free, at most 1024)"),
+    typer.Option(
+        min=1, help="MiB that kernels may use (default: a quarter of the free, 1024 at most)."
+    ),
 ]
 Compatibility = Annotated[
-    str, typer.Option(help="none: this model of GPU; same: its compute capability; ampere: 8.0 on")
+    str,
+    typer.Option(
+        help="Where engines may run: none, on this model of GPU; same, on its compute capability; "
+        "ampere, on capability 8.0 and newer."
+    ),
 ]
-plugins = typer.Typer(help="Build the CUDA kernel and the TensorRT plugin.", no_args_is_help=True)
+plugins = typer.Typer(
+    help="Build the CUDA kernel and the TensorRT plugin of the part gather.", no_args_is_help=True
+)
 
 
 def export(
-    weights: Annotated[Path, typer.Argument(help="a .safetensors checkpoint")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder to write")],
+    weights: Annotated[Path, typer.Argument(help="A .safetensors checkpoint.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     graphs: Graphs = "frames,head,full",
-    simplify: Annotated[bool, typer.Option(help="simplify the graphs in a child process")] = True,
+    simplify: Annotated[bool, typer.Option(help="Simplify the graphs, in a child process.")] = True,
     precision: Annotated[
-        str, typer.Option(help="by commas: fp16, int8; float32 is always written")
+        str,
+        typer.Option(
+            help="Precisions, separated by commas: fp16, int8; float32 is always written."
+        ),
     ] = "float32",
     calibrate: Annotated[
         Path | None,
-        typer.Option(help="silhouettes of a walk, or a folder of such folders (default: Walkers)"),
+        typer.Option(
+            help="Silhouettes of a walk, or a folder of such folders, on which int8 is calibrated "
+            "(default: Walkers)."
+        ),
     ] = None,
-    people: Annotated[int | None, typer.Option(help="Walkers to judge fp16 and int8 on")] = None,
+    people: Annotated[
+        int | None, typer.Option(min=2, help="Number of Walkers on whom fp16 and int8 are judged.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Turn trained weights into ONNX graphs and a manifest, compared with PyTorch."""
+    """Turn trained weights into ONNX graphs and a manifest, and compare them with PyTorch."""
     with needs_torch("export", "export"):
         from cstl_edge.export.export_model import export_model
         from cstl_edge.export.quantization import calibration_data
@@ -65,14 +81,16 @@ def export(
 
 
 def import_released(
-    file: Annotated[Path, typer.Argument(help="of the released code: .ptm, .pth or .safetensors")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="the .safetensors to write")],
+    file: Annotated[
+        Path, typer.Argument(help="Checkpoint of the released code: .ptm, .pth or .safetensors.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .safetensors file to write.")],
     class_head: Annotated[
-        bool, typer.Option("--class-head", help="keep the classes of its training too")
+        bool, typer.Option("--class-head", help="Keep the classes of its training too.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Turn a checkpoint of the code that CSTL's authors released into weights to export."""
+    """Turn a checkpoint of the code that the paper's authors released into weights to export."""
     if output.suffix != ".safetensors":
         raise ConfigError(f"expected a .safetensors file to write, got {one_line(output)}")
     with needs_torch("import-released"):
@@ -91,28 +109,35 @@ def import_released(
 
 
 def build(
-    folder: Annotated[Path, typer.Argument(help="an exported model, from cstl-edge export")],
+    folder: Annotated[Path, typer.Argument(help="Exported model, written by cstl-edge export.")],
     precision: Annotated[
         str | None,
-        typer.Option(help="fp16, int8 or float32 (default: fp16 where the folder has it)"),
+        typer.Option(
+            help="Precision: fp16, int8 or float32 (default: fp16 where the folder has it)."
+        ),
     ] = None,
     target: Annotated[
         str,
-        typer.Option("--for", help="tensorrt: this GPU; or ahead of time an RTX card: rtx-sm89"),
+        typer.Option(
+            "--for",
+            help="For what: tensorrt, this GPU; or, ahead of time, an RTX card such as rtx-sm89.",
+        ),
     ] = "tensorrt",
     plugin: Annotated[
-        str, typer.Option(help="part gather by our CUDA kernel: auto, on or off")
+        str, typer.Option(help="Whether our CUDA kernel gathers the parts: auto, on or off.")
     ] = "auto",
     graphs: Graphs = "frames,head",
-    walkers: Annotated[int, typer.Option(help="most walkers in one call, 1..32")] = 32,
-    window: Annotated[int, typer.Option(help="frames of a live window")] = 30,
-    frames: Annotated[int, typer.Option(help="frames of the longest sequence")] = 240,
+    walkers: Annotated[int, typer.Option(min=1, max=32, help="Most walkers in one call.")] = 32,
+    window: Annotated[int, typer.Option(min=1, help="Frames of a live window.")] = 30,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of the longest sequence.")] = 240,
     workspace: Workspace = None,
-    level: Annotated[int, typer.Option(help="0..5: how long to look for faster kernels")] = 3,
+    level: Annotated[
+        int, typer.Option(min=0, max=5, help="How long to look for faster kernels.")
+    ] = 3,
     compatibility: Compatibility = "none",
     json: Json = False,
 ) -> None:
-    """Build TensorRT engines of an exported model, compare them with ONNX Runtime, keep them."""
+    """Build TensorRT engines of an exported model and compare them with ONNX Runtime."""
     from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines
     from cstl_edge.runtime.tensorrt.record import ENGINES
 
@@ -159,17 +184,23 @@ def _bars() -> Iterator[Progress | None]:
 def build_plugin(
     tensorrt_root: Annotated[
         Path | None,
-        typer.Option(help="folder whose include/ has TensorRT's headers (default: the system's)"),
+        typer.Option(help="Folder whose include/ has TensorRT's headers (default: the system's)."),
     ] = None,
     kernel_only: Annotated[
-        bool, typer.Option("--kernel-only", help="without the plugin: needs no TensorRT")
+        bool,
+        typer.Option(
+            "--kernel-only", help="Build the kernel without the plugin, which needs no TensorRT."
+        ),
     ] = False,
     architectures: Annotated[
-        str, typer.Option(help="of GPUs, by commas, such as 87 (default: all that nvcc knows)")
+        str,
+        typer.Option(
+            help="Compute capabilities, by commas, such as 87 (default: all that nvcc knows)."
+        ),
     ] = "",
     json: Json = False,
 ) -> None:
-    """Compile the part gather for NVIDIA GPUs with nvcc, test it, and keep it in your cache."""
+    """Compile the part gather with nvcc, test it, and keep it in your cache."""
     from cstl_edge.runtime.tensorrt import plugin
 
     with progress("building the plugin") as update:

@@ -86,9 +86,11 @@ def live(
 
 
 def enroll(
-    name: Annotated[str, typer.Argument(help="of the person")],
+    name: Annotated[str, typer.Argument(help="Name under which the person is enrolled.")],
     source: Source,
-    consent: Annotated[str, typer.Option(help="who agreed to what, when: kept with the person")],
+    consent: Annotated[
+        str, typer.Option(help="Who agreed to what, and when; kept with the person.")
+    ],
     gallery: GalleryPath = None,
     model: Model = None,
     backend: Backend = "auto",

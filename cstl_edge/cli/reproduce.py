@@ -24,39 +24,44 @@ if TYPE_CHECKING:
     from cstl_edge.reproduce.rows import TableRow
     from cstl_edge.training.presets import TablePlan
 
-figure = typer.Typer(help="Draw the paper's Figures 6 and 7.", no_args_is_help=True)
+figure = typer.Typer(
+    help="Draw the pictures of the paper's Figures 6 and 7 from a model.", no_args_is_help=True
+)
 
-Folder = Annotated[Path, typer.Option(help="where rows and embeddings are kept")]
-Split = Annotated[str, typer.Option(help="whom to test: field or first-5153 (OU-MVLP)")]
-Png = Annotated[Path, typer.Option("-o", "--output", help="PNG to write")]
-Data = Annotated[str, typer.Option(help="a prepared dataset, or walkers[:FIRST-LAST]")]
+Folder = Annotated[Path, typer.Option(help="Folder where rows and embeddings are kept.")]
+Split = Annotated[str, typer.Option(help="Whom to test: field or first-5153 (OU-MVLP).")]
+Png = Annotated[Path, typer.Option("-o", "--output", help="PNG file to write.")]
+Data = Annotated[str, typer.Option(help="Prepared dataset, or walkers[:FIRST-LAST].")]
 WALKERS, ROWS = "walkers", Path("runs/reproduce")
 
 
 def reproduce(
-    table: Annotated[str, typer.Argument(help="table1 to table5, or parts")],
+    table: Annotated[str, typer.Argument(help="Which table: table1 to table5, or parts.")],
     data: Annotated[
         list[str] | None,
-        typer.Option(help="a prepared dataset, one per size (default: walkers, made here)"),
+        typer.Option(help="Prepared dataset, one for each size (default: walkers, made here)."),
     ] = None,
-    row: Annotated[str | None, typer.Option(help="train and evaluate this row alone")] = None,
+    row: Annotated[str | None, typer.Option(help="Train and evaluate this row alone.")] = None,
     folder: Folder = ROWS,
     budget: Annotated[
-        str, typer.Option(help="paper, small (a CPU), or a preset's name or file for all rows")
+        str,
+        typer.Option(
+            help="How long to train: paper, small (for a CPU), or a preset's name or file."
+        ),
     ] = "paper",
     override: Override = None,
     split: Split = "field",
     workers: Workers = 2,
     print_only: Annotated[
-        bool, typer.Option("--print", help="train nothing: print what is there")
+        bool, typer.Option("--print", help="Train nothing and print the rows that are there.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="append what is printed, and more, to this JSON lines file")
+        Path | None, typer.Option(help="Append the result to this file of JSON lines.")
     ] = None,
     markdown: Markdown = False,
     json: Json = False,
 ) -> None:
-    """Train and evaluate the rows of a table of the paper, then print it; goes on where it was."""
+    """Train and evaluate the rows of a table of the paper; a stopped run goes on where it was."""
     from cstl_edge.measure.stats import append_jsonl
     from cstl_edge.training.presets import load_table
 
@@ -85,15 +90,19 @@ def reproduce(
 @figure.command()
 def tsne(
     models: Annotated[
-        list[Path], typer.Argument(help="exported folders or .safetensors, a panel for each")
+        list[Path],
+        typer.Argument(help="Exported folders or .safetensors checkpoints, a panel for each."),
     ],
     output: Png = Path("fig6.png"),
     data: Data = WALKERS,
-    people: Annotated[int, typer.Option(help="the first so many test people")] = 10,
-    perplexity: Annotated[float, typer.Option(help="about how many neighbours count")] = 30.0,
-    seed: Annotated[int, typer.Option(help="of t-SNE")] = 0,
+    people: Annotated[int, typer.Option(min=2, help="Number of test people, the first ones.")] = 10,
+    perplexity: Annotated[
+        float, typer.Option(min=1, help="About how many neighbours count for each point.")
+    ] = 30.0,
+    seed: Annotated[int, typer.Option(help="Seed of t-SNE.")] = 0,
     title: Annotated[
-        list[str] | None, typer.Option(help="of a panel, in the order of the models")
+        list[str] | None,
+        typer.Option(help="Title of a panel; repeat it in the order of the models."),
     ] = None,
     split: Split = "field",
     backend: Backend = "auto",
@@ -119,16 +128,20 @@ def tsne(
 @figure.command()
 def salient(
     sequence: Annotated[
-        str, typer.Argument(help="a folder of silhouettes, or PERSON/SEQUENCE/VIEW of --data")
+        str, typer.Argument(help="Folder of silhouettes, or PERSON/SEQUENCE/VIEW of --data.")
     ],
     model: Annotated[
         Path | None,
-        typer.Option(help="exported folder or .safetensors (default: the shipped model)"),
+        typer.Option(
+            help="Exported folder or .safetensors checkpoint (default: the shipped model)."
+        ),
     ] = None,
     output: Png = Path("fig7.png"),
     data: Data = WALKERS,
-    frames: Annotated[int, typer.Option(help="the first so many frames of the sequence")] = 30,
-    columns: Annotated[int, typer.Option(help="frames in a row of the picture")] = 10,
+    frames: Annotated[
+        int, typer.Option(min=1, help="Number of frames of the sequence, the first ones.")
+    ] = 30,
+    columns: Annotated[int, typer.Option(min=1, help="Frames in a row of the picture.")] = 10,
     backend: Backend = "auto",
 ) -> None:
     """Draw the frames of a walk with boxes where each part was chosen (Fig. 7)."""

@@ -8,39 +8,41 @@ from typing import Annotated
 import typer
 
 from cstl_edge.cli.console import command_line, log_without_bar, needs_torch, print_result
-from cstl_edge.cli.options import Override, Workers
+from cstl_edge.cli.options import Json, Override, Workers
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="a YAML file, or a preset such as cstl-casia-b")],
+    config: Annotated[str, typer.Argument(help="YAML file, or a preset such as cstl-casia-b.")],
     override: Override = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="a prepared dataset, or a folder of shards (default: Walkers, made)"),
+        typer.Option(
+            help="Prepared dataset, or a folder of shards (default: synthetic Walkers, made now)."
+        ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="training people: auto, field, first-5153 (OU-MVLP), all")
+        str | None, typer.Option(help="Whom to train on: auto, field, first-5153 (OU-MVLP) or all.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="of the run (default: runs/train/CONFIG)")
+        Path | None, typer.Option(help="Folder of the run (default: runs/train/CONFIG).")
     ] = None,
     first: Annotated[
-        Path | None, typer.Option(help="checkpoint of the same network to start from")
+        Path | None, typer.Option(help="Checkpoint of the same network to start from.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="go on from the last checkpoint")
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of the folder.")
     ] = False,
     minutes: Annotated[
-        float | None, typer.Option(help="train so long instead of by iterations")
+        float | None,
+        typer.Option(min=0, help="Train for so many minutes, instead of a number of iterations."),
     ] = None,
-    cache: Annotated[Path, typer.Option(help="folder where Walkers are kept")] = Path("runs/cache"),
+    cache: Annotated[Path, typer.Option(help="Folder where Walkers are kept.")] = Path(
+        "runs/cache"
+    ),
     workers: Workers = 2,
-    json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+    json: Json = False,
 ) -> None:
-    """Train a network; Ctrl-C ends it with a checkpoint. Several GPUs: by torchrun.
-
-    torchrun --nproc-per-node 4 -m cstl_edge.cli train CONFIG …
-    """
+    """Train a network on silhouettes; Ctrl-C ends it with a checkpoint."""
     with needs_torch("train"):
         from cstl_edge.training.command import run_training
 
