@@ -13,32 +13,16 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import GalleryError, one_line
+from cstl_edge.gallery import migrate, schema
 
-APPLICATION_ID = 0x6373746C  # "cstl": distinguishes a gallery from any other SQLite file
-SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
+LARGE_BYTES = 2**25  # files above are checked in the background: about a second in 300 MB
 
-_SCHEMA = (
-    "CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT NOT NULL,"
-    " name_key TEXT NOT NULL UNIQUE, created_utc TEXT NOT NULL, expires_utc TEXT,"
-    " seen_expired_utc TEXT)",
-    "CREATE TABLE enrolments (id INTEGER PRIMARY KEY,"
-    " person_id INTEGER NOT NULL REFERENCES people ON DELETE CASCADE,"
-    " created_utc TEXT NOT NULL, consent TEXT NOT NULL CHECK (length(consent) > 0),"
-    " weights_sha256 TEXT NOT NULL, parts INTEGER NOT NULL, dimensions INTEGER NOT NULL)",
-    "CREATE TABLE templates (id INTEGER PRIMARY KEY,"
-    " enrolment_id INTEGER NOT NULL REFERENCES enrolments ON DELETE CASCADE,"
-    " crc32 INTEGER NOT NULL, vector BLOB NOT NULL)",  # float16 [p, d], little endian
-    "CREATE INDEX enrolments_of_person ON enrolments (person_id)",
-    "CREATE INDEX templates_of_enrolment ON templates (enrolment_id)",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
 _REMEDIES = {  # part of SQLite's message -> what to do (Python 3.10 gives no error codes)
     "locked": f"another process has been writing for {BUSY_TIMEOUT_S:.0f} s: try again",
     "full": "no space is left and nothing was changed: free some and try again",
@@ -50,31 +34,45 @@ _REMEDIES = {  # part of SQLite's message -> what to do (Python 3.10 gives no er
     "closed": "open the gallery again",
 }
 
+LayOut = Callable[[sqlite3.Connection], None]
+
 logger = logging.getLogger(__name__)
 
 
-def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open the gallery file at `path`; `create` makes it (mode 0600, a new folder 0700).
+def connect(path: Path, *, create: bool, lay_out: LayOut) -> sqlite3.Connection:
+    """Open the gallery file at `path`, brought to the schema of this version.
 
-    A file that may only be read is opened for reading. Raises GalleryError for any other file, a
-    damaged one and one of a newer version; none of them is changed.
+    A file that may only be read is opened for reading; one of an earlier version is then served
+    from a copy in memory. Any other file, a damaged one and one of a newer version are left as
+    they are.
+
+    Args:
+        path: Path of the file.
+        create: Whether a missing file is made (mode 0600, a new folder 0700).
+        lay_out: Creates the tables of an empty file, inside a transaction.
+
+    Raises:
+        GalleryError: The file is not a gallery of this version or an earlier one, or is damaged.
     """
     with explained_errors(path), contextlib.ExitStack() as opened:
         _prepare_file(path, create)
-        writable = os.access(path, os.W_OK)
-        database = sqlite3.connect(
-            path.absolute().as_uri() + ("?mode=rw" if writable else _read_only(path)),
-            uri=True,
-            timeout=BUSY_TIMEOUT_S,
-            isolation_level=None,  # no implicit transactions: `transaction` begins them
-            check_same_thread=False,  # the owner holds a lock
-        )
-        opened.callback(database.close)
-        _check(database, path)
+        writable = is_writable(path)
+        database = opened.enter_context(contextlib.closing(_open(path, writable)))
+        version = _check(database, path)
         if writable:
             _configure(database, path)
+            _bring_up_to_date(database, path, lay_out)
+        elif version is None:
+            raise GalleryError(f"gallery '{one_line(path)}' is empty: nobody is enrolled")
+        elif version < schema.VERSION:
+            database = opened.enter_context(contextlib.closing(_migrated_copy(database)))
         opened.pop_all()
     return database
+
+
+def is_writable(path: Path) -> bool:
+    """Return whether this process may write the file."""
+    return os.access(path, os.W_OK)
 
 
 @contextlib.contextmanager
@@ -104,16 +102,10 @@ def transaction(database: sqlite3.Connection, mode: str) -> Iterator[sqlite3.Con
         raise
 
 
-def truncate_log(database: sqlite3.Connection, path: Path) -> None:
-    """Fold the log into the file and empty it, so that erased rows leave no copy there."""
+def truncate_log(database: sqlite3.Connection, path: Path) -> bool:
+    """Fold the log into the file and empty it; False when another process still reads it."""
     with explained_errors(path):
-        busy = _pragma(database, "wal_checkpoint(TRUNCATE)")
-    if busy:
-        logger.warning(
-            "gallery '%s': another process reads it, so the log still holds what was erased;"
-            " the next removal or the last process to close it empties it",
-            one_line(path),
-        )
+        return not _pragma(database, "wal_checkpoint(TRUNCATE)")
 
 
 def _prepare_file(path: Path, create: bool) -> None:
@@ -142,20 +134,41 @@ def _read_only(path: Path) -> str:
     return "?mode=ro&immutable=1"  # there is no log to read, and nowhere to make one
 
 
-def _check(database: sqlite3.Connection, path: Path) -> None:
+def _open(path: Path, writable: bool) -> sqlite3.Connection:
+    return sqlite3.connect(
+        path.absolute().as_uri() + ("?mode=rw" if writable else _read_only(path)),
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,  # no implicit transactions: `transaction` begins them
+        check_same_thread=False,  # the owner holds a lock
+    )
+
+
+def _check(database: sqlite3.Connection, path: Path) -> int | None:
+    """Return the version of a file, None for an empty one; raises for what is no whole gallery."""
     if _is_new(database):
-        return
-    if _pragma(database, "application_id") != APPLICATION_ID:
+        return None
+    if _pragma(database, "application_id") != schema.APPLICATION_ID:
         raise GalleryError(
             f"'{one_line(path)}' is a SQLite file of another program, not a gallery:"
             " give another path"
         )
-    if (version := _pragma(database, "user_version")) != SCHEMA_VERSION:
+    version = int(_pragma(database, "user_version"))
+    if not 1 <= version <= schema.VERSION:
         raise GalleryError(
-            f"gallery '{one_line(path)}' has schema {version}, this version reads"
-            f" {SCHEMA_VERSION}: update cstl_edge"
+            f"gallery '{one_line(path)}' has schema {version}, this version reads 1 to"
+            f" {schema.VERSION}: update cstl_edge"
         )
-    verdict = _pragma(database, "quick_check(1)")
+    if version == schema.VERSION and not schema.has_its_tables(database):
+        raise sqlite3.DatabaseError("malformed (its tables are not those of a gallery)")
+    if version < schema.VERSION or path.stat().st_size <= LARGE_BYTES:
+        check_integrity(database)
+    return version
+
+
+def check_integrity(database: sqlite3.Connection) -> None:
+    """Compare all pages, indexes and free space of a file with each other; raises sqlite3.Error."""
+    verdict = _pragma(database, "integrity_check(1)")
     if verdict != "ok":
         raise sqlite3.DatabaseError(f"malformed ({verdict})")
 
@@ -170,11 +183,32 @@ def _configure(database: sqlite3.Connection, path: Path) -> None:
             " system?): keep it on a local disk"
         )
     database.execute("PRAGMA synchronous = FULL")
+
+
+def _bring_up_to_date(database: sqlite3.Connection, path: Path, lay_out: LayOut) -> None:
+    """Lay out an empty file or migrate one of an earlier version: all of it or nothing."""
     if _is_new(database):
         with transaction(database, "IMMEDIATE"):
             if _is_new(database):  # checked again: another process may have been first
-                for statement in _SCHEMA:
-                    database.execute(statement)
+                lay_out(database)
+    elif _pragma(database, "user_version") < schema.VERSION:
+        migrate.migrate(database)
+        truncate_log(database, path)
+        logger.warning(
+            "gallery '%s': brought to schema %d; its templates stay, thresholds are now those of"
+            " the model in use; earlier versions of cstl-edge cannot open it",
+            one_line(path),
+            schema.VERSION,
+        )
+
+
+def _migrated_copy(database: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a copy in memory, of the present version and not to be written."""
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    database.backup(copy)
+    migrate.migrate(copy)
+    copy.execute("PRAGMA query_only = ON")
+    return copy
 
 
 def _is_new(database: sqlite3.Connection) -> bool:

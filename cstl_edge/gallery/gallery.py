@@ -11,6 +11,7 @@ dimensions.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -19,17 +20,16 @@ from datetime import datetime
 from pathlib import Path
 
 from cstl_edge.arrays import Array
-from cstl_edge.errors import ConfigError, DataError, GalleryError, one_line
-from cstl_edge.gallery.match import (
-    Decision,
-    ImpostorTable,
-    NoMatch,
-    Threshold,
-    choose_threshold,
-    decide,
-)
-from cstl_edge.gallery.people import EnrolledPerson, utc_now, utc_timestamp
-from cstl_edge.gallery.store import GalleryStore, Snapshot
+from cstl_edge.errors import ConfigError, DataError, GalleryError
+from cstl_edge.gallery.camera_means import CameraMeans
+from cstl_edge.gallery.erasure import Erasure, erase, finish, note_of, purge
+from cstl_edge.gallery.loading import Snapshot
+from cstl_edge.gallery.match import Decision, NoMatch, Walk, decide, walk_distances
+from cstl_edge.gallery.people import EnrolledPerson, utc_now
+from cstl_edge.gallery.records import WalkOrigin
+from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.store import GalleryStore, nobody
+from cstl_edge.gallery.stored_people import find_row
 from cstl_edge.gallery.templates import (
     EncoderLike,
     ModelId,
@@ -37,6 +37,9 @@ from cstl_edge.gallery.templates import (
     check_same_model,
     embeddings_of,
 )
+from cstl_edge.gallery.thresholds import ImpostorTable, Threshold, choose_threshold
+
+logger = logging.getLogger(__name__)
 
 
 class Gallery:
@@ -48,6 +51,7 @@ class Gallery:
         self._store = store
         self._lock = threading.RLock()
         self._cache: Snapshot | None = None
+        self.camera_means = CameraMeans(store, self._lock)
         self._impostors = None
         if model is not None:
             table = model.info.impostors
@@ -74,15 +78,25 @@ class Gallery:
         Raises:
             GalleryError: the file is no gallery, is damaged, or holds another model's templates.
         """
-        store = GalleryStore(Path(path), create=create, clock=clock)
+        rows = Rows(Path(path), create=create)
         try:
-            return cls(store, model)
+            gallery = cls(GalleryStore(rows, clock), model)
+            if rows.writable:
+                gallery._finish_erasure()
+            return gallery
         except BaseException:
-            store.close()
+            rows.close()
             raise
 
     def enroll(
-        self, name: str, walk: Array, *, consent: str, retention_days: float | None = None
+        self,
+        name: str,
+        walk: Array,
+        *,
+        consent: str,
+        retention_days: float | None = None,
+        origin: WalkOrigin | None = None,
+        force: bool = False,
     ) -> int:
         """Store the templates of a walk under a name; durable when it returns.
 
@@ -92,6 +106,9 @@ class Gallery:
             consent: Note of what the person agreed to, when and how; stored with the enrolment.
             retention_days: Days from now after which the person never matches, in place of an
                 earlier retention; None keeps that, and is no limit for a new person.
+            origin: Camera, view, frame rate and seconds of the walk, as far as they are known.
+            force: Whether a walk that is enrolled already, and a name that looks like another one,
+                are taken.
 
         Returns:
             How many templates were stored.
@@ -114,7 +131,15 @@ class Gallery:
         with self._lock:
             self._cache = None
             sha256 = self.model.info.weights_sha256
-            self._store.add(name, vectors, sha256, consent=consent, retention_days=retention_days)
+            self._store.add(
+                name,
+                vectors,
+                sha256,
+                consent=consent,
+                retention_days=retention_days,
+                origin=origin or WalkOrigin(),
+                force=force,
+            )
         return len(vectors)
 
     def identify(self, walk: Array, fpir: float = 0.01, threshold: float | None = None) -> Decision:
@@ -147,7 +172,8 @@ class Gallery:
             return _no_answer(NoMatch.NOT_FINITE, threshold_used, fpir, len(index.names))
         if threshold is None:
             threshold_used = choose_threshold(index, self._impostors, fpir)
-        return decide(index, queries, threshold_used, fpir)
+        distances = walk_distances(index, Walk.of_windows(queries), None)
+        return decide(index, distances, threshold_used, fpir)
 
     def people(self) -> tuple[EnrolledPerson, ...]:
         """Return everybody in order of name, expired people included."""
@@ -160,16 +186,28 @@ class Gallery:
             people = self._store.people(name)
             if people:
                 return people[0]
-            shown = one_line(name)
-            raise GalleryError(f"nobody is enrolled as '{shown}': gallery list shows who is")
+            raise nobody(name)
 
     def remove(self, name: str) -> int:
-        """Erase one person without residue in the files; return how many templates were erased."""
+        """Erase one person without residue in the files; return how many templates were erased.
+
+        Works for damaged records too. A warning tells what must wait for another process or for
+        room on the disk; it is finished at the next opening.
+        """
+        rows = self._store.rows
         with self._lock:
-            person = self.show(name)
+            row = find_row(rows, name)
+            if row is None:
+                raise nobody(name)
             self._cache = None
-            self._store.remove(name)
-            return person.templates
+            count = (
+                "SELECT count(*) FROM templates JOIN enrolments ON enrolment_id = enrolments.id"
+                " WHERE person_id = ?"
+            )
+            (templates,) = rows.one(count, row[0])
+            erase(rows, [row[0]], self._store.now())
+            self._finish_erasure()
+            return int(templates)
 
     def purge(self) -> tuple[str, ...]:
         """Erase people whose retention has ended, and return their names.
@@ -179,7 +217,15 @@ class Gallery:
         """
         with self._lock:
             self._cache = None
-            return self._store.purge()
+            names = purge(self._store.rows, self._store.clock())
+            self._finish_erasure()
+            return names
+
+    def _finish_erasure(self) -> Erasure:
+        erasure = finish(self._store.rows)
+        if erasure.unfinished:
+            logger.warning("%s", note_of(erasure, self._store.path))
+        return erasure
 
     @property
     def templates(self) -> int:
@@ -191,7 +237,7 @@ class Gallery:
         """Close the file; may be called twice."""
         with self._lock:
             self._cache = None
-            self._store.close()
+            self._store.rows.close()
 
     def __enter__(self) -> Gallery:
         return self
@@ -202,8 +248,8 @@ class Gallery:
     def _current(self) -> Snapshot:
         """Return the templates, read again after a change of the file or an ended retention."""
         with self._lock:
-            version, now = self._store.version(), utc_timestamp(self._store.clock())
-            if self._cache is None or not self._cache.is_current(version, now):
+            revision, now = self._store.rows.head().revision, self._store.now()
+            if self._cache is None or not self._cache.is_current(revision, now):
                 self._cache = None  # frees the old templates before as many are read again
                 snapshot = self._store.load()
                 self._refuse_other_weights(snapshot.model_id)

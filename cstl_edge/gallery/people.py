@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from cstl_edge.errors import ConfigError, one_line
+from cstl_edge.gallery.records import WalkOrigin
 
 MAX_NAME = 100  # characters
 MAX_CONSENT = 1000  # characters
@@ -28,6 +29,7 @@ class Enrolment:
     created_utc: str
     consent: str
     templates: int
+    origin: WalkOrigin  # camera, view, frame rate, seconds of the walk
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,24 @@
-"""Read and write a gallery file: people, their enrolments, and the templates of these.
+"""Write and list people: enrolment, listing, renaming, merging.
 
-A template belongs to an enrolment, which records the model that made it and the consent given.
-Letters: k templates at once, n templates in all, p parts, d embedding dimensions.
+A template belongs to an enrolment, which records the model that made it, the consent given and
+where the walk was seen. Letters: k templates at once, p parts, d embedding dimensions.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import groupby
-from operator import itemgetter
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.errors import GalleryError
-from cstl_edge.gallery import database
-from cstl_edge.gallery.match import TemplateIndex
+from cstl_edge.errors import GalleryError, one_line
+from cstl_edge.gallery.loading import Snapshot, load
+from cstl_edge.gallery.looks import look_key
 from cstl_edge.gallery.people import (
     EnrolledPerson,
     Enrolment,
@@ -32,58 +28,54 @@ from cstl_edge.gallery.people import (
     name_key,
     utc_timestamp,
 )
-from cstl_edge.gallery.templates import ModelId, check_same_model, read_vectors
-
-SECOND_LOOK = timedelta(hours=24)  # between the two purges that must both find a person expired
-
-_TEMPLATES = (  # CROSS JOIN keeps this order, so that SQLite need not sort 160 MB of vectors
-    "FROM people CROSS JOIN enrolments ON person_id = people.id"
-    " CROSS JOIN templates ON enrolment_id = enrolments.id"
-    " WHERE expires_utc IS NULL OR expires_utc > ?"
+from cstl_edge.gallery.records import EnrolmentRecord, PersonRecord, WalkOrigin, to_bytes
+from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealing import place
+from cstl_edge.gallery.stored_people import (
+    StoredEnrolment,
+    StoredPerson,
+    find_person,
+    find_row,
+    names_that_look_like,
+    read_people,
 )
+from cstl_edge.gallery.templates import ModelId, check_same_model
 
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All templates of people whose retention has not ended."""
-
-    index: TemplateIndex
-    model_id: ModelId | None  # None when nobody is enrolled
-    version: int
-    read_utc: str
-    valid_until: str | None  # UTC, when the next retention ends
-
-    def is_current(self, version: int, now: str) -> bool:
-        """Return whether neither the file's version nor somebody's retention has changed since."""
-        in_time = self.valid_until is None or now < self.valid_until
-        return self.version == version and self.read_utc <= now and in_time
+_ANY_ENROLMENT = "SELECT id, person_id, body FROM enrolments LIMIT 1"
 
 
 class GalleryStore:
-    """One open gallery file. Not thread-safe: the owner holds a lock."""
+    """The people of one open gallery file. Not thread-safe: the owner holds a lock."""
 
-    def __init__(self, path: Path, *, create: bool, clock: Callable[[], datetime]) -> None:
-        """Open the file as `database.connect` does; `clock` gives the time in UTC."""
-        self.path, self.clock = path, clock
-        self._database = database.connect(path, create=create)
+    def __init__(self, rows: Rows, clock: Callable[[], datetime]) -> None:
+        """Use an open file; `clock` gives the time in UTC."""
+        self.rows, self.clock = rows, clock
 
-    def close(self) -> None:
-        """Close the file; the last process to do so folds the log into it."""
-        with database.explained_errors(self.path):
-            self._database.close()
+    @property
+    def path(self) -> Path:
+        """Path of the file."""
+        return self.rows.path
 
-    def version(self) -> int:
-        """Return a number that changes when another connection has changed the gallery."""
-        return int(self._fetch_one("PRAGMA data_version")[0])
+    def now(self) -> str:
+        """Return the present moment as the file writes it."""
+        return utc_timestamp(self.clock())
+
+    def load(self) -> Snapshot:
+        """Read all templates of people whose retention has not ended, in one state."""
+        return load(self.rows, self.now())
 
     def model_id(self) -> ModelId | None:
         """Return the model that made the templates, None when there are none."""
-        row = self._fetch_one("SELECT weights_sha256, parts, dimensions FROM enrolments LIMIT 1")
-        return ModelId(*row) if row else None
+        row = self.rows.one(_ANY_ENROLMENT)
+        if row is None:
+            return None
+        where = place("enrolments", row[0], row[1])
+        record = self.rows.record(EnrolmentRecord, row, "an enrolment", where)
+        return StoredEnrolment(row[0], row[1], record).model_id
 
     def count(self) -> int:
         """Return the number of templates, those of expired people included."""
-        return int(self._fetch_one("SELECT count(*) FROM templates")[0])
+        return int(self.rows.one("SELECT count(*) FROM templates")[0])
 
     def add(
         self,
@@ -93,6 +85,8 @@ class GalleryStore:
         *,
         consent: str,
         retention_days: float | None,
+        origin: WalkOrigin,
+        force: bool,
     ) -> None:
         """Store templates, all or nothing: the second half of `Gallery.enroll`.
 
@@ -102,143 +96,190 @@ class GalleryStore:
             weights_sha256: Hash of the weights of the model that made them.
             consent: Note of what the person agreed to.
             retention_days: Days from now to the end of the retention, None to keep the earlier.
+            origin: Where the walk was seen.
+            force: Whether a name that looks like another one is taken.
         """
         name, consent, now = clean_name(name), clean_consent(consent), self.clock()
         expires = expiry(retention_days, now)
         model_id = ModelId(weights_sha256, *vectors.shape[1:])
-        blobs = [vector.astype("<f2").tobytes() for vector in vectors]
-        with self._transaction() as db:
+        with self.rows.change() as head:
             check_same_model(model_id, self.model_id(), self.path)
-            person = self._person_row(name, expires, utc_timestamp(now))
-            enrolment = db.execute(
-                "INSERT INTO enrolments"
-                " (person_id, created_utc, consent, weights_sha256, parts, dimensions)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (person, utc_timestamp(now), consent, *model_id),
-            ).lastrowid
-            db.executemany(
-                "INSERT INTO templates (enrolment_id, crc32, vector) VALUES (?, ?, ?)",
-                [(enrolment, zlib.crc32(blob), blob) for blob in blobs],
+            stored = find_person(self.rows, name)
+            if stored is None:
+                if not force:
+                    self._refuse_twin(name)
+                person = secrets.randbits(62) + 1
+                record = PersonRecord(name=name, created_utc=utc_timestamp(now))
+                head.people += 1
+            else:
+                person, record = stored.id, stored.record
+            _renew(record, name, expires, utc_timestamp(now))
+            enrolment = self._next_id("enrolments")
+            first = self._next_id("templates")
+            record.enrolments.append(enrolment)
+            self.write_person(person, record)
+            self._insert_walk(
+                StoredEnrolment(
+                    enrolment,
+                    person,
+                    EnrolmentRecord(
+                        created_utc=utc_timestamp(now),
+                        consent=consent,
+                        **model_id._asdict(),
+                        templates=[*range(first, first + len(vectors))],
+                        **asdict(origin),
+                    ),
+                ),
+                [vector.astype("<f2").tobytes() for vector in vectors],
             )
 
     def people(self, name: str | None = None) -> tuple[EnrolledPerson, ...]:
         """Return everybody in order of name, or only who has this name (in any case)."""
-        with database.explained_errors(self.path):
-            rows = self._database.execute(
-                "SELECT name, people.created_utc, expires_utc, weights_sha256,"
-                " enrolments.created_utc, consent, count(templates.id) FROM people"
-                " JOIN enrolments ON person_id = people.id"
-                " JOIN templates ON enrolment_id = enrolments.id"
-                " WHERE :key IS NULL OR name_key = :key"
-                " GROUP BY enrolments.id ORDER BY name_key, enrolments.id",
-                {"key": None if name is None else name_key(clean_name(name))},
-            ).fetchall()
-        now = utc_timestamp(self.clock())
-        people = groupby(rows, key=itemgetter(0))  # one row for each enrolment
-        return tuple(_enrolled_person([*visits], now) for _, visits in people)
+        with self.rows.transaction():
+            if name is None:
+                people = read_people(self.rows, self.rows.head())
+            else:
+                person = find_person(self.rows, name)
+                people = [person] if person else []
+        people.sort(key=lambda person: name_key(person.record.name))
+        now = self.now()
+        return tuple(_enrolled_person(person, now) for person in people)
 
-    def remove(self, name: str) -> None:
-        """Erase the person of this name (in any case) without residue."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM people WHERE name_key = ?", (name_key(clean_name(name)),))
-        database.truncate_log(self._database, self.path)
+    def rename(self, name: str, new_name: str, *, force: bool = False) -> str:
+        """Give a person another name; returns it as it is stored.
 
-    def purge(self) -> tuple[str, ...]:
-        """Erase people found expired by two purges at least SECOND_LOOK apart; return their names.
-
-        The first notes when it found somebody expired. One that finds the retention running again,
-        or the note in the future, removes the note: the clock had jumped ahead and was set right.
+        Args:
+            name: Present name, in any case.
+            new_name: Name from now on.
+            force: Whether a name that looks like another one is taken.
         """
-        now = self.clock()
-        with self._transaction() as db:
-            db.execute(
-                "UPDATE people SET seen_expired_utc = NULL"
-                " WHERE expires_utc IS NULL OR expires_utc > :now OR seen_expired_utc > :now",
-                {"now": utc_timestamp(now)},
-            )
-            names = db.execute(
-                "SELECT name FROM people WHERE seen_expired_utc <= ? ORDER BY name_key",
-                (utc_timestamp(now - SECOND_LOOK),),
-            ).fetchall()
-            db.executemany("DELETE FROM people WHERE name = ?", names)
-            db.execute(
-                "UPDATE people SET seen_expired_utc = :now"
-                " WHERE expires_utc <= :now AND seen_expired_utc IS NULL",
-                {"now": utc_timestamp(now)},
-            )
-        database.truncate_log(self._database, self.path)
-        return tuple(name for (name,) in names)
+        new_name = clean_name(new_name)
+        with self.rows.change():
+            person = self.existing(name)
+            if name_key(new_name) != name_key(person.record.name):
+                if find_row(self.rows, new_name) is not None:
+                    raise GalleryError(
+                        f"'{one_line(new_name)}' is enrolled already: choose another name, or merge"
+                        f" the two (gallery merge)"
+                    )
+                if not force:
+                    self._refuse_twin(new_name, except_for=person.record.name)
+            person.record.name = new_name
+            self.write_person(person.id, person.record)
+        return new_name
 
-    def load(self) -> Snapshot:
-        """Read all templates of people whose retention has not ended, in one snapshot."""
-        version = self.version()  # a change after this is read twice
-        now = utc_timestamp(self.clock())
-        with self._transaction("DEFERRED") as db:
-            model_id = self.model_id()
-            people = db.execute(
-                f"SELECT name, expires_utc, count(*) {_TEMPLATES}"
-                " GROUP BY people.id ORDER BY people.id",
-                (now,),
-            ).fetchall()
-            counts = np.array([count for _, _, count in people], dtype=np.intp)
-            rows = db.execute(
-                f"SELECT name, crc32, vector {_TEMPLATES}"
-                " ORDER BY people.id, enrolments.id, templates.id",
-                (now,),
-            )
-            vectors = read_vectors(rows, int(counts.sum()), model_id)
-        names = tuple(name for name, _, _ in people)
-        index = TemplateIndex(names, np.cumsum(counts) - counts, vectors)
-        ends = min((expires for _, expires, _ in people if expires), default=None)
-        return Snapshot(index, model_id, version, read_utc=now, valid_until=ends)
+    def merge(self, into: str, other: str) -> int:
+        """Give the enrolments of `other` to `into`; returns how many templates moved.
 
-    def _person_row(self, name: str, expires: str | None, now: str) -> int:
-        """Return the row id of the person to add to, inserted when the name is new."""
-        key = name_key(name)
-        row = self._fetch_one("SELECT id, name, expires_utc FROM people WHERE name_key = ?", key)
-        if row is None:
-            new = self._database.execute(
-                "INSERT INTO people (name, name_key, created_utc, expires_utc) VALUES (?, ?, ?, ?)",
-                (name, key, now, expires),
-            )
-            return int(new.lastrowid or 0)
-        if row[1] != name:
+        The earlier end of both retentions holds from then on.
+        """
+        with self.rows.change() as head:
+            keeper, giver = self.existing(into), self.existing(other)
+            if keeper.id == giver.id:
+                raise GalleryError(f"'{one_line(into)}' and '{one_line(other)}' are one person")
+            keeper.record.enrolments += giver.record.enrolments
+            ends = [p.record.expires_utc for p in (keeper, giver) if p.record.expires_utc]
+            keeper.record.expires_utc = min(ends, default=None)
+            keeper.record.created_utc = min(keeper.record.created_utc, giver.record.created_utc)
+            for walk in giver.enrolments:
+                self._move_walk(walk, keeper.id)
+            self.write_person(keeper.id, keeper.record)
+            self.rows.database.execute("DELETE FROM people WHERE id = ?", (giver.id,))
+            head.people -= 1
+        return giver.templates
+
+    def existing(self, name: str) -> StoredPerson:
+        """Return a person; raises GalleryError when nobody has this name."""
+        person = find_person(self.rows, name)
+        if person is None:
+            raise nobody(name)
+        return person
+
+    def write_person(self, person: int, record: PersonRecord) -> None:
+        """Insert or replace the row of a person."""
+        body = self.rows.seal.close(to_bytes(record), place("people", person))
+        digest = self.rows.seal.digest
+        self.rows.database.execute(
+            "INSERT INTO people VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            " name_digest = excluded.name_digest, look_digest = excluded.look_digest,"
+            " body = excluded.body",
+            (person, digest(name_key(record.name)), digest(look_key(record.name)), body),
+        )
+
+    def _insert_walk(self, walk: StoredEnrolment, blobs: list[bytes]) -> None:
+        close, execute = self.rows.seal.close, self.rows.database.execute
+        body = close(to_bytes(walk.record), walk.place)
+        execute("INSERT INTO enrolments VALUES (?, ?, ?)", (walk.id, walk.person, body))
+        for template, blob in zip(walk.record.templates, blobs, strict=True):
+            sealed = close(blob, walk.place_of("templates", template))
+            execute("INSERT INTO templates VALUES (?, ?, ?)", (template, walk.id, sealed))
+
+    def _move_walk(self, walk: StoredEnrolment, person: int) -> None:
+        """Seal an enrolment and all that hangs on it for another person."""
+        moved = StoredEnrolment(walk.id, person, walk.record)
+        for table in ("templates", "silhouettes"):
+            query = f"SELECT id, body FROM {table} WHERE enrolment_id = ? ORDER BY id"
+            for row, body in self.rows.all(query, walk.id):
+                content = self.rows.content(body, walk.place_of(table, row), "a template to move")
+                self.rows.update(table, row, bytes(content), moved.place_of(table, row))
+        body = self.rows.seal.close(to_bytes(walk.record), moved.place)
+        self.rows.database.execute(
+            "UPDATE enrolments SET person_id = ?, body = ? WHERE id = ?", (person, body, walk.id)
+        )
+
+    def _refuse_twin(self, name: str, except_for: str | None = None) -> None:
+        """Raise GalleryError where another person's name is easily taken for this one."""
+        like = [other for other in names_that_look_like(self.rows, name) if other != except_for]
+        if like:
             raise GalleryError(
-                f"'{row[1]}' is enrolled already: write the name so to add to that person,"
-                f" or choose one that differs from '{name}' by more than case"
+                f"'{one_line(name)}' looks like '{one_line(like[0])}', who is enrolled: choose"
+                " another name, or take it all the same (--force)"
             )
-        if expires is not None:
-            self._database.execute(
-                "UPDATE people SET expires_utc = ?, seen_expired_utc = NULL WHERE id = ?",
-                (expires, row[0]),
-            )
-        elif row[2] is not None and row[2] <= now:
-            raise GalleryError(
-                f"the retention of '{name}' ended at {row[2]}: give a new one (days), or remove"
-                " the person"
-            )
-        return int(row[0])
 
-    def _fetch_one(self, query: str, *values: str) -> Any:
-        with database.explained_errors(self.path):
-            return self._database.execute(query, values).fetchone()
-
-    @contextlib.contextmanager
-    def _transaction(self, mode: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        with database.explained_errors(self.path), database.transaction(self._database, mode) as db:
-            yield db
+    def _next_id(self, table: str) -> int:
+        return int(self.rows.one(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")[0])
 
 
-def _enrolled_person(visits: list[tuple[Any, ...]], now: str) -> EnrolledPerson:
-    name, created, expires, weights_sha256 = visits[0][:4]
-    enrolments = tuple(Enrolment(*visit[4:7]) for visit in visits)
+def nobody(name: str) -> GalleryError:
+    """Return the error for a name that is not enrolled."""
+    shown = one_line(name)
+    return GalleryError(f"nobody is enrolled as '{shown}': gallery list shows who is")
+
+
+def _renew(record: PersonRecord, name: str, expires: str | None, now: str) -> None:
+    """Check the spelling of a name in use and set the retention anew (GalleryError)."""
+    if record.name != name:
+        raise GalleryError(
+            f"'{record.name}' is enrolled already: write the name so to add to that person,"
+            f" or choose one that differs from '{name}' by more than case"
+        )
+    if expires is not None:
+        record.expires_utc, record.seen_expired_utc = expires, None
+    elif record.expires_utc is not None and record.expires_utc <= now:
+        raise GalleryError(
+            f"the retention of '{name}' ended at {record.expires_utc}: give a new one (days), or"
+            " remove the person"
+        )
+
+
+def _enrolled_person(person: StoredPerson, now: str) -> EnrolledPerson:
+    record: Any = person.record
+    enrolments = tuple(
+        Enrolment(
+            created_utc=walk.record.created_utc,
+            consent=walk.record.consent,
+            templates=len(walk.record.templates),
+            origin=walk.record.origin,
+        )
+        for walk in person.enrolments
+    )
     return EnrolledPerson(
-        name=name,
+        name=record.name,
         consent=enrolments[-1].consent,
-        created_utc=created,
-        expires_utc=expires,
-        expired=expires is not None and expires <= now,
-        templates=sum(enrolment.templates for enrolment in enrolments),
-        weights_sha256=weights_sha256,
+        created_utc=record.created_utc,
+        expires_utc=record.expires_utc,
+        expired=record.expires_utc is not None and record.expires_utc <= now,
+        templates=person.templates,
+        weights_sha256=person.enrolments[-1].record.weights_sha256,
         enrolments=enrolments,
     )

@@ -6,8 +6,6 @@ n templates in all, s frames, p parts, d embedding dimensions.
 
 from __future__ import annotations
 
-import sqlite3
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -22,7 +20,6 @@ WINDOW = 30  # frames of one template, as in training and in the live path
 MIN_FRAMES = 15  # half a window: about one step at 25 frames per second
 
 _BATCH = 8  # windows encoded at once
-_CHUNK = 256  # templates turned into [p, d, n] at once: 4 MiB of 32x256 float16
 
 
 class InfoLike(Protocol):
@@ -116,27 +113,6 @@ def cut_windows(silhouettes: Silhouettes) -> Silhouettes:
     return np.stack([silhouettes[start : start + length] for start in starts])
 
 
-def read_vectors(rows: sqlite3.Cursor, count: int, model_id: ModelId | None) -> Floats:
-    """Read template rows into one contiguous array [p, d, n].
-
-    Args:
-        rows: Rows of a query: (name, crc32, vector).
-        count: Number of rows to read, n.
-        model_id: Source of p and d; None for an empty gallery.
-
-    Raises:
-        GalleryError: a template whose size or checksum is wrong.
-    """
-    parts, dimensions = (model_id.parts, model_id.dimensions) if model_id else (0, 0)
-    vectors = np.empty((parts, dimensions, count), np.float32)
-    for start in range(0, count, _CHUNK):
-        size = 2 * parts * dimensions  # bytes
-        blobs = [_checked(name, crc, blob, size) for name, crc, blob in rows.fetchmany(_CHUNK)]
-        chunk = np.frombuffer(b"".join(blobs), "<f2").reshape(-1, parts, dimensions)
-        vectors[:, :, start : start + len(blobs)] = chunk.transpose(1, 2, 0)  # [p, d, n]
-    return vectors
-
-
 def _encode(silhouettes: Silhouettes, model: EncoderLike | None) -> Floats:
     if model is None:
         raise GalleryError("silhouettes need a model: open the gallery with model=")
@@ -149,10 +125,3 @@ def _encode(silhouettes: Silhouettes, model: EncoderLike | None) -> Floats:
     windows = cut_windows(usable)
     batches = [windows[start : start + _BATCH] for start in range(0, len(windows), _BATCH)]
     return np.concatenate([model.encode(batch).embedding for batch in batches])
-
-
-def _checked(name: str, crc32: int, blob: bytes, size: int) -> bytes:
-    if len(blob) != size or zlib.crc32(blob) != crc32:
-        damaged = f"a template of '{one_line(name)}' is damaged on the disk"
-        raise GalleryError(f"{damaged}: remove that person and enrol again")
-    return blob
