@@ -13,9 +13,9 @@ import cstl_edge
 
 ROOT = Path(cstl_edge.__file__).parent
 FLOORS = [
-    {"errors", "arrays"},
+    {"deprecations", "errors", "arrays"},
     {"output", "foreign"},
-    {"model", "measure", "numerics", "config", "opencv", "registry"},
+    {"model", "measure", "numerics", "distance", "config", "opencv", "registry"},
     {"checkpoint", "gallery", "silhouette"},
     {"runtime", "walkers"},
     {"live", "data"},
