@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cstl_edge.model.backbone import Backbone, part_pool
 from cstl_edge.model.config import CstlConfig
 from cstl_edge.model.released import LeakyAggregation, NormedLongTerm, NormedScores, ScoredContext
-from cstl_edge.model.salient import ClassHead, PartScores, recombine
+from cstl_edge.model.salient import ClassHead, EmbeddingClassHead, PartScores, recombine
 from cstl_edge.model.temporal import (
     AdaptiveAggregation,
     LongTerm,
@@ -37,7 +37,9 @@ class TrainingOutputs(NamedTuple):
     """Inputs of the losses."""
 
     embedding: Tensor  # [n, p, d] float32
-    logits: Tensor | None  # [n, p, classes] float32 (Eq. 7), or None without a class head.
+    logits: Tensor | None  # [n, p, classes] float32 (Eq. 7), or None without that class head
+    embedding_logits: Tensor | None = None  # the same of the class head on the embedding
+    features: Tensor | None = None  # [n, s, p, c], what the trunk gave: gradients into it
 
 
 class Cstl(nn.Module):
@@ -56,14 +58,14 @@ class Cstl(nn.Module):
         aggregation = LeakyAggregation if released else AdaptiveAggregation
         scores = NormedScores if released else PartScores
         self.feature_shape = (parts, channels)  # of one frame
-        self.backbone = Backbone(config.widths)
+        self.backbone = Backbone(config.widths, unshuffled=config.trunk == "unshuffled")
         self.short = ShortTerm(parts, channels) if "short" in scales else None
         self.long = long(parts, channels) if "long" in scales else None
         adaptive = config.aggregation == "adaptive"
         self.aggregation = aggregation(parts, channels, scales) if adaptive else None
         self.scores = scores(parts, channels, scales) if config.salient else None
         self.context = ScoredContext(parts, channels, scales) if released else None
-        self.class_head = ClassHead(parts, channels, config.classes) if config.classes else None
+        self.class_head, self.embedding_class_head = _class_heads(config)
         # 1/sqrt(d) keeps an embedding's norm near its input's root mean square, so that the margin
         # of the triplet loss (0.2) means something from the first step.
         gain = 1 / math.sqrt(config.embedding)
@@ -79,7 +81,7 @@ class Cstl(nn.Module):
     def frame_features(self, silhouettes: Tensor) -> Tensor:
         """Turn silhouettes uint8 [m, h, w], 0..255, into part features [m, p, c] (P in Eq. 1)."""
         self._check_silhouettes(silhouettes, "m")
-        height, width = (side // 2 for side in self.config.size)
+        height, width = self.config.map_size
         pooled = part_pool(self.backbone(silhouettes), (height // self.config.parts, width))
         return pooled.transpose(1, 2).reshape(-1, *self.feature_shape)
 
@@ -94,19 +96,21 @@ class Cstl(nn.Module):
     def training_outputs(
         self, silhouettes: Tensor, lengths: Tensor | None = None
     ) -> TrainingOutputs:
-        """Turn silhouettes uint8 [n, s, h, w] into embedding and class logits; safe in autocast."""
+        """Turn silhouettes uint8 [n, s, h, w] into what the losses read; safe in autocast."""
         features = as_float32(self._sequences(silhouettes))
         self._check_head(features, lengths)
         if lengths is not None and bool((lengths == features.shape[1]).all()):
             lengths = None  # full sequences need no masks
         embedding, _, logits = self._head(features, lengths)
-        return TrainingOutputs(embedding, logits)
+        head = self.embedding_class_head
+        second = None if head is None else head(embedding)
+        return TrainingOutputs(embedding, logits, second, features)
 
     def fused(self) -> Cstl:
         """Return an equal network for inference: norms folded into the convs, no class head."""
         network = copy.deepcopy(self).eval()
         network.config = dataclasses.replace(self.config, classes=0)
-        network.class_head = None
+        network.class_head = network.embedding_class_head = None
         for module in network.modules():
             if isinstance(module, Normed):
                 module.fold_norms()
@@ -189,6 +193,18 @@ class Cstl(nn.Module):
             )
         if bool(((lengths < 1) | (lengths > s)).any()):
             raise ValueError(f"lengths must lie in 1..{s}, got {lengths.tolist()}")
+
+
+def _class_heads(config: CstlConfig) -> tuple[ClassHead | None, EmbeddingClassHead | None]:
+    """Return the class heads of the training: on the scores' features, and on the embedding."""
+    parts, classes, kind = config.parts, config.classes, config.class_head
+    scores = embedding = None
+    if classes and kind != "embedding":
+        shared = config.variant == "released"
+        scores = ClassHead(parts, config.widths[-1], classes, shared=shared)
+    if classes and kind != "scores":
+        embedding = EmbeddingClassHead(parts, config.embedding, classes)
+    return scores, embedding
 
 
 def _mask_padding(features: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -1,4 +1,4 @@
-"""Salient spatial feature learning (Eq. 6 to 10) and the class head that supervises it.
+"""Salient spatial feature learning (Eq. 6 to 10) and the class heads of the training.
 
 Layouts, `mask` and constructors' arguments as in `temporal`. Letters: n sequences, s frames,
 p parts, c channels.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,15 +56,18 @@ class PartScores(Normed):
 class ClassHead(nn.Module):
     """Class head that supervises the scores, in training only: Eq. 7, without its softmax.
 
-    A batch norm per part, then one bias-free matrix for all parts, as the released code has it;
-    Eq. 7 itself says no more than "FC".
+    A batch norm per part, then a bias-free matrix per part. The released form projects every part
+    by itself before (`released.ScoredContext`) and has one matrix for all of them (`shared`); one
+    matrix without such a projection does not learn. It starts at zero, so that it sends nothing
+    into the trunk before it knows something: at the start its gradient was 13 times that of the
+    triplet loss.
     """
 
-    def __init__(self, parts: int, channels: int, classes: int) -> None:
+    def __init__(self, parts: int, channels: int, classes: int, *, shared: bool = False) -> None:
         super().__init__()
         self.norm = PartNorm(parts, channels)
-        bound = math.sqrt(3 / channels)
-        self.weight = nn.Parameter(torch.empty(channels, classes).uniform_(-bound, bound))
+        leading = () if shared else (parts,)
+        self.weight = nn.Parameter(torch.zeros(*leading, channels, classes))
 
     def forward(self, x: Tensor, logits: Tensor, mask: Tensor | None) -> Tensor:
         """Return the class logits [n, p, classes].
@@ -79,8 +83,40 @@ class ClassHead(nn.Module):
     def classify(self, weighted: Tensor) -> Tensor:
         """Means weighted by the scores, [p, c, n, 1] -> class logits [n, p, classes]."""
         with torch.autocast(weighted.device.type, enabled=False):
-            normed: Tensor = self.norm(weighted)[..., 0].permute(2, 0, 1)  # [n, p, c]
-            return as_float32(normed @ self.weight)
+            normed: Tensor = self.norm(weighted)[..., 0].transpose(1, 2)  # [p, n, c]
+            return as_float32((normed @ self.weight).transpose(0, 1))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Spread one matrix for all parts, as checkpoints had it until 2026-11, over the parts."""
+        weight = state_dict.get(f"{prefix}weight")
+        if weight is not None and weight.ndim == self.weight.ndim - 1:
+            state_dict[f"{prefix}weight"] = weight.expand_as(self.weight).clone()
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class EmbeddingClassHead(nn.Module):
+    """Class head on the embedding, in training only; not the paper's.
+
+    A batch norm per part, then the cosine to a vector per part and class, times `SCALE`: of all
+    class heads tried this one helped most (`docs/decisions/`, 2026-11-30).
+    """
+
+    SCALE = 16.0
+
+    def __init__(self, parts: int, embedding: int, classes: int) -> None:
+        super().__init__()
+        self.norm = PartNorm(parts, embedding)
+        # Only directions count; short vectors turn faster at Adam's steps of one length.
+        spread = 1 / math.sqrt(embedding)
+        self.weight = nn.Parameter(torch.empty(parts, embedding, classes).normal_(std=spread))
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """[n, p, d] -> class logits [n, p, classes], in float32 under autocast too."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            normed: Tensor = self.norm(embedding.permute(1, 2, 0)[..., None])  # [p, d, n, 1]
+            directions = F.normalize(normed[..., 0].transpose(1, 2), dim=2)  # [p, n, d]
+            cosines = directions @ F.normalize(self.weight, dim=1)  # [p, n, classes]
+            return as_float32(self.SCALE * cosines.transpose(0, 1))
 
 
 def score_means(xs: Sequence[Tensor], logits: Tensor, mask: Tensor | None) -> list[Tensor]:
@@ -110,7 +146,5 @@ def recombine(features: Tensor, logits: Tensor, lengths: Tensor) -> tuple[Tensor
     Returns:
         S [n, p, c] and frames int32 [n, p].
     """
-    by_part = features.transpose(1, 2)  # [n, p, s, c]
     scores = logits.transpose(0, 1).to(features.dtype)  # [n, p, s]
-    salient, frames = part_gather(by_part, scores, lengths)
-    return salient, frames
+    return part_gather(features, scores, lengths)

@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 PAPER = "paper"  # budget: the table's own preset; any other is the name of a preset
 ROW = "row.json"
+CLASS_HEAD_FORM = 2  # rows of the head before 2026-11-30 have other names: they are trained anew
 
 
 class RowRecord(TypedDict):
@@ -138,7 +139,9 @@ def row_name(config: TrainConfig) -> str:
     network = CstlConfig.from_dict(config.model)
     default = CstlConfig().to_dict()
     shape = config.model_dump(mode="json", exclude_defaults=True)
-    shape["model"] = {k: v for k, v in network.to_dict().items() if v != default[k]}
+    shape["model"] = {k: v for k, v in network.to_dict().items() if v != default.get(k)}
+    if network.salient:
+        shape["class_head"] = CLASS_HEAD_FORM
     shape["run"] = {
         k: v for k, v in shape["run"].items() if k not in CHANGEABLE_KEYS - {"iterations"}
     }

@@ -8,7 +8,7 @@ same person.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import NamedTuple
 
@@ -21,23 +21,30 @@ MARGIN = 0.2  # of the paper, in units of the embedding
 
 @dataclass(frozen=True)
 class Losses:
-    """Losses of one batch over all processes; `total` is minimised."""
+    """Losses of one batch over all processes; `total` is minimised.
+
+    What a network without that class head does not have, and what was not measured, is None.
+    """
 
     total: float
     triplet: float
-    cross_entropy: float | None  # None without a class head
     nonzero: float  # share of the triplets above zero
+    cross_entropy: float | None = None  # of Eq. 8
+    class_accuracy: float | None = None  # share of parts whose largest logit is the person's
+    embedding_cross_entropy: float | None = None  # of the class head on the embedding
+    embedding_class_accuracy: float | None = None
+    gradient_triplet: float | None = None  # norms at the trunk's output, as weighted in `total`
+    gradient_class: float | None = None  # of both cross-entropies together
+    gradient_cosine: float | None = None  # between the two
 
     @classmethod
     def mean(cls, batches: Sequence[Losses]) -> Losses:
         """Return the means over the batches of one iteration."""
-        entropies = [x.cross_entropy for x in batches if x.cross_entropy is not None]
-        return cls(
-            fmean(losses.total for losses in batches),
-            fmean(losses.triplet for losses in batches),
-            fmean(entropies) if entropies else None,
-            fmean(losses.nonzero for losses in batches),
-        )
+        means = {}
+        for name in (field.name for field in fields(cls)):
+            values = [x for losses in batches if (x := getattr(losses, name)) is not None]
+            means[name] = fmean(values) if values else None
+        return cls(**means)  # type: ignore[arg-type]  # the first three are always there
 
 
 class TripletLoss(NamedTuple):
@@ -99,11 +106,22 @@ def part_distances(embedding: Tensor) -> Tensor:
     return functional.relu(square).sqrt()
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Compute Eq. 8 as the mean over sequences and parts (the paper's sum divided by B·K).
+
+    Args:
+        logits: [n, p, classes].
+        labels: [n] integers, 0..classes-1.
+        smoothing: Share of every label that is spread over all classes; the paper has none.
+    """
+    repeated = labels.repeat_interleave(logits.shape[1])
+    return functional.cross_entropy(logits.flatten(0, 1), repeated, label_smoothing=smoothing)
+
+
+def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of sequences and parts whose largest logit is that of the person.
 
     logits: [n, p, classes]
     labels: [n] integers, 0..classes-1
     """
-    parts = logits.shape[1]
-    return functional.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(parts))
+    return (logits.detach().argmax(2) == labels[:, None]).float().mean()

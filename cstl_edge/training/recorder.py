@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from cstl_edge.checkpoint.weights import refuse_nonfinite, save_checkpoint
@@ -123,6 +126,7 @@ class RunRecorder:
         if (self.validation is None) != (validation_data is None):
             raise ConfigError("expected an `evaluate` section and people for it, or neither")
         self.log = RunLog(folder, enabled=run.ranks.is_first, tensorboard=self.settings.tensorboard)
+        self._balance = GradientBalance()
         self._saved_s = self._validated_s = run.elapsed_s
         self._validated_iteration = run.iteration
 
@@ -144,21 +148,22 @@ class RunRecorder:
         run = self.run
         if not run.ranks.is_first:
             return
-        if run.iteration % self.settings.log_every == 0 or run.iteration == 1:
+        if is_logged(self.settings, run.iteration):
             spent = budget_spent(self.settings, run)
-            entropy = losses.cross_entropy
+            figures = {k: x if x is None else round(x, 5) for k, x in asdict(losses).items()}
             record = {
                 "iteration": run.iteration,
-                "loss": round(losses.total, 5),
-                "triplet": round(losses.triplet, 5),
-                "cross_entropy": None if entropy is None else round(entropy, 5),
-                "nonzero": round(losses.nonzero, 4),
+                "loss": figures.pop("total"),
+                **figures,
                 "rate": float(f"{rate:.3g}"),
                 "iteration_ms": round(1000 * duration_s, 1),
                 "elapsed_s": round(run.elapsed_s, 1),
                 "left_s": round(max(0.0, run.elapsed_s * (1 - spent) / spent), 1),
             }
             self.log.iteration(record, spent)
+            run.last = {"iteration": run.iteration, **figures}
+            if warning := self._balance.add(losses):
+                self.log.message(f"iteration {run.iteration}: {warning}")
         if self._validation_is_due():
             self.validate()
         if run.elapsed_s - self._saved_s >= 60 * self.settings.checkpoint_minutes:
@@ -197,6 +202,35 @@ class RunRecorder:
         return self.run.elapsed_s - self._validated_s >= 60 * self.validation.minutes
 
 
+class GradientBalance:
+    """Watch over the gradients of two losses at the trunk; warn once when one drowns the other."""
+
+    def __init__(self, logged: int = 10, limit: float = 2.0) -> None:
+        """Judge by the mean of so many records; `limit`: largest norm over the smaller one."""
+        self.limit = limit
+        self._norms: deque[tuple[float, float]] = deque(maxlen=logged)
+        self._warned = False
+
+    def add(self, losses: Losses) -> str | None:
+        """Add a record; return a warning, or None when there is none (any more)."""
+        if losses.gradient_triplet is None or losses.gradient_class is None:
+            return None
+        self._norms.append((losses.gradient_triplet, losses.gradient_class))
+        triplet, classes = (fmean(norms) for norms in zip(*self._norms, strict=True))
+        full = len(self._norms) == self._norms.maxlen
+        if self._warned or not full or max(triplet, classes) <= self.limit * min(triplet, classes):
+            return None
+        self._warned = True
+        names = ("triplet loss", "class loss")
+        larger, smaller = names if triplet > classes else names[::-1]
+        times = max(triplet, classes) / max(min(triplet, classes), 1e-12)
+        return (
+            f"the {larger} sends {times:.1f} times the gradient of the {smaller} into the trunk "
+            f"(mean of the last {len(self._norms)} records); change optimiser.class_weight or "
+            "optimiser.embedding_class_weight"
+        )
+
+
 def write_checkpoint(
     folder: Path, run: TrainingRun, provenance: Mapping[str, Any] | None = None
 ) -> None:
@@ -214,6 +248,11 @@ def write_checkpoint(
     refuse_nonfinite(run.inference_state(), f"iteration {run.iteration}")
     save_run(folder / RESUME, run)
     _save_weights(folder / WEIGHTS, run, provenance or {})
+
+
+def is_logged(settings: RunSettings, iteration: int) -> bool:
+    """Return whether an iteration, counted from 1, has a line in the log."""
+    return iteration % settings.log_every == 0 or iteration == 1
 
 
 def budget_spent(settings: RunSettings, run: TrainingRun) -> float:
@@ -234,6 +273,8 @@ def _save_weights(path: Path, run: TrainingRun, header: Mapping[str, object]) ->
         "iterations": run.iteration,
         "minutes": round(run.elapsed_s / 60, 1),
         "people": len(run.sampler.ids),
+        "precision": run.precision,
+        **({"last": run.last} if run.last else {}),
         "configuration": run.config.model_dump(mode="json"),
     }
     save_checkpoint(path, run.model, training, weights=run.inference_state(), half=True)

@@ -31,6 +31,7 @@ from cstl_edge.checkpoint.weights import (
 )
 from cstl_edge.data.sampling import Sampler, Sequences
 from cstl_edge.errors import ConfigError, ModelError, one_line
+from cstl_edge.measure.environment import processor
 from cstl_edge.model import Cstl
 from cstl_edge.training.distributed import Ranks, resolve_device
 from cstl_edge.training.settings import RunSettings, TrainConfig
@@ -43,6 +44,7 @@ CHANGEABLE_KEYS = {  # of the section `run`, when a run resumes; so may the sect
     *("iterations", "minutes", "device", "threads", "checkpoint_minutes", "log_every"),
     "tensorboard",
 }
+BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16"}  # instructions of x86 and ARM, as Linux names them
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class TrainingRun:
     initial: dict[str, Any] | None = None
     """`weights_sha256` and `training` of the weights it started from: `first` in its headers."""
     best: dict[str, Any] | None = None  # record of the validation with the highest rank-1 so far
+    last: dict[str, Any] | None = None  # losses of the last logged iteration
 
     @classmethod
     def start(cls, config: TrainConfig, model: Cstl, sampler: Sampler, ranks: Ranks) -> TrainingRun:
@@ -101,6 +104,11 @@ class TrainingRun:
         device = next(model.parameters()).device.type
         scaler = torch.amp.GradScaler(device, enabled=config.run.precision == "float16")
         return cls(config, model, sampler, optimiser, scaler, average, ranks)
+
+    @property
+    def precision(self) -> str:
+        """Arithmetic of the forward pass, `auto` resolved for this device."""
+        return resolve_precision(self.config.run.precision, self.device)
 
     @property
     def device(self) -> torch.device:
@@ -125,6 +133,18 @@ def prepare_process(settings: RunSettings) -> None:
         return  # not glibc
     for option, value in (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**28):
         mallopt(option, value)
+
+
+def resolve_precision(setting: str, device: torch.device) -> str:
+    """Return the precision that `auto` stands for on a device; any other setting is returned.
+
+    bfloat16 needs instructions of its own: without them it takes ten times as long as float32.
+    """
+    if setting != "auto":
+        return setting
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if BFLOAT16 & processor()[1] else "float32"
 
 
 def start_run(config: TrainConfig, data: Sequences) -> TrainingRun:
@@ -204,6 +224,8 @@ def save_run(path: Path, run: TrainingRun) -> None:
             "elapsed_s": run.elapsed_s,
             "first": run.initial,
             "best": run.best,
+            "last": run.last,
+            "precision": run.precision,
         }
     )
     write_tensors(path, tensors, {"run": text, "sha256": _content_sha256(text, tensors)})
@@ -233,8 +255,16 @@ def load_run(path: Path, run: TrainingRun) -> None:
         torch.set_rng_state(tensors["random"])
         run.iteration, run.elapsed_s = int(state["iteration"]), float(state["elapsed_s"])
         run.initial, run.best = state.get("first"), state.get("best")
+        run.last = state.get("last")
     except (LookupError, ValueError, TypeError, RuntimeError) as err:
         raise ModelError(f"{name} is not a checkpoint of this run: {one_line(err)}") from err
+    if (before := state.get("precision", run.precision)) != run.precision:
+        logger.warning(
+            "the run was saved at %s and goes on at %s, which this machine computes (run.precision "
+            "auto): its weights are not those of one machine",
+            one_line(before),
+            run.precision,
+        )
 
 
 def _content_sha256(text: str, tensors: Mapping[str, Tensor]) -> str:

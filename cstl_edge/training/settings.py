@@ -38,6 +38,9 @@ class OptimiserSettings(StrictModel):
     rate: float = Field(default=1e-4, gt=0)  # learning rate after the warm-up
     schedule: Literal["constant", "cosine", "step"] = "constant"
     """Schedule of the rate: `cosine` falls over the whole budget, `step` at `steps`."""
+    cosine_iterations: int | None = Field(default=None, ge=1)
+    """Iterations over which `cosine` falls, fixed beforehand: the run may be stopped, resumed and
+    given another budget, and the rates stay those of one run. None means the budget."""
     steps: tuple[int, ...] = ()  # iterations at which the rate of `step` falls to a tenth
     warm_up: int = Field(default=0, ge=0)  # iterations over which the rate rises from zero
     final_rate: float = Field(default=0.01, ge=0, le=1)  # end of the cosine, as a share of `rate`
@@ -46,7 +49,14 @@ class OptimiserSettings(StrictModel):
     triplet_weight: float = Field(default=1.0, ge=0)  # weight of the triplet loss; the paper's is 1
     joint_weight: float = Field(default=0.0, ge=0)
     """Weight of the triplet loss of the parts' mean distance; the paper has none."""
-    class_weight: float = Field(default=1.0, ge=0)  # weight of the cross-entropy; the paper's is 1
+    class_weight: float = Field(default=1.0, ge=0)
+    """Weight of the cross-entropy of Eq. 8; the paper's is 1. With 0 there is no such class head,
+    and the scores of SSFL learn nothing."""
+    embedding_class_weight: float = Field(default=0.0, ge=0)
+    """Weight of a cross-entropy on the embedding (batch norm, cosine to each person times 16); the
+    paper has none. 0 is off."""
+    class_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of every label that is spread over all people, in both cross-entropies."""
     self_pairs: bool = False  # count a sequence as its own positive, as the released code does
     average_decay: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the moving average of the weights, which is saved in their place; 0 is off."""
@@ -57,6 +67,8 @@ class OptimiserSettings(StrictModel):
     def _consistent(self) -> OptimiserSettings:
         if bool(self.steps) != (self.schedule == "step"):
             raise ValueError("optimiser.steps belong to optimiser.schedule step, and it to them")
+        if self.cosine_iterations and self.schedule != "cosine":
+            raise ValueError("optimiser.cosine_iterations belong to optimiser.schedule cosine")
         return self
 
 
@@ -69,10 +81,12 @@ class RunSettings(StrictModel):
     seed: int = Field(default=0, ge=0)  # seed of the first weights and of every batch
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of the network; `auto` is the GPU that torch finds, else the processor."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     """Arithmetic of the forward pass; weights and losses stay float32. The gradients of float16 are
     scaled, by a factor that falls when they overflow: such an iteration changes no weight. On a
-    processor float16 is slow (benchmarks/training.py); bfloat16 is not."""
+    processor float16 is slow (benchmarks/training.py); bfloat16 is ten times slower than float32
+    where only AVX2 is there. `auto` is bfloat16 where the processor or GPU computes it, else
+    float32."""
     channels_last: bool = False  # memory order of the trunk
     compile: bool = False
     """Compile the trunk by torch.compile, at the first iteration; it needs a C++ compiler."""
@@ -140,6 +154,11 @@ class TrainConfig(StrictModel):
     def _buildable(cls, model: dict[str, Any]) -> dict[str, Any]:
         if "classes" in model:
             raise ValueError("`classes` follows from the data; leave it out")
+        if "class_head" in model:
+            raise ValueError(
+                "`class_head` follows from optimiser.class_weight and "
+                "optimiser.embedding_class_weight; leave it out"
+            )
         CstlConfig.from_dict(model)  # raises ValueError with what it expected
         return model
 
@@ -159,9 +178,15 @@ class TrainConfig(StrictModel):
         return self
 
     def network(self, classes: int) -> CstlConfig:
-        """Return the configuration of the network, with a class for each person of the data.
+        """Return the configuration of the network, with the class heads that have a weight.
 
-        Without SSFL there is nothing that a class head could supervise, hence none.
+        Without SSFL there are no scores that the class head of Eq. 7 could supervise, hence none.
+
+        classes: number of people
         """
         config = CstlConfig.from_dict(self.model)
-        return replace(config, classes=classes if config.salient else 0)
+        on_scores = config.salient and self.optimiser.class_weight > 0
+        on_embedding = self.optimiser.embedding_class_weight > 0
+        kind = "both" if on_scores and on_embedding else "scores" if on_scores else "embedding"
+        count = classes if on_scores or on_embedding else 0
+        return replace(config, classes=count, class_head=kind)

@@ -24,9 +24,9 @@ from torch.nn.parallel import DistributedDataParallel
 from cstl_edge.data.sampling import Batch, Sampler, Sequences
 from cstl_edge.data.splits import LabelledSequences
 from cstl_edge.errors import ConfigError, ModelError
-from cstl_edge.training.distributed import gather_batch, wrap_parallel
-from cstl_edge.training.losses import Losses, cross_entropy, triplet_loss
-from cstl_edge.training.recorder import RunRecorder, budget_spent
+from cstl_edge.training.distributed import Ranks, gather_batch, wrap_parallel
+from cstl_edge.training.losses import Losses, class_accuracy, cross_entropy, triplet_loss
+from cstl_edge.training.recorder import RunRecorder, budget_spent, is_logged
 from cstl_edge.training.run_state import (
     RESUME,
     TrainingRun,
@@ -35,6 +35,8 @@ from cstl_edge.training.run_state import (
     start_run,
 )
 from cstl_edge.training.settings import OptimiserSettings, TrainConfig
+
+GRADIENTS = ("gradient_triplet", "gradient_class", "gradient_cosine")  # fields of Losses
 
 
 def train(
@@ -95,11 +97,14 @@ def learning_rate(settings: OptimiserSettings, iteration: int, spent: float) -> 
     Args:
         settings: Rate, warm-up and schedule.
         iteration: Number of the iteration, from 0.
-        spent: Share of the budget, 0..1, by which the cosine falls.
+        spent: Share of the budget, 0..1, by which the cosine falls where it has no whole number
+            of iterations of its own.
     """
     rate = settings.rate * min(1.0, (iteration + 1) / max(settings.warm_up, 1))
     if settings.schedule != "cosine":
         return rate * 0.1 ** sum(iteration >= step for step in settings.steps)
+    if settings.cosine_iterations is not None:
+        spent = iteration / settings.cosine_iterations
     low = settings.final_rate
     return rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(spent, 1.0))))
 
@@ -111,7 +116,7 @@ class TrainingStep:
         """Prepare a run; `last_good` is the checkpoint to name when a loss is not finite."""
         self.run, self.settings, self.last_good = run, run.config.optimiser, last_good
         self.model = wrap_parallel(run.model, run.ranks)
-        self.dtype: torch.dtype = getattr(torch, run.config.run.precision)
+        self.dtype: torch.dtype = getattr(torch, run.precision)
 
     def iterate(self, batches: Iterator[Batch], rate: float) -> Losses:
         """Train one iteration of `run.accumulate` batches at a learning rate.
@@ -137,7 +142,9 @@ class TrainingStep:
         """
         parallel = self.model if isinstance(self.model, DistributedDataParallel) else None
         with nullcontext() if parallel is None or last else parallel.no_sync():
-            total, losses = self._losses(batch)
+            total, losses = self._losses(
+                batch, measured=last and is_logged(self.run.config.run, self.run.iteration + 1)
+            )
             if not math.isfinite(losses.total):
                 checkpoint = "no checkpoint yet"
                 if self.last_good.exists():
@@ -161,28 +168,72 @@ class TrainingStep:
         scaler.update()
         optimiser.zero_grad(set_to_none=True)
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, Losses]:
-        device = self.run.device
+    def _losses(self, batch: Batch, *, measured: bool) -> tuple[Tensor, Losses]:
+        """Return the loss to minimise and all losses; `measured`: with their gradients."""
+        device, settings, ranks = self.run.device, self.settings, self.run.ranks
         silhouettes = torch.from_numpy(batch.silhouettes).to(device)  # [n, s, h, w] uint8
         labels = torch.from_numpy(batch.labels).to(device)  # [n]
         n, s = silhouettes.shape[:2]
         lengths = torch.full((n,), s, dtype=torch.int32, device=device)
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
             outputs = self.model(silhouettes, lengths)
-        gathered = gather_batch(outputs.embedding), gather_batch(labels)
-        margin, self_pairs = self.settings.margin, self.settings.self_pairs
+        triplet, values = self._triplet(outputs.embedding, labels)
+        classes: list[Tensor] = []
+        for name, logits, weight in (
+            ("", outputs.logits, settings.class_weight),
+            ("embedding_", outputs.embedding_logits, settings.embedding_class_weight),
+        ):
+            if logits is not None:
+                entropy = cross_entropy(logits, labels, settings.class_smoothing)
+                classes.append(weight * entropy)
+                values[f"{name}cross_entropy"] = entropy
+                values[f"{name}class_accuracy"] = class_accuracy(logits, labels)
+        total = triplet + sum(classes) if classes else triplet
+        gradients = {}
+        if measured and classes and outputs.features is not None:
+            gradients = gradients_at(outputs.features, triplet, sum(classes[1:], classes[0]), ranks)
+        stacked = torch.stack([x.detach() for x in (total, *values.values())])
+        mean, *means = ranks.mean(stacked).tolist()
+        return total, Losses(mean, **dict(zip(values, means, strict=True)), **gradients)
+
+    def _triplet(self, embedding: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted triplet losses of the embeddings of all processes, and figures."""
+        settings = self.settings
+        gathered = gather_batch(embedding), gather_batch(labels)
+        margin, self_pairs = settings.margin, settings.self_pairs
         triplet, nonzero = triplet_loss(*gathered, margin=margin, self_pairs=self_pairs)
-        total = self.settings.triplet_weight * triplet
-        if self.settings.joint_weight:
+        total = settings.triplet_weight * triplet
+        if settings.joint_weight:
             joint, _ = triplet_loss(*gathered, margin=margin, self_pairs=self_pairs, joint=True)
-            total = total + self.settings.joint_weight * joint
-        values = [triplet.detach(), nonzero]
-        if outputs.logits is not None:
-            classification = cross_entropy(outputs.logits, labels)
-            total = total + self.settings.class_weight * classification
-            values.append(classification.detach())
-        means = self.run.ranks.mean(torch.stack([total.detach(), *values])).tolist()
-        return total, Losses(means[0], means[1], means[3] if len(means) > 3 else None, means[2])
+            total = total + settings.joint_weight * joint
+        return total, {"triplet": triplet, "nonzero": nonzero}
+
+
+def gradients_at(
+    features: Tensor, triplet: Tensor, classes: Tensor, ranks: Ranks
+) -> dict[str, float]:
+    """Return the gradients that two losses send into the trunk: their norms, and their cosine.
+
+    They are taken at the trunk's output, the part features: one more pass through the head alone.
+
+    Args:
+        features: Part features of the losses' graph; without a gradient there is nothing to tell.
+        triplet: Weighted triplet loss.
+        classes: Weighted cross-entropies.
+        ranks: Processes that share the batch.
+    """
+    if not features.requires_grad:
+        return {}
+    pulls = []
+    for loss in (triplet, classes):
+        (pull,) = torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)
+        pulls.append(torch.zeros_like(features) if pull is None else pull)
+    one, two = pulls
+    products = torch.stack([(x * y).sum() for x, y in ((one, one), (two, two), (one, two))])
+    first, second, both = (ranks.mean(products) / ranks.count).tolist()
+    norms = math.sqrt(first), math.sqrt(second)
+    cosine = both / (norms[0] * norms[1]) if all(norms) else 0.0
+    return dict(zip(GRADIENTS, (*norms, cosine), strict=True))
 
 
 def _start_or_resume(

@@ -75,6 +75,20 @@ def test_class_head_is_left_out_by_default(tmp_path, model, saved):
     assert weights_sha256(whole) == weights_sha256(saved)
 
 
+def test_class_matrix_of_older_files_is_spread_over_the_parts(tmp_path, model, silhouettes):
+    """Until 2026-11-30 the paper's form had one matrix for all parts."""
+    path, old = tmp_path / "whole.safetensors", copy.deepcopy(model)
+    shared = torch.randn(model.config.widths[-1], model.config.classes)
+    old.class_head.weight = torch.nn.Parameter(shared)
+    save_checkpoint(path, old, inference_only=False)
+    loaded, _ = load_checkpoint(path)
+    assert loaded.class_head.weight.shape == model.class_head.weight.shape
+    assert all(torch.equal(part, shared) for part in loaded.class_head.weight)
+    with torch.no_grad():
+        actual, expected = (net.eval().training_outputs(silhouettes) for net in (loaded, old))
+    torch.testing.assert_close(actual.logits, expected.logits)
+
+
 def test_float16_file_is_rounded_once_and_keeps_its_sha256(tmp_path, model, silhouettes):
     path, again = tmp_path / "half.safetensors", tmp_path / "again.safetensors"
     digest = save_checkpoint(path, model, half=True)

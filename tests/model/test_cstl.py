@@ -119,7 +119,73 @@ def test_paper_sizes_as_totals() -> None:
         head = Cstl(CstlConfig(classes=74)).class_head
     assert counts == [6_450_208, 25_765_952]
     assert head is not None
-    assert sum(p.numel() for p in head.parameters()) == 2 * 32 * 128 + 128 * 74
+    assert sum(p.numel() for p in head.parameters()) == 2 * 32 * 128 + 32 * 128 * 74
+
+
+def test_class_head_starts_at_zero_and_sends_nothing_into_the_trunk() -> None:
+    net = network(classes=3).train()
+    logits = net.training_outputs(walk()).logits
+    assert logits is not None
+    assert not logits.any()
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.zeros(8, dtype=int))
+    loss.backward()
+    assert not any(parameter.grad.any() for parameter in net.backbone.parameters())
+    assert net.class_head.weight.grad.any()
+
+
+def test_embedding_class_head_is_a_scaled_cosine() -> None:
+    net = network(classes=3, class_head="embedding").train()
+    assert net.class_head is None
+    outputs = net.training_outputs(walk())
+    assert outputs.logits is None
+    x = outputs.embedding.detach()  # [n, p, d]
+    normed = (x - x.mean(0)) * torch.rsqrt(x.var(0, unbiased=False) + PartNorm.EPSILON)
+    weight = net.embedding_class_head.weight  # [p, d, classes]
+    expected = torch.stack([
+        16 * torch.nn.functional.cosine_similarity(
+            normed[:, part, :, None], weight[part][None], dim=1
+        )
+        for part in range(2)
+    ], 1)  # fmt: skip
+    torch.testing.assert_close(outputs.embedding_logits, expected)
+
+
+def test_network_without_ssfl_can_have_a_class_head_on_its_embedding() -> None:
+    net = network(salient=False, aggregation="max", classes=3, class_head="embedding").train()
+    outputs = net.training_outputs(walk())
+    assert outputs.embedding_logits is not None
+    assert outputs.embedding_logits.shape == (4, 2, 3)
+
+
+def test_unshuffled_trunk_sees_every_pixel_once() -> None:
+    form = {"size": (16, 8), "widths": (32, 32, 64, 64), "trunk": "unshuffled"}
+    net = network(**form).double()
+    silhouettes = walk(1, 3, 16, 8)[0]
+    x = silhouettes.double()[:, None] / 255
+    places = [x[:, :, i::2, j::2] for i in range(2) for j in range(2)]
+    x = torch.cat(places, 1)  # [m, 4, h/2, w/2]
+    for layer, conv in enumerate(net.backbone.convs):
+        x = torch.nn.functional.leaky_relu(conv(x), 0.01)
+        x = torch.nn.functional.max_pool2d(x, 2) if layer == 1 else x
+    bands = x.reshape(3, 64, 2, -1)  # two parts of two rows
+    expected = (bands.amax(3) + bands.mean(3)).transpose(1, 2)
+    torch.testing.assert_close(net.frame_features(silhouettes), expected)
+    assert net.config.map_size == (4, 2)
+
+
+def test_unshuffled_trunk_costs_a_third_of_the_shipped_one() -> None:
+    """Multiply-adds of a frame, counted from shapes: 17 million against 52."""
+
+    def cost(config: CstlConfig) -> int:
+        with torch.device("meta"):
+            convs = Cstl(config).backbone.convs
+        h, w = config.map_size
+        pixels = [4 * h * w, 4 * h * w, h * w, h * w]
+        return sum(n * conv.weight.numel() for n, conv in zip(pixels, convs, strict=True))
+
+    half = CstlConfig(widths=(16, 32, 64, 64), parts=16)
+    small = CstlConfig(widths=(32, 32, 64, 64), parts=16, trunk="unshuffled")
+    assert [round(cost(config) / 1e6) for config in (half, small)] == [52, 17]
 
 
 @pytest.mark.parametrize("parts", [1, 4, 8, 32])

@@ -68,6 +68,7 @@ def test_both_losses_teach_the_released_scores(variant: str, loss: str) -> None:
 def test_every_parameter_learns() -> None:
     torch.manual_seed(0)
     net = Cstl(config()).train()
+    torch.nn.init.normal_(net.class_head.weight)  # it starts at zero
     outputs = net.training_outputs(walk())
     (outputs.embedding.square().mean() + outputs.logits.square().mean()).backward()
     for name, parameter in net.named_parameters():

@@ -18,7 +18,9 @@ def fresh_network(seed: int = 0, **settings: object) -> Cstl:
 
 
 def disturb_norms(net: Cstl) -> Cstl:
-    """Take the norms away from identity, so that padding is lifted off zero."""
+    """Take the norms from identity, so that padding is lifted off zero; class heads from zero."""
+    if net.class_head is not None:
+        torch.nn.init.normal_(net.class_head.weight)
     for module in net.modules():
         if isinstance(module, PartNorm):
             for tensor in (module.running_mean, module.bias.data):

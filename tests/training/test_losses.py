@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cstl_edge.training.losses import MARGIN, cross_entropy, part_distances, triplet_loss
+from cstl_edge.training.losses import (
+    MARGIN,
+    class_accuracy,
+    cross_entropy,
+    part_distances,
+    triplet_loss,
+)
 
 
 def embedding(n, p=3, d=5, seed=0, scale=0.15):
@@ -142,6 +148,21 @@ def test_cross_entropy_equals_the_sum_of_equation_8():
                 total -= y * math.log(exponentials[c] / sum(exponentials))
     result = cross_entropy(logits, torch.tensor(labels)).item()
     assert result == pytest.approx(total / (n * p), abs=1e-6)
+
+
+def test_smoothing_spreads_a_share_of_every_label():
+    logits = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(4))
+    labels = torch.tensor([4, 0, 2])
+    logs = logits.log_softmax(2)
+    own = logs[torch.arange(3), :, labels].mean()
+    expected = -(0.9 * own + 0.1 * logs.mean())
+    torch.testing.assert_close(cross_entropy(logits, labels, 0.1), expected)
+
+
+def test_class_accuracy_is_the_share_of_parts_that_name_the_person():
+    logits = torch.zeros(2, 2, 3)
+    logits[0, 0, 1] = logits[1, 0, 2] = logits[1, 1, 2] = 1.0
+    assert class_accuracy(logits, torch.tensor([1, 2])).item() == 0.75
 
 
 @pytest.mark.parametrize("self_pairs", [False, True])

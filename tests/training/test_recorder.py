@@ -1,6 +1,7 @@
 """Run log: lines, progress bar with the time left, TensorBoard."""
 
 import logging
+import re
 import sys
 import types
 
@@ -8,7 +9,8 @@ import pytest
 
 from cstl_edge.errors import ConfigError
 from cstl_edge.training import recorder as module
-from cstl_edge.training.recorder import RunLog
+from cstl_edge.training.losses import Losses
+from cstl_edge.training.recorder import GradientBalance, RunLog
 
 from .conftest import log as lines
 
@@ -51,6 +53,30 @@ def test_terminal_shows_a_progress_bar_in_place_of_lines(tmp_path, caplog, termi
     assert "10%" in text
     assert "rank-1 62.5%" in text
     assert lines(tmp_path) == [RECORD, VALIDATION]
+
+
+def losses(triplet, classes):
+    return Losses(1.0, 0.5, 0.5, gradient_triplet=triplet, gradient_class=classes)
+
+
+@pytest.mark.parametrize(
+    ("norms", "warning"),
+    [
+        ((1.0, 3.0), r"the class loss sends 3\.0 times the gradient of the triplet loss"),
+        ((3.0, 1.0), r"the triplet loss sends 3\.0 times .* optimiser\.class_weight"),
+        ((1.0, 2.0), None),
+        ((None, None), None),
+    ],
+)
+def test_one_warning_when_a_gradient_is_beyond_twice_the_other(norms, warning):
+    balance = GradientBalance(logged=4)
+    texts = [balance.add(losses(*norms)) for _ in range(12)]
+    assert texts[:3] == [None] * 3  # not before there are enough records
+    if warning is None:
+        assert not any(texts)
+    else:
+        assert re.search(warning, texts[3])
+        assert texts[4:] == [None] * 8
 
 
 def test_disabled_log_writes_nothing(tmp_path, caplog):

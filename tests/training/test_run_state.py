@@ -14,7 +14,7 @@ from standin_people import Bars
 
 from cstl_edge.checkpoint.weights import load_checkpoint, read_header
 from cstl_edge.errors import ConfigError, ModelError
-from cstl_edge.training import recorder
+from cstl_edge.training import recorder, run_state
 from cstl_edge.training.run_state import RESUME, WEIGHTS, load_run, save_run, start_run
 from cstl_edge.training.trainer import train
 
@@ -120,6 +120,50 @@ def test_resume_file_without_newer_keys_and_sha256_resumes(folder, caplog):
     resumed = load_file(train(config(), Bars(), folder, resume=True))
     assert all(torch.equal(expected[key], resumed[key]) for key in expected)
     assert "before such files had a sha256" in caplog.text
+
+
+def test_run_with_one_class_matrix_for_all_parts_resumes(folder):
+    """As it was until 2026-11-30; the moments of Adam are spread over the parts as well."""
+
+    def age(tensors, metadata):
+        number = next(i for i, (k, _) in enumerate(names) if k == "class_head.weight")
+        for key in (
+            "model.class_head.weight",
+            f"adam.{number}.exp_avg",
+            f"adam.{number}.exp_avg_sq",
+        ):
+            tensors[key] = tensors[key][0].clone()
+        del metadata["sha256"]
+
+    names = list(start_run(config(), Bars()).model.named_parameters())
+    before = load_file(folder / RESUME)["model.class_head.weight"]
+    rewrite(folder / RESUME, age)
+    weight = resume(folder).model.class_head.weight
+    assert weight.shape == before.shape
+    assert all(torch.equal(part, before[0]) for part in weight)
+    train(config(), Bars(), folder, resume=True)
+    assert resume(folder).iteration == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [({"avx2"}, "float32"), ({"avx512f", "avx512_bf16"}, "bfloat16"), ({"bf16"}, "bfloat16")],
+    ids=str,
+)
+def test_automatic_precision_follows_the_processor(monkeypatch, flags, expected):
+    monkeypatch.setattr(run_state, "processor", lambda: ("any", frozenset(flags)))
+    assert run_state.resolve_precision("auto", torch.device("cpu")) == expected
+    assert run_state.resolve_precision("float16", torch.device("cpu")) == "float16"
+
+
+def test_resume_on_a_machine_of_another_precision_warns(tmp_path, monkeypatch, caplog):
+    settings = config("run.precision=auto", "run.iterations=2")
+    monkeypatch.setattr(run_state, "processor", lambda: ("any", frozenset({"avx2"})))
+    _, training = load_checkpoint(train(settings, Bars(), tmp_path))
+    assert training["precision"] == "float32"
+    monkeypatch.setattr(run_state, "processor", lambda: ("any", frozenset({"amx_bf16"})))
+    resume(tmp_path, "run.precision=auto", "run.iterations=2")
+    assert "saved at float32 and goes on at bfloat16" in caplog.text
 
 
 def test_unknown_configuration_key_is_named(folder):

@@ -14,6 +14,8 @@ from .conftest import config
         ("sampler.rule=sorted", "expected one of released, paper, opengait"),
         ("model.part=4", "Did you mean 'parts'"),
         ("model.classes=3", "follows from the data"),
+        ("model.class_head=both", "follows from optimiser.class_weight"),
+        ("optimiser.cosine_iterations=9", "belong to optimiser.schedule cosine"),
         ("optimiser.rate=-1", "optimiser.rate"),
         ("optimiser.steps=[5]", "belong to optimiser.schedule step"),
         ("run.iterations=null", "expected run.iterations or run.minutes"),
@@ -31,6 +33,23 @@ from .conftest import config
 def test_invalid_configuration_is_refused_with_a_hint(override, message):
     with pytest.raises(ConfigError, match=message):
         config(override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "classes", "head"),
+    [
+        ([], 5, "scores"),
+        (["optimiser.embedding_class_weight=0.1"], 5, "both"),
+        (["optimiser={class_weight: 0, embedding_class_weight: 0.1}"], 5, "embedding"),
+        (["optimiser.class_weight=0"], 0, "scores"),
+        (["model.salient=false"], 0, "scores"),
+        (["model.salient=false", "optimiser.embedding_class_weight=0.1"], 5, "embedding"),
+    ],
+    ids=str,
+)
+def test_class_heads_are_those_with_a_weight(overrides, classes, head):
+    network = config(*overrides).network(classes=5)
+    assert (network.classes, network.class_head) == (classes, head)
 
 
 def test_evaluation_of_walkers_requires_separate_walkers():

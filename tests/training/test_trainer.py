@@ -16,6 +16,7 @@ from standin_people import Bars
 from cstl_edge.checkpoint.weights import load_checkpoint, weights_sha256
 from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.training import command, recorder, trainer
+from cstl_edge.training.distributed import Ranks
 from cstl_edge.training.run_state import RESUME, WEIGHTS, MovingAverage, start_run
 from cstl_edge.training.settings import OptimiserSettings, TrainConfig
 from cstl_edge.training.trainer import learning_rate, train
@@ -35,10 +36,14 @@ def finished(tmp_path_factory):
 
 
 def test_training_separates_the_people(tmp_path):
-    settings = config("run.iterations=60", "run.log_every=1", "optimiser.rate=0.01")
+    settings = config("run.iterations=80", "run.log_every=1", "optimiser.rate=0.01")
     train(settings, Bars(), tmp_path)
-    losses = [line["loss"] for line in log(tmp_path)]
-    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+    lines = log(tmp_path)
+    assert lines[0]["cross_entropy"] == pytest.approx(np.log(8), abs=1e-4)  # of a zero class matrix
+    for key in ("loss", "cross_entropy"):
+        losses = [line[key] for line in lines]
+        assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5]), key
+    assert np.mean([line["class_accuracy"] for line in lines[-10:]]) > 0.4  # chance is 0.125
     network, _ = load_checkpoint(tmp_path / WEIGHTS)
     silhouettes = torch.from_numpy(np.stack([Bars().read(i)[:6] for i in range(32)]))
     with torch.inference_mode():
@@ -111,6 +116,64 @@ def test_log_holds_one_line_per_interval(finished):
     assert lines[-1]["left_s"] == 0
 
 
+def test_log_holds_the_gradients_that_the_losses_send_into_the_trunk(tmp_path):
+    """Measured again by hand, in the weights of the trunk instead of at its output."""
+    settings = config("optimiser.embedding_class_weight=0.5", "run.log_every=1")
+    train(settings, Bars(), tmp_path)
+    lines = log(tmp_path)
+    assert lines[0]["gradient_triplet"] > 0
+    assert all(-1 <= line["gradient_cosine"] <= 1 for line in lines)
+    assert lines[0]["gradient_class"] > 0  # of the embedding: the matrix of Eq. 7 is still zero
+    only_scores = config("run.log_every=1")
+    train(only_scores, Bars(), tmp_path / "scores")
+    at_first, *later = [line["gradient_class"] for line in log(tmp_path / "scores")]
+    assert at_first == 0
+    assert later[0] > 0
+
+
+def test_gradients_are_those_of_autograd():
+    features = torch.rand(2, 3, 2, 4, requires_grad=True)
+    pull = torch.rand(2, 3, 2, 4)
+    triplet, classes = (features * pull).sum(), (-3 * features * pull).sum() + features.sum() * 0
+    actual = trainer.gradients_at(features, triplet, classes, Ranks())
+    norm = float(pull.norm())
+    expected = {"triplet": norm, "class": 3 * norm, "cosine": -1.0}
+    assert actual == {f"gradient_{k}": pytest.approx(x, rel=1e-5) for k, x in expected.items()}
+    assert trainer.gradients_at(features.detach(), triplet, classes, Ranks()) == {}
+
+
+def test_class_loss_on_the_embedding_learns(tmp_path):
+    settings = config(
+        "run.iterations=60", "run.log_every=1", "optimiser.rate=0.01", "optimiser.class_weight=0",
+        "optimiser.embedding_class_weight=0.1", "optimiser.class_smoothing=0.1",
+    )  # fmt: skip
+    path = train(settings, Bars(), tmp_path)
+    lines = log(tmp_path)
+    assert {line["cross_entropy"] for line in lines} == {None}
+    falling = [line["embedding_cross_entropy"] for line in lines]
+    assert np.mean(falling[-5:]) < 0.8 * np.mean(falling[:5])
+    accuracy = np.mean([line["embedding_class_accuracy"] for line in lines[-5:]])
+    assert accuracy > 0.3
+    total = 0.1 * lines[-1]["embedding_cross_entropy"] + lines[-1]["triplet"]
+    assert lines[-1]["loss"] == pytest.approx(total, abs=1e-4)
+    record = load_checkpoint(path)[1]["last"]
+    assert record["embedding_class_accuracy"] == lines[-1]["embedding_class_accuracy"]
+
+
+def test_cosine_over_a_fixed_number_of_iterations_is_carried_through_stops(tmp_path):
+    cosine = ("optimiser.schedule=cosine", "optimiser.cosine_iterations=10", "run.log_every=1")
+    train(config(*cosine, "run.iterations=4"), Bars(), tmp_path)
+    train(config(*cosine, "run.iterations=8"), Bars(), tmp_path, resume=True)
+    train(config(*cosine), Bars(), tmp_path / "through")
+    one, two = ([line["rate"] for line in log(tmp_path / x)] for x in (".", "through"))
+    assert one == two
+    settings = OptimiserSettings(rate=0.1, schedule="cosine", cosine_iterations=10)
+    assert learning_rate(settings, 5, 0.99) == pytest.approx(0.1 * (0.01 + 0.99 * 0.5))
+    longer = config(*cosine[::2], "optimiser.cosine_iterations=12")
+    with pytest.raises(ConfigError, match=r"optimiser\.cosine_iterations was 10 .* is 12 now"):
+        train(longer, Bars(), tmp_path, resume=True)
+
+
 def test_budget_of_minutes_ends_the_run(tmp_path):
     settings = config("run.iterations=null", "run.minutes=0.005", "run.log_every=1")
     train(settings, Bars(), tmp_path)
@@ -122,7 +185,7 @@ def test_budget_of_minutes_ends_the_run(tmp_path):
 def test_nan_loss_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     train(config("run.iterations=3"), Bars(), tmp_path)
     good = (tmp_path / RESUME).read_bytes()
-    monkeypatch.setattr(trainer, "cross_entropy", lambda logits, labels: logits.sum() * torch.nan)
+    monkeypatch.setattr(trainer, "cross_entropy", lambda logits, *_: logits.sum() * torch.nan)
     with pytest.raises(ModelError, match=rf"nan at batch 3 \(sequences \[\d+.*{RESUME}"):
         train(config(), Bars(), tmp_path, resume=True)
     assert (tmp_path / RESUME).read_bytes() == good
