@@ -21,7 +21,7 @@ from study import append_record, run_study, study_parser
 from cstl_edge.errors import BackendUnavailable, CstlEdgeError
 from cstl_edge.measure.stats import percentile, summary
 
-SHAPES = {  # [n, p, s, c]
+SHAPES = {  # n, p, s, c of features [n, s, p, c]
     "one walker": (1, 16, 30, 64),
     "32 walkers": (32, 16, 30, 64),
     "paper, one walker": (1, 32, 30, 128),
@@ -101,7 +101,7 @@ def timed_calls(library: Any, shape: tuple[int, ...], dtype: str) -> dict[str, C
 
     n, p, s, c = shape
     kind = getattr(torch, dtype)
-    features = torch.randn(shape, device="cuda", dtype=kind)
+    features = torch.randn((n, s, p, c), device="cuda", dtype=kind)
     scores = torch.randn((n, p, s), device="cuda", dtype=kind)
     lengths = torch.full((n,), s, device="cuda", dtype=torch.int32)
     salient, frames = features.new_empty(n, p, c), lengths.new_empty(n, p)
@@ -115,8 +115,8 @@ def timed_calls(library: Any, shape: tuple[int, ...], dtype: str) -> dict[str, C
             raise CstlEdgeError(library.cstlPartGatherError(code).decode())
 
     def plain() -> Any:
-        best = scores.argmax(2)[:, :, None, None].expand(-1, -1, 1, c)
-        return features.gather(2, best)
+        best = scores.argmax(2)[:, None, :, None].expand(-1, 1, -1, c)  # [n, 1, p, c]
+        return features.gather(1, best)
 
     kernel()
     expected = part_gather(features, scores, lengths)

@@ -45,7 +45,7 @@ __host__ __device__ inline Best bestOfLane(Score const* scores, // [s]
 //! `Word` is what one lane copies at once: 16 bytes, or one number where that does not fit.
 template <typename Score, typename Word>
 __global__ void __launch_bounds__(kTHREADS) partGatherKernel(
-    Word const* __restrict__ features,   // [n, p, s, words]
+    Word const* __restrict__ features,   // [n, s, p, words]
     Score const* __restrict__ scores,    // [n, p, s]
     int32_t const* __restrict__ lengths, // [n]
     Word* __restrict__ salient,          // [n, p, words]
@@ -57,7 +57,8 @@ __global__ void __launch_bounds__(kTHREADS) partGatherKernel(
     int64_t row = int64_t{blockIdx.x} * kROWS_PER_BLOCK + threadIdx.x / kLANES;
     for (; row < dims.n * dims.p; row += step)
     {
-        int32_t const length = lengths[row / dims.p];
+        int64_t const sequence = row / dims.p;
+        int32_t const length = lengths[sequence];
         Best best = bestOfLane(scores + row * dims.s, lane, dims.s, length);
         for (int32_t offset = kLANES / 2; offset > 0; offset /= 2)
         {
@@ -65,7 +66,8 @@ __global__ void __launch_bounds__(kTHREADS) partGatherKernel(
             int32_t const frame = __shfl_xor_sync(0xffffffffu, best.frame, offset);
             best = better(best, score, frame, length);
         }
-        Word const* const chosen = features + (row * dims.s + best.frame) * words;
+        int64_t const frame = sequence * dims.s + best.frame;
+        Word const* const chosen = features + (frame * dims.p + row % dims.p) * words;
         for (int64_t k = lane; k < words; k += kLANES)
         {
             salient[row * words + k] = chosen[k];
@@ -102,7 +104,7 @@ cudaError_t launch(void const* features, void const* scores, int32_t const* leng
 
 //! The kernel's loop over one row with 32 lanes in turn; each lane copies by its own best frame.
 template <typename Score, typename Number>
-int32_t rowOnHost(Number const* features, // [s, c]
+int32_t rowOnHost(Number const* features, // [s, c], frames p * c numbers apart
     Score const* scores,                  // [s]
     int32_t length,
     Number* salient, // [c]
@@ -125,7 +127,7 @@ int32_t rowOnHost(Number const* features, // [s, c]
     }
     for (int64_t k = 0; k < dims.c; ++k)
     {
-        salient[k] = features[lanes[k % kLANES].frame * dims.c + k];
+        salient[k] = features[lanes[k % kLANES].frame * dims.p * dims.c + k];
     }
     return lanes[0].frame;
 }
@@ -136,8 +138,10 @@ void onHost(void const* features, void const* scores, int32_t const* lengths, vo
 {
     for (int64_t row = 0; row < dims.n * dims.p; ++row)
     {
-        frames[row] = rowOnHost(static_cast<Number const*>(features) + row * dims.s * dims.c,
-            static_cast<Score const*>(scores) + row * dims.s, lengths[row / dims.p],
+        int64_t const sequence = row / dims.p;
+        int64_t const first = (sequence * dims.s * dims.p + row % dims.p) * dims.c;
+        frames[row] = rowOnHost(static_cast<Number const*>(features) + first,
+            static_cast<Score const*>(scores) + row * dims.s, lengths[sequence],
             static_cast<Number*>(salient) + row * dims.c, dims);
     }
 }

@@ -53,10 +53,10 @@ enum class PartGatherType : int32_t
 
 extern "C"
 {
-    //! salient[i, j, k] = features[i, j, frames[i, j], k], frames[i, j] the best frame of scores[i, j].
+    //! salient[i, j, k] = features[i, frames[i, j], j, k], frames[i, j] the best frame of scores[i, j].
     //! All pointers are on the device; one launch on `stream`, no allocation, no synchronisation.
     //! Returns a cudaError_t; cudaErrorInvalidValue for dims or a type that cannot be.
-    int32_t cstlPartGather(void const* features, // [n, p, s, c]
+    int32_t cstlPartGather(void const* features, // [n, s, p, c]
         void const* scores,                      // [n, p, s]
         int32_t const* lengths,                  // [n], 1..s
         void* salient,                           // [n, p, c]

@@ -2,7 +2,8 @@
 //
 // CstlPartGather for TensorRT 10.3 to 11.x: an IPluginV3 without attributes and without state around the
 // kernel of part_gather.cu. Needs TensorRT's headers and none of its libraries.
-// Inputs: features [n, p, s, c], scores [n, p, s], lengths [n]; outputs: salient [n, p, c], frames [n, p].
+// Inputs: features [n, s, p, c], scores [n, p, s], lengths [n]; outputs: salient [n, p, c], frames [n, p].
+// (Version 1 took features [n, p, s, c], which forced a transposed copy of the head's own input.)
 #include "part_gather.cuh"
 
 #include <NvInferRuntime.h>
@@ -18,7 +19,7 @@ namespace
 using namespace nvinfer1;
 
 constexpr char const* kNAME{"CstlPartGather"};
-constexpr char const* kVERSION{"1"};
+constexpr char const* kVERSION{"2"};
 constexpr char const* kNAMESPACE{"cstl_edge"};
 constexpr int32_t kINPUTS{3};
 constexpr int32_t kOUTPUTS{2};
@@ -87,7 +88,7 @@ void expectCounts(int32_t inputs, int32_t outputs)
 
 void expectRanks(int32_t features, int32_t scores, int32_t lengths)
 {
-    expect(features == 4, "expected features [n, p, s, c]");
+    expect(features == 4, "expected features [n, s, p, c]");
     expect(scores == 3, "expected scores [n, p, s]");
     expect(lengths == 1, "expected lengths [n]");
 }
@@ -113,12 +114,10 @@ void expectHoldable(Dims const& dims)
 void expectShapes(Dims const& features, Dims const& scores, Dims const& lengths)
 {
     expectRanks(features.nbDims, scores.nbDims, lengths.nbDims);
-    for (int32_t i = 0; i < 3; ++i)
-    {
-        expect(scores.d[i] == features.d[i], "expected scores [n, p, s] to fit features [n, p, s, c]");
-    }
-    expect(lengths.d[0] == features.d[0], "expected lengths [n] to fit features [n, p, s, c]");
-    expect(features.d[2] >= 1, "expected at least one frame");
+    bool const fits = scores.d[0] == features.d[0] && scores.d[1] == features.d[2] && scores.d[2] == features.d[1];
+    expect(fits, "expected scores [n, p, s] to fit features [n, s, p, c]");
+    expect(lengths.d[0] == features.d[0], "expected lengths [n] to fit features [n, s, p, c]");
+    expect(features.d[1] >= 1, "expected at least one frame");
     expectHoldable(features);
     expectHoldable(scores);
 }
@@ -205,7 +204,7 @@ public:
             outputs[0].nbDims = 3;
             outputs[1].nbDims = 2;
             outputs[0].d[0] = outputs[1].d[0] = features.d[0];
-            outputs[0].d[1] = outputs[1].d[1] = features.d[1];
+            outputs[0].d[1] = outputs[1].d[1] = features.d[2];
             outputs[0].d[2] = features.d[3];
         });
     }
@@ -265,7 +264,7 @@ public:
     {
         return guarded("enqueue", [&] {
             Dims const& features = in[0].dims;
-            cstl::PartGatherDims const dims{features.d[0], features.d[1], features.d[2], features.d[3]};
+            cstl::PartGatherDims const dims{features.d[0], features.d[2], features.d[1], features.d[3]};
             int32_t const code = cstlPartGather(inputs[0], inputs[1], static_cast<int32_t const*>(inputs[2]),
                 outputs[0], static_cast<int32_t*>(outputs[1]), &dims, static_cast<int32_t>(in[0].type), stream);
             expect(code == cudaSuccess, cstlPartGatherError(code));

@@ -111,7 +111,7 @@ void checkTypes(IPluginV3OneBuild& build)
 void checkOutputShapes(IPluginV3OneBuild& build)
 {
     Size n, p, s, c;
-    DimsExprs const inputs[]{{4, {&n, &p, &s, &c}}, {3, {&n, &p, &s}}, {1, {&n}}};
+    DimsExprs const inputs[]{{4, {&n, &s, &p, &c}}, {3, {&n, &p, &s}}, {1, {&n}}};
     DimsExprs outputs[2]{};
     Builder builder;
     check(build.getOutputShapes(inputs, 3, nullptr, 0, outputs, 2, builder) == 0, "shapes are given");
@@ -131,13 +131,14 @@ void checkShapes(IPluginV3OneBuild& build, IPluginV3OneRuntime& runtime)
         Inputs inputs;
         bool accepted;
     } const cases[]{
-        {"a usual shape", {{4, {2, 16, 30, 128}}, {3, {2, 16, 30}}, {1, {2}}}, true},
-        {"2^31 - 1 elements", {{4, {1, 1, 2147483647, 1}}, {3, {1, 1, 2147483647}}, {1, {1}}}, true},
-        {"2^31 elements", {{4, {256, 64, 512, 256}}, {3, {256, 64, 512}}, {1, {256}}}, false},
+        {"a usual shape", {{4, {2, 30, 16, 128}}, {3, {2, 16, 30}}, {1, {2}}}, true},
+        {"2^31 - 1 elements", {{4, {1, 2147483647, 1, 1}}, {3, {1, 1, 2147483647}}, {1, {1}}}, true},
+        {"2^31 elements", {{4, {256, 512, 64, 256}}, {3, {256, 64, 512}}, {1, {256}}}, false},
         {"a product beyond 64 bits", {{4, {kBIG, kBIG, kBIG, 8}}, {3, {kBIG, kBIG, kBIG}}, {1, {kBIG}}}, false},
-        {"no frames", {{4, {2, 16, 0, 128}}, {3, {2, 16, 0}}, {1, {2}}}, false},
-        {"other parts", {{4, {2, 16, 30, 128}}, {3, {2, 15, 30}}, {1, {2}}}, false},
-        {"other sequences", {{4, {2, 16, 30, 128}}, {3, {2, 16, 30}}, {1, {3}}}, false},
+        {"features of version 1", {{4, {2, 16, 30, 128}}, {3, {2, 16, 30}}, {1, {2}}}, false},
+        {"no frames", {{4, {2, 0, 16, 128}}, {3, {2, 16, 0}}, {1, {2}}}, false},
+        {"other parts", {{4, {2, 30, 16, 128}}, {3, {2, 15, 30}}, {1, {2}}}, false},
+        {"other sequences", {{4, {2, 30, 16, 128}}, {3, {2, 16, 30}}, {1, {3}}}, false},
     };
     for (auto const& one : cases)
     {
@@ -147,7 +148,7 @@ void checkShapes(IPluginV3OneBuild& build, IPluginV3OneRuntime& runtime)
             one.accepted ? check(code == 0, one.name) : checkRefused(code, one.name);
         }
     }
-    Inputs const open{{4, {-1, 16, -1, 128}}, {3, {-1, 16, -1}}, {1, {-1}}};
+    Inputs const open{{4, {-1, -1, 16, 128}}, {3, {-1, 16, -1}}, {1, {-1}}};
     check(build.configurePlugin(open.descs, 3, nullptr, 2) == 0, "sizes still open are accepted at the build");
     checkRefused(runtime.onShapeChange(open.plain, 3, nullptr, 2), "and refused at the run");
 }
@@ -172,12 +173,12 @@ void checkPlugin(IPluginV3& plugin)
     checkShapes(*build, *runtime);
     std::unique_ptr<IPluginV3> const copy{plugin.clone()}, attached{runtime->attachToContext(nullptr)};
     check(copy && attached && copy.get() != &plugin, "clones are plugins of their own");
-    Inputs const empty{{4, {0, 16, 30, 128}}, {3, {0, 16, 30}}, {1, {0}}};
+    Inputs const empty{{4, {0, 30, 16, 128}}, {3, {0, 16, 30}}, {1, {0}}};
     void const* const inputs[3]{};
     void* const outputs[2]{};
     auto* const clone = capability<IPluginV3OneRuntime>(*copy, PluginCapabilityType::kRUNTIME);
     check(clone->enqueue(empty.plain, nullptr, inputs, outputs, nullptr, nullptr) == 0, "nothing to launch");
-    Inputs const frameless{{4, {2, 16, 0, 128}}, {3, {2, 16, 0}}, {1, {2}}};
+    Inputs const frameless{{4, {2, 0, 16, 128}}, {3, {2, 16, 0}}, {1, {2}}};
     checkRefused(clone->enqueue(frameless.plain, nullptr, inputs, outputs, nullptr, nullptr), "no frames, no launch");
 }
 
@@ -192,7 +193,7 @@ int main()
     check(count == 1, "there is one creator");
     auto* const creator = static_cast<IPluginCreatorV3One*>(creators[0]);
     check(std::strcmp(creator->getPluginName(), "CstlPartGather") == 0, "the creator has its name");
-    check(std::strcmp(creator->getPluginVersion(), "1") == 0, "the creator has its version");
+    check(std::strcmp(creator->getPluginVersion(), "2") == 0, "the creator has its version");
     check(std::strcmp(creator->getPluginNamespace(), "cstl_edge") == 0, "the creator has its namespace");
     for (TensorRTPhase const phase : {TensorRTPhase::kBUILD, TensorRTPhase::kRUNTIME})
     {

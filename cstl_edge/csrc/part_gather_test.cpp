@@ -93,7 +93,8 @@ void plainLoop(Case const& wanted, Tensors& tensors)
             }
         }
         tensors.frames[row] = best;
-        auto const from = tensors.features.begin() + (row * s + best) * c * sizeof(Number);
+        int64_t const frame = row / p * s + best;
+        auto const from = tensors.features.begin() + (frame * p + row % p) * c * sizeof(Number);
         std::copy(from, from + c * sizeof(Number), tensors.salient.begin() + row * c * sizeof(Number));
     }
 }

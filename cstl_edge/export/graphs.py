@@ -29,7 +29,14 @@ from cstl_edge.model import Cstl
 from cstl_edge.model.export_head import ExportHead
 from cstl_edge.model.head_matrices import has_fast_heads
 from cstl_edge.model.incremental_head import Mix, Slide, Taps
-from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, OPSET, Signature, signature
+from cstl_edge.runtime.graph_format import (
+    DOMAIN,
+    OPERATOR,
+    OPSET,
+    PLUGIN_VERSION,
+    Signature,
+    signature,
+)
 from cstl_edge.runtime.manifest import Shape
 
 GRAPHS = ("frames", "head", "full")
@@ -113,8 +120,8 @@ def function_body(dtype: int) -> onnx.FunctionProto:
     nodes = [
         *(_constant(name, np.array(value, np.int64)) for name, value in _INTEGERS.items()),
         _constant("lowest", lowest),
-        node("Shape", ["features"], ["n_p_s_c"]),
-        node("Gather", ["n_p_s_c", "two"], ["s"]),
+        node("Shape", ["features"], ["n_s_p_c"]),
+        node("Gather", ["n_s_p_c", "one"], ["s"]),
         node("Range", ["zero", "s", "one"], ["t"]),  # [s]
         node("Cast", ["lengths"], ["lengths64"], to=TensorProto.INT64),
         node("Unsqueeze", ["lengths64", "axes12"], ["ends"]),  # [n, 1, 1]
@@ -124,19 +131,19 @@ def function_body(dtype: int) -> onnx.FunctionProto:
         node("Where", ["valid", "numbers", "lowest"], ["ranked"]),
         node("ArgMax", ["ranked"], ["best"], axis=2, keepdims=0),  # [n, p], first of equals
         node("Cast", ["best"], ["frames"], to=TensorProto.INT32),
-        node("Unsqueeze", ["best", "axes23"], ["best_frame"]),  # [n, p, 1, 1]
-        node("Gather", ["n_p_s_c", "axis3"], ["c"]),
+        node("Unsqueeze", ["best", "axes13"], ["best_frame"]),  # [n, 1, p, 1]
+        node("Gather", ["n_s_p_c", "axis3"], ["c"]),
         node("Concat", ["ones", "c"], ["one_one_one_c"], axis=0),
-        node("Expand", ["best_frame", "one_one_one_c"], ["index"]),  # [n, p, 1, c]
-        node("GatherElements", ["features", "index"], ["picked"], axis=2),
-        node("Squeeze", ["picked", "axis2"], ["salient"]),  # [n, p, c]
+        node("Expand", ["best_frame", "one_one_one_c"], ["index"]),  # [n, 1, p, c]
+        node("GatherElements", ["features", "index"], ["picked"], axis=1),
+        node("Squeeze", ["picked", "axis1"], ["salient"]),  # [n, p, c]
     ]
     names, opsets = ["features", "scores", "lengths"], [helper.make_opsetid("", OPSET)]
     return helper.make_function(DOMAIN, OPERATOR, names, ["salient", "frames"], nodes, opsets, [])
 
 
-_INTEGERS: dict[str, Any] = {"zero": 0, "one": 1, "two": 2, "ones": [1, 1, 1]}
-_INTEGERS |= {"axis2": [2], "axis3": [3], "axes12": [1, 2], "axes23": [2, 3]}
+_INTEGERS: dict[str, Any] = {"zero": 0, "one": 1, "ones": [1, 1, 1]}
+_INTEGERS |= {"axis1": [1], "axis3": [3], "axes12": [1, 2], "axes13": [1, 3]}
 
 
 def _constant(name: str, value: Any) -> onnx.NodeProto:
@@ -194,10 +201,10 @@ def _trace(graph: str, module: nn.Module, shape: Shape) -> onnx.ModelProto:
 
 def _part_gather_symbol(g: Any, features: Any, scores: Any, lengths: Any) -> Any:
     """Write the part gather as our node, with the attributes by which TensorRT finds the plugin."""
-    attributes = {"plugin_version_s": "1", "plugin_namespace_s": DOMAIN}
+    attributes = {"plugin_version_s": PLUGIN_VERSION, "plugin_namespace_s": DOMAIN}
     inputs = features, scores, lengths
     salient, frames = g.op(f"{DOMAIN}::{OPERATOR}", *inputs, outputs=2, **attributes)
-    _, p, _, c = features.type().sizes() or (None,) * 4
+    _, _, p, c = features.type().sizes() or (None,) * 4
     salient.setType(features.type().with_sizes([None, p, c]))
     frames.setType(features.type().with_dtype(torch.int32).with_sizes([None, p]))
     return salient, frames

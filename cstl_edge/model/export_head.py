@@ -59,7 +59,7 @@ class ExportHead(nn.Module):
         temporal, scoring = self._temporal(x, sums, shut.expand(self.feature_shape[0], -1, -1))
         logits = F.relu(scoring) @ matrix(self.scores.second)  # [p, n*s, 1]
         logits = logits.reshape(self.feature_shape[0], -1, x.shape[2]).transpose(0, 1)  # [n, p, s]
-        salient, chosen = part_gather(x.transpose(0, 1), logits, lengths)
+        salient, chosen = part_gather(features, logits, lengths)  # the padding is never chosen
         joined = torch.cat((salient.transpose(0, 1), temporal), 2)  # [p, n, 2c]
         embedding = joined @ matrix(self.embed)  # [p, n, d]
         return embedding.transpose(0, 1), chosen

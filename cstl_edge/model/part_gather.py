@@ -18,7 +18,7 @@ def part_gather(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Tens
     """Recombine one frame from the most salient frame of each part (Eq. 9 and 10).
 
     Args:
-        features: [n, p, s, c] floating point.
+        features: [n, s, p, c] floating point, as the head takes them.
         scores: [n, p, s], same type: the logits of Eq. 6; NaN counts as -inf.
         lengths: [n] int32, valid frames of each sequence, 1..s; frames past it never win.
 
@@ -41,11 +41,11 @@ def _forward(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Tensor,
     valid = torch.arange(scores.shape[2], device=scores.device) < lengths[:, None, None]
     ranked = scores.masked_fill(scores.isnan() | ~valid, -torch.inf)
     best = ranked.argmax(2)  # documented to be the first of equals; max(dim) is not
-    return features.gather(2, _index(best, features.shape[3])).squeeze(2), best.to(torch.int32)
+    return features.gather(1, _index(best, features.shape[3])).squeeze(1), best.to(torch.int32)
 
 
 def _fake(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    n, p, _, c = features.shape
+    n, _, p, c = features.shape
     return features.new_empty(n, p, c), scores.new_empty(n, p, dtype=torch.int32)
 
 
@@ -58,9 +58,9 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, .
 def _backward(ctx: Any, salient_grad: Tensor, _frames_grad: Tensor) -> tuple[Tensor, None, None]:
     """Hand the gradient to the chosen frames; a hard choice has none for the scores."""
     (frames,) = ctx.saved_tensors
-    grad = salient_grad.new_zeros(ctx.shape)  # [n, p, s, c]
+    grad = salient_grad.new_zeros(ctx.shape)  # [n, s, p, c]
     index = _index(frames.long(), ctx.shape[3])
-    return grad.scatter(2, index, salient_grad.unsqueeze(2)), None, None
+    return grad.scatter(1, index, salient_grad.unsqueeze(1)), None, None
 
 
 torch.library.register_fake(OPERATOR, _fake)
@@ -68,13 +68,14 @@ torch.library.register_autograd(OPERATOR, _backward, setup_context=_setup_contex
 
 
 def _index(frames: Tensor, channels: int) -> Tensor:
-    return frames[:, :, None, None].expand(-1, -1, 1, channels)  # [n, p, 1, c]
+    return frames[:, None, :, None].expand(-1, 1, -1, channels)  # [n, 1, p, c]
 
 
 def _check(features: Tensor, scores: Tensor, lengths: Tensor) -> None:
-    if features.ndim != 4 or scores.shape != features.shape[:3] or scores.dtype != features.dtype:
+    fits = features.ndim == 4 and scores.shape == features.transpose(1, 2).shape[:3]
+    if not fits or scores.dtype != features.dtype:
         raise ValueError(
-            f"part_gather expects features [n, p, s, c] and scores [n, p, s] of one type, got "
+            f"part_gather expects features [n, s, p, c] and scores [n, p, s] of one type, got "
             f"{list(features.shape)} {features.dtype} and {list(scores.shape)} {scores.dtype}"
         )
     if lengths.shape != features.shape[:1] or lengths.dtype != torch.int32:

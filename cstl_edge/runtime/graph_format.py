@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 OPSET = 17
 DOMAIN = "cstl_edge"  # domain, function and plugin namespace of our own operator
 OPERATOR = "CstlPartGather"
+PLUGIN_VERSION = "2"  # of the operator, in the graphs that we export and in the plugin library
 MAX_IR_VERSION = 10
 
 Signature = dict[str, tuple[str, tuple[int | None, ...]]]

@@ -19,18 +19,20 @@ METHODS = {
     "IBuilderConfig.set_timing_cache": ("cache", "ignore_mismatch"),
     "ICudaEngine.create_engine_inspector": (),
     "ICudaEngine.create_execution_context": ("strategy",),
+    "ICudaEngine.get_device_memory_size_for_profile_v2": ("profile_index",),
     "ICudaEngine.get_tensor_dtype": ("name",),
     "ICudaEngine.get_tensor_name": ("index",),
     "IExecutionContext.execute_async_v3": ("stream_handle",),
     "IExecutionContext.get_tensor_shape": ("name",),
     "IExecutionContext.infer_shapes": (),
+    "IExecutionContext.set_device_memory": ("memory", "size"),
     "IExecutionContext.set_input_shape": ("name", "shape"),
     "IExecutionContext.set_optimization_profile_async": ("profile_index", "stream_handle"),
     "IExecutionContext.set_tensor_address": ("name", "memory"),
+    "IExecutionContext.update_device_memory_size_for_shapes": (),
     "ILayer.get_output": ("index",),
     "INetworkDefinition.get_layer": ("index",),
     "IOptimizationProfile.set_shape": ("input", "min", "opt", "max"),
-    "IPluginRegistry.get_creator": ("type", "version", "plugin_namespace"),
     "IPluginRegistry.load_library": ("plugin_path",),
     "ITimingCache.serialize": (),
     "OnnxParser.get_error": ("index",),
@@ -51,8 +53,10 @@ OVERRIDDEN = {
 
 READ = [
     "ICudaEngine.num_io_tensors",
+    "ICudaEngine.num_optimization_profiles",
     "ILayer.type",
     "INetworkDefinition.num_layers",
+    "IPluginRegistry.all_creators",
     "ITensor.dtype",
 ]
 READ += ["OnnxParser.num_errors"]
@@ -65,7 +69,7 @@ CONSTRUCTED = {"Builder": ("logger",), "OnnxParser": ("network", "logger"), "Run
 MEMBERS = {
     "BuilderFlag": ["TF32"],
     "DataType": ["FLOAT", "HALF", "INT32", "UINT8"],
-    "ExecutionContextAllocationStrategy": ["ON_PROFILE_CHANGE"],
+    "ExecutionContextAllocationStrategy": ["USER_MANAGED"],
     "HardwareCompatibilityLevel": ["AMPERE_PLUS"],
     "LayerInformationFormat": ["JSON"],
     "LayerType": [
@@ -95,4 +99,4 @@ CUDA = {
 CUDA_NAMES = ["cudaMemcpyKind.cudaMemcpyHostToDevice", "cudaMemcpyKind.cudaMemcpyDeviceToHost"]
 CUDA_NAMES += ["cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal", "cudaStreamNonBlocking"]
 CUDA_NAMES += ["cudaDeviceProp.name", "cudaDeviceProp.major", "cudaDeviceProp.minor"]
-CUDA_NAMES += ["cudaDeviceProp.integrated"]
+CUDA_NAMES += ["cudaDeviceProp.integrated", "cudaDeviceProp.multiProcessorCount"]

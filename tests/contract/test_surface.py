@@ -91,7 +91,7 @@ def test_the_stand_in_has_nothing_that_is_not_in_the_table():
     for name, real in CLASSES.items():
         kind = getattr(module if real is None else standin_tensorrt, name)
         public = {n for n in vars(kind) if not n.startswith("_")}
-        for attribute in public - {"Severity", "libraries", "creators"}:
+        for attribute in public - {"Severity", "libraries", "creators", "known"}:
             if f"{name}.{attribute}" not in OWN:
                 assert f"{real or name}.{attribute}" in known
 

@@ -25,7 +25,7 @@ HUGE_BYTES = 8 * 2**30  # free on the GPU, for features of more than 2^31 elemen
 
 def inputs(shape, dtype, scores="normal", lengths="full"):
     """Random features and the wanted kind of scores and lengths, the same at every call."""
-    n, p, s, _ = shape
+    n, s, p, _ = shape
     random = torch.Generator().manual_seed(hash(shape) % 2**31)
     bits = torch.iinfo(BITS[dtype])
     features = torch.randint(bits.min, bits.max, shape, generator=random, dtype=BITS[dtype])
@@ -54,7 +54,7 @@ def compiled(libraries):
 
 def call(compiled, features, scores, lengths, stream=None):
     """Run the kernel on tensors of a GPU, its rule on those of the CPU."""
-    n, p, s, c = features.shape
+    n, s, p, c = features.shape
     salient = features.new_zeros(n, p, c)
     frames = lengths.new_full((n, p), -1)
     tensors = [x.data_ptr() for x in (features, scores, lengths, salient, frames)]
@@ -77,21 +77,21 @@ def assert_same(actual, expected):
 
 
 CASES = {
-    "random": ((3, 4, 30, 16),),
-    "tied": ((3, 4, 33, 16), "tied"),
-    "zeros of both signs": ((3, 4, 33, 16), "zeros"),
-    "nan and infinities": ((3, 4, 70, 16), "nan"),
-    "nan and infinities, ragged": ((7, 4, 70, 16), "nan", "ragged"),
-    "nothing but nan": ((3, 4, 33, 16), "only nan", "ragged"),
-    "one frame": ((3, 4, 1, 16),),
-    "length 1": ((3, 4, 30, 16), "tied", "one"),
-    "ragged": ((9, 4, 100, 16), "normal", "ragged"),
-    "lengths out of 1..s": ((5, 4, 30, 16), "tied", "not allowed"),
-    "5 channels, not aligned": ((3, 3, 30, 5), "tied", "ragged"),
-    "n 256": ((256, 8, 30, 32), "tied", "ragged"),
-    "s 720": ((2, 8, 720, 32), "tied", "ragged"),
-    "c 256": ((4, 8, 30, 256), "tied", "ragged"),
-    "p 64": ((4, 64, 30, 32), "tied", "ragged"),
+    "random": ((3, 30, 4, 16),),
+    "tied": ((3, 33, 4, 16), "tied"),
+    "zeros of both signs": ((3, 33, 4, 16), "zeros"),
+    "nan and infinities": ((3, 70, 4, 16), "nan"),
+    "nan and infinities, ragged": ((7, 70, 4, 16), "nan", "ragged"),
+    "nothing but nan": ((3, 33, 4, 16), "only nan", "ragged"),
+    "one frame": ((3, 1, 4, 16),),
+    "length 1": ((3, 30, 4, 16), "tied", "one"),
+    "ragged": ((9, 100, 4, 16), "normal", "ragged"),
+    "lengths out of 1..s": ((5, 30, 4, 16), "tied", "not allowed"),
+    "5 channels, not aligned": ((3, 30, 3, 5), "tied", "ragged"),
+    "n 256": ((256, 30, 8, 32), "tied", "ragged"),
+    "s 720": ((2, 720, 8, 32), "tied", "ragged"),
+    "c 256": ((4, 30, 8, 256), "tied", "ragged"),
+    "p 64": ((4, 30, 64, 32), "tied", "ragged"),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 each_dtype = pytest.mark.parametrize("dtype", BITS, ids=str)
@@ -152,15 +152,15 @@ class TestKernel:
 
     @each_dtype
     def test_takes_an_address_that_is_not_aligned(self, dtype, compiled):
-        features, scores, lengths = inputs((3, 4, 30, 16), dtype, "tied", "ragged")
+        features, scores, lengths = inputs((3, 30, 4, 16), dtype, "tied", "ragged")
         shifted = torch.empty(features.numel() + 1, dtype=dtype, device="cuda")[1:]
         shifted = shifted.view_as(features).copy_(features)
         actual = call(compiled, shifted, scores.cuda(), lengths.cuda())
         assert_same(actual, plain_loop(features, scores, lengths))
 
     def test_is_recorded_into_a_graph(self, compiled):
-        first = inputs((3, 4, 30, 16), torch.float16, "tied", "ragged")
-        second = inputs((3, 4, 30, 16), torch.float16, "normal", "full")
+        first = inputs((3, 30, 4, 16), torch.float16, "tied", "ragged")
+        second = inputs((3, 30, 4, 16), torch.float16, "normal", "full")
         held = [x.cuda() for x in first]
         call(compiled, *held)  # the module is loaded before the capture
         graph = torch.cuda.CUDAGraph()
@@ -177,16 +177,16 @@ class TestKernel:
         n, p, s, c = 256, 64, 720, 256  # 3.0e9 elements
         if torch.cuda.mem_get_info()[0] < HUGE_BYTES:
             pytest.skip(f"needs {HUGE_BYTES / 2**30:g} GB of free GPU memory")
-        features = torch.empty(n, p, s, c, dtype=torch.int16, device="cuda").random_(
+        features = torch.empty(n, s, p, c, dtype=torch.int16, device="cuda").random_(
             -(2**15), 2**15
         )
-        _, scores, lengths = inputs((n, p, s, 1), torch.float16, "tied", "ragged")
+        _, scores, lengths = inputs((n, s, p, 1), torch.float16, "tied", "ragged")
         actual = call(compiled, features.view(torch.float16), scores.cuda(), lengths.cuda())
         expected = part_gather(
-            features.new_zeros(n, p, s, 1).half(), scores.cuda(), lengths.cuda()
+            features.new_zeros(n, s, p, 1).half(), scores.cuda(), lengths.cuda()
         )[1]
-        chosen = features.view(n * p, s, c)[
-            torch.arange(n * p, device="cuda"), expected.view(-1).long()
-        ]
+        sequences = torch.arange(n, device="cuda")[:, None]
+        parts = torch.arange(p, device="cuda")
+        chosen = features[sequences, expected.long(), parts]  # [n, p, c]
         assert torch.equal(actual[1], expected)
-        assert torch.equal(actual[0].view(torch.int16), chosen.view(n, p, c))
+        assert torch.equal(actual[0].view(torch.int16), chosen)

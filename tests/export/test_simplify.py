@@ -32,7 +32,7 @@ def test_node_attributes_and_function_survive(model, feeds, tool):
     assert len(simpler.graph.node) < len(model.graph.node)
     (node,) = [n for n in simpler.graph.node if n.op_type == OPERATOR]
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    assert attributes == {"plugin_version": b"1", "plugin_namespace": b"cstl_edge"}
+    assert attributes == {"plugin_version": b"2", "plugin_namespace": b"cstl_edge"}
     assert simpler.functions == model.functions
     assert simpler.ir_version == model.ir_version
 

@@ -16,7 +16,7 @@ from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, OPSET
 
 def plain_loop(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Eq. 9 and 10 in plain loops; the first of equals wins, NaN never does."""
-    n, p, s, c = features.shape
+    n, s, p, c = features.shape
     frames = torch.zeros(n, p, dtype=torch.int32)
     salient = torch.zeros(n, p, c, dtype=features.dtype)
     for b, rows in enumerate(scores.tolist()):
@@ -25,7 +25,7 @@ def plain_loop(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Tenso
             for t in range(max(0, min(s, int(lengths[b])))):
                 if row[t] > best:  # false for NaN
                     best, frames[b, k] = row[t], t
-            salient[b, k] = features[b, k, frames[b, k]]
+            salient[b, k] = features[b, frames[b, k], k]
     return salient, frames
 
 
@@ -38,7 +38,7 @@ def onnx_function(features: Tensor, scores: Tensor, lengths: Tensor) -> tuple[Te
         [helper.make_node(OPERATOR, *names, domain=DOMAIN)],
         "part_gather",
         [
-            value("features", kind, list("npsc")),
+            value("features", kind, list("nspc")),
             value("scores", kind, list("nps")),
             value("lengths", TensorProto.INT32, ["n"]),
         ],

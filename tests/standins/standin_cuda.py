@@ -27,6 +27,7 @@ class Device:
 
     def __init__(self, name="Orin", sm=87, free=6 * 2**30, total=8 * 2**30):
         self.name, self.sm, self.free, self.total = name, sm, free, total
+        self.multiprocessors = 8  # of an Orin Nano and NX; an AGX Orin has 16
         self.memory = {}
         self.streams = set()
         self.events = []
@@ -118,11 +119,15 @@ class NumpyBuffers:
         from cstl_edge.runtime.cuda.base import Gpu
 
         d = self.device_
-        return Gpu(d.name, d.sm, d.free, d.total, d.sm in (87, 110), "12.6")
+        return Gpu(d.name, d.sm, d.free, d.total, d.sm in (87, 110), "12.6", d.multiprocessors)
 
     def device(self, nbytes):
         self.given.append(self._ask(self.device_.allocate, nbytes))
         return self.given[-1]
+
+    def release(self, pointer):
+        self.given.remove(pointer)
+        self.device_.release(pointer)
 
     def pinned(self, shape, dtype):
         pointer = self.device(int(np.prod(shape)) * np.dtype(dtype).itemsize)
@@ -213,6 +218,7 @@ def bindings(device):
             major=device.sm // 10,
             minor=device.sm % 10,
             integrated=int(device.sm in (87, 110)),
+            multiProcessorCount=device.multiprocessors,
         )
     )
     runtime.cudaMemGetInfo = answer(lambda: (device.free, device.total))
@@ -280,7 +286,7 @@ def pycuda(device):
             return divmod(device.sm, 10)
 
         def get_attribute(self, attribute):
-            return int(device.sm in (87, 110))
+            return {18: int(device.sm in (87, 110)), 16: device.multiprocessors}[attribute]
 
         def name(self):
             return device.name
@@ -332,7 +338,7 @@ def pycuda(device):
     driver.mem_alloc, driver.pagelocked_zeros = Allocation, pagelocked_zeros
     driver.mem_get_info = lambda: (device.free, device.total)
     driver.get_driver_version = lambda: 12060
-    driver.device_attribute = types.SimpleNamespace(INTEGRATED=18)
+    driver.device_attribute = types.SimpleNamespace(INTEGRATED=18, MULTIPROCESSOR_COUNT=16)
     driver.memcpy_htod_async = lambda target, source, stream: asked(
         device.put, stream.handle, lambda: copy(target, source.ctypes.data, source.nbytes)
     )

@@ -17,7 +17,7 @@ MODULES = {
     "cuda/bindings/runtime.py": "import standin_site\n"
     "standin_site.take_place(__file__, __name__)\n",
 }
-CREATOR = ("CstlPartGather", "1", "cstl_edge")
+CREATOR = ("CstlPartGather", "2", "cstl_edge")
 
 
 def site(folder, **machine):

@@ -5,6 +5,7 @@ the real bindings), minds what the real one minds (shapes within the profile, al
 warm-up before a capture) and counts how often something is deserialised. A plan is the ONNX file.
 """
 
+import ctypes
 import enum
 import json
 import types
@@ -12,6 +13,7 @@ import types
 import numpy as np
 
 MAGIC = b"stand-in plan\n"
+SCRATCH_PER_ELEMENT = 8  # bytes that a context needs for each number of its inputs
 
 
 class Severity(enum.IntEnum):
@@ -28,7 +30,7 @@ LayerType = _enum(
     "QUANTIZE", "DEQUANTIZE", "ELEMENTWISE",
 )  # fmt: skip
 MemoryPoolType = _enum("MemoryPoolType", "WORKSPACE")
-Strategy = _enum("ExecutionContextAllocationStrategy", "STATIC", "ON_PROFILE_CHANGE")
+Strategy = _enum("ExecutionContextAllocationStrategy", "STATIC", "USER_MANAGED")
 Compatibility = _enum(
     "HardwareCompatibilityLevel", "NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"
 )
@@ -46,21 +48,31 @@ class CreationFlag(enum.IntEnum):
 
 
 class Registry:
-    """Creators by (name, version, namespace); libraries by path."""
+    """Creators by (name, version, namespace); libraries by path. A child sees its parent's."""
 
-    def __init__(self, libraries=()):
+    def __init__(self, libraries=(), parent=None):
         self.libraries = dict(libraries)  # path -> list of creators that it registers
-        self.creators = set()
+        self.creators, self.parent = set(), parent
 
     def load_library(self, path):
         found = self.libraries.get(path)
-        if not found or self.creators & set(found):
+        if not found or self.known & set(found):
             return None
         self.creators |= set(found)
         return path
 
-    def get_creator(self, name, version, plugin_namespace=""):
-        return "a creator" if (name, version, plugin_namespace) in self.creators else None
+    @property
+    def known(self):
+        return self.creators | (self.parent.known if self.parent else set())
+
+    @property
+    def all_creators(self):
+        keys = ("name", "plugin_version", "plugin_namespace")
+        creators = [dict(zip(keys, creator, strict=True)) for creator in sorted(self.known)]
+        return [
+            types.SimpleNamespace(name="Older_TRT"),
+            *(types.SimpleNamespace(**creator) for creator in creators),
+        ]
 
 
 class State:
@@ -68,7 +80,10 @@ class State:
 
     def __init__(self, device, libraries=()):
         self.device = device
-        self.registry = Registry(libraries)
+        self.registry = Registry(libraries)  # the process's; builders and runtimes have their own
+        self.registered = []  # creators that those came to know
+        self.sizes_unknown = False  # whether contexts cannot say how much memory they need
+        self.start_error = None  # what a new builder or runtime logs
         self.deserialised = 0
         self.contexts = []
         self.refuse_context = False
@@ -78,9 +93,10 @@ class State:
         self.config = None  # the latest builder configuration
 
 
-def pack(onnx_bytes, profiles):
-    """Return a plan: the profiles and the ONNX file."""
-    return MAGIC + json.dumps(profiles).encode() + b"\n" + onnx_bytes
+def pack(onnx_bytes, profiles, plugin=False):
+    """Return a plan: the profiles, whether it needs the plugin, and the ONNX file."""
+    header = {"profiles": profiles, "plugin": plugin}
+    return MAGIC + json.dumps(header).encode() + b"\n" + onnx_bytes
 
 
 def make(state, version="10.3.0"):
@@ -96,18 +112,28 @@ def make(state, version="10.3.0"):
 
     ILogger.Severity = Severity
 
-    class Runtime:
+    class Owner:
+        """A builder or a runtime: its registry is its own."""
+
         def __init__(self, logger):
             assert logger.ready
             self.logger = logger
+            self.registry = LocalRegistry(state)
+            if state.start_error:
+                logger.log(Severity.ERROR, state.start_error)
 
         def get_plugin_registry(self):
-            return state.registry
+            assert not state.start_error, "a call that would end the process"
+            return self.registry
 
+    class Runtime(Owner):
         def deserialize_cuda_engine(self, plan):
             state.deserialised += 1
             if state.refuse_plan or not plan.startswith(MAGIC):
                 self.logger.log(Severity.ERROR, "the plan is no plan")
+                return None
+            if json.loads(plan.split(b"\n", 2)[1])["plugin"] and not self.registry.known:
+                self.logger.log(Severity.ERROR, "IPluginCreator not found in Plugin Registry")
                 return None
             return Engine(state, plan)
 
@@ -115,20 +141,13 @@ def make(state, version="10.3.0"):
         def __init__(self):
             self.ready = True
 
-    class Builder:
-        def __init__(self, logger):
-            assert logger.ready
-            self.logger = logger
-
-        def get_plugin_registry(self):
-            return state.registry
-
+    class Builder(Owner):
         def create_network(self, flags):
             strongly_typed = (
                 0 if int(version.split(".")[0]) >= 11 else 1 << CreationFlag.STRONGLY_TYPED
             )
             assert flags == strongly_typed, "a network that is not strongly typed"
-            return Network()
+            return Network(self.registry)
 
         def create_builder_config(self):
             state.config = BuilderConfig(version)
@@ -146,7 +165,8 @@ def make(state, version="10.3.0"):
                 if not config.progress_monitor.step_complete("Building", step):
                     return None
             config.progress_monitor.phase_finish("Building")
-            return pack(network.graph, [profile.ranges for profile in config.profiles])
+            plugin = any(layer.type is LayerType.PLUGIN_V3 for layer in network.layers)
+            return pack(network.graph, [profile.ranges for profile in config.profiles], plugin)
 
     class OnnxParser:
         def __init__(self, network, logger):
@@ -160,9 +180,7 @@ def make(state, version="10.3.0"):
             return ParserError(self.errors[index])
 
         def parse(self, model):
-            return self.network.read(
-                model, state, tuple(map(int, version.split(".")[:2])), self.errors
-            )
+            return self.network.read(model, tuple(map(int, version.split(".")[:2])), self.errors)
 
     for named in (ILogger, Runtime, IProgressMonitor, Builder, OnnxParser):
         setattr(trt, named.__name__, named)
@@ -175,6 +193,19 @@ def make(state, version="10.3.0"):
     known = levels if tuple(map(int, version.split(".")[:2])) >= (10, 9) else levels[:2]
     trt.HardwareCompatibilityLevel = _enum("HardwareCompatibilityLevel", *known)
     return trt
+
+
+class LocalRegistry(Registry):
+    """The registry of one builder or runtime."""
+
+    def __init__(self, state):
+        super().__init__(state.registry.libraries, state.registry)
+        self.state = state
+
+    def load_library(self, path):
+        handle = super().load_library(path)
+        self.state.registered += self.creators
+        return handle
 
 
 class ParserError:
@@ -251,8 +282,8 @@ class Layer:
 class Network:
     """The layers of an ONNX graph as far as anybody asks for them."""
 
-    def __init__(self):
-        self.layers, self.graph = [], b""
+    def __init__(self, registry):
+        self.layers, self.graph, self.registry = [], b"", registry
 
     @property
     def num_layers(self):
@@ -261,7 +292,7 @@ class Network:
     def get_layer(self, index):
         return self.layers[index]
 
-    def read(self, graph, state, version, errors):
+    def read(self, graph, version, errors):
         """Take a graph the way the parser of a version would: who computes our operator?"""
         import onnx
         from onnx import shape_inference
@@ -284,7 +315,9 @@ class Network:
             }
             kind = kinds.get(node.op_type, "ELEMENTWISE")
             if node.op_type == "CstlPartGather":
-                plugin = state.registry.get_creator(node.op_type, "1", "cstl_edge") is not None
+                wanted = {a.name: a.s.decode() for a in node.attribute}
+                key = (node.op_type, wanted["plugin_version"], wanted["plugin_namespace"])
+                plugin = key in self.registry.known
                 body = node.op_type in functions
                 if not plugin and not body:
                     errors.append("Plugin not found: CstlPartGather")
@@ -300,8 +333,8 @@ class Engine:
     def __init__(self, state, plan):
         import onnxruntime as ort
 
-        _, profiles, onnx_bytes = plan.split(b"\n", 2)
-        self.state, self.profiles = state, json.loads(profiles)
+        _, header, onnx_bytes = plan.split(b"\n", 2)
+        self.state, self.profiles = state, json.loads(header)["profiles"]
         self.session = ort.InferenceSession(onnx_bytes, providers=["CPUExecutionProvider"])
         self.types = {
             value.name: DataType[ORT_TYPES[value.type]]
@@ -322,7 +355,16 @@ class Engine:
     def get_tensor_dtype(self, name):
         return self.types[name]
 
+    @property
+    def num_optimization_profiles(self):
+        return len(self.profiles)
+
+    def get_device_memory_size_for_profile_v2(self, profile_index):
+        limits = self.profiles[profile_index]
+        return SCRATCH_PER_ELEMENT * sum(int(np.prod(limits[n]["max"])) for n in self.inputs)
+
     def create_execution_context(self, strategy):
+        assert strategy is Strategy.USER_MANAGED
         if self.state.refuse_context:
             return None
         self.state.contexts.append(Context(self))
@@ -350,6 +392,7 @@ class Context:
         self.shapes, self.addresses, self.outputs = {}, {}, {}
         self.warm = False
         self.runs = 0
+        self.scratch = None  # address and size of the memory that it may compute in
 
     def set_optimization_profile_async(self, index, stream):
         assert stream in self.engine.state.device.streams
@@ -375,6 +418,15 @@ class Context:
     def get_tensor_shape(self, name):
         return (self.shapes | self.outputs)[name]
 
+    def update_device_memory_size_for_shapes(self):
+        if self.engine.state.sizes_unknown:
+            return 0
+        return SCRATCH_PER_ELEMENT * sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+    def set_device_memory(self, memory, size):
+        assert memory in self.engine.state.device.memory
+        self.scratch, self.warm = (memory, size), False
+
     def set_tensor_address(self, name, memory):
         self.addresses[name] = memory
         return True
@@ -390,6 +442,10 @@ class Context:
 
     def _compute(self):
         self.runs += 1
+        memory, size = self.scratch
+        place = self.engine.state.device.memory[memory]  # it must still be there
+        assert len(place) == size >= self.update_device_memory_size_for_shapes()
+        ctypes.memset(place, 0xEE, size)  # whatever anybody left there is gone
         feed = {name: self._array(name, shape).copy() for name, shape in self.shapes.items()}
         names = [value.name for value in self.engine.session.get_outputs()]
         found = self.engine.session.run(names, feed)

@@ -21,10 +21,9 @@ from cstl_edge.export.folder import json_bytes, sha256, write_files
 from cstl_edge.export.tensorrt.builder import RTX, PlanRequest, sm_of_target
 from cstl_edge.export.tensorrt.checks import RUN, check_types, compare_engines
 from cstl_edge.export.tensorrt.child import BuildReport, run_child
-from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR
+from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, PLUGIN_VERSION
 from cstl_edge.runtime.manifest import Manifest, Shape, read_manifest
 from cstl_edge.runtime.model_check import checked_graphs
-from cstl_edge.runtime.tensorrt.library import PLUGIN_VERSION
 from cstl_edge.runtime.tensorrt.record import (
     ENGINES,
     SUFFIX,

@@ -22,7 +22,12 @@ from cstl_edge.errors import ConfigError, ExportError, one_line
 from cstl_edge.export.tensorrt.checks import count_layer_types, inspect_plan
 from cstl_edge.runtime.cuda.base import Gpu
 from cstl_edge.runtime.graph_format import OPERATOR
-from cstl_edge.runtime.tensorrt.library import make_logger, register_plugin, version_of
+from cstl_edge.runtime.tensorrt.library import (
+    make_builder,
+    make_logger,
+    register_plugin,
+    version_of,
+)
 from cstl_edge.runtime.tensorrt.record import Profile
 
 if TYPE_CHECKING:
@@ -112,10 +117,10 @@ def build_plan(
         ModelError: TensorRT does not open what it built.
     """
     logger = make_logger(trt)
-    builder = trt.Builder(logger)
+    builder = make_builder(trt, logger)
     sha256 = None
     if plugin is not None:
-        sha256 = register_plugin(builder.get_plugin_registry(), plugin)
+        sha256 = register_plugin(builder, plugin)
         if version_of(trt) < PLUGIN_BEATS_FUNCTION:
             graph = without_function_body(graph)
     network = builder.create_network(_creation_flags(trt))
@@ -135,7 +140,7 @@ def build_plan(
         raise ExportError(f"the builder gave no engine: {logger.last_error or 'no reason told'}")
     data = bytes(plan)
     if request.library != RTX:
-        audit["engine"] = inspect_plan(trt, logger, data)
+        audit["engine"] = inspect_plan(trt, data, plugin)
     timings = b"" if cache is None else bytes(config.get_timing_cache().serialize())
     return BuiltPlan(data, audit, timings, sha256)
 

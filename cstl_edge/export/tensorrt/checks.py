@@ -25,6 +25,7 @@ from cstl_edge.errors import ExportError, ModelError
 from cstl_edge.numerics import TOLERANCES, cosine_per_part, largest_error, random_blocks
 from cstl_edge.runtime.base import Embedded, Encoder
 from cstl_edge.runtime.manifest import Manifest
+from cstl_edge.runtime.tensorrt.library import make_logger, make_runtime, register_plugin
 from cstl_edge.runtime.tensorrt.record import EngineRecord
 
 log = logging.getLogger(__name__)
@@ -83,15 +84,19 @@ def check_types(graph: str, precision: str, layers: dict[str, dict[str, int]]) -
         )
 
 
-def inspect_plan(trt: Any, logger: Any, plan: bytes) -> dict[str, Any]:
+def inspect_plan(trt: Any, plan: bytes, plugin: Path | None) -> dict[str, Any]:
     """Open a plan built here, and count its layers by type of output (ModelError if it stays shut).
 
     Args:
         trt: TensorRT module.
-        logger: Logger of TensorRT.
         plan: Serialized engine.
+        plugin: Library that the plan needs: a new runtime knows nothing of the builder's plugins.
     """
-    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    logger = make_logger(trt)
+    runtime = make_runtime(trt, logger)
+    if plugin is not None:
+        register_plugin(runtime, plugin)
+    engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise ModelError(f"TensorRT does not open what it built: {logger.last_error}")
     inspector = engine.create_engine_inspector()

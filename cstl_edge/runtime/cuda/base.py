@@ -26,6 +26,7 @@ class Gpu:
     total_bytes: int
     integrated: bool  # where the GPU shares its memory with the processor, as on a Jetson
     cuda: str  # the newest CUDA that the driver serves, e.g. `12.6`
+    multiprocessors: int | None = None  # tells an AGX Orin from an NX or a Nano, all named `Orin`
 
 
 class CudaError(ModelError):
@@ -47,6 +48,9 @@ class Buffers(Protocol):
 
     def device(self, nbytes: int) -> int:
         """Return a pointer to `nbytes` > 0 bytes on the GPU."""
+
+    def release(self, pointer: int) -> None:
+        """Give memory of `device` back; no work of the stream may use it any more."""
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array in page-locked memory of the host, filled with zeros."""

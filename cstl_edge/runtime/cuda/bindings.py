@@ -27,6 +27,7 @@ class BindingsBuffers:
         self.name = f"cuda.bindings {importlib.import_module('cuda.bindings').__version__}"
         self._cuda: Any = runtime
         self._held = ExitStack()  # gives back the last first, and none twice
+        self._memory: dict[int, Any] = {}  # of the GPU, by address
         stream = self._call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking)
         self._stream, self.stream = self._hold(stream, "cudaStreamDestroy"), int(stream)
 
@@ -42,11 +43,18 @@ class BindingsBuffers:
             total_bytes=int(total),
             integrated=bool(properties.integrated),
             cuda=f"{version // 1000}.{version % 1000 // 10}",
+            multiprocessors=int(properties.multiProcessorCount),
         )
 
     def device(self, nbytes: int) -> int:
         """Return a pointer to `nbytes` bytes on the GPU."""
-        return int(self._hold(self._call("cudaMalloc", nbytes), "cudaFree"))
+        handle = self._call("cudaMalloc", nbytes)
+        self._memory[int(handle)] = handle
+        return int(handle)
+
+    def release(self, pointer: int) -> None:
+        """Give memory of `device` back."""
+        self._call("cudaFree", self._memory.pop(pointer))
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of zeros in page-locked memory."""
@@ -105,6 +113,8 @@ class BindingsBuffers:
 
     def close(self) -> None:
         """Give everything back, as far as the GPU is still there."""
+        while self._memory:
+            self._cuda.cudaFree(self._memory.popitem()[1])  # its own complaint helps nobody
         self._held.close()
 
     def _hold(self, handle: Any, release: str) -> Any:

@@ -6,6 +6,7 @@ capture: CUDA graphs go through the driver's library, on the same stream.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import threading
 from collections.abc import Callable
@@ -16,6 +17,37 @@ import numpy.typing as npt
 from cstl_edge.runtime.cuda.base import CudaError, Gpu
 
 THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+
+
+_LOCAL = threading.local()
+
+
+class _ClosedElsewhere:
+    """Contexts that one thread pushed and another closed: they wait to be popped where they are.
+
+    Each thread has a stack of its own, and pycuda aborts the process at its end when one is left.
+    """
+
+    def __init__(self) -> None:
+        self.contexts: list[Any] = []
+        if threading.current_thread() is threading.main_thread():
+            atexit.register(self.pop)
+
+    def pop(self) -> None:
+        """Pop them; to be called in the thread that pushed them."""
+        while self.contexts:
+            self.contexts.pop().pop()
+
+    def __del__(self) -> None:
+        self.pop()  # the thread ends
+
+    @staticmethod
+    def of_this_thread() -> _ClosedElsewhere:
+        """Return the one of the calling thread."""
+        waiting: _ClosedElsewhere | None = getattr(_LOCAL, "waiting", None)
+        if waiting is None:
+            waiting = _LOCAL.waiting = _ClosedElsewhere()
+        return waiting
 
 
 class PycudaBuffers:
@@ -29,6 +61,9 @@ class PycudaBuffers:
         self.name = f"pycuda {pycuda.VERSION_TEXT}"
         self._driver: Any = driver
         self._kept: list[Any] = []  # pycuda frees what has no reference
+        self._memory: dict[int, Any] = {}  # of the GPU, by address
+        self._waiting = _ClosedElsewhere.of_this_thread()
+        self._waiting.pop()
         self._graphs: list[ctypes.c_void_p] = []
         self._library: Any = None
         self._context: Any = None
@@ -45,7 +80,8 @@ class PycudaBuffers:
         device = self._context.get_device()
         major, minor = device.compute_capability()
         free, total = self._call_pycuda(self._driver.mem_get_info)
-        integrated = device.get_attribute(self._driver.device_attribute.INTEGRATED)
+        attribute = self._driver.device_attribute
+        integrated = device.get_attribute(attribute.INTEGRATED)
         version = self._driver.get_driver_version()
         return Gpu(
             name=device.name(),
@@ -54,13 +90,18 @@ class PycudaBuffers:
             total_bytes=total,
             integrated=bool(integrated),
             cuda=f"{version // 1000}.{version % 1000 // 10}",
+            multiprocessors=device.get_attribute(attribute.MULTIPROCESSOR_COUNT),
         )
 
     def device(self, nbytes: int) -> int:
         """Return a pointer to `nbytes` bytes on the GPU."""
         memory = self._call_pycuda(self._driver.mem_alloc, nbytes)
-        self._kept.append(memory)
+        self._memory[int(memory)] = memory
         return int(memory)
+
+    def release(self, pointer: int) -> None:
+        """Give memory of `device` back."""
+        del self._memory[pointer]
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of zeros in page-locked memory."""
@@ -122,9 +163,11 @@ class PycudaBuffers:
             return
         for graph in self._graphs:
             self._cuda().cuGraphExecDestroy(graph)
-        self._graphs, self._kept, self._stream = [], [], None
-        if threading.get_ident() == self._thread:  # each thread has a stack of its own
+        self._graphs, self._kept, self._memory, self._stream = [], [], {}, None
+        if threading.get_ident() == self._thread:
             context.pop()
+        else:
+            self._waiting.contexts.append(context)
 
     def _cuda(self) -> Any:
         """Return the driver's library, opened when graphs are wanted."""

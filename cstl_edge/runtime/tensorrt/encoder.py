@@ -1,8 +1,9 @@
 """TensorRT backend: `frames` and `head` as engines that `cstl-edge build` made for this machine.
 
 Nothing is deserialised before files, model, GPU, TensorRT and plugin were compared with the record
-beside the plan (see `record`). Each thread gets its own stream, engines and contexts. None of this
-has run on a device yet: the tests run it on stand-ins for TensorRT and the GPU.
+beside the plan (see `record`). All threads share the engines; each has a stream and contexts of its
+own, which compute in one block of memory. None of this has run on a device yet: the tests run it on
+stand-ins for TensorRT and the GPU.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.runtime.base import EncoderInfo, model_folder, refuse_precision
@@ -23,10 +24,12 @@ from cstl_edge.runtime.cuda.open import open_buffers
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.manifest import Manifest, read_manifest
-from cstl_edge.runtime.tensorrt.engine import Engine, Session
+from cstl_edge.runtime.matching_file import read_distance
+from cstl_edge.runtime.tensorrt.engine import Engine, OwningSession, Session
 from cstl_edge.runtime.tensorrt.library import (
     import_tensorrt,
     make_logger,
+    make_runtime,
     plugin_library,
     plugin_sha256,
     register_plugin,
@@ -42,6 +45,7 @@ from cstl_edge.runtime.tensorrt.record import (
 )
 
 log = logging.getLogger(__name__)
+Worked = TypeVar("Worked")
 
 GRAPHS = ("frames", "head")
 
@@ -60,49 +64,90 @@ class Host(NamedTuple):
         return "plugin" if self.plugin else "function body"
 
 
+Engines = dict[str, Engine]
+"""Open engines by graph."""
+
+
 class TrtEncoder(GraphEncoder):
     """An exported folder's engines. Use `load`, or `load_engines`."""
 
-    def __init__(self, info: EncoderInfo, make: Callable[[], Session]) -> None:
-        """Take a function that opens a session; every thread that calls gets one of its own."""
+    def __init__(
+        self, info: EncoderInfo, deserialise: Callable[[], Engines], most_slots: int | None = None
+    ) -> None:
+        """Open the engines and a session for this thread; others get one at their first call.
+
+        Args:
+            info: Description of the encoder.
+            deserialise: Function that opens the engines, called again after the GPU failed.
+            most_slots: Shapes that a session keeps ready at once; by default all.
+        """
         graphs = {graph: partial(self._run_engine, graph) for graph in GRAPHS}
         super().__init__(info, graphs, "engines have no incremental head: use `head`")
-        self._make = make
-        self._local = threading.local()
+        self._deserialise, self._most_slots = deserialise, most_slots
+        self._local, self._lock = threading.local(), threading.Lock()
+        self._engines: Engines | None = None
         self._sessions: list[Session] = []
         self._session()
+
+    def warm_up(self, walkers: int) -> None:
+        """Make contexts, memory and CUDA graphs for so many live walkers, in this thread."""
+        self._retried(lambda session: session.warm_up(walkers))
 
     def close(self) -> None:
         """Give back what every thread holds."""
         super().close()
-        for session in self._sessions:
-            session.close()
-        self._sessions.clear()
+        with self._lock:
+            for session in self._sessions:
+                session.close()
+            self._sessions.clear()
+            for engine in (self._engines or {}).values():
+                engine.close()
+            self._engines = None
 
     def _session(self) -> Session:
         """Return this thread's session."""
         session: Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._make()
-            self._local.session = session
-            self._sessions.append(session)
+        if session is not None:
+            return session
+        buffers = open_buffers()  # first, for TensorRT works in the context that is current
+        try:
+            with self._lock:
+                if self._engines is None:
+                    self._engines = self._deserialise()
+                session = Session(buffers, self._engines, self._most_slots)
+                self._sessions.append(session)
+        except BaseException:
+            buffers.close()
+            raise
+        self._local.session = session
         return session
 
+    def _drop_session(self) -> None:
+        """Close this thread's session; its engines are opened anew by whoever comes next."""
+        failed: Session | None = self._local.__dict__.pop("session", None)
+        if failed is None:
+            return
+        with self._lock:
+            self._sessions.remove(failed)
+            if self._engines is failed.engines:
+                self._engines = None  # other threads keep them until they fail too
+        failed.close()
+
     def _run_engine(self, graph: str, inputs: Arrays) -> Arrays:
-        """Run an engine; when the GPU fails, once more with engines opened anew.
+        return self._retried(lambda session: session.run(graph, inputs))
+
+    def _retried(self, work: Callable[[Session], Worked]) -> Worked:
+        """Do something in this thread's session; when the GPU fails, once more in a new one.
 
         Raises BackendUnavailable when it fails again: then the process has to be started anew.
         """
         try:
-            return self._session().run(graph, inputs)
+            return work(self._session())
         except CudaError as err:
             log.warning("the GPU failed (%s): its engines are opened once more", err)
         try:
-            failed: Session | None = self._local.__dict__.pop("session", None)
-            if failed is not None:
-                self._sessions.remove(failed)
-                failed.close()
-            return self._session().run(graph, inputs)
+            self._drop_session()
+            return work(self._session())
         except ModelError as err:
             raise BackendUnavailable(
                 f"the GPU failed and does not come back: {err}. Start the process again; when it "
@@ -139,7 +184,11 @@ def load_engines(
 
 
 def open_plans(
-    plans: dict[str, bytes], records: dict[str, EngineRecord], manifest: Manifest, folder: Path
+    plans: dict[str, bytes],
+    records: dict[str, EngineRecord],
+    manifest: Manifest,
+    folder: Path,
+    most_slots: int | None = None,
 ) -> TrtEncoder:
     """Open plans whose records and bytes are in order, after comparing them with this machine.
 
@@ -148,13 +197,20 @@ def open_plans(
         records: Records of the plans, by graph.
         manifest: Manifest of the exported model.
         folder: Folder of the exported model, for the command that builds anew.
+        most_slots: Shapes kept ready at once, where memory matters more than time.
 
     Raises BackendUnavailable where TensorRT, a CUDA library or a GPU is missing.
     """
     host = detect_host(records, folder)
     provider = f"{host.gpu} (TensorRT {host.trt.__version__}, {host.part_gather}, {host.buffers})"
-    info = manifest.encoder_info("tensorrt", provider, records["frames"].precision, threads=1)
-    return TrtEncoder(info, lambda: open_session(host, plans, records))
+    info = manifest.encoder_info(
+        "tensorrt",
+        provider,
+        records["frames"].precision,
+        threads=1,
+        distance=read_distance(folder, manifest),
+    )
+    return TrtEncoder(info, lambda: deserialise(host, plans, records), most_slots)
 
 
 def detect_host(records: dict[str, EngineRecord], folder: Path) -> Host:
@@ -170,23 +226,37 @@ def detect_host(records: dict[str, EngineRecord], folder: Path) -> Host:
     return Host(trt, gpu.name, buffers.name, plugin)
 
 
-def open_session(host: Host, plans: dict[str, bytes], records: dict[str, EngineRecord]) -> Session:
-    """Open checked plans for this thread: the only place where anything is deserialised.
+def open_session(
+    host: Host,
+    plans: dict[str, bytes],
+    records: dict[str, EngineRecord],
+    most_slots: int | None = None,
+) -> Session:
+    """Open checked plans for this thread alone.
+
+    Args:
+        host: Result of `detect_host`.
+        plans: Bytes by graph; ModelError where TensorRT refuses one, or memory is short.
+        records: Records of the plans, by graph.
+        most_slots: Shapes kept ready at once; by default all.
+    """
+    buffers = open_buffers()  # first, for TensorRT works in the context that is current
+    try:
+        return OwningSession(buffers, deserialise(host, plans, records), most_slots)
+    except BaseException:
+        buffers.close()
+        raise
+
+
+def deserialise(host: Host, plans: dict[str, bytes], records: dict[str, EngineRecord]) -> Engines:
+    """Open checked plans: the only place where anything is deserialised.
 
     Args:
         host: Result of `detect_host`.
         plans: Bytes by graph; ModelError where TensorRT refuses one, or memory is short.
         records: Records of the plans, by graph.
     """
-    buffers = open_buffers()  # first, for TensorRT works in the context that is current
-    engines: dict[str, Engine] = {}
-    try:
-        runtime = host.trt.Runtime(make_logger(host.trt))
-        if host.plugin is not None:
-            register_plugin(runtime.get_plugin_registry(), host.plugin)
-        for graph, plan in plans.items():
-            engines[graph] = Engine(host.trt, runtime, plan, records[graph])
-    except BaseException:
-        Session(buffers, engines).close()
-        raise
-    return Session(buffers, engines)
+    runtime = make_runtime(host.trt, make_logger(host.trt))
+    if host.plugin is not None:
+        register_plugin(runtime, host.plugin)
+    return {graph: Engine(host.trt, runtime, plan, records[graph]) for graph, plan in plans.items()}

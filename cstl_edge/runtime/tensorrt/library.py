@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
-from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR
+from cstl_edge.runtime.cuda.open import open_buffers
+from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, PLUGIN_VERSION
 
 log = logging.getLogger(__name__)
 
 OLDEST = (10, 3)  # JetPack 6; strong typing, IPluginV3 and execute_async_v3 are all there
-PLUGIN_VERSION = "1"
 JETSON = Path("/etc/nv_tegra_release")
-_loaded: dict[str, Any] = {}
-"""sha256 of the plugin libraries that we registered in this process, with their handles."""
 
 
 def import_tensorrt() -> Any:
@@ -72,6 +71,42 @@ def make_logger(trt: Any) -> Any:
     return Logger()
 
 
+def make_builder(trt: Any, logger: Any) -> Any:
+    """Return TensorRT's `Builder` (BackendUnavailable where CUDA does not start)."""
+    return _started(trt, trt.Builder(logger), logger)
+
+
+def make_runtime(trt: Any, logger: Any) -> Any:
+    """Return TensorRT's `Runtime` (BackendUnavailable where CUDA does not start)."""
+    return _started(trt, trt.Runtime(logger), logger)
+
+
+def _started(trt: Any, owner: Any, logger: Any) -> Any:
+    """Return a new builder or runtime, unless its making was an error.
+
+    Where CUDA cannot be started TensorRT logs an error (35 for a driver that is too old, 100 where
+    there is no GPU) and may return an object all the same, whose next call ends the process.
+    """
+    if owner is not None and not logger.last_error:
+        return owner
+    reason = logger.last_error or "it gave no reason"
+    raise BackendUnavailable(
+        f"TensorRT {one_line(trt.__version__)} cannot use the GPU: {reason}. {_driver()}. Install "
+        "a driver that serves the CUDA of this TensorRT, or a TensorRT for this driver; backend "
+        "'onnxruntime' serves without either"
+    )
+
+
+def _driver() -> str:
+    """Return the CUDA that the driver serves and the GPU, in words."""
+    try:
+        with closing(open_buffers()) as buffers:
+            gpu = buffers.gpu()
+    except (BackendUnavailable, ModelError) as err:
+        return f"The driver says: {one_line(err)}"
+    return f"The driver serves CUDA {gpu.cuda} on {gpu.name} (sm_{gpu.sm})"
+
+
 def plugin_library(trt: Any) -> Path | None:
     """Return the plugin library on this machine for this TensorRT's major version, if there is.
 
@@ -86,30 +121,44 @@ def plugin_library(trt: Any) -> Path | None:
         return None
 
 
-def register_plugin(registry: Any, library: Path) -> str:
-    """Make our creator known to a registry, once per process; return the library's sha256.
+def register_plugin(owner: Any, library: Path) -> str:
+    """Make our creator known to a new builder or runtime; return the library's sha256.
 
-    Raises ModelError for a library that does not register it, and for a creator of the same name
-    that came from elsewhere.
+    Every builder and every runtime has a registry of its own, below the process's: what one knows,
+    the next one does not. Creators are looked for in their list, since asking for one that is not
+    there is an error in TensorRT's log.
+
+    Args:
+        owner: TensorRT's `Builder` or `Runtime`.
+        library: Plugin library. ModelError for one that does not register our creator, and where a
+            creator of the same name came from elsewhere.
     """
-    sha256 = plugin_sha256(library)
+    registry, sha256 = owner.get_plugin_registry(), plugin_sha256(library)
     wanted = f"{DOMAIN}::{OPERATOR} version {PLUGIN_VERSION}"
-    known = registry.get_creator(OPERATOR, PLUGIN_VERSION, DOMAIN) is not None
-    if known and sha256 in _loaded:
-        return sha256
-    if known:
+    if _has_creator(registry):
         raise ModelError(
             f"{wanted} is already registered in this process, by another library than "
             f"{one_line(library)}. Start a process that does not load the other one"
         )
-    handle = registry.load_library(str(library))
-    if handle is None or registry.get_creator(OPERATOR, PLUGIN_VERSION, DOMAIN) is None:
+    if registry.load_library(str(library)) is None or not _has_creator(registry):
         raise ModelError(
             f"{one_line(library)} registers no {wanted}: it is no plugin library, or of another "
-            "TensorRT or processor. Build it here: cstl-edge plugin build"
+            "TensorRT or processor, or the process has another one of this name. Build it here: "
+            "cstl-edge plugin build"
         )
-    _loaded[sha256] = handle
     return sha256
+
+
+def _has_creator(registry: Any) -> bool:
+    """Tell whether a registry lists the creator of our plugin."""
+    ours = (OPERATOR, PLUGIN_VERSION, DOMAIN)
+    return any(
+        ours == tuple(getattr(creator, key, None) for key in _CREATOR_KEYS)
+        for creator in registry.all_creators
+    )
+
+
+_CREATOR_KEYS = ("name", "plugin_version", "plugin_namespace")
 
 
 def plugin_sha256(library: Path) -> str:

@@ -110,7 +110,7 @@ def find(tensorrt_major: int | None = None, folder: Path | None = None) -> Libra
 def load(library: Library | None = None) -> ctypes.CDLL:
     """Open a library (default: the kernel alone) for calls of its C entry points.
 
-    `cstlPartGather` and `cstlPartGatherHost` take addresses: features [n, p, s, c], scores
+    `cstlPartGather` and `cstlPartGatherHost` take addresses: features [n, s, p, c], scores
     [n, p, s], lengths int32 [n], salient [n, p, c], frames int32 [n, p]; then a `Dims` by reference
     and one of `DTYPES`; the first of them also a stream. They return 0, or a code for
     `cstlPartGatherError`.

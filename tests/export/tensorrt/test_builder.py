@@ -192,18 +192,17 @@ def library(tmp_path, monkeypatch):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"plugin")
     monkeypatch.setattr("cstl_edge.runtime.tensorrt.encoder.plugin_library", lambda trt: path)
-    monkeypatch.setattr("cstl_edge.runtime.tensorrt.library._loaded", {})
     return path
 
 
 @pytest.mark.parametrize("version", ["10.3.0", "10.6.0", "10.7.0", "11.4.0"])
-def test_the_plugin_is_taken_whatever_the_parser_prefers(library, folder, version):
+def test_the_plugin_is_taken_whatever_the_parser_prefers(library, reduced, version):
     """Before 10.7 a function body beats a plugin, so it must be gone; the file stays as it is."""
-    before = (folder / "head.onnx").read_bytes()
-    built = _head(folder, version, library)
+    before = (reduced / "head.onnx").read_bytes()
+    built = _head(reduced, version, library)
     assert built.audit["part_gather"] == "plugin"
     assert built.plugin_sha256
-    assert (folder / "head.onnx").read_bytes() == before
+    assert (reduced / "head.onnx").read_bytes() == before
 
 
 def _head(folder, version, library):
@@ -222,10 +221,10 @@ def _head(folder, version, library):
         standin_tensorrt.Engine = state_inspector
 
 
-def test_a_plugin_that_the_parser_passes_by_is_an_error(library, folder, monkeypatch):
+def test_a_plugin_that_the_parser_passes_by_is_an_error(library, reduced, monkeypatch):
     monkeypatch.setattr("cstl_edge.export.tensorrt.builder.PLUGIN_BEATS_FUNCTION", (10, 0))
     with pytest.raises(ExportError, match="took the function body"):
-        _head(folder, "10.3.0", library)
+        _head(reduced, "10.3.0", library)
 
 
 def test_a_plugin_that_is_wanted_and_missing(folder, here):

@@ -7,6 +7,7 @@ Runtime, so that everything around them is what is tested.
 import logging
 import sys
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -177,9 +178,72 @@ def test_every_thread_has_contexts_of_its_own(engines, state, tiny):
         thread.join()
     assert not wrong
     assert len(state.contexts) == len(state.device.streams) == 3
+    assert len({id(context.engine) for context in state.contexts}) == 1
+    assert state.deserialised == 2  # frames and head, once for all threads
     engines.close()
     assert not state.device.streams
     assert not state.device.memory
+
+
+def test_contexts_of_a_thread_compute_in_one_block(engines, state, tiny):
+    """As large as the largest needs, whatever the order; graphs follow when it moves."""
+    for rows in (1, 32, 2, 1, 32):
+        silhouettes = random_silhouettes(rows)
+        features = engines.frames(silhouettes)
+        np.testing.assert_allclose(features, tiny.frames(silhouettes), atol=1e-5)
+        windows = np.stack([features] * WINDOW, 1)  # [n, s, p, c]
+        lengths = np.full(rows, WINDOW, np.int32)
+        actual, reference = engines.head(windows, lengths), tiny.head(windows, lengths)
+        np.testing.assert_allclose(actual.embedding, reference.embedding, atol=1e-5)
+    largest = max(context.update_device_memory_size_for_shapes() for context in state.contexts)
+    newest = [context.scratch for context in state.contexts if context.runs][-1]
+    assert newest[1] == largest
+    assert list(state.device.memory).count(newest[0]) == 1
+    scratches = {context.scratch[0] for context in state.contexts} & set(state.device.memory)
+    assert scratches == {newest[0]}  # what was outgrown is given back
+
+
+def test_a_context_that_does_not_say_its_size_gets_that_of_its_profile(folder, state, tiny):
+    seal(folder)
+    state.sizes_unknown = True
+    with closing(load(folder, backend="tensorrt")) as encoder:
+        silhouettes = random_silhouettes(2)
+        np.testing.assert_allclose(encoder.frames(silhouettes), tiny.frames(silhouettes), atol=1e-5)
+    profile = profiles()["frames"][1]["silhouettes"]["max"]
+    assert {context.scratch[1] for context in state.contexts} == {8 * int(np.prod(profile))}
+
+
+def test_warmed_up_nothing_is_made_while_walkers_come(engines, state):
+    engines.warm_up(5)
+    contexts, memory = len(state.contexts), len(state.device.memory)
+    assert len(state.device.graphs) == contexts == 8  # 1, 2, 4 and 8 walkers, frames and head
+    runs = state.device.replays
+    for rows in (1, 2, 3, 4, 5):
+        features = engines.frames(random_silhouettes(rows))
+        engines.head(np.stack([features] * WINDOW, 1), np.full(rows, WINDOW, np.int32))
+    assert len(state.contexts) == contexts
+    assert len(state.device.memory) == memory
+    assert state.device.replays == runs + 10
+
+
+@pytest.mark.parametrize("walkers", [1, 32, 1000])
+def test_any_number_of_walkers_is_warmed_up_as_far_as_the_engine_goes(engines, state, walkers):
+    engines.warm_up(walkers)
+    largest = max(c.shapes["silhouettes"][0] for c in state.contexts if "silhouettes" in c.shapes)
+    assert largest == min(walkers, 32)
+
+
+def test_a_tensorrt_that_cannot_start_cuda_is_refused(folder, state):
+    """It returns an object all the same, whose next call would end the process."""
+    seal(folder)
+    state.start_error = "CUDA initialization failure with error: 35"
+    with pytest.raises(BackendUnavailable) as error:
+        load(folder, backend="tensorrt")
+    message = str(error.value)
+    assert "TensorRT 10.3.0" in message
+    assert "error: 35" in message
+    assert "driver" in message
+    assert not state.device.streams
 
 
 def test_a_closed_encoder_is_refused(engines):
@@ -196,17 +260,16 @@ def test_a_gpu_that_keeps_failing_is_an_error(engines, state, fault):
         engines.frames(random_silhouettes(2))
 
 
-def test_a_gpu_that_fails_once_is_reopened(engines, state, tiny, caplog):
+def test_a_gpu_that_fails_once_is_reopened(engines, state, tiny, caplog, monkeypatch):
     silhouettes = random_silhouettes(2)
     engines.frames(silhouettes)
     state.device.fault = GONE
-    make = engines._make
 
     def after_a_while():
         state.device.fault = None
-        return make()
+        return NumpyBuffers(state.device)
 
-    engines._make = after_a_while
+    monkeypatch.setattr("cstl_edge.runtime.tensorrt.encoder.open_buffers", after_a_while)
     np.testing.assert_allclose(engines.frames(silhouettes), tiny.frames(silhouettes), atol=1e-5)
     assert "opened once more" in caplog.text
     assert state.deserialised == 4

@@ -14,9 +14,8 @@ from cstl_edge.errors import BackendUnavailable, ModelError
 from cstl_edge.runtime import load
 from cstl_edge.runtime.cuda.base import CudaError
 from cstl_edge.runtime.tensorrt import encoder as trt_runtime
-from cstl_edge.runtime.tensorrt.library import _loaded
 
-CREATOR = ("CstlPartGather", "1", "cstl_edge")
+CREATOR = ("CstlPartGather", "2", "cstl_edge")
 
 
 @pytest.fixture
@@ -40,7 +39,6 @@ def state(monkeypatch, library):
     monkeypatch.setitem(sys.modules, "tensorrt", make(state))
     monkeypatch.setattr(trt_runtime, "open_buffers", open_buffers)
     monkeypatch.setattr(trt_runtime, "plugin_library", lambda trt: library)
-    monkeypatch.setattr("cstl_edge.runtime.tensorrt.library._loaded", {})
     return state
 
 
@@ -265,22 +263,23 @@ def plugin(library):
     import hashlib
 
     sha256 = hashlib.sha256(library.read_bytes()).hexdigest()
-    return {"name": CREATOR[0], "version": "1", "namespace": CREATOR[2], "sha256": sha256}
+    return {"name": CREATOR[0], "version": CREATOR[1], "namespace": CREATOR[2], "sha256": sha256}
 
 
 def test_a_plugin_is_registered_before_the_engine_is_opened(folder, state, library):
     seal(folder, plugin=plugin(library))
     encoder = load(folder, backend="tensorrt")
-    assert state.registry.creators == {CREATOR}
+    assert state.registered == [CREATOR]
     assert "plugin" in encoder.info.provider
-    load(folder, backend="tensorrt")  # a second one shares the registration
+    load(folder, backend="tensorrt")  # a second runtime has a registry of its own
+    assert state.registered == [CREATOR] * 2
     assert state.deserialised == 4
 
 
 def test_an_engine_without_the_plugin_does_not_load_it(folder, state):
     seal(folder)
     load(folder, backend="tensorrt")
-    assert not state.registry.creators
+    assert not state.registered
 
 
 def test_a_missing_plugin_library_is_refused(folder, state, library, monkeypatch):
@@ -310,7 +309,7 @@ def test_a_plugin_registered_by_another_library_is_refused(folder, state, librar
     state.registry.creators.add(CREATOR)
     assert "already registered in this process" in refused(folder, state, opened=2)
     assert not state.device.streams
-    assert not _loaded
+    assert not state.registered
 
 
 def test_an_engine_that_tensorrt_does_not_open_is_an_error(folder, state):
