@@ -19,6 +19,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
+from cstl_edge.deprecations import note_deprecated
 from cstl_edge.errors import BackendUnavailable, ConfigError, one_line
 
 
@@ -64,6 +65,8 @@ class Registry:
         """Return the name that a name or an alias stands for (ConfigError)."""
         known = self.aliases.get(name, name)
         if known in self:
+            if name in self.aliases:
+                note_deprecated(f"--{self.kind} {name}")
             return known
         near = difflib.get_close_matches(name, [*self, *self.aliases], 1)
         hint = f"; did you mean {near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""Lines of schema 1 (`--schema 1`), as the last version wrote them; removed in the next release."""
+"""Lines of schema 1 (`--schema 1`), as versions before schema 2 wrote them; `cstl_edge.deprecations` says until when."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from cstl_edge.deprecations import note_deprecated
 from cstl_edge.live.events import DISPLAY_NAMES, Event
 
 if TYPE_CHECKING:
     from cstl_edge.gallery.match import Decision
 
+NAME = "--schema 1"
 KEYS = (
     "event", "utc", "monotonic_s", "time_s", "source", "track", "answer", "reason", "distance",
     "threshold", "runner_up", "margin", "frames", "latency_ms", "detail", "unknown",
@@ -19,6 +21,7 @@ KEYS = (
 
 def event_line(event: Event) -> str:
     """Return an event as one line of JSON, without what is not known."""
+    note_deprecated(NAME)
     unknown = event.answer == "unknown"
     record = event.to_dict() | {
         "event": DISPLAY_NAMES.get(event.event, event.event),
@@ -39,5 +42,6 @@ def decision_row(track: int, frames: int, decision: Decision) -> dict[str, Any]:
         frames: Number of usable frames of the walk.
         decision: Answer of the gallery.
     """
+    note_deprecated(NAME)
     answer = decision.name or "unknown"
     return {"track": track, "frames": frames, "answer": answer, **asdict(decision)}
