@@ -1,4 +1,4 @@
-"""Lines of schema 1 (`--schema 1`), as versions before schema 2 wrote them; `cstl_edge.deprecations` says until when."""
+"""Lines of schema 1 (`--schema 1`), deprecated: the lines of before, without what is not known."""
 
 from __future__ import annotations
 
