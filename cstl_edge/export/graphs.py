@@ -219,7 +219,18 @@ def _squeeze_symbol(g: Any, x: Any, dim: Any) -> Any:
     return g.op("Squeeze", x, g.op("Constant", value_t=torch.tensor([axis])))
 
 
+def _unshuffle_symbol(g: Any, x: Any, factor: Any) -> Any:
+    """Write `pixel_unshuffle` as SpaceToDepth: equal for one channel, which silhouettes have."""
+    size = symbolic_helper._maybe_get_const(factor, "i")
+    n, c, h, w = x.type().sizes() or (None,) * 4
+    folded = g.op("SpaceToDepth", x, blocksize_i=size)
+    shape = [n, c and c * size * size, h and h // size, w and w // size]
+    folded.setType(x.type().with_sizes(shape))
+    return folded
+
+
 _SYMBOLS: dict[str, Any] = {
+    "aten::pixel_unshuffle": _unshuffle_symbol,
     "cstl_edge::part_gather": _part_gather_symbol,
     "aten::squeeze": _squeeze_symbol,
 }

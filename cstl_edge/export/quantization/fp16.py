@@ -34,7 +34,7 @@ FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 LARGEST_HALF = 65504.0
 TO_HALF, TO_FLOAT = ".fp16", ".fp32"  # what a Cast appends to the name of its tensor
 
-MOVES = frozenset({"Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})  # fmt: skip # noqa: E501
+MOVES = frozenset({"Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze"})  # fmt: skip # noqa: E501
 """Operators that move numbers without computing any."""
 
 
