@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from cstl_edge.arrays import Bools, Floats, Ints, Silhouettes
+from cstl_edge.distance import EUCLIDEAN, Distance
 from cstl_edge.errors import ConfigError, DataError, ModelError, one_line
 
 MAX_THREADS = 4  # by default; the graphs are small, more threads spend their time waiting
@@ -38,6 +39,8 @@ class EncoderInfo:
     embedding: int  # dimensions of one part's embedding
     impostors: Mapping[str, Any] | None = None
     """Distances of strangers by gallery size and false-positive rate, as in the manifest."""
+    distance: Distance = EUCLIDEAN  # by which its embeddings are compared
+    confidence: Mapping[str, Any] | None = None  # curve of `gallery.confidence`, as in the manifest
     slides: bool = False  # whether it is a `streaming.rings.SlidingEncoder` as well
 
 

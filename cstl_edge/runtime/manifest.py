@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 
+from cstl_edge.distance import EUCLIDEAN, Distance
 from cstl_edge.errors import ModelError, one_line
 from cstl_edge.runtime.base import EncoderInfo
 
@@ -79,12 +80,28 @@ class PrecisionVariant(pydantic.BaseModel):
     """Parts that stay in float32, the reason, and the range of their values on the silhouettes."""
 
 
+class Matching(pydantic.BaseModel):
+    """How embeddings of the model are compared, see `distance`."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    distance: Literal["euclidean", "cosine"]
+    weights: Annotated[
+        tuple[Annotated[float, pydantic.Field(gt=0)], ...] | None, pydantic.Strict(False)
+    ] = None
+    """Of the parts (rows of an embedding) in the mean; None: all equal."""
+    file: Literal["matching.npz"] | None = None  # mean [p, d] and whitening [p, d, d], float16
+    sha256: Sha256 | None = None  # of the file
+    data: dict[str, Any] = {}  # people whose statistics they are
+
+
 class Manifest(pydantic.BaseModel):
     """Contents of `manifest.json`."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    format: Literal[1]
+    format: Literal[1, 2]
+    """2: with `matching`, which a reader of 1 would leave out, and compare otherwise."""
     model: Annotated[str, pydantic.Field(max_length=200)]
     precision: Literal["float32"]  # of `frames.onnx`, `head.onnx` and `full.onnx`
     config: dict[str, Any]
@@ -95,7 +112,9 @@ class Manifest(pydantic.BaseModel):
     cpu_default: Literal["float32", "int8"] = "float32"  # on a CPU where none is chosen
     parity: dict[str, Any] = {}
     simplified: dict[str, Any] = {}
+    matching: Matching | None = None  # None: folders of earlier versions, compared by `euclidean`
     impostors: dict[str, Any] | None = None
+    confidence: dict[str, Any] | None = None  # curve and reliability, see `gallery.confidence`
     card: dict[str, Any] | None = None
     created_with: dict[str, Any] = {}
 
@@ -105,7 +124,14 @@ class Manifest(pydantic.BaseModel):
         return Shape.model_validate(self.config)
 
     def encoder_info(
-        self, backend: str, provider: str, precision: str, threads: int, slides: bool = False
+        self,
+        backend: str,
+        provider: str,
+        precision: str,
+        threads: int,
+        *,
+        distance: Distance = EUCLIDEAN,
+        slides: bool = False,
     ) -> EncoderInfo:
         """Return the description of an encoder of this model.
 
@@ -114,12 +140,22 @@ class Manifest(pydantic.BaseModel):
             provider: Device that computes.
             precision: Precision of the graphs.
             threads: Number of threads of one run.
+            distance: What `matching_file.read_distance` returns for the folder.
             slides: True where the encoder has the incremental head.
         """
         shape, weights = self.shape, self.weights_sha256
         sizes = (shape.size, shape.parts, shape.channels, shape.embedding)
         running = (backend, provider, precision, threads)
-        return EncoderInfo(*running, self.model, weights, *sizes, self.impostors, slides)
+        return EncoderInfo(
+            *running,
+            self.model,
+            weights,
+            *sizes,
+            impostors=self.impostors,
+            distance=distance,
+            confidence=self.confidence,
+            slides=slides,
+        )
 
     def graphs(self, precision: str, backend: str) -> tuple[str, str]:
         """Return the files of `frames` and `head` for a precision and a backend (ModelError)."""

@@ -29,7 +29,9 @@ def test_keys_of_later_versions_are_ignored(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format"),
+        ({"format": 3}, "format"),
+        ({"matching": {"distance": "manhattan"}}, r"matching\.distance"),
+        ({"matching": {"distance": "cosine", "file": "../x.npz"}}, r"matching\.file"),
         ({"precision": "float16"}, "precision"),
         ({"weights_sha256": "0" * 63}, "weights_sha256"),
         ({"weights_sha256": "0" * 64 + "\n"}, "weights_sha256"),

@@ -12,6 +12,7 @@ from cstl_edge.runtime.base import model_folder
 from cstl_edge.runtime.graph import OpenGraph
 from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.manifest import INCREMENTAL_FILES, Manifest, read_manifest
+from cstl_edge.runtime.matching_file import read_distance
 from cstl_edge.runtime.model_check import checked_graphs
 
 log = logging.getLogger(__name__)
@@ -75,5 +76,6 @@ def open_folder(
     data = checked_graphs(folder, manifest, files.values())
     graphs = {graph: open_graph(graph, name, data[name]) for graph, name in files.items()}
     running = (graphs["head"].provider, chosen, graphs["head"].threads)
-    info = manifest.encoder_info(backend, *running, slides="slide" in graphs)
+    distance = read_distance(folder, manifest)
+    info = manifest.encoder_info(backend, *running, distance=distance, slides="slide" in graphs)
     return GraphEncoder(info, graphs, NO_INCREMENTAL_HEAD)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cstl_edge.arrays import Array
+from cstl_edge.distance import EUCLIDEAN
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
 from cstl_edge.runtime.base import EncoderInfo, model_folder, refuse_precision
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.graph_format import signature
-from cstl_edge.runtime.manifest import Shape, read_manifest
+from cstl_edge.runtime.manifest import Manifest, Shape, read_manifest
+from cstl_edge.runtime.matching_file import read_distance
 
 if TYPE_CHECKING:
     from cstl_edge.model import Cstl
@@ -60,7 +62,7 @@ def load_weights(
     if threads is not None:
         torch.set_num_threads(threads)
     name = str(training.get("name") or weights.stem)
-    return TorchEncoder(model, name, digest, _impostors(weights, digest))
+    return TorchEncoder(model, name, digest, _export_beside(weights, digest))
 
 
 class TorchEncoder(GraphEncoder):
@@ -71,7 +73,7 @@ class TorchEncoder(GraphEncoder):
         model: Cstl,
         name: str = "unnamed",
         weights_sha256: str = "",
-        impostors: Mapping[str, Any] | None = None,
+        export: tuple[Path, Manifest] | None = None,
     ) -> None:
         """Take a network as it is; only its mode is changed.
 
@@ -79,7 +81,7 @@ class TorchEncoder(GraphEncoder):
             model: Network on any device, in any type.
             name: Name of the model.
             weights_sha256: Hash of the trained weights.
-            impostors: Impostor table, see `EncoderInfo`.
+            export: Exported folder of the same weights, for thresholds and distance.
         """
         import torch
 
@@ -100,7 +102,9 @@ class TorchEncoder(GraphEncoder):
             parts=config.parts,
             channels=config.widths[-1],
             embedding=config.embedding,
-            impostors=impostors,
+            impostors=export[1].impostors if export else None,
+            distance=read_distance(*export) if export else EUCLIDEAN,
+            confidence=export[1].confidence if export else None,
             slides=can_slide,
         )
         super().__init__(info, graphs, NO_INCREMENTAL_HEAD)
@@ -166,14 +170,14 @@ def _function(model: Cstl, graph: str) -> Callable[..., Any]:
     return methods[graph] if graph in methods else modules[graph](model)
 
 
-def _impostors(path: Path, weights_sha256: str) -> Mapping[str, Any] | None:
-    """Return the impostor distances of the exported folder beside, where it is of these weights."""
+def _export_beside(path: Path, weights_sha256: str) -> tuple[Path, Manifest] | None:
+    """Return the exported folder beside with its manifest, where it is of these weights."""
     folder = path.with_suffix("")
     if not folder.is_dir():
         return None
     try:
         manifest = read_manifest(folder)
     except ModelError as err:
-        log.warning("no impostor distances for %s: %s", one_line(path), err)
+        log.warning("no thresholds for %s: %s", one_line(path), err)
         return None
-    return manifest.impostors if manifest.weights_sha256 == weights_sha256 else None
+    return (folder, manifest) if manifest.weights_sha256 == weights_sha256 else None

@@ -1,0 +1,165 @@
+"""Distance between embeddings, by its name in a model's manifest: the one place that computes it.
+
+`euclidean`, the paper's, is the weighted mean over parts of the Euclidean distance. `cosine` is the
+weighted mean over parts of 1 - cos, after a mean is subtracted from both sides and each part is
+multiplied by the model's whitening matrix. Neither is ever the distance of the flattened vector.
+Gallery, evaluation, accuracy gates and benchmarks use this module; `gallery.index` is its fast path
+for one query against many templates. Letters: n, i, j embeddings, p parts (rows of an embedding, a
+joint one included), d dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from cstl_edge.arrays import Doubles, Floats, Indices, Vectors
+
+DistanceName = Literal["euclidean", "cosine"]
+SHRINKAGE = 0.5
+"""Share of the identity in the scatter that is inverted: .3 and .5 were alike on real people."""
+LEAST_PEOPLE = 3  # from so many on, a camera's mean stands alone
+_TINY = np.float32(1e-12)
+
+
+@dataclass(frozen=True, eq=False)
+class Distance:
+    """A distance between embeddings [p, d], with what the model ships for it."""
+
+    name: DistanceName = "euclidean"
+    weights: Floats | None = None  # [p] above 0, of the parts in the mean; None: all equal
+    mean: Floats | None = None  # [p, d], of the model's synthetic people; `cosine` only
+    whitening: Floats | None = None  # [p, d, d], symmetric; `cosine` only
+
+    def part_weights(self, parts: int) -> Floats:
+        """Return the weights of the parts, with a sum of 1: [p]."""
+        if self.weights is None:
+            return np.full(parts, 1 / parts, np.float32)
+        return np.asarray(self.weights / self.weights.sum(), np.float32)
+
+    def whiten(self, embeddings: Vectors) -> Floats:
+        """Multiply the parts of embeddings [n, p, d] by the whitening matrices."""
+        rows = np.asarray(embeddings, np.float32)
+        if self.whitening is None:
+            return rows
+        by_part = np.matmul(rows.transpose(1, 0, 2), self.whitening)  # [p, n, d]
+        return np.ascontiguousarray(by_part.transpose(1, 0, 2))
+
+    def project(self, embeddings: Vectors, mean: Floats | None = None) -> Floats:
+        """Return the form of embeddings in which `between` compares them: [n, p, d].
+
+        Args:
+            embeddings: [n, p, d], as the head gives them.
+            mean: [p, d] to subtract, such as a camera's; by default the model's own.
+        """
+        rows = np.asarray(embeddings, np.float32)
+        weights = self.part_weights(rows.shape[1])[:, None]
+        if self.name == "euclidean":
+            return rows * weights
+        centre = self.mean if mean is None else mean
+        rows = self.whiten(rows if centre is None else rows - centre)
+        lengths = np.sqrt(np.einsum("npd,npd->np", rows, rows))[..., None]
+        rows *= np.sqrt(weights) / np.maximum(lengths, _TINY)
+        return rows
+
+    def between(self, a: Floats, b: Floats) -> Floats:
+        """Return the distances of projected embeddings [i, p, d] and [j, p, d]: [i, j].
+
+        Computed in float32, where Euclidean distances are right to a thousandth of an embedding's
+        length. What is not finite is infinitely far from everything.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            if self.name == "cosine":
+                total = np.maximum(1 - a.reshape(len(a), -1) @ b.reshape(len(b), -1).T, 0)
+            else:
+                total = np.zeros((len(a), len(b)), np.float32)
+                for part in range(a.shape[1]):
+                    x, y = a[:, part], b[:, part]  # [i, d], [j, d]
+                    square = x @ y.T
+                    square *= -2
+                    square += (x * x).sum(1)[:, None]
+                    square += (y * y).sum(1)[None]
+                    total += np.sqrt(np.maximum(square, 0, out=square), out=square)
+        total[~np.isfinite(total)] = np.inf
+        return np.asarray(total, np.float32)
+
+    def pairwise(self, a: Vectors, b: Vectors, mean: Floats | None = None) -> Floats:
+        """Return the distances of embeddings [i, p, d] and [j, p, d] under one mean: [i, j].
+
+        Args:
+            a: Embeddings [i, p, d].
+            b: Embeddings [j, p, d].
+            mean: [p, d] to subtract from both; by default the model's own.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self.between(self.project(a, mean), self.project(b, mean))
+
+    def adapted(self, scatter: Doubles, windows: float) -> Distance:
+        """Return this distance with a whitening that is half that of one's own walkers.
+
+        Args:
+            scatter: [p, d, d], sum over windows of the products of their deviations from the mean
+                of their track, whose windows are of one person.
+            windows: Number of windows in it, less one for each track.
+        """
+        if self.whitening is None or windows <= 0:
+            return self
+        dimensions = self.whitening.shape[-1]
+        inverse = np.linalg.inv(self.whitening.astype(np.float64))
+        identity = np.eye(dimensions)
+        synthetic = (inverse @ inverse - SHRINKAGE * identity) / (1 - SHRINKAGE)
+        own = _unit_trace(np.asarray(scatter, np.float64) / windows)
+        return replace(self, whitening=_inverse_root((synthetic + own) / 2))
+
+
+EUCLIDEAN = Distance()
+
+
+def whitening_of(embeddings: Vectors, people: Indices) -> Floats:
+    """Return the matrices that whiten each part by the spread within people: [p, d, d].
+
+    The scatter within people, scaled to a mean variance of 1, is shrunk half-way to the identity;
+    its inverse square root is returned.
+
+    Args:
+        embeddings: [n, p, d].
+        people: [n], who each is of; at least one of them has two embeddings.
+    """
+    rows = np.array(embeddings, np.float64)
+    ids = np.unique(people)
+    for person in ids:
+        rows[people == person] -= rows[people == person].mean(axis=0)
+    scatter = np.einsum("npd,npe->pde", rows, rows) / max(1, len(rows) - len(ids))
+    return _inverse_root(_unit_trace(scatter))
+
+
+def blended_mean(mean: Floats | None, people: float, prior: Floats | None) -> Floats | None:
+    """Return the mean of some people, blended with a prior where they are fewer than three.
+
+    Args:
+        mean: [p, d] of these people; None for nobody.
+        people: How many they are.
+        prior: [p, d], the mean of a larger or synthetic population; None for none.
+    """
+    if mean is None or people <= 0:
+        return prior
+    if prior is None or people >= LEAST_PEOPLE:
+        return mean
+    share = np.float32(people / LEAST_PEOPLE)
+    return np.asarray(share * mean + (1 - share) * prior, np.float32)
+
+
+def _unit_trace(scatter: Doubles) -> Doubles:
+    """Scale matrices [p, d, d] to a mean diagonal of 1."""
+    variance = np.trace(scatter, axis1=1, axis2=2)[:, None, None] / scatter.shape[-1]
+    return np.asarray(scatter / np.maximum(variance, 1e-12), np.float64)
+
+
+def _inverse_root(scatter: Doubles) -> Floats:
+    """Return the inverse square roots of matrices [p, d, d], shrunk to the identity first."""
+    shrunk = (1 - SHRINKAGE) * scatter + SHRINKAGE * np.eye(scatter.shape[-1])
+    values, vectors = np.linalg.eigh(shrunk)
+    scaled = vectors / np.sqrt(values)[:, None, :]
+    return np.asarray(scaled @ vectors.transpose(0, 2, 1), np.float32)

@@ -1,0 +1,250 @@
+"""Matching of walks in a gallery: the model's distance, the cameras' means, threshold, decision.
+
+What all people of one camera share (its view, its segmenter) is removed before embeddings are
+compared: a template is centred by the mean of the camera that enrolled it, a walk by that of the
+camera that sees it. A camera's people are those enrolled from it, each once, and those who walked
+by (`camera_means`). Fewer than three are blended with the mean of all cameras, and that with the
+model's synthetic mean. Letters: p parts, d embedding dimensions, n templates.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cstl_edge.arrays import Doubles, Floats
+from cstl_edge.distance import EUCLIDEAN, Distance, blended_mean
+from cstl_edge.gallery.camera_means import CameraMean, CameraMeans, CameraScatter
+from cstl_edge.gallery.confidence import ConfidenceCurve
+from cstl_edge.gallery.index import CosineIndex, TemplateIndex, indexed
+from cstl_edge.gallery.loading import Snapshot
+from cstl_edge.gallery.match import Decision, SeenWalk, decide, walk_distances
+from cstl_edge.gallery.templates import InfoLike
+from cstl_edge.gallery.thresholds import ImpostorTable, Threshold, choose_threshold
+
+UNNAMED = "unnamed"  # the camera of walks whose camera has no name
+FADE = 1 - 1 / 200  # weight of all earlier walks at each further one
+REREAD_S = 10.0  # after which sums that another process may have changed are read again
+MAX_WALKS = 4096  # remembered, so that none counts twice
+LEAST_DEGREES = 32.0  # windows less tracks, below which the camera's own scatter is not used
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Mean embedding of some people, and how many they are."""
+
+    people: float
+    mean: Doubles  # [p, d]
+
+    def joined(self, other: Crowd | None) -> Crowd:
+        """Return both crowds as one."""
+        if other is None:
+            return self
+        people = self.people + other.people
+        return Crowd(people, (self.people * self.mean + other.people * other.mean) / people)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Templates and means for one search."""
+
+    index: TemplateIndex
+    centre: Floats | None  # [p, d], the mean of the camera that saw the walk
+
+    def distances(self, walk: SeenWalk) -> Floats:
+        """Return the distance of a walk to every person of the index, [people]."""
+        return walk_distances(self.index, walk, self.centre)
+
+
+class Matcher:
+    """Searches of one gallery under one model. Not thread-safe: the gallery holds a lock."""
+
+    def __init__(self, info: InfoLike | None) -> None:
+        """Read the model's statistics; raises ModelError where they are damaged.
+
+        info: facts about the model; None: not known, embeddings are compared by `euclidean`
+        """
+        self.distance = info.distance if info else EUCLIDEAN
+        self._table = ImpostorTable(info.impostors) if info and info.impostors else None
+        self._curve = ConfidenceCurve(info.confidence) if info and info.confidence else None
+        self._sha256 = info.weights_sha256 if info else None
+        self._snapshot: Snapshot | None = None
+        self._index: TemplateIndex | None = None
+        self._enrolled: Mapping[str, Crowd] = {}
+        self._seen: Mapping[str, Crowd] = {}
+        self._centres: dict[str, Floats | None] = {}
+        self._read_s = -np.inf
+        self._scatter: Doubles = np.zeros(())  # [p, d, d], of all cameras
+        self._degrees = self._adapted_by = 0.0  # of the scatter; when the whitening was adapted
+        self.is_stale = False
+        """Whether templates must be read again: twice as many windows as before say how far
+        those of one walk are apart, and the whitening follows them."""
+        self._counted: set[tuple[str, str]] = set()  # cameras and people who were counted there
+        self._walks: dict[bytes, None] = {}  # that `learn` was given, the newest
+
+    def prepare(self, snapshot: Snapshot, means: CameraMeans, camera: str | None) -> Prepared:
+        """Return what a search of a walk of this camera takes; the snapshot's templates are taken.
+
+        Args:
+            snapshot: Everybody who is enrolled, at least one person.
+            means: Sums of the gallery's cameras.
+            camera: Name of the camera that saw the walk.
+        """
+        index = self._prepared(snapshot, means)
+        return Prepared(index, self._centre(camera or UNNAMED))
+
+    def decide(
+        self, prepared: Prepared, walk: SeenWalk, fpir: float, threshold: float | None
+    ) -> Decision:
+        """Decide who a walk belongs to; may be called without the lock.
+
+        Args:
+            prepared: What `prepare` returned.
+            walk: What was seen.
+            fpir: Requested false-positive identification rate, 0..1.
+            threshold: Distance in place of the one for `fpir`.
+        """
+        distances = prepared.distances(walk)
+        used = Threshold(threshold, "given")
+        if threshold is None:
+            used = choose_threshold(prepared.index, self._table, fpir, walk.seen)
+        if self._sha256 is None:
+            used = used._replace(note="no model was given: compared by the euclidean distance")
+        return decide(prepared.index, distances, used, fpir, seen=walk.seen, curve=self._curve)
+
+    def learn(
+        self, means: CameraMeans, walk: SeenWalk, camera: str, decision: Decision | None
+    ) -> None:
+        """Count a walk once in the sums of its camera.
+
+        Somebody who is named counts once while this process runs, and not where they were enrolled:
+        the people who come every day are not the mean of all.
+
+        Args:
+            means: Sums of the gallery's cameras.
+            walk: Everything seen of it; a walk that begins with a window seen before is the same.
+            camera: Name of the camera that saw it.
+            decision: The answer about it.
+        """
+        key = walk.windows[0].tobytes()
+        if self._sha256 is None or self.distance.name == "euclidean" or key in self._walks:
+            return
+        self._walks[key] = None
+        while len(self._walks) > MAX_WALKS:
+            del self._walks[next(iter(self._walks))]
+        name = decision.name if decision else None
+        if name is not None and self._is_counted(camera, name):
+            return
+        empty = CameraMean.empty(camera, self._sha256, *walk.mean.shape)
+
+        def with_walk(mean: CameraMean | None) -> CameraMean:
+            counted: CameraMean = (mean or empty).with_walk(walk.mean, fade=FADE)
+            return counted
+
+        means.update(camera, self._sha256, with_walk)
+        if len(walk.windows) > 1:
+            scatter = means.load_scatter(camera, self._sha256)
+            no_walks = CameraScatter(
+                camera=camera, weights_sha256=self._sha256, degrees=0.0, total=np.zeros(())
+            )
+            means.save_scatter(with_deviations(scatter or no_walks, walk.windows))
+        self._read_s = -np.inf
+
+    def _prepared(self, snapshot: Snapshot, means: CameraMeans) -> TemplateIndex:
+        """Return the index of a snapshot under the present means of the cameras."""
+        if time.monotonic() - self._read_s >= REREAD_S:
+            self._read(means)
+        if self._index is None or self._snapshot is not snapshot:
+            named = tuple(camera or UNNAMED for camera in snapshot.index.cameras)
+            raw = replace(snapshot.index, cameras=named)
+            self._enrolled = enrolled_crowds(raw)
+            self._index = indexed(raw, self._adapted())
+            self._snapshot, self._centres, self.is_stale = snapshot, {}, False
+        if isinstance(self._index, CosineIndex) and not self._centres:
+            self._index = self._index.centred([self._centre(c) for c in self._index.camera_names])
+        return self._index
+
+    def _read(self, means: CameraMeans) -> None:
+        """Read the sums of all cameras."""
+        ours = [mean for mean in means.all() if mean.weights_sha256 == self._sha256]
+        self._seen = {m.camera: Crowd(m.people, m.mean) for m in ours if m.people}
+        self._centres, self._read_s = {}, time.monotonic()
+        if self.distance.whitening is None:
+            return
+        self._scatter, self._degrees = np.zeros(self.distance.whitening.shape), 0.0
+        for mean in ours:
+            scatter = means.load_scatter(mean.camera, mean.weights_sha256)
+            if scatter is not None:
+                self._scatter += scatter.total
+                self._degrees += scatter.degrees
+        self.is_stale = self._degrees >= max(LEAST_DEGREES, 2 * self._adapted_by)
+
+    def _adapted(self) -> Distance:
+        """Return the model's distance, adapted to one's own walkers where enough are known."""
+        if self._degrees < LEAST_DEGREES:
+            return self.distance
+        self._adapted_by = self._degrees
+        return self.distance.adapted(self._scatter, self._degrees)
+
+    def _centre(self, camera: str) -> Floats | None:
+        """Return the mean that is subtracted from what a camera sees, [p, d]."""
+        if camera not in self._centres:
+            everybody: Crowd | None = None
+            for crowds in (self._enrolled, self._seen):
+                for crowd in crowds.values():
+                    everybody = crowd.joined(everybody)
+            prior = _blend(everybody, self.distance.mean)
+            enrolled, seen = self._enrolled.get(camera), self._seen.get(camera)
+            own = enrolled.joined(seen) if enrolled else seen
+            self._centres[camera] = _blend(own, prior)
+        return self._centres[camera]
+
+    def _is_counted(self, camera: str, name: str) -> bool:
+        """Return whether a person is in a camera's sums already; notes that now they are."""
+        if (camera, name) in self._counted:
+            return True
+        self._counted.add((camera, name))
+        index = self._index
+        if index is None or name not in index.names:
+            return False
+        place = index.names.index(name)
+        walks = slice(*np.searchsorted(index.walk_starts, index.starts[place : place + 2]))
+        return camera in index.cameras[walks]
+
+
+def with_deviations(scatter: CameraScatter, windows: Floats) -> CameraScatter:
+    """Return a scatter with the deviations of a walk's windows [k, p, d] from their mean."""
+    rows = windows.astype(np.float64) - windows.mean(axis=0, dtype=np.float64)
+    return replace(
+        scatter,
+        degrees=scatter.degrees * FADE + len(rows) - 1,
+        total=scatter.total * FADE + np.einsum("kpd,kpe->pde", rows, rows),
+    )
+
+
+def enrolled_crowds(index: TemplateIndex) -> dict[str, Crowd]:
+    """Return the people enrolled from each camera, each once, by their mean embedding.
+
+    index: templates as the model gave them
+    """
+    crowds: dict[str, Crowd] = {}
+    if not index.names:
+        return crowds
+    walk_means = index.mean_of_walks()  # [p, d, walks]
+    person_of = np.searchsorted(index.starts, index.walk_starts, side="right") - 1
+    by_person: dict[tuple[str, int], list[Floats]] = {}
+    for walk, (camera, person) in enumerate(zip(index.cameras, person_of.tolist(), strict=True)):
+        by_person.setdefault((camera, person), []).append(walk_means[:, :, walk])
+    for (camera, _), means in by_person.items():
+        person = Crowd(1, np.mean(means, axis=0, dtype=np.float64))
+        crowds[camera] = person.joined(crowds.get(camera))
+    return crowds
+
+
+def _blend(crowd: Crowd | None, prior: Floats | None) -> Floats | None:
+    if crowd is None:
+        return prior
+    return blended_mean(np.asarray(crowd.mean, np.float32), crowd.people, prior)

@@ -1,0 +1,69 @@
+"""`matching.npz` of an exported folder: the mean and the whitening of the model's distance.
+
+Both come from synthetic people (`export.matching`), as float16. The file is data alone: numpy reads
+it without pickle, and its sha256 stands in the manifest. Letters: p parts, d embedding dimensions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+
+from cstl_edge.distance import Distance
+from cstl_edge.errors import ModelError, one_line
+from cstl_edge.runtime.manifest import Manifest, read_file
+
+NAME = "matching.npz"
+MAX_BYTES = 64 * 2**20  # 32 parts of 512 dimensions take 17 MB
+
+
+def read_distance(folder: Path, manifest: Manifest) -> Distance:
+    """Return the distance that a folder's manifest names, with its statistics (ModelError)."""
+    matching, shape = manifest.matching, manifest.shape
+    if matching is None:
+        return Distance()
+    weights = None if matching.weights is None else np.array(matching.weights, np.float32)
+    if weights is not None and len(weights) != shape.parts:
+        raise ModelError(
+            f"{one_line(folder)}: expected {shape.parts} weights of parts; got {len(weights)}."
+            " Export the model again"
+        )
+    if matching.file is None:
+        return Distance(matching.distance, weights)
+    path = folder / matching.file
+    data = read_file(path, MAX_BYTES)
+    if hashlib.sha256(data).hexdigest() != matching.sha256:
+        raise ModelError(f"{one_line(path)} is not the exported one. Export the model again")
+    expected = {
+        "mean": (shape.parts, shape.embedding),
+        "whitening": (shape.parts, shape.embedding, shape.embedding),
+    }
+    arrays = {}
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            for name, sizes in expected.items():
+                array = np.asarray(stored[name], np.float32)
+                if array.shape != sizes or not np.isfinite(array).all():
+                    raise ValueError(f"{name} is {array.shape}, or not finite")
+                arrays[name] = array
+    except Exception as err:  # whatever numpy and zipfile raise for a damaged file
+        raise ModelError(
+            f"{one_line(path)}: expected {expected}; got {one_line(err)}. Export the model again"
+        ) from err
+    return Distance(matching.distance, weights, arrays["mean"], arrays["whitening"])
+
+
+def matching_bytes(distance: Distance) -> bytes:
+    """Return the content of the file for a distance that has a mean and a whitening."""
+    assert distance.mean is not None
+    assert distance.whitening is not None
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        mean=distance.mean.astype(np.float16),
+        whitening=distance.whitening.astype(np.float16),
+    )
+    return buffer.getvalue()
