@@ -14,6 +14,7 @@ from pydantic import Field
 
 from cstl_edge.arrays import Silhouettes
 from cstl_edge.config import StrictModel
+from cstl_edge.opencv import import_cv2
 
 Pixels = Annotated[int, Field(ge=0, le=8)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -31,6 +32,10 @@ class Augmentation(StrictModel):
     erase_share: float = Field(default=0.2, gt=0.0, le=0.5)
     lost_rows: Probability = 0.0  # that a frame loses its lowest rows (feet), as segmenters do
     lost_rows_px: int = Field(default=4, ge=1, le=16)  # most rows that such a frame loses
+    # largest rotation of a whole sequence, as of a camera that hangs askew; 0 is off
+    rotate_deg: float = Field(default=0.0, ge=0.0, le=30.0)
+    # largest shift of a corner in perspective, as a share of the silhouette's sides; 0 is off
+    perspective: float = Field(default=0.0, ge=0.0, le=0.3)
 
     def span(self, frames: int, length: int, rng: np.random.Generator) -> int:
         """Draw how many consecutive frames of a sequence to thin to `frames`.
@@ -48,6 +53,8 @@ class Augmentation(StrictModel):
         """Return a changed copy of silhouettes [s, h, w], or the same array when nothing is on."""
         if self.shift_px or self.jitter_px:
             silhouettes = self._shifted(silhouettes, rng)
+        if self.rotate_deg or self.perspective:
+            silhouettes = self._warped(silhouettes, rng)
         if rng.random() < self.erase:
             silhouettes = self._erased(silhouettes, rng)
         if self.lost_rows:
@@ -65,6 +72,18 @@ class Augmentation(StrictModel):
         lefts = (margin - rights).tolist()
         crops = (f[top : top + h, x : x + w] for f, x in zip(padded, lefts, strict=True))
         return np.stack(list(crops))
+
+    def _warped(self, silhouettes: Silhouettes, rng: np.random.Generator) -> Silhouettes:
+        """Rotate about the middle and move the corners, all frames alike."""
+        cv2 = import_cv2()
+        _, h, w = silhouettes.shape
+        corners = np.array([(0, 0), (w, 0), (w, h), (0, h)], np.float64)
+        angle = np.deg2rad(rng.uniform(-self.rotate_deg, self.rotate_deg))
+        turn = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
+        moved = (corners - (w / 2, h / 2)) @ turn + (w / 2, h / 2)
+        moved += rng.uniform(-self.perspective, self.perspective, (4, 2)) * (w, h)
+        matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32))
+        return np.stack([cv2.warpPerspective(frame, matrix, (w, h)) for frame in silhouettes])
 
     def _erased(self, silhouettes: Silhouettes, rng: np.random.Generator) -> Silhouettes:
         _, h, w = silhouettes.shape

@@ -49,6 +49,30 @@ def test_a_shift_moves_all_frames_alike_and_jitter_each_by_itself(walk):
     assert any(len(set(x.tolist())) > 1 for x in apart)
 
 
+def test_rotation_turns_all_frames_by_at_most_its_angle(walk):
+    change = Augmentation(rotate_deg=5.0)
+    angles = []
+    for seed in range(20):
+        turned = change(walk, rng(seed))
+        assert (turned == turned[0]).all()
+        assert turned.sum() == pytest.approx(walk.sum(), rel=0.1)
+        rows = np.arange(20, 45)  # away from the ends, which leave the picture
+        middle = [np.average(np.arange(44), weights=turned[0, row]) for row in rows]
+        angles.append(float(np.rad2deg(np.arctan(np.polyfit(rows, middle, 1)[0]))))
+    assert max(map(abs, angles)) < 5.2
+    assert max(map(abs, angles)) > 3
+    assert min(angles) < 0 < max(angles)
+
+
+def test_perspective_moves_corners_and_keeps_most_pixels(walk):
+    change = Augmentation(perspective=0.1)
+    for seed in range(10):
+        seen = change(walk, rng(seed))
+        assert (seen == seen[0]).all()
+        assert 0.6 < seen.sum() / walk.sum() < 1.4
+        assert (seen != walk).any()
+
+
 def test_erasing_takes_one_rectangle_of_bounded_size(walk):
     change = Augmentation(erase=1.0, erase_share=0.25)
     for seed in range(30):
