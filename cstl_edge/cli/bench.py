@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -32,8 +32,8 @@ Exported = Annotated[
 ]
 Weights = Annotated[Path | None, typer.Option(help="Its .safetensors checkpoint, for PyTorch.")]
 Network = Annotated[
-    str,
-    typer.Option(help="Which network: shipped; or paper, the paper's widths with random weights."),
+    Literal["shipped", "paper"],
+    typer.Option(help="Which network; paper has the paper's widths, and random weights."),
 ]
 Scenario = Annotated[
     list[str] | None,

@@ -14,7 +14,7 @@ import typer
 from cstl_edge.cli.console import boxed_table, notify, print_result, progress_bars, text_console
 from cstl_edge.cli.options import Json, names_of
 from cstl_edge.data.importing.layouts.open import LAYOUTS
-from cstl_edge.errors import ConfigError, one_line
+from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.measure.environment import process_cores
 
 if TYPE_CHECKING:
@@ -127,8 +127,11 @@ def verify(
             path, settings, workers=workers or process_cores(), progress=bar
         )
     _print_report(report)
-    _show_drops(report, drops, json)
-    report.check(0)
+    error = _refusal(report)
+    _show_drops(report, drops, error, json)
+    if error is not None:
+        notify(f"error: {error}")
+        raise typer.Exit(error.exit_code)
 
 
 @data.command()
@@ -219,12 +222,25 @@ def _print_report(report: ImportReport) -> None:
         notify(note)
 
 
-def _show_drops(report: ImportReport, drops: list[Drop], as_json: bool) -> None:
+def _refusal(report: ImportReport) -> DataError | None:
+    """Return the error of a source with bad files, which is a part of the result."""
+    try:
+        report.check(0)
+    except DataError as err:
+        return err
+    return None
+
+
+def _show_drops(
+    report: ImportReport, drops: list[Drop], error: DataError | None, as_json: bool
+) -> None:
     from cstl_edge.data.importing.report import BAD
 
     bad = [drop for drop in drops if drop.reason in BAD]
     lines = [f"{d.path}: {d.reason}" + (f" ({d.detail})" if d.detail else "") for d in bad]
     result = report.model_dump(mode="json") | {"dropped": [asdict(drop) for drop in drops]}
+    if error is not None:
+        result["error"] = error.record()
     print_result(result, lines or f"none of {report.files:,} files is bad", as_json)
 
 

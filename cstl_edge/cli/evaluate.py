@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -28,10 +28,8 @@ Data = Annotated[
     str, typer.Option(help="Folder of `data prepare`, or walkers[:FIRST-LAST], made here.")
 ]
 Protocol = Annotated[
-    str,
-    typer.Option(
-        help="Which protocol: auto, casia-b, ou-mvlp, cross-view-gallery, gait3d or open-set."
-    ),
+    Literal["auto", "casia-b", "ou-mvlp", "cross-view-gallery", "gait3d", "open-set"],
+    typer.Option(help="Protocol of the evaluation; auto takes that of the data."),
 ]
 Split = Annotated[
     str, typer.Option(help="Whom to test: field, first-5153 (OU-MVLP, the paper's wording) or all.")
@@ -43,7 +41,8 @@ Partition = Annotated[
     ),
 ]
 Precision = Annotated[
-    str | None, typer.Option(help="Precision of an exported folder: float32, fp16 or int8.")
+    Literal["float32", "fp16", "int8"] | None,
+    typer.Option(help="Precision of an exported folder (default: the one that it names)."),
 ]
 Fpir = Annotated[str, typer.Option(help="Rates of false alarms for open-set, separated by commas.")]
 DropUnmated = Annotated[

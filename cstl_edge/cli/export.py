@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,7 +27,7 @@ Workspace = Annotated[
     ),
 ]
 Compatibility = Annotated[
-    str,
+    Literal["none", "same", "ampere"],
     typer.Option(
         help="Where engines may run: none, on this model of GPU; same, on its compute capability; "
         "ampere, on capability 8.0 and newer."
@@ -111,10 +111,8 @@ def import_released(
 def build(
     folder: Annotated[Path, typer.Argument(help="Exported model, written by cstl-edge export.")],
     precision: Annotated[
-        str | None,
-        typer.Option(
-            help="Precision: fp16, int8 or float32 (default: fp16 where the folder has it)."
-        ),
+        Literal["fp16", "int8", "float32"] | None,
+        typer.Option(help="Precision of the engines (default: fp16 where the folder has it)."),
     ] = None,
     target: Annotated[
         str,
@@ -124,7 +122,8 @@ def build(
         ),
     ] = "tensorrt",
     plugin: Annotated[
-        str, typer.Option(help="Whether our CUDA kernel gathers the parts: auto, on or off.")
+        Literal["auto", "on", "off"],
+        typer.Option(help="Whether our CUDA kernel gathers the parts (auto: where it is built)."),
     ] = "auto",
     graphs: Graphs = "frames,head",
     walkers: Annotated[int, typer.Option(min=1, max=32, help="Most walkers in one call.")] = 32,
@@ -162,7 +161,11 @@ def _sentence(engine: EngineRecord) -> str:
     """Return the description of one engine."""
     gpu = f"sm_{engine.sm}" + (f" ({engine.gpu})" if engine.gpu else "")
     words = f"  {engine.graph}: {engine.precision} for {gpu}, {engine.library} {engine.version}, "
-    words += f"part gather: {engine.audit['part_gather']}, {engine.build_s:.0f} s"
+    words += f"part gather: {engine.audit['part_gather']}"
+    times_ms = engine.audit.get("part_gather_ms", {})
+    if times_ms:
+        words += f" ({', '.join(f'{name} {ms:.3f} ms' for name, ms in times_ms.items())})"
+    words += f", {engine.build_s:.0f} s"
     if engine.parity is not None:
         words += f", least cosine {engine.parity['min_cosine']:.6f} beside ONNX Runtime"
     return words
@@ -229,8 +232,8 @@ def _print_export(manifest: Manifest, output: Path, as_json: bool) -> None:
         "cpu_default": manifest.cpu_default,
     }
     lines = [f"wrote {output}"] + [
-        f"  {file}: {', '.join(f'{k} {v}' for k, v in graph.items())}"
-        for file, graph in manifest.parity["graphs"].items()
+        f"  {file}: {', '.join(_deviation(*output) for output in outputs.items())}"
+        for file, outputs in manifest.parity["graphs"].items()
     ]
     for name, variant in manifest.precisions.items():
         lines += [f"  {name}, {where}: {_cost(report)}" for where, report in variant.judged.items()]
@@ -244,6 +247,23 @@ def _print_export(manifest: Manifest, output: Path, as_json: bool) -> None:
     if manifest.precisions:
         lines.append(f"  a CPU takes {manifest.cpu_default} when nobody says{reason}")
     print_result(result, lines, as_json)
+
+
+def _deviation(output: str, measured: Mapping[str, float]) -> str:
+    """Return how far an output is from PyTorch, in words.
+
+    >>> _deviation("taps", {"max_abs_error": 2e-6, "max_abs_value": 20.0})
+    'taps within 1e-07 of its largest value'
+    >>> _deviation("salient_frames", {"compared": 160, "wrong": 0, "ties": 2})
+    '0 of 160 salient frames differ (2 are tied)'
+    """
+    if "compared" in measured:
+        ties = f" ({measured['ties']} are tied)" if measured["ties"] else ""
+        return f"{measured['wrong']} of {measured['compared']} salient frames differ{ties}"
+    error, largest = measured["max_abs_error"], measured["max_abs_value"]
+    if error == 0:
+        return f"{output} equal"
+    return f"{output} within {error / largest:.0e} of its largest value"
 
 
 def _cost(report: GateReport) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
+from cstl_edge.cli import usage
 from cstl_edge.errors import (
     SIGNAL_BASE,
     CstlEdgeError,
@@ -20,7 +21,6 @@ from cstl_edge.errors import (
 )
 
 INTERRUPTED, BROKEN_PIPE = SIGNAL_BASE + 2, SIGNAL_BASE + 13
-USAGE = typer.BadParameter.__mro__[1:3]  # click's UsageError and ClickException, wherever they lie
 MESSAGE_WIDTH = 2000  # characters; a message is one line
 
 
@@ -74,11 +74,8 @@ def as_package_error(err: Exception) -> CstlEdgeError:
     """Return the error of the package that an exception means."""
     if isinstance(err, CstlEdgeError):
         return err
-    if isinstance(err, USAGE):
-        context = getattr(err, "ctx", None)
-        text = str(getattr(err, "format_message", lambda: err)()).rstrip(". ")
-        remedy = f"see {context.command_path} --help" if context else None
-        return UsageError(text[:1].lower() + text[1:], remedy=remedy)
+    if isinstance(err, usage.FAULTS):
+        return usage.usage_error(err)
     if isinstance(err, ConnectionError | TimeoutError):
         return SourceUnavailable(f"the connection failed: {err}")
     if isinstance(err, OSError):

@@ -69,6 +69,8 @@ def held_out(
     """
     text = str(data)
     if text == WALKERS or text.startswith(f"{WALKERS}:"):
+        if split not in (FIELD, EVERYBODY) or partition is not None:
+            raise ConfigError(f"{WALKERS} are all test people: leave the split out")
         return _walkers(text, size)
     return _prepared(Path(data), split, None if partition is None else Path(partition))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import torch
 
-from cstl_edge.errors import ExportError, one_line
+from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.export.checks.parity import SEED, Parity, feeds, measure
 from cstl_edge.export.folder import refuse_foreign, sha256, versions, write_folder
 from cstl_edge.export.graphs import GRAPHS, INCREMENTAL, build_graph
@@ -158,13 +158,13 @@ class _Export:
 
 
 def _reduced_precisions(graphs: Sequence[str], precisions: Sequence[str]) -> list[str]:
-    """Return the precisions beside float32 (ExportError for graphs or precisions unknown)."""
+    """Return the precisions beside float32 (ConfigError for graphs or precisions unknown)."""
     for what, given, known in (("graphs", graphs, GRAPHS), ("precisions", precisions, PRECISIONS)):
         if not given or not set(given) <= set(known):
-            raise ExportError(f"expected {what} of {', '.join(known)}; got {one_line(list(given))}")
+            raise ConfigError(f"expected {what} of {', '.join(known)}; got {one_line(list(given))}")
     reduced = [name for name in PRECISIONS[1:] if name in precisions]
     if reduced and not {"frames", "head"} <= set(graphs):
-        raise ExportError(
+        raise ConfigError(
             f"{' and '.join(reduced)}: expected the graphs frames and head, which are judged "
             f"together; got {one_line(list(graphs))}"
         )

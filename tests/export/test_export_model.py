@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from cstl_edge.checkpoint.weights import load_checkpoint, save_checkpoint
-from cstl_edge.errors import ExportError, ModelError
+from cstl_edge.errors import ConfigError, ExportError, ModelError
 from cstl_edge.export import export_model as module
 from cstl_edge.export import folder as folder_module
 from cstl_edge.export.export_model import export_model
@@ -164,7 +164,7 @@ def test_a_folder_of_something_else_is_not_touched(weights, tmp_path):
 
 
 def test_unknown_graphs_and_missing_weights(weights, tmp_path):
-    with pytest.raises(ExportError, match=r"expected graphs of frames, head, full; got \['tail'\]"):
+    with pytest.raises(ConfigError, match=r"expected graphs of frames, head, full; got \['tail'\]"):
         export_model(weights, tmp_path / "out", graphs=("tail",))
     with pytest.raises(ModelError, match=r"missing\.safetensors"):
         export_model(tmp_path / "missing.safetensors", tmp_path / "out")
