@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from cstl_edge.errors import GalleryError, one_line
 from cstl_edge.gallery import database
-from cstl_edge.gallery.people import utc_timestamp
-from cstl_edge.gallery.records import to_bytes
 from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.sealing import place
-from cstl_edge.gallery.stored_people import StoredPerson, read_people
 
-SECOND_LOOK = timedelta(hours=24)  # between two looks that must both find a person expired
 _BATCH = 8  # templates deleted in one transaction: 200 KB of log
 
 logger = logging.getLogger(__name__)
@@ -77,35 +72,6 @@ def finish(rows: Rows) -> Erasure:
             head.unfinished = False
         database.truncate_log(rows.database, rows.path)
     return erasure
-
-
-def purge(rows: Rows, now: datetime) -> tuple[str, ...]:
-    """Erase people found expired by two looks at least SECOND_LOOK apart; return their names."""
-    with rows.change() as head:
-        for person in read_people(rows, head):
-            _look(rows, person, now)
-        gone = [p for p in read_people(rows, head) if _is_due(p, now)]
-    erase(rows, [person.id for person in gone], utc_timestamp(now))
-    return tuple(sorted(person.record.name for person in gone))
-
-
-def _look(rows: Rows, person: StoredPerson, now: datetime) -> None:
-    """Note that a person is found expired, or take the note back when the clock was wrong."""
-    record, moment = person.record, utc_timestamp(now)
-    expired = record.expires_utc is not None and record.expires_utc <= moment
-    seen = record.seen_expired_utc
-    if not expired or (seen is not None and seen > moment):
-        seen = None
-    if expired and seen is None:
-        seen = moment
-    if seen != record.seen_expired_utc:
-        record.seen_expired_utc = seen
-        rows.update("people", person.id, to_bytes(record), place("people", person.id))
-
-
-def _is_due(person: StoredPerson, now: datetime) -> bool:
-    seen = person.record.seen_expired_utc
-    return seen is not None and seen <= utc_timestamp(now - SECOND_LOOK)
 
 
 def _delete_rows(rows: Rows) -> None:

@@ -15,29 +15,34 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+
 from cstl_edge.arrays import Array
 from cstl_edge.errors import ConfigError, DataError, GalleryError
+from cstl_edge.gallery import retention
 from cstl_edge.gallery.camera_means import CameraMeans
-from cstl_edge.gallery.erasure import Erasure, erase, finish, note_of, purge
+from cstl_edge.gallery.erasure import Erasure, erase, finish, note_of
 from cstl_edge.gallery.loading import Snapshot
-from cstl_edge.gallery.match import Decision, NoMatch, Walk, decide, walk_distances
+from cstl_edge.gallery.match import Decision, NoMatch, SeenWalk
+from cstl_edge.gallery.matcher import Matcher
 from cstl_edge.gallery.people import EnrolledPerson, utc_now
 from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.store import GalleryStore, nobody
 from cstl_edge.gallery.stored_people import find_row
 from cstl_edge.gallery.templates import (
+    WINDOW,
     EncoderLike,
     ModelId,
     as_stored,
     check_same_model,
     embeddings_of,
 )
-from cstl_edge.gallery.thresholds import ImpostorTable, Threshold, choose_threshold
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +56,11 @@ class Gallery:
         self._store = store
         self._lock = threading.RLock()
         self._cache: Snapshot | None = None
+        self._purged: list[str] = []
+        self._next_look_s = 0.0  # of the monotonic clock
         self.camera_means = CameraMeans(store, self._lock)
-        self._impostors = None
+        self._matcher = Matcher(model.info if model is not None else None)
         if model is not None:
-            table = model.info.impostors
-            self._impostors = ImpostorTable(table) if table else None
             self._refuse_other_weights(store.model_id())
 
     @classmethod
@@ -81,6 +86,7 @@ class Gallery:
         rows = Rows(Path(path), create=create)
         try:
             gallery = cls(GalleryStore(rows, clock), model)
+            gallery._purged = [*gallery.take_purged()]
             if rows.writable:
                 gallery._finish_erasure()
             return gallery
@@ -142,38 +148,89 @@ class Gallery:
             )
         return len(vectors)
 
-    def identify(self, walk: Array, fpir: float = 0.01, threshold: float | None = None) -> Decision:
+    def identify(
+        self,
+        walk: Array | SeenWalk,
+        fpir: float = 0.01,
+        threshold: float | None = None,
+        *,
+        camera: str | None = None,
+        learn: bool = True,
+    ) -> Decision:
         """Decide who a walk belongs to, or that nobody enrolled is near enough.
 
         Args:
-            walk: Embeddings [p, d], or [k, p, d] of windows of one walk, or silhouettes [s, h, w].
+            walk: Embeddings [p, d], or [k, p, d] of windows of one walk, each of which overlaps
+                the last by half, or silhouettes [s, h, w], or a `SeenWalk`. Give all that was seen.
             fpir: False-positive identification rate: how often a stranger may be given a name,
                 0..1 exclusive.
             threshold: Distance to use in place of the one for `fpir`.
+            camera: Name of the camera that saw the walk; its mean is subtracted.
+            learn: Whether the walk counts in the sums of that camera, once: one that begins with
+                a window that was identified before is the same walk. Without a name of the camera
+                nothing is learned.
 
         Raises:
             ConfigError: a rate or a threshold out of range.
             DataError: unusable embeddings or silhouettes.
             GalleryError: the gallery holds another model's templates, or cannot be read.
         """
-        if not 0 < fpir < 1:
-            raise ConfigError(f"fpir {fpir}: expected a rate between 0 and 1, such as 0.01")
-        if threshold is not None and not 0 < threshold < math.inf:
-            raise ConfigError(f"threshold {threshold}: expected a distance above 0")
-        queries = embeddings_of(walk, self.model)
-        current = self._current()
-        stored_model, index = current.model_id, current.index
-        threshold_used = Threshold(threshold, "none" if threshold is None else "given")
-        if stored_model is None or not index.names:
-            return _no_answer(NoMatch.GALLERY_EMPTY, threshold_used, fpir, 0)
-        query_model = ModelId(stored_model.weights_sha256, *queries.shape[1:])
-        check_same_model(query_model, stored_model, self._store.path)
-        if as_stored(queries) is None:
-            return _no_answer(NoMatch.NOT_FINITE, threshold_used, fpir, len(index.names))
-        if threshold is None:
-            threshold_used = choose_threshold(index, self._impostors, fpir)
-        distances = walk_distances(index, Walk.of_windows(queries), None)
-        return decide(index, distances, threshold_used, fpir)
+        _check_rates(fpir, threshold)
+        seen = self._walk(walk)
+        finite = as_stored(seen.windows) is not None
+        with self._lock:
+            current = self._searchable(seen)
+            people = len(current.index.names)
+            if people and finite:
+                prepared = self._matcher.prepare(current, self.camera_means, camera)
+        if people and finite:
+            decision = self._matcher.decide(prepared, seen, fpir, threshold)
+        else:
+            reason = NoMatch.NOT_FINITE if people else NoMatch.GALLERY_EMPTY
+            decision = _no_answer(reason, threshold, fpir, people)
+        if learn and finite and camera is not None:
+            self.learn(seen, camera, decision)
+        return decision
+
+    def distances(self, walk: Array | SeenWalk, *, camera: str | None = None) -> dict[str, float]:
+        """Return the distance of a walk to everybody who is searched, by name.
+
+        Args:
+            walk: As for `identify`.
+            camera: Name of the camera that saw the walk.
+
+        Raises:
+            DataError: unusable embeddings or silhouettes.
+            GalleryError: the gallery holds another model's templates, or cannot be read.
+        """
+        seen = self._walk(walk)
+        with self._lock:
+            current = self._searchable(seen)
+            if not current.index.names:
+                return {}
+            prepared = self._matcher.prepare(current, self.camera_means, camera)
+        distances = prepared.distances(seen).tolist()
+        return dict(zip(prepared.index.names, distances, strict=True))
+
+    def learn(self, walk: Array | SeenWalk, camera: str, decision: Decision | None = None) -> None:
+        """Count a walk in the sums of its camera, once; `live` does so when a track ends.
+
+        Args:
+            walk: As for `identify`.
+            camera: Name of the camera that saw it.
+            decision: The answer about it: somebody named is counted once.
+
+        Raises:
+            ConfigError: a name of the camera that is not valid.
+            GalleryError: the gallery cannot be written.
+        """
+        seen = self._walk(walk)
+        with self._lock:
+            if as_stored(seen.windows) is None:
+                return
+            self._matcher.learn(self.camera_means, seen, camera, decision)
+            if self._matcher.is_stale:
+                self._cache = None
 
     def people(self) -> tuple[EnrolledPerson, ...]:
         """Return everybody in order of name, expired people included."""
@@ -209,16 +266,35 @@ class Gallery:
             self._finish_erasure()
             return int(templates)
 
-    def purge(self) -> tuple[str, ...]:
+    def purge(self, *, trust_clock: bool = False) -> tuple[str, ...]:
         """Erase people whose retention has ended, and return their names.
 
-        An expired person never matches, purge or not. Erasing takes two purges at least 24 hours
-        apart that both find the retention over, so that a clock that jumped ahead erases nobody.
+        Opening a gallery and `take_purged` do so by themselves. Finishes earlier erasures, too.
+        While the clock is in doubt (`retention`), it takes two looks 24 hours apart.
+
+        trust_clock: whether the clock is known to be right
         """
         with self._lock:
             self._cache = None
-            names = purge(self._store.rows, self._store.clock())
+            rows = self._store.rows
+            names = retention.purge(rows, self._store.clock(), trust_clock=trust_clock)
             self._finish_erasure()
+            return names
+
+    def take_purged(self) -> tuple[str, ...]:
+        """Purge when it is time, and return the names erased so since the last call.
+
+        For long runs: costs nothing but once an hour.
+        """
+        with self._lock:
+            if time.monotonic() >= self._next_look_s and self._store.rows.writable:
+                self._next_look_s = time.monotonic() + retention.LOOK_EVERY.total_seconds()
+                try:
+                    if retention.is_due(self._store.rows.head(), self._store.clock()):
+                        self._purged += self.purge()
+                except GalleryError as err:  # whoever reads the people next will raise it
+                    logger.warning("nobody is purged: %s", err)
+            names, self._purged = tuple(self._purged), []
             return names
 
     def _finish_erasure(self) -> Erasure:
@@ -256,14 +332,36 @@ class Gallery:
                 self._cache = snapshot
             return self._cache
 
+    def _walk(self, walk: Array | SeenWalk) -> SeenWalk:
+        if isinstance(walk, SeenWalk):
+            return walk
+        windows = embeddings_of(walk, self.model)
+        silhouettes = np.asarray(walk).dtype == np.uint8
+        return SeenWalk.of_windows(windows, max(1.0, len(walk) / WINDOW) if silhouettes else None)
+
+    def _searchable(self, walk: SeenWalk) -> Snapshot:
+        """Return the templates, after comparing their model with that of a walk."""
+        current = self._current()
+        if current.model_id is not None and current.index.names:
+            query_model = ModelId(current.model_id.weights_sha256, *walk.mean.shape)
+            check_same_model(query_model, current.model_id, self._store.path)
+        return current
+
     def _refuse_other_weights(self, stored: ModelId | None) -> None:
         if self.model is not None and stored is not None:
             ours = stored._replace(weights_sha256=self.model.info.weights_sha256)
             check_same_model(ours, stored, self._store.path)
 
 
-def _no_answer(reason: NoMatch, threshold: Threshold, fpir: float, people: int) -> Decision:
-    value, source, _ = threshold
+def _check_rates(fpir: float, threshold: float | None) -> None:
+    if not 0 < fpir < 1:
+        raise ConfigError(f"fpir {fpir}: expected a rate between 0 and 1, such as 0.01")
+    if threshold is not None and not 0 < threshold < math.inf:
+        raise ConfigError(f"threshold {threshold}: expected a distance above 0")
+
+
+def _no_answer(reason: NoMatch, threshold: float | None, fpir: float, people: int) -> Decision:
+    source = "none" if threshold is None else "given"
     return Decision(
-        threshold=value, threshold_source=source, fpir=fpir, people=people, reason=reason
+        threshold=threshold, threshold_source=source, fpir=fpir, people=people, reason=reason
     )

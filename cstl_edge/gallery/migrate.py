@@ -63,7 +63,12 @@ def _from_1_to_2(database: sqlite3.Connection) -> None:
         record.enrolments = _seal_enrolments(database, old_id, person)
         body = _SEAL.close(to_bytes(record), place("people", person))
         database.execute("UPDATE people SET body = ? WHERE id = ?", (body, person))
-    head = Head(gallery=secrets.token_hex(8), people=len(people), revision=1)
+    head = Head(
+        gallery=secrets.token_hex(8),
+        people=len(people),
+        revision=1,
+        next_expiry=min((person[4] for person in people if person[4]), default=None),
+    )
     body = _SEAL.close(to_bytes(head), place("head", 1))
     database.execute("INSERT INTO head VALUES (1, ?)", (body,))
     for table in _OLD_TABLES:

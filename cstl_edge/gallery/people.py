@@ -90,6 +90,11 @@ def expiry(retention_days: float | None, now: datetime) -> str | None:
     )
 
 
+def earlier(one: str | None, other: str | None) -> str | None:
+    """Return the earlier of two moments, None meaning never."""
+    return min((moment for moment in (one, other) if moment), default=None)
+
+
 def _clean(text: str, field: str, limit: int) -> str:
     cleaned = unicodedata.normalize("NFC", text).strip()
     if not name_key(cleaned):

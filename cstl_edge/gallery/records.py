@@ -78,6 +78,9 @@ class Head:
     cameras: int = 0  # rows of camera_means
     tombstones: int = 0  # rows
     revision: int = 0  # raised by every change of people and templates
+    next_expiry: str | None = None  # UTC, when the first retention ends
+    clock_utc: str | None = None  # what the clock showed at the last look for ended retentions
+    doubt_until: str | None = None  # UTC, until when the clock is not taken at its word
     unfinished: bool = False  # rows were erased, their bytes may still be in the files
     pending_backups: list[str] = field(default_factory=list)  # paths that still hold erased people
     backups: list[KnownBackup] = field(default_factory=list)

@@ -24,6 +24,7 @@ from cstl_edge.gallery.people import (
     Enrolment,
     clean_consent,
     clean_name,
+    earlier,
     expiry,
     name_key,
     utc_timestamp,
@@ -114,6 +115,7 @@ class GalleryStore:
             else:
                 person, record = stored.id, stored.record
             _renew(record, name, expires, utc_timestamp(now))
+            head.next_expiry = earlier(head.next_expiry, record.expires_utc)
             enrolment = self._next_id("enrolments")
             first = self._next_id("templates")
             record.enrolments.append(enrolment)
@@ -178,8 +180,7 @@ class GalleryStore:
             if keeper.id == giver.id:
                 raise GalleryError(f"'{one_line(into)}' and '{one_line(other)}' are one person")
             keeper.record.enrolments += giver.record.enrolments
-            ends = [p.record.expires_utc for p in (keeper, giver) if p.record.expires_utc]
-            keeper.record.expires_utc = min(ends, default=None)
+            keeper.record.expires_utc = earlier(keeper.record.expires_utc, giver.record.expires_utc)
             keeper.record.created_utc = min(keeper.record.created_utc, giver.record.created_utc)
             for walk in giver.enrolments:
                 self._move_walk(walk, keeper.id)
