@@ -21,7 +21,6 @@ import numpy as np
 from cstl_edge.errors import DataError
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.annotate import (
-    AnnotatedVideo,
     WalkerView,
     salient_parts,
     save_picture,
@@ -35,6 +34,7 @@ from cstl_edge.live.sources.base import Frame, FrameSource
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.live.sources.synthetic.actor import WalkerSpec
 from cstl_edge.live.sources.synthetic.source import SyntheticSource, WalkerTruth
+from cstl_edge.live.video.annotated import AnnotatedVideo
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder
 
@@ -46,6 +46,7 @@ CLIP = "walk.mp4"
 WALKER = "the woman"
 HALF_S = 3.6  # she walks from 1.2 to 6.0 s of the clip; here she is half-way
 NAMES = ("Ada", "Ben", "Cleo", "Dan")
+STEPS = 3 + len(NAMES)  # calls of a demo's progress
 ENROLLED_FROM_DEG = (65.0, 115.0)  # the street sees them from 90 or 270
 FIRST_PERSON = 2_000_000  # seeds of the demo's people: none was trained on
 MIN_OVERLAP = 0.3  # of two boxes that mean the same walker

@@ -173,7 +173,7 @@ def _pipeline(
 
 def _annotator(path: Path, fps: float, stack: ExitStack) -> Observer:
     """Return the writer of an annotated video, which ends with the stack."""
-    from cstl_edge.live.annotate import AnnotatedVideo
+    from cstl_edge.live.video.annotated import AnnotatedVideo
 
     video = stack.enter_context(AnnotatedVideo(path, fps))
     return lambda frame, walkers, note: video.write(frame.image, walkers, note)

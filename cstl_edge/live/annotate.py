@@ -1,13 +1,11 @@
-"""Pictures for people: the annotated video, a strip of silhouettes, the salient parts (Fig. 7).
+"""Pictures for people: annotated frames, a strip of silhouettes, the salient parts (Fig. 7).
 
-Text is drawn by Pillow, because cv2's fonts have only ASCII. A video is written under a temporary
-name and renamed when it is complete. Letters: `s` frames, `h w` pixels, `p` parts.
+Text is drawn by Pillow, because cv2's fonts have only ASCII. Letters: `s` frames, `h w` pixels,
+`p` parts.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import unicodedata
 from collections.abc import Sequence
@@ -22,13 +20,10 @@ from cstl_edge.arrays import Image, Indices, Ints, Mask, Silhouettes
 from cstl_edge.errors import DataError, one_line
 from cstl_edge.live.boxes import Box, overlap_slices
 from cstl_edge.opencv import import_cv2
+from cstl_edge.output import write_file
 
 cv2 = import_cv2()
 
-log = logging.getLogger(__name__)
-
-# cv2's wheels carry no H.264 encoder; a system cv2 may
-CODECS = (("avc1", ".mp4"), ("mp4v", ".mp4"), ("MJPG", ".avi"))
 NAMED, UNKNOWN, PENDING = (80, 200, 60), (60, 140, 255), (170, 170, 170)  # BGR
 RED = (40, 40, 230)
 FONT_SHARE = 0.032  # of the frame's height
@@ -102,103 +97,8 @@ def salient_parts(
 
 
 def save_picture(path: str | os.PathLike[str], picture: Image) -> Path:
-    """Write a PNG, whole or not at all; raises DataError when that is impossible."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-        os.replace(temporary, target)
-    except OSError as err:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise DataError(f"cannot write {one_line(target)}: {err.strerror}") from err
-    return target
-
-
-class AnnotatedVideo:
-    """Writes frames to a video file; use as a context manager.
-
-    The file appears under its name when the block ends well, also after Ctrl-C; an error removes
-    it. `path` is the name in the end, with .avi where cv2 has no MP4 encoder.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], fps: float) -> None:
-        """Name the file; fps: frames per second, 25 where it is not positive."""
-        self.path = Path(path)
-        self._fps = fps if fps > 0 else 25.0
-        self._writer: Any = None
-        self._size: tuple[int, int] | None = None  # width, height
-        self._temporary = self.path
-
-    def write(self, image: Image, walkers: Sequence[WalkerView], note: str | None = None) -> None:
-        """Append one frame; its size may change, the video keeps that of the first.
-
-        Args:
-            image: uint8 [H, W, 3], BGR.
-            walkers: People to draw.
-            note: Line of text in the picture.
-        """
-        picture = annotate(image, walkers, note)
-        if self._writer is None:
-            self._start(picture.shape[1], picture.shape[0])
-        if picture.shape[1::-1] != self._size:
-            picture = cv2.resize(picture, self._size)
-        self._writer.write(picture)
-
-    def _start(self, width: int, height: int) -> None:
-        self._size = (width, height)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as err:
-            raise DataError(f"cannot write {one_line(self.path)}: {err.strerror}") from err
-        for codec, suffix in CODECS:
-            self._temporary = self.path.with_name(f".{self.path.stem}.part{suffix}")
-            self._writer = _open_writer(self._temporary, codec, self._fps, self._size)
-            if self._writer is not None:
-                if self.path.suffix != suffix:
-                    log.warning("no %s encoder in this cv2: writing %s", self.path.suffix, suffix)
-                    self.path = self.path.with_suffix(suffix)
-                return
-        raise DataError(
-            f"cannot write the video {one_line(self.path)}: cv2 has none of the encoders "
-            f"{', '.join(codec for codec, _ in CODECS)}, or the folder is not writable"
-        )
-
-    def close(self, *, keep: bool = True) -> None:
-        """End the video and give it its name, or remove it (keep=False); may be called twice."""
-        if self._writer is None:
-            return
-        self._writer.release()
-        self._writer = None
-        if keep:
-            os.replace(self._temporary, self.path)
-        else:
-            self._temporary.unlink(missing_ok=True)
-
-    def __enter__(self) -> AnnotatedVideo:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self.close(keep=kind is None or issubclass(kind, KeyboardInterrupt | GeneratorExit))
-
-
-def _open_writer(path: Path, codec: str, fps: float, size: tuple[int, int]) -> Any:
-    """Return an open cv2.VideoWriter, None when the codec is missing."""
-    level = cv2.getLogLevel()
-    # a missing codec is no error to print: the next one is tried
-    cv2.setLogLevel(0)
-    try:
-        code = cv2.VideoWriter.fourcc(*codec)
-        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, size)
-        if not writer.isOpened() and codec == "MJPG":  # cv2's own encoder, in every build
-            writer = cv2.VideoWriter(str(path), cv2.CAP_OPENCV_MJPEG, code, fps, size)
-    finally:
-        cv2.setLogLevel(level)
-    if writer.isOpened():
-        return writer
-    path.unlink(missing_ok=True)
-    return None
+    """Write a PNG, whole or not at all (StorageError)."""
+    return write_file(path, cv2.imencode(".png", picture)[1].tobytes())
 
 
 def _tint(image: Image, mask: Mask, box: tuple[int, int, int, int], colour: Any) -> None:

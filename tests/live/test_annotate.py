@@ -1,4 +1,4 @@
-"""Annotated pictures and videos: content, and files that appear whole or not at all."""
+"""Annotated pictures: content, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cstl_edge.errors import DataError
+from cstl_edge.errors import DataError, StorageError
 from cstl_edge.live import annotate as module
 from cstl_edge.live.annotate import (
     NAMED,
-    AnnotatedVideo,
     WalkerView,
     annotate,
     salient_parts,
@@ -22,11 +21,6 @@ from cstl_edge.live.annotate import (
 
 FRAME = np.full((120, 160, 3), 90, np.uint8)
 VIEW = WalkerView((60.0, 40.0, 30.0, 60.0), "1: Zoë 0.4", NAMED, np.full((60, 30), 255, np.uint8))
-
-
-def fail_after_one_frame(video: AnnotatedVideo, error: type[BaseException]) -> None:
-    video.write(FRAME, [])
-    raise error
 
 
 def test_a_walker_gets_box_silhouette_and_label() -> None:
@@ -53,34 +47,6 @@ def test_accents_are_dropped_without_a_system_font(monkeypatch) -> None:
     monkeypatch.setattr(module, "FONTS", ())
     _, text = module._font(14, "Zoë 李")
     assert text == "Zoe ?"
-
-
-def test_a_video_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    with AnnotatedVideo(tmp_path / "new" / "out.mp4", 10.0) as video:
-        for _ in range(5):
-            video.write(FRAME, [VIEW])
-        video.write(FRAME[:100], [])  # the camera changed its size
-    capture = cv2.VideoCapture(str(video.path))
-    assert sum(1 for _ in iter(lambda: capture.read()[0], False)) == 6
-    with pytest.raises(AttributeError), AnnotatedVideo(tmp_path / "bad.mp4", 10.0) as video:
-        fail_after_one_frame(video, AttributeError)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["new"]
-
-
-def test_ctrl_c_keeps_the_video(tmp_path: Path) -> None:
-    video = AnnotatedVideo(tmp_path / "out.mp4", 0.0)
-    with pytest.raises(KeyboardInterrupt), video:
-        fail_after_one_frame(video, KeyboardInterrupt)
-    assert video.path.stat().st_size > 0
-
-
-def test_a_cv2_without_mp4_logs_it_and_writes_avi(tmp_path: Path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(module, "CODECS", (("H99X", ".mp4"), ("MJPG", ".avi")))
-    with AnnotatedVideo(tmp_path / "out.mp4", 10.0) as video:
-        video.write(FRAME, [])
-    assert video.path == tmp_path / "out.avi"
-    assert video.path.exists()
-    assert "writing .avi" in caplog.text
 
 
 def test_a_strip_holds_every_silhouette() -> None:
@@ -110,5 +76,5 @@ def test_pictures_are_written_whole(tmp_path: Path) -> None:
     path = save_picture(tmp_path / "new" / "strip.png", FRAME)
     assert cv2.imread(str(path)).shape == FRAME.shape
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(StorageError, match="cannot write"):
         save_picture(tmp_path / "file" / "x.png", FRAME)

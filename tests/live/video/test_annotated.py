@@ -1,0 +1,129 @@
+"""Annotated videos: whole, private, playable at any time, kept when a disk fills or a run dies."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from small_disk import small_disk
+
+from cstl_edge.errors import ConfigError, StorageError
+from cstl_edge.live.annotate import NAMED, WalkerView
+from cstl_edge.live.video import annotated, encoder
+from cstl_edge.live.video.annotated import AnnotatedVideo
+from cstl_edge.live.video.encoder import JpegEncoder
+
+FRAME = np.full((120, 160, 3), 90, np.uint8)
+NOISE = np.random.default_rng(0).integers(0, 256, (8, 120, 160, 3), dtype=np.uint8)
+VIEW = WalkerView((60.0, 40.0, 30.0, 60.0), "1: Zoë 0.4", NAMED, np.full((60, 30), 255, np.uint8))
+
+
+@pytest.fixture(params=["mpeg4", "jpeg"])
+def codec(request, monkeypatch):
+    if request.param == "jpeg":
+        monkeypatch.setattr(annotated, "open_encoder", lambda w, h, on_frame: JpegEncoder(on_frame))
+    return request.param
+
+
+def pictures(path):
+    capture, images = cv2.VideoCapture(str(path)), []
+    while capture.grab():
+        images.append(capture.retrieve()[1])
+    return images, capture.get(cv2.CAP_PROP_FPS)
+
+
+def write(video, frames, end=None):
+    with video:
+        for frame in frames:
+            video.write(frame, [])
+        if end is not None:
+            raise end
+
+
+def test_a_video_appears_whole_and_private(tmp_path, codec):
+    path = tmp_path / "new" / "out.mp4"
+    with AnnotatedVideo(path, 12.5) as video:
+        for level in range(60):
+            video.write(np.full((121, 161, 3), 4 * level, np.uint8), [VIEW])
+        video.write(FRAME[:100], [])  # the camera changed its size
+        assert not path.exists()
+    images, fps = pictures(path)
+    assert len(images) == 61
+    assert fps == pytest.approx(12.5)
+    assert [image[4, 4].mean() for image in images[:60]] == pytest.approx(range(0, 240, 4), abs=6)
+    assert images[0].shape == (120, 160, 3)
+    assert os.listdir(path.parent) == ["out.mp4"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="needs ffprobe")
+def test_ffmpeg_finds_no_fault_and_the_length(tmp_path, codec):
+    write(AnnotatedVideo(tmp_path / "out.mp4", 25.0), [*NOISE] * 10)
+    probe = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"]
+    done = subprocess.run([*probe, tmp_path / "out.mp4"], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("3.200000", "")
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_signal_keeps_the_video(tmp_path, end):
+    with pytest.raises(end):
+        write(AnnotatedVideo(tmp_path / "out.mp4", 0.0), [FRAME], end)
+    assert len(pictures(tmp_path / "out.mp4")[0]) == 1
+
+
+def test_a_run_that_fails_keeps_its_recording_beside_the_name(tmp_path, caplog):
+    with pytest.raises(AttributeError):
+        write(AnnotatedVideo(tmp_path / "out.mp4", 10.0), [FRAME], AttributeError)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith("out.incomplete-")
+    assert len(pictures(left)[0]) == 1
+    assert left.name in caplog.text
+
+
+def test_a_run_without_frames_writes_nothing(tmp_path):
+    write(AnnotatedVideo(tmp_path / "out.mp4", 10.0), [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_and_the_recording_so_far_can_be_played(tmp_path, codec):
+    with small_disk(400_000), pytest.raises(StorageError, match="recording up to here") as err:
+        write(AnnotatedVideo(tmp_path / "out.mp4", 25.0), [*NOISE] * 200)
+    (left,) = tmp_path.iterdir()
+    assert left.name in str(err.value)
+    assert len(pictures(left)[0]) >= 25
+
+
+def test_what_was_written_before_a_kill_can_be_played(tmp_path, codec):
+    code = (
+        "import os, time, numpy as np\nfrom cstl_edge.live.video.annotated import AnnotatedVideo\n"
+        f"video = AnnotatedVideo({str(tmp_path / 'out.mp4')!r}, 25.0)\n"
+        "frames = np.random.default_rng(0).integers(0, 256, (8, 120, 160, 3), dtype=np.uint8)\n"
+        "for _ in range(25):\n    [video.write(frame, []) for frame in frames]\n"
+        "time.sleep(0.5)\nos.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    (left,) = tmp_path.iterdir()
+    assert len(pictures(left)[0]) >= 100
+
+
+def test_an_encoder_is_restarted_before_its_index_grows(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder, "FRAMES_PER_RUN", 30)
+    write(AnnotatedVideo(tmp_path / "out.mp4", 25.0), [FRAME] * 100)
+    assert len(pictures(tmp_path / "out.mp4")[0]) == 100
+
+
+def test_a_cv2_without_mpeg4_encodes_jpeg(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder.cv2.VideoWriter, "fourcc", lambda *_: 0x58393948)
+    write(AnnotatedVideo(tmp_path / "out.mp4", 25.0), [FRAME] * 3)
+    assert b"\xff\xd8\xff" in (tmp_path / "out.mp4").read_bytes()
+
+
+def test_another_suffix_and_a_folder_that_cannot_be_made_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"ends in \.mp4; got .*w\.avi"):
+        AnnotatedVideo(tmp_path / "w.avi", 25.0)
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot write"):
+        write(AnnotatedVideo(tmp_path / "file" / "out.mp4", 25.0), [FRAME])
