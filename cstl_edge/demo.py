@@ -146,7 +146,9 @@ def _street_scene(folder: Path, encoder: Encoder, result: DemoResult, progress: 
                 continue
             enrolled.append(spec.name)
             for walk in walks:
-                gallery.enroll(spec.name or "", walk.embeddings, consent="demo: nobody real")
+                gallery.enroll(
+                    spec.name or "", walk.embeddings, consent="demo: nobody real", force=True
+                )
         progress("street: recognising")
         street = SyntheticSource(people, seed=seed, fps=FPS)
         last = _follow(folder, "street", street, encoder, gallery, result)

@@ -22,10 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cstl_edge.arrays import Array
+from cstl_edge.arrays import Array, Floats
 from cstl_edge.errors import ConfigError, DataError, GalleryError
 from cstl_edge.gallery import retention
 from cstl_edge.gallery.camera_means import CameraMeans
+from cstl_edge.gallery.duplicates import refuse_enrolled_walk, refuse_somebody_else
 from cstl_edge.gallery.erasure import Erasure, erase, finish, note_of
 from cstl_edge.gallery.loading import Snapshot
 from cstl_edge.gallery.match import Decision, NoMatch, SeenWalk
@@ -122,8 +123,9 @@ class Gallery:
         Raises:
             ConfigError: a name, consent note or retention that is not valid.
             DataError: unusable embeddings or silhouettes.
-            GalleryError: another model, a name that differs by case only, an ended retention that
-                is not renewed, or storage that fails, such as a full disk.
+            GalleryError: another model; a name that differs by case only or looks like another; a
+                walk that is enrolled already or is taken for somebody else; an ended retention that
+                is not renewed; storage that fails, such as a full disk.
         """
         if self.model is None:
             remedy = "open the gallery with model="
@@ -134,16 +136,18 @@ class Gallery:
                 "an embedding is not finite in float16 and nothing was stored: look at the"
                 " silhouettes, then at the model"
             )
+        origin = origin or WalkOrigin()
         with self._lock:
+            if not force:
+                self._refuse_known(name, vectors.astype(np.float32), origin.camera)
             self._cache = None
-            sha256 = self.model.info.weights_sha256
             self._store.add(
                 name,
                 vectors,
-                sha256,
+                self.model.info.weights_sha256,
                 consent=consent,
                 retention_days=retention_days,
-                origin=origin or WalkOrigin(),
+                origin=origin,
                 force=force,
             )
         return len(vectors)
@@ -296,6 +300,12 @@ class Gallery:
                     logger.warning("nobody is purged: %s", err)
             names, self._purged = tuple(self._purged), []
             return names
+
+    def _refuse_known(self, name: str, walk: Floats, camera: str | None) -> None:
+        """Raise GalleryError for a walk that is enrolled, or that is taken for somebody else."""
+        refuse_enrolled_walk(self._store.rows, walk)
+        decision = self.identify(walk, camera=camera, learn=False)
+        refuse_somebody_else(name, decision)
 
     def _finish_erasure(self) -> Erasure:
         erasure = finish(self._store.rows)

@@ -14,7 +14,7 @@ from cstl_edge.arrays import Floats
 from cstl_edge.gallery.index import TemplateIndex
 from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.gallery.rows import Rows
-from cstl_edge.gallery.sealing import BrokenSeal
+from cstl_edge.gallery.sealing import BrokenSeal, Content
 from cstl_edge.gallery.stored_people import StoredEnrolment, StoredPerson, read_people
 from cstl_edge.gallery.templates import ModelId
 
@@ -79,7 +79,7 @@ def one_model(rows: Rows, people: list[StoredPerson]) -> ModelId | None:
 
 def stored_vectors(
     rows: Rows, walks: list[tuple[StoredPerson, StoredEnrolment]]
-) -> Iterator[tuple[int, bytes | memoryview]]:
+) -> Iterator[tuple[int, Content]]:
     """Yield the position and the bytes of every template of walks, in the order of the file.
 
     Raises GalleryError where one is damaged or missing.
@@ -117,7 +117,7 @@ def _read_vectors(
     count = sum(len(walk.record.templates) for _, walk in walks)
     vectors = np.empty((parts, dimensions, count), np.float32)
     positions: list[int] = []
-    blobs: list[bytes | memoryview] = []
+    blobs: list[Content] = []
 
     def flush() -> None:
         chunk = np.frombuffer(b"".join(blobs), "<f2").reshape(-1, parts, dimensions)

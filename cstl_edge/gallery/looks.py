@@ -1,11 +1,12 @@
 """How a name looks: names that are easily taken for each other have the same key.
 
-Letters of other scripts that look like Latin ones count as these, marks, case, spaces and
-punctuation count nothing. The letters are chosen by eye; Unicode's own list is far longer.
+Letters of other scripts that look like Latin ones count as these; marks, case, spaces and
+punctuation (but between digits) count nothing. The letters are chosen by eye; Unicode's own list is far longer.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _LOOKS_LIKE = {  # Latin letter: letters that look like it, after case folding and without marks
@@ -46,5 +47,6 @@ def look_key(name: str) -> str:
     """
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
     letters = "".join(c for c in plain if ord(c) not in _MARKS and not c.isspace())
-    bare = "".join(c for c in letters if c.isalnum() or unicodedata.category(c)[0] in "MS")
-    return (bare or letters).translate(_LATIN).replace("rn", "m")
+    bare = "".join(c if c.isalnum() or unicodedata.category(c)[0] in "MS" else "-" for c in letters)
+    joined = re.sub(r"(?<!\d)-+|-+(?!\d)", "", bare)  # 1-12 is not 11-2
+    return (joined or letters).translate(_LATIN).replace("rn", "m")

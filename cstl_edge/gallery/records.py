@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from cstl_edge.gallery.sealing import BrokenSeal
+from cstl_edge.gallery.sealing import BrokenSeal, Content
 
 Record = TypeVar("Record")
 
@@ -95,7 +95,7 @@ def to_bytes(record: Any) -> bytes:
     return json.dumps(dataclasses.asdict(record), ensure_ascii=False).encode()
 
 
-def from_bytes(kind: type[Record], content: bytes | memoryview) -> Record:
+def from_bytes(kind: type[Record], content: Content) -> Record:
     """Return the record that `to_bytes` stored; raises BrokenSeal for anything else."""
     try:
         return kind(**json.loads(bytes(content)))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from cstl_edge.errors import GalleryError, one_line
 from cstl_edge.gallery import database, schema
 from cstl_edge.gallery.records import Head, from_bytes, to_bytes
-from cstl_edge.gallery.sealing import BrokenSeal, PlainSeal, Seal, place
+from cstl_edge.gallery.sealing import BrokenSeal, Content, PlainSeal, Seal, place
 
 Record = TypeVar("Record")
 
@@ -93,7 +93,7 @@ class Rows:
         except BrokenSeal as err:
             raise self.damaged(what) from err
 
-    def content(self, body: Any, where: bytes, what: str) -> bytes | memoryview:
+    def content(self, body: Any, where: bytes, what: str) -> Content:
         """Return the content of a sealed body (GalleryError, with `what` as its name)."""
         try:
             return self.seal.open(body, where)

@@ -11,6 +11,8 @@ from typing import Protocol
 
 DIGEST_BYTES = 16
 
+Content = bytes | memoryview
+
 
 class BrokenSeal(Exception):
     """A row that is not what was written, or not where it was written."""
@@ -22,7 +24,7 @@ class Seal(Protocol):
     def close(self, content: bytes, place: bytes) -> bytes:
         """Return the row that holds `content` and is valid at `place` alone."""
 
-    def open(self, row: bytes, place: bytes) -> bytes | memoryview:
+    def open(self, row: bytes, place: bytes) -> Content:
         """Return the content of a row; raises BrokenSeal when it is damaged or misplaced."""
 
     def digest(self, text: str) -> bytes:
@@ -53,7 +55,7 @@ def place(table: str, *keys: object) -> bytes:
     return "|".join((table, *map(str, keys))).encode()
 
 
-def _checksum(content: bytes | memoryview, place: bytes) -> bytes:
+def _checksum(content: Content, place: bytes) -> bytes:
     digest = hashlib.blake2b(len(place).to_bytes(4, "little") + place, digest_size=DIGEST_BYTES)
     digest.update(content)
     return digest.digest()

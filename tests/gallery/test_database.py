@@ -64,7 +64,7 @@ def test_no_byte_of_an_erased_person_remains(path, model, rng):
         for i in range(5):
             gallery.enroll(f"p{i}", rng.standard_normal((3, 32, 256)), consent="yes")
         gallery.enroll(name, marked.astype(np.float32), consent=note)
-        gallery.enroll(name, marked[:3].astype(np.float32), consent=note)
+        gallery.enroll(name, marked[:3].astype(np.float32), consent=note, force=True)
         gallery.enroll("last", rng.standard_normal((3, 32, 256)), consent="yes")
         assert reader.identify(marked[0].astype(np.float32), threshold=1.0).name == name
         held = bytes_of(path.parent)
@@ -175,7 +175,7 @@ def test_a_read_only_file_can_be_read(path, model, alice, monkeypatch):
     with Gallery.open(path, model) as gallery:
         assert gallery.identify(alice, threshold=0.5).name == "alice"
         with pytest.raises(GalleryError, match="it may only be read"):
-            gallery.enroll("bob", alice, consent="yes")
+            gallery.enroll("bob", alice, consent="yes", force=True)
         with pytest.raises(GalleryError, match="it may only be read"):
             gallery.remove("alice")
 
@@ -187,7 +187,7 @@ def test_a_full_disk_stores_all_or_nothing(path, model):
     def fill():
         with Gallery.open(path, model) as gallery:
             for i in range(1000):
-                gallery.enroll(f"p{i}", np.ones((4, 32, 256)), consent="yes")
+                gallery.enroll(f"p{i}", np.ones((4, 32, 256)), consent="yes", force=True)
                 stored.append(f"p{i}")
 
     with small_disk(400_000), pytest.raises(GalleryError, match="nothing was changed"):
@@ -196,7 +196,7 @@ def test_a_full_disk_stores_all_or_nothing(path, model):
     with Gallery.open(path, model) as gallery:
         people = [(person.name, person.templates) for person in gallery.people()]
         assert people == [(name, 4) for name in sorted(stored)]
-        assert gallery.enroll("after", np.ones((4, 32, 256)), consent="yes") == 4
+        assert gallery.enroll("after", np.ones((4, 32, 256)), consent="yes", force=True) == 4
 
 
 def test_a_full_database_stores_all_or_nothing(path, model):
