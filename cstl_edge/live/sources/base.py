@@ -81,7 +81,7 @@ class SourceState:
 
     state: Literal["opening", "online", "offline", "ended"]
     detail: str = ""  # one line without credentials
-    attempt: int = 0  # openings since frames last came steadily
+    attempt: int = 0  # openings since frames last came
 
 
 StateCallback = Callable[[SourceState], None]

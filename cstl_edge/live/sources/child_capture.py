@@ -1,38 +1,44 @@
-"""Captures that run as child processes and send raw frames through a pipe.
+"""Reading child processes: captures that can be killed whatever their driver or decoder is doing.
 
-A child can be killed whatever its driver or decoder is doing, and its crash does not reach this
-process. `ReaderCapture` runs cv2 in a child (`child_main`), for USB and network cameras;
-`gstreamer` has the other kind. Children end with this process: the reader watches its standard
-input, gst-launch gets a broken pipe.
+A child's crash does not reach this process. Children end with it: they watch their standard input.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import json
 import os
+import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cstl_edge.arrays import Image
-from cstl_edge.errors import SourceUnavailable
-from cstl_edge.live.sources.base import FrameSource, redact
-from cstl_edge.live.sources.child_main import FRAME, HELLO, MAGIC
-from cstl_edge.live.sources.options import SourceOptions
-from cstl_edge.live.sources.stream import Capture, LiveSource
-from cstl_edge.opencv import import_cv2
+from cstl_edge.errors import DataError, SourceUnavailable
+from cstl_edge.live.sources.base import redact
+from cstl_edge.live.sources.child_protocol import (
+    HEAD,
+    MAGIC,
+    MAX_HEAD_BYTES,
+    End,
+    Failure,
+    Hello,
+    PictureHead,
+    ReadRequest,
+    Record,
+    decode,
+)
+from cstl_edge.live.sources.reasons import stream_reason
+from cstl_edge.live.sources.stream import Capture
 from cstl_edge.silhouette import MAX_PIXELS
 
 PIPE_BYTES = 2**20  # size of a pipe under Linux: a frame then needs fewer reads
@@ -43,63 +49,101 @@ RUN_READER = (
 )  # without the working folder on the path, where `-m` would put it
 
 
-def open_network(uri: str, options: SourceOptions) -> FrameSource:
-    """Open an rtsp:// or http:// stream, which cv2's FFmpeg reads in a child process."""
-    options.refuse_part(uri)
-    import_cv2()  # where it is missing, the error comes from here and not from the child
-    return LiveSource(uri, partial(ReaderCapture, {"url": uri}), options)
+class ReaderCapture(Capture):
+    """A reading child process, the pipe of its records, and its last lines of output."""
 
+    def __init__(self, request: ReadRequest, timeout_s: float | None = None) -> None:
+        """Start the child.
 
-def open_usb(uri: str, options: SourceOptions) -> FrameSource:
-    """Open a USB camera, named 0 or /dev/video0."""
-    options.refuse_part(uri)
-    import_cv2()
-    number = int(uri.removeprefix("/dev/video"))
-    return LiveSource(uri, partial(_start_usb, number, options.fps), options)
-
-
-def _start_usb(number: int, fps: float | None) -> ReaderCapture:
-    device = f"/dev/video{number}"
-    if sys.platform == "linux" and not Path(device).exists():
-        present = sorted(str(p) for p in Path("/dev").glob("video*"))
-        raise SourceUnavailable(
-            f"there is no {device}; cameras here: {', '.join(present) or 'none'}"
-        )
-    return ReaderCapture({"device": number, "fps": fps})
-
-
-class ChildCapture(Capture):
-    """A child process, the pipe of its frames, and its last lines of output."""
-
-    def __init__(self, command: Callable[[int], list[str]], **streams: Any) -> None:
-        """Start a child; command: returns its arguments for the file descriptor of the frames."""
-        reading, writing = os.pipe()
-        self._frames = io.BufferedReader(io.FileIO(reading))
+        Args:
+            request: What it reads.
+            timeout_s: Longest time without a record; None where somebody else keeps the time.
+        """
+        self.timeout_s, self._live = timeout_s, not request.is_recording
+        self._hello: Hello | None = None
         self._lines: deque[str] = deque(maxlen=20)
+        self._pipe, writing = os.pipe()
         with contextlib.suppress(OSError, AttributeError):  # beyond the user's limit, or no Linux
-            fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        argv = command(writing)
+            fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        os.set_blocking(self._pipe, False)
+        root = str(Path(__file__).parents[3])
         try:
             # a session of its own: Ctrl-C reaches this process alone, which then stops the child
             self.process = subprocess.Popen(
-                argv,
+                [sys.executable, "-c", RUN_READER, root, str(writing)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=(writing,),
                 env={**os.environ, "LC_ALL": "C", "GST_DEBUG_NO_COLOR": "1"},
-                **streams,
             )
         except OSError as err:
-            self._frames.close()
-            raise SourceUnavailable(f"cannot start {argv[0]}: {err.strerror}") from err
+            os.close(self._pipe)
+            raise SourceUnavailable(f"cannot start a reading process: {err.strerror}") from err
         finally:
             os.close(writing)
-        self._listeners: list[threading.Thread] = []
-        self._listen(self.process.stderr, self._lines.append)
+        self._listener = threading.Thread(
+            target=self._listen, name="cstl-edge-listener", daemon=True
+        )
+        self._listener.start()
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died at once; open() raises the reason
+            self.process.stdin.write(json.dumps(asdict(request)).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def open(self) -> Hello:
+        """Wait until the source answers."""
+        if self._hello is None:
+            record = self.record()
+            if not isinstance(record, Hello):
+                raise SourceUnavailable("the reading process sent something that is no greeting")
+            self._hello, self.fps = record, record.fps
+        return self._hello
+
+    def read(self) -> Image | None:
+        """Wait for the next picture of a live source; None at the end of one that has an end."""
+        while True:
+            record = self.record()
+            if isinstance(record, PictureHead):
+                if self._hello is not None and not self._hello.finite:
+                    self.captured_s = record.time_s
+                return self.picture(record)
+            if isinstance(record, End):
+                return None
+
+    def record(self) -> Record:
+        """Return the child's next record; raises its failure, or that of the child itself."""
+        head = bytearray(HEAD.size)
+        if not self._fill(memoryview(head)):
+            raise self._death()
+        magic, length = HEAD.unpack(head)
+        if magic != MAGIC or length > MAX_HEAD_BYTES:
+            raise SourceUnavailable("the reading process sent something that is no record")
+        body = bytearray(length)
+        if not self._fill(memoryview(body)):
+            raise self._death()
+        record = decode(bytes(body))
+        if isinstance(record, Failure):
+            raise self._error(record)
+        return record
+
+    def picture(self, head: PictureHead) -> Image:
+        """Read the pixels behind a record."""
+        if not 0 < head.height * head.width <= MAX_PIXELS or head.row_bytes < 3 * head.width:
+            limit = f"{MAX_PIXELS // 10**6} megapixels"
+            raise SourceUnavailable(f"sends {head.width}x{head.height}; expected at most {limit}")
+        rows = np.empty((head.height, head.row_bytes), np.uint8)
+        if not self._fill(rows.data.cast("B")):
+            raise self._death()
+        packed = np.ascontiguousarray(rows[:, : head.width * 3])
+        return packed.reshape(head.height, head.width, 3)  # [H, W, 3]
 
     def stop(self) -> None:
-        """Ask the child to end, then kill it; may be called twice and from any thread."""
-        self._request_stop()
+        """End the child; may be called twice and from any thread."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()  # its end makes the child leave
         try:
             self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -110,95 +154,57 @@ class ChildCapture(Capture):
     def close(self) -> None:
         """Free the pipe; called by the reading thread at its end."""
         self.stop()
-        self._frames.close()
-        for listener in self._listeners:
-            listener.join(STOP_TIMEOUT_S)
-
-    def _request_stop(self) -> None:
-        self.process.send_signal(signal.SIGINT)  # does nothing to one that has ended
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+        self._listener.join(STOP_TIMEOUT_S)
 
     def _fill(self, buffer: memoryview) -> bool:
         """Fill a buffer from the pipe; False when the child closed it."""
-        return self._frames.readinto(buffer) == len(buffer)
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        end_s = None if self.timeout_s is None else time.monotonic() + self.timeout_s
+        while buffer:
+            left_s = None if end_s is None else end_s - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                self.stop()
+                reason = f"reading took more than {self.timeout_s:g} s without a picture"
+                raise self._error(Failure("data", reason))
+            poll.poll(None if left_s is None else 1000 * left_s)
+            try:
+                count = os.readv(self._pipe, [buffer])
+            except BlockingIOError:
+                continue
+            if count == 0:
+                return False
+            buffer = buffer[count:]
+        return True
 
-    def _picture(self, height: int, width: int, row_bytes: int) -> Image | None:
-        """Read one picture whose rows are padded to `row_bytes`; None at the end of the pipe."""
-        if not 0 < height * width <= MAX_PIXELS:
-            limit = f"{MAX_PIXELS // 10**6} megapixels"
-            raise SourceUnavailable(f"sends {width}x{height}; expected at most {limit}")
-        rows = np.empty((height, row_bytes), np.uint8)
-        if not self._fill(rows.data.cast("B")):
-            return None
-        return np.ascontiguousarray(rows[:, : width * 3]).reshape(height, width, 3)  # [H, W, 3]
+    def _error(self, failure: Failure) -> SourceUnavailable | DataError:
+        reason = redact(failure.reason or self._complaint())
+        if self._live or failure.kind == "unavailable":
+            return SourceUnavailable(reason)
+        return DataError(reason)
 
-    def _failure(self, otherwise: str) -> SourceUnavailable:
-        """Return the error of a child that ended: its first complaint, or else its last line."""
+    def _complaint(self) -> str:
+        """Return the reason among FFmpeg's complaints (cv2 has no errors)."""
+        self._listener.join(STOP_TIMEOUT_S)
+        return stream_reason(None, " ".join(self._lines))
+
+    def _death(self) -> SourceUnavailable | DataError:
+        """Return the error of a child that ended without a word."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_TIMEOUT_S)
-        self._listeners[0].join(STOP_TIMEOUT_S)
-        lines = [line for line in self._lines if line]
-        complaints = [line for line in lines if "ERROR" in line or "erroneous" in line]
-        reason = (complaints[:1] or lines[-1:] or [f"exit status {self.process.returncode}"])[0]
-        return SourceUnavailable(f"{otherwise}: {redact(reason.split('FFMPEG:16] ')[-1])}")
+        self._listener.join(STOP_TIMEOUT_S)
+        status = self.process.returncode
+        crashed = status is not None and status < 0
+        last = next((line for line in reversed(self._lines) if line), "")
+        cause = f"by signal {-status}" if crashed else f"with status {status} {last}"
+        return self._error(Failure("data", f"the reading process ended {cause}".strip()))
 
-    def _listen(
-        self, stream: Any, take: Callable[[str], None], at_end: Callable[[], None] = lambda: None
-    ) -> None:
-        """Give every line of a stream to `take`, then call `at_end`, in a thread of its own."""
-
-        def drain() -> None:
-            with stream:
-                for line in stream:
-                    take(line.decode(errors="replace").strip())
-            at_end()
-
-        thread = threading.Thread(target=drain, name="cstl-edge-listener", daemon=True)
-        thread.start()
-        self._listeners.append(thread)
-
-
-class ReaderCapture(ChildCapture):
-    """Runs cv2 in a child, for network streams and USB cameras."""
-
-    def __init__(self, spec: dict[str, Any]) -> None:
-        """Start the child; spec: {"url": …} or {"device": number, "fps": …}."""
-        root = str(Path(__file__).parents[3])
-        super().__init__(
-            lambda fd: [sys.executable, "-c", RUN_READER, root, str(fd)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died at once; open() raises the reason
-            self.process.stdin.write(json.dumps(spec).encode() + b"\n")
-            self.process.stdin.flush()
-
-    def open(self) -> None:
-        """Wait until the source answers."""
-        if self._record(HELLO) is None:
-            raise self._failure("no connection")
-
-    def read(self) -> Image | None:
-        """Wait for the next frame; a stream that ends is one that went away."""
-        header, image = self._record(FRAME), None
-        if header:
-            height, width, self.fps = header
-            image = self._picture(height, width, width * 3)
-        if image is None:
-            raise self._failure("the stream ended")
-        return image
-
-    def _record(self, form: struct.Struct) -> tuple[Any, ...] | None:
-        """Read one record; None when the child closed the pipe."""
-        buffer = bytearray(form.size)
-        if not self._fill(memoryview(buffer)):
-            return None
-        magic, *values = form.unpack(buffer)
-        if magic != MAGIC:
-            raise SourceUnavailable("the reading process sent something that is no frame")
-        return tuple(values)
-
-    def _request_stop(self) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()  # its end makes the child leave
+    def _listen(self) -> None:
+        """Keep the last lines of the child's standard error; a thread of its own."""
+        stream: Any = self.process.stderr
+        with stream:
+            for line in stream:
+                self._lines.append(line.decode(errors="replace").strip())

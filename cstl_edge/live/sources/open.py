@@ -27,12 +27,12 @@ SOURCES = Registry(
             "cstl_edge.live.sources.files:open_recording", "a video file, a folder of images"
         ),
         "camera": Entry(
-            "cstl_edge.live.sources.child_capture:open_usb", "a USB camera (0 or /dev/video0)"
+            "cstl_edge.live.sources.network:open_usb", "a USB camera (0 or /dev/video0)"
         ),
-        "rtsp": Entry("cstl_edge.live.sources.child_capture:open_network", "rtsp://HOST/PATH"),
-        "rtsps": Entry("cstl_edge.live.sources.child_capture:open_network"),
-        "http": Entry("cstl_edge.live.sources.child_capture:open_network"),
-        "https": Entry("cstl_edge.live.sources.child_capture:open_network"),
+        "rtsp": Entry("cstl_edge.live.sources.network:open_stream", "rtsp://HOST/PATH"),
+        "rtsps": Entry("cstl_edge.live.sources.network:open_stream"),
+        "http": Entry("cstl_edge.live.sources.network:open_http"),
+        "https": Entry("cstl_edge.live.sources.network:open_http"),
         "csi": Entry("cstl_edge.live.sources.gstreamer:open_csi", "csi://0"),
         "gst": Entry("cstl_edge.live.sources.gstreamer:open_gst", "gst:PIPELINE"),
         "synthetic": Entry(

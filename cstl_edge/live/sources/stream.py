@@ -1,19 +1,22 @@
-"""Live sources: give the newest frame, notice silence, and open a lost source again.
+"""Live sources: give the newest frame, notice silence and old pictures, open a lost source again.
 
 One daemon thread per opening reads a capture into a slot of one frame; a frame that is overtaken
-there counts as dropped. The thread that iterates keeps the time: it gives up an opening after 5 s,
-and a capture that has been silent for 5 s, and opens again after 1, 2, 4 … 30 s. Captures are child
-processes (`child_capture`), which can be killed in any state; a read inside this process could hang
-for ever.
+there counts as dropped. A picture has an age: since it arrived, or, where the same picture comes
+again and again, since it came first; beyond 1 s it is none. The thread that iterates keeps the
+time: it gives up an opening after 5 s, and a capture that has given nothing new for 5 s, and opens
+again after 1, 2, 4, 8, 10 s. Captures are child processes (`child_capture`), which can be killed in
+any state; a read inside this process could hang for ever.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+import zlib
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Literal, NoReturn
 
 from cstl_edge.arrays import Image
@@ -26,9 +29,14 @@ log = logging.getLogger(__name__)
 OPEN_TIMEOUT_S = 5.0  # from starting a capture to its answer
 FIRST_FRAME_TIMEOUT_S = 15.0  # from answer to first frame: key frames may be 10 s apart
 STALL_TIMEOUT_S = 5.0  # between two frames
-FIRST_DELAY_S, MAX_DELAY_S = 1.0, 30.0  # before opening again; doubled every time
+MAX_AGE_S = 1.0  # of a picture
+FIRST_DELAY_S, MAX_DELAY_S = 1.0, 10.0  # before opening again; doubled every time
+MAX_DOUBLINGS = 16
 REFUSED_DELAY_S = 60.0  # after a refused password: cameras lock accounts
-STEADY_S = 10.0  # a capture that gave frames for so long resets the delays
+SMALLEST_STEP_S = 1e-4  # between the times of two frames that came at once
+REPEATED = "the same picture comes again and again: the camera is frozen"
+LATE = "pictures come more than 1 s late: this machine or the network is too slow"
+PRINT_ROWS = 8  # every so many rows of a picture tell whether it is the one before
 CLOSE_TIMEOUT_S = 1.0  # that closing waits for the reading thread, whose child is dead
 
 
@@ -36,8 +44,9 @@ class Capture:
     """One opening of a live source; `open` and `read` run in the reading thread."""
 
     fps = 0.0  # as the source declares it, once a frame has been read; 0.0 when it does not
+    captured_s: float | None = None  # monotonic clock when the last picture came, where it is known
 
-    def open(self) -> None:
+    def open(self) -> object:
         """Wait until the source answers; raises SourceUnavailable."""
 
     def read(self) -> Image | None:
@@ -51,17 +60,32 @@ class Capture:
         """Free pipes and devices; called by the reading thread at its end."""
 
 
+def unavailable(uri: str, err: Exception) -> SourceUnavailable:
+    """Return the error of a live source that does not open."""
+    return SourceUnavailable(
+        f"{redact(uri)} does not open: {redact(err)}; check that it is plugged in, powered and "
+        "reachable, and that the address and password are right"
+    )
+
+
 Opener = Callable[[], Capture]  # returns at once
 
 
 class _CaptureSession:
     """One opening of a source: the capture, its reading thread, and the slot between them."""
 
-    def __init__(self, capture: Capture, first_index: int) -> None:
-        """Start reading; first_index: number of the next frame."""
+    def __init__(self, capture: Capture, first_index: int, last_print: int | None) -> None:
+        """Start reading.
+
+        Args:
+            capture: What is read.
+            first_index: Number of the next frame.
+            last_print: Fingerprint of the last picture of the opening before.
+        """
         self.capture, self.captured, self.dropped = capture, first_index, 0
         self.announced = False  # the state "online" was sent
-        self.first_frame_s: float | None = None
+        self.last_print, self._new_s = last_print, -math.inf  # of the newest picture; since when
+        self._last_s = -math.inf  # time of the newest frame
         self._changed = threading.Condition()
         self._slot: Frame | None = None
         self._outcome: Exception | Literal["end"] | None = None
@@ -73,7 +97,11 @@ class _CaptureSession:
     def wait(self) -> Frame | None:
         """Wait for a frame and leave it in the slot; None at the end; raises SourceUnavailable."""
         with self._changed:
-            while self._slot is None and self._outcome is None:
+            while True:
+                if self._slot is not None and time.monotonic() - self._slot.time_s > MAX_AGE_S:
+                    self._slot, self.dropped = None, self.dropped + 1
+                if self._slot is not None or self._outcome is not None:
+                    break
                 left_s = self._deadline_s - time.monotonic()
                 if left_s <= 0:
                     raise SourceUnavailable(self._waiting_for)
@@ -110,11 +138,21 @@ class _CaptureSession:
 
     def _put(self, image: Image) -> None:
         now_s, utc = time.monotonic(), datetime.now(timezone.utc)
+        came_s = min(self.capture.captured_s or now_s, now_s)
+        mark = zlib.adler32(image[::PRINT_ROWS].tobytes())
+        repeated = mark == self.last_print
+        if not repeated:
+            self.last_print, self._new_s = mark, came_s
         with self._changed:
+            index, self.captured = self.captured, self.captured + 1
+            if now_s - self._new_s > MAX_AGE_S:
+                self.dropped += 1
+                self._waiting_for = f"{REPEATED if repeated else LATE} for {STALL_TIMEOUT_S:g} s"
+                return
             self.dropped += self._slot is not None
-            self._slot = Frame(self.captured, image, now_s, utc)
-            self.captured += 1
-            self.first_frame_s = self.first_frame_s or now_s
+            self._last_s = max(came_s, self._last_s + SMALLEST_STEP_S)
+            utc -= timedelta(seconds=now_s - came_s)
+            self._slot = Frame(index, image, self._last_s, utc)
         self._expect(STALL_TIMEOUT_S, "no frame for")
 
     def _expect(self, within_s: float, otherwise: str) -> None:
@@ -136,24 +174,27 @@ class LiveSource(FrameSource):
     live = True
 
     def __init__(self, uri: str, opener: Opener, options: SourceOptions) -> None:
-        """Open the source and wait for its first frame.
+        """Open the source and wait for its first frame; with `wait`, open it while it is read.
 
         Args:
             uri: Address, for messages.
             opener: Starts a capture; called again whenever one is lost.
-            options: Of which `wait` and `on_state` count.
+            options: Of which `wait`, `fps` and `on_state` count.
         """
         super().__init__(uri)
         self._opener, self._on_state = opener, options.on_state
+        self._wanted_fps = self.fps = options.fps or 0.0
+        self.size = (0, 0)  # until the first frame
+        self._last_print: int | None = None
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._session: _CaptureSession | None = None
         self._tries, self.captured, self._dropped = 0, 0, 0
+        if options.wait:
+            return
         try:
-            first = self._newest(options.wait)
-            if first is None:
+            if self._newest(retry=False) is None:
                 raise SourceUnavailable(f"{self.uri} ended before its first frame")
-            self.size = (first.image.shape[0], first.image.shape[1])
         except BaseException:
             self.close()
             raise
@@ -188,15 +229,13 @@ class LiveSource(FrameSource):
                 frame = session.wait()
             except SourceUnavailable as err:
                 if not retry:
-                    raise SourceUnavailable(
-                        f"{self.uri} does not open: {redact(err)}; check that it is plugged in, "
-                        "powered and reachable, and that the address and password are right"
-                    ) from err
+                    raise unavailable(self.uri, err) from err
                 self._handle_loss(redact(err))
                 continue
             if frame is not None and not session.announced:
                 session.announced = True
-                self.fps = session.capture.fps
+                self.fps = self._wanted_fps or session.capture.fps
+                self.size = (frame.image.shape[0], frame.image.shape[1])
                 self._notify(SourceState("online", attempt=self._tries))
             return frame
         return None
@@ -207,7 +246,7 @@ class LiveSource(FrameSource):
         self._notify(SourceState("opening", attempt=self._tries))
         capture = self._opener()
         with self._lock:
-            self._session = session = _CaptureSession(capture, self.captured)
+            self._session = session = _CaptureSession(capture, self.captured, self._last_print)
         if self._closing.is_set():  # closed while the child was starting
             session.stop()
         return session
@@ -216,7 +255,7 @@ class LiveSource(FrameSource):
         """Stop the lost capture, send the state "offline", and wait before the next one."""
         if self._stop_session():
             self._tries = 1
-        delay_s = min(FIRST_DELAY_S * 2.0 ** (self._tries - 1), MAX_DELAY_S)
+        delay_s = min(FIRST_DELAY_S * 2.0 ** min(self._tries - 1, MAX_DOUBLINGS), MAX_DELAY_S)
         if "401" in detail or "nauthorized" in detail:
             delay_s = REFUSED_DELAY_S
         detail = f"{detail}; trying again in {delay_s:g} s"
@@ -227,7 +266,7 @@ class LiveSource(FrameSource):
         self._stop_session()
 
     def _stop_session(self) -> bool:
-        """Stop the present capture; return whether it had been giving frames for long."""
+        """Stop the present capture; return whether it gave frames."""
         with self._lock:
             session, self._session = self._session, None
         if session is None:
@@ -235,8 +274,8 @@ class LiveSource(FrameSource):
         session.stop()
         self.captured = session.captured
         self._dropped += session.dropped
-        first_s = session.first_frame_s
-        return first_s is not None and time.monotonic() - first_s > STEADY_S
+        self._last_print = session.last_print
+        return session.announced
 
     def _notify(self, state: SourceState) -> None:
         """Log a change of state and pass it on."""

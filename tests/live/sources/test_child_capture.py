@@ -17,9 +17,11 @@ import pytest
 from standin_cameras import HttpCamera, RtspCamera, RtspServer, Server, wait_until
 
 from cstl_edge.errors import SourceUnavailable
-from cstl_edge.live.sources import child_main, stream
+from cstl_edge.live.sources import formats, stream
 from cstl_edge.live.sources.base import SourceState
 from cstl_edge.live.sources.child_capture import ReaderCapture
+from cstl_edge.live.sources.child_protocol import ReadRequest
+from cstl_edge.live.sources.network_probe import probe
 from cstl_edge.live.sources.open import open_source
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
@@ -111,13 +113,12 @@ def test_the_password_is_not_in_the_list_of_processes(camera: HttpCamera) -> Non
 
 
 def test_an_rtsp_server_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert child_main.ANSWER_TIMEOUT_S < stream.OPEN_TIMEOUT_S  # so that the child's reason comes
-    monkeypatch.setattr(child_main, "ANSWER_TIMEOUT_S", 0.2)
+    assert formats.ANSWER_TIMEOUT_S < stream.OPEN_TIMEOUT_S  # so that the child's reason comes
     monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 0.4)
     with contextlib.closing(Server()) as server:
         address = f"rtsp://{server.place}/1"
         with pytest.raises(OSError, match=r"no answer within 0\.2 s"):
-            child_main.probe_rtsp(address)
+            probe(address, 0.2)
         begun_s = time.monotonic()
         with pytest.raises(SourceUnavailable, match=r"no answer within 0\.4 s") as caught:
             open_source(address)
@@ -139,8 +140,8 @@ def test_an_rtsp_stream_is_read_and_opened_again(tmp_path: Path) -> None:
         contextlib.closing(RtspCamera(tmp_path)) as server,
         open_source(server.address, wait=True, on_state=states.append) as source,
     ):
-        assert source.size == (248, 442)
         times = [next(source).time_s for _ in range(10)]
+        assert source.size == (248, 442)
         assert times == sorted(set(times))
         server.hang_up()
         while [s.state for s in states].count("online") < 2:
@@ -157,7 +158,7 @@ def test_a_password_that_breaks_the_address_is_reported_without_it() -> None:
 
 def test_a_stopped_capture_returns_at_once() -> None:
     with contextlib.closing(Server()) as server:
-        capture = ReaderCapture({"url": f"rtsp://{server.place}/1"})
+        capture = ReaderCapture(ReadRequest(url=f"rtsp://{server.place}/1"))
         begun_s = time.monotonic()
         capture.stop()
         assert time.monotonic() - begun_s < 3
@@ -173,8 +174,8 @@ def test_a_missing_usb_camera_is_refused_with_the_present_ones() -> None:
 
 
 def test_a_device_that_is_no_camera_is_refused() -> None:
-    capture = ReaderCapture({"device": 987, "fps": 15.0})
-    with pytest.raises(SourceUnavailable, match="no connection"):
+    capture = ReaderCapture(ReadRequest(device=987, fps=15.0))
+    with pytest.raises(SourceUnavailable, match="no video that can be read"):
         capture.open()
     capture.close()
 

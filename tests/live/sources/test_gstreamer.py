@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+import ctypes.util
 import time
 
 import numpy as np
 import pytest
 
 from cstl_edge.errors import ConfigError, SourceUnavailable
-from cstl_edge.live.sources.gstreamer import CAPS, csi_pipeline, gst_opener
+from cstl_edge.live.sources.gstreamer import LIBRARIES, csi_pipeline, gst_opener
 from cstl_edge.live.sources.open import open_source
 
-CAPS_LINE = (
-    "/GstPipeline:pipeline0/GstFdSink:cstl_edge_frames.GstPad:sink: caps = video/x-raw, "
-    "format=(string)BGR, width=(int)322, height=(int)240, framerate=(fraction)10/1"
-)
 needs_gst = pytest.mark.skipif(
-    shutil.which("gst-launch-1.0") is None,
-    reason="gst-launch-1.0 is missing: apt install gstreamer1.0-tools gstreamer1.0-plugins-base",
+    any(ctypes.util.find_library(name) is None for name in LIBRARIES),
+    reason="GStreamer is missing: apt install gstreamer1.0-plugins-base",
 )
 
 
@@ -32,22 +28,15 @@ def test_a_csi_address_becomes_a_pipeline() -> None:
         csi_pipeline("csi://left")
 
 
-def test_caps_are_read_from_the_output_of_gst_launch() -> None:
-    match = CAPS.search(CAPS_LINE)
-    assert match is not None
-    assert "width=(int)322" in match.group(1)
-    assert CAPS.search(CAPS_LINE.replace("cstl_edge_frames", "other")) is None
-
-
 def test_without_gstreamer_an_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(SourceUnavailable, match=r"apt install gstreamer1\.0-tools"):
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    with pytest.raises(SourceUnavailable, match=r"apt install gstreamer1\.0-plugins-base"):
         open_source("csi://0")
 
 
 @pytest.mark.parametrize("pipeline", ["", "videotestsrc !", "videotestsrc ! appsink", "a ' b"])
 def test_impossible_pipelines_are_refused(pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: "gst-launch-1.0")
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: "lib.so")
     with pytest.raises(ConfigError):
         gst_opener(pipeline)
 
@@ -96,7 +85,7 @@ def test_a_fast_pipeline_drops_frames_for_a_slow_reader() -> None:
     ("pipeline", "reason"),
     [
         ("nosuchelement", "no element"),
-        ("filesrc location=/nowhere/at/all.mp4 ! decodebin", "ERROR|not found"),
+        ("filesrc location=/nowhere/at/all.mp4 ! decodebin", "GStreamer: .*not"),
     ],
 )
 def test_a_pipeline_that_does_not_start_names_the_reason(pipeline: str, reason: str) -> None:

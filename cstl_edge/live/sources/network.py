@@ -1,0 +1,75 @@
+"""Network streams, files behind http:// and USB cameras, read by a child process."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from cstl_edge.errors import SourceUnavailable, one_line
+from cstl_edge.live.sources.base import FrameSource
+from cstl_edge.live.sources.child_capture import ReaderCapture
+from cstl_edge.live.sources.child_protocol import ReadRequest
+from cstl_edge.live.sources.files import STEP_TIMEOUT_S, VideoFile
+from cstl_edge.live.sources.formats import best_reader
+from cstl_edge.live.sources.options import SourceOptions
+from cstl_edge.live.sources.stream import OPEN_TIMEOUT_S, Capture, LiveSource, unavailable
+from cstl_edge.opencv import import_cv2
+
+
+def open_stream(uri: str, options: SourceOptions) -> FrameSource:
+    """Open an rtsp:// stream."""
+    options.refuse_part(uri)
+    return LiveSource(
+        uri, partial(ReaderCapture, ReadRequest(url=uri, reader=best_reader())), options
+    )
+
+
+def open_http(uri: str, options: SourceOptions) -> FrameSource:
+    """Open an http:// stream, or a file behind such an address, every frame of which counts."""
+    first: list[ReaderCapture] = []
+    request = ReadRequest(
+        url=uri,
+        fps=options.fps,
+        start_s=options.start_s or 0.0,
+        stop_s=options.stop_s,
+        reader=best_reader(),
+    )
+    try:
+        capture = ReaderCapture(request, OPEN_TIMEOUT_S)
+        try:
+            if capture.open().finite:
+                capture.timeout_s = STEP_TIMEOUT_S
+                return VideoFile(uri, request, options, capture)
+        except BaseException:
+            capture.close()
+            raise
+        capture.timeout_s = None
+        first.append(capture)
+    except SourceUnavailable as err:
+        if not options.wait:
+            raise unavailable(uri, err) from err
+    options.refuse_part(uri)
+
+    def start() -> Capture:
+        return first.pop() if first else ReaderCapture(request)
+
+    return LiveSource(uri, start, options)
+
+
+def open_usb(uri: str, options: SourceOptions) -> FrameSource:
+    """Open a USB camera, named 0 or /dev/video0."""
+    options.refuse_part(uri)
+    import_cv2()  # where it is missing, the error comes from here and not from the child
+    number = int(uri.removeprefix("/dev/video"))
+    return LiveSource(uri, partial(_start_usb, number, options.fps), options)
+
+
+def _start_usb(number: int, fps: float | None) -> ReaderCapture:
+    device = f"/dev/video{number}"
+    if sys.platform == "linux" and not Path(device).exists():
+        present = sorted(one_line(p) for p in Path("/dev").glob("video*"))
+        raise SourceUnavailable(
+            f"there is no {device}; cameras here: {', '.join(present) or 'none'}"
+        )
+    return ReaderCapture(ReadRequest(device=number, fps=fps))
