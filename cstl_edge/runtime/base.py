@@ -72,6 +72,12 @@ class Encoder(Protocol):
     def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
         """Return the embeddings of sequences [n, s, h, w]; all frames count without `lengths`."""
 
+    def warm_up(self, walkers: int) -> None:
+        """Make ready for so many live walkers, so that none of them waits; many have nothing to.
+
+        Raises ModelError where the device fails.
+        """
+
     def close(self) -> None:
         """Give back what the runtime holds. Further calls are errors."""
 

@@ -67,6 +67,9 @@ class GraphEncoder:
         """Return the embeddings of sequences [n, s, h, w]."""
         return encode_in_parts(self, silhouettes, lengths)
 
+    def warm_up(self, walkers: int) -> None:
+        """Do nothing: a runtime on the CPU makes nothing that depends on the walkers' number."""
+
     def close(self) -> None:
         """Let go of the graphs."""
         self._graphs.clear()

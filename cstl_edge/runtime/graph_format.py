@@ -92,6 +92,17 @@ def graph_of(name: str) -> str:
     return graph if not precision or precision in (["fp16"], ["int8"]) else name
 
 
+def part_gather_version(data: bytes) -> str | None:
+    """Return the version of the part gather in a graph, None where there is none in it."""
+    import onnx
+
+    for node in onnx.load_model_from_string(data).graph.node:
+        if node.op_type == OPERATOR:
+            versions = [a.s.decode() for a in node.attribute if a.name == "plugin_version"]
+            return versions[0] if versions else "1"
+    return None
+
+
 def _check_versions(name: str, model: onnx.ModelProto) -> None:
     """Only the opset we export; an IR version that every runtime of ours reads."""
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}

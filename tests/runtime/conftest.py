@@ -53,6 +53,9 @@ class Standin:
     def encode(self, silhouettes, lengths=None):
         return encode_in_parts(self, silhouettes, lengths)
 
+    def warm_up(self, walkers):
+        self.calls.append(("warm_up", walkers))
+
     def close(self):
         pass
 

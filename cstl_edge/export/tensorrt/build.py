@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from cstl_edge.export.folder import json_bytes, sha256, write_files
 from cstl_edge.export.tensorrt.builder import RTX, PlanRequest, sm_of_target
 from cstl_edge.export.tensorrt.checks import RUN, check_types, compare_engines
 from cstl_edge.export.tensorrt.child import BuildReport, run_child
+from cstl_edge.export.tensorrt.plugin_choice import Candidate, time_candidates
 from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, PLUGIN_VERSION
-from cstl_edge.runtime.manifest import Manifest, Shape, read_manifest
+from cstl_edge.runtime.manifest import PRECISIONS, Manifest, Shape, read_manifest
 from cstl_edge.runtime.model_check import checked_graphs
 from cstl_edge.runtime.tensorrt.record import (
     ENGINES,
@@ -39,8 +40,10 @@ log = logging.getLogger(__name__)
 GRAPHS = ("frames", "head", "full")
 PLUGIN = ("auto", "on", "off")
 COMPATIBILITY = ("none", "same", "ampere")
-TYPICAL_WALKERS = 8  # what the second profile is fastest for
+TYPICAL_WALKERS = 8  # what the live profile is fastest for
 MOST_WALKERS = 32
+LONG_WALKERS = 4  # sequences beyond the window in one call: 32 of 240 frames need a gigabyte
+LONG_WINDOWS = 4  # what the long profile is fastest for, in windows
 
 Progress = Callable[[str, str, float], None]
 """Called with the graph that is built, the builder's phase, and the share of it done (0..1)."""
@@ -80,8 +83,9 @@ class BuildOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that do not exist (ConfigError)."""
-        for name, allowed in (("plugin", PLUGIN), ("compatibility", COMPATIBILITY)):
-            if getattr(self, name) not in allowed:
+        choices = (("plugin", PLUGIN), ("compatibility", COMPATIBILITY), ("precision", PRECISIONS))
+        for name, allowed in choices:
+            if getattr(self, name) not in (*allowed, None):
                 got = one_line(getattr(self, name))
                 raise ConfigError(f"expected {name} of {', '.join(allowed)}; got {got!r}")
         if self.target != TENSORRT:
@@ -129,15 +133,12 @@ def build_engines(
     records: dict[str, EngineRecord] = {}
     plans: dict[str, bytes] = {}
     for graph, file in sources.items():
-        notify(graph, "starting", 0.0)
-        start = time.perf_counter()
-        request = _request(options, manifest, graph)
-        report, plan = run_child(graphs[file], request, lambda *step, g=graph: notify(g, *step))
-        check_types(graph, precision, report["audit"]["network"])
-        entries: dict[str, Any] = {"graph": graph, "onnx": file, "precision": precision}
-        entries |= {"plan_sha256": sha256(plan), "build_s": time.perf_counter() - start}
-        plans[graph] = plan
-        records[graph] = _record(manifest, options, request, report, **entries)
+        source_of = Source(graph, file, precision, graphs[file])
+
+        def steps(phase: str, share: float, graph: str = graph) -> None:
+            notify(graph, phase, share)
+
+        records[graph], plans[graph] = _chosen_plan(source, manifest, options, source_of, steps)
     if options.target == TENSORRT:
         notify("all", "comparing with ONNX Runtime", 0.0)
         parity = compare_engines(plans, records, manifest, source)
@@ -146,6 +147,63 @@ def build_engines(
     files |= {f"{graph}{SUFFIX}.json": json_bytes(record) for graph, record in records.items()}
     write_files(source / ENGINES / options.target, files)
     return records
+
+
+@dataclass(frozen=True)
+class Source:
+    """A graph to build."""
+
+    graph: str  # one of `GRAPHS`
+    file: str  # its name in the exported folder
+    precision: str
+    onnx: bytes
+
+
+def _chosen_plan(
+    folder: Path,
+    manifest: Manifest,
+    options: BuildOptions,
+    source: Source,
+    progress: Callable[[str, float], None],
+) -> Candidate:
+    """Build one graph; where the plugin may serve, without it too, and return the faster plan.
+
+    Args:
+        folder: Exported model.
+        manifest: Its manifest.
+        options: Options of the build.
+        source: Graph to build.
+        progress: Callback with the builder's phase and the share of it done.
+    """
+    record, plan = _built(manifest, options, source, progress)
+    if options.plugin != "auto" or record.plugin is None:
+        return record, plan
+    without = _built(manifest, replace(options, plugin="off"), source, progress)
+    candidates = {"plugin": (record, plan), "function body": without}
+    progress("timing with and without the plugin", 0.0)
+    times_ms = time_candidates(candidates, folder)
+    record, plan = candidates[min(times_ms, key=lambda name: times_ms[name])]
+    audit = record.audit | {"part_gather_ms": times_ms}
+    words = options.words(source.precision)
+    return record.model_copy(update={"audit": audit, "options": words}), plan
+
+
+def _built(
+    manifest: Manifest,
+    options: BuildOptions,
+    source: Source,
+    progress: Callable[[str, float], None],
+) -> Candidate:
+    """Build one plan in a child process and check the types of its layers."""
+    progress("starting", 0.0)
+    start = time.perf_counter()
+    request = _request(options, manifest, source.graph, source.precision)
+    report, plan = run_child(source.onnx, request, progress)
+    check_types(source.graph, source.precision, report["audit"]["network"])
+    entries: dict[str, Any] = {"graph": source.graph, "onnx": source.file}
+    entries |= {"precision": source.precision, "plan_sha256": sha256(plan)}
+    entries |= {"build_s": time.perf_counter() - start}
+    return _record(manifest, options, request, report, **entries), plan
 
 
 def graph_files(manifest: Manifest, precision: str, graphs: Sequence[str]) -> dict[str, str]:
@@ -174,13 +232,15 @@ def graph_files(manifest: Manifest, precision: str, graphs: Sequence[str]) -> di
     return {graph: str(files[graph]) for graph in GRAPHS if graph in graphs}
 
 
-def _request(options: BuildOptions, manifest: Manifest, graph: str) -> PlanRequest:
+def _request(options: BuildOptions, manifest: Manifest, graph: str, precision: str) -> PlanRequest:
+    kinds = profiles(graph, manifest.shape, options.sizes)
     sm = sm_of_target(options.target) if options.target != TENSORRT else None
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     mib = options.workspace_mib
     return PlanRequest(
         library=TENSORRT if sm is None else RTX,
-        profiles=profiles(graph, manifest.shape, options.sizes),
+        profiles=kinds,
+        activation_bytes=activation_bytes(graph, precision, manifest.shape, kinds),
         sm=sm,
         plugin="off" if sm is not None else options.plugin,  # TensorRT-RTX aborts on plugins
         workspace_bytes=None if mib is None else mib * 2**20,
@@ -199,15 +259,39 @@ def profiles(graph: str, shape: Shape, sizes: Sizes) -> list[Profile]:
         sizes: Sizes of the calls.
     """
     one, many = (1, 1, 1), (1, min(TYPICAL_WALKERS, sizes.walkers), sizes.walkers)
-    window, any_length = (sizes.window,) * 3, (1, sizes.window, sizes.frames)
+    few = (1, 1, min(LONG_WALKERS, sizes.walkers))
+    live = (1, sizes.window, sizes.window)
+    long = (1, min(LONG_WINDOWS * sizes.window, sizes.frames), sizes.frames)
     pixels, feature = _fixed(*shape.size), _fixed(shape.parts, shape.channels)
     if graph == "frames":
         return [{"silhouettes": _range(rows, *pixels)} for rows in _distinct(one, many)]
     name, rest = ("features", feature) if graph == "head" else ("silhouettes", pixels)
-    return [
-        {name: _range(rows, frames, *rest), "lengths": _range(rows)}
-        for rows, frames in _distinct((one, window), (many, any_length))
-    ]
+    kinds = [(many, live)] + ([(few, long)] if sizes.frames > sizes.window else [])
+    return [{name: _range(rows, frames, *rest), "lengths": _range(rows)} for rows, frames in kinds]
+
+
+def activation_bytes(graph: str, precision: str, shape: Shape, kinds: list[Profile]) -> int:
+    """Estimate the memory [bytes] that an engine computes in, at its largest profile.
+
+    A head holds about twelve tensors of its features at once, a trunk four of its first layer's
+    outputs: after what TensorRT-RTX reports of the paper's widths, never measured on a GPU.
+
+    Args:
+        graph: Name of the graph, `frames`, `head` or `full`.
+        precision: Precision, `float32`, `fp16` or `int8`.
+        shape: Shape of the network.
+        kinds: Profiles of the engine.
+    """
+    number = 4 if precision == "float32" else 2
+    h, w = shape.size
+    most = 0
+    for profile in kinds:
+        rows = profile["features" if graph == "head" else "silhouettes"].max
+        frames = rows[0] * (1 if graph == "frames" else rows[1])
+        trunk = 0 if graph == "head" else 4 * frames * h * w * shape.widths[0]
+        head = 0 if graph == "frames" else 12 * frames * shape.parts * shape.channels
+        most = max(most, (trunk + head) * number)
+    return most
 
 
 def _distinct(*wanted: Any) -> list[Any]:
@@ -235,7 +319,7 @@ def _record(
     """Return the record of a plan, to which the caller gives entries of its own."""
     from cstl_edge import __version__
 
-    gpu = report["gpu"] or {"name": None, "sm": request.sm, "cuda": None}
+    gpu = report["gpu"] or {"name": None, "sm": request.sm}
     plugin = None
     digest = report["plugin_sha256"]
     if report["audit"]["part_gather"] == "plugin" and digest is not None:
@@ -251,13 +335,16 @@ def _record(
             "version": report["version"],
             "sm": gpu["sm"],
             "gpu": gpu["name"],
-            "cuda": gpu["cuda"],
+            "cuda": gpu.get("cuda"),
+            "multiprocessors": gpu.get("multiprocessors"),
+            "board": gpu.get("board"),
             "compatibility": request.compatibility,
             "plugin": plugin,
             "profiles": request.profiles,
             "window": options.sizes.window,
             "options": options.words(own["precision"]),
             "audit": report["audit"],
+            "memory": report["memory"],
             "created_with": {"cstl_edge": __version__, "python": sys.version.split()[0]},
             "created_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }

@@ -4,7 +4,7 @@ This runs in a child process (`child`), because a builder can abort or be killed
 which on small devices happens without a word; `check_memory` refuses what will not fit before.
 Networks are strongly typed always: the precision is what the graph says, and there is no switch.
 
-TensorRT-RTX builds engines for RTX cards (compute capabilities 7.5 to 12.1) on a machine that has
+TensorRT-RTX builds engines for RTX cards (compute capabilities 8.0 to 12.1) on a machine that has
 none; not for Jetson nor for data-centre cards. It knows no plugins, so the part gather is its
 function body. It is NVIDIA's own parser and strongly typed builder, of the family of TensorRT 11,
 on any CPU; running its engines is not part of this package.
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 PLUGIN_BEATS_FUNCTION = (10, 7)  # before, a function body in the file wins over a plugin
 RTX = "tensorrt_rtx"
+RTX_CANNOT = (75,)  # seen with 1.7.1: the head's product in float32 finds no kernel
 
 GIB = 2**30
 MIB = 2**20
@@ -58,6 +59,7 @@ class PlanRequest:
     level: int = 3  # optimisation level, 0..5: how long the builder may look for faster kernels
     compatibility: str = "none"
     cache_folder: str | None = None  # where timings of earlier builds are kept
+    activation_bytes: int = 0  # about what the engine computes in at its largest profile
 
 
 class EngineAudit(TypedDict):
@@ -77,6 +79,7 @@ class BuiltPlan:
     audit: EngineAudit
     timings: bytes  # the timing cache after the build
     plugin_sha256: str | None
+    memory: dict[str, Any]  # [bytes]: `plan`, and `activations` by profile
 
 
 def sm_of_target(target: str) -> int:
@@ -90,6 +93,11 @@ def sm_of_target(target: str) -> int:
         raise ConfigError(
             f"expected a target of tensorrt, or rtx-sm and a number such as rtx-sm89; "
             f"got {one_line(target)!r}"
+        )
+    if int(match[1]) in RTX_CANNOT:
+        raise ConfigError(
+            f"TensorRT-RTX builds no head for sm{match[1]}: it has no float32 matrix products "
+            "there. Build on that card with TensorRT, or run ONNX Runtime"
         )
     return int(match[1])
 
@@ -125,6 +133,7 @@ def build_plan(
             graph = without_function_body(graph)
     network = builder.create_network(_creation_flags(trt))
     _parse(trt, network, logger, graph)
+    memory = {"plan": 0}
     audit: EngineAudit = {
         "part_gather": _path_taken(trt, network, plugin is not None),
         "network": count_layer_types(trt, network),
@@ -140,9 +149,9 @@ def build_plan(
         raise ExportError(f"the builder gave no engine: {logger.last_error or 'no reason told'}")
     data = bytes(plan)
     if request.library != RTX:
-        audit["engine"] = inspect_plan(trt, data, plugin)
+        audit["engine"], memory = inspect_plan(trt, data, plugin)
     timings = b"" if cache is None else bytes(config.get_timing_cache().serialize())
-    return BuiltPlan(data, audit, timings, sha256)
+    return BuiltPlan(data, audit, timings, sha256, memory | {"plan": len(data)})
 
 
 def without_function_body(graph: bytes) -> bytes:
@@ -196,7 +205,12 @@ def _config(trt: Any, builder: Any, request: PlanRequest, step: Step) -> Any:
     if request.library == RTX:
         target = getattr(trt.ComputeCapability, f"SM{request.sm}", None)
         if target is None:
-            known = [name for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
+            cannot = [f"SM{sm}" for sm in RTX_CANNOT]
+            known = [
+                name
+                for name in trt.ComputeCapability.__members__
+                if name.startswith("SM") and name not in cannot
+            ]
             raise ExportError(f"expected one of {', '.join(known).lower()}; got sm{request.sm}")
         config.num_compute_capabilities = 1
         if not config.set_compute_capability(target, 0):

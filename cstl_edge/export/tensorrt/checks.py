@@ -84,8 +84,12 @@ def check_types(graph: str, precision: str, layers: dict[str, dict[str, int]]) -
         )
 
 
-def inspect_plan(trt: Any, plan: bytes, plugin: Path | None) -> dict[str, Any]:
-    """Open a plan built here, and count its layers by type of output (ModelError if it stays shut).
+def inspect_plan(
+    trt: Any, plan: bytes, plugin: Path | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Open a plan built here; return its layers by type of output, and its memory [bytes].
+
+    Raises ModelError if it stays shut.
 
     Args:
         trt: TensorRT module.
@@ -100,7 +104,10 @@ def inspect_plan(trt: Any, plan: bytes, plugin: Path | None) -> dict[str, Any]:
     if engine is None:
         raise ModelError(f"TensorRT does not open what it built: {logger.last_error}")
     inspector = engine.create_engine_inspector()
-    return count_inspected_types(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    profiles = range(engine.num_optimization_profiles)
+    activations = [int(engine.get_device_memory_size_for_profile_v2(i)) for i in profiles]
+    return count_inspected_types(text), {"activations": activations}
 
 
 def count_inspected_types(text: str) -> dict[str, Any]:
@@ -162,7 +169,7 @@ def compare_engines(
             pair = {graph: records[graph] for graph in RUN}
             files = {graph: plans[graph] for graph in RUN}
             head = pair["head"]
-            with closing(open_plans(files, pair, manifest, folder)) as encoder:
+            with closing(open_plans(files, pair, manifest, folder, most_slots=1)) as encoder:
                 report = engine_parity(
                     "frames and head", encoder.encode, reference, head.precision, head.window
                 )
@@ -170,7 +177,8 @@ def compare_engines(
         if "full" in records:
             full, files = {"full": records["full"]}, {"full": plans["full"]}
             record = records["full"]
-            with closing(open_session(detect_host(full, folder), files, full)) as session:
+            host = detect_host(full, folder)
+            with closing(open_session(host, files, full, most_slots=1)) as session:
                 reports["full"] = engine_parity(
                     "full", session.full, reference, record.precision, record.window
                 )

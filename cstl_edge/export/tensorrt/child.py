@@ -35,7 +35,8 @@ from cstl_edge.export.tensorrt.builder import (
 )
 from cstl_edge.runtime.cuda.base import Gpu
 from cstl_edge.runtime.cuda.open import open_buffers
-from cstl_edge.runtime.tensorrt.library import import_tensorrt, plugin_library
+from cstl_edge.runtime.graph_format import OPERATOR, PLUGIN_VERSION, part_gather_version
+from cstl_edge.runtime.tensorrt.library import board, import_tensorrt, plugin_library
 
 REQUEST = pydantic.TypeAdapter(PlanRequest)
 
@@ -44,9 +45,10 @@ class BuildReport(TypedDict):
     """What the child process says of a plan that it built."""
 
     audit: EngineAudit
+    memory: dict[str, Any]
     plugin_sha256: str | None
     version: str
-    gpu: dict[str, Any] | None  # `name`, `sm` and `cuda`; None where it was built ahead of time
+    gpu: dict[str, Any] | None  # see `described`; None where it was built ahead of time
 
 
 def run_child(
@@ -158,8 +160,8 @@ def build_requested(request: PlanRequest, graph: bytes, step: Step) -> tuple[Bui
         with closing(open_buffers()) as buffers:
             gpu = buffers.gpu()
         scratch = workspace(gpu, request.workspace_bytes)
-        check_memory(gpu, len(graph), scratch)
-        plugin = _plugin(trt, request.plugin)
+        check_memory(gpu, len(graph), scratch + request.activation_bytes)
+        plugin = _plugin(trt, request.plugin, part_gather_version(graph))
         cache = _timing_cache(trt, gpu, plugin, request)
         timings = cache.read_bytes() if cache is not None and cache.exists() else b""
         request = replace(request, workspace_bytes=scratch)
@@ -169,16 +171,43 @@ def build_requested(request: PlanRequest, graph: bytes, step: Step) -> tuple[Bui
     report: BuildReport = {
         "audit": built.audit,
         "plugin_sha256": built.plugin_sha256,
+        "memory": built.memory,
         "version": str(trt.__version__),
-        "gpu": None if gpu is None else {"name": gpu.name, "sm": gpu.sm, "cuda": gpu.cuda},
+        "gpu": None if gpu is None else described(gpu),
     }
     return report, built.plan
 
 
-def _plugin(trt: Any, choice: str) -> Path | None:
-    """Return the plugin library to register, if it is wanted (BackendUnavailable when missing)."""
-    if choice == "off":
+def described(gpu: Gpu) -> dict[str, Any]:
+    """Return what a record says of the GPU that built a plan."""
+    return {
+        "name": gpu.name,
+        "sm": gpu.sm,
+        "cuda": gpu.cuda,
+        "multiprocessors": gpu.multiprocessors,
+        "board": board(),
+    }
+
+
+def _plugin(trt: Any, choice: str, version: str | None) -> Path | None:
+    """Return the plugin library to register, if it is wanted (BackendUnavailable when missing).
+
+    Args:
+        trt: Module of TensorRT.
+        choice: `auto`, `on` or `off`.
+        version: Version of the graph's part gather; ExportError for another one than the plugin's
+            where the plugin is insisted on. None where there is no part gather to compute.
+    """
+    if choice == "off" or version is None:
         return None
+    if version != PLUGIN_VERSION:
+        if choice == "on":
+            raise ExportError(
+                f"expected a graph whose {OPERATOR} is version {PLUGIN_VERSION}, as the plugin "
+                f"library's; got version {version}. Export the model again, or build with "
+                "--plugin off"
+            )
+        return None  # its function body serves
     library = plugin_library(trt)
     if library is None and choice == "on":
         raise BackendUnavailable(

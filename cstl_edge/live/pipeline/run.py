@@ -72,6 +72,7 @@ class PipelineRun(Iterator[Event]):
         self._failed: BackendUnavailable | None = None  # to be raised behind the last words
         self._perception: PerceptionThread | None = None
         threads = min(SEGMENTER_THREADS, usable_cores())
+        encoder.warm_up(options.max_walkers)  # so that the second walker does not wait for it
         segmenter = open_segmenter(options.segmenter, threads=threads)
         if isinstance(source, str | os.PathLike):
             source = open_source(source, on_state=self._on_state, wait=retry)

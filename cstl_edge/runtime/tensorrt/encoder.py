@@ -25,8 +25,9 @@ from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.manifest import Manifest, read_manifest
 from cstl_edge.runtime.matching_file import read_distance
-from cstl_edge.runtime.tensorrt.engine import Engine, OwningSession, Session
+from cstl_edge.runtime.tensorrt.engine import Engine
 from cstl_edge.runtime.tensorrt.library import (
+    board,
     import_tensorrt,
     make_logger,
     make_runtime,
@@ -43,6 +44,7 @@ from cstl_edge.runtime.tensorrt.record import (
     read_plan,
     read_records,
 )
+from cstl_edge.runtime.tensorrt.session import OwningSession, Session
 
 log = logging.getLogger(__name__)
 Worked = TypeVar("Worked")
@@ -220,7 +222,8 @@ def detect_host(records: dict[str, EngineRecord], folder: Path) -> Host:
         gpu = buffers.gpu()
     plugin = plugin_library(trt) if any(record.plugin for record in records.values()) else None
     sha256 = plugin_sha256(plugin) if plugin else None
-    machine = Machine("tensorrt", str(trt.__version__), gpu.sm, gpu.name, sha256)
+    version, processors = str(trt.__version__), gpu.multiprocessors
+    machine = Machine("tensorrt", version, gpu.sm, gpu.name, sha256, processors, board())
     for record in records.values():
         check_machine(record, machine, folder)
     return Host(trt, gpu.name, buffers.name, plugin)

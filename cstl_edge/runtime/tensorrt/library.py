@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 OLDEST = (10, 3)  # JetPack 6; strong typing, IPluginV3 and execute_async_v3 are all there
 JETSON = Path("/etc/nv_tegra_release")
+BOARD = Path("/proc/device-tree/model")
 
 
 def import_tensorrt() -> Any:
@@ -170,6 +171,17 @@ def plugin_sha256(library: Path) -> str:
             f"plugin library {one_line(library)} cannot be read: {one_line(err.strerror)}. "
             "Build it: cstl-edge plugin build"
         ) from err
+
+
+def board() -> str | None:
+    """Return the board's model, where the system names one, as on a Jetson.
+
+    AGX Orin, Orin NX and Orin Nano all call their GPU `Orin`, sm_87.
+    """
+    try:
+        return BOARD.read_text(encoding="utf-8", errors="replace").strip("\0 \n")[:200] or None
+    except OSError:
+        return None
 
 
 def _how_to_get_it() -> str:

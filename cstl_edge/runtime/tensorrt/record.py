@@ -73,12 +73,15 @@ class EngineRecord(_Strict):
     sm: int  # compute capability as one number, 87 for 8.7
     gpu: str | None  # name of the GPU; None when it was built ahead of time, without one
     cuda: str | None
+    multiprocessors: int | None = None  # of the GPU; None in older records
+    board: str | None = None  # the board's model, where the system names it
     compatibility: Compatibility
     plugin: Plugin | None  # None when the graph's own function body serves
     profiles: Annotated[list[Profile], pydantic.Field(min_length=1, max_length=16)]
     window: Annotated[int, pydantic.Field(ge=1)]  # live, [frames]: CUDA graphs are captured for it
     options: dict[str, Any] = {}  # values of the command line that built it, by option
     audit: dict[str, Any] = {}
+    memory: dict[str, Any] = {}  # [bytes]: of the plan, and of the activations by profile
     parity: dict[str, Any] | None = None
     build_s: float = 0.0
     created_with: dict[str, Any] = {}
@@ -115,6 +118,8 @@ class Machine:
     sm: int
     gpu: str
     plugin_sha256: str | None  # of its plugin library for this TensorRT; None without one
+    multiprocessors: int | None = None
+    board: str | None = None
 
 
 def read_record(folder: Path, graph: str) -> EngineRecord:
@@ -232,8 +237,7 @@ def _differences(record: EngineRecord, machine: Machine) -> list[str]:
         )
     if not _same_gpu(record, machine):
         differences.append(
-            f"built for sm_{record.sm} ({one_line(record.gpu or 'any GPU of it')}), "
-            f"this GPU is sm_{machine.sm} ({one_line(machine.gpu)})"
+            f"built for {_gpu_in_words(record)}, this GPU is {_gpu_in_words(machine)}"
         )
     if record.plugin is not None and record.plugin.sha256 != machine.plugin_sha256:
         here = machine.plugin_sha256
@@ -250,7 +254,24 @@ def _same_gpu(record: EngineRecord, machine: Machine) -> bool:
         return machine.sm >= 80
     if record.compatibility == "same" or record.gpu is None:
         return record.sm == machine.sm
-    return (record.sm, record.gpu) == (machine.sm, machine.gpu)
+    known: list[tuple[int | str | None, int | str | None]] = [
+        (record.multiprocessors, machine.multiprocessors),
+        (record.board, machine.board),
+    ]
+    same = all(None in pair or pair[0] == pair[1] for pair in known)
+    return same and (record.sm, record.gpu) == (machine.sm, machine.gpu)
+
+
+def _gpu_in_words(owner: EngineRecord | Machine) -> str:
+    """Return a GPU for people.
+
+    >>> _gpu_in_words(Machine("tensorrt", "10.3.0", 87, "Orin", None, 16))
+    'sm_87 (Orin, 16 multiprocessors)'
+    """
+    details = [one_line(owner.gpu or "any GPU of it")]
+    details += [f"{owner.multiprocessors} multiprocessors"] if owner.multiprocessors else []
+    details += [one_line(owner.board)] if owner.board else []
+    return f"sm_{owner.sm} ({', '.join(details)})"
 
 
 def _refusal(record: EngineRecord, folder: Path, reasons: list[str]) -> ModelError:

@@ -1,28 +1,22 @@
 """Execution slot: one context with fixed buffers per bucket, in the scratch memory of its thread.
 
-A bucket is a shape that calls are rounded up to, so that memory, addresses and CUDA graphs stay
-what they are. Run on stand-ins so far, not on a device.
+Run on stand-ins so far, not on a device.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cstl_edge.arrays import Array
 from cstl_edge.errors import ModelError
 from cstl_edge.runtime.cuda.base import Buffers, CudaError
-
-if TYPE_CHECKING:
-    from cstl_edge.runtime.tensorrt.engine import Engine
+from cstl_edge.runtime.tensorrt.engine import Engine, Shapes
 
 log = logging.getLogger(__name__)
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Scratch:

@@ -72,7 +72,13 @@ def test_the_record_holds_source_and_target(folder, here):
     assert built.audit["engine"]["outputs"]["INT32"] >= 1
     assert built.parity["min_cosine"] > 0.99999
     assert built.parity["flips"] == 0
-    assert built.profiles[1]["features"].max == (8, 12, 4, 16)
+    live, long = (profile["features"] for profile in built.profiles)
+    assert (live.min, live.opt, live.max) == ((1, 1, 4, 16), (8, 6, 4, 16), (8, 6, 4, 16))
+    assert (long.min, long.opt, long.max) == ((1, 1, 4, 16), (1, 12, 4, 16), (4, 12, 4, 16))
+    assert (built.multiprocessors, built.board) == (8, None)
+    assert built.memory["plan"] > 0
+    numbers = [8 * 6 * 4 * 16 + 8, 4 * 12 * 4 * 16 + 4]
+    assert built.memory["activations"] == [8 * count for count in numbers]
 
 
 @pytest.mark.parametrize(

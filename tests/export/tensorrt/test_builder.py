@@ -17,6 +17,7 @@ from cstl_edge.export.tensorrt.build import (
     profiles,
 )
 from cstl_edge.export.tensorrt.builder import PlanRequest, build_plan
+from cstl_edge.export.tensorrt.plugin_choice import time_candidates
 from cstl_edge.runtime.cuda.base import Gpu
 from cstl_edge.runtime.manifest import read_manifest
 
@@ -227,9 +228,48 @@ def test_a_plugin_that_the_parser_passes_by_is_an_error(library, reduced, monkey
         _head(reduced, "10.3.0", library)
 
 
-def test_a_plugin_that_is_wanted_and_missing(folder, here):
+def test_a_plugin_that_is_wanted_and_missing(reduced, here):
     with pytest.raises(BackendUnavailable, match="cstl-edge plugin build"):
+        build_engines(reduced, replace(OPTIONS, plugin="on"))
+
+
+def test_a_graph_of_another_version_than_the_plugin_runs_its_function_body(folder, here, library):
+    """The golden export is of version 1: refused by name where the plugin is insisted on."""
+    with pytest.raises(ExportError, match=r"is version 2, .*; got version 1\. Export .* again"):
         build_engines(folder, replace(OPTIONS, plugin="on"))
+    built = build_engines(folder, replace(OPTIONS, plugin="auto"))
+    assert built["head"].audit["part_gather"] == "function body"
+
+
+@pytest.mark.parametrize("faster", ["plugin", "function body"])
+def test_auto_builds_with_and_without_the_plugin_and_keeps_the_faster(
+    reduced, here, library, monkeypatch, faster
+):
+    here(plugins=[str(library)], version="10.9.0")  # where the function body may stay
+    times_ms = {"plugin": 2.0, "function body": 2.0} | {faster: 1.0}
+
+    def timed(candidates, folder):
+        assert [record.plugin is not None for record, _ in candidates.values()] == [True, False]
+        return {name: times_ms[name] for name in candidates}
+
+    monkeypatch.setattr("cstl_edge.export.tensorrt.child.plugin_library", lambda trt: library)
+    monkeypatch.setattr("cstl_edge.export.tensorrt.build.time_candidates", timed)
+    monkeypatch.setattr("cstl_edge.export.tensorrt.build.compare_engines", lambda *_: {})
+    built = build_engines(reduced, replace(OPTIONS, plugin="auto"))
+    assert built["head"].audit["part_gather"] == faster
+    assert (built["head"].plugin is None) == (faster == "function body")
+    assert built["head"].audit["part_gather_ms"] == times_ms
+    assert built["head"].options["plugin"] == "auto"
+    assert "part_gather_ms" not in built["frames"].audit
+
+
+def test_candidates_are_timed_by_the_gpu_in_turn(reduced, here):
+    records = build_engines(reduced, replace(OPTIONS, plugin="off", precision="float32"))
+    place = reduced / "engines" / "tensorrt"
+    candidate = records["head"], (place / "head.plan").read_bytes()
+    times_ms = time_candidates({"a": candidate, "b": candidate}, reduced)
+    assert set(times_ms) == {"a", "b"}
+    assert min(times_ms.values()) > 0
 
 
 def test_without_a_plugin_the_function_body_serves(folder, here):
@@ -249,12 +289,12 @@ def test_without_a_plugin_the_function_body_serves(folder, here):
     ],
     ids=["missing", "of another major version", "already registered"],
 )
-def test_a_plugin_that_is_not_ours_ends_a_build_before_it_begins(folder, library, spoil, message):
+def test_a_plugin_that_is_not_ours_ends_a_build_before_it_begins(reduced, library, spoil, message):
     state, built = standin_site.state_of({"plugins": [str(library)]}), []
     state.build = lambda logger, config: built.append(config)
     spoil(state, library)
-    request = PlanRequest("tensorrt", profiles("head", read_manifest(folder).shape, OPTIONS.sizes))
-    graph, trt = (folder / "head.onnx").read_bytes(), standin_tensorrt.make(state)
+    request = PlanRequest("tensorrt", profiles("head", read_manifest(reduced).shape, OPTIONS.sizes))
+    graph, trt = (reduced / "head.onnx").read_bytes(), standin_tensorrt.make(state)
     with pytest.raises(ModelError, match=message):
         build_plan(trt, graph, request, lambda *_: True, library)
     assert not built

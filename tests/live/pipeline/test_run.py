@@ -58,7 +58,18 @@ class StandIn:
     def encode(self, silhouettes, lengths=None):
         raise NotImplementedError
 
+    warmed_up = 0
+
+    def warm_up(self, walkers):
+        self.warmed_up = walkers
+
     def close(self) -> None: ...
+
+
+def test_the_encoder_is_made_ready_before_anybody_comes():
+    encoder = StandIn()
+    with run(Street(1), encoder=encoder, options=replace(BACKGROUND, max_walkers=3)):
+        assert encoder.warmed_up == 3
 
 
 class Street(FrameSource):

@@ -18,7 +18,7 @@ from standin_tensorrt import State, make
 from cstl_edge.errors import BackendUnavailable, ModelError
 from cstl_edge.runtime import load
 from cstl_edge.runtime.streaming.encoder import StreamingEncoder
-from cstl_edge.runtime.tensorrt.engine import frame_bucket, row_bucket
+from cstl_edge.runtime.tensorrt.session import frame_bucket, row_bucket
 
 
 @pytest.fixture

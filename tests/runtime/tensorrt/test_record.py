@@ -192,13 +192,16 @@ def test_an_engine_of_another_model_is_refused(folder, state, changes, parts):
         ({"version": "10.3.1"}, ["TensorRT 10.3.1".lower(), "tensorrt 10.3.0"]),
         ({"version": "11.4.0.106"}, ["tensorrt 11.4.0.106", "tensorrt 10.3.0"]),
         ({"library": "tensorrt_rtx"}, ["tensorrt_rtx", "here is tensorrt 10.3.0"]),
-        ({"sm": 90, "gpu": "H100"}, ["sm_90 (H100)", "sm_87 (Orin)"]),
-        ({"gpu": "Orin Nano"}, ["sm_87 (Orin Nano)", "sm_87 (Orin)"]),
-        ({"sm": 89, "gpu": None}, ["sm_89 (any GPU of it)", "sm_87 (Orin)"]),
+        ({"sm": 90, "gpu": "H100"}, ["sm_90 (H100)", "sm_87 (Orin, 8 multi"]),
+        ({"gpu": "Orin Nano"}, ["sm_87 (Orin Nano)", "sm_87 (Orin, 8 multi"]),
+        ({"sm": 89, "gpu": None}, ["sm_89 (any GPU of it)", "sm_87 (Orin, 8 multi"]),
+        ({"multiprocessors": 16}, ["sm_87 (Orin, 16 multiprocessors)", "sm_87 (Orin, 8 multi"]),
+        ({"board": "NVIDIA Jetson AGX Orin"}, ["NVIDIA Jetson AGX Orin", "NVIDIA Orin Nano"]),
         ({"sm": 89, "compatibility": "same"}, ["sm_89", "sm_87"]),
     ],
 )
-def test_another_machine_is_refused_with_both_sides(folder, state, built, sides):
+def test_another_machine_is_refused_with_both_sides(folder, state, built, sides, monkeypatch):
+    monkeypatch.setattr(trt_runtime, "board", lambda: "NVIDIA Orin Nano Developer Kit")
     seal(folder, options={"precision": "float32", "workspace": 512}, **built)
     message = refused(folder, state, opened=1)
     for side in sides:
@@ -337,7 +340,7 @@ def test_auto_logs_why_engines_do_not_fit(folder, state, caplog):
     assert state.deserialised == 0
     warnings = [r for r in caplog.records if r.levelname == "WARNING"]
     assert len(warnings) == 1
-    assert "built for sm_90 (H100), this GPU is sm_87 (Orin)" in warnings[0].message
+    assert "built for sm_90 (H100), this GPU is sm_87 (Orin, 8 multi" in warnings[0].message
 
 
 def test_auto_without_engines_opens_neither_tensorrt_nor_the_gpu(folder, state, caplog):
