@@ -11,17 +11,26 @@ from __future__ import annotations
 import json
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
+MAX_SAMPLES = 10_000  # of a stage
+
+
 class Samples:
-    """Durations in milliseconds, kept raw, by name of the stage."""
+    """Durations in milliseconds by name of the stage, raw: the newest 10,000 of each.
+
+    A run may last for months; counts and means are of all of it.
+    """
 
     def __init__(self) -> None:
-        self.by_stage: dict[str, list[float]] = {}
+        self.by_stage: dict[str, deque[float]] = {}
+        self._counts: Counter[str] = Counter()
+        self._sums_ms: dict[str, float] = {}
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
@@ -34,14 +43,29 @@ class Samples:
 
     def add(self, stage: str, duration_ms: float) -> None:
         """Add one duration [ms] to `stage`."""
-        self.by_stage.setdefault(stage, []).append(duration_ms)
+        self.by_stage.setdefault(stage, deque(maxlen=MAX_SAMPLES)).append(duration_ms)
+        self._counts[stage] += 1
+        self._sums_ms[stage] = self._sums_ms.get(stage, 0.0) + duration_ms
+
+    def update(self, other: Samples) -> None:
+        """Take over the stages of another one."""
+        self.by_stage.update(other.by_stage)
+        self._counts.update(other._counts)
+        self._sums_ms.update(other._sums_ms)
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Return `summary` of every stage."""
-        return {stage: summary(samples) for stage, samples in self.by_stage.items()}
+        """Return `summary` of every stage, with count and mean of all its durations."""
+        return {
+            stage: summary(samples)
+            | {
+                "count": self._counts[stage],
+                "mean_ms": round(self._sums_ms[stage] / self._counts[stage], 4),
+            }
+            for stage, samples in self.by_stage.items()
+        }
 
 
-def percentile(samples: Sequence[float], q: float) -> float:
+def percentile(samples: Collection[float], q: float) -> float:
     """Return the `q`-th percentile, 0 < q <= 100, by trtexec's rule.
 
     >>> percentile([4.0, 1.0, 3.0, 2.0], 50)
@@ -60,7 +84,7 @@ def _single(x: float) -> float:
     return float(struct.unpack("f", struct.pack("f", x))[0])
 
 
-def summary(samples_ms: Sequence[float]) -> dict[str, float]:
+def summary(samples_ms: Collection[float]) -> dict[str, float]:
     """Return count, mean and percentiles of durations [ms]."""
     marks = {f"p{q}_ms": round(percentile(samples_ms, q), 4) for q in (50, 90, 95, 99)}
     mean_ms = round(sum(samples_ms) / len(samples_ms), 4)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cstl_edge.measure.environment import environment
-from cstl_edge.measure.stats import Samples, append_jsonl, percentile, summary
+from cstl_edge.measure.stats import MAX_SAMPLES, Samples, append_jsonl, percentile, summary
 
 
 def test_percentiles_equal_trtexecs():
@@ -91,3 +91,16 @@ def test_each_record_is_one_line_of_json(tmp_path):
     assert json.loads(first) == {"name": "Zoë"}
     environment_keys = {"cpu", "vector", "cores", "commit", "packages", "container"}
     assert environment_keys <= set(json.loads(second))
+
+
+def test_a_long_run_keeps_the_newest_samples_and_counts_all() -> None:
+    samples = Samples()
+    for i in range(MAX_SAMPLES + 5):
+        samples.add("a", float(i))
+    assert len(samples.by_stage["a"]) == MAX_SAMPLES
+    assert samples.by_stage["a"][0] == 5.0
+    assert samples.summary()["a"]["count"] == MAX_SAMPLES + 5
+    assert samples.summary()["a"]["mean_ms"] == (MAX_SAMPLES + 4) / 2
+    total = Samples()
+    total.update(samples)
+    assert total.summary() == samples.summary()

@@ -34,7 +34,7 @@ from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.scenarios import synthetic_street
 from cstl_edge.bench.scenarios.shared import CAMERA_HZ, open_encoder, without_clocks
-from cstl_edge.errors import ConfigError
+from cstl_edge.extras import missing_package
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.annotate import WalkerView
 from cstl_edge.live.pipeline.options import PipelineOptions
@@ -93,7 +93,7 @@ def rows(context: Context) -> Iterator[Row]:
     try:
         import cv2  # noqa: F401
     except ImportError as err:
-        raise ConfigError("the live path needs cv2: pip install 'cstl-edge[cv]'") from err
+        raise missing_package("the live path needs cv2", "cv") from err
     for candidate in streaming_backends(context):
         if not context.full and candidate.name not in ENCODERS:
             continue
@@ -159,8 +159,8 @@ def run_pipeline(
         ]
     by_stage = events.summary.samples.by_stage
     stages = [stage for stage in STAGES if not (source.live and stage == "source")]
-    samples = {stage: by_stage[stage] for stage in stages if by_stage.get(stage)}
-    samples["total"] = frames.total_ms if source.live else by_stage.get("frame", [])
+    samples = {stage: list(by_stage[stage]) for stage in stages if by_stage.get(stage)}
+    samples["total"] = frames.total_ms if source.live else list(by_stage.get("frame", ()))
     if latency:
         samples["latency"] = latency
     steady = source.dropped - frames.dropped_before
@@ -254,7 +254,9 @@ def _gallery(encoder: Encoder) -> Iterator[Gallery]:
     ):
         for number in range(PEOPLE):
             drawn = rng.normal(size=(TEMPLATES, info.parts, info.embedding))
-            gallery.enroll(f"person {number}", drawn.astype(np.float32), consent="nobody real")
+            gallery.enroll(
+                f"person {number}", drawn.astype(np.float32), consent="nobody real", force=True
+            )
         yield gallery
 
 

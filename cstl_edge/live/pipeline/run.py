@@ -132,12 +132,12 @@ class PipelineRun(Iterator[Event]):
             log.warning("the reading thread did not stop within %g s", JOIN_S)
         else:
             self.source.close()
-        learning_ms = sum(perception.samples.by_stage.get("learn", []))
+        learning_ms = sum(perception.samples.by_stage.get("learn", ()))
         summary = self.summary
         summary.not_finite, summary.unfollowed = self._recognition.not_finite, perception.unfollowed
         summary.seconds = time.perf_counter() - self._started - learning_ms / 1e3
         summary.frames, summary.dropped = perception.frames, self.source.dropped
-        summary.samples.by_stage.update(perception.samples.by_stage)
+        summary.samples.update(perception.samples)
 
     def __enter__(self) -> PipelineRun:
         """Return the run."""
