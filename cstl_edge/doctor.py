@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cstl_edge.errors import BackendUnavailable, CstlEdgeError
+from cstl_edge.extras import install_command
 
 TESTED_PYTHONS = ("3.10", "3.11", "3.12", "3.13")  # by .ci/run; 3.14 installs and was not run
 MARKS = {"ok": "✓", "missing": "–", "broken": "✗"}
@@ -105,7 +106,7 @@ def _numpy() -> Finding:
 
 def _cv2() -> Finding:
     if find_spec("cv2") is None:
-        remedy = 'pip install "cstl-edge[cv]"; on a Jetson use the system\'s python3-opencv'
+        remedy = f"{install_command('cv')}; on a Jetson use the system's python3-opencv"
         return Finding("cv2", "broken", "not installed", remedy)
     import cv2
 
@@ -150,7 +151,7 @@ def _cameras() -> Finding:
 
 
 def _torch() -> Finding:
-    remedy = 'pip install "cstl-edge[train]", only to train or export'
+    remedy = f"{install_command('train')}, only to train or export"
     return _optional("torch", _version("torch"), remedy, "not needed at the edge")
 
 

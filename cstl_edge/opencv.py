@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from cstl_edge.errors import SourceUnavailable
+from cstl_edge.errors import MissingPackage
+from cstl_edge.extras import install_command
 
 
 def import_cv2() -> Any:
-    """Return the module cv2, with FFmpeg's own messages off; raises SourceUnavailable."""
+    """Return the module cv2, with FFmpeg's own messages off; raises MissingPackage."""
     # FFmpeg reads this once, at the first capture; -8 is AV_LOG_QUIET: our errors say what is wrong
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
         import cv2
     except ImportError as err:
-        raise SourceUnavailable(
-            "reading video needs cv2, which is not installed: pip install 'cstl-edge[cv]' "
-            "(on a Jetson: apt install python3-opencv, in an environment that sees system packages)"
+        raise MissingPackage(
+            "reading video needs cv2, which is not installed",
+            remedy=f"{install_command('cv')} (on a Jetson: apt install python3-opencv, in an "
+            "environment that sees system packages)",
         ) from err
     return cv2

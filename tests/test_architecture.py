@@ -14,7 +14,7 @@ import cstl_edge
 ROOT = Path(cstl_edge.__file__).parent
 FLOORS = [
     {"deprecations", "errors", "arrays"},
-    {"output", "foreign"},
+    {"output", "foreign", "extras"},
     {"model", "measure", "numerics", "distance", "config", "opencv", "registry"},
     {"checkpoint", "gallery", "silhouette"},
     {"runtime", "walkers"},

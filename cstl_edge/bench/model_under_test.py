@@ -19,7 +19,9 @@ import cstl_edge
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import ModelUnderTest
 from cstl_edge.errors import ConfigError, ExportError, ModelError, one_line
-from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, Manifest, read_manifest
+from cstl_edge.extras import missing_package
+from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, Manifest, read_file, read_manifest
+from cstl_edge.runtime.matching_file import MAX_BYTES as MAX_MATCHING_BYTES
 from cstl_edge.runtime.model_check import checked_graphs
 from cstl_edge.runtime.tensorrt.record import ENGINES
 
@@ -143,9 +145,7 @@ def random_checkpoint(config: Mapping[str, Any]) -> Path:
         from cstl_edge.checkpoint.weights import save_checkpoint
         from cstl_edge.model import Cstl, CstlConfig
     except ImportError as err:
-        raise ConfigError(
-            'random weights are made with torch: pip install "cstl-edge[export]"'
-        ) from err
+        raise missing_package("random weights are made with torch", "export") from err
     network = CstlConfig.from_dict(config)
     digest = hashlib.sha256(json.dumps(network.to_dict(), sort_keys=True).encode()).hexdigest()
     path = cache_folder() / f"random-{digest[:16]}.safetensors"
@@ -190,9 +190,7 @@ def export_once(weights: Path, progress: Callable[[str], None]) -> Path:
         from cstl_edge.export.export_model import export_model
         from cstl_edge.export.quantization.calibration_data import gather
     except ImportError as err:
-        raise ConfigError(
-            'graphs in all precisions need the exporter: pip install "cstl-edge[export]"'
-        ) from err
+        raise missing_package("graphs in all precisions need the exporter", "export") from err
     folder = export_folder(str(read_header(weights)[0].get("weights_sha256")))
     if is_export(folder):
         return folder
@@ -206,20 +204,26 @@ def export_once(weights: Path, progress: Callable[[str], None]) -> Path:
             if len(precisions) == 1:
                 raise
             progress(str(err))
-    _copy_impostors(weights, folder)
+    _copy_matching(weights, folder)
     return folder
 
 
-def _copy_impostors(weights: Path, folder: Path) -> None:
-    """Give an export the impostor table of the one beside the weights."""
+def _copy_matching(weights: Path, folder: Path) -> None:
+    """Give an export the distance and the thresholds of the one beside the weights."""
     from cstl_edge.export.folder import attach
 
     beside = weights.with_suffix("")
     if not is_export(beside):
         return
     theirs = read_manifest(beside)
-    if theirs.impostors and theirs.weights_sha256 == read_manifest(folder).weights_sha256:
-        attach(folder, impostors=theirs.impostors)
+    if theirs.weights_sha256 != read_manifest(folder).weights_sha256:
+        return
+    matching = None
+    if theirs.matching is not None:
+        file = theirs.matching.file
+        statistics = None if file is None else read_file(beside / file, MAX_MATCHING_BYTES)
+        matching = theirs.matching, statistics
+    attach(folder, impostors=theirs.impostors, confidence=theirs.confidence, matching=matching)
 
 
 def is_export(folder: Path) -> bool:

@@ -10,22 +10,25 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Any, TextIO
 
-from cstl_edge.errors import ConfigError
+from cstl_edge.cli.failures import json_wanted
+from cstl_edge.extras import missing_package
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import ProgressColumn, TaskID
+    from rich.progress import Progress as Bars
+    from rich.progress import Task, TaskID
     from rich.table import Table
 
     from cstl_edge.demo import DemoResult
     from cstl_edge.measure.tables import Table as TableOfFigures
 
 FILE_WIDTH = 120  # characters, where the output is no terminal
+SPEED_PERIOD_S = 600.0  # over which the speed is measured: some steps take minutes
 NO_WRAP_WIDTH = 10_000  # characters: more than a plain table has
 WALKER_COLUMNS = ("scene", "walker", "truth", "answer", "distance", "threshold", "verdict")
 
@@ -51,50 +54,100 @@ def print_result(result: Any, text: str | Iterable[str], as_json: bool) -> None:
 
 @contextmanager
 def needs_torch(verb: str, extra: str = "train") -> Iterator[None]:
-    """Name the extra where an import of a verb is not installed (ConfigError)."""
+    """Name the extra where an import of a verb is not installed (MissingPackage)."""
     try:
         yield
     except ImportError as err:
-        raise ConfigError(f'{verb} needs torch: pip install "cstl-edge[{extra}]"') from err
+        raise missing_package(f"{verb} needs torch", extra) from err
+
+
+class Progress:
+    """Bars of what runs: text, share done and time left, on a terminal; silent elsewhere."""
+
+    def __init__(self, text: str, steps: int | None, bars: Bars | None) -> None:
+        """Begin.
+
+        Args:
+            text: What runs.
+            steps: Number of its calls, each a step, where it is known.
+            bars: What draws, or None.
+        """
+        self._bars, self._steps, self._done = bars, steps, -1
+        self._tasks: dict[str, TaskID] = {}
+        self.bar(text, text, 0, steps)
+        self._main = text
+
+    def __call__(self, text: str) -> None:
+        """Begin the next step, which is called `text`."""
+        self._done += 1
+        self.bar(self._main, text, self._done, self._steps)
+
+    def count(self, done: float, total: float | None) -> None:
+        """Tell how much is done; the text stays."""
+        self.bar(self._main, None, done, total)
+
+    def bar(self, name: str, text: str | None, done: float, total: float | None) -> None:
+        """Draw one of several bars.
+
+        Args:
+            name: Which of them.
+            text: What it says, None for what it said.
+            done: How much is done.
+            total: Of how much, None where nobody knows.
+        """
+        if self._bars is None:
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(text or name, total=total)
+        if text is None:
+            self._bars.update(self._tasks[name], completed=done, total=total)
+        else:
+            self._bars.update(self._tasks[name], completed=done, total=total, description=text)
 
 
 @contextmanager
-def progress(text: str) -> Iterator[Callable[[str], None]]:
-    """Show a spinner on a terminal; yields a function that changes its text."""
-    from rich.console import Console
+def progress(text: str, *, steps: int | None = None) -> Iterator[Progress]:
+    """Show what runs and the time left on stderr, where that is a terminal and without `--json`.
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: None
-        return
-    with console.status(text) as status:
-        yield status.update
-
-
-@contextmanager
-def progress_bars(*columns: ProgressColumn) -> Iterator[Callable[..., None] | None]:
-    """Show bars on a terminal; yields `update(bar, text, completed=…, total=…)`, None elsewhere.
-
-    columns: of the bars; rich's own where none are given
+    text: what runs
+    steps: number of its calls, each a step, where it is known
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
+    if not sys.stderr.isatty() or json_wanted(sys.argv[1:]):
+        yield Progress(text, steps, None)
         return
-    with Progress(*columns, console=console, transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
+    from rich.console import Console
+    from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TaskProgressColumn
+    from rich.progress import Progress as Bars
+    from rich.progress import TextColumn as Words
+    from rich.text import Text
 
-        def update(
-            bar: str, text: str, *, completed: float = 0, total: float | None = None
-        ) -> None:
-            if bar not in tasks:
-                tasks[bar] = bars.add_task(text, total=total)
-            bars.update(tasks[bar], description=text, completed=completed, total=total)
+    class TimeLeft(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(time_left(task.time_remaining, task.elapsed), style="cyan")
 
-        yield update
+    columns = (SpinnerColumn(), Words("{task.description}", markup=False), BarColumn())
+    bars = Bars(
+        *columns,
+        TaskProgressColumn(),
+        TimeLeft(),
+        console=Console(stderr=True),
+        transient=True,
+        speed_estimate_period=SPEED_PERIOD_S,
+    )
+    with bars:
+        yield Progress(text, steps, bars)
+
+
+def time_left(left_s: float | None, elapsed_s: float | None) -> str:
+    """Return how long something will still take, or how long it has, in words.
+
+    >>> time_left(75.0, 3.0), time_left(None, 3.0)
+    ('1:15 left', '0:03 so far')
+    """
+    seconds = round((elapsed_s or 0.0) if left_s is None else left_s)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    clock = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{clock}:{seconds % 60:02} {'so far' if left_s is None else 'left'}"
 
 
 def log_without_bar() -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cstl_edge.cli.console import boxed_table, notify, print_result, progress_bars, text_console
+from cstl_edge.cli.console import boxed_table, notify, print_result, progress, text_console
 from cstl_edge.cli.options import Json, names_of
 from cstl_edge.data.importing.layouts.open import LAYOUTS
 from cstl_edge.errors import ConfigError, DataError, one_line
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from cstl_edge.data.dataset import DatasetIndex
     from cstl_edge.data.importing.report import Drop, ImportReport
     from cstl_edge.data.importing.settings import PrepareSettings
-    from cstl_edge.data.process_pool import ProgressCallback
 
 
 data = typer.Typer(
@@ -80,14 +77,14 @@ def prepare(
     settings = _settings(dataset, size, (min_frames, max_frames), aligned, gate, partial)
     limit = _share(max_bad)
     try:
-        with _bar("preparing") as bar:
+        with progress("preparing recordings") as bar:
             index = preparation.prepare(
                 source,
                 out,
                 settings,
                 workers=workers or process_cores(),
                 max_bad=limit,
-                progress=bar,
+                progress=bar.count,
             )
     except TooManyBad as err:
         _print_report(err.report)
@@ -122,9 +119,9 @@ def verify(
         print_result(index.model_dump(mode="json"), f"{path} is whole: {_sentence(index)}", json)
         return
     settings = _settings(dataset, size, (min_frames, max_frames), aligned, gate, partial)
-    with _bar("looking through") as bar:
+    with progress("looking through recordings") as bar:
         report, drops = check_source(
-            path, settings, workers=workers or process_cores(), progress=bar
+            path, settings, workers=workers or process_cores(), progress=bar.count
         )
     _print_report(report)
     error = _refusal(report)
@@ -188,20 +185,6 @@ def _share(text: str) -> float:
             f"expected --max-bad such as 1% or 0.01, at most 100%, got {one_line(text, 40)}"
         )
     return share
-
-
-@contextmanager
-def _bar(text: str) -> Iterator[ProgressCallback | None]:
-    """Show a bar of the recordings on a terminal; yields its update, None elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with progress_bars(*columns) as update:
-        if update is None:
-            yield None
-        else:
-            update(text, text)
-            yield lambda done, total: update(text, text, completed=done, total=total)
 
 
 def _print_report(report: ImportReport) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsons
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -120,16 +119,7 @@ def _embedded(
     """Embed, show the progress on a terminal, and close the encoder."""
     from cstl_edge.evaluation.embed import embed
 
-    steps: list[tuple[float, int]] = []
-    with progress("embedding") as update:
-
-        def report(done: int, total: int) -> None:
-            steps.append((time.monotonic(), done))
-            (start, first), (now, _) = steps[0], steps[-1]
-            rate = (now - start) / (done - first) if done > first else 0.0
-            left = f", {rate * (total - done) / 60:.0f} min left" if rate else ""
-            update(f"embedding: {done:,} of {total:,} sequences{left}")
-
+    with progress("embedding sequences") as bar:
         embedded = embed(
             encoder,
             test_people.data,
@@ -137,7 +127,7 @@ def _embedded(
             test_people.rows,
             options=options,
             source=test_people.source,
-            progress=report,
+            progress=bar.count,
         )
     encoder.close()
     return embedded

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cstl_edge.cli.console import needs_torch, print_result, progress, progress_bars
+from cstl_edge.cli.console import Progress, needs_torch, print_result, progress
 from cstl_edge.cli.options import Graphs, Json
 from cstl_edge.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from cstl_edge.export.checks.accuracy_gate import GateReport
-    from cstl_edge.export.tensorrt.build import Progress
     from cstl_edge.runtime.manifest import Manifest
     from cstl_edge.runtime.tensorrt.record import EngineRecord
 
@@ -33,6 +32,7 @@ Compatibility = Annotated[
         "ampere, on capability 8.0 and newer."
     ),
 ]
+INCREMENTAL_GRAPHS = 3  # that come with a head
 plugins = typer.Typer(
     help="Build the CUDA kernel and the TensorRT plugin of the part gather.", no_args_is_help=True
 )
@@ -65,19 +65,27 @@ def export(
     with needs_torch("export", "export"):
         from cstl_edge.export.export_model import export_model
         from cstl_edge.export.quantization import calibration_data
-    with progress("exporting") as update:
+    names, precisions = tuple(graphs.split(",")), precision.split(",")
+    with progress("exporting", steps=_steps(names, precisions)) as bar:
         manifest = export_model(
             weights,
             output,
-            graphs=tuple(graphs.split(",")),
+            graphs=names,
             simplify=simplify,
-            precisions=precision.split(","),
+            precisions=precisions,
             gather=lambda size: calibration_data.gather(
                 size, people or calibration_data.PEOPLE, calibrate
             ),
-            progress=update,
+            progress=bar,
         )
     _print_export(manifest, output, json)
+
+
+def _steps(graphs: Sequence[str], precisions: Sequence[str]) -> int:
+    """Return the number of steps of an export: two for each graph, two for each precision."""
+    files = len(graphs) + ("head" in graphs) * INCREMENTAL_GRAPHS
+    reduced = sum(name != "float32" for name in precisions)
+    return 2 + 2 * files + 2 * reduced + 2 * bool(reduced)
 
 
 def import_released(
@@ -150,11 +158,16 @@ def build(
         level=level,
         compatibility=compatibility,
     )
-    with _bars() as progress:
-        records = build_engines(folder, options, progress)
+    with progress("building engines") as bars:
+        records = build_engines(folder, options, partial(_draw, bars))
     place = folder / ENGINES / target
     result = {"folder": str(place), "engines": {g: r.model_dump() for g, r in records.items()}}
     print_result(result, [f"wrote {place}", *map(_sentence, records.values())], json)
+
+
+def _draw(bars: Progress, graph: str, phase: str, share: float) -> None:
+    """Draw a bar of the builder's latest phase, graph by graph."""
+    bars.bar(graph, f"{graph}: {phase[:40]}", share, 1.0)
 
 
 def _sentence(engine: EngineRecord) -> str:
@@ -169,18 +182,6 @@ def _sentence(engine: EngineRecord) -> str:
     if engine.parity is not None:
         words += f", least cosine {engine.parity['min_cosine']:.6f} beside ONNX Runtime"
     return words
-
-
-@contextmanager
-def _bars() -> Iterator[Progress | None]:
-    """Show on a terminal a bar of the builder's latest phase, graph by graph."""
-    with progress_bars() as update:
-        if update is None:
-            yield None
-        else:
-            yield lambda graph, phase, share: update(
-                graph, f"{graph}: {phase[:40]}", completed=share, total=1.0
-            )
 
 
 @plugins.command("build")
@@ -206,12 +207,12 @@ def build_plugin(
     """Compile the part gather with nvcc, test it, and keep it in your cache."""
     from cstl_edge.runtime.tensorrt import plugin
 
-    with progress("building the plugin") as update:
+    with progress("building the plugin", steps=3) as bar:
         libraries = plugin.build(
             kernel_only=kernel_only,
             architectures=architectures.split(",") if architectures else (),
             tensorrt_root=tensorrt_root,
-            progress=update,
+            progress=bar,
         )
     lines = []
     for library in libraries:

@@ -10,16 +10,18 @@ import typer
 from cstl_edge.cli.console import command_line, log_without_bar, needs_torch, print_result
 from cstl_edge.cli.options import Json, Override, Workers
 
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Prepared dataset, or a folder of shards (default: synthetic Walkers, made now)."
+    ),
+]
+
 
 def train(
     config: Annotated[str, typer.Argument(help="YAML file, or a preset such as cstl-casia-b.")],
     override: Override = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Prepared dataset, or a folder of shards (default: synthetic Walkers, made now)."
-        ),
-    ] = None,
+    data: Data = None,
     split: Annotated[
         str | None, typer.Option(help="Whom to train on: auto, field, first-5153 (OU-MVLP) or all.")
     ] = None,

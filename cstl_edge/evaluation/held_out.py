@@ -18,6 +18,7 @@ from cstl_edge.data.splits import FIELD, SPLITS, is_trained
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.evaluation.embedding_store import read_json
 from cstl_edge.evaluation.protocols import choose_protocol
+from cstl_edge.extras import missing_package
 
 WALKERS = "walkers"
 WALKERS_IDS = (910_000, 910_049)
@@ -89,7 +90,7 @@ def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
     try:
         from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
     except ImportError as err:
-        raise ConfigError("Walkers need cv2: pip install 'cstl-edge[cv]'") from err
+        raise missing_package("Walkers need cv2", "cv") from err
     settings = WalkersSettings(
         people=last - first + 1, first=first, nm=6, bg=2, cl=2, frames=WALKERS_FRAMES, size=size
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cstl_edge.checkpoint.weights import refuse_nonfinite, save_checkpoint
 from cstl_edge.data.splits import LabelledSequences
 from cstl_edge.errors import ConfigError, ModelError, one_line
+from cstl_edge.extras import missing_package
 from cstl_edge.measure.stats import append_jsonl
 from cstl_edge.training.losses import Losses
 from cstl_edge.training.run_state import BEST, RESUME, WEIGHTS, TrainingRun, save_run
@@ -302,8 +303,5 @@ def _summary_writer(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as err:
-        raise ConfigError(
-            "run.tensorboard needs TensorBoard, which is not installed. Add it: "
-            "pip install 'cstl-edge[track]'"
-        ) from err
+        raise missing_package("run.tensorboard needs TensorBoard", "track") from err
     return SummaryWriter(str(folder))

@@ -93,7 +93,7 @@ def test_without_the_exporter_the_shipped_graphs_are_measured(monkeypatch, tmp_p
     lines = []
     context = run.make_context(run.BenchOptions(), lines.append)
     assert context.folder.name == "cstl-walkers"
-    assert "cstl-edge[export]" in lines[0]
+    assert "[export]" in lines[0]
 
 
 def test_every_row_is_written_before_the_next_is_made(plain, scenarios, tmp_path):

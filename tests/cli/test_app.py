@@ -241,5 +241,7 @@ def test_verbs_that_need_torch_name_the_extra(tmp_path):
     )
     assert done.stdout.split() == ["2"] * len(commands)
     for words, error in zip(commands, done.stderr.splitlines(), strict=True):
-        assert error.startswith(f"error: {words[0]} needs torch: pip install")
+        assert error.startswith(
+            f"error: {words[0]} needs torch, which is not installed; pip install"
+        )
     assert not any(tmp_path.iterdir())

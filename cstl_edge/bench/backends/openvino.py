@@ -16,6 +16,7 @@ from cstl_edge.bench.backends.base import (
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES, onnx_files, read_export
 from cstl_edge.errors import BackendUnavailable, one_line
+from cstl_edge.extras import install_command
 from cstl_edge.runtime.backends.openvino import OpenvinoGraph, core
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.manifest import Shape
@@ -33,7 +34,7 @@ def backends(context: Context) -> Iterator[Backend | Unavailable]:
     try:
         capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (BackendUnavailable, RuntimeError) as err:
-        reason = f'OpenVINO is not here ({one_line(err, 80)}): pip install "cstl-edge[bench]"'
+        reason = f"OpenVINO is not here ({one_line(err, 80)}): {install_command('bench')}"
         for precision in HINTS:
             yield Unavailable(f"openvino {precision}", reason, streams=precision != "bfloat16")
         return

@@ -20,6 +20,7 @@ from cstl_edge.bench.backends.base import (
 )
 from cstl_edge.bench.context import Context
 from cstl_edge.errors import BackendUnavailable, one_line
+from cstl_edge.extras import install_command
 from cstl_edge.runtime import load
 from cstl_edge.runtime.graph import Arrays
 
@@ -56,7 +57,7 @@ def missing(context: Context) -> str | None:
     try:
         import torch  # noqa: F401
     except ImportError:
-        return 'PyTorch is not here: pip install "cstl-edge[train]"'
+        return f"PyTorch is not here: {install_command('train')}"
     if context.weights is None:
         return "no checkpoint of this model: give its .safetensors by --weights"
     return None

@@ -23,7 +23,7 @@ from cstl_edge.bench.report.sections import accuracy_power, peers, roofline, tim
 from cstl_edge.bench.report.sections.appendix import appendix_tables, warning_counts
 from cstl_edge.bench.report.sections.comparison import comparison_chapter
 from cstl_edge.bench.report.sections.headlines import headlines
-from cstl_edge.errors import ConfigError
+from cstl_edge.extras import missing_package
 
 Builder = Callable[[MachineResults, Sequence[Row]], Section | None]
 SECTIONS: Mapping[str, Builder] = {
@@ -72,9 +72,7 @@ def build_report(
         for name in ("jinja2", "matplotlib", "scipy"):
             import_module(name)
     except ImportError as err:
-        raise ConfigError(
-            f'the report needs {err.name}, which is not here: pip install "cstl-edge[bench]"'
-        ) from err
+        raise missing_package(f"the report needs {err.name}", "bench") from err
     rows = read_files(paths, notify)
     compared = (
         comparison_chapter(*pair, k, requested=base is not None)

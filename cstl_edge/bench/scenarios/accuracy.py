@@ -37,6 +37,7 @@ from cstl_edge.evaluation.open_set import (
     run_searches,
 )
 from cstl_edge.evaluation.protocols import select_trials
+from cstl_edge.extras import missing_package
 from cstl_edge.silhouette import SIZES
 
 FPIR = 0.01
@@ -96,7 +97,7 @@ def walkers_set(context: Context) -> ShardedSequences:
         from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
         from cstl_edge.walkers.collection import VIEWS_DEG as ALL_VIEWS_DEG
     except ImportError as err:
-        raise ConfigError("Walkers need cv2: pip install 'cstl-edge[cv]'") from err
+        raise missing_package("Walkers need cv2", "cv") from err
     views = ALL_VIEWS_DEG if context.full else SHORT_VIEWS_DEG if context.short else VIEWS_DEG
     recorded = {"nm": 6, "bg": 2, "cl": 2, "frames": WALKERS_FRAMES, "views_deg": views}
     people = {"people": max(FEWEST, context.budget.people), "first": WALKERS_IDS[0]}

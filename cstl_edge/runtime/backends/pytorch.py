@@ -12,6 +12,7 @@ import numpy as np
 from cstl_edge.arrays import Array
 from cstl_edge.distance import EUCLIDEAN
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
+from cstl_edge.extras import install_command
 from cstl_edge.runtime.base import EncoderInfo, model_folder, refuse_precision
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
@@ -54,8 +55,9 @@ def load_weights(
         from cstl_edge.checkpoint.weights import load_checkpoint, read_header
     except ImportError as err:
         raise BackendUnavailable(
-            "backend 'pytorch' is not on this machine: pip install 'cstl-edge[train]', or export "
-            "the weights where it is (cstl-edge export)"
+            "backend 'pytorch' is not on this machine",
+            remedy=f"{install_command('train')}, or export the weights where it is (cstl-edge "
+            "export)",
         ) from err
     model, training = load_checkpoint(weights)
     digest = read_header(weights)[0]["weights_sha256"]  # load_checkpoint has just confirmed it

@@ -111,7 +111,7 @@ def test_openvino_reports_the_type_of_its_products(reduced):
 @pytest.mark.parametrize(
     ("library", "module", "names", "extra"),
     [
-        ("openvino", openvino, [f"openvino {p}" for p in openvino.HINTS], "cstl-edge[bench]"),
+        ("openvino", openvino, [f"openvino {p}" for p in openvino.HINTS], "[bench]"),
         ("torch", pytorch, [BASELINE, pytorch.COMPILED], "pip install"),
     ],
 )
