@@ -11,20 +11,29 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cstl_edge.arrays import Image, Indices, Ints, Mask, Silhouettes
 from cstl_edge.errors import DataError, one_line
 from cstl_edge.live.boxes import Box, overlap_slices
+from cstl_edge.live.label_layout import Place, place_labels
 from cstl_edge.opencv import import_cv2
 from cstl_edge.output import write_file
 
 cv2 = import_cv2()
 
-NAMED, UNKNOWN, PENDING = (80, 200, 60), (60, 140, 255), (170, 170, 170)  # BGR
+Answer = Literal["known", "unknown", "none"]
+COLOURS: dict[Answer, tuple[int, int, int]] = {  # BGR; apart for every kind of colour vision
+    "known": (233, 180, 86),  # sky blue, a solid box
+    "unknown": (0, 159, 230),  # orange, a dashed box
+    "none": (200, 200, 200),  # grey, a dotted box
+}
+DASHES: dict[Answer, tuple[int, int]] = {"known": (1, 0), "unknown": (14, 8), "none": (3, 6)}
+"""Pixels drawn and left out along the box: the answer is plain without colours, too."""
 RED = (40, 40, 230)
 FONT_SHARE = 0.032  # of the frame's height
 FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
@@ -38,7 +47,7 @@ class WalkerView:
 
     box: Box
     label: str
-    colour: tuple[int, int, int] = PENDING
+    answer: Answer = "none"
     mask: Mask | None = None
     track: int = -1
 
@@ -56,12 +65,20 @@ def annotate(image: Image, walkers: Sequence[WalkerView], note: str | None = Non
     for walker in walkers:
         x, y, w, h = (round(v) for v in walker.box)
         if walker.mask is not None:
-            _tint(picture, walker.mask, (x, y, w, h), walker.colour)
-        cv2.rectangle(picture, (x, y), (x + w, y + h), walker.colour, 2)
-        tile = _label(one_line(walker.label, 60), size, walker.colour)
-        _paste(picture, tile, x, y - tile.shape[0] if y >= tile.shape[0] else y + h)
+            _tint(picture, walker.mask, (x, y, w, h), COLOURS[walker.answer])
+        _draw_box(picture, (x, y, w, h), walker.answer)
+    tiles = [_label(one_line(w.label, 40), size, COLOURS[w.answer]) for w in walkers]
+    taken = []
     if note:
-        _paste(picture, _label(one_line(note, 90), size, PENDING), 0, 0)
+        tile = _label(one_line(note, 90), size, COLOURS["none"])
+        _paste(picture, tile, (0, 0))
+        taken = [(0.0, 0.0, float(tile.shape[1]), float(tile.shape[0]))]
+    sizes = [(tile.shape[1], tile.shape[0]) for tile in tiles]
+    places = place_labels(sizes, [w.box for w in walkers], (image.shape[0], image.shape[1]), taken)
+    for walker, tile, place in zip(walkers, tiles, places, strict=True):
+        _lead(picture, tile, place, walker)
+    for tile, place in zip(tiles, places, strict=True):
+        _paste(picture, tile, place)
     return picture
 
 
@@ -139,9 +156,38 @@ def _font(size: int, text: str) -> tuple[Any, str]:
     return ImageFont.load_default(size), plain.encode("ascii", "replace").decode()
 
 
-def _paste(image: Image, tile: Image, x: int, y: int) -> None:
-    x = min(max(x, 0), max(0, image.shape[1] - tile.shape[1]))
-    y = min(max(y, 0), max(0, image.shape[0] - tile.shape[0]))
+def _draw_box(image: Image, box: tuple[int, int, int, int], answer: Answer) -> None:
+    """Draw a box in the colour and with the dashes of an answer."""
+    x, y, w, h = box
+    colour, (drawn, left_out) = COLOURS[answer], DASHES[answer]
+    if not left_out:
+        cv2.rectangle(image, (x, y), (x + w, y + h), colour, 2)
+        return
+    corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y))
+    for (x0, y0), (x1, y1) in pairwise(corners):
+        length = max(abs(x1 - x0), abs(y1 - y0), 1)
+        for start in range(0, length, drawn + left_out):
+            ends = (start / length, min(start + drawn, length) / length)
+            (ax, ay), (bx, by) = (
+                (round(x0 + (x1 - x0) * end), round(y0 + (y1 - y0) * end)) for end in ends
+            )
+            cv2.line(image, (ax, ay), (bx, by), colour, 2)
+
+
+def _lead(image: Image, tile: Image, place: Place, walker: WalkerView) -> None:
+    """Draw a line from a label to its walker, where they do not touch."""
+    (left, top), (height, width) = place, tile.shape[:2]
+    x, y, w, h = (round(v) for v in walker.box)
+    apart_x = max(x - (left + width), left - (x + w))
+    apart_y = max(y - (top + height), top - (y + h))
+    if max(apart_x, apart_y) > height // 2:
+        start = (left + width // 2, top + height // 2)
+        end = (min(max(start[0], x), x + w), min(max(start[1], y), y + h))  # nearest of the box
+        cv2.line(image, start, end, COLOURS[walker.answer], 2)
+
+
+def _paste(image: Image, tile: Image, place: Place) -> None:
+    x, y = place
     part = image[y : y + tile.shape[0], x : x + tile.shape[1]]
     part[:] = tile[: part.shape[0], : part.shape[1]]
 

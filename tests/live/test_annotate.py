@@ -11,7 +11,7 @@ import pytest
 from cstl_edge.errors import DataError, StorageError
 from cstl_edge.live import annotate as module
 from cstl_edge.live.annotate import (
-    NAMED,
+    COLOURS,
     WalkerView,
     annotate,
     salient_parts,
@@ -20,13 +20,13 @@ from cstl_edge.live.annotate import (
 )
 
 FRAME = np.full((120, 160, 3), 90, np.uint8)
-VIEW = WalkerView((60.0, 40.0, 30.0, 60.0), "1: Zoë 0.4", NAMED, np.full((60, 30), 255, np.uint8))
+VIEW = WalkerView((60.0, 40.0, 30.0, 60.0), "1: Zoë 0.4", "known", np.full((60, 30), 255, np.uint8))
 
 
 def test_a_walker_gets_box_silhouette_and_label() -> None:
     picture = annotate(FRAME, [VIEW], "a note")
     assert (FRAME == 90).all()
-    assert tuple(picture[40, 75]) == NAMED  # the box
+    assert tuple(picture[40, 75]) == COLOURS["known"]  # the box
     assert picture[70, 75, 1] > 110  # the silhouette shines through
     assert (picture[:40] != 90).any()
 
@@ -35,7 +35,7 @@ def test_a_walker_gets_box_silhouette_and_label() -> None:
     "box", [(-20.0, -10.0, 30.0, 60.0), (150.0, 100.0, 30.0, 60.0), (300.0, 0.0, 5.0, 5.0)]
 )
 def test_boxes_beyond_the_frame_do_no_harm(box: tuple[float, float, float, float]) -> None:
-    assert annotate(FRAME, [WalkerView(box, "x" * 200, NAMED, VIEW.mask)]).shape == FRAME.shape
+    assert annotate(FRAME, [WalkerView(box, "x" * 200, "known", VIEW.mask)]).shape == FRAME.shape
 
 
 @pytest.mark.parametrize("name", ["Zoë", "李雷", "a\nb", "", "🙂"])
@@ -78,3 +78,14 @@ def test_pictures_are_written_whole(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="cannot write"):
         save_picture(tmp_path / "file" / "x.png", FRAME)
+
+
+def test_answers_differ_in_colour_and_in_dashes() -> None:
+    drawn = {}
+    for answer in ("known", "unknown", "none"):
+        picture = annotate(FRAME, [WalkerView((60.0, 40.0, 40.0, 60.0), "", answer)])
+        drawn[answer] = (picture[100, 60:101] == COLOURS[answer]).all(axis=1).mean()
+    assert drawn["known"] == 1 > drawn["unknown"] > drawn["none"] > 0.2
+    colours = np.array(list(COLOURS.values()), float)
+    # seen without red or without green, blue (of BGR) still tells them apart
+    assert np.abs(np.diff(np.sort(colours[:, 0]))).min() > 30

@@ -15,7 +15,7 @@ import numpy as np
 
 from cstl_edge.arrays import Floats, Mask
 from cstl_edge.gallery.match import Decision, NoMatch
-from cstl_edge.live.annotate import NAMED, PENDING, UNKNOWN, WalkerView
+from cstl_edge.live.annotate import Answer, WalkerView
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.events import SCENE_STATES, Event, EventName, ReasonCode, model_digits
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
@@ -214,15 +214,14 @@ class RecognitionStage:
         """Return the drawing of one walker."""
         track = self._tracks.get(observation.id)
         decision = track.decision if track is not None else None
+        answer: Answer = "none" if decision is None else "known" if decision.name else "unknown"
         if decision is None:
-            label, colour = (observation.reason or Reason.TOO_FEW).value, PENDING
-        elif decision.name is not None:
-            label, colour = f"{decision.name} {decision.distance:.2f}", NAMED
+            label = (observation.reason or Reason.TOO_FEW).value
         else:
             distance = "" if decision.distance is None else f" {decision.distance:.2f}"
-            label, colour = f"unknown{distance}", UNKNOWN
+            label = f"{decision.name or 'unknown'}{distance}"
         caption = f"{observation.id}: {label}"
-        return WalkerView(observation.box, caption, colour, observation.mask, observation.id)
+        return WalkerView(observation.box, caption, answer, observation.mask, observation.id)
 
     @property
     def not_finite(self) -> int:

@@ -11,14 +11,14 @@ import pytest
 from small_disk import small_disk
 
 from cstl_edge.errors import ConfigError, StorageError
-from cstl_edge.live.annotate import NAMED, WalkerView
+from cstl_edge.live.annotate import WalkerView
 from cstl_edge.live.video import annotated, encoder
 from cstl_edge.live.video.annotated import AnnotatedVideo
 from cstl_edge.live.video.encoder import JpegEncoder
 
 FRAME = np.full((120, 160, 3), 90, np.uint8)
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 120, 160, 3), dtype=np.uint8)
-VIEW = WalkerView((60.0, 40.0, 30.0, 60.0), "1: Zoë 0.4", NAMED, np.full((60, 30), 255, np.uint8))
+VIEW = WalkerView((60.0, 40.0, 30.0, 60.0), "1: Zoë 0.4", "known", np.full((60, 30), 255, np.uint8))
 
 
 @pytest.fixture(params=["mpeg4", "jpeg"])
