@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from cstl_edge.errors import BackendUnavailable, CstlEdgeError
 from cstl_edge.extras import install_command
 
 TESTED_PYTHONS = ("3.10", "3.11", "3.12", "3.13")  # by .ci/run; 3.14 installs and was not run
+START_TIMEOUT_S = 60.0  # for TensorRT, which loads a gigabyte of kernels
 MARKS = {"ok": "✓", "missing": "–", "broken": "✗"}
 
 
@@ -173,11 +175,29 @@ def _tensorrt() -> Finding:
         gpu = buffers.gpu()
     finally:
         buffers.close()
+    if fault := _tensorrt_fault():
+        detail = f"{trt.__version__} on {gpu.name} (sm_{gpu.sm}): {fault}"
+        return Finding("tensorrt", "broken", detail, "ONNX Runtime serves meanwhile")
     library = plugin_library(trt)
     remedy = "" if library else "the function body serves; cstl-edge plugin build makes the kernel"
     plugin = f"plugin {'built' if library else 'not built'}"
     detail = f"{trt.__version__} on {gpu.name} (sm_{gpu.sm}), {buffers.name}, {plugin}"
     return Finding("tensorrt", "ok", detail, remedy)
+
+
+def _tensorrt_fault() -> str | None:
+    """Return why TensorRT does not start, None where it does; in a child, for it may crash."""
+    code = "from cstl_edge.runtime.tensorrt import library; library.main()"
+    command = [sys.executable, "-c", code]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"it does not start within {START_TIMEOUT_S:g} s"
+    if done.returncode < 0:
+        return f"it ends the process (signal {-done.returncode})"
+    return (done.stdout.strip() or done.stderr.strip()[-300:]) if done.returncode else None
 
 
 def _jetson() -> Finding:

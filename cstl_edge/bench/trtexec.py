@@ -110,7 +110,8 @@ class StageComparison(NamedTuple):
 def compare_stages(ours: Row, theirs: Row) -> list[StageComparison]:
     """Compare our times of an engine with trtexec's, stage by stage (DataError: none in common).
 
-    Our `latency` is computed like theirs: the sum of both copies and the computation per sample.
+    Our `latency` is computed like theirs: the sum of both copies and the computation per sample;
+    what a CUDA graph takes is compared with it, since the graph holds the copies.
     """
     own_stages = _comparable(ours.samples)
     both = [stage for stage in STAGES if own_stages.get(stage) and theirs.samples.get(stage)]
@@ -134,7 +135,8 @@ def _comparable(samples: Mapping[str, Sequence[float]]) -> dict[str, Sequence[fl
     """Return our samples by trtexec's names."""
     named = dict(samples)
     if not named.get("compute") and named.get("device"):
-        named["compute"] = named["device"]
+        named["latency"] = named["device"]  # a CUDA graph: both copies are in it
+        return named
     parts = [named.get(stage, ()) for stage in ("h2d", "compute", "d2h")]
     if all(parts) and len({len(part) for part in parts}) == 1:
         named["latency"] = [sum(stages) for stages in zip(*parts, strict=True)]

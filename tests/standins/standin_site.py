@@ -36,6 +36,7 @@ def state_of(machine):
 
     device = Device(**machine.get("device", {}))
     state = State(device, {path: [CREATOR] for path in machine.get("plugins", [])})
+    state.start_error = machine.get("start_error")
     does = machine.get("build")
     if does:
         state.build = lambda logger, config: _instead(does, logger, config)

@@ -184,6 +184,16 @@ def board() -> str | None:
         return None
 
 
+def main() -> None:
+    """Start TensorRT, for a parent that wants to know whether it would crash; print why not."""
+    trt = import_tensorrt()
+    try:
+        make_runtime(trt, make_logger(trt))
+    except BackendUnavailable as err:
+        print(one_line(err, 600))
+        raise SystemExit(1) from err
+
+
 def _how_to_get_it() -> str:
     if JETSON.exists():
         return (
