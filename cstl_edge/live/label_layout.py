@@ -10,7 +10,7 @@ import numpy.typing as npt
 from cstl_edge.live.boxes import Box
 
 HEAD_HEIGHT, HEAD_WIDTH = 0.2, 0.7  # shares of a walker's box, at the middle of its top
-HIDDEN_COST = 1000.0  # of a whole label over labels and heads, in heights of a label
+HIDDEN_COST = 1000.0  # of a label over labels or heads, in heights of a label
 COVERED_COST = 4.0  # of a whole label over other people's bodies
 
 Place = tuple[int, int]  # left, top [pixels]
@@ -38,7 +38,8 @@ def place_labels(
         candidates = _candidates(sizes[index], boxes[index], frame)
         others = np.delete(bodies, index, axis=0)
         width, height = sizes[index]
-        hidden = _overlap(candidates, obstacles) / (width * height)
+        shared = _overlap(candidates, obstacles)
+        hidden = (shared > 0) + shared / (width * height)
         covered = _overlap(candidates, others) / (width * height)
         away = np.abs(candidates[:, :2] - candidates[0, :2]).sum(axis=1) / height
         best = candidates[np.argmin(HIDDEN_COST * hidden + COVERED_COST * covered + away)]
@@ -54,7 +55,7 @@ def _candidates(size: tuple[int, int], box: Box, frame: tuple[int, int]) -> Rect
     near = [(left, top) for top in tops for left in lefts]
     near += [(x - width, y), (x + w, y), (x - width, y + h / 2), (x + w, y + h / 2)]
     steps = np.arange(0, max(frame[1] - width, 0) + 1, max(width // 2, 1))
-    rows = np.arange(0, max(frame[0] - height, 0) + 1, max(height, 1))
+    rows = np.arange(0, max(frame[0] - height, 0) + 1, max(height // 2, 1))
     everywhere = np.stack(np.meshgrid(steps, rows), axis=-1).reshape(-1, 2)
     corners = np.concatenate([np.array(near, np.float64), everywhere]).round()
     corners = corners.clip(0, (max(frame[1] - width, 0), max(frame[0] - height, 0)))
