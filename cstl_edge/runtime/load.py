@@ -21,6 +21,13 @@ BACKENDS = Registry(
         "onnxruntime": Entry(
             "cstl_edge.runtime.backends.onnxruntime:load_folder", "exported folders, on the CPU"
         ),
+        "onnxruntime-cuda": Entry(
+            "cstl_edge.runtime.backends.onnxruntime_gpu:load_cuda",
+            "exported folders, on an NVIDIA GPU",
+        ),
+        "onnxruntime-rtx": Entry(
+            "cstl_edge.runtime.backends.onnxruntime_gpu:load_rtx", "exported folders, on RTX cards"
+        ),
         "openvino": Entry(
             "cstl_edge.runtime.backends.openvino:load_folder", "exported folders, on the CPU"
         ),
@@ -45,9 +52,10 @@ def load(
 
     Args:
         path: Folder or file; None for the shipped model.
-        backend: Name of `BACKENDS`: "onnxruntime" (folders), "openvino" (folders, where it is
-            installed), "tensorrt" (folders with engines for this machine), "pytorch"
-            (checkpoints) or "auto", which alone chooses: engines where they fit, never OpenVINO.
+        backend: Name of `BACKENDS`: "onnxruntime" (folders), "openvino", "onnxruntime-cuda" and
+            "onnxruntime-rtx" (folders, where they are installed), "tensorrt" (folders with engines
+            for this machine), "pytorch" (checkpoints) or "auto", which alone chooses: engines
+            where they fit, else "onnxruntime" or "pytorch".
         threads: Number of threads of one run on a CPU; by default the cores that this process may
             use, up to 4 (PyTorch keeps its own count).
         precision: One of `manifest.PRECISIONS`; by default the one that the folder names.
