@@ -28,8 +28,9 @@ from cstl_edge.live.annotate import (
 )
 from cstl_edge.live.boxes import box_iou
 from cstl_edge.live.events import Event, EventLog
+from cstl_edge.live.pipeline.collect import collect
 from cstl_edge.live.pipeline.options import PipelineOptions, TrackRecord
-from cstl_edge.live.pipeline.run import collect, run
+from cstl_edge.live.pipeline.run import run
 from cstl_edge.live.sources.base import Frame, FrameSource
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.live.sources.synthetic.actor import WalkerSpec

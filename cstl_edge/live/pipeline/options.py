@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.errors import ConfigError
+from cstl_edge.live.boxes import Box
 from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, SEGMENTERS
 from cstl_edge.measure.stats import Samples
 from cstl_edge.silhouette import MIN_HEIGHT_PX
@@ -56,6 +58,17 @@ class TrackRecord:
     frames: int  # usable ones
     refusals: Mapping[str, int]  # frames by the reason why they were not used
     account: str  # what became of its frames, for a person
+    view: Literal["left", "right"] | None = None  # where it walks to; None where that is not plain
+    started_s: float | None = None  # media time of the first usable frame, and of the last
+    ended_s: float | None = None
+    box: Box | None = None  # where it was seen last
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """Usable frames per second of its time, None for a single one."""
+        if self.started_s is None or self.ended_s is None or self.ended_s <= self.started_s:
+            return None
+        return (self.frames - 1) / (self.ended_s - self.started_s)
 
 
 @dataclass

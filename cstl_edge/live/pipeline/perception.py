@@ -97,8 +97,6 @@ class PerceptionThread(threading.Thread):
         self.messages: queue.Queue[Message] = queue.Queue(QUEUE_FRAMES)
         self.samples = Samples()
         self.frames = 0
-        # the network was trained on 8 to 30 frames per second: a faster source is thinned
-        self.stride = max(1, round(source.fps / MAX_FPS))
         self._source, self._segmenter = source, segmenter
         self._options, self._size = options, size
         self._tracker = Tracker(max_tracks=options.max_walkers)
@@ -112,11 +110,19 @@ class PerceptionThread(threading.Thread):
         try:
             if not self._source.live:
                 with self.samples.time("learn"):
-                    learn_background(self._source, self._segmenter)
+                    learn_background(self._source, self._segmenter, self._stopping)
             self._process_frames()
         except BaseException as err:  # raised by the recognition stage, in the caller's thread
-            error = err
+            error = None if self._stopping.is_set() else err
         self._put(EndOfStream(self._ids(self._tracker.finish().closed), error))
+
+    @property
+    def stride(self) -> int:
+        """Number of frames of which one is used; a live source knows its rate late.
+
+        The network was trained on 8 to 30 frames per second: a faster source is thinned.
+        """
+        return max(1, round(self._source.fps / MAX_FPS))
 
     @property
     def unfollowed(self) -> int:
@@ -193,15 +199,25 @@ class PerceptionThread(threading.Thread):
                 return
 
 
-def learn_background(source: FrameSource, segmenter: Segmenter) -> None:
-    """Learn the background from samples of the whole recording, before its first frame."""
+def learn_background(
+    source: FrameSource, segmenter: Segmenter, stopping: threading.Event | None = None
+) -> None:
+    """Learn the background from samples of the whole recording, before its first frame.
+
+    Args:
+        source: A recording, which is read through.
+        segmenter: What learns.
+        stopping: Ends the learning when it is set.
+    """
     total = source.frames
     whole = total is not None and total <= BACKGROUND_MAX_FRAMES
     with source.reopen() as copy:
-        segmenter.learn(_pairs(copy, total), rolling=not whole)
+        segmenter.learn(_pairs(copy, total, stopping or threading.Event()), rolling=not whole)
 
 
-def _pairs(source: FrameSource, total: int | None) -> Iterator[tuple[Image, Image]]:
+def _pairs(
+    source: FrameSource, total: int | None, stopping: threading.Event
+) -> Iterator[tuple[Image, Image]]:
     """Yield pairs of frames a moment apart, spread over the recording."""
     gap = max(1, round(PAIR_GAP_S * (source.fps or 25.0)))
     frames = min(total or BACKGROUND_SAMPLES * BACKGROUND_UNKNOWN_EVERY, BACKGROUND_MAX_FRAMES)
@@ -211,6 +227,8 @@ def _pairs(source: FrameSource, total: int | None) -> Iterator[tuple[Image, Imag
     # a fault in the recording is raised when the run itself comes to it, after the good frames
     with contextlib.suppress(CstlEdgeError):
         for number, frame in enumerate(source):
+            if stopping.is_set():
+                return
             before = waiting.pop(number - gap, None)
             if before is not None:
                 yield before, frame.image

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -55,6 +55,9 @@ class TrackState:
     last_used_s: float | None = None
     merged: bool = False
     mirrored: bool = False  # walks to the right
+    view: Literal["left", "right"] | None = None  # where it walks to, once that is plain
+    started_s: float | None = None  # media time of the first usable frame, and of the last
+    ended_s: float | None = None
 
     def observe(self, observation: TrackObservation, time_s: float) -> tuple[list[Mask], bool]:
         """Take one frame; return the silhouettes to embed now, and whether the window is broken."""
@@ -66,6 +69,8 @@ class TrackState:
                 fresh = [np.ascontiguousarray(silhouette[:, ::-1]) for silhouette in fresh]
             self.held = []
             self.usable += len(fresh)
+            self.started_s = time_s if self.started_s is None else self.started_s
+            self.ended_s = time_s
             self.last_used_s = time_s
             if self.keep:
                 self.silhouettes = (self.silhouettes + fresh)[:MAX_KEPT]
@@ -92,7 +97,10 @@ class TrackState:
 
     def _turns(self, heading: float | None) -> bool:
         """Follow the side to which the walk goes; return whether it changed on the way."""
-        if heading is None or abs(heading) < PLAIN_HEADING or (heading > 0) == self.mirrored:
+        if heading is None or abs(heading) < PLAIN_HEADING:
+            return False
+        self.view = "right" if heading > 0 else "left"
+        if (heading > 0) == self.mirrored:
             return False
         self.mirrored = heading > 0
         return self.usable > 0
@@ -198,6 +206,10 @@ class RecognitionStage:
         """Report that nothing can be embedded any more; give every track in view its last word."""
         code = ReasonCode.BACKEND_FAILED
         self._events.append(self._event("backend_down", reason=error, reason_code=code))
+        return self.close_all()
+
+    def close_all(self) -> list[Event]:
+        """Give every track in view its last word."""
         return self.close(list(self._tracks))
 
     def source_event(self, state: SourceState) -> Event:
@@ -222,6 +234,12 @@ class RecognitionStage:
             label = f"{decision.name or 'unknown'}{distance}"
         caption = f"{observation.id}: {label}"
         return WalkerView(observation.box, caption, answer, observation.mask, observation.id)
+
+    @property
+    def most_windows(self) -> int:
+        """Windows of the walk that has the most of them, among open tracks and records."""
+        walks = [len(track.windows) for track in self._tracks.values()]
+        return max([*walks, *(len(record.embeddings) for record in self.records)], default=0)
 
     @property
     def not_finite(self) -> int:
@@ -284,6 +302,10 @@ class RecognitionStage:
             frames=track.usable,
             refusals={reason.value: count for reason, count in track.refused.items()},
             account=account,
+            view=track.view,
+            started_s=track.started_s,
+            ended_s=track.ended_s,
+            box=track.box,
         )
 
     def _event(self, name: EventName, **fields: Any) -> Event:

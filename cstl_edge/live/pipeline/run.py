@@ -1,4 +1,4 @@
-"""Run the pipeline over a source: `run` yields events, `collect` returns tracks for enrolment.
+"""Run the pipeline over a source: `run` yields events.
 
     with run("walk.mp4", encoder=load(), gallery=gallery) as events:
         for event in events:
@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from cstl_edge.errors import BackendUnavailable, DataError
+from cstl_edge.errors import BackendUnavailable
 from cstl_edge.live.annotate import WalkerView
 from cstl_edge.live.events import Event
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
@@ -28,6 +29,7 @@ from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.segmentation.open import open_segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.sources.open import open_source
+from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.runtime.base import Encoder, usable_cores
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOIN_S = 3.0  # that closing waits for the other thread
+TICK_S = 0.2  # between two looks whether the run has to end
+LAST_WORDS_S = 1.5  # from asking for the end to closing what does not end by itself
 SEGMENTER_THREADS = 2  # at most: the rest belongs to the encoder
 
 Observer = Callable[[Frame, list[WalkerView], "str | None"], None]
@@ -53,7 +57,8 @@ class PipelineRun(Iterator[Event]):
         *,
         observer: Observer | None = None,
         keep: bool = False,
-        retry: bool = False,
+        source_options: SourceOptions | None = None,
+        duration_s: float | None = None,
     ) -> None:
         """Open segmenter and source and start perception.
 
@@ -63,19 +68,23 @@ class PipelineRun(Iterator[Event]):
             gallery: Searched for every walk, or None.
             options: Segmentation, windows and thresholds.
             observer: Called with every frame.
-            retry: Keep trying a live source that does not open.
             keep: Keep silhouettes and embeddings of closed tracks in `records`.
+            source_options: How an address is opened; its changes of state become events.
+            duration_s: End after so many seconds, whether the source gives frames or not.
         """
         self.summary = RunSummary()
         self._observer = observer
         self._early: list[SourceState] = []  # while the source opens
         self._failed: BackendUnavailable | None = None  # to be raised behind the last words
         self._perception: PerceptionThread | None = None
+        self.duration_s = duration_s
+        self._stopping = False
+        self._stopped_at: float | None = None  # time.perf_counter() when frames were ended
         threads = min(SEGMENTER_THREADS, usable_cores())
         encoder.warm_up(options.max_walkers)  # so that the second walker does not wait for it
         segmenter = open_segmenter(options.segmenter, threads=threads)
         if isinstance(source, str | os.PathLike):
-            source = open_source(source, on_state=self._on_state, wait=retry)
+            source = open_source(source, source_options, on_state=self._on_state)
         self.source = source
         self._recognition = RecognitionStage(
             source.uri, encoder, gallery, options, self.summary, keep=keep
@@ -96,6 +105,11 @@ class PipelineRun(Iterator[Event]):
         """The tracks closed so far, where they are kept."""
         return self._recognition.records
 
+    @property
+    def most_windows(self) -> int:
+        """Windows of the walk that has the most of them so far."""
+        return self._recognition.most_windows
+
     def __next__(self) -> Event:
         """Return the next event; an error of any stage is raised once."""
         while not self._ready:
@@ -108,11 +122,11 @@ class PipelineRun(Iterator[Event]):
         return self._ready.popleft()
 
     def stop(self) -> None:
-        """Take no more frames (after Ctrl-C); iterating on gives the last words of all tracks."""
-        if self._perception is not None:
-            self._perception.finish()
-            if self.source.live:  # wakes a reader that waits for a camera
-                self.source.close()
+        """Take no more frames; iterating on gives the last words of all tracks.
+
+        It may be called from a signal handler and from any thread, and returns at once.
+        """
+        self._stopping = True
 
     def close(self) -> None:
         """Stop both threads at once and close the source; a second call does nothing."""
@@ -154,8 +168,15 @@ class PipelineRun(Iterator[Event]):
             self._perception.report(state)
 
     def _step(self, perception: PerceptionThread) -> None:
-        """Process one message of the perception thread."""
-        message = perception.messages.get()
+        """Process one message of the perception thread, if one comes."""
+        if self._must_end(perception):
+            self._ready.extend(self._recognition.close_all())
+            self._shut()
+            return
+        try:
+            message = perception.messages.get(timeout=TICK_S)
+        except queue.Empty:
+            return
         try:
             if isinstance(message, FrameResult):
                 self._ready.extend(self._recognition.process(message))
@@ -173,6 +194,18 @@ class PipelineRun(Iterator[Event]):
         except Exception:
             self._shut()
             raise
+
+    def _must_end(self, perception: PerceptionThread) -> bool:
+        """End the frames when that is due; return whether waiting for the rest is over as well."""
+        now = time.perf_counter()
+        if self.duration_s is not None and now - self._started > self.duration_s:
+            self._stopping = True
+        if self._stopping and self._stopped_at is None:
+            self._stopped_at = now
+            perception.finish()
+            if self.source.live:  # wakes a reader that waits for a camera
+                self.source.close()
+        return self._stopped_at is not None and now - self._stopped_at > LAST_WORDS_S
 
     def _show(self, result: FrameResult) -> None:
         if self._observer is None:
@@ -198,7 +231,8 @@ def run(
     gallery: Gallery | None = None,
     options: PipelineOptions | None = None,
     observer: Observer | None = None,
-    retry: bool = False,
+    source_options: SourceOptions | None = None,
+    duration_s: float | None = None,
 ) -> PipelineRun:
     """Follow and identify everybody in a source; return an iterator of events.
 
@@ -208,46 +242,20 @@ def run(
         gallery: Searched for every walk; without one nobody is named.
         options: Segmentation, windows and thresholds.
         observer: Called with every frame, the walkers to draw and a note about the scene.
-        retry: Keep trying a live source that does not open.
+        source_options: How an address is opened: orientation, rate, whether to wait for it.
+        duration_s: End after so many seconds, whether the source gives frames or not.
 
     Raises:
         SourceUnavailable, DataError, ConfigError: From opening the source; errors of a stage come
             out of the iteration, once.
     """
     chosen = options or PipelineOptions()
-    return PipelineRun(source, encoder, gallery, chosen, observer=observer, retry=retry)
-
-
-def collect(
-    source: str | os.PathLike[str] | FrameSource,
-    encoder: Encoder,
-    options: PipelineOptions | None = None,
-    observer: Observer | None = None,
-) -> list[TrackRecord]:
-    """Return the tracks of a source that have embeddings, the longest walk first.
-
-    Args:
-        source: An address, or an open source, which is closed.
-        encoder: Embeds the silhouettes; stays the caller's to close.
-        options: Segmentation and windows.
-        observer: As for `run`.
-
-    Raises:
-        DataError: Where nobody was seen, or no track has enough usable frames; the message has the
-            account of the best one.
-    """
-    chosen = options or PipelineOptions()
-    with PipelineRun(source, encoder, None, chosen, observer=observer, keep=True) as events:
-        for _ in events:
-            pass
-    records = sorted(events.records, key=lambda r: (-r.frames, r.track))
-    if not records:
-        raise DataError(
-            f"nobody was seen in {events.source.uri}; expected a camera that stands still and "
-            "people in full view"
-        )
-    usable = [record for record in records if len(record.embeddings)]
-    if not usable:
-        best = max(records, key=lambda r: (r.frames, sum(r.refusals.values())))
-        raise DataError(f"no usable walk in {events.source.uri}: {best.account}")
-    return usable
+    return PipelineRun(
+        source,
+        encoder,
+        gallery,
+        chosen,
+        observer=observer,
+        source_options=source_options,
+        duration_s=duration_s,
+    )

@@ -25,10 +25,11 @@ from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, SourceU
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.events import Event
 from cstl_edge.live.pipeline import perception
+from cstl_edge.live.pipeline.collect import collect
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary
 from cstl_edge.live.pipeline.perception import FrameResult
 from cstl_edge.live.pipeline.recognition import RecognitionStage
-from cstl_edge.live.pipeline.run import collect, run
+from cstl_edge.live.pipeline.run import run
 from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.sources.open import open_source

@@ -1,0 +1,137 @@
+"""Collect the walks of a source, for enrolment and identification, until they are enough."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.live.annotate import WalkerView
+from cstl_edge.live.pipeline.options import PipelineOptions, TrackRecord
+from cstl_edge.live.pipeline.run import Observer, PipelineRun
+from cstl_edge.live.sources.base import Frame, FrameSource
+from cstl_edge.runtime.base import Encoder
+
+if TYPE_CHECKING:
+    from cstl_edge.gallery.gallery import Gallery
+    from cstl_edge.live.sources.options import SourceOptions
+
+
+@dataclass(frozen=True)
+class CollectLimit:
+    """When to stop looking; a recording without a limit is read to its end."""
+
+    seconds: float | None = None  # of the clock at a live source, else of media time
+    windows: int | None = None  # of one walk, which are enough; counts at a live source alone
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for values out of range."""
+        if self.seconds is not None and not self.seconds > 0:
+            raise ConfigError(f"expected seconds above 0; got {self.seconds:g}")
+
+
+@dataclass(frozen=True)
+class CollectState:
+    """How far a collection is, for a progress bar."""
+
+    live: bool
+    done: float  # frames of a recording; seconds at a live source
+    total: float | None  # of the same
+    windows: int  # of the best walk
+
+
+def collect(
+    source: str | os.PathLike[str] | FrameSource,
+    encoder: Encoder,
+    options: PipelineOptions | None = None,
+    observer: Observer | None = None,
+    *,
+    gallery: Gallery | None = None,
+    limit: CollectLimit | None = None,
+    source_options: SourceOptions | None = None,
+    progress: Callable[[CollectState], None] | None = None,
+) -> list[TrackRecord]:
+    """Return the tracks of a source that have embeddings, the longest walk first.
+
+    Args:
+        source: An address, or an open source, which is closed.
+        encoder: Embeds the silhouettes; stays the caller's to close.
+        options: Segmentation and windows.
+        observer: As for `run`.
+        gallery: Searched for every walk, for what the observer draws.
+        limit: When to stop before the end.
+        source_options: Orientation and frame rate of an address.
+        progress: Called with every frame.
+
+    Raises:
+        DataError: Where nobody was seen, or no track has enough usable frames; the message has the
+            account of the best one.
+    """
+    chosen, end = options or PipelineOptions(), limit or CollectLimit()
+    watch = _Watch(end, observer, progress)
+    with PipelineRun(
+        source, encoder, gallery, chosen, observer=watch.see, keep=True,
+        source_options=source_options,
+    ) as events:  # fmt: skip
+        watch.over(events)
+        for _ in events:
+            pass
+    records = sorted(events.records, key=lambda r: (-r.frames, r.track))
+    within = f" within {end.seconds:g} s" if end.seconds is not None else ""
+    if not records:
+        raise DataError(
+            f"nobody was seen in {events.source.uri}{within}",
+            remedy="let the camera stand still and show people from head to foot",
+        )
+    usable = [record for record in records if len(record.embeddings)]
+    if not usable:
+        best = max(records, key=lambda r: (r.frames, sum(r.refusals.values())))
+        raise DataError(f"no usable walk in {events.source.uri}{within}: {best.account}")
+    return usable
+
+
+class _Watch:
+    """Watches a run: tells how far it is, and stops it at its limit."""
+
+    def __init__(
+        self,
+        limit: CollectLimit,
+        observer: Observer | None,
+        progress: Callable[[CollectState], None] | None,
+    ) -> None:
+        self._limit, self._observer, self._progress = limit, observer, progress
+        self._run: PipelineRun | None = None
+        self._first_s: float | None = None
+        self._started = time.monotonic()
+
+    def over(self, run: PipelineRun) -> None:
+        """Watch a run; the clock ends one of a live source, frames or not."""
+        self._run = run
+        if run.source.live:
+            run.duration_s = self._limit.seconds
+
+    def see(self, frame: Frame, walkers: list[WalkerView], note: str | None) -> None:
+        """Take a frame of the run."""
+        if self._observer is not None:
+            self._observer(frame, walkers, note)
+        run, limit = self._run, self._limit
+        if run is None:
+            return
+        if self._first_s is None:
+            self._first_s = frame.time_s
+        if run.source.live:
+            if limit.windows is not None and run.most_windows >= limit.windows:
+                run.stop()
+            elapsed = time.monotonic() - self._started
+            self._tell(CollectState(True, elapsed, limit.seconds, run.most_windows))
+            return
+        if limit.seconds is not None and frame.time_s - self._first_s >= limit.seconds:
+            run.stop()
+        self._tell(CollectState(False, frame.index + 1, run.source.frames, run.most_windows))
+
+    def _tell(self, state: CollectState) -> None:
+        if self._progress is not None:
+            self._progress(state)
