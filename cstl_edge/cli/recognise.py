@@ -214,7 +214,7 @@ def _silhouettes(folder: str, encoder: Encoder, side: str) -> Array:
 
 
 def _collect(source: str, encoder: Encoder, options: PipelineOptions) -> list[TrackRecord]:
-    from cstl_edge.live.pipeline.run import collect
+    from cstl_edge.live.pipeline.collect import collect
 
     with progress(f"looking at {one_line(source)}"):
         return collect(source, encoder, options)
