@@ -24,7 +24,7 @@ from cstl_edge.arrays import Doubles, Floats
 from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.gallery.people import utc_timestamp
 from cstl_edge.gallery.rows import Rows
-from cstl_edge.gallery.sealing import BrokenSeal, place
+from cstl_edge.gallery.sealing import BrokenSeal, Content, Seal, place
 from cstl_edge.gallery.store import GalleryStore
 
 MAX_CAMERA = 200  # characters of a camera's name
@@ -159,7 +159,7 @@ class CameraMeans:
                 "updated_utc": mean.updated_utc,
             }
             where = place("camera_means", number)
-            self._rows.update("camera_means", number, _pack(fields, mean.total), where)
+            self._rows.update("camera_means", number, pack(fields, mean.total), where)
         return mean
 
     def save_scatter(self, scatter: CameraScatter) -> None:
@@ -177,7 +177,7 @@ class CameraMeans:
                 "INSERT OR REPLACE INTO camera_scatters VALUES (?, x'')", (row[0],)
             )
             where = place("camera_scatters", row[0])
-            self._rows.update("camera_scatters", row[0], _pack(fields, scatter.total), where)
+            self._rows.update("camera_scatters", row[0], pack(fields, scatter.total), where)
 
     def all(self) -> tuple[CameraMean, ...]:
         """Return the sums of all cameras by name (GalleryError: one is damaged or missing)."""
@@ -207,7 +207,7 @@ class CameraMeans:
             raise ConfigError(
                 f"camera '{one_line(camera, 40)}': expected a name of 1 to {MAX_CAMERA} characters"
             )
-        return self._rows.seal.digest(f"{weights_sha256}|{camera}")
+        return camera_digest(self._rows.seal, camera, weights_sha256)
 
     def _mean(self, row: Any) -> CameraMean:
         fields, total = self._unpack(row[2], "camera_means", row[0], 2)
@@ -220,17 +220,30 @@ class CameraMeans:
         what = f"a sum of a camera (number {row})"
         content = self._rows.content(body, place(table, row), what)
         try:
-            head, _, numbers = bytes(content).partition(b"\n")
-            fields = json.loads(head)
-            shape = fields.pop("shape")
-            total = np.frombuffer(numbers, "<f8").reshape(shape)
-        except (ValueError, TypeError, KeyError) as err:
+            fields, total = unpack(content)
+        except BrokenSeal as err:
             raise self._rows.damaged(what) from err
-        if len(shape) != axes:
-            raise self._rows.damaged(what) from BrokenSeal()
+        if total.ndim != axes:
+            raise self._rows.damaged(what)
         return fields, total
 
 
-def _pack(fields: dict[str, Any], total: Doubles) -> bytes:
+def camera_digest(seal: Seal, camera: str, weights_sha256: str) -> bytes:
+    """Return the digest by which the sums of a camera under a model are found."""
+    return seal.digest(f"{weights_sha256}|{camera}")
+
+
+def pack(fields: dict[str, Any], total: Doubles) -> bytes:
+    """Return the content of a row: a line of JSON, then the numbers as float64."""
     head = json.dumps({**fields, "shape": total.shape}, ensure_ascii=False).encode()
     return head + b"\n" + np.ascontiguousarray(total, "<f8").tobytes()
+
+
+def unpack(content: Content) -> tuple[dict[str, Any], Doubles]:
+    """Return what `pack` was given; raises BrokenSeal for anything else."""
+    try:
+        head, _, numbers = bytes(content).partition(b"\n")
+        fields = json.loads(head)
+        return fields, np.frombuffer(numbers, "<f8").reshape(fields.pop("shape"))
+    except (ValueError, TypeError, KeyError) as err:
+        raise BrokenSeal from err

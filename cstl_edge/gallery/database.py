@@ -30,10 +30,11 @@ _REMEDIES = {  # part of SQLite's message -> what to do (Python 3.10 gives no er
     "readonly": "it may only be read: look at the permissions of the file and its folder",
     "unable to open": "look at the path and at the permissions of the file and its folder",
     "not a database": "this is no gallery: give another path",
-    "malformed": "the file is damaged: restore a copy, or remove it and enrol again",
+    "malformed": "the file is damaged: restore a backup, or remove it and enrol again",
     "closed": "open the gallery again",
 }
 
+_DAMAGE = ("malformed", "not a database")
 LayOut = Callable[[sqlite3.Connection], None]
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,18 @@ def is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK)
 
 
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open any SQLite file to read it (sqlite3.Error)."""
+    return _open(path, writable=False)
+
+
+class DamagedGallery(GalleryError):
+    """A gallery, or a part of one, that is not what was written."""
+
+    code = "gallery-damaged"
+    remedy = "restore a backup (gallery restore), or remove the person that the message names"
+
+
 @contextlib.contextmanager
 def explained_errors(path: Path) -> Iterator[None]:
     """Turn errors of SQLite and of the file system into GalleryError with a remedy."""
@@ -86,7 +99,8 @@ def explained_errors(path: Path) -> Iterator[None]:
             (remedy for part, remedy in _REMEDIES.items() if part in fault.lower()),
             "look at the path, its permissions and the free space",
         )
-        raise GalleryError(f"gallery '{one_line(path)}': {one_line(fault)}; {remedy}") from err
+        kind = DamagedGallery if any(part in fault.lower() for part in _DAMAGE) else GalleryError
+        raise kind(f"gallery '{one_line(path)}': {one_line(fault)}; {remedy}") from err
 
 
 @contextlib.contextmanager

@@ -43,11 +43,12 @@ def erase(rows: Rows, people: list[int], now: str) -> None:
         return
     with rows.change() as head:
         for person in people:
+            head.people -= rows.one("SELECT 1 FROM people WHERE id = ?", person) is not None
             body = rows.seal.close(now.encode(), place("tombstones", person))
             rows.database.execute("INSERT INTO tombstones VALUES (?, ?)", (person, body))
-        head.people -= len(people)
         head.tombstones += len(people)
         head.unfinished = True
+        head.pending_backups = [known.path for known in head.backups]
 
 
 def finish(rows: Rows) -> Erasure:

@@ -11,11 +11,8 @@ dimensions.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import threading
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -24,18 +21,16 @@ import numpy as np
 
 from cstl_edge.arrays import Array, Floats
 from cstl_edge.errors import ConfigError, DataError, GalleryError
-from cstl_edge.gallery import retention
-from cstl_edge.gallery.camera_means import CameraMeans
+from cstl_edge.gallery.administration import Administration
 from cstl_edge.gallery.duplicates import refuse_enrolled_walk, refuse_somebody_else
-from cstl_edge.gallery.erasure import Erasure, erase, finish, note_of
+from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.loading import Snapshot
 from cstl_edge.gallery.match import Decision, NoMatch, SeenWalk
 from cstl_edge.gallery.matcher import Matcher
-from cstl_edge.gallery.people import EnrolledPerson, utc_now
+from cstl_edge.gallery.people import utc_now
 from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.gallery.rows import Rows
-from cstl_edge.gallery.store import GalleryStore, nobody
-from cstl_edge.gallery.stored_people import find_row
+from cstl_edge.gallery.store import GalleryStore
 from cstl_edge.gallery.templates import (
     WINDOW,
     EncoderLike,
@@ -45,21 +40,14 @@ from cstl_edge.gallery.templates import (
     embeddings_of,
 )
 
-logger = logging.getLogger(__name__)
 
-
-class Gallery:
+class Gallery(Administration):
     """People and their templates in one file; every method may be called from any thread."""
 
     def __init__(self, store: GalleryStore, model: EncoderLike | None = None) -> None:
         """Use `Gallery.open`; raises GalleryError when `store` holds another model's templates."""
+        super().__init__(store)
         self.model = model
-        self._store = store
-        self._lock = threading.RLock()
-        self._cache: Snapshot | None = None
-        self._purged: list[str] = []
-        self._next_look_s = 0.0  # of the monotonic clock
-        self.camera_means = CameraMeans(store, self._lock)
         self._matcher = Matcher(model.info if model is not None else None)
         if model is not None:
             self._refuse_other_weights(store.model_id())
@@ -71,6 +59,8 @@ class Gallery:
         model: EncoderLike | None = None,
         *,
         create: bool = True,
+        key: GalleryKey | None = None,
+        encrypt: bool = False,
         clock: Callable[[], datetime] = utc_now,
     ) -> Gallery:
         """Open a gallery file.
@@ -79,17 +69,18 @@ class Gallery:
             path: Path of the SQLite file.
             model: Encoder, needed to enrol and to identify silhouettes, not to list, show, remove.
             create: Whether a missing file is made.
+            key: Passphrase or key file of an encrypted gallery; the environment is asked for it
+                where none is given (`keys`).
+            encrypt: Whether a file that is made is encrypted; one that is there must be, then.
             clock: Function that returns the current time in UTC.
 
         Raises:
             GalleryError: the file is no gallery, is damaged, or holds another model's templates.
         """
-        rows = Rows(Path(path), create=create)
+        rows = Rows(Path(path), create=create, key=key, encrypt=encrypt)
         try:
             gallery = cls(GalleryStore(rows, clock), model)
             gallery._purged = [*gallery.take_purged()]
-            if rows.writable:
-                gallery._finish_erasure()
             return gallery
         except BaseException:
             rows.close()
@@ -236,94 +227,11 @@ class Gallery:
             if self._matcher.is_stale:
                 self._cache = None
 
-    def people(self) -> tuple[EnrolledPerson, ...]:
-        """Return everybody in order of name, expired people included."""
-        with self._lock:
-            return self._store.people()
-
-    def show(self, name: str) -> EnrolledPerson:
-        """Return one person, the name taken in any case; raises GalleryError when there is none."""
-        with self._lock:
-            people = self._store.people(name)
-            if people:
-                return people[0]
-            raise nobody(name)
-
-    def remove(self, name: str) -> int:
-        """Erase one person without residue in the files; return how many templates were erased.
-
-        Works for damaged records too. A warning tells what must wait for another process or for
-        room on the disk; it is finished at the next opening.
-        """
-        rows = self._store.rows
-        with self._lock:
-            row = find_row(rows, name)
-            if row is None:
-                raise nobody(name)
-            self._cache = None
-            count = (
-                "SELECT count(*) FROM templates JOIN enrolments ON enrolment_id = enrolments.id"
-                " WHERE person_id = ?"
-            )
-            (templates,) = rows.one(count, row[0])
-            erase(rows, [row[0]], self._store.now())
-            self._finish_erasure()
-            return int(templates)
-
-    def purge(self, *, trust_clock: bool = False) -> tuple[str, ...]:
-        """Erase people whose retention has ended, and return their names.
-
-        Opening a gallery and `take_purged` do so by themselves. Finishes earlier erasures, too.
-        While the clock is in doubt (`retention`), it takes two looks 24 hours apart.
-
-        trust_clock: whether the clock is known to be right
-        """
-        with self._lock:
-            self._cache = None
-            rows = self._store.rows
-            names = retention.purge(rows, self._store.clock(), trust_clock=trust_clock)
-            self._finish_erasure()
-            return names
-
-    def take_purged(self) -> tuple[str, ...]:
-        """Purge when it is time, and return the names erased so since the last call.
-
-        For long runs: costs nothing but once an hour.
-        """
-        with self._lock:
-            if time.monotonic() >= self._next_look_s and self._store.rows.writable:
-                self._next_look_s = time.monotonic() + retention.LOOK_EVERY.total_seconds()
-                try:
-                    if retention.is_due(self._store.rows.head(), self._store.clock()):
-                        self._purged += self.purge()
-                except GalleryError as err:  # whoever reads the people next will raise it
-                    logger.warning("nobody is purged: %s", err)
-            names, self._purged = tuple(self._purged), []
-            return names
-
     def _refuse_known(self, name: str, walk: Floats, camera: str | None) -> None:
         """Raise GalleryError for a walk that is enrolled, or that is taken for somebody else."""
         refuse_enrolled_walk(self._store.rows, walk)
         decision = self.identify(walk, camera=camera, learn=False)
         refuse_somebody_else(name, decision)
-
-    def _finish_erasure(self) -> Erasure:
-        erasure = finish(self._store.rows)
-        if erasure.unfinished:
-            logger.warning("%s", note_of(erasure, self._store.path))
-        return erasure
-
-    @property
-    def templates(self) -> int:
-        """Number of templates, those of expired people included."""
-        with self._lock:
-            return self._store.count()
-
-    def close(self) -> None:
-        """Close the file; may be called twice."""
-        with self._lock:
-            self._cache = None
-            self._store.rows.close()
 
     def __enter__(self) -> Gallery:
         return self

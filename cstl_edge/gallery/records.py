@@ -66,7 +66,6 @@ class KnownBackup:
 
     path: str
     created_utc: str
-    gallery: str = ""  # random digits of the gallery that the backup must name
 
 
 @dataclass(kw_only=True)

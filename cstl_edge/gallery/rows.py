@@ -13,23 +13,57 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cstl_edge.errors import GalleryError, one_line
+from cstl_edge.errors import ConfigError, GalleryError, one_line
 from cstl_edge.gallery import database, schema
+from cstl_edge.gallery.cipher import CipherSeal
+from cstl_edge.gallery.keys import PASSPHRASE, GalleryKey, WrappedKey, new_key, unwrap, wrap
 from cstl_edge.gallery.records import Head, from_bytes, to_bytes
 from cstl_edge.gallery.sealing import BrokenSeal, Content, PlainSeal, Seal, place
 
 Record = TypeVar("Record")
+_KEY_PLACE = place("keys", 1)
 
 
 class Rows:
     """A connection to a gallery file, and the seal of its rows."""
 
-    def __init__(self, path: Path, *, create: bool) -> None:
-        """Open the file as `database.connect` does."""
-        self.path = path
+    def __init__(
+        self, path: Path, *, create: bool, key: GalleryKey | None = None, encrypt: bool = False
+    ) -> None:
+        """Open a file as `database.connect` does.
+
+        Args:
+            path: Path of the file.
+            create: Whether a missing file is made.
+            key: Where the secret of an encrypted gallery comes from.
+            encrypt: Whether a file that is made is encrypted, and one that is there must be.
+
+        Raises:
+            GalleryError: Also when an encrypted gallery does not open with this key.
+        """
+        self.path, self.key = path, key or GalleryKey()
+        self._new_secret = self._secret_of_new() if encrypt and not path.exists() else None
         self.seal: Seal = PlainSeal()
+        self._wrapped: bytes | None = None  # row of `keys` that `seal` was made from
+        self._encrypt = encrypt
         self.database = database.connect(path, create=create, lay_out=self._lay_out)
         self.writable = database.is_writable(path)
+        try:
+            with self.transaction():
+                pass  # opens the seal
+            if encrypt and not self.encrypted:
+                raise GalleryError(
+                    f"gallery '{one_line(path)}' is not encrypted: encrypt it first"
+                    " (gallery rekey --encrypt)"
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the rows are encrypted."""
+        return self._wrapped is not None
 
     def close(self) -> None:
         """Close the file; the last process to do so folds the log into it."""
@@ -40,6 +74,7 @@ class Rows:
     def transaction(self, mode: str = "DEFERRED") -> Iterator[sqlite3.Connection]:
         """Read one state of the file (DEFERRED), or write all of a change or none (IMMEDIATE)."""
         with database.explained_errors(self.path), database.transaction(self.database, mode) as db:
+            self._open_seal()
             yield db
 
     @contextlib.contextmanager
@@ -56,6 +91,7 @@ class Rows:
 
     def head(self) -> Head:
         """Return the counts of the file; raises GalleryError when they are damaged."""
+        self._open_seal()
         return self.record(Head, self.one("SELECT body FROM head"), "its head", place("head", 1))
 
     def one(self, query: str, *values: Any) -> Any:
@@ -100,14 +136,55 @@ class Rows:
         except (BrokenSeal, TypeError) as err:  # TypeError: a flipped bit made it no blob
             raise self.damaged(what) from err
 
-    def damaged(self, what: str) -> GalleryError:
+    def damaged(self, what: str) -> database.DamagedGallery:
         """Return the error for a row that is not what was written."""
-        return GalleryError(
+        return database.DamagedGallery(
             f"gallery '{one_line(self.path)}': {one_line(what)} is damaged on the disk and nobody"
             " is named: restore a backup, or remove that person and enrol again"
         )
 
+    def set_key(self, key: bytes | None, secret: bytes) -> None:
+        """Seal rows under another key from now on, inside a transaction that seals them anew.
+
+        Args:
+            key: Key of the gallery; None: without encryption.
+            secret: By which it is wrapped.
+        """
+        self.database.execute("DELETE FROM keys")
+        self.seal, self._wrapped = PlainSeal(), None
+        if key is not None:
+            body = PlainSeal().close(to_bytes(wrap(key, secret)), _KEY_PLACE)
+            self.database.execute("INSERT INTO keys VALUES (1, ?)", (body,))
+            self.seal, self._wrapped = CipherSeal(key), body
+
+    def _open_seal(self) -> None:
+        """Make the seal anew when the file's key is another than before (GalleryError)."""
+        row = self.one("SELECT body FROM keys")
+        body = row[0] if row else None
+        if body == self._wrapped:
+            return
+        if body is None:
+            self.seal, self._wrapped = PlainSeal(), None
+            return
+        try:
+            record = from_bytes(WrappedKey, PlainSeal().open(body, _KEY_PLACE))
+        except (BrokenSeal, TypeError) as err:
+            raise self.damaged("the record of its key") from err
+        self.seal, self._wrapped = CipherSeal(unwrap(record, self.key, self.path)), body
+
     def _lay_out(self, db: sqlite3.Connection) -> None:
         schema.create_tables(db)
+        if self._encrypt:
+            self.database = db
+            self.set_key(new_key(), self._new_secret or self._secret_of_new())
         head = self.seal.close(to_bytes(Head(gallery=secrets.token_hex(8))), place("head", 1))
         db.execute("INSERT INTO head VALUES (1, ?)", (head,))
+
+    def _secret_of_new(self) -> bytes:
+        secret = self.key.secret(f"passphrase for the new gallery '{one_line(self.path)}'")
+        if secret is None:
+            raise ConfigError(
+                f"an encrypted gallery needs a passphrase in {PASSPHRASE}, or a key file"
+                " (--key-file)"
+            )
+        return secret

@@ -156,8 +156,9 @@ class GalleryStore:
             force: Whether a name that looks like another one is taken.
         """
         new_name = clean_name(new_name)
-        with self.rows.change():
+        with self.rows.change() as head:
             person = self.existing(name)
+            head.unfinished = True  # the former name is to leave no trace
             if name_key(new_name) != name_key(person.record.name):
                 if find_row(self.rows, new_name) is not None:
                     raise GalleryError(
@@ -187,6 +188,7 @@ class GalleryStore:
             self.write_person(keeper.id, keeper.record)
             self.rows.database.execute("DELETE FROM people WHERE id = ?", (giver.id,))
             head.people -= 1
+            head.unfinished = True  # the name of the other is to leave no trace
         return giver.templates
 
     def existing(self, name: str) -> StoredPerson:

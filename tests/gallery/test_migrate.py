@@ -129,7 +129,7 @@ def test_a_name_that_does_not_fit_its_key_is_damage(old_gallery, flip):
         db.execute(flip)
     db.close()
     before = vectors_of(old_gallery)
-    with pytest.raises(GalleryError, match="the file is damaged: restore a copy"):
+    with pytest.raises(GalleryError, match="the file is damaged: restore a backup"):
         Gallery.open(old_gallery)
     assert vectors_of(old_gallery).keys() == before.keys()
 

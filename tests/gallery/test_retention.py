@@ -86,7 +86,7 @@ def test_a_long_run_looks_every_hour(two_people, clock, monkeypatch):
         clock.now = START + timedelta(hours=24)
         assert gallery.take_purged() == ()  # within the hour
         later = retention.LOOK_EVERY.total_seconds() + gallery._next_look_s
-        monkeypatch.setattr("cstl_edge.gallery.gallery.time.monotonic", lambda: later)
+        monkeypatch.setattr("cstl_edge.gallery.administration.time.monotonic", lambda: later)
         assert gallery.take_purged() == ("alice",)
         assert gallery.take_purged() == ()
 

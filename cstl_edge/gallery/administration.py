@@ -1,0 +1,199 @@
+"""What can be done with a gallery without a model: list, rename, erase, back up, encrypt."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from cstl_edge.errors import GalleryError
+from cstl_edge.gallery import retention
+from cstl_edge.gallery.backups import backup, erase_in_backups, forget_backup
+from cstl_edge.gallery.camera_means import CameraMeans
+from cstl_edge.gallery.erasure import erase, finish, note_of
+from cstl_edge.gallery.keys import GalleryKey
+from cstl_edge.gallery.loading import Snapshot
+from cstl_edge.gallery.people import EnrolledPerson
+from cstl_edge.gallery.rekey import rekey
+from cstl_edge.gallery.store import GalleryStore, nobody
+from cstl_edge.gallery.stored_people import find_row
+from cstl_edge.gallery.takeout import export_person
+
+AGAIN_S = 60.0  # between two tries to finish an erasure
+
+logger = logging.getLogger(__name__)
+
+
+class Administration:
+    """An open gallery, as far as no model is needed; every method may be called from any thread."""
+
+    def __init__(self, store: GalleryStore) -> None:
+        """Use `Gallery.open`."""
+        self._store = store
+        self._lock = threading.RLock()
+        self._cache: Snapshot | None = None
+        self._purged: list[str] = []
+        self._next_look_s = 0.0  # of the monotonic clock
+        self.camera_means = CameraMeans(store, self._lock)
+        self.unfinished: tuple[str, ...] = ()
+        """What the last erasure must leave for later: another process reads, the disk is full, a
+        backup is not there. Empty when not a byte is left."""
+
+    @property
+    def path(self) -> Path:
+        """Path of the file."""
+        return self._store.path
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether templates, names and notes are encrypted."""
+        return self._store.rows.encrypted
+
+    def people(self) -> tuple[EnrolledPerson, ...]:
+        """Return everybody in order of name, expired people included."""
+        with self._lock:
+            return self._store.people()
+
+    def show(self, name: str) -> EnrolledPerson:
+        """Return one person, the name taken in any case; raises GalleryError when there is none."""
+        with self._lock:
+            people = self._store.people(name)
+            if people:
+                return people[0]
+            raise nobody(name)
+
+    @property
+    def templates(self) -> int:
+        """Number of templates, those of expired people included."""
+        with self._lock:
+            return self._store.count()
+
+    def rename(self, name: str, new_name: str, *, force: bool = False) -> str:
+        """Give a person another name, and return it as it is stored.
+
+        Args:
+            name: Present name, in any case.
+            new_name: Name from now on.
+            force: Whether a name that looks like another person's is taken.
+
+        Raises:
+            GalleryError: Nobody has the name, somebody has the new one or one that looks like it.
+            ConfigError: The new name is not valid.
+        """
+        with self._lock:
+            self._cache = None
+            stored = self._store.rename(name, new_name, force=force)
+            self._finish_erasure()
+            return stored
+
+    def merge(self, into: str, other: str) -> int:
+        """Give all walks of `other` to `into`, and return how many templates moved.
+
+        `other` is then gone from the list; the earlier end of both retentions holds.
+        """
+        with self._lock:
+            self._cache = None
+            moved = self._store.merge(into, other)
+            self._finish_erasure()
+            return moved
+
+    def remove(self, name: str) -> int:
+        """Erase one person without residue in the files; return how many templates were erased.
+
+        Works for damaged records and on a full disk too. `unfinished` tells what must wait; it is
+        finished at the next opening.
+        """
+        rows = self._store.rows
+        with self._lock:
+            with rows.transaction():
+                row = find_row(rows, name)
+            if row is None:
+                raise nobody(name)
+            self._cache = None
+            count = (
+                "SELECT count(*) FROM templates JOIN enrolments ON enrolment_id = enrolments.id"
+                " WHERE person_id = ?"
+            )
+            (templates,) = rows.one(count, row[0])
+            erase(rows, [row[0]], self._store.now())
+            self._finish_erasure()
+            return int(templates)
+
+    def purge(self, *, trust_clock: bool = False) -> tuple[str, ...]:
+        """Erase people whose retention has ended, and return their names.
+
+        Opening a gallery and `take_purged` do so by themselves. Finishes earlier erasures, too.
+        While the clock is in doubt (`retention`), it takes two looks 24 hours apart.
+
+        trust_clock: whether the clock is known to be right
+        """
+        with self._lock:
+            self._cache = None
+            rows = self._store.rows
+            names = retention.purge(rows, self._store.clock(), trust_clock=trust_clock)
+            self._finish_erasure()
+            return names
+
+    def take_purged(self) -> tuple[str, ...]:
+        """Purge when it is time, and return the names erased so since the last call.
+
+        For long runs: costs nothing but once an hour.
+        """
+        with self._lock:
+            if time.monotonic() >= self._next_look_s and self._store.rows.writable:
+                self._next_look_s = time.monotonic() + retention.LOOK_EVERY.total_seconds()
+                try:
+                    if retention.is_due(self._store.rows.head(), self._store.clock()):
+                        self._purged += self.purge()
+                    else:
+                        self._finish_erasure()
+                except GalleryError as err:  # whoever reads the people next will raise it
+                    logger.warning("nobody is purged: %s", err)
+            names, self._purged = tuple(self._purged), []
+            return names
+
+    def export(self, name: str, path: Path) -> int:
+        """Write all that is kept about a person to a zip; return how many files it holds."""
+        with self._lock:
+            return export_person(self._store, name, path)
+
+    def backup(self, path: Path) -> None:
+        """Write all of one state to another file, which later erasures reach (`backups`)."""
+        with self._lock:
+            backup(self._store.rows, path, self._store.now())
+
+    def backups(self) -> tuple[str, ...]:
+        """Return the paths of the known backups."""
+        with self._lock:
+            return tuple(known.path for known in self._store.rows.head().backups)
+
+    def forget_backup(self, path: Path) -> None:
+        """Take a backup that was deleted off the list (GalleryError: it is not on it)."""
+        with self._lock:
+            if not forget_backup(self._store.rows, path):
+                raise GalleryError(f"'{path}' is no known backup: gallery list shows them")
+
+    def rekey(self, key: GalleryKey | None) -> None:
+        """Encrypt anew under another key, for the first time, or not any more (None)."""
+        with self._lock:
+            self._cache = None
+            rekey(self._store.rows, key)
+            self._finish_erasure()
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        with self._lock:
+            self._cache = None
+            self._store.rows.close()
+
+    def _finish_erasure(self) -> None:
+        """Finish what an erasure left, as far as it can be now."""
+        rows = self._store.rows
+        erasure = finish(rows)
+        if rows.head().pending_backups:
+            erasure.unfinished += erase_in_backups(rows, only_pending=True).unfinished
+        self.unfinished = tuple(erasure.unfinished)
+        if erasure.unfinished:
+            self._next_look_s = min(self._next_look_s, time.monotonic() + AGAIN_S)
+            logger.warning("%s", note_of(erasure, rows.path))
