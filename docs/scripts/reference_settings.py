@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "OPENCV_FFMPEG_LOGLEVEL": "What FFmpeg prints; nothing without it.",
     "OMP_NUM_THREADS": "Threads of numpy's and torch's libraries; the runtime has its own number, "
     "`threads`.",
+    "ORT_DISABLE_TELEMETRY": "1 unless you set it: ONNX Runtime sends nothing anywhere.",
     "WORLD_SIZE": "Number of training processes; set by torchrun.",
     "LOCAL_RANK": "Number of a training process on its machine; set by torchrun.",
 }
