@@ -24,7 +24,11 @@ Model = Annotated[
     typer.Argument(help="Exported folder or .safetensors checkpoint (default: the shipped model)."),
 ]
 Data = Annotated[
-    str, typer.Option(help="Folder of `data prepare`, or walkers[:FIRST-LAST], made here.")
+    str,
+    typer.Option(
+        help="Folder of `data prepare`, or made here: walkers or walkers2 (second generator), "
+        "both with :FIRST-LAST, or walkers:shifted (people, clothes, pictures never trained on)."
+    ),
 ]
 Protocol = Annotated[
     Literal["auto", "casia-b", "ou-mvlp", "cross-view-gallery", "gait3d", "open-set"],

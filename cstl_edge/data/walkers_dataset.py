@@ -12,19 +12,22 @@ import json
 import logging
 from functools import cache, partial
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cstl_edge.config import StrictModel
 from cstl_edge.data.process_pool import lower_priority, run_jobs
 from cstl_edge.data.shards import ShardWriter
 from cstl_edge.silhouette import SMALL
+from cstl_edge.walkers.clothed.collection import ALL_VIEWS_DEG, person_walks
 from cstl_edge.walkers.collection import VIEWS_DEG, generate
 
 logger = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).parents[1]
 BASES = ("walker_body.npz", "stride_basis.npz")  # assets, see walkers.pose
+CLOTHED_BASES = (*BASES, "walk_basis.npz", "garments.npz", "person_mask.onnx")
 PEOPLE_PER_SHARD = 10
 
 
@@ -40,6 +43,20 @@ class WalkersSettings(StrictModel):
     frames: int = Field(default=40, ge=1)  # frames of each recording
     size: tuple[int, int] = SMALL  # height and width of a silhouette in pixels
     seed: int = Field(default=0, ge=0)  # seed of the recordings; a person follows from the id
+    generator: Literal[1, 2] = 1  # 1 the first; 2 recorded strides, garments, all directions
+    views: int = Field(default=0, ge=0)  # generator 2: directions of each walk, 0 for all views_deg
+    filmed: float = Field(default=0.0, ge=0, le=1)  # generator 2: share cut out of pictures
+
+    @model_validator(mode="after")
+    def _second_generator(self) -> WalkersSettings:
+        if self.generator == 1 and (self.views or self.filmed):
+            raise ValueError("views and filmed are settings of generator 2: set generator to 2")
+        return self
+
+    @classmethod
+    def clothed(cls, **settings: Any) -> WalkersSettings:
+        """Return settings of generator 2 that see people from all directions."""
+        return cls(**{"generator": 2, "views_deg": ALL_VIEWS_DEG, **settings})
 
     @property
     def recordings(self) -> dict[str, int]:
@@ -51,9 +68,10 @@ class WalkersSettings(StrictModel):
 
         The number of people is left out: more of them only add shards.
         """
-        settings = self.model_dump(mode="json", exclude={"people", "first"})
+        second = set() if self.generator == 2 else {"generator", "views", "filmed"}
+        settings = self.model_dump(mode="json", exclude={"people", "first"} | second)
         total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        total.update(sources_digest(PACKAGE))
+        total.update(sources_digest(PACKAGE, self.generator))
         return total.hexdigest()[:12]
 
 
@@ -79,19 +97,22 @@ def make_shards(settings: WalkersSettings, cache: str | Path, *, workers: int = 
     return list(shards)
 
 
-def source_files(package: Path) -> list[Path]:
-    """List the files of a package that decide the bytes of a Walker.
+def source_files(package: Path, generator: int = 1) -> list[Path]:
+    """List the files of a package that decide the bytes of a Walker of a generator.
 
     A test compares them with what `walkers` imports, so that a new module cannot be forgotten.
     """
-    code = [*sorted((package / "walkers").rglob("*.py")), package / "silhouette.py"]
-    return [*code, *(package / "assets" / name for name in BASES)]
+    code = [*sorted((package / "walkers").glob("*.py")), package / "silhouette.py"]
+    if generator == 2:
+        code += sorted((package / "walkers" / "clothed").glob("*.py"))
+    names = BASES if generator == 1 else CLOTHED_BASES
+    return [*code, *(package / "assets" / name for name in names)]
 
 
-def sources_digest(package: Path) -> bytes:
+def sources_digest(package: Path, generator: int = 1) -> bytes:
     """Hash the source files; comments, docstrings and layout of code are left out."""
     total = hashlib.sha256()
-    for file in source_files(package):
+    for file in source_files(package, generator):
         content = file.read_bytes()
         total.update(_code(content) if file.suffix == ".py" else content)
     return total.digest()
@@ -108,6 +129,8 @@ def _code(source: bytes) -> bytes:
 
 def _render_shard(shard: tuple[Path, range], settings: WalkersSettings) -> None:
     path, ids = shard
+    if settings.generator == 2:
+        return _render_clothed(path, ids, settings)
     walkers = generate(
         ids,
         recordings=settings.recordings,
@@ -120,3 +143,20 @@ def _render_shard(shard: tuple[Path, range], settings: WalkersSettings) -> None:
     with ShardWriter(path.with_suffix(""), settings.size) as writer:
         for silhouettes, (person, name, view) in zip(walkers.silhouettes, labels, strict=True):
             writer.add(silhouettes, person=person, sequence=name, view_deg=view)
+
+
+def _render_clothed(path: Path, ids: range, settings: WalkersSettings) -> None:
+    with ShardWriter(path.with_suffix(""), settings.size) as writer:
+        for person in ids:
+            walks = person_walks(
+                person,
+                recordings=settings.recordings,
+                views_deg=settings.views_deg,
+                views=settings.views,
+                frames=settings.frames,
+                size=settings.size,
+                seed=settings.seed,
+                filmed=settings.filmed,
+            )
+            for name, view, silhouettes in walks:
+                writer.add(silhouettes, person=person, sequence=name, view_deg=view)

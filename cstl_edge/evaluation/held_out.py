@@ -1,4 +1,9 @@
-"""Test people: the test half of a prepared dataset, or Walkers that no training saw."""
+"""Test people: the test half of a prepared dataset, or Walkers that no training saw.
+
+`walkers` are people of the first generator, `walkers2` of the second (recorded strides, garments,
+all directions), each with `:FIRST-LAST` for other ids; `walkers:shifted` is the frozen set of
+people, clothes and pictures that no training sees, by which models and matching are chosen.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +25,8 @@ from cstl_edge.evaluation.embedding_store import read_json
 from cstl_edge.evaluation.protocols import choose_protocol
 from cstl_edge.extras import missing_package
 
-WALKERS = "walkers"
+WALKERS, CLOTHED, SHIFTED = "walkers", "walkers2", "walkers:shifted"
+CLOTHED_VIEWS_DEG = tuple(range(0, 360, 30))
 WALKERS_IDS = (910_000, 910_049)
 WALKERS_FRAMES = 30
 EVERYBODY = "all"  # a split: nobody of this data was trained on
@@ -56,10 +62,10 @@ class HeldOut:
 def held_out(
     data: str | Path, size: tuple[int, int], split: str = FIELD, partition: str | Path | None = None
 ) -> HeldOut:
-    """Load the test half of a prepared folder, or of `walkers`, `walkers:FIRST-LAST`.
+    """Load the test half of a prepared folder, or Walkers.
 
     Args:
-        data: Prepared folder, or a text that begins with `walkers`.
+        data: Prepared folder, or walkers, walkers2, either with :FIRST-LAST, or walkers:shifted.
         size: h, w of the Walkers' silhouettes [pixels]; a folder has its own.
         split: `field`, `first-5153` (OU-MVLP) or `all`; a folder without splits is taken whole.
         partition: JSON file that lists TEST_SET and PROBE_SET, in place of a split.
@@ -69,22 +75,23 @@ def held_out(
         DataError: Nobody is left to test.
     """
     text = str(data)
-    if text == WALKERS or text.startswith(f"{WALKERS}:"):
+    if text.split(":")[0] in (WALKERS, CLOTHED):
         if split not in (FIELD, EVERYBODY) or partition is not None:
             raise ConfigError(f"{WALKERS} are all test people: leave the split out")
-        return _walkers(text, size)
+        return _shifted(size) if text == SHIFTED else _walkers(text, size)
     return _prepared(Path(data), split, None if partition is None else Path(partition))
 
 
 def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
     """Load Walkers in the CASIA-B protocol; render those that the cache lacks."""
     first, last = WALKERS_IDS
-    if text != WALKERS:
-        ids = re.fullmatch(rf"{WALKERS}:(\d{{1,9}})-(\d{{1,9}})", text, flags=re.ASCII)
+    generator = text.split(":")[0]
+    if text != generator:
+        ids = re.fullmatch(rf"{generator}:(\d{{1,9}})-(\d{{1,9}})", text, flags=re.ASCII)
         if not ids or int(ids[2]) <= int(ids[1]):
             raise ConfigError(
-                f"expected {WALKERS}:FIRST-LAST with two people or more, such as "
-                f"{WALKERS}:{first}-{last}; got {one_line(text)!r}"
+                f"expected {generator}:FIRST-LAST with two people or more, such as "
+                f"{generator}:{first}-{last}, or {SHIFTED}; got {one_line(text)!r}"
             )
         first, last = int(ids[1]), int(ids[2])
     try:
@@ -94,9 +101,24 @@ def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
     settings = WalkersSettings(
         people=last - first + 1, first=first, nm=6, bg=2, cl=2, frames=WALKERS_FRAMES, size=size
     )
+    if generator == CLOTHED:
+        change = {"generator": 2, "views_deg": CLOTHED_VIEWS_DEG}
+        settings = settings.model_copy(update=change)
     data = ShardedSequences(make_shards(settings, CACHE))
-    description = f"Walkers {first} to {last}, synthetic people, {WALKERS_FRAMES} frames"
-    source = f"{WALKERS} {settings.fingerprint()}"
+    kind = "clothed synthetic people" if generator == CLOTHED else "synthetic people"
+    description = f"Walkers {first} to {last}, {kind}, {WALKERS_FRAMES} frames"
+    source = f"{generator} {settings.fingerprint()}"
+    return HeldOut(data, np.arange(len(data.people)), WALKERS, description, source)
+
+
+def _shifted(size: tuple[int, int]) -> HeldOut:
+    """Load the shifted test set."""
+    from cstl_edge.data.shifted_walkers import shifted_fingerprint, shifted_shards
+
+    data = ShardedSequences(shifted_shards(CACHE, size))
+    people = len(np.unique(data.people))
+    description = f"shifted Walkers, {people} synthetic people in changing clothes"
+    source = f"{SHIFTED} {shifted_fingerprint()}"
     return HeldOut(data, np.arange(len(data.people)), WALKERS, description, source)
 
 

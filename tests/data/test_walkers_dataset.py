@@ -17,6 +17,7 @@ from cstl_edge.data.walkers_dataset import (
 
 DECIDE_NO_BYTE = {"__init__.py", "arrays.py", "errors.py"}  # public names, types, messages
 FILES = [file.relative_to(PACKAGE) for file in source_files(PACKAGE)]
+CLOTHED_FILES = [file.relative_to(PACKAGE) for file in source_files(PACKAGE, 2)]
 
 
 def imported_files(file):
@@ -30,8 +31,11 @@ def imported_files(file):
                 )
 
 
-def test_every_module_that_walkers_import_is_in_the_fingerprint():
-    reached, waiting = set(), [PACKAGE / "walkers" / "generate.py"]
+@pytest.mark.parametrize(
+    ("first", "files"), [("generate.py", FILES), ("clothed/collection.py", CLOTHED_FILES)]
+)
+def test_every_module_that_walkers_import_is_in_the_fingerprint(first, files):
+    reached, waiting = set(), [PACKAGE / "walkers" / first]
     while waiting:
         file = waiting.pop()
         if file not in reached:
@@ -39,7 +43,7 @@ def test_every_module_that_walkers_import_is_in_the_fingerprint():
             waiting += imported_files(file)
     names = {str(file.relative_to(PACKAGE)) for file in reached} - DECIDE_NO_BYTE
     assert len(names) > 8
-    assert names <= {str(file) for file in FILES}
+    assert names <= {str(file) for file in files}
     assert "data/walkers_dataset.py" not in names
 
 
@@ -108,3 +112,35 @@ def test_walkers_are_rendered_once_and_more_people_only_add(tmp_path, monkeypatc
     assert data.people.tolist() == [1000, 1001, 1002, 1003, 1004]
     assert data.read(0).shape == (4, 64, 44)
     assert data.read(0).max() == 255
+
+
+def test_the_first_generator_keeps_its_fingerprint_whatever_the_second_one_does(package):
+    for file in CLOTHED_FILES:
+        (package / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACKAGE / file, package / file)
+    first, second = sources_digest(package, 1), sources_digest(package, 2)
+    changed = package / "walkers" / "clothed" / "walk.py"
+    changed.write_text(changed.read_text() + "\nMORE = 1\n")
+    assert sources_digest(package, 1) == first
+    assert sources_digest(package, 2) != second
+
+
+def test_settings_of_the_second_generator_leave_the_first_ones_names(monkeypatch):
+    plain = WalkersSettings(people=2)
+    dumped = plain.model_dump(exclude={"generator", "views", "filmed"})
+    assert WalkersSettings(**dumped).fingerprint() == plain.fingerprint()
+    second = WalkersSettings.clothed(people=2, views=4)
+    assert second.fingerprint() != WalkersSettings.clothed(people=2, views=6).fingerprint()
+    assert len(second.views_deg) == 24
+    for wrong in ({"views": 3}, {"filmed": 0.1}):
+        with pytest.raises(ValueError, match="generator 2"):
+            WalkersSettings(people=2, **wrong)
+
+
+def test_clothed_walkers_become_shards(tmp_path):
+    settings = WalkersSettings.clothed(people=2, nm=1, bg=0, cl=1, views=2, frames=4)
+    shards = make_shards(settings, tmp_path, workers=1)
+    data = ShardedSequences(shards)
+    assert sorted(set(data.sequences)) == ["cl-01", "nm-01"]
+    assert data.lengths.tolist() == [4] * 8
+    assert ((data.views_deg[::2] + 180) % 360 == data.views_deg[1::2]).all()

@@ -1,0 +1,1 @@
+"""Second generator of Walkers: recorded people's strides, garments, activities, all directions."""
