@@ -18,8 +18,9 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from cstl_edge.arrays import Array, Floats
+from cstl_edge.arrays import Array, Floats, Silhouettes
 from cstl_edge.errors import ConfigError, DataError, GalleryError
 from cstl_edge.gallery.administration import Administration
 from cstl_edge.gallery.duplicates import refuse_enrolled_walk, refuse_somebody_else
@@ -30,7 +31,7 @@ from cstl_edge.gallery.matcher import Matcher
 from cstl_edge.gallery.people import utc_now
 from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.gallery.rows import Rows
-from cstl_edge.gallery.store import GalleryStore
+from cstl_edge.gallery.store import GalleryStore, NewWalk
 from cstl_edge.gallery.templates import (
     WINDOW,
     EncoderLike,
@@ -94,6 +95,7 @@ class Gallery(Administration):
         consent: str,
         retention_days: float | None = None,
         origin: WalkOrigin | None = None,
+        silhouettes: Silhouettes | None = None,
         force: bool = False,
     ) -> int:
         """Store the templates of a walk under a name; durable when it returns.
@@ -105,11 +107,11 @@ class Gallery(Administration):
             retention_days: Days from now after which the person never matches, in place of an
                 earlier retention; None keeps that, and is no limit for a new person.
             origin: Camera, view, frame rate and seconds of the walk, as far as they are known.
+            silhouettes: [s, h, w] to keep with the walk, which the consent must cover.
             force: Whether a walk that is enrolled already, and a name that looks like another one,
                 are taken.
 
-        Returns:
-            How many templates were stored.
+        Returns: How many templates were stored.
 
         Raises:
             ConfigError: a name, consent note or retention that is not valid.
@@ -118,30 +120,20 @@ class Gallery(Administration):
                 walk that is enrolled already or is taken for somebody else; an ended retention that
                 is not renewed; storage that fails, such as a full disk.
         """
-        if self.model is None:
-            remedy = "open the gallery with model="
-            raise GalleryError(f"a template must say which model made it: {remedy}")
-        vectors = as_stored(embeddings_of(walk, self.model))
-        if vectors is None:
-            raise DataError(
-                "an embedding is not finite in float16 and nothing was stored: look at the"
-                " silhouettes, then at the model"
-            )
-        origin = origin or WalkOrigin()
+        new = NewWalk(
+            vectors=self._vectors(walk),
+            weights_sha256=self.model.info.weights_sha256 if self.model else "",
+            consent=consent,
+            retention_days=retention_days,
+            origin=origin or WalkOrigin(),
+            silhouettes=silhouettes,
+        )
         with self._lock:
             if not force:
-                self._refuse_known(name, vectors.astype(np.float32), origin.camera)
+                self._refuse_known(name, new.vectors.astype(np.float32), new.origin.camera)
             self._cache = None
-            self._store.add(
-                name,
-                vectors,
-                self.model.info.weights_sha256,
-                consent=consent,
-                retention_days=retention_days,
-                origin=origin,
-                force=force,
-            )
-        return len(vectors)
+            self._store.add(name, new, force=force)
+        return len(new.vectors)
 
     def identify(
         self,
@@ -226,6 +218,19 @@ class Gallery(Administration):
             self._matcher.learn(self.camera_means, seen, camera, decision)
             if self._matcher.is_stale:
                 self._cache = None
+
+    def _vectors(self, walk: Array) -> npt.NDArray[np.float16]:
+        """Return the templates [k, p, d] of a walk (DataError, GalleryError without a model)."""
+        if self.model is None:
+            remedy = "open the gallery with model="
+            raise GalleryError(f"a template must say which model made it: {remedy}")
+        vectors = as_stored(embeddings_of(walk, self.model))
+        if vectors is None:
+            raise DataError(
+                "an embedding is not finite in float16 and nothing was stored: look at the"
+                " silhouettes, then at the model"
+            )
+        return vectors
 
     def _refuse_known(self, name: str, walk: Floats, camera: str | None) -> None:
         """Raise GalleryError for a walk that is enrolled, or that is taken for somebody else."""

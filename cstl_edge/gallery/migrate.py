@@ -14,7 +14,7 @@ from collections.abc import Callable
 from cstl_edge.gallery import schema
 from cstl_edge.gallery.looks import look_key
 from cstl_edge.gallery.people import name_key
-from cstl_edge.gallery.records import EnrolmentRecord, Head, PersonRecord, to_bytes
+from cstl_edge.gallery.records import EnrolmentRecord, GalleryHead, PersonRecord, to_bytes
 from cstl_edge.gallery.sealing import DIGEST_BYTES, PlainSeal, place
 
 _SEAL = PlainSeal()  # earlier versions knew no encryption
@@ -63,7 +63,7 @@ def _from_1_to_2(database: sqlite3.Connection) -> None:
         record.enrolments = _seal_enrolments(database, old_id, person)
         body = _SEAL.close(to_bytes(record), place("people", person))
         database.execute("UPDATE people SET body = ? WHERE id = ?", (body, person))
-    head = Head(
+    head = GalleryHead(
         gallery=secrets.token_hex(8),
         people=len(people),
         revision=1,

@@ -69,7 +69,7 @@ class KnownBackup:
 
 
 @dataclass(kw_only=True)
-class Head:
+class GalleryHead:
     """Body of the one row of `head`."""
 
     gallery: str = ""  # random digits of this gallery, the same in its backups

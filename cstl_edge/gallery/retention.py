@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from cstl_edge.gallery.erasure import erase
 from cstl_edge.gallery.people import earlier, utc_timestamp
-from cstl_edge.gallery.records import Head, to_bytes
+from cstl_edge.gallery.records import GalleryHead, to_bytes
 from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.sealing import place
 from cstl_edge.gallery.stored_people import StoredPerson, read_people
@@ -23,7 +23,7 @@ BEHIND = timedelta(hours=1)  # by which a clock may be set back without doubt
 LOOK_EVERY = timedelta(hours=1)
 
 
-def is_due(head: Head, now: datetime) -> bool:
+def is_due(head: GalleryHead, now: datetime) -> bool:
     """Return whether it is time to look for ended retentions."""
     if head.next_expiry is not None and head.next_expiry <= utc_timestamp(now):
         return True
@@ -53,7 +53,7 @@ def purge(rows: Rows, now: datetime, *, trust_clock: bool = False) -> tuple[str,
     return tuple(sorted(person.record.name for person in gone))
 
 
-def _doubted(head: Head, now: datetime) -> bool:
+def _doubted(head: GalleryHead, now: datetime) -> bool:
     """Note what the clock shows; return whether it is in doubt."""
     last, moment = head.clock_utc, utc_timestamp(now)
     if last is None:

@@ -17,7 +17,7 @@ from cstl_edge.errors import ConfigError, GalleryError, one_line
 from cstl_edge.gallery import database, schema
 from cstl_edge.gallery.cipher import CipherSeal
 from cstl_edge.gallery.keys import PASSPHRASE, GalleryKey, WrappedKey, new_key, unwrap, wrap
-from cstl_edge.gallery.records import Head, from_bytes, to_bytes
+from cstl_edge.gallery.records import GalleryHead, from_bytes, to_bytes
 from cstl_edge.gallery.sealing import BrokenSeal, Content, PlainSeal, Seal, place
 
 Record = TypeVar("Record")
@@ -78,7 +78,7 @@ class Rows:
             yield db
 
     @contextlib.contextmanager
-    def change(self, *, of_people: bool = True) -> Iterator[Head]:
+    def change(self, *, of_people: bool = True) -> Iterator[GalleryHead]:
         """Write all of a change or none; what the block does to the head is stored with it.
 
         of_people: whether templates in memory must be read again
@@ -89,10 +89,12 @@ class Rows:
             head.revision += of_people
             self.update("head", 1, to_bytes(head), place("head", 1))
 
-    def head(self) -> Head:
+    def head(self) -> GalleryHead:
         """Return the counts of the file; raises GalleryError when they are damaged."""
         self._open_seal()
-        return self.record(Head, self.one("SELECT body FROM head"), "its head", place("head", 1))
+        return self.record(
+            GalleryHead, self.one("SELECT body FROM head"), "its head", place("head", 1)
+        )
 
     def one(self, query: str, *values: Any) -> Any:
         """Return the first row of a query, None without one."""
@@ -177,7 +179,9 @@ class Rows:
         if self._encrypt:
             self.database = db
             self.set_key(new_key(), self._new_secret or self._secret_of_new())
-        head = self.seal.close(to_bytes(Head(gallery=secrets.token_hex(8))), place("head", 1))
+        head = self.seal.close(
+            to_bytes(GalleryHead(gallery=secrets.token_hex(8))), place("head", 1)
+        )
         db.execute("INSERT INTO head VALUES (1, ?)", (head,))
 
     def _secret_of_new(self) -> bytes:

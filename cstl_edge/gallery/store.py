@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cstl_edge.arrays import Silhouettes
 from cstl_edge.errors import GalleryError, one_line
+from cstl_edge.gallery import pictures
 from cstl_edge.gallery.loading import Snapshot, load
 from cstl_edge.gallery.looks import look_key
 from cstl_edge.gallery.people import (
@@ -43,6 +45,32 @@ from cstl_edge.gallery.stored_people import (
 from cstl_edge.gallery.templates import ModelId, check_same_model
 
 _ANY_ENROLMENT = "SELECT id, person_id, body FROM enrolments LIMIT 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewWalk:
+    """A walk to enrol."""
+
+    vectors: npt.NDArray[np.float16]  # [k, p, d]
+    weights_sha256: str  # of the model
+    consent: str
+    retention_days: float | None  # from now; None: as before
+    origin: WalkOrigin
+    silhouettes: Silhouettes | None = None  # [s, h, w], to keep
+
+    @property
+    def model_id(self) -> ModelId:
+        """The model of the templates."""
+        return ModelId(self.weights_sha256, *self.vectors.shape[1:])
+
+    def record(self, now: str) -> EnrolmentRecord:
+        """Return the record to store (ConfigError: a consent note that is not valid)."""
+        return EnrolmentRecord(
+            created_utc=now,
+            consent=clean_consent(self.consent),
+            **self.model_id._asdict(),
+            **asdict(self.origin),
+        )
 
 
 class GalleryStore:
@@ -78,62 +106,38 @@ class GalleryStore:
         """Return the number of templates, those of expired people included."""
         return int(self.rows.one("SELECT count(*) FROM templates")[0])
 
-    def add(
-        self,
-        name: str,
-        vectors: npt.NDArray[np.float16],
-        weights_sha256: str,
-        *,
-        consent: str,
-        retention_days: float | None,
-        origin: WalkOrigin,
-        force: bool,
-    ) -> None:
-        """Store templates, all or nothing: the second half of `Gallery.enroll`.
+    def add(self, name: str, walk: NewWalk, *, force: bool) -> None:
+        """Store the templates of a walk, all or nothing: the second half of `Gallery.enroll`.
 
         Args:
             name: Name of the person; a name in use adds to that person.
-            vectors: [k, p, d] templates.
-            weights_sha256: Hash of the weights of the model that made them.
-            consent: Note of what the person agreed to.
-            retention_days: Days from now to the end of the retention, None to keep the earlier.
-            origin: Where the walk was seen.
+            walk: What is stored.
             force: Whether a name that looks like another one is taken.
         """
-        name, consent, now = clean_name(name), clean_consent(consent), self.clock()
-        expires = expiry(retention_days, now)
-        model_id = ModelId(weights_sha256, *vectors.shape[1:])
+        name, now = clean_name(name), self.clock()
+        expires = expiry(walk.retention_days, now)
+        record = walk.record(utc_timestamp(now))
         with self.rows.change() as head:
-            check_same_model(model_id, self.model_id(), self.path)
+            check_same_model(walk.model_id, self.model_id(), self.path)
             stored = find_person(self.rows, name)
             if stored is None:
                 if not force:
                     self._refuse_twin(name)
                 person = secrets.randbits(62) + 1
-                record = PersonRecord(name=name, created_utc=utc_timestamp(now))
+                of_person = PersonRecord(name=name, created_utc=utc_timestamp(now))
                 head.people += 1
             else:
-                person, record = stored.id, stored.record
-            _renew(record, name, expires, utc_timestamp(now))
-            head.next_expiry = earlier(head.next_expiry, record.expires_utc)
-            enrolment = self._next_id("enrolments")
+                person, of_person = stored.id, stored.record
+            _renew(of_person, name, expires, utc_timestamp(now))
+            head.next_expiry = earlier(head.next_expiry, of_person.expires_utc)
+            enrolment = StoredEnrolment(self._next_id("enrolments"), person, record)
             first = self._next_id("templates")
-            record.enrolments.append(enrolment)
-            self.write_person(person, record)
-            self._insert_walk(
-                StoredEnrolment(
-                    enrolment,
-                    person,
-                    EnrolmentRecord(
-                        created_utc=utc_timestamp(now),
-                        consent=consent,
-                        **model_id._asdict(),
-                        templates=[*range(first, first + len(vectors))],
-                        **asdict(origin),
-                    ),
-                ),
-                [vector.astype("<f2").tobytes() for vector in vectors],
-            )
+            record.templates = [*range(first, first + len(walk.vectors))]
+            if walk.silhouettes is not None:
+                record.silhouettes = [self._next_id("silhouettes")]
+            of_person.enrolments.append(enrolment.id)
+            self.write_person(person, of_person)
+            self._insert_walk(enrolment, walk)
 
     def people(self, name: str | None = None) -> tuple[EnrolledPerson, ...]:
         """Return everybody in order of name, or only who has this name (in any case)."""
@@ -209,13 +213,20 @@ class GalleryStore:
             (person, digest(name_key(record.name)), digest(look_key(record.name)), body),
         )
 
-    def _insert_walk(self, walk: StoredEnrolment, blobs: list[bytes]) -> None:
-        close, execute = self.rows.seal.close, self.rows.database.execute
-        body = close(to_bytes(walk.record), walk.place)
+    def _insert_walk(self, walk: StoredEnrolment, new: NewWalk) -> None:
+        execute = self.rows.database.execute
+        body = self.rows.seal.close(to_bytes(walk.record), walk.place)
         execute("INSERT INTO enrolments VALUES (?, ?, ?)", (walk.id, walk.person, body))
-        for template, blob in zip(walk.record.templates, blobs, strict=True):
-            sealed = close(blob, walk.place_of("templates", template))
-            execute("INSERT INTO templates VALUES (?, ?, ?)", (template, walk.id, sealed))
+
+        def insert(table: str, row: int, content: bytes) -> None:
+            sealed = self.rows.seal.close(content, walk.place_of(table, row))
+            execute(f"INSERT INTO {table} VALUES (?, ?, ?)", (row, walk.id, sealed))
+
+        for row, vector in zip(walk.record.templates, new.vectors, strict=True):
+            insert("templates", row, vector.astype("<f2").tobytes())
+        for row in walk.record.silhouettes:
+            assert new.silhouettes is not None
+            insert("silhouettes", row, pictures.pack(new.silhouettes))
 
     def _move_walk(self, walk: StoredEnrolment, person: int) -> None:
         """Seal an enrolment and all that hangs on it for another person."""

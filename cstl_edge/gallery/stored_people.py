@@ -8,7 +8,7 @@ from typing import Any
 
 from cstl_edge.gallery.looks import look_key
 from cstl_edge.gallery.people import clean_name, name_key
-from cstl_edge.gallery.records import EnrolmentRecord, Head, PersonRecord
+from cstl_edge.gallery.records import EnrolmentRecord, GalleryHead, PersonRecord
 from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.sealing import place
 from cstl_edge.gallery.templates import ModelId
@@ -54,7 +54,7 @@ class StoredPerson:
         return sum(len(enrolment.record.templates) for enrolment in self.enrolments)
 
 
-def read_people(rows: Rows, head: Head) -> list[StoredPerson]:
+def read_people(rows: Rows, head: GalleryHead) -> list[StoredPerson]:
     """Return everybody in the order of their first enrolment; call it inside a transaction.
 
     Raises GalleryError where a row is damaged, belongs to somebody else, or is missing.
@@ -103,7 +103,7 @@ def read_record(rows: Rows, row: Any) -> PersonRecord:
     return record
 
 
-def tombstones(rows: Rows, head: Head) -> frozenset[int]:
+def tombstones(rows: Rows, head: GalleryHead) -> frozenset[int]:
     """Return the numbers of people who were erased (GalleryError where one is missing)."""
     erased = frozenset(row for (row,) in rows.all("SELECT id FROM tombstones"))
     if len(erased) != head.tombstones:
