@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from cstl_edge import __version__
-from cstl_edge.cli import bench, data, evaluate, export, gallery, recognise, reproduce, train
+from cstl_edge.cli import bench, data, evaluate, export, gallery, live, recognise, reproduce, train
 from cstl_edge.cli.console import print_demo, print_result, progress
 from cstl_edge.cli.failures import json_wanted, run_verb, take_debug
 from cstl_edge.cli.help import MEASURE, MODELS, PEOPLE, RESEARCH, START, style
@@ -61,10 +61,10 @@ def demo(
     json: Json = False,
 ) -> None:
     """Enrol and recognise a real walker and a synthetic street, without a camera."""
-    from cstl_edge.demo import run_demo
+    from cstl_edge.demo import STEPS, run_demo
 
-    with progress("demo") as update:
-        result = run_demo(out, seed=seed, progress=update)
+    with progress("demo", steps=STEPS) as bar:
+        result = run_demo(out, seed=seed, progress=bar)
     print_demo(result, as_json=json)
 
 
@@ -77,7 +77,7 @@ def doctor(json: Json = False) -> None:
     print_result(diagnosis.to_dict(), diagnosis.lines(), json)
 
 
-app.command(rich_help_panel=PEOPLE)(recognise.live)
+app.command(rich_help_panel=PEOPLE)(live.live)
 app.command(rich_help_panel=PEOPLE)(recognise.enroll)
 app.command(rich_help_panel=PEOPLE)(recognise.identify)
 app.add_typer(gallery.people, name="gallery", rich_help_panel=PEOPLE)

@@ -86,6 +86,11 @@ class Progress:
         """Tell how much is done; the text stays."""
         self.bar(self._main, None, done, total)
 
+    def describe(self, text: str) -> None:
+        """Change the text; what is done stays."""
+        if self._bars is not None:
+            self._bars.update(self._tasks[self._main], description=text)
+
     def bar(self, name: str, text: str | None, done: float, total: float | None) -> None:
         """Draw one of several bars.
 

@@ -80,6 +80,10 @@ NoWait = Annotated[
         "--no-wait", help="End with exit code 5 when a camera does not answer at the start."
     ),
 ]
+Annotate = Annotated[
+    Path | None,
+    typer.Option(help="Write a video (.mp4) with boxes, names and silhouettes to this file."),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist; never one that is read.")
 ]

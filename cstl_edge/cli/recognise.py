@@ -1,126 +1,110 @@
-"""Verbs `live`, `enroll` and `identify`: enrol people and recognise them."""
+"""Verbs `enroll` and `identify`: add people to the gallery, and recognise them in a recording."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from cstl_edge.cli.console import notify, print_result, progress
+from cstl_edge.cli.console import notify, print_result
 from cstl_edge.cli.gallery import default_gallery, open_existing
 from cstl_edge.cli.options import (
+    Annotate,
     Backend,
+    Flip,
     Fpir,
+    Fps,
     GalleryPath,
     Json,
     Model,
+    Overwrite,
+    Rotate,
     Schema,
     Segmenter,
     Silhouettes,
     Source,
     Threshold,
 )
-from cstl_edge.errors import DataError, one_line
+from cstl_edge.cli.walks import (
+    Observers,
+    Pictures,
+    Seconds,
+    SourceChoice,
+    Track,
+    TrackChoice,
+    collect_walks,
+)
+from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
-from cstl_edge.live.sources.open import open_source
 from cstl_edge.runtime import load
 
 if TYPE_CHECKING:  # every help text would wait for what these import
     from cstl_edge.arrays import Array
+    from cstl_edge.gallery.gallery import Gallery
     from cstl_edge.gallery.match import Decision
-    from cstl_edge.live.events import Event, EventLog
+    from cstl_edge.gallery.records import WalkOrigin
     from cstl_edge.live.pipeline.options import PipelineOptions, TrackRecord
-    from cstl_edge.live.pipeline.run import Observer, PipelineRun
     from cstl_edge.runtime.base import Encoder
 
-
-def live(
-    source: Source,
-    gallery: GalleryPath = None,
-    model: Model = None,
-    backend: Backend = "auto",
-    segmenter: Segmenter = DEFAULT_SEGMENTER,
-    fpir: Fpir = 0.01,
-    threshold: Threshold = None,
-    annotate: Annotated[Path | None, typer.Option(help="write an annotated video here")] = None,
-    events: Annotated[
-        Path | None, typer.Option(help="append events as JSON lines to this file")
-    ] = None,
-    duration: Annotated[float | None, typer.Option(help="stop after so many seconds")] = None,
-    schema: Schema = 2,
-    json: Json = False,
-) -> None:
-    """Follow walkers in a source and say who they are, as it happens; Ctrl-C ends it cleanly."""
-    from cstl_edge.live.event_schema_1 import event_line
-    from cstl_edge.live.events import Event, EventLog
-    from cstl_edge.live.pipeline.run import run
-
-    options, encoder = _pipeline(segmenter, fpir, threshold), load(model, backend)
-    line_of = event_line if schema == 1 else Event.to_json
-    with ExitStack() as stack:
-        has_gallery = gallery is not None or default_gallery().exists()
-        open_gallery = stack.enter_context(open_existing(gallery, encoder)) if has_gallery else None
-        if open_gallery is None:
-            notify("no gallery yet: nobody is named; begin with cstl-edge enroll")
-        frames = open_source(source)
-        observer = _annotator(annotate, frames.fps, stack) if annotate else None
-        log = stack.enter_context(EventLog(events, line_of)) if events else None
-        pipeline = stack.enter_context(
-            run(frames, encoder=encoder, gallery=open_gallery, options=options, observer=observer)
-        )
-        text_of = line_of if json else str
-        try:
-            _print_events(pipeline, log, duration, text_of)
-        except KeyboardInterrupt:
-            pipeline.stop()
-            _print_events(pipeline, log, None, text_of)  # the last word on everybody
-            raise
-        finally:
-            pipeline.close()
-            notify(str(pipeline.summary))
+Name = Annotated[str, typer.Argument(help="Name under which the person is enrolled.")]
+Consent = Annotated[str, typer.Option(help="Who agreed to what, and when; kept with the person.")]
+RetentionDays = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Days after which the person no longer matches and is erased."),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Enroll a walk or a name that is there already, or looks like another."
+    ),
+]
 
 
 def enroll(
-    name: Annotated[str, typer.Argument(help="Name under which the person is enrolled.")],
+    name: Name,
     source: Source,
-    consent: Annotated[
-        str, typer.Option(help="Who agreed to what, and when; kept with the person.")
-    ],
+    consent: Consent,
     gallery: GalleryPath = None,
     model: Model = None,
     backend: Backend = "auto",
     segmenter: Segmenter = DEFAULT_SEGMENTER,
-    retention_days: Annotated[
-        float | None,
-        typer.Option(help="after so many days the person no longer matches and is purged"),
-    ] = None,
-    track: Annotated[
-        int | None,
-        typer.Option(help="which walker of the source (default: the only one with a usable walk)"),
-    ] = None,
+    retention_days: RetentionDays = None,
+    track: Track = None,
+    pictures: Pictures = None,
+    seconds: Seconds = None,
+    rotate: Rotate = None,
+    flip: Flip = None,
+    fps: Fps = None,
     silhouettes: Silhouettes = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Add a person to the gallery from a walk in a video, at a camera, or in silhouettes."""
     from cstl_edge.gallery.gallery import Gallery
+    from cstl_edge.live.pipeline.options import PipelineOptions
 
-    options, encoder = _pipeline(segmenter), load(model, backend)
-    walk: Array
+    options, encoder = PipelineOptions(segmenter=segmenter), load(model, backend)
     if silhouettes:
-        walk = _silhouettes(source, encoder, silhouettes)
-        frames = len(walk)
+        walk = _silhouette_walk(source, encoder, silhouettes)
     else:
-        record = _choose(_collect(source, encoder, options), track)
-        walk, frames = record.embeddings, record.frames
-    with Gallery.open(gallery or default_gallery(), model=encoder) as open_gallery:
-        stored = open_gallery.enroll(name, walk, consent=consent, retention_days=retention_days)
-    text = f"enrolled {one_line(name)}: {stored} templates from {frames} frames"
-    print_result({"name": name, "templates": stored, "frames": frames}, text, json)
+        observers, tracks = Observers(), TrackChoice(source, pictures)
+        observers.seen.append(tracks.see)
+        choice = SourceChoice(source, rotate, flip, fps, seconds)
+        records = collect_walks(choice, encoder, options, observers)
+        walk = _recorded_walk(tracks.choose(records, track))
+    with Gallery.open(gallery or default_gallery(), model=encoder) as people:
+        stored = people.enroll(
+            name,
+            walk.content,
+            consent=consent,
+            retention_days=retention_days,
+            origin=walk.origin,
+            force=force,
+        )
+    text = f"enrolled {one_line(name)}: {stored} templates from {walk.frames} frames"
+    print_result({"name": name, "templates": stored, "frames": walk.frames}, text, json)
 
 
 def identify(
@@ -131,103 +115,143 @@ def identify(
     segmenter: Segmenter = DEFAULT_SEGMENTER,
     fpir: Fpir = 0.01,
     threshold: Threshold = None,
+    annotate: Annotate = None,
+    overwrite: Overwrite = False,
+    track: Track = None,
+    pictures: Pictures = None,
+    seconds: Seconds = None,
+    rotate: Rotate = None,
+    flip: Flip = None,
+    fps: Fps = None,
     silhouettes: Silhouettes = None,
     schema: Schema = 2,
     json: Json = False,
 ) -> None:
-    """Say who walks in a recording: one line per walker, with distance, threshold and runner-up."""
+    """Say who walks in a recording or past a camera: one line for each walker."""
+    from cstl_edge.live.pipeline.options import PipelineOptions
+
+    _claim([source, gallery, model], annotate, overwrite, silhouettes is not None)
+    options = PipelineOptions(segmenter=segmenter, fpir=fpir, threshold=threshold)
+    encoder = load(model, backend)
+    with open_existing(gallery, encoder) as people:
+        if silhouettes:
+            walks = [_silhouette_walk(source, encoder, silhouettes)]
+        else:
+            choice = SourceChoice(source, rotate, flip, fps, seconds)
+            tracks = TrackChoice(source, pictures)
+            records = _collect(choice, encoder, options, people, annotate, tracks)
+            if track is not None:
+                records = [tracks.choose(records, track)]
+            for number, path in tracks.show(records).items():
+                notify(f"pictures of track {number}: {path}")
+            walks = [_recorded_walk(record) for record in records]
+        decisions = [people.identify(w.content, fpir, threshold, learn=False) for w in walks]
+    _print_decisions(walks, decisions, source, encoder, schema, json)
+
+
+class Walk(NamedTuple):
+    """One walk to enroll or to identify."""
+
+    content: Array  # embeddings [k, p, d], or silhouettes [s, h, w]
+    track: int
+    frames: int  # usable ones
+    account: str | None = None  # what became of its frames
+    origin: WalkOrigin | None = None
+
+
+def _silhouette_walk(folder: str, encoder: Encoder, side: str) -> Walk:
+    """Return the walk whose silhouettes lie in a folder."""
+    from cstl_edge.silhouette import read_silhouettes
+
+    content = read_silhouettes(folder, encoder.info.size, mirrored=side == "right")
+    return Walk(content, 0, len(content))
+
+
+def _recorded_walk(record: TrackRecord) -> Walk:
+    """Return the walk of a track."""
+    from cstl_edge.gallery.records import WalkOrigin
+
+    length_s = None
+    if record.started_s is not None and record.ended_s is not None:
+        length_s = record.ended_s - record.started_s
+    origin = WalkOrigin(
+        view=record.view, frames_per_second=record.frames_per_second, seconds=length_s
+    )
+    return Walk(record.embeddings, record.track, record.frames, record.account, origin)
+
+
+def _claim(
+    inputs: list[str | Path | None], annotate: Path | None, overwrite: bool, no_video: bool
+) -> None:
+    """Refuse an output that would destroy something, or that has no source (ConfigError)."""
+    from cstl_edge.live.video.annotated import VIDEO_SUFFIXES
+    from cstl_edge.output import Outputs
+
+    if annotate is None:
+        return
+    if no_video:
+        raise ConfigError("--annotate needs a video; silhouettes have none")
+    outputs = Outputs([*inputs, default_gallery()], overwrite=overwrite)
+    outputs.claim(annotate, "--annotate", suffixes=VIDEO_SUFFIXES)
+
+
+def _collect(
+    choice: SourceChoice,
+    encoder: Encoder,
+    options: PipelineOptions,
+    people: Gallery,
+    annotate: Path | None,
+    tracks: TrackChoice,
+) -> list[TrackRecord]:
+    """Return the walks of a source; its annotated video is whole even where nobody walks."""
+    observers, refused = Observers(), None
+    observers.seen.append(tracks.see)
+    with ExitStack() as stack:
+        if annotate is not None:
+            observers.add_video(annotate, stack)
+        try:
+            return collect_walks(choice, encoder, options, observers, people)
+        except DataError as err:
+            refused = err
+    raise refused
+
+
+def _print_decisions(
+    walks: list[Walk],
+    decisions: list[Decision],
+    source: str,
+    encoder: Encoder,
+    schema: int,
+    as_json: bool,
+) -> None:
+    """Print the decision on each walk: a sentence, or an event `closed`."""
     from cstl_edge.live.event_schema_1 import decision_row
     from cstl_edge.live.events import Event, model_digits
     from cstl_edge.live.sources.base import redact
 
-    options, encoder = _pipeline(segmenter, fpir, threshold), load(model, backend)
-    with open_existing(gallery, encoder) as open_gallery:
-        walks: list[tuple[Array, int, int, str | None]]  # walk, track, frames, account of them
-        if silhouettes:
-            silhouette_walk = _silhouettes(source, encoder, silhouettes)
-            walks = [(silhouette_walk, 0, len(silhouette_walk), None)]
+    digits = model_digits(encoder.info.weights_sha256)
+    rows, lines = [], []
+    for walk, decision in zip(walks, decisions, strict=True):
+        if schema == 1:
+            rows.append(decision_row(walk.track, walk.frames, decision))
         else:
-            records = _collect(source, encoder, options)
-            walks = [(r.embeddings, r.track, r.frames, r.account) for r in records]
-        digits = model_digits(encoder.info.weights_sha256)
-        closed = partial(Event, event="closed", source=redact(source), model=digits)
-        rows, lines = [], []
-        for walk, track, frames, account in walks:
-            decision = open_gallery.identify(walk, options.fpir, options.threshold)
-            if schema == 1:
-                rows.append(decision_row(track, frames, decision))
-            else:
-                event = closed(track=track, frames=frames, detail=account)
-                rows.append(event.with_decision(decision).to_dict())
-            lines.append(_sentence(track, frames, decision))
-    print_result(rows, lines, json)
+            event = Event(
+                event="closed", source=redact(source), model=digits, track=walk.track,
+                frames=walk.frames, detail=walk.account,
+            )  # fmt: skip
+            rows.append(event.with_decision(decision).to_dict())
+        lines.append(_sentence(walk, decision))
+    print_result(rows, lines, as_json)
 
 
-def _pipeline(
-    segmenter: str, fpir: float = 0.01, threshold: float | None = None
-) -> PipelineOptions:
-    from cstl_edge.live.pipeline.options import PipelineOptions
-
-    return PipelineOptions(segmenter=segmenter, fpir=fpir, threshold=threshold)
-
-
-def _annotator(path: Path, fps: float, stack: ExitStack) -> Observer:
-    """Return the writer of an annotated video, which ends with the stack."""
-    from cstl_edge.live.video.annotated import AnnotatedVideo
-
-    video = stack.enter_context(AnnotatedVideo(path, fps))
-    return lambda frame, walkers, note: video.write(frame.image, walkers, note)
-
-
-def _print_events(
-    pipeline: PipelineRun,
-    log: EventLog | None,
-    duration_s: float | None,
-    text_of: Callable[[Event], str],
-) -> None:
-    """Print and log events as they come; stop taking frames when the time is up."""
-    start = time.monotonic()
-    for event in pipeline:
-        print(text_of(event), flush=True)
-        if log is not None:
-            log.write(event)
-        if duration_s is not None and time.monotonic() - start > duration_s:
-            pipeline.stop()
-
-
-def _sentence(track: int, frames: int, decision: Decision) -> str:
+def _sentence(walk: Walk, decision: Decision) -> str:
     """Return a decision as one line for people."""
-    words = f"track {track}: {one_line(decision.name or 'unknown')}"
+    words = f"track {walk.track}: {one_line(decision.name or 'unknown')}"
     if decision.distance is not None:
         threshold = "none" if decision.threshold is None else f"{decision.threshold:.3f}"
         words += f", distance {decision.distance:.3f} (threshold {threshold} from "
         words += f"the {decision.threshold_source}, {decision.people} people)"
     if decision.runner_up is not None:
         words += f", next {one_line(decision.runner_up)} {decision.margin:+.3f}"
-    return words + f", {frames} frames" + (f" - {decision.reason}" if decision.reason else "")
-
-
-def _silhouettes(folder: str, encoder: Encoder, side: str) -> Array:
-    from cstl_edge.silhouette import read_silhouettes
-
-    return read_silhouettes(folder, encoder.info.size, mirrored=side == "right")
-
-
-def _collect(source: str, encoder: Encoder, options: PipelineOptions) -> list[TrackRecord]:
-    from cstl_edge.live.pipeline.collect import collect
-
-    with progress(f"looking at {one_line(source)}"):
-        return collect(source, encoder, options)
-
-
-def _choose(records: list[TrackRecord], track: int | None) -> TrackRecord:
-    """Return the walk that is meant; raises DataError when that is not certain."""
-    walks = ", ".join(f"track {record.track} ({record.frames} frames)" for record in records)
-    if track is not None:
-        for record in records:
-            if record.track == track:
-                return record
-        raise DataError(f"no usable walk of track {track}; there are {walks}")
-    if len(records) > 1:
-        raise DataError(f"{len(records)} people walk here: {walks}; choose one with --track")
-    return records[0]
+    reason = f" - {decision.reason}" if decision.reason else ""
+    return f"{words}, {walk.frames} frames{reason}"

@@ -41,6 +41,7 @@ class CollectState:
     done: float  # frames of a recording; seconds at a live source
     total: float | None  # of the same
     windows: int  # of the best walk
+    fps: float  # frames per second that the observer gets, 0 where nobody knows
 
 
 def collect(
@@ -64,7 +65,7 @@ def collect(
         gallery: Searched for every walk, for what the observer draws.
         limit: When to stop before the end.
         source_options: Orientation and frame rate of an address.
-        progress: Called with every frame.
+        progress: Called with every frame, before the observer.
 
     Raises:
         DataError: Where nobody was seen, or no track has enough usable frames; the message has the
@@ -115,23 +116,26 @@ class _Watch:
 
     def see(self, frame: Frame, walkers: list[WalkerView], note: str | None) -> None:
         """Take a frame of the run."""
+        if self._run is not None:
+            state = self._state(self._run, frame)
+            if self._progress is not None:
+                self._progress(state)
+            if self._is_over(state, frame):
+                self._run.stop()
         if self._observer is not None:
             self._observer(frame, walkers, note)
-        run, limit = self._run, self._limit
-        if run is None:
-            return
+
+    def _state(self, run: PipelineRun, frame: Frame) -> CollectState:
+        windows, fps = run.most_windows, run.fps
+        if run.source.live:
+            elapsed = time.monotonic() - self._started
+            return CollectState(True, elapsed, self._limit.seconds, windows, fps)
+        return CollectState(False, frame.index + 1, run.source.frames, windows, fps)
+
+    def _is_over(self, state: CollectState, frame: Frame) -> bool:
         if self._first_s is None:
             self._first_s = frame.time_s
-        if run.source.live:
-            if limit.windows is not None and run.most_windows >= limit.windows:
-                run.stop()
-            elapsed = time.monotonic() - self._started
-            self._tell(CollectState(True, elapsed, limit.seconds, run.most_windows))
-            return
-        if limit.seconds is not None and frame.time_s - self._first_s >= limit.seconds:
-            run.stop()
-        self._tell(CollectState(False, frame.index + 1, run.source.frames, run.most_windows))
-
-    def _tell(self, state: CollectState) -> None:
-        if self._progress is not None:
-            self._progress(state)
+        seconds, windows = self._limit.seconds, self._limit.windows
+        if state.live:
+            return windows is not None and state.windows >= windows
+        return seconds is not None and frame.time_s - self._first_s >= seconds

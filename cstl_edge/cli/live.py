@@ -1,0 +1,139 @@
+"""Verb `live`: follow walkers in a source and say who they are, as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cstl_edge.cli.console import notify
+from cstl_edge.cli.gallery import default_gallery, open_existing
+from cstl_edge.cli.options import (
+    Annotate,
+    Backend,
+    Flip,
+    Fpir,
+    Fps,
+    GalleryPath,
+    Json,
+    Model,
+    NoWait,
+    Overwrite,
+    Rotate,
+    Schema,
+    Segmenter,
+    Source,
+    Threshold,
+)
+from cstl_edge.cli.walks import Observers, SourceChoice
+from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
+from cstl_edge.runtime import load
+
+if TYPE_CHECKING:  # every help text would wait for what these import
+    from cstl_edge.live.events import Event, EventLog
+    from cstl_edge.live.pipeline.run import PipelineRun
+
+Events = Annotated[
+    Path | None, typer.Option(help="Append events as JSON lines to this file (.jsonl).")
+]
+Duration = Annotated[
+    float | None, typer.Option(min=0.1, help="End after so many seconds, frames or not.")
+]
+
+
+def live(
+    source: Source,
+    gallery: GalleryPath = None,
+    model: Model = None,
+    backend: Backend = "auto",
+    segmenter: Segmenter = DEFAULT_SEGMENTER,
+    fpir: Fpir = 0.01,
+    threshold: Threshold = None,
+    annotate: Annotate = None,
+    events: Events = None,
+    overwrite: Overwrite = False,
+    duration: Duration = None,
+    rotate: Rotate = None,
+    flip: Flip = None,
+    fps: Fps = None,
+    no_wait: NoWait = False,
+    schema: Schema = 2,
+    json: Json = False,
+) -> None:
+    """Follow walkers in a source and say who they are, as it happens; Ctrl-C ends it cleanly."""
+    from cstl_edge.live.event_schema_1 import event_line
+    from cstl_edge.live.events import Event, EventLog
+    from cstl_edge.live.pipeline.options import PipelineOptions
+    from cstl_edge.live.pipeline.run import run
+
+    _claim([source, gallery, model], annotate, events, overwrite)
+    options = PipelineOptions(segmenter=segmenter, fpir=fpir, threshold=threshold)
+    choice = SourceChoice(source, rotate, flip, fps)
+    encoder, line_of = load(model, backend), event_line if schema == 1 else Event.to_json
+    with ExitStack() as stack:
+        has_gallery = gallery is not None or default_gallery().exists()
+        open_gallery = stack.enter_context(open_existing(gallery, encoder)) if has_gallery else None
+        if open_gallery is None:
+            notify("no gallery yet: nobody is named; begin with cstl-edge enroll")
+        observers = Observers()
+        if annotate is not None:
+            observers.add_video(annotate, stack)
+        log = (
+            stack.enter_context(EventLog(events, line_of, overwrite=overwrite)) if events else None
+        )
+        pipeline = stack.enter_context(
+            run(
+                source,
+                encoder=encoder,
+                gallery=open_gallery,
+                options=options,
+                observer=observers if annotate else None,
+                source_options=choice.options(wait=not no_wait),
+                duration_s=duration,
+            )
+        )
+        observers.fps_of = lambda: pipeline.fps
+        _print_all(pipeline, log, line_of if json else str)
+
+
+def _claim(
+    inputs: list[str | Path | None], annotate: Path | None, events: Path | None, overwrite: bool
+) -> None:
+    """Refuse outputs that would destroy something (ConfigError)."""
+    from cstl_edge.live.events import is_event
+    from cstl_edge.live.video.annotated import VIDEO_SUFFIXES
+    from cstl_edge.output import Outputs
+
+    outputs = Outputs([*inputs, default_gallery()], overwrite=overwrite)
+    if annotate is not None:
+        outputs.claim(annotate, "--annotate", suffixes=VIDEO_SUFFIXES)
+    if events is not None:
+        outputs.claim(events, "--events", is_ours=is_event)
+
+
+def _print_all(
+    pipeline: PipelineRun, log: EventLog | None, text_of: Callable[[Event], str]
+) -> None:
+    """Print and log all events, after Ctrl-C the last word on everybody, then the summary."""
+    try:
+        _print_events(pipeline, log, text_of)
+    except KeyboardInterrupt:
+        pipeline.stop()
+        _print_events(pipeline, log, text_of)
+        raise
+    finally:
+        pipeline.close()
+        notify(str(pipeline.summary))
+
+
+def _print_events(
+    pipeline: PipelineRun, log: EventLog | None, text_of: Callable[[Event], str]
+) -> None:
+    """Print and log events as they come."""
+    for event in pipeline:
+        print(text_of(event), flush=True)
+        if log is not None:
+            log.write(event)
