@@ -194,14 +194,14 @@ class TrackChoice:
         for record in records:
             if record.track == track:
                 return record
-        walks = "; ".join(self._description(record) for record in records)
-        if track is not None:
-            raise DataError(
-                f"no usable walk of track {track}: there are {walks}",
-                remedy="choose one of them with --track",
-            )
+        for record in records:
+            notify(self._description(record))
+        numbers = ", ".join(str(record.track) for record in records)
+        wanted = f"no usable walk of track {track}" if track is not None else "choose one of them"
         raise DataError(
-            f"{len(records)} people walk here: {walks}", remedy="choose one with --track N"
+            f"{wanted}: there {'is' if len(records) == 1 else 'are'} {len(records)} with a usable "
+            f"walk here, track {numbers}; their pictures are in {one_line(self._folder)}",
+            remedy="look at them and say --track N",
         )
 
     def show(self, records: Sequence[TrackRecord]) -> dict[int, Path]:
@@ -213,14 +213,14 @@ class TrackChoice:
 
     def _description(self, record: TrackRecord) -> str:
         """Return number, time, box and picture of a walk."""
-        words = f"track {record.track} ({record.frames} frames"
+        words = f"track {record.track}: {record.frames} usable frames"
         if record.started_s is not None and record.ended_s is not None:
             words += f", {record.started_s:.1f} to {record.ended_s:.1f} s"
         if record.box is not None:
             x, y, w, h = (round(v) for v in record.box)
             words += f", last at x {x} to {x + w}, y {y} to {y + h}"
         picture = self._picture(record)
-        return words + (f", picture {one_line(picture)})" if picture else ")")
+        return words + (f", {one_line(picture)}" if picture else "")
 
     def _picture(self, record: TrackRecord) -> Path | None:
         if self._folder is None:
