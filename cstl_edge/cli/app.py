@@ -15,7 +15,19 @@ from typing import Annotated
 import typer
 
 from cstl_edge import __version__
-from cstl_edge.cli import bench, data, evaluate, export, gallery, live, recognise, reproduce, train
+from cstl_edge.cli import (
+    adapt,
+    bench,
+    data,
+    evaluate,
+    export,
+    gallery,
+    live,
+    models,
+    recognise,
+    reproduce,
+    train,
+)
 from cstl_edge.cli.console import print_demo, print_result, progress
 from cstl_edge.cli.failures import json_wanted, run_verb, take_debug
 from cstl_edge.cli.help import MEASURE, MODELS, PEOPLE, RESEARCH, START, style
@@ -81,6 +93,8 @@ app.command(rich_help_panel=PEOPLE)(live.live)
 app.command(rich_help_panel=PEOPLE)(recognise.enroll)
 app.command(rich_help_panel=PEOPLE)(recognise.identify)
 app.add_typer(gallery.people, name="gallery", rich_help_panel=PEOPLE)
+app.command(rich_help_panel=MODELS)(models.models)
+app.command(rich_help_panel=MODELS)(adapt.adapt)
 app.command(rich_help_panel=MODELS)(export.export)
 app.command(rich_help_panel=MODELS)(export.build)
 app.add_typer(export.plugins, name="plugin", rich_help_panel=MODELS)

@@ -56,6 +56,16 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "gallery list": (("cstl-edge gallery list --json", "List everybody, for a program."),),
     "gallery show": (("cstl-edge gallery show Ada", "See what is kept about Ada."),),
     "gallery remove": (("cstl-edge gallery remove Ada", "Erase Ada."),),
+    "models": (
+        ("cstl-edge models", "See which models come with the package."),
+        ("cstl-edge models cstl-walkers", "Read the card of one: its data, figures and limits."),
+    ),
+    "adapt": (
+        (
+            "cstl-edge adapt --silhouettes walks -o mine.safetensors",
+            "Train the last layer on walks/PERSON/WALK/*.png; written only where it helps.",
+        ),
+    ),
     "export": (
         (
             "cstl-edge export weights.safetensors -o exported/mine --precision fp16",

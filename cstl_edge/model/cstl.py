@@ -93,6 +93,14 @@ class Cstl(nn.Module):
         embedding, frames, _ = self._head(features, lengths)
         return embedding, frames
 
+    def embedding_inputs(self, silhouettes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Turn silhouettes uint8 [n, s, h, w] into what the last matrices read, [n, p, inputs].
+
+        Where these alone are trained (`training.adapt`), all before them is computed once.
+        """
+        joined, _, _ = self._blocks(self._sequences(silhouettes), lengths)
+        return as_float32(joined.permute(2, 0, 1))
+
     def training_outputs(
         self, silhouettes: Tensor, lengths: Tensor | None = None
     ) -> TrainingOutputs:
@@ -124,6 +132,13 @@ class Cstl(nn.Module):
     def _head(
         self, features: Tensor, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        joined, frames, classes = self._blocks(features, lengths)
+        return self._embedding(joined), frames, classes
+
+    def _blocks(
+        self, features: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the inputs of the last matrices [p, .., n], salient frames and class logits."""
         self._check_head(features, lengths)
         x, mask = _mask_padding(features, lengths)  # [p, c, n, s], [n, s]
         scales = self._scales(x, mask)
@@ -134,7 +149,7 @@ class Cstl(nn.Module):
             over_frames = max_over_frames if self.config.aggregation == "max" else mean_over_frames
             temporal = over_frames(next(reversed(summed.values())), mask)
         if self.scores is None:
-            return self._embedding(temporal), None, None
+            return temporal, None, None
         scores = self.scores(scales, features.shape[1], mask)  # [p, n, s]
         if lengths is None:
             lengths = features.new_full(features.shape[:1], features.shape[1], dtype=torch.int32)
@@ -147,7 +162,7 @@ class Cstl(nn.Module):
         elif self.class_head is not None:
             classes = self.class_head(x, scores, mask)
         joined = torch.cat([block.to(temporal.dtype) for block in blocks], 1)
-        return self._embedding(joined), frames, classes
+        return joined, frames, classes
 
     def _scales(self, x: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         scales: dict[str, Tensor] = {}

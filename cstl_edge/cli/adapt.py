@@ -1,0 +1,90 @@
+"""Verb `adapt`: train the last layer on walks of one's own people, where that helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cstl_edge.cli.console import needs_torch, print_result, progress
+from cstl_edge.cli.options import Json, Workers
+from cstl_edge.errors import ConfigError, GalleryError, one_line
+from cstl_edge.output import Outputs
+
+if TYPE_CHECKING:
+    from cstl_edge.training.adapt import OwnWalk
+
+
+def adapt(
+    silhouettes: Annotated[
+        list[Path],
+        typer.Option(help="Folder of people: PERSON/WALK/*.png or PERSON/WALK.npy (repeatable)."),
+    ],
+    gallery: Annotated[
+        Path | None,
+        typer.Option(help="Gallery that must know these people, with their consent."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Checkpoint to write, where it helps.")
+    ] = Path("adapted.safetensors"),
+    first: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from (default: the shipped one).")
+    ] = None,
+    mirrored: Annotated[
+        bool, typer.Option("--mirrored", help="The walks of --silhouettes go to the right.")
+    ] = False,
+    cache: Annotated[Path, typer.Option(help="Folder where Walkers are kept.")] = Path(
+        "runs/cache"
+    ),
+    workers: Workers = 2,
+    json: Json = False,
+) -> None:
+    """Train the last layer on walks of your own people; refused where it does not help them.
+
+    A third of each person's walks, one at least, is set aside and decides.
+    """
+    start = first or shipped_checkpoint()
+    Outputs([*silhouettes, gallery, start]).claim(output, "-o", suffixes=(".safetensors",))
+    with needs_torch("adapt"):
+        from cstl_edge.training.adapt import adapt_to_walks, read_own_walks
+
+    def walks(size: tuple[int, int]) -> list[OwnWalk]:
+        read = read_own_walks(silhouettes, size, mirrored=mirrored)
+        if gallery is not None:
+            _refuse_strangers(gallery, {walk.person for walk in read})
+        return read
+
+    with progress("adapting"):
+        result = adapt_to_walks(start, walks, output, cache=cache, workers=workers)
+    before, after = result.own_before, result.own_after
+    text = [
+        f"{output}: on {result.held_out_windows} windows of {result.people} people that were set "
+        f"aside, rank-1 {before.rank1:.1%} -> {after.rank1:.1%}, area under the curve "
+        f"{before.auc:.3f} -> {after.auc:.3f}; on Walkers {result.walkers_before.auc:.3f} -> "
+        f"{result.walkers_after.auc:.3f}",
+        f"next: cstl-edge export {output} -o {output.with_suffix('')}, and enrol your people again "
+        f"with --model {output.with_suffix('')}: templates belong to the weights that made them",
+    ]
+    print_result({"weights": str(output), **result.to_dict()}, text, json)
+
+
+def _refuse_strangers(gallery: Path, people: set[str]) -> None:
+    """Refuse people whom the gallery does not know, or no longer (GalleryError)."""
+    from cstl_edge.gallery.gallery import Gallery
+
+    with Gallery.open(gallery, create=False) as open_gallery:
+        known = {x.name.casefold() for x in open_gallery.people() if not x.expired}
+    if strangers := sorted(name for name in people if name.casefold() not in known):
+        raise GalleryError(
+            f"{one_line(gallery)} knows no {', '.join(map(one_line, strangers))}: enrol them with "
+            "their consent first, name their folders as they are enrolled, or leave --gallery out"
+        )
+
+
+def shipped_checkpoint() -> Path:
+    """Return the checkpoint that comes with the package (ConfigError without it)."""
+    path = Path(__file__).parents[1] / "assets" / "cstl-walkers.safetensors"
+    if not path.is_file():
+        raise ConfigError("no checkpoint comes with this copy of cstl_edge: give one by --first")
+    return path
