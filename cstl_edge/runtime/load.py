@@ -35,6 +35,9 @@ BACKENDS = Registry(
         "tensorrt": Entry(
             "cstl_edge.runtime.tensorrt.encoder:load_engines", "engines built on this machine"
         ),
+        "triton": Entry(
+            "cstl_edge.runtime.backends.triton:load_server", "a server: triton://HOST:PORT/MODEL"
+        ),
     },
 )
 """Functions of a path or None (the shipped model), threads or None, and a precision or None, that
@@ -88,7 +91,10 @@ def load_auto(path: Path | None, threads: int | None, precision: str | None) -> 
     from cstl_edge.runtime.base import model_folder
 
     backend = "onnxruntime"
-    if path is not None and path.suffix == ".safetensors":
+    if path is not None and path.parts[0] == "triton:":
+        log.info("backend auto: triton, for its address")
+        backend = "triton"
+    elif path is not None and path.suffix == ".safetensors":
         log.info("backend auto: pytorch, for a checkpoint")
         backend = "pytorch"
     elif precision is None and (engines := _engines_that_fit(model_folder(path))):
