@@ -118,7 +118,9 @@ def restore(source: Path, target: Path, key: GalleryKey, now: str, *, force: boo
         raise GalleryError(f"backup '{one_line(source)}' does not exist: give another path")
     with _partial(target) as part, contextlib.ExitStack() as opened:
         _copy_file(source, part)
-        copy = opened.enter_context(contextlib.closing(Rows(part, create=False, key=key)))
+        copy = opened.enter_context(
+            contextlib.closing(Rows(part, create=False, key=key, reserve=False))
+        )
         load(copy, now)  # nothing of it is damaged
         present, erased = _present(target, key, opened)
         if present is not None and not force:
@@ -135,12 +137,13 @@ def restore(source: Path, target: Path, key: GalleryKey, now: str, *, force: boo
     return Restored(people, before - people, moved)
 
 
+def _open_copy(path: Path, key: GalleryKey) -> contextlib.closing[Rows]:
+    return contextlib.closing(Rows(path, create=False, key=key, reserve=False))
+
+
 def _forget_all_backups(part: Path, key: GalleryKey) -> None:
     """Clear the list of backups in a copy, which is no business of a backup."""
-    with (
-        contextlib.closing(Rows(part, create=False, key=key)) as copy,
-        copy.change(of_people=False) as head,
-    ):
+    with _open_copy(part, key) as copy, copy.change(of_people=False) as head:
         head.backups, head.pending_backups = [], []
 
 
@@ -150,7 +153,7 @@ def _erase_in_backup(rows: Rows, known: KnownBackup, gallery: str) -> str | None
     if not path.is_file():
         return "is not there and still holds what was erased"
     try:
-        with contextlib.closing(Rows(path, create=False, key=rows.key)) as copy:
+        with _open_copy(path, rows.key) as copy:
             if copy.head().gallery != gallery:
                 return "is another gallery by now"
             missing = tombstones(rows, rows.head()) - tombstones(copy, copy.head())

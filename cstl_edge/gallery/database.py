@@ -21,6 +21,7 @@ from cstl_edge.errors import GalleryError, one_line
 from cstl_edge.gallery import migrate, schema
 
 BUSY_TIMEOUT_S = 30.0
+LOG_PAGES = 100  # 400 KB
 LARGE_BYTES = 2**25  # files above are checked in the background: about a second in 300 MB
 
 _REMEDIES = {  # part of SQLite's message -> what to do (Python 3.10 gives no error codes)
@@ -197,6 +198,8 @@ def _configure(database: sqlite3.Connection, path: Path) -> None:
             " system?): keep it on a local disk"
         )
     database.execute("PRAGMA synchronous = FULL")
+    # the log is folded into the file while a full disk's reserve has room for what it adds
+    database.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
 
 
 def _bring_up_to_date(database: sqlite3.Connection, path: Path, lay_out: LayOut) -> None:

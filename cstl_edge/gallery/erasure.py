@@ -39,8 +39,11 @@ def erase(rows: Rows, people: list[int], now: str) -> None:
         people: Numbers of the people.
         now: Moment of the tombstones.
     """
-    if not people:
-        return
+    if people:
+        rows.with_room(lambda: _bury(rows, people, now))
+
+
+def _bury(rows: Rows, people: list[int], now: str) -> None:
     with rows.change() as head:
         for person in people:
             head.people -= rows.one("SELECT 1 FROM people WHERE id = ?", person) is not None
@@ -56,11 +59,9 @@ def finish(rows: Rows) -> Erasure:
     erasure = Erasure()
     if not rows.head().unfinished:
         return erasure
-    with database.explained_errors(rows.path):
-        _delete_rows(rows)
+    rows.with_room(lambda: _delete_rows(rows))
     try:
-        with database.explained_errors(rows.path):
-            rows.database.execute("VACUUM")
+        rows.with_room(lambda: _rewrite(rows))
     except GalleryError as err:
         logger.debug("%s", err)
         erasure.unfinished.append(
@@ -72,6 +73,7 @@ def finish(rows: Rows) -> Erasure:
         with rows.change(of_people=False) as head:
             head.unfinished = False
         database.truncate_log(rows.database, rows.path)
+    rows.take_reserve()
     return erasure
 
 
@@ -80,16 +82,24 @@ def _delete_rows(rows: Rows) -> None:
     erased = "SELECT id FROM tombstones"
     walks = f"SELECT id FROM enrolments WHERE person_id IN ({erased})"
     nobody = "SELECT id FROM enrolments WHERE person_id NOT IN (SELECT id FROM people)"
-    for table in ("templates", "silhouettes"):
-        query = (
-            f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE enrolment_id IN"
-            f" ({walks} UNION {nobody}) OR enrolment_id NOT IN (SELECT id FROM enrolments)"
-            f" LIMIT {_BATCH})"
-        )
-        while rows.database.execute(query).rowcount:
-            database.truncate_log(rows.database, rows.path)
-    rows.database.execute(f"DELETE FROM enrolments WHERE id IN ({walks} UNION {nobody})")
-    rows.database.execute(f"DELETE FROM people WHERE id IN ({erased})")
+    with database.explained_errors(rows.path):
+        for table in ("templates", "silhouettes"):
+            query = (
+                f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE enrolment_id IN"
+                f" ({walks} UNION {nobody}) OR enrolment_id NOT IN (SELECT id FROM enrolments)"
+                f" LIMIT {_BATCH})"
+            )
+            while rows.database.execute(query).rowcount:
+                database.truncate_log(rows.database, rows.path)
+        rows.database.execute(f"DELETE FROM enrolments WHERE id IN ({walks} UNION {nobody})")
+        rows.database.execute(f"DELETE FROM people WHERE id IN ({erased})")
+        database.truncate_log(rows.database, rows.path)
+
+
+def _rewrite(rows: Rows) -> None:
+    """Write the whole file anew: pages keep stale copies of rows that moved within them."""
+    with database.explained_errors(rows.path):
+        rows.database.execute("VACUUM")
 
 
 def note_of(erasure: Erasure, path: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +18,11 @@ from cstl_edge.gallery import database, schema
 from cstl_edge.gallery.cipher import CipherSeal
 from cstl_edge.gallery.keys import PASSPHRASE, GalleryKey, WrappedKey, new_key, unwrap, wrap
 from cstl_edge.gallery.records import GalleryHead, from_bytes, to_bytes
+from cstl_edge.gallery.reserve import give_up, take
 from cstl_edge.gallery.sealing import BrokenSeal, Content, PlainSeal, Seal, place
 
 Record = TypeVar("Record")
+Result = TypeVar("Result")
 _KEY_PLACE = place("keys", 1)
 
 
@@ -28,7 +30,13 @@ class Rows:
     """A connection to a gallery file, and the seal of its rows."""
 
     def __init__(
-        self, path: Path, *, create: bool, key: GalleryKey | None = None, encrypt: bool = False
+        self,
+        path: Path,
+        *,
+        create: bool,
+        key: GalleryKey | None = None,
+        encrypt: bool = False,
+        reserve: bool = True,
     ) -> None:
         """Open a file as `database.connect` does.
 
@@ -37,6 +45,7 @@ class Rows:
             create: Whether a missing file is made.
             key: Where the secret of an encrypted gallery comes from.
             encrypt: Whether a file that is made is encrypted, and one that is there must be.
+            reserve: Whether room is kept to erase people on a full disk.
 
         Raises:
             GalleryError: Also when an encrypted gallery does not open with this key.
@@ -46,8 +55,12 @@ class Rows:
         self.seal: Seal = PlainSeal()
         self._wrapped: bytes | None = None  # row of `keys` that `seal` was made from
         self._encrypt = encrypt
-        self.database = database.connect(path, create=create, lay_out=self._lay_out)
+        self._reserve = reserve
+        self.database = self.with_room(
+            lambda: database.connect(path, create=create, lay_out=self._lay_out)
+        )
         self.writable = database.is_writable(path)
+        self.take_reserve()
         try:
             with self.transaction():
                 pass  # opens the seal
@@ -69,6 +82,25 @@ class Rows:
         """Close the file; the last process to do so folds the log into it."""
         with database.explained_errors(self.path):
             self.database.close()
+        self.take_reserve()
+
+    def with_room(self, operation: Callable[[], Result]) -> Result:
+        """Run what must work on a full disk: where it fails, again without the reserve.
+
+        Raises GalleryError where it fails all the same.
+        """
+        try:
+            return operation()
+        except GalleryError as err:
+            refused = isinstance(err.__cause__, (sqlite3.OperationalError, OSError))
+            if not refused or not give_up(self.path):
+                raise
+        return operation()
+
+    def take_reserve(self) -> None:
+        """Keep room on the disk for the next erasure, if there is any."""
+        if self._reserve and self.writable:
+            take(self.path)
 
     @contextlib.contextmanager
     def transaction(self, mode: str = "DEFERRED") -> Iterator[sqlite3.Connection]:

@@ -34,7 +34,8 @@ def test_only_the_owner_may_read_the_file(tmp_path, model, walker):
             modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.glob("new/*")}
     finally:
         os.umask(old)
-    assert modes == dict.fromkeys(("people.db", "people.db-wal", "people.db-shm"), 0o600)
+    suffixes = ("", "-wal", "-shm", "-reserve")
+    assert modes == {f"people.db{suffix}": 0o600 for suffix in suffixes}
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
