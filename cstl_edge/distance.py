@@ -70,20 +70,11 @@ class Distance:
         Computed in float32, where Euclidean distances are right to a thousandth of an embedding's
         length. What is not finite is infinitely far from everything.
         """
+        if self.name == "euclidean":
+            return _part_sums(a, b, np.ones(a.shape[1], np.float32))
         with np.errstate(invalid="ignore", over="ignore"):
-            if self.name == "cosine":
-                total = np.maximum(1 - a.reshape(len(a), -1) @ b.reshape(len(b), -1).T, 0)
-            else:
-                total = np.zeros((len(a), len(b)), np.float32)
-                for part in range(a.shape[1]):
-                    x, y = a[:, part], b[:, part]  # [i, d], [j, d]
-                    square = x @ y.T
-                    square *= -2
-                    square += (x * x).sum(1)[:, None]
-                    square += (y * y).sum(1)[None]
-                    total += np.sqrt(np.maximum(square, 0, out=square), out=square)
-        total[~np.isfinite(total)] = np.inf
-        return np.asarray(total, np.float32)
+            total = np.maximum(1 - a.reshape(len(a), -1) @ b.reshape(len(b), -1).T, 0)
+        return _infinite_where_not_finite(total)
 
     def pairwise(self, a: Vectors, b: Vectors, mean: Floats | None = None) -> Floats:
         """Return the distances of embeddings [i, p, d] and [j, p, d] under one mean: [i, j].
@@ -93,6 +84,8 @@ class Distance:
             b: Embeddings [j, p, d].
             mean: [p, d] to subtract from both; by default the model's own.
         """
+        if self.name == "euclidean":  # one part at a time: the embeddings may be a mapped file
+            return _part_sums(a, b, self.part_weights(a.shape[1]))
         with np.errstate(invalid="ignore", over="ignore"):
             return self.between(self.project(a, mean), self.project(b, mean))
 
@@ -149,6 +142,27 @@ def blended_mean(mean: Floats | None, people: float, prior: Floats | None) -> Fl
         return mean
     share = np.float32(people / LEAST_PEOPLE)
     return np.asarray(share * mean + (1 - share) * prior, np.float32)
+
+
+def _part_sums(a: Vectors, b: Vectors, weights: Floats) -> Floats:
+    """Return the weighted sums over parts of the Euclidean distances: [i, p, d], [j, p, d]."""
+    total = np.zeros((len(a), len(b)), np.float32)
+    for part, weight in enumerate(weights):
+        x, y = (np.asarray(side[:, part], np.float32) for side in (a, b))  # [i, d], [j, d]
+        with np.errstate(invalid="ignore", over="ignore"):  # infinity minus infinity
+            square = x @ y.T
+            square *= -2
+            square += (x * x).sum(1)[:, None]
+            square += (y * y).sum(1)[None]
+            np.sqrt(np.maximum(square, 0, out=square), out=square)
+            square *= weight
+        total += square
+    return _infinite_where_not_finite(total)
+
+
+def _infinite_where_not_finite(distances: Floats) -> Floats:
+    distances[~np.isfinite(distances)] = np.inf
+    return distances
 
 
 def _unit_trace(scatter: Doubles) -> Doubles:

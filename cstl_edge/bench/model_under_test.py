@@ -31,8 +31,10 @@ PACKAGE = Path(cstl_edge.__file__).parent
 EXPORTER_SOURCES: tuple[str, ...] = (
     "arrays.py",
     "checkpoint",
+    "distance.py",
     "evaluation",
     "export",
+    "gallery",
     "model",
     "numerics.py",
 )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cstl_edge.cli.console import Progress, needs_torch, print_result, progress
-from cstl_edge.cli.options import Graphs, Json
-from cstl_edge.errors import ConfigError, one_line
+from cstl_edge.cli.options import Graphs, Json, Overwrite
+from cstl_edge.cli.outputs import claim
 
 if TYPE_CHECKING:
     from cstl_edge.export.checks.accuracy_gate import GateReport
@@ -30,6 +30,14 @@ Compatibility = Annotated[
     typer.Option(
         help="Where engines may run: none, on this model of GPU; same, on its compute capability; "
         "ampere, on capability 8.0 and newer."
+    ),
+]
+Matching = Annotated[
+    Literal["cosine", "euclidean", "none"] | None,
+    typer.Option(
+        help="Distance between walks; its statistics, thresholds and confidence are measured on "
+        "Walkers, which takes minutes. none: euclidean, without thresholds (default: cosine where "
+        "frames and head are written)."
     ),
 ]
 INCREMENTAL_GRAPHS = 3  # that come with a head
@@ -59,14 +67,18 @@ def export(
     people: Annotated[
         int | None, typer.Option(min=2, help="Number of Walkers on whom fp16 and int8 are judged.")
     ] = None,
+    matching: Matching = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Turn trained weights into ONNX graphs and a manifest, and compare them with PyTorch."""
     with needs_torch("export", "export"):
         from cstl_edge.export.export_model import export_model
         from cstl_edge.export.quantization import calibration_data
+    claim([weights, calibrate], output, "-o", overwrite, is_folder=True)
     names, precisions = tuple(graphs.split(",")), precision.split(",")
-    with progress("exporting", steps=_steps(names, precisions)) as bar:
+    distance = matching or ("cosine" if {"frames", "head"} <= set(names) else "none")
+    with progress("exporting", steps=_steps(names, precisions, distance)) as bar:
         manifest = export_model(
             weights,
             output,
@@ -76,16 +88,18 @@ def export(
             gather=lambda size: calibration_data.gather(
                 size, people or calibration_data.PEOPLE, calibrate
             ),
+            matching=None if distance == "none" else distance,
             progress=bar,
         )
     _print_export(manifest, output, json)
 
 
-def _steps(graphs: Sequence[str], precisions: Sequence[str]) -> int:
+def _steps(graphs: Sequence[str], precisions: Sequence[str], matching: str) -> int:
     """Return the number of steps of an export: two for each graph, two for each precision."""
     files = len(graphs) + ("head" in graphs) * INCREMENTAL_GRAPHS
     reduced = sum(name != "float32" for name in precisions)
-    return 2 + 2 * files + 2 * reduced + 2 * bool(reduced)
+    steps = 2 + 2 * files + 2 * reduced + 2 * bool(reduced)
+    return steps + {"cosine": 2, "euclidean": 1, "none": 0}[matching]
 
 
 def import_released(
@@ -96,11 +110,11 @@ def import_released(
     class_head: Annotated[
         bool, typer.Option("--class-head", help="Keep the classes of its training too.")
     ] = False,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Turn a checkpoint of the code that the paper's authors released into weights to export."""
-    if output.suffix != ".safetensors":
-        raise ConfigError(f"expected a .safetensors file to write, got {one_line(output)}")
+    claim([file], output, "-o", overwrite, (".safetensors",))
     with needs_torch("import-released"):
         from cstl_edge.checkpoint.import_released import import_released as read_released
         from cstl_edge.checkpoint.weights import save_checkpoint

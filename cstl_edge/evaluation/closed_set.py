@@ -196,7 +196,7 @@ def score_probes(
     probe_people, gallery_people = labelled.people[probes], labelled.people[gallery]
     if len(gallery):
         step = max(1, SORTED_AT_ONCE // len(gallery))
-        for block, distance in distance_rows(labelled.embeddings, probes, gallery):
+        for block, distance in distance_rows(labelled, probes, gallery):
             for top in range(0, len(distance), step):
                 rows = slice(block.start + top, min(block.start + top + step, block.stop))
                 mates = probe_people[rows, None] == gallery_people[None]  # [i, g]

@@ -6,15 +6,17 @@ Letters: `m` sequences, `s` frames, `p` parts, `d` embedding dimensions.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.arrays import Floats, Indices, Silhouettes, Vectors
+from cstl_edge.distance import EUCLIDEAN, Distance
 
 BLOCK_BYTES = 512 * 2**20
+PROJECTED = 3  # copies in float32 that `cosine` makes of embeddings
 
 GALLERY = ("nm-01", "nm-02", "nm-03", "nm-04")
 PROBES = {"nm": ("nm-05", "nm-06"), "bg": ("bg-01", "bg-02"), "cl": ("cl-01", "cl-02")}
@@ -31,12 +33,26 @@ class LabelledEmbeddings:
     people: Indices  # [m]
     sequences: npt.NDArray[np.str_]  # [m]
     views_deg: Indices  # [m]
+    distance: Distance = EUCLIDEAN  # by which they are compared
+    mean: Floats | None = None  # [p, d], subtracted by `cosine`; None: the model's own
 
     def __getitem__(self, keep: Any) -> LabelledEmbeddings:
         """Return the sequences that `keep` (an index or a mask over m) selects."""
-        return LabelledEmbeddings(
-            self.embeddings[keep], self.people[keep], self.sequences[keep], self.views_deg[keep]
+        return replace(
+            self,
+            embeddings=self.embeddings[keep],
+            people=self.people[keep],
+            sequences=self.sequences[keep],
+            views_deg=self.views_deg[keep],
         )
+
+    def compared_by(self, distance: Distance) -> LabelledEmbeddings:
+        """Return the same under a distance; `cosine` subtracts their mean, as that of a camera."""
+        finite = np.isfinite(self.embeddings).all(axis=(1, 2))
+        mean = None
+        if distance.name == "cosine" and finite.any():
+            mean = np.asarray(self.embeddings[finite].mean(axis=0, dtype=np.float64), np.float32)
+        return replace(self, distance=distance, mean=mean)
 
 
 def gait_energy(silhouettes: Silhouettes) -> Floats:
@@ -45,47 +61,32 @@ def gait_energy(silhouettes: Silhouettes) -> Floats:
     return np.asarray(mean.reshape(len(mean), 1, -1), np.float32)  # [m, 1, h·w]
 
 
-def part_mean_distance(a: Vectors, b: Vectors) -> Floats:
-    """Return the mean over parts of the Euclidean distance: [i, p, d] and [j, p, d] to [i, j].
-
-    Computed in float32, where an embedding is up to a thousandth of its length away from itself.
-    An embedding that is not finite is infinitely far from everything.
-    """
-    total = np.zeros((len(a), len(b)), np.float32)
-    for part in range(a.shape[1]):
-        x, y = (np.asarray(side[:, part], np.float32) for side in (a, b))  # [i, d], [j, d]
-        with np.errstate(invalid="ignore"):  # infinity minus infinity
-            square = x @ y.T
-            square *= -2
-            square += (x * x).sum(1)[:, None]
-            square += (y * y).sum(1)[None]
-            total += np.sqrt(np.maximum(square, 0, out=square), out=square)
-    total /= a.shape[1]
-    total[~np.isfinite(total)] = np.inf
-    return total
-
-
 def distance_rows(
-    embeddings: Vectors, probes: Indices, gallery: Indices, limit_bytes: int = BLOCK_BYTES
+    labelled: LabelledEmbeddings,
+    probes: Indices,
+    gallery: Indices,
+    limit_bytes: int = BLOCK_BYTES,
 ) -> Iterator[tuple[slice, Floats]]:
     """Yield a slice of `probes` at a time, and distances [i, g] to the whole gallery.
 
     Args:
-        embeddings: [m, p, d], in memory or a memory-mapped file.
+        labelled: m embedded sequences, in memory or in a memory-mapped file, and their distance.
         probes: [n], indices of the m sequences.
         gallery: [g], indices of the m sequences.
         limit_bytes: Memory of all blocks together.
     """
+    embeddings, distance = labelled.embeddings, labelled.distance
     parts, dims = embeddings.shape[1:]
-    rows, columns = block_shape(len(gallery), parts, dims, limit_bytes)
+    copies = 1 if distance.name == "euclidean" else PROJECTED  # of the embeddings of a block
+    rows, columns = block_shape(len(gallery), parts, dims, limit_bytes // copies)
     for top in range(0, len(probes), rows):
         block = slice(top, min(top + rows, len(probes)))
         a = embeddings[probes[block]]
-        distance = np.empty((len(a), len(gallery)), np.float32)
+        distances = np.empty((len(a), len(gallery)), np.float32)
         for left in range(0, len(gallery), columns):
             b = embeddings[gallery[left : left + columns]]
-            distance[:, left : left + columns] = part_mean_distance(a, b)
-        yield block, distance
+            distances[:, left : left + columns] = distance.pairwise(a, b, labelled.mean)
+        yield block, distances
 
 
 def block_shape(

@@ -1,7 +1,8 @@
-"""Impostor thresholds by gallery size and FPIR, stored in a model's manifest.
+"""Impostor thresholds by what was seen, enrolment, gallery size and FPIR, for a model's manifest.
 
-`impostor_table` computes them from sequences of synthetic people; `measure_open_set` measures FNIR
-and FPIR at these thresholds on other people.
+`impostor_table` computes them from walks of synthetic people; `measure_open_set` measures FNIR and
+FPIR at these thresholds on other people. Letters: m walks, k windows of each that do not overlap, p
+parts, d embedding dimensions.
 """
 
 from __future__ import annotations
@@ -11,68 +12,142 @@ from typing import TypedDict
 
 import numpy as np
 
-from cstl_edge.evaluation.embeddings import GALLERY, LabelledEmbeddings, part_mean_distance
+from cstl_edge.arrays import Floats, Indices
+from cstl_edge.distance import Distance
+from cstl_edge.evaluation.embeddings import GALLERY, LabelledEmbeddings
 
 FPIR = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 SIZES = (1, 2, 4, 8, 16, 20)  # people; a larger gallery is calibrated by its own scores
-WALKS = (1, 4, 12)  # sequences that each person is enrolled from
+WALKS = (1, 4, 12)  # walks that each person is enrolled from
+DRAWS = 20_000
 
 
 class ImpostorRecord(TypedDict, total=False):
     """Impostor thresholds of a model, as its manifest stores them."""
 
     data: str  # description of the people
+    seen: list[int]
     walks: list[int]
     sizes: list[int]
     fpir: list[float]
-    threshold: list[list[list[float]]]
-    """threshold[k][i][j] is the quantile fpir[j] of the nearest distance over all draws with
-    sizes[i] people of walks[k] sequences each."""
+    threshold: list[list[list[list[float]]]]
+    """threshold[s][k][i][j] is the quantile fpir[j] of the nearest distance over all draws of a
+    stranger of whom seen[s] windows were seen, and sizes[i] people of walks[k] walks each."""
+
+
+def walk_distances(windows: Floats, distance: Distance) -> Floats:
+    """Return the distances between walks by what was seen of the searched one: [k, m, m].
+
+    As a gallery computes them: in row `s` of the first axis a search is the mean of the first s + 1
+    windows of a walk, and an entry the nearest of another's windows and their mean. With
+    `euclidean` it is the mean over the search's windows of that to the nearest window. `cosine`
+    subtracts the mean of all walks, as that of a camera.
+
+    Args:
+        windows: [m, k, p, d].
+        distance: The model's distance.
+    """
+    m, k = windows.shape[:2]
+    mean = np.asarray(windows.mean(axis=(0, 1)), np.float32)
+    if distance.name == "euclidean":
+        flat = distance.project(windows.reshape(m * k, *windows.shape[2:]))
+        by_window = distance.between(flat, flat).reshape(m, k, m, k).min(axis=3)  # [m, k, m]
+        sums = np.cumsum(by_window, axis=1) / np.arange(1, k + 1)[:, None]
+        return np.asarray(sums.transpose(1, 0, 2), np.float32)
+    entries = [distance.project(windows[:, i], mean) for i in range(k)]
+    entries.append(distance.project(windows.mean(axis=1), mean))
+    out = np.empty((k, m, m), np.float32)
+    for seen in range(k):
+        search = distance.project(windows[:, : seen + 1].mean(axis=1), mean)
+        out[seen] = np.min([distance.between(search, entry) for entry in entries], axis=0)
+    return out
+
+
+class WalkSearches:
+    """Draws of searches among people of some walks each."""
+
+    def __init__(self, distances: Floats, people: Indices, seed: int) -> None:
+        """Group walks by person.
+
+        Args:
+            distances: [k, m, m], as `walk_distances` returns them.
+            people: [m], who walks.
+            seed: Seed of the draws.
+        """
+        self.distances, self._rng = distances, np.random.default_rng(seed)
+        ids = np.unique(people)
+        walks = [np.flatnonzero(people == person) for person in ids]
+        self.people = len(ids)
+        self._counts = np.array([len(rows) for rows in walks])
+        self._walks = np.zeros((len(ids), self._counts.max()), np.int64)
+        for row, own in zip(self._walks, walks, strict=True):
+            row[: len(own)] = own
+
+    def draw(self, seen: int, walks: int, size: int, draws: int, *, mated: bool = False) -> Floats:
+        """Return the distances of searches to the people enrolled: [draws, size].
+
+        Args:
+            seen: Windows of the search, from 1.
+            walks: Walks that each person is enrolled from.
+            size: People enrolled.
+            draws: Number of searches.
+            mated: Whether the searched one is the first of the people, by another walk.
+        """
+        order = self._rng.random((draws, len(self._counts))).argsort(axis=1)
+        searched, enrolled = order[:, 0], order[:, 1 : size + 1]
+        if mated:
+            enrolled = order[:, :size]
+        entries = self._pick(np.repeat(enrolled[..., None], walks, axis=2))  # [draws, size, walks]
+        search = self._pick(searched)
+        found = self.distances[seen - 1][search[:, None, None], entries]
+        if mated:  # the walk that is searched cannot be enrolled
+            found[entries == search[:, None, None]] = np.inf
+        return np.asarray(found.min(axis=2), np.float32)
+
+    def _pick(self, people: Indices) -> Indices:
+        """Return a random walk of each of some people."""
+        places = (self._rng.random(people.shape) * self._counts[people]).astype(np.int64)
+        return np.asarray(self._walks[people, places], np.int64)
 
 
 def impostor_table(
-    labelled: LabelledEmbeddings,
+    searches: WalkSearches,
     *,
     sizes: Sequence[int] = SIZES,
     walks_each: Sequence[int] = WALKS,
-    draws: int = 20_000,
-    seed: int = 0,
+    draws: int = DRAWS,
 ) -> ImpostorRecord:
-    """Compute impostor thresholds by sequences per person, gallery size and wanted FPIR.
+    """Compute impostor thresholds by windows seen, walks per person, people and wanted FPIR.
 
-    One draw simulates one search: N people are enrolled, each from W sequences (any view, any
-    condition), and a stranger is searched once.
+    One draw simulates one search: N people are enrolled, each from W walks (any view, any clothes),
+    and a stranger is searched once.
 
     Args:
-        labelled: m embedded sequences of more than max(sizes) people.
+        searches: Walks of more than max(sizes) people.
         sizes: Gallery sizes [people].
-        walks_each: Numbers of sequences that each is enrolled from.
+        walks_each: Numbers of walks that each is enrolled from.
         draws: Number of searches for each cell of the table.
-        seed: Seed of the draws.
 
     Raises:
         ValueError: Too few people.
     """
-    rng = np.random.default_rng(seed)
-    distance = part_mean_distance(labelled.embeddings, labelled.embeddings)  # [m, m]
-    ids = np.unique(labelled.people)
-    of_person = [np.flatnonzero(labelled.people == person) for person in ids]
-    if max(sizes) >= len(ids):
-        raise ValueError(f"expected more than {max(sizes)} people, got {len(ids)}")
+    if max(sizes) >= searches.people:
+        raise ValueError(f"expected more than {max(sizes)} people, got {searches.people}")
 
-    def quantiles(count: int, size: int) -> list[float]:
-        nearest = np.empty(draws, np.float32)
-        for k in range(draws):
-            stranger, *enrolled = rng.choice(len(of_person), size + 1, replace=False)
-            entries = [rng.choice(of_person[person], count) for person in enrolled]
-            nearest[k] = distance[rng.choice(of_person[stranger]), np.concatenate(entries)].min()
+    def quantiles(seen: int, walks: int, size: int) -> list[float]:
+        nearest = searches.draw(seen, walks, size, draws).min(axis=1)
         return [round(float(t), 5) for t in np.quantile(nearest, FPIR)]
 
+    windows = range(1, len(searches.distances) + 1)
     return {
+        "seen": list(windows),
         "walks": list(walks_each),
         "sizes": list(sizes),
         "fpir": list(FPIR),
-        "threshold": [[quantiles(count, size) for size in sizes] for count in walks_each],
+        "threshold": [
+            [[quantiles(seen, walks, size) for size in sizes] for walks in walks_each]
+            for seen in windows
+        ],
     }
 
 
@@ -85,7 +160,7 @@ def measure_open_set(
     draws: int = 200,
     seed: int = 1,
 ) -> list[dict[str, float]]:
-    """Return FNIR and FPIR at each threshold of an `impostor_table`, measured on other people.
+    """Return FNIR and FPIR at each threshold for one window, measured on other people.
 
     Per draw `size` people are enrolled, each from `walks_each` of their sequences nm-01..04 at
     views drawn at random; all others are strangers. A mated search fails when the nearest entry is
@@ -101,9 +176,9 @@ def measure_open_set(
         seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
-    distance = part_mean_distance(labelled.embeddings, labelled.embeddings)
+    distance = labelled.distance.pairwise(labelled.embeddings, labelled.embeddings, labelled.mean)
     ids, in_gallery = np.unique(labelled.people), np.isin(labelled.sequences, GALLERY)
-    row = table["threshold"][table["walks"].index(walks_each)][table["sizes"].index(size)]
+    row = table["threshold"][0][table["walks"].index(walks_each)][table["sizes"].index(size)]
     misses, alarms = [], []
     for _ in range(draws):
         enrolled = rng.choice(ids, size, replace=False)

@@ -190,7 +190,7 @@ def run_searches(
     person_index = np.searchsorted(ids, labelled.people[probes])
     mate = np.full((splits, len(probes)), np.inf, np.float32)
     stranger = np.full_like(mate, np.inf)
-    for rows, distance in distance_rows(labelled.embeddings, probes, trials.gallery[order]):
+    for rows, distance in distance_rows(labelled, probes, trials.gallery[order]):
         nearest = np.minimum.reduceat(distance, starts, axis=1)  # [i, enrolled]
         is_own = enrolled[None] == labelled.people[probes[rows], None]
         for split in range(splits):

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 import torch
 
+from cstl_edge.arrays import Floats, Silhouettes
+from cstl_edge.distance import EUCLIDEAN, DistanceName
 from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.export.checks.parity import SEED, Parity, feeds, measure
 from cstl_edge.export.folder import refuse_foreign, sha256, versions, write_folder
@@ -21,10 +24,12 @@ from cstl_edge.export.weight_storage import folded_factors, store_as_half
 from cstl_edge.model import Cstl
 from cstl_edge.model.head_matrices import has_fast_heads
 from cstl_edge.runtime.backends.ort_session import open_session
+from cstl_edge.runtime.base import usable_cores
 from cstl_edge.runtime.graph_format import OPSET, check_graph
 from cstl_edge.runtime.manifest import PRECISIONS, Manifest, Shape
 
 if TYPE_CHECKING:
+    from cstl_edge.export.matching import MatchingStatistics
     from cstl_edge.export.quantization.calibration_data import CalibrationData
     from cstl_edge.export.quantization.variants import Variants
 
@@ -40,6 +45,7 @@ def export_model(
     name: str | None = None,
     precisions: Sequence[str] = ("float32",),
     gather: Callable[[tuple[int, int]], CalibrationData] | None = None,
+    matching: DistanceName | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write a checkpoint's graphs and manifest into `folder`, which appears whole or not at all.
@@ -52,8 +58,8 @@ def export_model(
         simplify: Simplification of the graphs in a child process, on or off.
         name: Name of the model; by default that in its training record, or the file's.
         precisions: Some of `PRECISIONS`; float32 is always written, the others pass accuracy gates.
-        gather: Function that makes the data to calibrate and evaluate them on, from a silhouette's
-            (height, width); by default `calibration_data.gather`.
+        gather: Makes the data for these, from (height, width); default: `calibration_data.gather`.
+        matching: Distance to measure on Walkers (`export.matching`); None: `euclidean`, unmeasured.
         progress: Callback with the next step, for a progress bar.
 
     Raises:
@@ -63,23 +69,22 @@ def export_model(
     from cstl_edge.checkpoint.weights import load_checkpoint, read_header
 
     target, notify = Path(folder), progress or log.info
-    reduced = _reduced_precisions(graphs, precisions)
+    reduced = _reduced_precisions(graphs, precisions, matching)
     refuse_foreign(target)  # before minutes are spent
     notify("reading the weights")
     network, training = load_checkpoint(weights)
-    if reduced:
-        from cstl_edge.export.quantization import calibration_data
-
-        notify("making silhouettes to calibrate and to judge on")
-        data = (gather or calibration_data.gather)(network.config.size)
     export = _Export(network, simplify, notify)
+    data = export.calibration_data(gather) if reduced else None
     export.add_float32(graphs)
-    if reduced:
+    if matching is not None:
+        export.add_matching(matching)
+    if data is not None:
         export.add_precisions(reduced, data)
     model = name or str(training.get("name") or Path(weights).stem)
     manifest = export.manifest(model, read_header(weights)[0]["weights_sha256"])
     notify("writing")
-    write_folder(target, export.files, manifest)
+    statistics = export.matching.file if export.matching else None
+    write_folder(target, export.files, manifest, statistics)
     return manifest
 
 
@@ -96,6 +101,16 @@ class _Export:
     simplified: dict[str, dict[str, Any]] = field(default_factory=dict)  # by file
     parity: Parity = field(default_factory=Parity)
     variants: Variants | None = None
+    matching: MatchingStatistics | None = None
+
+    def calibration_data(
+        self, gather: Callable[[tuple[int, int]], CalibrationData] | None
+    ) -> CalibrationData:
+        """Return what reduced precisions are calibrated and judged on."""
+        from cstl_edge.export.quantization import calibration_data
+
+        self.notify("making silhouettes to calibrate and to judge on")
+        return (gather or calibration_data.gather)(self.network.config.size)
 
     def add_float32(self, graphs: Sequence[str]) -> None:
         """Add some of `GRAPHS`, and with the head the incremental one."""
@@ -126,12 +141,28 @@ class _Export:
         self.parity.check()
         self.files[file] = data
 
+    def add_matching(self, distance: DistanceName) -> None:
+        """Measure the statistics of matching with the float32 graphs."""
+        from cstl_edge.export.checks.accuracy_gate import run_frames, run_head
+        from cstl_edge.export.matching import measure_matching
+
+        names = ("frames.onnx", "head.onnx")
+        frames, head = (open_session(name, self.files[name], usable_cores()) for name in names)
+
+        def embed(windows: Silhouettes) -> Floats:
+            features = (run_frames(frames, [window]) for window in windows)
+            return np.concatenate([run_head(head, window).embedding for window in features])
+
+        size = self.network.config.size
+        self.matching = measure_matching(distance, embed, size, self.notify)
+
     def add_precisions(self, precisions: Sequence[str], data: CalibrationData) -> None:
         """Add the graphs of further precisions, which have passed their gates."""
         from cstl_edge.export.quantization.context import QuantizationContext
         from cstl_edge.export.quantization.variants import make_variants
 
-        context = QuantizationContext(self.network.fused(), self.plain, data)
+        distance = self.matching.distance if self.matching else EUCLIDEAN
+        context = QuantizationContext(self.network.fused(), self.plain, data, distance)
         self.variants = make_variants(context, precisions, self.notify)
         shape = Shape.model_validate(self.network.config.to_dict())
         for file, model in self.variants.graphs.items():
@@ -140,9 +171,9 @@ class _Export:
 
     def manifest(self, model: str, weights_sha256: str) -> Manifest:
         """Return the manifest of what was added."""
-        variants = self.variants
+        variants, matching = self.variants, self.matching
         return Manifest(
-            format=1,
+            format=2 if matching else 1,
             model=model,
             precision="float32",
             config=self.network.fused().config.to_dict(),
@@ -153,19 +184,25 @@ class _Export:
             cpu_default=variants.cpu_default if variants else "float32",
             parity=self.parity.to_dict(),
             simplified=dict(self.simplified),
+            matching=matching.record if matching else None,
+            impostors=dict(matching.impostors) if matching else None,
+            confidence=dict(matching.confidence) if matching else None,
             created_with=versions(),
         )
 
 
-def _reduced_precisions(graphs: Sequence[str], precisions: Sequence[str]) -> list[str]:
-    """Return the precisions beside float32 (ConfigError for graphs or precisions unknown)."""
+def _reduced_precisions(
+    graphs: Sequence[str], precisions: Sequence[str], matching: str | None
+) -> list[str]:
+    """Return the precisions beside float32 (ConfigError for choices that do not fit)."""
     for what, given, known in (("graphs", graphs, GRAPHS), ("precisions", precisions, PRECISIONS)):
         if not given or not set(given) <= set(known):
             raise ConfigError(f"expected {what} of {', '.join(known)}; got {one_line(list(given))}")
     reduced = [name for name in PRECISIONS[1:] if name in precisions]
-    if reduced and not {"frames", "head"} <= set(graphs):
+    judged = [*reduced, *([f"matching by {matching}"] if matching else [])]
+    if judged and not {"frames", "head"} <= set(graphs):
         raise ConfigError(
-            f"{' and '.join(reduced)}: expected the graphs frames and head, which are judged "
+            f"{' and '.join(judged)}: expected the graphs frames and head, which are judged "
             f"together; got {one_line(list(graphs))}"
         )
     return reduced

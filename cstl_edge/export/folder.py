@@ -17,12 +17,15 @@ import numpy as np
 import pydantic
 
 from cstl_edge.errors import ExportError, ModelError, one_line
-from cstl_edge.runtime.manifest import NAME, Manifest, read_manifest
+from cstl_edge.runtime import matching_file
+from cstl_edge.runtime.manifest import NAME, Manifest, Matching, read_manifest
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 
 
-def write_folder(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest) -> None:
+def write_folder(
+    folder: Path, graphs: Mapping[str, bytes], manifest: Manifest, matching: bytes | None = None
+) -> None:
     """Put graphs by file name and their manifest into `folder`, replacing an earlier export there.
 
     Raises ExportError when the folder holds something else, or the disk refuses.
@@ -31,9 +34,11 @@ def write_folder(folder: Path, graphs: Mapping[str, bytes], manifest: Manifest) 
         folder: New folder, or that of an earlier export.
         graphs: Content of each ONNX file by name.
         manifest: Manifest of these files.
+        matching: Content of `matching.npz`, where the manifest names one.
     """
     refuse_foreign(folder)
-    write_files(folder, {**graphs, NAME: json_bytes(manifest)})
+    files = {**graphs, NAME: json_bytes(manifest)}
+    write_files(folder, files if matching is None else {**files, matching_file.NAME: matching})
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -75,7 +80,7 @@ def refuse_foreign(folder: Path) -> None:
     if folder.is_symlink() or not folder.is_dir():
         raise ExportError(f"expected a new folder or an earlier export; got {one_line(folder)}")
     names = {entry.name for entry in folder.iterdir()}
-    ours = (NAME, "engines")  # engines of an earlier export go with it
+    ours = (NAME, matching_file.NAME, "engines")  # engines of an earlier export go with it
     foreign = sorted(name for name in names if name not in ours and not name.endswith(".onnx"))
     if names and (NAME not in names or foreign):
         shown = ", ".join(foreign or sorted(names))
@@ -89,6 +94,8 @@ def attach(
     folder: str | Path,
     *,
     impostors: Mapping[str, Any] | None = None,
+    confidence: Mapping[str, Any] | None = None,
+    matching: tuple[Matching, bytes | None] | None = None,
     card: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Add an evaluation's results to the manifest of an exported folder; the graphs stay.
@@ -98,14 +105,23 @@ def attach(
     Args:
         folder: Exported model.
         impostors: Distances of strangers, {"sizes", "fpir", "threshold", "data"}.
+        confidence: Curve of `gallery.confidence`.
+        matching: Record of the distance that both are of, and the content of its file.
         card: Description of the model, its training and its uses; anything that JSON holds.
     """
     target = Path(folder)
-    entries = {"impostors": impostors, "card": card}
+    entries = {"impostors": impostors, "confidence": confidence, "card": card}
     if impostors is not None:
         _check_impostors(impostors)
     manifest = read_manifest(target)
-    changed = {key: dict(value) for key, value in entries.items() if value is not None}
+    changed: dict[str, Any] = {
+        key: dict(value) for key, value in entries.items() if value is not None
+    }
+    if matching is not None:
+        record, statistics = matching
+        changed |= {"matching": record.model_dump(), "format": 2}
+        if statistics is not None:
+            write_file(target / matching_file.NAME, statistics)
     manifest = Manifest.model_validate({**manifest.model_dump(), **changed})
     write_file(target / NAME, json_bytes(manifest))
     return manifest
@@ -126,7 +142,7 @@ def versions() -> dict[str, str]:
 
 def _check_impostors(impostors: Mapping[str, Any]) -> None:
     """Refuse a table whose sides do not fit (ModelError)."""
-    names = [name for name in ("walks", "sizes", "fpir") if name != "walks" or name in impostors]
+    names = [name for name in ("seen", "walks") if name in impostors] + ["sizes", "fpir"]
     try:
         expected = tuple(len(impostors[name]) for name in names)
         got = np.asarray(impostors["threshold"], np.float64).shape

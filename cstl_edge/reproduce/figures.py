@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cstl_edge.arrays import Bytes, Doubles, Silhouettes
+from cstl_edge.distance import EUCLIDEAN
 from cstl_edge.errors import ConfigError, DataError, ModelError, one_line
 from cstl_edge.evaluation.embed import embed
-from cstl_edge.evaluation.embeddings import LabelledEmbeddings, part_mean_distance
+from cstl_edge.evaluation.embeddings import LabelledEmbeddings
 from cstl_edge.evaluation.held_out import EVERYBODY, held_out
+from cstl_edge.extras import missing_package
 from cstl_edge.runtime.base import Encoder
 from cstl_edge.silhouette import read_silhouettes
 
@@ -95,7 +97,13 @@ def salient_picture(encoder: Encoder, silhouettes: Silhouettes, *, columns: int 
 
 
 def embedded_people(
-    encoder: Encoder, data: str, workdir: Path, *, people: int = 10, split: str = "field"
+    encoder: Encoder,
+    data: str,
+    workdir: Path,
+    *,
+    people: int = 10,
+    split: str = "field",
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LabelledEmbeddings:
     """Return the sequences of the first people of the test half of some data, embedded.
 
@@ -105,6 +113,7 @@ def embedded_people(
         workdir: Folder of stored embeddings.
         people: Number of people.
         split: Division of the dataset into people to train on and people to test.
+        progress: Callback for the number of sequences embedded and their total.
 
     Raises:
         ConfigError: where the data have fewer people, or more sequences than t-SNE is for.
@@ -119,7 +128,8 @@ def embedded_people(
             f"{people} people have {len(rows)} sequences, t-SNE is for {MOST_SEQUENCES} at most. "
             "Give fewer --people"
         )
-    return embed(encoder, held.data, workdir, rows, source=held.source).labelled
+    embedded = embed(encoder, held.data, workdir, rows, source=held.source, progress=progress)
+    return embedded.labelled
 
 
 def project(walks: LabelledEmbeddings, *, perplexity: float = 30.0, seed: int = 0) -> Doubles:
@@ -137,9 +147,7 @@ def project(walks: LabelledEmbeddings, *, perplexity: float = 30.0, seed: int = 
     try:
         from sklearn.manifold import TSNE
     except ImportError as err:
-        raise ConfigError(
-            "t-SNE needs scikit-learn, which is not here: pip install 'cstl-edge[report]'"
-        ) from err
+        raise missing_package("t-SNE needs scikit-learn", "report") from err
     if not 1 <= perplexity < len(walks.people):
         raise ConfigError(
             f"expected a perplexity of 1 to below {len(walks.people)}, the sequences; got "
@@ -148,7 +156,7 @@ def project(walks: LabelledEmbeddings, *, perplexity: float = 30.0, seed: int = 
     embeddings = np.asarray(walks.embeddings, np.float32)
     if not np.isfinite(embeddings).all():
         raise DataError("some embeddings are not finite; evaluate the model with cstl-edge eval")
-    distance = part_mean_distance(embeddings, embeddings)  # [m, m]
+    distance = EUCLIDEAN.pairwise(embeddings, embeddings)  # [m, m]
     np.fill_diagonal(distance, 0)
     tsne = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=seed)
     return np.asarray(tsne.fit_transform(distance), np.float64)

@@ -1,22 +1,29 @@
 """Distances in blocks: the same values, within the memory limit."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from cstl_edge.distance import EUCLIDEAN, Distance
 from cstl_edge.evaluation.embeddings import (
     BLOCK_BYTES,
+    LabelledEmbeddings,
     block_shape,
     distance_rows,
-    part_mean_distance,
 )
 
 RNG = np.random.default_rng(0)
 
 
+def labelled(embeddings):
+    ids = np.zeros(len(embeddings), np.int64)
+    return LabelledEmbeddings(embeddings, ids, ids.astype(str), ids)
+
+
 def together(embeddings, probes, gallery, limit):
-    blocks = list(distance_rows(embeddings, probes, gallery, limit))
+    blocks = list(distance_rows(labelled(embeddings), probes, gallery, limit))
     assert [rows.start for rows, _ in blocks] == [0, *(rows.stop for rows, _ in blocks[:-1])]
     return np.concatenate([block for _, block in blocks]), len(blocks)
 
@@ -35,17 +42,19 @@ def test_distance_blocks_equal_the_whole_matrix(dtype):
 def test_float16_distances_are_computed_in_float32():
     """Squares of 300 are beyond float16."""
     a = np.full((1, 1, 2), 300, np.float16)
-    assert part_mean_distance(a, -a)[0, 0] == pytest.approx(600 * np.sqrt(2))
+    assert EUCLIDEAN.pairwise(a, -a)[0, 0] == pytest.approx(600 * np.sqrt(2))
 
 
-def test_distance_blocks_stay_within_the_memory_limit(tmp_path):
+@pytest.mark.parametrize("distance", [EUCLIDEAN, Distance("cosine")])
+def test_distance_blocks_stay_within_the_memory_limit(tmp_path, distance):
     """A mapped file of 13 MB, blocks of 1 MB."""
     path = tmp_path / "embeddings.npy"
     np.save(path, np.tile(RNG.normal(size=(1, 8, 1000)), (800, 1, 1)).astype(np.float16))
     mapped, limit = np.load(path, mmap_mode="r"), 2**20
     assert mapped.nbytes > 12 * limit
     tracemalloc.start()
-    for _, block in distance_rows(mapped, np.arange(40), np.arange(800), limit):
+    walks = replace(labelled(mapped), distance=distance)
+    for _, block in distance_rows(walks, np.arange(40), np.arange(800), limit):
         assert block.shape[1] == 800
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -66,4 +75,4 @@ def test_block_shape_of_ou_mvlp_fits_the_limit(gallery):
 def test_distance_to_itself_is_near_zero():
     """Cancellation in float32: 0 comes out as at most a thousandth of the embedding's length."""
     a = RNG.normal(size=(20, 2, 256)).astype(np.float32)
-    assert np.diag(part_mean_distance(a, a)).max() < 1e-3 * np.linalg.norm(a, axis=2).max()
+    assert np.diag(EUCLIDEAN.pairwise(a, a)).max() < 1e-3 * np.linalg.norm(a, axis=2).max()

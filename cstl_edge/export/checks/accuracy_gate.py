@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 import torch
 
 from cstl_edge.arrays import Bools, Floats, Ints, Silhouettes
+from cstl_edge.distance import EUCLIDEAN, Distance
 from cstl_edge.errors import ExportError
 from cstl_edge.evaluation.closed_set import rank1_hits, rank1_table
-from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings, part_mean_distance
+from cstl_edge.evaluation.embeddings import GALLERY, PROBES, LabelledEmbeddings
 from cstl_edge.export.checks.parity import SALIENT
 from cstl_edge.model import Cstl
 from cstl_edge.numerics import TOLERANCES, cosine_per_part, count_flips, largest_error
@@ -166,7 +167,11 @@ def run_head(head: Any, windows: list[Floats], scores: str | None = None) -> Hea
 
 
 def evaluate(
-    reference: HeadOutputs, outputs: HeadOutputs, labels: WalkersSet, limits: GateLimits
+    reference: HeadOutputs,
+    outputs: HeadOutputs,
+    labels: WalkersSet,
+    limits: GateLimits,
+    distance: Distance = EUCLIDEAN,
 ) -> GateResult:
     """Compare a precision's outputs with float32's.
 
@@ -175,9 +180,9 @@ def evaluate(
         outputs: Outputs of the precision for the same sequences.
         labels: People, recordings and views of the sequences, to recognise them.
         limits: Largest costs allowed.
+        distance: The model's, by which people are recognised.
     """
-    same = np.ones(outputs.embedding.shape[:2], np.bool_)
-    problems: list[str] = []
+    same, problems = np.ones(outputs.embedding.shape[:2], np.bool_), list[str]()
     frames: dict[str, Any] = {}  # nothing without SSFL
     if reference.salient is not None:
         assert outputs.salient is not None
@@ -196,11 +201,11 @@ def evaluate(
             f"the smallest cosine of a part is {cosine['smallest']:.5f}, expected at least "
             f"{limits.cosine:g}"
         )
-    before, after = (
-        LabelledEmbeddings(head.embedding, labels.people, labels.sequences, labels.views_deg)
-        for head in (reference, outputs)
-    )
+    known = labels.people, labels.sequences, labels.views_deg
+    before = LabelledEmbeddings(reference.embedding, *known).compared_by(distance)
+    after = replace(before, embeddings=outputs.embedding)
     rank1, decisions = compare_rank1(before, after), compare_decisions(before, after)
+    problems += _recognition_problems(rank1["lost"], decisions, limits)
     report = {
         "limits": asdict(limits),
         **frames,
@@ -210,7 +215,6 @@ def evaluate(
         "rank1": rank1,
         "decisions": decisions,
     }
-    problems += _recognition_problems(rank1["lost"], decisions, limits)
     return GateResult(cast("GateReport", report), problems)
 
 
@@ -259,7 +263,7 @@ def compare_decisions(before: LabelledEmbeddings, after: LabelledEmbeddings) -> 
     enrolled = np.isin(before.sequences, GALLERY)
     entries, people = before[enrolled], before.people[~enrolled]
     distances = [
-        part_mean_distance(embedded.embeddings[~enrolled], entries.embeddings)
+        before.distance.pairwise(embedded.embeddings[~enrolled], entries.embeddings, before.mean)
         for embedded in (before, after)
     ]  # [probes, entries] each
     strangers = np.where(entries.people == people[:, None], np.inf, distances[0])

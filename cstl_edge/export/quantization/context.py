@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from cstl_edge.arrays import Floats, Ints, Silhouettes
+from cstl_edge.distance import EUCLIDEAN, Distance
 from cstl_edge.errors import ExportError, one_line
 from cstl_edge.export.checks import accuracy_gate
 from cstl_edge.export.checks.accuracy_gate import GateLimits, GateResult, HeadOutputs
@@ -35,6 +36,7 @@ class QuantizationContext:
     """`frames`, `head`, perhaps `full`, and `taps`, `mix` and `slide` where the network has an
     incremental head."""
     data: CalibrationData
+    distance: Distance = EUCLIDEAN  # the model's
     _halves: dict[str, onnx.ModelProto] = field(default_factory=dict)
     _twins: dict[str, Any] = field(default_factory=dict)
 
@@ -84,9 +86,14 @@ class QuantizationContext:
             limits: Largest costs allowed.
         """
         outputs = accuracy_gate.run_head(head, features)
-        gate = accuracy_gate.evaluate(self.reference, outputs, self.data.evaluation, limits)
+        gate = self.compare(outputs, limits)
         gate.check(label)
         return gate
+
+    def compare(self, outputs: HeadOutputs, limits: GateLimits) -> GateResult:
+        """Compare the outputs of a precision with float32's on all sequences."""
+        labels = self.data.evaluation
+        return accuracy_gate.evaluate(self.reference, outputs, labels, limits, self.distance)
 
     def half(self, graph: str) -> onnx.ModelProto:
         """Return the fp16 form of a graph, the weights of its islands stored as in float32's."""

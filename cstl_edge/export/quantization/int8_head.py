@@ -119,7 +119,11 @@ def evaluate_head(
             np.concatenate([slide[at].salient_frames for slide in slides]),
         )
         gate = accuracy_gate.evaluate(
-            context.run_head(whole), outputs, context.data.evaluation, accuracy_gate.INT8
+            context.run_head(whole),
+            outputs,
+            context.data.evaluation,
+            accuracy_gate.INT8,
+            context.distance,
         )
         gates[state] = replace(gate, report={**gate.report, "window_frames": window})
     return gates

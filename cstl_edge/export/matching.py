@@ -1,0 +1,148 @@
+"""Matching statistics of a model from synthetic people: distance, thresholds, confidence.
+
+One set of Walkers gives the mean of all and the spread within people, by which `cosine` centres and
+whitens (`distance`); another the impostor table and the confidence curve. Neither is trained on.
+Letters: m walks, k windows of each that do not overlap, s frames, p parts, d embedding dimensions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from cstl_edge.arrays import Floats, Silhouettes
+from cstl_edge.distance import SHRINKAGE, Distance, DistanceName, whitening_of
+from cstl_edge.errors import ExportError
+from cstl_edge.evaluation.confidence import ConfidenceRecord, fit_confidence
+from cstl_edge.evaluation.impostors import DRAWS, ImpostorRecord, WalkSearches, impostor_table
+from cstl_edge.evaluation.impostors import walk_distances as distances_between
+from cstl_edge.runtime.base import usable_cores
+from cstl_edge.runtime.manifest import Matching
+from cstl_edge.runtime.matching_file import matching_bytes
+from cstl_edge.walkers import collection
+
+WINDOW = 30  # frames
+AT_ONCE = 10  # people rendered together: 40 MB of 64x44
+
+
+@dataclass(frozen=True)
+class WalkersPlan:
+    """People to make and their walks: recordings by condition, seen from views [degrees] each."""
+
+    first: int  # id
+    people: int
+    windows: int  # of each walk
+    walks: tuple[tuple[dict[str, int], tuple[int, ...]], ...]
+
+    def __str__(self) -> str:
+        """Return the description for a manifest."""
+        last, frames = self.first + self.people - 1, self.windows * WINDOW
+        each = sum(sum(kinds.values()) * len(views) for kinds, views in self.walks)
+        return f"Walkers {self.first} to {last}, {each} walks of {frames} frames each"
+
+
+ROUND = (0, 45, 90, 135, 180)  # degrees; the live path mirrors walks to the other side
+SPREAD = WalkersPlan(
+    950_000, 60, 1, (({"nm": 1}, ROUND), ({"bg": 1}, (20, 70, 110, 160)), ({"cl": 1}, ROUND))
+)
+"""840 walks for the mean and the whitening."""
+IMPOSTORS = WalkersPlan(920_000, 50, 3, (({"nm": 1, "bg": 1, "cl": 1}, (0, 36, 72, 108, 144)),))
+"""750 walks for thresholds and confidence."""
+
+
+@dataclass(frozen=True)
+class MatchingStatistics:
+    """What an exported folder holds about matching."""
+
+    distance: Distance
+    record: Matching
+    file: bytes | None  # `matching.npz`
+    impostors: ImpostorRecord
+    confidence: ConfidenceRecord
+
+
+def measure_matching(
+    name: DistanceName,
+    embed: Callable[[Silhouettes], Floats],
+    size: tuple[int, int],
+    progress: Callable[[str], None],
+    *,
+    spread: WalkersPlan = SPREAD,
+    impostors: WalkersPlan = IMPOSTORS,
+    draws: int = DRAWS,
+) -> MatchingStatistics:
+    """Measure what matching with a model needs.
+
+    Args:
+        name: The distance.
+        embed: Function of windows [n, s, h, w] that returns embeddings [n, p, d].
+        size: Height and width of a silhouette, pixels.
+        progress: Called with the next step.
+        spread: People whose mean and spread centre and whiten.
+        impostors: Other people, for thresholds and confidence.
+        draws: WalkSearches for each threshold.
+
+    Raises:
+        ExportError: Walkers are not made in this size, or an embedding is not finite.
+    """
+    distance, file, data = Distance(), None, dict[str, Any]()
+    if name == "cosine":
+        progress(f"matching: the spread within {spread.people} synthetic people")
+        windows, people = _embedded(spread, embed, size)  # [m, 1, p, d]
+        flat = windows[:, 0]
+        mean = np.asarray(flat.mean(axis=0, dtype=np.float64), np.float32)
+        whitening = whitening_of(flat, people)
+        file = matching_bytes(Distance(name, None, mean, whitening))
+        rounded = [np.asarray(x.astype(np.float16), np.float32) for x in (mean, whitening)]
+        distance = Distance(name, None, *rounded)  # as the file has it
+        data = {"spread": str(spread), "shrinkage": SHRINKAGE}
+    progress(f"matching: thresholds of {impostors.people} others")
+    windows, people = _embedded(impostors, embed, size)
+    between = distances_between(windows, distance)
+    described = f"{impostors}, {distance.name} under their own mean"
+    record = Matching(
+        distance=name,
+        file="matching.npz" if file else None,
+        sha256=hashlib.sha256(file).hexdigest() if file else None,
+        data=data,
+    )
+    table = impostor_table(WalkSearches(between, people, seed=0), draws=draws)
+    curve = fit_confidence(between, people, described)
+    return MatchingStatistics(distance, record, file, {**table, "data": described}, curve)
+
+
+def _embedded(
+    plan: WalkersPlan, embed: Callable[[Silhouettes], Floats], size: tuple[int, int]
+) -> tuple[Floats, Any]:
+    """Return the embeddings of a plan's windows [m, k, p, d], and who walks [m]."""
+    firsts = range(plan.first, plan.first + plan.people, AT_ONCE)
+    embeddings, people = [], []
+    for (kinds, views), first in product(plan.walks, firsts):
+        ids = range(first, min(first + AT_ONCE, plan.first + plan.people))
+        try:
+            walks = collection.generate(
+                ids,
+                recordings=kinds,
+                frames=plan.windows * WINDOW,
+                size=size,
+                views_deg=views,
+                workers=usable_cores(),
+            )
+        except ValueError as err:  # of its checks, before anything is made
+            raise ExportError(
+                f"matching is measured on Walkers: {err}. Export with --matching none"
+            ) from err
+        m = len(walks.silhouettes)
+        windows = walks.silhouettes.reshape(m * plan.windows, WINDOW, *size)  # [m*k, s, h, w]
+        embedded = embed(windows)  # [m*k, p, d]
+        embeddings.append(embedded.reshape(m, plan.windows, *embedded.shape[1:]))
+        people.append(walks.people)
+    together = np.concatenate(embeddings)
+    if not np.isfinite(together).all():
+        raise ExportError("an embedding of a Walker is not finite: look at the weights")
+    return together, np.concatenate(people)
