@@ -104,7 +104,13 @@ class _Client:
                 "backend 'triton' is not on this machine: pip install \"tritonclient[grpc]\""
             ) from err
         self.address, self._grpc = address, grpc
-        self._client = grpc.InferenceServerClient(f"{address.host}:{address.port}")
+        # By default a channel that failed is not tried again for up to two minutes.
+        options = [
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 500),
+        ]
+        url = f"{address.host}:{address.port}"
+        self._client = grpc.InferenceServerClient(url, channel_args=options)
 
     def config(self, graph: str) -> Mapping[str, Any]:
         """Return the configuration of a model."""

@@ -46,8 +46,9 @@ class Server:
         }
         self.rows = []
 
-    def __call__(self, url):
+    def __call__(self, url, channel_args):
         self.url = url
+        assert dict(channel_args)["grpc.max_reconnect_backoff_ms"] < 1e3 * triton.PATIENCE_S
         return self
 
     def _fail(self):
