@@ -1,9 +1,10 @@
 """Make the shifted test set of Walkers (`walkers_shifted.npz`), once: it is frozen.
 
 People who walk like six recorded ones that no training sees, in garments and with bags that no
-training sees, each walk in another outfit, before pictures that no training sees, cut out by
-another person network (BlazePose full) or by background subtraction, at 60 to 120 pixels and 7 to
-25 frames per second. The file has the masks alone: aligned, 128×88, one bit a pixel.
+training sees, before pictures that no training sees, cut out by another person network (BlazePose
+full) or by background subtraction, at 60 to 120 pixels and 7 to 25 frames per second. Walks nm-01
+and nm-05 are of one day, nm-06 is in other clothes, bg-01 and cl-01 add a bag and a coat to the
+first outfit. The file has the masks alone: aligned, 128×88, one bit a pixel.
 
     python benchmarks/make_shifted_walkers.py pose_landmark_full.tflite VIDEO
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import lzma
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,18 @@ import numpy as np
 from cstl_edge.silhouette import LARGE, align
 from cstl_edge.walkers.clothed.backdrops import SHIFTED_FAMILIES
 from cstl_edge.walkers.clothed.film import FilmSettings, Network, film_masks
+from cstl_edge.walkers.clothed.outfit import draw_outfit, with_load
 from cstl_edge.walkers.clothed.session import make_session
 from cstl_edge.walkers.person import make_person
 
 FIRST, PEOPLE = 920_000, 32
-WALKS = {"nm-01": ("nm", 1), "nm-05": ("nm", 2), "bg-01": ("bg", 3), "cl-01": ("cl", 4)}
+WALKS = {  # name: condition and day
+    "nm-01": ("nm", 1), "nm-05": ("nm", 1), "nm-06": ("nm", 2), "bg-01": ("bg", 3),
+    "cl-01": ("cl", 4),
+}  # fmt: skip
 VIEWS_DEG = (0, 90, 180, 270)
 JITTER_DEG = 30.0
-SECONDS, LEAST_FRAMES, MOST_FRAMES = 1.8, 12, 30
+SECONDS, LEAST_FRAMES, MOST_FRAMES = 1.6, 10, 25
 KEPT = 0.6  # share of a walk's frames that must show a person
 
 
@@ -79,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("cstl_edge/assets/walkers_shifted.npz"))
     args = parser.parse_args(argv)
     network = full_network(args.network)
-    settings = FilmSettings(SHIFTED_FAMILIES, background_pictures(args.video), 0.4)
+    settings = FilmSettings(SHIFTED_FAMILIES, background_pictures(args.video))
     frames: list[Any] = []
     rows: list[tuple[int, str, int, int, float, int]] = []
     for identity in range(FIRST, FIRST + PEOPLE):
@@ -91,6 +97,9 @@ def main(argv: list[str] | None = None) -> int:
                 session = make_session(
                     seed, day, identity, condition, (view + turn) % 360, shifted=True
                 )
+                if day > 2:
+                    worn = draw_outfit(identity, 1, "nm", shifted=True)
+                    session = replace(session, outfit=with_load(worn, session.outfit))
                 fps = session.camera.fps
                 count = int(np.clip(round(SECONDS * fps), LEAST_FRAMES, MOST_FRAMES))
                 masks = film_masks(make_person(identity), session, count, network, settings)

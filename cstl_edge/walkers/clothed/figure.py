@@ -28,7 +28,7 @@ from cstl_edge.walkers.recording import make_recording
 
 STANCE = 0.6  # share of the stride during which a walking foot stands
 SWING_BY_PACE, CADENCE_BY_PACE = 0.45, 0.55  # exponents of the pace
-TRUNK_SPREAD, LEG_SPREAD = 1.35, 0.9  # of build and leg length over the first generator's
+TRUNK_SPREAD, LEG_SPREAD = 1.25, 0.9  # of build and leg length over the first generator's
 LEGS = ("LeftUpLeg", "RightUpLeg", "LeftLeg", "RightLeg")
 
 

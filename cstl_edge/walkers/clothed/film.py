@@ -27,8 +27,8 @@ Network = Callable[[Image], tuple[Floats, Floats]]
 FILM, COLOURS = 18, 19  # purposes of random numbers, see `person.random_stream`
 SIDE = 256  # pixels of the network's crops
 MARGIN = 1.25  # side of a crop over the person's height
-SUBTRACTED = 0.4  # share of recordings cut out by background subtraction
-NEIGHBOURED, POLED = 0.2, 0.15  # shares with somebody or something else in the picture
+SUBTRACTED = 0.3  # share of recordings cut out by background subtraction
+NEIGHBOURED, POLED = 0.12, 0.10  # shares with somebody or something else in the picture
 LEAST_SHARE = 0.5  # of the crop's height that a mask must reach, or it is no person
 BESIDE = 0.22  # of the crop's width: a piece farther from the middle is somebody else
 STEP_GREY = 16.0  # of 255: a difference from the background that counts
@@ -183,12 +183,12 @@ def _scene(
     moved = -take.travel_m * np.sin(azimuth) * height / 1.75
     room = int(np.ptp(moved)) + 2 * side
     wide = backdrop(rng, (2 * side, room + side), settings.families, settings.pictures)
-    contrast, light = float(rng.uniform(0.55, 1.0)), float(rng.uniform(-25, 25))
+    contrast, light = float(rng.uniform(0.7, 1.0)), float(rng.uniform(-20, 20))
     other = _neighbour(rng, colours, alphas) if rng.random() < NEIGHBOURED else None
     pole = _pole(rng, side) if rng.random() < POLED else None
     jitter = rng.normal(size=(len(alphas), 2)) * 0.02 * height
-    quality, blur = int(rng.integers(25, 92)), float(rng.uniform(0.0, 0.9))
-    grain, shadow = float(rng.uniform(1.0, 7.0)), float(rng.uniform(0.0, 0.35))
+    quality, blur = int(rng.integers(40, 95)), float(rng.uniform(0.0, 0.7))
+    grain, shadow = float(rng.uniform(1.0, 4.5)), float(rng.uniform(0.0, 0.3))
     pictures, empty = [], []
     for frame, (colour, alpha) in enumerate(zip(colours, alphas, strict=True)):
         left = round(float(moved[frame] - moved.min() + side / 2 + jitter[frame, 0]))

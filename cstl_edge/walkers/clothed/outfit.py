@@ -6,7 +6,7 @@ shifted set draws nothing else where it has a choice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,6 +81,17 @@ class Outfit:
     bags: tuple[Bag, ...]
 
 
+def with_load(worn: Outfit, drawn: Outfit) -> Outfit:
+    """Return an outfit with the bags of another, and with its coat where that is heavier."""
+    coat = drawn.jacket is not None and (
+        worn.jacket is None or drawn.jacket.bulk_m > worn.jacket.bulk_m
+    )
+    loaded = replace(worn, bags=drawn.bags)
+    if drawn.bags or not coat:
+        return loaded
+    return replace(loaded, layer=drawn.layer, jacket=drawn.jacket, hood=drawn.hood)
+
+
 def draw_outfit(person_seed: int, day: int, condition: str, *, shifted: bool = False) -> Outfit:
     """Draw what a person wears and carries on one day.
 
@@ -99,7 +110,7 @@ def draw_outfit(person_seed: int, day: int, condition: str, *, shifted: bool = F
     if rng.random() < 0.15:
         hair = str(rng.choice(hairs))  # worn another way
     coated = condition == "cl"
-    layered = coated or rng.random() < 1 / (1 + np.exp(-0.5 - 0.6 * warm))
+    layered = coated or rng.random() < 1 / (1 + np.exp(-0.9 - 0.6 * warm))
     layer = _layer(rng, coated, formal, shifted) if layered else ""
     skirt = Shell(float(rng.uniform(0.005, 0.02)), float(rng.uniform(0.35, 0.95)),
                   float(rng.uniform(0.0, 0.16)), 0.6, float(rng.uniform(0.02, 0.06)))  # fmt: skip
@@ -114,8 +125,8 @@ def draw_outfit(person_seed: int, day: int, condition: str, *, shifted: bool = F
         shoes=str(rng.choice(SHIFTED_SHOES if shifted else SHOES)),
         hair=hair,
         hat=hat if has_hat and hood != "up" else "",
-        ease_m=float(rng.gamma(2.0, 0.005)),
-        leg_ease_m=float(rng.gamma(2.0, 0.005)),
+        ease_m=float(0.003 + rng.gamma(2.0, 0.005)),
+        leg_ease_m=float(0.003 + rng.gamma(2.0, 0.005)),
         layer=layer,
         jacket=_shell(rng, layer) if layer else None,
         skirt=skirt if skirted else None,
