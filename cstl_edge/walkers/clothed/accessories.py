@@ -23,6 +23,7 @@ HALVES_M = {  # half width, half height, half depth
     "shopping": (0.07, 0.18, 0.15),
     "trolley": (0.17, 0.27, 0.11),
     "box": (0.19, 0.14, 0.14),
+    "pushchair": (0.22, 0.30, 0.30),
     "waist": (0.12, 0.07, 0.05),
     "tote": (0.05, 0.18, 0.19),
     "duffel": (0.13, 0.13, 0.27),
@@ -101,6 +102,12 @@ def _bag(bag: Bag, points: Floats, heads: Floats) -> list[Body3]:
     if bag.kind == "box":
         level = waist + 0.05
         return at(0, level, reach(level, 2, 1) + half[2] + 0.02, "Spine", 0.0)
+    if bag.kind == "pushchair":
+        place = np.array([0, points[:, 1].min() + half[1] + 0.12, 0.72], np.float32)
+        bar = np.array([[0.2, hip + 0.12, 0.42], [-0.2, hip + 0.12, 0.42],
+                        [0, place[1] + half[1] * 0.5, 0.60]], np.float32)  # fmt: skip
+        root = len(names) + EXTRA.index("Root")
+        return [_whole(box + place, root), _whole(bar, root)]
     if bag.kind == "trolley":
         foot = points[:, 1].min()
         place = np.array([0.16 * sign, foot + half[1] + 0.03, -0.62], np.float32)

@@ -20,9 +20,10 @@ HOLDS = {  # activity: direction of upper arm and forearm (left; x outwards), sh
     "strap": ((0.18, -0.92, 0.30), (-0.45, 0.80, 0.35), 0.2),
     "folded": ((0.15, -0.92, 0.25), (-0.90, 0.05, 0.40), 0.1),
     "box": ((0.10, -0.97, 0.15), (0.00, 0.05, 1.00), 0.1),
+    "pushchair": ((0.10, -0.85, 0.45), (0.00, -0.45, 0.90), 0.15),
     "trolley": ((0.15, -0.92, -0.35), (0.05, -0.85, -0.50), 0.2),
 }
-BOTH = ("pockets", "folded", "box")
+BOTH = ("pockets", "folded", "box", "pushchair")
 LOADED_SWING = 0.35  # of an arm that carries a bag
 CHIN_RAD = {"texting": 0.45, "phone": 0.1}
 

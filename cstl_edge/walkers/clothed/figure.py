@@ -20,7 +20,7 @@ from cstl_edge.walkers.clothed.activity import act
 from cstl_edge.walkers.clothed.session import WalkSession
 from cstl_edge.walkers.clothed.shell import make_rings
 from cstl_edge.walkers.clothed.skeleton import bone_moves, sole_pitch
-from cstl_edge.walkers.clothed.walk import INDEX, Walk, directions, make_walk
+from cstl_edge.walkers.clothed.walk import INDEX, Age, Walk, age_of, directions, make_walk
 from cstl_edge.walkers.clothed.wardrobe import head_points, thickness
 from cstl_edge.walkers.person import Body, Person
 from cstl_edge.walkers.pose import ONE_STRIDE, SIDES, basis
@@ -63,7 +63,7 @@ def dress(person: Person, session: WalkSession) -> Figure:
 
 
 def _dressed(person: Person, session: WalkSession) -> Figure:
-    body = varied(person.body)
+    body = varied(person.body, age_of(person.seed))
     points, heads, tails = _rest_shape(body)
     plain = make_recording(0, fit=0.0)  # build alone: no clothes of the first generator
     thick = _thickness(body, plain) + thickness(session.outfit, body.shape)
@@ -83,7 +83,7 @@ def _dressed(person: Person, session: WalkSession) -> Figure:
     layers += extras
     skins = tuple((lag, _matrix(p, w)) for lag, p, w in layers)
     walk = _paced(make_walk(person.seed, session.day, shifted=session.shifted), session.pace)
-    leg = float(np.exp(0.105 * person.body.shape[0]) * (1 + person.body.leg))
+    leg = float(np.exp(0.105 * body.shape[0]) * (1 + body.leg))
     stride_s = walk.stride_s * np.sqrt(leg) / session.pace**CADENCE_BY_PACE
     phases = ONE_STRIDE.astype(np.float32)
     sole = sole_pitch(directions(walk.coeffs, phases)[0], phases, heads, tails)
@@ -92,14 +92,18 @@ def _dressed(person: Person, session: WalkSession) -> Figure:
     )
 
 
-def varied(body: Body) -> Body:
+def varied(body: Body, age: Age) -> Body:
     """Return a body with builds that differ more and limbs that differ less, as real people's."""
+    shape = body.shape.copy()
+    shape[0] -= 1.6 * age.child  # stature: the basis includes adolescents
     return replace(
         body,
+        shape=shape,
+        head=body.head + 0.18 * age.child,
         torso=TRUNK_SPREAD * body.torso + 0.004,
         belly=TRUNK_SPREAD * body.belly,
         hips=TRUNK_SPREAD * body.hips,
-        leg=LEG_SPREAD * body.leg,
+        leg=LEG_SPREAD * body.leg - 0.06 * age.child,
     )
 
 

@@ -20,7 +20,7 @@ SHOES = ("shoes01", "shoes02", "shoes04", "shoes06")
 HAIRS = ("", "afro01", "bob01", "long01", "ponytail01", "short01", "short02", "short03")
 HATS = ("beanie", "cap", "fedora")
 LAYERS = ("jacket", "parka", "blazer", "coat")
-BAGS = ("backpack", "shoulder", "hand", "shopping", "trolley", "box", "waist")
+BAGS = ("backpack", "shoulder", "hand", "shopping", "trolley", "box", "waist", "pushchair")
 SHIFTED_SUITS = ("male_casualsuit05", "male_elegantsuit01", "female_casualsuit02",
                  "female_sportsuit01")  # fmt: skip
 SHIFTED_SHOES = ("shoes03", "shoes05")
@@ -141,7 +141,7 @@ def draw_outfit(person_seed: int, day: int, condition: str, *, shifted: bool = F
 def draw_activity(rng: np.random.Generator, bags: tuple[Bag, ...]) -> str:
     """Draw what the hands and the head are busy with; "" for most."""
     name = str(rng.choice((*ACTIVITIES, ""), p=(*ACTIVITY_SHARES, 1 - sum(ACTIVITY_SHARES))))
-    busy = any(bag.kind in ("box", "trolley", "shopping") for bag in bags)
+    busy = any(bag.kind in ("box", "trolley", "shopping", "pushchair") for bag in bags)
     return "" if busy and name != "aside" else name
 
 

@@ -38,6 +38,8 @@ SEGMENTS = {  # name: joints of the recordings from and to which it points
 INDEX = {name: row for row, name in enumerate(SEGMENTS)}
 SWAY = len(SEGMENTS)  # row of the pelvis' sideways place, in metres
 WALK, WALK_DAY = 11, 12  # purposes of random numbers, see `person.random_stream`
+AGE = 21  # as above
+CHILDREN, OLD = 0.06, 0.12  # shares of people
 LIMIT = 2.2  # standard deviations drawn at most
 REST = 0.7  # share of a residual that is the person's own; the others are the day's
 DAY = 1.8  # spread from day to day over that of one recording session
@@ -66,6 +68,21 @@ def walk_basis() -> dict[str, Array]:
         return {name: stored[name].astype(np.float32) for name in stored.files}
 
 
+@dataclass(frozen=True)
+class Age:
+    """What age does to a body and a walk; zeros for most adults."""
+
+    child: float  # 0 adult .. 1 a child of about eight years
+    stoop: float  # 0 upright .. 1 a stooped old person
+
+
+def age_of(person_seed: int) -> Age:
+    """Draw a person's age: some are children, some old."""
+    rng = random_stream(AGE, person_seed)
+    kind, much = rng.random(), float(rng.uniform(0.3, 1.0))
+    return Age(much if kind < CHILDREN else 0.0, much if kind > 1 - OLD else 0.0)
+
+
 def make_walk(person_seed: int, day_seed: int, *, shifted: bool = False) -> Walk:
     """Draw how a person walks on one day.
 
@@ -80,6 +97,7 @@ def make_walk(person_seed: int, day_seed: int, *, shifted: bool = False) -> Walk
     residual = np.clip(own.normal(size=basis["mean"].shape), -LIMIT, LIMIT) * REST
     pace_log = float(np.clip(own.normal(), -LIMIT, LIMIT)) * 0.05
     mixture = own.dirichlet(np.full(len(basis["shifted"]), MIX))
+    stoop = age_of(person_seed).stoop
     gains = np.exp(np.clip(own.normal(size=2), -LIMIT, LIMIT) * GAIN_STD)
     day = random_stream(WALK_DAY, person_seed, day_seed)
     mood = np.clip(day.normal(size=len(style)), -LIMIT, LIMIT) * basis["within_std"] * DAY
@@ -93,8 +111,10 @@ def make_walk(person_seed: int, day_seed: int, *, shifted: bool = False) -> Walk
         weights = mood + SPREAD * style * basis["between_std"]
     log_s += float(weights @ basis["stride_s_log"][1:]) + pace_log + SLOWER
     coeffs = coeffs + np.tensordot(weights, basis["components"], 1) + residual * basis["rest_std"]
+    coeffs[INDEX["trunk"], 0, 2] += 0.35 * stoop
+    coeffs[INDEX["head"], 0, 2] += 0.6 * stoop
     for name, forward in UPRIGHT.items():
-        coeffs[INDEX[name], 1:] *= SWING * gains[0]
+        coeffs[INDEX[name], 1:] *= SWING * gains[0] * (1 - 0.3 * stoop)
         coeffs[INDEX[name], 0, 2] += forward
     for name in ("LeftArm", "RightArm", "LeftForeArm", "RightForeArm"):
         coeffs[INDEX[name], 1:] *= gains[1]
