@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TextIO
 
@@ -127,6 +127,11 @@ def _leaves(tree: Any) -> Iterator[Any]:
             rest.extend(value)
         else:
             yield value
+
+
+def is_row(record: Mapping[str, Any]) -> bool:
+    """Tell whether a JSON line is a row of ours."""
+    return {"run", "scenario", "contender"} <= record.keys()
 
 
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:

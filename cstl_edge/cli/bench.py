@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cstl_edge.bench.scenarios.open import SCENARIOS
-from cstl_edge.cli.console import boxed_table, notify, text_console
-from cstl_edge.cli.options import names_of
-from cstl_edge.errors import DataError, one_line
+from cstl_edge.cli.console import boxed_table, notify, print_result, progress, text_console
+from cstl_edge.cli.options import Json, Overwrite, names_of
+from cstl_edge.cli.outputs import claim
+from cstl_edge.output import Outputs, write_file
 
 if TYPE_CHECKING:
     from cstl_edge.bench.context import Context
@@ -64,25 +65,24 @@ def make_report(
         str | None,
         typer.Option(help="Compare with the results in this file, or of this commit in FILES."),
     ] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
     """Make a page of results: tables, pictures, and how machines or commits differ."""
     from cstl_edge.bench.report.build import build_report
     from cstl_edge.bench.report.page import html_page, markdown_page
 
-    page = build_report(files, against, notify)
-    _write(output, html_page(page))
+    outputs = Outputs([*files, against], overwrite=overwrite)
+    outputs.claim(output, "-o", suffixes=(".html", ".htm"))
     if markdown is not None:
-        _write(markdown, markdown_page(page))
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file and print its path (DataError)."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as err:
-        raise DataError(f"cannot write {one_line(path)}: {one_line(err)}") from err
-    print(path)
+        outputs.claim(markdown, "--markdown", suffixes=(".md",))
+    with progress("making the page"):
+        page = build_report(files, against, notify)
+        write_file(output, html_page(page))
+        if markdown is not None:
+            write_file(markdown, markdown_page(page))
+    pages = {"page": str(output), "markdown": None if markdown is None else str(markdown)}
+    print_result(pages, [name for name in pages.values() if name is not None], json)
 
 
 bench = typer.Typer(
@@ -117,13 +117,16 @@ def measure(
         bool,
         typer.Option("--jetson", help="On a Jetson, pack all results into one file to be sent."),
     ] = False,
+    overwrite: Overwrite = False,
     json: Annotated[bool, typer.Option("--json", help="Print rows as JSON lines.")] = False,
 ) -> None:
     """Measure every backend and precision of this machine; Ctrl-C keeps what is there."""
     if context.invoked_subcommand is not None:
         return
+    from cstl_edge.bench.record import is_row
     from cstl_edge.bench.run import BenchOptions, make_context
 
+    claim([model, weights], out, "--out", overwrite, is_ours=is_row)
     names = [name for word in scenario or [] for name in word.split(",")]
     options = BenchOptions(model, weights, network, names, short, full, threads)
     if jetson:

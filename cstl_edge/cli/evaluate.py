@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cstl_edge.cli.console import print_result, progress, table_text
-from cstl_edge.cli.options import Backend, Json, Markdown
+from cstl_edge.cli.options import Backend, Json, Markdown, Overwrite
+from cstl_edge.cli.outputs import claim
 from cstl_edge.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def evaluate(
     batch_frames: Annotated[int, typer.Option(min=1, help="Frames embedded together.")] = 720,
     workdir: Workdir = Path("runs/eval"),
     out: Out = None,
+    overwrite: Overwrite = False,
     markdown: Markdown = False,
     json: Json = False,
 ) -> None:
@@ -85,9 +87,10 @@ def evaluate(
     from cstl_edge.evaluation.evaluate import evaluate as evaluate_protocol
     from cstl_edge.evaluation.held_out import held_out
     from cstl_edge.evaluation.protocols import check_protocol
-    from cstl_edge.measure.stats import append_jsonl
+    from cstl_edge.output import append_line
     from cstl_edge.runtime import load
 
+    claim([model, data, partition], out, "--out", overwrite, is_ours=is_evaluation)
     check_protocol(protocol)
     rates, options = _rates(fpir), EmbedOptions(batch_frames, min_frames, max_frames)
     encoder = load(model, backend, precision=precision)
@@ -101,8 +104,13 @@ def evaluate(
     if protocol_name == "open-set":
         record["det_files"] = _write_det(embedded.folder, result, encoder.info.model_name)
     if out is not None:
-        append_jsonl(out, record)
+        append_line(out, record)
     _print(record, markdown, json)
+
+
+def is_evaluation(record: Mapping[str, Any]) -> bool:
+    """Tell whether a JSON line is a record of `eval`."""
+    return record.get("benchmark") == "evaluation"
 
 
 def _rates(text: str) -> list[float]:

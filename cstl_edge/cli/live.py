@@ -33,8 +33,10 @@ from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
 from cstl_edge.runtime import load
 
 if TYPE_CHECKING:  # every help text would wait for what these import
+    from cstl_edge.gallery.gallery import Gallery
     from cstl_edge.live.events import Event, EventLog
     from cstl_edge.live.pipeline.run import PipelineRun
+    from cstl_edge.runtime.base import Encoder
 
 Events = Annotated[
     Path | None, typer.Option(help="Append events as JSON lines to this file (.jsonl).")
@@ -74,11 +76,7 @@ def live(
     choice = SourceChoice(source, rotate, flip, fps)
     encoder, line_of = load(model, backend), event_line if schema == 1 else Event.to_json
     with ExitStack() as stack:
-        has_gallery = gallery is not None or default_gallery().exists()
-        open_gallery = stack.enter_context(open_existing(gallery, encoder)) if has_gallery else None
-        if open_gallery is None:
-            notify("no gallery yet: nobody is named; begin with cstl-edge enroll")
-        observers = Observers()
+        observers, people = Observers(), _gallery(gallery, encoder, stack)
         if annotate is not None:
             observers.add_video(annotate, stack)
         log = (
@@ -88,7 +86,7 @@ def live(
             run(
                 source,
                 encoder=encoder,
-                gallery=open_gallery,
+                gallery=people,
                 options=options,
                 observer=observers if annotate else None,
                 source_options=choice.options(wait=not no_wait),
@@ -97,6 +95,14 @@ def live(
         )
         observers.fps_of = lambda: pipeline.fps
         _print_all(pipeline, log, line_of if json else str)
+
+
+def _gallery(path: Path | None, encoder: Encoder, stack: ExitStack) -> Gallery | None:
+    """Open the gallery that is named, or the default one; None, said so, where there is none."""
+    if path is None and not default_gallery().exists():
+        notify("no gallery yet: nobody is named; begin with cstl-edge enroll")
+        return None
+    return stack.enter_context(open_existing(path, encoder))
 
 
 def _claim(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from cstl_edge.cli.console import notify, print_result
-from cstl_edge.cli.gallery import default_gallery, open_existing
+from cstl_edge.cli.gallery import default_gallery, gallery_key, open_existing
 from cstl_edge.cli.options import (
     Annotate,
     Backend,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # every help text would wait for what these import
     from cstl_edge.arrays import Array
     from cstl_edge.gallery.gallery import Gallery
     from cstl_edge.gallery.match import Decision
+    from cstl_edge.gallery.people import EnrolledPerson
     from cstl_edge.gallery.records import WalkOrigin
     from cstl_edge.live.pipeline.options import PipelineOptions, TrackRecord
     from cstl_edge.runtime.base import Encoder
@@ -52,12 +53,26 @@ Name = Annotated[str, typer.Argument(help="Name under which the person is enroll
 Consent = Annotated[str, typer.Option(help="Who agreed to what, and when; kept with the person.")]
 RetentionDays = Annotated[
     float | None,
-    typer.Option(min=0.001, help="Days after which the person no longer matches and is erased."),
+    typer.Option(min=0, help="Days after which the person no longer matches and is erased."),
 ]
 Force = Annotated[
     bool,
     typer.Option(
         "--force", help="Enroll a walk or a name that is there already, or looks like another."
+    ),
+]
+KeepSilhouettes = Annotated[
+    bool,
+    typer.Option(
+        "--keep-silhouettes", help="Keep the silhouettes too, which the consent must cover."
+    ),
+]
+Encrypt = Annotated[
+    bool,
+    typer.Option(
+        "--encrypt",
+        help="Encrypt a gallery that is made, by a passphrase in CSTL_EDGE_GALLERY_PASSPHRASE or a"
+        " key file that CSTL_EDGE_GALLERY_KEY_FILE names.",
     ),
 ]
 
@@ -78,6 +93,8 @@ def enroll(
     flip: Flip = None,
     fps: Fps = None,
     silhouettes: Silhouettes = None,
+    keep_silhouettes: KeepSilhouettes = False,
+    encrypt: Encrypt = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -94,17 +111,22 @@ def enroll(
         choice = SourceChoice(source, rotate, flip, fps, seconds)
         records = collect_walks(choice, encoder, options, observers)
         walk = _recorded_walk(tracks.choose(records, track))
-    with Gallery.open(gallery or default_gallery(), model=encoder) as people:
-        stored = people.enroll(
+    with Gallery.open(
+        gallery or default_gallery(),
+        model=encoder,
+        key=gallery_key(confirm=encrypt),
+        encrypt=encrypt,
+    ) as people:
+        people.enroll(
             name,
             walk.content,
             consent=consent,
             retention_days=retention_days,
             origin=walk.origin,
+            silhouettes=walk.silhouettes if keep_silhouettes else None,
             force=force,
         )
-    text = f"enrolled {one_line(name)}: {stored} templates from {walk.frames} frames"
-    print_result({"name": name, "templates": stored, "frames": walk.frames}, text, json)
+        _print_enrolment(people.show(name), walk.frames, json)
 
 
 def identify(
@@ -149,7 +171,7 @@ def identify(
     _print_decisions(walks, decisions, source, encoder, schema, json)
 
 
-class Walk(NamedTuple):
+class RecordedWalk(NamedTuple):
     """One walk to enroll or to identify."""
 
     content: Array  # embeddings [k, p, d], or silhouettes [s, h, w]
@@ -157,17 +179,19 @@ class Walk(NamedTuple):
     frames: int  # usable ones
     account: str | None = None  # what became of its frames
     origin: WalkOrigin | None = None
+    silhouettes: Array | None = None  # [s, h, w]
 
 
-def _silhouette_walk(folder: str, encoder: Encoder, side: str) -> Walk:
+def _silhouette_walk(folder: str, encoder: Encoder, side: str) -> RecordedWalk:
     """Return the walk whose silhouettes lie in a folder."""
+    from cstl_edge.gallery.records import WalkOrigin
     from cstl_edge.silhouette import read_silhouettes
 
     content = read_silhouettes(folder, encoder.info.size, mirrored=side == "right")
-    return Walk(content, 0, len(content))
+    return RecordedWalk(content, 0, len(content), origin=WalkOrigin(view=side), silhouettes=content)
 
 
-def _recorded_walk(record: TrackRecord) -> Walk:
+def _recorded_walk(record: TrackRecord) -> RecordedWalk:
     """Return the walk of a track."""
     from cstl_edge.gallery.records import WalkOrigin
 
@@ -177,7 +201,30 @@ def _recorded_walk(record: TrackRecord) -> Walk:
     origin = WalkOrigin(
         view=record.view, frames_per_second=record.frames_per_second, seconds=length_s
     )
-    return Walk(record.embeddings, record.track, record.frames, record.account, origin)
+    return RecordedWalk(
+        record.embeddings,
+        record.track,
+        record.frames,
+        record.account,
+        origin,
+        record.silhouettes,
+    )
+
+
+def _print_enrolment(person: EnrolledPerson, frames: int, json: bool) -> None:
+    """Say what an enrolment changed, and what would help to recognise the person."""
+    from cstl_edge.gallery.advice import missing, seen_from
+
+    stored = person.enrolments[-1].templates
+    advice = missing(person)
+    lines = [
+        f"enrolled {one_line(person.name)}: {stored} templates from {frames} frames;"
+        f" {person.templates - stored} before, {person.templates} now, {seen_from(person)}",
+        *advice,
+    ]
+    record = {"name": person.name, "templates": stored, "frames": frames}
+    totals = {"templates_before": person.templates - stored, "templates_now": person.templates}
+    print_result({**record, **totals, "advice": advice}, lines, json)
 
 
 def _claim(
@@ -217,7 +264,7 @@ def _collect(
 
 
 def _print_decisions(
-    walks: list[Walk],
+    walks: list[RecordedWalk],
     decisions: list[Decision],
     source: str,
     encoder: Encoder,
@@ -244,7 +291,7 @@ def _print_decisions(
     print_result(rows, lines, as_json)
 
 
-def _sentence(walk: Walk, decision: Decision) -> str:
+def _sentence(walk: RecordedWalk, decision: Decision) -> str:
     """Return a decision as one line for people."""
     words = f"track {walk.track}: {one_line(decision.name or 'unknown')}"
     if decision.distance is not None:

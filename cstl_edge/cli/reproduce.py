@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +14,11 @@ from cstl_edge.cli.console import (
     needs_torch,
     notify,
     print_result,
+    progress,
     table_text,
 )
-from cstl_edge.cli.options import Backend, Json, Markdown, Override, Workers
+from cstl_edge.cli.options import Backend, Json, Markdown, Override, Overwrite, Workers
+from cstl_edge.cli.outputs import claim
 from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ Folder = Annotated[Path, typer.Option(help="Folder where rows and embeddings are
 Split = Annotated[str, typer.Option(help="Whom to test: field or first-5153 (OU-MVLP).")]
 Png = Annotated[Path, typer.Option("-o", "--output", help="PNG file to write.")]
 Data = Annotated[str, typer.Option(help="Prepared dataset, or walkers[:FIRST-LAST].")]
+Out = Annotated[Path | None, typer.Option(help="Append the result to this file of JSON lines.")]
 WALKERS, ROWS = "walkers", Path("runs/reproduce")
 
 
@@ -55,19 +58,19 @@ def reproduce(
     print_only: Annotated[
         bool, typer.Option("--print", help="Train nothing and print the rows that are there.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Append the result to this file of JSON lines.")
-    ] = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
     markdown: Markdown = False,
     json: Json = False,
 ) -> None:
     """Train and evaluate the rows of a table of the paper; a stopped run goes on where it was."""
-    from cstl_edge.measure.stats import append_jsonl
+    from cstl_edge.output import append_line
     from cstl_edge.training.presets import load_table
 
     with needs_torch("reproduce"):
         from cstl_edge.reproduce.report import summary
         from cstl_edge.reproduce.rows import plan_row
+    claim(data or [], out, "--out", overwrite, is_ours=is_reproduction)
     plan = load_table(table)
     names = {planned.name for planned in plan.rows} if row is None else {plan.row(row).name}
     folders, changes = data or [WALKERS], override or []
@@ -76,13 +79,13 @@ def reproduce(
         for planned in plan.rows
     ]
     command = command_line()
-    rows_to_train = [] if print_only else [row for row in rows if row.plan.name in names]
-    finished = _train(rows_to_train, workers, command)
+    to_train = [] if print_only else [row for row in rows if row.plan.name in names]
+    finished = _train(to_train, workers, command)
     report = summary(plan, rows)
     record = {"table": table, "command": command, "budget": budget, **report}
     _print(plan, report, record, markdown, json)
     if out is not None:
-        append_jsonl(out, record)
+        append_line(out, record)
     if not finished:
         raise typer.Exit(130)
 
@@ -107,6 +110,8 @@ def tsne(
     split: Split = "field",
     backend: Backend = "auto",
     folder: Folder = ROWS,
+    overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
     """Lay the embeddings of ten people in a plane by t-SNE, model beside model (Fig. 6)."""
     from cstl_edge.reproduce.figures import draw_panels, embedded_people, project, save_png
@@ -115,14 +120,24 @@ def tsne(
     titles = title or [path.stem if path.suffix else path.name for path in models]
     if len(titles) != len(models):
         raise ConfigError(f"expected a --title for each of {len(models)} models, got {len(titles)}")
+    claim([*models, Path(data)], output, "-o", overwrite, (".png",))
     panels = []
     for name, path in zip(titles, models, strict=True):
         encoder = load(path, backend)
-        walks = embedded_people(encoder, data, folder / "figure", people=people, split=split)
+        with progress(f"{name}: embedding sequences") as bar:
+            walks = embedded_people(
+                encoder,
+                data,
+                folder / "figure",
+                people=people,
+                split=split,
+                progress=bar.count,
+            )
         encoder.close()
-        panels.append((name, walks, project(walks, perplexity=perplexity, seed=seed)))
+        with progress(f"{name}: t-SNE of {len(walks.people)} sequences"):
+            panels.append((name, walks, project(walks, perplexity=perplexity, seed=seed)))
     save_png(draw_panels(panels), output)
-    print(output)
+    print_result({"file": str(output), "panels": titles}, str(output), json)
 
 
 @figure.command()
@@ -143,15 +158,24 @@ def salient(
     ] = 30,
     columns: Annotated[int, typer.Option(min=1, help="Frames in a row of the picture.")] = 10,
     backend: Backend = "auto",
+    overwrite: Overwrite = False,
+    json: Json = False,
 ) -> None:
     """Draw the frames of a walk with boxes where each part was chosen (Fig. 7)."""
     from cstl_edge.live.annotate import save_picture
     from cstl_edge.reproduce.figures import find_sequence, salient_picture
     from cstl_edge.runtime import load
 
+    claim([model, Path(sequence), Path(data)], output, "-o", overwrite, (".png",))
     encoder = load(model, backend)
     silhouettes = find_sequence(sequence, data, encoder.info.size)[:frames]
-    print(save_picture(output, salient_picture(encoder, silhouettes, columns=columns)))
+    save_picture(output, salient_picture(encoder, silhouettes, columns=columns))
+    print_result({"file": str(output), "frames": len(silhouettes)}, str(output), json)
+
+
+def is_reproduction(record: Mapping[str, Any]) -> bool:
+    """Tell whether a JSON line is a record of `reproduce`."""
+    return "table" in record and "budget" in record
 
 
 def _train(rows: Sequence[TableRow], workers: int, command: str) -> bool:

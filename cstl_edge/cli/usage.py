@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import typer
@@ -28,7 +30,8 @@ def _message(err: Any) -> str:
     if descriptor is not None and hasattr(err.__cause__, "errors"):  # pydantic's
         value = err.__cause__.errors()[0].get("input")
         expected = _expected(parameter, descriptor.annotation)
-        return f"expected {_name(parameter)} {expected}, got {one_line(value, 60)!r}"
+        hint = _near(value, get_args(descriptor.annotation))
+        return f"expected {_name(parameter)} {expected}, got {one_line(value, 60)!r}{hint}"
     text = str(getattr(err, "format_message", lambda: err)()).rstrip(". ")
     return text[:1].lower() + text[1:]
 
@@ -36,6 +39,13 @@ def _message(err: Any) -> str:
 def _name(parameter: Any) -> str:
     option: str = max(parameter.opts, key=len)
     return option if option.startswith("-") else str(parameter.name).upper()
+
+
+def _near(value: object, choices: Sequence[object]) -> str:
+    """Return a question about the choice that was meant, where one is near."""
+    names = [choice for choice in choices if isinstance(choice, str)]
+    near = difflib.get_close_matches(str(value), names, n=1)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def _expected(parameter: Any, annotation: Any) -> str:

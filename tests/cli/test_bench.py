@@ -51,7 +51,7 @@ def test_json_prints_the_rows_of_the_file(tmp_path, monkeypatch):
     [
         (["--scenario", "grap"], 2, "did you mean graph?"),
         (["--short", "--full"], 2, "contradict"),
-        (["--network", "tiny"], 2, "shipped, paper"),
+        (["--network", "tiny"], 2, "shipped or paper"),
         (["--model", "nowhere"], 4, "nowhere"),
         (["--jetson"], 4, "no Jetson"),
     ],

@@ -31,7 +31,11 @@ def test_a_page_and_markdown_are_written_and_named(results, tmp_path):
 @needs_bench
 @pytest.mark.parametrize(
     ("words", "code"),
-    [(["gone.jsonl"], 3), (["{results}", "--against", "ffff"], 2), (["{results}", "-o", "/"], 3)],
+    [
+        (["gone.jsonl"], 3),
+        (["{results}", "--against", "ffff"], 2),
+        (["{results}", "-o", "/dev/null/x.html"], 6),
+    ],
 )
 def test_errors_are_one_line_with_their_exit_code(results, words, code):
     done = call("bench", "report", *(word.format(results=results) for word in words))
