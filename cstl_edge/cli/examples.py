@@ -54,8 +54,29 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gallery": (("cstl-edge gallery list", "See who is enrolled."),),
     "gallery list": (("cstl-edge gallery list --json", "List everybody, for a program."),),
-    "gallery show": (("cstl-edge gallery show Ada", "See what is kept about Ada."),),
+    "gallery show": (
+        ("cstl-edge gallery show Ada", "See what is kept about Ada."),
+        ("cstl-edge gallery show", "See its cameras, its backups, and whether it is encrypted."),
+    ),
     "gallery remove": (("cstl-edge gallery remove Ada", "Erase Ada."),),
+    "gallery rename": (("cstl-edge gallery rename Ada Eve", "Call Ada Eve from now on."),),
+    "gallery merge": (("cstl-edge gallery merge Ada Eve", "Eve is Ada: give Eve's walks to Ada."),),
+    "gallery purge": (("cstl-edge gallery purge", "Erase whose retention has ended."),),
+    "gallery export": (
+        ("cstl-edge gallery export Ada -o ada.zip", "Write all that is kept about Ada."),
+    ),
+    "gallery backup": (("cstl-edge gallery backup people.bak", "Copy the gallery."),),
+    "gallery restore": (("cstl-edge gallery restore people.bak", "Take the copy back."),),
+    "gallery forget-backup": (
+        ("cstl-edge gallery forget-backup people.bak", "The copy was deleted."),
+    ),
+    "gallery rekey": (
+        (
+            "cstl-edge gallery rekey --encrypt --new-key-file gallery.key",
+            "Encrypt a gallery; the key file opens it.",
+        ),
+    ),
+    "gallery verify": (("cstl-edge gallery verify", "Look for damage."),),
     "models": (
         ("cstl-edge models", "See which models come with the package."),
         ("cstl-edge models cstl-walkers", "Read the card of one: its data, figures and limits."),

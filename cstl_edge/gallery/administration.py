@@ -19,6 +19,7 @@ from cstl_edge.gallery.rekey import rekey
 from cstl_edge.gallery.store import GalleryStore, nobody
 from cstl_edge.gallery.stored_people import find_row
 from cstl_edge.gallery.takeout import export_person
+from cstl_edge.gallery.verify import verify
 
 AGAIN_S = 60.0  # between two tries to finish an erasure
 
@@ -180,6 +181,11 @@ class Administration:
             self._cache = None
             rekey(self._store.rows, key)
             self._finish_erasure()
+
+    def verify(self) -> list[str]:
+        """Compare everything with its checksums; return what is damaged, in sentences."""
+        with self._lock:
+            return verify(self._store, self.camera_means)
 
     def close(self) -> None:
         """Close the file; may be called twice."""

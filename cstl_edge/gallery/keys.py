@@ -55,6 +55,26 @@ class GalleryKey:
             return _checked(passphrase)
         return _checked(self.ask(question)) if self.ask is not None else None
 
+    def new_secret(self, question: str) -> bytes:
+        """Return the secret for a new key; a key file that is not there yet is made.
+
+        Raises ConfigError where there is none.
+        """
+        file = self.file or (None if self.passphrase else Path(os.environ.get(KEY_FILE) or ""))
+        if file is not None and file.name and not file.exists():
+            make_key_file(file)
+            logger.warning(
+                "key file '%s' was made: keep a copy elsewhere, nothing opens the gallery without",
+                one_line(file),
+            )
+        secret = self.secret(question)
+        if secret is None:
+            raise ConfigError(
+                f"an encrypted gallery needs a passphrase in {PASSPHRASE}, or the path of a key"
+                f" file in {KEY_FILE}"
+            )
+        return secret
+
 
 @dataclass(kw_only=True)
 class WrappedKey:
@@ -104,7 +124,7 @@ def unwrap(record: WrappedKey, key: GalleryKey, path: Path) -> bytes:
     if secret is None:
         raise GalleryError(
             f"{from_where}: give its passphrase in {PASSPHRASE}, or the path of its key file in"
-            f" {KEY_FILE} or with --key-file"
+            f" {KEY_FILE}"
         )
     try:
         costs = {"n": record.n, "r": record.r, "p": record.p}

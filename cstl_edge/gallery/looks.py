@@ -1,7 +1,8 @@
 """How a name looks: names that are easily taken for each other have the same key.
 
 Letters of other scripts that look like Latin ones count as these; marks, case, spaces and
-punctuation (but between digits) count nothing. The letters are chosen by eye; Unicode's own list is far longer.
+punctuation (but between digits) count nothing. The letters are chosen by eye; Unicode's own list
+is far longer.
 """
 
 from __future__ import annotations

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cstl_edge.errors import ConfigError
 from cstl_edge.gallery.camera_means import camera_digest, unpack
-from cstl_edge.gallery.keys import PASSPHRASE, GalleryKey, new_key
+from cstl_edge.gallery.keys import GalleryKey, new_key
 from cstl_edge.gallery.looks import look_key
 from cstl_edge.gallery.people import name_key
 from cstl_edge.gallery.records import PersonRecord, from_bytes
@@ -31,9 +30,7 @@ def rekey(rows: Rows, key: GalleryKey | None) -> None:
         GalleryError: A row is damaged, or the disk is full; nothing is changed.
         ConfigError: There is no secret.
     """
-    secret = key.secret("new passphrase") if key is not None else b""
-    if secret is None:
-        raise ConfigError(f"a new key needs a passphrase in {PASSPHRASE}, or a key file")
+    secret = key.new_secret("new passphrase of the gallery") if key is not None else b""
     with rows.change() as head:
         places, old = [*_places(rows)], rows.seal
         rows.set_key(None if key is None else new_key(), secret)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cstl_edge.errors import ConfigError, GalleryError, one_line
+from cstl_edge.errors import GalleryError, one_line
 from cstl_edge.gallery import database, schema
 from cstl_edge.gallery.cipher import CipherSeal
-from cstl_edge.gallery.keys import PASSPHRASE, GalleryKey, WrappedKey, new_key, unwrap, wrap
+from cstl_edge.gallery.keys import GalleryKey, WrappedKey, new_key, unwrap, wrap
 from cstl_edge.gallery.records import GalleryHead, from_bytes, to_bytes
 from cstl_edge.gallery.reserve import give_up, take
 from cstl_edge.gallery.sealing import BrokenSeal, Content, PlainSeal, Seal, place
@@ -217,10 +217,4 @@ class Rows:
         db.execute("INSERT INTO head VALUES (1, ?)", (head,))
 
     def _secret_of_new(self) -> bytes:
-        secret = self.key.secret(f"passphrase for the new gallery '{one_line(self.path)}'")
-        if secret is None:
-            raise ConfigError(
-                f"an encrypted gallery needs a passphrase in {PASSPHRASE}, or a key file"
-                " (--key-file)"
-            )
-        return secret
+        return self.key.new_secret(f"passphrase for the new gallery '{one_line(self.path)}'")
