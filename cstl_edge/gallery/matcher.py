@@ -67,9 +67,11 @@ class Matcher:
 
         info: facts about the model; None: not known, embeddings are compared by `euclidean`
         """
-        self.distance = info.distance if info else EUCLIDEAN
+        # encoders of other people's, written for an earlier version, have no distance
+        self.distance: Distance = getattr(info, "distance", EUCLIDEAN)
+        confidence = getattr(info, "confidence", None)
         self._table = ImpostorTable(info.impostors) if info and info.impostors else None
-        self._curve = ConfidenceCurve(info.confidence) if info and info.confidence else None
+        self._curve = ConfidenceCurve(confidence) if confidence else None
         self._sha256 = info.weights_sha256 if info else None
         self._snapshot: Snapshot | None = None
         self._index: TemplateIndex | None = None

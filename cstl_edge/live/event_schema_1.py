@@ -44,4 +44,6 @@ def decision_row(track: int, frames: int, decision: Decision) -> dict[str, Any]:
     """
     note_deprecated(NAME)
     answer = decision.name or "unknown"
-    return {"track": track, "frames": frames, "answer": answer, **asdict(decision)}
+    figures = asdict(decision)
+    del figures["confidence"]  # which it knew not
+    return {"track": track, "frames": frames, "answer": answer, **figures}

@@ -30,6 +30,8 @@ class PipelineOptions:
     fpir: float = 0.01  # rate at which a stranger may be given a name, 0..1 exclusive
     threshold: float | None = None
     """Distance below which a name is given, in place of the one for `fpir`."""
+    camera: str | None = None  # name, under which the gallery keeps the mean of its walkers
+    learn: bool = True  # whether walks count in the sums of their camera
 
     def __post_init__(self) -> None:
         """Raise ConfigError for values that contradict each other or are out of range."""

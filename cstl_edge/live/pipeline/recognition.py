@@ -6,137 +6,32 @@ searches the gallery, and gives every track that closes its last word.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cstl_edge.arrays import Floats, Mask
-from cstl_edge.gallery.match import Decision, NoMatch
+from cstl_edge.arrays import Mask
+from cstl_edge.errors import GalleryError
+from cstl_edge.gallery.matcher import UNNAMED
 from cstl_edge.live.annotate import Answer, WalkerView
-from cstl_edge.live.boxes import Box
 from cstl_edge.live.events import SCENE_STATES, Event, EventName, ReasonCode, model_digits
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
 from cstl_edge.live.pipeline.perception import FrameResult, TrackObservation
+from cstl_edge.live.pipeline.track_state import TrackState
 from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.sources.base import SourceState
 from cstl_edge.live.tracking.walk_filter import Reason
 from cstl_edge.runtime.base import Encoder
-from cstl_edge.runtime.streaming.encoder import StreamingEncoder, StreamResult
+from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 
 if TYPE_CHECKING:
     from cstl_edge.gallery.gallery import Gallery
 
-MAX_WINDOWS = 8  # of a track in one search, the newest
-MAX_GAP_S = 0.5  # a longer hole in the walk starts a new window
-PLAIN_HEADING = 0.15  # body heights per second: more leaves no doubt about the side
-MAX_KEPT = 1500  # silhouettes kept for enrolment: a minute at 25 frames per second
+log = logging.getLogger(__name__)
+
 PENDING_EVERY_S = 1.0  # at most one pending event per track in this time
-
-
-@dataclass
-class TrackState:
-    """Silhouettes, windows and answer of one track."""
-
-    id: int
-    window: int
-    keep: bool = False  # the silhouettes, for enrolment
-    refused: Counter[Reason] = field(default_factory=Counter)
-    usable: int = 0
-    held: list[Mask] = field(default_factory=list)  # early: not yet known to be a walk
-    silhouettes: list[Mask] = field(default_factory=list)
-    windows: list[StreamResult] = field(default_factory=list)
-    decision: Decision | None = None
-    reason: Reason | None = Reason.TOO_FEW  # of the newest frame; None while it walks
-    box: Box | None = None  # the newest
-    last_pending: tuple[Reason, float] | None = None  # reason and time of the last pending event
-    last_used_s: float | None = None
-    merged: bool = False
-    mirrored: bool = False  # walks to the right
-    view: Literal["left", "right"] | None = None  # where it walks to, once that is plain
-    started_s: float | None = None  # media time of the first usable frame, and of the last
-    ended_s: float | None = None
-
-    def observe(self, observation: TrackObservation, time_s: float) -> tuple[list[Mask], bool]:
-        """Take one frame; return the silhouettes to embed now, and whether the window is broken."""
-        broken = self._breaks(observation, time_s) | self._turns(observation.heading)
-        self.reason, self.box = observation.reason, observation.box
-        if observation.reason is None and observation.silhouette is not None:
-            fresh = [*self.held, observation.silhouette]
-            if self.mirrored:
-                fresh = [np.ascontiguousarray(silhouette[:, ::-1]) for silhouette in fresh]
-            self.held = []
-            self.usable += len(fresh)
-            self.started_s = time_s if self.started_s is None else self.started_s
-            self.ended_s = time_s
-            self.last_used_s = time_s
-            if self.keep:
-                self.silhouettes = (self.silhouettes + fresh)[:MAX_KEPT]
-            return fresh, broken
-        if observation.reason is Reason.TOO_FEW and observation.silhouette is not None:
-            self.held.append(observation.silhouette)
-        elif observation.reason is not None:
-            self.refused[observation.reason] += 1 + len(self.held)
-            self.held = []
-        return [], broken
-
-    def _breaks(self, observation: TrackObservation, time_s: float) -> bool:
-        """Return whether the next frames must not share a window with the earlier ones."""
-        merged, self.merged = self.merged, observation.reason is Reason.MERGED
-        if self.merged and not merged:
-            # the track that leaves the merge may be the other person: no answer from both
-            self.windows, self.decision, self.silhouettes = [], None, []
-            self.last_used_s, self.usable = None, 0
-            return True
-        if self.last_used_s is None or time_s - self.last_used_s <= MAX_GAP_S:
-            return False
-        self.last_used_s = None
-        return True
-
-    def _turns(self, heading: float | None) -> bool:
-        """Follow the side to which the walk goes; return whether it changed on the way."""
-        if heading is None or abs(heading) < PLAIN_HEADING:
-            return False
-        self.view = "right" if heading > 0 else "left"
-        if (heading > 0) == self.mirrored:
-            return False
-        self.mirrored = heading > 0
-        return self.usable > 0
-
-    def add_window(self, result: StreamResult) -> None:
-        """Add the newest window; windows overlap by at most a half."""
-        if len(self.windows) > 1:
-            since = result.frames_seen - self.windows[-2].frames_seen
-            if 0 < since < self.window // 2:
-                self.windows.pop()
-        self.windows = [*self.windows, result][-MAX_WINDOWS:]
-
-    def embeddings(self) -> Floats:
-        """Return the embeddings of the windows [k, p, d]."""
-        return np.stack([result.embedding for result in self.windows])
-
-    def forget_held(self) -> None:
-        """Count the frames that never became a walk, when the track ends."""
-        self.refused[Reason.TOO_FEW] += len(self.held)
-        self.held = []
-
-    def no_answer(self) -> Reason | NoMatch:
-        """Return the main reason why this track has no answer."""
-        if self.windows:
-            return NoMatch.NO_GALLERY
-        counts = self.refused.most_common()
-        if self.usable or not counts or not counts[0][1]:
-            return Reason.TOO_FEW
-        return counts[0][0]
-
-    def account(self, needed: int) -> str:
-        """Return what became of its frames, for a person."""
-        counts = self.refused.most_common()
-        refused = [f"{count} {reason.value}" for reason, count in counts if count]
-        text = f"{self.usable} usable frames, need {needed}"
-        return f"{text}; refused: {', '.join(refused)}" if refused else text
 
 
 class RecognitionStage:
@@ -174,6 +69,7 @@ class RecognitionStage:
         self._scene = SceneState.READY
         self._time_s: float | None = None
         self._events: list[Event] = []
+        self._learn_failed = False
 
     def process(self, result: FrameResult) -> list[Event]:
         """Take one frame; return its events."""
@@ -267,7 +163,11 @@ class RecognitionStage:
             return
         with self._summary.samples.time("identify"):
             track.decision = self._gallery.identify(
-                track.embeddings(), self._options.fpir, self._options.threshold
+                track.walk(),
+                self._options.fpir,
+                self._options.threshold,
+                camera=self._options.camera,
+                learn=False,
             )
         self._summary.answers += 1
         latency_ms = (time.perf_counter() - read_at) * 1e3
@@ -281,6 +181,7 @@ class RecognitionStage:
         if track is None:
             return
         track.forget_held()
+        self._learn(track)
         account = track.account(self._options.min_frames)
         if self._keep:
             self.records.append(self._record(track, account))
@@ -289,6 +190,21 @@ class RecognitionStage:
         self._events.append(
             event.with_decision(decision) if decision else event.with_reason(track.no_answer())
         )
+
+    def _learn(self, track: TrackState) -> None:
+        """Count the walk in the sums of its camera; a gallery that cannot be written is reported.
+
+        A run that collects walks answers no question, and counts none.
+        """
+        gallery = self._gallery
+        if gallery is None or self._keep or not track.windows or not self._options.learn:
+            return
+        try:
+            gallery.learn(track.walk(), self._options.camera or UNNAMED, track.decision)
+        except GalleryError as err:
+            if not self._learn_failed:
+                log.warning("the mean of this camera stays as it is: %s", err)
+            self._learn_failed = True
 
     def _record(self, track: TrackState, account: str) -> TrackRecord:
         info = self._encoder.info
@@ -310,7 +226,12 @@ class RecognitionStage:
 
     def _event(self, name: EventName, **fields: Any) -> Event:
         return Event(
-            event=name, source=self._source, time_s=self._time_s, model=self._model, **fields
+            event=name,
+            source=self._source,
+            camera=self._options.camera,
+            time_s=self._time_s,
+            model=self._model,
+            **fields,
         )
 
     def _track_event(self, name: EventName, track: TrackState, **fields: Any) -> Event:

@@ -1,0 +1,178 @@
+"""State of one track in recognition: which frames count, its windows, everything seen of it.
+
+A walk is one search however long it lasts: the mean embedding of all its windows, each weighted by
+its frames and mirrored by its own direction, so that a walker who turns stays one walk. Letters: k
+windows, p parts, d embedding dimensions, h w pixels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from cstl_edge.arrays import Bools, Doubles, Floats, Mask
+from cstl_edge.gallery.match import Decision, NoMatch, SeenWalk
+from cstl_edge.live.boxes import Box
+from cstl_edge.live.pipeline.perception import TrackObservation
+from cstl_edge.live.tracking.walk_filter import Reason
+from cstl_edge.runtime.streaming.encoder import StreamResult
+
+MAX_WINDOWS = 8  # of a track that are kept one by one, the newest; all are in the mean
+MAX_KEPT = 1500  # silhouettes kept for enrolment: a minute at 25 frames per second
+MAX_KEPT_WINDOWS = 100  # and the windows of these
+MAX_GAP_S = 0.5  # a longer hole in the walk starts a new window
+PLAIN_HEADING = 0.15  # body heights per second: more leaves no doubt about the side
+UPPER_BODY = 0.5  # share of the height from the top: what does not swing with the legs
+LEAST_OVERLAP = 0.6  # of a frame's upper body with the mean of its window (IoU)
+LEAST_COMPARED = 8  # frames before a mean says what belongs to the walker
+
+
+@dataclass
+class TrackState:
+    """Silhouettes, windows and answer of one track."""
+
+    id: int
+    window: int
+    keep: bool = False  # the silhouettes, for enrolment
+    refused: Counter[Reason] = field(default_factory=Counter)
+    usable: int = 0
+    held: list[Mask] = field(default_factory=list)  # early: not yet known to be a walk
+    silhouettes: list[Mask] = field(default_factory=list)
+    windows: list[StreamResult] = field(default_factory=list)
+    decision: Decision | None = None
+    reason: Reason | None = Reason.TOO_FEW  # of the newest frame; None while it walks
+    box: Box | None = None  # the newest
+    last_pending: tuple[Reason, float] | None = None  # reason and time of the last pending event
+    last_used_s: float | None = None
+    merged: bool = False
+    mirrored: bool = False  # walks to the right
+    view: Literal["left", "right"] | None = None  # where it walks to, once that is plain
+    started_s: float | None = None  # media time of the first usable frame, and of the last
+    ended_s: float | None = None
+    total: Doubles | None = None  # [p, d], sum of all windows' embeddings by their frames
+    weight: float = 0.0  # frames in `total`, once for each window
+    outlines: deque[Bools] = field(default_factory=deque)  # upper bodies of the window, [h', w]
+
+    def observe(self, observation: TrackObservation, time_s: float) -> tuple[list[Mask], bool]:
+        """Take one frame; return the silhouettes to embed now, and whether the window is broken."""
+        broken = self._breaks(observation, time_s) | self._turns(observation.heading)
+        self.reason, self.box = observation.reason, observation.box
+        if observation.reason is None and observation.silhouette is not None:
+            fresh = [*self.held, observation.silhouette]
+            if self.mirrored:
+                fresh = [np.ascontiguousarray(silhouette[:, ::-1]) for silhouette in fresh]
+            self.held = []
+            fresh = self._whole(fresh)
+            if not fresh:
+                return [], broken
+            self.usable += len(fresh)
+            self.started_s = time_s if self.started_s is None else self.started_s
+            self.ended_s = time_s
+            self.last_used_s = time_s
+            if self.keep:
+                self.silhouettes = (self.silhouettes + fresh)[:MAX_KEPT]
+            return fresh, broken
+        if observation.reason is Reason.TOO_FEW and observation.silhouette is not None:
+            self.held.append(observation.silhouette)
+        elif observation.reason is not None:
+            self.refused[observation.reason] += 1 + len(self.held)
+            self.held = []
+        return [], broken
+
+    def _breaks(self, observation: TrackObservation, time_s: float) -> bool:
+        """Return whether the next frames must not share a window with the earlier ones."""
+        merged, self.merged = self.merged, observation.reason is Reason.MERGED
+        if self.merged and not merged:
+            # the track that leaves the merge may be the other person: no answer from both
+            self.windows, self.decision, self.silhouettes = [], None, []
+            self.last_used_s, self.usable = None, 0
+            self.total, self.weight = None, 0.0
+            self.outlines.clear()
+            return True
+        if self.last_used_s is None or time_s - self.last_used_s <= MAX_GAP_S:
+            return False
+        self.last_used_s = None
+        return True
+
+    def _turns(self, heading: float | None) -> bool:
+        """Follow the side to which the walk goes; return whether it changed on the way."""
+        if heading is None or abs(heading) < PLAIN_HEADING:
+            return False
+        self.view = "right" if heading > 0 else "left"
+        if (heading > 0) == self.mirrored:
+            return False
+        self.mirrored = heading > 0
+        self.outlines.clear()
+        return self.usable > 0
+
+    def _whole(self, silhouettes: list[Mask]) -> list[Mask]:
+        """Return the silhouettes whose upper body is that of their window, as far as is known.
+
+        A broken one (a lost head, a neighbour's arm, a pole) counts as not person-shaped. It is in
+        the mean all the same, so that a walker who changes is only refused for a moment.
+        """
+        whole = []
+        for silhouette in silhouettes:
+            outline = silhouette[: int(len(silhouette) * UPPER_BODY)] >= 128
+            if len(self.outlines) >= LEAST_COMPARED:
+                usual = np.mean(self.outlines, axis=0) >= 0.5
+                either = np.count_nonzero(outline | usual)
+                fits = np.count_nonzero(outline & usual) >= LEAST_OVERLAP * either
+            else:
+                fits = True
+            self.outlines.append(outline)
+            while len(self.outlines) > self.window:
+                self.outlines.popleft()
+            if fits:
+                whole.append(silhouette)
+            else:
+                self.reason = Reason.NOT_PERSON
+                self.refused[Reason.NOT_PERSON] += 1
+        return whole
+
+    def add_window(self, result: StreamResult) -> None:
+        """Add the newest window; windows that are kept overlap by at most a half."""
+        embedding = result.window_frames * result.embedding.astype(np.float64)
+        self.total = embedding if self.total is None else self.total + embedding
+        self.weight += result.window_frames
+        if len(self.windows) > 1:
+            since = self.windows[-1].frames_seen - self.windows[-2].frames_seen
+            if 0 < since < self.window // 2:  # the last one was there for the time being
+                self.windows.pop()
+        most = MAX_KEPT_WINDOWS if self.keep else MAX_WINDOWS
+        self.windows = [*self.windows, result][-most:]
+
+    def embeddings(self) -> Floats:
+        """Return the embeddings of the windows that are kept, [k, p, d]."""
+        return np.stack([result.embedding for result in self.windows])
+
+    def walk(self) -> SeenWalk:
+        """Return everything seen of the walk; there is at least one window."""
+        assert self.total is not None
+        mean = np.asarray(self.total / self.weight, np.float32)
+        newest = self.embeddings()[-MAX_WINDOWS:]
+        return SeenWalk(newest, mean, max(1.0, self.usable / self.window))
+
+    def forget_held(self) -> None:
+        """Count the frames that never became a walk, when the track ends."""
+        self.refused[Reason.TOO_FEW] += len(self.held)
+        self.held = []
+
+    def no_answer(self) -> Reason | NoMatch:
+        """Return the main reason why this track has no answer."""
+        if self.windows:
+            return NoMatch.NO_GALLERY
+        counts = self.refused.most_common()
+        if self.usable or not counts or not counts[0][1]:
+            return Reason.TOO_FEW
+        return counts[0][0]
+
+    def account(self, needed: int) -> str:
+        """Return what became of its frames, for a person."""
+        counts = self.refused.most_common()
+        refused = [f"{count} {reason.value}" for reason, count in counts if count]
+        text = f"{self.usable} usable frames, need {needed}"
+        return f"{text}; refused: {', '.join(refused)}" if refused else text
