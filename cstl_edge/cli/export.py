@@ -13,6 +13,7 @@ import typer
 from cstl_edge.cli.console import Progress, needs_torch, print_result, progress
 from cstl_edge.cli.options import Graphs, Json, Overwrite
 from cstl_edge.cli.outputs import claim
+from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
     from cstl_edge.export.checks.accuracy_gate import GateReport
@@ -40,6 +41,37 @@ Matching = Annotated[
         "frames and head are written)."
     ),
 ]
+Weights = Annotated[
+    Path, typer.Argument(help="A .safetensors checkpoint; with --triton also an exported folder.")
+]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Folder to write; of an exported folder none.")
+]
+Precisions = Annotated[
+    str,
+    typer.Option(help="Precisions, separated by commas: fp16, int8; float32 is always written."),
+]
+People = Annotated[
+    int | None, typer.Option(min=2, help="Number of Walkers on whom fp16 and int8 are judged.")
+]
+Calibrate = Annotated[
+    Path | None,
+    typer.Option(
+        help="Silhouettes of a walk, or a folder of such folders, on which int8 is calibrated "
+        "(default: Walkers)."
+    ),
+]
+Triton = Annotated[
+    Path | None,
+    typer.Option(help="Model repository for NVIDIA Triton to write from the exported folder."),
+]
+TritonKind = Annotated[
+    Literal["auto", "tensorrt_plan", "onnxruntime", "python"],
+    typer.Option(
+        help="What Triton runs: engines that were built without the plugin, ONNX graphs, or our "
+        "own runtime in Triton's python backend; auto: engines where there are, else ONNX graphs."
+    ),
+]
 INCREMENTAL_GRAPHS = 3  # that come with a head
 plugins = typer.Typer(
     help="Build the CUDA kernel and the TensorRT plugin of the part gather.", no_args_is_help=True
@@ -47,31 +79,27 @@ plugins = typer.Typer(
 
 
 def export(
-    weights: Annotated[Path, typer.Argument(help="A .safetensors checkpoint.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    weights: Weights,
+    output: Output = None,
     graphs: Graphs = "frames,head,full",
     simplify: Annotated[bool, typer.Option(help="Simplify the graphs, in a child process.")] = True,
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="Precisions, separated by commas: fp16, int8; float32 is always written."
-        ),
-    ] = "float32",
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(
-            help="Silhouettes of a walk, or a folder of such folders, on which int8 is calibrated "
-            "(default: Walkers)."
-        ),
-    ] = None,
-    people: Annotated[
-        int | None, typer.Option(min=2, help="Number of Walkers on whom fp16 and int8 are judged.")
-    ] = None,
+    precision: Precisions = "float32",
+    calibrate: Calibrate = None,
+    people: People = None,
     matching: Matching = None,
+    triton: Triton = None,
+    triton_kind: TritonKind = "auto",
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Turn trained weights into ONNX graphs and a manifest, and compare them with PyTorch."""
+    if triton is not None:
+        claim([weights, output], triton, "--triton", overwrite, is_folder=True)
+    if weights.is_dir() and output is None and triton is not None:
+        _write_repository(weights, triton, triton_kind, json)
+        return
+    if output is None:
+        raise ConfigError("expected a folder to write: -o FOLDER")
     with needs_torch("export", "export"):
         from cstl_edge.export.export_model import export_model
         from cstl_edge.export.quantization import calibration_data
@@ -91,7 +119,20 @@ def export(
             matching=None if distance == "none" else distance,
             progress=bar,
         )
-    _print_export(manifest, output, json)
+    if triton is None or not json:  # one object on stdout: the last
+        _print_export(manifest, output, json)
+    if triton is not None:
+        _write_repository(output, triton, triton_kind, json)
+
+
+def _write_repository(folder: Path, repository: Path, kind: str, as_json: bool) -> None:
+    """Write a model repository and print its models."""
+    from cstl_edge.export.triton import write_repository
+
+    models = write_repository(folder, repository, kind)
+    lines = [f"wrote {repository}", *(f"  {model}: {kind}" for model, kind in models.items())]
+    lines.append("  use it: --model triton://HOST:8001/cstl")
+    print_result({"repository": str(repository), "models": models}, lines, as_json)
 
 
 def _steps(graphs: Sequence[str], precisions: Sequence[str], matching: str) -> int:

@@ -38,7 +38,7 @@ def write_repository(
 
     Args:
         folder: Exported model (ModelError where it is refused).
-        repository: Folder to write, which must not exist yet; a failure leaves nothing of it.
+        repository: Folder to write, or to replace; a failure leaves what was there.
         kind: One of `KINDS`; `auto` takes engines where the folder has them, built without the
             plugin, and its ONNX graphs in float32 otherwise. ConfigError for another.
         name: Prefix of the two models, by which a client calls them.
@@ -154,7 +154,13 @@ def _write(repository: Path, files: Iterable[tuple[str, bytes]]) -> None:
                 path = part / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            part.rename(repository)
+            if repository.is_dir() and any(repository.iterdir()):
+                old = partial_name(repository, ".old")
+                repository.rename(old)
+                part.rename(repository)
+                shutil.rmtree(old)
+            else:
+                part.rename(repository)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -11,6 +11,7 @@ import types
 
 import numpy as np
 import pytest
+from command_line import call
 from golden_export import GOLDEN
 from standin_engines import seal
 
@@ -143,3 +144,20 @@ def test_the_served_model_computes_a_batch_of_calls(folder, tmp_path, monkeypatc
     assert failed[0] == {}
     assert "lengths in 1..6" in failed[1]
     model.finalize()
+
+
+def test_a_repository_is_replaced_whole(folder, tmp_path):
+    repository = tmp_path / "models"
+    write_repository(folder, repository, "python")
+    write_repository(folder, repository, "onnxruntime")
+    assert not (repository / "cstl_head" / "1" / "model.py").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "models"}
+
+
+def test_the_verb_writes_a_repository_of_an_exported_folder(folder, tmp_path):
+    done = call("export", folder, "--triton", tmp_path / "models")
+    assert (done.returncode, "cstl_head: onnxruntime" in done.stdout) == (0, True)
+    again = call("export", folder, "--triton", tmp_path / "models")
+    assert (again.returncode, "--overwrite" in again.stderr) == (2, True)
+    without = call("export", folder)
+    assert (without.returncode, "-o FOLDER" in without.stderr) == (2, True)
