@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.arrays import Array, Floats, Ints, Silhouettes
+from cstl_edge.distance import Distance
 from cstl_edge.errors import DataError, GalleryError, one_line
 
 WINDOW = 30  # frames of one template, as in training and in the live path
@@ -31,7 +32,15 @@ class InfoLike(Protocol):
 
     @property
     def impostors(self) -> Mapping[str, Any] | None:
-        """The model's impostor table as its manifest holds it, see `match.ImpostorTable`."""
+        """The model's impostor table as its manifest holds it, see `thresholds.ImpostorTable`."""
+
+    @property
+    def distance(self) -> Distance:
+        """The distance by which the model's embeddings are compared."""
+
+    @property
+    def confidence(self) -> Mapping[str, Any] | None:
+        """The model's confidence curve as its manifest holds it, see `confidence`."""
 
 
 class EmbeddedLike(Protocol):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cstl_edge.distance import EUCLIDEAN, Distance
 from cstl_edge.gallery.gallery import Gallery
 
 PARTS, DIMENSIONS = 4, 4
@@ -17,6 +18,8 @@ class StandIn:
 
     weights_sha256: str = "a" * 64
     impostors: dict | None = None
+    distance: Distance = EUCLIDEAN
+    confidence: dict | None = None
     shapes: list = field(default_factory=list)
 
     @property
