@@ -17,11 +17,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from peers.accuracy import accuracy_row
-from peers.blocks import SIZE
 from peers.cost import About, cost_rows, memory_rows
 from peers.networks import COMMON, NETWORKS, PUBLISHED
 from peers.table import tables
-from peers.training import budget, train, training_record, weights_of
+from peers.training import budget, train, weights_of
 from study import run_study
 
 from cstl_edge.bench.record import Row, read_rows, write_rows
@@ -29,6 +28,8 @@ from cstl_edge.data.shards import ShardedSequences, write_whole
 from cstl_edge.data.walkers_dataset import make_shards
 from cstl_edge.evaluation.held_out import CACHE, WALKERS, held_out
 from cstl_edge.measure.environment import environment
+from cstl_edge.reproduce.peers.blocks import SIZE
+from cstl_edge.reproduce.peers.training import training_record
 from cstl_edge.runtime.base import usable_cores
 from cstl_edge.training.run_state import prepare_process
 
@@ -44,7 +45,7 @@ def rows_of(path: Path) -> list[Row]:
 
 def train_all(args: argparse.Namespace, _: About) -> Iterator[Row]:
     """Train the networks without weights; figures come with `evaluate`."""
-    config = budget(args.iterations)
+    config = budget(args.iterations, args.seed)
     prepare_process(config.run)
     assert config.walkers is not None
     data = ShardedSequences(make_shards(config.walkers, CACHE))
@@ -55,7 +56,7 @@ def train_all(args: argparse.Namespace, _: About) -> Iterator[Row]:
 
 def evaluate_all(args: argparse.Namespace, about: About) -> Iterator[Row]:
     """Yield rank-1 of the trained networks that the file has no row of."""
-    config, held = budget(args.iterations), held_out(WALKERS, SIZE)
+    config, held = budget(args.iterations, args.seed), held_out(WALKERS, SIZE)
     prepare_process(config.run)
     known = {row.subject.weights_sha256 for row in rows_of(args.out) if row.subject}
     for name in args.networks:
@@ -110,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("step", choices=list(STEPS))
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--iterations", type=int, default=1000, help="of every training")
+    parser.add_argument("--seed", type=int, default=1, help="of every training")
     parser.add_argument("--widths", nargs="+", choices=WIDTHS, default=WIDTHS)
     parser.add_argument("--threads", type=int, default=usable_cores(), help="of what is timed")
     parser.add_argument("--seconds", type=float, default=1.0, help="of samples for each call")

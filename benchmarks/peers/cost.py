@@ -27,7 +27,7 @@ from cstl_edge.bench.record import Case, Check, ModelUnderTest, Ran, Row
 from cstl_edge.checkpoint.weights import weights_sha256
 from cstl_edge.measure.timing import measure_interleaved
 from cstl_edge.numerics import cosine_per_part, largest_error
-from peers.blocks import SIZE, Peer
+from cstl_edge.reproduce.peers.blocks import SIZE, Peer
 from peers.networks import COMMON, FRAMES, network
 from peers.running import WHOLE, Eager, Onnx, Runner, Stream, exported, random_blocks, random_peer
 

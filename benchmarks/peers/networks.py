@@ -13,11 +13,11 @@ from torch import nn
 
 from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.model import Cstl, CstlConfig
-from peers.blocks import Peer
-from peers.gaitpart import GaitPart
-from peers.gaitset import GaitSet
-from peers.gln import Gln
-from peers.mt3d_style import Mt3dStyle
+from cstl_edge.reproduce.peers.blocks import Peer
+from cstl_edge.reproduce.peers.gaitpart import GaitPart
+from cstl_edge.reproduce.peers.gaitset import GaitSet
+from cstl_edge.reproduce.peers.gln import Gln
+from cstl_edge.reproduce.peers.mt3d_style import Mt3dStyle
 
 FRAMES = 30  # of the sequence that costs are counted for
 EMBEDDING = 64  # dimensions per part at the common cost

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from cstl_edge.arrays import Array, Floats, Silhouettes
 from cstl_edge.export.graphs import build_graph
 from cstl_edge.model import Cstl
+from cstl_edge.reproduce.peers.blocks import SIZE, Peer
 from cstl_edge.runtime.backends.ort_session import open_session
 from cstl_edge.runtime.graph_format import OPSET
-from peers.blocks import SIZE, Peer
 from peers.networks import FRAMES, PUBLISHED, network
 
 WHOLE, FRAME, ANSWER = "full", "frames", "head"

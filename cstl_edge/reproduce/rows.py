@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
@@ -30,15 +30,21 @@ from cstl_edge.evaluation.held_out import CACHE, WALKERS, HeldOut, held_out
 from cstl_edge.evaluation.protocols import select_trials
 from cstl_edge.measure.environment import environment
 from cstl_edge.model import CstlConfig
+from cstl_edge.reproduce.peers.blocks import Peer
+from cstl_edge.reproduce.peers.encoder import PeerEncoder
+from cstl_edge.reproduce.peers.networks import build_peer
+from cstl_edge.reproduce.peers.training import load_peer, train_peer
 from cstl_edge.runtime.backends.pytorch import TorchEncoder
-from cstl_edge.training.command import run_training
+from cstl_edge.runtime.base import Encoder
+from cstl_edge.training.command import StopSignals, run_training, training_data
 from cstl_edge.training.distributed import resolve_device
 from cstl_edge.training.presets import SMALL, RowPlan, TablePlan, find_preset
-from cstl_edge.training.run_state import CHANGEABLE_KEYS, RESUME
+from cstl_edge.training.run_state import CHANGEABLE_KEYS, RESUME, WEIGHTS, prepare_process
 from cstl_edge.training.settings import TrainConfig
 
 logger = logging.getLogger(__name__)
 
+CSTL = "cstl"  # network of a row; any other is a peer
 PAPER = "paper"  # budget: the table's own preset; any other is the name of a preset
 ROW = "row.json"
 CLASS_HEAD_FORM = 2  # rows of the head before 2026-11-30 have other names: they are trained anew
@@ -127,14 +133,17 @@ def plan_row(
         place, held = _of_size(data, CstlConfig.from_dict(config.model).size, split)
         kind = held.kind
         name = f"{kind}-{hashlib.sha256(f'{held.source} {split}'.encode()).hexdigest()[:8]}"
-    folder = root / name / row_name(config)
+    folder = root / name / row_name(config, plan)
     return TableRow(plan, preset, tuple(changes), config, place, kind, split, folder)
 
 
-def row_name(config: TrainConfig) -> str:
+def row_name(config: TrainConfig, plan: RowPlan | None = None) -> str:
     """Return a name: the network in words, then a hash of all that shapes the weights.
 
     Values that are defaults stay out of the hash, so that a new setting renames nothing.
+
+    config: of the training
+    plan: of the row, where it may be of a peer
     """
     network = CstlConfig.from_dict(config.model)
     default = CstlConfig().to_dict()
@@ -145,7 +154,13 @@ def row_name(config: TrainConfig) -> str:
     shape["run"] = {
         k: v for k, v in shape["run"].items() if k not in CHANGEABLE_KEYS - {"iterations"}
     }
+    if plan is not None and plan.network != CSTL:
+        shape["peer"] = {"network": plan.network, **plan.peer}
+        shape["model"] = {"size": network.size}
+        shape.pop("class_head", None)
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
+    if plan is not None and plan.network != CSTL:
+        return f"{plan.network}-{digest[:10]}"
     salient = "ssfl" if network.salient else "plain"
     return "-".join([*network.scales, network.aggregation, salient, digest[:10]])
 
@@ -167,19 +182,25 @@ def run_row(row: TableRow, *, workers: int = 2, command: str = "") -> bool:
     _refuse_trained(held, row.config)
     resume = (row.folder / RESUME).exists()
     logger.info("%s %r in %s", "resuming" if resume else "training", row.plan.name, row.folder)
-    finished = run_training(
-        row.preset,
-        row.changes,
-        data=None if row.kind == WALKERS else row.data,
-        folder=row.folder,
-        resume=resume,
-        cache=CACHE,
-        workers=workers,
-        command=command,
-    )
-    if finished.stopped:
+    data = None if row.kind == WALKERS else row.data
+    weights = row.folder / WEIGHTS
+    if row.plan.network == CSTL:
+        finished = run_training(
+            row.preset,
+            row.changes,
+            data=data,
+            folder=row.folder,
+            resume=resume,
+            cache=CACHE,
+            workers=workers,
+            command=command,
+        )
+        weights, stopped = finished.weights, finished.stopped
+    else:
+        stopped = not _train_peer(row, data, weights, workers)
+    if stopped:
         return False
-    record = _evaluate(row, held, finished.weights, command)
+    record = _evaluate(row, held, weights, command)
     write_whole(row.folder / ROW, json.dumps(record))
     return True
 
@@ -204,13 +225,11 @@ def hits_by_person(walks: LabelledEmbeddings, protocol: str) -> dict[str, Any]:
 
 def _evaluate(row: TableRow, held: HeldOut, weights: Path, command: str) -> RowRecord:
     """Return the record of trained weights on the row's test people."""
-    model, training = load_checkpoint(weights)
-    sha256 = weights_sha256(weights)
-    encoder = TorchEncoder(model.to(resolve_device(row.config.run.device)), row.folder.name, sha256)
+    encoder, training = _open(row, weights)
     embedded = embed(encoder, held.data, row.folder / "embeddings", held.rows, source=held.source)
     return {
         "data": held.description,
-        "weights_sha256": sha256,
+        "weights_sha256": encoder.info.weights_sha256,
         "iterations": training["iterations"],
         "minutes": training["minutes"],
         "result": evaluate(embedded, held.protocol),
@@ -219,6 +238,40 @@ def _evaluate(row: TableRow, held: HeldOut, weights: Path, command: str) -> RowR
         "command": command,
         "environment": environment(),
     }
+
+
+def _open(row: TableRow, weights: Path) -> tuple[Encoder, dict[str, Any]]:
+    """Return a trained row as an encoder, and iterations and minutes of its training."""
+    device, name = resolve_device(row.config.run.device), row.folder.name
+    if row.plan.network == CSTL:
+        model, training = load_checkpoint(weights)
+        return TorchEncoder(model.to(device), name, weights_sha256(weights)), training
+    peer, record = load_peer(row.plan.network, lambda _: _peer(row), weights)
+    minutes = round(record["processor_s"] / 60, 1)
+    size = CstlConfig.from_dict(row.config.model).size
+    encoder = PeerEncoder(cast(Peer, peer.to(device)), name, record["weights_sha256"], size)
+    return encoder, {"iterations": record["iterations"], "minutes": minutes}
+
+
+def _train_peer(row: TableRow, data: str | None, weights: Path, workers: int) -> bool:
+    """Train a peer to its end by the settings of the row; False when it was stopped."""
+    config = row.config
+    prepare_process(config.run)
+    with StopSignals() as stop:
+        people = training_data(config, data, CACHE, workers)
+        return train_peer(
+            row.plan.network,
+            lambda _: _peer(row),
+            config,
+            people,
+            weights,
+            progress=logger.info,
+            stop_requested=stop,
+        )
+
+
+def _peer(row: TableRow) -> Peer:
+    return build_peer(row.plan.network, row.plan.peer)
 
 
 def _people(preset: Path, data: Sequence[str], split: str, changes: Sequence[str]) -> list[str]:

@@ -73,7 +73,7 @@ def run_training(
             f"{one_line(folder)} holds a run already. Give --resume or another --folder"
         )
     prepare_process(config.run)
-    with join_ranks(resolve_device(config.run.device)) as ranks, _StopSignals() as stop:
+    with join_ranks(resolve_device(config.run.device)) as ranks, StopSignals() as stop:
         if ranks.is_first:
             _write_config(folder, config)
         training, validation = _load_people(config, data, cache, workers, ranks)
@@ -137,6 +137,24 @@ def validation_people(
     return PeopleSubset(data, ids)
 
 
+def training_data(
+    config: TrainConfig, data: str | Path | None, cache: str | Path, workers: int
+) -> LabelledSequences:
+    """Return the sequences of the training people of a configuration.
+
+    Args:
+        config: Configuration.
+        data: Prepared dataset or folder of shards; None makes its Walkers.
+        cache: Folder of rendered Walkers.
+        workers: Number of processes that make them.
+
+    Raises:
+        ConfigError: There are neither data nor Walkers.
+    """
+    plain = config.model_copy(update={"evaluate": None})
+    return _load_people(plain, data, cache, workers, Ranks())[0]
+
+
 def _load_people(
     config: TrainConfig, data: str | Path | None, cache: str | Path, workers: int, ranks: Ranks
 ) -> tuple[LabelledSequences, LabelledSequences | None]:
@@ -184,7 +202,7 @@ def _write_config(folder: Path, config: TrainConfig) -> None:
         raise ConfigError(f"cannot write into {one_line(folder)}: {one_line(err)}") from err
 
 
-class _StopSignals:
+class StopSignals:
     """End the run with a checkpoint at the first Ctrl-C or SIGTERM; the second kills."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -193,7 +211,7 @@ class _StopSignals:
         self.requested = False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> _StopSignals:
+    def __enter__(self) -> StopSignals:
         self._before = {number: signal.signal(number, self._request) for number in self.SIGNALS}
         return self
 
@@ -202,6 +220,7 @@ class _StopSignals:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
+        """Return whether a stop was requested."""
         return self.requested
 
     def _request(self, number: int, frame: FrameType | None) -> None:

@@ -23,6 +23,8 @@ class RowPlan(StrictModel):
 
     name: str
     preset: str | None = None  # preset of this row where it is not the table's
+    network: str = "cstl"  # or a peer: gaitset, gaitpart, gln, mt3d-style
+    peer: dict[str, Any] = Field(default_factory=dict)  # arguments of a peer, such as `widths`
     model: dict[str, Any] = Field(default_factory=dict)  # changes to the preset's `model` section
     paper: dict[str, float] = Field(default_factory=dict)
     """Rank-1 [%] that the paper prints, by condition; identical views excluded."""

@@ -52,7 +52,7 @@ def test_tsne_needs_fewer_neighbours_than_sequences():
 
 def test_missing_sklearn_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sklearn.manifold", None)
-    with pytest.raises(ConfigError, match=r"cstl-edge\[report\]"):
+    with pytest.raises(ConfigError, match=r"needs scikit-learn.*\[report\]"):
         figures.project(clusters())
 
 

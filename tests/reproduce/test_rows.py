@@ -61,6 +61,49 @@ def test_a_stopped_row_goes_on(data, budget, tmp_path, monkeypatch):
     assert row.record()["iterations"] == 3
 
 
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        ("table1", "GaitSet 64x44"),
+        ("table3", "GaitPart"),
+        ("table2", "GLN"),
+        ("table1", "MT3D-style reconstruction 64x44"),
+    ],
+)
+def test_peers_are_trained_evaluated_and_recorded_as_cstl_is(table, name, data, budget, tmp_path):
+    plan = load_table(table)
+    narrow = {"widths": [2, 3, 4], "embedding": 3}
+    peer = plan.row(name).model_copy(update={"peer": narrow})
+    row = plan_row(plan, peer, [data], tmp_path, budget=budget)
+    assert row.folder.name.startswith(f"{peer.network}-")
+    assert run_row(row)
+    record = row.record()
+    assert (record["iterations"], len(record["weights_sha256"])) == (3, 64)
+    assert record["result"]["people"] == 4
+    assert record["hits"]["people"] == [101, 102, 103, 104]
+    assert not (row.folder / "resume.safetensors").exists()
+
+
+def test_a_stopped_peer_goes_on(data, budget, tmp_path, monkeypatch):
+    plan = load_table("table3")
+    narrow = plan.row("GaitSet").model_copy(update={"peer": {"widths": [2, 3, 4], "embedding": 3}})
+    row = plan_row(plan, narrow, [data], tmp_path, budget=budget)
+    stops = iter([False, True, False, False, False])
+    monkeypatch.setattr(rows.StopSignals, "__call__", lambda self: next(stops))
+    assert not run_row(row)
+    assert row.record() is None
+    assert (row.folder / "resume.safetensors").exists()
+    assert run_row(row)
+    assert row.record()["iterations"] == 3
+
+
+def test_unknown_arguments_of_a_peer_are_refused(data, budget, tmp_path):
+    plan = load_table("table3")
+    wrong = plan.row("GaitSet").model_copy(update={"peer": {"width": 3}})
+    with pytest.raises(ConfigError, match=r"network gaitset: .*'width'"):
+        run_row(plan_row(plan, wrong, [data], tmp_path, budget=budget))
+
+
 def test_tables_share_a_network_and_no_budget(data, budget, tmp_path):
     def folder(name, row, **more):
         return planned(name, row, data, tmp_path, budget, **more).folder
@@ -69,6 +112,7 @@ def test_tables_share_a_network_and_no_budget(data, budget, tmp_path):
     assert whole == folder("table4", "frame + short + long") == folder("table5", "ATA")
     assert folder("table3", "baseline + MSTE + SSFL") == folder("table5", "max pooling") != whole
     assert folder("table3", "CSTL", overrides=["run.seed=1"]) != whole
+    assert folder("table1", "GaitSet 64x44") == folder("table3", "GaitSet") != whole
     assert folder("table3", "CSTL", overrides=["run.iterations=4"]) != whole
     assert folder("table3", "CSTL", overrides=["run.threads=2"]) == whole  # not of the weights
 

@@ -162,7 +162,7 @@ def test_signal_ends_the_run_with_a_checkpoint_and_exit_code_130(cli, tmp_path, 
         self._request(2, None)
         return self.requested
 
-    monkeypatch.setattr(command._StopSignals, "__call__", stop)
+    monkeypatch.setattr(command.StopSignals, "__call__", stop)
     done = cli()
     assert done.exit_code == 130
     assert (tmp_path / "run" / RESUME).exists()

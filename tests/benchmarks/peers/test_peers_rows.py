@@ -54,7 +54,7 @@ def trained(peers, config, tmp_path_factory):
 
 
 def test_a_killed_training_ends_with_the_same_weights(
-    monkeypatch, peers, config, tiny_network, trained, tmp_path
+    peers, config, tiny_network, trained, tmp_path
 ):
     killed = tmp_path / "killed" / "w.safetensors"
 
@@ -62,9 +62,10 @@ def test_a_killed_training_ends_with_the_same_weights(
         if "4/8" in line:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(peers.training, "SAVE_EVERY_S", -1.0)
+    run = config.run.model_copy(update={"checkpoint_minutes": 1e-9})  # after every iteration
+    often = config.model_copy(update={"run": run})
     with pytest.raises(KeyboardInterrupt):
-        peers.training.train(tiny_network, config, Bars(), killed, stop)
+        peers.training.train(tiny_network, often, Bars(), killed, stop)
     assert [path.name for path in killed.parent.iterdir()] == ["resume.safetensors"]
     lines = []
     peers.training.train(tiny_network, config, Bars(), killed, lines.append)
@@ -98,7 +99,7 @@ def test_weights_of_another_network_are_refused(peers, trained):
 
 
 def test_shorter_sequences_are_embedded_without_their_padding(peers, tiny, walk):
-    encoder = peers.accuracy.PeerEncoder(tiny["gaitpart"], "tiny", "")
+    encoder = peers.encoder.PeerEncoder(tiny["gaitpart"], "tiny", "")
     silhouettes = walk.numpy().copy()
     alone = encoder.encode(silhouettes[:1, :4]).embedding
     silhouettes[0, 4:] = 77  # padding, whatever it holds

@@ -12,7 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peers.blocks import PYRAMID, PartMatrices, Peer, Stage, conv, scaled, set_pool, strips
+from cstl_edge.reproduce.peers.blocks import (
+    PYRAMID,
+    PartMatrices,
+    Peer,
+    Stage,
+    conv,
+    scaled,
+    set_pool,
+    strips,
+)
 
 
 class Gln(Peer):

@@ -12,7 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from peers.blocks import PYRAMID, PartMatrices, Peer, Stage, scaled, set_pool, strips
+from cstl_edge.reproduce.peers.blocks import (
+    PYRAMID,
+    PartMatrices,
+    Peer,
+    Stage,
+    scaled,
+    set_pool,
+    strips,
+)
 
 
 class GaitSet(Peer):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cstl_edge.model.backbone import LEAK
-from peers.blocks import PartMatrices, Peer, scaled, strips
+from cstl_edge.reproduce.peers.blocks import PartMatrices, Peer, scaled, strips
 
 INTERVAL = 3  # frames that one step of the large scale sees
 STRIPS = 16  # of each scale

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cstl_edge.model.backbone import LEAK
-from peers.blocks import PartMatrices, Peer, Stage, scaled, set_pool, strips
+from cstl_edge.reproduce.peers.blocks import PartMatrices, Peer, Stage, scaled, set_pool, strips
 
 PARTS = 16
 SQUEEZE = 4  # an attention's hidden layer has a quarter of the channels
