@@ -63,7 +63,7 @@ def backup(rows: Rows, path: Path, now: str) -> None:
                 os.replace(part, path)
                 sync_folder(path.parent)
     except BaseException:
-        if not path.exists():
+        if not path.is_file():
             forget_backup(rows, path)
         raise
     erase_in_backups(rows)
