@@ -11,6 +11,7 @@ watch             events of a camera, a file or a stream, as they happen
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 __all__ = ["Gallery", "load", "read_silhouettes", "read_walks", "watch"]
+
+# ONNX Runtime from 1.32 on writes a device id and looks up a host when it is imported; this, set
+# before and inherited by child processes, is the only thing that stops both
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Gallery": "cstl_edge.gallery.gallery",

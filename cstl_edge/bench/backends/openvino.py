@@ -17,7 +17,7 @@ from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import PRECISION_NAMES, onnx_files, read_export
 from cstl_edge.errors import BackendUnavailable, one_line
 from cstl_edge.extras import install_command
-from cstl_edge.runtime.backends.openvino import OpenvinoGraph, core
+from cstl_edge.runtime.backends.openvino import OpenvinoGraph, core, import_openvino
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.manifest import Shape
 
@@ -49,8 +49,7 @@ def backends(context: Context) -> Iterator[Backend | Unavailable]:
 
 
 def _open_graph(context: Context, precision: str, graph: str, feed: Arrays) -> GraphUnderTest:
-    import openvino
-
+    openvino = import_openvino()
     manifest, data = read_export(context.folder)
     files, hint = onnx_files(manifest, FILES[precision], graph), HINTS[precision]
     shapes = _shapes(feed, manifest.shape, len(files))

@@ -215,8 +215,9 @@ def _onnxruntime(operation: str, precision: str, threads: int) -> Callable[[], A
 
 
 def _openvino(operation: str, precision: str, threads: int) -> Callable[[], Any]:
-    import openvino as ov
+    from cstl_edge.runtime.backends.openvino import import_openvino
 
+    ov = import_openvino()
     core = ov.Core()
     if precision == "bfloat16" and "BF16" not in core.get_property(
         "CPU", "OPTIMIZATION_CAPABILITIES"
