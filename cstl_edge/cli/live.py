@@ -28,6 +28,7 @@ from cstl_edge.cli.options import (
     Source,
     Threshold,
 )
+from cstl_edge.cli.signals import SignalEnd
 from cstl_edge.cli.walks import Observers, SourceChoice
 from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
 from cstl_edge.runtime import load
@@ -65,7 +66,7 @@ def live(
     schema: Schema = 2,
     json: Json = False,
 ) -> None:
-    """Follow walkers in a source and say who they are, as it happens; Ctrl-C ends it cleanly."""
+    """Follow walkers in a source and say who they are, as it happens; a signal ends it cleanly."""
     from cstl_edge.live.event_schema_1 import event_line
     from cstl_edge.live.events import Event, EventLog
     from cstl_edge.live.pipeline.options import PipelineOptions
@@ -76,6 +77,7 @@ def live(
     choice = SourceChoice(source, rotate, flip, fps)
     encoder, line_of = load(model, backend), event_line if schema == 1 else Event.to_json
     with ExitStack() as stack:
+        signals = stack.enter_context(SignalEnd())
         observers, people = Observers(), _gallery(gallery, encoder, stack)
         if annotate is not None:
             observers.add_video(annotate, stack)
@@ -93,8 +95,9 @@ def live(
                 duration_s=duration,
             )
         )
-        observers.fps_of = lambda: pipeline.fps
+        observers.fps_of, signals.stop = (lambda: pipeline.fps), pipeline.stop
         _print_all(pipeline, log, line_of if json else str)
+        signals.finish()
 
 
 def _gallery(path: Path | None, encoder: Encoder, stack: ExitStack) -> Gallery | None:
@@ -123,23 +126,12 @@ def _claim(
 def _print_all(
     pipeline: PipelineRun, log: EventLog | None, text_of: Callable[[Event], str]
 ) -> None:
-    """Print and log all events, after Ctrl-C the last word on everybody, then the summary."""
+    """Print and log all events as they come, then the summary."""
     try:
-        _print_events(pipeline, log, text_of)
-    except KeyboardInterrupt:
-        pipeline.stop()
-        _print_events(pipeline, log, text_of)
-        raise
+        for event in pipeline:
+            print(text_of(event), flush=True)
+            if log is not None:
+                log.write(event)
     finally:
         pipeline.close()
         notify(str(pipeline.summary))
-
-
-def _print_events(
-    pipeline: PipelineRun, log: EventLog | None, text_of: Callable[[Event], str]
-) -> None:
-    """Print and log events as they come."""
-    for event in pipeline:
-        print(text_of(event), flush=True)
-        if log is not None:
-            log.write(event)
