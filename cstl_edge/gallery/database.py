@@ -77,6 +77,11 @@ def is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK)
 
 
+def is_large(path: Path) -> bool:
+    """Return whether checking a file's pages would delay its opening."""
+    return path.stat().st_size > LARGE_BYTES
+
+
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open any SQLite file to read it (sqlite3.Error)."""
     return _open(path, writable=False)
@@ -176,7 +181,7 @@ def _check(database: sqlite3.Connection, path: Path) -> int | None:
         )
     if version == schema.VERSION and not schema.has_its_tables(database):
         raise sqlite3.DatabaseError("malformed (its tables are not those of a gallery)")
-    if version < schema.VERSION or path.stat().st_size <= LARGE_BYTES:
+    if version < schema.VERSION or not is_large(path):
         check_integrity(database)
     return version
 

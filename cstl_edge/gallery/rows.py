@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from cstl_edge.errors import GalleryError, one_line
 from cstl_edge.gallery import database, schema
 from cstl_edge.gallery.cipher import CipherSeal
+from cstl_edge.gallery.integrity import BackgroundCheck
 from cstl_edge.gallery.keys import GalleryKey, WrappedKey, new_key, unwrap, wrap
 from cstl_edge.gallery.records import GalleryHead, from_bytes, to_bytes
 from cstl_edge.gallery.reserve import give_up, take
@@ -60,6 +61,7 @@ class Rows:
             lambda: database.connect(path, create=create, lay_out=self._lay_out)
         )
         self.writable = database.is_writable(path)
+        self.check = BackgroundCheck(path) if database.is_large(path) else None
         self.take_reserve()
         try:
             with self.transaction():
@@ -80,6 +82,8 @@ class Rows:
 
     def close(self) -> None:
         """Close the file; the last process to do so folds the log into it."""
+        if self.check is not None:
+            self.check.stop()
         with database.explained_errors(self.path):
             self.database.close()
         self.take_reserve()
@@ -193,6 +197,8 @@ class Rows:
 
     def _open_seal(self) -> None:
         """Make the seal anew when the file's key is another than before (GalleryError)."""
+        if self.check is not None:
+            self.check.raise_fault()
         row = self.one("SELECT body FROM keys")
         body = row[0] if row else None
         if body == self._wrapped:

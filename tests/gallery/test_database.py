@@ -221,3 +221,21 @@ def test_a_writer_that_never_ends_is_an_error_for_others(path, model, walker):
         assert gallery.people() == ()  # reading goes on
         other.close()
         assert gallery.enroll("alice", walker(), consent="yes") == 3
+
+
+def test_a_large_file_is_checked_in_the_background(path, model, alice, monkeypatch):
+    with sqlite3.connect(path) as db:
+        (root,) = db.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'people_by_look'"
+        ).fetchone()
+    db.close()
+    content = bytearray(path.read_bytes())
+    content[4096 * root - 3] ^= 1  # within the digest of the index
+    path.write_bytes(content)
+    with pytest.raises(GalleryError, match="malformed"):
+        Gallery.open(path, model)
+    monkeypatch.setattr(database, "LARGE_BYTES", 0)
+    with Gallery.open(path, model) as gallery:
+        gallery._store.rows.check.wait(10)
+        with pytest.raises(GalleryError, match="malformed"):
+            gallery.identify(alice, threshold=0.5)
