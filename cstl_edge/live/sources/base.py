@@ -18,21 +18,28 @@ from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, one_line
 
 DEFAULT_FPS = 25.0  # of a folder, and of a file that declares no frame rate
+SECRET_KEYS = r"((?:pass(?:word|wd)?|pwd|token|secret|auth|key|user-id|user-pw)=)"
+# in a query a value goes up to the next key, whatever stands in it; elsewhere up to a space
 SECRET = re.compile(
-    r"((?:pass(?:word|wd)?|pwd|token|secret|auth|key|user-id|user-pw)=)"
-    r"(\"[^\"]*\"|[^\s&!\"']+)",
+    rf"(?<=[?&]){SECRET_KEYS}(?!\*\*\*)[^&\"']*|{SECRET_KEYS}(?!\*\*\*)(?:\"[^\"]*\"|[^\s&!\"']+)",
     re.IGNORECASE,
 )
+SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+# user and password go up to the last @ before another address: they may hold / @ : and spaces
+USER = re.compile(rf"(?<=://)(?:(?![\s\"'=]{SCHEME}).)*@", re.DOTALL)
 
 
 def redact(text: object) -> str:
-    """Return an address, or a line that holds one, without passwords.
+    """Return an address, or a line that holds some, without passwords.
 
     >>> redact("rtsp://admin:s3cret@10.0.0.2/1?token=abc&x=1")
     'rtsp://***@10.0.0.2/1?token=***&x=1'
+    >>> redact("rtsp://admin:pass word@cam")
+    'rtsp://***@cam'
     """
-    shown = re.sub(r"(?<=://)[^\s\"'<>]*@", "***@", str(text))
-    return one_line(SECRET.sub(r"\1***", shown), limit=300)
+    shown = USER.sub("***@", str(text))
+    shown = SECRET.sub(lambda match: f"{match.group(1) or match.group(2)}***", shown)
+    return one_line(shown, limit=300)
 
 
 def query_values(text: str, allowed: Mapping[str, type], uri: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from cstl_edge.live.sources.child_protocol import (
     Record,
     decode,
 )
+from cstl_edge.live.sources.credentials import environment_without_credentials
 from cstl_edge.live.sources.reasons import stream_reason
 from cstl_edge.live.sources.stream import Capture
 from cstl_edge.silhouette import MAX_PIXELS
@@ -76,7 +77,7 @@ class ReaderCapture(Capture):
                 stderr=subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=(writing,),
-                env={**os.environ, "LC_ALL": "C", "GST_DEBUG_NO_COLOR": "1"},
+                env={**environment_without_credentials(), "LC_ALL": "C"},
             )
         except OSError as err:
             os.close(self._pipe)

@@ -53,7 +53,8 @@ def open_source(
 
     Args:
         uri: Path of a video or of a folder of images, number or device of a USB camera, or an
-            address with a scheme; `?rotate=90&flip=h&fps=12` behind it are options as well.
+            address with a scheme; `?rotate=90&flip=h&fps=12` behind it are options as well, and
+            `{NAME}` in one with a scheme stands for credentials (`sources.credentials`).
         options: Part, rate, orientation; whether to wait.
         **fields: Fields of `SourceOptions`, in place of those of `options`.
 
@@ -62,11 +63,15 @@ def open_source(
         SourceUnavailable: Something is missing or does not answer.
         DataError: A file or folder is there and holds no video.
     """
+    from cstl_edge.live.sources.credentials import fill_in
     from cstl_edge.live.sources.options import SourceOptions, split_query
     from cstl_edge.live.sources.turned import turned
 
     address, chosen = split_query(os.fspath(uri), replace(options or SourceOptions(), **fields))
-    source: FrameSource = SOURCES.load(source_kind(address))(address, chosen)
+    kind = source_kind(address)
+    if kind not in WITHOUT_SCHEME:
+        address = fill_in(address)
+    source: FrameSource = SOURCES.load(kind)(address, chosen)
     return turned(source, chosen.rotate, chosen.flip)
 
 

@@ -19,6 +19,13 @@ from cstl_edge.live.sources.base import Frame, FrameSource, query_values, redact
         ("http://cam/v?user=a&password=s3cret&x=1", "http://cam/v?user=a&password=***&x=1"),
         ('gst:x location="rtsp://u:s3cret@c/1" ! x', 'gst:x location="rtsp://***@c/1" ! x'),
         ("gst:rtspsrc user-pw=s3cret ! decodebin", "gst:rtspsrc user-pw=*** ! decodebin"),
+        ("rtsp://admin:s3c ret@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://admin:s3c r@t : /x@cam/1", "rtsp://***@cam/1"),
+        ("http://cam/v?password=s3c ret&x=1", "http://cam/v?password=***&x=1"),
+        (
+            "gst:a location=rtsp://u:s3cret@c/1 ! b location='http://u:s3c ret@d/2'",
+            "gst:a location=rtsp://***@c/1 ! b location='http://***@d/2'",
+        ),
         ("walk.mp4", "walk.mp4"),
         ("a\nb\x1b[2J", "a\\nb\\x1b[2J"),
     ],
