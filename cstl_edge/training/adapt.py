@@ -33,10 +33,8 @@ from cstl_edge.model import Cstl
 from cstl_edge.silhouette import numbered_images, read_silhouettes
 from cstl_edge.training.losses import triplet_loss
 
-WALKERS = WalkersSettings(
-    people=80, first=940_000, frames=24, views_deg=(0, 36, 72, 108, 144, 180), seed=1
-)
-WALKERS_TRAINED = 60  # the others are held out
+WALKERS = WalkersSettings(people=60, first=940_000, frames=24, views_deg=(18, 72, 108, 162), seed=1)
+WALKERS_TRAINED = 45  # the others are held out
 WINDOW, HOP, MIN_FRAMES = 30, 15, 15  # frames of a window, and between two of a walk
 MIN_PEOPLE, MIN_WALKS = 3, 2  # people with so many walks each, else there is no held-out check
 STEPS, RATE = 400, 5e-4  # of Adam
