@@ -8,15 +8,13 @@ computes that index in single precision, and so do we: of 100 samples its p99 is
 
 from __future__ import annotations
 
-import json
 import struct
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
+from cstl_edge.measure.nvtx import nvtx_range
 
 MAX_SAMPLES = 10_000  # of a stage
 
@@ -37,7 +35,8 @@ class Samples:
         """Add the duration of the block to `stage`, also when the block raises."""
         start = time.perf_counter_ns()
         try:
-            yield
+            with nvtx_range(stage):
+                yield
         finally:
             self.add(stage, (time.perf_counter_ns() - start) / 1e6)
 
@@ -89,11 +88,3 @@ def summary(samples_ms: Collection[float]) -> dict[str, float]:
     marks = {f"p{q}_ms": round(percentile(samples_ms, q), 4) for q in (50, 90, 95, 99)}
     mean_ms = round(sum(samples_ms) / len(samples_ms), 4)
     return {"count": len(samples_ms), "mean_ms": mean_ms, **marks}
-
-
-def append_jsonl(path: str | Path, record: Mapping[str, Any]) -> None:
-    """Append one JSON object as one line, making the folder when it is missing."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -8,6 +8,7 @@ import numpy as np
 
 from cstl_edge.arrays import Floats, Indices, Ints, Silhouettes
 from cstl_edge.errors import ModelError
+from cstl_edge.measure.nvtx import nvtx_range
 from cstl_edge.runtime.base import (
     Embedded,
     EncoderInfo,
@@ -85,7 +86,8 @@ class GraphEncoder:
             raise ModelError("this encoder is closed: load it again")
         if name not in self._graphs:
             raise ModelError(self._no_incremental_head)
-        return self._graphs[name](inputs)
+        with nvtx_range(name):
+            return self._graphs[name](inputs)
 
 
 def embedded(outputs: Arrays) -> Embedded:

@@ -25,6 +25,7 @@ from cstl_edge.live.segmentation.base import SceneState, Segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.tracking.tracker import Track, Tracker
 from cstl_edge.live.tracking.walk_filter import Reason, WalkFilter
+from cstl_edge.measure.nvtx import nvtx_range
 from cstl_edge.measure.stats import Samples
 from cstl_edge.silhouette import align
 
@@ -146,7 +147,7 @@ class PerceptionThread(threading.Thread):
 
     def _process_frames(self) -> None:
         start = time.perf_counter()
-        for number, frame in enumerate(self._source):
+        for number, frame in enumerate(self._captured()):
             if self._stopping.is_set():
                 return
             if number % self.stride:
@@ -156,6 +157,16 @@ class PerceptionThread(threading.Thread):
             self.frames += 1
             self._put(self._perceive(frame, read_at))
             start = time.perf_counter()
+
+    def _captured(self) -> Iterator[Frame]:
+        """Yield the source's frames, each wait for one marked for Nsight."""
+        frames = iter(self._source)
+        while True:
+            with nvtx_range("capture"):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
 
     def _perceive(self, frame: Frame, read_at: float) -> FrameResult:
         with self.samples.time("segment"):
