@@ -132,12 +132,16 @@ def measure(
     if jetson:
         from cstl_edge import doctor
         from cstl_edge.bench.jetson.bundle import advice, detect_board, pack_bundle
+        from cstl_edge.bench.jetson.published import beside_published
+        from cstl_edge.bench.record import read_rows
 
         board = detect_board()
         bench_context = make_context(options, notify)
         for line in advice(bench_context.engines or bench_context.folder):
             notify(line)
         file = _run_and_print(bench_context, names, out, json)
+        for line in beside_published(read_rows(file), board.model):
+            notify(line)
         notify(f"to be sent to us: {pack_bundle(file, board, doctor.report().to_dict())}")
     else:
         _run_and_print(make_context(options, notify), names, out, json)

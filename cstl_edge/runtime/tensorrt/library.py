@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
+from cstl_edge.measure import jetson
+from cstl_edge.measure.linux import SysfsTree
 from cstl_edge.runtime.cuda.open import open_buffers
 from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, PLUGIN_VERSION
 
@@ -17,7 +19,6 @@ log = logging.getLogger(__name__)
 
 OLDEST = (10, 3)  # JetPack 6; strong typing, IPluginV3 and execute_async_v3 are all there
 JETSON = Path("/etc/nv_tegra_release")
-BOARD = Path("/proc/device-tree/model")
 
 
 def import_tensorrt() -> Any:
@@ -178,10 +179,7 @@ def board() -> str | None:
 
     AGX Orin, Orin NX and Orin Nano all call their GPU `Orin`, sm_87.
     """
-    try:
-        return BOARD.read_text(encoding="utf-8", errors="replace").strip("\0 \n")[:200] or None
-    except OSError:
-        return None
+    return jetson.board(SysfsTree(Path("/")))
 
 
 def main() -> None:
