@@ -51,9 +51,7 @@ def backup(rows: Rows, path: Path, now: str) -> None:
     path = Path(os.path.abspath(path))
     if path.exists() and rows.path.exists() and path.samefile(rows.path):
         raise GalleryError(f"'{one_line(path)}' is the gallery itself: name another file")
-    known = KnownBackup(path=str(path), created_utc=now)
-    with rows.change(of_people=False) as head:  # first: an erasure from now on reaches it
-        head.backups = [b for b in head.backups if b.path != known.path] + [known]
+    _remember(rows, path, now, written=False)  # first: an erasure from now on reaches it
     try:
         with _partial(path) as part:
             with database.explained_errors(path):
@@ -66,7 +64,16 @@ def backup(rows: Rows, path: Path, now: str) -> None:
         if not path.is_file():
             forget_backup(rows, path)
         raise
+    _remember(rows, path, now, written=True)
     erase_in_backups(rows)
+
+
+def _remember(rows: Rows, path: Path, now: str, *, written: bool) -> None:
+    with rows.change(of_people=False) as head:
+        earlier = [known for known in head.backups if known.path == str(path)]
+        written = written or any(known.written for known in earlier)
+        head.backups = [known for known in head.backups if known.path != str(path)]
+        head.backups.append(KnownBackup(path=str(path), created_utc=now, written=written))
 
 
 def forget_backup(rows: Rows, path: Path) -> bool:
@@ -91,11 +98,14 @@ def erase_in_backups(rows: Rows, *, only_pending: bool = False) -> Erasure:
     for known in head.backups:
         if only_pending and known.path not in head.pending_backups:
             continue
+        if not known.written and not Path(known.path).exists():  # killed while it was written
+            forget_backup(rows, Path(known.path))
+            continue
         reason = _erase_in_backup(rows, known, head.gallery)
         if reason:
             pending.append(known.path)
             erasure.unfinished.append(f"the backup '{one_line(known.path)}' {reason}")
-    if pending != head.pending_backups:
+    if pending != rows.head().pending_backups:
         with rows.change(of_people=False) as head:
             head.pending_backups = pending
     return erasure

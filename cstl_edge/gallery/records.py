@@ -66,6 +66,7 @@ class KnownBackup:
 
     path: str
     created_utc: str
+    written: bool = False  # False while it is being written, or when that was killed
 
 
 @dataclass(kw_only=True)
