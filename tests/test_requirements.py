@@ -55,3 +55,8 @@ def test_tested_pythons_are_those_of_the_continuous_integration():
     for version in TESTED_PYTHONS:
         assert f"Programming Language :: Python :: {version}" in PROJECT["classifiers"]
     assert PROJECT["requires-python"] == ">=3.10"
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_every_extra_is_documented(extra):
+    assert f"`{extra}`" in (ROOT / "docs" / "start.md").read_text(encoding="utf-8")

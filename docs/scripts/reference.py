@@ -17,6 +17,8 @@ from reference_python import python_page
 from reference_settings import settings_page
 from source_text import cell
 
+from cstl_edge.errors import CstlEdgeError
+
 DOCS = Path(__file__).parents[1]
 PAGES: dict[str, Callable[[], str]] = {
     "reference/cli.md": cli_page,
@@ -78,11 +80,10 @@ def reason_codes() -> str:
 
 def exit_codes() -> str:
     """Return the table of exit codes, with the codes of errors that end in them."""
-    from cstl_edge import errors
     from cstl_edge.cli.help import exit_code_rows
 
     names: dict[str, list[str]] = {}
-    for kind in _kinds(errors.CstlEdgeError):
+    for kind in _kinds(CstlEdgeError):
         names.setdefault(str(kind.exit_code), []).append(f"`{kind.code}`")
     rows = [
         (f"`{code}`", meaning, ", ".join(dict.fromkeys(names.get(code, []))))
@@ -91,7 +92,8 @@ def exit_codes() -> str:
     return table(("exit code", "meaning", "`code` of the error under `--json`"), rows)
 
 
-def _kinds(kind: type) -> list[type]:
+def _kinds(kind: type[CstlEdgeError]) -> list[type[CstlEdgeError]]:
+    """Return a class of errors and all below it."""
     below = [k for child in kind.__subclasses__() for k in _kinds(child)]
     return [kind, *(k for k in below if k.__module__.startswith("cstl_edge"))]
 
@@ -119,19 +121,45 @@ def floor_table() -> str:
     return table(("floor", "rooms"), rows)
 
 
+def decisions() -> str:
+    """Return the table of the decisions by subject, from the headings of their pages."""
+    rows = []
+    for path in sorted((DOCS / "decisions").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        title = re.search(r"^# Decisions: (.*)$", text, re.MULTILINE)
+        if title:
+            links = [
+                f"[{heading}]({path.name}#{anchor(heading)})"
+                for heading in re.findall(r"^## (.*)$", text, re.MULTILINE)
+            ]
+            subject = f"[{title[1][:1].upper()}{title[1][1:]}]({path.name})"
+            rows.append((subject, "; ".join(links)))
+    return table(("subject", "decisions"), rows)
+
+
+def anchor(heading: str) -> str:
+    """Return the anchor of a heading, the same on the site and where Markdown is shown.
+
+    >>> anchor("Tried and left out: a last layer")
+    'tried-and-left-out-a-last-layer'
+    """
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "event fields": event_fields,
     "reason codes": reason_codes,
     "exit codes": exit_codes,
     "deprecations": deprecations,
     "floors": floor_table,
+    "decisions": decisions,
 }
 
 
 def made() -> dict[Path, str]:
     """Return every generated file, and every page with generated blocks, as it should be."""
     texts = {DOCS / name: page() for name, page in PAGES.items()}
-    for path in sorted(DOCS.glob("*.md")):
+    for path in sorted(DOCS.rglob("*.md")):
         text = path.read_text(encoding="utf-8")
         if BLOCK.search(text):
             texts[path] = BLOCK.sub(lambda m: f"{m[1]}{BLOCKS[m[2]]()}\n{m[3]}", text)

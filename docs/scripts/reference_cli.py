@@ -93,7 +93,7 @@ def _value(param: Any) -> str:
         return "|".join(words)
     plain = [choice for choice in choices if isinstance(choice, type) and choice is not type(None)]
     kind = plain[0] if plain else annotation
-    name = getattr(kind, "__name__", None) or getattr(getattr(param, "type", None), "name", "")
+    name: str = getattr(kind, "__name__", "") or getattr(getattr(param, "type", None), "name", "")
     return WORDS.get(name, name.upper())
 
 

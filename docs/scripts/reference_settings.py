@@ -49,6 +49,12 @@ nearest known one. What `cstl-edge live` and its Python calls take is in
 """
 
 
+def _summary(key: str) -> str:
+    """Return the first line of the docstring of a section's class."""
+    node, _ = class_of(*SECTIONS[key])
+    return (ast.get_docstring(node) or "").split("\n")[0]
+
+
 def settings_page() -> str:
     """Return the page."""
     parts = [HEAD]
@@ -57,8 +63,9 @@ def settings_page() -> str:
         node, _ = class_of(module, name)
         prefix = f"{key}." if key else ""
         rows = [
-            f"| `{prefix}{f.name}` | {code_cell(f.type)} | {code_cell(f.default)} | "
-            f"{cell(f.meaning)} |"
+            f"| `{prefix}{f.name}` | {code_cell(f.type)} | "
+            f"{code_cell('' if f.default.endswith('()') else f.default)} | "
+            f"{cell(f.meaning or _summary(f.name))} |"
             for f in fields_of(module, name)
         ]
         table = "\n".join(["| setting | type | default | meaning |", "|---|---|---|---|", *rows])

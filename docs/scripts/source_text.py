@@ -131,5 +131,5 @@ def cell(text: str) -> str:
 
 
 def code_cell(text: str) -> str:
-    """Return a code span for a cell, an empty text for none."""
-    return f"`{text}`".replace("|", r"\|") if text else ""
+    """Return a code span for a cell, an empty text for none; a bar would end the cell."""
+    return f"`{text}`".replace(" | ", " or ").replace("|", " or ") if text else ""

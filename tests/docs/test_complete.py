@@ -98,3 +98,14 @@ def test_every_variable_of_the_environment_is_documented():
             read |= {name for name in groups if name}
     assert {"XDG_DATA_HOME", "CSTL_EDGE_CUDA_BACKEND"} <= read
     assert read <= set(ENVIRONMENT), f"add to docs/scripts/reference_settings.py: {read}"
+
+
+@pytest.mark.parametrize(
+    "page", sorted((DOCS / "decisions").glob("[!R]*.md")), ids=lambda p: p.stem
+)
+def test_every_decision_has_a_status_a_reason_and_a_price(page):
+    _, *decisions = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert decisions
+    for text in decisions:
+        for part in ("Status", "Reason", "Price"):
+            assert f"\n**{part}:** " in text, f"{text.splitlines()[0]} has no {part}"
