@@ -71,7 +71,8 @@ def _open(request: ReadRequest) -> Any:
         # "file:" keeps FFmpeg from taking a name with a colon or % for a protocol or a pattern
         return av.open(f"file:{request.path}", options=options, timeout=STEP_TIMEOUT_S)
     open_s = PICTURE_TIMEOUT_S if is_rtsp(request.url) else ANSWER_TIMEOUT_S
-    options = {**options, "fflags": "nobuffer"}
+    if is_rtsp(request.url):  # of a file behind http:// this would lose the first pictures
+        options = {**options, "fflags": "nobuffer"}
     return av.open(request.url, options=options, timeout=(open_s, PICTURE_TIMEOUT_S))
 
 

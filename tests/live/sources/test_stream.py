@@ -212,3 +212,84 @@ def test_no_thread_is_left_after_close() -> None:
         with open_live(Script([1, 2, 3])) as source:
             next(source)
     wait_until(lambda: threading.active_count() == before)
+
+
+def test_a_frozen_camera_is_no_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_AGE_S", 0.05)
+    monkeypatch.setattr(stream, "FIRST_FRAME_TIMEOUT_S", 5.0)
+    states: list[SourceState] = []
+    frozen, again = Script([]), Script([])
+    source = open_live_with(frozen, again, states)
+    frozen.feed(1)
+    assert int(next(source).image[0, 0, 0]) == 1
+    running = threading.Event()
+
+    def repeat() -> None:
+        while not running.wait(0.01):  # the same picture at full rate, over two openings
+            frozen.feed(1)
+            again.feed(1)
+
+    threading.Thread(target=repeat, daemon=True).start()
+    threading.Timer(0.6, again.feed, args=(7,)).start()
+    greys_seen: list[tuple[float, int]] = []
+    begun_s = time.monotonic()
+    for frame in source:
+        greys_seen.append((time.monotonic() - begun_s, int(frame.image[0, 0, 0])))
+        if greys_seen[-1][1] == 7:
+            break
+    running.set()
+    source.close()
+    assert max(age for age, grey in greys_seen if grey == 1) < 0.3
+    assert greys_seen[-1][1] == 7
+    offline = [state for state in states if state.state == "offline"]
+    assert "the camera is frozen for 0.1 s" in offline[0].detail
+    online = [i for i, state in enumerate(states) if state.state == "online"]
+    assert len(online) == 2  # not again before it shows something new
+
+
+def open_live_with(first: Script, second: Script, states: list[SourceState]) -> LiveSource:
+    """Return a source that waits, over two captures."""
+    return open_live(first, second, wait=True, on_state=states.append)
+
+
+class Late(Script):
+    """Gives pictures that arrived long ago, as over a clogged connection."""
+
+    def read(self) -> Image | None:
+        image = super().read()
+        self.captured_s = time.monotonic() - 1.5
+        return image
+
+
+def test_pictures_that_come_late_are_no_pictures() -> None:
+    states: list[SourceState] = []
+    source = open_live(Late([1, 2, 3]), Script([4, "end"]), wait=True, on_state=states.append)
+    assert greys(source) == [4]
+    assert source.dropped == 3
+    detail = next(state.detail for state in states if state.state == "offline")
+    assert "pictures come more than 1 s late" in detail
+
+
+def test_a_picture_that_waited_too_long_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_AGE_S", 0.05)
+    monkeypatch.setattr(stream, "STALL_TIMEOUT_S", 5.0)
+    capture = Script([1])
+    with open_live(capture) as source:
+        time.sleep(0.1)
+        capture.feed(2)
+        assert int(next(source).image[0, 0, 0]) == 2
+        assert source.dropped == 1
+
+
+def test_the_delay_begins_anew_when_pictures_come() -> None:
+    states: list[SourceState] = []
+    captures: list[Script | Exception] = [SourceUnavailable("gone")] * 3
+    captures += [Script([1, "lost"]), Script([2, "end"])]
+    assert greys(open_live(*captures, wait=True, on_state=states.append)) == [1, 2]
+    delays = [float(s.detail.split()[-2]) for s in states if s.state == "offline"]
+    np.testing.assert_allclose(delays, [0.02, 0.04, 0.08, 0.02])
+
+
+def test_the_wanted_rate_replaces_the_declared_one() -> None:
+    with open_live(Script([1]), fps=12.5) as source:
+        assert source.fps == 12.5
