@@ -51,7 +51,7 @@ def sandbox(shop, tmp_path, monkeypatch):
 
 
 def run_shell(block):
-    for line in block.text.splitlines():
+    for line in block.lines:
         program, *words = shlex.split(line, comments=True) or ["#"]
         if program == "#":
             continue

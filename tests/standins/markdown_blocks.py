@@ -28,7 +28,12 @@ class Block(NamedTuple):
     @property
     def commands(self):
         """Lines of the command line's verbs in it."""
-        return [line for line in self.text.splitlines() if line.startswith("cstl-edge ")]
+        return [line for line in self.lines if line.startswith("cstl-edge ")]
+
+    @property
+    def lines(self):
+        """Lines of a shell, those that go on behind a backslash joined."""
+        return self.text.replace("\\\n", " ").splitlines()
 
 
 def blocks_of(page):
