@@ -49,6 +49,13 @@ def test_every_runtime_computes_the_same(weights, exported):
     assert (ours.salient_frames == theirs.salient_frames).all()
 
 
+def test_openvino_computes_the_same(exported):
+    pytest.importorskip("openvino", reason="needs OpenVINO")
+    plain, other = (load(exported, x, precision="float32") for x in ("onnxruntime", "openvino"))
+    ours, theirs = (x.encode(SILHOUETTES, LENGTHS) for x in (plain, other))
+    np.testing.assert_allclose(ours.embedding, theirs.embedding, atol=1e-5)
+
+
 @pytest.mark.parametrize(("precision", "atol"), [("fp16", 0.01), ("int8", 0.1)])
 def test_every_precision_is_near(exported, precision, atol):
     plain, other = (load(exported, precision=x) for x in ("float32", precision))
