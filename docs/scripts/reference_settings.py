@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "caches of engines; `~/.cache` without it.",
     "CSTL_EDGE_CUDA_BACKEND": "CUDA library of the backend `tensorrt`: `cuda.bindings` or "
     "`pycuda`; the first that is installed without it.",
+    "CSTL_EDGE_NVTX": "`1` marks stages for Nsight Systems as NVTX ranges (package `nvtx`).",
     "CUDA_VISIBLE_DEVICES": "GPU whose clocks and energy `bench` reads, as CUDA counts them.",
     "CXX": "C++ compiler of a compiled run (`run.compile`); `g++`, then `clang++`, without it.",
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "Options of OpenCV's FFmpeg for network cameras; "
