@@ -24,10 +24,11 @@ from peers.training import budget, train, weights_of
 from study import run_study
 
 from cstl_edge.bench.record import Row, read_rows, write_rows
-from cstl_edge.data.shards import ShardedSequences, write_whole
+from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.data.walkers_dataset import make_shards
 from cstl_edge.evaluation.held_out import CACHE, WALKERS, held_out
 from cstl_edge.measure.environment import environment
+from cstl_edge.output import write_file
 from cstl_edge.reproduce.peers.blocks import SIZE
 from cstl_edge.reproduce.peers.training import training_record
 from cstl_edge.runtime.base import usable_cores
@@ -82,7 +83,7 @@ def memory(args: argparse.Namespace, about: About) -> Iterator[Row]:
 
 def table(args: argparse.Namespace, _: About) -> Iterator[Row]:
     """Write the Markdown; there are no new rows."""
-    write_whole(args.out.with_suffix(".md"), tables(rows_of(args.out)))
+    write_file(args.out.with_suffix(".md"), tables(rows_of(args.out)))
     yield from ()
 
 

@@ -27,7 +27,7 @@ from study import append_record, run_study, study_parser
 from cstl_edge.demo import run_demo
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.measure.environment import environment
-from cstl_edge.measure.stats import append_jsonl
+from cstl_edge.output import append_line
 
 
 def pin_to_core(cores_in_use: Synchronized[int]) -> None:
@@ -70,7 +70,7 @@ def report(results: Iterable[dict[str, Any]], args: argparse.Namespace) -> None:
         print(result["seed"], result.get("seconds"), outcome, flush=True)
         if args.out:
             fields = {key: value for key, value in result.items() if key not in ("lines", "folder")}
-            append_jsonl(args.out, {"benchmark": "demo", **fields})
+            append_line(args.out, {"benchmark": "demo", **fields})
     record = {"seeds": args.seeds, "workers": args.workers, "street": dict(totals)}
     record |= {"environment": environment()}
     print(record)

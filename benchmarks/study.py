@@ -10,7 +10,7 @@ from typing import Any
 
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.measure.environment import environment
-from cstl_edge.measure.stats import append_jsonl
+from cstl_edge.output import append_line
 
 
 def study_parser(doc: str | None) -> argparse.ArgumentParser:
@@ -52,4 +52,4 @@ def append_record(out: Path | None, benchmark: str, record: Mapping[str, Any]) -
         record: Figures of the study.
     """
     if out is not None:
-        append_jsonl(out, {"benchmark": benchmark, "environment": environment(), **record})
+        append_line(out, {"benchmark": benchmark, "environment": environment(), **record})

@@ -18,7 +18,7 @@ from typing import Any
 
 from study import run_study
 
-from cstl_edge.data.shards import write_whole
+from cstl_edge.output import write_file
 from cstl_edge.reproduce.report import notes, summary, tables_to_print
 from cstl_edge.reproduce.rows import PAPER, plan_row
 from cstl_edge.training.presets import load_table
@@ -70,8 +70,8 @@ def study(args: argparse.Namespace) -> None:
     records = [r["record"] for _, record in tables for r in record["rows"] if r["record"]]
     head = [f"# Rows of the paper's tables on {', '.join(args.data)}", "", *budget_lines(records)]
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(args.out, "\n".join([*head, "", *(line for lines, _ in tables for line in lines)]))
-    write_whole(args.out.with_suffix(".jsonl"), "".join(f"{json.dumps(t)}\n" for _, t in tables))
+    write_file(args.out, "\n".join([*head, "", *(line for lines, _ in tables for line in lines)]))
+    write_file(args.out.with_suffix(".jsonl"), "".join(f"{json.dumps(t)}\n" for _, t in tables))
     print(args.out)
 
 

@@ -14,10 +14,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cstl_edge.errors import ConfigError, one_line
+from cstl_edge.foreign import parsing, read_bytes
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MAX_BYTES = 2**20  # of a configuration file
+MAX_BYTES = 2**18  # of a configuration file; a thousand cameras take 200 kB
+MAX_DEPTH = 16  # of groups in one another: the time to read a file grows with it
+EXPECTED = "a YAML file of settings"
 
 
 class StrictModel(BaseModel):
@@ -50,23 +53,28 @@ def load_config(
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read one YAML mapping; aliases are refused: 500 bytes of them can mean billions of leaves."""
-    file, name = Path(path), one_line(path)
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise ConfigError(
-                f"{name} is larger than {MAX_BYTES} bytes; expected a configuration file"
-            )
-        text = file.read_text(encoding="utf-8")
-        if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ConfigError(f"{name} uses a YAML alias (*name); write the value out")
-        values = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
-        raise ConfigError(f"cannot read {name}: {one_line(err)}") from err
+    name = one_line(path)
+    data = read_bytes(path, MAX_BYTES, EXPECTED, ConfigError)
+    with parsing(path, EXPECTED, ConfigError, "correct it"):
+        values = _load(data.decode("utf-8"), name)
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{name}: expected `key: value` lines, got a {type(values).__name__}")
     return values
+
+
+def _load(text: str, name: str) -> Any:
+    """Return the values of a YAML text; what takes long to read is refused first."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{name}: expected at most {MAX_DEPTH} groups in one another")
+        if isinstance(event, yaml.AliasEvent):
+            raise ConfigError(f"{name} uses a YAML alias (*name); write the value out")
+    return yaml.safe_load(text)
 
 
 def _override(values: dict[str, Any], text: str) -> None:
@@ -78,10 +86,11 @@ def _override(values: dict[str, Any], text: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise ConfigError(f"-o {one_line(text)}: {parent!r} holds a value, not a group of keys")
-    try:
-        values[last] = yaml.safe_load(value)
-    except yaml.YAMLError as err:
-        raise ConfigError(f"-o {one_line(text)}: cannot read the value") from err
+    option = f"-o {one_line(text, 80)}"
+    if len(value) > MAX_BYTES:
+        raise ConfigError(f"{option}: expected at most {MAX_BYTES} characters")
+    with parsing(option, "a value", ConfigError, "correct it"):
+        values[last] = _load(value, option)
 
 
 def _explain(model: type[BaseModel], err: ValidationError, path: str | Path | None) -> str:

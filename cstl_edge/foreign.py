@@ -7,18 +7,22 @@ one place that turns all of it into a line of what was expected and what came.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cstl_edge.errors import CstlEdgeError, DataError, one_line
 
 if TYPE_CHECKING:
     from cstl_edge.arrays import Array
 
+OBJECT = re.compile(r" ?<[\w.]+ object at 0x\w+>")  # in some messages; differs from run to run
+REPLACE = "replace or remove it"
 PANIC = "PanicException"  # of a library in Rust: no Exception, and no end of the run either
 MAX_JSON_DEPTH = 64  # of lists and objects in one another
 
@@ -28,7 +32,7 @@ def parsing(
     path: object,
     expected: str,
     error: type[CstlEdgeError] = DataError,
-    remedy: str = "replace or remove it",
+    remedy: str | None = None,
 ) -> Iterator[None]:
     """Turn whatever the block raises into one line of `error`; errors of ours pass as they are.
 
@@ -36,20 +40,21 @@ def parsing(
         path: File, for the message.
         expected: What it should hold, with its article: "a .npy file of silhouettes".
         error: Class of the error.
-        remedy: What to do.
+        remedy: What to do; by default to replace the file, or to look for one that is missing.
     """
     try:
         yield
     except CstlEdgeError:
         raise
-    except OSError as err:
-        reason = one_line(err.strerror or err)
-        raise error(f"cannot read {one_line(path)}: {reason}", remedy=remedy) from err
     except BaseException as err:
+        if isinstance(err, OSError) and err.strerror:  # the system's; others are the parser's
+            reason = f"{one_line(err.strerror)} (expected {expected})"
+            advice = remedy or ("check its name" if err.errno == errno.ENOENT else REPLACE)
+            raise error(f"cannot read {one_line(path)}: {reason}", remedy=advice) from err
         if not isinstance(err, Exception) and type(err).__name__ != PANIC:
             raise  # Ctrl-C, the end of the process or of a task: no fault of a file
         message = f"{one_line(path)}: expected {expected}; got {fault(err)}"
-        raise error(message, remedy=remedy) from err
+        raise error(message, remedy=remedy or REPLACE) from err
 
 
 def fault(err: BaseException) -> str:
@@ -58,7 +63,7 @@ def fault(err: BaseException) -> str:
         return "values nested too deeply"
     if isinstance(err, MemoryError):
         return "something that asks for more memory than there may be"
-    text = one_line(err, 160)
+    text = one_line(OBJECT.sub("", str(err)), 160)
     return (
         text if " " in text else f"something else ({' '.join([type(err).__name__, text]).strip()})"
     )
@@ -79,17 +84,20 @@ def read_bytes(
         error: Class of the error.
     """
     name = one_line(path)
-    with parsing(path, expected, error):
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(handle, "rb") as file:
-            state = os.fstat(file.fileno())
-            if not stat.S_ISREG(state.st_mode):
-                raise error(f"{name}: expected {expected}; got something that is no regular file")
-            if state.st_size > max_bytes:
-                raise error(
-                    f"{name}: expected {expected} of at most {max_bytes} bytes; got {state.st_size}"
-                )
-            return file.read(max_bytes)
+    with parsing(path, expected, error), open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise error(f"{name}: expected {expected} of at most {max_bytes} bytes; got {size}")
+        return file.read(size)
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read, within `parsing`; ValueError for a pipe, which may wait for ever."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ValueError("something that is no regular file")
 
 
 def load_json(text: str | bytes) -> Any:
@@ -128,10 +136,8 @@ def read_npy(path: str | os.PathLike[str], expected: str, remedy: str = "make it
 
     form: Any = np.lib.format  # numpy does not type it
     with parsing(path, expected, remedy=remedy):
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            state = os.fstat(file.fileno())
-            if not stat.S_ISREG(state.st_mode):
-                raise ValueError("something that is no regular file")
+        with open_regular(path) as file:
+            file_size = os.fstat(file.fileno()).st_size
             version = form.read_magic(file)
             read = {(1, 0): form.read_array_header_1_0, (2, 0): form.read_array_header_2_0}
             if version not in read:
@@ -143,8 +149,8 @@ def read_npy(path: str | os.PathLike[str], expected: str, remedy: str = "make it
         if not all(type(n) is int and n >= 0 for n in shape):
             raise ValueError(f"the shape {one_line(shape, 60)}")
         size = offset + math.prod(shape) * dtype.itemsize
-        if size != state.st_size:
-            raise ValueError(f"{state.st_size} bytes where its header needs {size}")
+        if size != file_size:
+            raise ValueError(f"{file_size} bytes where its header needs {size}")
         if math.prod(shape) == 0:
             return np.zeros(shape, dtype)
         order: Any = "F" if column_order else "C"

@@ -37,6 +37,10 @@ def storing(path: PathLike, kept: str = "") -> Iterator[None]:
         yield
     except OSError as err:
         raise StorageError.of(path, err, kept) from err
+    except StorageError as err:  # of a file within
+        if not kept:
+            raise
+        raise StorageError(err.message, remedy=f"{err.remedy}. {kept}") from err
 
 
 class Outputs:

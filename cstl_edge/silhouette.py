@@ -10,6 +10,7 @@ therefore not strictly binary. Letters: `s` frames, `h w` pixels of a silhouette
 
 from __future__ import annotations
 
+import io
 import re
 from enum import Enum
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 
 from cstl_edge.arrays import Array, Bytes, Mask, Silhouettes
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.foreign import parsing, read_bytes, read_npy
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,6 +35,8 @@ MIN_FILL, MAX_FILL = 0.15, 0.85  # share of its bounding box that a walking pers
 MIN_ASPECT, MAX_ASPECT = 0.15, 0.85  # width / height of the bounding box, seen from any side
 FOREGROUND = 128  # a mask pixel from this value on belongs to the person
 MAX_PIXELS = 16_000_000  # a larger image is refused by its header
+MAX_IMAGE_BYTES = 64 * 2**20
+IMAGE = "a PNG, JPEG or BMP image"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
@@ -182,15 +186,12 @@ def read_image(path: str | Path, *, grey: bool = False) -> Bytes:
     from PIL import Image
 
     name = one_line(path)
-    try:
-        with Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                expected = f"expected at most {MAX_PIXELS // 10**6} megapixels"
-                raise DataError(f"{name} is {image.width}x{image.height}; {expected}")
-            pixels = _to_grey(image) if grey else np.asarray(image.convert("RGB"))[:, :, ::-1]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
-        fault = one_line(err)
-        raise DataError(f"cannot read the image {name}: {fault}; replace or remove it") from err
+    data = io.BytesIO(read_bytes(path, MAX_IMAGE_BYTES, IMAGE))
+    with parsing(path, IMAGE), Image.open(data, formats=("PNG", "JPEG", "BMP")) as image:
+        if image.width * image.height > MAX_PIXELS:
+            expected = f"expected at most {MAX_PIXELS // 10**6} megapixels"
+            raise DataError(f"{name} is {image.width}x{image.height}; {expected}")
+        pixels = _to_grey(image) if grey else np.asarray(image.convert("RGB"))[:, :, ::-1]
     return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 
@@ -215,10 +216,7 @@ def _read_images(source: Path, size: tuple[int, int]) -> Silhouettes:
 
 
 def _read_npy(path: Path) -> Silhouettes:
-    try:
-        array: Silhouettes = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as err:
-        raise DataError(f"cannot read {one_line(path)}: {one_line(err)}") from err
+    array: Silhouettes = read_npy(path, "a .npy file of silhouettes, uint8 [s, h, w]")
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[0] == 0:
         got = f"got {array.dtype} {list(array.shape)}"
         raise DataError(f"{one_line(path)}: expected uint8 [s, h, w] with s > 0, {got}")

@@ -7,16 +7,17 @@ keep their spelling.
 
 from __future__ import annotations
 
-import json
+import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TextIO
+from typing import Any, Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from cstl_edge.errors import DataError, one_line
-from cstl_edge.measure.stats import append_jsonl
+from cstl_edge.foreign import load_json, open_regular, parsing
+from cstl_edge.output import append_line
 
 SCHEMA = 1
 LONGEST_LINE = 64 << 20  # characters; a minute of a 0.1 ms call is 6 MB
@@ -135,9 +136,9 @@ def is_row(record: Mapping[str, Any]) -> bool:
 
 
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
-    """Append rows to a file of JSON lines."""
+    """Append rows to a file of JSON lines (StorageError)."""
     for row in rows:
-        append_jsonl(path, row_json(row))
+        append_line(path, row_json(row))
 
 
 def row_json(row: Row) -> dict[str, Any]:
@@ -147,11 +148,8 @@ def row_json(row: Row) -> dict[str, Any]:
 
 def read_rows(path: str | Path) -> Iterator[Row]:
     """Yield the rows of a file of JSON lines without records of other benchmarks (DataError)."""
-    try:
-        with Path(path).open(encoding="utf-8") as lines:
-            yield from parse_rows(lines, str(path))
-    except OSError as err:
-        raise DataError(f"{one_line(path)}: expected a file of results: {one_line(err)}") from err
+    with parsing(path, "a file of results"), open_regular(path) as file:
+        yield from parse_rows(io.TextIOWrapper(file, encoding="utf-8"), str(path))
 
 
 def parse_rows(lines: TextIO, name: str) -> Iterator[Row]:
@@ -169,10 +167,8 @@ def _parse_row(where: str, line: str) -> Row | None:
         raise DataError(f"{one_line(where)}: expected at most {LONGEST_LINE} characters; got more")
     if not line.strip():
         return None
-    try:
-        record = json.loads(line, parse_constant=refuse_constant)
-    except (ValueError, RecursionError) as err:
-        raise DataError(f"{one_line(where)}: expected a JSON object: {one_line(err)}") from err
+    with parsing(where, "a JSON object"):
+        record = load_json(line)
     if not isinstance(record, dict) or "scenario" not in record:
         return None  # a record of another benchmark
     if record.get("version") != SCHEMA:
@@ -180,14 +176,10 @@ def _parse_row(where: str, line: str) -> Row | None:
             f"{one_line(where)}: expected results of version {SCHEMA}; got "
             f"{one_line(record.get('version'))}: read it with the release that wrote it"
         )
-    try:
-        return Row.model_validate(record)
-    except ValidationError as err:
-        first = err.errors()[0]
-        place = ".".join(str(x) for x in first["loc"])
-        raise DataError(f"{one_line(where)}: {one_line(place)}: {one_line(first['msg'])}") from err
-
-
-def refuse_constant(name: str) -> NoReturn:
-    """Refuse `NaN` and `Infinity` as `parse_constant` of `json.loads` (ValueError)."""
-    raise ValueError(f"{name} is no number")
+    with parsing(where, "a row of results"):
+        try:
+            return Row.model_validate(record)
+        except ValidationError as err:
+            first = err.errors()[0]
+            place = one_line(".".join(str(x) for x in first["loc"]))
+            raise DataError(f"{one_line(where)}: {place}: {one_line(first['msg'])}") from err

@@ -11,18 +11,19 @@ The files may come from anybody: sizes, types and numbers are checked.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, NoReturn, cast
 
-from cstl_edge.bench.record import Case, Row, refuse_constant
+from cstl_edge.bench.record import Case, Row
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.foreign import load_json, parsing, read_bytes
 from cstl_edge.measure.stats import percentile
 from cstl_edge.measure.warnings import measurement_warnings
 
+TRTEXEC_FILE = "a file of trtexec, JSON as it exports it"
 LARGEST = 64 << 20  # bytes of a file; 3 s of a 0.1 ms query are 10 MB
 NAMES = {
     "h2d": ("h2dMs", "inMs"),
@@ -150,18 +151,8 @@ def _row(run: str, backend: str, case: Case | None, values: Any, details: Any, *
 
 def _objects(path: str | Path) -> list[dict[str, Any]]:
     """Return a file's list of JSON objects, at least one (DataError)."""
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(LARGEST + 1)
-        if len(text) > LARGEST:
-            _refuse(path, f"at most {LARGEST >> 20} MiB", "more")
-        entries = json.loads(text, parse_constant=refuse_constant)
-    except OSError as err:
-        raise DataError(f"{one_line(path)}: expected a file of trtexec: {one_line(err)}") from err
-    except (ValueError, RecursionError) as err:
-        raise DataError(
-            f"{one_line(path)}: expected JSON, as trtexec exports it: {one_line(err)}"
-        ) from err
+    with parsing(path, TRTEXEC_FILE):
+        entries = load_json(read_bytes(path, LARGEST, TRTEXEC_FILE))
     if (
         not entries
         or not isinstance(entries, list)

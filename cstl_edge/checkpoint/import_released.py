@@ -25,10 +25,12 @@ from torch import Tensor
 
 from cstl_edge.checkpoint.weights import COUNTER, State, refuse_nonfinite
 from cstl_edge.errors import ModelError, one_line
+from cstl_edge.foreign import parsing, read_bytes
 from cstl_edge.model import Cstl, CstlConfig
 from cstl_edge.model.config import SCALES
 from cstl_edge.model.temporal import KERNEL, SQUEEZE
 
+EXPECTED = "a checkpoint of the released code, as torch.save or safetensors write it"
 MAX_BYTES = 512 * 2**20  # the largest form (OU-MVLP) has 150 MB, with Adam's moments 450
 SIZES = {32: (64, 44), 64: (128, 88)}  # silhouettes by parts: one part per row of a feature map
 
@@ -148,17 +150,7 @@ def convert_state(state: Mapping[str, Tensor], config: CstlConfig) -> dict[str, 
 
 def _read_bytes(path: Path) -> bytes:
     """Read a regular file of at most `MAX_BYTES`."""
-    name = one_line(path)
-    try:
-        if not path.is_file():
-            got = "something else" if path.exists() else "nothing"
-            raise ModelError(f"expected a checkpoint of the released code at {name}; got {got}")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ModelError(f"{name}: expected at most {MAX_BYTES} bytes, got {size}")
-        return path.read_bytes()
-    except OSError as err:
-        raise ModelError(f"cannot read {name}: {one_line(err)}") from err
+    return read_bytes(path, MAX_BYTES, EXPECTED, ModelError)
 
 
 def _deserialise(path: Path, data: bytes) -> Any:
@@ -166,21 +158,19 @@ def _deserialise(path: Path, data: bytes) -> Any:
     name = one_line(path)
     _refuse_inflating(name, data)
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load(data)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's notes on its own old storages
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as err:
+        with parsing(path, EXPECTED, ModelError, "fetch it again"):
+            if path.suffix == ".safetensors":
+                return safetensors.torch.load(data)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's notes on its own old storages
+                return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except ModelError as err:
+        if not isinstance(err.__cause__, pickle.UnpicklingError):
+            raise
         raise ModelError(
             f"{name}: expected tensors alone, got something else, and did not run it: "
-            f"{one_line(_refusal(err), 120)}"
-        ) from err
-    except Exception as err:  # what hostile bytes raise has no common base
-        raise ModelError(
-            f"{name}: expected a checkpoint as torch.save or safetensors write it, got "
-            f"{one_line(repr(err), 120)}. Fetch it again"
-        ) from err
+            f"{one_line(_refusal(err.__cause__), 120)}"
+        ) from err.__cause__
 
 
 def _refusal(err: pickle.UnpicklingError) -> str:
@@ -191,14 +181,12 @@ def _refusal(err: pickle.UnpicklingError) -> str:
 
 def _refuse_inflating(name: str, data: bytes) -> None:
     """Refuse a zip whose content is larger than a file may be; torch itself never compresses."""
-    file = io.BytesIO(data)
-    if not zipfile.is_zipfile(file):
-        return
-    try:
+    with parsing(name, EXPECTED, ModelError, "fetch it again"):
+        file = io.BytesIO(data)
+        if not zipfile.is_zipfile(file):
+            return
         with zipfile.ZipFile(file) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as err:
-        raise ModelError(f"{name} is damaged: {one_line(err)}. Fetch it again") from err
     if size > MAX_BYTES:
         raise ModelError(f"{name}: expected at most {MAX_BYTES} bytes of content, got {size}")
 

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from cstl_edge.errors import ModelError, one_line
+from cstl_edge.foreign import load_json, open_regular, parsing
 from cstl_edge.model import Cstl, CstlConfig
+from cstl_edge.output import whole_file
 
 State = Mapping[str, Tensor]
 
@@ -53,7 +54,8 @@ def save_checkpoint(
         half: True to round once to float16 and store that.
 
     Raises:
-        ModelError: A number does not fit float16, or the disk refuses.
+        ModelError: A number does not fit float16.
+        StorageError: The disk refuses.
     """
     state = dict(model.state_dict() if weights is None else weights)
     config = model.config
@@ -86,15 +88,11 @@ def load_checkpoint(
             f"{name}: expected a checkpoint of format {FORMAT}, got "
             f"{one_line(metadata.get('format'))}. Read it with the version that wrote it"
         )
-    try:
-        config = CstlConfig.from_dict(json.loads(metadata["config"]))
-        training = dict(json.loads(metadata["training"]))
+    form = "the configuration of a CSTL network in its metadata"
+    with parsing(path, form, ModelError, "it was not written by cstl_edge"):
+        config = CstlConfig.from_dict(load_json(metadata["config"]))
+        training = dict(load_json(metadata["training"]))
         expected = _expected_shapes(config)
-    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as err:
-        raise ModelError(
-            f"{name}: expected the configuration of a CSTL network in its metadata, got "
-            f"{one_line(repr(err))}. It was not written by cstl_edge"
-        ) from err
     if shapes.get(CLASS_MATRIX) == expected.get(CLASS_MATRIX, [])[1:]:  # as until 2026-11-30
         expected[CLASS_MATRIX] = shapes[CLASS_MATRIX]
     _compare_shapes(name, expected, shapes)
@@ -162,31 +160,18 @@ def write_tensors(path: str | Path, tensors: State, metadata: Mapping[str, str])
         metadata: Texts for the header.
 
     Raises:
-        ModelError: The disk refuses; the previous file is then as it was.
+        StorageError: The disk refuses; the previous file is then as it was.
     """
-    target = Path(path)
-    part = target.with_name(target.name + ".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            for chunk in _serialise(tensors, metadata):
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-        _sync_folder(target.parent)
-    except OSError as err:
-        part.unlink(missing_ok=True)
-        raise ModelError(f"cannot write {one_line(target)}: {one_line(err)}") from err
+    with whole_file(path) as file:
+        for chunk in _serialise(tensors, metadata):
+            file.write(chunk)
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Read all tensors of a safetensors file; ModelError when it is damaged."""
     read_header(path)
-    try:
+    with parsing(path, "a safetensors file", ModelError, "fetch it again"):
         return load_file(str(path))
-    except (OSError, SafetensorError, ValueError) as err:
-        raise ModelError(f"{one_line(path)} is damaged: {one_line(err)}") from err
 
 
 def read_header(path: str | Path) -> tuple[dict[str, str], dict[str, list[int]]]:
@@ -195,20 +180,18 @@ def read_header(path: str | Path) -> tuple[dict[str, str], dict[str, list[int]]]
     Raises ModelError when the file is missing, of another kind, or cut short.
     """
     name = one_line(path)
-    try:
-        size = Path(path).stat().st_size
-        with Path(path).open("rb") as file:
+    with parsing(path, "a safetensors file", ModelError, "fetch it again"):
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
-                raise ModelError(f"{name}: expected a safetensors file, got something else")
-            header = json.loads(file.read(length))
+                raise ValueError("something else")
+            header = load_json(file.read(length))
         metadata = header.pop("__metadata__", {})
+        if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
+            raise ValueError("metadata that are no texts")
         shapes = {key: [int(n) for n in entry["shape"]] for key, entry in header.items()}
         end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
-    except OSError as err:
-        raise ModelError(f"cannot read {name}: {one_line(err)}") from err
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as err:
-        raise ModelError(f"{name}: expected a safetensors header, got {one_line(err)}") from err
     if 8 + length + end != size:
         raise ModelError(f"{name}: expected {8 + length + end} bytes, got {size}; fetch it again")
     return metadata, shapes
@@ -260,13 +243,3 @@ def _file_sha256(texts: Mapping[str, str], state: State) -> str:
 
 def _as_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sync a folder, so that a rename survives a power cut, where the system allows it."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -10,9 +10,9 @@ of a sequence, `f` frames of a shard, `h w` pixels.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ import numpy.typing as npt
 
 from cstl_edge.arrays import Array, Indices, Silhouettes
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.foreign import load_json, parsing, read_bytes, read_npy
+from cstl_edge.output import whole_file, write_file
 
 Labels = dict[str, Array]
 
@@ -30,6 +32,7 @@ LABELS: Mapping[str, type] = {
     "sequences": np.str_,
 }
 """Labels of a sequence and their types; a shard has a list of m entries for each."""
+MAX_LABEL_BYTES = 2**28  # of a shard's .json; a million sequences take 50 MB
 HEADER_BYTES = 128  # of a .npy file: room for any shape, since it is written before the shape is
 NPY_MAGIC = b"\x93NUMPY\x01\x00"
 
@@ -78,8 +81,8 @@ class ShardWriter:
         self._rows: list[tuple[Any, ...]] = []  # LABELS of each sequence
 
     def __enter__(self) -> ShardWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _part(self._block).open("wb")
+        self._whole = whole_file(self._block)
+        self._file = self._whole.__enter__()
         self._file.write(bytes(HEADER_BYTES))
         return self
 
@@ -97,40 +100,22 @@ class ShardWriter:
         self._file.write(np.ascontiguousarray(silhouettes, np.uint8).data)
         self._rows.append((int(person), len(silhouettes), int(view_deg), str(sequence)))
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            with self._file:
-                if kind is None and self._rows:
-                    self._commit()
-        finally:
-            _part(self._block).unlink(missing_ok=True)
-
-    def _commit(self) -> None:
-        labels = dict(zip(LABELS, zip(*self._rows, strict=True), strict=True))
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None and not self._rows:
+            kind, error = ValueError, ValueError("no sequences")  # the file must not appear
+        labels = {key: [row[i] for row in self._rows] for i, key in enumerate(LABELS)}
         shape = (sum(labels["lengths"]), *self._size)
-        self._file.seek(0)
-        self._file.write(_npy_header(shape))
-        sync(self._file)
-        os.replace(_part(self._block), self._block)
-        write_whole(self.path, json.dumps({"shape": shape, **labels}))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file atomically: it exists whole or not at all."""
-    with _part(path).open("w", encoding="utf-8") as file:
-        file.write(text)
-        sync(file)
-    os.replace(_part(path), path)
-
-
-def sync(file: Any) -> None:
-    """Flush an open file to the disk: a rename must not overtake what it publishes."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
+        if kind is None:
+            self._file.seek(0)
+            self._file.write(_npy_header(shape))
+        self._whole.__exit__(kind, error, trace)
+        if kind is None:
+            write_file(self.path, json.dumps({"shape": shape, **labels}))
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:
@@ -144,13 +129,11 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
 def _open(path: Path) -> tuple[Silhouettes, Indices, Labels]:
     """Return frames [f, h, w], each sequence's first frame [m], and the labels of a shard."""
     name = one_line(path)
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        block = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+    block: Silhouettes = read_npy(path.with_suffix(".npy"), "the frames of a shard")
+    with parsing(path, "the labels of a shard", remedy="make it again"):
+        index = load_json(read_bytes(path, MAX_LABEL_BYTES, "the labels of a shard"))
         labels: Labels = {key: np.array(index[key], dtype) for key, dtype in LABELS.items()}
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as err:
-        raise DataError(f"cannot open shard {name}: {one_line(err)}. Make it again") from err
-    shape = index.get("shape")
+        shape = index.get("shape")
     if block.dtype != np.uint8 or list(block.shape) != shape or block.ndim not in (3, 4):
         got = f"got {block.dtype} {list(block.shape)}"
         raise DataError(f"shard {name}: expected uint8 {shape}, {got}")

@@ -12,13 +12,16 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from cstl_edge.arrays import Floats, Vectors
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.foreign import load_json, parsing, read_bytes, read_npy
+from cstl_edge.output import storing, write_file
 
+MAX_JSON_BYTES = 2**28  # a million sequences take 50 MB
 NPY: Any = np.lib.format  # numpy does not type it
 ARRAY, LABELS, PROGRESS = "embeddings.npy", "labels.json", "progress.json"
 
@@ -35,7 +38,8 @@ class EmbeddingStore:
             shape: Numbers of sequences, parts and dimensions: m, p, d.
 
         Raises:
-            DataError: The folder holds other embeddings, or the disk is full.
+            DataError: The folder holds other embeddings.
+            StorageError: The disk refuses.
         """
         self.folder, self.key, self.shape = folder, key, shape
         self.batches_done, self.failed = 0, list[int]()
@@ -108,13 +112,8 @@ class EmbeddingStore:
 
     @contextmanager
     def _one_error(self, size: str = "") -> Iterator[None]:
-        try:
+        with storing(f"embeddings{size} to {self.folder}", "What is there is kept"):
             yield
-        except OSError as err:
-            raise DataError(
-                f"cannot write embeddings{size} to {one_line(self.folder)}: {one_line(err)}. Make "
-                "room, or give another --workdir; what is there is kept"
-            ) from err
 
 
 def read_store(folder: Path, key: str | None = None) -> tuple[Vectors, dict[str, Any]] | None:
@@ -130,17 +129,15 @@ def read_store(folder: Path, key: str | None = None) -> tuple[Vectors, dict[str,
     return _mapped(folder, labels.get("shape")), labels
 
 
-def read_json(path: Path, remedy: str = "Delete its folder") -> dict[str, Any] | None:
+def read_json(path: Path, remedy: str = "delete its folder") -> dict[str, Any] | None:
     """Return a JSON object, None where there is no file (DataError when it is something else)."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, RecursionError) as err:
-        raise DataError(f"cannot read {one_line(path)}: {one_line(err)}. {remedy}") from err
-    if not isinstance(record, dict):
-        raise DataError(f"{one_line(path)}: expected a JSON object. {remedy}")
-    return record
+    with parsing(path, "a JSON object", remedy=remedy):
+        record = load_json(read_bytes(path, MAX_JSON_BYTES, "a JSON object"))
+        if not isinstance(record, dict):
+            raise ValueError(f"a {type(record).__name__}")
+        return record
 
 
 def _check_key(folder: Path, record: Mapping[str, Any], key: str) -> None:
@@ -154,20 +151,14 @@ def _check_key(folder: Path, record: Mapping[str, Any], key: str) -> None:
 def _mapped(folder: Path, shape: Any) -> np.memmap[Any, Any]:
     """Map the file of a folder (DataError when it is not float16 of this shape)."""
     name = one_line(folder / ARRAY)
-    try:
-        array = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as err:
-        raise DataError(f"cannot open {name}: {one_line(err)}. Delete its folder") from err
+    array = read_npy(folder / ARRAY, "embeddings", "delete its folder")
     if array.dtype != np.float16 or list(array.shape) != shape or array.ndim != 3:
         raise DataError(
             f"{name}: expected float16 {shape}, got {array.dtype} {list(array.shape)}. Delete its "
             "folder"
         )
-    mapped: np.memmap[Any, Any] = array
-    return mapped
+    return cast("np.memmap[Any, Any]", array)
 
 
 def _write_json(path: Path, record: Mapping[str, Any]) -> None:
-    part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(record), encoding="utf-8")
-    os.replace(part, path)
+    write_file(path, json.dumps(record))

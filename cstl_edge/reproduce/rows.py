@@ -19,7 +19,6 @@ import numpy as np
 
 from cstl_edge.checkpoint.weights import load_checkpoint, weights_sha256
 from cstl_edge.config import load_config, read_yaml
-from cstl_edge.data.shards import write_whole
 from cstl_edge.data.splits import FIELD
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.evaluation.closed_set import score_pairs
@@ -30,6 +29,7 @@ from cstl_edge.evaluation.held_out import CACHE, WALKERS, HeldOut, held_out
 from cstl_edge.evaluation.protocols import select_trials
 from cstl_edge.measure.environment import environment
 from cstl_edge.model import CstlConfig
+from cstl_edge.output import write_file
 from cstl_edge.reproduce.peers.blocks import Peer
 from cstl_edge.reproduce.peers.encoder import PeerEncoder
 from cstl_edge.reproduce.peers.networks import build_peer
@@ -201,7 +201,7 @@ def run_row(row: TableRow, *, workers: int = 2, command: str = "") -> bool:
     if stopped:
         return False
     record = _evaluate(row, held, weights, command)
-    write_whole(row.folder / ROW, json.dumps(record))
+    write_file(row.folder / ROW, json.dumps(record))
     return True
 
 
@@ -250,7 +250,8 @@ def _open(row: TableRow, weights: Path) -> tuple[Encoder, dict[str, Any]]:
     minutes = round(record["processor_s"] / 60, 1)
     size = CstlConfig.from_dict(row.config.model).size
     encoder = PeerEncoder(cast(Peer, peer.to(device)), name, record["weights_sha256"], size)
-    return encoder, {"iterations": record["iterations"], "minutes": minutes}
+    # It has no features of single frames, which the evaluation of whole sequences does not ask for.
+    return cast(Encoder, encoder), {"iterations": record["iterations"], "minutes": minutes}
 
 
 def _train_peer(row: TableRow, data: str | None, weights: Path, workers: int) -> bool:

@@ -6,7 +6,6 @@ is read with a cap on its size and into a strict form; keys of later versions ar
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ import pydantic
 
 from cstl_edge.distance import EUCLIDEAN, Distance
 from cstl_edge.errors import ModelError, one_line
+from cstl_edge.foreign import load_json, parsing
 from cstl_edge.runtime.base import EncoderInfo
 
 NAME = "manifest.json"
@@ -216,15 +216,15 @@ def parse_json(
         remedy: Sentence that ends the message.
         root: Name in place of the key, for faults of the whole.
     """
-    try:
-        return parse(json.loads(raw))
-    except pydantic.ValidationError as err:
-        first = err.errors(include_url=False, include_input=False)[0]
-        fault = f"{one_line('.'.join(map(str, first['loc'])) or root)}: {one_line(first['msg'])}"
-        raise ModelError(f"{one_line(path)}: {fault}. {remedy}") from err
-    except (ValueError, RecursionError) as err:
-        message = f"{one_line(path)}: expected JSON; got {one_line(err)}. {remedy}"
-        raise ModelError(message) from err
+    with parsing(path, "JSON", ModelError, remedy):
+        try:
+            return parse(load_json(raw))
+        except pydantic.ValidationError as err:
+            first = err.errors(include_url=False, include_input=False)[0]
+            key = one_line(".".join(map(str, first["loc"])) or root)
+            raise ModelError(
+                f"{one_line(path)}: {key}: {one_line(first['msg'])}", remedy=remedy
+            ) from err
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
@@ -249,4 +249,4 @@ def read_file(path: Path, max_bytes: int) -> bytes:
             raise ModelError(
                 f"expected {one_line(path)} to hold at most {max_bytes} bytes; got {state.st_size}"
             )
-        return file.read(max_bytes)
+        return file.read(state.st_size)

@@ -18,7 +18,7 @@ from pathlib import Path
 from cstl_edge.errors import ModelError, one_line
 from cstl_edge.runtime.manifest import MAX_GRAPH_BYTES, Manifest, Shape, read_file, read_manifest
 
-PROBE_TIMEOUT_S = 120.0
+PROBE_TIMEOUT_S = 10.0
 
 SHIPPED_SHA256: frozenset[str] = frozenset(
     {

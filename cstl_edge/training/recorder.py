@@ -19,7 +19,7 @@ from cstl_edge.checkpoint.weights import refuse_nonfinite, save_checkpoint
 from cstl_edge.data.splits import LabelledSequences
 from cstl_edge.errors import ConfigError, ModelError, one_line
 from cstl_edge.extras import missing_package
-from cstl_edge.measure.stats import append_jsonl
+from cstl_edge.output import append_line
 from cstl_edge.training.losses import Losses
 from cstl_edge.training.run_state import BEST, RESUME, WEIGHTS, TrainingRun, save_run
 from cstl_edge.training.settings import RunSettings
@@ -89,7 +89,7 @@ class RunLog:
         if not self.enabled:
             return
         try:
-            append_jsonl(self.folder / LOG, record)
+            append_line(self.folder / LOG, record)
         except OSError as err:
             raise ModelError(
                 f"cannot write {one_line(self.folder / LOG)}: {one_line(err)}"

@@ -109,13 +109,13 @@ def test_several_streams_are_warned_of(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ("[", "expected JSON"),
-        ("[" * 100_000, "expected JSON"),
+        ("[", "expected a file of trtexec"),
+        ("[" * 100_000, "expected a file of trtexec"),
         ("{}", "list of objects"),
         ("[]", "list of objects"),
         ("[1]", "list of objects"),
-        ('[{"h2dMs": NaN}]', "NaN is no number"),
-        ('[{"h2dMs": nan}]', "expected JSON"),
+        ('[{"h2dMs": NaN}]', "NaN, which is no number"),
+        ('[{"h2dMs": nan}]', "expected a file of trtexec"),
         ('[{"h2dMs": 1e999}]', "milliseconds for h2dMs"),
         ('[{"h2dMs": 1' + "0" * 400 + "}]", "milliseconds for h2dMs"),
         ('[{"h2dMs": -1}]', "milliseconds for h2dMs"),
@@ -125,7 +125,7 @@ def test_several_streams_are_warned_of(tmp_path):
         ([{k: v for k, v in NEWER.items() if k != "computeMs"}], "expected computeMs"),
         ([NEWER | {"endEnqMs": 9.0}], "ends after it starts"),
         ([later(NEWER, 50.0), NEWER], "in the order of their time"),
-        ("\udcff[", "expected JSON"),
+        ("\udcff[", "expected a file of trtexec"),
     ],
 )
 def test_files_that_trtexec_does_not_write_are_refused(tmp_path, entries, message):
@@ -140,7 +140,7 @@ def test_huge_and_missing_files_are_refused(tmp_path, monkeypatch):
         read_times(tmp_path / "none.json", run="r")
     monkeypatch.setattr("cstl_edge.bench.trtexec.LARGEST", 1 << 20)
     write(tmp_path / "t.json", "[" + " " * (1 << 20) + "]")
-    with pytest.raises(DataError, match="at most 1 MiB"):
+    with pytest.raises(DataError, match="of at most 1048576 bytes"):
         read_times(tmp_path / "t.json", run="r")
 
 

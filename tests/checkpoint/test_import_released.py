@@ -268,14 +268,14 @@ def test_zip_bomb_is_refused_before_it_inflates(tmp_path, file, monkeypatch):
     with pytest.raises(ModelError, match="expected at most 1048576 bytes of content, got 4194304"):
         import_released(path)
     monkeypatch.setattr(module, "MAX_BYTES", 1000)
-    with pytest.raises(ModelError, match=r"encoder\.ptm: expected at most 1000 bytes, got"):
+    with pytest.raises(ModelError, match=r"encoder\.ptm: expected .* at most 1000 bytes; got"):
         import_released(file)
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"at .*none\.ptm; got nothing"):
+    with pytest.raises(ModelError, match=r"none\.ptm: No such file.*expected a checkpoint"):
         import_released(tmp_path / "none.ptm")
-    with pytest.raises(ModelError, match="got something else"):
+    with pytest.raises(ModelError, match=r"(Is a directory|no regular file)"):
         import_released(tmp_path)
 
 
@@ -293,7 +293,7 @@ def test_import_released_command_writes_weights_that_load(tmp_path, file):
     expected, _ = import_released(file)
     silhouettes = walk(1, 3, 64, 44)
     assert torch.equal(network(silhouettes)[0], expected(silhouettes)[0])
-    assert "cstl-edge export" in verb(file, "-o", output, "--class-head").stdout
+    assert "cstl-edge export" in verb(file, "-o", output, "--class-head", "--overwrite").stdout
     assert load_checkpoint(output)[0].config.classes == 5
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from cstl_edge.checkpoint import weights as module
 from cstl_edge.checkpoint.weights import load_checkpoint, save_checkpoint, weights_sha256
-from cstl_edge.errors import ModelError
+from cstl_edge.errors import ModelError, StorageError
 from cstl_edge.model import Cstl, CstlConfig
 
 TINY = CstlConfig(widths=(2, 4, 8, 8), parts=4, embedding=16, classes=5)
@@ -219,8 +219,8 @@ def test_failed_write_leaves_the_old_file_alone(saved, model, monkeypatch):
     def full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
-    with pytest.raises(ModelError, match="No space left"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
         module.write_tensors(saved, {"a": torch.ones(3)}, {})
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == [saved.name]

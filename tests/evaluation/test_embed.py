@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.errors import ConfigError, DataError, StorageError
 from cstl_edge.evaluation import embed as module
 from cstl_edge.evaluation.embed import EmbedOptions, batches, embed, read_embedded
 from cstl_edge.runtime import load
@@ -161,7 +161,7 @@ def test_silhouettes_of_another_size_are_refused(tmp_path, standin):
         embed(standin, Recordings([5]), tmp_path, np.arange(0))
 
 
-def test_full_disk_is_a_data_error_and_keeps_saved_batches(tmp_path, recordings, monkeypatch):
+def test_full_disk_is_a_storage_error_and_keeps_saved_batches(tmp_path, recordings, monkeypatch):
     monkeypatch.setattr(module, "SAVE_EVERY_S", 0.0)
     options, real, rows = EmbedOptions(batch_frames=10), os.pwrite, []
 
@@ -172,7 +172,7 @@ def test_full_disk_is_a_data_error_and_keeps_saved_batches(tmp_path, recordings,
         return real(*args)
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(DataError, match=r"cannot write embeddings.*No space left.*--workdir"):
+    with pytest.raises(StorageError, match=r"cannot write embeddings.*No space left.*is kept"):
         embed(Standin(), recordings, tmp_path, options=options)
     monkeypatch.setattr(os, "pwrite", real)
     resumed = Standin()
@@ -185,7 +185,7 @@ def test_full_disk_is_a_data_error_and_keeps_saved_batches(tmp_path, recordings,
 def test_damaged_folders_are_refused(tmp_path, recordings, standin, name, bytes_left):
     folder = embed(standin, recordings, tmp_path).folder
     os.truncate(folder / name, bytes_left)
-    with pytest.raises(DataError, match="Delete its folder"):
+    with pytest.raises(DataError, match="delete its folder"):
         embed(standin, recordings, tmp_path)
 
 

@@ -1,7 +1,6 @@
 """Percentiles, summaries and JSON lines."""
 
 import ctypes
-import json
 import math
 from collections import Counter
 
@@ -9,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cstl_edge.measure.environment import environment
-from cstl_edge.measure.stats import MAX_SAMPLES, Samples, append_jsonl, percentile, summary
+from cstl_edge.measure.stats import MAX_SAMPLES, Samples, percentile, summary
 
 
 def test_percentiles_equal_trtexecs():
@@ -82,15 +80,6 @@ def test_a_failing_block_is_timed_too():
     with pytest.raises(KeyError):
         fail()
     assert len(samples.by_stage["a"]) == 1
-
-
-def test_each_record_is_one_line_of_json(tmp_path):
-    append_jsonl(tmp_path / "new" / "r.jsonl", {"name": "Zoë"})
-    append_jsonl(tmp_path / "new" / "r.jsonl", environment())
-    first, second = (tmp_path / "new" / "r.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(first) == {"name": "Zoë"}
-    environment_keys = {"cpu", "vector", "cores", "commit", "packages", "container"}
-    assert environment_keys <= set(json.loads(second))
 
 
 def test_a_long_run_keeps_the_newest_samples_and_counts_all() -> None:

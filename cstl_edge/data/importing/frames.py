@@ -28,6 +28,7 @@ from cstl_edge.data.importing.report import Drop
 from cstl_edge.data.importing.safe_pickle import HostileFile, read_pickle
 from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.errors import DataError
+from cstl_edge.foreign import fault
 from cstl_edge.silhouette import (
     ALIGNED_FORMS,
     FOREGROUND,
@@ -203,8 +204,8 @@ class _RecordingFiles:
         except HostileFile:
             raise
         except (DataError, MemoryError, OSError) as err:
-            fault = str(err.__cause__ or err) or type(err).__name__
-            self._drop(file, report.DAMAGED, fault.replace(f"{self.root}/", ""))
+            reason = fault(err.__cause__ or err)
+            self._drop(file, report.DAMAGED, reason.replace(f"{self.root}/", ""))
             return
         yield from frames
 

@@ -10,7 +10,6 @@ between empties the output first.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -48,13 +47,14 @@ from cstl_edge.data.importing.report import HARMFUL, LINK, Drop, ImportReport, s
 from cstl_edge.data.importing.safe_pickle import HostileFile
 from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.data.process_pool import ProgressCallback, run_jobs
-from cstl_edge.data.shards import ShardedSequences, ShardWriter, write_whole
+from cstl_edge.data.shards import ShardedSequences, ShardWriter
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.output import storing, write_file
 
 SHARDS = 200  # at most: every one costs a file descriptor while it is mapped
 MIN_RECORDINGS = 8  # of a shard
 PREFIX = "people-"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk
+RESUMES = "Run the same command again: it goes on where it was"
 
 Result = TypeVar("Result")
 
@@ -95,13 +95,14 @@ def prepare(
 
     Raises:
         DataError: the source has another layout, too many files are bad, nothing is usable, a file
-            was made to do harm, or the disk is full; then there is no index.
+            was made to do harm; then there is no index.
+        StorageError: the disk refuses; another run goes on from there.
     """
     place = Path(out)
     tree, plans, reader = _plan(source, settings)
     if is_inside(tree.root, place):
         raise DataError(f"expected an --out that is not inside the source, got {one_line(place)}")
-    with _explained_disk_errors(place), _locked(place):
+    with storing(place, RESUMES), _locked(place):
         if (place / INDEX).exists():
             return _reopen(place, plans, max_bad)
         _refuse_foreign_shards(place, plans)
@@ -214,7 +215,7 @@ def _write_shard(plan: ShardPlan, reader: RecordingReader, out: Path) -> None:
         file = ShardFile(name=plan.name, json_sha256=json_sha256, npy_sha256=npy_sha256)
     head = ShardReport(files=files, shard=file).model_dump_json()
     lines = "\n".join([head, *(drop.to_json() for drop in drops)])
-    write_whole(Path(f"{stem}{SHARD_REPORT}"), f"{lines}\n")
+    write_file(Path(f"{stem}{SHARD_REPORT}"), f"{lines}\n")
 
 
 def _write_index(
@@ -240,7 +241,7 @@ def _write_index(
         settings=settings,
         fingerprint=_fingerprint(plans),
     )
-    write_whole(out / INDEX, index.model_dump_json(indent=1) + "\n")
+    write_file(out / INDEX, index.model_dump_json(indent=1) + "\n")
     _remove_shard_reports(out)
     return index
 
@@ -260,7 +261,7 @@ def _merge_reports(
         lines += rest
         if report.shard:
             shards.append(report.shard)
-    write_whole(out / DROPPED, "".join(lines))
+    write_file(out / DROPPED, "".join(lines))
     return shards, summarise((Drop(**json.loads(line)) for line in lines), files, tree.notes)
 
 
@@ -307,16 +308,3 @@ def _locked(out: Path) -> Iterator[None]:
         raise DataError(f"another run is preparing {one_line(out)}; wait for it") from err
     finally:
         os.close(handle)
-
-
-@contextmanager
-def _explained_disk_errors(out: Path) -> Iterator[None]:
-    """Turn an error of writing into one line; faults of the source are DataError by then."""
-    try:
-        yield
-    except OSError as err:
-        remedy = "make room" if err.errno in FULL else "mend it"
-        raise DataError(
-            f"cannot write to {one_line(out)}: {one_line(err.strerror or err)}; {remedy} and run "
-            "the same command again: it goes on where it was"
-        ) from err

@@ -19,8 +19,10 @@ import numpy as np
 
 from cstl_edge.arrays import Bytes
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.foreign import parsing, read_bytes
 from cstl_edge.silhouette import MAX_PIXELS
 
+EXPECTED = "a pickle of one uint8 array [s, h, w], protocol 2 to 5"
 MAX_PICKLE_BYTES = 256 * 2**20  # 16,000 frames of 128x128
 MAX_INSTRUCTIONS = 500  # an array takes about 50
 MAX_MEMO = 10_000  # a higher index would have the unpickler allocate a table of that size
@@ -49,21 +51,13 @@ def read_pickle(path: str | Path) -> Bytes:
     array is no sequence of silhouettes; both name the file.
     """
     name = one_line(path)
-    try:
-        if (size := Path(path).stat().st_size) > MAX_PICKLE_BYTES:
-            raise ValueError(f"{size >> 20} MiB are more than {MAX_PICKLE_BYTES >> 20} MiB")
-        data = Path(path).read_bytes()
-        _inspect(data)
-        return _pixels(_Unpickler(io.BytesIO(data)).load())
-    except _Hostile as err:
-        raise HostileFile(f"{name} {err}; trust nothing that came with it") from err
-    # What a damaged program can run into: the unpickler documents no closed list.
-    except (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, MemoryError,
-            ArithmeticError, pickle.UnpicklingError) as err:  # fmt: skip
-        raise DataError(
-            f"cannot read the pickle {name}: {one_line(err) or type(err).__name__}; expected one "
-            "uint8 array [s, h, w] of protocol 2 to 5. Replace or remove it"
-        ) from err
+    data = read_bytes(path, MAX_PICKLE_BYTES, EXPECTED)
+    with parsing(path, EXPECTED):
+        try:
+            _inspect(data)
+            return _pixels(_Unpickler(io.BytesIO(data)).load())
+        except _Hostile as err:
+            raise HostileFile(f"{name} {err}; trust nothing that came with it") from err
 
 
 class _Hostile(Exception):

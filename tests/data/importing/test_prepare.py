@@ -13,14 +13,13 @@ import pytest
 from drawn_people import save
 from small_disk import small_disk
 
-from cstl_edge.data import shards
 from cstl_edge.data.dataset import open_dataset, read_index
 from cstl_edge.data.importing import prepare
 from cstl_edge.data.importing.prepare import check_source
 from cstl_edge.data.importing.safe_pickle import HostileFile
 from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.data.sampling import Sampler
-from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.errors import ConfigError, DataError, StorageError
 from cstl_edge.silhouette import read_silhouettes
 
 
@@ -227,10 +226,10 @@ def test_two_runs_do_not_share_a_folder(folders, tmp_path):
 
 
 def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(folders, tmp_path, small_shards):
-    fault = r"cannot write to .*out: .*make room and run"
-    with small_disk(20_000), pytest.raises(DataError, match=fault) as error:
+    fault = r"cannot write .*out.*: .*the same command again"
+    with small_disk(20_000), pytest.raises(StorageError, match=fault) as error:
         run(folders, tmp_path / "out")  # a shard of 12 frames has 34 KB
-    assert error.value.exit_code == 3
+    assert error.value.exit_code == 6
     assert not list((tmp_path / "out").iterdir())
     assert run(folders, tmp_path / "out").frames == 36
 
@@ -238,17 +237,17 @@ def test_a_full_disk_is_a_one_line_error_and_the_run_resumes(folders, tmp_path, 
 @pytest.mark.parametrize("count", range(1, 8))
 def test_a_run_resumes_after_a_full_disk_at_any_write(folders, tmp_path, monkeypatch, count):
     calls = []
-    sync = shards.sync
+    replace = os.replace
 
-    def full(file):
-        calls.append(file)
+    def full(part, target):
+        calls.append(target)
         if len(calls) == count:
             raise OSError(errno.ENOSPC, "No space left on device")
-        sync(file)
+        replace(part, target)
 
-    monkeypatch.setattr(shards, "sync", full)
+    monkeypatch.setattr(os, "replace", full)
     if count <= 5:  # block and labels, report; then dropped.jsonl and the index
-        with pytest.raises(DataError, match="No space left on device; make room"):
+        with pytest.raises(StorageError, match="No space left on device; make room"):
             run(folders, tmp_path / "out")
         assert not (tmp_path / "out" / "dataset.json").exists()
     assert run(folders, tmp_path / "out").frames == 36
