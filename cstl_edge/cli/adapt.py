@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cstl_edge.cli.console import needs_torch, print_result, progress
-from cstl_edge.cli.options import Json, Workers
+from cstl_edge.cli.options import Json, Overwrite, Workers
 from cstl_edge.errors import ConfigError, GalleryError, one_line
 from cstl_edge.output import Outputs
 
 if TYPE_CHECKING:
-    from cstl_edge.training.adapt import OwnWalk
+    from cstl_edge.training.adapt import Adaptation, OwnWalk
 
 
 def adapt(
@@ -38,6 +38,7 @@ def adapt(
         "runs/cache"
     ),
     workers: Workers = 2,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Train the last layer on walks of your own people; refused where it does not help them.
@@ -45,7 +46,8 @@ def adapt(
     A third of each person's walks, one at least, is set aside and decides.
     """
     start = first or shipped_checkpoint()
-    Outputs([*silhouettes, gallery, start]).claim(output, "-o", suffixes=(".safetensors",))
+    outputs = Outputs([*silhouettes, gallery, start], overwrite=overwrite)
+    outputs.claim(output, "-o", suffixes=(".safetensors",))
     with needs_torch("adapt"):
         from cstl_edge.training.adapt import adapt_to_walks, read_own_walks
 
@@ -57,16 +59,20 @@ def adapt(
 
     with progress("adapting"):
         result = adapt_to_walks(start, walks, output, cache=cache, workers=workers)
-    before, after = result.own_before, result.own_after
-    text = [
+    print_result({"weights": str(output), **result.to_dict()}, _summary(result, output), json)
+
+
+def _summary(result: Adaptation, output: Path) -> list[str]:
+    """Return the figures before and after, and what to do next."""
+    before, after, folder = result.own_before, result.own_after, output.with_suffix("")
+    return [
         f"{output}: on {result.held_out_windows} windows of {result.people} people that were set "
         f"aside, rank-1 {before.rank1:.1%} -> {after.rank1:.1%}, area under the curve "
         f"{before.auc:.3f} -> {after.auc:.3f}; on Walkers {result.walkers_before.auc:.3f} -> "
         f"{result.walkers_after.auc:.3f}",
-        f"next: cstl-edge export {output} -o {output.with_suffix('')}, and enrol your people again "
-        f"with --model {output.with_suffix('')}: templates belong to the weights that made them",
+        f"next: cstl-edge export {output} -o {folder}, and enrol your people again with --model "
+        f"{folder}: templates belong to the weights that made them",
     ]
-    print_result({"weights": str(output), **result.to_dict()}, text, json)
 
 
 def _refuse_strangers(gallery: Path, people: set[str]) -> None:
