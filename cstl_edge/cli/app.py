@@ -19,6 +19,7 @@ from cstl_edge.cli import (
     adapt,
     bench,
     data,
+    engines,
     evaluate,
     export,
     gallery,
@@ -96,8 +97,8 @@ app.add_typer(gallery.people, name="gallery", rich_help_panel=PEOPLE)
 app.command(rich_help_panel=MODELS)(models.models)
 app.command(rich_help_panel=MODELS)(adapt.adapt)
 app.command(rich_help_panel=MODELS)(export.export)
-app.command(rich_help_panel=MODELS)(export.build)
-app.add_typer(export.plugins, name="plugin", rich_help_panel=MODELS)
+app.command(rich_help_panel=MODELS)(engines.build)
+app.add_typer(engines.plugins, name="plugin", rich_help_panel=MODELS)
 app.command(rich_help_panel=MODELS)(export.import_released)
 app.add_typer(data.data, name="data", rich_help_panel=RESEARCH)
 app.command(rich_help_panel=RESEARCH)(train.train)

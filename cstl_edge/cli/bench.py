@@ -23,6 +23,7 @@ from cstl_edge.output import Outputs, write_file
 if TYPE_CHECKING:
     from cstl_edge.bench.context import Context
     from cstl_edge.bench.record import Row
+    from cstl_edge.bench.run import BenchOptions
 
 IMPORT_RETRY_S = 0.05  # between two looks whether an import has ended, after Ctrl-C
 ROWS_WIDTH = 140  # characters of the printed tables, where the output is no terminal
@@ -130,21 +131,29 @@ def measure(
     names = [name for word in scenario or [] for name in word.split(",")]
     options = BenchOptions(model, weights, network, names, short, full, threads)
     if jetson:
-        from cstl_edge import doctor
-        from cstl_edge.bench.jetson.bundle import advice, detect_board, pack_bundle
-        from cstl_edge.bench.jetson.published import beside_published
-        from cstl_edge.bench.record import read_rows
-
-        board = detect_board()
-        bench_context = make_context(options, notify)
-        for line in advice(bench_context.engines or bench_context.folder):
-            notify(line)
-        file = _run_and_print(bench_context, names, out, json)
-        for line in beside_published(read_rows(file), board.model):
-            notify(line)
-        notify(f"to be sent to us: {pack_bundle(file, board, doctor.report().to_dict())}")
+        _measure_board(options, names, out, json)
     else:
         _run_and_print(make_context(options, notify), names, out, json)
+
+
+def _measure_board(
+    options: BenchOptions, names: Sequence[str], out: Path | None, as_json: bool
+) -> None:
+    """Measure a Jetson, set its figures beside published ones, and pack all of it."""
+    from cstl_edge import doctor
+    from cstl_edge.bench.jetson.bundle import advice, detect_board, pack_bundle
+    from cstl_edge.bench.jetson.published import beside_published
+    from cstl_edge.bench.record import read_rows
+    from cstl_edge.bench.run import make_context
+
+    board = detect_board()
+    context = make_context(options, notify)
+    for line in advice(context.engines or context.folder):
+        notify(line)
+    file = _run_and_print(context, names, out, as_json)
+    for line in beside_published(read_rows(file), board.model):
+        notify(line)
+    notify(f"to be sent to us: {pack_bundle(file, board, doctor.report().to_dict())}")
 
 
 def _run_and_print(

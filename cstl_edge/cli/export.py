@@ -1,16 +1,14 @@
-"""Verbs `export`, `build`, `plugin build` and `import-released`: from weights to engines."""
+"""Verbs `export` and `import-released`: from weights to ONNX graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cstl_edge.cli.console import Progress, needs_torch, print_result, progress
+from cstl_edge.cli.console import needs_torch, print_result, progress
 from cstl_edge.cli.options import Graphs, Json, Overwrite
 from cstl_edge.cli.outputs import claim
 from cstl_edge.errors import ConfigError
@@ -18,21 +16,7 @@ from cstl_edge.errors import ConfigError
 if TYPE_CHECKING:
     from cstl_edge.export.checks.accuracy_gate import GateReport
     from cstl_edge.runtime.manifest import Manifest
-    from cstl_edge.runtime.tensorrt.record import EngineRecord
 
-Workspace = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="MiB that kernels may use (default: a quarter of the free, 1024 at most)."
-    ),
-]
-Compatibility = Annotated[
-    Literal["none", "same", "ampere"],
-    typer.Option(
-        help="Where engines may run: none, on this model of GPU; same, on its compute capability; "
-        "ampere, on capability 8.0 and newer."
-    ),
-]
 Matching = Annotated[
     Literal["cosine", "euclidean", "none"] | None,
     typer.Option(
@@ -73,9 +57,6 @@ TritonKind = Annotated[
     ),
 ]
 INCREMENTAL_GRAPHS = 3  # that come with a head
-plugins = typer.Typer(
-    help="Build the CUDA kernel and the TensorRT plugin of the part gather.", no_args_is_help=True
-)
 
 
 def export(
@@ -169,113 +150,6 @@ def import_released(
         f"  next: cstl-edge export {output} -o {output.with_suffix('')}",
     ]
     print_result({**result, "imported": about["imported"]}, lines, json)
-
-
-def build(
-    folder: Annotated[Path, typer.Argument(help="Exported model, written by cstl-edge export.")],
-    precision: Annotated[
-        Literal["fp16", "int8", "float32"] | None,
-        typer.Option(help="Precision of the engines (default: fp16 where the folder has it)."),
-    ] = None,
-    target: Annotated[
-        str,
-        typer.Option(
-            "--for",
-            help="For what: tensorrt, this GPU; or, ahead of time, an RTX card such as rtx-sm89.",
-        ),
-    ] = "tensorrt",
-    plugin: Annotated[
-        Literal["auto", "on", "off"],
-        typer.Option(help="Whether our CUDA kernel gathers the parts (auto: where it is built)."),
-    ] = "auto",
-    graphs: Graphs = "frames,head",
-    walkers: Annotated[int, typer.Option(min=1, max=32, help="Most walkers in one call.")] = 32,
-    window: Annotated[int, typer.Option(min=1, help="Frames of a live window.")] = 30,
-    frames: Annotated[int, typer.Option(min=1, help="Frames of the longest sequence.")] = 240,
-    workspace: Workspace = None,
-    level: Annotated[
-        int, typer.Option(min=0, max=5, help="How long to look for faster kernels.")
-    ] = 3,
-    compatibility: Compatibility = "none",
-    json: Json = False,
-) -> None:
-    """Build TensorRT engines of an exported model and compare them with ONNX Runtime."""
-    from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines
-    from cstl_edge.runtime.tensorrt.record import ENGINES
-
-    options = BuildOptions(
-        precision=precision,
-        graphs=tuple(graphs.split(",")),
-        target=target,
-        plugin=plugin,
-        sizes=Sizes(walkers, window, frames),
-        workspace_mib=workspace,
-        level=level,
-        compatibility=compatibility,
-    )
-    with progress("building engines") as bars:
-        records = build_engines(folder, options, partial(_draw, bars))
-    place = folder / ENGINES / target
-    result = {"folder": str(place), "engines": {g: r.model_dump() for g, r in records.items()}}
-    print_result(result, [f"wrote {place}", *map(_sentence, records.values())], json)
-
-
-def _draw(bars: Progress, graph: str, phase: str, share: float) -> None:
-    """Draw a bar of the builder's latest phase, graph by graph."""
-    bars.bar(graph, f"{graph}: {phase[:40]}", share, 1.0)
-
-
-def _sentence(engine: EngineRecord) -> str:
-    """Return the description of one engine."""
-    gpu = f"sm_{engine.sm}" + (f" ({engine.gpu})" if engine.gpu else "")
-    words = f"  {engine.graph}: {engine.precision} for {gpu}, {engine.library} {engine.version}, "
-    words += f"part gather: {engine.audit['part_gather']}"
-    times_ms = engine.audit.get("part_gather_ms", {})
-    if times_ms:
-        words += f" ({', '.join(f'{name} {ms:.3f} ms' for name, ms in times_ms.items())})"
-    words += f", {engine.build_s:.0f} s"
-    if engine.parity is not None:
-        words += f", least cosine {engine.parity['min_cosine']:.6f} beside ONNX Runtime"
-    return words
-
-
-@plugins.command("build")
-def build_plugin(
-    tensorrt_root: Annotated[
-        Path | None,
-        typer.Option(help="Folder whose include/ has TensorRT's headers (default: the system's)."),
-    ] = None,
-    kernel_only: Annotated[
-        bool,
-        typer.Option(
-            "--kernel-only", help="Build the kernel without the plugin, which needs no TensorRT."
-        ),
-    ] = False,
-    architectures: Annotated[
-        str,
-        typer.Option(
-            help="Compute capabilities, by commas, such as 87 (default: all that nvcc knows)."
-        ),
-    ] = "",
-    json: Json = False,
-) -> None:
-    """Compile the part gather with nvcc, test it, and keep it in your cache."""
-    from cstl_edge.runtime.tensorrt import plugin
-
-    with progress("building the plugin", steps=3) as bar:
-        libraries = plugin.build(
-            kernel_only=kernel_only,
-            architectures=architectures.split(",") if architectures else (),
-            tensorrt_root=tensorrt_root,
-            progress=bar,
-        )
-    lines = []
-    for library in libraries:
-        headers = f"plugin, TensorRT {library.tensorrt} headers"
-        kind = "kernel" if library.tensorrt is None else headers
-        lines.append(f"{library.path}: {kind}, CUDA {library.cuda}, {library.architectures}")
-        lines.append(f"  {library.checked}")
-    print_result([asdict(library) for library in libraries], lines, json)
 
 
 def _print_export(manifest: Manifest, output: Path, as_json: bool) -> None:

@@ -74,16 +74,15 @@ def live(
 
     _claim([source, gallery, model], annotate, events, overwrite)
     options = PipelineOptions(segmenter=segmenter, fpir=fpir, threshold=threshold)
-    choice = SourceChoice(source, rotate, flip, fps)
     encoder, line_of = load(model, backend), event_line if schema == 1 else Event.to_json
     with ExitStack() as stack:
         signals = stack.enter_context(SignalEnd())
         observers, people = Observers(), _gallery(gallery, encoder, stack)
         if annotate is not None:
             observers.add_video(annotate, stack)
-        log = (
-            stack.enter_context(EventLog(events, line_of, overwrite=overwrite)) if events else None
-        )
+        log = None
+        if events is not None:
+            log = stack.enter_context(EventLog(events, line_of, overwrite=overwrite))
         pipeline = stack.enter_context(
             run(
                 source,
@@ -91,7 +90,7 @@ def live(
                 gallery=people,
                 options=options,
                 observer=observers if annotate else None,
-                source_options=choice.options(wait=not no_wait),
+                source_options=SourceChoice(source, rotate, flip, fps).options(wait=not no_wait),
                 duration_s=duration,
             )
         )

@@ -52,7 +52,8 @@ def _expected(parameter: Any, annotation: Any) -> str:
     """Return what fits a parameter: `left or right`, `a whole number from 1 to 2`."""
     choices = get_args(annotation)
     if choices and all(isinstance(choice, str) for choice in choices):
-        return " or ".join(choices)
+        *others, last = choices
+        return f"{', '.join(others)} or {last}" if others else last
     kind = KINDS.get(annotation, "of another kind")
     low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
     if low is not None and high is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -35,12 +36,22 @@ def environment() -> dict[str, Any]:
         "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "container": in_container(),
+        "machine": machine_digits(),
         "python": platform.python_version(),
         "packages": {name: v for name in PACKAGES if (v := package_version(name))},
         **devices(),
         "commit": _commit(),
         "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def machine_digits(root: Path = Path("/")) -> str | None:
+    """Return 8 digits that tell this machine from another of its kind, None where it has no id.
+
+    A hash of the system's own id, from which that cannot be found again.
+    """
+    text = SysfsTree(root).text("etc/machine-id")
+    return hashlib.sha256(f"cstl-edge {text}".encode()).hexdigest()[:8] if text else None
 
 
 def processor() -> tuple[str, frozenset[str]]:

@@ -92,6 +92,11 @@ def model_folder(path: Path | None) -> Path:
     return shipped
 
 
+def is_shipped(folder: Path) -> bool:
+    """Tell whether a model lies in the package, which an upgrade replaces."""
+    return folder.resolve().is_relative_to(Path(__file__).parents[1].resolve())
+
+
 def refuse_precision(precision: str | None, backend: str, but: str | None = None) -> None:
     """Refuse a precision in a backend whose models have one already (ConfigError).
 

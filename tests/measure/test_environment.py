@@ -3,7 +3,13 @@
 import pytest
 from standin_machine import grow, put
 
-from cstl_edge.measure.environment import devices, driver_version, gpu_names, in_container
+from cstl_edge.measure.environment import (
+    devices,
+    driver_version,
+    gpu_names,
+    in_container,
+    machine_digits,
+)
 from cstl_edge.measure.linux import SysfsTree
 
 
@@ -48,3 +54,14 @@ def test_gpu_names_come_from_the_kernel(tmp_path):
 def test_a_container_is_recognised_by_its_files(tmp_path, path, text, expected):
     put(tmp_path, path, text)
     assert in_container(SysfsTree(tmp_path)) is expected
+
+
+def test_machine_digits_tell_machines_apart_and_hide_their_ids(tmp_path):
+    digits = []
+    for number in "12":
+        (tmp_path / number / "etc").mkdir(parents=True)
+        (tmp_path / number / "etc" / "machine-id").write_text(number * 32 + "\n")
+        digits.append(machine_digits(tmp_path / number))
+    assert len(set(digits)) == 2
+    assert all(len(one) == 8 and "1111" not in one for one in digits)
+    assert machine_digits(tmp_path / "none") is None

@@ -30,6 +30,7 @@ from cstl_edge.runtime.tensorrt.record import (
     SUFFIX,
     TENSORRT,
     EngineRecord,
+    build_command,
     read_plan,
     read_records,
 )
@@ -81,7 +82,7 @@ def _records(folder: Path) -> dict[str, EngineRecord]:
     place = folder / ENGINES / TENSORRT
     present = [graph for graph in GRAPHS if (place / f"{graph}{SUFFIX}").exists()]
     if "frames" not in present:
-        raise ModelError(f"no engines in {one_line(folder)}: cstl-edge build {one_line(folder)}")
+        raise ModelError(f"no engines in {one_line(folder)}: {build_command(folder)}")
     return read_records(folder, present, read_manifest(folder))
 
 

@@ -15,8 +15,9 @@ from typing import Any
 from cstl_edge.bench.record import Row, read_rows
 from cstl_edge.errors import ConfigError, DataError, one_line
 
-MACHINE = ("cpu", "vector", "cores", "gpus", "board", "system", "l4t", "power_mode")
+MACHINE = ("cpu", "vector", "cores", "gpus", "board", "system", "l4t", "power_mode", "machine")
 """Keys of `measure.environment` that tell machines apart."""
+OWN_ID = "machine"
 UNKNOWN = "unknown"
 MS = (1e-7, 1e9)  # durations: from below a clock's tick to eleven days
 FIGURES = (1e-12, 1e18)
@@ -70,16 +71,13 @@ def read_file(path: Path) -> list[Row]:
 def read_files(paths: Iterable[Path], notify: Callable[[str], None] = lambda _: None) -> list[Row]:
     """Return the rows of all files, at least one (DataError).
 
-    A folder of results can so be given with the files of other benchmarks in it.
+    Machines that nothing tells apart, which older rows do not, are told apart by their files. A
+    folder of results can so be given with the files of other benchmarks in it.
     notify: Receiver of a line for each file without results.
     """
-    rows: list[Row] = []
-    empty = []
-    for path in paths:
-        own = read_file(path)
-        rows += own
-        if not own:
-            empty.append(one_line(path))
+    files = {path: read_file(path) for path in paths}
+    rows = [row for path, own in files.items() for row in _by_file(path, own, files)]
+    empty = [one_line(path) for path, own in files.items() if not own]
     if not rows:
         raise DataError(
             f"{', '.join(empty)}: expected results of cstl-edge bench, of a board or of trtexec; "
@@ -88,6 +86,26 @@ def read_files(paths: Iterable[Path], notify: Callable[[str], None] = lambda _: 
     for name in empty:
         notify(f"{name}: no results of cstl-edge bench, left out")
     return rows
+
+
+def _by_file(path: Path, rows: Sequence[Row], files: Mapping[Path, list[Row]]) -> list[Row]:
+    """Return the rows of a file, named by it where another file may be of a machine alike."""
+    others = [row for other, own in files.items() if other != path for row in own]
+    alike = {_origin(row) for row in others if row.environment}
+    marked = []
+    for row in rows:
+        known = OWN_ID in row.environment or not row.environment or row.scenario in PIECES
+        if not known and _origin(row) in alike:
+            environment = {**row.environment, OWN_ID: path.stem}
+            marked.append(row.model_copy(update={"environment": environment}))
+        else:
+            marked.append(row)
+    return marked
+
+
+def _origin(row: Row) -> tuple[str, str, str]:
+    """Return what rows share that may be of one machine, measured twice."""
+    return machine_name(row.environment), commit_of(row), row.scenario
 
 
 def by_machine(rows: Iterable[Row]) -> list[MachineResults]:

@@ -9,7 +9,6 @@ stand-ins for TensorRT and the GPU.
 from __future__ import annotations
 
 import logging
-import shlex
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -40,6 +39,7 @@ from cstl_edge.runtime.tensorrt.record import (
     TENSORRT,
     EngineRecord,
     Machine,
+    build_command,
     check_machine,
     read_plan,
     read_records,
@@ -178,7 +178,7 @@ def load_engines(
     if not place.exists():
         raise ModelError(
             f"no engines for TensorRT in {one_line(folder)}. Build them on the machine that runs "
-            f"them: {shlex.join(['cstl-edge', 'build', str(folder)])}"
+            f"them: {build_command(folder)}"
         )
     records = read_records(folder, GRAPHS, manifest)
     plans = {graph: read_plan(place, record) for graph, record in records.items()}

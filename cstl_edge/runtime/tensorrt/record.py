@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from cstl_edge.errors import ModelError, one_line
+from cstl_edge.runtime.base import is_shipped
 from cstl_edge.runtime.manifest import Manifest, Sha256, parse_json, read_file
 
 Graph = Literal["frames", "head", "full"]
@@ -196,6 +197,13 @@ def rebuild_command(record: EngineRecord, folder: Path) -> str:
     """Return the command that builds such an engine of an exported model on this machine."""
     options = [word for name, value in record.options.items() for word in (f"--{name}", str(value))]
     return shlex.join(["cstl-edge", "build", str(folder), *options])
+
+
+def build_command(folder: Path) -> str:
+    """Return the command that builds the engines of a model; the shipped one is copied first."""
+    if is_shipped(folder):
+        return shlex.join(["cstl-edge", "build", "-o", f"engines/{folder.name}"])
+    return shlex.join(["cstl-edge", "build", str(folder)])
 
 
 def refuse_open_to_others(path: Path) -> None:

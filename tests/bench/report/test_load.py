@@ -168,3 +168,22 @@ def test_any_value_of_a_file_is_one_line(value):
 
 def test_a_row_without_an_environment_has_an_unknown_machine():
     assert machine_name({}) == "unknown machine"
+
+
+def test_machines_alike_in_two_files_are_shown_apart(tmp_path):
+    for name, ms in (("left", 10.0), ("right", 20.0)):
+        write_rows(tmp_path / f"{name}.jsonl", [timed(run=name, ms=ms, cpu="EPYC", commit="abc")])
+    files = [tmp_path / "left.jsonl", tmp_path / "right.jsonl"]
+    machines = by_machine(read_files(files))
+    names = [machine.machine for machine in machines]
+    assert [name.rpartition(", ")[2] for name in names] == ["left", "right"]
+    assert [machine.replaced for machine in machines] == [0, 0]
+    assert len(comparison_pairs(read_files(files), None)) == 1
+
+
+@pytest.mark.parametrize("other", [{"commit": "def"}, {"commit": "abc", "machine": "1a2b"}])
+def test_two_runs_of_one_machine_stay_one_machine(tmp_path, other):
+    first = {"commit": "abc"} | {key: other[key] for key in other if key == "machine"}
+    write_rows(tmp_path / "a.jsonl", [timed(run="a", cpu="EPYC", **first)])
+    write_rows(tmp_path / "b.jsonl", [timed(run="b", cpu="EPYC", **other)])
+    assert len(by_machine(read_files([tmp_path / "a.jsonl", tmp_path / "b.jsonl"]))) == 1
