@@ -132,6 +132,13 @@ class BackendUnavailable(ModelError):
     remedy = "see cstl-edge doctor, or leave --backend out"
 
 
+class BackendAway(BackendUnavailable):
+    """A server that computes does not answer; it may come back by itself."""
+
+    code = "backend-away"
+    remedy = "start the server, or use a model of this machine"
+
+
 class SourceUnavailable(CstlEdgeError):
     """A camera, stream or file that does not open or stopped answering."""
 

@@ -77,6 +77,7 @@ class ReasonCode(str, Enum):
     SOURCE_OFFLINE = "source_offline"  # fell silent or cannot be opened; it is tried again
     SCENE_LEARNING = "scene_learning", SceneState.LEARNING  # the segmenter learns the empty scene
     SCENE_DISTURBED = "scene_disturbed", SceneState.DISTURBED  # the camera or the light changed
+    UPSIDE_DOWN = "upside_down"  # everybody walks on their head: the camera hangs upside down
 
 
 REASON_CODES = {code.cause: code for code in ReasonCode if code.cause is not None}
@@ -93,7 +94,8 @@ class Event:
     """Version of this shape."""
     event: EventName
     """State of a source; of its scene; a track begins; it has no answer yet; it has an answer; it
-    ends, with its last word; the runtime failed; the gallery changed (reserved, not written)."""
+    ends, with its last word; the runtime failed, or a server is back; the gallery changed
+    (reserved, not written)."""
     utc: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     """When it was reported."""
     monotonic_s: float = field(default_factory=time.monotonic)
@@ -105,7 +107,8 @@ class Event:
     camera: str | None = None
     """Name of the camera, where one was given."""
     state: State | None = None
-    """Of a source, a scene or a gallery; those of a gallery (purged, changed) are reserved."""
+    """Of a source, a scene, a backend (offline, online) or a gallery; those of a gallery (purged,
+    changed) are reserved."""
     reason_code: ReasonCode | None = None
     """Why there is no answer, for programs; set wherever `reason` is."""
     reason: str | None = None

@@ -21,6 +21,7 @@ from cstl_edge.arrays import Image, Mask
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.pipeline.options import PipelineOptions
+from cstl_edge.live.pipeline.upright import UprightCheck
 from cstl_edge.live.segmentation.base import SceneState, Segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.tracking.tracker import Track, Tracker
@@ -62,6 +63,7 @@ class FrameResult:
     observations: list[TrackObservation] = field(default_factory=list)
     born: list[int] = field(default_factory=list)
     closed: list[int] = field(default_factory=list)
+    inverted: bool = False  # everybody so far walks on their head
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class PerceptionThread(threading.Thread):
         self._options, self._size = options, size
         self._tracker = Tracker(max_tracks=options.max_walkers)
         self._filters: dict[int, WalkFilter] = {}
+        self._upright = UprightCheck()
+        self._forgetting = threading.Event()  # end all tracks: everybody is a new one
         self._stopping = threading.Event()  # no more frames; the tracks are still closed
         self._abandoned = threading.Event()  # the messages have no reader any more
 
@@ -115,7 +119,7 @@ class PerceptionThread(threading.Thread):
             self._process_frames()
         except BaseException as err:  # raised by the recognition stage, in the caller's thread
             error = None if self._stopping.is_set() else err
-        self._put(EndOfStream(self._ids(self._tracker.finish().closed), error))
+        self._put(EndOfStream(self._close_all(), error))
 
     @property
     def stride(self) -> int:
@@ -134,6 +138,10 @@ class PerceptionThread(threading.Thread):
         """Stop after the present frame; the tracks are closed as at the end of a source."""
         self._stopping.set()
 
+    def forget(self) -> None:
+        """End all tracks with the next frame; who is in view gets a new one."""
+        self._forgetting.set()
+
     def abandon(self) -> None:
         """Stop at once, without further messages."""
         self._stopping.set()
@@ -142,7 +150,7 @@ class PerceptionThread(threading.Thread):
     def report(self, state: SourceState) -> None:
         """Pass on the state of a live source; when it goes offline all tracks end."""
         if state.state == "offline":
-            self._put(EndOfStream(self._ids(self._tracker.finish().closed), final=False))
+            self._put(EndOfStream(self._close_all(), final=False))
         self._put(state)
 
     def _process_frames(self) -> None:
@@ -152,6 +160,10 @@ class PerceptionThread(threading.Thread):
                 return
             if number % self.stride:
                 continue
+            if self._forgetting.is_set():
+                self._forgetting.clear()
+                self._put(EndOfStream(self._close_all(), final=False))
+                self._filters.clear()
             read_at = time.perf_counter()
             self.samples.add("source", (read_at - start) * 1e3)
             self.frames += 1
@@ -176,10 +188,20 @@ class PerceptionThread(threading.Thread):
             update = self._tracker.update(detections, frame.time_s)
         with self.samples.time("silhouette"):
             observations = [self._observe(track, frame.time_s) for track in update.active]
-        for track in update.closed:
+        born, closed = self._ids(update.born), self._forget(update.closed)
+        inverted, scene = self._upright.everybody_inverted, self._segmenter.state
+        return FrameResult(frame, read_at, scene, observations, born, closed, inverted)
+
+    def _close_all(self) -> list[int]:
+        """Close every track; return their numbers."""
+        return self._forget(self._tracker.finish().closed)
+
+    def _forget(self, tracks: list[Track]) -> list[int]:
+        """Forget tracks that are closed; return their numbers."""
+        for track in tracks:
             self._filters.pop(track.id, None)
-        born, closed = self._ids(update.born), self._ids(update.closed)
-        return FrameResult(frame, read_at, self._segmenter.state, observations, born, closed)
+            self._upright.close(track.id)
+        return self._ids(tracks)
 
     def _observe(self, track: Track, time_s: float) -> TrackObservation:
         options = self._options
@@ -192,6 +214,8 @@ class PerceptionThread(threading.Thread):
         detection = track.detection
         if detection is None:
             return TrackObservation(track.id, track.box, None, reason, None)
+        if reason in (None, Reason.NOT_PERSON):
+            self._upright.observe(track.id, detection.mask)
         # TOO_FEW only means that it is early: the frame may count once the walk is plain
         usable = reason in (None, Reason.TOO_FEW)
         silhouette = align(detection.mask, self._size) if usable else None

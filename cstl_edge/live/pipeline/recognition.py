@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UPSIDE_DOWN = "everybody walks on their head: turn the picture by 180 degrees (--rotate 180)"
 PENDING_EVERY_S = 1.0  # at most one pending event per track in this time
 
 
@@ -72,7 +73,7 @@ class RecognitionStage:
         self._learn_failed = False
 
     def process(self, result: FrameResult) -> list[Event]:
-        """Take one frame; return its events."""
+        """Take one frame; return its events. Tracks that were closed here are passed by."""
         time_s = self._time_s = result.frame.time_s
         self._update_scene(result.scene)
         boxes = {observation.id: observation.box for observation in result.observations}
@@ -81,13 +82,14 @@ class RecognitionStage:
             self._tracks[number] = track
             self._summary.tracks += 1
             self._events.append(self._track_event("born", track))
-        queues = {item.id: self._observe(item, time_s) for item in result.observations}
+        observations = [item for item in result.observations if item.id in self._tracks]
+        queues = {item.id: self._observe(item, time_s) for item in observations}
         if any(queues.values()):
             with self._summary.samples.time("encode"):
                 embedded = self._embed(queues)
             for number in embedded:
                 self._identify(self._tracks[number], result.read_at)
-        for observation in result.observations:
+        for observation in observations:
             self._report_pending(self._tracks[observation.id], time_s)
         return self.close(result.closed)
 
@@ -99,14 +101,26 @@ class RecognitionStage:
         return events
 
     def backend_down(self, error: str) -> list[Event]:
-        """Report that nothing can be embedded any more; give every track in view its last word."""
+        """Report that nothing can be embedded now; give every track in view its last word."""
         code = ReasonCode.BACKEND_FAILED
-        self._events.append(self._event("backend_down", reason=error, reason_code=code))
+        event = self._event("backend_down", state="offline", reason=error, reason_code=code)
+        self._events.append(event)
         return self.close_all()
+
+    def backend_is_back(self) -> list[Event]:
+        """Return what reports that a server answers again; BackendAway where it does not yet."""
+        self._encoder.frames(np.zeros((1, *self._encoder.info.size), np.uint8))
+        return [self._event("backend_down", state="online")]
 
     def close_all(self) -> list[Event]:
         """Give every track in view its last word."""
         return self.close(list(self._tracks))
+
+    def upside_down(self) -> Event:
+        """Return the event of a scene in which everybody walks on their head."""
+        return self._event(
+            "scene", state="disturbed", reason=UPSIDE_DOWN, reason_code=ReasonCode.UPSIDE_DOWN
+        )
 
     def source_event(self, state: SourceState) -> Event:
         """Return the event of a live source's state."""

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from cstl_edge.errors import BackendUnavailable
+from cstl_edge.errors import BackendAway, BackendUnavailable
 from cstl_edge.live.annotate import WalkerView
 from cstl_edge.live.events import Event
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOIN_S = 3.0  # that closing waits for the other thread
+BACKEND_RETRY_S = 1.0  # between two tries of a server that is away
 TICK_S = 0.2  # between two looks whether the run has to end
 LAST_WORDS_S = 1.5  # from asking for the end to closing what does not end by itself
 SEGMENTER_THREADS = 2  # at most: the rest belongs to the encoder
@@ -73,8 +74,10 @@ class PipelineRun(Iterator[Event]):
             duration_s: End after so many seconds, whether the source gives frames or not.
         """
         self.summary = RunSummary()
+        self.upside_down = False  # everybody so far walks on their head
         self._observer = observer
         self._early: list[SourceState] = []  # while the source opens
+        self._backend_retry_at: float | None = None  # while a server is away
         self._failed: BackendUnavailable | None = None  # to be raised behind the last words
         self._perception: PerceptionThread | None = None
         self.duration_s = duration_s
@@ -179,7 +182,10 @@ class PipelineRun(Iterator[Event]):
             return
         try:
             if isinstance(message, FrameResult):
+                if self._backend_retry_at is not None and not self._backend_is_back(perception):
+                    return
                 self._ready.extend(self._recognition.process(message))
+                self._check_upright(message)
                 self._show(message)
                 total_ms = (time.perf_counter() - message.read_at) * 1e3
                 self.summary.samples.add("frame", total_ms)
@@ -187,13 +193,38 @@ class PipelineRun(Iterator[Event]):
                 self._end(message)
             else:
                 self._ready.append(self._recognition.source_event(message))
-        except BackendUnavailable as err:  # the GPU is gone: the supervisor has to know
+        except BackendUnavailable as err:
+            if isinstance(err, BackendAway) and self.source.live:
+                self._backend_goes(str(err))
+                return
+            # the GPU is gone: the supervisor has to know
             self._ready.extend(self._recognition.backend_down(str(err)))
             self._failed = err
             self._shut()
         except Exception:
             self._shut()
             raise
+
+    def _backend_goes(self, error: str) -> None:
+        """Report once that a server is away, and try it again from time to time."""
+        if self._backend_retry_at is None:
+            self._ready.extend(self._recognition.backend_down(error))
+        self._backend_retry_at = time.perf_counter() + BACKEND_RETRY_S
+
+    def _backend_is_back(self, perception: PerceptionThread) -> bool:
+        """Tell whether a server that was away answers again; everybody is a new track then."""
+        if time.perf_counter() < (self._backend_retry_at or 0.0):
+            return False
+        self._ready.extend(self._recognition.backend_is_back())
+        self._backend_retry_at = None
+        perception.forget()
+        return True
+
+    def _check_upright(self, result: FrameResult) -> None:
+        """Report once that everybody walks on their head."""
+        if result.inverted and not self.upside_down:
+            self._ready.append(self._recognition.upside_down())
+        self.upside_down = result.inverted
 
     def _must_end(self, perception: PerceptionThread) -> bool:
         """End the frames when that is due; return whether waiting for the rest is over as well."""

@@ -2,7 +2,7 @@
 
 The server computes `frames` and `head`; manifest and distance come with the model's configuration
 (`export.triton`), so the edge needs no copy of the folder. A server that goes away is waited for a
-moment, then it is a BackendUnavailable; the next call tries again.
+moment, then it is BackendAway; the next call tries again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cstl_edge.arrays import Array
-from cstl_edge.errors import BackendUnavailable, ConfigError, ModelError, one_line
+from cstl_edge.errors import BackendAway, BackendUnavailable, ConfigError, ModelError, one_line
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.manifest import read_manifest
@@ -155,7 +155,7 @@ class _Client:
                         f"{self.address}: the server refuses: {one_line(err.message(), 300)}"
                     ) from err
                 if time.monotonic() > end:
-                    raise BackendUnavailable(
+                    raise BackendAway(
                         f"no Triton server answers at {self.address}: "
                         f"{one_line(err.message(), 200)}. Start it, or use a model of this machine"
                     ) from err

@@ -21,9 +21,15 @@ from standin_engines import seal
 from standin_tensorrt import State, make
 
 import cstl_edge
-from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, SourceUnavailable
+from cstl_edge.errors import (
+    BackendAway,
+    BackendUnavailable,
+    ConfigError,
+    DataError,
+    SourceUnavailable,
+)
 from cstl_edge.gallery.gallery import Gallery
-from cstl_edge.live.events import Event
+from cstl_edge.live.events import Event, ReasonCode
 from cstl_edge.live.pipeline import perception
 from cstl_edge.live.pipeline.collect import collect
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary
@@ -304,6 +310,45 @@ def test_lost_gpu_is_reported_with_the_last_words_and_then_raised(
     assert json.loads(reported[-2].to_json())["event"] == "backend_down"
     assert "its engines are opened once more" in caplog.text
     assert not threads()
+
+
+class Away(StandIn):
+    """A server that goes away after some calls, and is away for some more."""
+
+    def __init__(self, after: int, for_calls: int) -> None:
+        self.calls, self.after, self.until = 0, after, after + for_calls
+
+    def frames(self, silhouettes):
+        self.calls += 1
+        if self.after < self.calls <= self.until:
+            raise BackendAway("no server answers")
+        return super().frames(silhouettes)
+
+
+def test_a_server_that_goes_away_is_told_once_and_comes_back_by_itself(monkeypatch) -> None:
+    monkeypatch.setattr("cstl_edge.live.pipeline.run.BACKEND_RETRY_S", 0.0)
+    source = Street()
+    source.live = True
+    options = replace(BACKGROUND, window=6, hop=2, min_frames=4, demand_walking=False)
+    with run(source, encoder=Away(20, 3), options=options) as events:
+        reported = [event for event in events if event.event != "pending"]
+    names = [(event.event, event.state) for event in reported]
+    away, back = names.index(("backend_down", "offline")), names.index(("backend_down", "online"))
+    assert names.count(("backend_down", "offline")) == 1
+    assert names[away + 1] == ("closed", None)
+    assert reported[away].reason_code is ReasonCode.BACKEND_FAILED
+    tracks = [event.track for event in reported if event.event == "born"]
+    assert len(tracks) == len(set(tracks)) == 2, "whoever is in view is a new track"
+    assert names[back + 1][0] == "born"
+    assert names[-1] == ("closed", None)
+
+
+def test_a_file_does_not_wait_for_a_server() -> None:
+    with (
+        run(Street(), encoder=Away(20, 10**9), options=BACKGROUND) as events,
+        pytest.raises(BackendUnavailable, match="no server answers"),
+    ):
+        deque(events, maxlen=0)
 
 
 def test_leaving_the_loop_stops_everything() -> None:
