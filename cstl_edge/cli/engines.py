@@ -46,7 +46,7 @@ Output = Annotated[
     ),
 ]
 Precision = Annotated[
-    Literal["fp16", "int8", "float32"] | None,
+    Literal["float32", "fp16", "int8"] | None,
     typer.Option(help="Precision of the engines (default: fp16 where the folder has it)."),
 ]
 Target = Annotated[
