@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 def adapt(
     silhouettes: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(help="Folder of people: PERSON/WALK/*.png or PERSON/WALK.npy (repeatable)."),
-    ],
+    ] = None,
     gallery: Annotated[
         Path | None,
-        typer.Option(help="Gallery that must know these people, with their consent."),
+        typer.Option(
+            help="Gallery that must know these people; its kept silhouettes are used too."
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Checkpoint to write, where it helps.")
@@ -46,16 +48,17 @@ def adapt(
     A third of each person's walks, one at least, is set aside and decides.
     """
     start = first or shipped_checkpoint()
-    outputs = Outputs([*silhouettes, gallery, start], overwrite=overwrite)
+    folders = silhouettes or []
+    if not folders and gallery is None:
+        raise ConfigError("expected walks of your people: give --silhouettes FOLDER or --gallery")
+    outputs = Outputs([*folders, gallery, start], overwrite=overwrite)
     outputs.claim(output, "-o", suffixes=(".safetensors",))
     with needs_torch("adapt"):
         from cstl_edge.training.adapt import adapt_to_walks, read_own_walks
 
     def walks(size: tuple[int, int]) -> list[OwnWalk]:
-        read = read_own_walks(silhouettes, size, mirrored=mirrored)
-        if gallery is not None:
-            _refuse_strangers(gallery, {walk.person for walk in read})
-        return read
+        read = read_own_walks(folders, size, mirrored=mirrored)
+        return read if gallery is None else read + _kept_in(gallery, read, size)
 
     with progress("adapting"):
         result = adapt_to_walks(start, walks, output, cache=cache, workers=workers)
@@ -75,17 +78,29 @@ def _summary(result: Adaptation, output: Path) -> list[str]:
     ]
 
 
-def _refuse_strangers(gallery: Path, people: set[str]) -> None:
-    """Refuse people whom the gallery does not know, or no longer (GalleryError)."""
+def _kept_in(gallery: Path, walks: list[OwnWalk], size: tuple[int, int]) -> list[OwnWalk]:
+    """Return the walks that a gallery kept; refuse others of people it does not know.
+
+    Raises GalleryError for these, and for a gallery without silhouettes where nothing else is given
+    """
     from cstl_edge.gallery.gallery import Gallery
+    from cstl_edge.training.adapt import kept_walks
 
     with Gallery.open(gallery, create=False) as open_gallery:
         known = {x.name.casefold() for x in open_gallery.people() if not x.expired}
+        kept = kept_walks(open_gallery.kept_silhouettes(), size)
+    if not kept and not walks:
+        raise GalleryError(
+            f"{one_line(gallery)} keeps no silhouettes of {size[0]}x{size[1]}: enrol with "
+            "--keep-silhouettes, where the consent covers it, or give --silhouettes FOLDER"
+        )
+    people = {walk.person for walk in walks}
     if strangers := sorted(name for name in people if name.casefold() not in known):
         raise GalleryError(
             f"{one_line(gallery)} knows no {', '.join(map(one_line, strangers))}: enrol them with "
             "their consent first, name their folders as they are enrolled, or leave --gallery out"
         )
+    return kept
 
 
 def shipped_checkpoint() -> Path:

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+from cstl_edge.arrays import Silhouettes
 from cstl_edge.errors import GalleryError
 from cstl_edge.gallery import retention
 from cstl_edge.gallery.backups import backup, erase_in_backups, forget_backup
@@ -18,7 +19,7 @@ from cstl_edge.gallery.people import EnrolledPerson
 from cstl_edge.gallery.rekey import rekey
 from cstl_edge.gallery.store import GalleryStore, nobody
 from cstl_edge.gallery.stored_people import find_row
-from cstl_edge.gallery.takeout import export_person
+from cstl_edge.gallery.takeout import export_person, kept_silhouettes
 from cstl_edge.gallery.verify import verify
 
 AGAIN_S = 60.0  # between two tries to finish an erasure
@@ -158,6 +159,11 @@ class Administration:
         """Write all that is kept about a person to a zip; return how many files it holds."""
         with self._lock:
             return export_person(self._store, name, path)
+
+    def kept_silhouettes(self) -> dict[str, list[Silhouettes]]:
+        """Return the silhouettes kept with people's walks, by name; of nobody who is expired."""
+        with self._lock:
+            return kept_silhouettes(self._store)
 
     def backup(self, path: Path) -> None:
         """Write all of one state to another file, which later erasures reach (`backups`)."""

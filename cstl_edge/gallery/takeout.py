@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cstl_edge.arrays import Silhouettes
 from cstl_edge.gallery.loading import stored_vectors
 from cstl_edge.gallery.pictures import as_png, read_silhouettes
 from cstl_edge.gallery.store import GalleryStore
@@ -66,6 +67,22 @@ def export_person(store: GalleryStore, name: str, path: Path) -> int:
             for frame, image in enumerate(images):
                 pack.writestr(f"pictures/{number}/{frame:04d}.png", as_png(image))
         return len(pack.namelist())
+
+
+def kept_silhouettes(store: GalleryStore) -> dict[str, list[Silhouettes]]:
+    """Return the silhouettes kept with the walks of those whose retention has not ended, by name.
+
+    Raises GalleryError where a row is damaged or missing.
+    """
+    names = [person.name for person in store.people() if not person.expired]
+    kept: dict[str, list[Silhouettes]] = {}
+    with store.rows.transaction():
+        for name in names:
+            walks = store.existing(name).enrolments
+            silhouettes = [x for walk in walks for x in read_silhouettes(store.rows, walk)]
+            if silhouettes:
+                kept[name] = silhouettes
+    return kept
 
 
 _COMPRESSION = zipfile.ZIP_DEFLATED

@@ -9,7 +9,7 @@ inputs of a part's matrix, d embedding dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -136,6 +136,16 @@ def read_own_walks(
             silhouettes = read_silhouettes(walk, size, mirrored=mirrored)
             walks.append(OwnWalk(person, f"{person}/{walk.name}", silhouettes))
     return walks
+
+
+def kept_walks(kept: Mapping[str, Sequence[Silhouettes]], size: tuple[int, int]) -> list[OwnWalk]:
+    """Return the walks that a gallery kept silhouettes of, by name; those of another size not."""
+    return [
+        OwnWalk(person, f"{person}, walk {number}", silhouettes)
+        for person, walks in kept.items()
+        for number, silhouettes in enumerate(walks, start=1)
+        if silhouettes.shape[1:] == size
+    ]
 
 
 def _walks_of(person: Path) -> list[Path]:
