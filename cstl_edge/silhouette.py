@@ -11,6 +11,7 @@ therefore not strictly binary. Letters: `s` frames, `h w` pixels of a silhouette
 from __future__ import annotations
 
 import io
+import logging
 import re
 from enum import Enum
 from pathlib import Path
@@ -25,17 +26,23 @@ from cstl_edge.foreign import parsing, read_bytes, read_npy
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+log = logging.getLogger(__name__)
+
 SMALL = (64, 44)  # h, w in pixels
 LARGE = (128, 88)
 SIZES = (SMALL, LARGE)
 ALIGNED_FORMS = frozenset({(64, 44), (64, 64), (128, 88), (128, 128)})
 """Image sizes that are aligned silhouettes, with and without margins; all others are masks."""
+GREY, MAX_GREY = (64, 192), 0.25  # share of an aligned silhouette; Walkers have 0.074 at most
+MIN_SHARE, MAX_SHARE = 0.05, 0.75  # of it that the person covers; Walkers have 0.145 to 0.647
+MIN_EDGES, MAX_EDGES = 0.5, 8.0  # changes in a row, mean; Walkers have 1.6 to 4.6, noise 21
 MIN_HEIGHT_PX = 48  # below it a 64-row silhouette is mostly interpolated
 MIN_FILL, MAX_FILL = 0.15, 0.85  # share of its bounding box that a walking person covers
 MIN_ASPECT, MAX_ASPECT = 0.15, 0.85  # width / height of the bounding box, seen from any side
 FOREGROUND = 128  # a mask pixel from this value on belongs to the person
 MAX_PIXELS = 16_000_000  # a larger image is refused by its header
 MAX_IMAGE_BYTES = 64 * 2**20
+MAX_WALK_BYTES = 2**28  # 24,000 frames of 128x88
 IMAGE = "a PNG, JPEG or BMP image"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
@@ -125,6 +132,44 @@ def crop_aligned(silhouettes: Silhouettes, size: tuple[int, int] = SMALL) -> Sil
     )
 
 
+def scale_two_valued(images: Array) -> tuple[Array, int | None]:
+    """Return images uint8 of 0 and one other number as 0 and 255, and that number.
+
+    Images of other numbers, or of 0 and 255, come back as they are, with None.
+    """
+    peak, background = int(images.max(initial=0)), images == 0
+    two_valued = bool(background.any()) and bool((background | (images == peak)).all())
+    if peak in (0, 255) or not two_valued:
+        return images, None
+    return np.where(background, np.uint8(0), np.uint8(255)), peak
+
+
+def implausible(silhouettes: Silhouettes) -> str | None:
+    """Return why aligned silhouettes [s, h, w] show nobody who walks, None when most of them may.
+
+    A silhouette is nearly two-valued, black around the head, and of few runs in each row.
+    """
+    person = silhouettes >= FOREGROUND
+    grey = ((silhouettes >= GREY[0]) & (silhouettes < GREY[1])).mean(axis=(1, 2))  # [s]
+    corner = silhouettes.shape[1] // 8
+    corners = [
+        person[:, :corner, part].mean((1, 2)) for part in (slice(corner), slice(-corner, None))
+    ]
+    share = person.mean(axis=(1, 2))
+    edges = (person[:, :, 1:] != person[:, :, :-1]).sum(axis=2).mean(axis=1)  # of a row
+    faults = {
+        "they are grey: expected 0 for the background and 255 for the person": grey > MAX_GREY,
+        "the background is white: invert them": (np.minimum(*corners) > 0.5) & (share < 1),
+        "everything is white": share == 1,
+        "nearly everything is black": share < MIN_SHARE,
+        "they show no person, but noise or a pattern": (edges > MAX_EDGES) | (edges < MIN_EDGES),
+        "the white area is too large for a person": share > MAX_SHARE,
+    }
+    if np.logical_or.reduce(list(faults.values())).mean() <= 0.5:
+        return None
+    return max(faults, key=lambda fault: float(faults[fault].mean()))
+
+
 def read_silhouettes(
     path: str | Path, size: tuple[int, int] = SMALL, *, mirrored: bool = False
 ) -> Silhouettes:
@@ -132,8 +177,9 @@ def read_silhouettes(
 
     Args:
         path: Folder of images in the order of their numbers, one image, or a .npy file with uint8
-            [s, h, w]. Images of one of ALIGNED_FORMS must fit `size`; all others are masks and are
-            aligned here, unusable ones left out.
+            or bool [s, h, w]; 0 and 1 are taken as 0 and 255, with a warning. Images of
+            one of ALIGNED_FORMS must fit `size`; all others are masks and are aligned here,
+            unusable ones left out.
         size: Height and width in pixels.
         mirrored: Whether to mirror a walk that goes to the right of the picture: networks trained
             on Walkers know walks to the left (the live path mirrors the others by itself).
@@ -145,10 +191,13 @@ def read_silhouettes(
     if not source.exists():
         expected = "expected a folder of images or a .npy file"
         raise DataError(f"no silhouettes at {one_line(source)}; {expected}")
-    if source.suffix == ".npy":
-        silhouettes = crop_aligned(_read_npy(source), size)
-    else:
-        silhouettes = _read_images(source, size)
+    silhouettes, aligned, values = (_read_npy if source.suffix == ".npy" else _read_images)(
+        source, size
+    )
+    if values:
+        log.warning("%s: values 0 and %s are taken as 0 and 255", one_line(source), values[0])
+    if aligned and (reason := implausible(silhouettes)):
+        raise DataError(f"{one_line(source)}: these are no aligned silhouettes: {reason}")
     return np.ascontiguousarray(silhouettes[..., ::-1]) if mirrored else silhouettes
 
 
@@ -195,15 +244,21 @@ def read_image(path: str | Path, *, grey: bool = False) -> Bytes:
     return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 
-def _read_images(source: Path, size: tuple[int, int]) -> Silhouettes:
+_Read = tuple[Silhouettes, bool, list[int]]  # walk, aligned already?, numbers in the place of 255
+
+
+def _read_images(source: Path, size: tuple[int, int]) -> _Read:
     files = numbered_images(source) if source.is_dir() else [source]
     if not files:
         raise DataError(f"no images ({', '.join(IMAGE_SUFFIXES)}) in {one_line(source)}")
-    silhouettes, refused = [], dict.fromkeys(Refusal, 0)
+    silhouettes, refused, values = [], dict.fromkeys(Refusal, 0), list[int]()
+    aligned = 0
     for file in files:
-        image = read_image(file, grey=True)
+        image, value = scale_two_valued(read_image(file, grey=True))
+        values += [value] if value else []
         if image.shape in ALIGNED_FORMS:
             silhouettes.append(crop_aligned(image[None], size)[0])
+            aligned += 1
         elif reason := refusal(image, clipped=touches_border(image)):
             refused[reason] += 1
         else:
@@ -212,15 +267,21 @@ def _read_images(source: Path, size: tuple[int, int]) -> Silhouettes:
         reasons = ", ".join(f"{count} {reason.value}" for reason, count in refused.items() if count)
         images = f"{len(files)} images of {one_line(source)}"
         raise DataError(f"no usable silhouette among {images}: {reasons}")
-    return np.stack(silhouettes)  # [s, h, w]
+    return np.stack(silhouettes), 2 * aligned > len(silhouettes), values  # [s, h, w]
 
 
-def _read_npy(path: Path) -> Silhouettes:
+def _read_npy(path: Path, size: tuple[int, int]) -> _Read:
     array: Silhouettes = read_npy(path, "a .npy file of silhouettes, uint8 [s, h, w]")
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[0] == 0:
+    if array.dtype not in (np.uint8, np.bool_) or array.ndim != 3 or array.shape[0] == 0:
         got = f"got {array.dtype} {list(array.shape)}"
         raise DataError(f"{one_line(path)}: expected uint8 [s, h, w] with s > 0, {got}")
-    return array
+    if array.nbytes > MAX_WALK_BYTES:
+        got = f"got {array.nbytes}"
+        raise DataError(
+            f"{one_line(path)}: expected one walk, at most {MAX_WALK_BYTES} bytes, {got}"
+        )
+    scaled, value = scale_two_valued(np.asarray(crop_aligned(array, size)).astype(np.uint8))
+    return scaled, True, [value] if value else []
 
 
 def _to_grey(image: Image) -> Array:

@@ -15,6 +15,7 @@ from cstl_edge.silhouette import (
     Refusal,
     align,
     crop_aligned,
+    implausible,
     read_image,
     read_silhouettes,
     refusal,
@@ -113,9 +114,10 @@ def test_the_width_of_88_is_never_cut_to_68():
 def test_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     for number in (10, 2, 1):
         silhouette = np.zeros((64, 64), np.uint8)
-        silhouette[:, 20:40] = number
+        silhouette[:, 20 : 26 + number] = 255
         Image.fromarray(silhouette).save(tmp_path / f"frame{number}.png")
-    assert read_silhouettes(tmp_path)[:, 0, 20].tolist() == [1, 2, 10]
+    walk = read_silhouettes(tmp_path)
+    assert np.count_nonzero(walk[:, 0], axis=1).tolist() == [7, 8, 16]
 
 
 def test_masks_are_aligned_and_unusable_ones_left_out(tmp_path):
@@ -137,8 +139,64 @@ def test_walks_to_the_right_are_mirrored(tmp_path):
     assert mirrored.flags.c_contiguous
 
 
+def drawn_walk(count=20):
+    """Aligned silhouettes of somebody who walks, 0 and 255."""
+    walk = np.zeros((count, 64, 44), np.uint8)
+    for frame, step in zip(walk, range(count), strict=True):
+        frame[2:12, 18:26] = frame[12:36, 15:29] = 255
+        for row in range(36, 63):
+            reach = round(6 * np.sin(step / 3) * (row - 36) / 27)
+            frame[row, 19 + reach : 24 + reach] = frame[row, 19 - reach : 24 - reach] = 255
+    return walk
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.bool_])
+@pytest.mark.parametrize("value", [1, 200])
+def test_zero_and_one_are_taken_as_zero_and_255_with_a_word(tmp_path, kind, value, caplog):
+    walk = drawn_walk()
+    np.save(tmp_path / "walk.npy", (walk // 255 * np.uint8(value)).astype(kind))
+    assert np.array_equal(read_silhouettes(tmp_path / "walk.npy"), walk)
+    assert "are taken as 0 and 255" in caplog.text
+    (tmp_path / "images").mkdir()
+    for number, frame in enumerate(walk):
+        Image.fromarray(frame // 255 * np.uint8(value)).save(tmp_path / f"images/{number}.png")
+    assert np.array_equal(read_silhouettes(tmp_path / "images"), walk)
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (20, 64, 44), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("walk", "reason"),
+    [
+        (np.full_like(NOISE, 255), "everything is white"),
+        (np.full_like(NOISE, 1), "nearly everything is black"),
+        (np.zeros_like(NOISE), "nearly everything is black"),
+        (255 - drawn_walk(), "the background is white"),
+        (drawn_walk() // 255 ^ 1, "the background is white"),
+        (NOISE, "they are grey"),
+        (np.full_like(NOISE, 128), "they are grey"),
+        (NOISE // 128 * np.uint8(255), "noise or a pattern"),
+        (np.arange(64 * 44, dtype=np.uint8).reshape(1, 64, 44) % 2 * np.uint8(255), "noise"),
+        (np.repeat([[0], [255]], 32, axis=0) * np.ones((9, 1, 44), np.uint8), "pattern"),
+    ],
+)
+def test_values_that_show_nobody_are_refused_with_the_reason(tmp_path, walk, reason):
+    np.save(tmp_path / "walk.npy", walk.astype(np.uint8))
+    with pytest.raises(DataError, match=reason):
+        read_silhouettes(tmp_path / "walk.npy")
+
+
+def test_some_bad_frames_do_not_spoil_a_walk():
+    walk = drawn_walk()
+    walk[:9] = 255
+    assert implausible(walk) is None
+    walk[:11] = 255
+    assert implausible(walk) == "everything is white"
+
+
 def test_npy_is_read_without_pickles(tmp_path):
-    np.save(tmp_path / "walk.npy", np.ones((5, 64, 64), np.uint8))
+    np.save(tmp_path / "walk.npy", np.pad(drawn_walk(5), ((0, 0), (0, 0), (10, 10))))
     assert read_silhouettes(tmp_path / "walk.npy").shape == (5, 64, 44)
     np.save(tmp_path / "floats.npy", np.ones((5, 64, 64)))
     with pytest.raises(DataError, match="expected uint8"):

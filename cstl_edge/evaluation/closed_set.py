@@ -132,7 +132,9 @@ def score_pairs(
         for j, (other, entries) in enumerate(gallery_views.items()):
             if trials.averaged == BY_PAIR and view == other:
                 continue
-            values, mated = score_probes(labelled, searched, entries)
+            values, mated = score_probes(
+                labelled, searched, entries, drop_same_view=trials.drop_same_view
+            )
             unmated += int((~mated).sum())
             counted: Bools = mated if trials.drop_unmated else np.ones_like(mated)
             np.add.at(sums[:, i, j], person_index[counted], values[counted])
@@ -181,7 +183,11 @@ def _with_intervals(mean: Doubles, drawn: Doubles) -> Metrics:
 
 
 def score_probes(
-    labelled: LabelledEmbeddings, probes: Indices, gallery: Indices
+    labelled: LabelledEmbeddings,
+    probes: Indices,
+    gallery: Indices,
+    *,
+    drop_same_view: bool = False,
 ) -> tuple[Doubles, Bools]:
     """Return METRICS of every probe [i, 5], and whether its person is in the gallery [i].
 
@@ -191,17 +197,24 @@ def score_probes(
         labelled: m embedded sequences with their labels.
         probes: [i], indices of the m sequences.
         gallery: [g], indices of the m sequences.
+        drop_same_view: Search each probe without its person's entries of the probe's own view.
     """
-    values = np.zeros((len(probes), len(METRICS)))
+    values, mated = np.zeros((len(probes), len(METRICS))), np.zeros(len(probes), np.bool_)
     probe_people, gallery_people = labelled.people[probes], labelled.people[gallery]
+    probe_views, gallery_views = labelled.views_deg[probes], labelled.views_deg[gallery]
     if len(gallery):
         step = max(1, SORTED_AT_ONCE // len(gallery))
         for block, distance in distance_rows(labelled, probes, gallery):
             for top in range(0, len(distance), step):
                 rows = slice(block.start + top, min(block.start + top + step, block.stop))
                 mates = probe_people[rows, None] == gallery_people[None]  # [i, g]
-                values[rows] = rank_metrics(distance[top : top + step], mates)
-    return values, np.isin(probe_people, gallery_people)
+                searched = distance[top : top + step]
+                if drop_same_view:
+                    left_out = mates & (probe_views[rows, None] == gallery_views[None])
+                    searched, mates = np.where(left_out, np.inf, searched), mates & ~left_out
+                mated[rows] = mates.any(axis=1)
+                values[rows] = rank_metrics(searched, mates)
+    return values, mated
 
 
 def rank_metrics(distance: Floats, mates: Bools) -> Doubles:

@@ -2,7 +2,8 @@
 
 `casia-b`             gallery nm-01..04, probes nm-05/06, bg, cl; each pair of different views
 `ou-mvlp`             gallery 01, probes 00; each pair of different views
-`cross-view-gallery`  one probe of each condition among all views of the others' second recordings
+`cross-view-gallery`  one probe of each condition among second recordings of all views, without
+                      the same person's of the probe's own view
 `gait3d`              one gallery for everybody; a probe whose person is not in it is left out
 `open-set`            the galleries and probes of the first two; half of the people are strangers
 """
@@ -32,10 +33,12 @@ BY_NAME: dict[str, tuple[Sequence[str], Mapping[str, Sequence[str]], str, str]] 
     "ou-mvlp": (("01",), {"all": ("00",)}, BY_PAIR, "gallery 01, probes 00"),
     "cross-view-gallery": (
         ("nm-02", "bg-02", "cl-02"), CROSS_PROBES, BY_PROBE,
-        "gallery nm-02, bg-02, cl-02 of all views, probes nm-01, bg-01, cl-01",
+        "gallery nm-02, bg-02, cl-02 of all views but the probe's own of the same person, probes "
+        "nm-01, bg-01, cl-01",
     ),
     "cross-view-gallery of ou-mvlp": (
-        ("01",), {"all": ("00",)}, BY_PROBE, "gallery 01 of all views",
+        ("01",), {"all": ("00",)}, BY_PROBE,
+        "gallery 01 of all views but the probe's own of the same person",
     ),
 }  # fmt: skip
 
@@ -51,6 +54,15 @@ class Trials:
     drop_unmated: bool
     """Leave out probes whose person is not in the gallery, in place of counting them as missed."""
     description: str  # gallery and probes in words
+
+    @property
+    def drop_same_view(self) -> bool:
+        """Leave out, for each probe, its person's recordings of the probe's own view.
+
+        The field's toolbox does so where one gallery holds all views; without it the nearest entry
+        is mostly the same person from the same camera.
+        """
+        return self.protocol == "cross-view-gallery"
 
 
 def check_protocol(name: str) -> None:

@@ -111,6 +111,19 @@ def test_probes_without_a_mate_count_as_missed_unless_dropped():
     assert dropped["conditions"]["nm"]["rank-1"] == 1.0
 
 
+def test_cross_view_gallery_leaves_out_the_same_person_in_the_same_view():
+    """Where only the own view is near, the same person's entry there must not answer."""
+    names = ("nm-01", "nm-02", "bg-02", "cl-02")
+    labelled = draw_labelled(people=4, names=names, spread=0.0)
+    labelled.embeddings[labelled.views_deg == 90] *= -1  # far from everything at 0 degrees
+    record = closed_set_record(labelled, "cross-view-gallery")["conditions"]["nm"]
+    assert record["rank-1"] < 0.5
+    one_view = labelled[labelled.views_deg == 0]
+    assert closed_set_record(one_view, "gait3d")["mean"]["rank-1"] == 1.0
+    with pytest.raises(DataError, match="expected somebody who is both searched"):
+        closed_set_record(one_view, "cross-view-gallery", drop_unmated=True)
+
+
 def test_cross_view_gallery_holds_all_views():
     names = ("nm-01", "nm-02", "bg-01", "bg-02", "cl-01", "cl-02")
     labelled = draw_labelled(people=4, names=names, spread=1.0)
@@ -123,9 +136,15 @@ def test_cross_view_gallery_holds_all_views():
         for view in (0, 90):
             own = (labelled.sequences == f"{condition}-01") & (labelled.views_deg == view)
             probes = np.flatnonzero(own)
-            distance = [[plain_distance(labelled, p, g) for g in selected.gallery] for p in probes]
-            nearest = selected.gallery[np.argmin(distance, axis=1)]
-            shares.append(np.mean(labelled.people[nearest] == labelled.people[probes]))
+            right = []
+            for probe in probes:  # as the field's toolbox searches
+                own_view = labelled.views_deg[selected.gallery] == view
+                same = own_view & (labelled.people[selected.gallery] == labelled.people[probe])
+                entries = selected.gallery[~same]
+                distance = [plain_distance(labelled, probe, entry) for entry in entries]
+                nearest = entries[np.argmin(distance)]
+                right.append(labelled.people[nearest] == labelled.people[probe])
+            shares.append(np.mean(right))
         assert record[condition]["rank-1"] == pytest.approx(np.mean(shares), abs=1e-4)
 
 

@@ -35,9 +35,11 @@ from cstl_edge.silhouette import (
     Refusal,
     align,
     crop_aligned,
+    implausible,
     numbered_images,
     read_image,
     refusal,
+    scale_two_valued,
     touches_border,
 )
 
@@ -92,16 +94,20 @@ class RecordingReader:
         least = self.settings.min_frames
         if not files.count:
             files.drops.append(Drop(recording.path, report.NO_IMAGES))
+        elif silhouettes and (reason := implausible(np.stack(silhouettes))):
+            files.drops.append(Drop(recording.path, report.NO_SILHOUETTES, reason))
+            silhouettes = []
         elif len(silhouettes) < least:
             detail = f"{len(silhouettes)} usable, expected {least}"
             files.drops.append(Drop(recording.path, report.TOO_SHORT, detail))
-        stacked = np.stack(silhouettes) if len(silhouettes) >= least else None  # [s, h, w]
+        enough = len(silhouettes) >= max(1, least)
+        stacked = np.stack(silhouettes) if enough else None  # [s, h, w]
         return RecordingFrames(stacked, files.count, files.drops)
 
     def _until_enough(self, files: _RecordingFiles) -> Iterator[_Frame]:
         """Yield frames until the most of them that settings allow are usable."""
         usable, most = 0, self.settings.max_frames
-        for frame in (self._examine(path, image) for path, image in files):
+        for frame in (self._examine(path, image) for path, image in _scaled(files)):
             if usable == most:
                 detail = f"from {frame.path} on, after {most} frames"
                 files.drops.append(Drop(files.recording.path, report.CUT, detail))
@@ -153,6 +159,17 @@ class RecordingReader:
             usable = [crop_aligned(image[None], size)[0] for image in images]
         drops += [Drop(f.path, f.fault) for f in frames if f.fault]
         return usable
+
+
+def _scaled(files: _RecordingFiles) -> Iterator[tuple[str, Mask]]:
+    """Yield images with 0 and 1 taken as 0 and 255, and note it once for the recording."""
+    noted = False
+    for path, image in files:
+        scaled, value = scale_two_valued(image)
+        if value is not None and not noted:
+            files.drops.append(Drop(files.recording.path, report.SCALED, f"{path} has {value}"))
+            noted = True
+        yield path, scaled
 
 
 class _RecordingFiles:

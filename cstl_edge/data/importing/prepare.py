@@ -49,7 +49,7 @@ from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.data.process_pool import ProgressCallback, run_jobs
 from cstl_edge.data.shards import ShardedSequences, ShardWriter
 from cstl_edge.errors import DataError, one_line
-from cstl_edge.output import storing, write_file
+from cstl_edge.output import storing, sweep, write_file
 
 SHARDS = 200  # at most: every one costs a file descriptor while it is mapped
 MIN_RECORDINGS = 8  # of a shard
@@ -242,6 +242,8 @@ def _write_index(
         fingerprint=_fingerprint(plans),
     )
     write_file(out / INDEX, index.model_dump_json(indent=1) + "\n")
+    for plan in plans:
+        sweep(out / f"{plan.name}.npy")  # of a run whose workers were still dying
     _remove_shard_reports(out)
     return index
 

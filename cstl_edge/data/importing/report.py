@@ -22,11 +22,13 @@ NO_FILE = "not a file"
 MISLABELLED = "named as of another recording"
 ODD_SIZE = "another size than its sequence"
 SEVERAL = "several pickles for one sequence"
-BAD = frozenset({DAMAGED, HARMFUL, LINK, NO_FILE, MISLABELLED, ODD_SIZE, SEVERAL})
+NO_SILHOUETTES = "no silhouettes of a person"
+BAD = frozenset({DAMAGED, HARMFUL, LINK, NO_FILE, MISLABELLED, ODD_SIZE, SEVERAL, NO_SILHOUETTES})
 
 NO_IMAGES = "no images"
 TOO_SHORT = "too few frames"
 CUT = "cut to the frame limit"
+SCALED = "of 0 and 1, taken as 0 and 255"
 
 MAX_PATH = 1000  # characters
 EXAMPLES = 3  # of each reason, in the index

@@ -142,8 +142,17 @@ def test_of_aligned_silhouettes_only_empty_and_full_ones_are_dropped(tmp_path):
     for i, frame in enumerate([aligned(0), 0 * aligned(0), aligned(0) | 255, aligned(0) // 255]):
         save(frame, tmp_path / "ben" / f"{i}.png")
     result = read(tmp_path)
-    assert reasons(result) == [("1.png", "empty"), ("2.png", "not person-shaped")]
-    assert result.frames[1].max() == 1
+    noted = ("ben", "of 0 and 1, taken as 0 and 255")
+    assert reasons(result) == [noted, ("1.png", "empty"), ("2.png", "not person-shaped")]
+    assert result.frames[1].max() == 255
+
+
+def test_a_recording_that_shows_nobody_is_a_bad_one(tmp_path):
+    for i in range(5):
+        save(255 - aligned(i), tmp_path / "ben" / f"{i}.png")
+    result = read(tmp_path)
+    assert result.frames is None
+    assert reasons(result) == [("ben", "no silhouettes of a person")]
 
 
 @pytest.mark.parametrize(("form", "size"), [((128, 68), LARGE), ((64, 24), (64, 44))])
