@@ -117,7 +117,6 @@ def test_log_holds_one_line_per_interval(finished):
 
 
 def test_log_holds_the_gradients_that_the_losses_send_into_the_trunk(tmp_path):
-    """Measured again by hand, in the weights of the trunk instead of at its output."""
     settings = config("optimiser.embedding_class_weight=0.5", "run.log_every=1")
     train(settings, Bars(), tmp_path)
     lines = log(tmp_path)
