@@ -13,7 +13,7 @@ from cstl_edge.errors import ConfigError, DataError
 from cstl_edge.evaluation import held_out as module
 from cstl_edge.evaluation.held_out import held_out
 
-SIZE = (16, 12)
+SIZE, SMALL = (16, 12), (64, 44)
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +134,26 @@ def test_walkers_text_sets_ids_recordings_size_and_cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "text", ["walkers:", "walkers:5", "walkers:7-7", "walkers:9-8", "walkers:٣-٩", "walkers:a-b"]
 )
-def test_malformed_walkers_text_is_refused(text):
-    with pytest.raises(ConfigError, match="walkers:910000-910049"):
-        held_out(text, SIZE)
+@pytest.mark.parametrize("generator", ["walkers", "walkers2"])
+def test_malformed_walkers_text_is_refused(text, generator):
+    with pytest.raises(ConfigError, match=f"{generator}:910000-910049"):
+        held_out(text.replace("walkers", generator), SIZE)
+
+
+def test_walkers2_are_people_of_the_second_generator_from_all_sides(tmp_path, monkeypatch):
+    from cstl_edge.data import walkers_dataset
+
+    requests = []
+
+    def make_shards(settings, cache):
+        requests.append(settings)
+        return [prepared(tmp_path / "shards", [settings.first, 930_001]) / "part.json"]
+
+    monkeypatch.setattr(walkers_dataset, "make_shards", make_shards)
+    second = held_out("walkers2:930000-930001", SMALL)
+    assert requests[0].generator == 2
+    assert requests[0].views_deg == tuple(range(0, 360, 30))
+    first = held_out("walkers:930000-930001", SMALL)
+    assert requests[1].generator == 1
+    assert first.source != second.source  # embeddings of the one are never taken for the other's
+    assert "clothed" in second.description
