@@ -10,12 +10,13 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Any, TextIO
 
 from cstl_edge.cli.failures import json_wanted
+from cstl_edge.errors import one_line
 from cstl_edge.extras import missing_package
 
 if TYPE_CHECKING:
@@ -50,6 +51,40 @@ def print_result(result: Any, text: str | Iterable[str], as_json: bool) -> None:
         print(json.dumps(result, ensure_ascii=False))
     else:
         print(text if isinstance(text, str) else "\n".join(text))
+
+
+def described(record: Mapping[str, Any]) -> list[str]:
+    """Return a record as lines for people, its lists below their keys.
+
+    >>> described({"name": "Ada", "walks": [{"view": "left", "seconds": 3.409}], "until": None})
+    ['name: Ada', 'walks:', '  view left, seconds 3.409', 'until: not set']
+    """
+    lines = []
+    for key, value in record.items():
+        label = key.replace("_", " ")
+        if isinstance(value, list | tuple) and value:
+            lines += [f"{label}:", *(f"  {_words(item)}" for item in value)]
+        else:
+            lines.append(f"{label}: {_words(value)}")
+    return lines
+
+
+def _words(value: Any) -> str:
+    """Return a value of a record in words."""
+    if isinstance(value, Mapping):
+        known = [(key, inner) for key, inner in value.items() if inner is not None]
+        parts = (
+            _words(inner)
+            if isinstance(inner, Mapping)
+            else f"{key.replace('_', ' ')} {_words(inner)}"
+            for key, inner in known
+        )
+        return ", ".join(part for part in parts if part)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value)) or "none"
+    if value is None or isinstance(value, bool):
+        return "not set" if value is None else "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else one_line(value, 500)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cstl_edge.cli.console import print_result
+from cstl_edge.cli.console import described, print_result
 from cstl_edge.cli.options import GalleryPath, Json, Overwrite
 from cstl_edge.errors import ConfigError, GalleryError, one_line
 
@@ -52,7 +52,7 @@ def show(
     """Show what is kept of one person, or the gallery: its cameras, its backups, its key."""
     with open_existing(gallery) as open_gallery:
         row = _overview(open_gallery) if name is None else asdict(open_gallery.show(name))
-    print_result(row, [f"{key}: {one_line(value, 500)}" for key, value in row.items()], json)
+    print_result(row, described(row), json)
 
 
 @people.command("remove")

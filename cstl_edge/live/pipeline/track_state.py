@@ -52,6 +52,7 @@ class TrackState:
     view: Literal["left", "right"] | None = None  # where it walks to, once that is plain
     started_s: float | None = None  # media time of the first usable frame, and of the last
     ended_s: float | None = None
+    held_since_s: float | None = None  # media time of the first of `held`
     total: Doubles | None = None  # [p, d], sum of all windows' embeddings by their frames
     weight: float = 0.0  # frames in `total`, once for each window
     outlines: deque[Bools] = field(default_factory=deque)  # upper bodies of the window, [h', w]
@@ -62,6 +63,7 @@ class TrackState:
         self.reason, self.box = observation.reason, observation.box
         if observation.reason is None and observation.silhouette is not None:
             fresh = [*self.held, observation.silhouette]
+            since_s = self.held_since_s if self.held else time_s
             if self.mirrored:
                 fresh = [np.ascontiguousarray(silhouette[:, ::-1]) for silhouette in fresh]
             self.held = []
@@ -69,13 +71,14 @@ class TrackState:
             if not fresh:
                 return [], broken
             self.usable += len(fresh)
-            self.started_s = time_s if self.started_s is None else self.started_s
+            self.started_s = since_s if self.started_s is None else self.started_s
             self.ended_s = time_s
             self.last_used_s = time_s
             if self.keep:
                 self.silhouettes = (self.silhouettes + fresh)[:MAX_KEPT]
             return fresh, broken
         if observation.reason is Reason.TOO_FEW and observation.silhouette is not None:
+            self.held_since_s = self.held_since_s if self.held else time_s
             self.held.append(observation.silhouette)
         elif observation.reason is not None:
             self.refused[observation.reason] += 1 + len(self.held)
