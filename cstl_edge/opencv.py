@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from cstl_edge.errors import MissingPackage
+from cstl_edge.errors import MissingPackage, one_line
 from cstl_edge.extras import install_command
 
 
@@ -16,6 +16,12 @@ def import_cv2() -> Any:
     try:
         import cv2
     except ImportError as err:
+        if not isinstance(err, ModuleNotFoundError) or err.name != "cv2":
+            raise MissingPackage(
+                f"cv2, which reads video, is installed and cannot be loaded: {one_line(err)}",
+                remedy="install the library that it names (libGL.so.1: apt install libgl1), or "
+                "opencv-python-headless in the place of opencv-python, which needs no display",
+            ) from err
         raise MissingPackage(
             "reading video needs cv2, which is not installed",
             remedy=f"{install_command('cv')} (on a Jetson: apt install python3-opencv, in an "

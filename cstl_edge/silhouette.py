@@ -22,6 +22,7 @@ import numpy as np
 from cstl_edge.arrays import Array, Bytes, Mask, Silhouettes
 from cstl_edge.errors import DataError, one_line
 from cstl_edge.foreign import parsing, read_bytes, read_npy
+from cstl_edge.opencv import import_cv2
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,8 +93,7 @@ def align(mask: Mask, size: tuple[int, int] = SMALL) -> Silhouettes:
 
     Raises DataError on a mask that is empty or wider than any person.
     """
-    import cv2
-
+    cv2 = import_cv2()
     box = _bounding_box(mask)
     if box is None:
         raise DataError("expected a mask with a person, got an empty one; drop this frame")

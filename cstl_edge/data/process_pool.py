@@ -5,6 +5,7 @@ They are spawned, not forked: torch's threads do not survive a fork.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -69,11 +70,12 @@ def run_jobs(
 
 def lower_priority() -> None:
     """Run this worker on one thread, at low priority, and end it with its parent."""
-    import cv2
-
     # A parent that is killed does not end its workers; they would wait for ever.
     threading.Thread(target=_exit_with_parent_process, daemon=True).start()
-    cv2.setNumThreads(1)
+    with contextlib.suppress(ImportError):  # an initializer that fails looks like a killed worker
+        import cv2
+
+        cv2.setNumThreads(1)
     if hasattr(os, "nice"):
         os.nice(NICENESS)
 

@@ -2,7 +2,7 @@
 
 Its people walk like six recorded ones that no training sees, in other garments, with other bags,
 before other pictures, cut out by another segmenter (`benchmarks/make_shifted_walkers.py`). Each has
-five walks from four sides: nm-01 enrols; nm-05 is another walk of that day, nm-06 one in other
+five walks from four sides: nm-01 enrolls; nm-05 is another walk of that day, nm-06 one in other
 clothes, bg-01 and cl-01 add a bag and a coat to the first outfit. Letters: `m` sequences, `f`
 frames, `h w` pixels.
 """

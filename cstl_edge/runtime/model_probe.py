@@ -8,9 +8,12 @@ It knows ONNX Runtime and no backend.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
+import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -19,13 +22,13 @@ from cstl_edge.runtime.backends.ort_session import open_session
 from cstl_edge.runtime.graph_format import check_graph, graph_of
 from cstl_edge.runtime.manifest import Shape
 
-MAX_ADDRESS_SPACE_BYTES = 16 * 2**30  # a graph that asks for more is not one of ours
+MAX_MEMORY_BYTES = 2 * 2**30  # beyond what is mapped at the start; ours take 0.3 GB at most
 
 
 def main() -> int:
     """Check the graphs on standard input; write the verdict, one line, to standard output."""
-    _limit_memory()
     header = json.loads(sys.stdin.buffer.readline())
+    _limit(header["cpu_s"])
     shape = Shape.model_validate(header["shape"])
     graphs = {name: sys.stdin.buffer.read(size) for name, size in header["graphs"].items()}
     # Native libraries write to descriptor 1 as they please; the verdict must be alone there.
@@ -75,15 +78,20 @@ def _run(name: str, data: bytes, shape: Shape) -> None:
         raise ModelError(f"{name}: expected finite outputs; got NaN or infinity")
 
 
-def _limit_memory() -> None:
-    """Cap the address space where the system can."""
+def _limit(cpu_s: int) -> None:
+    """Cap address space, and the processor time after the imports, where the system can."""
     try:
         import resource
-    except ImportError:  # not on Windows
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (ImportError, OSError):  # not on Windows, not on macOS
         return
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    cap = MAX_ADDRESS_SPACE_BYTES if hard == resource.RLIM_INFINITY else hard
-    resource.setrlimit(resource.RLIMIT_AS, (min(cap, MAX_ADDRESS_SPACE_BYTES), hard))
+    memory = pages * resource.getpagesize() + MAX_MEMORY_BYTES
+    until_s = math.ceil(time.process_time()) + cpu_s
+    for kind, wanted in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, until_s)):
+        _, hard = resource.getrlimit(kind)
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (limit, hard))
 
 
 if __name__ == "__main__":

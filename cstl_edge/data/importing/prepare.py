@@ -49,7 +49,8 @@ from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.data.process_pool import ProgressCallback, run_jobs
 from cstl_edge.data.shards import ShardedSequences, ShardWriter
 from cstl_edge.errors import DataError, one_line
-from cstl_edge.output import storing, sweep, write_file
+from cstl_edge.opencv import import_cv2
+from cstl_edge.output import storing, write_file
 
 SHARDS = 200  # at most: every one costs a file descriptor while it is mapped
 MIN_RECORDINGS = 8  # of a shard
@@ -160,6 +161,7 @@ def _plan(
 
     Of the settings `partial` is no part of the names: it changes no byte.
     """
+    import_cv2()  # before any worker begins: masks are aligned by it
     layout: Layout = LAYOUTS.load(settings.dataset)
     tree = find_recordings(source, layout, partial=settings.partial)
     ids = person_ids(tree.recordings, layout)
@@ -242,8 +244,8 @@ def _write_index(
         fingerprint=_fingerprint(plans),
     )
     write_file(out / INDEX, index.model_dump_json(indent=1) + "\n")
-    for plan in plans:
-        sweep(out / f"{plan.name}.npy")  # of a run whose workers were still dying
+    for part in out.glob(f".{PREFIX}*.part"):  # of a killed run; no other one has this folder
+        part.unlink(missing_ok=True)
     _remove_shard_reports(out)
     return index
 

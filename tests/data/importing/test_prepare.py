@@ -19,7 +19,7 @@ from cstl_edge.data.importing.prepare import check_source
 from cstl_edge.data.importing.safe_pickle import HostileFile
 from cstl_edge.data.importing.settings import PrepareSettings
 from cstl_edge.data.sampling import Sampler
-from cstl_edge.errors import ConfigError, DataError, StorageError
+from cstl_edge.errors import ConfigError, DataError, MissingPackage, StorageError
 from cstl_edge.silhouette import read_silhouettes
 
 
@@ -269,3 +269,9 @@ def test_the_index_names_the_settings(folders, tmp_path):
     assert (settings.gate, settings.min_frames, settings.max_frames) == ("field", 3, 720)
     with pytest.raises(ValueError, match="expected a size"):
         PrepareSettings(dataset="folder", size=(64, 64))
+
+
+def test_without_cv2_the_extra_is_named_before_a_worker_starts(folders, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(MissingPackage, match="cv2"):
+        run(folders, tmp_path / "out", workers=2)
