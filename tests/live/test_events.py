@@ -78,7 +78,11 @@ def test_every_reason_has_its_own_code() -> None:
     assert causes == set(REASON_CODES)
     assert len({cause.value for cause in causes}) == len(causes)
     assert len(set(REASON_CODES.values())) == len(REASON_CODES)
-    others = {ReasonCode.BACKEND_FAILED, ReasonCode.SOURCE_OFFLINE}  # their sentences are free
+    others = {
+        ReasonCode.BACKEND_FAILED,
+        ReasonCode.SOURCE_OFFLINE,
+        ReasonCode.UPSIDE_DOWN,
+    }  # their sentences are free
     assert set(REASON_CODES.values()) | others == set(ReasonCode)
     assert set(events.SCENE_STATES) == set(SceneState)
 

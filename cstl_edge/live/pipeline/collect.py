@@ -80,6 +80,11 @@ def collect(
         watch.over(events)
         for _ in events:
             pass
+    if events.upside_down and (source_options is None or source_options.rotate is None):
+        raise DataError(
+            f"everybody walks on their head in {events.source.uri}",
+            remedy="turn the picture with --rotate 180; where it is right, say so with --rotate 0",
+        )
     records = sorted(events.records, key=lambda r: (-r.frames, r.track))
     within = f" within {end.seconds:g} s" if end.seconds is not None else ""
     if not records:
