@@ -12,17 +12,19 @@ from cstl_edge.live.sources.child_capture import ReaderCapture
 from cstl_edge.live.sources.child_protocol import ReadRequest
 from cstl_edge.live.sources.files import STEP_TIMEOUT_S, VideoFile
 from cstl_edge.live.sources.formats import best_reader
+from cstl_edge.live.sources.jetson_rtsp import JetsonOpener, has_decoder
 from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.live.sources.stream import OPEN_TIMEOUT_S, Capture, LiveSource, unavailable
 from cstl_edge.opencv import import_cv2
 
 
 def open_stream(uri: str, options: SourceOptions) -> FrameSource:
-    """Open an rtsp:// stream."""
+    """Open an rtsp:// stream; on a Jetson its video engine decodes."""
     options.refuse_part(uri)
-    return LiveSource(
-        uri, partial(ReaderCapture, ReadRequest(url=uri, reader=best_reader())), options
-    )
+    request = ReadRequest(url=uri, reader=best_reader())
+    hardware = has_decoder()
+    opener = JetsonOpener(uri, request) if hardware else partial(ReaderCapture, request)
+    return LiveSource(uri, opener, options)
 
 
 def open_http(uri: str, options: SourceOptions) -> FrameSource:
