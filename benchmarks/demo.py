@@ -65,7 +65,7 @@ def report(results: Iterable[dict[str, Any]], args: argparse.Namespace) -> None:
     for result in results:
         street = [row["verdict"] for row in result["walkers"] if row["scene"] == "street"]
         totals.update(street or ["failed run"])
-        totals["failure to enrol"] += len(result.get("not_enrolled", []))
+        totals["failure to enroll"] += len(result.get("not_enrolled", []))
         outcome = Counter(street) or result.get("error")
         print(result["seed"], result.get("seconds"), outcome, flush=True)
         if args.out:

@@ -1,4 +1,4 @@
-"""Demo: enrol and recognise on a real clip and on a synthetic street; a table and pictures.
+"""Demo: enroll and recognise on a real clip and on a synthetic street; a table and pictures.
 
 (1) The woman of the shipped clip is enrolled from the first half of her walk and looked for in the
 second, where an acrobat must not be taken for her. (2) Six walkers cross a synthetic street; four

@@ -1,4 +1,4 @@
-"""Enrol everybody of a folder that holds one video per person, named after the person.
+"""Enroll everybody of a folder that holds one video per person, named after the person.
 
 python examples/enrol_folder.py videos/ --consent "signed forms of 2026-11-22, folder 7"
 """
@@ -17,7 +17,7 @@ def main(
     consent: Annotated[str, typer.Option(help="who agreed to what, when")],
     gallery: Path = Path("people.db"),
 ) -> None:
-    """Enrol the longest walk of each video in FOLDER; report what could not be used."""
+    """Enroll the longest walk of each video in FOLDER; report what could not be used."""
     model = ce.load()
     with ce.Gallery.open(gallery, model=model) as people:
         for video in sorted(folder.glob("*.mp4")):

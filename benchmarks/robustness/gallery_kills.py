@@ -3,7 +3,7 @@
 python benchmarks/robustness/gallery_kills.py                  # 1,000 kills
 python benchmarks/robustness/gallery_kills.py --kills 100 --out kills.jsonl
 
-A child enrols, removes, renames, merges, backs up, encrypts anew and counts cameras, and reports
+A child enrolls, removes, renames, merges, backs up, encrypts anew and counts cameras, and reports
 before and after each change; every tenth opens a file of version 1. It is killed after a random
 time. Right is a gallery that is whole (every checksum, every page) and holds what was reported as
 done, and the change that was under way entirely or not at all. One line of JSON per kill; exit 1 at

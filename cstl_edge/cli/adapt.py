@@ -73,7 +73,7 @@ def _summary(result: Adaptation, output: Path) -> list[str]:
         f"aside, rank-1 {before.rank1:.1%} -> {after.rank1:.1%}, area under the curve "
         f"{before.auc:.3f} -> {after.auc:.3f}; on Walkers {result.walkers_before.auc:.3f} -> "
         f"{result.walkers_after.auc:.3f}",
-        f"next: cstl-edge export {output} -o {folder}, and enrol your people again with --model "
+        f"next: cstl-edge export {output} -o {folder}, and enroll your people again with --model "
         f"{folder}: templates belong to the weights that made them",
     ]
 
@@ -91,13 +91,13 @@ def _kept_in(gallery: Path, walks: list[OwnWalk], size: tuple[int, int]) -> list
         kept = kept_walks(open_gallery.kept_silhouettes(), size)
     if not kept and not walks:
         raise GalleryError(
-            f"{one_line(gallery)} keeps no silhouettes of {size[0]}x{size[1]}: enrol with "
+            f"{one_line(gallery)} keeps no silhouettes of {size[0]}x{size[1]}: enroll with "
             "--keep-silhouettes, where the consent covers it, or give --silhouettes FOLDER"
         )
     people = {walk.person for walk in walks}
     if strangers := sorted(name for name in people if name.casefold() not in known):
         raise GalleryError(
-            f"{one_line(gallery)} knows no {', '.join(map(one_line, strangers))}: enrol them with "
+            f"{one_line(gallery)} knows no {', '.join(map(one_line, strangers))}: enroll them with "
             "their consent first, name their folders as they are enrolled, or leave --gallery out"
         )
     return kept

@@ -73,7 +73,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Number that chooses the synthetic street.")] = 0,
     json: Json = False,
 ) -> None:
-    """Enrol and recognise a real walker and a synthetic street, without a camera."""
+    """Enroll and recognise a real walker and a synthetic street, without a camera."""
     from cstl_edge.demo import STEPS, run_demo
 
     with progress("demo", steps=STEPS) as bar:

@@ -39,7 +39,7 @@ class EmbedOptions:
 
     batch_frames: int = BATCH_FRAMES
     """Frames of a batch, padding included; a longer sequence is a batch of its own."""
-    min_frames: int = 1  # sequences with fewer fail to enrol
+    min_frames: int = 1  # sequences with fewer fail to enroll
     max_frames: int = MAX_FRAMES  # frames of a sequence that count, from its first
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class EmbedOptions:
 
 @dataclass(frozen=True)
 class EmbeddedSet:
-    """Embeddings as a memory-mapped float16 file, and the sequences that failed to enrol."""
+    """Embeddings as a memory-mapped float16 file, and the sequences that failed to enroll."""
 
     folder: Path
     labelled: LabelledEmbeddings

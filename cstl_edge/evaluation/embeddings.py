@@ -26,7 +26,7 @@ PROBES = {"nm": ("nm-05", "nm-06"), "bg": ("bg-01", "bg-02"), "cl": ("cl-01", "c
 class LabelledEmbeddings:
     """Embedded sequences with the labels of each: person, sequence name (`nm-05`), view [deg].
 
-    A sequence whose embedding has a NaN or an infinity failed to enrol: it matches nobody.
+    A sequence whose embedding has a NaN or an infinity failed to enroll: it matches nobody.
     """
 
     embeddings: Vectors  # [m, p, d]

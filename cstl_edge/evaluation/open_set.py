@@ -3,7 +3,7 @@
 Definitions of ISO/IEC 19795-1: FPIR(T) is the share of non-mated searches with an entry nearer than
 T, FNIR(N, R=1, T) that of mated searches whose person is not the nearest of the N enrolled, or not
 nearer than T. The nearest entry of a person counts. A split draws half of the people to be
-enrolled. A sequence that failed to enrol is a miss when it is searched and never an alarm.
+enrolled. A sequence that failed to enroll is a miss when it is searched and never an alarm.
 """
 
 from __future__ import annotations

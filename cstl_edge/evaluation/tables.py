@@ -28,7 +28,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     failed = result["failed_to_enrol"]
     lines = [
         f"{result['people']} people, {result['probe_sequences']} probes, "
-        f"{result['gallery_sequences']} in the gallery ({result['searched']}); failed to enrol "
+        f"{result['gallery_sequences']} in the gallery ({result['searched']}); failed to enroll "
         f"{failed['rate']:.2%} ({failed['short']} too short, {failed['not_finite']} not finite)"
     ]
     published = WHOLE_TEST_SETS.get(result.get("kind", ""), 0)

@@ -31,7 +31,7 @@ _REMEDIES = {  # part of SQLite's message -> what to do (Python 3.10 gives no er
     "readonly": "it may only be read: look at the permissions of the file and its folder",
     "unable to open": "look at the path and at the permissions of the file and its folder",
     "not a database": "this is no gallery: give another path",
-    "malformed": "the file is damaged: restore a backup, or remove it and enrol again",
+    "malformed": "the file is damaged: restore a backup, or remove it and enroll again",
     "closed": "open the gallery again",
 }
 
@@ -138,7 +138,7 @@ def _prepare_file(path: Path, create: bool) -> None:
         return
     if not create:
         raise GalleryError(
-            f"gallery '{one_line(path)}' does not exist: enrol somebody first, or give another path"
+            f"gallery '{one_line(path)}' does not exist: enroll somebody, or give another path"
         )
     if not path.parent.exists():
         path.parent.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Notice at enrolment that a walk is enrolled already, or that the gallery takes it for somebody.
 
-Letters: k templates to enrol, c stored templates of a chunk, p parts, d embedding dimensions.
+Letters: k templates to enroll, c stored templates of a chunk, p parts, d embedding dimensions.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def refuse_enrolled_walk(rows: Rows, new: Floats) -> None:
 
 
 def refuse_somebody_else(name: str, decision: Decision) -> None:
-    """Raise GalleryError when the gallery names the walk to enrol as another person."""
+    """Raise GalleryError when the gallery names the walk to enroll as another person."""
     if decision.name is None or name_key(decision.name) == name_key(clean_name(name)):
         return
     raise GalleryError(
         f"this is already {one_line(decision.name)} (distance {decision.distance:.2f}, below the"
-        f" threshold {decision.threshold:.2f}): enrol it under that name, or, if it is somebody"
+        f" threshold {decision.threshold:.2f}): enroll it under that name, or, if it is somebody"
         " else whom the gallery cannot tell apart, take it all the same (--force)"
     )
 

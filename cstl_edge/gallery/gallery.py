@@ -5,7 +5,7 @@
         decision = gallery.identify(visitor, fpir=0.01)
 
 All data is in one SQLite file. Several processes may use it at once, and a thread that identifies
-sees what another process enrols. Letters: k windows of one walk, s frames, p parts, d embedding
+sees what another process enrolls. Letters: k windows of one walk, s frames, p parts, d embedding
 dimensions.
 """
 
@@ -68,7 +68,7 @@ class Gallery(Administration):
 
         Args:
             path: Path of the SQLite file.
-            model: Encoder, needed to enrol and to identify silhouettes, not to list, show, remove.
+            model: Encoder, needed to enroll and to identify silhouettes, not to list, show, remove.
             create: Whether a missing file is made.
             key: Passphrase or key file of an encrypted gallery; the environment is asked for it
                 where none is given (`keys`).

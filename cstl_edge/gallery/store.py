@@ -49,7 +49,7 @@ _ANY_ENROLMENT = "SELECT id, person_id, body FROM enrolments LIMIT 1"
 
 @dataclass(frozen=True, kw_only=True)
 class NewWalk:
-    """A walk to enrol."""
+    """A walk to enroll."""
 
     vectors: npt.NDArray[np.float16]  # [k, p, d]
     weights_sha256: str  # of the model

@@ -83,10 +83,10 @@ def check_same_model(query: ModelId, stored: ModelId | None, path: Path) -> None
     where = f"gallery '{one_line(path)}' holds templates of"
     if query.weights_sha256 != stored.weights_sha256:
         theirs, ours = (f"model {model.weights_sha256[:12]}" for model in (stored, query))
-        raise GalleryError(f"{where} {theirs}, this is {ours}: re-enrol, or use {theirs}")
+        raise GalleryError(f"{where} {theirs}, this is {ours}: re-enroll, or use {theirs}")
     raise GalleryError(
         f"{where} {stored.parts} x {stored.dimensions} (parts x dimensions), these embeddings are"
-        f" {query.parts} x {query.dimensions}: re-enrol, or use the same model"
+        f" {query.parts} x {query.dimensions}: re-enroll, or use the same model"
     )
 
 

@@ -81,7 +81,7 @@ def test_people_whom_the_gallery_does_not_know_are_refused(walks, tmp_path, adap
     words = ("adapt", "--silhouettes", walks, "--gallery", database)
     refused = call(*words, "-o", tmp_path / "one.safetensors")
     assert refused.returncode == 6
-    assert "knows no Cy: enrol them with their consent first" in refused.stderr
+    assert "knows no Cy: enroll them with their consent first" in refused.stderr
     shutil.rmtree(walks / "Cy")
     known = call(*words, "-o", tmp_path / "two.safetensors")
     assert known.returncode == 0, known.stderr
@@ -96,7 +96,7 @@ def test_silhouettes_kept_in_the_gallery_are_used(walks, tmp_path, adapted):
             gallery.enroll(person, vector, consent="s", force=True)
     nothing = call("adapt", "--gallery", database, "-o", tmp_path / "zero.safetensors")
     assert nothing.returncode == 6
-    assert "keeps no silhouettes of 64x44: enrol with --keep-silhouettes" in nothing.stderr
+    assert "keeps no silhouettes of 64x44: enroll with --keep-silhouettes" in nothing.stderr
     with Gallery.open(database, Model()) as gallery:
         for person in ("Ada", "Ada", "Bo"):
             gallery.enroll(person, vector, consent="s", force=True, silhouettes=silhouettes)

@@ -223,7 +223,7 @@ def test_gallery_of_another_model_is_refused(walks, gallery):
     with Gallery.open(gallery, model=other) as people:
         people.enroll("eve", np.ones((1, 16, 128), np.float32), consent="x")
     where = ["--gallery", gallery, "--silhouettes", "left"]
-    assert "re-enrol" in one_error(call("identify", walks / "ada0", *where), 6)
+    assert "re-enroll" in one_error(call("identify", walks / "ada0", *where), 6)
 
 
 def test_verbs_that_need_torch_name_the_extra(tmp_path):

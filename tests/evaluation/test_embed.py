@@ -1,4 +1,4 @@
-"""Embedding of datasets: batches, resume after a stop or kill, failures to enrol, damaged files."""
+"""Embedding of datasets: batches, resume after a stop or kill, failures, damaged files."""
 
 import errno
 import json

@@ -72,7 +72,7 @@ def test_notes_count_people_failures_and_unmated_searches():
     assert result["failed_to_enrol"] == {
         "gallery": 0, "probes": 2, "short": 2, "not_finite": 0, "rate": 0.025,
     }  # fmt: skip
-    assert "failed to enrol 2.50% (2 too short, 0 not finite)" in notes(result)[0]
+    assert "failed to enroll 2.50% (2 too short, 0 not finite)" in notes(result)[0]
     assert any("4 of the 50 people" in line for line in notes({**result, "kind": "casia-b"}))
     assert not any("of the 50" in line for line in notes(result))
     lonely = labelled[~((labelled.people == 11) & np.isin(labelled.sequences, GALLERY))]

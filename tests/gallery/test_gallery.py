@@ -155,9 +155,9 @@ def test_models_are_not_mixed(path, model, other_model, walker):
         gallery.enroll("alice", walker(), consent="yes")
         with pytest.raises(GalleryError, match="model aaaaaaaaaaaa, this is model bbbbbbbbbbbb"):
             early.enroll("bob", walker(), consent="yes")
-        with pytest.raises(GalleryError, match="re-enrol, or use model aaaaaaaaaaaa"):
+        with pytest.raises(GalleryError, match="re-enroll, or use model aaaaaaaaaaaa"):
             early.identify(walker())
-        with pytest.raises(GalleryError, match="re-enrol"):
+        with pytest.raises(GalleryError, match="re-enroll"):
             Gallery.open(path, other_model)
         gallery.remove("alice")
         early.enroll("bob", walker(), consent="yes")  # an empty gallery is nobody's
