@@ -168,7 +168,8 @@ def part_aucs(walks: Walks) -> tuple[float, list[float], float]:
 
 def clip_windows(video: Path) -> list[Any]:
     """Return windows [s, 64, 44] of people in a clip who may stand, by the mask network alone."""
-    reader, frames = cv2.VideoCapture(str(video)), []
+    reader = cv2.VideoCapture(str(video))
+    frames: list[Any] = []
     while (answer := reader.read())[0]:
         frames.append(answer[1])
     empty = np.median(frames[::25], 0).astype(np.uint8)

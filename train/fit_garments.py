@@ -59,7 +59,8 @@ def vertex_map(body_faces: NDArray[Any], count: int, faces: list[list[int]]) -> 
     The body's vertices are those of the base mesh, in its order, without some that were removed;
     its triangles come in pairs that were one face. Faces are matched in order.
     """
-    found, taken, keys = np.full(count, -1), set(), []
+    found, taken = np.full(count, -1), set()
+    keys: list[int] = []
     spare = max(max(f) for f in faces) + 1 - count
 
     def fits(few: list[int], face: list[int]) -> bool:
