@@ -111,8 +111,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{identity}: {len(rows)} walks, {len(frames)} frames", file=sys.stderr, flush=True)
     block = np.packbits(np.stack(frames), axis=-1)  # [f, 128, 11]
     block[1:] ^= block[:-1].copy()
-    labels: dict[str, Any] = dict(zip(("people", "sequences", "views_deg", "lengths", "fps", "height_px"),
-                      map(np.array, zip(*rows, strict=True)), strict=True))  # fmt: skip
+    names = ("people", "sequences", "views_deg", "lengths", "fps", "height_px")
+    labels: dict[str, Any] = dict(zip(names, map(np.array, zip(*rows, strict=True)), strict=True))
     packed = np.frombuffer(lzma.compress(block.tobytes(), preset=9), np.uint8)
     np.savez(args.out, packed=packed, **labels)
     print(f"{args.out}: {args.out.stat().st_size / 1024:.0f} KiB", file=sys.stderr)
