@@ -29,7 +29,7 @@ VIDEO = "nobody.mp4"
         (["eval", "--split", "none"], 2, "configuration", "split"),
         (["build", "--precision", "fp17"], 2, "usage", "float32, fp16 or int8"),
         (["build"], 2, "configuration", "belongs to the package"),
-        (["data", "prepare", ".", "--dataset", "casia", "--out", "o"], 2, "configuration", "casia-b"),
+        (["data", "verify", ".", "--dataset", "casia"], 2, "configuration", "casia-b"),
         (["live", VIDEO], 5, "source-unavailable", VIDEO),
         (["bench", "report", "gone.jsonl"], 3, "bad-data", "gone.jsonl"),
         (["live", "synthetic://1", "--model", "gone"], 4, "model-refused", "gone"),
