@@ -1,14 +1,15 @@
 """Erase people without residue, also on a full disk, and say what is not finished.
 
-A tombstone (the person's number alone) makes an erasure final in one small step; rows then go in
-batches that a full disk has room for, the file is written anew, since pages keep stale copies of
-rows that moved, and the log is emptied. What cannot be finished now, because another process reads
-or the disk is full, is noted in the file and finished at the next opening.
+A tombstone (the person's number alone) makes an erasure final, with the rows or, on a full disk,
+before these go in batches that it has room for. Then the file is written anew, since pages keep
+stale copies of rows that moved, and the log is emptied. What cannot be finished now, because
+another process reads or the disk is full, is noted in the file and finished at the next opening.
 """
 
 from __future__ import annotations
 
 import logging
+import sqlite3
 from dataclasses import dataclass, field
 
 from cstl_edge.errors import GalleryError, one_line
@@ -17,6 +18,18 @@ from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.sealing import place
 
 _BATCH = 8  # templates deleted in one transaction: 200 KB of log
+
+_ERASED = "SELECT id FROM tombstones"
+_WALKS = (  # of erased people, and of nobody: rows that a flipped bit has cut off
+    f"SELECT id FROM enrolments WHERE person_id IN ({_ERASED})"
+    " UNION SELECT id FROM enrolments WHERE person_id NOT IN (SELECT id FROM people)"
+)
+_LEFT = (
+    f"SELECT 1 FROM people WHERE id IN ({_ERASED})"
+    f" UNION ALL SELECT 1 FROM enrolments WHERE id IN ({_WALKS})"
+    " UNION ALL SELECT 1 FROM templates WHERE enrolment_id NOT IN (SELECT id FROM enrolments)"
+    " LIMIT 1"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,23 +45,33 @@ class Erasure:
 
 
 def erase(rows: Rows, people: list[int], now: str) -> None:
-    """Make people be gone for good: their tombstones; `finish` erases their rows.
+    """Make people be gone for good; `finish` then erases what their rows leave in the files.
+
+    On a full disk their tombstones alone are written, and `finish` deletes the rows in batches.
 
     Args:
         rows: Open file.
         people: Numbers of the people.
         now: Moment of the tombstones.
     """
-    if people:
-        rows.with_room(lambda: _bury(rows, people, now))
+    if not people:
+        return
+    try:
+        _bury(rows, people, now, delete=True)
+    except GalleryError as err:
+        if not isinstance(err.__cause__, sqlite3.OperationalError):
+            raise
+        rows.with_room(lambda: _bury(rows, people, now, delete=False))
 
 
-def _bury(rows: Rows, people: list[int], now: str) -> None:
+def _bury(rows: Rows, people: list[int], now: str, *, delete: bool) -> None:
     with rows.change() as head:
         for person in people:
             head.people -= rows.one("SELECT 1 FROM people WHERE id = ?", person) is not None
             body = rows.seal.close(now.encode(), place("tombstones", person))
             rows.database.execute("INSERT INTO tombstones VALUES (?, ?)", (person, body))
+        if delete:
+            rows.database.execute(f"DELETE FROM people WHERE id IN ({_ERASED})")
         head.tombstones += len(people)
         head.unfinished = True
         head.pending_backups = [known.path for known in head.backups]
@@ -59,7 +82,8 @@ def finish(rows: Rows) -> Erasure:
     erasure = Erasure()
     if not rows.head().unfinished:
         return erasure
-    rows.with_room(lambda: _delete_rows(rows))
+    if rows.one(_LEFT) is not None:
+        rows.with_room(lambda: _delete_rows(rows))
     try:
         rows.with_room(lambda: _rewrite(rows))
     except GalleryError as err:
@@ -72,34 +96,33 @@ def finish(rows: Rows) -> Erasure:
     if not erasure.unfinished:
         with rows.change(of_people=False) as head:
             head.unfinished = False
-        database.truncate_log(rows.database, rows.path)
     rows.take_reserve()
     return erasure
 
 
 def _delete_rows(rows: Rows) -> None:
-    """Delete what tombstones mark, in batches, and rows that belong to nobody."""
-    erased = "SELECT id FROM tombstones"
-    walks = f"SELECT id FROM enrolments WHERE person_id IN ({erased})"
-    nobody = "SELECT id FROM enrolments WHERE person_id NOT IN (SELECT id FROM people)"
+    """Delete what tombstones mark, in batches that a full disk has room for."""
     with database.explained_errors(rows.path):
         for table in ("templates", "silhouettes"):
             query = (
                 f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE enrolment_id IN"
-                f" ({walks} UNION {nobody}) OR enrolment_id NOT IN (SELECT id FROM enrolments)"
-                f" LIMIT {_BATCH})"
+                f" ({_WALKS}) OR enrolment_id NOT IN (SELECT id FROM enrolments) LIMIT {_BATCH})"
             )
             while rows.database.execute(query).rowcount:
                 database.truncate_log(rows.database, rows.path)
-        rows.database.execute(f"DELETE FROM enrolments WHERE id IN ({walks} UNION {nobody})")
-        rows.database.execute(f"DELETE FROM people WHERE id IN ({erased})")
+        rows.database.execute(f"DELETE FROM enrolments WHERE id IN ({_WALKS})")
+        rows.database.execute(f"DELETE FROM people WHERE id IN ({_ERASED})")
         database.truncate_log(rows.database, rows.path)
 
 
 def _rewrite(rows: Rows) -> None:
     """Write the whole file anew: pages keep stale copies of rows that moved within them."""
     with database.explained_errors(rows.path):
-        rows.database.execute("VACUUM")
+        rows.database.execute("PRAGMA synchronous = NORMAL")  # the log is synced when it is folded
+        try:
+            rows.database.execute("VACUUM")
+        finally:
+            rows.database.execute("PRAGMA synchronous = FULL")
 
 
 def note_of(erasure: Erasure, path: object) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from cstl_edge.errors import ConfigError, GalleryError
 from cstl_edge.gallery.advice import missing, seen_from
 from cstl_edge.gallery.camera_means import CameraMean, CameraScatter
-from cstl_edge.gallery.erasure import erase
+from cstl_edge.gallery.erasure import _bury
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.gallery.records import WalkOrigin
 
@@ -196,7 +196,7 @@ def test_an_erasure_that_was_killed_is_finished_at_the_next_opening(path, model,
         gallery.enroll("bob", walker(), consent="note-of-bob")
         rows = gallery._store.rows
         ((bob,),) = rows.all("SELECT person_id FROM enrolments ORDER BY id DESC LIMIT 1")
-        erase(rows, [bob], "2026-11-22T00:00:00Z")  # and nothing more
+        _bury(rows, [bob], "2026-11-22T00:00:00Z", delete=False)  # and nothing more
         assert [person.name for person in gallery.people()] == ["ann"]
     assert b"note-of-bob" in bytes_of(path)
     with Gallery.open(path, model) as gallery:
