@@ -36,6 +36,7 @@ from cstl_edge.live.sources.open import open_source
 from cstl_edge.live.sources.synthetic.actor import WalkerSpec
 from cstl_edge.live.sources.synthetic.source import SyntheticSource, WalkerTruth
 from cstl_edge.live.video.annotated import AnnotatedVideo
+from cstl_edge.output import write_file
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder
 
@@ -114,7 +115,7 @@ def run_demo(
     result.seconds = round(time.perf_counter() - started, 1)
     result.folder = str(folder)
     result.lines = _lines(result)
-    (folder / "demo.json").write_text(json.dumps(asdict(result), indent=1), encoding="utf-8")
+    write_file(folder / "demo.json", json.dumps(asdict(result), indent=1))
     return result
 
 

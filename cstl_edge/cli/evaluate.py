@@ -94,7 +94,8 @@ def evaluate(
     check_protocol(protocol)
     rates, options = _rates(fpir), EmbedOptions(batch_frames, min_frames, max_frames)
     encoder = load(model, backend, precision=precision)
-    test_people = held_out(data, encoder.info.size, split, partition)
+    with progress("reading the data") as bar:
+        test_people = held_out(data, encoder.info.size, split, partition, progress=bar.count)
     embedded = _embedded(encoder, test_people, workdir, options)
     protocol_name = test_people.protocol if protocol == "auto" else protocol
     result = evaluate_protocol(
@@ -168,10 +169,11 @@ def _record(
 def _write_det(folder: Path, result: Mapping[str, Any], model: str) -> list[str]:
     """Write the DET curve beside the embeddings, as a picture and as points."""
     from cstl_edge.evaluation.det import write_det
+    from cstl_edge.output import write_file
 
     picture, points = folder / "det.png", folder / "det.json"
     write_det(result, picture, f"DET of {one_line(model, 40)}, mean of {result['splits']} splits")
-    points.write_text(jsons.dumps(result["det"]), encoding="utf-8")
+    write_file(points, jsons.dumps(result["det"]))
     return [str(picture), str(points)]
 
 

@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.errors import DataError, one_line
+from cstl_edge.output import write_file
 
 WIDTH, HEIGHT = 900, 640  # pixels
 LEFT, TOP, RIGHT, BOTTOM = 100, 80, 30, 80  # margins
@@ -25,14 +25,11 @@ def write_det(result: Mapping[str, Any], path: str | Path, title: str) -> None:
         title: Heading of the picture.
 
     Raises:
-        DataError: The disk refuses.
+        StorageError: The disk refuses.
     """
     picture = BytesIO()
     _draw(result, title).save(picture, format="PNG")
-    try:
-        Path(path).write_bytes(picture.getvalue())
-    except OSError as err:
-        raise DataError(f"cannot write {one_line(path)}: {one_line(err)}") from err
+    write_file(path, picture.getvalue())
 
 
 def _draw(result: Mapping[str, Any], title: str) -> Any:

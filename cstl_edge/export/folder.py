@@ -17,6 +17,7 @@ import numpy as np
 import pydantic
 
 from cstl_edge.errors import ExportError, ModelError, one_line
+from cstl_edge.output import storing, write_file
 from cstl_edge.runtime import matching_file
 from cstl_edge.runtime.manifest import NAME, Manifest, Matching, read_manifest
 
@@ -28,7 +29,7 @@ def write_folder(
 ) -> None:
     """Put graphs by file name and their manifest into `folder`, replacing an earlier export there.
 
-    Raises ExportError when the folder holds something else, or the disk refuses.
+    Raises ExportError when the folder holds something else, StorageError when the disk refuses.
 
     Args:
         folder: New folder, or that of an earlier export.
@@ -42,35 +43,22 @@ def write_folder(
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Let `folder` hold these files by name and no others; ExportError when the disk refuses.
+    """Let `folder` hold these files by name and no others; StorageError when the disk refuses.
 
     All is written beside first and renamed at the end, so a reader finds the old files or the new
     ones. What a process left that was killed in between is never read, and swept by the next one.
     """
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        part.mkdir(mode=0o755)
-        for name, data in files.items():
-            _write(part / name, data)
-        _swap_in(part, folder)
-    except OSError as err:
-        raise ExportError(f"cannot write {one_line(folder)}: {one_line(err)}") from err
+        with storing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(folder)
+            part.mkdir(mode=0o755)
+            for name, data in files.items():
+                _write(part / name, data)
+            _swap_in(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write one file, whole or not at all; ExportError when the disk refuses."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(part, data)
-        part.replace(path)
-    except OSError as err:
-        part.unlink(missing_ok=True)
-        raise ExportError(f"cannot write {one_line(path)}: {one_line(err)}") from err
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -100,7 +88,7 @@ def attach(
 ) -> Manifest:
     """Add an evaluation's results to the manifest of an exported folder; the graphs stay.
 
-    Raises ModelError when the folder or the table is refused, or the disk refuses.
+    Raises ModelError when the folder or the table is refused, StorageError when the disk refuses.
 
     Args:
         folder: Exported model.

@@ -8,6 +8,7 @@ that each part was chosen from. Letters: `m` sequences, `s` frames, `p` parts.
 from __future__ import annotations
 
 import colorsys
+import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from cstl_edge.evaluation.embed import embed
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings
 from cstl_edge.evaluation.held_out import EVERYBODY, held_out
 from cstl_edge.extras import missing_package
+from cstl_edge.output import write_file
 from cstl_edge.runtime.base import Encoder
 from cstl_edge.silhouette import read_silhouettes
 
@@ -178,12 +180,10 @@ def draw_panels(panels: Sequence[tuple[str, LabelledEmbeddings, Doubles]]) -> Im
 
 
 def save_png(picture: Image, path: Path) -> None:
-    """Write a PNG (DataError)."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, format="PNG")
-    except OSError as err:
-        raise DataError(f"cannot write {one_line(path)}: {one_line(err)}") from err
+    """Write a PNG, whole or not at all (StorageError)."""
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    write_file(path, content.getvalue())
 
 
 def _panel(

@@ -21,6 +21,7 @@ from cstl_edge.data.splits import FIELD, SPLITS, LabelledSequences, PeopleSubset
 from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.measure.environment import environment
+from cstl_edge.output import write_file
 from cstl_edge.training.distributed import Ranks, join_ranks, resolve_device
 from cstl_edge.training.presets import find_preset
 from cstl_edge.training.run_state import RESUME, prepare_process
@@ -195,11 +196,7 @@ def _split(kind: str, settings: DataSettings) -> str | None:
 
 def _write_config(folder: Path, config: TrainConfig) -> None:
     resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(resolved, encoding="utf-8")
-    except OSError as err:
-        raise ConfigError(f"cannot write into {one_line(folder)}: {one_line(err)}") from err
+    write_file(folder / "config.yaml", resolved)
 
 
 class StopSignals:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cstl_edge.checkpoint.weights import refuse_nonfinite, save_checkpoint
 from cstl_edge.data.splits import LabelledSequences
-from cstl_edge.errors import ConfigError, ModelError, one_line
+from cstl_edge.errors import ConfigError
 from cstl_edge.extras import missing_package
 from cstl_edge.output import append_line
 from cstl_edge.training.losses import Losses
@@ -88,12 +88,7 @@ class RunLog:
     def _write(self, record: Mapping[str, Any], prefix: str) -> None:
         if not self.enabled:
             return
-        try:
-            append_line(self.folder / LOG, record)
-        except OSError as err:
-            raise ModelError(
-                f"cannot write {one_line(self.folder / LOG)}: {one_line(err)}"
-            ) from err
+        append_line(self.folder / LOG, record)
         if self._board:
             for key, value in record.items():
                 if isinstance(value, (int, float)) and math.isfinite(value):

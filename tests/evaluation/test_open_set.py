@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.errors import ConfigError, DataError, StorageError
 from cstl_edge.evaluation import open_set
 from cstl_edge.evaluation.det import write_det
 from cstl_edge.evaluation.embeddings import GALLERY
@@ -141,8 +141,8 @@ def test_det_curve_is_drawn(tmp_path):
     with Image.open(tmp_path / "det.png") as image:
         colours = {colour for _, colour in image.convert("RGB").getcolors(2**16)}
     assert {(0, 90, 170), (200, 60, 20)} <= colours  # the line and the marks
-    with pytest.raises(DataError, match="cannot write"):
-        write_det(result, tmp_path / "nowhere" / "det.png", "")
+    with pytest.raises(StorageError, match="cannot write"):
+        write_det(result, tmp_path / "det.png" / "det.png", "")
 
 
 def test_fnir_difference_uses_the_thresholds_of_each_model():

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from cstl_edge.checkpoint.weights import load_checkpoint, save_checkpoint
-from cstl_edge.errors import ConfigError, ExportError, ModelError
+from cstl_edge.errors import ConfigError, ExportError, ModelError, StorageError
 from cstl_edge.export import export_model as module
 from cstl_edge.export import folder as folder_module
 from cstl_edge.export.export_model import export_model
@@ -141,7 +141,7 @@ def test_a_failed_export_leaves_the_earlier_one(weights, exported, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(folder_module, "_write", full_disk)
-    with pytest.raises(ExportError, match=r"cannot write .*No space left"):
+    with pytest.raises(StorageError, match=r"cannot write .*No space left"):
         export_model(weights, exported, graphs=("frames",), simplify=False)
     assert {path.name: path.read_bytes() for path in exported.iterdir()} == before
     assert siblings(exported) == neighbours

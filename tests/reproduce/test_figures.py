@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from cstl_edge.errors import ConfigError, DataError, ModelError
+from cstl_edge.errors import ConfigError, DataError, ModelError, StorageError
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings
 from cstl_edge.reproduce import figures
 from cstl_edge.runtime.base import Embedded, EncoderInfo
@@ -74,7 +74,7 @@ def test_points_are_drawn_in_the_colour_of_their_person(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(StorageError, match="cannot write"):
         figures.save_png(Image.new("RGB", (2, 2)), tmp_path / "file" / "fig6.png")
 
 
@@ -112,8 +112,15 @@ def test_a_sequence_that_is_not_there_is_refused(text, error, message, data):
         figures.find_sequence(text, data, (64, 44))
 
 
+def drawn(frames):
+    """Silhouettes of somebody who stands."""
+    walk = np.zeros((frames, 64, 44), np.uint8)
+    walk[:, 2:12, 18:26] = walk[:, 12:62, 15:29] = 255
+    return walk
+
+
 def test_a_folder_of_images_is_read_as_a_sequence(tmp_path):
-    np.save(tmp_path / "walk.npy", np.full((3, 64, 44), 9, np.uint8))
+    np.save(tmp_path / "walk.npy", drawn(3))
     assert figures.find_sequence(str(tmp_path / "walk.npy"), "walkers", (64, 44)).shape[0] == 3
 
 

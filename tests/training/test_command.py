@@ -174,4 +174,4 @@ def test_unknown_preset_and_unwritable_folder_are_config_errors(cli, tmp_path):
     assert isinstance(unknown.exception, ConfigError)
     assert "cstl-casia-b" in str(unknown.exception)
     (tmp_path / "run").write_text("a file")
-    assert "cannot write into" in str(cli().exception)
+    assert "cannot write" in str(cli().exception)

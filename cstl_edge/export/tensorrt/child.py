@@ -23,7 +23,7 @@ from typing import IO, Any, BinaryIO, TypedDict
 import pydantic
 
 from cstl_edge.errors import BackendUnavailable, CstlEdgeError, ExportError, one_line
-from cstl_edge.export.folder import sha256, write_file
+from cstl_edge.export.folder import sha256
 from cstl_edge.export.tensorrt.builder import (
     RTX,
     EngineAudit,
@@ -33,6 +33,7 @@ from cstl_edge.export.tensorrt.builder import (
     check_memory,
     workspace,
 )
+from cstl_edge.output import write_file
 from cstl_edge.runtime.cuda.base import Gpu
 from cstl_edge.runtime.cuda.open import open_buffers
 from cstl_edge.runtime.graph_format import OPERATOR, PLUGIN_VERSION, part_gather_version

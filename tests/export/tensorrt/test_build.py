@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import pytest
 
-from cstl_edge.errors import BackendUnavailable, ExportError, ModelError
+from cstl_edge.errors import BackendUnavailable, ExportError, ModelError, StorageError
 from cstl_edge.export.folder import write_files
 from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines
 from cstl_edge.runtime import graph_format, load, model_check
@@ -268,7 +268,7 @@ def test_engines_set_aside_by_a_killed_build_come_back(folder, here):
 
 def test_a_folder_that_cannot_be_written(folder, here):
     (folder / "engines").write_text("in the way")
-    with pytest.raises(ExportError, match="cannot write"):
+    with pytest.raises(StorageError, match="cannot write"):
         build_engines(folder, OPTIONS)
 
 
