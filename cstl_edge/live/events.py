@@ -33,7 +33,7 @@ EventName = Literal[
 State = Literal[
     "opening", "online", "offline", "ended",  # of a source
     "learning", "ready", "disturbed",  # of a scene
-    "purged", "changed",  # of a gallery; reserved, not written
+    "purged", "changed",  # of a gallery; `changed` is reserved, not written
 ]  # fmt: skip
 SCENE_STATES: dict[SceneState, State] = {
     SceneState.LEARNING: "learning",
@@ -94,8 +94,8 @@ class Event:
     """Version of this shape."""
     event: EventName
     """State of a source; of its scene; a track begins; it has no answer yet; it has an answer; it
-    ends, with its last word; the runtime failed, or a server is back; the gallery changed
-    (reserved, not written)."""
+    ends, with its last word; the runtime failed, or a server is back; the gallery
+    erased people whose retention has ended."""
     utc: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     """When it was reported."""
     monotonic_s: float = field(default_factory=time.monotonic)
@@ -107,8 +107,8 @@ class Event:
     camera: str | None = None
     """Name of the camera, where one was given."""
     state: State | None = None
-    """Of a source, a scene, a backend (offline, online) or a gallery; those of a gallery (purged,
-    changed) are reserved."""
+    """Of a source, a scene, a backend (offline, online) or a gallery; `changed`, of a
+    gallery, is reserved."""
     reason_code: ReasonCode | None = None
     """Why there is no answer, for programs; set wherever `reason` is."""
     reason: str | None = None

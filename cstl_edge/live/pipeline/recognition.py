@@ -122,6 +122,12 @@ class RecognitionStage:
             "scene", state="disturbed", reason=UPSIDE_DOWN, reason_code=ReasonCode.UPSIDE_DOWN
         )
 
+    def purged(self) -> list[Event]:
+        """Return what reports that the gallery erased people whose retention has ended, if any."""
+        names = self._gallery.take_purged() if self._gallery is not None else ()
+        detail = f"{len(names)} erased, whose retention has ended"  # no names: they are to go
+        return [self._event("gallery", state="purged", detail=detail)] if names else []
+
     def source_event(self, state: SourceState) -> Event:
         """Return the event of a live source's state."""
         return self._event(

@@ -172,6 +172,7 @@ class PipelineRun(Iterator[Event]):
 
     def _step(self, perception: PerceptionThread) -> None:
         """Process one message of the perception thread, if one comes."""
+        self._ready.extend(self._recognition.purged())
         if self._must_end(perception):
             self._ready.extend(self._recognition.close_all())
             self._shut()
