@@ -169,8 +169,13 @@ def _run_and_print(
     file = out or results_file(context)
     rows: list[Row] = []
     try:
-        with _interruptible():
+        with (
+            _interruptible(),
+            progress("measuring", steps=len(scenarios or list(SCENARIOS))) as bar,
+        ):
             for row in run(context, scenarios, file):
+                if not rows or row.scenario != rows[-1].scenario:
+                    bar(f"measuring {row.scenario}")
                 rows.append(row)
                 if as_json:
                     print(jsons.dumps(row_json(row)), flush=True)

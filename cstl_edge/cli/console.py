@@ -172,6 +172,7 @@ def progress(text: str, *, steps: int | None = None) -> Iterator[Progress]:
         TimeLeft(),
         console=Console(stderr=True),
         transient=True,
+        redirect_stdout=False,  # results are no progress
         speed_estimate_period=SPEED_PERIOD_S,
     )
     with bars:

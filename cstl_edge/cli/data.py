@@ -115,7 +115,8 @@ def verify(
             raise ConfigError(
                 f"found no dataset.json in {one_line(path)}; to look through a source say --dataset"
             )
-        index = verify_dataset(path)
+        with progress("hashing shards") as bar:
+            index = verify_dataset(path, bar.count)
         print_result(index.model_dump(mode="json"), f"{path} is whole: {_sentence(index)}", json)
         return
     settings = _settings(dataset, size, (min_frames, max_frames), aligned, gate, partial)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -102,10 +103,17 @@ def open_dataset(folder: str | Path) -> ShardedSequences:
     return data
 
 
-def verify_dataset(folder: str | Path) -> DatasetIndex:
-    """Hash every file of a prepared dataset again and open it; DataError names the first fault."""
+def verify_dataset(
+    folder: str | Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> DatasetIndex:
+    """Hash every file of a prepared dataset again and open it; DataError names the first fault.
+
+    folder: of the dataset
+    progress: callback for the number of shards hashed and their total
+    """
     index = read_index(folder)
-    for shard in index.shards:
+    for number, shard in enumerate(index.shards):
+        progress(number, len(index.shards))
         for suffix, sha256 in ((".json", shard.json_sha256), (".npy", shard.npy_sha256)):
             file = Path(folder) / f"{shard.name}{suffix}"
             if (got := file_sha256(file)) != sha256:

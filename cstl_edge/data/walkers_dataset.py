@@ -10,6 +10,7 @@ import ast
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -75,13 +76,20 @@ class WalkersSettings(StrictModel):
         return total.hexdigest()[:12]
 
 
-def make_shards(settings: WalkersSettings, cache: str | Path, *, workers: int = 2) -> list[Path]:
+def make_shards(
+    settings: WalkersSettings,
+    cache: str | Path,
+    *,
+    workers: int = 2,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Path]:
     """Return the shards of Walkers; those that the cache lacks are rendered.
 
     Args:
         settings: Number of people and their recordings.
         cache: Folder with a sub-folder for every fingerprint.
         workers: Number of processes, at low priority; the result does not depend on it.
+        progress: Callback for the number of shards rendered and their total.
     """
     folder = Path(cache) / f"walkers-{settings.fingerprint()}"
     people = range(settings.first, settings.first + settings.people)
@@ -94,6 +102,7 @@ def make_shards(settings: WalkersSettings, cache: str | Path, *, workers: int = 
         rendered = run_jobs(render, list(missing.items()), workers, lower_priority)
         for done, _ in enumerate(rendered, start=1):
             logger.info("%d of %d shards of Walkers", done, len(missing))
+            progress(done, len(missing))
     return list(shards)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,12 @@ class HeldOut:
 
 
 def held_out(
-    data: str | Path, size: tuple[int, int], split: str = FIELD, partition: str | Path | None = None
+    data: str | Path,
+    size: tuple[int, int],
+    split: str = FIELD,
+    partition: str | Path | None = None,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> HeldOut:
     """Load the test half of a prepared folder, or Walkers.
 
@@ -69,6 +74,7 @@ def held_out(
         size: h, w of the Walkers' silhouettes [pixels]; a folder has its own.
         split: `field`, `first-5153` (OU-MVLP) or `all`; a folder without splits is taken whole.
         partition: JSON file that lists TEST_SET and PROBE_SET, in place of a split.
+        progress: Callback for the number of Walkers' shards that were made, and their total.
 
     Raises:
         ConfigError: The split does not exist.
@@ -78,11 +84,11 @@ def held_out(
     if text.split(":")[0] in (WALKERS, CLOTHED):
         if split not in (FIELD, EVERYBODY) or partition is not None:
             raise ConfigError(f"{WALKERS} are all test people: leave the split out")
-        return _shifted(size) if text == SHIFTED else _walkers(text, size)
+        return _shifted(size) if text == SHIFTED else _walkers(text, size, progress)
     return _prepared(Path(data), split, None if partition is None else Path(partition))
 
 
-def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
+def _walkers(text: str, size: tuple[int, int], progress: Callable[[int, int], None]) -> HeldOut:
     """Load Walkers in the CASIA-B protocol; render those that the cache lacks."""
     first, last = WALKERS_IDS
     generator = text.split(":")[0]
@@ -104,7 +110,7 @@ def _walkers(text: str, size: tuple[int, int]) -> HeldOut:
     if generator == CLOTHED:
         change = {"generator": 2, "views_deg": CLOTHED_VIEWS_DEG}
         settings = settings.model_copy(update=change)
-    data = ShardedSequences(make_shards(settings, CACHE))
+    data = ShardedSequences(make_shards(settings, CACHE, progress=progress))
     kind = "clothed synthetic people" if generator == CLOTHED else "synthetic people"
     description = f"Walkers {first} to {last}, {kind}, {WALKERS_FRAMES} frames"
     source = f"{generator} {settings.fingerprint()}"

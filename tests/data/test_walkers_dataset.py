@@ -15,7 +15,8 @@ from cstl_edge.data.walkers_dataset import (
     sources_digest,
 )
 
-DECIDE_NO_BYTE = {"__init__.py", "arrays.py", "errors.py"}  # public names, types, messages
+DECIDE_NO_BYTE = {"__init__.py", "arrays.py", "errors.py", "extras.py", "foreign.py", "opencv.py"}
+"""Public names, types, messages, reading of others' files, import of cv2."""
 FILES = [file.relative_to(PACKAGE) for file in source_files(PACKAGE)]
 CLOTHED_FILES = [file.relative_to(PACKAGE) for file in source_files(PACKAGE, 2)]
 

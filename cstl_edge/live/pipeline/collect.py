@@ -80,13 +80,28 @@ def collect(
         watch.over(events)
         for _ in events:
             pass
-    if events.upside_down and (source_options is None or source_options.rotate is None):
+    within = f" within {end.seconds:g} s" if end.seconds is not None else ""
+    chosen_side = source_options is not None and source_options.rotate is not None
+    return _usable(events, within, chosen_side)
+
+
+def _usable(events: PipelineRun, within: str, chosen_side: bool) -> list[TrackRecord]:
+    """Return the records of a run that have embeddings, the longest walk first.
+
+    Args:
+        events: The run, at its end.
+        within: Words of its limit, for messages.
+        chosen_side: Whether somebody said which side of the picture is up.
+
+    Raises:
+        DataError: There are none, or everybody walks on their head.
+    """
+    if events.upside_down and not chosen_side:
         raise DataError(
             f"everybody walks on their head in {events.source.uri}",
             remedy="turn the picture with --rotate 180; where it is right, say so with --rotate 0",
         )
     records = sorted(events.records, key=lambda r: (-r.frames, r.track))
-    within = f" within {end.seconds:g} s" if end.seconds is not None else ""
     if not records:
         raise DataError(
             f"nobody was seen in {events.source.uri}{within}",
