@@ -24,6 +24,11 @@ IsOurs = Callable[[Mapping[str, Any]], bool]
 """Tells whether the first JSON object of a file was written by us, so that we may append."""
 
 PRIVATE = 0o600  # mode of files that show or name people
+USER_FOLDERS = {  # variable of the environment, and the folder in the home without it
+    "data": ("XDG_DATA_HOME", ".local/share"),
+    "cache": ("XDG_CACHE_HOME", ".cache"),
+    "config": ("XDG_CONFIG_HOME", ".config"),
+}
 MAX_FIRST_LINE_BYTES = 2**26  # a row of a long benchmark has 6 MB
 
 
@@ -41,6 +46,21 @@ def storing(path: PathLike, kept: str = "") -> Iterator[None]:
         if not kept:
             raise
         raise StorageError(err.message, remedy=f"{err.remedy}. {kept}") from err
+
+
+def user_folder(kind: str) -> Path:
+    """Return where this user's `data`, `cache` or `config` of the package are (XDG).
+
+    Raises ConfigError where there is no home folder, as for a user whom the system does not know.
+    """
+    variable, default = USER_FOLDERS[kind]
+    chosen = os.environ.get(variable)
+    try:
+        return (Path(chosen) if chosen else Path.home() / default) / "cstl-edge"
+    except RuntimeError as err:
+        raise ConfigError(
+            "this user has no home folder", remedy=f"set HOME or {variable}, or name the file"
+        ) from err
 
 
 class Outputs:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from cstl_edge.errors import ConfigError, StorageError
-from cstl_edge.output import JsonLines, Outputs, append_line, whole_file, write_file
+from cstl_edge.output import JsonLines, Outputs, append_line, user_folder, whole_file, write_file
 
 
 def ours(record):
@@ -141,6 +141,16 @@ def test_a_line_that_was_cut_off_is_ended_first(place):
     lines = (place / "e.jsonl").read_text(encoding="utf-8").splitlines()
     assert lines[0] == '{"event": "bo'
     assert json.loads(lines[1])["person"] == "Å?"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch, tmp_path):
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a user whom the system does not know
+    with pytest.raises(ConfigError, match="no home folder; set HOME or XDG_DATA_HOME"):
+        user_folder("data")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert user_folder("data") == tmp_path / "cstl-edge"
 
 
 def limited(code):

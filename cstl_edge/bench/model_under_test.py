@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -20,6 +19,7 @@ from cstl_edge.bench.context import Context
 from cstl_edge.bench.record import ModelUnderTest
 from cstl_edge.errors import ConfigError, ExportError, ModelError, one_line
 from cstl_edge.extras import missing_package
+from cstl_edge.output import user_folder
 from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, Manifest, read_file, read_manifest
 from cstl_edge.runtime.matching_file import MAX_BYTES as MAX_MATCHING_BYTES
 from cstl_edge.runtime.model_check import checked_graphs
@@ -161,8 +161,7 @@ def random_checkpoint(config: Mapping[str, Any]) -> Path:
 
 def cache_folder() -> Path:
     """Return the folder of cached exports: XDG_CACHE_HOME, else ~/.cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "cstl-edge" / "bench"
+    return user_folder("cache") / "bench"
 
 
 def export_folder(weights_sha256: str) -> Path:

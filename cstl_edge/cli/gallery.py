@@ -13,6 +13,7 @@ import typer
 from cstl_edge.cli.console import described, print_result
 from cstl_edge.cli.options import GalleryPath, Json, Overwrite
 from cstl_edge.errors import ConfigError, GalleryError, one_line
+from cstl_edge.output import user_folder
 
 if TYPE_CHECKING:  # every help text would wait for what these import
     from cstl_edge.gallery.gallery import Gallery
@@ -248,8 +249,7 @@ def verify(gallery: GalleryPath = None, json: Json = False) -> None:
 
 def default_gallery() -> Path:
     """Return the gallery's default place: in XDG_DATA_HOME, else in ~/.local/share."""
-    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(home) / "cstl-edge" / "gallery.db"
+    return user_folder("data") / "gallery.db"
 
 
 def gallery_key(*, confirm: bool = False) -> GalleryKey:

@@ -8,7 +8,6 @@ device yet: the tests run it with a stand-in for TensorRT, and TensorRT-RTX runs
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from cstl_edge.export.tensorrt.builder import RTX, PlanRequest, sm_of_target
 from cstl_edge.export.tensorrt.checks import RUN, check_types, compare_engines
 from cstl_edge.export.tensorrt.child import BuildReport, run_child
 from cstl_edge.export.tensorrt.plugin_choice import Candidate, time_candidates
+from cstl_edge.output import user_folder
 from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, PLUGIN_VERSION
 from cstl_edge.runtime.manifest import PRECISIONS, Manifest, Shape, read_manifest
 from cstl_edge.runtime.model_check import checked_graphs
@@ -235,7 +235,6 @@ def graph_files(manifest: Manifest, precision: str, graphs: Sequence[str]) -> di
 def _request(options: BuildOptions, manifest: Manifest, graph: str, precision: str) -> PlanRequest:
     kinds = profiles(graph, manifest.shape, options.sizes)
     sm = sm_of_target(options.target) if options.target != TENSORRT else None
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     mib = options.workspace_mib
     return PlanRequest(
         library=TENSORRT if sm is None else RTX,
@@ -246,7 +245,7 @@ def _request(options: BuildOptions, manifest: Manifest, graph: str, precision: s
         workspace_bytes=None if mib is None else mib * 2**20,
         level=options.level,
         compatibility=options.compatibility,
-        cache_folder=str(Path(cache) / "cstl-edge") if sm is None else None,
+        cache_folder=str(user_folder("cache")) if sm is None else None,
     )
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cstl_edge.errors import ConfigError, one_line
+from cstl_edge.output import user_folder
+from cstl_edge.output import user_folder
 
 FILE_VARIABLE = "CSTL_EDGE_CREDENTIALS"
 USED: set[str] = set()  # variables that children need not inherit
@@ -26,8 +28,7 @@ def credentials_file() -> Path:
     chosen = os.environ.get(FILE_VARIABLE)
     if chosen:
         return Path(chosen)
-    home = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(home) if home else Path("~/.config").expanduser()) / "cstl-edge" / "credentials"
+    return user_folder("config") / "credentials"
 
 
 def fill_in(address: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import os
 import platform
 import re
 import shutil
@@ -22,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cstl_edge.errors import BackendUnavailable, ConfigError, ModelError, one_line
+from cstl_edge.output import user_folder
 
 SOURCES = Path(__file__).parents[2] / "csrc"
 STEP_TIMEOUT_S = 1800.0  # a Jetson compiles all architectures in minutes
@@ -53,8 +53,7 @@ DTYPES = {"float32": 0, "float16": 1}
 
 def library_folder() -> Path:
     """Return where libraries are kept: XDG_CACHE_HOME, else ~/.cache, by kind of machine."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "cstl-edge" / "plugin" / platform.machine()
+    return user_folder("cache") / "plugin" / platform.machine()
 
 
 def sources_sha256() -> str:
