@@ -19,6 +19,13 @@ SECTIONS = {  # key of the file: module and class
     "run": (SETTINGS, "RunSettings"),
 }
 ENVIRONMENT = {
+    "XDG_CONFIG_HOME": "Folder that holds `cstl-edge/credentials`; `~/.config` without it.",
+    "CSTL_EDGE_CREDENTIALS": "File of cameras' passwords, a line `NAME=USER:PASSWORD` for each "
+    "`{NAME}` of an address; readable by you alone.",
+    "CSTL_EDGE_GALLERY_PASSPHRASE": "Passphrase of an encrypted gallery.",
+    "CSTL_EDGE_GALLERY_KEY_FILE": "Key file of an encrypted gallery, in place of a passphrase.",
+    "CSTL_EDGE_GALLERY_NEW_PASSPHRASE": "Passphrase under which `gallery rekey` encrypts "
+    "everything anew.",
     "XDG_DATA_HOME": "Folder that holds `cstl-edge/gallery.db`, the default gallery; "
     "`~/.local/share` without it.",
     "XDG_CACHE_HOME": "Folder for what can be made again: plugins, models of the benchmark suite, "
@@ -28,8 +35,7 @@ ENVIRONMENT = {
     "CSTL_EDGE_NVTX": "`1` marks stages for Nsight Systems as NVTX ranges (package `nvtx`).",
     "CUDA_VISIBLE_DEVICES": "GPU whose clocks and energy `bench` reads, as CUDA counts them.",
     "CXX": "C++ compiler of a compiled run (`run.compile`); `g++`, then `clang++`, without it.",
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "Options of OpenCV's FFmpeg for network cameras; "
-    "`rtsp_transport;tcp` without it.",
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "Not read: what OpenCV's FFmpeg may open is set by us.",
     "OPENCV_FFMPEG_LOGLEVEL": "What FFmpeg prints; nothing without it.",
     "OMP_NUM_THREADS": "Threads of numpy's and torch's libraries; the runtime has its own number, "
     "`threads`.",
