@@ -56,8 +56,8 @@ class DoctorReport:
 def examine() -> list[Finding]:
     """Check everything that the package can use on this machine."""
     probes = [
-        _python, _numpy, _cv2, _onnxruntime, _openvino, _model, _gstreamer, _cameras, _torch, _gpu,
-        _tensorrt, _jetson,
+        _python, _numpy, _cv2, _pyav, _onnxruntime, _openvino, _model, _gstreamer, _cameras, _torch,
+        _gpu, _tensorrt, _jetson,
     ]  # fmt: skip
     return [*map(_safely, probes), *_tables()]
 
@@ -138,8 +138,15 @@ def _model() -> Finding:
 
 
 def _gstreamer() -> Finding:
-    remedy = "apt install gstreamer1.0-tools, for csi:// and gst: sources"
-    return _optional("gst-launch", shutil.which("gst-launch-1.0"), remedy)
+    from cstl_edge.live.sources.gstreamer import has_gstreamer
+
+    remedy = "apt install gstreamer1.0-plugins-base, for csi:// and gst: sources"
+    return _optional("gstreamer", "its C library" if has_gstreamer() else None, remedy)
+
+
+def _pyav() -> Finding:
+    remedy = f"{install_command('video')}, for interlaced and mirrored video"
+    return _optional("pyav", _version("av"), remedy, "not needed, cv2 reads video")
 
 
 def _cameras() -> Finding:

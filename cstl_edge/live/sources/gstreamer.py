@@ -49,9 +49,14 @@ def csi_pipeline(uri: str, fps: float | None = None) -> str:
     )
 
 
+def has_gstreamer() -> bool:
+    """Return whether GStreamer's C library is on this machine."""
+    return all(ctypes.util.find_library(name) is not None for name in LIBRARIES)
+
+
 def gst_opener(pipeline: str) -> Opener:
     """Return the opener of a pipeline, checked as far as that goes without running it."""
-    if any(ctypes.util.find_library(name) is None for name in LIBRARIES):
+    if not has_gstreamer():
         raise SourceUnavailable(
             "GStreamer is not installed: apt install gstreamer1.0-plugins-base "
             "gstreamer1.0-plugins-good"
