@@ -45,9 +45,9 @@ class DressedBody:
 
 def dress(person: Person, recording: Recording) -> DressedBody:
     """Return all of a recording's body that does not change from frame to frame."""
-    points, heads, tails = _rest_shape(person.body)
-    points += basis().body["normals"] * _thickness(person.body, recording)[:, None]
-    weights = _skin_weights()  # [b, v]
+    points, heads, tails = rest_shape(person.body)
+    points += basis().body["normals"] * build_thickness(person.body, recording)[:, None]
+    weights = skin_weights()  # [b, v]
     bag, bone = _bag_points(recording, points, heads)
     hulls = [_hem_points(recording, points, heads)] if recording.coat_bulk > 0 else []
     if len(bag):
@@ -144,7 +144,7 @@ def _unit(vectors: Floats) -> Floats:
     return np.asarray(vectors / np.maximum(length, 1e-9), dtype=np.float32)
 
 
-def _rest_shape(body: Body) -> tuple[Floats, Floats, Floats]:
+def rest_shape(body: Body) -> tuple[Floats, Floats, Floats]:
     """Return rest points [v, 3], bone heads and tails [b, 3] of a body."""
     stored = basis().body
 
@@ -155,7 +155,7 @@ def _rest_shape(body: Body) -> tuple[Floats, Floats, Floats]:
     points, heads, tails = mix("point"), mix("bone_head"), mix("bone_tail")
     names = basis().bones
     hip, neck = heads[names.index("LeftUpLeg"), 1], heads[names.index("Head"), 1]
-    arm = _bone_share("Arm", "ForeArm", "Hand")
+    arm = bone_share("Arm", "ForeArm", "Hand")
     points[:, 0] += body.shoulder * arm * np.sign(points[:, 0])
     is_arm = [any(part in b for part in ("Arm", "Hand", "Thumb", "Finger")) for b in names]
     side = np.array([1 if b[0] == "L" else -1 for b in names], np.float32)
@@ -170,12 +170,12 @@ def _rest_shape(body: Body) -> tuple[Floats, Floats, Floats]:
 
 def body_height_m(person: Person) -> float:
     """Return the height of the standing body in metres, without hair and shoes."""
-    points = _rest_shape(person.body)[0]
+    points = rest_shape(person.body)[0]
     return float(np.ptp(points[:, 1]))
 
 
 @lru_cache(maxsize=1)
-def _skin_weights() -> Floats:
+def skin_weights() -> Floats:
     """Return dense skin weights [b + 2, v]; the two plumb lines carry no skin."""
     stored = basis().body
     index = stored["skin_bones"].astype(np.int64)
@@ -185,28 +185,28 @@ def _skin_weights() -> Floats:
 
 
 @lru_cache(maxsize=32)
-def _bone_share(*names: str) -> Floats:
+def bone_share(*names: str) -> Floats:
     """Return each point's total weight [v] on bones of these names, left and right together."""
     rows = [
         row
         for row, bone in enumerate(basis().bones)
         if {bone, bone.removeprefix("Left"), bone.removeprefix("Right")} & {*names}
     ]
-    return np.asarray(_skin_weights()[rows].sum(0), dtype=np.float32)
+    return np.asarray(skin_weights()[rows].sum(0), dtype=np.float32)
 
 
-def _thickness(body: Body, recording: Recording) -> Floats:
+def build_thickness(body: Body, recording: Recording) -> Floats:
     """Return how far build and clothes push each point [v] along its normal, in metres."""
     outward, points = basis().body["normals"], basis().body["points"]  # [v, 3]
-    trunk, thighs = _bone_share(*TRUNK), _bone_share("UpLeg")
-    arms, shanks, hands = _bone_share("Arm", "ForeArm"), _bone_share("Leg"), _bone_share("Hand")
+    trunk, thighs = bone_share(*TRUNK), bone_share("UpLeg")
+    arms, shanks, hands = bone_share("Arm", "ForeArm"), bone_share("Leg"), bone_share("Hand")
     front = np.maximum(outward[:, 2], 0) * np.exp(-(((points[:, 1] - 0.33) / 0.13) ** 2))
-    pelvis = _bone_share("Hips", "LHipJoint", "RHipJoint", "UpLeg")
+    pelvis = bone_share("Hips", "LHipJoint", "RHipJoint", "UpLeg")
     coat, cloth = recording.coat_bulk, recording.fit
     out = trunk * (body.torso + cloth + coat) + trunk * front * body.belly + pelvis * body.hips
     out += arms * (0.7 * cloth + 0.6 * coat) + thighs * (cloth + coat * recording.coat_hem)
     out += (arms + shanks) * body.limbs + shanks * cloth
-    scalp = _bone_share("Head") * ((points[:, 1] > 0.9) | (points[:, 2] < 0.03))
+    scalp = bone_share("Head") * ((points[:, 1] > 0.9) | (points[:, 2] < 0.03))
     return np.asarray(out * (1 - hands) + scalp * body.hair, dtype=np.float32)
 
 
@@ -216,7 +216,7 @@ def _hem_points(recording: Recording, points: Floats, heads: Floats) -> Indices:
     hip, knee = (heads[names.index("Left" + bone), 1] for bone in ("UpLeg", "Leg"))
     hem = hip + (knee - hip) * (0.15 + 1.0 * recording.coat_hem)
     high = points[:, 1]
-    covered = (_bone_share(*TRUNK, "UpLeg", "Leg") > 0.9) & (high > hem) & (high < hip + 0.1)
+    covered = (bone_share(*TRUNK, "UpLeg", "Leg") > 0.9) & (high > hem) & (high < hip + 0.1)
     return np.flatnonzero(covered)
 
 
@@ -225,14 +225,14 @@ def _bag_points(recording: Recording, points: Floats, heads: Floats) -> tuple[Fl
     names = basis().bones
     if not recording.bag:
         return np.zeros((0, 3), np.float32), 0
-    box = _box(np.array(BAG_M[recording.bag], np.float32) * np.float32(recording.bag_size))
+    box = rounded_box(np.array(BAG_M[recording.bag], np.float32) * np.float32(recording.bag_size))
     sign = 1.0 if recording.bag_side == "Left" else -1.0
     half = -box.min(0)
     if recording.bag == "hand":
         handle = np.zeros((1, 3), np.float32)
         box = box - np.array([0, HAND_DROP_M + half[1], 0], np.float32)
         return np.concatenate([box, handle]), len(names) + SIDES.index(recording.bag_side)
-    trunk = _bone_share(*TRUNK) > 0.9
+    trunk = bone_share(*TRUNK) > 0.9
     if recording.bag == "side":
         level = heads[names.index("LeftUpLeg"), 1]
         near = trunk & (np.abs(points[:, 1] - level) < 0.12)
@@ -248,7 +248,7 @@ def _bag_points(recording: Recording, points: Floats, heads: Floats) -> tuple[Fl
     return box + np.array(middle, np.float32), names.index("Spine1")
 
 
-def _box(half: Floats) -> Floats:
+def rounded_box(half: Floats) -> Floats:
     """Return points of a box with rounded edges."""
     turn = np.arange(12) / 12 * 2 * np.pi
     tilt = np.deg2rad([-65, -35, 0, 35, 65])[:, None]

@@ -53,7 +53,9 @@ def silhouettes(
         raise ValueError(f"expected a size of {' or '.join(map(str, SIZES))}, got {size}")
     footage = render_walk(person, recording, frames)
     faults = draw_faults(recording, frames)
-    faulty = (_faulty(footage, faults, frame, OVERSAMPLING * size[0]) for frame in range(frames))
+    faulty = (
+        faulty_frame(footage, faults, frame, OVERSAMPLING * size[0]) for frame in range(frames)
+    )
     return np.stack([align(mask, size) for mask in faulty])
 
 
@@ -69,7 +71,7 @@ def masks(person: Person, recording: Recording, frames: int) -> list[Mask]:
     faults = draw_faults(recording, frames)
     out = []
     for frame in range(frames):
-        mask = _faulty(footage, faults, frame, MASK_WORKING_PX)
+        mask = faulty_frame(footage, faults, frame, MASK_WORKING_PX)
         height = _height_px(footage, frame)
         if height > MASK_WORKING_PX:
             mask = _scaled(mask, height / MASK_WORKING_PX)
@@ -104,7 +106,7 @@ def _height_px(footage: Footage, frame: int) -> float:
     return max(float(footage.scale[frame]) * BODY_PX, MIN_HEIGHT_PX)
 
 
-def _faulty(footage: Footage, faults: Faults, frame: int, most_px: float) -> Mask:
+def faulty_frame(footage: Footage, faults: Faults, frame: int, most_px: float) -> Mask:
     """Return one frame with faults at its own height, at most `most_px`."""
     scale = min(_height_px(footage, frame), most_px) / BODY_PX
     raster = footage.masks[frame]

@@ -32,7 +32,7 @@ MARKS = ("ForeArm", "Hand", "Leg", "ToeBase")
 SUBPIXEL = 3  # fractional bits of cv2's outlines
 
 
-_blas = lru_cache(maxsize=1)(ThreadpoolController)  # searches all loaded libraries: 3 ms, once
+blas = lru_cache(maxsize=1)(ThreadpoolController)  # searches all loaded libraries: 3 ms, once
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def render_walk(person: Person, recording: Recording, frames: int) -> Footage:
         raise ValueError(f"expected at least 1 frame, got {frames}")
     # On one thread: the last bits of a matrix product depend on the number of threads, and two
     # processes of two threads each on two cores took seven times as long.
-    with _blas().limit(limits=1, user_api="blas"):
+    with blas().limit(limits=1, user_api="blas"):
         return _render(person, recording, frames)
 
 
@@ -69,14 +69,14 @@ def _render(person: Person, recording: Recording, frames: int) -> Footage:
     floor = points[1, :, : walker.on_body].min(1)
     points[1] -= floor[:, None] + np.float32(PELVIS_M)
     points[2] += travel[:, None]
-    image, magnification = _project(points, recording, float(np.abs(travel).max(initial=0)))
-    xy = _to_raster(image, walker.on_body)
-    masks = _splat(xy[:, :, : walker.on_body])
+    image, magnification = project(points, recording, float(np.abs(travel).max(initial=0)))
+    xy = to_raster(image, walker.on_body)
+    masks = splat(xy[:, :, : walker.on_body])
     for frame, mask in enumerate(masks):
         for hull in walker.hulls:
-            _fill(mask, xy[:, frame, hull])
+            fill_outline(mask, xy[:, frame, hull])
     scale = (recording.height_px * magnification / BODY_PX).astype(np.float32)
-    mark_points, pelvis_points = _landmarks()
+    mark_points, pelvis_points = landmarks()
     marks = xy[:, :, mark_points].transpose(1, 2, 0).reshape(frames, 2, len(MARKS), 2)
     return Footage(masks, scale, marks, travel, xy[0][:, pelvis_points].mean(1))
 
@@ -109,7 +109,7 @@ def _apply_dwell(phase: Doubles, gait: Gait) -> Doubles:
     return np.asarray(phase + turns.real.sum(1), dtype=np.float64)
 
 
-def _project(points: Floats, recording: Recording, reach_m: float) -> tuple[Floats, Floats]:
+def project(points: Floats, recording: Recording, reach_m: float) -> tuple[Floats, Floats]:
     """Project points [3, s, v] to image points [2, s, v] and magnification [s].
 
     The camera is aimed at the middle of the path and does not move: a walker who passes it is seen
@@ -135,7 +135,7 @@ def _project(points: Floats, recording: Recording, reach_m: float) -> tuple[Floa
     return xyz[:2] * magnification, magnification.mean(1)
 
 
-def _to_raster(image: Floats, on_body: int) -> Floats:
+def to_raster(image: Floats, on_body: int) -> Floats:
     """Scale each frame's points to the raster: x, y [2, s, v] in pixels, y down."""
     body = image[:, :, :on_body]
     low, high = body[1].min(1), body[1].max(1)
@@ -147,7 +147,7 @@ def _to_raster(image: Floats, on_body: int) -> Floats:
     return np.stack([np.clip(x, 2, RASTER[1] - 3), np.clip(y, 2, RASTER[0] - 3)])
 
 
-def _splat(xy: Floats) -> Mask:
+def splat(xy: Floats) -> Mask:
     """Return masks [s, H, W]: the pixels of points [2, s, v], gaps between them closed."""
     rows, columns = RASTER
     frames = xy.shape[1]
@@ -161,7 +161,7 @@ def _splat(xy: Floats) -> Mask:
 
 
 @lru_cache(maxsize=1)
-def _landmarks() -> tuple[list[int], list[int]]:
+def landmarks() -> tuple[list[int], list[int]]:
     """Return two sets of skin points.
 
     The nearest to the head of each marked bone, left side first; and a few all around the pelvis.
@@ -175,7 +175,7 @@ def _landmarks() -> tuple[list[int], list[int]]:
     return marks.tolist(), pelvis.tolist()
 
 
-def _fill(mask: Mask, points: Floats) -> None:
+def fill_outline(mask: Mask, points: Floats) -> None:
     """Fill the outline of points [2, k] in a mask, in place."""
     outline = cv2.convexHull(np.ascontiguousarray(points.T))
     fixed = (outline * (1 << SUBPIXEL)).round().astype(np.int32)

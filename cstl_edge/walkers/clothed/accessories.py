@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cstl_edge.arrays import Floats, Indices
-from cstl_edge.walkers.body import TRUNK, _bone_share, _box
+from cstl_edge.walkers.body import TRUNK, bone_share, rounded_box
 from cstl_edge.walkers.clothed.outfit import Bag, Outfit
 from cstl_edge.walkers.pose import basis
 
@@ -32,7 +32,7 @@ HALVES_M = {  # half width, half height, half depth
 
 
 @dataclass(frozen=True)
-class Body3:
+class Attachment:
     """A convex body at rest, carried by one bone; `lag` in strides."""
 
     points: Floats  # [k, 3]
@@ -41,7 +41,7 @@ class Body3:
     outlines: tuple[Indices, ...]  # of its points
 
 
-def make_accessories(outfit: Outfit, points: Floats, heads: Floats) -> list[Body3]:
+def make_accessories(outfit: Outfit, points: Floats, heads: Floats) -> list[Attachment]:
     """Return what an outfit adds to a dressed body as convex bodies.
 
     Args:
@@ -53,30 +53,30 @@ def make_accessories(outfit: Outfit, points: Floats, heads: Floats) -> list[Body
     names = basis().bones
     neck = heads[names.index("Neck")]
     if outfit.hood == "down":
-        lump = _box(np.array([0.09, 0.06, 0.055], np.float32))
+        lump = rounded_box(np.array([0.09, 0.06, 0.055], np.float32))
         lump += (neck + np.array([0, -0.015, -0.085], np.float32)).astype(np.float32)
         out.append(_whole(lump, names.index("Spine1")))
-    head = _bone_share("Head") > 0.9
+    head = bone_share("Head") > 0.9
     crown, front = points[head, 1].max(), points[head, 2].max()
     back, wide = points[head, 2].min(), np.abs(points[head, 0]).max()
     if outfit.hat == "cap":
-        brim = _box(np.array([0.07, 0.008, 0.05], np.float32))
+        brim = rounded_box(np.array([0.07, 0.008, 0.05], np.float32))
         brim += np.array([0, crown - 0.10, front + 0.015], np.float32)
         out.append(_whole(brim, names.index("Head")))
     if outfit.hat == "brim":
         half = np.array([wide + 0.07, 0.012, (front - back) / 2 + 0.07], np.float32)
         place = np.array([0, crown - 0.085, (front + back) / 2], np.float32)
-        top = _box(np.array([wide, 0.06, (front - back) / 2 - 0.01], np.float32))
-        for part, up in ((_box(half), 0.0), (top, 0.06)):
+        top = rounded_box(np.array([wide, 0.06, (front - back) / 2 - 0.01], np.float32))
+        for part, up in ((rounded_box(half), 0.0), (top, 0.06)):
             out.append(_whole(part + place + np.array([0, up, 0], np.float32), names.index("Head")))
     return out
 
 
-def _bag(bag: Bag, points: Floats, heads: Floats) -> list[Body3]:
+def _bag(bag: Bag, points: Floats, heads: Floats) -> list[Attachment]:
     names = basis().bones
     half = (np.array(HALVES_M[bag.kind]) * bag.size).astype(np.float32)
-    box, sign = _box(half), 1.0 if bag.side == "Left" else -1.0
-    trunk = _bone_share(*TRUNK) > 0.9
+    box, sign = rounded_box(half), 1.0 if bag.side == "Left" else -1.0
+    trunk = bone_share(*TRUNK) > 0.9
     hip = heads[names.index("LeftUpLeg"), 1]
     shoulders, waist = heads[names.index("LeftArm"), 1], heads[names.index("LowerBack"), 1]
 
@@ -84,7 +84,7 @@ def _bag(bag: Bag, points: Floats, heads: Floats) -> list[Body3]:
         near = points[trunk & (np.abs(points[:, 1] - level) < 0.1), axis] * way
         return float(near.max(initial=0.1)) * way
 
-    def at(x: float, y: float, z: float, bone: str, lag: float) -> list[Body3]:
+    def at(x: float, y: float, z: float, bone: str, lag: float) -> list[Attachment]:
         return [_whole(box + np.array([x, y, z], np.float32), names.index(bone), lag)]
 
     if bag.kind == "backpack":
@@ -121,7 +121,7 @@ def _bag(bag: Bag, points: Floats, heads: Floats) -> list[Body3]:
     ]
 
 
-def _hanging(box: Floats, half: Floats, bone: int) -> Body3:
+def _hanging(box: Floats, half: Floats, bone: int) -> Attachment:
     """Return a bag that hangs from a hand, and two lines of its handle."""
     drop = np.float32(0.12)
     points = np.concatenate([box - np.array([0, drop + half[1], 0], np.float32),
@@ -129,8 +129,8 @@ def _hanging(box: Floats, half: Floats, bone: int) -> Body3:
     body, handle = np.arange(len(box)), len(box)
     top = body[-12:]  # the uppermost ring of the box
     lines = [np.array([handle, top[i], top[i + 3]]) for i in (1, 7)]
-    return Body3(points, bone, 0.03, (body, *lines))
+    return Attachment(points, bone, 0.03, (body, *lines))
 
 
-def _whole(points: Floats, bone: int, lag: float = 0.0) -> Body3:
-    return Body3(np.asarray(points, np.float32), bone, lag, (np.arange(len(points)),))
+def _whole(points: Floats, bone: int, lag: float = 0.0) -> Attachment:
+    return Attachment(np.asarray(points, np.float32), bone, lag, (np.arange(len(points)),))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from cstl_edge.arrays import Floats, Indices
-from cstl_edge.walkers.body import _rest_shape, _skin_weights, _thickness
+from cstl_edge.walkers.body import build_thickness, rest_shape, skin_weights
 from cstl_edge.walkers.clothed.accessories import EXTRA, make_accessories
 from cstl_edge.walkers.clothed.activity import act
 from cstl_edge.walkers.clothed.session import WalkSession
@@ -64,13 +64,13 @@ def dress(person: Person, session: WalkSession) -> Figure:
 
 def _dressed(person: Person, session: WalkSession) -> Figure:
     body = varied(person.body, age_of(person.seed))
-    points, heads, tails = _rest_shape(body)
+    points, heads, tails = rest_shape(body)
     plain = make_recording(0, fit=0.0)  # build alone: no clothes of the first generator
-    thick = _thickness(body, plain) + thickness(session.outfit, body.shape)
+    thick = build_thickness(body, plain) + thickness(session.outfit, body.shape)
     points += basis().body["normals"] * thick[:, None]
     bones = len(basis().bones) + len(EXTRA)
     skin = np.zeros((bones, len(points)), np.float32)
-    body_weights = _skin_weights()[: len(basis().bones)]
+    body_weights = skin_weights()[: len(basis().bones)]
     skin[: len(body_weights)] = body_weights
     on_head = [head_points(n, person.body.shape) for n in (session.outfit.hair, session.outfit.hat)]
     top = np.concatenate([p.reshape(-1, 3) for p in on_head])

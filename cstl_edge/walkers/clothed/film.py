@@ -15,12 +15,13 @@ import numpy as np
 
 from cstl_edge.arrays import Array, Bytes, Floats, Image, Indices, Mask
 from cstl_edge.silhouette import refusal
-from cstl_edge.walkers.body import TRUNK, _bone_share
+from cstl_edge.walkers.body import TRUNK, bone_share
 from cstl_edge.walkers.clothed.backdrops import FAMILIES, backdrop
 from cstl_edge.walkers.clothed.footage import Take, take_session
 from cstl_edge.walkers.clothed.session import WalkSession
 from cstl_edge.walkers.person import Person, random_stream
-from cstl_edge.walkers.render import BODY_PX, FEET_ROW, RASTER, _blas, _fill, _splat
+from cstl_edge.walkers.pose import basis
+from cstl_edge.walkers.render import BODY_PX, FEET_ROW, RASTER, blas, fill_outline, splat
 
 Network = Callable[[Image], tuple[Floats, Floats]]
 """A person network: crops uint8 BGR [m, 256, 256, 3] → logits [m, 256, 256] and presence [m]."""
@@ -56,7 +57,7 @@ def film_masks(
         settings: What the pictures are made of.
     """
     rng = random_stream(FILM, session.seed, round(session.camera.view_deg * 100) % 36000)
-    with _blas().limit(limits=1, user_api="blas"):
+    with blas().limit(limits=1, user_api="blas"):
         take = take_session(person, session, frames)
     colours, alphas = paint(take)
     scene = _scene(rng, take, colours, alphas, settings)
@@ -86,7 +87,7 @@ def paint(take: Take) -> tuple[list[Image], list[Mask]]:
     on_body = figure.on_body
     colour = _point_colours(rng, take)  # [v, 3]
     order = np.argsort(take.depth_m[:, :on_body], axis=1)  # far to near
-    masks = _splat(take.xy[:, :, :on_body])
+    masks = splat(take.xy[:, :, :on_body])
     cloth, bag = colour[on_body], colour[on_body + 1]
     pictures = []
     for frame, mask in enumerate(masks):
@@ -103,7 +104,7 @@ def paint(take: Take) -> tuple[list[Image], list[Mask]]:
         hung = np.zeros(RASTER, np.uint8)
         for number, hull in enumerate(figure.hulls):
             part = np.zeros(RASTER, np.uint8)
-            _fill(part, take.xy[:, frame, hull])
+            fill_outline(part, take.xy[:, frame, hull])
             is_bag = number >= figure.cloth_bands
             nearer = float(take.depth_m[frame, hull].mean()) > middle - (0.0 if is_bag else 1.0)
             place = part > 0 if nearer else (part > 0) & (mask == 0)
@@ -124,30 +125,26 @@ def _point_colours(rng: np.random.Generator, take: Take) -> Floats:
     outfit = take.figure.session.outfit
     skin = rng.uniform((60, 80, 120), (180, 200, 235)) * rng.uniform(0.5, 1.05)
     hair, top, bottom, shoes, coat, bag = _garment_colours(rng, 6)
-    count = len(_bone_share("Head"))
+    count = len(bone_share("Head"))
     out = np.tile(skin, (take.figure.on_body + 2, 1))
     outer = coat if outfit.layer else top
-    head = _bone_share("Head") > 0.5
+    head = bone_share("Head") > 0.5
     body = out[:count]
-    body[_bone_share(*TRUNK, "Shoulder", "Arm", "ForeArm") > 0.5] = outer
-    body[_bone_share("Hips", "LHipJoint", "RHipJoint", "UpLeg", "Leg") > 0.5] = bottom
-    body[_bone_share("Foot", "ToeBase") > 0.5] = shoes
+    body[bone_share(*TRUNK, "Shoulder", "Arm", "ForeArm") > 0.5] = outer
+    body[bone_share("Hips", "LHipJoint", "RHipJoint", "UpLeg", "Leg") > 0.5] = bottom
+    body[bone_share("Foot", "ToeBase") > 0.5] = shoes
     scalp = head & (np.arange(count) % 3 > 0)
     body[scalp & (_back_of_head())] = hair
     out[count:-2] = hair
     out[-2] = outer if outfit.layer else bottom
     out[-1] = bag
     waves = rng.normal(size=(6, 3)) * 16
-    from cstl_edge.walkers.pose import basis
-
     field = np.sin(basis().body["points"] @ waves.T + rng.uniform(0, 6.3, 6)).sum(1)
     out[:count] *= (1 + rng.uniform(0.02, 0.12) * field)[:, None]
     return np.asarray(np.clip(out, 0, 255), np.float32)
 
 
 def _back_of_head() -> Array:
-    from cstl_edge.walkers.pose import basis
-
     points = basis().body["points"]
     return np.asarray((points[:, 1] > 0.92) | (points[:, 2] < 0.03))
 

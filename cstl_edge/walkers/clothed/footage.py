@@ -20,12 +20,12 @@ from cstl_edge.walkers.render import (
     PHASE_STEP_STD,
     TIMES,
     Footage,
-    _blas,
-    _fill,
-    _landmarks,
-    _project,
-    _splat,
-    _to_raster,
+    blas,
+    fill_outline,
+    landmarks,
+    project,
+    splat,
+    to_raster,
 )
 
 
@@ -48,7 +48,7 @@ def render_session(person: Person, session: WalkSession, frames: int) -> Footage
         session: Walk, clothes and camera.
         frames: Number of frames; ValueError for less than one.
     """
-    with _blas().limit(limits=1, user_api="blas"):
+    with blas().limit(limits=1, user_api="blas"):
         return to_footage(take_session(person, session, frames))
 
 
@@ -72,23 +72,23 @@ def take_session(person: Person, session: WalkSession, frames: int) -> Take:
     middle = frames // 2
     points[0] += (x - x[middle])[:, None]
     points[2] += (z - z[middle])[:, None]
-    image, magnification = _project(points, camera, float(np.abs(travel).max(initial=0)))
+    image, magnification = project(points, camera, float(np.abs(travel).max(initial=0)))
     azimuth = np.deg2rad(camera.view_deg + camera.azimuth_deg)
     depth = np.sin(azimuth) * points[0] + np.cos(azimuth) * points[2]
-    xy = _to_raster(image, figure.on_body)
+    xy = to_raster(image, figure.on_body)
     return Take(figure, xy, np.asarray(depth, np.float32), magnification, travel)
 
 
 def to_footage(take: Take) -> Footage:
     """Draw the clean masks of a take."""
     figure, xy = take.figure, take.xy
-    masks = _splat(xy[:, :, : figure.on_body])
+    masks = splat(xy[:, :, : figure.on_body])
     for frame, mask in enumerate(masks):
         for hull in figure.hulls:
-            _fill(mask, xy[:, frame, hull])
+            fill_outline(mask, xy[:, frame, hull])
     camera = figure.session.camera
     scale = (camera.height_px * take.magnification / BODY_PX).astype(np.float32)
-    mark_points, pelvis_points = _landmarks()
+    mark_points, pelvis_points = landmarks()
     marks = xy[:, :, mark_points].transpose(1, 2, 0).reshape(len(masks), 2, len(MARKS), 2)
     return Footage(masks, scale, marks, take.travel_m, xy[0][:, pelvis_points].mean(1))
 

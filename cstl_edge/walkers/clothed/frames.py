@@ -12,7 +12,7 @@ from cstl_edge.arrays import Mask
 from cstl_edge.silhouette import SIZES, SMALL, align
 from cstl_edge.walkers.clothed.footage import render_session
 from cstl_edge.walkers.clothed.session import WalkSession
-from cstl_edge.walkers.frames import OVERSAMPLING, _faulty
+from cstl_edge.walkers.frames import OVERSAMPLING, faulty_frame
 from cstl_edge.walkers.noise import draw_faults
 from cstl_edge.walkers.person import Person, random_stream
 from cstl_edge.walkers.render import BODY_PX, Footage
@@ -42,7 +42,7 @@ def silhouettes(
     footage = _haloed(render_session(person, session, frames), session)
     faults = draw_faults(session.camera, frames)
     working = OVERSAMPLING * size[0]
-    return np.stack([align(_faulty(footage, faults, f, working), size) for f in range(frames)])
+    return np.stack([align(faulty_frame(footage, faults, f, working), size) for f in range(frames)])
 
 
 def _haloed(footage: Footage, session: WalkSession) -> Footage:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cstl_edge.arrays import Floats, Indices
-from cstl_edge.walkers.body import TRUNK, _bone_share
+from cstl_edge.walkers.body import TRUNK, bone_share
 from cstl_edge.walkers.clothed.outfit import Shell
 from cstl_edge.walkers.pose import basis
 
@@ -72,7 +72,7 @@ def _profile(
     levels: Floats, points: Floats, hip: float, shell: Shell
 ) -> tuple[Floats, Floats, Floats]:
     """Return half widths, front and back of what the shell covers at each level, draped."""
-    trunk = _bone_share(*TRUNK, "UpLeg", "Leg") > 0.8
+    trunk = bone_share(*TRUNK, "UpLeg", "Leg") > 0.8
     widths, fronts, backs = (np.empty(len(levels), np.float32) for _ in range(3))
     for row, level in enumerate(np.maximum(levels, hip - 0.08)):
         near = points[trunk & (np.abs(points[:, 1] - level) < 0.05)]
@@ -108,6 +108,6 @@ def _leg_points(points: Floats, low: float, high: float, hip: float) -> Indices:
     """Return a few points of both legs between two levels; none above the hips."""
     if high > hip + 0.03:
         return np.zeros(0, np.int64)
-    legs = _bone_share("UpLeg", "Leg") > 0.8
+    legs = bone_share("UpLeg", "Leg") > 0.8
     inside = np.flatnonzero(legs & (points[:, 1] >= low) & (points[:, 1] < high))
     return inside[:: max(1, len(inside) // (2 * LEG_POINTS))]

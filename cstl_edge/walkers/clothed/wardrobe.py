@@ -14,7 +14,7 @@ from importlib import resources
 import numpy as np
 
 from cstl_edge.arrays import Array, Floats
-from cstl_edge.walkers.body import TRUNK, _bone_share
+from cstl_edge.walkers.body import TRUNK, bone_share
 from cstl_edge.walkers.clothed.outfit import Outfit
 from cstl_edge.walkers.pose import basis
 
@@ -36,23 +36,23 @@ def thickness(outfit: Outfit, shape: Floats) -> Floats:
         outfit: What is worn.
         shape: [12] standard normals of the body basis.
     """
-    upper, arms = _bone_share(*TRUNK[3:]), _bone_share("Arm", "ForeArm", "Shoulder")
-    legs, hips = _bone_share("UpLeg", "Leg"), _bone_share(*TRUNK[:3])
-    neck = _bone_share("Neck", "Neck1")
+    upper, arms = bone_share(*TRUNK[3:]), bone_share("Arm", "ForeArm", "Shoulder")
+    legs, hips = bone_share("UpLeg", "Leg"), bone_share(*TRUNK[:3])
+    neck = bone_share("Neck", "Neck1")
     top, bottom = _field(outfit.top, shape), _field(outfit.bottom, shape)
     out = (upper + arms + neck) * top + (legs + hips) * bottom
-    out += _bone_share("Foot", "ToeBase") * _field(outfit.shoes, shape)
+    out += bone_share("Foot", "ToeBase") * _field(outfit.shoes, shape)
     out += (upper + hips + 0.7 * arms) * outfit.ease_m + legs * outfit.leg_ease_m
     if outfit.jacket is not None:
-        out += (upper + 0.75 * arms + 0.6 * _bone_share("Shoulder")) * outfit.jacket.bulk_m
+        out += (upper + 0.75 * arms + 0.6 * bone_share("Shoulder")) * outfit.jacket.bulk_m
     out += _folds(outfit) * (upper + arms + legs + hips)
     out += neck * outfit.scarf_m
-    scalp = _bone_share("Head")
+    scalp = bone_share("Head")
     if outfit.hood == "up":
         out += (scalp * _scalp() + 0.8 * neck) * 0.035
     elif outfit.hat in ("beanie", "cap"):
         out += scalp * _scalp() * (0.016 if outfit.hat == "beanie" else 0.010)
-    out *= 1 - 0.9 * _bone_share("Hand")
+    out *= 1 - 0.9 * bone_share("Hand")
     return np.asarray(out, np.float32)
 
 
