@@ -22,7 +22,7 @@ from cstl_edge.runtime.backends.ort_session import open_session
 from cstl_edge.runtime.graph_format import check_graph, graph_of
 from cstl_edge.runtime.manifest import Shape
 
-MAX_MEMORY_BYTES = 2 * 2**30  # beyond what is mapped at the start; ours take 0.3 GB at most
+MAX_MEMORY_BYTES = 2 * 2**30  # beyond what is mapped at the start; the shipped model takes 0.1 GB
 
 
 def main() -> int:
