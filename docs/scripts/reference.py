@@ -17,7 +17,7 @@ from reference_python import python_page
 from reference_settings import settings_page
 from source_text import cell
 
-from cstl_edge.errors import CstlEdgeError
+from cstl_edge.errors import error_kinds
 
 DOCS = Path(__file__).parents[1]
 PAGES: dict[str, Callable[[], str]] = {
@@ -83,19 +83,13 @@ def exit_codes() -> str:
     from cstl_edge.cli.help import exit_code_rows
 
     names: dict[str, list[str]] = {}
-    for kind in _kinds(CstlEdgeError):
+    for kind in error_kinds():
         names.setdefault(str(kind.exit_code), []).append(f"`{kind.code}`")
     rows = [
         (f"`{code}`", meaning, ", ".join(dict.fromkeys(names.get(code, []))))
         for code, meaning in exit_code_rows()
     ]
     return table(("exit code", "meaning", "`code` of the error under `--json`"), rows)
-
-
-def _kinds(kind: type[CstlEdgeError]) -> list[type[CstlEdgeError]]:
-    """Return a class of errors and all below it."""
-    below = [k for child in kind.__subclasses__() for k in _kinds(child)]
-    return [kind, *(k for k in below if k.__module__.startswith("cstl_edge"))]
 
 
 def deprecations() -> str:
