@@ -168,7 +168,8 @@ def salient(
 
     claim([model, Path(sequence), Path(data)], output, "-o", overwrite, (".png",))
     encoder = load(model, backend)
-    silhouettes = find_sequence(sequence, data, encoder.info.size)[:frames]
+    with progress("reading the data") as bar:
+        silhouettes = find_sequence(sequence, data, encoder.info.size, bar.count)[:frames]
     save_picture(output, salient_picture(encoder, silhouettes, columns=columns))
     print_result({"file": str(output), "frames": len(silhouettes)}, str(output), json)
 

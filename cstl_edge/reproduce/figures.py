@@ -40,7 +40,12 @@ CONDITIONS = ("nm", "bg", "cl")  # circle, square, triangle
 MOST_SEQUENCES = 5000  # t-SNE takes minutes beyond
 
 
-def find_sequence(text: str, data: str, size: tuple[int, int]) -> Silhouettes:
+def find_sequence(
+    text: str,
+    data: str,
+    size: tuple[int, int],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Silhouettes:
     """Return one walk, uint8 [s, h, w].
 
     Args:
@@ -48,6 +53,7 @@ def find_sequence(text: str, data: str, size: tuple[int, int]) -> Silhouettes:
             sequence of `data`.
         data: Prepared dataset or Walkers, as for `held_out`.
         size: Height and width of the silhouettes.
+        progress: Callback for the number of Walkers' shards that were made, and their total.
 
     Raises:
         DataError: where there is no such sequence.
@@ -61,7 +67,7 @@ def find_sequence(text: str, data: str, size: tuple[int, int]) -> Silhouettes:
             "expected a folder of silhouettes or PERSON/SEQUENCE/VIEW such as 910000/bg-01/90; "
             f"got {one_line(text)!r}"
         )
-    held = held_out(data, size, EVERYBODY)
+    held = held_out(data, size, EVERYBODY, progress=progress)
     known = held.data
     same = (known.people == int(match[1])) & (known.sequences == match[2])
     row = np.flatnonzero(same & (known.views_deg == int(match[3])))
@@ -115,12 +121,13 @@ def embedded_people(
         workdir: Folder of stored embeddings.
         people: Number of people.
         split: Division of the dataset into people to train on and people to test.
-        progress: Callback for the number of sequences embedded and their total.
+        progress: Callback for the number of Walkers' shards made, then of sequences embedded, and
+            their total.
 
     Raises:
         ConfigError: where the data have fewer people, or more sequences than t-SNE is for.
     """
-    held = held_out(data, encoder.info.size, split)
+    held = held_out(data, encoder.info.size, split, progress=progress)
     ids = np.unique(held.data.people[held.rows])
     if not 2 <= people <= len(ids):
         raise ConfigError(f"expected --people of 2 to {len(ids)}, as the data has; got {people}")
