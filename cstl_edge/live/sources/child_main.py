@@ -27,7 +27,8 @@ def main() -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # where FFmpeg's complaints are printed
     request = ReadRequest(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_exit_at_end_of_stdin, daemon=True).start()
-    _limit_memory()
+    if request.path is not None or request.url is not None:  # a GPU's drivers reserve far more
+        _limit_memory()
     try:
         read(request, pipe)
     except BrokenPipeError:

@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.output import user_folder
-from cstl_edge.output import user_folder
 
 FILE_VARIABLE = "CSTL_EDGE_CREDENTIALS"
 USED: set[str] = set()  # variables that children need not inherit

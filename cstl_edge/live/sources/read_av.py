@@ -199,11 +199,10 @@ class _Inbox:
             keys = [i for i, (packet, _) in enumerate(self._packets) if packet.is_keyframe]
             for _ in range(keys[-1] if keys else len(self._packets)):
                 self._packets.popleft()
-            while not keys and not self._ended:
-                self._changed.wait_for(lambda: self._packets or self._ended)
-                if self._packets and self._packets[0][0].is_keyframe:
-                    return
-                self._packets.clear()
+            while not (self._packets or self._ended):
+                self._changed.wait()
+                while self._packets and not self._packets[0][0].is_keyframe:
+                    self._packets.popleft()
 
     def reason(self) -> str:
         """Return why no more packets come."""
