@@ -216,8 +216,6 @@ class Gallery(Administration):
             if as_stored(seen.windows) is None:
                 return
             self._matcher.learn(self.camera_means, seen, camera, decision)
-            if self._matcher.is_stale:
-                self._cache = None
 
     def _vectors(self, walk: Array) -> npt.NDArray[np.float16]:
         """Return the templates [k, p, d] of a walk (DataError, GalleryError without a model)."""
@@ -248,6 +246,8 @@ class Gallery(Administration):
         """Return the templates, read again after a change of the file or an ended retention."""
         with self._lock:
             revision, now = self._store.rows.head().revision, self._store.now()
+            if self._matcher.is_stale:
+                self._cache = None
             if self._cache is None or not self._cache.is_current(revision, now):
                 self._cache = None  # frees the old templates before as many are read again
                 snapshot = self._store.load()
