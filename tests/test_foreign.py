@@ -2,14 +2,16 @@
 
 import asyncio
 import builtins
+import io
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
 
 from cstl_edge.errors import ConfigError, DataError, ModelError
-from cstl_edge.foreign import load_json, parsing, read_bytes, read_npy
+from cstl_edge.foreign import load_json, load_npz, parsing, read_bytes, read_npy
 
 UNICODE = {
     UnicodeDecodeError: ("utf-8", b"\xff", 0, 1, "invalid start byte"),
@@ -76,6 +78,25 @@ def test_json_that_only_python_reads_is_refused(text):
     with pytest.raises(ValueError, match=r"."):
         load_json(text)
     assert load_json('{"a": [1, [2]]}') == {"a": [1, [2]]}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_arrays_that_inflate_or_take_long_are_refused(method):
+    content, array = io.BytesIO(), io.BytesIO()
+    np.save(array, np.zeros(2**22, np.uint8))
+    with zipfile.ZipFile(content, "w", method) as archive:
+        archive.writestr("a.npy", array.getvalue())
+    limit = 2**23 if method == zipfile.ZIP_BZIP2 else 2**20
+    with pytest.raises(ValueError, match=r"more than 1048576|otherwise than by deflate"):
+        load_npz(content.getvalue(), ["a"], limit)
+
+
+def test_arrays_are_loaded_by_name():
+    content = io.BytesIO()
+    np.savez_compressed(content, a=np.arange(3), b=np.ones(2))
+    assert load_npz(content.getvalue(), ["a"], 1000)["a"].tolist() == [0, 1, 2]
+    with pytest.raises(KeyError):
+        load_npz(content.getvalue(), ["c"], 1000)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

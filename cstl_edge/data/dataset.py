@@ -21,6 +21,7 @@ from cstl_edge.data.importing.report import ImportReport
 from cstl_edge.data.importing.settings import LayoutName, PrepareSettings
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.errors import DataError, one_line
+from cstl_edge.foreign import parsing, read_bytes
 
 INDEX = "dataset.json"
 DROPPED = "dropped.jsonl"
@@ -61,17 +62,16 @@ def read_index(folder: str | Path) -> DatasetIndex:
     """Return the index of a prepared dataset; DataError when it is missing or not valid."""
     path = Path(folder) / INDEX
     name = one_line(path)
-    try:
-        if path.stat().st_size > MAX_INDEX_BYTES:
-            raise DataError(f"{name} has more than {MAX_INDEX_BYTES >> 20} MiB; prepare it again")
-        index = DatasetIndex.model_validate_json(path.read_bytes())
-    except FileNotFoundError as err:
+    if not path.exists():
         raise DataError(
             f"expected a prepared dataset, found no {name}. Make it: cstl-edge data prepare"
-        ) from err
-    except (OSError, ValidationError) as err:
-        fault = err.errors()[0]["msg"] if isinstance(err, ValidationError) else err
-        raise DataError(f"cannot read {name}: {one_line(fault)}; prepare it again") from err
+        )
+    form = "the index of a prepared dataset"
+    with parsing(path, form, remedy="prepare it again"):
+        try:
+            index = DatasetIndex.model_validate_json(read_bytes(path, MAX_INDEX_BYTES, form))
+        except ValidationError as err:
+            raise ValueError(err.errors()[0]["msg"]) from err
     for shard in index.shards:
         if Path(shard.name).name != shard.name or shard.name[:1] in (".", ""):
             shown = one_line(shard.name, 60)

@@ -20,13 +20,14 @@ import numpy as np
 from cstl_edge.checkpoint.weights import load_checkpoint, weights_sha256
 from cstl_edge.config import load_config, read_yaml
 from cstl_edge.data.splits import FIELD
-from cstl_edge.errors import ConfigError, DataError, one_line
+from cstl_edge.errors import ConfigError
 from cstl_edge.evaluation.closed_set import score_pairs
 from cstl_edge.evaluation.embed import embed
 from cstl_edge.evaluation.embeddings import LabelledEmbeddings
 from cstl_edge.evaluation.evaluate import EvaluationRecord, evaluate
 from cstl_edge.evaluation.held_out import CACHE, WALKERS, HeldOut, held_out
 from cstl_edge.evaluation.protocols import select_trials
+from cstl_edge.foreign import load_json, parsing
 from cstl_edge.measure.environment import environment
 from cstl_edge.model import CstlConfig
 from cstl_edge.output import write_file
@@ -86,13 +87,8 @@ class TableRow:
         path = self.folder / ROW
         if not path.exists():
             return None
-        try:
-            record: RowRecord = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as err:
-            raise DataError(
-                f"cannot read {one_line(path)}: {one_line(err)}. Delete it: the row is then "
-                "evaluated again"
-            ) from err
+        with parsing(path, "the record of a row", remedy="delete it: the row is evaluated again"):
+            record: RowRecord = load_json(path.read_bytes())
         return record
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from cstl_edge.distance import Distance
 from cstl_edge.errors import ModelError, one_line
+from cstl_edge.foreign import load_npz, parsing
 from cstl_edge.runtime.manifest import Manifest, read_file
 
 NAME = "matching.npz"
@@ -42,17 +43,12 @@ def read_distance(folder: Path, manifest: Manifest) -> Distance:
         "whitening": (shape.parts, shape.embedding, shape.embedding),
     }
     arrays = {}
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            for name, sizes in expected.items():
-                array = np.asarray(stored[name], np.float32)
-                if array.shape != sizes or not np.isfinite(array).all():
-                    raise ValueError(f"{name} is {array.shape}, or not finite")
-                arrays[name] = array
-    except Exception as err:  # whatever numpy and zipfile raise for a damaged file
-        raise ModelError(
-            f"{one_line(path)}: expected {expected}; got {one_line(err)}. Export the model again"
-        ) from err
+    with parsing(path, f"the arrays {expected}", ModelError, "export the model again"):
+        for name, stored in load_npz(data, expected, 2 * MAX_BYTES).items():
+            array = np.asarray(stored, np.float32)
+            if array.shape != expected[name] or not np.isfinite(array).all():
+                raise ValueError(f"{name} is {array.shape}, or not finite")
+            arrays[name] = array
     return Distance(matching.distance, weights, arrays["mean"], arrays["whitening"])
 
 

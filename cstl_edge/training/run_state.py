@@ -31,6 +31,7 @@ from cstl_edge.checkpoint.weights import (
 )
 from cstl_edge.data.sampling import Sampler, Sequences
 from cstl_edge.errors import ConfigError, ModelError, one_line
+from cstl_edge.foreign import load_json, parsing
 from cstl_edge.measure.environment import processor
 from cstl_edge.model import Cstl
 from cstl_edge.training.distributed import Ranks, resolve_device
@@ -241,8 +242,8 @@ def load_run(path: Path, run: TrainingRun) -> None:
     metadata, _ = read_header(path)
     tensors = read_tensors(path)
     _check_sha256(name, metadata, tensors)
-    try:
-        state = json.loads(metadata["run"])
+    with parsing(path, "a checkpoint of this run", ModelError, "give the folder of this run"):
+        state = load_json(metadata["run"])
         _compare_config(_with_defaults(state["config"]), run.config.model_dump(mode="json"))
         run.sampler.load_state_dict(state["sampler"])
         run.model.load_state_dict(_with_prefix(tensors, "model."))
@@ -256,8 +257,6 @@ def load_run(path: Path, run: TrainingRun) -> None:
         run.iteration, run.elapsed_s = int(state["iteration"]), float(state["elapsed_s"])
         run.initial, run.best = state.get("first"), state.get("best")
         run.last = state.get("last")
-    except (LookupError, ValueError, TypeError, RuntimeError) as err:
-        raise ModelError(f"{name} is not a checkpoint of this run: {one_line(err)}") from err
     if (before := state.get("precision", run.precision)) != run.precision:
         logger.warning(
             "the run was saved at %s and goes on at %s, which this machine computes (run.precision "

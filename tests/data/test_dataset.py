@@ -87,14 +87,14 @@ def test_an_index_that_points_elsewhere_is_refused(dataset, name):
 )  # fmt: skip
 def test_an_index_of_another_form_is_refused(dataset, key, value):
     rewrite(dataset, **{key: value})
-    with pytest.raises(DataError, match=r"cannot read .*dataset\.json.*prepare it again"):
+    with pytest.raises(DataError, match=r"dataset\.json: expected the index.*prepare it again"):
         read_index(dataset)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"[" * 100_000])
 def test_an_index_that_is_no_json_is_refused(dataset, content):
     (dataset / "dataset.json").write_bytes(content)
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match="expected the index of a prepared dataset"):
         read_index(dataset)
 
 

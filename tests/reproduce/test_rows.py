@@ -157,7 +157,7 @@ def test_a_damaged_record_is_refused(data, budget, tmp_path):
     row = planned("table3", "CSTL", data, tmp_path, budget)
     row.folder.mkdir(parents=True)
     (row.folder / "row.json").write_text('{"iterations": 1')
-    with pytest.raises(DataError, match=r"row\.json.*Delete it"):
+    with pytest.raises(DataError, match=r"row\.json.*delete it"):
         row.record()
 
 

@@ -83,7 +83,10 @@ def test_truncated_file_is_refused(folder, keep):
         (lambda t: t.update({"model.extra": torch.ones(2)}), "extra"),
         (lambda t: t.update({"model.embed.weight": torch.ones(2, 2)}), r"embed\.weight"),
         (lambda t: t.pop("random"), "random"),
-        (lambda t: t.update({"adam.999.exp_avg": torch.ones(2)}), "not a checkpoint of this run"),
+        (
+            lambda t: t.update({"adam.999.exp_avg": torch.ones(2)}),
+            "expected a checkpoint of this run",
+        ),
     ],
     ids=["missing", "unexpected", "mis-shaped", "no random state", "moment of nothing"],
 )

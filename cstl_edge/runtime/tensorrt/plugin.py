@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cstl_edge.errors import BackendUnavailable, ConfigError, ModelError, one_line
+from cstl_edge.foreign import load_json, parsing
 from cstl_edge.output import user_folder
 
 SOURCES = Path(__file__).parents[2] / "csrc"
@@ -83,15 +84,11 @@ def find(tensorrt_major: int | None = None, folder: Path | None = None) -> Libra
     file is not what was built, or others may write it.
     """
     path = (folder or library_folder()) / library_name(tensorrt_major)
-    try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    with parsing(path, "the library and its record", BackendUnavailable, REBUILD):
+        record = load_json(path.with_suffix(".json").read_bytes())
         library = Library(**record | {"path": str(path)})
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         modes = {file: file.lstat().st_mode for file in (path, path.parent)}
-    except (OSError, ValueError, TypeError) as err:
-        raise BackendUnavailable(
-            f"expected {one_line(path)} and its record; got {one_line(err)}. {REBUILD}"
-        ) from err
     for file, mode in modes.items():
         if stat.S_ISLNK(mode) or mode & stat.S_IWOTH:
             raise ModelError(
