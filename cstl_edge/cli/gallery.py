@@ -238,13 +238,22 @@ def rekey(
 
 
 @people.command()
-def verify(gallery: GalleryPath = None, json: Json = False) -> None:
+def verify(
+    gallery: GalleryPath = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Delete people and sums with damaged records.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Compare everything in the file with its checksums."""
     with open_existing(gallery) as open_gallery:
         faults = open_gallery.verify()
-    if faults:
-        raise GalleryError("; ".join(faults))
-    print_result({"faults": []}, "nothing is damaged", json)
+        repaired = open_gallery.repair() if repair and faults else []
+        left = open_gallery.verify() if repaired else faults
+    if left:
+        raise GalleryError("; ".join(left))
+    lines = repaired or ["nothing is damaged"]
+    print_result({"faults": faults, "repaired": repaired}, lines, json)
 
 
 def default_gallery() -> Path:

@@ -17,6 +17,7 @@ from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.loading import Snapshot
 from cstl_edge.gallery.people import EnrolledPerson
 from cstl_edge.gallery.rekey import rekey
+from cstl_edge.gallery.repair import repair
 from cstl_edge.gallery.store import GalleryStore, nobody
 from cstl_edge.gallery.stored_people import find_row
 from cstl_edge.gallery.takeout import export_person, kept_silhouettes
@@ -192,6 +193,14 @@ class Administration:
         """Compare everything with its checksums; return what is damaged, in sentences."""
         with self._lock:
             return verify(self._store, self.camera_means)
+
+    def repair(self) -> list[str]:
+        """Delete people and sums of cameras with damaged rows; return what was done."""
+        with self._lock:
+            self._cache = None
+            done = repair(self._store.rows, self.camera_means)
+            self._finish_erasure()
+            return done
 
     def close(self) -> None:
         """Close the file; may be called twice."""

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cstl_edge.arrays import Doubles, Floats
-from cstl_edge.errors import ConfigError, one_line
+from cstl_edge.errors import ConfigError, GalleryError, one_line
 from cstl_edge.gallery.people import utc_timestamp
 from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.sealing import BrokenSeal, Content, Seal, place
@@ -197,6 +197,17 @@ class CameraMeans:
             self._rows.database.executemany("DELETE FROM camera_means WHERE id = ?", gone)
             head.cameras -= len(gone)
         return len(gone)
+
+    def is_damaged(self, row: Any) -> bool:
+        """Return whether a row (id, digest, body) or its scatter is not what was written."""
+        try:
+            self._mean(row)
+            scatter = self._rows.one("SELECT body FROM camera_scatters WHERE id = ?", row[0])
+            if scatter:
+                self._unpack(scatter[0], "camera_scatters", row[0], 3)
+        except GalleryError:
+            return True
+        return False
 
     def _row(self, camera: str, weights_sha256: str) -> Any:
         query = "SELECT id, camera_digest, body FROM camera_means WHERE camera_digest = ?"

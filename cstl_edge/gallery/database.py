@@ -91,7 +91,9 @@ class DamagedGallery(GalleryError):
     """A gallery, or a part of one, that is not what was written."""
 
     code = "gallery-damaged"
-    remedy = "restore a backup (gallery restore), or remove the person that the message names"
+    remedy = (
+        "restore a backup (gallery restore), or take out what is damaged (gallery verify --repair)"
+    )
 
 
 @contextlib.contextmanager

@@ -178,7 +178,7 @@ class Rows:
         """Return the error for a row that is not what was written."""
         return database.DamagedGallery(
             f"gallery '{one_line(self.path)}': {one_line(what)} is damaged on the disk and nobody"
-            " is named: restore a backup, or remove that person and enroll again"
+            " is named: restore a backup, or take what is damaged out (gallery verify --repair)"
         )
 
     def set_key(self, key: bytes | None, secret: bytes) -> None:

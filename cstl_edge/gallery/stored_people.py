@@ -13,7 +13,7 @@ from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.sealing import place
 from cstl_edge.gallery.templates import ModelId
 
-_PERSON = "SELECT id, name_digest, look_digest, body FROM people"
+PERSON_ROWS = "SELECT id, name_digest, look_digest, body FROM people"
 _ENROLMENT = "SELECT id, person_id, body FROM enrolments"
 
 
@@ -60,7 +60,7 @@ def read_people(rows: Rows, head: GalleryHead) -> list[StoredPerson]:
     Raises GalleryError where a row is damaged, belongs to somebody else, or is missing.
     """
     erased = tombstones(rows, head) if head.unfinished else frozenset()
-    people = [row for row in rows.all(_PERSON) if row[0] not in erased]
+    people = [row for row in rows.all(PERSON_ROWS) if row[0] not in erased]
     if len(people) != head.people:
         raise rows.damaged(f"the list of people ({len(people)} of {head.people})")
     enrolments: dict[int, list[Any]] = defaultdict(list)
@@ -73,22 +73,25 @@ def read_people(rows: Rows, head: GalleryHead) -> list[StoredPerson]:
 def find_person(rows: Rows, name: str) -> StoredPerson | None:
     """Return the person of this name (in any case), None without one (GalleryError)."""
     row = find_row(rows, name)
-    if row is None:
-        return None
-    return _person(rows, row, rows.all(f"{_ENROLMENT} WHERE person_id = ? ORDER BY id", row[0]))
+    return None if row is None else read_person(rows, row)
 
 
 def find_row(rows: Rows, name: str) -> Any:
     """Return the row of the person of this name, damaged or not, None without one."""
     digest = rows.seal.digest(name_key(clean_name(name)))
-    row = rows.one(f"{_PERSON} WHERE name_digest = ?", digest)
+    row = rows.one(f"{PERSON_ROWS} WHERE name_digest = ?", digest)
     return None if row is None or is_tombstone(rows, row[0]) else row
+
+
+def read_person(rows: Rows, row: Any) -> StoredPerson:
+    """Return the person of a row of `people` with their enrolments (GalleryError)."""
+    return _person(rows, row, rows.all(f"{_ENROLMENT} WHERE person_id = ? ORDER BY id", row[0]))
 
 
 def names_that_look_like(rows: Rows, name: str) -> list[str]:
     """Return the names of other people that are easily taken for this one."""
     digest, key = rows.seal.digest(look_key(name)), name_key(name)
-    like = rows.all(f"{_PERSON} WHERE look_digest = ?", digest)
+    like = rows.all(f"{PERSON_ROWS} WHERE look_digest = ?", digest)
     records = [read_record(rows, row) for row in like if not is_tombstone(rows, row[0])]
     return [record.name for record in records if name_key(record.name) != key]
 
