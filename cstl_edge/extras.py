@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +17,8 @@ def install_command(extra: str) -> str:
     pip writes down from where it installed (`direct_url.json`), and nothing for an index. Without
     any record the code runs from a checkout that is not installed.
     """
+    from importlib.metadata import PackageNotFoundError, distribution  # late: it costs 40 ms
+
     try:
         text = distribution(NAME).read_text("direct_url.json")
     except PackageNotFoundError:

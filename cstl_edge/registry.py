@@ -16,11 +16,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cstl_edge.deprecations import note_deprecated
 from cstl_edge.errors import BackendUnavailable, ConfigError, one_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 class Entry(NamedTuple):
@@ -104,5 +106,7 @@ class Registry:
 
     def _foreign(self) -> dict[str, EntryPoint]:
         """Return the entry points of other packages by name."""
+        from importlib.metadata import entry_points  # late: it costs 40 ms of every help text
+
         points = entry_points(group=self.group) if self.group else ()
         return {point.name: point for point in points}

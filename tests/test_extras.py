@@ -29,7 +29,9 @@ CHECKOUT = Path(extras.__file__).parents[1]
 )
 def test_command_goes_by_the_record_of_the_installation(monkeypatch, record, command):
     text = None if record is None else json.dumps(record)
-    monkeypatch.setattr(extras, "distribution", lambda _: SimpleNamespace(read_text=lambda _: text))
+    monkeypatch.setattr(
+        "importlib.metadata.distribution", lambda _: SimpleNamespace(read_text=lambda _: text)
+    )
     assert extras.install_command("cv") == command
 
 
@@ -37,7 +39,7 @@ def test_checkout_that_is_not_installed_is_installed_from_its_folder(monkeypatch
     def refuse(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(extras, "distribution", refuse)
+    monkeypatch.setattr("importlib.metadata.distribution", refuse)
     monkeypatch.chdir(CHECKOUT)
     assert extras.install_command("cv") == 'pip install ".[cv]"'
     monkeypatch.chdir(tmp_path)

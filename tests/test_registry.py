@@ -4,7 +4,6 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from cstl_edge import registry
 from cstl_edge.errors import BackendUnavailable, ConfigError
 from cstl_edge.registry import Entry, Registry
 
@@ -30,7 +29,9 @@ def test_an_unknown_name_is_refused_with_a_guess():
 
 def test_another_package_adds_its_own_but_replaces_none(monkeypatch):
     points = [EntryPoint("root", "os:getpid", "g"), EntryPoint("exp", "math:exp", "g")]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "g" else [])
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: points if group == "g" else []
+    )
     shapes = table(group="g")
     assert list(shapes) == ["root", "log", "exp"]
     assert shapes.help() == "root (of 2), log"  # quick: of other packages only errors speak
@@ -40,6 +41,6 @@ def test_another_package_adds_its_own_but_replaces_none(monkeypatch):
 
 def test_a_broken_entry_point_is_a_one_line_error(monkeypatch):
     broken = [EntryPoint("bad", "no_such_module:f", "g")]
-    monkeypatch.setattr(registry, "entry_points", lambda group: broken)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: broken)
     with pytest.raises(BackendUnavailable, match="shape bad of another package"):
         table(group="g").load("bad")

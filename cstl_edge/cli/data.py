@@ -13,7 +13,6 @@ from cstl_edge.cli.console import boxed_table, notify, print_result, progress, t
 from cstl_edge.cli.options import Json, names_of
 from cstl_edge.data.importing.layouts.open import LAYOUTS
 from cstl_edge.errors import ConfigError, DataError, one_line
-from cstl_edge.measure.environment import process_cores
 
 if TYPE_CHECKING:
     from cstl_edge.data.dataset import DatasetIndex
@@ -82,7 +81,7 @@ def prepare(
                 source,
                 out,
                 settings,
-                workers=workers or process_cores(),
+                workers=_processes(workers),
                 max_bad=limit,
                 progress=bar.count,
             )
@@ -122,7 +121,7 @@ def verify(
     settings = _settings(dataset, size, (min_frames, max_frames), aligned, gate, partial)
     with progress("looking through recordings") as bar:
         report, drops = check_source(
-            path, settings, workers=workers or process_cores(), progress=bar.count
+            path, settings, workers=_processes(workers), progress=bar.count
         )
     _print_report(report)
     error = _refusal(report)
@@ -175,6 +174,13 @@ def _settings(
         gate=gate,
         partial=partial,
     )
+
+
+def _processes(workers: int | None) -> int:
+    """Return the number of processes: one per core that this process may use, by default."""
+    from cstl_edge.measure.environment import process_cores  # late: every help text would wait
+
+    return workers or process_cores()
 
 
 def _share(text: str) -> float:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cstl_edge import registry
 from cstl_edge.cli.app import app
 from cstl_edge.errors import BackendUnavailable, ConfigError
 from cstl_edge.live.pipeline.options import PipelineOptions
@@ -84,7 +83,7 @@ def test_another_package_adds_a_segmenter(mine: str, monkeypatch: pytest.MonkeyP
         EntryPoint("theirs", mine, "cstl_edge.segmenters"),
         EntryPoint("broken", "no_such_module:open_it", "cstl_edge.segmenters"),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda *, group: points)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: points)
     assert list(SEGMENTERS) == [*SEGMENTERS.entries, "theirs", "broken"]
     assert "born" in live("theirs")
     with pytest.raises(BackendUnavailable, match="segmenter broken of another package"):

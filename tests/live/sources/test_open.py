@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cstl_edge import registry
 from cstl_edge.cli.app import app
 from cstl_edge.errors import ConfigError, CstlEdgeError, SourceUnavailable
 from cstl_edge.live.sources.open import SOURCES, open_source, source_forms, source_kind
@@ -65,7 +64,7 @@ def test_a_source_is_one_file_and_one_line(mine: str, monkeypatch: pytest.Monkey
 
 def test_another_package_adds_a_source(mine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint("theirs", mine, "cstl_edge.sources")]
-    monkeypatch.setattr(registry, "entry_points", lambda *, group: points)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: points)
     assert frames_of_run("theirs://here") == 5
     with pytest.raises(ConfigError, match=r"expected a video file, .* or theirs://"):
         open_source("ours://here")
