@@ -20,9 +20,17 @@ FUNCTIONS = {  # public name: module
     "watch": "cstl_edge.live.api",
     "read_silhouettes": "cstl_edge.silhouette",
 }
-CLASSES = {"Gallery": "cstl_edge.gallery.gallery"}
+CLASSES = {  # public name: its class, then those that it takes methods from
+    "Gallery": [
+        ("cstl_edge.gallery.gallery", "Gallery"),
+        ("cstl_edge.gallery.administration", "Administration"),
+    ]
+}
 RECORDS = {  # what they take and return
     "PipelineOptions": "cstl_edge.live.pipeline.options",
+    "SourceOptions": "cstl_edge.live.sources.options",
+    "WalkOrigin": "cstl_edge.gallery.records",
+    "GalleryKey": "cstl_edge.gallery.keys",
     "TrackRecord": "cstl_edge.live.pipeline.options",
     "Event": "cstl_edge.live.events",
     "Decision": "cstl_edge.gallery.match",
@@ -46,13 +54,13 @@ def python_page() -> str:
     """Return the page."""
     parts = [HEAD, "## Functions\n"]
     parts += [_function(name, module) for name, module in FUNCTIONS.items()]
-    parts += [_class(name, module) for name, module in CLASSES.items()]
+    parts += [_class(name, homes) for name, homes in CLASSES.items()]
     parts.append("## Records\n")
     parts += [_record(name, module) for name, module in RECORDS.items()]
     parts.append(
         "## Protocols\n\nWhat a part of your own implements: [Adding a part](../extending.md).\n"
     )
-    parts += [_class(name, module, level=3) for name, module in PROTOCOLS.items()]
+    parts += [_class(name, [(module, name)], level=3) for name, module in PROTOCOLS.items()]
     parts += ["## Errors\n", ERRORS]
     return "\n".join(parts)
 
@@ -69,10 +77,10 @@ def _function(name: str, module: str) -> str:
     return f"### {name}\n\n```text\n{signature(node, f'ce.{name}')}\n```\n\n{text}\n"
 
 
-def _class(name: str, module: str, level: int = 2) -> str:
-    node, _ = class_of(module, name)
-    parts = [f"{'#' * level} {name}\n", f"{markdown_of(ast.get_docstring(node))}\n"]
-    for item in node.body:
+def _class(name: str, homes: list[tuple[str, str]], level: int = 2) -> str:
+    nodes = [class_of(module, home)[0] for module, home in homes]
+    parts = [f"{'#' * level} {name}\n", f"{markdown_of(ast.get_docstring(nodes[0]))}\n"]
+    for item in (item for node in nodes for item in node.body):
         if not isinstance(item, ast.FunctionDef) or item.name.startswith("_"):
             continue
         decorators = {ast.unparse(d) for d in item.decorator_list}

@@ -94,6 +94,7 @@ def signature(node: ast.FunctionDef, name: str, *, method: bool = False) -> str:
     arguments = ast.unparse(node.args)
     if method:
         arguments = re.sub(r"^(self|cls)(, )?", "", arguments)
+    arguments = re.sub(r"(: [^=]+?)=", r"\1 = ", arguments)
     result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     line = f"{name}({arguments}){result}"
     if len(line) <= 90:

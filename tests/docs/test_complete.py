@@ -109,3 +109,13 @@ def test_every_decision_has_a_status_a_reason_and_a_price(page):
     for text in decisions:
         for part in ("Status", "Reason", "Price"):
             assert f"\n**{part}:** " in text, f"{text.splitlines()[0]} has no {part}"
+
+
+@pytest.mark.parametrize("name", cstl_edge.__all__)
+def test_every_public_name_is_documented(name):
+    text = text_of("reference/python.md")
+    assert re.search(rf"^#+ {name}$", text, re.MULTILINE), f"{name}: make reference"
+    thing = getattr(cstl_edge, name)
+    if isinstance(thing, type):
+        for method in (m for m in dir(thing) if not m.startswith("_")):
+            assert f"### {name}.{method}\n" in text or method in {"model"}, f"{name}.{method}"
