@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cstl_edge.cli.console import Progress, notify, progress
+from cstl_edge.cli.signals import SignalEnd
 from cstl_edge.errors import DataError, one_line
 
 if TYPE_CHECKING:  # every help text would wait for what these import
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # every help text would wait for what these import
 
 LIVE_SECONDS = 60.0  # that a live source is looked at, unless --seconds says otherwise
 ENOUGH_WINDOWS = 6  # of one walk: about four seconds at 25 frames per second
+WALK_NOW = "walk past the camera now, from side to side"
 RECORDINGS = ("file", "synthetic")  # sources that end by themselves
 
 Seconds = Annotated[
@@ -133,14 +134,7 @@ def collect_walks(
     from cstl_edge.live.sources.base import redact
 
     limit, name = choice.limit(), redact(choice.address)
-    text = f"looking at {name}"
-    if choice.is_live:
-        text = "walk past the camera now, from side to side"
-        notify(
-            f"{text}: it ends by itself after a good walk, or in {limit.seconds:g} s; Ctrl-C ends "
-            "it at once"
-        )
-    with progress(text) as bar:
+    with SignalEnd(), progress(f"looking at {name}") as bar:
         return collect(
             choice.address,
             encoder,
@@ -149,16 +143,30 @@ def collect_walks(
             gallery=gallery,
             limit=limit,
             source_options=choice.options(),
-            progress=partial(_draw, bar, text, observers),
+            progress=_Guide(bar, observers, limit),
         )
 
 
-def _draw(bar: Progress, text: str, observers: Observers, state: CollectState) -> None:
-    """Draw how far a collection is."""
-    observers.fps_of = lambda: state.fps
-    if state.live:
-        bar.describe(f"{text}: {min(state.windows, ENOUGH_WINDOWS)} of {ENOUGH_WINDOWS} windows")
-    bar.count(state.done, state.total)
+class _Guide:
+    """Says when to walk, and draws how far a collection is."""
+
+    def __init__(self, bar: Progress, observers: Observers, limit: CollectLimit) -> None:
+        self._bar, self._observers, self._limit = bar, observers, limit
+        self._has_begun = False
+
+    def __call__(self, state: CollectState) -> None:
+        """Take the state at a frame."""
+        self._observers.fps_of = lambda: state.fps
+        if state.live:
+            if not self._has_begun:
+                notify(
+                    f"{WALK_NOW}: it ends by itself after a good walk, or in "
+                    f"{self._limit.seconds:g} s; Ctrl-C ends it at once"
+                )
+            seen = min(state.windows, ENOUGH_WINDOWS)
+            self._bar.describe(f"{WALK_NOW}: {seen} of {ENOUGH_WINDOWS} windows")
+        self._has_begun = True
+        self._bar.count(state.done, state.total)
 
 
 class TrackChoice:
