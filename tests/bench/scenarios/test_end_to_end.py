@@ -48,12 +48,12 @@ def test_a_street_holds_with_few_drops_and_little_delay():
 
 
 def test_the_clip_passes_every_stage(plain, monkeypatch):
-    monkeypatch.setattr(end_to_end, "SHORT_S", (1.5, 2.0))
+    monkeypatch.setattr(end_to_end, "SHORT_S", (1.5, 2.3))
     (row,) = (row for row in end_to_end.rows(plain) if not row.skipped)
     assert row.contender == "onnxruntime float32, roi"
     assert (row.case.source, row.case.walkers) == ("walk.mp4", None)
     frames = len(row.samples["total"])
-    assert frames == pytest.approx(30 * (2.0 - 1.5), abs=4)
+    assert frames == pytest.approx(30 * (2.3 - 1.5), abs=4)
     for stage in ("source", "segment", "track", "silhouette"):
         assert len(row.samples[stage]) == frames
     assert "learn" not in row.samples
