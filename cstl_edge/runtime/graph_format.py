@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from cstl_edge.errors import ModelError, one_line
+from cstl_edge.foreign import parsing
 from cstl_edge.runtime.manifest import Shape
 
 if TYPE_CHECKING:
@@ -34,16 +35,14 @@ def check_graph(name: str, data: bytes, shape: Shape) -> None:
     """
     import onnx
 
-    try:
+    with parsing(name, "an ONNX file", ModelError, "export the model again"):
         model = onnx.load_model_from_string(data)
-    except Exception as err:  # protobuf's errors have no common base across its versions
-        raise ModelError(f"{name}: expected an ONNX file; got {one_line(err)}") from err
-    _check_versions(name, model)
-    _check_operators(name, model)
-    _check_weights(name, model)
-    inputs, outputs = signature(name, shape)
-    _check_values(name, "inputs", model.graph.input, inputs)
-    _check_values(name, "outputs", model.graph.output, outputs)
+        _check_versions(name, model)
+        _check_operators(name, model)
+        _check_weights(name, model)
+        inputs, outputs = signature(name, shape)
+        _check_values(name, "inputs", model.graph.input, inputs)
+        _check_values(name, "outputs", model.graph.output, outputs)
 
 
 def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:

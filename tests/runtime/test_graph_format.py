@@ -126,3 +126,10 @@ def test_changed_graphs_are_refused(check, name, change, message):
 def test_bytes_that_are_no_graph_are_refused():
     with pytest.raises(ModelError, match=r"frames\.onnx: expected"):
         check_graph("frames.onnx", b"not a graph", read_manifest(GOLDEN / "tiny").shape)
+
+
+def test_weights_that_do_not_fit_their_shape_are_one_line(folder):
+    model = onnx.load(folder / "frames.onnx")
+    model.graph.initializer[0].dims[:] = [7, 7, 7]
+    with pytest.raises(ModelError, match=r"frames\.onnx: expected an ONNX file; got"):
+        check_graph("frames.onnx", model.SerializeToString(), read_manifest(folder).shape)
