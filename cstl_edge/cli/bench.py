@@ -17,7 +17,7 @@ import typer
 from cstl_edge.bench.scenarios.open import SCENARIOS
 from cstl_edge.cli.console import boxed_table, notify, print_result, progress, text_console
 from cstl_edge.cli.options import Json, Overwrite, names_of
-from cstl_edge.cli.outputs import claim
+from cstl_edge.cli.outputs import claim, record_lines
 from cstl_edge.output import Outputs, write_file
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def measure(
     from cstl_edge.bench.run import BenchOptions, make_context
 
     claim([model, weights], out, "--out", overwrite, is_ours=is_row)
+    if out is not None and overwrite:
+        record_lines(out, is_row, overwrite).close()  # empties what is not ours
     names = [name for word in scenario or [] for name in word.split(",")]
     options = BenchOptions(model, weights, network, names, short, full, threads)
     if jetson:

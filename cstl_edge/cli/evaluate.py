@@ -12,7 +12,7 @@ import typer
 
 from cstl_edge.cli.console import print_result, progress, table_text
 from cstl_edge.cli.options import Backend, Json, Markdown, Overwrite
-from cstl_edge.cli.outputs import claim
+from cstl_edge.cli.outputs import claim, record_lines
 from cstl_edge.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ def evaluate(
     from cstl_edge.evaluation.evaluate import evaluate as evaluate_protocol
     from cstl_edge.evaluation.held_out import held_out
     from cstl_edge.evaluation.protocols import check_protocol
-    from cstl_edge.output import append_line
     from cstl_edge.runtime import load
 
     claim([model, data, partition], out, "--out", overwrite, is_ours=is_evaluation)
@@ -105,7 +104,8 @@ def evaluate(
     if protocol_name == "open-set":
         record["det_files"] = _write_det(embedded.folder, result, encoder.info.model_name)
     if out is not None:
-        append_line(out, record)
+        with record_lines(out, is_evaluation, overwrite) as lines:
+            lines.write(record)
     _print(record, markdown, json)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cstl_edge.output import IsOurs, Outputs
+from cstl_edge.output import IsOurs, JsonLines, Outputs
 
 
 def claim(
@@ -36,3 +36,17 @@ def claim(
         Outputs(inputs, overwrite=overwrite).claim(
             path, option, suffixes=suffixes, is_ours=is_ours, is_folder=is_folder
         )
+
+
+def record_lines(path: Path, is_ours: IsOurs, overwrite: bool) -> JsonLines:
+    """Open a file of records to append to; with `overwrite` one that is not ours is emptied.
+
+    Args:
+        path: Of the file.
+        is_ours: Tells a line of this verb.
+        overwrite: Whether another file may be replaced.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    return JsonLines(path, overwrite_foreign=is_ours if overwrite else None, mode=0o644)

@@ -18,7 +18,7 @@ from cstl_edge.cli.console import (
     table_text,
 )
 from cstl_edge.cli.options import Backend, Json, Markdown, Override, Overwrite, Workers
-from cstl_edge.cli.outputs import claim
+from cstl_edge.cli.outputs import claim, record_lines
 from cstl_edge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ def reproduce(
     json: Json = False,
 ) -> None:
     """Train and evaluate the rows of a table of the paper; a stopped run goes on where it was."""
-    from cstl_edge.output import append_line
     from cstl_edge.training.presets import load_table
 
     with needs_torch("reproduce"):
@@ -85,7 +84,8 @@ def reproduce(
     record = {"table": table, "command": command, "budget": budget, **report}
     _print(plan, report, record, markdown, json)
     if out is not None:
-        append_line(out, record)
+        with record_lines(out, is_reproduction, overwrite) as lines:
+            lines.write(record)
     if not finished:
         raise typer.Exit(130)
 

@@ -111,6 +111,19 @@ def test_fpir_option_sets_the_rates(call):
     assert [row["fpir_wanted"] for row in record["errors"]] == [0.05, 0.5]
 
 
+def test_records_are_appended_to_records_alone(call, tmp_path):
+    out = tmp_path / "records.jsonl"
+    for _ in range(2):
+        call("--out", out)
+    assert len(out.read_text().splitlines()) == 2
+    out.write_text('{"of": "somebody else"}\n')
+    with pytest.raises(ConfigError, match="--overwrite"):
+        call("--out", out)
+    call("--out", out, "--overwrite")
+    (line,) = out.read_text().splitlines()
+    assert json.loads(line)["benchmark"] == "evaluation"
+
+
 def test_short_sequences_fail_to_enrol(call):
     record = json.loads(call("--min-frames", FRAMES + 1, "--json"))
     assert record["failed_to_enrol"]["rate"] == 1.0
