@@ -193,7 +193,8 @@ def _notes(results: Results) -> Iterator[str]:
     if any(name == CSTL and _before_the_mend(row) for (_, name), row in results.accuracy.items()):
         yield (
             "**CSTL was measured before 2026-11-30, with a class head that could not learn and "
-            "drew on the trunk** (docs/decisions/network.md): its accuracy here is that of a defect."
+            "drew on the trunk** (docs/decisions/network.md): its accuracy here is that of a "
+            "defect."
         )
     for iterations in sorted({iterations for iterations, _ in results.accuracy}):
         missing = [name for name in NETWORKS if (iterations, name) not in results.accuracy]

@@ -221,7 +221,7 @@ def test_equation_7(net: Cstl, features: Tensor, x: Tensor) -> None:
         weighted = [
             math.fsum(f[b][n][k][c] * scores[b][n][k] / whole for n in range(N)) for c in range(C)
         ]
-        return fc(net.class_head.weight.T.tolist(), batch_norm(net.class_head.norm, k, weighted))
+        return fc(net.class_head.weight[k].T.tolist(), batch_norm(net.class_head.norm, k, weighted))
 
     close(actual, [[logits(b, k) for k in range(K)] for b in range(B)], (0, 1, 2))
 

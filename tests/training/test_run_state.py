@@ -237,7 +237,8 @@ def test_full_disk_leaves_the_last_checkpoint(folder, share):
     with small_disk(int(share * len(good))), pytest.raises(StorageError, match=fault):
         recorder.write_checkpoint(folder, run)
     assert (folder / RESUME).read_bytes() == good
-    assert not list(folder.glob("*.part")) and not list(folder.glob(".*.part"))
+    assert not list(folder.glob("*.part"))
+    assert not list(folder.glob(".*.part"))
     train(config("run.iterations=3"), Bars(), folder, resume=True)
     assert resume(folder, "run.iterations=3").iteration == 3
 
