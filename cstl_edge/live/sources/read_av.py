@@ -66,14 +66,16 @@ def read(request: ReadRequest, pipe: int) -> None:
 
 
 def _open(request: ReadRequest) -> Any:
-    options = limits(request.path, request.url)
-    if request.path is not None:
-        # "file:" keeps FFmpeg from taking a name with a colon or % for a protocol or a pattern
-        return av.open(f"file:{request.path}", options=options, timeout=STEP_TIMEOUT_S)
-    open_s = PICTURE_TIMEOUT_S if is_rtsp(request.url) else ANSWER_TIMEOUT_S
-    if is_rtsp(request.url):  # of a file behind http:// this would lose the first pictures
+    options, timeout_s = limits(request.path, request.url), (STEP_TIMEOUT_S, STEP_TIMEOUT_S)
+    # "file:" keeps FFmpeg from taking a name with a colon or % for a protocol or a pattern
+    address = f"file:{request.path}" if request.path is not None else str(request.url)
+    if is_rtsp(request.url):  # of a file behind http:// no buffer would lose the first pictures
         options = {**options, "fflags": "nobuffer"}
-    return av.open(request.url, options=options, timeout=(open_s, PICTURE_TIMEOUT_S))
+        timeout_s = (PICTURE_TIMEOUT_S, PICTURE_TIMEOUT_S)
+    elif request.url is not None:
+        timeout_s = (ANSWER_TIMEOUT_S, PICTURE_TIMEOUT_S)
+    # titles in old encodings are no fault of the pictures
+    return av.open(address, options=options, timeout=timeout_s, metadata_errors="replace")
 
 
 def _read_container(container: Any, request: ReadRequest, pipe: int) -> None:

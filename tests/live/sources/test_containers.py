@@ -141,6 +141,24 @@ def test_the_true_rate_replaces_the_timestamps(tmp_path: Path, reader: str) -> N
     assert [frame.time_s for frame in source] == [0, 0.025, 0.05, 0.075]
 
 
+@needs_av
+def test_a_title_in_another_encoding_is_no_fault(tmp_path: Path, reader: str) -> None:
+    import av
+
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Zoe-zoe-zoe"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        frames = [av.VideoFrame.from_ndarray(QUARTER, format="bgr24") for _ in range(3)]
+        for frame in (*frames, None):
+            container.mux(stream.encode(frame))
+    data = path.read_bytes()
+    assert b"Zoe-zoe-zoe" in data
+    path.write_bytes(data.replace(b"Zoe-zoe-zoe", b"Zo\xeb-zo\xeb-zo\xeb"))
+    assert sum(1 for _ in open_source(path)) == 3
+
+
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{other}\n#EXT-X-ENDLIST\n"
 DASH = (
     '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
