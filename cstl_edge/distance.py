@@ -20,7 +20,10 @@ from cstl_edge.arrays import Doubles, Floats, Indices, Vectors
 DistanceName = Literal["euclidean", "cosine"]
 SHRINKAGE = 0.5
 """Share of the identity in the scatter that is inverted: .3 and .5 were alike on real people."""
-LEAST_PEOPLE = 3  # from so many on, a camera's mean stands alone
+PRIOR_PEOPLE = 2
+"""People that a prior counts for in a blended mean: the ratio of the variances of people and of
+cameras' means on real walkers is 1.3 (area under the ROC curve with the mean of 0, 3, 5, 8, 12
+people: .844, .905, .922, .934, .941), and more on synthetic ones."""
 _TINY = np.float32(1e-12)
 
 
@@ -129,7 +132,7 @@ def whitening_of(embeddings: Vectors, people: Indices) -> Floats:
 
 
 def blended_mean(mean: Floats | None, people: float, prior: Floats | None) -> Floats | None:
-    """Return the mean of some people, blended with a prior where they are fewer than three.
+    """Return the mean of some people, blended with a prior that counts for PRIOR_PEOPLE of them.
 
     Args:
         mean: [p, d] of these people; None for nobody.
@@ -138,9 +141,9 @@ def blended_mean(mean: Floats | None, people: float, prior: Floats | None) -> Fl
     """
     if mean is None or people <= 0:
         return prior
-    if prior is None or people >= LEAST_PEOPLE:
+    if prior is None:
         return mean
-    share = np.float32(people / LEAST_PEOPLE)
+    share = np.float32(people / (people + PRIOR_PEOPLE))
     return np.asarray(share * mean + (1 - share) * prior, np.float32)
 
 

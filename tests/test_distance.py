@@ -100,10 +100,10 @@ def test_adapted_whitening_is_half_way_to_the_own_scatter():
     assert EUCLIDEAN.adapted(own[None], 40) is EUCLIDEAN
 
 
-def test_fewer_than_three_people_are_blended_with_the_prior():
+def test_a_mean_of_few_people_leans_on_the_prior():
     mean, prior = np.full((2, 2), 3.0, np.float32), np.zeros((2, 2), np.float32)
     assert blended_mean(None, 0, prior) is prior
-    assert blended_mean(mean, 3, prior) is mean
     assert blended_mean(mean, 1, None) is mean
     np.testing.assert_allclose(blended_mean(mean, 1, prior), 1.0)
-    np.testing.assert_allclose(blended_mean(mean, 2, prior), 2.0)
+    np.testing.assert_allclose(blended_mean(mean, 2, prior), 1.5)
+    np.testing.assert_allclose(blended_mean(mean, 1e6, prior), 3.0, rtol=1e-5)

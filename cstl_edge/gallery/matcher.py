@@ -3,8 +3,9 @@
 What all people of one camera share (its view, its segmenter) is removed before embeddings are
 compared: a template is centred by the mean of the camera that enrolled it, a walk by that of the
 camera that sees it. A camera's people are those enrolled from it, each once, and those who walked
-by (`camera_means`). Fewer than three are blended with the mean of all cameras, and that with the
-model's synthetic mean. Letters: p parts, d embedding dimensions, n templates.
+by (`camera_means`). Their mean is blended with that of all cameras, and that with the model's
+synthetic one, as if each prior were two people more. Letters: p parts, d embedding dimensions, n
+templates.
 """
 
 from __future__ import annotations
