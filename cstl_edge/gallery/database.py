@@ -22,7 +22,7 @@ from cstl_edge.gallery import migrate, schema
 
 BUSY_TIMEOUT_S = 30.0
 LOG_PAGES = 100  # 400 KB
-LARGE_BYTES = 2**25  # files above are checked in the background: about a second in 300 MB
+LARGE_BYTES = 2**25  # files above are checked in the background
 
 _REMEDIES = {  # part of SQLite's message -> what to do (Python 3.10 gives no error codes)
     "locked": f"another process has been writing for {BUSY_TIMEOUT_S:.0f} s: try again",

@@ -28,7 +28,7 @@ KEY_BYTES = 32
 MIN_PASSPHRASE = 8  # characters
 MIN_KEY_FILE_BYTES = 16
 MAX_KEY_FILE_BYTES = 2**16
-SCRYPT = {"n": 2**15, "r": 8, "p": 1}  # 32 MiB, 0.1 s; RFC 7914, section 2
+SCRYPT = {"n": 2**15, "r": 8, "p": 1}  # 32 MiB; RFC 7914, section 2
 _MOST = {"n": 2**20, "r": 32, "p": 16}  # a damaged or hostile file asks for no more
 _PURPOSE = b"cstl-edge gallery key"
 
