@@ -171,7 +171,8 @@ def _millions(value: float | None) -> str:
 
 def _before_the_mend(row: Row) -> bool:
     """Return whether a row was trained with one class matrix for all parts."""
-    return "class_smoothing" not in row.details["training"]["configuration"]["optimiser"]
+    configuration = row.details["training"]["configuration"]
+    return "class_smoothing" not in configuration.get("optimiser", {"class_smoothing": 0.0})
 
 
 def _notes(results: Results) -> Iterator[str]:
