@@ -39,7 +39,7 @@ picture:         ## the README's moving picture, from a run of the demo
 	$(BIN)/python docs/scripts/demo_picture.py --run "$$(ls -d runs/picture/*/ | tail -1)"
 
 lock:            ## requirements/*.txt: tested versions with hashes (needs uv)
-	$(LOCK) --extra cv pyproject.toml requirements/test.in -o requirements/edge.txt
+	$(LOCK) --extra cv --extra secure pyproject.toml requirements/test.in -o requirements/edge.txt
 	$(LOCK) --extra dev pyproject.toml $(shell sed -n 's/^[a-z]/--no-emit-package &/p' requirements/unlocked.in) \
 		-o requirements/dev.txt
 
