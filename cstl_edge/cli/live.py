@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from cstl_edge.cli.gallery import default_gallery, open_existing
 from cstl_edge.cli.options import (
     Annotate,
     Backend,
+    Camera,
     Flip,
     Fpir,
     Fps,
@@ -55,6 +56,7 @@ def live(
     segmenter: Segmenter = DEFAULT_SEGMENTER,
     fpir: Fpir = 0.01,
     threshold: Threshold = None,
+    camera: Camera = None,
     annotate: Annotate = None,
     events: Events = None,
     overwrite: Overwrite = False,
@@ -73,24 +75,23 @@ def live(
     from cstl_edge.live.pipeline.run import run
 
     _claim([source, gallery, model], annotate, events, overwrite)
-    options = PipelineOptions(segmenter=segmenter, fpir=fpir, threshold=threshold)
+    options = PipelineOptions(segmenter, fpir=fpir, threshold=threshold, camera=camera)
     encoder, line_of = load(model, backend), event_line if schema == 1 else Event.to_json
     with ExitStack() as stack:
-        signals = stack.enter_context(SignalEnd())
-        observers, people = Observers(), _gallery(gallery, encoder, stack)
+        observers, signals = Observers(), stack.enter_context(SignalEnd())
         if annotate is not None:
             observers.add_video(annotate, stack)
-        log = None
-        if events is not None:
-            log = stack.enter_context(EventLog(events, line_of, overwrite=overwrite))
+        log = EventLog(events, line_of, overwrite=overwrite) if events else None
+        stack.enter_context(log or nullcontext())
+        source_options = SourceChoice(source, rotate, flip, fps).options(wait=not no_wait)
         pipeline = stack.enter_context(
             run(
                 source,
                 encoder=encoder,
-                gallery=people,
+                gallery=_gallery(gallery, encoder, stack),
                 options=options,
                 observer=observers if annotate else None,
-                source_options=SourceChoice(source, rotate, flip, fps).options(wait=not no_wait),
+                source_options=source_options,
                 duration_s=duration,
             )
         )

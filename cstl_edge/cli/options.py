@@ -74,6 +74,12 @@ Fps = Annotated[
         "or those wanted of a camera.",
     ),
 ]
+Camera = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of the camera: what its walkers share is learned and removed under this name."
+    ),
+]
 NoWait = Annotated[
     bool,
     typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -13,6 +14,7 @@ from cstl_edge.cli.gallery import default_gallery, gallery_key, open_existing
 from cstl_edge.cli.options import (
     Annotate,
     Backend,
+    Camera,
     Flip,
     Fpir,
     Fps,
@@ -86,6 +88,7 @@ def enroll(
     backend: Backend = "auto",
     segmenter: Segmenter = DEFAULT_SEGMENTER,
     retention_days: RetentionDays = None,
+    camera: Camera = None,
     track: Track = None,
     pictures: Pictures = None,
     seconds: Seconds = None,
@@ -102,27 +105,23 @@ def enroll(
     from cstl_edge.gallery.gallery import Gallery
     from cstl_edge.live.pipeline.options import PipelineOptions
 
-    options, encoder = PipelineOptions(segmenter=segmenter), load(model, backend)
+    options, encoder = PipelineOptions(segmenter), load(model, backend)
     if silhouettes:
         walk = _silhouette_walk(source, encoder, silhouettes)
     else:
         observers, tracks = Observers(), TrackChoice(source, pictures)
         observers.seen.append(tracks.see)
-        choice = SourceChoice(source, rotate, flip, fps, seconds)
-        records = collect_walks(choice, encoder, options, observers)
+        chosen = SourceChoice(source, rotate, flip, fps, seconds)
+        records = collect_walks(chosen, encoder, options, observers)
         walk = _recorded_walk(tracks.choose(records, track))
-    with Gallery.open(
-        gallery or default_gallery(),
-        model=encoder,
-        key=gallery_key(confirm=encrypt),
-        encrypt=encrypt,
-    ) as people:
+    place, key = gallery or default_gallery(), gallery_key(confirm=encrypt)
+    with Gallery.open(place, model=encoder, key=key, encrypt=encrypt) as people:
         people.enroll(
             name,
             walk.content,
             consent=consent,
             retention_days=retention_days,
-            origin=walk.origin,
+            origin=_seen_by(camera, walk.origin),
             silhouettes=walk.silhouettes if keep_silhouettes else None,
             force=force,
         )
@@ -137,6 +136,7 @@ def identify(
     segmenter: Segmenter = DEFAULT_SEGMENTER,
     fpir: Fpir = 0.01,
     threshold: Threshold = None,
+    camera: Camera = None,
     annotate: Annotate = None,
     overwrite: Overwrite = False,
     track: Track = None,
@@ -153,7 +153,7 @@ def identify(
     from cstl_edge.live.pipeline.options import PipelineOptions
 
     _claim([source, gallery, model], annotate, overwrite, silhouettes is not None)
-    options = PipelineOptions(segmenter=segmenter, fpir=fpir, threshold=threshold)
+    options = PipelineOptions(segmenter, fpir=fpir, threshold=threshold, camera=camera)
     encoder = load(model, backend)
     with open_existing(gallery, encoder) as people:
         if silhouettes:
@@ -167,7 +167,9 @@ def identify(
             for number, path in tracks.show(records).items():
                 notify(f"pictures of track {number}: {path}")
             walks = [_recorded_walk(record) for record in records]
-        decisions = [people.identify(w.content, fpir, threshold, learn=False) for w in walks]
+        decisions = [
+            people.identify(w.content, fpir, threshold, camera=camera, learn=False) for w in walks
+        ]
     _print_decisions(walks, decisions, source, encoder, schema, json)
 
 
@@ -209,6 +211,11 @@ def _recorded_walk(record: TrackRecord) -> RecordedWalk:
         origin,
         record.silhouettes,
     )
+
+
+def _seen_by(camera: str | None, origin: WalkOrigin | None) -> WalkOrigin | None:
+    """Return where a walk comes from, with the camera's name."""
+    return replace(origin, camera=camera) if origin is not None and camera else origin
 
 
 def _print_enrolment(person: EnrolledPerson, frames: int, json: bool) -> None:
