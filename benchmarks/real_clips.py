@@ -24,9 +24,10 @@ from study import append_record, run_study, study_parser
 
 import cstl_edge
 from cstl_edge.arrays import Floats, Silhouettes
-from cstl_edge.evaluation.embeddings import gait_energy, part_mean_distance
+from cstl_edge.distance import EUCLIDEAN
+from cstl_edge.evaluation.embeddings import gait_energy
+from cstl_edge.live.pipeline.collect import collect
 from cstl_edge.live.pipeline.options import PipelineOptions
-from cstl_edge.live.pipeline.run import collect
 from cstl_edge.live.sources.base import Frame, FrameSource
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.runtime import load
@@ -66,7 +67,7 @@ def match_halves(people: Halves, embed: Callable[[Silhouettes], Floats]) -> dict
     """
     first, second = ([embed(windows(half[i])) for half in people.values()] for i in (0, 1))
     nearest = [
-        np.stack([part_mean_distance(probe, entry).min(axis=1) for entry in first], axis=1)
+        np.stack([EUCLIDEAN.pairwise(probe, entry).min(axis=1) for entry in first], axis=1)
         for probe in second
     ]  # [k, people] by person
     distance = np.concatenate(nearest)

@@ -151,7 +151,7 @@ def test_run_with_one_class_matrix_for_all_parts_resumes(folder):
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [({"avx2"}, "float32"), ({"avx512f", "avx512_bf16"}, "bfloat16"), ({"bf16"}, "bfloat16")],
-    ids=str,
+    ids=["AVX2", "AVX-512 with bfloat16", "ARM"],
 )
 def test_automatic_precision_follows_the_processor(monkeypatch, flags, expected):
     monkeypatch.setattr(run_state, "processor", lambda: ("any", frozenset(flags)))
