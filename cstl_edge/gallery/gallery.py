@@ -155,7 +155,7 @@ class Gallery(Administration):
             camera: Name of the camera that saw the walk; its mean is subtracted.
             learn: Whether the walk counts in the sums of that camera, once: one that begins with
                 a window that was identified before is the same walk. Without a name of the camera
-                nothing is learned.
+                it counts as long as the gallery is open.
 
         Raises:
             ConfigError: a rate or a threshold out of range.
@@ -177,6 +177,9 @@ class Gallery(Administration):
             decision = _no_answer(reason, threshold, fpir, people)
         if learn and finite and camera is not None:
             self.learn(seen, camera, decision)
+        elif learn and finite and people:
+            with self._lock:
+                self._matcher.remember(seen, decision)
         return decision
 
     def distances(self, walk: Array | SeenWalk, *, camera: str | None = None) -> dict[str, float]:

@@ -4,8 +4,9 @@ What all people of one camera share (its view, its segmenter) is removed before 
 compared: a template is centred by the mean of the camera that enrolled it, a walk by that of the
 camera that sees it. A camera's people are those enrolled from it, each once, and those who walked
 by (`camera_means`). Their mean is blended with that of all cameras, and that with the model's
-synthetic one, as if each prior were two people more. Letters: p parts, d embedding dimensions, n
-templates.
+synthetic one, as if each prior were two people more. Walks whose camera has no name count as one
+camera, unless those who are enrolled and those who walk by are further apart than chance has it:
+then each side has a mean of its own. Letters: p parts, d embedding dimensions, n templates.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ UNNAMED = "unnamed"  # the camera of walks whose camera has no name
 FADE = 1 - 1 / 200  # weight of all earlier walks at each further one
 REREAD_S = 10.0  # after which sums that another process may have changed are read again
 MAX_WALKS = 4096  # remembered, so that none counts twice
+APART = 2.0  # times the squared distance that chance puts between the means of two crowds
+LEAST_APART = 3  # people of either crowd, before they can be apart
 LEAST_DEGREES = 32.0  # windows less tracks, below which the camera's own scatter is not used
 
 
@@ -78,7 +81,9 @@ class Matcher:
         self._index: TemplateIndex | None = None
         self._enrolled: Mapping[str, Crowd] = {}
         self._seen: Mapping[str, Crowd] = {}
-        self._centres: dict[str, Floats | None] = {}
+        self._passing: Crowd | None = None  # who walked by without a camera's name, in this process
+        self._spread = 0.0  # mean squared distance of those enrolled without a name from their mean
+        self._centres: dict[tuple[str, bool], Floats | None] = {}
         self._read_s = -np.inf
         self._scatter: Doubles = np.zeros(())  # [p, d, d], of all cameras
         self._degrees = self._adapted_by = 0.0  # of the scatter; when the whitening was adapted
@@ -97,7 +102,7 @@ class Matcher:
             camera: Name of the camera that saw the walk.
         """
         index = self._prepared(snapshot, means)
-        return Prepared(index, self._centre(camera or UNNAMED))
+        return Prepared(index, self._centre(camera or UNNAMED, passing=True))
 
     def decide(
         self, prepared: Prepared, walk: SeenWalk, fpir: float, threshold: float | None
@@ -156,6 +161,24 @@ class Matcher:
             means.save_scatter(with_deviations(scatter or no_walks, walk.windows))
         self._read_s = -np.inf
 
+    def remember(self, walk: SeenWalk, decision: Decision) -> None:
+        """Count a walk of a camera without a name, once, as long as this process runs.
+
+        Args:
+            walk: Everything seen of it.
+            decision: The answer about it: somebody named is counted once.
+        """
+        key = walk.windows[0].tobytes()
+        if self.distance.name == "euclidean" or key in self._walks:
+            return
+        self._walks[key] = None
+        if decision.name is not None:
+            if (UNNAMED, decision.name) in self._counted:
+                return
+            self._counted.add((UNNAMED, decision.name))
+        self._passing = Crowd(1, walk.mean.astype(np.float64)).joined(self._passing)
+        self._centres = {}
+
     def _prepared(self, snapshot: Snapshot, means: CameraMeans) -> TemplateIndex:
         """Return the index of a snapshot under the present means of the cameras."""
         if time.monotonic() - self._read_s >= REREAD_S:
@@ -163,11 +186,13 @@ class Matcher:
         if self._index is None or self._snapshot is not snapshot:
             named = tuple(camera or UNNAMED for camera in snapshot.index.cameras)
             raw = replace(snapshot.index, cameras=named)
-            self._enrolled = enrolled_crowds(raw)
+            self._enrolled, self._spread = enrolled_crowds(raw), spread_of(raw, UNNAMED)
             self._index = indexed(raw, self._adapted())
             self._snapshot, self._centres, self.is_stale = snapshot, {}, False
         if isinstance(self._index, CosineIndex) and not self._centres:
-            self._index = self._index.centred([self._centre(c) for c in self._index.camera_names])
+            self._index = self._index.centred(
+                [self._centre(c, passing=False) for c in self._index.camera_names]
+            )
         return self._index
 
     def _read(self, means: CameraMeans) -> None:
@@ -192,18 +217,34 @@ class Matcher:
         self._adapted_by = self._degrees
         return self.distance.adapted(self._scatter, self._degrees)
 
-    def _centre(self, camera: str) -> Floats | None:
-        """Return the mean that is subtracted from what a camera sees, [p, d]."""
-        if camera not in self._centres:
+    def _centre(self, camera: str, *, passing: bool) -> Floats | None:
+        """Return the mean that is subtracted from what a camera sees, [p, d].
+
+        Args:
+            camera: Name of the camera.
+            passing: True for somebody who walks by, False for a template.
+        """
+        if (camera, passing) not in self._centres:
             everybody: Crowd | None = None
             for crowds in (self._enrolled, self._seen):
                 for crowd in crowds.values():
                     everybody = crowd.joined(everybody)
             prior = _blend(everybody, self.distance.mean)
             enrolled, seen = self._enrolled.get(camera), self._seen.get(camera)
+            if camera == UNNAMED and self._passing is not None:
+                seen = self._passing.joined(seen)
             own = enrolled.joined(seen) if enrolled else seen
-            self._centres[camera] = _blend(own, prior)
-        return self._centres[camera]
+            if camera == UNNAMED and self._are_apart(enrolled, seen):
+                own = seen if passing else enrolled
+            self._centres[camera, passing] = _blend(own, prior)
+        return self._centres[camera, passing]
+
+    def _are_apart(self, enrolled: Crowd | None, seen: Crowd | None) -> bool:
+        """Tell whether two crowds were seen by different cameras, as far as their means tell."""
+        if enrolled is None or seen is None or min(enrolled.people, seen.people) < LEAST_APART:
+            return False
+        by_chance = self._spread * (1 / enrolled.people + 1 / seen.people)
+        return float(np.square(enrolled.mean - seen.mean).sum()) > APART * by_chance
 
     def _is_counted(self, camera: str, name: str) -> bool:
         """Return whether a person is in a camera's sums already; notes that now they are."""
@@ -233,18 +274,38 @@ def enrolled_crowds(index: TemplateIndex) -> dict[str, Crowd]:
 
     index: templates as the model gave them
     """
-    crowds: dict[str, Crowd] = {}
+    people = _means_of_people(index).items()
+    return {camera: Crowd(len(means), np.mean(means, axis=0)) for camera, means in people}
+
+
+def _means_of_people(index: TemplateIndex) -> dict[str, list[Doubles]]:
+    """Return the mean embeddings [p, d] of the people enrolled from each camera."""
     if not index.names:
-        return crowds
+        return {}
     walk_means = index.mean_of_walks()  # [p, d, walks]
     person_of = np.searchsorted(index.starts, index.walk_starts, side="right") - 1
     by_person: dict[tuple[str, int], list[Floats]] = {}
     for walk, (camera, person) in enumerate(zip(index.cameras, person_of.tolist(), strict=True)):
         by_person.setdefault((camera, person), []).append(walk_means[:, :, walk])
+    people: dict[str, list[Doubles]] = {}
     for (camera, _), means in by_person.items():
-        person = Crowd(1, np.mean(means, axis=0, dtype=np.float64))
-        crowds[camera] = person.joined(crowds.get(camera))
-    return crowds
+        people.setdefault(camera, []).append(np.mean(means, axis=0, dtype=np.float64))
+    return people
+
+
+def spread_of(index: TemplateIndex, camera: str) -> float:
+    """Return the mean squared distance of a camera's enrolled people from their mean.
+
+    Args:
+        index: Templates as the model gave them.
+        camera: Name of the camera.
+    """
+    means = _means_of_people(index).get(camera)
+    if means is None or len(means) < LEAST_APART:
+        return 0.0
+    rows = np.stack(means)  # [people, p, d]
+    deviations = np.square(rows - rows.mean(axis=0)).sum(axis=(1, 2))
+    return float(deviations.sum() / (len(rows) - 1))
 
 
 def _blend(crowd: Crowd | None, prior: Floats | None) -> Floats | None:

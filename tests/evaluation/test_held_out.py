@@ -116,7 +116,7 @@ def test_walkers_text_sets_ids_recordings_size_and_cache(tmp_path, monkeypatch):
 
     requests = []
 
-    def make_shards(settings, cache):
+    def make_shards(settings, cache, progress=None):
         requests.append(
             (settings.first, settings.people, settings.recordings, settings.size, cache)
         )
@@ -145,7 +145,7 @@ def test_walkers2_are_people_of_the_second_generator_from_all_sides(tmp_path, mo
 
     requests = []
 
-    def make_shards(settings, cache):
+    def make_shards(settings, cache, progress=None):
         requests.append(settings)
         return [prepared(tmp_path / "shards", [settings.first, 930_001]) / "part.json"]
 

@@ -106,6 +106,37 @@ def test_somebody_who_is_named_counts_once_and_not_where_they_were_enrolled(path
         assert gallery.camera_means.load("door", model.weights_sha256).people == 1
 
 
+def test_without_names_two_cameras_are_told_apart_by_those_who_walk_by(path, model, person):
+    """As near to their own person as with names; those who walked by are not stored."""
+    people = [person() for _ in range(12)]
+    with enrolled(path, model, people, 2.0, None) as gallery:
+        before = gallery.distances(people[0](-2.0))
+        for walk in people[1:]:
+            gallery.identify(walk(-2.0), threshold=0.01)
+        after = gallery.distances(people[0](-2.0))
+        for walk in people[1:]:
+            gallery.learn(walk(-2.0), "door")
+        named = gallery.distances(people[0](-2.0), camera="door")
+        assert after["p0"] < 0.5 * before["p0"]
+        assert min(after, key=after.get) == "p0"
+        assert after["p0"] == pytest.approx(named["p0"], abs=0.05)
+    with Gallery.open(path, model) as again:
+        assert [mean.camera for mean in again.camera_means.all()] == ["door"]
+
+
+def test_without_names_one_camera_stays_one(path, model, person):
+    """What differs by chance alone is joined: every walk is centred by the same mean."""
+    people = [person() for _ in range(6)]
+    with enrolled(path, model, people, 1.0, None) as gallery:
+        for walk in [person() for _ in range(6)]:
+            gallery.identify(walk(1.0), threshold=0.2)
+        matcher = gallery._matcher
+        assert matcher._centre(UNNAMED, passing=True) is not None
+        np.testing.assert_array_equal(
+            matcher._centre(UNNAMED, passing=True), matcher._centre(UNNAMED, passing=False)
+        )
+
+
 def test_nothing_is_learned_without_a_camera_or_when_told_so(path, model, person):
     people = [person() for _ in range(3)]
     with enrolled(path, model, people, 0.0, "street") as gallery:

@@ -1,4 +1,4 @@
-"""Make tests/golden/tiny_reduced: a small network in float32, fp16 and int8, evaluated on small data.
+"""Make tests/golden/tiny_reduced: a small network in float32, fp16 and int8, on small data.
 
 tiny.safetensors is its checkpoint, with random weights. tests/golden/tiny, with the expected
 outputs in tiny_expected.npz, is the same network as an earlier version exported it: its part gather

@@ -77,7 +77,7 @@ def test_embeddings_that_are_not_finite_are_marked():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"backend": "cuda"}, ConfigError, "onnxruntime, openvino, pytorch, tensorrt; got 'cuda'"),
+        ({"backend": "cuda"}, ConfigError, "openvino, pytorch, tensorrt, triton; got 'cuda'"),
         ({"backend": "onnx-runtime"}, ConfigError, "'onnx-runtime'; did you mean onnxruntime"),
         ({"backend": "tensorrt"}, ModelError, r"no engines for TensorRT in .*cstl-edge build"),
         ({"backend": "pytorch"}, ModelError, r"expected a \.safetensors checkpoint"),

@@ -173,5 +173,5 @@ def test_everybody_crosses_together():
 
 def test_without_cv2_there_is_one_line(plain, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(ConfigError, match=r"cstl-edge\[cv\]"):
+    with pytest.raises(ConfigError, match=r"pip install .*\[cv\]"):
         next(iter(end_to_end.rows(plain)))

@@ -149,7 +149,7 @@ def test_behind_a_closed_gate_nothing_is_left(weights, gather, tmp_path, monkeyp
 
 def test_invalid_precisions_and_graphs_are_refused(weights, gather, tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(ExportError, match=r"precisions of float32, fp16, int8; got \['fp8'\]"):
+    with pytest.raises(ConfigError, match=r"precisions of float32, fp16, int8; got \['fp8'\]"):
         export_model(weights, out, precisions=("fp8",), gather=gather)
     with pytest.raises(ExportError, match=r"fp16: expected the graphs frames and head"):
         export_model(weights, out, precisions=("fp16",), graphs=("frames",), gather=gather)
