@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,12 @@ def trusted():
 def untrusted(monkeypatch):
     """Let a child process check the golden and the shipped exports too."""
     monkeypatch.setattr("cstl_edge.runtime.model_check.SHIPPED_SHA256", frozenset())
+
+
+@pytest.fixture(autouse=True)
+def denormals():
+    """Undo what a training in this process sets for good: numbers below 1e-38 become zero."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_flush_denormal(False)

@@ -234,9 +234,11 @@ def test_a_large_file_is_checked_in_the_background(path, model, alice, monkeypat
     with pytest.raises(GalleryError, match="malformed"):
         Gallery.open(path, model)
     monkeypatch.setattr(database, "LARGE_BYTES", 0)
-    with pytest.raises(
-        GalleryError, match="malformed"
-    ):  # already while it opens, if the check is fast
-        with Gallery.open(path, model) as gallery:
+
+    def identify_after_the_check():
+        with Gallery.open(path, model) as gallery:  # which refuses already, if the check is fast
             gallery._store.rows.check.wait(10)
             gallery.identify(alice, threshold=0.5)
+
+    with pytest.raises(GalleryError, match="malformed"):
+        identify_after_the_check()

@@ -151,7 +151,7 @@ def test_invalid_precisions_and_graphs_are_refused(weights, gather, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ConfigError, match=r"precisions of float32, fp16, int8; got \['fp8'\]"):
         export_model(weights, out, precisions=("fp8",), gather=gather)
-    with pytest.raises(ExportError, match=r"fp16: expected the graphs frames and head"):
+    with pytest.raises(ConfigError, match=r"fp16: expected the graphs frames and head"):
         export_model(weights, out, precisions=("fp16",), graphs=("frames",), gather=gather)
     with pytest.raises(ExportError, match=r"judged on Walkers: .*\(64, 44\) .*got \(16, 12\)"):
         export_model(weights, out, precisions=("fp16",))
