@@ -31,7 +31,7 @@ def measure(templates: int, parts: int, dimensions: int, repeats: int) -> dict[s
     """
     import numpy as np
 
-    from cstl_edge.gallery.match import TemplateIndex
+    from cstl_edge.gallery.index import TemplateIndex
 
     rng = np.random.default_rng(0)
     held = rng.standard_normal((parts, dimensions, templates), dtype=np.float32)  # [p, d, n]

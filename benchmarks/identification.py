@@ -64,7 +64,8 @@ class Rule:
         columns = [self._entry(walk.windows) for walk in entries]
         if self.search == "half":
             mean, nearest = (replace(self, search=kind) for kind in ("mean", "nearest"))
-            return (mean.matrix(searches, entries) + nearest.matrix(searches, entries)) / 2
+            both = mean.matrix(searches, entries) + nearest.matrix(searches, entries)
+            return np.asarray(both / 2, np.float32)
         if self.search == "mean":
             probes = [windows.mean(axis=0, keepdims=True) for windows in probes]
         firsts, starts = (np.cumsum([0, *map(len, x[:-1])]) for x in (probes, columns))
@@ -72,15 +73,15 @@ class Rule:
             self.distance.project(np.concatenate(x), self.mean) for x in (probes, columns)
         )
         distances = self.distance.between(searched, entered)  # windows of all, [n, m]
-        nearest = np.minimum.reduceat(distances, starts, axis=1)
+        to_entry = np.minimum.reduceat(distances, starts, axis=1)
         counts = np.array([len(windows) for windows in probes], np.float32)
-        return np.asarray(np.add.reduceat(nearest, firsts, axis=0) / counts[:, None], np.float32)
+        return np.asarray(np.add.reduceat(to_entry, firsts, axis=0) / counts[:, None], np.float32)
 
     def _entry(self, windows: Floats) -> Floats:
         mean = windows.mean(axis=0, keepdims=True)
-        return {"nearest": windows, "mean": mean, "both": np.concatenate([windows, mean])}[
-            self.entry
-        ]
+        both = np.concatenate([windows, mean])
+        entry: Floats = {"nearest": windows, "mean": mean, "both": both}[self.entry]
+        return entry
 
 
 def embed(encoder: Encoder, silhouettes: Silhouettes) -> Floats:
@@ -222,7 +223,7 @@ def study(args: argparse.Namespace) -> None:
         kinds = {kind: lambda w, k=kind: w.name == k for kind in sorted({w.name for w in walks})}
         del kinds["nm-01"]
         for rule_name, rule in rules(encoder.info.distance, walks).items():
-            row = figures(walks, rule, lambda walk: True)
+            row: dict[str, Any] = dict(figures(walks, rule, lambda walk: True))
             if "shipped" in rule_name or "before" in rule_name:
                 row |= {f"{kind}": figures(walks, rule, keep) for kind, keep in kinds.items()}
             results.setdefault(name, {})[rule_name] = row
