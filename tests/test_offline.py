@@ -46,6 +46,7 @@ def test_no_dependency_leaves_a_file_or_asks_anybody(tmp_path):
     assert not calls
 
 
+@pytest.mark.slow
 def test_the_short_form_of_the_demo_leaves_nothing_and_asks_nobody(tmp_path):
     """A walk out of a video, with the person-mask network, the encoder and every child process."""
     files, calls = run_in_a_fresh_home(tmp_path, SHORT_DEMO)

@@ -4,6 +4,7 @@ import errno
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 from command_line import call
@@ -13,6 +14,9 @@ from cstl_edge.cli.failures import as_package_error, json_wanted, run_verb, take
 from cstl_edge.errors import CstlEdgeError, DataError, SourceUnavailable, StorageError
 
 VIDEO = "nobody.mp4"
+
+
+needs_jinja2 = pytest.mark.skipif(find_spec("jinja2") is None, reason="needs jinja2")
 
 
 @pytest.mark.parametrize(
@@ -31,7 +35,9 @@ VIDEO = "nobody.mp4"
         (["build"], 2, "configuration", "belongs to the package"),
         (["data", "verify", ".", "--dataset", "casia"], 2, "configuration", "casia-b"),
         (["live", VIDEO], 5, "source-unavailable", VIDEO),
-        (["bench", "report", "gone.jsonl"], 3, "bad-data", "gone.jsonl"),
+        pytest.param(
+            ["bench", "report", "gone.jsonl"], 3, "bad-data", "gone.jsonl", marks=needs_jinja2
+        ),
         (["live", "synthetic://1", "--model", "gone"], 4, "model-refused", "gone"),
         (["gallery", "list", "--gallery", "gone.db"], 6, "gallery", "gone.db"),
     ],

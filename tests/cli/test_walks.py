@@ -24,6 +24,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_several_walkers_are_listed_with_pictures_and_chosen_by_number(folder):
     enroll = ["enroll", "Bob", TWO, "--consent", "x", *STREET]
     done = call(*enroll, "--json", cwd=folder)
@@ -54,6 +55,7 @@ def test_several_walkers_are_listed_with_pictures_and_chosen_by_number(folder):
     assert (again.returncode, "--overwrite" in again.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_enroll_at_a_camera_ends_by_itself(folder):
     done = call("enroll", "Ada", CAMERA, "--consent", "x", *STREET, "--seconds", 50, "--json")
     assert done.returncode == 0, done.stderr

@@ -65,6 +65,7 @@ def run_python(block):
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("page", pages_with_runs())
+@pytest.mark.slow
 def test_blocks_of_a_page_run_in_order(page, monkeypatch):
     if page == "docs/benchmarks.md":
         pytest.importorskip("jinja2", reason="the extra `bench` makes the report")

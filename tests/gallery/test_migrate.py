@@ -98,6 +98,7 @@ def killed_at(path, statement):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_killed_at_every_step_it_is_whole_before_or_whole_after(old_gallery):
     versions = []
     for statement in range(1000):

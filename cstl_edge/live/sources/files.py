@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 STEP_TIMEOUT_S = 10.0  # longest time without a picture: no file is worth more
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"<Smooth", b"v=0", b"[playlist]")
+"""Beginnings of files that name others: FFmpeg never sees them, for OpenCV before 4.12 does not hand
+it our list of formats."""
 EXACT_SHARE = 0.98  # of the frames that an MP4 counts; fewer mean that it was cut off
 RE_ENCODE = "copy it again, or save what is left: ffmpeg -i IN -c:v libx264 OUT.mp4"
 
@@ -220,13 +223,19 @@ def _check_file(path: Path) -> None:
         raise SourceUnavailable(f"no video, folder or camera at {name}; check the spelling")
     if not path.is_file():
         raise SourceUnavailable(f"{name} is neither a file nor a folder")
-    if _attempt(name, lambda: _head(path)) == b"":
+    head = _attempt(name, lambda: _head(path))
+    if head == b"":
         raise DataError(f"{name} is empty (0 bytes); expected a video")
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS):
+        raise DataError(
+            f"{name}: it is no video that FFmpeg can read, but a list of other files or addresses; "
+            "give the video itself"
+        )
 
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(12)
+        return file.read(64)
 
 
 def _attempt(name: str, action: Callable[[], Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 
+import pytest
 from standin_cameras import HttpCamera
 
 from cstl_edge.live.api import watch
@@ -37,6 +38,7 @@ def test_a_camera_that_is_away_is_reported_and_ends_by_the_clock() -> None:
     assert "s3cret" not in "".join(event.to_json() for event in seen)
 
 
+@pytest.mark.slow
 def test_an_outage_is_between_two_onlines_and_the_clock_ends_the_run() -> None:
     seen: list[Event] = []
     with contextlib.closing(HttpCamera()) as camera:

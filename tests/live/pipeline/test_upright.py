@@ -52,6 +52,7 @@ def test_who_shows_nothing_does_not_count() -> None:
     assert not opinion()
 
 
+@pytest.mark.slow
 def test_an_upside_down_camera_is_reported_once_and_enrols_nobody() -> None:
     from tests.live.pipeline.test_run import StandIn
 

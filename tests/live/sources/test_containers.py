@@ -24,6 +24,7 @@ from cstl_edge.live.sources.open import open_source
 needs_av = pytest.mark.skipif(
     importlib.util.find_spec("av") is None, reason="PyAV is missing: pip install av"
 )
+OLD_CV2 = tuple(int(x) for x in cv2.__version__.split(".")[:2]) < (4, 12)
 ONE = 65536  # 1.0 in a display matrix
 QUARTER = np.zeros((48, 64, 3), np.uint8)
 QUARTER[:24, :32] = 200  # top left
@@ -106,6 +107,8 @@ def test_absurd_pixels_count_as_square() -> None:
     ],
 )
 def test_pictures_stand_upright(tmp_path, reader, matrix, size, place) -> None:
+    if reader == "cv2" and OLD_CV2:
+        pytest.skip("OpenCV before 4.12 does not turn by the matrix: --rotate does")
     path = with_matrix(write(tmp_path / "a.mp4"), *matrix)
     frame = next(open_source(path))
     assert (frame.image.shape[:2], corner(frame.image)) == (size, place)
