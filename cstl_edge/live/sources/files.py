@@ -28,8 +28,8 @@ Result = TypeVar("Result")
 
 STEP_TIMEOUT_S = 10.0  # longest time without a picture: no file is worth more
 PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"<Smooth", b"v=0", b"[playlist]")
-"""Beginnings of files that name others: FFmpeg never sees them, for OpenCV before 4.12 does not hand
-it our list of formats."""
+"""Beginnings of files that name others. FFmpeg never sees them: OpenCV before 4.12 does not hand it
+our list of formats."""
 EXACT_SHARE = 0.98  # of the frames that an MP4 counts; fewer mean that it was cut off
 RE_ENCODE = "copy it again, or save what is left: ffmpeg -i IN -c:v libx264 OUT.mp4"
 

@@ -214,6 +214,7 @@ def test_no_thread_is_left_after_close() -> None:
     wait_until(lambda: threading.active_count() == before)
 
 
+@pytest.mark.slow
 def test_a_frozen_camera_is_no_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "MAX_AGE_S", 0.05)
     monkeypatch.setattr(stream, "FIRST_FRAME_TIMEOUT_S", 5.0)
