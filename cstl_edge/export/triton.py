@@ -50,7 +50,9 @@ def write_repository(
     if kind not in KINDS:
         raise ConfigError(f"expected a kind of {', '.join(KINDS)}; got {one_line(kind)!r}")
     manifest = read_manifest(folder)
-    plans = {} if kind in ("onnxruntime", "python") else _plans(folder, manifest, kind)
+    plans, precision = dict[str, bytes](), "float32"
+    if kind not in ("onnxruntime", "python"):
+        plans, precision = _plans(folder, manifest, kind)
     chosen = "tensorrt_plan" if plans else "onnxruntime" if kind == "auto" else kind
     names = {graph: f"{graph}.onnx" for graph in GRAPHS}
     more = manifest.incremental_files("float32", int8=False) if chosen == "python" else ()
@@ -60,7 +62,7 @@ def write_repository(
     for graph in GRAPHS:
         model = f"{name}_{graph}"
         files[f"{model}/config.pbtxt"] = model_config(
-            model, graph, chosen, manifest, described
+            model, graph, chosen, manifest, {**described, "precision": precision.encode()}
         ).encode()
         if chosen == "python":
             files[f"{model}/1/model.py"] = SERVED.read_bytes()
@@ -98,7 +100,8 @@ def model_config(
         graph: `frames` or `head`.
         kind: One of `KINDS` but `auto`.
         manifest: Manifest of the exported folder.
-        described: Files for the client (`description`), kept as parameters of `frames`.
+        described: Files for the client (`description`) and the models' `precision`, kept as
+            parameters of `frames`.
     """
     inputs, outputs = signature(f"{graph}.onnx", manifest.shape)
     where = (
@@ -128,13 +131,16 @@ def model_config(
     return "\n".join(lines) + "\n"
 
 
-def _plans(folder: Path, manifest: Manifest, kind: str) -> dict[str, bytes]:
-    """Return the engines of a folder, none where there are none and `auto` may do without."""
+def _plans(folder: Path, manifest: Manifest, kind: str) -> tuple[dict[str, bytes], str]:
+    """Return the engines of a folder and the precision of `frames`.
+
+    There are none, in float32, where the folder has none and `auto` may do without.
+    """
     place = folder / ENGINES / TENSORRT
     build = f"cstl-edge build {one_line(folder)} --plugin off"
     if not place.exists():
         if kind == "auto":
-            return {}
+            return {}, "float32"
         raise ExportError(f"no engines for TensorRT in {one_line(folder)}. Build them: {build}")
     records = read_records(folder, GRAPHS, manifest)
     if any(record.plugin is not None for record in records.values()):
@@ -142,7 +148,8 @@ def _plans(folder: Path, manifest: Manifest, kind: str) -> dict[str, bytes]:
             f"the engines of {one_line(folder)} hold our plugin, which Triton does not load. Build "
             f"them without: {build}; or take the ONNX graphs: --triton-kind onnxruntime"
         )
-    return {graph: read_plan(place, record) for graph, record in records.items()}
+    plans = {graph: read_plan(place, record) for graph, record in records.items()}
+    return plans, records["frames"].precision
 
 
 def _write(repository: Path, files: Iterable[tuple[str, bytes]]) -> None:

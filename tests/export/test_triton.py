@@ -68,12 +68,14 @@ def test_the_configuration_has_the_graphs_inputs_and_the_manifest(folder, tmp_pa
 
 
 def test_engines_are_taken_where_they_hold_no_plugin(folder, tmp_path):
-    place = seal(folder)
+    place = seal(folder, precision="fp16")
     written = write_repository(folder, tmp_path / "models")
     assert written == {"cstl_frames": "tensorrt_plan", "cstl_head": "tensorrt_plan"}
     plan = (tmp_path / "models" / "cstl_head" / "1" / "model.plan").read_bytes()
     assert plan == (place / "head.plan").read_bytes()
     assert config_of(tmp_path / "models", "cstl_head").platform == "tensorrt_plan"
+    parameters = config_of(tmp_path / "models", "cstl_frames").parameters
+    assert base64.b64decode(parameters["file.precision"].string_value) == b"fp16"
 
 
 def test_engines_with_the_plugin_are_refused_with_the_command(folder, tmp_path):

@@ -23,7 +23,7 @@ from cstl_edge.arrays import Array
 from cstl_edge.errors import BackendAway, BackendUnavailable, ConfigError, ModelError, one_line
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
-from cstl_edge.runtime.manifest import read_manifest
+from cstl_edge.runtime.manifest import PRECISIONS, read_manifest
 from cstl_edge.runtime.matching_file import read_distance
 
 GRAPHS = ("frames", "head")
@@ -84,11 +84,11 @@ def load_server(
     address = parse_address(str(path))
     client = _Client(address)
     with tempfile.TemporaryDirectory() as folder:
-        platform = _write_description(client, Path(folder))
+        platform, precision = _write_description(client, Path(folder))
         manifest = read_manifest(Path(folder))
         distance = read_distance(Path(folder), manifest)
     provider = f"Triton at {address} ({platform})"
-    info = manifest.encoder_info("triton", provider, "float32", 1, distance=distance)
+    info = manifest.encoder_info("triton", provider, precision, 1, distance=distance)
     graphs = {graph: partial(client.run, graph) for graph in GRAPHS}
     return GraphEncoder(info, graphs, "a Triton server has no incremental head: use `head`")
 
@@ -162,25 +162,34 @@ class _Client:
             time.sleep(RETRY_S)
 
 
-def _write_description(client: _Client, folder: Path) -> str:
-    """Write manifest and distance of the server's model into a folder; return its platform."""
+def _write_description(client: _Client, folder: Path) -> tuple[str, str]:
+    """Write manifest and distance of the server's model into a folder.
+
+    Returns its platform and its precision.
+    """
     config = client.config("frames")
     client.config("head")  # it must be there too
     parameters = config.get("parameters", {})
-    prefix, found = "file.", False
+    prefix, found, precision = "file.", False, ""
     for key, value in parameters.items():
         name = key.removeprefix(prefix)
+        if name == "precision":
+            precision = data_of(client, key, value).decode("ascii", "replace")
         if key == name or not re.fullmatch(r"[a-z][a-z0-9_]*\.(json|npz)", name):
             continue
-        try:
-            data = base64.b64decode(value["string_value"], validate=True)
-        except (KeyError, TypeError, ValueError) as err:
-            raise ModelError(f"{client.address}: {one_line(key)} is damaged") from err
-        (folder / name).write_bytes(data)
+        (folder / name).write_bytes(data_of(client, key, value))
         found = True
-    if not found:
+    if not found or precision not in PRECISIONS:
         raise ModelError(
             f"{client.address} is no model of ours: expected one that cstl-edge export --triton "
             "wrote"
         )
-    return str(config.get("platform") or config.get("backend"))
+    return str(config.get("platform") or config.get("backend")), precision
+
+
+def data_of(client: _Client, key: str, value: Any) -> bytes:
+    """Return the bytes of a parameter of the configuration (ModelError)."""
+    try:
+        return base64.b64decode(value["string_value"], validate=True)
+    except (KeyError, TypeError, ValueError) as err:
+        raise ModelError(f"{client.address}: {one_line(key)} is damaged") from err

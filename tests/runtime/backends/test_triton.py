@@ -40,6 +40,7 @@ class Server:
         self.local = load(GOLDEN / "tiny", "onnxruntime")
         self.faults = []  # raised by the next calls, one each
         files = description(GOLDEN / "tiny", read_manifest(GOLDEN / "tiny"))
+        files["precision"] = b"fp16"
         encode = triton.base64.b64encode
         self.parameters = {
             f"file.{name}": {"string_value": encode(data).decode()} for name, data in files.items()
@@ -102,7 +103,7 @@ def server(monkeypatch):
 def test_the_server_computes_and_its_model_describes_itself(server, expected):
     encoder = load(ADDRESS)
     assert server.url == "gpu.local:9001"
-    assert encoder.info.backend == "triton"
+    assert (encoder.info.backend, encoder.info.precision) == ("triton", "fp16")
     assert encoder.info.provider == f"Triton at {ADDRESS} (python)"
     assert encoder.info.weights_sha256 == server.local.info.weights_sha256
     assert encoder.info.impostors == server.local.info.impostors
@@ -150,7 +151,14 @@ def test_what_the_server_refuses_is_an_error_of_the_model(server):
         ({}, "no model of ours"),
         ({"file.../../x.json": {"string_value": ""}}, "no model of ours"),
         ({"file.manifest.json": {"string_value": "?"}}, "is damaged"),
-        ({"file.manifest.json": {"string_value": "e30="}}, "manifest.json"),
+        ({"file.manifest.json": {"string_value": "e30="}}, "no model of ours"),  # no precision
+        (
+            {
+                "file.manifest.json": {"string_value": "e30="},
+                "file.precision": {"string_value": "ZmxvYXQzMg=="},
+            },
+            "manifest.json",
+        ),
     ],
 )
 def test_another_model_is_refused(server, parameters, message):
