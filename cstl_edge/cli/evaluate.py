@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsons
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -53,6 +53,13 @@ DropUnmated = Annotated[
     bool | None,
     typer.Option(help="Leave out probes who are not in the gallery (default: with gait3d alone)."),
 ]
+DistanceRule = Annotated[
+    Literal["euclidean", "model"],
+    typer.Option(
+        help="By what sequences are compared: euclidean, as the field does, or the model's own "
+        "distance under the mean of all of them, as a camera has it after a while."
+    ),
+]
 Workdir = Annotated[
     Path, typer.Option(help="Folder where embeddings are kept; a stopped run goes on from them.")
 ]
@@ -69,6 +76,7 @@ def evaluate(
     precision: Precision = None,
     fpir: Fpir = "0.001,0.003,0.01,0.1",
     drop_unmated: DropUnmated = None,
+    distance: DistanceRule = "euclidean",
     min_frames: Annotated[
         int, typer.Option(min=1, help="Frames below which a sequence is not enrolled.")
     ] = 1,
@@ -96,11 +104,15 @@ def evaluate(
     with progress("reading the data") as bar:
         test_people = held_out(data, encoder.info.size, split, partition, progress=bar.count)
     embedded = _embedded(encoder, test_people, workdir, options)
+    if distance == "model":
+        labelled = embedded.labelled.compared_by(encoder.info.distance)
+        embedded = replace(embedded, labelled=labelled)
     protocol_name = test_people.protocol if protocol == "auto" else protocol
     result = evaluate_protocol(
         embedded, protocol_name, fpirs=rates, probe=test_people.probe, drop_unmated=drop_unmated
     )
     record = _record(encoder.info, test_people, options, result)
+    record["distance"] = embedded.labelled.distance.name
     if protocol_name == "open-set":
         record["det_files"] = _write_det(embedded.folder, result, encoder.info.model_name)
     if out is not None:
@@ -183,7 +195,7 @@ def _print(record: Mapping[str, Any], markdown: bool, as_json: bool) -> None:
     sha256 = record["weights_sha256"][:12] or "not on disk"
     head = (
         f"{record['model']} ({record['backend']} {record['precision']}, weights {sha256}) on "
-        f"{record['data']}: protocol {record['protocol']}"
+        f"{record['data']}: protocol {record['protocol']}, {record['distance']} distance"
     )
     texts = [table_text(table, markdown=markdown) for table in format_tables(record)]
     parts = [head, *texts, "\n".join(notes(record))]

@@ -1,6 +1,7 @@
 """Command `eval`: options, output formats, and a whole run from a tree of PNGs to the table."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from cstl_edge import runtime
 from cstl_edge.cli.app import app
+from cstl_edge.distance import Distance
 from cstl_edge.errors import ConfigError, DataError, ModelError
 
 from .conftest import CASIA_B_NAMES
@@ -65,6 +67,18 @@ def call(tmp_path, shards, load, monkeypatch):
         return done.stdout
 
     return run
+
+
+def test_the_models_own_distance_is_that_of_its_manifest(call, load, monkeypatch):
+    plain = json.loads(call("--json"))
+    assert plain["distance"] == "euclidean"
+    encoder = load(TINY, "auto", precision=None)
+    own = replace(encoder.info, distance=Distance("cosine"))
+    monkeypatch.setattr(encoder, "info", own)
+    cosine = json.loads(call("--json", "--distance", "model"))
+    assert cosine["distance"] == "cosine"
+    assert cosine["mean"] != plain["mean"]
+    assert json.loads(call("--json"))["mean"] == plain["mean"]
 
 
 def test_text_markdown_and_json_agree(call, tmp_path):
