@@ -1,0 +1,1 @@
+"""The service: many cameras, one page; processes for cameras, recognition, and page and outputs."""

@@ -1,0 +1,1 @@
+"""Outputs of the service: MQTT with Home Assistant's discovery, webhooks, Prometheus metrics."""
