@@ -13,14 +13,8 @@ from dataclasses import replace
 from cstl_edge.arrays import Image
 from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.live.sources.stream import LiveSource
-from cstl_edge.live.sources.synthetic.source import (
-    EMPTY_S,
-    FPS,
-    SIZE,
-    PacedCamera,
-    SyntheticSource,
-    street_walkers,
-)
+from cstl_edge.live.sources.synthetic.cast import EMPTY_S, street_walkers
+from cstl_edge.live.sources.synthetic.source import FPS, SIZE, PacedCamera, SyntheticSource
 
 ENTER_S = 2.0
 CROSSING_S = 7.0  # from the first walker's entering to the end of the pictures

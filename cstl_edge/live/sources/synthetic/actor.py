@@ -42,6 +42,8 @@ class WalkerSpec:
     condition: nm, bg or cl; view_deg: 0 towards the camera, 90 with the left side to it (leftwards
     in the picture), 180 away, 270 rightwards; start_s: when they enter, None for a free moment
     distance_m: from the camera on the way; offset_m: how far to the right of its axis that is
+    turns_at: share of the way, 0..1, after which they turn back, None for those who do not
+    stands_at, stands_s: share of the way at which they stand still, and for how long
     """
 
     person_seed: int
@@ -52,6 +54,9 @@ class WalkerSpec:
     start_s: float | None = None
     distance_m: float = 7.0
     offset_m: float = 0.0
+    turns_at: float | None = None
+    stands_at: float = 0.5
+    stands_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,61 @@ class Drawing:
         labels[target][self.alpha[source] >= FOREGROUND] = label
 
 
+class Leg:
+    """Straight part of a path; its outlines are rendered at the first frame that shows them."""
+
+    def __init__(
+        self, spec: WalkerSpec, camera: PinholeCamera, fps: float, ends_m: tuple[float, float]
+    ) -> None:
+        """Plan the leg.
+
+        Args:
+            spec: Person and line of the path.
+            camera: Of the street.
+            fps: Frames per second.
+            ends_m: Where on the line it begins and ends; backwards where the second is less.
+        """
+        turn = math.radians(spec.view_deg)
+        line = -math.sin(turn), -math.cos(turn)  # x, z per metre of the line
+        sense = 1.0 if ends_m[1] >= ends_m[0] else -1.0
+        middle_m = sum(ends_m) / 2
+        self._heading = sense * line[0], sense * line[1]
+        self._middle = spec.offset_m + line[0] * middle_m, spec.distance_m + line[1] * middle_m
+        self._person = generate.person(spec.person_seed)
+        z_m = self._middle[1]
+        self.recording = generate.recording(
+            spec.session,
+            spec.condition,
+            spec.view_deg if sense > 0 else (spec.view_deg + 180) % 360,
+            fps=fps,
+            height_px=max(24, round(camera.focal_px * generate.body_height_m(self._person) / z_m)),
+            distance_m=z_m,
+            elevation_deg=math.degrees(math.atan((CAMERA_HEIGHT_M - PELVIS_M) / z_m)),
+            azimuth_deg=0.0,
+            roll_deg=0.0,
+            drop_rate=0.0,
+            noise=0.0,
+        )
+        step_m = generate.speed_mps(self._person, self.recording) / fps
+        self.frames = max(1, math.ceil(abs(ends_m[1] - ends_m[0]) / step_m))
+
+    @cached_property
+    def outlines(self) -> list[tuple[generate.Sprite, Bytes | None]]:
+        """The outline in each frame of the leg, and the part of it that is a bag (2 ms each)."""
+        sprites = generate.sprites(self._person, self.recording, self.frames)
+        if not self.recording.bag:
+            return [(sprite, None) for sprite in sprites]
+        bare = generate.sprites(self._person, replace(self.recording, bag=""), self.frames)
+        return [(sprite, _bag(sprite, body)) for sprite, body in zip(sprites, bare, strict=True)]
+
+    def place(self, travel_m: float) -> tuple[float, float]:
+        """Return where the walker is, x and z in metres; travel_m: 0 in the middle of the leg."""
+        (x_m, z_m), (right, away) = self._middle, self._heading
+        return x_m + right * travel_m, z_m + away * travel_m
+
+
 class Actor:
-    """A walker with a path; outlines are rendered at the first frame that shows them."""
+    """A walker with a path."""
 
     def __init__(
         self, spec: WalkerSpec, camera: PinholeCamera, fps: float, backdrop: Image
@@ -90,28 +148,17 @@ class Actor:
             backdrop: Picture of the empty street, from which clothes must differ.
         """
         self.spec, self._camera = spec, camera
-        self._person = generate.person(spec.person_seed)
-        turn = math.radians(spec.view_deg)
-        self._heading = (-math.sin(turn), -math.cos(turn))  # x, z per metre walked
+        self._height_m = generate.body_height_m(generate.person(spec.person_seed))
         begin_m, end_m = self._ends()
-        self._middle_m = (begin_m + end_m) / 2
-        middle_z_m = spec.distance_m + self._heading[1] * self._middle_m
-        self._height_m = generate.body_height_m(self._person)
-        self.recording = generate.recording(
-            spec.session,
-            spec.condition,
-            spec.view_deg,
-            fps=fps,
-            height_px=max(24, round(camera.focal_px * self._height_m / middle_z_m)),
-            distance_m=middle_z_m,
-            elevation_deg=math.degrees(math.atan((CAMERA_HEIGHT_M - PELVIS_M) / middle_z_m)),
-            azimuth_deg=0.0,
-            roll_deg=0.0,
-            drop_rate=0.0,
-            noise=0.0,
-        )
-        step_m = generate.speed_mps(self._person, self.recording) / fps
-        self.frames = max(1, math.ceil((end_m - begin_m) / step_m))
+        if spec.turns_at is not None:
+            end_m = begin_m + spec.turns_at * (end_m - begin_m)
+        self._legs = [Leg(spec, camera, fps, (begin_m, end_m))]
+        if spec.turns_at is not None:
+            self._legs.append(Leg(spec, camera, fps, (end_m, begin_m)))
+        self.recording = self._legs[0].recording
+        self._stand = round(spec.stands_at * (self._legs[0].frames - 1))
+        self._stand_frames = round(spec.stands_s * fps)
+        self.frames = sum(leg.frames for leg in self._legs) + self._stand_frames
         self.first_index = 0 if spec.start_s is None else round(spec.start_s * fps)
         self._dress(backdrop)
 
@@ -120,10 +167,13 @@ class Actor:
         frame = index - self.first_index
         if not 0 <= frame < self.frames:
             return None
-        sprite, bag = self.outlines[frame]
-        along_m = self._middle_m + sprite.travel_m
-        x_m = self.spec.offset_m + self._heading[0] * along_m
-        z_m = self.spec.distance_m + self._heading[1] * along_m
+        if frame > self._stand:
+            frame = max(self._stand, frame - self._stand_frames)
+        leg = self._legs[0]
+        if frame >= leg.frames:
+            leg, frame = self._legs[1], frame - leg.frames
+        sprite, bag = leg.outlines[frame]
+        x_m, z_m = leg.place(sprite.travel_m)
         height = max(8, round(self._camera.focal_px * self._height_m / z_m))
         scale = height / sprite.mask.shape[0]
         width = max(3, round(sprite.mask.shape[1] * scale))
@@ -131,6 +181,11 @@ class Actor:
         top = round(self._camera.floor_row(z_m)) - height
         alpha = _resized(sprite.mask, width, height)
         return Drawing(alpha, None if bag is None else _resized(bag, width, height), left, top, z_m)
+
+    def render(self) -> None:
+        """Render all outlines now (about 2 ms per frame)."""
+        for leg in self._legs:
+            _ = leg.outlines
 
     def paint(self, drawing: Drawing, canvas: Image) -> None:
         """Draw the walker onto the picture, in place."""
@@ -159,21 +214,12 @@ class Actor:
         dark = 1.0 - SHADOW_STRENGTH / 255.0 * fallen[source].astype(np.float32)
         canvas[target] = (canvas[target] * dark[..., None]).astype(np.uint8)
 
-    @cached_property
-    def outlines(self) -> list[tuple[generate.Sprite, Bytes | None]]:
-        """The outline in each frame of the path, and the part of it that is a bag (2 ms each)."""
-        sprites = generate.sprites(self._person, self.recording, self.frames)
-        if not self.recording.bag:
-            return [(sprite, None) for sprite in sprites]
-        bare = generate.sprites(self._person, replace(self.recording, bag=""), self.frames)
-        return [(sprite, _bag(sprite, body)) for sprite, body in zip(sprites, bare, strict=True)]
-
     def _ends(self) -> tuple[float, float]:
         """Return where on the path, in metres from its middle, the walker enters and leaves."""
         half = 0.5 * self._camera.size[1] / self._camera.focal_px  # of the picture, per metre of z
-        along = np.arange(-40.0, 40.0, 0.05)
-        x_m = self.spec.offset_m + self._heading[0] * along
-        z_m = self.spec.distance_m + self._heading[1] * along
+        along, turn = np.arange(-40.0, 40.0, 0.05), math.radians(self.spec.view_deg)
+        x_m = self.spec.offset_m - math.sin(turn) * along
+        z_m = self.spec.distance_m - math.cos(turn) * along
         seen = (np.abs(x_m) < half * z_m + MARGIN_M) & (z_m > NEAR_M) & (z_m < FAR_M)
         if not seen.any():
             raise ValueError(f"expected a path through the picture, got {self.spec}")

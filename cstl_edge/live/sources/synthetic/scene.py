@@ -23,6 +23,7 @@ NOISE_STD = 2.2  # grey levels, of the sensor
 FLICKER_STD, CLOUDS = 0.004, 0.015  # relative, of the light: in every frame, and slowly
 CLOUDS_PERIOD_S = 15.0
 TILE_M = 0.8  # of the pavement
+POLE_DISTANCES_M, POLE_WIDTHS_M = (3.2, 3.9), (0.08, 0.16)  # between camera and walkers
 BANK_MARGIN_PX = 64  # noise is cut from a bank at a random place: drawing new noise costs 12 ms
 
 
@@ -49,6 +50,14 @@ class PinholeCamera:
     def column(self, x_m: Any, z_m: Any) -> Any:
         """Return the column where a point `x_m` to the right at distance `z_m` is seen."""
         return self.size[1] / 2 + self.focal_px * x_m / z_m
+
+
+@dataclass(frozen=True)
+class Pole:
+    """A lamp post that hides whoever is behind it, from the picture's top to its foot."""
+
+    columns: slice
+    z_m: float
 
 
 class Light:
@@ -94,6 +103,27 @@ def empty_street(camera: PinholeCamera, seed: int) -> Image:
     canvas += rng.normal(0, 3.0, (height, width, 1))
     soft = cv2.GaussianBlur(np.clip(canvas, 0, 255).astype(np.uint8), (0, 0), 0.7)
     return np.asarray(soft, dtype=np.uint8)
+
+
+def draw_poles(street: Image, camera: PinholeCamera, count: int, seed: int) -> list[Pole]:
+    """Paint lamp posts into the picture, in place, and return them.
+
+    Args:
+        street: Picture of the street, uint8 [H, W, 3].
+        camera: Its camera.
+        count: How many, spread over the width.
+        seed: Seed of the street.
+    """
+    rng, poles = np.random.default_rng([seed, 7]), []
+    for number in range(count):
+        z_m = float(rng.uniform(*POLE_DISTANCES_M))
+        width = max(3, round(camera.focal_px * float(rng.uniform(*POLE_WIDTHS_M)) / z_m))
+        left = int(camera.size[1] * (number + rng.uniform(0.25, 0.75)) / count)
+        pole = Pole(slice(left, left + width), z_m)
+        round_light = 0.65 + 0.5 * np.sin(np.linspace(0.4, 2.4, width))[None, :, None]
+        street[:, pole.columns] = np.array([72, 78, 74]) * round_light[:, : camera.size[1] - left]
+        poles.append(pole)
+    return poles
 
 
 def _house_front(rng: np.random.Generator, height: int, width: int, px_per_m: float) -> Array:

@@ -1,10 +1,12 @@
 """Synthetic street, `synthetic://N`: N walkers cross it, and the truth of every frame is known.
 
     synthetic://6?seed=0&fps=25&seconds=20&size=640x360&live=1
+    synthetic://8?dense=1&poles=2&turning=1&standing=1&carrying=1
 
 It reads like a file (every frame, no pacing) unless `live=1`. The same seed gives the same
-pictures, whatever part of them is read. A list of walkers may be given, so that some are seen on
-another day, in other clothes and from another side than when they were enrolled.
+pictures, whatever part of them is read; another number of walkers gives other people. A list of
+walkers may be given, so that some are seen on another day, in other clothes and from another side
+than when they were enrolled.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import cv2
@@ -26,18 +28,21 @@ from cstl_edge.live.sources.base import Frame, FrameSource, query_values, redact
 from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.live.sources.stream import Capture, LiveSource
 from cstl_edge.live.sources.synthetic.actor import Actor, WalkerSpec
-from cstl_edge.live.sources.synthetic.scene import Light, PinholeCamera, empty_street
+from cstl_edge.live.sources.synthetic.cast import EMPTY_S, Habits, scheduled, street_walkers
+from cstl_edge.live.sources.synthetic.scene import (
+    Light,
+    PinholeCamera,
+    Pole,
+    draw_poles,
+    empty_street,
+)
 
 FPS = 25.0
 SIZE = (360, 640)  # height, width in pixels
 MAX_PEOPLE = 50
 LIMITS = {"fps": (1.0, 120.0), "seconds": (0.1, 86_400.0)}
 SIDES_PX = (120, 4096)  # of the picture
-FIRST_SEED = 1_000_000  # people of the street; below it are those of training and evaluation
-EMPTY_S = 1.0  # of the street before the first and after the last walker
-ENTRANCES_S = (2.0, 4.0)  # between one walker and the next
-TURNED_DEG = 30.0  # at most, from walking straight across
-DISTANCES_M = (5.8, 9.0)
+MAX_POLES = 9
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class WalkerTruth:
     """Ground truth of one walker in one frame.
 
     box: x, y, w, h in pixels of the part of them that can be seen
-    visible: share of their outline in sight, 1.0 when neither the border nor a neighbour hides any
+    visible: share of their outline in sight, 1.0 where neither the border, a neighbour nor a pole
+        hides any
     """
 
     walker: int  # number in the list of people
@@ -67,6 +73,8 @@ class SyntheticSource(FrameSource):
         size: tuple[int, int] = SIZE,
         start_s: float | None = None,
         stop_s: float | None = None,
+        habits: Habits | None = None,
+        poles: int = 0,
         uri: str | None = None,
     ) -> None:
         """Plan the street; raises ConfigError for values out of range and impossible walkers.
@@ -79,18 +87,22 @@ class SyntheticSource(FrameSource):
             size: Height, width in pixels.
             start_s: Start of the part that is read, in seconds.
             stop_s: End of that part.
+            habits: What strangers do beside crossing.
+            poles: Lamp posts between the camera and the walkers.
             uri: Address, for messages.
         """
         count = people if isinstance(people, int) else len(people)
-        _check(count, fps, seconds, size)
+        _check(count, fps, seconds, size, poles)
         super().__init__(uri or f"synthetic://{count}?seed={seed}")
-        specs = street_walkers(people, seed) if isinstance(people, int) else list(people)
+        strangers = street_walkers(people, seed, habits) if isinstance(people, int) else people
         self.fps, self.size = fps, size
         camera = PinholeCamera(size)
         self._street = empty_street(camera, seed)
+        self._poles: list[Pole] = draw_poles(self._street, camera, poles, seed)
         self._light = Light(size, seed)
         try:
-            self._actors = [Actor(s, camera, fps, self._street) for s in scheduled(specs, seed)]
+            cast = scheduled(strangers, seed)
+            self._actors = [Actor(spec, camera, fps, self._street) for spec in cast]
         except ValueError as err:
             raise ConfigError(f"cannot stage {self.uri}: {err}") from err
         ends = [actor.first_index + actor.frames for actor in self._actors]
@@ -110,7 +122,12 @@ class SyntheticSource(FrameSource):
     def render(self) -> None:
         """Render all outlines now (about 2 ms per walker and frame) and not as walkers enter."""
         for actor in self._actors:
-            _ = actor.outlines
+            actor.render()
+
+    @property
+    def people(self) -> list[WalkerSpec]:
+        """The walkers, each with the moment of the entrance; `WalkerTruth.walker` is the place."""
+        return [actor.spec for actor in self._actors]
 
     def image(self, index: int) -> Image:
         """Return the picture of any frame, uint8 [H, W, 3]."""
@@ -120,6 +137,9 @@ class SyntheticSource(FrameSource):
             actor.shade(drawing, canvas)
         for actor, drawing in drawings:
             actor.paint(drawing, canvas)
+            for pole in self._poles:  # the street shows where it stands before a walker
+                if pole.z_m < drawing.z_m:
+                    canvas[:, pole.columns] = self._street[:, pole.columns]
         return self._light.apply(canvas, index, index / self.fps)
 
     def truth(self, index: int) -> list[WalkerTruth]:
@@ -148,6 +168,9 @@ class SyntheticSource(FrameSource):
             drawings = self._drawings(index)
             for actor, drawing in drawings:
                 drawing.mark(labels, self._actors.index(actor) + 1)
+                for pole in self._poles:
+                    if pole.z_m < drawing.z_m:
+                        labels[:, pole.columns] = 0
             truths = [self._truth(actor, drawing.area, labels) for actor, drawing in drawings]
             truth = sorted((t for t in truths if t is not None), key=lambda t: t.walker)
             self._last = index, truth, labels
@@ -164,41 +187,16 @@ class SyntheticSource(FrameSource):
         return WalkerTruth(walker, actor.spec, box, visible)
 
 
-def street_walkers(count: int, seed: int) -> list[WalkerSpec]:
-    """Draw strangers who cross the street, every third with a bag."""
-    rng = np.random.default_rng([seed, 3])
-    return [
-        WalkerSpec(
-            person_seed=FIRST_SEED + int(rng.integers(FIRST_SEED)),
-            condition="bg" if i % 3 == 1 else "nm",
-            session=int(rng.integers(FIRST_SEED)),
-            view_deg=float(rng.choice((90.0, 270.0)) + rng.uniform(-TURNED_DEG, TURNED_DEG)),
-            distance_m=float(rng.uniform(*DISTANCES_M)),
-        )
-        for i in range(count)
-    ]
-
-
-def scheduled(people: Sequence[WalkerSpec], seed: int) -> list[WalkerSpec]:
-    """Return the walkers with an entrance each; those without one enter some seconds apart."""
-    rng = np.random.default_rng([seed, 4])
-    next_s, cast = EMPTY_S, []
-    for spec in people:
-        if spec.start_s is None:
-            spec = replace(spec, start_s=next_s)
-            next_s += float(rng.uniform(*ENTRANCES_S))
-        cast.append(spec)
-    return cast
-
-
 def open_synthetic(uri: str, options: SourceOptions) -> FrameSource:
     """Open `synthetic://N?…`, as a recording or, with `live=1`, as a live source."""
     text, _, query = uri.removeprefix("synthetic://").partition("?")
     count, shown = text.rstrip("/"), redact(uri)
     if not count.isdecimal():
         raise ConfigError(f"expected synthetic:// and a number of walkers, got {shown}")
-    kinds = {"seed": int, "fps": float, "seconds": float, "size": str, "live": int}
-    values = query_values(query, kinds, shown)
+    kinds = {"seed": int, "fps": float, "seconds": float, "size": str, "live": int, "poles": int}
+    names = [field.name for field in fields(Habits)]
+    values = query_values(query, kinds | dict.fromkeys(names, int), shown)
+    values["habits"] = Habits(**{name: bool(values.pop(name, 0)) for name in names})
     if "size" in values:
         values["size"] = _size(values["size"], shown)
     live = values.pop("live", 0)
@@ -250,11 +248,15 @@ def _size(text: str, uri: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _check(count: int, fps: float, seconds: float | None, size: tuple[int, int]) -> None:
+def _check(
+    count: int, fps: float, seconds: float | None, size: tuple[int, int], poles: int
+) -> None:
     if not 0 <= count <= MAX_PEOPLE:
         raise ConfigError(f"expected 0 to {MAX_PEOPLE} walkers, got {count}")
     if not all(SIDES_PX[0] <= side <= SIDES_PX[1] for side in size):
         raise ConfigError(f"expected sides of {SIDES_PX[0]} to {SIDES_PX[1]} pixels, got {size}")
+    if not 0 <= poles <= MAX_POLES:
+        raise ConfigError(f"expected 0 to {MAX_POLES} poles, got {poles}")
     for name, value in (("fps", fps), ("seconds", seconds)):
         low, high = LIMITS[name]
         if value is not None and not low <= value <= high:

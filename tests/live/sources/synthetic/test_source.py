@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +11,9 @@ import pytest
 from cstl_edge.errors import ConfigError
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.live.sources.stream import LiveSource
+from cstl_edge.live.sources.synthetic.cast import Habits, scheduled, street_walkers
 from cstl_edge.live.sources.synthetic.scene import PinholeCamera, empty_street
-from cstl_edge.live.sources.synthetic.source import (
-    SyntheticSource,
-    WalkerSpec,
-    scheduled,
-    street_walkers,
-)
+from cstl_edge.live.sources.synthetic.source import SyntheticSource, WalkerSpec
 from cstl_edge.walkers import generate
 
 ONE = WalkerSpec(11, "ada", "nm", session=3, view_deg=90.0, start_s=0.2, distance_m=6.0)
@@ -150,6 +147,56 @@ def test_walkers_of_a_street_differ_and_enter_one_after_another() -> None:
     assert all(1.9 < gap < 4.1 for gap in np.diff(np.array(entrances[:6], float)))
 
 
+def test_streets_of_another_size_have_other_people() -> None:
+    few, many = ({w.person_seed for w in street_walkers(n, seed=0)} for n in (4, 8))
+    assert not few & many
+
+
+def test_people_of_a_dense_street_enter_within_seconds() -> None:
+    people = SyntheticSource(8, seed=1, habits=Habits(dense=True)).people
+    entrances = [person.start_s for person in people]
+    assert all(0.29 < gap < 1.01 for gap in np.diff(np.array(entrances, float)))
+
+
+def test_who_turns_back_leaves_where_they_came_in() -> None:
+    source = SyntheticSource([replace(ONE, turns_at=0.4)], seed=1)
+    seen = {i: t.box[0] for i in range(source.frames or 0) for t in source.truth(i)}
+    first, last = min(seen), max(seen)
+    least = min(seen.values())
+    assert min(seen[first], seen[last]) > 500
+    assert 100 < least < 500
+    turn = min(seen, key=lambda i: seen[i])
+    assert abs(turn - (first + last) / 2) < 0.15 * (last - first)
+
+
+def test_who_stands_still_goes_on_afterwards() -> None:
+    stop = SyntheticSource([replace(ONE, stands_s=2.0)], seed=1)
+    plain = SyntheticSource([ONE], seed=1)
+    assert stop.frames == (plain.frames or 0) + 50
+    boxes = [t.box for i in range(stop.frames or 0) for t in stop.truth(i)]
+    assert max(boxes.count(box) for box in boxes) >= 50
+    assert boxes[-1] == [t.box for i in range(plain.frames or 0) for t in plain.truth(i)][-1]
+
+
+def test_a_pole_hides_who_is_behind_it() -> None:
+    plain, poles = (SyntheticSource([ONE], seed=1, poles=n) for n in (0, 3))
+    visible = [
+        [t.visible for i in range(30, 100) for t in source.truth(i)] for source in (plain, poles)
+    ]
+    assert min(visible[1]) < 0.8 < min(visible[0])
+    still = np.abs(poles.image(0).astype(float) - poles.image(60)).mean(2)
+    for pole in poles._poles:
+        assert still[:, pole.columns].mean() < 6
+
+
+def test_habits_stand_in_the_address() -> None:
+    source = open_source("synthetic://4?dense=1&poles=2&turning=1&standing=1&carrying=1")
+    assert isinstance(source, SyntheticSource)
+    assert {person.condition for person in source.people} == {"bg"}
+    assert [person.turns_at is not None for person in source.people] == [True, False] * 2
+    assert [person.stands_s > 0 for person in source.people] == [False, True] * 2
+
+
 def test_a_live_street_keeps_its_pace() -> None:
     address = "synthetic://1?fps=40&seconds=0.5&size=320x180&live=1"
     with open_source(address) as source:
@@ -170,7 +217,8 @@ def test_a_slow_reader_of_a_live_street_drops_frames() -> None:
 
 
 @pytest.mark.parametrize(
-    "street", ["51", "2?fps=0", "2?fps=nan", "2?size=9x9", "2?size=big", "2?seconds=-1", ""]
+    "street",
+    ["51", "2?fps=0", "2?fps=nan", "2?size=9x9", "2?size=big", "2?seconds=-1", "", "2?poles=99"],
 )
 def test_impossible_streets_are_refused(street: str) -> None:
     with pytest.raises(ConfigError):
