@@ -1,0 +1,1 @@
+"""The service's page: door, live pictures, pages and REST."""
