@@ -150,7 +150,7 @@ class MetricsSettings(StrictModel):
     """True: whoever reaches the page may read it; it holds no names of people."""
 
 
-class OutputSettings(StrictModel):
+class OutputsSettings(StrictModel):
     """Group `outputs` of a site: where events go."""
 
     mqtt: MqttSettings | None = None
