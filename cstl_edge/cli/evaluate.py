@@ -103,16 +103,12 @@ def evaluate(
     encoder = load(model, backend, precision=precision)
     with progress("reading the data") as bar:
         test_people = held_out(data, encoder.info.size, split, partition, progress=bar.count)
-    embedded = _embedded(encoder, test_people, workdir, options)
-    if distance == "model":
-        labelled = embedded.labelled.compared_by(encoder.info.distance)
-        embedded = replace(embedded, labelled=labelled)
+    embedded = _embedded(encoder, test_people, workdir, options, distance)
     protocol_name = test_people.protocol if protocol == "auto" else protocol
     result = evaluate_protocol(
         embedded, protocol_name, fpirs=rates, probe=test_people.probe, drop_unmated=drop_unmated
     )
-    record = _record(encoder.info, test_people, options, result)
-    record["distance"] = embedded.labelled.distance.name
+    record = _record(encoder.info, test_people, options, embedded.labelled.distance.name, result)
     if protocol_name == "open-set":
         record["det_files"] = _write_det(embedded.folder, result, encoder.info.model_name)
     if out is not None:
@@ -139,9 +135,13 @@ def _rates(text: str) -> list[float]:
 
 
 def _embedded(
-    encoder: Encoder, test_people: HeldOut, workdir: Path, options: EmbedOptions
+    encoder: Encoder,
+    test_people: HeldOut,
+    workdir: Path,
+    options: EmbedOptions,
+    distance: str,
 ) -> EmbeddedSet:
-    """Embed, show the progress on a terminal, and close the encoder."""
+    """Embed, show the progress on a terminal, and close the encoder; set the distance."""
     from cstl_edge.evaluation.embed import embed
 
     with progress("embedding sequences") as bar:
@@ -155,11 +155,18 @@ def _embedded(
             progress=bar.count,
         )
     encoder.close()
+    if distance == "model":
+        labelled = embedded.labelled.compared_by(encoder.info.distance)
+        return replace(embedded, labelled=labelled)
     return embedded
 
 
 def _record(
-    info: EncoderInfo, test_people: HeldOut, options: EmbedOptions, result: Mapping[str, Any]
+    info: EncoderInfo,
+    test_people: HeldOut,
+    options: EmbedOptions,
+    distance: str,
+    result: Mapping[str, Any],
 ) -> dict[str, Any]:
     from cstl_edge.measure.environment import environment
 
@@ -172,6 +179,7 @@ def _record(
         "precision": info.precision,
         "data": test_people.description,
         "kind": test_people.kind,
+        "distance": distance,
         "options": asdict(options),
         **result,
         "environment": environment(),

@@ -8,14 +8,16 @@ Letters: m walks, k windows of each that do not overlap, s frames, p parts, d em
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 
-from cstl_edge.arrays import Floats, Silhouettes
+from cstl_edge.arrays import Floats, Indices, Silhouettes
+from cstl_edge.data.shards import ShardedSequences
+from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
 from cstl_edge.distance import SHRINKAGE, Distance, DistanceName, whitening_of
 from cstl_edge.errors import ExportError
 from cstl_edge.evaluation.confidence import ConfidenceRecord, fit_confidence
@@ -24,10 +26,8 @@ from cstl_edge.evaluation.impostors import walk_distances as distances_between
 from cstl_edge.runtime.base import usable_cores
 from cstl_edge.runtime.manifest import Matching
 from cstl_edge.runtime.matching_file import matching_bytes
-from cstl_edge.walkers import collection
 
 WINDOW = 30  # frames
-AT_ONCE = 10  # people rendered together: 40 MB of 64x44
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,14 @@ class WalkersPlan:
     people: int
     windows: int  # of each walk
     walks: tuple[tuple[dict[str, int], tuple[int, ...]], ...]
+    generator: Literal[1, 2] = 1
 
     def __str__(self) -> str:
         """Return the description for a manifest."""
         last, frames = self.first + self.people - 1, self.windows * WINDOW
         each = sum(sum(kinds.values()) * len(views) for kinds, views in self.walks)
-        return f"Walkers {self.first} to {last}, {each} walks of {frames} frames each"
+        second = " of the second generator" if self.generator == 2 else ""
+        return f"Walkers {self.first} to {last}{second}, {each} walks of {frames} frames each"
 
 
 ROUND = (0, 45, 90, 135, 180)  # degrees; the live path mirrors walks to the other side
@@ -118,31 +120,49 @@ def measure_matching(
 
 def _embedded(
     plan: WalkersPlan, embed: Callable[[Silhouettes], Floats], size: tuple[int, int]
-) -> tuple[Floats, Any]:
+) -> tuple[Floats, Indices]:
     """Return the embeddings of a plan's windows [m, k, p, d], and who walks [m]."""
-    firsts = range(plan.first, plan.first + plan.people, AT_ONCE)
     embeddings, people = [], []
-    for (kinds, views), first in product(plan.walks, firsts):
-        ids = range(first, min(first + AT_ONCE, plan.first + plan.people))
+    for kinds, views in plan.walks:
         try:
-            walks = collection.generate(
-                ids,
-                recordings=kinds,
-                frames=plan.windows * WINDOW,
-                size=size,
-                views_deg=views,
-                workers=usable_cores(),
-            )
+            shards = rendered(plan, kinds, views, size)
+            for silhouettes, ids in shards:  # [m, k*s, h, w], [m]
+                m = len(silhouettes)
+                windows = silhouettes.reshape(m * plan.windows, WINDOW, *size)  # [m*k, s, h, w]
+                embedded = embed(windows)  # [m*k, p, d]
+                embeddings.append(embedded.reshape(m, plan.windows, *embedded.shape[1:]))
+                people.append(ids)
         except ValueError as err:  # of its checks, before anything is made
             raise ExportError(
                 f"matching is measured on Walkers: {err}. Export with --matching none"
             ) from err
-        m = len(walks.silhouettes)
-        windows = walks.silhouettes.reshape(m * plan.windows, WINDOW, *size)  # [m*k, s, h, w]
-        embedded = embed(windows)  # [m*k, p, d]
-        embeddings.append(embedded.reshape(m, plan.windows, *embedded.shape[1:]))
-        people.append(walks.people)
     together = np.concatenate(embeddings)
     if not np.isfinite(together).all():
         raise ExportError("an embedding of a Walker is not finite: look at the weights")
     return together, np.concatenate(people)
+
+
+def rendered(
+    plan: WalkersPlan, kinds: dict[str, int], views: tuple[int, ...], size: tuple[int, int]
+) -> Iterator[tuple[Silhouettes, Indices]]:
+    """Yield the walks of a few people of a plan at a time: [m, k*s, h, w], and who walks [m].
+
+    Args:
+        plan: Whom to make.
+        kinds: Recordings by condition.
+        views: Directions, degrees.
+        size: Height and width of a silhouette, pixels.
+    """
+    settings = WalkersSettings(
+        generator=plan.generator,
+        first=plan.first,
+        people=plan.people,
+        **{name: kinds.get(name, 0) for name in ("nm", "bg", "cl")},
+        views_deg=views,
+        frames=plan.windows * WINDOW,
+        size=size,
+    )
+    with TemporaryDirectory(prefix="cstl-edge-") as folder:
+        for shard in make_shards(settings, folder, workers=usable_cores()):
+            walks = ShardedSequences([shard])
+            yield np.stack([walks.read(i) for i in range(len(walks.people))]), walks.people

@@ -16,7 +16,6 @@ from cstl_edge.gallery.confidence import ConfidenceCurve
 from cstl_edge.gallery.thresholds import ImpostorTable
 from cstl_edge.runtime import load
 from cstl_edge.runtime.manifest import read_manifest
-from cstl_edge.walkers.collection import WalkersSet
 
 SPREAD = WalkersPlan(1, 6, 1, (({"nm": 2}, (0, 90)),))
 IMPOSTORS = WalkersPlan(50, 24, 2, (({"nm": 2}, (0, 90)),))
@@ -26,17 +25,18 @@ IMPOSTORS = WalkersPlan(50, 24, 2, (({"nm": 2}, (0, 90)),))
 def drawn(monkeypatch):
     """Draw people as noise of their own, in place of Walkers: this is about what follows."""
 
-    def generate(ids, *, recordings, frames, size, views_deg, workers):
-        each = sum(recordings.values()) * len(views_deg)
-        people = np.repeat(np.array(ids), each)
-        silhouettes = np.zeros((len(people), frames, *size), np.uint8)
+    def rendered(plan, kinds, views, size):
+        each = sum(kinds.values()) * len(views)
+        people = np.repeat(np.arange(plan.first, plan.first + plan.people), each)
+        silhouettes = np.zeros(
+            (len(people), plan.windows * matching_module.WINDOW, *size), np.uint8
+        )
         for row, person in zip(silhouettes, people, strict=True):
             row[:] = np.random.default_rng(person).integers(0, 256, size)
             row[:, : person % 7] //= 2
-        labels = np.tile([f"nm-{i:02d}" for i in range(each)], len(ids))
-        return WalkersSet(silhouettes, people, labels, labels, people)
+        yield silhouettes, people
 
-    monkeypatch.setattr(matching_module.collection, "generate", generate)
+    monkeypatch.setattr(matching_module, "rendered", rendered)
 
 
 def embed(windows):
