@@ -25,8 +25,8 @@ MQTT_PORT, MQTT_TLS_PORT = 1883, 8883
 class QueueSettings(StrictModel):
     """What waits for an output that is away; beyond it the oldest are dropped and counted."""
 
-    max_messages: int = Field(10_000, ge=1, le=1_000_000)
-    max_age_hours: float = Field(168, gt=0, le=24 * 366)
+    max_messages: int = Field(default=10_000, ge=1, le=1_000_000)
+    max_age_hours: float = Field(default=168, gt=0, le=24 * 366)
 
 
 class EventFilter(StrictModel):
@@ -81,7 +81,7 @@ class MqttTlsSettings(StrictModel):
 class MqttSettings(StrictModel):
     """`outputs.mqtt`: a broker, and Home Assistant behind it."""
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", pattern=r"^[A-Za-z0-9:%._-]+$", max_length=253)
     """Name or address of the broker."""
     port: Port | None = None
     """1883, or 8883 with `tls`."""
@@ -89,9 +89,9 @@ class MqttSettings(StrictModel):
     """USER:PASSWORD, or `{NAME}` to take it from the environment or the file of credentials."""
     tls: MqttTlsSettings | None = None
     """Encryption; `{}` uses the certificates that the system trusts."""
-    client_id: str | None = Field(None, min_length=1, max_length=64)
+    client_id: str | None = Field(default=None, min_length=1, max_length=64)
     """Name at the broker, unique there; made once per installation where it is not given."""
-    keepalive_s: int = Field(30, ge=5, le=3600)
+    keepalive_s: int = Field(default=30, ge=5, le=3600)
     """A silent broker is noticed after about twice this time."""
     topic: TopicWord | None = None
     """What all topics begin with; `cstl_edge/SITE` where it is not given."""
@@ -102,7 +102,7 @@ class MqttSettings(StrictModel):
     """Whether Home Assistant is told of cameras and people, so that they appear by themselves."""
     discovery_topic: TopicWord = "homeassistant"
     """What the topics of Home Assistant's discovery begin with."""
-    birth_delay_s: float = Field(3.0, ge=0, le=60)
+    birth_delay_s: float = Field(default=3.0, ge=0, le=60)
     """At most how long after its birth message Home Assistant is answered, at random."""
     send: EventFilter = EventFilter()
     """Which events are sent."""
@@ -126,7 +126,7 @@ class WebhookSettings(StrictModel):
     be changed while receivers still know the old one."""
     send: EventFilter = EventFilter(events=("named", "closed"))
     """Which events are sent."""
-    timeout_s: float = Field(20, ge=1, le=30)
+    timeout_s: float = Field(default=20, ge=1, le=30)
     """How long an answer may take."""
     queue: QueueSettings = QueueSettings()
 
@@ -154,7 +154,7 @@ class OutputsSettings(StrictModel):
     """Group `outputs` of a site: where events go."""
 
     mqtt: MqttSettings | None = None
-    webhooks: tuple[WebhookSettings, ...] = Field((), max_length=20)
+    webhooks: tuple[WebhookSettings, ...] = Field(default=(), max_length=20)
     metrics: MetricsSettings = MetricsSettings()
 
     @field_validator("webhooks")
