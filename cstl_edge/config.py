@@ -59,10 +59,19 @@ def load_config(
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read one YAML mapping; aliases are refused: 500 bytes of them can mean billions of leaves."""
-    name = one_line(path)
     data = read_bytes(path, MAX_BYTES, EXPECTED, ConfigError)
     with parsing(path, EXPECTED, ConfigError, "correct it"):
-        values = _load(data.decode("utf-8"), name)
+        text = data.decode("utf-8")
+    return parse_yaml(text, one_line(path))
+
+
+def parse_yaml(text: str, name: str) -> dict[str, Any]:
+    """Return the mapping of a YAML text (ConfigError).
+
+    name: of the text, for messages
+    """
+    with parsing(name, EXPECTED, ConfigError, "correct it"):
+        values = _load(text, name)
     if values is None:
         return {}
     if not isinstance(values, dict):

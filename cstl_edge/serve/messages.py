@@ -273,6 +273,15 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True)
+class LastWords:
+    """Child → supervisor: why it ends."""
+
+    process: str
+    text: str  # one line
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Supervisor → child: end within the time that is left."""
 
@@ -298,5 +307,6 @@ Message = (
     | Attach
     | Detach
     | Reload
+    | LastWords
     | Stop
 )
