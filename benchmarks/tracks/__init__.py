@@ -1,0 +1,1 @@
+"""The ruler of tracking: streets with their truth, replayed detections, scores, peers."""
