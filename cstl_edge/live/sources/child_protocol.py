@@ -73,6 +73,7 @@ class ReadRequest:
     url: str | None = None
     device: int | None = None
     pipeline: str | None = None
+    picture_timeout_s: float | None = None  # of the reader itself, where the usual is too short
     endless: bool = False  # the end of a pipeline is a fault
     reader: Literal["av", "cv2"] = "cv2"  # of files and addresses
     fps: float | None = None  # true rate of a recording, wanted rate of a device

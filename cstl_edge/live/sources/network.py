@@ -11,17 +11,21 @@ from cstl_edge.live.sources.base import FrameSource
 from cstl_edge.live.sources.child_capture import ReaderCapture
 from cstl_edge.live.sources.child_protocol import ReadRequest
 from cstl_edge.live.sources.files import STEP_TIMEOUT_S, VideoFile
-from cstl_edge.live.sources.formats import best_reader
+from cstl_edge.live.sources.formats import PICTURE_TIMEOUT_S, best_reader
 from cstl_edge.live.sources.jetson_rtsp import JetsonOpener, has_decoder
 from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.live.sources.stream import OPEN_TIMEOUT_S, Capture, LiveSource, unavailable
 from cstl_edge.opencv import import_cv2
 
+READER_MARGIN_S = 5.0  # by which the reader waits longer than this process
+
 
 def open_stream(uri: str, options: SourceOptions) -> FrameSource:
     """Open an rtsp:// stream; on a Jetson its video engine decodes."""
     options.refuse_part(uri)
-    request = ReadRequest(url=uri, reader=best_reader())
+    request = ReadRequest(
+        url=uri, reader=best_reader(), picture_timeout_s=_picture_timeout_s(options)
+    )
     hardware = has_decoder()
     opener = JetsonOpener(uri, request) if hardware else partial(ReaderCapture, request)
     return LiveSource(uri, opener, options)
@@ -36,6 +40,7 @@ def open_http(uri: str, options: SourceOptions) -> FrameSource:
         start_s=options.start_s or 0.0,
         stop_s=options.stop_s,
         reader=best_reader(),
+        picture_timeout_s=_picture_timeout_s(options),
     )
     try:
         capture = ReaderCapture(request, OPEN_TIMEOUT_S)
@@ -57,6 +62,12 @@ def open_http(uri: str, options: SourceOptions) -> FrameSource:
         return first.pop() if first else ReaderCapture(request)
 
     return LiveSource(uri, start, options)
+
+
+def _picture_timeout_s(options: SourceOptions) -> float | None:
+    """Return how long the reader itself waits: longer than this process, whose limit decides."""
+    wanted_s = options.longest_wait_s + READER_MARGIN_S
+    return wanted_s if wanted_s > PICTURE_TIMEOUT_S else None
 
 
 def open_usb(uri: str, options: SourceOptions) -> FrameSource:

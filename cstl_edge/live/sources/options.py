@@ -38,6 +38,10 @@ class SourceOptions:
     wait: bool = False
     """Wait for a live source that does not answer, for ever; without it the first failure, after
     at most 5 s, raises. One that has given frames is opened again for ever in either case."""
+    first_picture_s: float | None = None
+    """Longest wait of a live source for the first picture after it answered, in place of 15 s."""
+    next_picture_s: float | None = None
+    """Longest wait of a live source between two pictures, in place of 5 s."""
     on_state: StateCallback | None = None
     """Called at every change of a live source, in the thread that opens and iterates it."""
 
@@ -49,11 +53,20 @@ class SourceOptions:
             raise ConfigError(f"flip: expected h or v, got {one_line(self.flip)!r}")
         if self.fps is not None and not 0 < self.fps <= MAX_FPS:
             raise ConfigError(f"fps: expected a rate above 0, {MAX_FPS:g} at most; got {self.fps}")
+        for name in ("first_picture_s", "next_picture_s"):
+            wait_s = getattr(self, name)
+            if wait_s is not None and not 0 < wait_s < math.inf:
+                raise ConfigError(f"{name}: expected seconds above 0, got {wait_s}")
         times = [t for t in (self.start_s, self.stop_s) if t is not None]
         if not all(math.isfinite(t) and t >= 0 for t in times) or sorted(set(times)) != times:
             raise ConfigError(
                 f"expected 0 <= start_s < stop_s, got {self.start_s} and {self.stop_s}"
             )
+
+    @property
+    def longest_wait_s(self) -> float:
+        """The longer of the two waits that are set, 0 where none is."""
+        return max(self.first_picture_s or 0.0, self.next_picture_s or 0.0)
 
     def refuse_part(self, uri: str) -> None:
         """Raise ConfigError when a part is wanted of a live source."""

@@ -67,13 +67,14 @@ def read(request: ReadRequest, pipe: int) -> None:
 
 def _open(request: ReadRequest) -> Any:
     options, timeout_s = limits(request.path, request.url), (STEP_TIMEOUT_S, STEP_TIMEOUT_S)
+    picture_s = request.picture_timeout_s or PICTURE_TIMEOUT_S
     # "file:" keeps FFmpeg from taking a name with a colon or % for a protocol or a pattern
     address = f"file:{request.path}" if request.path is not None else str(request.url)
     if is_rtsp(request.url):  # of a file behind http:// no buffer would lose the first pictures
         options = {**options, "fflags": "nobuffer"}
-        timeout_s = (PICTURE_TIMEOUT_S, PICTURE_TIMEOUT_S)
+        timeout_s = (picture_s, picture_s)
     elif request.url is not None:
-        timeout_s = (ANSWER_TIMEOUT_S, PICTURE_TIMEOUT_S)
+        timeout_s = (ANSWER_TIMEOUT_S, picture_s)
     # titles in old encodings are no fault of the pictures
     return av.open(address, options=options, timeout=timeout_s, metadata_errors="replace")
 

@@ -118,10 +118,11 @@ def _open(request: ReadRequest) -> Any:
     if request.device is None:
         options = (f"{key};{value}" for key, value in limits(request.path, request.url).items())
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "|".join(options)
-        open_s = PICTURE_TIMEOUT_S if is_rtsp(request.url) else ANSWER_TIMEOUT_S
+        picture_s = request.picture_timeout_s or PICTURE_TIMEOUT_S
+        open_s = picture_s if is_rtsp(request.url) else ANSWER_TIMEOUT_S
         # timeouts work only where FFmpeg is named; without them a silent server costs 30 s
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(1000 * open_s)]
-        timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(1000 * PICTURE_TIMEOUT_S)]
+        timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(1000 * picture_s)]
         # "file:" keeps FFmpeg from taking a name with a colon or % for a protocol or a pattern
         address = f"file:{request.path}" if request.path is not None else str(request.url)
         return cv2.VideoCapture(address, cv2.CAP_FFMPEG, timeouts)

@@ -74,14 +74,20 @@ Opener = Callable[[], Capture]  # returns at once
 class _CaptureSession:
     """One opening of a source: the capture, its reading thread, and the slot between them."""
 
-    def __init__(self, capture: Capture, first_index: int, last_print: int | None) -> None:
+    def __init__(
+        self, capture: Capture, first_index: int, last_print: int | None, options: SourceOptions
+    ) -> None:
         """Start reading.
 
         Args:
             capture: What is read.
             first_index: Number of the next frame.
             last_print: Fingerprint of the last picture of the opening before.
+            options: Of which the waits count.
         """
+        self._first_s = options.first_picture_s or FIRST_FRAME_TIMEOUT_S
+        self._next_s = options.next_picture_s or STALL_TIMEOUT_S
+        open_s = max(OPEN_TIMEOUT_S, options.first_picture_s or 0.0)
         self.capture, self.captured, self.dropped = capture, first_index, 0
         self.announced = False  # the state "online" was sent
         self.last_print, self._new_s = last_print, -math.inf  # of the newest picture; since when
@@ -89,8 +95,8 @@ class _CaptureSession:
         self._changed = threading.Condition()
         self._slot: Frame | None = None
         self._outcome: Exception | Literal["end"] | None = None
-        self._deadline_s = time.monotonic() + OPEN_TIMEOUT_S
-        self._waiting_for = f"no answer within {OPEN_TIMEOUT_S:g} s"
+        self._deadline_s = time.monotonic() + open_s
+        self._waiting_for = f"no answer within {open_s:g} s"
         self._thread = threading.Thread(target=self._work, name="cstl-edge-capture", daemon=True)
         self._thread.start()
 
@@ -126,7 +132,7 @@ class _CaptureSession:
         """Read until the end or a fault; the reading thread."""
         try:
             self.capture.open()
-            self._expect(FIRST_FRAME_TIMEOUT_S, "connected, but no frame within")
+            self._expect(self._first_s, "connected, but no frame within")
             while (image := self.capture.read()) is not None:
                 self._put(image)
         except Exception as err:  # raised in the thread that iterates
@@ -147,13 +153,13 @@ class _CaptureSession:
             index, self.captured = self.captured, self.captured + 1
             if now_s - self._new_s > MAX_AGE_S:
                 self.dropped += 1
-                self._waiting_for = f"{REPEATED if repeated else LATE} for {STALL_TIMEOUT_S:g} s"
+                self._waiting_for = f"{REPEATED if repeated else LATE} for {self._next_s:g} s"
                 return
             self.dropped += self._slot is not None
             self._last_s = max(came_s, self._last_s + SMALLEST_STEP_S)
             utc -= timedelta(seconds=now_s - came_s)
             self._slot = Frame(index, image, self._last_s, utc)
-        self._expect(STALL_TIMEOUT_S, "no frame for")
+        self._expect(self._next_s, "no frame for")
 
     def _expect(self, within_s: float, otherwise: str) -> None:
         """Set the deadline of the next frame, and the message when it passes."""
@@ -179,9 +185,10 @@ class LiveSource(FrameSource):
         Args:
             uri: Address, for messages.
             opener: Starts a capture; called again whenever one is lost.
-            options: Of which `wait`, `fps` and `on_state` count.
+            options: Of which `wait`, `fps`, `on_state` and the two waits count.
         """
         super().__init__(uri)
+        self._options = options
         self._opener, self._on_state = opener, options.on_state
         self._wanted_fps = self.fps = options.fps or 0.0
         self.size = (0, 0)  # until the first frame
@@ -246,7 +253,9 @@ class LiveSource(FrameSource):
         self._notify(SourceState("opening", attempt=self._tries))
         capture = self._opener()
         with self._lock:
-            self._session = session = _CaptureSession(capture, self.captured, self._last_print)
+            self._session = session = _CaptureSession(
+                capture, self.captured, self._last_print, self._options
+            )
         if self._closing.is_set():  # closed while the child was starting
             session.stop()
         return session
