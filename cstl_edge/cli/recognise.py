@@ -280,7 +280,7 @@ def _print_decisions(
 ) -> None:
     """Print the decision on each walk: a sentence, or an event `closed`."""
     from cstl_edge.live.event_schema_1 import decision_row
-    from cstl_edge.live.events import Event, model_digits
+    from cstl_edge.live.events import Event, model_digits, new_visit
     from cstl_edge.live.sources.base import redact
 
     digits = model_digits(encoder.info.weights_sha256)
@@ -291,7 +291,7 @@ def _print_decisions(
         else:
             event = Event(
                 event="closed", source=redact(source), model=digits, track=walk.track,
-                frames=walk.frames, detail=walk.account,
+                frames=walk.frames, detail=walk.account, visit=new_visit(),
             )  # fmt: skip
             rows.append(event.with_decision(decision).to_dict())
         lines.append(_sentence(walk, decision))

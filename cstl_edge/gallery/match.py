@@ -28,6 +28,7 @@ class NoMatch(str, Enum):
     NO_CALIBRATION = "no calibration"  # no threshold for the wanted rate
     TOO_FAR = "nearest is too far"  # beyond the threshold
     AMBIGUOUS = "ambiguous"  # two people are equally near
+    CORRECTED = "a correction says who it is not"  # and nobody else is near enough
 
     __str__ = str.__str__  # in texts it is its sentence
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -28,12 +29,12 @@ MAX_DIGITS = 4  # decimal places of numbers in the JSON
 MODEL_DIGITS = 12  # of a model's sha256
 
 EventName = Literal[
-    "source", "scene", "born", "pending", "named", "closed", "backend_down", "gallery"
+    "source", "scene", "born", "pending", "named", "changed", "closed", "backend_down", "gallery"
 ]
 State = Literal[
     "opening", "online", "offline", "ended",  # of a source
     "learning", "ready", "disturbed",  # of a scene
-    "purged", "changed",  # of a gallery; `changed` is reserved, not written
+    "purged", "changed",  # of a gallery
 ]  # fmt: skip
 SCENE_STATES: dict[SceneState, State] = {
     SceneState.LEARNING: "learning",
@@ -73,6 +74,7 @@ class ReasonCode(str, Enum):
     NO_CALIBRATION = "no_calibration", NoMatch.NO_CALIBRATION  # no threshold for the wanted rate
     TOO_FAR = "too_far", NoMatch.TOO_FAR  # beyond the threshold: unknown
     AMBIGUOUS = "ambiguous", NoMatch.AMBIGUOUS  # two people are equally near: unknown
+    CORRECTED = "corrected", NoMatch.CORRECTED  # a correction says who it is not: unknown
     BACKEND_FAILED = "backend_failed"  # the runtime or its GPU failed and stays away
     SOURCE_OFFLINE = "source_offline"  # fell silent or cannot be opened; it is tried again
     SCENE_LEARNING = "scene_learning", SceneState.LEARNING  # the segmenter learns the empty scene
@@ -93,8 +95,9 @@ class Event:
     schema: Literal[2] = SCHEMA
     """Version of this shape."""
     event: EventName
-    """State of a source; of its scene; a track begins; it has no answer yet; it has an answer; it
-    ends, with its last word; the runtime failed, or a server is back; the gallery
+    """State of a source; of its scene; a visit begins; it has no answer yet; it has a first or
+    another answer; something else about it changed, as `detail` says (joined, parted, corrected);
+    it ends, with its last word; the runtime failed, or a server is back; the gallery changed or
     erased people whose retention has ended."""
     utc: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     """When it was reported."""
@@ -107,8 +110,7 @@ class Event:
     camera: str | None = None
     """Name of the camera, where one was given."""
     state: State | None = None
-    """Of a source, a scene, a backend (offline, online) or a gallery; `changed`, of a
-    gallery, is reserved."""
+    """Of a source, a scene, a backend (offline, online) or a gallery."""
     reason_code: ReasonCode | None = None
     """Why there is no answer, for programs; set wherever `reason` is."""
     reason: str | None = None
@@ -118,21 +120,22 @@ class Event:
     track: int | None = None
     """Who, within this run."""
     visit: str | None = None
-    """A stay on one camera, unique for ever; reserved, null for now."""
+    """A stay on one camera, unique for ever; `live` and `identify` make one of each track, the
+    service of all tracks of one person in a row."""
     started_utc: datetime | None = None
-    """When the visit began; reserved, null for now."""
+    """When the visit began."""
     ended_utc: datetime | None = None
-    """When the visit ended; reserved, null for now."""
+    """When the visit ended: when somebody was last seen of it."""
     box: tuple[float, float, float, float] | None = None
     """x0, y0, x1, y1 in pixels of the source's picture, where the track was seen last."""
     zone: str | None = None
-    """Part of the picture; reserved, null for now."""
+    """Part of the picture where the feet stand; null without zones."""
     answer: Literal["known", "unknown", "none"] | None = None
     """Of an event of a track: a person, nobody who is enrolled, or no answer."""
     person: str | None = None
     """Name of the person, with `known`."""
     cluster: str | None = None
-    """Group of visits of somebody unknown; reserved, null for now."""
+    """Group of visits of somebody unknown, where the service keeps such groups."""
     distance: float | None = None
     """To the nearest person, named or not."""
     threshold: float | None = None
@@ -152,7 +155,7 @@ class Event:
     model: str | None = None
     """sha256 of the weights, its first 12 digits."""
     snapshot: str | None = None
-    """Id of a picture; reserved, null for now."""
+    """Id of a picture, where the service keeps pictures."""
 
     def with_reason(self, reason: Cause) -> Event:
         """Return this event with a reason and its code."""
@@ -208,6 +211,15 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     return utc_text(value) if isinstance(value, datetime) else value
+
+
+def new_visit(when: datetime | None = None) -> str:
+    """Return the id of a new visit: unique for ever, in order of time, safe in an address.
+
+    when: of its begin; now, by default
+    """
+    moment = (when or datetime.now(timezone.utc)).astimezone(timezone.utc)
+    return f"{moment:%Y%m%dT%H%M%S}-{secrets.token_hex(5)}"
 
 
 def utc_text(when: datetime) -> str:

@@ -137,11 +137,16 @@ def test_people_are_read_as_they_were_written(store, reader):
     assert reader.people()[0] == ada
 
 
-def test_a_change_that_fails_leaves_nothing(store, reader):
-    with pytest.raises(StorageError, match="UNIQUE"), store.transaction() as database:
+def fail_behind_a_change(store):
+    with store.transaction() as database:
         store.put_visit(visit(1))
         store.add_event(event())
         database.execute("INSERT INTO head (id, installation) VALUES (1, '')")
+
+
+def test_a_change_that_fails_leaves_nothing(store, reader):
+    with pytest.raises(StorageError, match="UNIQUE"):
+        fail_behind_a_change(store)
     assert reader.visit("v1") is None
     assert reader.last_event_id == 0
 

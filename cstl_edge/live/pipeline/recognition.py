@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timezone
+from typing import Any, Protocol
 
 import numpy as np
 
 from cstl_edge.arrays import Mask
 from cstl_edge.errors import GalleryError
+from cstl_edge.gallery.match import Decision, SeenWalk
 from cstl_edge.gallery.matcher import UNNAMED
 from cstl_edge.live.annotate import Answer, WalkerView
-from cstl_edge.live.events import SCENE_STATES, Event, EventName, ReasonCode, model_digits
+from cstl_edge.live.events import (
+    SCENE_STATES,
+    Event,
+    EventName,
+    ReasonCode,
+    model_digits,
+    new_visit,
+)
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
 from cstl_edge.live.pipeline.perception import FrameResult, TrackObservation
 from cstl_edge.live.pipeline.track_state import TrackState
@@ -26,23 +35,41 @@ from cstl_edge.live.tracking.walk_filter import Reason
 from cstl_edge.runtime.base import Encoder
 from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 
-if TYPE_CHECKING:
-    from cstl_edge.gallery.gallery import Gallery
-
 log = logging.getLogger(__name__)
 
 UPSIDE_DOWN = "everybody walks on their head: turn the picture by 180 degrees (--rotate 180)"
 PENDING_EVERY_S = 1.0  # at most one pending event per track in this time
 
 
+class SearchedGallery(Protocol):
+    """A gallery, as far as recognition needs it: `gallery.gallery.Gallery` is one."""
+
+    def identify(
+        self,
+        walk: SeenWalk,
+        fpir: float = 0.01,
+        threshold: float | None = None,
+        *,
+        camera: str | None = None,
+        learn: bool = True,
+    ) -> Decision:
+        """Decide who a walk belongs to."""
+
+    def learn(self, walk: SeenWalk, camera: str, decision: Decision | None = None) -> None:
+        """Count a walk in the sums of its camera."""
+
+    def take_purged(self) -> tuple[str, ...]:
+        """Erase whose retention has ended, when it is time; return their names."""
+
+
 class RecognitionStage:
-    """The tracks in view and their answers."""
+    """The tracks in view and their answers; the service has one for each camera."""
 
     def __init__(
         self,
         source: str,
         encoder: Encoder,
-        gallery: Gallery | None,
+        gallery: SearchedGallery | None,
         options: PipelineOptions,
         summary: RunSummary,
         *,
@@ -78,7 +105,14 @@ class RecognitionStage:
         self._update_scene(result.scene)
         boxes = {observation.id: observation.box for observation in result.observations}
         for number in result.born:
-            track = TrackState(number, self._options.window, self._keep, box=boxes.get(number))
+            track = TrackState(
+                number,
+                self._options.window,
+                self._keep,
+                box=boxes.get(number),
+                visit=new_visit(),
+                started_utc=datetime.now(timezone.utc),
+            )
             self._tracks[number] = track
             self._summary.tracks += 1
             self._events.append(self._track_event("born", track))
@@ -179,11 +213,13 @@ class RecognitionStage:
         return list(embedded)
 
     def _identify(self, track: TrackState, read_at: float) -> None:
+        """Search the gallery for a track; report the answer if it is another than before."""
         if self._gallery is None:
             return
+        before = track.decision
         with self._summary.samples.time("identify"):
             track.decision = self._gallery.identify(
-                track.walk(),
+                self._walk_of(track),
                 self._options.fpir,
                 self._options.threshold,
                 camera=self._options.camera,
@@ -192,8 +228,17 @@ class RecognitionStage:
         self._summary.answers += 1
         latency_ms = (time.perf_counter() - read_at) * 1e3
         self._summary.samples.add("answer", latency_ms)
+        if before is not None and (before.name, before.reason) == (
+            track.decision.name,
+            track.decision.reason,
+        ):
+            return
         event = self._track_event("named", track, frames=track.usable, latency_ms=latency_ms)
         self._events.append(event.with_decision(track.decision))
+
+    def _walk_of(self, track: TrackState) -> SeenWalk:
+        """Return what is searched for: everything seen of the track."""
+        return track.walk()
 
     def _close(self, number: int) -> None:
         track = self._tracks.pop(number, None)
@@ -259,7 +304,17 @@ class RecognitionStage:
         if track.box is not None:
             x, y, width, height = track.box
             box = x, y, x + width, y + height
-        return self._event(name, track=track.id, box=box, answer="none", **fields)
+        ended = datetime.now(timezone.utc) if name == "closed" else None
+        return self._event(
+            name,
+            track=track.id,
+            visit=track.visit,
+            started_utc=track.started_utc,
+            ended_utc=ended,
+            box=box,
+            answer="none",
+            **fields,
+        )
 
     def _report_pending(self, track: TrackState, time_s: float) -> None:
         """Report why there is no answer yet, when that changes and not more often than needed."""

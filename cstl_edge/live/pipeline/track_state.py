@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
@@ -37,6 +38,8 @@ class TrackState:
     id: int
     window: int
     keep: bool = False  # the silhouettes, for enrolment
+    visit: str | None = None  # unique for ever
+    started_utc: datetime | None = None
     refused: Counter[Reason] = field(default_factory=Counter)
     usable: int = 0
     held: list[Mask] = field(default_factory=list)  # early: not yet known to be a walk
