@@ -22,7 +22,7 @@ from cstl_edge.errors import CstlEdgeError
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.pipeline.options import PipelineOptions
 from cstl_edge.live.pipeline.upright import UprightCheck
-from cstl_edge.live.segmentation.base import SceneState, Segmenter
+from cstl_edge.live.segmentation.base import Colours, SceneState, Segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.tracking.tracker import Track, Tracker
 from cstl_edge.live.tracking.walk_filter import Reason, WalkFilter
@@ -51,6 +51,7 @@ class TrackObservation:
     reason: Reason | None  # why the frame must not be used
     silhouette: Mask | None  # aligned; None where `reason` forbids it
     heading: float | None = None  # body heights per second to the right
+    colours: Colours | None = None  # clothes: Y, Cr, Cb of the upper half, then of the lower one
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class PerceptionThread(threading.Thread):
         self.messages: queue.Queue[Message] = queue.Queue(QUEUE_FRAMES)
         self.samples = Samples()
         self.frames = 0
+        self.busy_since_s: float | None = None  # time.perf_counter() when the frame in work came
         self._source, self._segmenter = source, segmenter
         self._options, self._size = options, size
         self._tracker = Tracker(max_tracks=options.max_walkers)
@@ -167,7 +169,10 @@ class PerceptionThread(threading.Thread):
             read_at = time.perf_counter()
             self.samples.add("source", (read_at - start) * 1e3)
             self.frames += 1
-            self._put(self._perceive(frame, read_at))
+            self.busy_since_s = read_at
+            result = self._perceive(frame, read_at)
+            self.busy_since_s = None
+            self._put(result)
             start = time.perf_counter()
 
     def _captured(self) -> Iterator[Frame]:
@@ -220,7 +225,13 @@ class PerceptionThread(threading.Thread):
         usable = reason in (None, Reason.TOO_FEW)
         silhouette = align(detection.mask, self._size) if usable else None
         return TrackObservation(
-            track.id, detection.box, detection.mask, reason, silhouette, walk_filter.heading
+            track.id,
+            detection.box,
+            detection.mask,
+            reason,
+            silhouette,
+            walk_filter.heading,
+            detection.colours,
         )
 
     @staticmethod
