@@ -186,7 +186,8 @@ def test_file_gives_the_same_events_every_time(gallery: Gallery) -> None:
     gallery.enroll("ada", records[0].embeddings, consent="test")
     options = replace(BACKGROUND, threshold=0.5)
     first, second = ([
-        replace(event, utc=None, monotonic_s=0.0, latency_ms=None)
+        replace(event, utc=None, monotonic_s=0.0, latency_ms=None, visit=None, started_utc=None,
+                ended_utc=None)
         for event in all_events(gallery=gallery, options=options)
     ] for _ in range(2))  # fmt: skip
     assert first == second
