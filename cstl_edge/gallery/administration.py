@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from cstl_edge.arrays import Silhouettes
@@ -18,10 +19,12 @@ from cstl_edge.gallery.loading import Snapshot
 from cstl_edge.gallery.people import EnrolledPerson
 from cstl_edge.gallery.rekey import rekey
 from cstl_edge.gallery.repair import repair
+from cstl_edge.gallery.sealing import Seal
 from cstl_edge.gallery.store import GalleryStore, nobody
 from cstl_edge.gallery.stored_people import find_row
 from cstl_edge.gallery.takeout import export_person, kept_silhouettes
 from cstl_edge.gallery.verify import verify
+from cstl_edge.gallery.walks import remove_walk, split_walks
 
 AGAIN_S = 60.0  # between two tries to finish an erasure
 
@@ -100,6 +103,48 @@ class Administration:
             moved = self._store.merge(into, other)
             self._finish_erasure()
             return moved
+
+    def walks(self, name: str) -> tuple[int, ...]:
+        """Return the numbers of a person's walks, in the order of their enrolment."""
+        with self._lock, self._store.rows.transaction():
+            return tuple(walk.id for walk in self._store.existing(name).enrolments)
+
+    def remove_walk(self, name: str, walk: int) -> int:
+        """Delete one walk of a person without residue; return how many templates it had.
+
+        Args:
+            name: Name of the person, in any case.
+            walk: Number of the walk; the only one stays.
+        """
+        with self._lock:
+            self._cache = None
+            templates = remove_walk(self._store, name, walk)
+            self._finish_erasure()
+            return templates
+
+    def split(
+        self, name: str, walks: Collection[int], new_name: str, expires_utc: str | None = None
+    ) -> int:
+        """Give some walks of a person to a new one, as they were before a merge.
+
+        Args:
+            name: Name of the person who has them, in any case.
+            walks: Numbers of the walks; not all of the person's.
+            new_name: Name of the new person.
+            expires_utc: End of the new person's retention.
+
+        Returns:
+            How many templates moved.
+        """
+        with self._lock:
+            self._cache = None
+            return split_walks(self._store, name, walks, new_name, expires_utc)
+
+    @property
+    def seal(self) -> Seal:
+        """The seal of its rows, for what belongs to it and lies elsewhere."""
+        with self._lock, self._store.rows.transaction():
+            return self._store.rows.seal
 
     def remove(self, name: str) -> int:
         """Erase one person without residue in the files; return how many templates were erased.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from cstl_edge.gallery.administration import Administration
 from cstl_edge.gallery.duplicates import refuse_enrolled_walk, refuse_somebody_else
 from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.loading import Snapshot
-from cstl_edge.gallery.match import Decision, NoMatch, SeenWalk
+from cstl_edge.gallery.match import Decision, NoMatch, RuledOut, SeenWalk
 from cstl_edge.gallery.matcher import Matcher
 from cstl_edge.gallery.people import utc_now
 from cstl_edge.gallery.records import WalkOrigin
@@ -143,6 +143,7 @@ class Gallery(Administration):
         *,
         camera: str | None = None,
         learn: bool = True,
+        ruled_out: Sequence[RuledOut] = (),
     ) -> Decision:
         """Decide who a walk belongs to, or that nobody enrolled is near enough.
 
@@ -156,6 +157,8 @@ class Gallery(Administration):
             learn: Whether the walk counts in the sums of that camera, once: one that begins with
                 a window that was identified before is the same walk. Without a name of the camera
                 it counts as long as the gallery is open.
+            ruled_out: Walks that are not of the person they were taken for: a walk that is more
+                like one of them than like that person is not given that name.
 
         Raises:
             ConfigError: a rate or a threshold out of range.
@@ -169,7 +172,7 @@ class Gallery(Administration):
             current = self._searchable(seen)
             people = len(current.index.names)
             if people and finite:
-                prepared = self._matcher.prepare(current, self.camera_means, camera)
+                prepared = self._matcher.prepare(current, self.camera_means, camera, ruled_out)
         if people and finite:
             decision = self._matcher.decide(prepared, seen, fpir, threshold)
         else:

@@ -8,6 +8,7 @@ template. Letters: k windows, p parts, d embedding dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -72,6 +73,15 @@ class SeenWalk:
         return cls(windows, windows.mean(axis=0), seen or (len(windows) + 1) / 2)
 
 
+@dataclass(frozen=True)
+class RuledOut:
+    """A walk that, somebody said, is not of this person."""
+
+    name: str
+    embedding: Floats  # [p, d], the mean of the walk
+    camera: str | None = None  # that saw it
+
+
 def walk_distances(index: TemplateIndex, walk: SeenWalk, centre: Floats | None) -> Floats:
     """Return the distance of a walk to every person of an index: [people].
 
@@ -95,11 +105,12 @@ def decide(
     *,
     seen: float = 1,
     curve: ConfidenceCurve | None = None,
+    ruled_out: Collection[str] = (),
 ) -> Decision:
     """Name the nearest person, if near enough.
 
     Two people at exactly the same distance (one walker under two names) are ambiguous: neither is
-    named.
+    named. Who is ruled out is nobody's nearest and nobody's runner-up.
 
     Args:
         index: Templates of the gallery.
@@ -108,15 +119,20 @@ def decide(
         fpir: Rate that the threshold is for; it is only reported.
         seen: Windows of the walk that do not overlap.
         curve: The model's confidence curve.
+        ruled_out: Names of people who it is not.
     """
-    order = np.argsort(distances, kind="stable")[:2]
+    ranking = np.argsort(distances, kind="stable")
+    order = [i for i in ranking if index.names[i] not in ruled_out][:2]
+    if not order:
+        return _nobody_left(index, threshold, fpir)
     best, *others = (float(distances[i]) for i in order)
     nearest, *runners_up = (index.names[i] for i in order)
     reason: NoMatch | None = None
     if threshold.value is None:
         reason = NoMatch.NO_CALIBRATION
     elif not best < threshold.value:
-        reason = NoMatch.TOO_FAR
+        struck = ruled_out and distances[ranking[0]] < threshold.value
+        reason = NoMatch.CORRECTED if struck else NoMatch.TOO_FAR
     elif others and others[0] == best:
         reason = NoMatch.AMBIGUOUS
     decision = Decision(
@@ -135,6 +151,17 @@ def decide(
     if curve is None:
         return decision
     return replace(decision, confidence=_confidence(decision, curve, seen))
+
+
+def _nobody_left(index: TemplateIndex, threshold: Threshold, fpir: float) -> Decision:
+    return Decision(
+        threshold=threshold.value,
+        threshold_source=threshold.source,
+        fpir=fpir,
+        people=len(index.names),
+        reason=NoMatch.CORRECTED,
+        note=threshold.note,
+    )
 
 
 def _confidence(decision: Decision, curve: ConfidenceCurve, seen: float) -> float | None:

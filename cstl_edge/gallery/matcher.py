@@ -12,7 +12,7 @@ then each side has a mean of its own. Letters: p parts, d embedding dimensions, 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from cstl_edge.gallery.camera_means import CameraMean, CameraMeans, CameraScatte
 from cstl_edge.gallery.confidence import ConfidenceCurve
 from cstl_edge.gallery.index import CosineIndex, TemplateIndex, indexed
 from cstl_edge.gallery.loading import Snapshot
-from cstl_edge.gallery.match import Decision, SeenWalk, decide, walk_distances
+from cstl_edge.gallery.match import Decision, RuledOut, SeenWalk, decide, walk_distances
 from cstl_edge.gallery.templates import InfoLike
 from cstl_edge.gallery.thresholds import ImpostorTable, Threshold, choose_threshold
 
@@ -57,10 +57,29 @@ class Prepared:
 
     index: TemplateIndex
     centre: Floats | None  # [p, d], the mean of the camera that saw the walk
+    ruled_out: Sequence[tuple[str, Floats]] = ()  # names, and walks [1, p, d] that are not theirs
 
     def distances(self, walk: SeenWalk) -> Floats:
         """Return the distance of a walk to every person of the index, [people]."""
         return walk_distances(self.index, walk, self.centre)
+
+    def struck(self, walk: SeenWalk, distances: Floats) -> frozenset[str]:
+        """Return the people who a walk is not: it is more like one that was said not to be theirs.
+
+        Args:
+            walk: Everything seen of it.
+            distances: Its distance to every person of the index, [people].
+        """
+        if not self.ruled_out:
+            return frozenset()
+        measure = self.index.distance
+        ours = measure.project(walk.mean[None], self.centre)
+        to_person = dict(zip(self.index.names, distances.tolist(), strict=True))
+        return frozenset(
+            name
+            for name, theirs in self.ruled_out
+            if name in to_person and float(measure.between(ours, theirs)[0, 0]) <= to_person[name]
+        )
 
 
 class Matcher:
@@ -93,16 +112,30 @@ class Matcher:
         self._counted: set[tuple[str, str]] = set()  # cameras and people who were counted there
         self._walks: dict[bytes, None] = {}  # that `learn` was given, the newest
 
-    def prepare(self, snapshot: Snapshot, means: CameraMeans, camera: str | None) -> Prepared:
+    def prepare(
+        self,
+        snapshot: Snapshot,
+        means: CameraMeans,
+        camera: str | None,
+        ruled_out: Sequence[RuledOut] = (),
+    ) -> Prepared:
         """Return what a search of a walk of this camera takes; the snapshot's templates are taken.
 
         Args:
             snapshot: Everybody who is enrolled, at least one person.
             means: Sums of the gallery's cameras.
             camera: Name of the camera that saw the walk.
+            ruled_out: Walks that are not of the person they were taken for.
         """
         index = self._prepared(snapshot, means)
-        return Prepared(index, self._centre(camera or UNNAMED, passing=True))
+        others = [
+            (walk.name, index.distance.project(walk.embedding[None], self._centre_of(walk.camera)))
+            for walk in ruled_out
+        ]
+        return Prepared(index, self._centre_of(camera), others)
+
+    def _centre_of(self, camera: str | None) -> Floats | None:
+        return self._centre(camera or UNNAMED, passing=True)
 
     def decide(
         self, prepared: Prepared, walk: SeenWalk, fpir: float, threshold: float | None
@@ -121,7 +154,15 @@ class Matcher:
             used = choose_threshold(prepared.index, self._table, fpir, walk.seen)
         if self._sha256 is None:
             used = used._replace(note="no model was given: compared by the euclidean distance")
-        return decide(prepared.index, distances, used, fpir, seen=walk.seen, curve=self._curve)
+        return decide(
+            prepared.index,
+            distances,
+            used,
+            fpir,
+            seen=walk.seen,
+            curve=self._curve,
+            ruled_out=prepared.struck(walk, distances),
+        )
 
     def learn(
         self, means: CameraMeans, walk: SeenWalk, camera: str, decision: Decision | None

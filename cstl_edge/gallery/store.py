@@ -188,7 +188,7 @@ class GalleryStore:
             keeper.record.expires_utc = earlier(keeper.record.expires_utc, giver.record.expires_utc)
             keeper.record.created_utc = min(keeper.record.created_utc, giver.record.created_utc)
             for walk in giver.enrolments:
-                self._move_walk(walk, keeper.id)
+                self.move_walk(walk, keeper.id)
             self.write_person(keeper.id, keeper.record)
             self.rows.database.execute("DELETE FROM people WHERE id = ?", (giver.id,))
             head.people -= 1
@@ -228,7 +228,7 @@ class GalleryStore:
             assert new.silhouettes is not None
             insert("silhouettes", row, pictures.pack(new.silhouettes))
 
-    def _move_walk(self, walk: StoredEnrolment, person: int) -> None:
+    def move_walk(self, walk: StoredEnrolment, person: int) -> None:
         """Seal an enrolment and all that hangs on it for another person."""
         moved = StoredEnrolment(walk.id, person, walk.record)
         for table in ("templates", "silhouettes"):
