@@ -18,6 +18,7 @@ HOST = re.compile(
     r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\.?|\[[0-9a-f:.]+\]|[0-9a-f:]+", re.IGNORECASE
 )
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")  # a secret that is not in the file
 USER_NAME = re.compile(r"[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]{0,62}[^\s\x00-\x1f\x7f])?")
 
 Role = Literal["viewer", "admin"]
@@ -52,6 +53,8 @@ def _is_user_name(text: str) -> str:
 
 
 def _is_token(text: str) -> str:
+    if PLACEHOLDER.fullmatch(text):
+        return text
     if len(text) < MIN_TOKEN or not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError(f"expected at least {MIN_TOKEN} letters, digits or signs without spaces")
     return text
@@ -149,6 +152,10 @@ class PageSettings(StrictModel):
             raise ValueError(
                 "the user `admin` is given twice: under users, and by password_file or token"
             )
+        proxy_logs_in = self.proxy is not None and self.proxy.user_header is not None
+        for user in self.users:
+            if not (user.password_file or user.token_file or proxy_logs_in):
+                raise ValueError(f"the user {user.name} has neither password_file nor token_file")
         if not self.is_loopback:
             self._check_network()
         return self
