@@ -205,6 +205,19 @@ class Gallery(Administration):
         distances = prepared.distances(seen).tolist()
         return dict(zip(prepared.index.names, distances, strict=True))
 
+    def project(self, embeddings: Floats, camera: str | None = None) -> Floats:
+        """Return walks [n, p, d] in the form in which `distance.between` compares them with others.
+
+        Args:
+            embeddings: Mean embeddings of walks, as the model gave them.
+            camera: Name of the camera that saw them; its mean is subtracted.
+
+        Raises:
+            GalleryError: the gallery cannot be read.
+        """
+        with self._lock:
+            return self._matcher.project(self.camera_means, embeddings, camera)
+
     def learn(self, walk: Array | SeenWalk, camera: str, decision: Decision | None = None) -> None:
         """Count a walk in the sums of its camera, once; `live` does so when a track ends.
 

@@ -134,6 +134,18 @@ class Matcher:
         ]
         return Prepared(index, self._centre_of(camera), others)
 
+    def project(self, means: CameraMeans, embeddings: Floats, camera: str | None) -> Floats:
+        """Return embeddings [n, p, d] of walks in the form in which two walks are compared.
+
+        Args:
+            means: Sums of the gallery's cameras.
+            embeddings: As the model gave them.
+            camera: Name of the camera that saw them.
+        """
+        if time.monotonic() - self._read_s >= REREAD_S:
+            self._read(means)
+        return self.distance.project(embeddings, self._centre_of(camera))
+
     def _centre_of(self, camera: str | None) -> Floats | None:
         return self._centre(camera or UNNAMED, passing=True)
 

@@ -34,7 +34,7 @@ class VisitRow:
     margin: float | None = None
     runner_up: str | None = None
     confidence: float | None = None
-    corrected_by: str | None = None  # the user who said who it is; "" where nobody did
+    corrected_by: str | None = None  # the user who said who it is
     zone: str | None = None
     frames: int = 0  # usable ones
     tracks: int = 1  # that were stitched
@@ -60,7 +60,7 @@ class TrackRow:
     dimensions: int = 0
     embedding: bytes | None = None  # sealed float16 [p, d]; read by the recogniser alone
     weights_sha256: str = ""
-    colour: bytes | None = None  # float16, of the clothes
+    frames_per_second: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

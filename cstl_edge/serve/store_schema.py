@@ -24,7 +24,8 @@ TABLES = (
     "CREATE TABLE tracks (id INTEGER PRIMARY KEY, visit TEXT NOT NULL REFERENCES visits"
     " ON DELETE CASCADE, camera TEXT NOT NULL, number INTEGER NOT NULL, started_utc TEXT NOT NULL,"
     " ended_utc TEXT NOT NULL, windows REAL NOT NULL, view TEXT, parts INTEGER NOT NULL,"
-    " dimensions INTEGER NOT NULL, embedding BLOB, weights_sha256 TEXT NOT NULL, colour BLOB)",
+    " dimensions INTEGER NOT NULL, embedding BLOB, weights_sha256 TEXT NOT NULL,"
+    " frames_per_second REAL)",
     "CREATE TABLE clusters (id INTEGER PRIMARY KEY AUTOINCREMENT, label TEXT NOT NULL,"
     " named INTEGER NOT NULL DEFAULT 0, ignored INTEGER NOT NULL DEFAULT 0)",
     "CREATE TABLE media (id TEXT PRIMARY KEY, kind TEXT NOT NULL, visit TEXT REFERENCES visits"
@@ -33,9 +34,10 @@ TABLES = (
     "CREATE TABLE corrections (id INTEGER PRIMARY KEY AUTOINCREMENT, utc TEXT NOT NULL,"
     " visit TEXT NOT NULL REFERENCES visits ON DELETE CASCADE, person TEXT, was TEXT,"
     " user TEXT NOT NULL, undone_utc TEXT)",
-    # what a correction says, beyond the life of its visit: this walk is not that person
+    # what a correction says, beyond the life of its visit: this walk, of `owner` (NULL: of nobody
+    # enrolled), is not that person; enrolled: number of the walk in the gallery that owner got
     "CREATE TABLE refusals (id INTEGER PRIMARY KEY AUTOINCREMENT, correction INTEGER NOT NULL,"
-    " person TEXT NOT NULL, camera TEXT NOT NULL, parts INTEGER NOT NULL,"
+    " person TEXT, owner TEXT, enrolled INTEGER, camera TEXT NOT NULL, parts INTEGER NOT NULL,"
     " dimensions INTEGER NOT NULL, embedding BLOB NOT NULL, weights_sha256 TEXT NOT NULL,"
     " utc TEXT NOT NULL)",
     # kind: people or unknowns; detail: JSON of what undoing takes
