@@ -89,7 +89,8 @@ CUDA = {
     "cudaEventCreate": 0, "cudaEventDestroy": 1, "cudaEventElapsedTime": 2, "cudaEventRecord": 2,
     "cudaFree": 1, "cudaFreeHost": 1, "cudaDriverGetVersion": 0, "cudaGetDevice": 0,
     "cudaGetDeviceProperties": 1, "cudaGetErrorString": 1, "cudaGraphDestroy": 1,
-    "cudaGraphExecDestroy": 1, "cudaGraphInstantiate": 2, "cudaGraphLaunch": 2, "cudaMalloc": 1,
+    "cudaGraphExecDestroy": 1, "cudaGraphInstantiate": 2, "cudaGraphLaunch": 2,
+    "cudaHostAlloc": 2, "cudaHostGetDevicePointer": 2, "cudaMalloc": 1, "cudaMemsetAsync": 4,
     "cudaMallocHost": 1, "cudaMemGetInfo": 0, "cudaMemcpyAsync": 5, "cudaStreamBeginCapture": 2,
     "cudaStreamCreateWithFlags": 1, "cudaStreamDestroy": 1, "cudaStreamEndCapture": 1,
     "cudaStreamSynchronize": 1,
@@ -97,6 +98,7 @@ CUDA = {
 """Functions of `cuda.bindings.runtime` with the number of their arguments."""
 
 CUDA_NAMES = ["cudaMemcpyKind.cudaMemcpyHostToDevice", "cudaMemcpyKind.cudaMemcpyDeviceToHost"]
+CUDA_NAMES += ["cudaMemcpyKind.cudaMemcpyDeviceToDevice", "cudaHostAllocMapped"]
 CUDA_NAMES += ["cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal", "cudaStreamNonBlocking"]
 CUDA_NAMES += ["cudaDeviceProp.name", "cudaDeviceProp.major", "cudaDeviceProp.minor"]
 CUDA_NAMES += ["cudaDeviceProp.integrated", "cudaDeviceProp.multiProcessorCount"]

@@ -34,6 +34,7 @@ class Device:
         self.recording = None
         self.graphs = {}
         self.replays = 0
+        self.copies = []
         self.fault = None  # a code, until somebody clears it
         self.graphs_allowed = True
         self._numbers = iter(range(1000, 10**9))
@@ -66,6 +67,15 @@ class Device:
             self.recording.append(work)
         else:
             work()
+
+    def move(self, stream, target, source, nbytes):
+        """Copy within the GPU's memory."""
+        self.note("copy", target, nbytes)
+        self.put(stream, lambda: copy(target, source, nbytes))
+
+    def note(self, kind, address, nbytes):
+        """Note a copy for the tests: `upload` to, `download` from, `copy` to an address."""
+        self.copies.append((kind, address, nbytes))
 
     def begin(self):
         self.check()
@@ -135,11 +145,23 @@ class NumpyBuffers:
         array.fill(0)
         return array
 
+    def mapped(self, shape, dtype):
+        array = self.pinned(shape, dtype)
+        return array, array.ctypes.data
+
+    def copy(self, target, source, nbytes):
+        self._ask(self.device_.move, self.stream, target, source, nbytes)
+
+    def zero(self, target, nbytes):
+        self._ask(self.device_.put, self.stream, lambda: ctypes.memset(target, 0, nbytes))
+
     def upload(self, target, source):
+        self.device_.note("upload", target, source.nbytes)
         work = lambda: copy(target, source.ctypes.data, source.nbytes)  # noqa: E731
         self._ask(self.device_.put, self.stream, work)
 
     def download(self, target, source):
+        self.device_.note("download", source, target.nbytes)
         work = lambda: copy(target.ctypes.data, source, target.nbytes)  # noqa: E731
         self._ask(self.device_.put, self.stream, work)
 
@@ -207,7 +229,7 @@ def bindings(device):
     runtime = types.ModuleType("cuda.bindings.runtime")
     runtime.cudaStreamNonBlocking = 1
     runtime.cudaMemcpyKind = types.SimpleNamespace(
-        cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2
+        cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3
     )
     runtime.cudaStreamCaptureMode = types.SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
     runtime.cudaGetErrorString = lambda error: (Error(0), str(Fault(int(error))).encode())
@@ -228,6 +250,14 @@ def bindings(device):
     runtime.cudaStreamSynchronize = bare(lambda stream: device.check())
     runtime.cudaMalloc = runtime.cudaMallocHost = answer(device.allocate)
     runtime.cudaFree = runtime.cudaFreeHost = bare(device.release)
+    runtime.cudaHostAllocMapped = 2
+    runtime.cudaHostAlloc = answer(lambda nbytes, flags: device.allocate(nbytes))
+    runtime.cudaHostGetDevicePointer = answer(lambda pointer, flags: pointer)
+    runtime.cudaMemsetAsync = bare(
+        lambda target, value, count, stream: device.put(
+            stream, lambda: ctypes.memset(target, value, count)
+        )
+    )
     runtime.cudaMemcpyAsync = bare(
         lambda target, source, count, kind, stream: device.put(
             stream, lambda: copy(target, source, count)
@@ -329,9 +359,19 @@ def pycuda(device):
         def time_since(self, first):
             return self.event.since(first.event)
 
-    def pagelocked_zeros(shape, dtype):
+    def pagelocked_zeros(shape, dtype, order="C", mem_flags=0):
         asked(device.check)
-        return np.zeros(shape, dtype)
+        zeros = np.zeros(shape, dtype)
+        return np.asarray(PagelockedAllocation(zeros)) if mem_flags else zeros
+
+    class PagelockedAllocation:
+        """The `base` of a mapped array, which knows the GPU's pointer."""
+
+        def __init__(self, zeros):
+            self.__array_interface__, self.zeros = zeros.__array_interface__, zeros
+
+        def get_device_pointer(self):
+            return self.zeros.ctypes.data
 
     driver.Error, driver.Device, driver.Stream, driver.Event = Error, Device_, Stream, Event_
     driver.init = lambda: asked(device.check)
@@ -339,6 +379,13 @@ def pycuda(device):
     driver.mem_get_info = lambda: (device.free, device.total)
     driver.get_driver_version = lambda: 12060
     driver.device_attribute = types.SimpleNamespace(INTEGRATED=18, MULTIPROCESSOR_COUNT=16)
+    driver.host_alloc_flags = types.SimpleNamespace(DEVICEMAP=2)
+    driver.memcpy_dtod_async = lambda target, source, size, stream: asked(
+        device.put, stream.handle, lambda: copy(target, source, size)
+    )
+    driver.memset_d8_async = lambda target, value, count, stream: asked(
+        device.put, stream.handle, lambda: ctypes.memset(target, value, count)
+    )
     driver.memcpy_htod_async = lambda target, source, stream: asked(
         device.put, stream.handle, lambda: copy(target, source.ctypes.data, source.nbytes)
     )

@@ -55,6 +55,18 @@ class Buffers(Protocol):
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array in page-locked memory of the host, filled with zeros."""
 
+    def mapped(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> tuple[npt.NDArray[Any], int]:
+        """Return an array of zeros in page-locked memory, and the GPU's pointer to the same bytes.
+
+        Worth it where the GPU shares its memory with the processor: nothing is copied.
+        """
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        """Copy bytes from the GPU's memory to the GPU's memory, in the stream's order."""
+
+    def zero(self, target: int, nbytes: int) -> None:
+        """Fill bytes of the GPU's memory with zeros, in the stream's order."""
+
     def upload(self, target: int, source: npt.NDArray[Any]) -> None:
         """Copy a whole pinned array to the GPU, in the stream's order."""
 

@@ -59,11 +59,25 @@ class BindingsBuffers:
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array of zeros in page-locked memory."""
         nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        pointer = int(self._hold(self._call("cudaMallocHost", nbytes), "cudaFreeHost"))
-        memory: Any = (ctypes.c_uint8 * nbytes).from_address(pointer)
-        array: npt.NDArray[Any] = np.frombuffer(memory, dtype).reshape(shape)
-        array.fill(0)
-        return array
+        pointer = self._hold(self._call("cudaMallocHost", nbytes), "cudaFreeHost")
+        return _zeros_at(int(pointer), nbytes, shape, dtype)
+
+    def mapped(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> tuple[npt.NDArray[Any], int]:
+        """Return an array of zeros in page-locked memory, and the GPU's pointer to it."""
+        nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        flag = self._cuda.cudaHostAllocMapped
+        pointer = self._hold(self._call("cudaHostAlloc", nbytes, flag), "cudaFreeHost")
+        own = int(self._call("cudaHostGetDevicePointer", pointer, 0))
+        return _zeros_at(int(pointer), nbytes, shape, dtype), own
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        """Copy bytes within the GPU's memory, in the stream's order."""
+        kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        self._call("cudaMemcpyAsync", target, source, nbytes, kind, self._stream)
+
+    def zero(self, target: int, nbytes: int) -> None:
+        """Fill bytes of the GPU's memory with zeros, in the stream's order."""
+        self._call("cudaMemsetAsync", target, 0, nbytes, self._stream)
 
     def upload(self, target: int, source: npt.NDArray[Any]) -> None:
         """Copy a pinned array to the GPU, in the stream's order."""
@@ -129,3 +143,13 @@ class BindingsBuffers:
             _, words = self._cuda.cudaGetErrorString(error)
             raise CudaError(f"{function}: {bytes(words).decode()} (CUDA error {int(error)})")
         return answers[0] if len(answers) == 1 else answers
+
+
+def _zeros_at(
+    pointer: int, nbytes: int, shape: tuple[int, ...], dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
+    """Return an array over memory of the host that lives as long as the buffers, zeroed."""
+    memory: Any = (ctypes.c_uint8 * nbytes).from_address(pointer)
+    array: npt.NDArray[Any] = np.frombuffer(memory, dtype).reshape(shape)
+    array.fill(0)
+    return array

@@ -109,6 +109,23 @@ class PycudaBuffers:
         self._kept.append(array)
         return array
 
+    def mapped(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> tuple[npt.NDArray[Any], int]:
+        """Return an array of zeros in page-locked memory, and the GPU's pointer to it."""
+        flag = self._driver.host_alloc_flags.DEVICEMAP
+        zeros = self._driver.pagelocked_zeros
+        array: npt.NDArray[Any] = self._call_pycuda(zeros, shape, dtype, "C", flag)
+        self._kept.append(array)
+        base: Any = array.base
+        return array, int(self._call_pycuda(base.get_device_pointer))
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        """Copy bytes within the GPU's memory, in the stream's order."""
+        self._call_pycuda(self._driver.memcpy_dtod_async, target, source, nbytes, self._stream)
+
+    def zero(self, target: int, nbytes: int) -> None:
+        """Fill bytes of the GPU's memory with zeros, in the stream's order."""
+        self._call_pycuda(self._driver.memset_d8_async, target, 0, nbytes, self._stream)
+
     def upload(self, target: int, source: npt.NDArray[Any]) -> None:
         """Copy a pinned array to the GPU, in the stream's order."""
         self._call_pycuda(self._driver.memcpy_htod_async, target, source, self._stream)

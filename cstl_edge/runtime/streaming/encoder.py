@@ -9,22 +9,16 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from cstl_edge.arrays import Floats, Ints, Silhouettes
 from cstl_edge.errors import ConfigError, DataError, one_line
-from cstl_edge.runtime.base import Embedded, Encoder, check_array
-from cstl_edge.runtime.streaming.rings import (
-    Ring,
-    SlidingEncoder,
-    SlidingRing,
-    embed_slid,
-    embed_whole,
-)
+from cstl_edge.runtime.base import Encoder, check_array
+from cstl_edge.runtime.streaming.rings import Ring
+from cstl_edge.runtime.streaming.windows import open_windows
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +40,7 @@ class StreamingEncoder(Generic[Walker]):
     """Windows over the frames of many walkers, on any encoder. Not thread-safe.
 
     Memory: window · p · c floats for each of at most `max_walkers` (0.5 MB at the paper's widths);
-    ten times as many where windows slide.
+    ten times as many where windows slide. On a GPU it is the GPU's.
     """
 
     def __init__(
@@ -78,12 +72,12 @@ class StreamingEncoder(Generic[Walker]):
         self.window, self.hop, self.min_frames, self.max_walkers = window, hop, first, max_walkers
         self.forgotten = 0  # walkers dropped because there were more than `max_walkers`
         self.not_finite = 0  # embeddings held back because of a NaN or an infinity
-        info, threads = encoder.info, encoder.info.threads
+        info = encoder.info
         self.slides = slide and info.slides  # or windows go through the head whole
         if not self.slides:
             why = "as asked for" if info.slides else "the only form that this model has here"
             log.info("windows go through the head whole, %s", why)
-        self._pool = ThreadPoolExecutor(threads) if self.slides and threads > 1 else None
+        self._windows = open_windows(encoder, window, max_walkers, slide=slide)
         self._rings: OrderedDict[Walker, Ring] = OrderedDict()  # the longest unseen walker first
 
     def __len__(self) -> int:
@@ -106,17 +100,18 @@ class StreamingEncoder(Generic[Walker]):
                 f"expected at most {self.max_walkers} walkers in a frame; got {len(silhouettes)}. "
                 "Raise max_walkers"
             )
-        features = self.encoder.frames(self._batch(silhouettes))  # [m, p, c]
+        batch = self._batch(silhouettes)
         for walker in silhouettes:  # all of them before anyone is forgotten for a new one
             if walker in self._rings:
                 self._rings.move_to_end(walker)
-        for walker, feature in zip(silhouettes, features, strict=True):
-            self._ring(walker).push(feature)
+        self._windows.push([self._ring(walker) for walker in silhouettes], batch)
         return self._run_heads(self._turns(silhouettes))
 
     def close(self, walker: Walker) -> None:
         """Forget a walker; an unknown walker is no error."""
-        self._rings.pop(walker, None)
+        ring = self._rings.pop(walker, None)
+        if ring is not None:
+            self._windows.drop(ring)
 
     def _batch(self, silhouettes: Mapping[Walker, Silhouettes]) -> Silhouettes:
         """Stack silhouettes to [m, h, w] after checking each."""
@@ -131,13 +126,12 @@ class StreamingEncoder(Generic[Walker]):
         """Return the ring of a walker, a new one for a new walker."""
         if walker not in self._rings:
             if len(self._rings) >= self.max_walkers:
-                longest_unseen, _ = self._rings.popitem(last=False)
+                longest_unseen, ring = self._rings.popitem(last=False)
+                self._windows.drop(ring)
                 self.forgotten += 1
                 forgotten = one_line(longest_unseen)
                 log.warning("more than %d walkers: %s is forgotten", self.max_walkers, forgotten)
-            info = self.encoder.info
-            kind = SlidingRing if self.slides else Ring
-            self._rings[walker] = kind(self.window, info.parts, info.channels, self.min_frames)
+            self._rings[walker] = self._windows.ring(self.min_frames)
         return self._rings[walker]
 
     def _turns(self, pushed: Mapping[Walker, Silhouettes]) -> list[Walker]:
@@ -151,7 +145,9 @@ class StreamingEncoder(Generic[Walker]):
         if not due:
             return {}
         rings = [self._rings[walker] for walker in due]
-        embedded = self._embed(rings)
+        embedded = self._windows.embed(rings)
+        if embedded is None:  # the GPU failed: these walkers begin anew
+            return {}
         results = {}
         for i, (walker, ring) in enumerate(zip(due, rings, strict=True)):
             ring.next_head_at = ring.seen + self.hop
@@ -161,12 +157,6 @@ class StreamingEncoder(Generic[Walker]):
                 )
         self._warn_not_finite(len(due) - len(results))
         return results
-
-    def _embed(self, rings: list[Ring]) -> Embedded:
-        if self.slides:
-            sliding = cast(list[SlidingRing], rings)
-            return embed_slid(cast(SlidingEncoder, self.encoder), sliding, self._pool)
-        return embed_whole(self.encoder, rings)
 
     def _warn_not_finite(self, count: int) -> None:
         """Count embeddings held back, and warn of the first."""

@@ -18,6 +18,30 @@ from cstl_edge.runtime.base import Embedded, Encoder
 
 
 class Ring:
+    """Which frames of one walker a window holds; slot `seen % window` is the next to be written."""
+
+    def __init__(self, window: int, min_frames: int) -> None:
+        """Begin without frames.
+
+        Args:
+            window: Number of frames of the ring.
+            min_frames: Number of frames before the first embedding.
+        """
+        self.window, self.seen = window, 0
+        self.next_head_at = min_frames  # the value of `seen` from which its head runs
+
+    @property
+    def held(self) -> int:
+        """Return the number of frames that the window holds."""
+        return min(self.seen, self.window)
+
+    @property
+    def oldest(self) -> int:
+        """Return the slot of the ring in which the window begins."""
+        return (self.seen - self.held) % self.window
+
+
+class FeatureRing(Ring):
     """The latest part features of one walker, [p, window, c]."""
 
     def __init__(self, window: int, parts: int, channels: int, min_frames: int) -> None:
@@ -29,25 +53,13 @@ class Ring:
             channels: Number of channels of a part.
             min_frames: Number of frames before the first embedding.
         """
+        super().__init__(window, min_frames)
         self.features: Floats = np.empty((parts, window, channels), np.float32)
-        self.window = window
-        self.seen = 0
-        self.next_head_at = min_frames  # the value of `seen` from which its head runs
 
     def push(self, feature: Floats) -> None:
         """Write the features [p, c] of one more frame over those of the oldest."""
         self.features[:, self.seen % self.window] = feature
         self.seen += 1
-
-    @property
-    def held(self) -> int:
-        """Return the number of frames that the window holds."""
-        return min(self.seen, self.window)
-
-    @property
-    def oldest(self) -> int:
-        """Return the slot of the ring in which the window begins."""
-        return self.seen % self.window if self.seen > self.window else 0
 
     def copy_to(self, window: Floats) -> None:
         """Write the frames held, oldest first, to the beginning of `window` [s, p, c]."""
@@ -56,7 +68,7 @@ class Ring:
         window[tail : self.held] = frames[: self.oldest]
 
 
-def embed_whole(encoder: Encoder, rings: Sequence[Ring]) -> Embedded:
+def embed_whole(encoder: Encoder, rings: Sequence[FeatureRing]) -> Embedded:
     """Run the windows through the head, in one batch."""
     info = encoder.info
     lengths = np.array([ring.held for ring in rings], np.int32)
@@ -101,7 +113,7 @@ class SlidingEncoder(Encoder, IncrementalHead, Protocol):
     """An encoder with the incremental head too; `info.slides` is true."""
 
 
-class SlidingRing(Ring):
+class SlidingRing(FeatureRing):
     """The latest frames of one walker, and their state between two embeddings.
 
     T_f + T_s of a frame is the sum of the shares (`TAPS`) of the frames within two of it. In the
@@ -120,7 +132,7 @@ class SlidingRing(Ring):
     """
 
     def __init__(self, window: int, parts: int, channels: int, min_frames: int) -> None:
-        """Begin without frames; the arguments are those of `Ring`."""
+        """Begin without frames; the arguments are those of `FeatureRing`."""
         super().__init__(window, parts, channels, min_frames)
         self._values = np.empty((parts, window, 3, channels), np.float32)
         self.features = self._values[:, :, 0]

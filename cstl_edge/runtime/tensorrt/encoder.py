@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -45,6 +46,7 @@ from cstl_edge.runtime.tensorrt.record import (
     read_records,
 )
 from cstl_edge.runtime.tensorrt.session import OwningSession, Session
+from cstl_edge.runtime.tensorrt.windows import DeviceWindows
 
 log = logging.getLogger(__name__)
 Worked = TypeVar("Worked")
@@ -84,6 +86,7 @@ class TrtEncoder(GraphEncoder):
             most_slots: Shapes that a session keeps ready at once; by default all.
         """
         graphs = {graph: partial(self._run_engine, graph) for graph in GRAPHS}
+        info = replace(info, keeps_windows=True)
         super().__init__(info, graphs, "engines have no incremental head: use `head`")
         self._deserialise, self._most_slots = deserialise, most_slots
         self._local, self._lock = threading.local(), threading.Lock()
@@ -94,6 +97,10 @@ class TrtEncoder(GraphEncoder):
     def warm_up(self, walkers: int) -> None:
         """Make contexts, memory and CUDA graphs for so many live walkers, in this thread."""
         self._retried(lambda session: session.warm_up(walkers))
+
+    def windows(self, window: int, walkers: int) -> DeviceWindows:
+        """Return windows in the GPU's memory, of so many frames for so many walkers at once."""
+        return DeviceWindows(self._retried, window, walkers)
 
     def close(self) -> None:
         """Give back what every thread holds."""

@@ -6,7 +6,7 @@ what they are. Run on stand-ins so far, not on a device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from cstl_edge.runtime.graph_encoder import embedded
 from cstl_edge.runtime.tensorrt.engine import Engine, Shapes
 from cstl_edge.runtime.tensorrt.slot import ExecutionSlot, Scratch
 
+MAIN = {"frames": "silhouettes", "head": "features", "full": "silhouettes", "mask": "crops"}
+"""The input whose first axis is cut into pieces, by graph."""
 ROWS = (1, 2, 4, 8, 16, 32)  # walkers in a call; more are cut into several calls
 
 
@@ -69,7 +71,9 @@ class Session:
         """
         self.buffers, self.engines = buffers, engines
         self._scratch, self._most_slots = Scratch(buffers), most_slots
+        self._mapped = buffers.gpu().integrated
         self._slots: dict[tuple[Any, ...], ExecutionSlot] = {}
+        self._given_back: dict[int, list[int]] = {}  # memory of the GPU, by its size
 
     def slot(self, graph: str, shapes: Shapes) -> ExecutionSlot:
         """Return the slot of a graph for these shapes, a new one at their first call."""
@@ -78,17 +82,29 @@ class Session:
         if key not in self._slots:
             if self._most_slots is not None and len(self._slots) >= self._most_slots:
                 self._slots.clear()
-            self._slots[key] = ExecutionSlot(engine, self._scratch, self.buffers, shapes)
+            self._slots[key] = ExecutionSlot(
+                engine, self._scratch, self.buffers, shapes, mapped=self._mapped
+            )
         return self._slots[key]
 
     def run(self, graph: str, inputs: Arrays) -> Arrays:
-        """Run `frames`, `head` or `full` on inputs of any shapes, piece by piece (ModelError).
+        """Run a graph on inputs of any shapes, piece by piece (ModelError).
 
-        `frames` and `head` are rounded up to buckets; outputs of filler rows are dropped.
+        All but `full` are rounded up to buckets; outputs of filler rows are dropped.
         """
-        engine, main = self.engines[graph], "features" if graph == "head" else "silhouettes"
-        n, *sizes = inputs[main].shape
-        capture = graph == "frames"
+        outputs = []
+        for start, rows, slot, capture in self.pieces(graph, inputs[MAIN[graph]].shape):
+            fill(slot, {name: array[start : start + rows] for name, array in inputs.items()})
+            outputs.append(copied(slot.run(capture), rows))
+        return {name: np.concatenate([piece[name] for piece in outputs]) for name in outputs[0]}
+
+    def pieces(
+        self, graph: str, shape: tuple[int, ...]
+    ) -> Iterator[tuple[int, int, ExecutionSlot, bool]]:
+        """Yield for a main input of this shape: first row, rows, their slot, whether to capture."""
+        engine, main = self.engines[graph], MAIN[graph]
+        n, *sizes = shape
+        capture = graph in ("frames", "mask")
         if graph == "head":  # [n, s, p, c]
             window = engine.record.window
             sizes[0] = frame_bucket(sizes[0], window, engine.largest(main, 1))
@@ -96,18 +112,13 @@ class Session:
         most = engine.most_rows(main, tuple(sizes))
         if graph != "full":
             most = max(bucket for bucket in ROWS if bucket <= most)
-        outputs = []
         for start in range(0, n, most):
             rows = min(most, n - start)
             bucket = rows if graph == "full" else row_bucket(rows)
-            shapes = {name: (bucket, *(sizes if name == main else ())) for name in inputs}
+            shapes = {name: (bucket, *(sizes if name == main else ())) for name in engine.inputs}
             slot = self.slot(graph, shapes)
-            for name, array in inputs.items():
-                slot.host[name][...] = name == "lengths"  # a filler row is one frame of zeros
-                piece = array[start : start + rows]
-                slot.host[name][tuple(map(slice, piece.shape))] = piece
-            outputs.append(_copied(slot.run(capture), rows))
-        return {name: np.concatenate([piece[name] for piece in outputs]) for name in outputs[0]}
+            slot.settle()
+            yield start, rows, slot, capture
 
     def full(self, silhouettes: Silhouettes, lengths: Ints) -> Embedded:
         """Return the embeddings of sequences [n, s, h, w]; a build compares its new engine so."""
@@ -119,7 +130,7 @@ class Session:
         The largest come first, so that the scratch memory is allocated once.
         """
         for graph, engine in self.engines.items():
-            main = engine.inputs[0]
+            main = MAIN[graph]
             largest = engine.record.profiles[-1][main].max
             window = (engine.record.window,) if graph == "head" else ()
             sizes = (*window, *largest[1 + len(window) :])
@@ -154,9 +165,18 @@ class Session:
         return BoundGraph(
             inputs={name: slot.host[name] for name in engine.inputs},
             run=slot.timed,
-            outputs=lambda: _copied({name: slot.host[name] for name in engine.out}),
+            outputs=lambda: copied({name: slot.host[name] for name in engine.out}),
             close=self.close,
         )
+
+    def lend(self, nbytes: int) -> int:
+        """Return a pointer to memory of the GPU, of what was given back where that suits."""
+        waiting = self._given_back.get(nbytes)
+        return waiting.pop() if waiting else self.buffers.device(nbytes)
+
+    def give_back(self, pointer: int, nbytes: int) -> None:
+        """Keep memory of `lend` for the next who wants as much; any thread may call it."""
+        self._given_back.setdefault(nbytes, []).append(pointer)
 
     def close(self) -> None:
         """Give everything back, contexts before the memory they point to."""
@@ -175,7 +195,14 @@ class OwningSession(Session):
         self.buffers.close()
 
 
-def _copied(outputs: Mapping[str, Array], rows: int | None = None) -> dict[str, Array]:
+def fill(slot: ExecutionSlot, inputs: Arrays) -> None:
+    """Write inputs to the first rows and frames of a slot; a filler row is one frame of zeros."""
+    for name, array in inputs.items():
+        slot.host[name][...] = name == "lengths"
+        slot.host[name][tuple(map(slice, array.shape))] = array
+
+
+def copied(outputs: Mapping[str, Array], rows: int | None = None) -> dict[str, Array]:
     """Copy the first rows of outputs, as float32 or as the int32 that they are."""
     return {
         name: array[:rows].astype(np.float32 if array.dtype.kind == "f" else array.dtype)

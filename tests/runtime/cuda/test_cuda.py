@@ -72,6 +72,32 @@ def test_uploaded_bytes_are_downloaded_unchanged(buffers):
     assert target.dtype == np.float16
 
 
+def test_bytes_move_within_the_gpu(buffers):
+    source, target = (buffers.pinned((4, 3), np.float32) for _ in range(2))
+    source[...] = np.arange(12).reshape(4, 3)
+    first, second = (buffers.device(source.nbytes) for _ in range(2))
+    buffers.upload(first, source)
+    buffers.zero(second, source.nbytes)
+    buffers.copy(second + 12, first, 24)  # two rows of three
+    buffers.download(target, second)
+    buffers.synchronize()
+    np.testing.assert_array_equal(target[[0, 3]], np.zeros((2, 3)))
+    np.testing.assert_array_equal(target[1:3], source[:2])
+
+
+def test_mapped_memory_is_that_of_both_sides(buffers):
+    array, pointer = buffers.mapped((2, 3), np.int32)
+    target = buffers.pinned((2, 3), np.int32)
+    np.testing.assert_array_equal(array, np.zeros((2, 3)))
+    array[...] = [[1, 2, 3], [4, 5, 6]]
+    buffers.download(target, pointer)
+    buffers.synchronize()
+    np.testing.assert_array_equal(target, array)
+    buffers.zero(pointer, array.nbytes)
+    buffers.synchronize()
+    assert not array.any()
+
+
 def test_pinned_memory_begins_as_zeros_and_can_be_written(buffers):
     array = buffers.pinned((2, 7), np.int32)
     np.testing.assert_array_equal(array, np.zeros((2, 7), np.int32))

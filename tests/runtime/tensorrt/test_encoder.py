@@ -4,10 +4,13 @@ TensorRT and the GPU are stand-ins (`tests/standins`): the engines are the golde
 Runtime, so that everything around them is what is tested.
 """
 
+import copy
+import gc
 import logging
 import sys
 import threading
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,10 +24,10 @@ from cstl_edge.runtime.streaming.encoder import StreamingEncoder
 from cstl_edge.runtime.tensorrt.session import frame_bucket, row_bucket
 
 
-@pytest.fixture
-def state(monkeypatch):
+@pytest.fixture(params=[("Orin", 87)])
+def state(monkeypatch, request):
     """A machine: an Orin with TensorRT 10.3.0, and what happens on it."""
-    state = State(Device())
+    state = State(Device(*request.param))
     monkeypatch.setitem(sys.modules, "tensorrt", make(state))
     monkeypatch.setattr(
         "cstl_edge.runtime.tensorrt.encoder.open_buffers", lambda: NumpyBuffers(state.device)
@@ -35,7 +38,7 @@ def state(monkeypatch):
 @pytest.fixture
 def engines(folder, state):
     """An encoder on engines that fit."""
-    seal(folder)
+    seal(folder, gpu=state.device.name, sm=state.device.sm)
     encoder = load(folder, backend="tensorrt")
     yield encoder
     encoder.close()
@@ -46,6 +49,12 @@ def random_silhouettes(*shape):
     return rng.integers(0, 2, (*shape, 16, 12), dtype=np.uint8) * np.uint8(255)
 
 
+both_memories = pytest.mark.parametrize(
+    "state", [("Orin", 87), ("RTX 4090", 89)], indirect=True, ids=["shared memory", "own memory"]
+)
+
+
+@both_memories
 def test_engines_agree_with_pytorch(engines, expected):
     for _ in range(3):  # plain and captured, then twice replayed
         embedded = engines.encode(expected["silhouettes"], expected["lengths"])
@@ -107,7 +116,7 @@ def test_calls_of_one_bucket_share_a_context_and_a_graph(engines, state):
     memory = len(state.device.memory)
     for rows in (1, 2, 3, 4) * 3:
         engines.frames(random_silhouettes(rows))
-    assert len(state.device.memory) == memory + 4  # one bucket more: two arrays here and there
+    assert len(state.device.memory) == memory + 3  # one bucket more: an Orin shares silhouettes
 
 
 def test_one_walker_in_a_full_window_has_a_profile_of_its_own(engines, state):
@@ -151,16 +160,101 @@ def test_encoder_info_describes_the_engines(engines):
     assert info.impostors["sizes"] == [1, 2]
 
 
-def test_streaming_agrees_with_onnx_runtime(engines, tiny):
-    frames = random_silhouettes(3, 2 * WINDOW)  # [walkers, s, h, w]
-    streams = [StreamingEncoder(encoder, WINDOW, 2, min_frames=2) for encoder in (engines, tiny)]
-    for t in range(2 * WINDOW):
-        pushed = {w: frames[w, t] for w in range(3 if t % 2 else 2)}
-        actual, reference = (stream.push(pushed) for stream in streams)
-        assert actual.keys() == reference.keys()
+def on_the_host(engines):
+    """The same engines to somebody who does not know that they keep windows."""
+    host = copy.copy(engines)
+    host.info = replace(engines.info, keeps_windows=False)
+    return host
+
+
+@both_memories
+@pytest.mark.parametrize("window", [WINDOW, WINDOW - 2, WINDOW + 3])
+def test_streaming_agrees_with_the_host_and_with_onnx_runtime(engines, tiny, window):
+    """Rings of walkers who come, go and wait; windows that are full and not."""
+    frames = random_silhouettes(4, 3 * WINDOW)  # [walkers, s, h, w]
+    encoders = (engines, on_the_host(engines), tiny)
+    streams = [StreamingEncoder(e, window, 2, min_frames=2, max_walkers=3) for e in encoders]
+    for t in range(3 * WINDOW):
+        walkers = [0, 1] if t % 2 else [0, 1, 2]
+        if t == WINDOW:
+            for stream in streams:
+                stream.close(2)
+        pushed = {w if t < WINDOW or w != 2 else 3: frames[w, t] for w in walkers}
+        actual, host, reference = (stream.push(pushed) for stream in streams)
+        assert actual.keys() == host.keys() == reference.keys()
         for walker, result in actual.items():
+            np.testing.assert_array_equal(result.embedding, host[walker].embedding)
+            np.testing.assert_array_equal(result.salient_frames, host[walker].salient_frames)
             np.testing.assert_allclose(result.embedding, reference[walker].embedding, atol=1e-5)
             assert result.window_frames == reference[walker].window_frames
+            assert result.frames_seen == reference[walker].frames_seen
+
+
+@both_memories
+def test_features_stay_on_the_gpu(engines, state):
+    """Between `frames` and `head` they are copied within the GPU's memory, and nowhere else."""
+    engines.warm_up(4)
+    stream = StreamingEncoder(engines, WINDOW, 1, min_frames=1)
+    memory, contexts = len(state.device.memory), len(state.contexts)
+    features = {context.addresses["features"] for context in state.contexts}
+    state.device.copies.clear()
+    silhouettes = random_silhouettes(WINDOW + 1, 3)
+    for frame in silhouettes[:WINDOW]:
+        stream.push(dict(enumerate(frame)))
+    state.device.copies.clear()
+    replays = state.device.replays
+    assert len(stream.push(dict(enumerate(silhouettes[-1])))) == 3
+    kinds = [kind for kind, address, _ in state.device.copies if address in features]
+    assert set(kinds) <= {"copy"}
+    row = 4 * 16 * 4  # p · c floats
+    sizes = [nbytes for kind, _, nbytes in state.device.copies if kind == "copy"]
+    assert sum(sizes) == 3 * row + 3 * WINDOW * row  # each newest frame, each window
+    assert state.device.replays == replays + 2  # frames and head as CUDA graphs
+    assert len(state.device.memory) == memory
+    assert len(state.contexts) == contexts
+
+
+def test_memory_of_windows_is_used_again(engines, state):
+    held = []
+    for _ in range(3):
+        stream = StreamingEncoder(engines, WINDOW, 1)
+        stream.push({0: random_silhouettes(1)[0]})
+        held.append(set(state.device.memory))
+        del stream
+        gc.collect()
+    assert held[0] == held[1] == held[2]
+
+
+def test_windows_larger_than_built_for_name_the_build_option(engines):
+    with pytest.raises(ModelError, match=r"got 25 frames.*--frames"):
+        StreamingEncoder(engines, MOST_FRAMES + 1)
+
+
+def test_a_gpu_that_fails_loses_the_windows_and_goes_on(engines, state, tiny, monkeypatch, caplog):
+    """Walkers begin anew; what they get later is what the frames since then give."""
+    frames = random_silhouettes(2, 3 * WINDOW)
+    stream = StreamingEncoder(engines, WINDOW, 1, min_frames=WINDOW)
+    reference = StreamingEncoder(tiny, WINDOW, 1, min_frames=WINDOW)
+
+    def after_a_while():
+        state.device.fault = None
+        return NumpyBuffers(state.device)
+
+    for t in range(2 * WINDOW + 2):
+        pushed = {w: frames[w, t] for w in range(2)}
+        if t == WINDOW + 2:
+            state.device.fault = GONE
+            monkeypatch.setattr("cstl_edge.runtime.tensorrt.encoder.open_buffers", after_a_while)
+        answers = stream.push(pushed)
+        if t < WINDOW - 1 or WINDOW + 2 <= t < 2 * WINDOW + 1:
+            assert not answers
+        if t >= WINDOW + 2:
+            expected = reference.push(pushed)
+    assert "windows of 2 walkers were lost" in caplog.text
+    assert set(answers) == set(expected) == {0, 1}
+    for walker, answer in answers.items():
+        np.testing.assert_allclose(answer.embedding, expected[walker].embedding, atol=1e-5)
+        assert (answer.window_frames, answer.frames_seen) == (WINDOW, 2 * WINDOW + 2)
 
 
 def test_every_thread_has_contexts_of_its_own(engines, state, tiny):
