@@ -6,11 +6,12 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal, Protocol
 
 from cstl_edge.errors import CstlEdgeError, one_line
 from cstl_edge.serve.messages import CameraState
+from cstl_edge.serve.outputs.outbox import Outbox
+from cstl_edge.serve.reader import Reader
 
 OutputState = Literal["connected", "waiting", "failing", "off"]
 """Works; has not been connected yet, or waits for a try; was refused; does not try any more."""
@@ -31,7 +32,6 @@ class OutputHealth:
     queued: int
     sent: int
     dropped: Mapping[str, int]  # by reason: full, old, erased, refused
-    last_sent_utc: datetime | None
 
 
 class Output(Protocol):
@@ -50,8 +50,31 @@ class Output(Protocol):
         """Return the state."""
 
 
-CameraStates = Callable[[], Mapping[str, CameraState]]
-"""Returns the cameras of the site with their last state."""
+@dataclass(frozen=True)
+class Surroundings:
+    """What outputs need of the service."""
+
+    site: str  # its name
+    reader: Reader
+    outbox: Outbox
+    cameras: Callable[[], Mapping[str, CameraState | None]]  # of the site, with their last state
+    camera_title: Callable[[str], str] = str  # name of a camera for people
+
+    def health(self, name: str, kind: str, state: OutputState, reason: str | None) -> OutputHealth:
+        """Return the state of an output with the figures of its queue.
+
+        Args:
+            name: Of the output.
+            kind: Such as `webhook`.
+            state: What it does.
+            reason: Why it does not work.
+        """
+        try:
+            queued, counters = self.outbox.figures(name)
+        except CstlEdgeError as err:
+            return OutputHealth(name, kind, "failing", one_line(err), 0, 0, {})
+        dropped = {key[8:]: n for key, n in counters.items() if key.startswith("dropped_")}
+        return OutputHealth(name, kind, state, reason, queued, counters.get("sent", 0), dropped)
 
 
 class Worker:

@@ -14,7 +14,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ OUTBOX_NAME = "outbox.db"
 APPLICATION_ID = 0x4353534F  # "CSSO"
 VERSION = 1
 BATCH = 500  # events taken from the store in one transaction
+LOOK_S = 0.05  # how long a look at the figures waits for a writer
 HOUR_S = 3600.0
 
 TABLES = (
@@ -70,6 +71,7 @@ class Outbox:
         and nothing else.
         """
         self.path, self._clock, self._lock = folder / OUTBOX_NAME, clock, threading.RLock()
+        self._figures: dict[str, tuple[int, dict[str, int]]] = {}
         self.was_damaged = False
         with explained_store_errors(self.path):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -267,6 +269,15 @@ class Outbox:
         """Return `sent` and `dropped_full`, `_old`, `_erased`, `_refused` since the beginning."""
         return dict(self._all("SELECT name, value FROM counters WHERE output = ?", output))
 
+    def figures(self, output: str) -> tuple[int, dict[str, int]]:
+        """Return `queued` and `counters`; those of before while somebody writes: never waits."""
+        if self._lock.acquire(timeout=LOOK_S):
+            try:
+                self._figures[output] = self.queued(output), self.counters(output)
+            finally:
+                self._lock.release()
+        return self._figures.get(output, (0, {}))
+
     def switch_off(self, output: str, reason: str | None) -> None:
         """Note that an output is off until somebody changes it, and why; None switches it on."""
         with self._change() as db:
@@ -286,10 +297,12 @@ class Outbox:
                 "INSERT OR IGNORE INTO retained VALUES (?, ?)", [(broker, x) for x in topics]
             )
 
-    def forget_other_brokers(self, broker: str) -> int:
+    def forget_other_brokers_than(self, brokers: Sequence[str]) -> int:
         """Strike the topics of brokers that are not used any more; return how many there were."""
+        marks = ", ".join("?" * len(brokers))
         with self._change() as db:
-            return db.execute("DELETE FROM retained WHERE broker != ?", (broker,)).rowcount
+            query = f"DELETE FROM retained WHERE broker NOT IN ({marks})"
+            return db.execute(query, tuple(brokers)).rowcount
 
     def remembered(self, broker: str) -> frozenset[str]:
         """Return the retained topics that may hold something."""

@@ -44,7 +44,7 @@ def value(registry, name, **labels):
 
 def full_registry():
     """Return a registry in which every metric has a value."""
-    health = OutputHealth("mqtt", "mqtt", "connected", None, 3, 10, {"old": 2}, None)
+    health = OutputHealth("mqtt", "mqtt", "connected", None, 3, 10, {"old": 2})
     registry = MetricsRegistry(lambda: (health,))
     for name in VALUES:
         kind, _, key = name.partition(":")
