@@ -27,6 +27,7 @@ from cstl_edge.cli import (
     models,
     recognise,
     reproduce,
+    serve,
     train,
 )
 from cstl_edge.cli.console import print_demo, print_result, progress
@@ -94,6 +95,8 @@ app.command(rich_help_panel=PEOPLE)(live.live)
 app.command(rich_help_panel=PEOPLE)(recognise.enroll)
 app.command(rich_help_panel=PEOPLE)(recognise.identify)
 app.add_typer(gallery.people, name="gallery", rich_help_panel=PEOPLE)
+app.command(rich_help_panel=PEOPLE)(serve.serve)
+app.add_typer(serve.config, name="config", rich_help_panel=PEOPLE)
 app.command(rich_help_panel=MODELS)(models.models)
 app.command(rich_help_panel=MODELS)(adapt.adapt)
 app.command(rich_help_panel=MODELS)(export.export)

@@ -64,6 +64,7 @@ class Child:
         self._beaten_s = 0.0
         self._samples: dict[str, list[float]] = defaultdict(list)
         self._control = Link(SUPERVISOR, control, self._from_supervisor, self._orphaned)
+        self._control.start()
 
     def receive(self, timeout_s: float) -> Received | None:
         """Return the next message and the peer that sent it, None after the time."""
@@ -140,6 +141,7 @@ class Child:
         dropped = sum(link.outbound.dropped_observations for link in links.values())
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return {
+            "pid": float(os.getpid()),
             "rss_bytes": float(resident_bytes(os.getpid()) or 0),
             "cpu_seconds_total": usage.ru_utime + usage.ru_stime,
             "queue_inbox": float(self._inbox.qsize()),
@@ -150,9 +152,11 @@ class Child:
     def _from_supervisor(self, peer: str, message: Message) -> None:
         if isinstance(message, Attach):
             end = self._control.receive_end()
-            link = Link(message.peer, end, self._deliver, self._peer_left)
+            link = Link(message.peer, end, self._deliver, self._peer_left).start()
             with self._lock:
-                old, self._links[message.peer] = self._links.get(message.peer), link
+                old = self._links.pop(message.peer, None)
+                if not link.ended:
+                    self._links[message.peer] = link
             if old is not None:
                 old.close()
         elif isinstance(message, Detach):
@@ -214,7 +218,9 @@ def start_child(name: str, control: Connection, entry: str, arguments: tuple[Any
         log.exception("unexpected error")
         words = LastWords(name, f"{type(err).__name__}: {one_line(err)}", CstlEdgeError.exit_code)
     child.close(words)
-    sys.exit(0 if words is None else words.exit_code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if words is None else words.exit_code)  # nothing is left that a teardown would write
 
 
 def resident_bytes(pid: int) -> int | None:

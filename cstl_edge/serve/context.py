@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cstl_edge.serve.messages import EventMessage, Overlay, Picture, Reply, ServiceState, Stats
 from cstl_edge.serve.site import Site
+
+if TYPE_CHECKING:
+    from cstl_edge.serve.outputs.open import Outputs
 
 Unsubscribe = Callable[[], None]
 
@@ -32,6 +35,10 @@ class FrontContext(Protocol):
     @property
     def stopping(self) -> bool:
         """Whether the service ends: every open stream has to end by itself now."""
+
+    @property
+    def outputs(self) -> Outputs | None:
+        """The outputs that run; None in safe mode."""
 
     def state(self) -> ServiceState:
         """Return the newest state of processes and cameras."""

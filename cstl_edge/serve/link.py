@@ -33,7 +33,7 @@ class Link:
     def __init__(
         self, peer: str, connection: Connection, on_message: OnMessage, on_end: OnEnd
     ) -> None:
-        """Start reading and writing.
+        """Take over a connection; `start` begins to read and write.
 
         Args:
             peer: Name of the process at the other end.
@@ -48,8 +48,12 @@ class Link:
         self._closing = threading.Event()
         self._writer = threading.Thread(target=self._write, name=f"to {peer}", daemon=True)
         self._reader = threading.Thread(target=self._read, name=f"from {peer}", daemon=True)
+
+    def start(self) -> Link:
+        """Begin to read and write."""
         self._writer.start()
         self._reader.start()
+        return self
 
     def send(self, message: Message) -> bool:
         """Hand over a message, without waiting; False where the peer is gone."""

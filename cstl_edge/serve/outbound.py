@@ -108,8 +108,10 @@ def _newest_key(message: Message) -> Hashable | None:
     """Return what a newer message replaces, None for one that waits its turn."""
     if isinstance(message, Picture):
         return Picture, message.camera, message.overlay
-    if isinstance(message, Labels | Watch):
-        return type(message), message.camera
+    if isinstance(message, Watch):
+        return Watch, message.camera, message.overlay
+    if isinstance(message, Labels):
+        return Labels, message.camera
     return ServiceState if isinstance(message, ServiceState) else None
 
 

@@ -27,6 +27,7 @@ class WorkerSettings:
     settings: CameraSettings
     segmenter: str
     size: tuple[int, int]  # height and width of a silhouette [pixels]
+    snapshots: bool  # whether pictures of visits are kept
     ring_s: float  # seconds of pictures kept for clips; 0 keeps none
     spool: Path
 
@@ -45,7 +46,7 @@ def plans_of(site: Site, error: str | None = None, *, safe: bool = False) -> lis
         (site, error, safe),
         FRONT_HANG_S,
         FRONT_MEMORY,
-        identity=(safe, error if safe else None, site.page, site.outputs, site.data, site.name),
+        identity=(safe, error if safe else None, site.page, site.data),
     )
     if safe:
         return [front]
@@ -73,6 +74,7 @@ def _worker(site: Site, name: str, size: tuple[int, int]) -> ProcessPlan:
         settings=camera,
         segmenter=camera.segmenter or site.segmenter,
         size=size,
+        snapshots=site.keep.snapshots.enabled,
         ring_s=clips.before_s + clips.max_s if clips.enabled else 0.0,
         spool=site.spool,
     )

@@ -102,7 +102,7 @@ class ManagedProcess:
         self._started_s = self._beat_s = self._clock()
         self._started_utc, self._memory = now(), None
         self._beaten, self._asked_s, self._broken, self._last_words = False, None, None, None
-        self.control = Link(self.name, ours, self._receive, self._on_end)
+        self.control = Link(self.name, ours, self._receive, self._on_end).start()
 
     def _receive(self, peer: str, message: Any) -> None:
         if isinstance(message, LastWords):

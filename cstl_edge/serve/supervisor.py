@@ -324,7 +324,9 @@ class Supervisor:
         if recogniser is not None:
             recogniser.ask_to_end(ALL_END_S - WORKERS_END_S)
         self._wait_until(started_s + ALL_END_S, lambda name: True)
-        for process in self.processes.values():
+        for name, process in self.processes.items():
+            if process.alive:
+                log.warning("%s did not end within %g s and is killed", name, ALL_END_S)
             process.kill()
         self._wait_until(started_s + ALL_END_S + 1.0, lambda name: True)
 

@@ -1,0 +1,120 @@
+"""Verbs `serve` and `config`: run the service of many cameras, and check or begin its file."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cstl_edge.cli.console import notify, print_result
+from cstl_edge.cli.options import Json
+from cstl_edge.errors import SIGNAL_BASE, ConfigError, one_line
+from cstl_edge.extras import missing_package
+
+if TYPE_CHECKING:
+    from cstl_edge.serve.site import Site
+
+SiteFile = Annotated[Path, typer.Argument(help="YAML file of the site: cameras, page, outputs.")]
+
+config = typer.Typer(
+    help="Check, begin and describe the file of `cstl-edge serve`.", no_args_is_help=True
+)
+
+
+def serve(
+    site: SiteFile,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="End with exit code 2 on a bad file, in place of a page that shows it."
+        ),
+    ] = False,
+) -> None:
+    """Run cameras, recognition, page and outputs; a signal ends them, SIGHUP reloads the file."""
+    run_site(site, strict=strict)
+
+
+def run_site(path: Path, *, strict: bool = False) -> None:
+    """Run a site's file until a signal; ends with 128 + its number.
+
+    path: YAML file
+    strict: whether a bad file ends it at once
+    """
+    _need_extra()
+    from cstl_edge.serve.data_folder import claimed
+    from cstl_edge.serve.supervisor import Supervisor
+
+    supervisor = Supervisor(path, strict=strict, on_ready=_tell_address)
+    if supervisor.site_error is not None:
+        notify(f"safe mode, nothing is looked at: {supervisor.site_error}")
+    with claimed(supervisor.site):
+        number = supervisor.run()
+    if number is not None:
+        raise SystemExit(SIGNAL_BASE + number)
+
+
+def _tell_address(site: Site) -> None:
+    from cstl_edge.serve.web.door import login_url
+
+    notify(f"page: {login_url(site)}")
+
+
+def _need_extra() -> None:
+    """Raise MissingPackage where the extra `serve` is not installed."""
+    from importlib.util import find_spec
+
+    for package in ("starlette", "uvicorn", "argon2"):
+        if find_spec(package) is None:
+            raise missing_package(f"cstl-edge serve needs {package}", "serve")
+
+
+@config.command()
+def check(site: SiteFile, json: Json = False) -> None:
+    """Check a site's file; everything that is wrong is listed by line, and the exit code is 2."""
+    from cstl_edge.serve.plans import silhouette_size
+    from cstl_edge.serve.site import check_site, where
+
+    checked, problems = check_site(site)
+    if checked is not None:
+        silhouette_size(checked.model)
+    lines = [f"{where(site, problem)}: {problem.message}" for problem in problems]
+    cameras = sorted(checked.cameras) if checked is not None else []
+    if problems and not json:
+        for line in lines:
+            notify(line)
+    if problems:
+        count = len(problems)
+        if json:
+            print_result(
+                {"valid": False, "problems": [p._asdict() for p in problems]}, "", as_json=True
+            )
+            raise SystemExit(ConfigError.exit_code)
+        raise ConfigError(f"{one_line(site)} has {count} mistake{'s' if count > 1 else ''}")
+    text = f"{one_line(site)} is valid: {len(cameras)} camera{'' if len(cameras) == 1 else 's'}"
+    print_result({"valid": True, "problems": [], "cameras": cameras}, text, json)
+
+
+@config.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("site.yaml"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file.")] = False,
+) -> None:
+    """Write a commented site's file to begin with."""
+    from cstl_edge.output import Outputs, write_file
+    from cstl_edge.serve.example_site import example_site
+
+    Outputs(overwrite=overwrite).claim(path, "PATH", suffixes=(".yaml", ".yml"))
+    write_file(path, example_site(), mode=0o600)
+    notify(f"wrote {one_line(path)}; next: cstl-edge config check {one_line(path)}")
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of the site's file, for editors."""
+    from cstl_edge.serve.schema import site_schema
+
+    json_module.dump(site_schema(), sys.stdout, indent=1, ensure_ascii=False)
+    print()
