@@ -9,7 +9,7 @@ from cstl_edge.serve.messages import EventMessage, Overlay, Picture, Reply, Serv
 from cstl_edge.serve.site import Site
 
 if TYPE_CHECKING:
-    from cstl_edge.serve.outputs.open import Outputs
+    from cstl_edge.serve.outputs.base import RunningOutputs
 
 Unsubscribe = Callable[[], None]
 
@@ -37,7 +37,7 @@ class FrontContext(Protocol):
         """Whether the service ends: every open stream has to end by itself now."""
 
     @property
-    def outputs(self) -> Outputs | None:
+    def outputs(self) -> RunningOutputs | None:
         """The outputs that run; None in safe mode."""
 
     def state(self) -> ServiceState:

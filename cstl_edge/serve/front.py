@@ -32,7 +32,7 @@ from cstl_edge.serve.messages import (
 from cstl_edge.serve.site import Site
 
 if TYPE_CHECKING:
-    from cstl_edge.serve.outputs.open import Outputs
+    from cstl_edge.serve.outputs.open import SiteOutputs
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Front:
         self._pictures: dict[tuple[str, Overlay], tuple[float, Picture]] = {}
         self._watched: dict[tuple[str, Overlay], tuple[float, float]] = {}
         self._replies: dict[str, asyncio.Future[Reply]] = {}
-        self._outputs: Outputs | None = None
+        self._outputs: SiteOutputs | None = None
         self._on_picture: Subscribers[Picture] = Subscribers()
         self._on_event: Subscribers[EventMessage] = Subscribers()
         self._on_state: Subscribers[ServiceState] = Subscribers()
@@ -114,11 +114,11 @@ class Front:
         return self._child.stopping.is_set()
 
     @property
-    def outputs(self) -> Outputs | None:
+    def outputs(self) -> SiteOutputs | None:
         """The outputs that run; None in safe mode."""
         return self._outputs
 
-    def use(self, outputs: Outputs) -> None:
+    def use(self, outputs: SiteOutputs) -> None:
         """Hold the outputs."""
         self._outputs = outputs
 

@@ -50,6 +50,13 @@ class Output(Protocol):
         """Return the state."""
 
 
+class RunningOutputs(Protocol):
+    """All outputs of the front process, as the page sees them; no call blocks or raises."""
+
+    def health(self) -> tuple[OutputHealth, ...]:
+        """Return the state of every output of the site."""
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What outputs need of the service."""
@@ -77,7 +84,7 @@ class Surroundings:
         return OutputHealth(name, kind, state, reason, queued, counters.get("sent", 0), dropped)
 
 
-class Worker:
+class OutputThread:
     """Runs a function again and again in a thread: at each wake-up, and every second.
 
     An error of the package (a full disk, a store that is not there yet) is kept as `fault` and

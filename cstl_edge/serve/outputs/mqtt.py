@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cstl_edge.serve.outputs import home_assistant
-from cstl_edge.serve.outputs.base import OutputHealth, Surroundings, Worker
+from cstl_edge.serve.outputs.base import OutputHealth, OutputThread, Surroundings
 from cstl_edge.serve.outputs.home_assistant import Component, House, Topics
 from cstl_edge.serve.outputs.mqtt_link import MqttLink
 from cstl_edge.serve.outputs.settings import MqttSettings
@@ -49,8 +49,8 @@ class Mqtt:
         self._client_id = settings.client_id or home_assistant.device_id(around.outbox.client)
         base = settings.topic or f"cstl_edge/{home_assistant.slug_of_site(around.site)}"
         self.topics = Topics(base, settings.names, around.outbox.key)
-        self._worker = Worker(NAME, self._step)
-        self._link = MqttLink(settings, self._client_id, self.topics.available, self._worker.wake)
+        self._thread = OutputThread(NAME, self._step)
+        self._link = MqttLink(settings, self._client_id, self.topics.available, self._thread.wake)
         self._on_way: dict[int, Sent] = {}
         self._pending: dict[str, int] = {}  # retained topics on their way, with the newest number
         self._standing: dict[str, str] = {}  # what the broker acknowledged since it was connected
@@ -64,7 +64,7 @@ class Mqtt:
         if lost:
             log.warning("mqtt: %d retained topics stay at a broker that is not used any more", lost)
         self._link.start()
-        self._worker.start()
+        self._thread.start()
 
     @property
     def _brokers(self) -> tuple[str, str]:
@@ -73,19 +73,19 @@ class Mqtt:
 
     def wake(self) -> None:
         """Say that there are new events."""
-        self._worker.wake()
+        self._thread.wake()
 
     def close(self, within_s: float) -> None:
         """End; what was not acknowledged is sent by the next run."""
         ends_s = time.monotonic() + within_s
-        self._worker.stop(within_s / 2)
+        self._thread.stop(within_s / 2)
         self._link.close(max(0.1, ends_s - time.monotonic()))
 
     def health(self) -> OutputHealth:
         """Return the state."""
         state, reason = self._link.state, self._link.reason
-        if self._worker.fault is not None:
-            state, reason = "failing", self._worker.fault
+        if self._thread.fault is not None:
+            state, reason = "failing", self._thread.fault
         return self._around.health(NAME, self.kind, state, reason)
 
     def _step(self) -> float | None:

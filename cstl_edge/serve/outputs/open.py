@@ -35,7 +35,7 @@ RELOAD_WITHIN_S = 2.0
 log = logging.getLogger(__name__)
 
 
-class Outputs:
+class SiteOutputs:
     """All outputs of a running front process."""
 
     def __init__(self, context: FrontContext) -> None:
@@ -126,9 +126,9 @@ class Outputs:
         return self._context.site.camera_title(camera)
 
 
-def start(context: FrontContext) -> Outputs:
+def start(context: FrontContext) -> SiteOutputs:
     """Start the outputs of the running site, and feed the metrics."""
-    return Outputs(context)
+    return SiteOutputs(context)
 
 
 def named(settings: OutputsSettings) -> dict[str, tuple[str, Any]]:

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from cstl_edge import __version__
 from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.live.sources.credentials import fill_in
-from cstl_edge.serve.outputs.base import OutputHealth, OutputState, Surroundings, Worker
+from cstl_edge.serve.outputs.base import OutputHealth, OutputState, OutputThread, Surroundings
 from cstl_edge.serve.outputs.outbox import Queued
 from cstl_edge.serve.outputs.settings import WebhookSettings
 from cstl_edge.serve.store_rows import EventRow
@@ -79,18 +79,18 @@ class Webhook:
         self._off = around.outbox.off_reason(self._off_key)
         self._failures, self._resume_s, self._fault = 0, 0.0, ""
         self._connection = Connection(self._url, settings.timeout_s)
-        self._worker = Worker(self.name, self._step)
-        self._worker.start()
+        self._thread = OutputThread(self.name, self._step)
+        self._thread.start()
 
     def wake(self) -> None:
         """Say that there are new events."""
-        self._worker.wake()
+        self._thread.wake()
 
     def close(self, within_s: float) -> None:
         """End; a message on its way is cut off and sent again by the next run."""
-        self._worker.stopping.set()
+        self._thread.stopping.set()
         self._connection.cut()
-        self._worker.stop(within_s)
+        self._thread.stop(within_s)
 
     def health(self) -> OutputHealth:
         """Return the state."""
@@ -98,8 +98,8 @@ class Webhook:
         reason: str | None = None
         if self._off is not None:
             state, reason = "off", self._off
-        elif self._worker.fault is not None:
-            state, reason = "failing", self._worker.fault
+        elif self._thread.fault is not None:
+            state, reason = "failing", self._thread.fault
         elif self._failures:
             state, reason = "failing", self._fault
         return self._around.health(self.name, self.kind, state, reason)
@@ -131,7 +131,7 @@ class Webhook:
 
     def _take_answer(self, queued: Queued, answer: Answer) -> None:
         outbox = self._around.outbox
-        if self._worker.stopping.is_set() and answer.status is None:
+        if self._thread.stopping.is_set() and answer.status is None:
             return  # cut off by us
         if answer.is_success:
             outbox.acknowledged(self.name, [queued.id])

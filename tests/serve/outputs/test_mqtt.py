@@ -70,7 +70,8 @@ def test_events_and_states_arrive(house, broker, listener, start):
     house.event("closed")
     output.wake()
     wait_until(lambda: listener.last(f"{BASE}/person/ada/presence") == "OFF")
-    assert listener.last(f"{BASE}/person/ada/last_seen") == "2026-11-30T08:01:35+00:00"
+    ended = "2026-11-30T08:01:35+00:00"
+    wait_until(lambda: listener.last(f"{BASE}/person/ada/last_seen") == ended)
     wait_until(lambda: listener.last(f"{BASE}/camera/door/state") == "offline")
 
 
