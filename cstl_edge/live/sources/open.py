@@ -35,9 +35,7 @@ SOURCES = Registry(
         "https": Entry("cstl_edge.live.sources.network:open_http"),
         "csi": Entry("cstl_edge.live.sources.gstreamer:open_csi", "csi://0"),
         "gst": Entry("cstl_edge.live.sources.gstreamer:open_gst", "gst:PIPELINE"),
-        "synthetic": Entry(
-            "cstl_edge.live.sources.synthetic.source:open_synthetic", "synthetic://6"
-        ),
+        "synthetic": Entry("cstl_edge.live.sources.synthetic.open:open_synthetic", "synthetic://6"),
     },
     group="cstl_edge.sources",
 )

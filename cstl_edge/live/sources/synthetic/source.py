@@ -2,6 +2,7 @@
 
     synthetic://6?seed=0&fps=25&seconds=20&size=640x360&live=1
     synthetic://8?dense=1&poles=2&turning=1&standing=1&carrying=1
+    synthetic://street?side=0&people=8&seed=1     one of four sides of a street, see `sides`
 
 It reads like a file (every frame, no pacing) unless `live=1`. The same seed gives the same
 pictures, whatever part of them is read; another number of walkers gives other people. A list of
@@ -16,7 +17,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -24,9 +25,8 @@ import numpy as np
 
 from cstl_edge.arrays import Bytes, Image
 from cstl_edge.errors import ConfigError
-from cstl_edge.live.sources.base import Frame, FrameSource, query_values, redact
-from cstl_edge.live.sources.options import SourceOptions
-from cstl_edge.live.sources.stream import Capture, LiveSource
+from cstl_edge.live.sources.base import Frame, FrameSource
+from cstl_edge.live.sources.stream import Capture
 from cstl_edge.live.sources.synthetic.actor import Actor, WalkerSpec
 from cstl_edge.live.sources.synthetic.cast import EMPTY_S, Habits, scheduled, street_walkers
 from cstl_edge.live.sources.synthetic.scene import (
@@ -75,6 +75,7 @@ class SyntheticSource(FrameSource):
         stop_s: float | None = None,
         habits: Habits | None = None,
         poles: int = 0,
+        wardrobe: Image | None = None,
         uri: str | None = None,
     ) -> None:
         """Plan the street; raises ConfigError for values out of range and impossible walkers.
@@ -89,6 +90,7 @@ class SyntheticSource(FrameSource):
             stop_s: End of that part.
             habits: What strangers do beside crossing.
             poles: Lamp posts between the camera and the walkers.
+            wardrobe: Picture from which clothes must differ, in place of the empty street.
             uri: Address, for messages.
         """
         count = people if isinstance(people, int) else len(people)
@@ -102,7 +104,8 @@ class SyntheticSource(FrameSource):
         self._light = Light(size, seed)
         try:
             cast = scheduled(strangers, seed)
-            self._actors = [Actor(spec, camera, fps, self._street) for spec in cast]
+            backdrop = self._street if wardrobe is None else wardrobe
+            self._actors = [Actor(spec, camera, fps, backdrop) for spec in cast]
         except ValueError as err:
             raise ConfigError(f"cannot stage {self.uri}: {err}") from err
         ends = [actor.first_index + actor.frames for actor in self._actors]
@@ -187,33 +190,6 @@ class SyntheticSource(FrameSource):
         return WalkerTruth(walker, actor.spec, box, visible)
 
 
-def open_synthetic(uri: str, options: SourceOptions) -> FrameSource:
-    """Open `synthetic://N?…`, as a recording or, with `live=1`, as a live source."""
-    text, _, query = uri.removeprefix("synthetic://").partition("?")
-    count, shown = text.rstrip("/"), redact(uri)
-    if not count.isdecimal():
-        raise ConfigError(f"expected synthetic:// and a number of walkers, got {shown}")
-    kinds = {"seed": int, "fps": float, "seconds": float, "size": str, "live": int, "poles": int}
-    names = [field.name for field in fields(Habits)]
-    values = query_values(query, kinds | dict.fromkeys(names, int), shown)
-    values["habits"] = Habits(**{name: bool(values.pop(name, 0)) for name in names})
-    if "size" in values:
-        values["size"] = _size(values["size"], shown)
-    live = values.pop("live", 0)
-    if options.fps is not None:
-        values.setdefault("fps", options.fps)
-    values.update(start_s=options.start_s, stop_s=options.stop_s, uri=uri)
-    street = SyntheticSource(int(count), **values)
-    if not live:
-        return street
-    street.render()
-
-    def start() -> PacedCamera:
-        return PacedCamera((frame.image for frame in street.reopen()), street.fps)
-
-    return LiveSource(uri, start, options)
-
-
 class PacedCamera(Capture):
     """Capture that gives pictures at a frame rate, as a camera would."""
 
@@ -239,13 +215,6 @@ class PacedCamera(Capture):
     def stop(self) -> None:
         """Wake a waiting `read`."""
         self._stopped.set()
-
-
-def _size(text: str, uri: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise ConfigError(f"size in {uri}: expected WIDTHxHEIGHT such as 640x360, got {text!r}")
-    return int(height), int(width)
 
 
 def _check(
