@@ -24,7 +24,7 @@ from cstl_edge.gallery.store import GalleryStore, nobody
 from cstl_edge.gallery.stored_people import find_row
 from cstl_edge.gallery.takeout import export_person, kept_silhouettes
 from cstl_edge.gallery.verify import verify
-from cstl_edge.gallery.walks import remove_walk, split_walks
+from cstl_edge.gallery.walks import remove_walk, set_retention, split_walks
 
 AGAIN_S = 60.0  # between two tries to finish an erasure
 
@@ -139,6 +139,17 @@ class Administration:
         with self._lock:
             self._cache = None
             return split_walks(self._store, name, walks, new_name, expires_utc)
+
+    def set_retention(self, name: str, expires_utc: str | None) -> None:
+        """Set when somebody's retention ends, None for never: what undoes a merge.
+
+        Args:
+            name: Name of the person, in any case.
+            expires_utc: ISO 8601, as `show` has it.
+        """
+        with self._lock:
+            self._cache = None
+            set_retention(self._store, name, expires_utc)
 
     @property
     def seal(self) -> Seal:

@@ -26,6 +26,7 @@ from cstl_edge.gallery.administration import Administration
 from cstl_edge.gallery.duplicates import refuse_enrolled_walk, refuse_somebody_else
 from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.loading import Snapshot
+from cstl_edge.gallery.look_alikes import LookAlike
 from cstl_edge.gallery.match import Decision, NoMatch, RuledOut, SeenWalk
 from cstl_edge.gallery.matcher import Matcher
 from cstl_edge.gallery.people import utc_now
@@ -204,6 +205,17 @@ class Gallery(Administration):
             prepared = self._matcher.prepare(current, self.camera_means, camera)
         distances = prepared.distances(seen).tolist()
         return dict(zip(prepared.index.names, distances, strict=True))
+
+    def look_alikes(self, fpir: float = 0.01) -> list[LookAlike]:
+        """Return the pairs of people of whom one would be taken for the other, with distances.
+
+        fpir: false-positive identification rate of the threshold
+        """
+        with self._lock:
+            current = self._current()
+            if len(current.index.names) < 2:
+                return []
+            return self._matcher.look_alikes(current, self.camera_means, fpir)
 
     def project(self, embeddings: Floats, camera: str | None = None) -> Floats:
         """Return walks [n, p, d] in the form in which `distance.between` compares them with others.

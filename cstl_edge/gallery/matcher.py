@@ -21,12 +21,15 @@ from cstl_edge.arrays import Doubles, Floats
 from cstl_edge.distance import EUCLIDEAN, Distance, blended_mean
 from cstl_edge.gallery.camera_means import CameraMean, CameraMeans, CameraScatter
 from cstl_edge.gallery.confidence import ConfidenceCurve
-from cstl_edge.gallery.index import CosineIndex, TemplateIndex, indexed
+from cstl_edge.gallery.fast_index import fast_indexed
+from cstl_edge.gallery.index import CosineIndex, TemplateIndex
 from cstl_edge.gallery.loading import Snapshot
-from cstl_edge.gallery.match import Decision, RuledOut, SeenWalk, decide, walk_distances
+from cstl_edge.gallery.look_alikes import LookAlike, look_alikes
+from cstl_edge.gallery.match import Decision, RuledOut, SeenWalk, decide, walk_distances, walk_query
 from cstl_edge.gallery.templates import InfoLike
 from cstl_edge.gallery.thresholds import ImpostorTable, Threshold, choose_threshold
 
+NEAREST = 2  # people: an answer and its runner-up
 UNNAMED = "unnamed"  # the camera of walks whose camera has no name
 FADE = 1 - 1 / 200  # weight of all earlier walks at each further one
 REREAD_S = 10.0  # after which sums that another process may have changed are read again
@@ -62,6 +65,11 @@ class Prepared:
     def distances(self, walk: SeenWalk) -> Floats:
         """Return the distance of a walk to every person of the index, [people]."""
         return walk_distances(self.index, walk, self.centre)
+
+    def nearest(self, walk: SeenWalk) -> Floats:
+        """Return the distance to everybody who decides about a walk, [people]; others: infinity."""
+        count = NEAREST + len({name for name, _ in self.ruled_out})
+        return self.index.nearest(walk_query(self.index, walk, self.centre), count)
 
     def struck(self, walk: SeenWalk, distances: Floats) -> frozenset[str]:
         """Return the people who a walk is not: it is more like one that was said not to be theirs.
@@ -134,6 +142,18 @@ class Matcher:
         ]
         return Prepared(index, self._centre_of(camera), others)
 
+    def look_alikes(self, snapshot: Snapshot, means: CameraMeans, fpir: float) -> list[LookAlike]:
+        """Return the pairs of people of whom one would be taken for the other.
+
+        Args:
+            snapshot: Everybody who is enrolled, at least two people.
+            means: Sums of the gallery's cameras.
+            fpir: False-positive identification rate of the threshold.
+        """
+        index = self._prepared(snapshot, means)
+        limit = choose_threshold(index, self._table, fpir).value
+        return [] if limit is None else look_alikes(index, limit)
+
     def project(self, means: CameraMeans, embeddings: Floats, camera: str | None) -> Floats:
         """Return embeddings [n, p, d] of walks in the form in which two walks are compared.
 
@@ -160,7 +180,7 @@ class Matcher:
             fpir: Requested false-positive identification rate, 0..1.
             threshold: Distance in place of the one for `fpir`.
         """
-        distances = prepared.distances(walk)
+        distances = prepared.nearest(walk)
         used = Threshold(threshold, "given")
         if threshold is None:
             used = choose_threshold(prepared.index, self._table, fpir, walk.seen)
@@ -240,7 +260,7 @@ class Matcher:
             named = tuple(camera or UNNAMED for camera in snapshot.index.cameras)
             raw = replace(snapshot.index, cameras=named)
             self._enrolled, self._spread = enrolled_crowds(raw), spread_of(raw, UNNAMED)
-            self._index = indexed(raw, self._adapted())
+            self._index = fast_indexed(raw, self._adapted())
             self._snapshot, self._centres, self.is_stale = snapshot, {}, False
         if isinstance(self._index, CosineIndex) and not self._centres:
             self._index = self._index.centred(

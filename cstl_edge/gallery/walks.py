@@ -1,4 +1,4 @@
-"""Single walks of an enrolled person: take one out, or give some to a person of their own."""
+"""Single walks of an enrolled person: take one out, or give some back to whom they were of."""
 
 from __future__ import annotations
 
@@ -77,6 +77,21 @@ def split_walks(
         head.people += 1
         head.next_expiry = earlier(head.next_expiry, expires_utc)
     return sum(len(walk.record.templates) for walk in given)
+
+
+def set_retention(store: GalleryStore, name: str, expires_utc: str | None) -> None:
+    """Set the end of a person's retention.
+
+    Args:
+        store: Open gallery.
+        name: Name of the person, in any case.
+        expires_utc: ISO 8601, None for no end.
+    """
+    with store.rows.change() as head:
+        person = store.existing(name)
+        person.record.expires_utc, person.record.seen_expired_utc = expires_utc, None
+        store.write_person(person.id, person.record)
+        head.next_expiry = earlier(head.next_expiry, expires_utc)
 
 
 def _chosen(person: StoredPerson, walks: Collection[int]) -> list[StoredEnrolment]:
