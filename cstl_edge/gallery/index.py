@@ -18,6 +18,7 @@ import numpy.typing as npt
 from cstl_edge.arrays import Floats
 from cstl_edge.distance import EUCLIDEAN, Distance
 
+FAST_FROM = 2048  # templates, from which `fast_index` searches: a plain search takes 3 ms
 MAX_PROBES = 512  # templates searched for the gallery's own scores: 3 s at 10,000 of 32x256
 
 # |a-b|^2 = |a|^2 + |b|^2 - 2ab loses digits when a is near b: its error is at most d * 2^-24 of
@@ -58,10 +59,17 @@ class TemplateIndex:
 
     def mean_of_walks(self) -> Floats:
         """Return the mean of each walk's templates, [p, d, walks]."""
-        sums = [np.add.reduceat(part, self.walk_starts, axis=1) for part in self.templates]
-        return np.asarray(np.stack(sums) / self._per_walk(), np.float32)
+        rows = self.templates.transpose(2, 0, 1)
+        if rows.flags.c_contiguous:
+            sums = np.add.reduceat(rows, self.walk_starts, axis=0).transpose(1, 2, 0)
+        else:
+            parts = [np.add.reduceat(part, self.walk_starts, axis=1) for part in self.templates]
+            sums = np.stack(parts)
+        return np.asarray(sums / self.templates_of_walks, np.float32)
 
-    def _per_walk(self) -> Starts:
+    @cached_property
+    def templates_of_walks(self) -> Starts:
+        """How many templates each enrolment has, [walks]."""
         return np.diff(np.append(self.walk_starts, self.templates.shape[2]))
 
     @cached_property
@@ -87,6 +95,17 @@ class TemplateIndex:
             distances = self.template_distances(queries[block])
             nearest[block] = np.minimum.reduceat(distances, self.starts, axis=1)
         return nearest
+
+    def nearest(self, queries: Floats, count: int) -> Floats:
+        """Return the distances to everybody who may be among the `count` nearest: [people].
+
+        Others may be infinitely far, in indexes that are faster than this one.
+
+        Args:
+            queries: [k, p, d]; distances are the mean over them.
+            count: How many people.
+        """
+        return np.asarray(self.person_distances(queries).mean(axis=0), np.float32)
 
     def queries_of(self, columns: Starts) -> Floats:
         """Return templates as queries of `person_distances`, [k, p, d]."""
@@ -139,11 +158,11 @@ class CosineIndex(TemplateIndex):
     @cached_property
     def walk_means(self) -> Floats | None:
         """Mean of each walk's templates, whitened [p, d, walks]; None where each has one."""
-        return self.mean_of_walks() if self._per_walk().max(initial=0) > 1 else None
+        return self.mean_of_walks() if self.templates_of_walks.max(initial=0) > 1 else None
 
     def template_distances(self, queries: Floats) -> Floats:
         """Return the distance from projected queries [k, p, d] to every template, [k, n]."""
-        cameras = np.repeat(self._cameras(), self._per_walk())
+        cameras = np.repeat(self.camera_of_walks, self.templates_of_walks)
         return self._distances(queries, self.templates, self.norms, cameras)
 
     def person_distances(self, queries: Floats) -> Floats:
@@ -151,7 +170,8 @@ class CosineIndex(TemplateIndex):
         nearest = super().person_distances(queries)
         if self.walk_means is None:
             return nearest
-        distances = self._distances(queries, self.walk_means, self._walk_norms, self._cameras())
+        cameras = self.camera_of_walks
+        distances = self._distances(queries, self.walk_means, self._walk_norms, cameras)
         first_walk = np.searchsorted(self.walk_starts, self.starts)
         by_walk: Floats = np.minimum.reduceat(distances, first_walk, axis=1)
         return np.asarray(np.minimum(nearest, by_walk), np.float32)
@@ -160,25 +180,28 @@ class CosineIndex(TemplateIndex):
         """Return templates as projected queries of `person_distances`, [k, p, d]."""
         rows = super().queries_of(columns)
         if self.centres is not None:
-            cameras = np.repeat(self._cameras(), self._per_walk())
+            cameras = np.repeat(self.camera_of_walks, self.templates_of_walks)
             rows = rows - self.centres[cameras[columns]]
         return replace(self.distance, mean=None, whitening=None).project(rows)
 
     @cached_property
     def norms(self) -> Floats:
         """Length of every part of every centred template, [p, n]."""
-        return self._lengths(self.templates, np.repeat(self._cameras(), self._per_walk()))
+        cameras = np.repeat(self.camera_of_walks, self.templates_of_walks)
+        return self._lengths(self.templates, cameras)
 
     @cached_property
     def _walk_norms(self) -> Floats:
         assert self.walk_means is not None
-        return self._lengths(self.walk_means, self._cameras())
+        return self._lengths(self.walk_means, self.camera_of_walks)
 
-    def _cameras(self) -> Starts:
-        """Return the index of each walk's camera in `centres`, [walks]."""
+    @cached_property
+    def camera_of_walks(self) -> Starts:
+        """Place of each walk's camera in `centres`, [walks]."""
         if not self.cameras:
             return np.zeros(len(self.walk_starts), np.intp)
-        return np.array([self.camera_names.index(camera) for camera in self.cameras], np.intp)
+        places = {camera: place for place, camera in enumerate(self.camera_names)}
+        return np.array([places[camera] for camera in self.cameras], np.intp)
 
     def _lengths(self, entries: Floats, cameras: Starts) -> Floats:
         """Return the lengths of the parts of centred entries [p, d, n]: [p, n]."""
@@ -217,7 +240,7 @@ def indexed(index: TemplateIndex, distance: Distance) -> TemplateIndex:
         distance: The model's distance.
     """
     if distance.name == "euclidean":
-        return replace(index, distance=distance)
+        return replace(index, distance=distance, templates=np.ascontiguousarray(index.templates))
     if distance.whitening is not None:
         for part, matrix in zip(index.templates, distance.whitening, strict=True):
             part[:] = matrix @ part  # [d, n]

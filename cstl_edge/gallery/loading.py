@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cstl_edge.arrays import Floats
-from cstl_edge.gallery.index import TemplateIndex
+from cstl_edge.gallery.index import FAST_FROM, TemplateIndex
 from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.sealing import BrokenSeal, Content
@@ -112,10 +112,17 @@ def stored_vectors(
 def _read_vectors(
     rows: Rows, walks: list[tuple[StoredPerson, StoredEnrolment]], model_id: ModelId | None
 ) -> Floats:
-    """Return the templates of walks as one contiguous array [p, d, n]."""
+    """Return the templates of walks, [p, d, n].
+
+    The numbers of a template lie together where there are many (`fast_index`), else those of a
+    dimension do.
+    """
     parts, dimensions = (model_id.parts, model_id.dimensions) if model_id else (0, 0)
     count = sum(len(walk.record.templates) for _, walk in walks)
-    vectors = np.empty((parts, dimensions, count), np.float32)
+    if count < FAST_FROM:
+        vectors = np.empty((parts, dimensions, count), np.float32)
+    else:
+        vectors = np.empty((count, parts, dimensions), np.float32).transpose(1, 2, 0)
     positions: list[int] = []
     blobs: list[Content] = []
 

@@ -82,6 +82,19 @@ class RuledOut:
     camera: str | None = None  # that saw it
 
 
+def walk_query(index: TemplateIndex, walk: SeenWalk, centre: Floats | None) -> Floats:
+    """Return the queries [k, p, d] of a walk, over whose distances the mean is taken.
+
+    Args:
+        index: Templates of the gallery, with its distance.
+        walk: What was seen.
+        centre: [p, d], the mean to subtract from it, of its camera; `cosine` only.
+    """
+    if index.distance.name == "euclidean":
+        return walk.windows
+    return index.distance.project(walk.mean[None], centre)  # [1, p, d]
+
+
 def walk_distances(index: TemplateIndex, walk: SeenWalk, centre: Floats | None) -> Floats:
     """Return the distance of a walk to every person of an index: [people].
 
@@ -90,11 +103,8 @@ def walk_distances(index: TemplateIndex, walk: SeenWalk, centre: Floats | None) 
         walk: What was seen.
         centre: [p, d], the mean to subtract from it, of its camera; `cosine` only.
     """
-    if index.distance.name == "euclidean":
-        return np.asarray(index.person_distances(walk.windows).mean(axis=0), np.float32)
-    query = index.distance.project(walk.mean[None], centre)  # [1, p, d]
-    distances: Floats = index.person_distances(query)[0]
-    return distances
+    distances = index.person_distances(walk_query(index, walk, centre))
+    return np.asarray(distances.mean(axis=0), np.float32)
 
 
 def decide(
