@@ -137,14 +137,9 @@ def decide(
         return _nobody_left(index, threshold, fpir)
     best, *others = (float(distances[i]) for i in order)
     nearest, *runners_up = (index.names[i] for i in order)
-    reason: NoMatch | None = None
-    if threshold.value is None:
-        reason = NoMatch.NO_CALIBRATION
-    elif not best < threshold.value:
-        struck = ruled_out and distances[ranking[0]] < threshold.value
-        reason = NoMatch.CORRECTED if struck else NoMatch.TOO_FAR
-    elif others and others[0] == best:
-        reason = NoMatch.AMBIGUOUS
+    reason = _reason(best, others, threshold)
+    if reason is NoMatch.TOO_FAR and ruled_out and distances[ranking[0]] < (threshold.value or 0):
+        reason = NoMatch.CORRECTED
     decision = Decision(
         name=None if reason else nearest,
         distance=best,
@@ -161,6 +156,15 @@ def decide(
     if curve is None:
         return decision
     return replace(decision, confidence=_confidence(decision, curve, seen))
+
+
+def _reason(best: float, others: list[float], threshold: Threshold) -> NoMatch | None:
+    """Return why the nearest person is not named, None where they are."""
+    if threshold.value is None:
+        return NoMatch.NO_CALIBRATION
+    if not best < threshold.value:
+        return NoMatch.TOO_FAR
+    return NoMatch.AMBIGUOUS if others and others[0] == best else None
 
 
 def _nobody_left(index: TemplateIndex, threshold: Threshold, fpir: float) -> Decision:
