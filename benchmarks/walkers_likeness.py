@@ -26,11 +26,11 @@ from study import append_record
 
 from cstl_edge import load, read_walks
 from cstl_edge.live.segmentation.mask_network import (
-    MaskNetwork,
     crop_square,
     main_components,
     square_around,
 )
+from cstl_edge.runtime.masks.open import open_mask_network
 from cstl_edge.silhouette import align, refusal
 from cstl_edge.walkers.clothed.collection import person_walks
 from cstl_edge.walkers.collection import generate
@@ -173,7 +173,7 @@ def clip_windows(video: Path) -> list[Any]:
     while (answer := reader.read())[0]:
         frames.append(answer[1])
     empty = np.median(frames[::25], 0).astype(np.uint8)
-    network, found = MaskNetwork(), []
+    network, found = open_mask_network(), []
     for number, frame in enumerate(frames):
         apart = (cv2.absdiff(frame, empty).max(2) > LUMA_STEP).astype(np.uint8)
         opened = cv2.morphologyEx(apart, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))

@@ -58,7 +58,8 @@ def test_weights_models_and_notices_travel(wheel):
         assets
         | model
         | notices
-        | {"cstl_edge/assets/person_mask.onnx", "cstl_edge/assets/walk.mp4"}
+        | {"cstl_edge/assets/person_mask.onnx", "cstl_edge/assets/person_mask.json"}
+        | {"cstl_edge/assets/walk.mp4"}
     )
     assert wanted <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)

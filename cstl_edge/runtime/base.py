@@ -42,6 +42,7 @@ class EncoderInfo:
     distance: Distance = EUCLIDEAN  # by which its embeddings are compared
     confidence: Mapping[str, Any] | None = None  # curve of `gallery.confidence`, as in the manifest
     slides: bool = False  # whether it is a `streaming.rings.SlidingEncoder` as well
+    engines: str | None = None  # exported model whose engines compute; None without
     keeps_windows: bool = False  # whether it is a `streaming.windows.KeepingEncoder` as well
 
 

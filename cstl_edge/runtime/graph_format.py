@@ -39,7 +39,7 @@ def check_graph(name: str, data: bytes, shape: Shape) -> None:
         model = onnx.load_model_from_string(data)
         _check_versions(name, model)
         _check_operators(name, model)
-        _check_weights(name, model)
+        check_weights(name, model)
         inputs, outputs = signature(name, shape)
         _check_values(name, "inputs", model.graph.input, inputs)
         _check_values(name, "outputs", model.graph.output, outputs)
@@ -119,7 +119,7 @@ def _check_operators(name: str, model: onnx.ModelProto) -> None:
         raise ModelError(
             f"{name}: expected at most the function {OPERATOR}; got {one_line(bodies)}"
         )
-    for node in _nodes(model):
+    for node in all_nodes(model):
         ours = node.domain == DOMAIN and node.op_type == OPERATOR
         if node.domain not in ("", "ai.onnx") and not ours:
             foreign = f"{one_line(node.domain)}.{one_line(node.op_type)}"
@@ -131,12 +131,12 @@ def _check_operators(name: str, model: onnx.ModelProto) -> None:
             )
 
 
-def _check_weights(name: str, model: onnx.ModelProto) -> None:
+def check_weights(name: str, model: onnx.ModelProto) -> None:
     """All weights inside the file, and finite."""
     import numpy as np
     from onnx import TensorProto, numpy_helper
 
-    constants = [tensor for node in _nodes(model) for tensor in _constants(node)]
+    constants = [tensor for node in all_nodes(model) for tensor in _constants(node)]
     for tensor in [*_weights(model.graph), *constants]:
         if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
             raise ModelError(
@@ -165,7 +165,7 @@ def _check_values(
         raise ModelError(f"{name}: expected {side} {expected}; got {one_line(actual)}")
 
 
-def _nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+def all_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """Return every node, those of functions and of branches and loops too."""
     waiting: list[Any] = [*model.graph.node, *(n for f in model.functions for n in f.node)]
     nodes = []

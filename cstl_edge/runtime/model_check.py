@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from cstl_edge.errors import ModelError, one_line
 from cstl_edge.runtime.manifest import MAX_GRAPH_BYTES, Manifest, Shape, read_file, read_manifest
@@ -80,10 +81,23 @@ def probe(graphs: Mapping[str, bytes], shape: Shape, timeout_s: float = PROBE_TI
         shape: Sizes of the network, from the manifest.
         timeout_s: Limit of the child [s]; ModelError past it, or where the child dies or refuses.
     """
+    run_probe({"shape": shape.model_dump()}, graphs, timeout_s)
+
+
+def run_probe(
+    what: Mapping[str, Any], graphs: Mapping[str, bytes], timeout_s: float = PROBE_TIMEOUT_S
+) -> None:
+    """Check, open and run graphs in a child process, by what they have to be.
+
+    Args:
+        what: `shape`, the sizes of our network; or `mask`, the manifest of a mask network.
+        graphs: Bytes by file name.
+        timeout_s: Limit of the child [s]; ModelError past it, or where the child dies or refuses.
+    """
     if not sys.executable:
         raise ModelError("cannot check the model: this Python does not know its own executable")
     sizes = {name: len(data) for name, data in graphs.items()}
-    header = {"shape": shape.model_dump(), "graphs": sizes, "cpu_s": PROBE_CPU_S}
+    header = {**what, "graphs": sizes, "cpu_s": PROBE_CPU_S}
     message = json.dumps(header).encode() + b"\n" + b"".join(graphs.values())
     root = Path(__file__).parents[2]  # where `-m` finds this package and no other
     try:

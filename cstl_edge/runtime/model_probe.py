@@ -21,6 +21,8 @@ from cstl_edge.errors import ModelError, one_line
 from cstl_edge.runtime.backends.ort_session import open_session
 from cstl_edge.runtime.graph_format import check_graph, graph_of
 from cstl_edge.runtime.manifest import Shape
+from cstl_edge.runtime.masks.graph import check_mask_graph
+from cstl_edge.runtime.masks.manifest import MaskManifest
 
 MAX_MEMORY_BYTES = 2 * 2**30  # beyond what is mapped at the start; the shipped model takes 0.1 GB
 
@@ -29,13 +31,16 @@ def main() -> int:
     """Check the graphs on standard input; write the verdict, one line, to standard output."""
     header = json.loads(sys.stdin.buffer.readline())
     _limit(header["cpu_s"])
-    shape = Shape.model_validate(header["shape"])
     graphs = {name: sys.stdin.buffer.read(size) for name, size in header["graphs"].items()}
     # Native libraries write to descriptor 1 as they please; the verdict must be alone there.
     verdict = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        check(graphs, shape)
+        if "mask" in header:
+            manifest = MaskManifest.model_validate(header["mask"])
+            check_mask_graph(manifest, graphs[manifest.file])
+        else:
+            check(graphs, Shape.model_validate(header["shape"]))
         word = "ok"
     except ModelError as err:
         word = one_line(err, 400)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cstl_edge.errors import ConfigError
 from cstl_edge.live.boxes import Box
-from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, SEGMENTERS
+from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, check_segmenter
 from cstl_edge.measure.stats import Samples
 from cstl_edge.silhouette import MIN_HEIGHT_PX
 
@@ -35,7 +35,7 @@ class PipelineOptions:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for values that contradict each other or are out of range."""
-        SEGMENTERS.canonical(self.segmenter)
+        check_segmenter(self.segmenter)
         if not 0 < self.fpir < 1:
             raise ConfigError(f"expected an fpir between 0 and 1, such as 0.01; got {self.fpir}")
         if self.threshold is not None and not self.threshold > 0:

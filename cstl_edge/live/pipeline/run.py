@@ -17,6 +17,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cstl_edge.errors import BackendAway, BackendUnavailable
@@ -85,7 +86,9 @@ class PipelineRun(Iterator[Event]):
         self._stopped_at: float | None = None  # time.perf_counter() when frames were ended
         threads = min(SEGMENTER_THREADS, usable_cores())
         encoder.warm_up(options.max_walkers)  # so that the second walker does not wait for it
-        segmenter = open_segmenter(options.segmenter, threads=threads)
+        engines = encoder.info.engines
+        model = Path(engines) if engines is not None else None
+        segmenter = open_segmenter(options.segmenter, threads=threads, model=model)
         if isinstance(source, str | os.PathLike):
             source = open_source(source, source_options, on_state=self._on_state)
         self.source = source

@@ -6,7 +6,9 @@ another package adds its own as an entry point of the group `cstl_edge.segmenter
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cstl_edge.registry import Entry, Registry
 
@@ -28,13 +30,36 @@ SEGMENTERS = Registry(
 DEFAULT_SEGMENTER = "person-mask"
 
 
-def open_segmenter(name: str = DEFAULT_SEGMENTER, *, threads: int = 1) -> Segmenter:
+def is_network(name: str) -> bool:
+    """Tell whether a segmenter is named by the manifest of a mask network, a .json file."""
+    return name.endswith(".json")
+
+
+def check_segmenter(name: str) -> None:
+    """Refuse a name that is none (ConfigError); a manifest is read when it is opened."""
+    if not is_network(name):
+        SEGMENTERS.canonical(name)
+
+
+def open_segmenter(
+    name: str = DEFAULT_SEGMENTER, *, threads: int = 1, model: Path | None = None
+) -> Segmenter:
     """Return a new segmenter.
 
-    name: of the table, an alias, or of another package
-    threads: that it may use at once
+    Args:
+        name: Of the table, an alias, or of another package; or the manifest of a mask network,
+            which `person-mask` then runs.
+        threads: Number of threads that it may use at once.
+        model: Exported model whose TensorRT engines are in use: the engine of the mask network
+            lies beside them. Given to segmenters that take it.
+
     Raises ConfigError for a name that is none, BackendUnavailable for a package that cannot be
     imported, ModelError for weights that cannot be loaded.
     """
-    segmenter: Segmenter = SEGMENTERS.load(name)(threads=threads)
+    opener = SEGMENTERS.load("person-mask" if is_network(name) else name)
+    settings: dict[str, Any] = {"threads": threads}
+    settings |= {"network": Path(name)} if is_network(name) else {}
+    if model is not None and "model" in signature(opener).parameters:
+        settings["model"] = model
+    segmenter: Segmenter = opener(**settings)
     return segmenter

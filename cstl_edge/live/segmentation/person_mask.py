@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from cstl_edge.arrays import Image, Mask
+from cstl_edge.arrays import Floats, Image, Mask
 from cstl_edge.live.boxes import Box, intersection, mask_area, near_border, union_box
 from cstl_edge.live.segmentation.background import SURE_HEIGHT_SHARE, BackgroundSegmenter
 from cstl_edge.live.segmentation.base import Detection, SceneState
 from cstl_edge.live.segmentation.mask_network import (
-    SIDE,
-    MaskNetwork,
     crop_square,
     dilated_hull,
     main_components,
@@ -28,6 +27,8 @@ from cstl_edge.live.segmentation.mask_network import (
     square_around,
 )
 from cstl_edge.opencv import import_cv2
+from cstl_edge.runtime.masks.base import MaskNetwork
+from cstl_edge.runtime.masks.open import open_mask_network
 
 cv2 = import_cv2()
 
@@ -55,16 +56,30 @@ class _MaskedCrop:
     detection: Detection
     region: Box  # where the person is expected
     square: Box
-    network_mask: Mask  # [256, 256]: everybody in the square
-    blob_mask: Mask  # [256, 256]: the blob
-    others: Mask  # [256, 256]: other people's blobs
+    network_mask: Mask  # [side, side]: everybody in the square
+    blob_mask: Mask  # [side, side]: the blob
+    others: Mask  # [side, side]: other people's blobs
     presence: float
     wide: bool  # second pass: the person may be anywhere in the square
 
+    @property
+    def side(self) -> int:
+        """Return the side of the grid [pixels]."""
+        return len(self.network_mask)
 
-def open_person_mask(threads: int) -> PersonMaskSegmenter:
-    """Return the segmenter for the table of `open`; raises ModelError without its weights."""
-    return PersonMaskSegmenter(BackgroundSegmenter(), MaskNetwork(threads=threads))
+
+def open_person_mask(
+    threads: int, network: Path | None = None, model: Path | None = None
+) -> PersonMaskSegmenter:
+    """Return the segmenter for the table of `open`; raises ModelError without its weights.
+
+    Args:
+        threads: Number of crops at once.
+        network: Manifest of the mask network; None for the shipped one.
+        model: Exported model whose engines are in use, see `open_mask_network`.
+    """
+    opened = open_mask_network(network, threads=threads, model=model)
+    return PersonMaskSegmenter(BackgroundSegmenter(), opened)
 
 
 class PersonMaskSegmenter:
@@ -112,12 +127,13 @@ class PersonMaskSegmenter:
         if not pairs:
             return []
         squares = [square_around(box, MARGIN) for _, box in pairs]
-        logits, presence = self._network(np.stack([crop_square(image, s) for s in squares]))
+        logits, presence = self._run(image, squares)
         network_masks = (logits > 0).astype(np.uint8) * 255
         crops = []
         for i, (detection, box) in enumerate(pairs):
-            masks = network_masks[i], paste_mask(detection, squares[i])
-            others = _other_people(detection, box, squares[i], detections)
+            side = self._network.side
+            masks = network_masks[i], paste_mask(detection, squares[i], side)
+            others = _other_people(detection, box, squares[i], detections, side)
             crops.append(
                 _MaskedCrop(detection, box, squares[i], *masks, others, float(presence[i]), wide)
             )
@@ -143,13 +159,18 @@ class PersonMaskSegmenter:
         if not tall:
             return people
         squares = [square_around(box, LEARN_MARGIN) for box in tall]
-        logits, _ = self._network(np.stack([crop_square(image, square) for square in squares]))
+        logits, _ = self._run(image, squares)
         for square, logit in zip(squares, logits, strict=True):
-            scale = square[2] / SIDE
+            scale = square[2] / self._network.side
             matrix = np.array([[scale, 0, square[0]], [0, scale, square[1]]], np.float32)
             size = people.shape[::-1]
             people |= cv2.warpAffine((logit > 0).astype(np.uint8), matrix, size)
         return people
+
+    def _run(self, image: Image, squares: Sequence[Box]) -> tuple[Floats, Floats]:
+        """Run the network on squares of a frame: logits [m, side, side] and presence [m]."""
+        side = self._network.side
+        return self._network(np.stack([crop_square(image, square, side) for square in squares]))
 
 
 def expected_region(box: Box, expected: Sequence[Box]) -> Box:
@@ -160,21 +181,26 @@ def expected_region(box: Box, expected: Sequence[Box]) -> Box:
 
 
 def _other_people(
-    detection: Detection, around: Box, square: Box, detections: Sequence[Detection]
+    detection: Detection, around: Box, square: Box, detections: Sequence[Detection], side: int
 ) -> Mask:
     """Return on a crop's grid where other people are; pieces of the same person do not count.
 
-    around: box in which `detection` is looked for
+    Args:
+        detection: Person in question.
+        around: Box in which the person is looked for.
+        square: Of the crop.
+        detections: Everybody in the frame.
+        side: Of the grid [pixels].
     """
-    others = np.zeros((SIDE, SIDE), np.uint8)
+    others = np.zeros((side, side), np.uint8)
     area = around[2] * around[3]
     for other in detections:
-        if other is detection or not may_overlap(other, square):
+        if other is detection or not may_overlap(other, square, side):
             continue
         size = other.box[2] * other.box[3]
         piece = intersection(other.box, around) > 0.7 * size and size < 0.5 * area
         if not piece:
-            others |= paste_mask(other, square)
+            others |= paste_mask(other, square, side)
     return others
 
 
@@ -189,10 +215,13 @@ def _larger_box(crop: _MaskedCrop, frame: tuple[int, ...]) -> Box | None:
         return None
     x, y, w, h = cv2.boundingRect(person)
     # a person drawn up to the edge of the square goes on behind it
-    margin_px = STRETCH * SIDE
+    margin_px = STRETCH * crop.side
     left, top = x - margin_px * (x == 0), y - margin_px * (y == 0)
-    right, bottom = x + w + margin_px * (x + w == SIDE), y + h + margin_px * (y + h == SIDE)
-    scale = crop.square[2] / SIDE
+    right, bottom = (
+        x + w + margin_px * (x + w == crop.side),
+        y + h + margin_px * (y + h == crop.side),
+    )
+    scale = crop.square[2] / crop.side
     left, right = (min(max(crop.square[0] + v * scale, 0), frame[1]) for v in (left, right))
     top, bottom = (min(max(crop.square[1] + v * scale, 0), frame[0]) for v in (top, bottom))
     larger = union_box(crop.region, (left, top, right - left, bottom - top))
@@ -204,7 +233,7 @@ def _search_area(crop: _MaskedCrop) -> Mask:
     """Return where on the grid this person may be: near the blob, not in another person's."""
     if crop.wide:
         return np.asarray(~crop.others | crop.blob_mask, np.uint8)
-    scale = SIDE / crop.square[2]
+    scale = crop.side / crop.square[2]
     allowed = dilated_hull(crop.blob_mask, max(3, round(REACH * crop.region[3] * scale)))
     x, y = (crop.region[i] - crop.square[i] for i in (0, 1))
     w, h = crop.region[2:]
@@ -221,7 +250,7 @@ def _refine(crop: _MaskedCrop, shape: tuple[int, ...]) -> Detection:
         return replace(detection, score=NOBODY_SCORE * detection.score)
     person = main_components(person)
     x, y, w, h = cv2.boundingRect(person)
-    scale = crop.square[2] / SIDE  # frame pixels per mask pixel
+    scale = crop.square[2] / crop.side  # frame pixels per mask pixel
     box = (crop.square[0] + x * scale, crop.square[1] + y * scale, w * scale, h * scale)
     tall = box[3] >= max(box[2], SURE_HEIGHT_SHARE * shape[0])
     moved = mask_area(person & blob_mask) >= MIN_MOVED * mask_area(person)

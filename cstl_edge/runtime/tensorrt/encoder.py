@@ -8,18 +8,15 @@ stand-ins for TensorRT and the GPU.
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from cstl_edge.errors import BackendUnavailable, ModelError, one_line
+from cstl_edge.errors import ModelError, one_line
 from cstl_edge.runtime.base import EncoderInfo, model_folder, refuse_precision
-from cstl_edge.runtime.cuda.base import CudaError
 from cstl_edge.runtime.cuda.open import open_buffers
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
@@ -35,6 +32,7 @@ from cstl_edge.runtime.tensorrt.library import (
     plugin_sha256,
     register_plugin,
 )
+from cstl_edge.runtime.tensorrt.pool import Engines, SessionPool
 from cstl_edge.runtime.tensorrt.record import (
     ENGINES,
     TENSORRT,
@@ -47,9 +45,6 @@ from cstl_edge.runtime.tensorrt.record import (
 )
 from cstl_edge.runtime.tensorrt.session import OwningSession, Session
 from cstl_edge.runtime.tensorrt.windows import DeviceWindows
-
-log = logging.getLogger(__name__)
-Worked = TypeVar("Worked")
 
 GRAPHS = ("frames", "head")
 
@@ -68,10 +63,6 @@ class Host(NamedTuple):
         return "plugin" if self.plugin else "function body"
 
 
-Engines = dict[str, Engine]
-"""Open engines by graph."""
-
-
 class TrtEncoder(GraphEncoder):
     """An exported folder's engines. Use `load`, or `load_engines`."""
 
@@ -88,80 +79,23 @@ class TrtEncoder(GraphEncoder):
         graphs = {graph: partial(self._run_engine, graph) for graph in GRAPHS}
         info = replace(info, keeps_windows=True)
         super().__init__(info, graphs, "engines have no incremental head: use `head`")
-        self._deserialise, self._most_slots = deserialise, most_slots
-        self._local, self._lock = threading.local(), threading.Lock()
-        self._engines: Engines | None = None
-        self._sessions: list[Session] = []
-        self._session()
+        self._pool = SessionPool(lambda: open_buffers(), deserialise, most_slots)
 
     def warm_up(self, walkers: int) -> None:
         """Make contexts, memory and CUDA graphs for so many live walkers, in this thread."""
-        self._retried(lambda session: session.warm_up(walkers))
+        self._pool.retried(lambda session: session.warm_up(walkers))
 
     def windows(self, window: int, walkers: int) -> DeviceWindows:
         """Return windows in the GPU's memory, of so many frames for so many walkers at once."""
-        return DeviceWindows(self._retried, window, walkers)
+        return DeviceWindows(self._pool.retried, window, walkers)
 
     def close(self) -> None:
         """Give back what every thread holds."""
         super().close()
-        with self._lock:
-            for session in self._sessions:
-                session.close()
-            self._sessions.clear()
-            for engine in (self._engines or {}).values():
-                engine.close()
-            self._engines = None
-
-    def _session(self) -> Session:
-        """Return this thread's session."""
-        session: Session | None = getattr(self._local, "session", None)
-        if session is not None:
-            return session
-        buffers = open_buffers()  # first, for TensorRT works in the context that is current
-        try:
-            with self._lock:
-                if self._engines is None:
-                    self._engines = self._deserialise()
-                session = Session(buffers, self._engines, self._most_slots)
-                self._sessions.append(session)
-        except BaseException:
-            buffers.close()
-            raise
-        self._local.session = session
-        return session
-
-    def _drop_session(self) -> None:
-        """Close this thread's session; its engines are opened anew by whoever comes next."""
-        failed: Session | None = self._local.__dict__.pop("session", None)
-        if failed is None:
-            return
-        with self._lock:
-            self._sessions.remove(failed)
-            if self._engines is failed.engines:
-                self._engines = None  # other threads keep them until they fail too
-        failed.close()
+        self._pool.close()
 
     def _run_engine(self, graph: str, inputs: Arrays) -> Arrays:
-        return self._retried(lambda session: session.run(graph, inputs))
-
-    def _retried(self, work: Callable[[Session], Worked]) -> Worked:
-        """Do something in this thread's session; when the GPU fails, once more in a new one.
-
-        Raises BackendUnavailable when it fails again: then the process has to be started anew.
-        """
-        try:
-            return work(self._session())
-        except CudaError as err:
-            log.warning("the GPU failed (%s): its engines are opened once more", err)
-        try:
-            self._drop_session()
-            return work(self._session())
-        except ModelError as err:
-            raise BackendUnavailable(
-                f"the GPU failed and does not come back: {err}. Start the process again; when it "
-                "is out of memory, close what else uses it"
-            ) from err
+        return self._pool.retried(lambda session: session.run(graph, inputs))
 
 
 def load_engines(
@@ -219,6 +153,7 @@ def open_plans(
         threads=1,
         distance=read_distance(folder, manifest),
     )
+    info = replace(info, engines=str(folder))
     return TrtEncoder(info, lambda: deserialise(host, plans, records), most_slots)
 
 

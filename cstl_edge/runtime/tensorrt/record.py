@@ -22,7 +22,7 @@ from cstl_edge.errors import ModelError, one_line
 from cstl_edge.runtime.base import is_shipped
 from cstl_edge.runtime.manifest import Manifest, Sha256, parse_json, read_file
 
-Graph = Literal["frames", "head", "full"]
+Graph = Literal["frames", "head", "full", "mask"]
 Compatibility = Literal["none", "same", "ampere"]
 Dims = Annotated[tuple[int, ...], pydantic.Strict(False)]
 
@@ -45,6 +45,7 @@ INPUTS = {
     "frames": {"silhouettes": 3},
     "head": {"features": 4, "lengths": 1},
     "full": {"silhouettes": 4, "lengths": 1},
+    "mask": {"crops": 4},
 }
 """Axes of every input by graph."""
 

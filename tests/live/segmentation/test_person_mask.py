@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from short_walk import CLIP
 
-from cstl_edge.errors import ModelError
 from cstl_edge.live.boxes import box_iou
 from cstl_edge.live.segmentation.base import Detection
-from cstl_edge.live.segmentation.mask_network import MaskNetwork, crop_square
+from cstl_edge.live.segmentation.mask_network import crop_square
 from cstl_edge.live.segmentation.person_mask import PersonMaskSegmenter, expected_region
 from cstl_edge.live.sources.open import open_source
+from cstl_edge.runtime.masks.base import MaskNetwork
+from cstl_edge.runtime.masks.open import open_mask_network
 
 WOMAN = (360.0, 254.0, 107.0, 206.0)  # in the frame at 4 s: x, y, w, h, by eye
 
@@ -27,7 +27,7 @@ def walking() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def network() -> MaskNetwork:
-    return MaskNetwork()
+    return open_mask_network()
 
 
 @pytest.fixture
@@ -54,7 +54,9 @@ def test_a_batch_gives_what_each_crop_gives(walking, network) -> None:
     for i in range(3):
         alone, _ = network(crops[i : i + 1])
         np.testing.assert_allclose(alone[0], logits[i], atol=1e-3)
-    for output, expected in zip(MaskNetwork(threads=2)(crops), (logits, presence), strict=True):
+    for output, expected in zip(
+        open_mask_network(threads=2)(crops), (logits, presence), strict=True
+    ):
         np.testing.assert_array_equal(output, expected)
 
 
@@ -82,9 +84,23 @@ def test_a_shared_detection_passes_unchanged(segment) -> None:
     assert segment(pair) == [pair]
 
 
-def test_a_missing_model_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="reinstall"):
-        MaskNetwork(tmp_path / "none.onnx")
+def test_a_network_of_another_side_masks_on_its_own_grid(walking) -> None:
+    """A network that calls the middle of the upper half of a crop of 64 pixels a person."""
+
+    class Upper:
+        side = 64
+
+        def __call__(self, crops):
+            assert crops.shape[1:] == (64, 64, 3)
+            logits = np.full((len(crops), 64, 64), -1.0)
+            logits[:, 7:32, 20:44] = 1.0
+            return logits, np.ones(len(crops))
+
+    x, y, w, h = WOMAN
+    background = SimpleNamespace(segment=lambda *_: [blob(x, y, round(w), round(h))])
+    (person,) = PersonMaskSegmenter(background, Upper()).segment(walking, 0.0)
+    assert person.box[1] + person.box[3] == pytest.approx(y + h / 2, abs=8)
+    assert person.mask.shape == (25, 24)
 
 
 def test_the_expected_region_grows_to_the_one_expected_person() -> None:

@@ -1,0 +1,1 @@
+"""Networks that mask people: their manifest, how a foreign one is checked, what runs it."""

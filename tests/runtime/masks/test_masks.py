@@ -1,0 +1,142 @@
+"""Mask networks come in by one door: a manifest; what does not fit it is refused in one line."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from mask_networks import blue_squares, onnx_with, student
+
+from cstl_edge.errors import ModelError
+from cstl_edge.runtime.masks import check
+from cstl_edge.runtime.masks.manifest import SHIPPED, read_mask_manifest
+from cstl_edge.runtime.masks.open import open_mask_network
+
+
+@pytest.fixture
+def unprobed(monkeypatch):
+    """Take networks as checked in the child: half a second less per test."""
+    monkeypatch.setattr(check, "run_probe", lambda *_: None)
+
+
+@pytest.fixture
+def probed(monkeypatch):
+    """Check networks as the child does, in this process."""
+    from cstl_edge.runtime.masks.graph import check_mask_graph
+    from cstl_edge.runtime.masks.manifest import MaskManifest
+
+    def run(what, graphs):
+        manifest = MaskManifest.model_validate(what["mask"])
+        check_mask_graph(manifest, graphs[manifest.file])
+
+    monkeypatch.setattr(check, "run_probe", run)
+
+
+def test_the_shipped_network_has_a_manifest_with_its_licence():
+    manifest = read_mask_manifest()
+    assert manifest.sha256 == check.SHIPPED_SHA256
+    assert (manifest.input.side, manifest.licence) == (256, "Apache-2.0")
+    assert (SHIPPED.parent / manifest.notice).is_file()
+    network = open_mask_network()
+    assert (network.side, network.provider) == (256, "CPUExecutionProvider")
+
+
+@pytest.mark.usefixtures("unprobed")
+@pytest.mark.parametrize("presence", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_network_of_another_form_needs_no_change_here(tmp_path, presence, threads):
+    """Side, layout, colours, normalisation and meaning are the manifest's."""
+    network = open_mask_network(student(tmp_path, presence), threads=threads)
+    crops, masks = blue_squares(3)
+    logits, present = network(crops)
+    assert (network.side, logits.dtype, logits.shape) == (64, np.float32, (3, 64, 64))
+    np.testing.assert_array_equal(logits > 0, masks)
+    np.testing.assert_allclose(logits[masks], 8 * (200 - 128) / 64, rtol=1e-3)
+    np.testing.assert_array_equal(present > 0.5, [False, True, True])
+    network.close()
+
+
+def test_a_foreign_network_is_first_opened_in_a_child(tmp_path):
+    path = student(tmp_path)
+    open_mask_network(path)
+    onnx_with(path, lambda model: model.graph.node[1].ClearField("input"))
+    with pytest.raises(ModelError, match="model refused"):
+        open_mask_network(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": "0" * 64}, "expected sha256 000000000000"),
+        ({"file": "../student.onnx"}, "file: "),
+        ({"mask": {"name": "who", "meaning": "colour"}}, r"mask\.meaning"),
+        ({"licence": ""}, "licence"),
+        ({"colour": "red"}, "colour"),
+        ({"format": 2}, "format"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_one_line(tmp_path, changes, message):
+    with pytest.raises(ModelError, match=message) as refused:
+        open_mask_network(student(tmp_path, **changes))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [[0.0, 1.0, 1.0], [float("nan")] * 3, [1.0, 1.0]])
+def test_a_normalisation_that_cannot_be_is_refused(tmp_path, value):
+    path = student(tmp_path)
+    manifest = json.loads(path.read_text())
+    manifest["input"]["std"] = value
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match=r"std|NaN"):
+        open_mask_network(path)
+
+
+def test_a_missing_manifest_says_what_is_expected(tmp_path):
+    with pytest.raises(ModelError, match=r"manifest of a mask network.*none\.json"):
+        open_mask_network(tmp_path / "none.json")
+
+
+def another_domain(model):
+    model.graph.node[0].domain = "somebody"
+
+
+def weights_elsewhere(model):
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def not_finite(model):
+    values = np.array([np.nan, 0, 0], np.float32).reshape(1, 3, 1, 1)
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(values, "w"))
+
+
+def old_opset(model):
+    model.opset_import[0].version = 7
+
+
+@pytest.mark.usefixtures("probed")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (another_domain, "expected standard operators; got Conv"),
+        (weights_elsewhere, "all weights inside the file"),
+        (not_finite, "NaN or infinite weights"),
+        (old_opset, "expected opset 11"),
+    ],
+)
+def test_a_graph_of_another_form_is_refused(tmp_path, change, message):
+    path = student(tmp_path)
+    onnx_with(path, change)
+    with pytest.raises(ModelError, match=message):
+        open_mask_network(path)
+
+
+@pytest.mark.usefixtures("probed")
+def test_inputs_and_outputs_are_those_of_the_manifest(tmp_path):
+    with pytest.raises(ModelError, match=r"first axis is left open"):
+        open_mask_network(student(tmp_path, batch=2))
+    with pytest.raises(ModelError, match="expected the output other; got"):
+        open_mask_network(student(tmp_path, mask={"name": "other", "meaning": "logit"}))
+    with pytest.raises(ModelError, match=r"expected there as float32 with 4096 numbers per crop"):
+        open_mask_network(student(tmp_path, mask={"name": "there", "meaning": "logit"}))
