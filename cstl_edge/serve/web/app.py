@@ -20,7 +20,7 @@ from cstl_edge.serve.context import FrontContext
 from cstl_edge.serve.web.door import Door, bearer
 from cstl_edge.serve.web.figures import Latencies
 from cstl_edge.serve.web.live import live_socket
-from cstl_edge.serve.web.pages import page_routes
+from cstl_edge.serve.web.pages import Pages
 from cstl_edge.serve.web.pictures import PictureHub
 from cstl_edge.serve.web.problems import ProblemError
 from cstl_edge.serve.web.rest.openapi import describe
@@ -66,7 +66,7 @@ def create_app(context: FrontContext, *, metrics: Render | None = None) -> Starl
             Route(f"{PREFIX}/openapi.json", _openapi, methods=["GET"]),
             Route("/api/{path:path}", _no_operation, methods=METHODS),
             WebSocketRoute("/live", live_socket),
-            *page_routes(context),
+            *Pages(context).routes(),
         ],
         middleware=[Middleware(Door, holder=context, sessions=sessions)],
         lifespan=lifespan,
@@ -110,7 +110,7 @@ def _probes(context: FrontContext, metrics: Render | None) -> list[Route]:
 
     async def metrics_text(request: Request) -> Response:
         """Answer with the figures for Prometheus."""
-        if metrics is None:
+        if metrics is None or not context.site.outputs.metrics.enabled:
             return ProblemError(404, "not-found", "Metrics are off.").response()
         if not _may_scrape(request, context):
             title = "Metrics need a token; outputs.metrics.token of the site sets it."

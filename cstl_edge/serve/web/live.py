@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cstl_edge.live.events import utc_text
 from cstl_edge.serve.context import FrontContext
-from cstl_edge.serve.messages import EventMessage, Overlay, Picture
+from cstl_edge.serve.messages import EventMessage, LivePicture, Overlay
 from cstl_edge.serve.web.identity import Identity, identity_of
 from cstl_edge.serve.web.pictures import PictureHub, Viewer
 from cstl_edge.serve.web.problems import ProblemError
@@ -149,7 +149,7 @@ class LiveConnection:
             raise StalledClient from err
 
 
-def frame(picture: Picture) -> bytes:
+def frame(picture: LivePicture) -> bytes:
     """Return a picture as it goes through the WebSocket."""
     header = {
         "camera": picture.camera,

@@ -38,41 +38,61 @@ class OwnFiles(StaticFiles):
         return response
 
 
-def page_routes(context: FrontContext) -> list[Route | Mount]:
-    """Return the routes of pages and static files."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+class Pages:
+    """The shells of the pages, and the login by the printed address."""
 
-    def render(request: Request, name: str, status: int = 200, **values: object) -> Response:
-        template = environment.get_template(f"{name}.html")
-        html = template.render(
+    def __init__(self, context: FrontContext) -> None:
+        """Read the templates.
+
+        context: of the front, whose site has a name
+        """
+        self._context = context
+        self._environment = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=select_autoescape(default=True, default_for_string=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def routes(self) -> list[Route | Mount]:
+        """Return the routes of pages and static files."""
+        return [
+            *(Route(path, self.page, methods=["GET"]) for path in PAGES),
+            Route("/login", self.login, methods=["GET"]),
+            Route("/favicon.ico", self.favicon, methods=["GET"]),
+            Mount("/static", OwnFiles(directory=STATIC), name="static"),
+            Route("/{path:path}", self.missing, methods=["GET"]),
+        ]
+
+    def _render(self, request: Request, name: str, status: int = 200, **values: str) -> Response:
+        known = identity_of(request) is not None or name == "token"
+        html = self._environment.get_template(f"{name}.html").render(
             root=request.scope["root_path"],
             texts=texts(),
             version=__version__,
-            site=context.site.name if identity_of(request) or name == "token" else "",
-            **values,
+            site=self._context.site.name if known else "",
+            **{"page": name, **values},
         )
         return HTMLResponse(html, status)
 
-    async def page(request: Request) -> Response:
-        path = request.scope["path"][len(request.scope["root_path"]) :]
+    async def page(self, request: Request) -> Response:
+        """Answer with a page, or send its visitor to the login."""
+        root = request.scope["root_path"]
+        path = request.scope["path"][len(root) :]
         if identity_of(request) is None:
             token = request.query_params.get("token")
             if path == "/" and token is not None:
-                return _by_token(request, token)
-            return RedirectResponse(f"{request.scope['root_path']}/login", 303)
-        if context.safe_mode and path != "/health":
-            return render(request, "safe", page="safe")
+                return self._by_token(request, token)
+            return RedirectResponse(f"{root}/login", 303)
         if "token" in request.query_params:  # a bookmark of the printed address
-            return RedirectResponse(f"{request.scope['root_path']}/", 303)
-        return render(request, "page", page=PAGES[path])
+            return RedirectResponse(f"{root}/", 303)
+        if self._context.safe_mode and path != "/health":
+            return self._render(request, "safe")
+        return self._render(request, "page", page=PAGES[path])
 
-    def _by_token(request: Request, token: str) -> Response:
+    def _by_token(self, request: Request, token: str) -> Response:
+        """Begin a session with the token of the printed address."""
         door: Door = request.scope["cstl_edge.door"]
         caller = caller_of_request(request)
         wait_s = door.sessions.wait_s("admin", caller.address)
@@ -81,26 +101,21 @@ def page_routes(context: FrontContext) -> list[Route | Mount]:
         attempt = door.sessions.count_failure("admin", caller.address)
         account = door.accounts.by_token(token)
         if account is None:
-            return render(request, "login", 401, page="login", error=texts()["login.wrong_token"])
+            return self._render(request, "login", 401, error=texts()["login.wrong_token"])
         door.sessions.forgive(attempt)
         who, cookie = begin_session(door, account, caller, request)
-        response = render(request, "token", page="token", proof=who.proof)
+        response = self._render(request, "token", proof=who.proof or "")
         response.headers.append("set-cookie", cookie)
         return response
 
-    async def login(request: Request) -> Response:
-        return render(request, "login", page="login", error="")
+    async def login(self, request: Request) -> Response:
+        """Answer with the login."""
+        return self._render(request, "login", error="")
 
-    async def favicon(request: Request) -> Response:
+    async def favicon(self, request: Request) -> Response:
+        """Answer with where the icon is."""
         return RedirectResponse(f"{request.scope['root_path']}/static/icon.svg", 301)
 
-    async def missing(request: Request) -> Response:
-        return PlainTextResponse("There is no such page.", 404)
-
-    return [
-        *(Route(path, page, methods=["GET"]) for path in PAGES),
-        Route("/login", login, methods=["GET"]),
-        Route("/favicon.ico", favicon, methods=["GET"]),
-        Mount("/static", OwnFiles(directory=STATIC), name="static"),
-        Route("/{path:path}", missing, methods=["GET"]),
-    ]
+    async def missing(self, request: Request) -> Response:
+        """Answer that there is no such page."""
+        return PlainTextResponse(texts()["missing"], 404)

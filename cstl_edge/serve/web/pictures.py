@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 from cstl_edge.serve.context import FrontContext
-from cstl_edge.serve.messages import Overlay, Picture
+from cstl_edge.serve.messages import LivePicture, Overlay
 
 RENEW_S = 3.0  # a worker stops after 10 s without being asked again
 View = tuple[str, Overlay]
@@ -24,7 +24,7 @@ class Viewer:
         self._hub = hub
         self.views: dict[str, Overlay] = {}
         self.fps = 0.0
-        self.newest: dict[str, Picture] = {}
+        self.newest: dict[str, LivePicture] = {}
         self.bell = asyncio.Event()
 
     def look_at(self, views: Mapping[str, Overlay], fps: float) -> None:
@@ -38,7 +38,7 @@ class Viewer:
                 self.offer(picture)
         self._hub.renew(before - set(self.views.items()))
 
-    def offer(self, picture: Picture) -> None:
+    def offer(self, picture: LivePicture) -> None:
         """Take a picture in place of the one that still waits."""
         if self.views.get(picture.camera) == picture.overlay:
             self.newest[picture.camera] = picture
@@ -91,6 +91,6 @@ class PictureHub:
             await asyncio.sleep(RENEW_S)
             self.renew()
 
-    def _on_picture(self, picture: Picture) -> None:
+    def _on_picture(self, picture: LivePicture) -> None:
         for viewer in self.viewers:
             viewer.offer(picture)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -105,19 +106,22 @@ def make_server(app: Starlette, settings: PageSettings) -> uvicorn.Server:
             remedy="give a PEM certificate with its chain, and its key without a passphrase",
         ) from err
     server = uvicorn.Server(config)
-
-    def drop(scope: Scope) -> None:
-        """End a connection whose client stopped reading, with what waits for it."""
-        for connection in list(server.server_state.connections):
-            if getattr(connection, "client", None) == scope.get("client"):
-                transport = getattr(connection, "transport", None)
-                if transport is not None:
-                    logger.info("a page that stopped reading is dropped: %s", scope.get("client"))
-                    transport.abort()
-
-    app.state.drop = drop
-    app.state.server = server
+    app.state.server, app.state.drop = server, partial(drop, server)
     return server
+
+
+def drop(server: uvicorn.Server, scope: Scope) -> None:
+    """End a connection whose client stopped reading, with what waits for it.
+
+    server: that has the connection
+    scope: of the request
+    """
+    for connection in list(server.server_state.connections):
+        if getattr(connection, "client", None) == scope.get("client"):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                logger.info("a page that stopped reading is dropped: %s", scope.get("client"))
+                transport.abort()
 
 
 def _pem(settings: PageSettings, name: str) -> str | None:

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from cstl_edge.live.events import utc_text
 from cstl_edge.serve.context import FrontContext
-from cstl_edge.serve.messages import Picture, camera_process
+from cstl_edge.serve.messages import LivePicture, camera_process
 from cstl_edge.serve.web.accounts import Account
 from cstl_edge.serve.web.pictures import PictureHub
 from cstl_edge.serve.web.problems import ProblemError
@@ -129,7 +129,7 @@ async def _parts(call: Call, hub: PictureHub) -> AsyncIterator[bytes]:
                 watchdog.feed()
                 await _wait(viewer.bell, 0.25)
                 viewer.bell.clear()
-                picture: Picture | None = viewer.newest.pop(camera, None)
+                picture: LivePicture | None = viewer.newest.pop(camera, None)
                 if time.monotonic() - checked > 20:
                     checked = time.monotonic()
                     if not call.door.still_valid(call.request, call.identity):
