@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cstl_edge.serve.messages import EventMessage, Overlay, Picture, Reply, ServiceState, Stats
+from cstl_edge.serve.messages import EventMessage, LivePicture, Overlay, Reply, ServiceState, Stats
 from cstl_edge.serve.site import Site
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ class FrontContext(Protocol):
     def watch(self, camera: str, fps: float, overlay: Overlay = "boxes") -> None:
         """Ask a worker for pictures for the next 10 s; fps 0 ends it. Call again to go on."""
 
-    def latest_picture(self, camera: str, overlay: Overlay = "boxes") -> Picture | None:
+    def latest_picture(self, camera: str, overlay: Overlay = "boxes") -> LivePicture | None:
         """Return the newest picture of a camera, if any came within the last 10 s."""
 
-    def on_picture(self, callback: Callable[[Picture], None]) -> Unsubscribe:
+    def on_picture(self, callback: Callable[[LivePicture], None]) -> Unsubscribe:
         """Call for every new picture of any camera; return what ends that."""
 
     def on_event(self, callback: Callable[[EventMessage], None]) -> Unsubscribe:

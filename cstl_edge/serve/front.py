@@ -18,9 +18,9 @@ from cstl_edge.serve.messages import (
     SUPERVISOR,
     Command,
     EventMessage,
+    LivePicture,
     Message,
     Overlay,
-    Picture,
     Reload,
     Reply,
     ServiceState,
@@ -83,11 +83,11 @@ class Front:
         self._error, self._safe = error, safe
         self._state = ServiceState(now(), (), {}, error)
         self._stats: dict[str, Stats] = {}
-        self._pictures: dict[tuple[str, Overlay], tuple[float, Picture]] = {}
+        self._pictures: dict[tuple[str, Overlay], tuple[float, LivePicture]] = {}
         self._watched: dict[tuple[str, Overlay], tuple[float, float]] = {}
         self._replies: dict[str, asyncio.Future[Reply]] = {}
         self._outputs: SiteOutputs | None = None
-        self._on_picture: Subscribers[Picture] = Subscribers()
+        self._on_picture: Subscribers[LivePicture] = Subscribers()
         self._on_event: Subscribers[EventMessage] = Subscribers()
         self._on_state: Subscribers[ServiceState] = Subscribers()
         self._on_stats: Subscribers[Stats] = Subscribers()
@@ -178,7 +178,7 @@ class Front:
         if self._child.send(camera_process(camera), Watch(camera, fps, overlay, WATCH_S)):
             self._watched[key] = now_s, fps
 
-    def latest_picture(self, camera: str, overlay: Overlay = "boxes") -> Picture | None:
+    def latest_picture(self, camera: str, overlay: Overlay = "boxes") -> LivePicture | None:
         """Return the newest picture of a camera, none that is older than 10 s.
 
         camera: its name
@@ -187,7 +187,7 @@ class Front:
         came_s, picture = self._pictures.get((camera, overlay), (0.0, None))
         return picture if time.monotonic() - came_s < PICTURE_S else None
 
-    def on_picture(self, callback: Callable[[Picture], None]) -> Unsubscribe:
+    def on_picture(self, callback: Callable[[LivePicture], None]) -> Unsubscribe:
         """Call for every new picture of any camera."""
         return self._on_picture.add(callback)
 
@@ -209,7 +209,7 @@ class Front:
 
     def take(self, message: Message) -> None:
         """Take a message of another process, in the thread of the event loop."""
-        if isinstance(message, Picture):
+        if isinstance(message, LivePicture):
             self._pictures[message.camera, message.overlay] = time.monotonic(), message
             self._on_picture.tell(message)
         elif isinstance(message, EventMessage):

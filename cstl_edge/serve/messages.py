@@ -122,7 +122,7 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class LivePicture:
     """Worker → front: the newest drawn picture; an older one that still waits is dropped."""
 
     camera: str
@@ -144,7 +144,7 @@ class SnapshotRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class TrackSnapshot:
     """Worker → recogniser; jpeg is None where the track is not known any more."""
 
     camera: str
@@ -294,9 +294,9 @@ Message = (
     | CameraState
     | Labels
     | Watch
-    | Picture
+    | LivePicture
     | SnapshotRequest
-    | Snapshot
+    | TrackSnapshot
     | ClipRequest
     | Clip
     | Stats

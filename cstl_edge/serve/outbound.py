@@ -11,14 +11,7 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import replace
 
-from cstl_edge.serve.messages import (
-    Labels,
-    Message,
-    Observation,
-    Picture,
-    ServiceState,
-    Watch,
-)
+from cstl_edge.serve.messages import Labels, LivePicture, Message, Observation, ServiceState, Watch
 
 MAX_OBSERVATIONS = 40  # that wait: some seconds of a camera
 MAX_WAITING = 2000  # of all other messages; a peer that reads none of so many is dead
@@ -43,7 +36,7 @@ class Outbound:
                 return False
             key = _newest_key(message)
             if key is not None:
-                self.dropped += isinstance(self._newest.get(key), Picture)
+                self.dropped += isinstance(self._newest.get(key), LivePicture)
                 self._newest[key] = message
             else:
                 if len(self._waiting) >= MAX_WAITING:
@@ -106,8 +99,8 @@ class Outbound:
 
 def _newest_key(message: Message) -> Hashable | None:
     """Return what a newer message replaces, None for one that waits its turn."""
-    if isinstance(message, Picture):
-        return Picture, message.camera, message.overlay
+    if isinstance(message, LivePicture):
+        return LivePicture, message.camera, message.overlay
     if isinstance(message, Watch):
         return Watch, message.camera, message.overlay
     if isinstance(message, Labels):

@@ -16,7 +16,7 @@ from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.sources.base import Frame
 from cstl_edge.live.tracking.walk_filter import Reason
 from cstl_edge.opencv import import_cv2
-from cstl_edge.serve.messages import Label, Overlay, Picture, Watch
+from cstl_edge.serve.messages import Label, LivePicture, Overlay, Watch
 from cstl_edge.serve.zones import Zones
 
 cv2 = import_cv2()
@@ -78,7 +78,9 @@ class Pictures:
                 chosen.append(overlay)
         return chosen
 
-    def draw(self, result: FrameResult, labels: Mapping[int, Label], overlay: Overlay) -> Picture:
+    def draw(
+        self, result: FrameResult, labels: Mapping[int, Label], overlay: Overlay
+    ) -> LivePicture:
         """Return one picture of a frame.
 
         Args:
@@ -95,10 +97,10 @@ class Pictures:
             image = self._test_picture(image, result.observations, scale, note)
         return self._encoded(image, result.frame, overlay)
 
-    def _encoded(self, image: Image, frame: Frame, overlay: Overlay) -> Picture:
+    def _encoded(self, image: Image, frame: Frame, overlay: Overlay) -> LivePicture:
         self._sequence += 1
         size = image.shape[0], image.shape[1]
-        return Picture(self._camera, jpeg_of(image), frame.utc, self._sequence, overlay, size)
+        return LivePicture(self._camera, jpeg_of(image), frame.utc, self._sequence, overlay, size)
 
     def _test_picture(
         self, image: Image, observations: Sequence[TrackObservation], scale: float, note: str | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from cstl_edge.errors import ModelError
@@ -11,25 +10,13 @@ from cstl_edge.runtime.base import model_folder
 from cstl_edge.runtime.manifest import read_manifest
 from cstl_edge.serve.messages import FRONT, RECOGNISER, camera_process
 from cstl_edge.serve.process import MIB, ProcessPlan
-from cstl_edge.serve.site import CameraSettings, Site
+from cstl_edge.serve.site import Site
+from cstl_edge.serve.worker_settings import WorkerSettings
 
 WORKER_HANG_S, RECOGNISER_HANG_S, FRONT_HANG_S = 20.0, 30.0, 20.0
 FRONT_MEMORY = 1500 * MIB
 DEFAULT_SIZE = (64, 44)  # of a silhouette, where the model does not say: a server's
 MAX_HEADER_BYTES = 2**24
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """What one worker is told."""
-
-    camera: str
-    settings: CameraSettings
-    segmenter: str
-    size: tuple[int, int]  # height and width of a silhouette [pixels]
-    snapshots: bool  # whether pictures of visits are kept
-    ring_s: float  # seconds of pictures kept for clips; 0 keeps none
-    spool: Path
 
 
 def plans_of(site: Site, error: str | None = None, *, safe: bool = False) -> list[ProcessPlan]:

@@ -12,7 +12,7 @@ from cstl_edge.arrays import Image
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.pipeline.perception import FrameResult, TrackObservation
 from cstl_edge.live.tracking.walk_filter import Reason
-from cstl_edge.serve.messages import Snapshot, SnapshotRequest
+from cstl_edge.serve.messages import SnapshotRequest, TrackSnapshot
 from cstl_edge.serve.pictures import jpeg_of, scaled
 
 MAX_TRACKS = 48  # pictures of so many are kept, the newest ones
@@ -51,14 +51,14 @@ class Snapshots:
         while len(self._best) > MAX_TRACKS:
             self._best.popitem(last=False)
 
-    def answer(self, request: SnapshotRequest) -> Snapshot:
+    def answer(self, request: SnapshotRequest) -> TrackSnapshot:
         """Return the picture of a track, without one where the track is not known any more."""
         best = self._best.get(request.track)
         if best is None:
-            return Snapshot(request.camera, request.track, request.id, None)
+            return TrackSnapshot(request.camera, request.track, request.id, None)
         image, _ = scaled(best.image, MAX_WIDTH)
         jpeg = jpeg_of(image, QUALITY)
-        return Snapshot(request.camera, request.track, request.id, jpeg, best.utc, best.box)
+        return TrackSnapshot(request.camera, request.track, request.id, jpeg, best.utc, best.box)
 
 
 def crop(image: Image, box: Box) -> Image:

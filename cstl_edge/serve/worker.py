@@ -49,9 +49,9 @@ from cstl_edge.serve.messages import (
 )
 from cstl_edge.serve.paced import PacedSource
 from cstl_edge.serve.pictures import Pictures
-from cstl_edge.serve.plans import WorkerSettings
 from cstl_edge.serve.schedule import is_on
 from cstl_edge.serve.snapshots import Snapshots
+from cstl_edge.serve.worker_settings import WorkerSettings
 from cstl_edge.serve.zones import ZonedSegmenter, Zones
 
 log = logging.getLogger(__name__)

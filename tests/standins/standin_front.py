@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 from cstl_edge.serve.messages import (
     CameraState,
-    Picture,
+    LivePicture,
     ProcessState,
     Reply,
     ServiceState,
@@ -79,7 +79,7 @@ class StandinFront:
         return self.pictures.get((camera, overlay))
 
     def show(self, camera, jpeg=JPEG, overlay="boxes", sequence=1):
-        picture = Picture(camera, jpeg, now(), sequence, overlay, (360, 640))
+        picture = LivePicture(camera, jpeg, now(), sequence, overlay, (360, 640))
         self.pictures[camera, overlay] = picture
         self.tell("picture", picture)
 

@@ -102,12 +102,8 @@ class SyntheticSource(FrameSource):
         self._street = empty_street(camera, seed)
         self._poles: list[Pole] = draw_poles(self._street, camera, poles, seed)
         self._light = Light(size, seed)
-        try:
-            cast = scheduled(strangers, seed)
-            backdrop = self._street if wardrobe is None else wardrobe
-            self._actors = [Actor(spec, camera, fps, backdrop) for spec in cast]
-        except ValueError as err:
-            raise ConfigError(f"cannot stage {self.uri}: {err}") from err
+        backdrop = self._street if wardrobe is None else wardrobe
+        self._actors = self._staged(scheduled(strangers, seed), camera, backdrop)
         ends = [actor.first_index + actor.frames for actor in self._actors]
         total = round(seconds * fps) if seconds else max(ends, default=0) + round(EMPTY_S * fps)
         self._first = 0 if start_s is None else math.ceil(start_s * fps - 1e-9)
@@ -115,6 +111,14 @@ class SyntheticSource(FrameSource):
         self._stop = total if stop_s is None else min(total, math.ceil(stop_s * fps - 1e-9))
         self.frames = max(0, self._stop - self._index)
         self._last: tuple[int, list[WalkerTruth], Bytes] | None = None
+
+    def _staged(
+        self, cast: Sequence[WalkerSpec], camera: PinholeCamera, backdrop: Image
+    ) -> list[Actor]:
+        try:
+            return [Actor(spec, camera, self.fps, backdrop) for spec in cast]
+        except ValueError as err:
+            raise ConfigError(f"cannot stage {self.uri}: {err}") from err
 
     def reopen(self) -> SyntheticSource:
         """Return a new source of the same street; the two share what has been rendered."""
