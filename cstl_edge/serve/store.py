@@ -76,6 +76,8 @@ class Store:
                 raise StorageError(
                     f"{one_line(self.path)} {fault}", remedy="name another data folder"
                 )
+        if not tables:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # retention gives room back
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA temp_store = MEMORY")
@@ -176,6 +178,23 @@ class Store:
                 "INSERT INTO people VALUES (?, ?)",
                 [(person.name, json.dumps(asdict(person))) for person in people],
             )
+
+    def rewrite(self) -> None:
+        """Write the file anew: pages keep stale copies of rows that moved within them."""
+        with explained_store_errors(self.path):
+            self.database.execute("VACUUM")
+
+    def empty_log(self) -> bool:
+        """Fold the log into the file and empty it; False when somebody still reads it."""
+        return not self.one("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+
+    def used_bytes(self) -> int:
+        """Return the bytes of the file that hold anything."""
+        pages, free, size = (
+            int(self.one(f"PRAGMA {name}")[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
 
     def count(self, name: str, by: int = 1) -> None:
         """Raise a counter that survives restarts."""

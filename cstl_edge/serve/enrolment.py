@@ -1,0 +1,290 @@
+"""Enrolment of one person: by walking past a camera, from an uploaded video, or from a visit.
+
+A session at a camera takes the walks of whoever is alone in its picture, says how many good windows
+it has and from which sides, and ends by itself.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import numpy as np
+
+from cstl_edge.errors import CstlEdgeError
+from cstl_edge.gallery.records import WalkOrigin
+from cstl_edge.live.events import utc_text
+from cstl_edge.serve.alike import PART_FPIR, PlacedWalk
+from cstl_edge.serve.kept_walks import KeptWalk, joined_walk
+from cstl_edge.serve.recordings import CAMERA, RecordedTrack
+from cstl_edge.serve.service_data import RefusedError, ServiceData
+from cstl_edge.serve.stays import Stay
+
+WANTED = 8  # good windows, each of about a second of walking
+LEAST = 3  # with which an enrolment ends well all the same
+WANTED_VIEWS = 2  # sides from which somebody is seen
+MOST = 24  # windows, however few the sides
+LIMIT = timedelta(seconds=180)
+LEAST_SEEN = 1.0  # windows of a walk that counts
+
+State = Literal["waiting", "walking", "done", "failed", "stopped"]
+MESSAGES = {
+    "waiting": "walk past the camera now, to one side and back",
+    "walking": "go on: walk past from the other side too",
+    "two": "somebody else is in the picture: walk past alone",
+}
+
+
+@dataclass
+class Enrolment:
+    """An enrolment and how far it is."""
+
+    person: str
+    note: str
+    kind: Literal["camera", "video", "visit"]
+    started: datetime
+    camera: str | None = None
+    force: bool = False
+    id: str = field(default_factory=lambda: secrets.token_hex(6))
+    state: State = "waiting"
+    message: str = MESSAGES["waiting"]
+    warnings: list[str] = field(default_factory=list)
+    walks: list[KeptWalk] = field(default_factory=list)
+    quality: float | None = None
+    ended: datetime | None = None
+    shared: set[tuple[str, int]] = field(default_factory=set)  # tracks that were not alone
+    late: set[tuple[str, int]] = field(default_factory=set)  # tracks of before it began
+
+    @property
+    def runs(self) -> bool:
+        """Whether it goes on."""
+        return self.state in ("waiting", "walking")
+
+    @property
+    def windows(self) -> int:
+        """Good windows so far."""
+        return sum(int(walk.seen) for walk in self.walks)
+
+    @property
+    def views(self) -> dict[str, int]:
+        """Good windows by side."""
+        counts: Counter[str] = Counter()
+        for walk in self.walks:
+            counts[walk.view or "unknown"] += int(walk.seen)
+        return dict(sorted(counts.items()))
+
+    @property
+    def enough(self) -> bool:
+        """Whether nothing more is needed."""
+        sides = len({walk.view for walk in self.walks if walk.view})
+        return self.windows >= (WANTED if sides >= WANTED_VIEWS else MOST)
+
+    def end(self, state: State, message: str, now: datetime) -> None:
+        """End it.
+
+        Args:
+            state: done, failed or stopped.
+            message: What came of it.
+            now: Present time.
+        """
+        self.state, self.message, self.ended = state, message, now
+
+    def status(self) -> dict[str, Any]:
+        """Return what the page shows."""
+        return {
+            "id": self.id,
+            "person": self.person,
+            "kind": self.kind,
+            "state": self.state,
+            "camera": self.camera,
+            "windows": self.windows,
+            "wanted": WANTED,
+            "views": self.views,
+            "quality": self.quality,
+            "message": self.message,
+            "warnings": self.warnings,
+            "started_utc": utc_text(self.started),
+            "ended_utc": None if self.ended is None else utc_text(self.ended),
+        }
+
+
+class Enrolments:
+    """The enrolment that runs, or the last one."""
+
+    def __init__(self, data: ServiceData) -> None:
+        """Begin without one."""
+        self._data = data
+        self.current: Enrolment | None = None
+
+    def start(
+        self, person: str, note: str, kind: Literal["camera", "video", "visit"], **fields: Any
+    ) -> Enrolment:
+        """Begin an enrolment (RefusedError: another one runs).
+
+        Args:
+            person: Name, as it is to be stored.
+            note: How the person consented.
+            kind: From what.
+            fields: Of the enrolment.
+        """
+        if self.current is not None and self.current.runs:
+            raise RefusedError(
+                "busy", f"'{self.current.person}' is being enrolled: wait for the end, or stop it"
+            )
+        self.current = Enrolment(person, note, kind, self._data.clock(), **fields)
+        return self.current
+
+    def look(self, stays: list[Stay]) -> bool:
+        """Look who walks past the camera of the enrolment; return whether it has ended.
+
+        stays: the visits that go on, of all cameras
+        """
+        session = self.current
+        if session is None or session.kind != "camera" or not session.runs:
+            return False
+        here = [stay for stay in stays if stay.camera == session.camera]
+        self._collect(session, here)
+        now = self._data.clock()
+        if session.enough:
+            self.finish(session)
+        elif now - session.started > LIMIT:
+            self._run_out(session)
+        return not session.runs
+
+    def finish(self, session: Enrolment) -> None:
+        """Enrol what was seen; what is wrong with it is in the session's message."""
+        now = self._data.clock()
+        try:
+            self._leave_out_others(session)
+            windows = self._enrol(session)
+        except CstlEdgeError as err:
+            session.end("failed", err.message, now)
+            return
+        sides = ", ".join(view for view in session.views if view != "unknown")
+        seen = f", seen walking {sides}" if sides else ""
+        session.end("done", f"enrolled with {windows} windows{seen}", now)
+
+    def stop(self, *, keep: bool) -> Enrolment | None:
+        """End the enrolment that runs.
+
+        keep: whether to enrol from what came so far
+        """
+        session = self.current
+        if session is None or not session.runs:
+            return session
+        if keep and session.windows >= 1:
+            self.finish(session)
+        else:
+            session.end("stopped", "stopped; nothing was stored", self._data.clock())
+        return session
+
+    def from_video(self, session: Enrolment, tracks: list[RecordedTrack]) -> None:
+        """Enrol the one person who walks in a video."""
+        now = self._data.clock()
+        usable = [track for track in tracks if track.walk.seen >= LEAST_SEEN]
+        if not usable:
+            session.end("failed", "nobody walks long enough in the video", now)
+            return
+        longest = usable[0].walk
+        others = [t for t in usable[1:] if not self._same(longest, t.walk, PART_FPIR)]
+        if others:
+            message = f"{1 + len(others)} people walk in the video: cut it so that one person does"
+            session.end("failed", message, now)
+            return
+        session.walks = [track.walk for track in usable]
+        self.finish(session)
+
+    def _collect(self, session: Enrolment, here: list[Stay]) -> None:
+        """Take the walks of whoever is alone in the picture."""
+        in_view = [(stay, t) for stay in here for t in stay.tracks if t.is_open]
+        if len(in_view) > 1:
+            session.shared |= {(track.run, track.number) for _, track in in_view}
+        walks: dict[tuple[str, int], KeptWalk] = {
+            (walk.started_utc, walk.number): walk for walk in session.walks
+        }
+        for stay in here:
+            for track, walk in zip_walks(stay):
+                key = (track.run, track.number)
+                if track.born_utc < session.started or key in session.shared:
+                    walks.pop((walk.started_utc, walk.number), None)
+                elif walk.seen >= LEAST_SEEN:
+                    walks[walk.started_utc, walk.number] = walk
+        session.walks = list(walks.values())
+        session.quality = self._quality(session.walks)
+        session.state = "walking" if session.walks or in_view else "waiting"
+        session.message = MESSAGES["two" if len(in_view) > 1 else session.state]
+
+    def _run_out(self, session: Enrolment) -> None:
+        if session.windows >= LEAST:
+            self.finish(session)
+            if session.state == "done":
+                session.warnings.append("seen for a short time or from one side only: add walks")
+            return
+        message = "nobody walked past alone for long enough: nothing was stored"
+        session.end("failed", message, self._data.clock())
+
+    def _leave_out_others(self, session: Enrolment) -> None:
+        """Leave out walks that look like somebody else's than the longest one."""
+        longest = max(session.walks, key=lambda walk: walk.seen)
+        alike = [w for w in session.walks if w is longest or self._same(longest, w, PART_FPIR)]
+        if len(alike) < len(session.walks):
+            count = len(session.walks) - len(alike)
+            session.warnings.append(f"{count} walks look like somebody else's and were left out")
+        session.walks = alike
+
+    def _enrol(self, session: Enrolment) -> int:
+        """Enrol the walks of a session; return how many windows they had."""
+        gallery, windows = self._data.gallery, 0
+        first = joined_walk([walk.walk for walk in session.walks])
+        for number, walk in enumerate(session.walks):
+            camera = None if walk.camera == CAMERA else walk.camera
+            if number == 0 and not session.force:
+                self._refuse_somebody_else(session, first, camera)
+            origin = WalkOrigin(
+                camera=camera, view=walk.view, frames_per_second=walk.frames_per_second
+            )
+            stored = np.ascontiguousarray(walk.windows)
+            gallery.enroll(
+                session.person,
+                stored,
+                consent=session.note,
+                origin=origin,
+                force=session.force or number > 0,
+            )
+            windows += int(walk.seen)
+        return windows
+
+    def _refuse_somebody_else(self, session: Enrolment, walk: Any, camera: str | None) -> None:
+        """Raise RefusedError where the gallery takes the walk for another person."""
+        decision = self._data.gallery.identify(walk, camera=camera, learn=False)
+        if decision.name is not None and decision.name != session.person:
+            raise RefusedError(
+                "conflict",
+                f"this is already {decision.name} (distance {decision.distance:.2f}, below the"
+                f" threshold {decision.threshold:.2f}): add the walks to {decision.name}",
+            )
+
+    def _same(self, a: KeptWalk, b: KeptWalk, fpir: float) -> bool:
+        one, other = PlacedWalk(a.walk, a.camera), PlacedWalk(b.walk, b.camera)
+        return self._data.measure.are_alike(one, other, fpir)
+
+    def _quality(self, walks: list[KeptWalk]) -> float | None:
+        """Return how alike walks are: 1 for one like the other, 0 for a stranger's distance."""
+        if not walks:
+            return None
+        windows = [PlacedWalk(w.walk, w.camera) for w in walks]
+        if len(windows) == 1:
+            return None
+        measure = self._data.measure
+        distances = measure.pairwise([measure.project(walk) for walk in windows])
+        mean = float(distances[np.triu_indices(len(windows), 1)].mean())
+        return round(float(np.clip(1 - mean / measure.limit(0.3, 1.0), 0.0, 1.0)), 2)
+
+
+def zip_walks(stay: Stay) -> list[tuple[Any, KeptWalk]]:
+    """Return the tracks of a stay that have a walk, each with what may be kept of it."""
+    tracks = [track for track in stay.tracks if track.walk is not None]
+    return list(zip(tracks, stay.kept_walks(), strict=True))
