@@ -15,7 +15,7 @@ ROOT = Path(cstl_edge.__file__).parent
 FLOORS = [
     {"deprecations", "errors", "arrays"},
     {"output", "foreign", "extras"},
-    {"model", "measure", "numerics", "distance", "config", "opencv", "registry"},
+    {"model", "measure", "numerics", "distance", "config", "opencv", "registry", "credentials"},
     {"checkpoint", "gallery", "silhouette"},
     {"runtime", "walkers"},
     {"live", "data"},

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from cstl_edge.arrays import Image
+from cstl_edge.credentials import environment_without_credentials
 from cstl_edge.errors import DataError, SourceUnavailable
 from cstl_edge.live.sources.base import redact
 from cstl_edge.live.sources.child_protocol import (
@@ -37,7 +38,6 @@ from cstl_edge.live.sources.child_protocol import (
     Record,
     decode,
 )
-from cstl_edge.live.sources.credentials import environment_without_credentials
 from cstl_edge.live.sources.reasons import stream_reason
 from cstl_edge.live.sources.stream import Capture
 from cstl_edge.silhouette import MAX_PIXELS

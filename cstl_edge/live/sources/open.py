@@ -52,7 +52,7 @@ def open_source(
     Args:
         uri: Path of a video or of a folder of images, number or device of a USB camera, or an
             address with a scheme; `?rotate=90&flip=h&fps=12` behind it are options as well, and
-            `{NAME}` in one with a scheme stands for credentials (`sources.credentials`).
+            `{NAME}` in one with a scheme stands for credentials (`cstl_edge.credentials`).
         options: Part, rate, orientation; whether to wait.
         **fields: Fields of `SourceOptions`, in place of those of `options`.
 
@@ -61,7 +61,7 @@ def open_source(
         SourceUnavailable: Something is missing or does not answer.
         DataError: A file or folder is there and holds no video.
     """
-    from cstl_edge.live.sources.credentials import fill_in
+    from cstl_edge.credentials import fill_in
     from cstl_edge.live.sources.options import SourceOptions, split_query
     from cstl_edge.live.sources.turned import turned
 

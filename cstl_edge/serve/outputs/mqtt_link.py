@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from cstl_edge.credentials import fill_in
 from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.extras import missing_package
-from cstl_edge.live.sources.credentials import fill_in
 from cstl_edge.serve.outputs.base import OutputState
 from cstl_edge.serve.outputs.settings import MqttSettings
 

@@ -25,8 +25,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cstl_edge import __version__
+from cstl_edge.credentials import fill_in
 from cstl_edge.errors import ConfigError, one_line
-from cstl_edge.live.sources.credentials import fill_in
 from cstl_edge.serve.outputs.base import OutputHealth, OutputState, OutputThread, Surroundings
 from cstl_edge.serve.outputs.outbox import Queued
 from cstl_edge.serve.outputs.settings import WebhookSettings

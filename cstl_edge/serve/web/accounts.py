@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cstl_edge.credentials import fill_in
 from cstl_edge.errors import ConfigError
-from cstl_edge.live.sources.credentials import fill_in
 from cstl_edge.output import PRIVATE, write_file
 from cstl_edge.serve.web.passwords import (
     hash_password,

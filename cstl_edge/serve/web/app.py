@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Scope
 
-from cstl_edge.live.sources.credentials import fill_in
+from cstl_edge.credentials import fill_in
 from cstl_edge.serve.context import FrontContext
 from cstl_edge.serve.web.door import Door, bearer
 from cstl_edge.serve.web.figures import Latencies

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from standin_cameras import HttpCamera
 
+from cstl_edge import credentials
+from cstl_edge.credentials import credentials_file, fill_in
 from cstl_edge.errors import ConfigError
-from cstl_edge.live.sources import credentials
-from cstl_edge.live.sources.credentials import credentials_file, fill_in
 from cstl_edge.live.sources.open import open_source
 
 

@@ -1,4 +1,4 @@
-"""Passwords of cameras: `rtsp://{CAM1}@HOST/1` takes them from the environment or a private file.
+"""Passwords of addresses: `rtsp://{CAM1}@HOST/1` takes one from the environment or a private file.
 
 `{CAM1}` stands for the variable CAM1, which holds USER:PASSWORD, or for a line `CAM1=USER:PASSWORD`
 of a file that nobody else can read: the one that CSTL_EDGE_CREDENTIALS names, or credentials in the
