@@ -130,12 +130,13 @@ function form(people) {
   };
   const choice = (name, label, options) => field({ name, label, options: [["", t("visits.all")], ...options], value: chosen[name] ?? "", required: false });
   const time = (name, label) => field({ name, label, kind: "datetime-local", value: chosen[name] ?? "", required: false });
-  return h("form", { id: "filters", class: "filters", onchange: change, onsubmit: (event) => { event.preventDefault(); change(); } },
+  const open = matchMedia("(min-width: 761px)").matches || location.search.length > 1;
+  return h("details", { class: "filter-box", open }, h("summary", { class: "button" }, t("visits.filters")), h("form", { id: "filters", class: "filters", onchange: change, onsubmit: (event) => { event.preventDefault(); change(); } },
     choice("camera", t("visits.camera"), cameras.map((c) => [c.name, c.title])),
     choice("person", t("visits.person"), people.map((p) => [p.name, p.name])),
     choice("answer", t("visits.answer"), ANSWERS.map((a) => [a, t(`answer.${a}`)])),
     time("since", t("visits.since")), time("until", t("visits.until")),
-    h("button", { type: "reset", onclick: () => { for (const name of Object.keys(chosen)) delete chosen[name]; setTimeout(() => { byId("filters").querySelectorAll("select, input").forEach((e) => { e.value = ""; }); change(); }); } }, t("visits.reset")));
+    h("button", { type: "reset", onclick: () => { for (const name of Object.keys(chosen)) delete chosen[name]; setTimeout(() => { byId("filters").querySelectorAll("select, input").forEach((e) => { e.value = ""; }); change(); }); } }, t("visits.reset"))));
 }
 
 await act(async () => {
