@@ -72,9 +72,16 @@ def _options(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for what it writes.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Number that chooses the synthetic street.")] = 0,
+    service: Annotated[
+        bool,
+        typer.Option("--serve", help="Run the page with four synthetic cameras until Ctrl-C."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Enroll and recognise a real walker and a synthetic street, without a camera."""
+    if service:
+        serve.run_demo_site(out, seed, json=json)
+        return
     from cstl_edge.demo import STEPS, run_demo
 
     with progress("demo", steps=STEPS) as bar:

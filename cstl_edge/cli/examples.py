@@ -13,10 +13,26 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         (ENROLL, "Add a person from a recording of one walk."),
         ("cstl-edge identify street.mp4", "Say who walks in a recording."),
         ("cstl-edge live 0", "Say who walks past the first USB camera, as it happens."),
+        ("cstl-edge serve site.yaml", "Run many cameras and a page."),
     ),
     "demo": (
         ("cstl-edge demo", "Write an annotated video to runs/demo and say who was recognised."),
         ("cstl-edge demo --seed 7 --out runs/seven", "The same with another street."),
+        ("cstl-edge demo --serve", "Open the page of a service with four synthetic cameras."),
+    ),
+    "serve": (
+        ("cstl-edge config init site.yaml", "Begin a site's file."),
+        ("cstl-edge serve site.yaml", "Run its cameras and its page until Ctrl-C."),
+        ("cstl-edge serve site.yaml --strict", "The same for a system that restarts it."),
+    ),
+    "config": (("cstl-edge config init", "Write site.yaml to begin with."),),
+    "config check": (
+        ("cstl-edge config check site.yaml", "List everything that is wrong with a file."),
+        ("cstl-edge config check site.yaml --json", "The same for a program."),
+    ),
+    "config init": (("cstl-edge config init home.yaml", "Write home.yaml to begin with."),),
+    "config schema": (
+        ("cstl-edge config schema", "Print it; in a file beside the site, editors know every key."),
     ),
     "doctor": (
         ("cstl-edge doctor", "See what is here, and how to get what is missing."),

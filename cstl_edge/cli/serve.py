@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,22 +33,43 @@ def serve(
             "--strict", help="End with exit code 2 on a bad file, in place of a page that shows it."
         ),
     ] = False,
+    json: Json = False,
 ) -> None:
     """Run cameras, recognition, page and outputs; a signal ends them, SIGHUP reloads the file."""
-    run_site(site, strict=strict)
+    run_site(site, strict=strict, json=json)
 
 
-def run_site(path: Path, *, strict: bool = False) -> None:
+def run_demo_site(out: Path, seed: int, *, json: bool) -> None:
+    """Run the service of the demo until a signal.
+
+    Args:
+        out: Folder of the demo.
+        seed: Of its street.
+        json: Whether the page's address is printed as JSON.
+    """
+    _need_extra()
+    from cstl_edge.cli.console import progress
+    from cstl_edge.serve.demo_site import STEPS, prepare
+
+    with progress("demo", steps=STEPS) as bar:
+        path = prepare(out / f"serve-seed{seed}", seed, bar)
+    notify(f"four cameras around one street; the site is {one_line(path)}; Ctrl-C ends it")
+    run_site(path, json=json)
+
+
+def run_site(path: Path, *, strict: bool = False, json: bool = False) -> None:
     """Run a site's file until a signal; ends with 128 + its number.
 
-    path: YAML file
-    strict: whether a bad file ends it at once
+    Args:
+        path: YAML file.
+        strict: Whether a bad file ends it at once.
+        json: Whether the page's address is printed as JSON.
     """
     _need_extra()
     from cstl_edge.serve.data_folder import claimed
     from cstl_edge.serve.supervisor import Supervisor
 
-    supervisor = Supervisor(path, strict=strict, on_ready=_tell_address)
+    supervisor = Supervisor(path, strict=strict, on_ready=partial(_tell_address, json))
     if supervisor.site_error is not None:
         notify(f"safe mode, nothing is looked at: {supervisor.site_error}")
     with claimed(supervisor.site):
@@ -56,10 +78,12 @@ def run_site(path: Path, *, strict: bool = False) -> None:
         raise SystemExit(SIGNAL_BASE + number)
 
 
-def _tell_address(site: Site) -> None:
+def _tell_address(json: bool, site: Site) -> None:
     from cstl_edge.serve.web.door import login_url
 
-    notify(f"page: {login_url(site)}")
+    address = login_url(site)
+    print_result({"page": address}, f"page: {address}", json)
+    sys.stdout.flush()
 
 
 def _need_extra() -> None:
@@ -101,6 +125,7 @@ def check(site: SiteFile, json: Json = False) -> None:
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("site.yaml"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file.")] = False,
+    json: Json = False,
 ) -> None:
     """Write a commented site's file to begin with."""
     from cstl_edge.output import Outputs, write_file
@@ -108,13 +133,13 @@ def init(
 
     Outputs(overwrite=overwrite).claim(path, "PATH", suffixes=(".yaml", ".yml"))
     write_file(path, example_site(), mode=0o600)
-    notify(f"wrote {one_line(path)}; next: cstl-edge config check {one_line(path)}")
+    text = f"wrote {one_line(path)}; next: cstl-edge config check {one_line(path)}"
+    print_result({"wrote": str(path)}, text, json)
 
 
 @config.command()
-def schema() -> None:
+def schema(json: Json = False) -> None:
     """Print the JSON Schema of the site's file, for editors."""
     from cstl_edge.serve.schema import site_schema
 
-    json_module.dump(site_schema(), sys.stdout, indent=1, ensure_ascii=False)
-    print()
+    print(json_module.dumps(site_schema(), indent=None if json else 1, ensure_ascii=False))
