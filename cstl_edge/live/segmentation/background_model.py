@@ -1,4 +1,4 @@
-"""Background model: a picture of the empty scene, its noise, and the shadows that fall on it.
+"""Background model: a picture of the empty scene and its noise.
 
 The background is, per pixel, the mean of the *densest* group of samples of a recording in which
 people come, stand and go, not the median: where somebody stands for most of a clip the median is
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.arrays import Bools, Bytes, Floats
+from cstl_edge.arrays import Bytes, Floats
 from cstl_edge.opencv import import_cv2
 
 cv2 = import_cv2()
@@ -25,11 +25,6 @@ Pixels = Bytes  # YCrCb [h, w, 3]
 Weights = Floats  # [h, w], 0..1
 
 NEAR = (12, 8, 8)  # samples this close in Y, Cr, Cb vote for each other
-SHADOW_LOW, SHADOW_HIGH = 0.5, 0.97  # luma / luma of the background, inside a shadow
-SHADOW_CHROMA = 6.0  # chroma difference, after scaling with luma, that a shadow may have
-TEXTURE_SIDE = 7  # pixels of the window, at half resolution, in which texture is compared
-TEXTURE = 12.0  # variance of luma from which a window of the background has a texture
-SAME_TEXTURE = 0.6  # correlation of luma that shows the scene through a shadow
 NOISE_CAP = np.uint8(40)  # larger differences between neighbouring frames are movement, not noise
 STRIP_ROWS = 16  # voted on at once: their samples stay in the cache
 FULL_WEIGHT = 20  # votes of a sample where nobody is seen
@@ -132,43 +127,3 @@ def noise_map(pairs: Sequence[tuple[Pixels, Pixels]]) -> Pixels:
     for before, after in pairs:
         cv2.accumulate(np.minimum(cv2.absdiff(before, after), NOISE_CAP), total)
     return (total / len(pairs)).round().astype(np.uint8)
-
-
-def shadow_mask(pixels: Pixels, background: Pixels, weak: Bytes) -> Bools:
-    """Return [h, w]: True where foreground is the scene in shadow: darker, same hue and texture.
-
-    Without the texture every dark coat in front of a grey wall would be a shadow.
-
-    Args:
-        pixels: uint8 YCrCb [h, w, 3], the frame.
-        background: uint8 YCrCb [h, w, 3].
-        weak: uint8 [h, w], 0 or 255, the foreground.
-    """
-    shadow = np.zeros(weak.shape, np.bool_)
-    rows, columns = np.nonzero(cv2.bitwise_and(weak, _follows_texture(pixels, background)))
-    frame_pixels = pixels[rows, columns].astype(np.float32)  # [pixels, 3]
-    scene_pixels = background[rows, columns].astype(np.float32)
-    ratio = frame_pixels[:, 0] / np.maximum(scene_pixels[:, 0], 1)
-    # a shadow scales the colour with the luma, so its chroma moves towards grey
-    expected = 128 + ratio[:, None] * (scene_pixels[:, 1:] - 128)
-    same_hue = np.abs(frame_pixels[:, 1:] - expected).max(axis=1) < SHADOW_CHROMA
-    shadow[rows, columns] = same_hue & (ratio > SHADOW_LOW) & (ratio < SHADOW_HIGH)
-    return shadow
-
-
-def _follows_texture(pixels: Pixels, background: Pixels) -> Bytes:
-    """Return [h, w]: 255 where a window's luma follows the background's, 0 elsewhere."""
-    size = (max(1, background.shape[1] // 2), max(1, background.shape[0] // 2))
-    lumas = (np.ascontiguousarray(image[:, :, 0]) for image in (pixels, background))
-    small = (cv2.resize(luma, size, interpolation=cv2.INTER_AREA) for luma in lumas)
-    a, b = (luma.astype(np.float32) for luma in small)
-    window = (TEXTURE_SIDE, TEXTURE_SIDE)
-    mean_a, mean_b = cv2.blur(a, window), cv2.blur(b, window)
-    var_a = cv2.blur(a * a, window) - mean_a * mean_a
-    var_b = cv2.blur(b * b, window) - mean_b * mean_b
-    covariance = cv2.blur(a * b, window) - mean_a * mean_b
-    follows = covariance > SAME_TEXTURE * np.sqrt(np.maximum(var_a * var_b, 1e-6))
-    smooth = (var_a < TEXTURE) & (var_b < TEXTURE)
-    small_mask = np.where(var_b < TEXTURE, smooth, follows).astype(np.uint8) * 255
-    mask: Bytes = cv2.resize(small_mask, background.shape[1::-1], interpolation=NEAREST)
-    return mask
