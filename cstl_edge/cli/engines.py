@@ -60,6 +60,10 @@ Plugin = Annotated[
     Literal["auto", "on", "off"],
     typer.Option(help="Whether our CUDA kernel gathers the parts (auto: where it is built)."),
 ]
+MaskNetwork = Annotated[
+    Path | None,
+    typer.Option(help="Manifest (.json) of the network that masks people (default: the shipped)."),
+]
 plugins = typer.Typer(
     help="Build the CUDA kernel and the TensorRT plugin of the part gather.", no_args_is_help=True
 )
@@ -71,7 +75,8 @@ def build(
     precision: Precision = None,
     target: Target = "tensorrt",
     plugin: Plugin = "auto",
-    graphs: Graphs = "frames,head",
+    graphs: Graphs = "frames,head,mask",
+    mask_network: MaskNetwork = None,
     walkers: Annotated[int, typer.Option(min=1, max=32, help="Most walkers in one call.")] = 32,
     window: Annotated[int, typer.Option(min=1, help="Frames of a live window.")] = 30,
     frames: Annotated[int, typer.Option(min=1, help="Frames of the longest sequence.")] = 240,
@@ -84,7 +89,8 @@ def build(
     json: Json = False,
 ) -> None:
     """Build TensorRT engines of an exported model and compare them with ONNX Runtime."""
-    from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines
+    from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
+    from cstl_edge.export.tensorrt.sources import Sizes
     from cstl_edge.runtime.tensorrt.record import ENGINES
 
     options = BuildOptions(
@@ -96,6 +102,7 @@ def build(
         workspace_mib=workspace,
         level=level,
         compatibility=compatibility,
+        mask_network=None if mask_network is None else str(mask_network),
     )
     with _place(folder, output, overwrite) as model, progress("building engines") as bars:
         records = build_engines(model, options, partial(_draw, bars))
@@ -145,12 +152,15 @@ def _sentence(engine: EngineRecord) -> str:
     """Return the description of one engine."""
     gpu = f"sm_{engine.sm}" + (f" ({engine.gpu})" if engine.gpu else "")
     words = f"  {engine.graph}: {engine.precision} for {gpu}, {engine.library} {engine.version}, "
-    words += f"part gather: {engine.audit['part_gather']}"
+    if engine.graph != "mask":
+        words += f"part gather: {engine.audit['part_gather']}, "
     times_ms = engine.audit.get("part_gather_ms", {})
     if times_ms:
-        words += f" ({', '.join(f'{name} {ms:.3f} ms' for name, ms in times_ms.items())})"
-    words += f", {engine.build_s:.0f} s"
-    if engine.parity is not None:
+        words += f"timed: {', '.join(f'{name} {ms:.3f} ms' for name, ms in times_ms.items())}, "
+    words += f"{engine.build_s:.0f} s"
+    if engine.parity is not None and "iou" in engine.parity:
+        words += f", masks agree to {engine.parity['iou']:.4f} with {engine.parity['against']}"
+    elif engine.parity is not None:
         words += f", least cosine {engine.parity['min_cosine']:.6f} beside ONNX Runtime"
     return words
 

@@ -15,57 +15,37 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.errors import ConfigError, ExportError, one_line
+from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.export.folder import json_bytes, sha256, write_files
 from cstl_edge.export.tensorrt.builder import RTX, PlanRequest, sm_of_target
 from cstl_edge.export.tensorrt.checks import RUN, check_types, compare_engines
 from cstl_edge.export.tensorrt.child import BuildReport, run_child
+from cstl_edge.export.tensorrt.mask_checks import judge_mask
 from cstl_edge.export.tensorrt.plugin_choice import Candidate, time_candidates
+from cstl_edge.export.tensorrt.sources import (
+    GRAPHS,
+    Sizes,
+    Source,
+    mask_source,
+    model_sources,
+)
 from cstl_edge.output import user_folder
 from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, PLUGIN_VERSION
-from cstl_edge.runtime.manifest import PRECISIONS, Manifest, Shape, read_manifest
-from cstl_edge.runtime.model_check import checked_graphs
+from cstl_edge.runtime.manifest import PRECISIONS, read_manifest
 from cstl_edge.runtime.tensorrt.record import (
     ENGINES,
     SUFFIX,
     TENSORRT,
     EngineRecord,
     Plugin,
-    Profile,
-    SizeRange,
 )
 
 log = logging.getLogger(__name__)
 
-GRAPHS = ("frames", "head", "full")
 PLUGIN = ("auto", "on", "off")
 COMPATIBILITY = ("none", "same", "ampere")
-TYPICAL_WALKERS = 8  # what the live profile is fastest for
-MOST_WALKERS = 32
-LONG_WALKERS = 4  # sequences beyond the window in one call: 32 of 240 frames need a gigabyte
-LONG_WINDOWS = 4  # what the long profile is fastest for, in windows
-
 Progress = Callable[[str, str, float], None]
 """Called with the graph that is built, the builder's phase, and the share of it done (0..1)."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of the calls that an engine has to take."""
-
-    walkers: int = MOST_WALKERS  # in one call; more are cut into several
-    window: int = 30  # frames of a live window
-    frames: int = 240  # frames of the longest sequence
-
-    def __post_init__(self) -> None:
-        """Refuse sizes out of range (ConfigError)."""
-        if not 1 <= self.walkers <= MOST_WALKERS:
-            raise ConfigError(f"expected 1..{MOST_WALKERS} walkers; got {self.walkers}")
-        if not 1 <= self.window <= self.frames:
-            raise ConfigError(
-                f"expected a window of 1..{self.frames} frames, the longest sequence; "
-                f"got {self.window}"
-            )
 
 
 @dataclass(frozen=True)
@@ -80,6 +60,7 @@ class BuildOptions:
     workspace_mib: int | None = None  # scratch memory for kernels; by default 1/4 of what is free
     level: int = 3  # optimisation level, 0..5
     compatibility: str = "none"  # one of `COMPATIBILITY`: other GPUs that the engines shall run on
+    mask_network: str | None = None  # manifest of the graph `mask`; None for the shipped network
 
     def __post_init__(self) -> None:
         """Refuse values that do not exist (ConfigError)."""
@@ -104,6 +85,7 @@ class BuildOptions:
         words |= {"for": self.target} if self.target != TENSORRT else {}
         words |= {"plugin": self.plugin, "level": self.level, "compatibility": self.compatibility}
         words |= {"workspace": self.workspace_mib} if self.workspace_mib else {}
+        words |= {"mask-network": self.mask_network} if self.mask_network else {}
         return {**words, **asdict(self.sizes)}
 
 
@@ -128,40 +110,34 @@ def build_engines(
     options = options or BuildOptions()
     manifest = read_manifest(source)
     precision = options.precision or ("fp16" if "fp16" in manifest.precisions else "float32")
-    sources = graph_files(manifest, precision, options.graphs)
-    graphs = checked_graphs(source, manifest, sources.values())
+    sources = model_sources(source, manifest, options.graphs, precision, options.sizes)
+    if "mask" in options.graphs:
+        sources.append(mask_source(options.mask_network, options.precision))
     records: dict[str, EngineRecord] = {}
     plans: dict[str, bytes] = {}
-    for graph, file in sources.items():
-        source_of = Source(graph, file, precision, graphs[file])
+    for graph in sources:
 
-        def steps(phase: str, share: float, graph: str = graph) -> None:
+        def steps(phase: str, share: float, graph: str = graph.graph) -> None:
             notify(graph, phase, share)
 
-        records[graph], plans[graph] = _chosen_plan(source, manifest, options, source_of, steps)
+        records[graph.graph], plans[graph.graph] = _chosen_plan(source, options, graph, steps)
+    notify("all", "comparing with ONNX Runtime", 0.0)
+    parity = {}
     if options.target == TENSORRT:
-        notify("all", "comparing with ONNX Runtime", 0.0)
         parity = compare_engines(plans, records, manifest, source)
-        records = {g: r.model_copy(update={"parity": parity.get(g)}) for g, r in records.items()}
+    if "mask" in records:
+        here = options.target == TENSORRT
+        plan = plans["mask"] if here else None
+        parity["mask"] = judge_mask(records["mask"], plan, options.mask_network, source)
+    records = {g: r.model_copy(update={"parity": parity.get(g)}) for g, r in records.items()}
     files = {f"{graph}{SUFFIX}": plan for graph, plan in plans.items()}
     files |= {f"{graph}{SUFFIX}.json": json_bytes(record) for graph, record in records.items()}
     write_files(source / ENGINES / options.target, files)
     return records
 
 
-@dataclass(frozen=True)
-class Source:
-    """A graph to build."""
-
-    graph: str  # one of `GRAPHS`
-    file: str  # its name in the exported folder
-    precision: str
-    onnx: bytes
-
-
 def _chosen_plan(
     folder: Path,
-    manifest: Manifest,
     options: BuildOptions,
     source: Source,
     progress: Callable[[str, float], None],
@@ -170,15 +146,14 @@ def _chosen_plan(
 
     Args:
         folder: Exported model.
-        manifest: Its manifest.
         options: Options of the build.
         source: Graph to build.
         progress: Callback with the builder's phase and the share of it done.
     """
-    record, plan = _built(manifest, options, source, progress)
+    record, plan = _built(options, source, progress)
     if options.plugin != "auto" or record.plugin is None:
         return record, plan
-    without = _built(manifest, replace(options, plugin="off"), source, progress)
+    without = _built(replace(options, plugin="off"), source, progress)
     candidates = {"plugin": (record, plan), "function body": without}
     progress("timing with and without the plugin", 0.0)
     times_ms = time_candidates(candidates, folder)
@@ -189,7 +164,6 @@ def _chosen_plan(
 
 
 def _built(
-    manifest: Manifest,
     options: BuildOptions,
     source: Source,
     progress: Callable[[str, float], None],
@@ -197,49 +171,23 @@ def _built(
     """Build one plan in a child process and check the types of its layers."""
     progress("starting", 0.0)
     start = time.perf_counter()
-    request = _request(options, manifest, source.graph, source.precision)
+    request = _request(options, source)
     report, plan = run_child(source.onnx, request, progress)
     check_types(source.graph, source.precision, report["audit"]["network"])
     entries: dict[str, Any] = {"graph": source.graph, "onnx": source.file}
     entries |= {"precision": source.precision, "plan_sha256": sha256(plan)}
-    entries |= {"build_s": time.perf_counter() - start}
-    return _record(manifest, options, request, report, **entries), plan
+    entries |= {"build_s": time.perf_counter() - start, "model": source.model}
+    entries |= {"weights_sha256": source.weights_sha256, "onnx_sha256": source.onnx_sha256}
+    return _record(options, request, report, **entries), plan
 
 
-def graph_files(manifest: Manifest, precision: str, graphs: Sequence[str]) -> dict[str, str]:
-    """Return the file of each graph in a precision, as the manifest names it.
-
-    Args:
-        manifest: Manifest of the exported folder.
-        precision: Precision, `float32`, `fp16` or `int8`.
-        graphs: Some of `GRAPHS`.
-
-    Raises:
-        ModelError: the folder does not have this precision.
-        ExportError: it does not have one of the graphs in it.
-    """
-    frames, head = manifest.graphs(precision, TENSORRT)
-    fulls = (x.full for name, x in manifest.precisions.items() if name == precision)
-    files = {"frames": frames, "head": head, "full": next(fulls, "full.onnx")}
-    if precision == "int8" and "full" in graphs:
-        raise ExportError("int8 is of frames and head, there is no full graph in it: leave it out")
-    missing = [graph for graph in graphs if files[graph] not in manifest.files]
-    if missing:
-        raise ExportError(
-            f"expected the graph {missing[0]} in {precision}; the folder has "
-            f"{', '.join(sorted(manifest.files))}. Export it, or leave it out: --graphs"
-        )
-    return {graph: str(files[graph]) for graph in GRAPHS if graph in graphs}
-
-
-def _request(options: BuildOptions, manifest: Manifest, graph: str, precision: str) -> PlanRequest:
-    kinds = profiles(graph, manifest.shape, options.sizes)
+def _request(options: BuildOptions, source: Source) -> PlanRequest:
     sm = sm_of_target(options.target) if options.target != TENSORRT else None
     mib = options.workspace_mib
     return PlanRequest(
         library=TENSORRT if sm is None else RTX,
-        profiles=kinds,
-        activation_bytes=activation_bytes(graph, precision, manifest.shape, kinds),
+        profiles=source.profiles,
+        activation_bytes=source.activation_bytes,
         sm=sm,
         plugin="off" if sm is not None else options.plugin,  # TensorRT-RTX aborts on plugins
         workspace_bytes=None if mib is None else mib * 2**20,
@@ -249,67 +197,7 @@ def _request(options: BuildOptions, manifest: Manifest, graph: str, precision: s
     )
 
 
-def profiles(graph: str, shape: Shape, sizes: Sizes) -> list[Profile]:
-    """Return the profiles of a graph.
-
-    Args:
-        graph: Name of the graph, `frames`, `head` or `full`.
-        shape: Shape of the network.
-        sizes: Sizes of the calls.
-    """
-    one, many = (1, 1, 1), (1, min(TYPICAL_WALKERS, sizes.walkers), sizes.walkers)
-    few = (1, 1, min(LONG_WALKERS, sizes.walkers))
-    live = (1, sizes.window, sizes.window)
-    long = (1, min(LONG_WINDOWS * sizes.window, sizes.frames), sizes.frames)
-    pixels, feature = _fixed(*shape.size), _fixed(shape.parts, shape.channels)
-    if graph == "frames":
-        return [{"silhouettes": _range(rows, *pixels)} for rows in _distinct(one, many)]
-    name, rest = ("features", feature) if graph == "head" else ("silhouettes", pixels)
-    kinds = [(many, live)] + ([(few, long)] if sizes.frames > sizes.window else [])
-    return [{name: _range(rows, frames, *rest), "lengths": _range(rows)} for rows, frames in kinds]
-
-
-def activation_bytes(graph: str, precision: str, shape: Shape, kinds: list[Profile]) -> int:
-    """Estimate the memory [bytes] that an engine computes in, at its largest profile.
-
-    A head holds about twelve tensors of its features at once, a trunk four of its first layer's
-    outputs: after what TensorRT-RTX reports of the paper's widths, never measured on a GPU.
-
-    Args:
-        graph: Name of the graph, `frames`, `head` or `full`.
-        precision: Precision, `float32`, `fp16` or `int8`.
-        shape: Shape of the network.
-        kinds: Profiles of the engine.
-    """
-    number = 4 if precision == "float32" else 2
-    h, w = shape.size
-    most = 0
-    for profile in kinds:
-        rows = profile["features" if graph == "head" else "silhouettes"].max
-        frames = rows[0] * (1 if graph == "frames" else rows[1])
-        trunk = 0 if graph == "head" else 4 * frames * h * w * shape.widths[0]
-        head = 0 if graph == "frames" else 12 * frames * shape.parts * shape.channels
-        most = max(most, (trunk + head) * number)
-    return most
-
-
-def _distinct(*wanted: Any) -> list[Any]:
-    """Drop duplicates: an engine for one walker has one profile."""
-    return list(dict.fromkeys(wanted))
-
-
-def _fixed(*sizes: int) -> list[tuple[int, int, int]]:
-    return [(size, size, size) for size in sizes]
-
-
-def _range(*axes: tuple[int, int, int]) -> SizeRange:
-    """Return the range of an input from (min, opt, max) of its axes."""
-    low, best, high = zip(*axes, strict=True)
-    return SizeRange(min=low, opt=best, max=high)
-
-
 def _record(
-    manifest: Manifest,
     options: BuildOptions,
     request: PlanRequest,
     report: BuildReport,
@@ -327,9 +215,6 @@ def _record(
         own
         | {
             "format": 1,
-            "model": manifest.model,
-            "weights_sha256": manifest.weights_sha256,
-            "onnx_sha256": manifest.files[own["onnx"]],
             "library": request.library,
             "version": report["version"],
             "sm": gpu["sm"],

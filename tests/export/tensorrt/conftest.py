@@ -41,6 +41,7 @@ def machine(tmp_path, monkeypatch):
         buffers = lambda: NumpyBuffers(state.device)  # noqa: E731
         monkeypatch.setattr("cstl_edge.runtime.tensorrt.encoder.open_buffers", buffers)
         monkeypatch.setattr("cstl_edge.export.tensorrt.child.open_buffers", buffers)
+        monkeypatch.setattr("cstl_edge.runtime.tensorrt.masks.open_buffers", buffers)
         return state
 
     make()
@@ -60,6 +61,6 @@ def here(machine, monkeypatch):
         return {name: (folder / name).read_bytes() for name in names}
 
     monkeypatch.setattr("cstl_edge.export.tensorrt.build.run_child", run)
-    monkeypatch.setattr("cstl_edge.export.tensorrt.build.checked_graphs", unchecked)
+    monkeypatch.setattr("cstl_edge.export.tensorrt.sources.checked_graphs", unchecked)
     monkeypatch.setattr("cstl_edge.runtime.backends.onnx_folder.checked_graphs", unchecked)
     return machine

@@ -19,7 +19,8 @@ import pytest
 
 from cstl_edge.errors import BackendUnavailable, ExportError, ModelError, StorageError
 from cstl_edge.export.folder import write_files
-from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines
+from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
+from cstl_edge.export.tensorrt.sources import Sizes
 from cstl_edge.runtime import graph_format, load, model_check
 from cstl_edge.runtime.manifest import read_manifest
 from cstl_edge.runtime.tensorrt.record import EngineRecord
@@ -228,6 +229,7 @@ def test_a_build_killed_half_way_is_never_found_and_swept_by_the_next(folder, ma
     machine(build="never end")
     code = (
         "import sys; from cstl_edge.export.tensorrt.build import *; "
+        "from cstl_edge.export.tensorrt.sources import Sizes; "
         "build_engines(sys.argv[1], BuildOptions(plugin='off', sizes=Sizes(8, 6, 12)), "
         "lambda *step: print(step, flush=True))"
     )

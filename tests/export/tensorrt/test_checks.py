@@ -10,8 +10,9 @@ import pytest
 import standin_tensorrt
 
 from cstl_edge.errors import ExportError
-from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines
+from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
 from cstl_edge.export.tensorrt.checks import check_types, count_inspected_types, engine_parity
+from cstl_edge.export.tensorrt.sources import Sizes
 from cstl_edge.runtime.base import Embedded, EncoderInfo
 
 ALL = ("frames", "head", "full")

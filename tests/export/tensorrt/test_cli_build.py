@@ -2,13 +2,20 @@
 
 import json
 import sys
+from contextlib import closing
+from pathlib import Path
 
+import numpy as np
 import pytest
+from mask_networks import blue_squares, student
 
 from cstl_edge.cli import app
 from cstl_edge.runtime import load
+from cstl_edge.runtime.masks.open import open_mask_network
+from cstl_edge.runtime.tensorrt.record import read_record
 
-SMALL = ["--walkers", "8", "--window", "6", "--frames", "12", "--plugin", "off"]
+SIZES = ["--walkers", "8", "--window", "6", "--frames", "12", "--plugin", "off"]
+SMALL = [*SIZES, "--graphs", "frames,head"]
 
 
 def call(monkeypatch, capsys, *words):
@@ -31,18 +38,47 @@ def test_build_prints_engines(folder, here, monkeypatch, capsys):
 
 
 def test_build_prints_engines_as_json(folder, here, monkeypatch, capsys):
-    code, out, _ = call(monkeypatch, capsys, folder, *SMALL, "--json", "--graphs", "head")
+    code, out, _ = call(monkeypatch, capsys, folder, *SIZES, "--json", "--graphs", "head")
     printed = json.loads(out)
     assert code == 0
     assert set(printed["engines"]) == {"head"}
     assert printed["engines"]["head"]["profiles"][1]["features"]["max"] == [4, 12, 4, 16]
 
 
+def test_people_are_masked_by_an_engine_beside_the_others(
+    folder, here, monkeypatch, capsys, tmp_path
+):
+    """Of whichever network: its manifest is all that is known of it."""
+    network = student(tmp_path)
+    monkeypatch.setattr("cstl_edge.runtime.masks.check.run_probe", lambda *_: None)
+    words = ["--precision", "float32", "--mask-network", network]
+    code, out, err = call(monkeypatch, capsys, folder, *SIZES, *words)
+    assert code == 0, err
+    assert "mask: float32 for sm_87 (Orin), tensorrt 10.3.0, " in out
+    assert "masks agree to 1.0000 with ONNX Runtime, float32" in out
+    record = read_record(folder / "engines" / "tensorrt", "mask")
+    assert record.memory["plan"] > 0
+    assert [profile["crops"].max for profile in record.profiles] == [
+        (1, 64, 64, 3),
+        (16, 64, 64, 3),
+    ]
+    assert record.options["mask-network"] == str(network)
+    with closing(load(folder, backend="tensorrt")) as encoder:
+        engines = Path(encoder.info.engines)
+    masks = open_mask_network(network, model=engines)
+    crops, expected = blue_squares(5)
+    logits, presence = masks(crops)
+    assert masks.provider == "Orin (TensorRT 10.3.0, float32)"
+    np.testing.assert_array_equal(logits > 0, expected)
+    np.testing.assert_array_equal(presence > 0.5, [False, True, True, True, True])
+    masks.close()
+
+
 def test_the_rebuild_command_is_understood(folder, here, monkeypatch, capsys):
     words = ["--workspace", "300", "--level", "2", "--precision", "float32"]
     call(monkeypatch, capsys, folder, *SMALL, *words)
     encoder = load(folder, backend="tensorrt")
-    from cstl_edge.runtime.tensorrt.record import read_record, rebuild_command
+    from cstl_edge.runtime.tensorrt.record import rebuild_command
 
     built = read_record(folder / "engines" / "tensorrt", "head")
     encoder.close()

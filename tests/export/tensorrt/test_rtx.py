@@ -10,8 +10,9 @@ import json
 import pytest
 
 from cstl_edge.errors import BackendUnavailable, ConfigError, ExportError
-from cstl_edge.export.tensorrt.build import BuildOptions, Sizes, build_engines, profiles
+from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
 from cstl_edge.export.tensorrt.builder import RTX, PlanRequest, build_plan
+from cstl_edge.export.tensorrt.sources import Sizes, profiles
 from cstl_edge.runtime import load
 from cstl_edge.runtime.manifest import Shape
 
