@@ -19,7 +19,7 @@ import numpy as np
 from cstl_edge.arrays import Array, Bytes, Image
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.pipeline.perception import learn_background
-from cstl_edge.live.segmentation import background, background_model, blobs
+from cstl_edge.live.segmentation import background, background_model, blobs, shadows
 from cstl_edge.live.segmentation.background import BackgroundSegmenter
 from cstl_edge.live.segmentation.base import Detection, SceneState
 from cstl_edge.live.segmentation.blobs import Blob
@@ -31,7 +31,15 @@ from cstl_edge.opencv import import_cv2
 
 cv2 = import_cv2()
 
-CODE = (background, background_model, actor, cast, scene, source)  # a change of it makes all anew
+CODE = (
+    background,
+    background_model,
+    shadows,
+    actor,
+    cast,
+    scene,
+    source,
+)  # a change of it makes all anew
 LABEL_STEP = 2  # pixels: truth of silhouettes needs no more
 
 
