@@ -26,6 +26,7 @@ from cstl_edge.cli import (
     live,
     models,
     recognise,
+    remote,
     reproduce,
     serve,
     train,
@@ -103,6 +104,7 @@ app.command(rich_help_panel=PEOPLE)(recognise.enroll)
 app.command(rich_help_panel=PEOPLE)(recognise.identify)
 app.add_typer(gallery.people, name="gallery", rich_help_panel=PEOPLE)
 app.command(rich_help_panel=PEOPLE)(serve.serve)
+app.command(rich_help_panel=PEOPLE)(remote.events)
 app.add_typer(serve.config, name="config", rich_help_panel=PEOPLE)
 app.command(rich_help_panel=MODELS)(models.models)
 app.command(rich_help_panel=MODELS)(adapt.adapt)

@@ -30,6 +30,16 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("cstl-edge config check site.yaml", "List everything that is wrong with a file."),
         ("cstl-edge config check site.yaml --json", "The same for a program."),
     ),
+    "config password": (
+        ("cstl-edge config password", "Choose a password of the page; the line is printed."),
+    ),
+    "events": (
+        ("cstl-edge events http://127.0.0.1:8765", "Print a service's newest events."),
+        (
+            "cstl-edge events http://127.0.0.1:8765 --follow --json",
+            "The same for a program, with those to come.",
+        ),
+    ),
     "config init": (("cstl-edge config init home.yaml", "Write home.yaml to begin with."),),
     "config schema": (
         ("cstl-edge config schema", "Print it; in a file beside the site, editors know every key."),
@@ -67,6 +77,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "Write a video of it too, and print the answers for a program.",
         ),
         ("cstl-edge identify 0 --seconds 30", "Say who walks past a camera within 30 seconds."),
+        (
+            "cstl-edge identify street.mp4 --server http://127.0.0.1:8765",
+            "Let a running service say it.",
+        ),
     ),
     "gallery": (("cstl-edge gallery list", "See who is enrolled."),),
     "gallery list": (("cstl-edge gallery list --json", "List everybody, for a program."),),

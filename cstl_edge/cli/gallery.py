@@ -12,6 +12,7 @@ import typer
 
 from cstl_edge.cli.console import described, print_result
 from cstl_edge.cli.options import GalleryPath, Json, Overwrite
+from cstl_edge.cli.remote import Server, list_remote
 from cstl_edge.errors import ConfigError, GalleryError, one_line
 from cstl_edge.output import user_folder
 
@@ -30,8 +31,11 @@ people = typer.Typer(
 
 
 @people.command("list")
-def list_people(gallery: GalleryPath = None, json: Json = False) -> None:
+def list_people(gallery: GalleryPath = None, server: Server = None, json: Json = False) -> None:
     """List everybody: name, templates, since when, until when, consent."""
+    if server is not None:
+        list_remote(server, json=json)
+        return
     with open_existing(gallery) as open_gallery:
         rows = [asdict(person) for person in open_gallery.people()]
     lines = [

@@ -29,6 +29,7 @@ from cstl_edge.cli.options import (
     Source,
     Threshold,
 )
+from cstl_edge.cli.remote import Server, enroll_remote, identify_remote
 from cstl_edge.cli.walks import (
     Observers,
     Pictures,
@@ -99,9 +100,13 @@ def enroll(
     keep_silhouettes: KeepSilhouettes = False,
     encrypt: Encrypt = False,
     force: Force = False,
+    server: Server = None,
     json: Json = False,
 ) -> None:
     """Add a person to the gallery from a walk in a video, at a camera, or in silhouettes."""
+    if server is not None:
+        enroll_remote(server, name, source, consent, json=json)
+        return
     from cstl_edge.gallery.gallery import Gallery
     from cstl_edge.live.pipeline.options import PipelineOptions
 
@@ -147,9 +152,13 @@ def identify(
     fps: Fps = None,
     silhouettes: Silhouettes = None,
     schema: Schema = 2,
+    server: Server = None,
     json: Json = False,
 ) -> None:
     """Say who walks in a recording or past a camera: one line for each walker."""
+    if server is not None:
+        identify_remote(server, source, json=json)
+        return
     from cstl_edge.live.pipeline.options import PipelineOptions
 
     _claim([source, gallery, model], annotate, overwrite, silhouettes is not None)

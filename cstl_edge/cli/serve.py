@@ -143,3 +143,21 @@ def schema(json: Json = False) -> None:
     from cstl_edge.serve.schema import site_schema
 
     print(json_module.dumps(site_schema(), indent=None if json else 1, ensure_ascii=False))
+
+
+@config.command()
+def password(json: Json = False) -> None:
+    """Ask for a password of the page and print the line that goes into its `password_file`."""
+    import getpass
+
+    from cstl_edge.serve.web.passwords import check_password, hash_password
+
+    if sys.stdin.isatty():
+        text = getpass.getpass("Password: ")
+        check_password(text)
+        if getpass.getpass("Once more: ") != text:
+            raise ConfigError("the two passwords differ")
+    else:
+        text = sys.stdin.readline().rstrip("\n")
+    line = hash_password(text)
+    print_result({"line": line}, line, json)

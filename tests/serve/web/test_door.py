@@ -231,7 +231,7 @@ def test_another_password_ends_the_sessions(make_page, password_file):
 def test_a_token_is_for_programs(page):
     client = page.program()
     assert client.get("/api/v1/cameras").status_code == 200
-    assert client.delete("/api/v1/people/Ada").status_code == 204  # no Origin: no browser
+    assert client.delete("/api/v1/people/Ada").status_code == 200  # no Origin: no browser
     assert client.delete("/api/v1/people/Ada", headers=NEIGHBOUR).status_code == 403
     wrong = {"authorization": "Bearer nobody's"}
     assert client.get("/api/v1/cameras", headers=wrong).json()["code"] == "wrong-token"
@@ -268,7 +268,7 @@ def test_a_viewer_changes_nothing(make_page, tmp_path):
             answer = clients["bo"].request(operation.method, path)
             assert (answer.status_code, answer.json()["code"]) == (403, "not-allowed"), path
     assert page.front.done() == []
-    assert clients["ada"].delete("/api/v1/people/Cy").status_code == 204
+    assert clients["ada"].delete("/api/v1/people/Cy").status_code == 200
     assert page.front.done() == [("people.erase", {"person": "Cy"}, "ada", "admin")]
 
 
@@ -313,7 +313,7 @@ def test_a_proxy_names_its_user_and_only_from_its_address(make_page):
     headers |= {"x-csrf-token": who["proof"]}
     assert client.get("/api/v1/people", headers=headers).status_code == 200
     erase = {**headers, "origin": "https://house.example"}
-    assert client.delete("/api/v1/people/Cy", headers=erase).status_code == 204
+    assert client.delete("/api/v1/people/Cy", headers=erase).status_code == 200
     stranger = {**headers, "remote-user": "mallory"}
     assert client.get("/api/v1/people", headers=stranger).status_code == 403
     for address in ("127.0.0.1", "10.0.0.3"):  # others only say that they are the proxy

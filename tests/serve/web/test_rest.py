@@ -209,6 +209,12 @@ def test_people_come_with_warnings_that_the_recogniser_need_not_give(page, store
     assert client.get("/api/v1/people").json()["warnings"] == []
 
 
+def test_an_erasure_that_is_not_finished_says_so(page):
+    page.front.answers["people.erase"] = {"name": "", "unfinished": ["service.db-wal"]}
+    answer = page.program().delete("/api/v1/people/Ada")
+    assert answer.json() == {"unfinished": ["service.db-wal"]}
+
+
 def test_an_export_is_sent_and_gone(page):
     spool = page.front.site.spool
     spool.mkdir(parents=True)

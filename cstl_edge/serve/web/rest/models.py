@@ -321,6 +321,13 @@ class PeopleView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ErasedView:
+    """What of an erasure is not finished yet: files that are in use; it is tried again."""
+
+    unfinished: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditView:
     """Some rows of the audit log, the newest first."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from starlette.background import BackgroundTask
@@ -12,6 +13,7 @@ from starlette.responses import FileResponse, Response
 
 from cstl_edge.serve.web.problems import ProblemError
 from cstl_edge.serve.web.rest.models import (
+    ErasedView,
     IgnoreBody,
     IgnoredQuery,
     JoinBody,
@@ -75,9 +77,14 @@ async def export_person(call: Call) -> Response:
     )
 
 
-async def erase_person(call: Call) -> None:
+async def erase_person(call: Call) -> ErasedView:
     """Erase a person from everything that is kept."""
-    await call.command("people.erase", {"person": call.path("person")}, timeout_s=60)
+    result = await call.command("people.erase", {"person": call.path("person")}, timeout_s=60)
+    return _erased(result)
+
+
+def _erased(result: Any) -> ErasedView:
+    return ErasedView(unfinished=tuple(map(str, (result or {}).get("unfinished") or ())))
 
 
 async def list_unknowns(call: Call) -> UnknownsView:
@@ -124,9 +131,10 @@ async def ignore_unknown(call: Call) -> None:
     await call.command("unknowns.ignore", {"cluster": cluster_of(call), "ignored": body.ignored})
 
 
-async def erase_unknown(call: Call) -> None:
+async def erase_unknown(call: Call) -> ErasedView:
     """Erase somebody unknown from everything that is kept."""
-    await call.command("unknowns.erase", {"cluster": cluster_of(call)}, timeout_s=60)
+    result = await call.command("unknowns.erase", {"cluster": cluster_of(call)}, timeout_s=60)
+    return _erased(result)
 
 
 def cluster_of(call: Call) -> int:
@@ -167,7 +175,14 @@ OPERATIONS = (
         "Export everything that is kept of a person",
         media_type="application/octet-stream",
     ),
-    Operation("DELETE", "/people/{person:path}", erase_person, "people", "Erase a person"),
+    Operation(
+        "DELETE",
+        "/people/{person:path}",
+        erase_person,
+        "people",
+        "Erase a person",
+        result=ErasedView,
+    ),
     Operation(
         "GET",
         "/unknowns",

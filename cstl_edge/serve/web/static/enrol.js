@@ -136,7 +136,7 @@ export async function enrolFromVisit(visit) {
     try {
       tell(await post("/enrolment", body));
     } catch (problem) {
-      if (problem.code !== "already-matches") throw problem;
+      if (problem.code !== "conflict" || visit.person !== person) throw problem; // else: it matches well already
       const values_ = await ask(t("enrol.matches_title"), [], { text: problem.message, submit: t("enrol.matches_force") });
       if (values_) tell(await post("/enrolment", { ...body, force: true }));
     }

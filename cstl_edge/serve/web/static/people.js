@@ -71,8 +71,8 @@ async function download(person) {
 
 async function erase(person) {
   if (await confirmed(t("people.erase_title", { person: person.name }), t("people.erase_text"), t("erase"))) await act(async () => {
-    await del(`/people/${part(person.name)}`);
-    toast(t("erased", { what: person.name }));
+    const { unfinished } = await del(`/people/${part(person.name)}`);
+    toast(t(unfinished.length ? "erased_later" : "erased", { what: person.name }));
     await load();
   });
 }

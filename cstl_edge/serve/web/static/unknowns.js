@@ -69,8 +69,8 @@ async function join(unknown) {
 
 async function erase(unknown) {
   if (await confirmed(t("unknowns.erase_title", { what: titleOf(unknown) }), t("unknowns.erase_text"), t("erase"))) await act(async () => {
-    await del(`/unknowns/${part(String(unknown.id))}`);
-    toast(t("erased", { what: titleOf(unknown) }));
+    const { unfinished } = await del(`/unknowns/${part(String(unknown.id))}`);
+    toast(t(unfinished.length ? "erased_later" : "erased", { what: titleOf(unknown) }));
     await load();
   });
 }
