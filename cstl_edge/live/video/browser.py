@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from cstl_edge.errors import DataError, StorageError, one_line
+from cstl_edge.live.video.webm import packed
 from cstl_edge.opencv import import_cv2
 
 MP4, WEBM = "video/mp4", "video/webm"
@@ -29,6 +31,7 @@ H264_ENCODERS = {  # of FFmpeg, in the order of preference: name, its options
 }
 FRAGMENTED = "+frag_keyframe+empty_moov+default_base_moof"
 JETSON_ELEMENTS = ("nvvidconv", "nvv4l2h264enc")
+WEBM_CHILD = "cstl_edge.live.video.webm"
 TIMEOUT_S = 60.0  # of one clip
 TRY_TIMEOUT_S = 20.0
 NICENESS = 10
@@ -66,9 +69,9 @@ def write_clip(
     chosen = encoder or browser_encoder()
     rate = min(max(fps, LEAST_FPS), MOST_FPS)
     if chosen.program is None:
-        _write_webm(jpegs, rate, path)
+        _run([sys.executable, "-m", WEBM_CHILD, str(path)], packed(list(jpegs), rate), path)
     else:
-        _run(_command(chosen, rate, path), jpegs, path)
+        _run(_command(chosen, rate, path), b"".join(jpegs), path)
     return chosen
 
 
@@ -80,7 +83,7 @@ def browser_encoder() -> BrowserEncoder:
         with tempfile.TemporaryDirectory(prefix="cstl-edge-") as folder:
             target = Path(folder) / f"try{encoder.suffix}"
             try:
-                _run(_command(encoder, 10.0, target), [picture] * 3, target, TRY_TIMEOUT_S)
+                _run(_command(encoder, 10.0, target), picture * 3, target)
             except (DataError, StorageError):
                 continue
             if target.stat().st_size > 0:
@@ -133,49 +136,23 @@ def _command(encoder: BrowserEncoder, fps: float, path: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _run(
-    command: list[str], jpegs: Sequence[bytes], path: Path, timeout_s: float = TIMEOUT_S
-) -> None:
+def _run(command: list[str], pictures: bytes, path: Path) -> None:
     """Feed pictures to an encoder (DataError where it fails)."""
+    name = Path(command[0]).name
     quiet = ["nice", "-n", str(NICENESS), *command] if shutil.which("nice") else command
     try:
         result = subprocess.run(
-            quiet, input=b"".join(jpegs), capture_output=True, timeout=timeout_s, check=False
+            quiet, input=pictures, capture_output=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as err:
         path.unlink(missing_ok=True)
-        raise DataError(f"{command[0]} took more than {timeout_s:g} s for a clip") from err
+        raise DataError(f"{name} took more than {TIMEOUT_S:g} s for a clip") from err
     except OSError as err:
         raise StorageError.of(path, err) from err
     if result.returncode or not path.is_file():
         path.unlink(missing_ok=True)
         said = result.stderr.decode("utf-8", "replace").strip() or f"code {result.returncode}"
-        raise DataError(f"{command[0]} cannot encode a clip: {one_line(said)}")
-    os.chmod(path, 0o600)
-
-
-def _write_webm(jpegs: Sequence[bytes], fps: float, path: Path) -> None:
-    cv2, writer = import_cv2(), None
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)  # it complains of a tag that works
-    try:
-        for jpeg in jpegs:
-            image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-            image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-            if writer is None:
-                size = image.shape[1], image.shape[0]
-                code = cv2.VideoWriter.fourcc(*"VP80")
-                writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, size)
-                if not writer.isOpened():
-                    raise DataError(
-                        "no encoder of a video that browsers play is here",
-                        remedy="install ffmpeg, or opencv-python-headless, which writes VP8",
-                    )
-            writer.write(image)
-    finally:
-        cv2.setLogLevel(level)
-        if writer is not None:
-            writer.release()
+        raise DataError(f"{name} cannot encode a clip: {one_line(said)}")
     os.chmod(path, 0o600)
 
 
