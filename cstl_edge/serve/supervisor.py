@@ -37,7 +37,7 @@ from cstl_edge.serve.notify import Systemd
 from cstl_edge.serve.plans import enabled_cameras, plans_of
 from cstl_edge.serve.process import ManagedProcess, ProcessPlan
 from cstl_edge.serve.safe_mode import safe_site, site_or_error
-from cstl_edge.serve.site import Site
+from cstl_edge.serve.site import Site, load_site
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +64,10 @@ class Supervisor:
         self.path = path
         site, self.site_error = site_or_error(path)
         if site is None and strict:
-            from cstl_edge.serve.site import load_site
-
             load_site(path)
         self.safe = site is None
         self.site = site or safe_site(path)
+        self._check_model(strict)
         self.cameras: dict[str, CameraState] = {}
         self.processes: dict[str, ManagedProcess] = {}
         self._inbox: queue.SimpleQueue[tuple[str, Message | None]] = queue.SimpleQueue()
@@ -81,6 +80,20 @@ class Supervisor:
         self._commands = ServiceCommands(self)
         self._systemd = Systemd()
 
+    def _check_model(self, strict: bool) -> None:
+        """Look at what is needed of the model; safe mode where there is none."""
+        try:
+            plans_of(self.site, safe=self.safe)
+        except CstlEdgeError as err:
+            if strict:
+                raise
+            self.safe, self.site_error = True, str(err)
+
+    def begin(self) -> None:
+        """Start the processes of the site."""
+        for plan in plans_of(self.site, self.site_error, safe=self.safe):
+            self._add(plan)
+
     def run(self) -> int | None:
         """Run until a signal; return its number, None after the end of the page.
 
@@ -90,8 +103,7 @@ class Supervisor:
         before = {number: signal.signal(number, self._on_signal) for number in ENDING}
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._on_hangup)
         try:
-            for plan in plans_of(self.site, self.site_error, safe=self.safe):
-                self._add(plan)
+            self.begin()
             while self._signal is None:
                 self._turn()
         finally:
