@@ -40,11 +40,13 @@ picture:         ## the README's moving picture, from a run of the demo
 
 lock:            ## requirements/*.txt: tested versions with hashes (needs uv)
 	$(LOCK) --extra cv --extra secure pyproject.toml requirements/test.in -o requirements/edge.txt
+	$(LOCK) --extra cv --extra secure --extra serve pyproject.toml -o requirements/serve.txt
 	$(LOCK) --extra dev pyproject.toml $(shell sed -n 's/^[a-z]/--no-emit-package &/p' requirements/unlocked.in) \
 		-o requirements/dev.txt
 
 audit:           ## known vulnerabilities of the locked versions (needs pip-audit)
 	pip-audit --strict --disable-pip --require-hashes -r requirements/edge.txt
+	pip-audit --strict --disable-pip --require-hashes -r requirements/serve.txt
 	pip-audit --strict --disable-pip --require-hashes -r requirements/dev.txt
 
 sbom:            ## bill of materials of the edge runtime, runs/sbom.json (needs cyclonedx-bom)

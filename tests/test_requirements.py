@@ -34,7 +34,7 @@ def needed(extra):
     return names
 
 
-@pytest.mark.parametrize(("name", "extra"), [("edge", "cv"), ("dev", "dev")])
+@pytest.mark.parametrize(("name", "extra"), [("edge", "cv"), ("serve", "serve"), ("dev", "dev")])
 def test_every_dependency_is_locked(name, extra):
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     pins = {match[1]: match[3] for match in PIN.finditer(text)}
