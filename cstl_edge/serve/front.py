@@ -32,7 +32,11 @@ from cstl_edge.serve.messages import (
 from cstl_edge.serve.site import Site
 
 if TYPE_CHECKING:
+    from uvicorn import Server
+
     from cstl_edge.serve.outputs.open import SiteOutputs
+    from cstl_edge.serve.web.pictures import PictureHub
+    from cstl_edge.serve.web.pictures import PictureHub
 
 log = logging.getLogger(__name__)
 
@@ -264,7 +268,7 @@ async def _serve(child: Child, front: Front) -> None:
         metrics = outputs.metrics.render
     app = create_app(front, metrics=metrics)
     server = make_server(app, front.site.page)
-    beating = asyncio.create_task(_beat(child, front, server))
+    beating = asyncio.create_task(_beat(child, front, server, app.state.hub))
     try:
         with open_socket(front.site.page) as listener:
             await server.serve(sockets=[listener])
@@ -275,11 +279,16 @@ async def _serve(child: Child, front: Front) -> None:
             await asyncio.to_thread(outputs.close)
 
 
-async def _beat(child: Child, front: Front, server: Any) -> None:
+async def _beat(child: Child, front: Front, server: Server, hub: PictureHub) -> None:
     """Tell that the page answers, once it does; end the server when the process is to end."""
     while not child.stopping.is_set():
         if server.started:
-            child.beat(front.outputs.stats() if front.outputs is not None else None)
+            figures = {
+                "page_clients": float(len(hub.viewers)),
+                "page_clients_dropped_total": float(hub.dropped_viewers),
+                "pictures_total": float(hub.pictures),
+            }
+            child.beat(figures | (front.outputs.stats() if front.outputs is not None else {}))
         await asyncio.sleep(BEAT_S)
     server.should_exit = True
 

@@ -48,20 +48,19 @@ VALUES: Mapping[str, Family] = {  # of workers by camera; of all others without 
     "camera:observations_dropped_total": Family(
         "camera_observations_dropped", "Observations that the recogniser was too slow for.", CAMERA
     ),
+    "camera:unfollowed_total": Family(
+        "camera_detections_unfollowed", "Detections without a track: too many people.", CAMERA
+    ),
     "camera:camera_up": Family("camera_up", "Whether frames come (1) or not (0).", CAMERA),
     "camera:tracks": Family("camera_tracks", "People in view.", CAMERA),
     "recogniser:frames_total": Family(
         "recogniser_silhouettes", "Silhouettes that went through the network."
     ),
-    "recogniser:observations_total": Family(
-        "recogniser_observations", "Observations that the recogniser has worked off."
+    "recogniser:visits_open": Family("visits_open", "Visits that go on."),
+    "recogniser:commands_total": Family("commands", "Commands of page and REST."),
+    "recogniser:erasures_unfinished": Family(
+        "erasures_unfinished", "Erasures that wait for a disk, and are tried again."
     ),
-    "recogniser:observations_dropped_total": Family(
-        "recogniser_observations_dropped", "Observations that were dropped at the recogniser."
-    ),
-    "recogniser:visits_total": Family("visits", "Visits that began."),
-    "recogniser:people": Family("people_enrolled", "People in the gallery."),
-    "recogniser:clusters": Family("unknown_clusters", "Clusters of unknown visitors."),
     "recogniser:store_bytes": Family("store_bytes", "Size of the store with its media."),
     "recogniser:free_bytes": Family("free_bytes", "Free space where the data are."),
     "front:page_clients": Family("page_clients", "Clients that watch live pictures."),
@@ -69,7 +68,6 @@ VALUES: Mapping[str, Family] = {  # of workers by camera; of all others without 
         "page_clients_dropped", "Clients that were dropped because they did not read."
     ),
     "front:pictures_total": Family("page_pictures", "Pictures that were sent to clients."),
-    "front:requests_total": Family("page_requests", "Requests that the page has answered."),
     "*:rss_bytes": Family(
         "process_resident_memory_bytes", "Resident memory of the process.", PROCESS
     ),
