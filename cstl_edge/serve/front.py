@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from cstl_edge.serve.outputs.open import SiteOutputs
     from cstl_edge.serve.web.pictures import PictureHub
-    from cstl_edge.serve.web.pictures import PictureHub
 
 log = logging.getLogger(__name__)
 
