@@ -142,7 +142,7 @@ class ManagedProcess:
             self._memory = resident_bytes(self._process.pid or 0)
             if (self._memory or 0) > self.plan.memory_bytes:
                 limit = self.plan.memory_bytes // MIB
-                self._broken = f"grew to {(self._memory or 0) // MIB} MiB; its limit is {limit}"
+                self._broken = f"grew to {(self._memory or 0) // MIB} MiB; its limit is {limit} MiB"
                 self.ask_to_end(KILL_AFTER_S)
 
     def reap(self) -> bool:

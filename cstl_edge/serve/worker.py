@@ -60,6 +60,7 @@ TICK_S = 0.1  # that a message of perception is waited for
 BUSY_S = 15.0  # that one frame may take; then this process counts as hung
 LAST_FRAMES_S = 1.0  # that the end of perception is waited for
 JOIN_S = 1.0
+REOPEN_S = 5.0  # from the end of a stream to its next opening
 RATE_S = 5.0  # over which frames per second are counted
 WITH_RATE = ("camera", "csi")  # sources that can be asked for a rate
 
@@ -99,7 +100,7 @@ class Worker:
         self._dropped_before = 0  # by sources that were closed
         self._times: deque[float] = deque()  # of frames, for their rate
         self._tracks = 0
-        self._checked_schedule_s = 0.0
+        self._checked_schedule_s = self._reopen_s = 0.0
 
     def run(self) -> None:
         """Look at the camera whenever its schedule says so, until the process is to end."""
@@ -127,7 +128,8 @@ class Worker:
 
     def _begin(self) -> None:
         """Open the camera, or wait where it is not the time for it or it has ended."""
-        if self._state.state == "ended" or not self._on_schedule():
+        too_early = time.monotonic() < self._reopen_s
+        if self._state.state == "ended" or too_early or not self._on_schedule():
             self._child.stopping.wait(TICK_S)
             return
         camera = self._settings.settings
@@ -136,7 +138,8 @@ class Worker:
         segmenter = open_segmenter(self._settings.segmenter, threads=1)
         if camera.zones:
             segmenter = ZonedSegmenter(segmenter, self._zones)
-        self._tell("opening")
+        if self._state.state != "offline":
+            self._tell("opening")
         source = PacedSource(open_source(camera.source, self._source_options()), camera.fps)
         self._source = source
         perception = PerceptionThread(source, segmenter, options, self._settings.size)
@@ -240,10 +243,15 @@ class Worker:
         self._tracks = 0
         if not end.final:
             return
+        live = self._source is not None and self._source.live
         self._drop_perception()
         if end.error is not None:
             raise end.error
-        self._tell("ended", reason="the recording is over")
+        if live:  # cameras that start anew end their streams in good order
+            self._reopen_s = time.monotonic() + REOPEN_S
+            self._tell("offline", f"the stream ended; trying again in {REOPEN_S:g} s")
+        else:
+            self._tell("ended", "the recording is over")
 
     def _on_source_state(self, state: SourceState) -> None:
         """Take a state of a live source, in perception's thread or while it opens."""
@@ -257,9 +265,7 @@ class Worker:
             self._counts["openings_total"] += 1
             if self._state.state == "offline":
                 return  # it stays offline, with its reason, until a picture comes
-        if state.state == "ended":
-            self._tell("ended", reason="the camera ended its stream")
-        elif state.state != "online":  # that it is online, the first frame says
+        if state.state in ("opening", "offline"):  # that it is online, the first frame says
             self._tell(state.state, state.detail or None, state.attempt)
 
     def _tell(self, state: SourceStateName, reason: str | None = None, attempt: int = 0) -> None:
