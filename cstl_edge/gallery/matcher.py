@@ -36,6 +36,7 @@ REREAD_S = 10.0  # after which sums that another process may have changed are re
 MAX_WALKS = 4096  # remembered, so that none counts twice
 APART = 2.0  # times the squared distance that chance puts between the means of two crowds
 LEAST_APART = 3  # people of either crowd, before they can be apart
+DOUBT = 0.1  # of the threshold, by which a walk that was ruled out counts as nearer
 LEAST_DEGREES = 32.0  # windows less tracks, below which the camera's own scatter is not used
 
 
@@ -71,22 +72,26 @@ class Prepared:
         count = NEAREST + len({name for name, _ in self.ruled_out})
         return self.index.nearest(walk_query(self.index, walk, self.centre), count)
 
-    def struck(self, walk: SeenWalk, distances: Floats) -> frozenset[str]:
+    def struck(self, walk: SeenWalk, distances: Floats, threshold: float | None) -> frozenset[str]:
         """Return the people who a walk is not: it is more like one that was said not to be theirs.
 
         Args:
             walk: Everything seen of it.
             distances: Its distance to every person of the index, [people].
+            threshold: Distance below which a name is given, if any: a share of it is for the
+                correction, where the two are about equally near.
         """
         if not self.ruled_out:
             return frozenset()
+        doubt = DOUBT * (threshold or 0.0)
         measure = self.index.distance
         ours = measure.project(walk.mean[None], self.centre)
         to_person = dict(zip(self.index.names, distances.tolist(), strict=True))
         return frozenset(
             name
             for name, theirs in self.ruled_out
-            if name in to_person and float(measure.between(ours, theirs)[0, 0]) <= to_person[name]
+            if name in to_person
+            and float(measure.between(ours, theirs)[0, 0]) <= to_person[name] + doubt
         )
 
 
@@ -193,7 +198,7 @@ class Matcher:
             fpir,
             seen=walk.seen,
             curve=self._curve,
-            ruled_out=prepared.struck(walk, distances),
+            ruled_out=prepared.struck(walk, distances, used.value),
         )
 
     def learn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,13 @@ class CameraStage(RecognitionStage):
     def _walk_of(self, track: TrackState) -> SeenWalk:
         return self._of_stay(self.camera, self.run, track.id)
 
+    def _identify(self, track: TrackState, read_at: float) -> None:
+        """Search for a track; every answer counts here, the same one too: a visit may need it."""
+        super()._identify(track, read_at)
+        latency_ms = (time.perf_counter() - read_at) * 1e3
+        self._happenings.append(TrackHappening("named", track, latency_ms))
+
     def _track_event(self, name: EventName, track: TrackState, **fields: Any) -> Event:
-        self._happenings.append(TrackHappening(name, track, fields.get("latency_ms")))
+        if name != "named":
+            self._happenings.append(TrackHappening(name, track, None))
         return super()._track_event(name, track, **fields)

@@ -29,6 +29,7 @@ WANTED_VIEWS = 2  # sides from which somebody is seen
 MOST = 24  # windows, however few the sides
 LIMIT = timedelta(seconds=180)
 LEAST_SEEN = 1.0  # windows of a walk that counts
+LOOK_EVERY = timedelta(seconds=0.5)
 
 State = Literal["waiting", "walking", "done", "failed", "stopped"]
 MESSAGES = {
@@ -47,7 +48,9 @@ class Enrolment:
     kind: Literal["camera", "video", "visit"]
     started: datetime
     camera: str | None = None
+    user: str | None = None
     force: bool = False
+    visits: dict[tuple[str, int], str] = field(default_factory=dict)  # by walk
     id: str = field(default_factory=lambda: secrets.token_hex(6))
     state: State = "waiting"
     message: str = MESSAGES["waiting"]
@@ -56,7 +59,6 @@ class Enrolment:
     quality: float | None = None
     ended: datetime | None = None
     shared: set[tuple[str, int]] = field(default_factory=set)  # tracks that were not alone
-    late: set[tuple[str, int]] = field(default_factory=set)  # tracks of before it began
 
     @property
     def runs(self) -> bool:
@@ -81,6 +83,12 @@ class Enrolment:
         """Whether nothing more is needed."""
         sides = len({walk.view for walk in self.walks if walk.view})
         return self.windows >= (WANTED if sides >= WANTED_VIEWS else MOST)
+
+    @property
+    def shown(self) -> list[str]:
+        """The visits that the walks are of."""
+        keys = [(walk.started_utc, walk.number) for walk in self.walks]
+        return list(dict.fromkeys(self.visits[key] for key in keys if key in self.visits))
 
     def end(self, state: State, message: str, now: datetime) -> None:
         """End it.
@@ -118,6 +126,7 @@ class Enrolments:
         """Begin without one."""
         self._data = data
         self.current: Enrolment | None = None
+        self._looked: datetime | None = None
 
     def start(
         self, person: str, note: str, kind: Literal["camera", "video", "visit"], **fields: Any
@@ -145,9 +154,12 @@ class Enrolments:
         session = self.current
         if session is None or session.kind != "camera" or not session.runs:
             return False
+        now = self._data.clock()
+        if self._looked is not None and timedelta(0) <= now - self._looked < LOOK_EVERY:
+            return False
+        self._looked = now
         here = [stay for stay in stays if stay.camera == session.camera]
         self._collect(session, here)
-        now = self._data.clock()
         if session.enough:
             self.finish(session)
         elif now - session.started > LIMIT:
@@ -212,6 +224,7 @@ class Enrolments:
                     walks.pop((walk.started_utc, walk.number), None)
                 elif walk.seen >= LEAST_SEEN:
                     walks[walk.started_utc, walk.number] = walk
+                    session.visits[walk.started_utc, walk.number] = stay.id
         session.walks = list(walks.values())
         session.quality = self._quality(session.walks)
         session.state = "walking" if session.walks or in_view else "waiting"

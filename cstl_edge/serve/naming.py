@@ -145,9 +145,14 @@ class Naming:
         return session
 
     def gallery_changed(self, session: Enrolment) -> None:
-        """Follow an enrolment that has ended."""
-        if session.state == "done":
-            self.sync("somebody was enrolled")
+        """Follow an enrolment that has ended: the visits it is from are that person's."""
+        if session.state != "done":
+            return
+        for visit in session.shown:
+            if self._data.store.visit(visit) is not None:
+                self._unknowns.take_out(visit)
+                self._say(visit, session.person, session.user, "enrolled from this visit")
+        self.sync("somebody was enrolled")
 
     def rename(self, old: str, new: str) -> str:
         """Give a person another name everywhere; return it as it is stored."""

@@ -218,7 +218,7 @@ class Requests:
                 raise RefusedError("not-found", f"there is no camera {one_line(camera)}")
             force = bool(arguments.get("force", False))
             session = self._parts.enrolments.start(
-                person, note, "camera", camera=camera, force=force
+                person, note, "camera", camera=camera, force=force, user=command.user
             )
         elif arguments.get("visit") is not None:
             session = self._parts.naming.enrol_visit(
@@ -232,7 +232,7 @@ class Requests:
             return self._enrol_video(command, person, note, Path(str(arguments["path"])))
         else:
             raise RefusedError("usage", "expected a camera, a visit or a video to enrol from")
-        self._audit(command, person, f"from a {session.kind}; {note}")
+        self._audit(command, person, f"from a {session.kind}")
         return session.status()
 
     def _known_or_new(self, person: str, *, add: bool) -> str:
@@ -265,7 +265,7 @@ class Requests:
         except CstlEdgeError as err:
             session.end("failed", str(err), self._parts.data.clock())
             raise
-        self._audit(command, person, f"from a video; {note}")
+        self._audit(command, person, "from a video")
         return LATER
 
     def _enrol_status(self, command: Command, arguments: Mapping[str, Any]) -> Any:

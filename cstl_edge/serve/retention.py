@@ -79,7 +79,7 @@ class Retention:
         self._strangers(removed)
         self._old(removed)
         self._for_room(removed)
-        self._data.store.write("PRAGMA incremental_vacuum")
+        self._data.store.give_back()
         return removed
 
     def _people(self, removed: Removed, *, trust_clock: bool) -> None:
@@ -161,7 +161,7 @@ class Retention:
                 return
             self._remove_visits(visits, removed)
             removed.for_room += len(visits)
-            store.write("PRAGMA incremental_vacuum")
+            store.give_back()
 
     def _needs_room(self) -> bool:
         keep, data = self._data.site.keep, self._data

@@ -184,6 +184,11 @@ class Store:
         with explained_store_errors(self.path):
             self.database.execute("VACUUM")
 
+    def give_back(self) -> None:
+        """Give the room of deleted rows back to the disk."""
+        with explained_store_errors(self.path):
+            self.database.execute("PRAGMA incremental_vacuum").fetchall()
+
     def empty_log(self) -> bool:
         """Fold the log into the file and empty it; False when somebody still reads it."""
         return not self.one("PRAGMA wal_checkpoint(TRUNCATE)")[0]

@@ -30,6 +30,7 @@ from cstl_edge.serve.stitching import (
 )
 
 JOURNEY_S = 300.0  # from one camera to the next
+STALE_S = 60.0  # without a frame of it: its worker is gone, and so is the visit
 HOLD_S = 8.0  # that a stay is held open for one that began within reach and has no walk yet
 SETTLED_SEEN = 2.0  # windows of a walk after which a stitch is not doubted any more
 LEAST_SEEN = 1.0  # windows of a walk before it says anything
@@ -193,7 +194,8 @@ class Visits:
             everything: End all of them: the service stops.
         """
         for stay in self.open:
-            if everything or (not stay.is_open and self._is_over(stay, now)):
+            stale = (now - stay.last_utc).total_seconds() > STALE_S
+            if everything or stale or (not stay.is_open and self._is_over(stay, now)):
                 self._finish(stay)
         oldest = now - timedelta(seconds=JOURNEY_S)
         self._stays = [s for s in self._stays if not s.finished or s.last_utc > oldest]
@@ -209,6 +211,8 @@ class Visits:
 
     def _finish(self, stay: Stay) -> None:
         stay.finished = True
+        for track in stay.tracks:
+            track.is_open = False
         stay.refresh()
         if stay.row.answer == "none" and stay.decision is None:
             stay.have_no_answer(stay.main_reason())
