@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from cstl_edge.arrays import Silhouettes
@@ -19,7 +20,9 @@ from cstl_edge.gallery.loading import Snapshot
 from cstl_edge.gallery.people import EnrolledPerson
 from cstl_edge.gallery.rekey import rekey
 from cstl_edge.gallery.repair import repair
+from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.sealing import Seal
+from cstl_edge.gallery.server_link import ServerLink
 from cstl_edge.gallery.store import GalleryStore, nobody
 from cstl_edge.gallery.stored_people import find_row
 from cstl_edge.gallery.takeout import export_person, kept_silhouettes
@@ -34,9 +37,15 @@ logger = logging.getLogger(__name__)
 class Administration:
     """An open gallery, as far as no model is needed; every method may be called from any thread."""
 
-    def __init__(self, store: GalleryStore) -> None:
-        """Use `Gallery.open`."""
-        self._store = store
+    def __init__(self, store: GalleryStore, link: ServerLink | None = None) -> None:
+        """Use `Gallery.open`.
+
+        Args:
+            store: The people of the file, which is a replica where there is a link.
+            link: The way to a gallery on a server.
+        """
+        assert isinstance(store.rows, Rows)
+        self._store, self._file, self._link = store, store.rows, link
         self._lock = threading.RLock()
         self._cache: Snapshot | None = None
         self._purged: list[str] = []
@@ -49,7 +58,27 @@ class Administration:
     @property
     def path(self) -> Path:
         """Path of the file."""
-        return self._store.path
+        return self._file.path
+
+    @property
+    def server(self) -> str | None:
+        """Address of the server whose gallery the file follows, without credentials."""
+        return None if self._link is None else self._link.address.shown
+
+    @contextlib.contextmanager
+    def _changing(self, *, fresh: bool = True) -> Iterator[GalleryStore]:
+        """Give the people to change, of the file or of the server, and finish what is erased.
+
+        fresh: whether a replica is brought up to date first
+        """
+        self._cache = None
+        if self._link is None:
+            yield self._store
+        else:
+            with self._link.changing(fresh=fresh) as store:
+                yield store
+                finish(store.rows)
+        self._finish_erasure()
 
     @property
     def encrypted(self) -> bool:
@@ -87,22 +116,16 @@ class Administration:
             GalleryError: Nobody has the name, somebody has the new one or one that looks like it.
             ConfigError: The new name is not valid.
         """
-        with self._lock:
-            self._cache = None
-            stored = self._store.rename(name, new_name, force=force)
-            self._finish_erasure()
-            return stored
+        with self._lock, self._changing() as store:
+            return store.rename(name, new_name, force=force)
 
     def merge(self, into: str, other: str) -> int:
         """Give all walks of `other` to `into`, and return how many templates moved.
 
         `other` is then gone from the list; the earlier end of both retentions holds.
         """
-        with self._lock:
-            self._cache = None
-            moved = self._store.merge(into, other)
-            self._finish_erasure()
-            return moved
+        with self._lock, self._changing() as store:
+            return store.merge(into, other)
 
     def walks(self, name: str) -> tuple[int, ...]:
         """Return the numbers of a person's walks, in the order of their enrolment."""
@@ -116,11 +139,8 @@ class Administration:
             name: Name of the person, in any case.
             walk: Number of the walk; the only one stays.
         """
-        with self._lock:
-            self._cache = None
-            templates = remove_walk(self._store, name, walk)
-            self._finish_erasure()
-            return templates
+        with self._lock, self._changing() as store:
+            return remove_walk(store, name, walk)
 
     def split(
         self, name: str, walks: Collection[int], new_name: str, expires_utc: str | None = None
@@ -136,9 +156,8 @@ class Administration:
         Returns:
             How many templates moved.
         """
-        with self._lock:
-            self._cache = None
-            return split_walks(self._store, name, walks, new_name, expires_utc)
+        with self._lock, self._changing() as store:
+            return split_walks(store, name, walks, new_name, expires_utc)
 
     def set_retention(self, name: str, expires_utc: str | None) -> None:
         """Set when somebody's retention ends, None for never: what undoes a merge.
@@ -163,21 +182,19 @@ class Administration:
         Works for damaged records and on a full disk too. `unfinished` tells what must wait; it is
         finished at the next opening.
         """
-        rows = self._store.rows
-        with self._lock:
+        with self._lock, self._changing(fresh=False) as store:
+            rows = store.rows
             with rows.transaction():
                 row = find_row(rows, name)
             if row is None:
                 raise nobody(name)
-            self._cache = None
             count = (
                 "SELECT count(*) FROM templates JOIN enrolments ON enrolment_id = enrolments.id"
                 " WHERE person_id = ?"
             )
             (templates,) = rows.one(count, row[0])
-            erase(rows, [row[0]], self._store.now())
-            self._finish_erasure()
-            return int(templates)
+            erase(rows, [row[0]], store.now())
+        return int(templates)
 
     def purge(self, *, trust_clock: bool = False) -> tuple[str, ...]:
         """Erase people whose retention has ended, and return their names.
@@ -187,12 +204,8 @@ class Administration:
 
         trust_clock: whether the clock is known to be right
         """
-        with self._lock:
-            self._cache = None
-            rows = self._store.rows
-            names = retention.purge(rows, self._store.clock(), trust_clock=trust_clock)
-            self._finish_erasure()
-            return names
+        with self._lock, self._changing() as store:
+            return retention.purge(store.rows, store.clock(), trust_clock=trust_clock)
 
     def take_purged(self) -> tuple[str, ...]:
         """Purge when it is time, and return the names erased so since the last call.
@@ -225,7 +238,7 @@ class Administration:
     def backup(self, path: Path) -> None:
         """Write all of one state to another file, which later erasures reach (`backups`)."""
         with self._lock:
-            backup(self._store.rows, path, self._store.now())
+            backup(self._file, path, self._store.now())
 
     def backups(self) -> tuple[str, ...]:
         """Return the paths of the known backups."""
@@ -235,38 +248,42 @@ class Administration:
     def forget_backup(self, path: Path) -> None:
         """Take a backup that was deleted off the list (GalleryError: it is not on it)."""
         with self._lock:
-            if not forget_backup(self._store.rows, path):
+            if not forget_backup(self._file, path):
                 raise GalleryError(f"'{path}' is no known backup: gallery list shows them")
 
     def rekey(self, key: GalleryKey | None) -> None:
         """Encrypt anew under another key, for the first time, or not any more (None)."""
-        with self._lock:
-            self._cache = None
-            rekey(self._store.rows, key)
-            self._finish_erasure()
+        with self._lock, self._changing() as store:
+            rekey(store.rows, key)
+            if self._link is not None:
+                self._link.take_key(key)
+                self._file.key = key or self._file.key
 
     def verify(self) -> list[str]:
         """Compare everything with its checksums; return what is damaged, in sentences."""
         with self._lock:
-            return verify(self._store, self.camera_means)
+            faults = verify(self._store, self.camera_means)
+            if self._link is not None:
+                with self._link.changing(fresh=False) as store:
+                    faults += verify(store, CameraMeans(store, self._lock))
+            return faults
 
     def repair(self) -> list[str]:
         """Delete people and sums of cameras with damaged rows; return what was done."""
-        with self._lock:
-            self._cache = None
-            done = repair(self._store.rows, self.camera_means)
-            self._finish_erasure()
-            return done
+        with self._lock, self._changing(fresh=False) as store:
+            return repair(store.rows, CameraMeans(store, self._lock))
 
     def close(self) -> None:
         """Close the file; may be called twice."""
         with self._lock:
             self._cache = None
-            self._store.rows.close()
+            self._file.close()
+        if self._link is not None:
+            self._link.close()
 
     def _finish_erasure(self) -> None:
         """Finish what an erasure left, as far as it can be now."""
-        rows = self._store.rows
+        rows = self._file
         erasure = finish(rows)
         if rows.head().pending_backups:
             erasure.unfinished += erase_in_backups(rows, only_pending=True).unfinished

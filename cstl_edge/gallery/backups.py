@@ -22,6 +22,7 @@ from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.loading import load
 from cstl_edge.gallery.records import KnownBackup
 from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import DamagedGallery
 from cstl_edge.gallery.stored_people import read_people, tombstones
 from cstl_edge.output import PRIVATE, partial_name, storing, sweep, sync_folder
 
@@ -185,7 +186,7 @@ def _present(
     try:
         rows = opened.enter_context(contextlib.closing(Rows(target, create=False, key=key)))
         return rows, tombstones(rows, rows.head())
-    except database.DamagedGallery as err:
+    except DamagedGallery as err:
         logger.warning("%s", err)
         return None, _tombstones_of_damaged(target)
 

@@ -23,7 +23,7 @@ import numpy as np
 from cstl_edge.arrays import Doubles, Floats
 from cstl_edge.errors import ConfigError, GalleryError, one_line
 from cstl_edge.gallery.people import utc_timestamp
-from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import SealedRows
 from cstl_edge.gallery.sealing import BrokenSeal, Content, Seal, place
 from cstl_edge.gallery.store import GalleryStore
 
@@ -101,7 +101,7 @@ class CameraMeans:
         self._store, self._lock = store, lock
 
     @property
-    def _rows(self) -> Rows:
+    def _rows(self) -> SealedRows:
         return self._store.rows
 
     def load(self, camera: str, weights_sha256: str) -> CameraMean | None:
@@ -146,7 +146,7 @@ class CameraMeans:
                 head.cameras += 1
                 (number,) = self._rows.one("SELECT coalesce(max(id), 0) + 1 FROM camera_means")
                 self._rows.database.execute(
-                    "INSERT INTO camera_means VALUES (?, ?, x'')", (number, digest)
+                    "INSERT INTO camera_means VALUES (?, ?, ?)", (number, digest, b"")
                 )
             else:
                 number = row[0]
@@ -174,7 +174,8 @@ class CameraMeans:
             if row is None:
                 raise ConfigError(f"camera '{one_line(scatter.camera)}' has no mean to go with it")
             self._rows.database.execute(
-                "INSERT OR REPLACE INTO camera_scatters VALUES (?, x'')", (row[0],)
+                "INSERT INTO camera_scatters VALUES (?, ?) ON CONFLICT (id) DO NOTHING",
+                (row[0], b""),
             )
             where = place("camera_scatters", row[0])
             self._rows.update("camera_scatters", row[0], pack(fields, scatter.total), where)
@@ -197,6 +198,14 @@ class CameraMeans:
             self._rows.database.executemany("DELETE FROM camera_means WHERE id = ?", gone)
             head.cameras -= len(gone)
         return len(gone)
+
+    def forget_one(self, camera: str, weights_sha256: str) -> None:
+        """Remove the sums of a camera under one model, if there are any."""
+        with self._lock, self._rows.change(of_people=False) as head:
+            row = self._row(camera, weights_sha256)
+            if row is not None:
+                self._rows.database.execute("DELETE FROM camera_means WHERE id = ?", (row[0],))
+                head.cameras -= 1
 
     def is_damaged(self, row: Any) -> bool:
         """Return whether a row (id, digest, body) or its scatter is not what was written."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from cstl_edge.errors import GalleryError, one_line
 from cstl_edge.gallery import migrate, schema
+from cstl_edge.gallery.sealed_rows import DamagedGallery
 
 BUSY_TIMEOUT_S = 30.0
 LOG_PAGES = 100  # 400 KB
@@ -85,15 +86,6 @@ def is_large(path: Path) -> bool:
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open any SQLite file to read it (sqlite3.Error)."""
     return _open(path, writable=False)
-
-
-class DamagedGallery(GalleryError):
-    """A gallery, or a part of one, that is not what was written."""
-
-    code = "gallery-damaged"
-    remedy = (
-        "restore a backup (gallery restore), or take out what is damaged (gallery verify --repair)"
-    )
 
 
 @contextlib.contextmanager

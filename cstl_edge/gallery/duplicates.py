@@ -12,7 +12,7 @@ from cstl_edge.errors import GalleryError, one_line
 from cstl_edge.gallery.loading import stored_vectors
 from cstl_edge.gallery.match import Decision
 from cstl_edge.gallery.people import clean_name, name_key
-from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import SealedRows
 from cstl_edge.gallery.sealing import Content
 from cstl_edge.gallery.stored_people import StoredPerson, read_people
 
@@ -22,7 +22,7 @@ later at 0.06, encoded anew at 0.10 (the clip that is shipped, Euclidean mean ov
 _CHUNK = 64  # stored templates compared at once
 
 
-def refuse_enrolled_walk(rows: Rows, new: Floats) -> None:
+def refuse_enrolled_walk(rows: SealedRows, new: Floats) -> None:
     """Raise GalleryError when one of the templates [k, p, d] is enrolled, under whatever name."""
     near = SAME_WALK * float(np.linalg.norm(new, axis=2).mean())
     with rows.transaction():

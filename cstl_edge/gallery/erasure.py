@@ -13,8 +13,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from cstl_edge.errors import GalleryError, one_line
-from cstl_edge.gallery import database
-from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import SealedRows
 from cstl_edge.gallery.sealing import place
 
 _BATCH = 8  # templates deleted in one transaction: 200 KB of log
@@ -44,7 +43,7 @@ class Erasure:
         return "; ".join(self.unfinished)
 
 
-def erase(rows: Rows, people: list[int], now: str) -> None:
+def erase(rows: SealedRows, people: list[int], now: str) -> None:
     """Make people be gone for good; `finish` then erases what their rows leave in the files.
 
     On a full disk their tombstones alone are written, and `finish` deletes the rows in batches.
@@ -64,7 +63,7 @@ def erase(rows: Rows, people: list[int], now: str) -> None:
         rows.with_room(lambda: _bury(rows, people, now, delete=False))
 
 
-def _bury(rows: Rows, people: list[int], now: str, *, delete: bool) -> None:
+def _bury(rows: SealedRows, people: list[int], now: str, *, delete: bool) -> None:
     with rows.change() as head:
         for person in people:
             head.people -= rows.one("SELECT 1 FROM people WHERE id = ?", person) is not None
@@ -77,7 +76,7 @@ def _bury(rows: Rows, people: list[int], now: str, *, delete: bool) -> None:
         head.pending_backups = [known.path for known in head.backups]
 
 
-def finish(rows: Rows) -> Erasure:
+def finish(rows: SealedRows) -> Erasure:
     """Erase all that is left of erased people; returns what must wait."""
     erasure = Erasure()
     if not rows.head().unfinished:
@@ -85,13 +84,13 @@ def finish(rows: Rows) -> Erasure:
     if rows.one(_LEFT) is not None:
         rows.with_room(lambda: _delete_rows(rows))
     try:
-        rows.with_room(lambda: _rewrite(rows))
+        rows.with_room(rows.rewrite)
     except GalleryError as err:
         logger.debug("%s", err)
         erasure.unfinished.append(
             "there is no room to write the file anew, so parts of what was erased may remain in it"
         )
-    if not database.truncate_log(rows.database, rows.path):
+    if not rows.empty_log():
         erasure.unfinished.append("another process reads the file, so the log still holds it")
     if not erasure.unfinished:
         with rows.change(of_people=False) as head:
@@ -100,29 +99,19 @@ def finish(rows: Rows) -> Erasure:
     return erasure
 
 
-def _delete_rows(rows: Rows) -> None:
+def _delete_rows(rows: SealedRows) -> None:
     """Delete what tombstones mark, in batches that a full disk has room for."""
-    with database.explained_errors(rows.path):
+    with rows.explained():
         for table in ("templates", "silhouettes"):
             query = (
                 f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE enrolment_id IN"
                 f" ({_WALKS}) OR enrolment_id NOT IN (SELECT id FROM enrolments) LIMIT {_BATCH})"
             )
             while rows.database.execute(query).rowcount:
-                database.truncate_log(rows.database, rows.path)
+                rows.empty_log()
         rows.database.execute(f"DELETE FROM enrolments WHERE id IN ({_WALKS})")
         rows.database.execute(f"DELETE FROM people WHERE id IN ({_ERASED})")
-        database.truncate_log(rows.database, rows.path)
-
-
-def _rewrite(rows: Rows) -> None:
-    """Write the whole file anew: pages keep stale copies of rows that moved within them."""
-    with database.explained_errors(rows.path):
-        rows.database.execute("PRAGMA synchronous = NORMAL")  # the log is synced when it is folded
-        try:
-            rows.database.execute("VACUUM")
-        finally:
-            rows.database.execute("PRAGMA synchronous = FULL")
+        rows.empty_log()
 
 
 def note_of(erasure: Erasure, path: object) -> str:

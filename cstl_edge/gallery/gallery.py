@@ -11,6 +11,7 @@ dimensions.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -32,6 +33,8 @@ from cstl_edge.gallery.matcher import Matcher
 from cstl_edge.gallery.people import utc_now
 from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.server_address import is_server, server_address
+from cstl_edge.gallery.server_link import ServerLink
 from cstl_edge.gallery.store import GalleryStore, NewWalk
 from cstl_edge.gallery.templates import (
     WINDOW,
@@ -46,9 +49,14 @@ from cstl_edge.gallery.templates import (
 class Gallery(Administration):
     """People and their templates in one file; every method may be called from any thread."""
 
-    def __init__(self, store: GalleryStore, model: EncoderLike | None = None) -> None:
+    def __init__(
+        self,
+        store: GalleryStore,
+        model: EncoderLike | None = None,
+        link: ServerLink | None = None,
+    ) -> None:
         """Use `Gallery.open`; raises GalleryError when `store` holds another model's templates."""
-        super().__init__(store)
+        super().__init__(store, link)
         self.model = model
         self._matcher = Matcher(model.info if model is not None else None)
         if model is not None:
@@ -65,10 +73,10 @@ class Gallery(Administration):
         encrypt: bool = False,
         clock: Callable[[], datetime] = utc_now,
     ) -> Gallery:
-        """Open a gallery file.
+        """Open a gallery.
 
         Args:
-            path: Path of the SQLite file.
+            path: Path of the SQLite file, or address of a PostgreSQL server (`server_link`).
             model: Encoder, needed to enroll and to identify silhouettes, not to list, show, remove.
             create: Whether a missing file is made.
             key: Passphrase or key file of an encrypted gallery; the environment is asked for it
@@ -79,14 +87,19 @@ class Gallery(Administration):
         Raises:
             GalleryError: the file is no gallery, is damaged, or holds another model's templates.
         """
-        rows = Rows(Path(path), create=create, key=key, encrypt=encrypt)
-        try:
-            gallery = cls(GalleryStore(rows, clock), model)
+        with contextlib.ExitStack() as opened:
+            link = None
+            if is_server(path):
+                address, key = server_address(path), key or GalleryKey()
+                link = ServerLink(address, create=create, key=key, encrypt=encrypt, clock=clock)
+                opened.callback(link.close)
+                path, create, encrypt = link.path, False, False
+            rows = Rows(Path(path), create=create, key=key, encrypt=encrypt)
+            opened.callback(rows.close)
+            gallery = cls(GalleryStore(rows, clock), model, link)
             gallery._purged = [*gallery.take_purged()]
+            opened.pop_all()
             return gallery
-        except BaseException:
-            rows.close()
-            raise
 
     def enroll(
         self,
@@ -129,11 +142,10 @@ class Gallery(Administration):
             origin=origin or WalkOrigin(),
             silhouettes=silhouettes,
         )
-        with self._lock:
+        with self._lock, self._changing() as store:
             if not force:
                 self._refuse_known(name, new.vectors.astype(np.float32), new.origin.camera)
-            self._cache = None
-            self._store.add(name, new, force=force)
+            store.add(name, new, force=force)
         return len(new.vectors)
 
     def identify(
@@ -276,6 +288,8 @@ class Gallery(Administration):
     def _current(self) -> Snapshot:
         """Return the templates, read again after a change of the file or an ended retention."""
         with self._lock:
+            if self._link is not None:
+                self._link.freshen()
             revision, now = self._store.rows.head().revision, self._store.now()
             if self._matcher.is_stale:
                 self._cache = None

@@ -107,7 +107,7 @@ def wrap(key: bytes, secret: bytes) -> WrappedKey:
     )
 
 
-def unwrap(record: WrappedKey, key: GalleryKey, path: Path) -> bytes:
+def unwrap(record: WrappedKey, key: GalleryKey, path: Path | str) -> bytes:
     """Return a gallery's key.
 
     Args:

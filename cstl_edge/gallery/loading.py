@@ -13,7 +13,7 @@ import numpy as np
 from cstl_edge.arrays import Floats
 from cstl_edge.gallery.index import FAST_FROM, TemplateIndex
 from cstl_edge.gallery.records import WalkOrigin
-from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import SealedRows
 from cstl_edge.gallery.sealing import BrokenSeal, Content
 from cstl_edge.gallery.stored_people import StoredEnrolment, StoredPerson, read_people
 from cstl_edge.gallery.templates import ModelId
@@ -38,7 +38,7 @@ class Snapshot:
         return self.revision == revision and self.read_utc <= now and in_time
 
 
-def load(rows: Rows, now: str) -> Snapshot:
+def load(rows: SealedRows, now: str) -> Snapshot:
     """Read the templates of people whose retention has not ended at `now`, in one state.
 
     Raises GalleryError where anything that decides who is named is damaged or missing.
@@ -69,7 +69,7 @@ def load(rows: Rows, now: str) -> Snapshot:
     )
 
 
-def one_model(rows: Rows, people: list[StoredPerson]) -> ModelId | None:
+def one_model(rows: SealedRows, people: list[StoredPerson]) -> ModelId | None:
     """Return the model of all templates, None without any (GalleryError: there are several)."""
     models = {walk.model_id for person in people for walk in person.enrolments}
     if len(models) > 1:
@@ -78,7 +78,7 @@ def one_model(rows: Rows, people: list[StoredPerson]) -> ModelId | None:
 
 
 def stored_vectors(
-    rows: Rows, walks: list[tuple[StoredPerson, StoredEnrolment]]
+    rows: SealedRows, walks: list[tuple[StoredPerson, StoredEnrolment]]
 ) -> Iterator[tuple[int, Content]]:
     """Yield the position and the bytes of every template of walks, in the order of the file.
 
@@ -91,8 +91,7 @@ def stored_vectors(
         )
     }
     total = len(expected)
-    cursor = rows.database.execute("SELECT id, body FROM templates ORDER BY id")
-    for row, body in cursor:
+    for row, body in rows.each("SELECT id, body FROM templates ORDER BY id"):
         if row not in expected:  # of somebody whose retention has ended
             continue
         position, person, walk = expected.pop(row)
@@ -110,7 +109,7 @@ def stored_vectors(
 
 
 def _read_vectors(
-    rows: Rows, walks: list[tuple[StoredPerson, StoredEnrolment]], model_id: ModelId | None
+    rows: SealedRows, walks: list[tuple[StoredPerson, StoredEnrolment]], model_id: ModelId | None
 ) -> Floats:
     """Return the templates of walks, [p, d, n].
 

@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 from cstl_edge.arrays import Silhouettes
-from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import SealedRows
 from cstl_edge.gallery.sealing import BrokenSeal
 from cstl_edge.gallery.stored_people import StoredEnrolment
 
@@ -24,7 +24,7 @@ def pack(silhouettes: Silhouettes) -> bytes:
     return head + zlib.compress(np.ascontiguousarray(silhouettes, np.uint8).tobytes())
 
 
-def read_silhouettes(rows: Rows, walk: StoredEnrolment) -> list[Silhouettes]:
+def read_silhouettes(rows: SealedRows, walk: StoredEnrolment) -> list[Silhouettes]:
     """Return the silhouettes [s, h, w] kept with a walk (GalleryError: damaged or missing)."""
     kept = list[Silhouettes]()
     for row in walk.record.silhouettes:

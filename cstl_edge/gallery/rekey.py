@@ -12,14 +12,14 @@ from cstl_edge.gallery.keys import GalleryKey, new_key
 from cstl_edge.gallery.looks import look_key
 from cstl_edge.gallery.people import name_key
 from cstl_edge.gallery.records import PersonRecord, from_bytes
-from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import SealedRows
 from cstl_edge.gallery.sealing import Content, place
 from cstl_edge.gallery.stored_people import read_people
 
 _UNOWNED = ("clusters", "camera_means", "camera_scatters", "tombstones")
 
 
-def rekey(rows: Rows, key: GalleryKey | None) -> None:
+def rekey(rows: SealedRows, key: GalleryKey | None) -> None:
     """Seal every row under a new key; `erasure.finish` then removes what the old rows leave.
 
     Args:
@@ -47,7 +47,7 @@ def rekey(rows: Rows, key: GalleryKey | None) -> None:
         rows.key = key
 
 
-def _places(rows: Rows) -> Iterator[tuple[str, int, bytes]]:
+def _places(rows: SealedRows) -> Iterator[tuple[str, int, bytes]]:
     """Yield table, id and place of every row but the head, which `Rows.change` writes."""
     for person in read_people(rows, rows.head()):
         yield "people", person.id, place("people", person.id)
@@ -62,7 +62,7 @@ def _places(rows: Rows) -> Iterator[tuple[str, int, bytes]]:
             yield table, row, place(table, row)
 
 
-def _set_digests(rows: Rows, table: str, row: int, content: Content) -> None:
+def _set_digests(rows: SealedRows, table: str, row: int, content: Content) -> None:
     """Write the digests by which a row is found under the new key."""
     digest = rows.seal.digest
     if table == "people":

@@ -9,12 +9,12 @@ from cstl_edge.errors import GalleryError, one_line
 from cstl_edge.gallery.camera_means import CameraMeans
 from cstl_edge.gallery.pictures import read_silhouettes
 from cstl_edge.gallery.records import GalleryHead, to_bytes
-from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import SealedRows
 from cstl_edge.gallery.sealing import place
 from cstl_edge.gallery.stored_people import PERSON_ROWS, is_tombstone, read_person
 
 
-def repair(rows: Rows, means: CameraMeans) -> list[str]:
+def repair(rows: SealedRows, means: CameraMeans) -> list[str]:
     """Delete people and sums of cameras with damaged rows, and count the rest anew.
 
     A person who is deleted here may come back by a restore. `erasure.finish` is to follow.
@@ -53,11 +53,12 @@ def repair(rows: Rows, means: CameraMeans) -> list[str]:
         head.revision += 1
         head.unfinished = True
         body = rows.seal.close(to_bytes(head), place("head", 1))
-        rows.database.execute("INSERT OR REPLACE INTO head VALUES (1, ?)", (body,))
+        rows.database.execute("DELETE FROM head")
+        rows.database.execute("INSERT INTO head VALUES (1, ?)", (body,))
     return done
 
 
-def _fault_of_person(rows: Rows, row: Any) -> str | None:
+def _fault_of_person(rows: SealedRows, row: Any) -> str | None:
     """Return what of a person is damaged, None where nothing is."""
     try:
         person = read_person(rows, row)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from cstl_edge.gallery.erasure import erase
 from cstl_edge.gallery.people import earlier, utc_timestamp
 from cstl_edge.gallery.records import GalleryHead, to_bytes
-from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import SealedRows
 from cstl_edge.gallery.sealing import place
 from cstl_edge.gallery.stored_people import StoredPerson, read_people
 
@@ -32,7 +32,7 @@ def is_due(head: GalleryHead, now: datetime) -> bool:
     )
 
 
-def purge(rows: Rows, now: datetime, *, trust_clock: bool = False) -> tuple[str, ...]:
+def purge(rows: SealedRows, now: datetime, *, trust_clock: bool = False) -> tuple[str, ...]:
     """Erase people whose retention has ended, and return their names.
 
     Args:
@@ -68,7 +68,7 @@ def _doubted(head: GalleryHead, now: datetime) -> bool:
     return head.doubt_until is not None
 
 
-def _is_over(rows: Rows, person: StoredPerson, now: datetime, *, doubted: bool) -> bool:
+def _is_over(rows: SealedRows, person: StoredPerson, now: datetime, *, doubted: bool) -> bool:
     """Return whether to erase a person; note the first look, and take a wrong one back."""
     record, moment = person.record, utc_timestamp(now)
     expired = record.expires_utc is not None and record.expires_utc <= moment

@@ -32,7 +32,7 @@ from cstl_edge.gallery.people import (
     utc_timestamp,
 )
 from cstl_edge.gallery.records import EnrolmentRecord, PersonRecord, WalkOrigin, to_bytes
-from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import SealedRows
 from cstl_edge.gallery.sealing import place
 from cstl_edge.gallery.stored_people import (
     StoredEnrolment,
@@ -76,12 +76,12 @@ class NewWalk:
 class GalleryStore:
     """The people of one open gallery file. Not thread-safe: the owner holds a lock."""
 
-    def __init__(self, rows: Rows, clock: Callable[[], datetime]) -> None:
+    def __init__(self, rows: SealedRows, clock: Callable[[], datetime]) -> None:
         """Use an open file; `clock` gives the time in UTC."""
         self.rows, self.clock = rows, clock
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Path | str:
         """Path of the file."""
         return self.rows.path
 

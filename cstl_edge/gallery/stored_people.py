@@ -9,7 +9,7 @@ from typing import Any
 from cstl_edge.gallery.looks import look_key
 from cstl_edge.gallery.people import clean_name, name_key
 from cstl_edge.gallery.records import EnrolmentRecord, GalleryHead, PersonRecord
-from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import SealedRows
 from cstl_edge.gallery.sealing import place
 from cstl_edge.gallery.templates import ModelId
 
@@ -54,7 +54,7 @@ class StoredPerson:
         return sum(len(enrolment.record.templates) for enrolment in self.enrolments)
 
 
-def read_people(rows: Rows, head: GalleryHead) -> list[StoredPerson]:
+def read_people(rows: SealedRows, head: GalleryHead) -> list[StoredPerson]:
     """Return everybody in the order of their first enrolment; call it inside a transaction.
 
     Raises GalleryError where a row is damaged, belongs to somebody else, or is missing.
@@ -70,25 +70,25 @@ def read_people(rows: Rows, head: GalleryHead) -> list[StoredPerson]:
     return sorted(read, key=lambda person: min(person.record.enrolments))
 
 
-def find_person(rows: Rows, name: str) -> StoredPerson | None:
+def find_person(rows: SealedRows, name: str) -> StoredPerson | None:
     """Return the person of this name (in any case), None without one (GalleryError)."""
     row = find_row(rows, name)
     return None if row is None else read_person(rows, row)
 
 
-def find_row(rows: Rows, name: str) -> Any:
+def find_row(rows: SealedRows, name: str) -> Any:
     """Return the row of the person of this name, damaged or not, None without one."""
     digest = rows.seal.digest(name_key(clean_name(name)))
     row = rows.one(f"{PERSON_ROWS} WHERE name_digest = ?", digest)
     return None if row is None or is_tombstone(rows, row[0]) else row
 
 
-def read_person(rows: Rows, row: Any) -> StoredPerson:
+def read_person(rows: SealedRows, row: Any) -> StoredPerson:
     """Return the person of a row of `people` with their enrolments (GalleryError)."""
     return _person(rows, row, rows.all(f"{_ENROLMENT} WHERE person_id = ? ORDER BY id", row[0]))
 
 
-def names_that_look_like(rows: Rows, name: str) -> list[str]:
+def names_that_look_like(rows: SealedRows, name: str) -> list[str]:
     """Return the names of other people that are easily taken for this one."""
     digest, key = rows.seal.digest(look_key(name)), name_key(name)
     like = rows.all(f"{PERSON_ROWS} WHERE look_digest = ?", digest)
@@ -96,7 +96,7 @@ def names_that_look_like(rows: Rows, name: str) -> list[str]:
     return [record.name for record in records if name_key(record.name) != key]
 
 
-def read_record(rows: Rows, row: Any) -> PersonRecord:
+def read_record(rows: SealedRows, row: Any) -> PersonRecord:
     """Return the record of a row of `people`, compared with the digests it is found by."""
     what = f"the record of a person (number {row[0]})"
     record = rows.record(PersonRecord, row, what, place("people", row[0]))
@@ -106,7 +106,7 @@ def read_record(rows: Rows, row: Any) -> PersonRecord:
     return record
 
 
-def tombstones(rows: Rows, head: GalleryHead) -> frozenset[int]:
+def tombstones(rows: SealedRows, head: GalleryHead) -> frozenset[int]:
     """Return the numbers of people who were erased (GalleryError where one is missing)."""
     erased = frozenset(row for (row,) in rows.all("SELECT id FROM tombstones"))
     if len(erased) != head.tombstones:
@@ -114,12 +114,12 @@ def tombstones(rows: Rows, head: GalleryHead) -> frozenset[int]:
     return erased
 
 
-def is_tombstone(rows: Rows, person: int) -> bool:
+def is_tombstone(rows: SealedRows, person: int) -> bool:
     """Return whether a person was erased, and only rows of theirs are left."""
     return rows.one("SELECT 1 FROM tombstones WHERE id = ?", person) is not None
 
 
-def _person(rows: Rows, row: Any, enrolment_rows: list[Any]) -> StoredPerson:
+def _person(rows: SealedRows, row: Any, enrolment_rows: list[Any]) -> StoredPerson:
     record = read_record(rows, row)
     what = f"an enrolment of '{record.name}'"
     enrolments = []

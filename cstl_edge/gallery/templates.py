@@ -70,7 +70,7 @@ class ModelId(NamedTuple):
     dimensions: int
 
 
-def check_same_model(query: ModelId, stored: ModelId | None, path: Path) -> None:
+def check_same_model(query: ModelId, stored: ModelId | None, path: Path | str) -> None:
     """Raise GalleryError unless a gallery's model is that of new embeddings.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from cstl_edge.errors import GalleryError
-from cstl_edge.gallery import database
 from cstl_edge.gallery.camera_means import CameraMeans
 from cstl_edge.gallery.loading import stored_vectors
 from cstl_edge.gallery.pictures import read_silhouettes
@@ -23,8 +22,7 @@ def verify(store: GalleryStore, means: CameraMeans) -> list[str]:
 
 
 def _pages(store: GalleryStore) -> None:
-    with database.explained_errors(store.path):
-        database.check_integrity(store.rows.database)
+    store.rows.check_pages()
 
 
 def _people(store: GalleryStore) -> None:

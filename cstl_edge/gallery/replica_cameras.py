@@ -1,0 +1,86 @@
+"""Exchange of the sums of cameras between a replica, where they are learned, and the server.
+
+What changed on one side since the last exchange goes to the other; where both did, the later one
+stays. A camera's name belongs to one box. What the last exchange left is noted beside the replica.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from cstl_edge.gallery.camera_means import CameraMean, CameraMeans, camera_digest
+from cstl_edge.gallery.replication import take_cameras
+from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import SealedRows
+from cstl_edge.gallery.store import GalleryStore
+from cstl_edge.output import PRIVATE, write_file
+
+_Key = tuple[str, str]  # camera, and the hash of the model's weights
+
+
+class CameraSync:
+    """One exchange of the sums of all cameras."""
+
+    def __init__(self, server: SealedRows, replica: Rows, clock: Callable[[], datetime]) -> None:
+        """Use two open stores; `clock` gives the time in UTC."""
+        self._server, self._replica = server, replica
+        lock = threading.RLock()
+        self._theirs = CameraMeans(GalleryStore(server, clock), lock)
+        self._ours = CameraMeans(GalleryStore(replica, clock), lock)
+        self._note = replica.path.with_name(replica.path.name + ".cameras")
+
+    def run(self) -> None:
+        """Bring what was learned here to the server, then take over all that it has."""
+        before = self._read_note()
+        theirs, ours = _by_key(self._theirs.all()), _by_key(self._ours.all())
+        for key in {**theirs, **ours}:
+            self._bring(key, before.get(self._name(key)), theirs.get(key), ours.get(key))
+        take_cameras(self._server, self._replica)
+        now = _by_key(self._ours.all())
+        note = {self._name(key): _state(mean) for key, mean in sorted(now.items())}
+        write_file(self._note, json.dumps(note), mode=PRIVATE)
+
+    def _name(self, key: _Key) -> str:
+        """Return what stands for a camera in the note, where nobody may read its name."""
+        return camera_digest(self._replica.seal, *key).hex()
+
+    def _bring(
+        self, key: _Key, before: str | None, theirs: CameraMean | None, ours: CameraMean | None
+    ) -> None:
+        """Bring a sum to the server where the one here is to stay.
+
+        Args:
+            key: Camera and model.
+            before: What both were at the last exchange; None: not there.
+            theirs: The server's sum.
+            ours: The one of this replica.
+        """
+        if _state(theirs) == _state(ours) or _state(ours) == before:
+            return  # equal, or changed on the server alone
+        if ours is None:
+            if _state(theirs) == before:
+                self._theirs.forget_one(*key)
+        elif _state(theirs) == before or theirs is None or ours.updated_utc >= theirs.updated_utc:
+            self._theirs.save(ours)
+            scatter = self._ours.load_scatter(*key)
+            if scatter is not None:
+                self._theirs.save_scatter(scatter)
+
+    def _read_note(self) -> dict[str, str]:
+        try:
+            note = json.loads(Path(self._note).read_text(encoding="utf-8"))
+            return {str(name): str(state) for name, state in note.items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+
+def _by_key(means: tuple[CameraMean, ...]) -> dict[_Key, CameraMean]:
+    return {(mean.camera, mean.weights_sha256): mean for mean in means}
+
+
+def _state(mean: CameraMean | None) -> str | None:
+    return None if mean is None else f"{mean.updated_utc} {mean.walks}"

@@ -1,0 +1,76 @@
+"""Addresses of galleries on a server, postgresql://{NAME}@HOST:PORT/DATABASE, without secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cstl_edge.credentials import fill_in
+from cstl_edge.errors import ConfigError, GalleryError
+from cstl_edge.extras import missing_package
+from cstl_edge.output import user_folder
+
+_SCHEME = re.compile(r"postgres(?:ql)?:/{1,2}")
+FORM = "postgresql://{NAME}@HOST:PORT/DATABASE"
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """Where a server's gallery is."""
+
+    parameters: dict[str, Any]  # of libpq, password included
+    shown: str  # without user and password
+
+    def __repr__(self) -> str:
+        return self.shown  # no password in a traceback
+
+    @property
+    def replica(self) -> Path:
+        """The file of this machine's copy."""
+        names = ("user", "host", "hostaddr", "port", "dbname")
+        digest = hashlib.sha256("|".join(str(self.parameters.get(n, "")) for n in names).encode())
+        return user_folder("data") / "replicas" / f"{digest.hexdigest()[:16]}.db"
+
+
+def is_server(place: str | os.PathLike[str]) -> bool:
+    """Return whether a gallery's place is an address on a server, not a file."""
+    return _SCHEME.match(os.fspath(place)) is not None
+
+
+def server_address(place: str | os.PathLike[str]) -> ServerAddress:
+    """Read an address; `{NAME}` in it stands for credentials (`cstl_edge.credentials`).
+
+    Raises ConfigError for what is none, MissingPackage without psycopg.
+    """
+    psycopg = import_psycopg()
+    text = _SCHEME.sub("postgresql://", os.fspath(place), count=1)  # a Path has one slash less
+    try:
+        parameters = psycopg.conninfo.conninfo_to_dict(fill_in(text))
+    except psycopg.Error as err:  # its message may quote the password
+        raise ConfigError(f"this is no address of a gallery on a server: expected {FORM}") from err
+    if not parameters.get("dbname"):
+        raise ConfigError(f"the address of a gallery on a server has no database: expected {FORM}")
+    host = parameters.get("host") or parameters.get("hostaddr") or "localhost"
+    port = f":{parameters['port']}" if "port" in parameters else ""
+    return ServerAddress(parameters, f"postgresql://{host}{port}/{parameters['dbname']}")
+
+
+def import_psycopg() -> Any:
+    """Return the module psycopg; raises MissingPackage."""
+    try:
+        import psycopg
+        import psycopg.conninfo
+    except ImportError as err:
+        raise missing_package("a gallery on a server needs psycopg", "postgres") from err
+    return psycopg
+
+
+class ServerAway(GalleryError):
+    """The server of a gallery does not answer."""
+
+    code = "gallery-server-away"
+    remedy = "look at the server and at the network; what is enrolled already goes on to be matched"

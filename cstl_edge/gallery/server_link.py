@@ -1,0 +1,237 @@
+"""The way from one box to the gallery of a server: changes go there, answers come from a replica.
+
+The replica is a gallery file of its own. It takes over changes within about a second, and all that
+it missed as soon as the server is reached again, before it is called up to date; while the server
+is away it goes on to be searched. Sums of cameras are learned in the replica and brought to the
+server from time to time. Nothing else is written without the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from cstl_edge.errors import CstlEdgeError, GalleryError, one_line
+from cstl_edge.gallery.backups import erase_in_backups
+from cstl_edge.gallery.erasure import finish
+from cstl_edge.gallery.keys import GalleryKey
+from cstl_edge.gallery.postgres import PostgresRows
+from cstl_edge.gallery.replica_cameras import CameraSync
+from cstl_edge.gallery.replication import copy_all, pull
+from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.server_address import ServerAddress, ServerAway
+from cstl_edge.gallery.store import GalleryStore
+
+POLL_S = 1.0  # between two looks for changes
+RETRY_S = 4.0  # between two tries to reach a server that is away
+CAMERAS_S = 30.0  # between two exchanges of the sums of cameras
+WAIT_S = 2.0  # for a look that is on its way
+OLD_S = 5.0  # without a look, such as after a sleep of the machine: then one precedes an answer
+
+logger = logging.getLogger(__name__)
+
+
+class ServerLink:
+    """A connection to the gallery of a server, and the file that follows it."""
+
+    def __init__(
+        self,
+        address: ServerAddress,
+        *,
+        create: bool,
+        key: GalleryKey,
+        encrypt: bool,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """Connect and bring the replica up to date; without the server, use it as it is.
+
+        Args:
+            address: Of the server's gallery.
+            create: Whether a gallery is made where there is none.
+            key: Where the secret of an encrypted gallery comes from.
+            encrypt: Whether a gallery that is made is encrypted.
+            clock: Gives the time in UTC.
+
+        Raises:
+            GalleryError: The gallery is refused, or the server is away and there is no replica.
+        """
+        self.address, self.path = address, address.replica
+        self._create, self._key, self._encrypt, self._clock = create, key, encrypt, clock
+        self._lock = threading.RLock()
+        self._server: PostgresRows | None = None
+        self._replica: Rows | None = None
+        self._fault: GalleryError | None = None  # why no answer may be given
+        self._stop, self._thread = (
+            threading.Event(),
+            threading.Thread(target=self._follow, name="gallery replica", daemon=True),
+        )
+        self._seen: bytes | None = None  # head of the server at the last look
+        self._looked_s = self._cameras_s = -float("inf")
+        self.is_online = False
+        self._begin()
+        self._thread.start()
+
+    def _begin(self) -> None:
+        try:
+            self._reach()
+        except ServerAway as err:
+            if not self.path.exists():
+                raise
+            logger.warning("%s; searches go on in the replica", err)
+        self._open_replica()
+
+    @contextlib.contextmanager
+    def changing(self, *, fresh: bool = True) -> Iterator[GalleryStore]:
+        """Give the server's store for one change, which the replica takes over at its end.
+
+        fresh: whether the replica is brought up to date first
+
+        Raises ServerAway, or another GalleryError where the change is refused.
+        """
+        with self._lock:
+            self._reach(look=fresh)
+            assert self._server is not None
+            yield GalleryStore(self._server, self._clock)
+            try:
+                self._look(force=True)
+            except ServerAway as err:  # the change is stored; the replica follows later
+                self._note_away(err)
+
+    def freshen(self) -> None:
+        """Look for changes where the last look is too long ago; raises GalleryError for a fault."""
+        old = self.is_online and time.monotonic() - self._looked_s > OLD_S
+        if old and self._lock.acquire(timeout=WAIT_S):  # else the thread is about to find out
+            try:
+                self._try()
+            finally:
+                self._lock.release()
+        if self._fault is not None:
+            raise self._fault
+
+    def take_key(self, key: GalleryKey | None) -> None:
+        """Use another secret, after the gallery's key was changed."""
+        if key is not None:
+            self._key = key
+            for rows in (self._server, self._replica):
+                if rows is not None:
+                    rows.key = key
+
+    def close(self) -> None:
+        """Bring the sums of cameras to the server, if it is there, and close both."""
+        self._stop.set()
+        self._thread.join()
+        with self._lock:
+            with contextlib.suppress(GalleryError):
+                if self.is_online:
+                    self._exchange_cameras()
+            for rows in (self._server, self._replica):
+                if rows is not None:
+                    rows.close()
+            self._server = self._replica = None
+
+    def _follow(self) -> None:
+        while not self._stop.wait(POLL_S if self.is_online else RETRY_S):
+            with self._lock:
+                self._try()
+
+    def _try(self) -> None:
+        """Reach the server and take over what changed; note what is in the way."""
+        try:
+            self._reach()
+            if time.monotonic() - self._cameras_s > CAMERAS_S:
+                self._exchange_cameras()
+        except ServerAway as err:
+            self._note_away(err)
+        except CstlEdgeError as err:
+            logger.warning("%s", err)
+            self._fault = err if isinstance(err, GalleryError) else GalleryError(str(err))
+
+    def _exchange_cameras(self) -> None:
+        self._cameras_s = time.monotonic()
+        if self._server is not None and self._replica is not None:
+            CameraSync(self._server, self._replica, self._clock).run()
+
+    def _note_away(self, err: ServerAway) -> None:
+        if self.is_online:
+            logger.warning("%s; searches go on in the replica", err)
+        self.is_online = False
+
+    def _reach(self, *, look: bool = True) -> None:
+        """Connect where that is needed, and bring the replica up to date (GalleryError)."""
+        if self._server is None:
+            self._server = PostgresRows(
+                self.address, create=self._create, key=self._key, encrypt=self._encrypt
+            )
+            self._create = self._encrypt = False
+        if look:
+            if not self.is_online:
+                self._seen = None
+            self._look()
+            if not self.is_online and self._replica is not None:
+                logger.info("gallery '%s': the replica is up to date", self.address.shown)
+            self.is_online, self._fault = True, None
+
+    def _look(self, *, force: bool = False) -> None:
+        """Take over what changed on the server (GalleryError)."""
+        assert self._server is not None
+        if self._replica is None:
+            self._first_copy()
+            self._open_replica()
+        assert self._replica is not None
+        with self._server.transaction():
+            row = self._server.one("SELECT body FROM head")
+            unfinished = self._server.head().unfinished
+        if unfinished:  # another box was interrupted
+            finish(self._server)
+        head = bytes(row[0])
+        if force or head != self._seen:
+            pull(self._server, self._replica)
+            self._seen = head
+            if self._replica.head().unfinished:
+                finish(self._replica)
+                erase_in_backups(self._replica, only_pending=True)
+        self._looked_s = time.monotonic()
+
+    def _first_copy(self) -> None:
+        """Make the replica where there is none: beside its name, so that it is whole or missing."""
+        if self.path.exists():
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _alone(self.path):
+            if self.path.exists():
+                return
+            part = self.path.with_name(self.path.name + ".part")
+            rows = Rows(part, create=True, key=self._key, reserve=False)
+            try:
+                with rows.transaction("IMMEDIATE"):
+                    rows.database.execute("DELETE FROM head")
+                assert self._server is not None
+                copy_all(self._server, rows)
+            finally:
+                rows.close()
+            os.replace(part, self.path)
+
+    def _open_replica(self) -> None:
+        if self._replica is None and self.path.exists():
+            self._replica = Rows(self.path, create=False, key=self._key)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold off other processes of this machine that make the same replica."""
+    with open(path.with_name(path.name + ".lock"), "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def replica_note(link: ServerLink) -> str:
+    """Return in words whether the replica is up to date."""
+    state = "up to date" if link.is_online else "the server is away"
+    return f"replica '{one_line(link.path)}': {state}"

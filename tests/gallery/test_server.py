@@ -1,0 +1,226 @@
+"""A gallery on a real PostgreSQL: same rules as a file's, answers without the network."""
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+from standin_postgres import database, postgres_server
+
+from cstl_edge.errors import ConfigError, GalleryError
+from cstl_edge.gallery import server_link
+from cstl_edge.gallery.gallery import Gallery
+from cstl_edge.gallery.keys import GalleryKey
+from cstl_edge.gallery.records import WalkOrigin
+from cstl_edge.gallery.server_address import is_server, server_address
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with postgres_server() as running:
+        yield running
+
+
+@pytest.fixture
+def address(server, monkeypatch):
+    monkeypatch.setattr(server_link, "POLL_S", 0.05)
+    monkeypatch.setattr(server_link, "RETRY_S", 0.05)
+    return database(server, f"gallery{next(NUMBERS)}")
+
+
+@pytest.fixture
+def box(address, model, tmp_path, monkeypatch):
+    """Open the gallery as one of several boxes, each with a replica of its own."""
+    opened = []
+
+    def open_box(name="a", **options):
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / name))
+        opened.append(Gallery.open(address, options.pop("model", model), **options))
+        return opened[-1]
+
+    yield open_box
+    for gallery in opened:
+        gallery.close()
+
+
+def until(condition, what, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
+        time.sleep(0.02)
+
+
+def names(gallery):
+    return [person.name for person in gallery.people()]
+
+
+def test_what_one_box_changes_the_other_takes_over(box, walker, other_model):
+    a, b = box("a"), box("b")
+    ada, eve = walker(), walker()
+    a.enroll("Ada", ada, consent="signed", retention_days=9, origin=WalkOrigin(camera="door"))
+    b.enroll("Eve", eve, consent="signed")  # after what the first wrote
+    until(lambda: names(a) == ["Ada", "Eve"], "the replica follows")
+    assert a.identify(eve, threshold=0.1).name == "Eve"
+    assert b.identify(ada, threshold=0.1).name == "Ada"
+    assert b.show("ada").expires_utc == a.show("Ada").expires_utc
+    with pytest.raises(GalleryError, match="already Ada"):
+        b.enroll("Bob", ada, consent="yes")
+    b.rename("Eve", "Eva")
+    a.merge("Ada", "Eva")
+    until(lambda: names(b) == ["Ada"], "the merge arrives")
+    assert b.show("Ada").templates == 6
+    assert a.remove("Ada") == 6
+    until(lambda: names(b) == [], "the erasure arrives")
+    assert b.identify(ada, threshold=0.1).name is None
+    assert a.verify() == b.verify() == []
+    assert a.unfinished == ()
+    b.enroll("Eve", eve, consent="signed")
+    with pytest.raises(GalleryError, match="re-enroll"):
+        box("c", model=other_model)
+
+
+def test_nothing_of_an_erased_person_stays_in_tables_and_replicas(box, walker, server, tmp_path):
+    from standin_postgres import residue
+
+    marked = np.full((1, 4, 4), 1.2345, np.float32)
+    needle = marked.astype("<f2").tobytes()
+    a, b = box("a"), box("b")
+    a.enroll("Ada", marked, consent="signed")
+    until(lambda: names(b) == ["Ada"], "the replica follows")
+    a.backup(tmp_path / "backup.db")
+    a._link._server._connection.execute("CHECKPOINT")
+    assert residue(server.pgdata, needle)
+    b.remove("Ada")
+    until(lambda: names(a) == [], "the erasure arrives")
+    until(lambda: not a._file.head().unfinished, "the replica is written anew")
+    a._link._server._connection.execute("CHECKPOINT")
+    assert not residue(server.pgdata, needle)
+    for path in [*tmp_path.rglob("*.db*")]:
+        assert needle not in path.read_bytes(), path
+
+
+def test_a_box_answers_while_the_server_is_away_and_misses_no_erasure(box, walker, address):
+    a, b = box("a"), box("b")
+    ada, eve = walker(), walker()
+    a.enroll("Ada", ada, consent="signed")
+    a.enroll("Eve", eve, consent="signed")
+    until(lambda: len(names(b)) == 2, "the replica follows")
+    link = b._link
+    with link._lock:  # nothing reaches the server
+        link._server.close()
+        connect, link._server._connect = (
+            link._server._connect,
+            lambda: (_ for _ in ()).throw(link._server._away(OSError("no route to host"))),
+        )
+    until(lambda: not link.is_online, "the loss is noticed")
+    assert b.identify(ada, threshold=0.1).name == "Ada"
+    with pytest.raises(GalleryError, match="nothing was changed"):
+        b.enroll("Bob", walker(), consent="signed")
+    b.learn(walker(), "yard")  # kept until the server is back
+    a.remove("Ada")
+    link._server._connect = connect
+    until(lambda: link.is_online, "the server is back")
+    assert b.identify(ada, threshold=0.1).name is None
+    assert names(b) == ["Eve"]
+
+
+def test_a_box_that_was_off_takes_over_an_erasure_before_its_first_answer(box, walker):
+    a, b = box("a"), box("b")
+    ada = walker()
+    a.enroll("Ada", ada, consent="signed")
+    b.close()
+    a.remove("Ada")
+    assert box("b").identify(ada, threshold=0.1).name is None
+
+
+def test_sums_of_cameras_are_learned_here_and_known_everywhere(box, walker, rng):
+    from cstl_edge.gallery.camera_means import CameraMean
+
+    a, b = box("a"), box("b")
+    for gallery, camera, walks in ((a, "door", 3), (b, "yard", 5)):
+        mean = CameraMean.empty(camera, "a" * 64, 4, 4)
+        for _ in range(walks):
+            mean = mean.with_walk(rng.standard_normal((4, 4)))
+        gallery.camera_means.save(mean)
+        gallery._link._cameras_s = -np.inf
+
+    def seen(gallery):
+        gallery._link._cameras_s = -np.inf
+        return {mean.camera: mean.walks for mean in gallery.camera_means.all()}
+
+    both = {"door": 3, "yard": 5}
+    until(lambda: seen(a) == seen(b) == both, "both have both")
+    b.camera_means.forget("yard")
+    until(lambda: seen(a) == seen(b) == {"door": 3}, "a camera is forgotten")
+    assert a.verify() == []
+
+
+def test_an_encrypted_gallery_is_encrypted_on_the_server_and_in_replicas(
+    box, walker, server, tmp_path
+):
+    from standin_postgres import residue
+
+    key = GalleryKey(passphrase="correct horse")
+    ada = walker()
+    a = box("a", key=key, encrypt=True)
+    a.enroll("Ada Lovelace", ada, consent="signed on paper")
+    assert box("b", key=key).identify(ada, threshold=0.1).name == "Ada Lovelace"
+    a._link._server._connection.execute("CHECKPOINT")
+    for needle in (b"Lovelace", b"on paper", ada[0].astype("<f2").tobytes()):
+        assert not residue(server.pgdata, needle)
+        for path in tmp_path.rglob("*.db*"):
+            assert needle not in path.read_bytes()
+    with pytest.raises(GalleryError, match="not its passphrase"):
+        box("c", key=GalleryKey(passphrase="wrong horse"))
+    a.rekey(GalleryKey(passphrase="another horse"))
+    assert names(a) == ["Ada Lovelace"]
+    assert names(box("d", key=GalleryKey(passphrase="another horse"))) == ["Ada Lovelace"]
+
+
+def test_retention_ends_everywhere(box, walker):
+    from datetime import timedelta
+
+    from cstl_edge.gallery.people import utc_now
+
+    later = [timedelta()]
+    a = box("a", clock=lambda: utc_now() + later[0])
+    ada = walker()
+    a.enroll("Ada", ada, consent="signed", retention_days=0.5)
+    a.enroll("Eve", walker(), consent="signed")
+    later[0] = timedelta(days=0.6)
+    assert a.identify(ada, threshold=0.1).name is None
+    assert a.purge(trust_clock=True) == ("Ada",)
+    assert names(box("b")) == ["Eve"]
+
+
+def test_addresses_show_no_password(monkeypatch):
+    pytest.importorskip("psycopg")
+    monkeypatch.setenv("PG", "box:s3cr/t@")
+    for text in ("postgresql://{PG}@db.local:5433/people", "postgresql:/{PG}@db.local:5433/people"):
+        address = server_address(text)
+        assert address.parameters["password"] == "s3cr/t@"
+        assert address.shown == repr(address) == "postgresql://db.local:5433/people"
+    assert is_server("postgres://h/d")
+    assert not is_server("people.db")
+    for bad in ("postgresql://{PG}@h/d?bad=1", "postgresql://{PG}@h"):
+        with pytest.raises(ConfigError, match="expected postgresql://") as refused:
+            server_address(bad)
+        assert "s3cr" not in str(refused.value)
+    with pytest.raises(ConfigError, match="no credentials"):
+        server_address("postgresql://{NOBODY_KNOWS}@h/d")
+
+
+def test_a_server_that_is_away_at_the_start_is_said(model, tmp_path, monkeypatch):
+    pytest.importorskip("psycopg")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    with pytest.raises(GalleryError, match="does not answer") as refused:
+        Gallery.open("postgresql://box:s3cret@127.0.0.1:1/people", model)
+    assert "s3cret" not in str(refused.value)
+    assert refused.value.exit_code == 6
+
+
+def test_a_missing_gallery_is_not_made_by_those_who_read(box):
+    with pytest.raises(GalleryError, match="there is no gallery"):
+        box("a", create=False)

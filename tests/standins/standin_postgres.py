@@ -1,0 +1,62 @@
+"""A PostgreSQL 16 server of its own for tests, from the package pgserver."""
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import warnings
+
+import pytest
+
+
+@contextlib.contextmanager
+def postgres_server(*, durable=False):
+    """Start a server; gives it, and stops it at the end.
+
+    durable: whether it waits for the disk, which tests that kill nothing need not
+    """
+    pgserver = pytest.importorskip("pgserver", reason="pgserver brings the PostgreSQL for tests")
+    pytest.importorskip("psycopg", reason="the extra postgres is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where XDG_RUNTIME_DIR is not set
+        folder = tempfile.mkdtemp(prefix="cstl-edge-postgres-")
+        os.chmod(folder, 0o755)  # started by root, the server runs as somebody else
+        try:
+            server = pgserver.get_server(os.path.join(folder, "data"), cleanup_mode=None)
+        except (OSError, RuntimeError, AssertionError) as err:
+            pytest.skip(f"PostgreSQL does not start here: {err}")
+    try:
+        if not durable:
+            execute(server, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        yield server
+    finally:
+        os.kill(server.get_pid(), signal.SIGQUIT)  # at once
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def execute(server, *statements):
+    """Run statements as the owner of a server."""
+    import psycopg
+
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def database(server, name):
+    """Make an empty database, and return its address."""
+    execute(server, f"CREATE DATABASE {name}")
+    return server.get_uri().replace("/postgres?", f"/{name}?")
+
+
+def residue(folder, needle):
+    """Return the files of tables below a server's folder that hold some bytes."""
+    found = []
+    for base, _, files in os.walk(os.path.join(folder, "base")):
+        for name in files:
+            with contextlib.suppress(OSError), open(os.path.join(base, name), "rb") as file:
+                if needle in file.read():
+                    found.append(name)
+    return found
