@@ -20,7 +20,7 @@ fpir: 0.01                # how often a stranger may be given a name, 0..1
 cameras:
   demo:                   # small letters, digits, - and _; it stands in topics and addresses
     title: Demo street
-    source: synthetic://4?seed=1&fps=10&live=1
+    source: synthetic://4?seed=1&fps=10&live=1&loop=1
   # door:
   #   title: Front door
   #   source: rtsp://{DOOR}@192.168.1.20/stream1   # {DOOR} is USER:PASSWORD, from the environment

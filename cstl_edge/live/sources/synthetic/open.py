@@ -16,20 +16,26 @@ STREET = "street"  # in place of a number of walkers: one of the sides of a stre
 
 
 def open_synthetic(uri: str, options: SourceOptions) -> FrameSource:
-    """Open `synthetic://N?…`, as a recording or, with `live=1`, as a live source."""
+    """Open `synthetic://N?…`, as a recording or, with `live=1`, as a live source.
+
+    A live one ends with its last walker; with `live=1&loop=1` it begins again, for ever.
+    """
     text, _, query = uri.removeprefix("synthetic://").partition("?")
     count, shown = text.rstrip("/"), redact(uri)
     if count == STREET:
         return _open_side(uri, query, options)
     if not count.isdecimal():
         raise ConfigError(f"expected synthetic:// and a number of walkers, got {shown}")
-    kinds = {"seed": int, "fps": float, "seconds": float, "size": str, "live": int, "poles": int}
+    whole = dict.fromkeys(("seed", "live", "loop", "poles"), int)
+    kinds = {**whole, "fps": float, "seconds": float, "size": str}
     names = [field.name for field in fields(Habits)]
     values = query_values(query, kinds | dict.fromkeys(names, int), shown)
     values["habits"] = Habits(**{name: bool(values.pop(name, 0)) for name in names})
     if "size" in values:
         values["size"] = _size(values["size"], shown)
-    live = values.pop("live", 0)
+    live, loop = values.pop("live", 0), values.pop("loop", 0)
+    if loop and not live:
+        raise ConfigError(f"loop=1 needs live=1: {shown} would never end")
     if options.fps is not None:
         values.setdefault("fps", options.fps)
     values.update(start_s=options.start_s, stop_s=options.stop_s, uri=uri)
@@ -37,6 +43,8 @@ def open_synthetic(uri: str, options: SourceOptions) -> FrameSource:
     if not live:
         return street
     street.render()
+    if loop:
+        return LiveSource(uri, lambda: LoopingCamera(street), options)
 
     def start() -> PacedCamera:
         return PacedCamera((frame.image for frame in street.reopen()), street.fps)

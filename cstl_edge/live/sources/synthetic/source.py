@@ -1,13 +1,13 @@
 """Synthetic street, `synthetic://N`: N walkers cross it, and the truth of every frame is known.
 
     synthetic://6?seed=0&fps=25&seconds=20&size=640x360&live=1
-    synthetic://8?dense=1&poles=2&turning=1&standing=1&carrying=1
+    synthetic://8?dense=1&poles=2&turning=1&standing=1&carrying=1&live=1&loop=1
     synthetic://street?side=0&people=8&seed=1     one of four sides of a street, see `sides`
 
-It reads like a file (every frame, no pacing) unless `live=1`. The same seed gives the same
-pictures, whatever part of them is read; another number of walkers gives other people. A list of
-walkers may be given, so that some are seen on another day, in other clothes and from another side
-than when they were enrolled.
+It reads like a file (every frame, no pacing) unless `live=1`; a live one begins again with
+`loop=1`. The same seed gives the same pictures, whatever part of them is read; another number of
+walkers gives other people. A list of walkers may be given, so that some are seen on another day, in
+other clothes and from another side than when they were enrolled.
 """
 
 from __future__ import annotations

@@ -230,3 +230,12 @@ def test_a_walker_who_never_enters_the_picture_is_refused() -> None:
         SyntheticSource([WalkerSpec(1, view_deg=0.0, offset_m=90.0)])
     with pytest.raises(ConfigError, match="condition"):
         SyntheticSource([WalkerSpec(1, condition="zz")])
+
+
+def test_a_live_street_that_loops_does_not_end() -> None:
+    address = "synthetic://1?fps=50&seconds=0.2&size=320x180&live=1&loop=1"
+    with open_source(address) as source:
+        seen = [next(source).index for _ in range(25)]  # more than twice its length
+    assert seen == sorted(set(seen))
+    with pytest.raises(ConfigError, match="live=1"):
+        open_source("synthetic://1?loop=1")
