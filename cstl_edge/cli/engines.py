@@ -154,7 +154,7 @@ def _sentence(engine: EngineRecord) -> str:
     words = f"  {engine.graph}: {engine.precision} for {gpu}, {engine.library} {engine.version}, "
     if engine.graph != "mask":
         words += f"part gather: {engine.audit['part_gather']}, "
-    times_ms = engine.audit.get("part_gather_ms", {})
+    times_ms = engine.audit.get("part_gather_ms") or engine.audit.get("precision_ms", {})
     if times_ms:
         words += f"timed: {', '.join(f'{name} {ms:.3f} ms' for name, ms in times_ms.items())}, "
     words += f"{engine.build_s:.0f} s"

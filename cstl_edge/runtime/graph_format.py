@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
+QDQ_HALF_OPSET = 19  # Q/DQ of float16, in the int8 trunk for TensorRT
+FOR_TENSORRT = "tensorrt"  # in the name of a file of that layout: `frames.int8.tensorrt.onnx`
 DOMAIN = "cstl_edge"  # domain, function and plugin namespace of our own operator
 OPERATOR = "CstlPartGather"
 PLUGIN_VERSION = "2"  # of the operator, in the graphs that we export and in the plugin library
@@ -84,11 +86,12 @@ def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
 def graph_of(name: str) -> str:
     """Return which graph a file holds, whatever its precision.
 
-    >>> graph_of("head.fp16.onnx"), graph_of("frames.onnx")
+    >>> graph_of("head.fp16.onnx"), graph_of("frames.int8.tensorrt.onnx")
     ('head', 'frames')
     """
     graph, *precision = name.removesuffix(".onnx").split(".")
-    return graph if not precision or precision in (["fp16"], ["int8"]) else name
+    known: list[list[str]] = [[], ["fp16"], ["int8"], ["int8", FOR_TENSORRT]]
+    return graph if precision in known else name
 
 
 def part_gather_version(data: bytes) -> str | None:
@@ -106,8 +109,9 @@ def _check_versions(name: str, model: onnx.ModelProto) -> None:
     """Only the opset we export; an IR version that every runtime of ours reads."""
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     foreign = set(opsets) - {"ai.onnx", DOMAIN}
-    if opsets.get("ai.onnx") != OPSET or foreign or opsets.get(DOMAIN, 1) != 1:
-        raise ModelError(f"{name}: expected opset {OPSET} and {DOMAIN} 1; got {one_line(opsets)}")
+    opset = QDQ_HALF_OPSET if name.endswith(f".{FOR_TENSORRT}.onnx") else OPSET
+    if opsets.get("ai.onnx") != opset or foreign or opsets.get(DOMAIN, 1) != 1:
+        raise ModelError(f"{name}: expected opset {opset} and {DOMAIN} 1; got {one_line(opsets)}")
     if not 8 <= model.ir_version <= MAX_IR_VERSION:  # functions exist since 8
         raise ModelError(f"{name}: expected IR 8..{MAX_IR_VERSION}; got {model.ir_version}")
 

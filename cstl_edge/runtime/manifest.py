@@ -69,6 +69,7 @@ class PrecisionVariant(pydantic.BaseModel):
 
     frames: FileName
     heads: dict[Literal["onnxruntime", "tensorrt"], FileName]  # by backend
+    tensorrt_frames: FileName | None = None  # laid out for TensorRT, where that is another file
     full: FileName | None = None
     cuts: Annotated[tuple[FileName, FileName, FileName], pydantic.Strict(False)] | None = None
     """The incremental head in this precision, for ONNX Runtime; without, float32's serves where the
@@ -169,7 +170,8 @@ class Manifest(pydantic.BaseModel):
                 f"it holds {there}. Add them: cstl-edge export WEIGHTS --precision "
                 f"{one_line(precision)}"
             )
-        return variant.frames, dict(variant.heads)[backend]
+        own = variant.tensorrt_frames if backend == "tensorrt" else None
+        return own or variant.frames, dict(variant.heads)[backend]
 
     def incremental_files(self, precision: str, int8: bool) -> Sequence[str]:
         """Return the files of the incremental head, in the order of `INCREMENTAL_FILES`, or none.

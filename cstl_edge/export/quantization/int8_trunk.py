@@ -18,7 +18,7 @@ Letters: m frames, c channels, o outputs, k = 9 c weights of an output, i pixels
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +74,7 @@ def quantise(
     """
     quantised = copy.deepcopy(model)
     graph = quantised.graph
-    scales = _scales(graph, limits)
+    scales = tensor_scales(graph, limits)
     plain = {tensor.name: tensor for tensor in graph.initializer}
     chosen = weights or {}
     nodes: list[onnx.NodeProto] = []
@@ -85,7 +85,7 @@ def quantise(
                 node.input[place] = f"{name}.int8"
         if node.op_type == "Conv":
             tensor = plain.pop(node.input[1])
-            tensors, dequantise = _weights(tensor.name, chosen.get(tensor.name) or _nearest(tensor))
+            tensors, dequantise = _weights(tensor.name, chosen.get(tensor.name) or nearest(tensor))
             added += tensors
             nodes.append(dequantise)
             node.input[1] = dequantise.output[0]
@@ -103,7 +103,7 @@ def quantise(
     return quantised
 
 
-def _scales(graph: onnx.GraphProto, limits: Mapping[str, float]) -> dict[str, float]:
+def tensor_scales(graph: onnx.GraphProto, limits: Mapping[str, float]) -> dict[str, float]:
     """Return the scale of every tensor that gets a pair of nodes."""
     producers = {name: node for node in graph.node for name in node.output}
     scales: dict[str, float] = {}
@@ -135,7 +135,7 @@ def _pair(name: str) -> tuple[onnx.NodeProto, onnx.NodeProto]:
     )
 
 
-def _nearest(tensor: onnx.TensorProto) -> Steps:
+def nearest(tensor: onnx.TensorProto) -> Steps:
     """Return weights rounded to the nearest step."""
     values = numpy_helper.to_array(tensor)
     scale = channel_scales(values)
@@ -173,7 +173,10 @@ def _activation(graph: onnx.GraphProto, conv: onnx.NodeProto) -> str:
 
 
 def refit_weights(
-    model: onnx.ModelProto, limits: Mapping[str, float], feeds: Sequence[dict[str, Any]]
+    model: onnx.ModelProto,
+    limits: Mapping[str, float],
+    feeds: Sequence[dict[str, Any]],
+    form: Callable[[Mapping[str, Steps]], onnx.ModelProto] | None = None,
 ) -> dict[str, Steps]:
     """Return the weights of all convolutions of a float32 `frames` graph as int8, by name.
 
@@ -181,11 +184,14 @@ def refit_weights(
         model: Graph.
         limits: Largest activations by tensor, as for `int8_trunk.quantise`.
         feeds: Calibration silhouettes as inputs of the graph.
+        form: Function from weights to the int8 form whose inputs they shall fit; by default
+            `quantise`.
     """
+    quantised_by = form or (lambda weights: quantise(model, limits, weights))
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     chosen: dict[str, Steps] = {}
     for place, conv in enumerate(convolutions(model.graph)):
-        quantised = quantise(model, limits, chosen)  # final up to this convolution
+        quantised = quantised_by(chosen)  # final up to this convolution
         inputs = conv.input[0], convolutions(quantised.graph)[place].input[0]
         gram, cross = _moments(model, quantised, inputs, feeds)
         values = numpy_helper.to_array(tensors[conv.input[1]])  # [o, c, 3, 3]

@@ -21,12 +21,16 @@ from cstl_edge.export.checks.accuracy_gate import GateResult
 from cstl_edge.export.graphs import GRAPHS
 from cstl_edge.export.quantization import int8_head
 from cstl_edge.export.quantization.context import QuantizationContext
+from cstl_edge.export.quantization.fp16 import open_exact, rounding_twin
+from cstl_edge.export.quantization.int8_tensorrt import for_tensorrt
 from cstl_edge.export.quantization.int8_trunk import activations, quantise, refit_weights
 from cstl_edge.export.quantization.tensor_ranges import measure_ranges, open_graph
+from cstl_edge.runtime.graph_format import FOR_TENSORRT
 from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, INCREMENTAL_FILES, PrecisionVariant
 
 log = logging.getLogger(__name__)
 
+TENSORRT_FRAMES = f"frames.int8.{FOR_TENSORRT}.onnx"
 DEFAULT_DROP_POINTS = 0.5
 """INT8 becomes the default of a CPU that is faster with it when the loss of rank-1 is below this
 with 95 % certainty. On few people it never is."""
@@ -88,17 +92,25 @@ def _add_fp16(context: QuantizationContext, variants: Variants) -> None:
 def _add_int8(
     context: QuantizationContext, variants: Variants, progress: Callable[[str], None]
 ) -> None:
-    """Add frames.int8.onnx, an int8 incremental head, and head.fp16.onnx for TensorRT."""
+    """Add frames.int8.onnx and an int8 incremental head; for TensorRT frames of its own layout.
+
+    The latter are judged by their rounding twin, with the twin of head.fp16.onnx.
+    """
     plain, feeds = context.graphs["frames"], context.feeds("frames")
     # Nothing is clipped: the part pooling takes maxima, so large values are what counts.
     ranges = measure_ranges(plain, activations(plain), feeds)
     limits = {name: measured.largest for name, measured in ranges.items()}
-    quantised = quantise(plain, limits, refit_weights(plain, limits, feeds))
+    weights = refit_weights(plain, limits, feeds)
+    quantised = quantise(plain, limits, weights)
     islands = context.islands("head")
     frames = open_graph("frames.int8.onnx", quantised)
     features = accuracy_gate.run_frames(frames, context.data.evaluation.silhouettes)
+    laid_out = for_tensorrt(plain, context.half("frames"), limits, feeds)
+    twin = open_exact(TENSORRT_FRAMES, rounding_twin(laid_out))
+    features_of = {"onnxruntime": features}
+    features_of["tensorrt"] = accuracy_gate.run_frames(twin, context.data.evaluation.silhouettes)
     gates = {
-        name: context.pass_gate(f"int8 for {name}", head, features, accuracy_gate.INT8)
+        name: context.pass_gate(f"int8 for {name}", head, features_of[name], accuracy_gate.INT8)
         for name, head in (("onnxruntime", context.head), ("tensorrt", context.twin("head")))
     }
     files, sliding = _add_int8_head(context, frames, features, variants, progress)
@@ -107,9 +119,11 @@ def _add_int8(
         variants.cpu_default = "int8"
     gates |= {f"onnxruntime, window {state}": gate for state, gate in sliding.items()}
     variants.graphs |= {"frames.int8.onnx": quantised, "head.fp16.onnx": context.half("head")}
+    variants.graphs[TENSORRT_FRAMES] = laid_out
     variants.precisions["int8"] = PrecisionVariant(
         frames="frames.int8.onnx",
         heads={"onnxruntime": FLOAT32_GRAPHS[1], "tensorrt": "head.fp16.onnx"},
+        tensorrt_frames=TENSORRT_FRAMES,
         evidence={**context.data.report, "limits": limits},
         cuts=files,
         judged={name: dict(gate.report) for name, gate in gates.items()},

@@ -21,7 +21,6 @@ from cstl_edge.export.tensorrt.builder import RTX, PlanRequest, sm_of_target
 from cstl_edge.export.tensorrt.checks import RUN, check_types, compare_engines
 from cstl_edge.export.tensorrt.child import BuildReport, run_child
 from cstl_edge.export.tensorrt.mask_checks import judge_mask
-from cstl_edge.export.tensorrt.plugin_choice import Candidate, time_candidates
 from cstl_edge.export.tensorrt.sources import (
     GRAPHS,
     Sizes,
@@ -29,6 +28,7 @@ from cstl_edge.export.tensorrt.sources import (
     mask_source,
     model_sources,
 )
+from cstl_edge.export.tensorrt.timing import Candidate, time_candidates
 from cstl_edge.output import user_folder
 from cstl_edge.runtime.graph_format import DOMAIN, OPERATOR, PLUGIN_VERSION
 from cstl_edge.runtime.manifest import PRECISIONS, read_manifest
@@ -75,6 +75,12 @@ class BuildOptions:
             raise ConfigError(f"expected a level of 0..5; got {self.level}")
         if self.workspace_mib is not None and self.workspace_mib < 1:
             raise ConfigError(f"expected a workspace of at least 1 MiB; got {self.workspace_mib}")
+        if self.target != TENSORRT and self.precision == "int8":
+            raise ConfigError(
+                "int8 is not built for RTX cards: TensorRT-RTX makes more kernels of it than of "
+                "fp16, and a larger engine",
+                remedy="--precision fp16, or leave it out",
+            )
         if not self.graphs or set(self.graphs) - set(GRAPHS):
             got = one_line(",".join(self.graphs))
             raise ConfigError(f"expected graphs of {', '.join(GRAPHS)}; got {got!r}")
@@ -121,6 +127,9 @@ def build_engines(
             notify(graph, phase, share)
 
         records[graph.graph], plans[graph.graph] = _chosen_plan(source, options, graph, steps)
+    if "frames" in records and "head" in records:  # int8 is of frames alone
+        kept = {"precision": records["frames"].precision}
+        records["head"] = records["head"].model_copy(update=kept)
     notify("all", "comparing with ONNX Runtime", 0.0)
     parity = {}
     if options.target == TENSORRT:
@@ -151,15 +160,32 @@ def _chosen_plan(
         progress: Callback with the builder's phase and the share of it done.
     """
     record, plan = _built(options, source, progress)
+    if source.rival is not None:
+        rival = _built(options, source.rival, progress)
+        candidates = {source.precision: (record, plan), source.rival.precision: rival}
+        return _faster(candidates, "precision_ms", options.words(source.precision), folder)
     if options.plugin != "auto" or record.plugin is None:
         return record, plan
     without = _built(replace(options, plugin="off"), source, progress)
     candidates = {"plugin": (record, plan), "function body": without}
     progress("timing with and without the plugin", 0.0)
+    return _faster(candidates, "part_gather_ms", options.words(source.precision), folder)
+
+
+def _faster(
+    candidates: dict[str, Candidate], label: str, words: dict[str, Any], folder: Path
+) -> Candidate:
+    """Return the faster of several plans of one graph, whose record holds all of their times.
+
+    Args:
+        candidates: Plans with their records, by name.
+        label: Key of the times in the audit.
+        words: Options that ask for the same choice again.
+        folder: Exported model, for messages.
+    """
     times_ms = time_candidates(candidates, folder)
     record, plan = candidates[min(times_ms, key=lambda name: times_ms[name])]
-    audit = record.audit | {"part_gather_ms": times_ms}
-    words = options.words(source.precision)
+    audit = record.audit | {label: times_ms}
     return record.model_copy(update={"audit": audit, "options": words}), plan
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ class Source:
     model: str
     weights_sha256: str  # of the trained weights; of a mask network its file
     onnx_sha256: str
+    rival: Source | None = None
+    """The same graph in another precision, whose engine is kept where it is no slower."""
 
 
 def model_sources(
@@ -78,7 +80,30 @@ def model_sources(
         bytes_ = activation_bytes(graph, precision, manifest.shape, kinds)
         of = (manifest.model, manifest.weights_sha256, manifest.files[file])
         sources.append(Source(graph, file, precision, checked[file], kinds, bytes_, *of))
+    if precision == "int8":
+        return [_with_rival(folder, manifest, source, sizes) for source in sources]
     return sources
+
+
+def _with_rival(folder: Path, manifest: Manifest, source: Source, sizes: Sizes) -> Source:
+    """Return int8 `frames` with fp16 as the rival: on a GPU int8 is not always faster.
+
+    Args:
+        folder: Exported model.
+        manifest: Its manifest; ExportError where it has no fp16.
+        source: Graph of the int8 model.
+        sizes: Sizes of the calls.
+    """
+    if source.graph != "frames":
+        return source
+    if "fp16" not in manifest.precisions:
+        raise ExportError(
+            "int8 is kept only where it is faster than fp16 on this GPU, and the folder has no "
+            "fp16 to compare it with",
+            remedy="export with --precision fp16,int8; or build without --precision",
+        )
+    (rival,) = model_sources(folder, manifest, ("frames",), "fp16", sizes)
+    return replace(source, rival=rival)
 
 
 def mask_source(network: str | None, precision: str | None) -> Source:

@@ -34,7 +34,8 @@ def test_the_folder_holds_every_precision(reduced, edge):
     manifest = read_manifest(reduced)
     float32 = {"frames.onnx", "head.onnx", "taps.onnx", "mix.onnx", "slide.onnx", "full.onnx"}
     half = {"frames.fp16.onnx", "head.fp16.onnx", "full.fp16.onnx"}
-    assert set(manifest.files) == float32 | half | {"frames.int8.onnx"}
+    int8 = {"frames.int8.onnx", "frames.int8.tensorrt.onnx"}
+    assert set(manifest.files) == float32 | half | int8
     for name, digest in manifest.files.items():
         assert hashlib.sha256((reduced / name).read_bytes()).hexdigest() == digest
     alone = read_manifest(edge)
@@ -48,7 +49,8 @@ def test_each_backend_has_its_head(reduced):
     assert manifest.graphs("float32", "onnxruntime") == ("frames.onnx", "head.onnx")
     assert manifest.graphs("fp16", "tensorrt") == ("frames.fp16.onnx", "head.fp16.onnx")
     assert manifest.graphs("int8", "onnxruntime") == ("frames.int8.onnx", "head.onnx")
-    assert manifest.graphs("int8", "tensorrt") == ("frames.int8.onnx", "head.fp16.onnx")
+    laid_out = ("frames.int8.tensorrt.onnx", "head.fp16.onnx")
+    assert manifest.graphs("int8", "tensorrt") == laid_out
     assert manifest.precisions["fp16"].full == "full.fp16.onnx"
     assert manifest.precisions["int8"].full is None
 
@@ -98,7 +100,8 @@ def test_int8_is_the_default_only_where_it_costs_little(context, monkeypatch, po
     monkeypatch.setattr(variants, "DEFAULT_DROP_POINTS", points)
     result = variants.make_variants(context, ("int8",), lambda phase: None)
     assert result.cpu_default == default
-    assert set(result.graphs) == {"frames.int8.onnx", "head.fp16.onnx"}
+    int8 = {"frames.int8.onnx", "frames.int8.tensorrt.onnx"}
+    assert set(result.graphs) == int8 | {"head.fp16.onnx"}
     assert set(result.precisions) == {"int8"}
 
 

@@ -89,12 +89,44 @@ def test_the_record_holds_source_and_target(folder, here):
         ("int8", {"frames": "frames.int8.onnx", "head": "head.fp16.onnx"}),
     ],
 )
-def test_reduced_precisions_are_built_from_their_own_graphs(reduced, here, precision, files):
+def test_reduced_precisions_are_built_from_their_own_graphs(
+    reduced, here, precision, files, monkeypatch
+):
+    timed = lambda candidates, _: dict.fromkeys(candidates, 1.0)  # noqa: E731
+    monkeypatch.setattr("cstl_edge.export.tensorrt.build.time_candidates", timed)
     built = build_engines(reduced, replace(OPTIONS, precision=precision))
     assert {graph: record.onnx for graph, record in built.items()} == files
     assert built["head"].audit["network"]["MATRIX_MULTIPLY"]["HALF"] == 8
     assert ("QUANTIZE" in built["frames"].audit["network"]) == (precision == "int8")
     assert load(reduced, backend="tensorrt").info.precision == precision
+
+
+def test_int8_frames_are_kept_only_where_they_are_faster_than_fp16(reduced, here, monkeypatch):
+    """Both are built and timed, and both times are recorded."""
+    times = {"int8": 0.30, "fp16": 0.20}
+    monkeypatch.setattr(
+        "cstl_edge.export.tensorrt.build.time_candidates",
+        lambda candidates, _: {name: times[name] for name in candidates},
+    )
+    built = build_engines(reduced, replace(OPTIONS, precision="int8"))
+    assert {graph: record.precision for graph, record in built.items()} == {
+        "frames": "fp16",
+        "head": "fp16",
+    }
+    assert built["frames"].onnx == "frames.fp16.onnx"
+    assert built["frames"].audit["precision_ms"] == times
+    assert built["frames"].options["precision"] == "int8"  # a rebuild decides anew
+    assert load(reduced, backend="tensorrt").info.precision == "fp16"
+
+
+def test_int8_without_fp16_to_compare_with_is_refused(reduced, here):
+    path = reduced / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["precisions"]["fp16"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ExportError, match=r"no fp16 to compare it with") as refused:
+        build_engines(reduced, replace(OPTIONS, precision="int8"))
+    assert "--precision fp16,int8" in refused.value.remedy
 
 
 def test_float16_is_what_is_built_where_the_folder_has_it(reduced, here):

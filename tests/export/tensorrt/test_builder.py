@@ -11,8 +11,8 @@ from cstl_edge.errors import BackendUnavailable, ConfigError, ExportError, Model
 from cstl_edge.export.tensorrt import builder
 from cstl_edge.export.tensorrt.build import BuildOptions, build_engines
 from cstl_edge.export.tensorrt.builder import PlanRequest, build_plan
-from cstl_edge.export.tensorrt.plugin_choice import time_candidates
 from cstl_edge.export.tensorrt.sources import Sizes, graph_files, profiles
+from cstl_edge.export.tensorrt.timing import time_candidates
 from cstl_edge.runtime.cuda.base import Gpu
 from cstl_edge.runtime.manifest import read_manifest
 

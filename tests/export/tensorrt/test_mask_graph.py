@@ -72,7 +72,7 @@ def test_masks_that_differ_are_refused():
     assert report["iou"] == 1.0
     with pytest.raises(ExportError, match=r"agree to 0\.9688.*--graphs frames,head"):
         agreement("a twin", (shifted, present), (logits, present), "fp16")
-    with pytest.raises(ExportError, match="presence is off by 1.000"):
+    with pytest.raises(ExportError, match=r"presence is off by 1\.000"):
         agreement("a twin", (logits, present * 0), (logits, present), "fp16")
     with pytest.raises(ExportError, match="mask differs"):
         agreement("a twin", (logits * np.inf, present), (logits, present), "fp16")

@@ -1,7 +1,8 @@
-"""Choice between the plugin's kernel and the function body, by their times on this GPU.
+"""Times of several plans of one graph on this GPU: with and without the plugin, int8 and fp16.
 
-The compiler fuses the function body into its neighbours, which a plugin forbids: which is faster
-depends on the GPU. Both plans are timed in turn, without CUDA graphs, by the GPU's own clock.
+The compiler fuses the function body into its neighbours, which a plugin forbids; and int8 may cost
+more in quantising than it saves. All plans are timed in turn, without CUDA graphs, by the GPU's
+own clock.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def time_candidates(candidates: dict[str, Candidate], folder: Path) -> dict[str,
 
 
 def _bind(stack: ExitStack, record: EngineRecord, plan: bytes, folder: Path) -> BoundGraph:
-    """Open a plan for the shape that its live profile is fastest for; the stack closes it."""
+    """Open a plan for the shape that it is fastest for with many walkers; the stack closes it."""
     records: dict[str, EngineRecord] = {record.graph: record}
     session = open_session(detect_host(records, folder), {record.graph: plan}, records)
     stack.enter_context(closing(session))
@@ -56,9 +57,10 @@ def _bind(stack: ExitStack, record: EngineRecord, plan: bytes, folder: Path) -> 
 
 
 def _feed(record: EngineRecord) -> Arrays:
-    """Return inputs of the live profile's favourite shape."""
+    """Return inputs of the favourite shape for many walkers: `frames` has a profile for one too."""
     rng = np.random.default_rng(SEED)
-    shapes = {name: sizes.opt for name, sizes in record.profiles[0].items()}
+    profile = record.profiles[-1 if record.graph == "frames" else 0]
+    shapes = {name: sizes.opt for name, sizes in profile.items()}
     feed: dict[str, Array] = {}
     for name, shape in shapes.items():
         if name == "lengths":
