@@ -22,9 +22,10 @@ def adapt(
         typer.Option(help="Folder of people: PERSON/WALK/*.png or PERSON/WALK.npy (repeatable)."),
     ] = None,
     gallery: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Gallery that must know these people; its kept silhouettes are used too."
+            metavar="FILE|ADDRESS",
+            help="Gallery that must know these people; its kept silhouettes are used too.",
         ),
     ] = None,
     output: Annotated[
@@ -78,12 +79,13 @@ def _summary(result: Adaptation, output: Path) -> list[str]:
     ]
 
 
-def _kept_in(gallery: Path, walks: list[OwnWalk], size: tuple[int, int]) -> list[OwnWalk]:
+def _kept_in(gallery: str, walks: list[OwnWalk], size: tuple[int, int]) -> list[OwnWalk]:
     """Return the walks that a gallery kept; refuse others of people it does not know.
 
     Raises GalleryError for these, and for a gallery without silhouettes where nothing else is given
     """
     from cstl_edge.gallery.gallery import Gallery
+    from cstl_edge.gallery.moving import shown_place
     from cstl_edge.training.adapt import kept_walks
 
     with Gallery.open(gallery, create=False) as open_gallery:
@@ -91,14 +93,15 @@ def _kept_in(gallery: Path, walks: list[OwnWalk], size: tuple[int, int]) -> list
         kept = kept_walks(open_gallery.kept_silhouettes(), size)
     if not kept and not walks:
         raise GalleryError(
-            f"{one_line(gallery)} keeps no silhouettes of {size[0]}x{size[1]}: enroll with "
+            f"{shown_place(gallery)} keeps no silhouettes of {size[0]}x{size[1]}: enroll with "
             "--keep-silhouettes, where the consent covers it, or give --silhouettes FOLDER"
         )
     people = {walk.person for walk in walks}
     if strangers := sorted(name for name in people if name.casefold() not in known):
         raise GalleryError(
-            f"{one_line(gallery)} knows no {', '.join(map(one_line, strangers))}: enroll them with "
-            "their consent first, name their folders as they are enrolled, or leave --gallery out"
+            f"{shown_place(gallery)} knows no {', '.join(map(one_line, strangers))}: enroll them"
+            " with their consent first, name their folders as they are enrolled, or leave --gallery"
+            " out"
         )
     return kept
 

@@ -106,6 +106,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "Encrypt a gallery; the key file opens it.",
         ),
     ),
+    "gallery migrate": (
+        (
+            "cstl-edge gallery migrate people.db 'postgresql://{PG}@db.local/people'",
+            "Bring a gallery to a server; PG=USER:PASSWORD is in the environment or a file.",
+        ),
+    ),
     "gallery verify": (("cstl-edge gallery verify", "Look for damage."),),
     "models": (
         ("cstl-edge models", "See which models come with the package."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cstl_edge.cli.console import described, print_result
+from cstl_edge.cli.console import described, print_result, progress
 from cstl_edge.cli.options import GalleryPath, Json, Overwrite
 from cstl_edge.cli.remote import Server, list_remote
 from cstl_edge.errors import ConfigError, GalleryError, one_line
@@ -31,10 +31,15 @@ people = typer.Typer(
 
 
 @people.command("list")
-def list_people(gallery: GalleryPath = None, server: Server = None, json: Json = False) -> None:
+def list_people(
+    context: typer.Context,
+    gallery: GalleryPath = None,
+    server: Server = None,
+    json: Json = False,
+) -> None:
     """List everybody: name, templates, since when, until when, consent."""
     if server is not None:
-        list_remote(server, json=json)
+        list_remote(context, server, json=json)
         return
     with open_existing(gallery) as open_gallery:
         rows = [asdict(person) for person in open_gallery.people()]
@@ -183,9 +188,11 @@ def restore(
 ) -> None:
     """Put a backup in the gallery's place; whoever was erased since stays erased."""
     from cstl_edge.gallery.backups import restore as restore_backup
+    from cstl_edge.gallery.moving import refuse_server
     from cstl_edge.gallery.people import utc_now, utc_timestamp
 
-    target = gallery or default_gallery()
+    refuse_server(gallery or "", "restore into a file, then bring it there (gallery migrate)")
+    target = Path(gallery or default_gallery())
     now = utc_timestamp(utc_now())
     result = restore_backup(file, target, gallery_key(), now, force=force)
     lines = [f"restored {result.people} people to {one_line(target)}"]
@@ -242,6 +249,30 @@ def rekey(
 
 
 @people.command()
+def migrate(
+    source: Annotated[
+        str, typer.Argument(metavar="FROM", help="File or postgresql:// address of the gallery.")
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="TO", help="File or address where there is no gallery yet.")
+    ],
+    json: Json = False,
+) -> None:
+    """Copy a gallery to a server, or from one to a file; goes on where it was interrupted."""
+    from cstl_edge.gallery.moving import move, shown_place
+
+    with progress("people") as bar:
+        count = move(source, target, gallery_key(), bar.count)
+    where = shown_place(target)
+    lines = [
+        f"{count} people are in {where}",
+        f"{shown_place(source)} and its backups are as they were: later erasures do not reach"
+        " them; delete them when every box uses the new place",
+    ]
+    print_result({"people": count, "gallery": where}, lines, json)
+
+
+@people.command()
 def verify(
     gallery: GalleryPath = None,
     repair: Annotated[
@@ -278,7 +309,7 @@ def gallery_key(*, confirm: bool = False) -> GalleryKey:
     return GalleryKey(ask=ask if sys.stdin is not None and sys.stdin.isatty() else None)
 
 
-def open_existing(gallery: Path | None, encoder: Encoder | None = None) -> Gallery:
+def open_existing(gallery: str | None, encoder: Encoder | None = None) -> Gallery:
     """Open a gallery that exists, for a model where one is given (GalleryError)."""
     from cstl_edge.gallery.gallery import Gallery
 
@@ -300,6 +331,8 @@ def _overview(gallery: Gallery) -> dict[str, Any]:
     ]
     return {
         "path": str(gallery.path),
+        "server": gallery.server,
+        "online": gallery.online,
         "encrypted": gallery.encrypted,
         "people": len(gallery.people()),
         "templates": gallery.templates,
@@ -311,7 +344,7 @@ def _overview(gallery: Gallery) -> dict[str, Any]:
 
 def _claimed(
     path: Path,
-    gallery: Path | None,
+    gallery: str | None,
     option: str,
     overwrite: bool,
     suffixes: tuple[str, ...] = (),

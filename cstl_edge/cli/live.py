@@ -100,7 +100,7 @@ def live(
         signals.finish()
 
 
-def _gallery(path: Path | None, encoder: Encoder, stack: ExitStack) -> Gallery | None:
+def _gallery(path: str | None, encoder: Encoder, stack: ExitStack) -> Gallery | None:
     """Open the gallery that is named, or the default one; None, said so, where there is none."""
     if path is None and not default_gallery().exists():
         notify("no gallery yet: nobody is named; begin with cstl-edge enroll")

@@ -21,7 +21,12 @@ def names_of(table: Registry) -> Callable[[str], list[str]]:
 
 Source = Annotated[str, typer.Argument(help=f"Where walkers are seen: {source_forms()}.")]
 GalleryPath = Annotated[
-    Path | None, typer.Option(help="SQLite file of the gallery (default: in your data folder).")
+    str | None,
+    typer.Option(
+        metavar="FILE|ADDRESS",
+        help="SQLite file of the gallery (default: in your data folder), or postgresql:// address"
+        " of a server; {NAME} in it stands for credentials.",
+    ),
 ]
 Model = Annotated[
     Path | None,

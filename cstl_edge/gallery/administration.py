@@ -65,6 +65,11 @@ class Administration:
         """Address of the server whose gallery the file follows, without credentials."""
         return None if self._link is None else self._link.address.shown
 
+    @property
+    def online(self) -> bool | None:
+        """Whether the server was there at the last look; None without a server."""
+        return None if self._link is None else self._link.is_online
+
     @contextlib.contextmanager
     def _changing(self, *, fresh: bool = True) -> Iterator[GalleryStore]:
         """Give the people to change, of the file or of the server, and finish what is erased.

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from cstl_edge.errors import CstlEdgeError, GalleryError, one_line
+from cstl_edge.errors import CstlEdgeError, GalleryError
 from cstl_edge.gallery.backups import erase_in_backups
 from cstl_edge.gallery.erasure import finish
 from cstl_edge.gallery.keys import GalleryKey
@@ -229,9 +229,3 @@ def _alone(path: Path) -> Iterator[None]:
     with open(path.with_name(path.name + ".lock"), "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def replica_note(link: ServerLink) -> str:
-    """Return in words whether the replica is up to date."""
-    state = "up to date" if link.is_online else "the server is away"
-    return f"replica '{one_line(link.path)}': {state}"
