@@ -31,6 +31,8 @@ PACKAGE = Path(cstl_edge.__file__).parent
 EXPORTER_SOURCES: tuple[str, ...] = (
     "arrays.py",
     "checkpoint",
+    "config.py",
+    "data",
     "distance.py",
     "evaluation",
     "export",

@@ -27,10 +27,10 @@ def test_a_camera_that_is_away_is_reported_and_ends_by_the_clock() -> None:
     begun_s = time.monotonic()
     wait = SourceOptions(wait=True)
     with run(
-        NOBODY, encoder=StandIn(), options=OPTIONS, source_options=wait, duration_s=1.5
+        NOBODY, encoder=StandIn(), options=OPTIONS, source_options=wait, duration_s=5.0
     ) as events:
         seen = list(events)
-    assert time.monotonic() - begun_s < 12
+    assert time.monotonic() - begun_s < 30
     assert states(seen)[:2] == ["opening", "offline"]
     offline = next(event for event in seen if event.state == "offline")
     assert offline.reason_code == "source_offline"
