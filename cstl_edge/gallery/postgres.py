@@ -15,7 +15,7 @@ from typing import Any
 from cstl_edge.errors import GalleryError, one_line
 from cstl_edge.gallery import schema
 from cstl_edge.gallery.keys import GalleryKey, new_key
-from cstl_edge.gallery.sealed_rows import Connection, SealedRows
+from cstl_edge.gallery.sealed_rows import RowConnection, SealedRows
 from cstl_edge.gallery.server_address import ServerAddress, ServerAway, import_psycopg
 
 SCHEMA = "cstl_edge"  # of the database: one gallery in each
@@ -81,7 +81,7 @@ class PostgresRows(SealedRows):
             raise
 
     @property
-    def database(self) -> Connection:
+    def database(self) -> RowConnection:
         """The connection, for statements inside a transaction."""
         return _LikeSqlite(self._connection)
 
@@ -91,7 +91,7 @@ class PostgresRows(SealedRows):
             self._connection.close()
 
     @contextlib.contextmanager
-    def transaction(self, mode: str = "DEFERRED") -> Iterator[Connection]:
+    def transaction(self, mode: str = "DEFERRED") -> Iterator[RowConnection]:
         """Read one state of the gallery (DEFERRED), or write all of a change or none."""
         if self._connection.closed:
             self._connection = self._connect()

@@ -29,7 +29,7 @@ _COLUMNS = {
 
 
 @dataclass
-class Difference:
+class RowDifference:
     """What one store has and another has not."""
 
     head: GalleryHead
@@ -101,7 +101,7 @@ def pull(source: SealedRows, target: SealedRows) -> bool:
             return _apply(target, difference)
 
 
-def _apply(target: SealedRows, difference: Difference) -> bool:
+def _apply(target: SealedRows, difference: RowDifference) -> bool:
     ours = target.head()
     lost = bool(difference.gone) or _loses(target, difference)
     _take_key(target, difference.key)
@@ -122,7 +122,7 @@ def _apply(target: SealedRows, difference: Difference) -> bool:
     return lost or erased
 
 
-def _loses(target: SealedRows, difference: Difference) -> bool:
+def _loses(target: SealedRows, difference: RowDifference) -> bool:
     """Return whether a name or a walk of somebody who stays is not there any more."""
     new = {tuple(row[:2]) for row in difference.rows["people"]}
     walks = {row[0] for row in difference.rows["enrolments"]}
@@ -152,10 +152,10 @@ def take_cameras(source: SealedRows, target: SealedRows) -> None:
         _write_head(target, head)
 
 
-def _difference(source: SealedRows, target: SealedRows) -> Difference:
+def _difference(source: SealedRows, target: SealedRows) -> RowDifference:
     key = source.one("SELECT body FROM keys")
     theirs, ours = _tails(source), _tails(target)
-    return Difference(
+    return RowDifference(
         head=source.head(),
         key=None if key is None else bytes(key[0]),
         gone=sorted(ours.keys() - theirs.keys()),

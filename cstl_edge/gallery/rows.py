@@ -13,7 +13,7 @@ from cstl_edge.gallery import database, schema
 from cstl_edge.gallery.integrity import BackgroundCheck
 from cstl_edge.gallery.keys import GalleryKey, new_key
 from cstl_edge.gallery.reserve import give_up, take
-from cstl_edge.gallery.sealed_rows import Connection, Result, SealedRows
+from cstl_edge.gallery.sealed_rows import RowConnection, Result, SealedRows
 
 
 class Rows(SealedRows):
@@ -96,7 +96,7 @@ class Rows(SealedRows):
             take(self.path)
 
     @contextlib.contextmanager
-    def transaction(self, mode: str = "DEFERRED") -> Iterator[Connection]:
+    def transaction(self, mode: str = "DEFERRED") -> Iterator[RowConnection]:
         """Read one state of the file (DEFERRED), or write all of a change or none (IMMEDIATE)."""
         with database.explained_errors(self.path), database.transaction(self.database, mode) as db:
             self.open_seal()

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 _KEY_PLACE = place("keys", 1)
 
 
-class Connection(Protocol):
+class RowConnection(Protocol):
     """A connection to SQLite, or one that answers like it."""
 
     def execute(self, query: str, values: Any = (), /) -> Any:
@@ -55,7 +55,7 @@ class SealedRows:
         self._wrapped: bytes | None = None  # row of `keys` that `seal` was made from
 
     @property
-    def database(self) -> Connection:
+    def database(self) -> RowConnection:
         """The connection, for statements inside a transaction."""
         raise NotImplementedError
 
@@ -63,7 +63,7 @@ class SealedRows:
         """Close the store."""
         raise NotImplementedError
 
-    def transaction(self, mode: str = "DEFERRED") -> AbstractContextManager[Connection]:
+    def transaction(self, mode: str = "DEFERRED") -> AbstractContextManager[RowConnection]:
         """Read one state of the store (DEFERRED), or write all of a change or none (IMMEDIATE)."""
         raise NotImplementedError
 
