@@ -17,9 +17,9 @@ from cstl_edge.gallery.thresholds import ImpostorTable
 from cstl_edge.runtime.base import EncoderInfo
 
 REJOIN_FPIR = 0.003  # two stays on one camera, a moment apart
-JOURNEY_FPIR = 0.001  # visits on two cameras
+JOURNEY_FPIR = 0.003  # visits on two cameras
 CLUSTER_FPIR = 0.001  # visits of an unknown, days apart: errs to splitting
-PART_FPIR = 0.1  # beyond this distance a stitch by place and colour is undone
+PART_FPIR = 0.03  # beyond this distance a stitch by place and colour is undone
 WITHOUT_TABLE = 0.5  # share of the distance of unrelated walks, where a model ships no table
 
 

@@ -93,6 +93,7 @@ class Cameras:
             if track is not None:
                 track.see(seen.box, message.time_s, message.utc, seen.colour, seen.silhouette)
                 track.zone = seen.zone or track.zone
+                self._visits.see(track)
         try:
             events, happenings = stage.observe(message)
             self._backend_is_back(message.camera)
@@ -196,6 +197,7 @@ class Cameras:
             first_box=box,
             born_s=message.time_s,
             born_utc=message.utc,
+            width=float(message.size[1]),
         )
         colour = seen.colour if seen is not None else None
         track.see(box, message.time_s, message.utc, colour, None)

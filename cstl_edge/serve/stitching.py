@@ -1,9 +1,9 @@
 """Which tracks of one camera are one stay: by time, place, clothes colour and walk.
 
-A track that begins goes on with a stay whose last track ended a moment ago within reach and in like
-colours; where the walk of both is known and contradicts that, they are parted again. A track that
-began out of reach is joined later if the walks are alike enough. Pixels are of the picture, times
-of the camera.
+A track that begins goes on with a stay whose last track ended a moment ago within reach, in like
+colours and not the other way; where the walk of both is known and contradicts that, they are parted
+again. A track that began out of reach is joined later if the walks are alike enough. Pixels are of
+the picture, times of the camera.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from cstl_edge.live.segmentation.base import Colours
 STITCH_S = 12.0  # a stay goes on after so long out of sight: behind a pole, a car, a door
 REACH, REACH_PER_S = 0.7, 0.9  # body heights, and body heights per second: a brisk walk
 MAX_RATIO = 1.7  # between the body heights before and after
-MAX_COLOUR = 36.0  # difference of 0..255 between the clothes before and after, one camera
+MAX_COLOUR = 10.0
+"""Mean difference, 0..255, between the clothes before and after on one camera: on synthetic streets
+it is 2 to 5 for one person, 5 to 35 for two (`benchmarks/serve/visits.py`)."""
+OTHER_COLOUR = 25.0  # from which clothes are others whatever the walk says
+BORDER = 0.01  # of the width, within which a box touches the border
+PLAIN_SPEED = 0.35  # body heights per second, from which a direction is plain
 LOST_COLOUR_S = 2.0  # from so long on colours have to be known to be alike
 VELOCITY_S = 0.5  # time constant of the velocity's average
 VELOCITY_DIES_S = 1.5  # in which that of somebody out of sight dies away
@@ -43,12 +48,12 @@ class VisitTrack:
     first_box: Box
     born_s: float
     born_utc: datetime
+    width: float = 0.0  # of the picture
     box: Box = (0.0, 0.0, 0.0, 0.0)
     last_s: float = 0.0
     last_utc: datetime | None = None
     velocity: tuple[float, float] = (0.0, 0.0)  # of the foot, pixels per second
     colours: Colours | None = None
-    first_colours: Colours | None = None
     zone: str | None = None
     is_open: bool = True
     settled: bool = False  # the walk has confirmed the stitch, or there was none
@@ -98,7 +103,6 @@ class VisitTrack:
         self.box, self.last_s, self.last_utc = box, time_s, utc
         self.height_ratio = box[3] / max(self.first_box[3], 1e-6)
         if colours is not None:
-            self.first_colours = self.first_colours or colours
             self.colours = (
                 tuple(
                     (1 - COLOUR_BLEND) * a + COLOUR_BLEND * b
@@ -143,10 +147,34 @@ def place_cost(before: VisitTrack, track: VisitTrack) -> float | None:
     distance = math.dist(expected, foot(track.first_box)) / heights[1]
     if distance > REACH + REACH_PER_S * elapsed:
         return None
-    difference = colour_difference(before.colours, track.first_colours)
+    if _turns_back(before, track) or not _same_border(before, track):
+        return None
+    difference = colour_difference(before.colours, track.colours)
     if difference is None:
         return distance if elapsed <= LOST_COLOUR_S else None
     return distance + difference / MAX_COLOUR if difference <= MAX_COLOUR else None
+
+
+def _border(box: Box, width: float) -> str | None:
+    """Return the border of the picture that a box touches, None where it is inside."""
+    margin = BORDER * width
+    if box[0] <= margin:
+        return "left"
+    return "right" if box[0] + box[2] >= width - margin else None
+
+
+def _same_border(before: VisitTrack, track: VisitTrack) -> bool:
+    """Tell whether who left through a border comes back through it, as far as anybody left."""
+    border = _border(before.box, before.width)
+    return border is None or border == _border(track.first_box, before.width)
+
+
+def _turns_back(before: VisitTrack, track: VisitTrack) -> bool:
+    """Tell whether a track plainly goes the other way than the one before."""
+    limit = PLAIN_SPEED * track.box[3]
+    return before.velocity[0] * track.velocity[0] < 0 and all(
+        abs(one.velocity[0]) > limit for one in (before, track)
+    )
 
 
 def nearest_before(candidates: Sequence[VisitTrack], track: VisitTrack) -> VisitTrack | None:

@@ -20,7 +20,7 @@ from cstl_edge.serve.kept_walks import KeptWalk, joined_walk
 from cstl_edge.serve.service_data import RefusedError, ServiceData
 from cstl_edge.serve.store_rows import VisitRow
 
-LEAST_SEEN = 2.0  # windows of a walk that is grouped
+LEAST_SEEN = 1.0  # windows of a walk that is grouped
 MAX_GROUPED = 800  # newest visits that a new clustering looks at
 
 

@@ -22,7 +22,7 @@ from cstl_edge.serve.alike import (
 from cstl_edge.serve.kept_walks import joined_walk
 from cstl_edge.serve.stays import Stay
 from cstl_edge.serve.stitching import (
-    MAX_COLOUR,
+    OTHER_COLOUR,
     STITCH_S,
     VisitTrack,
     colour_difference,
@@ -33,6 +33,7 @@ JOURNEY_S = 300.0  # from one camera to the next
 STALE_S = 60.0  # without a frame of it: its worker is gone, and so is the visit
 HOLD_S = 8.0  # that a stay is held open for one that began within reach and has no walk yet
 SETTLED_SEEN = 2.0  # windows of a walk after which a stitch is not doubted any more
+CONFIRM_S = 0.5  # from the first frame to the last one of a track that is somebody
 LEAST_SEEN = 1.0  # windows of a walk before it says anything
 
 TrackKey = tuple[str, str, int]  # camera, life of the worker, number
@@ -74,6 +75,7 @@ class Visits:
         self._measure, self._diary, self._model = measure, diary, model
         self._stays: list[Stay] = []
         self._by_track: dict[TrackKey, Stay] = {}
+        self._young: dict[TrackKey, VisitTrack] = {}  # too short to be somebody, so far
 
     def __iter__(self) -> Iterator[Stay]:
         """Return the stays, ended ones of the last minutes included."""
@@ -98,8 +100,18 @@ class Visits:
         """Return the stay of a visit that goes on or ended a moment ago."""
         return next((stay for stay in self._stays if stay.id == visit), None)
 
-    def begin(self, track: VisitTrack) -> Stay:
-        """Take a new track: it goes on with a stay, or begins one."""
+    def begin(self, track: VisitTrack) -> None:
+        """Take a new track, which is nobody until it has lasted a moment."""
+        self._young[track.camera, track.run, track.number] = track
+
+    def see(self, track: VisitTrack) -> None:
+        """Take a frame of a track: after a moment it goes on with a stay, or begins one."""
+        key = track.camera, track.run, track.number
+        if key in self._young and track.last_s - track.born_s >= CONFIRM_S:
+            self._confirm(key)
+
+    def _confirm(self, key: TrackKey) -> Stay:
+        track = self._young.pop(key)
         waiting = [s for s in self.open if s.camera == track.camera and not s.is_open]
         ended = {id(stay.track): stay for stay in waiting}
         before = nearest_before([stay.track for stay in waiting], track)
@@ -111,7 +123,7 @@ class Visits:
             track.settled = True
             stay = Stay.begin(track, self._model)
             self._stays.append(stay)
-        self._by_track[track.camera, track.run, track.number] = stay
+        self._by_track[key] = stay
         if before is None:
             self._diary.tell(stay, "born")
         return stay
@@ -126,7 +138,8 @@ class Visits:
             run: Life of its worker.
             number: Of the track, which has a window.
         """
-        stay = self._by_track[camera, run, number]
+        key = camera, run, number
+        stay = self._confirm(key) if key in self._young else self._by_track[key]
         track = next(t for t in stay.tracks if (t.run, t.number) == (run, number))
         own = track.walk
         assert own is not None
@@ -172,6 +185,7 @@ class Visits:
             run: Life of its worker.
             number: Of the track.
         """
+        self._young.pop((camera, run, number), None)
         stay = self._by_track.pop((camera, run, number), None)
         if stay is None:
             return
@@ -273,8 +287,8 @@ class Visits:
                 before.row.answer,
             ):
                 continue
-            clothes = colour_difference(before.track.colours, stay.tracks[0].first_colours)
-            if clothes is not None and clothes > MAX_COLOUR:
+            clothes = colour_difference(before.track.colours, stay.tracks[0].colours)
+            if clothes is not None and clothes > OTHER_COLOUR:
                 continue
             if self._measure.are_alike(ours, theirs, REJOIN_FPIR):
                 self._absorb(stay, before)
@@ -326,7 +340,7 @@ class Visits:
         if "known" in (ours.answer, theirs.answer):
             return 0.0 if ours.person == theirs.person else None
         walk, other = stay.placed_walk, before.placed_walk
-        if walk is None or other is None or min(walk.walk.seen, other.walk.seen) < SETTLED_SEEN:
+        if walk is None or other is None or min(walk.walk.seen, other.walk.seen) < LEAST_SEEN:
             return None
         candidates = sum(self._gap_s(one, stay) is not None for one in self._stays)
         if not self._measure.are_alike(walk, other, JOURNEY_FPIR, max(1, candidates)):
