@@ -14,7 +14,9 @@ from typing import Any
 
 from reference_cli import cli_page
 from reference_python import python_page
+from reference_rest import rest_page
 from reference_settings import settings_page
+from reference_site import site_page
 from source_text import cell
 
 from cstl_edge.errors import error_kinds
@@ -23,7 +25,9 @@ DOCS = Path(__file__).parents[1]
 PAGES: dict[str, Callable[[], str]] = {
     "reference/cli.md": cli_page,
     "reference/python.md": python_page,
+    "reference/rest.md": rest_page,
     "reference/settings.md": settings_page,
+    "reference/site.md": site_page,
 }
 BLOCK = re.compile(r"(<!-- generated: ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

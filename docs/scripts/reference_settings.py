@@ -26,6 +26,8 @@ ENVIRONMENT = {
     "CSTL_EDGE_GALLERY_KEY_FILE": "Key file of an encrypted gallery, in place of a passphrase.",
     "CSTL_EDGE_GALLERY_NEW_PASSPHRASE": "Passphrase under which `gallery rekey` encrypts "
     "everything anew.",
+    "CSTL_EDGE_TOKEN": "Token by which `--server` and `events` log in at a service.",
+    "CSTL_EDGE_TOKEN_FILE": "File of that token, in its place.",
     "XDG_DATA_HOME": "Folder that holds `cstl-edge/gallery.db`, the default gallery; "
     "`~/.local/share` without it.",
     "XDG_CACHE_HOME": "Folder for what can be made again: plugins, models of the benchmark suite, "
@@ -33,6 +35,9 @@ ENVIRONMENT = {
     "CSTL_EDGE_CUDA_BACKEND": "CUDA library of the backend `tensorrt`: `cuda.bindings` or "
     "`pycuda`; the first that is installed without it.",
     "CSTL_EDGE_NVTX": "`1` marks stages for Nsight Systems as NVTX ranges (package `nvtx`).",
+    "NOTIFY_SOCKET": "Socket by which systemd hears of `serve` (`Type=notify`); set by systemd.",
+    "WATCHDOG_USEC": "Microseconds within which systemd wants a sign of life; set by systemd.",
+    "WATCHDOG_PID": "Process that those are meant for; set by systemd.",
     "CUDA_VISIBLE_DEVICES": "GPU whose clocks and energy `bench` reads, as CUDA counts them.",
     "CXX": "C++ compiler of a compiled run (`run.compile`); `g++`, then `clang++`, without it.",
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "Not read: what OpenCV's FFmpeg may open is set by us.",
