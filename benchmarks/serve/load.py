@@ -1,0 +1,203 @@
+"""Run the service under load: late frames, drops, CPU, and memory of every process.
+
+python benchmarks/serve/load.py --seconds 300 --out load.jsonl
+python benchmarks/serve/load.py --segmenter person-mask --cameras 1 --out load.jsonl
+python benchmarks/serve/load.py --frames 300000 --fps 25 --size 320x180 --out load.jsonl  # memory
+
+Synthetic cameras with two people each who cross the street again and again, and clients that read
+the wall of all cameras. A frame's age is the time from reading it until its observation is handed
+to the recogniser, as `/metrics` counts it; what was dropped before is told apart. Memory: the slope
+of a straight line through the second half of the run. Exit 1 where more than 1 % of the frames are
+older than 200 ms, more than 1 % were dropped, or a process grows by more than 1 MB per 100,000
+frames (told only where the run was long enough, 20,000 frames).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cstl_edge.measure.environment import environment
+from cstl_edge.output import append_line
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from serving.running import TOKEN, Samples, Service, rows, value
+from serving.viewers import Viewers
+
+LATE_S = 0.2
+LIMIT_SHARE = 0.99
+LIMIT_MB = 1.0  # per 100,000 frames
+LEAST_FRAMES = 20_000  # of a slope that means something
+LOOK_S = 5.0
+WARM_UP_S = 20.0  # the segmenter learns, caches fill
+
+
+def main() -> int:
+    """Run once and print what was measured."""
+    args = arguments(sys.argv[1:])
+    with tempfile.TemporaryDirectory(prefix="cstl_edge_load_") as folder:
+        row = measure(Path(folder), args)
+    print_row(row)
+    if args.out:
+        append_line(args.out, row)
+    return 0 if row["passed"] else 1
+
+
+def arguments(words: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--cameras", type=int, default=4)
+    parser.add_argument("--people", type=int, default=2, help="per camera")
+    parser.add_argument("--fps", type=float, default=10)
+    parser.add_argument("--size", default="640x360")
+    parser.add_argument("--segmenter", default="background")
+    parser.add_argument("--clients", type=int, default=3, help="that read the wall")
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--frames", type=int, help="of all cameras together, in place of --seconds")
+    parser.add_argument("--warm-up", type=float, default=WARM_UP_S, help="seconds")
+    parser.add_argument("--out", type=Path, help="JSON lines to append to")
+    return parser.parse_args(words)
+
+
+def site(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the site: cameras, all that is kept, nothing that is told."""
+    source = "synthetic://{people}?seed={seed}&fps={fps:g}&size={size}&dense=1&live=1&loop=1"
+    cameras = {
+        f"c{n}": {"source": source.format(people=args.people, seed=n, fps=args.fps, size=args.size)}
+        for n in range(args.cameras)
+    }
+    return {
+        "segmenter": args.segmenter,
+        "cameras": cameras,
+        "keep": {"unknowns": {"enabled": True}, "max_gb": 1, "min_free_gb": 0.1},
+    }
+
+
+def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Run the service under load and return the row.
+
+    folder: for site and data
+    args: of the command line
+    """
+    with Service(folder, site(args)) as service:
+        service.wait_ready()
+        names = [f"c{n}" for n in range(args.cameras)]
+        viewers = Viewers(service.port, TOKEN, names, args.clients)
+        time.sleep(args.warm_up)
+        first, began_s = service.metrics(), time.monotonic()
+        looks = [(frames_of(first), memory_of(first))]
+        while not _over(looks[-1][0] - looks[0][0], time.monotonic() - began_s, args):
+            time.sleep(LOOK_S)
+            last = service.metrics()
+            looks.append((frames_of(last), memory_of(last)))
+        seconds = time.monotonic() - began_s
+        last = service.metrics()
+        watched = viewers.end()
+        ended_s, code = service.stop()
+    row = {
+        "scenario": "serve_load",
+        **{key: getattr(args, key) for key in ("cameras", "people", "fps", "size", "segmenter")},
+        "seconds": round(seconds, 1),
+        **figures(first, last, seconds),
+        "memory_mb": {name: round(mb, 1) for name, mb in looks[-1][1].items()},
+        "memory_slope_mb_per_100k_frames": slopes(looks),
+        "viewers": watched,
+        "end": {"seconds": round(ended_s, 2), "exit_code": code},
+        "environment": environment(),
+    }
+    return {**row, "passed": passed(row)}
+
+
+def _over(frames: float, seconds: float, args: argparse.Namespace) -> bool:
+    return bool(frames >= args.frames if args.frames else seconds >= args.seconds)
+
+
+def frames_of(samples: Samples) -> float:
+    """Return the frames of all cameras."""
+    return sum(rows(samples, "camera_frames_total").values())
+
+
+def memory_of(samples: Samples) -> dict[str, float]:
+    """Return resident memory by process [MB]."""
+    return {
+        name: size / 1e6 for name, size in rows(samples, "process_resident_memory_bytes").items()
+    }
+
+
+def figures(first: Samples, last: Samples, seconds: float) -> dict[str, Any]:
+    """Return what happened between two looks.
+
+    Args:
+        first: Metrics at the beginning.
+        last: Metrics at the end.
+        seconds: Between the two.
+    """
+
+    def grown(name: str, **labels: str) -> float:
+        return value(last, name, **labels) - value(first, name, **labels)
+
+    cameras = sorted(rows(last, "camera_frames_total"))
+    counted = sum(grown("frame_age_seconds_count", camera=c) for c in cameras)
+    in_time = sum(grown("frame_age_seconds_bucket", camera=c, le=str(LATE_S)) for c in cameras)
+    done = sum(grown("camera_frames_total", camera=c) for c in cameras)
+    dropped = sum(grown("camera_frames_dropped_total", camera=c) for c in cameras)
+    unheard = sum(grown("camera_observations_dropped_total", camera=c) for c in cameras)
+    cpu = {
+        name: round(grown("process_cpu_seconds_total", process=name) / seconds, 3)
+        for name in sorted(rows(last, "process_cpu_seconds_total"))
+    }
+    return {
+        "frames": int(done),
+        "fps_per_camera": round(done / seconds / max(1, len(cameras)), 2),
+        "share_within_200_ms": round(in_time / counted, 5) if counted else None,
+        "frames_counted": int(counted),
+        "share_dropped": round(dropped / (done + dropped), 5) if done else None,
+        "observations_dropped": int(unheard),
+        "cores": cpu,
+        "restarts": int(sum(rows(last, "process_restarts_total").values())),
+    }
+
+
+def slopes(looks: list[tuple[float, dict[str, float]]]) -> dict[str, float | None]:
+    """Return the growth of each process, through the second half [MB per 100,000 frames].
+
+    looks: frames of all cameras, memory by process [MB]
+    """
+    half = looks[len(looks) // 2 :]
+    frames = np.array([count for count, _ in half])
+    found: dict[str, float | None] = {}
+    for name in looks[-1][1]:
+        sizes = np.array([memory.get(name, np.nan) for _, memory in half])
+        enough = len(half) > 4 and np.ptp(frames) > 0 and np.isfinite(sizes).all()
+        found[name] = round(float(np.polyfit(frames, sizes, 1)[0]) * 1e5, 3) if enough else None
+    return found
+
+
+def passed(row: dict[str, Any]) -> bool:
+    """Tell whether a run is within the limits."""
+    grows = [x for x in row["memory_slope_mb_per_100k_frames"].values() if x is not None]
+    long_enough = row["frames"] >= LEAST_FRAMES
+    return (
+        (row["share_within_200_ms"] or 0.0) >= LIMIT_SHARE
+        and (row["share_dropped"] or 0.0) <= 1 - LIMIT_SHARE
+        and not (long_enough and any(x > LIMIT_MB for x in grows))
+        and row["end"]["exit_code"] == 143
+        and row["end"]["seconds"] <= 5
+    )
+
+
+def print_row(row: dict[str, Any]) -> None:
+    """Print the row for people."""
+    for key, content in row.items():
+        if key != "environment":
+            print(f"{key:34} {content}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
