@@ -40,7 +40,7 @@ MESSAGES = {
 
 
 @dataclass
-class Enrolment:
+class EnrolmentSession:
     """An enrolment and how far it is."""
 
     person: str
@@ -125,12 +125,12 @@ class Enrolments:
     def __init__(self, data: ServiceData) -> None:
         """Begin without one."""
         self._data = data
-        self.current: Enrolment | None = None
+        self.current: EnrolmentSession | None = None
         self._looked: datetime | None = None
 
     def start(
         self, person: str, note: str, kind: Literal["camera", "video", "visit"], **fields: Any
-    ) -> Enrolment:
+    ) -> EnrolmentSession:
         """Begin an enrolment (RefusedError: another one runs).
 
         Args:
@@ -143,7 +143,7 @@ class Enrolments:
             raise RefusedError(
                 "busy", f"'{self.current.person}' is being enrolled: wait for the end, or stop it"
             )
-        self.current = Enrolment(person, note, kind, self._data.clock(), **fields)
+        self.current = EnrolmentSession(person, note, kind, self._data.clock(), **fields)
         return self.current
 
     def look(self, stays: list[Stay]) -> bool:
@@ -166,7 +166,7 @@ class Enrolments:
             self._run_out(session)
         return not session.runs
 
-    def finish(self, session: Enrolment) -> None:
+    def finish(self, session: EnrolmentSession) -> None:
         """Enrol what was seen; what is wrong with it is in the session's message."""
         now = self._data.clock()
         try:
@@ -179,7 +179,7 @@ class Enrolments:
         seen = f", seen walking {sides}" if sides else ""
         session.end("done", f"enrolled with {windows} windows{seen}", now)
 
-    def stop(self, *, keep: bool) -> Enrolment | None:
+    def stop(self, *, keep: bool) -> EnrolmentSession | None:
         """End the enrolment that runs.
 
         keep: whether to enrol from what came so far
@@ -193,7 +193,7 @@ class Enrolments:
             session.end("stopped", "stopped; nothing was stored", self._data.clock())
         return session
 
-    def from_video(self, session: Enrolment, tracks: list[RecordedTrack]) -> None:
+    def from_video(self, session: EnrolmentSession, tracks: list[RecordedTrack]) -> None:
         """Enrol the one person who walks in a video."""
         now = self._data.clock()
         usable = [track for track in tracks if track.walk.seen >= LEAST_SEEN]
@@ -209,7 +209,7 @@ class Enrolments:
         session.walks = [track.walk for track in usable]
         self.finish(session)
 
-    def _collect(self, session: Enrolment, here: list[Stay]) -> None:
+    def _collect(self, session: EnrolmentSession, here: list[Stay]) -> None:
         """Take the walks of whoever is alone in the picture."""
         in_view = [(stay, t) for stay in here for t in stay.tracks if t.is_open]
         if len(in_view) > 1:
@@ -230,7 +230,7 @@ class Enrolments:
         session.state = "walking" if session.walks or in_view else "waiting"
         session.message = MESSAGES["two" if len(in_view) > 1 else session.state]
 
-    def _run_out(self, session: Enrolment) -> None:
+    def _run_out(self, session: EnrolmentSession) -> None:
         if session.windows >= LEAST:
             self.finish(session)
             if session.state == "done":
@@ -239,7 +239,7 @@ class Enrolments:
         message = "nobody walked past alone for long enough: nothing was stored"
         session.end("failed", message, self._data.clock())
 
-    def _leave_out_others(self, session: Enrolment) -> None:
+    def _leave_out_others(self, session: EnrolmentSession) -> None:
         """Leave out walks that look like somebody else's than the longest one."""
         longest = max(session.walks, key=lambda walk: walk.seen)
         alike = [w for w in session.walks if w is longest or self._same(longest, w, PART_FPIR)]
@@ -248,7 +248,7 @@ class Enrolments:
             session.warnings.append(f"{count} walks look like somebody else's and were left out")
         session.walks = alike
 
-    def _enrol(self, session: Enrolment) -> int:
+    def _enrol(self, session: EnrolmentSession) -> int:
         """Enrol the walks of a session; return how many windows they had."""
         gallery, windows = self._data.gallery, 0
         first = joined_walk([walk.walk for walk in session.walks])
@@ -270,7 +270,9 @@ class Enrolments:
             windows += int(walk.seen)
         return windows
 
-    def _refuse_somebody_else(self, session: Enrolment, walk: Any, camera: str | None) -> None:
+    def _refuse_somebody_else(
+        self, session: EnrolmentSession, walk: Any, camera: str | None
+    ) -> None:
         """Raise RefusedError where the gallery takes the walk for another person."""
         decision = self._data.gallery.identify(walk, camera=camera, learn=False)
         if decision.name is not None and decision.name != session.person:

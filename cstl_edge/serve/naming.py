@@ -13,7 +13,7 @@ from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.live.events import REASON_CODES, Event, EventName, ReasonCode
 from cstl_edge.serve.corrections import Corrections
 from cstl_edge.serve.enrolled import Enrolled
-from cstl_edge.serve.enrolment import Enrolment, Enrolments
+from cstl_edge.serve.enrolment import EnrolmentSession, Enrolments
 from cstl_edge.serve.erasure import Erasures
 from cstl_edge.serve.kept_walks import KeptWalk
 from cstl_edge.serve.ledger import Ledger
@@ -109,7 +109,7 @@ class Naming:
 
     def enrol_visit(
         self, visit: str, person: str, note: str, user: str, *, force: bool
-    ) -> Enrolment:
+    ) -> EnrolmentSession:
         """Enrol the walk of a visit; the visit follows.
 
         Args:
@@ -144,7 +144,7 @@ class Naming:
         self.gallery_changed(session)
         return session
 
-    def gallery_changed(self, session: Enrolment) -> None:
+    def gallery_changed(self, session: EnrolmentSession) -> None:
         """Follow an enrolment that has ended: the visits it is from are that person's."""
         if session.state != "done":
             return

@@ -17,7 +17,7 @@ from cstl_edge.live.events import REASON_CODES
 from cstl_edge.serve.corrected_gallery import CorrectedGallery
 from cstl_edge.serve.corrections import Corrections
 from cstl_edge.serve.enrolled import Enrolled
-from cstl_edge.serve.enrolment import Enrolment, Enrolments
+from cstl_edge.serve.enrolment import EnrolmentSession, Enrolments
 from cstl_edge.serve.erasure import ERASED, Erasures
 from cstl_edge.serve.ledger import Ledger
 from cstl_edge.serve.messages import Command, Reply
@@ -273,7 +273,7 @@ class Requests:
         return None if session is None else session.status()
 
     def _enrol_stop(self, command: Command, arguments: Mapping[str, Any]) -> Any:
-        session: Enrolment | None = self._parts.enrolments.stop(
+        session: EnrolmentSession | None = self._parts.enrolments.stop(
             keep=bool(arguments.get("keep", False))
         )
         if session is None:
