@@ -81,6 +81,7 @@ def finish(rows: SealedRows) -> Erasure:
     erasure = Erasure()
     if not rows.head().unfinished:
         return erasure
+    rows.forget_copies()
     if rows.one(_LEFT) is not None:
         rows.with_room(lambda: _delete_rows(rows))
     try:

@@ -22,6 +22,7 @@ from cstl_edge.gallery.index import FAST_FROM, CosineIndex, TemplateIndex, index
 from cstl_edge.gallery.quantised import BLOCK, QuantisedVectors
 
 _ROUNDING = np.float32(2e-5)  # of sums in float32, here and in the exact distances
+MOVED = 0.05  # of the length of a centred part: what centres move before scores are made anew
 _FIRST = 16  # entries whose exact distances narrow the rest
 _LEAST = np.float32(1e-6)  # length of a part that counts, as in `CosineIndex`
 
@@ -108,6 +109,7 @@ class FastCosineIndex(CosineIndex):
     """A `CosineIndex` whose nearest people are found by 8-bit products."""
 
     quantised: tuple[QuantisedEntries, ...] = ()  # of templates, and of the means of walks
+    scored_centres: Floats | None = None  # under which `known_scores` were made
 
     def centred(self, means: Sequence[Floats | None]) -> CosineIndex:
         """Return the index under these means of its cameras; the integers are taken over."""
@@ -116,7 +118,18 @@ class FastCosineIndex(CosineIndex):
         if not self.quantised:
             return replace(plain, quantised=_quantise(plain))
         moved = tuple(entries.centred(plain.centres) for entries in self.quantised)
-        return replace(plain, quantised=moved)
+        scored = self.centres if self.known_scores is None else self.scored_centres
+        if not self._keeps_scores(plain.centres, scored):
+            return replace(plain, quantised=moved, known_scores=None)
+        scores = self.impostor_scores
+        return replace(plain, quantised=moved, known_scores=scores, scored_centres=scored)
+
+    def _keeps_scores(self, centres: Floats | None, scored: Floats | None) -> bool:
+        """Return whether scores are there, and the centres have moved little since."""
+        if self.known_scores is None and "impostor_scores" not in self.__dict__:
+            return False  # nobody has asked for them
+        moved, lengths = _difference(centres, scored), self.quantised[0].vectors.lengths
+        return moved is None or bool(np.linalg.norm(moved, axis=2).max() <= MOVED * lengths.mean())
 
     def nearest(self, queries: Floats, count: int) -> Floats:
         """Return the distances to everybody who may be among the `count` nearest: [people].

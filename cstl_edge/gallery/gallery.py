@@ -12,6 +12,7 @@ dimensions.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -22,10 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.arrays import Array, Floats, Silhouettes
-from cstl_edge.errors import ConfigError, DataError, GalleryError
+from cstl_edge.errors import ConfigError, DataError, GalleryError, MissingPackage
+from cstl_edge.gallery import large_index
 from cstl_edge.gallery.administration import Administration
 from cstl_edge.gallery.duplicates import refuse_enrolled_walk, refuse_somebody_else
 from cstl_edge.gallery.keys import GalleryKey
+from cstl_edge.gallery.large_gallery import LargeGallery
 from cstl_edge.gallery.loading import Snapshot
 from cstl_edge.gallery.look_alikes import LookAlike
 from cstl_edge.gallery.match import Decision, NoMatch, RuledOut, SeenWalk
@@ -35,6 +38,7 @@ from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.server_address import is_server, server_address
 from cstl_edge.gallery.server_link import ServerLink
+from cstl_edge.gallery.short_vectors import import_faiss
 from cstl_edge.gallery.store import GalleryStore, NewWalk
 from cstl_edge.gallery.templates import (
     WINDOW,
@@ -44,6 +48,8 @@ from cstl_edge.gallery.templates import (
     check_same_model,
     embeddings_of,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class Gallery(Administration):
@@ -58,6 +64,7 @@ class Gallery(Administration):
         """Use `Gallery.open`; raises GalleryError when `store` holds another model's templates."""
         super().__init__(store, link)
         self.model = model
+        self._large: LargeGallery | None = None
         self._matcher = Matcher(model.info if model is not None else None)
         if model is not None:
             self._refuse_other_weights(store.model_id())
@@ -295,10 +302,32 @@ class Gallery(Administration):
                 self._cache = None
             if self._cache is None or not self._cache.is_current(revision, now):
                 self._cache = None  # frees the old templates before as many are read again
-                snapshot = self._store.load()
+                snapshot = self._load(now)
                 self._refuse_other_weights(snapshot.model_id)
                 self._cache = snapshot
             return self._cache
+
+    def _load(self, now: str) -> Snapshot:
+        """Read who is enrolled, with all templates where these are not too many."""
+        measure = self._matcher.distance.name
+        if measure == "euclidean" or self._store.count() <= large_index.LARGE_FROM:
+            return self._store.load()
+        try:
+            import_faiss()
+        except MissingPackage as err:
+            logger.warning("%s; searches compare all of them, which takes longer", err)
+            return self._store.load()
+        if self._large is None:
+            self._large = LargeGallery(self._file, self._lock)
+        return self._large.load(now)
+
+    def close(self) -> None:
+        """Close the gallery; may be called twice."""
+        with self._lock:
+            if self._large is not None:
+                self._large.close()
+                self._large = None
+        super().close()
 
     def _walk(self, walk: Array | SeenWalk) -> SeenWalk:
         if isinstance(walk, SeenWalk):

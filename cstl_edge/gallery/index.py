@@ -47,6 +47,13 @@ class TemplateIndex:
     cameras: tuple[str, ...] = ()  # [walks], the camera that saw each, "" unnamed; (): all unnamed
     distance: Distance = EUCLIDEAN
 
+    known_scores: Floats | None = None  # `impostor_scores`, from means that have moved little since
+
+    @property
+    def count(self) -> int:
+        """Number of templates."""
+        return int(self.templates.shape[2])
+
     @cached_property
     def walk_starts(self) -> Starts:
         """Where the templates of each enrolment begin, [walks]."""
@@ -70,7 +77,7 @@ class TemplateIndex:
     @cached_property
     def templates_of_walks(self) -> Starts:
         """How many templates each enrolment has, [walks]."""
-        return np.diff(np.append(self.walk_starts, self.templates.shape[2]))
+        return np.diff(np.append(self.walk_starts, self.count))
 
     @cached_property
     def norms(self) -> Floats:
@@ -119,6 +126,8 @@ class TemplateIndex:
         A score is the smallest distance of one person's templates to all other people: an impostor
         search of n - 1 people that errs on the side of `unknown`.
         """
+        if self.known_scores is not None:
+            return self.known_scores
         people = _spread(len(self.names), MAX_PROBES)
         ends = np.append(self.starts[1:], self.templates.shape[2])
         per_person = max(1, MAX_PROBES // len(people))

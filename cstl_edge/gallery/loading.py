@@ -108,6 +108,27 @@ def stored_vectors(
         raise rows.damaged(f"{len(expected)} of {total} templates, one of '{person.record.name}',")
 
 
+def unpacked(rows: SealedRows, walk: StoredEnrolment, bodies: list[tuple[int, bytes]]) -> Floats:
+    """Return the templates [k, p, d] of a walk (GalleryError: one is damaged or missing).
+
+    Args:
+        rows: Open store.
+        walk: The walk.
+        bodies: Ids and bodies of its rows of `templates`, in the order of their ids.
+    """
+    what = f"a template of walk {walk.id}"
+    if [row for row, _ in bodies] != sorted(walk.record.templates):
+        raise rows.damaged(what)
+    shape = (len(bodies), walk.record.parts, walk.record.dimensions)
+    content = b"".join(
+        rows.content(body, walk.place_of("templates", row), what) for row, body in bodies
+    )
+    try:
+        return np.frombuffer(content, "<f2").reshape(shape).astype(np.float32)
+    except ValueError as err:
+        raise rows.damaged(what) from err
+
+
 def _read_vectors(
     rows: SealedRows, walks: list[tuple[StoredPerson, StoredEnrolment]], model_id: ModelId | None
 ) -> Floats:

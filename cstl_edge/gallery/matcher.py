@@ -23,6 +23,7 @@ from cstl_edge.gallery.camera_means import CameraMean, CameraMeans, CameraScatte
 from cstl_edge.gallery.confidence import ConfidenceCurve
 from cstl_edge.gallery.fast_index import fast_indexed
 from cstl_edge.gallery.index import CosineIndex, TemplateIndex
+from cstl_edge.gallery.large_index import LargeIndex
 from cstl_edge.gallery.loading import Snapshot
 from cstl_edge.gallery.look_alikes import LookAlike, look_alikes
 from cstl_edge.gallery.match import Decision, RuledOut, SeenWalk, decide, walk_distances, walk_query
@@ -264,8 +265,13 @@ class Matcher:
         if self._index is None or self._snapshot is not snapshot:
             named = tuple(camera or UNNAMED for camera in snapshot.index.cameras)
             raw = replace(snapshot.index, cameras=named)
-            self._enrolled, self._spread = enrolled_crowds(raw), spread_of(raw, UNNAMED)
-            self._index = fast_indexed(raw, self._adapted())
+            people = _means_of_people(raw)
+            self._enrolled, self._spread = _crowds(people), _spread(people.get(UNNAMED))
+            self._centres = {}
+            if isinstance(raw, LargeIndex):
+                self._index = raw.ready(self._adapted(), lambda c: self._centre(c, passing=False))
+            else:
+                self._index = fast_indexed(raw, self._adapted())
             self._snapshot, self._centres, self.is_stale = snapshot, {}, False
         if isinstance(self._index, CosineIndex) and not self._centres:
             self._index = self._index.centred(
@@ -352,14 +358,19 @@ def enrolled_crowds(index: TemplateIndex) -> dict[str, Crowd]:
 
     index: templates as the model gave them
     """
-    people = _means_of_people(index).items()
-    return {camera: Crowd(len(means), np.mean(means, axis=0)) for camera, means in people}
+    return _crowds(_means_of_people(index))
+
+
+def _crowds(people: Mapping[str, list[Doubles]]) -> dict[str, Crowd]:
+    return {camera: Crowd(len(x), np.mean(x, axis=0)) for camera, x in people.items()}
 
 
 def _means_of_people(index: TemplateIndex) -> dict[str, list[Doubles]]:
     """Return the mean embeddings [p, d] of the people enrolled from each camera."""
     if not index.names:
         return {}
+    if isinstance(index, LargeIndex):
+        return index.sample_by_camera()
     walk_means = index.mean_of_walks()  # [p, d, walks]
     person_of = np.searchsorted(index.starts, index.walk_starts, side="right") - 1
     by_person: dict[tuple[str, int], list[Floats]] = {}
@@ -378,7 +389,10 @@ def spread_of(index: TemplateIndex, camera: str) -> float:
         index: Templates as the model gave them.
         camera: Name of the camera.
     """
-    means = _means_of_people(index).get(camera)
+    return _spread(_means_of_people(index).get(camera))
+
+
+def _spread(means: list[Doubles] | None) -> float:
     if means is None or len(means) < LEAST_APART:
         return 0.0
     rows = np.stack(means)  # [people, p, d]

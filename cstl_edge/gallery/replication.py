@@ -140,8 +140,8 @@ def _loses(target: SealedRows, difference: RowDifference) -> bool:
 def take_cameras(source: SealedRows, target: SealedRows) -> None:
     """Replace all sums of cameras in a copy by those of a gallery."""
     with source.transaction():
-        theirs, ours = _tails(source, "camera_means"), _tails(target, "camera_means")
-        scatters = _tails(source, "camera_scatters"), _tails(target, "camera_scatters")
+        theirs, ours = tails(source, "camera_means"), tails(target, "camera_means")
+        scatters = tails(source, "camera_scatters"), tails(target, "camera_scatters")
         if theirs == ours and scatters[0] == scatters[1]:
             return
         cameras = {table: source.all(f"SELECT * FROM {table}") for table in _CAMERAS}
@@ -154,7 +154,7 @@ def take_cameras(source: SealedRows, target: SealedRows) -> None:
 
 def _difference(source: SealedRows, target: SealedRows) -> RowDifference:
     key = source.one("SELECT body FROM keys")
-    theirs, ours = _tails(source), _tails(target)
+    theirs, ours = tails(source), tails(target)
     return RowDifference(
         head=source.head(),
         key=None if key is None else bytes(key[0]),
@@ -164,7 +164,7 @@ def _difference(source: SealedRows, target: SealedRows) -> RowDifference:
     )
 
 
-def _tails(rows: SealedRows, table: str = "people") -> dict[int, bytes]:
+def tails(rows: SealedRows, table: str = "people") -> dict[int, bytes]:
     """Return the last bytes of a table's bodies by id."""
     query = f"SELECT id, substr(body, length(body) - 15) FROM {table}"
     return {row: bytes(tail) for row, tail in rows.all(query)}

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from cstl_edge.errors import GalleryError, one_line
 from cstl_edge.gallery import database, schema
+from cstl_edge.gallery.index_cache import forget_cache
 from cstl_edge.gallery.integrity import BackgroundCheck
 from cstl_edge.gallery.keys import GalleryKey, new_key
 from cstl_edge.gallery.reserve import give_up, take
-from cstl_edge.gallery.sealed_rows import RowConnection, Result, SealedRows
+from cstl_edge.gallery.sealed_rows import Result, RowConnection, SealedRows
 
 
 class Rows(SealedRows):
@@ -105,6 +106,10 @@ class Rows(SealedRows):
     def explained(self) -> AbstractContextManager[None]:
         """Turn errors of SQLite into GalleryError."""
         return database.explained_errors(self.path)
+
+    def forget_copies(self) -> None:
+        """Delete the cache of short vectors, in which somebody was who is erased."""
+        forget_cache(self.path)
 
     def rewrite(self) -> None:
         """Write the whole file anew: pages keep stale copies of rows that moved within them."""

@@ -71,6 +71,9 @@ class SealedRows:
         """Turn errors of the store into GalleryError."""
         raise NotImplementedError
 
+    def forget_copies(self) -> None:
+        """Delete what else was made of the rows: short vectors."""
+
     def rewrite(self) -> None:
         """Write everything anew, so that nothing is left of rows that were deleted."""
         raise NotImplementedError

@@ -113,7 +113,7 @@ def choose_threshold(
         seen: Windows of the search's walk that do not overlap.
     """
     people = len(index.names)
-    templates_each = index.templates.shape[2] / people
+    templates_each = index.count / people
     each = index.walks_each if table and table.by_seen else templates_each
     if people <= MODEL_PEOPLE:
         return table.threshold_at(people, fpir, each, seen) if table else Threshold(None, "none")
