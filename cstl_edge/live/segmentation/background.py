@@ -17,6 +17,7 @@ import numpy as np
 
 from cstl_edge.arrays import Floats, Image, Mask
 from cstl_edge.live.boxes import Box, mask_area
+from cstl_edge.live.clothes import clothes_of
 from cstl_edge.live.segmentation.background_model import (
     OCCUPIED_WEIGHT,
     Pixels,
@@ -199,9 +200,8 @@ class BackgroundSegmenter:
         """Return weak and strong foreground [h, w], shadows taken out of both."""
         assert self._background is not None
         difference = cv2.absdiff(pixels, self._background)
-        steps = self._weak_steps, self._strong_steps
-        above = (cv2.compare(difference, step, cv2.CMP_GT) for step in steps)
-        weak, strong = (y | cr | cb for y, cr, cb in map(cv2.split, above))
+        weak = _any_plane(cv2.compare(difference, self._weak_steps, cv2.CMP_GT))
+        strong = _any_plane(cv2.compare(difference, self._strong_steps, cv2.CMP_GT))
         lit: Mask = ~shadow_mask(pixels, self._background, weak)
         return weak & lit, strong & lit
 
@@ -270,8 +270,17 @@ class BackgroundSegmenter:
         filled = mask_area(blob.mask) / blob.mask.size
         tall = blob.box[3] >= max(blob.box[2], SURE_HEIGHT_SHARE * self._size[0] * self._scale)
         score = (1.0 if tall else 0.4) * (1.0 if 0.2 < filled < 0.9 else 0.4)
-        colours = mean_colours(pixels, blob)
-        return Detection((x, y, w, h), blob.mask, blob.clipped, score, blob.shared, colours)
+        left, top, width, height = blob.box
+        person = pixels[top : top + height, left : left + width]
+        return Detection(
+            (x, y, w, h),
+            blob.mask,
+            blob.clipped,
+            score,
+            blob.shared,
+            mean_colours(pixels, blob),
+            clothes_of(person, blob.mask),
+        )
 
 
 def _shrink(image: Image, scale: float) -> Image:
@@ -282,3 +291,11 @@ def _shrink(image: Image, scale: float) -> Image:
         image = cv2.resize(image[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
     smaller: Image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     return smaller
+
+
+def _any_plane(picture: Pixels) -> Mask:
+    """Return 255 where one of three planes is: uint8 [h, w]."""
+    first, second, third = cv2.split(picture)
+    cv2.bitwise_or(first, second, dst=first)
+    mask: Mask = cv2.bitwise_or(first, third, dst=first)
+    return mask

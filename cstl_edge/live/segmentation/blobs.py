@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cstl_edge.arrays import Bytes, Floats, Mask
-from cstl_edge.live.boxes import Box, hides, intersection, near_border, union_box
+from cstl_edge.arrays import Bools, Bytes, Floats, Mask
+from cstl_edge.live.boxes import Box, hides, intersection, mask_area, near_border, union_box
 from cstl_edge.live.segmentation.base import Colours
 from cstl_edge.opencv import import_cv2
 
@@ -25,6 +25,8 @@ cv2 = import_cv2()
 MAX_PARTS = 64  # largest components looked at; a disturbed scene has thousands
 SPECK_SHARE = 0.00008  # of the frame's area: smaller components are noise
 MIN_HEIGHT_SHARE = 0.06  # of the frame's height: nothing smaller is followed
+STRONG_SHARE = 0.1  # of a component that has to be strong foreground
+HOLE_SHARE = 0.04  # of a component's box: smaller holes are filled
 JOIN_GAP = 0.12  # of the joined height: the widest gap inside one body
 JOIN_ASPECT = 0.75  # width / height of a body put together from fragments
 SMALL_PART = 0.12  # of the joined area: a fragment that may hang beside a body
@@ -43,56 +45,70 @@ class Blob:
     shared: bool = False
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One connected component, its holes filled as far as they are small."""
+
+    box: tuple[int, int, int, int]  # x, y, w, h
+    mask: Mask  # [h, w], 0 or 255
+    area: int
+
+
 def clean_foreground(foreground: Mask, strong: Mask) -> Mask:
     """Close gaps, drop specks and components without strong pixels, fill holes: uint8 [h, w]."""
     size = max(3, round(foreground.shape[0] / 140)) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     opened = cv2.medianBlur(foreground, 3)
     closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel)
-    return _fill(_touched(closed, strong))
+    speck = SPECK_SHARE * closed.size
+    clean: Mask = np.zeros_like(closed)
+    for part in _parts(closed, speck):
+        x, y, w, h = part.box
+        place = np.s_[y : y + h, x : x + w]
+        sure = mask_area(part.mask & strong[place])
+        if sure >= STRONG_SHARE * part.area:
+            clean[place] |= part.mask
+    return clean
 
 
-def _touched(mask: Mask, strong: Mask) -> Mask:
-    """Keep the components of which at least a tenth is strong foreground."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    sure = np.bincount(labels[strong > 0], minlength=count)
-    speck = SPECK_SHARE * mask.size
-    areas = stats[:, cv2.CC_STAT_AREA]
-    keep = (sure >= 0.1 * areas) & (areas >= speck)
-    keep[0] = False
-    touched: Mask = (keep.astype(np.uint8) * 255)[labels]
-    return touched
+def _parts(mask: Mask, least: float) -> list[_Part]:
+    """Return the components of a mask [h, w] with at least `least` pixels, the largest first.
 
-
-def _fill(mask: Mask) -> Mask:
-    """Fill holes that are small against the component around them (a torso like the wall)."""
-    contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if tree is None:
-        return mask
-    for contour, (_, _, _, parent) in zip(contours, tree[0], strict=True):
-        if parent < 0:
+    From outlines, which cost a third of labels with statistics. A hole that is small against its
+    component is filled (a torso like the wall).
+    """
+    contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parts = []
+    outer = [i for i in range(len(contours)) if tree[0][i][3] < 0]
+    for i in outer:
+        x, y, w, h = cv2.boundingRect(contours[i])
+        if w * h < least:
             continue
-        _, _, width, height = cv2.boundingRect(contours[parent])
-        if cv2.contourArea(contour) < 0.04 * width * height:
-            cv2.drawContours(mask, [contour], -1, 255, cv2.FILLED)
-    return mask
+        inside: Mask = np.zeros((h, w), np.uint8)
+        cv2.drawContours(inside, contours, i, 255, cv2.FILLED, offset=(-x, -y))
+        hole = tree[0][i][2]
+        while hole >= 0:
+            if cv2.contourArea(contours[hole]) >= HOLE_SHARE * w * h:
+                cv2.drawContours(inside, contours, hole, 0, cv2.FILLED, offset=(-x, -y))
+                cv2.drawContours(inside, contours, hole, 255, 1, offset=(-x, -y))
+            hole = tree[0][hole][0]
+        area = mask_area(inside)
+        if area >= least:
+            parts.append(_Part((x, y, w, h), inside, area))
+    return sorted(parts, key=lambda part: (-part.area, part.box))
 
 
 def candidates(mask: Mask, expected: Sequence[Box] = ()) -> list[Blob]:
     """Return the candidate persons of a clean mask [h, w]; expected: boxes of known people."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    parts = stats.tolist()  # of each component x, y, w, h, area
-    order = sorted(range(1, count), key=lambda i: (-parts[i][4], parts[i][:4]))
-    groups = [_Group([i], tuple(parts[i][:4]), parts[i][4]) for i in order[:MAX_PARTS]]
+    groups = [_Group([part], part.box, part.area) for part in _parts(mask, 1)[:MAX_PARTS]]
     groups = _join_geometric(_join_expected(groups, expected))
     floor = MIN_HEIGHT_SHARE * mask.shape[0]
     blobs = []
     for group in groups:
         if group.box[3] >= floor:
             x, y, w, h = (int(v) for v in group.box)
-            inside = np.isin(labels[y : y + h, x : x + w], group.labels).astype(np.uint8) * 255
-            clipped = near_border(group.box, mask.shape)
-            blobs += _split(Blob((x, y, w, h), inside, clipped), mask.shape)
+            blob = Blob((x, y, w, h), group.mask(), near_border(group.box, mask.shape))
+            blobs += _split(blob, mask.shape)
     return [_mark_shared(blob, blobs, expected) for blob in blobs]
 
 
@@ -107,16 +123,27 @@ def _mark_shared(blob: Blob, blobs: Sequence[Blob], expected: Sequence[Box]) -> 
 class _Group:
     """Components that are joined to one candidate."""
 
-    labels: list[int]
+    parts: list[_Part]
     box: Box
     area: int
     home: Box | None = None  # the expected person of whom this is a part
 
     def absorb(self, other: _Group) -> None:
         self.home = self.home or other.home
-        self.labels += other.labels
+        self.parts += other.parts
         self.box = union_box(self.box, other.box)
         self.area += other.area
+
+    def mask(self) -> Mask:
+        """Return the mask of all parts on the box, [h, w]."""
+        if len(self.parts) == 1:
+            return self.parts[0].mask
+        left, top, width, height = (int(v) for v in self.box)
+        together: Mask = np.zeros((height, width), np.uint8)
+        for part in self.parts:
+            x, y, w, h = part.box
+            together[y - top : y - top + h, x - left : x - left + w] |= part.mask
+        return together
 
 
 def _join_expected(groups: list[_Group], expected: Sequence[Box]) -> list[_Group]:
@@ -200,20 +227,22 @@ def valleys(mask: Mask) -> list[int]:
     window = max(3, round(0.12 * h)) | 1
     smooth = cv2.blur(mass[None], (window, 1), borderType=cv2.BORDER_CONSTANT)[0]
     peaks: list[int] = []
-    for column in np.argsort(-smooth, kind="stable"):
-        if smooth[column] < PEAK_MASS * h:
-            break
-        if all(_valley_between(smooth, int(column), peak, h) for peak in peaks):
-            peaks.append(int(column))
+    left = np.where(smooth >= PEAK_MASS * h, smooth, -1.0)  # columns that may become peaks
+    while left.size and left.max() >= 0:
+        peak = int(left.argmax())
+        peaks.append(peak)
+        left[~_apart(smooth, peak, h)] = -1
     peaks.sort()
     return [a + int(smooth[a:b].argmin()) for a, b in itertools.pairwise(peaks)]
 
 
-def _valley_between(smooth: Floats, a: int, b: int, height: int) -> bool:
-    low, high = min(a, b), max(a, b)
-    if high - low < 0.25 * height:
-        return False
-    return bool(smooth[low:high].min() < VALLEY_DEPTH * min(smooth[a], smooth[b]))
+def _apart(smooth: Floats, peak: int, height: int) -> Bools:
+    """Return, for each column, whether a valley parts it from a peak."""
+    lowest = np.empty_like(smooth)  # between the column and the peak
+    lowest[: peak + 1] = np.minimum.accumulate(smooth[peak::-1])[::-1]
+    lowest[peak:] = np.minimum.accumulate(smooth[peak:])
+    far = np.abs(np.arange(len(smooth)) - peak) >= 0.25 * height
+    return np.asarray(far & (lowest < VALLEY_DEPTH * np.minimum(smooth, smooth[peak])))
 
 
 def mean_colours(pixels: Bytes, blob: Blob) -> Colours:

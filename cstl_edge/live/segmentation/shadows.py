@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cstl_edge.arrays import Bools, Bytes, Floats, Ints, Mask
+from cstl_edge.arrays import Bools, Bytes, Floats, Indices, Ints, Mask
 from cstl_edge.opencv import import_cv2
 
 cv2 = import_cv2()
@@ -76,11 +76,15 @@ def _small_shadow(pixels: Bytes, background: Bytes, weak: Bytes) -> Mask:
         return deep
     body = cv2.compare(weak, HALF, cv2.CMP_GE)
     shadow: Mask = _flat(body, _solid(body, deep), deep)
-    rest = sure & ~shadow
-    if cv2.countNonZero(rest):
-        seen_through = _follows_texture(pixels[:, :, 0], background[:, :, 0], sure) & rest
-        if cv2.countNonZero(seen_through):
-            shadow |= seen_through & ~_runs(body, _solid(body, sure)).between
+    rest: Mask = cv2.medianBlur(sure & ~shadow, 3)
+    x, y, w, h = cv2.boundingRect(rest)
+    if w:
+        part = np.s_[max(0, y - MARGIN) : y + h + MARGIN, max(0, x - MARGIN) : x + w + MARGIN]
+        a, b = (np.ascontiguousarray(image[part][..., 0]) for image in (pixels, background))
+        seen_through = _follows_texture(a, b, sure[part], rest[part])
+        whole_columns = np.s_[:, part[1]]
+        enclosed = _between(body[whole_columns], _solid(body, sure)[whole_columns])[part[0]]
+        shadow[part] |= seen_through & ~enclosed
     return shadow
 
 
@@ -116,32 +120,66 @@ def _solid(foreground: Mask, candidates: Mask) -> Mask:
 
 @dataclass(frozen=True)
 class _Runs:
-    """Of each foreground pixel, the run of its column without a gap: [h, w]."""
+    """Runs of the rows of a mask [h, w]: `starts` and `ends` count along its padded rows.
 
-    lengths: Shorts
-    first: Shorts  # the run's first row
-    above: Mask  # 255 where something is solid in the run above the pixel, or at it
-    below: Mask
+    A row is padded by one pixel, so that no run goes on in the next one.
+    """
+
+    shape: tuple[int, int]
+    starts: Indices
+    ends: Indices
+
+    @classmethod
+    def of(cls, mask: Mask) -> _Runs:
+        """Return the runs of a mask, row by row."""
+        padded = _padded(mask)
+        changes = np.flatnonzero(padded[1:] != padded[:-1])
+        return cls((mask.shape[0], mask.shape[1]), changes[::2], changes[1::2])
 
     @property
-    def between(self) -> Mask:
-        """255 where something solid is both above and below."""
-        return self.above & self.below
+    def lengths(self) -> Indices:
+        """Pixels of each run."""
+        return self.ends - self.starts
+
+    def places(self) -> tuple[Indices, Indices]:
+        """Return row and column of each run's first pixel."""
+        rows, columns = np.divmod(self.starts, self.shape[1] + 1)
+        return rows, columns
+
+    def contain(self, mask: Mask) -> Bools:
+        """Return, for each run, whether a mask of the same shape has a pixel in it."""
+        if not len(self.starts):
+            return np.zeros(0, np.bool_)
+        both = np.stack([self.starts, self.ends], axis=1).ravel()
+        return np.asarray(np.maximum.reduceat(_padded(mask)[1:], both)[::2] > 0)
+
+    def painted(self, values: Indices) -> Shorts:
+        """Return [h, w]: in the pixels of each run its value, 0 elsewhere."""
+        steps = np.zeros(self.shape[0] * (self.shape[1] + 1), np.int16)
+        steps[self.starts], steps[self.ends] = values, -values
+        return np.cumsum(steps, dtype=np.int16).reshape(self.shape[0], -1)[:, :-1]  # [h, w]
 
 
-def _runs(foreground: Mask, solid: Mask) -> _Runs:
-    """Walk the columns of a foreground [h, w] down and up."""
-    height = foreground.shape[0]
-    rows = np.arange(height, dtype=np.int16)[:, None]
-    gap = foreground == 0
-    last_gap = np.maximum.accumulate(np.where(gap, rows, np.int16(-1)), axis=0)
-    last_solid = np.maximum.accumulate(np.where(solid, rows, np.int16(-1)), axis=0)
-    back, end = slice(None, None, -1), np.int16(height)
-    next_gap = np.minimum.accumulate(np.where(gap, rows, end)[back], axis=0)[back]
-    next_solid = np.minimum.accumulate(np.where(solid, rows, end)[back], axis=0)[back]
-    above, below = last_solid > last_gap, next_solid < next_gap
-    first: Shorts = last_gap + np.int16(1)
-    return _Runs(next_gap - first, first, _mask(above), _mask(below))
+def _padded(mask: Mask) -> Mask:
+    """Return the pixels of a mask [h, w] behind one 0, each row with one behind it."""
+    height, width = mask.shape
+    padded = np.zeros(1 + height * (width + 1), np.uint8)
+    padded[1:].reshape(height, -1)[:, :-1] = mask  # [h, w + 1]
+    return padded
+
+
+def _between(foreground: Mask, solid: Mask) -> Mask:
+    """Return 255 where the column's run has something solid both above and below the pixel."""
+    runs, places = _Runs.of(foreground.T), _padded(solid.T)[1:]
+    firsts, lasts = np.zeros((2, len(runs.starts)), np.int64)
+    where = np.flatnonzero(places > 0)
+    if len(where):
+        begin, end = where.searchsorted(runs.starts), where.searchsorted(runs.ends)
+        inside = end - begin > 1
+        firsts[inside], lasts[inside] = where[begin[inside]], where[end[inside] - 1]
+    kept = lasts > firsts
+    enclosed = _Runs(runs.shape, firsts[kept], lasts[kept])
+    return _mask(np.ascontiguousarray(enclosed.painted(enclosed.lengths).T) > 0)
 
 
 def _flat(foreground: Mask, solid: Mask, candidates: Mask) -> Mask:
@@ -152,26 +190,23 @@ def _flat(foreground: Mask, solid: Mask, candidates: Mask) -> Mask:
     with_body = solid_areas > SOLID_SHARE * areas
     apart = ~with_body & (stats[:, cv2.CC_STAT_WIDTH] > DETACHED_ASPECT * heights)
     with_body[0] = apart[0] = False
-    # limits of each pixel's component, 0 outside of bodies
-    most = np.where(with_body, np.ceil(FLAT * heights), 0).astype(np.int16)[labels]
-    top = (stats[:, cv2.CC_STAT_TOP] + LOW * heights).astype(np.int16)[labels]
-    runs = _runs(foreground, solid)
-    lies = (runs.lengths < most) & (runs.first > top)
-    lying = _mask(lies) & candidates & ~(runs.above | runs.below)
-    lying &= _mask(_row_lengths(lying) > LYING_ASPECT * runs.lengths)
-    alone: Mask = _mask(apart)[labels] & candidates
-    return _wide(lying, labels, heights) | alone
-
-
-def _row_lengths(region: Mask) -> Shorts:
-    """Return [h, w]: how long the run of the region is in the row of each of its pixels."""
-    width = region.shape[1]
-    columns = np.arange(width, dtype=np.int16)
-    last_gap = np.maximum.accumulate(np.where(region, np.int16(-1), columns), axis=1)
-    back, end = np.s_[:, ::-1], np.int16(width)
-    next_gap = np.minimum.accumulate(np.where(region, end, columns)[back], axis=1)[back]
-    lengths: Shorts = next_gap - last_gap - np.int16(1)
-    return lengths
+    alone: Mask = np.zeros_like(candidates)
+    if apart.any():
+        alone = _mask(apart)[labels] & candidates
+    # the runs of columns, each in one component; one with a body has room for flat ones
+    runs = _Runs.of(foreground.T)
+    columns, rows = runs.places()
+    component = labels[rows, columns]
+    lies = with_body[component] & (runs.lengths < FLAT * heights[component])
+    lies &= rows > (stats[:, cv2.CC_STAT_TOP] + LOW * heights)[component]
+    lies &= ~runs.contain(solid.T)
+    if not lies.any():
+        return alone
+    rise = np.ascontiguousarray(runs.painted(lies * runs.lengths).T)  # of each pixel's run
+    lying = _mask(rise > 0) & candidates
+    across = _Runs.of(lying)
+    lying &= _mask(across.painted(across.lengths) > LYING_ASPECT * rise)
+    return alone | _wide(lying, labels, heights)
 
 
 def _wide(lying: Mask, labels: Ints, heights: Ints) -> Mask:
@@ -194,20 +229,28 @@ def _wide(lying: Mask, labels: Ints, heights: Ints) -> Mask:
     return wide
 
 
-def _follows_texture(luma: Bytes, background: Bytes, candidates: Mask) -> Mask:
+def _follows_texture(luma: Bytes, background: Bytes, candidates: Mask, asked: Mask) -> Mask:
     """Return 255 where a window's luma follows the background's, all uint8 [h, w].
 
     Args:
         luma: Of the frame.
         background: Luma of the background.
         candidates: Pixels that count, 0 or 255: the shadow's edge is no texture.
+        asked: Pixels of interest, 0 or 255.
     """
-    weight = candidates.astype(np.float32) / 255
-    window = (TEXTURE_SIDE, TEXTURE_SIDE)
-    share: Floats = np.maximum(cv2.blur(weight, window), 1e-3)
-    a, b = (image.astype(np.float32) * weight for image in (luma, background))
-    mean_a, mean_b, aa, bb, ab = (cv2.blur(v, window) / share for v in (a, b, a * a, b * b, a * b))
+    where = np.flatnonzero(asked > 0)
+    one = (candidates > 0).astype(np.float32)
+    a, b = (one * image.astype(np.float32) for image in (luma, background))
+
+    def mean(values: Floats) -> Floats:
+        averaged: Floats = cv2.blur(values, (TEXTURE_SIDE, TEXTURE_SIDE))
+        return averaged.ravel()[where]
+
+    share = np.maximum(mean(one), 1e-3)
+    mean_a, mean_b, aa, bb, ab = (mean(product) / share for product in (a, b, a * a, b * b, a * b))
     var_a, var_b, covariance = aa - mean_a * mean_a, bb - mean_b * mean_b, ab - mean_a * mean_b
     follows = covariance > SAME_TEXTURE * np.sqrt(np.maximum(var_a * var_b, 1e-6))
-    alike = np.where(var_b < TEXTURE, var_a < TEXTURE, follows)
-    return _mask(alike & (share > LEAST_SHARE))
+    alike = np.where(var_b < TEXTURE, var_a < TEXTURE, follows) & (share > LEAST_SHARE)
+    seen_through = np.zeros_like(asked)
+    seen_through.ravel()[where[alike]] = 255
+    return seen_through
