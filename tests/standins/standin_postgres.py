@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import warnings
 
@@ -22,10 +23,16 @@ def postgres_server(*, durable=False):
         warnings.simplefilter("ignore")  # where XDG_RUNTIME_DIR is not set
         folder = tempfile.mkdtemp(prefix="cstl-edge-postgres-")
         os.chmod(folder, 0o755)  # started by root, the server runs as somebody else
-        try:
-            server = pgserver.get_server(os.path.join(folder, "data"), cleanup_mode=None)
-        except (OSError, RuntimeError, AssertionError) as err:
-            pytest.skip(f"PostgreSQL does not start here: {err}")
+        server = None
+        for _ in range(6):  # it allows ten seconds, and a busy machine takes more
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                try:
+                    server = pgserver.get_server(os.path.join(folder, "data"), cleanup_mode=None)
+                    break
+                except (OSError, RuntimeError, AssertionError) as err:
+                    pytest.skip(f"PostgreSQL does not start here: {err}")
+        if server is None:
+            pytest.skip("PostgreSQL did not start within a minute")
     try:
         if not durable:
             execute(server, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
