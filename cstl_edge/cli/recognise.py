@@ -81,6 +81,7 @@ Encrypt = Annotated[
 
 
 def enroll(
+    context: typer.Context,
     name: Name,
     source: Source,
     consent: Consent,
@@ -105,7 +106,7 @@ def enroll(
 ) -> None:
     """Add a person to the gallery from a walk in a video, at a camera, or in silhouettes."""
     if server is not None:
-        enroll_remote(server, name, source, consent, json=json)
+        enroll_remote(context, server, name, source, consent, json=json)
         return
     from cstl_edge.gallery.gallery import Gallery
     from cstl_edge.live.pipeline.options import PipelineOptions
@@ -134,6 +135,7 @@ def enroll(
 
 
 def identify(
+    context: typer.Context,
     source: Source,
     gallery: GalleryPath = None,
     model: Model = None,
@@ -157,7 +159,7 @@ def identify(
 ) -> None:
     """Say who walks in a recording or past a camera: one line for each walker."""
     if server is not None:
-        identify_remote(server, source, json=json)
+        identify_remote(context, server, source, json=json)
         return
     from cstl_edge.live.pipeline.options import PipelineOptions
 

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from cstl_edge.cli.console import notify, print_result
@@ -26,12 +25,13 @@ Server = Annotated[
 ]
 
 
-def check_beside_server(allowed: Collection[str]) -> None:
+def check_beside_server(context: typer.Context, allowed: Collection[str]) -> None:
     """Refuse options that have no meaning beside `--server` (UsageError).
 
-    allowed: names of the parameters that have one
+    Args:
+        context: Of the verb.
+        allowed: Names of the parameters that have one.
     """
-    context = click.get_current_context()
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
@@ -41,15 +41,17 @@ def check_beside_server(allowed: Collection[str]) -> None:
             raise UsageError(f"{option} has no meaning beside --server: the service has its own")
 
 
-def list_remote(server: str, *, json: bool) -> None:
+def list_remote(context: typer.Context, server: str, *, json: bool) -> None:
     """Print who is enrolled at a service.
 
-    server: its address
-    json: whether programs read it
+    Args:
+        context: Of the verb.
+        server: Its address.
+        json: Whether programs read it.
     """
     from cstl_edge.serve.client import ServiceClient
 
-    check_beside_server(())
+    check_beside_server(context, ())
     rows = ServiceClient(server).people()
     lines = [
         f"{one_line(row['name'])}: {row['templates']} templates, since {row['created_utc']}, "
@@ -59,10 +61,13 @@ def list_remote(server: str, *, json: bool) -> None:
     print_result(rows, lines or "nobody is enrolled", json)
 
 
-def enroll_remote(server: str, name: str, source: str, consent: str, *, json: bool) -> None:
+def enroll_remote(
+    context: typer.Context, server: str, name: str, source: str, consent: str, *, json: bool
+) -> None:
     """Enrol somebody at a service from a video here.
 
     Args:
+        context: Of the verb.
         server: Its address.
         name: Of the person.
         source: Video file.
@@ -71,7 +76,7 @@ def enroll_remote(server: str, name: str, source: str, consent: str, *, json: bo
     """
     from cstl_edge.serve.client import ServiceClient
 
-    check_beside_server(("name", "source", "consent"))
+    check_beside_server(context, ("name", "source", "consent"))
     client = ServiceClient(server)
     known = name.casefold() in {row["name"].casefold() for row in client.people()}
     result = client.enroll(name, consent, Path(source), add=known)
@@ -79,17 +84,18 @@ def enroll_remote(server: str, name: str, source: str, consent: str, *, json: bo
     print_result(result, [*words, *map(one_line, result["warnings"])], json)
 
 
-def identify_remote(server: str, source: str, *, json: bool) -> None:
+def identify_remote(context: typer.Context, server: str, source: str, *, json: bool) -> None:
     """Print who walks in a video here, as a service sees it.
 
     Args:
+        context: Of the verb.
         server: Its address.
         source: Video file.
         json: Whether programs read it.
     """
     from cstl_edge.serve.client import ServiceClient
 
-    check_beside_server(("source",))
+    check_beside_server(context, ("source",))
     walks = ServiceClient(server).identify(Path(source))["walks"]
     rows = [_event_of(walk, source) for walk in walks]
     print_result(rows, [_sentence(walk) for walk in walks] or "nobody walks there", json)

@@ -1,22 +1,19 @@
 """Live pictures: the one WebSocket, single pictures, MJPEG; what is stale, slow or ended."""
 
-import asyncio
 import json
-import socket
 import struct
-import threading
 import time
 from contextlib import contextmanager
 
 import pytest
 from standin_front import JPEG
+from standin_page import LONG_S, until
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from cstl_edge.serve.messages import EventMessage
 
 LIVE = "ws://127.0.0.1:8765/live"
-LONG_S = 30  # a loaded machine may be slow; nothing waits this long else
 
 
 def headers_of(client):
@@ -29,14 +26,6 @@ def opened(client, protocols=None, headers=None):
     headers = headers_of(client) if headers is None else headers
     with client.websocket_connect(LIVE, subprotocols=protocols, headers=headers) as socket:
         yield socket
-
-
-def until(condition):
-    """Wait for something that another thread does."""
-    end = time.monotonic() + LONG_S
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.01)
 
 
 def next_picture(socket):
@@ -215,56 +204,6 @@ def test_an_image_of_our_page_needs_no_header_but_its_signature(page):
     assert other.get(camera["picture"]).status_code == 403  # signed for the other session
     post = client.post(camera["picture"].replace("/picture", "/restart"))
     assert post.status_code == 403
-
-
-class Running:
-    """The application under uvicorn on a free port, in a thread."""
-
-    def __init__(self, page):
-        from cstl_edge.serve.web.server import make_server, open_socket
-
-        self.page = page
-        self.listener = open_socket(page.front.site.page)
-        self.port = self.listener.getsockname()[1]
-        self.server = make_server(page.app, page.front.site.page)
-        self.loop = None
-        self.thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self):
-        async def serve():
-            self.loop = asyncio.get_running_loop()
-            await self.server.serve(sockets=[self.listener])
-
-        asyncio.run(serve())
-
-    def __enter__(self):
-        self.thread.start()
-        until(lambda: self.server.started)
-        return self
-
-    def __exit__(self, *exc):
-        self.page.front.stopping = self.server.should_exit = True
-        self.thread.join(LONG_S)
-        assert not self.thread.is_alive()
-
-    def show(self, jpeg, number):
-        self.loop.call_soon_threadsafe(self.page.front.show, "door", jpeg, "boxes", number)
-
-    def connect(self, path):
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=LONG_S)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
-        client.sendall(f"{request}Authorization: Bearer {self.page.token}\r\n\r\n".encode())
-        return client
-
-
-@pytest.fixture
-def running(make_page, monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with Running(make_page(page={"port": port})) as server:
-        yield server
 
 
 def read_until(client, mark):

@@ -15,7 +15,7 @@ from cstl_edge.serve.messages import LivePicture, camera_process
 from cstl_edge.serve.web.accounts import Account
 from cstl_edge.serve.web.pictures import PictureHub
 from cstl_edge.serve.web.problems import ProblemError
-from cstl_edge.serve.web.rest.models import CameraView, OverlayQuery
+from cstl_edge.serve.web.rest.models import CameraView, PictureQuery, PicturesQuery
 from cstl_edge.serve.web.rest.operations import PREFIX, Call, Operation
 
 BOUNDARY = "cstl-edge-picture"
@@ -206,7 +206,7 @@ OPERATIONS = (
         "cameras",
         "Get the newest picture",
         "viewer",
-        query=OverlayQuery,
+        query=PictureQuery,
         media_type="image/jpeg",
     ),
     Operation(
@@ -216,7 +216,7 @@ OPERATIONS = (
         "cameras",
         "Get a stream of pictures (MJPEG)",
         "viewer",
-        query=OverlayQuery,
+        query=PicturesQuery,
         media_type="multipart/x-mixed-replace",
     ),
     Operation(

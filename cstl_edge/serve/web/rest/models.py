@@ -35,10 +35,16 @@ class LoginBody(Wire):
     token: Annotated[str, Field(max_length=1024)] | None = None
 
 
-class OverlayQuery(Wire):
+class PictureQuery(Wire):
     """How a camera's picture is drawn."""
 
     overlay: Overlay = "boxes"
+    """`boxes` with names, `segmentation`, or `none`."""
+
+
+class PicturesQuery(PictureQuery):
+    """How a camera's pictures are drawn, and how many."""
+
     fps: Annotated[float, Field(gt=0, le=30)] = 5.0
     """Pictures per second of a stream, at most."""
 

@@ -20,7 +20,8 @@ async function load() {
 }
 
 function card(person, seen) {
-  const facts = [count("people.walks", person.walks), person.cameras.join(", ")].filter(Boolean).join(" · ");
+  const unsure = Object.fromEntries(person.views).unknown ?? 0;
+  const facts = [count("people.walks", person.walks), unsure ? count("people.unsure", unsure) : "", person.cameras.join(", ")].filter(Boolean).join(" · ");
   return h("li", { class: "card person" },
     h("div", { class: "person-head" }, compass(person.views), h("div", {}, h("h2", {}, person.name),
       h("p", { class: "quiet" }, facts),
