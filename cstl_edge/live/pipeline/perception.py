@@ -17,14 +17,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cstl_edge.arrays import Image, Mask
+from cstl_edge.arrays import Floats, Image, Mask
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.pipeline.options import PipelineOptions
 from cstl_edge.live.pipeline.upright import UprightCheck
 from cstl_edge.live.segmentation.base import Colours, SceneState, Segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
-from cstl_edge.live.tracking.tracker import Track, Tracker
+from cstl_edge.live.tracking.track import Track
+from cstl_edge.live.tracking.tracker import Tracker
 from cstl_edge.live.tracking.walk_filter import Reason, WalkFilter
 from cstl_edge.measure.nvtx import nvtx_range
 from cstl_edge.measure.stats import Samples
@@ -52,6 +53,7 @@ class TrackObservation:
     silhouette: Mask | None  # aligned; None where `reason` forbids it
     heading: float | None = None  # body heights per second to the right
     colours: Colours | None = None  # clothes: Y, Cr, Cb of the upper half, then of the lower one
+    clothes: Floats | None = None  # their descriptor (`live.clothes`); None in a meeting
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ class PerceptionThread(threading.Thread):
             expected = self._tracker.expected(frame.time_s)
             detections = self._segmenter.segment(frame.image, frame.time_s, expected)
         with self.samples.time("track"):
-            update = self._tracker.update(detections, frame.time_s)
+            height, width = frame.image.shape[:2]
+            update = self._tracker.update(detections, frame.time_s, (height, width))
         with self.samples.time("silhouette"):
             observations = [self._observe(track, frame.time_s) for track in update.active]
         born, closed = self._ids(update.born), self._forget(update.closed)
@@ -232,6 +235,7 @@ class PerceptionThread(threading.Thread):
             silhouette,
             walk_filter.heading,
             detection.colours,
+            None if track.merged else detection.clothes,
         )
 
     @staticmethod

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from cstl_edge.arrays import Image, Mask
+from cstl_edge.arrays import Floats, Image, Mask
 from cstl_edge.live.boxes import Box
 
 DrawPeople = Callable[[Image, Sequence[Box]], Mask]  # frame, boxes -> mask [H, W] of people
@@ -38,6 +38,7 @@ class Detection:
     score: float = 1.0  # 0..1, how much it looks like one whole person
     shared: bool = False  # the mask holds more than this one person
     colours: Colours | None = None  # mean of the upper and of the lower half
+    clothes: Floats | None = None  # their descriptor, see `live.clothes`
 
 
 class Segmenter(Protocol):

@@ -107,13 +107,29 @@ class PersonMaskSegmenter:
         """
         detections = self._background.segment(image, time_s, expected)
         detections.sort(key=lambda d: (-d.box[2] * d.box[3], d.box))
-        pairs = [(d, expected_region(d.box, expected)) for d in detections if not d.shared]
-        pairs = [pair for pair in pairs if pair[1][3] >= MIN_HEIGHT_PX][:MAX_BOXES]
-        crops = self._mask_crops(image, pairs, detections)
-        crops = self._mask_again(image, crops, detections)
-        people = [_refine(crop, image.shape) for crop in crops]
+        pairs = worth_masking(detections, expected)[:MAX_BOXES]
+        people = [person for person, _ in self.masked(image, pairs, detections, MAX_SECOND_PASSES)]
         # a shared detection gives no silhouette and needs no better mask
-        return _drop_parts(people) + [d for d in detections if d.shared]
+        return drop_parts(people) + [d for d in detections if d.shared]
+
+    def masked(
+        self,
+        image: Image,
+        pairs: Sequence[tuple[Detection, Box]],
+        detections: Sequence[Detection],
+        second_passes: int,
+    ) -> list[tuple[Detection, int]]:
+        """Return the person in each pair as the network masks them, and in how many crops.
+
+        Args:
+            image: uint8 [H, W, 3], BGR.
+            pairs: Detections, each with the box in which the person is expected.
+            detections: Everybody in the frame.
+            second_passes: Number of larger crops at most, where a person goes on.
+        """
+        firsts = self._mask_crops(image, pairs, detections)
+        crops = self._mask_again(image, firsts, detections, second_passes)
+        return [(_refine(crop, image.shape), 1 + crop.wide) for crop in crops]
 
     def _mask_crops(
         self,
@@ -140,11 +156,15 @@ class PersonMaskSegmenter:
         return crops
 
     def _mask_again(
-        self, image: Image, crops: Sequence[_MaskedCrop], detections: Sequence[Detection]
+        self,
+        image: Image,
+        crops: Sequence[_MaskedCrop],
+        detections: Sequence[Detection],
+        most: int,
     ) -> list[_MaskedCrop]:
         """Mask a larger box where the network finds more of a person than the blob holds."""
         larger = [(crop, _larger_box(crop, image.shape)) for crop in crops]
-        chosen = [(crop, box) for crop, box in larger if box is not None][:MAX_SECOND_PASSES]
+        chosen = [(crop, box) for crop, box in larger if box is not None][:most]
         pairs = [(crop.detection, box) for crop, box in chosen]
         seconds = self._mask_crops(image, pairs, detections, wide=True)
         passes = zip(chosen, seconds, strict=True)
@@ -171,6 +191,14 @@ class PersonMaskSegmenter:
         """Run the network on squares of a frame: logits [m, side, side] and presence [m]."""
         side = self._network.side
         return self._network(np.stack([crop_square(image, square, side) for square in squares]))
+
+
+def worth_masking(
+    detections: Sequence[Detection], expected: Sequence[Box]
+) -> list[tuple[Detection, Box]]:
+    """Return the detections that hold one person of some size, with the box to mask."""
+    pairs = [(d, expected_region(d.box, expected)) for d in detections if not d.shared]
+    return [pair for pair in pairs if pair[1][3] >= MIN_HEIGHT_PX]
 
 
 def expected_region(box: Box, expected: Sequence[Box]) -> Box:
@@ -263,10 +291,11 @@ def _refine(crop: _MaskedCrop, shape: tuple[int, ...]) -> Detection:
         1.0 if tall and moved and crop.presence >= SURE else UNSURE_SCORE,
         detection.shared,
         detection.colours,
+        detection.clothes,
     )
 
 
-def _drop_parts(people: list[Detection]) -> list[Detection]:
+def drop_parts(people: list[Detection]) -> list[Detection]:
     """Drop detections that lie inside the mask of a larger one: pieces of the same person."""
     kept_people: list[Detection] = []
     for person in sorted(people, key=lambda d: (-frame_area(d), d.box)):

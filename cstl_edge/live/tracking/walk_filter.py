@@ -17,7 +17,7 @@ import numpy as np
 
 from cstl_edge.arrays import Doubles, Mask
 from cstl_edge.live.segmentation.base import Detection
-from cstl_edge.live.tracking.tracker import Track
+from cstl_edge.live.tracking.track import Track
 from cstl_edge.silhouette import MIN_HEIGHT_PX, Refusal, refusal
 
 SPAN_S = 1.0  # of the past that decides about walking

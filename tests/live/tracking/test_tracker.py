@@ -7,11 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cstl_edge.live.clothes import clothes_distance, clothes_of
 from cstl_edge.live.segmentation.base import Detection
 from cstl_edge.live.tracking.tracker import Tracker
 
 MASK = np.full((100, 40), 255, np.uint8)
-RED, BLUE = (80.0, 200.0, 110.0) * 2, (60.0, 110.0, 190.0) * 2
+
+
+def clothes(*colour: int) -> np.ndarray:
+    return clothes_of(np.full((100, 40, 3), colour, np.uint8), MASK)
+
+
+RED, BLUE = clothes(80, 180, 110), clothes(60, 110, 180)
 
 
 def detection(x: float, y: float = 50.0, w: float = 40.0, h: float = 100.0, **more) -> Detection:
@@ -22,7 +29,7 @@ def pair(a: float, b: float, apart: float) -> list[Detection]:
     """Return somebody in red at a and somebody in blue at b, one blob where they are close."""
     if abs(a - b) < apart:
         return [detection(min(a, b), w=40 + abs(a - b), shared=True)]
-    return [detection(a, colours=RED), detection(b, colours=BLUE)]
+    return [detection(a, clothes=RED), detection(b, clothes=BLUE)]
 
 
 def follow(tracker: Tracker, frames, fps: float = 25.0, start: float = 0.0):
@@ -112,8 +119,8 @@ def test_walkers_who_turn_back_at_a_meeting_are_separated_by_clothes() -> None:
         # both turn back in the middle
         update = tracker.update(pair(200.0 - gap, 200.0 + gap, apart=44.5), i / 25)
     left, right = sorted(update.active, key=lambda t: t.box[0])
-    assert left.colours == pytest.approx(RED, abs=5)
-    assert right.colours == pytest.approx(BLUE, abs=5)
+    assert clothes_distance(left.clothes, RED) < 0.1
+    assert clothes_distance(right.clothes, BLUE) < 0.1
 
 
 def test_two_walkers_in_one_blob_are_both_marked_merged() -> None:
