@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # the command line reads this table before anything heavy is 
 SEGMENTERS = Registry(
     "segmenter",
     {
+        "auto": Entry(
+            "cstl_edge.live.segmentation.auto:open_auto",
+            "person-mask for as many people as the time allows, background for the others",
+        ),
         "person-mask": Entry(
             "cstl_edge.live.segmentation.person_mask:open_person_mask",
             "a small network masks people",
@@ -27,7 +31,7 @@ SEGMENTERS = Registry(
     aliases={"roi": "person-mask", "plate": "background"},
     group="cstl_edge.segmenters",
 )
-DEFAULT_SEGMENTER = "person-mask"
+DEFAULT_SEGMENTER = "auto"
 
 
 def is_network(name: str) -> bool:

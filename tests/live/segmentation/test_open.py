@@ -66,7 +66,7 @@ def test_the_first_is_the_default_and_older_names_still_work() -> None:
 
 
 def test_an_unknown_segmenter_is_refused_with_the_known_names() -> None:
-    with pytest.raises(ConfigError, match="person-mask, background"):
+    with pytest.raises(ConfigError, match="auto, person-mask, background"):
         open_segmenter("mog2")
     with pytest.raises(ConfigError, match="did you mean background"):
         PipelineOptions(segmenter="backgroud")

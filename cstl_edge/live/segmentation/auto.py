@@ -1,0 +1,228 @@
+"""Automatic segmenter: the person network masks as many people per frame as the time allows.
+
+Background subtraction finds people in every frame. Of a recording the network masks all of them:
+nothing waits, and the result must not depend on the machine. Of a camera the rule is:
+
+1. A frame may take `LOAD` of the time between two frames; what background subtraction takes of it
+   is measured, and so is what a crop costs. The rest is credit, which is spent crop by crop.
+2. Masked first is who has waited longest; a doubtful mask counts as having waited twice as long. A
+   mask is doubtful whose shape is not that of one person, or that differed from the network's when
+   the two were last compared.
+3. Who is not masked in a frame keeps the mask of background subtraction, and the network's last
+   word on whether this is a person at all.
+4. Every `HOLD_S` it is decided whether everybody is masked: no longer when it was less than
+   `LEAST_COVERAGE` of the people, again when it was all of them. A `scene` event reports a change.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cstl_edge.arrays import Image
+from cstl_edge.live.boxes import Box, box_iou, mask_area
+from cstl_edge.live.segmentation.background import BackgroundSegmenter
+from cstl_edge.live.segmentation.base import Detection, SceneState
+from cstl_edge.live.segmentation.person_mask import (
+    MAX_BOXES,
+    MAX_SECOND_PASSES,
+    PersonMaskSegmenter,
+    drop_parts,
+    worth_masking,
+)
+from cstl_edge.runtime.masks.open import open_mask_network
+
+log = logging.getLogger(__name__)
+
+LOAD = 0.7  # of the time between two frames: tracking and alignment need the rest
+MAX_CREDIT = 2.0  # frames' worth of time that may be saved up
+FIRST_CROP_S = 0.03  # cost of a crop before one was measured: one in the first frame
+BLEND = 0.1  # weight of a new measurement of a cost
+INTERVALS, INTERVAL_RANK = 200, 0.1  # frames looked back on; dropped frames make longer ones
+HOLD_S = 3.0  # between two decisions whether everybody is masked
+LEAST_COVERAGE = 0.9  # of the masks: less is reported, and taken back when it is all of them
+SAME_PERSON = 0.3  # intersection over union of the boxes in two frames
+FORGOTTEN_S = 2.0  # somebody unseen for so long is somebody new
+AGREES = 0.75  # subtraction's mask against the network's, in area and in the box: less is doubtful
+
+
+@dataclass
+class _Seen:
+    """What is known of somebody from earlier frames."""
+
+    box: Box
+    seen_s: float
+    masked_s: float  # when the network masked them last
+    doubtful: bool = False
+    weight: float = 1.0  # of the score: below 1 where the network found nobody
+
+    def urgency(self, time_s: float) -> float:
+        """Return how long they have waited, doubled for a doubtful mask."""
+        return (time_s - self.masked_s) * (2.0 if self.doubtful else 1.0)
+
+
+def open_auto(threads: int, model: Path | None = None) -> AutoSegmenter:
+    """Return the segmenter for the table of `open`; raises ModelError without its weights.
+
+    Args:
+        threads: Number of crops at once.
+        model: Exported model whose engines are in use, see `open_mask_network`.
+    """
+    background = BackgroundSegmenter()
+    network = open_mask_network(None, threads=threads, model=model)
+    return AutoSegmenter(background, PersonMaskSegmenter(background, network))
+
+
+class AutoSegmenter:
+    """Masks everybody of a recording, and of a camera whom the time allows."""
+
+    def __init__(
+        self,
+        background: BackgroundSegmenter,
+        person_mask: PersonMaskSegmenter,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Join the two.
+
+        Args:
+            background: Finds people.
+            person_mask: Masks them; finds them with the same background.
+            clock: Seconds, for what a frame and a crop cost.
+        """
+        self._background, self._person_mask, self._clock = background, person_mask, clock
+        self._recording = False
+        self._seen: list[_Seen] = []
+        self._intervals: deque[float] = deque(maxlen=INTERVALS)
+        self._time_s: float | None = None
+        self._crop_s, self._subtraction_s = FIRST_CROP_S, 0.0
+        self._credit_s = 0.0
+        self._coverage = _Coverage()
+
+    @property
+    def state(self) -> SceneState:
+        """State of the background model."""
+        return self._background.state
+
+    @property
+    def detail(self) -> str | None:
+        """Return a sentence where the network does not mask everybody in every frame, else None."""
+        if self._coverage.whole:
+            return None
+        return (
+            f"a crop takes {self._crop_s * 1e3:.0f} ms here: not everybody is masked by the person "
+            "network in every frame, the others by background subtraction"
+        )
+
+    def learn(self, samples: Iterable[tuple[Image, Image]], *, rolling: bool = False) -> None:
+        """Learn the background of a recording, of which everybody is masked."""
+        self._recording = True
+        self._person_mask.learn(samples, rolling=rolling)
+
+    def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
+        """Return the people of one frame.
+
+        Args:
+            image: uint8 [H, W, 3], BGR.
+            time_s: Media time of the frame in seconds; does not run backwards.
+            expected: Boxes that the tracker predicts for this frame.
+        """
+        if self._recording:
+            return self._person_mask.segment(image, time_s, expected)
+        begun_s = self._clock()
+        detections = self._background.segment(image, time_s, expected)
+        found_s = self._clock()
+        self._subtraction_s += BLEND * (found_s - begun_s - self._subtraction_s)
+        self._earn(time_s)
+        detections.sort(key=lambda d: (-d.box[2] * d.box[3], d.box))
+        pairs = worth_masking(detections, expected)
+        known = self._recognised([detection for detection, _ in pairs], time_s)
+        crops = max(0, int(self._credit_s / self._crop_s))
+        order = sorted(range(len(pairs)), key=lambda i: (-known[i].urgency(time_s), i))
+        chosen = order[: min(crops, MAX_BOXES)]
+        second_passes = min(crops - len(chosen), MAX_SECOND_PASSES)
+        masked = self._person_mask.masked(
+            image, [pairs[i] for i in chosen], detections, second_passes
+        )
+        self._pay(sum(count for _, count in masked), self._clock() - found_s)
+        people = [
+            replace(detection, score=seen.weight * detection.score)
+            for (detection, _), seen in zip(pairs, known, strict=True)
+        ]
+        for i, (person, _) in zip(chosen, masked, strict=True):
+            _compare(known[i], pairs[i][0], person, time_s)
+            people[i] = person
+        if self._coverage.update(len(chosen), len(pairs), time_s):
+            log.info("%s", self.detail or "the person network masks everybody in every frame")
+        # a shared detection gives no silhouette and needs no better mask
+        return drop_parts(people) + [d for d in detections if d.shared]
+
+    def _earn(self, time_s: float) -> None:
+        """Add what this frame's time leaves for crops."""
+        if self._time_s is not None and time_s > self._time_s:
+            self._intervals.append(time_s - self._time_s)
+        self._time_s = time_s
+        if self._intervals:
+            interval_s = sorted(self._intervals)[int(INTERVAL_RANK * len(self._intervals))]
+            left_s = max(0.0, LOAD * interval_s - self._subtraction_s)
+            most_s = max(MAX_CREDIT * left_s, self._crop_s)
+            self._credit_s = min(self._credit_s + left_s, most_s)
+
+    def _pay(self, crops: int, elapsed_s: float) -> None:
+        """Take what crops have cost from the credit, and learn what one costs."""
+        if crops:
+            self._credit_s -= elapsed_s
+            self._crop_s += BLEND * (elapsed_s / crops - self._crop_s)
+
+    def _recognised(self, detections: Sequence[Detection], time_s: float) -> list[_Seen]:
+        """Return what is known of each detection, from the box that overlaps most."""
+        self._seen = [seen for seen in self._seen if time_s - seen.seen_s <= FORGOTTEN_S]
+        left, known = list(self._seen), []
+        for detection in detections:
+            nearest = max(left, key=lambda seen: box_iou(seen.box, detection.box), default=None)
+            if nearest is None or box_iou(nearest.box, detection.box) < SAME_PERSON:
+                # somebody new is as urgent as who was never masked since they came
+                nearest = _Seen(detection.box, time_s, time_s - FORGOTTEN_S)
+                self._seen.append(nearest)
+            else:
+                left.remove(nearest)
+            nearest.box, nearest.seen_s = detection.box, time_s
+            known.append(nearest)
+        return known
+
+
+class _Coverage:
+    """Whether the network masks everybody, decided every `HOLD_S`."""
+
+    def __init__(self) -> None:
+        self.whole = True
+        self._since_s: float | None = None
+        self._masked = self._people = 0
+
+    def update(self, masked: int, people: int, time_s: float) -> bool:
+        """Take what was masked of a frame's people; return whether `whole` changes."""
+        self._masked, self._people = self._masked + masked, self._people + people
+        if self._since_s is None:
+            self._since_s = time_s
+        if 0 <= time_s - self._since_s < HOLD_S:
+            return False
+        least = LEAST_COVERAGE if self.whole else 1.0
+        whole = self._masked >= least * self._people
+        changes, self.whole = whole != self.whole, whole
+        self._since_s, self._masked, self._people = time_s, 0, 0
+        return changes
+
+
+def _compare(seen: _Seen, blob: Detection, person: Detection, time_s: float) -> None:
+    """Note when the network masked somebody, and whether the other mask is good enough."""
+    seen.masked_s = time_s
+    seen.weight = 1.0
+    if person.mask is blob.mask:  # nobody found
+        seen.weight = person.score / max(blob.score, 1e-9)
+    overlap = box_iou(blob.box, person.box)
+    areas = [mask_area(d.mask) * (d.box[3] / d.mask.shape[0]) ** 2 for d in (blob, person)]
+    alike = min(areas) / max(*areas, 1e-9)
+    seen.doubtful = min(overlap, alike) < AGREES or blob.score < 1
