@@ -173,7 +173,7 @@ class Event:
     def display_reason(self) -> str | None:
         """The reason behind the state that it is one of, for people and for schema 1."""
         if self.event == "scene":
-            return f"scene: {self.reason or self.state}"
+            return f"scene: {self.reason or self.detail or self.state}"
         if self.event == "source":
             return f"{self.state}: {self.reason}" if self.reason else self.state
         return self.reason

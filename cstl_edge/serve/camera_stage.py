@@ -74,6 +74,7 @@ class CameraStage(RecognitionStage):
             list(message.born),
             list(message.closed),
             message.inverted,
+            message.masking,
         )
         return self._taken(self.process(result))
 

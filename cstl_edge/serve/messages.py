@@ -71,6 +71,7 @@ class Observation:
     born: tuple[int, ...] = ()
     closed: tuple[int, ...] = ()
     inverted: bool = False  # everybody so far walks on their head
+    masking: str | None = None  # a sentence where not everybody gets the better mask
 
 
 @dataclass(frozen=True, slots=True)

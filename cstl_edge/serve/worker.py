@@ -95,7 +95,7 @@ class Worker:
         self._state = CameraState(self._camera, "starting", source=self._shown_source)
         self._source: FrameSource | None = None
         self._perception: PerceptionThread | None = None
-        self._scene = SceneState.READY
+        self._scene: tuple[SceneState, str | None] = (SceneState.READY, None)
         self._counts = {"frames_total": 0.0, "openings_total": 0.0}
         self._dropped_before = 0  # by sources that were closed
         self._times: deque[float] = deque()  # of frames, for their rate
@@ -205,7 +205,8 @@ class Worker:
 
     def _send_observation(self, result: FrameResult) -> None:
         """Send a frame to the recogniser; nothing of one in which nothing is or happens."""
-        scene_changed, self._scene = result.scene is not self._scene, result.scene
+        scene = result.scene, result.masking
+        scene_changed, self._scene = scene != self._scene, scene
         if not (result.observations or result.born or result.closed or scene_changed):
             return
         size = result.frame.image.shape[0], result.frame.image.shape[1]
@@ -222,6 +223,7 @@ class Worker:
             born=tuple(result.born),
             closed=tuple(result.closed),
             inverted=result.inverted,
+            masking=result.masking,
         )
         self._child.send(RECOGNISER, message)
 

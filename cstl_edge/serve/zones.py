@@ -60,6 +60,12 @@ class ZonedSegmenter:
         """State of the inner segmenter."""
         return self._inner.state
 
+    @property
+    def detail(self) -> str | None:
+        """What the inner segmenter says of its masks, see `FrameResult.masking`."""
+        detail: str | None = getattr(self._inner, "detail", None)
+        return detail
+
     def learn(self, samples: Iterable[tuple[Image, Image]], *, rolling: bool = False) -> None:
         """Let the inner segmenter learn the empty scene.
 

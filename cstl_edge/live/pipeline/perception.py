@@ -67,6 +67,7 @@ class FrameResult:
     born: list[int] = field(default_factory=list)
     closed: list[int] = field(default_factory=list)
     inverted: bool = False  # everybody so far walks on their head
+    masking: str | None = None  # a sentence where not everybody gets the better mask
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,8 @@ class PerceptionThread(threading.Thread):
             observations = [self._observe(track, frame.time_s) for track in update.active]
         born, closed = self._ids(update.born), self._forget(update.closed)
         inverted, scene = self._upright.everybody_inverted, self._segmenter.state
-        return FrameResult(frame, read_at, scene, observations, born, closed, inverted)
+        masking: str | None = getattr(self._segmenter, "detail", None)  # of `auto`
+        return FrameResult(frame, read_at, scene, observations, born, closed, inverted, masking)
 
     def _close_all(self) -> list[int]:
         """Close every track; return their numbers."""

@@ -95,6 +95,7 @@ class RecognitionStage:
         self._model = model_digits(encoder.info.weights_sha256)
         self._tracks: dict[int, TrackState] = {}
         self._scene = SceneState.READY
+        self._masking: str | None = None
         self._time_s: float | None = None
         self._events: list[Event] = []
         self._learn_failed = False
@@ -102,7 +103,7 @@ class RecognitionStage:
     def process(self, result: FrameResult) -> list[Event]:
         """Take one frame; return its events. Tracks that were closed here are passed by."""
         time_s = self._time_s = result.frame.time_s
-        self._update_scene(result.scene)
+        self._update_scene(result.scene, result.masking)
         boxes = {observation.id: observation.box for observation in result.observations}
         for number in result.born:
             track = TrackState(
@@ -330,9 +331,15 @@ class RecognitionStage:
         event = self._track_event("pending", track, frames=track.usable, detail=account)
         self._events.append(event.with_reason(reason))
 
-    def _update_scene(self, scene: SceneState) -> None:
-        if scene is not self._scene:
-            event = self._event("scene", state=SCENE_STATES[scene])
-            ready = scene is SceneState.READY
+    def _update_scene(self, scene: SceneState, masking: str | None) -> None:
+        """Report another state of the scene, or that not everybody gets the better mask."""
+        ready = scene is SceneState.READY
+        if scene is not self._scene or (ready and masking != self._masking):
+            detail = masking if ready else None
+            if ready and masking is None and self._masking is not None:
+                detail = "everybody is masked by the person network again"
+            event = self._event("scene", state=SCENE_STATES[scene], detail=detail)
             self._events.append(event if ready else event.with_reason(scene))
         self._scene = scene
+        if ready:
+            self._masking = masking
