@@ -21,6 +21,7 @@ from cstl_edge.arrays import Doubles, Floats
 from cstl_edge.distance import EUCLIDEAN, Distance, blended_mean
 from cstl_edge.gallery.camera_means import CameraMean, CameraMeans, CameraScatter
 from cstl_edge.gallery.confidence import ConfidenceCurve
+from cstl_edge.gallery.crowds import LEAST_APART, Crowd, crowds, means_of_people, spread
 from cstl_edge.gallery.fast_index import fast_indexed
 from cstl_edge.gallery.index import CosineIndex, TemplateIndex
 from cstl_edge.gallery.large_index import LargeIndex
@@ -36,24 +37,8 @@ FADE = 1 - 1 / 200  # weight of all earlier walks at each further one
 REREAD_S = 10.0  # after which sums that another process may have changed are read again
 MAX_WALKS = 4096  # remembered, so that none counts twice
 APART = 2.0  # times the squared distance that chance puts between the means of two crowds
-LEAST_APART = 3  # people of either crowd, before they can be apart
 DOUBT = 0.1  # of the threshold, by which a walk that was ruled out counts as nearer
 LEAST_DEGREES = 32.0  # windows less tracks, below which the camera's own scatter is not used
-
-
-@dataclass(frozen=True)
-class Crowd:
-    """Mean embedding of some people, and how many they are."""
-
-    people: float
-    mean: Doubles  # [p, d]
-
-    def joined(self, other: Crowd | None) -> Crowd:
-        """Return both crowds as one."""
-        if other is None:
-            return self
-        people = self.people + other.people
-        return Crowd(people, (self.people * self.mean + other.people * other.mean) / people)
 
 
 @dataclass(frozen=True)
@@ -265,8 +250,8 @@ class Matcher:
         if self._index is None or self._snapshot is not snapshot:
             named = tuple(camera or UNNAMED for camera in snapshot.index.cameras)
             raw = replace(snapshot.index, cameras=named)
-            people = _means_of_people(raw)
-            self._enrolled, self._spread = _crowds(people), _spread(people.get(UNNAMED))
+            people = means_of_people(raw)
+            self._enrolled, self._spread = crowds(people), spread(people.get(UNNAMED))
             self._centres = {}
             if isinstance(raw, LargeIndex):
                 self._index = raw.ready(self._adapted(), lambda c: self._centre(c, passing=False))
@@ -351,53 +336,6 @@ def with_deviations(scatter: CameraScatter, windows: Floats) -> CameraScatter:
         degrees=scatter.degrees * FADE + len(rows) - 1,
         total=scatter.total * FADE + np.einsum("kpd,kpe->pde", rows, rows),
     )
-
-
-def enrolled_crowds(index: TemplateIndex) -> dict[str, Crowd]:
-    """Return the people enrolled from each camera, each once, by their mean embedding.
-
-    index: templates as the model gave them
-    """
-    return _crowds(_means_of_people(index))
-
-
-def _crowds(people: Mapping[str, list[Doubles]]) -> dict[str, Crowd]:
-    return {camera: Crowd(len(x), np.mean(x, axis=0)) for camera, x in people.items()}
-
-
-def _means_of_people(index: TemplateIndex) -> dict[str, list[Doubles]]:
-    """Return the mean embeddings [p, d] of the people enrolled from each camera."""
-    if not index.names:
-        return {}
-    if isinstance(index, LargeIndex):
-        return index.sample_by_camera()
-    walk_means = index.mean_of_walks()  # [p, d, walks]
-    person_of = np.searchsorted(index.starts, index.walk_starts, side="right") - 1
-    by_person: dict[tuple[str, int], list[Floats]] = {}
-    for walk, (camera, person) in enumerate(zip(index.cameras, person_of.tolist(), strict=True)):
-        by_person.setdefault((camera, person), []).append(walk_means[:, :, walk])
-    people: dict[str, list[Doubles]] = {}
-    for (camera, _), means in by_person.items():
-        people.setdefault(camera, []).append(np.mean(means, axis=0, dtype=np.float64))
-    return people
-
-
-def spread_of(index: TemplateIndex, camera: str) -> float:
-    """Return the mean squared distance of a camera's enrolled people from their mean.
-
-    Args:
-        index: Templates as the model gave them.
-        camera: Name of the camera.
-    """
-    return _spread(_means_of_people(index).get(camera))
-
-
-def _spread(means: list[Doubles] | None) -> float:
-    if means is None or len(means) < LEAST_APART:
-        return 0.0
-    rows = np.stack(means)  # [people, p, d]
-    deviations = np.square(rows - rows.mean(axis=0)).sum(axis=(1, 2))
-    return float(deviations.sum() / (len(rows) - 1))
 
 
 def _blend(crowd: Crowd | None, prior: Floats | None) -> Floats | None:

@@ -5,9 +5,10 @@ import pytest
 from gallery_index import index_of
 
 from cstl_edge.distance import Distance, blended_mean, whitening_of
+from cstl_edge.gallery.crowds import crowds, means_of_people
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.gallery.match import SeenWalk
-from cstl_edge.gallery.matcher import LEAST_DEGREES, UNNAMED, enrolled_crowds
+from cstl_edge.gallery.matcher import LEAST_DEGREES, UNNAMED
 from cstl_edge.gallery.records import WalkOrigin
 
 PARTS, DIMENSIONS = 4, 4
@@ -186,7 +187,7 @@ def test_people_of_a_camera_count_once_however_many_walks_they_have(rng):
     index = type(index)(
         index.names, index.starts, index.templates, np.array([0, 2, 5]), ("a", "a", "a")
     )
-    crowd = enrolled_crowds(index)["a"]
+    crowd = crowds(means_of_people(index))["a"]
     assert crowd.people == 2
     np.testing.assert_allclose(crowd.mean, (one + other) / 2, rtol=1e-5)
 

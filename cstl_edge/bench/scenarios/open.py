@@ -18,6 +18,7 @@ SCENARIOS = Registry(
         "offline": Entry("cstl_edge.bench.scenarios.offline:rows", "throughput of sequences"),
         "end_to_end": Entry("cstl_edge.bench.scenarios.end_to_end:rows", "camera to event"),
         "accuracy": Entry("cstl_edge.bench.scenarios.accuracy:rows", "rank-1 and FNIR"),
+        "gallery": Entry("cstl_edge.bench.scenarios.gallery:rows", "search among templates"),
         "power": Entry("cstl_edge.bench.scenarios.power:rows", "joules per embedding"),
     },
 )
