@@ -45,7 +45,7 @@ Partition = Annotated[
     ),
 ]
 Precision = Annotated[
-    Literal["float32", "fp16", "int8"] | None,
+    Literal["float32", "fp16", "int8", "bfloat16"] | None,
     typer.Option(help="Precision of an exported folder (default: the one that it names)."),
 ]
 Fpir = Annotated[str, typer.Option(help="Rates of false alarms for open-set, separated by commas.")]

@@ -33,10 +33,12 @@ Output = Annotated[
 ]
 Precisions = Annotated[
     str,
-    typer.Option(help="Precisions, separated by commas: fp16, int8; float32 is always written."),
+    typer.Option(
+        help="Precisions, separated by commas: fp16, int8, bfloat16; float32 is always written."
+    ),
 ]
 People = Annotated[
-    int | None, typer.Option(min=2, help="Number of Walkers on whom fp16 and int8 are judged.")
+    int | None, typer.Option(min=2, help="Number of Walkers on whom precisions are judged.")
 ]
 Calibrate = Annotated[
     Path | None,

@@ -22,7 +22,7 @@ from cstl_edge.runtime.base import EncoderInfo
 NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_GRAPH_BYTES = 512 * 2**20  # the largest configuration of the paper is about 145 MB
-PRECISIONS = ("float32", "fp16", "int8")
+PRECISIONS = ("float32", "fp16", "int8", "bfloat16")
 FLOAT32_GRAPHS = ("frames.onnx", "head.onnx")
 INCREMENTAL_FILES = ("taps.onnx", "mix.onnx", "slide.onnx")
 """The incremental head: `head.onnx` for windows that slide. Not every folder has it."""
@@ -68,7 +68,7 @@ class PrecisionVariant(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
 
     frames: FileName
-    heads: dict[Literal["onnxruntime", "tensorrt"], FileName]  # by backend
+    heads: dict[Literal["onnxruntime", "tensorrt", "openvino"], FileName]  # by backend
     tensorrt_frames: FileName | None = None  # laid out for TensorRT, where that is another file
     full: FileName | None = None
     cuts: Annotated[tuple[FileName, FileName, FileName], pydantic.Strict(False)] | None = None
@@ -109,7 +109,8 @@ class Manifest(pydantic.BaseModel):
     weights_sha256: Sha256
     opset: Count
     files: Annotated[dict[FileName, Sha256], pydantic.Field(min_length=1, max_length=16)]
-    precisions: dict[Literal["fp16", "int8"], PrecisionVariant] = {}  # further graphs
+    precisions: dict[Literal["fp16", "int8", "bfloat16"], PrecisionVariant] = {}
+    """Further graphs; bfloat16 has none: OpenVINO computes float32's `frames` in it."""
     cpu_default: Literal["float32", "int8"] = "float32"  # on a CPU where none is chosen
     parity: dict[str, Any] = {}
     simplified: dict[str, Any] = {}
@@ -181,8 +182,8 @@ class Manifest(pydantic.BaseModel):
         variant = self._variant(precision)
         if variant and variant.cuts and int8:
             return variant.cuts
-        _, head = self.graphs(precision, "onnxruntime")
-        # The float32 files are of the float32 head, which int8 frames have too.
+        _, head = self.graphs(precision, "openvino" if precision == "bfloat16" else "onnxruntime")
+        # The float32 files are of the float32 head, which int8 and bfloat16 frames have too.
         slides = head == FLOAT32_GRAPHS[1] and set(INCREMENTAL_FILES) <= set(self.files)
         return INCREMENTAL_FILES if slides else ()
 

@@ -25,6 +25,9 @@ from cstl_edge.export.quantization.fp16 import open_exact, rounding_twin
 from cstl_edge.export.quantization.int8_tensorrt import for_tensorrt
 from cstl_edge.export.quantization.int8_trunk import activations, quantise, refit_weights
 from cstl_edge.export.quantization.tensor_ranges import measure_ranges, open_graph
+from cstl_edge.runtime.backends import openvino
+from cstl_edge.runtime.backends.onnx_folder import BFLOAT16
+from cstl_edge.runtime.base import usable_cores
 from cstl_edge.runtime.graph_format import FOR_TENSORRT
 from cstl_edge.runtime.manifest import FLOAT32_GRAPHS, INCREMENTAL_FILES, PrecisionVariant
 
@@ -41,7 +44,9 @@ class Variants:
     """The precisions that are added to an export."""
 
     graphs: dict[str, onnx.ModelProto] = field(default_factory=dict)  # by file name
-    precisions: dict[Literal["fp16", "int8"], PrecisionVariant] = field(default_factory=dict)
+    precisions: dict[Literal["fp16", "int8", "bfloat16"], PrecisionVariant] = field(
+        default_factory=dict
+    )
     cpu_default: Literal["float32", "int8"] = "float32"
 
 
@@ -52,7 +57,7 @@ def make_variants(
 
     Args:
         context: Float32 graphs and the data.
-        precisions: Some of fp16 and int8.
+        precisions: Some of fp16, int8 and bfloat16.
         progress: Callback with the next step.
     """
     variants = Variants()
@@ -64,7 +69,40 @@ def make_variants(
     if "int8" in precisions:
         progress("int8: calibrating and judging")
         _add_int8(context, variants, progress)
+    if BFLOAT16 in precisions:
+        progress("bfloat16: judging in OpenVINO")
+        _add_bfloat16(context, variants)
     return variants
+
+
+def _add_bfloat16(context: QuantizationContext, variants: Variants) -> None:
+    """Judge `frames` in OpenVINO's bfloat16, by the gate of fp16; no graph is added.
+
+    Raises BackendUnavailable where OpenVINO or the processor's bfloat16 is missing.
+    """
+    openvino.check_bfloat16()
+    frames = _InOpenvino(context.graphs["frames"])
+    features = accuracy_gate.run_frames(frames, context.data.evaluation.silhouettes)
+    gate = context.pass_gate("bfloat16 in OpenVINO", context.head, features, accuracy_gate.FP16)
+    own, whole = FLOAT32_GRAPHS
+    variants.precisions["bfloat16"] = PrecisionVariant(
+        frames=own,
+        heads={"openvino": whole},
+        evidence=context.data.report,
+        judged={"openvino": dict(gate.report)},
+    )
+
+
+class _InOpenvino:
+    """The trunk in OpenVINO's bfloat16, called as a session of ONNX Runtime."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        data, hint = model.SerializeToString(), openvino.BFLOAT16_HINT
+        self._graph = openvino.OpenvinoGraph("frames.onnx", data, usable_cores(), hint)
+
+    def run(self, _: None, feed: dict[str, Any]) -> list[Any]:
+        """Return the features."""
+        return [self._graph(feed)["features"]]
 
 
 def _add_fp16(context: QuantizationContext, variants: Variants) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from cstl_edge.errors import one_line
+from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.measure.environment import processor
 from cstl_edge.runtime.base import model_folder
 from cstl_edge.runtime.graph import OpenGraph
@@ -17,6 +17,7 @@ from cstl_edge.runtime.model_check import checked_graphs
 
 log = logging.getLogger(__name__)
 
+BFLOAT16 = "bfloat16"
 INCREMENTAL_GRAPHS = ("taps", "mix", "slide")  # in the order of `INCREMENTAL_FILES`
 NO_INCREMENTAL_HEAD = (
     "expected an encoder whose info says `slides`; the folder of this one has not all of "
@@ -69,7 +70,12 @@ def open_folder(
     folder = model_folder(path)
     manifest = read_manifest(folder)
     chosen = precision or cpu_precision(manifest, folder)
-    frames, head = manifest.graphs(chosen, "onnxruntime")
+    if chosen == BFLOAT16 and backend != "openvino":
+        raise ConfigError(
+            f"precision {BFLOAT16} is OpenVINO's alone; got backend {backend!r}",
+            remedy="--backend openvino, or another precision",
+        )
+    frames, head = manifest.graphs(chosen, backend if chosen == BFLOAT16 else "onnxruntime")
     incremental = manifest.incremental_files(chosen, int8_incremental)
     files = {"frames": frames, "head": head}
     files |= dict(zip(INCREMENTAL_GRAPHS, incremental, strict=False))

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.errors import BackendUnavailable, ModelError, one_line
-from cstl_edge.runtime.backends.onnx_folder import open_folder
+from cstl_edge.runtime.backends.onnx_folder import BFLOAT16, open_folder
 from cstl_edge.runtime.base import usable_cores
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.streaming.rings import KEPT
 
 DEVICE = "CPU"
-HINT = "f32"
+HINT, BFLOAT16_HINT = "f32", "bf16"
 """Type that OpenVINO must compute in; int8 stands in the graph. Without a hint it takes bfloat16
-wherever the processor has it."""
+wherever the processor has it; here only where it is asked for, and in `frames` alone: the head's
+scores decide which frame is taken, and rounded to 8 bits they decide otherwise."""
 
 
 def load_folder(
@@ -40,11 +41,28 @@ def load_folder(
 
     Raises BackendUnavailable where OpenVINO is not installed.
     """
+    if precision == BFLOAT16:
+        check_bfloat16()
+    hints = {"frames": BFLOAT16_HINT} if precision == BFLOAT16 else {}
     core()  # first of all: without OpenVINO the model need not be checked
     cores = usable_cores() if threads is None else threads
     return open_folder(
-        "openvino", path, precision, lambda graph, name, data: OpenvinoGraph(name, data, cores)
+        "openvino",
+        path,
+        precision,
+        lambda graph, name, data: OpenvinoGraph(name, data, cores, hints.get(graph, HINT)),
     )
+
+
+def check_bfloat16() -> None:
+    """Raise BackendUnavailable where this processor has no instructions for bfloat16."""
+    capabilities = core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    if "BF16" not in capabilities:
+        raise BackendUnavailable(
+            "precision bfloat16: this processor has no instructions for it (avx512_bf16, amx_bf16);"
+            f" OpenVINO lists {', '.join(map(str, capabilities))}",
+            remedy="leave the precision out",
+        )
 
 
 def core() -> Any:

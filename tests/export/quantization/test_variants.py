@@ -152,7 +152,9 @@ def test_behind_a_closed_gate_nothing_is_left(weights, gather, tmp_path, monkeyp
 
 def test_invalid_precisions_and_graphs_are_refused(weights, gather, tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(ConfigError, match=r"precisions of float32, fp16, int8; got \['fp8'\]"):
+    with pytest.raises(
+        ConfigError, match=r"precisions of float32, fp16, int8, bfloat16; got \['fp8'\]"
+    ):
         export_model(weights, out, precisions=("fp8",), gather=gather)
     with pytest.raises(ConfigError, match=r"fp16: expected the graphs frames and head"):
         export_model(weights, out, precisions=("fp16",), graphs=("frames",), gather=gather)
@@ -163,7 +165,9 @@ def test_invalid_precisions_and_graphs_are_refused(weights, gather, tmp_path):
 def test_a_precision_that_is_not_there(weights):
     with pytest.raises(ModelError, match=r"expected int8 graphs .*it holds float32.*--precision"):
         load(FLOAT32_ONLY, precision="int8")
-    with pytest.raises(ConfigError, match=r"expected a precision of float32, fp16, int8; got 'x'"):
+    with pytest.raises(
+        ConfigError, match=r"expected a precision of float32, fp16, int8, bfloat16; got 'x'"
+    ):
         load(FLOAT32_ONLY, precision="x")
     with pytest.raises(ConfigError, match=r"precision fp16 cannot be chosen for backend 'pytorch'"):
         load(weights, precision="fp16")
@@ -238,3 +242,17 @@ def test_the_verb_explains_a_refusal(weights, tmp_path, monkeypatch, capsys):
     message = "fp16 and int8 are judged on Walkers: expected a size of (64, 44)"
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_bfloat16_is_judged_by_the_gate_of_fp16_and_adds_no_graph(context, monkeypatch):
+    """On a stand-in that computes in float32: the gate's report and the files are what counts."""
+    ov = pytest.importorskip("openvino", reason="needs openvino")
+    assert ov
+    monkeypatch.setattr(variants.openvino, "check_bfloat16", lambda: None)
+    monkeypatch.setattr(variants.openvino, "BFLOAT16_HINT", "f32")
+    result = variants.make_variants(context, ("bfloat16",), lambda phase: None)
+    variant = result.precisions["bfloat16"]
+    assert result.graphs == {}
+    assert (variant.frames, variant.heads) == ("frames.onnx", {"openvino": "head.onnx"})
+    assert variant.judged["openvino"]["limits"]["cosine"] == 0.999
+    assert variant.judged["openvino"]["decisions"]["changed"] == 0

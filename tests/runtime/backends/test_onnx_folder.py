@@ -75,7 +75,9 @@ def test_older_manifests_default_to_float32(folder):
 def test_missing_or_unknown_precisions_are_refused(folder):
     with pytest.raises(ModelError, match=r"expected fp16 graphs for onnxruntime in 'tiny'; it hol"):
         load(folder, precision="fp16")
-    with pytest.raises(ConfigError, match="expected a precision of float32, fp16, int8; got 'bf"):
+    with pytest.raises(
+        ConfigError, match="expected a precision of float32, fp16, int8, bfloat16; got 'bf"
+    ):
         load(folder, precision="bf16")
     with pytest.raises(ConfigError, match="cannot be chosen for backend 'tensorrt'"):
         load(folder, backend="tensorrt", precision="fp16")

@@ -1,6 +1,7 @@
 """OpenVINO backend: the answers of ONNX Runtime, the type of its hint, only chosen by name."""
 
 import functools
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from golden_export import GOLDEN, reseal
 
-from cstl_edge.errors import BackendUnavailable, DataError, ModelError
+from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, ModelError
 from cstl_edge.runtime import load, model_check
 from cstl_edge.runtime.backends import openvino
 from cstl_edge.runtime.streaming.encoder import StreamingEncoder
@@ -179,3 +180,36 @@ def test_inputs_are_checked(ours, expected):
         ours().frames(expected["silhouettes"])
     with pytest.raises(ModelError, match=r"not all of taps\.onnx, mix\.onnx, slide\.onnx"):
         ours("fp16").taps(np.zeros((4, 2, 16), np.float32))
+
+
+def with_bfloat16(folder):
+    """Write into a manifest that bfloat16 was judged."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    heads = {"openvino": "head.onnx"}
+    manifest["precisions"]["bfloat16"] = {"frames": "frames.onnx", "heads": heads}
+    path.write_text(json.dumps(manifest))
+    return folder
+
+
+def test_bfloat16_is_computed_only_where_it_was_judged_and_asked_for(folder, expected):
+    with pytest.raises(ModelError, match=r"expected bfloat16 graphs for openvino.*--precision bfl"):
+        load(folder, "openvino", 1, "bfloat16")
+    with pytest.raises(ConfigError, match="bfloat16 is OpenVINO's alone"):
+        load(with_bfloat16(folder), "onnxruntime", 1, "bfloat16")
+    assert load(folder, "openvino", 1).info.precision == "float32"  # never by itself
+    if "BF16" not in openvino.core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no bfloat16")
+    encoder = load(folder, "openvino", 1, "bfloat16")
+    assert (encoder.info.precision, encoder.info.slides) == ("bfloat16", True)
+    plain = load(folder, "onnxruntime", 1).frames(expected["silhouettes"][0])
+    rounded = encoder.frames(expected["silhouettes"][0])
+    error = np.abs(rounded - plain).max() / np.abs(plain).max()
+    assert 1e-5 < error < 0.05
+
+
+def test_a_processor_without_bfloat16_is_named(folder, monkeypatch):
+    core = SimpleNamespace(get_property=lambda *_: ["FP32", "INT8"])
+    monkeypatch.setattr(openvino, "core", lambda: core)
+    with pytest.raises(BackendUnavailable, match=r"avx512_bf16.*FP32, INT8"):
+        load(with_bfloat16(folder), "openvino", 1, "bfloat16")
