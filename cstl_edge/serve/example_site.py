@@ -14,7 +14,7 @@ name: home
 data: data                # events, pictures, logins and the gallery; readable by you alone
 # model: null             # exported folder or checkpoint; the shipped model without
 # gallery: data/gallery.db
-segmenter: person-mask    # or background: needs no network
+segmenter: auto           # or background, which needs no network and least of the machine
 fpir: 0.01                # how often a stranger may be given a name, 0..1
 
 cameras:

@@ -240,6 +240,7 @@ class Supervisor:
             del self.processes[name]
         elif name in self._restarting:
             self._restarting.discard(name)
+            process.reason = None  # it was asked to end
             self._start(process)
             return
         else:
