@@ -10,6 +10,7 @@ from cstl_edge.errors import BackendAway
 from cstl_edge.live.events import Event, ReasonCode
 from cstl_edge.live.pipeline.options import PipelineOptions
 from cstl_edge.live.sources.base import redact
+from cstl_edge.live.tracking.walk_filter import Reason
 from cstl_edge.runtime.base import Encoder
 from cstl_edge.serve.camera_stage import CameraStage, TrackHappening
 from cstl_edge.serve.corrected_gallery import CorrectedGallery
@@ -91,6 +92,8 @@ class Cameras:
             key = (message.camera, message.run, seen.track)
             track = self._tracks.get(key)
             if track is not None:
+                if seen.reason is Reason.MERGED and track.state.windows:
+                    self._visits.freeze(track, message.time_s, message.utc)
                 track.see(seen.box, message.time_s, message.utc, seen.colour, seen.silhouette)
                 track.zone = seen.zone or track.zone
                 self._visits.see(track)

@@ -13,7 +13,7 @@ from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.live.events import REASON_CODES, Event, EventName, ReasonCode
 from cstl_edge.serve.corrections import Corrections
 from cstl_edge.serve.enrolled import Enrolled
-from cstl_edge.serve.enrolment import EnrolmentSession, Enrolments
+from cstl_edge.serve.enrolment import Enrolments, EnrolmentSession
 from cstl_edge.serve.erasure import Erasures
 from cstl_edge.serve.kept_walks import KeptWalk
 from cstl_edge.serve.ledger import Ledger

@@ -17,7 +17,7 @@ from cstl_edge.live.events import REASON_CODES
 from cstl_edge.serve.corrected_gallery import CorrectedGallery
 from cstl_edge.serve.corrections import Corrections
 from cstl_edge.serve.enrolled import Enrolled
-from cstl_edge.serve.enrolment import EnrolmentSession, Enrolments
+from cstl_edge.serve.enrolment import Enrolments, EnrolmentSession
 from cstl_edge.serve.erasure import ERASED, Erasures
 from cstl_edge.serve.ledger import Ledger
 from cstl_edge.serve.messages import Command, Reply

@@ -110,7 +110,7 @@ class Stay:
         self.change(
             seen_utc=utc_text(self.last_utc),
             frames=self.frames,
-            tracks=len(self.tracks),
+            tracks=len({(track.run, track.number) for track in self.tracks}),
             zone=newest.zone or self.row.zone,
         )
 

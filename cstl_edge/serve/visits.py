@@ -7,6 +7,8 @@ seconds after its last track; until then a track may go on with it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -110,6 +112,23 @@ class Visits:
         if key in self._young and track.last_s - track.born_s >= CONFIRM_S:
             self._confirm(key)
 
+    def freeze(self, track: VisitTrack, time_s: float, utc: datetime) -> None:
+        """Keep what was seen of a track before it merges with a neighbour.
+
+        Whoever leaves the merge may be the neighbour: what follows is doubted like a new track.
+
+        Args:
+            track: It has a window.
+            time_s: Time of the camera.
+            utc: Time of day.
+        """
+        stay = self._by_track.get((track.camera, track.run, track.number))
+        if stay is None:
+            return
+        before = replace(track, state=copy(track.state), is_open=False, strip=[])
+        stay.tracks.insert(stay.tracks.index(track), before)
+        track.settled, track.born_s, track.born_utc = False, time_s, utc
+
     def _confirm(self, key: TrackKey) -> Stay:
         track = self._young.pop(key)
         waiting = [s for s in self.open if s.camera == track.camera and not s.is_open]
@@ -140,7 +159,7 @@ class Visits:
         """
         key = camera, run, number
         stay = self._confirm(key) if key in self._young else self._by_track[key]
-        track = next(t for t in stay.tracks if (t.run, t.number) == (run, number))
+        track = next(t for t in reversed(stay.tracks) if (t.run, t.number) == (run, number))
         own = track.walk
         assert own is not None
         if not track.settled:

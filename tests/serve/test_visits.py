@@ -70,6 +70,26 @@ def test_who_comes_out_elsewhere_is_joined_by_the_walk(house):
     assert closed[0]["detail"] == f"it is a part of visit {visit.id}: the same walk"
 
 
+def test_an_answer_survives_a_merge_with_a_neighbour(house):
+    house.enrol("Ada", 1)
+    house.sent.clear()
+    house.play(Walk(1, seconds=9, merged=(4.0, 5.0)))
+    visit = house.visits()[-1]
+    assert (visit.person, visit.tracks) == ("Ada", 1)
+    assert [event["answer"] for event in house.events("named", "closed")] == ["known", "known"]
+
+
+def test_who_leaves_a_merge_as_somebody_else_is_a_visit_of_its_own(house):
+    house.enrol("Ada", 1)
+    house.enrol("Bo", 2)
+    house.sent.clear()
+    house.play(Walk(1, seconds=10, merged=(4.0, 5.0), after=2))
+    first, second = house.visits()[-2:]
+    assert (first.person, second.person) == ("Ada", "Bo")
+    assert first.ended_utc <= second.started_utc
+    assert any("somebody else" in event["detail"] for event in house.events("changed"))
+
+
 def test_who_comes_back_later_is_a_visit_of_its_own(house):
     house.play(Walk(1))
     house.play(Walk(1))

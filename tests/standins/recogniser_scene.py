@@ -76,6 +76,8 @@ class Walk:
     hidden: tuple = ()  # (from, to) in seconds: each part in view is a track
     dressed: int | None = None  # as this person
     reason: Reason | None = None  # why no frame is usable
+    merged: tuple = ()  # (from, to) in seconds, with a neighbour
+    after: int | None = None  # who leaves the merge, in place of them
 
     def pieces(self):
         """The parts of the time in view."""
@@ -88,9 +90,14 @@ class Walk:
     def seen(self, number, time_s):
         box = (self.x + self.speed * (time_s - self.start_s), 100.0, 40.0, 120.0)
         frame = round(time_s * FPS)
-        picture = None if self.reason else silhouette(self.person, frame)
+        shown_s, reason, person = time_s - self.start_s, self.reason, self.person
+        if self.merged and self.merged[0] <= shown_s < self.merged[1]:
+            reason = Reason.MERGED
+        elif self.merged and shown_s >= self.merged[1] and self.after is not None:
+            person = self.after
+        picture = None if reason else silhouette(person, frame)
         dressed = self.person if self.dressed is None else self.dressed
-        return SeenTrack(number, box, self.reason, picture, None, clothes(dressed), None)
+        return SeenTrack(number, box, reason, picture, None, clothes(dressed), None)
 
 
 class House:
