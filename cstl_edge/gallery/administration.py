@@ -76,13 +76,15 @@ class Administration:
 
         fresh: whether a replica is brought up to date first
         """
-        self._cache = None
-        if self._link is None:
-            yield self._store
-        else:
-            with self._link.changing(fresh=fresh) as store:
-                yield store
-                finish(store.rows)
+        try:
+            if self._link is None:
+                yield self._store
+            else:
+                with self._link.changing(fresh=fresh) as store:
+                    yield store
+                    finish(store.rows)
+        finally:
+            self._cache = None
         self._finish_erasure()
 
     @property

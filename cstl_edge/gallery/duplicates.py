@@ -42,6 +42,21 @@ def refuse_enrolled_walk(rows: SealedRows, new: Floats) -> None:
             _refuse_near(new, chunk, owners, near)
 
 
+def refuse_walk_like(name: str, stored: Floats, new: Floats) -> None:
+    """Raise GalleryError when one of the templates [k, p, d] is among those of a stored walk.
+
+    Args:
+        name: Of whose walk it is.
+        stored: Its templates [c, p, d].
+        new: Templates to enroll [k, p, d].
+    """
+    near = SAME_WALK * float(np.linalg.norm(new, axis=2).mean())
+    for template in new:
+        distance = float(np.linalg.norm(stored - template, axis=2).mean(axis=1).min())
+        if distance < near:
+            raise _enrolled(name, distance)
+
+
 def refuse_somebody_else(name: str, decision: Decision) -> None:
     """Raise GalleryError when the gallery names the walk to enroll as another person."""
     if decision.name is None or name_key(decision.name) == name_key(clean_name(name)):
@@ -62,8 +77,11 @@ def _refuse_near(
         distances = np.linalg.norm(stored - template, axis=2).mean(axis=1)  # [c]
         nearest = int(distances.argmin())
         if distances[nearest] < near:
-            owner = one_line(owners[chunk[nearest][0]].record.name)
-            raise GalleryError(
-                f"this is already {owner} (distance {distances[nearest]:.2f}): this walk is"
-                " enrolled; take another walk, or store it once more (--force)"
-            )
+            raise _enrolled(owners[chunk[nearest][0]].record.name, float(distances[nearest]))
+
+
+def _enrolled(name: str, distance: float) -> GalleryError:
+    return GalleryError(
+        f"this is already {one_line(name)} (distance {distance:.2f}): this walk is enrolled; take"
+        " another walk, or store it once more (--force)"
+    )

@@ -11,7 +11,7 @@ d embedding dimensions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ from cstl_edge.gallery.quantised import BLOCK, QuantisedVectors
 
 _ROUNDING = np.float32(2e-5)  # of sums in float32, here and in the exact distances
 MOVED = 0.05  # of the length of a centred part: what centres move before scores are made anew
+PLAIN_SEARCHES = 16  # of a state of the gallery, before its entries are quantised
 _FIRST = 16  # entries whose exact distances narrow the rest
 _LEAST = np.float32(1e-6)  # length of a part that counts, as in `CosineIndex`
 
@@ -104,20 +105,29 @@ class QuantisedEntries:
         return own
 
 
+@dataclass(eq=False)
+class Quantised:
+    """The entries of an index as integers, once it has been searched often enough."""
+
+    entries: tuple[QuantisedEntries, ...] = ()  # templates, and means of walks
+    searches: int = 0
+
+
 @dataclass(frozen=True)
 class FastCosineIndex(CosineIndex):
     """A `CosineIndex` whose nearest people are found by 8-bit products."""
 
-    quantised: tuple[QuantisedEntries, ...] = ()  # of templates, and of the means of walks
+    quantised: Quantised = field(default_factory=Quantised)
     scored_centres: Floats | None = None  # under which `known_scores` were made
 
     def centred(self, means: Sequence[Floats | None]) -> CosineIndex:
         """Return the index under these means of its cameras; the integers are taken over."""
         plain = super().centred(means)
         assert isinstance(plain, FastCosineIndex)
-        if not self.quantised:
-            return replace(plain, quantised=_quantise(plain))
-        moved = tuple(entries.centred(plain.centres) for entries in self.quantised)
+        moved = Quantised(
+            tuple(entries.centred(plain.centres) for entries in self.quantised.entries),
+            self.quantised.searches,
+        )
         scored = self.centres if self.known_scores is None else self.scored_centres
         if not self._keeps_scores(plain.centres, scored):
             return replace(plain, quantised=moved, known_scores=None)
@@ -128,8 +138,10 @@ class FastCosineIndex(CosineIndex):
         """Return whether scores are there, and the centres have moved little since."""
         if self.known_scores is None and "impostor_scores" not in self.__dict__:
             return False  # nobody has asked for them
-        moved, lengths = _difference(centres, scored), self.quantised[0].vectors.lengths
-        return moved is None or bool(np.linalg.norm(moved, axis=2).max() <= MOVED * lengths.mean())
+        moved = _difference(centres, scored)
+        return moved is None or bool(
+            np.linalg.norm(moved, axis=2).max() <= MOVED * self.norms.mean()
+        )
 
     def nearest(self, queries: Floats, count: int) -> Floats:
         """Return the distances to everybody who may be among the `count` nearest: [people].
@@ -140,10 +152,16 @@ class FastCosineIndex(CosineIndex):
             queries: [1, p, d], projected.
             count: How many people.
         """
-        query = queries[0]
-        found = [entries.distances(query) for entries in self.quantised]
-        lower = [x - entries.bounds for x, entries in zip(found, self.quantised, strict=True)]
-        upper = self._by_person([x + e.bounds for x, e in zip(found, self.quantised, strict=True)])
+        quantised, query = self.quantised, queries[0]
+        quantised.searches += 1
+        if not quantised.entries:
+            if quantised.searches <= PLAIN_SEARCHES:  # somebody may be enrolled again at once
+                return super().nearest(queries, count)
+            quantised.entries = _quantise(self)
+        found = [entries.distances(query) for entries in quantised.entries]
+        bounds = [entries.bounds for entries in quantised.entries]
+        lower = [x - bound for x, bound in zip(found, bounds, strict=True)]
+        upper = self._by_person([x + bound for x, bound in zip(found, bounds, strict=True)])
         count = min(count, len(upper))
         furthest = np.partition(upper, count - 1)[count - 1]
         exact = [np.full(len(x), np.inf, np.float32) for x in found]

@@ -26,9 +26,14 @@ from cstl_edge.arrays import Array, Floats, Silhouettes
 from cstl_edge.errors import ConfigError, DataError, GalleryError, MissingPackage
 from cstl_edge.gallery import large_index
 from cstl_edge.gallery.administration import Administration
-from cstl_edge.gallery.duplicates import refuse_enrolled_walk, refuse_somebody_else
+from cstl_edge.gallery.duplicates import (
+    refuse_enrolled_walk,
+    refuse_somebody_else,
+    refuse_walk_like,
+)
 from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.large_gallery import LargeGallery
+from cstl_edge.gallery.large_index import LargeIndex
 from cstl_edge.gallery.loading import Snapshot
 from cstl_edge.gallery.look_alikes import LookAlike
 from cstl_edge.gallery.match import Decision, NoMatch, RuledOut, SeenWalk
@@ -282,7 +287,14 @@ class Gallery(Administration):
 
     def _refuse_known(self, name: str, walk: Floats, camera: str | None) -> None:
         """Raise GalleryError for a walk that is enrolled, or that is taken for somebody else."""
-        refuse_enrolled_walk(self._store.rows, walk)
+        current = self._current()
+        if isinstance(current.index, LargeIndex) and current.index.names:
+            prepared = self._matcher.prepare(current, self.camera_means, camera)
+            for template in walk:
+                for owner, stored in prepared.walks_like(template):
+                    refuse_walk_like(owner, stored, walk)
+        else:
+            refuse_enrolled_walk(self._store.rows, walk)
         decision = self.identify(walk, camera=camera, learn=False)
         refuse_somebody_else(name, decision)
 

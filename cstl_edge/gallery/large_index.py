@@ -22,6 +22,7 @@ from cstl_edge.gallery.short_vectors import SAMPLE, ShortVectors
 
 LARGE_FROM = 50_000  # templates, above which a gallery is searched in two stages
 WALKS = 96  # whose exact distances are computed
+LIKE = 8  # walks that may be the one that is enrolled again
 PROBES = 128  # people searched for the gallery's own scores
 SAVE_FROM = 1000  # new entries that are saved at once, or one in a hundred
 _CHUNK = 1000  # walks read at once
@@ -160,6 +161,18 @@ class LargeIndex(CosineIndex):
         nearest = np.full(len(self.names), np.inf, np.float32)
         nearest[people] = distances[0]
         return nearest
+
+    def walks_like(self, query: Floats) -> list[tuple[str, Floats]]:
+        """Return the names and templates [k, p, d] of the walks most like a projected query.
+
+        query: [1, p, d]
+        """
+        assert self.search is not None
+        assert self.search.short is not None
+        known = self._place_of >= 0
+        numbers = self.search.short.nearest_walks(query.ravel(), LIKE, known)
+        found = self._read(self._place_of[numbers].tolist())
+        return [(self.names[self._person_of[walk]], rows) for walk, rows in found.items()]
 
     @cached_property
     def impostor_scores(self) -> Floats:

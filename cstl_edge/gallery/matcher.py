@@ -58,6 +58,14 @@ class Prepared:
         count = NEAREST + len({name for name, _ in self.ruled_out})
         return self.index.nearest(walk_query(self.index, walk, self.centre), count)
 
+    def walks_like(self, template: Floats) -> list[tuple[str, Floats]]:
+        """Return names and templates [k, p, d] of the walks of a large gallery most like one.
+
+        template: [p, d]
+        """
+        assert isinstance(self.index, LargeIndex)
+        return self.index.walks_like(self.index.distance.project(template[None], self.centre))
+
     def struck(self, walk: SeenWalk, distances: Floats, threshold: float | None) -> frozenset[str]:
         """Return the people who a walk is not: it is more like one that was said not to be theirs.
 

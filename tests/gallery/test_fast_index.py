@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 
 from cstl_edge.distance import Distance, whitening_of
+from cstl_edge.gallery import fast_index
 from cstl_edge.gallery.fast_index import FastCosineIndex, fast_indexed
 from cstl_edge.gallery.index import TemplateIndex
 from cstl_edge.gallery.quantised import QuantisedVectors
 
 PARTS, DIMENSIONS = 3, 16
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    monkeypatch.setattr(fast_index, "PLAIN_SEARCHES", 0)
 
 
 @pytest.fixture
@@ -62,8 +68,9 @@ def test_nearest_people_and_their_distances_are_those_of_the_plain_search(rng, d
     skipped = 0
     for drift in (0, 1e-3, 0.02, 0.3, 0):  # of means that follow who walks by
         moved = [m + drift * rng.normal(size=m.shape).astype(np.float32) for m in means]
-        before, index = index.quantised[0].vectors, index.centred(moved)
-        assert index.quantised[0].vectors is before  # nothing was quantised again
+        index.nearest(distance.project(raw.templates[None, :, :, 0]), 2)
+        before, index = index.quantised.entries, index.centred(moved)
+        assert index.quantised.entries[0].vectors is before[0].vectors  # not quantised again
         for person in rng.integers(0, len(raw.names), 12):
             walk = raw.templates[:, :, 4 * person] if person % 3 else np.float32(1)
             walk = (walk + 0.3 * rng.normal(size=(PARTS, DIMENSIONS))).astype(np.float32)
@@ -86,6 +93,26 @@ def test_two_people_of_one_walk_are_both_nearest(rng, distance):
     nearest = index.nearest(query, 2)
     assert np.argsort(nearest, kind="stable")[:2].tolist() == [10, 11]
     assert nearest[10] == nearest[11]  # so that neither is named
+
+
+def test_scores_are_taken_over_while_means_move_little(rng, distance):
+    index = fast_indexed(gallery(rng), distance).centred([None, None])
+    mean = np.zeros((PARTS, DIMENSIONS), np.float32)
+    index = index.centred([mean, mean])
+    scores = index.impostor_scores
+    near = index.centred([mean + np.float32(1e-3)] * 2)
+    assert near.impostor_scores is scores
+    assert near.centred([mean + np.float32(2e-3)] * 2).impostor_scores is scores
+    far = near.centred([mean + np.float32(1)] * 2)
+    assert far.impostor_scores is not scores
+
+
+def test_the_first_searches_of_a_state_are_plain(rng, distance, monkeypatch):
+    monkeypatch.setattr(fast_index, "PLAIN_SEARCHES", 2)
+    index = fast_indexed(gallery(rng), distance).centred([None, None])
+    query = index.queries_of(np.array([41]))
+    finite = [np.isfinite(index.nearest(query, 2)).sum() for _ in range(3)]
+    assert finite[0] == finite[1] == len(index.names) > finite[2]
 
 
 def test_small_galleries_are_searched_plainly(rng, distance):

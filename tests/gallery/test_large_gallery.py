@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cstl_edge.distance import Distance, whitening_of
-from cstl_edge.errors import MissingPackage
+from cstl_edge.errors import GalleryError, MissingPackage
 from cstl_edge.gallery import gallery as gallery_module
 from cstl_edge.gallery import large_index
 from cstl_edge.gallery.gallery import Gallery
@@ -105,6 +105,14 @@ def test_changes_are_followed_without_making_the_rest_again(
         other.remove("Eve")
         assert gallery.identify(walks[7], threshold=0.05, learn=False).name is None
         assert counts[0] == 3 * PEOPLE + 3
+
+
+@pytest.mark.usefixtures("large")
+def test_a_walk_that_is_enrolled_already_is_found(full, model, walks):
+    with Gallery.open(full, model) as gallery:
+        with pytest.raises(GalleryError, match="already p9"):
+            gallery.enroll("Ada", walks[9][1:2], consent="yes")
+        assert gallery.enroll("Ada", 5 - walks[9], consent="yes") == 3
 
 
 @pytest.mark.usefixtures("large")
