@@ -3,6 +3,8 @@
     python benchmarks/serve/browser.py --out runs/browser --axe node_modules/axe-core/axe.min.js
 
 Four synthetic cameras around one street; needs Playwright (`pip install playwright`) and Chromium.
+By default each camera plays one period of the street as a recording, of which a slow machine loses
+no frame, and begins again when the page restarts it; `--live` has cameras that drop what is late.
 Writes steps.json (what was done and whether it came), and a screenshot of every page at 1440 and
 390 pixels. Exit code 1 where a step failed.
 """
@@ -51,22 +53,23 @@ page: {{port: {port}}}
 class Service:
     """`cstl-edge serve` of a site of its own, and its REST."""
 
-    def __init__(self, folder: Path, people: int, fps: int) -> None:
+    def __init__(self, folder: Path, people: int, fps: int, *, live: bool) -> None:
         """Write the site and start the service.
 
         Args:
             folder: Emptied first.
             people: Walkers on the street.
             fps: Of each camera.
+            live: Whether the cameras go on for ever, and drop what is late.
         """
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         cameras = "\n".join(
             f'  {name}: {{source: "synthetic://street?side={side}&people={people}&seed=1'
-            f'&fps={fps}&live=1"}}'
+            f'&fps={fps}{"&live=1" if live else ""}"}}'
             for side, name in enumerate(CAMERAS)
         )
-        self.folder, self.port = folder, free_port()
+        self.folder, self.port, self.live = folder, free_port(), live
         (folder / "site.yaml").write_text(SITE.format(cameras=cameras, port=self.port))
         self.log = (folder / "log").open("w")
         self.process = subprocess.Popen(
@@ -80,12 +83,30 @@ class Service:
         self.base = self.address.partition("/?")[0]
         self.token = self.address.partition("token=")[2]
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, method: str = "GET") -> Any:
         """Return the answer of an operation."""
         headers = {"authorization": f"Bearer {self.token}"}
-        request = urllib.request.Request(f"{self.base}/api/v1{path}", headers=headers)
+        address = f"{self.base}/api/v1{path}"
+        request = urllib.request.Request(address, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def walk_again(self, *cameras: str) -> None:
+        """Let recordings begin again."""
+        for camera in () if self.live else cameras:
+            self.get(f"/cameras/{camera}/restart", "POST")
+
+    def wait_for_ends(self, patience_s: float) -> Any:
+        """Wait until every recording has ended and every visit is closed."""
+
+        def ended() -> bool:
+            states = {camera["state"] for camera in self.get("/cameras")}
+            return states == {"ended"} and not self.get("/here")["now"]
+
+        if not self.live:
+            waited(ended, patience_s, "the recordings did not end")
+        return {"visits": len(self.get("/visits?limit=500")["visits"])}
 
     def stop(self) -> tuple[int, float]:
         """End the service; return its exit code and how long that took [s]."""
@@ -156,6 +177,7 @@ class Visitor:
         box.get_by_label("Camera", exact=True).select_option("gate")
         box.get_by_role("button", name="Start").click()
         self.page.get_by_role("heading", name=f"Enrol {ADA}").wait_for()
+        self.service.walk_again("gate")
         return waited(lambda: self._enrolled(), self.patience_s, "the enrolment did not end")
 
     def _enrolled(self) -> Any:
@@ -172,6 +194,7 @@ class Visitor:
             visits = self.service.get(f"/visits?person={ADA}&limit=500")["visits"]
             return [visit["camera"] for visit in visits if visit["camera"] != "gate"]
 
+        self.service.walk_again("path", "yard", "lane")
         cameras = waited(named, self.patience_s, f"{ADA} was not named on another camera")
         self.open("visits", f"?person={ADA}")
         self.page.locator("ol.visits > li").first.wait_for()
@@ -197,7 +220,7 @@ class Visitor:
         """Merge two people and take it back."""
         self.open("people")
         card = self.page.locator(".person", has=self.page.get_by_role("heading", name=ADA))
-        card.get_by_text("More").click()
+        card.locator(".menu > summary").click()
         card.get_by_role("button", name="Merge").click()
         box = self.page.get_by_role("dialog")
         box.get_by_label("The other one").select_option(BEN)
@@ -230,7 +253,7 @@ class Visitor:
         """Erase a person and find no byte of them in the data folder."""
         self.open("people")
         card = self.page.locator(".person", has=self.page.get_by_role("heading", name=BEN))
-        card.get_by_text("More").click()
+        card.locator(".menu > summary").click()
         card.get_by_role("button", name="Erase").click()
         self.page.get_by_role("dialog").get_by_role("button", name="Erase").click()
         self.page.get_by_text(f"{BEN} is erased").first.wait_for()
@@ -247,6 +270,19 @@ class Visitor:
         files = (p for p in (self.service.folder / "data").rglob("*") if p.is_file())
         return [p.name for p in files if mark in p.read_bytes()]
 
+    def _wait_for_pictures(self) -> None:
+        """Let the recordings begin again, and wait until somebody is in view of two cameras."""
+        self.service.walk_again(*CAMERAS)
+
+        def seen() -> bool:
+            self.page.wait_for_timeout(500)
+            figures = self.page.locator(".figures").all_inner_texts()
+            drawn = [note.strip() for note in self.page.locator(".note").all_inner_texts()]
+            busy = sum("pers" in text or "people" in text for text in figures)
+            return not any(drawn) and busy >= 2
+
+        waited(seen, self.patience_s, "no pictures of two cameras with somebody in view")
+
     def look(self, out: Path, axe: str | None) -> Any:
         """Take a picture of every page in both sizes, judged by axe-core."""
         found = {}
@@ -256,7 +292,9 @@ class Visitor:
                 self.open(name)
                 if name == "visits" and self.page.locator("ol.visits > li").count():
                     self.page.locator("ol.visits summary").first.click()
-                self.page.wait_for_timeout(4000)
+                if name == "now":
+                    self._wait_for_pictures()
+                self.page.wait_for_timeout(2000)
                 self.page.screenshot(path=out / f"{name}-{width}.png")
                 if axe is not None:
                     self.page.evaluate(axe)
@@ -275,6 +313,7 @@ def main() -> int:
     parser.add_argument("--axe", type=Path, help="axe.min.js of axe-core")
     parser.add_argument("--people", type=int, default=3, help="walkers on the street")
     parser.add_argument("--fps", type=int, default=10)
+    parser.add_argument("--live", action="store_true", help="cameras, not recordings")
     parser.add_argument("--patience", type=float, default=240, help="seconds for each step")
     options = parser.parse_args()
     from playwright.sync_api import sync_playwright
@@ -282,12 +321,13 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     axe = options.axe.read_text(encoding="utf-8") if options.axe else None
     steps = Steps(options.out / "steps.json")
-    service = Service(options.out / "site", options.people, options.fps)
+    service = Service(options.out / "site", options.people, options.fps, live=options.live)
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as runner:
         browser = runner.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         visitor = Visitor(browser.new_page(), service, options.patience)
         steps.do("enter by the printed address", visitor.enter)
+        steps.do("strangers walk by", lambda: service.wait_for_ends(options.patience))
         steps.do("enrol by walking past", visitor.enrol)
         steps.do("recognised on another camera", visitor.recognised)
         steps.do("name an unknown", visitor.name_unknown)
