@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cstl_edge.arrays import Mask
+from cstl_edge.arrays import Floats, Mask
 from cstl_edge.errors import GalleryError
 from cstl_edge.gallery.match import Decision, SeenWalk
 from cstl_edge.gallery.matcher import UNNAMED
@@ -26,6 +26,7 @@ from cstl_edge.live.events import (
     model_digits,
     new_visit,
 )
+from cstl_edge.live.pipeline.agreement import Agreement
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
 from cstl_edge.live.pipeline.perception import FrameResult, TrackObservation
 from cstl_edge.live.pipeline.track_state import TrackState
@@ -33,7 +34,7 @@ from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.sources.base import SourceState
 from cstl_edge.live.tracking.walk_filter import Reason
 from cstl_edge.runtime.base import Encoder
-from cstl_edge.runtime.streaming.encoder import StreamingEncoder
+from cstl_edge.runtime.streaming.encoder import StreamingEncoder, StreamResult
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class RecognitionStage:
         self._stream: StreamingEncoder[int] = StreamingEncoder(
             encoder, options.window, options.hop, options.min_frames, 2 * options.max_walkers
         )
+        self._agreement = Agreement(encoder.info)
         self._model = model_digits(encoder.info.weights_sha256)
         self._tracks: dict[int, TrackState] = {}
         self._scene = SceneState.READY
@@ -209,9 +211,34 @@ class RecognitionStage:
         for i in range(max(len(queue) for queue in queues.values())):
             batch = {track: queue[i] for track, queue in queues.items() if i < len(queue)}
             for track, result in self._stream.push(batch).items():
-                self._tracks[track].add_window(result)
+                state = self._tracks[track]
+                before = state.before(result)
+                earlier = [window.embedding for window in before]
+                if self._agreement.is_other(np.array(earlier), result.embedding):
+                    self._cut(state, before, result.window_frames)
+                state.add_window(result)
                 embedded[track] = None
         return list(embedded)
+
+    def _cut(self, track: TrackState, before: list[StreamResult], window_frames: int) -> None:
+        """Part a walk whose newest window is of somebody else; the earlier part is a record.
+
+        Args:
+            track: The walk, without the newest window.
+            before: Its windows that share no frames with that one.
+            window_frames: Frames of the newest window; they and as many before may be mixed.
+        """
+        refused = min(track.usable, 2 * window_frames)
+        if self._keep:
+            track.windows = before
+            track.usable -= refused
+            track.silhouettes = track.silhouettes[: max(0, len(track.silhouettes) - refused)]
+            self.records.append(self._record(track, track.account(self._options.min_frames)))
+        track.begin_anew()
+        track.refused[Reason.MIXED] += refused
+        account = track.account(self._options.min_frames)
+        event = self._track_event("pending", track, frames=track.usable, detail=account)
+        self._events.append(event.with_reason(Reason.MIXED))
 
     def _identify(self, track: TrackState, read_at: float) -> None:
         """Search the gallery for a track; report the answer if it is another than before."""
@@ -275,11 +302,17 @@ class RecognitionStage:
     def _record(self, track: TrackState, account: str) -> TrackRecord:
         info = self._encoder.info
         silhouettes = np.zeros((0, *info.size), np.uint8)
-        embeddings = np.zeros((0, info.parts, info.embedding), np.float32)
+        embeddings: Floats = np.zeros((0, info.parts, info.embedding), np.float32)
+        if track.windows:
+            embeddings = track.embeddings()
+            agree = self._agreement.of_one_person(embeddings)
+            embeddings = embeddings[agree]
+            left_out = len(agree) - len(embeddings)
+            account += f"; {left_out} windows left out: {Reason.MIXED.value}" if left_out else ""
         return TrackRecord(
             track=track.id,
             silhouettes=np.stack(track.silhouettes) if track.silhouettes else silhouettes,
-            embeddings=track.embeddings() if track.windows else embeddings,
+            embeddings=embeddings,
             salient_frames=track.windows[-1].salient_frames if track.windows else None,
             frames=track.usable,
             refusals={reason.value: count for reason, count in track.refused.items()},

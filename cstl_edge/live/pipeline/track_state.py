@@ -93,15 +93,20 @@ class TrackState:
         merged, self.merged = self.merged, observation.reason is Reason.MERGED
         if self.merged and not merged:
             # the track that leaves the merge may be the other person: no answer from both
-            self.windows, self.decision, self.silhouettes = [], None, []
-            self.last_used_s, self.usable = None, 0
-            self.total, self.weight = None, 0.0
-            self.outlines.clear()
+            self.begin_anew()
             return True
         if self.last_used_s is None or time_s - self.last_used_s <= MAX_GAP_S:
             return False
         self.last_used_s = None
         return True
+
+    def begin_anew(self) -> None:
+        """Forget the walk so far: what comes now may be another person's."""
+        self.windows, self.decision, self.silhouettes = [], None, []
+        self.last_used_s, self.usable = None, 0
+        self.started_s = self.ended_s = None
+        self.total, self.weight = None, 0.0
+        self.outlines.clear()
 
     def _turns(self, heading: float | None) -> bool:
         """Follow the side to which the walk goes; return whether it changed on the way."""
@@ -150,6 +155,16 @@ class TrackState:
                 self.windows.pop()
         most = MAX_KEPT_WINDOWS if self.keep else MAX_WINDOWS
         self.windows = [*self.windows, result][-most:]
+
+    def before(self, result: StreamResult) -> list[StreamResult]:
+        """Return the windows that share no frames with a new one."""
+        first = result.frames_seen - result.window_frames
+        # after a break the count of frames begins anew: what is behind the new window was earlier
+        return [
+            window
+            for window in self.windows
+            if window.frames_seen <= first or window.frames_seen > result.frames_seen
+        ]
 
     def embeddings(self) -> Floats:
         """Return the embeddings of the windows that are kept, [k, p, d]."""

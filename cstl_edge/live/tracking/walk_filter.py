@@ -46,6 +46,7 @@ class Reason(str, Enum):
     NOT_WALKING = "moving, but not walking"
     MERGED = "merged with a neighbour"
     HIDDEN = "out of sight"
+    MIXED = "two people in one track"
 
 
 class WalkFilter:

@@ -1,0 +1,115 @@
+"""Agreement of windows: a walk of two people is parted, and enrolment takes one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cstl_edge.live.events import ReasonCode
+from cstl_edge.live.pipeline.agreement import Agreement
+from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary
+from cstl_edge.live.pipeline.perception import FrameResult, TrackObservation
+from cstl_edge.live.pipeline.recognition import RecognitionStage
+from cstl_edge.live.segmentation.base import SceneState
+from cstl_edge.live.sources.base import Frame
+from cstl_edge.runtime.base import Embedded, EncoderInfo
+
+TABLE = {"sizes": [1, 10], "fpir": [0.01, 0.1], "threshold": [[0.5, 0.6], [0.4, 0.5]]}
+PICTURE = np.zeros((360, 640, 3), np.uint8)
+BOX = (100.0, 100.0, 40.0, 100.0)
+
+
+class Means:
+    """An encoder whose embedding is the mean grey of a window, in every part."""
+
+    info = EncoderInfo("stand-in", "cpu", "float32", 1, "s", "0" * 64, (64, 44), 2, 1, 4, TABLE)
+
+    def frames(self, silhouettes):  # [m, p, c]
+        mean = silhouettes.reshape(len(silhouettes), -1).mean(1) / 255
+        return np.repeat(mean[:, None, None], 2, axis=1).astype(np.float32)
+
+    def head(self, features, lengths):
+        means = [f[:n].mean(0) for f, n in zip(features, lengths, strict=True)]  # [p, c]
+        embedding = np.repeat(np.stack(means), 4, axis=2).astype(np.float32)
+        return Embedded(embedding, np.zeros((len(means), 2), np.int32))
+
+
+def info(**more) -> EncoderInfo:
+    return replace(Means.info, **more)
+
+
+def walk(stage: RecognitionStage, grey: int, frames: range) -> list:
+    """Show a walker of one grey to the stage; return the events."""
+    silhouette, events = np.full((64, 44), grey, np.uint8), []
+    for i in frames:
+        seen = TrackObservation(1, BOX, None, None, silhouette, -0.5)
+        frame = Frame(i, PICTURE, i / 25)
+        born = [1] if i == 0 else []
+        events += stage.process(FrameResult(frame, 0.0, SceneState.READY, [seen], born))
+    return events
+
+
+def stage_of(info: EncoderInfo) -> RecognitionStage:
+    encoder = Means()
+    encoder.info = info
+    return RecognitionStage("x", encoder, None, PipelineOptions(), RunSummary(), keep=True)
+
+
+def test_windows_beyond_the_distance_of_strangers_are_of_another() -> None:
+    agreement = Agreement(info(impostors=TABLE))
+    assert agreement.limit == pytest.approx(0.5)
+    windows = np.zeros((3, 2, 4), np.float32)
+    assert not agreement.is_other(windows, np.full((2, 4), 0.2, np.float32))
+    assert agreement.is_other(windows, np.full((2, 4), 0.3, np.float32))
+    assert not agreement.is_other(windows[:0], np.full((2, 4), 9.0, np.float32))
+
+
+def test_the_largest_group_that_agrees_is_one_person() -> None:
+    agreement = Agreement(info(impostors=TABLE))
+    windows = np.zeros((5, 2, 4), np.float32)
+    windows[[1, 4]] = 2.0
+    assert agreement.of_one_person(windows).tolist() == [True, False, True, True, False]
+    assert agreement.of_one_person(windows[:1]).tolist() == [True]
+
+
+def test_a_model_without_a_table_says_nothing() -> None:
+    agreement = Agreement(info(impostors=None))
+    assert agreement.limit is None
+    assert not agreement.is_other(np.zeros((1, 2, 4), np.float32), np.full((2, 4), 99, np.float32))
+    assert agreement.of_one_person(np.arange(16, dtype=np.float32).reshape(2, 2, 4)).all()
+
+
+def test_a_walk_of_two_people_is_parted_and_says_so() -> None:
+    stage = stage_of(Means.info)
+    events = walk(stage, 220, range(90)) + walk(stage, 20, range(90, 180))
+    parted = [event for event in events if event.reason_code is ReasonCode.MIXED]
+    assert len(parted) == 1
+    assert "two people in one track" in (parted[0].detail or "")
+    assert 90 / 25 < (parted[0].time_s or 0) < 90 / 25 + 1.5
+    stage.close_all()
+    greys = [set(record.silhouettes[:, 0, 0].tolist()) for record in stage.records]
+    assert greys == [{220}, {20}]
+    for record, grey in zip(stage.records, (220, 20), strict=True):
+        np.testing.assert_allclose(record.embeddings, grey / 255, atol=0.01)
+
+
+def test_a_walk_of_one_person_stays_whole() -> None:
+    stage = stage_of(Means.info)
+    events = walk(stage, 140, range(90)) + walk(stage, 170, range(90, 180))
+    assert not any(event.reason_code is ReasonCode.MIXED for event in events)
+    stage.close_all()
+    assert [record.frames for record in stage.records] == [180]
+
+
+def test_windows_of_a_minority_are_left_out_of_a_record() -> None:
+    """Without votes on the way, as after a break: the record names what it leaves out."""
+    stage = stage_of(Means.info)
+    walk(stage, 220, range(90))
+    state = stage._tracks[1]
+    state.windows.append(replace(state.windows[-1], embedding=np.zeros((2, 4), np.float32)))
+    stage.close_all()
+    (record,) = stage.records
+    np.testing.assert_allclose(record.embeddings, 220 / 255, atol=0.01)
+    assert "1 windows left out: two people in one track" in record.account
