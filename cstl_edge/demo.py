@@ -273,4 +273,5 @@ def _lines(result: DemoResult) -> list[str]:
         f"look at {result.folder}: real.mp4 and street.mp4 (annotated), events.jsonl, "
         "silhouettes.png, salient.png (the frames from which each body part was chosen, Fig. 7 of "
         "the paper)",
+        "next: cstl-edge demo --serve opens a page with four synthetic cameras",
     ]

@@ -296,3 +296,25 @@ def test_the_delay_begins_anew_when_pictures_come() -> None:
 def test_the_wanted_rate_replaces_the_declared_one() -> None:
     with open_live(Script([1]), fps=12.5) as source:
         assert source.fps == 12.5
+
+
+def test_the_first_picture_may_take_longer_than_the_next_one() -> None:
+    """A camera that sleeps is waited for; one that falls silent is noticed all the same."""
+    slow, silent = Script([]), Script([2])
+    threading.Timer(0.6, slow.feed, [1]).start()  # the default would have given up
+    states: list[SourceState] = []
+    source = open_live(
+        slow, silent, wait=True, on_state=states.append, first_picture_s=30.0, next_picture_s=0.15
+    )
+    assert int(next(source).image[0, 0, 0]) == 1
+    assert int(next(source).image[0, 0, 0]) == 2
+    assert [s.state for s in states][:3] == ["opening", "online", "offline"]
+    assert "no frame for 0.15 s" in states[2].detail
+    source.close()
+
+
+@pytest.mark.parametrize("name", ["first_picture_s", "next_picture_s"])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
+def test_impossible_waits_are_refused(name: str, seconds: float) -> None:
+    with pytest.raises(ConfigError, match=name):
+        SourceOptions(**{name: seconds})
