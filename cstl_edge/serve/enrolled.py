@@ -97,7 +97,8 @@ class Enrolled:
             "visits": [row.id for row in store.visits("person = ?", gone)],
         }
         gallery.merge(kept, gone)
-        self.follow(gone, kept)
+        # events say what was known then; runners-up too, or the merge could not be undone
+        store.write("UPDATE visits SET person = ? WHERE person = ?", kept, gone)
         number = store.write(
             "INSERT INTO merges (utc, kind, kept, other, detail, user)"
             " VALUES (?, 'people', ?, ?, ?, ?)",

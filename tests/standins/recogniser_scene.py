@@ -141,14 +141,21 @@ class House:
                 self._track += 1
                 tracks.append((walk, self._track, self.now_s + begin, self.now_s + end, self.now_s))
         start_s = self.now_s
-        last_s = until_s or max((end for *_, end, _ in tracks), default=self.now_s) + 25
+        last_s = until_s or max((end for *_, end, _ in tracks), default=self.now_s) + 0.5
         born, gone = set(), set()
         while self.now_s < last_s:
             for camera in self.site.cameras:
                 self._frame(camera, tracks, born, gone)
             self.recogniser.tick()
             self.now_s = round(self.now_s + 1 / FPS, 3)
+        if until_s is None:
+            self.skip(25)
         return start_s
+
+    def skip(self, seconds):
+        """Let time pass in which nobody is in view."""
+        self.now_s = round(self.now_s + seconds)
+        self.recogniser.tick()
 
     def _frame(self, camera, tracks, born, gone):
         here = [t for t in tracks if t[0].camera == camera]

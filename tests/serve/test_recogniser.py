@@ -1,0 +1,196 @@
+"""The recogniser as a process sees it: states of cameras, reloads, figures; once with the model."""
+
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from event_schema import violations
+from recogniser_scene import START, House, Walk
+
+from cstl_edge.errors import GalleryError
+from cstl_edge.gallery.gallery import Gallery
+from cstl_edge.live.pipeline.options import PipelineOptions
+from cstl_edge.live.pipeline.perception import EndOfStream, FrameResult, PerceptionThread
+from cstl_edge.live.segmentation.open import open_segmenter
+from cstl_edge.live.sources.synthetic.source import SyntheticSource
+from cstl_edge.runtime import load
+from cstl_edge.serve.messages import (
+    CameraState,
+    Clip,
+    ClipRequest,
+    EventMessage,
+    Observation,
+    Reload,
+    SeenTrack,
+    SnapshotRequest,
+    TracksEnded,
+)
+from cstl_edge.serve.recogniser import Recogniser
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = House(tmp_path, clips={"enabled": True})
+    yield house
+    house.close()
+
+
+def test_the_state_of_a_camera_is_told_once(house):
+    offline = CameraState("door", "offline", "source_offline", "no picture for 20 s", "rtsp://x")
+    for state in (CameraState("door", "opening"), offline, offline, CameraState("door", "off")):
+        house.recogniser.receive("camera:door", state)
+    events = house.events("source")
+    assert [event["state"] for event in events] == ["opening", "offline"]
+    assert events[1]["reason_code"] == "source_offline"
+    assert all(violations(event) == [] for event in events)
+
+
+def test_a_reload_closes_the_tracks_of_cameras_that_are_gone(house):
+    house.play(Walk(1, camera="yard", seconds=20), until_s=5)
+    site = house.site.model_copy(update={"cameras": {"door": house.site.cameras["door"]}})
+    house.recogniser.receive("supervisor", Reload(site))
+    house.skip(20)
+    (visit,) = house.visits()
+    assert visit.ended_utc is not None
+
+
+def test_pictures_and_clips_that_come_late_find_their_visit(house):
+    house.play(Walk(1))
+    (visit,) = house.visits()
+    house.answer_snapshots()
+    (request,) = house.messages(ClipRequest)
+    assert request.start_utc < START
+    video = house.site.spool / "clip.mp4"
+    video.write_bytes(b"video")
+    house.recogniser.receive("camera:door", Clip("door", request.id, str(video)))
+    visit = house.reader.visit(visit.id)
+    row, path = house.reader.media(visit.clip)
+    assert (row.mime, path.read_bytes(), video.exists()) == ("video/mp4", b"video", False)
+    assert house.reader.media(visit.snapshot)[0].mime == "image/jpeg"
+    assert house.reader.media(visit.strip)[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_nobody_asked_for_are_not_kept(house, tmp_path):
+    outside = tmp_path / "secret.mp4"
+    outside.write_bytes(b"video")
+    house.play(Walk(1))
+    (request,) = house.messages(ClipRequest)
+    house.recogniser.receive("camera:door", Clip("door", request.id, str(outside)))
+    left_over = house.site.spool / "clip.mp4"
+    left_over.write_bytes(b"video")
+    house.recogniser.receive("camera:door", Clip("door", "no such request", str(left_over)))
+    assert outside.exists()
+    assert not left_over.exists()
+    assert house.visits()[0].clip is None
+
+
+def test_nothing_is_asked_for_where_nothing_is_kept(tmp_path):
+    house = House(tmp_path, snapshots={"enabled": False})
+    house.play(Walk(1))
+    assert house.messages(SnapshotRequest) == []
+    assert house.messages(ClipRequest) == []
+    assert house.visits()[0].strip is None
+    house.close()
+
+
+def test_figures_say_what_the_health_page_shows(house):
+    house.play(Walk(1))
+    recogniser = house.recogniser
+    figures = recogniser.figures()
+    assert figures["frames_total"] > 50
+    assert figures["store_bytes"] > 0
+    assert recogniser.texts()["device"] == "cpu"
+    answers = recogniser.counts()["answers_total"]
+    assert answers[("unknown", "gallery_empty")] >= 1
+    assert set(recogniser.cameras.samples()) >= {"encode", "identify"}
+
+
+def test_a_gallery_of_another_model_is_one_clear_line(house):
+    house.enrol("Ada", 1)
+    house.close()
+    from recogniser_scene import PooledEncoder
+
+    class Other(PooledEncoder):
+        info = replace(PooledEncoder.info, weights_sha256="6" * 64)
+
+    with pytest.raises(GalleryError, match="holds templates of model 5555"):
+        Recogniser(house.site, lambda *_: None, Other())
+    house.open()
+    assert [person.name for person in house.reader.people()] == ["Ada"]
+
+
+def test_walks_of_an_encrypted_gallery_are_encrypted_here_too(tmp_path, monkeypatch):
+    pytest.importorskip("cryptography")
+    monkeypatch.setenv("CSTL_EDGE_GALLERY_PASSPHRASE", "a passphrase of some length")
+    house = House(tmp_path / "plain", unknowns={"enabled": True})
+    sealed = House.__new__(House)
+    folder = tmp_path / "sealed" / "data"
+    folder.mkdir(parents=True)
+    Gallery.open(folder / "gallery.db", encrypt=True).close()
+    sealed.__init__(tmp_path / "sealed", unknowns={"enabled": True})
+    embeddings = []
+    for place in (house, sealed):
+        place.play(Walk(7, seconds=8))
+        place.play(Walk(7, seconds=8))
+        assert [row.visits for row in place.reader.unknowns()] == [2]
+        embeddings.append(place.recogniser.data.store.tracks("1")[0].embedding)
+        place.restart()
+        assert [row.visits for row in place.reader.unknowns()] == [2]
+        place.close()
+    plain, secret = embeddings
+    assert plain[:64] != secret[12:76]
+    assert len(secret) == len(plain) - 16 + 28
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_shipped_model_joins_a_way_across_two_cameras(tmp_path):
+    messages = perceived(SyntheticSource(1, seed=3, fps=10.0))
+    house = House(tmp_path, unknowns={"enabled": True})
+    house.close()
+    house.now_s = 0.0
+    with closing(load(threads=1)) as encoder:
+        house.recogniser = Recogniser(
+            house.site, house._send, encoder, clock=house.clock, free=lambda _: 10**12
+        )
+        for camera in ("door", "yard", "door"):
+            begin = house.now_s
+            for message in messages:
+                moved = replace(message, camera=camera, run=f"{camera}{begin}")
+                if isinstance(message, Observation):
+                    house.now_s = begin + message.time_s
+                    moved = replace(moved, utc=START + timedelta(seconds=house.now_s))
+                house.recogniser.receive("camera", moved)
+                house.recogniser.tick()
+            house.skip(30)
+    visits = house.visits()
+    assert [visit.camera for visit in visits] == ["door", "yard", "door"]
+    assert visits[0].journey == visits[1].journey
+    assert [row.visits for row in house.reader.unknowns()] == [3]
+    assert all(violations(dict(e.event)) == [] for e in house.messages(EventMessage))
+    house.close()
+
+
+def perceived(street):
+    """Return what a worker would send of a street."""
+    options = PipelineOptions("background")
+    thread = PerceptionThread(street, open_segmenter("background", threads=1), options, (64, 44))
+    thread.start()
+    messages = []
+    while True:
+        result = thread.messages.get()
+        if isinstance(result, FrameResult):
+            tracks = tuple(
+                SeenTrack(i.id, i.box, i.reason, i.silhouette, i.heading, i.colours)
+                for i in result.observations
+            )
+            time_s = result.frame.time_s
+            born, closed = tuple(result.born), tuple(result.closed)
+            messages.append(
+                Observation("door", "run", result.frame.index, START, time_s, 0.0, (360, 640),
+                            result.scene, tracks, born, closed)
+            )  # fmt: skip
+        elif isinstance(result, EndOfStream):
+            assert result.error is None
+            return [*messages, TracksEnded("door", "run", tuple(result.closed))]
