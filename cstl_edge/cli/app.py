@@ -19,6 +19,7 @@ from cstl_edge.cli import (
     adapt,
     bench,
     data,
+    embed,
     engines,
     evaluate,
     export,
@@ -102,6 +103,7 @@ def doctor(json: Json = False) -> None:
 app.command(rich_help_panel=PEOPLE)(live.live)
 app.command(rich_help_panel=PEOPLE)(recognise.enroll)
 app.command(rich_help_panel=PEOPLE)(recognise.identify)
+app.command(rich_help_panel=PEOPLE)(embed.embed)
 app.add_typer(gallery.people, name="gallery", rich_help_panel=PEOPLE)
 app.command(rich_help_panel=PEOPLE)(serve.serve)
 app.command(rich_help_panel=PEOPLE)(remote.events)

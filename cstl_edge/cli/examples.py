@@ -70,6 +70,13 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "Let the person walk past the first USB camera, for a minute at most.",
         ),
     ),
+    "embed": (
+        ("cstl-edge embed recordings/ -o embeddings/", "Embed an archive, with all cores."),
+        (
+            "cstl-edge embed recordings/ -o embeddings/ --ray auto",
+            "Embed it on the Ray cluster of this machine.",
+        ),
+    ),
     "identify": (
         ("cstl-edge identify street.mp4", "Say who walks in a recording."),
         (
