@@ -155,6 +155,22 @@ class GalleryError(CstlEdgeError):
     remedy = "see cstl-edge gallery --help"
 
 
+class DamagedGallery(GalleryError):
+    """A gallery, or a part of one, that is not what was written."""
+
+    code = "gallery-damaged"
+    remedy = (
+        "restore a backup (gallery restore), or take out what is damaged (gallery verify --repair)"
+    )
+
+
+class ServerAway(GalleryError):
+    """The server of a gallery does not answer."""
+
+    code = "gallery-server-away"
+    remedy = "look at the server and at the network; what is enrolled already goes on to be matched"
+
+
 class StorageError(CstlEdgeError):
     """An output that cannot be written: full disk, no permission, vanished mount, read-only."""
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from cstl_edge.arrays import Floats, Indices, Vectors
 from cstl_edge.distance import Distance
-from cstl_edge.gallery.fast_index import fast_indexed
+from cstl_edge.gallery.fast_index import PLAIN_SEARCHES, fast_indexed
 from cstl_edge.gallery.index import CosineIndex, TemplateIndex
 from cstl_edge.gallery.large_index import LargeIndex, LargeSearch
 
@@ -63,7 +63,10 @@ class MadeUpGallery:
         """Return the index that multiplies 8-bit integers first."""
         rows = self.rows.astype(np.float32).transpose(1, 2, 0)
         index = fast_indexed(self._index(rows), self.distance)
-        return self._cosine(index)
+        index = self._cosine(index)
+        for _ in range(PLAIN_SEARCHES + 1):  # then it is quantised
+            index.nearest(self.distance.project(self.rows[:1]), 2)
+        return index
 
     def large(self) -> LargeIndex:
         """Return the index of two stages; templates are read from memory."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from cstl_edge.arrays import Silhouettes
 from cstl_edge.errors import GalleryError
@@ -32,6 +33,14 @@ from cstl_edge.gallery.walks import remove_walk, set_retention, split_walks
 AGAIN_S = 60.0  # between two tries to finish an erasure
 
 logger = logging.getLogger(__name__)
+
+
+class GalleryChanges(NamedTuple):
+    """Counts of a gallery that rise with changes."""
+
+    gallery: str  # random digits of this gallery, the same in its backups
+    revision: int  # rises with every change of people and templates
+    erased: int  # people so far
 
 
 class Administration:
@@ -165,6 +174,13 @@ class Administration:
         """
         with self._lock, self._changing() as store:
             return split_walks(store, name, walks, new_name, expires_utc)
+
+    @property
+    def changes(self) -> GalleryChanges:
+        """What tells whether people came or went, here or by another process."""
+        with self._lock:
+            head = self._store.rows.head()
+            return GalleryChanges(head.gallery, head.revision, head.tombstones)
 
     def set_retention(self, name: str, expires_utc: str | None) -> None:
         """Set when somebody's retention ends, None for never: what undoes a merge.

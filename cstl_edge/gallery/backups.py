@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cstl_edge.errors import GalleryError, StorageError, one_line
+from cstl_edge.errors import DamagedGallery, GalleryError, StorageError, one_line
 from cstl_edge.gallery import database
 from cstl_edge.gallery.erasure import Erasure, erase, finish
 from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.loading import load
 from cstl_edge.gallery.records import KnownBackup
 from cstl_edge.gallery.rows import Rows
-from cstl_edge.gallery.sealed_rows import DamagedGallery
 from cstl_edge.gallery.stored_people import read_people, tombstones
 from cstl_edge.output import PRIVATE, partial_name, storing, sweep, sync_folder
 

@@ -12,11 +12,11 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from cstl_edge.errors import GalleryError, one_line
+from cstl_edge.errors import GalleryError, ServerAway, one_line
 from cstl_edge.gallery import schema
 from cstl_edge.gallery.keys import GalleryKey, new_key
 from cstl_edge.gallery.sealed_rows import RowConnection, SealedRows
-from cstl_edge.gallery.server_address import ServerAddress, ServerAway, import_psycopg
+from cstl_edge.gallery.server_address import ServerAddress, import_psycopg
 
 SCHEMA = "cstl_edge"  # of the database: one gallery in each
 TABLES = ("head", "keys", "people", "enrolments", "templates", "silhouettes", "clusters",

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from cstl_edge.errors import GalleryError, one_line
+from cstl_edge.errors import DamagedGallery, one_line
 from cstl_edge.gallery.cipher import CipherSeal
 from cstl_edge.gallery.keys import GalleryKey, WrappedKey, unwrap, wrap
 from cstl_edge.gallery.records import GalleryHead, from_bytes, to_bytes
@@ -32,15 +32,6 @@ class RowConnection(Protocol):
 
     def executemany(self, query: str, values: Iterable[Any], /) -> Any:
         """Run a statement for each of some rows."""
-
-
-class DamagedGallery(GalleryError):
-    """A gallery, or a part of one, that is not what was written."""
-
-    code = "gallery-damaged"
-    remedy = (
-        "restore a backup (gallery restore), or take out what is damaged (gallery verify --repair)"
-    )
 
 
 class SealedRows:

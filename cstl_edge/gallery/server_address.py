@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.credentials import fill_in
-from cstl_edge.errors import ConfigError, GalleryError
+from cstl_edge.errors import ConfigError
 from cstl_edge.extras import missing_package
 from cstl_edge.output import user_folder
 
@@ -67,10 +67,3 @@ def import_psycopg() -> Any:
     except ImportError as err:
         raise missing_package("a gallery on a server needs psycopg", "postgres") from err
     return psycopg
-
-
-class ServerAway(GalleryError):
-    """The server of a gallery does not answer."""
-
-    code = "gallery-server-away"
-    remedy = "look at the server and at the network; what is enrolled already goes on to be matched"

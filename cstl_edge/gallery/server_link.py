@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from cstl_edge.errors import CstlEdgeError, GalleryError
+from cstl_edge.errors import CstlEdgeError, GalleryError, ServerAway
 from cstl_edge.gallery.backups import erase_in_backups
 from cstl_edge.gallery.erasure import finish
 from cstl_edge.gallery.keys import GalleryKey
@@ -26,7 +26,7 @@ from cstl_edge.gallery.postgres import PostgresRows
 from cstl_edge.gallery.replica_cameras import CameraSync
 from cstl_edge.gallery.replication import copy_all, pull
 from cstl_edge.gallery.rows import Rows
-from cstl_edge.gallery.server_address import ServerAddress, ServerAway
+from cstl_edge.gallery.server_address import ServerAddress
 from cstl_edge.gallery.store import GalleryStore
 
 POLL_S = 1.0  # between two looks for changes

@@ -53,6 +53,7 @@ from cstl_edge.serve.visits import Visits
 WAIT_S = 0.2  # for the next message
 TICK_S = 0.2  # between looks at what is due
 RETAIN_EVERY_S = 600.0  # between looks at retention
+FOLLOW_EVERY_S = 5.0  # between looks whether the command line has changed the gallery
 ERASE_AGAIN_S = 10.0  # between tries to finish an erasure
 SPACE_EVERY_S = 10.0  # between looks at sizes, for the Health page
 RECLUSTER_EVERY_S = 24 * 3600.0
@@ -92,8 +93,10 @@ class Recogniser:
             store = Store(site.data)
             opened.callback(store.close)
             site.spool.mkdir(mode=0o700, exist_ok=True)
-            site.gallery_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            gallery = Gallery.open(site.gallery_path, encoder, clock=clock)
+            place = site.gallery_path
+            if isinstance(place, Path):
+                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            gallery = Gallery.open(place, encoder, clock=clock)
             opened.callback(gallery.close)
             media = Media(store)
             media.sweep()
@@ -110,7 +113,7 @@ class Recogniser:
             self._end_open_visits()
             self._build(free)
             self._opened = opened.pop_all()
-        self._due = dict.fromkeys(("retain", "erase", "recluster", "space"), 0.0)
+        self._due = dict.fromkeys(("retain", "erase", "follow", "recluster", "space"), 0.0)
         self._due["recluster"] = time.monotonic() + RECLUSTER_EVERY_S
         self._space = {"store_bytes": 0.0, "free_bytes": 0.0}
         self._commands = 0
@@ -128,6 +131,7 @@ class Recogniser:
             data, self._encoder, self.gallery, self.visits, self._ledger, self.unknowns, self._send
         )
         enrolled, self.erasures = Enrolled(data), Erasures(data)
+        self._enrolled = enrolled
         self.enrolments = Enrolments(data)
         naming = Naming(
             data,
@@ -156,6 +160,7 @@ class Recogniser:
             unknowns=self.unknowns,
         )
         self.requests = Requests(parts, self._reply)
+        naming.follow_gallery()
 
     def receive(self, peer: str, message: Message) -> None:
         """Take a message of a worker, the front or the supervisor."""
@@ -184,6 +189,7 @@ class Recogniser:
         self._look_at_enrolment()
         for name, every_s, run in (
             ("erase", ERASE_AGAIN_S, self._finish_erasures),
+            ("follow", FOLLOW_EVERY_S, self._follow_gallery),
             ("retain", RETAIN_EVERY_S, self._retain),
             ("recluster", RECLUSTER_EVERY_S, self._recluster),
             ("space", SPACE_EVERY_S, self._measure_space),
@@ -247,6 +253,11 @@ class Recogniser:
     def _finish_erasures(self) -> None:
         if self.erasures.unfinished:
             self.erasures.retry()
+
+    def _follow_gallery(self) -> None:
+        """Look whether the command line has changed the gallery."""
+        if self._enrolled.is_stale:
+            self._naming.follow_gallery()
 
     def _retain(self) -> None:
         removed = self.retention.run()

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_
 
 from cstl_edge.config import Problem, StrictModel, problems_of, read_yaml
 from cstl_edge.errors import ConfigError, CstlEdgeError, one_line
+from cstl_edge.gallery.server_address import is_server
 from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, SEGMENTERS
 from cstl_edge.live.sources.open import source_kind
 from cstl_edge.serve.outputs.settings import OutputsSettings
@@ -178,8 +179,9 @@ class Site(StrictModel):
     from the file's folder."""
     model: Path | None = None
     """Exported folder or checkpoint; null for the shipped model."""
-    gallery: Path | None = None
-    """SQLite file of the enrolled people; null for gallery.db in `data`."""
+    gallery: str | None = None
+    """SQLite file of the enrolled people, or postgresql:// address of a server; null for gallery.db
+    in `data`."""
     cameras: dict[Annotated[str, Field(pattern=CAMERA_NAME)], CameraSettings] = Field(
         default={}, max_length=MAX_CAMERAS
     )
@@ -205,9 +207,11 @@ class Site(StrictModel):
         return self._path
 
     @property
-    def gallery_path(self) -> Path:
-        """File of the enrolled people."""
-        return self.gallery or self.data / "gallery.db"
+    def gallery_path(self) -> Path | str:
+        """File of the enrolled people, or their address on a server."""
+        if self.gallery is not None and is_server(self.gallery):
+            return self.gallery
+        return Path(self.gallery) if self.gallery else self.data / "gallery.db"
 
     @property
     def spool(self) -> Path:
@@ -284,8 +288,11 @@ def _absolute(site: Site, folder: Path) -> Site:
         else camera
         for name, camera in site.cameras.items()
     }
+    gallery = site.gallery
+    if gallery is not None and not is_server(gallery):
+        gallery = str(folder / Path(gallery).expanduser())
     moved: Site = _moved(site, folder)
-    return moved.model_copy(update={"cameras": cameras})
+    return moved.model_copy(update={"cameras": cameras, "gallery": gallery})
 
 
 def _moved(value: Any, folder: Path) -> Any:

@@ -33,6 +33,12 @@ def test_a_good_file_becomes_a_site_whose_paths_count_from_its_folder(tmp_path):
     site = load_site(written(tmp_path, GOOD))
     assert site.data == tmp_path / "data"
     assert site.gallery_path == tmp_path / "data/gallery.db"
+    for place, path in (
+        ("people.db", tmp_path / "people.db"),
+        ("postgresql://{PG}@db.local/people", "postgresql://{PG}@db.local/people"),
+    ):
+        with_gallery = load_site(written(tmp_path, f"gallery: '{place}'\n{GOOD}"))
+        assert with_gallery.gallery_path == path
     assert site.cameras["file"].source == str(tmp_path / "walk.mp4")
     assert site.cameras["door"].source == "rtsp://{DOOR}@cam/1"
     assert site.cameras["door"].first_picture_s == 60
