@@ -41,7 +41,8 @@ Backend = Annotated[
 Segmenter = Annotated[
     str,
     typer.Option(
-        help=f"How people are separated from the background: {SEGMENTERS.help()}.",
+        help=f"How people are separated from the background: {SEGMENTERS.help()}; or the manifest "
+        "(.json) of a network that masks people.",
         autocompletion=names_of(SEGMENTERS),
     ),
 ]

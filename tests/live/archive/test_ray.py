@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from golden_export import GOLDEN
 
-from cstl_edge.errors import MissingPackage
+from cstl_edge.errors import BackendUnavailable, MissingPackage
 from cstl_edge.live.archive.embed import ArchiveOptions
 from cstl_edge.live.archive.items import find_items
 from cstl_edge.live.archive.ray_cluster import embed_by_ray
@@ -51,8 +51,12 @@ def test_a_killed_worker_costs_nothing(tmp_path):
     out, killed = tmp_path / "out", []
     threading.Thread(target=_kill_a_worker, args=(out, killed), daemon=True).start()
     options = ArchiveOptions(str(out), str(GOLDEN / "tiny"))
-    results = list(embed_by_ray(find_items([tmp_path / "archive"]), options, "local"))
-    killed.append("enough")
+    try:
+        results = list(embed_by_ray(find_items([tmp_path / "archive"]), options, "local"))
+    except BackendUnavailable as err:  # Ray gives a node of a busy machine 30 s to start
+        pytest.skip(str(err))
+    finally:
+        killed.append("enough")
     assert [result.error for result in results] == [None] * 60
     assert len(list(out.rglob("*.npz"))) == 60
     assert killed[0] != "enough", "all was done before a worker could be killed"
