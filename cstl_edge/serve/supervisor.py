@@ -70,7 +70,8 @@ class Supervisor:
         self._check_model(strict)
         self.cameras: dict[str, CameraState] = {}
         self.processes: dict[str, ManagedProcess] = {}
-        self._inbox: queue.SimpleQueue[tuple[str, Message | None]] = queue.SimpleQueue()
+        # no SimpleQueue: under Python 3.10 its `get` can wait for ever in spite of a timeout
+        self._inbox: queue.Queue[tuple[str, Message | None]] = queue.Queue()
         self._on_ready, self._ready_told = on_ready, False
         self._signal: int | None = None
         self._reload_wanted = threading.Event()
