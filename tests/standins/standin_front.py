@@ -27,7 +27,7 @@ class StandinFront:
             **groups,
         )
         Store(folder).close()
-        self.site_error, self.safe_mode, self.stopping = None, False, False
+        self.site_error, self.safe_mode, self.stopping, self.outputs = None, False, False, None
         self.commands, self.answers, self.watched = [], {}, {}
         self.listeners = {name: [] for name in ("picture", "event", "state", "stats", "site")}
         self.pictures = {}

@@ -1,12 +1,15 @@
 """REST: what each operation asks of the service, what it answers, and what it refuses."""
 
 import json
+from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 from standin_front import ago
 
 from cstl_edge.live.events import Event
 from cstl_edge.serve.messages import Reply
+from cstl_edge.serve.outputs.base import OutputHealth
 from cstl_edge.serve.store import Store
 from cstl_edge.serve.store_rows import PersonRow, VisitRow
 from cstl_edge.serve.web.rest.openapi import describe
@@ -296,6 +299,13 @@ def test_health_tells_latencies_by_stage(page):
     assert camera["latency_ms"]["segment"] == {"p50": 5.0, "p99": 9.0, "samples": 3.0}
     assert camera["memory_bytes"] == 180_000_000
     assert health["kept"]["unknowns"] is False
+
+
+def test_health_tells_how_the_outputs_are(page):
+    assert page.program().get("/api/v1/health").json()["outputs"] == []
+    health = OutputHealth("mqtt", "mqtt", "failing", "host:1 refuses", 3, 10, {"old": 2})
+    page.front.outputs = SimpleNamespace(health=lambda: (health,))
+    assert page.program().get("/api/v1/health").json()["outputs"] == [asdict(health)]
 
 
 def test_the_safe_mode_shows_the_error_behind_the_login(page):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -13,15 +14,16 @@ from cstl_edge.errors import CstlEdgeError
 from cstl_edge.live.events import utc_text
 from cstl_edge.serve.context import FrontContext
 from cstl_edge.serve.messages import ProcessState, Stats, now
+from cstl_edge.serve.outputs.base import OutputHealth
 from cstl_edge.serve.web.figures import Latencies
-from cstl_edge.serve.web.rest.models import (
+from cstl_edge.serve.web.rest.operations import Call, Operation
+from cstl_edge.serve.web.rest.service_models import (
     DoctorView,
     HealthView,
     KeptView,
     ModelView,
     ProcessView,
 )
-from cstl_edge.serve.web.rest.operations import Call, Operation
 
 ASSETS = Path(__file__).parents[3] / "assets"
 CARDS = ("MODEL_CARD.md", "README.md")
@@ -44,6 +46,7 @@ async def get_health(call: Call) -> HealthView:
         site_error=context.site_error if call.identity.is_admin else None,
         kept=_kept(context),
         processes=tuple(_process(p, stats, latencies) for p in state.processes),
+        outputs=_outputs(context, call.identity.is_admin),
         disk_free_bytes=int(free) if free is not None else await run_in_threadpool(_free, context),
         store_bytes=None if store is None else int(store),
     )
@@ -62,6 +65,12 @@ def _kept(context: FrontContext) -> KeptView:
         max_gb=keep.max_gb,
         min_free_gb=keep.min_free_gb,
     )
+
+
+def _outputs(context: FrontContext, is_admin: bool) -> tuple[OutputHealth, ...]:
+    """Return the outputs; their reasons, which name hosts, for admins alone."""
+    health = context.outputs.health() if context.outputs is not None else ()
+    return health if is_admin else tuple(replace(output, reason=None) for output in health)
 
 
 def _free(context: FrontContext) -> int | None:

@@ -28,6 +28,13 @@ function processTable(processes) {
       Object.entries(process.texts).map(([name, text]) => h("p", {}, `${name}: ${text}`)))));
 }
 
+function outputTable(outputs) {
+  if (!outputs.length) return h("p", { class: "quiet" }, t("health.no_outputs"));
+  return table(t("health.outputs"), [t("health.output"), t("health.state"), t("health.queued"), t("health.sent"), t("health.lost")],
+    outputs.map((output) => row(output.name, h("span", {}, t(`output.${output.state}`), output.reason ? h("p", { class: "quiet" }, output.reason) : null),
+      output.queued, output.sent, Object.entries(output.dropped).map(([why, n]) => h("p", {}, t(`drop.${why}`, { n }))))));
+}
+
 function latencyTable(processes) {
   const rows = processes.flatMap((process) => Object.entries(process.latency_ms).map(([stage, { p50, p99, samples }]) => row(process.name, t(`stage.${stage}`), p50.toFixed(1), p99.toFixed(1), samples)));
   return rows.length ? table(t("health.latency"), [t("health.process"), t("health.stage"), "p50 [ms]", "p99 [ms]", t("health.samples")], rows) : h("p", { class: "quiet" }, t("health.no_latency"));
@@ -56,6 +63,7 @@ async function load() {
     h("p", { class: "quiet" }, t("health.version", { version: health.version })));
   byId("cameras").replaceChildren(cameraTable());
   byId("processes").replaceChildren(processTable(health.processes));
+  byId("outputs").replaceChildren(outputTable(health.outputs));
   byId("latency").replaceChildren(latencyTable(health.processes));
   byId("kept").replaceChildren(keptList(health));
 }
@@ -106,7 +114,7 @@ byId("content").replaceChildren(
     admin ? h("button", { type: "button", onclick: (event) => act(async () => { await post("/reload"); toast(t("health.reloaded")); await load(); }, event.currentTarget) }, t("health.reload")) : null),
   h("div", { id: "summary" }), section("cameras", t("health.cameras")),
   h("section", { class: "card" }, h("h2", {}, t("health.test_picture")), h("div", { id: "test" })),
-  section("latency", t("health.latency")), section("processes", t("health.processes")), section("kept", t("health.kept")),
+  section("latency", t("health.latency")), section("processes", t("health.processes")), section("outputs", t("health.outputs")), section("kept", t("health.kept")),
   lazy(t("health.model"), async () => { const { card, path } = await get("/model"); return h("div", {}, h("p", { class: "quiet" }, path), h("pre", { class: "text", tabindex: "0" }, card)); }),
   admin ? lazy(t("health.doctor"), async () => h("pre", { tabindex: "0" }, (await get("/doctor")).lines.join("\n"))) : "",
   admin ? lazy(t("health.sessions"), sessions) : "",
