@@ -24,10 +24,6 @@ def claimed(site: Site) -> Iterator[None]:
     """
     with storing(site.data):
         site.data.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
-        site.spool.mkdir(exist_ok=True, mode=PRIVATE)
-        for left_over in site.spool.iterdir():
-            if left_over.is_file():
-                left_over.unlink()
         lock = os.open(site.data / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -37,6 +33,11 @@ def claimed(site: Site) -> Iterator[None]:
                 f"another cstl-edge serve uses {one_line(site.data)}",
                 remedy="end it first, or give this site another folder (data:)",
             ) from err
+        with storing(site.spool):
+            site.spool.mkdir(exist_ok=True, mode=PRIVATE)
+            for left_over in site.spool.iterdir():
+                if left_over.is_file():
+                    left_over.unlink()
         yield
     finally:
         os.close(lock)

@@ -45,6 +45,7 @@ TICK_S = 0.1
 STATE_EVERY_S = 1.0
 WORKERS_END_S = 1.5  # that the end of the workers may take, before the recogniser is asked
 ALL_END_S = 4.6  # from the signal to killing what is left
+NEW_DATA = "another folder needs a new start: end the service and begin it again"
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -124,7 +125,10 @@ class Supervisor:
         With a bad file everything runs on as it is.
         """
         site, self.site_error = site_or_error(self.path)
-        if site is None:
+        moved = site is not None and site.data != self.site.data
+        if site is not None and moved:
+            self.site_error = f"data: is now {site.data}; {NEW_DATA}"
+        if site is None or moved:
             self._publish()
             return self.site_error
         was_safe, self.safe = self.safe, False

@@ -197,6 +197,12 @@ def test_a_bad_file_changes_nothing_and_is_told(service, site):
     assert service.state().site_error is None
 
 
+def test_another_data_folder_needs_a_new_start(service, site):
+    site.write_text(CAMERAS + "data: elsewhere\n")
+    assert "needs a new start" in service.reload()
+    assert service.site.data.name == "data"
+
+
 def test_a_bad_file_at_the_start_is_safe_mode_and_a_good_one_ends_it(site, monkeypatch):
     monkeypatch.setattr(supervisor_module, "ManagedProcess", Fake)
     site.write_text(CAMERAS + "cameraz: 1\n")
