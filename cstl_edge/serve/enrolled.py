@@ -22,14 +22,15 @@ class Enrolled:
     """The people of the gallery, and what the store holds about them."""
 
     def __init__(self, data: ServiceData) -> None:
-        """Write the list of people for the page."""
+        """Prepare; `sync` writes the list of people for the page."""
         self._data = data
         self._warnings: list[dict[str, str]] | None = None
-        self.sync()
+        self.revision = -1
 
     def sync(self) -> None:
         """Write the list of people anew: the gallery changed."""
         self._warnings = None
+        self.revision = self._data.gallery.changes.revision
         merges = dict(
             self._data.store.all(
                 "SELECT kept, max(id) FROM merges WHERE kind = 'people' AND undone_utc IS NULL"
@@ -38,6 +39,29 @@ class Enrolled:
         )
         people = [_row(person, merges.get(person.name)) for person in self._data.gallery.people()]
         self._data.store.set_people(people)
+
+    def erased_elsewhere(self) -> list[str]:
+        """Return names that the store still holds of people who the command line has erased.
+
+        Only where the gallery says that somebody was erased: another gallery's people, or those of
+        a restored backup, are not taken for erased ones.
+        """
+        store, changes = self._data.store, self._data.gallery.changes
+        self.revision = changes.revision
+        gallery, erased = store.one("SELECT gallery, erased FROM head")
+        store.write("UPDATE head SET gallery = ?, erased = ?", changes.gallery, changes.erased)
+        if changes.gallery != gallery or changes.erased <= erased:
+            return []
+        held = store.all(
+            "SELECT name FROM people UNION SELECT person FROM visits WHERE person IS NOT NULL"
+        )
+        enrolled = {person.name for person in self._data.gallery.people()}
+        return [name for (name,) in held if name not in enrolled]
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether somebody else has changed the gallery since the last look."""
+        return self._data.gallery.changes.revision != self.revision
 
     def stored_name(self, name: str) -> str:
         """Return a name as the gallery writes it (RefusedError: nobody has it)."""

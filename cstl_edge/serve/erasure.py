@@ -44,6 +44,8 @@ class Erasures:
         name: as the gallery writes it
         """
         templates = self._data.gallery.remove(name)
+        erased = self._data.gallery.changes.erased
+        self._data.store.write("UPDATE head SET erased = ?", erased)
         return {"templates": templates, **self.traces_of([name])}
 
     def traces_of(self, names: Sequence[str]) -> dict[str, int]:

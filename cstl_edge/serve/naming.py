@@ -223,6 +223,16 @@ class Naming:
             if row is not None:
                 stay.change(cluster=row.cluster)
 
+    def follow_gallery(self) -> None:
+        """Follow what the command line did to the gallery: who was erased there is erased here."""
+        names = self._enrolled.erased_elsewhere()
+        if names:
+            for name in names:
+                self._forget([row.id for row in self._data.store.visits("person = ?", name)])
+            self._erasures.traces_of(names)
+            self._corrections.read()
+        self.sync()
+
     def sync(self, detail: str = "the list of people was read anew") -> None:
         """Write the list of people anew and say that the gallery changed, without names."""
         self._enrolled.sync()

@@ -318,7 +318,7 @@ class Requests:
 
     def _reload(self, command: Command, arguments: Mapping[str, Any]) -> Any:
         """Read the list of people anew: the command line has changed the gallery."""
-        self._parts.naming.sync()
+        self._parts.naming.follow_gallery()
         return {"people": len(self._parts.data.gallery.people())}
 
     def _retain(self, command: Command, arguments: Mapping[str, Any]) -> Any:

@@ -8,9 +8,11 @@ APPLICATION_ID = 0x43535356  # "CSSV": tells a store from every other SQLite fil
 VERSION = 1
 
 TABLES = (
-    # unfinished: an erasure whose bytes may still be in the file; installation: random digits
+    # unfinished: an erasure whose bytes may still be in the file; installation: random digits;
+    # gallery, erased: of the gallery, and how many it had erased, when that was looked at last
     "CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), installation TEXT NOT NULL,"
-    " unfinished TEXT NOT NULL DEFAULT '', next_label INTEGER NOT NULL DEFAULT 1)",
+    " unfinished TEXT NOT NULL DEFAULT '', next_label INTEGER NOT NULL DEFAULT 1,"
+    " gallery TEXT NOT NULL DEFAULT '', erased INTEGER NOT NULL DEFAULT 0)",
     # the journal that outputs read from their own place; person and cluster are for filters
     "CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, utc TEXT NOT NULL,"
     " kind TEXT NOT NULL, camera TEXT, visit TEXT, answer TEXT, person TEXT, body TEXT NOT NULL)",

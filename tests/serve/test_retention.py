@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from recogniser_scene import House, Walk
 
+from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.events import Event
 from cstl_edge.serve.store_rows import VisitFilter
 
@@ -124,6 +125,31 @@ def test_an_unknown_is_erased_with_all_visits(house):
     assert len(house.visits()) == 1
     assert b"picture-of-7" not in house.bytes()
     assert house.ask("unknowns.erase", cluster=seven).code == "not-found"
+
+
+def test_who_is_erased_by_the_command_line_is_erased_here(house):
+    house.enrol("Adalovelace", 1)
+    house.enrol("Bo", 2)
+    visit_with_picture(house, 1)
+    with Gallery.open(house.site.gallery_path) as other:
+        other.remove("adalovelace")
+    house.do("gallery.reload")
+    assert b"Adalovelace" not in house.bytes()
+    assert [person.name for person in house.reader.people()] == ["Bo"]
+    house.close()
+    with Gallery.open(house.site.gallery_path) as other:
+        other.remove("Bo")
+    house.open()
+    assert house.visits() == []
+
+
+def test_another_gallery_erases_nobody(house):
+    house.enrol("Ada", 1)
+    house.close()
+    house.site.gallery_path.rename(house.site.data / "elsewhere.db")
+    house.open()
+    assert "Ada" in {visit.person for visit in house.visits()}
+    assert house.reader.people() == ()
 
 
 def test_an_ended_retention_erases_everywhere(house):
