@@ -51,11 +51,12 @@ def create_app(context: FrontContext, *, metrics: Render | None = None) -> Starl
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        task = asyncio.ensure_future(hub.run())
+        tasks = [asyncio.ensure_future(hub.run()), asyncio.ensure_future(_look(app))]
         unsubscribe = context.on_stats(latencies.feed)
         yield
         unsubscribe()
-        task.cancel()
+        for task in tasks:
+            task.cancel()
         hub.close()
         sessions.close()
 
@@ -73,11 +74,20 @@ def create_app(context: FrontContext, *, metrics: Render | None = None) -> Starl
     )
     app.state.context, app.state.hub, app.state.latencies = context, hub, latencies
     app.state.sessions = sessions
-    app.state.drop = _no_server
+    app.state.drop, app.state.look = _no_server, None
     return app
 
 
+LOOK_S = 2.0  # between two looks for silent connections
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+async def _look(app: Starlette) -> None:
+    """Let the server end silent connections, until it is cancelled."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        if app.state.look is not None:
+            app.state.look()
 
 
 def _no_server(scope: Scope) -> None:

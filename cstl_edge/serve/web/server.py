@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import time
+import weakref
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.types import Scope
@@ -28,6 +30,7 @@ GONE_MS = 30_000  # after which unacknowledged data ends a connection
 MAX_MESSAGE_BYTES = 64 * 1024  # from a page, by WebSocket
 MAX_HEADERS_BYTES = 32 * 1024
 MAX_CONNECTIONS = 400
+SILENT_S = 20.0  # until a connection has to have asked for something
 SHUTDOWN_S = 2  # for answers under way; streams end by themselves
 MAX_PEM_BYTES = 2**20
 logger = logging.getLogger(__name__)
@@ -107,7 +110,26 @@ def make_server(app: Starlette, settings: PageSettings) -> uvicorn.Server:
         ) from err
     server = uvicorn.Server(config)
     app.state.server, app.state.drop = server, partial(drop, server)
+    app.state.look = SilentConnections(server).look
     return server
+
+
+class SilentConnections:
+    """Ends connections that ask for nothing: uvicorn waits for a first request for ever."""
+
+    def __init__(self, server: uvicorn.Server) -> None:
+        """Watch a server."""
+        self._server = server
+        self._since: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+
+    def look(self) -> None:
+        """End whatever has been silent for too long; called every few seconds."""
+        now = time.monotonic()
+        for connection in list(self._server.server_state.connections):
+            if getattr(connection, "cycle", self) is not None:  # it has asked, or is no HTTP
+                self._since.pop(connection, None)
+            elif now - self._since.setdefault(connection, now) > SILENT_S:
+                connection.transport.abort()
 
 
 def drop(server: uvicorn.Server, scope: Scope) -> None:

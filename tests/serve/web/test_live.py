@@ -1,6 +1,7 @@
 """Live pictures: the one WebSocket, single pictures, MJPEG; what is stale, slow or ended."""
 
 import json
+import socket
 import struct
 import time
 from contextlib import contextmanager
@@ -244,6 +245,18 @@ def test_a_client_that_stops_reading_is_dropped(running, monkeypatch):
         time.sleep(0.05)
     until(lambda: not hub.viewers)
     until(lambda: not running.server.server_state.connections)
+
+
+def test_a_connection_that_asks_for_nothing_is_ended(running, monkeypatch):
+    from cstl_edge.serve.web import app, server
+
+    monkeypatch.setattr(app, "LOOK_S", 0.1)
+    monkeypatch.setattr(server, "SILENT_S", 0.2)
+    silent = socket.create_connection(("127.0.0.1", running.port), timeout=LONG_S)
+    silent.sendall(b"GET / HTTP/1.1\r\nHost:")  # and never the rest
+    assert silent.recv(1) == b""  # ended; the socket's own limit of time is a failure
+    answering = running.connect("/livez")
+    assert b"alive" in read_until(answering, b"}")
 
 
 def test_events_stream_from_where_one_is(running):
