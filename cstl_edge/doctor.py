@@ -56,8 +56,8 @@ class DoctorReport:
 def examine() -> list[Finding]:
     """Check everything that the package can use on this machine."""
     probes = [
-        _python, _numpy, _cv2, _pyav, _onnxruntime, _openvino, _model, _gstreamer, _cameras, _torch,
-        _gpu, _tensorrt, _jetson,
+        _python, _numpy, _cv2, _pyav, _onnxruntime, _openvino, _model, _masks, _gstreamer, _cameras,
+        _torch, _gpu, _tensorrt, _jetson,
     ]  # fmt: skip
     return [*map(_safely, probes), *_tables()]
 
@@ -206,6 +206,21 @@ def _jetson() -> Finding:
     release = Path("/etc/nv_tegra_release")
     text = release.read_text(encoding="utf-8").splitlines()[0] if release.exists() else None
     return _optional("Jetson", text, without="not a Jetson")
+
+
+def _masks() -> Finding:
+    """Return how many people the segmenter `auto` has time for at a camera."""
+    from cstl_edge.live.pipeline.run import SEGMENTER_THREADS
+    from cstl_edge.live.segmentation.auto import people_in_time
+    from cstl_edge.runtime.base import usable_cores
+
+    fps = 25.0
+    people, crop_s = people_in_time(fps, min(SEGMENTER_THREADS, usable_cores()))
+    text = (
+        f"about {people:.1f} people masked by the network in every frame at {fps:.0f} frames per "
+        f"second ({crop_s * 1e3:.1f} ms each, now); of more, auto masks some in turn"
+    )
+    return Finding("person masks", "ok", text)
 
 
 def _tables() -> list[Finding]:
