@@ -21,7 +21,7 @@ from cstl_edge.gallery.index import CosineIndex
 from cstl_edge.gallery.short_vectors import SAMPLE, ShortVectors
 
 LARGE_FROM = 50_000  # templates, above which a gallery is searched in two stages
-WALKS = 96  # whose exact distances are computed
+WALKS = 48  # whose exact distances are computed
 LIKE = 8  # walks that may be the one that is enrolled again
 PROBES = 128  # people searched for the gallery's own scores
 SAVE_FROM = 1000  # new entries that are saved at once, or one in a hundred
