@@ -108,7 +108,7 @@ class PageSettings(StrictModel):
     host: HostName = "127.0.0.1"
     """Address to listen on; anything but a loopback address needs a password, a token or a proxy,
     and TLS or a proxy."""
-    port: int = Field(8765, ge=1, le=65535)
+    port: int = Field(default=8765, ge=1, le=65535)
     """TCP port."""
     root_path: Annotated[str, AfterValidator(_is_root_path)] = ""
     """Path below which a proxy shows the page, such as /gait."""
@@ -132,13 +132,13 @@ class PageSettings(StrictModel):
     insecure_lan: bool = False
     """True to serve plain HTTP to the network all the same: passwords and pictures can be read by
     everybody on it."""
-    session_minutes: int = Field(1200, ge=5, le=43200)
+    session_minutes: int = Field(default=1200, ge=5, le=43200)
     """Minutes without use after which a login ends."""
-    max_upload_mb: int = Field(200, ge=1, le=4096)
+    max_upload_mb: int = Field(default=200, ge=1, le=4096)
     """Largest video that may be dropped on the page [MiB]."""
-    max_fps: float = Field(10.0, gt=0, le=30)
+    max_fps: float = Field(default=10.0, gt=0, le=30)
     """Pictures per second and camera of the wall, at most."""
-    max_viewers: int = Field(64, ge=1, le=1000)
+    max_viewers: int = Field(default=64, ge=1, le=1000)
     """Live connections at once, at most."""
 
     @model_validator(mode="after")
