@@ -278,7 +278,9 @@ class Supervisor:
             if existing is None:
                 self._add(plan)
                 continue
-            self._retiring.discard(name)
+            if name in self._retiring:  # it was gone for a moment, and is wanted again
+                self._retiring.discard(name)
+                self._restarting.add(name)
             same, existing.plan = existing.plan.identity == plan.identity, plan
             if not same:
                 self.restart(name)

@@ -186,6 +186,16 @@ def test_cameras_come_and_go(service, site):
     assert service.processes["camera:b"].lives == 1
 
 
+def test_a_camera_that_comes_back_at_once_is_no_death(service, site):
+    site.write_text("cameras:\n  b: {source: synthetic://2}\n")
+    service.reload()
+    site.write_text(CAMERAS)
+    service.reload()
+    service._turn()
+    process = service.processes["camera:a"]
+    assert (process.alive, process.lives, process.policy.total) == (True, 2, 0)
+
+
 def test_a_bad_file_changes_nothing_and_is_told(service, site):
     site.write_text(CAMERAS + "cameraz: 1\n")
     assert "site.yaml:4: unknown key 'cameraz'" in service.reload()
