@@ -42,7 +42,11 @@ class Detection:
 
 
 class Segmenter(Protocol):
-    """Finds people in frames; holds a model of the empty scene."""
+    """Finds people in frames; holds a model of the empty scene.
+
+    One that does not treat everybody alike may have a property `detail`: a sentence, or None where
+    it does; the event `scene` reports its changes.
+    """
 
     @property
     def state(self) -> SceneState:

@@ -50,7 +50,7 @@ def test_a_street_holds_with_few_drops_and_little_delay():
 def test_the_clip_passes_every_stage(plain, monkeypatch):
     monkeypatch.setattr(end_to_end, "SHORT_S", (1.5, 2.3))
     (row,) = (row for row in end_to_end.rows(plain) if not row.skipped)
-    assert row.contender == "onnxruntime float32, roi"
+    assert row.contender == "onnxruntime float32, auto"
     assert (row.case.source, row.case.walkers) == ("walk.mp4", None)
     frames = len(row.samples["total"])
     assert frames == pytest.approx(30 * (2.3 - 1.5), abs=4)
