@@ -80,13 +80,11 @@ class Pages:
         """Answer with a page, or send its visitor to the login."""
         root = request.scope["root_path"]
         path = request.scope["path"][len(root) :]
+        token = request.query_params.get("token")
+        if path == "/" and token is not None:  # also with a cookie, whose proof may be lost
+            return self._by_token(request, token)
         if identity_of(request) is None:
-            token = request.query_params.get("token")
-            if path == "/" and token is not None:
-                return self._by_token(request, token)
             return RedirectResponse(f"{root}/login", 303)
-        if "token" in request.query_params:  # a bookmark of the printed address
-            return RedirectResponse(f"{root}/", 303)
         if self._context.safe_mode and path != "/health":
             return self._render(request, "safe")
         return self._render(request, "page", page=PAGES[path])
@@ -103,6 +101,9 @@ class Pages:
         if account is None:
             return self._render(request, "login", 401, error=texts()["login.wrong_token"])
         door.sessions.forgive(attempt)
+        before = identity_of(request)
+        if before is not None and before.kind == "session":
+            door.sessions.revoke(before.session)
         who, cookie = begin_session(door, account, caller, request)
         response = self._render(request, "token", proof=who.proof or "")
         response.headers.append("set-cookie", cookie)

@@ -56,6 +56,23 @@ def test_the_printed_address_logs_in_and_its_token_is_kept(page):
     assert login_url(page.front.site) == url
 
 
+def test_the_printed_address_helps_a_browser_that_lost_its_proof(page):
+    client = page.browser()
+    lost = client.headers.pop("x-csrf-token")
+    html = client.get(f"/?token={page.token}").text
+    proof = html.split('name="proof" content="')[1].split('"')[0]
+    assert proof != lost
+    assert client.get("/api/v1/people", headers={"x-csrf-token": proof}).status_code == 200
+    assert len(page.app.state.sessions.all()) == 1  # the one before has ended
+
+
+def test_the_token_may_be_pasted_as_the_password(page):
+    client = page.client()
+    assert log_in(client, password=page.token).json()["role"] == "admin"
+    assert log_in(client, user="ada", password=page.token).status_code == 401
+    assert log_in(client, password="x" * 32).status_code == 401
+
+
 def test_a_wrong_token_is_counted(page):
     client = page.client()
     codes = [client.get(f"/?token=wrong{n}").status_code for n in range(6)]
