@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cstl_edge.errors import GalleryError, one_line
+from cstl_edge.errors import DamagedGallery, GalleryError, one_line
 from cstl_edge.gallery import migrate, schema
-from cstl_edge.gallery.sealed_rows import DamagedGallery
 
 BUSY_TIMEOUT_S = 30.0
 LOG_PAGES = 100  # 400 KB

@@ -102,7 +102,7 @@ class Gallery(Administration):
         with contextlib.ExitStack() as opened:
             link = None
             if is_server(path):
-                address, key = server_address(path), key or GalleryKey()
+                address, key = server_address(path), (key or GalleryKey()).asking_once()
                 link = ServerLink(address, create=create, key=key, encrypt=encrypt, clock=clock)
                 opened.callback(link.close)
                 path, create, encrypt = link.path, False, False

@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,19 @@ class GalleryKey:
         if passphrase := os.environ.get(PASSPHRASE):
             return _checked(passphrase)
         return _checked(self.ask(question)) if self.ask is not None else None
+
+    def asking_once(self) -> GalleryKey:
+        """Return the same, which asks for a passphrase at most once, whatever it is for."""
+        if self.ask is None:
+            return self
+        ask, answers = self.ask, list[str]()
+
+        def once(question: str) -> str:
+            if not answers:
+                answers.append(ask(question))
+            return answers[0]
+
+        return replace(self, ask=once)
 
     def new_secret(self, question: str) -> bytes:
         """Return the secret for a new key; a key file that is not there yet is made.

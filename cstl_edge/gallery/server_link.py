@@ -32,6 +32,7 @@ from cstl_edge.gallery.store import GalleryStore
 POLL_S = 1.0  # between two looks for changes
 RETRY_S = 4.0  # between two tries to reach a server that is away
 CAMERAS_S = 30.0  # between two exchanges of the sums of cameras
+CLOSE_S = 1.5  # for the thread to end
 WAIT_S = 2.0  # for a look that is on its way
 OLD_S = 5.0  # without a look, such as after a sleep of the machine: then one precedes an answer
 
@@ -126,8 +127,10 @@ class ServerLink:
     def close(self) -> None:
         """Bring the sums of cameras to the server, if it is there, and close both."""
         self._stop.set()
-        self._thread.join()
-        with self._lock:
+        self._thread.join(CLOSE_S)
+        if not self._lock.acquire(timeout=0.1):
+            return  # it waits for a network that is silent; the end of the process ends it
+        try:
             with contextlib.suppress(GalleryError):
                 if self.is_online:
                     self._exchange_cameras()
@@ -135,6 +138,8 @@ class ServerLink:
                 if rows is not None:
                     rows.close()
             self._server = self._replica = None
+        finally:
+            self._lock.release()
 
     def _follow(self) -> None:
         while not self._stop.wait(POLL_S if self.is_online else RETRY_S):

@@ -260,3 +260,12 @@ def test_costs_beyond_reason_are_refused_before_they_are_paid(encrypted):
     with pytest.raises(GalleryError, match="the record of its key is damaged"):
         keys.unwrap(record, KEY, encrypted)
     assert np.frombuffer(keys.new_key(), np.uint8).size == keys.KEY_BYTES
+
+
+def test_a_passphrase_is_asked_for_once_where_several_files_need_it():
+    questions = []
+    key = GalleryKey(ask=lambda question: questions.append(question) or "correct horse")
+    once = key.asking_once()
+    assert once.secret("one?") == once.secret("another?") == b"correct horse"
+    assert questions == ["one?"]
+    assert GalleryKey(passphrase="correct horse").asking_once().ask is None
