@@ -19,10 +19,9 @@ LOST_CLOTHES = 0.6  # nor in those of other clothes
 FRAGMENT_AREA = 0.45  # of the larger one: a track this small inside another is a part of it,
 ALONE_S = 0.4  # unless it has been seen alone for so long
 MAX_HIDDEN_S = 1.5  # two people who pass each other are one blob for about a second
-LEAST_SEEN = 0.35  # of the body's width: whoever leaves and is hidden is gone below it
 NEAR = 0.15  # of a person's box inside a detection, from which they may be in it
 OUTGROWN_S = 1.0  # for how long a detection that is far too large is a meeting
-OUTGROWN_CLOTHES = 0.1  # least distance of its clothes
+OUTGROWN_CLOTHES = 0.25  # least distance of its clothes: holes in a mask may just be closed
 DOUBT = 0.25  # cost by which the other way round must be worse
 TOGETHER, APART = 0.6, 0.4  # of the narrower one's width inside the other's
 PIECE_AREA = 0.3  # of the larger one: less is no second person,
@@ -99,9 +98,6 @@ def hide(tracks: Sequence[Track], detection: Detection, time_s: float) -> None:
             track.merged_since_s = time_s
         track.hidden_s += time_s - track.time_s
         track.time_s = time_s
-        on_the_way_out = track.leaves(-1 if track.velocity[0] < 0 else 1)
-        if on_the_way_out and track.predicted(time_s)[2] < LEAST_SEEN * w:
-            track.ended = True
 
 
 def is_outgrown(track: Track, sighting: Sighting, time_s: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -138,6 +138,16 @@ def test_an_unseen_companion_is_a_meeting() -> None:
     updates = follow(frames)
     assert list(updates[29].boxes) == [1]
     assert all(update.merged == {1} and not update.boxes for update in updates[30:])
+
+
+def test_a_mask_whose_holes_are_closed_is_no_meeting() -> None:
+    hollow, whole = seen(0, RED), seen(0, RED)
+    assert hollow is not None
+    hollow.mask[20:70, 5:35] = 0
+    frames = [[replace(hollow, box=(100 + 3 * i, 100.0, 40.0, 100.0))] for i in range(40)]
+    frames += [[replace(whole, box=(100 + 3 * i, 100.0, 40.0, 100.0))] for i in range(40, 60)]
+    updates = follow(frames)
+    assert all(list(update.boxes) == [1] and not update.merged for update in updates[5:])
 
 
 def test_other_clothes_are_another_person() -> None:
