@@ -80,14 +80,7 @@ def tensorrt_layout(
     typed = version_converter.convert_version(half, QDQ_HALF_OPSET)
     graph = typed.graph
     kept = [tensor for tensor in graph.initializer if tensor.name not in rounded]
-    nodes: list[onnx.NodeProto] = []
-    added = [numpy_helper.from_array(np.array(0, np.int8), ZERO)]
-    for name, steps in rounded.items():
-        scale = _half_scale(name, steps.scale)
-        tensors = {f"{name}.steps": steps.steps, f"{name}.scale": scale}
-        tensors[f"{name}.zero"] = np.zeros(len(scale), np.int8)
-        added += [numpy_helper.from_array(array, key) for key, array in tensors.items()]
-        nodes.append(helper.make_node("DequantizeLinear", [*tensors], [f"{name}.int8"], axis=0))
+    nodes, added = _dequantised_weights(rounded)
     for node in graph.node:
         for place, name in enumerate(node.input):
             if name in scales or name in rounded:
@@ -105,6 +98,20 @@ def tensorrt_layout(
                     ),
                 ]
     return _finished(typed, nodes, [*kept, *added])
+
+
+def _dequantised_weights(
+    rounded: Mapping[str, Steps],
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Return the nodes that scale weights, by name, to float16, and the tensors that they read."""
+    nodes, added = [], [numpy_helper.from_array(np.array(0, np.int8), ZERO)]
+    for name, steps in rounded.items():
+        scale = _half_scale(name, steps.scale)
+        tensors = {f"{name}.steps": steps.steps, f"{name}.scale": scale}
+        tensors[f"{name}.zero"] = np.zeros(len(scale), np.int8)
+        added += [numpy_helper.from_array(array, key) for key, array in tensors.items()]
+        nodes.append(helper.make_node("DequantizeLinear", [*tensors], [f"{name}.int8"], axis=0))
+    return nodes, added
 
 
 def _finished(

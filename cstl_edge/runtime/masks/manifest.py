@@ -25,11 +25,11 @@ Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 PerChannel = Annotated[tuple[Finite, Finite, Finite], pydantic.Strict(False)]
 
 
-class _Strict(pydantic.BaseModel):
+class _MaskForm(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class MaskInput(_Strict):
+class MaskInput(_MaskForm):
     """The input: float32 crops of any number."""
 
     name: Name
@@ -48,14 +48,14 @@ class MaskInput(_Strict):
         return (None, side, side, 3) if self.layout == "NHWC" else (None, 3, side, side)
 
 
-class MaskOutput(_Strict):
+class MaskOutput(_MaskForm):
     """An output of numbers that say how much of a person there is."""
 
     name: Name
     meaning: Literal["logit", "probability"]
 
 
-class MaskManifest(_Strict):
+class MaskManifest(_MaskForm):
     """Contents of the manifest."""
 
     format: Literal[1]

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mask_networks import blue_squares, student
+from standin_engines import seal
 
 from cstl_edge.cli import app
+from cstl_edge.live.segmentation.open import open_segmenter
 from cstl_edge.runtime import load
 from cstl_edge.runtime.masks.open import open_mask_network
 from cstl_edge.runtime.tensorrt.record import read_record
@@ -45,6 +47,16 @@ def test_build_prints_engines_as_json(folder, here, monkeypatch, capsys):
     assert printed["engines"]["head"]["profiles"][1]["features"]["max"] == [4, 12, 4, 16]
 
 
+def seal_mask(folder, network, **changes):
+    """Write the record of a mask engine, but no plan that could be opened."""
+    seal(folder)
+    place = folder / "engines" / "tensorrt"
+    record = json.loads((place / "frames.plan.json").read_text())
+    sizes = {key: (1, 64, 64, 3) for key in ("min", "opt", "max")}
+    record |= {"graph": "mask", "profiles": [{"crops": sizes}], **changes}
+    (place / "mask.plan.json").write_text(json.dumps(record))
+
+
 def test_people_are_masked_by_an_engine_beside_the_others(
     folder, here, monkeypatch, capsys, tmp_path
 ):
@@ -72,6 +84,22 @@ def test_people_are_masked_by_an_engine_beside_the_others(
     np.testing.assert_array_equal(logits > 0, expected)
     np.testing.assert_array_equal(presence > 0.5, [False, True, True, True, True])
     masks.close()
+    segmenter = open_segmenter(str(network), model=engines)  # as `live` does
+    assert segmenter._network.provider == masks.provider
+
+
+def test_an_engine_of_another_mask_network_is_not_used(folder, here, monkeypatch, tmp_path, caplog):
+    """People are masked on the CPU then, and a line says why."""
+    monkeypatch.setattr("cstl_edge.runtime.masks.check.run_probe", lambda *_: None)
+    network = student(tmp_path)
+    seal_mask(folder, network, onnx_sha256="0" * 64)
+    masks = open_mask_network(network, model=folder)
+    assert masks.provider == "CPUExecutionProvider"
+    assert "the engine mask was built from" in caplog.text
+    (folder / "engines" / "tensorrt" / "mask.plan.json").unlink()
+    caplog.clear()
+    assert open_mask_network(network, model=folder).provider == "CPUExecutionProvider"
+    assert "no engine masks people" in caplog.text
 
 
 def test_the_rebuild_command_is_understood(folder, here, monkeypatch, capsys):
