@@ -52,7 +52,7 @@ def seal_mask(folder, network, **changes):
     seal(folder)
     place = folder / "engines" / "tensorrt"
     record = json.loads((place / "frames.plan.json").read_text())
-    sizes = {key: (1, 64, 64, 3) for key in ("min", "opt", "max")}
+    sizes = dict.fromkeys(("min", "opt", "max"), (1, 64, 64, 3))
     record |= {"graph": "mask", "profiles": [{"crops": sizes}], **changes}
     (place / "mask.plan.json").write_text(json.dumps(record))
 
