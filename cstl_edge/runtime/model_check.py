@@ -27,16 +27,17 @@ TOO_LONG = "model refused: it takes too long to check; export the model again"
 
 SHIPPED_SHA256: frozenset[str] = frozenset(
     {
-        "d808bd396b5306f3a80e27f806732425f135ce69bbcf6bc8f2bdac3c36b411f2",  # frames.int8.onnx
-        "e0b1f23adc75ededad0d4f805c54f9c9a7af42df060de8a76e00c84bf2f62621",  # frames.onnx
-        "50c560368524c9539e4859536b9426b426bcfae577bca160d81ad7a0f98fc7d9",  # head.fp16.onnx
-        "d23616bd5f30b34e8a8093a8a53b39fc2bcd0958e7be4715d77eb2564445c61b",  # head.onnx
-        "ffead0bdb25410ffdf32b7b52fa255a7fd75f646f94abe0f2c63a1320801b001",  # mix.int8.onnx
-        "08c37ccc0e3231c1fca877ee3d6d3a157edbad789eb72001d9e303f2c0c6260d",  # mix.onnx
-        "fad009e6dae6064cb20ee18034782251316da75d96b031505cacf1238da06ca0",  # slide.int8.onnx
-        "3c6c4dd242283b2f35f5012081c97d62b0ce39b706fb80779a88c59edf8daa37",  # slide.onnx
-        "92dbdd5caa8adb4fca082a1156c1cc62b9b30d6937791a32343e1bdb8dc20085",  # taps.int8.onnx
-        "c0a57e2851a54714171c21f151eef61166a6e13f19cb117d0d27847f254a6a6a",  # taps.onnx
+        "345fc54b66ce864218cff6632b40fd995b9048fcac36071b8ef5eb559ee5a1e3",  # frames.int8.onnx
+        "bfced170fd4c19da10e52d109767d26b278a5024d8d7e82ec214f3913d502f09",  # frames.int8.tensorrt.onnx
+        "9642f3678c362ee3bd6c5483144df81343ef3a677fd46460aa6ac9edbd954c73",  # frames.onnx
+        "5da9cc93d1d7692df33740b4e743d4265c38e93afe5095614fb35ff22ed007e0",  # head.fp16.onnx
+        "7e6c41af8f2ea69178e5819be6450b4f52ee5d0b155cf2702625cd06084ab70d",  # head.onnx
+        "cb043782bbff89b3a8ce7f6417ce1b4f2f099814f9dc39c7b12188eba58a8f77",  # mix.int8.onnx
+        "fbaf8be91c53d5d61aafc7a1e61811a776d0dc7a4b7432df709257f911f851a2",  # mix.onnx
+        "59ed171728b1d28aba0b69e7e107ea120a18f07f4a0b66e636799031b4130db8",  # slide.int8.onnx
+        "d264b55867b18fac9e8ad8657e4095c1b1adb8d9b6cbda6b56f3f2d606362332",  # slide.onnx
+        "db6dc83adc869e148842530a53eaa3aeeb327717f00286811bb51a501f427ace",  # taps.int8.onnx
+        "dfc79b38892f1019072bfa4590fa24374e6b28693832168eba2809499cb9dcb2",  # taps.onnx
     }
 )
 """sha256 of every shipped graph; `python -m cstl_edge.runtime.model_check FOLDER` prints them."""
