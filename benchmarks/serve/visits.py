@@ -10,8 +10,7 @@ enrolled, which is the harder case: names join ways by themselves. A row per sce
 - `visits_per_person`: visits of a person on a side, by the majority of boxes; target: 1.3 at most;
 - `missed`: people on a side without a visit; `nobody`: visits that show nobody;
 - `joined`: tracks stitched to a visit beyond its first, and visits linked to an earlier one;
-  `wrong`: those that are of somebody else than the visit's first track or the way's first visit;
-  target 1 % of `joined`;
+  `wrong`: those that are not of the person that most of the visit or way is of; target 1 % of `joined`;
 - `ways_found`: share of the steps from one side to the next that are in one way.
 
 Perception is the slow part: what it sees is kept in `--store`, so that stitching can be measured
@@ -208,9 +207,9 @@ def scene_figures(run: SceneRun) -> dict[str, Any]:
         for track in tracks:
             total.update(who[track])
         person_of[row.id] = total.most_common(1)[0][0] if total else 0
-        first = majority(who[tracks[0]])
         joined += len(tracks) - 1
-        wrong += sum(majority(who[track]) not in (first, 0) for track in tracks[1:])
+        people = Counter(majority(who[track]) for track in tracks)
+        wrong += len(tracks) - people[0] - people.most_common(1)[0][1] if len(people) > 1 else 0
     links, wrong_links, steps = way_figures(rows, person_of)
     expected = {
         (side_name(n), person)
@@ -261,7 +260,8 @@ def way_figures(rows: list[Any], person_of: dict[str, int]) -> tuple[int, int, i
     links = wrong = 0
     for visits in ways.values():
         links += len(visits) - 1
-        wrong += sum(person_of[visit] != person_of[visits[0]] for visit in visits[1:])
+        people = Counter(person_of[visit] for visit in visits)
+        wrong += len(visits) - people.most_common(1)[0][1]
     sides: dict[int, set[str]] = defaultdict(set)
     for row in rows:
         if person_of[row.id]:

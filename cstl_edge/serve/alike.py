@@ -20,6 +20,7 @@ REJOIN_FPIR = 0.003  # two stays on one camera, a moment apart
 JOURNEY_FPIR = 0.003  # visits on two cameras
 CLUSTER_FPIR = 0.001  # visits of an unknown, days apart: errs to splitting
 PART_FPIR = 0.03  # beyond this distance a stitch by place and colour is undone
+LEAST_PEOPLE = 3  # in a camera's mean, before walks of two cameras are compared without names
 WITHOUT_TABLE = 0.5  # share of the distance of unrelated walks, where a model ships no table
 
 
@@ -37,7 +38,15 @@ class WalkMeasure:
     def __init__(self, gallery: Gallery, info: EncoderInfo) -> None:
         """Read the model's table, if it ships one."""
         self._gallery, self._distance = gallery, info.distance
+        self._sha256 = info.weights_sha256
         self._table = ImpostorTable(info.impostors) if info.impostors else None
+
+    def knows(self, camera: str) -> bool:
+        """Tell whether a camera has seen enough people for its mean; before, all look alike."""
+        if self._distance.name == "euclidean":
+            return True
+        mean = self._gallery.camera_means.load(camera, self._sha256)
+        return mean is not None and mean.people >= LEAST_PEOPLE
 
     def between(self, a: PlacedWalk, b: PlacedWalk) -> float:
         """Return the distance of two walks."""

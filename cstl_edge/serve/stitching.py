@@ -24,7 +24,7 @@ from cstl_edge.live.segmentation.base import Colours
 STITCH_S = 12.0  # a stay goes on after so long out of sight: behind a pole, a car, a door
 REACH, REACH_PER_S = 0.7, 0.9  # body heights, and body heights per second: a brisk walk
 MAX_RATIO = 1.7  # between the body heights before and after
-MAX_COLOUR = 10.0
+MAX_COLOUR = 7.0
 """Mean difference, 0..255, between the clothes before and after on one camera: on synthetic streets
 it is 2 to 5 for one person, 5 to 35 for two (`benchmarks/serve/visits.py`)."""
 OTHER_COLOUR = 25.0  # from which clothes are others whatever the walk says

@@ -36,6 +36,7 @@ STALE_S = 60.0  # without a frame of it: its worker is gone, and so is the visit
 HOLD_S = 8.0  # that a stay is held open for one that began within reach and has no walk yet
 SETTLED_SEEN = 2.0  # windows of a walk after which a stitch is not doubted any more
 CONFIRM_S = 0.5  # from the first frame to the last one of a track that is somebody
+LINK_FRAMES = 30  # usable ones of both visits: half a window makes strangers alike
 LEAST_SEEN = 1.0  # windows of a walk before it says anything
 
 TrackKey = tuple[str, str, int]  # camera, life of the worker, number
@@ -359,7 +360,9 @@ class Visits:
         if "known" in (ours.answer, theirs.answer):
             return 0.0 if ours.person == theirs.person else None
         walk, other = stay.placed_walk, before.placed_walk
-        if walk is None or other is None or min(walk.walk.seen, other.walk.seen) < LEAST_SEEN:
+        if walk is None or other is None or min(stay.frames, before.frames) < LINK_FRAMES:
+            return None
+        if not (self._measure.knows(stay.camera) and self._measure.knows(before.camera)):
             return None
         candidates = sum(self._gap_s(one, stay) is not None for one in self._stays)
         if not self._measure.are_alike(walk, other, JOURNEY_FPIR, max(1, candidates)):
