@@ -109,17 +109,13 @@ def enroll(
         enroll_remote(context, server, name, source, consent, json=json)
         return
     from cstl_edge.gallery.gallery import Gallery
-    from cstl_edge.live.pipeline.options import PipelineOptions
 
-    options, encoder = PipelineOptions(segmenter), load(model, backend)
+    encoder = load(model, backend)
     if silhouettes:
         walk = _silhouette_walk(source, encoder, silhouettes)
     else:
-        observers, tracks = Observers(), TrackChoice(source, pictures)
-        observers.seen.append(tracks.see)
-        chosen = SourceChoice(source, rotate, flip, fps, seconds)
-        records = collect_walks(chosen, encoder, options, observers)
-        walk = _recorded_walk(tracks.choose(records, track))
+        choice = SourceChoice(source, rotate, flip, fps, seconds)
+        walk = _watched_walk(choice, TrackChoice(source, pictures), track, encoder, segmenter)
     place, key = gallery or default_gallery(), gallery_key(confirm=encrypt)
     with Gallery.open(place, model=encoder, key=key, encrypt=encrypt) as people:
         people.enroll(
@@ -202,6 +198,18 @@ def _silhouette_walk(folder: str, encoder: Encoder, side: str) -> RecordedWalk:
 
     content = read_silhouettes(folder, encoder.info.size, mirrored=side == "right")
     return RecordedWalk(content, 0, len(content), origin=WalkOrigin(view=side), silhouettes=content)
+
+
+def _watched_walk(
+    choice: SourceChoice, tracks: TrackChoice, track: int | None, encoder: Encoder, segmenter: str
+) -> RecordedWalk:
+    """Return the walk of a source, that of a track where several people walk."""
+    from cstl_edge.live.pipeline.options import PipelineOptions
+
+    observers = Observers()
+    observers.seen.append(tracks.see)
+    records = collect_walks(choice, encoder, PipelineOptions(segmenter), observers)
+    return _recorded_walk(tracks.choose(records, track))
 
 
 def _recorded_walk(record: TrackRecord) -> RecordedWalk:
