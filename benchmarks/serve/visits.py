@@ -14,7 +14,8 @@ enrolled, which is the harder case: names join ways by themselves. A row per sce
 - `ways_found`: share of the steps from one side to the next that are in one way.
 
 Perception is the slow part: what it sees is kept in `--store`, so that stitching can be measured
-again in seconds. Seeds 0 to 9 are for choosing, 100 to 109 (`--final`) for figures.
+again in seconds. Seeds 0 to 9 are for choosing, 100 to 109 (`--final`) for figures; 100 to 106 were
+looked at when the settings were chosen.
 """
 
 from __future__ import annotations
