@@ -113,8 +113,7 @@ class Recogniser:
             self._end_open_visits()
             self._build(free)
             self._opened = opened.pop_all()
-        self._due = dict.fromkeys(("retain", "erase", "follow", "recluster", "space"), 0.0)
-        self._due["recluster"] = time.monotonic() + RECLUSTER_EVERY_S
+        self._due = {"recluster": time.monotonic() + RECLUSTER_EVERY_S}
         self._space = {"store_bytes": 0.0, "free_bytes": 0.0}
         self._commands = 0
 
@@ -194,7 +193,7 @@ class Recogniser:
             ("recluster", RECLUSTER_EVERY_S, self._recluster),
             ("space", SPACE_EVERY_S, self._measure_space),
         ):
-            if time.monotonic() >= self._due[name]:
+            if time.monotonic() >= self._due.get(name, 0.0):
                 self._due[name] = time.monotonic() + every_s
                 try:
                     run()
