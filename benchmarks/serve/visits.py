@@ -10,7 +10,7 @@ enrolled, which is the harder case: names join ways by themselves. A row per sce
 - `visits_per_person`: visits of a person on a side, by the majority of boxes; target: 1.3 at most;
 - `missed`: people on a side without a visit; `nobody`: visits that show nobody;
 - `joined`: tracks stitched to a visit beyond its first, and visits linked to an earlier one;
-  `wrong`: those that are not of the person that most of the visit or way is of; target: 1 % of them;
+  `wrong`: those not of the person that most of the visit or way is of; target: 1 % of them;
 - `ways_found`: share of the steps from one side to the next that are in one way.
 
 Perception is the slow part: what it sees is kept in `--store`, so that stitching can be measured
