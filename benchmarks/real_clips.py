@@ -138,13 +138,15 @@ def untrained(weights: Path) -> Iterator[Any]:
 
 
 def compare(people: Halves, encoder: Encoder, weights: Path) -> dict[str, Any]:
-    """Return the figures of model, gait energy image and untrained network.
+    """Return the figures of model, gait energy image and untrained network; none of one person.
 
     Args:
         people: Halves of the walks by person.
         encoder: Encoder of the model.
         weights: Checkpoint of the same network, for its untrained form.
     """
+    if len(people) < 2:
+        return {"people": {name: [len(a), len(b)] for name, (a, b) in people.items()}}
     random = [match_halves(people, embed) for embed in untrained(weights)]
     return {
         "people": {name: [len(a), len(b)] for name, (a, b) in people.items()},

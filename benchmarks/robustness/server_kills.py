@@ -121,7 +121,7 @@ class Box:
 
 def restart_server(server: Any) -> Any:
     """Kill all processes of a PostgreSQL server by SIGKILL, and start it again."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     parent = psutil.Process(server.get_pid())
     victims = [parent, *parent.children(recursive=True)]
@@ -147,7 +147,7 @@ def run(kills: int, seed: int, out: Path | None) -> int:
     with tempfile.TemporaryDirectory(prefix="cstl-edge-server-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        server = pgserver.get_server(folder / "data", cleanup_mode=None)
+        server: Any = pgserver.get_server(folder / "data", cleanup_mode=None)  # type: ignore[attr-defined]
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             connection.execute("CREATE DATABASE people")
         address = server.get_uri().replace("/postgres?", "/people?")

@@ -140,7 +140,8 @@ def stored_side(store: Path, args: argparse.Namespace, seed: int, side: int) -> 
     path = store / name
     if path.exists():
         with path.open("rb") as file:
-            return pickle.load(file)  # our own
+            stored: SeenSide = pickle.load(file)  # our own
+            return stored
     seen = perceived(seed, side, args.people, args.poles, args.segmenter)
     store.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
@@ -160,7 +161,8 @@ class SceneRun:
             sides: What was seen.
         """
         cameras = {side_name(n): {"source": f"synthetic://street?side={n}"} for n in range(SIDES)}
-        site = Site(data=folder, cameras=cameras, keep={"unknowns": {"enabled": True}})
+        keep = {"unknowns": {"enabled": True}}
+        site = Site.model_validate({"data": folder, "cameras": cameras, "keep": keep})
         self.now, self.sides = START, sides
         self.events: list[dict[str, Any]] = []
         self.tracks: dict[str, list[tuple[str, int]]] = {}  # visit -> its tracks, in order
@@ -203,14 +205,15 @@ def scene_figures(run: SceneRun) -> dict[str, Any]:
     person_of: dict[str, int] = {}
     joined = wrong = 0
     for row in rows:
-        tracks = run.tracks[row.id]
+        joined_tracks = run.tracks[row.id]
         total: Counter[int] = Counter()
-        for track in tracks:
-            total.update(who[track])
+        for own in joined_tracks:
+            total.update(who[own])
         person_of[row.id] = total.most_common(1)[0][0] if total else 0
-        joined += len(tracks) - 1
-        people = Counter(majority(who[track]) for track in tracks)
-        wrong += len(tracks) - people[0] - people.most_common(1)[0][1] if len(people) > 1 else 0
+        joined += len(joined_tracks) - 1
+        people = Counter(majority(who[own]) for own in joined_tracks)
+        if len(people) > 1:
+            wrong += len(joined_tracks) - people[0] - people.most_common(1)[0][1]
     links, wrong_links, steps = way_figures(rows, person_of)
     expected = {
         (side_name(n), person)

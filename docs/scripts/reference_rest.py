@@ -11,8 +11,8 @@ HEAD = """# REST of the service
 
 Made from the code by `python docs/scripts/reference.py`. The addresses are below `/api/v1` of the
 page; [The service](../service.md#rest) says how to log in. `/api/v1/openapi.json` of a running
-service is the same as OpenAPI 3.1. Errors are [problem details](https://www.rfc-editor.org/rfc/rfc9457) with a
-`code` for programs.
+service is the same as OpenAPI 3.1. Errors are
+[problem details](https://www.rfc-editor.org/rfc/rfc9457) with a `code` for programs.
 """
 
 

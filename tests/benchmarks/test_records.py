@@ -1,4 +1,4 @@
-"""Committed records of benchmarks: every line is one JSON object and names no folder of a machine."""
+"""Committed records: every line is one JSON object and names no folder of a machine."""
 
 import json
 from pathlib import Path

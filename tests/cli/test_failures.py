@@ -29,7 +29,7 @@ needs_jinja2 = pytest.mark.skipif(find_spec("jinja2") is None, reason="needs jin
         (["live", VIDEO, "--flop"], 2, "usage", "no such option: --flop"),
         (["lve", VIDEO], 2, "usage", "Did you mean 'live'"),
         (["eval", "--protocol", "casiab"], 2, "usage", "did you mean casia-b?"),
-        (["eval", "--precision", "fp17"], 2, "usage", "float32, fp16 or int8"),
+        (["eval", "--precision", "fp17"], 2, "usage", "float32, fp16, int8 or bfloat16"),
         (["eval", "--split", "none"], 2, "configuration", "split"),
         (["build", "--precision", "fp17"], 2, "usage", "float32, fp16 or int8"),
         (["build"], 2, "configuration", "belongs to the package"),

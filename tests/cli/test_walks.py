@@ -14,7 +14,7 @@ from cstl_edge.cli.console import Progress, described, progress, time_left
 from cstl_edge.cli.walks import SourceChoice
 
 STREET = ["--segmenter", "background"]
-TWO = "synthetic://3?seed=3&fps=15&seconds=10"  # two of them walk long enough
+TWO = "synthetic://3?seed=3&fps=15&seconds=9"  # two of them walk long enough
 CAMERA = "synthetic://1?seed=4&fps=15&live=1"
 
 
@@ -49,7 +49,7 @@ def test_several_walkers_are_listed_with_pictures_and_chosen_by_number(folder):
     events = json.loads(call(*identify, "--json", cwd=folder).stdout)
     assert [event["track"] for event in events] == tracks
     assert "Bob" in [event["person"] for event in events]
-    assert cv2.VideoCapture(str(seen)).get(cv2.CAP_PROP_FRAME_COUNT) == 150
+    assert cv2.VideoCapture(str(seen)).get(cv2.CAP_PROP_FRAME_COUNT) == 135
     assert len([*(folder / "sheets").iterdir()]) == 2
     again = call(*identify, cwd=folder)
     assert (again.returncode, "--overwrite" in again.stderr) == (2, True)

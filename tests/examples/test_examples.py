@@ -75,12 +75,12 @@ def test_a_program_is_short_listed_and_says_how_it_is_run(name):
 
 def test_people_of_a_folder_are_enrolled_and_damaged_videos_named(folder):
     printed = (folder / "enrolled.txt").read_text()
-    assert re.search(r"^Ada: \d+ templates from 31 frames$", printed, re.MULTILINE)
+    assert re.search(r"^Ada: \d+ templates from 3[01] frames$", printed, re.MULTILINE)
     assert "broken.mp4 left out: " in printed
 
 
 def test_a_video_is_identified(folder):
-    assert "walker 1, 31 frames: Ada" in run(folder, "identify_video.py", "walk.mp4")
+    assert "walker 1, 30 frames: Ada" in run(folder, "identify_video.py", "walk.mp4")
 
 
 def test_events_reach_another_program(folder, capfd):
@@ -90,7 +90,7 @@ def test_events_reach_another_program(folder, capfd):
 
 
 def test_a_segmenter_of_ones_own_finds_a_walker(folder):
-    street = "synthetic://1?seconds=6&size=640x360&fps=12"
+    street = "synthetic://1?seed=1&seconds=8&size=640x360&fps=12"
     printed = run(folder, "own_segmenter.py", shlex.quote(street))
     # the last word on a walk; OpenCV before 4.12 gives other pictures, and one frame too few
     assert "no gallery (" in printed or "14 usable frames, need 15" in printed

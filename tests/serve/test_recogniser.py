@@ -145,7 +145,7 @@ def test_walks_of_an_encrypted_gallery_are_encrypted_here_too(tmp_path, monkeypa
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_shipped_model_joins_a_way_across_two_cameras(tmp_path):
+def test_the_shipped_model_knows_an_unknown_again_on_another_camera(tmp_path):
     messages = perceived(SyntheticSource(1, seed=3, fps=10.0))
     house = House(tmp_path, unknowns={"enabled": True})
     house.close()
@@ -166,7 +166,8 @@ def test_the_shipped_model_joins_a_way_across_two_cameras(tmp_path):
             house.skip(30)
     visits = house.visits()
     assert [visit.camera for visit in visits] == ["door", "yard", "door"]
-    assert visits[0].journey == visits[1].journey
+    # no way without names between cameras whose means rest on one person: all look alike there
+    assert visits[0].journey != visits[1].journey
     assert [row.visits for row in house.reader.unknowns()] == [3]
     assert all(violations(dict(e.event)) == [] for e in house.messages(EventMessage))
     house.close()

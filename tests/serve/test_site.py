@@ -64,7 +64,7 @@ def test_the_example_is_valid_and_names_only_what_there_is(tmp_path):
         ("cameras:\n  a:\n    source: foo://x", 3, "unknown source foo://x; expected"),
         ("cameras:\n  a: {source: x, schedule: [mon 1:00]}", 2, "expected days and hours"),
         ("cameras:\n  a: {source: x, fpir: 0.1, threshold: 1}", 2, "leave one out"),
-        ("cameras:\n  a:\n    source: x\n    zones:\n    - {name: z, polygon: []}", 5, "at least 3"),
+        ("cameras:\n  a:\n    source: x\n    zones:\n    - {name: z, polygon: []}", 5, "least 3"),
         ("fpir: 2", 1, "less than 1"),
         ("segmenter: plat", 1, "plat"),
         ("page:\n  users:\n  - {name: bo, token_file: t, cameras: [q]}", None, "there are not: q"),
