@@ -1,7 +1,10 @@
 """Scores of tracking against cases worked out by hand."""
 
 import pytest
-from tracks.scores import iou_matrix, score
+
+pytest.importorskip("scipy", reason="scores of tracking are matched by scipy")
+
+from tracks.scores import iou_matrix, score  # noqa: E402
 
 FRAMES = 100
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import linear_sum_assignment
 
 from cstl_edge.live.tracking.assignment import assign
+
+optimize = pytest.importorskip("scipy.optimize", reason="scipy is not among the edge's packages")
 
 
 def test_the_best_sum_goes_before_the_best_pair():
@@ -27,5 +28,5 @@ def test_the_sum_is_that_of_scipy(seed: int, rows: int, columns: int):
     pairs = assign(costs, limit=2.5)
     assert len({row for row, _ in pairs}) == len({column for _, column in pairs}) == len(pairs)
     limited = np.minimum(np.where(table > 3, 9.0, table), 2.5)
-    best = (limited[linear_sum_assignment(limited)] - 2.5).sum()
+    best = (limited[optimize.linear_sum_assignment(limited)] - 2.5).sum()
     assert sum(table[pair] - 2.5 for pair in pairs) == pytest.approx(best)
