@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("scipy", reason="scores of tracking are matched by scipy")
 
-from tracks.scores import iou_matrix, score  # noqa: E402
+from tracks.scores import iou_matrix, score
 
 FRAMES = 100
 
