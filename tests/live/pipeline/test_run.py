@@ -153,7 +153,7 @@ class HalfRate(FrameSource):
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch) -> None:
-    monkeypatch.setattr(perception, "BACKGROUND_SAMPLES", 24)
+    monkeypatch.setattr(perception, "BACKGROUND_SAMPLES", 30)
 
 
 def test_walker_of_the_clip_is_recognised_in_the_second_half(gallery: Gallery) -> None:

@@ -193,6 +193,7 @@ def with_bfloat16(folder):
 
 
 def test_bfloat16_is_computed_only_where_it_was_judged_and_asked_for(folder, expected):
+    pytest.importorskip("openvino", reason="needs openvino")
     with pytest.raises(ModelError, match=r"expected bfloat16 graphs for openvino.*--precision bfl"):
         load(folder, "openvino", 1, "bfloat16")
     with pytest.raises(ConfigError, match="bfloat16 is OpenVINO's alone"):
