@@ -194,13 +194,19 @@ class SceneRun:
             self.tracks[stay.id] = [(stay.camera, track.number) for track in stay.tracks]
 
 
-def scene_figures(run: SceneRun) -> dict[str, Any]:
-    """Return the figures of a scene that was played."""
+def people_of_tracks(run: SceneRun) -> dict[tuple[str, int], Counter[int]]:
+    """Return whom each track of each side shows, counted by frames."""
     who: dict[tuple[str, int], Counter[int]] = defaultdict(Counter)
     for number, side in enumerate(run.sides):
         for tracks in side.people.values():
             for track, (person, _) in tracks.items():
                 who[side_name(number), track][person] += 1
+    return who
+
+
+def scene_figures(run: SceneRun) -> dict[str, Any]:
+    """Return the figures of a scene that was played."""
+    who = people_of_tracks(run)
     rows = run.recogniser.data.store.visits("1")
     person_of: dict[str, int] = {}
     joined = wrong = 0

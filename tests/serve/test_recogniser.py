@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from event_schema import violations
+from pooled_encoder import PooledEncoder
 from recogniser_scene import START, House, Walk
 
 from cstl_edge.errors import GalleryError
@@ -109,7 +110,6 @@ def test_figures_say_what_the_health_page_shows(house):
 def test_a_gallery_of_another_model_is_one_clear_line(house):
     house.enrol("Ada", 1)
     house.close()
-    from recogniser_scene import PooledEncoder
 
     class Other(PooledEncoder):
         info = replace(PooledEncoder.info, weights_sha256="6" * 64)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
+from pooled_encoder import PooledEncoder
 
 from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.tracking.walk_filter import Reason
-from cstl_edge.runtime.base import Embedded, EncoderInfo
 from cstl_edge.serve.messages import (
     Command,
     EventMessage,
@@ -24,28 +24,6 @@ from cstl_edge.serve.site import Site
 START = datetime(2026, 11, 30, 8, tzinfo=timezone.utc)
 FPS = 10
 THRESHOLD = 0.5  # the encoder below has distances of about 0.1 and 2
-
-
-class PooledEncoder:
-    """Embeds the mean and the deviation over time of pooled silhouettes."""
-
-    info = EncoderInfo("stand-in", "cpu", "float32", 1, "s", "5" * 64, (64, 44), 16, 44, 88)
-
-    def frames(self, silhouettes):  # [m, p, c]
-        return (silhouettes.reshape(-1, 16, 4, 44).mean(axis=2) / 255).astype(np.float32)
-
-    def head(self, features, lengths):
-        valid = [f[:n] for f, n in zip(features, lengths, strict=True)]
-        embedding = [np.concatenate([v.mean(0), v.std(0)], axis=1) for v in valid]
-        frames = [v.sum(axis=2).argmax(axis=0) for v in valid]
-        return Embedded(np.stack(embedding).astype(np.float32), np.stack(frames).astype(np.int32))
-
-    def encode(self, silhouettes, lengths=None):
-        raise NotImplementedError
-
-    def warm_up(self, walkers): ...
-
-    def close(self): ...
 
 
 def silhouette(person, frame):

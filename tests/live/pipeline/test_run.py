@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from event_schema import violations
+from pooled_encoder import PooledEncoder
 from standin_cuda import GONE, Device, NumpyBuffers
 from standin_engines import seal
 from standin_tensorrt import State, make
@@ -39,7 +40,6 @@ from cstl_edge.live.pipeline.run import run
 from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.sources.open import open_source
-from cstl_edge.runtime.base import Embedded, EncoderInfo
 
 WALK = Path(cstl_edge.__file__).parent / "assets" / "walk.mp4"
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -48,29 +48,14 @@ H, W, FPS = 200, 400, 25.0
 SCENE = np.random.default_rng(1).integers(90, 150, (H, W, 3)).astype(np.uint8)
 
 
-class StandIn:
-    """An encoder without weights: mean and deviation over time of pooled silhouettes."""
+class StandIn(PooledEncoder):
+    """Counts what it was made ready for."""
 
-    info = EncoderInfo("stand-in", "cpu", "float32", 1, "s", "0" * 64, (64, 44), 16, 44, 88)
-
-    def frames(self, silhouettes):  # [m, p, c]
-        return (silhouettes.reshape(-1, 16, 4, 44).mean(axis=2) / 255).astype(np.float32)
-
-    def head(self, features, lengths):
-        valid = [f[:n] for f, n in zip(features, lengths, strict=True)]
-        embedding = [np.concatenate([v.mean(0), v.std(0)], axis=1) for v in valid]
-        frames = [v.sum(axis=2).argmax(axis=0) for v in valid]
-        return Embedded(np.stack(embedding).astype(np.float32), np.stack(frames).astype(np.int32))
-
-    def encode(self, silhouettes, lengths=None):
-        raise NotImplementedError
-
+    info = replace(PooledEncoder.info, weights_sha256="0" * 64)
     warmed_up = 0
 
     def warm_up(self, walkers):
         self.warmed_up = walkers
-
-    def close(self) -> None: ...
 
 
 def test_the_encoder_is_made_ready_before_anybody_comes():
