@@ -25,16 +25,21 @@ import numpy as np
 
 from cstl_edge.measure.environment import environment
 from cstl_edge.output import append_line
+from cstl_edge.serve.outputs.metrics import EDGES_S
+from cstl_edge.silhouette import MIN_HEIGHT_PX
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from serving.running import TOKEN, Samples, Service, rows, value
 from serving.viewers import Viewers
 
 LATE_S = 0.2
+FULL_HEIGHT = 360  # of a picture: people in a smaller one count down to a smaller size
+EDGES = (*(str(edge) for edge in EDGES_S), "+Inf")  # of histograms
 LIMIT_SHARE = 0.99
 LIMIT_MB = 1.0  # per 100,000 frames
 LEAST_FRAMES = 20_000  # of a slope that means something
 LOOK_S = 5.0
+LOOKS_KEPT = 100  # in the row
 WARM_UP_S = 20.0  # the segmenter learns, caches fill
 
 
@@ -67,9 +72,13 @@ def arguments(words: list[str]) -> argparse.Namespace:
 
 def site(args: argparse.Namespace) -> dict[str, Any]:
     """Return the site: cameras, all that is kept, nothing that is told."""
+    height = int(args.size.lower().partition("x")[2])
     source = "synthetic://{people}?seed={seed}&fps={fps:g}&size={size}&dense=1&live=1&loop=1"
     cameras = {
-        f"c{n}": {"source": source.format(people=args.people, seed=n, fps=args.fps, size=args.size)}
+        f"c{n}": {
+            "source": source.format(people=args.people, seed=n, fps=args.fps, size=args.size),
+            "min_height_px": max(16, round(MIN_HEIGHT_PX * height / FULL_HEIGHT)),
+        }
         for n in range(args.cameras)
     }
     return {
@@ -107,6 +116,10 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         **figures(first, last, seconds),
         "memory_mb": {name: round(mb, 1) for name, mb in looks[-1][1].items()},
         "memory_slope_mb_per_100k_frames": slopes(looks),
+        "memory_by_frames": [
+            {"frames": int(frames), **{name: round(mb, 2) for name, mb in memory.items()}}
+            for frames, memory in looks[:: max(1, len(looks) // LOOKS_KEPT)]
+        ],
         "viewers": watched,
         "end": {"seconds": round(ended_s, 2), "exit_code": code},
         "environment": environment(),
@@ -155,6 +168,11 @@ def figures(first: Samples, last: Samples, seconds: float) -> dict[str, Any]:
     return {
         "frames": int(done),
         "fps_per_camera": round(done / seconds / max(1, len(cameras)), 2),
+        "frame_age_s": {
+            edge: int(sum(grown("frame_age_seconds_bucket", camera=c, le=edge) for c in cameras))
+            for edge in EDGES
+        },
+        "stages_s": stages(first, last),
         "share_within_200_ms": round(in_time / counted, 5) if counted else None,
         "frames_counted": int(counted),
         "share_dropped": round(dropped / (done + dropped), 5) if done else None,
@@ -162,6 +180,31 @@ def figures(first: Samples, last: Samples, seconds: float) -> dict[str, Any]:
         "cores": cpu,
         "restarts": int(sum(rows(last, "process_restarts_total").values())),
     }
+
+
+def stages(first: Samples, last: Samples) -> dict[str, dict[str, float]]:
+    """Return how long each stage of each kind of process took [s], and how often over 50 ms.
+
+    first, last: metrics at beginning and end
+    """
+    found: dict[str, dict[str, float]] = {}
+    for (name, labels), count in last.items():
+        of = dict(labels)
+        if name != "cstl_edge_stage_duration_seconds_count":
+            continue
+        before = value(first, "stage_duration_seconds_count", **of)
+        seconds = value(last, "stage_duration_seconds_sum", **of)
+        seconds -= value(first, "stage_duration_seconds_sum", **of)
+        quick = value(last, "stage_duration_seconds_bucket", **of, le="0.05")
+        quick -= value(first, "stage_duration_seconds_bucket", **of, le="0.05")
+        row = found.setdefault(
+            f"{of['process'].partition(':')[0]} {of['stage']}",
+            {"count": 0.0, "sum": 0.0, "over_0.05": 0.0},
+        )
+        row["count"] += count - before
+        row["sum"] = round(row["sum"] + seconds, 4)
+        row["over_0.05"] += count - before - quick
+    return found
 
 
 def slopes(looks: list[tuple[float, dict[str, float]]]) -> dict[str, float | None]:
@@ -195,7 +238,7 @@ def passed(row: dict[str, Any]) -> bool:
 def print_row(row: dict[str, Any]) -> None:
     """Print the row for people."""
     for key, content in row.items():
-        if key != "environment":
+        if key not in ("environment", "memory_by_frames"):
             print(f"{key:34} {content}")
 
 

@@ -66,7 +66,7 @@ class ManagedProcess:
         self.next_start_s = 0.0
         self._on_message, self._on_end, self._clock = on_message, on_end, clock
         self._process: SpawnProcess | None = None
-        self._started_s = self._beat_s = self._checked_s = 0.0
+        self._beat_s = self._checked_s = 0.0
         self._beaten = False
         self._memory: int | None = None
         self._started_utc: datetime | None = None
@@ -99,7 +99,7 @@ class ManagedProcess:
             process.start()
         theirs.close()
         self._process, self.phase = process, "running"
-        self._started_s = self._beat_s = self._clock()
+        self._beat_s = self._clock()
         self._started_utc, self._memory = now(), None
         self._beaten, self._asked_s, self._broken, self._last_words = False, None, None, None
         self.control = Link(self.name, ours, self._receive, self._on_end).start()
@@ -112,6 +112,10 @@ class ManagedProcess:
     def beat(self) -> None:
         """Take a sign of life."""
         self._beat_s, self._beaten = self._clock(), True
+
+    def excuse(self, seconds: float) -> None:
+        """Leave out some seconds in which no process ran, or nobody looked."""
+        self._beat_s = min(self._beat_s + seconds, self._clock())
 
     def ask_to_end(self, within_s: float) -> None:
         """Ask the present life to end."""

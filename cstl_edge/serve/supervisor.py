@@ -45,6 +45,7 @@ TICK_S = 0.1
 STATE_EVERY_S = 1.0
 WORKERS_END_S = 1.5  # that the end of the workers may take, before the recogniser is asked
 ALL_END_S = 4.6  # from the signal to killing what is left
+ASLEEP_S = 3.0  # a turn that takes longer was stopped with the machine, a container or a debugger
 NEW_DATA = "another folder needs a new start: end the service and begin it again"
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
@@ -79,6 +80,7 @@ class Supervisor:
         self._restarting: set[str] = set()  # processes that are to live again at once
         self._retiring: set[str] = set()  # and those that are not
         self._state_sent_s = 0.0
+        self._turned_s = time.monotonic()
         self._commands = ServiceCommands(self)
         self._systemd = Systemd()
 
@@ -174,6 +176,7 @@ class Supervisor:
             error = self.reload()
             if error is not None:
                 log.warning("the site stays as it is: %s", error)
+        self._excuse_sleep()
         for process in list(self.processes.values()):
             process.check()
             if process.reap():
@@ -183,6 +186,15 @@ class Supervisor:
         if time.monotonic() - self._state_sent_s >= STATE_EVERY_S:
             self._publish()
             self._tell_systemd()
+
+    def _excuse_sleep(self) -> None:
+        """Blame nobody for the time in which this process did not run either."""
+        now_s = time.monotonic()
+        asleep_s, self._turned_s = now_s - self._turned_s, now_s
+        if asleep_s > ASLEEP_S:
+            log.warning("nothing ran for %.0f s", asleep_s)
+            for process in self.processes.values():
+                process.excuse(asleep_s)
 
     def _take_messages(self, timeout_s: float) -> None:
         try:

@@ -39,6 +39,7 @@ class Fake:
         self.control, self.phase, self.reason = None, "stopped", None
         self.alive = self.beaten = self.dying = False
         self.next_start_s, self.exit_code, self.lives = 0.0, 1, 0
+        self.excused_s = 0.0
 
     name = property(lambda self: self.plan.name)
     due = property(lambda self: self.phase == "waiting" and Fake.clock_s >= self.next_start_s)
@@ -50,6 +51,9 @@ class Fake:
 
     def beat(self):
         self.beaten = True
+
+    def excuse(self, seconds):
+        self.excused_s = seconds
 
     def die(self, reason):
         self.dying, self.reason = True, reason
@@ -272,6 +276,14 @@ def test_a_text_of_the_file_can_be_checked(service):
     service._turn()
     (reply,) = [m for m in service.processes["front"].control.sent if isinstance(m, Reply)]
     assert [problem["line"] for problem in reply.result] == [2]
+
+
+def test_nobody_is_blamed_for_a_time_in_which_nothing_ran(service):
+    service._turn()
+    assert service.processes["front"].excused_s == 0.0
+    service._turned_s -= 300.0  # a paused container, a stopped process group
+    service._turn()
+    assert {round(p.excused_s, -1) for p in service.processes.values()} == {300.0}
 
 
 def test_the_end_asks_everybody_and_gives_the_signal_back(service):
