@@ -21,13 +21,14 @@ from cstl_edge.serve.alike import PART_FPIR, PlacedWalk
 from cstl_edge.serve.kept_walks import KeptWalk, joined_walk
 from cstl_edge.serve.recordings import CAMERA, RecordedTrack
 from cstl_edge.serve.service_data import RefusedError, ServiceData
-from cstl_edge.serve.stays import Stay
+from cstl_edge.serve.stays import Stay, kept_walks_of
 
-WANTED = 8  # good windows, each of about a second of walking
+WANTED = 8  # good windows of up to 30 frames, of which two overlap by at most a half
 LEAST = 3  # with which an enrolment ends well all the same
 WANTED_VIEWS = 2  # sides from which somebody is seen
-MOST = 24  # windows, however few the sides
-LIMIT = timedelta(seconds=180)
+MOST = 20  # windows, however few the sides
+LIMIT = timedelta(seconds=180)  # without a further good window
+LONGEST = timedelta(seconds=600)
 LEAST_SEEN = 1.0  # windows of a walk that counts
 LOOK_EVERY = timedelta(seconds=0.5)
 
@@ -50,12 +51,15 @@ class EnrolmentSession:
     camera: str | None = None
     user: str | None = None
     force: bool = False
-    visits: dict[tuple[str, int], str] = field(default_factory=dict)  # by walk
+    candidates: dict[tuple[str, int], tuple[str, list[KeptWalk]]] = field(default_factory=dict)
+    """Visit and walks of each track of somebody who was alone."""
     id: str = field(default_factory=lambda: secrets.token_hex(6))
     state: State = "waiting"
     message: str = MESSAGES["waiting"]
     warnings: list[str] = field(default_factory=list)
-    walks: list[KeptWalk] = field(default_factory=list)
+    walks: list[KeptWalk] = field(default_factory=list)  # of one person
+    others: int = 0  # walks that look like somebody else's
+    grown: datetime | None = None  # when there were more good windows than before
     quality: float | None = None
     ended: datetime | None = None
     shared: set[tuple[str, int]] = field(default_factory=set)  # tracks that were not alone
@@ -68,14 +72,14 @@ class EnrolmentSession:
     @property
     def windows(self) -> int:
         """Good windows so far."""
-        return sum(int(walk.seen) for walk in self.walks)
+        return sum(len(walk.windows) for walk in self.walks)
 
     @property
     def views(self) -> dict[str, int]:
         """Good windows by side."""
         counts: Counter[str] = Counter()
         for walk in self.walks:
-            counts[walk.view or "unknown"] += int(walk.seen)
+            counts[walk.view or "unknown"] += len(walk.windows)
         return dict(sorted(counts.items()))
 
     @property
@@ -87,8 +91,9 @@ class EnrolmentSession:
     @property
     def shown(self) -> list[str]:
         """The visits that the walks are of."""
-        keys = [(walk.started_utc, walk.number) for walk in self.walks]
-        return list(dict.fromkeys(self.visits[key] for key in keys if key in self.visits))
+        ours = {id(walk) for walk in self.walks}
+        found = [v for v, walks in self.candidates.values() if not ours.isdisjoint(map(id, walks))]
+        return list(dict.fromkeys(found))
 
     def end(self, state: State, message: str, now: datetime) -> None:
         """End it.
@@ -162,7 +167,7 @@ class Enrolments:
         self._collect(session, here)
         if session.enough:
             self.finish(session)
-        elif now - session.started > LIMIT:
+        elif now - (session.grown or session.started) > LIMIT or now - session.started > LONGEST:
             self._run_out(session)
         return not session.runs
 
@@ -170,11 +175,13 @@ class Enrolments:
         """Enrol what was seen; what is wrong with it is in the session's message."""
         now = self._data.clock()
         try:
-            self._leave_out_others(session)
+            session.walks, session.others = self._of_one_person(session.walks, session.others)
             windows = self._enrol(session)
         except CstlEdgeError as err:
             session.end("failed", err.message, now)
             return
+        if session.others:
+            session.warnings.append(f"left out: {session.others} that walk like somebody else")
         sides = ", ".join(view for view in session.views if view != "unknown")
         seen = f", seen walking {sides}" if sides else ""
         session.end("done", f"enrolled with {windows} windows{seen}", now)
@@ -214,18 +221,18 @@ class Enrolments:
         in_view = [(stay, t) for stay in here for t in stay.tracks if t.is_open]
         if len(in_view) > 1:
             session.shared |= {(track.run, track.number) for _, track in in_view}
-        walks: dict[tuple[str, int], KeptWalk] = {
-            (walk.started_utc, walk.number): walk for walk in session.walks
-        }
         for stay in here:
-            for track, walk in zip_walks(stay):
+            for track in stay.tracks:
                 key = (track.run, track.number)
                 if track.born_utc < session.started or key in session.shared:
-                    walks.pop((walk.started_utc, walk.number), None)
-                elif walk.seen >= LEAST_SEEN:
-                    walks[walk.started_utc, walk.number] = walk
-                    session.visits[walk.started_utc, walk.number] = stay.id
-        session.walks = list(walks.values())
+                    continue  # what came before somebody else did stays
+                if walks := [w for w in kept_walks_of(track) if w.seen >= LEAST_SEEN]:
+                    session.candidates[key] = (stay.id, walks)
+        before = session.windows
+        walks = [walk for _, walks in session.candidates.values() for walk in walks]
+        session.walks, session.others = self._of_one_person(walks)
+        if session.windows > before:
+            session.grown = self._data.clock()
         session.quality = self._quality(session.walks)
         session.state = "walking" if session.walks or in_view else "waiting"
         session.message = MESSAGES["two" if len(in_view) > 1 else session.state]
@@ -239,14 +246,25 @@ class Enrolments:
         message = "nobody walked past alone for long enough: nothing was stored"
         session.end("failed", message, self._data.clock())
 
-    def _leave_out_others(self, session: EnrolmentSession) -> None:
-        """Leave out walks that look like somebody else's than the longest one."""
-        longest = max(session.walks, key=lambda walk: walk.seen)
-        alike = [w for w in session.walks if w is longest or self._same(longest, w, PART_FPIR)]
-        if len(alike) < len(session.walks):
-            count = len(session.walks) - len(alike)
-            session.warnings.append(f"{count} walks look like somebody else's and were left out")
-        session.walks = alike
+    def _of_one_person(self, walks: list[KeptWalk], others: int = 0) -> tuple[list[KeptWalk], int]:
+        """Return the most walks that are like one of them, and how many are somebody else's.
+
+        Args:
+            walks: In the order in which they came.
+            others: How many were left out before.
+        """
+        if len(walks) < 2:
+            return walks, others
+        measure = self._data.measure
+        distances = measure.pairwise([measure.project(PlacedWalk(w.walk, w.camera)) for w in walks])
+        seen = np.array([walk.seen for walk in walks])
+        limits = np.array(
+            [[measure.limit(PART_FPIR, s) for s in row] for row in np.minimum(seen, seen[:, None])]
+        )
+        alike = (distances < limits) | np.eye(len(walks), dtype=bool)
+        best = int(np.argmax(alike @ [len(walk.windows) for walk in walks]))
+        chosen = [walk for walk, ours in zip(walks, alike[best], strict=True) if ours]
+        return chosen, others + len(walks) - len(chosen)
 
     def _enrol(self, session: EnrolmentSession) -> int:
         """Enrol the walks of a session; return how many windows they had."""
@@ -267,7 +285,7 @@ class Enrolments:
                 origin=origin,
                 force=session.force or number > 0,
             )
-            windows += int(walk.seen)
+            windows += len(stored)
         return windows
 
     def _refuse_somebody_else(
@@ -297,9 +315,3 @@ class Enrolments:
         distances = measure.pairwise([measure.project(walk) for walk in windows])
         mean = float(distances[np.triu_indices(len(windows), 1)].mean())
         return round(float(np.clip(1 - mean / measure.limit(0.3, 1.0), 0.0, 1.0)), 2)
-
-
-def zip_walks(stay: Stay) -> list[tuple[Any, KeptWalk]]:
-    """Return the tracks of a stay that have a walk, each with what may be kept of it."""
-    tracks = [track for track in stay.tracks if track.walk is not None]
-    return list(zip(tracks, stay.kept_walks(), strict=True))

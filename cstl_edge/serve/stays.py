@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+import numpy as np
 
 from cstl_edge.gallery.match import Decision, NoMatch, SeenWalk
 from cstl_edge.live.events import REASON_CODES, Cause, new_visit, utc_text
+from cstl_edge.live.pipeline.track_state import Leg
 from cstl_edge.live.tracking.walk_filter import Reason
 from cstl_edge.serve.alike import PlacedWalk
 from cstl_edge.serve.kept_walks import KeptWalk, joined_walk
@@ -155,29 +158,39 @@ class Stay:
 
     def kept_walks(self) -> list[KeptWalk]:
         """Return what may be kept of the walks."""
-        kept = []
-        for track in self.tracks:
-            walk = track.walk
-            if walk is None:
-                continue
-            seconds = (track.state.ended_s or 0.0) - (track.state.started_s or 0.0)
-            kept.append(
-                KeptWalk(
-                    camera=self.camera,
-                    number=track.number,
-                    started_utc=utc_text(track.born_utc),
-                    ended_utc=utc_text(track.last_utc or track.born_utc),
-                    mean=walk.mean,
-                    windows=walk.windows,
-                    seen=walk.seen,
-                    view=track.view,
-                    frames_per_second=(track.state.usable - 1) / seconds if seconds > 0 else None,
-                )
-            )
-        return kept
+        return [walk for track in self.tracks for walk in kept_walks_of(track)]
 
     def strip(self) -> list[Any]:
         """Return some silhouettes [h, w], evenly spread over the stay."""
         frames = [frame for track in self.tracks for frame in track.strip]
         step = max(1, -(-len(frames) // STRIP_LENGTH))
         return frames[::step]
+
+
+def kept_walks_of(track: VisitTrack) -> list[KeptWalk]:
+    """Return what may be kept of the walk of a track: one for each direction."""
+    state = track.state
+    legs = state.directions()
+    seconds = (state.ended_s or 0.0) - (state.started_s or 0.0)
+    rate = (state.usable - 1) / seconds if seconds > 0 else None
+    return [
+        KeptWalk(
+            camera=track.camera,
+            number=track.number,
+            started_utc=utc_text(_start_of(track, leg if number else None)),
+            ended_utc=utc_text(track.last_utc or track.born_utc),
+            mean=leg.mean,
+            windows=np.stack([window.embedding for window in leg.windows]),
+            seen=max(1.0, leg.frames / state.window),
+            view=track.view if len(legs) == 1 else leg.view,
+            frames_per_second=rate,
+        )
+        for number, leg in enumerate(legs)
+    ]
+
+
+def _start_of(track: VisitTrack, leg: Leg | None) -> datetime:
+    """Return when a leg of a track began; None: the first one."""
+    if leg is None or leg.started_s is None:
+        return track.born_utc
+    return track.born_utc + timedelta(seconds=max(0.0, leg.started_s - track.born_s))

@@ -56,6 +56,7 @@ class Walk:
     reason: Reason | None = None  # why no frame is usable
     merged: tuple = ()  # (from, to) in seconds, with a neighbour
     after: int | None = None  # who leaves the merge, in place of them
+    turns_s: float | None = None  # seconds after which they turn back
 
     def pieces(self):
         """The parts of the time in view."""
@@ -66,7 +67,10 @@ class Walk:
         yield begin, end
 
     def seen(self, number, time_s):
-        box = (self.x + self.speed * (time_s - self.start_s), 100.0, 40.0, 120.0)
+        gone_s, heading = time_s - self.start_s, self.speed / 120
+        if self.turns_s is not None and gone_s > self.turns_s:
+            gone_s, heading = 2 * self.turns_s - gone_s, -heading
+        box = (self.x + self.speed * gone_s, 100.0, 40.0, 120.0)
         frame = round(time_s * FPS)
         shown_s, reason, person = time_s - self.start_s, self.reason, self.person
         if self.merged and self.merged[0] <= shown_s < self.merged[1]:
@@ -74,8 +78,10 @@ class Walk:
         elif self.merged and shown_s >= self.merged[1] and self.after is not None:
             person = self.after
         picture = None if reason else silhouette(person, frame)
+        if picture is not None and heading > 0:
+            picture = np.ascontiguousarray(picture[:, ::-1])
         dressed = self.person if self.dressed is None else self.dressed
-        return SeenTrack(number, box, reason, picture, None, clothes(dressed), None)
+        return SeenTrack(number, box, reason, picture, heading, clothes(dressed), None)
 
 
 class House:

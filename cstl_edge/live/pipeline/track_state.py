@@ -22,13 +22,28 @@ from cstl_edge.live.tracking.walk_filter import Reason
 from cstl_edge.runtime.streaming.encoder import StreamResult
 
 MAX_WINDOWS = 8  # of a track that are kept one by one, the newest; all are in the mean
-MAX_KEPT = 1500  # silhouettes kept for enrolment: a minute at 25 frames per second
+MAX_KEPT = 1500  # silhouettes kept for enrolment: two minutes at 12.5 frames per second
 MAX_KEPT_WINDOWS = 100  # and the windows of these
 MAX_GAP_S = 0.5  # a longer hole in the walk starts a new window
 PLAIN_HEADING = 0.15  # body heights per second: more leaves no doubt about the side
 UPPER_BODY = 0.5  # share of the height from the top: what does not swing with the legs
 LEAST_OVERLAP = 0.6  # of a frame's upper body with the mean of its window (IoU)
 LEAST_COMPARED = 8  # frames before a mean says what belongs to the walker
+
+
+View = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class Leg:
+    """Part of a walk in one direction."""
+
+    view: View | None  # None where that is not plain
+    windows: tuple[StreamResult, ...]  # the newest
+    mean: Floats  # [p, d], over all windows, each weighted by its frames
+    weight: float  # frames in `mean`, once for each window
+    frames: int  # usable ones
+    started_s: float | None  # media time of the first usable frame
 
 
 @dataclass
@@ -52,18 +67,22 @@ class TrackState:
     last_used_s: float | None = None
     merged: bool = False
     mirrored: bool = False  # walks to the right
-    view: Literal["left", "right"] | None = None  # where it walks to, once that is plain
+    view: View | None = None  # where it walks to, once that is plain
+    legs: tuple[Leg, ...] = ()  # before it turned the last time
     started_s: float | None = None  # media time of the first usable frame, and of the last
     ended_s: float | None = None
     held_since_s: float | None = None  # media time of the first of `held`
     total: Doubles | None = None  # [p, d], sum of all windows' embeddings by their frames
     weight: float = 0.0  # frames in `total`, once for each window
+    leg_started_s: float | None = None  # media time of the first usable frame since it turned
     outlines: deque[Bools] = field(default_factory=deque)  # upper bodies of the window, [h', w]
 
     def observe(self, observation: TrackObservation, time_s: float) -> tuple[list[Mask], bool]:
         """Take one frame; return the silhouettes to embed now, and whether the window is broken."""
         broken = self._breaks(observation, time_s) | self._turns(observation.heading)
         self.reason, self.box = observation.reason, observation.box
+        if observation.resting:
+            return [], broken
         if observation.reason is None and observation.silhouette is not None:
             fresh = [*self.held, observation.silhouette]
             since_s = self.held_since_s if self.held else time_s
@@ -75,6 +94,7 @@ class TrackState:
                 return [], broken
             self.usable += len(fresh)
             self.started_s = since_s if self.started_s is None else self.started_s
+            self.leg_started_s = since_s if self.leg_started_s is None else self.leg_started_s
             self.ended_s = time_s
             self.last_used_s = time_s
             if self.keep:
@@ -91,8 +111,9 @@ class TrackState:
     def _breaks(self, observation: TrackObservation, time_s: float) -> bool:
         """Return whether the next frames must not share a window with the earlier ones."""
         merged, self.merged = self.merged, observation.reason is Reason.MERGED
-        if self.merged and not merged:
-            # the track that leaves the merge may be the other person: no answer from both
+        if merged and not self.merged:
+            # the track that leaves the merge may be the other person: no answer from both; one that
+            # ends in it (a blob at the border, two of one walker) keeps what was seen before
             self.begin_anew()
             return True
         if self.last_used_s is None or time_s - self.last_used_s <= MAX_GAP_S:
@@ -104,17 +125,20 @@ class TrackState:
         """Forget the walk so far: what comes now may be another person's."""
         self.windows, self.decision, self.silhouettes = [], None, []
         self.last_used_s, self.usable = None, 0
-        self.started_s = self.ended_s = None
-        self.total, self.weight = None, 0.0
+        self.started_s = self.ended_s = self.leg_started_s = None
+        self.total, self.weight, self.legs = None, 0.0, ()
         self.outlines.clear()
 
     def _turns(self, heading: float | None) -> bool:
         """Follow the side to which the walk goes; return whether it changed on the way."""
         if heading is None or abs(heading) < PLAIN_HEADING:
             return False
-        self.view = "right" if heading > 0 else "left"
+        before, self.view = self.view, "right" if heading > 0 else "left"
         if (heading > 0) == self.mirrored:
             return False
+        leg = self._leg(before) if before is not None else None
+        if leg is not None:
+            self.legs, self.leg_started_s = (*self.legs, leg), None
         self.mirrored = heading > 0
         self.outlines.clear()
         return self.usable > 0
@@ -155,6 +179,29 @@ class TrackState:
                 self.windows.pop()
         most = MAX_KEPT_WINDOWS if self.keep else MAX_WINDOWS
         self.windows = [*self.windows, result][-most:]
+
+    def directions(self) -> list[Leg]:
+        """Return the walk by direction, in order; none before the first window."""
+        leg = self._leg(self.view)
+        return [*self.legs, leg] if leg is not None else list(self.legs)
+
+    def _leg(self, view: View | None) -> Leg | None:
+        """Return the walk since it turned last, None before a window of it.
+
+        view: where it walks to
+        """
+        known = {id(window) for leg in self.legs for window in leg.windows}
+        windows = tuple(window for window in self.windows if id(window) not in known)
+        if self.total is None or not windows:
+            return None
+        total, weight, frames = self.total, self.weight, self.usable
+        for leg in self.legs:
+            total, weight = total - leg.weight * leg.mean, weight - leg.weight
+            frames -= leg.frames
+        if weight <= 0 or frames <= 0:
+            return None
+        mean = np.asarray(total / weight, np.float32)
+        return Leg(view, windows[-MAX_WINDOWS:], mean, weight, frames, self.leg_started_s)
 
     def before(self, result: StreamResult) -> list[StreamResult]:
         """Return the windows that share no frames with a new one."""
