@@ -22,7 +22,7 @@ Said = tuple[str, str | None, str | None, int | None]
 STRIP_LENGTH = 12  # silhouettes of a strip
 
 
-@dataclass
+@dataclass(eq=False)  # arrays have no equality
 class Stay:
     """A person's stay on one camera, in memory."""
 

@@ -37,7 +37,7 @@ COLOUR_BLEND = 0.1
 STRIP_EVERY, STRIP_MOST = 4, 24  # frames between silhouettes that are kept for a strip
 
 
-@dataclass
+@dataclass(eq=False)  # arrays have no equality
 class VisitTrack:
     """A track of a stay: where it was, and its clothes."""
 

@@ -46,7 +46,7 @@ class Leg:
     started_s: float | None  # media time of the first usable frame
 
 
-@dataclass
+@dataclass(eq=False)  # arrays have no equality
 class TrackState:
     """Silhouettes, windows and answer of one track."""
 

@@ -47,7 +47,7 @@ class Sighting:
     side: int  # of the picture by which it is cut: -1 left, 1 right, 0 neither
 
 
-@dataclass
+@dataclass(eq=False)  # arrays have no equality
 class Track:
     """One person's box through time; `detection` is None in frames without one of its own."""
 
