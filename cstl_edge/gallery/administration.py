@@ -25,7 +25,7 @@ from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.sealing import Seal
 from cstl_edge.gallery.server_link import ServerLink
 from cstl_edge.gallery.store import GalleryStore, nobody
-from cstl_edge.gallery.stored_people import find_row
+from cstl_edge.gallery.stored_people import find_row, read_people
 from cstl_edge.gallery.takeout import export_person, kept_silhouettes
 from cstl_edge.gallery.verify import verify
 from cstl_edge.gallery.walks import remove_walk, set_retention, split_walks
@@ -41,6 +41,13 @@ class GalleryChanges(NamedTuple):
     gallery: str  # random digits of this gallery, the same in its backups
     revision: int  # rises with every change of people and templates
     erased: int  # people so far
+
+
+class PersonIdentity(NamedTuple):
+    """What tells a person apart whatever they are called."""
+
+    name: str  # at present
+    walks: frozenset[str]  # number and time of each
 
 
 class Administration:
@@ -181,6 +188,18 @@ class Administration:
         with self._lock:
             head = self._store.rows.head()
             return GalleryChanges(head.gallery, head.revision, head.tombstones)
+
+    def identities(self) -> dict[int, PersonIdentity]:
+        """Return everybody by a number that a rename leaves; a merge leaves the walks."""
+        with self._lock, self._store.rows.transaction():
+            rows = self._store.rows
+            return {
+                person.id: PersonIdentity(
+                    person.record.name,
+                    frozenset(f"{walk.id} {walk.record.created_utc}" for walk in person.enrolments),
+                )
+                for person in read_people(rows, rows.head())
+            }
 
     def set_retention(self, name: str, expires_utc: str | None) -> None:
         """Set when somebody's retention ends, None for never: what undoes a merge.

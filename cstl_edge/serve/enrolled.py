@@ -14,8 +14,16 @@ from cstl_edge.errors import GalleryError
 from cstl_edge.gallery.advice import missing
 from cstl_edge.gallery.people import EnrolledPerson, name_key
 from cstl_edge.output import PRIVATE, storing
+from cstl_edge.serve.gallery_news import (
+    GalleryNews,
+    news,
+    read_identities,
+    write_identities,
+)
 from cstl_edge.serve.service_data import RefusedError, ServiceData
 from cstl_edge.serve.store_rows import PersonRow, VisitRow
+
+COMMAND_LINE = "command line"  # as the user of a merge
 
 
 class Enrolled:
@@ -38,25 +46,29 @@ class Enrolled:
             )
         )
         people = [_row(person, merges.get(person.name)) for person in self._data.gallery.people()]
-        self._data.store.set_people(people)
+        with self._data.store.transaction():
+            self._data.store.set_people(people)
+            write_identities(self._data.store, self._data.gallery.identities())
 
-    def erased_elsewhere(self) -> list[str]:
-        """Return names that the store still holds of people who the command line has erased.
+    def news(self) -> GalleryNews:
+        """Return what somebody else did to the gallery since the last look.
 
-        Only where the gallery says that somebody was erased: another gallery's people, or those of
-        a restored backup, are not taken for erased ones.
+        Nobody is taken for erased unless the gallery says that somebody was: not another gallery's
+        people, nor those of a restored backup.
         """
         store, changes = self._data.store, self._data.gallery.changes
         self.revision = changes.revision
         gallery, erased = store.one("SELECT gallery, erased FROM head")
         store.write("UPDATE head SET gallery = ?, erased = ?", changes.gallery, changes.erased)
-        if changes.gallery != gallery or changes.erased <= erased:
-            return []
-        held = store.all(
-            "SELECT name FROM people UNION SELECT person FROM visits WHERE person IS NOT NULL"
+        if changes.gallery != gallery:
+            return GalleryNews()
+        held = store.all("SELECT DISTINCT person FROM visits WHERE person IS NOT NULL")
+        return news(
+            read_identities(store),
+            self._data.gallery.identities(),
+            [name for (name,) in held],
+            erased=changes.erased > erased,
         )
-        enrolled = {person.name for person in self._data.gallery.people()}
-        return [name for (name,) in held if name not in enrolled]
 
     @property
     def is_stale(self) -> bool:
@@ -87,16 +99,13 @@ class Enrolled:
         except GalleryError as err:
             raise RefusedError("conflict", err.message) from err
         self.follow(old, stored)
-        with self._data.store.transaction() as db:
-            db.execute(
-                "UPDATE merges SET kept = ? WHERE kind = 'people' AND kept = ?", (stored, old)
-            )
         self.sync()
         return stored
 
     def follow(self, old: str, new: str) -> None:
-        """Write a name in visits and events in place of another."""
+        """Write a name in visits, events and merges in place of another."""
         with self._data.store.transaction() as db:
+            db.execute("UPDATE merges SET kept = ? WHERE kind = 'people' AND kept = ?", (new, old))
             for column in ("person", "runner_up"):
                 db.execute(f"UPDATE visits SET {column} = ? WHERE {column} = ?", (new, old))
             rewrite_events(db, old, new)
@@ -109,30 +118,61 @@ class Enrolled:
             other: Who goes.
             user: Who says so.
         """
-        store, gallery = self._data.store, self._data.gallery
+        gallery = self._data.gallery
         kept, gone = self.stored_name(name), self.stored_name(other)
         if kept == gone:
             raise RefusedError("conflict", f"'{kept}' is merged with themselves")
-        person = gallery.show(gone)
+        expires = gallery.show(gone).expires_utc, gallery.show(kept).expires_utc
+        walks = gallery.walks(gone)
+        gallery.merge(kept, gone)
+        number = self._note_merge(kept, gone, walks, expires, user)
+        self.sync()
+        return number
+
+    def follow_merge(self, kept: str, gone: str, walks: tuple[int, ...]) -> None:
+        """Follow a merge by the command line; it can be undone here.
+
+        Args:
+            kept: Who stays.
+            gone: Who is not there any more.
+            walks: Numbers of their walks.
+        """
+        rows = self._data.store.all(
+            "SELECT name, body FROM people WHERE name IN (?, ?)", gone, kept
+        )
+        expires = {name: json.loads(body)["expires_utc"] for name, body in rows}
+        now = self._data.gallery.show(kept).expires_utc
+        ends = expires.get(gone), expires.get(kept, now)
+        self._note_merge(kept, gone, walks, ends, COMMAND_LINE)
+
+    def _note_merge(
+        self,
+        kept: str,
+        gone: str,
+        walks: tuple[int, ...],
+        expires: tuple[str | None, str | None],
+        user: str,
+    ) -> int:
+        """Give the visits of somebody to another, and note what undoes it; return its number."""
+        store = self._data.store
         detail = {
-            "walks": list(gallery.walks(gone)),
-            "expires_utc": person.expires_utc,
-            "kept_expires_utc": gallery.show(kept).expires_utc,
+            "walks": list(walks),
+            "expires_utc": expires[0],
+            "kept_expires_utc": expires[1],
             "visits": [row.id for row in store.visits("person = ?", gone)],
         }
-        gallery.merge(kept, gone)
-        # events say what was known then; runners-up too, or the merge could not be undone
-        store.write("UPDATE visits SET person = ? WHERE person = ?", kept, gone)
-        number = store.write(
-            "INSERT INTO merges (utc, kind, kept, other, detail, user)"
-            " VALUES (?, 'people', ?, ?, ?, ?)",
-            self._data.now_text,
-            kept,
-            gone,
-            json.dumps(detail),
-            user,
-        ).lastrowid
-        self.sync()
+        with store.transaction():
+            # events say what was known then; runners-up too, or the merge could not be undone
+            store.write("UPDATE visits SET person = ? WHERE person = ?", kept, gone)
+            number = store.write(
+                "INSERT INTO merges (utc, kind, kept, other, detail, user)"
+                " VALUES (?, 'people', ?, ?, ?, ?)",
+                self._data.now_text,
+                kept,
+                gone,
+                json.dumps(detail),
+                user,
+            ).lastrowid
         return int(number or 0)
 
     def unmerge(self, merge: int) -> tuple[str, str]:

@@ -147,6 +147,7 @@ class Erasures:
         db.execute("DELETE FROM refusals WHERE ? IN (person, owner)", (name,))
         db.execute("DELETE FROM merges WHERE kind = 'people' AND ? IN (kept, other)", (name,))
         db.execute("DELETE FROM people WHERE name = ?", (name,))
+        db.execute("DELETE FROM identities WHERE name = ?", (name,))
         db.execute("UPDATE audit SET subject = ? WHERE subject = ?", (ERASED, name))
         for number, subject, detail in db.execute(
             "SELECT id, subject, detail FROM audit WHERE instr(subject, ?) OR instr(detail, ?)",

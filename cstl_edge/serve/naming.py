@@ -224,14 +224,25 @@ class Naming:
                 stay.change(cluster=row.cluster)
 
     def follow_gallery(self) -> None:
-        """Follow what the command line did to the gallery: who was erased there is erased here."""
-        names = self._enrolled.erased_elsewhere()
-        if names:
-            for name in names:
-                self._forget([row.id for row in self._data.store.visits("person = ?", name)])
-            self._erasures.traces_of(names)
+        """Follow what the command line did to the gallery: names, merges, erasures."""
+        news = self._enrolled.news()
+        for former, name in news.steps:
+            self._enrolled.follow(former, name)
+            self._corrections.rename(former, name)
+            self._follow(former, name)
+        for kept, gone, walks in news.merged:
+            self._enrolled.follow_merge(kept, gone, walks)
+            self._corrections.rename(gone, kept)
+            self._follow(gone, kept)
+        for name in news.erased:
+            self._forget([row.id for row in self._data.store.visits("person = ?", name)])
+        if news.erased:
+            self._erasures.traces_of(news.erased)
             self._corrections.read()
         self.sync()
+        if news.renamed:
+            self._erasures.note("a former name")
+            self._erasures.finish()
 
     def sync(self, detail: str = "the list of people was read anew") -> None:
         """Write the list of people anew and say that the gallery changed, without names."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 APPLICATION_ID = 0x43535356  # "CSSV": tells a store from every other SQLite file
-VERSION = 1
+VERSION = 2
 
 TABLES = (
     # unfinished: an erasure whose bytes may still be in the file; installation: random digits;
@@ -46,6 +46,8 @@ TABLES = (
     "CREATE TABLE merges (id INTEGER PRIMARY KEY AUTOINCREMENT, utc TEXT NOT NULL,"
     " kind TEXT NOT NULL, kept TEXT NOT NULL, other TEXT NOT NULL, detail TEXT NOT NULL,"
     " user TEXT NOT NULL, undone_utc TEXT)",
+    # who was enrolled at the last look, to follow what the command line does to the gallery
+    "CREATE TABLE identities (number INTEGER PRIMARY KEY, name TEXT NOT NULL, walks TEXT NOT NULL)",
     "CREATE TABLE people (name TEXT PRIMARY KEY, body TEXT NOT NULL)",
     "CREATE TABLE audit (id INTEGER PRIMARY KEY AUTOINCREMENT, utc TEXT NOT NULL,"
     " user TEXT NOT NULL, role TEXT NOT NULL, action TEXT NOT NULL, subject TEXT NOT NULL,"
