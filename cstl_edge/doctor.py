@@ -212,13 +212,16 @@ def _masks() -> Finding:
     """Return how many people the segmenter `auto` has time for at a camera."""
     from cstl_edge.live.pipeline.run import SEGMENTER_THREADS
     from cstl_edge.live.segmentation.auto import people_in_time
+    from cstl_edge.live.segmentation.open import WALKER_FPS
     from cstl_edge.runtime.base import usable_cores
 
     fps = 25.0
     people, crop_s = people_in_time(fps, min(SEGMENTER_THREADS, usable_cores()))
     text = (
         f"about {people:.1f} people masked by the network in every frame at {fps:.0f} frames per "
-        f"second ({crop_s * 1e3:.1f} ms each, now); of more, auto masks some in turn"
+        f"second ({crop_s * 1e3:.1f} ms each, now), {people * fps / WALKER_FPS:.1f} at the "
+        f"{WALKER_FPS:g} times per second that a walker is masked by default; of more, auto masks "
+        "some in turn"
     )
     return Finding("person masks", "ok", text)
 

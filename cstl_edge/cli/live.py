@@ -28,10 +28,11 @@ from cstl_edge.cli.options import (
     Segmenter,
     Source,
     Threshold,
+    WalkerFps,
 )
 from cstl_edge.cli.signals import SignalEnd
 from cstl_edge.cli.walks import Observers, SourceChoice
-from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
+from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, WALKER_FPS
 from cstl_edge.runtime import load
 
 if TYPE_CHECKING:  # every help text would wait for what these import
@@ -54,6 +55,7 @@ def live(
     model: Model = None,
     backend: Backend = "auto",
     segmenter: Segmenter = DEFAULT_SEGMENTER,
+    walker_fps: WalkerFps = WALKER_FPS,
     fpir: Fpir = 0.01,
     threshold: Threshold = None,
     camera: Camera = None,
@@ -75,7 +77,9 @@ def live(
     from cstl_edge.live.pipeline.run import run
 
     _claim([source, gallery, model], annotate, events, overwrite)
-    options = PipelineOptions(segmenter, fpir=fpir, threshold=threshold, camera=camera)
+    options = PipelineOptions(
+        segmenter, fpir=fpir, threshold=threshold, camera=camera, walker_fps=walker_fps or None
+    )
     encoder, line_of = load(model, backend), event_line if schema == 1 else Event.to_json
     with ExitStack() as stack:
         observers, signals = Observers(), stack.enter_context(SignalEnd())

@@ -56,6 +56,14 @@ Threshold = Annotated[
         min=0, help="Distance below which a name is given, in place of the one for --fpir."
     ),
 ]
+WalkerFps = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        help="Frames per second of a walker that are masked and embedded after the first answer; "
+        "the others are only tracked. 0: every frame.",
+    ),
+]
 Silhouettes = Annotated[
     Literal["left", "right"] | None,
     typer.Option(help="SOURCE holds silhouettes or masks of one walk, which goes to this side."),

@@ -28,6 +28,7 @@ from cstl_edge.cli.options import (
     Silhouettes,
     Source,
     Threshold,
+    WalkerFps,
 )
 from cstl_edge.cli.remote import Server, enroll_remote, identify_remote
 from cstl_edge.cli.walks import (
@@ -40,7 +41,7 @@ from cstl_edge.cli.walks import (
     collect_walks,
 )
 from cstl_edge.errors import ConfigError, DataError, one_line
-from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
+from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, WALKER_FPS
 from cstl_edge.runtime import load
 
 if TYPE_CHECKING:  # every help text would wait for what these import
@@ -89,6 +90,7 @@ def enroll(
     model: Model = None,
     backend: Backend = "auto",
     segmenter: Segmenter = DEFAULT_SEGMENTER,
+    walker_fps: WalkerFps = WALKER_FPS,
     retention_days: RetentionDays = None,
     camera: Camera = None,
     track: Track = None,
@@ -109,13 +111,15 @@ def enroll(
         enroll_remote(context, server, name, source, consent, json=json)
         return
     from cstl_edge.gallery.gallery import Gallery
+    from cstl_edge.live.pipeline.options import PipelineOptions
 
     encoder = load(model, backend)
     if silhouettes:
         walk = _silhouette_walk(source, encoder, silhouettes)
     else:
         choice = SourceChoice(source, rotate, flip, fps, seconds)
-        walk = _watched_walk(choice, TrackChoice(source, pictures), track, encoder, segmenter)
+        options = PipelineOptions(segmenter, walker_fps=walker_fps or None)
+        walk = _watched_walk(choice, TrackChoice(source, pictures), track, encoder, options)
     place, key = gallery or default_gallery(), gallery_key(confirm=encrypt)
     with Gallery.open(place, model=encoder, key=key, encrypt=encrypt) as people:
         people.enroll(
@@ -137,6 +141,7 @@ def identify(
     model: Model = None,
     backend: Backend = "auto",
     segmenter: Segmenter = DEFAULT_SEGMENTER,
+    walker_fps: WalkerFps = WALKER_FPS,
     fpir: Fpir = 0.01,
     threshold: Threshold = None,
     camera: Camera = None,
@@ -160,7 +165,9 @@ def identify(
     from cstl_edge.live.pipeline.options import PipelineOptions
 
     _claim([source, gallery, model], annotate, overwrite, silhouettes is not None)
-    options = PipelineOptions(segmenter, fpir=fpir, threshold=threshold, camera=camera)
+    options = PipelineOptions(
+        segmenter, fpir=fpir, threshold=threshold, camera=camera, walker_fps=walker_fps or None
+    )
     encoder = load(model, backend)
     with open_existing(gallery, encoder) as people:
         if silhouettes:
@@ -201,14 +208,16 @@ def _silhouette_walk(folder: str, encoder: Encoder, side: str) -> RecordedWalk:
 
 
 def _watched_walk(
-    choice: SourceChoice, tracks: TrackChoice, track: int | None, encoder: Encoder, segmenter: str
+    choice: SourceChoice,
+    tracks: TrackChoice,
+    track: int | None,
+    encoder: Encoder,
+    options: PipelineOptions,
 ) -> RecordedWalk:
     """Return the walk of a source, that of a track where several people walk."""
-    from cstl_edge.live.pipeline.options import PipelineOptions
-
     observers = Observers()
     observers.seen.append(tracks.see)
-    records = collect_walks(choice, encoder, PipelineOptions(segmenter), observers)
+    records = collect_walks(choice, encoder, options, observers)
     return _recorded_walk(tracks.choose(records, track))
 
 

@@ -63,7 +63,9 @@ class CameraStage(RecognitionStage):
         """Take a frame of the worker; return events about the scene, and about tracks."""
         frame = Frame(message.frame, NO_PICTURE, message.time_s, message.utc)
         observations = [
-            TrackObservation(t.track, t.box, None, t.reason, t.silhouette, t.heading)
+            TrackObservation(
+                t.track, t.box, None, t.reason, t.silhouette, t.heading, resting=t.resting
+            )
             for t in message.tracks
         ]
         result = FrameResult(

@@ -53,6 +53,7 @@ class SeenTrack:
     heading: float | None = None  # body heights per second to the right
     colour: Colours | None = None  # clothes: Y, Cr, Cb of the upper half, then of the lower one
     zone: str | None = None  # where the feet stand
+    resting: bool = False  # only tracked in this frame
 
 
 @dataclass(frozen=True, slots=True)

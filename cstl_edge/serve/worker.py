@@ -237,6 +237,7 @@ class Worker:
             heading=item.heading,
             colour=item.colours,
             zone=self._zones.name_of(item.box, size),
+            resting=item.resting,
         )
 
     def _take_end(self, end: EndOfStream) -> None:

@@ -74,6 +74,12 @@ class ZonedSegmenter:
         """
         self._inner.learn(samples, rolling=rolling)
 
+    def rest(self, boxes: Sequence[Box]) -> None:
+        """Let the inner segmenter, where it can, leave out the masks of these people once."""
+        rest = getattr(self._inner, "rest", None)
+        if rest is not None:
+            rest(boxes)
+
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
         """Return the people of one frame who count.
 

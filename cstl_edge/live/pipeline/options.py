@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from cstl_edge.errors import ConfigError
 from cstl_edge.live.boxes import Box
-from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, check_segmenter
+from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, WALKER_FPS, check_segmenter
 from cstl_edge.measure.stats import Samples
 from cstl_edge.silhouette import MIN_HEIGHT_PX
+
+LEAST_WALKER_FPS = 4.0  # below it nothing tells a walk
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class PipelineOptions:
     window: int = 30  # frames of an embedding
     hop: int = 5  # frames between embeddings
     min_frames: int = 15  # usable frames before the first answer
+    walker_fps: float | None = WALKER_FPS
+    """Frames per second of a walker that are masked and embedded, once the first answer is there;
+    the other frames are only tracked. None: every frame, as up to version 0.2."""
     max_walkers: int = 16  # tracks at once; further people are not followed
     min_height_px: int = MIN_HEIGHT_PX  # of a person in the frame
     demand_walking: bool = True  # refuse people who stand or move otherwise
@@ -40,6 +45,11 @@ class PipelineOptions:
             raise ConfigError(f"expected an fpir between 0 and 1, such as 0.01; got {self.fpir}")
         if self.threshold is not None and not self.threshold > 0:
             raise ConfigError(f"expected a threshold above 0; got {self.threshold}")
+        if self.walker_fps is not None and not self.walker_fps >= LEAST_WALKER_FPS:
+            raise ConfigError(
+                f"expected walker_fps of {LEAST_WALKER_FPS:g} at least, or None for every frame; "
+                f"got {self.walker_fps:g}"
+            )
         if not 1 <= self.min_frames <= self.window or self.hop < 1 or self.max_walkers < 1:
             raise ConfigError(
                 "expected 1 <= min_frames <= window, hop >= 1 and max_walkers >= 1; got "
@@ -78,6 +88,7 @@ class RunSummary:
     """Counts of a run; `stages()` has its milliseconds."""
 
     frames: int = 0  # segmented and tracked
+    silhouettes: int = 0  # embedded, of all walkers
     dropped: int = 0  # by a live source, because this run was too slow for them
     tracks: int = 0
     answers: int = 0

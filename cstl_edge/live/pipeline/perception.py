@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,8 +21,9 @@ from cstl_edge.arrays import Floats, Image, Mask
 from cstl_edge.errors import CstlEdgeError
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.pipeline.options import PipelineOptions
+from cstl_edge.live.pipeline.pace import MaskPace
 from cstl_edge.live.pipeline.upright import UprightCheck
-from cstl_edge.live.segmentation.base import Colours, SceneState, Segmenter
+from cstl_edge.live.segmentation.base import Colours, Detection, SceneState, Segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.tracking.track import Track
 from cstl_edge.live.tracking.tracker import Tracker
@@ -50,10 +51,11 @@ class TrackObservation:
     box: Box
     mask: Mask | None
     reason: Reason | None  # why the frame must not be used
-    silhouette: Mask | None  # aligned; None where `reason` forbids it
+    silhouette: Mask | None  # aligned; None where `reason` forbids it, and of who rests
     heading: float | None = None  # body heights per second to the right
     colours: Colours | None = None  # clothes: Y, Cr, Cb of the upper half, then of the lower one
     clothes: Floats | None = None  # their descriptor (`live.clothes`); None in a meeting
+    resting: bool = False  # only tracked in this frame; `reason` is older
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,11 @@ class PerceptionThread(threading.Thread):
         self.frames = 0
         self.busy_since_s: float | None = None  # time.perf_counter() when the frame in work came
         self._source, self._segmenter = source, segmenter
+        self._rest: Callable[[list[Box]], None] | None = getattr(segmenter, "rest", None)
         self._options, self._size = options, size
         self._tracker = Tracker(max_tracks=options.max_walkers)
         self._filters: dict[int, WalkFilter] = {}
+        self._pace = MaskPace(options.walker_fps, options.min_frames)
         self._upright = UprightCheck()
         self._forgetting = threading.Event()  # end all tracks: everybody is a new one
         self._stopping = threading.Event()  # no more frames; the tracks are still closed
@@ -190,13 +194,21 @@ class PerceptionThread(threading.Thread):
 
     def _perceive(self, frame: Frame, read_at: float) -> FrameResult:
         with self.samples.time("segment"):
-            expected = self._tracker.expected(frame.time_s)
-            detections = self._segmenter.segment(frame.image, frame.time_s, expected)
+            expected = self._tracker.expected_people(frame.time_s)
+            due = self._pace.due(expected, frame.time_s)
+            if self._rest is not None:
+                self._rest([box for track, box in expected.items() if track not in due])
+            boxes = list(expected.values())
+            detections = self._segmenter.segment(frame.image, frame.time_s, boxes)
         with self.samples.time("track"):
             height, width = frame.image.shape[:2]
             update = self._tracker.update(detections, frame.time_s, (height, width))
         with self.samples.time("silhouette"):
-            observations = [self._observe(track, frame.time_s) for track in update.active]
+            born_now = {track.id for track in update.born}
+            observations = [
+                self._observe(track, frame.time_s, rests=track.id not in due | born_now)
+                for track in update.active
+            ]
         born, closed = self._ids(update.born), self._forget(update.closed)
         inverted, scene = self._upright.everybody_inverted, self._segmenter.state
         masking: str | None = getattr(self._segmenter, "detail", None)  # of `auto`
@@ -210,35 +222,36 @@ class PerceptionThread(threading.Thread):
         """Forget tracks that are closed; return their numbers."""
         for track in tracks:
             self._filters.pop(track.id, None)
+            self._pace.forget(track.id)
             self._upright.close(track.id)
         return self._ids(tracks)
 
-    def _observe(self, track: Track, time_s: float) -> TrackObservation:
-        options = self._options
-        if track.id not in self._filters:
-            self._filters[track.id] = WalkFilter(
-                min_height_px=options.min_height_px, demand_walking=options.demand_walking
-            )
-        walk_filter = self._filters[track.id]
-        reason = walk_filter.check(track, time_s)
-        detection = track.detection
+    def _observe(self, track: Track, time_s: float, *, rests: bool) -> TrackObservation:
+        walk_filter, detection = self._filter_of(track.id), track.detection
+        alone = detection is not None and not track.merged
+        resting = alone and (rests or bool(detection and detection.interim))
+        reason = walk_filter.reason if resting else walk_filter.check(track, time_s)
         if detection is None:
             return TrackObservation(track.id, track.box, None, reason, None)
         if reason in (None, Reason.NOT_PERSON):
             self._upright.observe(track.id, detection.mask)
+        if resting:
+            return _observation(track, detection, walk_filter, reason, resting=True)
         # TOO_FEW only means that it is early: the frame may count once the walk is plain
         usable = reason in (None, Reason.TOO_FEW)
         silhouette = align(detection.mask, self._size) if usable else None
-        return TrackObservation(
-            track.id,
-            detection.box,
-            detection.mask,
-            reason,
-            silhouette,
-            walk_filter.heading,
-            detection.colours,
-            None if track.merged else detection.clothes,
-        )
+        counts = None if reason is Reason.TOO_FEW else usable
+        self._pace.take(track.id, time_s, usable=counts)
+        return _observation(track, detection, walk_filter, reason, silhouette)
+
+    def _filter_of(self, track: int) -> WalkFilter:
+        """Return the walk filter of a track, a new one for a new track."""
+        if track not in self._filters:
+            self._filters[track] = WalkFilter(
+                min_height_px=self._options.min_height_px,
+                demand_walking=self._options.demand_walking,
+            )
+        return self._filters[track]
 
     @staticmethod
     def _ids(tracks: list[Track]) -> list[int]:
@@ -249,6 +262,38 @@ class PerceptionThread(threading.Thread):
             with contextlib.suppress(queue.Full):
                 self.messages.put(message, timeout=PUT_TICK_S)
                 return
+
+
+def _observation(
+    track: Track,
+    detection: Detection,
+    walk_filter: WalkFilter,
+    reason: Reason | None,
+    silhouette: Mask | None = None,
+    *,
+    resting: bool = False,
+) -> TrackObservation:
+    """Return what is seen of a track that has a detection.
+
+    Args:
+        track: The track.
+        detection: Its own, or the one of a meeting.
+        walk_filter: That of the track.
+        reason: Why the frame must not be used.
+        silhouette: Aligned, where it may be.
+        resting: Whether it is only tracked in this frame.
+    """
+    return TrackObservation(
+        track.id,
+        detection.box,
+        detection.mask,
+        reason,
+        silhouette,
+        walk_filter.heading,
+        detection.colours,
+        None if track.merged else detection.clothes,
+        resting,
+    )
 
 
 def learn_background(

@@ -28,6 +28,7 @@ from cstl_edge.live.events import (
 )
 from cstl_edge.live.pipeline.agreement import Agreement
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
+from cstl_edge.live.pipeline.pace import pace_sentence
 from cstl_edge.live.pipeline.perception import FrameResult, TrackObservation
 from cstl_edge.live.pipeline.track_state import TrackState
 from cstl_edge.live.segmentation.base import SceneState
@@ -207,6 +208,7 @@ class RecognitionStage:
 
     def _embed(self, queues: dict[int, list[Mask]]) -> list[int]:
         """Push every silhouette, one of each walker at a time; return the tracks with a window."""
+        self._summary.silhouettes += sum(map(len, queues.values()))
         embedded: dict[int, None] = {}
         for i in range(max(len(queue) for queue in queues.values())):
             batch = {track: queue[i] for track, queue in queues.items() if i < len(queue)}
@@ -371,6 +373,8 @@ class RecognitionStage:
             detail = masking if ready else None
             if ready and masking is None and self._masking is not None:
                 detail = "everybody is masked by the person network again"
+            elif ready and masking is None:
+                detail = pace_sentence(self._options.walker_fps)
             event = self._event("scene", state=SCENE_STATES[scene], detail=detail)
             self._events.append(event if ready else event.with_reason(scene))
         self._scene = scene

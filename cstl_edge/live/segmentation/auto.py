@@ -9,7 +9,7 @@ nothing waits, and the result must not depend on the machine. Of a camera the ru
    mask is doubtful whose shape is not that of one person, or that differed from the network's when
    the two were last compared.
 3. Who is not masked in a frame keeps the mask of background subtraction, and the network's last
-   word on whether this is a person at all.
+   word on whether this is a person at all. Whose turn it is not (`rest`) is no candidate.
 4. Every `HOLD_S` it is decided whether everybody is masked: no longer when it was less than
    `LEAST_COVERAGE` of the people, again when it was all of them. A `scene` event reports a change.
 """
@@ -34,6 +34,7 @@ from cstl_edge.live.segmentation.person_mask import (
     MAX_SECOND_PASSES,
     PersonMaskSegmenter,
     drop_parts,
+    split_resting,
     worth_masking,
 )
 from cstl_edge.runtime.masks.open import open_mask_network
@@ -97,6 +98,7 @@ class AutoSegmenter:
         """
         self._background, self._person_mask, self._clock = background, person_mask, clock
         self._recording = False
+        self._resting: Sequence[Box] = ()
         self._seen: list[_Seen] = []
         self._intervals: deque[float] = deque(maxlen=INTERVALS)
         self._time_s: float | None = None
@@ -124,6 +126,12 @@ class AutoSegmenter:
         self._recording = True
         self._person_mask.learn(samples, rolling=rolling)
 
+    def rest(self, boxes: Sequence[Box]) -> None:
+        """Take the expected boxes of those who need no mask of the network in the next frame."""
+        self._resting = boxes
+        if self._recording:
+            self._person_mask.rest(boxes)
+
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
         """Return the people of one frame.
 
@@ -140,7 +148,7 @@ class AutoSegmenter:
         self._subtraction_s += BLEND * (found_s - begun_s - self._subtraction_s)
         self._earn(time_s)
         detections.sort(key=lambda d: (-d.box[2] * d.box[3], d.box))
-        pairs = worth_masking(detections, expected)
+        pairs, interim = split_resting(worth_masking(detections, expected), expected, self._resting)
         known = self._recognised([detection for detection, _ in pairs], time_s)
         crops = max(0, int(self._credit_s / self._crop_s))
         order = sorted(range(len(pairs)), key=lambda i: (-known[i].urgency(time_s), i))
@@ -160,7 +168,7 @@ class AutoSegmenter:
         if self._coverage.update(len(chosen), len(pairs), time_s):
             log.info("%s", self.detail or "the person network masks everybody in every frame")
         # a shared detection gives no silhouette and needs no better mask
-        return drop_parts(people) + [d for d in detections if d.shared]
+        return drop_parts(people + interim) + [d for d in detections if d.shared]
 
     def _earn(self, time_s: float) -> None:
         """Add what this frame's time leaves for crops."""

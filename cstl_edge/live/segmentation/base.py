@@ -39,13 +39,16 @@ class Detection:
     shared: bool = False  # the mask holds more than this one person
     colours: Colours | None = None  # mean of the upper and of the lower half
     clothes: Floats | None = None  # their descriptor, see `live.clothes`
+    interim: bool = False  # masked for tracking alone, since nobody wanted a better mask now
 
 
 class Segmenter(Protocol):
     """Finds people in frames; holds a model of the empty scene.
 
     One that does not treat everybody alike may have a property `detail`: a sentence, or None where
-    it does; the event `scene` reports its changes.
+    it does; the event `scene` reports its changes. One whose masks cost much may have a method
+    `rest`, which is called before `segment` with those boxes of `expected` whose masks are for
+    tracking alone in this frame; such detections are `interim`.
     """
 
     @property

@@ -32,6 +32,7 @@ SEGMENTERS = Registry(
     group="cstl_edge.segmenters",
 )
 DEFAULT_SEGMENTER = "auto"
+WALKER_FPS = 12.5  # masks of a walker per second: more gain nothing (benchmarks/frame_rate.py)
 
 
 def is_network(name: str) -> bool:

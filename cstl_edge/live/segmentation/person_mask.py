@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cstl_edge.arrays import Floats, Image, Mask
-from cstl_edge.live.boxes import Box, intersection, mask_area, near_border, union_box
+from cstl_edge.live.boxes import Box, box_iou, intersection, mask_area, near_border, union_box
 from cstl_edge.live.segmentation.background import SURE_HEIGHT_SHARE, BackgroundSegmenter
 from cstl_edge.live.segmentation.base import Detection, SceneState
 from cstl_edge.live.segmentation.mask_network import (
@@ -34,6 +34,7 @@ cv2 = import_cv2()
 
 MARGIN = 1.25  # side of the crop / larger side of the box
 MAX_SECOND_PASSES = 3  # per frame
+AS_EXPECTED = 0.7  # intersection over union with the expected box, from which a blob will do
 STRETCH = 0.5  # of the square: how far a person may go on behind its edge
 GROWTH = 1.4  # of the box, from which it is masked a second time
 MAX_BOXES = 12  # per frame, the largest ones: 12 ms each on one core
@@ -87,6 +88,7 @@ class PersonMaskSegmenter:
 
     def __init__(self, background: BackgroundSegmenter, network: MaskNetwork) -> None:
         self._background, self._network = background, network
+        self._resting: Sequence[Box] = ()
 
     @property
     def state(self) -> SceneState:
@@ -107,10 +109,15 @@ class PersonMaskSegmenter:
         """
         detections = self._background.segment(image, time_s, expected)
         detections.sort(key=lambda d: (-d.box[2] * d.box[3], d.box))
-        pairs = worth_masking(detections, expected)[:MAX_BOXES]
-        people = [person for person, _ in self.masked(image, pairs, detections, MAX_SECOND_PASSES)]
+        pairs, interim = split_resting(worth_masking(detections, expected), expected, self._resting)
+        masked = self.masked(image, pairs[:MAX_BOXES], detections, MAX_SECOND_PASSES)
         # a shared detection gives no silhouette and needs no better mask
-        return drop_parts(people) + [d for d in detections if d.shared]
+        shared = [d for d in detections if d.shared]
+        return drop_parts([person for person, _ in masked] + interim) + shared
+
+    def rest(self, boxes: Sequence[Box]) -> None:
+        """Take the expected boxes of those who need no mask of the network in the next frame."""
+        self._resting = boxes
 
     def masked(
         self,
@@ -199,6 +206,27 @@ def worth_masking(
     """Return the detections that hold one person of some size, with the box to mask."""
     pairs = [(d, expected_region(d.box, expected)) for d in detections if not d.shared]
     return [pair for pair in pairs if pair[1][3] >= MIN_HEIGHT_PX]
+
+
+def split_resting(
+    pairs: Sequence[tuple[Detection, Box]], expected: Sequence[Box], resting: Sequence[Box]
+) -> tuple[list[tuple[Detection, Box]], list[Detection]]:
+    """Return the pairs to mask; and as interim who rests and is where and as large as expected.
+
+    Args:
+        pairs: Detections of background subtraction with the box to mask.
+        expected: Boxes that the tracker predicts for this frame.
+        resting: Those of them that need no mask.
+    """
+    masked, interim = list[tuple[Detection, Box]](), list[Detection]()
+    for pair in pairs:
+        box = pair[0].box
+        nearest = max(expected, key=lambda other: box_iou(other, box), default=None)
+        if nearest is not None and nearest in resting and box_iou(nearest, box) >= AS_EXPECTED:
+            interim.append(replace(pair[0], interim=True))
+        else:
+            masked.append(pair)
+    return masked, interim
 
 
 def expected_region(box: Box, expected: Sequence[Box]) -> Box:

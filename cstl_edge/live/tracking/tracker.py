@@ -63,7 +63,11 @@ class Tracker:
 
     def expected(self, time_s: float) -> list[Box]:
         """Return the expected boxes of the confirmed tracks, for the segmenter."""
-        return [t.predicted(time_s) for t in self._tracks if t.confirmed]
+        return list(self.expected_people(time_s).values())
+
+    def expected_people(self, time_s: float) -> dict[int, Box]:
+        """Return the expected box of each confirmed track."""
+        return {t.id: t.predicted(time_s) for t in self._tracks if t.confirmed}
 
     def update(
         self, detections: Sequence[Detection], time_s: float, picture: Size | None = None

@@ -63,12 +63,18 @@ class WalkFilter:
         self._past: deque[tuple[float, float, float, float, float]] = deque()
         self.heading: float | None = None
         """Body heights per second to the right of the picture; None while that is not known."""
+        self.reason: Reason | None = Reason.TOO_FEW
+        """What `check` said last."""
 
     def check(self, track: Track, time_s: float) -> Reason | None:
         """Return why this frame of the track must not be used, None when it may be.
 
         TOO_FEW means that it is too early to decide whether this is a walk.
         """
+        self.reason = self._checked(track, time_s)
+        return self.reason
+
+    def _checked(self, track: Track, time_s: float) -> Reason | None:
         detection = track.detection
         if track.merged:
             return Reason.MERGED

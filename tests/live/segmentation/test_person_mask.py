@@ -11,7 +11,11 @@ from short_walk import CLIP
 from cstl_edge.live.boxes import box_iou
 from cstl_edge.live.segmentation.base import Detection
 from cstl_edge.live.segmentation.mask_network import crop_square
-from cstl_edge.live.segmentation.person_mask import PersonMaskSegmenter, expected_region
+from cstl_edge.live.segmentation.person_mask import (
+    PersonMaskSegmenter,
+    expected_region,
+    split_resting,
+)
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.runtime.masks.base import MaskNetwork
 from cstl_edge.runtime.masks.open import open_mask_network
@@ -109,3 +113,14 @@ def test_the_expected_region_grows_to_the_one_expected_person() -> None:
     assert expected_region(leg, [person]) == person
     assert expected_region(leg, [(300.0, 80.0, 50.0, 160.0)]) == leg
     assert expected_region(leg, [person, (95.0, 80.0, 50.0, 160.0)]) == leg  # of whom is it?
+
+
+def test_who_rests_where_expected_is_tracked_by_the_blob_and_others_are_masked():
+    where, piece = blob(100, 50, 40, 100), blob(300, 90, 40, 60)
+    expected = [(102.0, 50.0, 40.0, 100.0), (300.0, 50.0, 40.0, 100.0), (500.0, 50.0, 40.0, 100.0)]
+    pairs = [(each, each.box) for each in (where, piece, blob(500, 50, 40, 100))]
+    masked, interim = split_resting(pairs, expected, expected[:2])
+    assert [detection.box[0] for detection, _ in masked] == [300, 500]  # a piece is no person
+    assert [(detection.box[0], detection.interim) for detection in interim] == [(100, True)]
+    assert split_resting(pairs, expected, []) == (pairs, [])
+    assert split_resting(pairs, [], []) == (pairs, [])
