@@ -81,7 +81,7 @@ def site_text(seed: int, port: int) -> str:
     """
     cameras = "\n".join(
         f'  {name}: {{title: {title}, source: "synthetic://street?side={side}&people={PEOPLE}'
-        f'&seed={seed}&fps={FPS}&live=1"}}'
+        f'&seed={seed}&fps={FPS}&gate=1&live=1"}}'
         for side, (name, title) in enumerate(CAMERAS.items())
     )
     return SITE.format(cameras=cameras, port=port)

@@ -23,7 +23,7 @@ from cstl_edge.serve.recordings import CAMERA, RecordedTrack
 from cstl_edge.serve.service_data import RefusedError, ServiceData
 from cstl_edge.serve.stays import Stay, kept_walks_of
 
-WANTED = 8  # good windows of up to 30 frames, of which two overlap by at most a half
+WANTED = 6  # good windows of up to 30 frames, of which two overlap by at most a half
 LEAST = 3  # with which an enrolment ends well all the same
 WANTED_VIEWS = 2  # sides from which somebody is seen
 MOST = 20  # windows, however few the sides

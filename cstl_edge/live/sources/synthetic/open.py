@@ -55,11 +55,12 @@ def open_synthetic(uri: str, options: SourceOptions) -> FrameSource:
 def _open_side(uri: str, query: str, options: SourceOptions) -> FrameSource:
     """Open `synthetic://street?side=N…`; a live one shows the street over and over."""
     shown = redact(uri)
-    kinds = dict.fromkeys(("side", "people", "seed", "live", "poles"), int)
+    kinds = dict.fromkeys(("side", "people", "seed", "live", "poles", "gate"), int)
     values = query_values(query, {**kinds, "fps": float, "size": str}, shown)
     if "size" in values:
         values["size"] = _size(values["size"], shown)
     live, side = values.pop("live", 0), values.pop("side", 0)
+    values["gate"] = bool(values.pop("gate", 0))
     if options.fps is not None:
         values.setdefault("fps", options.fps)
     if live:

@@ -5,7 +5,8 @@
 Everybody passes the four sides in turn, in the same clothes and from another direction at each,
 with some seconds out of sight between two. All sides of one seed show the same people at the same
 time; live ones begin again after `period_s` and stay together by the machine's clock, whichever
-process shows them. In the truth, `WalkerTruth.spec.person_seed` says who it is.
+process shows them. With `gate=1`, which all sides of a street share, side 0 is a gate: everybody
+walks up to it and back. In the truth, `WalkerTruth.spec.person_seed` says who it is.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ SIDES = 4
 PEOPLE = 8
 ENTRANCES_S = (3.0, 6.0)  # between the first entrance of one and that of the next
 HIDDEN_S = (4.0, 15.0)  # out of sight between two sides
+TURNS_AT = (0.6, 0.8)  # share of the way after which they turn back at the gate
 LAST_S = 3.0  # of the empty street before everything begins again
 PLAN_FPS, PLAN_SIZE = 10.0, (360, 640)  # by which the times are planned
 SIDE_SEED = 7919  # between the seeds of two sides' pictures
@@ -43,9 +45,16 @@ class SidesPlan:
 
 
 @lru_cache(maxsize=4)
-def plan_sides(people: int, seed: int) -> SidesPlan:
-    """Plan the walks of so many people past all sides."""
+def plan_sides(people: int, seed: int, gate: bool = False) -> SidesPlan:
+    """Plan the walks of so many people past all sides.
+
+    Args:
+        people: Number of people.
+        seed: Of people and times.
+        gate: Whether they turn back at side 0.
+    """
     rng = np.random.default_rng([seed, 11, people])
+    turns = np.random.default_rng([seed, 13, people])
     camera, backdrop = PinholeCamera(PLAN_SIZE), empty_street(PinholeCamera(PLAN_SIZE), seed)
     walks: list[list[WalkerSpec]] = [[] for _ in range(SIDES)]
     start_s = last_s = EMPTY_S
@@ -60,7 +69,10 @@ def plan_sides(people: int, seed: int) -> SidesPlan:
         for step in range(SIDES):
             across = float(rng.choice((90.0, 270.0)) + rng.uniform(-TURNED_DEG, TURNED_DEG))
             walk = replace(person, view_deg=across, start_s=next_s)
-            walks[(first + step) % SIDES].append(walk)
+            side = (first + step) % SIDES
+            if gate and side == 0:
+                walk = replace(walk, turns_at=float(turns.uniform(*TURNS_AT)))
+            walks[side].append(walk)
             left_s = next_s + Actor(walk, camera, PLAN_FPS, backdrop).frames / PLAN_FPS
             last_s = max(last_s, left_s)
             next_s = left_s + float(rng.uniform(*HIDDEN_S))
@@ -76,6 +88,7 @@ def side_of_street(
     fps: float = PLAN_FPS,
     size: tuple[int, int] = PLAN_SIZE,
     poles: int = 0,
+    gate: bool = False,
     start_s: float | None = None,
     stop_s: float | None = None,
     uri: str | None = None,
@@ -89,6 +102,7 @@ def side_of_street(
         fps: Frames per second.
         size: Height, width in pixels.
         poles: Lamp posts between the camera and the walkers.
+        gate: Whether people turn back at side 0.
         start_s: Start of the part that is read [s].
         stop_s: End of that part [s].
         uri: Address, for messages.
@@ -98,7 +112,7 @@ def side_of_street(
     """
     if not 0 <= side < SIDES:
         raise ConfigError(f"expected a side from 0 to {SIDES - 1}, got {side}")
-    plan = plan_sides(people, seed)
+    plan = plan_sides(people, seed, gate)
     return SyntheticSource(
         plan.walks[side],
         seed=seed + side * SIDE_SEED,
@@ -109,7 +123,7 @@ def side_of_street(
         stop_s=stop_s,
         poles=poles,
         wardrobe=empty_street(PinholeCamera(size), seed),
-        uri=uri or f"synthetic://street?side={side}&people={people}&seed={seed}",
+        uri=uri or f"synthetic://street?side={side}&people={people}&seed={seed}&gate={int(gate)}",
     )
 
 

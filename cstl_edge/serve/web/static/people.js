@@ -33,7 +33,7 @@ function card(person, seen) {
       h("dt", {}, t("people.since")), h("dd", {}, shortText(person.created_utc)),
       h("dt", {}, t("people.until")), h("dd", {}, person.expires_utc ? shortText(person.expires_utc) : t("people.forever")))),
     h("div", { class: "row" }, h("a", { class: "button", href: `${root}/visits?person=${part(person.name)}` }, t("people.visits")),
-      admin ? h("button", { type: "button", onclick: async () => { if (await enrol({ person: person.name })) await act(load); } }, t("people.add")) : null,
+      admin ? h("button", { type: "button", onclick: async () => { if (await enrol({ person: person.name, live })) await act(load); } }, t("people.add")) : null,
       admin ? menu(person) : null));
 }
 

@@ -58,3 +58,14 @@ def test_impossible_streets_are_refused(address):
 def test_a_recording_of_a_side_has_one_period():
     with open_source("synthetic://street?side=2&people=1&seed=2&fps=5") as source:
         assert source.frames == round(plan_sides(1, 2).period_s * 5)
+
+
+def test_people_turn_back_at_the_gate():
+    through, gate = plan_sides(3, 2), plan_sides(3, 2, gate=True)
+    assert all(walk.turns_at is not None for walk in gate.walks[0])
+    assert all(walk.turns_at is None for side in gate.walks[1:] for walk in side)
+    assert [[w.person_seed for w in side] for side in gate.walks] == [
+        [w.person_seed for w in side] for side in through.walks
+    ]
+    with open_source("synthetic://street?side=0&people=1&seed=2&fps=5&gate=1") as source:
+        assert source.frames == round(plan_sides(1, 2, gate=True).period_s * 5)
