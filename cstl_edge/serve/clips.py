@@ -18,7 +18,7 @@ MAX_WIDTH = 960  # of a clip [pixels]
 MAX_BYTES = 256 * 2**20  # of a ring
 MAX_REQUESTS = 8  # that wait
 MOST_FPS = 15.0
-SLACK_S = 5.0  # kept beyond what a clip needs: a request comes after the end of a visit
+SLACK_S = 25.0  # kept beyond a clip: a visit that ends before it is full ends up to 20 s later
 
 
 class ClipRing:

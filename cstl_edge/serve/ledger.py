@@ -87,6 +87,10 @@ class Ledger:
         if stay.last_utc.timestamp() - stay.saved_s > SAVE_EVERY_S:
             stay.refresh()
             self.save(stay)
+        clips = self._data.site.keep.clips
+        length = (stay.last_utc - stay.tracks[0].born_utc).total_seconds() + clips.before_s
+        if length >= clips.max_s:  # while the camera still has the pictures
+            self._ask_for_clip(stay)
 
     def decide(self, stay: Stay) -> Decision | None:
         """Search the gallery for the walk of a visit."""
@@ -258,8 +262,9 @@ class Ledger:
 
     def _ask_for_clip(self, stay: Stay) -> None:
         clips = self._data.site.keep.clips
-        if not clips.enabled:
+        if not clips.enabled or stay.clip_asked:
             return
+        stay.clip_asked = True
         started = stay.tracks[0].born_utc - timedelta(seconds=clips.before_s)
         ended = min(stay.last_utc, started + timedelta(seconds=clips.max_s))
         request = ClipRequest(stay.camera, self._ask(stay), started, ended)

@@ -33,6 +33,7 @@ class Stay:
     latency_ms: float | None = None
     finished: bool = False  # its last word was told
     settled_journey: bool = False  # linked to another visit, or parted from one
+    clip_asked: bool = False
     saved_s: float = field(default=0.0)
 
     @classmethod

@@ -72,6 +72,16 @@ def test_pictures_and_clips_that_come_late_find_their_visit(house):
     assert house.reader.media(visit.strip)[1].read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_clip_of_a_long_visit_is_cut_while_the_camera_has_its_beginning(house):
+    keep = house.site.keep.clips
+    house.play(Walk(1, seconds=keep.max_s + 20, speed=5), until_s=keep.max_s + 2)
+    (request,) = house.messages(ClipRequest)
+    assert (request.end_utc - request.start_utc).total_seconds() == pytest.approx(keep.max_s, abs=1)
+    house.skip(90)
+    assert house.visits()[0].ended_utc is not None
+    assert house.messages(ClipRequest) == [request]
+
+
 def test_pictures_nobody_asked_for_are_not_kept(house, tmp_path):
     outside = tmp_path / "secret.mp4"
     outside.write_bytes(b"video")

@@ -1,5 +1,5 @@
 // Visits: who came, when and where; filters, a timeline, details, corrections.
-import { get, part, root, whoAmI } from "./api.js";
+import { del, get, part, root, whoAmI } from "./api.js";
 import { act, ago, announce, byId, chip, clockText, dayKey, dayText, distanceBar, durationText, empty, field, h, secondsText } from "./dom.js";
 import { correct } from "./correct.js";
 import { enrolFromVisit } from "./enrol.js";
@@ -109,8 +109,10 @@ async function detail({ id }, body) {
     visit.strip_url ? h("img", { class: "wide-strip", src: visit.strip_url, alt: t("visit.strip") }) : null);
   const way = journey.length > 1 ? h("div", {}, h("h3", {}, t("visit.way")), h("ol", { class: "way" }, journey.map((step) =>
     h("li", { class: step.id === visit.id ? "here" : "" }, h("span", {}, step.camera_title), " ", h("time", { class: "quiet", datetime: step.started_utc }, secondsText(step.started_utc)))))) : null;
+  const standing = corrections.findLast((row) => !row.undone_utc);
   const history = corrections.length ? h("ul", { class: "quiet plain-list" }, corrections.map((row) =>
-    h("li", {}, t(row.undone_utc ? "visit.correction_undone" : "visit.correction", { user: row.user, person: row.person ?? t("correct.nobody"), was: row.was ?? t("answer.unknown") }), " ", ago(row.utc)))) : null;
+    h("li", {}, t(row.undone_utc ? "visit.correction_undone" : "visit.correction", { user: row.user, person: row.person ?? t("correct.nobody"), was: row.was ?? t("answer.unknown") }), " ", ago(row.utc),
+      admin && row === standing ? h("button", { type: "button", onclick: () => act(async () => { await del(`/visits/${part(id)}/correction`); announce(t("undone")); await again(); }) }, t("undo")) : null))) : null;
   const actions = admin ? h("div", { class: "row" },
     h("button", { type: "button", onclick: () => correct(visit, again) }, t("visit.wrong")),
     visit.has_walk ? h("button", { type: "button", onclick: () => enrolFromVisit(visit) }, t("visit.enrol")) : null,
