@@ -6,12 +6,14 @@ sudo python benchmarks/serve/faults.py disk       # needs a file system of its o
 
 `workers`   every camera's process is killed again and again; five deaths leave it off with a
             reason, a new start by the page brings it back; no other process notices
-`others`    recogniser and front are killed
+`others`    recogniser and front are killed right after a correction was acknowledged
 `broker`    mosquitto is killed with -9 and started again, and is away for a while
 `receiver`  a webhook's receiver is away for a while
 `camera`    a network camera hangs up and comes back
 `disk`      the data folder is full, and is not any more
+`browser`   clients of the wall are killed and come back
 `deaf`      50 clients stop reading the wall
+`end`       SIGTERM with open streams: within 5 s, nothing half-written, and all goes on afterwards
 
 After each: every event of the store has reached the receiver of webhooks and the broker's listener.
 One line of JSON per fault; exit 1 where one did not pass.
@@ -23,119 +25,28 @@ import argparse
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cstl_edge.measure.environment import environment
 from cstl_edge.output import append_line
-from cstl_edge.serve.reader import Reader
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from serving.peers import Broker, HttpCamera, Receiver
-from serving.running import TOKEN, Service, rows, value, wait_for
+from serving.house import BACK_S, House, house_of, quietly
+from serving.running import TOKEN, value, wait_for
 from serving.viewers import DeafClients, Viewers
 
-STREET = "synthetic://2?seed={seed}&fps=10&size={size}&dense=1&live=1&loop=1"
 AWAY_S = 15.0
-BACK_S = 120.0  # how long something may take to be back
 DEAF = 50
+FRONT_KILLS = 4  # the fifth within ten minutes ends the service
+END_S = 5.0  # from SIGTERM to the end
 DEAF_MB = 60.0  # that the front may grow by while they do not read
-DISK_MB = 64
-
-
-@dataclass
-class House:
-    """The service with everything around it."""
-
-    service: Service
-    receiver: Receiver
-    camera: HttpCamera
-    broker: Broker | None
-    arguments: argparse.Namespace
-    first_event: int = 0  # newest one before anything was taken away
-
-    @property
-    def streets(self) -> list[str]:
-        """Names of the synthetic cameras."""
-        return [name for name in self.service.site["cameras"] if name != "net"]
-
-    @property
-    def reader(self) -> Reader:
-        """The store."""
-        return Reader(self.service.folder / "data")
-
-    def pids(self) -> dict[str, int]:
-        """Return the numbers of all processes that run."""
-        return {name: p["pid"] for name, p in self.service.processes().items() if p["pid"]}
-
-    def frames(self) -> dict[str, float]:
-        """Return the frames of each camera so far."""
-        return rows(self.service.metrics(), "camera_frames_total")
-
-    def wait_frames(self, cameras: list[str], within_s: float = BACK_S) -> None:
-        """Wait until every one of these cameras sends again."""
-        before = self.frames()
-
-        def grown() -> bool:
-            now = self.frames()
-            return all(now.get(camera, 0.0) > before.get(camera, 0.0) for camera in cameras)
-
-        wait_for(lambda: quietly(grown), within_s, f"frames of {', '.join(cameras)}")
-
-    def lost(self) -> dict[str, int]:
-        """Wait until nothing is queued; return how many events are missing, and are there twice."""
-
-        def all_sent() -> bool:
-            queues = rows(self.service.metrics(), "output_queue_length")
-            return bool(queues) and not any(queues.values())
-
-        wait_for(lambda: quietly(all_sent), BACK_S, "empty queues of the outputs")
-        newest = self.reader.last_event_id
-        stored = [x for x in all_events(self.reader, self.first_event) if x[0] <= newest]
-        keys = {key for _, key in stored}
-        wait_for(lambda: keys <= self._received(self.receiver.events), 20, "all at the receiver")
-        counts = {
-            "events": len(stored),
-            "missing_at_receiver": len(keys - self._received(self.receiver.events)),
-            "twice_at_receiver": len(self.receiver.ids) - len(set(self.receiver.ids)),
-        }
-        if self.broker is not None:
-            counts["missing_at_broker"] = len(keys - self._received(self.broker.events))
-        return counts
-
-    @staticmethod
-    def _received(events: list[dict[str, Any]]) -> set[str]:
-        return {key_of(event) for event in events}
-
-
-def key_of(event: dict[str, Any]) -> str:
-    """Return what tells an event from all others."""
-    return (
-        f"{event['utc']} {event['monotonic_s']} {event['event']} {event['visit']} {event['track']}"
-    )
-
-
-def all_events(reader: Reader, after: int) -> list[tuple[int, str]]:
-    """Return number and key of every event in the store behind one."""
-    found: list[tuple[int, str]] = []
-    while batch := reader.events(found[-1][0] if found else after, 500):
-        found += [(row.id, key_of(row.event)) for row in batch]
-    return found
-
-
-def quietly(condition: Any) -> Any:
-    """Return what a condition says, nothing while the page does not answer."""
-    with contextlib.suppress(RuntimeError, OSError):
-        return condition()
-    return None
 
 
 def workers(house: House) -> dict[str, Any]:
@@ -143,7 +54,7 @@ def workers(house: House) -> dict[str, Any]:
     times_off = 0
     for camera in house.streets:
         name = f"camera:{camera}"
-        for _ in range(house.arguments.kills):
+        for _ in range(house.kills):
             before = house.pids()
             os.kill(before[name], signal.SIGKILL)
             state = wait_for(
@@ -158,12 +69,9 @@ def workers(house: House) -> dict[str, Any]:
                     raise AssertionError(f"{name} is off without a reason")
                 house.service.post(f"/cameras/{camera}/restart")
             house.wait_frames([camera])
-            others = {x: pid for x, pid in before.items() if x != name}
-            changed = {x for x, pid in house.pids().items() if others.get(x, pid) != pid}
-            if changed:
-                raise AssertionError(f"{', '.join(changed)} noticed the death of {name}")
+            house.same_pids(before, f"{name} died", but=(name,))
     house.wait_frames([*house.streets, "net"])
-    return {"kills": house.arguments.kills * len(house.streets), "times_off": times_off}
+    return {"kills": house.kills * len(house.streets), "times_off": times_off}
 
 
 def _again(house: House, name: str, before: dict[str, int]) -> str | None:
@@ -176,25 +84,28 @@ def _again(house: House, name: str, before: dict[str, int]) -> str | None:
 
 
 def others(house: House) -> dict[str, Any]:
-    """Kill the recogniser and the front."""
-    taken = {}
-    for name in ("recogniser", "front"):
-        before = house.pids()
-        began_s = time.monotonic()
-        os.kill(before[name], signal.SIGKILL)
-        wait_for(
-            partial(quietly, partial(_again, house, name, before)),
-            BACK_S,
-            f"{name} runs again",
-        )
-        house.wait_frames(house.streets)
-        wait_for(lambda: house.service.status("/readyz") == 200, BACK_S, "ready")
-        taken[name] = round(time.monotonic() - began_s, 1)
-        workers_before = {x: pid for x, pid in before.items() if x.startswith("camera:")}
-        workers_now = {x: pid for x, pid in house.pids().items() if x.startswith("camera:")}
-        if workers_before != workers_now:
-            raise AssertionError(f"a camera noticed the death of the {name}")
-    return {"seconds_until_ready": taken}
+    """Kill recogniser and front; what the page acknowledged just before is there afterwards."""
+    taken: dict[str, list[float]] = {"recogniser": [], "front": []}
+    kills = {"recogniser": house.kills, "front": FRONT_KILLS}
+    for name, seconds in taken.items():
+        for _ in range(kills[name]):
+            wait_for(lambda: house.closed_visits(), BACK_S, "a visit that has ended")
+            visit = house.closed_visits()[0].id
+            said = len(house.reader.corrections(visit))
+            before = house.pids()
+            house.service.post(f"/visits/{visit}/correction", {"person": None})
+            began_s = time.monotonic()
+            os.kill(before[name], signal.SIGKILL)
+            again = partial(quietly, partial(_again, house, name, before))
+            if wait_for(again, BACK_S, f"{name} runs again or is off") == "off":
+                house.service.post(f"/processes/{name}/restart")
+            house.wait_frames(house.streets)
+            wait_for(lambda: house.service.status("/readyz") == 200, BACK_S, "ready")
+            seconds.append(round(time.monotonic() - began_s, 1))
+            house.same_pids(before, f"the {name} died", but=(name,))
+            if len(house.reader.corrections(visit)) != said + 1:
+                raise AssertionError(f"a correction of {visit} was acknowledged and is lost")
+    return {"kills": kills, "seconds_until_ready": taken}
 
 
 def broker(house: House) -> dict[str, Any]:
@@ -238,7 +149,7 @@ def _let_events_come(house: House) -> None:
 
 def camera(house: House) -> dict[str, Any]:
     """Take the network camera away and give it back, three times."""
-    before = {name: pid for name, pid in house.pids().items() if name != "camera:net"}
+    before = house.pids()
 
     def state() -> str:
         found: str = house.service.get("/cameras/net")["state"]
@@ -251,9 +162,7 @@ def camera(house: House) -> dict[str, Any]:
         house.camera.give()
         wait_for(lambda: quietly(state) == "online", BACK_S, "the camera is online")
         house.wait_frames(["net"])
-    now = {name: pid for name, pid in house.pids().items() if name != "camera:net"}
-    if now != before:
-        raise AssertionError("another process was started anew")
+    house.same_pids(before, "the camera went away")
     return {"times": 3}
 
 
@@ -275,6 +184,47 @@ def disk(house: House) -> dict[str, Any]:
     wait_for(lambda: house.reader.last_event_id > newest, BACK_S, "events after there is room")
     wait_for(lambda: house.service.status("/readyz") == 200, BACK_S, "ready")
     return {}
+
+
+def browser(house: House) -> dict[str, Any]:
+    """Kill clients of the wall without a word, and let them come back, three times."""
+    names = house.streets
+    for _ in range(3):
+        viewers = Viewers(house.service.port, TOKEN, names, 3)
+        wait_for(lambda: _clients(house) >= 3, BACK_S, "three clients")
+        viewers.kill()
+        wait_for(lambda: _clients(house) == 0, BACK_S, "no client any more")
+    again = Viewers(house.service.port, TOKEN, names, 3)
+    wait_for(lambda: _clients(house) >= 3, BACK_S, "three clients again")
+    time.sleep(5)
+    seen = again.end()
+    if not seen.get("pictures_per_s") or seen["connections_lost"]:
+        raise AssertionError(f"who came back sees nothing: {seen}")
+    return {"times": 3, "pictures_per_s": seen["pictures_per_s"]}
+
+
+def _clients(house: House) -> float:
+    return value(house.service.metrics(), "page_clients")
+
+
+def end(house: House) -> dict[str, Any]:
+    """SIGTERM with open streams, some of which are not read; then start again."""
+    viewers = Viewers(house.service.port, TOKEN, house.streets, 3)
+    deaf_ones = DeafClients(house.service.port, TOKEN, house.streets, 5)
+    wait_for(lambda: _clients(house) >= 3, BACK_S, "clients")
+    time.sleep(2)
+    seconds, code = house.service.stop()
+    deaf_ones.close()
+    viewers.kill()
+    if code != 143 or seconds > END_S:
+        raise AssertionError(f"SIGTERM ended the service with {code} after {seconds:.1f} s")
+    visits, faults = house.stored_faults()
+    if visits or faults != "ok":
+        raise AssertionError(f"left behind: {visits} visits that go on; the store: {faults}")
+    house.service.start()
+    house.service.wait_ready()
+    house.wait_frames([*house.streets, "net"])
+    return {"seconds": round(seconds, 2), "exit_code": code, "streams": 8}
 
 
 def deaf(house: House) -> dict[str, Any]:
@@ -305,50 +255,10 @@ def deaf(house: House) -> dict[str, Any]:
     return {"clients": DEAF, "front_grew_mb": round(grown_mb, 1), "reader": seen}
 
 
-FAULTS = {run.__name__: run for run in (camera, broker, receiver, deaf, others, workers, disk)}
-
-
-@contextlib.contextmanager
-def house_of(folder: Path, args: argparse.Namespace) -> Iterator[House]:
-    """Start everything and wait until it is ready."""
-    own_disk = os.geteuid() == 0 and "disk" in args.faults
-    data = folder / "data"
-    data.mkdir(parents=True)
-    if own_disk:
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "tmpfs", str(data)]
-        own_disk = subprocess.run(mount, check=False).returncode == 0
-    network, hook = HttpCamera(), Receiver()
-    listener = Broker(folder, "bench/events") if Broker.installed() else None
-    outputs: dict[str, Any] = {"webhooks": [hook.settings]}
-    if listener is not None:
-        listener.give()
-        own = {"host": "127.0.0.1", "port": listener.port, "topic": "bench", "keepalive_s": 5}
-        outputs["mqtt"] = own
-    network.give()
-    cameras = {
-        f"c{n}": {"source": STREET.format(seed=n, size=args.size)} for n in range(args.cameras)
-    }
-    cameras["net"] = {"source": network.address}
-    site = {
-        "segmenter": "background",
-        "cameras": cameras,
-        "keep": {"unknowns": {"enabled": True}, "max_gb": 0.5, "min_free_gb": 0},
-        "outputs": outputs,
-    }
-    try:
-        with Service(folder, site) as service:
-            service.wait_ready()
-            yield House(service, hook, network, listener, args)
-            seconds, code = service.stop()
-            if code != 143:
-                raise AssertionError(f"SIGTERM ended the service with {code} after {seconds:.1f} s")
-    finally:
-        network.take_away()
-        hook.close()
-        if listener is not None:
-            listener.take_away()
-        if own_disk:
-            subprocess.run(["umount", "-l", str(data)], check=False)
+FAULTS = {
+    run.__name__: run
+    for run in (camera, broker, receiver, browser, deaf, others, workers, disk, end)
+}
 
 
 def main() -> int:
@@ -368,7 +278,9 @@ def arguments(words: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("faults", nargs="*", default=list(FAULTS), help=", ".join(FAULTS))
-    parser.add_argument("--kills", type=int, default=20, help="of every camera's process")
+    parser.add_argument(
+        "--kills", type=int, default=20, help="of every camera's process, and the recogniser"
+    )
     parser.add_argument(
         "--cameras", type=int, default=2, help="synthetic ones, besides one on HTTP"
     )
@@ -383,7 +295,9 @@ def arguments(words: list[str]) -> argparse.Namespace:
 
 def run(folder: Path, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield a row per fault."""
-    with house_of(folder, args) as house:
+    own_disk = "disk" in args.faults
+    with house_of(folder, args.cameras, args.size, own_disk=own_disk) as house:
+        house.kills = args.kills
         for output in ["webhook:bench", *(["mqtt"] if house.broker else [])]:
             wait_for(partial(quietly, partial(_connected, house, output)), BACK_S, output)
         wait_for(lambda: house.receiver.events, BACK_S, "a first event")

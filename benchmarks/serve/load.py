@@ -6,10 +6,11 @@ python benchmarks/serve/load.py --frames 300000 --fps 25 --size 320x180 --out lo
 
 Synthetic cameras with two people each who cross the street again and again, and clients that read
 the wall of all cameras. A frame's age is the time from reading it until its observation is handed
-to the recogniser, as `/metrics` counts it; what was dropped before is told apart. Memory: what is
-allocated (no pages of files), the slope of a straight line through the second half of the run. Exit 1 where more than 1 % of the frames are
-older than 200 ms, more than 1 % were dropped, or a process grows by more than 1 MB per 100,000
-frames (told only where the run was long enough, 20,000 frames).
+to the recogniser, as `/metrics` counts it; what was dropped before is told apart. Memory is what is
+allocated, without pages of files; its slope is that of a straight line through the second half of
+the run. Exit 1 where more than 1 % of the frames are older than 200 ms, more than 1 % were dropped,
+or a process grows by more than 1 MB per 100,000 frames (told only where the run was long enough,
+20,000 frames).
 """
 
 from __future__ import annotations

@@ -91,7 +91,8 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Service:
-        """Start it."""
+        """Start it; SIGTERM to the benchmark ends it too."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         self.start()
         return self
 
@@ -144,14 +145,16 @@ class Service:
         path = self.folder / "serve.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
-    def _open(self, path: str, method: str = "GET", timeout_s: float = 20.0) -> tuple[int, bytes]:
+    def _open(
+        self, path: str, method: str = "GET", content: Json = None, timeout_s: float = 20.0
+    ) -> tuple[int, bytes]:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}",
             method=method,
             headers={"authorization": f"Bearer {TOKEN}"},
-            data=b"{}" if method == "POST" else None,
+            data=None if content is None else json.dumps(content).encode(),
         )
-        if method == "POST":
+        if content is not None:
             request.add_header("content-type", "application/json")
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as answer:
@@ -169,12 +172,12 @@ class Service:
         """Return the JSON of REST (`/cameras`); RuntimeError for another answer than 2xx."""
         return self._json(path, "GET")
 
-    def post(self, path: str) -> Json:
+    def post(self, path: str, body: Json = None) -> Json:
         """Ask REST to do something."""
-        return self._json(path, "POST")
+        return self._json(path, "POST", body or {})
 
-    def _json(self, path: str, method: str) -> Json:
-        status, body = self._open(f"/api/v1{path}", method)
+    def _json(self, path: str, method: str, content: Json = None) -> Json:
+        status, body = self._open(f"/api/v1{path}", method, content)
         if not 200 <= status < 300:
             raise RuntimeError(f"{method} {path}: {status} {body[:300]!r}")
         return json.loads(body) if body else None

@@ -41,6 +41,11 @@ class Viewers:
         self._process.join(10)
         return result
 
+    def kill(self) -> None:
+        """End them without a word to the server."""
+        self._process.kill()
+        self._process.join(10)
+
 
 def _read_wall(pipe: Connection, port: int, token: str, cameras: list[str], count: int) -> None:
     import asyncio

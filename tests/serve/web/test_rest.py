@@ -55,6 +55,12 @@ def visit(number, camera="door", **fields):
          ("unknowns.ignore", {"cluster": 7, "ignored": True})),
         ("DELETE", "/unknowns/7", None, ("unknowns.erase", {"cluster": 7})),
         ("POST", "/cameras/door/restart", None, ("service.restart", {"camera": "door"})),
+        (
+            "POST",
+            "/processes/recogniser/restart",
+            None,
+            ("service.restart", {"process": "recogniser"}),
+        ),
         ("POST", "/reload", None, ("service.reload", {})),
     ],
 )  # fmt: skip

@@ -126,6 +126,11 @@ async def reload_site(call: Call) -> None:
     await call.command("service.reload", {}, timeout_s=30)
 
 
+async def restart_process(call: Call) -> None:
+    """Start a process of the service anew, such as a recogniser that is off."""
+    await call.command("service.restart", {"process": call.path("process")})
+
+
 def alive(context: FrontContext) -> bool:
     """Tell whether the supervisor still reports."""
     try:
@@ -145,6 +150,13 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/model", get_model, "service", "Get the model's card", "viewer", result=ModelView
+    ),
+    Operation(
+        "POST",
+        "/processes/{process}/restart",
+        restart_process,
+        "service",
+        "Start a process anew (recogniser, front)",
     ),
     Operation("POST", "/reload", reload_site, "service", "Read the site's file again"),
 )

@@ -22,10 +22,11 @@ function cameraTable() {
 }
 
 function processTable(processes) {
-  return table(t("health.processes"), [t("health.process"), t("health.state"), t("health.memory"), t("health.cpu"), t("health.restarts"), t("health.words")],
+  return table(t("health.processes"), [t("health.process"), t("health.state"), t("health.memory"), t("health.cpu"), t("health.restarts"), t("health.words"), ...(admin ? [t("health.actions")] : [])],
     processes.map((process) => row(process.name, h("span", {}, t(`process.${process.state}`), process.reason ? h("p", { class: "quiet" }, process.reason) : null),
       bytesText(process.memory_bytes), process.cpu_s === null ? null : t("health.seconds", { n: Math.round(process.cpu_s) }), process.restarts,
-      Object.entries(process.texts).map(([name, text]) => h("p", {}, `${name}: ${text}`)))));
+      Object.entries(process.texts).map(([name, text]) => h("p", {}, `${name}: ${text}`)),
+      ...(admin ? [process.name === "recogniser" ? h("button", { type: "button", "aria-label": t("health.restart_of", { camera: process.name }), onclick: (event) => act(async () => { await post(`/processes/${part(process.name)}/restart`); toast(t("health.restarted", { camera: process.name })); }, event.currentTarget) }, t("health.restart")) : null] : []))));
 }
 
 function outputTable(outputs) {
