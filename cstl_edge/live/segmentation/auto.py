@@ -12,6 +12,8 @@ nothing waits, and the result must not depend on the machine. Of a camera the ru
    word on whether this is a person at all. Whose turn it is not (`rest`) is no candidate.
 4. Every `HOLD_S` it is decided whether everybody is masked: no longer when it was less than
    `LEAST_COVERAGE` of the people, again when it was all of them. A `scene` event reports a change.
+5. Where background subtraction fails, because the camera moves, the light changed or somebody
+   stands still for long, a detector finds people instead (`without_motion`).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from cstl_edge.arrays import Image
 from cstl_edge.live.boxes import Box, box_iou, mask_area
 from cstl_edge.live.segmentation.background import BackgroundSegmenter
 from cstl_edge.live.segmentation.base import Detection, SceneState
+from cstl_edge.live.segmentation.camera_motion import CameraMotion
 from cstl_edge.live.segmentation.person_mask import (
     MAX_BOXES,
     MAX_SECOND_PASSES,
@@ -37,6 +40,8 @@ from cstl_edge.live.segmentation.person_mask import (
     split_resting,
     worth_masking,
 )
+from cstl_edge.live.segmentation.without_motion import PeopleFinder
+from cstl_edge.runtime.detector import PersonDetector
 from cstl_edge.runtime.masks.open import open_mask_network
 
 log = logging.getLogger(__name__)
@@ -50,6 +55,10 @@ HOLD_S = 3.0  # between two decisions whether everybody is masked
 LEAST_COVERAGE = 0.9  # of the masks: less is reported, and taken back when it is all of them
 SAME_PERSON = 0.3  # intersection over union of the boxes in two frames
 FORGOTTEN_S = 2.0  # somebody unseen for so long is somebody new
+BY_DETECTOR = (
+    "the camera moves or the light changed: people are found by the person detector until the "
+    "scene is still and learned again"
+)
 AGREES = 0.75  # subtraction's mask against the network's, in area and in the box: less is doubtful
 
 
@@ -77,7 +86,8 @@ def open_auto(threads: int, model: Path | None = None) -> AutoSegmenter:
     """
     background = BackgroundSegmenter()
     network = open_mask_network(None, threads=threads, model=model)
-    return AutoSegmenter(background, PersonMaskSegmenter(background, network))
+    finder = PeopleFinder(PersonDetector(), network)
+    return AutoSegmenter(background, PersonMaskSegmenter(background, network), finder=finder)
 
 
 class AutoSegmenter:
@@ -88,6 +98,7 @@ class AutoSegmenter:
         background: BackgroundSegmenter,
         person_mask: PersonMaskSegmenter,
         clock: Callable[[], float] = time.perf_counter,
+        finder: PeopleFinder | None = None,
     ) -> None:
         """Join the two.
 
@@ -95,8 +106,11 @@ class AutoSegmenter:
             background: Finds people.
             person_mask: Masks them; finds them with the same background.
             clock: Seconds, for what a frame and a crop cost.
+            finder: Finds people where the background does not; None: nobody is found there.
         """
         self._background, self._person_mask, self._clock = background, person_mask, clock
+        self._finder, self._motion = finder, CameraMotion()
+        self._by_detector = False
         self._recording = False
         self._resting: Sequence[Box] = ()
         self._seen: list[_Seen] = []
@@ -108,12 +122,19 @@ class AutoSegmenter:
 
     @property
     def state(self) -> SceneState:
-        """State of the background model."""
-        return self._background.state
+        """State of the background model; ready as well while the detector finds people."""
+        return SceneState.READY if self._by_detector else self._background.state
+
+    @property
+    def camera_offset(self) -> tuple[float, float]:
+        """How far a camera that moves has moved the picture, x and y in pixels of the frame."""
+        return self._motion.offset
 
     @property
     def detail(self) -> str | None:
-        """Return a sentence where the network does not mask everybody in every frame, else None."""
+        """Return a sentence where not everybody gets the best mask in every frame, else None."""
+        if self._by_detector:
+            return BY_DETECTOR
         if self._coverage.whole:
             return None
         return (
@@ -140,9 +161,13 @@ class AutoSegmenter:
             time_s: Media time of the frame in seconds; does not run backwards.
             expected: Boxes that the tracker predicts for this frame.
         """
-        if self._recording:
-            return self._person_mask.segment(image, time_s, expected)
         begun_s = self._clock()
+        if self._takes_over(image, time_s):
+            self._earn(time_s)
+            return self._found_by_detector(image, time_s, expected)
+        if self._recording:
+            people = self._person_mask.segment(image, time_s, expected)
+            return people + self._standing(image, time_s, expected, people)
         detections = self._background.segment(image, time_s, expected)
         found_s = self._clock()
         self._subtraction_s += BLEND * (found_s - begun_s - self._subtraction_s)
@@ -168,7 +193,55 @@ class AutoSegmenter:
         if self._coverage.update(len(chosen), len(pairs), time_s):
             log.info("%s", self.detail or "the person network masks everybody in every frame")
         # a shared detection gives no silhouette and needs no better mask
-        return drop_parts(people + interim) + [d for d in detections if d.shared]
+        people = drop_parts(people + interim) + [d for d in detections if d.shared]
+        return people + self._standing(image, time_s, expected, people)
+
+    def _takes_over(self, image: Image, time_s: float) -> bool:
+        """Return whether the detector finds people in this frame, by the rule of the finder."""
+        if self._finder is None:
+            return False
+        moved = self._motion.moving
+        moving = self._motion.update(image, time_s)
+        if moving != moved:  # what was learned is another view
+            self._background.relearn()
+        fails = moving or self._background.state is SceneState.DISTURBED
+        learns = self._by_detector and self._background.state is SceneState.LEARNING
+        if self._by_detector and not (fails or learns):
+            self._finder.forget()
+        if (fails or learns) != self._by_detector:
+            self._by_detector = fails or learns
+            log.info("%s", self.detail or "people are found by background subtraction again")
+        return self._by_detector
+
+    def _found_by_detector(
+        self, image: Image, time_s: float, expected: Sequence[Box]
+    ) -> list[Detection]:
+        """Return the people of a frame whom the detector finds and the network masks."""
+        assert self._finder is not None
+        if not self._motion.moving:  # what the scene is learned from, and whether it is still
+            self._background.segment(image, time_s, expected)
+        begun_s = self._clock()
+        boxes = self._finder.candidates(image, time_s, expected)
+        if not self._recording:
+            known = self._recognised([_nobody(box) for box in boxes], time_s)
+            most = max(1, int(self._credit_s / self._crop_s))
+            order = sorted(range(len(boxes)), key=lambda i: (-known[i].urgency(time_s), i))[:most]
+            for i in order:
+                known[i].masked_s = time_s
+            boxes = [boxes[i] for i in sorted(order)]
+        found = self._finder.masked(image, boxes)
+        people = drop_parts([person for person in found if person is not None])
+        self._finder.remember(people)
+        self._pay(len(boxes), self._clock() - begun_s)
+        return people
+
+    def _standing(
+        self, image: Image, time_s: float, expected: Sequence[Box], people: Sequence[Detection]
+    ) -> list[Detection]:
+        """Return who stands still for so long that nothing of them differs from the scene."""
+        if self._finder is None or self._background.state is not SceneState.READY:
+            return []
+        return self._finder.standing(image, time_s, expected, people)
 
     def _earn(self, time_s: float) -> None:
         """Add what this frame's time leaves for crops."""
@@ -236,6 +309,11 @@ def _compare(seen: _Seen, blob: Detection, person: Detection, time_s: float) -> 
     areas = [mask_area(d.mask) * (d.box[3] / d.mask.shape[0]) ** 2 for d in (blob, person)]
     alike = min(areas) / max(*areas, 1e-9)
     seen.doubtful = min(overlap, alike) < AGREES or blob.score < 1
+
+
+def _nobody(box: Box) -> Detection:
+    """Return a detection of which only the box is known."""
+    return Detection(box, np.zeros((1, 1), np.uint8), clipped=False)
 
 
 def people_in_time(fps: float, threads: int) -> tuple[float, float]:

@@ -117,6 +117,10 @@ class BackgroundSegmenter:
         self._follow_light(pixels, [blob.box for blob in blobs])
         return [self._detection(blob, pixels) for blob in blobs]
 
+    def relearn(self) -> None:
+        """Forget the scene and learn another one, as a camera does at the start."""
+        self._reset()
+
     def _reset(self) -> None:
         self._size: tuple[int, ...] | None = None
         self._scale = 1.0  # working pixels per frame pixel
