@@ -1,1 +1,1 @@
-"""The ruler of tracking: streets with their truth, replayed detections, scores, peers."""
+"""The ruler of tracking: streets with their truth, runs of the live path, scores, peers."""

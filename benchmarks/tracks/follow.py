@@ -16,9 +16,9 @@ from cstl_edge.live.pipeline.recognition import RecognitionStage
 from cstl_edge.live.segmentation.base import Segmenter
 from cstl_edge.live.sources.base import FrameSource
 from cstl_edge.runtime.base import Encoder
-from tracks.replay import LABEL_STEP
 
 NOBODY = -1
+LABEL_STEP = 2  # pixels: truth of silhouettes needs no more
 
 
 @dataclass
@@ -28,7 +28,6 @@ class Outcome:
     tracks: list[dict[int, Box]] = field(default_factory=list)  # boxes by number
     embedded: list[Counter[int]] = field(default_factory=list)
     """Of each walk that has an embedding: its silhouettes by the person whom they show."""
-    track_ms: float = 0.0  # of CPU, for each frame
 
 
 def follow(
@@ -43,7 +42,7 @@ def follow(
         source: The street.
         segmenter: Finds people.
         encoder: Embeds their silhouettes.
-        labels: Function of a frame's number that returns who is where: [H / 2, W / 2].
+        labels: Function of a frame's number that returns who is where: [H, W].
     """
     outcome, options = Outcome(), PipelineOptions()
     stage = RecognitionStage("street", encoder, None, options, RunSummary(), keep=True)
@@ -62,7 +61,7 @@ def follow(
         stage.process(message)
         views = [stage.view(observation) for observation in message.observations]
         outcome.tracks.append({view.track: view.box for view in views})
-        where = labels(message.frame.index)
+        where = labels(message.frame.index)[::LABEL_STEP, ::LABEL_STEP]
         for seen in message.observations:
             if seen.silhouette is not None and seen.mask is not None:
                 person = _person(seen.box, seen.mask, where)

@@ -69,6 +69,7 @@ class ReasonCode(str, Enum):
     MERGED = "merged", Reason.MERGED  # the person's mask is merged with a neighbour's
     OUT_OF_SIGHT = "out_of_sight", Reason.HIDDEN  # the person is hidden
     MIXED = "mixed", Reason.MIXED  # the windows of a walk are of two people: it begins anew
+    IN_DOUBT = "in_doubt", Reason.DOUBT  # nobody can tell whether the track is the same person
     NO_GALLERY = "no_gallery", NoMatch.NO_GALLERY  # there is no gallery to search
     GALLERY_EMPTY = "gallery_empty", NoMatch.GALLERY_EMPTY  # nobody is enrolled
     NOT_FINITE = "not_finite", NoMatch.NOT_FINITE  # the embedding holds a NaN or an infinity

@@ -77,6 +77,7 @@ class CameraStage(RecognitionStage):
             list(message.closed),
             message.inverted,
             message.masking,
+            list(message.doubtful),
         )
         return self._taken(self.process(result))
 

@@ -73,6 +73,7 @@ class Observation:
     closed: tuple[int, ...] = ()
     inverted: bool = False  # everybody so far walks on their head
     masking: str | None = None  # a sentence where not everybody gets the better mask
+    doubtful: tuple[int, ...] = ()  # of `closed`: may be another person by now
 
 
 @dataclass(frozen=True, slots=True)

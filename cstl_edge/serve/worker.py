@@ -224,6 +224,7 @@ class Worker:
             closed=tuple(result.closed),
             inverted=result.inverted,
             masking=result.masking,
+            doubtful=tuple(result.doubtful),
         )
         self._child.send(RECOGNISER, message)
 

@@ -70,6 +70,7 @@ class FrameResult:
     closed: list[int] = field(default_factory=list)
     inverted: bool = False  # everybody so far walks on their head
     masking: str | None = None  # a sentence where not everybody gets the better mask
+    doubtful: list[int] = field(default_factory=list)  # of `closed`: may be another person by now
 
 
 @dataclass(frozen=True)
@@ -210,9 +211,12 @@ class PerceptionThread(threading.Thread):
                 for track in update.active
             ]
         born, closed = self._ids(update.born), self._forget(update.closed)
+        doubtful = [track.id for track in update.closed if track.doubt]
         inverted, scene = self._upright.everybody_inverted, self._segmenter.state
         masking: str | None = getattr(self._segmenter, "detail", None)  # of `auto`
-        return FrameResult(frame, read_at, scene, observations, born, closed, inverted, masking)
+        return FrameResult(
+            frame, read_at, scene, observations, born, closed, inverted, masking, doubtful
+        )
 
     def _close_all(self) -> list[int]:
         """Close every track; return their numbers."""
@@ -230,7 +234,9 @@ class PerceptionThread(threading.Thread):
         walk_filter, detection = self._filter_of(track.id), track.detection
         alone = detection is not None and not track.merged
         resting = alone and (rests or bool(detection and detection.interim))
-        reason = walk_filter.reason if resting else walk_filter.check(track, time_s)
+        # a camera that moves: somebody who stands moves with the picture
+        offset: tuple[float, float] = getattr(self._segmenter, "camera_offset", (0.0, 0.0))
+        reason = walk_filter.reason if resting else walk_filter.check(track, time_s, offset)
         if detection is None:
             return TrackObservation(track.id, track.box, None, reason, None)
         if reason in (None, Reason.NOT_PERSON):

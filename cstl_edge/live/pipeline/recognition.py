@@ -129,6 +129,9 @@ class RecognitionStage:
                 self._identify(self._tracks[number], result.read_at)
         for observation in observations:
             self._report_pending(self._tracks[observation.id], time_s)
+        for number in result.doubtful:
+            if number in self._tracks:
+                self._tracks[number].in_doubt = True
         return self.close(result.closed)
 
     def close(self, tracks: list[int]) -> list[Event]:

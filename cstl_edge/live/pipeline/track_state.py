@@ -66,6 +66,7 @@ class TrackState:
     last_pending: tuple[Reason, float] | None = None  # reason and time of the last pending event
     last_used_s: float | None = None
     merged: bool = False
+    in_doubt: bool = False  # ended, because it may have become another person
     mirrored: bool = False  # walks to the right
     view: View | None = None  # where it walks to, once that is plain
     legs: tuple[Leg, ...] = ()  # before it turned the last time
@@ -233,6 +234,8 @@ class TrackState:
         """Return the main reason why this track has no answer."""
         if self.windows:
             return NoMatch.NO_GALLERY
+        if self.in_doubt:
+            return Reason.DOUBT
         counts = self.refused.most_common()
         if self.usable or not counts or not counts[0][1]:
             return Reason.TOO_FEW
@@ -243,4 +246,5 @@ class TrackState:
         counts = self.refused.most_common()
         refused = [f"{count} {reason.value}" for reason, count in counts if count]
         text = f"{self.usable} usable frames, need {needed}"
-        return f"{text}; refused: {', '.join(refused)}" if refused else text
+        text = f"{text}; refused: {', '.join(refused)}" if refused else text
+        return f"{text}; ended: {Reason.DOUBT.value}" if self.in_doubt else text

@@ -16,7 +16,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cstl_edge.arrays import Bools, Bytes, Floats, Mask
-from cstl_edge.live.boxes import Box, hides, intersection, mask_area, near_border, union_box
+from cstl_edge.live.boxes import (
+    Box,
+    box_iou,
+    hides,
+    intersection,
+    mask_area,
+    near_border,
+    union_box,
+)
 from cstl_edge.live.segmentation.base import Colours
 from cstl_edge.opencv import import_cv2
 
@@ -33,6 +41,9 @@ SMALL_PART = 0.12  # of the joined area: a fragment that may hang beside a body
 WIDE_ASPECT = 0.72  # width / height from which a blob may be several people
 PEAK_MASS = 0.5  # of the blob's height: column mass at the middle of a person
 VALLEY_DEPTH = 0.7  # of the lower peak: mass between two people
+THIN = 0.5  # of its box that a blob wider than high fills: less is the shadow of somebody outside
+UPRIGHT = 0.7  # of its height that a column of it fills: then somebody stands there
+EXPECTED_IOU = 0.2  # with somebody who is expected there, from which it is no shadow
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,18 @@ def candidates(mask: Mask, expected: Sequence[Box] = ()) -> list[Blob]:
             x, y, w, h = (int(v) for v in group.box)
             blob = Blob((x, y, w, h), group.mask(), near_border(group.box, mask.shape))
             blobs += _split(blob, mask.shape)
+    blobs = [blob for blob in blobs if not _is_stray_shadow(blob, expected)]
     return [_mark_shared(blob, blobs, expected) for blob in blobs]
+
+
+def _is_stray_shadow(blob: Blob, expected: Sequence[Box]) -> bool:
+    """Return whether a blob lies on the ground: what a body outside the picture casts into it."""
+    _, _, w, h = blob.box
+    if blob.shared or w < h or mask_area(blob.mask) >= THIN * w * h:
+        return False
+    if np.count_nonzero(blob.mask, axis=0).max() >= UPRIGHT * h:
+        return False
+    return all(box_iou(blob.box, person) < EXPECTED_IOU for person in expected)
 
 
 def _mark_shared(blob: Blob, blobs: Sequence[Blob], expected: Sequence[Box]) -> Blob:

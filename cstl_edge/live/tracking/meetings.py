@@ -66,7 +66,9 @@ def people_inside(
         if _area(track) >= FRAGMENT_AREA * largest or track.alone_s >= ALONE_S or track.side
     ]
     if len(people) > 1 and min(track.hidden_s for track in people) >= MAX_HIDDEN_S:
-        people.remove(max(people, key=lambda t: (t.clothes_distance(detection) or 0.0, t.id)))
+        unlike = max(people, key=lambda t: (t.clothes_distance(detection) or 0.0, t.id))
+        people.remove(unlike)
+        unlike.doubt = True
     for track in inside:
         track.ended = track not in people
     return people

@@ -42,7 +42,7 @@ def pair_cost(track: Track, sighting: Sighting, time_s: float) -> float | None:
         if distance is None:
             return None
         motion = distance
-    clothes = None if detection.shared else track.clothes_distance(detection)
+    clothes = track.clothes_distance(detection)
     if clothes is None:
         clothes = UNKNOWN_CLOTHES
     else:

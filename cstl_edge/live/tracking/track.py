@@ -31,7 +31,7 @@ PART_WIDTH = 0.42  # of the height: width of somebody who has only been seen in 
 LEAST_VIEWS = 3  # from which somebody's clothes are known
 MOST_VIEWS = 75  # over which they are averaged
 MISMATCH_S = 0.25  # time constant of the average distance to one's own clothes
-
+PROOF = 0.3  # distance to them that leaves no doubt
 OUTGROWN = 1.4  # times the usual area: a detection holds more than this person
 
 Size = tuple[int, int]  # height, width of the picture
@@ -60,6 +60,7 @@ class Track:
     hits: int = 1
     confirmed: bool = False
     ended: bool = False  # to be closed with this frame
+    doubt: bool = False  # because it may have become another person
     merged: bool = False
     merged_since_s: float | None = None
     alone_s: float = 0.0  # seen whole, with nobody else near
@@ -70,6 +71,9 @@ class Track:
     area: float = 0.0  # usual area of the mask, 0 before it is known
     clothes: Floats | None = None
     views: int = 0  # in `clothes`
+    proven_s: float = (
+        0.0  # when it was last seen in its own clothes, or alone before they are known
+    )
     mismatch: float = 0.0  # of late, distance of its detections to `clothes`
     detection: Detection | None = None
     expected: Box = field(default=(0.0, 0.0, 0.0, 0.0))  # in this frame, inside the picture
@@ -134,6 +138,7 @@ class Track:
             self.hidden_s = max(0.0, self.hidden_s - elapsed / 2)
             if alone:
                 self._measure_looks(sighting, elapsed, out=out)
+        self._measure_proof(detection, time_s, alone=alone)
         self.box = (x - w / 2, y - h, w, h)
         self.hits += detection.score >= SURE_SCORE
         self.time_s, self.detection, self.seen_box = time_s, detection, detection.box
@@ -182,6 +187,12 @@ class Track:
         mean = self.clothes + (seen - self.clothes) / min(self.views, MOST_VIEWS)
         length = max(float(np.linalg.norm(mean)), 1e-9)
         self.clothes = np.asarray(mean / length, np.float32)
+
+    def _measure_proof(self, detection: Detection, time_s: float, *, alone: bool) -> None:
+        """Note that this is the same person still, where the clothes say so."""
+        distance = self.clothes_distance(detection)
+        if alone and not detection.shared if distance is None else distance <= PROOF:
+            self.proven_s = time_s
 
     def _axis_at_border(self, sighting: Sighting) -> float:
         """Return where the axis of somebody who is cut by a side is, from the inner edge."""

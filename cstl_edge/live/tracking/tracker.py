@@ -33,6 +33,8 @@ MISSED_FRAMES = 2.5  # and at least this many frames, for slow cameras
 MAX_GAP_S = 3.0  # a hole in time closes all tracks
 MAX_TRACKS = 64
 MAX_MERGED_S = 4.0  # without having been seen alone
+SHOWN_S = 0.25  # of a meeting: after that nobody knows where in it a person is
+UNPROVEN_S = 1.5  # in a meeting without a view of the own clothes: then it may be anybody
 MAX_MISMATCH = 0.42  # of the clothes, for a quarter of a second: this is somebody else
 DUPLICATE = 0.7  # of a detection inside somebody's: a piece of them
 
@@ -95,9 +97,9 @@ class Tracker:
         closed += self._close_stale(time_s)
         alive = [t for t in self._tracks if t.confirmed]
         return TrackUpdate(
-            active=[t for t in alive if t.time_s == time_s or t.merged],
+            active=[t for t in alive if _is_shown(t, time_s)],
             born=born,
-            lost=[t for t in alive if t.time_s != time_s and not t.merged],
+            lost=[t for t in alive if not _is_shown(t, time_s)],
             closed=closed,
         )
 
@@ -129,7 +131,7 @@ class Tracker:
         for row, column in pairs:
             track, sighting = free[row], sightings[column]
             if row in unsure:
-                track.ended = True
+                track.ended = track.doubt = True
                 continue
             taken.add(column)
             if is_outgrown(track, sighting, time_s):
@@ -143,7 +145,7 @@ class Tracker:
         """End the tracks whose clothes have become others; return their sightings."""
         strangers = [t for t in self._tracks if t.mismatch > MAX_MISMATCH and not t.ended]
         for track in strangers:
-            track.ended = True
+            track.ended = track.doubt = True
         return [
             sighting_of(t.detection, self._picture) for t in strangers if t.detection is not None
         ]
@@ -161,6 +163,7 @@ class Tracker:
             track.hits, track.detection = int(detection.score >= SURE_SCORE), detection
             track.clipped, track.side = detection.clipped, sighting.side
             track.seen_box = track.expected = detection.box
+            track.proven_s = time_s
             self._tracks.append(track)
         born = []
         for track in self._tracks:
@@ -191,9 +194,20 @@ class Tracker:
             patience_s = max(patience_s, MISSED_FRAMES * self._step_s)
             since = track.merged_since_s
             hidden = since is not None and time_s - since > MAX_MERGED_S
+            unproven = track.confirmed and track.time_s == time_s
+            hidden |= unproven and time_s - track.proven_s > UNPROVEN_S
+            track.doubt |= hidden
             if track.ended or time_s - track.time_s > patience_s or hidden:
                 closed += [track] if track.confirmed else []
             else:
                 open_tracks.append(track)
         self._tracks = open_tracks
         return closed
+
+
+def _is_shown(track: Track, time_s: float) -> bool:
+    """Return whether somebody is seen, or hidden for so short a time that the place is known."""
+    if track.detection is not None:
+        return True
+    since = track.merged_since_s
+    return track.merged and since is not None and time_s - since <= SHOWN_S

@@ -31,6 +31,7 @@ LEG_SHARE = 0.35  # of the height: the part whose width shows the steps
 MIN_LEG_SWING = 0.04  # standard deviation of the legs' width
 STEP_S = (0.3, 0.9)  # time from one step to the next
 MIN_RHYTHM = 0.3  # autocorrelation of the legs' width at the step's lag
+SHRINKS = 0.85  # of the least height: so far may shrink who had it; boxes of small people jitter
 MIN_SCORE = 0.35  # below it the segmenter finds nobody in the blob
 
 
@@ -47,6 +48,7 @@ class Reason(str, Enum):
     MERGED = "merged with a neighbour"
     HIDDEN = "out of sight"
     MIXED = "two people in one track"
+    DOUBT = "may have become another person"
 
 
 class WalkFilter:
@@ -55,26 +57,34 @@ class WalkFilter:
     def __init__(self, *, min_height_px: int = MIN_HEIGHT_PX, demand_walking: bool = True) -> None:
         """Start without a past.
 
-        min_height_px: least height of a person in the frame
+        min_height_px: least height of a person in the frame; who had it may become a little smaller
         demand_walking: also refuse frames in which the person stands or moves otherwise
         """
         self._min_height_px = min_height_px
         self._demand_walking = demand_walking
+        self._tall = False
         self._past: deque[tuple[float, float, float, float, float]] = deque()
         self.heading: float | None = None
         """Body heights per second to the right of the picture; None while that is not known."""
         self.reason: Reason | None = Reason.TOO_FEW
         """What `check` said last."""
 
-    def check(self, track: Track, time_s: float) -> Reason | None:
+    def check(
+        self, track: Track, time_s: float, camera: tuple[float, float] = (0.0, 0.0)
+    ) -> Reason | None:
         """Return why this frame of the track must not be used, None when it may be.
 
         TOO_FEW means that it is too early to decide whether this is a walk.
+
+        Args:
+            track: The track.
+            time_s: Media time of the frame in seconds.
+            camera: How far a thing at rest has moved in the picture so far, x and y in pixels.
         """
-        self.reason = self._checked(track, time_s)
+        self.reason = self._checked(track, time_s, camera)
         return self.reason
 
-    def _checked(self, track: Track, time_s: float) -> Reason | None:
+    def _checked(self, track: Track, time_s: float, camera: tuple[float, float]) -> Reason | None:
         detection = track.detection
         if track.merged:
             return Reason.MERGED
@@ -84,7 +94,8 @@ class WalkFilter:
         if shape is None or shape is Reason.NOT_PERSON:
             x, y, w, h = detection.box
             legs = leg_width(detection.mask)
-            self._past.append((time_s, x + w / 2, y + h, h, legs))
+            foot = x + w / 2 - camera[0], y + h - camera[1]
+            self._past.append((time_s, *foot, h, legs))
         while self._past and self._past[0][0] < time_s - SPAN_S - 1e-6:
             self._past.popleft()
         if shape is not None:
@@ -95,7 +106,8 @@ class WalkFilter:
     def _check_shape(self, detection: Detection) -> Reason | None:
         if detection.clipped:
             return Reason.CLIPPED
-        if detection.box[3] < self._min_height_px:
+        self._tall |= detection.box[3] >= self._min_height_px
+        if detection.box[3] < self._min_height_px * (SHRINKS if self._tall else 1):
             return Reason.TOO_SMALL
         if detection.score < MIN_SCORE:
             return Reason.NOT_PERSON

@@ -113,3 +113,13 @@ def test_windows_of_a_minority_are_left_out_of_a_record() -> None:
     (record,) = stage.records
     np.testing.assert_allclose(record.embeddings, 220 / 255, atol=0.01)
     assert "1 windows left out: two people in one track" in record.account
+
+
+def test_a_track_that_ends_in_doubt_says_so() -> None:
+    stage = stage_of(Means.info)
+    walk(stage, 140, range(5))
+    frame = Frame(5, PICTURE, 0.2)
+    result = FrameResult(frame, 0.0, SceneState.READY, closed=[1, 7], doubtful=[1, 7])
+    (event,) = stage.process(result)
+    assert (event.event, event.reason_code) == ("closed", ReasonCode.IN_DOUBT)
+    assert "ended: may have become another person" in (event.detail or "")

@@ -138,3 +138,12 @@ def test_outlines_clean_as_labels_do(seed: int) -> None:
     assert strong.any()
     clean, plain = clean_foreground(foreground, strong), by_labels(foreground, strong)
     assert np.count_nonzero(clean != plain) < 0.01 * np.count_nonzero(plain)
+
+
+def test_a_thin_streak_on_the_ground_is_nobody_but_a_crawler_who_is_expected() -> None:
+    """The shadow of somebody outside reaches into the picture before them."""
+    streak = np.zeros(SHAPE, np.uint8)
+    cv2.line(streak, (0, 200), (60, 165), 255, 9)
+    assert boxes_of(streak) == []
+    x, y, w, h = cv2.boundingRect(streak)
+    assert boxes_of(streak, [(x, y - 4, w, h)]) == [(x, y, w, h)]

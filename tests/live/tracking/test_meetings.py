@@ -11,7 +11,7 @@ from cstl_edge.live.clothes import clothes_of
 from cstl_edge.live.segmentation.base import Detection
 from cstl_edge.live.tracking.meetings import doubtful
 from cstl_edge.live.tracking.track import Track
-from cstl_edge.live.tracking.tracker import Tracker
+from cstl_edge.live.tracking.tracker import SHOWN_S, Tracker
 
 FPS = 25.0
 PICTURE = (360, 640)
@@ -64,7 +64,7 @@ def follow(frames, tracker: Tracker | None = None, start: int = 0) -> list[Seen]
         people = [d for d in frame if d is not None]
         update = tracker.update(people, (start + i) / FPS, PICTURE)
         boxes = {t.id: t.detection.box for t in update.active if t.detection is not None}
-        merged = {t.id for t in update.active if t.merged}
+        merged = {t.id for t in [*update.active, *update.lost] if t.merged}
         out.append(Seen(boxes, merged, [t.id for t in update.born]))
     return out
 
@@ -177,3 +177,44 @@ def test_who_might_as_well_be_the_other_is_in_doubt(clothes: float, unsure: set[
     assert doubtful([(0, 0), (1, 1)], costs, tracks) == unsure
     tracks[1].merged_since_s = None
     assert doubtful([(0, 0), (1, 1)], costs, tracks) == set()
+
+
+def test_a_piece_in_other_clothes_is_somebody_else() -> None:
+    """Two who meet are cut apart at a valley: the piece in blue is not the one in red."""
+    tracker = Tracker()
+    follow([[seen(100 + 3 * i, RED)] for i in range(30)], tracker)
+    updates = follow([[seen(190, BLUE, shared=True)]] * 10, tracker, start=30)
+    assert not any(1 in update.boxes for update in updates)
+
+
+def test_who_is_hidden_is_shown_as_long_as_the_place_is_known() -> None:
+    tracker = Tracker()
+    apart = [[seen(100 + 3 * i, RED), seen(340 - 3 * i, BLUE)] for i in range(36)]
+    follow(apart, tracker)
+    for i in range(20):
+        hidden = joined(seen(205 + i, RED), seen(235 - i, BLUE), shared=True)
+        update = tracker.update([hidden], (36 + i) / FPS, PICTURE)
+        shown = {t.id for t in update.active}
+        assert shown == ({1, 2} if i <= SHOWN_S * FPS else set())
+        assert shown | {t.id for t in update.lost} == {1, 2}
+
+
+def test_a_meeting_without_a_view_of_the_own_clothes_ends_in_doubt() -> None:
+    tracker, meeting = Tracker(), seen(200, GREY, shared=True)
+    follow([[seen(100 + 3 * i, None)] for i in range(30)], tracker)
+    assert meeting is not None
+    closed = []
+    for i in range(round(3 * FPS)):
+        piece = replace(meeting, box=(190 + i / 10, 100.0, 40.0, 100.0), clothes=None)
+        closed += tracker.update([piece], (30 + i) / FPS, PICTURE).closed
+    assert [(track.id, track.doubt) for track in closed] == [(1, True)]
+
+
+def test_clothes_that_become_others_end_a_track_in_doubt_and_leaving_does_not() -> None:
+    tracker, closed = Tracker(), []
+    for i in range(160):
+        share = min(max((i - 30) / 60, 0.0), 1.0)
+        worn = (1 - share) * RED + share * BLUE
+        person = seen(100 + 2 * i, worn / np.linalg.norm(worn))
+        closed += tracker.update([person] if i < 110 and person else [], i / FPS, PICTURE).closed
+    assert [(track.id, track.doubt) for track in closed] == [(1, True), (2, False)]

@@ -111,6 +111,13 @@ def test_one_frame_is_refused_with_its_reason(frame_options: dict, reason: Reaso
     assert check(person(), **frame_options) is reason
 
 
+def test_a_small_walker_whose_box_jitters_is_not_too_small() -> None:
+    walk_filter = WalkFilter(min_height_px=48)
+    seen = [check(person(), tall=tall, walk_filter=walk_filter) for tall in (47, 48, 42, 40)]
+    too_small = [reason is Reason.TOO_SMALL for reason in seen]
+    assert too_small == [True, False, False, True]
+
+
 def test_a_crouching_person_is_not_person_shaped() -> None:
     assert check(np.full((60, 90), 255, np.uint8), tall=80.0) is Reason.NOT_PERSON
 
