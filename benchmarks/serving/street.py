@@ -97,6 +97,16 @@ class StreetService:
             text = answer.read()
         return json.loads(text) if text else None
 
+    def events(self) -> list[Any]:
+        """Return every event of the store."""
+        events, last = list[Any](), 0
+        while True:
+            page = self.get(f"/events?after={last}&limit=500")
+            if not page["events"]:
+                return events
+            events += [one["event"] for one in page["events"]]
+            last = page["last"]
+
     def walk_again(self, *cameras: str) -> None:
         """Let recordings begin again."""
         for camera in () if self.live else cameras:

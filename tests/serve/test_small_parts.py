@@ -108,6 +108,7 @@ def test_a_clip_is_cut_from_the_ring_in_the_background(tmp_path, monkeypatch):
     made, came = [], threading.Event()
     encoder = BrowserEncoder("VP8 (cv2)", "video/webm", ".webm")
     monkeypatch.setattr(clips_module, "browser_encoder", lambda: encoder)
+    monkeypatch.setattr(clips_module, "SLACK_S", 5.0)
     monkeypatch.setattr(
         clips_module, "write_clip", lambda jpegs, fps, path, encoder: made.append((jpegs, fps))
     )
