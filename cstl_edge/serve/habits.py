@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-LEAST_VISITS = 3
+LEAST_DAYS = 3
 SHARE = 0.6  # of the visits, that make a habit
 DAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 
@@ -17,12 +17,10 @@ def usual_time(started_utc: Sequence[str]) -> str | None:
     started_utc: ISO 8601 with zone
     """
     moments = [datetime.fromisoformat(text).astimezone() for text in started_utc]
-    if len(moments) < LEAST_VISITS:
-        return None
+    if len({moment.date() for moment in moments}) < LEAST_DAYS:
+        return None  # one busy day is no habit
     hour = _usual([moment.hour for moment in moments])
     day = _usual([moment.weekday() for moment in moments])
-    if day is not None and len({moment.date() for moment in moments}) < LEAST_VISITS:
-        day = None  # one busy day is no habit
     words = [] if day is None else [DAYS[day]]
     if hour is not None:
         words.append(f"at {hour}")

@@ -2,7 +2,7 @@
 import { del, get, part, post, whoAmI } from "./api.js";
 import { act, ago, announce, byId, bytesText, h, shortText, toast } from "./dom.js";
 import { Live, draw } from "./live.js";
-import { t } from "./texts.js";
+import { count, t } from "./texts.js";
 
 const me = await whoAmI();
 const admin = me.role === "admin";
@@ -44,10 +44,10 @@ function latencyTable(processes) {
 function keptList({ kept, disk_free_bytes: free, store_bytes: store }) {
   const lines = [
     [t("health.free"), bytesText(free)], [t("health.store"), bytesText(store)],
-    [t("health.kept_events"), t("health.days", { n: kept.events_days })],
-    [t("health.kept_snapshots"), kept.snapshots ? t("health.days", { n: kept.snapshots_days }) : t("health.not_kept")],
-    [t("health.kept_clips"), kept.clips ? t("health.days", { n: kept.clips_days }) : t("health.not_kept")],
-    [t("health.kept_unknowns"), kept.unknowns ? t("health.days", { n: kept.unknowns_days }) : t("health.not_kept")],
+    [t("health.kept_events"), count("days", kept.events_days)],
+    [t("health.kept_snapshots"), kept.snapshots ? count("days", kept.snapshots_days) : t("health.not_kept")],
+    [t("health.kept_clips"), kept.clips ? count("days", kept.clips_days) : t("health.not_kept")],
+    [t("health.kept_unknowns"), kept.unknowns ? count("days", kept.unknowns_days) : t("health.not_kept")],
     [t("health.limits"), t("health.limits_text", { max: kept.max_gb, free: kept.min_free_gb })],
   ];
   return h("dl", { class: "facts" }, lines.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));

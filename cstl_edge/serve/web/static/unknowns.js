@@ -17,7 +17,7 @@ async function load() {
   unknowns = view.unknowns;
   people = list.people;
   const policy = h("div", { class: "notice" }, h("p", { class: "strong" }, t(view.enabled ? "unknowns.on" : "unknowns.off")),
-    h("p", {}, t(view.enabled ? "unknowns.on_text" : "unknowns.off_text", { days: view.days })));
+    h("p", {}, t(view.enabled ? "unknowns.on_text" : "unknowns.off_text", { days: count("days", view.days) })));
   byId("list").replaceChildren(policy, unknowns.length ? h("ul", { class: "grid" }, unknowns.map(card)) : empty(t("unknowns.none"), t(view.enabled ? "unknowns.none_hint" : "unknowns.none_off")));
   byId("bar").hidden = !view.enabled && !unknowns.length;
   if (location.hash) document.querySelector(location.hash.replace(/[^#\w-]/g, ""))?.scrollIntoView();
