@@ -128,6 +128,9 @@ def test_unknowns_say_when_they_usually_come(store, reader):
     (unknown,) = reader.unknowns()
     assert (unknown.label, unknown.visits, unknown.usual) == ("Unknown 1", 3, "Tuesdays at 12")
     assert {row.cameras for row in reader.unknowns(ignored=True)} == {("door",), ("a, b",)}
+    for minute in range(5):  # a busy day of somebody else is no habit
+        store.put_visit(visit(20 + minute, cluster=2))
+    assert {row.id: row.usual for row in reader.unknowns(ignored=True)}[2] is None
 
 
 def test_people_are_read_as_they_were_written(store, reader):
