@@ -42,6 +42,7 @@ ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB$", re.MULTILINE)
 LIMIT_SHARE = 0.99
 LIMIT_MB = 1.0  # per 100,000 frames
 LEAST_FRAMES = 20_000  # of a slope that means something
+SECONDS = 120.0
 LOOK_S = 5.0
 LOOKS_KEPT = 100  # in the row
 WARM_UP_S = 20.0  # the segmenter learns, caches fill
@@ -67,8 +68,8 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--segmenter", default="background")
     parser.add_argument("--clients", type=int, default=3, help="that read the wall")
-    parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--frames", type=int, help="of all cameras together, in place of --seconds")
+    parser.add_argument("--seconds", type=float, help="at most; 120 without --frames")
+    parser.add_argument("--frames", type=int, help="of all cameras together, at most")
     parser.add_argument("--warm-up", type=float, default=WARM_UP_S, help="seconds")
     parser.add_argument("--out", type=Path, help="JSON lines to append to")
     return parser.parse_args(words)
@@ -135,7 +136,8 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _over(frames: float, seconds: float, args: argparse.Namespace) -> bool:
-    return bool(frames >= args.frames if args.frames else seconds >= args.seconds)
+    most_s = args.seconds or (None if args.frames else SECONDS)
+    return bool((args.frames and frames >= args.frames) or (most_s and seconds >= most_s))
 
 
 def frames_of(samples: Samples) -> float:

@@ -6,6 +6,7 @@ for a distance at which a stranger is rare; parting only for one at which most s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,15 @@ class WalkMeasure:
         """Return the distance of two walks."""
         ours, theirs = self.project(a), self.project(b)
         return float(self._distance.between(ours, theirs)[0, 0])
+
+    def to_all(self, walk: PlacedWalk, others: Sequence[PlacedWalk]) -> Floats:
+        """Return the distances of a walk to others, [n], projected camera by camera."""
+        rows = np.empty((len(others), *walk.walk.mean.shape), np.float32)  # [n, p, d]
+        for camera in {other.camera for other in others}:
+            chosen = [i for i, other in enumerate(others) if other.camera == camera]
+            means = np.stack([others[i].walk.mean for i in chosen])
+            rows[chosen] = self._gallery.project(means, camera)
+        return np.asarray(self._distance.between(self.project(walk), rows)[0], np.float32)
 
     def project(self, walk: PlacedWalk) -> Floats:
         """Return a walk in the form in which walks are compared, [1, p, d]."""

@@ -2,7 +2,8 @@
 
 Off unless the site says otherwise, since it keeps templates of people who did not consent. The
 limit errs to splitting: one person in two groups is joined with a click, two in one are not told
-apart again. Two visits that overlap in time on one camera are two people.
+apart again. Two visits that overlap in time on one camera are two people. The store holds all
+walks; in memory are the means of the newest few of each group, which a new visit is compared with.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cstl_edge.arrays import Doubles
+from cstl_edge.arrays import Doubles, Floats
 from cstl_edge.gallery.match import SeenWalk
 from cstl_edge.serve.alike import CLUSTER_FPIR, PlacedWalk
 from cstl_edge.serve.kept_walks import KeptWalk, joined_walk
@@ -22,6 +23,7 @@ from cstl_edge.serve.store_rows import VisitRow
 
 LEAST_SEEN = 1.0  # windows of a walk that is grouped
 MAX_GROUPED = 800  # newest visits that a new clustering looks at
+MAX_COMPARED = 8  # newest visits of a group that a new one is compared with
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,22 @@ class Unknowns:
     def __init__(self, data: ServiceData) -> None:
         """Read the groups' walks from the store."""
         self._data = data
-        self._members: dict[int, list[Member]] = defaultdict(list)
-        for row in data.store.visits("cluster IS NOT NULL AND has_walk"):
-            member = self._member(row, data.walks_of(row.id))
+        self._members: dict[int, list[Member]] = defaultdict(list)  # the newest of each
+        self._read()
+
+    def _read(self) -> None:
+        stored = self._stored()
+        newest = {cluster: members[-MAX_COMPARED:] for cluster, members in stored.items()}
+        self._members = defaultdict(list, newest)
+
+    def _stored(self) -> dict[int, list[Member]]:
+        """Return all visits whose walk is kept by group, the oldest first."""
+        groups: dict[int, list[Member]] = defaultdict(list)
+        for row in self._data.store.visits("cluster IS NOT NULL AND has_walk"):
+            member = self._member(row, self._data.walks_of(row.id))
             if member is not None and row.cluster is not None:
-                self._members[row.cluster].append(member)
+                groups[row.cluster].append(member)
+        return groups
 
     @property
     def enabled(self) -> bool:
@@ -65,17 +78,18 @@ class Unknowns:
 
     def nearest(self, member: Member) -> int | None:
         """Return the group that a visit belongs to, None where none is near enough."""
-        best: tuple[float, int] | None = None
-        for cluster, members in self._members.items():
-            if any(member.overlaps(other) for other in members if other.visit != member.visit):
-                continue
-            distance = self._distance(member, members)
-            if best is None or distance < best[0]:
-                best = distance, cluster
-        if best is None:
+        candidates = {
+            cluster: members
+            for cluster, members in self._members.items()
+            if not any(member.overlaps(o) for o in members if o.visit != member.visit)
+        }
+        if not candidates:
             return None
-        limit = self._limit(member.walk.seen)
-        return best[1] if best[0] < limit else None
+        distances = self._distances(member, [m for group in candidates.values() for m in group])
+        ends = np.cumsum([len(members) for members in candidates.values()])
+        means = [float(np.mean(part)) for part in np.split(distances, ends[:-1])]
+        best, cluster = min(zip(means, candidates, strict=True))
+        return cluster if best < self._limit(member.walk.seen) else None
 
     def guess(self, row: VisitRow, walk: SeenWalk) -> int | None:
         """Return the group that a visit that goes on seems to belong to.
@@ -104,7 +118,7 @@ class Unknowns:
         cluster = self.nearest(member)
         if cluster is None:
             cluster = self._new()
-        self._members[cluster].append(member)
+        self._members[cluster] = [*self._members[cluster], member][-MAX_COMPARED:]
         self._data.store.write("UPDATE visits SET cluster = ? WHERE id = ?", cluster, row.id)
         return cluster
 
@@ -116,7 +130,10 @@ class Unknowns:
             if row is None or row[0] is None:
                 return
             db.execute("UPDATE visits SET cluster = NULL WHERE id = ?", (visit,))
-        self._members[row[0]] = [m for m in self._members[row[0]] if m.visit != visit]
+        left = [m for m in self._members[row[0]] if m.visit != visit]
+        self._members[row[0]] = left
+        if not left:  # older ones may be in the store
+            self._read()
         self._drop_empty()
 
     def visits(self, cluster: int) -> list[VisitRow]:
@@ -151,7 +168,7 @@ class Unknowns:
                 " VALUES (?, 'unknowns', ?, ?, ?, ?)",
                 (self._data.now_text, str(cluster), str(other), json.dumps(detail), user),
             ).lastrowid
-        self._members[cluster] += self._members.pop(other, [])
+        self._read()
         return int(number or 0)
 
     def unjoin(self, merge: int) -> int:
@@ -177,10 +194,7 @@ class Unknowns:
             db.execute(
                 "UPDATE merges SET undone_utc = ? WHERE id = ?", (self._data.now_text, merge)
             )
-        back = set(detail["visits"])
-        members = self._members.pop(kept, [])
-        self._members[other] = [m for m in members if m.visit in back]
-        self._members[kept] = [m for m in members if m.visit not in back]
+        self._read()
         self._drop_empty()
         return other
 
@@ -206,12 +220,9 @@ class Unknowns:
         A group that a user named, ignored or joined stays whole; every new group takes the number
         and the name of the old one that most of its visits come from.
         """
-        before = {
-            member.visit: cluster
-            for cluster, members in self._members.items()
-            for member in members
-        }
-        atoms = self._atoms()
+        stored = self._stored()
+        before = {m.visit: cluster for cluster, members in stored.items() for m in members}
+        atoms = self._atoms(stored)
         groups = self._linked([members for members, _ in atoms], [own for _, own in atoms])
         renewed: dict[int, list[Member]] = {}
         for members in sorted(groups, key=len, reverse=True):
@@ -227,11 +238,11 @@ class Unknowns:
         ]
         with self._data.store.transaction() as db:
             db.executemany("UPDATE visits SET cluster = ? WHERE id = ?", changed)
-        self._members = defaultdict(list, renewed)
+        self._read()
         self._drop_empty()
         return len(changed)
 
-    def _atoms(self) -> list[tuple[list[Member], bool]]:
+    def _atoms(self, stored: dict[int, list[Member]]) -> list[tuple[list[Member], bool]]:
         """Return what a new clustering begins with, and whether a user made it."""
         store = self._data.store
         own = {int(kept) for (kept,) in store.all(
@@ -240,7 +251,7 @@ class Unknowns:
         )}  # fmt: skip
         own |= {n for (n,) in store.all("SELECT id FROM clusters WHERE named OR ignored")}
         atoms: list[tuple[list[Member], bool]] = []
-        for cluster, members in self._members.items():
+        for cluster, members in stored.items():
             if cluster in own:
                 atoms.append((members, True))
             else:
@@ -266,13 +277,10 @@ class Unknowns:
                     distances[i, j] = np.inf
         return _average_linkage(atoms, distances, limit)
 
-    def _distance(self, member: Member, members: list[Member]) -> float:
-        """Return the mean distance of a visit to those of a group."""
-        measure = self._data.measure
-        ours = PlacedWalk(member.walk, member.camera)
-        return float(
-            np.mean([measure.between(ours, PlacedWalk(m.walk, m.camera)) for m in members[-8:]])
-        )
+    def _distances(self, member: Member, others: list[Member]) -> Floats:
+        """Return the distances of a visit to others, [n]."""
+        measure, ours = self._data.measure, PlacedWalk(member.walk, member.camera)
+        return measure.to_all(ours, [PlacedWalk(m.walk, m.camera) for m in others])
 
     def _limit(self, seen: float) -> float:
         return self._data.measure.limit(CLUSTER_FPIR, seen, max(1, len(self._members)))
@@ -281,6 +289,8 @@ class Unknowns:
         if not walks:
             return None
         walk = joined_walk([kept.walk for kept in walks])
+        mean = walk.mean.copy()  # no view: it would keep every window in memory
+        walk = SeenWalk(mean[None], mean, walk.seen)
         return Member(row.id, row.camera, row.started_utc, row.seen_utc, walk)
 
     def _new(self) -> int:
