@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cstl_edge.errors import CstlEdgeError
+from cstl_edge.gallery.match import Decision, SeenWalk
 from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.live.events import utc_text
 from cstl_edge.serve.alike import PART_FPIR, PlacedWalk
@@ -269,6 +270,8 @@ class Enrolments:
     def _enrol(self, session: EnrolmentSession) -> int:
         """Enrol the walks of a session; return how many windows they had."""
         gallery, windows = self._data.gallery, 0
+        if session.kind != "visit" and not session.force:
+            self._leave_out_known(session)
         first = joined_walk([walk.walk for walk in session.walks])
         for number, walk in enumerate(session.walks):
             camera = None if walk.camera == CAMERA else walk.camera
@@ -288,17 +291,53 @@ class Enrolments:
             windows += len(stored)
         return windows
 
+    def _leave_out_known(self, session: EnrolmentSession) -> None:
+        """Leave out walks that match the person already, from a side this camera has of them.
+
+        Raises RefusedError where none is left.
+        """
+        gallery = self._data.gallery
+        there = {person.name: person for person in gallery.people()}.get(session.person)
+        sides = {(w.origin.camera, w.origin.view) for w in there.enrolments} if there else set()
+
+        def adds(walk: KeptWalk) -> bool:
+            camera = None if walk.camera == CAMERA else walk.camera
+            if (camera, walk.view) not in sides:
+                return True
+            return self._decision(walk.walk, camera).name != session.person
+
+        chosen = [walk for walk in session.walks if adds(walk)]
+        left_out = len(session.walks) - len(chosen)
+        if not chosen:
+            raise RefusedError(
+                "conflict",
+                f"these walks match {session.person} already, from sides that are enrolled: nothing"
+                " was added. More of the same helps little: walk in other clothes, from another"
+                " side or past another camera",
+            )
+        if left_out:
+            session.warnings.append(f"left out: {left_out} that match {session.person} already")
+        session.walks = chosen
+
     def _refuse_somebody_else(
-        self, session: EnrolmentSession, walk: Any, camera: str | None
+        self, session: EnrolmentSession, walk: SeenWalk, camera: str | None
     ) -> None:
         """Raise RefusedError where the gallery takes the walk for another person."""
-        decision = self._data.gallery.identify(walk, camera=camera, learn=False)
+        decision = self._decision(walk, camera)
         if decision.name is not None and decision.name != session.person:
             raise RefusedError(
                 "conflict",
                 f"this is already {decision.name} (distance {decision.distance:.2f}, below the"
                 f" threshold {decision.threshold:.2f}): add the walks to {decision.name}",
             )
+
+    def _decision(self, walk: SeenWalk, camera: str | None) -> Decision:
+        """Return who the gallery takes a walk for, with the threshold of its camera."""
+        site = self._data.site
+        settings = site.cameras.get(camera) if camera is not None else None
+        fpir = (settings.fpir if settings else None) or site.fpir
+        threshold = settings.threshold if settings else None
+        return self._data.gallery.identify(walk, fpir, threshold, camera=camera, learn=False)
 
     def _same(self, a: KeptWalk, b: KeptWalk, fpir: float) -> bool:
         one, other = PlacedWalk(a.walk, a.camera), PlacedWalk(b.walk, b.camera)

@@ -1,5 +1,7 @@
 """Enrolment by walking past: whose walks count, from which sides, and when it ends."""
 
+from dataclasses import replace
+
 import pytest
 from recogniser_scene import House, Walk
 
@@ -47,6 +49,20 @@ def test_what_came_before_somebody_else_did_stays(house):
     house.play(Walk(1, seconds=12, speed=30), Walk(2, start_s=7, seconds=4, x=500))
     status = house.do("enrol.status")
     assert (status["state"], status["views"]) == ("walking", {"right": 5})
+
+
+def test_what_matches_already_is_not_added_again(house):
+    there, back = Walk(1, seconds=6), Walk(1, start_s=8, seconds=6, x=400, speed=-60)
+    house.play(there, back)
+    house.do("enrol.start", person="Ada", note="agreed", camera="door", add=True)
+    house.play(there, back)
+    status = house.do("enrol.status")
+    assert status["state"] == "failed"
+    assert "match Ada already" in status["message"]
+    house.do("enrol.start", person="Ada", note="agreed", camera="yard", add=True, force=True)
+    house.play(*(replace(walk, camera="yard") for walk in (there, back)))
+    assert house.do("enrol.status")["state"] == "done"
+    assert house.reader.people()[0].walks == 4
 
 
 def test_an_enrolment_goes_on_while_windows_come(house):
