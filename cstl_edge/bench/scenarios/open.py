@@ -17,6 +17,8 @@ SCENARIOS = Registry(
         "multi": Entry("cstl_edge.bench.scenarios.multi:rows", "walkers at a camera's pace"),
         "offline": Entry("cstl_edge.bench.scenarios.offline:rows", "throughput of sequences"),
         "end_to_end": Entry("cstl_edge.bench.scenarios.end_to_end:rows", "camera to event"),
+        "segment": Entry("cstl_edge.bench.scenarios.segment:rows", "finding and masking people"),
+        "cold_start": Entry("cstl_edge.bench.scenarios.cold_start:rows", "identify from cold"),
         "accuracy": Entry("cstl_edge.bench.scenarios.accuracy:rows", "rank-1 and FNIR"),
         "gallery": Entry("cstl_edge.bench.scenarios.gallery:rows", "search among templates"),
         "power": Entry("cstl_edge.bench.scenarios.power:rows", "joules per embedding"),

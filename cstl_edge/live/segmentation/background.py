@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -42,6 +43,7 @@ SURE_HEIGHT_SHARE = 0.09  # of the frame's height: smaller blobs start no track
 STRONG = 1.8  # times the threshold: a component must partly reach it
 DISTURBED_SHARE, SETTLED_SHARE = 0.45, 0.30  # of the picture in the foreground
 RELEARN_AFTER_S = 2.0  # a disturbance that stays is the new scene
+LEARN_THREADS = 2  # samples at once in which people are drawn, most of them one crop
 WINDOW = 24  # samples of the rolling background
 FIRST_SAMPLES = 8  # before that there is no background
 FAST_SAMPLE_S, SLOW_SAMPLE_S = 0.25, 2.0  # spacing while the window fills, and later
@@ -93,8 +95,7 @@ class BackgroundSegmenter:
         foreground = [[blob.box for blob in self._blobs(still)] for still in stills]
         weights = occupied_weights(foreground, stills[0].shape[:2])
         if draw is not None:
-            for still, boxes, weight in zip(stills, foreground, weights, strict=True):
-                people = draw(cv2.cvtColor(still, cv2.COLOR_YCrCb2BGR), boxes)
+            for weight, people in zip(weights, _drawn(draw, stills, foreground), strict=True):
                 weight[people > 0] = OCCUPIED_WEIGHT
         self._set_background(estimate_background(stills, weights))
         self._rolling = rolling
@@ -303,3 +304,21 @@ def _any_plane(picture: Pixels) -> Mask:
     cv2.bitwise_or(first, second, dst=first)
     mask: Mask = cv2.bitwise_or(first, third, dst=first)
     return mask
+
+
+def _drawn(
+    draw: DrawPeople, stills: Sequence[Pixels], boxes: Sequence[Sequence[Box]]
+) -> Iterable[Mask]:
+    """Return the masks of the people in samples.
+
+    Args:
+        draw: Draws the people in boxes of a frame.
+        stills: Samples, YCrCb.
+        boxes: Of each of them.
+    """
+
+    def one(still: Pixels, own: Sequence[Box]) -> Mask:
+        return draw(np.asarray(cv2.cvtColor(still, cv2.COLOR_YCrCb2BGR), np.uint8), own)
+
+    with ThreadPoolExecutor(LEARN_THREADS) as pool:
+        return list(pool.map(one, stills, boxes))

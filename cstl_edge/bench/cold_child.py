@@ -1,0 +1,62 @@
+"""One cold `identify`, as a process of its own that reports how long each phase took.
+
+    python -m cstl_edge.bench.cold_child CLIP GALLERY STARTED
+
+STARTED is `time.time()` when the parent began the process. It does what the verb does, in its
+order, and prints one line of JSON: milliseconds by phase.
+"""
+
+from __future__ import annotations
+
+import time
+
+begun = time.time()  # before anything else is imported
+
+import json  # noqa: E402
+import sys  # noqa: E402
+
+
+def main(clip: str, gallery: str, started: float) -> dict[str, float]:
+    """Identify the walkers of a clip; return the milliseconds of each phase.
+
+    Args:
+        clip: Video file.
+        gallery: Gallery file.
+        started: When the process was begun.
+    """
+    marks = [("interpreter", begun)]
+
+    def mark(phase: str) -> None:
+        marks.append((phase, time.time()))
+
+    import cstl_edge.cli.app  # noqa: F401
+    from cstl_edge.cli.gallery import open_existing
+    from cstl_edge.live.pipeline.options import PipelineOptions
+    from cstl_edge.live.pipeline.run import PipelineRun
+    from cstl_edge.runtime import load
+
+    mark("imports")
+    encoder = load()
+    mark("model")
+    with open_existing(gallery, encoder) as people:
+        mark("gallery")
+        with PipelineRun(clip, encoder, people, PipelineOptions(), keep=True) as run:
+            mark("segmenter_and_source")
+            for _ in run:
+                pass
+            learn_ms = sum(run.summary.samples.by_stage.get("learn", ()))
+            mark("walks")
+            for record in run.records:
+                if len(record.embeddings):
+                    people.identify(record.embeddings, learn=False)
+        mark("search")
+    phases, before = dict[str, float](), started
+    for phase, at in marks:
+        phases[phase], before = (at - before) * 1e3, at
+    phases["background"] = learn_ms
+    phases["walks"] -= learn_ms
+    return phases
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], sys.argv[2], float(sys.argv[3]))))
