@@ -1,6 +1,6 @@
 // Now: the wall of cameras, and who is here.
 import { get, whoAmI } from "./api.js";
-import { act, ago, announce, byId, chip, empty, h } from "./dom.js";
+import { act, ago, announce, byId, chip, clockText, empty, h } from "./dom.js";
 import { Live, draw } from "./live.js";
 import { count, t } from "./texts.js";
 
@@ -68,7 +68,7 @@ function showStates(cameras) {
 async function showPeople() {
   const { now, last } = await get("/here");
   const present = now.map((row) => h("li", {}, row.snapshot_url ? h("img", { src: row.snapshot_url, alt: "", loading: "lazy" }) : h("span", { class: "avatar", "aria-hidden": "true" }),
-    h("div", {}, chip(row), h("p", { class: "quiet" }, t("now.at", { camera: titleOf(row.camera) }), " ", ago(row.since_utc)))));
+    h("div", {}, chip(row), h("p", { class: "quiet" }, t("now.at", { camera: titleOf(row.camera) }), " ", h("time", { datetime: row.since_utc }, t("now.since", { time: clockText(row.since_utc) }))))));
   byId("here").replaceChildren(...(present.length ? [h("ul", { class: "list people" }, present)] : [h("p", { class: "quiet" }, t("now.nobody_here"))]));
   const gone = last.slice(0, 8).map((row) => h("li", {}, row.snapshot_url ? h("img", { src: row.snapshot_url, alt: "", loading: "lazy" }) : h("span", { class: "avatar", "aria-hidden": "true" }, row.person.charAt(0)),
     h("div", {}, h("span", { class: "chip known" }, row.person), h("p", { class: "quiet" }, t("now.at", { camera: titleOf(row.camera) }), " ", ago(row.utc)))));
