@@ -180,10 +180,10 @@ class BackgroundSegmenter:
         if self._share > DISTURBED_SHARE:
             self._foreground = weak
             return []
-        self._foreground = clean_foreground(weak, strong)
+        self._foreground, parts = clean_foreground(weak, strong)
         k = self._scale
         boxes = [(x * k, y * k, w * k, h * k) for x, y, w, h in expected]
-        return candidates(self._foreground, boxes)
+        return candidates(self._foreground, boxes, parts)
 
     def _normalise_exposure(self, pixels: Pixels) -> Pixels:
         """Divide by the change of exposure: the median ratio of luma where nobody was seen."""
@@ -204,9 +204,15 @@ class BackgroundSegmenter:
     def _differences(self, pixels: Pixels) -> tuple[Mask, Mask]:
         """Return weak and strong foreground [h, w], shadows taken out of both."""
         assert self._background is not None
+        assert self._strong_steps is not None
         difference = cv2.absdiff(pixels, self._background)
         weak = _any_plane(cv2.compare(difference, self._weak_steps, cv2.CMP_GT))
-        strong = _any_plane(cv2.compare(difference, self._strong_steps, cv2.CMP_GT))
+        strong = np.zeros_like(weak)
+        x, y, w, h = cv2.boundingRect(weak)
+        if w:  # what is strong is weak as well
+            place = np.s_[y : y + h, x : x + w]
+            steps = self._strong_steps[place]
+            strong[place] = _any_plane(cv2.compare(difference[place], steps, cv2.CMP_GT))
         lit: Mask = ~shadow_mask(pixels, self._background, weak)
         return weak & lit, strong & lit
 

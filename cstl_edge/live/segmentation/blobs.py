@@ -57,7 +57,7 @@ class Blob:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """One connected component, its holes filled as far as they are small."""
 
     box: tuple[int, int, int, int]  # x, y, w, h
@@ -65,24 +65,30 @@ class _Part:
     area: int
 
 
-def clean_foreground(foreground: Mask, strong: Mask) -> Mask:
-    """Close gaps, drop specks and components without strong pixels, fill holes: uint8 [h, w]."""
+def clean_foreground(foreground: Mask, strong: Mask) -> tuple[Mask, list[Part]]:
+    """Close gaps, drop specks and components without strong pixels, fill holes.
+
+    Returns the mask [h, w] and its components, the largest first.
+    """
     size = max(3, round(foreground.shape[0] / 140)) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     opened = cv2.medianBlur(foreground, 3)
     closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel)
     speck = SPECK_SHARE * closed.size
     clean: Mask = np.zeros_like(closed)
+    kept_parts = []
     for part in _parts(closed, speck):
         x, y, w, h = part.box
         place = np.s_[y : y + h, x : x + w]
         sure = mask_area(part.mask & strong[place])
         if sure >= STRONG_SHARE * part.area:
+            if not (clean[place] & part.mask).any():  # else an island in a hole that was filled
+                kept_parts.append(part)
             clean[place] |= part.mask
-    return clean
+    return clean, kept_parts
 
 
-def _parts(mask: Mask, least: float) -> list[_Part]:
+def _parts(mask: Mask, least: float) -> list[Part]:
     """Return the components of a mask [h, w] with at least `least` pixels, the largest first.
 
     From outlines, which cost a third of labels with statistics. A hole that is small against its
@@ -105,13 +111,22 @@ def _parts(mask: Mask, least: float) -> list[_Part]:
             hole = tree[0][hole][0]
         area = mask_area(inside)
         if area >= least:
-            parts.append(_Part((x, y, w, h), inside, area))
+            parts.append(Part((x, y, w, h), inside, area))
     return sorted(parts, key=lambda part: (-part.area, part.box))
 
 
-def candidates(mask: Mask, expected: Sequence[Box] = ()) -> list[Blob]:
-    """Return the candidate persons of a clean mask [h, w]; expected: boxes of known people."""
-    groups = [_Group([part], part.box, part.area) for part in _parts(mask, 1)[:MAX_PARTS]]
+def candidates(
+    mask: Mask, expected: Sequence[Box] = (), parts: Sequence[Part] | None = None
+) -> list[Blob]:
+    """Return the candidate persons of a clean mask.
+
+    Args:
+        mask: uint8 [h, w], 0 or 255.
+        expected: Boxes of known people.
+        parts: Components of the mask, the largest first, where they are known already.
+    """
+    parts = _parts(mask, 1) if parts is None else parts
+    groups = [_Group([part], part.box, part.area) for part in parts[:MAX_PARTS]]
     groups = _join_geometric(_join_expected(groups, expected))
     floor = MIN_HEIGHT_SHARE * mask.shape[0]
     blobs = []
@@ -145,7 +160,7 @@ def _mark_shared(blob: Blob, blobs: Sequence[Blob], expected: Sequence[Box]) -> 
 class _Group:
     """Components that are joined to one candidate."""
 
-    parts: list[_Part]
+    parts: list[Part]
     box: Box
     area: int
     home: Box | None = None  # the expected person of whom this is a part

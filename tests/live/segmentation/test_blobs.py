@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cstl_edge.live.segmentation.blobs import candidates, clean_foreground, mean_colours, valleys
+from cstl_edge.live.segmentation.blobs import (
+    Blob,
+    candidates,
+    clean_foreground,
+    mean_colours,
+    valleys,
+)
 
 SHAPE = (240, 320)
 
@@ -78,7 +84,7 @@ def test_clean_drops_specks_and_weak_components_and_fills_small_holes() -> None:
     mask = scene((100, 50, 40, 100), (200, 50, 40, 100), (10, 10, 2, 2))
     mask[90:100, 115:125] = 0
     strong = scene((105, 60, 20, 60))
-    cleaned = clean_foreground(mask, strong)
+    cleaned, _ = clean_foreground(mask, strong)
     assert cleaned[95, 120] == 255
     assert not cleaned[:, 200:].any()
     assert not cleaned[:20, :20].any()
@@ -136,8 +142,17 @@ def test_outlines_clean_as_labels_do(seed: int) -> None:
     foreground = np.where(rough > 0.04, 255, 0).astype(np.uint8)
     strong = np.where(rough > 0.13, 255, 0).astype(np.uint8)
     assert strong.any()
-    clean, plain = clean_foreground(foreground, strong), by_labels(foreground, strong)
+    (clean, parts), plain = clean_foreground(foreground, strong), by_labels(foreground, strong)
     assert np.count_nonzero(clean != plain) < 0.01 * np.count_nonzero(plain)
+    # the components are those that outlines of the clean mask give
+    known, anew = (sorted(candidates(clean, parts=p), key=box_of) for p in (parts, None))
+    assert [blob.box for blob in known] == [blob.box for blob in anew]
+    for a, b in zip(known, anew, strict=True):
+        assert np.count_nonzero(a.mask != b.mask) <= 0.01 * np.count_nonzero(b.mask)
+
+
+def box_of(blob: Blob) -> tuple[int, int, int, int]:
+    return blob.box
 
 
 def test_a_thin_streak_on_the_ground_is_nobody_but_a_crawler_who_is_expected() -> None:
