@@ -14,8 +14,7 @@ enrolled, which is the harder case: names join ways by themselves. A row per sce
 - `ways_found`: share of the steps from one side to the next that are in one way.
 
 Perception is the slow part: what it sees is kept in `--store`, so that stitching can be measured
-again in seconds. Seeds 0 to 9 are for choosing, 100 to 109 (`--final`) for figures; 100 to 106 were
-looked at when the settings were chosen.
+again in seconds. Seeds 0 to 9 and 100 to 109 are for choosing, 200 to 209 (`--final`) for figures.
 """
 
 from __future__ import annotations
@@ -309,7 +308,7 @@ def study(args: argparse.Namespace) -> None:
 def seeds_of(args: argparse.Namespace) -> Iterator[int]:
     """Yield the seeds of the scenes."""
     if args.final:
-        yield from range(100, 110)
+        yield from range(200, 210)
         return
     first, _, last = args.seeds.partition("-")
     yield from range(int(first), int(last or first) + 1)
@@ -319,7 +318,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run from the command line; return the exit code."""
     parser = study_parser(__doc__)
     parser.add_argument("--seeds", default="0-9", help="first and last seed (default: 0-9)")
-    parser.add_argument("--final", action="store_true", help="the seeds for figures, 100 to 109")
+    parser.add_argument("--final", action="store_true", help="the seeds for figures, 200 to 209")
     parser.add_argument("--people", type=int, default=6, help="who walk about (default: 6)")
     parser.add_argument("--poles", type=int, default=POLES, help="lamp posts on each side")
     parser.add_argument("--segmenter", default=DEFAULT_SEGMENTER, help="how people are found")
