@@ -24,9 +24,14 @@ def box_iou(a: Box, b: Box) -> float:
 
 def intersection(a: Box, b: Box) -> float:
     """Return the area that two boxes share, in square pixels."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    return max(width, 0.0) * max(height, 0.0)
+    ax, ay, aw, ah = a
+    bx, by, bw, bh = b
+    # most pairs of a frame are apart; a call of `min` or `max` costs more than all the rest
+    width = (ax + aw if ax + aw < bx + bw else bx + bw) - (ax if ax > bx else bx)
+    if width <= 0:
+        return 0.0
+    height = (ay + ah if ay + ah < by + bh else by + bh) - (ay if ay > by else by)
+    return width * height if height > 0 else 0.0
 
 
 def union_box(a: Box, b: Box) -> Box:

@@ -48,14 +48,16 @@ def people_inside(
         time_s: Media time in seconds.
         step_s: Since the frame before.
     """
+    if len(tracks) < 2:
+        return []
     boxes = [other.box for other in others if other is not detection]
     inside = [
         track
         for track in tracks
         if track.confirmed
         and not track.ended
-        and _may_be_inside(track, detection, time_s, step_s)
         and hides(detection.box, track.expected, boxes)
+        and _may_be_inside(track, detection, time_s, step_s)
     ]
     if len(inside) < 2:
         return inside
