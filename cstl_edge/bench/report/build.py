@@ -19,7 +19,14 @@ from cstl_edge.bench.report.load import (
     utc_of,
 )
 from cstl_edge.bench.report.page import PageChapter, ReportPage, Section
-from cstl_edge.bench.report.sections import accuracy_power, peers, roofline, timings, trtexec
+from cstl_edge.bench.report.sections import (
+    accuracy_power,
+    peers,
+    roofline,
+    sizing,
+    timings,
+    trtexec,
+)
 from cstl_edge.bench.report.sections.appendix import appendix_tables, warning_counts
 from cstl_edge.bench.report.sections.comparison import comparison_chapter
 from cstl_edge.bench.report.sections.headlines import headlines
@@ -32,6 +39,7 @@ SECTIONS: Mapping[str, Builder] = {
     "multi": timings.multi,
     "offline": timings.offline,
     "end_to_end": timings.end_to_end,
+    "segment": sizing.segment,
     "accuracy": accuracy_power.accuracy,
     "peers": peers.peers,
     "roofline": roofline.roofline,
@@ -98,6 +106,8 @@ def _lead(rows: Sequence[Row], results: Sequence[MachineResults]) -> str:
 
 def _chapter(results: MachineResults, k: int) -> PageChapter:
     sections = []
+    if sizes := sizing.sizing(results):
+        sections.append(replace(sizes, id=f"sizes-{k + 1}"))
     for scenario in dict.fromkeys([*SECTIONS, *(row.scenario for row in results.rows)]):
         rows = results.rows_of(scenario)
         section = SECTIONS.get(scenario, timings.other)(results, rows) if rows else None

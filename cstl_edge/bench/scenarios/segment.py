@@ -3,7 +3,7 @@
 A street of 640×360 that walkers cross together, drawn beforehand. A row per segmenter, each frame
 timed once with the tracker's expected boxes, on all threads, as in a recording: everybody is
 masked; `paced` rows mask a walker as often as the pipeline does by default. Only frames with
-somebody in them count. A row per number of crops of the shipped person network, on one thread.
+somebody in them count. The shipped person network on one crop and one thread, and on several.
 
 `samples`: `wall`, of a frame or of a call. `values`: `people_in_view` (mean), `ms_per_person`, or
 `ms_per_crop`; of the network `gmacs` and `gbytes` of one crop (inputs, weights, outputs).
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -39,7 +40,7 @@ WALKERS, SHORT_WALKERS = 8, 2
 SHORT_FRAMES = 60  # of the street, the empty beginning among them
 FPS = 25.0
 LEARN_EVERY = 4  # frames between two samples of the scene
-CROPS = (1, 4)
+MANY_CROPS = 4
 NETWORK = "person_mask.onnx"
 
 
@@ -133,17 +134,17 @@ def _segmented(
 
 def _network_rows(context: Context) -> Iterator[Row]:
     """Yield the rows of the person network, one thread."""
-    try:
-        network, cost = open_mask_network(None, threads=1), _cost()
-    except CstlEdgeError as err:
-        yield context.row("segment", "person network", skipped=str(err))
-        return
     budget, rng = context.budget, np.random.default_rng(0)
-    for count in CROPS:
+    for count, threads in ((1, 1), (MANY_CROPS, context.threads)):
+        try:
+            network, cost = open_mask_network(None, threads=threads), _cost()
+        except CstlEdgeError as err:
+            yield context.row("segment", "person network", skipped=str(err))
+            return
         context.progress(f"segment: person network, {count} crops")
         crops = rng.integers(0, 256, (count, network.side, network.side, 3), np.uint8)
         timing = measure(
-            lambda crops=crops: _run(network, crops),  # type: ignore[misc]
+            partial(_run, network, crops),
             warm_up_s=budget.warm_up_s,
             seconds=budget.seconds,
             samples=budget.samples,
@@ -153,7 +154,7 @@ def _network_rows(context: Context) -> Iterator[Row]:
         yield context.row(
             "segment",
             f"person network, {count} crop{'s' * (count > 1)}",
-            ran=_ran(),
+            ran=_ran(threads),
             samples=timing.samples,
             values=values | cost,
             dropped=timing.dropped,
@@ -161,7 +162,7 @@ def _network_rows(context: Context) -> Iterator[Row]:
             warnings=timing.warnings,
             details={"kind": "network", "crops": count},
         )
-    network.close()
+        network.close()
 
 
 def _run(network: MaskNetwork, crops: Image) -> None:
@@ -183,9 +184,9 @@ def _cost() -> dict[str, float]:
     return {"gmacs": cost.total_macs / 1e9, "gbytes": cost.least_bytes / 1e9}
 
 
-def _ran() -> Ran:
+def _ran(threads: int) -> Ran:
     import onnxruntime
 
-    fields: dict[str, Any] = {"precision": "float32", "computed_in": "float32", "threads": 1}
+    fields: dict[str, Any] = {"precision": "float32", "computed_in": "float32", "threads": threads}
     version = onnxruntime.__version__
     return Ran(backend="onnxruntime", provider="CPUExecutionProvider", version=version, **fields)

@@ -17,6 +17,7 @@ from cstl_edge.bench.report.rows import (
     median,
     speedup,
 )
+from cstl_edge.bench.report.sections.sizing import sizing_headlines
 
 PLAIN = "float32"
 FEWEST_PEOPLE = 20  # behind a headline: 100 % of two people says nothing
@@ -55,7 +56,7 @@ RULES = (
 def headlines(results: MachineResults) -> tuple[Headline, ...]:
     """Return the best row of each rule, the ratio of a whole window among them."""
     first, *others = (_best(rule, results) for rule in RULES)
-    ordered = (first, _window(results.rows_of("graph")), *others)
+    ordered = (*sizing_headlines(results), first, _window(results.rows_of("graph")), *others)
     return tuple(headline for headline in ordered if headline is not None)
 
 
