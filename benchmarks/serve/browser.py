@@ -6,7 +6,7 @@ Four synthetic cameras around one street, of which one is a gate where people tu
 Playwright (`pip install playwright`), Chromium and, for what is about MQTT, mosquitto. Two
 visitors, at 1440 and at 390 pixels, do everything. By default each camera plays one period of the
 street as a recording, of which a slow machine loses no frame, and begins again when the page
-restarts it; `--live` has cameras that drop what is late. Writes steps.json (what was done and
+restarts it; `--live` has cameras that drop what is late. Writes steps.jsonl (what was done and
 whether it came), and a screenshot of every page. Exit code 1 where a step failed.
 """
 
@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from serving import strangers
 from serving.street import StreetService
 from serving.visitor import SIZES, Visitor
+from study import append_record
 
 # names that no file has by chance: enrolled at the gate, and unknowns that get a name
 ADA, CYD, BEN, DOT = "Adalindis", "Cydalima", "Benvenuto", "Dorotheus"
@@ -48,7 +49,7 @@ class Steps:
             error = f"{type(err).__name__}: {str(err).splitlines()[0][:300]}"
         row = {"step": name, "ok": error is None, "seconds": round(time.monotonic() - began, 1)}
         self.rows.append({**row, **({"error": error} if error else {"result": result})})
-        self.path.write_text(json.dumps(self.rows, indent=1, default=str) + "\n")
+        append_record(self.path, "serve/browser", self.rows[-1])
         print(json.dumps(self.rows[-1], default=str), flush=True)
         return result
 
@@ -136,7 +137,8 @@ def main() -> int:
 
     options.out.mkdir(parents=True, exist_ok=True)
     axe = options.axe.read_text(encoding="utf-8") if options.axe else None
-    steps = Steps(options.out / "steps.json")
+    steps = Steps(options.out / "steps.jsonl")
+    steps.path.unlink(missing_ok=True)
     street = options.people, options.fps, options.seed
     service = StreetService(options.out / "site", *street, live=options.live)
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
