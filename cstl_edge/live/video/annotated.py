@@ -16,8 +16,10 @@ from pathlib import Path
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, StorageError, one_line
 from cstl_edge.live.annotate import WalkerView, annotate
-from cstl_edge.live.video.encoder import VideoEncoder, configuration, is_jpeg, open_encoder
-from cstl_edge.live.video.fragmented_mp4 import Codec, FragmentedMp4, VideoFormat
+from cstl_edge.live.video.encoder import OnFrame, VideoEncoder
+from cstl_edge.live.video.encoder import open_encoder as open_cv2_encoder
+from cstl_edge.live.video.fragmented_mp4 import FragmentedMp4, VideoFormat
+from cstl_edge.live.video.h264 import H264Encoder
 from cstl_edge.opencv import import_cv2
 from cstl_edge.output import PRIVATE, storing, sync_folder
 
@@ -45,7 +47,8 @@ class AnnotatedVideo:
         self._incomplete: Path | None = None  # name while it grows
         self._file = -1
         self._size = (0, 0)  # width, height
-        self._encoder: VideoEncoder | None = None
+        self._encoder: VideoEncoder | None = None  # until it is closed
+        self._chosen: VideoEncoder | None = None
         self._container: FragmentedMp4 | None = None
         self._failed: OSError | None = None  # in the encoder's thread
 
@@ -97,7 +100,7 @@ class AnnotatedVideo:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(incomplete, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE)
         self._incomplete = incomplete
-        self._encoder = open_encoder(width, height, self._add)
+        self._encoder = self._chosen = open_encoder(width, height, self._add)
 
     def _add(self, frame: bytes, key: bool) -> None:
         """Take an encoded frame, in the encoder's thread; after a failure it goes nowhere."""
@@ -105,8 +108,9 @@ class AnnotatedVideo:
             return
         try:
             if self._container is None:
-                codec: Codec = "jpeg" if is_jpeg(frame) else "mpeg4"
-                form = VideoFormat(codec, *self._size, self._fps, configuration(frame))
+                assert self._chosen is not None
+                codec, said = self._chosen.codec, self._chosen.configuration
+                form = VideoFormat(codec, *self._size, self._fps, said)  # type: ignore[arg-type]
                 self._container = FragmentedMp4(self._file, form)
             self._container.add(frame, key=key)
         except OSError as err:
@@ -140,3 +144,23 @@ class AnnotatedVideo:
                 if self._container is not None:
                     self._container.state_length()
             os.close(self._file)
+
+
+def open_encoder(width: int, height: int, on_frame: OnFrame) -> VideoEncoder:
+    """Return an encoder of H.264, or what cv2 has and a warning: browsers do not play that.
+
+    Args:
+        width: Of the pictures, even [pixels].
+        height: Of the pictures, even [pixels].
+        on_frame: Receiver of the frames, perhaps in another thread.
+    """
+    try:
+        return H264Encoder(width, height, on_frame)
+    except OSError:
+        encoder = open_cv2_encoder(width, height, on_frame)
+    log.warning(
+        "the video is %s, which players show and browsers do not: there is no ffmpeg that encodes"
+        " H.264 on this system (Debian: apt-get install ffmpeg)",
+        encoder.codec.upper(),
+    )
+    return encoder

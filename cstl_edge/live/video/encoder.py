@@ -1,7 +1,8 @@
 """Encoders of pictures into the frames of a fragmented MP4, from whatever cv2 has.
 
-MPEG-4 comes from cv2's FFmpeg, which writes an AVI into a pipe of ours: its own files cannot be
-played unless ended, and it does not say when a disk is full. A cv2 without it encodes JPEG.
+H.264, which browsers play, is in `h264`. MPEG-4 comes from cv2's FFmpeg, which writes an AVI into a
+pipe of ours: its own files cannot be played unless ended, and it does not say when a disk is full.
+A cv2 without it encodes JPEG.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ PIPE_CHUNK_BYTES = 2**16
 class VideoEncoder(Protocol):
     """Encodes pictures of one size."""
 
+    codec: str  # `h264`, `mpeg4`, `jpeg`
+    configuration: bytes  # what the container's header says of the stream, from the first frame on
+
     def write(self, picture: Image) -> None:
         """Encode uint8 [h, w, 3], BGR."""
         ...
@@ -59,6 +63,8 @@ def open_encoder(width: int, height: int, on_frame: OnFrame) -> VideoEncoder:
 class JpegEncoder:
     """Encoder of one JPEG per frame, in the caller's thread."""
 
+    codec, configuration = "jpeg", b""
+
     def __init__(self, on_frame: OnFrame) -> None:
         self._on_frame = on_frame
 
@@ -74,8 +80,11 @@ class JpegEncoder:
 class Mpeg4Encoder:
     """Encoder of MPEG-4 part 2 by cv2's FFmpeg; a thread takes the frames out of its AVI."""
 
+    codec = "mpeg4"
+
     def __init__(self, width: int, height: int, on_frame: OnFrame) -> None:
         """Open the encoder; OSError where this cv2 has none."""
+        self.configuration = b""
         self._size, self._on_frame, self._written = (width, height), on_frame, 0
         self._writer: Any = None
         self._inlet = -1
@@ -115,6 +124,8 @@ class Mpeg4Encoder:
     def _drain(self, outlet: int) -> None:
         with os.fdopen(outlet, "rb", buffering=PIPE_CHUNK_BYTES) as pipe:
             for frame in avi_frames(pipe.read):
+                if not self.configuration:  # the headers in front of the first picture
+                    self.configuration = frame[: max(0, frame.find(PICTURE))]
                 self._on_frame(frame, _is_key(frame))
 
 
@@ -131,16 +142,6 @@ def avi_frames(read: Callable[[int], bytes]) -> Iterator[bytes]:
         body = read(size + size % 2 - (4 if kind == b"LIST" else 0))
         if kind == b"00dc" and size:
             yield body[:size]
-
-
-def is_jpeg(frame: bytes) -> bool:
-    """Tell whether an encoded frame is a JPEG, not one of an MPEG-4 stream."""
-    return frame.startswith(b"\xff\xd8")
-
-
-def configuration(frame: bytes) -> bytes:
-    """Return the headers in front of the first picture of an MPEG-4 stream; nothing of a JPEG."""
-    return b"" if is_jpeg(frame) else frame[: max(0, frame.find(PICTURE))]
 
 
 def _is_key(frame: bytes) -> bool:

@@ -22,7 +22,7 @@ DATA_OFFSET, SIZES_AND_FLAGS = 0x1, 0x600  # fields of a run of samples that are
 BASE_IS_MOOF = 0x20000
 OBJECT_TYPES = {"mpeg4": 0x20, "jpeg": 0x6C}  # ISO/IEC 14496-1, table 5
 
-Codec = Literal["mpeg4", "jpeg"]
+Codec = Literal["h264", "mpeg4", "jpeg"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class VideoFormat:
     width: int  # pixels
     height: int
     fps: float
-    configuration: bytes = b""  # headers of the MPEG-4 stream, before its first picture
+    configuration: bytes = b""  # headers of the MPEG-4 stream; the record of the H.264 decoder
 
 
 class FragmentedMp4:
@@ -131,20 +131,23 @@ def _header(form: VideoFormat) -> tuple[bytes, int]:
 
 
 def _description(form: VideoFormat) -> bytes:
-    """Return the sample description: MPEG-4 visual, or JPEG in the same entry."""
+    """Return the sample description: H.264, MPEG-4 visual, or JPEG in the entry of that."""
 
     def descriptor(tag: int, *content: bytes) -> bytes:
         body = b"".join(content)  # its length in four groups of seven bits
         groups = [len(body) >> shift & 0x7F for shift in (21, 14, 7, 0)]
         return bytes([tag, *(group | 0x80 for group in groups[:3]), groups[3]]) + body
 
+    picture = struct.pack(
+        ">6xH16xHHIIIH32sHh", 1, form.width, form.height, 0x480000, 0x480000, 0, 1, b"", 24, -1
+    )
+    if form.codec == "h264":
+        entry = _box(b"avc1", picture, _box(b"avcC", form.configuration))
+        return _full_box(b"stsd", 0, struct.pack(">I", 1), entry)
     decoder = struct.pack(">BB3xII", OBJECT_TYPES[form.codec], 0x11, 0, 0)
     specific = descriptor(0x05, form.configuration) if form.configuration else b""
     stream = descriptor(
         0x03, struct.pack(">HB", 1, 0), descriptor(0x04, decoder, specific), descriptor(0x06, b"\2")
-    )
-    picture = struct.pack(
-        ">6xH16xHHIIIH32sHh", 1, form.width, form.height, 0x480000, 0x480000, 0, 1, b"", 24, -1
     )
     entry = _box(b"mp4v", picture, _full_box(b"esds", 0, stream))
     return _full_box(b"stsd", 0, struct.pack(">I", 1), entry)

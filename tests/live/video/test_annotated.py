@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from small_disk import small_disk
 
-from cstl_edge.errors import ConfigError, StorageError
+from cstl_edge.errors import ConfigError, DataError, StorageError
 from cstl_edge.live.annotate import WalkerView
-from cstl_edge.live.video import annotated, encoder
+from cstl_edge.live.video import annotated, encoder, h264
 from cstl_edge.live.video.annotated import AnnotatedVideo
+from cstl_edge.live.video.browser import BrowserEncoder, browser_encoder
 from cstl_edge.live.video.encoder import JpegEncoder
 
 FRAME = np.full((120, 160, 3), 90, np.uint8)
@@ -21,11 +22,25 @@ NOISE = np.random.default_rng(0).integers(0, 256, (8, 120, 160, 3), dtype=np.uin
 VIEW = WalkerView((60.0, 40.0, 30.0, 60.0), "1: Zoë 0.4", "known", np.full((60, 30), 255, np.uint8))
 
 
-@pytest.fixture(params=["mpeg4", "jpeg"])
+HAS_H264 = browser_encoder().program == "ffmpeg"
+
+
+@pytest.fixture(params=["h264", "mpeg4", "jpeg"])
 def codec(request, monkeypatch):
-    if request.param == "jpeg":
-        monkeypatch.setattr(annotated, "open_encoder", lambda w, h, on_frame: JpegEncoder(on_frame))
+    openers = {
+        "jpeg": lambda w, h, on_frame: JpegEncoder(on_frame),
+        "mpeg4": encoder.open_encoder,
+    }
+    if request.param in openers:
+        monkeypatch.setattr(annotated, "open_encoder", openers[request.param])
+    elif not HAS_H264:
+        pytest.skip("there is no ffmpeg that encodes H.264")
     return request.param
+
+
+@pytest.fixture
+def cv2_alone(monkeypatch):
+    monkeypatch.setattr(annotated, "open_encoder", encoder.open_encoder)
 
 
 def pictures(path):
@@ -109,13 +124,13 @@ def test_what_was_written_before_a_kill_can_be_played(tmp_path, codec):
     assert len(pictures(left)[0]) >= 100
 
 
-def test_an_encoder_is_restarted_before_its_index_grows(tmp_path, monkeypatch):
+def test_an_encoder_is_restarted_before_its_index_grows(tmp_path, monkeypatch, cv2_alone):
     monkeypatch.setattr(encoder, "FRAMES_PER_RUN", 30)
     write(AnnotatedVideo(tmp_path / "out.mp4", 25.0), [FRAME] * 100)
     assert len(pictures(tmp_path / "out.mp4")[0]) == 100
 
 
-def test_a_cv2_without_mpeg4_encodes_jpeg(tmp_path, monkeypatch):
+def test_a_cv2_without_mpeg4_encodes_jpeg(tmp_path, monkeypatch, cv2_alone):
     monkeypatch.setattr(encoder.cv2.VideoWriter, "fourcc", lambda *_: 0x58393948)
     write(AnnotatedVideo(tmp_path / "out.mp4", 25.0), [FRAME] * 3)
     assert b"\xff\xd8\xff" in (tmp_path / "out.mp4").read_bytes()
@@ -127,3 +142,37 @@ def test_another_suffix_and_a_folder_that_cannot_be_made_are_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot write"):
         write(AnnotatedVideo(tmp_path / "file" / "out.mp4", 25.0), [FRAME])
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None or not HAS_H264, reason="needs ffmpeg")
+def test_the_video_is_one_that_browsers_play(tmp_path):
+    write(AnnotatedVideo(tmp_path / "out.mp4", 25.0), [*NOISE])
+    entries = ["-show_entries", "stream=codec_name,pix_fmt,nb_read_frames", "-count_frames"]
+    probe = ["ffprobe", "-v", "error", *entries, "-of", "csv=p=0", tmp_path / "out.mp4"]
+    done = subprocess.run(probe, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("h264,yuv420p,8", "")
+
+
+def test_without_ffmpeg_it_is_said_that_browsers_do_not_play_it(tmp_path, monkeypatch, caplog):
+    vp8 = BrowserEncoder("VP8", "video/webm", ".webm")
+    monkeypatch.setattr(h264, "browser_encoder", lambda: vp8)
+    write(AnnotatedVideo(tmp_path / "out.mp4", 25.0), [FRAME])
+    assert "browsers do not" in caplog.text
+    assert len(pictures(tmp_path / "out.mp4")[0]) == 1
+
+
+@pytest.mark.skipif(not HAS_H264, reason="needs ffmpeg")
+def test_an_ffmpeg_that_dies_is_told_and_the_recording_is_kept(tmp_path):
+    video = AnnotatedVideo(tmp_path / "out.mp4", 25.0)
+
+    def run():
+        with video:
+            for number in range(120):
+                video.write(FRAME, [])
+                if number == 60:
+                    video._encoder._process.kill()
+
+    with pytest.raises(DataError, match="ffmpeg ended"):
+        run()
+    (left,) = tmp_path.iterdir()
+    assert len(pictures(left)[0]) >= 25
