@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("scipy", reason="scores of tracking are matched by scipy")
 
+from tracking import counted, wrong_share
 from tracks.scores import iou_matrix, score
 
 FRAMES = 100
@@ -59,3 +60,24 @@ def test_a_track_that_breaks_is_one_switch():
 def test_nobody_and_nothing():
     empty = score([{}, {}], [{}, {}])
     assert (empty.idf1, empty.hota, empty.switches) == (0, 0, 0)
+
+
+def test_who_is_hardly_seen_is_neither_missed_nor_a_false_box():
+    """Boxes that fit somebody hidden, or lie inside them and fit nobody, do not count."""
+    seen, hidden = (0.0, 0.0, 40.0, 100.0), (100.0, 0.0, 40.0, 100.0)
+    people = [(3, seen, 1.0), (4, hidden, 0.2)]
+    boxes = {
+        1: seen,
+        2: (105.0, 0.0, 40.0, 100.0),  # fits the hidden one
+        5: (110.0, 60.0, 20.0, 40.0),  # a piece of them
+        6: (10.0, 60.0, 20.0, 40.0),  # a piece of who is seen
+        7: (125.0, 60.0, 60.0, 40.0),  # more than half of it outside
+    }
+    truth, rest = counted([people], [boxes])
+    assert truth == [{3: seen}]
+    assert set(rest[0]) == {1, 6, 7}
+
+
+def test_boxes_of_another_than_most_of_a_track_are_wrong():
+    swapped = [{k: frame[(k + (i >= 75)) % 2] for k in frame} for i, frame in enumerate(people(2))]
+    assert wrong_share(people(2), swapped) == pytest.approx(0.25)
