@@ -10,7 +10,7 @@ import numpy as np
 
 from cstl_edge.gallery.match import Decision, NoMatch, SeenWalk
 from cstl_edge.live.events import REASON_CODES, Cause, new_visit, utc_text
-from cstl_edge.live.pipeline.track_state import Leg
+from cstl_edge.live.pipeline.track_state import DirectedWalk
 from cstl_edge.live.tracking.walk_filter import Reason
 from cstl_edge.serve.alike import PlacedWalk
 from cstl_edge.serve.kept_walks import KeptWalk, joined_walk
@@ -190,7 +190,7 @@ def kept_walks_of(track: VisitTrack) -> list[KeptWalk]:
     ]
 
 
-def _start_of(track: VisitTrack, leg: Leg | None) -> datetime:
+def _start_of(track: VisitTrack, leg: DirectedWalk | None) -> datetime:
     """Return when a leg of a track began; None: the first one."""
     if leg is None or leg.started_s is None:
         return track.born_utc

@@ -35,7 +35,7 @@ View = Literal["left", "right"]
 
 
 @dataclass(frozen=True)
-class Leg:
+class DirectedWalk:
     """Part of a walk in one direction."""
 
     view: View | None  # None where that is not plain
@@ -69,7 +69,7 @@ class TrackState:
     in_doubt: bool = False  # ended, because it may have become another person
     mirrored: bool = False  # walks to the right
     view: View | None = None  # where it walks to, once that is plain
-    legs: tuple[Leg, ...] = ()  # before it turned the last time
+    legs: tuple[DirectedWalk, ...] = ()  # before it turned the last time
     started_s: float | None = None  # media time of the first usable frame, and of the last
     ended_s: float | None = None
     held_since_s: float | None = None  # media time of the first of `held`
@@ -181,12 +181,12 @@ class TrackState:
         most = MAX_KEPT_WINDOWS if self.keep else MAX_WINDOWS
         self.windows = [*self.windows, result][-most:]
 
-    def directions(self) -> list[Leg]:
+    def directions(self) -> list[DirectedWalk]:
         """Return the walk by direction, in order; none before the first window."""
         leg = self._leg(self.view)
         return [*self.legs, leg] if leg is not None else list(self.legs)
 
-    def _leg(self, view: View | None) -> Leg | None:
+    def _leg(self, view: View | None) -> DirectedWalk | None:
         """Return the walk since it turned last, None before a window of it.
 
         view: where it walks to
@@ -202,7 +202,7 @@ class TrackState:
         if weight <= 0 or frames <= 0:
             return None
         mean = np.asarray(total / weight, np.float32)
-        return Leg(view, windows[-MAX_WINDOWS:], mean, weight, frames, self.leg_started_s)
+        return DirectedWalk(view, windows[-MAX_WINDOWS:], mean, weight, frames, self.leg_started_s)
 
     def before(self, result: StreamResult) -> list[StreamResult]:
         """Return the windows that share no frames with a new one."""
