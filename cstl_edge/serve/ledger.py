@@ -180,9 +180,11 @@ class Ledger:
             if visit is None or self._data.store.visit(visit) is None:
                 path.unlink(missing_ok=True)
                 return
+            before = self._data.media.rows("visit = ? AND kind = 'clip'", visit)
             row = self._data.media.take_over(
                 "clip", visit, path, message.media_type, self._data.clock()
             )
+            self._data.media.remove(before)
         except (CstlEdgeError, OSError) as err:
             log.warning("a clip is not kept: %s", err)
             return
