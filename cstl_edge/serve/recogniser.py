@@ -60,6 +60,8 @@ RECLUSTER_EVERY_S = 24 * 3600.0
 
 Send = Callable[[str, Message], object]
 
+PLAIN_NAMES = "names, events and pictures in the data folder are not"
+
 log = logging.getLogger(__name__)
 
 
@@ -213,13 +215,13 @@ class Recogniser:
 
     def texts(self) -> dict[str, str]:
         """Return what the Health page says of model and gallery in words."""
-        info = self._encoder.info
+        info, encrypted = self._encoder.info, self.data.gallery.encrypted
         return {
             "backend": info.backend,
             "device": info.provider,
             "precision": info.precision,
             "model": f"{info.model_name} ({self.data.model or 'weights not known'})",
-            "gallery": "encrypted" if self.data.gallery.encrypted else "not encrypted",
+            "gallery": f"encrypted; {PLAIN_NAMES}" if encrypted else "not encrypted",
         }
 
     def counts(self) -> dict[str, dict[tuple[str, ...], float]]:
@@ -287,6 +289,8 @@ def main(child: Child, site: Site) -> None:
     encoder = load(site.model, site.recogniser.backend, threads=1)
     with contextlib.closing(encoder):
         recogniser = Recogniser(site, child.send, encoder)
+        if recogniser.data.gallery.encrypted:
+            log.warning("the gallery is encrypted; %s: encrypt that disk", PLAIN_NAMES)
         with contextlib.closing(recogniser):
             ticked_s = 0.0
             while not child.stopping.is_set():

@@ -140,6 +140,8 @@ def test_walks_of_an_encrypted_gallery_are_encrypted_here_too(tmp_path, monkeypa
     Gallery.open(folder / "gallery.db", encrypt=True).close()
     sealed.__init__(tmp_path / "sealed", unknowns={"enabled": True})
     embeddings = []
+    assert house.recogniser.texts()["gallery"] == "not encrypted"
+    assert "names, events and pictures" in sealed.recogniser.texts()["gallery"]
     for place in (house, sealed):
         place.play(Walk(7, seconds=8))
         place.play(Walk(7, seconds=8))
