@@ -41,7 +41,7 @@ BEAT_EVERY_S = 1.0
 MAX_SAMPLES = 500  # of a stage between two beats
 MAX_INBOX = 256  # messages that wait in a process; then its pipes fill, and their senders drop
 PUT_TICK_S = 0.2
-END_S = 4.0  # from the wish to end to the end, whatever hangs
+END_S = 3.8  # from the wish to end to the end, whatever hangs
 SECRETS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # the supervisor's alone
 
 Received = tuple[str, Message]
