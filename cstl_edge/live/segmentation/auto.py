@@ -42,6 +42,7 @@ from cstl_edge.live.segmentation.person_mask import (
 )
 from cstl_edge.live.segmentation.without_motion import PeopleFinder
 from cstl_edge.runtime.detector import PersonDetector
+from cstl_edge.runtime.masks.manifest import SHIPPED, SMALL
 from cstl_edge.runtime.masks.open import open_mask_network
 
 log = logging.getLogger(__name__)
@@ -77,17 +78,23 @@ class _Seen:
         return (time_s - self.masked_s) * (2.0 if self.doubtful else 1.0)
 
 
-def open_auto(threads: int, model: Path | None = None) -> AutoSegmenter:
+def open_auto(threads: int, model: Path | None = None, manifest: Path = SHIPPED) -> AutoSegmenter:
     """Return the segmenter for the table of `open`; raises ModelError without its weights.
 
     Args:
         threads: Number of crops at once.
         model: Exported model whose engines are in use, see `open_mask_network`.
+        manifest: Manifest of the person network.
     """
     background = BackgroundSegmenter()
-    network = open_mask_network(None, threads=threads, model=model)
+    network = open_mask_network(manifest, threads=threads, model=model)
     finder = PeopleFinder(PersonDetector(), network)
     return AutoSegmenter(background, PersonMaskSegmenter(background, network), finder=finder)
+
+
+def open_auto_small(threads: int, model: Path | None = None) -> AutoSegmenter:
+    """Return the segmenter with the small network of the package, see `open_auto`."""
+    return open_auto(threads, model, SMALL)
 
 
 class AutoSegmenter:

@@ -27,6 +27,14 @@ SEGMENTERS = Registry(
             "a small network masks people",
         ),
         "background": Entry("cstl_edge.live.segmentation.background:open_background", "no weights"),
+        "auto-small": Entry(
+            "cstl_edge.live.segmentation.auto:open_auto_small",
+            "auto with a network of a fifth of the cost and rougher masks",
+        ),
+        "person-mask-small": Entry(
+            "cstl_edge.live.segmentation.person_mask:open_person_mask_small",
+            "person-mask with that network",
+        ),
     },
     aliases={"roi": "person-mask", "plate": "background"},
     group="cstl_edge.segmenters",

@@ -28,6 +28,7 @@ from cstl_edge.live.segmentation.mask_network import (
 )
 from cstl_edge.opencv import import_cv2
 from cstl_edge.runtime.masks.base import MaskNetwork
+from cstl_edge.runtime.masks.manifest import SMALL
 from cstl_edge.runtime.masks.open import open_mask_network
 
 cv2 = import_cv2()
@@ -81,6 +82,11 @@ def open_person_mask(
     """
     opened = open_mask_network(network, threads=threads, model=model)
     return PersonMaskSegmenter(BackgroundSegmenter(), opened)
+
+
+def open_person_mask_small(threads: int, model: Path | None = None) -> PersonMaskSegmenter:
+    """Return the segmenter with the small network of the package, see `open_person_mask`."""
+    return open_person_mask(threads, SMALL, model)
 
 
 class PersonMaskSegmenter:

@@ -2,14 +2,17 @@
 
 import json
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from mask_networks import blue_squares, onnx_with, student
 
 from cstl_edge.errors import ModelError
+from cstl_edge.live.segmentation.mask_network import crop_square, square_around
+from cstl_edge.live.sources.open import open_source
 from cstl_edge.runtime.masks import check
-from cstl_edge.runtime.masks.manifest import SHIPPED, read_mask_manifest
+from cstl_edge.runtime.masks.manifest import SHIPPED, SMALL, read_mask_manifest
 from cstl_edge.runtime.masks.open import open_mask_network
 
 
@@ -34,11 +37,50 @@ def probed(monkeypatch):
 
 def test_the_shipped_network_has_a_manifest_with_its_licence():
     manifest = read_mask_manifest()
-    assert manifest.sha256 == check.SHIPPED_SHA256
+    assert manifest.sha256 == check.SHIPPED_SHA256[SHIPPED]
     assert (manifest.input.side, manifest.licence) == (256, "Apache-2.0")
     assert (SHIPPED.parent / manifest.notice).is_file()
     network = open_mask_network()
     assert (network.side, network.provider) == (256, "CPUExecutionProvider")
+
+
+def test_the_small_shipped_network_has_a_card_and_opens_without_a_child(monkeypatch):
+    monkeypatch.setattr(check, "run_probe", None)
+    manifest = read_mask_manifest(SMALL)
+    assert manifest.sha256 == check.SHIPPED_SHA256[SMALL]
+    assert (manifest.input.side, manifest.licence) == (192, "Apache-2.0")
+    assert (SMALL.parent / manifest.notice).is_file()
+    assert (SMALL.parent / manifest.file).stat().st_size < 1.5 * 2**20
+
+
+@pytest.mark.usefixtures("unprobed")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_crops_together_give_what_each_gives_alone(tmp_path, threads):
+    for manifest, count in ((SMALL, 5), (student(tmp_path), 70)):  # the second: several in a run
+        network = open_mask_network(manifest, threads=threads)
+        shape = count, network.side, network.side, 3
+        crops = np.random.default_rng(5).integers(0, 256, shape, np.uint8)
+        logits, presence = network(crops)
+        single = [network(crop[None]) for crop in crops]
+        np.testing.assert_allclose(logits, np.concatenate([one for one, _ in single]), atol=1e-3)
+        np.testing.assert_allclose(presence, np.concatenate([one for _, one in single]), atol=1e-5)
+        network.close()
+
+
+def test_the_small_network_masks_the_walker_of_the_clip():
+    """A golden picture: the walker as the larger network sees her, and nobody before a tree."""
+    with open_source(str(SMALL.parent / "walk.mp4")) as source:
+        image = next(frame.image for frame in source if frame.index == 110)
+    square = square_around((422, 250, 77, 209), 1.25)
+    crops = {side: crop_square(image, square, side)[None] for side in (192, 256)}
+    small, present = open_mask_network(SMALL)(crops[192])
+    large, _ = open_mask_network()(crops[256])
+    mask = cv2.resize(small[0], (256, 256), interpolation=cv2.INTER_LINEAR) > 0
+    truth = large[0] > 0
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.85
+    assert present[0] > 0.5
+    empty, _ = open_mask_network(SMALL)(crop_square(image, (600, 20, 200, 200), 192)[None])
+    assert (empty > 0).mean() < 0.05
 
 
 @pytest.mark.usefixtures("unprobed")

@@ -1,0 +1,1 @@
+"""Small person networks: BlazePose lite cut down, and a student of BlazePose heavy."""
