@@ -194,10 +194,10 @@ def run_street(kind: str, seed: int, segmenter: str, encoder: Encoder) -> tuple[
     scene = open_street(kind, seed)
     found = Remembering(open_segmenter(segmenter, threads=1))
     outcome = follow(scene, found, encoder, scene.labels)
-    people = [
-        [(seen.walker, tuple(map(float, seen.box)), seen.visible) for seen in scene.truth(index)]
-        for index in range(len(found.detections))
-    ]
+    people: list[People] = []
+    for index in range(len(found.detections)):
+        seen = [(truth.walker, truth.box, truth.visible) for truth in scene.truth(index)]
+        people.append(seen)
     return Street(scene.fps, people, found.detections), outcome
 
 

@@ -100,6 +100,8 @@ def hide(tracks: Sequence[Track], detection: Detection, time_s: float) -> None:
         track.box, track.merged = (x, y, w, h), True
         if track.merged_since_s is None:
             track.merged_since_s = time_s
+        if track.unproven_since_s is None:
+            track.unproven_since_s = time_s
         track.hidden_s += time_s - track.time_s
         track.time_s = time_s
 

@@ -71,9 +71,7 @@ class Track:
     area: float = 0.0  # usual area of the mask, 0 before it is known
     clothes: Floats | None = None
     views: int = 0  # in `clothes`
-    proven_s: float = (
-        0.0  # when it was last seen in its own clothes, or alone before they are known
-    )
+    unproven_since_s: float | None = None  # in a meeting, until seen in its own clothes
     mismatch: float = 0.0  # of late, distance of its detections to `clothes`
     detection: Detection | None = None
     expected: Box = field(default=(0.0, 0.0, 0.0, 0.0))  # in this frame, inside the picture
@@ -189,10 +187,12 @@ class Track:
         self.clothes = np.asarray(mean / length, np.float32)
 
     def _measure_proof(self, detection: Detection, time_s: float, *, alone: bool) -> None:
-        """Note that this is the same person still, where the clothes say so."""
+        """Note that a meeting begins, or that this is the same person, where the clothes say so."""
         distance = self.clothes_distance(detection)
         if alone and not detection.shared if distance is None else distance <= PROOF:
-            self.proven_s = time_s
+            self.unproven_since_s = None
+        elif detection.shared and self.unproven_since_s is None:
+            self.unproven_since_s = time_s
 
     def _axis_at_border(self, sighting: Sighting) -> float:
         """Return where the axis of somebody who is cut by a side is, from the inner edge."""

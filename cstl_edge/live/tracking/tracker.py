@@ -34,7 +34,7 @@ MAX_GAP_S = 3.0  # a hole in time closes all tracks
 MAX_TRACKS = 64
 MAX_MERGED_S = 4.0  # without having been seen alone
 SHOWN_S = 0.25  # of a meeting: after that nobody knows where in it a person is
-UNPROVEN_S = 1.5  # in a meeting without a view of the own clothes: then it may be anybody
+UNPROVEN_S = 1.5  # since a meeting without a view of the own clothes: then it may be anybody
 MAX_MISMATCH = 0.42  # of the clothes, for a quarter of a second: this is somebody else
 DUPLICATE = 0.7  # of a detection inside somebody's: a piece of them
 
@@ -163,7 +163,6 @@ class Tracker:
             track.hits, track.detection = int(detection.score >= SURE_SCORE), detection
             track.clipped, track.side = detection.clipped, sighting.side
             track.seen_box = track.expected = detection.box
-            track.proven_s = time_s
             self._tracks.append(track)
         born = []
         for track in self._tracks:
@@ -192,12 +191,8 @@ class Tracker:
             brief = track.clipped or not track.confirmed
             patience_s = KEEP_LOST_S * (BRIEF_SHARE if brief else 1.0)
             patience_s = max(patience_s, MISSED_FRAMES * self._step_s)
-            since = track.merged_since_s
-            hidden = since is not None and time_s - since > MAX_MERGED_S
-            unproven = track.confirmed and track.time_s == time_s
-            hidden |= unproven and time_s - track.proven_s > UNPROVEN_S
-            track.doubt |= hidden
-            if track.ended or time_s - track.time_s > patience_s or hidden:
+            track.doubt |= _is_doubtful(track, time_s)
+            if track.ended or track.doubt or time_s - track.time_s > patience_s:
                 closed += [track] if track.confirmed else []
             else:
                 open_tracks.append(track)
@@ -211,3 +206,11 @@ def _is_shown(track: Track, time_s: float) -> bool:
         return True
     since = track.merged_since_s
     return track.merged and since is not None and time_s - since <= SHOWN_S
+
+
+def _is_doubtful(track: Track, time_s: float) -> bool:
+    """Return whether so much time has passed in and after a meeting that it may be anybody."""
+    merged, unproven = track.merged_since_s, track.unproven_since_s
+    if merged is not None and time_s - merged > MAX_MERGED_S:
+        return True
+    return track.time_s == time_s and unproven is not None and time_s - unproven > UNPROVEN_S

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from cstl_edge.live.clothes import clothes_of
+from cstl_edge.live.clothes import clothes_distance, clothes_of
 from cstl_edge.live.segmentation.base import Detection
 from cstl_edge.live.tracking.meetings import doubtful
-from cstl_edge.live.tracking.track import Track
-from cstl_edge.live.tracking.tracker import SHOWN_S, Tracker
+from cstl_edge.live.tracking.track import PROOF, Track
+from cstl_edge.live.tracking.tracker import MAX_MISMATCH, SHOWN_S, Tracker
 
 FPS = 25.0
 PICTURE = (360, 640)
@@ -218,3 +218,13 @@ def test_clothes_that_become_others_end_a_track_in_doubt_and_leaving_does_not() 
         person = seen(100 + 2 * i, worn / np.linalg.norm(worn))
         closed += tracker.update([person] if i < 110 and person else [], i / FPS, PICTURE).closed
     assert [(track.id, track.doubt) for track in closed] == [(1, True), (2, False)]
+
+
+def test_an_odd_look_without_a_meeting_is_no_doubt() -> None:
+    """Light and pose move the colours a little, for seconds: nobody else is near."""
+    worn = 0.65 * RED + 0.35 * BLUE
+    worn /= np.linalg.norm(worn)
+    assert PROOF < clothes_distance(RED, worn) < MAX_MISMATCH
+    usual, odd = ([seen(60 + 3 * i, RED)] for i in range(60)), [seen(240, worn)]
+    updates = follow([*usual, *[odd] * 75])
+    assert list(updates[-1].boxes) == [1]
