@@ -53,13 +53,17 @@ def test_weights_models_and_notices_travel(wheel):
         f"cstl_edge/assets/cstl-walkers/{n}"
         for n in ("frames.onnx", "head.onnx", "taps.int8.onnx", "manifest.json")
     }
-    notices = {f"cstl_edge/assets/NOTICE-{n}.md" for n in ("walkers", "sports2d", "blazepose")}
+    notices = {
+        f"cstl_edge/assets/NOTICE-{n}.md"
+        for n in ("walkers", "sports2d", "blazepose", "fastestdet", "person-mask-small")
+    }
     wanted = (
         assets
         | model
         | notices
         | {"cstl_edge/assets/person_mask.onnx", "cstl_edge/assets/person_mask.json"}
-        | {"cstl_edge/assets/walk.mp4"}
+        | {"cstl_edge/assets/person_mask_small.onnx", "cstl_edge/assets/person_mask_small.json"}
+        | {"cstl_edge/assets/walk.mp4", "cstl_edge/assets/person_detector.onnx"}
     )
     assert wanted <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
