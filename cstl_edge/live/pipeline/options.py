@@ -28,7 +28,7 @@ class PipelineOptions:
     min_frames: int = 15  # usable frames before the first answer
     walker_fps: float | None = WALKER_FPS
     """Frames per second of a walker that are masked and embedded, once the first answer is there;
-    the other frames are only tracked. None: every frame, as up to version 0.2."""
+    the other frames are only tracked. None: every frame."""
     max_walkers: int = 16  # tracks at once; further people are not followed
     min_height_px: int = MIN_HEIGHT_PX  # of a person in the frame
     demand_walking: bool = True  # refuse people who stand or move otherwise
