@@ -69,6 +69,22 @@ def test_a_standing_person_is_refused_as_standing() -> None:
     assert set(reasons[20:]) == {Reason.STANDING}
 
 
+@pytest.mark.parametrize(
+    ("pan", "speed", "reason"), [(0.9, 0.0, Reason.STANDING), (0.7, 0.7, None)]
+)
+def test_who_stands_before_a_camera_that_pans_does_not_walk(pan, speed, reason) -> None:
+    walk_filter, mask = WalkFilter(), person(0.1)
+    for i in range(50):
+        time_s = i / 25
+        shift = pan * 120 * time_s
+        x = 100 + shift + speed * 120 * time_s
+        box = (x - mask.shape[1] / 2, 80.0, float(mask.shape[1]), 120.0)
+        track = SimpleNamespace(id=1, merged=False, detection=Detection(box, mask, clipped=False))
+        last = walk_filter.check(track, time_s, (shift, 0.0))
+    assert last is reason
+    assert walk_filter.heading == pytest.approx(speed, abs=0.02)
+
+
 def test_stepping_on_the_spot_and_coming_closer_count_as_walking() -> None:
     assert set(check_walk(25.0, 2.0)[30:]) == {None}
     closer = check_walk(25.0, 2.0, mask=lambda t: person(0.1), tall=lambda t: 120 * 1.15**t)
