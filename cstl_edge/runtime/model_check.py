@@ -27,18 +27,18 @@ TOO_LONG = "model refused: it takes too long to check; export the model again"
 
 SHIPPED_SHA256: frozenset[str] = frozenset(
     {
-        "345fc54b66ce864218cff6632b40fd995b9048fcac36071b8ef5eb559ee5a1e3",  # frames.int8.onnx
+        "d6f050e72451619f6604bcae6c301de5ad52d0d8b3ad429c87750eee4510cf20",  # frames.int8.onnx
         # frames.int8.tensorrt.onnx
-        "bfced170fd4c19da10e52d109767d26b278a5024d8d7e82ec214f3913d502f09",
-        "9642f3678c362ee3bd6c5483144df81343ef3a677fd46460aa6ac9edbd954c73",  # frames.onnx
-        "5da9cc93d1d7692df33740b4e743d4265c38e93afe5095614fb35ff22ed007e0",  # head.fp16.onnx
-        "7e6c41af8f2ea69178e5819be6450b4f52ee5d0b155cf2702625cd06084ab70d",  # head.onnx
-        "cb043782bbff89b3a8ce7f6417ce1b4f2f099814f9dc39c7b12188eba58a8f77",  # mix.int8.onnx
-        "fbaf8be91c53d5d61aafc7a1e61811a776d0dc7a4b7432df709257f911f851a2",  # mix.onnx
-        "59ed171728b1d28aba0b69e7e107ea120a18f07f4a0b66e636799031b4130db8",  # slide.int8.onnx
-        "d264b55867b18fac9e8ad8657e4095c1b1adb8d9b6cbda6b56f3f2d606362332",  # slide.onnx
-        "db6dc83adc869e148842530a53eaa3aeeb327717f00286811bb51a501f427ace",  # taps.int8.onnx
-        "dfc79b38892f1019072bfa4590fa24374e6b28693832168eba2809499cb9dcb2",  # taps.onnx
+        "d174ccb41793467a5034136ae3fbc248f3de832ec3f308b328b1c01668d3b544",
+        "75157997b98676dd10f892a403f8e86d024512bb494d517036424c03c01d9681",  # frames.onnx
+        "0a12eb9ce47be6ba3c138ec08532c9813596d6482e29f3a77b68d1da97a9104f",  # head.fp16.onnx
+        "2d48c249ad6001944f2a82dbc805addc4b3f643141e881c6f53a74adb9597782",  # head.onnx
+        "f607d016015dfab5b85566fa874967f3ffe72e94b5525a5c472cfc80d66a1d5f",  # mix.int8.onnx
+        "c35b81a652ac70d7669a3ebc85f2dfbac84480420feb9d210fd99e854912f69e",  # mix.onnx
+        "fd08fe3151ca6d18475040cc126035a345a9c020dac25bcd84d32fac8e182603",  # slide.int8.onnx
+        "9bf2f439b715c73413aebdaa647f1e424de3b7f6429943836a31552b7b53a9f4",  # slide.onnx
+        "4c259bd83958aca39390ed226884568b614893fd464df5d4a3eba44ca43c1909",  # taps.int8.onnx
+        "7b12eb56d28529a1911637faefe026de9612ae97753161782f9b9fd57ed41997",  # taps.onnx
     }
 )
 """sha256 of every shipped graph; `python -m cstl_edge.runtime.model_check FOLDER` prints them."""
