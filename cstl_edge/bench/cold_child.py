@@ -1,9 +1,9 @@
 """One cold `identify`, as a process of its own that reports how long each phase took.
 
-    python -m cstl_edge.bench.cold_child CLIP GALLERY STARTED
+    python -m cstl_edge.bench.cold_child CLIP GALLERY COMMAND STARTED
 
-STARTED is `time.time()` when the parent began the process. It does what the verb does, in its
-order, and prints one line of JSON: milliseconds by phase.
+COMMAND is the module of the command line, STARTED `time.time()` when the parent began the process.
+It does what the verb does, in its order, and prints one line of JSON: milliseconds by phase.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ begun = time.time()  # before anything else is imported
 
 import json  # noqa: E402
 import sys  # noqa: E402
+from importlib import import_module  # noqa: E402
 
 
-def main(clip: str, gallery: str, started: float) -> dict[str, float]:
+def main(clip: str, gallery: str, command: str, started: float) -> dict[str, float]:
     """Identify the walkers of a clip; return the milliseconds of each phase.
 
     Args:
         clip: Video file.
         gallery: Gallery file.
+        command: Module of the command line, which imports what the verb does.
         started: When the process was begun.
     """
     marks = [("interpreter", begun)]
@@ -29,8 +31,8 @@ def main(clip: str, gallery: str, started: float) -> dict[str, float]:
     def mark(phase: str) -> None:
         marks.append((phase, time.time()))
 
-    import cstl_edge.cli.app  # noqa: F401
-    from cstl_edge.cli.gallery import open_existing
+    import_module(command)
+    from cstl_edge.gallery.gallery import Gallery
     from cstl_edge.live.pipeline.options import PipelineOptions
     from cstl_edge.live.pipeline.run import PipelineRun
     from cstl_edge.runtime import load
@@ -38,7 +40,7 @@ def main(clip: str, gallery: str, started: float) -> dict[str, float]:
     mark("imports")
     encoder = load()
     mark("model")
-    with open_existing(gallery, encoder) as people:
+    with Gallery.open(gallery, model=encoder) as people:
         mark("gallery")
         with PipelineRun(clip, encoder, people, PipelineOptions(), keep=True) as run:
             mark("segmenter_and_source")
@@ -59,4 +61,5 @@ def main(clip: str, gallery: str, started: float) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.argv[2], float(sys.argv[3]))))
+    _, recording, people_file, module, begun_s = sys.argv
+    print(json.dumps(main(recording, people_file, module, float(begun_s))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,22 +71,19 @@ def live(
     json: Json = False,
 ) -> None:
     """Follow walkers in a source and say who they are, as it happens; a signal ends it cleanly."""
-    from cstl_edge.live.event_schema_1 import event_line
-    from cstl_edge.live.events import Event, EventLog
     from cstl_edge.live.pipeline.options import PipelineOptions
     from cstl_edge.live.pipeline.run import run
 
     _claim([source, gallery, model], annotate, events, overwrite)
     options = PipelineOptions(
-        segmenter, fpir=fpir, threshold=threshold, camera=camera, walker_fps=walker_fps or None
+        segmenter, walker_fps=walker_fps or None, fpir=fpir, threshold=threshold, camera=camera
     )
-    encoder, line_of = load(model, backend), event_line if schema == 1 else Event.to_json
+    encoder, line_of = load(model, backend), _form(schema)
     with ExitStack() as stack:
         observers, signals = Observers(), stack.enter_context(SignalEnd())
         if annotate is not None:
             observers.add_video(annotate, stack)
-        log = EventLog(events, line_of, overwrite=overwrite) if events else None
-        stack.enter_context(log or nullcontext())
+        log = _log(events, line_of, overwrite, stack)
         source_options = SourceChoice(source, rotate, flip, fps).options(wait=not no_wait)
         pipeline = stack.enter_context(
             run(
@@ -102,6 +99,32 @@ def live(
         observers.fps_of, signals.stop = (lambda: pipeline.fps), pipeline.stop
         _print_all(pipeline, log, line_of if json else str)
         signals.finish()
+
+
+def _form(schema: int) -> Callable[[Event], str]:
+    """Return what makes a line of JSON of an event."""
+    from cstl_edge.live.event_schema_1 import event_line
+    from cstl_edge.live.events import Event
+
+    return event_line if schema == 1 else Event.to_json
+
+
+def _log(
+    path: Path | None, line_of: Callable[[Event], str], overwrite: bool, stack: ExitStack
+) -> EventLog | None:
+    """Open the file of events, where one is wanted.
+
+    Args:
+        path: Of the file.
+        line_of: Makes a line of an event.
+        overwrite: Whether it may replace one.
+        stack: Closes it.
+    """
+    from cstl_edge.live.events import EventLog
+
+    if path is None:
+        return None
+    return stack.enter_context(EventLog(path, line_of, overwrite=overwrite))
 
 
 def _gallery(path: str | None, encoder: Encoder, stack: ExitStack) -> Gallery | None:

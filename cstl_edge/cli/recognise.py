@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -111,15 +111,14 @@ def enroll(
         enroll_remote(context, server, name, source, consent, json=json)
         return
     from cstl_edge.gallery.gallery import Gallery
-    from cstl_edge.live.pipeline.options import PipelineOptions
 
     encoder = load(model, backend)
     if silhouettes:
         walk = _silhouette_walk(source, encoder, silhouettes)
     else:
         choice = SourceChoice(source, rotate, flip, fps, seconds)
-        options = PipelineOptions(segmenter, walker_fps=walker_fps or None)
-        walk = _watched_walk(choice, TrackChoice(source, pictures), track, encoder, options)
+        masks = segmenter, walker_fps
+        walk = _watched_walk(choice, TrackChoice(source, pictures), track, encoder, masks)
     place, key = gallery or default_gallery(), gallery_key(confirm=encrypt)
     with Gallery.open(place, model=encoder, key=key, encrypt=encrypt) as people:
         people.enroll(
@@ -165,9 +164,8 @@ def identify(
     from cstl_edge.live.pipeline.options import PipelineOptions
 
     _claim([source, gallery, model], annotate, overwrite, silhouettes is not None)
-    options = PipelineOptions(
-        segmenter, fpir=fpir, threshold=threshold, camera=camera, walker_fps=walker_fps or None
-    )
+    more: dict[str, Any] = {"threshold": threshold, "camera": camera}
+    options = PipelineOptions(segmenter, walker_fps=walker_fps or None, fpir=fpir, **more)
     encoder = load(model, backend)
     with open_existing(gallery, encoder) as people:
         if silhouettes:
@@ -212,9 +210,20 @@ def _watched_walk(
     tracks: TrackChoice,
     track: int | None,
     encoder: Encoder,
-    options: PipelineOptions,
+    masks: tuple[str, float],
 ) -> RecordedWalk:
-    """Return the walk of a source, that of a track where several people walk."""
+    """Return the walk of a source, that of a track where several people walk.
+
+    Args:
+        choice: Where and how to look.
+        tracks: Walkers and their pictures.
+        track: Number of the one that is meant.
+        encoder: Embeds the silhouettes.
+        masks: The segmenter, and how many frames of a walker per second are masked.
+    """
+    from cstl_edge.live.pipeline.options import PipelineOptions
+
+    options = PipelineOptions(masks[0], walker_fps=masks[1] or None)
     observers = Observers()
     observers.seen.append(tracks.see)
     records = collect_walks(choice, encoder, options, observers)

@@ -10,14 +10,22 @@ of 30 frames, and with --full whole walks of 90 too.
 `sequences_per_core_minute`  on a CPU, by the threads used
 `casia_b_test_minutes`       for all 5,485 sequences, on all threads
 `best_batch`                 which batch gave most to this backend at this length
+
+Rows `embed, N processes` are the verb's: silhouettes in files, a process a core, results written;
+their time begins when the processes are warm.
 """
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cstl_edge.bench import inputs
 from cstl_edge.bench.backends.base import Unavailable, cores_of
@@ -28,17 +36,23 @@ from cstl_edge.bench.record import Case, Ran, Row
 from cstl_edge.bench.scenarios.shared import WINDOW, fields_if_correct
 from cstl_edge.bench.scenarios.streaming_cases import Reference, open_reference
 from cstl_edge.errors import CstlEdgeError
+from cstl_edge.live.archive.embed import ArchiveOptions
+from cstl_edge.live.archive.items import find_items
+from cstl_edge.live.archive.processes import embed_by_processes
 from cstl_edge.measure.timing import measure_interleaved
 from cstl_edge.runtime.base import Embedded
 
 CASIA_B_TEST = 5485
 """Sequences of the 50 test people that the field's toolbox finds (5,500 were recorded)."""
 WALK = 90  # frames
+WALKS, SHORT_WALKS = 160, 4  # in files, for the verb `embed`
 SHORT_BATCHES, DEFAULT_BATCHES, FULL_BATCHES = (
     (2,),
     (1, 8),
     (1, 2, 4, 8, 16, 32),
 )  # sequences of a batch
+EMBED: tuple[tuple[str, str | None], ...] = (("float32", None), ("int8", "int8"))
+"""Precisions of the verb `embed`, by name and as `load` takes them."""
 LEAST_SAMPLES = 3  # a batch holds many sequences, so fewer calls do; never fewer than these
 
 
@@ -62,6 +76,41 @@ def rows(context: Context) -> Iterator[Row]:
                     yield from _one_length(context, embedder, reference, case)
                 except CstlEdgeError as err:
                     yield context.row("offline", embedder.name, case=case, skipped=str(err))
+    for name, precision in EMBED:
+        yield _by_processes(context, name, precision)
+
+
+def _by_processes(context: Context, name: str, precision: str | None) -> Row:
+    """Return the row of the verb `embed` on walks in files.
+
+    Args:
+        context: Context of the call.
+        name: Of the precision.
+        precision: As `load` takes it.
+    """
+    contender = f"embed, {context.threads} processes, onnxruntime {name}"
+    context.progress(f"offline: {contender}")
+    case, count = Case(graph="full", frames=WINDOW), SHORT_WALKS if context.short else WALKS
+    warm = 2 * context.threads  # results before the time counts
+    with tempfile.TemporaryDirectory() as folder:
+        walk = np.ascontiguousarray(inputs.walk(WINDOW, context.model.size)[0])
+        for number in range(count + warm):
+            np.save(Path(folder) / f"{number}.npy", np.roll(walk, number, 0))
+        options = ArchiveOptions(
+            str(Path(folder) / "out"), str(context.folder), "onnxruntime", precision
+        )
+        items, stamps = find_items([folder]), list[float]()
+        for result in embed_by_processes(items, options, context.threads):
+            if result.error is not None:
+                return context.row("offline", contender, case=case, skipped=result.error)
+            stamps.append(time.perf_counter())
+    per_s = count / (stamps[-1] - stamps[warm - 1])
+    values = {
+        "sequences_per_s": per_s,
+        "frames_per_s": per_s * WINDOW,
+        "sequences_per_core_minute": 60 * per_s / context.threads,
+    }
+    return context.row("offline", contender, case=case, values=values, details={"walks": count})
 
 
 def throughput(batch: int, frames: int, wall_ms: list[float], ran: Ran) -> dict[str, float]:

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("everybody")
 def encoders_alone(monkeypatch):
     """Leave out backends that have no encoder: OpenVINO in bfloat16 compiles for every shape."""
     monkeypatch.setattr(embedders_module, "backends", backend_table.streaming_backends)
+    monkeypatch.setattr(offline, "EMBED", ())  # processes that take seconds to start
 
 
 def test_throughput_is_of_the_whole_time():
@@ -56,6 +57,17 @@ def test_rows_agree_with_their_raw_samples(reduced):
         assert row.check.ok
         assert row.check.reference.startswith("onnxruntime float32, 2 answers")
         assert len(wall_s) >= offline.LEAST_SAMPLES
+
+
+def test_the_verb_embed_has_a_row_of_its_own(reduced):
+    row = offline._by_processes(reduced, "float32", None)
+    assert row.skipped is None
+    assert row.contender == f"embed, {reduced.threads} processes, onnxruntime float32"
+    per_s = row.values["sequences_per_s"]
+    assert per_s > 0
+    assert row.values["sequences_per_core_minute"] == pytest.approx(60 * per_s / reduced.threads)
+    missing = offline._by_processes(reduced, "none", "no-such-precision")
+    assert missing.skipped
 
 
 @pytest.fixture
