@@ -2,6 +2,7 @@
 
 python benchmarks/serve/load.py --seconds 300 --out load.jsonl
 python benchmarks/serve/load.py --segmenter person-mask --cameras 1 --out load.jsonl
+python benchmarks/serve/load.py --clients 0 --browser --out load.jsonl
 python benchmarks/serve/load.py --frames 300000 --fps 25 --size 320x180 --out load.jsonl  # memory
 
 Synthetic cameras with two people each who cross the street again and again, and clients that read
@@ -32,6 +33,7 @@ from cstl_edge.serve.outputs.metrics import EDGES_S
 from cstl_edge.silhouette import MIN_HEIGHT_PX
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from serving.browser import Browser
 from serving.running import TOKEN, Samples, Service, rows, value
 from serving.viewers import Viewers
 
@@ -68,6 +70,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--segmenter", default="background")
     parser.add_argument("--clients", type=int, default=3, help="that read the wall")
+    parser.add_argument("--browser", action="store_true", help="a real one shows the wall, too")
     parser.add_argument("--seconds", type=float, help="at most; 120 without --frames")
     parser.add_argument("--frames", type=int, help="of all cameras together, at most")
     parser.add_argument("--warm-up", type=float, default=WARM_UP_S, help="seconds")
@@ -103,14 +106,20 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         service.wait_ready()
         names = [f"c{n}" for n in range(args.cameras)]
         viewers = Viewers(service.port, TOKEN, names, args.clients)
+        address = f"http://127.0.0.1:{service.port}/?token={TOKEN}"
+        browser = Browser(address) if args.browser else None
         time.sleep(args.warm_up)
+        if browser is not None:
+            browser.begin()
         first, began_s = service.metrics(), time.monotonic()
         looks = [(frames_of(first), memory_of(service))]
         while not _over(looks[-1][0] - looks[0][0], time.monotonic() - began_s, args):
             time.sleep(LOOK_S)
-            looks.append((frames_of(service.metrics()), memory_of(service)))
+            with contextlib.suppress(RuntimeError):  # no answer: all of it was stopped for a while
+                looks.append((frames_of(service.metrics()), memory_of(service)))
         seconds = time.monotonic() - began_s
         last = service.metrics()
+        browser_cores = None if browser is None else round(browser.end(), 3)
         watched = viewers.end()
         ended_s, code = service.stop()
     row = {
@@ -129,6 +138,8 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
             for frames, memory in looks[:: max(1, len(looks) // LOOKS_KEPT)]
         ],
         "viewers": watched,
+        "browser_cores": browser_cores,
+        "page_clients": value(last, "page_clients"),
         "end": {"seconds": round(ended_s, 2), "exit_code": code},
         "environment": environment(),
     }
