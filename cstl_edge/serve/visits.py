@@ -296,7 +296,7 @@ class Visits:
     def _rejoin(self, stay: Stay) -> None:
         """Join a stay to one that ended a moment before it on its camera, by the walk."""
         ours = stay.placed_walk
-        if ours is None or ours.walk.seen < LEAST_SEEN:
+        if ours is None or ours.walk.seen < LEAST_SEEN or not self._measure.knows(stay.camera):
             return
         for before in self.open:
             theirs = before.placed_walk
