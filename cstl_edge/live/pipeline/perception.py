@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import queue
 import threading
 import time
@@ -37,7 +36,7 @@ log = logging.getLogger(__name__)
 
 MAX_FPS = 30.0  # of a faster source frames are left out, evenly
 QUEUE_FRAMES = 4  # between thread and recognition: more would only add latency
-BACKGROUND_SAMPLES = 60  # of a recording, spread over all of it; of a short one, PAIR_GAP_S apart
+BACKGROUND_SAMPLES = 60  # of a recording, spread over all of it
 BACKGROUND_MAX_FRAMES = 6000  # a longer recording is learned from its beginning, then like a camera
 BACKGROUND_UNKNOWN_EVERY = 15  # frames between samples where the length is not known
 PAIR_GAP_S = 0.1  # between the two frames of a sample
@@ -325,8 +324,7 @@ def _pairs(
     """Yield pairs of frames a moment apart, spread over the recording."""
     gap = max(1, round(PAIR_GAP_S * (source.fps or 25.0)))
     frames = min(total or BACKGROUND_SAMPLES * BACKGROUND_UNKNOWN_EVERY, BACKGROUND_MAX_FRAMES)
-    last = max(frames - 1 - gap, 0)
-    spread = np.linspace(0, last, min(BACKGROUND_SAMPLES, 1 + math.ceil(last / gap)))
+    spread = np.linspace(0, max(frames - 1 - gap, 0), BACKGROUND_SAMPLES)
     starts = np.unique(spread.round().astype(int)).tolist()
     start_numbers, waiting = set(starts), dict[int, Image]()
     # a fault in the recording is raised when the run itself comes to it, after the good frames
