@@ -27,7 +27,6 @@ MAX_RATIO = 1.7  # between the body heights before and after
 MAX_COLOUR = 7.0
 """Mean difference, 0..255, between the clothes before and after on one camera: on synthetic streets
 it is 2 to 5 for one person, 5 to 35 for two (`benchmarks/serve/visits.py`)."""
-OTHER_COLOUR = 10.0  # from which clothes are others whatever the walk says: twice the above
 BORDER = 0.01  # of the width, within which a box touches the border
 PLAIN_SPEED = 0.35  # body heights per second, from which a direction is plain
 LOST_COLOUR_S = 2.0  # from so long on colours have to be known to be alike

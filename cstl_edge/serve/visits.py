@@ -24,7 +24,7 @@ from cstl_edge.serve.alike import (
 from cstl_edge.serve.kept_walks import joined_walk
 from cstl_edge.serve.stays import Stay
 from cstl_edge.serve.stitching import (
-    OTHER_COLOUR,
+    MAX_COLOUR,
     STITCH_S,
     VisitTrack,
     colour_difference,
@@ -308,7 +308,7 @@ class Visits:
             ):
                 continue
             clothes = colour_difference(before.track.colours, stay.tracks[0].colours)
-            if clothes is not None and clothes > OTHER_COLOUR:
+            if clothes is not None and clothes > MAX_COLOUR:
                 continue
             if self._measure.are_alike(ours, theirs, REJOIN_FPIR):
                 self._absorb(stay, before)
