@@ -89,8 +89,7 @@ def others(house: House) -> dict[str, Any]:
     kills = {"recogniser": house.kills, "front": FRONT_KILLS}
     for name, seconds in taken.items():
         for _ in range(kills[name]):
-            wait_for(lambda: house.closed_visits(), BACK_S, "a visit that has ended")
-            visit = house.closed_visits()[0].id
+            visit = wait_for(house.newest_visit, BACK_S, "a visit")
             said = len(house.reader.corrections(visit))
             before = house.pids()
             house.service.post(f"/visits/{visit}/correction", {"person": None})

@@ -13,7 +13,7 @@ from typing import Any
 
 from cstl_edge.serve.reader import Reader
 from cstl_edge.serve.store import STORE_NAME
-from cstl_edge.serve.store_rows import VisitFilter, VisitRow
+from cstl_edge.serve.store_rows import VisitFilter
 from serving.peers import Broker, HttpCamera, Receiver
 from serving.running import Service, rows, wait_for
 
@@ -43,10 +43,10 @@ class House:
         """The store."""
         return Reader(self.service.folder / "data")
 
-    def closed_visits(self) -> list[VisitRow]:
-        """Return the newest visits that have ended."""
-        rows = self.reader.visits(VisitFilter(), limit=50).visits
-        return [row for row in rows if row.ended_utc is not None]
+    def newest_visit(self) -> str | None:
+        """Return the id of the newest visit, None before the first."""
+        rows = self.reader.visits(VisitFilter(), limit=1).visits
+        return rows[0].id if rows else None
 
     def stored_faults(self) -> tuple[int, str]:
         """Return how many stored visits go on, and what SQLite says of the file; while it ended."""

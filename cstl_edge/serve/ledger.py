@@ -29,6 +29,7 @@ from cstl_edge.serve.unknowns import Unknowns
 
 SAVE_EVERY_S = 5.0  # of a visit that goes on and about which nothing changes
 LEAST_FRAMES = PipelineOptions().min_frames
+SAID_BY_USERS = ("answer", "person", "cluster", "reason_code", "reason", "corrected_by")
 MAX_DETAIL = 500  # characters
 MAX_WAITING = 500  # pictures and clips that were asked for
 
@@ -136,6 +137,9 @@ class Ledger:
                 db.execute("UPDATE media SET visit = ? WHERE id = ?", (into.id, media.id))
                 if getattr(into.row, media.kind) is None:
                     into.change(**{media.kind: media.id})
+            db.execute("UPDATE corrections SET visit = ? WHERE visit = ?", (into.id, gone.id))
+            if gone.row.corrected_by is not None and into.row.corrected_by is None:
+                into.change(**{name: getattr(gone.row, name) for name in SAID_BY_USERS})
             self._write(into)
             detail = f"it is a part of visit {into.id}: the same walk"
             gone.change(ended_utc=gone.row.seen_utc)
