@@ -11,7 +11,12 @@ import numpy.typing as npt
 
 from cstl_edge.errors import ConfigError
 from cstl_edge.live.boxes import Box
-from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, WALKER_FPS, check_segmenter
+from cstl_edge.live.segmentation.open import (
+    DEFAULT_SEGMENTER,
+    WALKER_FPS,
+    check_segmenter,
+    masks_everybody,
+)
 from cstl_edge.measure.stats import Samples
 from cstl_edge.silhouette import MIN_HEIGHT_PX
 
@@ -28,7 +33,8 @@ class PipelineOptions:
     min_frames: int = 15  # usable frames before the first answer
     walker_fps: float | None = WALKER_FPS
     """Frames per second of a walker that are masked and embedded, once the first answer is there;
-    the other frames are only tracked. None: every frame."""
+    the other frames are only tracked. None: every frame, as where masks cost nothing more
+    (`background`)."""
     max_walkers: int = 16  # tracks at once; further people are not followed
     min_height_px: int = MIN_HEIGHT_PX  # of a person in the frame
     demand_walking: bool = True  # refuse people who stand or move otherwise
@@ -56,6 +62,11 @@ class PipelineOptions:
                 f"min_frames {self.min_frames}, window {self.window}, hop {self.hop}, "
                 f"max_walkers {self.max_walkers}"
             )
+
+    @property
+    def paced_fps(self) -> float | None:
+        """`walker_fps`, None for a segmenter that masks everybody in every frame anyway."""
+        return None if masks_everybody(self.segmenter) else self.walker_fps
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 What tells walkers apart are the seconds in which they were seen, not the frames
 (`benchmarks/frame_rate.py`). So, after a first answer that comes as early as it can, a walker is
 masked and embedded `walker_fps` times per second, whatever the camera's rate. Turns are spread: of
-many walkers no frame masks more than their share, those first who have waited longest.
+many walkers no frame masks more than their share, those first who have waited longest. Whose masks
+do not count gets one in every frame for a while: bad masks need many, and who moves otherwise than
+walking is judged by all of them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 EARLY = 0.25  # of a period: a frame that comes so much too early counts as on time
+PATIENCE_S = 2.0  # masks in every frame of whom none counts
 OVERDUE = 2.0  # periods: nobody waits longer, and who is out of sight takes no turn
 
 
@@ -23,7 +26,7 @@ class _Taken:
     last_s: float  # media time of the last frame
     usable: int = 0  # frames that count
     held: int = 0  # frames that may count, once the walk is plain
-    walks: bool = False  # the last frame counts, or may
+    refused_s: float | None = None  # media time since when none counts
 
 
 class MaskPace:
@@ -54,13 +57,20 @@ class MaskPace:
         for walker in walkers:
             taken = self._taken.get(walker)
             waited_s = math.inf if taken is None else abs(time_s - taken.last_s)
-            early = taken is not None and taken.walks and taken.usable + taken.held < self._first
-            if early or waited_s > OVERDUE * self._period_s:
+            if self._is_urgent(taken, time_s) or waited_s > OVERDUE * self._period_s:
                 at_once.add(walker)
             elif waited_s >= (1 - EARLY) * self._period_s:
                 in_turn.append((-waited_s, walker))
         share = math.ceil(len(walkers) * step_s / self._period_s)
         return at_once | {walker for _, walker in sorted(in_turn)[: max(1, share)]}
+
+    def _is_urgent(self, taken: _Taken | None, time_s: float) -> bool:
+        """Return whether every frame of a walker is wanted."""
+        if taken is None:
+            return False
+        if taken.refused_s is not None:
+            return time_s - taken.refused_s < PATIENCE_S
+        return taken.usable + taken.held < self._first
 
     def take(self, walker: int, time_s: float, *, usable: bool | None) -> None:
         """Note that a walker was masked.
@@ -71,7 +81,11 @@ class MaskPace:
             usable: Whether the frame counts as one of a walk; None: it is too early to know.
         """
         taken = self._taken.setdefault(walker, _Taken(time_s))
-        taken.last_s, taken.walks = time_s, usable is not False
+        taken.last_s = time_s
+        if usable is not False:
+            taken.refused_s = None
+        elif taken.refused_s is None:
+            taken.refused_s = time_s
         if usable:
             taken.usable += 1 + taken.held
         taken.held = taken.held + 1 if usable is None else 0

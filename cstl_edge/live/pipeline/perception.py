@@ -113,7 +113,7 @@ class PerceptionThread(threading.Thread):
         self._options, self._size = options, size
         self._tracker = Tracker(max_tracks=options.max_walkers)
         self._filters: dict[int, WalkFilter] = {}
-        self._pace = MaskPace(options.walker_fps, options.min_frames)
+        self._pace = MaskPace(options.paced_fps, options.min_frames)
         self._upright = UprightCheck()
         self._forgetting = threading.Event()  # end all tracks: everybody is a new one
         self._stopping = threading.Event()  # no more frames; the tracks are still closed

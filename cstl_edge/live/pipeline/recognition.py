@@ -377,7 +377,7 @@ class RecognitionStage:
             if ready and masking is None and self._masking is not None:
                 detail = "everybody is masked by the person network again"
             elif ready and masking is None:
-                detail = pace_sentence(self._options.walker_fps)
+                detail = pace_sentence(self._options.paced_fps)
             event = self._event("scene", state=SCENE_STATES[scene], detail=detail)
             self._events.append(event if ready else event.with_reason(scene))
         self._scene = scene

@@ -48,6 +48,11 @@ def is_network(name: str) -> bool:
     return name.endswith(".json")
 
 
+def masks_everybody(name: str) -> bool:
+    """Tell whether a segmenter finds people by their masks, which cost nothing more then."""
+    return not is_network(name) and SEGMENTERS.canonical(name) == "background"
+
+
 def check_segmenter(name: str) -> None:
     """Refuse a name that is none (ConfigError); a manifest is read when it is opened."""
     if not is_network(name):

@@ -19,6 +19,8 @@ def context() -> Context:
     return Context("r", Path(), None, model, 1, SHORT_BUDGET, short=True, progress=lambda _: None)
 
 
+@pytest.mark.slow  # two fresh processes look at a clip
+@pytest.mark.timeout(300)
 def test_the_command_is_timed_and_its_phases_fill_the_time():
     command, child = cold_start.rows(context())
     assert command.skipped is child.skipped is None

@@ -78,7 +78,7 @@ def test_who_stands_is_not_masked_in_every_frame():
         for walker in pace.due((1,), i / 25):
             pace.take(walker, i / 25, usable=False)
             masked += 1
-    assert masked == 50
+    assert masked == 50 + 25  # in the first two of four seconds every frame
 
 
 def test_frames_that_turn_out_to_be_of_no_walk_do_not_count_as_first_ones():
@@ -97,6 +97,13 @@ def test_a_rate_at_which_nothing_tells_a_walk_is_refused():
         PipelineOptions(walker_fps=1)
 
 
+def test_where_masks_cost_nothing_more_every_frame_counts():
+    assert PipelineOptions("background").paced_fps is None
+    assert PipelineOptions("plate").paced_fps is None
+    assert PipelineOptions("person-mask", walker_fps=10).paced_fps == 10
+    assert PipelineOptions("auto").paced_fps == 12.5
+
+
 class RestingSegmenter:
     """Background subtraction that notes whose masks were not wanted."""
 
@@ -113,7 +120,7 @@ class RestingSegmenter:
 def perceived(walker_fps: float | None) -> tuple[list[FrameResult], list[int]]:
     """Return what perception finds on a street, and how many rested in each frame."""
     segmenter = RestingSegmenter()
-    options = PipelineOptions("background", walker_fps=walker_fps)
+    options = PipelineOptions("auto", walker_fps=walker_fps)
     thread = PerceptionThread(Street(), segmenter, options, (64, 44))
     results = []
     thread._put = lambda message: results.append(message)
