@@ -22,7 +22,7 @@ from cstl_edge.serve.store_rows import PersonRow, VisitRow
 START = datetime(2026, 11, 30, 8, tzinfo=timezone.utc)
 
 
-def wait_until(condition, within_s=30.0):
+def wait_until(condition, within_s=90.0):
     """Wait for a condition and return its value; fail where it never holds."""
     ends = time.monotonic() + within_s
     while time.monotonic() < ends:

@@ -182,6 +182,7 @@ def test_an_event_that_was_erased_meanwhile_is_not_sent(house, broker, listener,
     output = start()
     wait_until(lambda: output.health().state == "connected")
     broker.end()
+    wait_until(lambda: output.health().state != "connected")  # else it is on its way already
     house.event()
     output.wake()
     wait_until(lambda: output.health().queued == 1)
