@@ -77,6 +77,17 @@ def test_who_comes_out_elsewhere_is_joined_by_the_walk(house):
     assert closed[0]["detail"] == f"it is a part of visit {visit.id}: the same walk"
 
 
+def test_a_correction_follows_a_visit_that_becomes_part_of_another(house):
+    house.play(Walk(1, seconds=5), Walk(1, start_s=6, seconds=5, x=2000), until_s=7.0)
+    into, gone = house.recogniser.visits.open
+    house.do("visits.correct", visit=gone.id, person=None, user="lea")
+    house.recogniser.visits._absorb(gone, into)
+    (visit,) = house.visits()
+    assert (visit.id, visit.corrected_by, visit.reason_code) == (into.id, "lea", "corrected")
+    (correction,) = house.reader.corrections(into.id)
+    assert correction.user == "lea"
+
+
 def test_an_answer_survives_a_merge_with_a_neighbour(house):
     house.enrol("Ada", 1)
     house.sent.clear()
