@@ -15,14 +15,11 @@ import argparse
 import logging
 from pathlib import Path
 
-import cv2
-import numpy as np
 import onnx
 
-from cstl_edge.arrays import Image
 from cstl_edge.config import load_config
-from cstl_edge.errors import DataError
 from cstl_edge.runtime.masks.open import open_mask_network
+from cstl_edge.silhouette import read_image
 from cstl_edge.training.person_mask.clips import LabelledCrop, label_clips
 from cstl_edge.training.person_mask.cut import cut_graph, fit_last, with_last
 from cstl_edge.training.person_mask.export import export_network, to_onnx
@@ -34,14 +31,6 @@ CUT = "BlazePose lite at 192 pixels, its last rows fitted to BlazePose heavy"
 STUDENT = "student of BlazePose heavy at 128 pixels, begun as BlazePose lite"
 
 
-def read_photograph(path: Path) -> Image:
-    """Return a picture as uint8 [H, W, 3], BGR; DataError for a file that is none."""
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise DataError(f"expected a picture, cannot read {path}: remove it or save it again")
-    return np.asarray(picture, np.uint8)
-
-
 def student(args: argparse.Namespace, crops: list[LabelledCrop]) -> onnx.ModelProto:
     """Train, measure what is held out, return the graph.
 
@@ -50,7 +39,7 @@ def student(args: argparse.Namespace, crops: list[LabelledCrop]) -> onnx.ModelPr
     """
     settings = load_config(FitSettings, args.config, args.overrides)
     files = sorted(args.photographs.glob("*.jpg")) if args.photographs else []
-    photographs = [read_photograph(file) for file in files]
+    photographs = [read_image(file) for file in files]
     shown = [crop for crop in crops if not crop.held_out]
     maker = PictureMaker(shown, draw_walkers(settings.walkers), photographs)
     network = fit(settings, maker, LITE, args.run / "state.pt")
