@@ -10,12 +10,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from serving.peers import Broker
-from serving.running import free_port
+from serving.running import free_port, wait_for
 
 CAMERAS = ("gate", "path", "yard", "lane")
 TOPIC = "cstl_edge_street"  # what all topics of the run begin with
@@ -34,17 +33,6 @@ MQTT = """\
 outputs:
   mqtt: {{port: {port}, topic: {topic}, birth_delay_s: 0}}
 """
-
-
-def waited(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Return the first true value of a condition; TimeoutError, saying what, after so many s."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.5)
-    raise TimeoutError(what)
 
 
 class StreetService:
@@ -120,7 +108,7 @@ class StreetService:
     def wait_for_ends(self, patience_s: float) -> Any:
         """Wait until every recording has ended and every visit is closed."""
         if not self.live:
-            waited(self.ended, patience_s, "the recordings did not end")
+            wait_for(self.ended, patience_s, "the end of the recordings")
         return {"visits": len(self.get("/visits?limit=500")["visits"])}
 
     def files_with(self, name: str) -> list[str]:

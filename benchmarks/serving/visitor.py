@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from serving.street import CAMERAS, StreetService, waited
+from serving.running import wait_for
+from serving.street import CAMERAS, StreetService
 
 PAGES = {
     "now": "",
@@ -72,7 +73,7 @@ class Visitor:
                 progress.append(now)
             return state if state["state"] in ("done", "failed", "stopped") else None
 
-        state = waited(ended, self.patience_s, "the enrolment did not end")
+        state = wait_for(ended, self.patience_s, "the end of the enrolment")
         if state["state"] != "done":
             raise RuntimeError(f"{state['message']} {progress}")
         if len(progress) < 3 or len(state["views"]) < 2:
@@ -90,7 +91,7 @@ class Visitor:
             visits = self.service.get(f"/visits?person={person}&limit=500")["visits"]
             return sorted({visit["camera"] for visit in visits if visit["camera"] != "gate"})
 
-        cameras = waited(named, self.patience_s, f"{person} was not named on another camera")
+        cameras = wait_for(named, self.patience_s, f"{person} named on another camera")
         self.open("visits", f"?person={person}&camera={cameras[0]}")
         self.page.locator("ol.visits > li", has_text=person).first.wait_for()
         return cameras
@@ -104,7 +105,7 @@ class Visitor:
         def unknowns() -> Any:
             return self.service.get("/unknowns")["unknowns"]
 
-        listed = waited(unknowns, self.patience_s, "there is no unknown")
+        listed = wait_for(unknowns, self.patience_s, "an unknown")
         unknown = max(listed, key=lambda one: one["visits"])
         self.open("unknowns")
         card = self.page.locator(f"#unknown-{unknown['id']}")
@@ -137,7 +138,7 @@ class Visitor:
         _demand(other not in self._names(), self._names())
         _demand(self._visits_of(person) >= before[0] | before[1], "visits were lost by the merge")
         self.page.get_by_role("button", name="Undo", exact=True).click()
-        waited(lambda: {person, other} <= self._names(), self.patience_s, "the merge stands")
+        wait_for(lambda: {person, other} <= self._names(), self.patience_s, "the merge undone")
         after = self._visits_of(person), self._visits_of(other)
         _demand(after[0] >= before[0] and after[1] >= before[1], "visits were lost by the undoing")
         return {"visits": [len(visits) for visits in after]}
@@ -184,9 +185,11 @@ class Visitor:
         gone = {visit["id"] for visit in visits}
         left = [e for e in service.events() if e["visit"] in gone]
         _demand(not left, f"{len(left)} events of their visits are left")
-        waited(lambda: not service.files_with(person), 30, "a file still holds the name")
+        wait_for(lambda: not service.files_with(person), 30, "no file with the name")
         _demand(len(files - service.media()) >= len(urls), "a picture or clip is left")
-        waited(lambda: not _with(service.retained(), person), 30, "a retained topic holds the name")
+        wait_for(
+            lambda: not _with(service.retained(), person), 30, "no retained topic with the name"
+        )
         return {"files before": held, "pictures and clips": len(urls), "topics": sorted(topics)}
 
     def look(self, out: Path, axe: str | None) -> Any:
@@ -251,7 +254,7 @@ class Visitor:
             busy = sum("pers" in text or "people" in text for text in figures)
             return not any(drawn[:2]) and busy >= 2  # on a phone two are on the screen
 
-        waited(seen, self.patience_s, "no pictures of two cameras with somebody in view")
+        wait_for(seen, self.patience_s, "pictures of two cameras with somebody in view")
 
     def _card(self, person: str) -> Any:
         return self.page.locator(".person", has=self.page.get_by_role("heading", name=person))

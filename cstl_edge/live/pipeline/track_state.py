@@ -22,7 +22,7 @@ from cstl_edge.live.tracking.walk_filter import Reason
 from cstl_edge.runtime.streaming.encoder import StreamResult
 
 MAX_WINDOWS = 8  # of a track that are kept one by one, the newest; all are in the mean
-MAX_KEPT = 1500  # silhouettes kept for enrolment: two minutes at 12.5 frames per second
+MAX_KEPT = 1500  # silhouettes kept for enrolment: a minute at 25 frames per second, two at 12.5
 MAX_KEPT_WINDOWS = 100  # and the windows of these
 MAX_GAP_S = 0.5  # a longer hole in the walk starts a new window
 PLAIN_HEADING = 0.15  # body heights per second: more leaves no doubt about the side
