@@ -59,6 +59,10 @@ class CameraStage(RecognitionStage):
         self.camera, self._of_stay = camera, walk_of
         self._happenings: list[TrackHappening] = []
 
+    def use(self, options: PipelineOptions) -> None:
+        """Search with other thresholds from now on."""
+        self._options = options
+
     def observe(self, message: Observation) -> tuple[list[Event], list[TrackHappening]]:
         """Take a frame of the worker; return events about the scene, and about tracks."""
         frame = Frame(message.frame, NO_PICTURE, message.time_s, message.utc)

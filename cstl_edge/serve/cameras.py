@@ -134,14 +134,17 @@ class Cameras:
             )
         )
 
-    def drop(self, cameras: set[str]) -> None:
-        """Close the tracks of cameras that are not in the site any more."""
-        for camera in set(self._stages) - cameras:
+    def follow_site(self) -> None:
+        """Take over a changed site: its thresholds, and the end of cameras that are gone."""
+        for camera in set(self._stages) - set(self._data.site.cameras):
             self._end_stage(self._stages.pop(camera))
+        for camera, stage in self._stages.items():
+            stage.use(self._options(camera))
 
     def end_all(self) -> None:
         """Close all tracks: the service stops."""
-        self.drop(set())
+        while self._stages:
+            self._end_stage(self._stages.popitem()[1])
 
     def _stage(self, camera: str, run: str) -> CameraStage:
         """Return the stage of a camera's worker; tracks of its life before are closed."""
@@ -150,17 +153,21 @@ class Cameras:
             return stage
         if stage is not None:
             self._end_stage(stage)
-        settings = self._data.site.cameras.get(camera)
-        options = PipelineOptions(
-            camera=camera,
-            fpir=(settings.fpir if settings else None) or self._data.site.fpir,
-            threshold=settings.threshold if settings else None,
-        )
+        options = self._options(camera)
         stage = CameraStage(
             camera, run, self._encoder, self._gallery, options, self._visits.walk_of
         )
         self._stages[camera] = stage
         return stage
+
+    def _options(self, camera: str) -> PipelineOptions:
+        site = self._data.site
+        settings = site.cameras.get(camera)
+        return PipelineOptions(
+            camera=camera,
+            fpir=(settings.fpir if settings else None) or site.fpir,
+            threshold=settings.threshold if settings else None,
+        )
 
     def _end_stage(self, stage: CameraStage) -> None:
         _, happenings = stage.end_all()

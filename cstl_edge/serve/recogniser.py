@@ -181,7 +181,8 @@ class Recogniser:
             self.requests.answer(message)
         elif isinstance(message, Reload):
             self.data.site = message.site
-            self.cameras.drop(set(self.data.site.cameras))
+            self.recordings.segmenter = message.site.segmenter
+            self.cameras.follow_site()
 
     def tick(self) -> None:
         """Do what is due."""

@@ -70,7 +70,7 @@ class Recordings:
             model: Model to embed with, None for the shipped one.
             segmenter: How people are found.
         """
-        self._spool, self._model, self._segmenter = spool, model, segmenter
+        self._spool, self._model, self.segmenter = spool, model, segmenter
         self._jobs: list[_Job] = []
 
     def start(self, video: Path, found: Found, failed: Failed) -> None:
@@ -93,7 +93,7 @@ class Recordings:
         model = "" if self._model is None else str(self._model)
         code = "import sys; from cstl_edge.serve.recordings import main; main(*sys.argv[1:])"
         process = subprocess.Popen(
-            [sys.executable, "-c", code, str(video), model, self._segmenter, str(result)],
+            [sys.executable, "-c", code, str(video), model, self.segmenter, str(result)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,

@@ -56,6 +56,19 @@ def test_a_reload_closes_the_tracks_of_cameras_that_are_gone(house):
     assert visit.ended_utc is not None
 
 
+def test_a_reload_changes_the_threshold_of_cameras_that_run_on(house):
+    house.enrol("Ada", 1)
+    house.play(Walk(1))
+    cameras = {n: c.model_copy(update={"threshold": 1e-6}) for n, c in house.site.cameras.items()}
+    changed = house.site.model_copy(update={"cameras": cameras, "segmenter": "background"})
+    house.recogniser.receive("supervisor", Reload(changed))
+    house.play(Walk(1))
+    before, after = house.visits()[-2:]
+    assert (before.answer, after.answer) == ("known", "unknown")
+    assert after.threshold == 1e-6
+    assert house.recogniser.recordings.segmenter == "background"
+
+
 def test_pictures_and_clips_that_come_late_find_their_visit(house):
     house.play(Walk(1))
     (visit,) = house.visits()
