@@ -53,16 +53,16 @@ step "as the image: user 10001, read-only root, tmpfs"
 mount -t tmpfs tmpfs "$root/tmp"
 mount -t tmpfs -o mode=0700,uid=10001,gid=10001 tmpfs "$root/data"
 mount -o remount,ro,bind "$root"
-inside() { chroot --userspec=10001:10001 "$root" /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/data XDG_CACHE_HOME=/data/cache \
-    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 "$@"; }
-if inside sh -c 'touch /opt/cstl-edge/x' 2>/dev/null; then echo "the root can be written"; exit 1; fi
-inside cstl-edge --version
-inside cstl-edge config check /config/site.yaml
-inside cstl-edge serve /config/site.yaml >"$work/serve.log" 2>&1 &
-service=$!
+inside=(chroot --userspec=10001:10001 "$root" /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/data XDG_CACHE_HOME=/data/cache
+    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1)
+if "${inside[@]}" sh -c 'touch /opt/cstl-edge/x' 2>/dev/null; then echo "the root can be written"; exit 1; fi
+"${inside[@]}" cstl-edge --version
+"${inside[@]}" cstl-edge config check /config/site.yaml
+"${inside[@]}" cstl-edge serve /config/site.yaml >"$work/serve.log" 2>&1 &
+service=$!  # the service itself: chroot and env become it
 healthy=no
 for _ in $(seq 60); do
-    if inside /opt/cstl-edge/bin/python /opt/cstl-edge/healthcheck.py 2>/dev/null; then healthy=yes; break; fi
+    if "${inside[@]}" /opt/cstl-edge/bin/python /opt/cstl-edge/healthcheck.py 2>/dev/null; then healthy=yes; break; fi
     kill -0 "$service" 2>/dev/null || break
     sleep 1
 done

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from cstl_edge.live.sources.options import SourceOptions
 from cstl_edge.live.sources.stream import OPEN_TIMEOUT_S, Capture, LiveSource, unavailable
 from cstl_edge.opencv import import_cv2
 
+NUMBERED = re.compile(r"/dev/video(\d+)")  # by which cv2 opens a camera
 READER_MARGIN_S = 5.0  # by which the reader waits longer than this process
 
 
@@ -71,18 +74,18 @@ def _picture_timeout_s(options: SourceOptions) -> float | None:
 
 
 def open_usb(uri: str, options: SourceOptions) -> FrameSource:
-    """Open a USB camera, named 0 or /dev/video0."""
+    """Open a USB camera, named 0, /dev/video0, or as udev names it (/dev/camera-door)."""
     options.refuse_part(uri)
     import_cv2()  # where it is missing, the error comes from here and not from the child
-    number = int(uri.removeprefix("/dev/video"))
-    return LiveSource(uri, partial(_start_usb, number, options.fps), options)
+    device = f"/dev/video{uri}" if uri.isdecimal() else uri
+    return LiveSource(uri, partial(_start_usb, device, options.fps), options)
 
 
-def _start_usb(number: int, fps: float | None) -> ReaderCapture:
-    device = f"/dev/video{number}"
-    if sys.platform == "linux" and not Path(device).exists():
+def _start_usb(device: str, fps: float | None) -> ReaderCapture:
+    number = NUMBERED.fullmatch(os.path.realpath(device))  # another one after each plugging
+    if number is None or (sys.platform == "linux" and not Path(device).exists()):
         present = sorted(one_line(p) for p in Path("/dev").glob("video*"))
-        raise SourceUnavailable(
-            f"there is no {device}; cameras here: {', '.join(present) or 'none'}"
-        )
-    return ReaderCapture(ReadRequest(device=number, fps=fps))
+        shown = one_line(device)
+        what = f"{shown} is no camera" if Path(device).exists() else f"there is no {shown}"
+        raise SourceUnavailable(f"{what}; cameras here: {', '.join(present) or 'none'}")
+    return ReaderCapture(ReadRequest(device=int(number[1]), fps=fps))

@@ -40,6 +40,7 @@ SOURCES = Registry(
     group="cstl_edge.sources",
 )
 WITHOUT_SCHEME = {"file", "camera"}
+DEVICE = re.compile(r"/dev/(?!shm/|fd/|stdin$)")  # what is left of /dev are no files
 
 
 def open_source(
@@ -79,8 +80,8 @@ def source_kind(address: str) -> str:
         return "gst"
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
     if match is None:
-        # ./0 is the file called 0
-        is_camera = address.isdecimal() or re.fullmatch(r"/dev/video\d+", address)
+        # ./0 is the file called 0; udev gives devices names such as /dev/camera-door
+        is_camera = address.isdecimal() or DEVICE.match(address)
         return "camera" if is_camera else "file"
     scheme = match.group(1).lower()
     if scheme in WITHOUT_SCHEME or scheme not in SOURCES:

@@ -173,6 +173,13 @@ def test_a_missing_usb_camera_is_refused_with_the_present_ones() -> None:
         open_source("987")
 
 
+def test_a_name_that_udev_gives_is_followed_to_its_number() -> None:
+    with pytest.raises(SourceUnavailable, match="there is no /dev/camera-door; cameras here: "):
+        open_source("/dev/camera-door")
+    with pytest.raises(SourceUnavailable, match="/dev/null is no camera; cameras here: "):
+        open_source("/dev/null")
+
+
 def test_a_device_that_is_no_camera_is_refused() -> None:
     capture = ReaderCapture(ReadRequest(device=987, fps=15.0))
     with pytest.raises(SourceUnavailable, match="no video that can be read"):

@@ -75,6 +75,8 @@ def test_the_kind_of_a_source_follows_its_address() -> None:
     assert source_kind("RTSP://cam/1") == "rtsp"
     assert source_kind("folder/walk.mp4") == source_kind("C:/walk.mp4") == "file"
     assert source_kind("0") == source_kind("/dev/video3") == "camera"
+    assert source_kind("/dev/camera-door") == source_kind("/dev/v4l/by-id/usb-0") == "camera"
+    assert source_kind("/dev/shm/walk.mp4") == "file"
     assert source_kind("./0") == source_kind("0.mp4") == "file"
 
 
