@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from cstl_edge.errors import CstlEdgeError
+from cstl_edge.errors import ConfigError, CstlEdgeError, one_line
 from cstl_edge.serve.commands import ServiceCommands
 from cstl_edge.serve.link import pair
 from cstl_edge.serve.messages import (
@@ -56,7 +56,7 @@ class Supervisor:
     def __init__(
         self, path: Path, *, strict: bool = False, on_ready: Callable[[Site], None] = lambda _: None
     ) -> None:
-        """Read the site; raises ConfigError where it is wrong and `strict` is wanted.
+        """Read the site; ConfigError where there is none, or it is wrong and `strict` is wanted.
 
         Args:
             path: The site's file.
@@ -64,6 +64,9 @@ class Supervisor:
             on_ready: Called once with the site when the page answers.
         """
         self.path = path
+        if not path.exists():
+            remedy = f"check its name, or begin one: cstl-edge config init {one_line(path)}"
+            raise ConfigError(f"there is no file {one_line(path)}", remedy=remedy)
         site, self.site_error = site_or_error(path)
         if site is None and strict:
             load_site(path)

@@ -72,3 +72,12 @@ def test_strict_ends_at_once_with_the_line(tmp_path):
     assert result.returncode == 2
     assert "site.yaml:3: unknown key 'zones'" in result.stderr
     assert "(and 1 more)" in result.stderr
+
+
+def test_a_file_that_is_not_there_ends_at_once(tmp_path):
+    pytest.importorskip("starlette", reason="needs the extra serve")
+    result = call("serve", tmp_path / "nothing.yaml")
+    assert result.returncode == 2
+    assert "there is no file" in result.stderr
+    assert "cstl-edge config init" in result.stderr
+    assert list(tmp_path.iterdir()) == []
