@@ -40,6 +40,7 @@ from cstl_edge.runtime.streaming.encoder import StreamingEncoder, StreamResult
 log = logging.getLogger(__name__)
 
 UPSIDE_DOWN = "everybody walks on their head: turn the picture by 180 degrees (--rotate 180)"
+MASKED_AGAIN = "background subtraction finds people, the person network masks everybody again"
 PENDING_EVERY_S = 1.0  # at most one pending event per track in this time
 
 
@@ -375,7 +376,7 @@ class RecognitionStage:
         if scene is not self._scene or (ready and masking != self._masking):
             detail = masking if ready else None
             if ready and masking is None and self._masking is not None:
-                detail = "everybody is masked by the person network again"
+                detail = MASKED_AGAIN
             elif ready and masking is None:
                 detail = pace_sentence(self._options.paced_fps)
             event = self._event("scene", state=SCENE_STATES[scene], detail=detail)

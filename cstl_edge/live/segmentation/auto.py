@@ -60,6 +60,10 @@ BY_DETECTOR = (
     "the camera moves or the light changed: people are found by the person detector until the "
     "scene is still and learned again"
 )
+NOT_ALL = (
+    "a crop takes {:.0f} ms here: not everybody is masked by the person network in every frame, the "
+    "others by background subtraction"
+)
 AGREES = 0.75  # subtraction's mask against the network's, in area and in the box: less is doubtful
 
 
@@ -142,12 +146,7 @@ class AutoSegmenter:
         """Return a sentence where not everybody gets the best mask in every frame, else None."""
         if self._by_detector:
             return BY_DETECTOR
-        if self._coverage.whole:
-            return None
-        return (
-            f"a crop takes {self._crop_s * 1e3:.0f} ms here: not everybody is masked by the person "
-            "network in every frame, the others by background subtraction"
-        )
+        return self._coverage.sentence
 
     def learn(self, samples: Iterable[tuple[Image, Image]], *, rolling: bool = False) -> None:
         """Learn the background of a recording, of which everybody is masked."""
@@ -197,7 +196,7 @@ class AutoSegmenter:
         for i, (person, _) in zip(chosen, masked, strict=True):
             _compare(known[i], pairs[i][0], person, time_s)
             people[i] = person
-        if self._coverage.update(len(chosen), len(pairs), time_s):
+        if self._coverage.update(len(chosen), len(pairs), time_s, self._crop_s):
             log.info("%s", self.detail or "the person network masks everybody in every frame")
         # a shared detection gives no silhouette and needs no better mask
         people = drop_parts(people + interim) + [d for d in detections if d.shared]
@@ -289,11 +288,19 @@ class _Coverage:
 
     def __init__(self) -> None:
         self.whole = True
+        self.sentence: str | None = None  # where not; the same until `whole` changes
         self._since_s: float | None = None
         self._masked = self._people = 0
 
-    def update(self, masked: int, people: int, time_s: float) -> bool:
-        """Take what was masked of a frame's people; return whether `whole` changes."""
+    def update(self, masked: int, people: int, time_s: float, crop_s: float) -> bool:
+        """Take what was masked of a frame; return whether `whole` changes.
+
+        Args:
+            masked: Number of people whom the network masked.
+            people: Number of people whose turn it was.
+            time_s: Media time of the frame in seconds.
+            crop_s: What a crop takes.
+        """
         self._masked, self._people = self._masked + masked, self._people + people
         if self._since_s is None:
             self._since_s = time_s
@@ -302,6 +309,8 @@ class _Coverage:
         least = LEAST_COVERAGE if self.whole else 1.0
         whole = self._masked >= least * self._people
         changes, self.whole = whole != self.whole, whole
+        if changes:
+            self.sentence = None if whole else NOT_ALL.format(crop_s * 1e3)
         self._since_s, self._masked, self._people = time_s, 0, 0
         return changes
 

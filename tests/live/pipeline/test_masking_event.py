@@ -8,7 +8,7 @@ import numpy as np
 
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary
 from cstl_edge.live.pipeline.perception import FrameResult
-from cstl_edge.live.pipeline.recognition import RecognitionStage
+from cstl_edge.live.pipeline.recognition import MASKED_AGAIN, RecognitionStage
 from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.sources.base import Frame
 from cstl_edge.runtime.base import EncoderInfo
@@ -30,4 +30,4 @@ def test_who_gets_the_better_mask_is_an_event_at_its_changes() -> None:
     assert events[0] == events[2] == []
     assert events[1] == events[4] == [("scene", "ready", FEW)]
     assert events[3] == [("scene", "disturbed", None)]
-    assert events[5] == [("scene", "ready", "everybody is masked by the person network again")]
+    assert events[5] == [("scene", "ready", MASKED_AGAIN)]

@@ -123,6 +123,18 @@ def test_a_change_is_reported_after_seconds_and_taken_back() -> None:
     assert 150 < changes[1] <= 150 + 2 * 3.0 * FPS
 
 
+def test_a_report_stays_the_same_while_the_cost_of_a_crop_varies() -> None:
+    street = Street(8, crop_ms=12)
+    segmenter = run(street, 4)
+    sentences = set()
+    for i in range(100, 400):
+        street.crop_ms = 12 + 5 * (i % 50 > 25)
+        segmenter.segment(IMAGE, i / FPS)
+        sentences.add(segmenter.detail)
+    assert len(sentences) == 1
+    assert "a crop takes 12 ms here" in str(sentences)
+
+
 def test_everybody_of_a_recording_is_masked_however_long_it_takes() -> None:
     street = Street(8, crop_ms=1000)
     whole = Street(8, crop_ms=1)
