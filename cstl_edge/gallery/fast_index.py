@@ -3,9 +3,10 @@
 Every entry's distance is known from 8-bit products to within a bound (`quantised`); whoever cannot
 be among the two nearest people is skipped, and the distances of the others are computed exactly, by
 `CosineIndex` itself. The integers are those of whitened entries less the mean of their camera when
-they were made. A mean that moves changes the lengths of centred entries alone, which follow from
-8-bit products with its displacement: nothing is quantised again. Letters: n entries, p parts,
-d embedding dimensions.
+they were made, each part brought to the length of its weight, so that one product of matrices gives
+all distances. A mean that moves changes the lengths of centred entries alone, which follow from
+8-bit products with its displacement, and widens the bounds; entries are quantised again where these
+are STALE times as wide as they would be. Letters: n entries, p parts, d embedding dimensions.
 """
 
 from __future__ import annotations
@@ -19,26 +20,30 @@ import numpy as np
 from cstl_edge.arrays import Floats, Indices
 from cstl_edge.distance import Distance
 from cstl_edge.gallery.index import FAST_FROM, CosineIndex, TemplateIndex, indexed
-from cstl_edge.gallery.quantised import BLOCK, QuantisedVectors
+from cstl_edge.gallery.quantised import CHUNK, QuantisedVectors, part_lengths
 
 _ROUNDING = np.float32(2e-5)  # of sums in float32, here and in the exact distances
 MOVED = 0.05  # of the length of a centred part: what centres move before scores are made anew
 PLAIN_SEARCHES = 16  # of a state of the gallery, before its entries are quantised
-_FIRST = 16  # entries whose exact distances narrow the rest
+STALE = 2.0  # times the bounds of integers made anew: then they are made anew
+_FIRST = 4  # entries whose exact distances narrow the rest
 _LEAST = np.float32(1e-6)  # length of a part that counts, as in `CosineIndex`
+_HALF = 0.5  # of a length: where it is less sure, nothing is known of a distance
 
 
 @dataclass(frozen=True, eq=False)
 class QuantisedEntries:
     """Templates, or means of walks, as 8-bit integers, under some means of their cameras."""
 
-    vectors: QuantisedVectors
+    vectors: QuantisedVectors  # of entries less the reference, parts of the length of their weights
     cameras: Indices  # [n], place of each entry's camera in the centres
     reference: Floats | None  # [cameras, p, d], subtracted before quantisation; None: nothing
     weights: Floats  # [p], roots of the parts' weights
-    by_length: Floats  # [p, n], roots of the weights by the lengths of centred parts
-    bounds: Floats  # [n], of the error of a distance
-    moved: Floats | None  # [cameras, p, d], of the centres since; None: not at all
+    lengths: Floats  # [p, n], of the parts of entries less the reference
+    bounds: Floats  # [n], of the error of a distance, but for the query's own rounding
+    moved: Floats | None = None  # [cameras, p, d], of the centres since; None: not at all
+    ratios: Floats | None = None  # [n], of lengths then by lengths now, about
+    by_length: Floats | None = None  # [p, n], roots of the weights by lengths now
 
     @classmethod
     def of(
@@ -52,57 +57,76 @@ class QuantisedEntries:
             centres: [cameras, p, d] to subtract; None: nothing.
             weights: [p], roots of the parts' weights.
         """
+        lengths = list[Floats]()
 
-        def blocks() -> Iterator[Floats]:
-            for start in range(0, len(entries), BLOCK):
-                block = entries[start : start + BLOCK]
-                centred = None if centres is None else centres[cameras[start : start + BLOCK]]
-                yield block.copy() if centred is None else block - centred
+        def chunks() -> Iterator[Floats]:
+            for start in range(0, len(entries), CHUNK):
+                some = entries[start : start + CHUNK]
+                own = None if centres is None else centres[cameras[start : start + CHUNK]]
+                rows = some.copy() if own is None else some - own
+                lengths.append(np.maximum(part_lengths(rows), _LEAST))
+                rows *= (weights[:, None] / lengths[-1]).T[:, :, None]
+                yield rows
 
-        empty = np.empty(0, np.float32)
-        made = cls(QuantisedVectors(blocks()), cameras, centres, weights, empty, empty, None)
-        return made.centred(centres)
+        vectors = QuantisedVectors(len(entries), chunks())
+        bounds = weights @ vectors.errors + _ROUNDING
+        return cls(vectors, cameras, centres, weights, np.hstack(lengths), bounds)
 
     def centred(self, centres: Floats | None) -> QuantisedEntries:
-        """Return the entries under other means of the cameras, [cameras, p, d]; None: of none."""
-        vectors, unsure = self.vectors, np.zeros(1, np.float32)  # share of a length
-        lengths = vectors.lengths
+        """Return the entries under other means of the cameras, [cameras, p, d]; None: of none.
+
+        A part's similarity changes with its length, by a ratio that is nearly the same for all
+        parts of an entry: what it is off by widens the bound.
+        """
+        vectors, weights = self.vectors, self.weights
+        fresh = weights @ vectors.errors + _ROUNDING
         moved = _difference(centres, self.reference)
-        if moved is not None and moved.any():
-            squares = np.square(moved).sum(axis=2).T[:, self.cameras]  # [p, n]
-            square = lengths * lengths - 2 * self._products_with_own(moved) + squares
-            lengths = np.sqrt(np.maximum(square, _LEAST * _LEAST))
-            slack = vectors.errors + vectors.query_error * vectors.lengths
-            unsure = np.sqrt(squares) * slack / np.maximum(lengths, _LEAST) ** 2
-        else:
-            moved = None
-        lengths = np.maximum(lengths, _LEAST)
-        of_query = vectors.query_error * (vectors.lengths + vectors.errors)
-        share = np.minimum((vectors.errors + of_query) / lengths + 2 * unsure, 2)
-        bounds = np.square(self.weights) @ share + _ROUNDING
-        by_length: Floats = self.weights[:, None] / lengths
-        return replace(self, by_length=by_length, bounds=bounds, moved=moved)
+        if moved is None or not moved.any():
+            return replace(self, bounds=fresh, moved=None, ratios=None, by_length=None)
+        steps = np.linalg.norm(moved, axis=2).T[:, self.cameras]  # [p, n]
+        own, slack = self._products_with_own(moved)
+        lengths = np.sqrt(np.maximum(self.lengths**2 - 2 * own + steps**2, _LEAST * _LEAST))
+        unsure = slack / lengths**2  # share of a length now
+        ratios = self.lengths / lengths
+        common = np.asarray(np.square(weights) @ ratios, np.float32)
+        apart = np.abs(ratios - common) + 2 * unsure
+        bounds = np.asarray(common * fresh + np.square(weights) @ apart, np.float32)
+        bounds[(unsure > _HALF).any(axis=0)] = np.inf  # computed exactly
+        by_length = np.asarray(weights[:, None] / lengths, np.float32)
+        return replace(self, bounds=bounds, moved=moved, ratios=common, by_length=by_length)
 
-    @cached_property
-    def _factors(self) -> Floats:
-        return self.by_length * self.vectors.scales
+    @property
+    def is_stale(self) -> bool:
+        """Whether the centres have moved so far that integers made anew exclude far more."""
+        fresh = self.weights @ self.vectors.errors
+        return bool(np.median(self.bounds) > STALE * np.median(fresh))
 
-    def distances(self, query: Floats) -> Floats:
-        """Return the distance of a projected query [p, d] to every entry, to within `bounds`."""
-        similarity = self.vectors.weighted_sums(query, self._factors)
-        if self.moved is not None:
-            of_cameras = np.einsum("pd,cpd->pc", query, self.moved)
-            for by_length, of_camera in zip(self.by_length, of_cameras, strict=True):
-                similarity -= by_length * of_camera[self.cameras]
-        return np.asarray(1 - similarity, np.float32)
+    def distances(self, query: Floats) -> tuple[Floats, Floats]:
+        """Return the distance of a projected query [p, d] to every entry, and its bound: [n]."""
+        similarity, lost = self.vectors.products(query)
+        bounds = self.bounds
+        if self.moved is None or self.ratios is None or self.by_length is None:
+            return 1 - similarity, bounds + np.float32(1.01 * lost)
+        similarity *= self.ratios
+        of_cameras = np.einsum("pd,cpd->cp", query, self.moved) @ self.by_length  # [cameras, n]
+        similarity -= of_cameras[self.cameras, np.arange(len(similarity))]
+        return 1 - similarity, bounds + np.float32(1.01 * lost) * self.ratios
 
-    def _products_with_own(self, moved: Floats) -> Floats:
-        """Return the products of each entry with the displacement of its camera, [p, n]."""
-        own = np.zeros_like(self.vectors.lengths)
+    def _products_with_own(self, moved: Floats) -> tuple[Floats, Floats]:
+        """Return the products of entries with the displacement of their camera, and bounds [p, n].
+
+        moved: [cameras, p, d]
+        """
+        own, slack = np.zeros_like(self.lengths), np.zeros_like(self.lengths)
+        of_unit = self.lengths / self.weights[:, None]  # entries by what was quantised
         for camera in np.flatnonzero(moved.any(axis=(1, 2))):
             mine = self.cameras == camera
-            own[:, mine] = self.vectors.products(moved[camera][None])[0][:, mine]
-        return own
+            products, lost = self.vectors.part_products(moved[camera])
+            off = self.vectors.errors * np.linalg.norm(moved[camera], axis=1)[:, None]
+            off += (self.vectors.errors + self.weights[:, None]) * lost[:, None]
+            own[:, mine] = (products * of_unit)[:, mine]
+            slack[:, mine] = (off * of_unit)[:, mine]
+        return own, slack
 
 
 @dataclass(eq=False)
@@ -124,10 +148,10 @@ class FastCosineIndex(CosineIndex):
         """Return the index under these means of its cameras; the integers are taken over."""
         plain = super().centred(means)
         assert isinstance(plain, FastCosineIndex)
-        moved = Quantised(
-            tuple(entries.centred(plain.centres) for entries in self.quantised.entries),
-            self.quantised.searches,
-        )
+        entries = tuple(x.centred(plain.centres) for x in self.quantised.entries)
+        if any(x.is_stale for x in entries):
+            entries = ()
+        moved = Quantised(entries, self.quantised.searches)
         scored = self.centres if self.known_scores is None else self.scored_centres
         if not self._keeps_scores(plain.centres, scored):
             return replace(plain, quantised=moved, known_scores=None)
@@ -159,12 +183,11 @@ class FastCosineIndex(CosineIndex):
                 return super().nearest(queries, count)
             quantised.entries = _quantise(self)
         found = [entries.distances(query) for entries in quantised.entries]
-        bounds = [entries.bounds for entries in quantised.entries]
-        lower = [x - bound for x, bound in zip(found, bounds, strict=True)]
-        upper = self._by_person([x + bound for x, bound in zip(found, bounds, strict=True)])
+        lower = [x - bound for x, bound in found]
+        upper = self._by_person([x + bound for x, bound in found])
         count = min(count, len(upper))
         furthest = np.partition(upper, count - 1)[count - 1]
-        exact = [np.full(len(x), np.inf, np.float32) for x in found]
+        exact = [np.full(len(x), np.inf, np.float32) for x in lower]
         for largest in (True, False):
             for entries, low, distances in zip(self._entries, lower, exact, strict=True):
                 wanted = np.flatnonzero((low <= furthest) & ~np.isfinite(distances))
