@@ -61,8 +61,8 @@ BY_DETECTOR = (
     "scene is still and learned again"
 )
 NOT_ALL = (
-    "a crop takes {:.0f} ms here: not everybody is masked by the person network in every frame, the "
-    "others by background subtraction"
+    "a crop takes {:.0f} ms here: not everybody is masked by the person network in every frame, "
+    "the others by background subtraction"
 )
 AGREES = 0.75  # subtraction's mask against the network's, in area and in the box: less is doubtful
 

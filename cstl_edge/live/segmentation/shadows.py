@@ -49,16 +49,18 @@ def shadow_mask(pixels: Bytes, background: Bytes, weak: Mask) -> Mask:
         background: uint8 YCrCb [h, w, 3].
         weak: uint8 [h, w], 0 or 255, the foreground.
     """
-    small_weak = _halved(weak)
-    x, y, w, h = cv2.boundingRect(small_weak)
-    shadow = np.zeros_like(small_weak)
-    if w:
-        part = np.s_[max(0, y - MARGIN) : y + h + MARGIN, max(0, x - MARGIN) : x + w + MARGIN]
-        images = (_halved(pixels), _halved(background), small_weak)
-        small, scene, inside = (np.ascontiguousarray(image[part]) for image in images)
-        shadow[part] = _small_shadow(small, scene, inside)
-    enlarged: Mask = cv2.resize(shadow, weak.shape[::-1], interpolation=NEAREST)
-    return weak & enlarged
+    shadow: Mask = np.zeros_like(weak)
+    x, y, w, h = cv2.boundingRect(weak)
+    if not w:
+        return shadow
+    # begins at an even pixel, so that the halves are those of the whole picture
+    left, top = (max(0, n - 2 * MARGIN) & ~1 for n in (x, y))
+    right, bottom = ((n + 2 * MARGIN + 1) & ~1 for n in (x + w, y + h))
+    part = np.s_[top:bottom, left:right]
+    inside = weak[part]
+    small = _small_shadow(_halved(pixels[part]), _halved(background[part]), _halved(inside))
+    shadow[part] = inside & cv2.resize(small, inside.shape[::-1], interpolation=NEAREST)
+    return shadow
 
 
 def _halved(image: Bytes) -> Bytes:
