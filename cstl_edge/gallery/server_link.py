@@ -1,9 +1,9 @@
 """The way from one box to the gallery of a server: changes go there, answers come from a replica.
 
-The replica is a gallery file of its own. It takes over changes within about a second, and all that
-it missed as soon as the server is reached again, before it is called up to date; while the server
-is away it goes on to be searched. Sums of cameras are learned in the replica and brought to the
-server from time to time. Nothing else is written without the server.
+The replica is a gallery file of its own. It takes over changes within about a second. While the
+server is away it goes on to be searched; every answer looks whether the server is back, and waits
+then until all that was missed is taken over. Sums of cameras are learned in the replica and brought
+to the server from time to time. Nothing else is written without the server.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ from cstl_edge.gallery.replica_cameras import CameraSync
 from cstl_edge.gallery.replication import copy_all, pull
 from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.server_address import ServerAddress
+from cstl_edge.gallery.server_probe import ServerProbe
 from cstl_edge.gallery.store import GalleryStore
 
 POLL_S = 1.0  # between two looks for changes
-RETRY_S = 4.0  # between two tries to reach a server that is away
+LOOK_S = 0.2  # between two looks whether a server that is away is back
+RETRY_S = 4.0  # at most, between two tries to connect
+REST = 4  # times as long as a try that failed took, before the next one
 CAMERAS_S = 30.0  # between two exchanges of the sums of cameras
 CLOSE_S = 1.5  # for the thread to end
 WAIT_S = 2.0  # for a look that is on its way
@@ -75,6 +78,9 @@ class ServerLink:
         )
         self._seen: bytes | None = None  # head of the server at the last look
         self._looked_s = self._cameras_s = -float("inf")
+        self._probe = ServerProbe(address.parameters)
+        self._next_try_s = 0.0  # of the monotonic clock
+        self._is_returning = False  # the server was away, and is about to be tried
         self.is_online = False
         self._begin()
         self._thread.start()
@@ -86,6 +92,7 @@ class ServerLink:
             if not self.path.exists():
                 raise
             logger.warning("%s; searches go on in the replica", err)
+            self._probe.resolve()
         self._open_replica()
 
     @contextlib.contextmanager
@@ -106,13 +113,19 @@ class ServerLink:
                 self._note_away(err)
 
     def freshen(self) -> None:
-        """Look for changes where the last look is too long ago; raises GalleryError for a fault."""
-        old = self.is_online and time.monotonic() - self._looked_s > OLD_S
-        if old and self._lock.acquire(timeout=WAIT_S):  # else the thread is about to find out
-            try:
-                self._try()
-            finally:
-                self._lock.release()
+        """Take over what changed where the last look is too long ago, or the server is back.
+
+        Raises GalleryError for a fault.
+        """
+        if self._is_behind():
+            if self._lock.acquire(timeout=WAIT_S):
+                try:
+                    if self._is_behind():  # still: the thread may have been faster
+                        self._try()
+                finally:
+                    self._lock.release()
+            else:  # the thread is about to find out; not every answer waits for it
+                self._next_try_s = time.monotonic() + RETRY_S
         if self._fault is not None:
             raise self._fault
 
@@ -140,22 +153,43 @@ class ServerLink:
             self._server = self._replica = None
         finally:
             self._lock.release()
+        self._probe.close()
+
+    def _is_behind(self) -> bool:
+        """Return whether there may be changes on the server to take over before an answer."""
+        now = time.monotonic()
+        if now < self._next_try_s:
+            return False
+        if self._is_returning:
+            return True
+        return now - self._looked_s > OLD_S if self.is_online else self._probe.answers()
 
     def _follow(self) -> None:
-        while not self._stop.wait(POLL_S if self.is_online else RETRY_S):
-            with self._lock:
-                self._try()
+        resolved_s = -float("inf")
+        while not self._stop.wait(POLL_S if self.is_online else LOOK_S):
+            if not self.is_online and time.monotonic() - resolved_s > RETRY_S:
+                self._probe.resolve()  # its address may be another one by now
+                resolved_s = time.monotonic()
+            if self.is_online or not self._probe.is_resolved or self._is_behind():
+                self._is_returning = not self.is_online
+                with self._lock:
+                    self._try()
+                self._is_returning = False
 
     def _try(self) -> None:
         """Reach the server and take over what changed; note what is in the way."""
+        begun_s = time.monotonic()
         try:
             self._reach()
             if time.monotonic() - self._cameras_s > CAMERAS_S:
                 self._exchange_cameras()
         except ServerAway as err:
             self._note_away(err)
+            took_s = time.monotonic() - begun_s
+            self._next_try_s = time.monotonic() + min(REST * took_s, RETRY_S)
         except CstlEdgeError as err:
             logger.warning("%s", err)
+            self._next_try_s = time.monotonic() + RETRY_S
             self._fault = err if isinstance(err, GalleryError) else GalleryError(str(err))
 
     def _exchange_cameras(self) -> None:
@@ -175,6 +209,7 @@ class ServerLink:
                 self.address, create=self._create, key=self._key, encrypt=self._encrypt
             )
             self._create = self._encrypt = False
+            self._probe.resolve()
         if look:
             if not self.is_online:
                 self._seen = None

@@ -1,11 +1,12 @@
 """A gallery on a real PostgreSQL: same rules as a file's, answers without the network."""
 
 import itertools
+import socket
 import time
 
 import numpy as np
 import pytest
-from standin_postgres import database, postgres_server
+from standin_postgres import cable, database, postgres_server
 
 from cstl_edge.errors import ConfigError, GalleryError
 from cstl_edge.gallery import server_link
@@ -13,6 +14,7 @@ from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.gallery.server_address import is_server, server_address
+from cstl_edge.gallery.server_probe import ServerProbe
 
 NUMBERS = itertools.count()
 
@@ -27,6 +29,7 @@ def server():
 def address(server, monkeypatch):
     monkeypatch.setattr(server_link, "POLL_S", 0.05)
     monkeypatch.setattr(server_link, "RETRY_S", 0.05)
+    monkeypatch.setattr(server_link, "LOOK_S", 0.05)
     return database(server, f"gallery{next(NUMBERS)}")
 
 
@@ -124,6 +127,42 @@ def test_a_box_answers_while_the_server_is_away_and_misses_no_erasure(box, walke
     until(lambda: link.is_online, "the server is back")
     assert b.identify(ada, threshold=0.1).name is None
     assert names(b) == ["Eve"]
+
+
+def test_the_first_answer_after_the_network_is_back_knows_what_was_erased(
+    box, walker, address, model, monkeypatch, tmp_path
+):
+    a, ada = box("a"), walker()
+    a.enroll("Ada", ada, consent="signed")
+    a.enroll("Eve", walker(), consent="signed")
+    parameters = server_address(address).parameters
+    with cable(parameters["host"]) as line:
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "b"))
+        place = f"postgresql://postgres@/{parameters['dbname']}?host={line.folder}"
+        with Gallery.open(place, model) as b:
+            assert b.identify(ada, threshold=0.1).name == "Ada"
+            monkeypatch.setattr(server_link, "LOOK_S", 600.0)  # from now on answers alone look
+            line.cut()
+            until(lambda: not b.online, "the loss is noticed")
+            a.remove("Ada")
+            for _ in range(3):
+                assert b.identify(ada, threshold=0.1).name == "Ada"  # as far as it knows
+            line.mend()
+            assert b.identify(ada, threshold=0.1).name is None
+            assert b.online
+            assert names(b) == ["Eve"]
+
+
+def test_a_probe_tells_whether_something_listens():
+    listening = socket.create_server(("127.0.0.1", 0))
+    probe = ServerProbe({"host": "127.0.0.1", "port": listening.getsockname()[1]})
+    assert not probe.answers()  # its address is not known
+    probe.resolve()
+    assert probe.is_resolved
+    assert probe.answers(wait_s=60)
+    listening.close()
+    assert not probe.answers(wait_s=60)
+    probe.close()
 
 
 def test_a_box_that_was_off_takes_over_an_erasure_before_its_first_answer(box, walker):

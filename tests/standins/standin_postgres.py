@@ -4,8 +4,10 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import warnings
 
 import pytest
@@ -56,6 +58,57 @@ def database(server, name):
     """Make an empty database, and return its address."""
     execute(server, f"CREATE DATABASE {name}")
     return server.get_uri().replace("/postgres?", f"/{name}?")
+
+
+class _Cable:
+    """The way to a server's socket, which can be cut and mended."""
+
+    def __init__(self, server, folder):
+        self.folder, self._server, self._path = folder, server, f"{folder}/.s.PGSQL.5432"
+        self._ends, self._listening = [], None
+        self.mend()
+
+    def mend(self):
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(self._path)
+        self._listening.listen()
+        threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
+
+    def cut(self):
+        os.unlink(self._path)
+        for end in (self._listening, *self._ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self._ends.clear()
+
+    def _accept(self, listening):
+        with contextlib.suppress(OSError):
+            while True:
+                near, far = listening.accept()[0], socket.socket(socket.AF_UNIX)
+                far.connect(f"{self._server}/.s.PGSQL.5432")
+                self._ends += (near, far)
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
+
+    @staticmethod
+    def _carry(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def cable(server):
+    """Give another way to a server whose socket is in the folder `server`; it can be cut."""
+    with tempfile.TemporaryDirectory(prefix="cstl-cable-", dir="/tmp") as folder:  # short paths
+        way = _Cable(server, folder)
+        try:
+            yield way
+        finally:
+            with contextlib.suppress(OSError):
+                way.cut()
 
 
 def residue(folder, needle):
