@@ -37,9 +37,12 @@ STRONG_SHARE = 0.1  # of a component that has to be strong foreground
 HOLE_SHARE = 0.04  # of a component's box: smaller holes are filled
 JOIN_GAP = 0.12  # of the joined height: the widest gap inside one body
 JOIN_ASPECT = 0.75  # width / height of a body put together from fragments
-SMALL_PART = 0.12  # of the joined area: a fragment that may hang beside a body
+SMALL_PART = 0.12  # of the joined area: a fragment that may hang beside a body,
+TALL_PART = 0.4  # of the joined height: but this is somebody farther away
+BAND_SHARE = 0.025  # of the frame's height: the highest band of the scene that may cut a person
 WIDE_ASPECT = 0.72  # width / height from which a blob may be several people
 PEAK_MASS = 0.5  # of the blob's height: column mass at the middle of a person
+PEAK_DISTANCE = 0.25  # of the height: from one person's middle to the next one's
 VALLEY_DEPTH = 0.7  # of the lower peak: mass between two people
 THIN = 0.5  # of its box that a blob wider than high fills: less is the shadow of somebody outside
 UPRIGHT = 0.7  # of its height that a column of it fills: then somebody stands there
@@ -73,7 +76,7 @@ def clean_foreground(foreground: Mask, strong: Mask) -> tuple[Mask, list[Part]]:
     size = max(3, round(foreground.shape[0] / 140)) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     opened = cv2.medianBlur(foreground, 3)
-    closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel)
+    closed = _bridged(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel))
     speck = SPECK_SHARE * closed.size
     clean: Mask = np.zeros_like(closed)
     kept_parts = []
@@ -86,6 +89,23 @@ def clean_foreground(foreground: Mask, strong: Mask) -> tuple[Mask, list[Part]]:
                 kept_parts.append(part)
             clean[place] |= part.mask
     return clean, kept_parts
+
+
+def _bridged(mask: Mask) -> Mask:
+    """Fill low gaps that are wider than high: a skirting board or a rail in a garment's colour.
+
+    The narrow gaps where legs or an arm leave the body stay open.
+    """
+    x, y, w, h = cv2.boundingRect(mask)
+    side = max(3, round(BAND_SHARE * mask.shape[0])) | 1
+    if w < side or h < side:
+        return mask
+    part = np.ascontiguousarray(mask[y : y + h, x : x + w])
+    closed = cv2.morphologyEx(part, cv2.MORPH_CLOSE, np.ones((side, 1), np.uint8))
+    band = cv2.morphologyEx(closed & ~part, cv2.MORPH_OPEN, np.ones((1, side), np.uint8))
+    bridged: Mask = mask.copy()
+    bridged[y : y + h, x : x + w] |= band
+    return bridged
 
 
 def _parts(mask: Mask, least: float) -> list[Part]:
@@ -190,9 +210,10 @@ def _join_expected(groups: list[_Group], expected: Sequence[Box]) -> list[_Group
     for group in groups:  # the largest first
         home = _home(group.box, expected)
         if home is not None and home in leader:
-            leader[home].absorb(group)
-            continue
-        if home is not None:
+            if not _are_two(leader[home], group):
+                leader[home].absorb(group)
+                continue
+        elif home is not None:
             leader[home] = group
             group.home = _grow(expected[home], 0.2)
         joined.append(group)
@@ -236,9 +257,30 @@ def _one_body(a: _Group, b: _Group) -> bool:
     if any(intersection((x, y, w, h), home) < 0.9 * w * h for home in homes):
         return False  # together they would outgrow the person who is expected there
     if min(a.area, b.area) < SMALL_PART * (a.area + b.area):
-        return True
-    overlap = -gap_x / max(1.0, min(a.box[2], b.box[2]))
-    return overlap > 0.5 and min(a.box[3], b.box[3]) < 0.7 * h
+        return not _are_two(a, b)
+    return _overlap(a.box, b.box) > 0.5 and min(a.box[3], b.box[3]) < 0.7 * h
+
+
+def _are_two(a: _Group, b: _Group) -> bool:
+    """Return whether two groups stand beside each other like people, one of them farther away.
+
+    What a pole parts, or hangs beside a body, is not as high or not as far from its middle.
+    """
+    height = union_box(a.box, b.box)[3]
+    if _overlap(a.box, b.box) > 0.5 or min(a.box[3], b.box[3]) < TALL_PART * height:
+        return False
+    return abs(_middle(a, height) - _middle(b, height)) >= PEAK_DISTANCE * height
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Return the share of the narrower box's columns in the other, less than 0 where they gape."""
+    shared = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    return shared / max(1.0, min(a[2], b[2]))
+
+
+def _middle(group: _Group, height: float) -> float:
+    """Return the column where most of a group is above each other, as for a body of a height."""
+    return group.box[0] + float(_column_mass(group.mask(), height).argmax())
 
 
 def _split(blob: Blob, shape: tuple[int, ...]) -> list[Blob]:
@@ -260,9 +302,7 @@ def _split(blob: Blob, shape: tuple[int, ...]) -> list[Blob]:
 def valleys(mask: Mask) -> list[int]:
     """Return the columns at which a mask [h, w] of several people is cut, none for one person."""
     h = mask.shape[0]
-    mass = np.count_nonzero(mask, axis=0).astype(np.float32)
-    window = max(3, round(0.12 * h)) | 1
-    smooth = cv2.blur(mass[None], (window, 1), borderType=cv2.BORDER_CONSTANT)[0]
+    smooth = _column_mass(mask, h)
     peaks: list[int] = []
     left = np.where(smooth >= PEAK_MASS * h, smooth, -1.0)  # columns that may become peaks
     while left.size and left.max() >= 0:
@@ -273,12 +313,20 @@ def valleys(mask: Mask) -> list[int]:
     return [a + int(smooth[a:b].argmin()) for a, b in itertools.pairwise(peaks)]
 
 
+def _column_mass(mask: Mask, height: float) -> Floats:
+    """Return the pixels of each column of a mask [h, w], smooth for a body of a height."""
+    mass = np.count_nonzero(mask, axis=0).astype(np.float32)
+    window = max(3, round(0.12 * height)) | 1
+    smooth: Floats = cv2.blur(mass[None], (window, 1), borderType=cv2.BORDER_CONSTANT)[0]
+    return smooth
+
+
 def _apart(smooth: Floats, peak: int, height: int) -> Bools:
     """Return, for each column, whether a valley parts it from a peak."""
     lowest = np.empty_like(smooth)  # between the column and the peak
     lowest[: peak + 1] = np.minimum.accumulate(smooth[peak::-1])[::-1]
     lowest[peak:] = np.minimum.accumulate(smooth[peak:])
-    far = np.abs(np.arange(len(smooth)) - peak) >= 0.25 * height
+    far = np.abs(np.arange(len(smooth)) - peak) >= PEAK_DISTANCE * height
     return np.asarray(far & (lowest < VALLEY_DEPTH * np.minimum(smooth, smooth[peak])))
 
 

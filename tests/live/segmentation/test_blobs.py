@@ -44,6 +44,50 @@ def test_far_fragments_join_only_where_a_person_is_expected() -> None:
     assert boxes_of(mask, [(98.0, 48.0, 34.0, 124.0)]) == [(100, 50, 30, 120)]
 
 
+def person(x: int, y: int, h: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Return head and body, legs apart, of somebody whose middle is at a column."""
+    legs = (x - h // 5, y + h // 2, h // 10, h // 2), (x + h // 10, y + h // 2, h // 10, h // 2)
+    return (x - h // 10, y, h // 5, h // 2), (x - h // 5, y + h // 2, 2 * h // 5, h // 20), *legs
+
+
+def test_a_far_person_beside_a_near_one_is_somebody_else() -> None:
+    """Also where the tracker, who saw them come in as one blob, expects both in one box."""
+    mask = scene(*person(100, 60, 60), *person(150, 40, 130))
+    assert len(boxes_of(mask)) == 2
+    assert len(boxes_of(mask, [(88.0, 40.0, 88.0, 130.0)])) == 2
+
+
+def test_a_bag_beside_a_body_belongs_to_it() -> None:
+    assert len(boxes_of(scene(*person(150, 40, 130), (118, 90, 16, 18)))) == 1
+
+
+def test_a_person_parted_by_a_pole_is_one_where_a_person_is_expected() -> None:
+    mask = scene(*person(150, 40, 130))
+    mask[:, 146:154] = 0
+    assert len(boxes_of(mask, [(122.0, 38.0, 56.0, 134.0)])) == 1
+
+
+def test_a_band_of_the_scene_in_a_garments_colour_does_not_cut_a_person() -> None:
+    """Each half would get a track, and who is expected in one half is never joined again."""
+    x, y, h = 150, 40, 130
+    whole = scene(*person(x, y, h))
+    mask = whole.copy()
+    mask[y + 55 : y + 59] = 0
+    cleaned, parts = clean_foreground(mask, mask)
+    assert len(parts) == 1
+    assert np.count_nonzero(cleaned != whole) < 20  # corners
+    (blob,) = candidates(cleaned, [(124.0, float(y + 58), 52.0, 74.0)], parts)
+    assert blob.box[3] == h
+
+
+def test_a_notch_in_the_outline_stays() -> None:
+    mask = scene(*person(150, 40, 130))
+    notch = np.s_[70:75, 137:142]  # between an arm and the hip
+    mask[notch] = 0
+    cleaned, _ = clean_foreground(mask, mask)
+    assert not cleaned[71:74, 137:141].any()
+
+
 def test_a_join_must_not_outgrow_the_person_who_is_expected() -> None:
     mask = scene((100, 100, 30, 100), (105, 80, 10, 12))
     assert boxes_of(mask) == [(100, 80, 30, 120)]
@@ -114,6 +158,8 @@ def by_labels(foreground: np.ndarray, strong: np.ndarray) -> np.ndarray:
     """Return what `clean_foreground` returns, from labels of components, pixel by pixel."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     closed = cv2.morphologyEx(cv2.medianBlur(foreground, 3), cv2.MORPH_CLOSE, kernel)
+    tall = cv2.morphologyEx(closed, cv2.MORPH_CLOSE, np.ones((7, 1), np.uint8))
+    closed |= cv2.morphologyEx(tall & ~closed, cv2.MORPH_OPEN, np.ones((1, 7), np.uint8))
     clean = np.zeros_like(closed)
     count, labels = cv2.connectedComponents(closed, connectivity=8)
     for label in range(1, count):
