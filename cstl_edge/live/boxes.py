@@ -19,7 +19,7 @@ def box_iou(a: Box, b: Box) -> float:
     0.3333333333333333
     """
     inside = intersection(a, b)
-    return inside / max(a[2] * a[3] + b[2] * b[3] - inside, 1e-9)
+    return inside / (a[2] * a[3] + b[2] * b[3] - inside) if inside else 0.0
 
 
 def intersection(a: Box, b: Box) -> float:
@@ -60,7 +60,7 @@ def hides(box: Box, person: Box, others: Iterable[Box]) -> bool:
         person: Box of the person.
         others: Boxes of other people.
     """
-    if intersection(box, person) < COVERED * max(person[2] * person[3], 1e-9):
+    if intersection(box, person) < COVERED * (person[2] * person[3] or 1e-9):
         return False
     fits = max(0.5, box_iou(box, person))
     return not any(box_iou(other, person) > fits for other in others)

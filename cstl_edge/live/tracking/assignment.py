@@ -19,6 +19,9 @@ def assign(costs: Sequence[Sequence[float | None]], limit: float) -> list[tuple[
     rows, columns = len(costs), len(costs[0]) if costs else 0
     if not columns:
         return []
+    single = _singles(costs, limit)
+    if single is not None:
+        return single
     # behind the columns one for each row, which means: none
     table = [[limit if c is None else min(c, limit) for c in row] + [limit] * rows for row in costs]
     width = columns + rows
@@ -50,3 +53,15 @@ def assign(costs: Sequence[Sequence[float | None]], limit: float) -> list[tuple[
             free = before[free]
     pairs = [(owner[j] - 1, j - 1) for j in range(1, columns + 1) if owner[j]]
     return sorted((i, j) for i, j in pairs if costs[i][j] is not None and table[i][j] < limit)
+
+
+def _singles(costs: Sequence[Sequence[float | None]], limit: float) -> list[tuple[int, int]] | None:
+    """Return the pairs where no row and no column has a choice, as in most frames; else None."""
+    possible = [
+        (i, j)
+        for i, row in enumerate(costs)
+        for j, c in enumerate(row)
+        if c is not None and c < limit
+    ]
+    alone = len({i for i, _ in possible}) == len({j for _, j in possible}) == len(possible)
+    return possible if alone else None

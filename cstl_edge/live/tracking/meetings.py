@@ -119,9 +119,10 @@ def is_outgrown(track: Track, sighting: Sighting, time_s: float) -> bool:
         return False
     if since is not None and time_s - since > OUTGROWN_S:
         return False
+    if sighting.area <= OUTGROWN * track.area:
+        return False
     clothes = track.clothes_distance(detection)
-    other = clothes is not None and clothes > OUTGROWN_CLOTHES
-    return other and sighting.area > OUTGROWN * track.area
+    return clothes is not None and clothes > OUTGROWN_CLOTHES
 
 
 def is_alone(track: Track, detection: Detection, tracks: Sequence[Track]) -> bool:
@@ -216,9 +217,6 @@ def _area(track: Track) -> float:
 
 def _overlap(a: Track, b: Track) -> float:
     """Return how much of the narrower one's width is inside the other's; above counts as inside."""
-    left, right = max(a.expected[0], b.expected[0]), min(_right(a), _right(b))
-    return (right - left) / max(min(a.expected[2], b.expected[2]), 1e-9)
-
-
-def _right(track: Track) -> float:
-    return track.expected[0] + track.expected[2]
+    (x, _, w, _), (u, _, v, _) = a.expected, b.expected
+    inside = (x + w if x + w < u + v else u + v) - (x if x > u else u)
+    return inside / max(w if w < v else v, 1e-9)

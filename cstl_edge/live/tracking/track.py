@@ -80,16 +80,19 @@ class Track:
         """Return the expected box of the whole body."""
         # somebody out of sight may have stopped: the velocity dies away
         elapsed = DECAY_S * (1 - math.exp(-(time_s - self.time_s) / DECAY_S))
-        x, y, w, h = self.box
-        return x + self.velocity[0] * elapsed, y + self.velocity[1] * elapsed, w, h
+        (x, y, w, h), (vx, vy) = self.box, self.velocity
+        return x + vx * elapsed, y + vy * elapsed, w, h
 
     def predicted(self, time_s: float) -> Box:
         """Return the part of the expected box that is in the picture, at least a pixel of it."""
         x, y, w, h = self.body(time_s)
         if self.picture is None:
             return x, y, w, h
-        left = min(max(x, 0.0), self.picture[1] - 1.0)
-        right = max(min(x + w, float(self.picture[1])), 1.0)
+        end = float(self.picture[1])
+        if x >= 0.0 and x + w <= end and w >= 1.0:  # as most are
+            return x, y, w, h
+        left = min(max(x, 0.0), end - 1.0)
+        right = max(min(x + w, end), 1.0)
         return left, y, max(right - left, 1.0), h
 
     def clothes_distance(self, detection: Detection) -> float | None:
@@ -183,8 +186,7 @@ class Track:
             return
         self.views += 1
         mean = self.clothes + (seen - self.clothes) / min(self.views, MOST_VIEWS)
-        length = max(float(np.linalg.norm(mean)), 1e-9)
-        self.clothes = np.asarray(mean / length, np.float32)
+        self.clothes = mean / max(math.sqrt(float(np.dot(mean, mean))), 1e-9)
 
     def _measure_proof(self, detection: Detection, time_s: float, *, alone: bool) -> None:
         """Note that a meeting begins, or that this is the same person, where the clothes say so."""
