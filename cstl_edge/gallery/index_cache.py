@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from cstl_edge.output import sweep
+
 SUFFIX = "-index"  # behind the name of the gallery's file
 _ZEROS = bytes(2**20)
 
@@ -18,6 +20,8 @@ def cache_path(gallery: Path) -> Path:
 def forget_cache(gallery: Path) -> None:
     """Overwrite and delete the cache of a gallery, if there is one: somebody in it was erased."""
     path = cache_path(gallery)
+    with contextlib.suppress(OSError):
+        sweep(path)  # what a killed process left of it
     with contextlib.suppress(OSError):
         with path.open("r+b") as file:
             left = os.fstat(file.fileno()).st_size

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cstl_edge.arrays import Floats
+from cstl_edge.arrays import Bools, Floats
 from cstl_edge.distance import Distance
 from cstl_edge.errors import CstlEdgeError, StorageError
 from cstl_edge.gallery.index_cache import cache_path, forget_cache
@@ -98,10 +98,15 @@ class LargeGallery:
         if not self.path.exists():
             return None
         try:
-            return self._from_cache(self.path.read_bytes(), distance)
+            short = self._from_cache(self.path.read_bytes(), distance)
         except (OSError, ValueError, KeyError, BrokenSeal) as err:
             logger.warning("index '%s' is made anew: %s", self.path, err or "it does not fit")
             return None
+        gone = self._gone(short)
+        if not gone.any():
+            return short
+        forget_cache(self._rows.path)  # a copy of earlier: it is written again without them
+        return short.without(gone)
 
     def save_cache(self, short: ShortVectors, distance: Distance) -> bool:
         """Write the short vectors of who is enrolled; returns False where that is not possible.
@@ -110,7 +115,7 @@ class LargeGallery:
         """
         if not self._rows.writable:
             return False
-        gone = ~np.isin(short.walks, np.fromiter(self._walks, np.int64))
+        gone = self._gone(short)
         content = self._cache_content(short.without(gone) if gone.any() else short, distance)
         try:
             with whole_file(self.path, mode=PRIVATE) as file:
@@ -124,6 +129,10 @@ class LargeGallery:
             logger.info("index '%s' is not kept: %s", self.path, err)
             return False
         return True
+
+    def _gone(self, short: ShortVectors) -> Bools:
+        """Tell which entries are of walks that are not enrolled, [n]."""
+        return ~np.isin(short.walks, np.fromiter(self._walks, np.int64))
 
     def close(self) -> None:
         """Save what is not saved yet."""

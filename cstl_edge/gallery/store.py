@@ -44,6 +44,7 @@ from cstl_edge.gallery.stored_people import (
 )
 from cstl_edge.gallery.templates import ModelId, check_same_model
 
+GAP = 2**20  # between numbers of walks: that of an erased one is not given again, as far as chance
 _ANY_ENROLMENT = "SELECT id, person_id, body FROM enrolments LIMIT 1"
 
 
@@ -130,7 +131,7 @@ class GalleryStore:
                 person, of_person = stored.id, stored.record
             _renew(of_person, name, expires, utc_timestamp(now))
             head.next_expiry = earlier(head.next_expiry, of_person.expires_utc)
-            enrolment = StoredEnrolment(self._next_id("enrolments"), person, record)
+            enrolment = StoredEnrolment(self._next_id("enrolments", GAP), person, record)
             first = self._next_id("templates")
             record.templates = [*range(first, first + len(walk.vectors))]
             if walk.silhouettes is not None:
@@ -250,8 +251,10 @@ class GalleryStore:
                 " another name, or take it all the same (--force)"
             )
 
-    def _next_id(self, table: str) -> int:
-        return int(self.rows.one(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")[0])
+    def _next_id(self, table: str, gap: int = 1) -> int:
+        """Return a number above all others of a table, up to `gap` above."""
+        (last,) = self.rows.one(f"SELECT coalesce(max(id), 0) FROM {table}")
+        return int(last) + 1 + secrets.randbelow(gap)
 
 
 def nobody(name: str) -> GalleryError:
