@@ -73,6 +73,7 @@ class PipelineResult:
     samples: dict[str, list[float]]
     values: dict[str, float]
     conditions: dict[str, Any]
+    notes: list[str] = field(default_factory=list)  # what events said of the scene
 
     @property
     def holds(self) -> bool:
@@ -137,7 +138,12 @@ def search_level(
 
 
 def run_pipeline(
-    source: FrameSource, encoder: Encoder, gallery: Gallery, segmenter: str
+    source: FrameSource,
+    encoder: Encoder,
+    gallery: Gallery,
+    segmenter: str,
+    *,
+    steady_frame: int = STEADY_FRAME,
 ) -> PipelineResult:
     """Run the pipeline over a source and measure it.
 
@@ -146,17 +152,19 @@ def run_pipeline(
         encoder: Encoder of the model under test.
         gallery: Gallery of the people to be named.
         segmenter: Name out of the table `SEGMENTERS`.
+        steady_frame: First frame that counts, of a camera.
     """
     threshold = None if encoder.info.impostors else THRESHOLD
     options = PipelineOptions(segmenter=segmenter, threshold=threshold)
-    frames, monitor = _FrameObserver(source), host_monitor()
+    frames, monitor = _FrameObserver(source, steady_frame), host_monitor()
     monitor.begin()
     with run(source, encoder=encoder, gallery=gallery, options=options, observer=frames) as events:
-        latency = [
-            (event.monotonic_s - event.time_s) * 1e3
-            for event in events
-            if event.event == "named" and source.live and event.time_s is not None
-        ]
+        latency, notes = list[float](), list[str]()
+        for event in events:
+            if event.event == "named" and source.live and event.time_s is not None:
+                latency.append((event.monotonic_s - event.time_s) * 1e3)
+            elif event.event == "scene" and event.detail is not None:
+                notes.append(event.detail)
     by_stage = events.summary.samples.by_stage
     stages = [stage for stage in STAGES if not (source.live and stage == "source")]
     samples = {stage: list(by_stage[stage]) for stage in stages if by_stage.get(stage)}
@@ -170,7 +178,7 @@ def run_pipeline(
         "answers": events.summary.answers,
         "walkers_in_view": float(np.mean(frames.in_view)) if frames.in_view else 0.0,
     }
-    return PipelineResult(samples, values, monitor.end())
+    return PipelineResult(samples, values, monitor.end(), notes)
 
 
 @dataclass
@@ -178,16 +186,17 @@ class _FrameObserver:
     """Counts walkers in view and dropped frames, and times frames from the camera on."""
 
     source: FrameSource
+    steady_frame: int
     total_ms: list[float] = field(default_factory=list)
     in_view: list[int] = field(default_factory=list)
     dropped_before: int = 0
 
     def __call__(self, frame: Frame, views: list[WalkerView], note: str | None) -> None:
-        if views:
-            self.in_view.append(len(views))
-        if frame.index < STEADY_FRAME:
+        if self.source.live and frame.index < self.steady_frame:
             self.dropped_before = self.source.dropped
             return
+        if views:
+            self.in_view.append(len(views))
         self.total_ms.append((time.monotonic() - frame.time_s) * 1e3)
 
 
@@ -264,7 +273,9 @@ def _fields(result: PipelineResult) -> dict[str, Any]:
     total_ms = {"latency": result.samples["total"]}
     warnings = measurement_warnings(total_ms, None, result.conditions)
     return {
-        **vars(result),
+        "samples": result.samples,
+        "values": result.values,
+        "conditions": result.conditions,
         "warnings": without_clocks(warnings),  # frames differ by the walkers in view
         "details": {"gallery": f"{PEOPLE} people of {TEMPLATES} templates, drawn at random"},
     }
