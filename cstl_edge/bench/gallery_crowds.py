@@ -24,6 +24,9 @@ SHARED = 0.6  # of the energy of their directions
 NOISE = 1.0  # energy of a window's noise, of the direction's
 
 
+_AT_ONCE = 400  # people compared exactly
+
+
 @dataclass
 class MadeUpGallery:
     """A made-up gallery."""
@@ -40,11 +43,15 @@ class MadeUpGallery:
 
     def visits(self, people: Indices, seed: int) -> Floats:
         """Return projected queries of enrolled people [k, p, d]."""
+        return self.distance.project(self.raw_visits(people, seed))
+
+    def raw_visits(self, people: Indices, seed: int) -> Floats:
+        """Return the embeddings of walks of enrolled people, [k, p, d]."""
         rng = np.random.default_rng((self.seed, seed))
         directions = self.rows.reshape(self.people, EACH, *self.rows.shape[1:])[people]
-        centres = directions.astype(np.float32).mean(axis=1)
+        centres: Floats = directions.astype(np.float32).mean(axis=1)
         noise = rng.standard_normal(centres.shape, dtype=np.float32) * np.float32(NOISE**0.5)
-        return self.distance.project(centres + noise)
+        return centres + noise
 
     def strangers(self, count: int, seed: int) -> Floats:
         """Return projected queries of people who are not enrolled, of the same kind [k, p, d]."""
@@ -58,6 +65,28 @@ class MadeUpGallery:
         """Return the index that compares all templates in float32."""
         rows = self.rows.transpose(1, 2, 0).astype(np.float32, order="C")
         return self._cosine(self._index(rows))
+
+    def exact_nearest(self, queries: Floats) -> tuple[Indices, Floats]:
+        """Return the nearest person of each query [k, p, d] and their distance, [k].
+
+        All templates and means of walks are compared, some at a time: the plain twin of a search.
+        """
+        flat = queries.reshape(len(queries), -1)
+        person, distance = np.zeros(len(flat), np.int64), np.full(len(flat), np.inf, np.float32)
+        for start in range(0, self.people, _AT_ONCE):
+            rows = self.rows[start * EACH : (start + _AT_ONCE) * EACH].astype(np.float32)
+            means = rows.reshape(-1, EACH, *rows.shape[1:]).mean(axis=1)
+            found = np.minimum(
+                self.distance.between(flat[:, None], _flat(self.distance.project(means))),
+                self.distance.between(flat[:, None], _flat(self.distance.project(rows)))
+                .reshape(len(flat), -1, EACH)
+                .min(axis=2),
+            )
+            nearest = found.argmin(axis=1)
+            smallest = found[np.arange(len(flat)), nearest]
+            closer = smallest < distance
+            person[closer], distance[closer] = start + nearest[closer], smallest[closer]
+        return person, distance
 
     def fast(self) -> TemplateIndex:
         """Return the index that multiplies 8-bit integers first."""
@@ -102,6 +131,10 @@ class MadeUpGallery:
             )
             index = replace(index, distance=self.distance)
         return index.centred([None])
+
+
+def _flat(rows: Floats) -> Floats:
+    return rows.reshape(len(rows), 1, -1)
 
 
 def make_gallery(
