@@ -17,16 +17,24 @@ from cstl_edge.arrays import Floats, Silhouettes
 from cstl_edge.distance import EUCLIDEAN, DistanceName
 from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.export.checks.parity import SEED, Parity, feeds, measure
+from cstl_edge.export.checks.step_check import check_step
 from cstl_edge.export.folder import refuse_foreign, sha256, versions, write_folder
 from cstl_edge.export.graphs import GRAPHS, INCREMENTAL, build_graph
 from cstl_edge.export.simplify import simplify as simplify_graph
+from cstl_edge.export.step_graph import step_graph
 from cstl_edge.export.weight_storage import folded_factors, store_as_half
 from cstl_edge.model import Cstl
 from cstl_edge.model.head_matrices import has_fast_heads
 from cstl_edge.runtime.backends.ort_session import open_session
 from cstl_edge.runtime.base import usable_cores
-from cstl_edge.runtime.graph_format import OPSET, check_graph
-from cstl_edge.runtime.manifest import PRECISIONS, Manifest, Shape
+from cstl_edge.runtime.graph_format import OPSET, check_graph, graph_of
+from cstl_edge.runtime.manifest import (
+    INCREMENTAL_FILES,
+    PRECISIONS,
+    STEP_FILE,
+    Manifest,
+    Shape,
+)
 
 if TYPE_CHECKING:
     from cstl_edge.export.matching import MatchingStatistics
@@ -124,6 +132,8 @@ class _Export:
             return
         for graph in INCREMENTAL:
             self._add(graph)
+        if "frames" in graphs:
+            self._add_step(STEP_FILE, ("frames.onnx", *INCREMENTAL_FILES))
 
     def _add(self, graph: str) -> None:
         """Trace, simplify, store and check one graph."""
@@ -140,6 +150,23 @@ class _Export:
         self.parity.graphs[file] = measure(self.network, file, open_session(file, data, 1))
         self.parity.check()
         self.files[file] = data
+
+    def _add_step(self, name: str, pieces: Sequence[str]) -> None:
+        """Join graphs that were added to `step`, for one more frame of a walker.
+
+        Args:
+            name: File of the graph.
+            pieces: Files of `frames`, `taps`, `mix` and `slide`.
+        """
+        self.notify(f"{name}: joining")
+        shape = Shape.model_validate(self.network.config.to_dict())
+        files = {graph_of(file): self.files[file] for file in pieces}
+        models = {graph: onnx.load_model_from_string(data) for graph, data in files.items()}
+        data: bytes = step_graph(models, shape).SerializeToString(deterministic=True)
+        check_graph(name, data, shape)
+        error = check_step(name, data, files, shape)
+        log.info("%s: embeddings within %.2g of the graphs it is joined of", name, error)
+        self.files[name] = data
 
     def add_matching(self, distance: DistanceName) -> None:
         """Measure the statistics of matching with the float32 graphs."""
@@ -168,6 +195,12 @@ class _Export:
         for file, model in self.variants.graphs.items():
             self.files[file] = model.SerializeToString(deterministic=True)
             check_graph(file, self.files[file], shape)
+        variant = self.variants.precisions.get("int8")
+        if variant is not None and STEP_FILE in self.files:
+            step = STEP_FILE.replace(".onnx", ".int8.onnx")
+            self._add_step(step, (variant.frames, *(variant.cuts or INCREMENTAL_FILES)))
+            changed = variant.model_copy(update={"step": step})
+            self.variants.precisions["int8"] = changed
 
     def manifest(self, model: str, weights_sha256: str) -> Manifest:
         """Return the manifest of what was added."""

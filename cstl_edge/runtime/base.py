@@ -42,6 +42,7 @@ class EncoderInfo:
     distance: Distance = EUCLIDEAN  # by which its embeddings are compared
     confidence: Mapping[str, Any] | None = None  # curve of `gallery.confidence`, as in the manifest
     slides: bool = False  # whether it is a `streaming.rings.SlidingEncoder` as well
+    steps: bool = False  # whether it is a `streaming.steps.SteppingEncoder` as well
     engines: str | None = None  # exported model whose engines compute; None without
     keeps_windows: bool = False  # whether it is a `streaming.windows.KeepingEncoder` as well
 
@@ -157,15 +158,15 @@ def check_array(name: str, array: Any, dtype: type, axes: tuple[int | str, ...])
         dtype: Expected type.
         axes: Expected sizes; a letter stands for any size above 0.
     """
+    is_array = isinstance(array, np.ndarray)
+    if is_array and array.dtype == dtype and array.ndim == len(axes):
+        sizes = zip(axes, array.shape, strict=True)
+        if all(size > 0 if isinstance(axis, str) else size == axis for axis, size in sizes):
+            return
+    # the message is written only here: every frame of a walker passes this check
     expected = f"{np.dtype(dtype)} [{', '.join(map(str, axes))}]"
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"expected {name} as {expected}; got {type(array).__name__}")
-    fits = array.ndim == len(axes) and all(
-        size > 0 if isinstance(axis, str) else size == axis
-        for axis, size in zip(axes, array.shape, strict=True)
-    )
-    if array.dtype != dtype or not fits:
-        raise DataError(f"expected {name} as {expected}; got {array.dtype} {list(array.shape)}")
+    got = f"{array.dtype} {list(array.shape)}" if is_array else type(array).__name__
+    raise DataError(f"expected {name} as {expected}; got {got}")
 
 
 def check_lengths(lengths: Any, n: int, s: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -18,13 +18,18 @@ from cstl_edge.runtime.base import (
 )
 from cstl_edge.runtime.graph import Arrays, Run
 from cstl_edge.runtime.streaming.rings import check_slots
+from cstl_edge.runtime.streaming.steps import StepGraph
 
 
 class GraphEncoder:
     """The open graphs as an `Encoder`; with the incremental head, as a `SlidingEncoder`."""
 
     def __init__(
-        self, info: EncoderInfo, graphs: Mapping[str, Run], no_incremental_head: str
+        self,
+        info: EncoderInfo,
+        graphs: Mapping[str, Run],
+        no_incremental_head: str,
+        open_step: Callable[[], StepGraph] | None = None,
     ) -> None:
         """Take open graphs.
 
@@ -32,9 +37,13 @@ class GraphEncoder:
             info: Description of the encoder.
             graphs: Graphs by name: `frames`, `head`; where windows slide, `taps`, `mix`, `slide`.
             no_incremental_head: Message of the ModelError where one of the latter is missing.
+            open_step: Function that opens the graph `step`, where there is one: it is opened when
+                it is asked for, since most streams answer every few frames, without it.
         """
         self.info, self._graphs = info, dict(graphs)
         self._no_incremental_head = no_incremental_head
+        self._open_step = open_step
+        self._step: StepGraph | None = None
 
     def frames(self, silhouettes: Silhouettes) -> Floats:
         """Return the part features [m, p, c] of silhouettes [m, h, w]."""
@@ -64,6 +73,14 @@ class GraphEncoder:
         check_slots(slots, kept)
         return embedded(self._run("slide", {**kept, "slots": slots}))
 
+    def step_graph(self) -> StepGraph:
+        """Return the graph `step` (ModelError where it is refused, or there is none)."""
+        if self._open_step is None:
+            raise ModelError("expected an encoder whose info says `steps`; this one has no `step`")
+        if self._step is None:
+            self._step = self._open_step()
+        return self._step
+
     def encode(self, silhouettes: Silhouettes, lengths: Ints | None = None) -> Embedded:
         """Return the embeddings of sequences [n, s, h, w]."""
         return encode_in_parts(self, silhouettes, lengths)
@@ -74,6 +91,7 @@ class GraphEncoder:
     def close(self) -> None:
         """Let go of the graphs."""
         self._graphs.clear()
+        self._step = self._open_step = None
 
     def _run_rows(self, name: str, **rows: Floats) -> Arrays:
         """Check rows [p, m, c] of frames and run a graph on them."""

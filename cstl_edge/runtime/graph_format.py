@@ -75,12 +75,28 @@ def signature(name: str, shape: Shape) -> tuple[Signature, Signature]:
             {"logits": floats(p, None, 3 * c), "judged": floats(p, None, shape.hidden)},
         ),
         "slide": ({**kept, "slots": ("INT64", (None, None))}, embedded),
+        "step": _step(shape),
     }
     graph = graph_of(name)
     if graph not in known:
         files = ", ".join(f"{graph}.onnx" for graph in known)
         raise ModelError(f"expected one of {files}; got {one_line(name)}")
     return known[graph]
+
+
+def _step(shape: Shape) -> tuple[Signature, Signature]:
+    """Return inputs and outputs of `step`: one frame of one walker, and its state at both sides."""
+    p, c = shape.parts, shape.channels
+    state: Signature = {
+        f"kept_{name}": ("FLOAT", (1, p, None, width)) for name, width in shape.kept.items()
+    }
+    state["borders"] = ("FLOAT", (2, p, None, c))
+    state |= {"partial": ("FLOAT", (3, p, 2, c)), "later": ("FLOAT", (2, p, 2, c))}
+    inputs: Signature = {"silhouettes": ("UINT8", (1, *shape.size)), **state}
+    inputs["slots"] = ("INT64", (1, None))
+    outputs: Signature = {"embedding": ("FLOAT", (1, p, shape.embedding))}
+    outputs["salient_frames"] = ("INT32", (1, p))
+    return inputs, outputs | {f"{name}_after": sizes for name, sizes in state.items()}
 
 
 def graph_of(name: str) -> str:

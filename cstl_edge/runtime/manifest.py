@@ -26,6 +26,9 @@ PRECISIONS = ("float32", "fp16", "int8", "bfloat16")
 FLOAT32_GRAPHS = ("frames.onnx", "head.onnx")
 INCREMENTAL_FILES = ("taps.onnx", "mix.onnx", "slide.onnx")
 """The incremental head: `head.onnx` for windows that slide. Not every folder has it."""
+STEP_FILE = "step.onnx"
+"""The trunk and the incremental head in one, for one more frame of one walker; not in folders of
+earlier versions."""
 
 Count = Annotated[int, pydantic.Field(ge=1, le=65536)]
 Sha256 = Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
@@ -74,6 +77,7 @@ class PrecisionVariant(pydantic.BaseModel):
     cuts: Annotated[tuple[FileName, FileName, FileName], pydantic.Strict(False)] | None = None
     """The incremental head in this precision, for ONNX Runtime; without, float32's serves where the
     head is float32."""
+    step: FileName | None = None  # `step.onnx` in this precision, of `frames` and `cuts`
     evidence: dict[str, Any] = {}
     """Calibration data: the silhouettes that it was calibrated and evaluated on."""
     judged: dict[str, Any] = {}  # figures and limits of the accuracy gates
@@ -134,6 +138,7 @@ class Manifest(pydantic.BaseModel):
         *,
         distance: Distance = EUCLIDEAN,
         slides: bool = False,
+        steps: bool = False,
     ) -> EncoderInfo:
         """Return the description of an encoder of this model.
 
@@ -144,6 +149,7 @@ class Manifest(pydantic.BaseModel):
             threads: Number of threads of one run.
             distance: What `matching_file.read_distance` returns for the folder.
             slides: True where the encoder has the incremental head.
+            steps: True where it has the graph `step` as well.
         """
         shape, weights = self.shape, self.weights_sha256
         sizes = (shape.size, shape.parts, shape.channels, shape.embedding)
@@ -157,6 +163,7 @@ class Manifest(pydantic.BaseModel):
             distance=distance,
             confidence=self.confidence,
             slides=slides,
+            steps=steps,
         )
 
     def graphs(self, precision: str, backend: str) -> tuple[str, str]:
@@ -186,6 +193,12 @@ class Manifest(pydantic.BaseModel):
         # The float32 files are of the float32 head, which int8 and bfloat16 frames have too.
         slides = head == FLOAT32_GRAPHS[1] and set(INCREMENTAL_FILES) <= set(self.files)
         return INCREMENTAL_FILES if slides else ()
+
+    def step_file(self, precision: str) -> str | None:
+        """Return the file of `step` in ONNX Runtime; None where there is none of these graphs."""
+        variant = self._variant(precision)
+        name = variant.step if variant else STEP_FILE
+        return name if name in self.files and (variant or precision == "float32") else None
 
     def _variant(self, precision: str) -> PrecisionVariant | None:
         return next((v for name, v in self.precisions.items() if name == precision), None)

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cstl_edge.arrays import Array
 from cstl_edge.errors import ModelError, one_line
 from cstl_edge.runtime.backends.ort_session import open_session
-from cstl_edge.runtime.graph_format import check_graph, graph_of
+from cstl_edge.runtime.graph_format import check_graph, graph_of, signature
 from cstl_edge.runtime.manifest import Shape
 from cstl_edge.runtime.masks.graph import check_mask_graph
 from cstl_edge.runtime.masks.manifest import MaskManifest
@@ -78,9 +79,24 @@ def _run(name: str, data: bytes, shape: Shape) -> None:
         "taps": {"features": rows},
         "mix": {"features": rows, "sums": rows},
         "slide": {**kept, "slots": np.array([[1, 0]])},
-    }[graph_of(name)]
+        "step": {},
+    }[graph_of(name)] or _step_feed(shape)
     if not all(np.isfinite(output).all() for output in session.run(None, feed)):
         raise ModelError(f"{name}: expected finite outputs; got NaN or infinity")
+
+
+def _step_feed(shape: Shape) -> dict[str, Array]:
+    """Return the inputs of `step` for a window of five frames, in which nothing was seen yet."""
+    inputs, _ = signature("step.onnx", shape)
+    frames = 5  # of the window
+    feed: dict[str, Array] = {
+        name: np.zeros([frames if size is None else size for size in sizes], np.float32)
+        for name, (_, sizes) in inputs.items()
+    }
+    feed["silhouettes"] = feed["silhouettes"].astype(np.uint8)
+    feed["slots"] = np.arange(frames)[None]
+    feed["kept_gates"] += 1.0  # they are positive
+    return feed
 
 
 def _limit(cpu_s: int) -> None:

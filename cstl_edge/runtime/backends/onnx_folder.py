@@ -14,6 +14,7 @@ from cstl_edge.runtime.graph_encoder import GraphEncoder
 from cstl_edge.runtime.manifest import INCREMENTAL_FILES, Manifest, read_manifest
 from cstl_edge.runtime.matching_file import read_distance
 from cstl_edge.runtime.model_check import checked_graphs
+from cstl_edge.runtime.streaming.steps import StepGraph
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ def open_folder(
     precision: str | None,
     open_graph: Callable[[str, str, bytes], OpenGraph],
     int8_incremental: bool = False,
+    open_step: Callable[[str, bytes], StepGraph] | None = None,
 ) -> GraphEncoder:
     """Check what a CPU runs of an exported folder and open it (ModelError).
 
@@ -66,6 +68,8 @@ def open_folder(
         open_graph: Function that opens a graph by its name (`frames`, `head`; `taps`, `mix` and
             `slide` where windows slide), the name of its file and the bytes.
         int8_incremental: True for the INT8 incremental head, where an int8 model has one.
+        open_step: Function that opens the graph `step` by the name of its file and the bytes, in a
+            runtime that gains by it.
     """
     folder = model_folder(path)
     manifest = read_manifest(folder)
@@ -83,5 +87,15 @@ def open_folder(
     graphs = {graph: open_graph(graph, name, data[name]) for graph, name in files.items()}
     running = (graphs["head"].provider, chosen, graphs["head"].threads)
     distance = read_distance(folder, manifest)
-    info = manifest.encoder_info(backend, *running, distance=distance, slides="slide" in graphs)
-    return GraphEncoder(info, graphs, NO_INCREMENTAL_HEAD)
+    slides = "slide" in graphs
+    step = manifest.step_file(chosen) if slides and open_step else None
+    info = manifest.encoder_info(
+        backend, *running, distance=distance, slides=slides, steps=step is not None
+    )
+
+    def checked_step() -> StepGraph:
+        assert step is not None
+        assert open_step is not None
+        return open_step(step, checked_graphs(folder, manifest, [step])[step])
+
+    return GraphEncoder(info, graphs, NO_INCREMENTAL_HEAD, checked_step if step else None)

@@ -77,7 +77,7 @@ class StreamingEncoder(Generic[Walker]):
         if not self.slides:
             why = "as asked for" if info.slides else "the only form that this model has here"
             log.info("windows go through the head whole, %s", why)
-        self._windows = open_windows(encoder, window, max_walkers, slide=slide)
+        self._windows = open_windows(encoder, window, max_walkers, hop=hop, slide=slide)
         self._rings: OrderedDict[Walker, Ring] = OrderedDict()  # the longest unseen walker first
 
     def __len__(self) -> int:

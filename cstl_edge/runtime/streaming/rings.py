@@ -81,6 +81,8 @@ def embed_whole(encoder: Encoder, rings: Sequence[FeatureRing]) -> Embedded:
 REACH = 2  # frames to either side whose features a frame's sum holds
 TAPS = ("left2", "left1", "whole", "first", "right1", "right2", "end")
 """As in `model.incremental_head`, which needs PyTorch; `test_rings.py` compares both."""
+SHORTEST_STEP = 5
+"""Frames of a window from which its first two frames and the last three are different ones."""
 KEPT = ("kept_values", "kept_logits", "kept_judged", "kept_gates")
 """Inputs of `slide`, in order."""
 
@@ -146,6 +148,24 @@ class SlidingRing(FeatureRing):
         self._shares_for_later: Floats = np.zeros((2, parts, REACH, channels), np.float32)
         """left2 and left1 of the last two frames, for the sums of frames that are still to come."""
 
+    @property
+    def can_step(self) -> bool:
+        """Tell whether its window is full and answered, so that one more frame slides it by one."""
+        return self._answered == self.seen >= self.window >= SHORTEST_STEP
+
+    def state(self) -> dict[str, Floats]:
+        """Return the state that `step` reads and writes where it lies, by name."""
+        return {
+            **{name: values[None] for name, values in self.kept.items()},
+            "borders": self._border_sums,
+            "partial": self._partial_sums,
+            "later": self._shares_for_later,
+        }
+
+    def stepped(self) -> None:
+        """Note that `step` has taken in one frame and answered."""
+        self._answered = self.seen
+
     def slots(self, first: int = 0) -> Indices:
         """Return the slots of the ring of the window's frames from `first` on, 0 the oldest."""
         return (self.oldest + np.arange(first, self.held)) % self.window
@@ -205,8 +225,8 @@ class SlidingRing(FeatureRing):
         sums[2, :, REACH:] += before[0, :, :-REACH]
         sums[:, :, 1:-1] += right1
         sums[:, :, :-REACH] += right2
-        self._partial_sums = sums[:, :, -REACH:].copy()
-        self._shares_for_later = before[:, :, -REACH:].copy()
+        self._partial_sums[:] = sums[:, :, -REACH:]  # in place: `step` knows where they lie
+        self._shares_for_later[:] = before[:, :, -REACH:]
         return sums
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, cast
 
+import numpy as np
+
 from cstl_edge.arrays import Silhouettes
 from cstl_edge.runtime.base import Embedded, Encoder
 from cstl_edge.runtime.streaming.rings import (
@@ -20,6 +22,7 @@ from cstl_edge.runtime.streaming.rings import (
     embed_slid,
     embed_whole,
 )
+from cstl_edge.runtime.streaming.steps import SteppingEncoder, Steps
 
 
 class WindowStore(Protocol):
@@ -90,17 +93,67 @@ class SlidingWindows(HostWindows):
         return embed_slid(self._sliding, cast(Sequence[SlidingRing], rings), self._pool)
 
 
-def open_windows(encoder: Encoder, window: int, walkers: int, *, slide: bool) -> WindowStore:
+class SteppingWindows(SlidingWindows):
+    """Windows that slide by one frame, each frame and its answer by one call (`steps`).
+
+    For hop 1: everybody who is pushed is embedded next. Windows that are not full yet, and several
+    at once of a network with many weights, go the way of `SlidingWindows`.
+    """
+
+    def __init__(self, encoder: SteppingEncoder, window: int) -> None:
+        """Begin without walkers, with windows of so many frames."""
+        super().__init__(encoder, window)
+        self._graph = encoder.step_graph()
+        self._steps: dict[Ring, Steps] = {}
+        self._answers: dict[Ring, Embedded] = {}  # of the last push
+
+    def push(self, rings: Sequence[Ring], silhouettes: Silhouettes) -> None:
+        """Take in the frames; where all windows can step, embed them too."""
+        self._answers = {}
+        sliding = cast(Sequence[SlidingRing], rings)
+        together = len(rings) > 1 and not self._graph.light
+        if together or not all(ring.can_step for ring in sliding):
+            super().push(rings, silhouettes)
+            return
+        run = self._pool.map if self._pool is not None and len(rings) > 1 else map
+        self._answers = dict(zip(rings, run(self._step, sliding, silhouettes), strict=True))
+
+    def embed(self, rings: Sequence[Ring]) -> Embedded | None:
+        """Return what the last push embedded, or run the windows through the incremental head."""
+        answers = [self._answers[ring] for ring in rings if ring in self._answers]
+        if not answers:
+            return super().embed(rings)
+        if len(answers) == 1:
+            return answers[0]
+        return Embedded(*map(np.concatenate, zip(*answers, strict=True)))
+
+    def drop(self, ring: Ring) -> None:
+        """Forget what is bound to a walker's state."""
+        self._steps.pop(ring, None)
+
+    def _step(self, ring: SlidingRing, silhouette: Silhouettes) -> Embedded:
+        """Take in one frame [h, w] of a walker."""
+        if ring not in self._steps:
+            self._steps[ring] = Steps(self._graph, self._encoder.info, ring)
+        return self._steps[ring].take(silhouette)
+
+
+def open_windows(
+    encoder: Encoder, window: int, walkers: int, *, hop: int, slide: bool
+) -> WindowStore:
     """Return the windows that suit an encoder.
 
     Args:
         encoder: Encoder that embeds.
         window: Number of frames of a window.
         walkers: Number of walkers held at once.
+        hop: Number of frames between two embeddings of a walker.
         slide: True to compute again, where the encoder can, only what a slide changes.
     """
     if encoder.info.keeps_windows:
         return cast(KeepingEncoder, encoder).windows(window, walkers)
+    if slide and encoder.info.steps and hop == 1:
+        return SteppingWindows(cast(SteppingEncoder, encoder), window)
     if slide and encoder.info.slides:
         return SlidingWindows(cast(SlidingEncoder, encoder), window)
     return HostWindows(encoder, window)
