@@ -52,6 +52,7 @@ MAX_CREDIT = 2.0  # frames' worth of time that may be saved up
 FIRST_CROP_S = 0.03  # cost of a crop before one was measured: one in the first frame
 BLEND = 0.1  # weight of a new measurement of a cost
 INTERVALS, INTERVAL_RANK = 200, 0.1  # frames looked back on; dropped frames make longer ones
+BURST = 0.5  # of the mean interval, at least: a network that delivers several frames at once
 HOLD_S = 3.0  # between two decisions whether everybody is masked
 LEAST_COVERAGE = 0.9  # of the masks: less is reported, and taken back when it is all of them
 SAME_PERSON = 0.3  # intersection over union of the boxes in two frames
@@ -255,7 +256,9 @@ class AutoSegmenter:
             self._intervals.append(time_s - self._time_s)
         self._time_s = time_s
         if self._intervals:
-            interval_s = sorted(self._intervals)[int(INTERVAL_RANK * len(self._intervals))]
+            count = len(self._intervals)
+            shortest_s = sorted(self._intervals)[int(INTERVAL_RANK * count)]
+            interval_s = max(shortest_s, BURST * sum(self._intervals) / count)
             left_s = max(0.0, LOAD * interval_s - self._subtraction_s)
             most_s = max(MAX_CREDIT * left_s, self._crop_s)
             self._credit_s = min(self._credit_s + left_s, most_s)

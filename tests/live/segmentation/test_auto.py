@@ -79,6 +79,16 @@ def test_no_more_is_masked_than_the_time_allows() -> None:
     assert "12 ms" in str(segmenter.detail)
 
 
+def test_frames_that_come_in_bursts_have_time_as_well() -> None:
+    steady, bursts = Street(8, crop_ms=12), Street(8, crop_ms=12)
+    run(steady, 8)
+    segmenter = AutoSegmenter(bursts, bursts, bursts.clock)
+    for i in range(200):  # three at once, 120 ms apart
+        segmenter.segment(IMAGE, (i // 3) * 3 / FPS + i % 3 * 1e-3)
+    counts = [sum(map(len, street.masked_boxes[100:])) for street in (steady, bursts)]
+    assert 0.3 * counts[0] < counts[1] <= counts[0]
+
+
 def test_a_crop_that_takes_longer_than_a_frame_is_still_made_at_times() -> None:
     street = Street(2, crop_ms=100)
     run(street, 8)
