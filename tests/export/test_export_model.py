@@ -34,7 +34,13 @@ def siblings(folder):
 def test_the_manifest_lists_what_is_in_the_folder(weights, exported):
     manifest = read_manifest(exported)
     incremental = {"taps.onnx", "mix.onnx", "slide.onnx"}
-    assert set(manifest.files) == {"frames.onnx", "head.onnx", "full.onnx", *incremental}
+    assert set(manifest.files) == {
+        "frames.onnx",
+        "head.onnx",
+        "full.onnx",
+        "step.onnx",
+        *incremental,
+    }
     for name, digest in manifest.files.items():
         assert hashlib.sha256((exported / name).read_bytes()).hexdigest() == digest
     _, _ = load_checkpoint(weights, manifest.weights_sha256)
@@ -78,6 +84,7 @@ def test_a_subset_of_the_graphs_is_enough(edge):
         "manifest.json",
         "mix.onnx",
         "slide.onnx",
+        "step.onnx",
         "taps.onnx",
     ]
     assert read_manifest(edge).simplified["head.onnx"]["reason"] == "not asked for"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cstl_edge.errors import ConfigError, one_line
@@ -88,14 +89,24 @@ def open_folder(
     running = (graphs["head"].provider, chosen, graphs["head"].threads)
     distance = read_distance(folder, manifest)
     slides = "slide" in graphs
-    step = manifest.step_file(chosen) if slides and open_step else None
-    info = manifest.encoder_info(
-        backend, *running, distance=distance, slides=slides, steps=step is not None
-    )
+    step = manifest.step_file(chosen) if slides else None
+    steps = step is not None and open_step is not None
+    info = manifest.encoder_info(backend, *running, distance=distance, slides=slides, steps=steps)
+    checked_step = None
+    if step is not None and open_step is not None:
+        checked_step = partial(_open_step, folder, manifest, step, open_step)
+    return GraphEncoder(info, graphs, NO_INCREMENTAL_HEAD, checked_step)
 
-    def checked_step() -> StepGraph:
-        assert step is not None
-        assert open_step is not None
-        return open_step(step, checked_graphs(folder, manifest, [step])[step])
 
-    return GraphEncoder(info, graphs, NO_INCREMENTAL_HEAD, checked_step if step else None)
+def _open_step(
+    folder: Path, manifest: Manifest, file: str, open_step: Callable[[str, bytes], StepGraph]
+) -> StepGraph:
+    """Check the graph `step` of a folder and open it (ModelError).
+
+    Args:
+        folder: Exported model.
+        manifest: Its manifest.
+        file: Name of the graph's file.
+        open_step: Function that opens it.
+    """
+    return open_step(file, checked_graphs(folder, manifest, [file])[file])

@@ -38,7 +38,7 @@ class SteppingEncoder(Encoder, IncrementalHead, Protocol):
         """Return the graph, which is checked and opened at the first call (ModelError)."""
 
 
-class Steps:
+class Stepper:
     """The graph bound to the state of one walker."""
 
     def __init__(self, graph: StepGraph, info: EncoderInfo, ring: SlidingRing) -> None:

@@ -22,7 +22,7 @@ from cstl_edge.runtime.streaming.rings import (
     embed_slid,
     embed_whole,
 )
-from cstl_edge.runtime.streaming.steps import SteppingEncoder, Steps
+from cstl_edge.runtime.streaming.steps import Stepper, SteppingEncoder
 
 
 class WindowStore(Protocol):
@@ -104,7 +104,7 @@ class SteppingWindows(SlidingWindows):
         """Begin without walkers, with windows of so many frames."""
         super().__init__(encoder, window)
         self._graph = encoder.step_graph()
-        self._steps: dict[Ring, Steps] = {}
+        self._steps: dict[Ring, Stepper] = {}
         self._answers: dict[Ring, Embedded] = {}  # of the last push
 
     def push(self, rings: Sequence[Ring], silhouettes: Silhouettes) -> None:
@@ -134,7 +134,7 @@ class SteppingWindows(SlidingWindows):
     def _step(self, ring: SlidingRing, silhouette: Silhouettes) -> Embedded:
         """Take in one frame [h, w] of a walker."""
         if ring not in self._steps:
-            self._steps[ring] = Steps(self._graph, self._encoder.info, ring)
+            self._steps[ring] = Stepper(self._graph, self._encoder.info, ring)
         return self._steps[ring].take(silhouette)
 
 
