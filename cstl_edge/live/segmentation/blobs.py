@@ -40,8 +40,11 @@ JOIN_ASPECT = 0.75  # width / height of a body put together from fragments
 SMALL_PART = 0.12  # of the joined area: a fragment that may hang beside a body,
 TALL_PART = 0.4  # of the joined height: but this is somebody farther away
 BAND_SHARE = 0.025  # of the frame's height: the highest band of the scene that may cut a person
-WIDE_ASPECT = 0.72  # width / height from which a blob may be several people
-PEAK_MASS = 0.5  # of the blob's height: column mass at the middle of a person
+WIDE_ASPECT = 0.72  # width / height from which a blob may be several people,
+HEADS_ASPECT = 0.45  # and from which it may be where two heads are seen
+PEAK_MASS = 0.5  # of the blob's height: column mass at the middle of a person,
+FAR_MASS = 0.22  # and of somebody farther away, whose head is
+HEAD = 0.7  # of the blob's height above its foot: no leg, bag or arm that swings is there
 PEAK_DISTANCE = 0.25  # of the height: from one person's middle to the next one's
 VALLEY_DEPTH = 0.7  # of the lower peak: mass between two people
 THIN = 0.5  # of its box that a blob wider than high fills: less is the shadow of somebody outside
@@ -286,7 +289,7 @@ def _middle(group: _Group, height: float) -> float:
 def _split(blob: Blob, shape: tuple[int, ...]) -> list[Blob]:
     """Split a blob of several people at the valleys of its column mass."""
     x, y, w, h = blob.box
-    cuts = valleys(blob.mask) if w >= WIDE_ASPECT * h else []
+    cuts = valleys(blob.mask) if w >= HEADS_ASPECT * h else []
     if not cuts:
         return [blob]
     parts = []
@@ -301,10 +304,14 @@ def _split(blob: Blob, shape: tuple[int, ...]) -> list[Blob]:
 
 def valleys(mask: Mask) -> list[int]:
     """Return the columns at which a mask [h, w] of several people is cut, none for one person."""
-    h = mask.shape[0]
+    h, w = mask.shape
     smooth = _column_mass(mask, h)
+    top = np.where(mask.any(axis=0), h - mask.argmax(axis=0), 0)  # above the foot
+    upright = (smooth >= FAR_MASS * h) & (top >= HEAD * h)
+    if w >= WIDE_ASPECT * h:
+        upright |= smooth >= PEAK_MASS * h
     peaks: list[int] = []
-    left = np.where(smooth >= PEAK_MASS * h, smooth, -1.0)  # columns that may become peaks
+    left = np.where(upright, smooth, -1.0)  # columns that may become peaks
     while left.size and left.max() >= 0:
         peak = int(left.argmax())
         peaks.append(peak)

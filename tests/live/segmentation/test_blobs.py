@@ -102,6 +102,23 @@ def test_a_wide_blob_is_parted_at_the_valley_and_marked() -> None:
     assert abs(blobs[1].box[0] - 143) < 12
 
 
+def test_a_far_person_whose_feet_touch_a_near_one_is_parted_by_the_heads() -> None:
+    """Narrower than two people side by side, and no column of the far one is half as high."""
+    mask = scene(*person(110, 48, 60), *person(155, 40, 130), (108, 100, 40, 8))
+    assert cv2.connectedComponents(mask)[0] == 2
+    left, right = candidates(mask)
+    assert left.shared
+    assert right.shared
+    assert 115 < right.box[0] < 135
+
+
+@pytest.mark.parametrize("arm", [(178, 85, 12, 40), (172, 30, 8, 60), (108, 60, 40, 7)])
+def test_a_bag_and_arms_down_up_or_out_are_no_second_head(arm: tuple[int, int, int, int]) -> None:
+    mask = scene(*person(150, 40, 130), arm, (160, 84, 20, 6))
+    (blob,) = candidates(mask)
+    assert not blob.shared
+
+
 def test_one_person_with_arms_out_is_not_parted() -> None:
     mask = scene((120, 40, 30, 120), (70, 60, 130, 12))
     assert valleys(mask[40:160, 70:200]) == []
