@@ -39,6 +39,7 @@ SECTIONS: Mapping[str, Builder] = {
     "multi": timings.multi,
     "offline": timings.offline,
     "end_to_end": timings.end_to_end,
+    "gallery": timings.gallery,
     "segment": sizing.segment,
     "accuracy": accuracy_power.accuracy,
     "peers": peers.peers,
