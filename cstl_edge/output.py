@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -177,7 +178,9 @@ def _inside(path: Path, folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def whole_file(path: PathLike, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
+def whole_file(
+    path: PathLike, *, mode: int = 0o644, one_of_many: bool = False
+) -> Iterator[IO[bytes]]:
     """Give a file to write that appears under its name, whole, when the block ends well.
 
     It is written under an unpredictable name beside, synced and renamed; an error or a kill leaves
@@ -186,6 +189,9 @@ def whole_file(path: PathLike, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     Args:
         path: File; missing folders are made, a link is followed.
         mode: Permissions, before the umask.
+        one_of_many: True neither syncs nor looks for parts of killed processes, which costs more
+            than the file where there are thousands in a folder: for files that are checked when
+            they are read, in a folder that `sweep_folder` has swept.
 
     Raises:
         StorageError: The disk refuses.
@@ -201,30 +207,36 @@ def whole_file(path: PathLike, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "it is a folder")
-            sweep(target)
+            if not one_of_many:
+                sweep(target)
             part = partial_name(target)
             with os.fdopen(_create(part, mode), "wb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if not one_of_many:
+                    os.fsync(file.fileno())
                 os.replace(part, target)
                 part = None
-            sync_folder(target.parent)
+            if not one_of_many:
+                sync_folder(target.parent)
     finally:
         if part is not None:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
 
 
-def write_file(path: PathLike, content: bytes | str, *, mode: int = 0o644) -> Path:
+def write_file(
+    path: PathLike, content: bytes | str, *, mode: int = 0o644, one_of_many: bool = False
+) -> Path:
     """Write a file, whole or not at all, and return its path (StorageError).
 
     Args:
         path: File; missing folders are made.
         content: Bytes, or a text, which is written as UTF-8.
         mode: Permissions, before the umask.
+        one_of_many: As in `whole_file`.
     """
-    with whole_file(path, mode=mode) as file:
+    with whole_file(path, mode=mode, one_of_many=one_of_many) as file:
         file.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
     return Path(path)
 
@@ -238,16 +250,28 @@ def sweep(target: Path) -> None:
     """Remove what killed processes left of this file: parts that no process holds."""
     stem = f".{target.name[:100]}."
     for entry in os.scandir(target.parent):
-        middle = entry.name[len(stem) : -len(".part")]
-        ours = entry.name.startswith(stem) and entry.name.endswith(".part") and len(middle) == 16
-        if ours and set(middle) <= set("0123456789abcdef") and entry.is_file(follow_symlinks=False):
-            with contextlib.suppress(OSError):  # in use, or of another user
-                handle = os.open(entry.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-                try:
-                    if _lock(handle):
-                        os.unlink(entry.path)
-                finally:
-                    os.close(handle)
+        if entry.name.startswith(stem) and len(entry.name) == len(stem) + 16 + len(".part"):
+            _remove_part(entry.path)
+
+
+def sweep_folder(folder: Path) -> None:
+    """Remove what killed processes left below a folder: parts that no process holds."""
+    for path in folder.rglob(".*.part"):
+        _remove_part(str(path))
+
+
+def _remove_part(path: str) -> None:
+    """Remove a file where it is a part, by its name, that no process holds."""
+    named = re.search(r"\.[0-9a-f]{16}\.part$", path) is not None
+    if not named or os.path.islink(path) or not os.path.isfile(path):
+        return
+    with contextlib.suppress(OSError):  # in use, or of another user
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            if _lock(handle):
+                os.unlink(path)
+        finally:
+            os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from cstl_edge.cli.console import notify, print_result, progress
 from cstl_edge.cli.options import Backend, Json, Model, Segmenter
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
+from cstl_edge.output import sweep_folder
 
 if TYPE_CHECKING:
     from cstl_edge.live.archive.embed import ArchiveOptions, ItemResult
@@ -65,6 +66,7 @@ def embed(
     items = find_items(archive)
     with closing(open_encoder(options)) as encoder:  # refused here, not in every process
         weights = encoder.info.weights_sha256
+    sweep_folder(output)  # parts of an earlier run that was killed
     todo = [item for item in items if not is_done(item, options, weights)]
     results: list[ItemResult] = []
     with progress("embedding") as bar:

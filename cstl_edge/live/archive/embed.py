@@ -2,7 +2,9 @@
 
 `NAME.npz` holds embeddings float32 [n, p, d], salient frames int32 [n, p] and the walk of each
 window int32 [n]; `NAME.json` beside it what they are of, written last: an item with a record that
-fits is done.
+fits, and with the very file that the record names by its sha256, is done. So nothing has to be
+synced file by file, which took as long as a fifth of the embedding: what a power cut leaves fits
+no record and is embedded anew.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import io
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,7 @@ class ItemResult:
     model: str | None = None  # sha256 of the weights
     error: str | None = None
     seconds: float = 0.0
+    sha256: str | None = None  # of `NAME.npz`; records of earlier versions, which synced, have none
     format: int = FORMAT
 
 
@@ -84,11 +87,11 @@ def is_done(item: Item, options: ArchiveOptions, weights_sha256: str) -> bool:
     record = Path(options.output) / f"{item.name}.json"
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
-        there = record.with_name(f"{Path(item.name).name}.npz").is_file()
+        data = record.with_name(f"{Path(item.name).name}.npz").read_bytes()
         return (
-            there
-            and known["error"] is None
+            known["error"] is None
             and known["key"] == key_of(item, options, weights_sha256)
+            and known.get("sha256") in (None, hashlib.sha256(data).hexdigest())
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -154,6 +157,8 @@ def _write(place: Path, arrays: Arrays, result: ItemResult) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     content, named = io.BytesIO(), dict[str, Any](arrays)
     np.savez(content, **named)
-    write_file(place.with_name(f"{place.name}.npz"), content.getvalue())
-    record = json.dumps(asdict(result), indent=1)
-    write_file(place.with_name(f"{place.name}.json"), record + "\n")
+    data = content.getvalue()
+    write_file(place.with_name(f"{place.name}.npz"), data, one_of_many=True)
+    written = replace(result, sha256=hashlib.sha256(data).hexdigest())
+    record = json.dumps(asdict(written), indent=1)
+    write_file(place.with_name(f"{place.name}.json"), record + "\n", one_of_many=True)

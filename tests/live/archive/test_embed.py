@@ -137,6 +137,38 @@ def test_what_is_done_is_kept_and_what_failed_is_tried_again(archive, tmp_path):
     assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
 
 
+def test_what_a_power_cut_left_is_embedded_anew(archive, options):
+    """Nothing is synced, so a result may be there without its content."""
+    encoder = open_encoder(options)
+    weights = encoder.info.weights_sha256
+    (item, *_) = find_items([archive])
+    embed_item(item, options, encoder)
+    place = Path(options.output) / "archive" / "a.npy.npz"
+    data = place.read_bytes()
+    place.write_bytes(bytes(len(data)))
+    assert not is_done(item, options, weights)
+    place.write_bytes(data)
+    assert is_done(item, options, weights)
+    record = place.with_name("a.npy.json")
+    known = json.loads(record.read_text())
+    record.write_text(json.dumps({**known, "sha256": None}))  # of an earlier version, which synced
+    assert is_done(item, options, weights)
+    record.write_bytes(b"")
+    assert not is_done(item, options, weights)
+
+
+@pytest.mark.usefixtures("here")
+def test_parts_of_a_killed_run_are_swept(archive, tmp_path):
+    part = tmp_path / "out" / "archive" / f".a.npy.npz.{'0' * 16}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half")
+    other = part.with_name(".notes.part")
+    other.write_bytes(b"somebody's")
+    assert embed(archive, "-o", tmp_path / "out")[0] == 0
+    assert not part.exists()
+    assert other.exists()
+
+
 def test_a_process_that_dies_costs_its_item_alone(archive, options, monkeypatch):
     """One item kills whoever embeds it; the others have their results."""
     encoder = open_encoder(options)
