@@ -35,7 +35,7 @@ from cstl_edge.live.sources.base import Frame, FrameSource
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.live.sources.synthetic.actor import WalkerSpec
 from cstl_edge.live.sources.synthetic.source import SyntheticSource, WalkerTruth
-from cstl_edge.live.video.annotated import AnnotatedVideo
+from cstl_edge.live.video.annotated import AnnotatedVideo, playable_path
 from cstl_edge.output import write_file
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder
@@ -82,6 +82,7 @@ class DemoResult:
     model: str = ""
     seconds: float = 0.0
     folder: str = ""
+    videos: list[str] = field(default_factory=list)  # names of the annotated ones
     lines: list[str] = field(default_factory=list)  # summary for people
 
 
@@ -202,7 +203,8 @@ def _follow(
     last: dict[int, Event] = {}
     walker_of: dict[int, int] = {}  # track -> walker of the truth, in the newest frame
     truth = source.truth if isinstance(source, SyntheticSource) else None
-    video = AnnotatedVideo(folder / f"{name}.mp4", source.fps or FPS)
+    video = AnnotatedVideo(playable_path(folder / f"{name}.mp4"), source.fps or FPS)
+    result.videos.append(video.path.name)
 
     def observe(frame: Frame, views: list[WalkerView], note: str | None) -> None:
         if truth is not None:
@@ -270,7 +272,7 @@ def _lines(result: DemoResult) -> list[str]:
         counts,
         *(f"not enrolled: {line}" for line in result.not_enrolled),
         f"frames per second: {fps}; all of it took {result.seconds} s with {result.model}",
-        f"look at {result.folder}: real.mp4 and street.mp4 (annotated), events.jsonl, "
+        f"look at {result.folder}: {' and '.join(result.videos)} (annotated), events.jsonl, "
         "silhouettes.png, salient.png (the frames from which each body part was chosen, Fig. 7 of "
         "the paper)",
         "next: cstl-edge demo --serve opens a page with four synthetic cameras",

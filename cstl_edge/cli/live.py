@@ -74,17 +74,17 @@ def live(
     from cstl_edge.live.pipeline.options import PipelineOptions
     from cstl_edge.live.pipeline.run import run
 
-    _claim([source, gallery, model], annotate, events, overwrite)
+    annotate = _claim([source, gallery, model], annotate, events, overwrite)
     options = PipelineOptions(
         segmenter, walker_fps=walker_fps or None, fpir=fpir, threshold=threshold, camera=camera
     )
     encoder, line_of = load(model, backend), _form(schema)
     with ExitStack() as stack:
         observers, signals = Observers(), stack.enter_context(SignalEnd())
+        choice = SourceChoice(source, rotate, flip, fps)
         if annotate is not None:
-            observers.add_video(annotate, stack)
+            observers.add_video(annotate, stack, live=choice.is_live)
         log = _log(events, line_of, overwrite, stack)
-        source_options = SourceChoice(source, rotate, flip, fps).options(wait=not no_wait)
         pipeline = stack.enter_context(
             run(
                 source,
@@ -92,7 +92,7 @@ def live(
                 gallery=_gallery(gallery, encoder, stack),
                 options=options,
                 observer=observers if annotate else None,
-                source_options=source_options,
+                source_options=choice.options(wait=not no_wait),
                 duration_s=duration,
             )
         )
@@ -137,17 +137,19 @@ def _gallery(path: str | None, encoder: Encoder, stack: ExitStack) -> Gallery | 
 
 def _claim(
     inputs: list[str | Path | None], annotate: Path | None, events: Path | None, overwrite: bool
-) -> None:
-    """Refuse outputs that would destroy something (ConfigError)."""
+) -> Path | None:
+    """Refuse outputs that would destroy something (ConfigError); return where the video goes."""
     from cstl_edge.live.events import is_event
-    from cstl_edge.live.video.annotated import VIDEO_SUFFIXES
+    from cstl_edge.live.video.annotated import VIDEO_SUFFIXES, playable_path
     from cstl_edge.output import Outputs
 
     outputs = Outputs([*inputs, default_gallery()], overwrite=overwrite)
     if annotate is not None:
+        annotate = playable_path(annotate)
         outputs.claim(annotate, "--annotate", suffixes=VIDEO_SUFFIXES)
     if events is not None:
         outputs.claim(events, "--events", is_ours=is_event)
+    return annotate
 
 
 def _print_all(

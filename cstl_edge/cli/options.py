@@ -102,7 +102,10 @@ NoWait = Annotated[
 ]
 Annotate = Annotated[
     Path | None,
-    typer.Option(help="Write a video (.mp4) with boxes, names and silhouettes to this file."),
+    typer.Option(
+        help="Write a video with boxes, names and silhouettes to this file: .mp4 (H.264) or .webm"
+        " (VP8), in any case .webm where the system has no ffmpeg."
+    ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist; never one that is read.")

@@ -163,7 +163,7 @@ def identify(
         return
     from cstl_edge.live.pipeline.options import PipelineOptions
 
-    _claim([source, gallery, model], annotate, overwrite, silhouettes is not None)
+    annotate = _claim([source, gallery, model], annotate, overwrite, silhouettes is not None)
     more: dict[str, Any] = {"threshold": threshold, "camera": camera}
     options = PipelineOptions(segmenter, walker_fps=walker_fps or None, fpir=fpir, **more)
     encoder = load(model, backend)
@@ -273,17 +273,26 @@ def _print_enrolment(person: EnrolledPerson, frames: int, json: bool) -> None:
 
 def _claim(
     inputs: list[str | Path | None], annotate: Path | None, overwrite: bool, no_video: bool
-) -> None:
-    """Refuse an output that would destroy something, or that has no source (ConfigError)."""
-    from cstl_edge.live.video.annotated import VIDEO_SUFFIXES
+) -> Path | None:
+    """Return where the video goes; ConfigError where it would destroy something or has no source.
+
+    Args:
+        inputs: Files that are read.
+        annotate: As the user named it.
+        overwrite: Whether it may replace a file.
+        no_video: Whether there are no pictures to draw on.
+    """
+    from cstl_edge.live.video.annotated import VIDEO_SUFFIXES, playable_path
     from cstl_edge.output import Outputs
 
     if annotate is None:
-        return
+        return None
     if no_video:
         raise ConfigError("--annotate needs a video; silhouettes have none")
     outputs = Outputs([*inputs, default_gallery()], overwrite=overwrite)
+    annotate = playable_path(annotate)
     outputs.claim(annotate, "--annotate", suffixes=VIDEO_SUFFIXES)
+    return annotate
 
 
 def _collect(
@@ -299,7 +308,7 @@ def _collect(
     observers.seen.append(tracks.see)
     with ExitStack() as stack:
         if annotate is not None:
-            observers.add_video(annotate, stack)
+            observers.add_video(annotate, stack, live=choice.is_live)
         try:
             return collect_walks(choice, encoder, options, observers, people)
         except DataError as err:

@@ -96,11 +96,13 @@ class Observers:
         for observer in self.seen:
             observer(frame, walkers, note)
 
-    def add_video(self, path: Path, stack: ExitStack) -> None:
+    def add_video(self, path: Path, stack: ExitStack, *, live: bool) -> None:
         """Add the writer of an annotated video, which begins with the first frame.
 
-        path: of the video
-        stack: ends the video
+        Args:
+            path: Of the video.
+            stack: Ends the video.
+            live: Whether the source does not wait.
         """
         from cstl_edge.live.video.annotated import AnnotatedVideo
 
@@ -108,7 +110,8 @@ class Observers:
 
         def write(frame: Frame, walkers: list[WalkerView], note: str | None) -> None:
             if not videos:
-                videos.append(stack.enter_context(AnnotatedVideo(path, self.fps_of())))
+                video = AnnotatedVideo(path, self.fps_of(), live=live)
+                videos.append(stack.enter_context(video))
             videos[0].write(frame.image, walkers, note)
 
         self.seen.append(write)

@@ -144,7 +144,7 @@ def test_live_on_a_real_video_writes_events_and_a_video(tmp_path, monkeypatch):
     assert [violations(event) for event in events] == [[]] * len(events)
     closed = [event for event in events if event["event"] == "closed"]
     assert {event["reason_code"] for event in closed} >= {"no_gallery"}
-    assert video.exists() or video.with_suffix(".avi").exists()
+    assert video.exists() or video.with_suffix(".webm").exists()
     assert "frames at" in done.stderr
 
 

@@ -1,7 +1,8 @@
 """Annotated video: draws on frames and records them to a file that is never lost and never half.
 
-The recording grows as `NAME.incomplete-<random>.mp4`, playable at any time, and gets its name when
-the run ends, also after Ctrl-C or a signal. After an error or a kill it stays under that name.
+H.264 in MP4 by the system's FFmpeg, VP8 in WebM by cv2: browsers play both. The recording grows as
+`NAME.incomplete-<random>.mp4`, playable at any time, and gets its name when the run ends, also
+after Ctrl-C or a signal. After an error or a kill it stays under that name.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ import logging
 import os
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, StorageError, one_line
 from cstl_edge.live.annotate import WalkerView, annotate
-from cstl_edge.live.video.encoder import OnFrame, VideoEncoder
+from cstl_edge.live.video.browser import ffmpeg_encoder
+from cstl_edge.live.video.encoder import OnFrame, VideoEncoder, Vp8Encoder
 from cstl_edge.live.video.encoder import open_encoder as open_cv2_encoder
-from cstl_edge.live.video.fragmented_mp4 import FragmentedMp4, VideoFormat
+from cstl_edge.live.video.fragmented_mp4 import FragmentedMp4
+from cstl_edge.live.video.growing_video import GrowingVideo, VideoFormat
 from cstl_edge.live.video.h264 import H264Encoder
+from cstl_edge.live.video.webm_file import WebmFile
 from cstl_edge.opencv import import_cv2
 from cstl_edge.output import PRIVATE, storing, sync_folder
 
@@ -27,29 +32,53 @@ cv2 = import_cv2()
 
 log = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = (".mp4",)
+MP4, WEBM = VIDEO_SUFFIXES = (".mp4", ".webm")
 DEFAULT_FPS = 25.0
+NO_FFMPEG = "there is no ffmpeg that encodes H.264 on this system (Debian: apt-get install ffmpeg)"
+
+
+def playable_path(path: Path) -> Path:
+    """Return where an annotated video goes: without FFmpeg NAME.mp4 becomes NAME.webm, and says so.
+
+    With a cv2 that cannot write that either it stays as it is.
+    """
+    if path.suffix.lower() != MP4 or ffmpeg_encoder() is not None or not _has_vp8():
+        return path
+    changed = path.with_suffix(WEBM)
+    log.warning("the video is VP8 in %s, which browsers play: %s", one_line(changed), NO_FFMPEG)
+    return changed
 
 
 class AnnotatedVideo:
-    """Writes frames to an MP4 that its owner alone can read; use as a context manager.
+    """Writes frames to an MP4 or WebM that its owner alone can read; use as a context manager.
 
     The file appears under its name when the block ends well, also by Ctrl-C or a signal. The
     recording of a block that fails is kept beside it, under the name that the message tells.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fps: float) -> None:
-        """Name the file, `.mp4`; fps: frames per second, 25 where it is not positive."""
+    def __init__(self, path: str | os.PathLike[str], fps: float, *, live: bool = False) -> None:
+        """Name the file.
+
+        Args:
+            path: File to write, `.mp4` or `.webm`; `playable_path` says which of them can be had.
+            fps: Frames per second, 25 where it is not positive.
+            live: Whether VP8 leaves out frames that come faster than it encodes.
+
+        Raises:
+            ConfigError: The name ends otherwise.
+        """
         self.path = Path(path)
         if self.path.suffix.lower() not in VIDEO_SUFFIXES:
-            raise ConfigError(f"expected a file that ends in .mp4; got {one_line(self.path)}")
-        self._fps = fps if fps > 0 else DEFAULT_FPS
+            raise ConfigError(
+                f"expected a file that ends in .mp4 or .webm; got {one_line(self.path)}"
+            )
+        self._fps, self._live = fps if fps > 0 else DEFAULT_FPS, live
         self._incomplete: Path | None = None  # name while it grows
         self._file = -1
         self._size = (0, 0)  # width, height
         self._encoder: VideoEncoder | None = None  # until it is closed
         self._chosen: VideoEncoder | None = None
-        self._container: FragmentedMp4 | None = None
+        self._container: GrowingVideo | None = None
         self._failed: OSError | None = None  # in the encoder's thread
 
     def write(self, image: Image, walkers: Sequence[WalkerView], note: str | None = None) -> None:
@@ -84,6 +113,10 @@ class AnnotatedVideo:
             with storing(self.path, self._where()):
                 if self._container is not None:
                     self._container.close()
+                if isinstance(encoder, Vp8Encoder) and encoder.left_out:
+                    log.warning(
+                        "%d frames were left out of the video: VP8 takes too long", encoder.left_out
+                    )
                 if keep:
                     os.replace(self._incomplete, self.path)
                     sync_folder(self.path.parent)
@@ -99,8 +132,21 @@ class AnnotatedVideo:
         with storing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(incomplete, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE)
+        try:
+            self._encoder = self._chosen = self._open_encoder(width, height)
+        except BaseException:
+            os.close(self._file)
+            incomplete.unlink()
+            raise
         self._incomplete = incomplete
-        self._encoder = self._chosen = open_encoder(width, height, self._add)
+
+    def _open_encoder(self, width: int, height: int) -> VideoEncoder:
+        if self.path.suffix.lower() == MP4:
+            return open_encoder(width, height, self._add)
+        try:
+            return Vp8Encoder(width, height, self._add, live=self._live)
+        except OSError as err:
+            raise ConfigError(f"{err}", remedy="write an .mp4 in place of the .webm") from err
 
     def _add(self, frame: bytes, key: bool) -> None:
         """Take an encoded frame, in the encoder's thread; after a failure it goes nowhere."""
@@ -111,7 +157,8 @@ class AnnotatedVideo:
                 assert self._chosen is not None
                 codec, said = self._chosen.codec, self._chosen.configuration
                 form = VideoFormat(codec, *self._size, self._fps, said)  # type: ignore[arg-type]
-                self._container = FragmentedMp4(self._file, form)
+                kind = WebmFile if codec == "vp8" else FragmentedMp4
+                self._container = kind(self._file, form)
             self._container.add(frame, key=key)
         except OSError as err:
             self._failed = err
@@ -147,7 +194,7 @@ class AnnotatedVideo:
 
 
 def open_encoder(width: int, height: int, on_frame: OnFrame) -> VideoEncoder:
-    """Return an encoder of H.264, or what cv2 has and a warning: browsers do not play that.
+    """Return an encoder for an MP4: H.264, or what cv2 has and a warning that no browser plays it.
 
     Args:
         width: Of the pictures, even [pixels].
@@ -159,8 +206,19 @@ def open_encoder(width: int, height: int, on_frame: OnFrame) -> VideoEncoder:
     except OSError:
         encoder = open_cv2_encoder(width, height, on_frame)
     log.warning(
-        "the video is %s, which players show and browsers do not: there is no ffmpeg that encodes"
-        " H.264 on this system (Debian: apt-get install ffmpeg)",
+        "the video is %s, which players show and browsers do not: %s; a name that ends in .webm"
+        " gives one that browsers play",
         encoder.codec.upper(),
+        NO_FFMPEG,
     )
     return encoder
+
+
+@lru_cache(maxsize=1)
+def _has_vp8() -> bool:
+    """Tell whether this cv2 encodes VP8."""
+    try:
+        Vp8Encoder(64, 64, lambda frame, key: None, live=False).close()
+    except OSError:
+        return False
+    return True

@@ -78,8 +78,18 @@ def write_clip(
 @lru_cache(maxsize=1)
 def browser_encoder() -> BrowserEncoder:
     """Return the best encoder of this machine; each is tried with a small video."""
+    return _first_that_works(_candidates()) or BrowserEncoder("VP8 (cv2)", WEBM, ".webm")
+
+
+@lru_cache(maxsize=1)
+def ffmpeg_encoder() -> BrowserEncoder | None:
+    """Return the best encoder of the system's FFmpeg, None where it encodes no H.264."""
+    return _first_that_works([one for one in _candidates() if one.program == "ffmpeg"])
+
+
+def _first_that_works(encoders: list[BrowserEncoder]) -> BrowserEncoder | None:
     picture = _jpeg(np.full((64, 64, 3), 90, np.uint8))
-    for encoder in _candidates():
+    for encoder in encoders:
         with tempfile.TemporaryDirectory(prefix="cstl-edge-") as folder:
             target = Path(folder) / f"try{encoder.suffix}"
             try:
@@ -88,7 +98,7 @@ def browser_encoder() -> BrowserEncoder:
                 continue
             if target.stat().st_size > 0:
                 return encoder
-    return BrowserEncoder("VP8 (cv2)", WEBM, ".webm")
+    return None
 
 
 def _candidates() -> list[BrowserEncoder]:

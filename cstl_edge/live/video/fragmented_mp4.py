@@ -1,96 +1,33 @@
 """Fragmented MP4 (ISO/IEC 14496-12, 8.8): a video that is playable up to its last whole fragment.
 
-The movie header comes first and states no samples; every fragment states its own and is written
-with one call, so a full disk, a kill or a power cut costs the fragment in work and nothing before
-it. One track, one frame rate.
+The movie header states no samples, every fragment its own.
 """
 
 from __future__ import annotations
 
-import os
 import struct
-from dataclasses import dataclass
-from typing import Literal
+
+from cstl_edge.live.video.growing_video import GrowingVideo, Sample, VideoFormat
 
 TICKS_PER_FRAME = 1000
-SYNC_S = 5.0  # of video between two syncs to the disk
-FRAGMENT_S = 1.0  # a fragment ends at the first key frame from here on
-MAX_FRAGMENT_FRAMES = 250  # where key frames do not come
 MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)  # no rotation
 KEY, DELTA = 0x02000000, 0x01010000  # sample flags: depends on no other frame; on the one before
 DATA_OFFSET, SIZES_AND_FLAGS = 0x1, 0x600  # fields of a run of samples that are there
 BASE_IS_MOOF = 0x20000
 OBJECT_TYPES = {"mpeg4": 0x20, "jpeg": 0x6C}  # ISO/IEC 14496-1, table 5
 
-Codec = Literal["h264", "mpeg4", "jpeg"]
 
+class FragmentedMp4(GrowingVideo):
+    """Writer of H.264, MPEG-4 or JPEG frames into a fragmented MP4."""
 
-@dataclass(frozen=True)
-class VideoFormat:
-    """What a track's header states of its pictures."""
+    def _header(self) -> tuple[bytes, int]:
+        return _header(self._form)
 
-    codec: Codec
-    width: int  # pixels
-    height: int
-    fps: float
-    configuration: bytes = b""  # headers of the MPEG-4 stream; the record of the H.264 decoder
+    def _fragment(self, samples: list[Sample]) -> bytes:
+        return _fragment(self._sequence, self._frames * TICKS_PER_FRAME, samples)
 
-
-class FragmentedMp4:
-    """Writer of frames into an open file; `close` ends the last fragment and states the length.
-
-    Every OSError of the disk comes out of `add` or `close`; the file then ends with the last
-    fragment that fitted.
-    """
-
-    def __init__(self, file: int, form: VideoFormat) -> None:
-        """Write the movie header to an empty file, given by its descriptor."""
-        self._file, self._form = file, form
-        self._samples: list[tuple[bytes, bool]] = []  # of the fragment in work: data, key frame?
-        self._sequence = self._frames = self._unsynced = 0
-        self._end = 0  # of the last whole fragment, in bytes
-        header, self._length_at = _header(form)
-        self._append(header)
-
-    def add(self, frame: bytes, *, key: bool) -> None:
-        """Append one encoded frame; key: it depends on no other."""
-        count = len(self._samples)
-        long_enough = count >= FRAGMENT_S * self._form.fps
-        if count and ((key and long_enough) or count >= MAX_FRAGMENT_FRAMES):
-            self._flush()
-        self._samples.append((frame, key))
-
-    def close(self) -> None:
-        """Write what is left, and the length of the whole into the header."""
-        if self._samples:
-            self._flush()
-        self.state_length()
-        os.fsync(self._file)
-
-    def state_length(self) -> None:
-        """Write the length of the whole fragments into the header, which takes no more space."""
-        os.pwrite(self._file, struct.pack(">Q", self._frames * TICKS_PER_FRAME), self._length_at)
-
-    def _flush(self) -> None:
-        samples, self._samples = self._samples, []
-        self._sequence += 1
-        self._append(_fragment(self._sequence, self._frames * TICKS_PER_FRAME, samples))
-        self._frames += len(samples)
-        self._unsynced += len(samples)
-        if self._unsynced >= SYNC_S * self._form.fps:
-            self._unsynced = 0
-            os.fsync(self._file)
-
-    def _append(self, data: bytes) -> None:
-        """Write at the end, or leave the file as it was (OSError)."""
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
-        except OSError:
-            os.ftruncate(self._file, self._end)
-            raise
-        self._end += len(data)
+    def _length(self) -> bytes:
+        return struct.pack(">Q", self._frames * TICKS_PER_FRAME)
 
 
 def _box(kind: bytes, *content: bytes) -> bytes:
@@ -153,7 +90,7 @@ def _description(form: VideoFormat) -> bytes:
     return _full_box(b"stsd", 0, struct.pack(">I", 1), entry)
 
 
-def _fragment(sequence: int, start: int, samples: list[tuple[bytes, bool]]) -> bytes:
+def _fragment(sequence: int, start: int, samples: list[Sample]) -> bytes:
     """Return a fragment that begins at `start` [ticks]."""
     rows = b"".join(struct.pack(">II", len(data), KEY if key else DELTA) for data, key in samples)
 

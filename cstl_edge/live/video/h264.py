@@ -18,7 +18,7 @@ import numpy as np
 
 from cstl_edge.arrays import Image
 from cstl_edge.errors import DataError, one_line
-from cstl_edge.live.video.browser import H264_ENCODERS, browser_encoder
+from cstl_edge.live.video.browser import H264_ENCODERS, ffmpeg_encoder
 from cstl_edge.live.video.encoder import OnFrame
 
 START = b"\0\0\1"
@@ -41,8 +41,8 @@ class H264Encoder:
             height: Of the pictures, even [pixels].
             on_frame: Receiver of the frames, in another thread.
         """
-        chosen = browser_encoder()
-        if chosen.program != "ffmpeg":
+        chosen = ffmpeg_encoder()
+        if chosen is None:
             raise OSError("there is no FFmpeg that encodes H.264")
         self.configuration = b""
         self._on_frame = on_frame

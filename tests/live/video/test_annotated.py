@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 import cv2
 import numpy as np
@@ -13,19 +15,19 @@ from small_disk import small_disk
 from cstl_edge.errors import ConfigError, DataError, StorageError
 from cstl_edge.live.annotate import WalkerView
 from cstl_edge.live.video import annotated, encoder, h264
-from cstl_edge.live.video.annotated import AnnotatedVideo
-from cstl_edge.live.video.browser import BrowserEncoder, browser_encoder
-from cstl_edge.live.video.encoder import JpegEncoder
+from cstl_edge.live.video.annotated import AnnotatedVideo, playable_path
+from cstl_edge.live.video.browser import ffmpeg_encoder
+from cstl_edge.live.video.encoder import JpegEncoder, Vp8Encoder
 
 FRAME = np.full((120, 160, 3), 90, np.uint8)
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 120, 160, 3), dtype=np.uint8)
 VIEW = WalkerView((60.0, 40.0, 30.0, 60.0), "1: Zoë 0.4", "known", np.full((60, 30), 255, np.uint8))
 
 
-HAS_H264 = browser_encoder().program == "ffmpeg"
+HAS_H264 = ffmpeg_encoder() is not None
 
 
-@pytest.fixture(params=["h264", "mpeg4", "jpeg"])
+@pytest.fixture(params=["h264", "vp8", "mpeg4", "jpeg"])
 def codec(request, monkeypatch):
     openers = {
         "jpeg": lambda w, h, on_frame: JpegEncoder(on_frame),
@@ -33,9 +35,14 @@ def codec(request, monkeypatch):
     }
     if request.param in openers:
         monkeypatch.setattr(annotated, "open_encoder", openers[request.param])
-    elif not HAS_H264:
+    elif request.param == "h264" and not HAS_H264:
         pytest.skip("there is no ffmpeg that encodes H.264")
     return request.param
+
+
+@pytest.fixture
+def name(codec):
+    return "out.webm" if codec == "vp8" else "out.mp4"
 
 
 @pytest.fixture
@@ -58,8 +65,8 @@ def write(video, frames, end=None):
             raise end
 
 
-def test_a_video_appears_whole_and_private(tmp_path, codec):
-    path = tmp_path / "new" / "out.mp4"
+def test_a_video_appears_whole_and_private(tmp_path, name):
+    path = tmp_path / "new" / name
     with AnnotatedVideo(path, 12.5) as video:
         for level in range(60):
             video.write(np.full((121, 161, 3), 4 * level, np.uint8), [VIEW])
@@ -70,15 +77,15 @@ def test_a_video_appears_whole_and_private(tmp_path, codec):
     assert fps == pytest.approx(12.5)
     assert [image[4, 4].mean() for image in images[:60]] == pytest.approx(range(0, 240, 4), abs=6)
     assert images[0].shape == (120, 160, 3)
-    assert os.listdir(path.parent) == ["out.mp4"]
+    assert os.listdir(path.parent) == [name]
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.skipif(shutil.which("ffprobe") is None, reason="needs ffprobe")
-def test_ffmpeg_finds_no_fault_and_the_length(tmp_path, codec):
-    write(AnnotatedVideo(tmp_path / "out.mp4", 25.0), [*NOISE] * 10)
+def test_ffmpeg_finds_no_fault_and_the_length(tmp_path, name):
+    write(AnnotatedVideo(tmp_path / name, 25.0), [*NOISE] * 10)
     probe = ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"]
-    done = subprocess.run([*probe, tmp_path / "out.mp4"], capture_output=True, text=True)
+    done = subprocess.run([*probe, tmp_path / name], capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("3.200000", "")
 
 
@@ -103,18 +110,18 @@ def test_a_run_without_frames_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_told_and_the_recording_so_far_can_be_played(tmp_path, codec):
+def test_a_full_disk_is_told_and_the_recording_so_far_can_be_played(tmp_path, name):
     with small_disk(400_000), pytest.raises(StorageError, match="recording up to here") as err:
-        write(AnnotatedVideo(tmp_path / "out.mp4", 25.0), [*NOISE] * 200)
+        write(AnnotatedVideo(tmp_path / name, 25.0), [*NOISE] * 200)
     (left,) = tmp_path.iterdir()
     assert left.name in str(err.value)
     assert len(pictures(left)[0]) >= 25
 
 
-def test_what_was_written_before_a_kill_can_be_played(tmp_path, codec):
+def test_what_was_written_before_a_kill_can_be_played(tmp_path, name):
     code = (
         "import os, time, numpy as np\nfrom cstl_edge.live.video.annotated import AnnotatedVideo\n"
-        f"video = AnnotatedVideo({str(tmp_path / 'out.mp4')!r}, 25.0)\n"
+        f"video = AnnotatedVideo({str(tmp_path / name)!r}, 25.0)\n"
         "frames = np.random.default_rng(0).integers(0, 256, (8, 120, 160, 3), dtype=np.uint8)\n"
         "for _ in range(25):\n    [video.write(frame, []) for frame in frames]\n"
         "time.sleep(0.5)\nos.kill(os.getpid(), 9)\n"
@@ -137,7 +144,7 @@ def test_a_cv2_without_mpeg4_encodes_jpeg(tmp_path, monkeypatch, cv2_alone):
 
 
 def test_another_suffix_and_a_folder_that_cannot_be_made_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"ends in \.mp4; got .*w\.avi"):
+    with pytest.raises(ConfigError, match=r"ends in \.mp4 or \.webm; got .*w\.avi"):
         AnnotatedVideo(tmp_path / "w.avi", 25.0)
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot write"):
@@ -153,12 +160,47 @@ def test_the_video_is_one_that_browsers_play(tmp_path):
     assert (done.stdout.strip(), done.stderr) == ("h264,yuv420p,8", "")
 
 
-def test_without_ffmpeg_it_is_said_that_browsers_do_not_play_it(tmp_path, monkeypatch, caplog):
-    vp8 = BrowserEncoder("VP8", "video/webm", ".webm")
-    monkeypatch.setattr(h264, "browser_encoder", lambda: vp8)
-    write(AnnotatedVideo(tmp_path / "out.mp4", 25.0), [FRAME])
+def test_without_ffmpeg_it_is_vp8_in_webm_and_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(annotated, "ffmpeg_encoder", lambda: None)
+    path = playable_path(tmp_path / "out.mp4")
+    assert path == tmp_path / "out.webm"
+    assert "VP8 in" in caplog.text
+    assert "apt-get install ffmpeg" in caplog.text
+    assert playable_path(path) is path
+
+
+def test_an_mp4_that_no_browser_plays_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(annotated, "ffmpeg_encoder", lambda: None)
+    monkeypatch.setattr(annotated, "_has_vp8", lambda: False)
+    monkeypatch.setattr(h264, "ffmpeg_encoder", lambda: None)
+    write(AnnotatedVideo(playable_path(tmp_path / "out.mp4"), 25.0), [FRAME])
     assert "browsers do not" in caplog.text
     assert len(pictures(tmp_path / "out.mp4")[0]) == 1
+
+
+def test_a_cv2_without_vp8_refuses_webm_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder.cv2.VideoWriter, "fourcc", lambda *_: 0x58393948)
+    with pytest.raises(ConfigError, match="no encoder of VP8"):
+        write(AnnotatedVideo(tmp_path / "out.webm", 25.0), [FRAME])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_camera_is_not_held_up_by_vp8_and_the_video_keeps_its_time(tmp_path, monkeypatch, caplog):
+    gate = threading.Event()
+    work = Vp8Encoder._work
+    monkeypatch.setattr(Vp8Encoder, "_work", lambda self: gate.wait(60) and work(self))
+    with AnnotatedVideo(tmp_path / "out.webm", 10.0, live=True) as video:
+        for _ in range(30):
+            video.write(FRAME, [])  # as fast as it goes, while nothing is encoded
+        gate.set()
+        while not video._encoder._waiting.empty():
+            time.sleep(0.01)
+        video.write(FRAME, [])
+    assert "22 frames were left out" in caplog.text
+    capture, times_ms = cv2.VideoCapture(str(tmp_path / "out.webm")), []
+    while capture.grab():
+        times_ms.append(round(capture.get(cv2.CAP_PROP_POS_MSEC)))
+    assert times_ms == [0, 100, 200, 300, 400, 500, 600, 700, 3000]
 
 
 @pytest.mark.skipif(not HAS_H264, reason="needs ffmpeg")
