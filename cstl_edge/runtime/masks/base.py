@@ -10,6 +10,7 @@ from cstl_edge.arrays import Floats, Image
 from cstl_edge.runtime.masks.manifest import MaskManifest
 
 SMALLEST = 1e-6  # of a probability that becomes a logit
+SURE_LOGIT = 2.5  # the mask's largest where somebody is, of a network that has no presence
 
 
 class MaskNetwork(Protocol):
@@ -37,7 +38,8 @@ def logits_and_presence(
     Args:
         manifest: Manifest of the network.
         mask: Output of the mask, of any shape with m first.
-        presence: Output of the presence; None where the network has none.
+        presence: Output of the presence; None where the network has none: then it is 0.5 where
+            the mask's largest logit is `SURE_LOGIT`.
     """
     side = manifest.input.side
     logits = np.asarray(mask, np.float32).reshape(-1, side, side)
@@ -45,7 +47,7 @@ def logits_and_presence(
         share = logits.clip(SMALLEST, 1 - SMALLEST)
         logits = np.log(share / (1 - share))
     if presence is None:
-        return logits, _probability(logits.max(axis=(1, 2)))
+        return logits, _probability(logits.max(axis=(1, 2)) - SURE_LOGIT)
     score = np.asarray(presence, np.float32).reshape(-1)
     is_logit = manifest.presence is not None and manifest.presence.meaning == "logit"
     return logits, _probability(score) if is_logit else score

@@ -11,6 +11,7 @@ from mask_networks import blue_squares, onnx_with, student
 from cstl_edge.errors import ModelError
 from cstl_edge.live.segmentation.mask_network import crop_square, square_around
 from cstl_edge.live.sources.open import open_source
+from cstl_edge.live.sources.synthetic.source import SyntheticSource
 from cstl_edge.runtime.masks import check
 from cstl_edge.runtime.masks.manifest import SHIPPED, SMALL, read_mask_manifest
 from cstl_edge.runtime.masks.open import open_mask_network
@@ -79,8 +80,21 @@ def test_the_small_network_masks_the_walker_of_the_clip():
     truth = large[0] > 0
     assert (mask & truth).sum() / (mask | truth).sum() > 0.85
     assert present[0] > 0.5
-    empty, _ = open_mask_network(SMALL)(crop_square(image, (600, 20, 200, 200), 192)[None])
+    empty, nobody = open_mask_network(SMALL)(crop_square(image, (600, 20, 200, 200), 192)[None])
     assert (empty > 0).mean() < 0.05
+    assert nobody[0] < 0.5
+
+
+@pytest.mark.parametrize("manifest", [SHIPPED, SMALL])
+def test_nobody_is_present_in_an_empty_street_and_its_lamp_posts(manifest):
+    with SyntheticSource(0, seed=1, poles=3, seconds=1) as street:
+        image = street.image(0)
+    network = open_mask_network(manifest)
+    places = [(x, y, 0.4 * h, h) for h in (90, 150) for y in (130, 190) for x in range(20, 600, 70)]
+    squares = [square_around(place, 1.25) for place in places]
+    _, presence = network(np.stack([crop_square(image, each, network.side) for each in squares]))
+    network.close()
+    assert (presence > 0.5).mean() <= 0.05
 
 
 @pytest.mark.usefixtures("unprobed")
