@@ -27,6 +27,7 @@ DIFFERENCE = "_difference"
 LABELS = {
     SPEEDUP: "× usual way",
     "times_as_fast_as_usual_at_every_frame": "× usual way at every frame",
+    "times_as_fast_as_papers_trunk": "× usual way of the paper's trunk",
     "sequences_per_core_minute": "sequences/core-minute",
     "casia_b_test_minutes": "CASIA-B's test half, minutes",
 }

@@ -36,7 +36,7 @@ from cstl_edge.bench.record import Case, Ran, Row
 from cstl_edge.bench.scenarios.shared import WINDOW, fields_if_correct
 from cstl_edge.bench.scenarios.streaming_cases import Reference, open_reference
 from cstl_edge.errors import CstlEdgeError
-from cstl_edge.live.archive.embed import ArchiveOptions
+from cstl_edge.live.archive.embed import ArchiveOptions, open_encoder
 from cstl_edge.live.archive.items import find_items
 from cstl_edge.live.archive.processes import embed_by_processes
 from cstl_edge.measure.timing import measure_interleaved
@@ -51,8 +51,13 @@ SHORT_BATCHES, DEFAULT_BATCHES, FULL_BATCHES = (
     (1, 8),
     (1, 2, 4, 8, 16, 32),
 )  # sequences of a batch
-EMBED: tuple[tuple[str, str | None], ...] = (("float32", None), ("int8", "int8"))
-"""Precisions of the verb `embed`, by name and as `load` takes them."""
+EMBED = (
+    ("onnxruntime", "float32"),
+    ("onnxruntime", "int8"),
+    ("openvino", "float32"),
+    ("openvino", "int8"),
+)
+"""Backends and precisions of the verb `embed`."""
 LEAST_SAMPLES = 3  # a batch holds many sequences, so fewer calls do; never fewer than these
 
 
@@ -76,19 +81,19 @@ def rows(context: Context) -> Iterator[Row]:
                     yield from _one_length(context, embedder, reference, case)
                 except CstlEdgeError as err:
                     yield context.row("offline", embedder.name, case=case, skipped=str(err))
-    for name, precision in EMBED:
-        yield _by_processes(context, name, precision)
+    for backend, precision in EMBED:
+        yield _by_processes(context, backend, precision)
 
 
-def _by_processes(context: Context, name: str, precision: str | None) -> Row:
+def _by_processes(context: Context, backend: str, precision: str) -> Row:
     """Return the row of the verb `embed` on walks in files.
 
     Args:
         context: Context of the call.
-        name: Of the precision.
+        backend: Name of the backend.
         precision: As `load` takes it.
     """
-    contender = f"embed, {context.threads} processes, onnxruntime {name}"
+    contender = f"embed, {context.threads} processes, {backend} {precision}"
     context.progress(f"offline: {contender}")
     case, count = Case(graph="full", frames=WINDOW), SHORT_WALKS if context.short else WALKS
     warm = 2 * context.threads  # results before the time counts
@@ -96,9 +101,11 @@ def _by_processes(context: Context, name: str, precision: str | None) -> Row:
         walk = np.ascontiguousarray(inputs.walk(WINDOW, context.model.size)[0])
         for number in range(count + warm):
             np.save(Path(folder) / f"{number}.npy", np.roll(walk, number, 0))
-        options = ArchiveOptions(
-            str(Path(folder) / "out"), str(context.folder), "onnxruntime", precision
-        )
+        options = ArchiveOptions(str(Path(folder) / "out"), str(context.folder), backend, precision)
+        try:
+            open_encoder(options).close()
+        except CstlEdgeError as err:  # without OpenVINO, or such graphs
+            return context.row("offline", contender, case=case, skipped=str(err))
         items, stamps = find_items([folder]), list[float]()
         for result in embed_by_processes(items, options, context.threads):
             if result.error is not None:

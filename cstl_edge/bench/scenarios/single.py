@@ -12,18 +12,24 @@ holds its share of the head. Paced rows have one frame per tick of a camera, as 
                                          once per hop
 `times_as_fast_as_usual_at_every_frame`  streaming with a hop above 1, against a baseline that
                                          answers at every frame
+`times_as_fast_as_papers_trunk`          where the network has another trunk: against the baseline
+                                         of the same sizes with the paper's trunk, random weights
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
 
 from cstl_edge.bench import inputs
-from cstl_edge.bench.backends.base import Unavailable
+from cstl_edge.bench.backends import pytorch
+from cstl_edge.bench.backends.base import BASELINE, Backend, Unavailable
 from cstl_edge.bench.backends.open import backends, selected, streaming_backends
 from cstl_edge.bench.context import Context
+from cstl_edge.bench.model_under_test import random_checkpoint
+from cstl_edge.bench.output_check import LIMITS, OutputCheck
 from cstl_edge.bench.record import Case, Row
 from cstl_edge.bench.scenarios.shared import (
     CAMERA_HZ,
@@ -47,8 +53,11 @@ from cstl_edge.errors import ModelError
 from cstl_edge.measure.stats import percentile
 from cstl_edge.measure.timing import measure_interleaved
 from cstl_edge.runtime.base import Encoder
+from cstl_edge.runtime.manifest import read_manifest
 
 HOPS = (1, 5)
+PAPER = "paper"  # trunk of a configuration
+PAPERS_TRUNK = f"{BASELINE}, the paper's trunk"
 ALONE = "openvino int8"
 """Streams beside `STREAMED` here, where it takes seconds; for many walkers with --full."""
 
@@ -74,6 +83,7 @@ def rows(context: Context) -> Iterator[Row]:
                 yield case
             else:
                 cases.append(case)
+        cases += _papers_trunk(context, stack)
         for case in cases:
             case.check()
         yield from _measure(context, cases, shown, None)
@@ -81,13 +91,16 @@ def rows(context: Context) -> Iterator[Row]:
         yield from _measure(context, paced, shown, CAMERA_HZ)
 
 
-def speedups(case: Case, own_ms: float, baseline_ms: float) -> dict[str, float]:
+def speedups(
+    case: Case, own_ms: float, baseline_ms: float, papers_ms: float | None = None
+) -> dict[str, float]:
     """Return how many times as fast as the baseline a frame is.
 
     Args:
         case: Case with the hop.
         own_ms: Median per frame.
         baseline_ms: Median of a whole window anew.
+        papers_ms: The same with the paper's trunk, where the network has another one.
 
     >>> speedups(Case(hop=5), own_ms=2.0, baseline_ms=100.0)["times_as_fast_as_usual"]
     10.0
@@ -96,6 +109,8 @@ def speedups(case: Case, own_ms: float, baseline_ms: float) -> dict[str, float]:
     values = {"times_as_fast_as_usual": round(baseline_ms / hop / own_ms, 3)}
     if hop > 1:
         values["times_as_fast_as_usual_at_every_frame"] = round(baseline_ms / own_ms, 3)
+    if papers_ms is not None:
+        values["times_as_fast_as_papers_trunk"] = round(papers_ms / hop / own_ms, 3)
     return values
 
 
@@ -129,6 +144,32 @@ def _window_cases(
                 yield context.row("single", backend.name, case=WHOLE_WINDOW, skipped=str(err))
 
 
+def _papers_trunk(context: Context, stack: ExitStack) -> Iterator[StreamingCase]:
+    """Yield the baseline with the paper's trunk, where the network has another and torch is here.
+
+    Its weights are random, so its answers are held against themselves.
+    """
+    config = read_manifest(context.folder).config
+    if config.get("trunk", PAPER) == PAPER or context.short or pytorch.missing(context):
+        return
+    weights = random_checkpoint({**config, "trunk": PAPER})
+    (backend, *_) = pytorch.backends(replace(context, weights=weights))
+    assert isinstance(backend, Backend)
+    feed = inputs.feed("full", 1, WINDOW, context.model.size)
+    call = stack.enter_context(closing(backend.open_graph("full", feed)))
+    call.run()
+    first = {name: array.copy() for name, array in call.outputs().items()}
+    check = OutputCheck("itself", first, LIMITS["float32"])
+
+    def run() -> None:
+        call.run()
+
+    def again() -> None:
+        check.add(call.outputs())
+
+    yield StreamingCase(PAPERS_TRUNK, WHOLE_WINDOW, call.ran, run, 1, again, check, run)
+
+
 def _measure(
     context: Context, cases: Sequence[StreamingCase], shown: str, paced_hz: float | None
 ) -> Iterator[Row]:
@@ -148,6 +189,8 @@ def _measure(
     wall = {key: [ms / frames[key] for ms in x.samples["wall"]] for key, x in timings.items()}
     baselines = [wall[case.key] for case in right if case.is_baseline and wall[case.key]]
     baseline_ms = percentile(baselines[0], 50) if baselines and paced_hz is None else None
+    papers = [wall[case.key] for case in right if case.name == PAPERS_TRUNK and wall[case.key]]
+    papers_ms = percentile(papers[0], 50) if papers else None
     for streaming in sorted(cases, key=lambda case: case.key not in timings):
         key, case = streaming.key, streaming.case.model_copy(update={"paced_hz": paced_hz})
         fields: dict[str, Any] = {}
@@ -156,7 +199,9 @@ def _measure(
             fields = vars(timing) | {
                 "samples": {**timing.samples, "wall": wall[key]},
                 "warnings": _warnings(timing.warnings, case),
-                "values": speedups(case, own_ms, baseline_ms) if own_ms and baseline_ms else {},
+                "values": speedups(case, own_ms, baseline_ms, papers_ms)
+                if own_ms and baseline_ms
+                else {},
                 "details": {"silhouettes": shown, "frames_per_sample": frames[key]},
             }
         fields = fields_if_correct(streaming.output_check, **fields)

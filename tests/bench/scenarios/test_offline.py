@@ -60,13 +60,13 @@ def test_rows_agree_with_their_raw_samples(reduced):
 
 
 def test_the_verb_embed_has_a_row_of_its_own(reduced):
-    row = offline._by_processes(reduced, "float32", None)
+    row = offline._by_processes(reduced, "onnxruntime", "float32")
     assert row.skipped is None
     assert row.contender == f"embed, {reduced.threads} processes, onnxruntime float32"
     per_s = row.values["sequences_per_s"]
     assert per_s > 0
     assert row.values["sequences_per_core_minute"] == pytest.approx(60 * per_s / reduced.threads)
-    missing = offline._by_processes(reduced, "none", "no-such-precision")
+    missing = offline._by_processes(reduced, "onnxruntime", "bfloat16")
     assert missing.skipped
 
 

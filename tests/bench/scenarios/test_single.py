@@ -1,5 +1,9 @@
 """Scenario `single`: samples per frame, ratios that follow, answers of the window."""
 
+from contextlib import ExitStack
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from standin_encoders import Wrong
@@ -64,6 +68,22 @@ def test_ratios_follow_from_the_raw_samples_of_the_run(trained):
         assert (more is None) == (hop == 1)
         assert more is None or more == pytest.approx(baseline / own, abs=1e-3)
         assert row.check.reference.startswith(BASELINE)
+
+
+def test_another_trunk_is_held_against_the_papers_too(trained, monkeypatch):
+    assert [*single._papers_trunk(trained, ExitStack())] == []  # it has the paper's
+    config = single.read_manifest(trained.folder).config
+    other = SimpleNamespace(config={**config, "trunk": "unshuffled"})
+    monkeypatch.setattr(single, "read_manifest", lambda folder: other)
+    monkeypatch.setattr(single, "random_checkpoint", lambda config: trained.weights)
+    with ExitStack() as stack:
+        (case,) = single._papers_trunk(replace(trained, short=False), stack)
+        case.run()
+        case.check()
+    assert (case.name, case.output_check.ok) == (f"{BASELINE}, the paper's trunk", True)
+    assert not case.is_baseline
+    values = single.speedups(Case(hop=5), own_ms=2.0, baseline_ms=100.0, papers_ms=600.0)
+    assert values["times_as_fast_as_papers_trunk"] == 60.0
 
 
 def test_a_sample_of_a_hop_is_divided_by_its_frames(reduced, monkeypatch):
