@@ -72,11 +72,11 @@ def _halved(image: Bytes) -> Bytes:
 
 def _small_shadow(pixels: Bytes, background: Bytes, weak: Bytes) -> Mask:
     """Return the shadow, all at half resolution; weak: mean of the foreground, 0..255."""
-    inside = cv2.compare(weak, ANY, cv2.CMP_GE)
+    inside = _at_least(weak, ANY)
     sure, deep = _candidates(pixels, background, inside)
     if not cv2.countNonZero(deep):
         return deep
-    body = cv2.compare(weak, HALF, cv2.CMP_GE)
+    body = _at_least(weak, HALF)
     shadow: Mask = _flat(body, _solid(body, deep), deep)
     rest: Mask = cv2.medianBlur(sure & ~shadow, 3)
     x, y, w, h = cv2.boundingRect(rest)
@@ -88,6 +88,12 @@ def _small_shadow(pixels: Bytes, background: Bytes, weak: Bytes) -> Mask:
         enclosed = _between(body[whole_columns], _solid(body, sure)[whole_columns])[part[0]]
         shadow[part] |= seen_through & ~enclosed
     return shadow
+
+
+def _at_least(picture: Bytes, least: int) -> Mask:
+    """Return 255 where a picture is `least` or more; `cv2.compare` takes 20 times as long."""
+    mask: Mask = cv2.threshold(picture, least - 1, 255, cv2.THRESH_BINARY)[1]
+    return mask
 
 
 def _candidates(pixels: Bytes, background: Bytes, weak: Mask) -> tuple[Mask, Mask]:
