@@ -37,6 +37,18 @@ _SETTINGS = (
     "SET idle_in_transaction_session_timeout TO '10min'",
 )
 
+_REFUSALS = (  # words of the server, what they mean, what to do
+    ("password authentication failed", "refuses the user or the password",
+     "correct what {NAME} in the address stands for"),
+    ("no pg_hba.conf entry", "refuses this machine or this kind of connection",
+     "let it in (pg_hba.conf of the server), or add ?sslmode=require to the address"),
+    ("SSL", "and this box do not agree on an encrypted connection",
+     "see to the server's certificate and to sslmode in the address"),
+    ("does not exist", "has no such database or user",
+     "create it on the server (CREATE DATABASE people OWNER box7), or correct the address"),
+    ("starting up", "is not ready yet", "try again in a moment"),
+)  # fmt: skip
+
 logger = logging.getLogger(__name__)
 
 
@@ -166,9 +178,11 @@ class PostgresRows(SealedRows):
         return connection
 
     def _away(self, err: Exception) -> ServerAway:
+        text = _in_one_line(err)
+        away = ("does not answer", "look at the server, the network and the address")
+        what, remedy = next((x[1:] for x in _REFUSALS if x[0] in text), away)
         return ServerAway(
-            f"the gallery server '{self.path}' does not answer: {_in_one_line(err)}; nothing was"
-            " changed: look at the server, the network and the credentials"
+            f"the gallery server '{self.path}' {what}: {text}; nothing was changed: {remedy}"
         )
 
     def _prepare(self, create: bool, encrypt: bool) -> None:

@@ -15,6 +15,7 @@ from cstl_edge.extras import missing_package
 from cstl_edge.output import user_folder
 
 _SCHEME = re.compile(r"postgres(?:ql)?:/{1,2}")
+_OTHER = re.compile(r"[a-z][a-z0-9+.-]+:/")
 FORM = "postgresql://{NAME}@HOST:PORT/DATABASE"
 
 
@@ -37,8 +38,16 @@ class ServerAddress:
 
 
 def is_server(place: str | os.PathLike[str]) -> bool:
-    """Return whether a gallery's place is an address on a server, not a file."""
-    return _SCHEME.match(os.fspath(place)) is not None
+    """Return whether a gallery's place is an address on a server, not a file.
+
+    Raises ConfigError for the address of another kind of server.
+    """
+    text = os.fspath(place)
+    if _SCHEME.match(text):
+        return True
+    if scheme := _OTHER.match(text):
+        raise ConfigError(f"no gallery can be at {scheme[0]}…: expected a file, or {FORM}")
+    return False
 
 
 def server_address(place: str | os.PathLike[str]) -> ServerAddress:

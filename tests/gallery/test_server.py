@@ -243,6 +243,9 @@ def test_addresses_show_no_password(monkeypatch):
         assert address.shown == repr(address) == "postgresql://db.local:5433/people"
     assert is_server("postgres://h/d")
     assert not is_server("people.db")
+    assert not is_server("C:/people.db")
+    with pytest.raises(ConfigError, match="expected a file, or postgresql://"):
+        is_server("mysql://u:s3cr@h/d")
     for bad in ("postgresql://{PG}@h/d?bad=1", "postgresql://{PG}@h"):
         with pytest.raises(ConfigError, match="expected postgresql://") as refused:
             server_address(bad)
