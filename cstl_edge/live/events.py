@@ -200,7 +200,7 @@ class Event:
             words.append(f"(distance {self.distance:.2f}, threshold {self.threshold:.2f})")
         if self.display_reason is not None:
             words.append(f"- {one_line(self.display_reason)}")
-        if self.detail is not None:
+        if self.detail is not None and self.detail not in (self.display_reason or ""):
             words.append(f"({one_line(self.detail)})")
         return " ".join(words)
 

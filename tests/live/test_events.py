@@ -115,6 +115,8 @@ def test_event_texts_for_people() -> None:
     scene = Event(event="scene", source="cam", state="learning")
     scene = scene.with_reason(SceneState.LEARNING)
     assert str(scene) == "cam source - scene: learning the empty scene"
+    moves = Event(event="scene", source="cam", state="ready", detail="the camera moves")
+    assert str(moves) == "cam source - scene: the camera moves"
     lost = Event(event="source", source="cam", state="offline", reason="mute", detail="attempt 2")
     assert str(lost) == "cam source - offline: mute (attempt 2)"
 
