@@ -61,7 +61,7 @@ if "${inside[@]}" sh -c 'touch /opt/cstl-edge/x' 2>/dev/null; then echo "the roo
 "${inside[@]}" cstl-edge serve /config/site.yaml >"$work/serve.log" 2>&1 &
 service=$!  # the service itself: chroot and env become it
 healthy=no
-for _ in $(seq 60); do
+for _ in $(seq 120); do
     if "${inside[@]}" /opt/cstl-edge/bin/python /opt/cstl-edge/healthcheck.py 2>/dev/null; then healthy=yes; break; fi
     kill -0 "$service" 2>/dev/null || break
     sleep 1
@@ -70,7 +70,7 @@ kill -TERM "$service" 2>/dev/null || true
 code=0; wait "$service" || code=$?
 cat "$work/serve.log"
 echo "healthy: $healthy; after SIGTERM: exit code $code"
-[ "$healthy" = yes ] && [ "$code" = 143 ]
+if [ "$healthy" != yes ] || [ "$code" != 143 ]; then exit 1; fi # an && list would not end this script
 
 step "linters"
 for tool in "hadolint -c $top/deploy/containers/hadolint.yaml $top/deploy/containers/Containerfile.cpu $top/deploy/containers/Containerfile.cuda $top/deploy/containers/Containerfile.jetson" \

@@ -3,7 +3,8 @@
 Off unless the site says otherwise, since it keeps templates of people who did not consent. The
 limit errs to splitting: one person in two groups is joined with a click, two in one are not told
 apart again. Two visits that overlap in time on one camera are two people. The store holds all
-walks; in memory are the means of the newest few of each group, which a new visit is compared with.
+walks; in memory are the means of the newest few of each group, which a new visit is compared with,
+and of so many in all at most: memory has a bound however many strangers pass.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from cstl_edge.arrays import Doubles, Floats
 from cstl_edge.gallery.match import SeenWalk
@@ -24,6 +26,7 @@ from cstl_edge.serve.store_rows import VisitRow
 LEAST_SEEN = 1.0  # windows of a walk that is grouped
 MAX_GROUPED = 800  # newest visits that a new clustering looks at
 MAX_COMPARED = 8  # newest visits of a group that a new one is compared with
+MAX_IN_MEMORY = 500  # newest visits of all groups that a new one is compared with
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,20 @@ class Member:
     camera: str
     started_utc: str
     seen_utc: str
-    walk: SeenWalk
+    mean: npt.NDArray[np.float16]  # [p, d] of its walk, as the store keeps it
+    seen: float  # windows that do not overlap
+
+    @classmethod
+    def of(cls, row: VisitRow, walk: SeenWalk) -> Member:
+        """Return a visit with its walk, of which the mean alone is kept."""
+        mean = walk.mean.astype(np.float16)
+        return cls(row.id, row.camera, row.started_utc, row.seen_utc, mean, walk.seen)
+
+    @property
+    def walk(self) -> SeenWalk:
+        """The walk, to compare."""
+        mean = self.mean.astype(np.float32)
+        return SeenWalk(mean[None], mean, self.seen)
 
     def overlaps(self, other: Member) -> bool:
         """Tell whether two visits were on one camera at once: they are two people."""
@@ -56,6 +72,16 @@ class Unknowns:
         stored = self._stored()
         newest = {cluster: members[-MAX_COMPARED:] for cluster, members in stored.items()}
         self._members = defaultdict(list, newest)
+        self._leave_out_oldest()
+
+    def _leave_out_oldest(self) -> None:
+        """Keep the newest visits in memory; the store has all, and a new clustering finds them."""
+        visits = [m for members in self._members.values() for m in members]
+        oldest = sorted(visits, key=lambda m: m.seen_utc)[: max(0, len(visits) - MAX_IN_MEMORY)]
+        if oldest:
+            gone = {member.visit for member in oldest}
+            left = {k: [m for m in v if m.visit not in gone] for k, v in self._members.items()}
+            self._members = defaultdict(list, {k: v for k, v in left.items() if v})
 
     def _stored(self) -> dict[int, list[Member]]:
         """Return all visits whose walk is kept by group, the oldest first."""
@@ -89,7 +115,7 @@ class Unknowns:
         ends = np.cumsum([len(members) for members in candidates.values()])
         means = [float(np.mean(part)) for part in np.split(distances, ends[:-1])]
         best, cluster = min(zip(means, candidates, strict=True))
-        return cluster if best < self._limit(member.walk.seen) else None
+        return cluster if best < self._limit(member.seen) else None
 
     def guess(self, row: VisitRow, walk: SeenWalk) -> int | None:
         """Return the group that a visit that goes on seems to belong to.
@@ -100,7 +126,7 @@ class Unknowns:
         """
         if not self.enabled or walk.seen < LEAST_SEEN:
             return None
-        return self.nearest(Member(row.id, row.camera, row.started_utc, row.seen_utc, walk))
+        return self.nearest(Member.of(row, walk))
 
     def assign(self, row: VisitRow, walks: list[KeptWalk]) -> int | None:
         """Put a visit that ended into a group, a new one where none is near enough.
@@ -113,12 +139,13 @@ class Unknowns:
             The group; None where unknowns are not kept or too little was seen.
         """
         member = self._member(row, walks)
-        if not self.enabled or member is None or member.walk.seen < LEAST_SEEN:
+        if not self.enabled or member is None or member.seen < LEAST_SEEN:
             return None
         cluster = self.nearest(member)
         if cluster is None:
             cluster = self._new()
         self._members[cluster] = [*self._members[cluster], member][-MAX_COMPARED:]
+        self._leave_out_oldest()
         self._data.store.write("UPDATE visits SET cluster = ? WHERE id = ?", cluster, row.id)
         return cluster
 
@@ -288,10 +315,7 @@ class Unknowns:
     def _member(self, row: VisitRow, walks: list[KeptWalk]) -> Member | None:
         if not walks:
             return None
-        walk = joined_walk([kept.walk for kept in walks])
-        mean = walk.mean.copy()  # no view: it would keep every window in memory
-        walk = SeenWalk(mean[None], mean, walk.seen)
-        return Member(row.id, row.camera, row.started_utc, row.seen_utc, walk)
+        return Member.of(row, joined_walk([kept.walk for kept in walks]))
 
     def _new(self) -> int:
         with self._data.store.transaction() as db:

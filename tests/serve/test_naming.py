@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from recogniser_scene import House, Walk
 
+from cstl_edge.serve import unknowns
 from cstl_edge.serve.messages import Label, Labels
 
 
@@ -252,6 +253,18 @@ def test_a_new_clustering_joins_what_chance_split_and_keeps_the_name(house):
     house.restart()
     assert house.do("unknowns.recluster") == {"changed": 1}
     assert [(row.label, row.visits) for row in house.reader.unknowns()] == [("Unknown 1", 3)]
+
+
+def test_memory_has_a_bound_and_a_new_clustering_finds_the_oldest(house, monkeypatch):
+    monkeypatch.setattr(unknowns, "MAX_IN_MEMORY", 2)
+    for person in (7, 8, 9, 7):
+        house.play(Walk(person, seconds=8))
+    members = house.recogniser.unknowns._members
+    assert sum(map(len, members.values())) == 2
+    assert all(members.values())
+    assert [row.visits for row in house.reader.unknowns()] == [1, 1, 1, 1]
+    house.do("unknowns.recluster")
+    assert sorted(row.visits for row in house.reader.unknowns()) == [1, 1, 2]
 
 
 def test_two_who_were_there_at_once_are_never_one_unknown(house):
