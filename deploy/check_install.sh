@@ -10,7 +10,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 kept=${1:-}
 work=$(mktemp -d)
 root=$work/root
-clean() { umount -l "$root/data" "$root/tmp" "$root/proc" "$root/dev" "$root" 2>/dev/null || true; rm -rf "$work"; }
+clean() { umount -l "$root/data" "$root/tmp" "$root/proc" "$root/dev" "$root" 2>/dev/null || true; rm -rf --one-file-system "$work"; }
 trap clean EXIT
 step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
 

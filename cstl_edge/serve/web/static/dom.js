@@ -33,6 +33,9 @@ export function announce(text) {
   if (place) { place.textContent = ""; requestAnimationFrame(() => { place.textContent = text; }); }
 }
 
+/** A message of the service, which begins with a small letter, as a sentence. */
+export const sentence = (text) => (text ? text.charAt(0).toUpperCase() + text.slice(1) : "");
+
 /** Show a message for some seconds, with a button to undo where there is something to undo. */
 export function toast(text, { error = false, undo = null } = {}) {
   const box = h("div", { class: error ? "toast bad" : "toast" }, h("span", {}, text));
@@ -52,7 +55,7 @@ export async function act(action, button = null) {
     return true;
   } catch (problem) {
     if (!(problem instanceof Problem)) console.error(problem);
-    toast(problem instanceof Problem ? problem.message : t("error.network"), { error: true });
+    toast(problem instanceof Problem ? sentence(problem.message) : t("error.network"), { error: true });
     return false;
   } finally {
     button?.removeAttribute("aria-busy");
@@ -123,7 +126,7 @@ export function dayText(utc) {
 }
 
 const midnight = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+const capital = (text) => (text ? text.charAt(0).toUpperCase() + text.slice(1) : "");
 
 export function agoText(utc) {
   const passed = (Date.now() - new Date(utc)) / 1000;

@@ -1,6 +1,6 @@
 // Enrolment: by walking past a camera with live progress, from a video, from a visit.
 import { get, post, root, upload } from "./api.js";
-import { act, announce, ask, compass, dialog, field, h, toast } from "./dom.js";
+import { act, announce, ask, compass, dialog, field, h, sentence, toast } from "./dom.js";
 import { Live, draw } from "./live.js";
 import { count, t } from "./texts.js";
 
@@ -50,7 +50,7 @@ async function fromVideo({ person, note, add, file }) {
       const result = await upload("/enrolment/video", file, { person, note, add });
       ended = result.state === "done";
       close();
-      result.state === "failed" ? toast(result.message, { error: true }) : await follow(result);
+      result.state === "failed" ? toast(sentence(result.message), { error: true }) : await follow(result);
     }).then((well) => well || close());
     return h("div", {}, text, h("progress", { "aria-label": t("enrol.uploading", { file: file.name }) }));
   });
@@ -67,7 +67,7 @@ async function follow(result) {
 
 function tell(result) {
   if (result.state === "done") toast([t("enrol.done", { person: result.person }), ...result.warnings].join(" "));
-  else if (result.state === "failed") toast(result.message || t("enrol.failed"), { error: true });
+  else if (result.state === "failed") toast(sentence(result.message) || t("enrol.failed"), { error: true });
 }
 
 /** Enrol by walking past: progress by side, quality and number of good windows; ends by itself. */
@@ -90,7 +90,7 @@ async function walk({ person, note, add, camera, title }, live) {
     socket.watch({ [camera]: "boxes" });
     let said = "";
     const show = (state) => {
-      const text = state.message || t(`enrol.state.${state.state}`, { camera: title });
+      const text = sentence(state.message) || t(`enrol.state.${state.state}`, { camera: title });
       if (text !== said) { message.textContent = text; said = text; }
       bar.max = state.wanted || 1;
       bar.value = Math.min(state.windows, bar.max);
@@ -137,7 +137,7 @@ export async function enrolFromVisit(visit) {
       tell(await post("/enrolment", body));
     } catch (problem) {
       if (problem.code !== "conflict" || visit.person !== person) throw problem; // else: it matches well already
-      const values_ = await ask(t("enrol.matches_title"), [], { text: problem.message, submit: t("enrol.matches_force") });
+      const values_ = await ask(t("enrol.matches_title"), [], { text: sentence(problem.message), submit: t("enrol.matches_force") });
       if (values_) tell(await post("/enrolment", { ...body, force: true }));
     }
   });

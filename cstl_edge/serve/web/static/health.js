@@ -71,7 +71,8 @@ async function load() {
 
 /** What the segmenter sees of a camera, to place it. */
 function testPicture(live) {
-  const canvas = h("canvas", { width: 640, height: 360, role: "img", "aria-label": t("health.test_picture") });
+  const canvas = h("canvas", { width: 640, height: 360, role: "img", "aria-label": t("health.test_picture"), hidden: true });
+  const note = h("p", { class: "quiet" });
   let camera = cameras[0]?.name;
   let overlay = "segmentation";
   let playing = false;
@@ -81,13 +82,19 @@ function testPicture(live) {
     button.setAttribute("aria-pressed", playing);
     button.textContent = t(playing ? "now.pause" : "health.show");
     announce(t(playing ? "now.is_playing" : "now.is_paused"));
+    note.textContent = playing && canvas.hidden ? t("now.waiting") : "";
     look();
   } }, t("health.show"));
-  live.on.picture = (name, jpeg) => (name === camera && playing ? draw(canvas, jpeg) : null);
+  live.on.picture = async (name, jpeg) => {
+    if (name !== camera || !playing) return;
+    await draw(canvas, jpeg);
+    canvas.hidden = false;
+    note.textContent = "";
+  };
   const choose = (id, label, options, change) => h("div", { class: "field" }, h("label", { for: id }, label), h("select", { id, onchange: (event) => { change(event.target.value); look(); } }, options.map(([value, text]) => h("option", { value }, text))));
   return h("div", {}, h("p", { class: "quiet" }, t("health.test_text")), h("div", { class: "row" },
     choose("test-camera", t("visits.camera"), cameras.map((c) => [c.name, c.title]), (value) => { camera = value; }),
-    choose("test-overlay", t("health.overlay"), [["segmentation", t("overlay.segmentation")], ["boxes", t("overlay.boxes")], ["none", t("overlay.none")]], (value) => { overlay = value; }), button), canvas);
+    choose("test-overlay", t("health.overlay"), [["segmentation", t("overlay.segmentation")], ["boxes", t("overlay.boxes")], ["none", t("overlay.none")]], (value) => { overlay = value; }), button), note, canvas);
 }
 
 function lazy(title, fetcher) {
