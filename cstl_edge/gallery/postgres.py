@@ -21,6 +21,7 @@ from cstl_edge.gallery.server_address import ServerAddress, import_psycopg
 SCHEMA = "cstl_edge"  # of the database: one gallery in each
 TABLES = ("head", "keys", "people", "enrolments", "templates", "silhouettes", "clusters",
           "camera_means", "camera_scatters", "tombstones")  # fmt: skip
+OLDEST = 12  # major version of the server
 _LOCK = 0x6373746C  # advisory, while tables are made
 _CONNECTION = {  # a silent network is noticed within about 15 s
     "connect_timeout": 5,
@@ -167,6 +168,13 @@ class PostgresRows(SealedRows):
                 connection.execute(setting)
         except psycopg.Error as err:
             raise self._away(err) from err
+        version = connection.info.server_version
+        if version < OLDEST * 10_000:
+            connection.close()
+            raise GalleryError(
+                f"gallery '{self.path}': the server is PostgreSQL {version // 10_000}, expected"
+                f" {OLDEST} or newer: update it"
+            )
         local = str(self._address.parameters.get("host", "/")).startswith(
             ("/", "localhost", "127.")
         )
@@ -191,6 +199,7 @@ class PostgresRows(SealedRows):
             self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             found = self._connection.execute("SELECT to_regclass('version')").fetchone()
             if found[0] is None:
+                self._refuse_closed_schema()
                 if not create:
                     raise GalleryError(
                         f"there is no gallery at '{self.path}': enroll somebody, or bring one there"
@@ -203,6 +212,16 @@ class PostgresRows(SealedRows):
                     f"gallery '{self.path}' has schema {version}, this version reads"
                     f" {schema.VERSION}: update cstl_edge"
                 )
+
+    def _refuse_closed_schema(self) -> None:
+        """Raise GalleryError where there are tables that this user may not see."""
+        query = "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s"
+        row = self._connection.execute(query, (SCHEMA,)).fetchone()
+        if row is not None and not row[0]:
+            raise GalleryError(
+                f"gallery '{self.path}': this user may not use the schema {SCHEMA}: take the user"
+                " who made it, or give its rights to this one on the server"
+            )
 
     def _lay_out(self, encrypt: bool) -> None:
         execute: Callable[..., Any] = self._connection.execute

@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 import pytest
-from standin_postgres import cable, database, postgres_server
+from standin_postgres import cable, database, execute, postgres_server
 
 from cstl_edge.errors import ConfigError, GalleryError
-from cstl_edge.gallery import server_link
+from cstl_edge.gallery import postgres, server_link
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.records import WalkOrigin
@@ -266,3 +266,20 @@ def test_a_server_that_is_away_at_the_start_is_said(model, tmp_path, monkeypatch
 def test_a_missing_gallery_is_not_made_by_those_who_read(box):
     with pytest.raises(GalleryError, match="there is no gallery"):
         box("a", create=False)
+
+
+def test_refusals_say_what_is_in_the_way(box, server, model, address, monkeypatch, tmp_path):
+    box("a")
+    execute(server, "CREATE ROLE reader LOGIN")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "b"))
+    for place, words in (
+        (address.replace("//postgres:", "//reader:"), "may not use the schema cstl_edge"),
+        (address.replace("/gallery", "/nothing"), "has no such database or user"),
+        (f"{address}&port=1", "does not answer"),
+    ):
+        with pytest.raises(GalleryError, match=words):
+            Gallery.open(place, model)
+    execute(server, "DROP ROLE reader")
+    monkeypatch.setattr(postgres, "OLDEST", 99)
+    with pytest.raises(GalleryError, match=r"PostgreSQL 16, expected 99 or newer: update it"):
+        Gallery.open(address, model)
