@@ -27,7 +27,7 @@ function card(unknown) {
   const lines = [count("unknowns.visits", unknown.visits), unknown.usual, unknown.cameras.join(", ")].filter(Boolean);
   return h("li", { class: unknown.ignored ? "card unknown faded" : "card unknown", id: `unknown-${unknown.id}` },
     h("div", { class: "cover" }, unknown.snapshot_url ? h("img", { src: unknown.snapshot_url, alt: "", loading: "lazy" }) : null,
-      unknown.strip_url ? h("img", { class: "strip", src: unknown.strip_url, alt: t("visit.strip"), loading: "lazy" }) : null),
+      unknown.strip_url ? h("div", { class: "reel" }, h("img", { src: unknown.strip_url, alt: t("visit.strip"), loading: "lazy" })) : null),
     h("h2", {}, titleOf(unknown)), h("p", { class: "quiet" }, lines.join(" · ")),
     unknown.last_utc ? h("p", { class: "quiet" }, t("unknowns.last"), " ", ago(unknown.last_utc)) : null,
     h("div", { class: "row" },
