@@ -9,7 +9,7 @@ is seen less is neither missed nor a false box, for us and for the peers. A row 
 and `precision` of the detector, `idf1`, `hota`, `switches`, `tracks_per_person`, `wrong` (share of
 the boxes of a track that show another person than most of them), `wrong_embedded` (share of the
 silhouettes behind an embedding that show another person than most of them, or nobody), and `bound`,
-the IDF1 of perfect ids on the same detections. Seeds 0 to 11 are for choosing, 200 to 211
+the IDF1 of perfect ids on the same detections. Seeds 0 to 11 are for choosing, 300 to 311
 (`--final`) for figures.
 
 `--peers` compares with ByteTrack and OC-SORT of the package `trackers` on the same detections, in

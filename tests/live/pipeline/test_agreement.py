@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,10 @@ from cstl_edge.live.pipeline.perception import FrameResult, TrackObservation
 from cstl_edge.live.pipeline.recognition import RecognitionStage
 from cstl_edge.live.segmentation.base import SceneState
 from cstl_edge.live.sources.base import Frame
+from cstl_edge.live.sources.synthetic.source import SyntheticSource
+from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Embedded, EncoderInfo
+from cstl_edge.silhouette import align
 
 TABLE = {"sizes": [1, 10], "fpir": [0.01, 0.1], "threshold": [[0.5, 0.6], [0.4, 0.5]]}
 PICTURE = np.zeros((360, 640, 3), np.uint8)
@@ -54,6 +58,10 @@ def walk(stage: RecognitionStage, grey: int, frames: range) -> list:
 def stage_of(info: EncoderInfo) -> RecognitionStage:
     encoder = Means()
     encoder.info = info
+    return stage_with(encoder)
+
+
+def stage_with(encoder) -> RecognitionStage:
     return RecognitionStage("x", encoder, None, PipelineOptions(), RunSummary(), keep=True)
 
 
@@ -93,6 +101,34 @@ def test_a_walk_of_two_people_is_parted_and_says_so() -> None:
     assert greys == [{220}, {20}]
     for record, grey in zip(stage.records, (220, 20), strict=True):
         np.testing.assert_allclose(record.embeddings, grey / 255, atol=0.01)
+
+
+def outlines(seed: int, count: int) -> list[np.ndarray]:
+    """Return silhouettes of a walker of a street, as if they walked to the left."""
+    street = SyntheticSource(1, seed=seed)
+    first, found = round((street.people[0].start_s or 0) * street.fps) + 40, []
+    for index in range(first, first + count):
+        (truth,) = street.truth(index)
+        x, y, w, h = truth.box
+        mask = np.where(street.labels(index)[y : y + h, x : x + w] > 0, 255, 0).astype(np.uint8)
+        turned = mask[:, ::-1] if truth.spec.view_deg > 180 else mask
+        found.append(align(np.ascontiguousarray(turned), (64, 44)))
+    return found
+
+
+def test_the_shipped_model_tells_a_swap_of_two_walkers_and_takes_nobody_for_two() -> None:
+    with closing(load(threads=1)) as encoder:
+        first, second = outlines(1, 80), outlines(2, 45)
+        for walk, parted in ((first[:40] + second, [True]), (first, [])):
+            stage = stage_with(encoder)
+            events = []
+            for i, silhouette in enumerate(walk):
+                seen = TrackObservation(1, BOX, None, None, silhouette, -0.5)
+                born = [1] if i == 0 else []
+                frame = Frame(i, PICTURE, i / 25)
+                events += stage.process(FrameResult(frame, 0.0, SceneState.READY, [seen], born))
+            mixed = [e for e in events if e.reason_code is ReasonCode.MIXED]
+            assert [40 / 25 < (e.time_s or 0) < 40 / 25 + 1.5 for e in mixed] == parted
 
 
 def test_a_walk_of_one_person_stays_whole() -> None:
