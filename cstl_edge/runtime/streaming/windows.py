@@ -97,7 +97,7 @@ class SteppingWindows(SlidingWindows):
     """Windows that slide by one frame, each frame and its answer by one call (`steps`).
 
     For hop 1: everybody who is pushed is embedded next. Windows that are not full yet, and several
-    at once of a network with many weights, go the way of `SlidingWindows`.
+    at once of a network with many weights, go the way of `SlidingWindows`, beside the others.
     """
 
     def __init__(self, encoder: SteppingEncoder, window: int) -> None:
@@ -108,33 +108,45 @@ class SteppingWindows(SlidingWindows):
         self._answers: dict[Ring, Embedded] = {}  # of the last push
 
     def push(self, rings: Sequence[Ring], silhouettes: Silhouettes) -> None:
-        """Take in the frames; where all windows can step, embed them too."""
+        """Take in the frames, and embed the windows that can step."""
         self._answers = {}
-        sliding = cast(Sequence[SlidingRing], rings)
-        together = len(rings) > 1 and not self._graph.light
-        if together or not all(ring.can_step for ring in sliding):
-            super().push(rings, silhouettes)
-            return
-        run = self._pool.map if self._pool is not None and len(rings) > 1 else map
-        self._answers = dict(zip(rings, run(self._step, sliding, silhouettes), strict=True))
+        able = [i for i, ring in enumerate(cast(Sequence[SlidingRing], rings)) if ring.can_step]
+        if len(able) > 1 and not self._graph.light:
+            able = []
+        rest = [i for i in range(len(rings)) if i not in able]
+        if rest:
+            super().push([rings[i] for i in rest], silhouettes[rest])
+        if able:
+            run = self._pool.map if self._pool is not None and len(able) > 1 else map
+            walkers = [rings[i] for i in able]
+            answers = run(self._step, walkers, silhouettes[able])
+            self._answers = dict(zip(walkers, answers, strict=True))
 
     def embed(self, rings: Sequence[Ring]) -> Embedded | None:
         """Return what the last push embedded, or run the windows through the incremental head."""
-        answers = [self._answers[ring] for ring in rings if ring in self._answers]
+        answers, self._answers = self._answers, {}
+        rest = [ring for ring in rings if ring not in answers]
+        embedded = super().embed(rest) if rest else None
         if not answers:
-            return super().embed(rings)
-        if len(answers) == 1:
-            return answers[0]
-        return Embedded(*map(np.concatenate, zip(*answers, strict=True)))
+            return embedded
+        if embedded is not None:
+            for i, ring in enumerate(rest):
+                rows = slice(i, i + 1)
+                answers[ring] = Embedded(embedded.embedding[rows], embedded.salient_frames[rows])
+        in_order = [answers[ring] for ring in rings]
+        if len(in_order) == 1:
+            return in_order[0]
+        return Embedded(*map(np.concatenate, zip(*in_order, strict=True)))
 
     def drop(self, ring: Ring) -> None:
         """Forget what is bound to a walker's state."""
         self._steps.pop(ring, None)
 
-    def _step(self, ring: SlidingRing, silhouette: Silhouettes) -> Embedded:
+    def _step(self, ring: Ring, silhouette: Silhouettes) -> Embedded:
         """Take in one frame [h, w] of a walker."""
         if ring not in self._steps:
-            self._steps[ring] = Stepper(self._graph, self._encoder.info, ring)
+            sliding = cast(SlidingRing, ring)
+            self._steps[ring] = Stepper(self._graph, self._encoder.info, sliding)
         return self._steps[ring].take(silhouette)
 
 
