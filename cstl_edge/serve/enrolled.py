@@ -24,6 +24,7 @@ from cstl_edge.serve.service_data import RefusedError, ServiceData
 from cstl_edge.serve.store_rows import PersonRow, VisitRow
 
 COMMAND_LINE = "command line"  # as the user of a merge
+MERGED, PARTED = "{} went into it", "{} is apart again"  # details of the audit log with a name
 
 
 class Enrolled:
@@ -109,6 +110,7 @@ class Enrolled:
             for column in ("person", "runner_up"):
                 db.execute(f"UPDATE visits SET {column} = ? WHERE {column} = ?", (new, old))
             rewrite_events(db, old, new)
+            rewrite_audit(db, old, new)
 
     def merge(self, name: str, other: str, user: str) -> int:
         """Give all walks and visits of a person to another; return the number that undoes it.
@@ -289,6 +291,20 @@ def rewrite_events(db: Any, old: str, new: str | None) -> None:
                 event[key] = new
         changed.append((json.dumps(event, ensure_ascii=False), event.get("person"), number))
     db.executemany("UPDATE events SET body = ?, person = ? WHERE id = ?", changed)
+
+
+def rewrite_audit(db: Any, old: str, new: str) -> None:
+    """Write another name wherever the audit log holds a name; inside of a transaction.
+
+    Args:
+        db: Connection to the store.
+        old: The name.
+        new: What stands there from now on.
+    """
+    db.execute("UPDATE audit SET subject = ? WHERE subject = ?", (new, old))
+    for detail in (MERGED, PARTED):
+        change = detail.format(new), detail.format(old)
+        db.execute("UPDATE audit SET detail = ? WHERE detail = ?", change)
 
 
 def _row(person: EnrolledPerson, merged: int | None) -> PersonRow:

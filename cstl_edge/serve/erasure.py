@@ -15,7 +15,7 @@ from typing import Any
 
 from cstl_edge.errors import CstlEdgeError, GalleryError
 from cstl_edge.gallery.people import name_key
-from cstl_edge.serve.enrolled import rewrite_events
+from cstl_edge.serve.enrolled import rewrite_audit, rewrite_events
 from cstl_edge.serve.service_data import ServiceData
 
 ERASED = "(erased)"  # in the audit log, in place of a name
@@ -148,13 +148,7 @@ class Erasures:
         db.execute("DELETE FROM merges WHERE kind = 'people' AND ? IN (kept, other)", (name,))
         db.execute("DELETE FROM people WHERE name = ?", (name,))
         db.execute("DELETE FROM identities WHERE name = ?", (name,))
-        db.execute("UPDATE audit SET subject = ? WHERE subject = ?", (ERASED, name))
-        for number, subject, detail in db.execute(
-            "SELECT id, subject, detail FROM audit WHERE instr(subject, ?) OR instr(detail, ?)",
-            (name, name),
-        ).fetchall():
-            values = (subject.replace(name, ERASED), detail.replace(name, ERASED), number)
-            db.execute("UPDATE audit SET subject = ?, detail = ? WHERE id = ?", values)
+        rewrite_audit(db, name, ERASED)
         self._note(db, ["the file still has to be written anew"])
 
     def note(self, what: str) -> None:

@@ -16,7 +16,7 @@ from cstl_edge.gallery.people import clean_consent, clean_name
 from cstl_edge.live.events import REASON_CODES
 from cstl_edge.serve.corrected_gallery import CorrectedGallery
 from cstl_edge.serve.corrections import Corrections
-from cstl_edge.serve.enrolled import Enrolled
+from cstl_edge.serve.enrolled import MERGED, PARTED, Enrolled
 from cstl_edge.serve.enrolment import Enrolments, EnrolmentSession
 from cstl_edge.serve.erasure import ERASED, Erasures
 from cstl_edge.serve.ledger import Ledger
@@ -185,12 +185,12 @@ class Requests:
     def _merge(self, command: Command, arguments: Mapping[str, Any]) -> Any:
         person, other = str(arguments["person"]), str(arguments["other"])
         merge = self._parts.naming.merge(person, other, command.user)
-        self._audit(command, person, f"{other} went into it")
+        self._audit(command, person, MERGED.format(other))
         return {"merge": merge}
 
     def _unmerge(self, command: Command, arguments: Mapping[str, Any]) -> Any:
         kept, other = self._parts.naming.unmerge(int(arguments["merge"]))
-        self._audit(command, kept, f"{other} is apart again")
+        self._audit(command, kept, PARTED.format(other))
         return {"person": kept, "other": other}
 
     def _erase(self, command: Command, arguments: Mapping[str, Any]) -> Any:

@@ -299,11 +299,23 @@ def test_a_merge_and_its_undoing_take_the_visits_along(house):
 def test_a_new_name_reaches_everything(house):
     house.enrol("Ada", 1)
     house.play(Walk(1))
+    house.enrol("Adam", 3)
+    house.do("people.unmerge", merge=house.do("people.merge", person="Adam", other="Ada")["merge"])
     house.do("people.rename", person="ada", name="Adele")
-    assert names(house) == ["Adele"]
-    assert last(house).person == "Adele"
-    assert {row.event["person"] for row in house.reader.events(limit=500)} == {None, "Adele"}
+    assert names(house) == ["Adam", "Adele"]
+    assert {visit.person for visit in house.visits()} == {"Adele", "Adam"}
+    people = {row.event["person"] for row in house.reader.events(limit=500)}
+    assert people == {None, "Adele", "Adam"}
     assert b'"Ada"' not in house.bytes()
+    log = [(row.subject, row.detail) for row in house.reader.audit()]
+    assert ("Adam", "Adele is apart again") in log
+    assert ("Adam", "Adele went into it") in log
+    assert not any(text in ("Ada", "Ada went into it") for row in log for text in row)
+    house.do("people.erase", person="Adele")
+    log = [(row.subject, row.detail) for row in house.reader.audit()]
+    assert ("Adam", "(erased) went into it") in log
+    assert b"Adele" not in house.bytes()
+    house.enrol("Adele", 1)
     house.enrol("Bo", 2)
     assert house.ask("people.rename", person="Bo", name="ADELE").code == "conflict"
     assert house.ask("people.rename", person="Zoe", name="Z").code == "not-found"
