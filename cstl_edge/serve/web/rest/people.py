@@ -44,7 +44,8 @@ async def list_people(call: Call) -> PeopleView:
 async def rename_person(call: Call) -> None:
     """Give a person another name."""
     body: RenameBody = call.body
-    await call.command("people.rename", {"person": call.path("person"), "name": body.name})
+    arguments = {"person": call.path("person"), "name": body.name}
+    await call.command("people.rename", arguments, timeout_s=60)
 
 
 async def merge_people(call: Call) -> UnmergeBody:

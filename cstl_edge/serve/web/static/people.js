@@ -71,11 +71,13 @@ async function download(person) {
 }
 
 async function erase(person) {
-  if (await confirmed(t("people.erase_title", { person: person.name }), t("people.erase_text"), t("erase"))) await act(async () => {
-    const { unfinished } = await del(`/people/${part(person.name)}`);
-    toast(t(unfinished.length ? "erased_later" : "erased", { what: person.name }));
-    await load();
-  });
+  if (await confirmed(t("people.erase_title", { person: person.name }), t("people.erase_text"), t("erase"))) {
+    await act(async () => {
+      const { unfinished } = await del(`/people/${part(person.name)}`);
+      toast(t(unfinished.length ? "erased_later" : "erased", { what: person.name }));
+    });
+    await act(load); // also after an answer that came too late
+  }
 }
 
 const video = h("input", { type: "file", accept: "video/*,.mkv,.avi", id: "identify-file", class: "sr-only", onchange: () => { if (video.files[0]) identify(video.files[0]); video.value = ""; } });

@@ -68,11 +68,13 @@ async function join(unknown) {
 }
 
 async function erase(unknown) {
-  if (await confirmed(t("unknowns.erase_title", { what: titleOf(unknown) }), t("unknowns.erase_text"), t("erase"))) await act(async () => {
-    const { unfinished } = await del(`/unknowns/${part(String(unknown.id))}`);
-    toast(t(unfinished.length ? "erased_later" : "erased", { what: titleOf(unknown) }));
-    await load();
-  });
+  if (await confirmed(t("unknowns.erase_title", { what: titleOf(unknown) }), t("unknowns.erase_text"), t("erase"))) {
+    await act(async () => {
+      const { unfinished } = await del(`/unknowns/${part(String(unknown.id))}`);
+      toast(t(unfinished.length ? "erased_later" : "erased", { what: titleOf(unknown) }));
+    });
+    await act(load); // also after an answer that came too late
+  }
 }
 
 byId("content").replaceChildren(
