@@ -19,18 +19,21 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from serving import strangers
+from serving.clicks import Clicks
 from serving.street import StreetService
 from serving.visitor import SIZES, Visitor
 from study import append_record
 
 # names that no file has by chance: enrolled at the gate, and unknowns that get a name
 ADA, CYD, BEN, DOT = "Adalindis", "Cydalima", "Benvenuto", "Dorotheus"
+EVE, EVA, VID, VIA = "Evelinde", "Evangelos", "Vidalbert", "Viatorix"  # by the further clicks
 SEED = 4  # of a street whose people come to the gate one after the other, and on to the others
 
 
@@ -108,11 +111,63 @@ def journey(
     steps.do("erase, and no byte left, 1440", lambda: desk.erase(BEN))
     steps.do("erase, and no byte left, 390", lambda: phone.erase(DOT))
     steps.do("messages of MQTT", lambda: mqtt(service, ADA, BEN))
+    further_clicks(steps, desk, phone, out)
     steps.do("look at every page", lambda: desk.look(out, axe))
     steps.do("a page on another port", lambda: strangers.neighbour(phone.page, service, ADA))
     steps.do("another name of this machine", lambda: strangers.wrong_host(service))
     steps.do("an intruder", lambda: strangers.intruder(service))
     steps.do("nothing went wrong in the browser", lambda: _no_complaints(visitors))
+
+
+def further_clicks(steps: Steps, desk: Visitor, phone: Visitor, out: Path) -> None:
+    """Do what is done once in a while, at the desk and with the phone.
+
+    Args:
+        steps: Written down as they are done.
+        desk: At 1440 pixels.
+        phone: At 390 pixels.
+        out: Folder of the pictures and of the videos.
+    """
+    for visitor, width, person, other, seed in (
+        (desk, 1440, EVE, VID, 77),
+        (phone, 390, EVA, VIA, 78),
+    ):
+        clicks, renamed = Clicks(visitor, out), f"{other[:3]}ensis"
+        video = one_walker(out / f"walk-{seed}.mp4", seed)
+        steps.do(f"health, {width}", clicks.health)
+        steps.do(
+            f"enrol from a dropped video, {width}", partial(clicks.enrol_from_video, other, video)
+        )
+        steps.do(f"identify a video, {width}", partial(clicks.identify, video, other))
+        steps.do(f"enrol from a visit, {width}", partial(clicks.enrol_from_visit, person))
+        steps.do(f"rename and export, {width}", partial(clicks.rename_and_export, other, renamed))
+        steps.do(f"erase an unknown, {width}", clicks.erase_unknown)
+        steps.do(f"log out and in, {width}", clicks.log_out_and_in)
+
+
+def one_walker(path: Path, seed: int) -> Path:
+    """Write a video of one synthetic person; return its path.
+
+    Args:
+        path: To write.
+        seed: Of the person.
+    """
+    import cv2
+
+    from cstl_edge.live.sources.open import open_source
+
+    writer = None
+    with open_source(f"synthetic://1?seed={seed}&fps=12") as source:
+        for frame in source:
+            if writer is None:
+                height, width = frame.image.shape[:2]
+                code = cv2.VideoWriter.fourcc(*"mp4v")
+                writer = cv2.VideoWriter(str(path), code, 12, (width, height))
+            writer.write(frame.image)
+    if writer is None:
+        raise RuntimeError("nobody walks")
+    writer.release()
+    return path
 
 
 def _no_complaints(visitors: list[Visitor]) -> int:

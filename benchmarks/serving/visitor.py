@@ -116,7 +116,7 @@ class Visitor:
         box.get_by_role("button", name="Name").click()
         self.page.get_by_text(f"{person} is enrolled").first.wait_for()
         visits = self.service.get(f"/visits?person={person}")["visits"]
-        _demand(len(visits) >= unknown["visits"], (len(visits), unknown["visits"]))
+        demand(len(visits) >= unknown["visits"], (len(visits), unknown["visits"]))
         return {"unknown": unknown["label"], "visits": len(visits)}
 
     def merge_and_undo(self, person: str, other: str) -> Any:
@@ -135,12 +135,12 @@ class Visitor:
         box.get_by_label("The other one").select_option(other)
         box.get_by_role("button", name="Merge").click()
         self.page.get_by_role("button", name="Undo", exact=True).wait_for()
-        _demand(other not in self._names(), self._names())
-        _demand(self._visits_of(person) >= before[0] | before[1], "visits were lost by the merge")
+        demand(other not in self._names(), self._names())
+        demand(self._visits_of(person) >= before[0] | before[1], "visits were lost by the merge")
         self.page.get_by_role("button", name="Undo", exact=True).click()
         wait_for(lambda: {person, other} <= self._names(), self.patience_s, "the merge undone")
         after = self._visits_of(person), self._visits_of(other)
-        _demand(after[0] >= before[0] and after[1] >= before[1], "visits were lost by the undoing")
+        demand(after[0] >= before[0] and after[1] >= before[1], "visits were lost by the undoing")
         return {"visits": [len(visits) for visits in after]}
 
     def correct(self, person: str) -> Any:
@@ -158,8 +158,8 @@ class Visitor:
         box.get_by_role("button", name="Correct").click()
         self.page.get_by_text("Corrected: nobody").first.wait_for()
         detail = self.service.get(f"/visits/{number}")
-        _demand(detail["visit"]["person"] is None, detail["visit"])
-        _demand(detail["corrections"][-1]["person"] is None, detail["corrections"])
+        demand(detail["visit"]["person"] is None, detail["visit"])
+        demand(detail["corrections"][-1]["person"] is None, detail["corrections"])
         return number
 
     def erase(self, person: str) -> Any:
@@ -169,24 +169,24 @@ class Visitor:
         """
         service = self.service
         held = service.files_with(person)
-        _demand(held, "the name was in no file")
+        demand(held, "the name was in no file")
         visits = service.get(f"/visits?person={person}&limit=500")["visits"]
         urls = [v[k] for v in visits for k in ("snapshot_url", "strip_url", "clip_url") if v[k]]
         files = service.media()
         topics = _with(service.retained(), person)
-        _demand(topics or service.broker is None, "the name was in no retained topic")
+        demand(topics or service.broker is None, "the name was in no retained topic")
         self.open("people")
         card = self._card(person)
         card.locator(".menu > summary").click()
         card.get_by_role("button", name="Erase").click()
         self.page.get_by_role("dialog").get_by_role("button", name="Erase").click()
         self.page.get_by_text(f"{person} is erased").first.wait_for()
-        _demand(service.get(f"/visits?person={person}")["visits"] == [], "visits are left")
+        demand(service.get(f"/visits?person={person}")["visits"] == [], "visits are left")
         gone = {visit["id"] for visit in visits}
         left = [e for e in service.events() if e["visit"] in gone]
-        _demand(not left, f"{len(left)} events of their visits are left")
+        demand(not left, f"{len(left)} events of their visits are left")
         wait_for(lambda: not service.files_with(person), 30, "no file with the name")
-        _demand(len(files - service.media()) >= len(urls), "a picture or clip is left")
+        demand(len(files - service.media()) >= len(urls), "a picture or clip is left")
         wait_for(
             lambda: not _with(service.retained(), person), 30, "no retained topic with the name"
         )
@@ -217,8 +217,8 @@ class Visitor:
                 self.page.emulate_media(color_scheme="light")
                 self.page.set_viewport_size({"width": NARROW, "height": height})
                 cut = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-                _demand(cut <= 0, f"{name} is {cut} pixels too wide for {NARROW}")
-        _demand(not any(found.values()), found)
+                demand(cut <= 0, f"{name} is {cut} pixels too wide for {NARROW}")
+        demand(not any(found.values()), found)
         return {"pages": len(PAGES) * len(SIZES), "schemes": 2, "axe": axe is not None}
 
     def _violations(self, axe: str) -> list[str]:
@@ -239,7 +239,7 @@ class Visitor:
                 item.locator("video").wait_for()
                 length = "e => new Promise(r => e.readyState ? r(e.duration) : (e.onloadedmetadata"
                 length += " = () => r(e.duration), e.onerror = () => r(0)))"
-                _demand(item.locator("video").evaluate(length) > 0, "the clip does not play")
+                demand(item.locator("video").evaluate(length) > 0, "the clip does not play")
                 return
         raise RuntimeError("no visit has a clip")
 
@@ -273,7 +273,7 @@ def _with(topics: dict[str, str], name: str) -> list[str]:
     return [t for t, payload in topics.items() if mark in t.casefold() + payload.casefold()]
 
 
-def _demand(holds: object, otherwise: object) -> None:
+def demand(holds: object, otherwise: object) -> None:
     """Raise RuntimeError, saying what is, where something does not hold."""
     if not holds:
         raise RuntimeError(str(otherwise))
