@@ -75,8 +75,11 @@ class Clicks:
         """
 
         def walks() -> Any:
+            groups = self.service.get("/unknowns")["unknowns"]
+            largest = max(groups, key=lambda group: group["visits"])["id"] if groups else None
             visits = self.service.get("/visits?answer=unknown&limit=200")["visits"]
-            return [v for v in visits if v["has_walk"] and v["ended_utc"]]
+            ended = [v for v in visits if v["has_walk"] and v["ended_utc"]]
+            return [v for v in ended if v["cluster"] == largest]
 
         visit = wait_for(walks, self.visitor.patience_s, "an unknown with a walk")[0]["id"]
         self.visitor.open("visits", "?answer=unknown")
