@@ -111,7 +111,7 @@ async function detail({ id }, body) {
     h("li", { class: step.id === visit.id ? "here" : "" }, h("span", {}, step.camera_title), " ", h("time", { class: "quiet", datetime: step.started_utc }, secondsText(step.started_utc)))))) : null;
   const standing = corrections.findLast((row) => !row.undone_utc);
   const history = corrections.length ? h("ul", { class: "quiet plain-list" }, corrections.map((row) =>
-    h("li", {}, t(row.undone_utc ? "visit.correction_undone" : "visit.correction", { user: row.user, person: row.person ?? t("correct.nobody"), was: row.was ?? t("answer.unknown") }), " ", ago(row.utc),
+    h("li", {}, t(row.undone_utc ? "visit.correction_undone" : "visit.correction", { user: row.user, person: row.person ?? t("correct.nobody"), was: row.was ?? t("answer.unknown") }), " ", ago(row.utc), " ",
       admin && row === standing ? h("button", { type: "button", onclick: () => act(async () => { await del(`/visits/${part(id)}/correction`); announce(t("undone")); await again(); }) }, t("undo")) : null))) : null;
   const actions = admin ? h("div", { class: "row" },
     h("button", { type: "button", onclick: () => correct(visit, again) }, t("visit.wrong")),
