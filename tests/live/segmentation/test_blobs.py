@@ -104,7 +104,7 @@ def test_a_wide_blob_is_parted_at_the_valley_and_marked() -> None:
 
 def test_a_far_person_whose_feet_touch_a_near_one_is_parted_by_the_heads() -> None:
     """Narrower than two people side by side, and no column of the far one is half as high."""
-    mask = scene(*person(110, 48, 60), *person(155, 40, 130), (108, 100, 40, 8))
+    mask = scene((100, 48, 16, 60), *person(155, 40, 130), (114, 100, 20, 8))
     assert cv2.connectedComponents(mask)[0] == 2
     left, right = candidates(mask)
     assert left.shared
