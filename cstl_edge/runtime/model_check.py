@@ -27,18 +27,17 @@ TOO_LONG = "model refused: it takes too long to check; export the model again"
 
 SHIPPED_SHA256: frozenset[str] = frozenset(
     {
-        "d6f050e72451619f6604bcae6c301de5ad52d0d8b3ad429c87750eee4510cf20",  # frames.int8.onnx
+        "4152ba8fbd22084088fcfe80b91934c5c063176e2bdecd20be34d425c5cf00c4",  # frames.int8.onnx
         # frames.int8.tensorrt.onnx
-        "d174ccb41793467a5034136ae3fbc248f3de832ec3f308b328b1c01668d3b544",
-        "75157997b98676dd10f892a403f8e86d024512bb494d517036424c03c01d9681",  # frames.onnx
-        "0a12eb9ce47be6ba3c138ec08532c9813596d6482e29f3a77b68d1da97a9104f",  # head.fp16.onnx
-        "2d48c249ad6001944f2a82dbc805addc4b3f643141e881c6f53a74adb9597782",  # head.onnx
-        "f607d016015dfab5b85566fa874967f3ffe72e94b5525a5c472cfc80d66a1d5f",  # mix.int8.onnx
-        "c35b81a652ac70d7669a3ebc85f2dfbac84480420feb9d210fd99e854912f69e",  # mix.onnx
-        "fd08fe3151ca6d18475040cc126035a345a9c020dac25bcd84d32fac8e182603",  # slide.int8.onnx
-        "9bf2f439b715c73413aebdaa647f1e424de3b7f6429943836a31552b7b53a9f4",  # slide.onnx
-        "4c259bd83958aca39390ed226884568b614893fd464df5d4a3eba44ca43c1909",  # taps.int8.onnx
-        "7b12eb56d28529a1911637faefe026de9612ae97753161782f9b9fd57ed41997",  # taps.onnx
+        "fe856a117a215594601a1c871d2847343ca1b819a02778e45a0be03287af1f9e",
+        "a8f58ae291784b50189261356cc4b1b7c0e09e432d65ef8783f201537c60dbc7",  # frames.onnx
+        "76a191901969725a608d89bd368acf808fedb7a720ed9c97227e45ca642cd18d",  # head.fp16.onnx
+        "8bc305b45e1bb5f68725afb90728f2bbaae852e073c57de310f2ae35ad455d20",  # head.onnx
+        "61f84fc3f8949c92902e8fdc69e505c1c5fd91db0eff72fe27cf66718c311325",  # mix.onnx
+        "7bbf6a568e6b885062d553410a712a587aae56aaf87a29366b568f7805a4c98d",  # slide.onnx
+        "a85f9ed669a7a875ceb80fa02f1dc14a885a631935d7f8a2be7383e58366556e",  # step.int8.onnx
+        "f213621d857cd663344d56c9b9b8fc9a9eb1be30e88c840aacc57d02bdd91e14",  # step.onnx
+        "3f8489fc328971fde51133516e15ce907a2a81ea28fe20c640194dd679efbd4f",  # taps.onnx
     }
 )
 """sha256 of every shipped graph; `python -m cstl_edge.runtime.model_check FOLDER` prints them."""
