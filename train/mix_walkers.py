@@ -3,7 +3,8 @@
     python train/mix_walkers.py runs/mixed
     cstl-edge train walkers-unshuffled --data runs/mixed --split all
 
-Numbers of the first generator's people are raised, so that nobody has two bodies.
+Numbers of the first generator's people are raised, so that nobody has two bodies. `--add FOLDER`
+takes in further shards, such as those of `render_avatars.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -21,7 +23,7 @@ RAISED = 10_000
 CONFIGS = Path(__file__).parent / "configs"
 
 
-def mix(folder: Path, second: int, first: int, cache: Path) -> None:
+def mix(folder: Path, second: int, first: int, cache: Path, added: Sequence[Path] = ()) -> None:
     """Write the shards.
 
     Args:
@@ -29,6 +31,7 @@ def mix(folder: Path, second: int, first: int, cache: Path) -> None:
         second: Number of people of the second generator, as the preset has them, four views each.
         first: Number of people of the first.
         cache: Folder where Walkers are kept.
+        added: Folders of further shards, whose people have other numbers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for shard in make_shards(_settings("walkers-unshuffled", second, views=4), cache):
@@ -39,6 +42,9 @@ def mix(folder: Path, second: int, first: int, cache: Path) -> None:
         labels["people"] = [person + RAISED for person in labels["people"]]
         (folder / f"first-{shard.name}").write_text(json.dumps(labels), encoding="utf-8")
         shutil.copy2(shard.with_suffix(".npy"), folder / f"first-{shard.stem}.npy")
+    for shard in (path for other in added for path in sorted(other.glob("*.json"))):
+        for path in (shard, shard.with_suffix(".npy")):
+            shutil.copy2(path, folder)
 
 
 def _settings(preset: str, people: int, **changes: object) -> WalkersSettings:
@@ -55,9 +61,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--second", type=int, default=970, help="people of the second generator")
     parser.add_argument("--first", type=int, default=200, help="people of the first generator")
+    parser.add_argument("--add", type=Path, action="append", default=[], help="more shards")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     args = parser.parse_args()
-    mix(args.folder, args.second, args.first, args.cache)
+    mix(args.folder, args.second, args.first, args.cache, args.add)
 
 
 if __name__ == "__main__":
