@@ -29,13 +29,13 @@ def test_of_many_answers_the_share_of_other_frames_counts():
     rng = np.random.default_rng(0)
     embedding = rng.normal(size=(1, 16, 8)).astype(np.float32)
     frames = np.arange(16, dtype=np.int32)[None]
-    moved = np.where(np.arange(16) < 6, 20, frames).astype(np.int32)
+    moved = np.where(np.arange(16) < 8, 20, frames).astype(np.int32)
     right = {"embedding": embedding, "salient_frames": frames}
     other = np.where(moved[..., None] == 20, -embedding, embedding)
     result = check_against(right, "int8")
     result.add({"embedding": other, "salient_frames": moved})
     assert not result.ok
-    assert "6 parts of 1 answers" in result.problem
+    assert "8 parts of 1 answers" in result.problem
     result.add(right)
     assert result.ok
     alike = check_against(right, "int8")
