@@ -12,8 +12,9 @@ from cstl_edge.bench.record import read_rows
 
 
 def main(file: Path, graph: str = "full", batch: int = 1) -> None:
-    """Print the rows of scenario `graph` in FILE, run by run: ratios are taken within a run."""
-    rows = [row for row in read_rows(file) if row.scenario == "graph" and "wall" in row.samples]
+    """Print the rows of `graph` or `single` in FILE, run by run: ratios are taken within a run."""
+    measured = (row for row in read_rows(file) if row.scenario in ("graph", "single"))
+    rows = [row for row in measured if "wall" in row.samples and row.case.paced_hz is None]
     for run in dict.fromkeys(row.run for row in rows):
         chosen = [
             row for row in rows if (row.run, row.case.graph, row.case.batch) == (run, graph, batch)
