@@ -51,7 +51,7 @@ def test_weights_models_and_notices_travel(wheel):
     assets = {f"cstl_edge/assets/{name}" for name in ("walker_body.npz", "stride_basis.npz")}
     model = {
         f"cstl_edge/assets/cstl-walkers/{n}"
-        for n in ("frames.onnx", "head.onnx", "taps.int8.onnx", "manifest.json")
+        for n in ("frames.onnx", "head.onnx", "step.int8.onnx", "manifest.json")
     }
     notices = {
         f"cstl_edge/assets/NOTICE-{n}.md"

@@ -9,6 +9,8 @@ from cstl_edge.errors import GalleryError
 from cstl_edge.gallery.camera_means import CameraMean
 from cstl_edge.gallery.gallery import Gallery
 
+SECOND = "SELECT id FROM enrolments ORDER BY id LIMIT 1 OFFSET 1"
+
 
 @pytest.fixture
 def three(path, model, walker):
@@ -32,7 +34,7 @@ def damage(path, *statements):
     [
         ("UPDATE templates SET body = zeroblob(48) WHERE id = 4", ["alice", "carol"], 2),
         ("DELETE FROM templates WHERE id = 5", ["alice", "carol"], 2),
-        ("UPDATE enrolments SET body = zeroblob(90) WHERE id = 2", ["alice", "carol"], 2),
+        (f"UPDATE enrolments SET body = zeroblob(90) WHERE id = ({SECOND})", ["alice", "carol"], 2),
         ("UPDATE head SET body = zeroblob(90)", ["alice", "bob", "carol"], 2),
         ("DELETE FROM head", ["alice", "bob", "carol"], 2),
         ("UPDATE camera_means SET body = x'00' WHERE id = 1", ["alice", "bob", "carol"], 1),

@@ -35,7 +35,7 @@ def test_normalisation_colours_and_layout_are_in_the_graph(tmp_path, presence, p
         wanted = reference(crops)
     logits, present = rounded(manifest, data, precision)(crops)
     np.testing.assert_array_equal(logits > 0, expected)
-    np.testing.assert_allclose(present, wanted[1], atol=1e-3)
+    np.testing.assert_allclose(present, wanted[1], atol=5e-3)
 
 
 def test_in_half_precision_all_but_both_ends_are_half():
