@@ -2,8 +2,8 @@
 
 A walker's own windows lie far nearer to each other than to a stranger's, within seconds and in one
 camera all the more: with the shipped weights 0.18 at most in 24 synthetic walks, two people 0.49 at
-least. Two that are as far apart as the model's strangers, its nearest left out, are of two people. Letters:
-k windows, p parts, d embedding dimensions.
+least. Two that are as far apart as the model's strangers, its nearest left out, are of two people.
+Letters: k windows, p parts, d embedding dimensions.
 """
 
 from __future__ import annotations
