@@ -186,7 +186,8 @@ class Track:
             return
         self.views += 1
         mean = self.clothes + (seen - self.clothes) / min(self.views, MOST_VIEWS)
-        self.clothes = mean / np.float32(max(math.sqrt(float(np.dot(mean, mean))), 1e-9))
+        length = max(math.sqrt(float(np.dot(mean, mean))), 1e-9)
+        self.clothes = np.asarray(mean / length, np.float32)
 
     def _measure_proof(self, detection: Detection, time_s: float, *, alone: bool) -> None:
         """Note that a meeting begins, or that this is the same person, where the clothes say so."""
