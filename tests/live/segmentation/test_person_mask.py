@@ -9,6 +9,7 @@ import pytest
 from short_walk import CLIP
 
 from cstl_edge.live.boxes import box_iou
+from cstl_edge.live.segmentation.background import BackgroundSegmenter
 from cstl_edge.live.segmentation.base import Detection
 from cstl_edge.live.segmentation.mask_network import crop_square
 from cstl_edge.live.segmentation.person_mask import (
@@ -17,6 +18,8 @@ from cstl_edge.live.segmentation.person_mask import (
     split_resting,
 )
 from cstl_edge.live.sources.open import open_source
+from cstl_edge.live.sources.synthetic.actor import Actor, WalkerSpec
+from cstl_edge.live.sources.synthetic.source import SyntheticSource
 from cstl_edge.runtime.masks.base import MaskNetwork
 from cstl_edge.runtime.masks.open import open_mask_network
 
@@ -124,3 +127,21 @@ def test_who_rests_where_expected_is_tracked_by_the_blob_and_others_are_masked()
     assert [(detection.box[0], detection.interim) for detection in interim] == [(100, True)]
     assert split_resting(pairs, expected, []) == (pairs, [])
     assert split_resting(pairs, [], []) == (pairs, [])
+
+
+def test_a_shadow_makes_nobody_wider(monkeypatch, network) -> None:
+    def boxes() -> np.ndarray:
+        with SyntheticSource([WalkerSpec(11, start_s=0.0)], seed=3) as source:
+            frames = [frame.image for frame in source]
+        segmenter = PersonMaskSegmenter(BackgroundSegmenter(), network)
+        step = len(frames) // 12
+        segmenter.learn([(frames[i], frames[i + 1]) for i in range(0, len(frames) - 1, step)])
+        middle = len(frames) // 2
+        seen = [segmenter.segment(frames[i], i / 25) for i in range(middle - 20, middle + 20, 8)]
+        assert all(len(people) == 1 for people in seen)
+        return np.array([people[0].box for people in seen])
+
+    with_shadow = boxes()
+    monkeypatch.setattr(Actor, "shade", lambda *_: None)
+    without = boxes()
+    np.testing.assert_allclose(with_shadow[:, 2:], without[:, 2:], rtol=0.08, atol=3)

@@ -85,6 +85,14 @@ def test_shadows_are_found_at_their_edges_too(
     assert lost < 0.02
 
 
+def test_two_lamps_cast_two_shadows() -> None:
+    scene, one, other = street(6.0), light((0.9, 0.3), 0.3, 2.0, 0), light((-0.9, 0.3), 0.3, 2.0, 0)
+    both = np.dstack([one[..., 0] * other[..., 0], one[..., 1:] + other[..., 1:]])
+    found, lost = shares(picture(scene, both, WHITE, (60, 118, 140)), scene, both)
+    assert found > 0.65
+    assert lost < 0.02
+
+
 @pytest.mark.parametrize("trousers", [(60, 128, 128), (90, 128, 128), (110, 127, 129), WHITE])
 @pytest.mark.parametrize("top", [WHITE, BLACK, (70, 150, 110)])
 def test_clothes_as_dark_as_a_shadow_stay_people(top: tuple, trousers: tuple) -> None:
