@@ -78,7 +78,8 @@ class Clicks:
             groups = self.service.get("/unknowns")["unknowns"]
             largest = max(groups, key=lambda group: group["visits"])["id"] if groups else None
             visits = self.service.get("/visits?answer=unknown&limit=200")["visits"]
-            ended = [v for v in visits if v["has_walk"] and v["ended_utc"]]
+            whole = [v for v in visits if v["has_walk"] and v["ended_utc"]]
+            ended = [v for v in whole if not v["corrected_by"]]  # else it matches who it is not
             return [v for v in ended if v["cluster"] == largest]
 
         visit = wait_for(walks, self.visitor.patience_s, "an unknown with a walk")[0]["id"]
