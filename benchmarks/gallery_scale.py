@@ -90,14 +90,27 @@ def measure(
     record["recall"] = float(np.mean([f.argmin() for f in found] == exact))
     record["recall_of_strangers"] = float(np.mean([f.argmin() for f in far] == of_strangers))
     if base:
-        more = people.people / base["people"]
-        record |= {
-            "fpir_extrapolated": 1 - (1 - BASE_FPIR) ** more,
-            "fpir_exact_search": float(np.mean(exactly < base["threshold"])),
-            "fpir": float(np.mean(nearest < base["threshold"])),
-        }
+        record |= false_positives(base, people.people, nearest, exactly)
     threshold = float(np.quantile(exactly, BASE_FPIR))
     return record, {"threshold": threshold, "people": people.people}
+
+
+def false_positives(
+    base: dict[str, float], people: int, nearest: Any, exactly: Any
+) -> dict[str, float]:
+    """Return FPIR at the threshold of the size before: extrapolated, and as it is.
+
+    Args:
+        base: Threshold and people of the size before.
+        people: People now.
+        nearest: Distances of strangers to the nearest, as the search has them, [k].
+        exactly: The same by comparison with all templates, [k].
+    """
+    return {
+        "fpir_extrapolated": 1 - (1 - BASE_FPIR) ** (people / base["people"]),
+        "fpir_exact_search": float((exactly < base["threshold"]).mean()),
+        "fpir": float((nearest < base["threshold"]).mean()),
+    }
 
 
 def search(index: Any, queries: Any) -> tuple[list[Any], list[float]]:

@@ -35,7 +35,9 @@ def test_normalisation_colours_and_layout_are_in_the_graph(tmp_path, presence, p
         wanted = reference(crops)
     logits, present = rounded(manifest, data, precision)(crops)
     np.testing.assert_array_equal(logits > 0, expected)
-    np.testing.assert_allclose(present, wanted[1], atol=5e-3)
+    # without presence it follows from the mask, whose 0.9999 is 1 in half precision
+    near = 1e-3 if presence or precision == "float32" else 2e-3
+    np.testing.assert_allclose(present, wanted[1], atol=near)
 
 
 def test_in_half_precision_all_but_both_ends_are_half():
