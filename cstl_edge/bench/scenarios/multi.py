@@ -52,7 +52,7 @@ LOWERED = 1.05  # where a number is not confirmed
 STEP = 0.05  # of the number: nearer than this, or one walker, the search ends; one with --full
 PROBE_WALKERS, PROBE_S = 8, 0.4  # for the first guess
 LOAD = 0.9  # of the time between two frames: where the median of the first guess is expected
-SHORT_TRIES, MOST_TRIES, FULL_TRIES = 1, 8, 100  # before the number is confirmed
+SHORT_TRIES, MOST_TRIES, FULL_TRIES = 1, 12, 100  # before the number is confirmed
 CONFIRM = 2  # times as long as a trial
 DIGITS = 3  # of latencies that are kept of trials: microseconds
 
@@ -71,8 +71,8 @@ class PacedTrial:
 
     @property
     def hopeless(self) -> bool:
-        """Tell whether it was late not for a moment only, but in one frame of ten or more."""
-        return percentile(self.latencies, 90) >= BUDGET_MS
+        """Tell whether it was late throughout: one stall of 200 ms makes ten frames late."""
+        return percentile(self.latencies, 50) >= BUDGET_MS
 
     @property
     def record(self) -> dict[str, Any]:
@@ -150,8 +150,9 @@ def search(
     The first guess is raised or lowered, ever faster, until one number holds and one does not; what
     lies between is halved until it is within `step` of the number, or after `most_tries`. A number
     fails when it is late throughout, or twice for a moment: one hiccup of the machine is no
-    failure. The resulting number must hold in a run CONFIRM times as long, else it is lowered, ever
-    faster, until one does. That is the last trial.
+    failure. Nor is it a limit: the least number that failed is run again before the search ends,
+    and the search goes on above it if it holds. The resulting number must hold in a run CONFIRM
+    times as long, else it is lowered, ever faster, until one does. That is the last trial.
 
     Args:
         run: Function of walkers and seconds that runs them.
@@ -169,13 +170,19 @@ def search(
                 break
         return trials[-1].in_time
 
-    low, high, growth = 0, MOST_WALKERS + 1, GROWTH
+    low, high, growth, failed_again = 0, MOST_WALKERS + 1, GROWTH, False
     walkers = min(max(guess, 1), MOST_WALKERS)
-    while high - low > max(1, int(step * low)) and len(trials) < most_tries:
-        if holds(walkers, seconds):
-            low = walkers
+    while len(trials) < most_tries:
+        near = high - low <= max(1, int(step * low))
+        if near and (failed_again or high > MOST_WALKERS):
+            break
+        walkers = high if near else walkers
+        if not holds(walkers, seconds):
+            high, failed_again = walkers, near
         else:
-            high = walkers
+            low = walkers
+            if near:
+                high, growth = MOST_WALKERS + 1, GROWTH
         if low == 0:
             walkers, growth = max(1, int(high / growth)), growth**2
         elif high > MOST_WALKERS:
