@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from cstl_edge.arrays import Floats, Image, Mask
-from cstl_edge.live.boxes import Box, mask_area
+from cstl_edge.live.boxes import Box, box_iou, mask_area
 from cstl_edge.live.clothes import clothes_of
 from cstl_edge.live.segmentation.background_model import (
     OCCUPIED_WEIGHT,
@@ -26,6 +26,7 @@ from cstl_edge.live.segmentation.background_model import (
     estimate_background,
     noise_map,
     occupied_weights,
+    revise_background,
 )
 from cstl_edge.live.segmentation.base import Detection, DrawPeople, SceneState
 from cstl_edge.live.segmentation.blobs import Blob, candidates, clean_foreground, mean_colours
@@ -43,6 +44,8 @@ SURE_HEIGHT_SHARE = 0.09  # of the frame's height: smaller blobs start no track
 STRONG = 1.8  # times the threshold: a component must partly reach it
 DISTURBED_SHARE, SETTLED_SHARE = 0.45, 0.30  # of the picture in the foreground
 RELEARN_AFTER_S = 2.0  # a disturbance that stays is the new scene
+DRAW_EVERY = 3  # samples: somebody is drawn in every third at least
+STILL_THERE = 0.5  # intersection over union of the boxes of somebody who is about where they were
 LEARN_THREADS = 2  # samples at once in which people are drawn, most of them one crop
 WINDOW = 24  # samples of the rolling background
 FIRST_SAMPLES = 8  # before that there is no background
@@ -91,13 +94,14 @@ class BackgroundSegmenter:
             return
         stills = [before for before, _ in pairs]
         self._noise = noise_map(pairs)
-        self._set_background(estimate_background(stills))
+        first = estimate_background(stills, threads=LEARN_THREADS)
+        self._set_background(first)
         foreground = [[blob.box for blob in self._blobs(still)] for still in stills]
         weights = occupied_weights(foreground, stills[0].shape[:2])
         if draw is not None:
             for weight, people in zip(weights, _drawn(draw, stills, foreground), strict=True):
                 weight[people > 0] = OCCUPIED_WEIGHT
-        self._set_background(estimate_background(stills, weights))
+        self._set_background(revise_background(first, stills, weights, LEARN_THREADS))
         self._rolling = rolling
 
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
@@ -317,14 +321,45 @@ def _drawn(
 ) -> Iterable[Mask]:
     """Return the masks of the people in samples.
 
+    Who was drawn in one of the samples before and is still there, as in a clip of seconds, is not
+    drawn again: the network runs for every third sample of them.
+
     Args:
         draw: Draws the people in boxes of a frame.
         stills: Samples, YCrCb.
         boxes: Of each of them.
     """
+    fresh, earlier = to_draw(boxes, SURE_HEIGHT_SHARE * stills[0].shape[0])
 
     def one(still: Pixels, own: Sequence[Box]) -> Mask:
         return draw(np.asarray(cv2.cvtColor(still, cv2.COLOR_YCrCb2BGR), np.uint8), own)
 
     with ThreadPoolExecutor(LEARN_THREADS) as pool:
-        return list(pool.map(one, stills, boxes))
+        drawn = list(pool.map(one, stills, fresh))
+    for mask, numbers in zip(drawn, earlier, strict=True):
+        yield np.bitwise_or.reduce([mask, *(drawn[i] for i in numbers)])
+
+
+def to_draw(
+    boxes: Sequence[Sequence[Box]], least_px: float
+) -> tuple[list[list[Box]], list[set[int]]]:
+    """Return which boxes of each sample are drawn, and the earlier samples that have the others.
+
+    Args:
+        boxes: Of the people in each sample.
+        least_px: Height of a box that is worth it.
+    """
+    fresh: list[list[Box]] = []
+    earlier: list[set[int]] = []
+    for own in boxes:
+        before = range(max(0, len(fresh) - DRAW_EVERY + 1), len(fresh))
+        now, known = list[Box](), set[int]()
+        for box in own:
+            there = [i for i in before if any(box_iou(box, b) >= STILL_THERE for b in fresh[i])]
+            if there:
+                known.add(there[-1])
+            elif box[3] >= least_px:
+                now.append(box)
+        fresh.append(now)
+        earlier.append(known)
+    return fresh, earlier

@@ -10,7 +10,9 @@ are YCrCb.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -32,15 +34,68 @@ OCCUPIED_WEIGHT = 0.1  # of a sample inside the largest person-sized foreground
 
 
 def estimate_background(
-    samples: Sequence[Pixels], weights: Sequence[Weights] | None = None
+    samples: Sequence[Pixels], weights: Sequence[Weights] | None = None, threads: int = 1
 ) -> Pixels:
     """Return the background: per pixel the mean of the densest group of samples.
 
-    samples: k of uint8 [h, w, 3]
-    weights: k of float32 [h, w], 0..1, or None for equal votes
+    Args:
+        samples: k of uint8 [h, w, 3].
+        weights: k of float32 [h, w], 0..1, or None for equal votes.
+        threads: Bands of rows at once, where the rows come in pairs.
+
     The vote is taken at half resolution (a quarter of the k² / 2 comparisons), the mean at full
     resolution.
     """
+    height = samples[0].shape[0]
+    if threads == 1 or _odd(samples[0]):
+        return _estimate(samples, weights)
+    edges = [2 * (i * height // (2 * threads)) for i in range(threads)] + [height]
+    bands = [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
+
+    def band(rows: slice) -> Pixels:
+        shares = None if weights is None else [w[rows] for w in weights]
+        return _estimate([s[rows] for s in samples], shares)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return np.concatenate(list(pool.map(band, bands)))
+
+
+def revise_background(
+    background: Pixels, samples: Sequence[Pixels], weights: Sequence[Weights], threads: int = 1
+) -> Pixels:
+    """Return `estimate_background` of weighted votes, counted again only where they can differ.
+
+    Args:
+        background: The same of equal votes, [h, w, 3].
+        samples: k of uint8 [h, w, 3].
+        weights: k of float32 [h, w].
+        threads: As for `estimate_background`.
+    """
+    lower = np.minimum.reduce(weights) < 1
+    x, y, w, h = cv2.boundingRect(lower.astype(np.uint8))
+    if not w:
+        return background
+    if _odd(background):
+        return _estimate(samples, weights)
+    # halved, a pixel takes part in its neighbours' weights: whole pairs, and one more around
+    rows, columns = (slice(max(0, a // 2 * 2 - 2), (b + 1) // 2 * 2 + 2)
+                     for a, b in ((y, y + h), (x, x + w)))  # fmt: skip
+    revised: Pixels = background.copy()
+    revised[rows, columns] = estimate_background(
+        [np.ascontiguousarray(s[rows, columns]) for s in samples],
+        [np.ascontiguousarray(s[rows, columns]) for s in weights],
+        threads,
+    )
+    return revised
+
+
+def _odd(picture: Pixels) -> bool:
+    """Return whether a picture [h, w, 3] does not halve into whole pairs of rows and columns."""
+    return bool(picture.shape[0] % 2 or picture.shape[1] % 2)
+
+
+def _estimate(samples: Sequence[Pixels], weights: Sequence[Weights] | None) -> Pixels:
+    """Return the background of some rows, see `estimate_background`."""
     height, width = samples[0].shape[:2]
     half = (max(1, width // 2), max(1, height // 2))
     small: list[Pixels] = [cv2.resize(s, half, interpolation=cv2.INTER_AREA) for s in samples]
@@ -101,12 +156,16 @@ def occupied_weights(
     piece of a person left in the background) is smaller than the person who left it, so the second
     vote removes it.
     """
+    weights = [np.ones(shape, np.float32) for _ in boxes]
     covers = [_cover(foreground, shape) for foreground in boxes]
     largest = np.maximum(np.maximum.reduce(covers), 1.0)
-    weights = []
-    for cover in covers:
-        occupied = np.clip(cover / largest * 3 - 0.5, 0, 1)  # none to a sixth, all from a half
-        weights.append((1 - (1 - OCCUPIED_WEIGHT) * occupied).astype(np.float32))
+    x, y, w, h = cv2.boundingRect((largest > 1).astype(np.uint8))
+    place = np.s_[y : y + h, x : x + w]  # elsewhere nobody ever is
+    for weight, cover in zip(weights, covers, strict=True):
+        occupied = np.clip(
+            cover[place] / largest[place] * 3 - 0.5, 0, 1
+        )  # none to a sixth, all from a half
+        weight[place] = 1 - (1 - OCCUPIED_WEIGHT) * occupied
     return weights
 
 

@@ -7,8 +7,9 @@ import copy
 import numpy as np
 import pytest
 
+from cstl_edge.live.boxes import Box
 from cstl_edge.live.segmentation import background
-from cstl_edge.live.segmentation.background import BackgroundSegmenter
+from cstl_edge.live.segmentation.background import BackgroundSegmenter, to_draw
 from cstl_edge.live.segmentation.base import SceneState
 
 RNG = np.random.default_rng(7)
@@ -126,3 +127,17 @@ def test_the_scene_of_a_turned_camera_is_learned_again() -> None:
 def test_another_frame_size_resets_the_model(learned: BackgroundSegmenter) -> None:
     assert learned.segment(frame(100)[:200], 0.0) == []
     assert learned.state is SceneState.LEARNING
+
+
+def test_who_is_still_there_is_drawn_in_every_third_sample_alone() -> None:
+    stands: Box = (10.0, 10.0, 20.0, 60.0)
+    walks: list[Box] = [(100.0 + 30 * i, 10.0, 20.0, 60.0) for i in range(5)]
+    speck: Box = (5.0, 5.0, 4.0, 6.0)
+    fresh, earlier = to_draw([[stands, box, speck] for box in walks], least_px=20)
+    assert fresh == [[stands, walks[0]], *([box] for box in walks[1:3]), [stands, walks[3]],
+                     [walks[4]]]  # fmt: skip
+    assert earlier == [set(), {0}, {0}, set(), {3}]
+
+
+def test_nobody_is_drawn_where_nobody_is() -> None:
+    assert to_draw([[], []], least_px=20) == ([[], []], [set(), set()])

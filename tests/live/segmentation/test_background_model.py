@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from cstl_edge.live.segmentation.background_model import (
     FULL_WEIGHT,
@@ -11,6 +12,7 @@ from cstl_edge.live.segmentation.background_model import (
     estimate_background,
     noise_map,
     occupied_weights,
+    revise_background,
 )
 
 RNG = np.random.default_rng(0)
@@ -43,6 +45,33 @@ def test_weights_let_a_minority_win_over_three_people_in_black() -> None:
     assert abs(int(estimate_background(samples)[30, 37, 0]) - 15) < 6
     background = estimate_background(samples, occupied_weights(boxes, SCENE.shape[:2]))
     assert np.abs(background.astype(int) - SCENE)[12:48, 32:43].max() <= 6
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(60, 80), (61, 80), (60, 79), (6, 8)])
+def test_a_revised_background_is_the_one_of_all_votes_counted_again(
+    shape: tuple[int, int], threads: int
+) -> None:
+    height, width = shape
+    samples = [with_person(colour, left)[:height, :width] for colour, left in
+               ((15, 20), (15, 22), (170, 24), (120, 26), (190, 28))]  # fmt: skip
+    samples = [np.ascontiguousarray(np.resize(s, (height, width, 3))) for s in samples]
+    boxes: list[list[tuple[float, float, float, float]]] = [
+        [(20, 9, 17, 42)], [(21.5, 9, 17, 41)], [(23, 9, 17, 42)], [], [(50, 30, 3, 5)],
+    ]  # fmt: skip
+    weights = occupied_weights(boxes, shape)
+    weights[0][3:5, 1:7] = 0.1  # somebody who was drawn
+    first = estimate_background(samples, threads=threads)
+    assert np.array_equal(first, estimate_background(samples))
+    revised = revise_background(first, samples, weights, threads)
+    assert np.array_equal(revised, estimate_background(samples, weights))
+
+
+def test_a_background_without_weights_stays() -> None:
+    samples = [with_person(15), noisy(SCENE)]
+    first = estimate_background(samples)
+    nobody = occupied_weights([[], []], SCENE.shape[:2])
+    assert revise_background(first, samples, nobody) is first
 
 
 def test_weights_are_one_where_nobody_is_and_small_under_the_largest() -> None:
