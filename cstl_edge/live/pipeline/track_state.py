@@ -7,6 +7,7 @@ windows, p parts, d embedding dimensions, h w pixels.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,8 @@ MAX_WINDOWS = 8  # of a track that are kept one by one, the newest; all are in t
 MAX_KEPT = 1500  # silhouettes kept for enrolment: a minute at 25 frames per second, two at 12.5
 MAX_KEPT_WINDOWS = 100  # and the windows of these
 MAX_GAP_S = 0.5  # a longer hole in the walk starts a new window
+TOUCH_S = 0.15  # from alone to alone: a meeting so short leaves nobody in doubt
+MEETING_GAP_S = 0.5  # alone for less does not end a meeting
 PLAIN_HEADING = 0.15  # body heights per second: more leaves no doubt about the side
 UPPER_BODY = 0.5  # share of the height from the top: what does not swing with the legs
 LEAST_OVERLAP = 0.6  # of a frame's upper body with the mean of its window (IoU)
@@ -66,6 +69,9 @@ class TrackState:
     last_pending: tuple[Reason, float] | None = None  # reason and time of the last pending event
     last_used_s: float | None = None
     merged: bool = False
+    met_s: float = -math.inf  # media time of the newest frame in a meeting
+    alone_s: float = -math.inf  # and of the newest one alone
+    alone_until_s: float = -math.inf  # and of the last one before the meeting
     in_doubt: bool = False  # ended, because it may have become another person
     mirrored: bool = False  # walks to the right
     view: View | None = None  # where it walks to, once that is plain
@@ -112,11 +118,18 @@ class TrackState:
     def _breaks(self, observation: TrackObservation, time_s: float) -> bool:
         """Return whether the next frames must not share a window with the earlier ones."""
         merged, self.merged = self.merged, observation.reason is Reason.MERGED
-        if merged and not self.merged:
-            # the track that leaves the merge may be the other person: no answer from both; one that
-            # ends in it (a blob at the border, two of one walker) keeps what was seen before
-            self.begin_anew()
-            return True
+        if self.merged:
+            if not merged and time_s - self.met_s > MEETING_GAP_S:
+                self.alone_until_s = self.alone_s
+            self.met_s = time_s
+        else:
+            # the track that leaves a meeting may be the other person: no answer from both; one that
+            # ends in it (a blob at the border, two of one walker) keeps what was seen before, and
+            # so does one whose mask touched another's for a moment: nobody passes anybody so fast
+            self.alone_s = time_s
+            if merged and time_s - self.alone_until_s > TOUCH_S:
+                self.begin_anew()
+                return True
         if self.last_used_s is None or time_s - self.last_used_s <= MAX_GAP_S:
             return False
         self.last_used_s = None

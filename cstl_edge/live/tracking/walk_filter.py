@@ -27,6 +27,8 @@ MIN_SPEED, MAX_SPEED = 0.25, 2.2  # body heights per second: strolling 0.4, hurr
 MIN_APPROACH = 0.08  # growth of the height per second: coming closer or going away
 MAX_HEIGHT_CHANGE = 0.08  # deviation of log height from its trend: seen 0.02 walking, 0.2 crouching
 STEADY_HEIGHT = 0.03  # and of somebody who hardly travels: jumping jacks 0.04
+BROKEN_HEIGHT = 0.35  # of log height from the median: half of a person was seen, or two
+MAX_BROKEN = 0.15  # of the frames: more of them are no fault of the mask
 LEG_SHARE = 0.35  # of the height: the part whose width shows the steps
 MIN_LEG_SWING = 0.04  # standard deviation of the legs' width
 STEP_S = (0.3, 0.9)  # time from one step to the next
@@ -120,12 +122,19 @@ class WalkFilter:
         span = past[-1, 0] - past[0, 0]
         if len(past) < MIN_POINTS or span < MIN_SPAN_S:
             return Reason.TOO_FEW
-        times, height = past[:, 0] - past[0, 0], float(np.median(past[:, 3]))
+        height = float(np.median(past[:, 3]))
+        broken = np.abs(np.log(np.maximum(past[:, 3], 1) / height)) > BROKEN_HEIGHT
+        if broken.mean() > MAX_BROKEN:
+            broken[:] = False  # that is how this person moves
+        past = past[~broken]
+        times = past[:, 0] - past[0, 0]
         growth, change = _trend(times, np.log(np.maximum(past[:, 3], 1)))
         self.heading = _trend(times, past[:, 1])[0] / height
         speed = math.hypot(self.heading, _trend(times, past[:, 2])[0] / height)
         if change > MAX_HEIGHT_CHANGE or speed > MAX_SPEED:
             return Reason.NOT_WALKING
+        if broken[-1]:
+            return Reason.NOT_PERSON
         if speed >= MIN_SPEED:
             return None
         approaches = abs(growth) >= MIN_APPROACH

@@ -79,6 +79,29 @@ def test_turning_round_keeps_the_walk_and_a_merge_ends_it():
     assert walker.windows == []
 
 
+def walk_with_meetings(merged: set[int], frames: int = 40, fps: float = 30.0) -> TrackState:
+    walker = TrackState(1, window=30, keep=True)
+    for number in range(frames):
+        alone = number not in merged
+        reason, silhouette = (None, LEFT_HALF) if alone else (Reason.MERGED, None)
+        walker.observe(observation(-0.5, reason, silhouette), number / fps)
+    return walker
+
+
+def test_a_mask_that_touches_another_for_a_moment_costs_these_frames_alone():
+    assert walk_with_meetings({20}).usable == 39
+    assert walk_with_meetings({20, 21, 22}).usable == 37
+    assert walk_with_meetings({20, 21, 22}).refused[Reason.MERGED] == 3
+
+
+def test_who_passes_somebody_begins_anew():
+    assert walk_with_meetings({20, 21, 22, 23}).usable == 16  # those behind it
+    assert walk_with_meetings({20}, fps=10).usable == 19  # 0.2 s from alone to alone
+    assert walk_with_meetings({20, 22, 24, 26, 28}).usable == 11  # one meeting, with gaps
+    assert walk_with_meetings({0, 20}).usable == 38  # seen first in a meeting, later touched
+    assert len(walk_with_meetings({5, 6, 7, 8}).silhouettes) == 31
+
+
 def test_a_frame_whose_upper_body_is_another_is_left_out():
     walker = TrackState(1, window=30)
     for step in range(10):

@@ -49,6 +49,21 @@ def check_walk(fps, seconds, speed=0.0, mask=step, tall=lambda t: 120.0, walk_fi
     return [check(mask(t), 100 + speed * 120 * t, t, walk_filter, tall(t)) for t in times]
 
 
+def test_two_frames_of_half_a_person_cost_these_two_alone() -> None:
+    early = check_walk(30.0, 2.0, speed=0.7, tall=lambda t: 62.0 if 0.45 < t < 0.52 else 120.0)
+    assert set(early[:15]) == {Reason.TOO_FEW}
+    assert set(early[17:]) == {None}
+    later = check_walk(30.0, 2.0, speed=0.7, tall=lambda t: 62.0 if 1.15 < t < 1.22 else 120.0)
+    assert [i for i, reason in enumerate(later) if reason is Reason.NOT_PERSON] == [35, 36]
+    assert set(later[17:35] + later[37:]) == {None}
+
+
+def test_who_crouches_for_a_moment_does_not_walk() -> None:
+    reasons = check_walk(30.0, 2.0, speed=0.7, tall=lambda t: 62.0 if 1.0 < t < 1.3 else 120.0)
+    assert None not in reasons[31:55]
+    assert Reason.NOT_WALKING in reasons[31:55]
+
+
 @pytest.mark.parametrize("speed", [-0.8, 0.0, 0.8])
 def test_the_heading_is_the_speed_to_the_side(speed: float) -> None:
     walk_filter = WalkFilter()
