@@ -160,13 +160,19 @@ class _Export:
         """
         self.notify(f"{name}: joining")
         shape = Shape.model_validate(self.network.config.to_dict())
-        files = {graph_of(file): self.files[file] for file in pieces}
+        files = {graph_of(file): self._piece(file) for file in pieces}
         models = {graph: onnx.load_model_from_string(data) for graph, data in files.items()}
         data: bytes = step_graph(models, shape).SerializeToString(deterministic=True)
         check_graph(name, data, shape)
         error = check_step(name, data, files, shape)
         log.info("%s: embeddings within %.2g of the graphs it is joined of", name, error)
         self.files[name] = data
+
+    def _piece(self, file: str) -> bytes:
+        """Return a graph in the form that `step` is joined of."""
+        single = self.variants.step_pieces.get(file) if self.variants else None
+        data: bytes = self.files[file] if single is None else single.SerializeToString()
+        return data
 
     def add_matching(self, distance: DistanceName) -> None:
         """Measure the statistics of matching with the float32 graphs."""

@@ -47,10 +47,18 @@ class Steps(NamedTuple):
     scale: Floats  # [c out]: one step
 
 
-def channel_scales(values: Floats, inputs: tuple[int, ...] = (1, 2, 3)) -> Floats:
-    """Return the step of each output channel of weights, whose `inputs` axes become 1."""
+def channel_scales(
+    values: Floats, inputs: tuple[int, ...] = (1, 2, 3), levels: int = WEIGHT_LEVELS
+) -> Floats:
+    """Return the step of each output channel of weights, whose `inputs` axes become 1.
+
+    Args:
+        values: Weights.
+        inputs: Axes of their inputs.
+        levels: Number of steps on either side of zero.
+    """
     largest = np.abs(values).max(axis=inputs, keepdims=True)
-    return np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(WEIGHT_LEVELS)
+    return np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(levels)
 
 
 def activations(model: onnx.ModelProto) -> list[str]:
@@ -238,18 +246,24 @@ def _patches(maps: Floats, where: tuple[npt.NDArray[np.int64], ...]) -> Doubles:
     return np.stack(taps, axis=2).reshape(len(frames), -1).astype(np.float64)  # [i, c, 9] as [i, k]
 
 
-def round_weights(weights: Doubles, gram: Doubles) -> npt.NDArray[np.int8]:
+def round_weights(
+    weights: Doubles, gram: Doubles, levels: int = WEIGHT_LEVELS
+) -> npt.NDArray[np.int8]:
     """Round weights [o, k], in steps, so that their outputs change least.
 
     Weights of the largest inputs come first, while most others can still compensate their errors.
-    gram: sums of products of inputs [k, k]
+
+    Args:
+        weights: Weights in steps.
+        gram: Sums of products of inputs [k, k].
+        levels: Number of steps on either side of zero.
     """
     order = np.argsort(-np.diag(gram), kind="stable")
     remaining = weights[:, order].copy()
     upper = np.linalg.cholesky(np.linalg.inv(gram[np.ix_(order, order)])).T
     steps = np.zeros(weights.shape, np.int8)
     for k, column in enumerate(order):
-        nearest = np.clip(np.rint(remaining[:, k]), -WEIGHT_LEVELS, WEIGHT_LEVELS)
+        nearest = np.clip(np.rint(remaining[:, k]), -levels, levels)
         steps[:, column] = nearest
         error = (remaining[:, k] - nearest) / upper[k, k]
         remaining[:, k + 1 :] -= np.outer(error, upper[k, k + 1 :])

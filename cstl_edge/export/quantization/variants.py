@@ -44,6 +44,8 @@ class Variants:
     """The precisions that are added to an export."""
 
     graphs: dict[str, onnx.ModelProto] = field(default_factory=dict)  # by file name
+    step_pieces: dict[str, onnx.ModelProto] = field(default_factory=dict)
+    """Forms of graphs for one frame of one walker, which are only in `step`, by their file name."""
     precisions: dict[Literal["fp16", "int8", "bfloat16"], PrecisionVariant] = field(
         default_factory=dict
     )
@@ -181,11 +183,11 @@ def _add_int8_head(
     frames: a session of the int8 trunk
     features: its features of the sequences to evaluate on, [s, p, c] each
     """
-    graphs = int8_head.quantise_head(context, frames)
-    if not graphs:
+    head = int8_head.quantise_head(context, frames)
+    if not head.single:
         return None, {}
     progress("int8: judging windows that slide")
-    gates = int8_head.evaluate_head(context, graphs, features)
+    gates = int8_head.evaluate_head(context, head.single, features)
     problems = [f"{state}: {problem}" for state, gate in gates.items() for problem in gate.problems]
     if problems:
         log.warning(
@@ -194,8 +196,9 @@ def _add_int8_head(
             "; ".join(problems),
         )
         return None, gates
-    files = {f"{name}.onnx": f"{name}.int8.onnx" for name in graphs}
-    variants.graphs |= {f"{name}.int8.onnx": model for name, model in graphs.items()}
+    files = {f"{name}.onnx": f"{name}.int8.onnx" for name in head.single}
+    variants.graphs |= {f"{name}.int8.onnx": model for name, model in head.batch.items()}
+    variants.step_pieces |= {f"{name}.int8.onnx": model for name, model in head.single.items()}
     taps, mix, slide = (files.get(name, name) for name in INCREMENTAL_FILES)
     return (taps, mix, slide), gates
 
