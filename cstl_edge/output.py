@@ -178,9 +178,7 @@ def _inside(path: Path, folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def whole_file(
-    path: PathLike, *, mode: int = 0o644, one_of_many: bool = False
-) -> Iterator[IO[bytes]]:
+def whole_file(path: PathLike, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """Give a file to write that appears under its name, whole, when the block ends well.
 
     It is written under an unpredictable name beside, synced and renamed; an error or a kill leaves
@@ -189,9 +187,6 @@ def whole_file(
     Args:
         path: File; missing folders are made, a link is followed.
         mode: Permissions, before the umask.
-        one_of_many: True neither syncs nor looks for parts of killed processes, which costs more
-            than the file where there are thousands in a folder: for files that are checked when
-            they are read, in a folder that `sweep_folder` has swept.
 
     Raises:
         StorageError: The disk refuses.
@@ -207,38 +202,50 @@ def whole_file(
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "it is a folder")
-            if not one_of_many:
-                sweep(target)
+            sweep(target)
             part = partial_name(target)
             with os.fdopen(_create(part, mode), "wb") as file:
                 yield file
                 file.flush()
-                if not one_of_many:
-                    os.fsync(file.fileno())
+                os.fsync(file.fileno())
                 os.replace(part, target)
                 part = None
-            if not one_of_many:
-                sync_folder(target.parent)
+            sync_folder(target.parent)
     finally:
         if part is not None:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
 
 
-def write_file(
-    path: PathLike, content: bytes | str, *, mode: int = 0o644, one_of_many: bool = False
-) -> Path:
+def write_file(path: PathLike, content: bytes | str, *, mode: int = 0o644) -> Path:
     """Write a file, whole or not at all, and return its path (StorageError).
 
     Args:
         path: File; missing folders are made.
         content: Bytes, or a text, which is written as UTF-8.
         mode: Permissions, before the umask.
-        one_of_many: As in `whole_file`.
     """
-    with whole_file(path, mode=mode, one_of_many=one_of_many) as file:
+    with whole_file(path, mode=mode) as file:
         file.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
     return Path(path)
+
+
+def write_one_of_many(path: Path, content: bytes) -> None:
+    """Write one of thousands of files in a folder, whole or not at all (StorageError).
+
+    It is neither synced, nor are parts of killed processes looked for, nor links followed, which
+    costs more than the file: for files that are checked when they are read, in a folder that is
+    there and that `sweep_folder` has swept.
+    """
+    part = partial_name(path)
+    with storing(path):
+        try:
+            with os.fdopen(_create(part, 0o644), "wb") as file:
+                file.write(content)
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def partial_name(target: Path, suffix: str = ".part") -> Path:

@@ -9,7 +9,15 @@ import sys
 import pytest
 
 from cstl_edge.errors import ConfigError, StorageError
-from cstl_edge.output import JsonLines, Outputs, append_line, user_folder, whole_file, write_file
+from cstl_edge.output import (
+    JsonLines,
+    Outputs,
+    append_line,
+    user_folder,
+    whole_file,
+    write_file,
+    write_one_of_many,
+)
 
 
 def ours(record):
@@ -117,6 +125,21 @@ def test_modes_and_links(place):
     write_file("link", "y")
     assert os.path.islink("link")
     assert (place / "secret").read_text() == "y"
+
+
+def test_one_of_many_files_appears_whole_or_not_at_all(place, monkeypatch):
+    write_one_of_many(place / "a.npz", b"one")
+    write_one_of_many(place / "a.npz", b"other")
+    assert (place / "a.npz").read_bytes() == b"other"
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(StorageError, match="No space left"):
+        write_one_of_many(place / "a.npz", b"third")
+    assert [path.name for path in place.iterdir() if "a.npz" in path.name] == ["a.npz"]
+    assert (place / "a.npz").read_bytes() == b"other"
 
 
 def test_a_part_that_a_killed_process_left_goes_and_one_in_use_stays(place):

@@ -15,6 +15,7 @@ from cstl_edge.cli.options import Backend, Json, Model, Segmenter
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
 from cstl_edge.output import sweep_folder
+from cstl_edge.runtime.manifest import PRECISIONS
 
 if TYPE_CHECKING:
     from cstl_edge.live.archive.embed import ArchiveOptions, ItemResult
@@ -30,6 +31,13 @@ Archive = Annotated[
     ),
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the results.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help=f"One of {', '.join(PRECISIONS)} (default: the model's own); int8 is computed by "
+        "OpenVINO where it is installed and no backend is named."
+    ),
+]
 Processes = Annotated[
     int | None,
     typer.Option(min=1, help="Processes, of one core each (default: all cores)."),
@@ -48,6 +56,7 @@ def embed(
     output: Output,
     model: Model = None,
     backend: Backend = "auto",
+    precision: Precision = None,
     segmenter: Segmenter = DEFAULT_SEGMENTER,
     workers: Processes = None,
     ray: Ray = None,
@@ -62,10 +71,11 @@ def embed(
     if output.exists() and not output.is_dir():
         raise ConfigError(f"-o: expected a folder; {one_line(output)} is a file")
     path = None if model is None else str(model)
-    options = ArchiveOptions(str(output), path, backend, segmenter=segmenter)
+    options = ArchiveOptions(str(output), path, backend, precision, segmenter)
     items = find_items(archive)
     with closing(open_encoder(options)) as encoder:  # refused here, not in every process
-        weights = encoder.info.weights_sha256
+        info = encoder.info
+        weights = info.weights_sha256
     sweep_folder(output)  # parts of an earlier run that was killed
     todo = [item for item in items if not is_done(item, options, weights)]
     results: list[ItemResult] = []
@@ -75,6 +85,7 @@ def embed(
             bar.bar("archive", one_line(Path(result.source).name, 40), len(results), len(todo))
     failed = [result for result in results if result.error is not None]
     summary: dict[str, Any] = {"output": str(output), "items": len(items)}
+    summary["computed_by"] = f"{info.backend} {info.precision}"
     summary |= {"embedded": len(results) - len(failed), "kept": len(items) - len(todo)}
     summary |= {"windows": sum(result.windows for result in results)}
     summary["failed"] = [{"source": result.source, "error": result.error} for result in failed]
@@ -102,8 +113,8 @@ def _embedded(
 def _lines(summary: dict[str, Any]) -> list[str]:
     """Return what was done, in words."""
     lines = [
-        f"{summary['output']}: {summary['embedded']} embedded ({summary['windows']} windows), "
-        f"{summary['kept']} were there already"
+        f"{summary['output']}: {summary['embedded']} embedded by {summary['computed_by']} "
+        f"({summary['windows']} windows), {summary['kept']} were there already"
     ]
     failed = summary["failed"]
     lines += [f"  {entry['source']}: {entry['error']}" for entry in failed[:SHOWN_FAILURES]]

@@ -183,18 +183,28 @@ def search(
             low = walkers
             if near:
                 high, growth = MOST_WALKERS + 1, GROWTH
-        if low == 0:
-            walkers, growth = max(1, int(high / growth)), growth**2
-        elif high > MOST_WALKERS:
-            walkers, growth = min(MOST_WALKERS, max(low + 1, int(low * growth))), growth**2
-        else:
-            walkers = (low + high) // 2
+        walkers, growth = _next_number(low, high, growth)
     low, growth = max(low, 1), LOWERED
     while not holds(low, CONFIRM * seconds):
         if low == 1:
             return 0, trials
         low, growth = max(1, min(low - 1, int(low / growth))), growth**2
     return low, trials
+
+
+def _next_number(low: int, high: int, growth: float) -> tuple[int, float]:
+    """Return the number of walkers to try next, and the next growth.
+
+    Args:
+        low: Largest number that held, 0 for none.
+        high: Smallest that did not, above MOST_WALKERS for none.
+        growth: Factor from one number to the next while one of the two is open.
+    """
+    if low == 0:
+        return max(1, int(high / growth)), growth**2
+    if high > MOST_WALKERS:
+        return min(MOST_WALKERS, max(low + 1, int(low * growth))), growth**2
+    return (low + high) // 2, growth
 
 
 def first_guess(latencies: list[float], walkers: int) -> int:

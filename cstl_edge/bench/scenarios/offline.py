@@ -36,7 +36,7 @@ from cstl_edge.bench.record import Case, Ran, Row
 from cstl_edge.bench.scenarios.shared import WINDOW, fields_if_correct
 from cstl_edge.bench.scenarios.streaming_cases import Reference, open_reference
 from cstl_edge.errors import CstlEdgeError
-from cstl_edge.live.archive.embed import ArchiveOptions, open_encoder
+from cstl_edge.live.archive.embed import BATCH, ArchiveOptions, open_encoder
 from cstl_edge.live.archive.items import find_items
 from cstl_edge.live.archive.processes import embed_by_processes
 from cstl_edge.measure.timing import measure_interleaved
@@ -45,7 +45,7 @@ from cstl_edge.runtime.base import Embedded
 CASIA_B_TEST = 5485
 """Sequences of the 50 test people that the field's toolbox finds (5,500 were recorded)."""
 WALK = 90  # frames
-WALKS, SHORT_WALKS = 160, 4  # in files, for the verb `embed`
+WALKS, SHORT_WALKS = 480, 4  # in files, for the verb `embed`
 SHORT_BATCHES, DEFAULT_BATCHES, FULL_BATCHES = (
     (2,),
     (1, 8),
@@ -96,7 +96,7 @@ def _by_processes(context: Context, backend: str, precision: str) -> Row:
     contender = f"embed, {context.threads} processes, {backend} {precision}"
     context.progress(f"offline: {contender}")
     case, count = Case(graph="full", frames=WINDOW), SHORT_WALKS if context.short else WALKS
-    warm = 2 * context.threads  # results before the time counts
+    warm = 1 if context.short else 2 * context.threads * BATCH  # results before the time counts
     with tempfile.TemporaryDirectory() as folder:
         walk = np.ascontiguousarray(inputs.walk(WINDOW, context.model.size)[0])
         for number in range(count + warm):

@@ -9,7 +9,13 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 from cstl_edge.errors import one_line
-from cstl_edge.live.archive.embed import ArchiveOptions, ItemResult, embed_item, open_encoder
+from cstl_edge.live.archive.embed import (
+    ArchiveOptions,
+    ItemResult,
+    embed_items,
+    groups_of,
+    open_encoder,
+)
 from cstl_edge.live.archive.items import Item
 from cstl_edge.runtime.base import Encoder
 
@@ -35,33 +41,34 @@ def embed_by_processes(
     waiting = list(items)
     while waiting:
         unfinished: list[Item] = []
-        for item, result in _together(waiting, options, workers):
-            if result is None:
-                unfinished.append(item)
+        groups = groups_of(waiting, workers)
+        for group, results in _together(groups, options, workers):
+            if results is None:
+                unfinished += group
             else:
-                yield result
+                yield from results
         unfinished.sort(key=waiting.index)
-        suspects, waiting = unfinished[: 2 * workers], unfinished[2 * workers :]
+        under_way = 2 * workers * max(map(len, groups))
+        suspects, waiting = unfinished[:under_way], unfinished[under_way:]
         if suspects:
             log.warning("a process died; %d items are embedded one by one", len(suspects))
-        for item in suspects:
-            yield _alone(item, options)
+        yield from _one_by_one(suspects, options)
 
 
 def _together(
-    items: Sequence[Item], options: ArchiveOptions, workers: int
-) -> Iterator[tuple[Item, ItemResult | None]]:
-    """Yield items with their results as they are done; None where a process died before.
+    groups: Sequence[list[Item]], options: ArchiveOptions, workers: int
+) -> Iterator[tuple[list[Item], list[ItemResult] | None]]:
+    """Yield groups with their results as they are done; None where a process died before.
 
     Args:
-        items: Items to embed.
+        groups: Items to embed, by what a process takes at once.
         options: Options of the run.
         workers: Number of processes.
     """
     context = multiprocessing.get_context("spawn")
-    count = min(workers, len(items))
+    count = min(workers, len(groups))
     with ProcessPoolExecutor(count, context, _begin, (options,)) as pool:
-        futures = {pool.submit(_embed, item): item for item in items}
+        futures = {pool.submit(_embed, group): group for group in groups}
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
@@ -69,13 +76,23 @@ def _together(
                 yield futures[future], None
 
 
-def _alone(item: Item, options: ArchiveOptions) -> ItemResult:
-    """Embed one item in a process of its own, which may die."""
-    for _ in range(TRIES):
-        for _item, result in _together([item], options, 1):
-            if result is not None:
-                return result
-    return ItemResult(item.path, "", error="the process that embeds it dies: out of memory?")
+def _one_by_one(items: Sequence[Item], options: ArchiveOptions) -> Iterator[ItemResult]:
+    """Embed items by one process at a time: the first without a result is the one it died of."""
+    waiting, deaths = list(items), 0
+    while waiting:
+        unfinished: list[Item] = []
+        for group, results in _together([[item] for item in waiting], options, 1):
+            if results is None:
+                unfinished += group
+            else:
+                yield from results
+        unfinished.sort(key=waiting.index)
+        if unfinished:
+            deaths = deaths + 1 if unfinished[0] is waiting[0] else 1
+        if deaths == TRIES:
+            dead, deaths = unfinished.pop(0), 0
+            yield ItemResult(dead.path, "", error="the process that embeds it dies: out of memory?")
+        waiting = unfinished
 
 
 def _begin(options: ArchiveOptions) -> None:
@@ -83,8 +100,8 @@ def _begin(options: ArchiveOptions) -> None:
     _WORKER[:] = [(options, open_encoder(options))]
 
 
-def _embed(item: Item) -> ItemResult:
-    """Embed an item in a process."""
+def _embed(group: list[Item]) -> list[ItemResult]:
+    """Embed a group in a process."""
     options, encoder = _WORKER[0]
-    log.debug("embedding %s", one_line(item.path))
-    return embed_item(item, options, encoder)
+    log.debug("embedding %s", one_line([item.path for item in group]))
+    return list(embed_items(group, options, encoder))

@@ -11,7 +11,13 @@ from typing import Any
 
 from cstl_edge.errors import BackendUnavailable, one_line
 from cstl_edge.extras import missing_package
-from cstl_edge.live.archive.embed import ArchiveOptions, ItemResult, embed_item, open_encoder
+from cstl_edge.live.archive.embed import (
+    ArchiveOptions,
+    ItemResult,
+    embed_items,
+    groups_of,
+    open_encoder,
+)
 from cstl_edge.live.archive.items import Item
 from cstl_edge.runtime.base import Encoder
 
@@ -47,23 +53,27 @@ def embed_by_ray(
         ) from err
     try:
         remote: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(_embed)
-        pending = {remote.remote(item, options): item for item in items}
+        cores = int(ray.cluster_resources().get("CPU", 1))
+        pending = {remote.remote(x, options): x for x in groups_of(items, cores)}
         while pending:
             done, _ = ray.wait(list(pending))
             for reference in done:
-                item = pending.pop(reference)
+                group = pending.pop(reference)
                 try:
-                    yield ray.get(reference)
+                    yield from ray.get(reference)
                 except ray.exceptions.RayError as err:
+                    if len(group) > 1:  # one of them may be what a worker dies of
+                        pending |= {remote.remote([item], options): [item] for item in group}
+                        continue
                     reason = f"{type(err).__name__}: {one_line(err, 200)}"
-                    yield ItemResult(item.path, "", error=f"its worker failed: {reason}")
+                    yield ItemResult(group[0].path, "", error=f"its worker failed: {reason}")
     finally:
         ray.shutdown()
 
 
-def _embed(item: Item, options: ArchiveOptions) -> ItemResult:
-    """Embed an item in a worker, whose encoder is opened once."""
+def _embed(group: list[Item], options: ArchiveOptions) -> list[ItemResult]:
+    """Embed a group in a worker, whose encoder is opened once."""
     if options not in _ENCODERS:
         _ENCODERS.clear()
         _ENCODERS[options] = open_encoder(options)
-    return embed_item(item, options, _ENCODERS[options])
+    return list(embed_items(group, options, _ENCODERS[options]))

@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +15,20 @@ from command_line import call
 from golden_export import GOLDEN
 from short_walk import CLIP
 
-from cstl_edge.errors import ConfigError, DataError
+from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, ModelError
+from cstl_edge.live.archive import embed as embedding
 from cstl_edge.live.archive import processes
-from cstl_edge.live.archive.embed import ArchiveOptions, embed_item, is_done, open_encoder
-from cstl_edge.live.archive.items import find_items
+from cstl_edge.live.archive.embed import (
+    BATCH,
+    ArchiveOptions,
+    embed_items,
+    groups_of,
+    is_done,
+    open_encoder,
+)
+from cstl_edge.live.archive.items import Item, find_items
 from cstl_edge.runtime import load
+from cstl_edge.runtime.graph_encoder import GraphEncoder
 
 MODEL = GOLDEN / "tiny"
 
@@ -51,9 +62,9 @@ def here(monkeypatch, options):
     """Embed in this process: no process has to start."""
     encoder = open_encoder(options)
 
-    def together(items, chosen, workers):
-        for item in items:
-            yield item, embed_item(item, chosen, encoder)
+    def together(groups, chosen, workers):
+        for group in groups:
+            yield group, list(embed_items(group, chosen, encoder))
 
     monkeypatch.setattr(processes, "_together", together)
 
@@ -95,7 +106,7 @@ def test_results_are_those_of_the_encoder(archive, options):
     encoder = open_encoder(options)
     (item, *_) = find_items([archive])
     assert not is_done(item, options, encoder.info.weights_sha256)
-    result = embed_item(item, options, encoder)
+    (result,) = embed_items([item], options, encoder)
     assert (result.error, result.windows, result.walks[0]["frames"]) == (None, 1, 9)
     place = Path(options.output) / "archive"
     with np.load(place / "a.npy.npz") as arrays:
@@ -104,16 +115,97 @@ def test_results_are_those_of_the_encoder(archive, options):
         np.testing.assert_array_equal(arrays["salient_frames"], expected.salient_frames)
     record = json.loads((place / "a.npy.json").read_text())
     assert record["model"] == encoder.info.weights_sha256
+    assert record["computed_by"] == "onnxruntime float32"
     assert is_done(item, options, encoder.info.weights_sha256)
     assert not is_done(item, options, "0" * 64)  # another model
     os.utime(item.path, ns=(1, 1))
     assert not is_done(item, options, encoder.info.weights_sha256)  # another file
 
 
+def test_a_batch_of_walks_gives_what_each_walk_gives(archive, options, tmp_path):
+    """Walks of any lengths, one that is broken among them, more than a batch holds."""
+    for i in range(2 * BATCH):
+        path = walk(archive, f"d{i}", i)
+        np.save(path, np.load(path)[: 3 + i % 7])
+    (archive / "broken.npy").write_bytes(b"no array")
+    encoder = open_encoder(options)
+    items = find_items([archive])
+    together = {result.source: result for result in embed_items(items, options, encoder)}
+    assert [x.path for x in items if together[x.path].error] == [str(archive / "broken.npy")]
+    alone = ArchiveOptions(str(tmp_path / "alone"), str(MODEL))
+    for item in items:
+        (one,) = embed_items([item], alone, encoder)
+        both = together[item.path]
+        assert (one.error, one.walks, one.key) == (both.error, both.walks, both.key)
+        if one.error is None:
+            assert is_done(item, options, encoder.info.weights_sha256)
+            batch, single = (
+                np.load(Path(chosen.output) / f"{item.name}.npz") for chosen in (options, alone)
+            )
+            np.testing.assert_allclose(batch["embeddings"], single["embeddings"], atol=1e-5)
+            np.testing.assert_array_equal(batch["salient_frames"], single["salient_frames"])
+
+
+def test_a_batch_that_fails_is_embedded_walk_by_walk(archive, options, monkeypatch):
+    encoder, encode = open_encoder(options), GraphEncoder.encode
+
+    def failing(self, silhouettes, lengths=None):
+        if len(silhouettes) > 1:
+            raise ModelError("out of memory")
+        return encode(self, silhouettes, lengths)
+
+    monkeypatch.setattr(GraphEncoder, "encode", failing)
+    assert [r.error for r in embed_items(find_items([archive]), options, encoder)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("items", "workers", "sizes"),
+    [
+        ("s" * 3, 2, [1, 1, 1]),
+        ("s" * 40, 2, [5] * 8),
+        ("s" * 130, 2, [BATCH] * 16 + [2]),
+        ("ssvvss", 1, [1, 1, 1, 1, 1, 1]),
+        ("s" * 16 + "v" + "s" * 16, 1, [BATCH, BATCH, 1, BATCH, BATCH]),
+    ],
+)
+def test_groups_leave_no_process_without_work(items, workers, sizes):
+    kinds = {"s": "silhouettes", "v": "video"}
+    listed = [Item(str(i), kinds[kind], str(i)) for i, kind in enumerate(items)]
+    groups = groups_of(listed, workers)
+    assert [len(group) for group in groups] == sizes
+    assert [item for group in groups for item in group] == listed
+
+
+def test_auto_takes_openvino_for_int8_and_says_so(monkeypatch, options):
+    """And stays with ONNX Runtime where it is missing, or the precision is another."""
+    asked, installed = [], True
+
+    def opened(model, backend, threads, precision):
+        asked.append(backend)
+        if backend == "openvino" and not installed:
+            raise BackendUnavailable("not on this machine")
+        name = "onnxruntime" if backend == "auto" else backend
+        info = SimpleNamespace(backend=name, precision=precision or "float32")
+        return SimpleNamespace(info=info, close=lambda: asked.append("closed"))
+
+    monkeypatch.setattr(embedding, "load", opened)
+    for precision, there, backend, expected, calls in (
+        ("int8", True, "auto", "openvino", ["auto", "openvino", "closed"]),
+        ("int8", False, "auto", "onnxruntime", ["auto", "openvino"]),
+        ("int8", True, "onnxruntime", "onnxruntime", ["onnxruntime"]),
+        (None, True, "auto", "onnxruntime", ["auto"]),
+    ):
+        asked.clear()
+        installed = there
+        chosen = replace(options, backend=backend, precision=precision)
+        assert open_encoder(chosen).info.backend == expected
+        assert asked == calls
+
+
 def test_a_recording_has_the_windows_of_everybody_who_walks(tmp_path):
     options = ArchiveOptions(str(tmp_path / "out"), segmenter="background")
     (item,) = find_items([CLIP])
-    result = embed_item(item, options, load(threads=1))
+    (result,) = embed_items([item], options, load(threads=1))
     assert result.error is None
     with np.load(tmp_path / "out" / f"{CLIP.name}.npz") as arrays:
         assert len(arrays["embeddings"]) == len(arrays["walk"]) == result.windows > 0
@@ -126,6 +218,7 @@ def test_what_is_done_is_kept_and_what_failed_is_tried_again(archive, tmp_path):
     words = (archive, "-o", tmp_path / "out")
     code, first, err = embed(*words)
     assert (code, first["embedded"], first["kept"]) == (3, 3, 0)
+    assert first["computed_by"] == "onnxruntime float32"
     assert "broken.npy" in first["failed"][0]["source"]
     assert "1 of 4 could not be embedded; the same command tries again" in err
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.npz")}
@@ -142,7 +235,7 @@ def test_what_a_power_cut_left_is_embedded_anew(archive, options):
     encoder = open_encoder(options)
     weights = encoder.info.weights_sha256
     (item, *_) = find_items([archive])
-    embed_item(item, options, encoder)
+    list(embed_items([item], options, encoder))
     place = Path(options.output) / "archive" / "a.npy.npz"
     data = place.read_bytes()
     place.write_bytes(bytes(len(data)))
@@ -170,7 +263,9 @@ def test_parts_of_a_killed_run_are_swept(archive, tmp_path):
 
 
 def test_a_process_that_dies_costs_its_item_alone(archive, options, monkeypatch):
-    """One item kills whoever embeds it; the others have their results."""
+    """One item kills whoever embeds it; the others have their results, those of its batch too."""
+    for i in range(40):
+        walk(archive, f"d{i}", i)
     encoder = open_encoder(options)
 
     class Pool:
@@ -185,9 +280,9 @@ def test_a_process_that_dies_costs_its_item_alone(archive, options, monkeypatch)
         def __exit__(self, *_):
             pass
 
-        def submit(self, _, item):
-            self.dead = self.dead or item.name.endswith("b.npy")
-            return Done(None if self.dead else embed_item(item, options, encoder))
+        def submit(self, _, group):
+            self.dead = self.dead or any(item.name.endswith("b.npy") for item in group)
+            return Done(None if self.dead else list(embed_items(group, options, encoder)))
 
     class Done:
         def __init__(self, result):
@@ -202,9 +297,9 @@ def test_a_process_that_dies_costs_its_item_alone(archive, options, monkeypatch)
     monkeypatch.setattr(processes, "as_completed", list)
     items = find_items([archive])
     results = {Path(r.source).name: r for r in processes.embed_by_processes(items, options, 2)}
-    assert set(results) == {"a.npy", "b.npy", "c.npy"}
+    assert set(results) == {"a.npy", "b.npy", "c.npy", *(f"d{i}.npy" for i in range(40))}
     assert "the process that embeds it dies" in results["b.npy"].error
-    assert [results[name].error for name in ("a.npy", "c.npy")] == [None, None]
+    assert [name for name, result in results.items() if result.error] == ["b.npy"]
 
 
 @pytest.mark.slow
