@@ -62,6 +62,7 @@ def measure(
     is_large = size > LARGE_FROM or args.two_stages
     record: dict[str, Any] = {
         "templates": size,
+        "searches": args.searches,
         "parts": args.parts,
         "dimensions": args.dimensions,
         "clustered": clustered,
@@ -75,20 +76,19 @@ def measure(
     index = people.large() if is_large else people.fast()
     record["way"] = "two stages" if is_large else type(index).__name__
     record["prepare_cpu_s"] = round(time.process_time() - start, 2)
-    found, cpu_ms = search(index, visits)
+    found, _, cpu_ms = search(index, visits)
     record |= {
         "cpu_ms_p50": float(np.median(cpu_ms)),
         "cpu_ms_p95": float(np.quantile(cpu_ms, 0.95)),
-        "walker_is_nearest": float(np.mean([f.argmin() for f in found] == walkers)),
+        "walker_is_nearest": float(np.mean(found == walkers)),
     }
-    far, _ = search(index, strangers)
+    far, nearest, _ = search(index, strangers)
     if args.timings_only:
         return record, {}
-    nearest = np.array([f.min() for f in far])
     exact, _ = people.exact_nearest(visits)
     of_strangers, exactly = people.exact_nearest(strangers)
-    record["recall"] = float(np.mean([f.argmin() for f in found] == exact))
-    record["recall_of_strangers"] = float(np.mean([f.argmin() for f in far] == of_strangers))
+    record["recall"] = float(np.mean(found == exact))
+    record["recall_of_strangers"] = float(np.mean(far == of_strangers))
     if base:
         record |= false_positives(base, people.people, nearest, exactly)
     threshold = float(np.quantile(exactly, BASE_FPIR))
@@ -113,15 +113,19 @@ def false_positives(
     }
 
 
-def search(index: Any, queries: Any) -> tuple[list[Any], list[float]]:
-    """Return the distances of each query, and the CPU time of each search [ms]."""
-    found, cpu_ms = [], []
+def search(index: Any, queries: Any) -> tuple[Any, Any, list[float]]:
+    """Return the nearest person of each query and the distance, [k], and the CPU times [ms]."""
+    import numpy as np
+
+    found, distances, cpu_ms = [], [], []
     index.nearest(queries[:1], 2)
     for query in queries:
         start = time.process_time()
-        found.append(index.nearest(query[None], 2))
+        row = index.nearest(query[None], 2)
         cpu_ms.append((time.process_time() - start) * 1e3)
-    return found, cpu_ms
+        found.append(int(row.argmin()))
+        distances.append(float(row.min()))
+    return np.array(found), np.array(distances), cpu_ms
 
 
 def on_disk(folder: Path, people: Any, walkers: Any) -> dict[str, Any]:
