@@ -15,7 +15,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +286,6 @@ def _write(
         computed_by=f"{info.backend} {info.precision}",
     )
     write_one_of_many(place.with_name(f"{place.name}.npz"), data)
-    record = json.dumps(asdict(result), indent=1) + "\n"
+    record = json.dumps(vars(result)) + "\n"  # on one line: indented, it took 0.2 ms
     write_one_of_many(place.with_name(f"{place.name}.json"), record.encode())
     return result
