@@ -51,16 +51,17 @@ TOLERANCES: dict[str, dict[str, Tolerance]] = {
         "int8": Tolerance(cosine=0.98, flips=0.2),
     },
     # A backend under test against the reference backend, on one walk. Rounded to 8 bits of a
-    # mantissa 2 of 16 parts came from another frame, to 11 bits 1; in int8, of a walk in all its
-    # rotations, 5 in one of them, by other weights 27 % of all (most of them ties: over a hundred
-    # people it is one part in six, and the exporter's gate is passed). The cosine tells a wrong
+    # mantissa 2 of 16 parts came from another frame, to 11 bits 1. In int8 a walk of 30 frames
+    # shows nearly the same stride twice: of 240 walks (weights b9f293abfbc6) 13 % of the frames
+    # were others by a tie, which is free where the reference's scores are known, and without a tie
+    # 2.6 %, 12.5 % of a walk's at the 99th percentile, 19 % at most. The cosine tells a wrong
     # output from a rounded one, whose cost in recognition the scenario `accuracy` measures.
     "bench": {
         "float32": Tolerance(cosine=0.9999, relative=1e-4, flips=0.02),
         "tfloat32": Tolerance(cosine=0.999, flips=0.25),
         "float16": Tolerance(cosine=0.999, flips=0.25),
         "bfloat16": Tolerance(cosine=0.99, flips=0.25),
-        "int8": Tolerance(cosine=0.95, flips=0.4),
+        "int8": Tolerance(cosine=0.95, flips=0.25, tie=2**-4),
     },
 }
 """By check and by precision of what is checked."""

@@ -12,9 +12,16 @@ import numpy as np
 
 from cstl_edge.arrays import Array
 from cstl_edge.bench.record import Check
-from cstl_edge.numerics import TOLERANCES, Tolerance, allowed_error, cosine_per_part, largest_error
+from cstl_edge.numerics import (
+    TOLERANCES,
+    Tolerance,
+    allowed_error,
+    cosine_per_part,
+    count_flips,
+    largest_error,
+)
 
-SALIENT = "salient_frames"
+SALIENT, SCORES = "salient_frames", "scores"
 LIMITS = TOLERANCES["bench"]  # by precision of the graph
 
 
@@ -24,7 +31,8 @@ class OutputCheck:
 
     name: str  # of the reference
     reference: Mapping[str, Array]
-    """`features` [.., p, c], or `embedding` [n, p, d] and `salient_frames` [n, p]."""
+    """`features` [.., p, c], or `embedding` [n, p, d] and `salient_frames` [n, p]; perhaps the
+    `scores` [n, p, s] behind these."""
     limits: Tolerance
     cosine: float = 1.0  # smallest of all parts whose frame is the reference's
     cosine_of_all: float = 1.0  # smallest of all parts, those from another frame too
@@ -32,11 +40,13 @@ class OutputCheck:
     other_frames: int = 0
     """Most parts of one output that came from another frame than the reference's."""
     all_other_frames: int = 0  # parts of all outputs that did
+    ties: int = 0  # those of them whose two frames tie in the reference's scores
     count: int = 0  # outputs compared
 
     def add(self, outputs: Mapping[str, Array]) -> None:
         """Compare one more output with the reference; values that are no numbers count as wrong."""
         self.count += 1
+        limits = self.limits
         expected, actual = self._expected, outputs[self._key]
         if expected.shape != actual.shape:
             self.cosine = -1.0
@@ -47,6 +57,9 @@ class OutputCheck:
             flips = int((~same).sum())
             self.other_frames = max(self.other_frames, flips)
             self.all_other_frames += flips
+            if flips and SCORES in self.reference:
+                frames, scores = self.reference[SALIENT], self.reference[SCORES]
+                self.ties += count_flips(frames, outputs[SALIENT], scores, limits.tie).ties
         cosine = cosine_per_part(expected, actual)
         self.cosine = _least(self.cosine, float(np.where(same, cosine, 1.0).min()))
         self.cosine_of_all = _least(self.cosine_of_all, float(cosine.min()))
@@ -60,7 +73,7 @@ class OutputCheck:
         Another frame that holds the same is no error, however many parts are taken from one.
         """
         limits, parts = self.limits, int(np.prod(self._expected.shape[:-1]))
-        few_flips = self.all_other_frames <= limits.flips * parts * self.count
+        few_flips = self.all_other_frames - self.ties <= limits.flips * parts * self.count
         allowed = allowed_error(limits.relative, float(np.abs(self._expected).max()))
         return bool(
             self.cosine >= limits.cosine
@@ -73,7 +86,8 @@ class OutputCheck:
         """Say how wrong the outputs are."""
         return (
             f"answers wrongly: cosine {self.cosine:.6f}, off by {self.max_abs:.3g}, "
-            f"{self.all_other_frames} parts of {self.count} answers from another frame"
+            f"{self.all_other_frames} parts of {self.count} answers from another frame, "
+            f"{self.ties} of them ties"
         )
 
     @property
@@ -82,6 +96,8 @@ class OutputCheck:
         reference = f"{self.name}, {self.count} answers"
         if self.other_frames:
             reference += f", {self.all_other_frames} parts from another frame left out"
+        if self.ties:
+            reference += f", {self.ties} of them ties"
         return Check(reference=reference, cosine=self.cosine, max_abs=self.max_abs, ok=self.ok)
 
     @property

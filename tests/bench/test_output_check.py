@@ -43,6 +43,25 @@ def test_of_many_answers_the_share_of_other_frames_counts():
     assert alike.ok, "other frames that say the same"
 
 
+def test_another_frame_by_a_tie_is_free_and_counted():
+    """Half of the parts come from frame 20, whose score is 5 % or 20 % below that of their own."""
+    rng = np.random.default_rng(0)
+    embedding = rng.normal(size=(1, 16, 8)).astype(np.float32)
+    frames = np.arange(16, dtype=np.int32)[None]
+    moved = np.where(np.arange(16) < 8, 20, frames).astype(np.int32)
+    other = np.where(moved[..., None] == 20, -embedding, embedding)
+    for score, ok, ties in ((0.95, True, 8), (0.8, False, 0)):
+        scores = np.zeros((1, 16, 30), np.float32)
+        scores[0, np.arange(16), np.arange(16)] = 1
+        scores[0, :8, 20] = score
+        reference = {"embedding": embedding, "salient_frames": frames, "scores": scores}
+        result = check_against(reference, "int8")
+        result.add({"embedding": other, "salient_frames": moved})
+        assert (result.ok, result.all_other_frames, result.ties) == (ok, 8, ties)
+        assert f"8 parts of 1 answers from another frame, {ties} of them ties" in result.problem
+    assert "of them ties" not in result.check.reference
+
+
 @pytest.mark.parametrize("spoilt", [np.nan, np.inf])
 def test_an_answer_without_a_number_is_wrong(spoilt):
     features = np.ones((2, 4, 8), np.float32)
@@ -77,3 +96,4 @@ def test_the_limits_are_the_exporters():
     assert LIMITS["float32"].relative == TOLERANCES["parity"]["float32"].relative
     assert LIMITS["float16"].cosine == TOLERANCES["gate"]["fp16"].cosine
     assert LIMITS["int8"].cosine == TOLERANCES["gate"]["int8"].cosine
+    assert LIMITS["int8"].tie == TOLERANCES["gate"]["int8"].tie

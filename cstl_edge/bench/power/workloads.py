@@ -11,8 +11,9 @@ from cstl_edge.bench import inputs
 from cstl_edge.bench.backends.base import BASELINE, Backend, StreamingBackend, ran_of
 from cstl_edge.bench.backends.open import backends, streaming_backends
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.output_check import LIMITS, OutputCheck
+from cstl_edge.bench.output_check import LIMITS, SCORES, OutputCheck
 from cstl_edge.bench.record import Case, Check, Ran
+from cstl_edge.bench.salient_scores import salient_scores
 from cstl_edge.bench.scenarios.shared import HOP, PACED_STREAM, WHOLE_WINDOW, WINDOW
 from cstl_edge.bench.scenarios.streaming_cases import WalkStream
 from cstl_edge.errors import ModelError
@@ -79,6 +80,8 @@ def _open_full(
     )
     reference.run()
     expected = {key: array.copy() for key, array in reference.outputs().items()}
+    if scores := salient_scores(context.folder):
+        expected[SCORES] = scores.of_silhouettes(feed["silhouettes"])
     output_check = OutputCheck(REFERENCE, expected, LIMITS[call.ran.precision])
 
     def run() -> int:

@@ -18,8 +18,9 @@ from cstl_edge.bench.backends.base import BASELINE, Backend, GraphUnderTest, Una
 from cstl_edge.bench.backends.open import backends
 from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import gate_summary, read_export, with_random_weights
-from cstl_edge.bench.output_check import LIMITS, OutputCheck
+from cstl_edge.bench.output_check import LIMITS, SCORES, OutputCheck
 from cstl_edge.bench.record import Case, Ran, Row
+from cstl_edge.bench.salient_scores import salient_scores
 from cstl_edge.bench.scenarios.shared import (
     CAMERA_HZ,
     WHOLE_WINDOW,
@@ -114,7 +115,7 @@ class _GraphCase:
                 yield self.context.row("graph", name, case=self.case, skipped=str(err))
                 continue
             self.calls[name] = call
-        self._check_first_outputs()
+        self._check_first_outputs(feed)
         yield from self._measure(self.case, self._passing_backends())
         if self.case.graph == "frames" and self.case.batch == 1:
             paced = self.case.model_copy(update={"paced_hz": CAMERA_HZ})
@@ -133,11 +134,21 @@ class _GraphCase:
             trunk.run()
             return inputs.windows(trunk.outputs()["features"], batch, frames)
 
-    def _check_first_outputs(self) -> None:
+    def _scores(self, feed: Arrays) -> Arrays:
+        """Return the scores behind the salient frames of `full` and `head`, by their name."""
+        scores = salient_scores(self.context.folder)
+        if scores is None or self.case.graph == "frames":
+            return {}
+        if self.case.graph == "head":
+            return {SCORES: scores.of_windows(feed["features"])}
+        return {SCORES: scores.of_silhouettes(feed["silhouettes"])}
+
+    def _check_first_outputs(self, feed: Arrays) -> None:
         """Compare the first outputs of every backend with the reference's."""
         reference = first_reference(self.calls, f"neither ran {describe(self.case)}")
         outputs = self.calls[reference].outputs()
         expected = {key: array.copy() for key, array in outputs.items()}  # runs write over them
+        expected |= self._scores(feed)
         for name, call in self.calls.items():
             # The file's precision gives the limits, or TF32 where a GPU chose that.
             tf32 = call.ran.computed_in == "tfloat32"

@@ -31,6 +31,7 @@ from cstl_edge.bench.context import Context
 from cstl_edge.bench.model_under_test import random_checkpoint
 from cstl_edge.bench.output_check import LIMITS, OutputCheck
 from cstl_edge.bench.record import Case, Row
+from cstl_edge.bench.salient_scores import salient_scores
 from cstl_edge.bench.scenarios.shared import (
     CAMERA_HZ,
     REFERENCES,
@@ -76,7 +77,7 @@ def rows(context: Context) -> Iterator[Row]:
             else:
                 encoders[candidate.name] = encoder
         name = first_reference(encoders)
-        reference = Reference(name, encoders[name], walk)
+        reference = Reference(name, encoders[name], walk, salient_scores(context.folder))
         cases = list(_stream_cases(context, encoders, reference))
         for case in _window_cases(context, reference, stack):
             if isinstance(case, Row):

@@ -17,8 +17,9 @@ from cstl_edge.arrays import Array, Floats, Ints, Silhouettes
 from cstl_edge.bench.backends.base import BASELINE, Backend, StreamingBackend, ran_of
 from cstl_edge.bench.backends.open import streaming_backends
 from cstl_edge.bench.context import Context
-from cstl_edge.bench.output_check import LIMITS, SALIENT, OutputCheck
+from cstl_edge.bench.output_check import LIMITS, SALIENT, SCORES, OutputCheck
 from cstl_edge.bench.record import Case, Ran
+from cstl_edge.bench.salient_scores import SalientScores, salient_scores
 from cstl_edge.bench.scenarios.shared import WHOLE_WINDOW, first_reference
 from cstl_edge.runtime.base import Embedded, Encoder
 from cstl_edge.runtime.streaming.encoder import StreamingEncoder, StreamResult
@@ -63,15 +64,22 @@ class StreamingCase:
 class Reference:
     """Answers of a whole head for every turn of a walk."""
 
-    def __init__(self, name: str, encoder: Encoder, walk: Silhouettes) -> None:
+    def __init__(
+        self,
+        name: str,
+        encoder: Encoder,
+        walk: Silhouettes,
+        scores: SalientScores | None = None,
+    ) -> None:
         """Compute the features of a walk.
 
         Args:
             name: Name of the backend.
             encoder: Encoder of the backend.
             walk: Silhouettes [s, h, w]; their number is the window's length.
+            scores: What gives the scores behind salient frames; None counts ties as others.
         """
-        self.name, self.walk, self._encoder = name, walk, encoder
+        self.name, self.walk, self._encoder, self._scores = name, walk, encoder, scores
         self._features: Floats = encoder.frames(walk)  # [s, p, c]
         self._answers: dict[int, Outputs] = {}
 
@@ -82,6 +90,8 @@ class Reference:
             window = np.roll(self._features, -turn, 0)[None]  # [1, s, p, c]
             answer = self._encoder.head(window, np.array([len(self.walk)], np.int32))
             self._answers[turn] = named_outputs(answer.embedding, answer.salient_frames)
+            if self._scores is not None:
+                self._answers[turn][SCORES] = self._scores.of_windows(window)
         return self._answers[turn]
 
     def output_check(self, ran: Ran) -> OutputCheck:
@@ -108,7 +118,7 @@ def open_reference(context: Context, walk: Silhouettes) -> Iterator[Reference]:
     encoders = {x.name: x for x in streaming_backends(context) if isinstance(x, StreamingBackend)}
     name = first_reference(encoders)
     with closing(encoders[name].open_encoder()) as encoder:
-        yield Reference(name, encoder, walk)
+        yield Reference(name, encoder, walk, salient_scores(context.folder))
 
 
 class WalkStream:
