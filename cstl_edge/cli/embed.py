@@ -34,8 +34,7 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the resu
 Precision = Annotated[
     str | None,
     typer.Option(
-        help=f"One of {', '.join(PRECISIONS)} (default: the model's own); int8 is computed by "
-        "OpenVINO where it is installed and no backend is named."
+        help=f"One of {', '.join(PRECISIONS)}, which the model has (default: the one it names)."
     ),
 ]
 Processes = Annotated[

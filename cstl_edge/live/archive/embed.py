@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cstl_edge.arrays import Array, Silhouettes
-from cstl_edge.errors import BackendUnavailable, CstlEdgeError, ModelError, one_line
+from cstl_edge.errors import CstlEdgeError, one_line
 from cstl_edge.live.api import read_walks
 from cstl_edge.live.archive.items import Item
 from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
@@ -32,12 +31,10 @@ from cstl_edge.runtime.base import Encoder
 from cstl_edge.runtime.graph import Arrays
 from cstl_edge.silhouette import read_silhouettes
 
-log = logging.getLogger(__name__)
-
 FORMAT = 1
 BATCH = 8
-"""Walks of a call: one takes 1.1 (float32) to 1.3 (INT8 by OpenVINO) of the time that it has in a
-batch of 8, which 16 gain nothing upon."""
+"""Walks of a call: one by itself takes 1.1 (float32) to 1.3 (INT8) of its time in a batch of 8, and
+16 gain nothing more."""
 BATCH_FRAMES = 600  # of a batch, those included that fill shorter walks up
 SHARES = 4  # groups that each process has at least
 
@@ -70,23 +67,8 @@ class ItemResult:
 
 
 def open_encoder(options: ArchiveOptions) -> Encoder:
-    """Return the encoder of a worker, which has one core.
-
-    `auto` is that of `load`, but INT8 is computed by OpenVINO where that is installed: for whole
-    sequences it takes 0.8 of ONNX Runtime's time, while in float32 they tie.
-    """
-    encoder = load(options.model, options.backend, threads=1, precision=options.precision)
-    info = encoder.info
-    if options.backend != "auto" or (info.backend, info.precision) != ("onnxruntime", "int8"):
-        return encoder
-    try:
-        faster = load(options.model, "openvino", threads=1, precision="int8")
-    except (BackendUnavailable, ModelError) as err:
-        log.info("backend auto: onnxruntime, because %s", err)
-        return encoder
-    encoder.close()
-    log.info("backend auto: openvino, which is faster in int8 for whole sequences")
-    return faster
+    """Return the encoder of a worker, which has one core."""
+    return load(options.model, options.backend, threads=1, precision=options.precision)
 
 
 def key_of(item: Item, options: ArchiveOptions, weights_sha256: str) -> str:

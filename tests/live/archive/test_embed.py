@@ -5,9 +5,7 @@ import os
 import signal
 import sys
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +13,7 @@ from command_line import call
 from golden_export import GOLDEN
 from short_walk import CLIP
 
-from cstl_edge.errors import BackendUnavailable, ConfigError, DataError, ModelError
-from cstl_edge.live.archive import embed as embedding
+from cstl_edge.errors import ConfigError, DataError, ModelError
 from cstl_edge.live.archive import processes
 from cstl_edge.live.archive.embed import (
     BATCH,
@@ -174,32 +171,6 @@ def test_groups_leave_no_process_without_work(items, workers, sizes):
     groups = groups_of(listed, workers)
     assert [len(group) for group in groups] == sizes
     assert [item for group in groups for item in group] == listed
-
-
-def test_auto_takes_openvino_for_int8_and_says_so(monkeypatch, options):
-    """And stays with ONNX Runtime where it is missing, or the precision is another."""
-    asked, installed = [], True
-
-    def opened(model, backend, threads, precision):
-        asked.append(backend)
-        if backend == "openvino" and not installed:
-            raise BackendUnavailable("not on this machine")
-        name = "onnxruntime" if backend == "auto" else backend
-        info = SimpleNamespace(backend=name, precision=precision or "float32")
-        return SimpleNamespace(info=info, close=lambda: asked.append("closed"))
-
-    monkeypatch.setattr(embedding, "load", opened)
-    for precision, there, backend, expected, calls in (
-        ("int8", True, "auto", "openvino", ["auto", "openvino", "closed"]),
-        ("int8", False, "auto", "onnxruntime", ["auto", "openvino"]),
-        ("int8", True, "onnxruntime", "onnxruntime", ["onnxruntime"]),
-        (None, True, "auto", "onnxruntime", ["auto"]),
-    ):
-        asked.clear()
-        installed = there
-        chosen = replace(options, backend=backend, precision=precision)
-        assert open_encoder(chosen).info.backend == expected
-        assert asked == calls
 
 
 def test_a_recording_has_the_windows_of_everybody_who_walks(tmp_path):
