@@ -6,8 +6,8 @@ time is held out for the measure. Letters: `h w` pixels of a crop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from cstl_edge.runtime.masks.base import MaskNetwork
 
 cv2 = import_cv2()
 
-SIDE = 256  # pixels of a stored crop
+SIDE = 384  # pixels of a stored crop: the person has half of it
 AROUND, FRAMED = 2.0, 1.25  # side of a stored crop, of the teacher's / larger side of the person
 LEAST_PX = 70  # height of a person who is labelled
 LEAST_PRESENCE, LEAST_PIXELS = 0.5, 600  # of the teacher's answer
@@ -40,11 +40,7 @@ class LabelledCrop:
     box: Box  # of the person, in pixels of the crop
     presence: float
     time_s: float
-
-    @property
-    def held_out(self) -> bool:
-        """Whether this crop is for the measure."""
-        return self.time_s % BLOCK_S >= (1 - HELD_OUT) * BLOCK_S
+    held_out: bool = False  # whether it is for the measure
 
 
 def label_clips(
@@ -60,11 +56,25 @@ def label_clips(
     """
     detector = PersonDetector()
     for clip in clips:
+        crops, last_s = list[LabelledCrop](), 0.0
         with open_source(str(clip)) as source:
             for frame in source:
+                last_s = frame.time_s
                 if frame.index % every == 0:
                     image = _shrunk(frame.image, height_px)
-                    yield from _label_frame(image, frame.time_s, detector, teacher)
+                    crops += _label_frame(image, frame.time_s, detector, teacher)
+        yield from hold_out(crops, last_s)
+
+
+def hold_out(crops: Iterable[LabelledCrop], last_s: float) -> Iterator[LabelledCrop]:
+    """Yield the crops of a clip; those of the last share of every block are held out.
+
+    crops: of one clip
+    last_s: time of its last frame; a clip that is shorter than a block is one block
+    """
+    block_s = min(BLOCK_S, last_s + 1e-6)
+    for crop in crops:
+        yield replace(crop, held_out=crop.time_s % block_s >= (1 - HELD_OUT) * block_s)
 
 
 def _shrunk(image: Image, height_px: int) -> Image:

@@ -78,7 +78,7 @@ def test_the_filter_that_is_fitted_gives_the_teachers_masks(trunk) -> None:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     on_crop = cv2.warpAffine(mask, matrix, (256, 256), flags=flags)
     crop = LabelledCrop(image, on_crop, blank.box, 1.0, 0.0)
-    held_out = LabelledCrop(image, 255 - on_crop, blank.box, 1.0, 14.5)
+    held_out = LabelledCrop(image, 255 - on_crop, blank.box, 1.0, 14.5, held_out=True)
     network = with_last(trunk, fit_last(trunk, [crop, held_out]))
     got = run(network, square)[0]
     assert got.shape == (SIDE, SIDE)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cstl_edge.runtime.masks.manifest import SHIPPED
-from cstl_edge.training.person_mask.clips import LabelledCrop, label_clips
+from cstl_edge.training.person_mask.clips import LabelledCrop, hold_out, label_clips
 from cstl_edge.training.person_mask.fit import FitSettings, fit, held_out_ious, mask_loss
 from cstl_edge.training.person_mask.pictures import Sample
 
@@ -75,19 +75,30 @@ def test_clips_are_labelled_by_the_teacher_and_a_part_is_held_out(tmp_path) -> N
     assert crops
     for crop in crops:
         x, y, w, h = (round(v) for v in crop.box)
-        assert crop.image.shape == (256, 256, 3)
+        assert crop.image.shape == (384, 384, 3)
         inside = crop.mask[y + 4 : y + h - 4, x + 4 : x + w - 4]
         assert inside.min() > 200
         assert crop.mask.sum() < 1.3 * 255 * w * h
-    times = [LabelledCrop(crop.image, crop.mask, crop.box, 1.0, t) for t in (1.0, 14.0, 29.5)]
-    assert [c.held_out for c in times] == [False, True, True]
+    assert 0 < sum(crop.held_out for crop in crops) < len(crops)
+
+
+@pytest.mark.parametrize(
+    ("last_s", "held_out"),
+    [(31.0, [False, False, True, True]), (1.9, [False, True, True, True])],
+    ids=["every 15 s", "a clip shorter than a block is one"],
+)
+def test_the_last_share_of_every_block_of_a_clip_is_held_out(last_s, held_out) -> None:
+    image, mask = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)
+    times = (1.0, 16.0, 14.0, 29.5) if last_s > 15 else (1.0, 1.5, 1.6, 1.9)
+    crops = [LabelledCrop(image, mask, (0, 0, 4, 8), 1.0, time_s) for time_s in times]
+    assert [crop.held_out for crop in hold_out(crops, last_s)] == held_out
 
 
 def test_the_measure_is_one_for_the_same_mask_and_small_for_another() -> None:
     image = np.zeros((256, 256, 3), np.uint8)
     mask = np.zeros((256, 256), np.uint8)
     cv2.rectangle(mask, (100, 60), (150, 190), 255, cv2.FILLED)
-    crop = LabelledCrop(image, mask, (100, 60, 50, 130), 1.0, 14.5)
+    crop = LabelledCrop(image, mask, (100, 60, 50, 130), 1.0, 14.5, held_out=True)
 
     class Middle(torch.nn.Module):
         def forward(self, crops):
