@@ -19,7 +19,7 @@ from cstl_edge.arrays import Bools, Doubles, Floats, Mask
 from cstl_edge.gallery.match import Decision, NoMatch, SeenWalk
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.pipeline.perception import TrackObservation
-from cstl_edge.live.tracking.walk_filter import Reason
+from cstl_edge.live.tracking.walk_filter import Reason, broken_heights
 from cstl_edge.runtime.streaming.encoder import StreamResult
 
 MAX_WINDOWS = 8  # of a track that are kept one by one, the newest; all are in the mean
@@ -28,6 +28,7 @@ MAX_KEPT_WINDOWS = 100  # and the windows of these
 MAX_GAP_S = 0.5  # a longer hole in the walk starts a new window
 TOUCH_S = 0.15  # from alone to alone: a meeting so short leaves nobody in doubt
 MEETING_GAP_S = 0.5  # alone for less does not end a meeting
+FRAME_ALONE = (Reason.MERGED, Reason.NOT_PERSON)  # say nothing about the frames before
 PLAIN_HEADING = 0.15  # body heights per second: more leaves no doubt about the side
 UPPER_BODY = 0.5  # share of the height from the top: what does not swing with the legs
 LEAST_OVERLAP = 0.6  # of a frame's upper body with the mean of its window (IoU)
@@ -60,7 +61,8 @@ class TrackState:
     started_utc: datetime | None = None
     refused: Counter[Reason] = field(default_factory=Counter)
     usable: int = 0
-    held: list[Mask] = field(default_factory=list)  # early: not yet known to be a walk
+    held: list[tuple[float, Mask]] = field(default_factory=list)
+    """Early frames, not yet known to be a walk: height of the box, silhouette."""
     silhouettes: list[Mask] = field(default_factory=list)
     windows: list[StreamResult] = field(default_factory=list)
     decision: Decision | None = None
@@ -91,7 +93,7 @@ class TrackState:
         if observation.resting:
             return [], broken
         if observation.reason is None and observation.silhouette is not None:
-            fresh = [*self.held, observation.silhouette]
+            fresh = self._release(observation.box[3], observation.silhouette)
             since_s = self.held_since_s if self.held else time_s
             if self.mirrored:
                 fresh = [np.ascontiguousarray(silhouette[:, ::-1]) for silhouette in fresh]
@@ -109,11 +111,28 @@ class TrackState:
             return fresh, broken
         if observation.reason is Reason.TOO_FEW and observation.silhouette is not None:
             self.held_since_s = self.held_since_s if self.held else time_s
-            self.held.append(observation.silhouette)
+            self.held.append((observation.box[3], observation.silhouette))
         elif observation.reason is not None:
-            self.refused[observation.reason] += 1 + len(self.held)
-            self.held = []
+            self.refused[observation.reason] += 1
+            if observation.reason not in FRAME_ALONE:
+                self._drop_held(observation.reason)
         return [], broken
+
+    def _release(self, height_px: float, silhouette: Mask) -> list[Mask]:
+        """Return the held silhouettes and the newest one, without those of half a person.
+
+        height_px: of the newest one's box
+        """
+        heights = np.array([*(height for height, _ in self.held), height_px])
+        broken = broken_heights(heights)[:-1]
+        self.refused[Reason.NOT_PERSON] += int(broken.sum())
+        early = [mask for (_, mask), bad in zip(self.held, broken, strict=True) if not bad]
+        return [*early, silhouette]
+
+    def _drop_held(self, reason: Reason) -> None:
+        """Count the held frames as refused for a reason."""
+        self.refused[reason] += len(self.held)
+        self.held = []
 
     def _breaks(self, observation: TrackObservation, time_s: float) -> bool:
         """Return whether the next frames must not share a window with the earlier ones."""
@@ -128,6 +147,7 @@ class TrackState:
             # so does one whose mask touched another's for a moment: nobody passes anybody so fast
             self.alone_s = time_s
             if merged and time_s - self.alone_until_s > TOUCH_S:
+                self._drop_held(Reason.MERGED)
                 self.begin_anew()
                 return True
         if self.last_used_s is None or time_s - self.last_used_s <= MAX_GAP_S:
@@ -240,8 +260,7 @@ class TrackState:
 
     def forget_held(self) -> None:
         """Count the frames that never became a walk, when the track ends."""
-        self.refused[Reason.TOO_FEW] += len(self.held)
-        self.held = []
+        self._drop_held(Reason.MERGED if self.merged else Reason.TOO_FEW)
 
     def no_answer(self) -> Reason | NoMatch:
         """Return the main reason why this track has no answer."""

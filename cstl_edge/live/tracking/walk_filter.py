@@ -15,7 +15,7 @@ from enum import Enum
 
 import numpy as np
 
-from cstl_edge.arrays import Doubles, Mask
+from cstl_edge.arrays import Bools, Doubles, Mask
 from cstl_edge.live.segmentation.base import Detection
 from cstl_edge.live.tracking.track import Track
 from cstl_edge.silhouette import MIN_HEIGHT_PX, Refusal, refusal
@@ -122,8 +122,7 @@ class WalkFilter:
         span = past[-1, 0] - past[0, 0]
         if len(past) < MIN_POINTS or span < MIN_SPAN_S:
             return Reason.TOO_FEW
-        height = float(np.median(past[:, 3]))
-        broken = np.abs(np.log(np.maximum(past[:, 3], 1) / height)) > BROKEN_HEIGHT
+        height, broken = float(np.median(past[:, 3])), broken_heights(past[:, 3])
         if broken.mean() > MAX_BROKEN:
             broken[:] = False  # that is how this person moves
         past = past[~broken]
@@ -141,6 +140,12 @@ class WalkFilter:
         if not approaches and not has_step_rhythm(times, past[:, 4]):
             return Reason.STANDING
         return None if change <= STEADY_HEIGHT else Reason.NOT_WALKING
+
+
+def broken_heights(heights_px: Doubles) -> Bools:
+    """Return which of some heights [t] are those of half a person, or of two."""
+    heights_px = np.maximum(heights_px, 1)
+    return np.abs(np.log(heights_px / np.median(heights_px))) > BROKEN_HEIGHT
 
 
 def leg_width(mask: Mask) -> float:

@@ -102,6 +102,47 @@ def test_who_passes_somebody_begins_anew():
     assert len(walk_with_meetings({5, 6, 7, 8}).silhouettes) == 31
 
 
+def early_frame(height: float, reason: Reason | None = Reason.TOO_FEW) -> TrackObservation:
+    silhouette = None if reason is Reason.MERGED else LEFT_HALF
+    return TrackObservation(1, (0.0, 0.0, 44.0, height), None, reason, silhouette, -0.5)
+
+
+def test_half_a_person_among_the_early_frames_is_left_out_when_the_walk_is_known():
+    walker = TrackState(1, window=30)
+    for step in range(15):
+        walker.observe(early_frame(33.0 if step in {3, 4} else 64.0), step / 30)
+    fresh, _ = walker.observe(early_frame(64.0, None), 0.5)
+    assert len(fresh) == walker.usable == 14
+    assert walker.refused[Reason.NOT_PERSON] == 2
+
+
+def test_one_bad_frame_leaves_the_early_ones_and_a_meeting_or_no_walk_does_not():
+    for bad, frames, usable in (
+        (Reason.NOT_PERSON, 1, 11),
+        (Reason.MERGED, 3, 11),
+        (Reason.MERGED, 5, 1),  # who leaves it may be another
+        (Reason.NOT_WALKING, 1, 1),
+    ):
+        walker = TrackState(1, window=30)
+        for step in range(10):
+            walker.observe(early_frame(64.0), step / 30)
+        for step in range(10, 10 + frames):
+            walker.observe(early_frame(64.0, bad), step / 30)
+        walker.observe(early_frame(64.0, None), (10 + frames) / 30)
+        assert walker.usable == usable, bad
+        assert walker.refused[bad] == frames + 11 - usable
+
+
+def test_who_ends_in_a_meeting_before_the_walk_is_known_was_merged():
+    walker = TrackState(1, window=30)
+    for step in range(10):
+        walker.observe(early_frame(64.0), step / 30)
+    walker.observe(early_frame(64.0, Reason.MERGED), 10 / 30)
+    walker.forget_held()
+    assert walker.no_answer() is Reason.MERGED
+    assert walker.refused[Reason.MERGED] == 11
+
+
 def test_a_frame_whose_upper_body_is_another_is_left_out():
     walker = TrackState(1, window=30)
     for step in range(10):
