@@ -34,9 +34,11 @@ SHIPPED_SHA256: frozenset[str] = frozenset(
         "76a191901969725a608d89bd368acf808fedb7a720ed9c97227e45ca642cd18d",  # head.fp16.onnx
         "8bc305b45e1bb5f68725afb90728f2bbaae852e073c57de310f2ae35ad455d20",  # head.onnx
         "61f84fc3f8949c92902e8fdc69e505c1c5fd91db0eff72fe27cf66718c311325",  # mix.onnx
+        "844ff1b391f3489eee8857f80845dc1f2e7d8ef7e3ba50f28a4824fc112ee428",  # slide.int8.onnx
         "7bbf6a568e6b885062d553410a712a587aae56aaf87a29366b568f7805a4c98d",  # slide.onnx
-        "a85f9ed669a7a875ceb80fa02f1dc14a885a631935d7f8a2be7383e58366556e",  # step.int8.onnx
+        "8974c3cc01190fc397967ef6cbe8487a0c0f9628b35fd4a2519a9396c6e4f008",  # step.int8.onnx
         "f213621d857cd663344d56c9b9b8fc9a9eb1be30e88c840aacc57d02bdd91e14",  # step.onnx
+        "378c1926cc4573556e2e06c8a4794b118cfefe03c51dab49fec284d1d3684406",  # taps.int8.onnx
         "3f8489fc328971fde51133516e15ce907a2a81ea28fe20c640194dd679efbd4f",  # taps.onnx
     }
 )
