@@ -6,7 +6,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from cstl_edge.gallery.people import EnrolledPerson
 from cstl_edge.gallery.rekey import rekey
 from cstl_edge.gallery.repair import repair
 from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import Result
 from cstl_edge.gallery.sealing import Seal
 from cstl_edge.gallery.server_link import ServerLink
 from cstl_edge.gallery.store import GalleryStore, nobody
@@ -103,6 +105,10 @@ class Administration:
             self._cache = None
         self._finish_erasure()
 
+    def _read(self, read: Callable[[], Result]) -> Result:
+        """Read from the file; a replica's damaged rows are copied again first (GalleryError)."""
+        return read() if self._link is None else self._link.healed(read)
+
     @property
     def encrypted(self) -> bool:
         """Whether templates, names and notes are encrypted."""
@@ -111,12 +117,12 @@ class Administration:
     def people(self) -> tuple[EnrolledPerson, ...]:
         """Return everybody in order of name, expired people included."""
         with self._lock:
-            return self._store.people()
+            return self._read(self._store.people)
 
     def show(self, name: str) -> EnrolledPerson:
         """Return one person, the name taken in any case; raises GalleryError when there is none."""
         with self._lock:
-            people = self._store.people(name)
+            people = self._read(partial(self._store.people, name))
             if people:
                 return people[0]
             raise nobody(name)
@@ -313,7 +319,10 @@ class Administration:
     def repair(self) -> list[str]:
         """Delete people and sums of cameras with damaged rows; return what was done."""
         with self._lock, self._changing(fresh=False) as store:
-            return repair(store.rows, CameraMeans(store, self._lock))
+            done = repair(store.rows, CameraMeans(store, self._lock))
+        if self._link is not None:
+            self._link.heal()
+        return done
 
     def close(self) -> None:
         """Close the file; may be called twice."""

@@ -17,6 +17,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,8 @@ class Gallery(Administration):
                 path, create, encrypt = link.path, False, False
             rows = Rows(Path(path), create=create, key=key, encrypt=encrypt)
             opened.callback(rows.close)
-            gallery = cls(GalleryStore(rows, clock), model, link)
+            make = partial(cls, GalleryStore(rows, clock), model, link)
+            gallery = make() if link is None else link.healed(make)
             gallery._purged = [*gallery.take_purged()]
             opened.pop_all()
             return gallery
@@ -314,7 +316,7 @@ class Gallery(Administration):
                 self._cache = None
             if self._cache is None or not self._cache.is_current(revision, now):
                 self._cache = None  # frees the old templates before as many are read again
-                snapshot = self._load(now)
+                snapshot = self._read(partial(self._load, now))
                 self._refuse_other_weights(snapshot.model_id)
                 self._cache = snapshot
             return self._cache

@@ -22,6 +22,11 @@ def forget_cache(gallery: Path) -> None:
     path = cache_path(gallery)
     with contextlib.suppress(OSError):
         sweep(path)  # what a killed process left of it
+    overwrite_and_delete(path)
+
+
+def overwrite_and_delete(path: Path) -> None:
+    """Overwrite a file and delete it, if it is there and may be written."""
     with contextlib.suppress(OSError):
         with path.open("r+b") as file:
             left = os.fstat(file.fileno()).st_size

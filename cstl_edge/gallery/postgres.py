@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from cstl_edge.errors import GalleryError, ServerAway, one_line
+from cstl_edge.errors import DamagedGallery, GalleryError, ServerAway, one_line
 from cstl_edge.gallery import schema
 from cstl_edge.gallery.keys import GalleryKey, new_key
 from cstl_edge.gallery.sealed_rows import RowConnection, SealedRows
@@ -38,17 +38,33 @@ _SETTINGS = (
     "SET idle_in_transaction_session_timeout TO '10min'",
 )
 
-_REFUSALS = (  # words of the server, what they mean, what to do
-    ("password authentication failed", "refuses the user or the password",
+_REFUSALS = (  # words of a server that is there, what they mean, what to do
+    ("authentication failed", "refuses the user or the password",
      "correct what {NAME} in the address stands for"),
+    ("no password supplied", "wants a password", "give {NAME} in the address as user:password"),
     ("no pg_hba.conf entry", "refuses this machine or this kind of connection",
      "let it in (pg_hba.conf of the server), or add ?sslmode=require to the address"),
-    ("SSL", "and this box do not agree on an encrypted connection",
-     "see to the server's certificate and to sslmode in the address"),
+    ("pg_hba.conf rejects", "refuses this machine or this kind of connection",
+     "let it in (pg_hba.conf of the server)"),
+    ("permission denied for database", "does not let this user in",
+     "grant it the database (GRANT CONNECT), or take another user"),
+    ("is not permitted to log in", "does not let this user in",
+     "let it (ALTER ROLE box7 LOGIN), or take another user"),
     ("does not exist", "has no such database or user",
      "create it on the server (CREATE DATABASE people OWNER box7), or correct the address"),
-    ("starting up", "is not ready yet", "try again in a moment"),
 )  # fmt: skip
+_ABSENCES = (  # words of a server that cannot be reached in full, in the same way
+    ("SSL", "and this box do not agree on an encrypted connection",
+     "see to the server's certificate and to sslmode in the address"),
+    ("starting up", "is not ready yet", "try again in a moment"),
+    ("too many", "has no connection left for this box",
+     "close others, or raise max_connections of the server"),
+    ("", "does not answer", "look at the server, the network and the address"),
+)  # fmt: skip
+
+_RESTORE = (
+    "restore the server's backup, or drop the schema and bring a copy there (gallery migrate)"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +157,7 @@ class PostgresRows(SealedRows):
                 raise self._away(err) from err
             raise GalleryError(
                 f"gallery '{self.path}': the server refused: {_in_one_line(err)}; nothing"
-                " was changed"
+                f" was changed: {_remedy_of(psycopg, err)}"
             ) from err
 
     def each(self, query: str) -> Iterator[Any]:
@@ -167,7 +183,7 @@ class PostgresRows(SealedRows):
             for setting in _SETTINGS:
                 connection.execute(setting)
         except psycopg.Error as err:
-            raise self._away(err) from err
+            raise self._refusal(err) or self._away(err) from err
         version = connection.info.server_version
         if version < OLDEST * 10_000:
             connection.close()
@@ -187,11 +203,24 @@ class PostgresRows(SealedRows):
 
     def _away(self, err: Exception) -> ServerAway:
         text = _in_one_line(err)
-        away = ("does not answer", "look at the server, the network and the address")
-        what, remedy = next((x[1:] for x in _REFUSALS if x[0] in text), away)
+        what, remedy = next(x[1:] for x in _ABSENCES if x[0] in text)
         return ServerAway(
             f"the gallery server '{self.path}' {what}: {text}; nothing was changed: {remedy}"
         )
+
+    def _refusal(self, err: Exception) -> GalleryError | None:
+        """Return the error where a server is there and does not let this box in, else None.
+
+        It has taken the gallery away from the box, which gives no answers from its replica then.
+        """
+        text = _in_one_line(err)
+        for words, what, remedy in _REFUSALS:
+            if words in text and ("FATAL" in text or "no password" in text):
+                return GalleryError(
+                    f"the gallery server '{self.path}' {what}: {text}; nothing was changed:"
+                    f" {remedy}"
+                )
+        return None
 
     def _prepare(self, create: bool, encrypt: bool) -> None:
         """Make the tables where there are none; refuse those of another version."""
@@ -206,10 +235,15 @@ class PostgresRows(SealedRows):
                         " (gallery migrate)"
                     )
                 self._lay_out(encrypt)
-            (version,) = self._connection.execute("SELECT version FROM version").fetchone()
-            if version != schema.VERSION:
+            versions = self._connection.execute("SELECT version FROM version").fetchall()
+            if len(versions) != 1 or not isinstance(versions[0][0], int):
+                raise DamagedGallery(
+                    f"gallery '{self.path}': its table 'version' is not what was written:"
+                    f" {_RESTORE}"
+                )
+            if versions[0][0] != schema.VERSION:
                 raise GalleryError(
-                    f"gallery '{self.path}' has schema {version}, this version reads"
+                    f"gallery '{self.path}' has schema {versions[0][0]}, this version reads"
                     f" {schema.VERSION}: update cstl_edge"
                 )
 
@@ -248,6 +282,16 @@ class _LikeSqlite:
         cursor = self._connection.cursor()
         cursor.executemany(query.replace("?", "%s"), [*values])
         return cursor
+
+
+def _remedy_of(psycopg: Any, err: Exception) -> str:
+    """Return what to do about what the server refused."""
+    if isinstance(err, psycopg.errors.InsufficientPrivilege):
+        return f"take the user who made the schema {SCHEMA}, or give its rights to this one"
+    tables = ("UndefinedTable", "UndefinedColumn", "UndefinedFunction", "DatatypeMismatch")
+    if isinstance(err, tuple(getattr(psycopg.errors, name) for name in tables)):
+        return f"its tables are not those of a gallery: {_RESTORE}"
+    return "look at the server's log"
 
 
 def _in_one_line(err: Exception) -> str:

@@ -31,7 +31,7 @@ class CameraSync:
         lock = threading.RLock()
         self._theirs = CameraMeans(GalleryStore(server, clock), lock)
         self._ours = CameraMeans(GalleryStore(replica, clock), lock)
-        self._note = replica.path.with_name(replica.path.name + ".cameras")
+        self._note = note_path(replica.path)
 
     def run(self) -> None:
         """Bring what was learned here to the server, then take over all that it has."""
@@ -76,6 +76,11 @@ class CameraSync:
             return {str(name): str(state) for name, state in note.items()}
         except (OSError, ValueError, AttributeError):
             return {}
+
+
+def note_path(replica: Path) -> Path:
+    """Return the path of the note of what the last exchange left."""
+    return replica.with_name(replica.name + ".cameras")
 
 
 def _by_key(means: tuple[CameraMean, ...]) -> dict[_Key, CameraMean]:

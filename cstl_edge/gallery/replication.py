@@ -167,7 +167,7 @@ def _difference(source: SealedRows, target: SealedRows) -> RowDifference:
 def tails(rows: SealedRows, table: str = "people") -> dict[int, bytes]:
     """Return the last bytes of a table's bodies by id."""
     query = f"SELECT id, substr(body, length(body) - 15) FROM {table}"
-    return {row: bytes(tail) for row, tail in rows.all(query)}
+    return {row: bytes(tail or b"") for row, tail in rows.all(query)}
 
 
 def _batches(people: list[int]) -> Iterator[list[int]]:

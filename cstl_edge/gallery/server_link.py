@@ -9,23 +9,22 @@ to the server from time to time. Nothing else is written without the server.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 
-from cstl_edge.errors import CstlEdgeError, GalleryError, ServerAway
+from cstl_edge.errors import CstlEdgeError, DamagedGallery, GalleryError, ServerAway
 from cstl_edge.gallery.backups import erase_in_backups
 from cstl_edge.gallery.erasure import finish
 from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.postgres import PostgresRows
 from cstl_edge.gallery.replica_cameras import CameraSync
-from cstl_edge.gallery.replication import copy_all, pull
+from cstl_edge.gallery.replica_file import heal, open_replica
+from cstl_edge.gallery.replication import pull
 from cstl_edge.gallery.rows import Rows
+from cstl_edge.gallery.sealed_rows import Result
 from cstl_edge.gallery.server_address import ServerAddress
 from cstl_edge.gallery.server_probe import ServerProbe
 from cstl_edge.gallery.store import GalleryStore
@@ -129,6 +128,26 @@ class ServerLink:
         if self._fault is not None:
             raise self._fault
 
+    def healed(self, read: Callable[[], Result]) -> Result:
+        """Read from the replica; where that is damaged, again after its damaged rows were copied.
+
+        Raises GalleryError where the server is away or damaged itself, or where more than rows is
+        damaged: then the next opening makes the replica again.
+        """
+        try:
+            return read()
+        except DamagedGallery:
+            if not self.is_online:
+                raise
+            self.heal()
+        return read()
+
+    def heal(self) -> None:
+        """Copy from the server what is damaged in the replica (GalleryError)."""
+        with self._lock:
+            if self._server is not None and self._replica is not None:
+                heal(self._server, self._replica, self._clock)
+
     def take_key(self, key: GalleryKey | None) -> None:
         """Use another secret, after the gallery's key was changed."""
         if key is not None:
@@ -221,9 +240,7 @@ class ServerLink:
     def _look(self, *, force: bool = False) -> None:
         """Take over what changed on the server (GalleryError)."""
         assert self._server is not None
-        if self._replica is None:
-            self._first_copy()
-            self._open_replica()
+        self._open_replica()
         assert self._replica is not None
         with self._server.transaction():
             row = self._server.one("SELECT body FROM head")
@@ -239,33 +256,6 @@ class ServerLink:
                 erase_in_backups(self._replica, only_pending=True)
         self._looked_s = time.monotonic()
 
-    def _first_copy(self) -> None:
-        """Make the replica where there is none: beside its name, so that it is whole or missing."""
-        if self.path.exists():
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _alone(self.path):
-            if self.path.exists():
-                return
-            part = self.path.with_name(self.path.name + ".part")
-            rows = Rows(part, create=True, key=self._key, reserve=False)
-            try:
-                with rows.transaction("IMMEDIATE"):
-                    rows.database.execute("DELETE FROM head")
-                assert self._server is not None
-                copy_all(self._server, rows)
-            finally:
-                rows.close()
-            os.replace(part, self.path)
-
     def _open_replica(self) -> None:
-        if self._replica is None and self.path.exists():
-            self._replica = Rows(self.path, create=False, key=self._key)
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold off other processes of this machine that make the same replica."""
-    with open(path.with_name(path.name + ".lock"), "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        if self._replica is None:
+            self._replica = open_replica(self.path, self._key, self._server)

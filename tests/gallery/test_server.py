@@ -1,5 +1,6 @@
 """A gallery on a real PostgreSQL: same rules as a file's, answers without the network."""
 
+import contextlib
 import itertools
 import socket
 import time
@@ -266,6 +267,109 @@ def test_a_server_that_is_away_at_the_start_is_said(model, tmp_path, monkeypatch
 def test_a_missing_gallery_is_not_made_by_those_who_read(box):
     with pytest.raises(GalleryError, match="there is no gallery"):
         box("a", create=False)
+
+
+def _garbage(path):
+    path.write_bytes(b"garbage" * 1000)
+
+
+def _half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _a_template(path):
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        (body,) = db.execute("SELECT body FROM templates ORDER BY id LIMIT 1").fetchone()
+        flipped = bytes([body[0] ^ 4]) + body[1:]
+        db.execute("UPDATE templates SET body = ? WHERE body = ?", (flipped, body))
+
+
+@pytest.mark.parametrize("damage", [_garbage, _half, _a_template])
+def test_a_damaged_replica_is_copied_from_the_server_again(box, walker, damage):
+    ada = walker()
+    with box("a") as a:
+        a.enroll("Ada", ada, consent="signed")
+        a.enroll("Eve", walker(), consent="signed")
+        path = a.path
+    damage(path)
+    again = box("a")
+    assert again.identify(ada, threshold=0.1).name == "Ada"
+    assert names(again) == ["Ada", "Eve"]
+    assert again.verify() == []
+    assert not path.with_name(path.name + ".damaged").exists()
+
+
+def test_a_template_that_breaks_while_a_box_runs_is_copied_again(box, walker):
+    a, ada = box("a"), walker()
+    a.enroll("Ada", ada, consent="signed")
+    _a_template(a.path)
+    a._cache = None
+    assert a.identify(ada, threshold=0.1).name == "Ada"
+    assert a.verify() == []
+    _a_template(a.path)
+    a.repair()  # as `gallery verify --repair` does
+    assert a.verify() == []
+    assert names(a) == ["Ada"]
+
+
+def test_what_is_damaged_on_the_server_is_not_hidden_by_copies(box, walker, server, address):
+    a, ada = box("a"), walker()
+    a.enroll("Ada", ada, consent="signed")
+    link = a._link
+    link._server._connection.execute("UPDATE templates SET body = set_byte(body, 3, 7)")
+    with pytest.raises(GalleryError, match="a template of 'Ada' is damaged"):
+        box("b").identify(ada, threshold=0.1)
+
+
+def test_a_box_that_the_server_lets_in_no_more_gives_no_answers(
+    box, walker, server, address, model, monkeypatch, tmp_path
+):
+    ada = walker()
+    box("a").enroll("Ada", ada, consent="signed")
+    execute(server, "CREATE ROLE door LOGIN SUPERUSER")
+    theirs = address.replace("//postgres:", "//door:")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "door"))
+    with Gallery.open(theirs, model) as door:
+        assert door.identify(ada, threshold=0.1).name == "Ada"
+        execute(
+            server,
+            "ALTER ROLE door NOLOGIN",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'door'",
+        )
+        until(lambda: door._link._fault is not None, "the refusal is noticed")
+        with pytest.raises(GalleryError, match="does not let this user in"):
+            door.identify(ada, threshold=0.1)
+        execute(server, "ALTER ROLE door LOGIN")
+        until(lambda: door._link._fault is None, "the box is let in again")
+        assert door.identify(ada, threshold=0.1).name == "Ada"
+    execute(server, "ALTER ROLE door NOLOGIN")
+    with pytest.raises(GalleryError, match="does not let this user in"):
+        Gallery.open(theirs, model)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("DELETE FROM cstl_edge.version", "its table 'version' is not what was written"),
+        ("ALTER TABLE cstl_edge.version ALTER version TYPE text", "not what was written"),
+        ("UPDATE cstl_edge.version SET version = 3", "has schema 3, this version reads 2"),
+        ("ALTER TABLE cstl_edge.people RENAME body TO b", "its tables are not those of a gallery"),
+        ("DROP TABLE cstl_edge.tombstones", "its tables are not those of a gallery"),
+        ("DELETE FROM cstl_edge.head", "has no head"),
+    ],
+)
+def test_a_schema_that_is_not_ours_is_refused(box, walker, address, damage, words):
+    import psycopg
+
+    with box("a") as a:
+        a.enroll("Ada", walker(), consent="signed")
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(damage)
+    with pytest.raises(GalleryError, match=words) as refused:
+        box("b")
+    assert refused.value.exit_code == 6
 
 
 def test_refusals_say_what_is_in_the_way(box, server, model, address, monkeypatch, tmp_path):
