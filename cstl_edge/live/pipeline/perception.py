@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 import time
@@ -23,7 +24,7 @@ from cstl_edge.live.boxes import Box
 from cstl_edge.live.pipeline.options import PipelineOptions
 from cstl_edge.live.pipeline.pace import MaskPace
 from cstl_edge.live.pipeline.upright import UprightCheck
-from cstl_edge.live.segmentation.base import Colours, Detection, SceneState, Segmenter
+from cstl_edge.live.segmentation.base import Colours, Detection, SceneSamples, SceneState, Segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.tracking.track import Track
 from cstl_edge.live.tracking.tracker import Tracker
@@ -315,7 +316,15 @@ def learn_background(
     total = source.frames
     whole = total is not None and total <= BACKGROUND_MAX_FRAMES
     with source.reopen() as copy:
-        segmenter.learn(_pairs(copy, total, stopping or threading.Event()), rolling=not whole)
+        pairs = _pairs(copy, total, stopping or threading.Event())
+        segmenter.learn(SceneSamples(pairs, _apart_s(total, copy.fps)), rolling=not whole)
+
+
+def _apart_s(total: int | None, fps: float | None) -> float:
+    """Return the time between one sample of a recording and the next."""
+    if not total or not fps:
+        return math.inf
+    return max(1.0, min(total, BACKGROUND_MAX_FRAMES) / BACKGROUND_SAMPLES) / fps
 
 
 def _pairs(

@@ -10,6 +10,7 @@ in the frame's pixels.
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from cstl_edge.live.segmentation.background_model import (
     occupied_weights,
     revise_background,
 )
-from cstl_edge.live.segmentation.base import Detection, DrawPeople, SceneState
+from cstl_edge.live.segmentation.base import Detection, DrawPeople, SceneSamples, SceneState
 from cstl_edge.live.segmentation.blobs import Blob, candidates, clean_foreground, mean_colours
 from cstl_edge.live.segmentation.shadows import shadow_mask
 from cstl_edge.opencv import import_cv2
@@ -44,6 +45,7 @@ SURE_HEIGHT_SHARE = 0.09  # of the frame's height: smaller blobs start no track
 STRONG = 1.8  # times the threshold: a component must partly reach it
 DISTURBED_SHARE, SETTLED_SHARE = 0.45, 0.30  # of the picture in the foreground
 RELEARN_AFTER_S = 2.0  # a disturbance that stays is the new scene
+SHARED_S = 0.07  # so long a mask stands for somebody who is still there: longer leaves ghosts
 DRAW_EVERY = 3  # samples: somebody is drawn in every third at least
 STILL_THERE = 0.5  # intersection over union of the boxes of somebody who is about where they were
 LEARN_THREADS = 2  # samples at once in which people are drawn, most of them one crop
@@ -89,6 +91,7 @@ class BackgroundSegmenter:
             draw: Function that returns the mask of people in a sample, so that whoever stands
                 through most of the recording is not learned as background.
         """
+        apart_s = samples.apart_s if isinstance(samples, SceneSamples) else math.inf
         pairs = [(self._prepare(a), self._prepare(b)) for a, b in samples]
         if not pairs:
             return
@@ -99,7 +102,8 @@ class BackgroundSegmenter:
         foreground = [[blob.box for blob in self._blobs(still)] for still in stills]
         weights = occupied_weights(foreground, stills[0].shape[:2])
         if draw is not None:
-            for weight, people in zip(weights, _drawn(draw, stills, foreground), strict=True):
+            drawn = _drawn(draw, stills, foreground, apart_s)
+            for weight, people in zip(weights, drawn, strict=True):
                 weight[people > 0] = OCCUPIED_WEIGHT
         self._set_background(revise_background(first, stills, weights, LEARN_THREADS))
         self._rolling = rolling
@@ -317,19 +321,21 @@ def _any_plane(picture: Pixels) -> Mask:
 
 
 def _drawn(
-    draw: DrawPeople, stills: Sequence[Pixels], boxes: Sequence[Sequence[Box]]
+    draw: DrawPeople, stills: Sequence[Pixels], boxes: Sequence[Sequence[Box]], apart_s: float
 ) -> Iterable[Mask]:
     """Return the masks of the people in samples.
 
-    Who was drawn in one of the samples before and is still there, as in a clip of seconds, is not
-    drawn again: the network runs for every third sample of them.
+    Who was drawn a moment before and is still there, as in the samples of a clip of seconds, is not
+    drawn again: the network runs for every third sample of them at most.
 
     Args:
         draw: Draws the people in boxes of a frame.
         stills: Samples, YCrCb.
         boxes: Of each of them.
+        apart_s: Time between one sample and the next.
     """
-    fresh, earlier = to_draw(boxes, SURE_HEIGHT_SHARE * stills[0].shape[0])
+    every = min(DRAW_EVERY, 1 + int(SHARED_S / apart_s))
+    fresh, earlier = to_draw(boxes, SURE_HEIGHT_SHARE * stills[0].shape[0], every)
 
     def one(still: Pixels, own: Sequence[Box]) -> Mask:
         return draw(np.asarray(cv2.cvtColor(still, cv2.COLOR_YCrCb2BGR), np.uint8), own)
@@ -341,18 +347,19 @@ def _drawn(
 
 
 def to_draw(
-    boxes: Sequence[Sequence[Box]], least_px: float
+    boxes: Sequence[Sequence[Box]], least_px: float, every: int
 ) -> tuple[list[list[Box]], list[set[int]]]:
     """Return which boxes of each sample are drawn, and the earlier samples that have the others.
 
     Args:
         boxes: Of the people in each sample.
         least_px: Height of a box that is worth it.
+        every: Samples in which somebody who stays is drawn once.
     """
     fresh: list[list[Box]] = []
     earlier: list[set[int]] = []
     for own in boxes:
-        before = range(max(0, len(fresh) - DRAW_EVERY + 1), len(fresh))
+        before = range(max(0, len(fresh) - every + 1), len(fresh))
         now, known = list[Box](), set[int]()
         for box in own:
             there = [i for i in before if any(box_iou(box, b) >= STILL_THERE for b in fresh[i])]

@@ -7,7 +7,7 @@ resolution of its own, with square pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -42,6 +42,18 @@ class Detection:
     interim: bool = False  # masked for tracking alone, since nobody wanted a better mask now
 
 
+@dataclass(frozen=True)
+class SceneSamples:
+    """Samples of a recording, whose distance in time is known."""
+
+    pairs: Iterable[tuple[Image, Image]]
+    apart_s: float  # from one to the next
+
+    def __iter__(self) -> Iterator[tuple[Image, Image]]:
+        """Return the pairs."""
+        return iter(self.pairs)
+
+
 class Segmenter(Protocol):
     """Finds people in frames; holds a model of the empty scene.
 
@@ -59,7 +71,8 @@ class Segmenter(Protocol):
         """Learn the empty scene from a recording.
 
         Args:
-            samples: Pairs of frames a moment apart, spread over the recording.
+            samples: Pairs of frames a moment apart, spread over the recording; `SceneSamples` where
+                it is known how far.
             rolling: Whether to keep renewing the model, for recordings far longer than the samples.
         """
 

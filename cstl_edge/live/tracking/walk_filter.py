@@ -145,7 +145,8 @@ class WalkFilter:
 def broken_heights(heights_px: Doubles) -> Bools:
     """Return which of some heights [t] are those of half a person, or of two."""
     heights_px = np.maximum(heights_px, 1)
-    return np.abs(np.log(heights_px / np.median(heights_px))) > BROKEN_HEIGHT
+    broken: Bools = np.abs(np.log(heights_px / np.median(heights_px))) > BROKEN_HEIGHT
+    return broken
 
 
 def leg_width(mask: Mask) -> float:

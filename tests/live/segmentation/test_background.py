@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from cstl_edge.arrays import Mask
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.segmentation import background
 from cstl_edge.live.segmentation.background import BackgroundSegmenter, to_draw
-from cstl_edge.live.segmentation.base import SceneState
+from cstl_edge.live.segmentation.base import SceneSamples, SceneState
 
 RNG = np.random.default_rng(7)
 H, W = 240, 320
@@ -133,11 +135,30 @@ def test_who_is_still_there_is_drawn_in_every_third_sample_alone() -> None:
     stands: Box = (10.0, 10.0, 20.0, 60.0)
     walks: list[Box] = [(100.0 + 30 * i, 10.0, 20.0, 60.0) for i in range(5)]
     speck: Box = (5.0, 5.0, 4.0, 6.0)
-    fresh, earlier = to_draw([[stands, box, speck] for box in walks], least_px=20)
+    fresh, earlier = to_draw([[stands, box, speck] for box in walks], 20, every=3)
     assert fresh == [[stands, walks[0]], *([box] for box in walks[1:3]), [stands, walks[3]],
                      [walks[4]]]  # fmt: skip
     assert earlier == [set(), {0}, {0}, set(), {3}]
 
 
+@pytest.mark.parametrize(("apart_s", "drawn"), [(1 / 30, 3), (0.05, 4), (0.1, 7), (2.0, 7)])
+def test_a_mask_stands_for_another_sample_within_a_moment_alone(apart_s: float, drawn: int) -> None:
+    """Of somebody who stands, shared masks of seconds ago had left a ghost in the empty scene."""
+    calls: list[int] = []
+
+    def draw(image: background.Pixels, boxes: Sequence[Box]) -> Mask:
+        calls.append(len(boxes))
+        return np.zeros(image.shape[:2], np.uint8)
+
+    segmenter = BackgroundSegmenter()
+    pairs = [(frame(100, seed=i), frame(100, seed=50 + i)) for i in range(7)]
+    pairs += [(frame(None, seed=i), frame(None, seed=60 + i)) for i in range(10, 20)]
+    segmenter.learn(SceneSamples(iter(pairs), apart_s), draw=draw)
+    assert sum(calls) == drawn
+    calls.clear()
+    segmenter.learn(iter(pairs), draw=draw)
+    assert sum(calls) == 7
+
+
 def test_nobody_is_drawn_where_nobody_is() -> None:
-    assert to_draw([[], []], least_px=20) == ([[], []], [set(), set()])
+    assert to_draw([[], []], 20, every=3) == ([[], []], [set(), set()])
