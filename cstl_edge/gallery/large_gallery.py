@@ -100,7 +100,7 @@ class LargeGallery:
         try:
             short = self._from_cache(self.path.read_bytes(), distance)
         except (OSError, ValueError, KeyError, BrokenSeal) as err:
-            logger.warning("index '%s' is made anew: %s", self.path, err or "it does not fit")
+            logger.warning("index '%s' is made anew: %s", self.path, str(err) or "it does not fit")
             return None
         gone = self._gone(short)
         if not gone.any():

@@ -189,6 +189,8 @@ class ServerLink:
             if not self.is_online and time.monotonic() - resolved_s > RETRY_S:
                 self._probe.resolve()  # its address may be another one by now
                 resolved_s = time.monotonic()
+            if self._fault is not None and time.monotonic() < self._next_try_s:
+                continue
             if self.is_online or not self._probe.is_resolved or self._is_behind():
                 self._is_returning = not self.is_online
                 with self._lock:
@@ -207,14 +209,21 @@ class ServerLink:
             took_s = time.monotonic() - begun_s
             self._next_try_s = time.monotonic() + min(REST * took_s, RETRY_S)
         except CstlEdgeError as err:
-            logger.warning("%s", err)
+            if str(err) != str(self._fault):  # said once, not at every try
+                logger.warning("%s", err)
             self._next_try_s = time.monotonic() + RETRY_S
             self._fault = err if isinstance(err, GalleryError) else GalleryError(str(err))
 
     def _exchange_cameras(self) -> None:
         self._cameras_s = time.monotonic()
-        if self._server is not None and self._replica is not None:
+        if self._server is None or self._replica is None:
+            return
+        try:
             CameraSync(self._server, self._replica, self._clock).run()
+        except ServerAway:
+            raise
+        except CstlEdgeError as err:  # such as a user who may only read: answers go on
+            logger.warning("sums of cameras are not exchanged with the server: %s", err)
 
     def _note_away(self, err: ServerAway) -> None:
         if self.is_online:

@@ -113,7 +113,7 @@ def test_a_damaged_cache_or_one_of_another_gallery_is_made_anew(path, model, wal
         cache.write_bytes(content)
         caplog.clear()
         check_answers(path, model, walks)
-        assert "is made anew" in caplog.text
+        assert "is made anew: it does not fit" in caplog.text
     model.distance = Distance("cosine", None, np.zeros((4, 4), np.float32))  # of another model
     caplog.clear()
     check_answers(path, model, walks)

@@ -349,6 +349,32 @@ def test_a_box_that_the_server_lets_in_no_more_gives_no_answers(
         Gallery.open(theirs, model)
 
 
+def test_a_user_who_may_only_read_recognises_and_changes_nothing(
+    box, walker, server, address, model, monkeypatch, tmp_path, caplog
+):
+    import psycopg
+
+    from cstl_edge.gallery.camera_means import CameraMean
+
+    ada = walker()
+    box("a").enroll("Ada", ada, consent="signed")
+    execute(server, "CREATE ROLE looker LOGIN")
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("GRANT USAGE ON SCHEMA cstl_edge TO looker")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA cstl_edge TO looker")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "looker"))
+    with Gallery.open(address.replace("//postgres:", "//looker:"), model) as gallery:
+        mean = CameraMean.empty("yard", "a" * 64, 4, 4).with_walk(np.ones((4, 4)))
+        gallery.camera_means.save(mean)
+        gallery._link._cameras_s = -np.inf
+        until(lambda: "are not exchanged" in caplog.text, "the exchange is refused")
+        assert gallery.identify(ada, threshold=0.1).name == "Ada"
+        assert gallery._link._fault is None
+        with pytest.raises(GalleryError, match="take the user who made the schema"):
+            gallery.remove("Ada")
+        assert names(gallery) == ["Ada"]
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
