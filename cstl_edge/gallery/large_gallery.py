@@ -36,7 +36,7 @@ from cstl_edge.gallery.stored_people import (
 )
 from cstl_edge.output import PRIVATE, whole_file
 
-_VERSION = 1
+_VERSION = 2  # 1: principal components were not turned
 _WALK = tuple[int, str, int]  # id, moment and templates of a walk: not used again for another one
 
 logger = logging.getLogger(__name__)

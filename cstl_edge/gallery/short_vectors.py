@@ -1,10 +1,10 @@
 """Short vectors of many templates: an index that finds the few whose distances are worth computing.
 
 A template, centred and whitened as for `cosine`, is a unit vector; its DIMENSIONS principal
-components are kept as 8-bit integers, and again as 4-bit product codes that faiss scans (Jégou et
-al., Product quantization, 2011; 64 bytes each). Codes choose COARSE of them, integers the best of
-these. Entries are added at the end; those of walks that are gone are left out of answers and of
-what is stored. Letters: n entries, r components, D numbers of an embedding.
+components, turned at random, are kept as 8-bit integers, and again as 4-bit product codes that
+faiss scans (Jégou et al., Product quantization, 2011; 64 bytes each). Codes choose COARSE of them,
+integers the best of these. Entries are added at the end; those of walks that are gone are left out
+of answers and of what is stored. Letters: n entries, r components, D numbers of an embedding.
 """
 
 from __future__ import annotations
@@ -50,6 +50,17 @@ def principal_components(sample: Floats, count: int) -> Floats:
     return basis
 
 
+def evenly_turned(components: Floats) -> Floats:
+    """Return directions [D, r] of the same space, turned at random within it.
+
+    Each code and each integer then carries as much energy as the others. The first components of
+    embeddings hold most of it, and their codes' errors alone would decide which walks are chosen.
+    """
+    r = components.shape[1]
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((r, r)))[0]
+    return np.asarray(components @ turn.astype(np.float32), np.float32)
+
+
 @dataclass
 class ShortVectors:
     """Short vectors of entries, each of which belongs to a walk."""
@@ -77,7 +88,7 @@ class ShortVectors:
         """Return no vectors, with components and codes that fit a sample [m, D]."""
         faiss = import_faiss()
         r = min(DIMENSIONS, sample.shape[1]) // 8 * 8
-        components = principal_components(sample, r)
+        components = evenly_turned(principal_components(sample, r))
         coder = faiss.IndexPQFastScan(r, r // 4, 4, faiss.METRIC_INNER_PRODUCT)
         coder.train(np.ascontiguousarray(sample @ components))
         codebook = faiss.vector_to_array(coder.pq.centroids).copy()

@@ -166,3 +166,15 @@ def test_without_faiss_the_search_is_exact_and_says_so(full, model, walks, monke
     with Gallery.open(full, model) as gallery:
         assert gallery.identify(walks[5], threshold=0.1, learn=False).name == "p5"
     assert "needs faiss-cpu" in caplog.text
+
+
+def test_every_code_carries_a_like_share_of_the_energy(rng):
+    from cstl_edge.gallery.short_vectors import ShortVectors
+
+    pytest.importorskip("faiss")
+    falling = rng.standard_normal((600, 64)) / np.sqrt(np.arange(1, 65))
+    sample = (falling / np.linalg.norm(falling, axis=1, keepdims=True)).astype(np.float32)
+    energy = ((sample @ ShortVectors.learned(sample).components) ** 2).mean(axis=0)
+    codes = energy.reshape(-1, 4).sum(axis=1)
+    assert codes.max() < 6 * codes.min()  # 45 times before they were turned
+    assert energy.sum() == pytest.approx(1, abs=1e-4)  # nothing is lost
