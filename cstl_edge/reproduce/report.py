@@ -19,10 +19,11 @@ from cstl_edge.evaluation.tables import (
     percent_with_interval,
 )
 from cstl_edge.measure.tables import Table
-from cstl_edge.reproduce.rows import RowRecord, TableRow
+from cstl_edge.reproduce.rows import CSTL, RowRecord, TableRow
 from cstl_edge.training.presets import TablePlan
 
 MISSING = "-"
+FULL_WIDTHS = (32, 64, 128, 128)  # of the paper's trunk, beside which its neighbours are full
 
 
 class PairedDifference(TypedDict):
@@ -108,6 +109,7 @@ def notes(table: TablePlan, report: TableReport) -> list[str]:
         people = sorted({f"{r['result']['people']} people of {r['data']}" for r in records})
         lines.append(f"trained for {', '.join(budgets)}; tested on {', '.join(people)}")
         lines.append("one training per row: what another seed would change is in no interval")
+    lines += _unequal_cost(table, report)
     if not report["papers_shown"] and any(row.paper for row in table.rows):
         lines.append(
             f"the paper's figures are of {table.dataset} and stand beside no other data's: they "
@@ -117,6 +119,21 @@ def notes(table: TablePlan, report: TableReport) -> list[str]:
     if missing:
         lines.append(f"not trained to the end yet: {', '.join(missing)}")
     return lines
+
+
+def _unequal_cost(table: TablePlan, report: TableReport) -> list[str]:
+    """Return a sentence where networks of full width stand beside a CSTL of less."""
+    peers = {row.name for row in table.rows if row.network != CSTL and "widths" not in row.peer}
+    trained = [row["name"] for row in report["rows"] if row["record"] and row["name"] in peers]
+    widths = [r["configuration"]["model"]["widths"] for r in _records(report)]
+    narrow = min(widths, default=list(FULL_WIDTHS))
+    if not trained or narrow[0] >= FULL_WIDTHS[0]:
+        return []
+    return [
+        f"{', '.join(trained)}: of the widths that their authors published, beside CSTL of widths "
+        f"{narrow} instead of {list(FULL_WIDTHS)}, so a sequence costs several times as much: "
+        "benchmarks/compare_peers.py compares at equal cost"
+    ]
 
 
 def _records(report: TableReport) -> list[RowRecord]:

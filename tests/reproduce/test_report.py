@@ -22,7 +22,7 @@ class Stub:
         return self.stored
 
 
-def record(shares, conditions=("nm", "bg", "cl")):
+def record(shares, conditions=("nm", "bg", "cl"), widths=(32, 64, 128, 128)):
     """Return a record in which each person has the same share of hits in every condition."""
     mean = sum(shares) / len(shares)
     figures = {"rank-1": mean, "rank-1_95": [mean - 0.1, mean + 0.1]}
@@ -32,7 +32,11 @@ def record(shares, conditions=("nm", "bg", "cl")):
         "mean": figures,
     }
     hits = {"people": list(range(len(shares))), **{c: list(shares) for c in conditions}}
-    return {"iterations": 5, "data": "somebody", "result": result, "hits": hits}
+    configuration = {"model": {"widths": list(widths)}}
+    return {
+        "iterations": 5, "data": "somebody", "result": result, "hits": hits,
+        "configuration": configuration,
+    }  # fmt: skip
 
 
 def reported(name, kind="walkers", **records):
@@ -48,6 +52,17 @@ def test_a_difference_is_paired_by_person():
     assert better["verdict"] == "better"  # though the shares overlap: every person gained
     none = difference(record([0.5, 0.7, 0.1]), record([0.4, 0.6, 0.4]))
     assert none["verdict"] == "none"
+
+
+def test_neighbours_of_full_width_beside_a_narrow_cstl_are_no_comparison():
+    shares, narrow = [0.5, 0.6], (8, 16, 32, 32)
+    rows = {"GaitSet": record(shares, widths=narrow), "CSTL": record(shares, widths=narrow)}
+    told = [note for note in reported("table3", **rows)[1] if "equal cost" in note]
+    assert len(told) == 1
+    assert told[0].startswith("GaitSet: ")
+    full = {"GaitSet": record(shares), "CSTL": record(shares)}
+    assert not any("equal cost" in note for note in reported("table3", **full)[1])
+    assert not any("equal cost" in note for note in reported("table3", CSTL=rows["CSTL"])[1])
 
 
 def test_only_people_of_both_rows_are_compared():
