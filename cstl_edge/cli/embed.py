@@ -15,7 +15,6 @@ from cstl_edge.cli.options import Backend, Json, Model, Segmenter
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER
 from cstl_edge.output import sweep_folder
-from cstl_edge.runtime.manifest import PRECISIONS
 
 if TYPE_CHECKING:
     from cstl_edge.live.archive.embed import ArchiveOptions, ItemResult
@@ -33,9 +32,7 @@ Archive = Annotated[
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the results.")]
 Precision = Annotated[
     str | None,
-    typer.Option(
-        help=f"One of {', '.join(PRECISIONS)}, which the model has (default: the one it names)."
-    ),
+    typer.Option(help="Precision of an exported folder (default: the one that it names)."),
 ]
 Processes = Annotated[
     int | None,
