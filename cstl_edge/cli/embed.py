@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -31,7 +31,7 @@ Archive = Annotated[
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the results.")]
 Precision = Annotated[
-    str | None,
+    Literal["float32", "fp16", "int8", "bfloat16"] | None,
     typer.Option(help="Precision of an exported folder (default: the one that it names)."),
 ]
 Processes = Annotated[
