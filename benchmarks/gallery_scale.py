@@ -61,15 +61,10 @@ def measure(
 
     people = make_gallery(size, args.parts, args.dimensions, clustered=clustered)
     is_large = size > LARGE_FROM or args.two_stages
-    record: dict[str, Any] = {
-        "templates": size,
-        "searches": args.searches,
-        "parts": args.parts,
-        "dimensions": args.dimensions,
-        "clustered": clustered,
-    }
     rng = np.random.default_rng(1)
     walkers = np.sort(rng.choice(people.people, min(args.searches, people.people), replace=False))
+    record: dict[str, Any] = {"templates": size, "searches": len(walkers), "parts": args.parts}
+    record |= {"dimensions": args.dimensions, "clustered": clustered}
     visits, strangers = people.visits(walkers, 2), people.strangers(args.searches, 3)
     if args.on_disk is not None:
         return record | on_disk(args.on_disk, people, walkers), base or {}

@@ -162,9 +162,8 @@ def occupied_weights(
     x, y, w, h = cv2.boundingRect((largest > 1).astype(np.uint8))
     place = np.s_[y : y + h, x : x + w]  # elsewhere nobody ever is
     for weight, cover in zip(weights, covers, strict=True):
-        occupied = np.clip(
-            cover[place] / largest[place] * 3 - 0.5, 0, 1
-        )  # none to a sixth, all from a half
+        # none to a sixth, all from a half
+        occupied = np.clip(cover[place] / largest[place] * 3 - 0.5, 0, 1)
         weight[place] = 1 - (1 - OCCUPIED_WEIGHT) * occupied
     return weights
 
