@@ -16,7 +16,7 @@ from cstl_edge.errors import GalleryError
 from cstl_edge.gallery import retention
 from cstl_edge.gallery.backups import backup, erase_in_backups, forget_backup
 from cstl_edge.gallery.camera_means import CameraMeans
-from cstl_edge.gallery.erasure import erase, finish, note_of
+from cstl_edge.gallery.erasure import Erasure, erase, finish, note_of
 from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.loading import Snapshot
 from cstl_edge.gallery.people import EnrolledPerson
@@ -94,16 +94,17 @@ class Administration:
 
         fresh: whether a replica is brought up to date first
         """
+        erasure = Erasure()
         try:
             if self._link is None:
                 yield self._store
             else:
                 with self._link.changing(fresh=fresh) as store:
                     yield store
-                    finish(store.rows)
+                    erasure = self._link.finish(store.rows)
         finally:
             self._cache = None
-        self._finish_erasure()
+        self._finish_erasure(erasure)
 
     def _read(self, read: Callable[[], Result]) -> Result:
         """Read from the file; a replica's damaged rows are copied again first (GalleryError)."""
@@ -332,12 +333,17 @@ class Administration:
         if self._link is not None:
             self._link.close()
 
-    def _finish_erasure(self) -> None:
-        """Finish what an erasure left, as far as it can be now."""
+    def _finish_erasure(self, of_server: Erasure | None = None) -> None:
+        """Finish what an erasure left, as far as it can be now.
+
+        of_server: what had to wait on the server
+        """
         rows = self._file
         erasure = finish(rows)
         if rows.head().pending_backups:
             erasure.unfinished += erase_in_backups(rows, only_pending=True).unfinished
+        if of_server is not None:
+            erasure.unfinished += of_server.unfinished
         self.unfinished = tuple(erasure.unfinished)
         if erasure.unfinished:
             self._next_look_s = min(self._next_look_s, time.monotonic() + AGAIN_S)

@@ -66,12 +66,14 @@ def erase(rows: SealedRows, people: list[int], now: str) -> None:
 def _bury(rows: SealedRows, people: list[int], now: str, *, delete: bool) -> None:
     with rows.change() as head:
         for person in people:
+            if rows.one("SELECT 1 FROM tombstones WHERE id = ?", person) is not None:
+                continue  # another process was faster
             head.people -= rows.one("SELECT 1 FROM people WHERE id = ?", person) is not None
             body = rows.seal.close(now.encode(), place("tombstones", person))
             rows.database.execute("INSERT INTO tombstones VALUES (?, ?)", (person, body))
+            head.tombstones += 1
         if delete:
             rows.database.execute(f"DELETE FROM people WHERE id IN ({_ERASED})")
-        head.tombstones += len(people)
         head.unfinished = True
         head.pending_backups = [known.path for known in head.backups]
 
@@ -88,9 +90,7 @@ def finish(rows: SealedRows) -> Erasure:
         rows.with_room(rows.rewrite)
     except GalleryError as err:
         logger.debug("%s", err)
-        erasure.unfinished.append(
-            "there is no room to write the file anew, so parts of what was erased may remain in it"
-        )
+        erasure.unfinished.append(rows.not_rewritten(err))
     if not rows.empty_log():
         erasure.unfinished.append("another process reads the file, so the log still holds it")
     if not erasure.unfinished:

@@ -106,7 +106,7 @@ class Gallery(Administration):
                 address, key = server_address(path), (key or GalleryKey()).asking_once()
                 link = ServerLink(address, create=create, key=key, encrypt=encrypt, clock=clock)
                 opened.callback(link.close)
-                path, create, encrypt = link.path, False, False
+                path, create, encrypt, clock = link.path, False, False, link.clock
             rows = Rows(Path(path), create=create, key=key, encrypt=encrypt)
             opened.callback(rows.close)
             make = partial(cls, GalleryStore(rows, clock), model, link)

@@ -10,19 +10,25 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timezone
 from typing import Any
 
-from cstl_edge.errors import DamagedGallery, GalleryError, ServerAway, one_line
-from cstl_edge.gallery import schema
+from cstl_edge.errors import DamagedGallery, GalleryError, one_line
+from cstl_edge.gallery import schema, server_errors
 from cstl_edge.gallery.keys import GalleryKey, new_key
 from cstl_edge.gallery.sealed_rows import RowConnection, SealedRows
 from cstl_edge.gallery.server_address import ServerAddress, import_psycopg
+from cstl_edge.gallery.server_errors import RESTORE, SCHEMA
+from cstl_edge.gallery.server_silence import SILENT_S, hung_up_after
 
-SCHEMA = "cstl_edge"  # of the database: one gallery in each
 TABLES = ("head", "keys", "people", "enrolments", "templates", "silhouettes", "clusters",
           "camera_means", "camera_scatters", "tombstones")  # fmt: skip
 OLDEST = 12  # major version of the server
+_BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_ROWS_AT_ONCE = 256
 _LOCK = 0x6373746C  # advisory, while tables are made
+_REWRITE_LOCK = _LOCK + 1  # advisory, while tables are written anew
+REWRITE_S = 3600.0  # longest silence of a server that writes its tables anew
 _CONNECTION = {  # a silent network is noticed within about 15 s
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -36,34 +42,7 @@ _SETTINGS = (
     "SET synchronous_commit TO on",  # an acknowledged change is on the server's disk
     "SET lock_timeout TO '30s'",
     "SET idle_in_transaction_session_timeout TO '10min'",
-)
-
-_REFUSALS = (  # words of a server that is there, what they mean, what to do
-    ("authentication failed", "refuses the user or the password",
-     "correct what {NAME} in the address stands for"),
-    ("no password supplied", "wants a password", "give {NAME} in the address as user:password"),
-    ("no pg_hba.conf entry", "refuses this machine or this kind of connection",
-     "let it in (pg_hba.conf of the server), or add ?sslmode=require to the address"),
-    ("pg_hba.conf rejects", "refuses this machine or this kind of connection",
-     "let it in (pg_hba.conf of the server)"),
-    ("permission denied for database", "does not let this user in",
-     "grant it the database (GRANT CONNECT), or take another user"),
-    ("is not permitted to log in", "does not let this user in",
-     "let it (ALTER ROLE box7 LOGIN), or take another user"),
-    ("does not exist", "has no such database or user",
-     "create it on the server (CREATE DATABASE people OWNER box7), or correct the address"),
-)  # fmt: skip
-_ABSENCES = (  # words of a server that cannot be reached in full, in the same way
-    ("SSL", "and this box do not agree on an encrypted connection",
-     "see to the server's certificate and to sslmode in the address"),
-    ("starting up", "is not ready yet", "try again in a moment"),
-    ("too many", "has no connection left for this box",
-     "close others, or raise max_connections of the server"),
-    ("", "does not answer", "look at the server, the network and the address"),
-)  # fmt: skip
-
-_RESTORE = (
-    "restore the server's backup, or drop the schema and bring a copy there (gallery migrate)"
+    "SET statement_timeout TO 0",  # an erasure writes whole tables, however long it takes
 )
 
 logger = logging.getLogger(__name__)
@@ -95,6 +74,8 @@ class PostgresRows(SealedRows):
         super().__init__(address.shown, key)
         self._address = address
         self._errors: type[Exception] = import_psycopg().Error
+        self._changes = False  # whether a change is under way
+        self._notices: list[str] = []  # warnings of the server
         self._connection = self._connect()
         try:
             self._prepare(create, encrypt)
@@ -119,71 +100,121 @@ class PostgresRows(SealedRows):
         with contextlib.suppress(self._errors):
             self._connection.close()
 
+    def now(self) -> datetime:
+        """Return what the clock of the server shows, in UTC."""
+        (moment,) = self.one("SELECT extract(epoch FROM clock_timestamp())")
+        return datetime.fromtimestamp(float(moment), timezone.utc)
+
     @contextlib.contextmanager
     def transaction(self, mode: str = "DEFERRED") -> Iterator[RowConnection]:
         """Read one state of the gallery (DEFERRED), or write all of a change or none."""
         if self._connection.closed:
             self._connection = self._connect()
-        with self.explained():
-            if mode == "DEFERRED":
-                self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            else:
-                self._connection.execute("BEGIN")
-            try:
-                if mode != "DEFERRED":
-                    self._connection.execute("LOCK TABLE head IN EXCLUSIVE MODE")
-                self.open_seal()
-                yield self.database
-                self._connection.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(self._errors):
-                    self._connection.execute("ROLLBACK")
-                raise
+        execute, self._changes = self.database.execute, mode != "DEFERRED"
+        try:
+            with self.explained():
+                execute("BEGIN" if self._changes else _BEGIN_READING)
+                try:
+                    if self._changes:
+                        execute("LOCK TABLE head IN EXCLUSIVE MODE")
+                    self.open_seal()
+                    yield self.database
+                    self._commit()
+                except BaseException:
+                    with contextlib.suppress(self._errors):
+                        execute("ROLLBACK")
+                    raise
+        finally:
+            self._changes = False
+
+    def _commit(self) -> None:
+        try:
+            self.database.execute("COMMIT")
+        except self._errors as err:
+            if self._changes and self._is_lost(err):
+                raise server_errors.in_doubt(err, str(self.path)) from err
+            raise
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         """Turn errors of the server and of the way to it into GalleryError."""
-        psycopg = import_psycopg()
         try:
             yield
-        except psycopg.errors.LockNotAvailable as err:
-            raise GalleryError(
-                f"gallery '{self.path}': another box has been writing for 30 s: try again"
+        except self._errors as err:
+            if lost := self._is_lost(err):
+                self.close()
+            raise server_errors.of_statement(
+                err, str(self.path), lost=lost, changes=self._changes
             ) from err
-        except psycopg.Error as err:
-            if self._connection.closed or isinstance(err, psycopg.OperationalError):
-                with contextlib.suppress(psycopg.Error):
-                    self._connection.close()
-                raise self._away(err) from err
-            raise GalleryError(
-                f"gallery '{self.path}': the server refused: {_in_one_line(err)}; nothing"
-                f" was changed: {_remedy_of(psycopg, err)}"
-            ) from err
+
+    def _is_lost(self, err: Exception) -> bool:
+        """Return whether an error ended the connection."""
+        if self._connection.closed or self._connection.broken:
+            return True
+        state = getattr(err, "sqlstate", None)
+        return state is None and isinstance(err, import_psycopg().OperationalError)
 
     def each(self, query: str) -> Iterator[Any]:
         """Yield the rows of a query inside a transaction, some at a time."""
         with self.explained(), self._connection.cursor(name="rows") as cursor:
-            cursor.itersize = 256
-            yield from cursor.execute(query)
+            socket = self._connection.fileno()
+            with hung_up_after(socket, SILENT_S):
+                cursor.execute(query)
+            while True:
+                with hung_up_after(socket, SILENT_S):
+                    rows = cursor.fetchmany(_ROWS_AT_ONCE)
+                if not rows:
+                    return
+                yield from rows
 
     def rewrite(self) -> None:
         """Write the tables anew; the server's own log and its backups are beyond reach."""
-        with self.explained():
+        self._notices.clear()
+        with self.explained(), hung_up_after(self._connection.fileno(), REWRITE_S):
             self._connection.execute(f"VACUUM (FULL) {', '.join(TABLES)}")
+        if self._notices:  # it skips what others own, and goes on
+            raise GalleryError(
+                f"gallery '{self.path}': the server did not write all tables anew"
+                f" ({one_line(self._notices[0])}): let the user who made them do so (gallery"
+                " purge), or make this one a member of that (GRANT gallery TO box7)"
+            )
+
+    def not_rewritten(self, err: GalleryError) -> str:
+        """Return what it means that `rewrite` failed."""
+        return f"{err}; until then parts of what was erased may remain in its files"
 
     def empty_log(self) -> bool:
         """Return True: the server recycles its log by itself."""
         return True
+
+    @contextlib.contextmanager
+    def alone(self, *, wait: bool) -> Iterator[bool]:
+        """Hold off other boxes that would write the tables anew as well.
+
+        wait: whether one that does so is waited for; else its block gets False
+        """
+        query = "SELECT pg_advisory_lock(%s)" if wait else "SELECT pg_try_advisory_lock(%s)"
+        with self.explained(), hung_up_after(self._connection.fileno(), SILENT_S):
+            (got,) = self._connection.execute(query, (_REWRITE_LOCK,)).fetchone()
+        try:
+            yield wait or bool(got)
+        finally:
+            if wait or got:
+                with contextlib.suppress(self._errors):  # the end of the connection frees it, too
+                    self._connection.execute("SELECT pg_advisory_unlock(%s)", (_REWRITE_LOCK,))
 
     def _connect(self) -> Any:
         psycopg = import_psycopg()
         try:
             parameters = {**_CONNECTION, **self._address.parameters}
             connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
-            for setting in _SETTINGS:
-                connection.execute(setting)
+            with hung_up_after(connection.fileno(), SILENT_S):
+                for setting in _SETTINGS:
+                    connection.execute(setting)
+                self._refuse_pooler(psycopg, connection, parameters)
         except psycopg.Error as err:
-            raise self._refusal(err) or self._away(err) from err
+            raise server_errors.of_connecting(err, str(self.path)) from err
+        connection.add_notice_handler(self._note)
         version = connection.info.server_version
         if version < OLDEST * 10_000:
             connection.close()
@@ -201,30 +232,37 @@ class PostgresRows(SealedRows):
             )  # fmt: skip
         return connection
 
-    def _away(self, err: Exception) -> ServerAway:
-        text = _in_one_line(err)
-        what, remedy = next(x[1:] for x in _ABSENCES if x[0] in text)
-        return ServerAway(
-            f"the gallery server '{self.path}' {what}: {text}; nothing was changed: {remedy}"
-        )
+    def _note(self, notice: Any) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            self._notices.append(str(notice.message_primary))
 
-    def _refusal(self, err: Exception) -> GalleryError | None:
-        """Return the error where a server is there and does not let this box in, else None.
+    def _refuse_pooler(self, psycopg: Any, connection: Any, parameters: dict[str, Any]) -> None:
+        """Raise GalleryError behind a pooler that gives each transaction another connection.
 
-        It has taken the gallery away from the box, which gives no answers from its replica then.
+        Behind one, the process that the connection was made with is not the one that answers; a
+        second connection, or the next transaction, tells whether it stays the same one.
         """
-        text = _in_one_line(err)
-        for words, what, remedy in _REFUSALS:
-            if words in text and ("FATAL" in text or "no password" in text):
-                return GalleryError(
-                    f"the gallery server '{self.path}' {what}: {text}; nothing was changed:"
-                    f" {remedy}"
-                )
-        return None
+
+        def process(of: Any) -> int:
+            return int(of.execute("SELECT pg_backend_pid()").fetchone()[0])
+
+        first = process(connection)
+        if first == connection.info.backend_pid:
+            return
+        with psycopg.connect(**parameters, autocommit=False) as other:
+            is_shared = process(other) == first or process(connection) != first
+        if is_shared:
+            connection.close()
+            raise GalleryError(
+                f"gallery '{self.path}': a pooler is between this box and the server, and gives"
+                " each transaction another connection, where locks and settings are lost: give the"
+                " address of PostgreSQL itself, or of a pool of sessions (pool_mode = session)"
+            )
 
     def _prepare(self, create: bool, encrypt: bool) -> None:
         """Make the tables where there are none; refuse those of another version."""
-        with self.explained(), self._connection.transaction():
+        watched = hung_up_after(self._connection.fileno(), SILENT_S)
+        with self.explained(), watched, self._connection.transaction():
             self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             found = self._connection.execute("SELECT to_regclass('version')").fetchone()
             if found[0] is None:
@@ -238,8 +276,7 @@ class PostgresRows(SealedRows):
             versions = self._connection.execute("SELECT version FROM version").fetchall()
             if len(versions) != 1 or not isinstance(versions[0][0], int):
                 raise DamagedGallery(
-                    f"gallery '{self.path}': its table 'version' is not what was written:"
-                    f" {_RESTORE}"
+                    f"gallery '{self.path}': its table 'version' is not what was written: {RESTORE}"
                 )
             if versions[0][0] != schema.VERSION:
                 raise GalleryError(
@@ -259,7 +296,13 @@ class PostgresRows(SealedRows):
 
     def _lay_out(self, encrypt: bool) -> None:
         execute: Callable[..., Any] = self._connection.execute
-        execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        try:
+            execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        except import_psycopg().errors.InsufficientPrivilege as err:
+            raise GalleryError(
+                f"gallery '{self.path}': this user may make no gallery there: make it the owner of"
+                " the database (ALTER DATABASE people OWNER TO gallery)"
+            ) from err
         for statement in schema.TABLES:
             execute(statement.replace("INTEGER", "BIGINT").replace("BLOB", "BYTEA"))
         execute("CREATE TABLE version (version INTEGER NOT NULL)")
@@ -276,24 +319,11 @@ class _LikeSqlite:
         self._connection = connection
 
     def execute(self, query: str, values: Any = (), /) -> Any:
-        return self._connection.execute(query.replace("?", "%s"), tuple(values))
+        with hung_up_after(self._connection.fileno(), SILENT_S):
+            return self._connection.execute(query.replace("?", "%s"), tuple(values))
 
     def executemany(self, query: str, values: Iterable[Any], /) -> Any:
         cursor = self._connection.cursor()
-        cursor.executemany(query.replace("?", "%s"), [*values])
+        with hung_up_after(self._connection.fileno(), SILENT_S):
+            cursor.executemany(query.replace("?", "%s"), [*values])
         return cursor
-
-
-def _remedy_of(psycopg: Any, err: Exception) -> str:
-    """Return what to do about what the server refused."""
-    if isinstance(err, psycopg.errors.InsufficientPrivilege):
-        return f"take the user who made the schema {SCHEMA}, or give its rights to this one"
-    tables = ("UndefinedTable", "UndefinedColumn", "UndefinedFunction", "DatatypeMismatch")
-    if isinstance(err, tuple(getattr(psycopg.errors, name) for name in tables)):
-        return f"its tables are not those of a gallery: {_RESTORE}"
-    return "look at the server's log"
-
-
-def _in_one_line(err: Exception) -> str:
-    """Return a message of the server, whose lines are a sentence and hints."""
-    return one_line(" ".join(str(err).split()))

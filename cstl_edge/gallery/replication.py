@@ -101,6 +101,19 @@ def pull(source: SealedRows, target: SealedRows) -> bool:
             return _apply(target, difference)
 
 
+def undone_erasures(source: SealedRows, target: SealedRows) -> list[int]:
+    """Return the numbers of people whose erasure a copy knows and the gallery has forgotten.
+
+    A gallery forgets them where it is set back to an earlier state.
+    """
+    with source.transaction():
+        theirs = {row for (row,) in source.all("SELECT id FROM tombstones")}
+        gallery = source.head().gallery
+    with target.transaction():
+        ours = {row for (row,) in target.all("SELECT id FROM tombstones")}
+        return sorted(ours - theirs) if target.head().gallery == gallery else []
+
+
 def _apply(target: SealedRows, difference: RowDifference) -> bool:
     ours = target.head()
     lost = bool(difference.gone) or _loses(target, difference)
@@ -116,7 +129,8 @@ def _apply(target: SealedRows, difference: RowDifference) -> bool:
         backups=ours.backups,
         pending_backups=[x.path for x in ours.backups] if erased else ours.pending_backups,
     )
-    if (head.revision, head.gallery) == (ours.revision, ours.gallery) and (lost or erased):
+    changed = lost or erased or bool(difference.people)
+    if (head.revision, head.gallery) == (ours.revision, ours.gallery) and changed:
         head.revision += 1  # whoever holds templates in memory reads them again
     _write_head(target, head)
     return lost or erased

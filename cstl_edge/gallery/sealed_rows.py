@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from cstl_edge.errors import DamagedGallery, one_line
+from cstl_edge.errors import DamagedGallery, GalleryError, one_line
 from cstl_edge.gallery.cipher import CipherSeal
 from cstl_edge.gallery.keys import GalleryKey, WrappedKey, unwrap, wrap
 from cstl_edge.gallery.records import GalleryHead, from_bytes, to_bytes
@@ -68,6 +68,12 @@ class SealedRows:
     def rewrite(self) -> None:
         """Write everything anew, so that nothing is left of rows that were deleted."""
         raise NotImplementedError
+
+    def not_rewritten(self, err: GalleryError) -> str:
+        """Return what it means that `rewrite` failed."""
+        return (
+            "there is no room to write the file anew, so parts of what was erased may remain in it"
+        )
 
     def empty_log(self) -> bool:
         """Leave nothing of deleted rows in a log; returns False where others still read it."""

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from cstl_edge.credentials import fill_in
-from cstl_edge.errors import ConfigError
+from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.extras import missing_package
 from cstl_edge.output import user_folder
 
 _SCHEME = re.compile(r"postgres(?:ql)?:/{1,2}")
 _OTHER = re.compile(r"[a-z][a-z0-9+.-]+:/")
+_FILES = ("sslrootcert", "sslcert", "sslkey", "passfile")  # parameters that name files
+_ROOT = Path("~/.postgresql/root.crt")  # where libpq looks
 FORM = "postgresql://{NAME}@HOST:PORT/DATABASE"
 
 
@@ -63,9 +65,34 @@ def server_address(place: str | os.PathLike[str]) -> ServerAddress:
         raise ConfigError(f"this is no address of a gallery on a server: expected {FORM}") from err
     if not parameters.get("dbname"):
         raise ConfigError(f"the address of a gallery on a server has no database: expected {FORM}")
+    _check(parameters)
     host = parameters.get("host") or parameters.get("hostaddr") or "localhost"
     port = f":{parameters['port']}" if "port" in parameters else ""
     return ServerAddress(parameters, f"postgresql://{host}{port}/{parameters['dbname']}")
+
+
+def _check(parameters: dict[str, Any]) -> None:
+    """Raise ConfigError for what cannot be right, before a server is asked."""
+    for port in str(parameters.get("port") or "5432").split(","):
+        if port and not (port.isdigit() and 0 < int(port) < 2**16):
+            raise ConfigError(
+                f"port '{one_line(port)}' of a gallery's server: expected 1 to 65535, as in {FORM}"
+            )
+    for name in _FILES:
+        path = parameters.get(name)
+        if path and path != "system" and not os.access(path, os.R_OK):
+            raise ConfigError(
+                f"{name}={one_line(path)} in the address of a gallery's server: there is no such"
+                " file, or it may not be read"
+            )
+    mode = parameters.get("sslmode") or os.environ.get("PGSSLMODE") or ""
+    root = parameters.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
+    if mode in ("verify-ca", "verify-full") and not root and not _ROOT.expanduser().exists():
+        raise ConfigError(
+            f"sslmode={mode} needs the certificate of the CA that signed the server's: add"
+            " &sslrootcert=FILE to the address (sslrootcert=system: a CA that this machine trusts),"
+            f" or put it into {_ROOT}"
+        )
 
 
 def import_psycopg() -> Any:

@@ -13,18 +13,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cstl_edge.errors import CstlEdgeError, DamagedGallery, GalleryError, ServerAway
 from cstl_edge.gallery.backups import erase_in_backups
-from cstl_edge.gallery.erasure import finish
+from cstl_edge.gallery.erasure import Erasure, erase, finish
 from cstl_edge.gallery.keys import GalleryKey
+from cstl_edge.gallery.people import utc_timestamp
 from cstl_edge.gallery.postgres import PostgresRows
 from cstl_edge.gallery.replica_cameras import CameraSync
 from cstl_edge.gallery.replica_file import heal, open_replica
-from cstl_edge.gallery.replication import pull
+from cstl_edge.gallery.replication import pull, undone_erasures
 from cstl_edge.gallery.rows import Rows
-from cstl_edge.gallery.sealed_rows import Result
+from cstl_edge.gallery.sealed_rows import Result, SealedRows
 from cstl_edge.gallery.server_address import ServerAddress
 from cstl_edge.gallery.server_probe import ServerProbe
 from cstl_edge.gallery.store import GalleryStore
@@ -34,6 +35,8 @@ LOOK_S = 0.2  # between two looks whether a server that is away is back
 RETRY_S = 4.0  # at most, between two tries to connect
 REST = 4  # times as long as a try that failed took, before the next one
 CAMERAS_S = 30.0  # between two exchanges of the sums of cameras
+AGAIN_S = 60.0  # between two looks whether an erasure of another box was left unfinished
+SKEW = timedelta(minutes=1)  # by which a clock is worth a warning
 CLOSE_S = 1.5  # for the thread to end
 WAIT_S = 2.0  # for a look that is on its way
 OLD_S = 5.0  # without a look, such as after a sleep of the machine: then one precedes an answer
@@ -66,7 +69,8 @@ class ServerLink:
             GalleryError: The gallery is refused, or the server is away and there is no replica.
         """
         self.address, self.path = address, address.replica
-        self._create, self._key, self._encrypt, self._clock = create, key, encrypt, clock
+        self._create, self._key, self._encrypt, self._own_clock = create, key, encrypt, clock
+        self._ahead = self._warned_ahead = timedelta()  # of the server's clock to this machine's
         self._lock = threading.RLock()
         self._server: PostgresRows | None = None
         self._replica: Rows | None = None
@@ -80,6 +84,8 @@ class ServerLink:
         self._probe = ServerProbe(address.parameters)
         self._next_try_s = 0.0  # of the monotonic clock
         self._is_returning = False  # the server was away, and is about to be tried
+        self._next_finish_s = 0.0  # of the monotonic clock
+        self._camera_fault = ""  # why sums of cameras were not exchanged the last time
         self.is_online = False
         self._begin()
         self._thread.start()
@@ -91,8 +97,14 @@ class ServerLink:
             if not self.path.exists():
                 raise
             logger.warning("%s; searches go on in the replica", err)
-            self._probe.resolve()
         self._open_replica()
+
+    def clock(self) -> datetime:
+        """Return the time in UTC by the clock of the server, as far as it was heard of.
+
+        One clock decides for all boxes when a retention ends and which change is the later one.
+        """
+        return self._own_clock() + self._ahead
 
     @contextlib.contextmanager
     def changing(self, *, fresh: bool = True) -> Iterator[GalleryStore]:
@@ -105,7 +117,7 @@ class ServerLink:
         with self._lock:
             self._reach(look=fresh)
             assert self._server is not None
-            yield GalleryStore(self._server, self._clock)
+            yield GalleryStore(self._server, self.clock)
             try:
                 self._look(force=True)
             except ServerAway as err:  # the change is stored; the replica follows later
@@ -142,11 +154,25 @@ class ServerLink:
             self.heal()
         return read()
 
+    def finish(self, rows: SealedRows) -> Erasure:
+        """Erase what a change left on the server; returns what must wait.
+
+        rows: those of the change, inside `changing`
+        """
+        assert isinstance(rows, PostgresRows)
+        if not rows.head().unfinished:
+            return Erasure()
+        try:
+            with rows.alone(wait=True):
+                return finish(rows)
+        except GalleryError as err:  # the change itself is stored
+            return Erasure([str(err)])
+
     def heal(self) -> None:
         """Copy from the server what is damaged in the replica (GalleryError)."""
         with self._lock:
             if self._server is not None and self._replica is not None:
-                heal(self._server, self._replica, self._clock)
+                heal(self._server, self._replica, self.clock)
 
     def take_key(self, key: GalleryKey | None) -> None:
         """Use another secret, after the gallery's key was changed."""
@@ -191,7 +217,7 @@ class ServerLink:
                 resolved_s = time.monotonic()
             if self._fault is not None and time.monotonic() < self._next_try_s:
                 continue
-            if self.is_online or not self._probe.is_resolved or self._is_behind():
+            if self.is_online or self._probe.is_blind or self._is_behind():
                 self._is_returning = not self.is_online
                 with self._lock:
                     self._try()
@@ -219,11 +245,14 @@ class ServerLink:
         if self._server is None or self._replica is None:
             return
         try:
-            CameraSync(self._server, self._replica, self._clock).run()
+            CameraSync(self._server, self._replica, self.clock).run()
+            self._camera_fault = ""
         except ServerAway:
             raise
         except CstlEdgeError as err:  # such as a user who may only read: answers go on
-            logger.warning("sums of cameras are not exchanged with the server: %s", err)
+            if str(err) != self._camera_fault:  # said once, and again where the cause is another
+                logger.warning("sums of cameras are not exchanged with the server: %s", err)
+            self._camera_fault = str(err)
 
     def _note_away(self, err: ServerAway) -> None:
         if self.is_online:
@@ -254,16 +283,65 @@ class ServerLink:
         with self._server.transaction():
             row = self._server.one("SELECT body FROM head")
             unfinished = self._server.head().unfinished
-        if unfinished:  # another box was interrupted
-            finish(self._server)
+            self._compare_clocks(self._server.now())
+        if unfinished:
+            self._finish_of_others()
         head = bytes(row[0])
         if force or head != self._seen:
+            self._notice_set_back()
             pull(self._server, self._replica)
             self._seen = head
             if self._replica.head().unfinished:
                 finish(self._replica)
                 erase_in_backups(self._replica, only_pending=True)
         self._looked_s = time.monotonic()
+
+    def _compare_clocks(self, server: datetime) -> None:
+        """Note by how much the server's clock is ahead, and say so where that is much."""
+        self._ahead = server - self._own_clock()
+        if abs(self._ahead - self._warned_ahead) <= SKEW:
+            return
+        self._warned_ahead = self._ahead
+        minutes = round(abs(self._ahead) / timedelta(minutes=1))
+        if minutes == 0:
+            return
+        logger.warning(
+            "the clock of this machine is %d min %s that of the gallery server '%s', which decides"
+            " when retentions end: set the one that is wrong",
+            minutes, "behind" if self._ahead > timedelta() else "ahead of", self.address.shown,
+        )  # fmt: skip
+
+    def _finish_of_others(self) -> None:
+        """Finish an erasure whose box was interrupted; one that is at it is left alone."""
+        assert self._server is not None
+        if time.monotonic() < self._next_finish_s:
+            return
+        self._next_finish_s = time.monotonic() + AGAIN_S
+        try:
+            with self._server.alone(wait=False) as is_alone:
+                if is_alone:
+                    finish(self._server)
+        except ServerAway:
+            raise
+        except GalleryError as err:  # such as a user who may only read: others will
+            logger.debug("%s", err)
+
+    def _notice_set_back(self) -> None:
+        """Erase from a server that was set back whom this replica knows to be erased."""
+        assert self._server is not None
+        assert self._replica is not None
+        undone = undone_erasures(self._server, self._replica)
+        theirs, ours = self._server.head(), self._replica.head()
+        is_older = theirs.gallery == ours.gallery and theirs.revision + 1 < ours.revision
+        if undone:
+            erase(self._server, undone, utc_timestamp(self.clock()))
+            finish(self._server)
+        if undone or is_older:
+            logger.warning(
+                "the gallery of the server '%s' was set back to an earlier state, such as a backup:"
+                " %d people who were erased since have been erased again; enroll again who was"
+                " enrolled since", self.address.shown, len(undone),
+            )  # fmt: skip
 
     def _open_replica(self) -> None:
         if self._replica is None:

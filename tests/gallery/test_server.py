@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import socket
 import time
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.records import WalkOrigin
 from cstl_edge.gallery.server_address import is_server, server_address
+from cstl_edge.gallery.server_errors import away
+from cstl_edge.gallery.server_link import SKEW
 from cstl_edge.gallery.server_probe import ServerProbe
 
 NUMBERS = itertools.count()
@@ -116,7 +119,7 @@ def test_a_box_answers_while_the_server_is_away_and_misses_no_erasure(box, walke
         link._server.close()
         connect, link._server._connect = (
             link._server._connect,
-            lambda: (_ for _ in ()).throw(link._server._away(OSError("no route to host"))),
+            lambda: (_ for _ in ()).throw(away(OSError("no route to host"), "db.local")),
         )
     until(lambda: not link.is_online, "the loss is noticed")
     assert b.identify(ada, threshold=0.1).name == "Ada"
@@ -154,16 +157,24 @@ def test_the_first_answer_after_the_network_is_back_knows_what_was_erased(
             assert names(b) == ["Eve"]
 
 
-def test_a_probe_tells_whether_something_listens():
+def test_a_probe_tells_whether_a_server_answers(server):
     listening = socket.create_server(("127.0.0.1", 0))
     probe = ServerProbe({"host": "127.0.0.1", "port": listening.getsockname()[1]})
     assert not probe.answers()  # its address is not known
     probe.resolve()
     assert probe.is_resolved
-    assert probe.answers(wait_s=60)
+    assert not probe.answers(wait_s=0.1)  # something listens and says nothing
+    with listening.accept()[0] as asked:
+        assert asked.recv(8) == b"\0\0\0\x08\x04\xd2\x16/"  # SSLRequest
+        asked.sendall(b"N")
+        assert probe.answers(wait_s=60)
     listening.close()
     assert not probe.answers(wait_s=60)
     probe.close()
+    several = ServerProbe({"host": f"/nowhere,{server.pgdata}"})
+    several.resolve()
+    until(lambda: several.answers(wait_s=0.1), "the second of two servers answers", 10)
+    several.close()
 
 
 def test_a_box_that_was_off_takes_over_an_erasure_before_its_first_answer(box, walker):
@@ -219,20 +230,32 @@ def test_an_encrypted_gallery_is_encrypted_on_the_server_and_in_replicas(
     assert names(box("d", key=GalleryKey(passphrase="another horse"))) == ["Ada Lovelace"]
 
 
-def test_retention_ends_everywhere(box, walker):
+def test_the_clock_of_the_server_decides(box, walker, monkeypatch, caplog):
     from datetime import timedelta
 
     from cstl_edge.gallery.people import utc_now
+    from cstl_edge.gallery.postgres import PostgresRows
 
-    later = [timedelta()]
-    a = box("a", clock=lambda: utc_now() + later[0])
-    ada = walker()
+    later, ada = [timedelta()], walker()
+    monkeypatch.setattr(PostgresRows, "now", lambda _: utc_now() + later[0])
+    a = box("a", clock=lambda: utc_now() - timedelta(hours=1))
+    b = box("b", clock=lambda: utc_now() + timedelta(hours=1))
+    assert "60 min behind that of the gallery server" in caplog.text
+    assert caplog.text.count("60 min ahead of that of the gallery server") == 1
     a.enroll("Ada", ada, consent="signed", retention_days=0.5)
-    a.enroll("Eve", walker(), consent="signed")
-    later[0] = timedelta(days=0.6)
-    assert a.identify(ada, threshold=0.1).name is None
-    assert a.purge(trust_clock=True) == ("Ada",)
-    assert names(box("b")) == ["Eve"]
+    b.enroll("Eve", walker(), consent="signed")
+    created = [datetime.fromisoformat(person.created_utc[:-1]) for person in b.people()]
+    assert abs(created[1] - created[0]) < timedelta(minutes=5)
+    later[0] = timedelta(hours=11.5)  # half an hour before the end, or after it for the second box
+    for gallery in (a, b):
+        until(lambda g=gallery: abs(g._link.clock() - utc_now() - later[0]) < SKEW, "it is heard")
+        assert gallery.identify(ada, threshold=0.1).name == "Ada"
+        assert gallery.purge() == ()
+    later[0] = timedelta(hours=12.5)
+    for gallery in (a, b):
+        until(lambda g=gallery: g.identify(ada, threshold=0.1).name is None, "it ends")
+    assert a.purge() == ("Ada",)
+    assert names(box("c")) == ["Eve"]
 
 
 def test_addresses_show_no_password(monkeypatch):
