@@ -40,9 +40,10 @@ _REFUSALS = (  # words of a server that is there, what they mean, what to do
 _ABSENCES = (  # words about a server that cannot be reached in full, in the same way
     ("does not match host name", "shows the certificate of another machine",
      "address it by a name of its certificate, or give it one with this name"),
-    ("certificate verify failed", "shows a certificate that is not trusted here",
-     "name the certificate of its CA (sslrootcert=FILE in the address), and see whether it has"
-     " expired and whether the clock of this box is right"),
+    *((words, "shows a certificate that is not trusted here",
+       "name the certificate of its CA (sslrootcert=FILE in the address), and see whether it has"
+       " expired and whether the clock of this box is right")
+      for words in ("certificate verify failed", "signature failure")),
     ("root certificate file", "cannot be verified",
      "name the certificate of its CA (sslrootcert=FILE in the address)"),
     ("does not support SSL", "offers no TLS",

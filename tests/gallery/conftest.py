@@ -1,15 +1,19 @@
 """Stand-in model of the gallery tests: small, fast, identified by its sha256."""
 
+import itertools
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from standin_postgres import database, postgres_server
 
 from cstl_edge.distance import EUCLIDEAN, Distance
+from cstl_edge.gallery import server_link
 from cstl_edge.gallery.gallery import Gallery
 
 PARTS, DIMENSIONS = 4, 4
+NUMBERS = itertools.count()  # of databases
 
 
 @dataclass
@@ -71,3 +75,33 @@ def alice(path, model, walker):
     with Gallery.open(path, model) as gallery:
         gallery.enroll("alice", walk, consent="yes")
     return walk
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Run a PostgreSQL server."""
+    with postgres_server() as running:
+        yield running
+
+
+@pytest.fixture
+def address(server, monkeypatch):
+    """Return the address of an empty database; whoever follows it looks often."""
+    for name in ("POLL_S", "RETRY_S", "LOOK_S"):
+        monkeypatch.setattr(server_link, name, 0.05)
+    return database(server, f"gallery{next(NUMBERS)}")
+
+
+@pytest.fixture
+def box(address, model, tmp_path, monkeypatch):
+    """Open the gallery as one of several boxes, each with a replica of its own."""
+    opened = []
+
+    def open_box(name="a", *, place=address, **options):
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / name))
+        opened.append(Gallery.open(place, options.pop("model", model), **options))
+        return opened[-1]
+
+    yield open_box
+    for gallery in opened:
+        gallery.close()

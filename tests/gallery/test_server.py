@@ -1,14 +1,12 @@
 """A gallery on a real PostgreSQL: same rules as a file's, answers without the network."""
 
 import contextlib
-import itertools
 import socket
-import time
 from datetime import datetime
 
 import numpy as np
 import pytest
-from standin_postgres import cable, database, execute, postgres_server
+from standin_postgres import cable, execute, until
 
 from cstl_edge.errors import ConfigError, GalleryError
 from cstl_edge.gallery import postgres, server_link
@@ -19,44 +17,6 @@ from cstl_edge.gallery.server_address import is_server, server_address
 from cstl_edge.gallery.server_errors import away
 from cstl_edge.gallery.server_link import SKEW
 from cstl_edge.gallery.server_probe import ServerProbe
-
-NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server():
-    with postgres_server() as running:
-        yield running
-
-
-@pytest.fixture
-def address(server, monkeypatch):
-    monkeypatch.setattr(server_link, "POLL_S", 0.05)
-    monkeypatch.setattr(server_link, "RETRY_S", 0.05)
-    monkeypatch.setattr(server_link, "LOOK_S", 0.05)
-    return database(server, f"gallery{next(NUMBERS)}")
-
-
-@pytest.fixture
-def box(address, model, tmp_path, monkeypatch):
-    """Open the gallery as one of several boxes, each with a replica of its own."""
-    opened = []
-
-    def open_box(name="a", **options):
-        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / name))
-        opened.append(Gallery.open(address, options.pop("model", model), **options))
-        return opened[-1]
-
-    yield open_box
-    for gallery in opened:
-        gallery.close()
-
-
-def until(condition, what, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen within {seconds} s"
-        time.sleep(0.02)
 
 
 def names(gallery):
