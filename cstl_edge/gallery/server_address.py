@@ -14,8 +14,9 @@ from cstl_edge.errors import ConfigError, one_line
 from cstl_edge.extras import missing_package
 from cstl_edge.output import user_folder
 
-_SCHEME = re.compile(r"postgres(?:ql)?:/{1,2}")
-_OTHER = re.compile(r"[a-z][a-z0-9+.-]+:/")
+_SCHEME = re.compile(r"postgres(?:ql)?:/{1,2}", re.IGNORECASE)
+_OTHER = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_KEYWORDS = re.compile(r"(^|\s)(dbname|password)\s*=")  # libpq's other form
 _FILES = ("sslrootcert", "sslcert", "sslkey", "passfile")  # parameters that name files
 _ROOT = Path("~/.postgresql/root.crt")  # where libpq looks
 FORM = "postgresql://{NAME}@HOST:PORT/DATABASE"
@@ -49,6 +50,8 @@ def is_server(place: str | os.PathLike[str]) -> bool:
         return True
     if scheme := _OTHER.match(text):
         raise ConfigError(f"no gallery can be at {scheme[0]}…: expected a file, or {FORM}")
+    if _KEYWORDS.search(text):
+        raise ConfigError(f"the address of a gallery on a server has another form: expected {FORM}")
     return False
 
 
@@ -72,12 +75,18 @@ def server_address(place: str | os.PathLike[str]) -> ServerAddress:
 
 
 def _check(parameters: dict[str, Any]) -> None:
-    """Raise ConfigError for what cannot be right, before a server is asked."""
-    for port in str(parameters.get("port") or "5432").split(","):
-        if port and not (port.isdigit() and 0 < int(port) < 2**16):
-            raise ConfigError(
-                f"port '{one_line(port)}' of a gallery's server: expected 1 to 65535, as in {FORM}"
-            )
+    """Raise ConfigError for what cannot be right, before a server is asked.
+
+    A password whose letters part an address ends up in its host, port or database, so that these
+    are not quoted.
+    """
+    ports = str(parameters.get("port") or "5432").split(",")
+    is_port = all(not x or (x.isdecimal() and 0 < int(x) < 2**16) for x in ports)
+    if not is_port or "@" in f"{parameters.get('host')}{parameters['dbname']}":
+        raise ConfigError(
+            f"the host, port (1 to 65535) or database in the address of a gallery's server is none:"
+            f" expected {FORM}, where {{NAME}} stands for USER:PASSWORD with any letters"
+        )
     for name in _FILES:
         path = parameters.get(name)
         if path and path != "system" and not os.access(path, os.R_OK):

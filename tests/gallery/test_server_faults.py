@@ -80,13 +80,31 @@ def test_certificates(box, address, server, tmp_path, name, days, query, words):
         ("?sslmode=verify-full", "add &sslrootcert=FILE"),
         ("?sslrootcert=/nowhere/ca.crt", "there is no such file"),
         ("?sslmode=verifyfull", 'invalid sslmode value: "verifyfull"'),
-        ("?port=ten", "port 'ten'.*expected 1 to 65535"),
+        ("?port=ten", r"the host, port \(1 to 65535\) or database"),
     ],
 )
 def test_an_address_that_cannot_be_right_is_a_mistake_of_usage(model, query, words):
     with pytest.raises(ConfigError, match=words) as refused:
         Gallery.open(f"postgresql://box7:s3cret@127.0.0.1/people{query}", model)
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "postgresql://box7:s3c/ret@127.0.0.1/people",
+        "postgresql://box7:5/s3c@127.0.0.1/people",
+        "postgresql://box7:1@s3c@127.0.0.1/people",
+        "postgresql://box7:s3c%zz@127.0.0.1/people",
+        "PostgreSQL://box7:s3c@127.0.0.1",
+        "MySQL://box7:s3c@127.0.0.1/people",
+        "host=127.0.0.1 dbname=people user=box7 password=s3c",
+    ],
+)
+def test_an_address_that_is_none_shows_no_password(model, place):
+    with pytest.raises(ConfigError, match=r"expected .*postgresql://{NAME}@HOST") as refused:
+        Gallery.open(place, model, create=False)
+    assert "s3c" not in str(refused.value)
 
 
 @pytest.fixture
