@@ -206,7 +206,7 @@ class PostgresRows(SealedRows):
     def _connect(self) -> Any:
         psycopg = import_psycopg()
         try:
-            parameters = {**_CONNECTION, **self._address.parameters}
+            parameters = {**_CONNECTION, **self._address.renewed().parameters}
             connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
             with hung_up_after(connection.fileno(), SILENT_S):
                 for setting in _SETTINGS:

@@ -28,9 +28,17 @@ class ServerAddress:
 
     parameters: dict[str, Any]  # of libpq, password included
     shown: str  # without user and password
+    text: str = ""  # as it was given, `{NAME}` in place of credentials
 
     def __repr__(self) -> str:
         return self.shown  # no password in a traceback
+
+    def renewed(self) -> ServerAddress:
+        """Return it with the credentials of today, or as it is where these cannot be read."""
+        try:
+            return server_address(self.text) if self.text else self
+        except ConfigError:
+            return self
 
     @property
     def replica(self) -> Path:
@@ -71,7 +79,7 @@ def server_address(place: str | os.PathLike[str]) -> ServerAddress:
     _check(parameters)
     host = parameters.get("host") or parameters.get("hostaddr") or "localhost"
     port = f":{parameters['port']}" if "port" in parameters else ""
-    return ServerAddress(parameters, f"postgresql://{host}{port}/{parameters['dbname']}")
+    return ServerAddress(parameters, f"postgresql://{host}{port}/{parameters['dbname']}", text)
 
 
 def _check(parameters: dict[str, Any]) -> None:

@@ -113,7 +113,20 @@ def passwords(server):
     rules = server.pgdata / "pg_hba.conf"
     before = rules.read_text()
     rules.write_text("local all /^box scram-sha-256\n" + before)
-    execute(server, "SELECT pg_reload_conf()", "CREATE ROLE box7 LOGIN SUPERUSER PASSWORD 'p@s:s'")
+    role = "ROLE box7 LOGIN SUPERUSER PASSWORD 'p@s:s'"
+    with contextlib.suppress(psycopg.errors.DuplicateObject):
+        execute(server, f"CREATE {role}")
+    execute(server, f"ALTER {role}", "SELECT pg_reload_conf()")
+    without = server.get_uri().replace("//postgres:", "//box7:")
+
+    def are_read():
+        try:
+            psycopg.connect(without).close()
+        except psycopg.OperationalError:
+            return True
+        return False
+
+    until(are_read, "the rules are read")
     yield
     rules.write_text(before)
     execute(server, "SELECT pg_reload_conf()")
@@ -125,7 +138,6 @@ def test_passwords_are_asked_for_and_shown_nowhere(
     caplog.set_level(logging.DEBUG)
     place = address.replace("//postgres:", "//{PG}:").replace("{PG}:@", "{PG}@")
     own = place.replace("{PG}", "box7")
-    until(lambda: _refused(box, own) is not None, "the rules of the server are read")
     private = tmp_path / "pgpass"
     private.write_text("*:*:*:box7:p@s\\:s\n")
     private.chmod(0o600)
@@ -145,6 +157,34 @@ def test_passwords_are_asked_for_and_shown_nowhere(
     assert "refuses the user or the password" in _refused(box, place)
     for secret in ("p@s:s", "p%40s", "wr0ng"):
         assert secret not in wrong + caplog.text
+
+
+def test_a_password_that_is_changed_while_a_box_runs_is_taken_over(
+    box, walker, address, passwords, monkeypatch, tmp_path, server
+):
+    credentials = tmp_path / "credentials"
+    monkeypatch.setenv("CSTL_EDGE_CREDENTIALS", str(credentials))
+    monkeypatch.delenv("PG", raising=False)
+
+    def write(password):
+        credentials.write_text(f"PG=box7:{password}\n")
+        credentials.chmod(0o600)
+
+    write("p@s:s")
+    b = box("b", place=address.replace("//postgres:", "//{PG}:").replace("{PG}:@", "{PG}@"))
+    ada = walker()
+    b.enroll("Ada", ada, consent="signed")
+    execute(
+        server,
+        "ALTER ROLE box7 PASSWORD 'another'",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'box7'",
+    )
+    until(lambda: b._link._fault is not None, "the old password is refused")
+    with pytest.raises(GalleryError, match="refuses the user or the password"):
+        b.identify(ada, threshold=0.1)
+    write("another")
+    until(lambda: b._link._fault is None, "the new password is taken over")
+    assert b.identify(ada, threshold=0.1).name == "Ada"
 
 
 def _refused(box, place):
