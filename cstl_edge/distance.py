@@ -2,10 +2,12 @@
 
 `euclidean`, the paper's, is the weighted mean over parts of the Euclidean distance. `cosine` is the
 weighted mean over parts of 1 - cos, after a mean is subtracted from both sides and each part is
-multiplied by the model's whitening matrix. Neither is ever the distance of the flattened vector.
-Gallery, evaluation, accuracy gates and benchmarks use this module; `gallery.index` is its fast path
-for one query against many templates. Letters: n, i, j embeddings, p parts (rows of an embedding, a
-joint one included), d dimensions.
+multiplied by the model's whitening matrix. A model may ship a joint projection beside: all parts
+together give one more row, which is compared as a part is. Neither is ever the distance of the
+flattened vector. Gallery, evaluation, accuracy gates and benchmarks use this module;
+`gallery.index` is its fast path for one query against many templates. Letters: n, i, j embeddings,
+p parts (rows of an embedding), r rows that are compared (the parts, and the joint one), d
+dimensions.
 """
 
 from __future__ import annotations
@@ -32,43 +34,52 @@ class Distance:
     """A distance between embeddings [p, d], with what the model ships for it."""
 
     name: DistanceName = "euclidean"
-    weights: Floats | None = None  # [p] above 0, of the parts in the mean; None: all equal
+    weights: Floats | None = None  # [r] above 0, of the rows in the mean; None: all equal
     mean: Floats | None = None  # [p, d], of the model's synthetic people; `cosine` only
     whitening: Floats | None = None  # [p, d, d], symmetric; `cosine` only
+    joint: Floats | None = None
+    """[d, p, d], `cosine` only: from all parts of an embedding to one more row."""
 
-    def part_weights(self, parts: int) -> Floats:
-        """Return the weights of the parts, with a sum of 1: [p]."""
+    def part_weights(self, rows: int) -> Floats:
+        """Return the weights of the rows that are compared, with a sum of 1: [r]."""
         if self.weights is None:
-            return np.full(parts, 1 / parts, np.float32)
+            return np.full(rows, 1 / rows, np.float32)
         return np.asarray(self.weights / self.weights.sum(), np.float32)
 
     def whiten(self, embeddings: Vectors) -> Floats:
-        """Multiply the parts of embeddings [n, p, d] by the whitening matrices."""
-        rows = np.asarray(embeddings, np.float32)
+        """Return the whitened parts of embeddings [n, p, d], and their joint row: [n, r, d].
+
+        It is linear. The joint row has been trained for the spread within people already.
+        """
+        rows = with_joint(np.asarray(embeddings, np.float32), self.joint)
         if self.whitening is None:
             return rows
-        by_part = np.matmul(rows.transpose(1, 0, 2), self.whitening)  # [p, n, d]
-        return np.ascontiguousarray(by_part.transpose(1, 0, 2))
+        by_part = rows.transpose(1, 0, 2)  # [r, n, d]
+        parts = len(self.whitening)
+        whitened = [np.matmul(by_part[:parts], self.whitening), by_part[parts:]]
+        return np.ascontiguousarray(np.concatenate(whitened).transpose(1, 0, 2))
 
     def project(self, embeddings: Vectors, mean: Floats | None = None) -> Floats:
-        """Return the form of embeddings in which `between` compares them: [n, p, d].
+        """Return the form of embeddings in which `between` compares them: [n, r, d].
 
         Args:
             embeddings: [n, p, d], as the head gives them.
             mean: [p, d] to subtract, such as a camera's; by default the model's own.
         """
         rows = np.asarray(embeddings, np.float32)
-        weights = self.part_weights(rows.shape[1])[:, None]
         if self.name == "euclidean":
-            return rows * weights
+            return rows * self.part_weights(rows.shape[1])[:, None]
         centre = self.mean if mean is None else mean
-        rows = self.whiten(rows if centre is None else rows - centre)
-        lengths = np.sqrt(np.einsum("npd,npd->np", rows, rows))[..., None]
-        rows *= np.sqrt(weights) / np.maximum(lengths, _TINY)
-        return rows
+        return self.scaled(self.whiten(rows if centre is None else rows - centre))
+
+    def scaled(self, whitened: Floats) -> Floats:
+        """Return centred and whitened rows [n, r, d] with the lengths of their weights' roots."""
+        weights = self.part_weights(whitened.shape[1])[:, None]
+        lengths = np.sqrt(np.einsum("nrd,nrd->nr", whitened, whitened))[..., None]
+        return np.asarray(whitened * (np.sqrt(weights) / np.maximum(lengths, _TINY)), np.float32)
 
     def between(self, a: Floats, b: Floats) -> Floats:
-        """Return the distances of projected embeddings [i, p, d] and [j, p, d]: [i, j].
+        """Return the distances of projected embeddings [i, r, d] and [j, r, d]: [i, j].
 
         Computed in float32, where Euclidean distances are right to a thousandth of an embedding's
         length. What is not finite is infinitely far from everything.
@@ -93,7 +104,7 @@ class Distance:
             return self.between(self.project(a, mean), self.project(b, mean))
 
     def adapted(self, scatter: Doubles, windows: float) -> Distance:
-        """Return this distance with a whitening that is half that of one's own walkers.
+        """Return this distance with a whitening of parts that is half that of one's own walkers.
 
         Args:
             scatter: [p, d, d], sum over windows of the products of their deviations from the mean
@@ -111,6 +122,20 @@ class Distance:
 
 
 EUCLIDEAN = Distance()
+
+
+def with_joint(embeddings: Floats, joint: Floats | None) -> Floats:
+    """Return embeddings [n, p, d] with the row that a joint projection makes of all their parts.
+
+    Args:
+        embeddings: [n, p, d].
+        joint: [d, p, d]; None: there is none, and nothing is added.
+    """
+    if joint is None:
+        return embeddings
+    n, d = len(embeddings), len(joint)
+    row = embeddings.reshape(n, -1) @ joint.reshape(d, -1).T  # [n, d]
+    return np.concatenate([embeddings, row[:, None]], axis=1)
 
 
 def whitening_of(embeddings: Vectors, people: Indices) -> Floats:

@@ -107,3 +107,27 @@ def test_a_mean_of_few_people_leans_on_the_prior():
     np.testing.assert_allclose(blended_mean(mean, 1, prior), 1.0)
     np.testing.assert_allclose(blended_mean(mean, 2, prior), 1.5)
     np.testing.assert_allclose(blended_mean(mean, 1e6, prior), 3.0, rtol=1e-5)
+
+
+def test_a_joint_row_is_compared_beside_the_whitened_parts():
+    """By its definition: a projection of all parts, centred, not whitened, one more cosine."""
+    a, b = (RNG.normal(2, 1, size=(n, 3, 5)).astype(np.float32) for n in (4, 6))
+    mean, whitening = RNG.normal(2, 0.1, size=(3, 5)).astype(np.float32), symmetric(3, 5)
+    joint = RNG.normal(size=(5, 3, 5)).astype(np.float32)
+    weights = np.array([1, 2, 3, 6], np.float32)
+    parts = plain_cosine(a, b, mean, whitening, weights[:3])
+    rows = [((x - mean).reshape(len(x), -1) @ joint.reshape(5, -1).T)[:, None] for x in (a, b)]
+    one = plain_cosine(*rows, np.zeros((1, 5)), np.eye(5, dtype=np.float32)[None], [1])
+    distance = Distance("cosine", weights, mean, whitening, joint)
+    np.testing.assert_allclose(distance.pairwise(a, b), (parts + one) / 2, atol=1e-5)
+    assert distance.project(a).shape == (4, 4, 5)
+
+
+def test_adaptation_leaves_the_joint_row_as_it_is():
+    joint = RNG.normal(size=(4, 2, 4)).astype(np.float32)
+    distance = Distance("cosine", None, np.zeros((2, 4), np.float32), symmetric(2, 4), joint)
+    noise = RNG.normal(size=(100, 2, 4)) * [3, 1, 1, 0.1]
+    adapted = distance.adapted(np.einsum("npd,npe->pde", noise, noise), 100)
+    assert adapted.joint is joint
+    assert not np.allclose(adapted.whitening, distance.whitening, atol=0.05)
+    assert adapted.project(noise).shape == (100, 3, 4)

@@ -47,6 +47,13 @@ Calibrate = Annotated[
         "(default: Walkers)."
     ),
 ]
+Joint = Annotated[
+    Path | None,
+    typer.Option(
+        help="Joint projection for matching by cosine: a file of train/fit_joint.py, or an "
+        "exported folder that has one."
+    ),
+]
 Triton = Annotated[
     Path | None,
     typer.Option(help="Model repository for NVIDIA Triton to write from the exported folder."),
@@ -70,6 +77,7 @@ def export(
     calibrate: Calibrate = None,
     people: People = None,
     matching: Matching = None,
+    joint: Joint = None,
     triton: Triton = None,
     triton_kind: TritonKind = "auto",
     overwrite: Overwrite = False,
@@ -86,7 +94,7 @@ def export(
     with needs_torch("export", "export"):
         from cstl_edge.export.export_model import export_model
         from cstl_edge.export.quantization import calibration_data
-    claim([weights, calibrate], output, "-o", overwrite, is_folder=True)
+    claim([weights, calibrate, joint], output, "-o", overwrite, is_folder=True)
     names, precisions = tuple(graphs.split(",")), precision.split(",")
     distance = matching or ("cosine" if {"frames", "head"} <= set(names) else "none")
     with progress("exporting", steps=_steps(names, precisions, distance)) as bar:
@@ -100,6 +108,7 @@ def export(
                 size, people or calibration_data.PEOPLE, calibrate
             ),
             matching=None if distance == "none" else distance,
+            joint=joint,
             progress=bar,
         )
     if triton is None or not json:  # one object on stdout: the last

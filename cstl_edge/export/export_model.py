@@ -37,6 +37,7 @@ from cstl_edge.runtime.manifest import (
 )
 
 if TYPE_CHECKING:
+    from cstl_edge.export.joint import JointProjection
     from cstl_edge.export.matching import MatchingStatistics
     from cstl_edge.export.quantization.calibration_data import CalibrationData
     from cstl_edge.export.quantization.variants import Variants
@@ -54,6 +55,7 @@ def export_model(
     precisions: Sequence[str] = ("float32",),
     gather: Callable[[tuple[int, int]], CalibrationData] | None = None,
     matching: DistanceName | None = None,
+    joint: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write a checkpoint's graphs and manifest into `folder`, which appears whole or not at all.
@@ -68,31 +70,30 @@ def export_model(
         precisions: Some of `PRECISIONS`; float32 is always written, the others pass accuracy gates.
         gather: Makes the data for these, from (height, width); default: `calibration_data.gather`.
         matching: Distance to measure on Walkers (`export.matching`); None: `euclidean`, unmeasured.
+        joint: File or exported folder of a joint projection, for matching by `cosine`.
         progress: Callback with the next step, for a progress bar.
 
     Raises:
-        ModelError: the weights are refused.
+        ModelError: the weights are refused, or the projection is of others.
+        ConfigError: the choices do not fit each other.
         ExportError: a graph differs from them, or does not pass its gates.
     """
-    from cstl_edge.checkpoint.weights import load_checkpoint, read_header
-
     target, notify = Path(folder), progress or log.info
     reduced = _reduced_precisions(graphs, precisions, matching)
     refuse_foreign(target)  # before minutes are spent
     notify("reading the weights")
-    network, training = load_checkpoint(weights)
+    network, training, digest, projection = _read(weights, joint, matching)
     export = _Export(network, simplify, notify)
     data = export.calibration_data(gather) if reduced else None
     export.add_float32(graphs)
     if matching is not None:
-        export.add_matching(matching)
+        export.add_matching(matching, projection)
     if data is not None:
         export.add_precisions(reduced, data)
     model = name or str(training.get("name") or Path(weights).stem)
-    manifest = export.manifest(model, read_header(weights)[0]["weights_sha256"])
+    manifest = export.manifest(model, digest)
     notify("writing")
-    statistics = export.matching.file if export.matching else None
-    write_folder(target, export.files, manifest, statistics)
+    write_folder(target, export.files, manifest, export.matching.file if export.matching else None)
     return manifest
 
 
@@ -174,7 +175,7 @@ class _Export:
         data: bytes = self.files[file] if single is None else single.SerializeToString()
         return data
 
-    def add_matching(self, distance: DistanceName) -> None:
+    def add_matching(self, distance: DistanceName, joint: JointProjection | None) -> None:
         """Measure the statistics of matching with the float32 graphs."""
         from cstl_edge.export.checks.accuracy_gate import run_frames, run_head
         from cstl_edge.export.matching import measure_matching
@@ -187,7 +188,7 @@ class _Export:
             return np.concatenate([run_head(head, window).embedding for window in features])
 
         size = self.network.config.size
-        self.matching = measure_matching(distance, embed, size, self.notify)
+        self.matching = measure_matching(distance, embed, size, self.notify, joint=joint)
 
     def add_precisions(self, precisions: Sequence[str], data: CalibrationData) -> None:
         """Add the graphs of further precisions, which have passed their gates."""
@@ -212,7 +213,7 @@ class _Export:
         """Return the manifest of what was added."""
         variants, matching = self.variants, self.matching
         return Manifest(
-            format=2 if matching else 1,
+            format=matching.record.format if matching else 1,
             model=model,
             precision="float32",
             config=self.network.fused().config.to_dict(),
@@ -228,6 +229,34 @@ class _Export:
             confidence=dict(matching.confidence) if matching else None,
             created_with=versions(),
         )
+
+
+def _read(
+    weights: str | Path, joint: str | Path | None, matching: str | None
+) -> tuple[Cstl, dict[str, Any], str, JointProjection | None]:
+    """Return a checkpoint's network, record and hash, and its joint projection.
+
+    Args:
+        weights: The checkpoint.
+        joint: File or folder of the projection; None: there is none. Weights that were adapted to
+            somebody's people keep the one of those before.
+        matching: Distance that it is for.
+
+    Raises:
+        ModelError: A file is refused, or the projection is of other weights.
+        ConfigError: The distance has no joint row.
+    """
+    from cstl_edge.checkpoint.weights import load_checkpoint, read_header
+    from cstl_edge.export.joint import read_joint
+
+    if joint is not None and matching != "cosine":
+        raise ConfigError("a joint projection is for matching by cosine: leave out one of the two")
+    network, training = load_checkpoint(weights)
+    digest = read_header(weights)[0]["weights_sha256"]
+    projection = None if joint is None else read_joint(Path(joint))
+    if projection is not None:
+        projection.require(digest, training.get("adapted", {}).get("from"), network.config)
+    return network, training, digest, projection
 
 
 def _reduced_precisions(

@@ -107,7 +107,7 @@ def attach(
     }
     if matching is not None:
         record, statistics = matching
-        changed |= {"matching": record.model_dump(), "format": 2}
+        changed |= {"matching": record.model_dump(), "format": record.format}
         if statistics is not None:
             write_file(target / matching_file.NAME, statistics)
     manifest = Manifest.model_validate({**manifest.model_dump(), **changed})

@@ -1,8 +1,9 @@
 """Matching statistics of a model from synthetic people: distance, thresholds, confidence.
 
 One set of Walkers gives the mean of all and the spread within people, by which `cosine` centres and
-whitens (`distance`); another the impostor table and the confidence curve. Neither is trained on.
-Letters: m walks, k windows of each that do not overlap, s frames, p parts, d embedding dimensions.
+whitens (`distance`); another the impostor table and the confidence curve.
+Neither is trained on. Letters: m walks, k windows of each that do not overlap, s frames, p parts, d
+embedding dimensions.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cstl_edge.errors import ExportError
 from cstl_edge.evaluation.confidence import ConfidenceRecord, fit_confidence
 from cstl_edge.evaluation.impostors import DRAWS, ImpostorRecord, WalkSearches, impostor_table
 from cstl_edge.evaluation.impostors import walk_distances as distances_between
+from cstl_edge.export.joint import JointProjection
 from cstl_edge.runtime.base import usable_cores
 from cstl_edge.runtime.manifest import Matching
 from cstl_edge.runtime.matching_file import matching_bytes
@@ -72,6 +74,7 @@ def measure_matching(
     size: tuple[int, int],
     progress: Callable[[str], None],
     *,
+    joint: JointProjection | None = None,
     spread: WalkersPlan = SPREAD,
     impostors: WalkersPlan = IMPOSTORS,
     draws: int = DRAWS,
@@ -83,6 +86,7 @@ def measure_matching(
         embed: Function of windows [n, s, h, w] that returns embeddings [n, p, d].
         size: Height and width of a silhouette, pixels.
         progress: Called with the next step.
+        joint: Projection from all parts to one more row; `cosine` only.
         spread: People whose mean and spread centre and whiten.
         impostors: Other people, for thresholds and confidence.
         draws: WalkSearches for each threshold.
@@ -94,19 +98,18 @@ def measure_matching(
     if name == "cosine":
         progress(f"matching: the spread within {spread.people} synthetic people")
         windows, people = _embedded(spread, embed, size)  # [m, 1, p, d]
-        flat = windows[:, 0]
-        mean = np.asarray(flat.mean(axis=0, dtype=np.float64), np.float32)
-        whitening = whitening_of(flat, people)
-        file = matching_bytes(Distance(name, None, mean, whitening))
-        rounded = [np.asarray(x.astype(np.float16), np.float32) for x in (mean, whitening)]
-        distance = Distance(name, None, *rounded)  # as the file has it
+        distance = _distance_of(windows[:, 0], people, joint)
+        file = matching_bytes(distance)
         data = {"spread": str(spread), "shrinkage": SHRINKAGE}
+        data |= {"joint": dict(joint.data)} if joint else {}
     progress(f"matching: thresholds of {impostors.people} others")
     windows, people = _embedded(impostors, embed, size)
     between = distances_between(windows, distance)
     described = f"{impostors}, {distance.name} under their own mean"
     record = Matching(
         distance=name,
+        joint=distance.joint is not None,
+        weights=None if distance.weights is None else tuple(distance.weights.tolist()),
         file="matching.npz" if file else None,
         sha256=hashlib.sha256(file).hexdigest() if file else None,
         data=data,
@@ -114,6 +117,23 @@ def measure_matching(
     table = impostor_table(WalkSearches(between, people, seed=0), draws=draws)
     curve = fit_confidence(between, people, described)
     return MatchingStatistics(distance, record, file, {**table, "data": described}, curve)
+
+
+def _distance_of(embeddings: Floats, people: Indices, joint: JointProjection | None) -> Distance:
+    """Return `cosine` with its statistics, as float16 has them.
+
+    Args:
+        embeddings: [m, p, d].
+        people: [m], who walks.
+        joint: Projection to one more row, which then weighs as much as all parts together: each of
+            the two halves finds people whom the other does not.
+    """
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    whitening = whitening_of(embeddings, people)
+    parts = embeddings.shape[1]
+    weights = None if joint is None else np.array([1.0] * parts + [parts], np.float32)
+    mean, whitening = (np.asarray(x.astype(np.float16), np.float32) for x in (mean, whitening))
+    return Distance("cosine", weights, mean, whitening, joint.matrix if joint else None)
 
 
 def _embedded(

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cstl_edge.arrays import Floats
-from cstl_edge.distance import EUCLIDEAN, Distance
+from cstl_edge.distance import EUCLIDEAN, Distance, with_joint
 
 FAST_FROM = 2048  # templates, from which `fast_index` searches: a plain search takes 3 ms
 MAX_PROBES = 512  # templates searched for the gallery's own scores: 3 s at 10,000 of 32x256
@@ -145,12 +145,13 @@ class TemplateIndex:
 class CosineIndex(TemplateIndex):
     """Templates for the distance `cosine`; `centres` are subtracted when a search is made.
 
-    `templates` are whitened, not centred, since |Wt - Wm|² and q · (Wt - Wm) follow from products
-    of Wt alone: a camera's mean may change without the templates being read again. Queries are
-    those of `Distance.project`. Entries are the templates and the mean of each walk.
+    `templates` are whitened rows [r, d, n], the joint one included, not centred, since |Wt - Wm|²
+    and q · (Wt - Wm) follow from products of Wt alone: a camera's mean may change without the
+    templates being read again. Queries are those of `Distance.project`. Entries are the templates
+    and the mean of each walk.
     """
 
-    centres: Floats | None = None  # [cameras, p, d], whitened means, as `camera_names` has them
+    centres: Floats | None = None  # [cameras, r, d], whitened means, as `camera_names` has them
 
     @cached_property
     def camera_names(self) -> tuple[str, ...]:
@@ -191,7 +192,7 @@ class CosineIndex(TemplateIndex):
         if self.centres is not None:
             cameras = np.repeat(self.camera_of_walks, self.templates_of_walks)
             rows = rows - self.centres[cameras[columns]]
-        return replace(self.distance, mean=None, whitening=None).project(rows)
+        return self.distance.scaled(rows)
 
     @cached_property
     def norms(self) -> Floats:
@@ -246,16 +247,27 @@ def indexed(index: TemplateIndex, distance: Distance) -> TemplateIndex:
 
     Args:
         index: Templates as the model gave them; for `cosine` they are overwritten.
-        distance: The model's distance.
+        distance: The model's distance; with a joint projection the templates are copied.
     """
     if distance.name == "euclidean":
         return replace(index, distance=distance, templates=np.ascontiguousarray(index.templates))
+    templates = _with_joint_row(index.templates, distance.joint)
     if distance.whitening is not None:
-        for part, matrix in zip(index.templates, distance.whitening, strict=True):
+        parts = templates[: len(distance.whitening)]
+        for part, matrix in zip(parts, distance.whitening, strict=True):
             part[:] = matrix @ part  # [d, n]
-    return CosineIndex(
-        index.names, index.starts, index.templates, index.walks, index.cameras, distance
-    )
+    return CosineIndex(index.names, index.starts, templates, index.walks, index.cameras, distance)
+
+
+def _with_joint_row(templates: Floats, joint: Floats | None) -> Floats:
+    """Return templates [p, d, n] with their joint row, [p + 1, d, n], laid out as they are."""
+    if joint is None:
+        return templates
+    entries = templates.transpose(2, 0, 1)
+    if entries.flags.c_contiguous:
+        return with_joint(entries, joint).transpose(1, 2, 0)
+    row = joint.reshape(len(joint), -1) @ templates.reshape(-1, templates.shape[2])  # [d, n]
+    return np.concatenate([templates, row[None]])
 
 
 def _euclidean(part: Floats, norms: Floats, query: Floats) -> Floats:

@@ -217,7 +217,7 @@ class LargeGallery:
     def _cache_place(self, distance: Distance) -> bytes:
         """Return what a cache is valid for: gallery, version, distance."""
         digest = hashlib.sha256()
-        for array in (distance.weights, distance.whitening, distance.mean):
+        for array in (distance.weights, distance.whitening, distance.mean, distance.joint):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
         gallery = self._rows.head().gallery
         return place("index", _VERSION, gallery, distance.name, digest.hexdigest())

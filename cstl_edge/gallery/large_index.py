@@ -215,7 +215,7 @@ class LargeIndex(CosineIndex):
         rows = self.distance.whiten(found[walk][:1])
         if self.centres is not None:
             rows = rows - self.centres[self.camera_of_walks[walk]]
-        return replace(self.distance, mean=None, whitening=None).project(rows)
+        return self.distance.scaled(rows)
 
     def _read(self, walks: Sequence[int]) -> dict[int, Floats]:
         """Return the templates of the walks at some places, as far as they are still there."""
@@ -249,7 +249,11 @@ class LargeIndex(CosineIndex):
 
 def _same(one: Distance, other: Distance) -> bool:
     """Return whether two distances whiten and weigh alike."""
-    pairs = ((one.whitening, other.whitening), (one.weights, other.weights))
+    pairs = (
+        (one.whitening, other.whitening),
+        (one.joint, other.joint),
+        (one.weights, other.weights),
+    )
     return all(
         a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs
     )

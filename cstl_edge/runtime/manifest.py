@@ -94,10 +94,18 @@ class Matching(pydantic.BaseModel):
     weights: Annotated[
         tuple[Annotated[float, pydantic.Field(gt=0)], ...] | None, pydantic.Strict(False)
     ] = None
-    """Of the parts (rows of an embedding) in the mean; None: all equal."""
-    file: Literal["matching.npz"] | None = None  # mean [p, d] and whitening [p, d, d], float16
+    """Of the rows that are compared, the parts and the joint one, in the mean; None: all equal."""
+    joint: bool = False
+    """Whether all parts give one more row, by `joint` [d, p, d] of the file."""
+    file: Literal["matching.npz"] | None = None
+    """mean [p, d], whitening [p, d, d] and `joint`, float16."""
     sha256: Sha256 | None = None  # of the file
     data: dict[str, Any] = {}  # people whose statistics they are
+
+    @property
+    def format(self) -> Literal[2, 3]:
+        """Format of a manifest with this."""
+        return 3 if self.joint else 2
 
 
 class Manifest(pydantic.BaseModel):
@@ -105,8 +113,9 @@ class Manifest(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    format: Literal[1, 2]
-    """2: with `matching`, which a reader of 1 would leave out, and compare otherwise."""
+    format: Literal[1, 2, 3]
+    """2: with `matching`, which a reader of 1 would leave out, and compare otherwise; 3: with a
+    joint row, which a reader of 2 does not know."""
     model: Annotated[str, pydantic.Field(max_length=200)]
     precision: Literal["float32"]  # of `frames.onnx`, `head.onnx` and `full.onnx`
     config: dict[str, Any]

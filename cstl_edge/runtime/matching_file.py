@@ -1,7 +1,8 @@
-"""`matching.npz` of an exported folder: the mean and the whitening of the model's distance.
+"""`matching.npz` of an exported folder: mean, whitening and joint projection of its distance.
 
-Both come from synthetic people (`export.matching`), as float16. The file is data alone: numpy reads
-it without pickle, and its sha256 stands in the manifest. Letters: p parts, d embedding dimensions.
+All come from synthetic people (`export.matching`), as float16; not every model has a joint
+projection. The file is data alone: numpy reads it without pickle, and its sha256 stands in the
+manifest. Letters: p parts, d embedding dimensions.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +28,11 @@ def read_distance(folder: Path, manifest: Manifest) -> Distance:
     matching, shape = manifest.matching, manifest.shape
     if matching is None:
         return Distance()
+    rows = shape.parts + matching.joint
     weights = None if matching.weights is None else np.array(matching.weights, np.float32)
-    if weights is not None and len(weights) != shape.parts:
+    if weights is not None and len(weights) != rows:
         raise ModelError(
-            f"{one_line(folder)}: expected {shape.parts} weights of parts; got {len(weights)}."
+            f"{one_line(folder)}: expected {rows} weights of rows; got {len(weights)}."
             " Export the model again"
         )
     if matching.file is None:
@@ -42,6 +45,8 @@ def read_distance(folder: Path, manifest: Manifest) -> Distance:
         "mean": (shape.parts, shape.embedding),
         "whitening": (shape.parts, shape.embedding, shape.embedding),
     }
+    if matching.joint:
+        expected["joint"] = (shape.embedding, shape.parts, shape.embedding)
     arrays = {}
     with parsing(path, f"the arrays {expected}", ModelError, "export the model again"):
         for name, stored in load_npz(data, expected, 2 * MAX_BYTES).items():
@@ -49,17 +54,17 @@ def read_distance(folder: Path, manifest: Manifest) -> Distance:
             if array.shape != expected[name] or not np.isfinite(array).all():
                 raise ValueError(f"{name} is {array.shape}, or not finite")
             arrays[name] = array
-    return Distance(matching.distance, weights, arrays["mean"], arrays["whitening"])
+    return Distance(matching.distance, weights, **arrays)
 
 
 def matching_bytes(distance: Distance) -> bytes:
     """Return the content of the file for a distance that has a mean and a whitening."""
     assert distance.mean is not None
     assert distance.whitening is not None
+    arrays = {"mean": distance.mean, "whitening": distance.whitening}
+    if distance.joint is not None:
+        arrays["joint"] = distance.joint
+    halves: dict[str, Any] = {name: x.astype(np.float16) for name, x in arrays.items()}
     buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        mean=distance.mean.astype(np.float16),
-        whitening=distance.whitening.astype(np.float16),
-    )
+    np.savez(buffer, **halves)
     return buffer.getvalue()

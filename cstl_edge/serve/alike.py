@@ -56,12 +56,13 @@ class WalkMeasure:
 
     def to_all(self, walk: PlacedWalk, others: Sequence[PlacedWalk]) -> Floats:
         """Return the distances of a walk to others, [n], projected camera by camera."""
-        rows = np.empty((len(others), *walk.walk.mean.shape), np.float32)  # [n, p, d]
+        ours = self.project(walk)  # [1, r, d]
+        rows = np.empty((len(others), *ours.shape[1:]), np.float32)
         for camera in {other.camera for other in others}:
             chosen = [i for i, other in enumerate(others) if other.camera == camera]
             means = np.stack([others[i].walk.mean for i in chosen])
             rows[chosen] = self._gallery.project(means, camera)
-        return np.asarray(self._distance.between(self.project(walk), rows)[0], np.float32)
+        return np.asarray(self._distance.between(ours, rows)[0], np.float32)
 
     def project(self, walk: PlacedWalk) -> Floats:
         """Return a walk in the form in which walks are compared, [1, p, d]."""

@@ -17,12 +17,15 @@ def _at_once(monkeypatch):
     monkeypatch.setattr(fast_index, "PLAIN_SEARCHES", 0)
 
 
-@pytest.fixture
-def distance(rng):
+@pytest.fixture(params=[False, True], ids=["parts", "joint"])
+def distance(rng, request):
     sample = rng.normal(size=(60, PARTS, DIMENSIONS)) * np.linspace(0.3, 2, DIMENSIONS)
     whitening = whitening_of(sample, np.repeat(np.arange(20), 3))
     mean = np.zeros((PARTS, DIMENSIONS), np.float32)
-    return Distance("cosine", np.array([1, 2, 1], np.float32), mean, whitening)
+    if not request.param:
+        return Distance("cosine", np.array([1, 2, 1], np.float32), mean, whitening)
+    joint = rng.normal(size=(DIMENSIONS, PARTS, DIMENSIONS)).astype(np.float32)
+    return Distance("cosine", np.array([1, 2, 1, 4], np.float32), mean, whitening, joint)
 
 
 def gallery(rng, people=1100, clusters=0):

@@ -77,16 +77,19 @@ def test_large_galleries_are_sampled(rng, monkeypatch):
     assert np.isfinite(scores).all()
 
 
-def cosine_distance(rng, parts, dimensions, weights=None):
-    """Make a `cosine` with a whitening of made-up people."""
+def cosine_distance(rng, parts, dimensions, weights=None, joint=False):
+    """Make a `cosine` with a whitening of made-up people, and a joint row where it is asked for."""
     sample = rng.normal(size=(60, parts, dimensions)) * np.linspace(0.3, 2, dimensions)
     whitening = whitening_of(sample, np.repeat(np.arange(20), 3))
-    return Distance("cosine", weights, np.zeros((parts, dimensions), np.float32), whitening)
+    shape = (dimensions, parts, dimensions)
+    matrix = rng.normal(size=shape).astype(np.float32) if joint else None
+    return Distance("cosine", weights, np.zeros(shape[1:], np.float32), whitening, matrix)
 
 
+@pytest.mark.parametrize("weights", [(1, 2, 1, 1), (1, 2, 1, 1, 5)], ids=["parts", "joint"])
 @pytest.mark.parametrize("k", [1, 3, 70])
-def test_cosine_searches_are_those_of_pairwise_under_each_cameras_mean(rng, k):
-    distance = cosine_distance(rng, 4, 8, np.array([1, 2, 1, 1], np.float32))
+def test_cosine_searches_are_those_of_pairwise_under_each_cameras_mean(rng, k, weights):
+    distance = cosine_distance(rng, 4, 8, np.array(weights, np.float32), joint=len(weights) > 4)
     people = [rng.normal(1, 1, (count, 4, 8)).astype(np.float32) for count in (3, 1, 4)]
     means = [rng.normal(1, 0.3, (4, 8)).astype(np.float32) for _ in range(2)]
     plain = index_of(*people)
@@ -107,8 +110,9 @@ def test_cosine_searches_are_those_of_pairwise_under_each_cameras_mean(rng, k):
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
-def test_cosine_of_a_template_to_itself_is_zero_under_its_cameras_mean(rng):
-    distance = cosine_distance(rng, 3, 8)
+@pytest.mark.parametrize("joint", [False, True])
+def test_cosine_of_a_template_to_itself_is_zero_under_its_cameras_mean(rng, joint):
+    distance = cosine_distance(rng, 3, 8, joint=joint)
     templates = rng.normal(5, 1, (6, 3, 8)).astype(np.float32)
     mean = np.full((3, 8), 5, np.float32)
     index = indexed(index_of(*templates[:, None].copy()), distance).centred([mean])
@@ -118,8 +122,9 @@ def test_cosine_of_a_template_to_itself_is_zero_under_its_cameras_mean(rng):
     np.testing.assert_allclose(found, distance.pairwise(templates, templates, mean), atol=1e-5)
 
 
-def test_cosine_impostor_scores_are_searches_of_the_others(rng):
-    distance = cosine_distance(rng, 3, 8)
+@pytest.mark.parametrize("joint", [False, True])
+def test_cosine_impostor_scores_are_searches_of_the_others(rng, joint):
+    distance = cosine_distance(rng, 3, 8, joint=joint)
     people = [rng.normal(size=(2, 3, 8)).astype(np.float32) for _ in range(25)]
     index = indexed(index_of(*people), distance)
     expected = []

@@ -1,5 +1,7 @@
 """Two-stage search gives the exact answer, follows changes, and its cache is only a cache."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,8 @@ PEOPLE = 60
 def model(model, rng):
     sample = rng.normal(size=(60, 4, 4)) * np.linspace(0.5, 2, 4)
     whitening = whitening_of(sample, np.repeat(np.arange(20), 3))
-    model.distance = Distance("cosine", None, np.ones((4, 4), np.float32), whitening)
+    joint = rng.normal(size=(4, 4, 4)).astype(np.float32)
+    model.distance = Distance("cosine", None, np.ones((4, 4), np.float32), whitening, joint)
     return model
 
 
@@ -67,15 +70,16 @@ def visits(rng, walks):
 def test_answers_are_those_of_the_exact_search(full, model, walks, rng, monkeypatch):
     seen = visits(rng, walks)
     strangers = rng.normal(1, 1, (10, 4, 4)).astype(np.float32)
+    how = {"threshold": 0.2, "camera": "a", "learn": False}
     with Gallery.open(full, model) as gallery:
-        exact = [gallery.identify(x, 0.05, camera="a", learn=False) for x in [*seen, *strangers]]
+        exact = [gallery.identify(x, **how) for x in [*seen, *strangers]]
         distances = gallery.distances(seen[0], camera="a")
     monkeypatch.setattr(large_index, "LARGE_FROM", 40)
     monkeypatch.setattr(large_index, "WALKS", 20)
     monkeypatch.setattr(large_index, "PROBES", 1000)
     with Gallery.open(full, model) as gallery:
         for walk, wanted in zip([*seen, *strangers], exact, strict=True):
-            found = gallery.identify(walk, 0.05, camera="a", learn=False)
+            found = gallery.identify(walk, **how)
             assert (found.name, found.nearest, found.people) == (
                 wanted.name, wanted.nearest, wanted.people
             )  # fmt: skip
@@ -142,9 +146,10 @@ def test_the_cache_is_used_verified_and_erased(full, model, walks, monkeypatch, 
     answers("Ada")
     assert counts[0] == 3 * (PEOPLE - 1)
     other = whitening_of(np.random.default_rng(1).normal(size=(60, 4, 4)), np.arange(60) // 3)
-    model.distance = Distance("cosine", None, model.distance.mean, other)
-    answers("Ada")
-    assert counts[0] == 3 * (PEOPLE - 1)
+    for changed in ("whitening", "joint"):  # both are [4, 4, 4] here
+        model.distance = replace(model.distance, **{changed: other})
+        answers("Ada")
+        assert counts[0] == 3 * (PEOPLE - 1)
 
 
 @pytest.mark.usefixtures("large")
