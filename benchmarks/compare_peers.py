@@ -18,7 +18,7 @@ from pathlib import Path
 
 from peers.accuracy import accuracy_row
 from peers.cost import About, cost_rows, memory_rows
-from peers.networks import COMMON, NETWORKS, PUBLISHED
+from peers.networks import ABLATIONS, COMMON, NETWORKS, PUBLISHED
 from peers.table import tables
 from peers.training import budget, train, weights_of
 from study import run_study
@@ -110,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("step", choices=list(STEPS))
-    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    known = [*NETWORKS, *ABLATIONS]  # these are trained and evaluated by name only
+    parser.add_argument("--networks", nargs="+", choices=known, default=list(NETWORKS))
     parser.add_argument("--iterations", type=int, default=1000, help="of every training")
     parser.add_argument("--seed", type=int, default=1, help="of every training")
     parser.add_argument("--widths", nargs="+", choices=WIDTHS, default=WIDTHS)

@@ -138,6 +138,15 @@ def with_joint(embeddings: Floats, joint: Floats | None) -> Floats:
     return np.concatenate([embeddings, row[:, None]], axis=1)
 
 
+def weights_with_joint(parts: int) -> Floats:
+    """Return weights by which a joint row counts as much as all parts together: [r].
+
+    Each of the two finds people whom the other does not; the area under the curve changes by less
+    than .002 where the joint row has from 30 to 70 % of the weight.
+    """
+    return np.array([1.0] * parts + [parts], np.float32)
+
+
 def whitening_of(embeddings: Vectors, people: Indices) -> Floats:
     """Return the matrices that whiten each part by the spread within people: [p, d, d].
 

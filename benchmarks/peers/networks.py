@@ -18,6 +18,7 @@ from cstl_edge.reproduce.peers.gaitpart import GaitPart
 from cstl_edge.reproduce.peers.gaitset import GaitSet
 from cstl_edge.reproduce.peers.gln import Gln
 from cstl_edge.reproduce.peers.mt3d_style import Mt3dStyle
+from peers.ablations import CstlOnGaitSet, OneColumn
 
 FRAMES = 30  # of the sequence that costs are counted for
 EMBEDDING = 64  # dimensions per part at the common cost
@@ -80,9 +81,21 @@ NETWORKS: Mapping[str, Network] = {
 }
 
 
+ABLATIONS: Mapping[str, Network] = {
+    "GaitSet, one column": Network(
+        lambda _: OneColumn(), OneColumn, (11, 22, 44), (11, 22, 44), "maps of the last stage"
+    ),
+    "CSTL on GaitSet's trunk": Network(
+        CstlOnGaitSet, lambda: CstlOnGaitSet(0), (11, 22, 44), (11, 22, 44), "part features"
+    ),
+}
+"""Networks between the two, trained and evaluated only."""
+
+
 def network(name: str) -> Network:
-    """Return a network by its name; ConfigError that says which there are."""
-    if name not in NETWORKS:
-        known = ", ".join(NETWORKS)
-        raise ConfigError(f"expected a network of {known}; got {one_line(name)!r}")
-    return NETWORKS[name]
+    """Return a network or an ablation by its name; ConfigError that says which there are."""
+    known = {**NETWORKS, **ABLATIONS}
+    if name not in known:
+        names = ", ".join(known)
+        raise ConfigError(f"expected a network of {names}; got {one_line(name)!r}")
+    return known[name]

@@ -9,7 +9,7 @@ from cstl_edge.evaluation.tables import percent_with_interval
 from cstl_edge.measure.stats import percentile
 from cstl_edge.measure.tables import Table
 from cstl_edge.reproduce.report import describe_difference, difference
-from peers.networks import COMMON, CSTL, NETWORKS, NOTHING, PUBLISHED
+from peers.networks import ABLATIONS, COMMON, CSTL, NETWORKS, NOTHING, PUBLISHED
 
 CONDITIONS = ("rank1_nm", "rank1_bg", "rank1_cl", "rank1")
 BACKENDS = ("pytorch", "onnxruntime")
@@ -73,7 +73,7 @@ class Results:
             backend: One of BACKENDS.
             graph: `full` or `streaming`.
         """
-        if graph == "streaming" and NETWORKS[name].kept == NOTHING:
+        if graph == "streaming" and {**NETWORKS, **ABLATIONS}[name].kept == NOTHING:
             return "a whole window"
         row = self.timed.get((widths, name, backend, graph))
         if row is None or not row.samples.get("wall"):
@@ -117,7 +117,8 @@ def tables(rows: Iterable[Row]) -> str:
 
 def _side_by_side(results: Results, iterations: int) -> Table:
     lines = []
-    for name in NETWORKS:
+    ablated = [name for name in ABLATIONS if (iterations, name) in results.accuracy]
+    for name in (*NETWORKS, *ablated):
         row = results.accuracy.get((iterations, name))
         times = [results.p50_ms(COMMON, name, "onnxruntime", x) for x in ("full", "streaming")]
         memory = results.memory_mb(COMMON, name, "onnxruntime")

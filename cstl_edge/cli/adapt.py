@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,14 +14,25 @@ from cstl_edge.errors import ConfigError, GalleryError, one_line
 from cstl_edge.output import Outputs
 
 if TYPE_CHECKING:
+    from cstl_edge.arrays import Floats
     from cstl_edge.training.adapt import Adaptation, OwnWalk
 
 
+Folders = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder of people: PERSON/WALK/*.png or PERSON/WALK.npy (repeatable)."),
+]
+Joint = Annotated[
+    Path | None,
+    typer.Option(
+        help="Joint projection to search with: a file of train/fit_joint.py or an exported folder "
+        "(default: the shipped model's, for the shipped checkpoint)."
+    ),
+]
+
+
 def adapt(
-    silhouettes: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of people: PERSON/WALK/*.png or PERSON/WALK.npy (repeatable)."),
-    ] = None,
+    silhouettes: Folders = None,
     gallery: Annotated[
         str | None,
         typer.Option(
@@ -34,6 +46,7 @@ def adapt(
     first: Annotated[
         Path | None, typer.Option(help="Checkpoint to start from (default: the shipped one).")
     ] = None,
+    joint: Joint = None,
     mirrored: Annotated[
         bool, typer.Option("--mirrored", help="The walks of --silhouettes go to the right.")
     ] = False,
@@ -52,30 +65,35 @@ def adapt(
     folders = silhouettes or []
     if not folders and gallery is None:
         raise ConfigError("expected walks of your people: give --silhouettes FOLDER or --gallery")
-    outputs = Outputs([*folders, gallery, start], overwrite=overwrite)
+    outputs = Outputs([*folders, gallery, start, joint], overwrite=overwrite)
     outputs.claim(output, "-o", suffixes=(".safetensors",))
     with needs_torch("adapt"):
         from cstl_edge.training.adapt import adapt_to_walks, read_own_walks
+    source = joint or (_shipped_joint() if first is None else None)
 
     def walks(size: tuple[int, int]) -> list[OwnWalk]:
         read = read_own_walks(folders, size, mirrored=mirrored)
         return read if gallery is None else read + _kept_in(gallery, read, size)
 
     with progress("adapting"):
-        result = adapt_to_walks(start, walks, output, cache=cache, workers=workers)
-    print_result({"weights": str(output), **result.to_dict()}, _summary(result, output), json)
+        result = adapt_to_walks(
+            start, walks, output, cache=cache, workers=workers, joint=_joint_of(source, start)
+        )
+    lines = _summary(result, output, source)
+    print_result({"weights": str(output), **result.to_dict()}, lines, json)
 
 
-def _summary(result: Adaptation, output: Path) -> list[str]:
+def _summary(result: Adaptation, output: Path, joint: Path | None) -> list[str]:
     """Return the figures before and after, and what to do next."""
     before, after, folder = result.own_before, result.own_after, output.with_suffix("")
+    with_joint = "" if joint is None else f" --joint {shlex.quote(str(joint))}"
     return [
         f"{output}: on {result.held_out_windows} windows of {result.people} people that were set "
         f"aside, rank-1 {before.rank1:.1%} -> {after.rank1:.1%}, area under the curve "
         f"{before.auc:.3f} -> {after.auc:.3f}; on Walkers {result.walkers_before.auc:.3f} -> "
         f"{result.walkers_after.auc:.3f}",
-        f"next: cstl-edge export {output} -o {folder}, and enroll your people again with --model "
-        f"{folder}: templates belong to the weights that made them",
+        f"next: cstl-edge export {output}{with_joint} -o {folder}, and enroll your people "
+        f"again with --model {folder}: templates belong to the weights that made them",
     ]
 
 
@@ -104,6 +122,29 @@ def _kept_in(gallery: str, walks: list[OwnWalk], size: tuple[int, int]) -> list[
             " out"
         )
     return kept
+
+
+def _joint_of(source: Path | None, weights: Path) -> Floats | None:
+    """Return the joint projection in a file or folder (ModelError: it is of other weights)."""
+    if source is None:
+        return None
+    from cstl_edge.checkpoint.weights import load_checkpoint, read_header
+    from cstl_edge.export.joint import read_joint
+
+    network, training = load_checkpoint(weights)
+    joint = read_joint(source)
+    digest = read_header(weights)[0]["weights_sha256"]
+    joint.require(digest, training.get("adapted", {}).get("from"), network.config)
+    return joint.matrix
+
+
+def _shipped_joint() -> Path | None:
+    """Return the folder that comes with the package, where it has a joint projection."""
+    from cstl_edge.runtime.manifest import read_manifest
+
+    folder = shipped_checkpoint().with_suffix("")
+    manifest = read_manifest(folder) if folder.is_dir() else None
+    return folder if manifest and manifest.matching and manifest.matching.joint else None
 
 
 def shipped_checkpoint() -> Path:

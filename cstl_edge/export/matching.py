@@ -19,7 +19,7 @@ import numpy as np
 from cstl_edge.arrays import Floats, Indices, Silhouettes
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
-from cstl_edge.distance import SHRINKAGE, Distance, DistanceName, whitening_of
+from cstl_edge.distance import SHRINKAGE, Distance, DistanceName, weights_with_joint, whitening_of
 from cstl_edge.errors import ExportError
 from cstl_edge.evaluation.confidence import ConfidenceRecord, fit_confidence
 from cstl_edge.evaluation.impostors import DRAWS, ImpostorRecord, WalkSearches, impostor_table
@@ -125,13 +125,11 @@ def _distance_of(embeddings: Floats, people: Indices, joint: JointProjection | N
     Args:
         embeddings: [m, p, d].
         people: [m], who walks.
-        joint: Projection to one more row, which then weighs as much as all parts together: each of
-            the two halves finds people whom the other does not.
+        joint: Projection to one more row.
     """
     mean = embeddings.mean(axis=0, dtype=np.float64)
     whitening = whitening_of(embeddings, people)
-    parts = embeddings.shape[1]
-    weights = None if joint is None else np.array([1.0] * parts + [parts], np.float32)
+    weights = None if joint is None else weights_with_joint(embeddings.shape[1])
     mean, whitening = (np.asarray(x.astype(np.float16), np.float32) for x in (mean, whitening))
     return Distance("cosine", weights, mean, whitening, joint.matrix if joint else None)
 

@@ -27,7 +27,7 @@ from cstl_edge.checkpoint.weights import (
 )
 from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
-from cstl_edge.distance import Distance, whitening_of
+from cstl_edge.distance import Distance, weights_with_joint, whitening_of
 from cstl_edge.errors import DataError, ModelError, one_line
 from cstl_edge.model import Cstl
 from cstl_edge.silhouette import numbered_images, read_silhouettes
@@ -227,6 +227,7 @@ def adapt_to_walks(
     *,
     cache: str | Path,
     workers: int = 2,
+    joint: Floats | None = None,
 ) -> Adaptation:
     """Adapt a checkpoint to walks and write the result where it helps.
 
@@ -236,6 +237,8 @@ def adapt_to_walks(
         output: Checkpoint to write.
         cache: Folder of rendered Walkers.
         workers: Number of processes that render them.
+        joint: Joint projection [d, p, d] of the checkpoint's embeddings, which the adapted weights
+            are to be exported with; None: they have none.
 
     Raises:
         DataError: There is not enough for a held-out check.
@@ -244,7 +247,7 @@ def adapt_to_walks(
     network, training = load_checkpoint(weights)
     digest = weights_sha256(inference_tensors(network.state_dict(), network.config))
     own = own_windows(network, walks(network.config.size))
-    adaptation = adapt(network, own, walker_windows(network, cache, workers))
+    adaptation = adapt(network, own, walker_windows(network, cache, workers), joint=joint)
     if (reason := adaptation.refusal) is not None:
         raise ModelError(
             f"the adapted weights are not kept: {reason}. Give more walks of each person, from "
@@ -258,17 +261,20 @@ def adapt_to_walks(
     return adaptation
 
 
-def adapt(network: Cstl, own: Windows, walkers: Windows, seed: int = 0) -> Adaptation:
+def adapt(
+    network: Cstl, own: Windows, walkers: Windows, *, joint: Floats | None = None, seed: int = 0
+) -> Adaptation:
     """Train the last matrices of a network in place; return figures before and after.
 
     Args:
         network: Network in evaluation mode.
         own: Windows of the user's people.
         walkers: Windows of synthetic people, some of whom are held out whole.
+        joint: Joint projection [d, p, d] that walks are compared with, before and after.
         seed: Seed of the batches.
     """
     first = network.embed.weight.detach().clone()  # [p, d, k]
-    before = _search(first, own, walkers)
+    before = _search(first, own, walkers, joint)
     weight = first.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([weight], lr=RATE)
     rng, scale = np.random.default_rng(seed), first.square().mean()
@@ -278,12 +284,12 @@ def adapt(network: Cstl, own: Windows, walkers: Windows, seed: int = 0) -> Adapt
             group["lr"] = RATE * 0.5 * (1 + np.cos(np.pi * step / STEPS))
         inputs, labels = _batch(pools, rng)
         loss, _ = triplet_loss(_embed(weight, inputs), labels)
-        joint, _ = triplet_loss(_embed(weight, inputs), labels, joint=True)
+        together, _ = triplet_loss(_embed(weight, inputs), labels, joint=True)
         change = (weight - first).square().mean() / scale
         optimiser.zero_grad()
-        (loss + joint + PULL * change).backward()  # type: ignore[no-untyped-call]
+        (loss + together + PULL * change).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    after = _search(weight.detach(), own, walkers)
+    after = _search(weight.detach(), own, walkers, joint)
     with torch.no_grad():
         network.embed.weight.copy_(weight)
     held = int(own.held_out.sum())
@@ -321,17 +327,26 @@ def _batch(
     return torch.cat(inputs), torch.arange(sum(counts)).repeat_interleave(WINDOWS)
 
 
-def _search(weight: Tensor, own: Windows, walkers: Windows) -> tuple[Search, Search]:
+def _search(
+    weight: Tensor, own: Windows, walkers: Windows, joint: Floats | None
+) -> tuple[Search, Search]:
     """Search with the user's held-out walks, and with held-out Walkers.
 
     The distance is the product's cosine, centred and whitened by the Walkers that are trained on.
+
+    Args:
+        weight: Last matrices [p, d, k].
+        own: Windows of the user's people.
+        walkers: Windows of synthetic people.
+        joint: Joint projection [d, p, d].
     """
     with torch.no_grad():
         mine, synthetic = (_embed(weight, x.inputs).numpy() for x in (own, walkers))
     known, held = ~walkers.held_out, walkers.held_out
     mean = synthetic[known].mean(0)
     whitening = whitening_of(synthetic[known], walkers.people[known])
-    distance = Distance("cosine", mean=mean, whitening=whitening)
+    weights = None if joint is None else weights_with_joint(mean.shape[0])
+    distance = Distance("cosine", weights, mean, whitening, joint)
     own_mean = mine[~own.held_out].mean(0)
     people = walkers.people[held]
     probes = np.zeros(len(people), bool)

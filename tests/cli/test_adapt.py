@@ -8,7 +8,10 @@ import pytest
 from command_line import call
 
 pytest.importorskip("torch")
+from cstl_edge.checkpoint.weights import save_checkpoint
+from cstl_edge.cli.adapt import shipped_checkpoint
 from cstl_edge.gallery.gallery import Gallery
+from cstl_edge.model import Cstl, CstlConfig
 from cstl_edge.runtime.base import EncoderInfo
 from cstl_edge.training import adapt as module
 from cstl_edge.training.adapt import Adaptation, Figures
@@ -112,3 +115,26 @@ def test_nothing_given_is_a_usage_error(tmp_path):
     refused = call("adapt", "-o", tmp_path / "x.safetensors")
     assert refused.returncode == 2
     assert "--silhouettes FOLDER or --gallery" in refused.stderr
+
+
+def test_the_joint_row_of_the_shipped_model_goes_with_its_checkpoint(walks, tmp_path, adapted):
+    """It decides with what the adapted weights will be exported with, and says so."""
+    output = tmp_path / "mine.safetensors"
+    done = call("adapt", "--silhouettes", walks, "-o", output)
+    folder = shipped_checkpoint().with_suffix("")
+    assert f"--joint {folder} -o" in done.stdout
+
+
+def test_a_joint_row_of_other_weights_is_refused_before_any_work(walks, tmp_path, adapted):
+    network = Cstl(CstlConfig(widths=(4, 4, 4, 4), parts=16, embedding=4))
+    first = tmp_path / "other.safetensors"
+    save_checkpoint(first, network)
+    output, folder = tmp_path / "mine.safetensors", shipped_checkpoint().with_suffix("")
+    given = ("adapt", "--silhouettes", walks, "-o", output, "--first", first)
+    done = call(*given, "--joint", folder)
+    assert done.returncode == 4
+    assert "the joint projection is of the weights" in done.stderr
+    assert not adapted
+    done = call(*given)
+    assert done.returncode == 0, done.stderr
+    assert "--joint" not in done.stdout

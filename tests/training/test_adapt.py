@@ -71,6 +71,15 @@ def test_adaptation_learns_which_inputs_tell_people_apart():
     assert (result.people, result.trained_windows, result.held_out_windows) == (6, 30, 18)
 
 
+def test_a_joint_row_counts_in_the_figures():
+    own, walkers = noisy_windows(1, 6, last_walks), noisy_windows(2, 30, lambda x: x >= 20)
+    d, p = network().config.embedding, network().config.parts
+    joint = RNG(7).normal(size=(d, p, d)).astype(np.float32)
+    without, beside = (adapt(network(), own, walkers, joint=x) for x in (None, joint))
+    assert without.own_before.auc != beside.own_before.auc
+    assert without.trained_windows == beside.trained_windows
+
+
 def test_adaptation_to_noise_is_refused():
     """Labels that say nothing of the inputs: the held-out walks show it."""
     net = network()
@@ -156,7 +165,7 @@ def test_what_helps_is_written_with_its_figures_and_what_does_not_is_not(tmp_pat
 
     good = Adaptation(4, 12, 4, *(Figures(0.5, x) for x in (0.8, 0.9, 0.9, 0.9)), 0.01)
     real = module.adapt
-    monkeypatch.setattr(module, "adapt", lambda *a: real(*a) and good)
+    monkeypatch.setattr(module, "adapt", lambda *a, **k: real(*a, **k) and good)
     run()
     adapted, training = load_checkpoint(output)
     before, _ = load_checkpoint(first)
@@ -166,7 +175,7 @@ def test_what_helps_is_written_with_its_figures_and_what_does_not_is_not(tmp_pat
     assert training["name"] == "tiny"
     output.unlink()
     bad = dataclasses.replace(good, own_after=Figures(0.4, 0.7))
-    monkeypatch.setattr(module, "adapt", lambda *a: bad)
+    monkeypatch.setattr(module, "adapt", lambda *a, **_: bad)
     with pytest.raises(ModelError, match="the adapted weights are not kept: it does not help"):
         run()
     assert not output.exists()

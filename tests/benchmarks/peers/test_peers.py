@@ -78,6 +78,19 @@ def test_registered_widths_are_those_of_the_layers(torch, peers):
             assert set(widths) == channels, name
 
 
+def test_ablations_answer_as_networks_do(torch, peers):
+    silhouettes = torch.zeros(2, 4, 64, 44, dtype=torch.uint8)
+    silhouettes[:, :, 8:56, 12:32] = 255
+    for name in peers.networks.ABLATIONS:
+        network = peers.networks.network(name).scaled(5)
+        outputs = network.training_outputs(silhouettes, torch.full((2,), 4, dtype=torch.int32))
+        assert outputs.embedding.shape == (2, 16, 64), name
+        assert (outputs.logits is not None) == name.startswith("CSTL")
+        answer = peers.running.as_peer(network.eval())(silhouettes)
+        assert answer.shape == (2, 16, 64)
+        assert torch.isfinite(answer).all()
+
+
 def test_an_unknown_network_is_refused_by_name(peers):
     from cstl_edge.errors import ConfigError
 
