@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from cstl_edge.cli.console import notify, print_result
+from cstl_edge.cli.console import print_result
 from cstl_edge.cli.gallery import default_gallery, gallery_key, open_existing
 from cstl_edge.cli.options import (
     Annotate,
@@ -39,6 +39,7 @@ from cstl_edge.cli.walks import (
     Track,
     TrackChoice,
     collect_walks,
+    reading,
 )
 from cstl_edge.errors import ConfigError, DataError, one_line
 from cstl_edge.live.segmentation.open import DEFAULT_SEGMENTER, WALKER_FPS
@@ -161,27 +162,25 @@ def identify(
     if server is not None:
         identify_remote(context, server, source, json=json)
         return
-    from cstl_edge.live.pipeline.options import PipelineOptions
-
     annotate = _claim([source, gallery, model], annotate, overwrite, silhouettes is not None)
-    more: dict[str, Any] = {"threshold": threshold, "camera": camera}
-    options = PipelineOptions(segmenter, walker_fps=walker_fps or None, fpir=fpir, **more)
-    encoder = load(model, backend)
-    with open_existing(gallery, encoder) as people:
-        if silhouettes:
-            walks = [_silhouette_walk(source, encoder, silhouettes)]
-        else:
-            choice = SourceChoice(source, rotate, flip, fps, seconds)
-            tracks = TrackChoice(source, pictures)
-            records = _collect(choice, encoder, options, people, annotate, tracks)
-            if track is not None:
-                records = [tracks.choose(records, track)]
-            for number, path in tracks.show(records).items():
-                notify(f"pictures of track {number}: {path}")
-            walks = [_recorded_walk(record) for record in records]
-        decisions = [
-            people.identify(w.content, fpir, threshold, camera=camera, learn=False) for w in walks
-        ]
+    choice = SourceChoice(source, rotate, flip, fps, seconds)
+    with nullcontext(choice) if silhouettes else reading(choice) as choice:
+        from cstl_edge.live.pipeline.options import PipelineOptions
+
+        more: dict[str, Any] = {"threshold": threshold, "camera": camera}
+        options = PipelineOptions(segmenter, walker_fps=walker_fps or None, fpir=fpir, **more)
+        encoder = load(model, backend)
+        with open_existing(gallery, encoder) as people:
+            if silhouettes:
+                walks = [_silhouette_walk(source, encoder, silhouettes)]
+            else:
+                tracks = TrackChoice(source, pictures)
+                records = _collect(choice, encoder, options, people, annotate, tracks)
+                chosen = records if track is None else [tracks.choose(records, track)]
+                tracks.show(chosen)
+                walks = [_recorded_walk(record) for record in chosen]
+            more = {"camera": camera, "learn": False}
+            decisions = [people.identify(w.content, fpir, threshold, **more) for w in walks]
     _print_decisions(walks, decisions, source, encoder, schema, json)
 
 
@@ -282,13 +281,13 @@ def _claim(
         overwrite: Whether it may replace a file.
         no_video: Whether there are no pictures to draw on.
     """
-    from cstl_edge.live.video.annotated import VIDEO_SUFFIXES, playable_path
-    from cstl_edge.output import Outputs
-
     if annotate is None:
         return None
     if no_video:
         raise ConfigError("--annotate needs a video; silhouettes have none")
+    from cstl_edge.live.video.annotated import VIDEO_SUFFIXES, playable_path
+    from cstl_edge.output import Outputs
+
     outputs = Outputs([*inputs, default_gallery()], overwrite=overwrite)
     annotate = playable_path(annotate)
     outputs.claim(annotate, "--annotate", suffixes=VIDEO_SUFFIXES)

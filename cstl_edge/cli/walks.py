@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # every help text would wait for what these import
     from cstl_edge.live.pipeline.options import PipelineOptions, TrackRecord
     from cstl_edge.live.sources.base import Frame
     from cstl_edge.live.sources.options import SourceOptions
+    from cstl_edge.live.sources.read_ahead import ReadAhead
     from cstl_edge.runtime.base import Encoder
 
 LIVE_SECONDS = 60.0  # that a live source is looked at, unless --seconds says otherwise
@@ -59,6 +60,7 @@ class SourceChoice:
     flip: str | None = None
     fps: float | None = None
     seconds: float | None = None
+    ahead: ReadAhead | None = None  # a recording that is read already
 
     @property
     def is_live(self) -> bool:
@@ -82,6 +84,19 @@ class SourceChoice:
         if not self.is_live:
             return CollectLimit(self.seconds)
         return CollectLimit(self.seconds or LIVE_SECONDS, ENOUGH_WINDOWS)
+
+
+@contextmanager
+def reading(choice: SourceChoice) -> Iterator[SourceChoice]:
+    """Begin to read a recording: meanwhile the rest is imported and loaded. A camera waits."""
+    from cstl_edge.live.sources.read_ahead import read_ahead
+
+    ahead = read_ahead(choice.address, choice.options())
+    try:
+        yield replace(choice, ahead=ahead)
+    finally:
+        if ahead is not None:
+            ahead.close()
 
 
 @dataclass
@@ -139,7 +154,7 @@ def collect_walks(
     limit, name = choice.limit(), redact(choice.address)
     with SignalEnd(), progress(f"looking at {name}") as bar:
         return collect(
-            choice.address,
+            choice.ahead or choice.address,
             encoder,
             options,
             observers,
@@ -215,12 +230,12 @@ class TrackChoice:
             remedy="look at them and say --track N",
         )
 
-    def show(self, records: Sequence[TrackRecord]) -> dict[int, Path]:
-        """Write the pictures of all walks, where a folder is named; return them by track."""
-        if self._folder is None:
-            return {}
-        sheets = {record.track: self._picture(record) for record in records}
-        return {track: path for track, path in sheets.items() if path is not None}
+    def show(self, records: Sequence[TrackRecord]) -> None:
+        """Write the pictures of all walks, where a folder is named, and say where they are."""
+        for record in records if self._folder is not None else ():
+            path = self._picture(record)
+            if path is not None:
+                notify(f"pictures of track {record.track}: {path}")
 
     def _description(self, record: TrackRecord) -> str:
         """Return number, time, box and picture of a walk."""

@@ -8,8 +8,8 @@ with it, a live source meanwhile keeps only its newest frame and counts the othe
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-import math
 import queue
 import threading
 import time
@@ -24,8 +24,8 @@ from cstl_edge.live.boxes import Box
 from cstl_edge.live.pipeline.options import PipelineOptions
 from cstl_edge.live.pipeline.pace import MaskPace
 from cstl_edge.live.pipeline.upright import UprightCheck
-from cstl_edge.live.segmentation.base import Colours, Detection, SceneSamples, SceneState, Segmenter
-from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
+from cstl_edge.live.segmentation.base import Colours, Detection, SceneState, Segmenter
+from cstl_edge.live.sources.base import DEFAULT_FPS, Frame, FrameSource, SourceState
 from cstl_edge.live.tracking.track import Track
 from cstl_edge.live.tracking.tracker import Tracker
 from cstl_edge.live.tracking.walk_filter import Reason, WalkFilter
@@ -37,7 +37,9 @@ log = logging.getLogger(__name__)
 
 MAX_FPS = 30.0  # of a faster source frames are left out, evenly
 QUEUE_FRAMES = 4  # between thread and recognition: more would only add latency
-BACKGROUND_SAMPLES = 60  # of a recording, spread over all of it
+BACKGROUND_SAMPLES = 60  # of a recording, spread over all of it,
+SAMPLES_PER_S = 8  # and no more of a short one: samples closer together show the same once more
+LEAST_SAMPLES = 12
 BACKGROUND_MAX_FRAMES = 6000  # a longer recording is learned from its beginning, then like a camera
 BACKGROUND_UNKNOWN_EVERY = 15  # frames between samples where the length is not known
 PAIR_GAP_S = 0.1  # between the two frames of a sample
@@ -111,6 +113,7 @@ class PerceptionThread(threading.Thread):
         self.busy_since_s: float | None = None  # time.perf_counter() when the frame in work came
         self._source, self._segmenter = source, segmenter
         self._rest: Callable[[list[Box]], None] | None = getattr(segmenter, "rest", None)
+        self._ahead: Callable[[Image], None] | None = getattr(segmenter, "ahead", None)
         self._options, self._size = options, size
         self._tracker = Tracker(max_tracks=options.max_walkers)
         self._filters: dict[int, WalkFilter] = {}
@@ -166,11 +169,11 @@ class PerceptionThread(threading.Thread):
 
     def _process_frames(self) -> None:
         start = time.perf_counter()
-        for number, frame in enumerate(self._captured()):
+        for frame, following in self._with_following(self._captured()):
             if self._stopping.is_set():
                 return
-            if number % self.stride:
-                continue
+            if following is not None and self._ahead is not None:
+                self._ahead(following.image)
             if self._forgetting.is_set():
                 self._forgetting.clear()
                 self._put(EndOfStream(self._close_all(), final=False))
@@ -185,14 +188,36 @@ class PerceptionThread(threading.Thread):
             start = time.perf_counter()
 
     def _captured(self) -> Iterator[Frame]:
-        """Yield the source's frames, each wait for one marked for Nsight."""
+        """Yield the source's frames that are used, each wait for one marked for Nsight."""
         frames = iter(self._source)
-        while True:
+        for number in itertools.count():
             with nvtx_range("capture"):
                 frame = next(frames, None)
-            if frame is None:
+            if frame is None or self._stopping.is_set():
                 return
-            yield frame
+            if number % self.stride == 0:
+                yield frame
+
+    def _with_following(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
+        """Yield frames, those of a recording with the one that follows where there is one.
+
+        A fault of the recording is raised behind the last good frame.
+        """
+        if self._source.live:
+            for frame in frames:
+                yield frame, None
+            return
+        fault: Exception | None = None
+        now = next(frames, None)
+        while now is not None:
+            try:
+                following = next(frames, None)
+            except Exception as err:
+                following, fault = None, err
+            yield now, following
+            now = following
+        if fault is not None:
+            raise fault
 
     def _perceive(self, frame: Frame, read_at: float) -> FrameResult:
         with self.samples.time("segment"):
@@ -316,24 +341,22 @@ def learn_background(
     total = source.frames
     whole = total is not None and total <= BACKGROUND_MAX_FRAMES
     with source.reopen() as copy:
-        pairs = _pairs(copy, total, stopping or threading.Event())
-        segmenter.learn(SceneSamples(pairs, _apart_s(total, copy.fps)), rolling=not whole)
+        segmenter.learn(_pairs(copy, total, stopping or threading.Event()), rolling=not whole)
 
 
-def _apart_s(total: int | None, fps: float | None) -> float:
-    """Return the time between one sample of a recording and the next."""
-    if not total or not fps:
-        return math.inf
-    return max(1.0, min(total, BACKGROUND_MAX_FRAMES) / BACKGROUND_SAMPLES) / fps
+def _sample_count(frames: int, fps: float) -> int:
+    """Return how many samples a recording of so many frames is learned from."""
+    return min(BACKGROUND_SAMPLES, max(LEAST_SAMPLES, round(SAMPLES_PER_S * frames / fps)))
 
 
 def _pairs(
     source: FrameSource, total: int | None, stopping: threading.Event
 ) -> Iterator[tuple[Image, Image]]:
     """Yield pairs of frames a moment apart, spread over the recording."""
-    gap = max(1, round(PAIR_GAP_S * (source.fps or 25.0)))
+    fps = source.fps or DEFAULT_FPS
+    gap = max(1, round(PAIR_GAP_S * fps))
     frames = min(total or BACKGROUND_SAMPLES * BACKGROUND_UNKNOWN_EVERY, BACKGROUND_MAX_FRAMES)
-    spread = np.linspace(0, max(frames - 1 - gap, 0), BACKGROUND_SAMPLES)
+    spread = np.linspace(0, max(frames - 1 - gap, 0), _sample_count(frames, fps))
     starts = np.unique(spread.round().astype(int)).tolist()
     start_numbers, waiting = set(starts), dict[int, Image]()
     # a fault in the recording is raised when the run itself comes to it, after the good frames

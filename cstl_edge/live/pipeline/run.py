@@ -26,11 +26,12 @@ from cstl_edge.live.events import Event
 from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
 from cstl_edge.live.pipeline.perception import EndOfStream, FrameResult, PerceptionThread
 from cstl_edge.live.pipeline.recognition import RecognitionStage
-from cstl_edge.live.segmentation.base import SceneState
+from cstl_edge.live.segmentation.base import SceneState, Segmenter
 from cstl_edge.live.segmentation.open import open_segmenter
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState
 from cstl_edge.live.sources.open import open_source
 from cstl_edge.live.sources.options import SourceOptions
+from cstl_edge.live.sources.read_ahead import ReadAhead, read_ahead
 from cstl_edge.runtime.base import Encoder, usable_cores
 
 if TYPE_CHECKING:
@@ -84,11 +85,9 @@ class PipelineRun(Iterator[Event]):
         self.duration_s = duration_s
         self._stopping = False
         self._stopped_at: float | None = None  # time.perf_counter() when frames were ended
-        threads = min(SEGMENTER_THREADS, usable_cores())
-        encoder.warm_up(options.max_walkers)  # so that the second walker does not wait for it
-        engines = encoder.info.engines
-        model = Path(engines) if engines is not None else None
-        segmenter = open_segmenter(options.segmenter, threads=threads, model=model)
+        if isinstance(source, str | os.PathLike):  # a recording opens while the networks do
+            source = read_ahead(source, source_options) or source
+        segmenter = _open_segmenter(encoder, options, source)
         if isinstance(source, str | os.PathLike):
             source = open_source(source, source_options, on_state=self._on_state)
         self.source = source
@@ -257,6 +256,28 @@ class PipelineRun(Iterator[Event]):
         self._shut()
         if end.error is not None:
             raise end.error
+
+
+def _open_segmenter(encoder: Encoder, options: PipelineOptions, source: object) -> Segmenter:
+    """Return the segmenter of a run; a recording that opens meanwhile is open then, or closed.
+
+    Args:
+        encoder: Made ready; where it has engines, the segmenter's may lie beside them.
+        options: Name the segmenter.
+        source: Of the run.
+    """
+    try:
+        encoder.warm_up(options.max_walkers)  # so that the second walker does not wait for it
+        model = Path(encoder.info.engines) if encoder.info.engines is not None else None
+        threads = min(SEGMENTER_THREADS, usable_cores())
+        segmenter = open_segmenter(options.segmenter, threads=threads, model=model)
+        if isinstance(source, ReadAhead):
+            source.wait()
+    except BaseException:
+        if isinstance(source, ReadAhead):
+            source.close()
+        raise
+    return segmenter
 
 
 def run(

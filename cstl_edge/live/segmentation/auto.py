@@ -160,6 +160,10 @@ class AutoSegmenter:
         if self._recording:
             self._person_mask.rest(boxes)
 
+    def ahead(self, image: Image) -> None:
+        """Take the picture of the frame after the next one."""
+        self._background.ahead(image)
+
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
         """Return the people of one frame.
 

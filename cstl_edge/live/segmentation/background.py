@@ -10,15 +10,15 @@ in the frame's pixels.
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
 from cstl_edge.arrays import Floats, Image, Mask
-from cstl_edge.live.boxes import Box, box_iou, mask_area
+from cstl_edge.live.boxes import Box, mask_area
 from cstl_edge.live.clothes import clothes_of
 from cstl_edge.live.segmentation.background_model import (
     OCCUPIED_WEIGHT,
@@ -29,8 +29,14 @@ from cstl_edge.live.segmentation.background_model import (
     occupied_weights,
     revise_background,
 )
-from cstl_edge.live.segmentation.base import Detection, DrawPeople, SceneSamples, SceneState
-from cstl_edge.live.segmentation.blobs import Blob, candidates, clean_foreground, mean_colours
+from cstl_edge.live.segmentation.base import Detection, DrawPeople, SceneState
+from cstl_edge.live.segmentation.blobs import (
+    Blob,
+    Part,
+    candidates,
+    clean_foreground,
+    mean_colours,
+)
 from cstl_edge.live.segmentation.shadows import shadow_mask
 from cstl_edge.opencv import import_cv2
 
@@ -45,9 +51,6 @@ SURE_HEIGHT_SHARE = 0.09  # of the frame's height: smaller blobs start no track
 STRONG = 1.8  # times the threshold: a component must partly reach it
 DISTURBED_SHARE, SETTLED_SHARE = 0.45, 0.30  # of the picture in the foreground
 RELEARN_AFTER_S = 2.0  # a disturbance that stays is the new scene
-SHARED_S = 0.07  # so long a mask stands for somebody who is still there: longer leaves ghosts
-DRAW_EVERY = 3  # samples: somebody is drawn in every third at least
-STILL_THERE = 0.5  # intersection over union of the boxes of somebody who is about where they were
 LEARN_THREADS = 2  # samples at once in which people are drawn, most of them one crop
 WINDOW = 24  # samples of the rolling background
 FIRST_SAMPLES = 8  # before that there is no background
@@ -62,11 +65,25 @@ def open_background(threads: int) -> BackgroundSegmenter:
     return BackgroundSegmenter()
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What differs from the scene in a frame, before anybody is expected there."""
+
+    image: Image
+    pixels: Pixels  # at the working scale
+    share: float  # of the picture in the foreground
+    foreground: Mask
+    parts: list[Part]
+
+
 class BackgroundSegmenter:
     """Finds candidate persons as differences from a model of the empty scene."""
 
     def __init__(self) -> None:
         self._noise: Pixels | None = None
+        self._following: Image | None = None
+        self._early: Future[_Look] | None = None  # the look at the frame that comes next
+        self._helper: ThreadPoolExecutor | None = None  # that looks
         self._reset()
 
     @property
@@ -91,7 +108,6 @@ class BackgroundSegmenter:
             draw: Function that returns the mask of people in a sample, so that whoever stands
                 through most of the recording is not learned as background.
         """
-        apart_s = samples.apart_s if isinstance(samples, SceneSamples) else math.inf
         pairs = [(self._prepare(a), self._prepare(b)) for a, b in samples]
         if not pairs:
             return
@@ -99,14 +115,22 @@ class BackgroundSegmenter:
         self._noise = noise_map(pairs)
         first = estimate_background(stills, threads=LEARN_THREADS)
         self._set_background(first)
-        foreground = [[blob.box for blob in self._blobs(still)] for still in stills]
-        weights = occupied_weights(foreground, stills[0].shape[:2])
-        if draw is not None:
-            drawn = _drawn(draw, stills, foreground, apart_s)
-            for weight, people in zip(weights, drawn, strict=True):
-                weight[people > 0] = OCCUPIED_WEIGHT
+        weights = self._weights(stills, draw)
         self._set_background(revise_background(first, stills, weights, LEARN_THREADS))
         self._rolling = rolling
+
+    def _weights(self, stills: Sequence[Pixels], draw: DrawPeople | None) -> list[Weights]:
+        """Return the weight of each sample at each pixel: small where people are."""
+        foreground, drawn = list[list[Box]](), list[Future[Mask]]()
+        with ThreadPoolExecutor(LEARN_THREADS) as pool:
+            for still in stills:
+                foreground.append([blob.box for blob in self._blobs(still)])
+                if draw is not None:
+                    drawn.append(pool.submit(_drawn, draw, still, foreground[-1]))
+            weights = occupied_weights(foreground, stills[0].shape[:2])
+        for weight, people in zip(weights, drawn, strict=False):
+            weight[people.result() > 0] = OCCUPIED_WEIGHT
+        return weights
 
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
         """Return the people of one frame, none unless the state is READY.
@@ -116,21 +140,34 @@ class BackgroundSegmenter:
             time_s: Media time of the frame in seconds; does not run backwards.
             expected: Boxes that the tracker predicts for this frame.
         """
-        pixels = self._prepare(image)
-        blobs = self._blobs(pixels, expected) if self._background is not None else []
+        look = self._early_look(image)
+        pixels = look.pixels if look is not None else self._prepare(image)
+        blobs = self._blobs(pixels, expected, look) if self._background is not None else []
         self._update_state(time_s)
         if self._rolling:
             self._collect_sample(pixels, time_s, blobs)
         if self.state is not SceneState.READY:
             return []
         self._follow_light(pixels, [blob.box for blob in blobs])
+        self._look_ahead()
         return [self._detection(blob, pixels) for blob in blobs]
+
+    def ahead(self, image: Image) -> None:
+        """Take the picture of the frame after the next one that is segmented.
+
+        A thread looks for what differs in it, as soon as the model of the scene is what it will be
+        then: while people are masked and followed. The result is the same.
+        """
+        self._helper = self._helper or ThreadPoolExecutor(1, "cstl-edge-look")
+        self._following = image
 
     def relearn(self) -> None:
         """Forget the scene and learn another one, as a camera does at the start."""
         self._reset()
 
     def _reset(self) -> None:
+        self._early_look(None)
+        self._following = None
         self._size: tuple[int, ...] | None = None
         self._scale = 1.0  # working pixels per frame pixel
         self._background: Pixels | None = None
@@ -157,10 +194,7 @@ class BackgroundSegmenter:
             self._reset()
             self._size = image.shape
             self._scale = min(1.0, MAX_ROWS / image.shape[0])
-        if self._scale < 1:
-            image = _shrink(image, self._scale)
-        pixels: Pixels = cv2.cvtColor(image, cv2.COLOR_BGR2YCrCb)
-        return pixels
+        return _working_pixels(image, self._scale)
 
     def _set_background(self, background: Pixels) -> None:
         """Take a background, and the noise of all rows."""
@@ -181,17 +215,50 @@ class BackgroundSegmenter:
         self._weak_steps[rows] = weak
         self._strong_steps[rows] = cv2.convertScaleAbs(weak, alpha=STRONG)
 
-    def _blobs(self, pixels: Pixels, expected: Sequence[Box] = ()) -> list[Blob]:
-        assert self._background is not None
+    def _look_ahead(self) -> None:
+        """Begin to look at the frame that comes next, where it is there and of the same size."""
+        image, self._following = self._following, None
+        if image is not None and image.shape == self._size and self._helper is not None:
+            self._early = self._helper.submit(self._look, image, None)
+
+    def _early_look(self, image: Image | None) -> _Look | None:
+        """Return what was found ahead, once it is there; None where that was another picture."""
+        early, self._early = self._early, None
+        look = early.result() if early is not None else None
+        return look if look is not None and look.image is image else None
+
+    def _look(self, image: Image, pixels: Pixels | None) -> _Look:
+        """Look for what differs from the scene; changes nothing.
+
+        Args:
+            image: The frame.
+            pixels: The same at the working scale, where that is done.
+        """
+        if pixels is None:
+            pixels = _working_pixels(image, self._scale)
         weak, strong = self._differences(self._normalise_exposure(pixels))
-        self._share = mask_area(weak) / weak.size
-        if self._share > DISTURBED_SHARE:
-            self._foreground = weak
+        share = mask_area(weak) / weak.size
+        if share > DISTURBED_SHARE:
+            return _Look(image, pixels, share, weak, [])
+        return _Look(image, pixels, share, *clean_foreground(weak, strong))
+
+    def _blobs(
+        self, pixels: Pixels, expected: Sequence[Box] = (), look: _Look | None = None
+    ) -> list[Blob]:
+        """Return the candidates of a frame.
+
+        Args:
+            pixels: The frame at the working scale.
+            expected: Boxes that the tracker predicts, in pixels of the frame.
+            look: What differs in it, where that is known.
+        """
+        look = look or self._look(pixels, pixels)
+        self._share, self._foreground = look.share, look.foreground
+        if look.share > DISTURBED_SHARE:
             return []
-        self._foreground, parts = clean_foreground(weak, strong)
         k = self._scale
         boxes = [(x * k, y * k, w * k, h * k) for x, y, w, h in expected]
-        return candidates(self._foreground, boxes, parts)
+        return candidates(look.foreground, boxes, look.parts)
 
     def _normalise_exposure(self, pixels: Pixels) -> Pixels:
         """Divide by the change of exposure: the median ratio of luma where nobody was seen."""
@@ -302,6 +369,13 @@ class BackgroundSegmenter:
         )
 
 
+def _working_pixels(image: Image, scale: float) -> Pixels:
+    """Return a frame in YCrCb at the working scale."""
+    smaller = _shrink(image, scale) if scale < 1 else image
+    pixels: Pixels = cv2.cvtColor(smaller, cv2.COLOR_BGR2YCrCb)
+    return pixels
+
+
 def _shrink(image: Image, scale: float) -> Image:
     """Return a picture at a smaller scale: halved by means, the rest of the way interpolated."""
     width, height = (max(1, round(n * scale)) for n in image.shape[1::-1])
@@ -320,53 +394,6 @@ def _any_plane(picture: Pixels) -> Mask:
     return mask
 
 
-def _drawn(
-    draw: DrawPeople, stills: Sequence[Pixels], boxes: Sequence[Sequence[Box]], apart_s: float
-) -> Iterable[Mask]:
-    """Return the masks of the people in samples.
-
-    Who was drawn a moment before and is still there, as in the samples of a clip of seconds, is not
-    drawn again: the network runs for every third sample of them at most.
-
-    Args:
-        draw: Draws the people in boxes of a frame.
-        stills: Samples, YCrCb.
-        boxes: Of each of them.
-        apart_s: Time between one sample and the next.
-    """
-    every = min(DRAW_EVERY, 1 + int(SHARED_S / apart_s))
-    fresh, earlier = to_draw(boxes, SURE_HEIGHT_SHARE * stills[0].shape[0], every)
-
-    def one(still: Pixels, own: Sequence[Box]) -> Mask:
-        return draw(np.asarray(cv2.cvtColor(still, cv2.COLOR_YCrCb2BGR), np.uint8), own)
-
-    with ThreadPoolExecutor(LEARN_THREADS) as pool:
-        drawn = list(pool.map(one, stills, fresh))
-    for mask, numbers in zip(drawn, earlier, strict=True):
-        yield np.bitwise_or.reduce([mask, *(drawn[i] for i in numbers)])
-
-
-def to_draw(
-    boxes: Sequence[Sequence[Box]], least_px: float, every: int
-) -> tuple[list[list[Box]], list[set[int]]]:
-    """Return which boxes of each sample are drawn, and the earlier samples that have the others.
-
-    Args:
-        boxes: Of the people in each sample.
-        least_px: Height of a box that is worth it.
-        every: Samples in which somebody who stays is drawn once.
-    """
-    fresh: list[list[Box]] = []
-    earlier: list[set[int]] = []
-    for own in boxes:
-        before = range(max(0, len(fresh) - every + 1), len(fresh))
-        now, known = list[Box](), set[int]()
-        for box in own:
-            there = [i for i in before if any(box_iou(box, b) >= STILL_THERE for b in fresh[i])]
-            if there:
-                known.add(there[-1])
-            elif box[3] >= least_px:
-                now.append(box)
-        fresh.append(now)
-        earlier.append(known)
-    return fresh, earlier
+def _drawn(draw: DrawPeople, still: Pixels, boxes: Sequence[Box]) -> Mask:
+    """Return the mask of the people in the boxes of a sample."""
+    return draw(np.asarray(cv2.cvtColor(still, cv2.COLOR_YCrCb2BGR), np.uint8), boxes)

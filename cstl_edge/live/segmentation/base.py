@@ -7,7 +7,7 @@ resolution of its own, with square pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -42,25 +42,15 @@ class Detection:
     interim: bool = False  # masked for tracking alone, since nobody wanted a better mask now
 
 
-@dataclass(frozen=True)
-class SceneSamples:
-    """Samples of a recording, whose distance in time is known."""
-
-    pairs: Iterable[tuple[Image, Image]]
-    apart_s: float  # from one to the next
-
-    def __iter__(self) -> Iterator[tuple[Image, Image]]:
-        """Return the pairs."""
-        return iter(self.pairs)
-
-
 class Segmenter(Protocol):
     """Finds people in frames; holds a model of the empty scene.
 
     One that does not treat everybody alike may have a property `detail`: a sentence, or None where
     it does; the event `scene` reports its changes. One whose masks cost much may have a method
     `rest`, which is called before `segment` with those boxes of `expected` whose masks are for
-    tracking alone in this frame; such detections are `interim`.
+    tracking alone in this frame; such detections are `interim`. One that can use it may have a
+    method `ahead`, which is called before `segment` with the picture of the frame after, where that
+    is there already, as in recordings.
     """
 
     @property
@@ -71,8 +61,7 @@ class Segmenter(Protocol):
         """Learn the empty scene from a recording.
 
         Args:
-            samples: Pairs of frames a moment apart, spread over the recording; `SceneSamples` where
-                it is known how far.
+            samples: Pairs of frames a moment apart, spread over the recording.
             rolling: Whether to keep renewing the model, for recordings far longer than the samples.
         """
 

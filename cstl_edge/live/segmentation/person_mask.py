@@ -125,6 +125,10 @@ class PersonMaskSegmenter:
         """Take the expected boxes of those who need no mask of the network in the next frame."""
         self._resting = boxes
 
+    def ahead(self, image: Image) -> None:
+        """Take the picture of the frame after the next one."""
+        self._background.ahead(image)
+
     def masked(
         self,
         image: Image,

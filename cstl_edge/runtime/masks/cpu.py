@@ -10,9 +10,12 @@ import numpy as np
 
 from cstl_edge.arrays import Floats, Image
 from cstl_edge.errors import ModelError, one_line
+from cstl_edge.opencv import import_cv2
 from cstl_edge.runtime.backends.ort_session import open_session
 from cstl_edge.runtime.masks.base import logits_and_presence
 from cstl_edge.runtime.masks.manifest import MaskManifest
+
+cv2 = import_cv2()
 
 RUN_PIXELS = 2**18  # of a run: 16 crops of 128 x 128; one of 256 x 256 and more is a run of its own
 LARGE_SIDE = 192  # pixels of a crop that is worth a run
@@ -39,8 +42,11 @@ class CpuMaskNetwork:
         self.provider = str(self._session.get_providers()[0])
         self._outputs = [manifest.mask.name]
         self._outputs += [manifest.presence.name] if manifest.presence else []
-        self._mean = np.array(manifest.input.mean, np.float32)
-        self._std = np.array(manifest.input.std, np.float32)
+        wanted = manifest.input
+        # what the network gets for each value of a pixel
+        self._levels: Floats = np.repeat(np.arange(256, dtype=np.float32)[None, :, None], 3, axis=2)
+        self._levels -= np.array(wanted.mean, np.float32)  # [1, 256, 3]
+        self._levels /= np.array(wanted.std, np.float32)
         self._helpers = threads - 1  # beside the calling thread, which would only wait
         self._workers = ThreadPoolExecutor(max(1, self._helpers), "cstl-edge-segment")
 
@@ -85,14 +91,10 @@ class CpuMaskNetwork:
     def _prepared(self, crops: Image) -> Floats:
         """Return crops as the network wants them, [m, side, side, 3] or [m, 3, side, side]."""
         wanted = self._manifest.input
-        colours = crops[..., ::-1] if wanted.colours == "RGB" else crops
-        mean, std = self._mean, self._std
+        rows = crops.reshape(-1, self.side, 3)  # [m * side, side, 3]
+        if wanted.colours == "RGB":
+            rows = cv2.cvtColor(rows, cv2.COLOR_BGR2RGB)
+        pixels: Floats = cv2.LUT(rows, self._levels).reshape(crops.shape)
         if wanted.layout == "NCHW":
-            colours = colours.transpose(0, 3, 1, 2)  # [m, 3, side, side]
-            mean, std = mean[:, None, None], std[:, None, None]
-        pixels = colours.astype(np.float32, order="C")
-        if mean.any():
-            pixels -= mean
-        if (std != 1).any():
-            pixels /= std
+            return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))  # [m, 3, side, side]
         return pixels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from cstl_edge.arrays import Mask
 from cstl_edge.live.boxes import Box
 from cstl_edge.live.segmentation import background
-from cstl_edge.live.segmentation.background import BackgroundSegmenter, to_draw
-from cstl_edge.live.segmentation.base import SceneSamples, SceneState
+from cstl_edge.live.segmentation.background import BackgroundSegmenter
+from cstl_edge.live.segmentation.base import SceneState
 
 RNG = np.random.default_rng(7)
 H, W = 240, 320
@@ -131,19 +132,8 @@ def test_another_frame_size_resets_the_model(learned: BackgroundSegmenter) -> No
     assert learned.state is SceneState.LEARNING
 
 
-def test_who_is_still_there_is_drawn_in_every_third_sample_alone() -> None:
-    stands: Box = (10.0, 10.0, 20.0, 60.0)
-    walks: list[Box] = [(100.0 + 30 * i, 10.0, 20.0, 60.0) for i in range(5)]
-    speck: Box = (5.0, 5.0, 4.0, 6.0)
-    fresh, earlier = to_draw([[stands, box, speck] for box in walks], 20, every=3)
-    assert fresh == [[stands, walks[0]], *([box] for box in walks[1:3]), [stands, walks[3]],
-                     [walks[4]]]  # fmt: skip
-    assert earlier == [set(), {0}, {0}, set(), {3}]
-
-
-@pytest.mark.parametrize(("apart_s", "drawn"), [(1 / 30, 3), (0.05, 4), (0.1, 7), (2.0, 7)])
-def test_a_mask_stands_for_another_sample_within_a_moment_alone(apart_s: float, drawn: int) -> None:
-    """Of somebody who stands, shared masks of seconds ago had left a ghost in the empty scene."""
+def test_people_are_drawn_in_every_sample_with_their_own_boxes() -> None:
+    """Of somebody who stands, masks of seconds ago had left a ghost in the empty scene."""
     calls: list[int] = []
 
     def draw(image: background.Pixels, boxes: Sequence[Box]) -> Mask:
@@ -153,12 +143,70 @@ def test_a_mask_stands_for_another_sample_within_a_moment_alone(apart_s: float, 
     segmenter = BackgroundSegmenter()
     pairs = [(frame(100, seed=i), frame(100, seed=50 + i)) for i in range(7)]
     pairs += [(frame(None, seed=i), frame(None, seed=60 + i)) for i in range(10, 20)]
-    segmenter.learn(SceneSamples(iter(pairs), apart_s), draw=draw)
-    assert sum(calls) == drawn
-    calls.clear()
     segmenter.learn(iter(pairs), draw=draw)
-    assert sum(calls) == 7
+    assert sorted(calls) == [0] * 10 + [1] * 7
 
 
-def test_nobody_is_drawn_where_nobody_is() -> None:
-    assert to_draw([[], []], 20, every=3) == ([[], []], [set(), set()])
+def test_who_is_drawn_has_little_weight_in_the_own_sample(learned: BackgroundSegmenter) -> None:
+    def draw(image: background.Pixels, boxes: Sequence[Box]) -> Mask:
+        people = np.zeros(image.shape[:2], np.uint8)
+        people[:, int(boxes[0][0]) :] = 1
+        return people
+
+    stills = [learned._prepare(frame(x, seed=x)) for x in (100, 200)]
+    first, second = learned._weights(stills, draw)
+    for weights, left in ((first, 100), (second, 200)):
+        assert np.all(weights[:, left + 2 :] == np.float32(background.OCCUPIED_WEIGHT))
+        assert np.all(weights[:, : left - 2] == 1)
+
+
+def shaken(image: np.ndarray) -> np.ndarray:
+    """Return another view, in which nearly all differs."""
+    return np.ascontiguousarray(np.roll(image, 5, axis=1))
+
+
+def test_a_look_at_the_next_frame_changes_nothing(trained: BackgroundSegmenter) -> None:
+    """Plain twin: segmented with and without the frame that follows, to the bit."""
+    images = [frame(30 + 5 * i, gain=1 - 0.006 * i, seed=i) for i in range(24)]
+    images[9] = shaken(images[9])
+    images[14:16] = [image[:200].copy() for image in images[14:16]]  # a new size: learned again
+    results = []
+    for looks in (False, True):
+        segmenter = copy.deepcopy(trained)
+        for i, image in enumerate(images):
+            if looks and i + 1 < len(images):
+                segmenter.ahead(images[i + 1])
+            if i == 20:
+                segmenter.relearn()
+            people = segmenter.segment(image, i / 25)
+            scene = segmenter._background
+            results.append((people, segmenter.state, None if scene is None else scene.copy()))
+    plain, ahead = results[: len(images)], results[len(images) :]
+    assert sum(len(people) for people, _, _ in plain) >= 13
+    for (people, state, scene), (others, other_state, other_scene) in zip(
+        plain, ahead, strict=True
+    ):
+        assert state is other_state
+        assert np.array_equal(scene, other_scene)
+        assert [p.box for p in people] == [p.box for p in others]
+        assert [p.mask.tobytes() for p in people] == [p.mask.tobytes() for p in others]
+
+
+def test_the_look_ahead_is_what_is_used(learned: BackgroundSegmenter) -> None:
+    here, there = frame(60, seed=1), frame(200, seed=2)
+    learned.ahead(there)
+    learned.segment(here, 0.0)
+    learned._look = None  # type: ignore[method-assign, assignment]  # it would fail
+    (person,) = learned.segment(there, 0.04)
+    assert person.box[0] == pytest.approx(200, abs=3)
+
+
+def test_the_thread_that_looks_ends_with_its_segmenter(trained: BackgroundSegmenter) -> None:
+    segmenter = copy.deepcopy(trained)
+    before = {t for t in threading.enumerate() if t.name.startswith("cstl-edge-look")}
+    segmenter.ahead(frame(60))
+    segmenter.segment(frame(50), 0.0)
+    (looking,) = {t for t in threading.enumerate() if t.name.startswith("cstl-edge-look")} - before
+    del segmenter
+    looking.join(30)
+    assert not looking.is_alive()
