@@ -347,4 +347,4 @@ class Administration:
         self.unfinished = tuple(erasure.unfinished)
         if erasure.unfinished:
             self._next_look_s = min(self._next_look_s, time.monotonic() + AGAIN_S)
-            logger.warning("%s", note_of(erasure, rows.path))
+            logger.warning("%s", note_of(erasure, self.server or rows.path))

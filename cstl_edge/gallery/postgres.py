@@ -174,14 +174,15 @@ class PostgresRows(SealedRows):
             self._connection.execute(f"VACUUM (FULL) {', '.join(TABLES)}")
         if self._notices:  # it skips what others own, and goes on
             raise GalleryError(
-                f"gallery '{self.path}': the server did not write all tables anew"
-                f" ({one_line(self._notices[0])}): let the user who made them do so (gallery"
-                " purge), or make this one a member of that (GRANT gallery TO box7)"
+                f"the gallery server '{self.path}' did not write all tables anew"
+                f" ({one_line(self._notices[0])})",
+                remedy="let the user who made them do so (gallery purge), or make this one a member"
+                " of that (GRANT gallery TO box7)",
             )
 
     def not_rewritten(self, err: GalleryError) -> str:
         """Return what it means that `rewrite` failed."""
-        return f"{err}; until then parts of what was erased may remain in its files"
+        return f"{err.message}, so parts of what was erased may remain in its files: {err.remedy}"
 
     def empty_log(self) -> bool:
         """Return True: the server recycles its log by itself."""

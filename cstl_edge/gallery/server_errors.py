@@ -8,11 +8,12 @@ where it comes from, since servers speak many languages; what passes is known by
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from cstl_edge.errors import ConfigError, CstlEdgeError, GalleryError, ServerAway, one_line
 from cstl_edge.gallery.server_address import import_psycopg
 
+_Kind = TypeVar("_Kind", bound=GalleryError)
 SCHEMA = "cstl_edge"  # of the database: one gallery in each
 RESTORE = "restore the server's backup, or drop the schema and bring a copy there (gallery migrate)"
 
@@ -91,7 +92,7 @@ def of_connecting(err: Exception, shown: str) -> CstlEdgeError:
     by_server = _FROM_SERVER.search(str(err)) is not None
     if "no password supplied" in text or (by_server and not _PASSING.search(text)):
         what, remedy = next(x[1:] for x in _REFUSALS if x[0] in text)
-        return GalleryError(_sentence(shown, what, text, remedy))
+        return _error(GalleryError, shown, what, text, remedy)
     return away(err, shown)
 
 
@@ -99,7 +100,7 @@ def away(err: Exception, shown: str) -> ServerAway:
     """Return the error of a server that cannot be reached, or not any more."""
     text = in_one_line(err)
     what, remedy = next(x[1:] for x in _ABSENCES if x[0] in text)
-    return ServerAway(_sentence(shown, what, text, remedy))
+    return _error(ServerAway, shown, what, text, remedy)
 
 
 def of_statement(err: Exception, shown: str, *, lost: bool, changes: bool) -> GalleryError:
@@ -118,11 +119,9 @@ def of_statement(err: Exception, shown: str, *, lost: bool, changes: bool) -> Ga
         text = f"gallery '{shown}': another box has been writing for 30 s: try again"
         return GalleryError(text) if changes else ServerAway(text)
     what, remedy = next(x[1:] for x in _REFUSED_STATEMENTS if isinstance(err, _classes(x[0])))
-    kind = GalleryError
-    if isinstance(err, psycopg.OperationalError) and not changes:
-        kind = ServerAway  # of the moment: answers go on
-    stored = "nothing was changed: " if changes else ""
-    return kind(f"the gallery server '{shown}' {what}: {in_one_line(err)}; {stored}{remedy}")
+    passes = isinstance(err, psycopg.OperationalError) and not changes  # answers go on meanwhile
+    kind = ServerAway if passes else GalleryError
+    return _error(kind, shown, what, in_one_line(err), remedy, changes=changes)
 
 
 def in_doubt(err: Exception, shown: str) -> ServerAway:
@@ -139,8 +138,21 @@ def in_one_line(err: Exception) -> str:
     return one_line(text)
 
 
-def _sentence(shown: str, what: str, text: str, remedy: str) -> str:
-    return f"the gallery server '{shown}' {what}: {text}; nothing was changed: {remedy}"
+def _error(
+    kind: type[_Kind], shown: str, what: str, text: str, remedy: str, *, changes: bool = True
+) -> _Kind:
+    """Return an error.
+
+    Args:
+        kind: Its class.
+        shown: Address without credentials.
+        what: What the server does.
+        text: Its own words.
+        remedy: What to do.
+        changes: Whether to say that nothing was changed.
+    """
+    remedy = f"nothing was changed: {remedy}" if changes else remedy
+    return kind(f"the gallery server '{shown}' {what}: {text}", remedy=remedy)
 
 
 def _classes(names: tuple[str, ...]) -> tuple[Any, ...]:

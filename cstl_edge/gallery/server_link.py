@@ -96,7 +96,7 @@ class ServerLink:
         except ServerAway as err:
             if not self.path.exists():
                 raise
-            logger.warning("%s; searches go on in the replica", err)
+            logger.warning("%s; searches go on in the replica", err.message)
         self._open_replica()
 
     def clock(self) -> datetime:
@@ -256,7 +256,7 @@ class ServerLink:
 
     def _note_away(self, err: ServerAway) -> None:
         if self.is_online:
-            logger.warning("%s; searches go on in the replica", err)
+            logger.warning("%s; searches go on in the replica", err.message)
         self.is_online = False
 
     def _reach(self, *, look: bool = True) -> None:

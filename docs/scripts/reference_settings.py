@@ -39,6 +39,11 @@ ENVIRONMENT = {
     "WATCHDOG_USEC": "Microseconds within which systemd wants a sign of life; set by systemd.",
     "WATCHDOG_PID": "Process that those are meant for; set by systemd.",
     "CUDA_VISIBLE_DEVICES": "GPU whose clocks and energy `bench` reads, as CUDA counts them.",
+    "PGHOST": "Host of a gallery's server where its address has none; libpq reads more of its kind "
+    "(`PGPASSWORD`, `PGPASSFILE`).",
+    "PGPORT": "Port of a gallery's server where its address has none.",
+    "PGSSLMODE": "How TLS is asked of a gallery's server where its address does not say it.",
+    "PGSSLROOTCERT": "Certificate of the CA of a gallery's server, in the same way.",
     "CXX": "C++ compiler of a compiled run (`run.compile`); `g++`, then `clang++`, without it.",
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "Not read: what OpenCV's FFmpeg may open is set by us.",
     "OPENCV_FFMPEG_LOGLEVEL": "What FFmpeg prints; nothing without it.",
