@@ -85,6 +85,7 @@ class ServerLink:
         self._next_try_s = 0.0  # of the monotonic clock
         self._is_returning = False  # the server was away, and is about to be tried
         self._next_finish_s = 0.0  # of the monotonic clock
+        self._away = ""  # why the server cannot be reached
         self._camera_fault = ""  # why sums of cameras were not exchanged the last time
         self.is_online = False
         self._begin()
@@ -96,7 +97,7 @@ class ServerLink:
         except ServerAway as err:
             if not self.path.exists():
                 raise
-            logger.warning("%s; searches go on in the replica", err.message)
+            self._note_away(err)
         self._open_replica()
 
     def clock(self) -> datetime:
@@ -255,9 +256,9 @@ class ServerLink:
             self._camera_fault = str(err)
 
     def _note_away(self, err: ServerAway) -> None:
-        if self.is_online:
+        if err.message != self._away:  # said once, and again where the cause is another
             logger.warning("%s; searches go on in the replica", err.message)
-        self.is_online = False
+        self.is_online, self._away = False, err.message
 
     def _reach(self, *, look: bool = True) -> None:
         """Connect where that is needed, and bring the replica up to date (GalleryError)."""
@@ -273,7 +274,7 @@ class ServerLink:
             self._look()
             if not self.is_online and self._replica is not None:
                 logger.info("gallery '%s': the replica is up to date", self.address.shown)
-            self.is_online, self._fault = True, None
+            self.is_online, self._fault, self._away = True, None, ""
 
     def _look(self, *, force: bool = False) -> None:
         """Take over what changed on the server (GalleryError)."""
