@@ -206,6 +206,9 @@ def rules(shipped: Distance, walks: list[Walk]) -> dict[str, Rule]:
         "whitened, own mean, half of each": Rule(white, own, search="half"),
         "whitened, own mean, against means": Rule(white, own, entry="mean"),
     }
+    if white.joint is not None:
+        parts = replace(white, joint=None, weights=None)
+        rows["whitened, own mean, without the joint row"] = Rule(parts, own)
     return rows | {f"one window: {name}": replace(rule, seen="one") for name, rule in rows.items()}
 
 

@@ -34,6 +34,7 @@ def models(
                 "default": model.is_default,
                 "folder": str(model.folder),
                 "network": model.network,
+                "matching": model.matching,
                 "precisions": precisions,
                 "weights_sha256": manifest.weights_sha256,
                 "megabytes": round(model.megabytes, 1),
@@ -42,7 +43,7 @@ def models(
         default = ", used where no model is given" if model.is_default else ""
         lines += [
             f"{model.name} ({model.megabytes:.1f} MB{default})",
-            f"  {model.network}; {', '.join(precisions)}",
+            f"  {model.network}; {model.matching}; {', '.join(precisions)}",
             f"  weights sha256 {manifest.weights_sha256[:12]}; card: cstl-edge models {model.name}",
         ]
     print_result(records, lines or ["no model is shipped with this copy of cstl_edge"], json)

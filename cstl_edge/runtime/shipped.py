@@ -39,6 +39,14 @@ class ShippedModel:
         trunk = f"{config.get('trunk', 'paper')} trunk {'/'.join(map(str, shape.widths))}"
         return f"{height}x{width}, {trunk}, {shape.parts} parts of {shape.embedding} dimensions"
 
+    @property
+    def matching(self) -> str:
+        """How walks are compared, in words."""
+        matching = self.manifest.matching
+        if matching is None:
+            return "compared by euclidean"
+        return f"compared by {matching.distance}" + " with a joint row" * matching.joint
+
     def card(self) -> str:
         """Return its model card, Markdown: data, training, figures, limits (ModelError)."""
         own = self.folder / CARD
