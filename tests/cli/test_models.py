@@ -14,6 +14,8 @@ def test_list_names_the_default_and_its_network():
     assert record["default"] is True
     assert record["weights_sha256"][:12] in text
     assert record["network"] in text
+    assert record["matching"] == "compared by cosine with a joint row"
+    assert record["matching"] in text
 
 
 def test_card_is_printed_and_an_unknown_name_refused():
