@@ -6,8 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from standin_postgres import database, postgres_server
-
 from cstl_edge.distance import EUCLIDEAN, Distance
 from cstl_edge.gallery import server_link
 from cstl_edge.gallery.gallery import Gallery
@@ -80,6 +78,8 @@ def alice(path, model, walker):
 @pytest.fixture(scope="module")
 def server():
     """Run a PostgreSQL server."""
+    from standin_postgres import postgres_server  # not where child processes import this file
+
     with postgres_server() as running:
         yield running
 
@@ -87,6 +87,8 @@ def server():
 @pytest.fixture
 def address(server, monkeypatch):
     """Return the address of an empty database; whoever follows it looks often."""
+    from standin_postgres import database
+
     for name in ("POLL_S", "RETRY_S", "LOOK_S"):
         monkeypatch.setattr(server_link, name, 0.05)
     return database(server, f"gallery{next(NUMBERS)}")
