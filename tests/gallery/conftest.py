@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from cstl_edge.distance import EUCLIDEAN, Distance
 from cstl_edge.gallery import server_link
 from cstl_edge.gallery.gallery import Gallery
