@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 OBJECT = re.compile(r" ?<[\w.]+ object at 0x\w+>")  # in some messages; differs from run to run
 REPLACE = "replace or remove it"
 PANIC = "PanicException"  # of a library in Rust: no Exception, and no end of the run either
+MAX_PIXELS = 16_000_000  # of an image or a picture: a larger one is refused by its header
 MAX_JSON_DEPTH = 64  # of lists and objects in one another
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from cstl_edge.arrays import Array, Bytes, Mask, Silhouettes
 from cstl_edge.errors import DataError, one_line
-from cstl_edge.foreign import parsing, read_bytes, read_npy
+from cstl_edge.foreign import MAX_PIXELS, parsing, read_bytes, read_npy
 from cstl_edge.opencv import import_cv2
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ MIN_HEIGHT_PX = 48  # below it a 64-row silhouette is mostly interpolated
 MIN_FILL, MAX_FILL = 0.15, 0.85  # share of its bounding box that a walking person covers
 MIN_ASPECT, MAX_ASPECT = 0.15, 0.85  # width / height of the bounding box, seen from any side
 FOREGROUND = 128  # a mask pixel from this value on belongs to the person
-MAX_PIXELS = 16_000_000  # a larger image is refused by its header
 MAX_IMAGE_BYTES = 64 * 2**20
 MAX_WALK_BYTES = 2**28  # 24,000 frames of 128x88
 IMAGE = "a PNG, JPEG or BMP image"

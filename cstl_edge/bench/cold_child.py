@@ -32,7 +32,10 @@ def main(clip: str, gallery: str, command: str, started: float) -> dict[str, flo
         marks.append((phase, time.time()))
 
     import_module(command)
-    from cstl_edge.gallery.gallery import Gallery
+    from cstl_edge.live.sources.read_ahead import read_ahead
+
+    recording = read_ahead(clip)
+    assert recording is not None  # a file
     from cstl_edge.live.pipeline.options import PipelineOptions
     from cstl_edge.live.pipeline.run import PipelineRun
     from cstl_edge.runtime import load
@@ -40,23 +43,27 @@ def main(clip: str, gallery: str, command: str, started: float) -> dict[str, flo
     mark("imports")
     encoder = load()
     mark("model")
-    with Gallery.open(gallery, model=encoder) as people:
-        mark("gallery")
-        with PipelineRun(clip, encoder, people, PipelineOptions(), keep=True) as run:
-            mark("segmenter_and_source")
+    with PipelineRun(recording, encoder, None, PipelineOptions(), keep=True) as run:
+        mark("segmenter_and_source")
+        from cstl_edge.gallery.gallery import Gallery
+
+        with Gallery.open(gallery, model=encoder) as people:
+            mark("gallery")
+            run.attach(None, people)
             for _ in run:
                 pass
-            learn_ms = sum(run.summary.samples.by_stage.get("learn", ()))
             mark("walks")
             for record in run.records:
                 if len(record.embeddings):
                     people.identify(record.embeddings, learn=False)
-        mark("search")
+    mark("search")
+    learn_ms = sum(run.summary.samples.by_stage.get("learn", ()))
     phases, before = dict[str, float](), started
     for phase, at in marks:
         phases[phase], before = (at - before) * 1e3, at
-    phases["background"] = learn_ms
-    phases["walks"] -= learn_ms
+    # it began before the gallery was opened
+    phases["background"] = max(0.0, learn_ms - phases["gallery"])
+    phases["walks"] -= phases["background"]
     return phases
 
 

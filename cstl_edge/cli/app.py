@@ -6,6 +6,7 @@ error (`cstl_edge.errors`).
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from functools import partial
@@ -54,7 +55,9 @@ def main() -> None:
     debug = take_debug(words)
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s")
     run = partial(app, words, prog_name="cstl-edge", standalone_mode=False)
-    sys.exit(run_verb(run, as_json=json_wanted(words), debug=debug))
+    code = run_verb(run, as_json=json_wanted(words), debug=debug)
+    gc.freeze()  # else the end of the interpreter looks through all that it is about to drop
+    sys.exit(code)
 
 
 @app.callback()

@@ -39,6 +39,7 @@ from cstl_edge.cli.walks import (
     Track,
     TrackChoice,
     collect_walks,
+    learning,
     reading,
 )
 from cstl_edge.errors import ConfigError, DataError, one_line
@@ -170,12 +171,12 @@ def identify(
         more: dict[str, Any] = {"threshold": threshold, "camera": camera}
         options = PipelineOptions(segmenter, walker_fps=walker_fps or None, fpir=fpir, **more)
         encoder = load(model, backend)
-        with open_existing(gallery, encoder) as people:
+        with learning(choice, encoder, options) as begun, open_existing(gallery, encoder) as people:
             if silhouettes:
                 walks = [_silhouette_walk(source, encoder, silhouettes)]
             else:
                 tracks = TrackChoice(source, pictures)
-                records = _collect(choice, encoder, options, people, annotate, tracks)
+                records = _collect(begun, encoder, options, people, annotate, tracks)
                 chosen = records if track is None else [tracks.choose(records, track)]
                 tracks.show(chosen)
                 walks = [_recorded_walk(record) for record in chosen]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,13 +13,14 @@ import typer
 
 from cstl_edge.cli.console import Progress, notify, progress
 from cstl_edge.cli.signals import SignalEnd
-from cstl_edge.errors import DataError, one_line
+from cstl_edge.errors import CstlEdgeError, DataError, one_line
 
 if TYPE_CHECKING:  # every help text would wait for what these import
     from cstl_edge.gallery.gallery import Gallery
     from cstl_edge.live.annotate import WalkerView
     from cstl_edge.live.pipeline.collect import CollectLimit, CollectState
     from cstl_edge.live.pipeline.options import PipelineOptions, TrackRecord
+    from cstl_edge.live.pipeline.run import PipelineRun
     from cstl_edge.live.sources.base import Frame
     from cstl_edge.live.sources.options import SourceOptions
     from cstl_edge.live.sources.read_ahead import ReadAhead
@@ -60,7 +61,8 @@ class SourceChoice:
     flip: str | None = None
     fps: float | None = None
     seconds: float | None = None
-    ahead: ReadAhead | None = None  # a recording that is read already
+    ahead: ReadAhead | None = None  # a recording that is read already,
+    begun: PipelineRun | None = None  # and is looked at
 
     @property
     def is_live(self) -> bool:
@@ -97,6 +99,31 @@ def reading(choice: SourceChoice) -> Iterator[SourceChoice]:
     finally:
         if ahead is not None:
             ahead.close()
+
+
+@contextmanager
+def learning(
+    choice: SourceChoice, encoder: Encoder, options: PipelineOptions
+) -> Iterator[SourceChoice]:
+    """Begin to look at a recording that is read: its empty scene is learned meanwhile.
+
+    What prevents it is raised by `collect_walks`, behind what the caller does before.
+
+    Args:
+        choice: The source.
+        encoder: Embeds the silhouettes.
+        options: Segmentation and windows.
+    """
+    if choice.ahead is None:
+        yield choice
+        return
+    from cstl_edge.live.pipeline.run import PipelineRun
+
+    with ExitStack() as stack:
+        with suppress(CstlEdgeError):
+            run = PipelineRun(choice.ahead, encoder, None, options, keep=True)
+            choice = replace(choice, begun=stack.enter_context(run))
+        yield choice
 
 
 @dataclass
@@ -154,7 +181,7 @@ def collect_walks(
     limit, name = choice.limit(), redact(choice.address)
     with SignalEnd(), progress(f"looking at {name}") as bar:
         return collect(
-            choice.ahead or choice.address,
+            choice.begun or choice.ahead or choice.address,
             encoder,
             options,
             observers,

@@ -3,15 +3,21 @@
 import json
 import re
 import stat
+import threading
 
 import cv2
 import numpy as np
 import pytest
 from command_line import call
+from pooled_encoder import PooledEncoder
+from short_walk import write_short_walk
 
 from cstl_edge.cli import console, walks
 from cstl_edge.cli.console import Progress, described, progress, time_left
-from cstl_edge.cli.walks import SourceChoice
+from cstl_edge.cli.walks import Observers, SourceChoice, collect_walks, learning, reading
+from cstl_edge.errors import DataError, GalleryError, SourceUnavailable
+from cstl_edge.live.pipeline.collect import collect
+from cstl_edge.live.pipeline.options import PipelineOptions
 
 STREET = ["--segmenter", "background"]
 TWO = "synthetic://3?seed=3&fps=15&seconds=9"  # two of them walk long enough
@@ -140,3 +146,67 @@ def test_contact_sheet_spreads_its_pictures_over_the_walk(tmp_path):
     assert 3 <= len(middles) <= MOST_PICTURES
     assert np.ptp(middles.astype(int)) >= 50
     assert sheets.write(tmp_path, 8) is None
+
+
+def our_threads():
+    names = "cstl-edge-reader", "cstl-edge-perception"
+    return {thread for thread in threading.enumerate() if thread.name in names}
+
+
+@pytest.fixture
+def no_thread_is_left():
+    before = our_threads()
+    yield
+    for thread in our_threads() - before:
+        thread.join(30)
+    assert our_threads() <= before
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
+def test_a_recording_is_read_and_learned_before_it_is_looked_at(tmp_path):
+    clip = write_short_walk(tmp_path / "walk.mp4")
+    options = PipelineOptions("background")
+    with (
+        reading(SourceChoice(str(clip))) as choice,
+        learning(choice, PooledEncoder(), options) as begun,
+    ):
+        assert begun.ahead is not None
+        assert begun.begun is not None
+        walks = collect_walks(begun, PooledEncoder(), options, Observers())
+    plain = collect(clip, PooledEncoder(), options)
+    assert [(w.track, w.frames) for w in walks] == [(w.track, w.frames) for w in plain]
+    for one, other in zip(walks, plain, strict=True):
+        np.testing.assert_array_equal(one.silhouettes, other.silhouettes)
+        np.testing.assert_array_equal(one.embeddings, other.embeddings)
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
+def test_what_happens_meanwhile_ends_the_reading(tmp_path):
+    clip = write_short_walk(tmp_path / "walk.mp4")
+    with (
+        pytest.raises(GalleryError, match="gone"),
+        reading(SourceChoice(str(clip))) as choice,
+        learning(choice, PooledEncoder(), PipelineOptions("background")),
+    ):
+        raise GalleryError("gone")
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
+def test_a_recording_that_cannot_be_read_is_an_error_where_it_is_looked_at(tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
+    options = PipelineOptions("background")
+    for name, error in (("missing.mp4", SourceUnavailable), ("broken.mp4", DataError)):
+        with (
+            reading(SourceChoice(str(tmp_path / name))) as choice,
+            learning(choice, PooledEncoder(), options) as begun,
+        ):
+            assert begun.begun is None
+            with pytest.raises(error, match=name):
+                collect_walks(begun, PooledEncoder(), options, Observers())
+
+
+def test_a_camera_is_opened_when_everything_else_is_ready():
+    with reading(SourceChoice("synthetic://1")) as choice:
+        assert choice.ahead is None
+        with learning(choice, PooledEncoder(), PipelineOptions("background")) as begun:
+            assert begun is choice

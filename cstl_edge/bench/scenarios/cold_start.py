@@ -2,8 +2,9 @@
 
 Row `identify, 2 s clip`: the command as a user types it; `samples` `wall`. Row `where it goes`: the
 same work by `bench.cold_child`, which reports its phases: `interpreter`, `imports`, `model` (check
-and sessions), `gallery`, `segmenter_and_source`, `background` (learnt from the clip), `walks` (the
-frames), `search`; `wall` is their sum. The files are in the cache of the system: cold is the
+and sessions), `segmenter_and_source`, `gallery`, `background` (learnt from the clip, but for what
+is done while the gallery opens), `walks` (the frames), `search`; `wall` is their sum and the end of
+the process. The files are in the cache of the system: cold is the
 process, not the disk. The gallery has 20 people drawn at random.
 """
 

@@ -19,8 +19,7 @@ import numpy as np
 
 from cstl_edge.arrays import Bytes
 from cstl_edge.errors import DataError, one_line
-from cstl_edge.foreign import parsing, read_bytes
-from cstl_edge.silhouette import MAX_PIXELS
+from cstl_edge.foreign import MAX_PIXELS, parsing, read_bytes
 
 EXPECTED = "a pickle of one uint8 array [s, h, w], protocol 2 to 5"
 MAX_PICKLE_BYTES = 256 * 2**20  # 16,000 frames of 128x128

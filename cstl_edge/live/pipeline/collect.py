@@ -45,7 +45,7 @@ class CollectState:
 
 
 def collect(
-    source: str | os.PathLike[str] | FrameSource,
+    source: str | os.PathLike[str] | FrameSource | PipelineRun,
     encoder: Encoder,
     options: PipelineOptions | None = None,
     observer: Observer | None = None,
@@ -58,7 +58,8 @@ def collect(
     """Return the tracks of a source that have embeddings, the longest walk first.
 
     Args:
-        source: An address, or an open source, which is closed.
+        source: An address, or an open source, which is closed; or a run that has begun and keeps
+            its records, with the options and source options that it was given.
         encoder: Embeds the silhouettes; stays the caller's to close.
         options: Segmentation and windows.
         observer: As for `run`.
@@ -73,10 +74,12 @@ def collect(
     """
     chosen, end = options or PipelineOptions(), limit or CollectLimit()
     watch = _Watch(end, observer, progress)
-    with PipelineRun(
-        source, encoder, gallery, chosen, observer=watch.see, keep=True,
-        source_options=source_options,
-    ) as events:  # fmt: skip
+    if not isinstance(source, PipelineRun):
+        source = PipelineRun(
+            source, encoder, None, chosen, keep=True, source_options=source_options
+        )
+    with source as events:
+        events.attach(watch.see, gallery)
         watch.over(events)
         for _ in events:
             pass

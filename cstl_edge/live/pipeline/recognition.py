@@ -104,6 +104,10 @@ class RecognitionStage:
         self._events: list[Event] = []
         self._learn_failed = False
 
+    def search_in(self, gallery: SearchedGallery | None) -> None:
+        """Take the gallery that is searched, before the first frame."""
+        self._gallery = gallery
+
     def process(self, result: FrameResult) -> list[Event]:
         """Take one frame; return its events. Tracks that were closed here are passed by."""
         time_s = self._time_s = result.frame.time_s

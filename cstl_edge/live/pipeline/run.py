@@ -99,6 +99,15 @@ class PipelineRun(Iterator[Event]):
         self._started = time.perf_counter()
         self._perception.start()
 
+    def attach(self, observer: Observer | None, gallery: Gallery | None) -> None:
+        """Add what a run needs from its first frame on, before it is iterated.
+
+        observer: called with every frame, or None
+        gallery: searched for every walk, or None
+        """
+        self._observer = observer
+        self._recognition.search_in(gallery)
+
     @property
     def fps(self) -> float:
         """Frames per second that the observer gets, as far as the source knows its own."""

@@ -12,10 +12,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, one_line
+
+if TYPE_CHECKING:  # numpy: a reading child process starts without it
+    from cstl_edge.arrays import Image
 
 DEFAULT_FPS = 25.0  # of a folder, and of a file that declares no frame rate
 SECRET_KEYS = r"((?:pass(?:word|wd)?|pwd|token|secret|auth|key|user-id|user-pw)=)"

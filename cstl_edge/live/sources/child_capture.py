@@ -18,13 +18,11 @@ import time
 from collections import deque
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cstl_edge.arrays import Image
 from cstl_edge.credentials import environment_without_credentials
 from cstl_edge.errors import DataError, SourceUnavailable
+from cstl_edge.foreign import MAX_PIXELS
 from cstl_edge.live.sources.base import redact
 from cstl_edge.live.sources.child_protocol import (
     HEAD,
@@ -40,7 +38,9 @@ from cstl_edge.live.sources.child_protocol import (
 )
 from cstl_edge.live.sources.reasons import stream_reason
 from cstl_edge.live.sources.stream import Capture
-from cstl_edge.silhouette import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from cstl_edge.arrays import Image
 
 PIPE_BYTES = 2**20  # size of a pipe under Linux: a frame then needs fewer reads
 STOP_TIMEOUT_S = 1.0  # from asking a child to end to killing it: else a CSI daemon may block
@@ -131,6 +131,8 @@ class ReaderCapture(Capture):
 
     def picture(self, head: PictureHead) -> Image:
         """Read the pixels behind a record."""
+        import numpy as np  # the child starts before it is imported
+
         if not 0 < head.height * head.width <= MAX_PIXELS or head.row_bytes < 3 * head.width:
             limit = f"{MAX_PIXELS // 10**6} megapixels"
             raise SourceUnavailable(f"sends {head.width}x{head.height}; expected at most {limit}")

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cstl_edge.errors import DataError, SourceUnavailable, one_line
+from cstl_edge.foreign import MAX_PIXELS
 from cstl_edge.live.sources.base import DEFAULT_FPS, Frame, FrameSource
 from cstl_edge.live.sources.child_capture import ReaderCapture
 from cstl_edge.live.sources.child_protocol import End, Hello, PictureHead, ReadRequest
 from cstl_edge.live.sources.formats import best_reader
 from cstl_edge.live.sources.options import SourceOptions
-from cstl_edge.silhouette import IMAGE_SUFFIXES, MAX_PIXELS, numbered_images, read_image
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -172,6 +172,8 @@ class ImageFolder(FrameSource):
     """
 
     def __init__(self, path: Path, options: SourceOptions) -> None:
+        from cstl_edge.silhouette import IMAGE_SUFFIXES, numbered_images
+
         super().__init__(str(path))
         self._path, self._options = path, options
         self.fps = fps = options.fps or DEFAULT_FPS
@@ -197,6 +199,8 @@ class ImageFolder(FrameSource):
     def _next(self) -> Frame | None:
         if not self._todo:
             return None
+        from cstl_edge.silhouette import read_image
+
         index, file = self._todo.popleft()
         return Frame(index, read_image(file), index / self.fps)
 

@@ -19,6 +19,7 @@ from typing import Any
 import av
 from av.filter import Graph
 
+from cstl_edge.foreign import MAX_PIXELS
 from cstl_edge.live.sources.child_protocol import (
     End,
     Failure,
@@ -39,7 +40,6 @@ from cstl_edge.live.sources.formats import (
 from cstl_edge.live.sources.media_clock import MediaClock, believable_fps
 from cstl_edge.live.sources.network_probe import probe
 from cstl_edge.live.sources.reasons import NO_FILE, stream_reason
-from cstl_edge.silhouette import MAX_PIXELS
 
 STEP_TIMEOUT_S = 10.0  # of a file, or of a file behind http://
 DECODER_THREADS = 2

@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 
+from cstl_edge.foreign import MAX_PIXELS
 from cstl_edge.live.sources.child_protocol import (
     End,
     Failure,
@@ -33,7 +34,6 @@ from cstl_edge.live.sources.formats import (
 from cstl_edge.live.sources.media_clock import MediaClock, believable_fps
 from cstl_edge.live.sources.network_probe import probe
 from cstl_edge.live.sources.reasons import NO_FILE
-from cstl_edge.silhouette import MAX_PIXELS
 
 AV_LOG_ERROR = "16"
 USB_SIZE = (1280, 720)  # width, height in pixels; the camera takes the nearest it has

@@ -17,12 +17,14 @@ import time
 import zlib
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
-from cstl_edge.arrays import Image
 from cstl_edge.errors import ConfigError, SourceUnavailable, one_line
 from cstl_edge.live.sources.base import Frame, FrameSource, SourceState, redact
 from cstl_edge.live.sources.options import SourceOptions
+
+if TYPE_CHECKING:
+    from cstl_edge.arrays import Image
 
 log = logging.getLogger(__name__)
 
