@@ -18,6 +18,7 @@ from cstl_edge.cli.walks import Observers, SourceChoice, collect_walks, learning
 from cstl_edge.errors import DataError, GalleryError, SourceUnavailable
 from cstl_edge.live.pipeline.collect import collect
 from cstl_edge.live.pipeline.options import PipelineOptions
+from tests.live.pipeline.test_run import Street
 
 STREET = ["--segmenter", "background"]
 TWO = "synthetic://3?seed=3&fps=15&seconds=9"  # two of them walk long enough
@@ -164,16 +165,17 @@ def no_thread_is_left():
 
 @pytest.mark.usefixtures("no_thread_is_left")
 def test_a_recording_is_read_and_learned_before_it_is_looked_at(tmp_path):
-    clip = write_short_walk(tmp_path / "walk.mp4")
+    for frame in Street(100):
+        cv2.imwrite(str(tmp_path / f"{frame.index}.png"), frame.image)
     options = PipelineOptions("background")
     with (
-        reading(SourceChoice(str(clip))) as choice,
+        reading(SourceChoice(str(tmp_path))) as choice,
         learning(choice, PooledEncoder(), options) as begun,
     ):
         assert begun.ahead is not None
         assert begun.begun is not None
         walks = collect_walks(begun, PooledEncoder(), options, Observers())
-    plain = collect(clip, PooledEncoder(), options)
+    plain = collect(tmp_path, PooledEncoder(), options)
     assert [(w.track, w.frames) for w in walks] == [(w.track, w.frames) for w in plain]
     for one, other in zip(walks, plain, strict=True):
         np.testing.assert_array_equal(one.silhouettes, other.silhouettes)
