@@ -49,11 +49,15 @@ app = typer.Typer(
 )
 
 
+SWITCH_S = 0.0005  # a thread's turn while others wait: of 5 ms reading a recording would wait
+
+
 def main() -> None:
     """Run the command line and exit; every expected error is one line and its exit code."""
     words = sys.argv[1:]
     debug = take_debug(words)
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s")
+    sys.setswitchinterval(SWITCH_S)
     run = partial(app, words, prog_name="cstl-edge", standalone_mode=False)
     code = run_verb(run, as_json=json_wanted(words), debug=debug)
     gc.freeze()  # else the end of the interpreter looks through all that it is about to drop

@@ -162,7 +162,7 @@ class AutoSegmenter:
 
     def ahead(self, image: Image) -> None:
         """Take the picture of the frame after the next one."""
-        self._background.ahead(image)
+        self._person_mask.ahead(image)
 
     def segment(self, image: Image, time_s: float, expected: Sequence[Box] = ()) -> list[Detection]:
         """Return the people of one frame.

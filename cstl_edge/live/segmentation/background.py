@@ -84,14 +84,14 @@ class BackgroundSegmenter:
         self._following: Image | None = None
         self._early: Future[_Look] | None = None  # the look at the frame that comes next
         self._helper: ThreadPoolExecutor | None = None  # that looks
+        self._looks_at_once = True
         self._reset()
 
     @property
     def state(self) -> SceneState:
         """State of the background model."""
-        if self._background is None:
-            return SceneState.LEARNING
-        return SceneState.DISTURBED if self._disturbed_since is not None else SceneState.READY
+        known = SceneState.READY if self._disturbed_since is None else SceneState.DISTURBED
+        return SceneState.LEARNING if self._background is None else known
 
     def learn(
         self,
@@ -149,17 +149,26 @@ class BackgroundSegmenter:
         if self.state is not SceneState.READY:
             return []
         self._follow_light(pixels, [blob.box for blob in blobs])
-        self._look_ahead()
+        if self._looks_at_once:
+            self.look_ahead()
         return [self._detection(blob, pixels) for blob in blobs]
 
-    def ahead(self, image: Image) -> None:
+    def ahead(self, image: Image, *, at_once: bool = True) -> None:
         """Take the picture of the frame after the next one that is segmented.
 
-        A thread looks for what differs in it, as soon as the model of the scene is what it will be
-        then: while people are masked and followed. The result is the same.
+        A thread looks for what differs in it when the model of the scene is what it will be then,
+        as soon as the next one is segmented; not `at_once`: when `look_ahead` is called.
         """
         self._helper = self._helper or ThreadPoolExecutor(1, "cstl-edge-look")
-        self._following = image
+        self._following, self._looks_at_once = image, at_once
+
+    def look_ahead(self) -> None:
+        """Begin to look at the frame that comes next, where it is there and of the same size."""
+        image, self._following = self._following, None
+        if image is None or self._helper is None or self.state is not SceneState.READY:
+            return
+        if image.shape == self._size:
+            self._early = self._helper.submit(self._look, image, None)
 
     def relearn(self) -> None:
         """Forget the scene and learn another one, as a camera does at the start."""
@@ -215,12 +224,6 @@ class BackgroundSegmenter:
         self._weak_steps[rows] = weak
         self._strong_steps[rows] = cv2.convertScaleAbs(weak, alpha=STRONG)
 
-    def _look_ahead(self) -> None:
-        """Begin to look at the frame that comes next, where it is there and of the same size."""
-        image, self._following = self._following, None
-        if image is not None and image.shape == self._size and self._helper is not None:
-            self._early = self._helper.submit(self._look, image, None)
-
     def _early_look(self, image: Image | None) -> _Look | None:
         """Return what was found ahead, once it is there; None where that was another picture."""
         early, self._early = self._early, None
@@ -238,9 +241,8 @@ class BackgroundSegmenter:
             pixels = _working_pixels(image, self._scale)
         weak, strong = self._differences(self._normalise_exposure(pixels))
         share = mask_area(weak) / weak.size
-        if share > DISTURBED_SHARE:
-            return _Look(image, pixels, share, weak, [])
-        return _Look(image, pixels, share, *clean_foreground(weak, strong))
+        found = (weak, []) if share > DISTURBED_SHARE else clean_foreground(weak, strong)
+        return _Look(image, pixels, share, *found)
 
     def _blobs(
         self, pixels: Pixels, expected: Sequence[Box] = (), look: _Look | None = None
@@ -372,8 +374,7 @@ class BackgroundSegmenter:
 def _working_pixels(image: Image, scale: float) -> Pixels:
     """Return a frame in YCrCb at the working scale."""
     smaller = _shrink(image, scale) if scale < 1 else image
-    pixels: Pixels = cv2.cvtColor(smaller, cv2.COLOR_BGR2YCrCb)
-    return pixels
+    return np.asarray(cv2.cvtColor(smaller, cv2.COLOR_BGR2YCrCb), np.uint8)
 
 
 def _shrink(image: Image, scale: float) -> Image:

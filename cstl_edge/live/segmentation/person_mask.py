@@ -116,6 +116,8 @@ class PersonMaskSegmenter:
         detections = self._background.segment(image, time_s, expected)
         detections.sort(key=lambda d: (-d.box[2] * d.box[3], d.box))
         pairs, interim = split_resting(worth_masking(detections, expected), expected, self._resting)
+        if not pairs:
+            self._background.look_ahead()
         masked = self.masked(image, pairs[:MAX_BOXES], detections, MAX_SECOND_PASSES)
         # a shared detection gives no silhouette and needs no better mask
         shared = [d for d in detections if d.shared]
@@ -127,7 +129,7 @@ class PersonMaskSegmenter:
 
     def ahead(self, image: Image) -> None:
         """Take the picture of the frame after the next one."""
-        self._background.ahead(image)
+        self._background.ahead(image, at_once=False)
 
     def masked(
         self,
@@ -160,7 +162,10 @@ class PersonMaskSegmenter:
         if not pairs:
             return []
         squares = [square_around(box, MARGIN) for _, box in pairs]
+        if len(pairs) == 1:  # a core is free; of several crops none waits for the look ahead
+            self._background.look_ahead()
         logits, presence = self._run(image, squares)
+        self._background.look_ahead()
         network_masks = (logits > 0).astype(np.uint8) * 255
         crops = []
         for i, (detection, box) in enumerate(pairs):

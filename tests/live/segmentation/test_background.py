@@ -171,20 +171,21 @@ def test_a_look_at_the_next_frame_changes_nothing(trained: BackgroundSegmenter) 
     images[9] = shaken(images[9])
     images[14:16] = [image[:200].copy() for image in images[14:16]]  # a new size: learned again
     results = []
-    for looks in (False, True):
+    for looks in ("never", "at once", "later"):
         segmenter = copy.deepcopy(trained)
         for i, image in enumerate(images):
-            if looks and i + 1 < len(images):
-                segmenter.ahead(images[i + 1])
+            if looks != "never" and i + 1 < len(images):
+                segmenter.ahead(images[i + 1], at_once=looks == "at once")
             if i == 20:
                 segmenter.relearn()
             people = segmenter.segment(image, i / 25)
+            segmenter.look_ahead()
             scene = segmenter._background
             results.append((people, segmenter.state, None if scene is None else scene.copy()))
     plain, ahead = results[: len(images)], results[len(images) :]
     assert sum(len(people) for people, _, _ in plain) >= 13
     for (people, state, scene), (others, other_state, other_scene) in zip(
-        plain, ahead, strict=True
+        [*plain, *plain], ahead, strict=True
     ):
         assert state is other_state
         assert np.array_equal(scene, other_scene)

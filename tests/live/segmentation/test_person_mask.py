@@ -42,7 +42,7 @@ def segment(walking, network):
     """Return a function from given blobs to the people that the network finds there."""
 
     def run(*blobs: Detection) -> list[Detection]:
-        background = SimpleNamespace(segment=lambda *_: list(blobs))
+        background = SimpleNamespace(segment=lambda *_: list(blobs), look_ahead=lambda: None)
         return PersonMaskSegmenter(background, network).segment(walking, 0.0)
 
     return run
@@ -104,7 +104,8 @@ def test_a_network_of_another_side_masks_on_its_own_grid(walking) -> None:
             return logits, np.ones(len(crops))
 
     x, y, w, h = WOMAN
-    background = SimpleNamespace(segment=lambda *_: [blob(x, y, round(w), round(h))])
+    people = [blob(x, y, round(w), round(h))]
+    background = SimpleNamespace(segment=lambda *_: people, look_ahead=lambda: None)
     (person,) = PersonMaskSegmenter(background, Upper()).segment(walking, 0.0)
     assert person.box[1] + person.box[3] == pytest.approx(y + h / 2, abs=8)
     assert person.mask.shape == (25, 24)
@@ -145,3 +146,28 @@ def test_a_shadow_makes_nobody_wider(monkeypatch, network) -> None:
     monkeypatch.setattr(Actor, "shade", lambda *_: None)
     without = boxes()
     np.testing.assert_allclose(with_shadow[:, 2:], without[:, 2:], rtol=0.08, atol=3)
+
+
+@pytest.mark.parametrize("people", [0, 1, 2])
+def test_the_next_frame_is_looked_at_beside_one_crop_and_behind_several(walking, people) -> None:
+    order: list[str] = []
+
+    class Blind:
+        side = 64
+
+        def __call__(self, crops):
+            order.append(f"{len(crops)} crops")
+            return np.full((len(crops), 64, 64), -1.0), np.zeros(len(crops))
+
+    x, y, w, h = WOMAN
+    blobs = [blob(x + 150 * i, y, round(w), round(h)) for i in range(people)]
+    background = SimpleNamespace(
+        segment=lambda *_: list(blobs),
+        ahead=lambda _, *, at_once: order.append(f"ahead, at once: {at_once}"),
+        look_ahead=lambda: order.append("look"),
+    )
+    segmenter = PersonMaskSegmenter(background, Blind())
+    segmenter.ahead(walking)
+    segmenter.segment(walking, 0.0)
+    expected = {0: ["look"], 1: ["look", "1 crops", "look"], 2: ["2 crops", "look"]}[people]
+    assert order == ["ahead, at once: False", *expected]
