@@ -22,6 +22,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,8 +93,10 @@ def open_auto(threads: int, model: Path | None = None, manifest: Path = SHIPPED)
         manifest: Manifest of the person network.
     """
     background = BackgroundSegmenter()
-    network = open_mask_network(manifest, threads=threads, model=model)
-    finder = PeopleFinder(PersonDetector(), network)
+    with ThreadPoolExecutor(1) as pool:  # both networks at once
+        detector = pool.submit(PersonDetector)
+        network = open_mask_network(manifest, threads=threads, model=model)
+    finder = PeopleFinder(detector.result(), network)
     return AutoSegmenter(background, PersonMaskSegmenter(background, network), finder=finder)
 
 
