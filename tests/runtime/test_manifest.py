@@ -29,7 +29,7 @@ def test_keys_of_later_versions_are_ignored(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 3}, "format"),
+        ({"format": 4}, "format"),
         ({"matching": {"distance": "manhattan"}}, r"matching\.distance"),
         ({"matching": {"distance": "cosine", "file": "../x.npz"}}, r"matching\.file"),
         ({"precision": "float16"}, "precision"),
