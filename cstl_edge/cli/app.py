@@ -49,6 +49,7 @@ app = typer.Typer(
 )
 
 
+GARBAGE_AFTER = 10_000  # new objects: of 700, as usual, imports alone would be looked through often
 SWITCH_S = 0.0005  # a thread's turn while others wait: of 5 ms reading a recording would wait
 
 
@@ -57,6 +58,7 @@ def main() -> None:
     words = sys.argv[1:]
     debug = take_debug(words)
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s")
+    gc.set_threshold(GARBAGE_AFTER)
     sys.setswitchinterval(SWITCH_S)
     run = partial(app, words, prog_name="cstl-edge", standalone_mode=False)
     code = run_verb(run, as_json=json_wanted(words), debug=debug)
