@@ -171,6 +171,13 @@ class ServerAway(GalleryError):
     remedy = "look at the server and at the network; what is enrolled already goes on to be matched"
 
 
+class ServerRefuses(GalleryError):
+    """The server of a gallery is there, and does not let this box in; no answers are given."""
+
+    code = "gallery-refused"
+    remedy = "correct the address or its credentials, or let the box in on the server"
+
+
 class StorageError(CstlEdgeError):
     """An output that cannot be written: full disk, no permission, vanished mount, read-only."""
 

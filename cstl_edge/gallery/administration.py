@@ -88,6 +88,11 @@ class Administration:
         """Whether the server was there at the last look; None without a server."""
         return None if self._link is None else self._link.is_online
 
+    @property
+    def fault(self) -> str | None:
+        """Why no answers are given, such as a server that refuses this machine; None: they are."""
+        return None if self._link is None else self._link.fault
+
     @contextlib.contextmanager
     def _changing(self, *, fresh: bool = True) -> Iterator[GalleryStore]:
         """Give the people to change, of the file or of the server, and finish what is erased.

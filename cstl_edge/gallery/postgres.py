@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any
 
-from cstl_edge.errors import DamagedGallery, GalleryError, one_line
+from cstl_edge.errors import DamagedGallery, GalleryError, ServerRefuses, one_line
 from cstl_edge.gallery import schema, server_errors
 from cstl_edge.gallery.keys import GalleryKey, new_key
 from cstl_edge.gallery.sealed_rows import RowConnection, SealedRows
@@ -290,7 +290,7 @@ class PostgresRows(SealedRows):
         query = "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s"
         row = self._connection.execute(query, (SCHEMA,)).fetchone()
         if row is not None and not row[0]:
-            raise GalleryError(
+            raise ServerRefuses(
                 f"gallery '{self.path}': this user may not use the schema {SCHEMA}: take the user"
                 " who made it, or give its rights to this one on the server"
             )

@@ -1,6 +1,6 @@
 """What a PostgreSQL server, or the way to it, has against a box: the error, and what to do.
 
-Whoever is refused gets GalleryError: the server has taken the gallery away from the box, which
+Whoever is refused gets ServerRefuses: the server has taken the gallery away from the box, which
 gives no answers from its replica then. All else is ServerAway: answers go on. A refusal is known by
 where it comes from, since servers speak many languages; what passes is known by English words.
 """
@@ -10,7 +10,14 @@ from __future__ import annotations
 import re
 from typing import Any, TypeVar
 
-from cstl_edge.errors import ConfigError, CstlEdgeError, GalleryError, ServerAway, one_line
+from cstl_edge.errors import (
+    ConfigError,
+    CstlEdgeError,
+    GalleryError,
+    ServerAway,
+    ServerRefuses,
+    one_line,
+)
 from cstl_edge.gallery.server_address import import_psycopg
 
 _Kind = TypeVar("_Kind", bound=GalleryError)
@@ -92,7 +99,7 @@ def of_connecting(err: Exception, shown: str) -> CstlEdgeError:
     by_server = _FROM_SERVER.search(str(err)) is not None
     if "no password supplied" in text or (by_server and not _PASSING.search(text)):
         what, remedy = next(x[1:] for x in _REFUSALS if x[0] in text)
-        return _error(GalleryError, shown, what, text, remedy)
+        return _error(ServerRefuses, shown, what, text, remedy)
     return away(err, shown)
 
 
@@ -119,8 +126,11 @@ def of_statement(err: Exception, shown: str, *, lost: bool, changes: bool) -> Ga
         text = f"gallery '{shown}': another box has been writing for 30 s: try again"
         return GalleryError(text) if changes else ServerAway(text)
     what, remedy = next(x[1:] for x in _REFUSED_STATEMENTS if isinstance(err, _classes(x[0])))
-    passes = isinstance(err, psycopg.OperationalError) and not changes  # answers go on meanwhile
-    kind = ServerAway if passes else GalleryError
+    kind: type[GalleryError] = GalleryError
+    if isinstance(err, psycopg.OperationalError) and not changes:
+        kind = ServerAway  # for the moment: answers go on
+    elif isinstance(err, psycopg.errors.InsufficientPrivilege) and not changes:
+        kind = ServerRefuses
     return _error(kind, shown, what, in_one_line(err), remedy, changes=changes)
 
 

@@ -169,6 +169,11 @@ class ServerLink:
         except GalleryError as err:  # the change itself is stored
             return Erasure([str(err)])
 
+    @property
+    def fault(self) -> str | None:
+        """Why no answer may be given, None without a reason."""
+        return None if self._fault is None else str(self._fault)
+
     def heal(self) -> None:
         """Copy from the server what is damaged in the replica (GalleryError)."""
         with self._lock:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from cstl_edge.errors import CstlEdgeError
+from cstl_edge.errors import CstlEdgeError, ServerRefuses
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.gallery.people import utc_now
 from cstl_edge.runtime.base import Encoder
@@ -53,6 +53,7 @@ from cstl_edge.serve.visits import Visits
 WAIT_S = 0.2  # for the next message
 TICK_S = 0.2  # between looks at what is due
 RETAIN_EVERY_S = 600.0  # between looks at retention
+ASK_AGAIN_S = 5.0  # between two tries to open a gallery that a server refuses
 FOLLOW_EVERY_S = 5.0  # between looks whether the command line has changed the gallery
 ERASE_AGAIN_S = 10.0  # between tries to finish an erasure
 SPACE_EVERY_S = 10.0  # between looks at sizes, for the Health page
@@ -217,12 +218,13 @@ class Recogniser:
     def texts(self) -> dict[str, str]:
         """Return what the Health page says of model and gallery in words."""
         info, encrypted = self._encoder.info, self.data.gallery.encrypted
+        sealing = f"encrypted; {PLAIN_NAMES}" if encrypted else "not encrypted"
         return {
             "backend": info.backend,
             "device": info.provider,
             "precision": info.precision,
             "model": f"{info.model_name} ({self.data.model or 'weights not known'})",
-            "gallery": f"encrypted; {PLAIN_NAMES}" if encrypted else "not encrypted",
+            "gallery": _where(self.data.gallery) + sealing,
         }
 
     def counts(self) -> dict[str, dict[tuple[str, ...], float]]:
@@ -289,21 +291,49 @@ def main(child: Child, site: Site) -> None:
     child.beat(texts={"state": "loading the model"})
     encoder = load(site.model, site.recogniser.backend, threads=1)
     with contextlib.closing(encoder):
-        recogniser = Recogniser(site, child.send, encoder)
+        recogniser = _opened(child, site, encoder)
+        if recogniser is None:
+            return
         if recogniser.data.gallery.encrypted:
             log.warning("the gallery is encrypted; %s: encrypt that disk", PLAIN_NAMES)
         with contextlib.closing(recogniser):
             ticked_s = 0.0
             while not child.stopping.is_set():
                 received = child.receive(WAIT_S)
-                if received is not None:
-                    recogniser.receive(*received)
-                if time.monotonic() - ticked_s >= TICK_S:
-                    ticked_s = time.monotonic()
-                    recogniser.tick()
+                with contextlib.suppress(ServerRefuses):  # nobody is named; the Health page has it
+                    if received is not None:
+                        recogniser.receive(*received)
+                    if time.monotonic() - ticked_s >= TICK_S:
+                        ticked_s = time.monotonic()
+                        recogniser.tick()
                 child.beat(
                     recogniser.figures(),
                     recogniser.cameras.samples(),
                     recogniser.texts(),
                     recogniser.counts(),
                 )
+
+
+def _where(gallery: Gallery) -> str:
+    """Return the server of a gallery and how it is, as the begin of a sentence."""
+    if gallery.server is None:
+        return ""
+    away = "" if gallery.online else ", which is away: answers come from the replica"
+    return f"{gallery.fault or f'on {gallery.server}{away}'}; "
+
+
+def _opened(child: Child, site: Site, encoder: Encoder) -> Recogniser | None:
+    """Open gallery and store; wait where a server refuses the gallery, None at the end."""
+    refused = ""
+    while not child.stopping.is_set():
+        try:
+            return Recogniser(site, child.send, encoder)
+        except ServerRefuses as err:
+            if str(err) != refused:  # said once
+                log.warning("no answers are given: %s", err)
+            refused = str(err)
+        again_s = time.monotonic() + ASK_AGAIN_S
+        while time.monotonic() < again_s and not child.stopping.is_set():
+            child.receive(WAIT_S)  # nobody is named meanwhile
+            child.beat(texts={"state": "waits for its gallery", "gallery": refused})
+    return None

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from standin_postgres import cable, execute, tls_front, until
 
-from cstl_edge.errors import ConfigError, GalleryError, ServerAway
+from cstl_edge.errors import ConfigError, GalleryError, ServerAway, ServerRefuses
 from cstl_edge.gallery import postgres as postgres_rows
 from cstl_edge.gallery import server_errors
 from cstl_edge.gallery.camera_means import CameraMean
@@ -147,7 +147,7 @@ def test_passwords_are_asked_for_and_shown_nowhere(
     box("b", place=own).close()
     monkeypatch.setenv("PGPASSWORD", "wr0ng")
     wrong = _refused(box, own)
-    assert wrong.startswith("gallery: ")  # not away
+    assert wrong.startswith("gallery-refused: ")  # not away
     assert "refuses the user or the password" in wrong
     monkeypatch.delenv("PGPASSWORD")
     assert "wants a password" in _refused(box, own)
@@ -180,8 +180,9 @@ def test_a_password_that_is_changed_while_a_box_runs_is_taken_over(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'box7'",
     )
     until(lambda: b._link._fault is not None, "the old password is refused")
-    with pytest.raises(GalleryError, match="refuses the user or the password"):
+    with pytest.raises(ServerRefuses, match="refuses the user or the password"):
         b.identify(ada, threshold=0.1)
+    assert "refuses the user or the password" in b.fault
     write("another")
     until(lambda: b._link._fault is None, "the new password is taken over")
     assert b.identify(ada, threshold=0.1).name == "Ada"
@@ -198,8 +199,8 @@ def _refused(box, place):
 @pytest.mark.parametrize(
     ("text", "kind", "words"),
     [
-        ("FATAL:  Passwort-Authentifizierung fehlgeschlagen", GalleryError, "refuses this box"),
-        ("ВАЖНО:  роль не существует", GalleryError, "refuses this box"),
+        ("FATAL:  Passwort-Authentifizierung fehlgeschlagen", ServerRefuses, "refuses this box"),
+        ("ВАЖНО:  роль не существует", ServerRefuses, "refuses this box"),
         ("FATAL:  the database system is starting up", ServerAway, "not ready yet"),
         ("FATAL:  sorry, too many clients already", ServerAway, "no connection left"),
         ("FATAL:  remaining connection slots are reserved for", ServerAway, "no connection left"),

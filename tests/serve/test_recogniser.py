@@ -1,21 +1,24 @@
 """The recogniser as a process sees it: states of cameras, reloads, figures; once with the model."""
 
+import threading
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from event_schema import violations
 from pooled_encoder import PooledEncoder
 from recogniser_scene import START, House, Walk
 
-from cstl_edge.errors import GalleryError
+from cstl_edge.errors import GalleryError, ServerRefuses
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.live.pipeline.options import PipelineOptions
 from cstl_edge.live.pipeline.perception import EndOfStream, FrameResult, PerceptionThread
 from cstl_edge.live.segmentation.open import open_segmenter
 from cstl_edge.live.sources.synthetic.source import SyntheticSource
 from cstl_edge.runtime import load
+from cstl_edge.serve import recogniser
 from cstl_edge.serve.messages import (
     CameraState,
     Clip,
@@ -220,3 +223,42 @@ def perceived(street):
         elif isinstance(result, EndOfStream):
             assert result.error is None
             return [*messages, TracksEnded("door", "run", tuple(result.closed))]
+
+
+def test_a_gallery_that_its_server_refuses_is_waited_for(tmp_path, monkeypatch, caplog):
+    house = House(tmp_path)
+    house.close()
+    refusal = ServerRefuses("the gallery server 'postgresql://db/people' refuses the password")
+    opened, received, texts = [], [], []
+    really_open = Gallery.open
+
+    def open_at_the_third(*arguments, **options):
+        opened.append(1)
+        if len(opened) < 3:
+            raise refusal
+        return really_open(*arguments, **options)
+
+    def receive(*message):
+        received.append(message)
+        if len(received) == 1:
+            raise refusal
+        child.stopping.set()
+
+    child = SimpleNamespace(
+        stopping=threading.Event(),
+        send=lambda *_: True,
+        receive=lambda _: ("camera:door", CameraState("door", "opening")),
+        beat=lambda *values, **named: texts.append(named.get("texts") or values[2]),
+    )
+    monkeypatch.setattr(recogniser, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(recogniser, "load", lambda *_, **__: PooledEncoder())
+    monkeypatch.setattr(Gallery, "open", open_at_the_third)
+    monkeypatch.setattr(Recogniser, "receive", lambda _, *message: receive(*message))
+    recogniser.main(child, house.site)
+    assert len(received) == 2
+    assert caplog.text.count("refuses the password") == 1
+    assert texts[-1]["gallery"] == "not encrypted"
+    server = SimpleNamespace(server="postgresql://db/people", online=False, fault=None)
+    assert "away: answers come from the replica" in recogniser._where(server)
+    server.fault = "refuses the password"
+    assert recogniser._where(server) == "refuses the password; "

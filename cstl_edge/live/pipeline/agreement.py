@@ -1,8 +1,8 @@
 """Agreement of a walk's windows: whether they can be of one person.
 
 A walker's own windows lie far nearer to each other than to a stranger's, within seconds and in one
-camera all the more. Two that are as far apart as the model's strangers, its nearest left out, are of two people.
-Letters: k windows, p parts, d embedding dimensions.
+camera all the more. Two that are as far apart as the model's strangers, its nearest left out, are
+of two people. Letters: k windows, p parts, d embedding dimensions.
 """
 
 from __future__ import annotations
