@@ -110,7 +110,7 @@ def _usable(events: PipelineRun, within: str, chosen_side: bool) -> list[TrackRe
             f"nobody was seen in {events.source.uri}{within}",
             remedy="let the camera stand still and show people from head to foot",
         )
-    usable = [record for record in records if len(record.embeddings)]
+    usable = [record for record in records if len(record.embeddings) and record.frames]
     if not usable:
         best = max(records, key=lambda r: (r.frames, sum(r.refusals.values())))
         raise DataError(f"no usable walk in {events.source.uri}{within}: {best.account}")

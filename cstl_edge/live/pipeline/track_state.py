@@ -28,6 +28,7 @@ MAX_KEPT_WINDOWS = 100  # and the windows of these
 MAX_GAP_S = 0.5  # a longer hole in the walk starts a new window
 TOUCH_S = 0.15  # from alone to alone: a meeting so short leaves nobody in doubt
 MEETING_GAP_S = 0.5  # alone for less does not end a meeting
+SETTLED_S = 1.0  # alone for less: two people may have been one until the meeting parts them
 FRAME_ALONE = (Reason.MERGED, Reason.NOT_PERSON)  # say nothing about the frames before
 PLAIN_HEADING = 0.15  # body heights per second: more leaves no doubt about the side
 UPPER_BODY = 0.5  # share of the height from the top: what does not swing with the legs
@@ -74,6 +75,7 @@ class TrackState:
     met_s: float = -math.inf  # media time of the newest frame in a meeting
     alone_s: float = -math.inf  # and of the newest one alone
     alone_until_s: float = -math.inf  # and of the last one before the meeting
+    alone_since_s: float = math.inf  # and of the first one behind the meeting before
     in_doubt: bool = False  # ended, because it may have become another person
     mirrored: bool = False  # walks to the right
     view: View | None = None  # where it walks to, once that is plain
@@ -137,23 +139,41 @@ class TrackState:
     def _breaks(self, observation: TrackObservation, time_s: float) -> bool:
         """Return whether the next frames must not share a window with the earlier ones."""
         merged, self.merged = self.merged, observation.reason is Reason.MERGED
+        whole = observation.reason is not Reason.NOT_PERSON
         if self.merged:
             if not merged and time_s - self.met_s > MEETING_GAP_S:
                 self.alone_until_s = self.alone_s
             self.met_s = time_s
-        else:
-            # the track that leaves a meeting may be the other person: no answer from both; one that
-            # ends in it (a blob at the border, two of one walker) keeps what was seen before, and
-            # so does one whose mask touched another's for a moment: nobody passes anybody so fast
+        elif merged and self._leaves(time_s, whole=whole):
+            self.alone_s = self.alone_since_s = time_s
+            self._drop_held(Reason.MERGED)
+            self.begin_anew()
+            return True
+        elif whole and not self.merged:
             self.alone_s = time_s
-            if merged and time_s - self.alone_until_s > TOUCH_S:
-                self._drop_held(Reason.MERGED)
-                self.begin_anew()
-                return True
+            self.alone_since_s = min(self.alone_since_s, time_s)
         if self.last_used_s is None or time_s - self.last_used_s <= MAX_GAP_S:
             return False
         self.last_used_s = None
         return True
+
+    def _leaves(self, time_s: float, *, whole: bool) -> bool:
+        """Return whether a track that was in a meeting comes out of it as somebody in doubt.
+
+        The track that leaves a meeting may be the other person: no answer from both. One that ends
+        in it (a blob at the border, two of one walker) keeps what was seen before, and so does one
+        whose mask touched another's for a moment: nobody passes anybody so fast. Whoever was alone
+        for less than SETTLED_S before may have been two people until then.
+
+        Args:
+            time_s: Media time of the first frame without the other.
+            whole: Whether it shows a whole person; the meeting lasts on until one does.
+        """
+        settled = self.alone_until_s - self.alone_since_s >= SETTLED_S
+        if not settled or time_s - self.alone_until_s > TOUCH_S:
+            return True
+        self.merged = not whole
+        return False
 
     def begin_anew(self) -> None:
         """Forget the walk so far: what comes now may be another person's."""
