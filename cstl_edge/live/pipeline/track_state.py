@@ -139,17 +139,17 @@ class TrackState:
     def _breaks(self, observation: TrackObservation, time_s: float) -> bool:
         """Return whether the next frames must not share a window with the earlier ones."""
         merged, self.merged = self.merged, observation.reason is Reason.MERGED
-        whole = observation.reason is not Reason.NOT_PERSON
+        walks = observation.reason in (None, Reason.TOO_FEW)
         if self.merged:
             if not merged and time_s - self.met_s > MEETING_GAP_S:
                 self.alone_until_s = self.alone_s
             self.met_s = time_s
-        elif merged and self._leaves(time_s, whole=whole):
+        elif merged and self._leaves(time_s, walks=walks):
             self.alone_s = self.alone_since_s = time_s
             self._drop_held(Reason.MERGED)
             self.begin_anew()
             return True
-        elif whole and not self.merged:
+        elif walks and not self.merged:
             self.alone_s = time_s
             self.alone_since_s = min(self.alone_since_s, time_s)
         if self.last_used_s is None or time_s - self.last_used_s <= MAX_GAP_S:
@@ -157,7 +157,7 @@ class TrackState:
         self.last_used_s = None
         return True
 
-    def _leaves(self, time_s: float, *, whole: bool) -> bool:
+    def _leaves(self, time_s: float, *, walks: bool) -> bool:
         """Return whether a track that was in a meeting comes out of it as somebody in doubt.
 
         The track that leaves a meeting may be the other person: no answer from both. One that ends
@@ -167,12 +167,12 @@ class TrackState:
 
         Args:
             time_s: Media time of the first frame without the other.
-            whole: Whether it shows a whole person; the meeting lasts on until one does.
+            walks: Whether it shows somebody who walks; the meeting lasts on until one does.
         """
         settled = self.alone_until_s - self.alone_since_s >= SETTLED_S
         if not settled or time_s - self.alone_until_s > TOUCH_S:
             return True
-        self.merged = not whole
+        self.merged = not walks
         return False
 
     def begin_anew(self) -> None:

@@ -80,14 +80,18 @@ def test_turning_round_keeps_the_walk_and_a_merge_ends_it():
 
 
 def walk_with_meetings(
-    merged: set[int], frames: int = 60, fps: float = 30.0, halves: set[int] = frozenset()
+    merged: set[int],
+    frames: int = 60,
+    fps: float = 30.0,
+    halves: set[int] = frozenset(),
+    bad: Reason = Reason.NOT_PERSON,
 ) -> TrackState:
     walker = TrackState(1, window=30, keep=True)
     for number in range(frames):
         alone = number not in merged
         reason, silhouette = (None, LEFT_HALF) if alone else (Reason.MERGED, None)
         if number in halves:
-            reason, silhouette = Reason.NOT_PERSON, None
+            reason, silhouette = bad, None
         walker.observe(observation(-0.5, reason, silhouette), number / fps)
     return walker
 
@@ -112,6 +116,8 @@ def test_half_a_person_does_not_end_a_meeting():
     halves = {37, 38, 39, 41, 42, 43, 44}
     assert walk_with_meetings({40}, halves=halves).usable == 15
     assert walk_with_meetings({40}, halves=halves).merged is False
+    jumps = walk_with_meetings({40}, halves=halves, bad=Reason.NOT_WALKING)
+    assert jumps.usable == 15
 
 
 def test_who_was_hardly_alone_before_a_touch_may_have_been_two_people():
